@@ -1,0 +1,1 @@
+//! What a customer links: named methods over a transport.

@@ -1,0 +1,73 @@
+//! The outside of a request as it travels: who says so, by when, and under which trace.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::id::{IdempotencyKey, RequestId, TraceId};
+use crate::request::Request;
+use crate::time::Deadline;
+
+/// What a caller shows to be known. Its `Debug` never prints the secret.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "scheme", content = "secret", rename_all = "snake_case")]
+pub enum Credential {
+    /// `Authorization: Bearer …`
+    Bearer(String),
+    /// A key that the configuration gave to a user.
+    ApiKey(String),
+    /// A short-lived token, signed by the cluster, that names a run, its owner and the hop.
+    Delegation(String),
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Bearer(_) => "Bearer(***)",
+            Self::ApiKey(_) => "ApiKey(***)",
+            Self::Delegation(_) => "Delegation(***)",
+        })
+    }
+}
+
+/// A request on the wire.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Envelope {
+    /// [`crate::limits::PROTOCOL_VERSION`] of the sender.
+    pub version: u16,
+    /// The request's id, made by the first ingress that it met.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<RequestId>,
+    /// What the caller shows to be known; none on a local socket, whose peer is the user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<Credential>,
+    /// After which nobody waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Deadline>,
+    /// The caller's idempotency key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<IdempotencyKey>,
+    /// The trace that the request belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceId>,
+    /// What is asked.
+    pub request: Request,
+}
+
+impl Envelope {
+    /// An envelope of this version with nothing but the request in it.
+    #[must_use]
+    pub const fn of(request: Request) -> Self {
+        Self {
+            version: crate::limits::PROTOCOL_VERSION,
+            id: None,
+            credential: None,
+            deadline: None,
+            idempotency_key: None,
+            trace: None,
+            request,
+        }
+    }
+}

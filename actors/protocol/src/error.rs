@@ -1,0 +1,256 @@
+//! One closed list of error codes, and what each one means to a caller.
+//!
+//! A code is for programs, its message for people. Each code has a page, `docs/errors/<code>.md`,
+//! and a test fails where one is missing. The exit code and the HTTP status of a code are decided
+//! here once: 403 is answered only for a denial by policy, and a thing that does not exist is 404
+//! to everybody, since the catalogue is not a secret.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::value::Json;
+
+/// Who has to do something about it: the exit code of the command line follows from this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// The work was done badly, was stopped, or took too long: exit code 1.
+    Failed,
+    /// The request was wrong, and nothing has happened: exit code 2.
+    Rejected,
+    /// Policy says no: exit code 3.
+    Denied,
+}
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $text:literal, $class:ident, $http:literal, retry $retry:literal;)*) => {
+        /// What went wrong. The list is closed: a new code is a new version of the protocol.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+        pub enum Code {
+            $($(#[$doc])* #[serde(rename = $text)] $name,)*
+        }
+
+        impl Code {
+            /// Every code, in the order of this file.
+            pub const ALL: &'static [Code] = &[$(Code::$name,)*];
+
+            /// The code as it is written in replies, logs and page names.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Code::$name => $text,)* }
+            }
+
+            /// Who has to act.
+            #[must_use]
+            pub const fn class(self) -> Class {
+                match self { $(Code::$name => Class::$class,)* }
+            }
+
+            /// The HTTP status of a problem with this code.
+            #[must_use]
+            pub const fn http_status(self) -> u16 {
+                match self { $(Code::$name => $http,)* }
+            }
+
+            /// True if the same request may succeed later, unchanged.
+            #[must_use]
+            pub const fn may_retry(self) -> bool {
+                match self { $(Code::$name => $retry,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    // Rejected: nothing has happened.
+    /// The request cannot be read: its shape, its version, its size.
+    InvalidRequest = "invalid_request", Rejected, 400, retry false;
+    /// An input has the wrong type or breaks a constraint of the definition.
+    InvalidInput = "invalid_input", Rejected, 422, retry false;
+    /// A required input was not given, and nothing else can fill it.
+    MissingInput = "missing_input", Rejected, 422, retry false;
+    /// A definition file is wrong.
+    InvalidDefinition = "invalid_definition", Rejected, 422, retry false;
+    /// A setting is wrong.
+    InvalidConfiguration = "invalid_configuration", Rejected, 500, retry false;
+    /// A policy bundle is wrong, and the old one stays in force.
+    InvalidPolicy = "invalid_policy", Rejected, 422, retry false;
+    /// No agent has this id.
+    UnknownAgent = "unknown_agent", Rejected, 404, retry false;
+    /// No workflow has this id.
+    UnknownWorkflow = "unknown_workflow", Rejected, 404, retry false;
+    /// No team has this id.
+    UnknownTeam = "unknown_team", Rejected, 404, retry false;
+    /// No run has this id.
+    UnknownRun = "unknown_run", Rejected, 404, retry false;
+    /// The run has no such step, or the step does not wait for a person.
+    UnknownStep = "unknown_step", Rejected, 404, retry false;
+    /// No tool has this name, or this agent does not have it.
+    UnknownTool = "unknown_tool", Rejected, 404, retry false;
+    /// No provider of this process knows this model.
+    UnknownModel = "unknown_model", Rejected, 404, retry false;
+    /// No audit entry, artifact or other record has this id.
+    UnknownRecord = "unknown_record", Rejected, 404, retry false;
+    /// The request or a value in it is larger than the platform takes.
+    PayloadTooLarge = "payload_too_large", Rejected, 413, retry false;
+    /// A path lies outside the folders that may be read, or cannot be read.
+    PathNotAllowed = "path_not_allowed", Rejected, 403, retry false;
+    /// The idempotency key was used before with another body.
+    IdempotencyConflict = "idempotency_conflict", Rejected, 409, retry false;
+    /// The run has ended, or is in a state that does not take this signal.
+    RunNotActive = "run_not_active", Rejected, 409, retry false;
+
+    // Denied: policy, or the lack of an identity.
+    /// The caller could not be identified.
+    Unauthenticated = "unauthenticated", Denied, 401, retry false;
+    /// A policy does not allow it; `details.rules` names the rules.
+    PolicyDenied = "policy_denied", Denied, 403, retry false;
+    /// The policy could not be evaluated, so the answer is no.
+    PolicyFault = "policy_fault", Denied, 503, retry true;
+    /// The chain of calls is longer than the platform allows.
+    TooManyHops = "too_many_hops", Denied, 403, retry false;
+
+    // Failed: bounds and capacity.
+    /// The pod, the tenant or the agent has no place free; try again after the given time.
+    Overloaded = "overloaded", Failed, 429, retry true;
+    /// The process is about to end and takes nothing new.
+    ShuttingDown = "shutting_down", Failed, 503, retry true;
+    /// The deadline passed before the work was done.
+    TimedOut = "timed_out", Failed, 504, retry true;
+    /// Somebody cancelled it.
+    Cancelled = "cancelled", Failed, 409, retry false;
+    /// The process ended in the middle of it.
+    Interrupted = "interrupted", Failed, 503, retry true;
+
+    // Failed: the work itself.
+    /// A step of the run failed; `details.step` names it and `details.cause` says why.
+    StepFailed = "step_failed", Failed, 500, retry false;
+    /// A person rejected a step that waited for approval.
+    ApprovalRejected = "approval_rejected", Failed, 409, retry false;
+    /// The agent's code panicked or its actor died.
+    AgentCrashed = "agent_crashed", Failed, 500, retry true;
+    /// The agent died too often and rests for a while.
+    AgentBarred = "agent_barred", Failed, 503, retry true;
+    /// The agent's handler says that it cannot do this.
+    HandlerFailed = "handler_failed", Failed, 500, retry false;
+    /// The definition names a runtime that this process does not have.
+    RuntimeUnavailable = "runtime_unavailable", Failed, 501, retry false;
+    /// The data cannot be read as what it claims to be; `details` names the line.
+    InvalidData = "invalid_data", Failed, 422, retry false;
+    /// The data has no row in the period that was asked for; `details` names the range it has.
+    NoDataForPeriod = "no_data_for_period", Failed, 422, retry false;
+    /// The agent's answer does not have the outputs that its definition declares.
+    InvalidOutput = "invalid_output", Failed, 502, retry true;
+    /// A template or an expression could not be evaluated within its bounds.
+    ExpressionFailed = "expression_failed", Failed, 422, retry false;
+    /// The model asked for tools more often than `limits.max_turns` allows.
+    TooManyTurns = "too_many_turns", Failed, 500, retry false;
+
+    // Failed: models.
+    /// The provider has no capacity now.
+    ModelOverloaded = "model_overloaded", Failed, 503, retry true;
+    /// The provider failed, or its answer cannot be read.
+    ModelFailed = "model_failed", Failed, 502, retry true;
+    /// The model declines to answer.
+    ModelRefused = "model_refused", Failed, 422, retry false;
+    /// The request does not fit into the model's context; `details` says by how much.
+    ContextOverflow = "context_overflow", Failed, 422, retry false;
+    /// The answer was cut at `max_tokens`.
+    OutputTruncated = "output_truncated", Failed, 502, retry false;
+    /// The provider does not accept the key.
+    ModelUnauthorized = "model_unauthorized", Failed, 502, retry false;
+
+    // Failed: money.
+    /// The call's worst case would exceed a budget; nothing was sent.
+    BudgetExceeded = "budget_exceeded", Failed, 402, retry false;
+    /// A budget is set, and the model has no price, so nothing was sent.
+    PriceUnknown = "price_unknown", Failed, 422, retry false;
+
+    // Failed: what holds the state.
+    /// The audit cannot be written, so nothing may be done.
+    AuditUnavailable = "audit_unavailable", Failed, 503, retry true;
+    /// A store cannot be read or written.
+    StoreUnavailable = "store_unavailable", Failed, 503, retry true;
+    /// Another owner has taken this over; this one may not write any more.
+    LeaseLost = "lease_lost", Failed, 409, retry false;
+    /// The key has another version than the one expected.
+    VersionConflict = "version_conflict", Failed, 409, retry true;
+    /// Another process owns the data directory.
+    DataDirectoryInUse = "data_directory_in_use", Failed, 503, retry false;
+    /// The platform broke one of its own rules; the log has the rest.
+    Internal = "internal", Failed, 500, retry false;
+}
+
+impl Code {
+    /// The exit code of a command that ends with this code.
+    #[must_use]
+    pub const fn exit_code(self) -> u8 {
+        match self.class() {
+            Class::Failed => 1,
+            Class::Rejected => 2,
+            Class::Denied => 3,
+        }
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why a request was not done: the code for programs, the message for people, the rest for both.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, thiserror::Error)]
+#[error("{code}: {message}")]
+pub struct Cause {
+    /// What went wrong.
+    pub code: Code,
+    /// What was wrong, where, and what to do, in a sentence without a secret in it.
+    pub message: String,
+    /// Named facts: the rule, the step, the line, the range. An object, or null.
+    #[serde(default, skip_serializing_if = "Json::is_null")]
+    pub details: Json,
+    /// After how many milliseconds the same request may be worth another try.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
+}
+
+impl Cause {
+    /// A cause without details.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), details: Json::Null, retry_after_ms: None }
+    }
+
+    /// Adds named facts; `details` is an object.
+    #[must_use]
+    pub fn with(mut self, details: Json) -> Self {
+        self.details = details;
+        self
+    }
+
+    /// Says when to try again.
+    #[must_use]
+    pub fn retry_after(mut self, after: std::time::Duration) -> Self {
+        self.retry_after_ms = Some(u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn a_code_is_written_once_and_read_back() {
+        let texts: BTreeSet<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
+        assert_eq!(texts.len(), Code::ALL.len());
+        for code in Code::ALL {
+            let text = serde_json::to_string(code).unwrap_or_default();
+            assert_eq!(text, format!("\"{code}\""));
+            assert_eq!(serde_json::from_str::<Code>(&text).ok(), Some(*code));
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! Names of things: one newtype a kind, so that a team's id can never stand where a run's is meant.
+//!
+//! An id is a short text of `[A-Za-z0-9_.-]` (see [`IdError`]); it is safe in a NATS subject token,
+//! a file name, a log field and an SQL parameter.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::limits::{ID_BYTES_MAX, KEY_BYTES_MAX};
+
+/// Why a text is not an id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IdError {
+    /// The text is empty.
+    #[error("an id may not be empty")]
+    Empty,
+    /// The text is longer than its kind allows.
+    #[error("an id may have {max} bytes, this one has {found}")]
+    TooLong {
+        /// Bytes found.
+        found: usize,
+        /// Bytes allowed.
+        max: usize,
+    },
+    /// The text has a character that an id may not have.
+    #[error("an id may have letters, digits, `_`, `-` and `.`, not {found:?}")]
+    Character {
+        /// The first character that does not fit.
+        found: char,
+    },
+}
+
+fn check(text: &str, max: usize, fits: fn(char) -> bool) -> Result<(), IdError> {
+    if text.is_empty() {
+        return Err(IdError::Empty);
+    }
+    if text.len() > max {
+        return Err(IdError::TooLong { found: text.len(), max });
+    }
+    match text.chars().find(|c| !fits(*c)) {
+        Some(found) => Err(IdError::Character { found }),
+        None => Ok(()),
+    }
+}
+
+fn plain(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.')
+}
+
+/// Keys may name a place inside something: `run/step[3]/2`.
+fn printable(c: char) -> bool {
+    c.is_ascii_graphic()
+}
+
+macro_rules! text_id {
+    ($(#[$doc:meta])* $name:ident, $max:expr, $fits:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+        #[serde(try_from = "String", into = "String")]
+        #[schemars(with = "String")]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Checks the text and makes it an id.
+            ///
+            /// # Errors
+            /// [`IdError`], if the text is empty, too long or has a character that does not fit.
+            pub fn new(text: impl AsRef<str>) -> Result<Self, IdError> {
+                check(text.as_ref(), $max, $fits)?;
+                Ok(Self(Arc::from(text.as_ref())))
+            }
+
+            /// The id as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({})", stringify!($name), &self.0)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                Self::new(text)
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = IdError;
+            fn try_from(text: String) -> Result<Self, IdError> {
+                Self::new(text)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> Self {
+                id.0.as_ref().to_owned()
+            }
+        }
+
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl std::borrow::Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+    };
+}
+
+text_id!(
+    /// An agent's definition: `executive_summary_agent_001`.
+    AgentId, ID_BYTES_MAX, plain
+);
+text_id!(
+    /// One of the business categories: `business_ops`.
+    CategoryId, ID_BYTES_MAX, plain
+);
+text_id!(
+    /// A workflow's definition: `generate_quarterly_report`.
+    WorkflowId, ID_BYTES_MAX, plain
+);
+text_id!(
+    /// A step inside a workflow: `gather_data`.
+    StepId, ID_BYTES_MAX, plain
+);
+text_id!(
+    /// A team's definition, or a running team: `reporting_team`.
+    TeamId, ID_BYTES_MAX, plain
+);
+text_id!(
+    /// A customer of the platform; users, budgets and fairness belong to one.
+    TenantId, ID_BYTES_MAX, plain
+);
+text_id!(
+    /// Somebody who may ask.
+    UserId, ID_BYTES_MAX, plain
+);
+text_id!(
+    /// One process of the cluster.
+    PodId, ID_BYTES_MAX, plain
+);
+text_id!(
+    /// One request, made at ingress: `req_<32 hex>`.
+    RequestId, ID_BYTES_MAX, plain
+);
+text_id!(
+    /// One run of a workflow: `run_<32 hex>`.
+    RunId, ID_BYTES_MAX, plain
+);
+text_id!(
+    /// A W3C trace id, 32 hex digits.
+    TraceId, ID_BYTES_MAX, plain
+);
+text_id!(
+    /// A key in a team's shared context.
+    ContextKey, ID_BYTES_MAX, plain
+);
+text_id!(
+    /// The caller's `Idempotency-Key`.
+    IdempotencyKey, KEY_BYTES_MAX, printable
+);
+text_id!(
+    /// One attempt-independent effect of a run (`run_…/step[3]`): the idempotency key that is handed
+    /// to agents, tools and providers, the same for every retry.
+    CallKey, KEY_BYTES_MAX, printable
+);
+
+impl RequestId {
+    /// Makes the id of a request from a fresh number.
+    #[must_use]
+    pub fn fresh(number: u128) -> Self {
+        Self(Arc::from(format!("req_{number:032x}")))
+    }
+}
+
+impl RunId {
+    /// The run that a request starts. A repeated request therefore names the same run.
+    #[must_use]
+    pub fn of(request: &RequestId) -> Self {
+        let text = request.as_str();
+        Self(Arc::from(format!("run_{}", text.strip_prefix("req_").unwrap_or(text))))
+    }
+}
+
+impl TraceId {
+    /// Makes a trace id from a fresh number.
+    #[must_use]
+    pub fn fresh(number: u128) -> Self {
+        Self(Arc::from(format!("{number:032x}")))
+    }
+}
+
+impl CallKey {
+    /// The key of a call that a request makes itself.
+    #[must_use]
+    pub fn of(request: &RequestId) -> Self {
+        Self(request.0.clone())
+    }
+}
+
+/// The SHA-256 of some content; written as 64 hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(with = "String")]
+pub struct ContentHash([u8; 32]);
+
+impl ContentHash {
+    /// Hashes the bytes.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+
+    /// Takes a digest that was made elsewhere.
+    #[must_use]
+    pub const fn from_digest(digest: [u8; 32]) -> Self {
+        Self(digest)
+    }
+
+    /// The 32 bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The first twelve hex digits, for people.
+    #[must_use]
+    pub fn short(&self) -> String {
+        self.to_string().chars().take(12).collect()
+    }
+}
+
+impl fmt::Display for ContentHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for ContentHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ContentHash({self})")
+    }
+}
+
+impl From<ContentHash> for String {
+    fn from(hash: ContentHash) -> Self {
+        hash.to_string()
+    }
+}
+
+impl TryFrom<String> for ContentHash {
+    type Error = hex::FromHexError;
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl FromStr for ContentHash {
+    type Err = hex::FromHexError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut digest = [0; 32];
+        hex::decode_to_slice(text, &mut digest)?;
+        Ok(Self(digest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_refused_for_what_it_holds() {
+        assert_eq!(AgentId::new(""), Err(IdError::Empty));
+        assert_eq!(AgentId::new("a b"), Err(IdError::Character { found: ' ' }));
+        assert!(matches!(AgentId::new("x".repeat(500)), Err(IdError::TooLong { .. })));
+        assert!(serde_json::from_str::<AgentId>("\"../etc\"").is_err());
+    }
+
+    #[test]
+    fn a_run_is_named_after_its_request() {
+        let request = RequestId::fresh(10);
+        assert_eq!(RunId::of(&request).as_str(), "run_0000000000000000000000000000000a");
+    }
+
+    #[test]
+    fn a_hash_survives_its_text() {
+        let hash = ContentHash::of(b"x");
+        assert_eq!(hash.to_string().parse::<ContentHash>(), Ok(hash));
+    }
+}

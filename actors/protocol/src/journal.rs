@@ -1,0 +1,192 @@
+//! What a run remembers. The state of a run is the fold of its entries, so an entry that was never
+//! written never happened, and one that was is never done again.
+//!
+//! The journal grows with what changed, never with the whole state: a result above
+//! [`crate::limits::INLINE_VALUE_BYTES_MAX`] lies in the artifact store and is named here.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Cause;
+use crate::id::{AgentId, ContentHash, RunId, StepId, TeamId, UserId, WorkflowId};
+use crate::reply::{Reply, Usage};
+use crate::request::Options;
+use crate::time::{Deadline, Timestamp};
+use crate::value::{ArtifactRef, Values};
+
+/// A step, or one item of a `for_each` step.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct StepKey {
+    /// The step.
+    pub step: StepId,
+    /// Its place in a `for_each`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<u32>,
+}
+
+/// Where a result lies.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ResultRef {
+    /// Here.
+    Inline(Values),
+    /// In the artifact store, as JSON.
+    Stored(ArtifactRef),
+}
+
+/// What a run needs to begin, and what it is pinned to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Begun {
+    /// The run.
+    pub run: RunId,
+    /// Its workflow.
+    pub workflow: WorkflowId,
+    /// The version of the workflow that it is pinned to.
+    pub version: ContentHash,
+    /// The versions of the agents that it is pinned to.
+    pub agents: std::collections::BTreeMap<AgentId, ContentHash>,
+    /// The team that runs it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub team: Option<TeamId>,
+    /// The run that called this one as a step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<RunId>,
+    /// Its owner, who is read anew when it resumes.
+    pub owner: UserId,
+    /// Its inputs.
+    pub inputs: ResultRef,
+    /// Its context at the start.
+    pub context: ResultRef,
+    /// What differs from the definition.
+    pub options: Options,
+    /// When it must have ended.
+    pub deadline: Deadline,
+    /// Steps of its plan.
+    pub steps: u32,
+    /// Retries that all steps have together.
+    pub retries: u32,
+}
+
+/// One entry of a journal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "entry", rename_all = "snake_case")]
+pub enum Entry {
+    /// The run has begun.
+    Begun(Box<Begun>),
+    /// A `for_each` step found its items.
+    Expanded {
+        /// The step.
+        step: StepId,
+        /// How many items.
+        items: u32,
+    },
+    /// A step is about to be tried.
+    StepStarted {
+        /// The step.
+        key: StepKey,
+        /// 1 for the first attempt.
+        attempt: u32,
+    },
+    /// A step gave its result.
+    StepDone {
+        /// The step.
+        key: StepKey,
+        /// The attempt that did it.
+        attempt: u32,
+        /// Its outputs.
+        result: ResultRef,
+        /// The hash of the outputs' canonical JSON.
+        hash: ContentHash,
+        /// What it took.
+        usage: Usage,
+    },
+    /// A step's condition was false, or what it depends on was skipped.
+    StepSkipped {
+        /// The step.
+        key: StepKey,
+    },
+    /// A step will be tried again.
+    StepRetried {
+        /// The step.
+        key: StepKey,
+        /// The attempt that failed.
+        attempt: u32,
+        /// Why.
+        cause: Cause,
+        /// When it is tried again.
+        at: Timestamp,
+        /// What the failed attempt took.
+        usage: Usage,
+    },
+    /// A step failed for good.
+    StepFailed {
+        /// The step.
+        key: StepKey,
+        /// The attempt that failed.
+        attempt: u32,
+        /// Why.
+        cause: Cause,
+        /// What the failed attempt took.
+        usage: Usage,
+    },
+    /// A step was stopped.
+    StepCancelled {
+        /// The step.
+        key: StepKey,
+    },
+    /// A step waits for a person.
+    ApprovalAsked {
+        /// The step.
+        key: StepKey,
+        /// What the person is asked.
+        prompt: String,
+    },
+    /// A person answered.
+    ApprovalAnswered {
+        /// The step.
+        key: StepKey,
+        /// What they said.
+        approved: bool,
+        /// Who.
+        by: UserId,
+    },
+    /// Somebody asked the run to stop.
+    CancelAsked {
+        /// Who.
+        by: UserId,
+    },
+    /// The run's deadline passed.
+    DeadlinePassed,
+    /// What was done is being undone, because of this.
+    CompensationBegun {
+        /// Why.
+        cause: Cause,
+    },
+    /// The undoing of a step is about to be tried.
+    CompensationStarted {
+        /// The step.
+        key: StepKey,
+        /// 1 for the first attempt.
+        attempt: u32,
+    },
+    /// A step was undone, or could not be.
+    CompensationEnded {
+        /// The step.
+        key: StepKey,
+        /// Why not.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cause: Option<Cause>,
+        /// What it took.
+        usage: Usage,
+    },
+    /// The run was taken up again after its process ended.
+    Resumed {
+        /// True if the definitions have changed since it began; it goes on with those it is pinned to.
+        definitions_changed: bool,
+    },
+    /// The run has ended; nothing follows.
+    Ended {
+        /// The answer.
+        reply: Box<Reply>,
+    },
+}

@@ -1,0 +1,33 @@
+//! What may cross a process boundary, and nothing else.
+//!
+//! Every type here is versioned by [`limits::PROTOCOL_VERSION`], serialisable, and has a snapshot
+//! test, because another pod, another release or a customer's client may read it. What does not
+//! live here: how a message travels (NATS, HTTP, a socket), what an agent is, who may do what, and
+//! where anything is stored.
+
+pub mod audit;
+pub mod envelope;
+pub mod error;
+pub mod event;
+pub mod id;
+pub mod journal;
+pub mod limits;
+pub mod money;
+pub mod received;
+pub mod reply;
+pub mod request;
+pub mod time;
+pub mod value;
+
+pub use envelope::{Credential, Envelope};
+pub use error::{Cause, Code};
+pub use id::{
+    AgentId, CallKey, CategoryId, ContentHash, ContextKey, IdempotencyKey, PodId, RequestId, RunId, StepId, TeamId,
+    TenantId, TraceId, UserId, WorkflowId,
+};
+pub use money::{MicroUsd, Tokens};
+pub use received::{Received, Source};
+pub use reply::{Metadata, Outcome, Reply, Status};
+pub use request::Request;
+pub use time::{Clock, Deadline, Ids, Timestamp};
+pub use value::{ArtifactRef, Json, Values};

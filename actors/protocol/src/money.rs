@@ -1,0 +1,104 @@
+//! What a call costs, in units that add up exactly.
+
+use std::fmt;
+use std::iter::Sum;
+use std::ops::{Add, AddAssign};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Millionths of a US dollar. Whole numbers, so that a thousand small calls add up to what was spent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct MicroUsd(pub u64);
+
+impl MicroUsd {
+    /// Rounds dollars up to the next millionth; `None` if the number is negative or not finite.
+    #[must_use]
+    pub fn from_usd(usd: f64) -> Option<Self> {
+        let micros = (usd * 1e6).ceil();
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range is checked")]
+        (micros.is_finite() && (0.0..=1e18).contains(&micros)).then_some(Self(micros as u64))
+    }
+
+    /// Dollars, for people and for the reply.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "a display value; sums stay in whole millionths")]
+    pub fn as_usd(self) -> f64 {
+        self.0 as f64 / 1e6
+    }
+
+    /// The difference; zero if `other` is larger.
+    #[must_use]
+    pub const fn minus(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
+}
+
+impl fmt::Display for MicroUsd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "${}.{:06}", self.0 / 1_000_000, self.0 % 1_000_000)
+    }
+}
+
+impl Add for MicroUsd {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+}
+
+impl AddAssign for MicroUsd {
+    fn add_assign(&mut self, other: Self) {
+        *self = *self + other;
+    }
+}
+
+impl Sum for MicroUsd {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), Add::add)
+    }
+}
+
+/// Tokens that a model read and wrote, as its provider counted them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Tokens {
+    /// Tokens of the request.
+    pub input: u64,
+    /// Tokens of the answer.
+    pub output: u64,
+}
+
+impl Tokens {
+    /// Both together.
+    #[must_use]
+    pub const fn total(self) -> u64 {
+        self.input.saturating_add(self.output)
+    }
+}
+
+impl Add for Tokens {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self { input: self.input.saturating_add(other.input), output: self.output.saturating_add(other.output) }
+    }
+}
+
+impl AddAssign for Tokens {
+    fn add_assign(&mut self, other: Self) {
+        *self = *self + other;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dollars_round_up_and_refuse_nonsense() {
+        assert_eq!(MicroUsd::from_usd(0.01), Some(MicroUsd(10_000)));
+        assert_eq!(MicroUsd::from_usd(-1.0), None);
+        assert_eq!(MicroUsd::from_usd(f64::NAN), None);
+        assert_eq!(MicroUsd(1_500_000).to_string(), "$1.500000");
+    }
+}

@@ -1,0 +1,208 @@
+//! The two ways in. Bytes from outside become a [`Received`] with a credential; a local user becomes
+//! one without, and cannot be written on the wire.
+
+use crate::envelope::{Credential, Envelope};
+use crate::error::{Cause, Code};
+use crate::id::{ContentHash, IdempotencyKey, RequestId, TraceId, UserId};
+use crate::limits::{ENVELOPE_BYTES_MAX, PROTOCOL_VERSION, REQUEST_TIMEOUT, REQUEST_TIMEOUT_MAX};
+use crate::request::Request;
+use crate::time::{Deadline, Ids, Timestamp};
+
+/// By which door a request came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// From this process or its own control socket.
+    Local,
+    /// From a NATS subject.
+    Nats,
+    /// From the HTTP bridge.
+    Http,
+    /// From another pod.
+    Peer,
+}
+
+/// Who says that they ask; the authenticator decides whether it is so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claim {
+    /// A user of this machine, proven by the operating system.
+    LocalUser(UserId),
+    /// A credential from the wire.
+    Credential(Credential),
+    /// Nothing.
+    Nobody,
+}
+
+/// A request that has arrived and that nobody has judged yet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Received {
+    id: RequestId,
+    source: Source,
+    claim: Claim,
+    request: Request,
+    deadline: Deadline,
+    idempotency_key: Option<IdempotencyKey>,
+    body_hash: Option<ContentHash>,
+    trace: TraceId,
+    at: Timestamp,
+}
+
+/// The parts of a [`Received`], for the authenticator.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parts {
+    /// The request's id.
+    pub id: RequestId,
+    /// By which door it came.
+    pub source: Source,
+    /// Who says that they ask.
+    pub claim: Claim,
+    /// What is asked.
+    pub request: Request,
+    /// After which nobody waits.
+    pub deadline: Deadline,
+    /// The caller's idempotency key.
+    pub idempotency_key: Option<IdempotencyKey>,
+    /// The hash of the request's canonical JSON, where there is an idempotency key.
+    pub body_hash: Option<ContentHash>,
+    /// The trace that it belongs to.
+    pub trace: TraceId,
+    /// When it arrived.
+    pub at: Timestamp,
+}
+
+impl Received {
+    /// Reads an envelope that came from outside.
+    ///
+    /// # Errors
+    /// [`Code::PayloadTooLarge`] before anything is parsed; [`Code::InvalidRequest`] if the bytes are
+    /// not an envelope of this version; [`Code::TimedOut`] if its deadline has passed already.
+    pub fn decode(bytes: &[u8], source: Source, ids: &dyn Ids, now: Timestamp) -> Result<Self, Cause> {
+        if bytes.len() > ENVELOPE_BYTES_MAX {
+            let message = format!("the request has {} bytes, at most {ENVELOPE_BYTES_MAX} are taken", bytes.len());
+            return Err(Cause::new(Code::PayloadTooLarge, message));
+        }
+        let envelope: Envelope = serde_json::from_slice(bytes)
+            .map_err(|error| Cause::new(Code::InvalidRequest, format!("the request cannot be read: {error}")))?;
+        let claim = envelope.credential.clone().map_or(Claim::Nobody, Claim::Credential);
+        Self::from_envelope(envelope, claim, source, ids, now)
+    }
+
+    /// Takes a request of a user whom the operating system vouches for. What the envelope says of a
+    /// credential is not read.
+    ///
+    /// # Errors
+    /// As [`Received::decode`], but for the size.
+    pub fn local(user: UserId, envelope: Envelope, ids: &dyn Ids, now: Timestamp) -> Result<Self, Cause> {
+        Self::from_envelope(envelope, Claim::LocalUser(user), Source::Local, ids, now)
+    }
+
+    fn from_envelope(
+        envelope: Envelope,
+        claim: Claim,
+        source: Source,
+        ids: &dyn Ids,
+        now: Timestamp,
+    ) -> Result<Self, Cause> {
+        if envelope.version != PROTOCOL_VERSION {
+            let message =
+                format!("the request speaks version {}, this process speaks {PROTOCOL_VERSION}", envelope.version);
+            return Err(Cause::new(Code::InvalidRequest, message));
+        }
+        let latest = Deadline::after(now, REQUEST_TIMEOUT_MAX);
+        let deadline = envelope.deadline.unwrap_or_else(|| Deadline::after(now, REQUEST_TIMEOUT)).nearer(latest);
+        if deadline.passed(now) {
+            return Err(Cause::new(Code::TimedOut, "the deadline had passed when the request arrived"));
+        }
+        let body_hash = envelope
+            .idempotency_key
+            .as_ref()
+            .map(|_| serde_json::to_vec(&envelope.request).map(|body| ContentHash::of(&body)))
+            .transpose()
+            .map_err(|error| Cause::new(Code::InvalidRequest, error.to_string()))?;
+        Ok(Self {
+            id: envelope.id.unwrap_or_else(|| RequestId::fresh(ids.fresh())),
+            source,
+            claim,
+            request: envelope.request,
+            deadline,
+            idempotency_key: envelope.idempotency_key,
+            body_hash,
+            trace: envelope.trace.unwrap_or_else(|| TraceId::fresh(ids.fresh())),
+            at: now,
+        })
+    }
+
+    /// The request's id.
+    #[must_use]
+    pub const fn id(&self) -> &RequestId {
+        &self.id
+    }
+
+    /// After which nobody waits.
+    #[must_use]
+    pub const fn deadline(&self) -> Deadline {
+        self.deadline
+    }
+
+    /// What is asked.
+    #[must_use]
+    pub const fn request(&self) -> &Request {
+        &self.request
+    }
+
+    /// The trace that it belongs to.
+    #[must_use]
+    pub const fn trace(&self) -> &TraceId {
+        &self.trace
+    }
+
+    /// When it arrived.
+    #[must_use]
+    pub const fn at(&self) -> Timestamp {
+        self.at
+    }
+
+    /// Hands everything to the authenticator.
+    #[must_use]
+    pub fn into_parts(self) -> Parts {
+        let Self { id, source, claim, request, deadline, idempotency_key, body_hash, trace, at } = self;
+        Parts { id, source, claim, request, deadline, idempotency_key, body_hash, trace, at }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::Look;
+
+    struct Counting;
+    impl Ids for Counting {
+        fn fresh(&self) -> u128 {
+            7
+        }
+    }
+
+    fn envelope() -> Envelope {
+        Envelope::of(Request::Look(Look::Agents))
+    }
+
+    #[test]
+    fn a_local_user_cannot_be_written_on_the_wire() {
+        let mut value = serde_json::to_value(envelope()).unwrap_or_default();
+        if let Some(members) = value.as_object_mut() {
+            members.insert("credential".into(), serde_json::json!({"scheme": "local_user", "secret": "admin"}));
+        }
+        let refused = Received::decode(value.to_string().as_bytes(), Source::Http, &Counting, Timestamp::default());
+        assert_eq!(refused.map_err(|cause| cause.code), Err(Code::InvalidRequest));
+    }
+
+    #[test]
+    fn another_version_and_a_passed_deadline_are_refused() {
+        let user = || UserId::new("admin").unwrap_or_else(|_| unreachable!());
+        let other = Envelope { version: 9, ..envelope() };
+        let refused = Received::local(user(), other, &Counting, Timestamp::default());
+        assert_eq!(refused.map_err(|cause| cause.code), Err(Code::InvalidRequest));
+        let late = Envelope { deadline: Some(Deadline(Timestamp::from_micros(1))), ..envelope() };
+        let refused = Received::local(user(), late, &Counting, Timestamp::from_micros(2));
+        assert_eq!(refused.map_err(|cause| cause.code), Err(Code::TimedOut));
+    }
+}

@@ -1,0 +1,136 @@
+//! Wall-clock time and randomness as things that are handed in, so that a test decides both.
+
+use std::fmt;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A moment, in microseconds since 1970-01-01T00:00:00Z; written as RFC 3339.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(with = "String")]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// Makes a moment from microseconds since the epoch.
+    #[must_use]
+    pub const fn from_micros(micros: i64) -> Self {
+        Self(micros)
+    }
+
+    /// Microseconds since the epoch.
+    #[must_use]
+    pub const fn as_micros(self) -> i64 {
+        self.0
+    }
+
+    /// The moment `after` later; the last one that can be written, if there is none.
+    #[must_use]
+    pub fn plus(self, after: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(after.as_micros()).unwrap_or(i64::MAX)))
+    }
+
+    /// The moment `before` earlier.
+    #[must_use]
+    pub fn minus(self, before: Duration) -> Self {
+        Self(self.0.saturating_sub(i64::try_from(before.as_micros()).unwrap_or(i64::MAX)))
+    }
+
+    /// How long after `earlier` this moment is; zero if it is not.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_microsecond(self.0) {
+            Ok(moment) => write!(f, "{moment}"),
+            Err(_) => write!(f, "{}us", self.0),
+        }
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl From<Timestamp> for String {
+    fn from(moment: Timestamp) -> Self {
+        moment.to_string()
+    }
+}
+
+impl TryFrom<String> for Timestamp {
+    type Error = jiff::Error;
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Ok(Self(text.parse::<jiff::Timestamp>()?.as_microsecond()))
+    }
+}
+
+/// The moment after which nobody waits for the answer any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Deadline(pub Timestamp);
+
+impl Deadline {
+    /// The deadline `after` from now.
+    #[must_use]
+    pub fn after(now: Timestamp, after: Duration) -> Self {
+        Self(now.plus(after))
+    }
+
+    /// What is left; zero once it has passed.
+    #[must_use]
+    pub fn left(self, now: Timestamp) -> Duration {
+        self.0.since(now)
+    }
+
+    /// True once nobody waits.
+    #[must_use]
+    pub fn passed(self, now: Timestamp) -> bool {
+        now >= self.0
+    }
+
+    /// The nearer of two deadlines.
+    #[must_use]
+    pub fn nearer(self, other: Self) -> Self {
+        self.min(other)
+    }
+}
+
+/// Reads the wall clock. Only the composition root has the real one.
+pub trait Clock: Send + Sync {
+    /// The present moment.
+    fn now(&self) -> Timestamp;
+}
+
+/// Makes numbers that no other caller gets. Only the composition root has the real one.
+pub trait Ids: Send + Sync {
+    /// A fresh 128-bit number, sortable by time where the source allows.
+    fn fresh(&self) -> u128;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_survives_its_text() {
+        let moment = Timestamp::from_micros(1_700_000_000_123_456);
+        assert_eq!(Timestamp::try_from(moment.to_string()).ok(), Some(moment));
+    }
+
+    #[test]
+    fn a_passed_deadline_leaves_nothing() {
+        let now = Timestamp::from_micros(5_000_000);
+        let deadline = Deadline::after(now, Duration::from_secs(1));
+        assert_eq!(deadline.left(now.plus(Duration::from_secs(3))), Duration::ZERO);
+        assert!(deadline.passed(now.plus(Duration::from_secs(1))));
+        assert!(!deadline.passed(now));
+    }
+}

@@ -1,0 +1,83 @@
+//! Values that agents are given and give back, and how a large one travels as a claim check.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::id::ContentHash;
+
+/// Any JSON value.
+pub type Json = serde_json::Value;
+
+/// Named values: the inputs or outputs of an agent, a step or a run.
+pub type Values = BTreeMap<String, Json>;
+
+/// The member that marks an object as a reference to an artifact.
+pub const ARTIFACT_MEMBER: &str = "$artifact";
+
+/// A value that lies in the artifact store, found by the hash of its bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ArtifactRef {
+    /// SHA-256 of the bytes; also their name in the store.
+    pub hash: ContentHash,
+    /// How many bytes there are.
+    pub bytes: u64,
+    /// What they are, such as `text/csv`.
+    pub media_type: String,
+    /// What their owner called them, such as `sales.csv`; never a path.
+    pub name: String,
+}
+
+impl ArtifactRef {
+    /// The reference as a value: `{"$artifact": {…}}`.
+    #[must_use]
+    pub fn to_json(&self) -> Json {
+        serde_json::json!({ ARTIFACT_MEMBER: self })
+    }
+
+    /// Reads a value as a reference; `None` if it is an ordinary value.
+    #[must_use]
+    pub fn from_json(value: &Json) -> Option<Self> {
+        let object = value.as_object().filter(|members| members.len() == 1)?;
+        serde_json::from_value(object.get(ARTIFACT_MEMBER)?.clone()).ok()
+    }
+}
+
+/// Bytes of a value as its reader counts them: a text by itself, an artifact by what it stands for,
+/// anything else as compact JSON.
+#[must_use]
+pub fn size_bytes(value: &Json) -> u64 {
+    if let Some(artifact) = ArtifactRef::from_json(value) {
+        return artifact.bytes;
+    }
+    match value {
+        Json::Null => 4,
+        Json::Bool(_) => 5,
+        Json::Number(_) => 8,
+        Json::String(text) => text.len() as u64,
+        Json::Array(items) => 2 + items.iter().map(|item| 1 + size_bytes(item)).sum::<u64>(),
+        Json::Object(members) => {
+            2 + members.iter().map(|(name, member)| name.len() as u64 + 4 + size_bytes(member)).sum::<u64>()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reference_survives_as_a_value_and_counts_what_it_stands_for() {
+        let artifact = ArtifactRef {
+            hash: ContentHash::of(b"x"),
+            bytes: 12_000_000,
+            media_type: "text/csv".into(),
+            name: "sales.csv".into(),
+        };
+        assert_eq!(ArtifactRef::from_json(&artifact.to_json()), Some(artifact.clone()));
+        assert_eq!(size_bytes(&artifact.to_json()), 12_000_000);
+        assert_eq!(ArtifactRef::from_json(&serde_json::json!({"$artifact": 1, "b": 2})), None);
+    }
+}

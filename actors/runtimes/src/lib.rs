@@ -1,0 +1,1 @@
+//! Models and handlers behind the seams of the actors.

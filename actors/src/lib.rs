@@ -1,0 +1,1 @@
+//! What agents, teams, contexts and runs do, and who supervises them.

@@ -1,0 +1,1 @@
+//! What an agent, team and workflow is: types, loader, checks, and the catalogue itself.

@@ -1,0 +1,1 @@
+//! The whole platform under test: the house, faults, crowds, tidy.

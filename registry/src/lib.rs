@@ -1,0 +1,1 @@
+//! Who and what exists: catalogue versions, runs, journal, audit, context, budgets, artifacts.

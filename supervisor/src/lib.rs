@@ -1,0 +1,1 @@
+//! The process: configuration, ingress, pipeline, root of the tree, lifecycle; the binary greenroom.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Cause;
 use crate::id::{AgentId, RunId, StepId};
+use crate::journal::{Entry, StepKey};
 use crate::reply::{Reply, Status};
 use crate::time::Timestamp;
 
@@ -111,7 +112,7 @@ pub enum What {
         /// Its place in a `for_each`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         index: Option<u32>,
-        /// `done`, `skipped`, `failed`, `cancelled` or `compensated`.
+        /// `done`, `skipped`, `failed`, `cancelled`, `compensated` or `not_compensated`.
         state: String,
         /// From start to end.
         duration_ms: u64,
@@ -149,4 +150,82 @@ pub enum What {
         /// The answer.
         reply: Box<Reply>,
     },
+}
+
+impl RunEvent {
+    /// What a journal entry shows to those who watch; `None` if it shows them nothing.
+    #[must_use]
+    pub fn of(run: &RunId, seq: u64, at: Timestamp, entry: &Entry) -> Option<Self> {
+        What::of(entry).map(|what| Self { run: run.clone(), seq, at, what })
+    }
+}
+
+impl What {
+    /// What a journal entry shows to those who watch; `None` if it shows them nothing.
+    #[must_use]
+    pub fn of(entry: &Entry) -> Option<Self> {
+        let ended = |key: &StepKey, state: &str, duration_ms: u64, cause: Option<&Cause>| Self::StepEnded {
+            step: key.step.clone(),
+            index: key.index,
+            state: state.to_owned(),
+            duration_ms,
+            cause: cause.cloned(),
+        };
+        Some(match entry {
+            Entry::Begun(begun) => Self::RunStarted { steps: begun.steps },
+            Entry::StepStarted { key, attempt, agent } => Self::StepStarted {
+                step: key.step.clone(),
+                index: key.index,
+                agent: agent.clone(),
+                attempt: *attempt,
+            },
+            Entry::StepDone { key, duration_ms, .. } => ended(key, "done", *duration_ms, None),
+            Entry::StepSkipped { key } => ended(key, "skipped", 0, None),
+            Entry::StepRetried { key, cause, after_ms, .. } => {
+                Self::StepRetried { step: key.step.clone(), cause: cause.clone(), after_ms: *after_ms }
+            }
+            Entry::StepFailed { key, cause, duration_ms, .. } => ended(key, "failed", *duration_ms, Some(cause)),
+            Entry::StepCancelled { key } => ended(key, "cancelled", 0, None),
+            Entry::ApprovalAsked { key, prompt } => {
+                Self::ApprovalAsked { step: key.step.clone(), prompt: prompt.clone() }
+            }
+            Entry::ApprovalAnswered { key, approved, by } => {
+                Self::ApprovalAnswered { step: key.step.clone(), approved: *approved, by: by.to_string() }
+            }
+            Entry::CompensationEnded { key, cause, duration_ms, .. } => {
+                let state = if cause.is_some() { "not_compensated" } else { "compensated" };
+                ended(key, state, *duration_ms, cause.as_ref())
+            }
+            Entry::Ended { reply } => Self::RunEnded { reply: reply.clone() },
+            Entry::StepReady { .. }
+            | Entry::Expanded { .. }
+            | Entry::CancelAsked { .. }
+            | Entry::DeadlinePassed
+            | Entry::CompensationBegun { .. }
+            | Entry::CompensationStarted { .. }
+            | Entry::Resumed { .. } => return None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::UserId;
+
+    #[test]
+    fn watching_shows_what_the_journal_says_and_no_bookkeeping() {
+        let step = StepId::new("a").unwrap_or_else(|_| unreachable!());
+        let key = StepKey { step: step.clone(), index: Some(2) };
+        let started = Entry::StepStarted { key: key.clone(), attempt: 1, agent: None };
+        assert_eq!(
+            What::of(&started),
+            Some(What::StepStarted { step: step.clone(), index: Some(2), agent: None, attempt: 1 })
+        );
+        let skipped = What::of(&Entry::StepSkipped { key });
+        assert!(matches!(skipped, Some(What::StepEnded { state, .. }) if state == "skipped"));
+        assert_eq!(What::of(&Entry::StepReady { step }), None);
+        let by = UserId::new("admin").unwrap_or_else(|_| unreachable!());
+        assert_eq!(What::of(&Entry::CancelAsked { by }), None);
+    }
 }

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Cause;
-use crate::id::{AgentId, ContentHash, RunId, StepId, TeamId, UserId, WorkflowId};
+use crate::id::{AgentId, ContentHash, RunId, StepId, TeamId, TraceId, UserId, WorkflowId};
 use crate::reply::{Reply, Usage};
 use crate::request::Options;
 use crate::time::{Deadline, Timestamp};
@@ -65,6 +65,30 @@ pub struct Begun {
     pub steps: u32,
     /// Retries that all steps have together.
     pub retries: u32,
+    /// The team's members; empty without a team.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<AgentId>,
+    /// The checks that the policy proved for the request that started it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<String>,
+    /// The trace that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceId>,
+}
+
+impl Begun {
+    /// The agent that a step means, and the version that the run is pinned to: the agent of this id,
+    /// or the first of this id with a trailing `_NNN`.
+    #[must_use]
+    pub fn agent(&self, written: &AgentId) -> Option<(&AgentId, ContentHash)> {
+        let ordinal = |id: &AgentId| {
+            let rest = id.as_str().strip_prefix(written.as_str())?.strip_prefix('_')?;
+            (!rest.is_empty() && rest.bytes().all(|digit| digit.is_ascii_digit())).then_some(())
+        };
+        let exact = self.agents.get_key_value(written);
+        let found = exact.or_else(|| self.agents.iter().find(|(id, _)| ordinal(id).is_some()));
+        found.map(|(id, hash)| (id, *hash))
+    }
 }
 
 /// One entry of a journal.
@@ -73,6 +97,11 @@ pub struct Begun {
 pub enum Entry {
     /// The run has begun.
     Begun(Box<Begun>),
+    /// All that a step depends on is there, and its condition, items or question are being worked out.
+    StepReady {
+        /// The step.
+        step: StepId,
+    },
     /// A `for_each` step found its items.
     Expanded {
         /// The step.
@@ -86,6 +115,9 @@ pub enum Entry {
         key: StepKey,
         /// 1 for the first attempt.
         attempt: u32,
+        /// Who does it, where it is an agent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        agent: Option<AgentId>,
     },
     /// A step gave its result.
     StepDone {
@@ -99,8 +131,10 @@ pub enum Entry {
         hash: ContentHash,
         /// What it took.
         usage: Usage,
+        /// From the start of the attempt to its end.
+        duration_ms: u64,
     },
-    /// A step's condition was false, or what it depends on was skipped.
+    /// A step's condition was false, or what it refers to was skipped.
     StepSkipped {
         /// The step.
         key: StepKey,
@@ -115,6 +149,8 @@ pub enum Entry {
         cause: Cause,
         /// When it is tried again.
         at: Timestamp,
+        /// How long that is away.
+        after_ms: u64,
         /// What the failed attempt took.
         usage: Usage,
     },
@@ -122,12 +158,14 @@ pub enum Entry {
     StepFailed {
         /// The step.
         key: StepKey,
-        /// The attempt that failed.
+        /// The attempt that failed; 0 if none was made.
         attempt: u32,
         /// Why.
         cause: Cause,
         /// What the failed attempt took.
         usage: Usage,
+        /// From the start of the attempt to its end.
+        duration_ms: u64,
     },
     /// A step was stopped.
     StepCancelled {
@@ -161,6 +199,8 @@ pub enum Entry {
     CompensationBegun {
         /// Why.
         cause: Cause,
+        /// After which the rest is left as it is.
+        until: Timestamp,
     },
     /// The undoing of a step is about to be tried.
     CompensationStarted {
@@ -178,11 +218,15 @@ pub enum Entry {
         cause: Option<Cause>,
         /// What it took.
         usage: Usage,
+        /// From the start of the last attempt to its end.
+        duration_ms: u64,
     },
     /// The run was taken up again after its process ended.
     Resumed {
         /// True if the definitions have changed since it began; it goes on with those it is pinned to.
         definitions_changed: bool,
+        /// When it must have ended now: the time that its process was dead does not count.
+        deadline: Deadline,
     },
     /// The run has ended; nothing follows.
     Ended {

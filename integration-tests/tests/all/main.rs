@@ -1,0 +1,7 @@
+//! Every test of the whole platform, in one binary: linking a house takes longer than running it.
+//!
+//! A module a subject. What a test needs to stand on (a house, a scripted model, a bounded wait)
+//! lives in the library of this crate, so that benchmarks stand on it too.
+
+mod edges;
+mod tidy;

@@ -1,0 +1,145 @@
+//! Rules about what stands beside the code: error pages, decisions, documents, policies, scripts.
+
+use std::collections::BTreeSet;
+
+use greenroom_protocol::Code;
+
+use super::tree::{File, Problem, Tree};
+
+const ERROR_PAGES: &str = "docs/errors/";
+const DECISIONS: &str = "docs/adr/";
+
+/// The second paragraph of a code's page, as it follows from the code.
+fn facts_of(code: Code) -> String {
+    let again = if code.may_retry() { "may succeed later" } else { "will fail again" };
+    format!("Exit code {}, HTTP status {}. The same request, unchanged, {again}.", code.exit_code(), code.http_status())
+}
+
+/// Each code has a page, each page a code, and the page agrees with the code.
+pub(super) fn errors(tree: &Tree) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for code in Code::ALL {
+        let path = format!("{ERROR_PAGES}{code}.md");
+        let Some(file) = tree.file(&path) else {
+            problems.push(Problem::missing(path, "write what happened and what to do"));
+            continue;
+        };
+        let text = file.text.as_deref().unwrap_or_default();
+        let opening = format!("# {code}\n\n{}\n", facts_of(*code));
+        if !text.starts_with(&opening) {
+            problems.push(file.problem(1, "the opening does not agree with the code", format!("open with {opening:?}")));
+        }
+        for section in ["\n## What happened\n", "\n## What to do\n"] {
+            if !text.contains(section) {
+                problems.push(file.problem(0, format!("no section `{}`", section.trim()), "add it"));
+            }
+        }
+    }
+    let known: BTreeSet<String> = Code::ALL.iter().map(|code| format!("{ERROR_PAGES}{code}.md")).collect();
+    let stray = tree.below(ERROR_PAGES).filter(|file| file.name() != "README.md" && !known.contains(&file.path));
+    problems.extend(stray.map(|file| file.problem(0, "a page without a code", "remove it, or rename it to its code")));
+    problems
+}
+
+/// `docs/adr/NNNN-slug.md`, from 0001 without a gap, each opening with its number and title.
+pub(super) fn decisions(tree: &Tree) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let files = tree.below(DECISIONS).filter(|file| file.name() != "README.md");
+    for (expected, file) in (1_usize..).zip(files) {
+        let number = format!("{expected:04}");
+        if !file.name().starts_with(&format!("{number}-")) {
+            problems.push(file.problem(0, "a number that is taken or leaves a gap", format!("call it {number}-….md")));
+        } else if !file.text.as_deref().unwrap_or_default().starts_with(&format!("# {number}: ")) {
+            problems.push(file.problem(1, "another title than its name says", format!("open with `# {number}: `")));
+        }
+    }
+    problems
+}
+
+/// A link or a path in back-quotes, in a document of ours, leads to something in the tree.
+pub(super) fn links(tree: &Tree) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let documents = tree.ending(".md").filter(|file| !file.path.contains("/corpus/"));
+    for file in documents {
+        let folder = file.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let mut in_block = false;
+        for (number, line) in file.lines() {
+            in_block ^= line.trim_start().starts_with("```");
+            if in_block {
+                continue;
+            }
+            for target in links_of(line).filter(|target| !exists(tree, folder, target)) {
+                problems.push(file.problem(number, format!("a link to `{target}`, which does not exist"), "mend it"));
+            }
+            for path in paths_of(line).filter(|path| !exists(tree, "", path)) {
+                problems.push(file.problem(number, format!("`{path}` does not exist"), "mend it"));
+            }
+        }
+    }
+    problems
+}
+
+/// The targets of `[text](target)` that are files.
+fn links_of(line: &str) -> impl Iterator<Item = &str> {
+    line.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next()).filter(|target| {
+        !target.is_empty() && !target.contains("://") && !target.starts_with("mailto:")
+    })
+}
+
+/// What is in back-quotes and looks like a path of ours to a source file.
+fn paths_of(line: &str) -> impl Iterator<Item = &str> {
+    const ENDINGS: [&str; 8] = [".rs", ".rego", ".yaml", ".toml", ".md", ".sql", ".json", ".csv"];
+    line.split('`').skip(1).step_by(2).filter(|text| {
+        let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-'));
+        let inside = text.contains('/') && !text.starts_with(['/', '.']);
+        plain && inside && ENDINGS.iter().any(|ending| text.ends_with(ending))
+    })
+}
+
+fn exists(tree: &Tree, folder: &str, target: &str) -> bool {
+    tree.root.join(folder).join(target).exists()
+}
+
+/// `x_test.rego` stands beside `x.rego`.
+pub(super) fn policies(tree: &Tree) -> Vec<Problem> {
+    let untested = tree.below("rego/policy/").filter(|file| file.path.ends_with(".rego")).filter(|file| {
+        let stem = file.path.trim_end_matches(".rego");
+        !stem.ends_with("_test") && tree.file(&format!("{stem}_test.rego")).is_none()
+    });
+    untested
+        .map(|file| file.problem(0, "a policy without tests", "write x_test.rego beside it, with an allow and a deny"))
+        .collect()
+}
+
+/// The scripts are there, can be executed and stop at the first error.
+pub(super) fn scripts(tree: &Tree) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for path in ["scripts/demo", "scripts/test", ".ci/run"] {
+        if tree.file(path).is_none() {
+            problems.push(Problem::missing(path, "the README starts it"));
+        }
+    }
+    let scripts = tree.files.iter().filter(|file| file.path.starts_with("scripts/") || file.path == ".ci/run");
+    for file in scripts {
+        if !is_executable(tree, file) {
+            problems.push(file.problem(0, "cannot be executed", "chmod +x it"));
+        }
+        let mut lines = file.lines().map(|(_, line)| line);
+        let is_bash = lines.next().is_some_and(|line| line == "#!/usr/bin/env bash");
+        if is_bash && !lines.any(|line| line == "set -euo pipefail") {
+            problems.push(file.problem(0, "goes on after an error", "write `set -euo pipefail` below its header"));
+        }
+    }
+    problems
+}
+
+#[cfg(unix)]
+fn is_executable(tree: &Tree, file: &File) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::metadata(tree.root.join(&file.path)).is_ok_and(|metadata| metadata.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(not(unix))]
+fn is_executable(_tree: &Tree, _file: &File) -> bool {
+    true
+}

@@ -1,0 +1,114 @@
+//! Rules about Rust files: their size, their shape, their lints and their tests.
+
+use super::tree::{Problem, Tree};
+use super::visit;
+
+/// Lines of a file.
+const FILE_LINES_MAX: usize = 400;
+/// Lines of a function, from `fn` to the closing brace.
+const FUNCTION_LINES_MAX: usize = 70;
+/// Lines of a test module inside the file that it tests.
+const INLINE_TEST_LINES_MAX: usize = 100;
+/// Files that may be longer, each with its reason. Splitting is nearly always better.
+const LONG_FILES: &[(&str, &str)] = &[];
+
+/// Source of any language that a person has to read is at most [`FILE_LINES_MAX`] lines long.
+pub(super) fn file_sizes(tree: &Tree) -> Vec<Problem> {
+    let endings = [".rs", ".rego", ".sh", ".sql", ".py"];
+    let mut problems = Vec::new();
+    for file in &tree.files {
+        let is_script = file.path.starts_with("scripts/");
+        if !is_script && !endings.iter().any(|ending| file.path.ends_with(ending)) {
+            continue;
+        }
+        let lines = file.lines().count();
+        if lines > FILE_LINES_MAX && !LONG_FILES.iter().any(|(path, _)| *path == file.path) {
+            let found = format!("{lines} lines, at most {FILE_LINES_MAX}");
+            problems.push(file.problem(0, found, "cut it by verb: each command, stage or step its own file"));
+        }
+    }
+    for (path, _) in LONG_FILES {
+        if tree.file(path).is_none_or(|file| file.lines().count() <= FILE_LINES_MAX) {
+            problems.push(Problem::missing(*path, "remove its row from LONG_FILES, nothing needs it any more"));
+        }
+    }
+    problems
+}
+
+/// A function is at most [`FUNCTION_LINES_MAX`] lines long.
+pub(super) fn function_sizes(tree: &'static Tree) -> Vec<Problem> {
+    let long = visit::all(tree).iter().flat_map(|(file, facts)| {
+        facts.functions.iter().filter(|function| function.lines > FUNCTION_LINES_MAX).map(move |function| {
+            let found = format!("`{}` has {} lines, at most {FUNCTION_LINES_MAX}", function.name, function.lines);
+            file.problem(function.line, found, "give each thing that it does a function with a name")
+        })
+    });
+    long.collect()
+}
+
+/// Every Rust file opens with `//!`.
+pub(super) fn headers(tree: &Tree) -> Vec<Problem> {
+    let bare = tree.ending(".rs").filter(|file| !visit::is_sample(&file.path)).filter(|file| {
+        let first = file.lines().next().map(|(_, line)| line).unwrap_or_default();
+        !first.strip_prefix("//! ").is_some_and(|text| !text.trim().is_empty())
+    });
+    bare.map(|file| file.problem(1, "no `//!` header", "open with a sentence: what lives here, and what may not"))
+        .collect()
+}
+
+/// `x.rs` beside `x/`, so that an editor's tabs have names.
+pub(super) fn module_files(tree: &Tree) -> Vec<Problem> {
+    tree.ending("/mod.rs")
+        .map(|file| file.problem(0, "a `mod.rs`", "name it after its folder and put it beside the folder"))
+        .collect()
+}
+
+/// `#[expect(…, reason = "…")]` goes away when it is not needed any more; `#[allow]` stays for ever.
+pub(super) fn lint_attributes(tree: &'static Tree) -> Vec<Problem> {
+    let wanted = "write `#[expect(…, reason = \"…\")]`";
+    let found = visit::all(tree)
+        .iter()
+        .flat_map(|(file, facts)| facts.lints.iter().map(move |at| file.problem(at.line, at.what.clone(), wanted)));
+    found.collect()
+}
+
+/// A glob hides where a name comes from, and ractor's hides our crate `registry`.
+pub(super) fn globs(tree: &'static Tree) -> Vec<Problem> {
+    let found = visit::all(tree).iter().flat_map(|(file, facts)| {
+        facts.globs.iter().map(move |at| file.problem(at.line, format!("`use {}`", at.what), "name what is imported"))
+    });
+    found.collect()
+}
+
+/// A test runs in every run, waits on a predicate with a bound, and is named by a behaviour.
+pub(super) fn tests(tree: &'static Tree) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (file, facts) in visit::all(tree) {
+        for at in &facts.ignored {
+            problems.push(file.problem(at.line, at.what.clone(), "let it run always, or remove it"));
+        }
+        for at in &facts.sleeps {
+            let wanted = "wait on a predicate with a bound, or pause tokio's clock";
+            problems.push(file.problem(at.line, format!("`{}` in a test", at.what), wanted));
+        }
+        for function in facts.functions.iter().filter(|function| function.is_test) {
+            if function.name.starts_with("test_") {
+                let found = format!("`{}`", function.name);
+                problems.push(file.problem(function.line, found, "name the behaviour; `#[test]` says that it is a test"));
+            }
+        }
+    }
+    problems
+}
+
+/// Tests over [`INLINE_TEST_LINES_MAX`] lines live in `x/tests.rs`.
+pub(super) fn inline_tests(tree: &'static Tree) -> Vec<Problem> {
+    let long = visit::all(tree).iter().flat_map(|(file, facts)| {
+        facts.inline_tests.iter().filter(|(_, lines)| *lines > INLINE_TEST_LINES_MAX).map(move |(line, lines)| {
+            let folder = file.path.trim_end_matches(".rs");
+            let found = format!("{lines} lines of inline tests, at most {INLINE_TEST_LINES_MAX}");
+            file.problem(*line, found, format!("write `mod tests;` and move them to {folder}/tests.rs"))
+        })
+    });
+    long.collect()
+}

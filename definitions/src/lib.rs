@@ -1,1 +1,50 @@
-//! What an agent, team and workflow is: types, loader, checks, and the catalogue itself.
+//! What an agent, a team and a workflow is: the files as written, the checks on them, and the
+//! compiled forms that the rest of the platform works with.
+//!
+//! One file is followed from its text to the catalogue: `yaml` reads bounded text into a tree with
+//! places, `read` turns trees into the structs of [`agent`], [`workflow`], [`team`], [`category`] and
+//! [`models`], `check` compares them with each other and with the [`vocabulary`], [`plan`] compiles a
+//! workflow, and [`catalogue`] holds it all, immutable and indexed by content hash. [`binding`] gives
+//! a step its inputs, [`prompt`] renders what a model is asked.
+//!
+//! Nothing here knows an actor, a database, the network, the clock or a policy's text.
+
+#![cfg_attr(
+    test,
+    expect(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        reason = "a test fails by panicking"
+    )
+)]
+
+pub mod agent;
+pub mod binding;
+pub mod bounds;
+pub mod catalogue;
+pub mod category;
+pub mod condition;
+pub mod expr;
+pub mod models;
+pub mod plan;
+pub mod problem;
+pub mod prompt;
+pub mod team;
+pub mod types;
+pub mod vocabulary;
+pub mod workflow;
+
+pub use agent::{Agent, AgentSpec};
+pub use binding::Scope;
+pub use catalogue::Catalogue;
+pub use category::Category;
+pub use models::{ModelRef, Models};
+pub use plan::{Plan, PlanStep, Target};
+pub use problem::{Problem, Report};
+pub use prompt::Prompt;
+pub use team::{Team, TeamSpec};
+pub use types::{Field, Kind};
+pub use vocabulary::Vocabulary;
+pub use workflow::{Workflow, WorkflowSpec};

@@ -1,0 +1,260 @@
+//! The parts of an agent's definition, as written.
+
+use std::fmt;
+use std::str::FromStr;
+
+use greenroom_protocol::{AgentId, ContextKey, Values};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::models::ModelRef;
+
+/// Whom an agent works with.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Collaboration {
+    /// The agents that it may call, and that may call it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub can_work_with: Vec<AgentId>,
+    /// The keys of the team's shared context that it may write.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub provides_to_team: Vec<ContextKey>,
+}
+
+impl Collaboration {
+    /// True if nothing is said.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.can_work_with.is_empty() && self.provides_to_team.is_empty()
+    }
+}
+
+/// What kind of thing runs an agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Runtime {
+    /// A language model with a prompt.
+    Llm,
+    /// A handler compiled into the platform.
+    Native,
+    /// A WebAssembly component.
+    Wasm,
+    /// A Python process.
+    Python,
+    /// An HTTP service.
+    Http,
+}
+
+impl Runtime {
+    /// Every runtime that a definition may name.
+    pub const ALL: &'static [Self] = &[Self::Llm, Self::Native, Self::Wasm, Self::Python, Self::Http];
+
+    /// The runtime as it is written.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Llm => "llm",
+            Self::Native => "native",
+            Self::Wasm => "wasm",
+            Self::Python => "python",
+            Self::Http => "http",
+        }
+    }
+
+    /// True if this release can execute it; another one answers `runtime_unavailable`.
+    #[must_use]
+    pub const fn is_built(self) -> bool {
+        match self {
+            Self::Llm | Self::Native => true,
+            Self::Wasm | Self::Python | Self::Http => false,
+        }
+    }
+}
+
+/// What runs an agent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Implementation {
+    /// The kind of thing that runs it.
+    pub runtime: Runtime,
+    /// Which one: the name of a native handler, a module, a function, a URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handler: Option<String>,
+    /// The model that is asked: a tier (`tier.standard`) or `PROVIDER.NAME`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelRef>,
+    /// The models that are asked where the first one cannot answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fallback_models: Vec<ModelRef>,
+    /// What the model is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<PromptSpec>,
+    /// How long one execution may take, in seconds.
+    #[serde(default = "timeout_default")]
+    pub timeout: u64,
+    /// Memory that one execution may use, in MiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
+}
+
+const fn timeout_default() -> u64 {
+    super::TIMEOUT_SECONDS_DEFAULT
+}
+
+/// Two templates. What a caller gives can only ever reach the second one.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PromptSpec {
+    /// Who the model is: a template over the definition's constants (`agent`, `outputs`) only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub system: Option<String>,
+    /// What it is asked: a template over `inputs` and `context`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+}
+
+/// What one execution may use.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AgentLimits {
+    /// Tokens that one answer of the model may have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<u32>,
+    /// US dollars that one execution may cost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_cost_usd: Option<f64>,
+    /// Turns that the tool loop may take.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_turns: Option<u32>,
+    /// Executions at one time on one pod.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_concurrency: Option<u32>,
+}
+
+impl AgentLimits {
+    /// True if nothing is limited.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.max_tokens.is_none()
+            && self.max_cost_usd.is_none()
+            && self.max_turns.is_none()
+            && self.max_concurrency.is_none()
+    }
+}
+
+/// How the wait between two attempts grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Backoff {
+    /// The same wait each time.
+    Fixed,
+    /// Twice the wait each time.
+    #[default]
+    Exponential,
+}
+
+/// How often something is tried again, and after how long.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Retry {
+    /// Attempts at most, the first one included.
+    pub max_attempts: u32,
+    /// How the wait grows.
+    #[serde(default)]
+    pub backoff: Backoff,
+    /// The first wait, in seconds.
+    #[serde(default = "Retry::delay_default")]
+    pub delay: f64,
+    /// The longest wait, in seconds.
+    #[serde(default = "Retry::max_delay_default")]
+    pub max_delay: f64,
+}
+
+impl Retry {
+    pub(crate) const fn delay_default() -> f64 {
+        0.5
+    }
+
+    pub(crate) const fn max_delay_default() -> f64 {
+        30.0
+    }
+
+    /// The wait after a failed attempt (1 for the first); `None` if that was the last one.
+    #[must_use]
+    pub fn wait_after(&self, attempt: u32) -> Option<std::time::Duration> {
+        if attempt >= self.max_attempts {
+            return None;
+        }
+        let factor = match self.backoff {
+            Backoff::Fixed => 1.0,
+            Backoff::Exponential => 2_f64.powi(i32::try_from(attempt.saturating_sub(1)).unwrap_or(i32::MAX).min(64)),
+        };
+        std::time::Duration::try_from_secs_f64((self.delay * factor).min(self.max_delay)).ok()
+    }
+}
+
+/// What an agent is reminded of before it works.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MemoryRecall {
+    /// The input whose text is looked up in the memory.
+    pub query: String,
+    /// How many memories at most.
+    pub limit: u32,
+}
+
+/// Inputs, and what a good answer to them holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Example {
+    /// The inputs, by name.
+    pub inputs: Values,
+    /// Outputs, by name, as far as they are certain.
+    #[serde(default, skip_serializing_if = "Values::is_empty")]
+    pub expect: Values,
+}
+
+/// Something that an agent may use while it works: `agent:ID` or `native:NAME`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(with = "String")]
+pub enum ToolRef {
+    /// Another agent; the call goes through the guard as a request of its own.
+    Agent(AgentId),
+    /// A tool compiled into the platform.
+    Native(String),
+}
+
+impl fmt::Display for ToolRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Agent(agent) => write!(f, "agent:{agent}"),
+            Self::Native(name) => write!(f, "native:{name}"),
+        }
+    }
+}
+
+impl FromStr for ToolRef {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            Some(("agent", id)) => AgentId::new(id).map(Self::Agent).map_err(|error| error.to_string()),
+            Some(("native", name)) if !name.is_empty() => Ok(Self::Native(name.to_owned())),
+            _ => Err("a tool is `agent:ID` or `native:NAME`".to_owned()),
+        }
+    }
+}
+
+impl TryFrom<String> for ToolRef {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<ToolRef> for String {
+    fn from(tool: ToolRef) -> Self {
+        tool.to_string()
+    }
+}

@@ -1,0 +1,115 @@
+//! Values as Markdown, for an agent that takes one text.
+
+use std::fmt::Write as _;
+
+use greenroom_protocol::{ArtifactRef, Json, Values};
+
+/// How deep a value is written as lists; below, as JSON.
+const LIST_DEPTH_MAX: usize = 3;
+
+/// Named values as sections: a heading each, then the value.
+#[must_use]
+pub fn sections(values: &Values) -> String {
+    let mut text = String::new();
+    for (name, value) in values {
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        let _ = writeln!(text, "## {}\n", title(name));
+        write_value(&mut text, value, 0);
+        if !text.ends_with('\n') {
+            text.push('\n');
+        }
+    }
+    text
+}
+
+/// One value as Markdown.
+#[must_use]
+pub fn render(value: &Json) -> String {
+    let mut text = String::new();
+    write_value(&mut text, value, 0);
+    text
+}
+
+/// `financial_summary` → `Financial summary`.
+fn title(name: &str) -> String {
+    let spaced = name.replace(['_', '-'], " ");
+    let mut letters = spaced.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
+fn write_value(text: &mut String, value: &Json, depth: usize) {
+    if let Some(artifact) = ArtifactRef::from_json(value) {
+        let _ = write!(text, "{} ({}, {} bytes)", artifact.name, artifact.media_type, artifact.bytes);
+        return;
+    }
+    match value {
+        Json::Null => {}
+        Json::Bool(_) | Json::Number(_) => text.push_str(&value.to_string()),
+        Json::String(inner) => write_text(text, inner),
+        Json::Array(items) if depth == 0 && items.iter().all(is_long_text) => {
+            let paragraphs: Vec<&str> = items.iter().filter_map(Json::as_str).collect();
+            text.push_str(&paragraphs.join("\n\n"));
+        }
+        Json::Array(items) if depth < LIST_DEPTH_MAX => {
+            for item in items {
+                write_item(text, None, item, depth);
+            }
+        }
+        Json::Object(members) if depth < LIST_DEPTH_MAX => {
+            for (name, member) in members {
+                write_item(text, Some(name), member, depth);
+            }
+        }
+        Json::Array(_) | Json::Object(_) => text.push_str(&value.to_string()),
+    }
+}
+
+/// One line of a list, or a line and the list below it.
+fn write_item(text: &mut String, name: Option<&str>, value: &Json, depth: usize) {
+    if value.is_null() {
+        return;
+    }
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
+    }
+    text.push_str(&"  ".repeat(depth));
+    text.push_str("- ");
+    if let Some(name) = name {
+        let _ = write!(text, "{}: ", title(name));
+    }
+    if is_nested(value) && depth + 1 < LIST_DEPTH_MAX {
+        while text.ends_with(' ') {
+            text.pop();
+        }
+        text.push('\n');
+    }
+    write_value(text, value, depth + 1);
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+}
+
+fn is_nested(value: &Json) -> bool {
+    ArtifactRef::from_json(value).is_none()
+        && match value {
+            Json::Array(items) => !items.is_empty(),
+            Json::Object(members) => !members.is_empty(),
+            Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => false,
+        }
+}
+
+fn is_long_text(value: &Json) -> bool {
+    value.as_str().is_some_and(|text| text.contains('\n') || text.len() > 120)
+}
+
+/// A drawing says nothing to a reader of text.
+fn write_text(text: &mut String, inner: &str) {
+    let start = inner.trim_start();
+    if start.starts_with("<svg") || start.starts_with("<?xml") || start.starts_with("data:image/") {
+        let _ = write!(text, "(drawing, {} bytes)", inner.len());
+    } else {
+        text.push_str(inner);
+    }
+}

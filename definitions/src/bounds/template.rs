@@ -1,0 +1,169 @@
+//! The bounds of a prompt template, and its tags.
+//!
+//! A prompt needs loops, conditions and filters. Whatever could make a text grow by itself (`set`,
+//! `macro`, `~`, `+`, `*`) or call itself (`recursive`) is refused by name, since neither fuel nor a
+//! bounded writer sees what an expression builds in memory.
+
+use super::{NESTING_MAX, OPERATORS_MAX, TEMPLATE_BYTES_MAX, skip_quoted, too_deep, too_long, too_many_operators};
+
+/// Statements that a template may have.
+const STATEMENTS: &[&str] = &["for", "endfor", "if", "elif", "else", "endif"];
+/// Words that count as operators.
+const WORDS: &[&str] = &["and", "or", "not", "in", "is"];
+
+/// What stands between braces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TagKind {
+    /// `{{ … }}`
+    Value,
+    /// `{% … %}`
+    Statement,
+}
+
+/// Checks the text of a template.
+///
+/// # Errors
+/// What is out of bounds, as the end of a sentence that begins with `the template`.
+pub fn check(text: &str) -> Result<(), String> {
+    if text.len() > TEMPLATE_BYTES_MAX {
+        return Err(too_long(text.len(), TEMPLATE_BYTES_MAX));
+    }
+    // For each open block, how many levels it stands for: each `elif` nests one deeper.
+    let mut blocks: Vec<usize> = Vec::new();
+    for (kind, inside) in tags(text)? {
+        expression(inside)?;
+        if kind == TagKind::Value {
+            continue;
+        }
+        let word = inside.split(|c: char| !(c.is_alphanumeric() || c == '_')).find(|part| !part.is_empty());
+        let word = word.unwrap_or_default();
+        if !STATEMENTS.contains(&word) {
+            return Err(format!("has a `{word}` statement; a prompt may use {}", STATEMENTS.join(", ")));
+        }
+        match word {
+            "for" | "if" => blocks.push(1),
+            "elif" => {
+                if let Some(levels) = blocks.last_mut() {
+                    *levels += 1;
+                }
+            }
+            "endfor" | "endif" => drop(blocks.pop()),
+            _ => {}
+        }
+        if blocks.iter().sum::<usize>() > NESTING_MAX {
+            return Err(too_deep());
+        }
+    }
+    Ok(())
+}
+
+/// The tags of a template, in order, without their braces. Comments and raw blocks are skipped.
+///
+/// # Errors
+/// A tag that does not end, as the end of a sentence.
+pub fn tags(text: &str) -> Result<Vec<(TagKind, &str)>, String> {
+    let mut found = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find('{') {
+        let from = rest.get(at..).unwrap_or_default();
+        let inside = from.get(2..).unwrap_or_default();
+        rest = match from.as_bytes().get(1) {
+            Some(b'#') => inside.split_once("#}").ok_or("has a comment that does not end")?.1,
+            Some(b'{') => {
+                let (tag, behind) = split_tag(inside, b"}}").ok_or("has a `{{` that does not end")?;
+                found.push((TagKind::Value, tag));
+                behind
+            }
+            Some(b'%') => {
+                let (tag, behind) = split_tag(inside, b"%}").ok_or("has a `{%` that does not end")?;
+                if tag.trim_matches(|c: char| c.is_whitespace() || matches!(c, '-' | '+')) == "raw" {
+                    behind_raw(behind).ok_or("has a raw block that does not end")?
+                } else {
+                    found.push((TagKind::Statement, tag));
+                    behind
+                }
+            }
+            Some(_) | None => from.get(1..).unwrap_or_default(),
+        };
+    }
+    Ok(found)
+}
+
+/// Splits behind the closing braces, which do not count inside quotes or inner braces.
+fn split_tag<'a>(text: &'a str, close: &[u8; 2]) -> Option<(&'a str, &'a str)> {
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    let mut braces = 0_usize;
+    while let Some(byte) = bytes.get(at).copied() {
+        match byte {
+            b'"' | b'\'' => at = skip_quoted(bytes, at + 1, byte, true)?,
+            _ if braces == 0 && bytes.get(at..at + 2) == Some(&close[..]) => {
+                return Some((text.get(..at)?, text.get(at + 2..)?));
+            }
+            _ => {
+                match byte {
+                    b'{' => braces += 1,
+                    b'}' => braces = braces.saturating_sub(1),
+                    _ => {}
+                }
+                at += 1;
+            }
+        }
+    }
+    None
+}
+
+fn behind_raw(text: &str) -> Option<&str> {
+    let mut rest = text;
+    loop {
+        let (_, behind) = rest.split_once("{%")?;
+        let (tag, after) = behind.split_once("%}")?;
+        if tag.trim_matches(|c: char| c.is_whitespace() || matches!(c, '-' | '+')) == "endraw" {
+            return Some(after);
+        }
+        rest = behind;
+    }
+}
+
+fn expression(text: &str) -> Result<(), String> {
+    // Signs at the edge only trim the space around the tag.
+    let text = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let text = text.strip_suffix(['-', '+']).unwrap_or(text);
+    let bytes = text.as_bytes();
+    let (mut at, mut depth, mut operators) = (0, 0_usize, 0_usize);
+    while let Some(byte) = bytes.get(at).copied() {
+        let start = at;
+        at += 1;
+        match byte {
+            b'"' | b'\'' => at = skip_quoted(bytes, at, byte, true).unwrap_or(bytes.len()),
+            b'(' | b'[' | b'{' => {
+                depth += 1;
+                operators += 1;
+            }
+            b')' | b']' | b'}' => depth = depth.saturating_sub(1),
+            b'*' | b'+' | b'~' => {
+                return Err(format!("uses `{}`; a prompt puts texts side by side", char::from(byte)));
+            }
+            b'|' | b'.' | b'-' | b'/' | b'%' | b'=' | b'<' | b'>' | b'!' | b':' => operators += 1,
+            b'a'..=b'z' | b'A'..=b'Z' | b'_' => {
+                let rest = text.get(start..).unwrap_or_default();
+                let length = rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(rest.len());
+                let word = rest.get(..length).unwrap_or_default();
+                if word == "recursive" {
+                    return Err("uses `recursive`; a prompt may not call itself".into());
+                }
+                // `if` inside a value nests its alternatives; each one is a level.
+                operators += usize::from(WORDS.contains(&word) || word == "if" || word == "else");
+                at = start + length.max(1);
+            }
+            _ => {}
+        }
+        if depth > NESTING_MAX {
+            return Err(too_deep());
+        }
+        if operators > OPERATORS_MAX {
+            return Err(too_many_operators());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,201 @@
+//! Everything that is loaded, immutable and indexed. A changed file makes a new catalogue; whoever
+//! holds the old one goes on with it undisturbed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use greenroom_protocol::{AgentId, CategoryId, Cause, Code, ContentHash, TeamId, WorkflowId};
+
+use digest::digest;
+
+use crate::agent::Agent;
+use crate::category::Category;
+use crate::models::Models;
+use crate::plan::Plan;
+use crate::problem::did_you_mean;
+use crate::team::Team;
+use crate::workflow::Workflow;
+
+mod digest;
+
+/// What a catalogue is made of.
+#[derive(Debug, Clone, Default)]
+pub struct Parts {
+    /// Every category.
+    pub categories: Vec<Category>,
+    /// Every agent.
+    pub agents: Vec<Agent>,
+    /// Every workflow.
+    pub workflows: Vec<Workflow>,
+    /// Every team.
+    pub teams: Vec<Team>,
+    /// What is known of models.
+    pub models: Models,
+}
+
+/// Every definition, by id.
+#[derive(Debug, Clone)]
+pub struct Catalogue {
+    categories: BTreeMap<CategoryId, Arc<Category>>,
+    agents: BTreeMap<AgentId, Arc<Agent>>,
+    /// Ids without their ordinal, for those that have one.
+    short: BTreeMap<AgentId, AgentId>,
+    workflows: BTreeMap<WorkflowId, Arc<Workflow>>,
+    teams: BTreeMap<TeamId, Arc<Team>>,
+    models: Arc<Models>,
+    hash: ContentHash,
+}
+
+/// The id without a trailing `_NNN`; `None` if it has none.
+#[must_use]
+pub fn without_ordinal(id: &str) -> Option<&str> {
+    let (short, ordinal) = id.rsplit_once('_')?;
+    (!short.is_empty() && ordinal.len() == 3 && ordinal.bytes().all(|byte| byte.is_ascii_digit())).then_some(short)
+}
+
+impl Catalogue {
+    /// Indexes definitions that were checked. Of two with one id the later one stays; the loader
+    /// reports that before it comes here.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let agents: BTreeMap<AgentId, Arc<Agent>> =
+            parts.agents.into_iter().map(|agent| (agent.id().clone(), Arc::new(agent))).collect();
+        let mut short: BTreeMap<AgentId, AgentId> = BTreeMap::new();
+        for id in agents.keys() {
+            if let Some(Ok(name)) = without_ordinal(id.as_str()).map(AgentId::new) {
+                // The lowest ordinal stands for the name, and an agent of that very name before all.
+                short.entry(name).or_insert_with(|| id.clone());
+            }
+        }
+        let workflows: BTreeMap<_, _> =
+            parts.workflows.into_iter().map(|workflow| (workflow.id().clone(), Arc::new(workflow))).collect();
+        let teams: BTreeMap<_, _> = parts.teams.into_iter().map(|team| (team.id().clone(), Arc::new(team))).collect();
+        let categories: BTreeMap<_, _> =
+            parts.categories.into_iter().map(|category| (category.id.clone(), Arc::new(category))).collect();
+        let models = Arc::new(parts.models);
+        let hashes = agents.values().map(|agent| agent.hash());
+        let hashes = hashes.chain(workflows.values().map(|workflow| workflow.hash()));
+        let hashes = hashes.chain(teams.values().map(|team| team.hash()));
+        let hash = digest(hashes, &categories, &models);
+        Self { categories, agents, short, workflows, teams, models, hash }
+    }
+
+    /// The agent of that id, with or without its `_NNN` ordinal.
+    #[must_use]
+    pub fn agent(&self, id: &AgentId) -> Option<&Arc<Agent>> {
+        self.agents.get(id).or_else(|| self.agents.get(self.short.get(id)?))
+    }
+
+    /// The workflow of that id.
+    #[must_use]
+    pub fn workflow(&self, id: &WorkflowId) -> Option<&Arc<Workflow>> {
+        self.workflows.get(id)
+    }
+
+    /// The team of that id.
+    #[must_use]
+    pub fn team(&self, id: &TeamId) -> Option<&Arc<Team>> {
+        self.teams.get(id)
+    }
+
+    /// The category of that id.
+    #[must_use]
+    pub fn category(&self, id: &CategoryId) -> Option<&Arc<Category>> {
+        self.categories.get(id)
+    }
+
+    /// Every agent, by id.
+    pub fn agents(&self) -> impl ExactSizeIterator<Item = &Arc<Agent>> {
+        self.agents.values()
+    }
+
+    /// Every workflow, by id.
+    pub fn workflows(&self) -> impl ExactSizeIterator<Item = &Arc<Workflow>> {
+        self.workflows.values()
+    }
+
+    /// Every team, by id.
+    pub fn teams(&self) -> impl ExactSizeIterator<Item = &Arc<Team>> {
+        self.teams.values()
+    }
+
+    /// Every category, by id.
+    pub fn categories(&self) -> impl ExactSizeIterator<Item = &Arc<Category>> {
+        self.categories.values()
+    }
+
+    /// What is known of models.
+    #[must_use]
+    pub const fn models(&self) -> &Arc<Models> {
+        &self.models
+    }
+
+    /// The hash of everything: two catalogues with one hash hold the same.
+    #[must_use]
+    pub const fn hash(&self) -> ContentHash {
+        self.hash
+    }
+
+    /// The versions of the agents that a plan names, each under the id that the plan uses. A run is
+    /// pinned to these.
+    ///
+    /// # Errors
+    /// `unknown_agent`, if the catalogue lacks one.
+    pub fn pins(&self, plan: &Plan) -> Result<BTreeMap<AgentId, ContentHash>, Cause> {
+        let pin = |id: &AgentId| self.expect_agent(id).map(|agent| (id.clone(), agent.hash()));
+        plan.agents().into_iter().map(pin).collect()
+    }
+
+    /// True if the two agents may call each other: one of them says so.
+    #[must_use]
+    pub fn may_work_with(&self, one: &AgentId, other: &AgentId) -> bool {
+        let (Some(one), Some(other)) = (self.agent(one), self.agent(other)) else { return false };
+        let says = |who: &Agent, whom: &Agent| {
+            let named = &who.spec().collaboration.can_work_with;
+            named.iter().any(|id| self.agent(id).is_some_and(|found| found.id() == whom.id()))
+        };
+        says(one, other) || says(other, one)
+    }
+
+    /// True if the agent is one of the team's members.
+    #[must_use]
+    pub fn is_member(&self, team: &Team, agent: &AgentId) -> bool {
+        let Some(agent) = self.agent(agent) else { return false };
+        team.spec().agents.iter().any(|id| self.agent(id).is_some_and(|found| found.id() == agent.id()))
+    }
+
+    /// As [`Catalogue::agent`], with an error that offers a name that is like it.
+    ///
+    /// # Errors
+    /// `unknown_agent`.
+    pub fn expect_agent(&self, id: &AgentId) -> Result<&Arc<Agent>, Cause> {
+        let known = self.agents.keys().chain(self.short.keys()).map(AgentId::as_str);
+        self.agent(id).ok_or_else(|| unknown(Code::UnknownAgent, "agent", id.as_str(), known))
+    }
+
+    /// As [`Catalogue::workflow`], with an error that offers a name that is like it.
+    ///
+    /// # Errors
+    /// `unknown_workflow`.
+    pub fn expect_workflow(&self, id: &WorkflowId) -> Result<&Arc<Workflow>, Cause> {
+        let known = self.workflows.keys().map(WorkflowId::as_str);
+        self.workflow(id).ok_or_else(|| unknown(Code::UnknownWorkflow, "workflow", id.as_str(), known))
+    }
+
+    /// As [`Catalogue::team`], with an error that offers a name that is like it.
+    ///
+    /// # Errors
+    /// `unknown_team`.
+    pub fn expect_team(&self, id: &TeamId) -> Result<&Arc<Team>, Cause> {
+        let known = self.teams.keys().map(TeamId::as_str);
+        self.team(id).ok_or_else(|| unknown(Code::UnknownTeam, "team", id.as_str(), known))
+    }
+}
+
+fn unknown<'a>(code: Code, what: &str, id: &str, known: impl Iterator<Item = &'a str>) -> Cause {
+    let hint = did_you_mean(id, known).unwrap_or_default();
+    Cause::new(code, format!("there is no {what} `{id}`{hint}"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,21 @@
+//! The hash of a whole catalogue.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use greenroom_protocol::{CategoryId, ContentHash};
+
+use crate::agent::body_of;
+use crate::category::Category;
+use crate::models::Models;
+
+pub(super) fn digest(
+    definitions: impl Iterator<Item = ContentHash>,
+    categories: &BTreeMap<CategoryId, Arc<Category>>,
+    models: &Models,
+) -> ContentHash {
+    let mut bytes: Vec<u8> = definitions.flat_map(|hash| *hash.as_bytes()).collect();
+    bytes.extend_from_slice(body_of(categories).1.as_bytes());
+    bytes.extend_from_slice(body_of(models).1.as_bytes());
+    ContentHash::of(&bytes)
+}

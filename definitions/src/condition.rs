@@ -1,0 +1,190 @@
+//! `when`: a CEL condition over `inputs`, `context`, `steps`, `item` and `index`.
+//!
+//! It is bounded before it is parsed, parsed when its workflow is loaded, and sees only the values
+//! that it names, within [`crate::bounds::CONDITION_INPUT_BYTES_MAX`].
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use cel::{Context, Program, Value};
+use greenroom_protocol::value::size_bytes;
+use greenroom_protocol::{Cause, Code, Json, StepId};
+
+use crate::binding::Scope;
+use crate::bounds::{CONDITION_INPUT_BYTES_MAX, CONDITION_ITEMS_MAX, check_condition};
+
+mod names;
+
+use names::Named;
+
+/// A compiled condition.
+#[derive(Debug, Clone)]
+pub struct Condition {
+    text: Arc<str>,
+    program: Arc<Program>,
+    named: BTreeSet<Named>,
+    comprehends: bool,
+}
+
+impl PartialEq for Condition {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Condition {
+    /// Compiles a condition.
+    ///
+    /// # Errors
+    /// What is wrong, as a sentence without its beginning.
+    pub fn compile(text: &str) -> Result<Self, String> {
+        let shape = check_condition(text).map_err(|bound| format!("the condition {bound}"))?;
+        let program = Program::compile(text).map_err(|errors| {
+            let first = errors.errors.first();
+            let message = first.map_or_else(String::new, |error| format!("at column {}: {}", error.pos.1, error.msg));
+            format!("the condition cannot be read {}", message.trim())
+        })?;
+        let named = names::named(program.expression())?;
+        Ok(Self { text: Arc::from(text), program: Arc::new(program), named, comprehends: shape.comprehends })
+    }
+
+    /// The condition as written.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The steps whose outputs it looks at.
+    pub fn steps(&self) -> impl Iterator<Item = &str> {
+        self.named.iter().filter_map(|named| match named {
+            Named::Step(step) => Some(step.as_str()),
+            Named::Input(_) | Named::Context(_) | Named::Inputs | Named::AllContext | Named::Item | Named::Index => None,
+        })
+    }
+
+    /// The run's inputs that it looks at by name.
+    pub fn inputs(&self) -> impl Iterator<Item = &str> {
+        self.named.iter().filter_map(|named| match named {
+            Named::Input(name) => Some(name.as_str()),
+            Named::Step(_) | Named::Context(_) | Named::Inputs | Named::AllContext | Named::Item | Named::Index => None,
+        })
+    }
+
+    /// True if it looks at the item of a `for_each`.
+    #[must_use]
+    pub fn uses_item(&self) -> bool {
+        self.named.contains(&Named::Item) || self.named.contains(&Named::Index)
+    }
+
+    /// Whether it holds.
+    ///
+    /// # Errors
+    /// `expression_failed`, if a value is not there, does not fit, is too large, or the answer is
+    /// neither true nor false.
+    pub fn holds(&self, scope: &Scope<'_>) -> Result<bool, Cause> {
+        let failed = |why: String| {
+            Cause::new(Code::ExpressionFailed, format!("the condition `{}` {why}", self.text))
+                .with(serde_json::json!({ "expression": &*self.text }))
+        };
+        let mut context = Context::default();
+        for (name, value) in self.variables(scope).map_err(&failed)? {
+            context.add_variable_from_value(name, value);
+        }
+        match self.program.execute(&context) {
+            Ok(Value::Bool(answer)) => Ok(answer),
+            Ok(_) => Err(failed("must answer true or false".into())),
+            Err(error) => Err(failed(format!("failed: {error}"))),
+        }
+    }
+
+    fn variables(&self, scope: &Scope<'_>) -> Result<Vec<(&'static str, Value)>, String> {
+        let mut meter = Meter { bytes_left: CONDITION_INPUT_BYTES_MAX, comprehends: self.comprehends };
+        let (mut inputs, mut context, mut steps) = (HashMap::new(), HashMap::new(), HashMap::new());
+        let mut found = Vec::new();
+        for named in &self.named {
+            match named {
+                Named::Input(name) => meter.put(&mut inputs, name, scope.inputs.get(name.as_str()))?,
+                Named::Inputs => {
+                    for (name, value) in scope.inputs {
+                        meter.put(&mut inputs, name, Some(value))?;
+                    }
+                }
+                Named::Context(name) => {
+                    let value = scope.context.get(name.as_str()).or_else(|| scope.inputs.get(name.as_str()));
+                    meter.put(&mut context, name, value)?;
+                }
+                Named::AllContext => {
+                    for (name, value) in scope.context {
+                        meter.put(&mut context, name, Some(value))?;
+                    }
+                }
+                Named::Step(step) => {
+                    let Some(outputs) = StepId::new(step).ok().and_then(|step| scope.steps.get(&step)) else { continue };
+                    let mut values = HashMap::new();
+                    for (name, value) in outputs {
+                        meter.put(&mut values, name, Some(value))?;
+                    }
+                    let wrapped: HashMap<String, Value> = HashMap::from([("outputs".to_owned(), values.into())]);
+                    steps.insert(step.clone(), Value::from(wrapped));
+                }
+                Named::Item => found.push(("item", meter.take(scope.item.unwrap_or(&Json::Null))?)),
+                Named::Index => found.push(("index", Value::Int(scope.index.map_or(0, i64::from)))),
+            }
+        }
+        found.extend([("inputs", inputs.into()), ("context", context.into()), ("steps", steps.into())]);
+        Ok(found)
+    }
+}
+
+/// Counts what goes in.
+struct Meter {
+    bytes_left: u64,
+    comprehends: bool,
+}
+
+impl Meter {
+    fn put(&mut self, into: &mut HashMap<String, Value>, name: &str, value: Option<&Json>) -> Result<(), String> {
+        if let Some(value) = value {
+            into.insert(name.to_owned(), self.take(value)?);
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, value: &Json) -> Result<Value, String> {
+        self.bytes_left = self
+            .bytes_left
+            .checked_sub(size_bytes(value))
+            .ok_or_else(|| format!("looks at more than {CONDITION_INPUT_BYTES_MAX} bytes"))?;
+        self.convert(value)
+    }
+
+    fn convert(&self, value: &Json) -> Result<Value, String> {
+        Ok(match value {
+            Json::Null => Value::Null,
+            Json::Bool(truth) => Value::Bool(*truth),
+            Json::Number(number) => match (number.as_i64(), number.as_u64()) {
+                (Some(whole), _) => Value::Int(whole),
+                (None, Some(large)) => Value::UInt(large),
+                (None, None) => Value::Float(number.as_f64().unwrap_or_default()),
+            },
+            Json::String(text) => Value::from(text.as_str()),
+            Json::Array(items) => {
+                if self.comprehends && items.len() > CONDITION_ITEMS_MAX {
+                    return Err(format!("looks at a list of {} items, {CONDITION_ITEMS_MAX} are allowed", items.len()));
+                }
+                Value::List(Arc::new(items.iter().map(|item| self.convert(item)).collect::<Result<_, _>>()?))
+            }
+            Json::Object(members) => {
+                let convert = |(name, member): (&String, &Json)| Ok((name.clone(), self.convert(member)?));
+                let map: HashMap<String, Value> = members.iter().map(convert).collect::<Result<_, String>>()?;
+                if self.comprehends && map.len() > CONDITION_ITEMS_MAX {
+                    return Err(format!("looks at a map of {} members, {CONDITION_ITEMS_MAX} are allowed", map.len()));
+                }
+                map.into()
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

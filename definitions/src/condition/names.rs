@@ -1,0 +1,111 @@
+//! What a condition looks at. The depth of its tree is bounded before it is parsed.
+
+use std::collections::BTreeSet;
+
+use cel::IdedExpr;
+use cel::common::ast::{EntryExpr, Expr};
+
+use crate::problem::did_you_mean;
+
+/// The variables of a condition.
+const VARIABLES: &[&str] = &["inputs", "context", "steps", "item", "index"];
+
+/// A value that a condition looks at.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Named {
+    /// One input.
+    Input(String),
+    /// All inputs, as in `"x" in inputs`.
+    Inputs,
+    /// One key of the context.
+    Context(String),
+    /// The whole context.
+    AllContext,
+    /// The outputs of a step.
+    Step(String),
+    /// The item of a `for_each`.
+    Item,
+    /// Its place.
+    Index,
+}
+
+/// Every value that an expression looks at.
+///
+/// # Errors
+/// A variable that does not exist, as a sentence.
+pub(super) fn named(expression: &IdedExpr) -> Result<BTreeSet<Named>, String> {
+    let mut walk = Walk { found: BTreeSet::new(), local: Vec::new() };
+    walk.expression(expression)?;
+    Ok(walk.found)
+}
+
+struct Walk {
+    found: BTreeSet<Named>,
+    /// Variables of the comprehension that is being walked.
+    local: Vec<String>,
+}
+
+impl Walk {
+    fn expression(&mut self, ided: &IdedExpr) -> Result<(), String> {
+        match &ided.expr {
+            Expr::Unspecified | Expr::Literal(_) => Ok(()),
+            Expr::Ident(name) => self.variable(name, None),
+            Expr::Select(select) => match &select.operand.expr {
+                Expr::Ident(name) => self.variable(name, Some(&select.field)),
+                _ => self.expression(&select.operand),
+            },
+            Expr::Call(call) => {
+                let all = call.target.as_deref().into_iter().chain(&call.args);
+                all.into_iter().try_for_each(|part| self.expression(part))
+            }
+            Expr::List(list) => list.elements.iter().try_for_each(|part| self.expression(part)),
+            Expr::Map(map) => map.entries.iter().try_for_each(|entry| self.entry(&entry.expr)),
+            Expr::Struct(made) => made.entries.iter().try_for_each(|entry| self.entry(&entry.expr)),
+            Expr::Comprehension(loops) => {
+                self.expression(&loops.iter_range)?;
+                let before = self.local.len();
+                self.local.push(loops.iter_var.clone());
+                self.local.extend(loops.iter_var2.clone());
+                self.local.push(loops.accu_var.clone());
+                for part in [&loops.accu_init, &loops.loop_cond, &loops.loop_step, &loops.result] {
+                    self.expression(part)?;
+                }
+                self.local.truncate(before);
+                Ok(())
+            }
+        }
+    }
+
+    fn entry(&mut self, entry: &EntryExpr) -> Result<(), String> {
+        match entry {
+            EntryExpr::StructField(field) => self.expression(&field.value),
+            EntryExpr::MapEntry(entry) => {
+                self.expression(&entry.key)?;
+                self.expression(&entry.value)
+            }
+        }
+    }
+
+    fn variable(&mut self, name: &str, field: Option<&str>) -> Result<(), String> {
+        if self.local.iter().any(|local| local == name) {
+            return Ok(());
+        }
+        let named = match (name, field) {
+            ("inputs", Some(field)) => Named::Input(field.to_owned()),
+            ("inputs", None) => Named::Inputs,
+            ("context", Some(field)) => Named::Context(field.to_owned()),
+            ("context", None) => Named::AllContext,
+            ("steps", Some(step)) => Named::Step(step.to_owned()),
+            ("steps", None) => return Err("the condition must name a step, as in `steps.STEP.outputs.NAME`".into()),
+            ("item", _) => Named::Item,
+            ("index", _) => Named::Index,
+            (other, _) => {
+                let hint = did_you_mean(other, VARIABLES.iter().copied()).unwrap_or_default();
+                let known = VARIABLES.join(", ");
+                return Err(format!("the condition looks at `{other}`{hint}; it may look at {known}"));
+            }
+        };
+        self.found.insert(named);
+        Ok(())
+    }
+}

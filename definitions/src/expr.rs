@@ -1,0 +1,228 @@
+//! `${…}`: values that refer to a run's inputs, its context and the outputs of other steps.
+//!
+//! A reference that is the whole text keeps the JSON type of what it names; inside a longer text it
+//! is rendered. `$${` stands for `${`. Everything is parsed when the workflow is loaded.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use greenroom_protocol::{Json, StepId};
+
+use crate::binding::Scope;
+use crate::bounds::{NESTING_MAX, TEMPLATE_BYTES_MAX};
+
+mod parse;
+
+/// Where a reference begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Root {
+    /// `${inputs…}`: the run's inputs.
+    Inputs,
+    /// `${context…}`: the run's context, and the run's inputs where it lacks a name.
+    Context,
+    /// `${steps.ID.outputs…}`: what a step gave back.
+    Step(StepId),
+    /// `${item…}`: the item of a `for_each`.
+    Item,
+    /// `${index}`: the place of the item, from 0.
+    Index,
+}
+
+/// One part of a reference behind its root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Segment {
+    /// `.name`
+    Name(String),
+    /// `[3]`
+    Index(usize),
+}
+
+/// A parsed `${…}`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reference {
+    /// Where it begins.
+    pub root: Root,
+    /// What follows.
+    pub path: Vec<Segment>,
+}
+
+impl Reference {
+    /// What it names in a scope; `None` if that is not there.
+    #[must_use]
+    pub fn find(&self, scope: &Scope<'_>) -> Option<Json> {
+        let name = match self.path.first() {
+            Some(Segment::Name(name)) => Some(name.as_str()),
+            Some(Segment::Index(_)) | None => None,
+        };
+        let behind = self.path.get(1..).unwrap_or_default();
+        match (&self.root, name) {
+            (Root::Inputs, Some(name)) => walk(scope.inputs.get(name)?, behind).cloned(),
+            (Root::Context, Some(name)) => {
+                walk(scope.context.get(name).or_else(|| scope.inputs.get(name))?, behind).cloned()
+            }
+            (Root::Step(step), Some(name)) => walk(scope.steps.get(step)?.get(name)?, behind).cloned(),
+            (Root::Inputs, None) => Some(scope.inputs.iter().map(|(key, value)| (key.clone(), value.clone())).collect()),
+            (Root::Context, None) => {
+                Some(scope.context.iter().map(|(key, value)| (key.clone(), value.clone())).collect())
+            }
+            (Root::Step(step), None) => {
+                Some(scope.steps.get(step)?.iter().map(|(key, value)| (key.clone(), value.clone())).collect())
+            }
+            (Root::Item, _) => walk(scope.item?, &self.path).cloned(),
+            (Root::Index, _) => scope.index.map(Json::from),
+        }
+    }
+
+    /// The first name behind the root: the input, the context key or the step's output.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        match self.path.first()? {
+            Segment::Name(name) => Some(name),
+            Segment::Index(_) => None,
+        }
+    }
+}
+
+fn walk<'a>(value: &'a Json, path: &[Segment]) -> Option<&'a Json> {
+    path.iter().try_fold(value, |value, segment| match segment {
+        Segment::Name(name) => value.get(name),
+        Segment::Index(index) => value.get(index),
+    })
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.root {
+            Root::Inputs => f.write_str("inputs")?,
+            Root::Context => f.write_str("context")?,
+            Root::Step(step) => write!(f, "steps.{step}.outputs")?,
+            Root::Item => f.write_str("item")?,
+            Root::Index => f.write_str("index")?,
+        }
+        for segment in &self.path {
+            match segment {
+                Segment::Name(name) => write!(f, ".{name}")?,
+                Segment::Index(index) => write!(f, "[{index}]")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A part of a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    /// As it is.
+    Text(String),
+    /// Rendered.
+    Reference(Reference),
+}
+
+/// A value with references in it, parsed.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Expr {
+    /// A value without a reference.
+    Literal(Json),
+    /// A reference that is the whole text.
+    Whole(Reference),
+    /// A text with references in it.
+    Text(Vec<Part>),
+    /// A list.
+    Array(Vec<Self>),
+    /// Named values.
+    Object(BTreeMap<String, Self>),
+}
+
+impl Expr {
+    /// Parses a value as it is written.
+    ///
+    /// # Errors
+    /// What is wrong, as a sentence without its beginning.
+    pub fn parse(value: &Json) -> Result<Self, String> {
+        Self::parse_at(value, 0)
+    }
+
+    fn parse_at(value: &Json, depth: usize) -> Result<Self, String> {
+        if depth > NESTING_MAX {
+            return Err(format!("the value is nested deeper than {NESTING_MAX}"));
+        }
+        match value {
+            Json::String(text) if text.len() > TEMPLATE_BYTES_MAX && text.contains("${") => {
+                Err(format!("the text has {} bytes, {TEMPLATE_BYTES_MAX} are allowed", text.len()))
+            }
+            Json::String(text) => parse::text(text),
+            Json::Array(items) => {
+                let items: Result<Vec<_>, _> = items.iter().map(|item| Self::parse_at(item, depth + 1)).collect();
+                items.map(Self::Array)
+            }
+            Json::Object(members) => {
+                let parse = |(name, member): (&String, &Json)| Ok((name.clone(), Self::parse_at(member, depth + 1)?));
+                members.iter().map(parse).collect::<Result<_, String>>().map(Self::Object)
+            }
+            Json::Null | Json::Bool(_) | Json::Number(_) => Ok(Self::Literal(value.clone())),
+        }
+    }
+
+    /// The value in a scope. `None` if it is one reference, and what it names is not there: an input
+    /// that is written so counts as not given. Inside a list such a reference is null, inside a text
+    /// nothing.
+    #[must_use]
+    pub fn evaluate(&self, scope: &Scope<'_>) -> Option<Json> {
+        match self {
+            Self::Literal(value) => Some(value.clone()),
+            Self::Whole(reference) => reference.find(scope),
+            Self::Text(parts) => {
+                let mut text = String::new();
+                for part in parts {
+                    match part {
+                        Part::Text(plain) => text.push_str(plain),
+                        Part::Reference(reference) => {
+                            text.push_str(&reference.find(scope).map(rendered).unwrap_or_default());
+                        }
+                    }
+                }
+                Some(Json::String(text))
+            }
+            Self::Array(items) => {
+                Some(items.iter().map(|item| item.evaluate(scope).unwrap_or(Json::Null)).collect())
+            }
+            Self::Object(members) => Some(
+                members
+                    .iter()
+                    .filter_map(|(name, member)| Some((name.clone(), member.evaluate(scope)?)))
+                    .collect(),
+            ),
+        }
+    }
+
+    /// Every reference in it.
+    pub fn references(&self) -> Vec<&Reference> {
+        let mut found = Vec::new();
+        let mut queue = vec![self];
+        while let Some(next) = queue.pop() {
+            match next {
+                Self::Literal(_) => {}
+                Self::Whole(reference) => found.push(reference),
+                Self::Text(parts) => found.extend(parts.iter().filter_map(|part| match part {
+                    Part::Text(_) => None,
+                    Part::Reference(reference) => Some(reference),
+                })),
+                Self::Array(items) => queue.extend(items),
+                Self::Object(members) => queue.extend(members.values()),
+            }
+        }
+        found
+    }
+}
+
+/// A value inside a text: a text as it is, nothing for null, anything else as compact JSON.
+fn rendered(value: Json) -> String {
+    match value {
+        Json::String(text) => text,
+        Json::Null => String::new(),
+        Json::Bool(_) | Json::Number(_) | Json::Array(_) | Json::Object(_) => value.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,120 @@
+//! Text → [`Expr`]: the grammar of `${…}`.
+
+use greenroom_protocol::{Json, StepId};
+
+use super::{Expr, Part, Reference, Root, Segment};
+use crate::problem::did_you_mean;
+
+/// What a reference may begin with.
+const ROOTS: &[&str] = &["inputs", "context", "steps", "item", "index"];
+/// Parts of one reference.
+const SEGMENTS_MAX: usize = 32;
+
+pub(super) fn text(text: &str) -> Result<Expr, String> {
+    let mut parts: Vec<Part> = Vec::new();
+    let mut plain = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find("${") {
+        let before = rest.get(..at).unwrap_or_default();
+        let behind = rest.get(at + 2..).unwrap_or_default();
+        if let Some(escaped) = before.strip_suffix('$') {
+            plain.push_str(escaped);
+            plain.push_str("${");
+            rest = behind;
+            continue;
+        }
+        plain.push_str(before);
+        if !plain.is_empty() {
+            parts.push(Part::Text(std::mem::take(&mut plain)));
+        }
+        let (inside, after) =
+            behind.split_once('}').ok_or_else(|| format!("the reference `${{{behind}` has no closing brace"))?;
+        parts.push(Part::Reference(reference(inside.trim())?));
+        rest = after;
+    }
+    plain.push_str(rest);
+    if parts.is_empty() {
+        return Ok(Expr::Literal(Json::String(plain)));
+    }
+    if !plain.is_empty() {
+        parts.push(Part::Text(plain));
+    }
+    match parts.pop() {
+        Some(Part::Reference(reference)) if parts.is_empty() => Ok(Expr::Whole(reference)),
+        Some(last) => {
+            parts.push(last);
+            Ok(Expr::Text(parts))
+        }
+        None => Ok(Expr::Text(parts)),
+    }
+}
+
+pub(super) fn reference(text: &str) -> Result<Reference, String> {
+    let wrong = |why: String| format!("the reference `${{{text}}}` {why}");
+    let segments = segments(text).map_err(&wrong)?;
+    let mut path = segments.into_iter();
+    let root = match path.next() {
+        Some(Segment::Name(name)) => name,
+        Some(Segment::Index(_)) | None => return Err(wrong("is empty".into())),
+    };
+    let root = match root.as_str() {
+        "inputs" => Root::Inputs,
+        "context" => Root::Context,
+        "item" => Root::Item,
+        "index" => Root::Index,
+        "steps" => step(&mut path).map_err(&wrong)?,
+        other => {
+            let hint = did_you_mean(other, ROOTS.iter().copied()).unwrap_or_default();
+            return Err(wrong(format!("begins with `{other}`{hint}; it may begin with {}", ROOTS.join(", "))));
+        }
+    };
+    let path: Vec<Segment> = path.collect();
+    match (&root, path.first()) {
+        (Root::Inputs | Root::Context | Root::Step(_), Some(Segment::Index(_))) => {
+            Err(wrong("has a number where a name must stand".into()))
+        }
+        (Root::Index, Some(_)) => Err(wrong("goes into a number".into())),
+        (Root::Inputs | Root::Context | Root::Step(_) | Root::Item | Root::Index, _) => Ok(Reference { root, path }),
+    }
+}
+
+fn step(path: &mut impl Iterator<Item = Segment>) -> Result<Root, String> {
+    let Some(Segment::Name(id)) = path.next() else {
+        return Err("names no step; write `steps.STEP.outputs.NAME`".into());
+    };
+    match path.next() {
+        Some(Segment::Name(outputs)) if outputs == "outputs" => {}
+        Some(Segment::Name(_) | Segment::Index(_)) | None => {
+            return Err(format!("must go on with `outputs` behind `steps.{id}`"));
+        }
+    }
+    StepId::new(&id).map(Root::Step).map_err(|error| error.to_string())
+}
+
+/// Splits `a.b[3].c`.
+fn segments(text: &str) -> Result<Vec<Segment>, String> {
+    let mut found = Vec::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        if found.len() == SEGMENTS_MAX {
+            return Err(format!("has more than {SEGMENTS_MAX} parts"));
+        }
+        rest = if let Some(inside) = rest.strip_prefix('[') {
+            let (number, behind) = inside.split_once(']').ok_or("has a `[` without a `]`")?;
+            let index = number.trim().parse().map_err(|_| format!("has `{number}` where a number must stand"))?;
+            found.push(Segment::Index(index));
+            behind
+        } else {
+            let name_at = if found.is_empty() { Some(rest) } else { rest.strip_prefix('.') };
+            let from = name_at.ok_or_else(|| format!("cannot be read at `{rest}`"))?;
+            let end = from.find(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '-'))).unwrap_or(from.len());
+            let (name, behind) = from.split_at_checked(end).unwrap_or((from, ""));
+            if name.is_empty() {
+                return Err(if from.is_empty() { "ends with a dot".into() } else { format!("cannot be read at `{from}`") });
+            }
+            found.push(Segment::Name(name.to_owned()));
+            behind
+        };
+    }
+    Ok(found)
+}

@@ -1,0 +1,255 @@
+//! Models: which one a tier stands for, what it costs, how much it reads at once.
+//!
+//! Everything comes from `models.yaml`; no name or price of a provider is in the code.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use greenroom_protocol::{MicroUsd, Tokens};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The first part of a tier's name: `tier.standard`.
+pub const TIER: &str = "tier";
+/// Tokens that a price is for.
+pub const PRICE_UNIT_TOKENS: u64 = 1_000_000;
+
+/// A tier (`tier.standard`) or a provider's model (`anthropic.claude-3-5-sonnet-20241022`).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(with = "String")]
+pub struct ModelRef {
+    provider: String,
+    name: String,
+}
+
+impl ModelRef {
+    /// The tier that is asked where a definition names no model.
+    #[must_use]
+    pub fn standard() -> Self {
+        Self { provider: TIER.to_owned(), name: Tier::Standard.as_str().to_owned() }
+    }
+
+    /// A tier, as a reference.
+    #[must_use]
+    pub fn of_tier(tier: Tier) -> Self {
+        Self { provider: TIER.to_owned(), name: tier.as_str().to_owned() }
+    }
+
+    /// The tier that it names; `None` if it names a provider's model.
+    #[must_use]
+    pub fn tier(&self) -> Option<Tier> {
+        (self.provider == TIER).then(|| Tier::ALL.iter().copied().find(|tier| tier.as_str() == self.name)).flatten()
+    }
+
+    /// The provider, such as `anthropic`; `tier` for a tier.
+    #[must_use]
+    pub fn provider(&self) -> &str {
+        &self.provider
+    }
+
+    /// The model's name as its provider knows it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl fmt::Display for ModelRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.provider, self.name)
+    }
+}
+
+impl FromStr for ModelRef {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let plain = |part: &str| {
+            !part.is_empty() && part.chars().all(|c| c.is_ascii_graphic() && !matches!(c, '"' | '\'' | '\\' | '`'))
+        };
+        let model = match text.split_once('.') {
+            Some((provider, name)) if plain(provider) && plain(name) => {
+                Self { provider: provider.to_owned(), name: name.to_owned() }
+            }
+            _ => return Err("a model is `tier.NAME` or `PROVIDER.NAME`".to_owned()),
+        };
+        if model.provider == TIER && model.tier().is_none() {
+            let tiers: Vec<&str> = Tier::ALL.iter().map(|tier| tier.as_str()).collect();
+            return Err(format!("a tier is one of {}", tiers.join(", ")));
+        }
+        Ok(model)
+    }
+}
+
+impl TryFrom<String> for ModelRef {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<ModelRef> for String {
+    fn from(model: ModelRef) -> Self {
+        model.to_string()
+    }
+}
+
+/// How capable, and how dear, a model is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Tier {
+    /// Fast and cheap.
+    Small,
+    /// What most agents use.
+    Standard,
+    /// The most capable.
+    Large,
+}
+
+impl Tier {
+    /// Every tier.
+    pub const ALL: &'static [Self] = &[Self::Small, Self::Standard, Self::Large];
+
+    /// The tier as it is written.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Small => "small",
+            Self::Standard => "standard",
+            Self::Large => "large",
+        }
+    }
+}
+
+/// The whole of `models.yaml`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Models {
+    /// What each tier stands for.
+    pub tiers: BTreeMap<Tier, TierSpec>,
+    /// What is known of each model, by `PROVIDER.NAME`.
+    pub models: BTreeMap<ModelRef, ModelSpec>,
+}
+
+/// What a tier stands for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TierSpec {
+    /// The model that is asked first.
+    pub model: ModelRef,
+    /// The models that are asked, in this order, where it cannot answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fallback: Vec<ModelRef>,
+}
+
+/// What is known of a model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ModelSpec {
+    /// The tier whose price it takes if it has none of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tier: Option<Tier>,
+    /// Tokens that it reads and writes at once.
+    pub context_tokens: u64,
+    /// Tokens that one answer may have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_tokens_max: Option<u64>,
+    /// What it costs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<Price>,
+    /// The models that are asked, in this order, where it cannot answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fallback: Vec<ModelRef>,
+}
+
+/// US dollars for a million tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Price {
+    /// Tokens of the request.
+    pub input: f64,
+    /// Tokens of the answer.
+    pub output: f64,
+}
+
+impl Price {
+    /// What these tokens cost, rounded up to the next millionth of a dollar.
+    #[must_use]
+    pub fn cost(&self, tokens: Tokens) -> MicroUsd {
+        // A dollar for a million tokens is a millionth of a dollar for one. The price is kept in
+        // whole millionths for a million tokens, so that sums are exact.
+        let part = |price: f64, count: u64| {
+            let unit = MicroUsd::from_usd(price).unwrap_or(MicroUsd(u64::MAX)).0;
+            u128::from(unit).saturating_mul(u128::from(count))
+        };
+        let all = part(self.input, tokens.input).saturating_add(part(self.output, tokens.output));
+        MicroUsd(u64::try_from(all.div_ceil(u128::from(PRICE_UNIT_TOKENS))).unwrap_or(u64::MAX))
+    }
+}
+
+/// A price, and whether it is the model's own.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Priced {
+    /// What it costs.
+    pub price: Price,
+    /// True if it is the price of the tier that the model stands for.
+    pub assumed: bool,
+}
+
+impl Models {
+    /// The models to ask for a reference, in order, each once: the model (or what its tier stands
+    /// for), the definition's own fallbacks, then the chain of each of them. A tier never appears.
+    #[must_use]
+    pub fn chain(&self, model: &ModelRef, fallbacks: &[ModelRef]) -> Vec<ModelRef> {
+        let mut found: Vec<ModelRef> = Vec::new();
+        let mut first: Vec<&ModelRef> = Vec::new();
+        let mut later: Vec<&ModelRef> = Vec::new();
+        for wanted in std::iter::once(model).chain(fallbacks) {
+            let (head, tail) = self.step(wanted);
+            first.extend(head);
+            later.extend(tail);
+        }
+        let mut queue: std::collections::VecDeque<&ModelRef> = first.into_iter().chain(later).collect();
+        while let Some(next) = queue.pop_front() {
+            let (head, tail) = self.step(next);
+            match head {
+                Some(head) if !found.contains(head) => found.push(head.clone()),
+                Some(_) | None => continue,
+            }
+            queue.extend(tail);
+        }
+        found
+    }
+
+    /// What a reference stands for, and what follows it.
+    fn step<'a>(&'a self, model: &'a ModelRef) -> (Option<&'a ModelRef>, &'a [ModelRef]) {
+        match model.tier() {
+            Some(tier) => self.tiers.get(&tier).map_or((None, &[][..]), |spec| (Some(&spec.model), &spec.fallback)),
+            None => (Some(model), self.models.get(model).map_or(&[][..], |spec| &spec.fallback)),
+        }
+    }
+
+    /// What is known of a model.
+    #[must_use]
+    pub fn model(&self, model: &ModelRef) -> Option<&ModelSpec> {
+        self.models.get(model)
+    }
+
+    /// What a model costs: its own price, else that of the tier it stands for. A model that
+    /// `models.yaml` does not know stands for `stands_for`, the tier that was asked.
+    #[must_use]
+    pub fn price(&self, model: &ModelRef, stands_for: Option<Tier>) -> Option<Priced> {
+        let known = self.models.get(model);
+        if let Some(price) = known.and_then(|spec| spec.price) {
+            return Some(Priced { price, assumed: false });
+        }
+        let tier = known.and_then(|spec| spec.tier).or(stands_for)?;
+        let of_tier = self.models.get(&self.tiers.get(&tier)?.model)?;
+        of_tier.price.map(|price| Priced { price, assumed: true })
+    }
+}
+
+#[cfg(test)]
+mod tests;

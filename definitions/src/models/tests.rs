@@ -1,0 +1,70 @@
+//! Chains and prices.
+
+use super::*;
+
+fn model(text: &str) -> ModelRef {
+    text.parse().unwrap()
+}
+
+fn spec(price: Option<Price>, tier: Option<Tier>, fallback: &[&str]) -> ModelSpec {
+    let fallback = fallback.iter().map(|text| model(text)).collect();
+    ModelSpec { tier, context_tokens: 1_000, output_tokens_max: None, price, fallback }
+}
+
+fn models() -> Models {
+    let price = Price { input: 3.0, output: 15.0 };
+    Models {
+        tiers: BTreeMap::from([(
+            Tier::Standard,
+            TierSpec { model: model("anthropic.sonnet"), fallback: vec![model("openai.mid")] },
+        )]),
+        models: BTreeMap::from([
+            (model("anthropic.sonnet"), spec(Some(price), None, &["anthropic.old"])),
+            (model("openai.mid"), spec(None, Some(Tier::Standard), &["anthropic.sonnet", "openai.last"])),
+        ]),
+    }
+}
+
+#[test]
+fn a_model_is_two_parts_and_a_tier_one_of_three() {
+    let gpt = model("openai.gpt-4.1-mini");
+    assert_eq!((gpt.provider(), gpt.name(), gpt.tier()), ("openai", "gpt-4.1-mini", None));
+    assert_eq!(model("tier.small").tier(), Some(Tier::Small));
+    assert_eq!("tier.smal".parse::<ModelRef>(), Err("a tier is one of small, standard, large".to_owned()));
+    for wrong in ["", "sonnet", ".x", "x.", "a b.c", "a.b\n"] {
+        assert!(wrong.parse::<ModelRef>().is_err(), "{wrong:?}");
+    }
+}
+
+#[test]
+fn a_chain_names_each_model_once_and_ends_in_a_circle() {
+    let chain = models().chain(&ModelRef::standard(), &[]);
+    let texts: Vec<String> = chain.iter().map(ToString::to_string).collect();
+    assert_eq!(texts, ["anthropic.sonnet", "openai.mid", "anthropic.old", "openai.last"]);
+}
+
+#[test]
+fn a_definitions_own_fallbacks_come_before_those_of_its_model() {
+    let chain = models().chain(&model("anthropic.sonnet"), &[model("x.y"), model("tier.standard")]);
+    let texts: Vec<String> = chain.iter().map(ToString::to_string).collect();
+    assert_eq!(texts, ["anthropic.sonnet", "x.y", "anthropic.old", "openai.mid", "openai.last"]);
+}
+
+#[test]
+fn a_cost_is_exact_and_rounds_up_once() {
+    let price = Price { input: 3.0, output: 15.0 };
+    assert_eq!(price.cost(Tokens { input: 1_000, output: 100 }), MicroUsd(4_500));
+    assert_eq!(Price { input: 0.25, output: 1.25 }.cost(Tokens { input: 1, output: 0 }), MicroUsd(1));
+    assert_eq!(price.cost(Tokens::default()), MicroUsd(0));
+    assert_eq!(price.cost(Tokens { input: u64::MAX, output: u64::MAX }), MicroUsd(u64::MAX));
+}
+
+#[test]
+fn a_model_without_a_price_takes_that_of_its_tier_and_says_so() {
+    let models = models();
+    assert_eq!(models.price(&model("anthropic.sonnet"), None).map(|found| found.assumed), Some(false));
+    assert_eq!(models.price(&model("openai.mid"), None).map(|found| found.assumed), Some(true));
+    assert_eq!(models.price(&model("vllm.local"), Some(Tier::Standard)).map(|found| found.assumed), Some(true));
+    assert_eq!(models.price(&model("vllm.local"), None), None);
+    assert_eq!(models.price(&model("vllm.local"), Some(Tier::Large)), None);
+}

@@ -1,0 +1,194 @@
+//! A workflow, compiled: its steps in an order in which they can run, with every dependency that is
+//! declared or implied by a reference, every expression parsed and every condition compiled.
+//!
+//! A plan belongs to one version of a workflow and needs nothing else to be interpreted. It names
+//! agents as the workflow does; [`crate::Catalogue::pins`] says which versions these are.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+
+use greenroom_protocol::{AgentId, ContentHash, MicroUsd, StepId, TeamId, WorkflowId};
+
+use crate::agent::Retry;
+use crate::condition::Condition;
+use crate::expr::Expr;
+use crate::types::Field;
+use crate::workflow::{OnError, WorkflowSpec};
+
+mod compile;
+mod order;
+
+pub use compile::Part;
+
+/// Steps of one workflow.
+pub const STEPS_MAX: usize = 200;
+
+/// Who does a step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// An agent, by the id that the workflow names.
+    Agent(AgentId),
+    /// Another workflow, as a run of its own.
+    Workflow(WorkflowId),
+    /// A team that runs a workflow.
+    Team {
+        /// The team.
+        team: TeamId,
+        /// What it runs.
+        workflow: WorkflowId,
+    },
+    /// Nobody: the step only waits for a person.
+    Approval,
+}
+
+/// A compiled step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlanStep {
+    /// Its id.
+    pub id: StepId,
+    /// Who does it.
+    pub target: Target,
+    /// The steps that must be done before, declared or implied, in the order of the plan.
+    pub depends_on: Vec<StepId>,
+    /// Its inputs.
+    pub inputs: BTreeMap<String, Expr>,
+    /// The names under which its outputs appear in the run's outputs.
+    pub outputs: Vec<String>,
+    /// It is skipped where this does not hold.
+    pub when: Option<Condition>,
+    /// It is done once for each item.
+    pub for_each: Option<ForEach>,
+    /// How often it is tried again; without it, as its agent says.
+    pub retry: Option<Retry>,
+    /// How long one attempt may take.
+    pub timeout: Option<Duration>,
+    /// What a person is asked before it begins.
+    pub approval: Option<Expr>,
+    /// How it is undone.
+    pub compensate: Option<Compensate>,
+}
+
+/// A compiled `for_each`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ForEach {
+    /// The list.
+    pub items: Expr,
+    /// Items at one time; at least 1.
+    pub max_concurrency: u32,
+    /// What happens when an item fails.
+    pub on_error: OnError,
+}
+
+/// How a step is undone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Compensate {
+    /// The agent that undoes it.
+    pub agent: AgentId,
+    /// Its inputs.
+    pub inputs: BTreeMap<String, Expr>,
+}
+
+/// A compiled workflow.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// The workflow.
+    pub workflow: WorkflowId,
+    /// The version of the workflow.
+    pub hash: ContentHash,
+    /// What a run takes; none declared means anything.
+    pub inputs: Vec<Field>,
+    /// The steps: each one behind all that it depends on.
+    pub steps: Vec<PlanStep>,
+    /// What a run gives back, by name; empty means every named output of every step.
+    pub outputs: BTreeMap<String, Expr>,
+    /// What it gives back as `final_output`.
+    pub final_output: Option<Expr>,
+    /// US dollars that one run may cost.
+    pub cost_max: Option<MicroUsd>,
+    /// Tokens that one run may use.
+    pub tokens_max: Option<u64>,
+    /// How long one run may take.
+    pub timeout: Option<Duration>,
+}
+
+impl Plan {
+    /// Compiles a workflow without a catalogue: order, references, conditions.
+    ///
+    /// # Errors
+    /// Everything that is wrong, and in which part of the workflow.
+    pub fn compile(spec: &WorkflowSpec, hash: ContentHash) -> Result<Self, Vec<Fault>> {
+        compile::compile(spec, hash)
+    }
+
+    /// The step of that id.
+    #[must_use]
+    pub fn step(&self, id: &StepId) -> Option<&PlanStep> {
+        self.steps.iter().find(|step| step.id == *id)
+    }
+
+    /// The agents that it names, those that undo steps included.
+    #[must_use]
+    pub fn agents(&self) -> BTreeSet<&AgentId> {
+        let does = self.steps.iter().filter_map(|step| match &step.target {
+            Target::Agent(agent) => Some(agent),
+            Target::Workflow(_) | Target::Team { .. } | Target::Approval => None,
+        });
+        does.chain(self.steps.iter().filter_map(|step| Some(&step.compensate.as_ref()?.agent))).collect()
+    }
+
+    /// The workflows that it starts, alone or as a team's.
+    #[must_use]
+    pub fn workflows(&self) -> BTreeSet<&WorkflowId> {
+        let of_step = |step: &'_ PlanStep| match &step.target {
+            Target::Workflow(_) | Target::Team { .. } => true,
+            Target::Agent(_) | Target::Approval => false,
+        };
+        self.steps.iter().filter(|step| of_step(step)).filter_map(PlanStep::workflow).collect()
+    }
+}
+
+impl PlanStep {
+    /// The agent that does it.
+    #[must_use]
+    pub const fn agent(&self) -> Option<&AgentId> {
+        match &self.target {
+            Target::Agent(agent) => Some(agent),
+            Target::Workflow(_) | Target::Team { .. } | Target::Approval => None,
+        }
+    }
+
+    /// The workflow that it starts.
+    #[must_use]
+    pub const fn workflow(&self) -> Option<&WorkflowId> {
+        match &self.target {
+            Target::Workflow(workflow) | Target::Team { workflow, .. } => Some(workflow),
+            Target::Agent(_) | Target::Approval => None,
+        }
+    }
+}
+
+/// What is wrong with a workflow, and in which part of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The step; none means the workflow itself.
+    pub step: Option<StepId>,
+    /// Which part of it.
+    pub part: Part,
+    /// What kind of problem.
+    pub flaw: crate::problem::Flaw,
+    /// What is wrong, as a sentence without its beginning.
+    pub why: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.step {
+            Some(step) => write!(f, "step `{step}`: {}", self.why),
+            None => f.write_str(&self.why),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,294 @@
+//! Workflow → plan. Everything that is wrong is collected, so that one look shows all of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use greenroom_protocol::{ContentHash, Json, StepId, Values};
+
+use super::order::{ancestors, order};
+use super::{Compensate, Fault, ForEach, Plan, PlanStep, STEPS_MAX, Target};
+use crate::condition::Condition;
+use crate::expr::{Expr, Reference, Root};
+use crate::problem::{Flaw, did_you_mean};
+use crate::workflow::{StepSpec, WorkflowSpec};
+
+/// A part of a workflow or of a step, so that a fault finds its line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    /// The step, or the workflow, as a whole.
+    Whole,
+    /// A member of that name: `depends_on`, `when`, …
+    Member(&'static str),
+    /// One input, or one of the workflow's outputs, by name.
+    Entry(&'static str, String),
+}
+
+struct Compiler<'a> {
+    spec: &'a WorkflowSpec,
+    ids: Vec<&'a str>,
+    depends_on: BTreeMap<&'a str, BTreeSet<&'a str>>,
+    faults: Vec<Fault>,
+}
+
+pub(super) fn compile(spec: &WorkflowSpec, hash: ContentHash) -> Result<Plan, Vec<Fault>> {
+    let ids = spec.steps.iter().map(|step| step.id.as_str()).collect();
+    let mut compiler = Compiler { spec, ids, depends_on: BTreeMap::new(), faults: Vec::new() };
+    compiler.count();
+    let mut steps: BTreeMap<&str, PlanStep> = BTreeMap::new();
+    for step in &spec.steps {
+        let compiled = compiler.step(step);
+        steps.insert(step.id.as_str(), compiled);
+    }
+    let outputs = compiler.entries(None, "outputs", &spec.outputs, false);
+    let final_output = spec.final_output.as_ref().and_then(|value| compiler.expr(None, Part::Member("final_output"), value, false));
+    let ordered = match order(&compiler.ids, &compiler.depends_on) {
+        Ok(ordered) => ordered,
+        Err(circle) => {
+            compiler.circle(&circle);
+            Vec::new()
+        }
+    };
+    compiler.parallel();
+    if !compiler.faults.is_empty() {
+        return Err(compiler.faults);
+    }
+    let place: BTreeMap<&str, usize> = ordered.iter().enumerate().map(|(at, id)| (*id, at)).collect();
+    let in_order = |id: &StepId| place.get(id.as_str()).copied();
+    let mut steps: Vec<PlanStep> = ordered.iter().filter_map(|id| steps.remove(id)).collect();
+    for step in &mut steps {
+        step.depends_on.sort_by_key(in_order);
+    }
+    Ok(Plan {
+        workflow: spec.workflow_id.clone(),
+        hash,
+        inputs: spec.inputs.clone(),
+        steps,
+        outputs,
+        final_output,
+        cost_max: spec.limits.cost_max(),
+        tokens_max: spec.limits.max_tokens,
+        timeout: spec.timeout.map(Duration::from_secs),
+    })
+}
+
+impl<'a> Compiler<'a> {
+    fn fault(&mut self, step: Option<&StepId>, part: Part, flaw: Flaw, why: String) {
+        self.faults.push(Fault { step: step.cloned(), part, flaw, why });
+    }
+
+    fn count(&mut self) {
+        if self.spec.steps.is_empty() {
+            self.fault(None, Part::Member("steps"), Flaw::InvalidValue, "the workflow has no steps".into());
+        }
+        if self.spec.steps.len() > STEPS_MAX {
+            let why = format!("the workflow has {} steps, {STEPS_MAX} are allowed", self.spec.steps.len());
+            self.fault(None, Part::Member("steps"), Flaw::InvalidValue, why);
+        }
+        let mut seen = BTreeSet::new();
+        for step in &self.spec.steps {
+            if !seen.insert(step.id.as_str()) {
+                let why = format!("the id `{}` is there twice", step.id);
+                self.fault(Some(&step.id), Part::Member("id"), Flaw::DuplicateId, why);
+            }
+        }
+    }
+
+    fn step(&mut self, step: &'a StepSpec) -> PlanStep {
+        let id = Some(&step.id);
+        for name in &step.depends_on {
+            self.depend(step, name.as_str(), Part::Member("depends_on"));
+        }
+        let in_items = step.for_each.is_some();
+        let inputs = self.entries(Some(step), "inputs", &step.inputs, in_items);
+        let when = step.when.as_ref().and_then(|text| self.condition(step, text));
+        let for_each = step.for_each.as_ref().and_then(|each| {
+            if each.max_concurrency == 0 {
+                let why = "`max_concurrency` must be at least 1".to_owned();
+                self.fault(id, Part::Member("for_each"), Flaw::InvalidValue, why);
+            }
+            let items = self.expr(Some(step), Part::Member("for_each"), &each.items, false)?;
+            if matches!(items, Expr::Literal(_) | Expr::Text(_) | Expr::Object(_)) {
+                let why = "`for_each` must be a list or one reference to a list".to_owned();
+                self.fault(id, Part::Member("for_each"), Flaw::WrongType, why);
+            }
+            Some(ForEach { items, max_concurrency: each.max_concurrency, on_error: each.on_error })
+        });
+        let approval = step.approval.as_ref().and_then(|asked| {
+            self.expr(Some(step), Part::Member("approval"), &Json::String(asked.prompt.clone()), in_items)
+        });
+        let compensate = step.compensate.as_ref().map(|undo| Compensate {
+            agent: undo.agent.clone(),
+            inputs: self.undo_inputs(step, &undo.inputs, in_items),
+        });
+        let target = self.target(step);
+        let depends_on = self.depends_on.get(step.id.as_str()).into_iter().flatten();
+        PlanStep {
+            id: step.id.clone(),
+            target,
+            depends_on: depends_on.filter_map(|id| StepId::new(id).ok()).collect(),
+            inputs,
+            outputs: step.outputs.clone(),
+            when,
+            for_each,
+            retry: step.retry.clone(),
+            timeout: step.timeout.map(Duration::from_secs),
+            approval,
+            compensate,
+        }
+    }
+
+    fn target(&mut self, step: &StepSpec) -> Target {
+        let wrong = match (&step.agent, &step.workflow, &step.team, &step.approval) {
+            (Some(agent), None, None, _) => return Target::Agent(agent.clone()),
+            (None, Some(workflow), None, _) => return Target::Workflow(workflow.clone()),
+            (None, Some(workflow), Some(team), _) => {
+                return Target::Team { team: team.clone(), workflow: workflow.clone() };
+            }
+            (None, None, None, Some(_)) => return Target::Approval,
+            (None, None, Some(_), _) => "a step with `team` needs the `workflow` that the team runs",
+            (None, None, None, None) => "a step needs one of `agent`, `workflow`, `team` or `approval`",
+            (Some(_), _, _, _) => "a step with `agent` has no `workflow` and no `team`",
+        };
+        self.fault(Some(&step.id), Part::Whole, Flaw::InvalidValue, wrong.into());
+        Target::Approval
+    }
+
+    /// Notes that a step depends on another one, or says that there is no such step.
+    fn depend(&mut self, step: &'a StepSpec, on: &str, part: Part) {
+        let known = self.ids.iter().find(|id| **id == on).copied();
+        match known {
+            Some(known) => {
+                self.depends_on.entry(step.id.as_str()).or_default().insert(known);
+            }
+            None => self.no_such_step(Some(&step.id), on, part),
+        }
+    }
+
+    fn no_such_step(&mut self, at: Option<&StepId>, name: &str, part: Part) {
+        let hint = did_you_mean(name, self.ids.iter().copied()).unwrap_or_default();
+        self.fault(at, part, Flaw::UnknownReference, format!("there is no step `{name}`{hint}"));
+    }
+
+    fn entries(
+        &mut self,
+        step: Option<&'a StepSpec>,
+        member: &'static str,
+        values: &BTreeMap<String, Json>,
+        in_items: bool,
+    ) -> BTreeMap<String, Expr> {
+        let compile = |(name, value): (&String, &Json)| {
+            let expr = self.expr(step, Part::Entry(member, name.clone()), value, in_items)?;
+            Some((name.clone(), expr))
+        };
+        values.iter().filter_map(compile).collect()
+    }
+
+    fn expr(&mut self, step: Option<&'a StepSpec>, part: Part, value: &Json, in_items: bool) -> Option<Expr> {
+        let at = step.map(|step| &step.id);
+        let expr = match Expr::parse(value) {
+            Ok(expr) => expr,
+            Err(why) => {
+                self.fault(at, part, Flaw::Expression, why);
+                return None;
+            }
+        };
+        for reference in expr.references() {
+            self.reference(step, &part, reference, in_items);
+        }
+        Some(expr)
+    }
+
+    fn reference(&mut self, step: Option<&'a StepSpec>, part: &Part, reference: &Reference, in_items: bool) {
+        let at = step.map(|step| &step.id);
+        match (&reference.root, step) {
+            (Root::Step(on), Some(step)) => self.depend(step, on.as_str(), part.clone()),
+            (Root::Step(on), None) if !self.ids.contains(&on.as_str()) => {
+                self.no_such_step(at, on.as_str(), part.clone());
+            }
+            (Root::Item | Root::Index, _) if !in_items => {
+                let why = format!("`${{{reference}}}` stands outside a `for_each`");
+                self.fault(at, part.clone(), Flaw::Expression, why);
+            }
+            (Root::Inputs, _) => self.run_input(at, part, reference.name()),
+            (Root::Step(_) | Root::Item | Root::Index | Root::Context, _) => {}
+        }
+    }
+
+    /// A run's input must be declared where the workflow declares any.
+    fn run_input(&mut self, at: Option<&StepId>, part: &Part, name: Option<&str>) {
+        let Some(name) = name else { return };
+        let declared = &self.spec.inputs;
+        if !declared.is_empty() && !declared.iter().any(|field| field.name == name) {
+            let hint = did_you_mean(name, declared.iter().map(|field| field.name.as_str())).unwrap_or_default();
+            let why = format!("the workflow has no input `{name}`{hint}");
+            self.fault(at, part.clone(), Flaw::UnknownReference, why);
+        }
+    }
+
+    fn condition(&mut self, step: &'a StepSpec, text: &str) -> Option<Condition> {
+        let part = Part::Member("when");
+        match Condition::compile(text) {
+            Ok(condition) => {
+                let named: Vec<String> = condition.steps().map(str::to_owned).collect();
+                named.iter().for_each(|on| self.depend(step, on, part.clone()));
+                let inputs: Vec<String> = condition.inputs().map(str::to_owned).collect();
+                inputs.iter().for_each(|name| self.run_input(Some(&step.id), &part, Some(name)));
+                if condition.uses_item() && step.for_each.is_none() {
+                    let why = "the condition looks at an item outside a `for_each`".to_owned();
+                    self.fault(Some(&step.id), part, Flaw::Expression, why);
+                }
+                Some(condition)
+            }
+            Err(why) => {
+                self.fault(Some(&step.id), part, Flaw::Expression, why);
+                None
+            }
+        }
+    }
+
+    /// What undoes a step may also name the outputs of that step, which is no dependency on itself.
+    fn undo_inputs(&mut self, step: &'a StepSpec, values: &Values, in_items: bool) -> BTreeMap<String, Expr> {
+        let mut compiled = BTreeMap::new();
+        for (name, value) in values {
+            let part = Part::Entry("compensate", name.clone());
+            match Expr::parse(value) {
+                Ok(expr) => {
+                    let others = expr.references().into_iter().filter(|one| one.root != Root::Step(step.id.clone()));
+                    others.for_each(|reference| self.reference(Some(step), &part, reference, in_items));
+                    compiled.insert(name.clone(), expr);
+                }
+                Err(why) => self.fault(Some(&step.id), part, Flaw::Expression, why),
+            }
+        }
+        compiled
+    }
+
+    fn circle(&mut self, circle: &[&str]) {
+        let first = circle.first().copied().unwrap_or_default();
+        let why = format!("the steps depend on themselves: {} → {first}", circle.join(" → "));
+        let at = StepId::new(first).ok();
+        self.fault(at.as_ref(), Part::Member("depends_on"), Flaw::Cycle, why);
+    }
+
+    /// `parallel_with` is a claim: neither step may lead to the other.
+    fn parallel(&mut self) {
+        let spec = self.spec;
+        for step in &spec.steps {
+            for other in &step.parallel_with {
+                let part = Part::Member("parallel_with");
+                if !self.ids.contains(&other.as_str()) {
+                    self.no_such_step(Some(&step.id), other.as_str(), part);
+                } else if *other == step.id {
+                    let why = "a step cannot run at the same time as itself".to_owned();
+                    self.fault(Some(&step.id), part, Flaw::NotParallel, why);
+                } else if ancestors(step.id.as_str(), &self.depends_on).contains(other.as_str()) {
+                    let why = format!("it cannot run at the same time as `{other}`, on which it depends");
+                    self.fault(Some(&step.id), part, Flaw::NotParallel, why);
+                } else if ancestors(other.as_str(), &self.depends_on).contains(step.id.as_str()) {
+                    let why = format!("it cannot run at the same time as `{other}`, which depends on it");
+                    self.fault(Some(&step.id), part, Flaw::NotParallel, why);
+                }
+            }
+        }
+    }
+}

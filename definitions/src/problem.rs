@@ -1,0 +1,242 @@
+//! What is wrong with a file, and where: one report for all problems of all files.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use greenroom_protocol::{Cause, Code};
+use serde::Serialize;
+
+/// Problems of one report that are kept; more of them are only counted.
+pub const PROBLEMS_MAX: usize = 1_000;
+/// How alike two names must be, of 1, for one to be offered instead of the other.
+const ALIKE_MIN: f64 = 0.72;
+
+/// Whether a problem keeps a definition from being loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// It does.
+    Error,
+    /// It does not, but somebody should know.
+    Warning,
+}
+
+macro_rules! flaws {
+    ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
+        /// What kind of problem it is. Each has one name, for programs.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        pub enum Flaw {
+            $($(#[$doc])* #[serde(rename = $text)] $name,)*
+        }
+
+        impl Flaw {
+            /// Every kind of problem.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The name as it is written.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+        }
+    };
+}
+
+flaws! {
+    /// The file or folder cannot be read.
+    Unreadable = "unreadable";
+    /// The file is larger than a definition may be.
+    TooLarge = "too_large";
+    /// The file is not UTF-8.
+    NotUtf8 = "not_utf8";
+    /// The file is not YAML.
+    Syntax = "syntax";
+    /// Lists and maps are nested deeper than allowed.
+    TooDeep = "too_deep";
+    /// Aliases stand for more than allowed, or for themselves.
+    Alias = "alias";
+    /// A key is there twice.
+    DuplicateKey = "duplicate_key";
+    /// A field is not known.
+    UnknownField = "unknown_field";
+    /// A required field is not there.
+    MissingField = "missing_field";
+    /// A value has the wrong type.
+    WrongType = "wrong_type";
+    /// A value has the right type, but may not be this one.
+    InvalidValue = "invalid_value";
+    /// Two definitions have the same id, or two parts of one the same name.
+    DuplicateId = "duplicate_id";
+    /// A name refers to nothing.
+    UnknownReference = "unknown_reference";
+    /// A policy is not in the vocabulary.
+    UnknownPolicy = "unknown_policy";
+    /// A handler, tool or provider is not in the vocabulary.
+    UnknownName = "unknown_name";
+    /// Steps, workflows or agents depend on themselves.
+    Cycle = "cycle";
+    /// Steps that claim to run at the same time depend on each other.
+    NotParallel = "not_parallel";
+    /// An input cannot be filled.
+    UnfilledInput = "unfilled_input";
+    /// A template, a reference or a condition is wrong.
+    Expression = "expression";
+    /// A template, a reference or a condition is larger than allowed.
+    ExpressionBounds = "expression_bounds";
+    /// A model has no price.
+    NoPrice = "no_price";
+    /// The runtime is not built into this release.
+    RuntimeNotBuilt = "runtime_not_built";
+    /// The file lies where no definition is looked for.
+    Misplaced = "misplaced";
+}
+
+impl fmt::Display for Flaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A place in a file; lines and columns begin at 1. Line 0 means the file as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Place {
+    /// The file, relative to the folder that was loaded.
+    pub file: Arc<Path>,
+    /// The line.
+    pub line: u32,
+    /// The column, in characters.
+    pub column: u32,
+}
+
+impl Place {
+    /// A file as a whole.
+    #[must_use]
+    pub fn whole(file: impl Into<PathBuf>) -> Self {
+        Self { file: Arc::from(file.into()), line: 0, column: 0 }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.file.display())?;
+        if self.line > 0 {
+            write!(f, ":{}:{}", self.line, self.column)?;
+        }
+        Ok(())
+    }
+}
+
+/// One problem.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Problem {
+    /// Where.
+    pub place: Place,
+    /// Whether it keeps the definition from being loaded.
+    pub severity: Severity,
+    /// What kind.
+    pub flaw: Flaw,
+    /// What was found.
+    pub found: String,
+    /// What would be right; empty if `found` says it all.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub wanted: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let severity = match self.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        write!(f, "{}: {severity}[{}]: {}", self.place, self.flaw, self.found)?;
+        if !self.wanted.is_empty() {
+            write!(f, "; {}", self.wanted)?;
+        }
+        Ok(())
+    }
+}
+
+/// Everything that is wrong, in the order of files and lines.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Report {
+    problems: Vec<Problem>,
+    omitted: usize,
+    /// Files that were read.
+    pub files: usize,
+}
+
+impl Report {
+    /// Sorts problems into a report.
+    #[must_use]
+    pub fn new(mut problems: Vec<Problem>, files: usize) -> Self {
+        problems.sort();
+        problems.dedup();
+        let omitted = problems.len().saturating_sub(PROBLEMS_MAX);
+        // Errors are kept before warnings where there are too many of both.
+        if omitted > 0 {
+            problems.sort_by_key(|problem| problem.severity);
+            problems.truncate(PROBLEMS_MAX);
+            problems.sort();
+        }
+        Self { problems, omitted, files }
+    }
+
+    /// The problems, warnings included.
+    #[must_use]
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+
+    /// Problems that keep a definition from being loaded.
+    pub fn errors(&self) -> impl Iterator<Item = &Problem> {
+        self.problems.iter().filter(|problem| problem.severity == Severity::Error)
+    }
+
+    /// Problems that do not.
+    pub fn warnings(&self) -> impl Iterator<Item = &Problem> {
+        self.problems.iter().filter(|problem| problem.severity == Severity::Warning)
+    }
+
+    /// True if something keeps a definition from being loaded.
+    #[must_use]
+    pub fn has_errors(&self) -> bool {
+        self.errors().next().is_some()
+    }
+
+    /// The report as a cause: the first problem in the message, all of them in `details`.
+    #[must_use]
+    pub fn to_cause(&self) -> Option<Cause> {
+        let first = self.errors().next()?;
+        let count = self.errors().count() + self.omitted;
+        let rest = if count > 1 { format!(" (and {} more)", count - 1) } else { String::new() };
+        let details = serde_json::json!({ "problems": self.problems, "omitted": self.omitted });
+        Some(Cause::new(Code::InvalidDefinition, format!("{first}{rest}")).with(details))
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for problem in &self.problems {
+            writeln!(f, "{problem}")?;
+        }
+        let (errors, warnings) = (self.errors().count(), self.warnings().count());
+        if self.omitted > 0 {
+            writeln!(f, "… and {} more problems", self.omitted)?;
+        }
+        write!(f, "{} files, {errors} errors, {warnings} warnings", self.files)
+    }
+}
+
+/// The name that was probably meant, as the end of a sentence: `, did you mean `x`?`.
+#[must_use]
+pub fn did_you_mean<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    nearest(found, known).map(|name| format!(", did you mean `{name}`?"))
+}
+
+/// The known name that is most like the one found, if any is like it at all.
+pub(crate) fn nearest<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let alike = |name: &'a str| (strsim::normalized_damerau_levenshtein(found, name), name);
+    let best = known.into_iter().map(alike).max_by(|left, right| left.0.total_cmp(&right.0).then(right.1.cmp(left.1)))?;
+    (best.0 >= ALIKE_MIN).then_some(best.1)
+}

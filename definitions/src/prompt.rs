@@ -1,0 +1,202 @@
+//! What a model is told: two templates, checked when they are loaded.
+//!
+//! The system part is rendered at load from the definition alone, so nothing that a caller, a
+//! document or a model says can ever reach it. The user part is rendered over values, and a value is
+//! never read as a template.
+
+use std::io;
+use std::sync::LazyLock;
+
+use greenroom_protocol::{Cause, Code, Values};
+use minijinja::{Environment, UndefinedBehavior, context};
+use serde::Serialize;
+
+use crate::agent::AgentSpec;
+use crate::binding::sections;
+use crate::bounds::{PROMPT_BYTES_MAX, TEMPLATE_FUEL, check_template};
+use crate::problem::did_you_mean;
+
+mod filters;
+
+/// How deep a template may call itself; it cannot, so this only bounds nested values.
+const RECURSION_MAX: usize = 64;
+/// What a user template may look at.
+const USER_ROOTS: &[&str] = &["inputs", "context", "agent"];
+/// What a system template may look at.
+const SYSTEM_ROOTS: &[&str] = &["agent"];
+
+static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
+    let mut environment = Environment::empty();
+    environment.set_fuel(Some(TEMPLATE_FUEL));
+    environment.set_recursion_limit(RECURSION_MAX);
+    environment.set_undefined_behavior(UndefinedBehavior::Lenient);
+    environment.set_debug(false);
+    environment.set_trim_blocks(true);
+    environment.set_lstrip_blocks(true);
+    filters::install(&mut environment);
+    environment
+});
+
+/// An agent's prompts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prompt {
+    system: String,
+    user: Option<String>,
+}
+
+/// Which template is wrong, and why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the {part} template {why}")]
+pub struct PromptError {
+    /// `system` or `user`.
+    pub part: &'static str,
+    /// What is wrong, as the end of a sentence.
+    pub why: String,
+    /// True if a bound is passed, false if it cannot be read.
+    pub bound: bool,
+    /// The line in the template, from 1; 0 if unknown.
+    pub line: usize,
+}
+
+/// What a system template sees.
+#[derive(Serialize)]
+struct Constants<'a> {
+    id: &'a str,
+    name: &'a str,
+    category: &'a str,
+    description: &'a str,
+    capabilities: &'a [String],
+    inputs: &'a [crate::types::Field],
+    outputs: &'a [crate::types::Field],
+}
+
+impl<'a> Constants<'a> {
+    fn of(spec: &'a AgentSpec) -> Self {
+        Self {
+            id: spec.agent_id.as_str(),
+            name: &spec.name,
+            category: spec.category.as_str(),
+            description: &spec.description,
+            capabilities: &spec.capabilities,
+            inputs: &spec.inputs,
+            outputs: &spec.outputs,
+        }
+    }
+}
+
+impl Prompt {
+    /// Checks the templates of an agent and renders the system part. An agent without templates is
+    /// told its name and description, and asked with its inputs as sections.
+    ///
+    /// # Errors
+    /// The first template that is wrong.
+    pub fn compile(spec: &AgentSpec) -> Result<Self, PromptError> {
+        let written = spec.implementation.prompt.as_ref();
+        let system = match written.and_then(|prompt| prompt.system.as_deref()) {
+            Some(text) => {
+                check("system", text, SYSTEM_ROOTS, spec)?;
+                let agent = Constants::of(spec);
+                render(text, context! { agent }).map_err(|why| PromptError { part: "system", why, bound: false, line: 0 })?
+            }
+            None => format!("You are the {}. {}", spec.name, spec.description),
+        };
+        let user = written.and_then(|prompt| prompt.user.clone());
+        if let Some(text) = &user {
+            check("user", text, USER_ROOTS, spec)?;
+        }
+        Ok(Self { system, user })
+    }
+
+    /// Who the model is; the same for every caller.
+    #[must_use]
+    pub fn system(&self) -> &str {
+        &self.system
+    }
+
+    /// What the model is asked. Only what the definition declares should be among the inputs.
+    ///
+    /// # Errors
+    /// `expression_failed`, if the template writes more than [`PROMPT_BYTES_MAX`], runs out of fuel,
+    /// or meets a value that does not fit.
+    pub fn render_user(&self, inputs: &Values, context: &Values) -> Result<String, Cause> {
+        let failed = |why: String| Cause::new(Code::ExpressionFailed, format!("the prompt cannot be rendered: {why}"));
+        match &self.user {
+            Some(text) => render(text, context! { inputs, context }).map_err(failed),
+            None => {
+                let text = sections(inputs);
+                if text.len() > PROMPT_BYTES_MAX { Err(failed(too_much())) } else { Ok(text) }
+            }
+        }
+    }
+}
+
+fn too_much() -> String {
+    format!("it would have more than {PROMPT_BYTES_MAX} bytes")
+}
+
+fn check(part: &'static str, text: &str, roots: &[&str], spec: &AgentSpec) -> Result<(), PromptError> {
+    check_template(text).map_err(|why| PromptError { part, why, bound: true, line: 0 })?;
+    let wrong = |why: String, line: usize| PromptError { part, why, bound: false, line };
+    let template = ENVIRONMENT.template_from_str(text).map_err(|error| {
+        let detail = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
+        wrong(format!("cannot be read: {detail}"), error.line().unwrap_or_default())
+    })?;
+    let mut looked_at: Vec<String> = template.undeclared_variables(true).into_iter().collect();
+    looked_at.sort();
+    for path in &looked_at {
+        let mut names = path.split('.');
+        let root = names.next().unwrap_or_default();
+        if !roots.contains(&root) {
+            let hint = did_you_mean(root, roots.iter().copied()).unwrap_or_default();
+            let known = roots.join(", ");
+            return Err(wrong(format!("looks at `{path}`{hint}; it may look at {known}"), line_of(text, path)));
+        }
+        if let ("inputs", Some(name)) = (root, names.next())
+            && !spec.inputs.iter().any(|field| field.name == name)
+        {
+            let hint = did_you_mean(name, spec.inputs.iter().map(|field| field.name.as_str())).unwrap_or_default();
+            return Err(wrong(format!("looks at the input `{name}`, which is not declared{hint}"), line_of(text, path)));
+        }
+    }
+    filters::check_names(text).map_err(|why| wrong(why, 0))
+}
+
+fn line_of(text: &str, path: &str) -> usize {
+    text.lines().position(|line| line.contains(path)).map_or(0, |at| at + 1)
+}
+
+/// Renders into a writer that takes no more than the bound.
+fn render<S: Serialize>(text: &str, values: S) -> Result<String, String> {
+    let template = ENVIRONMENT.template_from_str(text).map_err(|error| error.to_string())?;
+    let mut bounded = Bounded::default();
+    let rendered = template.render_captured_to(values, &mut bounded).map(drop);
+    if bounded.overflown {
+        return Err(too_much());
+    }
+    rendered.map_err(|error| error.detail().map_or_else(|| error.kind().to_string(), str::to_owned))?;
+    String::from_utf8(bounded.bytes).map_err(|error| error.to_string())
+}
+
+#[derive(Default)]
+struct Bounded {
+    bytes: Vec<u8>,
+    overflown: bool,
+}
+
+impl io::Write for Bounded {
+    fn write(&mut self, more: &[u8]) -> io::Result<usize> {
+        if self.bytes.len() + more.len() > PROMPT_BYTES_MAX {
+            self.overflown = true;
+            return Err(io::Error::other("the prompt is too long"));
+        }
+        self.bytes.extend_from_slice(more);
+        Ok(more.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,176 @@
+//! What a template may do with a value. Nothing here makes much out of little: whatever can grow
+//! counts before it writes.
+
+use greenroom_protocol::Json;
+use minijinja::value::{Kwargs, ViaDeserialize};
+use minijinja::{Environment, Error, ErrorKind, Value, filters, tests};
+
+use crate::bounds::{PROMPT_BYTES_MAX, tags};
+use crate::problem::did_you_mean;
+
+/// The filters of a template.
+pub(super) const NAMES: &[&str] = &[
+    "abs", "capitalize", "default", "dictsort", "first", "float", "int", "items", "join", "last", "length", "lower",
+    "markdown", "max", "min", "replace", "reverse", "round", "sort", "sum", "title", "tojson", "trim", "truncate", "unique",
+    "upper",
+];
+
+/// The tests of a template (`is …`).
+const TESTS: &[&str] = &[
+    "defined", "undefined", "none", "string", "number", "integer", "boolean", "sequence", "mapping", "iterable", "true",
+    "false", "even", "odd", "in",
+];
+
+pub(super) fn install(environment: &mut Environment<'static>) {
+    environment.add_filter("abs", filters::abs);
+    environment.add_filter("capitalize", filters::capitalize);
+    environment.add_filter("default", filters::default);
+    environment.add_filter("dictsort", filters::dictsort);
+    environment.add_filter("first", filters::first);
+    environment.add_filter("float", filters::float);
+    environment.add_filter("int", filters::int);
+    environment.add_filter("items", filters::items);
+    environment.add_filter("join", join);
+    environment.add_filter("last", filters::last);
+    environment.add_filter("length", filters::length);
+    environment.add_filter("lower", filters::lower);
+    environment.add_filter("markdown", markdown);
+    environment.add_filter("max", filters::max);
+    environment.add_filter("min", filters::min);
+    environment.add_filter("replace", replace);
+    environment.add_filter("reverse", filters::reverse);
+    environment.add_filter("round", filters::round);
+    environment.add_filter("sort", filters::sort);
+    environment.add_filter("sum", filters::sum);
+    environment.add_filter("title", filters::title);
+    environment.add_filter("tojson", tojson);
+    environment.add_filter("trim", filters::trim);
+    environment.add_filter("truncate", truncate);
+    environment.add_filter("unique", filters::unique);
+    environment.add_filter("upper", filters::upper);
+    install_tests(environment);
+}
+
+fn install_tests(environment: &mut Environment<'static>) {
+    environment.add_test("defined", tests::is_defined);
+    environment.add_test("undefined", tests::is_undefined);
+    environment.add_test("none", tests::is_none);
+    environment.add_test("string", tests::is_string);
+    environment.add_test("number", tests::is_number);
+    environment.add_test("integer", tests::is_integer);
+    environment.add_test("boolean", tests::is_boolean);
+    environment.add_test("sequence", tests::is_sequence);
+    environment.add_test("mapping", tests::is_mapping);
+    environment.add_test("iterable", tests::is_iterable);
+    environment.add_test("true", tests::is_true);
+    environment.add_test("false", tests::is_false);
+    environment.add_test("even", tests::is_even);
+    environment.add_test("odd", tests::is_odd);
+    environment.add_test("in", tests::is_in);
+}
+
+/// Checks the names behind `|` and `is`, since a template that was never rendered does not say them.
+///
+/// # Errors
+/// The first name that is not known, as the end of a sentence.
+pub(super) fn check_names(text: &str) -> Result<(), String> {
+    for (_, inside) in tags(text)? {
+        let plain = without_quoted(inside);
+        for behind in plain.split('|').skip(1) {
+            known(behind, NAMES, "filter")?;
+        }
+        let words: Vec<&str> = plain.split_whitespace().collect();
+        for pair in words.windows(3) {
+            if let ["is", "not", name] = pair {
+                known(name, TESTS, "test")?;
+            } else if let ["is", name, _] | [_, "is", name] = pair
+                && *name != "not"
+            {
+                known(name, TESTS, "test")?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn known(text: &str, names: &[&str], what: &str) -> Result<(), String> {
+    let name: String = text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+    if name.is_empty() || names.contains(&name.as_str()) {
+        return Ok(());
+    }
+    let hint = did_you_mean(&name, names.iter().copied()).unwrap_or_default();
+    Err(format!("uses the {what} `{name}`, which is not known{hint}"))
+}
+
+fn without_quoted(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut quote: Option<char> = None;
+    let mut escaped = false;
+    for c in text.chars() {
+        match quote {
+            Some(_) if escaped => escaped = false,
+            Some(_) if c == '\\' => escaped = true,
+            Some(open) if c == open => quote = None,
+            Some(_) => {}
+            None if matches!(c, '"' | '\'') => quote = Some(c),
+            None => plain.push(c),
+        }
+    }
+    plain
+}
+
+fn too_much(filter: &str) -> Error {
+    Error::new(ErrorKind::InvalidOperation, format!("`{filter}` would write more than {PROMPT_BYTES_MAX} bytes"))
+}
+
+fn bounded(filter: &str, text: String) -> Result<String, Error> {
+    if text.len() > PROMPT_BYTES_MAX { Err(too_much(filter)) } else { Ok(text) }
+}
+
+/// The items of a list as one text, with a text between them.
+fn join(list: &Value, between: Option<&str>) -> Result<String, Error> {
+    let between = between.unwrap_or_default();
+    let mut text = String::new();
+    for (at, item) in list.try_iter()?.enumerate() {
+        let item = item.to_string();
+        let separator = if at == 0 { "" } else { between };
+        if text.len() + separator.len() + item.len() > PROMPT_BYTES_MAX {
+            return Err(too_much("join"));
+        }
+        text.push_str(separator);
+        text.push_str(&item);
+    }
+    Ok(text)
+}
+
+/// Every occurrence of a text replaced by another one.
+fn replace(text: &str, from: &str, to: &str) -> Result<String, Error> {
+    let count = if from.is_empty() { text.chars().count() + 1 } else { text.matches(from).count() };
+    let grown = text.len().saturating_add(count.saturating_mul(to.len()));
+    if grown > PROMPT_BYTES_MAX.max(text.len()) {
+        return Err(too_much("replace"));
+    }
+    Ok(text.replace(from, to))
+}
+
+/// The value as JSON; with `indent=true` over several lines.
+fn tojson(ViaDeserialize(value): ViaDeserialize<Json>, options: Kwargs) -> Result<Value, Error> {
+    let pretty = options.get::<Option<bool>>("indent")?.unwrap_or_default();
+    options.assert_all_used()?;
+    let written = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) };
+    let text = written.map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))?;
+    bounded("tojson", text).map(Value::from)
+}
+
+/// The value as Markdown lists.
+fn markdown(ViaDeserialize(value): ViaDeserialize<Json>) -> Result<String, Error> {
+    bounded("markdown", crate::binding::render(&value))
+}
+
+/// The first characters of a text, with an ellipsis where it is longer.
+fn truncate(text: &str, length: Option<usize>) -> String {
+    match text.char_indices().nth(length.unwrap_or(255)) {
+        Some((at, _)) => format!("{}…", text.get(..at).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}

@@ -1,0 +1,54 @@
+//! The JSON Schema of fields: what a model is told to answer, and what a tool is called with.
+
+use greenroom_protocol::Json;
+use serde_json::{Map, json};
+
+use super::{Field, Kind};
+
+/// The schema of one field.
+#[must_use]
+pub fn field_schema(field: &Field) -> Json {
+    let mut schema = Map::new();
+    schema.insert("type".into(), json!(json_type(field.kind)));
+    if let Some(description) = &field.description {
+        schema.insert("description".into(), json!(description));
+    }
+    if let Some(items) = field.items {
+        schema.insert("items".into(), json!({ "type": json_type(items) }));
+    }
+    if !field.one_of.is_empty() {
+        schema.insert("enum".into(), Json::Array(field.one_of.clone()));
+    }
+    let numbers = [("minimum", field.minimum), ("maximum", field.maximum)];
+    let counts = [
+        ("minLength", field.min_length),
+        ("maxLength", field.max_length),
+        ("minItems", field.min_items),
+        ("maxItems", field.max_items),
+    ];
+    schema.extend(numbers.into_iter().filter_map(|(name, value)| Some((name.to_owned(), json!(value?)))));
+    schema.extend(counts.into_iter().filter_map(|(name, value)| Some((name.to_owned(), json!(value?)))));
+    if let Some(default) = &field.default {
+        schema.insert("default".into(), default.clone());
+    }
+    Json::Object(schema)
+}
+
+/// The schema of an object that has these fields and no others.
+#[must_use]
+pub fn object_schema(fields: &[Field]) -> Json {
+    let properties: Map<String, Json> = fields.iter().map(|field| (field.name.clone(), field_schema(field))).collect();
+    let required: Vec<&str> = fields.iter().filter(|field| field.required).map(|field| field.name.as_str()).collect();
+    json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false })
+}
+
+const fn json_type(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Text | Kind::String | Kind::File => "string",
+        Kind::Integer => "integer",
+        Kind::Number => "number",
+        Kind::Boolean => "boolean",
+        Kind::Array => "array",
+        Kind::Object => "object",
+    }
+}

@@ -1,0 +1,192 @@
+//! Whether values are what a definition asks for. Every field that is wrong is reported, not the first.
+
+use greenroom_protocol::value::size_bytes;
+use greenroom_protocol::{ArtifactRef, Cause, Code, Json, Values};
+use serde_json::json;
+
+use super::{Field, Kind};
+use crate::problem::did_you_mean;
+
+/// Characters of a wrong value that an error shows.
+const SHOWN_CHARS_MAX: usize = 40;
+
+/// Checks inputs against fields, and fills in defaults. `owner` is named in the error.
+///
+/// # Errors
+/// `missing_input` if a required one is not there, else `invalid_input`; all problems are in
+/// `details.problems`.
+pub fn validate_inputs(owner: &str, fields: &[Field], mut inputs: Values) -> Result<Values, Cause> {
+    let mut problems = Vec::new();
+    let mut missing = Vec::new();
+    let mut accepted = Values::new();
+    for field in fields {
+        let given = inputs.remove(&field.name).filter(|value| !value.is_null());
+        match given.or_else(|| field.default.clone()) {
+            Some(value) => match field.accept(value) {
+                Ok(value) => drop(accepted.insert(field.name.clone(), value)),
+                Err(wrong) => problems.push(format!("input `{}` {wrong}", field.name)),
+            },
+            None if field.required => missing.push(format!("input `{}` ({}) is missing", field.name, field.kind)),
+            None => {}
+        }
+    }
+    for name in inputs.keys() {
+        let hint = did_you_mean(name, fields.iter().map(|field| field.name.as_str()));
+        problems.push(format!("there is no input `{name}`{}", hint.unwrap_or_default()));
+    }
+    let code = if missing.is_empty() { Code::InvalidInput } else { Code::MissingInput };
+    missing.append(&mut problems);
+    finish(code, owner, accepted, missing)
+}
+
+/// Checks outputs against fields. What is not declared is left out; a value that is null counts as
+/// not there. `owner` is named in the error.
+///
+/// # Errors
+/// `invalid_output`; all problems are in `details.problems`.
+pub fn validate_outputs(owner: &str, fields: &[Field], mut outputs: Values) -> Result<Values, Cause> {
+    let mut problems = Vec::new();
+    let mut accepted = Values::new();
+    for field in fields {
+        match outputs.remove(&field.name).filter(|value| !value.is_null()) {
+            Some(value) => match field.accept(value) {
+                Ok(value) => drop(accepted.insert(field.name.clone(), value)),
+                Err(wrong) => problems.push(format!("output `{}` {wrong}", field.name)),
+            },
+            None if field.required => problems.push(format!("output `{}` ({}) is missing", field.name, field.kind)),
+            None => {}
+        }
+    }
+    finish(Code::InvalidOutput, owner, accepted, problems)
+}
+
+fn finish(code: Code, owner: &str, accepted: Values, problems: Vec<String>) -> Result<Values, Cause> {
+    if problems.is_empty() {
+        return Ok(accepted);
+    }
+    Err(Cause::new(code, format!("{owner}: {}", problems.join("; "))).with(json!({ "problems": problems })))
+}
+
+pub(super) fn accept(field: &Field, value: Json) -> Result<Json, String> {
+    if let Some(artifact) = ArtifactRef::from_json(&value) {
+        return accept_artifact(field, &artifact).map(|()| value);
+    }
+    let value = typed(field.kind, value)?;
+    if let (Kind::Array, Some(kind)) = (field.kind, field.items) {
+        return bounded(field, items(kind, value)?);
+    }
+    bounded(field, value)
+}
+
+fn accept_artifact(field: &Field, artifact: &ArtifactRef) -> Result<(), String> {
+    match field.kind {
+        Kind::Integer | Kind::Number | Kind::Boolean => {
+            Err(format!("must be {}, not an artifact", field.kind.described()))
+        }
+        Kind::Text | Kind::String | Kind::Array | Kind::Object | Kind::File => size(field, artifact.bytes),
+    }
+}
+
+/// The value in the one form of its kind.
+fn typed(kind: Kind, value: Json) -> Result<Json, String> {
+    let fits = match kind {
+        Kind::Text | Kind::String | Kind::File => value.is_string(),
+        Kind::Integer => return whole(value),
+        Kind::Number => value.is_number(),
+        Kind::Boolean => value.is_boolean(),
+        Kind::Array => value.is_array(),
+        Kind::Object => value.is_object(),
+    };
+    if fits { Ok(value) } else { Err(mistyped(kind, &value)) }
+}
+
+fn whole(value: Json) -> Result<Json, String> {
+    if value.is_i64() || value.is_u64() {
+        return Ok(value);
+    }
+    match value.as_f64() {
+        // Above 2^53 a double does not know whole numbers any more.
+        #[expect(clippy::cast_possible_truncation, reason = "the range is checked")]
+        Some(number) if number.fract() == 0.0 && number.abs() <= 9_007_199_254_740_992.0 => {
+            Ok(Json::from(number as i64))
+        }
+        Some(_) | None => Err(mistyped(Kind::Integer, &value)),
+    }
+}
+
+fn items(kind: Kind, value: Json) -> Result<Json, String> {
+    let Json::Array(items) = value else { return Ok(value) };
+    let typed_item = |(at, item): (usize, Json)| typed(kind, item).map_err(|wrong| format!("item {at} {wrong}"));
+    items.into_iter().enumerate().map(typed_item).collect()
+}
+
+fn bounded(field: &Field, value: Json) -> Result<Json, String> {
+    if !field.one_of.is_empty() && !field.one_of.contains(&value) {
+        let options: Vec<String> = field.one_of.iter().map(ToString::to_string).collect();
+        return Err(format!("must be one of {}, not {}", options.join(", "), shown(&value)));
+    }
+    if let Some(number) = value.as_f64() {
+        at_least(field.minimum, number, "must be at least")?;
+        at_most(field.maximum, number, "must be at most")?;
+    }
+    if let Some(text) = value.as_str() {
+        counted(field.min_length, field.max_length, text.chars().count(), "characters")?;
+    }
+    if let Some(items) = value.as_array() {
+        counted(field.min_items, field.max_items, items.len(), "items")?;
+    }
+    size(field, size_bytes(&value))?;
+    Ok(value)
+}
+
+fn at_least(bound: Option<f64>, number: f64, words: &str) -> Result<(), String> {
+    match bound {
+        Some(bound) if number < bound => Err(format!("{words} {bound}, not {number}")),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn at_most(bound: Option<f64>, number: f64, words: &str) -> Result<(), String> {
+    match bound {
+        Some(bound) if number > bound => Err(format!("{words} {bound}, not {number}")),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn counted(min: Option<u64>, max: Option<u64>, count: usize, unit: &str) -> Result<(), String> {
+    let count = count as u64;
+    match (min, max) {
+        (Some(min), _) if count < min => Err(format!("must have at least {min} {unit}, it has {count}")),
+        (_, Some(max)) if count > max => Err(format!("may have at most {max} {unit}, it has {count}")),
+        (Some(_) | None, Some(_) | None) => Ok(()),
+    }
+}
+
+fn size(field: &Field, bytes: u64) -> Result<(), String> {
+    match field.max_bytes {
+        Some(max) if bytes > max => Err(format!("may have at most {max} bytes, it has {bytes}")),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn mistyped(kind: Kind, value: &Json) -> String {
+    format!("must be {}, not {}", kind.described(), shown(value))
+}
+
+/// A wrong value as an error shows it: what kind it is, and its beginning where it is short.
+fn shown(value: &Json) -> String {
+    match value {
+        Json::Null => "null".into(),
+        Json::Bool(_) | Json::Number(_) => value.to_string(),
+        Json::String(text) => format!("{:?}", shortened(text)),
+        Json::Array(items) => format!("an array of {}", items.len()),
+        Json::Object(_) => "an object".into(),
+    }
+}
+
+pub(super) fn shortened(text: &str) -> String {
+    match text.char_indices().nth(SHOWN_CHARS_MAX) {
+        Some((at, _)) => format!("{}…", text.get(..at).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}

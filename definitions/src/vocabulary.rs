@@ -1,0 +1,35 @@
+//! Which names a definition may use for things that live elsewhere. The composition root fills this
+//! from the crates that own them, so that this crate checks names without knowing what they stand for.
+
+use std::collections::BTreeSet;
+
+/// The names of policies, handlers, tools and model providers.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Vocabulary {
+    /// Rules that a definition may list under `policies`.
+    pub policies: BTreeSet<String>,
+    /// Handlers that a `runtime: native` agent may name, such as `native.echo`.
+    pub handlers: BTreeSet<String>,
+    /// Native tools that an agent may use, without `native:`, such as `calculator`.
+    pub tools: BTreeSet<String>,
+    /// Providers of models, such as `anthropic`: the first part of a model's name.
+    pub providers: BTreeSet<String>,
+}
+
+impl Vocabulary {
+    /// Makes a vocabulary from four lists.
+    pub fn new<'a>(
+        policies: impl IntoIterator<Item = &'a str>,
+        handlers: impl IntoIterator<Item = &'a str>,
+        tools: impl IntoIterator<Item = &'a str>,
+        providers: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
+        let set = |names: &mut dyn Iterator<Item = &'a str>| names.map(str::to_owned).collect();
+        Self {
+            policies: set(&mut policies.into_iter()),
+            handlers: set(&mut handlers.into_iter()),
+            tools: set(&mut tools.into_iter()),
+            providers: set(&mut providers.into_iter()),
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use greenroom_protocol::{AgentId, CategoryId, Cause, Code, ContentHash, ContextKey, Json, MicroUsd, Values};
+use greenroom_protocol::{AgentId, CategoryId, Cause, Code, ContentHash, Json, MicroUsd, Values};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};

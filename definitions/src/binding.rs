@@ -153,7 +153,10 @@ fn renamed(names: &[String], first: Option<&str>, mut outputs: Values) -> Values
 pub fn item_outputs(items: &[Option<Values>]) -> Values {
     let names: std::collections::BTreeSet<&String> = items.iter().flatten().flat_map(BTreeMap::keys).collect();
     let list = |name: &String| -> Json {
-        items.iter().map(|item| item.as_ref().and_then(|values| values.get(name)).cloned().unwrap_or_default()).collect()
+        items
+            .iter()
+            .map(|item| item.as_ref().and_then(|values| values.get(name)).cloned().unwrap_or_default())
+            .collect()
     };
     names.into_iter().map(|name| (name.clone(), list(name))).collect()
 }

@@ -58,7 +58,9 @@ impl Condition {
     pub fn steps(&self) -> impl Iterator<Item = &str> {
         self.named.iter().filter_map(|named| match named {
             Named::Step(step) => Some(step.as_str()),
-            Named::Input(_) | Named::Context(_) | Named::Inputs | Named::AllContext | Named::Item | Named::Index => None,
+            Named::Input(_) | Named::Context(_) | Named::Inputs | Named::AllContext | Named::Item | Named::Index => {
+                None
+            }
         })
     }
 
@@ -119,7 +121,9 @@ impl Condition {
                     }
                 }
                 Named::Step(step) => {
-                    let Some(outputs) = StepId::new(step).ok().and_then(|step| scope.steps.get(&step)) else { continue };
+                    let Some(outputs) = StepId::new(step).ok().and_then(|step| scope.steps.get(&step)) else {
+                        continue;
+                    };
                     let mut values = HashMap::new();
                     for (name, value) in outputs {
                         meter.put(&mut values, name, Some(value))?;

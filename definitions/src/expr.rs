@@ -61,7 +61,9 @@ impl Reference {
                 walk(scope.context.get(name).or_else(|| scope.inputs.get(name))?, behind).cloned()
             }
             (Root::Step(step), Some(name)) => walk(scope.steps.get(step)?.get(name)?, behind).cloned(),
-            (Root::Inputs, None) => Some(scope.inputs.iter().map(|(key, value)| (key.clone(), value.clone())).collect()),
+            (Root::Inputs, None) => {
+                Some(scope.inputs.iter().map(|(key, value)| (key.clone(), value.clone())).collect())
+            }
             (Root::Context, None) => {
                 Some(scope.context.iter().map(|(key, value)| (key.clone(), value.clone())).collect())
             }
@@ -183,14 +185,9 @@ impl Expr {
                 }
                 Some(Json::String(text))
             }
-            Self::Array(items) => {
-                Some(items.iter().map(|item| item.evaluate(scope).unwrap_or(Json::Null)).collect())
-            }
+            Self::Array(items) => Some(items.iter().map(|item| item.evaluate(scope).unwrap_or(Json::Null)).collect()),
             Self::Object(members) => Some(
-                members
-                    .iter()
-                    .filter_map(|(name, member)| Some((name.clone(), member.evaluate(scope)?)))
-                    .collect(),
+                members.iter().filter_map(|(name, member)| Some((name.clone(), member.evaluate(scope)?))).collect(),
             ),
         }
     }

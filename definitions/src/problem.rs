@@ -237,6 +237,7 @@ pub fn did_you_mean<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -
 /// The known name that is most like the one found, if any is like it at all.
 pub(crate) fn nearest<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let alike = |name: &'a str| (strsim::normalized_damerau_levenshtein(found, name), name);
-    let best = known.into_iter().map(alike).max_by(|left, right| left.0.total_cmp(&right.0).then(right.1.cmp(left.1)))?;
+    let best =
+        known.into_iter().map(alike).max_by(|left, right| left.0.total_cmp(&right.0).then(right.1.cmp(left.1)))?;
     (best.0 >= ALIKE_MIN).then_some(best.1)
 }

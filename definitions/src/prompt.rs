@@ -96,7 +96,12 @@ impl Prompt {
             Some(text) => {
                 check("system", text, SYSTEM_ROOTS, spec)?;
                 let agent = Constants::of(spec);
-                render(text, context! { agent }).map_err(|why| PromptError { part: "system", why, bound: false, line: 0 })?
+                render(text, context! { agent }).map_err(|why| PromptError {
+                    part: "system",
+                    why,
+                    bound: false,
+                    line: 0,
+                })?
             }
             None => format!("You are the {}. {}", spec.name, spec.description),
         };
@@ -155,7 +160,10 @@ fn check(part: &'static str, text: &str, roots: &[&str], spec: &AgentSpec) -> Re
             && !spec.inputs.iter().any(|field| field.name == name)
         {
             let hint = did_you_mean(name, spec.inputs.iter().map(|field| field.name.as_str())).unwrap_or_default();
-            return Err(wrong(format!("looks at the input `{name}`, which is not declared{hint}"), line_of(text, path)));
+            return Err(wrong(
+                format!("looks at the input `{name}`, which is not declared{hint}"),
+                line_of(text, path),
+            ));
         }
     }
     filters::check_names(text).map_err(|why| wrong(why, 0))

@@ -38,16 +38,8 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind that a definition may name.
-    pub const ALL: &'static [Self] = &[
-        Self::Text,
-        Self::String,
-        Self::Integer,
-        Self::Number,
-        Self::Boolean,
-        Self::Array,
-        Self::Object,
-        Self::File,
-    ];
+    pub const ALL: &'static [Self] =
+        &[Self::Text, Self::String, Self::Integer, Self::Number, Self::Boolean, Self::Array, Self::Object, Self::File];
 
     /// The kind as it is written.
     #[must_use]

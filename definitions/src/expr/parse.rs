@@ -110,7 +110,11 @@ fn segments(text: &str) -> Result<Vec<Segment>, String> {
             let end = from.find(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '-'))).unwrap_or(from.len());
             let (name, behind) = from.split_at_checked(end).unwrap_or((from, ""));
             if name.is_empty() {
-                return Err(if from.is_empty() { "ends with a dot".into() } else { format!("cannot be read at `{from}`") });
+                return Err(if from.is_empty() {
+                    "ends with a dot".into()
+                } else {
+                    format!("cannot be read at `{from}`")
+                });
             }
             found.push(Segment::Name(name.to_owned()));
             behind

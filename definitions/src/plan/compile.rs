@@ -40,7 +40,8 @@ pub(super) fn compile(spec: &WorkflowSpec, hash: ContentHash) -> Result<Plan, Ve
         steps.insert(step.id.as_str(), compiled);
     }
     let outputs = compiler.entries(None, "outputs", &spec.outputs, false);
-    let final_output = spec.final_output.as_ref().and_then(|value| compiler.expr(None, Part::Member("final_output"), value, false));
+    let final_output =
+        spec.final_output.as_ref().and_then(|value| compiler.expr(None, Part::Member("final_output"), value, false));
     let ordered = match order(&compiler.ids, &compiler.depends_on) {
         Ok(ordered) => ordered,
         Err(circle) => {

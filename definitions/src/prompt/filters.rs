@@ -10,15 +10,51 @@ use crate::problem::did_you_mean;
 
 /// The filters of a template.
 pub(super) const NAMES: &[&str] = &[
-    "abs", "capitalize", "default", "dictsort", "first", "float", "int", "items", "join", "last", "length", "lower",
-    "markdown", "max", "min", "replace", "reverse", "round", "sort", "sum", "title", "tojson", "trim", "truncate", "unique",
+    "abs",
+    "capitalize",
+    "default",
+    "dictsort",
+    "first",
+    "float",
+    "int",
+    "items",
+    "join",
+    "last",
+    "length",
+    "lower",
+    "markdown",
+    "max",
+    "min",
+    "replace",
+    "reverse",
+    "round",
+    "sort",
+    "sum",
+    "title",
+    "tojson",
+    "trim",
+    "truncate",
+    "unique",
     "upper",
 ];
 
 /// The tests of a template (`is …`).
 const TESTS: &[&str] = &[
-    "defined", "undefined", "none", "string", "number", "integer", "boolean", "sequence", "mapping", "iterable", "true",
-    "false", "even", "odd", "in",
+    "defined",
+    "undefined",
+    "none",
+    "string",
+    "number",
+    "integer",
+    "boolean",
+    "sequence",
+    "mapping",
+    "iterable",
+    "true",
+    "false",
+    "even",
+    "odd",
+    "in",
 ];
 
 pub(super) fn install(environment: &mut Environment<'static>) {

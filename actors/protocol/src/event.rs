@@ -173,12 +173,9 @@ impl What {
         };
         Some(match entry {
             Entry::Begun(begun) => Self::RunStarted { steps: begun.steps },
-            Entry::StepStarted { key, attempt, agent } => Self::StepStarted {
-                step: key.step.clone(),
-                index: key.index,
-                agent: agent.clone(),
-                attempt: *attempt,
-            },
+            Entry::StepStarted { key, attempt, agent } => {
+                Self::StepStarted { step: key.step.clone(), index: key.index, agent: agent.clone(), attempt: *attempt }
+            }
             Entry::StepDone { key, duration_ms, .. } => ended(key, "done", *duration_ms, None),
             Entry::StepSkipped { key } => ended(key, "skipped", 0, None),
             Entry::StepRetried { key, cause, after_ms, .. } => {

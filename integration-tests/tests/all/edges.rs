@@ -41,11 +41,8 @@ const KEEPERS: &[(&str, &[&str])] = &[
 ];
 
 /// Crates of others that these of ours may not use even so.
-const STRANGERS: &[(&str, &[&str])] = &[
-    ("protocol", &["tokio", "futures"]),
-    ("client", &["tokio"]),
-    ("definitions", &["tokio"]),
-];
+const STRANGERS: &[(&str, &[&str])] =
+    &[("protocol", &["tokio", "futures"]), ("client", &["tokio"]), ("definitions", &["tokio"])];
 
 /// A feature that exists for tests is never on in what ships.
 const TEST_FEATURE: &str = "testing";
@@ -99,7 +96,10 @@ fn the_table_names_every_crate_below_before_the_crate_above() {
     let mut below = BTreeSet::new();
     for (name, allowed) in EDGES {
         for edge in *allowed {
-            assert!(below.contains(edge), "{name} → {edge}: rows stand in the order of the edges, so that no cycle can");
+            assert!(
+                below.contains(edge),
+                "{name} → {edge}: rows stand in the order of the edges, so that no cycle can"
+            );
         }
         below.insert(*name);
     }
@@ -162,7 +162,12 @@ fn every_crate_takes_version_edition_and_lints_from_the_workspace() {
     let metadata = metadata();
     for package in metadata.workspace_packages() {
         let manifest = std::fs::read_to_string(&package.manifest_path).expect("a manifest can be read");
-        for line in ["version.workspace = true", "edition.workspace = true", "license.workspace = true", "[lints]\nworkspace = true"] {
+        for line in [
+            "version.workspace = true",
+            "edition.workspace = true",
+            "license.workspace = true",
+            "[lints]\nworkspace = true",
+        ] {
             assert!(manifest.contains(line), "{}: write `{line}`", package.manifest_path);
         }
     }

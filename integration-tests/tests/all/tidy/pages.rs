@@ -27,7 +27,11 @@ pub(super) fn errors(tree: &Tree) -> Vec<Problem> {
         let text = file.text.as_deref().unwrap_or_default();
         let opening = format!("# {code}\n\n{}\n", facts_of(*code));
         if !text.starts_with(&opening) {
-            problems.push(file.problem(1, "the opening does not agree with the code", format!("open with {opening:?}")));
+            problems.push(file.problem(
+                1,
+                "the opening does not agree with the code",
+                format!("open with {opening:?}"),
+            ));
         }
         for section in ["\n## What happened\n", "\n## What to do\n"] {
             if !text.contains(section) {
@@ -81,9 +85,10 @@ pub(super) fn links(tree: &Tree) -> Vec<Problem> {
 
 /// The targets of `[text](target)` that are files.
 fn links_of(line: &str) -> impl Iterator<Item = &str> {
-    line.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next()).filter(|target| {
-        !target.is_empty() && !target.contains("://") && !target.starts_with("mailto:")
-    })
+    line.split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split([')', '#']).next())
+        .filter(|target| !target.is_empty() && !target.contains("://") && !target.starts_with("mailto:"))
 }
 
 /// What is in back-quotes and looks like a path of ours to a source file.
@@ -120,7 +125,8 @@ pub(super) fn scripts(tree: &Tree) -> Vec<Problem> {
         }
     }
     let scripts = tree.files.iter().filter(|file| file.path.starts_with("scripts/") || file.path == ".ci/run");
-    for file in scripts {
+    // A file without `#!` is sourced by the others.
+    for file in scripts.filter(|file| file.lines().next().is_some_and(|(_, line)| line.starts_with("#!"))) {
         if !is_executable(tree, file) {
             problems.push(file.problem(0, "cannot be executed", "chmod +x it"));
         }

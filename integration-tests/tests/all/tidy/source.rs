@@ -94,7 +94,11 @@ pub(super) fn tests(tree: &'static Tree) -> Vec<Problem> {
         for function in facts.functions.iter().filter(|function| function.is_test) {
             if function.name.starts_with("test_") {
                 let found = format!("`{}`", function.name);
-                problems.push(file.problem(function.line, found, "name the behaviour; `#[test]` says that it is a test"));
+                problems.push(file.problem(
+                    function.line,
+                    found,
+                    "name the behaviour; `#[test]` says that it is a test",
+                ));
             }
         }
     }

@@ -76,7 +76,10 @@ impl Tree {
             .into_iter()
             // A file that was removed but not yet committed is still listed.
             .filter(|path| root.join(path).is_file())
-            .map(|path| File { text: std::fs::read(root.join(&path)).ok().and_then(|b| String::from_utf8(b).ok()), path })
+            .map(|path| File {
+                text: std::fs::read(root.join(&path)).ok().and_then(|b| String::from_utf8(b).ok()),
+                path,
+            })
             .collect();
         assert!(files.len() > 20, "only {} files were found under {}", files.len(), root.display());
         Self { root, files }

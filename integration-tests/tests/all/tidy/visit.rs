@@ -51,14 +51,16 @@ pub(super) fn is_sample(path: &str) -> bool {
 }
 
 fn read(file: &'static File) -> (&'static File, Facts) {
-    let text = file.text.as_deref().unwrap_or_default();
-    let syntax = match syn::parse_file(text) {
-        Ok(syntax) => syntax,
+    match facts_of(&file.path, file.text.as_deref().unwrap_or_default()) {
+        Ok(facts) => (file, facts),
         Err(error) => panic!("{}:{}: cannot be parsed: {error}", file.path, error.span().start().line),
-    };
-    let mut walk = Walk { in_tests: is_test_file(&file.path), ..Walk::default() };
-    walk.visit_file(&syntax);
-    (file, walk.facts)
+    }
+}
+
+fn facts_of(path: &str, text: &str) -> syn::Result<Facts> {
+    let mut walk = Walk { in_tests: is_test_file(path), ..Walk::default() };
+    walk.visit_file(&syn::parse_file(text)?);
+    Ok(walk.facts)
 }
 
 fn is_test_file(path: &str) -> bool {
@@ -212,4 +214,33 @@ fn globs_of(tree: &syn::UseTree, path: String, found: &mut Vec<String>) {
         syn::UseTree::Glob(_) => found.push(format!("{path}*")),
         syn::UseTree::Name(_) | syn::UseTree::Rename(_) => {}
     }
+}
+
+#[test]
+fn the_walk_finds_what_the_rules_forbid() {
+    let text = r#"
+        use super::*;
+        #[allow(dead_code)]
+        #[expect(dead_code)]
+        struct TaskManager;
+        async fn wait() { tokio::time::sleep(second()).await }
+        #[test]
+        #[ignore]
+        fn test_of_nothing() {
+            std::thread::sleep(second());
+        }
+        #[tokio::test(start_paused = true)]
+        async fn time_passes_at_once() { sleep(second()).await }
+        impl Model for SlowFake { fn answer(&self) { sleep(second()) } }
+    "#;
+    let facts = facts_of("supervisor/tests/x.rs", text).expect("it parses");
+    assert_eq!(facts.globs.len(), 0, "a test module may see what it tests");
+    assert_eq!(facts_of("supervisor/src/x.rs", text).expect("it parses").globs.len(), 1);
+    assert_eq!(facts.lints.len(), 2);
+    assert_eq!(facts.ignored.len(), 1);
+    assert_eq!(facts.sleeps.iter().map(|at| at.line).collect::<Vec<_>>(), [6, 10]);
+    assert_eq!(facts.types.first().map(|at| at.what.as_str()), Some("TaskManager"));
+    let tests: Vec<&str> = facts.functions.iter().filter(|f| f.is_test).map(|f| f.name.as_str()).collect();
+    assert_eq!(tests, ["test_of_nothing", "time_passes_at_once"]);
+    assert_eq!(facts.functions.iter().find(|f| f.name == "test_of_nothing").map(|f| f.lines), Some(3));
 }

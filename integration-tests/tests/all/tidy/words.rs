@@ -121,7 +121,8 @@ pub(super) fn lock_file(tree: &Tree) -> Vec<Problem> {
         return vec![Problem::missing("Cargo.lock", "commit it: a build is repeatable or it is luck")];
     };
     let elsewhere = file.lines().filter(|(_, line)| {
-        line.strip_prefix("source = ").is_some_and(|source| source != "\"registry+https://github.com/rust-lang/crates.io-index\"")
+        line.strip_prefix("source = ")
+            .is_some_and(|source| source != "\"registry+https://github.com/rust-lang/crates.io-index\"")
     });
     elsewhere.map(|(number, line)| file.problem(number, line, "depend on a release from crates.io")).collect()
 }

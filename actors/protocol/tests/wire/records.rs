@@ -1,0 +1,141 @@
+//! What is remembered: the journal of a run, what watching shows of it, and the audit.
+
+use greenroom_protocol::audit::{Closing, Event, Opening, Record};
+use greenroom_protocol::event::{RunEvent, RunState, What};
+use greenroom_protocol::journal::{Begun, Entry, ResultRef, StepKey};
+use greenroom_protocol::request::Options;
+use greenroom_protocol::{Cause, Code, ContentHash, Deadline, MicroUsd, Status, Tokens};
+
+use super::samples::{artifact, at, denial, hash, id, reply, usage, values};
+use super::written;
+
+fn key() -> StepKey {
+    StepKey { step: id("summarise"), index: Some(2) }
+}
+
+fn begun() -> Entry {
+    Entry::Begun(Box::new(Begun {
+        run: id("run_01"),
+        workflow: id("generate_quarterly_report"),
+        version: hash(),
+        agents: [(id("executive_summary_agent_001"), hash())].into(),
+        team: Some(id("reporting_team")),
+        parent: Some(id("run_00")),
+        owner: id("admin"),
+        inputs: ResultRef::Inline(values()),
+        context: ResultRef::Stored(artifact()),
+        options: Options::default(),
+        deadline: Deadline(at(300)),
+        steps: 5,
+        retries: 10,
+        members: vec![id("executive_summary_agent_001")],
+        checks: vec!["access_allowed".into()],
+        trace: Some(id("4bf92f3577b34da6a3ce929d0e0e4736")),
+    }))
+}
+
+/// The life of a step, good and bad.
+fn of_steps() -> Vec<Entry> {
+    let cause = || Cause::new(Code::ModelOverloaded, "the provider has no capacity");
+    let result = ResultRef::Inline(values());
+    vec![
+        Entry::StepReady { step: id("summarise") },
+        Entry::Expanded { step: id("summarise"), items: 3 },
+        Entry::StepStarted { key: key(), attempt: 1, agent: Some(id("executive_summary_agent_001")) },
+        Entry::StepDone { key: key(), attempt: 1, result, hash: hash(), usage: usage(), duration_ms: 12 },
+        Entry::StepSkipped { key: StepKey { step: id("publish"), index: None } },
+        Entry::StepRetried { key: key(), attempt: 1, cause: cause(), at: at(2), after_ms: 2_000, usage: usage() },
+        Entry::StepFailed { key: key(), attempt: 2, cause: cause(), usage: usage(), duration_ms: 34 },
+        Entry::StepCancelled { key: key() },
+        Entry::ApprovalAsked { key: key(), prompt: "publish it?".into() },
+        Entry::ApprovalAnswered { key: key(), approved: true, by: id("admin") },
+    ]
+}
+
+fn of_runs() -> Vec<Entry> {
+    vec![
+        Entry::CancelAsked { by: id("admin") },
+        Entry::DeadlinePassed,
+        Entry::CompensationBegun { cause: denial(), until: at(60) },
+        Entry::CompensationStarted { key: key(), attempt: 1 },
+        Entry::CompensationEnded { key: key(), cause: None, usage: usage(), duration_ms: 5 },
+        Entry::Resumed { definitions_changed: true, deadline: Deadline(at(900)) },
+        Entry::Ended { reply: Box::new(reply()) },
+    ]
+}
+
+#[test]
+fn a_journal_is_written_entry_by_entry() {
+    written("journal_begun", &[begun()]);
+    written("journal_of_steps", &of_steps());
+    written("journal_of_runs", &of_runs());
+}
+
+#[test]
+fn watching_shows_the_journal_as_events() {
+    let entries = [vec![begun()], of_steps(), of_runs()].concat();
+    let run = id("run_01");
+    let events: Vec<RunEvent> =
+        (1..).zip(&entries).filter_map(|(seq, entry)| RunEvent::of(&run, seq, at(0), entry)).collect();
+    assert!(events.iter().any(|event| matches!(event.what, What::RunEnded { .. })));
+    written("run_events", &events);
+}
+
+#[test]
+fn the_states_of_a_run_are_words() {
+    let states = [
+        RunState::Queued,
+        RunState::Running,
+        RunState::WaitingApproval,
+        RunState::Success,
+        RunState::Failed,
+        RunState::Denied,
+        RunState::Cancelled,
+        RunState::TimedOut,
+    ];
+    for state in states {
+        assert_eq!(serde_json::to_value(state).expect("it can be written"), state.as_str());
+    }
+    written("run_states", &states);
+}
+
+#[test]
+fn the_audit_is_written_record_by_record() {
+    let opening = Opening {
+        request: id("req_01"),
+        trace: id("4bf92f3577b34da6a3ce929d0e0e4736"),
+        pod: id("pod-a"),
+        tenant: id("default"),
+        user: id("guest"),
+        speaker: "user:guest".into(),
+        action: "invoke".into(),
+        target: "executive_summary_agent_001".into(),
+        run: Some("run_01".into()),
+    };
+    let closing = Closing {
+        status: Status::Denied,
+        code: Some(Code::PolicyDenied),
+        checks: vec!["access_allowed".into()],
+        policy: Some("0123456789ab".into()),
+        version: Some(hash()),
+        elapsed_us: 87,
+        tokens: Tokens::default(),
+        cost: MicroUsd(0),
+    };
+    let events = vec![
+        Event::Opened(opening),
+        Event::Closed { opened: 1, closing },
+        Event::Interrupted { opened: 1 },
+        Event::Noted { subject: "policy".into(), message: "revision 0123456789ab is in force".into() },
+    ];
+    let records: Vec<Record> = (1..)
+        .zip(events)
+        .map(|(number, event)| Record { number, previous: ContentHash::of(b""), at: at(0), event })
+        .collect();
+    written("audit_records", &records);
+}
+
+#[test]
+fn an_artifact_is_a_value_with_one_member() {
+    written("artifact", &[artifact().to_json()]);
+}

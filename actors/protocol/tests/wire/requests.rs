@@ -113,7 +113,7 @@ fn an_envelope_is_written_with_and_without_its_outside() {
         full(Credential::ApiKey("k".into())),
         full(Credential::Delegation("d".into())),
     ];
-    written("envelopes", &[&[bare.clone()], of_each_scheme.as_slice()].concat());
+    written("envelopes", &[std::slice::from_ref(&bare), of_each_scheme.as_slice()].concat());
 }
 
 #[test]

@@ -5,11 +5,8 @@
 
 #![expect(clippy::expect_used, reason = "a test fails by panicking, and so may what it calls")]
 
-#[path = "wire/records.rs"]
 mod records;
-#[path = "wire/requests.rs"]
 mod requests;
-#[path = "wire/samples.rs"]
 mod samples;
 
 use std::fmt::Debug;

@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# Checks the policies and compiles them into bundle/guard.tar.gz.
+#   build.sh           rebuilds the bundle and its source hash
+#   build.sh --check   rebuilds it elsewhere, and fails unless every byte is the same
+# The product embeds the bundle, so nobody else needs OPA.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+version=1.21.4
+opa=${OPA:-$(command -v opa || echo "$(go env GOPATH)/bin/opa")}
+if [ "$("$opa" version 2>/dev/null | sed -n 's/^Version: //p')" != "$version" ]; then
+    echo "OPA $version is needed: go install github.com/open-policy-agent/opa@v$version" >&2
+    exit 1
+fi
+coverage_min=95
+
+"$opa" fmt --fail --list policy
+"$opa" check --strict --capabilities bundle/capabilities.json --schema schema policy bundle/data.json
+"$opa" test --coverage --threshold "$coverage_min" --format json policy bundle/data.json >/dev/null || {
+    "$opa" test policy bundle/data.json || exit 1
+    echo "less than $coverage_min % of the lines are covered:" >&2
+    "$opa" test --coverage --format json policy bundle/data.json |
+        python3 -c 'import json,sys
+for name, file in json.load(sys.stdin)["files"].items():
+    for part in file.get("not_covered", []): print(f"{name}:{part[\"start\"][\"row\"]}")' >&2
+    exit 1
+}
+
+# The same as bundle::source::source_hash: the hash of the list of hashes, in the order of the paths.
+source_hash=$({
+    (cd policy && find . -name '*.rego' ! -name '*_test.rego' -exec sha256sum {} +) | sed 's|  \./|  |'
+    (cd bundle && sha256sum data.json)
+} | LC_ALL=C sort -k2 | sha256sum | cut -d' ' -f1)
+
+out=bundle
+if [ "${1:-}" = --check ]; then
+    out=$(mktemp -d)
+    trap 'rm -rf "$out"' EXIT
+fi
+"$opa" build --target wasm --capabilities bundle/capabilities.json --prune-unused --ignore '*_test.rego' \
+    --revision "${source_hash:0:12}" --output "$out/guard.tar.gz" policy bundle/data.json
+echo "$source_hash" >"$out/source.sha256"
+if [ "$out" != bundle ]; then
+    cmp "$out/guard.tar.gz" bundle/guard.tar.gz
+    cmp "$out/source.sha256" bundle/source.sha256
+    echo "the bundle is what its sources say"
+fi

@@ -1,0 +1,34 @@
+# How large what travels may be, and whether it may leave the house.
+package documents
+
+document_size_ok if input.bytes <= data.cfg.bytes_max
+
+holds(name) if {
+	name == "max_document_size_10mb"
+	input.bytes <= 10485760
+}
+
+holds(name) if {
+	name == "max_document_size_1mb"
+	input.bytes <= 1048576
+}
+
+# The host keeps to it as well while it chooses the model, see the obligation.
+holds(name) if {
+	name == "deny_external_models"
+	model_is_internal
+}
+
+model_is_internal if input.proven.internal_model == 1
+
+# Only an agent has a model.
+model_is_internal if agentless[input.action] == 1
+
+agentless := {"start_run": 1, "start_team": 1, "resume_run": 1, "context_read": 1, "context_write": 1}
+
+reasons contains {"check": "document_size_ok", "code": "document_too_large", "message": message} if {
+	message := concat("", [
+		"a value has ", format_int(input.bytes, 10), " bytes, ",
+		format_int(data.cfg.bytes_max, 10), " are allowed",
+	])
+}

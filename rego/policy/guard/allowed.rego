@@ -1,0 +1,73 @@
+package guard
+
+# METADATA
+# title: The hot decision
+# description: Allow with its obligations, or undefined, which is a denial. One conjunction, no texts.
+# scope: document
+# entrypoint: true
+allowed := {"allow": true, "obligations": obligations} if {
+	input_ok
+	data.messages.hops_ok
+	data.access.access_allowed
+	data.messages.message_allowed
+	kind_ok
+	policies_ok
+}
+
+kind := data.cfg.kinds[input.action]
+
+kind_ok if {
+	kind == "agent"
+	agent_ok
+	data.access.pii_access_ok
+	data.quota.rate_limit_ok
+	data.quota.tokens_ok
+	data.quota.budget_ok
+	data.documents.document_size_ok
+}
+
+kind_ok if {
+	kind == "start"
+	data.quota.rate_limit_ok
+	data.quota.tokens_ok
+	data.quota.budget_ok
+	data.documents.document_size_ok
+}
+
+kind_ok if {
+	kind == "resume"
+	data.access.tenant_ok
+	data.quota.rate_limit_ok
+	data.quota.tokens_ok
+	data.quota.budget_ok
+}
+
+kind_ok if {
+	kind == "tool"
+	agent_ok
+	data.access.pii_access_ok
+	data.tools.tool_allowed
+	data.quota.tokens_ok
+	data.quota.budget_ok
+	data.documents.document_size_ok
+}
+
+kind_ok if {
+	kind == "read"
+	data.access.tenant_ok
+	data.context.context_allowed
+}
+
+kind_ok if {
+	kind == "write"
+	data.access.tenant_ok
+	data.context.context_allowed
+	data.documents.document_size_ok
+}
+
+kind_ok if {
+	kind == "run"
+	data.access.tenant_ok
+}
+
+kind_ok if kind == "look"

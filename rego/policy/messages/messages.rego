@@ -1,0 +1,113 @@
+# Who may speak to whom, and how long a chain of calls may be.
+package messages
+
+hops_ok if {
+	input.hops >= 1
+	input.hops <= data.cfg.hops_max
+}
+
+# A user begins the chain.
+message_allowed if {
+	input.speaker.kind == "user"
+	input.hops == 1
+	data.cfg.user_actions[input.action] == 1
+}
+
+# A workflow calls what its steps name.
+message_allowed if {
+	input.speaker.kind == "workflow"
+	steps[input.action] == 1
+	input.proven.workflow_step == 1
+}
+
+# A team runs its own workflows and calls its own members.
+message_allowed if {
+	input.speaker.kind == "team"
+	input.action == "start_run"
+	input.proven.team_workflow == 1
+}
+
+message_allowed if {
+	input.speaker.kind == "team"
+	input.action == "invoke"
+	input.proven.team_member == 1
+}
+
+# An agent calls an agent that it may work with and that it names among its tools.
+message_allowed if {
+	input.speaker.kind == "agent"
+	input.action == "invoke"
+	input.proven.can_work_with == 1
+	input.proven.tool_declared == 1
+}
+
+message_allowed if {
+	input.speaker.kind == "agent"
+	input.action == "call_tool"
+}
+
+# Whose context it is, is judged by the area of that name.
+message_allowed if {
+	inner[input.speaker.kind] == 1
+	contexts[input.action] == 1
+}
+
+steps := {"invoke": 1, "start_run": 1, "start_team": 1}
+
+inner := {"workflow": 1, "team": 1, "agent": 1}
+
+contexts := {"context_read": 1, "context_write": 1}
+
+holds(name) if {
+	name == "team_members_only"
+	input.proven.team_member == 1
+}
+
+# A team and a workflow have no members to be one of; it binds the agents.
+holds(name) if {
+	name == "team_members_only"
+	input.action != "invoke"
+}
+
+# Bound is the agent that carries the policy, whenever it speaks.
+binds(name) if {
+	name == "no_agent_delegation"
+	silent[input.action] == 1
+}
+
+silent := {"call_tool": 1, "context_read": 1, "context_write": 1}
+
+reasons contains {"check": "hops_ok", "code": "hops_exceeded", "message": message} if {
+	message := concat("", [
+		"the chain of calls has ", format_int(input.hops, 10), " speakers, ",
+		format_int(data.cfg.hops_max, 10), " are allowed",
+	])
+}
+
+reasons contains {"check": "message_allowed", "code": "caller_not_allowed", "message": message} if {
+	message := concat("", ["this ", input.speaker.kind, " may not ask for ", input.action, " here", hint])
+}
+
+default hint := ""
+
+hint := ": no step of it calls this" if {
+	input.speaker.kind == "workflow"
+	not input.proven.workflow_step == 1
+}
+
+hint := ": can_work_with does not name the agent" if {
+	input.speaker.kind == "agent"
+	not input.proven.can_work_with == 1
+}
+
+hint := ": its tools do not name the agent" if {
+	input.speaker.kind == "agent"
+	input.proven.can_work_with == 1
+	not input.proven.tool_declared == 1
+}
+
+hint := ": it is not one of the team's" if {
+	input.speaker.kind == "team"
+	not input.proven.team_workflow == 1
+	not input.proven.team_member == 1
+}

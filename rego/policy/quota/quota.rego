@@ -1,0 +1,68 @@
+# How often and for how much: requests in the last hour, tokens, money.
+package quota
+
+# The host counts the request first and asks then, so the limit itself is still allowed.
+rate_limit_ok if {
+	input.speaker.kind == "user"
+	input.proven.usage_fresh == 1
+	input.usage.requests <= input.user.rate_limit
+}
+
+# What a request leads to is not counted again: its own request was.
+rate_limit_ok if inner[input.speaker.kind] == 1
+
+inner := {"workflow": 1, "team": 1, "agent": 1}
+
+# -1 is what the host writes where there is no limit.
+tokens_ok if {
+	input.proven.usage_fresh == 1
+	left(input.usage.tokens_left)
+}
+
+budget_ok if {
+	input.proven.usage_fresh == 1
+	left(input.usage.usd_left)
+}
+
+left(amount) if amount == -1
+
+left(amount) if amount > 0
+
+holds(name) if {
+	name == "require_budget"
+	input.usage.usd_left >= 0
+}
+
+holds(name) if {
+	name == "require_budget"
+	input.proven.capped == 1
+}
+
+reasons contains {"check": check, "code": "usage_stale", "message": "what was used so far is not known"} if {
+	not input.proven.usage_fresh == 1
+	some check in ["rate_limit_ok", "tokens_ok", "budget_ok"]
+}
+
+reasons contains {"check": "rate_limit_ok", "code": "rate_limit_exceeded", "message": message} if {
+	input.usage.requests > input.user.rate_limit
+	message := concat("", [
+		format_int(input.usage.requests, 10), " requests in the last hour, ",
+		format_int(input.user.rate_limit, 10), " are allowed",
+	])
+}
+
+reasons contains {
+	"check": "tokens_ok",
+	"code": "tokens_exhausted",
+	"message": "the user or the tenant has no tokens left",
+} if {
+	input.usage.tokens_left == 0
+}
+
+reasons contains {
+	"check": "budget_ok",
+	"code": "budget_exhausted",
+	"message": "the user or the tenant has no money left",
+} if {
+	input.usage.usd_left == 0
+}

@@ -1,0 +1,17 @@
+# Which tools an agent may use.
+package tools
+
+tool_allowed if {
+	is_string(input.target)
+	input.proven.tool_declared == 1
+}
+
+# Bound is the agent that carries the policy, whenever it speaks.
+binds(name) if {
+	name == "no_tools"
+	input.action != "call_tool"
+}
+
+reasons contains {"check": "tool_allowed", "code": "tool_not_declared", "message": message} if {
+	message := concat("", ["the agent does not name the tool ", input.target, " in its definition"])
+}

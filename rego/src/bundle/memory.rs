@@ -1,0 +1,185 @@
+//! Raises the memory that a policy module declares.
+//!
+//! OPA computes the minimum before it appends its last data segment, so whether a module can be
+//! instantiated depends on the length of the texts in it: 48 rules failed where 32 and 64 loaded.
+//! The host creates that memory from the declaration and offers no other way in, so the declared
+//! minimum is rewritten before the module is compiled. It is written with as many bytes as it had,
+//! padded, so that no size around it changes.
+
+/// Pages of 64 KiB that a module declares at least.
+pub const PAGES_MIN: u32 = 16;
+
+const MAGIC: &[u8] = b"\0asm\x01\0\0\0";
+const IMPORT_SECTION: u8 = 2;
+const KIND_FUNCTION: u8 = 0;
+const KIND_TABLE: u8 = 1;
+const KIND_MEMORY: u8 = 2;
+const KIND_GLOBAL: u8 = 3;
+
+/// Why bytes are not a policy module.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ModuleError {
+    /// The bytes do not begin as a module does.
+    #[error("it is not a WebAssembly module")]
+    NotAModule,
+    /// The module ends within something.
+    #[error("it is cut or malformed at byte {at}")]
+    Malformed {
+        /// Where.
+        at: usize,
+    },
+    /// The module imports no memory, which every policy does.
+    #[error("it imports no memory")]
+    NoMemory,
+}
+
+/// Walks over the bytes of a module.
+struct Cursor<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl Cursor<'_> {
+    const fn malformed(&self) -> ModuleError {
+        ModuleError::Malformed { at: self.at }
+    }
+
+    fn byte(&mut self) -> Result<u8, ModuleError> {
+        let byte = *self.bytes.get(self.at).ok_or(self.malformed())?;
+        self.at += 1;
+        Ok(byte)
+    }
+
+    fn skip(&mut self, count: u32) -> Result<(), ModuleError> {
+        let end = usize::try_from(count).ok().and_then(|count| self.at.checked_add(count));
+        match end.filter(|end| *end <= self.bytes.len()) {
+            Some(end) => {
+                self.at = end;
+                Ok(())
+            }
+            None => Err(self.malformed()),
+        }
+    }
+
+    /// An unsigned number of at most five bytes, seven bits in each, the lowest first.
+    fn number(&mut self) -> Result<u32, ModuleError> {
+        let mut value = 0_u64;
+        for shift in [0, 7, 14, 21, 28] {
+            let byte = self.byte()?;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return u32::try_from(value).map_err(|_| self.malformed());
+            }
+        }
+        Err(self.malformed())
+    }
+
+    fn name(&mut self) -> Result<(), ModuleError> {
+        let length = self.number()?;
+        self.skip(length)
+    }
+
+    /// Limits; answers where the minimum lies, and what it is.
+    fn limits(&mut self) -> Result<(std::ops::Range<usize>, u32), ModuleError> {
+        let flags = self.byte()?;
+        let from = self.at;
+        let minimum = self.number()?;
+        let range = from..self.at;
+        if flags & 1 == 1 {
+            self.number()?;
+        }
+        Ok((range, minimum))
+    }
+}
+
+/// Rewrites the minimum of the imported memory to at least [`PAGES_MIN`].
+///
+/// # Errors
+/// [`ModuleError`] if the bytes are not a module that imports a memory.
+pub fn raise_minimum(mut wasm: Vec<u8>) -> Result<Vec<u8>, ModuleError> {
+    let (range, minimum) = find(&wasm)?;
+    if minimum >= PAGES_MIN {
+        return Ok(wasm);
+    }
+    let bytes = wasm.get_mut(range).ok_or(ModuleError::NoMemory)?;
+    let last = bytes.len().saturating_sub(1);
+    let mut rest = PAGES_MIN;
+    for (index, byte) in bytes.iter_mut().enumerate() {
+        let more = if index == last { 0 } else { 0x80 };
+        *byte = more | u8::try_from(rest & 0x7f).unwrap_or(0);
+        rest >>= 7;
+    }
+    Ok(wasm)
+}
+
+fn find(wasm: &[u8]) -> Result<(std::ops::Range<usize>, u32), ModuleError> {
+    if !wasm.starts_with(MAGIC) {
+        return Err(ModuleError::NotAModule);
+    }
+    let mut cursor = Cursor { bytes: wasm, at: MAGIC.len() };
+    while cursor.at < wasm.len() {
+        let section = cursor.byte()?;
+        let length = cursor.number()?;
+        if section != IMPORT_SECTION {
+            cursor.skip(length)?;
+            continue;
+        }
+        for _ in 0..cursor.number()? {
+            cursor.name()?;
+            cursor.name()?;
+            match cursor.byte()? {
+                KIND_FUNCTION => drop(cursor.number()?),
+                KIND_TABLE => {
+                    cursor.skip(1)?;
+                    cursor.limits()?;
+                }
+                KIND_MEMORY => return cursor.limits(),
+                KIND_GLOBAL => cursor.skip(2)?,
+                _ => return Err(cursor.malformed()),
+            }
+        }
+        return Err(ModuleError::NoMemory);
+    }
+    Err(ModuleError::NoMemory)
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+
+    fn module(minimum: &[u8]) -> Vec<u8> {
+        let mut import = vec![1, 3];
+        import.extend(b"env");
+        import.push(6);
+        import.extend(b"memory");
+        import.extend([KIND_MEMORY, 0]);
+        import.extend(minimum);
+        let mut wasm = MAGIC.to_vec();
+        wasm.extend([IMPORT_SECTION, u8::try_from(import.len()).unwrap()]);
+        wasm.extend(import);
+        wasm
+    }
+
+    #[test]
+    fn a_small_minimum_is_raised_in_place() {
+        assert_eq!(raise_minimum(module(&[2])), Ok(module(&[16])));
+        assert_eq!(raise_minimum(module(&[0x82, 0x80, 0])), Ok(module(&[0x90, 0x80, 0])));
+    }
+
+    #[test]
+    fn a_large_minimum_stays() {
+        assert_eq!(raise_minimum(module(&[17])), Ok(module(&[17])));
+        assert_eq!(raise_minimum(module(&[0x80, 2])), Ok(module(&[0x80, 2])));
+    }
+
+    #[test]
+    fn what_is_no_policy_is_refused() {
+        assert_eq!(raise_minimum(b"hello".to_vec()), Err(ModuleError::NotAModule));
+        assert_eq!(raise_minimum(MAGIC.to_vec()), Err(ModuleError::NoMemory));
+        for length in MAGIC.len() + 1..module(&[2]).len() {
+            let cut = module(&[2]).into_iter().take(length).collect();
+            assert!(matches!(raise_minimum(cut), Err(ModuleError::Malformed { .. })), "cut at {length}");
+        }
+    }
+}

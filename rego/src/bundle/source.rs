@@ -1,0 +1,17 @@
+//! The hash of the policies' sources, by which a stale bundle is found without OPA.
+
+use std::collections::BTreeMap;
+
+use greenroom_protocol::ContentHash;
+use sha2::{Digest, Sha256};
+
+/// Hashes files by path and content; `build.sh` computes the same from the tree and gives its
+/// beginning to the bundle as its revision.
+#[must_use]
+pub fn source_hash(files: &BTreeMap<String, Vec<u8>>) -> ContentHash {
+    let mut all = Sha256::new();
+    for (path, content) in files {
+        all.update(format!("{}  {path}\n", ContentHash::of(content)));
+    }
+    ContentHash::from_digest(all.finalize().into())
+}

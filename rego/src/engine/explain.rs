@@ -1,0 +1,77 @@
+//! The same decision with its reasons: for denials, `greenroom policy eval` and the policy table.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::allowed::{Answer, Obligations};
+use super::{Engine, Fault, EXPLAIN_FUEL_MAX};
+use crate::question::Input;
+
+/// The entrypoint.
+pub const ENTRYPOINT: &str = "guard/decision";
+
+/// A rule that denies: a stable code for programs, a sentence for people.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// The code, such as `category_not_allowed` or `max_document_size_10mb`.
+    pub code: String,
+    /// What is wrong.
+    pub message: String,
+}
+
+/// One check, and whether it is proven.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Check {
+    /// The check's name, such as `access_allowed`.
+    pub id: String,
+    /// True if it is proven.
+    pub pass: bool,
+}
+
+/// A decision and what it rests on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Explanation {
+    /// True if policy allows it.
+    pub allow: bool,
+    /// The rules that deny, in the order of their codes.
+    pub deny: Vec<Rule>,
+    /// The checks of this action.
+    pub checks: Vec<Check>,
+    /// What has to be kept to.
+    pub obligations: Obligations,
+    /// The revision of the policy that decided.
+    pub revision: Arc<str>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Decision {
+    allow: bool,
+    deny: Vec<Rule>,
+    checks: Vec<Check>,
+    obligations: Obligations,
+}
+
+impl Engine {
+    /// Asks for the decision and its reasons.
+    ///
+    /// # Errors
+    /// [`Fault`] as for the hot decision; also where an allow comes with a rule that denies, or a
+    /// denial with none.
+    pub async fn explain(&mut self, input: &Input) -> Result<Explanation, Fault> {
+        let snapshot = Arc::clone(self.snapshot());
+        let seen = input.seen(snapshot.vocabulary());
+        let answer: Answer<Decision> = self.evaluate(ENTRYPOINT, &seen, EXPLAIN_FUEL_MAX).await?;
+        let Some(Decision { allow, mut deny, checks, obligations }) = answer.0 else {
+            return Err(Fault::Evaluation("the policy explains nothing".into()));
+        };
+        if allow != deny.is_empty() {
+            return Err(Fault::Evaluation("the policy contradicts itself".into()));
+        }
+        deny.sort();
+        Ok(Explanation { allow, deny, checks, obligations, revision: Arc::clone(snapshot.revision()) })
+    }
+}

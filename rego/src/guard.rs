@@ -1,0 +1,169 @@
+//! The guard: from a question to a permit, or to a denial that says why.
+//!
+//! It is a struct and not a trait, because a trait could be implemented by somebody who permits
+//! everything. What varies is the [`Evaluator`], which can only carry a verdict from an engine.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use greenroom_protocol::limits::HOPS_MAX;
+use greenroom_protocol::{Cause, Code, Request};
+use serde_json::json;
+
+use crate::engine::allowed::Verdict;
+use crate::engine::explain::{Explanation, Rule};
+use crate::engine::Fault;
+use crate::permit::{Checks, Grant, Granted, Permitted};
+use crate::question::{Input, Question};
+
+/// Carries an input to an engine, and its verdict back. Implemented over the guard's shards.
+#[async_trait]
+pub trait Evaluator: Send + Sync {
+    /// The hot decision.
+    ///
+    /// # Errors
+    /// [`Fault`]; the request is then denied.
+    async fn allowed(&self, input: Arc<Input>) -> Result<Verdict, Fault>;
+
+    /// The same decision with its reasons.
+    ///
+    /// # Errors
+    /// [`Fault`]
+    async fn explain(&self, input: Arc<Input>) -> Result<Explanation, Fault>;
+}
+
+/// Why a request is not permitted.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Denied {
+    /// Rules of the policy say no.
+    #[error("policy denies this: {}", codes(rules))]
+    ByPolicy {
+        /// Which rules, and what they say.
+        rules: Vec<Rule>,
+        /// The revision of the policy that decided.
+        revision: Arc<str>,
+    },
+    /// The chain of calls is longer than the platform allows.
+    #[error("the chain of calls has {hops} speakers, at most {HOPS_MAX} are allowed")]
+    TooManyHops {
+        /// Speakers in the chain.
+        hops: usize,
+    },
+    /// The policy could not be evaluated, so the answer is no.
+    #[error("the policy could not be evaluated")]
+    Fault(#[from] Fault),
+}
+
+fn codes(rules: &[Rule]) -> String {
+    rules.iter().map(|rule| rule.code.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+impl Denied {
+    /// The codes of the rules that denied, for the audit.
+    #[must_use]
+    pub fn codes(&self) -> Vec<String> {
+        match self {
+            Self::ByPolicy { rules, .. } => rules.iter().map(|rule| rule.code.clone()).collect(),
+            Self::TooManyHops { .. } => vec![Code::TooManyHops.as_str().to_owned()],
+            Self::Fault(_) => vec![Code::PolicyFault.as_str().to_owned()],
+        }
+    }
+
+    /// The revision of the policy that denied; none if it was not asked, or gave no answer.
+    #[must_use]
+    pub fn revision(&self) -> Option<&str> {
+        match self {
+            Self::ByPolicy { revision, .. } => Some(revision),
+            Self::TooManyHops { .. } | Self::Fault(_) => None,
+        }
+    }
+}
+
+impl From<Denied> for Cause {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::ByPolicy { rules, revision } => {
+                let reasons: Vec<_> = rules.iter().map(|rule| format!("{} ({})", rule.message, rule.code)).collect();
+                Self::new(Code::PolicyDenied, format!("policy denies this: {}", reasons.join("; ")))
+                    .with(json!({ "rules": rules, "revision": &*revision }))
+            }
+            Denied::TooManyHops { hops } => Self::new(Code::TooManyHops, Denied::TooManyHops { hops }.to_string())
+                .with(json!({ "hops": hops, "hops_max": HOPS_MAX })),
+            Denied::Fault(fault) => fault.into(),
+        }
+    }
+}
+
+/// Answers questions with permits.
+#[derive(Clone)]
+pub struct Guard {
+    evaluator: Arc<dyn Evaluator>,
+}
+
+impl Guard {
+    /// A guard that has its questions evaluated there.
+    #[must_use]
+    pub fn new(evaluator: Arc<dyn Evaluator>) -> Self {
+        Self { evaluator }
+    }
+
+    /// Permits what policy allows. Reasons are asked for only after a no.
+    ///
+    /// # Errors
+    /// [`Denied`]: by policy, or because the question does not fit together, or because the policy
+    /// could not be evaluated.
+    pub async fn permit(&self, question: Question) -> Result<Permitted<Request>, Denied> {
+        let Question { asked, target, policies, stage, fits, input } = question;
+        let hops = asked.chain.len();
+        if hops > HOPS_MAX {
+            return Err(Denied::TooManyHops { hops });
+        }
+        if !fits {
+            return Err(Fault::Mismatch.into());
+        }
+        let verdict = self.evaluator.allowed(Arc::clone(&input)).await?;
+        let Some(grounds) = verdict.unseal(&input)? else {
+            return Err(self.reasons(input).await);
+        };
+        let checks = Checks { of_action: grounds.checks, of_definition: policies };
+        let grant = Grant::new(Granted {
+            particulars: asked.particulars,
+            known: asked.known,
+            chain: asked.chain,
+            stage,
+            target,
+            checks,
+            obligations: grounds.obligations,
+            revision: grounds.revision,
+        });
+        Ok(Permitted::new(grant, asked.request))
+    }
+
+    /// Explains the decision without making a permit.
+    ///
+    /// # Errors
+    /// [`Fault`]
+    pub async fn explain(&self, question: &Question) -> Result<Explanation, Fault> {
+        self.evaluator.explain(Arc::clone(&question.input)).await
+    }
+
+    /// Explains the decision on a document that was written by hand.
+    ///
+    /// # Errors
+    /// [`Fault`]
+    pub async fn explain_input(&self, input: Input) -> Result<Explanation, Fault> {
+        self.evaluator.explain(Arc::new(input)).await
+    }
+
+    async fn reasons(&self, input: Arc<Input>) -> Denied {
+        match self.evaluator.explain(input).await {
+            // A swap between the two evaluations may leave nothing to deny; the answer stays no.
+            Ok(explanation) if explanation.deny.is_empty() => Denied::ByPolicy {
+                rules: vec![Rule { code: "policy_changed".into(), message: "the policy was changed just now".into() }],
+                revision: explanation.revision,
+            },
+            Ok(explanation) => Denied::ByPolicy { rules: explanation.deny, revision: explanation.revision },
+            Err(fault) => Denied::Fault(fault),
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! The permit: what only a guard can give, only one actor can redeem, and nobody can send.
+
+use std::fmt;
+use std::sync::Arc;
+
+use greenroom_protocol::request::{
+    CallTool, ContextRead, ContextWrite, Invoke, Look, ResumeRun, SignalRun, StartRun, StartTeam,
+};
+use greenroom_protocol::{ContentHash, Deadline, Request, RequestId, RunId, TeamId, Timestamp, TraceId};
+
+use crate::facts::Target;
+use crate::identity::authenticated::{run_of, team_of, Authenticated, Idempotency, Particulars};
+use crate::identity::{Known, Names, Principal, Speaker};
+
+pub use crate::engine::allowed::Obligations;
+
+/// The checks that an allowed request has passed: those of its action, and its definition's policies.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Checks {
+    pub(crate) of_action: Arc<[Arc<str>]>,
+    pub(crate) of_definition: Names,
+}
+
+impl Checks {
+    /// The names, those of the action first.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.of_action.iter().map(AsRef::as_ref).chain(self.of_definition.iter())
+    }
+
+    /// The names, for a reply or an audit record.
+    #[must_use]
+    pub fn to_vec(&self) -> Vec<String> {
+        self.iter().map(str::to_owned).collect()
+    }
+}
+
+/// The right to do `T` once, as the guard gave it. There is no other maker, no copy and no way to
+/// send one: the pod that hosts an actor judges again.
+#[must_use]
+pub struct Permitted<T> {
+    grant: Grant,
+    what: T,
+}
+
+impl<T> Permitted<T> {
+    pub(crate) const fn new(grant: Grant, what: T) -> Self {
+        Self { grant, what }
+    }
+
+    /// What was permitted.
+    pub const fn what(&self) -> &T {
+        &self.what
+    }
+
+    /// What came with the permit.
+    pub const fn grant(&self) -> &Grant {
+        &self.grant
+    }
+
+    /// Uses it up.
+    #[must_use]
+    pub fn redeem(self) -> (Grant, T) {
+        (self.grant, self.what)
+    }
+}
+
+impl<T> fmt::Debug for Permitted<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Permitted").field("grant", &self.grant).finish_non_exhaustive()
+    }
+}
+
+/// A permit, sorted by what it permits.
+#[must_use]
+#[derive(Debug)]
+pub enum Narrowed {
+    /// Let an agent work.
+    Invoke(Permitted<Invoke>),
+    /// Start a workflow.
+    StartRun(Permitted<StartRun>),
+    /// Form a team.
+    StartTeam(Permitted<StartTeam>),
+    /// Tell a run something.
+    SignalRun(Permitted<SignalRun>),
+    /// Go on with a run.
+    ResumeRun(Permitted<ResumeRun>),
+    /// Read a context.
+    ContextRead(Permitted<ContextRead>),
+    /// Write a context.
+    ContextWrite(Permitted<ContextWrite>),
+    /// Use a tool.
+    CallTool(Permitted<CallTool>),
+    /// Look at what is known.
+    Look(Permitted<Look>),
+}
+
+impl Permitted<Request> {
+    /// Sorts it.
+    pub fn narrow(self) -> Narrowed {
+        let Self { grant, what } = self;
+        match what {
+            Request::Invoke(what) => Narrowed::Invoke(Permitted { grant, what }),
+            Request::StartRun(what) => Narrowed::StartRun(Permitted { grant, what }),
+            Request::StartTeam(what) => Narrowed::StartTeam(Permitted { grant, what }),
+            Request::SignalRun(what) => Narrowed::SignalRun(Permitted { grant, what }),
+            Request::ResumeRun(what) => Narrowed::ResumeRun(Permitted { grant, what }),
+            Request::ContextRead(what) => Narrowed::ContextRead(Permitted { grant, what }),
+            Request::ContextWrite(what) => Narrowed::ContextWrite(Permitted { grant, what }),
+            Request::CallTool(what) => Narrowed::CallTool(Permitted { grant, what }),
+            Request::Look(what) => Narrowed::Look(Permitted { grant, what }),
+        }
+    }
+}
+
+/// What comes with a permit: in whose name it was given, what was judged, and the voice of what it
+/// called on stage. Cheap to clone; it permits nothing by itself.
+#[derive(Clone)]
+pub struct Grant(Arc<Granted>);
+
+pub(crate) struct Granted {
+    pub(crate) particulars: Particulars,
+    pub(crate) known: Known,
+    pub(crate) chain: Arc<[Speaker]>,
+    pub(crate) stage: Option<Speaker>,
+    pub(crate) target: Target,
+    pub(crate) checks: Checks,
+    pub(crate) obligations: Obligations,
+    pub(crate) revision: Arc<str>,
+}
+
+impl Grant {
+    pub(crate) fn new(granted: Granted) -> Self {
+        Self(Arc::new(granted))
+    }
+
+    /// Asks for something as what the permit called on stage: the agent, the workflow's run or the
+    /// team. A permit that called nobody, such as one to look at a list, speaks as
+    /// [`Speaker::Nobody`], which no rule lets do anything.
+    pub fn speak(&self, id: RequestId, request: Request) -> Authenticated {
+        let Granted { particulars, known, chain, stage, .. } = &*self.0;
+        let speaker = stage.clone().unwrap_or(Speaker::Nobody);
+        Authenticated {
+            particulars: Particulars { id, idempotency: None, ..particulars.clone() },
+            known: known.clone(),
+            chain: chain.iter().cloned().chain([speaker]).collect(),
+            request,
+        }
+    }
+
+    /// The same grant with a nearer deadline: what is spoken from it is waited for no longer.
+    #[must_use]
+    pub fn until(&self, deadline: Deadline) -> Self {
+        let Granted { particulars, known, chain, stage, target, checks, obligations, revision } = &*self.0;
+        let particulars = Particulars { deadline: particulars.deadline.nearer(deadline), ..particulars.clone() };
+        Self::new(Granted {
+            particulars,
+            known: known.clone(),
+            chain: chain.clone(),
+            stage: stage.clone(),
+            target: target.clone(),
+            checks: checks.clone(),
+            obligations: *obligations,
+            revision: revision.clone(),
+        })
+    }
+
+    /// On whose behalf.
+    #[must_use]
+    pub fn principal(&self) -> &Arc<Principal> {
+        &self.0.known.principal
+    }
+
+    /// When the principal was last read.
+    #[must_use]
+    pub fn principal_read_at(&self) -> Timestamp {
+        self.0.known.at
+    }
+
+    /// Who asked.
+    #[must_use]
+    pub fn speaker(&self) -> &Speaker {
+        self.0.chain.last().unwrap_or(&Speaker::Nobody)
+    }
+
+    /// Whom the permit called on stage; [`Grant::speak`] speaks as them.
+    #[must_use]
+    pub fn stage(&self) -> Option<&Speaker> {
+        self.0.stage.as_ref()
+    }
+
+    /// Everybody who has spoken, the user first, the one who asked last.
+    #[must_use]
+    pub fn chain(&self) -> &Arc<[Speaker]> {
+        &self.0.chain
+    }
+
+    /// What was judged; the actor that is seated has exactly this version.
+    #[must_use]
+    pub fn target(&self) -> &Target {
+        &self.0.target
+    }
+
+    /// The version that was judged, where the target has versions.
+    #[must_use]
+    pub fn version(&self) -> Option<&ContentHash> {
+        self.0.target.version()
+    }
+
+    /// The checks that were passed.
+    #[must_use]
+    pub fn checks(&self) -> &Checks {
+        &self.0.checks
+    }
+
+    /// What has to be kept to while doing it.
+    #[must_use]
+    pub fn obligations(&self) -> Obligations {
+        self.0.obligations
+    }
+
+    /// The revision of the policy that decided.
+    #[must_use]
+    pub fn revision(&self) -> &str {
+        &self.0.revision
+    }
+
+    /// After which nobody waits.
+    #[must_use]
+    pub fn deadline(&self) -> Deadline {
+        self.0.particulars.deadline
+    }
+
+    /// The trace that it belongs to.
+    #[must_use]
+    pub fn trace(&self) -> &TraceId {
+        &self.0.particulars.trace
+    }
+
+    /// The request that it was given for.
+    #[must_use]
+    pub fn request_id(&self) -> &RequestId {
+        &self.0.particulars.id
+    }
+
+    /// The caller's idempotency key.
+    #[must_use]
+    pub fn idempotency(&self) -> Option<&Idempotency> {
+        self.0.particulars.idempotency.as_ref()
+    }
+
+    /// When the request that began the chain arrived.
+    #[must_use]
+    pub fn at(&self) -> Timestamp {
+        self.0.particulars.at
+    }
+
+    /// The run that the work belongs to: the one that the permit starts or goes on with, else the
+    /// innermost one of the chain.
+    #[must_use]
+    pub fn run(&self) -> Option<&RunId> {
+        run_of(self.0.stage.as_slice()).or_else(|| run_of(&self.0.chain))
+    }
+
+    /// The team that the work belongs to: the one that the permit forms, else the innermost one.
+    #[must_use]
+    pub fn team(&self) -> Option<&TeamId> {
+        team_of(self.0.stage.as_slice()).or_else(|| team_of(&self.0.chain))
+    }
+}
+
+impl fmt::Debug for Grant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Grant")
+            .field("request", &self.0.particulars.id)
+            .field("user", &self.0.known.principal.user)
+            .field("target", &self.0.target.name())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,1 @@
+//! Who may do what, as a table: role × action × category, as the policy in force answers.

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use greenroom_protocol::{Cause, Code};
 use opa_wasm::{DefaultContext, Policy, Runtime};
-use serde::de::DeserializeOwned;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use wasmtime::{Store, StoreLimits, StoreLimitsBuilder};
 
 use crate::snapshot::PolicySnapshot;

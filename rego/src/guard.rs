@@ -10,9 +10,9 @@ use greenroom_protocol::limits::HOPS_MAX;
 use greenroom_protocol::{Cause, Code, Request};
 use serde_json::json;
 
+use crate::engine::Fault;
 use crate::engine::allowed::Verdict;
 use crate::engine::explain::{Explanation, Rule};
-use crate::engine::Fault;
 use crate::permit::{Checks, Grant, Granted, Permitted};
 use crate::question::{Input, Question};
 

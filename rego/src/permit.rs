@@ -9,7 +9,7 @@ use greenroom_protocol::request::{
 use greenroom_protocol::{ContentHash, Deadline, Request, RequestId, RunId, TeamId, Timestamp, TraceId};
 
 use crate::facts::Target;
-use crate::identity::authenticated::{run_of, team_of, Authenticated, Idempotency, Particulars};
+use crate::identity::authenticated::{Authenticated, Idempotency, Particulars, run_of, team_of};
 use crate::identity::{Known, Names, Principal, Speaker};
 
 pub use crate::engine::allowed::Obligations;

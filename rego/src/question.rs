@@ -16,7 +16,7 @@ pub mod seen;
 
 pub use input::{Action, Input};
 
-use input::{AgentInput, Flag, PermissionsInput, Proven, Seal, SpeakerInput, UsageInput, UserInput, NO_LIMIT};
+use input::{AgentInput, Flag, NO_LIMIT, PermissionsInput, Proven, Seal, SpeakerInput, UsageInput, UserInput};
 
 /// A request that waits for its answer. Who and what come from [`Authenticated`]; the host adds only
 /// facts.

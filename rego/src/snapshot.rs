@@ -12,8 +12,8 @@ use greenroom_protocol::{Cause, Code, ContentHash, Json};
 use wasmtime::{Cache, CacheConfig, Config, InstanceAllocationStrategy, Module, PoolingAllocationConfig};
 
 use crate::bundle::Bundle;
-use crate::question::seen::Vocabulary;
 use crate::question::Action;
+use crate::question::seen::Vocabulary;
 
 mod trial;
 
@@ -107,8 +107,8 @@ impl Compiler {
     /// # Errors
     /// [`SnapshotError::Compile`]
     pub fn compile(&self, bundle: &Bundle) -> Result<Compiled, SnapshotError> {
-        let module = Module::new(&self.engine, bundle.wasm())
-            .map_err(|error| SnapshotError::Compile(format!("{error:#}")))?;
+        let module =
+            Module::new(&self.engine, bundle.wasm()).map_err(|error| SnapshotError::Compile(format!("{error:#}")))?;
         Ok(Compiled {
             module,
             data: bundle.data().clone(),

@@ -8,9 +8,9 @@ use async_trait::async_trait;
 use greenroom_protocol::limits::REQUEST_TIMEOUT;
 use greenroom_protocol::{Deadline, Request, RequestId, TenantId, Timestamp, TraceId, UserId};
 
+use crate::engine::Fault;
 use crate::engine::allowed::{Grounds, Obligations, Verdict};
 use crate::engine::explain::{Check, Explanation, Rule};
-use crate::engine::Fault;
 use crate::facts::{Facts, Target};
 use crate::guard::{Denied, Evaluator, Guard};
 use crate::identity::authenticated::{Authenticated, Particulars};

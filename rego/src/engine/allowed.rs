@@ -6,9 +6,9 @@ use std::sync::Arc;
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Engine, Fault, FUEL_MAX};
-use crate::question::input::Seal;
+use super::{Engine, FUEL_MAX, Fault};
 use crate::question::Input;
+use crate::question::input::Seal;
 
 /// The entrypoint.
 pub const ENTRYPOINT: &str = "guard/allowed";

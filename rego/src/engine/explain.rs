@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::allowed::{Answer, Obligations};
-use super::{Engine, Fault, EXPLAIN_FUEL_MAX};
+use super::{EXPLAIN_FUEL_MAX, Engine, Fault};
 use crate::question::Input;
 
 /// The entrypoint.

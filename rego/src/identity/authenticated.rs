@@ -4,7 +4,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use greenroom_protocol::{ContentHash, Deadline, IdempotencyKey, Request, RequestId, RunId, TeamId, Timestamp, TraceId};
+use greenroom_protocol::{
+    ContentHash, Deadline, IdempotencyKey, Request, RequestId, RunId, TeamId, Timestamp, TraceId,
+};
 
 use super::{Known, Principal, Proof, Speaker};
 

@@ -9,7 +9,7 @@ use wasmtime::{Linker, Memory, Module, Store};
 
 use super::{PolicySnapshot, SnapshotError};
 use crate::engine::allowed::Answer;
-use crate::engine::{allowed, explain, Engine, Seat, EXPLAIN_FUEL_MAX};
+use crate::engine::{EXPLAIN_FUEL_MAX, Engine, Seat, allowed, explain};
 use crate::identity::Names;
 use crate::question::seen::Vocabulary;
 use crate::question::{Action, Input};
@@ -70,9 +70,7 @@ struct Listed {
 
 /// Reads the checks of every action, and the names that the policy reads.
 #[expect(clippy::type_complexity, reason = "two results, used once")]
-pub(super) async fn checks(
-    seat: &mut Seat,
-) -> Result<(BTreeMap<Action, Arc<[Arc<str>]>>, Vocabulary), SnapshotError> {
+pub(super) async fn checks(seat: &mut Seat) -> Result<(BTreeMap<Action, Arc<[Arc<str>]>>, Vocabulary), SnapshotError> {
     let answer: Answer<Listed> = seat
         .evaluate(CHECKS, &json!({}), EXPLAIN_FUEL_MAX)
         .await

@@ -106,6 +106,24 @@ fn the_table_names_every_crate_below_before_the_crate_above() {
 }
 
 #[test]
+fn the_document_shows_the_same_table() {
+    let text = include_str!("../../../docs/ARCHITECTURE.md");
+    let (_, section) = text.split_once("\n## Who may know whom\n").expect("ARCHITECTURE.md has the section");
+    let rows = section.lines().skip_while(|line| !line.starts_with("|---")).skip(1);
+    let in_quotes = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+    let shown: Vec<(String, Vec<String>)> = rows
+        .take_while(|line| line.starts_with('|'))
+        .filter_map(|line| {
+            let mut cells = line.split('|').skip(1);
+            Some((in_quotes(cells.next()?).pop()?, in_quotes(cells.next()?)))
+        })
+        .collect();
+    let known: Vec<(String, Vec<String>)> =
+        EDGES.iter().map(|(name, to)| ((*name).to_owned(), to.iter().map(|to| (*to).to_owned()).collect())).collect();
+    assert_eq!(shown, known, "the table in docs/ARCHITECTURE.md and EDGES differ");
+}
+
+#[test]
 fn each_outside_world_is_known_to_one_crate() {
     let mut problems = Vec::new();
     let metadata = metadata();

@@ -96,7 +96,7 @@ fn paths_of(line: &str) -> impl Iterator<Item = &str> {
     const ENDINGS: [&str; 8] = [".rs", ".rego", ".yaml", ".toml", ".md", ".sql", ".json", ".csv"];
     line.split('`').skip(1).step_by(2).filter(|text| {
         let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-'));
-        let inside = text.contains('/') && !text.starts_with(['/', '.']);
+        let inside = text.contains('/') && !text.starts_with(['/', '.']) && !text.starts_with("x/");
         plain && inside && ENDINGS.iter().any(|ending| text.ends_with(ending))
     })
 }

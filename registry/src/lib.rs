@@ -1,1 +1,137 @@
-//! Who and what exists: catalogue versions, runs, journal, audit, context, budgets, artifacts.
+//! Who and what exists: runs, journals, audit, usage and money, shared contexts, artifacts, and the
+//! versions of definitions.
+//!
+//! Every store is a trait; its implementations are private and come from [`open_memory`] or
+//! [`open_sqlite`]. Only this crate knows SQL, and only this crate makes the witnesses
+//! [`journal::Receipt`], [`audit::Bracket`] and [`ledger::Reservation`]. What does not live here:
+//! actors, policy, ingress. Nothing here spawns: what has to run beside the stores is answered as
+//! [`Writer`]s, which the composition root runs.
+
+#![cfg_attr(
+    test,
+    expect(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        reason = "a test fails by panicking"
+    )
+)]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use greenroom_protocol as protocol;
+use protocol::Clock;
+
+pub mod artifacts;
+pub mod audit;
+pub mod bodies;
+pub mod commit;
+pub mod context;
+pub mod error;
+pub mod idempotency;
+pub mod journal;
+pub mod ledger;
+pub mod runs;
+pub mod upkeep;
+
+mod bell;
+mod folder;
+mod memory;
+
+pub use error::StoreError;
+pub use folder::open_folder;
+pub use memory::artifacts::memory_artifacts;
+
+use artifacts::Artifacts;
+use audit::AuditLog;
+use audit::signer::Signer;
+use bodies::DefinitionBodies;
+use context::ContextStore;
+use idempotency::Idempotency;
+use journal::Journal;
+use ledger::Ledger;
+use runs::RunStore;
+use upkeep::Upkeep;
+
+/// Every store of one process.
+#[derive(Clone)]
+pub struct Stores {
+    /// Which runs there are, and who owns them.
+    pub runs: Arc<dyn RunStore>,
+    /// What each run remembers.
+    pub journal: Arc<dyn Journal>,
+    /// What was asked, decided and done.
+    pub audit: Arc<dyn AuditLog>,
+    /// Who used and spent what.
+    pub ledger: Arc<dyn Ledger>,
+    /// What teams share.
+    pub context: Arc<dyn ContextStore>,
+    /// Bytes by their hash.
+    pub artifacts: Arc<dyn Artifacts>,
+    /// Bodies of definitions by their hash.
+    pub definitions: Arc<dyn DefinitionBodies>,
+    /// Answers by the caller's key.
+    pub idempotency: Arc<dyn Idempotency>,
+    /// Check, backup, close.
+    pub upkeep: Arc<dyn Upkeep>,
+}
+
+/// A future that must run for as long as the stores are used. It ends well once the stores are
+/// closed; an error means that nothing can be recorded any more, and the process has to end.
+pub struct Writer {
+    /// What it does, for logs.
+    pub name: &'static str,
+    /// The future.
+    pub run: BoxFuture<'static, Result<(), StoreError>>,
+}
+
+/// Stores, and what has to run beside them.
+pub struct Opened {
+    /// The stores.
+    pub stores: Stores,
+    /// What the root has to run.
+    pub writers: Vec<Writer>,
+}
+
+/// What every implementation needs from outside.
+pub struct Parts {
+    /// Reads the wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// Signs the head of the audit.
+    pub signer: Signer,
+    /// Where bytes lie.
+    pub artifacts: Arc<dyn Artifacts>,
+}
+
+/// What a power cut may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Synchronous {
+    /// Nothing that was answered: every commit is flushed to the disk.
+    #[default]
+    Full,
+    /// The commits of the last moment before the power cut; never those before a crash of the
+    /// process. The database stays sound.
+    Normal,
+}
+
+/// Opens stores that live as long as the process.
+#[must_use]
+pub fn open_memory(parts: Parts) -> Opened {
+    memory::open(parts)
+}
+
+/// Opens, or makes, the database at `path`. The caller owns its folder by a lock: nobody else may
+/// have it open for writing.
+///
+/// What the last process left is put in order first: brackets that it left open are closed as
+/// interrupted, reservations are settled as estimated, leases are void.
+///
+/// # Errors
+/// [`StoreError`] if the file cannot be opened, is damaged, is newer than this release, or does not
+/// hold what was signed last.
+pub async fn open_sqlite(path: &Path, synchronous: Synchronous, parts: Parts) -> Result<Opened, StoreError> {
+    sqlite::open(path, synchronous, parts).await
+}

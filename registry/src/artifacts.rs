@@ -1,0 +1,85 @@
+//! Bytes that are too large to travel, found by the hash of what they hold.
+
+use async_trait::async_trait;
+use greenroom_protocol as protocol;
+use protocol::{ArtifactRef, Cause, Code, ContentHash};
+
+use crate::error::StoreError;
+
+/// Bytes of one artifact.
+pub const ARTIFACT_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// Bytes of an artifact's name and of its media type.
+pub const LABEL_BYTES_MAX: usize = 255;
+
+/// Why an artifact was not kept or not given.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ArtifactError {
+    /// It is larger than the store or the reader takes.
+    #[error("the artifact has {bytes} bytes, at most {max} are taken")]
+    TooLarge {
+        /// How large it is.
+        bytes: u64,
+        /// What is taken.
+        max: u64,
+    },
+    /// Its name or its media type is too long, or would be a path.
+    #[error("an artifact's name has no slash and at most {LABEL_BYTES_MAX} bytes")]
+    Label,
+    /// What lies there is not what the hash says.
+    #[error("the artifact {hash} is damaged")]
+    Damaged {
+        /// Its name in the store.
+        hash: ContentHash,
+    },
+    /// The store failed.
+    #[error("the artifact cannot be kept or read")]
+    Store(#[from] StoreError),
+}
+
+impl ArtifactError {
+    /// The cause that a user sees.
+    #[must_use]
+    pub fn cause(&self) -> Cause {
+        match self {
+            Self::TooLarge { .. } => Cause::new(Code::PayloadTooLarge, self.to_string()),
+            Self::Label => Cause::new(Code::InvalidInput, self.to_string()),
+            Self::Damaged { .. } => Cause::new(Code::StoreUnavailable, self.to_string()),
+            Self::Store(error) => error.cause(),
+        }
+    }
+}
+
+/// Keeps bytes.
+#[async_trait]
+pub trait Artifacts: Send + Sync {
+    /// Keeps the bytes, durably; the same bytes twice are kept once.
+    ///
+    /// # Errors
+    /// [`ArtifactError`], and then nothing was kept.
+    async fn put(&self, bytes: Vec<u8>, media_type: &str, name: &str) -> Result<ArtifactRef, ArtifactError>;
+
+    /// The bytes; `None` if there is no such artifact.
+    ///
+    /// # Errors
+    /// [`ArtifactError::TooLarge`] before anything is read; [`ArtifactError::Damaged`] if the bytes
+    /// are not those that were put.
+    async fn get(&self, hash: &ContentHash, bytes_max: u64) -> Result<Option<Vec<u8>>, ArtifactError>;
+}
+
+/// Refuses what may not be kept, and otherwise answers the reference.
+pub(crate) fn reference(bytes: &[u8], media_type: &str, name: &str) -> Result<ArtifactRef, ArtifactError> {
+    let length = bytes.len() as u64;
+    if length > ARTIFACT_BYTES_MAX {
+        return Err(ArtifactError::TooLarge { bytes: length, max: ARTIFACT_BYTES_MAX });
+    }
+    let is_label = |text: &str| !text.is_empty() && text.len() <= LABEL_BYTES_MAX && !text.contains(char::is_control);
+    if !is_label(name) || !is_label(media_type) || name.contains(['/', '\\']) {
+        return Err(ArtifactError::Label);
+    }
+    Ok(ArtifactRef {
+        hash: ContentHash::of(bytes),
+        bytes: length,
+        media_type: media_type.to_owned(),
+        name: name.to_owned(),
+    })
+}

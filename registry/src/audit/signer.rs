@@ -1,0 +1,160 @@
+//! The key that signs the audit's head, and the file that holds the newest signed head. Both lie
+//! outside the database: whoever can only write the database can forge neither.
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
+use greenroom_protocol::Timestamp;
+
+use crate::audit::chain::Link;
+use crate::audit::head::{HeadKind, SignedHead, message};
+use crate::error::StoreError;
+
+/// Only its owner may read the key.
+const KEY_MODE: u32 = 0o600;
+/// Bytes of a key file or a head file at most.
+const FILE_BYTES_MAX: u64 = 4096;
+
+/// Signs the audit's head. Its `Debug` never prints the key.
+pub struct Signer {
+    key: SigningKey,
+    head: Option<PathBuf>,
+}
+
+impl std::fmt::Debug for Signer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Signer").field("head", &self.head).finish_non_exhaustive()
+    }
+}
+
+impl Signer {
+    /// Reads the key from `key`, or makes it from 32 random bytes if there is no such file. The
+    /// newest signed head is kept beside it, under the same name with the ending `head`.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the file cannot be read, is no key, or others may read it.
+    pub fn open(key: &Path, seed: impl FnOnce() -> io::Result<[u8; 32]>) -> Result<Self, StoreError> {
+        let seed = match read_key(key)? {
+            Some(seed) => seed,
+            None => {
+                let seed = seed()?;
+                write_new(key, hex::encode(seed).as_bytes())?;
+                seed
+            }
+        };
+        Ok(Self { key: SigningKey::from_bytes(&seed), head: Some(key.with_extension("head")) })
+    }
+
+    /// A key that is kept nowhere, for stores in memory.
+    #[must_use]
+    pub fn ephemeral(seed: [u8; 32]) -> Self {
+        Self { key: SigningKey::from_bytes(&seed), head: None }
+    }
+
+    /// The public half.
+    #[must_use]
+    pub fn verifying_key(&self) -> VerifyingKey {
+        self.key.verifying_key()
+    }
+
+    /// States that the chain has this record.
+    #[must_use]
+    pub fn sign(&self, kind: HeadKind, link: Link, at: Timestamp) -> SignedHead {
+        let signature = hex::encode(self.key.sign(&message(kind, link, at)).to_bytes());
+        SignedHead { kind, number: link.number, hash: link.hash, at, signature }
+    }
+
+    /// The head that was kept last; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it cannot be read, or is no head.
+    pub fn kept(&self) -> Result<Option<SignedHead>, StoreError> {
+        let Some(text) = self.head.as_deref().map(read_bounded).transpose()?.flatten() else { return Ok(None) };
+        serde_json::from_str(&text)
+            .map(Some)
+            .map_err(|error| StoreError::Chain(format!("the signed head cannot be read: {error}")))
+    }
+
+    /// Keeps a head in the place of the one before. A crash leaves either of them, never half of one.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it cannot be written.
+    pub fn keep(&self, head: &SignedHead) -> Result<(), StoreError> {
+        let Some(path) = &self.head else { return Ok(()) };
+        let draft = path.with_extension("head.new");
+        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(KEY_MODE).open(&draft)?;
+        file.write_all(&serde_json::to_vec(head)?)?;
+        file.sync_data()?;
+        fs::rename(&draft, path)?;
+        Ok(())
+    }
+}
+
+fn read_key(path: &Path) -> Result<Option<[u8; 32]>, StoreError> {
+    use std::os::unix::fs::MetadataExt;
+
+    let Some(text) = read_bounded(path)? else { return Ok(None) };
+    if fs::metadata(path)?.mode() & 0o077 != 0 {
+        return Err(StoreError::Failed(format!("others may read the key {}: set its mode to 600", path.display())));
+    }
+    let mut seed = [0; 32];
+    hex::decode_to_slice(text.trim(), &mut seed)
+        .map_err(|_| StoreError::Failed(format!("{} is not an audit key: 64 hex digits", path.display())))?;
+    Ok(Some(seed))
+}
+
+fn read_bounded(path: &Path) -> Result<Option<String>, StoreError> {
+    use std::io::Read;
+
+    let file = match fs::File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(StoreError::Failed(format!("{}: {error}", path.display()))),
+    };
+    let mut text = String::new();
+    file.take(FILE_BYTES_MAX).read_to_string(&mut text)?;
+    Ok(Some(text))
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(KEY_MODE).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_made_once_and_read_by_its_owner_only() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.key");
+        let first = Signer::open(&path, || Ok([7; 32])).unwrap();
+        let again = Signer::open(&path, || Err(io::Error::other("not asked again"))).unwrap();
+        assert_eq!(first.verifying_key(), again.verifying_key());
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        let open_to_all = Signer::open(&path, || Ok([7; 32]));
+        assert!(open_to_all.unwrap_err().to_string().contains("600"));
+    }
+
+    #[test]
+    fn a_head_is_kept_and_its_signature_is_the_keys_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let signer = Signer::open(&folder.path().join("audit.key"), || Ok([7; 32])).unwrap();
+        assert_eq!(signer.kept().unwrap(), None);
+        let head = signer.sign(HeadKind::Running, Link::genesis(), Timestamp::from_micros(5));
+        signer.keep(&head).unwrap();
+        assert_eq!(signer.kept().unwrap(), Some(head.clone()));
+        assert!(head.is_signed_by(&signer.verifying_key()));
+        assert!(!head.is_signed_by(&Signer::ephemeral([8; 32]).verifying_key()));
+        let sealed = SignedHead { kind: HeadKind::Sealed, ..head };
+        assert!(!sealed.is_signed_by(&signer.verifying_key()), "a signature holds for its own statement only");
+    }
+}

@@ -1,0 +1,217 @@
+//! Walks a chain record by record and names the first place where it does not hold.
+
+use std::fmt;
+
+use ed25519_dalek::VerifyingKey;
+use greenroom_protocol::audit::Record;
+
+use crate::audit::chain::{Link, Row, hash};
+use crate::audit::head::{HeadKind, SignedHead};
+
+/// Where a chain does not hold, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The record is not what was written.
+    Changed {
+        /// Its number.
+        number: u64,
+    },
+    /// The record is not there.
+    Removed {
+        /// Its number.
+        number: u64,
+    },
+    /// The record was put in by somebody else.
+    Inserted {
+        /// Its number.
+        number: u64,
+    },
+    /// The record does not follow the one before it: one of the two was replaced.
+    Unlinked {
+        /// Its number.
+        number: u64,
+    },
+    /// The end is missing.
+    Cut {
+        /// The last record that is there.
+        after: u64,
+        /// The last one that was signed.
+        signed: u64,
+    },
+    /// The records agree with each other, but not with what was signed.
+    Rewritten {
+        /// The last record that a signature still holds for.
+        after: u64,
+        /// The signed record that is another one now.
+        through: u64,
+    },
+    /// A signature is not the key's own.
+    Forged {
+        /// The record that it is about.
+        number: u64,
+    },
+    /// There are records, but nothing that was signed.
+    Unsigned,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Changed { number } => write!(f, "record {number} was changed"),
+            Self::Removed { number } => write!(f, "record {number} was removed"),
+            Self::Inserted { number } => write!(f, "record {number} was inserted"),
+            Self::Unlinked { number } => {
+                write!(f, "record {number} does not follow record {}: one was replaced", number.saturating_sub(1))
+            }
+            Self::Cut { after, signed } => {
+                write!(f, "the end was cut off: record {after} is the last, but record {signed} was signed")
+            }
+            Self::Rewritten { after, through } => {
+                write!(f, "the chain was rewritten behind record {after}: record {through} is not the one signed")
+            }
+            Self::Forged { number } => write!(f, "the signature for record {number} is not the key's"),
+            Self::Unsigned => f.write_str("nothing was signed"),
+        }
+    }
+}
+
+/// What a walk along the chain found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verdict {
+    /// Records that hold.
+    pub records: u64,
+    /// The last record before the chain begins: zero, or the last one that was pruned.
+    pub anchor: u64,
+    /// The last record that a signature covers. Those behind it are at most a second old, or the
+    /// process died before it could sign.
+    pub signed: u64,
+    /// Where the chain does not hold.
+    pub fault: Option<Fault>,
+}
+
+impl Verdict {
+    /// True if every record is what was written.
+    #[must_use]
+    pub const fn holds(&self) -> bool {
+        self.fault.is_none()
+    }
+}
+
+/// Walks a chain from its anchor on.
+#[derive(Debug)]
+pub struct Walk {
+    key: VerifyingKey,
+    heads: Vec<SignedHead>,
+    next_head: usize,
+    begin: Link,
+    link: Link,
+    signed: u64,
+    fault: Option<Fault>,
+}
+
+impl Walk {
+    /// Begins a walk. `heads` are all signed statements that were kept, in any order, anchors among
+    /// them: the newest anchor is where the chain must begin.
+    #[must_use]
+    pub fn new(key: VerifyingKey, mut heads: Vec<SignedHead>) -> Self {
+        let forged = heads.iter().find(|head| !head.is_signed_by(&key)).map(|head| head.number);
+        heads.sort_by_key(|head| head.number);
+        let anchor = heads.iter().rev().find(|head| head.kind == HeadKind::Anchor);
+        let begin = anchor.map_or_else(Link::genesis, SignedHead::link);
+        heads.retain(|head| head.number >= begin.number);
+        let fault = forged.map(|number| Fault::Forged { number });
+        Self { key, heads, next_head: 0, begin, link: begin, signed: begin.number, fault }.passed()
+    }
+
+    /// The number behind which the walk goes on.
+    #[must_use]
+    pub const fn at(&self) -> u64 {
+        self.link.number
+    }
+
+    /// The key by which signatures are judged.
+    #[must_use]
+    pub const fn key(&self) -> &VerifyingKey {
+        &self.key
+    }
+
+    /// Takes the next record; after the first fault, none is looked at.
+    pub fn step(&mut self, row: &Row) {
+        if self.fault.is_some() {
+            return;
+        }
+        match self.judge(row) {
+            Ok(()) => {
+                self.link = Link { number: row.number, hash: row.hash };
+                self.pass_heads();
+            }
+            Err(fault) => self.fault = Some(fault),
+        }
+    }
+
+    /// Ends the walk.
+    #[must_use]
+    pub fn end(mut self) -> Verdict {
+        if self.fault.is_none() {
+            self.fault = self.judge_end();
+        }
+        Verdict {
+            records: self.link.number.saturating_sub(self.begin.number),
+            anchor: self.begin.number,
+            signed: self.signed,
+            fault: self.fault,
+        }
+    }
+
+    fn judge(&self, row: &Row) -> Result<(), Fault> {
+        let number = self.link.number.saturating_add(1);
+        if row.number != number {
+            return Err(if row.number > number { Fault::Removed { number } } else { Fault::Inserted { number } });
+        }
+        let record: Record = serde_json::from_str(&row.record).map_err(|_| Fault::Changed { number })?;
+        if record.number > number {
+            return Err(Fault::Removed { number });
+        }
+        if record.number < number {
+            return Err(Fault::Inserted { number: record.number });
+        }
+        if hash(&record.previous, row.record.as_bytes()) != row.hash {
+            return Err(Fault::Changed { number });
+        }
+        if record.previous != self.link.hash {
+            return Err(Fault::Unlinked { number });
+        }
+        Ok(())
+    }
+
+    fn judge_end(&self) -> Option<Fault> {
+        let Some(last) = self.heads.last() else {
+            return (self.link.number > 0).then_some(Fault::Unsigned);
+        };
+        if last.number > self.link.number {
+            return Some(Fault::Cut { after: self.link.number, signed: last.number });
+        }
+        let newest = self.heads.iter().max_by_key(|head| (head.number, head.at))?;
+        let is_past_seal = newest.kind == HeadKind::Sealed && self.link.number > newest.number;
+        is_past_seal.then_some(Fault::Inserted { number: newest.number.saturating_add(1) })
+    }
+
+    fn pass_heads(&mut self) {
+        while let Some(head) = self.heads.get(self.next_head).filter(|head| head.number <= self.link.number) {
+            if head.link() == self.link {
+                self.signed = head.number;
+            } else if self.fault.is_none() {
+                self.fault = Some(Fault::Rewritten { after: self.signed, through: head.number });
+            }
+            self.next_head += 1;
+        }
+    }
+
+    fn passed(mut self) -> Self {
+        self.pass_heads();
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests;

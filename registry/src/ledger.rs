@@ -1,0 +1,355 @@
+//! Who used what: requests and tokens of the last hour, and money as a tree of budgets. A call's
+//! worst case is reserved in every budget above it before a byte is sent, and settled after.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use greenroom_protocol as protocol;
+use protocol::{
+    AgentId, CallKey, Cause, Code, MicroUsd, RunId, TenantId, Timestamp, Tokens, UserId, WorkflowId,
+};
+
+use crate::error::StoreError;
+
+pub(crate) mod book;
+pub(crate) mod deltas;
+pub(crate) mod tally;
+
+/// How far back usage is counted.
+pub const USAGE_WINDOW: Duration = Duration::from_secs(60 * 60);
+/// The longest sliding period of a budget, in days.
+pub const PERIOD_DAYS_MAX: u16 = 31;
+/// Budgets that one reservation may stand in.
+pub const LIMITS_MAX: usize = 16;
+
+/// Whose requests are counted.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Scope {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The user.
+    pub user: UserId,
+}
+
+/// What a user has used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Requests of the last hour, this one included.
+    pub requests_hour: u64,
+    /// Tokens of the last hour.
+    pub tokens_hour: u64,
+    /// Money of the last hour.
+    pub cost_hour: MicroUsd,
+    /// Tokens of this user, ever: what has been settled.
+    pub tokens_total: u64,
+    /// Money of this user, ever: what has been settled.
+    pub cost_total: MicroUsd,
+}
+
+/// On whose account a call goes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Account {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The user.
+    pub user: UserId,
+    /// The agent that makes the call.
+    pub agent: AgentId,
+    /// The workflow that the agent works for.
+    pub workflow: Option<WorkflowId>,
+    /// The run that the agent works for.
+    pub run: Option<RunId>,
+}
+
+/// A node of the tree of budgets.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Budget {
+    /// One execution of an agent, all its attempts and turns together.
+    Execution(CallKey),
+    /// One run, all its steps together.
+    Run(RunId),
+    /// All executions of one agent.
+    Agent(AgentId),
+    /// One user of one tenant.
+    User(TenantId, UserId),
+    /// One tenant.
+    Tenant(TenantId),
+}
+
+impl Budget {
+    /// The budget's kind, for messages: `execution`, `run`, `agent`, `user`, `tenant`.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Execution(_) => "execution",
+            Self::Run(_) => "run",
+            Self::Agent(_) => "agent",
+            Self::User(..) => "user",
+            Self::Tenant(_) => "tenant",
+        }
+    }
+
+    /// The name of what the budget belongs to.
+    #[must_use]
+    pub fn owner(&self) -> &str {
+        match self {
+            Self::Execution(key) => key.as_str(),
+            Self::Run(run) => run.as_str(),
+            Self::Agent(agent) => agent.as_str(),
+            Self::User(_, user) => user.as_str(),
+            Self::Tenant(tenant) => tenant.as_str(),
+        }
+    }
+}
+
+/// Over which time a budget is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Period {
+    /// All time: what is spent stays spent.
+    #[default]
+    Ever,
+    /// The last days, today included; at most [`PERIOD_DAYS_MAX`].
+    Days(u16),
+}
+
+/// What one budget may not exceed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limit {
+    /// The budget.
+    pub budget: Budget,
+    /// Over which time.
+    pub period: Period,
+    /// Money at most.
+    pub cost_max: Option<MicroUsd>,
+    /// Tokens at most, read and written together.
+    pub tokens_max: Option<u64>,
+}
+
+/// Tokens and what they cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Amount {
+    /// Tokens.
+    pub tokens: Tokens,
+    /// Money.
+    pub cost: MicroUsd,
+}
+
+impl std::ops::AddAssign for Amount {
+    fn add_assign(&mut self, other: Self) {
+        self.tokens += other.tokens;
+        self.cost += other.cost;
+    }
+}
+
+/// What a call came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settlement {
+    /// The provider said so.
+    Actual(Amount),
+    /// The provider's word never arrived: the whole reservation is taken, and marked.
+    Estimated,
+    /// Nothing was sent.
+    Nothing,
+}
+
+/// The number of a reservation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReservationId(pub(crate) u64);
+
+/// Money that is set aside for one call, durably. A model call borrows it and [`Ledger::settle`]
+/// takes it; one that is dropped is settled as estimated when the store is opened next. Only a
+/// ledger makes it:
+///
+/// ```compile_fail
+/// use greenroom_registry::ledger::Reservation;
+/// let reservation = Reservation { id: todo!(), key: todo!(), worst: todo!() };
+/// ```
+///
+/// ```compile_fail
+/// use greenroom_registry::ledger::Reservation;
+/// let reservation = Reservation::new(todo!(), todo!(), todo!());
+/// ```
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "a reservation is to be settled"]
+pub struct Reservation {
+    id: ReservationId,
+    key: CallKey,
+    worst: Amount,
+}
+
+impl Reservation {
+    pub(crate) const fn new(id: ReservationId, key: CallKey, worst: Amount) -> Self {
+        Self { id, key, worst }
+    }
+
+    /// A reservation for tests of other crates; never in the product.
+    #[cfg(feature = "testing")]
+    pub const fn for_test(key: CallKey, worst: Amount) -> Self {
+        Self::new(ReservationId(0), key, worst)
+    }
+
+    pub(crate) const fn id(&self) -> ReservationId {
+        self.id
+    }
+
+    /// The call that it is for.
+    #[must_use]
+    pub const fn key(&self) -> &CallKey {
+        &self.key
+    }
+
+    /// What the call may come to at most.
+    #[must_use]
+    pub const fn worst(&self) -> Amount {
+        self.worst
+    }
+}
+
+/// Which side of a budget would be exceeded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exceeded {
+    /// Money: the limit, what is spent, what others have set aside, what was asked for.
+    Cost {
+        /// The limit.
+        max: MicroUsd,
+        /// Spent.
+        spent: MicroUsd,
+        /// Set aside by calls under way.
+        reserved: MicroUsd,
+        /// Asked for.
+        asked: MicroUsd,
+    },
+    /// Tokens, likewise.
+    Tokens {
+        /// The limit.
+        max: u64,
+        /// Spent.
+        spent: u64,
+        /// Set aside by calls under way.
+        reserved: u64,
+        /// Asked for.
+        asked: u64,
+    },
+}
+
+/// Why nothing was reserved.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Refusal {
+    /// The call's worst case would exceed a budget.
+    #[error("the call could exceed the budget of the {} `{}`", .budget.kind(), .budget.owner())]
+    Exceeded {
+        /// The budget.
+        budget: Budget,
+        /// By what.
+        by: Exceeded,
+    },
+    /// More limits than [`LIMITS_MAX`], or a period that is too long.
+    #[error("a reservation stands in at most {LIMITS_MAX} budgets of at most {PERIOD_DAYS_MAX} days")]
+    Bounds,
+    /// The ledger cannot be kept.
+    #[error("the ledger cannot be kept")]
+    Store(#[from] StoreError),
+}
+
+impl Refusal {
+    /// The cause that a user sees.
+    #[must_use]
+    pub fn cause(&self) -> Cause {
+        let (budget, by) = match self {
+            Self::Exceeded { budget, by } => (budget, by),
+            Self::Bounds => return Cause::new(Code::Internal, self.to_string()),
+            Self::Store(error) => return error.cause(),
+        };
+        let (message, mut details) = match *by {
+            Exceeded::Cost { max, spent, reserved, asked } => (
+                format!("{self}: {asked} on top of {spent} spent and {reserved} reserved is more than {max}"),
+                serde_json::json!({ "max_usd": max.as_usd(), "spent_usd": spent.as_usd(),
+                    "reserved_usd": reserved.as_usd(), "asked_usd": asked.as_usd() }),
+            ),
+            Exceeded::Tokens { max, spent, reserved, asked } => (
+                format!(
+                    "{self}: {asked} tokens on top of {spent} spent and {reserved} reserved is more than {max}"
+                ),
+                serde_json::json!({ "max_tokens": max, "spent_tokens": spent,
+                    "reserved_tokens": reserved, "asked_tokens": asked }),
+            ),
+        };
+        if let Some(members) = details.as_object_mut() {
+            members.insert("budget".into(), budget.kind().into());
+            members.insert("owner".into(), budget.owner().into());
+        }
+        Cause::new(Code::BudgetExceeded, message).with(details)
+    }
+}
+
+/// Who spent what on one day.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CostRow {
+    /// The day's first moment, UTC.
+    pub day: Timestamp,
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The user.
+    pub user: UserId,
+    /// The agent.
+    pub agent: AgentId,
+    /// The workflow that the agent worked for.
+    pub workflow: Option<WorkflowId>,
+    /// Calls that were settled.
+    pub calls: u64,
+    /// Tokens and money, as the providers said.
+    pub actual: Amount,
+    /// Calls whose word never arrived.
+    pub calls_estimated: u64,
+    /// Their reservations: counted as spent, and shown apart.
+    pub estimated: Amount,
+}
+
+/// Keeps usage and money.
+#[async_trait]
+pub trait Ledger: Send + Sync {
+    /// Counts one request of this user, then answers. The count survives a restart, but for those
+    /// of the last few milliseconds before a crash.
+    ///
+    /// # Errors
+    /// [`StoreError`] once the store is closed.
+    async fn count(&self, who: &Scope, now: Timestamp) -> Result<Usage, StoreError>;
+
+    /// Answers without counting.
+    ///
+    /// # Errors
+    /// [`StoreError`] once the store is closed.
+    async fn usage(&self, who: &Scope, now: Timestamp) -> Result<Usage, StoreError>;
+
+    /// Sets the worst case aside in the account's budgets and in every limit's, or in none. Calls
+    /// that come at the same time cannot overspend together. The reservation is durable.
+    ///
+    /// # Errors
+    /// [`Refusal::Exceeded`] names the first limit that does not hold; nothing was set aside.
+    async fn reserve(
+        &self,
+        account: &Account,
+        limits: &[Limit],
+        worst: Amount,
+        key: &CallKey,
+        now: Timestamp,
+    ) -> Result<Reservation, Refusal>;
+
+    /// Replaces a reservation by what the call came to, and answers what was booked. It is in force
+    /// at once, and durable before anything that is journalled after it.
+    ///
+    /// # Errors
+    /// [`StoreError`] once the store is closed; the reservation is then settled at the next start.
+    async fn settle(
+        &self,
+        reservation: Reservation,
+        settlement: Settlement,
+        now: Timestamp,
+    ) -> Result<Amount, StoreError>;
+
+    /// Who spent what on the days from this moment's on, the oldest day first.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it cannot be read.
+    async fn costs(&self, since: Option<Timestamp>) -> Result<Vec<CostRow>, StoreError>;
+}

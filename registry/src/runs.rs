@@ -1,0 +1,198 @@
+//! Which runs exist, where each stands, and who may write to it: heads, leases and fences.
+//!
+//! A run's owner holds a lease and a fence. Whoever claims the run next gets a larger fence, and
+//! from then on every write with the older one is refused, however late it arrives.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use greenroom_protocol as protocol;
+use protocol::event::RunState;
+use protocol::request::Page;
+use protocol::{
+    CallKey, ContentHash, IdempotencyKey, PodId, Reply, RunId, TeamId, TenantId, Timestamp, UserId, WorkflowId,
+};
+
+use crate::error::StoreError;
+use crate::journal::{JournalError, Seq};
+
+pub(crate) mod head;
+pub(crate) mod leases;
+
+/// The right to write to a run: larger for each owner than for the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fence(pub u64);
+
+/// What names an effect that may be asked for twice and done once; always within one tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum OnceKey {
+    /// The key that a caller sent along.
+    Caller(IdempotencyKey),
+    /// The key that a run gives to an effect of its own.
+    Call(CallKey),
+}
+
+impl OnceKey {
+    /// The key as it is kept; the two kinds can never meet.
+    #[must_use]
+    pub fn stored(&self) -> String {
+        match self {
+            Self::Caller(key) => format!("caller:{key}"),
+            Self::Call(key) => format!("call:{key}"),
+        }
+    }
+}
+
+/// A run that is about to exist.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewRun {
+    /// Its id.
+    pub run: RunId,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// Who asked for it; read anew when it resumes.
+    pub owner: UserId,
+    /// Its workflow.
+    pub workflow: WorkflowId,
+    /// The version of the workflow that it is pinned to.
+    pub version: ContentHash,
+    /// The team that runs it.
+    pub team: Option<TeamId>,
+    /// The run that called it as a step.
+    pub parent: Option<RunId>,
+    /// The hash of the request, by which a repeated one is known.
+    pub body: ContentHash,
+    /// The pod that will run it.
+    pub pod: PodId,
+    /// For how long that pod holds it without a sign of life.
+    pub lease: Duration,
+}
+
+/// What came of [`RunStore::create`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Created {
+    /// The run exists now, and the caller owns it.
+    New(Fence),
+    /// The same request was made before; this is its run.
+    Same(RunId),
+    /// The key, or the run's id, was used before with another request.
+    Conflict,
+}
+
+/// What is known of a run without reading its journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunHead {
+    /// Its id.
+    pub run: RunId,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// Who asked for it.
+    pub owner: UserId,
+    /// Its workflow.
+    pub workflow: WorkflowId,
+    /// The version of the workflow that it is pinned to.
+    pub version: ContentHash,
+    /// The team that runs it.
+    pub team: Option<TeamId>,
+    /// The run that called it as a step.
+    pub parent: Option<RunId>,
+    /// The hash of the request that it came from.
+    pub body: ContentHash,
+    /// Where it stands.
+    pub state: RunState,
+    /// The fence of its last owner.
+    pub fence: Fence,
+    /// The pod of its last owner.
+    pub pod: PodId,
+    /// The number of its last journal entry; zero for none.
+    pub seq: Seq,
+    /// When it was accepted.
+    pub created: Timestamp,
+    /// When its state changed last.
+    pub updated: Timestamp,
+}
+
+/// Which runs to list.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RunFilter {
+    /// Only those of this tenant; none means all, which only the platform itself may ask.
+    pub tenant: Option<TenantId>,
+    /// Only those in this state.
+    pub state: Option<RunState>,
+}
+
+/// One part of a list of runs, the newest first.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RunPage {
+    /// The runs.
+    pub runs: Vec<RunHead>,
+    /// The cursor of the next part; none if this is the last one.
+    pub next: Option<String>,
+}
+
+/// Rows of a page that does not say how many it wants.
+pub const PAGE_ROWS_DEFAULT: u32 = 50;
+
+/// Keeps the heads of runs.
+#[async_trait]
+pub trait RunStore: Send + Sync {
+    /// Makes a run exist, once: a second request with the same key, or the same run id, finds the
+    /// first. The answer is durable.
+    ///
+    /// # Errors
+    /// [`StoreError`], and then there is no such run.
+    async fn create(&self, run: &NewRun, key: Option<&OnceKey>, now: Timestamp) -> Result<Created, StoreError>;
+
+    /// Takes over a run that nobody holds. `None` if there is no such run, it has ended, or somebody
+    /// holds it. After a restart nobody holds anything, since one process owns the data directory.
+    ///
+    /// # Errors
+    /// [`StoreError`], and then nothing was taken.
+    async fn claim(
+        &self,
+        run: &RunId,
+        pod: &PodId,
+        lease: Duration,
+        now: Timestamp,
+    ) -> Result<Option<Fence>, StoreError>;
+
+    /// Says that the owner is alive: the lease starts anew. Every append does so too.
+    ///
+    /// # Errors
+    /// [`JournalError::Fenced`] if another owner has it.
+    async fn renew(&self, run: &RunId, fence: Fence, lease: Duration, now: Timestamp) -> Result<(), JournalError>;
+
+    /// Gives up the lease, so that the run can be claimed at once. A stale owner's call does nothing.
+    async fn release(&self, run: &RunId, fence: Fence);
+
+    /// One run; `None` if there is none of this id.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it cannot be read.
+    async fn get(&self, run: &RunId) -> Result<Option<RunHead>, StoreError>;
+
+    /// How a run ended; `None` if there is no such run, or it has not.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it cannot be read.
+    async fn reply(&self, run: &RunId) -> Result<Option<Reply>, StoreError>;
+
+    /// Runs, the newest first.
+    ///
+    /// # Errors
+    /// [`StoreError`] if they cannot be read; a cursor that is none of ours starts at the newest.
+    async fn list(&self, filter: &RunFilter, page: &Page) -> Result<RunPage, StoreError>;
+
+    /// Runs that have not ended and that nobody holds, the oldest first: what recovery takes up.
+    ///
+    /// # Errors
+    /// [`StoreError`] if they cannot be read.
+    async fn unclaimed(&self, now: Timestamp, limit: u32) -> Result<Vec<RunHead>, StoreError>;
+
+    /// Forgets the runs that ended before this moment, with their journals, contexts and keys, and
+    /// answers how many.
+    ///
+    /// # Errors
+    /// [`StoreError`], and then none was forgotten.
+    async fn prune(&self, before: Timestamp) -> Result<u64, StoreError>;
+}

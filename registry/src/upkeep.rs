@@ -1,0 +1,53 @@
+//! What an operator does to a store as a whole: check it, copy it, close it.
+
+use std::path::Path;
+
+use async_trait::async_trait;
+use greenroom_protocol::Timestamp;
+
+use crate::audit::Verdict;
+use crate::error::StoreError;
+
+/// What a check found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CheckReport {
+    /// What the store says of its own files; empty if they are sound.
+    pub problems: Vec<String>,
+    /// What the audit's chain says.
+    pub audit: Verdict,
+    /// The version of the schema.
+    pub schema: i64,
+    /// Bytes on disk; zero in memory.
+    pub bytes: u64,
+}
+
+impl CheckReport {
+    /// True if nothing is wrong.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.problems.is_empty() && self.audit.holds()
+    }
+}
+
+/// Looks after a store.
+#[async_trait]
+pub trait Upkeep: Send + Sync {
+    /// Reads everything and says what is wrong.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it cannot even be read.
+    async fn check(&self) -> Result<CheckReport, StoreError>;
+
+    /// Writes a consistent copy while work goes on. The file must not exist.
+    ///
+    /// # Errors
+    /// [`StoreError`], and then there is no copy.
+    async fn backup(&self, to: &Path) -> Result<(), StoreError>;
+
+    /// Writes what waits, signs the end of the audit and lets the writers end. Every later call is
+    /// refused with [`StoreError::Closed`].
+    ///
+    /// # Errors
+    /// [`StoreError`] if the last writes failed.
+    async fn close(&self, now: Timestamp) -> Result<(), StoreError>;
+}

@@ -162,6 +162,6 @@ pub trait Journal: Send + Sync {
     async fn read(&self, run: &RunId, after: Seq, limit: u32) -> Result<Vec<Journalled>, JournalError>;
 
     /// All entries behind the one numbered `after`, those that come later too, until the run ends.
-    /// The stream also ends where the store closes, or the run does not exist.
+    /// The stream also ends where the store closes; a run that does not exist is waited for.
     fn tail(&self, run: &RunId, after: Seq) -> BoxStream<'static, Result<Journalled, JournalError>>;
 }

@@ -20,7 +20,7 @@ pub(crate) mod head;
 pub(crate) mod leases;
 
 /// The right to write to a run: larger for each owner than for the one before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Fence(pub u64);
 
 /// What names an effect that may be asked for twice and done once; always within one tenant.

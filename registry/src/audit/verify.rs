@@ -100,7 +100,6 @@ impl Verdict {
 /// Walks a chain from its anchor on.
 #[derive(Debug)]
 pub struct Walk {
-    key: VerifyingKey,
     heads: Vec<SignedHead>,
     next_head: usize,
     begin: Link,
@@ -113,26 +112,20 @@ impl Walk {
     /// Begins a walk. `heads` are all signed statements that were kept, in any order, anchors among
     /// them: the newest anchor is where the chain must begin.
     #[must_use]
-    pub fn new(key: VerifyingKey, mut heads: Vec<SignedHead>) -> Self {
-        let forged = heads.iter().find(|head| !head.is_signed_by(&key)).map(|head| head.number);
+    pub fn new(key: &VerifyingKey, mut heads: Vec<SignedHead>) -> Self {
+        let forged = heads.iter().find(|head| !head.is_signed_by(key)).map(|head| head.number);
         heads.sort_by_key(|head| head.number);
         let anchor = heads.iter().rev().find(|head| head.kind == HeadKind::Anchor);
         let begin = anchor.map_or_else(Link::genesis, SignedHead::link);
         heads.retain(|head| head.number >= begin.number);
         let fault = forged.map(|number| Fault::Forged { number });
-        Self { key, heads, next_head: 0, begin, link: begin, signed: begin.number, fault }.passed()
+        Self { heads, next_head: 0, begin, link: begin, signed: begin.number, fault }.passed()
     }
 
     /// The number behind which the walk goes on.
     #[must_use]
     pub const fn at(&self) -> u64 {
         self.link.number
-    }
-
-    /// The key by which signatures are judged.
-    #[must_use]
-    pub const fn key(&self) -> &VerifyingKey {
-        &self.key
     }
 
     /// Takes the next record; after the first fault, none is looked at.

@@ -87,7 +87,8 @@ fn state_after(state: RunState, entry: &Entry) -> RunState {
         Entry::ApprovalAsked { .. } => RunState::WaitingApproval,
         Entry::CancelAsked { .. } | Entry::DeadlinePassed | Entry::CompensationBegun { .. } => RunState::Running,
         Entry::Ended { reply } => reply.status.into(),
-        Entry::Expanded { .. }
+        Entry::StepReady { .. }
+        | Entry::Expanded { .. }
         | Entry::StepStarted { .. }
         | Entry::StepDone { .. }
         | Entry::StepSkipped { .. }

@@ -183,15 +183,16 @@ impl Agent {
         crate::types::validate_inputs(self.id().as_str(), &self.spec.inputs, inputs)
     }
 
-    /// Checks outputs against the definition. Outputs that it does not declare are left out.
+    /// Checks outputs against the definition, and takes those that are an input (`from`) from the
+    /// inputs of this execution. Outputs that it does not declare are left out.
     ///
     /// # Errors
     /// `invalid_output`; every field that is wrong is in `details.problems`.
-    pub fn validate_outputs(&self, outputs: Values) -> Result<Values, Cause> {
-        crate::types::validate_outputs(self.id().as_str(), &self.spec.outputs, outputs)
+    pub fn validate_outputs(&self, inputs: &Values, outputs: Values) -> Result<Values, Cause> {
+        crate::types::validate_outputs(self.id().as_str(), &self.spec.outputs, inputs, outputs)
     }
 
-    /// The JSON Schema of its outputs, for a model's structured answer.
+    /// The JSON Schema of the outputs that a model has to give; those taken from an input are not asked.
     #[must_use]
     pub fn output_schema(&self) -> Json {
         crate::types::object_schema(&self.spec.outputs)

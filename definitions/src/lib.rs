@@ -1,7 +1,7 @@
 //! What an agent, a team and a workflow is: the files as written, the checks on them, and the
 //! compiled forms that the rest of the platform works with.
 //!
-//! One file is followed from its text to the catalogue: `yaml` reads bounded text into a tree with
+//! One file is followed from its text to the catalogue: [`yaml`] reads bounded text into a tree with
 //! places, `read` turns trees into the structs of [`agent`], [`workflow`], [`team`], [`category`] and
 //! [`models`], `check` compares them with each other and with the [`vocabulary`], [`plan`] compiles a
 //! workflow, and [`catalogue`] holds it all, immutable and indexed by content hash. [`binding`] gives
@@ -25,21 +25,28 @@ pub mod binding;
 pub mod bounds;
 pub mod catalogue;
 pub mod category;
+mod check;
 pub mod condition;
+pub mod embedded;
 pub mod expr;
+pub mod loader;
 pub mod models;
 pub mod plan;
 pub mod problem;
 pub mod prompt;
+mod read;
+pub mod schema;
 pub mod team;
 pub mod types;
 pub mod vocabulary;
 pub mod workflow;
+pub mod yaml;
 
 pub use agent::{Agent, AgentSpec};
 pub use binding::Scope;
 pub use catalogue::Catalogue;
 pub use category::Category;
+pub use loader::{Loaded, Source, check_file, load};
 pub use models::{ModelRef, Models};
 pub use plan::{Plan, PlanStep, Target};
 pub use problem::{Problem, Report};

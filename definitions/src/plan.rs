@@ -19,6 +19,8 @@ use crate::workflow::{OnError, WorkflowSpec};
 mod compile;
 mod order;
 
+pub(crate) use order::order;
+
 pub use compile::Part;
 
 /// Steps of one workflow.

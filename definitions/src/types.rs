@@ -102,6 +102,9 @@ pub struct Field {
     /// What an input is if nobody gives it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default: Option<Json>,
+    /// An output that is this input, unchanged: no model writes it, so it cannot be written wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
     /// What it means, for people and for models.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
@@ -143,6 +146,7 @@ impl Field {
             kind,
             required,
             default: None,
+            from: None,
             description: None,
             items: None,
             one_of: Vec::new(),

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::agent::{Retry, body_of, from_stored};
-use crate::plan::Plan;
+use crate::plan::{Fault, Plan};
 use crate::types::Field;
 
 /// A workflow, as written.
@@ -187,12 +187,21 @@ impl Workflow {
     /// # Errors
     /// `invalid_definition`, with everything that is wrong in `details.problems`.
     pub fn new(spec: WorkflowSpec) -> Result<Self, Cause> {
-        let (body, hash) = body_of(&spec);
-        let plan = Plan::compile(&spec, hash).map_err(|faults| {
+        let id = spec.workflow_id.clone();
+        Self::compile(spec).map_err(|faults| {
             let texts: Vec<String> = faults.iter().map(ToString::to_string).collect();
-            Cause::new(Code::InvalidDefinition, format!("{}: {}", spec.workflow_id, texts.join("; ")))
+            Cause::new(Code::InvalidDefinition, format!("{id}: {}", texts.join("; ")))
                 .with(serde_json::json!({ "problems": texts }))
-        })?;
+        })
+    }
+
+    /// As [`Workflow::new`], with each fault and the part that it is in.
+    ///
+    /// # Errors
+    /// Everything that is wrong.
+    pub fn compile(spec: WorkflowSpec) -> Result<Self, Vec<Fault>> {
+        let (body, hash) = body_of(&spec);
+        let plan = Plan::compile(&spec, hash)?;
         Ok(Self { spec, plan: Arc::new(plan), body, hash })
     }
 

@@ -34,11 +34,13 @@ pub fn field_schema(field: &Field) -> Json {
     Json::Object(schema)
 }
 
-/// The schema of an object that has these fields and no others.
+/// The schema of an object that has these fields and no others. A field that is taken from an input
+/// is not asked for.
 #[must_use]
 pub fn object_schema(fields: &[Field]) -> Json {
-    let properties: Map<String, Json> = fields.iter().map(|field| (field.name.clone(), field_schema(field))).collect();
-    let required: Vec<&str> = fields.iter().filter(|field| field.required).map(|field| field.name.as_str()).collect();
+    let asked = || fields.iter().filter(|field| field.from.is_none());
+    let properties: Map<String, Json> = asked().map(|field| (field.name.clone(), field_schema(field))).collect();
+    let required: Vec<&str> = asked().filter(|field| field.required).map(|field| field.name.as_str()).collect();
     json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false })
 }
 

@@ -39,16 +39,25 @@ pub fn validate_inputs(owner: &str, fields: &[Field], mut inputs: Values) -> Res
     finish(code, owner, accepted, missing)
 }
 
-/// Checks outputs against fields. What is not declared is left out; a value that is null counts as
-/// not there. `owner` is named in the error.
+/// Checks outputs against fields, and takes those that are an input from the inputs. What is not
+/// declared is left out; a value that is null counts as not there. `owner` is named in the error.
 ///
 /// # Errors
 /// `invalid_output`; all problems are in `details.problems`.
-pub fn validate_outputs(owner: &str, fields: &[Field], mut outputs: Values) -> Result<Values, Cause> {
+pub fn validate_outputs(
+    owner: &str,
+    fields: &[Field],
+    inputs: &Values,
+    mut outputs: Values,
+) -> Result<Values, Cause> {
     let mut problems = Vec::new();
     let mut accepted = Values::new();
     for field in fields {
-        match outputs.remove(&field.name).filter(|value| !value.is_null()) {
+        let given = match &field.from {
+            Some(input) => inputs.get(input).cloned(),
+            None => outputs.remove(&field.name),
+        };
+        match given.filter(|value| !value.is_null()) {
             Some(value) => match field.accept(value) {
                 Ok(value) => drop(accepted.insert(field.name.clone(), value)),
                 Err(wrong) => problems.push(format!("output `{}` {wrong}", field.name)),

@@ -1,0 +1,68 @@
+//! Nothing calls itself: workflows that start workflows, agents that use agents as tools.
+//! A circle of steps is found when the workflow is compiled.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Index, Lookup};
+use crate::agent::ToolRef;
+use crate::loader::{All, Written};
+use crate::plan::order;
+use crate::problem::{Flaw, Problem};
+use crate::yaml::Step;
+
+pub(super) fn check(all: &All, index: &Index<'_>) -> Vec<Problem> {
+    let mut starts: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for written in &all.workflows {
+        let spec = &written.what.spec;
+        let inner = spec.steps.iter().filter_map(|step| step.workflow.as_ref().map(AsRef::as_ref));
+        starts.entry(spec.workflow_id.as_str()).or_default().extend(inner);
+    }
+    let mut problems = circle(&starts, |name| {
+        let written = all.workflows.iter().find(|written| written.what.spec.workflow_id.as_str() == name)?;
+        Some(Box::new(move |text| problem(written, "steps", text)))
+    });
+
+    let mut uses: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for written in &all.agents {
+        let tools = written.what.spec().tools.iter().filter_map(|tool| match tool {
+            ToolRef::Agent(id) => match index.agent(id) {
+                Lookup::Found(agent) => Some(agent.id().as_str()),
+                Lookup::Unreadable | Lookup::Missing => None,
+            },
+            ToolRef::Native(_) => None,
+        });
+        uses.entry(written.what.id().as_str()).or_default().extend(tools);
+    }
+    problems.extend(circle(&uses, |name| {
+        let written = all.agents.iter().find(|written| written.what.id().as_str() == name)?;
+        Some(Box::new(move |text| problem(written, "tools", text)))
+    }));
+    problems
+}
+
+/// Makes a problem in the file of a name.
+type Locate<'a> = Box<dyn Fn(String) -> Problem + 'a>;
+
+fn circle<'a>(
+    edges: &BTreeMap<&'a str, BTreeSet<&'a str>>,
+    locate: impl Fn(&str) -> Option<Locate<'a>>,
+) -> Vec<Problem> {
+    // A name without a file has no edges, and is reported as a reference to nothing.
+    let names: Vec<&str> = edges.keys().copied().collect();
+    let known: BTreeMap<&str, BTreeSet<&str>> = edges
+        .iter()
+        .map(|(name, to)| (*name, to.iter().copied().filter(|one| edges.contains_key(one)).collect()))
+        .collect();
+    match order(&names, &known) {
+        Ok(_) => Vec::new(),
+        Err(circle) => {
+            let first = circle.first().copied().unwrap_or_default();
+            let text = format!("this leads back to itself: {} → {first}", circle.join(" → "));
+            locate(first).map(|locate| locate(text)).into_iter().collect()
+        }
+    }
+}
+
+fn problem<T>(written: &Written<T>, member: &str, text: String) -> Problem {
+    written.error(&[Step::Name(member)], Flaw::Cycle, text, "")
+}

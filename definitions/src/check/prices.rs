@@ -1,0 +1,47 @@
+//! What a model costs is known, so that a budget can hold.
+
+use crate::loader::All;
+use crate::models::Models;
+use crate::problem::{Flaw, Problem};
+use crate::yaml::Step;
+
+pub(super) fn check(all: &All) -> Vec<Problem> {
+    let Some(file) = all.models.first() else { return Vec::new() };
+    let models: &Models = &file.what;
+    let mut problems = Vec::new();
+    for (tier, spec) in &models.tiers {
+        let path = [Step::Name("tiers"), Step::Name(tier.as_str())];
+        for model in std::iter::once(&spec.model).chain(&spec.fallback) {
+            if model.tier().is_some() {
+                let found = format!("the tier `{}` stands for the tier `{model}`", tier.as_str());
+                problems.push(file.error(&path, Flaw::InvalidValue, found, "a tier stands for a provider's model"));
+            } else if models.model(model).is_none() {
+                let found = format!("nothing is known of the model `{model}`");
+                problems.push(file.error(&path, Flaw::UnknownReference, found, "describe it under `models`"));
+            }
+        }
+    }
+    for (model, spec) in &models.models {
+        let name = model.to_string();
+        let path = [Step::Name("models"), Step::Name(&name)];
+        if models.price(model, None).is_none() {
+            let wanted = "where a budget is set, its calls are refused";
+            problems.push(file.warning(&path, Flaw::NoPrice, format!("the model `{model}` has no price"), wanted));
+        }
+        for other in spec.fallback.iter().filter(|other| other.tier().is_none() && models.model(other).is_none()) {
+            let found = format!("nothing is known of the model `{other}`");
+            problems.push(file.error(&path, Flaw::UnknownReference, found, "describe it under `models`"));
+        }
+    }
+    for written in &all.agents {
+        let spec = &written.what.spec().implementation;
+        let model = spec.model.as_ref().filter(|model| model.tier().is_none());
+        let named = model.into_iter().chain(&spec.fallback_models);
+        for model in named.filter(|model| model.tier().is_none() && models.price(model, None).is_none()) {
+            let path = [Step::Name("implementation"), Step::Name("model")];
+            let wanted = "where a budget is set, its calls are refused";
+            problems.push(written.warning(&path, Flaw::NoPrice, format!("the model `{model}` has no price"), wanted));
+        }
+    }
+    problems
+}

@@ -1,0 +1,167 @@
+//! What a step gives and takes fits the agent or workflow that does it.
+
+use std::collections::BTreeSet;
+
+use super::{Index, Lookup, hint, lookup};
+use crate::agent::Agent;
+use crate::expr::{Expr, Reference, Root};
+use crate::loader::{All, Written, WrittenWorkflow};
+use crate::problem::{Flaw, Problem};
+use crate::workflow::{StepSpec, WorkflowSpec};
+use crate::yaml::Step;
+
+pub(super) fn check(all: &All, index: &Index<'_>) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for written in &all.workflows {
+        let spec = &written.what.spec;
+        for (at, step) in spec.steps.iter().enumerate() {
+            if let Some(Lookup::Found(agent)) = step.agent.as_ref().map(|id| index.agent(id)) {
+                inputs(written, at, step, agent, &mut problems);
+                outputs(written, at, step, agent, &mut problems);
+            }
+            let path = [Step::Name("steps"), Step::Item(at), Step::Name("inputs")];
+            for (name, value) in &step.inputs {
+                let place = [path[0], path[1], path[2], Step::Name(name)];
+                references(written, index, &place, value, &mut problems);
+            }
+        }
+        for (name, value) in &spec.outputs {
+            references(written, index, &[Step::Name("outputs"), Step::Name(name)], value, &mut problems);
+        }
+        if let Some(value) = &spec.final_output {
+            references(written, index, &[Step::Name("final_output")], value, &mut problems);
+        }
+        if spec.outputs.is_empty() {
+            shadowed(written, &mut problems);
+        }
+        team(written, index, &mut problems);
+    }
+    problems
+}
+
+/// Every input that a step gives is one of the agent's, or goes into the agent's only text.
+fn inputs(
+    written: &Written<WrittenWorkflow>,
+    at: usize,
+    step: &StepSpec,
+    agent: &Agent,
+    problems: &mut Vec<Problem>,
+) {
+    let spec = &written.what.spec;
+    let fields = &agent.spec().inputs;
+    let comes = |name: &str| step.inputs.contains_key(name) || spec.inputs.iter().any(|field| field.name == name);
+    let gaps: Vec<_> =
+        fields.iter().filter(|field| field.required && field.default.is_none() && !comes(&field.name)).collect();
+    let undeclared: Vec<&String> = step.inputs.keys().filter(|name| agent.input(name).is_none()).collect();
+    let only_text = fields.iter().filter(|field| field.required && field.kind.is_text()).count() == 1;
+    let filled = matches!(gaps.as_slice(), [gap] if gap.kind.is_text()) && only_text && !undeclared.is_empty();
+    if !filled {
+        for name in undeclared {
+            let path = [Step::Name("steps"), Step::Item(at), Step::Name("inputs"), Step::Name(name)];
+            let known = fields.iter().map(|field| field.name.as_str());
+            let found = format!("step `{}`: the agent `{}` has no input `{name}`", step.id, agent.id());
+            problems.push(written.error(&path, Flaw::UnknownField, found, hint(name, known)));
+        }
+        // A workflow that declares no inputs takes any, so nothing is known to be missing.
+        for gap in gaps.iter().filter(|_| !spec.inputs.is_empty()) {
+            let path = [Step::Name("steps"), Step::Item(at), Step::Name("inputs")];
+            let found = format!("step `{}`: nothing gives the agent's input `{}`", step.id, gap.name);
+            let wanted = "the run fails unless its context has it";
+            problems.push(written.warning(&path, Flaw::UnfilledInput, found, wanted));
+        }
+    }
+}
+
+/// A name that a step gives to an output is one of the agent's, or the only name of that step.
+fn outputs(
+    written: &Written<WrittenWorkflow>,
+    at: usize,
+    step: &StepSpec,
+    agent: &Agent,
+    problems: &mut Vec<Problem>,
+) {
+    for (place, name) in step.outputs.iter().enumerate() {
+        if step.outputs.len() > 1 && agent.output(name).is_none() {
+            let path = [Step::Name("steps"), Step::Item(at), Step::Name("outputs"), Step::Item(place)];
+            let known = agent.spec().outputs.iter().map(|field| field.name.as_str());
+            let found = format!("step `{}`: the agent `{}` has no output `{name}`", step.id, agent.id());
+            problems.push(written.error(&path, Flaw::UnknownReference, found, hint(name, known)));
+        }
+    }
+}
+
+/// `${steps.x.outputs.y}` names an output that step `x` has.
+fn references(
+    written: &Written<WrittenWorkflow>,
+    index: &Index<'_>,
+    path: &[Step<'_>],
+    value: &greenroom_protocol::Json,
+    problems: &mut Vec<Problem>,
+) {
+    // What cannot be parsed is reported by the plan.
+    let Ok(expr) = Expr::parse(value) else { return };
+    for reference in expr.references() {
+        let Some((step, known)) = step_names(&written.what.spec, index, reference) else { continue };
+        let Some(name) = reference.name() else { continue };
+        if !known.contains(name) {
+            let found = format!("step `{}` has no output `{name}`", step.id);
+            let wanted = match hint(name, known.iter().copied()) {
+                empty if empty.is_empty() => format!("it has {}", known.into_iter().collect::<Vec<_>>().join(", ")),
+                meant => meant,
+            };
+            problems.push(written.error(path, Flaw::UnknownReference, found, wanted));
+        }
+    }
+}
+
+/// The step that a reference names, and the outputs that it is known to have.
+fn step_names<'a>(
+    spec: &'a WorkflowSpec,
+    index: &Index<'a>,
+    reference: &Reference,
+) -> Option<(&'a StepSpec, BTreeSet<&'a str>)> {
+    let Root::Step(id) = &reference.root else { return None };
+    let step = spec.steps.iter().find(|step| step.id == *id)?;
+    let mut known: BTreeSet<&str> = step.outputs.iter().map(String::as_str).collect();
+    if let Some(agent) = &step.agent {
+        let Lookup::Found(agent) = index.agent(agent) else { return None };
+        known.extend(agent.spec().outputs.iter().map(|field| field.name.as_str()));
+    } else if let Some(workflow) = &step.workflow {
+        let Lookup::Found(inner) = lookup(&index.workflows, workflow.as_str()) else { return None };
+        known.extend(inner.outputs.keys().map(String::as_str));
+        if inner.outputs.is_empty() {
+            known.extend(inner.steps.iter().flat_map(|step| &step.outputs).map(String::as_str));
+        }
+        known.insert("final_output");
+    }
+    Some((step, known))
+}
+
+/// Without `outputs`, a run gives back every named output, and a name can only stand for one.
+fn shadowed(written: &Written<WrittenWorkflow>, problems: &mut Vec<Problem>) {
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
+    for (at, step) in written.what.spec.steps.iter().enumerate() {
+        for (place, name) in step.outputs.iter().enumerate() {
+            if !seen.insert(name) {
+                let path = [Step::Name("steps"), Step::Item(at), Step::Name("outputs"), Step::Item(place)];
+                let found = format!("step `{}`: an earlier step also names `{name}`", step.id);
+                let wanted = "the run gives back the later one; say which in `outputs`";
+                problems.push(written.warning(&path, Flaw::DuplicateId, found, wanted));
+            }
+        }
+    }
+}
+
+/// A team runs only the workflows that it names.
+fn team(written: &Written<WrittenWorkflow>, index: &Index<'_>, problems: &mut Vec<Problem>) {
+    for (at, step) in written.what.spec.steps.iter().enumerate() {
+        let (Some(team), Some(workflow)) = (&step.team, &step.workflow) else { continue };
+        let Lookup::Found(spec) = lookup(&index.teams, team.as_str()) else { continue };
+        if !spec.workflows.is_empty() && !spec.workflows.contains(workflow) {
+            let path = [Step::Name("steps"), Step::Item(at), Step::Name("workflow")];
+            let found = format!("step `{}`: the team `{team}` does not run `{workflow}`", step.id);
+            let known = spec.workflows.iter().map(AsRef::as_ref);
+            problems.push(written.error(&path, Flaw::InvalidValue, found, hint(workflow.as_str(), known)));
+        }
+    }
+}

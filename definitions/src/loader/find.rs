@@ -1,0 +1,184 @@
+//! Which files there are.
+
+use std::borrow::Cow;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{All, file, read_share};
+use crate::embedded;
+use crate::problem::{Flaw, Place, Problem, Severity};
+
+/// Files of one folder.
+const FILES_MAX: usize = 20_000;
+/// How deep folders may nest: `agents/<category>/<group>/<id>.yaml`.
+const FOLDERS_MAX: usize = 4;
+
+/// What kind of definition a file holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sort {
+    Agent,
+    Workflow,
+    Team,
+    Categories,
+    Models,
+    /// Its content says.
+    Unknown,
+}
+
+/// A file, and how to get at its bytes.
+pub(super) struct Found {
+    /// As a report names it.
+    pub(super) name: Arc<Path>,
+    pub(super) sort: Sort,
+    pub(super) place: Lies,
+}
+
+/// Where the bytes lie.
+pub(super) enum Lies {
+    Embedded(&'static str),
+    OnDisk(PathBuf),
+}
+
+impl Found {
+    /// Its bytes, one more than is allowed at most.
+    pub(super) fn bytes(&self) -> std::io::Result<Cow<'static, [u8]>> {
+        match &self.place {
+            Lies::Embedded(text) => Ok(Cow::Borrowed(text.as_bytes())),
+            Lies::OnDisk(path) => {
+                use std::io::Read as _;
+                let mut bytes = Vec::new();
+                let limit = crate::yaml::FILE_BYTES_MAX as u64 + 1;
+                std::fs::File::open(path)?.take(limit).read_to_end(&mut bytes)?;
+                Ok(Cow::Owned(bytes))
+            }
+        }
+    }
+}
+
+/// The files of the binary.
+pub(super) fn embedded() -> Vec<Found> {
+    let found = |(name, text): &(&'static str, &'static str)| Found {
+        name: Arc::from(Path::new(name)),
+        sort: sort_of(Path::new(name)),
+        place: Lies::Embedded(text),
+    };
+    embedded::FILES.iter().map(found).collect()
+}
+
+/// One file by itself.
+pub(super) fn alone(path: &Path) -> Found {
+    Found { name: Arc::from(path), sort: Sort::Unknown, place: Lies::OnDisk(path.to_owned()) }
+}
+
+/// The embedded categories and models, where a folder has none of its own.
+pub(super) fn add_missing(all: &mut All) {
+    let mut wanted = Vec::new();
+    if all.categories.is_empty() && !all.claimed.categories {
+        wanted.push(Sort::Categories);
+    }
+    if all.models.is_empty() && !all.claimed.models {
+        wanted.push(Sort::Models);
+    }
+    let files: Vec<Found> = embedded().into_iter().filter(|found| wanted.contains(&found.sort)).collect();
+    // The embedded files are checked by a test, so they have no problems.
+    let (missing, _) = read_share(&files);
+    all.append(missing);
+}
+
+/// The files of a folder, in the order of their names.
+pub(super) fn in_folder(folder: &Path) -> (Vec<Found>, Vec<Problem>) {
+    let mut found = Vec::new();
+    let mut problems = Vec::new();
+    let mut queue = vec![(folder.to_owned(), 0_usize)];
+    while let Some((path, depth)) = queue.pop() {
+        let entries = match std::fs::read_dir(&path) {
+            Ok(entries) => entries,
+            Err(error) => {
+                problems.push(unreadable(name_of(folder, &path), format!("the folder cannot be read: {error}")));
+                continue;
+            }
+        };
+        for entry in entries.flatten() {
+            let path = entry.path();
+            let kind = entry.file_type().ok();
+            let hidden = entry.file_name().to_string_lossy().starts_with('.');
+            if hidden || kind.is_none() {
+                continue;
+            }
+            if kind.is_some_and(|kind| kind.is_dir()) {
+                if depth + 1 < FOLDERS_MAX && !is_generated(depth, entry.file_name().as_os_str()) {
+                    queue.push((path, depth + 1));
+                }
+            } else if is_yaml(&path) {
+                let name = name_of(folder, &path);
+                found.push(Found { sort: sort_of(&name), name: Arc::from(name), place: Lies::OnDisk(path) });
+            }
+        }
+        if found.len() > FILES_MAX {
+            let why = format!("the folder has more than {FILES_MAX} definitions");
+            problems.push(unreadable(folder.to_owned(), why));
+            break;
+        }
+    }
+    found.sort_by(|left, right| left.name.cmp(&right.name));
+    (found, problems)
+}
+
+/// What lies beside the definitions in our own tree and is none.
+fn is_generated(depth: usize, name: &OsStr) -> bool {
+    depth == 0 && ["schema", "src", "tests", "target"].iter().any(|other| name == *other)
+}
+
+fn is_yaml(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
+}
+
+fn name_of(folder: &Path, path: &Path) -> PathBuf {
+    match path.strip_prefix(folder) {
+        Ok(name) if name.as_os_str().is_empty() => folder.to_owned(),
+        Ok(name) => name.to_owned(),
+        Err(_) => path.to_owned(),
+    }
+}
+
+fn sort_of(name: &Path) -> Sort {
+    let first = name.iter().next().map(OsStr::to_string_lossy);
+    let inside = name.iter().nth(1).is_some();
+    match first.as_deref() {
+        Some("agents") if inside => Sort::Agent,
+        Some("workflows") if inside => Sort::Workflow,
+        Some("teams") if inside => Sort::Team,
+        Some("categories.yaml" | "categories.yml") => Sort::Categories,
+        Some("models.yaml" | "models.yml") => Sort::Models,
+        Some(_) | None => Sort::Unknown,
+    }
+}
+
+pub(super) fn unreadable(name: PathBuf, found: String) -> Problem {
+    Problem {
+        place: Place::whole(name),
+        severity: Severity::Error,
+        flaw: Flaw::Unreadable,
+        found,
+        wanted: String::new(),
+    }
+}
+
+impl All {
+    /// Without what another one also holds.
+    pub(super) fn without(mut self, other: &Self) -> Self {
+        self.agents.retain(|written| !other.agents.iter().any(|one| one.what.id() == written.what.id()));
+        let same = |one: &file::Workflow, id| one.what.spec.workflow_id == id;
+        self.workflows
+            .retain(|written| !other.workflows.iter().any(|one| same(one, written.what.spec.workflow_id.clone())));
+        self.teams.retain(|written| !other.teams.iter().any(|one| one.what.id() == written.what.id()));
+        if !other.categories.is_empty() || other.claimed.categories {
+            self.categories.clear();
+        }
+        if !other.models.is_empty() || other.claimed.models {
+            self.models.clear();
+        }
+        self
+    }
+}

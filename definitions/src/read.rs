@@ -1,0 +1,251 @@
+//! Tree → structs, collecting every problem on the way instead of stopping at the first.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use greenroom_protocol::{Json, Values};
+
+use crate::problem::{Flaw, Place, Problem, Severity, did_you_mean};
+use crate::yaml::{Entry, Node, Position, Tree};
+
+mod agent;
+mod field;
+mod models;
+mod workflow;
+
+pub(crate) use agent::agent;
+pub(crate) use models::{categories, models};
+pub(crate) use workflow::{team, workflow};
+
+/// Collects the problems of one file.
+pub(crate) struct Reader {
+    file: Arc<Path>,
+    problems: Vec<Problem>,
+}
+
+/// Reads one value; `None` if it is wrong, which is then among the problems.
+type Read<T> = fn(&mut Reader, &Node) -> Option<T>;
+
+impl Reader {
+    pub(crate) const fn new(file: Arc<Path>) -> Self {
+        Self { file, problems: Vec::new() }
+    }
+
+    pub(crate) fn into_problems(self) -> Vec<Problem> {
+        self.problems
+    }
+
+    pub(crate) fn error(&mut self, at: Position, flaw: Flaw, found: impl Into<String>, wanted: impl Into<String>) {
+        self.problems.push(Problem {
+            place: Place { file: self.file.clone(), line: at.line, column: at.column },
+            severity: Severity::Error,
+            flaw,
+            found: found.into(),
+            wanted: wanted.into(),
+        });
+    }
+
+    fn mistyped<T>(&mut self, node: &Node, wanted: &str) -> Option<T> {
+        self.error(node.at, Flaw::WrongType, format!("found {}", node.described()), format!("wanted {wanted}"));
+        None
+    }
+}
+
+/// The members of a map, each taken at most once; what nobody takes is unknown.
+pub(crate) struct Fields<'n> {
+    at: Position,
+    /// What the map is, in a sentence: `an agent`.
+    what: &'static str,
+    entries: Vec<&'n Entry>,
+    known: Vec<&'static str>,
+}
+
+impl<'n> Fields<'n> {
+    /// `None` if the node is no map.
+    pub(crate) fn of(reader: &mut Reader, node: &'n Node, what: &'static str) -> Option<Self> {
+        match &node.tree {
+            Tree::Map(entries) => {
+                Some(Self { at: node.at, what, entries: entries.iter().collect(), known: Vec::new() })
+            }
+            Tree::Null | Tree::Bool(_) | Tree::Number(_) | Tree::Text(_) | Tree::List(_) => {
+                reader.mistyped(node, &format!("{what}, which is a map"))
+            }
+        }
+    }
+
+    /// Takes a member out; a member that is null is not there.
+    fn take(&mut self, name: &'static str) -> Option<&'n Node> {
+        self.known.push(name);
+        let at = self.entries.iter().position(|entry| entry.name == name)?;
+        let entry = self.entries.remove(at);
+        Some(&entry.value).filter(|node| node.tree != Tree::Null)
+    }
+
+    /// A member that must be there.
+    pub(crate) fn required<T>(&mut self, reader: &mut Reader, name: &'static str, read: Read<T>) -> Option<T> {
+        match self.take(name) {
+            Some(node) => read(reader, node),
+            None => {
+                let hint = did_you_mean(name, self.entries.iter().map(|entry| entry.name.as_str()));
+                // A name that is like it will be reported as unknown, with this one offered.
+                if hint.is_none() {
+                    reader.error(self.at, Flaw::MissingField, format!("{} needs `{name}`", self.what), "");
+                } else {
+                    reader.error(self.at, Flaw::MissingField, format!("{} needs `{name}`", self.what), "see below");
+                }
+                None
+            }
+        }
+    }
+
+    /// A member that need not be there. `Some(None)` if it is not, `None` if it is wrong.
+    pub(crate) fn optional<T>(&mut self, reader: &mut Reader, name: &'static str, read: Read<T>) -> Option<Option<T>> {
+        match self.take(name) {
+            Some(node) => read(reader, node).map(Some),
+            None => Some(None),
+        }
+    }
+
+    /// A member that has a value even where it is not there.
+    pub(crate) fn or_default<T: Default>(&mut self, reader: &mut Reader, name: &'static str, read: Read<T>) -> Option<T> {
+        self.optional(reader, name, read).map(Option::unwrap_or_default)
+    }
+
+    /// Reports what nobody took.
+    pub(crate) fn finish(self, reader: &mut Reader) {
+        for entry in &self.entries {
+            let hint = did_you_mean(&entry.name, self.known.iter().copied());
+            let wanted = hint.map_or_else(|| format!("{} has {}", self.what, self.known.join(", ")), trimmed);
+            reader.error(entry.at, Flaw::UnknownField, format!("`{}` is not a field of {}", entry.name, self.what), wanted);
+        }
+    }
+}
+
+/// A hint at the beginning of a sentence instead of behind a comma.
+pub(crate) fn trimmed(hint: String) -> String {
+    hint.trim_start_matches([',', ' ']).to_owned()
+}
+
+pub(crate) fn text(reader: &mut Reader, node: &Node) -> Option<String> {
+    match &node.tree {
+        Tree::Text(text) => Some(text.clone()),
+        Tree::Number(_) | Tree::Bool(_) => reader.mistyped(node, "a text; put it in quotes"),
+        Tree::Null | Tree::List(_) | Tree::Map(_) => reader.mistyped(node, "a text"),
+    }
+}
+
+/// A text that is not empty.
+pub(crate) fn name(reader: &mut Reader, node: &Node) -> Option<String> {
+    let text = text(reader, node)?;
+    if text.trim().is_empty() {
+        reader.error(node.at, Flaw::InvalidValue, "the text is empty", "");
+        return None;
+    }
+    Some(text)
+}
+
+pub(crate) fn boolean(reader: &mut Reader, node: &Node) -> Option<bool> {
+    match &node.tree {
+        Tree::Bool(truth) => Some(*truth),
+        Tree::Null | Tree::Number(_) | Tree::Text(_) | Tree::List(_) | Tree::Map(_) => {
+            reader.mistyped(node, "`true` or `false`")
+        }
+    }
+}
+
+pub(crate) fn number(reader: &mut Reader, node: &Node) -> Option<f64> {
+    match &node.tree {
+        Tree::Number(number) => number.as_f64(),
+        Tree::Null | Tree::Bool(_) | Tree::Text(_) | Tree::List(_) | Tree::Map(_) => reader.mistyped(node, "a number"),
+    }
+}
+
+/// A number that is not negative.
+pub(crate) fn amount(reader: &mut Reader, node: &Node) -> Option<f64> {
+    let amount = number(reader, node)?;
+    if amount < 0.0 {
+        reader.error(node.at, Flaw::InvalidValue, format!("{amount} is negative"), "");
+        return None;
+    }
+    Some(amount)
+}
+
+pub(crate) fn count(reader: &mut Reader, node: &Node) -> Option<u64> {
+    match node.to_json().as_u64() {
+        Some(count) => Some(count),
+        None => reader.mistyped(node, "a whole number, 0 or more"),
+    }
+}
+
+/// A whole number from 1.
+pub(crate) fn positive(reader: &mut Reader, node: &Node) -> Option<u64> {
+    match node.to_json().as_u64() {
+        Some(count) if count > 0 => Some(count),
+        Some(_) | None => reader.mistyped(node, "a whole number, 1 or more"),
+    }
+}
+
+pub(crate) fn positive_u32(reader: &mut Reader, node: &Node) -> Option<u32> {
+    let count = positive(reader, node)?;
+    let narrow = u32::try_from(count).ok();
+    if narrow.is_none() {
+        reader.error(node.at, Flaw::InvalidValue, format!("{count} is too large"), format!("at most {}", u32::MAX));
+    }
+    narrow
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "it has the shape of the other readers")]
+pub(crate) fn json(_: &mut Reader, node: &Node) -> Option<Json> {
+    Some(node.to_json())
+}
+
+pub(crate) fn values(reader: &mut Reader, node: &Node) -> Option<Values> {
+    match node.to_json() {
+        Json::Object(members) => Some(members.into_iter().collect()),
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) | Json::Array(_) => {
+            reader.mistyped(node, "a map of names and values")
+        }
+    }
+}
+
+/// A value that is written as a text: an id, a reference, a name of a closed list.
+pub(crate) fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(reader: &mut Reader, node: &Node) -> Option<T> {
+    let text = text(reader, node)?;
+    match text.parse() {
+        Ok(value) => Some(value),
+        Err(why) => {
+            reader.error(node.at, Flaw::InvalidValue, format!("{text:?} does not fit"), why.to_string());
+            None
+        }
+    }
+}
+
+/// One of a closed list of words.
+pub(crate) fn one_of<T: Copy>(reader: &mut Reader, node: &Node, all: &[(&str, T)]) -> Option<T> {
+    let text = text(reader, node)?;
+    if let Some((_, value)) = all.iter().find(|(word, _)| *word == text) {
+        return Some(*value);
+    }
+    let words: Vec<&str> = all.iter().map(|(word, _)| *word).collect();
+    let hint = did_you_mean(&text, words.iter().copied()).unwrap_or_default();
+    reader.error(node.at, Flaw::InvalidValue, format!("`{text}` is not known{hint}"), format!("wanted one of {}", words.join(", ")));
+    None
+}
+
+/// A list; items that are wrong are left out, and the whole then counts as wrong.
+pub(crate) fn list<T>(reader: &mut Reader, node: &Node, read: Read<T>) -> Option<Vec<T>> {
+    let Tree::List(items) = &node.tree else { return reader.mistyped(node, "a list") };
+    let read: Vec<Option<T>> = items.iter().map(|item| read(reader, item)).collect();
+    read.into_iter().collect()
+}
+
+pub(crate) fn texts(reader: &mut Reader, node: &Node) -> Option<Vec<String>> {
+    list(reader, node, name)
+}
+
+pub(crate) fn ids<T: std::str::FromStr<Err: std::fmt::Display>>(reader: &mut Reader, node: &Node) -> Option<Vec<T>> {
+    list(reader, node, parsed)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,145 @@
+//! Text → tree with places. Bytes, depth, nodes and aliases are bounded while events arrive, so a
+//! hostile file costs no more than an honest one of the largest size.
+
+use greenroom_protocol::Json;
+use serde_json::Number;
+
+use crate::problem::Flaw;
+
+mod build;
+mod scalar;
+
+pub use build::parse;
+
+/// Bytes of one file.
+pub const FILE_BYTES_MAX: usize = 256 * 1_024;
+/// How deep lists and maps may nest.
+pub const DEPTH_MAX: usize = 32;
+/// Nodes of one file, those that aliases stand for included.
+pub const NODES_MAX: usize = 20_000;
+/// Aliases of one file.
+pub const ALIASES_MAX: usize = 100;
+
+/// Where a node begins; both begin at 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Position {
+    /// The line.
+    pub line: u32,
+    /// The column, in characters.
+    pub column: u32,
+}
+
+/// A value and where it begins.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    /// Where it begins.
+    pub at: Position,
+    /// What it is.
+    pub tree: Tree,
+}
+
+/// What a node is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Tree {
+    /// Nothing, `null` or `~`.
+    Null,
+    /// `true` or `false`.
+    Bool(bool),
+    /// A number.
+    Number(Number),
+    /// A text.
+    Text(String),
+    /// A list.
+    List(Vec<Node>),
+    /// Named values, in the order of the file.
+    Map(Vec<Entry>),
+}
+
+/// A named value.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// Where the name stands.
+    pub at: Position,
+    /// The name.
+    pub name: String,
+    /// The value.
+    pub value: Node,
+}
+
+/// One step of a path into a tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step<'a> {
+    /// The member of that name.
+    Name(&'a str),
+    /// The item at that place, from 0.
+    Item(usize),
+}
+
+/// Why a text is no tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct YamlError {
+    /// Where.
+    pub at: Position,
+    /// What kind of problem.
+    pub flaw: Flaw,
+    /// What was found.
+    pub found: String,
+    /// What would be right.
+    pub wanted: String,
+}
+
+impl Node {
+    /// What stands at a path, or the last node on the way to it.
+    #[must_use]
+    pub fn nearest(&self, path: &[Step<'_>]) -> &Self {
+        let mut node = self;
+        for step in path {
+            match node.child(*step) {
+                Some(child) => node = child,
+                None => break,
+            }
+        }
+        node
+    }
+
+    fn child(&self, step: Step<'_>) -> Option<&Self> {
+        match (step, &self.tree) {
+            (Step::Name(name), Tree::Map(entries)) => {
+                entries.iter().find(|entry| entry.name == name).map(|entry| &entry.value)
+            }
+            (Step::Item(at), Tree::List(items)) => items.get(at),
+            (Step::Name(_), Tree::Null | Tree::Bool(_) | Tree::Number(_) | Tree::Text(_) | Tree::List(_))
+            | (Step::Item(_), Tree::Null | Tree::Bool(_) | Tree::Number(_) | Tree::Text(_) | Tree::Map(_)) => None,
+        }
+    }
+
+    /// The value as JSON. The depth of a tree is bounded, so this may recurse.
+    #[must_use]
+    pub fn to_json(&self) -> Json {
+        match &self.tree {
+            Tree::Null => Json::Null,
+            Tree::Bool(truth) => Json::Bool(*truth),
+            Tree::Number(number) => Json::Number(number.clone()),
+            Tree::Text(text) => Json::String(text.clone()),
+            Tree::List(items) => items.iter().map(Self::to_json).collect(),
+            Tree::Map(entries) => entries.iter().map(|entry| (entry.name.clone(), entry.value.to_json())).collect(),
+        }
+    }
+
+    /// What the node is, in a sentence.
+    #[must_use]
+    pub fn described(&self) -> String {
+        match &self.tree {
+            Tree::Null => "nothing".into(),
+            Tree::Bool(truth) => format!("`{truth}`"),
+            Tree::Number(number) => format!("the number {number}"),
+            Tree::Text(text) if text.chars().count() <= 40 => format!("the text {text:?}"),
+            Tree::Text(_) => "a text".into(),
+            Tree::List(_) => "a list".into(),
+            Tree::Map(_) => "a map".into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

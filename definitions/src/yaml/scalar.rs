@@ -1,0 +1,34 @@
+//! What a plain scalar is: the core schema of YAML 1.2, without its octal and infinite numbers.
+
+use serde_json::Number;
+
+use super::Tree;
+
+/// Reads a scalar that stands without quotes.
+pub(super) fn plain(text: &str) -> Tree {
+    match text {
+        "" | "~" | "null" | "Null" | "NULL" => Tree::Null,
+        "true" | "True" | "TRUE" => Tree::Bool(true),
+        "false" | "False" | "FALSE" => Tree::Bool(false),
+        _ => number(text).map_or_else(|| Tree::Text(text.to_owned()), Tree::Number),
+    }
+}
+
+fn number(text: &str) -> Option<Number> {
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    if !digits.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
+        return None;
+    }
+    // A number that a text could hold but JSON cannot (`1e999`, `.inf`) stays a text.
+    if let Some(hex) = text.strip_prefix("0x") {
+        return u64::from_str_radix(hex, 16).ok().map(Number::from);
+    }
+    if let Ok(whole) = text.parse::<i64>() {
+        return Some(Number::from(whole));
+    }
+    if let Ok(whole) = text.parse::<u64>() {
+        return Some(Number::from(whole));
+    }
+    let plain = digits.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'E' | b'-' | b'+'));
+    if plain { text.parse::<f64>().ok().and_then(Number::from_f64) } else { None }
+}

@@ -64,7 +64,8 @@ impl<'a> Index<'a> {
             }
         }
         let workflows = all.claimed.workflows.iter().map(|id| (id.as_str(), None));
-        let specs = all.workflows.iter().map(|written| (written.what.spec.workflow_id.as_str(), Some(&written.what.spec)));
+        let specs =
+            all.workflows.iter().map(|written| (written.what.spec.workflow_id.as_str(), Some(&written.what.spec)));
         let teams = all.claimed.teams.iter().map(|id| (id.as_str(), None));
         let members = all.teams.iter().map(|written| (written.what.id().as_str(), Some(written.what.spec())));
         Self { agents, workflows: workflows.chain(specs).collect(), teams: teams.chain(members).collect() }

@@ -5,4 +5,39 @@
 
 /// Each file's name, relative to the crate, and its text.
 pub const FILES: &[(&str, &str)] = &[
+    ("agents/business_ops/action_tracker_agent.yaml", include_str!("../agents/business_ops/action_tracker_agent.yaml")),
+    (
+        "agents/business_ops/executive_summary_agent_001.yaml",
+        include_str!("../agents/business_ops/executive_summary_agent_001.yaml"),
+    ),
+    ("agents/business_ops/meeting_notes_agent.yaml", include_str!("../agents/business_ops/meeting_notes_agent.yaml")),
+    (
+        "agents/data_analytics/data_collection_agent.yaml",
+        include_str!("../agents/data_analytics/data_collection_agent.yaml"),
+    ),
+    (
+        "agents/data_analytics/data_visualization_agent.yaml",
+        include_str!("../agents/data_analytics/data_visualization_agent.yaml"),
+    ),
+    (
+        "agents/data_analytics/kpi_dashboard_narrator_agent.yaml",
+        include_str!("../agents/data_analytics/kpi_dashboard_narrator_agent.yaml"),
+    ),
+    (
+        "agents/finance_accounting/financial_narrative_agent.yaml",
+        include_str!("../agents/finance_accounting/financial_narrative_agent.yaml"),
+    ),
+    (
+        "agents/sales_marketing/lead_qualification_agent.yaml",
+        include_str!("../agents/sales_marketing/lead_qualification_agent.yaml"),
+    ),
+    (
+        "agents/sales_marketing/outreach_email_agent.yaml",
+        include_str!("../agents/sales_marketing/outreach_email_agent.yaml"),
+    ),
+    ("categories.yaml", include_str!("../categories.yaml")),
+    ("models.yaml", include_str!("../models.yaml")),
+    ("teams/report_team.yaml", include_str!("../teams/report_team.yaml")),
+    ("teams/reporting_team.yaml", include_str!("../teams/reporting_team.yaml")),
+    ("workflows/generate_quarterly_report.yaml", include_str!("../workflows/generate_quarterly_report.yaml")),
 ];

@@ -107,7 +107,12 @@ impl<'n> Fields<'n> {
     }
 
     /// A member that has a value even where it is not there.
-    pub(crate) fn or_default<T: Default>(&mut self, reader: &mut Reader, name: &'static str, read: Read<T>) -> Option<T> {
+    pub(crate) fn or_default<T: Default>(
+        &mut self,
+        reader: &mut Reader,
+        name: &'static str,
+        read: Read<T>,
+    ) -> Option<T> {
         self.optional(reader, name, read).map(Option::unwrap_or_default)
     }
 
@@ -116,7 +121,12 @@ impl<'n> Fields<'n> {
         for entry in &self.entries {
             let hint = did_you_mean(&entry.name, self.known.iter().copied());
             let wanted = hint.map_or_else(|| format!("{} has {}", self.what, self.known.join(", ")), trimmed);
-            reader.error(entry.at, Flaw::UnknownField, format!("`{}` is not a field of {}", entry.name, self.what), wanted);
+            reader.error(
+                entry.at,
+                Flaw::UnknownField,
+                format!("`{}` is not a field of {}", entry.name, self.what),
+                wanted,
+            );
         }
     }
 }
@@ -228,7 +238,12 @@ pub(crate) fn one_of<T: Copy>(reader: &mut Reader, node: &Node, all: &[(&str, T)
     }
     let words: Vec<&str> = all.iter().map(|(word, _)| *word).collect();
     let hint = did_you_mean(&text, words.iter().copied()).unwrap_or_default();
-    reader.error(node.at, Flaw::InvalidValue, format!("`{text}` is not known{hint}"), format!("wanted one of {}", words.join(", ")));
+    reader.error(
+        node.at,
+        Flaw::InvalidValue,
+        format!("`{text}` is not known{hint}"),
+        format!("wanted one of {}", words.join(", ")),
+    );
     None
 }
 

@@ -71,7 +71,12 @@ fn example(written: &Written<Agent>, at: usize, problems: &mut Vec<Problem>) {
     let Some(example) = written.what.spec().examples.get(at) else { return };
     let inputs = [Step::Name("examples"), Step::Item(at), Step::Name("inputs")];
     if let Err(cause) = written.what.validate_inputs(example.inputs.clone()) {
-        problems.push(written.error(&inputs, Flaw::InvalidValue, format!("the example does not fit: {}", cause.message), ""));
+        problems.push(written.error(
+            &inputs,
+            Flaw::InvalidValue,
+            format!("the example does not fit: {}", cause.message),
+            "",
+        ));
     }
     for (name, value) in &example.expect {
         let path = [Step::Name("examples"), Step::Item(at), Step::Name("expect"), Step::Name(name)];

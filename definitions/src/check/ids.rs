@@ -24,12 +24,7 @@ pub(super) fn check(all: &All) -> Vec<Problem> {
     problems
 }
 
-fn repeated<'a, T>(
-    all: &'a [Written<T>],
-    what: &str,
-    member: &str,
-    id: impl Fn(&'a T) -> &'a str,
-) -> Vec<Problem> {
+fn repeated<'a, T>(all: &'a [Written<T>], what: &str, member: &str, id: impl Fn(&'a T) -> &'a str) -> Vec<Problem> {
     let mut first: BTreeMap<&str, &Written<T>> = BTreeMap::new();
     let mut problems = Vec::new();
     for written in all {
@@ -39,7 +34,12 @@ fn repeated<'a, T>(
                 let path = [Step::Name(member)];
                 let line = before.node.nearest(&path).at.line;
                 let wanted = format!("it is also in {}:{line}", before.file.display());
-                problems.push(written.error(&path, Flaw::DuplicateId, format!("the {what} `{id}` is there twice"), wanted));
+                problems.push(written.error(
+                    &path,
+                    Flaw::DuplicateId,
+                    format!("the {what} `{id}` is there twice"),
+                    wanted,
+                ));
             }
             None => drop(first.insert(id, written)),
         }

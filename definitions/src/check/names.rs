@@ -78,7 +78,12 @@ fn implementation(written: &Written<Agent>, vocabulary: &Vocabulary, problems: &
         }
         (Runtime::Llm, Some(_)) => {
             let found = "a language model has no handler";
-            problems.push(written.error(&at("handler"), Flaw::InvalidValue, found, "leave it out, or change the runtime"));
+            problems.push(written.error(
+                &at("handler"),
+                Flaw::InvalidValue,
+                found,
+                "leave it out, or change the runtime",
+            ));
         }
         (Runtime::Llm, None) | (Runtime::Native, Some(_)) => {}
     }

@@ -18,7 +18,8 @@ pub(super) fn check(all: &All, index: &Index<'_>) -> Vec<Problem> {
     for written in &all.workflows {
         for (at, step) in written.what.spec.steps.iter().enumerate() {
             let path = [Step::Name("steps"), Step::Item(at)];
-            let agents = [("agent", step.agent.as_ref()), ("compensate", step.compensate.as_ref().map(|undo| &undo.agent))];
+            let agents =
+                [("agent", step.agent.as_ref()), ("compensate", step.compensate.as_ref().map(|undo| &undo.agent))];
             for (member, id) in agents {
                 let Some(id) = id else { continue };
                 let inner = [path[0], path[1], Step::Name(member), Step::Name("agent")];

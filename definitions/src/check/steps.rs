@@ -40,13 +40,7 @@ pub(super) fn check(all: &All, index: &Index<'_>) -> Vec<Problem> {
 }
 
 /// Every input that a step gives is one of the agent's, or goes into the agent's only text.
-fn inputs(
-    written: &Written<WrittenWorkflow>,
-    at: usize,
-    step: &StepSpec,
-    agent: &Agent,
-    problems: &mut Vec<Problem>,
-) {
+fn inputs(written: &Written<WrittenWorkflow>, at: usize, step: &StepSpec, agent: &Agent, problems: &mut Vec<Problem>) {
     let spec = &written.what.spec;
     let fields = &agent.spec().inputs;
     let comes = |name: &str| step.inputs.contains_key(name) || spec.inputs.iter().any(|field| field.name == name);
@@ -73,13 +67,7 @@ fn inputs(
 }
 
 /// A name that a step gives to an output is one of the agent's, or the only name of that step.
-fn outputs(
-    written: &Written<WrittenWorkflow>,
-    at: usize,
-    step: &StepSpec,
-    agent: &Agent,
-    problems: &mut Vec<Problem>,
-) {
+fn outputs(written: &Written<WrittenWorkflow>, at: usize, step: &StepSpec, agent: &Agent, problems: &mut Vec<Problem>) {
     for (place, name) in step.outputs.iter().enumerate() {
         if step.outputs.len() > 1 && agent.output(name).is_none() {
             let path = [Step::Name("steps"), Step::Item(at), Step::Name("outputs"), Step::Item(place)];

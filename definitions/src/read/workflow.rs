@@ -6,7 +6,9 @@ use greenroom_protocol::Json;
 
 use super::agent::{retry, seconds};
 use super::field::{identifier, inputs};
-use super::{Fields, Reader, amount, ids, json, list, name, one_of, parsed, positive, positive_u32, text, texts, values};
+use super::{
+    Fields, Reader, amount, ids, json, list, name, one_of, parsed, positive, positive_u32, text, texts, values,
+};
 use crate::team::TeamSpec;
 use crate::workflow::{ApprovalSpec, CompensateSpec, ForEachSpec, OnError, RunLimits, StepSpec, WorkflowSpec};
 use crate::yaml::Node;

@@ -44,12 +44,7 @@ pub fn validate_inputs(owner: &str, fields: &[Field], mut inputs: Values) -> Res
 ///
 /// # Errors
 /// `invalid_output`; all problems are in `details.problems`.
-pub fn validate_outputs(
-    owner: &str,
-    fields: &[Field],
-    inputs: &Values,
-    mut outputs: Values,
-) -> Result<Values, Cause> {
+pub fn validate_outputs(owner: &str, fields: &[Field], inputs: &Values, mut outputs: Values) -> Result<Values, Cause> {
     let mut problems = Vec::new();
     let mut accepted = Values::new();
     for field in fields {

@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle};
 
-use super::{
-    ALIASES_MAX, DEPTH_MAX, Entry, FILE_BYTES_MAX, NODES_MAX, Node, Position, Tree, YamlError, scalar,
-};
+use super::{ALIASES_MAX, DEPTH_MAX, Entry, FILE_BYTES_MAX, NODES_MAX, Node, Position, Tree, YamlError, scalar};
 use crate::problem::Flaw;
 
 /// A list or map that is not finished.

@@ -1,0 +1,70 @@
+//! A folder of definitions that a test writes, and the names that it may use.
+
+use std::path::Path;
+
+use greenroom_definitions::{Loaded, Source, Vocabulary, load};
+
+/// Every policy that the platform knows.
+pub(crate) const POLICIES: &[&str] = &[
+    "require_authentication",
+    "audit_all_actions",
+    "max_document_size_10mb",
+    "max_document_size_1mb",
+    "require_pii_permission",
+    "require_approval_role",
+    "deny_external_models",
+    "team_members_only",
+    "no_agent_delegation",
+    "require_budget",
+    "tenant_isolation",
+    "internal_users_only",
+    "read_only_context",
+    "no_tools",
+];
+
+pub(crate) fn vocabulary() -> Vocabulary {
+    Vocabulary::new(
+        POLICIES.iter().copied(),
+        ["native.echo", "native.data_collection", "native.data_visualization"],
+        ["calculator"],
+        ["anthropic", "openai", "offline"],
+    )
+}
+
+/// A folder that is gone when the test is.
+pub(crate) struct Folder(tempfile::TempDir);
+
+impl Folder {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    pub(crate) fn with(self, name: &str, bytes: impl AsRef<[u8]>) -> Self {
+        let path = self.0.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+        self
+    }
+
+    pub(crate) fn load(&self) -> Loaded {
+        load(&Source::Directory(self.path().to_owned()), &vocabulary())
+    }
+
+    /// Every problem, one a line.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        self.load().report.problems().iter().map(ToString::to_string).collect()
+    }
+}
+
+/// An agent of that id, the rest of it as small as it can be.
+pub(crate) fn agent(id: &str) -> String {
+    format!(
+        "agent_id: {id}\nname: An agent\ncategory: business_ops\ndescription: It does something\nversion: \"1.0\"\n\
+         inputs:\n  - {{ name: topic, type: text, required: true }}\noutputs:\n  - {{ name: result, type: text }}\n\
+         implementation: {{ runtime: native, handler: native.echo }}\n"
+    )
+}

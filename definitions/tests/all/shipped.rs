@@ -1,0 +1,169 @@
+//! What is in the binary is right, complete and what the client's document asks for.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use greenroom_definitions::plan::Target;
+use greenroom_definitions::{Catalogue, Source, embedded, load, schema};
+use greenroom_protocol::{AgentId, CategoryId, TeamId, WorkflowId};
+
+use crate::folder::vocabulary;
+
+fn home() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn catalogue() -> std::sync::Arc<Catalogue> {
+    let loaded = load(&Source::Embedded, &vocabulary());
+    assert!(loaded.report.problems().is_empty(), "{}", loaded.report);
+    loaded.catalogue.unwrap()
+}
+
+/// Compares a generated file with the tree, or writes it where `UPDATE` is set.
+fn same(path: &Path, text: &str) {
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    let kept = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(kept == text, "{} is old: UPDATE=1 cargo test -p greenroom-definitions", path.display());
+}
+
+fn yaml_files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            yaml_files(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "yaml") {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn the_embedded_list_is_the_folders() {
+    let mut files = vec![home().join("categories.yaml"), home().join("models.yaml")];
+    for folder in ["agents", "teams", "workflows"] {
+        yaml_files(&home().join(folder), &mut files);
+    }
+    files.sort();
+    let names = files.iter().map(|file| file.strip_prefix(home()).unwrap().display().to_string());
+    let lines: String = names
+        .map(|name| {
+            let line = format!("    (\"{name}\", include_str!(\"../{name}\")),\n");
+            let long = line.trim_end().len() > 120;
+            if long {
+                format!("    (\n        \"{name}\",\n        include_str!(\"../{name}\"),\n    ),\n")
+            } else {
+                line
+            }
+        })
+        .collect();
+    let path = home().join("src/embedded.rs");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let head = text.split_once("&[\n").map_or("", |(head, _)| head);
+    same(&path, &format!("{head}&[\n{lines}];\n"));
+}
+
+#[test]
+fn the_schemas_in_the_tree_are_those_of_the_types() {
+    for (name, text) in schema::all() {
+        same(&home().join("schema").join(name), &text);
+    }
+}
+
+#[test]
+fn the_folder_of_the_crate_is_the_embedded_catalogue() {
+    let loaded = load(&Source::Directory(home().to_owned()), &vocabulary());
+    assert!(loaded.report.problems().is_empty(), "{}", loaded.report);
+    assert_eq!(loaded.report.files, embedded::FILES.len());
+    assert_eq!(loaded.catalogue.unwrap().hash(), catalogue().hash());
+}
+
+#[test]
+fn there_are_fourteen_categories() {
+    let catalogue = catalogue();
+    assert_eq!(catalogue.categories().len(), 14);
+    assert!(catalogue.category(&CategoryId::new("business_ops").unwrap()).is_some());
+}
+
+#[test]
+fn every_agent_of_the_clients_document_is_there() {
+    let catalogue = catalogue();
+    for id in [
+        "executive_summary_agent_001",
+        "executive_summary_agent",
+        "meeting_notes_agent",
+        "action_tracker_agent",
+        "lead_qualification_agent",
+        "outreach_email_agent",
+        "kpi_dashboard_narrator_agent",
+        "financial_narrative_agent",
+        "data_visualization_agent",
+        "data_collection_agent",
+    ] {
+        let agent = catalogue.agent(&AgentId::new(id).unwrap()).unwrap_or_else(|| panic!("no {id}"));
+        assert!(agent.spec().implementation.runtime.is_built(), "{id}");
+        assert!(!agent.spec().examples.is_empty(), "{id}");
+        assert!(!agent.prompt().system().contains("{{"), "{id}");
+    }
+}
+
+#[test]
+fn the_teams_are_those_of_the_document() {
+    let catalogue = catalogue();
+    let members = |id: &str| catalogue.team(&TeamId::new(id).unwrap()).unwrap().spec().agents.len();
+    assert_eq!(members("reporting_team"), 4);
+    assert_eq!(members("report_team"), 3);
+}
+
+#[test]
+fn the_report_workflow_has_the_five_steps_of_the_document() {
+    let catalogue = catalogue();
+    let workflow = catalogue.workflow(&WorkflowId::new("generate_quarterly_report").unwrap()).unwrap();
+    let plan = workflow.plan();
+    let steps: Vec<&str> = plan.steps.iter().map(|step| step.id.as_str()).collect();
+    assert_eq!(
+        steps,
+        ["gather_data", "analyze_financials", "analyze_kpis", "create_visualizations", "generate_executive_summary"]
+    );
+    let last = plan.steps.last().unwrap();
+    let depends: Vec<&str> = last.depends_on.iter().map(AsRef::as_ref).collect();
+    assert_eq!(depends, ["analyze_financials", "analyze_kpis", "create_visualizations"]);
+    assert!(plan.steps.iter().all(|step| matches!(step.target, Target::Agent(_))));
+    assert_eq!(catalogue.pins(plan).unwrap().len(), 5);
+    for name in ["executive_summary", "kpi_insights", "financial_summary"] {
+        assert!(plan.outputs.contains_key(name), "{name}");
+    }
+}
+
+#[test]
+fn a_body_makes_the_same_definition_again() {
+    let catalogue = catalogue();
+    for agent in catalogue.agents() {
+        let again = greenroom_definitions::Agent::from_body(agent.body()).unwrap();
+        assert_eq!((again.hash(), again.spec()), (agent.hash(), agent.spec()));
+    }
+    for workflow in catalogue.workflows() {
+        let again = greenroom_definitions::Workflow::from_body(workflow.body()).unwrap();
+        assert_eq!((again.hash(), again.plan()), (workflow.hash(), workflow.plan()));
+    }
+    for team in catalogue.teams() {
+        let again = greenroom_definitions::Team::from_body(team.body()).unwrap();
+        assert_eq!((again.hash(), again.spec()), (team.hash(), team.spec()));
+    }
+}
+
+#[test]
+fn every_tier_ends_in_a_model_with_a_price() {
+    let catalogue = catalogue();
+    let models = catalogue.models();
+    let mut prices = BTreeMap::new();
+    for tier in greenroom_definitions::models::Tier::ALL {
+        let chain = models.chain(&greenroom_definitions::ModelRef::of_tier(*tier), &[]);
+        assert!(chain.len() >= 2, "{chain:?}");
+        assert!(chain.iter().all(|model| models.price(model, None).is_some()), "{chain:?}");
+        prices.insert(*tier, models.price(&chain[0], None).unwrap().price.input);
+    }
+    assert!(prices.values().is_sorted(), "{prices:?}");
+}

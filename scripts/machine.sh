@@ -47,7 +47,7 @@ need_compiler() {
 # Cargo, which takes the toolchain that rust-toolchain.toml names.
 need_rust() {
     has cargo || PATH=$HOME/.cargo/bin:$PATH
-    if ! has cargo && has apt-get && apt-cache show rustup >/dev/null 2>&1; then
+    if ! has cargo && has apt-cache && apt-cache policy rustup 2>/dev/null | grep -q 'Candidate: [^(]'; then
         need_packages rustup rustup
     fi
     has cargo || fail "cargo is missing; install Rust with rustup (https://rustup.rs), then run this again"

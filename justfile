@@ -45,14 +45,6 @@ schema:
 bench *ARGUMENTS:
     scripts/bench {{ ARGUMENTS }}
 
-# Ten minutes of steady load with flat memory.
-soak *ARGUMENTS:
-    scripts/soak {{ ARGUMENTS }}
-
-# Feed each parser what nobody would write, for SECONDS each.
-fuzz SECONDS="60":
-    scripts/fuzz {{ SECONDS }}
-
 # Look at licences, bans, sources and known vulnerabilities (needs cargo-deny and cargo-audit).
 audit:
     cargo deny check

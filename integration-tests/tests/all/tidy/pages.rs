@@ -119,9 +119,19 @@ pub(super) fn policies(tree: &Tree) -> Vec<Problem> {
 /// The scripts are there, can be executed and stop at the first error.
 pub(super) fn scripts(tree: &Tree) -> Vec<Problem> {
     let mut problems = Vec::new();
-    for path in ["scripts/demo", "scripts/test", ".ci/run"] {
-        if tree.file(path).is_none() {
-            problems.push(Problem::missing(path, "the README starts it"));
+    for starter in ["README.md", "justfile", ".ci/run", ".github/workflows/ci.yml"] {
+        let Some(file) = tree.file(starter) else {
+            problems.push(Problem::missing(starter, "write it: it starts what a person and CI start"));
+            continue;
+        };
+        for (number, line) in file.lines() {
+            for script in scripts_of(line).filter(|script| tree.file(script).is_none()) {
+                problems.push(file.problem(
+                    number,
+                    format!("`{script}` does not exist"),
+                    "write it, or do not start it",
+                ));
+            }
         }
     }
     let scripts = tree.files.iter().filter(|file| file.path.starts_with("scripts/") || file.path == ".ci/run");
@@ -137,6 +147,14 @@ pub(super) fn scripts(tree: &Tree) -> Vec<Problem> {
         }
     }
     problems
+}
+
+/// What a line starts below `scripts/`.
+fn scripts_of(line: &str) -> impl Iterator<Item = &str> {
+    line.split_whitespace().map(|word| word.trim_matches(|c| matches!(c, '`' | ',' | '.' | ';'))).filter(|word| {
+        word.strip_prefix("scripts/")
+            .is_some_and(|name| name.chars().all(|c| c.is_ascii_lowercase()) && !name.is_empty())
+    })
 }
 
 #[cfg(unix)]

@@ -1,1 +1,11 @@
 //! What agents, teams, contexts and runs do, and who supervises them.
+//!
+//! Here live the actors, the restart table, the execution of one agent, the run machine, and the
+//! seams through which models, native handlers, stores and the way back into the pipeline are
+//! handed in. What does not live here: HTTP of any kind, NATS, a concrete store, a concrete model,
+//! and the knowledge of where another pod is.
+
+pub mod door;
+pub mod handler;
+pub mod model;
+pub mod observe;

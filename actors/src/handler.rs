@@ -1,0 +1,120 @@
+//! The seam behind which native handlers stand: agents and tools that need no language model.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use greenroom_definitions::agent::Agent;
+use greenroom_protocol::{ArtifactRef, CallKey, Cause, Code, Deadline, Json, RunId, Timestamp, Values};
+use greenroom_registry::artifacts::Artifacts;
+
+/// Whether a handler gives its thread back while it works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    /// It awaits; it runs on the runtime's workers.
+    Yields,
+    /// It computes or parses; it runs on a blocking thread, of which there is a bounded number.
+    Blocks,
+}
+
+/// What a handler is asked to do.
+#[derive(Debug, Clone)]
+pub struct Work {
+    /// The agent as it was judged.
+    pub agent: Arc<Agent>,
+    /// Its inputs, validated.
+    pub inputs: Values,
+    /// The run's or team's context.
+    pub context: Values,
+    /// The idempotency key, the same for every retry.
+    pub key: CallKey,
+    /// The run that it belongs to.
+    pub run: Option<RunId>,
+    /// When it began.
+    pub now: Timestamp,
+    /// After which nobody waits.
+    pub deadline: Deadline,
+}
+
+/// A file that an input names, read.
+#[derive(Debug, Clone)]
+pub struct File {
+    /// Its bytes.
+    pub bytes: Arc<[u8]>,
+    /// What its owner calls it; never a path.
+    pub name: String,
+    /// What it is, such as `text/csv`.
+    pub media_type: String,
+}
+
+/// Reads files by path, within the folders that the configuration allows.
+#[async_trait]
+pub trait Files: Send + Sync {
+    /// Reads one file.
+    ///
+    /// # Errors
+    /// [`Code::PathNotAllowed`] outside the allowed folders, symbolic links followed first;
+    /// [`Code::PayloadTooLarge`] above `bytes_max`.
+    async fn read(&self, path: &str, bytes_max: u64) -> Result<File, Cause>;
+}
+
+/// What a handler may reach: files within roots, and artifacts. Nothing else is on the desk.
+#[derive(Clone)]
+pub struct Desk {
+    files: Arc<dyn Files>,
+    artifacts: Arc<dyn Artifacts>,
+}
+
+impl Desk {
+    /// Lays the desk.
+    #[must_use]
+    pub fn new(files: Arc<dyn Files>, artifacts: Arc<dyn Artifacts>) -> Self {
+        Self { files, artifacts }
+    }
+
+    /// Reads the file that an input names: an artifact, or a path within the allowed folders.
+    ///
+    /// # Errors
+    /// [`Code::InvalidInput`] if the value is neither; [`Code::UnknownRecord`] if the artifact is gone;
+    /// otherwise as [`Files::read`].
+    pub async fn open(&self, value: &Json, bytes_max: u64) -> Result<File, Cause> {
+        if let Some(artifact) = ArtifactRef::from_json(value) {
+            if artifact.bytes > bytes_max {
+                let message = format!("the file has {} bytes, at most {bytes_max} are read", artifact.bytes);
+                return Err(Cause::new(Code::PayloadTooLarge, message));
+            }
+            let bytes = self.artifacts.get(&artifact.hash, bytes_max).await.map_err(Cause::from)?.ok_or_else(|| {
+                Cause::new(Code::UnknownRecord, format!("the artifact {} is gone", artifact.hash.short()))
+            })?;
+            return Ok(File { bytes, name: artifact.name, media_type: artifact.media_type });
+        }
+        match value {
+            Json::String(path) => self.files.read(path, bytes_max).await,
+            _ => Err(Cause::new(Code::InvalidInput, "a file is given as an artifact or as a path")),
+        }
+    }
+
+    /// Keeps bytes as an artifact.
+    ///
+    /// # Errors
+    /// [`Code::StoreUnavailable`].
+    pub async fn keep(&self, bytes: &[u8], name: &str, media_type: &str) -> Result<ArtifactRef, Cause> {
+        self.artifacts.put(bytes, name, media_type).await.map_err(Cause::from)
+    }
+}
+
+/// A native handler.
+#[async_trait]
+pub trait Handler: Send + Sync {
+    /// Its name in a definition's `implementation.handler`, such as `native.data_collection`.
+    fn name(&self) -> &'static str;
+
+    /// Whether it gives its thread back.
+    fn manner(&self) -> Manner;
+
+    /// Does the work and gives the outputs, by name.
+    ///
+    /// # Errors
+    /// A [`Cause`] whose code is one of [`Code::HandlerFailed`], [`Code::InvalidData`],
+    /// [`Code::NoDataForPeriod`], [`Code::InvalidInput`] or what the desk answered.
+    async fn run(&self, work: &Work, desk: &Desk) -> Result<Values, Cause>;
+}

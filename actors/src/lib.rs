@@ -5,7 +5,5 @@
 //! handed in. What does not live here: HTTP of any kind, NATS, a concrete store, a concrete model,
 //! and the knowledge of where another pod is.
 
-pub mod door;
-pub mod handler;
-pub mod model;
 pub mod observe;
+pub mod supervision;

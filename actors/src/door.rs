@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use greenroom_protocol::{Cause, Code, Metadata, Reply, Status, Values};
-use greenroom_rego::identity::Authenticated;
+use greenroom_rego::Authenticated;
 
 /// The top of the pipeline, as an actor sees it.
 #[async_trait]

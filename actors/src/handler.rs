@@ -82,10 +82,13 @@ impl Desk {
                 let message = format!("the file has {} bytes, at most {bytes_max} are read", artifact.bytes);
                 return Err(Cause::new(Code::PayloadTooLarge, message));
             }
-            let bytes = self.artifacts.get(&artifact.hash, bytes_max).await.map_err(Cause::from)?.ok_or_else(|| {
-                Cause::new(Code::UnknownRecord, format!("the artifact {} is gone", artifact.hash.short()))
-            })?;
-            return Ok(File { bytes, name: artifact.name, media_type: artifact.media_type });
+            let bytes = self.artifacts.get(&artifact.hash, bytes_max).await.map_err(|error| error.cause())?;
+            let gone = || Cause::new(Code::UnknownRecord, format!("the artifact {} is gone", artifact.hash.short()));
+            return Ok(File {
+                bytes: bytes.ok_or_else(gone)?.into(),
+                name: artifact.name,
+                media_type: artifact.media_type,
+            });
         }
         match value {
             Json::String(path) => self.files.read(path, bytes_max).await,
@@ -96,9 +99,9 @@ impl Desk {
     /// Keeps bytes as an artifact.
     ///
     /// # Errors
-    /// [`Code::StoreUnavailable`].
+    /// [`Code::StoreUnavailable`]; [`Code::PayloadTooLarge`].
     pub async fn keep(&self, bytes: &[u8], name: &str, media_type: &str) -> Result<ArtifactRef, Cause> {
-        self.artifacts.put(bytes, name, media_type).await.map_err(Cause::from)
+        self.artifacts.put(bytes.to_vec(), media_type, name).await.map_err(|error| error.cause())
     }
 }
 

@@ -5,5 +5,16 @@
 //! handed in. What does not live here: HTTP of any kind, NATS, a concrete store, a concrete model,
 //! and the knowledge of where another pod is.
 
+pub mod admission;
+pub mod agent;
+pub mod category;
+pub mod door;
+pub mod execution;
+pub mod failure;
+pub mod guard;
+pub mod handler;
+pub mod library;
+pub mod model;
 pub mod observe;
 pub mod supervision;
+pub mod tool;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use greenroom_protocol::{Cause, CallKey, Code, Json, Tokens};
+use greenroom_protocol::{CallKey, Cause, Code, Json, Tokens};
 use greenroom_registry::ledger::Reservation;
 
 /// A model by provider and name: `anthropic.claude-3-5-sonnet-20241022`.

@@ -14,6 +14,9 @@ use std::time::Duration;
 use futures::FutureExt;
 use tokio::task::AbortHandle;
 
+/// The bound of a task that is bounded by its actor's life alone.
+const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
+
 /// How a linked task ended, told once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ended<T> {
@@ -69,6 +72,26 @@ impl<K: Eq + Hash + Clone> LinkedTasks<K> {
         if let Some(before) = self.tasks.insert(key, task.abort_handle()) {
             before.abort();
         }
+    }
+
+    /// Does something once, after a while, unless the actor is gone by then.
+    pub fn after(&mut self, key: K, wait: Duration, act: impl FnOnce() + Send + 'static) {
+        self.link(key, FOREVER, tokio::time::sleep(wait), move |_| act());
+    }
+
+    /// Does something every `period`, until it answers false or the actor is gone.
+    pub fn every(&mut self, key: K, period: Duration, mut act: impl FnMut() -> bool + Send + 'static) {
+        let ticking = async move {
+            let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
+            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+            loop {
+                ticks.tick().await;
+                if !act() {
+                    return;
+                }
+            }
+        };
+        self.link(key, FOREVER, ticking, |_| ());
     }
 
     /// Takes note of an end. True the first time; false if the task was aborted meanwhile, whose

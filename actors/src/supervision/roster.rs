@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::exit::How;
 use super::intensity::{Intensity, Next};
 use super::slot::{Slot, Wakes};
-use super::table::{ChildKind, GiveUp, Rule};
+use super::table::{ChildKind, GiveUp, Restart, Rule};
 
 /// How long a frozen actor has to die before it is left behind.
 pub const KILL_WAIT: Duration = Duration::from_secs(1);
@@ -69,7 +69,8 @@ impl<K: Eq + Hash + Clone, J, M: Wakes> Roster<K, J, M> {
         Self { rule, seats: HashMap::new(), keys: HashMap::new() }
     }
 
-    /// Seats an actor on a slot that awaits one, unless somebody sits there or nothing waits.
+    /// Seats an actor on a slot, unless somebody sits there already. Where children are not permanent,
+    /// nobody is seated if nothing waits.
     pub async fn fill<S, F>(&mut self, key: K, slot: Arc<Slot<J, M>>, spawn: S) -> Change<K>
     where
         S: FnOnce() -> F,
@@ -81,7 +82,10 @@ impl<K: Eq + Hash + Clone, J, M: Wakes> Roster<K, J, M> {
             intensity: Intensity::default(),
             freezing: false,
         });
-        if seat.actor.is_some() || !seat.slot.vacate() {
+        if seat.actor.is_some() {
+            return Change::Nothing;
+        }
+        if !seat.slot.vacate() && self.rule.restart != Restart::Permanent {
             return Change::Nothing;
         }
         match spawn().await {
@@ -160,9 +164,8 @@ impl<K: Eq + Hash + Clone, J, M: Wakes> Roster<K, J, M> {
     /// Forgets the empty seats whose past does not count any more.
     pub fn forget(&mut self, now: Instant) {
         let rule = &self.rule;
-        self.seats.retain(|_, seat| {
-            seat.actor.is_some() || !seat.slot.is_deserted() || !seat.intensity.is_calm(rule, now)
-        });
+        self.seats
+            .retain(|_, seat| seat.actor.is_some() || !seat.slot.is_deserted() || !seat.intensity.is_calm(rule, now));
     }
 
     /// The children that sit, with their names.

@@ -223,6 +223,11 @@ impl<J, M: Wakes> Slot<J, M> {
         self.len() == 0
     }
 
+    /// True if an actor sits here.
+    pub fn is_seated(&self) -> bool {
+        matches!(self.lock().seat, Seat::Taken { .. })
+    }
+
     /// True if no job waits and nobody sits here or is awaited.
     pub fn is_deserted(&self) -> bool {
         let inner = self.lock();

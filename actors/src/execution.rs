@@ -1,0 +1,170 @@
+//! One execution of one agent, from its validated inputs to its validated outputs.
+//!
+//! ```text
+//! perform       inputs → attempts, as the definition's `retry` says → outputs
+//! ├── native    a handler that is compiled in
+//! └── llm       prompt → turns { ask { models, spend, stream }, tools } → repair
+//! ```
+//!
+//! Everything that an execution needs from outside stands in the [`Backstage`]. What does not live
+//! here: actors. An execution is one future, and its agent's actor owns it.
+
+mod ask;
+mod llm;
+pub mod models;
+mod native;
+mod repair;
+pub mod spend;
+mod stream;
+mod tools;
+mod turns;
+pub mod work;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use greenroom_definitions::agent::Runtime;
+use greenroom_protocol::{Cause, Clock, Code, Ids, Values};
+use tokio::sync::Semaphore;
+
+use crate::door::Doorway;
+use crate::failure::{ProviderClocks, RetryBudgets};
+use crate::handler::{Desk, Handler};
+use crate::library::Library;
+use crate::observe::Observer;
+use crate::tool::Tool;
+
+pub use models::ModelRoster;
+pub use spend::Treasury;
+pub use stream::{DeltaSink, Streamed};
+
+use work::{Assignment, Tab};
+
+/// Handlers and tools that block a thread at the same time, for each core of the machine.
+const BLOCKING_PER_CORE: usize = 4;
+
+/// What is handed in to make a [`Backstage`].
+pub struct Props {
+    /// Native handlers.
+    pub handlers: Vec<Arc<dyn Handler>>,
+    /// Native tools.
+    pub tools: Vec<Arc<dyn Tool>>,
+    /// What handlers and tools may reach.
+    pub desk: Desk,
+    /// Which models there are.
+    pub models: ModelRoster,
+    /// Who pays.
+    pub treasury: Treasury,
+    /// The way back in.
+    pub doorway: Doorway,
+    /// Where definitions are found.
+    pub library: Arc<dyn Library>,
+    /// Who counts.
+    pub observer: Arc<dyn Observer>,
+    /// Reads the wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// Makes numbers.
+    pub ids: Arc<dyn Ids>,
+}
+
+/// Everything that executions share.
+pub struct Backstage {
+    pub(crate) handlers: HashMap<&'static str, Arc<dyn Handler>>,
+    pub(crate) tools: HashMap<&'static str, Arc<dyn Tool>>,
+    pub(crate) desk: Desk,
+    pub(crate) models: ModelRoster,
+    pub(crate) treasury: Treasury,
+    pub(crate) doorway: Doorway,
+    pub(crate) library: Arc<dyn Library>,
+    pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) ids: Arc<dyn Ids>,
+    pub(crate) clocks: ProviderClocks,
+    pub(crate) budgets: Arc<RetryBudgets>,
+    pub(crate) blocking: Arc<Semaphore>,
+}
+
+impl Backstage {
+    /// Sets the stage up.
+    #[must_use]
+    pub fn new(props: Props) -> Arc<Self> {
+        let Props { handlers, tools, desk, models, treasury, doorway, library, observer, clock, ids } = props;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Arc::new(Self {
+            handlers: handlers.into_iter().map(|handler| (handler.name(), handler)).collect(),
+            tools: tools.into_iter().map(|tool| (tool.name(), tool)).collect(),
+            desk,
+            models,
+            treasury,
+            doorway,
+            library,
+            observer,
+            clock,
+            ids,
+            clocks: ProviderClocks::default(),
+            budgets: Arc::default(),
+            blocking: Arc::new(Semaphore::new(cores * BLOCKING_PER_CORE)),
+        })
+    }
+
+    /// The retry budgets of the runs under way.
+    #[must_use]
+    pub fn budgets(&self) -> &Arc<RetryBudgets> {
+        &self.budgets
+    }
+
+    /// The names of the native handlers.
+    pub fn handler_names(&self) -> impl Iterator<Item = &'static str> {
+        self.handlers.keys().copied()
+    }
+
+    /// The names of the native tools, without `native:`.
+    pub fn tool_names(&self) -> impl Iterator<Item = &'static str> {
+        self.tools.keys().copied()
+    }
+
+    /// Uses a native tool. Who may use which was judged before.
+    ///
+    /// # Errors
+    /// [`Code::UnknownTool`]; what the tool says.
+    pub async fn use_tool(&self, name: &str, arguments: Values) -> Result<greenroom_protocol::Json, Cause> {
+        native::use_tool(self, name, arguments).await
+    }
+}
+
+/// Lets an agent work once, and again as far as its definition and the run's budget allow. What it
+/// takes is written on `tab` as it happens, so that nothing is lost if this future is dropped.
+///
+/// # Errors
+/// The cause of the last attempt.
+pub async fn perform(backstage: Arc<Backstage>, assignment: Box<Assignment>, tab: Tab) -> Result<Values, Cause> {
+    let agent = Arc::clone(&assignment.agent);
+    tab.began(agent.id());
+    let budget = backstage.budgets.of(assignment.grant.run());
+    let mut assignment = assignment;
+    work::resolve(&backstage.desk, &mut assignment).await?;
+    assignment.invoke.inputs = agent.validate_inputs(std::mem::take(&mut assignment.invoke.inputs))?;
+    let mut attempt = 1;
+    loop {
+        let scene = work::Scene { backstage: &backstage, job: &assignment, tab: &tab, budget: &budget };
+        // Boxed, so that a held execution of one runtime does not carry the other's state.
+        let result = match agent.spec().implementation.runtime {
+            Runtime::Native => Box::pin(native::execute(&scene)).await,
+            Runtime::Llm => Box::pin(llm::execute(&scene)).await,
+            other @ (Runtime::Wasm | Runtime::Python | Runtime::Http) => Err(unavailable(other)),
+        };
+        let cause = match result {
+            Ok(outputs) => return agent.validate_outputs(outputs),
+            Err(cause) => cause,
+        };
+        let wait = agent.spec().retry.as_ref().and_then(|retry| retry.wait_after(attempt));
+        let Some(wait) = wait.filter(|_| cause.code.may_retry() && budget.take()) else { return Err(cause) };
+        tracing::debug!(agent.id = agent.id().as_str(), error.code = cause.code.as_str(), attempt, "attempt failed");
+        tokio::time::sleep(wait).await;
+        attempt += 1;
+    }
+}
+
+fn unavailable(runtime: Runtime) -> Cause {
+    Cause::new(Code::RuntimeUnavailable, format!("this release does not execute the runtime `{}`", runtime.as_str()))
+}

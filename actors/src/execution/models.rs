@@ -1,0 +1,131 @@
+//! Which model answers for an agent: tiers and names to providers that are there.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use greenroom_definitions::models::{Priced, Tier};
+use greenroom_definitions::{Agent, ModelRef, Models};
+use greenroom_protocol::{Cause, Code};
+
+use crate::model::{ModelName, ModelProvider};
+
+/// One model that can be asked.
+#[derive(Clone)]
+pub struct Candidate {
+    /// Its name.
+    pub name: ModelName,
+    /// Who serves it.
+    pub provider: Arc<dyn ModelProvider>,
+    /// What it costs.
+    pub price: Option<Priced>,
+    /// Tokens that one answer may have.
+    pub output_tokens_max: Option<u64>,
+}
+
+/// The providers of this process, and where requests go that no definition decides.
+#[derive(Clone, Default)]
+pub struct ModelRoster {
+    providers: HashMap<String, Arc<dyn ModelProvider>>,
+    house: Option<ModelRef>,
+    last_resort: Option<ModelRef>,
+}
+
+impl ModelRoster {
+    /// A roster of these providers.
+    #[must_use]
+    pub fn new(providers: Vec<Arc<dyn ModelProvider>>) -> Self {
+        let providers = providers.into_iter().map(|provider| (provider.name().to_owned(), provider)).collect();
+        Self { providers, house: None, last_resort: None }
+    }
+
+    /// The model to which every tier goes, and every model whose provider is not there:
+    /// `OPENAI_MODEL` at `OPENAI_BASE_URL`.
+    #[must_use]
+    pub fn with_house_model(mut self, model: Option<ModelRef>) -> Self {
+        self.house = model;
+        self
+    }
+
+    /// The model that answers where nothing else is there: the offline one.
+    #[must_use]
+    pub fn with_last_resort(mut self, model: Option<ModelRef>) -> Self {
+        self.last_resort = model;
+        self
+    }
+
+    /// The models to ask for this agent, in order. `asked` stands instead of the definition's model.
+    /// With `internal_only`, no model outside the house is among them.
+    ///
+    /// # Errors
+    /// [`Code::UnknownModel`] if `asked` is no model or its provider is not there, or if nothing at
+    /// all can answer.
+    pub fn cast(
+        &self,
+        models: &Models,
+        agent: &Agent,
+        asked: Option<&str>,
+        internal_only: bool,
+    ) -> Result<Vec<Candidate>, Cause> {
+        let wanted = match asked {
+            Some(text) => text.parse::<ModelRef>().map_err(|why| Cause::new(Code::UnknownModel, why))?,
+            None => agent.model(),
+        };
+        if asked.is_some() && wanted.tier().is_none() && !self.providers.contains_key(wanted.provider()) {
+            let message = format!("no provider of this process is called `{}`", wanted.provider());
+            return Err(Cause::new(Code::UnknownModel, message));
+        }
+        let fallbacks = if asked.is_some() { &[][..] } else { &agent.spec().implementation.fallback_models };
+        let tier = wanted.tier();
+        let mut refs = match (&self.house, tier) {
+            (Some(house), Some(_)) => vec![house.clone()],
+            _ => models.chain(&wanted, fallbacks),
+        };
+        let fits = |candidate: &Candidate| !internal_only || !candidate.provider.is_external();
+        let mut cast = self.those_there(models, &refs, tier, fits);
+        for stand_in in [&self.house, &self.last_resort].into_iter().flatten() {
+            if cast.is_empty() {
+                refs = vec![stand_in.clone()];
+                cast = self.those_there(models, &refs, tier.or(Some(Tier::Standard)), fits);
+            }
+        }
+        if cast.is_empty() {
+            let message = format!("no model can answer for {}: {wanted} has no provider here", agent.id());
+            return Err(Cause::new(Code::UnknownModel, message));
+        }
+        Ok(cast)
+    }
+
+    fn those_there(
+        &self,
+        models: &Models,
+        refs: &[ModelRef],
+        tier: Option<Tier>,
+        fits: impl Fn(&Candidate) -> bool,
+    ) -> Vec<Candidate> {
+        refs.iter().filter_map(|model| self.candidate(models, model, tier)).filter(fits).collect()
+    }
+
+    fn candidate(&self, models: &Models, model: &ModelRef, tier: Option<Tier>) -> Option<Candidate> {
+        let provider = Arc::clone(self.providers.get(model.provider())?);
+        let known = models.model(model);
+        Some(Candidate {
+            name: ModelName { provider: model.provider().to_owned(), model: model.name().to_owned() },
+            provider,
+            price: models.price(model, tier),
+            output_tokens_max: known.and_then(|spec| spec.output_tokens_max),
+        })
+    }
+
+    /// True if every model that may answer for this agent, stand-ins included, is inside the house;
+    /// `deny_external_models` asks.
+    #[must_use]
+    pub fn is_internal(&self, models: &Models, agent: &Agent, asked: Option<&str>) -> bool {
+        self.cast(models, agent, asked, false)
+            .is_ok_and(|cast| cast.iter().all(|candidate| !candidate.provider.is_external()))
+    }
+
+    /// The names of the providers that are there.
+    pub fn providers(&self) -> impl Iterator<Item = &str> {
+        self.providers.keys().map(String::as_str)
+    }
+}

@@ -1,0 +1,230 @@
+//! What a failure means: one table from its class to what is tried next, and one budget of retries
+//! for everything that a run does.
+
+use std::time::Duration;
+
+use greenroom_protocol::{Cause, Code};
+use serde_json::json;
+
+use crate::model::{ModelError, Phase};
+use crate::supervision::Backoff;
+
+mod budget;
+mod clocks;
+
+pub use budget::{RETRIES_DEFAULT, RetryBudget, RetryBudgets};
+pub use clocks::ProviderClocks;
+
+/// Repairs of an answer that does not fit its definition.
+pub const REPAIRS_MAX: u32 = 2;
+
+/// The kinds of failure that are treated differently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FailureClass {
+    /// The provider has no capacity.
+    Overloaded,
+    /// The provider or the connection failed.
+    ProviderFailed,
+    /// The provider's answer cannot be read.
+    Garbled,
+    /// The provider was silent for too long.
+    Silent,
+    /// The provider does not accept the key.
+    Unauthorized,
+    /// The provider says that the request is wrong.
+    Rejected,
+    /// The request does not fit into the model's context.
+    ContextOverflow,
+    /// The answer was cut.
+    Truncated,
+    /// The model declines.
+    Refusal,
+    /// The answer does not have the declared outputs.
+    InvalidOutput,
+    /// A budget does not allow the call.
+    Budget,
+    /// Policy does not allow it.
+    Policy,
+    /// The deadline or the definition's timeout passed.
+    Timeout,
+    /// The agent's code panicked or its actor died.
+    Crash,
+}
+
+/// What is tried next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Again {
+    /// Nothing.
+    Never,
+    /// The same model, this often in all, then the next of its chain.
+    SameThenNext {
+        /// Attempts at one model, the first one included.
+        attempts_max: u32,
+    },
+    /// The next model of the chain.
+    Next,
+    /// The same model, told what was wrong, at most [`REPAIRS_MAX`] times.
+    Repair,
+    /// What the definition's `retry` says.
+    ByDefinition,
+}
+
+/// Who waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// Every execution that asks this provider.
+    Provider,
+    /// This execution.
+    Execution,
+    /// Nobody.
+    Nobody,
+}
+
+/// One row of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Treatment {
+    /// What is tried next.
+    pub again: Again,
+    /// After how long.
+    pub backoff: Backoff,
+    /// Whose clock waits.
+    pub whose: Whose,
+    /// What the caller sees if nothing helps.
+    pub code: Code,
+}
+
+const NONE: Backoff = Backoff { first: Duration::ZERO, max: Duration::ZERO };
+const SHORT: Backoff = Backoff { first: Duration::from_millis(200), max: Duration::from_secs(5) };
+const LONG: Backoff = Backoff { first: Duration::from_millis(500), max: Duration::from_secs(30) };
+
+impl FailureClass {
+    /// The row of this class. A new class cannot be added without one.
+    #[must_use]
+    pub const fn treatment(self) -> Treatment {
+        match self {
+            Self::Overloaded => {
+                Treatment { again: SAME_THREE, backoff: LONG, whose: Whose::Provider, code: Code::ModelOverloaded }
+            }
+            Self::ProviderFailed => {
+                Treatment { again: SAME_THREE, backoff: SHORT, whose: Whose::Execution, code: Code::ModelFailed }
+            }
+            Self::Garbled => {
+                Treatment { again: SAME_TWO, backoff: SHORT, whose: Whose::Execution, code: Code::ModelFailed }
+            }
+            Self::Silent => at_once(Again::Next, Code::TimedOut),
+            Self::Unauthorized => at_once(Again::Next, Code::ModelUnauthorized),
+            Self::Rejected => at_once(Again::Never, Code::ModelFailed),
+            Self::ContextOverflow => at_once(Again::Never, Code::ContextOverflow),
+            Self::Truncated => at_once(Again::Never, Code::OutputTruncated),
+            Self::Refusal => at_once(Again::Never, Code::ModelRefused),
+            Self::InvalidOutput => at_once(Again::Repair, Code::InvalidOutput),
+            Self::Budget => at_once(Again::Never, Code::BudgetExceeded),
+            Self::Policy => at_once(Again::Never, Code::PolicyDenied),
+            Self::Timeout => at_once(Again::Never, Code::TimedOut),
+            Self::Crash => at_once(Again::ByDefinition, Code::AgentCrashed),
+        }
+    }
+
+    /// The class of a provider's error.
+    #[must_use]
+    pub const fn of(error: &ModelError) -> Self {
+        match error {
+            ModelError::Overloaded { .. } => Self::Overloaded,
+            ModelError::Unauthorized { .. } => Self::Unauthorized,
+            ModelError::ContextOverflow { .. } => Self::ContextOverflow,
+            ModelError::Rejected { .. } => Self::Rejected,
+            ModelError::Failed { .. } => Self::ProviderFailed,
+            ModelError::Garbled { .. } => Self::Garbled,
+            ModelError::TimedOut { phase: Phase::Connect } => Self::ProviderFailed,
+            ModelError::TimedOut { phase: Phase::FirstToken | Phase::Idle | Phase::Total } => Self::Silent,
+        }
+    }
+}
+
+const SAME_THREE: Again = Again::SameThenNext { attempts_max: 3 };
+const SAME_TWO: Again = Again::SameThenNext { attempts_max: 2 };
+
+const fn at_once(again: Again, code: Code) -> Treatment {
+    Treatment { again, backoff: NONE, whose: Whose::Nobody, code }
+}
+
+/// True if a request that ended so was certainly not worked on, so that nobody is billed for it: the
+/// provider turned it away with a status of its own, or was never reached.
+#[must_use]
+pub const fn was_turned_away(error: &ModelError) -> bool {
+    match error {
+        ModelError::Overloaded { .. }
+        | ModelError::Unauthorized { .. }
+        | ModelError::ContextOverflow { .. }
+        | ModelError::Rejected { .. }
+        | ModelError::TimedOut { phase: Phase::Connect } => true,
+        ModelError::Failed { .. }
+        | ModelError::Garbled { .. }
+        | ModelError::TimedOut { phase: Phase::FirstToken | Phase::Idle | Phase::Total } => false,
+    }
+}
+
+/// What a caller sees of a provider's error, once nothing has helped.
+#[must_use]
+pub fn cause_of(model: &str, error: &ModelError) -> Cause {
+    let code = FailureClass::of(error).treatment().code;
+    let message = format!("{model}: {error}");
+    let details = |more: serde_json::Value| {
+        let mut all = json!({ "model": model });
+        if let (Some(all), serde_json::Value::Object(more)) = (all.as_object_mut(), more) {
+            all.extend(more);
+        }
+        all
+    };
+    match error {
+        ModelError::ContextOverflow { asked, limit } => {
+            let over = asked.zip(*limit).map(|(asked, limit)| asked.saturating_sub(limit));
+            let message = match (asked, limit, over) {
+                (Some(asked), Some(limit), Some(over)) => {
+                    format!("{model} reads {limit} tokens, the request has {asked}: {over} too many")
+                }
+                _ => message,
+            };
+            let details = details(json!({ "tokens_asked": asked, "tokens_max": limit, "tokens_over": over }));
+            Cause::new(code, message).with(details)
+        }
+        ModelError::Overloaded { status, retry_after } => {
+            let cause = Cause::new(code, message).with(details(json!({ "status": status })));
+            cause.retry_after(retry_after.unwrap_or(LONG.first))
+        }
+        ModelError::Unauthorized { status } | ModelError::Rejected { status, .. } => {
+            Cause::new(code, message).with(details(json!({ "status": status })))
+        }
+        ModelError::Failed { status, .. } => Cause::new(code, message).with(details(json!({ "status": status }))),
+        ModelError::Garbled { .. } | ModelError::TimedOut { .. } => Cause::new(code, message).with(details(json!({}))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_overflow_says_by_how_much() {
+        let error = ModelError::ContextOverflow { asked: Some(210_000), limit: Some(200_000) };
+        let cause = cause_of("x.y", &error);
+        assert_eq!(cause.code, Code::ContextOverflow);
+        assert_eq!(cause.details["tokens_over"], 10_000);
+        assert!(cause.message.contains("10000 too many"), "{}", cause.message);
+    }
+
+    #[test]
+    fn an_overload_says_when_to_come_back() {
+        let error = ModelError::Overloaded { status: 529, retry_after: Some(Duration::from_secs(7)) };
+        assert_eq!(cause_of("x.y", &error).retry_after_ms, Some(7_000));
+        assert_eq!(FailureClass::of(&error).treatment().whose, Whose::Provider);
+    }
+
+    #[test]
+    fn only_what_was_turned_away_costs_nothing() {
+        assert!(was_turned_away(&ModelError::Overloaded { status: 429, retry_after: None }));
+        assert!(was_turned_away(&ModelError::TimedOut { phase: Phase::Connect }));
+        assert!(!was_turned_away(&ModelError::TimedOut { phase: Phase::Idle }));
+        assert!(!was_turned_away(&ModelError::Failed { status: Some(500), message: "x".into() }));
+    }
+}

@@ -154,7 +154,7 @@ pub async fn perform(backstage: Arc<Backstage>, assignment: Box<Assignment>, tab
             other @ (Runtime::Wasm | Runtime::Python | Runtime::Http) => Err(unavailable(other)),
         };
         let cause = match result {
-            Ok(outputs) => return agent.validate_outputs(outputs),
+            Ok(outputs) => return Ok(outputs),
             Err(cause) => cause,
         };
         let wait = agent.spec().retry.as_ref().and_then(|retry| retry.wait_after(attempt));

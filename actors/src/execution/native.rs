@@ -9,7 +9,7 @@ use super::Backstage;
 use super::work::Scene;
 use crate::handler::{Manner, Work};
 
-/// Runs the handler of an agent.
+/// Runs the handler of an agent, and checks what it gives.
 pub(super) async fn execute(scene: &Scene<'_>) -> Result<Values, Cause> {
     let (backstage, job) = (scene.backstage, scene.job);
     let name = job.agent.spec().implementation.handler.as_deref().unwrap_or_default();
@@ -25,13 +25,14 @@ pub(super) async fn execute(scene: &Scene<'_>) -> Result<Values, Cause> {
         now: backstage.clock.now(),
         deadline: job.grant.deadline(),
     };
-    match handler.manner() {
-        Manner::Yields => handler.run(&work, &backstage.desk).await,
+    let outputs = match handler.manner() {
+        Manner::Yields => handler.run(&work, &backstage.desk).await?,
         Manner::Blocks => {
             let desk = backstage.desk.clone();
-            blocking(backstage, async move { handler.run(&work, &desk).await }).await?
+            blocking(backstage, async move { handler.run(&work, &desk).await }).await??
         }
-    }
+    };
+    job.agent.validate_outputs(&job.invoke.inputs, outputs)
 }
 
 /// Runs a tool.

@@ -10,13 +10,13 @@ const PROBLEMS_BYTES_MAX: usize = 4 * 1024;
 ///
 /// # Errors
 /// [`Code::InvalidOutput`], with every problem.
-pub(super) fn read(agent: &Agent, text: &str) -> Result<Values, Cause> {
+pub(super) fn read(agent: &Agent, inputs: &Values, text: &str) -> Result<Values, Cause> {
     let invalid = |why: String| {
         Cause::new(Code::InvalidOutput, format!("{}: the answer is not the declared object: {why}", agent.id()))
     };
     let value: Json = serde_json::from_str(unfenced(text)).map_err(|error| invalid(error.to_string()))?;
     match value {
-        Json::Object(members) => agent.validate_outputs(members.into_iter().collect()),
+        Json::Object(members) => agent.validate_outputs(inputs, members.into_iter().collect()),
         Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) | Json::Array(_) => {
             Err(invalid("it is no JSON object".to_owned()))
         }
@@ -62,14 +62,14 @@ mod tests {
     #[test]
     fn a_fence_is_no_part_of_the_answer() {
         for text in [r#"{"summary":"x"}"#, "```json\n{\"summary\":\"x\"}\n```", "  ```{\"summary\":\"x\"}``` "] {
-            assert_eq!(read(&agent(), text).unwrap()["summary"], json!("x"), "{text}");
+            assert_eq!(read(&agent(), &Values::new(), text).unwrap()["summary"], json!("x"), "{text}");
         }
     }
 
     #[test]
     fn what_does_not_fit_is_named_and_asked_for_again() {
         for text in ["hello", "[1]", r#"{"summary": 7}"#, "{}", ""] {
-            let cause = read(&agent(), text).unwrap_err();
+            let cause = read(&agent(), &Values::new(), text).unwrap_err();
             assert_eq!(cause.code, Code::InvalidOutput, "{text}");
             assert!(request(&cause).contains("Answer again"));
         }

@@ -67,7 +67,7 @@ pub(super) async fn hold(scene: &Scene<'_>, cast: &mut Cast, mut talk: Talk, too
                 talk.messages.push(answer.message());
                 talk.messages.push(Message { role: Role::User, parts: results });
             }
-            Ending::Complete => match repair::read(agent, &answer.text) {
+            Ending::Complete => match repair::read(agent, &scene.job.invoke.inputs, &answer.text) {
                 Ok(outputs) => return Ok(outputs),
                 Err(cause) if repairs >= REPAIRS_MAX => {
                     return Err(cause);

@@ -16,5 +16,6 @@ pub mod handler;
 pub mod library;
 pub mod model;
 pub mod observe;
+pub mod stage;
 pub mod supervision;
 pub mod tool;

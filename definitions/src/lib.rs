@@ -9,17 +9,6 @@
 //!
 //! Nothing here knows an actor, a database, the network, the clock or a policy's text.
 
-#![cfg_attr(
-    test,
-    expect(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        reason = "a test fails by panicking"
-    )
-)]
-
 pub mod agent;
 pub mod binding;
 pub mod bounds;

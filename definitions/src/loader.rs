@@ -146,6 +146,3 @@ fn assemble(all: All) -> Catalogue {
         models: all.models.into_iter().next().map(|written| written.what).unwrap_or_default(),
     })
 }
-
-#[cfg(test)]
-mod tests;

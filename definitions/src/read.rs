@@ -261,6 +261,3 @@ pub(crate) fn texts(reader: &mut Reader, node: &Node) -> Option<Vec<String>> {
 pub(crate) fn ids<T: std::str::FromStr<Err: std::fmt::Display>>(reader: &mut Reader, node: &Node) -> Option<Vec<T>> {
     list(reader, node, parsed)
 }
-
-#[cfg(test)]
-mod tests;

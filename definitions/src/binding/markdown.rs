@@ -6,6 +6,8 @@ use greenroom_protocol::{ArtifactRef, Json, Values};
 
 /// How deep a value is written as lists; below, as JSON.
 const LIST_DEPTH_MAX: usize = 3;
+/// Bytes of a text that still reads as an item of a list.
+const LINE_BYTES_MAX: usize = 120;
 
 /// Named values as sections: a heading each, then the value.
 #[must_use]
@@ -48,9 +50,22 @@ fn write_value(text: &mut String, value: &Json, depth: usize) {
         Json::Null => {}
         Json::Bool(_) | Json::Number(_) => text.push_str(&value.to_string()),
         Json::String(inner) => write_text(text, inner),
-        Json::Array(items) if depth == 0 && items.iter().all(is_long_text) => {
-            let paragraphs: Vec<&str> = items.iter().filter_map(Json::as_str).collect();
-            text.push_str(&paragraphs.join("\n\n"));
+        Json::Array(items) if depth == 0 && items.iter().any(is_block) => {
+            for item in items.iter().filter(|item| !item.is_null()) {
+                if !text.is_empty() {
+                    text.truncate(text.trim_end().len());
+                    text.push_str("\n\n");
+                }
+                write_value(text, item, 0);
+            }
+        }
+        Json::Object(members) if depth > 0 && !members.values().any(is_nested) => {
+            let parts = members.iter().filter(|(_, member)| !member.is_null()).map(|(name, member)| {
+                let mut part = format!("{}: ", title(name));
+                write_value(&mut part, member, depth);
+                part
+            });
+            text.push_str(&parts.collect::<Vec<_>>().join("; "));
         }
         Json::Array(items) if depth < LIST_DEPTH_MAX => {
             for item in items {
@@ -79,7 +94,7 @@ fn write_item(text: &mut String, name: Option<&str>, value: &Json, depth: usize)
     if let Some(name) = name {
         let _ = write!(text, "{}: ", title(name));
     }
-    if is_nested(value) && depth + 1 < LIST_DEPTH_MAX {
+    if is_list(value) && depth + 1 < LIST_DEPTH_MAX {
         while text.ends_with(' ') {
             text.pop();
         }
@@ -100,8 +115,21 @@ fn is_nested(value: &Json) -> bool {
         }
 }
 
-fn is_long_text(value: &Json) -> bool {
-    value.as_str().is_some_and(|text| text.contains('\n') || text.len() > 120)
+/// True if the value is written as lines below its name.
+fn is_list(value: &Json) -> bool {
+    match value {
+        Json::Object(members) => is_nested(value) && members.values().any(is_nested),
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) | Json::Array(_) => is_nested(value),
+    }
+}
+
+/// True for what stands by itself between blank lines: a long text, or a list inside a list.
+fn is_block(value: &Json) -> bool {
+    match value {
+        Json::String(text) => text.contains('\n') || text.len() > LINE_BYTES_MAX,
+        Json::Array(items) => !items.is_empty(),
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::Object(_) => false,
+    }
 }
 
 /// A drawing says nothing to a reader of text.

@@ -1,1 +1,204 @@
-//! Tests.
+//! The rules of binding, one by one.
+
+use std::collections::BTreeMap;
+
+use greenroom_protocol::{ArtifactRef, Code, ContentHash, Json, StepId, Values};
+use serde_json::json;
+
+use super::{
+    Scope, approval_prompt, bind_agent, bind_compensation, bind_workflow, item_outputs, items, render, run_outputs,
+    sections, step_outputs,
+};
+use crate::agent::{Agent, AgentSpec};
+use crate::workflow::Workflow;
+
+fn values(json: Json) -> Values {
+    json.as_object().unwrap().clone().into_iter().collect()
+}
+
+fn agent(inputs: Json, outputs: Json) -> Agent {
+    let spec: AgentSpec = serde_json::from_value(json!({
+        "agent_id": "x", "name": "X", "category": "c", "description": "d", "version": "1",
+        "inputs": inputs, "outputs": outputs, "implementation": { "runtime": "llm" }
+    }))
+    .unwrap();
+    Agent::new(spec).unwrap()
+}
+
+fn workflow(steps: Json, more: Json) -> Workflow {
+    let mut whole = json!({ "workflow_id": "w", "name": "W", "steps": steps });
+    whole.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    Workflow::new(serde_json::from_value(whole).unwrap()).unwrap()
+}
+
+/// Binds a step with these inputs to an agent that takes these fields.
+fn bound(step_inputs: Json, fields: Json, inputs: Json, context: Json) -> Result<Json, (Code, String)> {
+    let workflow = workflow(json!([{ "id": "s", "agent": "x", "inputs": step_inputs }]), json!({}));
+    let (inputs, context, steps) = (values(inputs), values(context), BTreeMap::new());
+    let agent = agent(fields, json!([{ "name": "o", "type": "text" }]));
+    bind_agent(&workflow.plan().steps[0], &agent, &Scope::new(&inputs, &context, &steps))
+        .map(|bound| Json::Object(bound.into_iter().collect()))
+        .map_err(|cause| {
+            assert_eq!(cause.details["step"], json!("s"));
+            (cause.code, cause.message)
+        })
+}
+
+#[test]
+fn an_input_comes_from_the_step_the_run_the_context_or_its_default_in_this_order() {
+    let fields = json!([{ "name": "n", "type": "integer", "default": 1 }]);
+    let none = || json!({});
+    assert_eq!(bound(none(), fields.clone(), none(), none()), Ok(json!({ "n": 1 })));
+    assert_eq!(bound(none(), fields.clone(), none(), json!({ "n": 2 })), Ok(json!({ "n": 2 })));
+    assert_eq!(bound(none(), fields.clone(), json!({ "n": 3 }), json!({ "n": 2 })), Ok(json!({ "n": 3 })));
+    assert_eq!(bound(json!({ "n": 4 }), fields.clone(), json!({ "n": 3 }), none()), Ok(json!({ "n": 4 })));
+    assert_eq!(bound(json!({ "n": "${inputs.x}" }), fields, none(), none()), Ok(json!({ "n": 1 })), "not there");
+}
+
+#[test]
+fn the_only_required_text_takes_what_the_agent_does_not_declare() {
+    let fields = json!([{ "name": "document", "type": "text", "required": true }, { "name": "n", "type": "integer" }]);
+    let given = json!({ "second_part": { "rows": 3 }, "first": "All is well.", "n": 2 });
+    assert_eq!(
+        bound(given, fields.clone(), json!({}), json!({})),
+        Ok(json!({ "n": 2, "document": "## First\n\nAll is well.\n\n## Second part\n\n- Rows: 3\n" }))
+    );
+    // A text that is there is not replaced.
+    assert_eq!(
+        bound(json!({ "other": 1 }), fields.clone(), json!({ "document": "d" }), json!({})),
+        Ok(json!({ "document": "d" }))
+    );
+    let (code, message) = bound(json!({}), fields, json!({}), json!({})).unwrap_err();
+    assert_eq!(code, Code::MissingInput);
+    assert_eq!(message, "step `s`: x: input `document` (text) is missing");
+}
+
+#[test]
+fn any_other_gap_is_an_error() {
+    let two =
+        json!([{ "name": "a", "type": "text", "required": true }, { "name": "b", "type": "text", "required": true }]);
+    assert_eq!(bound(json!({ "other": "x" }), two.clone(), json!({}), json!({})).unwrap_err().0, Code::MissingInput);
+    assert_eq!(bound(json!({ "a": "x", "other": "y" }), two, json!({}), json!({})).unwrap_err().0, Code::MissingInput);
+    let number = json!([{ "name": "a", "type": "integer", "required": true }]);
+    assert_eq!(bound(json!({ "other": 1 }), number.clone(), json!({}), json!({})).unwrap_err().0, Code::MissingInput);
+    let (code, message) = bound(json!({ "a": "x" }), number, json!({}), json!({})).unwrap_err();
+    assert_eq!((code, message.as_str()), (Code::InvalidInput, "step `s`: x: input `a` must be an integer, not \"x\""));
+}
+
+#[test]
+fn one_named_output_that_the_agent_lacks_is_its_first() {
+    let agent = agent(json!([]), json!([{ "name": "summary", "type": "text" }, { "name": "points", "type": "array" }]));
+    let outputs = values(json!({ "summary": "s", "points": [] }));
+    let named = |names: Json| {
+        let workflow = workflow(json!([{ "id": "s", "agent": "x", "outputs": names }]), json!({}));
+        step_outputs(&workflow.plan().steps[0], &agent, outputs.clone())
+    };
+    assert_eq!(named(json!(["final_report"])), values(json!({ "summary": "s", "points": [], "final_report": "s" })));
+    assert_eq!(named(json!(["points"])), outputs);
+    assert_eq!(named(json!(["one", "two"])), outputs);
+    assert_eq!(named(json!([])), outputs);
+}
+
+#[test]
+fn a_run_gives_back_what_it_names_or_every_named_output() {
+    let steps = json!([
+        { "id": "a", "agent": "x", "outputs": ["one"] },
+        { "id": "b", "agent": "x", "outputs": ["two"], "when": "false" }
+    ]);
+    let done = BTreeMap::from([(StepId::new("a").unwrap(), values(json!({ "one": 1, "hidden": 2 })))]);
+    let none = Values::new();
+    let outputs = |more: Json| {
+        let workflow = workflow(steps.clone(), more);
+        Json::Object(run_outputs(workflow.plan(), &Scope::new(&none, &none, &done)).into_iter().collect())
+    };
+    assert_eq!(outputs(json!({})), json!({ "one": 1 }));
+    assert_eq!(outputs(json!({ "final_output": "${steps.a.outputs.hidden}" })), json!({ "one": 1, "final_output": 2 }));
+    let named = json!({ "outputs": { "x": "${steps.a.outputs.one}", "y": "${steps.b.outputs.two}", "z": ["${steps.a.outputs}"] } });
+    assert_eq!(outputs(named), json!({ "x": 1, "z": [{ "one": 1, "hidden": 2 }] }), "a skipped step gives nothing");
+}
+
+#[test]
+fn a_for_each_has_items_and_collects_their_outputs_in_order() {
+    let workflow = workflow(
+        json!([{ "id": "s", "agent": "x", "inputs": { "n": "${item.n}", "at": "${index}" },
+                 "for_each": { "items": "${inputs.list}" } }]),
+        json!({}),
+    );
+    let step = &workflow.plan().steps[0];
+    let none = Values::new();
+    let steps = BTreeMap::new();
+    let of = |list: Json| {
+        let inputs = values(json!({ "list": list }));
+        items(step, &Scope::new(&inputs, &none, &steps)).map_err(|cause| (cause.code, cause.message))
+    };
+    assert_eq!(of(json!([{ "n": 1 }, { "n": 2 }])), Ok(Some(vec![json!({ "n": 1 }), json!({ "n": 2 })])));
+    assert_eq!(of(json!(3)), Err((Code::InvalidInput, "step `s`: `for_each` must name a list".into())));
+    assert_eq!(of(Json::Null).unwrap_err().1, "step `s`: `for_each` names a list that is not there");
+    assert!(of(json!(vec![1; 10_001])).unwrap_err().1.contains("has 10001 items, 10000 are allowed"));
+
+    let agent = agent(
+        json!([{ "name": "n", "type": "integer", "required": true }, { "name": "at", "type": "integer" }]),
+        json!([{ "name": "o", "type": "text" }]),
+    );
+    let item = json!({ "n": 2 });
+    let bound = bind_agent(step, &agent, &Scope::new(&none, &none, &steps).with_item(&item, 1)).unwrap();
+    assert_eq!(bound, values(json!({ "n": 2, "at": 1 })));
+
+    let collected = item_outputs(&[Some(values(json!({ "o": "a" }))), None, Some(values(json!({ "o": "c", "p": 1 })))]);
+    assert_eq!(collected, values(json!({ "o": ["a", null, "c"], "p": [null, null, 1] })));
+}
+
+#[test]
+fn a_workflow_takes_what_it_declares_and_passes_on_the_rest() {
+    let outer = workflow(json!([{ "id": "s", "workflow": "inner", "inputs": { "a": 1, "b": 2 } }]), json!({}));
+    let inner = workflow(
+        json!([{ "id": "t", "agent": "x" }]),
+        json!({ "inputs": [{ "name": "a", "type": "integer", "required": true }, { "name": "c", "type": "integer", "default": 3 }] }),
+    );
+    let (none, steps) = (Values::new(), BTreeMap::new());
+    let bound = bind_workflow(&outer.plan().steps[0], inner.plan(), &Scope::new(&none, &none, &steps)).unwrap();
+    assert_eq!(bound, values(json!({ "a": 1, "b": 2, "c": 3 })));
+}
+
+#[test]
+fn what_undoes_a_step_sees_what_the_step_did() {
+    let workflow = workflow(
+        json!([{ "id": "s", "agent": "x", "compensate": { "agent": "x", "inputs": { "n": "${steps.s.outputs.n}" } } }]),
+        json!({}),
+    );
+    let agent =
+        agent(json!([{ "name": "n", "type": "integer", "required": true }]), json!([{ "name": "o", "type": "text" }]));
+    let none = Values::new();
+    let done = BTreeMap::from([(StepId::new("s").unwrap(), values(json!({ "n": 7 })))]);
+    let bound = bind_compensation(&workflow.plan().steps[0], &agent, &Scope::new(&none, &none, &done)).unwrap();
+    assert_eq!(bound, values(json!({ "n": 7 })));
+}
+
+#[test]
+fn an_approval_is_asked_in_the_words_of_the_run() {
+    let workflow = workflow(json!([{ "id": "s", "approval": { "prompt": "Send to ${inputs.who}?" } }]), json!({}));
+    let (inputs, context, steps) = (values(json!({ "who": "Ana" })), Values::new(), BTreeMap::new());
+    let scope = Scope::new(&inputs, &context, &steps);
+    assert_eq!(approval_prompt(&workflow.plan().steps[0], &scope).as_deref(), Some("Send to Ana?"));
+}
+
+#[test]
+fn values_become_markdown_that_a_person_would_write() {
+    let artifact =
+        ArtifactRef { hash: ContentHash::of(b"x"), bytes: 12, media_type: "text/csv".into(), name: "sales.csv".into() };
+    let text = sections(&values(json!({
+        "file": artifact.to_json(),
+        "kpis": [{ "name": "revenue", "value": 3 }, { "name": "cost", "value": null }],
+        "nested": { "a": { "b": { "c": [1] } }, "d": [1, 2] },
+        "short": ["a", "b"],
+        "sections": ["One paragraph.", ["x", "y"]],
+        "svg": "<svg><path/></svg>",
+        "nothing": null,
+    })));
+    let expected = "## File\n\nsales.csv (text/csv, 12 bytes)\n\n## Kpis\n\n- Name: revenue; Value: 3\n- Name: cost\n\n\
+        ## Nested\n\n- A:\n  - B:\n    - C: [1]\n- D:\n  - 1\n  - 2\n\n## Nothing\n\n\n## Sections\n\nOne paragraph.\n\n- x\n- y\n\n\
+        ## Short\n\n- a\n- b\n\n## Svg\n\n(drawing, 18 bytes)\n";
+    assert_eq!(text, expected);
+    assert_eq!(render(&json!("plain")), "plain");
+    assert_eq!(render(&json!(3)), "3");
+}

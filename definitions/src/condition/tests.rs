@@ -1,1 +1,109 @@
-//! Tests.
+//! Conditions: what they see, what they answer.
+
+use std::collections::BTreeMap;
+
+use greenroom_protocol::{Code, Json, StepId, Values};
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::Condition;
+use crate::binding::Scope;
+
+fn values(json: Json) -> Values {
+    json.as_object().unwrap().clone().into_iter().collect()
+}
+
+fn holds(text: &str) -> Result<bool, String> {
+    let inputs =
+        values(json!({ "n": 3, "big": 18446744073709551615_u64, "f": 2.5, "name": "Ana", "tags": ["a", "b"] }));
+    let context = values(json!({ "region": "North" }));
+    let steps = BTreeMap::from([(StepId::new("score").unwrap(), values(json!({ "score": 80, "kind": "hot" })))]);
+    let item = json!({ "open": true });
+    let scope = Scope::new(&inputs, &context, &steps).with_item(&item, 2);
+    Condition::compile(text)?.holds(&scope).map_err(|cause| {
+        assert_eq!(cause.code, Code::ExpressionFailed);
+        cause.message
+    })
+}
+
+#[test]
+fn a_condition_sees_inputs_context_steps_and_item() {
+    for text in [
+        "inputs.n == 3",
+        "inputs.n > 2 && inputs.f < 3.0",
+        "inputs.name == 'Ana' && inputs.name.startsWith('A')",
+        "context.region in ['North', 'South']",
+        "context.name == 'Ana'",
+        "steps.score.outputs.score >= 75",
+        "steps.score.outputs.kind == \"hot\" ? true : false",
+        "item.open && index == 2",
+        "inputs.tags.exists(t, t == 'b')",
+        "inputs.tags.filter(t, t == 'b').size() == 1",
+        "size(inputs.tags) == 2",
+        "!has(inputs.nothing)",
+        "'n' in inputs",
+        "inputs.name.matches('^A.a$')",
+        "inputs.big > 1u",
+    ] {
+        assert_eq!(holds(text), Ok(true), "{text}");
+    }
+    assert_eq!(holds("inputs.n > 5"), Ok(false));
+}
+
+#[test]
+fn what_is_not_there_or_does_not_fit_fails_with_the_condition_in_the_words() {
+    assert_eq!(
+        holds("inputs.nothing > 1").unwrap_err(),
+        "the condition `inputs.nothing > 1` failed: No such key: nothing"
+    );
+    assert_eq!(holds("inputs.n").unwrap_err(), "the condition `inputs.n` must answer true or false");
+    assert!(holds("inputs.name > 1").unwrap_err().contains("no matching overload"));
+    assert!(holds("9223372036854775807 + 1 > 0").unwrap_err().contains("Overflow"));
+    assert!(holds("1 / 0 == 1").unwrap_err().contains("Division by zero"));
+    assert!(holds("1 % 0 == 1").unwrap_err().contains("by zero"));
+    assert!(holds("[1][5] == 1").unwrap_err().contains("failed"));
+    assert!(holds("launch(1)").unwrap_err().contains("Undeclared reference"));
+}
+
+#[test]
+fn a_variable_that_does_not_exist_is_found_when_it_is_compiled() {
+    assert_eq!(
+        holds("input.n == 3").unwrap_err(),
+        "the condition looks at `input`, did you mean `inputs`?; it may look at inputs, context, steps, item, index"
+    );
+    assert_eq!(holds("steps == 3").unwrap_err(), "the condition must name a step, as in `steps.STEP.outputs.NAME`");
+    assert!(holds("inputs.n ==").unwrap_err().starts_with("the condition cannot be read at column "));
+}
+
+#[test]
+fn the_steps_and_inputs_that_it_looks_at_are_known() {
+    let condition =
+        Condition::compile("steps.a.outputs.x > inputs.limit && steps.b.outputs.list.all(y, y > 0)").unwrap();
+    assert_eq!(condition.steps().collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(condition.inputs().collect::<Vec<_>>(), ["limit"]);
+    assert!(!condition.uses_item());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn no_text_makes_a_condition_panic(
+        words in prop::collection::vec(
+            prop_oneof![
+                Just("inputs.n"), Just("steps.score.outputs.score"), Just("'a'"), Just("3"), Just("2.5"), Just("("), Just(")"),
+                Just("["), Just("]"), Just("&&"), Just("||"), Just("!"), Just("-"), Just("+"), Just("*"), Just("/"), Just("%"),
+                Just("=="), Just("<"), Just("in"), Just("?"), Just(":"), Just(","), Just(".all(x, "), Just("x"), Just("true"),
+                Just("{"), Just("}"), Just("null"), Just("9223372036854775807"), Just("\""), Just("size("), Just(".matches("),
+            ],
+            0..24,
+        )
+    ) {
+        let _ = holds(&words.join(" "));
+    }
+
+    #[test]
+    fn no_bytes_make_a_condition_panic(text in "\\PC{0,60}") {
+        let _ = holds(&text);
+    }
+}

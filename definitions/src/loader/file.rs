@@ -120,13 +120,9 @@ fn compile_agent(reader: &mut Reader, mut spec: AgentSpec, node: &Node) -> Optio
 fn prompt_problem(reader: &mut Reader, wrong: &PromptError, node: &Node) {
     let text = node.nearest(&[Step::Name("implementation"), Step::Name("prompt"), Step::Name(wrong.part)]);
     let flaw = if wrong.bound { Flaw::ExpressionBounds } else { Flaw::Expression };
-    let lines = match &text.tree {
-        Tree::Text(written) => written.lines().count(),
-        Tree::Null | Tree::Bool(_) | Tree::Number(_) | Tree::List(_) | Tree::Map(_) => 0,
-    };
-    // A text of several lines is a block, whose first line stands below the place where it begins.
+    // A block of text begins, for the parser, in its first line of content.
     let at = match u32::try_from(wrong.line) {
-        Ok(line) if line > 0 && lines > 1 => Position { line: text.at.line.saturating_add(line), column: 1 },
+        Ok(line) if line > 1 => Position { line: text.at.line.saturating_add(line - 1), column: 1 },
         Ok(_) | Err(_) => text.at,
     };
     reader.error(at, flaw, wrong.to_string(), "");

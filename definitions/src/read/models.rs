@@ -58,9 +58,17 @@ fn known(reader: &mut Reader, node: &Node) -> Option<BTreeMap<ModelRef, ModelSpe
     for entry in entries {
         match entry.name.parse::<ModelRef>() {
             Ok(name) if name.tier().is_none() => {
-                if let Some(spec) = model_spec(reader, &entry.value) {
-                    found.insert(name, spec);
-                }
+                // A model that is described wrongly is still known, so that a reference to it is no
+                // second problem; with a problem, nothing of it is used.
+                let free = Price { input: 0.0, output: 0.0 };
+                let wrong = ModelSpec {
+                    tier: None,
+                    context_tokens: 1,
+                    output_tokens_max: None,
+                    price: Some(free),
+                    fallback: Vec::new(),
+                };
+                found.insert(name, model_spec(reader, &entry.value).unwrap_or(wrong));
             }
             Ok(_) | Err(_) => {
                 let found = format!("`{}` is no provider's model", entry.name);

@@ -1,1 +1,61 @@
-//! Tests.
+//! Trees, and where their nodes stand.
+
+use greenroom_protocol::Json;
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::{Position, Step, parse};
+
+fn json_of(text: &str) -> Json {
+    parse(text.as_bytes()).unwrap().to_json()
+}
+
+#[test]
+fn plain_scalars_follow_the_core_schema() {
+    assert_eq!(
+        json_of("a: 1\nb: 1.5\nc: true\nd: ~\ne: text\nf: '1'\ng: 0x1F\nh: -3\ni: 1e3\nj:\nk: yes\nl: 1.2.3\nm: 2025-01-15\nn: .inf\no: -\n"
+            .replace("o: -\n", "o: '-'\n")
+            .as_str()),
+        json!({
+            "a": 1, "b": 1.5, "c": true, "d": null, "e": "text", "f": "1", "g": 31, "h": -3, "i": 1000.0, "j": null,
+            "k": "yes", "l": "1.2.3", "m": "2025-01-15", "n": ".inf", "o": "-"
+        })
+    );
+}
+
+#[test]
+fn blocks_anchors_and_flows_become_one_tree() {
+    assert_eq!(
+        json_of("base: &base { a: [1, 2] }\nsame: *base\ntext: |\n  line one\n  line two\nfolded: >-\n  a\n  b\n"),
+        json!({
+            "base": { "a": [1, 2] }, "same": { "a": [1, 2] }, "text": "line one\nline two\n", "folded": "a b"
+        })
+    );
+}
+
+#[test]
+fn a_path_leads_to_the_nearest_node() {
+    let node = parse("a:\n  - x: 1\n  - y: 2\n".as_bytes()).unwrap();
+    let at = |path: &[Step<'_>]| node.nearest(path).at;
+    assert_eq!(at(&[Step::Name("a"), Step::Item(1), Step::Name("y")]), Position { line: 3, column: 8 });
+    assert_eq!(at(&[Step::Name("a"), Step::Item(1), Step::Name("z")]), Position { line: 3, column: 5 });
+    assert_eq!(at(&[Step::Name("b")]), Position { line: 1, column: 1 });
+}
+
+#[test]
+fn columns_count_characters() {
+    let node = parse("ä: { ö: ü, b: 1 }\n".as_bytes()).unwrap();
+    assert_eq!(node.nearest(&[Step::Name("ä"), Step::Name("b")]).at, Position { line: 1, column: 15 });
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_the_reader_panic(text in "[a-c:\\[\\]{}&*!|>'\"#%@,?~ \\n\\t-]{0,200}") {
+        let _ = parse(text.as_bytes());
+    }
+
+    #[test]
+    fn no_bytes_make_the_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = parse(&bytes);
+    }
+}

@@ -1,1 +1,144 @@
 //! The client's own two files, exactly as they stand in the document.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use greenroom_definitions::binding::{bind_agent, run_outputs, step_outputs};
+use greenroom_definitions::{Catalogue, Scope, Source, check_file, load};
+use greenroom_protocol::{AgentId, Json, StepId, Values, WorkflowId};
+use serde_json::json;
+
+use crate::folder::{Folder, vocabulary};
+
+const AGENT: &str = include_str!("../fixtures/client_agent.yaml");
+const WORKFLOW: &str = include_str!("../fixtures/client_workflow.yaml");
+
+fn fixture(name: &str) -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+#[test]
+fn the_clients_agent_file_loads_with_a_warning_about_its_runtime() {
+    let report = check_file(&fixture("client_agent.yaml"), &vocabulary());
+    let problems: Vec<String> = report.problems().iter().map(ToString::to_string).collect();
+    assert_eq!(problems.len(), 1, "{report}");
+    assert!(
+        problems[0].ends_with(
+            "client_agent.yaml:39:12: warning[runtime_not_built]: the runtime `python` is not built into this \
+             release; executing this agent answers `runtime_unavailable`"
+        ),
+        "{problems:?}"
+    );
+}
+
+#[test]
+fn the_clients_workflow_file_loads_without_a_word() {
+    let report = check_file(&fixture("client_workflow.yaml"), &vocabulary());
+    assert!(report.problems().is_empty(), "{report}");
+}
+
+/// The shipped agents, with the client's own workflow instead of ours.
+fn with_the_clients_workflow() -> std::sync::Arc<Catalogue> {
+    let mut folder = Folder::new().with("workflows/report.yaml", WORKFLOW);
+    for (name, text) in greenroom_definitions::embedded::FILES {
+        if name.starts_with("agents/") {
+            folder = folder.with(name, text);
+        }
+    }
+    let loaded = folder.load();
+    assert!(loaded.report.problems().is_empty(), "{}", loaded.report);
+    loaded.catalogue.unwrap()
+}
+
+/// What each agent would answer, as far as the bindings need it.
+fn answer(agent: &str, inputs: &Values) -> Values {
+    let outputs = match agent {
+        "data_collection_agent" => {
+            json!({ "raw_data": { "measures": [], "by_month": [], "quarter": inputs["quarter"] } })
+        }
+        "financial_narrative_agent" => json!({ "financial_summary": "Revenue rose." }),
+        "kpi_dashboard_narrator_agent" => json!({ "kpi_insights": ["Churn fell."], "kpis": [] }),
+        "data_visualization_agent" => json!({ "charts": [{ "title": "Revenue", "svg": "<svg/>" }] }),
+        "executive_summary_agent_001" => json!({ "summary": "All is well.", "key_points": [] }),
+        other => panic!("nobody asked for {other}"),
+    };
+    outputs.as_object().unwrap().clone().into_iter().collect()
+}
+
+/// Goes through a plan the way a run does, without a runtime.
+fn run(catalogue: &Catalogue, inputs: &Values, context: &Values) -> (BTreeMap<String, Values>, Values) {
+    let workflow = catalogue.workflow(&WorkflowId::new("generate_quarterly_report").unwrap()).unwrap();
+    let mut steps: BTreeMap<StepId, Values> = BTreeMap::new();
+    let mut bound = BTreeMap::new();
+    for step in &workflow.plan().steps {
+        let agent = catalogue.agent(step.agent().unwrap()).unwrap();
+        let given = bind_agent(step, agent, &Scope::new(inputs, context, &steps)).unwrap();
+        let outputs = agent.validate_outputs(&given, answer(agent.id().as_str(), &given)).unwrap();
+        agent.prompt().render_user(&given, context).unwrap();
+        bound.insert(step.id.to_string(), given);
+        steps.insert(step.id.clone(), step_outputs(step, agent, outputs));
+    }
+    (bound, run_outputs(workflow.plan(), &Scope::new(inputs, context, &steps)))
+}
+
+fn values(json: Json) -> Values {
+    json.as_object().unwrap().clone().into_iter().collect()
+}
+
+#[test]
+fn the_clients_workflow_binds_over_the_shipped_agents() {
+    let catalogue = with_the_clients_workflow();
+    let inputs = values(json!({ "data_source": "test_data.csv", "quarter": "Q4 2024" }));
+    let (bound, outputs) = run(&catalogue, &inputs, &Values::new());
+
+    // The context has no quarter, so the run's input stands in; the file comes from the run's input.
+    assert_eq!(bound["gather_data"], inputs);
+    // The narrative hands the figures on, and the charts are drawn from them.
+    assert_eq!(bound["create_visualizations"]["financial_data"]["figures"]["quarter"], json!("Q4 2024"));
+    // The summary's only required text takes what the agent does not declare.
+    let document = bound["generate_executive_summary"]["document"].as_str().unwrap();
+    assert!(document.contains("## Sections\n\nRevenue rose.\n\n- Churn fell."), "{document}");
+    assert!(document.contains("(drawing, 6 bytes)"), "{document}");
+    assert_eq!(bound["generate_executive_summary"]["max_length"], json!(500));
+    // Without `outputs`, a run gives back every named output and the final one.
+    assert_eq!(outputs["final_report"], json!("All is well."));
+    assert_eq!(outputs["final_output"], json!("All is well."));
+    assert_eq!(outputs["financial_summary"], json!("Revenue rose."));
+    assert_eq!(outputs["kpi_insights"], json!(["Churn fell."]));
+}
+
+#[test]
+fn the_shipped_workflow_gives_what_the_clients_test_asks_for() {
+    let catalogue = load(&Source::Embedded, &vocabulary()).catalogue.unwrap();
+    let inputs = values(json!({ "data_source": "test_data.csv" }));
+    let (bound, outputs) = run(&catalogue, &inputs, &values(json!({ "quarter": "Q4 2024" })));
+    assert_eq!(bound["gather_data"]["quarter"], json!("Q4 2024"));
+    for name in ["executive_summary", "kpi_insights", "financial_summary", "charts", "facts", "final_output"] {
+        assert!(outputs.contains_key(name), "{name}");
+    }
+}
+
+#[test]
+fn a_quarter_that_nobody_gives_is_left_out() {
+    let catalogue = load(&Source::Embedded, &vocabulary()).catalogue.unwrap();
+    let workflow = catalogue.workflow(&WorkflowId::new("generate_quarterly_report").unwrap()).unwrap();
+    let agent = catalogue.agent(&AgentId::new("data_collection_agent").unwrap()).unwrap();
+    let (inputs, context, steps) = (values(json!({ "data_source": "x.csv" })), Values::new(), BTreeMap::new());
+    let given = bind_agent(&workflow.plan().steps[0], agent, &Scope::new(&inputs, &context, &steps)).unwrap();
+    assert_eq!(given, inputs);
+}
+
+#[test]
+fn the_clients_agent_keeps_what_it_says() {
+    let folder = Folder::new().with("agents/summary.yaml", AGENT);
+    let loaded = folder.load();
+    // Its two colleagues are not in this folder.
+    let problems: Vec<String> = loaded.report.errors().map(ToString::to_string).collect();
+    assert_eq!(
+        problems,
+        [
+            "agents/summary.yaml:28:7: error[unknown_reference]: there is no agent `meeting_notes_agent`",
+            "agents/summary.yaml:29:7: error[unknown_reference]: there is no agent `action_tracker_agent`",
+        ]
+    );
+}

@@ -1,1 +1,144 @@
-//! hostile
+//! Files that are made to break a reader.
+
+use std::fmt::Write as _;
+
+use crate::folder::{Folder, agent};
+
+fn problem(bytes: impl AsRef<[u8]>) -> String {
+    let problems = Folder::new().with("agents/x.yaml", bytes).problems();
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    problems.into_iter().next().unwrap()
+}
+
+/// Every hostile file is read on a stack as small as any that the platform has.
+fn on_a_small_stack(work: impl FnOnce() + Send) {
+    std::thread::scope(|scope| {
+        std::thread::Builder::new().stack_size(2 * 1024 * 1024).spawn_scoped(scope, work).unwrap().join().unwrap();
+    });
+}
+
+#[test]
+fn a_bomb_of_aliases_is_refused() {
+    let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x]\n");
+    for level in 1..30 {
+        let before = format!("*a{}", level - 1);
+        let row = [before.as_str(); 9].join(", ");
+        writeln!(bomb, "a{level}: &a{level} [{row}]").unwrap();
+    }
+    let found = problem(&bomb);
+    assert!(found.contains("error[too_large]: the file has more than 20000 values, aliases included"), "{found}");
+}
+
+#[test]
+fn many_aliases_are_refused() {
+    let found = problem(format!("a: &a x\nb: [{}]\n", vec!["*a"; 200].join(", ")));
+    assert!(found.contains("error[alias]: the file has more than 100 aliases"), "{found}");
+}
+
+#[test]
+fn an_alias_of_itself_is_refused() {
+    let found = problem("a: &a [*a]\n");
+    assert!(
+        found.starts_with("agents/x.yaml:1:8: error[alias]: this alias stands for the value that it is in"),
+        "{found}"
+    );
+}
+
+#[test]
+fn deep_nesting_is_refused_wherever_it_comes_from() {
+    on_a_small_stack(|| {
+        let flow = format!("a: {}{}\n", "[".repeat(100_000), "]".repeat(100_000));
+        let maps = format!("a: {}x{}\n", "{a: ".repeat(20_000), "}".repeat(20_000));
+        let dashes = format!("a:\n  {}x\n", "- ".repeat(20_000));
+        let mut block = String::new();
+        for depth in 0..300 {
+            writeln!(block, "{}a:", " ".repeat(depth)).unwrap();
+        }
+        for text in [flow, maps, dashes, block] {
+            let found = problem(&text);
+            assert!(found.contains("nested deeper than 32") || found.contains("recursion limit"), "{found}");
+        }
+    });
+}
+
+#[test]
+fn depth_hidden_in_aliases_is_refused() {
+    let mut text = String::from("a0: &a0 [x]\n");
+    for level in 1..60 {
+        writeln!(text, "a{level}: &a{level} [*a{}]", level - 1).unwrap();
+    }
+    let found = problem(&text);
+    assert!(found.contains("error[too_deep]"), "{found}");
+}
+
+#[test]
+fn a_file_that_is_too_large_is_not_read_to_its_end() {
+    let found = problem("# \n".repeat(200_000));
+    assert!(found.starts_with("agents/x.yaml: error[too_large]: the file has 262145 bytes"), "{found}");
+}
+
+#[test]
+fn a_byte_that_is_not_utf8_is_found_at_its_place() {
+    let found = problem(b"agent_id: x\nname: \xff\xfe\n");
+    assert_eq!(found, "agents/x.yaml:2:7: error[not_utf8]: the byte 0xff is not UTF-8; save the file as UTF-8");
+}
+
+#[test]
+fn what_is_no_yaml_says_where() {
+    for text in ["a: [1, 2\n", "a: b: c\n", "a: 'x\n", "%YAML 9\n---\na", "a: 1\n b: 2\n", "\0", "a: [}"] {
+        let found = problem(text);
+        assert!(found.contains(": error[syntax]: "), "{text:?}: {found}");
+    }
+}
+
+#[test]
+fn a_file_without_a_definition_says_so() {
+    for text in ["", "# only a comment\n", "---\n"] {
+        let found = problem(text);
+        assert!(
+            found.contains("error[syntax]: the file is empty") || found.contains("found nothing"),
+            "{text:?}: {found}"
+        );
+    }
+    assert!(problem("- a\n- b\n").contains("error[wrong_type]: found a list; wanted an agent, which is a map"));
+    assert!(problem("just text").contains("error[wrong_type]: found the text \"just text\""));
+}
+
+#[test]
+fn tags_merge_keys_second_documents_and_odd_keys_are_refused() {
+    assert!(problem("a: !!python/object:os.system x\n").contains("error[syntax]: a tag"));
+    assert!(problem("a: 1\n---\nb: 2\n").contains("error[syntax]: a second document begins here"));
+    assert!(problem("? [a]\n: b\n").contains("error[wrong_type]: a list stands where a name must stand"));
+    assert!(problem("a: 1\na: 2\n").starts_with("agents/x.yaml:2:1: error[duplicate_key]: `a` is there twice"));
+}
+
+#[test]
+fn a_duplicate_key_inside_is_found_too() {
+    let text = agent("x").replace("runtime: native,", "runtime: native, runtime: llm,");
+    assert!(problem(text).contains("error[duplicate_key]: `runtime` is there twice"));
+}
+
+#[test]
+fn numbers_at_their_ends_do_not_panic() {
+    for number in
+        ["9223372036854775807", "18446744073709551615", "1e308", "1e999", "-0", "0x7fffffffffffffff", ".inf", ".nan"]
+    {
+        let text = agent("x") + &format!("limits: {{ max_tokens: {number}, max_cost_usd: {number} }}\n");
+        let problems = Folder::new().with("agents/x.yaml", text).problems();
+        assert!(!problems.is_empty(), "{number}");
+    }
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_said_to_be_so() {
+    let folder = Folder::new();
+    let missing = folder.path().join("nowhere");
+    let loaded = greenroom_definitions::load(
+        &greenroom_definitions::Source::Directory(missing),
+        &crate::folder::vocabulary(),
+    );
+    assert!(loaded.catalogue.is_none());
+    let first = loaded.report.problems()[0].to_string();
+    assert!(first.contains("error[unreadable]: the folder cannot be read"), "{first}");
+    assert!(loaded.report.to_cause().is_some());
+}

@@ -1,1 +1,415 @@
-//! problems
+//! Every kind of problem, its exact words and its exact place; and all of them at once.
+
+use greenroom_definitions::problem::Flaw;
+
+use crate::folder::{Folder, agent};
+
+/// Everything that is wrong with a folder of one agent that was changed.
+fn changed(from: &str, to: &str) -> Vec<String> {
+    let text = agent("x");
+    assert!(text.contains(from), "{from}");
+    Folder::new().with("agents/x.yaml", text.replace(from, to)).problems()
+}
+
+/// Everything that is wrong with an agent to which something was added.
+fn added(more: &str) -> Vec<String> {
+    Folder::new().with("agents/x.yaml", agent("x") + more).problems()
+}
+
+#[test]
+fn a_small_agent_is_right() {
+    assert_eq!(added(""), Vec::<String>::new());
+}
+
+#[test]
+fn a_missing_field_is_named_and_a_misspelled_one_recognised() {
+    assert_eq!(
+        changed("version: \"1.0\"\n", ""),
+        ["agents/x.yaml:1:1: error[missing_field]: an agent needs `version`"]
+    );
+    assert_eq!(
+        changed("description: It", "descripton: It"),
+        [
+            "agents/x.yaml:1:1: error[missing_field]: an agent needs `description`; see below",
+            "agents/x.yaml:4:1: error[unknown_field]: `descripton` is not a field of an agent; did you mean `description`?",
+        ]
+    );
+}
+
+#[test]
+fn a_wrong_type_says_what_was_found_and_what_was_wanted() {
+    assert_eq!(
+        changed("version: \"1.0\"", "version: 1.0"),
+        ["agents/x.yaml:5:10: error[wrong_type]: found the number 1.0; wanted a text; put it in quotes"]
+    );
+    assert_eq!(
+        changed("outputs:\n  - { name: result, type: text }", "outputs: result"),
+        ["agents/x.yaml:8:10: error[wrong_type]: found the text \"result\"; wanted a list"]
+    );
+    assert_eq!(
+        changed("required: true", "required: yes"),
+        ["agents/x.yaml:7:42: error[wrong_type]: found the text \"yes\"; wanted `true` or `false`"]
+    );
+}
+
+#[test]
+fn a_word_of_a_closed_list_is_offered() {
+    assert_eq!(
+        changed("type: text, required", "type: txt, required"),
+        ["agents/x.yaml:7:26: error[invalid_value]: `txt` is not known, did you mean `text`?; wanted one of text, \
+             string, integer, number, boolean, array, object, file"]
+    );
+    assert_eq!(
+        changed("runtime: native", "runtime: nativ"),
+        ["agents/x.yaml:10:28: error[invalid_value]: `nativ` is not known, did you mean `native`?; wanted one of \
+             llm, native, wasm, python, http"]
+    );
+}
+
+#[test]
+fn an_id_and_a_name_are_checked_for_what_they_hold() {
+    assert_eq!(
+        changed("agent_id: x", "agent_id: \"a b\""),
+        ["agents/x.yaml:1:11: error[invalid_value]: \"a b\" does not fit; an id may have letters, digits, `_`, `-` \
+             and `.`, not ' '"]
+    );
+    assert_eq!(
+        changed("name: topic", "name: the-topic"),
+        ["agents/x.yaml:7:13: error[invalid_value]: \"the-topic\" cannot be a name here; a name has letters, digits \
+             and `_`, and begins with no digit"]
+    );
+}
+
+#[test]
+fn constraints_must_mean_something() {
+    assert_eq!(
+        changed("required: true", "minimum: 3"),
+        ["agents/x.yaml:7:41: error[invalid_value]: `minimum` means nothing for a text; leave it out, or change the \
+             type"]
+    );
+    assert_eq!(
+        changed("required: true", "min_length: 5, max_length: 3"),
+        ["agents/x.yaml:7:44: error[invalid_value]: `min_length` is above its maximum"]
+    );
+    assert_eq!(
+        changed("type: text, required: true", "type: integer, default: many"),
+        ["agents/x.yaml:7:44: error[invalid_value]: the default of `topic` must be an integer, not \"many\""]
+    );
+}
+
+#[test]
+fn names_that_live_elsewhere_are_looked_up_and_offered() {
+    assert_eq!(
+        added("policies: [require_authentification]\n"),
+        ["agents/x.yaml:11:12: error[unknown_policy]: there is no policy `require_authentification`; did you mean \
+             `require_authentication`?"]
+    );
+    assert_eq!(
+        changed("native.echo", "native.ecco"),
+        ["agents/x.yaml:10:45: error[unknown_name]: there is no handler `native.ecco`; did you mean `native.echo`?"]
+    );
+    assert_eq!(
+        added("tools: [\"native:calculater\"]\n"),
+        ["agents/x.yaml:11:9: error[unknown_name]: there is no tool `calculater`; did you mean `calculator`?"]
+    );
+    assert_eq!(
+        changed("runtime: native, handler: native.echo", "runtime: llm, model: antropic.x"),
+        [
+            "agents/x.yaml:10:40: error[unknown_name]: there is no provider `antropic`; did you mean `anthropic`?",
+            "agents/x.yaml:10:40: warning[no_price]: the model `antropic.x` has no price; where a budget is set, its \
+             calls are refused",
+        ]
+    );
+    assert_eq!(
+        changed("category: business_ops", "category: busines_ops"),
+        ["agents/x.yaml:3:11: error[unknown_reference]: there is no category `busines_ops`; did you mean \
+             `business_ops`?"]
+    );
+    assert_eq!(
+        added("collaboration: { can_work_with: [y] }\n"),
+        ["agents/x.yaml:11:34: error[unknown_reference]: there is no agent `y`"]
+    );
+}
+
+#[test]
+fn a_model_is_a_tier_or_two_parts() {
+    assert_eq!(
+        changed("runtime: native, handler: native.echo", "runtime: llm, model: tier.standart"),
+        ["agents/x.yaml:10:40: error[invalid_value]: \"tier.standart\" is no model; did you mean `standard`?"]
+    );
+    assert_eq!(
+        changed("runtime: native, handler: native.echo", "runtime: llm, model: gpt"),
+        ["agents/x.yaml:10:40: error[invalid_value]: \"gpt\" is no model; a model is `tier.NAME` or `PROVIDER.NAME`"]
+    );
+}
+
+#[test]
+fn an_implementation_fits_its_runtime() {
+    assert_eq!(
+        changed(", handler: native.echo", ""),
+        ["agents/x.yaml:10:28: error[missing_field]: a native agent needs a `handler`"]
+    );
+    assert_eq!(
+        changed("runtime: native", "runtime: llm"),
+        ["agents/x.yaml:10:42: error[invalid_value]: a language model has no handler; leave it out, or change the \
+             runtime"]
+    );
+    assert_eq!(
+        changed("runtime: native", "runtime: wasm"),
+        ["agents/x.yaml:10:28: warning[runtime_not_built]: the runtime `wasm` is not built into this release; \
+             executing this agent answers `runtime_unavailable`"]
+    );
+}
+
+#[test]
+fn examples_must_fit_the_definition() {
+    assert_eq!(
+        added("examples:\n  - inputs: { topik: a }\n    expect: { result: 3, resul: b }\n"),
+        [
+            "agents/x.yaml:12:13: error[invalid_value]: the example does not fit: x: input `topic` (text) is missing; \
+             there is no input `topik`, did you mean `topic`?",
+            "agents/x.yaml:13:23: error[invalid_value]: the expected `result` must be a text, not 3",
+            "agents/x.yaml:13:33: error[unknown_reference]: the agent has no output `resul`; did you mean `result`?",
+        ]
+    );
+}
+
+#[test]
+fn an_output_is_taken_from_an_input_of_its_kind() {
+    let from = |from: &str| changed("name: result, type: text", &format!("name: result, type: {from}"));
+    assert_eq!(from("text, from: topic"), Vec::<String>::new());
+    assert_eq!(
+        from("object, from: topic"),
+        ["agents/x.yaml:9:41: error[wrong_type]: the input `topic` is a text, not an object"]
+    );
+    assert_eq!(
+        from("text, from: topi"),
+        ["agents/x.yaml:9:39: error[unknown_reference]: the agent has no input `topi`; did you mean `topic`?"]
+    );
+}
+
+#[test]
+fn a_tool_that_would_always_be_denied_is_no_tool() {
+    let folder =
+        Folder::new().with("agents/x.yaml", agent("x") + "tools: [\"agent:y\"]\n").with("agents/y.yaml", agent("y"));
+    assert_eq!(
+        folder.problems(),
+        ["agents/x.yaml:11:9: error[invalid_value]: every call of `y` would be denied: neither agent says that they \
+             work together; add `y` to `collaboration.can_work_with`"]
+    );
+}
+
+#[test]
+fn agents_that_use_each_other_as_tools_go_in_a_circle() {
+    let other = |id: &str, tool: &str| {
+        agent(id) + &format!("collaboration: {{ can_work_with: [{tool}] }}\ntools: [\"agent:{tool}\"]\n")
+    };
+    let folder = Folder::new().with("agents/x.yaml", other("x_001", "y")).with("agents/y.yaml", other("y", "x"));
+    assert_eq!(folder.problems(), ["agents/x.yaml:12:8: error[cycle]: this leads back to itself: x_001 → y → x_001"]);
+}
+
+#[test]
+fn two_definitions_with_one_id_name_each_other() {
+    let folder = Folder::new().with("agents/a.yaml", agent("x")).with("agents/b.yaml", agent("x"));
+    assert_eq!(
+        folder.problems(),
+        ["agents/b.yaml:1:11: error[duplicate_id]: the agent `x` is there twice; it is also in agents/a.yaml:1"]
+    );
+}
+
+#[test]
+fn a_file_that_is_nothing_says_what_would_be_something() {
+    let folder = Folder::new().with("notes.yaml", "hello: world\n");
+    assert_eq!(
+        folder.problems(),
+        ["notes.yaml:1:1: error[misplaced]: this is no definition; a definition begins with `agent_id`, \
+             `workflow_id`, `team_id`, `categories` or `tiers`"]
+    );
+}
+
+#[test]
+fn a_reference_to_a_file_that_cannot_be_read_is_not_a_second_problem() {
+    let broken = agent("y").replace("version: \"1.0\"\n", "");
+    let folder = Folder::new()
+        .with("agents/x.yaml", agent("x") + "collaboration: { can_work_with: [y] }\n")
+        .with("agents/y.yaml", broken);
+    assert_eq!(folder.problems(), ["agents/y.yaml:1:1: error[missing_field]: an agent needs `version`"]);
+}
+
+#[test]
+fn all_problems_of_all_files_are_in_one_report_in_order() {
+    let team = "team_id: t\nname: T\nagents: [x, z, x]\nworkflows: [v]\npolicies: [nothing_at_all]\n";
+    let workflow = "workflow_id: w\nname: W\nsteps:\n  - { id: a, agent: xx }\n  - { id: b, agent: x, depends_on: [c], inputs: { topic: \"${steps.a.outputs\" } }\n";
+    let folder = Folder::new()
+        .with("agents/x.yaml", agent("x") + "colour: red\n")
+        .with("teams/t.yaml", team)
+        .with("workflows/w.yaml", workflow);
+    let loaded = folder.load();
+    assert!(loaded.catalogue.is_none());
+    let problems = folder.problems();
+    let places: Vec<&str> = problems.iter().map(|problem| problem.split(" error").next().unwrap()).collect();
+    assert_eq!(
+        places,
+        [
+            "agents/x.yaml:11:1:",
+            "teams/t.yaml:3:13:",
+            "teams/t.yaml:3:16:",
+            "teams/t.yaml:4:13:",
+            "teams/t.yaml:5:12:",
+            "workflows/w.yaml:4:21:",
+            "workflows/w.yaml:5:36:",
+            "workflows/w.yaml:5:58:",
+        ],
+        "{problems:#?}"
+    );
+    let cause = loaded.report.to_cause().unwrap();
+    assert!(cause.message.ends_with("(and 7 more)"), "{}", cause.message);
+    assert_eq!(cause.code.exit_code(), 2);
+}
+
+#[test]
+fn every_kind_of_problem_has_one_name() {
+    let mut names: Vec<&str> = Flaw::ALL.iter().map(|flaw| flaw.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), Flaw::ALL.len());
+}
+
+#[test]
+fn a_report_of_thousands_of_problems_is_bounded() {
+    let mut text = agent("x");
+    for number in 0..1_500 {
+        text += &format!("unknown_{number}: 1\n");
+    }
+    let report = Folder::new().with("agents/x.yaml", text).load().report;
+    assert_eq!(report.problems().len(), 1_000);
+    assert!(report.to_string().contains("and 500 more problems"), "{report}");
+}
+
+/// Everything that is wrong with a workflow over the agents `x`, which takes a text and a number,
+/// and `y`, which takes a number.
+fn workflow(steps: &str) -> Vec<String> {
+    let two = "inputs:\n  - { name: topic, type: text, required: true }\n  - { name: depth, type: integer }\n";
+    let number = "inputs:\n  - { name: depth, type: integer, required: true }\n";
+    let one = "inputs:\n  - { name: topic, type: text, required: true }\n";
+    Folder::new()
+        .with("agents/x.yaml", agent("x_001").replace(one, two))
+        .with("agents/y.yaml", agent("y").replace(one, number))
+        .with("workflows/w.yaml", format!("workflow_id: w\nname: W\n{steps}"))
+        .problems()
+}
+
+#[test]
+fn a_step_gives_what_its_agent_takes() {
+    let steps = "steps:\n  - { id: a, agent: y, inputs: { dept: 3 } }\n";
+    assert_eq!(
+        workflow(steps),
+        ["workflows/w.yaml:4:40: error[unknown_field]: step `a`: the agent `y` has no input `dept`; did you mean \
+             `depth`?"]
+    );
+    // The only text takes what is not declared.
+    assert!(workflow("steps:\n  - { id: a, agent: x, inputs: { chapters: 3 } }\n").is_empty());
+    // Where a workflow declares inputs, it is known that nothing gives the number.
+    let steps = "inputs:\n  - { name: other, type: text }\nsteps:\n  - { id: a, agent: y, inputs: {} }\n";
+    assert_eq!(
+        workflow(steps),
+        ["workflows/w.yaml:6:32: warning[unfilled_input]: step `a`: nothing gives the agent's input `depth`; the run \
+             fails unless its context has it"]
+    );
+}
+
+#[test]
+fn a_reference_names_an_output_that_its_step_has() {
+    let steps = "steps:\n  - { id: a, agent: x }\n  - { id: b, agent: y, inputs: { depth: \"${steps.a.outputs.rezult}\" } }\n\
+                 final_output: \"${steps.b.outputs.other}\"\n";
+    assert_eq!(
+        workflow(steps),
+        [
+            "workflows/w.yaml:5:41: error[unknown_reference]: step `a` has no output `rezult`; did you mean `result`?",
+            "workflows/w.yaml:6:15: error[unknown_reference]: step `b` has no output `other`; it has result",
+        ]
+    );
+}
+
+#[test]
+fn two_names_for_outputs_must_be_the_agents_own() {
+    let steps =
+        "steps:\n  - { id: a, agent: x, outputs: [result, resalt] }\n  - { id: b, agent: x, outputs: [result] }\n";
+    assert_eq!(
+        workflow(steps),
+        [
+            "workflows/w.yaml:4:42: error[unknown_reference]: step `a`: the agent `x_001` has no output `resalt`; did \
+             you mean `result`?",
+            "workflows/w.yaml:5:34: warning[duplicate_id]: step `b`: an earlier step also names `result`; the run gives \
+             back the later one; say which in `outputs`",
+        ]
+    );
+}
+
+#[test]
+fn a_circle_of_steps_is_found_in_its_file() {
+    let steps = "steps:\n  - { id: a, agent: x, depends_on: [b] }\n  - { id: b, agent: x, depends_on: [a] }\n";
+    assert_eq!(
+        workflow(steps),
+        ["workflows/w.yaml:4:36: error[cycle]: step `a`: the steps depend on themselves: a → b → a"]
+    );
+}
+
+#[test]
+fn workflows_that_start_each_other_go_in_a_circle() {
+    let starts =
+        |id: &str, other: &str| format!("workflow_id: {id}\nname: W\nsteps:\n  - {{ id: s, workflow: {other} }}\n");
+    let folder = Folder::new()
+        .with("workflows/a.yaml", starts("a", "b"))
+        .with("workflows/b.yaml", starts("b", "c"))
+        .with("workflows/c.yaml", starts("c", "b"));
+    assert_eq!(folder.problems(), ["workflows/b.yaml:4:3: error[cycle]: this leads back to itself: b → c → b"]);
+}
+
+#[test]
+fn a_team_runs_what_it_names() {
+    let folder = Folder::new()
+        .with("agents/x.yaml", agent("x"))
+        .with("teams/t.yaml", "team_id: t\nname: T\nagents: [x]\nworkflows: [inner]\n")
+        .with("workflows/inner.yaml", "workflow_id: inner\nname: I\nsteps:\n  - { id: s, agent: x }\n")
+        .with("workflows/other.yaml", "workflow_id: other\nname: O\nsteps:\n  - { id: s, agent: x }\n")
+        .with("workflows/w.yaml", "workflow_id: w\nname: W\nsteps:\n  - { id: s, team: t, workflow: other }\n");
+    assert_eq!(
+        folder.problems(),
+        ["workflows/w.yaml:4:33: error[invalid_value]: step `s`: the team `t` does not run `other`"]
+    );
+}
+
+#[test]
+fn a_broken_template_is_found_in_its_line() {
+    let prompt = "implementation:\n  runtime: llm\n  prompt:\n    user: |\n      One.\n      Two {{ inputs.topik }}.\n";
+    assert_eq!(
+        changed("implementation: { runtime: native, handler: native.echo }\n", prompt),
+        ["agents/x.yaml:15:1: error[expression]: the user template looks at the input `topik`, which is not \
+             declared, did you mean `topic`?"]
+    );
+}
+
+#[test]
+fn models_have_tiers_prices_and_known_fallbacks() {
+    let models = "tiers:\n  small: { model: anthropic.a }\n  standard: { model: anthropic.b, fallback: [tier.small] }\n  \
+                  huge: { model: anthropic.a }\nmodels:\n  anthropic.a: { context_tokens: 1000, price: { input: -1, output: 2 } }\n  \
+                  mistral.x: { context_tokens: 1000 }\n  nothing: { context_tokens: 1 }\n";
+    let problems = Folder::new().with("models.yaml", models).problems();
+    assert_eq!(
+        problems,
+        [
+            "models.yaml:2:3: error[missing_field]: the tier `large` stands for no model",
+            "models.yaml:3:13: error[invalid_value]: the tier `standard` stands for the tier `tier.small`; a tier stands \
+             for a provider's model",
+            "models.yaml:3:13: error[unknown_reference]: nothing is known of the model `anthropic.b`; describe it under \
+             `models`",
+            "models.yaml:4:3: error[invalid_value]: there is no tier `huge`",
+            "models.yaml:6:56: error[invalid_value]: -1 is negative",
+            "models.yaml:7:14: error[unknown_name]: there is no provider `mistral`",
+            "models.yaml:7:14: warning[no_price]: the model `mistral.x` has no price; where a budget is set, its calls \
+             are refused",
+            "models.yaml:8:3: error[invalid_value]: `nothing` is no provider's model; a model is `PROVIDER.NAME`",
+        ]
+    );
+}

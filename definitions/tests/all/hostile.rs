@@ -133,10 +133,8 @@ fn numbers_at_their_ends_do_not_panic() {
 fn a_folder_that_is_not_there_is_said_to_be_so() {
     let folder = Folder::new();
     let missing = folder.path().join("nowhere");
-    let loaded = greenroom_definitions::load(
-        &greenroom_definitions::Source::Directory(missing),
-        &crate::folder::vocabulary(),
-    );
+    let loaded =
+        greenroom_definitions::load(&greenroom_definitions::Source::Directory(missing), &crate::folder::vocabulary());
     assert!(loaded.catalogue.is_none());
     let first = loaded.report.problems()[0].to_string();
     assert!(first.contains("error[unreadable]: the folder cannot be read"), "{first}");

@@ -1,10 +1,6 @@
 //! The crate from outside: the shipped catalogue, the client's own files, hostile files, crowds.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod bounds;
 mod client;
@@ -13,3 +9,4 @@ mod hostile;
 mod many;
 mod problems;
 mod shipped;
+mod workflows;

@@ -1,0 +1,121 @@
+//! What workflows, teams and models get wrong between files: exact words and places.
+
+use crate::folder::{Folder, agent};
+
+/// Everything that is wrong with a workflow over the agents `x`, which takes a text and a number,
+/// and `y`, which takes a number.
+fn workflow(steps: &str) -> Vec<String> {
+    let two = "inputs:\n  - { name: topic, type: text, required: true }\n  - { name: depth, type: integer }\n";
+    let number = "inputs:\n  - { name: depth, type: integer, required: true }\n";
+    let one = "inputs:\n  - { name: topic, type: text, required: true }\n";
+    Folder::new()
+        .with("agents/x.yaml", agent("x_001").replace(one, two))
+        .with("agents/y.yaml", agent("y").replace(one, number))
+        .with("workflows/w.yaml", format!("workflow_id: w\nname: W\n{steps}"))
+        .problems()
+}
+
+#[test]
+fn a_step_gives_what_its_agent_takes() {
+    let steps = "steps:\n  - { id: a, agent: y, inputs: { dept: 3 } }\n";
+    assert_eq!(
+        workflow(steps),
+        ["workflows/w.yaml:4:40: error[unknown_field]: step `a`: the agent `y` has no input `dept`; did you mean \
+             `depth`?"]
+    );
+    // The only text takes what is not declared.
+    assert!(workflow("steps:\n  - { id: a, agent: x, inputs: { chapters: 3 } }\n").is_empty());
+    // Where a workflow declares inputs, it is known that nothing gives the number.
+    let steps = "inputs:\n  - { name: other, type: text }\nsteps:\n  - { id: a, agent: y, inputs: {} }\n";
+    assert_eq!(
+        workflow(steps),
+        ["workflows/w.yaml:6:32: warning[unfilled_input]: step `a`: nothing gives the agent's input `depth`; the run \
+             fails unless its context has it"]
+    );
+}
+
+#[test]
+fn a_reference_names_an_output_that_its_step_has() {
+    let steps = "steps:\n  - { id: a, agent: x }\n  - { id: b, agent: y, inputs: { depth: \"${steps.a.outputs.rezult}\" } }\n\
+                 final_output: \"${steps.b.outputs.other}\"\n";
+    assert_eq!(
+        workflow(steps),
+        [
+            "workflows/w.yaml:5:41: error[unknown_reference]: step `a` has no output `rezult`; did you mean `result`?",
+            "workflows/w.yaml:6:15: error[unknown_reference]: step `b` has no output `other`; it has result",
+        ]
+    );
+}
+
+#[test]
+fn two_names_for_outputs_must_be_the_agents_own() {
+    let steps =
+        "steps:\n  - { id: a, agent: x, outputs: [result, resalt] }\n  - { id: b, agent: x, outputs: [result] }\n";
+    assert_eq!(
+        workflow(steps),
+        [
+            "workflows/w.yaml:4:42: error[unknown_reference]: step `a`: the agent `x_001` has no output `resalt`; did \
+             you mean `result`?",
+            "workflows/w.yaml:5:34: warning[duplicate_id]: step `b`: an earlier step also names `result`; the run gives \
+             back the later one; say which in `outputs`",
+        ]
+    );
+}
+
+#[test]
+fn a_circle_of_steps_is_found_in_its_file() {
+    let steps = "steps:\n  - { id: a, agent: x, depends_on: [b] }\n  - { id: b, agent: x, depends_on: [a] }\n";
+    assert_eq!(
+        workflow(steps),
+        ["workflows/w.yaml:4:36: error[cycle]: step `a`: the steps depend on themselves: a → b → a"]
+    );
+}
+
+#[test]
+fn workflows_that_start_each_other_go_in_a_circle() {
+    let starts =
+        |id: &str, other: &str| format!("workflow_id: {id}\nname: W\nsteps:\n  - {{ id: s, workflow: {other} }}\n");
+    let folder = Folder::new()
+        .with("workflows/a.yaml", starts("a", "b"))
+        .with("workflows/b.yaml", starts("b", "c"))
+        .with("workflows/c.yaml", starts("c", "b"));
+    assert_eq!(folder.problems(), ["workflows/b.yaml:4:3: error[cycle]: this leads back to itself: b → c → b"]);
+}
+
+#[test]
+fn a_team_runs_what_it_names() {
+    let folder = Folder::new()
+        .with("agents/x.yaml", agent("x"))
+        .with("teams/t.yaml", "team_id: t\nname: T\nagents: [x]\nworkflows: [inner]\n")
+        .with("workflows/inner.yaml", "workflow_id: inner\nname: I\nsteps:\n  - { id: s, agent: x }\n")
+        .with("workflows/other.yaml", "workflow_id: other\nname: O\nsteps:\n  - { id: s, agent: x }\n")
+        .with("workflows/w.yaml", "workflow_id: w\nname: W\nsteps:\n  - { id: s, team: t, workflow: other }\n");
+    assert_eq!(
+        folder.problems(),
+        ["workflows/w.yaml:4:33: error[invalid_value]: step `s`: the team `t` does not run `other`"]
+    );
+}
+
+#[test]
+fn models_have_tiers_prices_and_known_fallbacks() {
+    let models = "tiers:\n  small: { model: anthropic.a }\n  standard: { model: anthropic.b, fallback: [tier.small] }\n  \
+                  huge: { model: anthropic.a }\nmodels:\n  anthropic.a: { context_tokens: 1000, price: { input: -1, output: 2 } }\n  \
+                  mistral.x: { context_tokens: 1000 }\n  nothing: { context_tokens: 1 }\n";
+    let problems = Folder::new().with("models.yaml", models).problems();
+    assert_eq!(
+        problems,
+        [
+            "models.yaml:2:3: error[missing_field]: the tier `large` stands for no model",
+            "models.yaml:3:13: error[invalid_value]: the tier `standard` stands for the tier `tier.small`; a tier stands \
+             for a provider's model",
+            "models.yaml:3:13: error[unknown_reference]: nothing is known of the model `anthropic.b`; describe it under \
+             `models`",
+            "models.yaml:4:3: error[invalid_value]: there is no tier `huge`",
+            "models.yaml:6:56: error[invalid_value]: -1 is negative",
+            "models.yaml:7:14: error[unknown_name]: there is no provider `mistral`",
+            "models.yaml:7:14: warning[no_price]: the model `mistral.x` has no price; where a budget is set, its calls \
+             are refused",
+            "models.yaml:8:3: error[invalid_value]: `nothing` is no provider's model; a model is `PROVIDER.NAME`",
+        ]
+    );
+}

@@ -217,6 +217,30 @@ impl CallKey {
     pub fn of(request: &RequestId) -> Self {
         Self(request.0.clone())
     }
+
+    /// The key of a step's call: `run_…/step`, or `run_…/step[3]` for an item of a `for_each`.
+    #[must_use]
+    pub fn of_step(run: &RunId, step: &StepId, index: Option<u32>) -> Self {
+        Self(Arc::from(match index {
+            Some(index) => format!("{run}/{step}[{index}]"),
+            None => format!("{run}/{step}"),
+        }))
+    }
+
+    /// The key of the call that undoes what this one did.
+    #[must_use]
+    pub fn undo(&self) -> Self {
+        Self(Arc::from(format!("{self}/undo")))
+    }
+
+    /// The request that makes this call for the `attempt`th time. A process that takes a run up
+    /// again makes the same request, so whatever it began before is found instead of begun twice.
+    #[must_use]
+    pub fn request(&self, attempt: u32) -> RequestId {
+        let digest = ContentHash::of(format!("{self}#{attempt}").as_bytes());
+        let text = digest.to_string();
+        RequestId(Arc::from(format!("req_{}", text.get(..32).unwrap_or(&text))))
+    }
 }
 
 /// The SHA-256 of some content; written as 64 hex digits.
@@ -301,6 +325,18 @@ mod tests {
     fn a_run_is_named_after_its_request() {
         let request = RequestId::fresh(10);
         assert_eq!(RunId::of(&request).as_str(), "run_0000000000000000000000000000000a");
+    }
+
+    #[test]
+    fn a_step_calls_by_the_same_request_after_a_crash_and_by_another_one_at_a_retry() {
+        let run = RunId::of(&RequestId::fresh(10));
+        let step = StepId::new("gather").unwrap_or_else(|_| unreachable!());
+        let key = CallKey::of_step(&run, &step, Some(3));
+        assert_eq!(key.as_str(), "run_0000000000000000000000000000000a/gather[3]");
+        assert_eq!(key.undo().as_str(), "run_0000000000000000000000000000000a/gather[3]/undo");
+        assert_eq!(key.request(1), key.request(1));
+        assert_ne!(key.request(1), key.request(2));
+        assert!(RequestId::new(key.request(1)).is_ok());
     }
 
     #[test]

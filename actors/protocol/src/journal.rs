@@ -108,6 +108,9 @@ pub enum Entry {
         step: StepId,
         /// How many items.
         items: u32,
+        /// Those, by their place, whose condition was false.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        skipped: Vec<u32>,
     },
     /// A step is about to be tried.
     StepStarted {

@@ -1,0 +1,165 @@
+//! From an event to what is journalled and then done. This file only dispatches: each verb has its
+//! own, and [`Draft::advance`] is what they have in common.
+
+use greenroom_definitions::plan::{Plan, PlanStep};
+use greenroom_protocol::Timestamp;
+use greenroom_protocol::journal::{Entry, StepKey};
+use greenroom_registry::journal::Receipt;
+
+use super::effect::{Effect, TimerId};
+use super::event::{Answer, Event};
+use super::state::{Phase, State};
+
+/// What is journalled, and what is done once it is.
+#[derive(Debug, Clone, PartialEq, Default)]
+#[must_use = "a decision that is not journalled was never made"]
+pub struct Decision {
+    entries: Vec<Entry>,
+    effects: Vec<Effect>,
+}
+
+impl Decision {
+    /// What is journalled; nothing is done where this is empty, but for what was asked already.
+    #[must_use]
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// True if the event changes nothing, such as an answer that came too late.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// What is done now, since the receipt proves that the entries are durable.
+    #[must_use]
+    pub fn release(self, _receipt: &Receipt) -> Vec<Effect> {
+        self.effects
+    }
+
+    /// The effects as they will be released, for tests of what is decided.
+    #[cfg(test)]
+    pub(super) fn effects(&self) -> &[Effect] {
+        &self.effects
+    }
+}
+
+/// What follows from an event; touches nothing.
+pub fn decide(state: &State, plan: &Plan, event: &Event, now: Timestamp) -> Decision {
+    let mut draft = Draft::new(state, plan, now);
+    match event {
+        Event::Begun(begun) => draft.begin(begun),
+        Event::Resumed { definitions_changed, deadline } => draft.resume(*definitions_changed, *deadline),
+        Event::Weighed { step, weight } => draft.weighed(step, weight),
+        Event::Answered { key, attempt, answer } => draft.answered(key, *attempt, answer),
+        Event::Undone { key, attempt, cause, usage } => draft.undone(key, *attempt, cause.as_ref(), usage),
+        Event::Woke { timer } => draft.woke(timer),
+        Event::Approved { step, by } => draft.approved(step, by),
+        Event::Rejected { step, by } => draft.rejected(step, by),
+        Event::CancelAsked { by } => draft.cancel_asked(by),
+        Event::Gathered { outputs } => draft.gathered(outputs),
+    }
+    draft.advance();
+    Decision { entries: draft.entries, effects: draft.effects }
+}
+
+/// A decision while it is made: the state as it will be, entry by entry.
+pub(super) struct Draft<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) now: Timestamp,
+    pub(super) next: State,
+    pub(super) effects: Vec<Effect>,
+    /// True if the outputs are being put together already.
+    pub(super) gathering: bool,
+    entries: Vec<Entry>,
+}
+
+impl<'a> Draft<'a> {
+    fn new(state: &State, plan: &'a Plan, now: Timestamp) -> Self {
+        let gathering = *state.phase() == Phase::Running && all_settled(state, plan);
+        Self { plan, now, next: state.clone(), effects: Vec::new(), gathering, entries: Vec::new() }
+    }
+
+    /// Journals an entry; what is decided after it sees what it changed.
+    pub(super) fn note(&mut self, entry: Entry) {
+        self.next.apply(self.now, &entry);
+        self.entries.push(entry);
+    }
+
+    /// The plan's step; a key that the plan does not know is of another workflow, and means nothing.
+    pub(super) fn planned(&self, key: &StepKey) -> Option<&'a PlanStep> {
+        self.plan.step(&key.step)
+    }
+
+    /// Milliseconds since an attempt began.
+    pub(super) fn elapsed_ms(&self, since: Timestamp) -> u64 {
+        u64::try_from(self.now.since(since).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn begin(&mut self, begun: &greenroom_protocol::journal::Begun) {
+        if *self.next.phase() != Phase::New {
+            return;
+        }
+        self.note(Entry::Begun(Box::new(begun.clone())));
+        self.effects.push(Effect::SetTimer { timer: TimerId::Deadline, at: begun.deadline.0 });
+    }
+
+    fn answered(&mut self, key: &StepKey, attempt: u32, answer: &Answer) {
+        let Some(since) = self.in_flight_since(key, attempt) else { return };
+        let duration_ms = self.elapsed_ms(since);
+        match answer {
+            Answer::Done { result, hash, usage } => self.note(Entry::StepDone {
+                key: key.clone(),
+                attempt,
+                result: result.clone(),
+                hash: *hash,
+                usage: usage.clone(),
+                duration_ms,
+            }),
+            Answer::Failed { cause, usage } => {
+                if !self.retry(key, attempt, cause, usage) {
+                    self.note(Entry::StepFailed {
+                        key: key.clone(),
+                        attempt,
+                        cause: cause.clone(),
+                        usage: usage.clone(),
+                        duration_ms,
+                    });
+                }
+            }
+        }
+    }
+
+    fn woke(&mut self, timer: &TimerId) {
+        match timer {
+            TimerId::Deadline => self.deadline_passed(),
+            TimerId::Retry(key) => self.try_again(key),
+            TimerId::Undo => self.stop_undoing(),
+        }
+    }
+
+    /// What every event may lead to: the next steps, the stop, the next undoing, the end.
+    fn advance(&mut self) {
+        match self.next.phase() {
+            Phase::New | Phase::Ended(_) => {}
+            Phase::Undoing { .. } => self.undo_next(),
+            Phase::Running => {
+                if let Some(cause) = self.why_stop() {
+                    return self.stop(cause);
+                }
+                self.start_what_is_ready();
+                if let Some(cause) = self.why_stop() {
+                    return self.stop(cause);
+                }
+                if !self.gathering && all_settled(&self.next, self.plan) {
+                    self.effects.push(Effect::Gather);
+                }
+            }
+        }
+    }
+}
+
+/// True if every step of the plan has ended.
+fn all_settled(state: &State, plan: &Plan) -> bool {
+    plan.steps.iter().all(|step| state.track(&step.id).is_some_and(super::Track::is_settled))
+}

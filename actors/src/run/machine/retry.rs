@@ -1,0 +1,48 @@
+//! A call that failed may be made again: if its cause allows, its step says so, the run has retries
+//! left, and there is time.
+
+use std::time::Duration;
+
+use greenroom_protocol::Cause;
+use greenroom_protocol::journal::{Entry, StepKey};
+use greenroom_protocol::reply::Usage;
+
+use super::decide::Draft;
+use super::effect::{Effect, TimerId};
+use super::state::Step;
+
+impl Draft<'_> {
+    /// Plans another attempt; false if there is none. Whoever failed may ask for a longer wait than
+    /// the step has, never for a shorter one.
+    pub(super) fn retry(&mut self, key: &StepKey, attempt: u32, cause: &Cause, usage: &Usage) -> bool {
+        let wait = self.planned(key).and_then(|step| step.retry.as_ref()).and_then(|retry| retry.wait_after(attempt));
+        let Some(wait) = wait else { return false };
+        let after = wait.max(cause.retry_after_ms.map(Duration::from_millis).unwrap_or_default());
+        let at = self.now.plus(after);
+        let is_too_late = self.next.deadline().is_some_and(|deadline| deadline.passed(at));
+        if !cause.code.may_retry() || self.next.retries_left() == 0 || is_too_late {
+            return false;
+        }
+        self.note(Entry::StepRetried {
+            key: key.clone(),
+            attempt,
+            cause: cause.clone(),
+            at,
+            after_ms: u64::try_from(after.as_millis()).unwrap_or(u64::MAX),
+            usage: usage.clone(),
+        });
+        self.effects.push(Effect::SetTimer { timer: TimerId::Retry(key.clone()), at });
+        true
+    }
+
+    /// Makes the next attempt. A timer that goes off early, or twice, finds nothing to do.
+    pub(super) fn try_again(&mut self, key: &StepKey) {
+        let Step::Backoff { attempt, at } = *self.next.step(key) else { return };
+        let Some(step) = self.planned(key) else { return };
+        if self.now < at {
+            self.effects.push(Effect::SetTimer { timer: TimerId::Retry(key.clone()), at });
+            return;
+        }
+        self.start(step, key.clone(), attempt.saturating_add(1));
+    }
+}

@@ -1,0 +1,5 @@
+//! The machine, tried without an actor: a world that answers what the machine asks for, in any order.
+
+mod cases;
+mod chance;
+mod world;

@@ -1,0 +1,288 @@
+//! A world around one run: it journals what is decided, keeps what was asked for, and answers it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use greenroom_definitions::plan::Plan;
+use greenroom_definitions::workflow::Workflow;
+use greenroom_protocol::journal::{Begun, Entry, ResultRef, StepKey};
+use greenroom_protocol::reply::Usage;
+use greenroom_protocol::request::Options;
+use greenroom_protocol::{
+    Cause, Code, ContentHash, Deadline, Json, Reply, RunId, StepId, Timestamp, UserId, Values,
+};
+use greenroom_registry::journal::{Receipt, Seq};
+use serde_json::json;
+
+use crate::run::machine::{Answer, Decision, Effect, Event, State, TimerId, Weight, decide};
+
+/// When every run of these tests begins.
+pub(super) const START: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
+/// How long a run of these tests has.
+pub(super) const TIME: Duration = Duration::from_secs(600);
+
+/// What a call comes to, by its step and attempt.
+pub(super) type Script = Box<dyn Fn(&StepKey, u32) -> Answer>;
+/// What a step's condition, items and question come to.
+pub(super) type Scale = Box<dyn Fn(&StepId) -> Weight>;
+
+pub(super) struct World {
+    pub(super) plan: Arc<Plan>,
+    pub(super) begun: Arc<Begun>,
+    pub(super) state: State,
+    pub(super) journal: Vec<(Timestamp, Entry)>,
+    /// What was asked for and not answered.
+    pub(super) open: Vec<Effect>,
+    pub(super) timers: BTreeMap<TimerId, Timestamp>,
+    pub(super) now: Timestamp,
+    pub(super) reply: Option<Reply>,
+    /// Every call, in the order in which it was made.
+    pub(super) called: Vec<(StepKey, u32)>,
+    /// Every undoing, in the order in which it was asked for.
+    pub(super) undone: Vec<StepKey>,
+    pub(super) aborted: Vec<StepKey>,
+    pub(super) script: Script,
+    pub(super) undo_script: Script,
+    pub(super) scale: Scale,
+}
+
+pub(super) fn step_id(text: &str) -> StepId {
+    StepId::new(text).unwrap()
+}
+
+pub(super) fn key(step: &str) -> StepKey {
+    StepKey { step: step_id(step), index: None }
+}
+
+pub(super) fn item(step: &str, index: u32) -> StepKey {
+    StepKey { step: step_id(step), index: Some(index) }
+}
+
+pub(super) fn admin() -> UserId {
+    UserId::new("admin").unwrap()
+}
+
+pub(super) fn failed(code: Code) -> Answer {
+    Answer::Failed { cause: Cause::new(code, "it broke"), usage: Usage::default() }
+}
+
+/// An answer that depends on the step alone, as that of a deterministic agent does.
+pub(super) fn done(key: &StepKey) -> Answer {
+    let out = format!("{}{}", key.step, key.index.map(|index| format!("#{index}")).unwrap_or_default());
+    let values = Values::from([("out".to_owned(), Json::String(out))]);
+    let hash = ContentHash::of(json!(values).to_string().as_bytes());
+    Answer::Done { result: ResultRef::Inline(values), hash, usage: Usage { decisions: 1, ..Usage::default() } }
+}
+
+pub(super) fn plan(workflow: &Json) -> Arc<Plan> {
+    let spec = serde_json::from_value(workflow.clone()).unwrap();
+    Workflow::new(spec).unwrap().plan().clone()
+}
+
+/// A workflow of these steps.
+pub(super) fn workflow(steps: &Json) -> Arc<Plan> {
+    plan(&json!({"workflow_id": "w", "name": "W", "steps": steps}))
+}
+
+pub(super) fn begun(plan: &Plan) -> Begun {
+    let agents = plan.agents().into_iter().map(|agent| (agent.clone(), ContentHash::of(agent.as_str().as_bytes())));
+    Begun {
+        run: RunId::new("run_1").unwrap(),
+        workflow: plan.workflow.clone(),
+        version: plan.hash,
+        agents: agents.collect(),
+        team: None,
+        parent: None,
+        owner: admin(),
+        inputs: ResultRef::Inline(Values::new()),
+        context: ResultRef::Inline(Values::new()),
+        options: Options::default(),
+        deadline: Deadline::after(START, TIME),
+        steps: u32::try_from(plan.steps.len()).unwrap(),
+        retries: 8,
+        members: Vec::new(),
+        checks: Vec::new(),
+        trace: None,
+    }
+}
+
+impl World {
+    pub(super) fn new(plan: Arc<Plan>) -> Self {
+        let begun = Arc::new(begun(&plan));
+        Self {
+            plan,
+            begun,
+            state: State::default(),
+            journal: Vec::new(),
+            open: Vec::new(),
+            timers: BTreeMap::new(),
+            now: START,
+            reply: None,
+            called: Vec::new(),
+            undone: Vec::new(),
+            aborted: Vec::new(),
+            script: Box::new(|key, _| done(key)),
+            undo_script: Box::new(|key, _| done(key)),
+            scale: Box::new(|_| Weight { needed: true, ..Weight::default() }),
+        }
+    }
+
+    pub(super) fn begin(&mut self) -> &mut Self {
+        self.tell(&Event::Begun(self.begun.clone()))
+    }
+
+    /// The same run in another process that read only the first entries of the journal.
+    pub(super) fn crashed_after(&self, entries: usize, script: Script, scale: Scale) -> Self {
+        let mut next = Self::new(self.plan.clone());
+        next.begun = self.begun.clone();
+        next.journal = self.journal[..entries].to_vec();
+        for (at, entry) in &next.journal {
+            next.state.apply(*at, entry);
+        }
+        next.now = self.now;
+        next.script = script;
+        next.scale = scale;
+        next
+    }
+
+    pub(super) fn resume(&mut self) -> &mut Self {
+        let deadline = Deadline::after(self.now, TIME);
+        self.tell(&Event::Resumed { definitions_changed: false, deadline })
+    }
+
+    pub(super) fn tell(&mut self, event: &Event) -> &mut Self {
+        let decision = decide(&self.state, &self.plan, event, self.now);
+        self.act(decision);
+        self
+    }
+
+    fn act(&mut self, decision: Decision) {
+        let is_over = self.reply.is_some();
+        assert!(!is_over || decision.is_empty(), "nothing follows the end");
+        assert!(!is_over || decision.effects().is_empty(), "nothing is done after the end");
+        let after = self.journal.len() as u64;
+        for entry in decision.entries() {
+            self.state.apply(self.now, entry);
+            self.journal.push((self.now, entry.clone()));
+        }
+        let receipt = Receipt::for_test(self.begun.run.clone(), Seq(after), Seq(self.journal.len() as u64));
+        for effect in decision.release(&receipt) {
+            self.take(effect);
+        }
+    }
+
+    fn take(&mut self, effect: Effect) {
+        match effect {
+            Effect::Call { ref key, attempt, .. } => {
+                self.called.push((key.clone(), attempt));
+                self.open.push(effect);
+            }
+            Effect::Undo { ref key, .. } => {
+                self.undone.push(key.clone());
+                self.open.push(effect);
+            }
+            Effect::Weigh { .. } | Effect::Gather => self.open.push(effect),
+            Effect::SetTimer { timer, at } => {
+                self.timers.insert(timer, at);
+            }
+            Effect::Abort { key } => {
+                self.open.retain(|effect| effect_key(effect) != Some(&key));
+                self.aborted.push(key);
+            }
+            Effect::Finish { reply } => self.reply = Some(*reply),
+        }
+    }
+
+    /// Answers one of what is open.
+    pub(super) fn answer(&mut self, place: usize) -> &mut Self {
+        let event = match self.open.remove(place) {
+            Effect::Weigh { step } => Event::Weighed { weight: Ok((self.scale)(&step)), step },
+            Effect::Call { key, attempt, .. } => {
+                Event::Answered { answer: (self.script)(&key, attempt), key, attempt }
+            }
+            Effect::Undo { key, attempt, .. } => match (self.undo_script)(&key, attempt) {
+                Answer::Done { usage, .. } => Event::Undone { key, attempt, cause: None, usage },
+                Answer::Failed { cause, usage } => Event::Undone { key, attempt, cause: Some(cause), usage },
+            },
+            Effect::Gather => Event::Gathered { outputs: Ok(self.outputs()) },
+            Effect::SetTimer { .. } | Effect::Abort { .. } | Effect::Finish { .. } => return self,
+        };
+        self.tell(&event)
+    }
+
+    /// Answers the call of a step.
+    pub(super) fn answer_step(&mut self, wanted: &StepKey) -> &mut Self {
+        let place = self.open.iter().position(|effect| effect_key(effect) == Some(wanted)).unwrap();
+        self.answer(place)
+    }
+
+    /// Lets time pass until a timer goes off.
+    pub(super) fn wake(&mut self, timer: &TimerId) -> &mut Self {
+        let at = self.timers.remove(timer).unwrap();
+        self.now = self.now.max(at);
+        self.tell(&Event::Woke { timer: timer.clone() })
+    }
+
+    /// Goes on until nothing is open: the oldest first, and the next retry when all wait.
+    pub(super) fn run_to_end(&mut self) -> Reply {
+        self.run_by(|_| 0)
+    }
+
+    /// Goes on until the end; `choose` picks which of so many open things is answered next.
+    pub(super) fn run_by(&mut self, mut choose: impl FnMut(usize) -> usize) -> Reply {
+        for _ in 0..20_000 {
+            if let Some(reply) = &self.reply {
+                return reply.clone();
+            }
+            if self.open.is_empty() {
+                let retry = self.timers.iter().filter(|(timer, _)| matches!(timer, TimerId::Retry(_)));
+                let next = retry.min_by_key(|(_, at)| **at).map(|(timer, _)| timer.clone());
+                self.wake(&next.expect("a run that is not over waits for something"));
+            } else {
+                let place = choose(self.open.len());
+                self.answer(place);
+            }
+        }
+        panic!("the run does not end");
+    }
+
+    /// What the run gives back: everything that its steps gave, in the order of the steps.
+    fn outputs(&self) -> Values {
+        let mut outputs = Values::new();
+        for (step, track) in self.state.tracks() {
+            let of_items = track.items.iter().flat_map(|items| items.iter());
+            let all = std::iter::once((None, &track.own)).chain(of_items.map(|(index, item)| (Some(index), item)));
+            for (index, step_state) in all {
+                if let Some(ResultRef::Inline(values)) = step_state.result().map(AsRef::as_ref) {
+                    outputs.insert(format!("{step}{index:?}"), json!(values));
+                }
+            }
+        }
+        outputs
+    }
+
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.journal.iter().map(|(_, entry)| entry)
+    }
+
+    /// The steps that were done, in the order in which they were.
+    pub(super) fn completed(&self) -> Vec<StepKey> {
+        let done = self.entries().filter_map(|entry| match entry {
+            Entry::StepDone { key, .. } => Some(key.clone()),
+            _ => None,
+        });
+        done.collect()
+    }
+
+    pub(super) fn calls_of(&self, wanted: &StepKey) -> usize {
+        self.called.iter().filter(|(key, _)| key == wanted).count()
+    }
+}
+
+fn effect_key(effect: &Effect) -> Option<&StepKey> {
+    match effect {
+        Effect::Call { key, .. } | Effect::Undo { key, .. } | Effect::Abort { key } => Some(key),
+        Effect::Weigh { .. } | Effect::SetTimer { .. } | Effect::Gather | Effect::Finish { .. } => None,
+    }
+}

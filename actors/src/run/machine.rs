@@ -14,8 +14,8 @@
 //! outputs, since they may lie in the artifact store and cost time. One verb a file.
 //!
 //! What a skipped step means: a step that *refers* to it is skipped too, since it would have nothing
-//! to work with; one that only waits for it (`depends_on`) goes on. In the run's outputs a skipped
-//! step's values are null.
+//! to work with; one that only waits for it (`depends_on`) goes on. The run's outputs leave out what a
+//! skipped step would have given.
 
 mod apply;
 mod approval;

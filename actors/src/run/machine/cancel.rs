@@ -109,7 +109,8 @@ fn of_step(key: &StepKey, cause: &Cause) -> Cause {
         Some(index) => format!("{}[{index}]", key.step),
         None => key.step.to_string(),
     };
-    let message = format!("step `{place}`: {}", cause.message);
+    let prefix = format!("step `{place}`: ");
+    let message = format!("{prefix}{}", cause.message.strip_prefix(&prefix).unwrap_or(&cause.message));
     let keeps_code = match cause.code.class() {
         greenroom_protocol::error::Class::Rejected => false,
         greenroom_protocol::error::Class::Denied => true,

@@ -1,0 +1,170 @@
+//! The values that a run has, and where they lie: a small result in the journal, a large one in the
+//! artifact store, fetched only when something refers to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use greenroom_definitions::binding::{Scope, item_outputs};
+use greenroom_definitions::expr::{Expr, Root};
+use greenroom_definitions::plan::{Plan, PlanStep};
+use greenroom_protocol::journal::{Begun, ResultRef};
+use greenroom_protocol::limits::INLINE_VALUE_BYTES_MAX;
+use greenroom_protocol::value::size_bytes;
+use greenroom_protocol::{ArtifactRef, Cause, Code, ContentHash, Json, StepId, Values};
+use greenroom_registry::artifacts::{ARTIFACT_BYTES_MAX, Artifacts};
+
+use super::machine::State;
+
+/// What a claim check of values is.
+const JSON: &str = "application/json";
+
+/// What a step gave, one or many times.
+enum Given {
+    Once(Arc<ResultRef>),
+    Each(Vec<Option<Arc<ResultRef>>>),
+}
+
+/// What an effect may refer to, taken from the state in one moment and fetched later.
+pub(super) struct Material {
+    begun: Arc<Begun>,
+    given: BTreeMap<StepId, Given>,
+}
+
+/// The same, fetched.
+pub(super) struct Loaded {
+    pub(super) inputs: Values,
+    pub(super) context: Values,
+    pub(super) steps: BTreeMap<StepId, Values>,
+}
+
+impl Loaded {
+    pub(super) const fn scope(&self) -> Scope<'_> {
+        Scope::new(&self.inputs, &self.context, &self.steps)
+    }
+}
+
+impl Material {
+    /// What these steps gave.
+    pub(super) fn of<'s>(state: &State, steps: impl IntoIterator<Item = &'s StepId>) -> Option<Self> {
+        let begun = state.begun()?.clone();
+        let given = |step: &StepId| {
+            let track = state.track(step)?;
+            let given = match &track.items {
+                Some(items) => Given::Each(items.iter().map(|(_, item)| item.result().cloned()).collect()),
+                None => Given::Once(track.own.result()?.clone()),
+            };
+            Some((step.clone(), given))
+        };
+        Some(Self { given: steps.into_iter().filter_map(given).collect(), begun })
+    }
+
+    /// What a step may refer to: all that it depends on, and itself where it is undone.
+    pub(super) fn of_step(state: &State, step: &PlanStep) -> Option<Self> {
+        Self::of(state, step.depends_on.iter().chain([&step.id]))
+    }
+
+    /// What the run's outputs refer to.
+    pub(super) fn of_outputs(state: &State, plan: &Plan) -> Option<Self> {
+        let exprs = plan.outputs.values().chain(plan.final_output.as_ref());
+        let referred: BTreeSet<&StepId> = exprs.flat_map(Expr::references).filter_map(of_root).collect();
+        let named = plan.steps.iter().filter(|step| plan.outputs.is_empty() && !step.outputs.is_empty());
+        Self::of(state, named.map(|step| &step.id).chain(referred))
+    }
+
+    /// Fetches everything.
+    ///
+    /// # Errors
+    /// `unknown_record` if an artifact is gone; what the store says.
+    pub(super) async fn load(self, artifacts: &dyn Artifacts) -> Result<Loaded, Cause> {
+        let mut steps = BTreeMap::new();
+        for (step, given) in self.given {
+            let values = match given {
+                Given::Once(result) => fetch(&result, artifacts).await?,
+                Given::Each(results) => {
+                    let mut items = Vec::with_capacity(results.len());
+                    for result in results {
+                        items.push(match result {
+                            Some(result) => Some(fetch(&result, artifacts).await?),
+                            None => None,
+                        });
+                    }
+                    item_outputs(&items)
+                }
+            };
+            steps.insert(step, values);
+        }
+        let inputs = fetch(&self.begun.inputs, artifacts).await?;
+        let context = fetch(&self.begun.context, artifacts).await?;
+        Ok(Loaded { inputs, context, steps })
+    }
+}
+
+const fn of_root(reference: &greenroom_definitions::expr::Reference) -> Option<&StepId> {
+    match &reference.root {
+        Root::Step(step) => Some(step),
+        Root::Inputs | Root::Context | Root::Item | Root::Index => None,
+    }
+}
+
+/// The values themselves.
+///
+/// # Errors
+/// As [`Material::load`].
+pub(super) async fn fetch(result: &ResultRef, artifacts: &dyn Artifacts) -> Result<Values, Cause> {
+    match result {
+        ResultRef::Inline(values) => Ok(values.clone()),
+        ResultRef::Stored(artifact) => {
+            let bytes = artifacts.get(&artifact.hash, ARTIFACT_BYTES_MAX).await.map_err(|error| error.cause())?;
+            let bytes = bytes.ok_or_else(|| {
+                Cause::new(Code::UnknownRecord, format!("the artifact {} is gone", artifact.hash.short()))
+            })?;
+            serde_json::from_slice(&bytes).map_err(|error| Cause::new(Code::StoreUnavailable, error.to_string()))
+        }
+    }
+}
+
+/// Puts values where they belong, and says what they hash to.
+///
+/// # Errors
+/// What the artifact store says.
+pub(super) async fn keep(
+    values: Values,
+    name: &str,
+    artifacts: &dyn Artifacts,
+) -> Result<(ResultRef, ContentHash), Cause> {
+    let bytes = serde_json::to_vec(&values).map_err(|error| Cause::new(Code::Internal, error.to_string()))?;
+    let hash = ContentHash::of(&bytes);
+    if bytes.len() <= INLINE_VALUE_BYTES_MAX {
+        return Ok((ResultRef::Inline(values), hash));
+    }
+    let artifact = artifacts.put(bytes, JSON, &format!("{name}.json")).await.map_err(|error| error.cause())?;
+    Ok((ResultRef::Stored(artifact), hash))
+}
+
+/// Replaces every value that is too large for a journal and a reply by its claim check.
+///
+/// # Errors
+/// What the artifact store says.
+pub(super) async fn shrink(values: Values, artifacts: &dyn Artifacts) -> Result<Values, Cause> {
+    let mut small = Values::new();
+    for (name, value) in values {
+        let value = shrink_value(&name, value, artifacts).await?;
+        small.insert(name, value);
+    }
+    Ok(small)
+}
+
+/// The value, or its claim check if it is too large.
+pub(super) async fn shrink_value(name: &str, value: Json, artifacts: &dyn Artifacts) -> Result<Json, Cause> {
+    let fits = size_bytes(&value) <= INLINE_VALUE_BYTES_MAX as u64;
+    if fits || ArtifactRef::from_json(&value).is_some() {
+        return Ok(value);
+    }
+    let (bytes, media_type, ending) = match value {
+        Json::String(text) => (text.into_bytes(), "text/plain; charset=utf-8", "txt"),
+        other => (other.to_string().into_bytes(), JSON, "json"),
+    };
+    let name: String = name.chars().map(|c| if c.is_alphanumeric() || c == '_' { c } else { '_' }).take(64).collect();
+    let kept = artifacts.put(bytes, media_type, &format!("{name}.{ending}")).await;
+    Ok(kept.map_err(|error| error.cause())?.to_json())
+}

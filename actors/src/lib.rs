@@ -16,6 +16,7 @@ pub mod handler;
 pub mod library;
 pub mod model;
 pub mod observe;
+pub mod run;
 pub mod stage;
 pub mod supervision;
 pub mod tool;

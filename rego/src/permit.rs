@@ -150,8 +150,25 @@ impl Grant {
     /// The same grant with a nearer deadline: what is spoken from it is waited for no longer.
     #[must_use]
     pub fn until(&self, deadline: Deadline) -> Self {
+        self.with_deadline(self.deadline().nearer(deadline))
+    }
+
+    /// The same grant for a run that may go on after the request that started it was answered. It
+    /// permits nothing that it did not before: whatever is spoken from it is judged when it is, and
+    /// its principal is read anew. For anything but a run this is [`Grant::until`].
+    #[must_use]
+    pub fn lasting(&self, deadline: Deadline) -> Self {
+        match self.stage() {
+            Some(Speaker::Workflow { .. }) => self.with_deadline(deadline),
+            Some(Speaker::User { .. } | Speaker::Agent { .. } | Speaker::Team { .. } | Speaker::Nobody) | None => {
+                self.until(deadline)
+            }
+        }
+    }
+
+    fn with_deadline(&self, deadline: Deadline) -> Self {
         let Granted { particulars, known, chain, stage, target, checks, obligations, revision } = &*self.0;
-        let particulars = Particulars { deadline: particulars.deadline.nearer(deadline), ..particulars.clone() };
+        let particulars = Particulars { deadline, ..particulars.clone() };
         Self::new(Granted {
             particulars,
             known: known.clone(),

@@ -230,7 +230,13 @@ impl CallKey {
     /// The key of the call that undoes what this one did.
     #[must_use]
     pub fn undo(&self) -> Self {
-        Self(Arc::from(format!("{self}/undo")))
+        self.part("undo")
+    }
+
+    /// The key of something that belongs to this call; `part` is an id or a word.
+    #[must_use]
+    pub fn part(&self, part: &str) -> Self {
+        Self(Arc::from(format!("{self}/{part}")))
     }
 
     /// The request that makes this call for the `attempt`th time. A process that takes a run up

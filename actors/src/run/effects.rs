@@ -2,18 +2,18 @@
 //! so they die with it. Every call goes in at the door, spoken by the run's grant.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use greenroom_definitions::Agent;
 use greenroom_definitions::binding::{
-    self, approval_prompt, bind_agent, bind_compensation, bind_workflow, run_outputs, step_outputs,
+    self, Scope, approval_prompt, bind_agent, bind_compensation, bind_workflow, run_outputs, step_outputs,
 };
 use greenroom_definitions::plan::PlanStep;
 use greenroom_protocol::journal::{Begun, StepKey};
 use greenroom_protocol::reply::Usage;
 use greenroom_protocol::request::{ContextChange, ContextRead, ContextWrite, Invoke, Options, StartRun, StartTeam};
-use greenroom_protocol::{CallKey, Cause, Code, ContextKey, Json, Reply, Request, Status, Values};
+use greenroom_protocol::{CallKey, Cause, Code, ContextKey, Json, Reply, Request, Status, StepId, Values};
 use greenroom_rego::Grant;
 
 use super::Hands;
@@ -31,6 +31,28 @@ pub(super) struct Reach {
     pub(super) pinned: Arc<Pinned>,
     pub(super) grant: Grant,
     pub(super) begun: Arc<Begun>,
+    pub(super) lists: Lists,
+}
+
+/// The lists of `for_each` steps, worked out once for all of their items.
+#[derive(Clone, Default)]
+pub(super) struct Lists(Arc<Mutex<BTreeMap<StepId, Arc<Vec<Json>>>>>);
+
+impl Lists {
+    /// The item of a call, and its place; none where the step has no list.
+    fn item(&self, step: &PlanStep, index: Option<u32>, scope: &Scope<'_>) -> Result<Option<(Json, u32)>, Cause> {
+        let Some(index) = index else { return Ok(None) };
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&step.id).cloned();
+        let list = match known {
+            Some(list) => list,
+            None => {
+                let list = Arc::new(binding::items(step, scope)?.unwrap_or_default());
+                self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(step.id.clone(), list.clone());
+                list
+            }
+        };
+        Ok(list.get(index as usize).map(|item| (item.clone(), index)))
+    }
 }
 
 /// One call, as the machine asked for it.
@@ -97,13 +119,8 @@ pub(super) async fn call(reach: Reach, call: Call, material: Material) -> Event 
 async fn called(reach: &Reach, call: &Call, material: Material, usage: &mut Usage) -> Result<Values, Cause> {
     let mut loaded = material.load(&*reach.hands.stores.artifacts).await?;
     *usage = reach.freshen(&mut loaded, &call.call, call.attempt).await?;
-    let items = call.key.index.map(|_| binding::items(&call.step, &loaded.scope())).transpose()?.flatten();
-    let item = call.key.index.and_then(|index| Some((items.as_ref()?.get(index as usize)?, index)));
-    let scope = match item {
-        Some((item, index)) => loaded.scope().with_item(item, index),
-        None => loaded.scope(),
-    };
-    let (request, agent) = reach.request(call, &scope).await?;
+    let item = reach.lists.item(&call.step, call.key.index, &loaded.scope())?;
+    let (request, agent) = reach.request(call, &in_item(&loaded, item.as_ref())).await?;
     let reply = reach.ask(call, request).await;
     usage.add(&reply.usage());
     let outputs = done(reply)?;
@@ -125,14 +142,16 @@ pub(super) async fn undo(reach: Reach, call: Call, after: Duration, material: Ma
 async fn undone(reach: &Reach, call: &Call, mut material: Material, usage: &mut Usage) -> Result<(), Cause> {
     material.only_item(&call.key);
     let loaded = material.load(&*reach.hands.stores.artifacts).await?;
+    let item = reach.lists.item(&call.step, call.key.index, &loaded.scope())?;
+    let scope = in_item(&loaded, item.as_ref());
     let Target::Agent { agent, version } = &call.target else {
         return Err(Cause::new(Code::Internal, "only an agent undoes a step"));
     };
-    let bound = bind_compensation(&call.step, reach.pinned.agent(agent)?, &loaded.scope())?;
+    let bound = bind_compensation(&call.step, reach.pinned.agent(agent)?, &scope)?;
     let request = Request::Invoke(Invoke {
         agent: agent.clone(),
         inputs: bound,
-        context: loaded.context,
+        context: loaded.context.clone(),
         version: Some(*version),
         key: Some(call.call.clone()),
         options: reach.options(),
@@ -153,6 +172,13 @@ async fn gathered(reach: &Reach, material: Material) -> Result<Values, Cause> {
     shrink(run_outputs(&reach.pinned.plan, &loaded.scope()), artifacts).await
 }
 
+fn in_item<'l>(loaded: &'l Loaded, item: Option<&'l (Json, u32)>) -> Scope<'l> {
+    match item {
+        Some((item, index)) => loaded.scope().with_item(item, *index),
+        None => loaded.scope(),
+    }
+}
+
 /// What a reply gives, or why it gives nothing.
 fn done(reply: Reply) -> Result<Values, Cause> {
     match (reply.status, reply.error) {
@@ -167,7 +193,7 @@ impl Reach {
     async fn request(
         &self,
         call: &Call,
-        scope: &binding::Scope<'_>,
+        scope: &Scope<'_>,
     ) -> Result<(Request, Option<Arc<Agent>>), Cause> {
         let key = Some(call.call.clone());
         let context = scope.context.clone();

@@ -34,6 +34,7 @@ mod state;
 mod tests;
 
 pub use approval::answerable;
+pub(crate) use ending::refused;
 pub(crate) use resume::deadline_after_pause;
 pub use decide::{Decision, decide};
 pub use effect::{Effect, Target, TimerId};

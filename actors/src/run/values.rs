@@ -7,7 +7,7 @@ use std::sync::Arc;
 use greenroom_definitions::binding::{Scope, item_outputs};
 use greenroom_definitions::expr::{Expr, Root};
 use greenroom_definitions::plan::{Plan, PlanStep};
-use greenroom_protocol::journal::{Begun, ResultRef};
+use greenroom_protocol::journal::{Begun, ResultRef, StepKey};
 use greenroom_protocol::limits::INLINE_VALUE_BYTES_MAX;
 use greenroom_protocol::value::size_bytes;
 use greenroom_protocol::{ArtifactRef, Cause, Code, ContentHash, Json, StepId, Values};
@@ -69,6 +69,18 @@ impl Material {
         let referred: BTreeSet<&StepId> = exprs.flat_map(Expr::references).filter_map(of_root).collect();
         let named = plan.steps.iter().filter(|step| plan.outputs.is_empty() && !step.outputs.is_empty());
         Self::of(state, named.map(|step| &step.id).chain(referred))
+    }
+
+    /// Of the step itself only this item, for the one who undoes it.
+    pub(super) fn only_item(&mut self, key: &StepKey) {
+        let Some(index) = key.index else { return };
+        if let Some(Given::Each(items)) = self.given.get(&key.step) {
+            let item = items.get(index as usize).cloned().flatten();
+            match item {
+                Some(item) => drop(self.given.insert(key.step.clone(), Given::Once(item))),
+                None => drop(self.given.remove(&key.step)),
+            }
+        }
     }
 
     /// Fetches everything.

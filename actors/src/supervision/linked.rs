@@ -111,6 +111,17 @@ impl<K: Eq + Hash + Clone> LinkedTasks<K> {
         }
     }
 
+    /// Stops every task whose name fits; their ends will not count.
+    pub fn abort_if(&mut self, fits: impl Fn(&K) -> bool) {
+        self.tasks.retain(|key, task| {
+            let stays = !fits(key);
+            if !stays {
+                task.abort();
+            }
+            stays
+        });
+    }
+
     /// How many tasks have not ended.
     #[must_use]
     pub fn len(&self) -> usize {

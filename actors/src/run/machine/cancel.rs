@@ -18,12 +18,17 @@ impl Draft<'_> {
         }
     }
 
+    pub(super) fn lost(&mut self, cause: &Cause) {
+        if *self.next.phase() == Phase::Running {
+            self.stop(cause.clone());
+        }
+    }
+
+    /// A timer never goes off early, so one that does means nothing.
     pub(super) fn deadline_passed(&mut self) {
-        let Some(deadline) = self.next.deadline() else { return };
-        match self.next.phase() {
-            Phase::Running if deadline.passed(self.now) => self.note(Entry::DeadlinePassed),
-            Phase::Running => self.effects.push(Effect::SetTimer { timer: TimerId::Deadline, at: deadline.0 }),
-            Phase::New | Phase::Undoing { .. } | Phase::Ended(_) => {}
+        let has_passed = self.next.deadline().is_some_and(|deadline| deadline.passed(self.now));
+        if *self.next.phase() == Phase::Running && has_passed {
+            self.note(Entry::DeadlinePassed);
         }
     }
 

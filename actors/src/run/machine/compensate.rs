@@ -75,7 +75,6 @@ impl Draft<'_> {
     pub(super) fn stop_undoing(&mut self) {
         let Phase::Undoing { until, .. } = *self.next.phase() else { return };
         if self.now < until {
-            self.effects.push(Effect::SetTimer { timer: super::TimerId::Undo, at: until });
             return;
         }
         let late = || Cause::new(Code::TimedOut, "the time for undoing was up");

@@ -57,6 +57,7 @@ pub fn decide(state: &State, plan: &Plan, event: &Event, now: Timestamp) -> Deci
         Event::Approved { step, by } => draft.approved(step, by),
         Event::Rejected { step, by } => draft.rejected(step, by),
         Event::CancelAsked { by } => draft.cancel_asked(by),
+        Event::Lost { cause } => draft.lost(cause),
         Event::Gathered { outputs } => draft.gathered(outputs),
     }
     draft.advance();

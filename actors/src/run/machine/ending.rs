@@ -1,7 +1,7 @@
 //! The end of a run, and the reply that its journal keeps.
 
 use greenroom_protocol::journal::Entry;
-use greenroom_protocol::{Cause, Json, Metadata, Reply, Status, Values};
+use greenroom_protocol::{Cause, Json, Metadata, Reply, RunId, Status, Values};
 
 use super::decide::Draft;
 use super::effect::Effect;
@@ -52,6 +52,24 @@ impl Draft<'_> {
         };
         Some(Reply { id: begun.run.to_string(), status, outputs, error, metadata })
     }
+}
+
+/// The reply of a run that ends without having been able to begin, or to go on.
+pub(crate) fn refused(run: &RunId, state: &State, cause: Cause) -> Reply {
+    let usage = state.usage();
+    let metadata = Metadata {
+        agents_involved: u32::try_from(usage.agents.len()).unwrap_or(u32::MAX),
+        agents: usage.agents.clone(),
+        workflow_steps: usage.steps,
+        tokens_used: usage.tokens,
+        cost_usd: usage.cost.as_usd(),
+        estimated: usage.estimated,
+        model: usage.model.clone(),
+        policy_decisions: usage.decisions,
+        trace_id: state.begun().and_then(|begun| begun.trace.clone()),
+        ..Metadata::default()
+    };
+    Reply { id: run.to_string(), status: Status::of(&cause), outputs: Values::new(), error: Some(cause), metadata }
 }
 
 /// Names what was undone and what could not be.

@@ -105,6 +105,11 @@ pub enum Event {
         /// Who.
         by: UserId,
     },
+    /// The run may not go on, for a reason that lies outside of it.
+    Lost {
+        /// Why.
+        cause: Cause,
+    },
     /// The run's outputs were put together.
     Gathered {
         /// What they are.

@@ -39,10 +39,8 @@ impl Draft<'_> {
     pub(super) fn try_again(&mut self, key: &StepKey) {
         let Step::Backoff { attempt, at } = *self.next.step(key) else { return };
         let Some(step) = self.planned(key) else { return };
-        if self.now < at {
-            self.effects.push(Effect::SetTimer { timer: TimerId::Retry(key.clone()), at });
-            return;
+        if self.now >= at {
+            self.start(step, key.clone(), attempt.saturating_add(1));
         }
-        self.start(step, key.clone(), attempt.saturating_add(1));
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use greenroom_protocol::event::RunState;
 use greenroom_protocol::journal::{Begun, ResultRef, StepKey};
 use greenroom_protocol::reply::Usage;
 use greenroom_protocol::{Cause, Deadline, Reply, StepId, Timestamp, UserId};
@@ -245,6 +246,18 @@ impl State {
     #[must_use]
     pub const fn phase(&self) -> &Phase {
         &self.phase
+    }
+
+    /// Where the run stands, as those outside see it.
+    #[must_use]
+    pub fn run_state(&self) -> RunState {
+        let is_asked = |track: &Arc<Track>| matches!(track.own, Step::Asked { .. });
+        match &self.phase {
+            Phase::New => RunState::Queued,
+            Phase::Running if self.live == 0 && self.tracks.values().any(is_asked) => RunState::WaitingApproval,
+            Phase::Running | Phase::Undoing { .. } => RunState::Running,
+            Phase::Ended(reply) => RunState::from(reply.status),
+        }
     }
 
     /// What it began with; none before it has begun.

@@ -1,0 +1,447 @@
+//! The actor of one run. Its whole act: decide → journal (its one await) → apply → release → effects.
+//!
+//! ```text
+//! Run
+//! └── linked tasks: calls, undoings, conditions, outputs, timers, the lease
+//! ```
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use greenroom_protocol::event::RunState;
+use greenroom_protocol::journal::{Entry, StepKey};
+use greenroom_protocol::reply::Usage;
+use greenroom_protocol::request::{Signal, SignalRun};
+use greenroom_protocol::{CallKey, Cause, Code, Reply, RunId, Timestamp};
+use greenroom_registry::journal::{JournalError, Receipt, Seq};
+use greenroom_registry::runs::Fence;
+use greenroom_rego::Permitted;
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+use serde::Serialize;
+use tokio::sync::{oneshot, watch};
+
+use super::effects::{self, Call, Reach};
+use super::machine::{Answer, Effect, Event, Phase, State, Target, TimerId, answerable, decide};
+use super::runs::Hosted;
+use super::values::Material;
+use super::{Hands, JOURNAL_WAIT_MAX};
+use crate::failure::RetryBudget;
+use crate::observe::Observed;
+use crate::supervision::{Ended, Exit, LinkedTasks};
+
+/// Entries that one append writes; more are written in several.
+const ENTRIES_MAX: usize = greenroom_registry::journal::APPEND_ENTRIES_MAX;
+/// The bound of a task that is bounded by something else: its run's deadline, or its actor's life.
+const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
+
+/// How far a run is, for those who wait for it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Progress {
+    /// Its first entry of this process is durable.
+    pub(super) accepted: bool,
+    /// How it ended.
+    pub(super) reply: Option<Arc<Reply>>,
+}
+
+/// What a run's actor is spawned with.
+pub(super) struct Seed {
+    pub(super) run: RunId,
+    pub(super) fence: Fence,
+    /// The last entry that is in the journal.
+    pub(super) seq: Seq,
+    /// What the journal says so far.
+    pub(super) state: State,
+    /// What the run is told first: that it begins, or that it goes on.
+    pub(super) first: Event,
+    pub(super) reach: Reach,
+    pub(super) progress: watch::Sender<Progress>,
+    pub(super) budget: Arc<RetryBudget>,
+    /// The runs of this pod, among which are those that this one starts.
+    pub(super) hosted: Arc<Hosted>,
+}
+
+/// Names a linked task of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Task {
+    Call(StepKey, u32),
+    Undo(StepKey, u32),
+    Weigh(StepKey),
+    Gather,
+    Timer(TimerId),
+    Lease,
+}
+
+/// What a run's actor is told.
+pub(super) enum RunMsg {
+    /// Begin, or go on.
+    Begin,
+    /// A task has ended; this is what it says.
+    Told(Task, Ended<Event>),
+    /// Somebody cancels, approves or rejects.
+    Signal(Permitted<SignalRun>, oneshot::Sender<Result<RunState, Cause>>),
+    /// It may not go on, for a reason that lies outside of it.
+    Lost(Cause),
+    /// Another process has taken it over.
+    Fenced,
+    /// Tell of yourself.
+    Observe(RpcReplyPort<RunSight>),
+}
+
+impl ractor::Message for RunMsg {}
+
+/// What a run's actor tells of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RunSight {
+    /// Which run.
+    pub run: RunId,
+    /// Where it stands.
+    pub state: RunState,
+    /// Entries of its journal.
+    pub entries: u64,
+    /// Tasks under way, timers and the lease among them.
+    pub tasks: usize,
+}
+
+/// What a run's actor holds.
+pub(super) struct RunActorState {
+    machine: State,
+    seq: Seq,
+    tasks: LinkedTasks<Task>,
+    /// The runs that steps under way have started.
+    children: HashMap<StepKey, RunId>,
+    first: Option<Event>,
+}
+
+/// The actor of one run.
+pub(super) struct RunActor {
+    run: RunId,
+    fence: Fence,
+    reach: Reach,
+    progress: watch::Sender<Progress>,
+    budget: Arc<RetryBudget>,
+    hosted: Arc<Hosted>,
+}
+
+impl RunActor {
+    /// The actor, and what it starts with.
+    pub(super) fn new(seed: Seed) -> (Self, RunActorState) {
+        let Seed { run, fence, seq, state, first, reach, progress, budget, hosted } = seed;
+        let state = RunActorState {
+            machine: state,
+            seq,
+            tasks: LinkedTasks::default(),
+            children: HashMap::new(),
+            first: Some(first),
+        };
+        (Self { run, fence, reach, progress, budget, hosted }, state)
+    }
+}
+
+impl Actor for RunActor {
+    type Msg = RunMsg;
+    type State = RunActorState;
+    type Arguments = RunActorState;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<RunMsg>,
+        state: RunActorState,
+    ) -> Result<RunActorState, ActorProcessingErr> {
+        myself.send_message(RunMsg::Begin)?;
+        Ok(state)
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<RunMsg>,
+        message: RunMsg,
+        state: &mut RunActorState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            RunMsg::Begin => self.begin(&myself, state).await,
+            RunMsg::Told(task, ended) => self.told(&myself, state, task, ended).await,
+            RunMsg::Signal(permit, port) => self.signalled(&myself, state, permit, port).await,
+            RunMsg::Lost(cause) => self.tell(&myself, state, &Event::Lost { cause }).await,
+            RunMsg::Fenced => {
+                self.leave(&myself, "fenced");
+                Ok(())
+            }
+            RunMsg::Observe(port) => {
+                // Who has gone away does not need to know.
+                let _ = port.send(self.sight(state));
+                Ok(())
+            }
+        }
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        _: ActorRef<RunMsg>,
+        event: SupervisionEvent,
+        _: &mut RunActorState,
+    ) -> Result<(), ActorProcessingErr> {
+        // A run has no children; the event is read so that ractor's default does not stop it.
+        let _ = Exit::read(event);
+        Ok(())
+    }
+}
+
+impl RunActor {
+    async fn begin(&self, myself: &ActorRef<RunMsg>, state: &mut RunActorState) -> Result<(), ActorProcessingErr> {
+        let Some(first) = state.first.take() else { return Ok(()) };
+        self.keep_lease(myself, state);
+        self.tell(myself, state, &first).await?;
+        self.progress.send_modify(|progress| progress.accepted = true);
+        Ok(())
+    }
+
+    async fn told(
+        &self,
+        myself: &ActorRef<RunMsg>,
+        state: &mut RunActorState,
+        task: Task,
+        ended: Ended<Event>,
+    ) -> Result<(), ActorProcessingErr> {
+        if !state.tasks.ended(&task) {
+            return Ok(());
+        }
+        let event = match (ended, &task) {
+            (Ended::Done(event), _) => event,
+            (Ended::TimedOut, _) => match unanswered(task, Cause::new(Code::TimedOut, "its time was up")) {
+                Some(event) => event,
+                None => return Ok(()),
+            },
+            (Ended::Panicked(said), _) => {
+                tracing::error!(run.id = %self.run, "effect of a run panicked");
+                tracing::debug!(run.id = %self.run, panic.message = %said, "effect of a run panicked");
+                match unanswered(task, Cause::new(Code::Internal, "an effect of the run panicked")) {
+                    Some(event) => event,
+                    None => return Ok(()),
+                }
+            }
+        };
+        self.tell(myself, state, &event).await
+    }
+
+    async fn signalled(
+        &self,
+        myself: &ActorRef<RunMsg>,
+        state: &mut RunActorState,
+        permit: Permitted<SignalRun>,
+        port: oneshot::Sender<Result<RunState, Cause>>,
+    ) -> Result<(), ActorProcessingErr> {
+        let (grant, signal) = permit.redeem();
+        let by = grant.principal().user.clone();
+        let event = match signal.signal {
+            Signal::Cancel => active(&state.machine).map(|()| Event::CancelAsked { by }),
+            Signal::Approve { step } => answerable(&state.machine, &step).map(|()| Event::Approved { step, by }),
+            Signal::Reject { step } => answerable(&state.machine, &step).map(|()| Event::Rejected { step, by }),
+        };
+        let answer = match event {
+            Ok(event) => {
+                self.tell(myself, state, &event).await?;
+                Ok(state.machine.run_state())
+            }
+            Err(cause) => Err(cause),
+        };
+        // Who has gone away does not need the answer.
+        let _ = port.send(answer);
+        Ok(())
+    }
+
+    /// Decides, journals, applies, and only then acts.
+    async fn tell(
+        &self,
+        myself: &ActorRef<RunMsg>,
+        state: &mut RunActorState,
+        event: &Event,
+    ) -> Result<(), ActorProcessingErr> {
+        let now = self.reach.hands.clock.now();
+        let decision = decide(&state.machine, &self.reach.pinned.plan, event, now);
+        if decision.is_empty() {
+            return Ok(());
+        }
+        let receipt = match self.journal(state.seq, decision.entries(), now).await {
+            Ok(receipt) => receipt,
+            Err(JournalError::Fenced | JournalError::Ended) => {
+                self.leave(myself, "fenced");
+                return Ok(());
+            }
+            Err(error) => return Err(Box::new(error)),
+        };
+        state.seq = receipt.through();
+        for entry in decision.entries() {
+            state.machine.apply(now, entry);
+            if matches!(entry, Entry::StepRetried { .. }) {
+                // The calls below this run share its retries.
+                self.budget.take();
+            }
+        }
+        for effect in decision.release(&receipt) {
+            self.perform(myself, state, effect);
+        }
+        Ok(())
+    }
+
+    async fn journal(&self, after: Seq, entries: &[Entry], now: Timestamp) -> Result<Receipt, JournalError> {
+        let journal = &self.reach.hands.stores.journal;
+        let mut after = after;
+        let mut chunks = entries.chunks(ENTRIES_MAX).peekable();
+        while let Some(chunk) = chunks.next() {
+            let append = journal.append(&self.run, self.fence, after, chunk, now);
+            let late = |_| JournalError::Store(greenroom_registry::StoreError::Late);
+            let receipt = tokio::time::timeout(JOURNAL_WAIT_MAX, append).await.map_err(late)??;
+            if chunks.peek().is_none() {
+                return Ok(receipt);
+            }
+            after = receipt.through();
+        }
+        Err(JournalError::Size { found: 0 })
+    }
+
+    fn perform(&self, myself: &ActorRef<RunMsg>, state: &mut RunActorState, effect: Effect) {
+        match effect {
+            Effect::Weigh { step } => {
+                let plan = &self.reach.pinned.plan;
+                let Some(planned) = plan.step(&step).cloned() else { return };
+                let Some(material) = Material::of_step(&state.machine, &planned) else { return };
+                let work = effects::weigh(self.reach.clone(), planned, material);
+                self.link(myself, state, Task::Weigh(StepKey { step, index: None }), work);
+            }
+            Effect::Call { key, attempt, target, call } => {
+                let Some((call, material)) = self.call(state, &key, attempt, target, call) else { return };
+                if !matches!(call.target, Target::Agent { .. }) {
+                    state.children.insert(key.clone(), RunId::of(&call.call.request(attempt)));
+                }
+                let work = effects::call(self.reach.clone(), call, material);
+                self.link(myself, state, Task::Call(key, attempt), work);
+            }
+            Effect::Undo { key, attempt, target, call, after } => {
+                let Some((call, material)) = self.call(state, &key, attempt, target, call) else { return };
+                let work = effects::undo(self.reach.clone(), call, after, material);
+                self.link(myself, state, Task::Undo(key, attempt), work);
+            }
+            Effect::SetTimer { timer, at } => {
+                let clock = self.reach.hands.clock.clone();
+                let woke = Event::Woke { timer: timer.clone() };
+                let work = async move {
+                    while clock.now() < at {
+                        let left = at.since(clock.now()).max(Duration::from_millis(1));
+                        tokio::time::sleep(left).await;
+                    }
+                    woke
+                };
+                self.link(myself, state, Task::Timer(timer), work);
+            }
+            Effect::Abort { key } => self.abort(state, &key),
+            Effect::Gather => {
+                let Some(material) = Material::of_outputs(&state.machine, &self.reach.pinned.plan) else { return };
+                self.link(myself, state, Task::Gather, effects::gather(self.reach.clone(), material));
+            }
+            Effect::Finish { reply } => self.finish(myself, state, *reply),
+        }
+    }
+
+    fn call(
+        &self,
+        state: &RunActorState,
+        key: &StepKey,
+        attempt: u32,
+        target: Target,
+        call: CallKey,
+    ) -> Option<(Call, Material)> {
+        let step = self.reach.pinned.plan.step(&key.step)?.clone();
+        let material = Material::of_step(&state.machine, &step)?;
+        Some((Call { step, key: key.clone(), attempt, target, call }, material))
+    }
+
+    fn link<F>(&self, myself: &ActorRef<RunMsg>, state: &mut RunActorState, task: Task, work: F)
+    where
+        F: Future<Output = Event> + Send + 'static,
+    {
+        let (me, named) = (myself.clone(), task.clone());
+        state.tasks.link(task, FOREVER, work, move |ended| {
+            // If the actor is dead, nobody waits for this.
+            let _ = me.send_message(RunMsg::Told(named, ended));
+        });
+    }
+
+    /// Lets go of whatever is under way for a step. A run that the step has started is told: it is the
+    /// other end of a call that was permitted, so stopping it needs no permit of its own.
+    fn abort(&self, state: &mut RunActorState, key: &StepKey) {
+        state.tasks.abort(&Task::Weigh(key.clone()));
+        state.tasks.abort_if(|task| matches!(task, Task::Call(of, _) | Task::Undo(of, _) if of == key));
+        if let Some(child) = state.children.remove(key) {
+            let cause = Cause::new(Code::Cancelled, format!("the run {} that started it was stopped", self.run));
+            self.hosted.lose(&child, cause);
+        }
+    }
+
+    /// Keeps the lease alive until another process has the run.
+    fn keep_lease(&self, myself: &ActorRef<RunMsg>, state: &mut RunActorState) {
+        let Hands { stores, clock, lease, .. } = &*self.reach.hands;
+        let (runs, clock, lease) = (stores.runs.clone(), clock.clone(), *lease);
+        let (run, fence, me) = (self.run.clone(), self.fence, myself.clone());
+        let work = async move {
+            loop {
+                tokio::time::sleep(lease / 3).await;
+                match runs.renew(&run, fence, lease, clock.now()).await {
+                    Ok(()) => {}
+                    Err(JournalError::Fenced | JournalError::Unknown | JournalError::Ended) => return,
+                    Err(error) => tracing::warn!(run.id = %run, error = %error, "lease could not be renewed"),
+                }
+            }
+        };
+        state.tasks.link(Task::Lease, FOREVER, work, move |_| {
+            // If the actor is dead, it holds nothing any more.
+            let _ = me.send_message(RunMsg::Fenced);
+        });
+    }
+
+    fn finish(&self, myself: &ActorRef<RunMsg>, state: &RunActorState, reply: Reply) {
+        self.reach.hands.observer.saw(Observed::RunEnded {
+            workflow: self.reach.begun.workflow.clone(),
+            elapsed: Duration::from_millis(reply.metadata.duration_ms),
+            status: reply.status,
+        });
+        tracing::debug!(run.id = %self.run, run.status = reply.status.as_str(), run.entries = state.seq.0, "run ended");
+        let reply = Arc::new(reply);
+        self.progress.send_modify(|progress| progress.reply = Some(reply));
+        self.leave(myself, "ended");
+    }
+
+    fn leave(&self, myself: &ActorRef<RunMsg>, why: &str) {
+        self.hosted.forget(&self.run, myself.get_id());
+        myself.stop(Some(why.to_owned()));
+    }
+
+    fn sight(&self, state: &RunActorState) -> RunSight {
+        RunSight {
+            run: self.run.clone(),
+            state: state.machine.run_state(),
+            entries: state.seq.0,
+            tasks: state.tasks.len(),
+        }
+    }
+}
+
+fn active(state: &State) -> Result<(), Cause> {
+    match state.phase() {
+        Phase::Running | Phase::Undoing { .. } => Ok(()),
+        Phase::New | Phase::Ended(_) => Err(Cause::new(Code::RunNotActive, "the run has ended")),
+    }
+}
+
+/// What a task that gave no answer stands for.
+fn unanswered(task: Task, cause: Cause) -> Option<Event> {
+    let usage = Usage::default();
+    match task {
+        Task::Call(key, attempt) => Some(Event::Answered { key, attempt, answer: Answer::Failed { cause, usage } }),
+        Task::Undo(key, attempt) => Some(Event::Undone { key, attempt, cause: Some(cause), usage }),
+        Task::Weigh(key) => Some(Event::Weighed { step: key.step, weight: Err(cause) }),
+        Task::Gather => Some(Event::Gathered { outputs: Err(cause) }),
+        Task::Timer(timer) => Some(Event::Woke { timer }),
+        Task::Lease => None,
+    }
+}

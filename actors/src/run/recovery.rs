@@ -1,0 +1,197 @@
+//! What a crash left: runs that have not ended and that nobody holds. Each one is taken up by a request
+//! like any other, in the name of its recorded owner, who is read anew and judged anew.
+
+use std::sync::Arc;
+
+use futures::StreamExt;
+use greenroom_protocol::journal::Entry;
+use greenroom_protocol::request::ResumeRun;
+use greenroom_protocol::{Cause, Code, Deadline, Ids, Reply, RequestId, RunId, Status, TraceId};
+use greenroom_registry::journal::Seq;
+use greenroom_registry::runs::{Fence, RunHead};
+use greenroom_rego::{Authenticator, Grant, Permitted, Recovery};
+
+use super::effects::{Lists, Reach};
+use super::machine::{Event, Phase, State, deadline_after_pause, refused};
+use super::pinned::Pinned;
+use super::runs::{Runs, reply_to};
+use super::{Hands, RECOVERY_PARALLEL};
+
+/// Entries of a journal that are read at one time.
+const READ_ENTRIES: u32 = 1_000;
+/// Runs that one round of recovery takes up; the next round takes the rest.
+const ROUND_RUNS_MAX: u32 = 10_000;
+/// How long taking up one run may take.
+const RESUME_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// What one round of recovery did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Recovered {
+    /// Runs that go on.
+    pub resumed: usize,
+    /// Runs that ended, since their owner may not go on with them, or is gone.
+    pub refused: usize,
+    /// Runs that could not be taken up now; the next round tries again.
+    pub left: usize,
+}
+
+/// What came of one run.
+enum Came {
+    On,
+    Refused,
+    Left,
+}
+
+impl Runs {
+    /// Takes up every run that has not ended and that nobody holds: the oldest first,
+    /// [`RECOVERY_PARALLEL`] at one time.
+    ///
+    /// # Errors
+    /// What the store says if it cannot even list them.
+    pub async fn recover(&self, authenticator: &Authenticator, ids: &dyn Ids) -> Result<Recovered, Cause> {
+        let Hands { stores, clock, .. } = &**self.hands();
+        let found = stores.runs.unclaimed(clock.now(), ROUND_RUNS_MAX).await.map_err(|error| error.cause())?;
+        let each = futures::stream::iter(found).map(|head| self.take_up(head, authenticator, ids));
+        let came = each.buffer_unordered(RECOVERY_PARALLEL).fold(Recovered::default(), |mut sum, came| async move {
+            match came {
+                Came::On => sum.resumed += 1,
+                Came::Refused => sum.refused += 1,
+                Came::Left => sum.left += 1,
+            }
+            sum
+        });
+        Ok(came.await)
+    }
+
+    async fn take_up(&self, head: RunHead, authenticator: &Authenticator, ids: &dyn Ids) -> Came {
+        let Hands { door, clock, .. } = &**self.hands();
+        let now = clock.now();
+        let recovery = Recovery {
+            id: RequestId::fresh(ids.fresh()),
+            trace: TraceId::fresh(ids.fresh()),
+            owner: head.owner.clone(),
+            run: head.run.clone(),
+            deadline: Deadline::after(now, RESUME_TIME_MAX),
+            now,
+        };
+        let cause = match authenticator.recover(recovery).await {
+            Ok(asked) => {
+                let reply = door.enter(asked).await;
+                match (reply.status, reply.error) {
+                    (Status::Success, _) => return Came::On,
+                    (Status::Denied, Some(cause)) => cause,
+                    (_, cause) => {
+                        tracing::warn!(run.id = %head.run, cause = ?cause.map(|cause| cause.code), "run was not resumed");
+                        return Came::Left;
+                    }
+                }
+            }
+            Err(cause) => cause,
+        };
+        // A policy that could not be asked is no reason to end what may be allowed a moment later.
+        if cause.code.may_retry() {
+            return Came::Left;
+        }
+        match self.refuse(&head.run, cause).await {
+            Ok(()) => Came::Refused,
+            Err(error) => {
+                tracing::warn!(run.id = %head.run, cause = %error, "run could not be ended");
+                Came::Left
+            }
+        }
+    }
+
+    /// Goes on with a run that was interrupted, and answers as soon as it does.
+    pub async fn resume(&self, permit: Permitted<ResumeRun>) -> Reply {
+        let id = permit.grant().request_id().clone();
+        reply_to(&id, self.resumed(permit).await)
+    }
+
+    async fn resumed(&self, permit: Permitted<ResumeRun>) -> Result<Reply, Cause> {
+        let (grant, ResumeRun { run }) = permit.redeem();
+        if self.is_hosted(&run) {
+            return self.standing(&run).await;
+        }
+        let fence = self.claim(&run).await?;
+        match self.go_on(&run, fence, &grant).await {
+            Ok(()) => self.standing(&run).await,
+            Err(cause) => {
+                // Somebody else may have more luck.
+                self.hands().stores.runs.release(&run, fence).await;
+                Err(cause)
+            }
+        }
+    }
+
+    async fn claim(&self, run: &RunId) -> Result<Fence, Cause> {
+        let Hands { stores, clock, pod, lease, .. } = &**self.hands();
+        let now = clock.now();
+        let claimed = stores.runs.claim(run, pod, *lease, now).await.map_err(|error| error.cause())?;
+        if let Some(fence) = claimed {
+            return Ok(fence);
+        }
+        let head = stores.runs.get(run).await.map_err(|error| error.cause())?;
+        Err(match head {
+            None => Cause::new(Code::UnknownRun, format!("there is no run `{run}`")),
+            Some(head) if head.state.is_ended() => {
+                Cause::new(Code::RunNotActive, format!("the run has ended as {}", head.state.as_str()))
+            }
+            Some(head) => Cause::new(Code::RunNotActive, format!("the run is under way on {}", head.pod)),
+        })
+    }
+
+    async fn go_on(&self, run: &RunId, fence: Fence, grant: &Grant) -> Result<(), Cause> {
+        let hands = self.hands();
+        let (seq, state) = self.replay(run).await?;
+        let Some(begun) = state.begun().cloned() else {
+            let cause = Cause::new(Code::Interrupted, "the process ended before the run had begun");
+            return self.end(run, fence, seq, &state, cause).await;
+        };
+        let pinned = Pinned::recorded(&begun, &*hands.library).await?;
+        let now = hands.clock.now();
+        let deadline = deadline_after_pause(&state, now);
+        let definitions_changed = pinned.is_outdated(&*hands.library);
+        let first = Event::Resumed { definitions_changed, deadline };
+        let until = match state.phase() {
+            Phase::Undoing { .. } => deadline.max(Deadline::after(now, super::machine::UNDO_TIME_MAX)),
+            Phase::New | Phase::Running | Phase::Ended(_) => deadline,
+        };
+        let reach = Reach {
+            hands: hands.clone(),
+            pinned: Arc::new(pinned),
+            grant: grant.lasting(until),
+            begun,
+            lists: Lists::default(),
+        };
+        self.host(run.clone(), fence, seq, state, first, reach).await
+    }
+
+    /// Reads a run from its journal.
+    async fn replay(&self, run: &RunId) -> Result<(Seq, State), Cause> {
+        let journal = &self.hands().stores.journal;
+        let (mut seq, mut state) = (Seq(0), State::default());
+        loop {
+            let entries = journal.read(run, seq, READ_ENTRIES).await.map_err(|error| error.cause())?;
+            let Some(last) = entries.last().map(|entry| entry.seq) else { return Ok((seq, state)) };
+            for entry in &entries {
+                state.apply(entry.at, &entry.entry);
+            }
+            seq = last;
+        }
+    }
+
+    /// Ends a run that its owner may not go on with.
+    async fn refuse(&self, run: &RunId, cause: Cause) -> Result<(), Cause> {
+        let fence = self.claim(run).await?;
+        let (seq, state) = self.replay(run).await?;
+        self.end(run, fence, seq, &state, cause).await
+    }
+
+    async fn end(&self, run: &RunId, fence: Fence, seq: Seq, state: &State, cause: Cause) -> Result<(), Cause> {
+        let Hands { stores, clock, .. } = &**self.hands();
+        let reply = Box::new(refused(run, state, cause));
+        let ended = [Entry::Ended { reply }];
+        let receipt = stores.journal.append(run, fence, seq, &ended, clock.now()).await;
+        receipt.map(drop).map_err(|error| error.cause())
+    }
+}

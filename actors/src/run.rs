@@ -15,8 +15,8 @@ pub mod machine;
 mod pinned;
 mod recovery;
 mod runs;
-#[cfg(test)]
-mod tests;
+mod start;
+mod supervisor;
 mod values;
 
 use std::sync::Arc;
@@ -25,8 +25,10 @@ use std::time::Duration;
 use greenroom_protocol::{Clock, PodId};
 use greenroom_registry::Stores;
 
+pub use actor::RunSight;
 pub use recovery::Recovered;
-pub use runs::{Runs, RunsActor, RunsSight};
+pub use runs::Runs;
+pub use supervisor::{RunsActor, RunsSight};
 
 use crate::door::Doorway;
 use crate::failure::RetryBudgets;

@@ -184,17 +184,15 @@ fn done(reply: Reply) -> Result<Values, Cause> {
     match (reply.status, reply.error) {
         (Status::Success, _) => Ok(reply.outputs),
         (_, Some(cause)) => Err(cause),
-        (status, None) => Err(Cause::new(Code::Internal, format!("the call ended as {} without a cause", status.as_str()))),
+        (status, None) => {
+            Err(Cause::new(Code::Internal, format!("the call ended as {} without a cause", status.as_str())))
+        }
     }
 }
 
 impl Reach {
     /// What the call is asked, and which agent's outputs it gives.
-    async fn request(
-        &self,
-        call: &Call,
-        scope: &Scope<'_>,
-    ) -> Result<(Request, Option<Arc<Agent>>), Cause> {
+    async fn request(&self, call: &Call, scope: &Scope<'_>) -> Result<(Request, Option<Arc<Agent>>), Cause> {
         let key = Some(call.call.clone());
         let context = scope.context.clone();
         Ok(match &call.target {

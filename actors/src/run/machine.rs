@@ -34,11 +34,11 @@ mod state;
 mod tests;
 
 pub use approval::answerable;
-pub(crate) use ending::refused;
-pub(crate) use resume::deadline_after_pause;
 pub use decide::{Decision, decide};
 pub use effect::{Effect, Target, TimerId};
+pub(crate) use ending::refused;
 pub use event::{Answer, Event, Weight};
+pub(crate) use resume::deadline_after_pause;
 pub use state::{Items, Phase, State, Step, Track};
 
 /// Calls of one run at one time; more steps than this wait for a place.

@@ -37,8 +37,8 @@ impl Draft<'_> {
             return;
         }
         self.note(Entry::ApprovalAnswered { key: whole(step), approved: false, by: by.clone() });
-        let cause = Cause::new(Code::ApprovalRejected, format!("{by} rejected it"))
-            .with(serde_json::json!({ "by": by }));
+        let cause =
+            Cause::new(Code::ApprovalRejected, format!("{by} rejected it")).with(serde_json::json!({ "by": by }));
         self.fail_unbegun(whole(step), cause);
     }
 }

@@ -5,11 +5,11 @@ use greenroom_definitions::workflow::OnError;
 use greenroom_protocol::journal::{Entry, StepKey};
 use greenroom_protocol::{Cause, Code, Json, UserId};
 
+use super::UNDO_TIME_MAX;
 use super::decide::Draft;
 use super::effect::{Effect, TimerId};
 use super::ready::whole;
 use super::state::{Phase, State, Step, Track};
-use super::UNDO_TIME_MAX;
 
 impl Draft<'_> {
     pub(super) fn cancel_asked(&mut self, by: &UserId) {

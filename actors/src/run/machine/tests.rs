@@ -2,4 +2,5 @@
 
 mod cases;
 mod chance;
+mod endings;
 mod world;

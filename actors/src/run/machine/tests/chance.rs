@@ -31,7 +31,8 @@ enum Kind {
 }
 
 fn sketches() -> impl Strategy<Value = Vec<Sketch>> {
-    let kind = prop::sample::select(vec![Kind::Plain, Kind::Plain, Kind::Plain, Kind::Skipped, Kind::Each, Kind::Retried]);
+    let kind =
+        prop::sample::select(vec![Kind::Plain, Kind::Plain, Kind::Plain, Kind::Skipped, Kind::Each, Kind::Retried]);
     let one = (prop::collection::vec(any::<prop::sample::Index>(), 0..4), kind, 0_u32..5, 1_u32..4);
     prop::collection::vec(one, 1..14).prop_map(|steps| {
         let sketch = |(at, (after, kind, items, concurrency)): (usize, (Vec<prop::sample::Index>, Kind, u32, u32))| {

@@ -9,9 +9,7 @@ use greenroom_definitions::workflow::Workflow;
 use greenroom_protocol::journal::{Begun, Entry, ResultRef, StepKey};
 use greenroom_protocol::reply::Usage;
 use greenroom_protocol::request::Options;
-use greenroom_protocol::{
-    Cause, Code, ContentHash, Deadline, Json, Reply, RunId, StepId, Timestamp, UserId, Values,
-};
+use greenroom_protocol::{Cause, Code, ContentHash, Deadline, Json, Reply, RunId, StepId, Timestamp, UserId, Values};
 use greenroom_registry::journal::{Receipt, Seq};
 use serde_json::json;
 
@@ -198,9 +196,7 @@ impl World {
     pub(super) fn answer(&mut self, place: usize) -> &mut Self {
         let event = match self.open.remove(place) {
             Effect::Weigh { step } => Event::Weighed { weight: Ok((self.scale)(&step)), step },
-            Effect::Call { key, attempt, .. } => {
-                Event::Answered { answer: (self.script)(&key, attempt), key, attempt }
-            }
+            Effect::Call { key, attempt, .. } => Event::Answered { answer: (self.script)(&key, attempt), key, attempt },
             Effect::Undo { key, attempt, .. } => match (self.undo_script)(&key, attempt) {
                 Answer::Done { usage, .. } => Event::Undone { key, attempt, cause: None, usage },
                 Answer::Failed { cause, usage } => Event::Undone { key, attempt, cause: Some(cause), usage },

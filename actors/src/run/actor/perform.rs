@@ -1,0 +1,115 @@
+//! How what a run asks for is linked to its actor: each effect is one task that ends in one message.
+
+use std::time::Duration;
+
+use greenroom_protocol::journal::StepKey;
+use greenroom_protocol::{CallKey, Cause, Code, RunId};
+use greenroom_registry::journal::JournalError;
+use ractor::ActorRef;
+
+use super::{FOREVER, RunActor, RunActorState, RunMsg, Task};
+use crate::run::Hands;
+use crate::run::effects::{self, Call};
+use crate::run::machine::{Effect, Event, Target};
+use crate::run::values::Material;
+
+impl RunActor {
+    pub(super) fn perform(&self, myself: &ActorRef<RunMsg>, state: &mut RunActorState, effect: Effect) {
+        match effect {
+            Effect::Weigh { step } => {
+                let plan = &self.reach.pinned.plan;
+                let Some(planned) = plan.step(&step).cloned() else { return };
+                let Some(material) = Material::of_step(&state.machine, &planned) else { return };
+                let work = effects::weigh(self.reach.clone(), planned, material);
+                self.link(myself, state, Task::Weigh(StepKey { step, index: None }), work);
+            }
+            Effect::Call { key, attempt, target, call } => {
+                let Some((call, material)) = self.call(state, &key, attempt, target, call) else { return };
+                if !matches!(call.target, Target::Agent { .. }) {
+                    state.children.insert(key.clone(), RunId::of(&call.call.request(attempt)));
+                }
+                let work = effects::call(self.reach.clone(), call, material);
+                self.link(myself, state, Task::Call(key, attempt), work);
+            }
+            Effect::Undo { key, attempt, target, call, after } => {
+                let Some((call, material)) = self.call(state, &key, attempt, target, call) else { return };
+                let work = effects::undo(self.reach.clone(), call, after, material);
+                self.link(myself, state, Task::Undo(key, attempt), work);
+            }
+            Effect::SetTimer { timer, at } => {
+                let clock = self.reach.hands.clock.clone();
+                let woke = Event::Woke { timer: timer.clone() };
+                let work = async move {
+                    while clock.now() < at {
+                        let left = at.since(clock.now()).max(Duration::from_millis(1));
+                        tokio::time::sleep(left).await;
+                    }
+                    woke
+                };
+                self.link(myself, state, Task::Timer(timer), work);
+            }
+            Effect::Abort { key } => self.abort(state, &key),
+            Effect::Gather => {
+                let Some(material) = Material::of_outputs(&state.machine, &self.reach.pinned.plan) else { return };
+                self.link(myself, state, Task::Gather, effects::gather(self.reach.clone(), material));
+            }
+            Effect::Finish { reply } => self.finish(myself, state, *reply),
+        }
+    }
+
+    fn call(
+        &self,
+        state: &RunActorState,
+        key: &StepKey,
+        attempt: u32,
+        target: Target,
+        call: CallKey,
+    ) -> Option<(Call, Material)> {
+        let step = self.reach.pinned.plan.step(&key.step)?.clone();
+        let material = Material::of_step(&state.machine, &step)?;
+        Some((Call { step, key: key.clone(), attempt, target, call }, material))
+    }
+
+    fn link<F>(&self, myself: &ActorRef<RunMsg>, state: &mut RunActorState, task: Task, work: F)
+    where
+        F: Future<Output = Event> + Send + 'static,
+    {
+        let (me, named) = (myself.clone(), task.clone());
+        state.tasks.link(task, FOREVER, work, move |ended| {
+            // If the actor is dead, nobody waits for this.
+            let _ = me.send_message(RunMsg::Told(named, ended));
+        });
+    }
+
+    /// Lets go of whatever is under way for a step. A run that the step has started is told: it is the
+    /// other end of a call that was permitted, so stopping it needs no permit of its own.
+    fn abort(&self, state: &mut RunActorState, key: &StepKey) {
+        state.tasks.abort(&Task::Weigh(key.clone()));
+        state.tasks.abort_if(|task| matches!(task, Task::Call(of, _) | Task::Undo(of, _) if of == key));
+        if let Some(child) = state.children.remove(key) {
+            let cause = Cause::new(Code::Cancelled, format!("the run {} that started it was stopped", self.run));
+            self.hosted.lose(&child, cause);
+        }
+    }
+
+    /// Keeps the lease alive until another process has the run.
+    pub(super) fn keep_lease(&self, myself: &ActorRef<RunMsg>, state: &mut RunActorState) {
+        let Hands { stores, clock, lease, .. } = &*self.reach.hands;
+        let (runs, clock, lease) = (stores.runs.clone(), clock.clone(), *lease);
+        let (run, fence, me) = (self.run.clone(), self.fence, myself.clone());
+        let work = async move {
+            loop {
+                tokio::time::sleep(lease / 3).await;
+                match runs.renew(&run, fence, lease, clock.now()).await {
+                    Ok(()) => {}
+                    Err(JournalError::Fenced | JournalError::Unknown | JournalError::Ended) => return,
+                    Err(error) => tracing::warn!(run.id = %run, error = %error, "lease could not be renewed"),
+                }
+            }
+        };
+        state.tasks.link(Task::Lease, FOREVER, work, move |_| {
+            // If the actor is dead, it holds nothing any more.
+            let _ = me.send_message(RunMsg::Fenced);
+        });
+    }
+}

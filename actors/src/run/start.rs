@@ -1,0 +1,84 @@
+//! What a run begins with, and by what a repeated request for it is known.
+
+use greenroom_protocol::journal::Begun;
+use greenroom_protocol::request::StartRun;
+use greenroom_protocol::{AgentId, Cause, ContentHash, Deadline, RunId, Timestamp};
+use greenroom_registry::runs::OnceKey;
+use greenroom_rego::{Grant, Speaker};
+
+use super::machine::RUN_RETRIES_MAX;
+use super::pinned::Pinned;
+use super::runs::Runs;
+use super::values::keep;
+use super::{Hands, RUN_TIME_MAX};
+
+impl Runs {
+    /// What a run begins with: its definitions pinned, its inputs checked and put where they belong.
+    pub(super) async fn prepare(
+        &self,
+        run: &RunId,
+        grant: &Grant,
+        start: StartRun,
+        now: Timestamp,
+    ) -> Result<(Begun, Pinned), Cause> {
+        let Hands { library, stores, .. } = &**self.hands();
+        let workflow = library.workflow(&start.workflow, grant.version()).await?;
+        let pinned = Pinned::newest(&workflow, &**library)?;
+        let inputs = workflow.validate_inputs(start.inputs)?;
+        self.kept().keep(&pinned, &workflow, &*stores.definitions).await?;
+        let (inputs, _) = keep(inputs, "inputs", &*stores.artifacts).await?;
+        let (context, _) = keep(start.context, "context", &*stores.artifacts).await?;
+        let own = Deadline::after(now, workflow.plan().timeout.unwrap_or(RUN_TIME_MAX));
+        let begun = Begun {
+            run: run.clone(),
+            workflow: workflow.id().clone(),
+            version: workflow.hash(),
+            agents: pinned.versions(),
+            team: grant.team().cloned(),
+            parent: parent(grant),
+            owner: grant.principal().user.clone(),
+            inputs,
+            context,
+            options: start.options,
+            deadline: if start.detach { own } else { own.nearer(grant.deadline()) },
+            steps: u32::try_from(workflow.plan().steps.len()).unwrap_or(u32::MAX),
+            retries: RUN_RETRIES_MAX,
+            members: self.members(grant),
+            checks: grant.checks().to_vec(),
+            trace: Some(grant.trace().clone()),
+        };
+        Ok((begun, pinned))
+    }
+
+    /// The members of the team that the run is for, by their whole ids.
+    fn members(&self, grant: &Grant) -> Vec<AgentId> {
+        let catalogue = self.hands().library.catalogue();
+        let Some(team) = grant.team().and_then(|team| catalogue.team(team)) else { return Vec::new() };
+        let found = team.spec().agents.iter().filter_map(|written| catalogue.agent(written));
+        found.map(|agent| agent.id().clone()).collect()
+    }
+}
+
+/// By what a repeated request is known: the caller's key and body; else, for a call of a run or a team,
+/// the call itself, whose inputs may be bound anew after a crash.
+pub(super) fn once(grant: &Grant, start: &StartRun) -> (ContentHash, Option<OnceKey>) {
+    if let Some(idempotency) = grant.idempotency() {
+        return (idempotency.body, Some(OnceKey::Caller(idempotency.key.clone())));
+    }
+    let whole = || ContentHash::of(serde_json::to_string(start).unwrap_or_default().as_bytes());
+    match (grant.speaker(), &start.key) {
+        (Speaker::Team { .. }, Some(key)) => (whole(), Some(OnceKey::Call(key.clone()))),
+        (Speaker::Workflow { .. } | Speaker::Agent { .. } | Speaker::Team { .. }, _) => {
+            (ContentHash::of(grant.request_id().as_str().as_bytes()), None)
+        }
+        (Speaker::User { .. } | Speaker::Nobody, _) => (whole(), None),
+    }
+}
+
+/// The run that calls this one as a step.
+fn parent(grant: &Grant) -> Option<RunId> {
+    grant.chain().iter().rev().find_map(|speaker| match speaker {
+        Speaker::Workflow { run, .. } => Some(run.clone()),
+        Speaker::User { .. } | Speaker::Agent { .. } | Speaker::Team { .. } | Speaker::Nobody => None,
+    })
+}

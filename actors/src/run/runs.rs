@@ -6,10 +6,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use futures::StreamExt;
 use greenroom_protocol::event::RunState;
 use greenroom_protocol::journal::Entry;
-use greenroom_protocol::request::{SignalRun, StartRun};
+use greenroom_protocol::request::{ResumeRun, SignalRun, StartRun};
 use greenroom_protocol::{Cause, Code, Deadline, Reply, RequestId, RunId, Status, Values};
 use greenroom_registry::journal::Seq;
 use greenroom_registry::runs::{Created, Fence, NewRun, RunHead};
@@ -24,6 +25,7 @@ use super::machine::{Event, State};
 use super::pinned::Kept;
 use super::start::once;
 use super::supervisor::{Hosted, RunsMsg, RunsSight};
+use crate::stage::RunsHere;
 
 /// How much longer than its deadline a run may take to say that its time is up.
 const GRACE: Duration = Duration::from_secs(1);
@@ -282,4 +284,19 @@ fn state_reply(run: &RunId, state: RunState) -> Reply {
 /// A request's id as the id of its reply.
 pub(super) fn reply_to(id: &RequestId, answer: Result<Reply, Cause>) -> Reply {
     answer.unwrap_or_else(|cause| failed(id, cause))
+}
+
+#[async_trait]
+impl RunsHere for Runs {
+    async fn start(&self, permit: Permitted<StartRun>) -> Reply {
+        Self::start(self, permit).await
+    }
+
+    async fn resume(&self, permit: Permitted<ResumeRun>) -> Reply {
+        Self::resume(self, permit).await
+    }
+
+    async fn signal(&self, permit: Permitted<SignalRun>) -> Reply {
+        Self::signal(self, permit).await
+    }
 }

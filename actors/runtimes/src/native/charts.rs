@@ -1,0 +1,185 @@
+//! Facts → SVG charts: what is drawn, and how it is told to somebody who cannot see it.
+//!
+//! A chart has no font file and no fixed size: its text is text, its `viewBox` scales, and its
+//! `<title>` and `<desc>` say what it shows. All words in it pass through the escaping of the plotting
+//! crate or of this module.
+
+use crate::native::facts::{Breakdown, Facts, Measure};
+use crate::native::figures;
+
+mod canvas;
+
+use canvas::{Bar, Row};
+
+/// Measures that are drawn by month.
+const MONTHLY_MAX: usize = 2;
+/// Columns by which the first measure is drawn.
+const BREAKDOWNS_MAX: usize = 3;
+/// Bars of one chart.
+const BARS_MAX: usize = 24;
+/// Rows of one chart; what is left is drawn as one row.
+const ROWS_MAX: usize = 8;
+
+/// A chart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chart {
+    /// What it shows, as a heading.
+    pub title: String,
+    /// What it says, for somebody who cannot see it.
+    pub alt: String,
+    /// The picture.
+    pub svg: String,
+}
+
+/// Every chart that the facts give, the most telling first. `headed` draws the title into the
+/// picture, for one that stands alone.
+#[must_use]
+pub fn all(facts: &Facts, headed: bool) -> Vec<Chart> {
+    let mut charts: Vec<Chart> =
+        facts.headline().take(MONTHLY_MAX).filter_map(|measure| by_month(facts, measure, headed)).collect();
+    if let Some(first) = facts.headline().next() {
+        let divided = facts.breakdowns.iter().take(BREAKDOWNS_MAX);
+        charts.extend(divided.filter_map(|breakdown| by_group(facts, breakdown, first, headed)));
+    }
+    charts.extend(growth(facts, headed));
+    charts
+}
+
+fn by_month(facts: &Facts, measure: &Measure, headed: bool) -> Option<Chart> {
+    if facts.by_month.len() < 2 {
+        return None;
+    }
+    let name = figures::title(&measure.name);
+    let unit = measure.unit.as_deref();
+    let skipped = facts.by_month.len().saturating_sub(BARS_MAX);
+    let bars: Vec<Bar> = facts
+        .by_month
+        .iter()
+        .skip(skipped)
+        .map(|month| Bar {
+            label: month.month.clone(),
+            value: figures::drawn(month.totals.get(&measure.name)),
+            strong: month.in_period,
+        })
+        .collect();
+    let told: Vec<String> = bars
+        .iter()
+        .filter(|bar| bar.strong)
+        .map(|bar| format!("{} {}", figures::month(&bar.label), figures::compact(bar.value, unit)))
+        .collect();
+    let alt = format!("{name} by month; in {}: {}.", facts.period.label, told.join(", "));
+    let title = format!("{name} by month");
+    let svg = canvas::columns(headed.then_some(&title), &title, &alt, unit, &bars)?;
+    Some(Chart { title, alt, svg })
+}
+
+fn by_group(facts: &Facts, breakdown: &Breakdown, measure: &Measure, headed: bool) -> Option<Chart> {
+    if breakdown.groups.len() < 2 {
+        return None;
+    }
+    let unit = measure.unit.as_deref();
+    let total = |group: &crate::native::facts::Group| figures::drawn(group.totals.get(&measure.name));
+    let mut rows: Vec<Row> = breakdown
+        .groups
+        .iter()
+        .take(ROWS_MAX)
+        .map(|group| Row {
+            label: group.value.clone(),
+            value: total(group),
+            note: format!("{} · {}", figures::compact(total(group), unit), figures::share(group.share_pct.as_ref())),
+            good: true,
+        })
+        .collect();
+    let rest: f64 = breakdown.groups.iter().skip(ROWS_MAX).map(total).sum();
+    if breakdown.groups.len() > ROWS_MAX {
+        let label = format!("{} others", breakdown.groups.len() - ROWS_MAX);
+        rows.push(Row { label, value: rest, note: figures::compact(rest, unit), good: true });
+    }
+    let title = format!("{} by {}", figures::title(&measure.name), figures::title(&breakdown.column).to_lowercase());
+    let told: Vec<String> = rows.iter().map(|row| format!("{} {}", row.label, row.note)).collect();
+    let alt = format!("{title} in {}: {}.", facts.period.label, told.join(", "));
+    let svg = canvas::rows(headed.then_some(&title), &title, &alt, &rows)?;
+    Some(Chart { title, alt, svg })
+}
+
+fn growth(facts: &Facts, headed: bool) -> Option<Chart> {
+    let compared = facts.growth.as_ref()?;
+    let rows: Vec<Row> = facts
+        .headline()
+        .filter(|measure| measure.growth_pct.is_some())
+        .map(|measure| {
+            let value = figures::drawn(measure.growth_pct.as_ref());
+            Row {
+                label: figures::title(&measure.name),
+                value,
+                note: figures::change(measure.growth_pct.as_ref()),
+                good: (value < 0.0) == measure.burden || value == 0.0,
+            }
+        })
+        .collect();
+    if rows.is_empty() {
+        return None;
+    }
+    let (now, before) = (figures::month(&compared.now), figures::month(&compared.before));
+    let title = format!("Growth, {now} against {before}");
+    let told: Vec<String> = rows.iter().map(|row| format!("{} {}", row.label, row.note)).collect();
+    let alt = format!("{title}: {}.", told.join(", "));
+    let svg = canvas::rows(headed.then_some(&title), &title, &alt, &rows)?;
+    Some(Chart { title, alt, svg })
+}
+
+/// Named values as one chart, for an agent that was given figures and no facts.
+#[must_use]
+pub fn of_values(title: &str, values: &[(String, f64)]) -> Option<Chart> {
+    let rows: Vec<Row> = values
+        .iter()
+        .take(ROWS_MAX)
+        .map(|(label, value)| Row { label: label.clone(), value: *value, note: figures::compact(*value, None), good: true })
+        .collect();
+    let told: Vec<String> = rows.iter().map(|row| format!("{} {}", row.label, row.note)).collect();
+    let alt = format!("{title}: {}.", told.join(", "));
+    let svg = canvas::rows(Some(&title.to_owned()), title, &alt, &rows)?;
+    Some(Chart { title: title.to_owned(), alt, svg })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{all, of_values};
+    use crate::native::dates::Period;
+    use crate::native::{csv, facts};
+
+    fn facts_of(region: &str) -> facts::Facts {
+        let text = format!(
+            "date,region,revenue,cost\n2024-07-05,\"{region}\",100,50\n2024-08-05,South,200,60\n2024-10-01,\"{region}\",300,70\n2024-11-14,South,-10,80\n"
+        );
+        facts::compute::facts("x.csv", &csv::read(text.as_bytes()).unwrap(), Period::quarter_of("Q4 2024")).unwrap()
+    }
+
+    #[test]
+    fn the_facts_give_months_groups_and_growth() {
+        let charts = all(&facts_of("North"), false);
+        let titles: Vec<_> = charts.iter().map(|chart| chart.title.as_str()).collect();
+        assert_eq!(titles, ["Revenue by month", "Cost by month", "Revenue by region", "Growth, Q4 2024 against Q3 2024"]);
+        for chart in &charts {
+            assert!(chart.svg.starts_with("<svg viewBox="), "{}", chart.svg);
+            assert!(chart.svg.contains("<title>") && chart.svg.trim_end().ends_with("</svg>"));
+            assert!(chart.svg.len() < 24_000, "{} bytes", chart.svg.len());
+        }
+        assert!(charts[0].alt.contains("Oct 2024 300"), "{}", charts[0].alt);
+        assert!(charts[3].alt.contains("Revenue −3.3%"), "{}", charts[3].alt);
+    }
+
+    #[test]
+    fn words_of_the_data_are_words_in_the_picture() {
+        let charts = all(&facts_of("<script>alert(1)</script>"), true);
+        assert!(charts.iter().all(|chart| !chart.svg.contains("<script")));
+        assert!(charts[2].svg.contains("&lt;script"));
+    }
+
+    #[test]
+    fn values_that_cannot_be_drawn_are_left_out() {
+        assert!(of_values("x", &[]).is_none());
+        assert!(of_values("x", &[("a".into(), f64::NAN), ("b".into(), f64::INFINITY)]).is_none());
+        assert!(of_values("x", &[("a".into(), 0.0)]).is_some());
+    }
+}

@@ -1,0 +1,224 @@
+//! Delimiter-separated text → table: finds the delimiter and the header, and refuses what is broken
+//! with its line, since a row that is silently dropped makes every total wrong.
+
+use greenroom_protocol::{Cause, Code};
+
+use super::dates;
+use super::decimal;
+use super::table::{self, Row, Table};
+
+/// Records that are looked at to find the delimiter.
+const SNIFFED_RECORDS_MAX: usize = 100;
+/// In the order in which they win a tie: a comma may also be decimal, the others may not.
+const DELIMITERS: [u8; 4] = [b'\t', b';', b'|', b','];
+
+/// Reads the bytes as a table.
+///
+/// # Errors
+/// [`Code::InvalidData`] with the line; [`Code::PayloadTooLarge`] beyond the bounds of a table.
+pub(crate) fn read(bytes: &[u8]) -> Result<Table, Cause> {
+    let text = text_of(bytes)?;
+    let delimiter = sniff(text);
+    if let Some(line) = open_quote(text, delimiter) {
+        return Err(table::invalid(line, "a quoted cell begins here and never ends"));
+    }
+    let mut reader = ::csv::ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true)
+        .delimiter(delimiter)
+        .trim(::csv::Trim::All)
+        .from_reader(text.as_bytes());
+    let mut records = Vec::new();
+    let mut width = None;
+    for record in reader.records() {
+        let record = record.map_err(|error| refused(&error))?;
+        let line = record.position().map_or(0, ::csv::Position::line);
+        if record.iter().all(str::is_empty) {
+            continue;
+        }
+        let wanted = *width.get_or_insert(record.len());
+        table::check_width(wanted)?;
+        if record.len() != wanted {
+            let message = format!("the row has {} cells, the rows above have {wanted}", record.len());
+            return Err(table::invalid(line, message));
+        }
+        for (place, cell) in record.iter().enumerate() {
+            table::check_cell(line, &format!("{}", place + 1), cell.len())?;
+        }
+        records.push(Row { line, cells: record.iter().map(str::to_owned).collect() });
+        table::check_length(records.len())?;
+    }
+    named(records, delimiter == b';')
+}
+
+/// The text without its byte order mark.
+///
+/// # Errors
+/// [`Code::InvalidData`], with the line of the first byte that is not UTF-8.
+pub(crate) fn text_of(bytes: &[u8]) -> Result<&str, Cause> {
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        return Err(table::invalid(1, "the text is UTF-16; save it as UTF-8"));
+    }
+    let bytes = bytes.strip_prefix(&[0xef, 0xbb, 0xbf]).unwrap_or(bytes);
+    std::str::from_utf8(bytes).map_err(|error| {
+        let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
+        let line = before.iter().filter(|byte| **byte == b'\n').count() as u64 + 1;
+        table::invalid(line, "the text is not UTF-8")
+    })
+}
+
+fn refused(error: &::csv::Error) -> Cause {
+    let line = error.position().map_or(0, ::csv::Position::line);
+    table::invalid(line, "the row cannot be read")
+}
+
+fn named(mut records: Vec<Row>, semicolons: bool) -> Result<Table, Cause> {
+    let Some(first) = records.first() else {
+        return Err(Cause::new(Code::InvalidData, "the file has no rows"));
+    };
+    let is_header = !first.cells.iter().any(|cell| decimal::looks_numeric(cell) || dates::looks_like_a_date(cell));
+    let columns = if is_header {
+        let header = records.remove(0);
+        table::distinct_names(header.cells)
+    } else {
+        table::distinct_names(first.cells.iter().map(|_| String::new()))
+    };
+    if records.is_empty() {
+        return Err(Cause::new(Code::InvalidData, "the file has a header and no rows"));
+    }
+    Ok(Table { columns, rows: records, semicolons })
+}
+
+/// Where a record of the text ends, and how often the delimiter stands outside of quotes in it.
+struct Scan<'a> {
+    bytes: std::iter::Peekable<std::iter::Copied<std::slice::Iter<'a, u8>>>,
+    delimiter: u8,
+    line: u64,
+}
+
+impl Scan<'_> {
+    /// The delimiters of the next record that is not empty, or the line of a quote that never ends.
+    fn record(&mut self) -> Option<Result<usize, u64>> {
+        let (mut count, mut empty, mut at_start, mut quoted) = (0, true, true, None);
+        while let Some(byte) = self.bytes.next() {
+            self.line += u64::from(byte == b'\n');
+            match byte {
+                b'"' if quoted.is_some() => match self.bytes.next_if_eq(&b'"') {
+                    Some(_) => {}
+                    None => quoted = None,
+                },
+                _ if quoted.is_some() => {}
+                b'"' if at_start => quoted = Some(self.line),
+                b'\n' if !empty => return Some(Ok(count)),
+                b'\n' | b'\r' => {}
+                byte if byte == self.delimiter => {
+                    count += 1;
+                    empty = false;
+                    at_start = true;
+                    continue;
+                }
+                b' ' if at_start => continue,
+                _ => {}
+            }
+            if !matches!(byte, b'\n' | b'\r') {
+                empty = false;
+                at_start = false;
+            }
+        }
+        match quoted {
+            Some(line) => Some(Err(line)),
+            None => (!empty).then_some(Ok(count)),
+        }
+    }
+}
+
+fn scan(text: &str, delimiter: u8) -> Scan<'_> {
+    Scan { bytes: text.as_bytes().iter().copied().peekable(), delimiter, line: 1 }
+}
+
+fn open_quote(text: &str, delimiter: u8) -> Option<u64> {
+    let mut scan = scan(text, delimiter);
+    loop {
+        match scan.record()? {
+            Ok(_) => {}
+            Err(line) => return Some(line),
+        }
+    }
+}
+
+/// The delimiter whose count is the same in most records; among equals, the first of the list.
+fn sniff(text: &str) -> u8 {
+    let mut best = (0_usize, 0_usize, b',');
+    for delimiter in DELIMITERS {
+        let mut scan = scan(text, delimiter);
+        let counts: Vec<usize> =
+            std::iter::from_fn(|| scan.record()).take(SNIFFED_RECORDS_MAX).map_while(Result::ok).collect();
+        let Some(most) = counts.iter().copied().filter(|count| *count > 0).max_by_key(|count| {
+            (counts.iter().filter(|other| *other == count).count(), *count)
+        }) else {
+            continue;
+        };
+        let share = counts.iter().filter(|count| **count == most).count() * 100 / counts.len().max(1);
+        // A count that the other delimiter reaches in as many records wins only by being larger.
+        if share > best.0 || (share == best.0 && most > best.1) {
+            best = (share, most, delimiter);
+        }
+    }
+    best.2
+}
+
+#[cfg(test)]
+mod tests {
+    use greenroom_protocol::Code;
+
+    use super::{read, sniff};
+
+    #[test]
+    fn each_delimiter_is_found() {
+        for (text, wanted) in [
+            ("a,b\n1,2\n", b','),
+            ("a;b\n1,5;2,5\n", b';'),
+            ("a\tb\n1\t2", b'\t'),
+            ("a|b\n1|2", b'|'),
+            ("\"x;y\",b\n\"p;q\",2\n", b','),
+        ] {
+            assert_eq!(sniff(text), wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_header_is_told_from_data() {
+        let table = read(b"\xef\xbb\xbfdate,revenue\n2024-01-01,5\n").unwrap();
+        assert_eq!(table.columns, ["date", "revenue"]);
+        assert_eq!(table.rows.first().unwrap().line, 2);
+        let table = read(b"2024-01-01,5\n2024-01-02,6\n").unwrap();
+        assert_eq!(table.columns, ["column_1", "column_2"]);
+        assert_eq!(table.rows.len(), 2);
+    }
+
+    #[test]
+    fn quotes_newlines_and_empty_lines_are_read() {
+        let table = read(b"a,b\r\n\r\n\"x, \"\"y\"\"\nz\",1\r\n,\r\nw,2\r\n").unwrap();
+        let cells: Vec<_> = table.rows.iter().map(|row| (row.line, row.cells.join("|"))).collect();
+        assert_eq!(cells, [(3, "x, \"y\"\nz|1".to_owned()), (6, "w|2".to_owned())]);
+    }
+
+    #[test]
+    fn broken_rows_are_refused_with_their_line() {
+        for (text, line) in [
+            (&b"a,b\n1,2\n3\n"[..], 3),
+            (b"a,b\n1,2,3\n", 2),
+            (b"a,b\n\"1,2\n3,4\n", 2),
+            (b"a,b\n1,\xff\n", 2),
+            (b"\xff\xfea\0", 1),
+        ] {
+            let cause = read(text).unwrap_err();
+            assert_eq!(cause.code, Code::InvalidData);
+            assert_eq!(cause.details["line"], line, "{cause}");
+        }
+        assert_eq!(read(b"").unwrap_err().code, Code::InvalidData);
+        assert_eq!(read(b"a,b\n").unwrap_err().code, Code::InvalidData);
+        let wide = vec!["x"; 300].join(",");
+        assert_eq!(read(format!("{wide}\n{wide}\n").as_bytes()).unwrap_err().code, Code::PayloadTooLarge);
+    }
+}

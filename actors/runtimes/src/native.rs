@@ -7,4 +7,5 @@ pub(crate) mod decimal;
 pub mod facts;
 pub(crate) mod figures;
 pub(crate) mod json_lines;
+pub mod report;
 pub(crate) mod table;

@@ -9,6 +9,7 @@ use crate::native::figures;
 
 mod canvas;
 
+pub(crate) use canvas::escaped;
 use canvas::{Bar, Row};
 
 /// Measures that are drawn by month.

@@ -30,9 +30,10 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Table, Cause> {
         .from_reader(text.as_bytes());
     let mut records = Vec::new();
     let mut width = None;
+    let mut place = Place { bytes: text.as_bytes(), line: 1, passed: 0 };
     for record in reader.records() {
-        let record = record.map_err(|error| refused(&error))?;
-        let line = record.position().map_or(0, ::csv::Position::line);
+        let record = record.map_err(|_| table::invalid(place.line, "the row cannot be read"))?;
+        let line = place.line_at(record.position().map_or(0, ::csv::Position::byte));
         if record.iter().all(str::is_empty) {
             continue;
         }
@@ -67,9 +68,26 @@ pub(crate) fn text_of(bytes: &[u8]) -> Result<&str, Cause> {
     })
 }
 
-fn refused(error: &::csv::Error) -> Cause {
-    let line = error.position().map_or(0, ::csv::Position::line);
-    table::invalid(line, "the row cannot be read")
+/// Counts lines. The parser's own count is behind by the line ends that it has not read yet.
+struct Place<'a> {
+    bytes: &'a [u8],
+    line: u64,
+    passed: u64,
+}
+
+impl Place<'_> {
+    /// The line of the first character at or behind this byte that does not end a line.
+    fn line_at(&mut self, byte: u64) -> u64 {
+        while let Some((first, rest)) = self.bytes.split_first() {
+            if self.passed >= byte && !matches!(first, b'\r' | b'\n') {
+                break;
+            }
+            self.line += u64::from(*first == b'\n');
+            self.passed += 1;
+            self.bytes = rest;
+        }
+        self.line
+    }
 }
 
 fn named(mut records: Vec<Row>, semicolons: bool) -> Result<Table, Cause> {

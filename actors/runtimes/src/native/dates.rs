@@ -48,11 +48,11 @@ impl Format {
     pub(crate) fn parse(self, text: &str) -> Option<Date> {
         let text = text.trim();
         match self {
-            Self::YearFirst => numbers(date_part(text), &['-', '/', '.']).and_then(|[y, m, d]| date(y, m, d)),
+            Self::YearFirst => numbers(date_part(text), &['-', '/', '.'], 0).and_then(|[y, m, d]| date(y, m, d)),
             // Dots are never American.
-            Self::MonthFirst => numbers(date_part(text), &['/', '-']).and_then(|[m, d, y]| date(long_year(y)?, m, d)),
+            Self::MonthFirst => numbers(date_part(text), &['/', '-'], 2).and_then(|[m, d, y]| date(long_year(y)?, m, d)),
             Self::DayFirst => {
-                numbers(date_part(text), &['/', '-', '.']).and_then(|[d, m, y]| date(long_year(y)?, m, d))
+                numbers(date_part(text), &['/', '-', '.'], 2).and_then(|[d, m, y]| date(long_year(y)?, m, d))
             }
             Self::YearMonth => pair(text).filter(|[y, _]| *y >= 1000).and_then(|[y, m]| date(y, m, 1)),
             Self::MonthYear => pair(text).filter(|[_, y]| *y >= 1000).and_then(|[m, y]| date(y, m, 1)),
@@ -102,9 +102,12 @@ fn small(text: &str) -> Option<i32> {
     ((1..=4).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().ok()).flatten()
 }
 
-/// Three numbers between two marks that are the same.
-fn numbers(text: &str, marks: &[char]) -> Option<[i32; 3]> {
+/// Three numbers between two marks that are the same; only the year has more than two digits.
+fn numbers(text: &str, marks: &[char], year: usize) -> Option<[i32; 3]> {
     let mark = text.chars().find(|c| !c.is_ascii_digit()).filter(|c| marks.contains(c))?;
+    if text.split(mark).enumerate().any(|(place, part)| place != year && part.len() > 2) {
+        return None;
+    }
     let mut parts = text.split(mark);
     let all = [small(parts.next()?)?, small(parts.next()?)?, small(parts.next()?)?];
     parts.next().is_none().then_some(all)

@@ -190,11 +190,6 @@ impl Decimal {
         Some(Self { units: a.checked_add(b)?, scale })
     }
 
-    /// The exact difference; `None` if it does not fit any more.
-    pub(crate) fn minus(self, other: Self) -> Option<Self> {
-        self.plus(Self { units: other.units.checked_neg()?, scale: other.scale })
-    }
-
     /// Compares by value.
     pub(crate) fn compare(self, other: Self) -> std::cmp::Ordering {
         match self.level(other) {

@@ -53,7 +53,7 @@ type Sheet<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn = Option<()>;
 
 fn style(px: u32, color: RGBColor, h: HPos, v: VPos) -> TextStyle<'static> {
-    TextStyle::from((FONT, f64::from(px)).into_font()).color(&color).pos(Pos::new(h, v))
+    TextStyle { color: color.to_backend_color(), ..TextStyle::from((FONT, f64::from(px)).into_font()) }.pos(Pos::new(h, v))
 }
 
 fn write(sheet: &Sheet<'_>, text: &str, at: (i32, i32), style: &TextStyle<'_>) -> Drawn {

@@ -1,0 +1,82 @@
+//! The report as Markdown.
+
+use std::fmt::Write as _;
+
+use super::{Content, Section, Table};
+
+/// The whole document.
+pub(super) fn page(content: &Content) -> String {
+    let mut out = format!("# {}\n\n{}\n", inline(&content.title), inline(&content.subtitle));
+    if !content.tiles.is_empty() {
+        out.push('\n');
+        for tile in &content.tiles {
+            let change = tile.change.as_ref().map_or_else(String::new, |change| format!(" ({} {})", change.text, change.against));
+            let _ = writeln!(out, "- **{}**: {}{}", inline(&tile.label), inline(&tile.value), inline(&change));
+        }
+    }
+    for section in content.summary.iter().chain(&content.sections) {
+        write_section(&mut out, section);
+    }
+    for table in content.measures.iter().chain(&content.breakdowns) {
+        write_table(&mut out, table);
+    }
+    if !content.charts.is_empty() {
+        out.push_str("\n## Charts\n\nThe page beside this file shows them; in words:\n\n");
+        for chart in &content.charts {
+            let _ = writeln!(out, "- {}", inline(&chart.alt));
+        }
+    }
+    if let Some(data) = &content.data {
+        let _ = write!(out, "\n## About the data\n\n{}\n", inline(data));
+    }
+    out.push_str("\n---\n\n## Where this comes from\n\n");
+    for (name, value) in &content.provenance {
+        let _ = writeln!(out, "- {name}: {}", inline(value));
+    }
+    out
+}
+
+fn write_section(out: &mut String, section: &Section) {
+    let _ = write!(out, "\n## {}\n\n{}\n", inline(&section.title), block(&section.text));
+}
+
+fn write_table(out: &mut String, table: &Table) {
+    let _ = write!(out, "\n## {}\n\n", inline(&table.title));
+    let row = |cells: &[String]| format!("| {} |\n", cells.iter().map(|cell| inline(cell)).collect::<Vec<_>>().join(" | "));
+    out.push_str(&row(&table.head));
+    let rule: Vec<String> = (0..table.head.len()).map(|place| if place == 0 { "---" } else { "---:" }.to_owned()).collect();
+    let _ = writeln!(out, "| {} |", rule.join(" | "));
+    for cells in &table.rows {
+        out.push_str(&row(cells));
+    }
+}
+
+/// A text that is one line of words and no mark-up at all.
+fn inline(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '&' => out.push_str("&amp;"),
+            '|' | '`' | '*' | '[' | ']' | '\\' => {
+                out.push('\\');
+                out.push(c);
+            }
+            c if c.is_control() => out.push(' '),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// A text that may have headings, lists and emphasis, but no element and no address.
+fn block(text: &str) -> String {
+    let text = text.replace('&', "&amp;").replace('<', "&lt;").replace("](", "]\\(").replace("]:", "]\\:");
+    let lines = text.lines().map(|line| match line.strip_prefix('#') {
+        // A heading inside a section stands below the section's own.
+        Some(_) => format!("##{line}"),
+        None => line.to_owned(),
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}

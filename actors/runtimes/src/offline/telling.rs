@@ -1,0 +1,225 @@
+//! Facts and sentences → texts. Every figure stands in the facts; nothing is concluded that they do
+//! not say.
+
+use super::reading::{Reading, Sentence};
+use crate::native::facts::{Breakdown, Facts, Group, Measure};
+use crate::native::figures;
+
+/// Measures that a text goes through.
+const MEASURES_MAX: usize = 4;
+/// Breakdowns that a text goes through.
+const BREAKDOWNS_MAX: usize = 3;
+
+fn lower(name: &str) -> String {
+    figures::title(name).to_lowercase()
+}
+
+fn before(facts: &Facts) -> String {
+    facts.growth.as_ref().map(|growth| figures::month(&growth.before)).unwrap_or_default()
+}
+
+/// `up 12.3% on Q3 2024`, if there is something to compare with.
+fn movement(facts: &Facts, growth: Option<&serde_json::Number>) -> Option<String> {
+    let growth = growth?;
+    let change = figures::change(Some(growth));
+    let size = change.trim_start_matches(['+', '−']);
+    let base = before(facts);
+    Some(match figures::drawn(Some(growth)) {
+        _ if size == "0.0%" => format!("unchanged on {base}"),
+        value if value < 0.0 => format!("down {size} on {base}"),
+        _ => format!("up {size} on {base}"),
+    })
+}
+
+/// What the period and its rows are, in one sentence.
+fn scope(facts: &Facts) -> String {
+    match (&facts.period.from, &facts.period.to) {
+        (Some(from), Some(to)) => format!(
+            "{} of the {} rows of {} fall in {} ({from} to {to}).",
+            facts.period.rows, facts.rows, facts.file, facts.period.label
+        ),
+        (Some(_) | None, _) => format!("{} has {} rows and no dates.", facts.file, facts.rows),
+    }
+}
+
+fn measure_sentence(facts: &Facts, measure: &Measure) -> String {
+    let unit = measure.unit.as_deref();
+    let mut text = format!("{} came to {}", figures::title(&measure.name), figures::exact(Some(&measure.total), unit));
+    if facts.previous.is_some() {
+        if let Some(movement) = movement(facts, measure.growth_pct.as_ref()) {
+            text.push_str(&format!(", {movement} ({})", figures::exact(measure.previous_total.as_ref(), unit)));
+        }
+    } else if let (Some(growth), Some(movement)) = (&facts.growth, movement(facts, measure.growth_pct.as_ref())) {
+        text.push_str(&format!(
+            "; {} stood at {}, {movement} ({})",
+            figures::month(&growth.now),
+            figures::exact(measure.compared_total.as_ref(), unit),
+            figures::exact(measure.previous_total.as_ref(), unit)
+        ));
+    }
+    text.push('.');
+    text
+}
+
+fn spread_sentence(measure: &Measure) -> String {
+    let unit = measure.unit.as_deref();
+    format!(
+        "A row has {} of {} on average, {} at least and {} at most.",
+        figures::exact(measure.mean.as_ref(), unit),
+        lower(&measure.name),
+        figures::exact(measure.min.as_ref(), unit),
+        figures::exact(measure.max.as_ref(), unit)
+    )
+}
+
+/// What is left of income after cost, if the file has one column of each.
+fn margin_sentence(facts: &Facts) -> Option<String> {
+    let income = facts.headline().find(|measure| !measure.burden && crate::native::columns::weight(&measure.name) == 100)?;
+    let cost = facts.headline().find(|measure| measure.burden && crate::native::columns::weight(&measure.name) == 60)?;
+    let (all, part) = (figures::drawn(Some(&income.total)), figures::drawn(Some(&cost.total)));
+    let left = serde_json::Number::from_f64(((all - part) * 100.0).round() / 100.0)?;
+    let share = serde_json::Number::from_f64((all - part) / all * 100.0)?;
+    Some(format!(
+        "{} less {} leaves {}, {} of {}.",
+        figures::title(&income.name),
+        lower(&cost.name),
+        figures::exact(Some(&left), income.unit.as_deref()),
+        figures::share(Some(&share)),
+        lower(&income.name)
+    ))
+}
+
+fn leader_sentence(first: &Measure, breakdown: &Breakdown) -> Option<String> {
+    let leader = breakdown.groups.first()?;
+    let mut text = format!(
+        "By {}, {} leads with {} of {} ({})",
+        lower(&breakdown.column),
+        leader.value,
+        figures::share(leader.share_pct.as_ref()),
+        lower(&first.name),
+        figures::exact(leader.totals.get(&first.name), first.unit.as_deref())
+    );
+    if let Some(last) = breakdown.groups.last().filter(|last| last.value != leader.value) {
+        text.push_str(&format!("; {} has the least, {}", last.value, figures::share(last.share_pct.as_ref())));
+    }
+    text.push('.');
+    Some(text)
+}
+
+/// The paragraphs of a financial narrative.
+pub(super) fn financial(facts: &Facts) -> Vec<String> {
+    let mut money = vec![scope(facts)];
+    money.extend(facts.headline().take(MEASURES_MAX).map(|measure| measure_sentence(facts, measure)));
+    money.extend(margin_sentence(facts));
+    let mut paragraphs = vec![money.join(" ")];
+    if let Some(first) = facts.headline().next() {
+        let mut split: Vec<String> = vec![spread_sentence(first)];
+        split.extend(facts.breakdowns.iter().take(BREAKDOWNS_MAX).filter_map(|breakdown| leader_sentence(first, breakdown)));
+        paragraphs.push(split.join(" "));
+    }
+    paragraphs
+}
+
+fn by_growth(breakdown: &Breakdown) -> Vec<&Group> {
+    let mut grown: Vec<&Group> = breakdown.groups.iter().filter(|group| group.growth_pct.is_some()).collect();
+    grown.sort_by(|a, b| figures::drawn(b.growth_pct.as_ref()).total_cmp(&figures::drawn(a.growth_pct.as_ref())));
+    grown
+}
+
+/// One line for each thing that moved.
+pub(super) fn kpis(facts: &Facts) -> Vec<String> {
+    let mut lines: Vec<String> = facts
+        .headline()
+        .map(|measure| {
+            let value = figures::exact(Some(&measure.total), measure.unit.as_deref());
+            let change = match movement(facts, measure.growth_pct.as_ref()) {
+                Some(movement) => movement,
+                None => "growth n/a".to_owned(),
+            };
+            format!("{}: {value}, {change}.", figures::title(&measure.name))
+        })
+        .collect();
+    let Some(first) = facts.headline().next() else { return lines };
+    let value = |month: &&crate::native::facts::Month| figures::drawn(month.totals.get(&first.name));
+    let months = || facts.by_month.iter().filter(|month| month.in_period);
+    if months().count() > 1
+        && let Some(best) = months().max_by(|a, b| value(a).total_cmp(&value(b)))
+        && let Some(least) = months().min_by(|a, b| value(a).total_cmp(&value(b)))
+    {
+        let unit = first.unit.as_deref();
+        lines.push(format!(
+            "Strongest month for {}: {} with {}; weakest: {} with {}.",
+            lower(&first.name),
+            figures::month(&best.month),
+            figures::exact(best.totals.get(&first.name), unit),
+            figures::month(&least.month),
+            figures::exact(least.totals.get(&first.name), unit)
+        ));
+    }
+    for breakdown in facts.breakdowns.iter().take(BREAKDOWNS_MAX) {
+        let grown = by_growth(breakdown);
+        if let (Some(best), Some(least)) = (grown.first(), grown.last())
+            && best.value != least.value
+        {
+            lines.push(format!(
+                "{} of {} by {}: best {} ({}), weakest {} ({}).",
+                "Growth",
+                lower(&first.name),
+                lower(&breakdown.column),
+                best.value,
+                figures::change(best.growth_pct.as_ref()),
+                least.value,
+                figures::change(least.growth_pct.as_ref())
+            ));
+        }
+    }
+    lines
+}
+
+/// The sentences that a busy reader needs, the ones with figures first in worth, in their order.
+pub(super) fn extract(sentences: &[Sentence], characters_max: usize, count_max: usize) -> Vec<String> {
+    let worth = |place: usize, sentence: &Sentence| {
+        let early = if place < 3 { 2 } else { 0 };
+        u8::from(sentence.figure) * 3 + u8::from(sentence.opens) * 2 + early + u8::from(sentence.text.contains('%'))
+    };
+    let mut ranked: Vec<(usize, &Sentence)> = sentences.iter().enumerate().collect();
+    ranked.sort_by_key(|(place, sentence)| (std::cmp::Reverse(worth(*place, sentence)), *place));
+    let mut chosen: Vec<(usize, &str)> = Vec::new();
+    let mut used = 0;
+    for (place, sentence) in ranked {
+        let length = sentence.text.chars().count() + 1;
+        if chosen.len() < count_max && used + length <= characters_max {
+            chosen.push((place, &sentence.text));
+            used += length;
+        }
+    }
+    chosen.sort_by_key(|(place, _)| *place);
+    chosen.into_iter().map(|(_, text)| text.to_owned()).collect()
+}
+
+/// The sentences of a summary: from the facts if there are any, else from the text.
+pub(super) fn summary(reading: &Reading, characters_max: usize) -> Vec<String> {
+    match &reading.facts {
+        Some(facts) => {
+            let mut all: Vec<String> = facts.headline().take(MEASURES_MAX).map(|measure| measure_sentence(facts, measure)).collect();
+            all.extend(margin_sentence(facts));
+            if let Some(first) = facts.headline().next() {
+                all.extend(facts.breakdowns.iter().filter_map(|breakdown| leader_sentence(first, breakdown)));
+            }
+            within(all, characters_max)
+        }
+        None => extract(&reading.sentences, characters_max, 12),
+    }
+}
+
+/// As many of the texts, from the first one, as fit.
+pub(super) fn within(texts: Vec<String>, characters_max: usize) -> Vec<String> {
+    let mut used = 0;
+    texts
+        .into_iter()
+        .take_while(|text| {
+            used += text.chars().count() + 1;
+            used <= characters_max
+        })
+        .collect()
+}

@@ -1,11 +1,17 @@
-//! Handlers of agents and tools that need no language model.
-pub(crate) mod columns;
+//! Handlers of agents and tools that need no language model, and what they share: tables, facts,
+//! charts, the report. Nothing here talks to a network.
+
+pub(crate) mod calculator;
 pub mod charts;
+pub mod collect;
+pub(crate) mod columns;
 pub(crate) mod csv;
 pub(crate) mod dates;
 pub(crate) mod decimal;
+pub(crate) mod echo;
 pub mod facts;
 pub(crate) mod figures;
 pub(crate) mod json_lines;
 pub mod report;
 pub(crate) mod table;
+pub(crate) mod visualize;

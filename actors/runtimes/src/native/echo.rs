@@ -1,0 +1,30 @@
+//! `native.echo`: gives back what it was given. What a dispatch costs is measured with it.
+
+use async_trait::async_trait;
+use greenroom_actors::handler::{Desk, Handler, Manner, Work};
+use greenroom_protocol::{Cause, Json, Values};
+
+/// The handler.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Echo;
+
+#[async_trait]
+impl Handler for Echo {
+    fn name(&self) -> &'static str {
+        "native.echo"
+    }
+
+    fn manner(&self) -> Manner {
+        Manner::Yields
+    }
+
+    /// Every declared output gets the input of its name; one without, the first input that there is.
+    async fn run(&self, work: &Work, _: &Desk) -> Result<Values, Cause> {
+        let first = || work.inputs.values().next().cloned().unwrap_or(Json::Null);
+        let outputs = work.agent.spec().outputs.iter().map(|output| {
+            let value = work.inputs.get(&output.name).cloned().unwrap_or_else(first);
+            (output.name.clone(), value)
+        });
+        Ok(outputs.collect())
+    }
+}

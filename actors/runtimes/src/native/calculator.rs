@@ -17,7 +17,7 @@ const DEPTH_MAX: usize = 32;
 
 /// The tool.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Calculator;
+pub(crate) struct Calculator;
 
 #[async_trait]
 impl Tool for Calculator {

@@ -6,7 +6,7 @@ use greenroom_protocol::{Cause, Json, Values};
 
 /// The handler.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Echo;
+pub(crate) struct Echo;
 
 #[async_trait]
 impl Handler for Echo {

@@ -102,7 +102,7 @@ struct Content {
 
 impl Content {
     fn of(material: &Material<'_>, facts: Option<&Facts>) -> Self {
-        let (summary, sections) = sections(material.outputs);
+        let (summary, sections) = sections(material.outputs, facts.is_some());
         let period = facts.map(|facts| facts.period.label.clone());
         let kind = match facts.map(|facts| facts.period.label.starts_with('Q')) {
             Some(true) => "Quarterly report",
@@ -132,13 +132,15 @@ impl Content {
 }
 
 /// The summary, and every other text of the outputs in the order in which a board reads them.
-fn sections(outputs: &Values) -> (Option<Section>, Vec<Section>) {
-    const ORDER: [&str; 3] = ["executive_summary", "financial_summary", "kpi_insights"];
-    let mut names: Vec<&String> = outputs
-        .iter()
-        .filter(|(name, value)| name.as_str() != "final_output" || !outputs.contains_key("executive_summary") && !value.is_null())
-        .map(|(name, _)| name)
-        .collect();
+fn sections(outputs: &Values, has_facts: bool) -> (Option<Section>, Vec<Section>) {
+    const ORDER: [&str; 4] = ["executive_summary", "key_points", "financial_summary", "kpi_insights"];
+    let shown = |name: &str| match name {
+        "final_output" => !outputs.contains_key("executive_summary"),
+        // The table of measures says the same, in full.
+        "kpis" => !has_facts,
+        _ => true,
+    };
+    let mut names: Vec<&String> = outputs.keys().filter(|name| shown(name)).collect();
     names.sort_by_key(|name| ORDER.iter().position(|known| known == name).unwrap_or(ORDER.len()));
     let mut all = names.into_iter().filter_map(|name| {
         let value = outputs.get(name)?;

@@ -21,7 +21,7 @@ const VALUES_MAX: usize = 24;
 
 /// The handler.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct DataVisualization;
+pub(crate) struct DataVisualization;
 
 #[async_trait]
 impl Handler for DataVisualization {

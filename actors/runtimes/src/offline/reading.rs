@@ -37,7 +37,8 @@ pub(super) struct Sentence {
 
 impl Reading {
     pub(super) fn of(system: &str, user: &str) -> Self {
-        let (documents, prose) = split(user);
+        let (asked, data) = parts(user);
+        let (documents, prose) = split(data);
         let facts = documents.iter().find_map(find_facts);
         let mut sentences = Vec::new();
         for document in documents.iter().filter(|_| facts.is_none()) {
@@ -49,7 +50,7 @@ impl Reading {
             facts,
             documents,
             sentences,
-            characters_max: limit(system).or_else(|| limit(user)),
+            characters_max: limit(asked).or_else(|| limit(system)),
         }
     }
 }
@@ -64,6 +65,16 @@ pub(super) fn cut(text: &str, bytes_max: usize) -> &str {
         end -= 1;
     }
     text.get(..end).unwrap_or_default()
+}
+
+/// What is asked, and the data: a prompt puts its data below a heading of the first level. One that has
+/// none is all data.
+fn parts(user: &str) -> (&str, &str) {
+    let heading = user.match_indices("# ").map(|(at, _)| at).find(|at| *at == 0 || user.get(..*at).is_some_and(|before| before.ends_with('\n')));
+    match heading {
+        Some(at) => user.split_at(at),
+        None => ("", user),
+    }
 }
 
 /// JSON documents that stand in the text, and the text without them.

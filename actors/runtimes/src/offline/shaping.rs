@@ -139,7 +139,15 @@ fn objects(reading: &Reading, schema: &Json, depth: usize) -> Vec<Json> {
         return match &reading.facts {
             Some(facts) => facts
                 .headline()
-                .map(|measure| json!({ "name": measure.name, "value": measure.total, "unit": measure.unit, "growth_pct": measure.growth_pct }))
+                .map(|measure| {
+                    json!({
+                        "name": measure.name,
+                        "unit": measure.unit,
+                        "value": measure.total,
+                        "previous": measure.previous_total,
+                        "change_pct": measure.growth_pct,
+                    })
+                })
                 .collect(),
             None => telling::extract(&reading.sentences, TEXT_CHARS, ITEMS).into_iter().map(|text| json!({ "text": text })).collect(),
         };

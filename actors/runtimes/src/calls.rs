@@ -1,0 +1,86 @@
+//! Calls for the tests of this crate.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use greenroom_actors::model::{
+    Delta, Message, ModelCall, ModelError, ModelName, ModelProvider, OutputSchema, Role, StopReason, Timeouts, ToolSpec,
+};
+use greenroom_protocol::{CallKey, Json, Tokens};
+use greenroom_registry::ledger::{Amount, Reservation};
+
+/// A call with everything that it borrows.
+pub(crate) struct Call {
+    pub(crate) model: ModelName,
+    pub(crate) system: String,
+    pub(crate) messages: Vec<Message>,
+    pub(crate) schema: Option<OutputSchema>,
+    pub(crate) tools: Vec<ToolSpec>,
+    pub(crate) tokens_max: u32,
+    pub(crate) timeouts: Timeouts,
+}
+
+/// What came of a call.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Answer {
+    pub(crate) text: String,
+    pub(crate) tools: Vec<(String, Json)>,
+    pub(crate) usage: Option<Tokens>,
+    pub(crate) stop: Option<StopReason>,
+    pub(crate) error: Option<ModelError>,
+}
+
+impl Call {
+    pub(crate) fn of(model: &str, system: &str, user: &str) -> Self {
+        let second = Duration::from_secs(1);
+        Self {
+            model: model.parse().unwrap(),
+            system: system.to_owned(),
+            messages: vec![Message::text(Role::User, user)],
+            schema: None,
+            tools: Vec::new(),
+            tokens_max: 4096,
+            timeouts: Timeouts { connect: second, first_token: second, idle: second, total: second * 5 },
+        }
+    }
+
+    pub(crate) fn wants(mut self, schema: Json) -> Self {
+        self.schema = Some(OutputSchema { name: "answer".to_owned(), schema });
+        self
+    }
+
+    /// Makes the call and reads all of it.
+    pub(crate) async fn make(&self, provider: &dyn ModelProvider) -> Answer {
+        let key = CallKey::new("run_1/step").unwrap();
+        let paid = Reservation::for_test(key.clone(), Amount::default());
+        let call = ModelCall {
+            model: &self.model,
+            system: &self.system,
+            messages: &self.messages,
+            schema: self.schema.as_ref(),
+            tools: &self.tools,
+            tokens_max: self.tokens_max,
+            key: &key,
+            timeouts: self.timeouts,
+            paid: &paid,
+        };
+        let mut answer = Answer::default();
+        let mut deltas = match provider.open(call).await {
+            Ok(deltas) => deltas,
+            Err(error) => return Answer { error: Some(error), ..answer },
+        };
+        while let Some(delta) = deltas.next().await {
+            match delta {
+                Ok(Delta::Text(text)) => answer.text.push_str(&text),
+                Ok(Delta::Tool(call)) => answer.tools.push((call.name, call.arguments)),
+                Ok(Delta::Usage(usage)) => answer.usage = Some(usage),
+                Ok(Delta::End(stop)) => answer.stop = Some(stop),
+                Err(error) => {
+                    answer.error = Some(error);
+                    break;
+                }
+            }
+        }
+        answer
+    }
+}

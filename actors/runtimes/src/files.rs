@@ -43,8 +43,11 @@ impl Folders {
             return Err(refused("no folder is allowed for reading; set `files.root`"));
         }
         let asked = Path::new(path);
-        let candidates: Vec<PathBuf> =
-            if asked.is_absolute() { vec![asked.to_owned()] } else { roots.iter().map(|root| root.join(asked)).collect() };
+        let candidates: Vec<PathBuf> = if asked.is_absolute() {
+            vec![asked.to_owned()]
+        } else {
+            roots.iter().map(|root| root.join(asked)).collect()
+        };
         for candidate in candidates {
             // What lies outside and what does not exist get the same answer: a caller may not learn
             // which files there are.
@@ -124,7 +127,17 @@ mod tests {
         assert_eq!((file.name.as_str(), file.media_type.as_str(), file.bytes.len()), ("a.csv", "text/csv", 8));
         assert!(files.read(allowed.path().join("a.csv").to_str().unwrap(), 100).await.is_ok());
         let outside = other.path().join("secret.csv");
-        for path in ["link.csv", "folder/secret.csv", "../secret.csv", "/etc/passwd", outside.to_str().unwrap(), "", "none.csv", "a\0b", "."] {
+        for path in [
+            "link.csv",
+            "folder/secret.csv",
+            "../secret.csv",
+            "/etc/passwd",
+            outside.to_str().unwrap(),
+            "",
+            "none.csv",
+            "a\0b",
+            ".",
+        ] {
             assert_eq!(files.read(path, 100).await.unwrap_err().code, Code::PathNotAllowed, "{path:?}");
         }
         assert_eq!(files.read("a.csv", 7).await.unwrap_err().code, Code::PayloadTooLarge);
@@ -135,7 +148,8 @@ mod tests {
     async fn what_lies_outside_and_what_is_missing_look_the_same() {
         let allowed = tempfile::tempdir().unwrap();
         let files = open(vec![allowed.path().to_owned()]);
-        let (outside, missing) = (files.read("/etc/passwd", 9).await.unwrap_err(), files.read("/etc/nothing", 9).await.unwrap_err());
+        let (outside, missing) =
+            (files.read("/etc/passwd", 9).await.unwrap_err(), files.read("/etc/nothing", 9).await.unwrap_err());
         assert_eq!(outside, missing);
     }
 }

@@ -4,7 +4,7 @@
 
 use async_trait::async_trait;
 use futures::StreamExt;
-use greenroom_actors::model::{Deltas, Delta, ModelCall, ModelError, ModelProvider, Part, StopReason};
+use greenroom_actors::model::{Delta, Deltas, ModelCall, ModelError, ModelProvider, Part, StopReason};
 use greenroom_protocol::{Json, Tokens};
 
 mod reading;

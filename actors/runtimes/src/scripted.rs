@@ -107,7 +107,10 @@ impl Script {
     /// `invalid_configuration`, with what the parser says.
     pub fn from_json(text: &str) -> Result<Self, Cause> {
         if text.len() > SCRIPT_BYTES_MAX {
-            return Err(Cause::new(Code::InvalidConfiguration, format!("a script has at most {SCRIPT_BYTES_MAX} bytes")));
+            return Err(Cause::new(
+                Code::InvalidConfiguration,
+                format!("a script has at most {SCRIPT_BYTES_MAX} bytes"),
+            ));
         }
         serde_json::from_str(text)
             .map_err(|error| Cause::new(Code::InvalidConfiguration, format!("the script cannot be read: {error}")))
@@ -246,13 +249,16 @@ fn blank(schema: Option<&Json>) -> Json {
     if let Some(first) = schema.get("enum").and_then(Json::as_array).and_then(|all| all.first()) {
         return first.clone();
     }
-    let least = |name: &str| schema.get(name).and_then(Json::as_u64).and_then(|least| usize::try_from(least).ok()).unwrap_or(0);
+    let least =
+        |name: &str| schema.get(name).and_then(Json::as_u64).and_then(|least| usize::try_from(least).ok()).unwrap_or(0);
     match schema.get("type").and_then(Json::as_str) {
         Some("object") => {
             let properties = schema.get("properties").and_then(Json::as_object).into_iter().flatten();
             Json::Object(properties.map(|(name, schema)| (name.clone(), blank(Some(schema)))).collect())
         }
-        Some("array") => Json::Array((0..least("minItems")).map(|_| blank(Some(schema.get("items").unwrap_or(&Json::Null)))).collect()),
+        Some("array") => Json::Array(
+            (0..least("minItems")).map(|_| blank(Some(schema.get("items").unwrap_or(&Json::Null)))).collect(),
+        ),
         Some("integer" | "number") => schema.get("minimum").cloned().unwrap_or_else(|| Json::from(0)),
         Some("boolean") => Json::Bool(false),
         Some("null") => Json::Null,
@@ -272,7 +278,10 @@ impl ModelProvider for Scripted {
 
     async fn open(&self, call: ModelCall<'_>) -> Result<Deltas, ModelError> {
         let Some(scene) = self.next(&call) else {
-            return Err(ModelError::Rejected { status: 404, message: "the script has no scene for this call".to_owned() });
+            return Err(ModelError::Rejected {
+                status: 404,
+                message: "the script has no scene for this call".to_owned(),
+            });
         };
         if scene.hold_ms > 0 {
             tokio::time::sleep(Duration::from_millis(scene.hold_ms)).await;

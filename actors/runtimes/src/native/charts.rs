@@ -135,7 +135,12 @@ pub fn of_values(title: &str, values: &[(String, f64)]) -> Option<Chart> {
     let rows: Vec<Row> = values
         .iter()
         .take(ROWS_MAX)
-        .map(|(label, value)| Row { label: label.clone(), value: *value, note: figures::compact(*value, None), good: true })
+        .map(|(label, value)| Row {
+            label: label.clone(),
+            value: *value,
+            note: figures::compact(*value, None),
+            good: true,
+        })
         .collect();
     let told: Vec<String> = rows.iter().map(|row| format!("{} {}", row.label, row.note)).collect();
     let alt = format!("{title}: {}.", told.join(", "));
@@ -160,7 +165,10 @@ mod tests {
     fn the_facts_give_months_groups_and_growth() {
         let charts = all(&facts_of("North"), false);
         let titles: Vec<_> = charts.iter().map(|chart| chart.title.as_str()).collect();
-        assert_eq!(titles, ["Revenue by month", "Cost by month", "Revenue by region", "Growth, Q4 2024 against Q3 2024"]);
+        assert_eq!(
+            titles,
+            ["Revenue by month", "Cost by month", "Revenue by region", "Growth, Q4 2024 against Q3 2024"]
+        );
         for chart in &charts {
             assert!(chart.svg.starts_with("<svg viewBox="), "{}", chart.svg);
             assert!(chart.svg.contains("<title>") && chart.svg.trim_end().ends_with("</svg>"));

@@ -51,9 +51,8 @@ pub fn facts_of(file: &File, quarter: Option<&str>) -> Result<Facts, Cause> {
 }
 
 fn period_of(text: &str) -> Result<Period, Cause> {
-    Period::quarter_of(text).ok_or_else(|| {
-        Cause::new(Code::InvalidInput, "the quarter is written like `Q4 2024`, `2024-Q4` or `2024Q4`")
-    })
+    Period::quarter_of(text)
+        .ok_or_else(|| Cause::new(Code::InvalidInput, "the quarter is written like `Q4 2024`, `2024-Q4` or `2024Q4`"))
 }
 
 /// The quarter that the inputs name; an empty text is none.
@@ -73,7 +72,8 @@ pub(crate) fn quarter_of(inputs: &Values) -> Result<Option<String>, Cause> {
 
 /// The file that the inputs name.
 pub(crate) fn source_of(inputs: &Values) -> Option<&Json> {
-    let named = ["data_source", "file", "source"].iter().find_map(|name| inputs.get(*name).filter(|value| !value.is_null()));
+    let named =
+        ["data_source", "file", "source"].iter().find_map(|name| inputs.get(*name).filter(|value| !value.is_null()));
     let listed = || inputs.get("data_sources").and_then(Json::as_array).and_then(|sources| sources.first());
     named.or_else(listed)
 }

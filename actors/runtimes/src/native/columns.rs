@@ -91,8 +91,29 @@ fn names_a_date(name: &str) -> bool {
 
 fn names_a_figure(name: &str) -> bool {
     const FIGURES: [&str; 24] = [
-        "revenue", "sales", "amount", "cost", "costs", "price", "units", "quantity", "qty", "total", "profit", "count",
-        "orders", "customers", "users", "value", "income", "expense", "spend", "turnover", "margin", "tax", "budget",
+        "revenue",
+        "sales",
+        "amount",
+        "cost",
+        "costs",
+        "price",
+        "units",
+        "quantity",
+        "qty",
+        "total",
+        "profit",
+        "count",
+        "orders",
+        "customers",
+        "users",
+        "value",
+        "income",
+        "expense",
+        "spend",
+        "turnover",
+        "margin",
+        "tax",
+        "budget",
         "volume",
     ];
     names_any(name, &FIGURES)
@@ -106,7 +127,8 @@ fn typed(table: &Table, place: usize, name: &str, style: Style) -> Result<Cells,
     let format = best_format(table, place, name);
     let dates = format.map_or(0, |format| fitting(table, place, |cell| format.parse(cell).is_some()));
     let figures = fitting(table, place, |cell| Decimal::parse(cell, style).is_some());
-    let enough = |found: usize, named: bool| found * 100 > filled * if named { NAMED_PERCENT } else { UNNAMED_PERCENT - 1 };
+    let enough =
+        |found: usize, named: bool| found * 100 > filled * if named { NAMED_PERCENT } else { UNNAMED_PERCENT - 1 };
     if let Some(format) = format
         && dates >= figures
         && enough(dates, names_a_date(name))
@@ -125,7 +147,12 @@ fn fitting(table: &Table, place: usize, fits: impl Fn(&str) -> bool) -> usize {
     table.cells(place).filter(|(_, cell)| !decimal::is_blank(cell) && fits(cell)).count()
 }
 
-fn read<T>(table: &Table, place: usize, what: &str, parse: impl Fn(&str) -> Option<T>) -> Result<Vec<Option<T>>, Cause> {
+fn read<T>(
+    table: &Table,
+    place: usize,
+    what: &str,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Result<Vec<Option<T>>, Cause> {
     let name = table.columns.get(place).map_or("", String::as_str);
     table
         .cells(place)
@@ -133,7 +160,9 @@ fn read<T>(table: &Table, place: usize, what: &str, parse: impl Fn(&str) -> Opti
             if decimal::is_blank(cell) {
                 return Ok(None);
             }
-            let broken = || table::invalid(line, format!("{} in column {} is no {what}", table::shown(cell), table::shown(name)));
+            let broken = || {
+                table::invalid(line, format!("{} in column {} is no {what}", table::shown(cell), table::shown(name)))
+            };
             parse(cell).map(Some).ok_or_else(broken)
         })
         .collect()
@@ -161,9 +190,8 @@ fn best_format(table: &Table, place: usize, name: &str) -> Option<Format> {
 }
 
 fn unit_of(table: &Table, place: usize) -> Option<&'static str> {
-    const UNITS: [(&str, &str); 8] = [
-        ("$", "$"), ("USD", "$"), ("€", "€"), ("EUR", "€"), ("£", "£"), ("GBP", "£"), ("%", "%"), ("CHF", "CHF"),
-    ];
+    const UNITS: [(&str, &str); 8] =
+        [("$", "$"), ("USD", "$"), ("€", "€"), ("EUR", "€"), ("£", "£"), ("GBP", "£"), ("%", "%"), ("CHF", "CHF")];
     let mut found = None;
     for (_, cell) in table.cells(place) {
         let unit = UNITS.iter().find(|(sign, _)| cell.contains(sign)).map(|(_, unit)| *unit);
@@ -193,7 +221,23 @@ pub(crate) fn weight(name: &str) -> u8 {
 
 /// True if less of it is better.
 pub(crate) fn is_burden(name: &str) -> bool {
-    names_any(name, &["cost", "costs", "cogs", "expense", "expenses", "spend", "returns", "refunds", "churn", "tax", "complaints", "errors"])
+    names_any(
+        name,
+        &[
+            "cost",
+            "costs",
+            "cogs",
+            "expense",
+            "expenses",
+            "spend",
+            "returns",
+            "refunds",
+            "churn",
+            "tax",
+            "complaints",
+            "errors",
+        ],
+    )
 }
 
 #[cfg(test)]
@@ -221,7 +265,9 @@ mod tests {
 
     #[test]
     fn each_column_is_what_all_of_it_says() {
-        let columns = typed("order_date,region,revenue,code\n2024-01-01,N,\"$1,200.50\",007\n2024-01-02,N,n/a,008\n2024-01-03,S,$3,009\n2024-01-03,S,$1,010\n");
+        let columns = typed(
+            "order_date,region,revenue,code\n2024-01-01,N,\"$1,200.50\",007\n2024-01-02,N,n/a,008\n2024-01-03,S,$3,009\n2024-01-03,S,$1,010\n",
+        );
         assert_eq!(date_column(&columns), Some(0));
         assert_eq!(totals(&columns), ["1204.5"]);
         assert_eq!(columns[2].unit, Some("$"));

@@ -171,9 +171,12 @@ fn sniff(text: &str) -> u8 {
         let mut scan = scan(text, delimiter);
         let counts: Vec<usize> =
             std::iter::from_fn(|| scan.record()).take(SNIFFED_RECORDS_MAX).map_while(Result::ok).collect();
-        let Some(most) = counts.iter().copied().filter(|count| *count > 0).max_by_key(|count| {
-            (counts.iter().filter(|other| *other == count).count(), *count)
-        }) else {
+        let Some(most) = counts
+            .iter()
+            .copied()
+            .filter(|count| *count > 0)
+            .max_by_key(|count| (counts.iter().filter(|other| *other == count).count(), *count))
+        else {
             continue;
         };
         let share = counts.iter().filter(|count| **count == most).count() * 100 / counts.len().max(1);

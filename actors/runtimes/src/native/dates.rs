@@ -50,7 +50,9 @@ impl Format {
         match self {
             Self::YearFirst => numbers(date_part(text), &['-', '/', '.'], 0).and_then(|[y, m, d]| date(y, m, d)),
             // Dots are never American.
-            Self::MonthFirst => numbers(date_part(text), &['/', '-'], 2).and_then(|[m, d, y]| date(long_year(y)?, m, d)),
+            Self::MonthFirst => {
+                numbers(date_part(text), &['/', '-'], 2).and_then(|[m, d, y]| date(long_year(y)?, m, d))
+            }
             Self::DayFirst => {
                 numbers(date_part(text), &['/', '-', '.'], 2).and_then(|[d, m, y]| date(long_year(y)?, m, d))
             }
@@ -95,7 +97,9 @@ fn is_time(text: &str) -> bool {
     let mut digits = text.chars();
     digits.next().is_some_and(|c| c.is_ascii_digit())
         && text.contains(':')
-        && text.chars().all(|c| c.is_ascii_digit() || matches!(c, ':' | '.' | '+' | '-' | 'Z' | 'z' | ' ' | 'A' | 'P' | 'M'))
+        && text
+            .chars()
+            .all(|c| c.is_ascii_digit() || matches!(c, ':' | '.' | '+' | '-' | 'Z' | 'z' | ' ' | 'A' | 'P' | 'M'))
 }
 
 fn small(text: &str) -> Option<i32> {
@@ -131,13 +135,26 @@ fn compact(text: &str) -> Option<Date> {
 
 const MONTHS: [&str; 12] = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
 const MONTHS_LONG: [&str; 12] = [
-    "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november",
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
     "december",
 ];
 
 fn month_named(word: &str) -> Option<i32> {
     let word = word.trim_end_matches('.').to_ascii_lowercase();
-    let place = MONTHS.iter().zip(MONTHS_LONG).position(|(short, long)| word == *short || word == long || (word == "sept" && *short == "sep"))?;
+    let place = MONTHS
+        .iter()
+        .zip(MONTHS_LONG)
+        .position(|(short, long)| word == *short || word == long || (word == "sept" && *short == "sep"))?;
     i32::try_from(place + 1).ok()
 }
 

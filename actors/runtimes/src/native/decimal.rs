@@ -53,7 +53,9 @@ const CURRENCIES: [&str; 16] =
 pub(crate) fn is_blank(text: &str) -> bool {
     let text = text.trim();
     text.is_empty()
-        || ["-", "–", "—", "n/a", "na", "null", "none", "nan", "#n/a", "nil"].iter().any(|blank| text.eq_ignore_ascii_case(blank))
+        || ["-", "–", "—", "n/a", "na", "null", "none", "nan", "#n/a", "nil"]
+            .iter()
+            .any(|blank| text.eq_ignore_ascii_case(blank))
 }
 
 /// The figure without its sign, currency, brackets and spaces, and whether it is negative.
@@ -319,7 +321,19 @@ mod tests {
 
     #[test]
     fn what_is_no_figure_is_refused() {
-        for text in ["", "abc", "12x", "1,23", "1.2.3", "007", "2024-11-14", "1,2345", "--", "e5", "99999999999999999999999999999999"] {
+        for text in [
+            "",
+            "abc",
+            "12x",
+            "1,23",
+            "1.2.3",
+            "007",
+            "2024-11-14",
+            "1,2345",
+            "--",
+            "e5",
+            "99999999999999999999999999999999",
+        ] {
             assert_eq!(read(text), None, "{text}");
         }
         assert!(!looks_numeric("12:30"));

@@ -47,7 +47,13 @@ pub(crate) fn change(number: Option<&Number>) -> String {
     match number.map(value).filter(|number| number.is_finite()) {
         Some(number) => {
             let rounded = format!("{}%", grouped(number.abs(), 1));
-            let sign = if rounded == "0.0%" { "" } else if number < 0.0 { "−" } else { "+" };
+            let sign = if rounded == "0.0%" {
+                ""
+            } else if number < 0.0 {
+                "−"
+            } else {
+                "+"
+            };
             format!("{sign}{rounded}")
         }
         None => ABSENT.to_owned(),
@@ -62,10 +68,19 @@ pub(crate) fn share(number: Option<&Number>) -> String {
     }
 }
 
-/// `new_customers` → `New customers`
+/// `new_customers` → `New customers`, `kpi_insights` → `KPI insights`
 pub(crate) fn title(name: &str) -> String {
+    const SHORT: [&str; 8] = ["kpi", "kpis", "arr", "mrr", "roi", "gmv", "nps", "ebitda"];
     let spaced = name.replace(['_', '-'], " ");
-    let mut letters = spaced.trim().chars();
+    let spaced = spaced.trim();
+    let (first, rest) =
+        spaced.split_once(' ').map_or((spaced, ""), |(first, _)| (first, spaced.get(first.len()..).unwrap_or("")));
+    if SHORT.contains(&first) {
+        let plural = first == "kpis";
+        let upper = first.trim_end_matches(if plural { "s" } else { "" }).to_uppercase();
+        return format!("{upper}{}{rest}", if plural { "s" } else { "" });
+    }
+    let mut letters = spaced.chars();
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
@@ -128,9 +143,15 @@ mod tests {
         assert_eq!(exact(Some(&number(555_596.95)), Some("$")), "$555,596.95");
         assert_eq!(full(Some(&number(-12.5)), None), "−12.50");
         assert_eq!(full(None, None), "n/a");
-        for (value, wanted) in
-            [(0.0, "0"), (5.25, "5.25"), (999.0, "999"), (1_234.0, "1.23K"), (999_900.0, "1M"), (45_000.0, "45K"), (-2.5e9, "−2.5B")]
-        {
+        for (value, wanted) in [
+            (0.0, "0"),
+            (5.25, "5.25"),
+            (999.0, "999"),
+            (1_234.0, "1.23K"),
+            (999_900.0, "1M"),
+            (45_000.0, "45K"),
+            (-2.5e9, "−2.5B"),
+        ] {
             assert_eq!(compact(value, None), wanted);
         }
     }
@@ -146,6 +167,7 @@ mod tests {
     #[test]
     fn names_become_titles() {
         assert_eq!(title("new_customers"), "New customers");
+        assert_eq!((title("kpi_insights"), title("kpis")), ("KPI insights".into(), "KPIs".into()));
         assert_eq!(month("2024-11"), "Nov 2024");
         assert_eq!(month("whole"), "whole");
     }

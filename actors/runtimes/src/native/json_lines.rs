@@ -61,7 +61,10 @@ fn lines(text: &str) -> Result<Vec<(u64, Json)>, Cause> {
             continue;
         }
         if content.len() > LINE_BYTES_MAX {
-            return Err(table::invalid(line, format!("the line has {} bytes, at most {LINE_BYTES_MAX} are read", content.len())));
+            return Err(table::invalid(
+                line,
+                format!("the line has {} bytes, at most {LINE_BYTES_MAX} are read", content.len()),
+            ));
         }
         let record = serde_json::from_str(content)
             .map_err(|error| table::invalid(line, format!("the JSON cannot be read: {}", plain(&error))))?;
@@ -134,7 +137,9 @@ mod tests {
 
     #[test]
     fn broken_records_are_refused_with_their_line() {
-        for (text, line) in [("{\"a\":1}\n{\"a\":\n", 2), ("[{\"a\":1},\n2]", 2), ("[\n{\"a\":1}\n", 3), ("{\"a\":1}\n7\n", 2)] {
+        for (text, line) in
+            [("{\"a\":1}\n{\"a\":\n", 2), ("[{\"a\":1},\n2]", 2), ("[\n{\"a\":1}\n", 3), ("{\"a\":1}\n7\n", 2)]
+        {
             let cause = read(text.as_bytes()).unwrap_err();
             assert_eq!(cause.code, Code::InvalidData);
             assert_eq!(cause.details["line"], line, "{text}");

@@ -113,7 +113,9 @@ impl Content {
             None => kind.to_owned(),
         };
         let subtitle = match (period, facts) {
-            (Some(period), Some(facts)) => format!("{period} · {} of {} rows of {}", facts.period.rows, facts.rows, facts.file),
+            (Some(period), Some(facts)) => {
+                format!("{period} · {} of {} rows of {}", facts.period.rows, facts.rows, facts.file)
+            }
             (Some(_) | None, _) => material.workflow.to_owned(),
         };
         Self {
@@ -151,10 +153,12 @@ fn sections(outputs: &Values, has_facts: bool) -> (Option<Section>, Vec<Section>
     let mut summary = None;
     let mut rest = Vec::new();
     for (name, section) in all.by_ref() {
-        if summary.is_none() && matches!(name.as_str(), "executive_summary" | "final_output") {
-            summary = Some(section);
-        } else {
-            rest.push(section);
+        match (&mut summary, name.as_str()) {
+            (None, "executive_summary" | "final_output") => summary = Some(section),
+            (Some(Section { text, .. }), "key_points") => {
+                text.push_str(&format!("\n\n### Key points\n\n{}", section.text))
+            }
+            _ => rest.push(section),
         }
     }
     (summary, rest)
@@ -228,9 +232,9 @@ fn breakdowns(facts: &Facts) -> Vec<Table> {
                 .iter()
                 .map(|group| {
                     let mut row = vec![group.value.clone()];
-                    let totals = headline.iter().map(|measure| {
-                        figures::exact(group.totals.get(&measure.name), measure.unit.as_deref())
-                    });
+                    let totals = headline
+                        .iter()
+                        .map(|measure| figures::exact(group.totals.get(&measure.name), measure.unit.as_deref()));
                     row.extend(totals);
                     row.push(figures::share(group.share_pct.as_ref()));
                     row.push(figures::change(group.growth_pct.as_ref()));
@@ -252,7 +256,9 @@ fn about_the_data(facts: &Facts) -> String {
         (Some(_) | None, _, _) => text.push_str("; no column says when a row happened."),
     }
     match &facts.previous {
-        Some(previous) => text.push_str(&format!(" Growth compares with {} rows of {}.", previous.rows, previous.label)),
+        Some(previous) => {
+            text.push_str(&format!(" Growth compares with {} rows of {}.", previous.rows, previous.label))
+        }
         None if facts.growth.is_some() => text.push_str(" Growth compares the last month of the file with its first."),
         None => text.push_str(" There is no earlier period in the file, so growth is n/a."),
     }
@@ -270,7 +276,10 @@ fn provenance(material: &Material<'_>) -> Vec<(String, String)> {
         ("Steps".to_owned(), metadata.workflow_steps.to_string()),
     ];
     let agents: Vec<&str> = metadata.agents.iter().map(greenroom_protocol::AgentId::as_str).collect();
-    all.push(("Agents".to_owned(), if agents.is_empty() { metadata.agents_involved.to_string() } else { agents.join(", ") }));
+    all.push((
+        "Agents".to_owned(),
+        if agents.is_empty() { metadata.agents_involved.to_string() } else { agents.join(", ") },
+    ));
     all.push(("Policy decisions".to_owned(), format!("{}, all allowed", metadata.policy_decisions)));
     if let Some(policy) = material.policy {
         all.push(("Policy revision".to_owned(), policy.to_owned()));

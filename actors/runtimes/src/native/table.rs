@@ -93,7 +93,8 @@ pub(crate) fn check_length(rows: usize) -> Result<(), Cause> {
 /// Refuses a cell that is too long to be a figure, a date or a name.
 pub(crate) fn check_cell(line: u64, column: &str, bytes: usize) -> Result<(), Cause> {
     if bytes > CELL_BYTES_MAX {
-        let message = format!("the cell in column {} has {bytes} bytes, at most {CELL_BYTES_MAX} are read", shown(column));
+        let message =
+            format!("the cell in column {} has {bytes} bytes, at most {CELL_BYTES_MAX} are read", shown(column));
         return Err(invalid(line, message));
     }
     Ok(())

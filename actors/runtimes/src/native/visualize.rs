@@ -117,7 +117,8 @@ fn gather(value: &Json, depth: usize, found: &mut Vec<(String, f64)>) {
 /// A name for a file: letters and digits of the title, joined by dashes.
 fn slug(title: &str) -> String {
     const CHARS_MAX: usize = 60;
-    let plain: String = title.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { ' ' }).collect();
+    let plain: String =
+        title.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { ' ' }).collect();
     let joined = plain.split_whitespace().collect::<Vec<_>>().join("-");
     let short: String = joined.chars().take(CHARS_MAX).collect();
     if short.is_empty() { "chart".to_owned() } else { short }
@@ -131,9 +132,10 @@ mod tests {
 
     #[test]
     fn named_figures_are_drawn_without_facts() {
-        let inputs = [("kpi_data".to_owned(), json!({ "items": [{ "name": "nps", "value": 41 }], "churn_pct": 2.5 }))].into();
+        let inputs =
+            [("kpi_data".to_owned(), json!({ "items": [{ "name": "nps", "value": 41 }], "churn_pct": 2.5 }))].into();
         let chart = figures_of(&inputs).unwrap();
-        assert!(chart.alt.contains("Churn pct 2.5") && chart.alt.contains("Nps 41"), "{}", chart.alt);
+        assert!(chart.alt.contains("Churn pct 2.5") && chart.alt.contains("NPS 41"), "{}", chart.alt);
         assert!(figures_of(&[("text".to_owned(), json!("no figure"))].into()).is_none());
     }
 

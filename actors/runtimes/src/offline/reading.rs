@@ -70,7 +70,10 @@ pub(super) fn cut(text: &str, bytes_max: usize) -> &str {
 /// What is asked, and the data: a prompt puts its data below a heading of the first level. One that has
 /// none is all data.
 fn parts(user: &str) -> (&str, &str) {
-    let heading = user.match_indices("# ").map(|(at, _)| at).find(|at| *at == 0 || user.get(..*at).is_some_and(|before| before.ends_with('\n')));
+    let heading = user
+        .match_indices("# ")
+        .map(|(at, _)| at)
+        .find(|at| *at == 0 || user.get(..*at).is_some_and(|before| before.ends_with('\n')));
     match heading {
         Some(at) => user.split_at(at),
         None => ("", user),
@@ -145,7 +148,10 @@ fn read_sentences(text: &str, sentences: &mut Vec<Sentence>) {
         for sentence in sentences_of(line) {
             let plain = sentence.replace("**", "").replace("__", "");
             let plain = plain.trim();
-            if !plain.chars().any(char::is_alphabetic) || plain.len() > SENTENCE_BYTES_MAX || sentences.len() >= SENTENCES_MAX {
+            if !plain.chars().any(char::is_alphabetic)
+                || plain.len() > SENTENCE_BYTES_MAX
+                || sentences.len() >= SENTENCES_MAX
+            {
                 continue;
             }
             if sentences.iter().any(|known| known.text == plain) {
@@ -190,8 +196,14 @@ fn limit(text: &str) -> Option<usize> {
     for (unit, factor) in [("characters", 1), ("words", LETTERS_OF_A_WORD)] {
         for (at, _) in lower.match_indices(unit) {
             let before = lower.get(..at).unwrap_or_default().trim_end();
-            let number: String =
-                before.chars().rev().take_while(|c| c.is_ascii_digit() || *c == ',').collect::<Vec<_>>().into_iter().rev().collect();
+            let number: String = before
+                .chars()
+                .rev()
+                .take_while(|c| c.is_ascii_digit() || *c == ',')
+                .collect::<Vec<_>>()
+                .into_iter()
+                .rev()
+                .collect();
             if let Ok(number) = number.replace(',', "").parse::<usize>() {
                 return number.checked_mul(factor).filter(|limit| *limit >= 40);
             }

@@ -63,7 +63,9 @@ fn value(reading: &Reading, name: &str, schema: &Json, depth: usize) -> Json {
 fn kind(schema: &Json) -> &str {
     match schema.get("type") {
         Some(Json::String(kind)) => kind,
-        Some(Json::Array(kinds)) => kinds.iter().filter_map(Json::as_str).find(|kind| *kind != "null").unwrap_or("null"),
+        Some(Json::Array(kinds)) => {
+            kinds.iter().filter_map(Json::as_str).find(|kind| *kind != "null").unwrap_or("null")
+        }
         Some(_) | None if schema.get("properties").is_some() => "object",
         Some(_) | None => "string",
     }
@@ -72,13 +74,15 @@ fn kind(schema: &Json) -> &str {
 fn members(reading: &Reading, schema: &Json, depth: usize) -> Json {
     match schema.get("properties").and_then(Json::as_object) {
         Some(properties) => {
-            let filled = properties.iter().map(|(name, schema)| (name.clone(), value(reading, name, schema, depth + 1)));
+            let filled =
+                properties.iter().map(|(name, schema)| (name.clone(), value(reading, name, schema, depth + 1)));
             Json::Object(filled.collect())
         }
         // An object without a shape: the totals by name, which is what it can say for certain.
         None => match &reading.facts {
             Some(facts) => {
-                let totals = facts.headline().map(|measure| (measure.name.clone(), Json::Number(measure.total.clone())));
+                let totals =
+                    facts.headline().map(|measure| (measure.name.clone(), Json::Number(measure.total.clone())));
                 Json::Object(totals.collect())
             }
             None => Json::Object(Map::new()),
@@ -108,9 +112,8 @@ fn figure(reading: &Reading, name: &str, schema: &Json) -> f64 {
     let found = found.or_else(|| reading.documents.iter().find_map(|document| document.get(name)?.as_f64()));
     let found = found.or_else(|| {
         let name = name.to_lowercase();
-        (name.contains("count") || name.contains("total")).then(|| {
-            f64::from(u32::try_from(reading.sentences.len()).unwrap_or(u32::MAX))
-        })
+        (name.contains("count") || name.contains("total"))
+            .then(|| f64::from(u32::try_from(reading.sentences.len()).unwrap_or(u32::MAX)))
     });
     let value = found.unwrap_or(least.unwrap_or(0.0));
     value.clamp(least.unwrap_or(f64::MIN), most.unwrap_or(f64::MAX).max(least.unwrap_or(f64::MIN)))
@@ -149,7 +152,10 @@ fn objects(reading: &Reading, schema: &Json, depth: usize) -> Vec<Json> {
                     })
                 })
                 .collect(),
-            None => telling::extract(&reading.sentences, TEXT_CHARS, ITEMS).into_iter().map(|text| json!({ "text": text })).collect(),
+            None => telling::extract(&reading.sentences, TEXT_CHARS, ITEMS)
+                .into_iter()
+                .map(|text| json!({ "text": text }))
+                .collect(),
         };
     };
     let rows: Vec<(String, String, Option<Number>, Option<Number>)> = match &reading.facts {
@@ -173,7 +179,9 @@ fn objects(reading: &Reading, schema: &Json, depth: usize) -> Vec<Json> {
                 let filled = match (kind(schema), number) {
                     _ if schema.get("enum").is_some() => value(reading, name, schema, depth + 1),
                     ("string", _) if is_growth => json!(figures::change(growth.as_ref())),
-                    ("string", _) if ["value", "total", "amount", "detail", "description", "text"].contains(&name.as_str()) => {
+                    ("string", _)
+                        if ["value", "total", "amount", "detail", "description", "text"].contains(&name.as_str()) =>
+                    {
                         json!(fitted(&told, schema))
                     }
                     ("string", _) => json!(fitted(&label, schema)),
@@ -195,18 +203,23 @@ fn points(reading: &Reading, name: &str) -> Vec<String> {
         all.take(ITEMS).cloned().collect::<Vec<_>>()
     };
     if ["action", "task", "todo", "next_step", "follow"].iter().any(|word| name.contains(word)) {
-        const WORDS: [&str; 9] = ["will ", "must ", "should ", "needs to ", "to do", "action", "owner", "follow up", "by friday"];
+        const WORDS: [&str; 9] =
+            ["will ", "must ", "should ", "needs to ", "to do", "action", "owner", "follow up", "by friday"];
         return picked(&|text| WORDS.iter().any(|word| text.to_lowercase().contains(word)));
     }
     if name.contains("question") {
         return picked(&|text| text.ends_with('?'));
     }
     if name.contains("decision") {
-        return picked(&|text| ["decided", "agreed", "approved", "decision"].iter().any(|word| text.to_lowercase().contains(word)));
+        return picked(&|text| {
+            ["decided", "agreed", "approved", "decision"].iter().any(|word| text.to_lowercase().contains(word))
+        });
     }
     if name.contains("risk") || name.contains("concern") {
         return picked(&|text| {
-            ["risk", "down ", "delay", "late", "fell", "decline", "weak", "loss"].iter().any(|word| text.to_lowercase().contains(word))
+            ["risk", "down ", "delay", "late", "fell", "decline", "weak", "loss"]
+                .iter()
+                .any(|word| text.to_lowercase().contains(word))
         });
     }
     match &reading.facts {
@@ -230,11 +243,14 @@ fn string(reading: &Reading, name: &str, schema: &Json) -> String {
     if is_title || most.is_some_and(|most| most <= MARK.len() * 2) {
         return fitted(&title(reading, most.unwrap_or(TITLE_CHARS)), schema);
     }
-    let about = format!("{lower} {}", schema.get("description").and_then(Json::as_str).unwrap_or_default().to_lowercase());
+    let about =
+        format!("{lower} {}", schema.get("description").and_then(Json::as_str).unwrap_or_default().to_lowercase());
     let usual = if about.contains("summary") && !about.contains("financial") { SUMMARY_CHARS } else { TEXT_CHARS };
     let limit = most.into_iter().chain(reading.characters_max).min().unwrap_or(usual).min(usual);
     // The name of the output says what it is; the definition's own words only where it does not.
-    let known = ["kpi", "insight", "metric", "financ", "narrative", "summary", "brief", "report"].iter().any(|word| about.contains(word));
+    let known = ["kpi", "insight", "metric", "financ", "narrative", "summary", "brief", "report"]
+        .iter()
+        .any(|word| about.contains(word));
     let text = prose(reading, if known { &about } else { &reading.task }, limit);
     fitted(&text, schema)
 }

@@ -74,8 +74,10 @@ fn spread_sentence(measure: &Measure) -> String {
 
 /// What is left of income after cost, if the file has one column of each.
 fn margin_sentence(facts: &Facts) -> Option<String> {
-    let income = facts.headline().find(|measure| !measure.burden && crate::native::columns::weight(&measure.name) == 100)?;
-    let cost = facts.headline().find(|measure| measure.burden && crate::native::columns::weight(&measure.name) == 60)?;
+    let income =
+        facts.headline().find(|measure| !measure.burden && crate::native::columns::weight(&measure.name) == 100)?;
+    let cost =
+        facts.headline().find(|measure| measure.burden && crate::native::columns::weight(&measure.name) == 60)?;
     let (all, part) = (figures::drawn(Some(&income.total)), figures::drawn(Some(&cost.total)));
     let left = serde_json::Number::from_f64(((all - part) * 100.0).round() / 100.0)?;
     let share = serde_json::Number::from_f64((all - part) / all * 100.0)?;
@@ -108,13 +110,15 @@ fn leader_sentence(first: &Measure, breakdown: &Breakdown) -> Option<String> {
 
 /// The paragraphs of a financial narrative.
 pub(super) fn financial(facts: &Facts) -> Vec<String> {
-    let mut money = vec![scope(facts)];
-    money.extend(facts.headline().take(MEASURES_MAX).map(|measure| measure_sentence(facts, measure)));
-    money.extend(margin_sentence(facts));
+    let mut money: Vec<String> =
+        facts.headline().take(MEASURES_MAX).map(|measure| measure_sentence(facts, measure)).collect();
+    money.insert(money.len().min(2), margin_sentence(facts).unwrap_or_default());
+    money.retain(|sentence| !sentence.is_empty());
     let mut paragraphs = vec![money.join(" ")];
     if let Some(first) = facts.headline().next() {
-        let mut split: Vec<String> = vec![spread_sentence(first)];
-        split.extend(facts.breakdowns.iter().take(BREAKDOWNS_MAX).filter_map(|breakdown| leader_sentence(first, breakdown)));
+        let divided = facts.breakdowns.iter().take(BREAKDOWNS_MAX);
+        let mut split: Vec<String> = divided.filter_map(|breakdown| leader_sentence(first, breakdown)).collect();
+        split.extend([spread_sentence(first), scope(facts)]);
         paragraphs.push(split.join(" "));
     }
     paragraphs
@@ -162,8 +166,7 @@ pub(super) fn kpis(facts: &Facts) -> Vec<String> {
             && best.value != least.value
         {
             lines.push(format!(
-                "{} of {} by {}: best {} ({}), weakest {} ({}).",
-                "Growth",
+                "Growth of {} by {}: best {} ({}), weakest {} ({}).",
                 lower(&first.name),
                 lower(&breakdown.column),
                 best.value,
@@ -185,11 +188,16 @@ pub(super) fn extract(sentences: &[Sentence], characters_max: usize, count_max: 
     let mut ranked: Vec<(usize, &Sentence)> = sentences.iter().enumerate().collect();
     ranked.sort_by_key(|(place, sentence)| (std::cmp::Reverse(worth(*place, sentence)), *place));
     let mut chosen: Vec<(usize, &str)> = Vec::new();
+    let mut told: Vec<&str> = Vec::new();
     let mut used = 0;
     for (place, sentence) in ranked {
         let length = sentence.text.chars().count() + 1;
-        if chosen.len() < count_max && used + length <= characters_max {
+        let figures = figures_in(&sentence.text);
+        // A sentence whose every figure was said before says it twice.
+        let is_repeated = !figures.is_empty() && figures.iter().all(|figure| told.contains(figure));
+        if chosen.len() < count_max && used + length <= characters_max && !is_repeated {
             chosen.push((place, &sentence.text));
+            told.extend(figures);
             used += length;
         }
     }
@@ -197,11 +205,20 @@ pub(super) fn extract(sentences: &[Sentence], characters_max: usize, count_max: 
     chosen.into_iter().map(|(_, text)| text.to_owned()).collect()
 }
 
+/// The words of a sentence that have a digit.
+fn figures_in(text: &str) -> Vec<&str> {
+    let words = text
+        .split(|c: char| c.is_whitespace() || "()[];:".contains(c))
+        .map(|word| word.trim_end_matches(['.', ',', '!', '?']));
+    words.filter(|word| word.chars().any(|c| c.is_ascii_digit())).collect()
+}
+
 /// The sentences of a summary: from the facts if there are any, else from the text.
 pub(super) fn summary(reading: &Reading, characters_max: usize) -> Vec<String> {
     match &reading.facts {
         Some(facts) => {
-            let mut all: Vec<String> = facts.headline().take(MEASURES_MAX).map(|measure| measure_sentence(facts, measure)).collect();
+            let mut all: Vec<String> =
+                facts.headline().take(MEASURES_MAX).map(|measure| measure_sentence(facts, measure)).collect();
             all.extend(margin_sentence(facts));
             if let Some(first) = facts.headline().next() {
                 all.extend(facts.breakdowns.iter().filter_map(|breakdown| leader_sentence(first, breakdown)));

@@ -57,13 +57,17 @@ async fn a_summary_keeps_to_its_length_and_leaves_out_pictures_and_instructions(
     let document = format!(
         "## Charts\n\n- Title: Revenue by month 123\n  Alt: Revenue 99\n\n## Sections\n\nRevenue came to 372,972.75, down 32.9% on Q4 2024. Costs fell as well. {MARK}\n\nNordics grew by 4.5%.\n"
     );
-    let user = format!("Condense the document below into a summary of at most 200 characters.\n\n# Document\n\n{document}");
+    let user =
+        format!("Condense the document below into a summary of at most 200 characters.\n\n# Document\n\n{document}");
     let schema = json!({ "type": "object", "properties": {
         "summary": { "type": "string", "maxLength": 999 }, "key_points": { "type": "array", "items": { "type": "string" } } } });
     let answer = ask("You write one page.", &user, schema).await;
     let summary = answer["summary"].as_str().unwrap();
     assert!(summary.starts_with("Revenue came to 372,972.75, down 32.9% on Q4 2024."), "{summary}");
-    assert!(summary.chars().count() <= 200 && summary.ends_with(MARK) && summary.matches(MARK).count() == 1, "{summary}");
+    assert!(
+        summary.chars().count() <= 200 && summary.ends_with(MARK) && summary.matches(MARK).count() == 1,
+        "{summary}"
+    );
     assert!(!answer.to_string().contains("Condense") && !answer.to_string().contains("99"), "{answer}");
     assert!(answer["key_points"].as_array().unwrap().contains(&json!("Nordics grew by 4.5%.")));
 }
@@ -95,7 +99,10 @@ async fn nothing_to_extract_and_hostile_input_are_answered_too() {
     let call = Call::of("offline.extractive", "", "");
     assert!(call.make(&Offline).await.text.contains(MARK));
     for user in ["{".repeat(3000), "[".repeat(3000), "\u{0}\u{202e}".repeat(100), "# ".to_owned(), "é".repeat(9000)] {
-        let answer = Call::of("offline.extractive", "", &user).wants(json!({ "type": "object", "properties": { "text": { "type": "string" } } })).make(&Offline).await;
+        let answer = Call::of("offline.extractive", "", &user)
+            .wants(json!({ "type": "object", "properties": { "text": { "type": "string" } } }))
+            .make(&Offline)
+            .await;
         assert!(serde_json::from_str::<Json>(&answer.text).is_ok());
     }
     let mut short = Call::of("offline.extractive", "", "One. Two. Three.");

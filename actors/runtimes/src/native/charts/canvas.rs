@@ -12,13 +12,13 @@ use crate::native::figures;
 /// The sheet, in units of its `viewBox`; narrow enough that a telephone shows its text.
 const WIDTH: u32 = 560;
 const COLUMNS_HEIGHT: u32 = 300;
-const ROW_HEIGHT: u32 = 34;
-const TITLE_HEIGHT: u32 = 34;
-const TEXT_PX: u32 = 13;
-const TITLE_PX: u32 = 16;
+const ROW_HEIGHT: u32 = 36;
+const TITLE_HEIGHT: u32 = 40;
+const TEXT_PX: u32 = 17;
+const TITLE_PX: u32 = 21;
 const FONT: &str = "system-ui, -apple-system, Segoe UI, Roboto, Helvetica, Arial, sans-serif";
-/// Mean width of a letter, in parts of its height.
-const LETTER: f64 = 0.56;
+/// Mean width of a letter, in parts of the size that is asked for; the plotting crate writes less.
+const LETTER: f64 = 0.46;
 /// Lines of the axis.
 const TICKS: f64 = 4.0;
 /// Characters of a label on the side.
@@ -53,7 +53,8 @@ type Sheet<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn = Option<()>;
 
 fn style(px: u32, color: RGBColor, h: HPos, v: VPos) -> TextStyle<'static> {
-    TextStyle { color: color.to_backend_color(), ..TextStyle::from((FONT, f64::from(px)).into_font()) }.pos(Pos::new(h, v))
+    TextStyle { color: color.to_backend_color(), ..TextStyle::from((FONT, f64::from(px)).into_font()) }
+        .pos(Pos::new(h, v))
 }
 
 fn write(sheet: &Sheet<'_>, text: &str, at: (i32, i32), style: &TextStyle<'_>) -> Drawn {
@@ -95,7 +96,13 @@ fn step(span: f64) -> f64 {
 }
 
 /// Draws, then makes the picture scalable and tells what it shows.
-fn sheet(height: u32, heading: Option<&String>, title: &str, alt: &str, draw: impl FnOnce(&Sheet<'_>, i32) -> Drawn) -> Option<String> {
+fn sheet(
+    height: u32,
+    heading: Option<&String>,
+    title: &str,
+    alt: &str,
+    draw: impl FnOnce(&Sheet<'_>, i32) -> Drawn,
+) -> Option<String> {
     let top = if heading.is_some() { TITLE_HEIGHT } else { 0 };
     let mut svg = String::new();
     {
@@ -133,11 +140,18 @@ pub(crate) fn escaped(text: &str) -> String {
 }
 
 /// Upright bars over time.
-pub(super) fn columns(heading: Option<&String>, title: &str, alt: &str, unit: Option<&str>, bars: &[Bar]) -> Option<String> {
+pub(super) fn columns(
+    heading: Option<&String>,
+    title: &str,
+    alt: &str,
+    unit: Option<&str>,
+    bars: &[Bar],
+) -> Option<String> {
     if bars.is_empty() || bars.iter().any(|bar| !bar.value.is_finite()) {
         return None;
     }
-    let (low, high) = bars.iter().fold((0.0_f64, 0.0_f64), |(low, high), bar| (low.min(bar.value), high.max(bar.value)));
+    let (low, high) =
+        bars.iter().fold((0.0_f64, 0.0_f64), |(low, high), bar| (low.min(bar.value), high.max(bar.value)));
     let step = step(if high > low { high - low } else { 1.0 });
     let (low, high) = ((low / step).floor() * step, ((high / step).ceil() * step).max(step));
     sheet(COLUMNS_HEIGHT, heading, title, alt, |sheet, top| {
@@ -146,7 +160,7 @@ pub(super) fn columns(heading: Option<&String>, title: &str, alt: &str, unit: Op
             .map(|value| (value, figures::compact(value, unit)))
             .collect();
         let left = px(labels.iter().map(|(_, label)| text_width(label)).fold(24.0, f64::max)) + 14;
-        let (right, ceiling, floor) = (signed(WIDTH) - 8, top + 14, top + signed(COLUMNS_HEIGHT) - 44);
+        let (right, ceiling, floor) = (signed(WIDTH) - 8, top + 14, top + signed(COLUMNS_HEIGHT) - 46);
         let y = |value: f64| floor - px((value - low) / (high - low) * f64::from(floor - ceiling));
         for (value, label) in &labels {
             line(sheet, (left, y(*value)), (right, y(*value)), if *value == 0.0 { MUTED } else { GRID })?;
@@ -159,7 +173,12 @@ pub(super) fn columns(heading: Option<&String>, title: &str, alt: &str, unit: Op
         for (place, bar) in (0_u32..).zip(bars) {
             let from = f64::from(left) + pitch * f64::from(place);
             let (a, b) = (px(from + pitch * 0.16), px(from + pitch * 0.84));
-            fill(sheet, (a, y(bar.value.max(0.0))), (b, y(bar.value.min(0.0))), if bar.strong { STRONG } else { WEAK })?;
+            fill(
+                sheet,
+                (a, y(bar.value.max(0.0))),
+                (b, y(bar.value.min(0.0))),
+                if bar.strong { STRONG } else { WEAK },
+            )?;
             let Some((its_year, month)) = bar.label.split_once('-') else { continue };
             let middle = px(from + pitch / 2.0);
             if usize::try_from(place).ok()?.is_multiple_of(every) {
@@ -169,7 +188,12 @@ pub(super) fn columns(heading: Option<&String>, title: &str, alt: &str, unit: Op
             }
             if its_year != year && (place == 0 || place + 1 < count || count <= 3) {
                 year = its_year;
-                write(sheet, year, (px(from + pitch * 0.16), floor + 25), &style(TEXT_PX, MUTED, HPos::Left, VPos::Top))?;
+                write(
+                    sheet,
+                    year,
+                    (px(from + pitch * 0.16), floor + 27),
+                    &style(TEXT_PX, MUTED, HPos::Left, VPos::Top),
+                )?;
             }
         }
         Some(())
@@ -182,7 +206,8 @@ pub(super) fn rows(heading: Option<&String>, title: &str, alt: &str, rows: &[Row
         return None;
     }
     let height = u32::try_from(rows.len()).ok()? * ROW_HEIGHT + 16;
-    let (low, high) = rows.iter().fold((0.0_f64, 0.0_f64), |(low, high), row| (low.min(row.value), high.max(row.value)));
+    let (low, high) =
+        rows.iter().fold((0.0_f64, 0.0_f64), |(low, high), row| (low.min(row.value), high.max(row.value)));
     let span = if high > low { high - low } else { 1.0 };
     sheet(height, heading, title, alt, |sheet, top| {
         let label_width = rows.iter().map(|row| text_width(&short(&row.label))).fold(40.0, f64::max);

@@ -51,7 +51,9 @@ pub(crate) fn facts(file: &str, table: &Table, quarter: Option<Period>) -> Resul
         breakdowns: data.breakdowns(&rows, &previous_rows, &headline)?,
         sample: data.sample(&rows),
         period,
-        previous: previous.filter(|_| !previous_rows.is_empty()).map(|period| period_fact(&period, previous_rows.len())),
+        previous: previous
+            .filter(|_| !previous_rows.is_empty())
+            .map(|period| period_fact(&period, previous_rows.len())),
         measures,
         headline,
     })
@@ -114,7 +116,8 @@ impl<'a> Data<'a> {
         let mut days = Vec::new();
         if let Some(Column { name, cells: Cells::Dates(cells), .. }) = date.and_then(|place| columns.get(place)) {
             for (row, day) in table.rows.iter().zip(cells) {
-                let missing = || super::super::table::invalid(row.line, format!("the row has no date in column {name:?}"));
+                let missing =
+                    || super::super::table::invalid(row.line, format!("the row has no date in column {name:?}"));
                 days.push((*day).ok_or_else(missing)?);
             }
         }
@@ -139,7 +142,8 @@ impl<'a> Data<'a> {
                 let rows = self.rows_of(&quarter);
                 if rows.is_empty() {
                     let message = format!("the data has no rows in {quarter}; it has {from} to {to}");
-                    let details = json!({ "period": quarter.to_string(), "from": from.to_string(), "to": to.to_string() });
+                    let details =
+                        json!({ "period": quarter.to_string(), "from": from.to_string(), "to": to.to_string() });
                     return Err(Cause::new(Code::NoDataForPeriod, message).with(details));
                 }
                 Ok((period_fact(&quarter, rows.len()), rows))
@@ -240,7 +244,8 @@ impl<'a> Data<'a> {
     fn breakdowns(&self, rows: &[usize], previous: &[usize], headline: &[String]) -> Result<Vec<Breakdown>, Cause> {
         let Some(first) = headline.first() else { return Ok(Vec::new()) };
         let mut all = Vec::new();
-        let groups = self.columns.iter().enumerate().filter(|(_, column)| matches!(column.cells, Cells::Texts { groups: true }));
+        let groups =
+            self.columns.iter().enumerate().filter(|(_, column)| matches!(column.cells, Cells::Texts { groups: true }));
         for (place, column) in groups.take(BREAKDOWNS_MAX) {
             let (now, before) = (self.grouped(place, rows), self.grouped(place, previous));
             let whole = self.total_of(first, rows)?;
@@ -302,7 +307,10 @@ fn picked<'c>(cells: &'c [Option<Decimal>], rows: &'c [usize]) -> impl Iterator<
 fn sum(column: &Column, mut values: impl Iterator<Item = Decimal>) -> Result<Decimal, Cause> {
     let total = values.try_fold(Decimal::ZERO, Decimal::plus);
     total.ok_or_else(|| {
-        Cause::new(Code::InvalidData, format!("the numbers of column {:?} are too large to be added exactly", column.name))
+        Cause::new(
+            Code::InvalidData,
+            format!("the numbers of column {:?} are too large to be added exactly", column.name),
+        )
     })
 }
 

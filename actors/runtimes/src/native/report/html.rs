@@ -10,7 +10,8 @@ use crate::native::charts::escaped;
 const STYLE: &str = include_str!("style.css");
 
 /// Even a mistake above could not run anything: the page allows inline style and nothing else.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src 'none'; base-uri 'none'; form-action 'none'";
+const POLICY: &str =
+    "default-src 'none'; style-src 'unsafe-inline'; img-src 'none'; base-uri 'none'; form-action 'none'";
 
 /// The whole page.
 pub(super) fn page(content: &Content) -> String {
@@ -44,7 +45,8 @@ pub(super) fn page(content: &Content) -> String {
         write_table(&mut out, table);
     }
     if let Some(data) = &content.data {
-        let _ = write!(out, "<section class=\"data\">\n<h2>About the data</h2>\n<p>{}</p>\n</section>\n", escaped(data));
+        let _ =
+            write!(out, "<section class=\"data\">\n<h2>About the data</h2>\n<p>{}</p>\n</section>\n", escaped(data));
     }
     out.push_str("</main>\n<footer>\n<h2>Where this comes from</h2>\n<dl>\n");
     for (name, value) in &content.provenance {
@@ -133,12 +135,9 @@ fn rendered(text: &str) -> String {
         Event::Html(raw) | Event::InlineHtml(raw) => Some(Event::Text(raw)),
         Event::Start(Tag::Link { .. } | Tag::Image { .. } | Tag::HtmlBlock)
         | Event::End(TagEnd::Link | TagEnd::Image | TagEnd::HtmlBlock) => None,
-        Event::Start(Tag::Heading { level, .. }) => Some(Event::Start(Tag::Heading {
-            level: lowered(level),
-            id: None,
-            classes: Vec::new(),
-            attrs: Vec::new(),
-        })),
+        Event::Start(Tag::Heading { level, .. }) => {
+            Some(Event::Start(Tag::Heading { level: lowered(level), id: None, classes: Vec::new(), attrs: Vec::new() }))
+        }
         Event::End(TagEnd::Heading(level)) => Some(Event::End(TagEnd::Heading(lowered(level)))),
         other => Some(other),
     });

@@ -10,7 +10,10 @@ pub(super) fn page(content: &Content) -> String {
     if !content.tiles.is_empty() {
         out.push('\n');
         for tile in &content.tiles {
-            let change = tile.change.as_ref().map_or_else(String::new, |change| format!(" ({} {})", change.text, change.against));
+            let change = tile
+                .change
+                .as_ref()
+                .map_or_else(String::new, |change| format!(" ({} {})", change.text, change.against));
             let _ = writeln!(out, "- **{}**: {}{}", inline(&tile.label), inline(&tile.value), inline(&change));
         }
     }
@@ -42,9 +45,11 @@ fn write_section(out: &mut String, section: &Section) {
 
 fn write_table(out: &mut String, table: &Table) {
     let _ = write!(out, "\n## {}\n\n", inline(&table.title));
-    let row = |cells: &[String]| format!("| {} |\n", cells.iter().map(|cell| inline(cell)).collect::<Vec<_>>().join(" | "));
+    let row =
+        |cells: &[String]| format!("| {} |\n", cells.iter().map(|cell| inline(cell)).collect::<Vec<_>>().join(" | "));
     out.push_str(&row(&table.head));
-    let rule: Vec<String> = (0..table.head.len()).map(|place| if place == 0 { "---" } else { "---:" }.to_owned()).collect();
+    let rule: Vec<String> =
+        (0..table.head.len()).map(|place| if place == 0 { "---" } else { "---:" }.to_owned()).collect();
     let _ = writeln!(out, "| {} |", rule.join(" | "));
     for cells in &table.rows {
         out.push_str(&row(cells));
@@ -73,10 +78,10 @@ fn inline(text: &str) -> String {
 /// A text that may have headings, lists and emphasis, but no element and no address.
 fn block(text: &str) -> String {
     let text = text.replace('&', "&amp;").replace('<', "&lt;").replace("](", "]\\(").replace("]:", "]\\:");
-    let lines = text.lines().map(|line| match line.strip_prefix('#') {
+    let lines = text.lines().map(|line| match line.chars().take_while(|c| *c == '#').count() {
         // A heading inside a section stands below the section's own.
-        Some(_) => format!("##{line}"),
-        None => line.to_owned(),
+        level @ 1..=2 => format!("{}{line}", "#".repeat(3 - level)),
+        _ => line.to_owned(),
     });
     lines.collect::<Vec<_>>().join("\n")
 }

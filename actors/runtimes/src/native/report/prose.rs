@@ -36,7 +36,9 @@ fn item_of(item: &Json, depth: usize) -> Option<String> {
         Json::Null => None,
         Json::String(text) => Some(format!("{indent}- {}", text.replace('\n', " "))),
         Json::Bool(_) | Json::Number(_) => Some(format!("{indent}- {item}")),
-        Json::Array(items) => Some(items.iter().filter_map(|item| item_of(item, depth + 1)).collect::<Vec<_>>().join("\n")),
+        Json::Array(items) => {
+            Some(items.iter().filter_map(|item| item_of(item, depth + 1)).collect::<Vec<_>>().join("\n"))
+        }
         // A picture is shown as a picture or not at all.
         Json::Object(members) if members.contains_key("svg") => None,
         Json::Object(members) => {

@@ -20,7 +20,12 @@ fn report(outputs: &Values, facts: Option<&Facts>) -> Report {
         workflow: "generate_quarterly_report",
         outputs,
         facts,
-        metadata: &Metadata { workflow_steps: 5, policy_decisions: 6, model: Some("offline.extract".into()), ..Metadata::default() },
+        metadata: &Metadata {
+            workflow_steps: 5,
+            policy_decisions: 6,
+            model: Some("offline.extract".into()),
+            ..Metadata::default()
+        },
         policy: Some("abc123"),
         at: Timestamp::from_micros(1_735_689_600_000_000),
     })
@@ -60,7 +65,10 @@ fn growth_is_absent_where_there_is_nothing_to_compare() {
 #[test]
 fn nothing_from_the_data_becomes_an_element() {
     let evil = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'";
-    let csv = format!("date,\"{0}\",\"cost{0}\"\n2024-01-05,\"{0}\",5\n2024-02-05,\"{0}\",6\n2024-02-06,b,6\n2024-02-06,b,6\n", evil.replace('"', "\"\""));
+    let csv = format!(
+        "date,\"{0}\",\"cost{0}\"\n2024-01-05,\"{0}\",5\n2024-02-05,\"{0}\",6\n2024-02-06,b,6\n2024-02-06,b,6\n",
+        evil.replace('"', "\"\"")
+    );
     let facts = facts_of(&csv, None);
     let outputs: Values = [
         ("executive_summary".to_owned(), json!(format!("{evil} [x](javascript:alert(1)) ![y](https://evil.example/z) <https://evil.example>\n\n<iframe src=x>\n"))),

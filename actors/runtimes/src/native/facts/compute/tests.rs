@@ -75,7 +75,14 @@ fn groups_and_months_add_up_to_the_whole() {
     let months: Vec<_> = facts.by_month.iter().map(|month| (month.month.as_str(), month.in_period)).collect();
     assert_eq!(
         months,
-        [("2024-07", false), ("2024-08", false), ("2024-10", true), ("2024-11", true), ("2024-12", true), ("2025-01", false)]
+        [
+            ("2024-07", false),
+            ("2024-08", false),
+            ("2024-10", true),
+            ("2024-11", true),
+            ("2024-12", true),
+            ("2025-01", false)
+        ]
     );
 }
 

@@ -45,6 +45,10 @@ schema:
 bench *ARGUMENTS:
     scripts/bench {{ ARGUMENTS }}
 
+# Feed each parser what nobody would write, for SECONDS each.
+fuzz SECONDS="60":
+    scripts/fuzz {{ SECONDS }}
+
 # Look at licences, bans, sources and known vulnerabilities (needs cargo-deny and cargo-audit).
 audit:
     cargo deny check

@@ -1,1 +1,3 @@
 //! The whole platform under test: the house, faults, crowds, tidy.
+
+pub mod fuzz;

@@ -6,5 +6,6 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking, and so may what it calls")]
 
 mod edges;
+mod fuzz;
 mod licences;
 mod tidy;

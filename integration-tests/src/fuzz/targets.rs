@@ -1,0 +1,232 @@
+//! The targets: how bytes become what the platform reads, and what must hold then.
+
+use std::collections::BTreeMap;
+
+use greenroom_definitions::condition::Condition;
+use greenroom_definitions::expr::Expr;
+use greenroom_definitions::{AgentSpec, Plan, Prompt, Scope, WorkflowSpec, yaml};
+use greenroom_protocol::received::Source;
+use greenroom_protocol::{ContentHash, Envelope, Ids, Json, Received, StepId, Timestamp, Values};
+use serde_json::json;
+
+/// What definitions are made of.
+pub(super) const YAML_WORDS: &[&str] = &[
+    "- ",
+    ": ",
+    "[",
+    "]",
+    "{",
+    "}",
+    "&a ",
+    "*a",
+    "|\n",
+    ">\n",
+    "!!binary ",
+    "---\n",
+    "...",
+    "<<: ",
+    "\"",
+    "'",
+    "~",
+    "steps:\n",
+    "depends_on: ",
+    "for_each: ",
+    "agent: ",
+    "  ",
+    "\t",
+    "\r\n",
+    "1e999",
+    "0x1F",
+    ".nan",
+    "\u{feff}",
+];
+/// What `${…}` is made of.
+pub(super) const EXPRESSION_WORDS: &[&str] =
+    &["${", "}", "inputs.", "context.", "steps.", ".outputs.", "first", "item", "index", "$$", "[0]", ".", "é"];
+/// What CEL is made of.
+pub(super) const CEL_WORDS: &[&str] = &[
+    "(",
+    ")",
+    "[",
+    "]",
+    "{",
+    "}",
+    "!",
+    "-",
+    " && ",
+    " || ",
+    " == ",
+    " in ",
+    " ? ",
+    " : ",
+    ".all(x, ",
+    ".map(x, ",
+    ".exists(x, ",
+    ".filter(x, ",
+    "size(",
+    "has(",
+    "matches(",
+    "inputs.",
+    "steps.first.",
+    "context.",
+    "1",
+    "\"a\"",
+    "null",
+    "9223372036854775807",
+    "1u",
+    "1.5e308",
+];
+/// What templates are made of.
+pub(super) const TEMPLATE_WORDS: &[&str] = &[
+    "{{ ",
+    " }}",
+    "{% for x in range(9) %}",
+    "{% endfor %}",
+    "{% if ",
+    "{% endif %}",
+    "{% set x = ",
+    " %}",
+    "{# ",
+    " #}",
+    "|batch(1000000)",
+    "|upper",
+    "|join(\",\")",
+    "|replace(\"a\", \"b\")",
+    "inputs.",
+    "context.",
+    "{% raw %}",
+    "{% endraw %}",
+    "{% macro m() %}",
+    "{% endmacro %}",
+    "{% include \"x\" %}",
+    "{% import \"x\" as y %}",
+    "*",
+    "**",
+];
+/// What requests are made of.
+pub(super) const JSON_WORDS: &[&str] = &[
+    "{",
+    "}",
+    "[",
+    "]",
+    "\"",
+    ":",
+    ",",
+    "null",
+    "1e400",
+    "-0",
+    "\\u0000",
+    "\\ud800",
+    "\"version\":1",
+    "\"verb\":",
+    "\"invoke\"",
+    "\"start_run\"",
+    "\"look\"",
+    "\"credential\"",
+    "\"deadline\"",
+    "\"request\"",
+];
+
+/// A file of the catalogue: tree, then types, then plan or templates.
+pub(super) fn definition(bytes: &[u8]) {
+    let Ok(tree) = yaml::parse(bytes) else { return };
+    let document = tree.to_json();
+    if let Ok(spec) = serde_json::from_value::<WorkflowSpec>(document.clone()) {
+        // A workflow that compiles has an order, so each of its steps is found again.
+        if let Ok(plan) = Plan::compile(&spec, ContentHash::of(bytes)) {
+            assert!(spec.steps.iter().all(|step| plan.step(&step.id).is_some()), "a step got lost");
+        }
+    }
+    if let Ok(spec) = serde_json::from_value::<AgentSpec>(document) {
+        drop(Prompt::compile(&spec));
+    }
+}
+
+/// What a run knows while it weighs an expression.
+struct Known {
+    inputs: Values,
+    context: Values,
+    steps: BTreeMap<StepId, Values>,
+    item: Json,
+}
+
+impl Known {
+    fn new() -> Self {
+        let values = |value: Json| match value {
+            Json::Object(members) => members.into_iter().collect(),
+            other => Values::from([("value".to_owned(), other)]),
+        };
+        let inputs = values(json!({"a": "text", "n": 3, "list": [1, 2, 3], "map": {"k": "v"}, "none": null}));
+        let steps = StepId::new("first").map(|step| (step, inputs.clone())).into_iter().collect();
+        Self { context: values(json!({"quarter": "Q4 2024"})), item: json!({"name": "one"}), steps, inputs }
+    }
+
+    fn scope(&self) -> Scope<'_> {
+        Scope { item: Some(&self.item), index: Some(1), ..Scope::new(&self.inputs, &self.context, &self.steps) }
+    }
+}
+
+/// A value with `${…}` in it.
+pub(super) fn expression(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let known = Known::new();
+    let Ok(parsed) = Expr::parse(&Json::String(text.to_owned())) else { return };
+    let first = parsed.evaluate(&known.scope());
+    assert_eq!(first, parsed.evaluate(&known.scope()), "an expression has one value");
+    if parsed.references().is_empty() {
+        assert!(first.is_some(), "what refers to nothing always has a value");
+    }
+}
+
+/// A `when`.
+pub(super) fn condition(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let known = Known::new();
+    let Ok(compiled) = Condition::compile(text) else { return };
+    let held = compiled.holds(&known.scope());
+    let again = compiled.holds(&known.scope());
+    assert_eq!(held.as_ref().ok(), again.as_ref().ok(), "a condition has one answer");
+}
+
+/// A prompt's user part, and data that tries to be a template.
+pub(super) fn template(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let known = Known::new();
+    for (template, data) in [(text, "plain"), ("{{ inputs.a }}", text)] {
+        let Ok(spec) = serde_json::from_value::<AgentSpec>(agent(template)) else { return };
+        let Ok(prompt) = Prompt::compile(&spec) else { continue };
+        let inputs = Values::from([("a".to_owned(), json!(data))]);
+        let rendered = prompt.render_user(&inputs, &known.context);
+        if template != text {
+            assert_eq!(rendered.ok().as_deref(), Some(data), "data may never be read as a template");
+        }
+    }
+}
+
+fn agent(user: &str) -> Json {
+    json!({
+        "agent_id": "a_001", "name": "A", "category": "business_ops", "description": "d", "version": "1.0.0",
+        "inputs": [{"name": "a", "type": "text", "required": true}],
+        "outputs": [{"name": "b", "type": "text"}],
+        "implementation": {"runtime": "llm", "model": "tier.small", "timeout": 5, "memory": 64, "prompt": {"user": user}},
+    })
+}
+
+struct Fixed;
+
+impl Ids for Fixed {
+    fn fresh(&self) -> u128 {
+        7
+    }
+}
+
+/// A request from a wire.
+pub(super) fn envelope(bytes: &[u8]) {
+    let now = Timestamp::from_micros(1_735_787_045_000_000);
+    let Ok(received) = Received::decode(bytes, Source::Http, &Fixed, now) else { return };
+    assert!(!received.deadline().passed(now), "what arrives has time left");
+    let request = received.request().clone();
+    let written = serde_json::to_vec(&Envelope::of(request.clone())).unwrap_or_default();
+    let read = Received::decode(&written, Source::Http, &Fixed, now);
+    assert_eq!(read.ok().as_ref().map(Received::request), Some(&request), "a request survives its JSON");
+}

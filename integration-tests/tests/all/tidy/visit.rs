@@ -172,8 +172,8 @@ impl<'ast> Visit<'ast> for Walk {
     fn visit_item_use(&mut self, import: &'ast syn::ItemUse) {
         let mut paths = Vec::new();
         globs_of(&import.tree, String::new(), &mut paths);
-        // `use super::*` is how a test module sees what it tests.
-        paths.retain(|path| !(self.in_tests && path == "super::*"));
+        // `use super::*` is how a test module sees what it tests, and a prelude is made to be taken whole.
+        paths.retain(|path| !(self.in_tests && (path == "super::*" || path.ends_with("::prelude::*"))));
         let line = line_of(import.use_token.span);
         self.facts.globs.extend(paths.into_iter().map(|what| At { line, what }));
     }

@@ -40,7 +40,7 @@ fn of_steps() -> Vec<Entry> {
     let result = ResultRef::Inline(values());
     vec![
         Entry::StepReady { step: id("summarise") },
-        Entry::Expanded { step: id("summarise"), items: 3 },
+        Entry::Expanded { step: id("summarise"), items: 3, skipped: vec![1] },
         Entry::StepStarted { key: key(), attempt: 1, agent: Some(id("executive_summary_agent_001")) },
         Entry::StepDone { key: key(), attempt: 1, result, hash: hash(), usage: usage(), duration_ms: 12 },
         Entry::StepSkipped { key: StepKey { step: id("publish"), index: None } },

@@ -8,6 +8,7 @@
 pub mod admission;
 pub mod agent;
 pub mod category;
+pub mod context;
 pub mod door;
 pub mod execution;
 pub mod failure;
@@ -19,4 +20,5 @@ pub mod observe;
 pub mod run;
 pub mod stage;
 pub mod supervision;
+pub mod team;
 pub mod tool;

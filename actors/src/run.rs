@@ -22,12 +22,14 @@ mod values;
 use std::sync::Arc;
 use std::time::Duration;
 
-use greenroom_protocol::{Clock, PodId};
+use async_trait::async_trait;
+use greenroom_protocol::{AgentId, Cause, Clock, PodId, RunId, TeamId};
 use greenroom_registry::Stores;
 
 pub use actor::RunSight;
 pub use recovery::Recovered;
 pub use runs::Runs;
+pub(crate) use runs::reply_to;
 pub use supervisor::{RunsActor, RunsSight};
 
 use crate::door::Doorway;
@@ -62,4 +64,15 @@ pub struct Hands {
     pub pod: PodId,
     /// How long this process holds a run without a sign of life.
     pub lease: Duration,
+}
+
+/// The teams of this pod, as a run that is taken up again needs them: its team must be there before its
+/// steps are.
+#[async_trait]
+pub trait Company: Send + Sync {
+    /// Lets the team of a run come back.
+    ///
+    /// # Errors
+    /// What kept it from being formed.
+    async fn rejoin(&self, run: &RunId, team: &TeamId, members: &[AgentId]) -> Result<(), Cause>;
 }

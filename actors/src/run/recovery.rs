@@ -14,7 +14,7 @@ use greenroom_rego::{Authenticator, Grant, Permitted, Recovery};
 use super::effects::{Lists, Reach};
 use super::machine::{Event, Phase, State, deadline_after_pause, refused};
 use super::pinned::Pinned;
-use super::runs::{Runs, reply_to};
+use super::runs::{Goes, Runs, reply_to};
 use super::{Hands, RECOVERY_PARALLEL};
 
 /// Entries of a journal that are read at one time.
@@ -163,7 +163,10 @@ impl Runs {
             begun,
             lists: Lists::default(),
         };
-        self.host(run.clone(), fence, seq, state, first, reach).await
+        if let (Some(team), Some(company)) = (&reach.begun.team, self.company()) {
+            company.rejoin(run, team, &reach.begun.members).await?;
+        }
+        self.host(Goes { run: run.clone(), fence, seq, state, first, reach }).await
     }
 
     /// Reads a run from its journal.

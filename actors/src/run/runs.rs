@@ -3,7 +3,7 @@
 //! The store's I/O of a start happens in its caller's task, so that a thousand starts share group
 //! commits; the supervisor's actor only spawns. What does not live here: what a run does.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,13 +18,13 @@ use greenroom_rego::{Grant, Permitted};
 use ractor::ActorRef;
 use tokio::sync::{oneshot, watch};
 
-use super::Hands;
 use super::actor::{Progress, RunMsg, RunSight, Seed};
 use super::effects::{Lists, Reach, failed};
 use super::machine::{Event, State};
 use super::pinned::Kept;
 use super::start::once;
 use super::supervisor::{Hosted, RunsMsg, RunsSight};
+use super::{Company, Hands};
 use crate::stage::RunsHere;
 
 /// How much longer than its deadline a run may take to say that its time is up.
@@ -37,6 +37,20 @@ struct Inner {
     hosted: Arc<Hosted>,
     kept: Kept,
     actor: Mutex<Option<ActorRef<RunsMsg>>>,
+    company: OnceLock<Weak<dyn Company>>,
+}
+
+/// A run that begins or goes on.
+pub(super) struct Goes {
+    pub(super) run: RunId,
+    pub(super) fence: Fence,
+    /// Its last entry.
+    pub(super) seq: Seq,
+    /// What its journal says so far.
+    pub(super) state: State,
+    /// What it is told first.
+    pub(super) first: Event,
+    pub(super) reach: Reach,
 }
 
 /// The way to the runs of this pod. Cheap to clone.
@@ -49,12 +63,29 @@ impl Runs {
     /// Runs without a supervisor yet; [`RunsActor::spawn_under`] gives them one.
     #[must_use]
     pub fn new(hands: Hands) -> Self {
-        let inner =
-            Inner { hands: Arc::new(hands), hosted: Arc::default(), kept: Kept::default(), actor: Mutex::default() };
+        let inner = Inner {
+            hands: Arc::new(hands),
+            hosted: Arc::default(),
+            kept: Kept::default(),
+            actor: Mutex::default(),
+            company: OnceLock::new(),
+        };
         Self { inner: Arc::new(inner) }
     }
 
-    pub(super) fn hands(&self) -> &Arc<Hands> {
+    /// Makes the teams known; the first ones stay.
+    pub(crate) fn accompany(&self, company: Weak<dyn Company>) {
+        if self.inner.company.set(company).is_err() {
+            tracing::warn!("runs were given their teams twice");
+        }
+    }
+
+    /// The teams of this pod, where there are any.
+    pub(super) fn company(&self) -> Option<Arc<dyn Company>> {
+        self.inner.company.get()?.upgrade()
+    }
+
+    pub(crate) fn hands(&self) -> &Arc<Hands> {
         &self.inner.hands
     }
 
@@ -104,7 +135,8 @@ impl Runs {
                 let first = Event::Begun(begun.clone());
                 let reach =
                     Reach { hands: hands.clone(), pinned: Arc::new(pinned), grant, begun, lists: Lists::default() };
-                self.host(run.clone(), fence, Seq(0), State::default(), first, reach).await?;
+                let (seq, state) = (Seq(0), State::default());
+                self.host(Goes { run: run.clone(), fence, seq, state, first, reach }).await?;
                 run
             }
             Created::Same(first) => first,
@@ -117,15 +149,8 @@ impl Runs {
     }
 
     /// Seats a run's actor, and waits until it sits.
-    pub(super) async fn host(
-        &self,
-        run: RunId,
-        fence: Fence,
-        seq: Seq,
-        state: State,
-        first: Event,
-        reach: Reach,
-    ) -> Result<(), Cause> {
+    pub(super) async fn host(&self, goes: Goes) -> Result<(), Cause> {
+        let Goes { run, fence, seq, state, first, reach } = goes;
         let gone = || Cause::new(Code::ShuttingDown, "the process is about to end");
         let supervisor = self.supervisor().ok_or_else(gone)?;
         let budget = match reach.begun.retries {
@@ -282,7 +307,7 @@ fn state_reply(run: &RunId, state: RunState) -> Reply {
 }
 
 /// A request's id as the id of its reply.
-pub(super) fn reply_to(id: &RequestId, answer: Result<Reply, Cause>) -> Reply {
+pub(crate) fn reply_to(id: &RequestId, answer: Result<Reply, Cause>) -> Reply {
     answer.unwrap_or_else(|cause| failed(id, cause))
 }
 

@@ -22,3 +22,6 @@ pub mod stage;
 pub mod supervision;
 pub mod team;
 pub mod tool;
+
+#[cfg(test)]
+mod rig;

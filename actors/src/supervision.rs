@@ -25,3 +25,6 @@ pub use linked::{Ended, LinkedTasks};
 pub use roster::{Change, Roster};
 pub use slot::{Pushed, Refused, Slot, Wakes};
 pub use table::{Backoff, ChildKind, GiveUp, Restart, Rule};
+
+#[cfg(test)]
+mod tests;

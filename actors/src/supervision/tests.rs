@@ -1,0 +1,326 @@
+//! The cases of supervision, each with real actors: a parent with a roster, and a worker that does
+//! what its jobs say.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::roster::{Change, KILL_WAIT, Roster};
+use super::slot::{Pushed, Refused, Slot, Wakes};
+use super::table::{Backoff, GiveUp, Restart, Rule};
+use super::{Ended, Exit, How, LinkedTasks};
+use crate::rig::until;
+
+/// What a worker is asked to do.
+enum Job {
+    Echo(u8, oneshot::Sender<u8>),
+    Panic,
+    Fail,
+    /// Awaits for ever: it can be killed.
+    Freeze,
+    /// Holds its thread until the sender is gone: it cannot be killed.
+    Spin(std::sync::mpsc::SyncSender<()>, Arc<AtomicUsize>),
+    Stop,
+}
+
+enum WorkerMsg {
+    Wake,
+}
+impl ractor::Message for WorkerMsg {}
+impl Wakes for WorkerMsg {
+    fn wake() -> Self {
+        Self::Wake
+    }
+}
+
+struct Worker(Arc<Slot<Job, WorkerMsg>>);
+
+impl Actor for Worker {
+    type Msg = WorkerMsg;
+    type State = ();
+    type Arguments = ();
+    async fn pre_start(&self, _: ActorRef<WorkerMsg>, (): ()) -> Result<(), ActorProcessingErr> {
+        Ok(())
+    }
+    async fn handle(&self, me: ActorRef<WorkerMsg>, _: WorkerMsg, (): &mut ()) -> Result<(), ActorProcessingErr> {
+        while let Some(job) = self.0.take() {
+            match job {
+                Job::Echo(what, port) => drop(port.send(what)),
+                Job::Panic => panic!("a worker was told to"),
+                Job::Fail => return Err("a worker was told to".into()),
+                Job::Freeze => std::future::pending().await,
+                Job::Spin(gate, done) => {
+                    // The second message waits until the other side is gone.
+                    while gate.send(()).is_ok() {}
+                    done.fetch_add(1, Ordering::SeqCst);
+                }
+                Job::Stop => {
+                    me.stop(None);
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+enum BossMsg {
+    Fill,
+    Tick,
+    Outlived(ActorCell),
+}
+impl ractor::Message for BossMsg {}
+
+/// What the boss saw.
+#[derive(Default)]
+struct Seen {
+    ends: std::sync::Mutex<Vec<How>>,
+    restarts: AtomicUsize,
+    bars: AtomicUsize,
+    abandoned: AtomicUsize,
+}
+
+struct Boss {
+    slot: Arc<Slot<Job, WorkerMsg>>,
+    seen: Arc<Seen>,
+    rule: Rule,
+}
+
+struct BossState {
+    roster: Roster<u8, Job, WorkerMsg>,
+    tasks: LinkedTasks<u8>,
+}
+
+impl Actor for Boss {
+    type Msg = BossMsg;
+    type State = BossState;
+    type Arguments = ();
+    async fn pre_start(&self, me: ActorRef<BossMsg>, (): ()) -> Result<BossState, ActorProcessingErr> {
+        let mut tasks = LinkedTasks::default();
+        tasks.every(0, Duration::from_millis(20), move || me.send_message(BossMsg::Tick).is_ok());
+        Ok(BossState { roster: Roster::with_rule(self.rule), tasks })
+    }
+    async fn handle(
+        &self,
+        me: ActorRef<BossMsg>,
+        message: BossMsg,
+        state: &mut BossState,
+    ) -> Result<(), ActorProcessingErr> {
+        let change = match message {
+            BossMsg::Fill => {
+                let (worker, parent) = (Worker(self.slot.clone()), me.get_cell());
+                let spawn = || async move { Ok(Actor::spawn_linked(None, worker, (), parent).await?.0) };
+                state.roster.fill(1, self.slot.clone(), spawn).await
+            }
+            BossMsg::Tick => {
+                for doomed in state.roster.frozen(Instant::now()) {
+                    let (me, child) = (me.clone(), doomed.clone());
+                    let kill = async move { child.kill_and_wait(Some(Duration::from_millis(100))).await.is_ok() };
+                    state.tasks.link(1, KILL_WAIT, kill, move |ended| {
+                        if ended != Ended::Done(true) {
+                            let _ = me.send_message(BossMsg::Outlived(doomed));
+                        }
+                    });
+                }
+                Change::Nothing
+            }
+            BossMsg::Outlived(child) => {
+                self.seen.abandoned.fetch_add(1, Ordering::SeqCst);
+                state.roster.abandon(&child, me.get_cell(), Instant::now())
+            }
+        };
+        self.carry_out(&me, state, &change);
+        Ok(())
+    }
+    async fn handle_supervisor_evt(
+        &self,
+        me: ActorRef<BossMsg>,
+        event: SupervisionEvent,
+        state: &mut BossState,
+    ) -> Result<(), ActorProcessingErr> {
+        if let Exit::Ended { who, how, .. } = Exit::read(event) {
+            self.seen.ends.lock().unwrap().push(how);
+            let change = state.roster.on_exit(who, how, Instant::now());
+            self.carry_out(&me, state, &change);
+        }
+        Ok(())
+    }
+}
+
+impl Boss {
+    fn carry_out(&self, me: &ActorRef<BossMsg>, state: &mut BossState, change: &Change<u8>) {
+        match change {
+            Change::FillAfter { after, died, .. } => {
+                self.seen.restarts.fetch_add(usize::from(*died), Ordering::SeqCst);
+                let me = me.clone();
+                state.tasks.after(2, *after, move || drop(me.send_message(BossMsg::Fill)));
+            }
+            Change::Barred(_) => drop(self.seen.bars.fetch_add(1, Ordering::SeqCst)),
+            Change::Nothing | Change::Left(_) | Change::Escalate(_) | Change::StopPod(_) => {}
+        }
+    }
+}
+
+/// One boss and its worker's slot.
+struct House {
+    boss: ActorRef<BossMsg>,
+    slot: Arc<Slot<Job, WorkerMsg>>,
+    seen: Arc<Seen>,
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        self.boss.stop(None);
+    }
+}
+
+const RULE: Rule = Rule {
+    restart: Restart::Transient,
+    restarts_max: 3,
+    window: Duration::from_secs(60),
+    backoff: Backoff { first: Duration::from_millis(1), max: Duration::from_millis(4) },
+    frozen_after: Some(Duration::from_millis(100)),
+    give_up: GiveUp::Bar { cooldown: Duration::from_secs(30) },
+};
+
+async fn house() -> House {
+    let (slot, seen) = (Arc::new(Slot::new(16)), Arc::new(Seen::default()));
+    let boss = Boss { slot: slot.clone(), seen: seen.clone(), rule: RULE };
+    let (boss, _) = Actor::spawn(None, boss, ()).await.unwrap();
+    House { boss, slot, seen }
+}
+
+impl House {
+    fn give(&self, job: Job) {
+        match self.slot.push(job, Instant::now()) {
+            Ok(Pushed::Waits) => {}
+            Ok(Pushed::Unseated) => self.boss.send_message(BossMsg::Fill).unwrap(),
+            Err(_) => panic!("the slot refuses"),
+        }
+    }
+
+    async fn echo(&self, what: u8) -> Option<u8> {
+        let (port, answer) = oneshot::channel();
+        self.give(Job::Echo(what, port));
+        tokio::time::timeout(Duration::from_secs(10), answer).await.unwrap().ok()
+    }
+
+    fn ends(&self) -> Vec<How> {
+        self.seen.ends.lock().unwrap().clone()
+    }
+
+    async fn has_ended(&self, times: usize) {
+        until("an end is seen", || self.ends().len() >= times).await;
+    }
+}
+
+#[tokio::test]
+async fn one_that_panics_is_followed_by_another() {
+    let house = house().await;
+    house.give(Job::Panic);
+    house.has_ended(1).await;
+    assert_eq!(house.echo(7).await, Some(7));
+    assert_eq!(house.ends(), [How::Crashed]);
+    assert_eq!(house.seen.restarts.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn one_that_answers_an_error_is_followed_by_another() {
+    let house = house().await;
+    house.give(Job::Fail);
+    assert_eq!(house.echo(7).await, Some(7));
+    assert_eq!(house.ends(), [How::Crashed]);
+}
+
+#[tokio::test]
+async fn one_that_freezes_is_killed_and_followed_by_another() {
+    let house = house().await;
+    house.give(Job::Freeze);
+    assert_eq!(house.echo(7).await, Some(7), "the job behind the frozen one is done by the next");
+    assert_eq!(house.ends(), [How::Killed]);
+    assert_eq!(house.seen.abandoned.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn one_that_cannot_be_killed_is_left_behind() {
+    let house = house().await;
+    // Whatever a worker wakes before it spins may stand in its thread's queue, where no other thread
+    // finds it; so it is up and idle first.
+    assert_eq!(house.echo(1).await, Some(1));
+    let (gate, keep) = std::sync::mpsc::sync_channel(0);
+    let done = Arc::new(AtomicUsize::new(0));
+    house.give(Job::Spin(gate, done.clone()));
+    assert_eq!(house.echo(7).await, Some(7));
+    assert_eq!(house.seen.abandoned.load(Ordering::SeqCst), 1);
+    assert_eq!(done.load(Ordering::SeqCst), 0, "the old one still spins");
+    drop(keep);
+    until("the old one is over", || done.load(Ordering::SeqCst) == 1).await;
+    assert_eq!(house.echo(8).await, Some(8));
+}
+
+#[tokio::test]
+async fn one_that_stops_by_itself_is_left_until_there_is_work() {
+    let house = house().await;
+    house.give(Job::Stop);
+    house.has_ended(1).await;
+    until("the seat is empty", || house.slot.is_deserted()).await;
+    assert_eq!(house.seen.restarts.load(Ordering::SeqCst), 0);
+    assert_eq!(house.echo(7).await, Some(7));
+    assert_eq!(house.ends(), [How::Stopped]);
+}
+
+#[tokio::test]
+async fn one_that_stops_with_work_waiting_is_followed_at_once() {
+    let house = house().await;
+    house.give(Job::Stop);
+    assert_eq!(house.echo(7).await, Some(7));
+    assert_eq!(house.seen.restarts.load(Ordering::SeqCst), 0, "that is no death");
+}
+
+#[tokio::test]
+async fn one_that_is_killed_is_followed_by_another() {
+    let house = house().await;
+    assert_eq!(house.echo(1).await, Some(1));
+    for child in house.boss.get_cell().get_children() {
+        child.kill();
+    }
+    house.has_ended(1).await;
+    assert_eq!(house.echo(7).await, Some(7));
+    assert_eq!(house.ends(), [How::Killed]);
+}
+
+#[tokio::test]
+async fn what_waits_behind_a_panic_is_done_in_order_by_the_next() {
+    let house = house().await;
+    let mut answers = Vec::new();
+    house.give(Job::Panic);
+    for what in 0..5 {
+        let (port, answer) = oneshot::channel();
+        house.give(Job::Echo(what, port));
+        answers.push(answer);
+    }
+    for (what, answer) in (0..5).zip(answers) {
+        assert_eq!(answer.await, Ok(what));
+    }
+}
+
+#[tokio::test]
+async fn one_that_dies_too_often_is_barred_and_what_waits_is_let_go() {
+    let house = house().await;
+    for _ in 0..=RULE.restarts_max {
+        house.give(Job::Panic);
+    }
+    let (port, answer) = oneshot::channel();
+    house.give(Job::Echo(1, port));
+    assert!(answer.await.is_err(), "its port is closed");
+    until("it is barred", || house.seen.bars.load(Ordering::SeqCst) == 1).await;
+    assert_eq!(house.seen.restarts.load(Ordering::SeqCst), 3);
+    let refused = house.slot.push(Job::Stop, Instant::now());
+    assert!(matches!(refused, Err(Refused::Barred(_, rest)) if rest > Duration::from_secs(29)));
+    let later = Instant::now() + Duration::from_secs(31);
+    assert_eq!(house.slot.push(Job::Stop, later).map_err(|_| ()), Ok(Pushed::Unseated), "it may try again");
+}

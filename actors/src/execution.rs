@@ -168,3 +168,6 @@ pub async fn perform(backstage: Arc<Backstage>, assignment: Box<Assignment>, tab
 fn unavailable(runtime: Runtime) -> Cause {
     Cause::new(Code::RuntimeUnavailable, format!("this release does not execute the runtime `{}`", runtime.as_str()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,148 @@
+//! What is tried next after each class of failure, and what the caller sees.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use greenroom_protocol::{Code, MicroUsd, Tokens};
+use serde_json::json;
+
+use super::{perform, rig};
+use crate::execution::work::Tab;
+use crate::model::{Delta, ModelError, ModelProvider, Phase, StopReason};
+use crate::rig::{Play, Player, Rig, Wanted, agent, invoke, says};
+
+const GOOD: &str = r#"{"summary": "ok"}"#;
+
+fn overloaded(seconds: Option<u64>) -> Play {
+    Play::Refuse(ModelError::Overloaded { status: 429, retry_after: seconds.map(Duration::from_secs) })
+}
+
+fn failed(status: u16) -> Play {
+    Play::Refuse(ModelError::Failed { status: Some(status), message: "boom".into() })
+}
+
+fn ends(stop: StopReason) -> Play {
+    Play::Say(vec![Ok(Delta::Text("{".into())), Ok(Delta::Usage(Tokens { input: 5, output: 5 })), Ok(Delta::End(stop))])
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_overload_waits_as_the_provider_says_and_costs_nothing() {
+    let player = Player::new("play", true, vec![overloaded(Some(7)), says(GOOD, 10, 1)]);
+    let rig = rig(&player);
+    let (start, tab) = (tokio::time::Instant::now(), Tab::default());
+    perform(rig.backstage.clone(), rig.assignment("writer", "x").await, tab.clone()).await.unwrap();
+    assert!(start.elapsed() >= Duration::from_secs(7), "{:?}", start.elapsed());
+    let usage = tab.total();
+    assert_eq!((usage.tokens, usage.estimated), (Tokens { input: 10, output: 1 }, false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_fails_is_tried_again_and_its_silence_is_estimated() {
+    let player = Player::new("play", true, vec![failed(500), says(GOOD, 10, 1)]);
+    let rig = rig(&player);
+    let tab = Tab::default();
+    perform(rig.backstage.clone(), rig.assignment("writer", "x").await, tab.clone()).await.unwrap();
+    let usage = tab.total();
+    assert_eq!(usage.tokens, Tokens { input: 10, output: 1 }, "only what was counted");
+    assert!(usage.estimated && usage.cost > MicroUsd(12), "and the reservation of the other");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_that_stays_down_is_followed_by_the_next_of_its_chain() {
+    let player = Player::new("play", true, vec![failed(500), failed(502), failed(503)]);
+    let other = Player::new("other", true, vec![says(GOOD, 10, 1)]);
+    let rig = Rig::new(Wanted {
+        agents: vec![agent("writer", json!({}))],
+        providers: vec![player.clone(), other.clone() as Arc<dyn ModelProvider>],
+        ..Wanted::default()
+    });
+    let tab = Tab::default();
+    perform(rig.backstage.clone(), rig.assignment("writer", "x").await, tab.clone()).await.unwrap();
+    assert_eq!((player.heard().len(), other.heard().len()), (3, 1));
+    assert_eq!(tab.total().model.as_deref(), Some("other.two"), "the reply names what answered");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_whose_provider_is_not_there_is_passed_over() {
+    let other = Player::new("other", true, vec![says(GOOD, 10, 1)]);
+    let rig = rig(&other);
+    let tab = Tab::default();
+    perform(rig.backstage.clone(), rig.assignment("writer", "x").await, tab.clone()).await.unwrap();
+    assert_eq!(tab.total().model.as_deref(), Some("other.two"));
+    let mut asked = invoke("writer", "x");
+    asked.options.model = Some("absent.model".into());
+    let job = rig.assignment_of(greenroom_rego::testing::admin(), asked, None).await;
+    let refused = perform(rig.backstage.clone(), job, Tab::default()).await.unwrap_err();
+    assert_eq!(refused.code, Code::UnknownModel, "who asks for one by name is told");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_helped_is_not_tried_again() {
+    let overflow = ModelError::ContextOverflow { asked: Some(1_500), limit: Some(1_000) };
+    let cases = [
+        (ends(StopReason::Refusal), Code::ModelRefused),
+        (ends(StopReason::Length), Code::OutputTruncated),
+        (Play::Refuse(overflow), Code::ContextOverflow),
+        (Play::Refuse(ModelError::Rejected { status: 400, message: "no".into() }), Code::ModelFailed),
+        (Play::Refuse(ModelError::Unauthorized { status: 401 }), Code::ModelUnauthorized),
+    ];
+    for (play, code) in cases {
+        let player = Player::new("play", true, vec![play, says(GOOD, 1, 1)]);
+        let rig = rig(&player);
+        let refused =
+            perform(rig.backstage.clone(), rig.assignment("writer", "x").await, Tab::default()).await.unwrap_err();
+        assert_eq!((refused.code, player.heard().len()), (code, 1));
+        if code == Code::ContextOverflow {
+            assert_eq!(refused.details["tokens_over"], 500);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_a_stream_is_tried_again_and_what_it_counted_counts() {
+    let half = Play::Say(vec![Ok(Delta::Usage(Tokens { input: 9, output: 1 })), Ok(Delta::Text("{".into()))]);
+    let garbled = Play::Say(vec![Err(ModelError::Garbled { message: "x".into() })]);
+    for (play, counted) in [(half, true), (garbled, false)] {
+        let player = Player::new("play", true, vec![play, says(GOOD, 10, 1)]);
+        let rig = rig(&player);
+        let tab = Tab::default();
+        perform(rig.backstage.clone(), rig.assignment("writer", "x").await, tab.clone()).await.unwrap();
+        let tokens = if counted { Tokens { input: 19, output: 2 } } else { Tokens { input: 10, output: 1 } };
+        assert_eq!((tab.total().tokens, tab.total().estimated), (tokens, !counted));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_model_times_out_and_its_reservation_is_taken() {
+    let player = Player::new("play", true, vec![Play::Refuse(ModelError::TimedOut { phase: Phase::FirstToken })]);
+    let rig = rig(&player);
+    let tab = Tab::default();
+    let late = perform(rig.backstage.clone(), rig.assignment("writer", "x").await, tab.clone()).await.unwrap_err();
+    assert_eq!(late.code, Code::TimedOut);
+    assert!(tab.total().estimated);
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_retries_of_a_request_come_out_of_one_budget() {
+    let plays = (0..20).map(|_| failed(500)).collect();
+    let player = Player::new("play", true, plays);
+    let retry = json!({"retry": {"max_attempts": 10, "delay": 0.1}});
+    let rig =
+        Rig::new(Wanted { agents: vec![agent("writer", retry)], providers: vec![player.clone()], ..Wanted::default() });
+    let refused =
+        perform(rig.backstage.clone(), rig.assignment("writer", "x").await, Tab::default()).await.unwrap_err();
+    assert_eq!(refused.code, Code::ModelFailed);
+    assert_eq!(player.heard().len(), 7, "one call and six retries, however they nest");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_a_provider_past_the_deadline() {
+    let player = Player::new("play", true, vec![overloaded(Some(100_000)), says(GOOD, 1, 1)]);
+    let rig = rig(&player);
+    let start = tokio::time::Instant::now();
+    let refused =
+        perform(rig.backstage.clone(), rig.assignment("writer", "x").await, Tab::default()).await.unwrap_err();
+    assert_eq!(refused.code, Code::ModelOverloaded);
+    assert!(refused.retry_after_ms >= Some(100_000_000));
+    assert!(start.elapsed() < Duration::from_secs(1));
+}

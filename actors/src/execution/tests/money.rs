@@ -1,0 +1,106 @@
+//! Budgets: the worst case is refused before a byte is sent, and nothing that was sent is forgotten.
+
+use greenroom_protocol::{Code, MicroUsd};
+use greenroom_registry::ledger::Ledger;
+use greenroom_rego::testing;
+use serde_json::json;
+
+use super::{perform, rig};
+use crate::execution::work::Tab;
+use crate::rig::{Play, Player, Rig, Wanted, agent, invoke, says};
+
+const GOOD: &str = r#"{"summary": "ok"}"#;
+
+fn limited(members: serde_json::Value, player: &std::sync::Arc<Player>) -> Rig {
+    Rig::new(Wanted { agents: vec![agent("writer", members)], providers: vec![player.clone()], ..Wanted::default() })
+}
+
+async fn spent(ledger: &dyn Ledger) -> MicroUsd {
+    let rows = ledger.costs(None).await.unwrap();
+    rows.iter().map(|row| row.actual.cost + row.estimated.cost).sum()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_could_exceed_a_budget_is_not_sent() {
+    let player = Player::new("play", true, vec![says(GOOD, 10, 1)]);
+    // 4,096 tokens of answer at two millionths are more than a thousandth of a dollar.
+    let rig = limited(json!({"limits": {"max_cost_usd": 0.001}}), &player);
+    let refused =
+        perform(rig.backstage.clone(), rig.assignment("writer", "x").await, Tab::default()).await.unwrap_err();
+    assert_eq!((refused.code, player.heard().len()), (Code::BudgetExceeded, 0));
+    assert_eq!(spent(&*rig.ledger).await, MicroUsd(0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_limit_above_a_call_is_kept() {
+    let mut of_user = testing::admin();
+    of_user.limits.usd = Some(MicroUsd(100));
+    let mut of_tenant = testing::admin();
+    of_tenant.tenant_limits.tokens = Some(100);
+    let mut of_request = invoke("writer", "x");
+    of_request.options.cost_max = Some(MicroUsd(100));
+    let cases = [
+        (of_user, invoke("writer", "x"), "user"),
+        (of_tenant, invoke("writer", "x"), "tenant"),
+        (testing::admin(), of_request, "execution"),
+    ];
+    for (who, request, budget) in cases {
+        let player = Player::new("play", true, vec![says(GOOD, 10, 1)]);
+        let rig = rig(&player);
+        let job = rig.assignment_of(who, request, None).await;
+        let refused = perform(rig.backstage.clone(), job, Tab::default()).await.unwrap_err();
+        assert_eq!((refused.code, player.heard().len()), (Code::BudgetExceeded, 0), "{budget}");
+        assert_eq!(refused.details["budget"], budget);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_price_a_budget_refuses_and_no_budget_does_not() {
+    let model = json!({"implementation": {"runtime": "llm", "model": "free.of_price"}});
+    let player = Player::new("free", true, vec![says(GOOD, 10, 1)]);
+    let rig = limited(model, &player);
+    let mut capped = invoke("writer", "x");
+    capped.options.cost_max = Some(MicroUsd(1_000_000));
+    let job = rig.assignment_of(testing::admin(), capped, None).await;
+    let refused = perform(rig.backstage.clone(), job, Tab::default()).await.unwrap_err();
+    assert_eq!((refused.code, player.heard().len()), (Code::PriceUnknown, 0));
+    let job = rig.assignment("writer", "x").await;
+    assert!(perform(rig.backstage.clone(), job, Tab::default()).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn repairs_spend_from_the_same_budget() {
+    let wrong = || says("no", 4_000, 4_000);
+    let player = Player::new("play", true, vec![wrong(), wrong(), says(GOOD, 1, 1)]);
+    let rig = limited(json!({"limits": {"max_cost_usd": 0.02}}), &player);
+    let tab = Tab::default();
+    let refused = perform(rig.backstage.clone(), rig.assignment("writer", "x").await, tab.clone()).await.unwrap_err();
+    assert_eq!((refused.code, player.heard().len()), (Code::BudgetExceeded, 1));
+    assert_eq!(tab.total().cost, MicroUsd(12_000), "what was spent is told all the same");
+    assert_eq!(spent(&*rig.ledger).await, MicroUsd(12_000));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_execution_that_is_dropped_is_settled_at_its_reservation() {
+    let player = Player::new("play", true, vec![Play::Hang]);
+    let rig = rig(&player);
+    let tab = Tab::default();
+    let mut running = Box::pin(perform(rig.backstage.clone(), rig.assignment("writer", "x").await, tab.clone()));
+    while player.heard().is_empty() {
+        assert!(futures::poll!(&mut running).is_pending());
+        tokio::task::yield_now().await;
+    }
+    drop(running);
+    let usage = tab.total();
+    assert!(usage.estimated && usage.cost > MicroUsd(8_192));
+    let ledger = rig.ledger.clone();
+    let mut seen = MicroUsd(0);
+    for _ in 0..100 {
+        seen = spent(&*ledger).await;
+        if seen > MicroUsd(0) {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(seen, usage.cost);
+}

@@ -1,0 +1,127 @@
+//! The tool loop: each call goes to the door, as the agent itself.
+
+use std::sync::Arc;
+
+use greenroom_protocol::{Code, Metadata, Reply, Request, Status, Tokens, Values};
+use serde_json::{Value, json};
+
+use super::perform;
+use crate::execution::work::Tab;
+use crate::model::{Delta, Part, StopReason, ToolCall};
+use crate::rig::{Play, Player, Rig, Wanted, agent, says};
+
+const GOOD: &str = r#"{"summary": "ok"}"#;
+
+fn calls(names: &[&str]) -> Play {
+    let call = |name: &&str| {
+        let arguments = json!({"document": "inner"});
+        Ok(Delta::Tool(ToolCall { id: format!("id_{name}"), name: (*name).to_owned(), arguments }))
+    };
+    let mut deltas: Vec<_> = names.iter().map(call).collect();
+    deltas.push(Ok(Delta::Usage(Tokens { input: 10, output: 1 })));
+    deltas.push(Ok(Delta::End(StopReason::Tools)));
+    Play::Say(deltas)
+}
+
+fn reply(outputs: Value) -> Reply {
+    let outputs: Values = serde_json::from_value(outputs).unwrap();
+    let metadata = Metadata {
+        tokens_used: Tokens { input: 3, output: 4 },
+        cost_usd: 0.000_005,
+        model: Some("other.model".into()),
+        policy_decisions: 1,
+        ..Metadata::default()
+    };
+    Reply { id: "r".into(), status: Status::Success, outputs, error: None, metadata }
+}
+
+fn rig(player: &Arc<Player>, replies: Vec<Reply>, turns: u32) -> Rig {
+    let tools = json!({
+        "tools": ["agent:helper", "native:adder", "agent:helper_002"],
+        "limits": {"max_turns": turns},
+    });
+    Rig::new(Wanted {
+        agents: vec![
+            agent("writer", tools),
+            agent("helper_001", json!({"description": "helps"})),
+            agent("helper_002", json!({})),
+        ],
+        providers: vec![player.clone()],
+        replies,
+        ..Wanted::default()
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_call_is_asked_at_the_door_as_the_agent_itself() {
+    let player = Player::new("play", true, vec![calls(&["helper", "adder"]), says(GOOD, 10, 1)]);
+    let rig = rig(&player, vec![reply(json!({"summary": "helped"})), reply(json!({"result": 5}))], 4);
+    let tab = Tab::default();
+    let job = rig.assignment("writer", "x").await;
+    let key = job.key();
+    perform(rig.backstage.clone(), job, tab.clone()).await.unwrap();
+    let asked = rig.porter.asked.lock().unwrap();
+    let [(first, Request::Invoke(invoke)), (second, Request::CallTool(call))] = asked.as_slice() else {
+        panic!("{asked:?}")
+    };
+    assert_eq!((first.as_str(), second.as_str()), ("agent:writer", "agent:writer"));
+    assert_eq!((invoke.agent.as_str(), &invoke.inputs["document"]), ("helper", &json!("inner")));
+    assert_eq!(invoke.key.as_ref().unwrap().as_str(), format!("{key}/tool[0]"));
+    assert_eq!(call.tool, "native:adder");
+    let usage = tab.total();
+    assert_eq!(usage.tokens, Tokens { input: 26, output: 10 }, "its own two calls, and both inner ones");
+    assert_eq!((usage.cost.0, usage.decisions), (24 + 10, 2));
+    assert_eq!(usage.model.as_deref(), Some("play.one"), "its own model, not the inner one's");
+    let heard = player.heard();
+    assert_eq!(
+        heard[0].tools.iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>(),
+        ["helper", "adder", "helper_002"]
+    );
+    assert_eq!(heard[0].tools[0].description, "helps");
+    let results = &heard[1].messages[2].parts;
+    assert!(matches!(&results[0], Part::ToolResult { content, is_error: false, .. } if content.contains("helped")));
+    assert!(matches!(&results[1], Part::ToolResult { id, .. } if id == "id_adder"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_or_unknown_tool_is_a_result_that_the_model_may_do_without() {
+    let player = Player::new("play", true, vec![calls(&["helper", "nonsense"]), says(GOOD, 10, 1)]);
+    let rig = rig(&player, vec![], 4);
+    perform(rig.backstage.clone(), rig.assignment("writer", "x").await, Tab::default()).await.unwrap();
+    let heard = player.heard();
+    for (part, word) in heard[1].messages[2].parts.iter().zip(["policy_denied", "nonsense"]) {
+        assert!(matches!(part, Part::ToolResult { content, is_error: true, .. } if content.contains(word)), "{part:?}");
+    }
+    assert_eq!(rig.porter.asked.lock().unwrap().len(), 1, "what is no tool is not asked for");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_loop_ends_at_its_bound() {
+    let player = Player::new("play", true, (0..9).map(|_| calls(&["adder"])).collect());
+    let replies = (0..9).map(|_| reply(json!({"result": 1}))).collect();
+    let rig = rig(&player, replies, 2);
+    let refused =
+        perform(rig.backstage.clone(), rig.assignment("writer", "x").await, Tab::default()).await.unwrap_err();
+    assert_eq!((refused.code, player.heard().len()), (Code::TooManyTurns, 3));
+    assert_eq!(rig.porter.asked.lock().unwrap().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_result_is_cut_and_says_so() {
+    let player = Player::new("play", true, vec![calls(&["adder"]), says(GOOD, 10, 1)]);
+    let rig = rig(&player, vec![reply(json!({"result": "ö".repeat(200_000)}))], 4);
+    perform(rig.backstage.clone(), rig.assignment("writer", "x").await, Tab::default()).await.unwrap();
+    let heard = player.heard();
+    let [Part::ToolResult { content, .. }] = heard[1].messages[2].parts.as_slice() else { panic!("one result") };
+    assert!(content.len() < 66_000 && content.ends_with("(cut)"));
+}
+
+#[tokio::test]
+async fn a_native_tool_is_used_by_name() {
+    let player = Player::new("play", true, vec![]);
+    let rig = rig(&player, vec![], 1);
+    let sum = rig.backstage.use_tool("adder", Values::from([("a".into(), json!(2)), ("b".into(), json!(3))])).await;
+    assert_eq!(sum.unwrap(), json!(5));
+    let unknown = rig.backstage.use_tool("divider", Values::new()).await.unwrap_err();
+    assert_eq!(unknown.code, Code::UnknownTool);
+}

@@ -48,4 +48,5 @@ pub use identity::authenticator::{Authenticator, Identities, Recovery};
 pub use identity::{Limits, Names, Permissions, Principal, Proof, Speaker};
 pub use permit::{Checks, Grant, Narrowed, Obligations, Permitted};
 pub use question::{Action, Input, Question};
-pub use snapshot::{CacheDir, PolicySnapshot, SnapshotError};
+pub use snapshot::{CacheDir, Compiled, Compiler, PolicySnapshot, SnapshotError};
+pub use table::{Bearer, Table, table};

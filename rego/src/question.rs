@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use greenroom_protocol::{Request, RunId};
+use greenroom_protocol::{MicroUsd, Request, RunId};
 
 use crate::facts::{Facts, Target};
 use crate::identity::authenticated::Authenticated;
@@ -16,7 +16,7 @@ pub mod seen;
 
 pub use input::{Action, Input};
 
-use input::{AgentInput, Flag, NO_LIMIT, PermissionsInput, Proven, Seal, SpeakerInput, UsageInput, UserInput};
+use input::{AgentInput, Flag, NO_LIMIT, PermissionsInput, Proven, Seal, UsageInput, UserInput};
 
 /// A request that waits for its answer. Who and what come from [`Authenticated`]; the host adds only
 /// facts.
@@ -47,7 +47,6 @@ impl Question {
     }
 
     /// Who asks what.
-    #[must_use]
     pub const fn asked(&self) -> &Authenticated {
         &self.asked
     }
@@ -63,7 +62,9 @@ fn flatten(asked: &Authenticated, facts: &Facts) -> Input {
     let principal = asked.principal();
     let relation = &facts.relation;
     let capped = facts.capped || own_limit(asked.request());
-    let internal_model = facts.agent.as_ref().is_some_and(|agent| agent.internal_model);
+    // Stated only where a policy asks for it: every byte of the document costs time.
+    let internal_model = facts.policies.contains("deny_external_models")
+        && facts.agent.as_ref().is_some_and(|agent| agent.internal_model);
     Input {
         action: Action::of(asked.request()),
         agent: facts.agent.as_ref().map(|agent| AgentInput {
@@ -71,13 +72,13 @@ fn flatten(asked: &Authenticated, facts: &Facts) -> Input {
             category: agent.category.clone(),
             capabilities: agent.capabilities.clone(),
         }),
+        bound: facts.speaker_policies.clone(),
         bytes: facts.document_bytes,
         hops: u32::try_from(asked.chain().len()).unwrap_or(u32::MAX),
         policies: facts.policies.clone(),
         proven: Proven {
             audited: Flag(facts.audited),
             authenticated: Flag(asked.proof() != Proof::Nothing),
-            usage_fresh: Flag(facts.usage.fresh),
             internal_model: Flag(internal_model),
             capped: Flag(capped),
             own_tenant: Flag(relation.own_tenant),
@@ -88,7 +89,7 @@ fn flatten(asked: &Authenticated, facts: &Facts) -> Input {
             tool_declared: Flag(relation.tool_declared),
             provides_to_team: Flag(relation.provides_to_team),
         },
-        speaker: SpeakerInput { kind: asked.speaker().kind().into(), policies: facts.speaker_policies.clone() },
+        speaker: asked.speaker().kind().into(),
         target: match &facts.target {
             Target::Agent { .. } => None,
             other => Some(other.name().to_owned()),
@@ -108,22 +109,23 @@ fn flatten(asked: &Authenticated, facts: &Facts) -> Input {
     }
 }
 
-/// What is left to the user or to the tenant, whichever is less.
+/// What is left to the user or to the tenant, whichever is less; nothing if the ledger is silent.
 fn usage(user: &Limits, tenant: &Limits, facts: &Facts) -> UsageInput {
     let spent = &facts.usage;
+    if !spent.fresh {
+        return UsageInput::default();
+    }
     let left = |limit: Option<u64>, spent: u64| limit.map(|limit| limit.saturating_sub(spent));
     let less = |one: Option<u64>, other: Option<u64>| match (one, other) {
         (Some(one), Some(other)) => i64::try_from(one.min(other)).unwrap_or(i64::MAX),
         (Some(one), None) | (None, Some(one)) => i64::try_from(one).unwrap_or(i64::MAX),
         (None, None) => NO_LIMIT,
     };
+    let usd = |limits: &Limits, spent: MicroUsd| left(limits.usd.map(|usd| usd.0), spent.0);
     UsageInput {
-        requests: spent.requests,
-        tokens_left: less(left(user.tokens, spent.user.tokens), left(tenant.tokens, spent.tenant.tokens)),
-        usd_left: less(
-            left(user.usd.map(|usd| usd.0), spent.user.usd.0),
-            left(tenant.usd.map(|usd| usd.0), spent.tenant.usd.0),
-        ),
+        requests: Some(spent.requests),
+        tokens_left: Some(less(left(user.tokens, spent.user.tokens), left(tenant.tokens, spent.tenant.tokens))),
+        usd_left: Some(less(usd(user, spent.user.usd), usd(tenant, spent.tenant.usd))),
     }
 }
 

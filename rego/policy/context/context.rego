@@ -3,26 +3,26 @@ package context
 
 # A user may look at a team's context; whose run it is, is judged under tenant_ok.
 context_allowed if {
-	input.speaker.kind == "user"
+	input.speaker == "user"
 	input.action == "context_read"
 }
 
 context_allowed if {
-	inner[input.speaker.kind] == 1
+	inner[input.speaker] == 1
 	input.action == "context_read"
 	input.proven.team_member == 1
 }
 
 # The team itself and its run write what they have to.
 context_allowed if {
-	owners[input.speaker.kind] == 1
+	owners[input.speaker] == 1
 	input.action == "context_write"
 	input.proven.team_member == 1
 }
 
 # A member writes what its definition says that it provides.
 context_allowed if {
-	input.speaker.kind == "agent"
+	input.speaker == "agent"
 	input.action == "context_write"
 	input.proven.team_member == 1
 	input.proven.provides_to_team == 1

@@ -73,7 +73,7 @@ deny contains {"code": name, "message": data.cfg.policies[name].message} if {
 
 deny contains {"code": name, "message": data.cfg.policies[name].message} if {
 	"policies_ok" in failed
-	some name, _ in input.speaker.policies
+	some name, _ in input.bound
 	not speaker_holds(name)
 }
 

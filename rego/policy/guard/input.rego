@@ -4,20 +4,17 @@ package guard
 
 input_ok if {
 	is_string(input.action)
+	is_object(input.bound)
 	is_number(input.bytes)
 	is_number(input.hops)
 	is_object(input.policies)
 	is_object(input.proven)
-	is_string(input.speaker.kind)
-	is_object(input.speaker.policies)
-	is_number(input.usage.requests)
-	is_number(input.usage.tokens_left)
-	is_number(input.usage.usd_left)
+	is_string(input.speaker)
+	is_object(input.usage)
 	is_string(input.user.id)
 	is_string(input.user.tenant)
 	is_object(input.user.roles)
-	is_object(input.user.permissions.allowed_categories)
-	is_boolean(input.user.permissions.pii_access)
+	is_object(input.user.permissions)
 	is_number(input.user.rate_limit)
 }
 

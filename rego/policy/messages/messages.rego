@@ -8,47 +8,47 @@ hops_ok if {
 
 # A user begins the chain.
 message_allowed if {
-	input.speaker.kind == "user"
+	input.speaker == "user"
 	input.hops == 1
 	data.cfg.user_actions[input.action] == 1
 }
 
 # A workflow calls what its steps name.
 message_allowed if {
-	input.speaker.kind == "workflow"
+	input.speaker == "workflow"
 	steps[input.action] == 1
 	input.proven.workflow_step == 1
 }
 
 # A team runs its own workflows and calls its own members.
 message_allowed if {
-	input.speaker.kind == "team"
+	input.speaker == "team"
 	input.action == "start_run"
 	input.proven.team_workflow == 1
 }
 
 message_allowed if {
-	input.speaker.kind == "team"
+	input.speaker == "team"
 	input.action == "invoke"
 	input.proven.team_member == 1
 }
 
 # An agent calls an agent that it may work with and that it names among its tools.
 message_allowed if {
-	input.speaker.kind == "agent"
+	input.speaker == "agent"
 	input.action == "invoke"
 	input.proven.can_work_with == 1
 	input.proven.tool_declared == 1
 }
 
 message_allowed if {
-	input.speaker.kind == "agent"
+	input.speaker == "agent"
 	input.action == "call_tool"
 }
 
 # Whose context it is, is judged by the area of that name.
 message_allowed if {
-	inner[input.speaker.kind] == 1
+	inner[input.speaker] == 1
 	contexts[input.action] == 1
 }
 
@@ -85,29 +85,29 @@ reasons contains {"check": "hops_ok", "code": "hops_exceeded", "message": messag
 }
 
 reasons contains {"check": "message_allowed", "code": "caller_not_allowed", "message": message} if {
-	message := concat("", ["this ", input.speaker.kind, " may not ask for ", input.action, " here", hint])
+	message := concat("", ["this ", input.speaker, " may not ask for ", input.action, " here", hint])
 }
 
 default hint := ""
 
 hint := ": no step of it calls this" if {
-	input.speaker.kind == "workflow"
+	input.speaker == "workflow"
 	not input.proven.workflow_step == 1
 }
 
 hint := ": can_work_with does not name the agent" if {
-	input.speaker.kind == "agent"
+	input.speaker == "agent"
 	not input.proven.can_work_with == 1
 }
 
 hint := ": its tools do not name the agent" if {
-	input.speaker.kind == "agent"
+	input.speaker == "agent"
 	input.proven.can_work_with == 1
 	not input.proven.tool_declared == 1
 }
 
 hint := ": it is not one of the team's" if {
-	input.speaker.kind == "team"
+	input.speaker == "team"
 	not input.proven.team_workflow == 1
 	not input.proven.team_member == 1
 }

@@ -3,33 +3,31 @@ package quota
 
 # The host counts the request first and asks then, so the limit itself is still allowed.
 rate_limit_ok if {
-	input.speaker.kind == "user"
-	input.proven.usage_fresh == 1
+	input.speaker == "user"
+	is_number(input.usage.requests)
 	input.usage.requests <= input.user.rate_limit
 }
 
 # What a request leads to is not counted again: its own request was.
-rate_limit_ok if inner[input.speaker.kind] == 1
+rate_limit_ok if inner[input.speaker] == 1
 
 inner := {"workflow": 1, "team": 1, "agent": 1}
 
+tokens_ok if left(input.usage.tokens_left)
+
+budget_ok if left(input.usage.usd_left)
+
 # -1 is what the host writes where there is no limit.
-tokens_ok if {
-	input.proven.usage_fresh == 1
-	left(input.usage.tokens_left)
-}
-
-budget_ok if {
-	input.proven.usage_fresh == 1
-	left(input.usage.usd_left)
-}
-
 left(amount) if amount == -1
 
-left(amount) if amount > 0
+left(amount) if {
+	is_number(amount)
+	amount > 0
+}
 
 holds(name) if {
 	name == "require_budget"
+	is_number(input.usage.usd_left)
 	input.usage.usd_left >= 0
 }
 
@@ -38,9 +36,9 @@ holds(name) if {
 	input.proven.capped == 1
 }
 
-reasons contains {"check": check, "code": "usage_stale", "message": "what was used so far is not known"} if {
-	not input.proven.usage_fresh == 1
-	some check in ["rate_limit_ok", "tokens_ok", "budget_ok"]
+reasons contains {"check": check, "code": "usage_unknown", "message": "what was used so far is not known"} if {
+	some check, name in {"rate_limit_ok": "requests", "tokens_ok": "tokens_left", "budget_ok": "usd_left"}
+	not is_number(input.usage[name])
 }
 
 reasons contains {"check": "rate_limit_ok", "code": "rate_limit_exceeded", "message": message} if {

@@ -45,7 +45,7 @@ impl Cursor<'_> {
     }
 
     fn byte(&mut self) -> Result<u8, ModuleError> {
-        let byte = *self.bytes.get(self.at).ok_or(self.malformed())?;
+        let byte = *self.bytes.get(self.at).ok_or_else(|| self.malformed())?;
         self.at += 1;
         Ok(byte)
     }
@@ -145,7 +145,6 @@ fn find(wasm: &[u8]) -> Result<(std::ops::Range<usize>, u32), ModuleError> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
 
     fn module(minimum: &[u8]) -> Vec<u8> {

@@ -1,6 +1,7 @@
 //! The flat document that Rego sees, and nothing that makes one. Its schema is generated from these
 //! types, and `opa check` reads the policies against it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use greenroom_protocol::request::{Look, Signal};
@@ -182,6 +183,8 @@ pub struct Input {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "AgentInput")]
     pub agent: Option<AgentInput>,
+    /// The policies that bind the speaker: those of a speaking agent and of its team.
+    pub bound: Names,
     /// Bytes of the largest value that travels with the request.
     pub bytes: u64,
     /// Speakers so far; 1 is the user.
@@ -190,8 +193,9 @@ pub struct Input {
     pub policies: Names,
     /// What the host has looked up and found to be so.
     pub proven: Proven,
-    /// Who asks at this hop.
-    pub speaker: SpeakerInput,
+    /// Who asks at this hop: `user`, `workflow`, `agent` or `team`.
+    #[schemars(with = "String")]
+    pub speaker: Cow<'static, str>,
     /// What it is about, where that is not an agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
@@ -233,11 +237,7 @@ pub struct Proven {
     #[serde(skip_serializing_if = "Flag::is_off")]
     #[schemars(with = "u8")]
     pub authenticated: Flag,
-    /// The ledger has answered.
-    #[serde(skip_serializing_if = "Flag::is_off")]
-    #[schemars(with = "u8")]
-    pub usage_fresh: Flag,
-    /// Every model that may answer runs inside the house.
+    /// Every model that may answer runs inside the house; stated where `deny_external_models` asks.
     #[serde(skip_serializing_if = "Flag::is_off")]
     #[schemars(with = "u8")]
     pub internal_model: Flag,
@@ -275,29 +275,25 @@ pub struct Proven {
     pub provides_to_team: Flag,
 }
 
-/// Who asks at this hop.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(inline)]
-pub struct SpeakerInput {
-    /// `user`, `workflow`, `agent` or `team`.
-    #[schemars(with = "String")]
-    pub kind: std::borrow::Cow<'static, str>,
-    /// The policies of a speaking agent.
-    pub policies: Names,
-}
-
 /// What was used, and what is left.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+///
+/// Empty if the ledger has not answered: rules that need a number then deny.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
 #[schemars(inline)]
 pub struct UsageInput {
     /// Requests of the user in the last hour, this one included.
-    pub requests: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "u64")]
+    pub requests: Option<u64>,
     /// Tokens that the user and the tenant may still use; −1 without a limit.
-    pub tokens_left: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "i64")]
+    pub tokens_left: Option<i64>,
     /// Millionths of a dollar that the user and the tenant may still spend; −1 without a limit.
-    pub usd_left: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "i64")]
+    pub usd_left: Option<i64>,
 }
 
 /// On whose behalf.
@@ -319,13 +315,15 @@ pub struct UserInput {
     pub rate_limit: u64,
 }
 
-/// What narrows the roles.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+/// What narrows the roles. What is absent is not permitted.
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
 #[schemars(inline)]
 pub struct PermissionsInput {
     /// The categories whose agents an operator may call; the engine sends the one at issue.
+    #[serde(skip_serializing_if = "Names::is_empty")]
     pub allowed_categories: Names,
     /// May work with personal data.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub pii_access: bool,
 }

@@ -4,7 +4,7 @@
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use super::input::{Action, Input, Proven, SpeakerInput, UsageInput};
+use super::input::{Action, Input, Proven, UsageInput};
 use crate::identity::Names;
 
 /// The names that a bundle says its policy reads. A bundle that says nothing is sent everything.
@@ -20,11 +20,12 @@ pub(crate) struct Seen<'a> {
     action: Action,
     #[serde(skip_serializing_if = "Option::is_none")]
     agent: Option<SeenAgent<'a>>,
+    bound: &'a Names,
     bytes: u64,
     hops: u32,
     policies: &'a Names,
     proven: Proven,
-    speaker: &'a SpeakerInput,
+    speaker: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     target: Option<&'a str>,
     usage: UsageInput,
@@ -49,7 +50,9 @@ struct SeenUser<'a> {
 
 #[derive(Serialize)]
 struct SeenPermissions<'a> {
+    #[serde(skip_serializing_if = "Cut::is_empty")]
     allowed_categories: Cut<'a>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pii_access: bool,
 }
 
@@ -58,6 +61,16 @@ enum Cut<'a> {
     All(&'a Names),
     Both(&'a Names, &'a Names),
     Only(&'a Names, &'a str),
+}
+
+impl Cut<'_> {
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::All(names) => names.is_empty(),
+            Self::Both(names, asked) => !asked.iter().any(|name| names.contains(name)),
+            Self::Only(names, name) => !names.contains(name),
+        }
+    }
 }
 
 impl Serialize for Cut<'_> {
@@ -94,6 +107,7 @@ impl Input {
                     None => Cut::All(&agent.capabilities),
                 },
             }),
+            bound: &self.bound,
             bytes: self.bytes,
             hops: self.hops,
             policies: &self.policies,

@@ -69,7 +69,6 @@ struct Listed {
 }
 
 /// Reads the checks of every action, and the names that the policy reads.
-#[expect(clippy::type_complexity, reason = "two results, used once")]
 pub(super) async fn checks(seat: &mut Seat) -> Result<(BTreeMap<Action, Arc<[Arc<str>]>>, Vocabulary), SnapshotError> {
     let answer: Answer<Listed> = seat
         .evaluate(CHECKS, &json!({}), EXPLAIN_FUEL_MAX)
@@ -122,13 +121,13 @@ fn well_formed() -> serde_json::Value {
     json!({
         "action": "invoke",
         "agent": { "id": "trial_agent", "category": "business_ops", "capabilities": {} },
-        "bytes": 1, "hops": 1, "policies": {},
-        "proven": { "audited": 1, "authenticated": 1, "usage_fresh": 1, "own_tenant": 1 },
-        "speaker": { "kind": "user", "policies": {} },
+        "bound": {}, "bytes": 1, "hops": 1, "policies": {},
+        "proven": { "audited": 1, "authenticated": 1, "own_tenant": 1 },
+        "speaker": "user",
         "usage": { "requests": 1, "tokens_left": -1, "usd_left": -1 },
         "user": {
             "id": "trial", "tenant": "trial", "roles": { "admin": 1 },
-            "permissions": { "allowed_categories": {}, "pii_access": false }, "rate_limit": 1
+            "permissions": {}, "rate_limit": 1
         }
     })
 }

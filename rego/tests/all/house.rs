@@ -1,0 +1,184 @@
+//! Users, facts and engines for the tests of this folder.
+
+use std::sync::{Arc, OnceLock};
+
+use async_trait::async_trait;
+use greenroom_protocol::request::{Invoke, StartRun};
+use greenroom_protocol::{
+    AgentId, CategoryId, Cause, ContentHash, Credential, Envelope, Ids, Received, Request, RequestId, Source, TenantId,
+    Timestamp, UserId, Values, WorkflowId,
+};
+use greenroom_rego::snapshot::Compiler;
+use greenroom_rego::{
+    AgentFacts, Authenticated, Authenticator, Bundle, CacheDir, Engine, Evaluator, Explanation, Facts, Fault, Guard,
+    Identities, Input, Limits, Names, Permissions, PolicySnapshot, Principal, Relation, Target, UsageFacts, Verdict,
+};
+use tokio::sync::Mutex;
+
+pub(crate) const NOW: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
+
+pub(crate) fn names(all: &[&str]) -> Names {
+    all.iter().copied().collect()
+}
+
+/// The three users of the embedded configuration, and two more.
+pub(crate) fn user(name: &str) -> Option<Principal> {
+    let (roles, categories): (&[&str], &[&str]) = match name {
+        "admin" => (&["admin"], &[]),
+        "operator" => (&["agent_operator"], &["business_ops", "data_analytics"]),
+        "guest" => (&[], &[]),
+        "approver" => (&["approver"], &[]),
+        "auditor" => (&["auditor"], &[]),
+        _ => return None,
+    };
+    Some(Principal {
+        tenant: TenantId::new("default").unwrap(),
+        user: UserId::new(name).unwrap(),
+        roles: names(roles),
+        permissions: Permissions { allowed_categories: names(categories), pii_access: false },
+        rate_limit: 1_000,
+        limits: Limits::default(),
+        tenant_limits: Limits::default(),
+    })
+}
+
+pub(crate) struct Users;
+
+#[async_trait]
+impl Identities for Users {
+    async fn verify(&self, credential: &Credential, _: Timestamp) -> Result<Option<Principal>, Cause> {
+        Ok(match credential {
+            Credential::ApiKey(key) => key.strip_prefix("key-of-").and_then(user),
+            Credential::Bearer(_) | Credential::Delegation(_) => None,
+        })
+    }
+
+    async fn recall(&self, name: &UserId, _: Timestamp) -> Result<Option<Principal>, Cause> {
+        Ok(user(name.as_str()))
+    }
+}
+
+pub(crate) struct Counting;
+
+impl Ids for Counting {
+    fn fresh(&self) -> u128 {
+        7
+    }
+}
+
+pub(crate) fn authenticator() -> Authenticator {
+    Authenticator::new(Arc::new(Users))
+}
+
+pub(crate) async fn asked(name: &str, request: Request) -> Authenticated {
+    let received = Received::local(UserId::new(name).unwrap(), Envelope::of(request), &Counting, NOW).unwrap();
+    authenticator().verify(received).await.unwrap()
+}
+
+pub(crate) fn invoke(agent: &str) -> Request {
+    Request::Invoke(Invoke {
+        agent: AgentId::new(agent).unwrap(),
+        inputs: Values::new(),
+        context: Values::new(),
+        version: None,
+        key: None,
+        options: greenroom_protocol::request::Options::default(),
+    })
+}
+
+pub(crate) fn start_run(workflow: &str) -> Request {
+    Request::StartRun(StartRun {
+        workflow: WorkflowId::new(workflow).unwrap(),
+        inputs: Values::new(),
+        context: Values::new(),
+        version: None,
+        detach: false,
+        key: None,
+        options: greenroom_protocol::request::Options::default(),
+    })
+}
+
+pub(crate) fn version() -> ContentHash {
+    ContentHash::of(b"version")
+}
+
+/// What holds for everything that is in order.
+pub(crate) fn facts(target: Target) -> Facts {
+    Facts {
+        relation: Relation { own_tenant: true, ..Relation::default() },
+        usage: UsageFacts { requests: 1, fresh: true, ..UsageFacts::default() },
+        audited: true,
+        ..Facts::about(target)
+    }
+}
+
+pub(crate) fn agent_facts(agent: &str, category: &str, capabilities: &[&str], policies: &[&str]) -> Facts {
+    let agent = AgentId::new(agent).unwrap();
+    Facts {
+        agent: Some(AgentFacts {
+            agent: agent.clone(),
+            category: CategoryId::new(category).unwrap(),
+            capabilities: names(capabilities),
+            internal_model: true,
+        }),
+        policies: names(policies),
+        document_bytes: 4_512,
+        ..facts(Target::Agent { agent, version: version() })
+    }
+}
+
+/// The agent of the client's document, as its file says.
+pub(crate) fn summary_facts() -> Facts {
+    agent_facts(
+        "executive_summary_agent_001",
+        "business_ops",
+        &["text_summarization", "report_generation", "executive_communication"],
+        &["require_authentication", "audit_all_actions", "max_document_size_10mb"],
+    )
+}
+
+pub(crate) fn workflow_target(workflow: &str) -> Target {
+    Target::Workflow { workflow: WorkflowId::new(workflow).unwrap(), version: version() }
+}
+
+pub(crate) fn request_id(number: u128) -> RequestId {
+    RequestId::fresh(number)
+}
+
+/// Compiles the embedded bundle once for all tests.
+pub(crate) fn compiler() -> &'static Compiler {
+    static COMPILER: OnceLock<Compiler> = OnceLock::new();
+    COMPILER.get_or_init(|| Compiler::new(&CacheDir::Off).unwrap())
+}
+
+pub(crate) async fn snapshot() -> Arc<PolicySnapshot> {
+    static SNAPSHOT: tokio::sync::OnceCell<Arc<PolicySnapshot>> = tokio::sync::OnceCell::const_new();
+    let load = || async { PolicySnapshot::load(compiler(), &Bundle::embedded().unwrap()).await.unwrap() };
+    Arc::clone(SNAPSHOT.get_or_init(load).await)
+}
+
+/// One engine behind a lock; the real guard has one a core, each owned by an actor.
+pub(crate) struct OneEngine(Mutex<Engine>);
+
+#[async_trait]
+impl Evaluator for OneEngine {
+    async fn allowed(&self, input: Arc<Input>) -> Result<Verdict, Fault> {
+        self.0.lock().await.allowed(&input).await
+    }
+
+    async fn explain(&self, input: Arc<Input>) -> Result<Explanation, Fault> {
+        self.0.lock().await.explain(&input).await
+    }
+}
+
+pub(crate) async fn engine() -> Engine {
+    Engine::new(snapshot().await).await.unwrap()
+}
+
+pub(crate) async fn guard() -> Guard {
+    Guard::new(Arc::new(OneEngine(Mutex::new(engine().await))))
+}
+
+pub(crate) fn local() -> Source {
+    Source::Local
+}

@@ -15,7 +15,7 @@ fi
 coverage_min=95
 
 "$opa" fmt --fail --list policy
-"$opa" check --strict --capabilities bundle/capabilities.json --schema schema policy bundle/data.json
+"$opa" check --strict --capabilities bundle/capabilities.json --schema schema/input.json policy bundle/data.json
 "$opa" test --coverage --threshold "$coverage_min" --format json policy bundle/data.json >/dev/null || {
     "$opa" test policy bundle/data.json || exit 1
     echo "less than $coverage_min % of the lines are covered:" >&2

@@ -100,6 +100,12 @@ explained(name) if {
 	not target_holds(policy)
 }
 
+explained(name) if {
+	name == "policies_ok"
+	some policy, _ in input.bound
+	not speaker_holds(policy)
+}
+
 deny contains {"code": "action_unknown", "message": "nobody may do this: the action is unknown"} if {
 	count(required) == 0
 }

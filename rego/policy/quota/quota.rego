@@ -38,8 +38,10 @@ holds(name) if {
 
 reasons contains {"check": check, "code": "usage_unknown", "message": "what was used so far is not known"} if {
 	some check, name in {"rate_limit_ok": "requests", "tokens_ok": "tokens_left", "budget_ok": "usd_left"}
-	not is_number(input.usage[name])
+	not known(name)
 }
+
+known(name) if is_number(input.usage[name])
 
 reasons contains {"check": "rate_limit_ok", "code": "rate_limit_exceeded", "message": message} if {
 	input.usage.requests > input.user.rate_limit

@@ -1,0 +1,111 @@
+package access_test
+
+import data.access
+import data.fixtures
+import data.guard
+
+test_an_administrator_may_do_everything if {
+	every action, _ in data.cfg.checks {
+		access.access_allowed with input as fixtures.act(action)
+	}
+}
+
+test_an_operator_works_in_the_given_categories if {
+	guard.allowed with input as fixtures.asked_by(fixtures.operator)
+}
+
+test_an_operator_is_denied_elsewhere if {
+	request := object.union(fixtures.asked_by(fixtures.operator), {"agent": {"category": "security_risk"}})
+	not guard.allowed with input as request
+	decision := guard.decision with input as request
+	fixtures.codes(decision) == {"category_not_allowed"}
+}
+
+test_an_operator_starts_runs_but_approves_nothing if {
+	access.access_allowed with input as object.union(fixtures.act("start_run"), {"user": fixtures.operator})
+	user := {"user": object.union(object.remove(fixtures.operator, ["roles"]), {"roles": {"agent_operator": 1}})}
+	request := object.union(object.remove(fixtures.act("approve_step"), ["user"]), user)
+	not guard.allowed with input as request
+}
+
+test_a_guest_may_only_look_at_the_catalogue if {
+	every action, _ in data.cfg.checks {
+		request := object.union(object.remove(fixtures.act(action), ["user"]), {"user": fixtures.guest})
+		allowed := {name | some name in ["look_catalogue"]; access.access_allowed with input as request}
+		allowed == {name | some name in ["look_catalogue"]; name == action}
+	}
+}
+
+test_a_guest_is_told_the_rule if {
+	decision := guard.decision with input as fixtures.asked_by(fixtures.guest)
+	not decision.allow
+	decision.deny == {{"code": "role_missing", "message": "no role of the user guest allows invoke"}}
+}
+
+bearer(role) := {"user": object.union(fixtures.guest, {"roles": {role: 1}})}
+
+test_each_role_does_its_own_work if {
+	cases := {
+		"approver": {"approve_step", "reject_step", "look_runs", "look_catalogue"},
+		"auditor": {"look_audit", "look_costs", "look_runs", "look_catalogue"},
+		"internal": {"look_catalogue"},
+	}
+	every role, actions in cases {
+		every action, _ in data.cfg.checks {
+			request := object.union(object.remove(fixtures.act(action), ["user"]), bearer(role))
+			may := [1 | access.access_allowed with input as request]
+			count(may) == count([1 | action in actions])
+		}
+	}
+}
+
+test_a_role_that_is_not_written_1_is_none if {
+	every value in [null, true, 0, "1", {}] {
+		user := object.union(fixtures.guest, {"roles": {"admin": value}})
+		not guard.allowed with input as fixtures.asked_by(user)
+	}
+}
+
+pii := object.union(fixtures.invoke, {"agent": {"capabilities": {"pii_access": 1}}})
+
+test_personal_data_needs_the_permission if {
+	not guard.allowed with input as pii
+	decision := guard.decision with input as pii
+	fixtures.codes(decision) == {"pii_permission_missing"}
+	guard.allowed with input as object.union(pii, {"user": {"permissions": {"pii_access": true}}})
+}
+
+test_a_run_of_another_tenant_is_out_of_reach if {
+	request := fixtures.act("cancel_run")
+	guard.allowed with input as request
+	decision := guard.decision with input as fixtures.without(request, ["own_tenant"])
+	fixtures.codes(decision) == {"foreign_tenant"}
+}
+
+# Every policy of a definition that this area keeps, once allowed and once denied.
+kept := {
+	"require_authentication": [fixtures.invoke, fixtures.without(fixtures.invoke, ["authenticated"])],
+	"audit_all_actions": [fixtures.invoke, fixtures.without(fixtures.invoke, ["audited"])],
+	"require_pii_permission": [
+		object.union(fixtures.invoke, {"user": {"permissions": {"pii_access": true}}}),
+		fixtures.invoke,
+	],
+	"require_approval_role": [
+		object.union(fixtures.asked_by(fixtures.operator), {"user": {"roles": {"approver": 1}}}),
+		fixtures.asked_by(fixtures.operator),
+	],
+	"internal_users_only": [
+		object.union(fixtures.asked_by(fixtures.operator), {"user": {"roles": {"internal": 1}}}),
+		fixtures.asked_by(fixtures.operator),
+	],
+	"tenant_isolation": [fixtures.invoke, fixtures.without(fixtures.invoke, ["own_tenant"])],
+}
+
+test_policies_of_definitions if {
+	every name, documents in kept {
+		guard.allowed with input as fixtures.with_policies(documents[0], [name])
+		decision := guard.decision with input as fixtures.with_policies(documents[1], [name])
+		not decision.allow
+		fixtures.codes(decision) == {name}
+	}
+}

@@ -1,0 +1,25 @@
+package guard_checks_test
+
+import data.fixtures
+import data.guard
+
+test_every_action_has_checks_and_a_kind if {
+	every action, checks in guard.checks.actions {
+		checks.input_ok == 1
+		checks.access_allowed == 1
+		checks.hops_ok == 1
+		checks.message_allowed == 1
+		checks.policies_ok == 1
+		is_string(data.cfg.kinds[action])
+	}
+	object.keys(data.cfg.kinds) == object.keys(guard.checks.actions)
+}
+
+test_the_capabilities_that_rules_read_are_listed if {
+	guard.checks.capabilities == {"pii_access": 1}
+}
+
+test_an_allow_has_proven_its_checks if {
+	decision := guard.decision with input as fixtures.invoke
+	{check.id | some check in decision.checks; check.pass} == object.keys(guard.checks.actions.invoke)
+}

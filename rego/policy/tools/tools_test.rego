@@ -1,0 +1,26 @@
+package tools_test
+
+import data.fixtures
+import data.guard
+
+test_an_agent_uses_the_tools_that_it_declares if {
+	guard.allowed with input as fixtures.tool
+	decision := guard.decision with input as fixtures.without(fixtures.tool, ["tool_declared"])
+	decision.deny == {{
+		"code": "tool_not_declared",
+		"message": "the agent does not name the tool native:calculator in its definition",
+	}}
+}
+
+test_a_tool_without_a_name_is_none if {
+	not guard.allowed with input as object.remove(fixtures.tool, ["target"])
+	every value in [null, 1, true] {
+		not guard.allowed with input as object.union(fixtures.tool, {"target": value})
+	}
+}
+
+test_no_tools if {
+	decision := guard.decision with input as fixtures.bound_by(fixtures.tool, ["no_tools"])
+	fixtures.codes(decision) == {"no_tools"}
+	guard.allowed with input as fixtures.bound_by(fixtures.delegation, ["no_tools"])
+}

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Checks the policies and compiles them into bundle/guard.tar.gz.
-#   build.sh           rebuilds the bundle and its source hash
+#   build.sh           rebuilds the bundle, its source hash and the bundles of the tests
 #   build.sh --check   rebuilds it elsewhere, and fails unless every byte is the same
 # The product embeds the bundle, so nobody else needs OPA.
 set -euo pipefail
@@ -32,16 +32,22 @@ source_hash=$({
     (cd bundle && sha256sum data.json)
 } | LC_ALL=C sort -k2 | sha256sum | cut -d' ' -f1)
 
-out=bundle
+out=.
 if [ "${1:-}" = --check ]; then
     out=$(mktemp -d)
     trap 'rm -rf "$out"' EXIT
+    mkdir -p "$out/bundle" "$out/tests/bundles"
 fi
 "$opa" build --target wasm --capabilities bundle/capabilities.json --prune-unused --ignore '*_test.rego' \
-    --revision "${source_hash:0:12}" --output "$out/guard.tar.gz" policy bundle/data.json
-echo "$source_hash" >"$out/source.sha256"
-if [ "$out" != bundle ]; then
-    cmp "$out/guard.tar.gz" bundle/guard.tar.gz
-    cmp "$out/source.sha256" bundle/source.sha256
+    --revision "${source_hash:0:12}" --output "$out/bundle/guard.tar.gz" policy bundle/data.json
+echo "$source_hash" >"$out/bundle/source.sha256"
+# Policies with a fault each, which the engine's tests need.
+for source in tests/bundles/*.rego; do
+    "$opa" build --target wasm --prune-unused --output "$out/${source%.rego}.tar.gz" "$source"
+done
+if [ "$out" != . ]; then
+    for made in bundle/guard.tar.gz bundle/source.sha256 tests/bundles/*.tar.gz; do
+        cmp "$out/$made" "$made"
+    done
     echo "the bundle is what its sources say"
 fi

@@ -60,13 +60,13 @@ pub(crate) struct Seat {
 
 impl Seat {
     /// Makes an instance with the snapshot's data in it.
-    pub(crate) async fn take(snapshot: &PolicySnapshot) -> Result<Self, wasmtime::Error> {
+    pub(crate) async fn take(snapshot: &PolicySnapshot) -> Result<Self, Fault> {
         let limits = StoreLimitsBuilder::new().memory_size(MEMORY_BYTES_MAX).instances(1).tables(4).memories(1).build();
         let mut store = Store::new(snapshot.module().engine(), Bounds { limits });
         store.limiter(|bounds| &mut bounds.limits);
-        store.set_fuel(EXPLAIN_FUEL_MAX)?;
-        let runtime = Runtime::new(&mut store, snapshot.module()).await.map_err(wasmtime::Error::from_anyhow)?;
-        let policy = runtime.with_data(&mut store, snapshot.data()).await.map_err(wasmtime::Error::from_anyhow)?;
+        store.set_fuel(EXPLAIN_FUEL_MAX).map_err(|error| fault(&error))?;
+        let runtime = Runtime::new(&mut store, snapshot.module()).await.map_err(|error| fault(&error))?;
+        let policy = runtime.with_data(&mut store, snapshot.data()).await.map_err(|error| fault(&error))?;
         Ok(Self { store, policy })
     }
 
@@ -81,9 +81,9 @@ impl Seat {
         entrypoint: &str,
         input: &I,
         fuel: u64,
-    ) -> Result<O, wasmtime::Error> {
-        self.store.set_fuel(fuel)?;
-        self.policy.evaluate(&mut self.store, entrypoint, input).await.map_err(wasmtime::Error::from_anyhow)
+    ) -> Result<O, Fault> {
+        self.store.set_fuel(fuel).map_err(|error| fault(&error))?;
+        self.policy.evaluate(&mut self.store, entrypoint, input).await.map_err(|error| fault(&error))
     }
 }
 
@@ -99,7 +99,7 @@ impl Engine {
     /// # Errors
     /// [`Fault::Evaluation`] if no instance can be made.
     pub async fn new(snapshot: Arc<PolicySnapshot>) -> Result<Self, Fault> {
-        let seat = Seat::take(&snapshot).await.map_err(|error| fault(&error))?;
+        let seat = Seat::take(&snapshot).await?;
         Ok(Self { snapshot, seat: Some(seat) })
     }
 
@@ -120,19 +120,15 @@ impl Engine {
         // leaves an empty one behind, and the next evaluation makes a new instance.
         let mut seat = match self.seat.take() {
             Some(seat) => seat,
-            None => Seat::take(&self.snapshot).await.map_err(|error| fault(&error))?,
+            None => Seat::take(&self.snapshot).await?,
         };
-        match seat.evaluate(entrypoint, input, fuel).await {
-            Ok(answer) => {
-                self.seat = Some(seat);
-                Ok(answer)
-            }
-            Err(error) => Err(fault(&error)),
-        }
+        let answer = seat.evaluate(entrypoint, input, fuel).await?;
+        self.seat = Some(seat);
+        Ok(answer)
     }
 }
 
 /// The chain of errors as one text; none of them holds any part of the input.
-fn fault(error: &wasmtime::Error) -> Fault {
+fn fault(error: &impl std::fmt::Display) -> Fault {
     Fault::Evaluation(format!("{error:#}"))
 }

@@ -74,6 +74,7 @@ impl From<SnapshotError> for Cause {
 #[derive(Clone)]
 pub struct Compiler {
     engine: wasmtime::Engine,
+    cache: Option<Cache>,
 }
 
 impl Compiler {
@@ -85,6 +86,8 @@ impl Compiler {
         let setup = |error: wasmtime::Error| SnapshotError::Setup(format!("{error:#}"));
         let mut config = Config::new();
         config.consume_fuel(true);
+        // A fault says what happened; in which function of the module helps nobody.
+        config.wasm_backtrace_max_frames(None);
         // Stacks of evaluations come from a pool: mapping one anew costs as much as the decision.
         let mut pool = PoolingAllocationConfig::new();
         pool.total_core_instances(INSTANCES_MAX)
@@ -93,12 +96,28 @@ impl Compiler {
             .total_tables(INSTANCES_MAX)
             .max_memory_size(crate::engine::MEMORY_BYTES_MAX);
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
-        if let CacheDir::At(directory) = cache {
-            let mut settings = CacheConfig::new();
-            settings.with_directory(directory);
-            config.cache(Some(Cache::new(settings).map_err(setup)?));
-        }
-        Ok(Self { engine: wasmtime::Engine::new(&config).map_err(setup)? })
+        let cache = match cache {
+            CacheDir::Off => None,
+            CacheDir::At(directory) => {
+                let mut settings = CacheConfig::new();
+                settings.with_directory(directory);
+                Some(Cache::new(settings).map_err(setup)?)
+            }
+        };
+        config.cache(cache.clone());
+        Ok(Self { engine: wasmtime::Engine::new(&config).map_err(setup)?, cache })
+    }
+
+    /// Modules that were found compiled.
+    #[must_use]
+    pub fn cache_hits(&self) -> usize {
+        self.cache.as_ref().map_or(0, Cache::cache_hits)
+    }
+
+    /// Modules that had to be compiled although there is a cache.
+    #[must_use]
+    pub fn cache_misses(&self) -> usize {
+        self.cache.as_ref().map_or(0, Cache::cache_misses)
     }
 
     /// Compiles a bundle's module. This takes a tenth of a second of CPU, or a millisecond if it is

@@ -1,13 +1,28 @@
 //! The policy as the host meets it: the real bundle, through the real engine, by the public way in.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 #[path = "all/house.rs"]
 mod house;
-#[path = "all/speed.rs"]
-mod speed;
+
+#[path = "all/bundles.rs"]
+mod bundles;
+#[path = "all/decisions.rs"]
+mod decisions;
+#[path = "all/definition_policies.rs"]
+mod definition_policies;
+#[path = "all/faults.rs"]
+mod faults;
+#[path = "all/fresh.rs"]
+mod fresh;
+#[path = "all/identity.rs"]
+mod identity;
+#[path = "all/mutations.rs"]
+mod mutations;
+#[path = "all/permits.rs"]
+mod permits;
+#[path = "all/raw.rs"]
+mod raw;
+#[path = "all/snapshots.rs"]
+mod snapshots;
+#[path = "all/table.rs"]
+mod table;

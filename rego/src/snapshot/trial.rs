@@ -50,7 +50,7 @@ fn required_builtins(module: &Module) -> Result<Vec<String>, wasmtime::Error> {
 
 /// Makes an instance, and finds the three entrypoints in it.
 pub(super) async fn seat(snapshot: &PolicySnapshot) -> Result<Seat, SnapshotError> {
-    let seat = Seat::take(snapshot).await.map_err(|error| instantiate(&error))?;
+    let seat = Seat::take(snapshot).await.map_err(|fault| SnapshotError::Instantiate(fault.to_string()))?;
     for entrypoint in [allowed::ENTRYPOINT, explain::ENTRYPOINT, CHECKS] {
         if !seat.entrypoints().any(|found| found == entrypoint) {
             let mut found: Vec<_> = seat.entrypoints().map(str::to_owned).collect();
@@ -73,7 +73,7 @@ pub(super) async fn checks(seat: &mut Seat) -> Result<(BTreeMap<Action, Arc<[Arc
     let answer: Answer<Listed> = seat
         .evaluate(CHECKS, &json!({}), EXPLAIN_FUEL_MAX)
         .await
-        .map_err(|error| SnapshotError::Checks(format!("{error:#}")))?;
+        .map_err(|fault| SnapshotError::Checks(fault.to_string()))?;
     let listed = answer.0.ok_or_else(|| SnapshotError::Checks("it is undefined".into()))?;
     if let Some(missing) = Action::ALL.iter().find(|action| listed.actions.get(action).is_none_or(BTreeMap::is_empty)) {
         return Err(SnapshotError::Checks(format!("it lists no check for `{}`", missing.as_str())));
@@ -93,7 +93,7 @@ pub(super) async fn nothing_is_denied(seat: &mut Seat) -> Result<(), SnapshotErr
         let answer: Answer<Allow> = seat
             .evaluate(entrypoint, &json!({}), EXPLAIN_FUEL_MAX)
             .await
-            .map_err(|error| SnapshotError::Trial(format!("{error:#}")))?;
+            .map_err(|fault| SnapshotError::Trial(fault.to_string()))?;
         if answer.0.is_some_and(|answer| answer.allow) {
             return Err(SnapshotError::Trial(format!("`{entrypoint}` allows a request of which nothing is known")));
         }

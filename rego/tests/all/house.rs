@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use async_trait::async_trait;
 use greenroom_protocol::request::{Invoke, StartRun};
 use greenroom_protocol::{
-    AgentId, CategoryId, Cause, ContentHash, Credential, Envelope, Ids, Received, Request, RequestId, Source, TenantId,
+    AgentId, CategoryId, Cause, ContentHash, Credential, Envelope, Ids, Received, Request, RequestId, TenantId,
     Timestamp, UserId, Values, WorkflowId,
 };
 use greenroom_rego::snapshot::Compiler;
@@ -171,6 +171,12 @@ impl Evaluator for OneEngine {
     }
 }
 
+impl OneEngine {
+    pub(crate) const fn over(engine: Mutex<Engine>) -> Self {
+        Self(engine)
+    }
+}
+
 pub(crate) async fn engine() -> Engine {
     Engine::new(snapshot().await).await.unwrap()
 }
@@ -179,6 +185,81 @@ pub(crate) async fn guard() -> Guard {
     Guard::new(Arc::new(OneEngine(Mutex::new(engine().await))))
 }
 
-pub(crate) fn local() -> Source {
-    Source::Local
+/// One of the bundles with a fault, which `build.sh` compiles.
+pub(crate) fn faulty_bundle(name: &str) -> Bundle {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bundles");
+    Bundle::open(&folder.join(format!("{name}.tar.gz"))).unwrap()
+}
+
+/// A permit for a start of the demo's workflow by this user.
+pub(crate) async fn run_of(name: &str) -> greenroom_rego::Grant {
+    let target = workflow_target("generate_quarterly_report");
+    let asked = asked(name, start_run("generate_quarterly_report")).await;
+    let permit = guard().await.permit(greenroom_rego::Question::new(asked, facts(target))).await.unwrap();
+    permit.redeem().0
+}
+
+/// The facts of a step of that run.
+pub(crate) fn of_a_step(facts: Facts) -> Facts {
+    Facts { relation: Relation { workflow_step: true, ..facts.relation }, ..facts }
+}
+
+struct One(Principal);
+
+#[async_trait]
+impl Identities for One {
+    async fn verify(&self, _: &Credential, _: Timestamp) -> Result<Option<Principal>, Cause> {
+        Ok(None)
+    }
+
+    async fn recall(&self, _: &UserId, _: Timestamp) -> Result<Option<Principal>, Cause> {
+        Ok(Some(self.0.clone()))
+    }
+}
+
+/// A request of a user of one's own making.
+pub(crate) async fn asked_as(principal: Principal, request: Request) -> Authenticated {
+    let received = Received::local(principal.user.clone(), Envelope::of(request), &Counting, NOW).unwrap();
+    Authenticator::new(Arc::new(One(principal))).verify(received).await.unwrap()
+}
+
+struct Public;
+
+#[async_trait]
+impl Identities for Public {
+    async fn verify(&self, _: &Credential, _: Timestamp) -> Result<Option<Principal>, Cause> {
+        Ok(None)
+    }
+
+    async fn recall(&self, _: &UserId, _: Timestamp) -> Result<Option<Principal>, Cause> {
+        Ok(None)
+    }
+
+    async fn anonymous(&self, _: Timestamp) -> Result<Option<Principal>, Cause> {
+        Ok(user("admin"))
+    }
+}
+
+/// A request without a credential, where the configuration has a user for those.
+pub(crate) async fn asked_by_nobody(request: Request) -> Authenticated {
+    let bytes = serde_json::to_vec(&Envelope::of(request)).unwrap();
+    let received = Received::decode(&bytes, greenroom_protocol::Source::Http, &Counting, NOW).unwrap();
+    Authenticator::new(Arc::new(Public)).verify(received).await.unwrap()
+}
+
+/// A bundle with its module changed, packed and read anew.
+pub(crate) fn with_wasm(bundle: &Bundle, change: impl FnOnce(&mut Vec<u8>)) -> Bundle {
+    let mut wasm = bundle.wasm().to_vec();
+    change(&mut wasm);
+    let data = serde_json::to_vec(bundle.data()).unwrap();
+    let encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    let mut builder = tar::Builder::new(encoder);
+    for (name, content) in [("policy.wasm", wasm.as_slice()), ("data.json", &data), (".manifest", b"{}")] {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o600);
+        header.set_cksum();
+        builder.append_data(&mut header, name, content).unwrap();
+    }
+    Bundle::read(&builder.into_inner().unwrap().finish().unwrap()).unwrap()
 }

@@ -1,0 +1,181 @@
+//! Who may do what, through the guard: the users of the embedded configuration, and the size of what
+//! is sent.
+
+use greenroom_protocol::request::{Look, Signal, SignalRun};
+use greenroom_protocol::{Cause, Code, Request, RunId, StepId};
+use greenroom_rego::{Denied, Facts, Question, Relation, Target};
+
+use crate::house;
+
+/// Bytes of the document that a decision of the demo is made on, at most.
+const INPUT_BYTES_MAX: usize = 512;
+
+fn codes(denied: &Denied) -> Vec<String> {
+    denied.codes()
+}
+
+#[tokio::test]
+async fn the_administrator_starts_the_demo_and_its_run_calls_the_agent() {
+    let grant = house::run_of("admin").await;
+    let facts = house::of_a_step(house::summary_facts());
+    let spoken = grant.speak(house::request_id(2), house::invoke("executive_summary_agent"));
+    let permit = house::guard().await.permit(Question::new(spoken, facts)).await.unwrap();
+    let checks = permit.grant().checks().to_vec();
+    assert!(checks.iter().any(|check| check == "access_allowed"));
+    assert!(checks.iter().any(|check| check == "rate_limit_ok"));
+    assert!(checks.iter().any(|check| check == "max_document_size_10mb"));
+    assert!(permit.grant().obligations().audit_before_answer);
+    assert!(!permit.grant().obligations().internal_models_only);
+}
+
+#[tokio::test]
+async fn the_operator_works_in_the_given_categories_only() {
+    let guard = house::guard().await;
+    let ask = || house::asked("operator", house::invoke("an_agent"));
+    let allowed = house::agent_facts("an_agent", "business_ops", &[], &[]);
+    assert!(guard.permit(Question::new(ask().await, allowed)).await.is_ok());
+    let elsewhere = house::agent_facts("an_agent", "security_risk", &[], &[]);
+    let denied = guard.permit(Question::new(ask().await, elsewhere)).await.unwrap_err();
+    assert_eq!(codes(&denied), ["category_not_allowed"]);
+}
+
+#[tokio::test]
+async fn a_run_has_no_more_rights_than_its_owner() {
+    let grant = house::run_of("operator").await;
+    let facts = house::of_a_step(house::agent_facts("an_agent", "finance_accounting", &[], &[]));
+    let question = Question::new(grant.speak(house::request_id(2), house::invoke("an_agent")), facts);
+    let denied = house::guard().await.permit(question).await.unwrap_err();
+    assert_eq!(codes(&denied), ["category_not_allowed"]);
+}
+
+#[tokio::test]
+async fn a_guest_is_denied_with_the_name_of_the_rule() {
+    let asked = house::asked("guest", house::invoke("executive_summary_agent")).await;
+    let denied = house::guard().await.permit(Question::new(asked, house::summary_facts())).await.unwrap_err();
+    assert!(denied.revision().is_some());
+    let cause = Cause::from(denied);
+    assert_eq!(cause.code, Code::PolicyDenied);
+    assert_eq!(cause.code.exit_code(), 3);
+    assert_eq!(cause.details["rules"][0]["code"], "role_missing");
+    assert_eq!(cause.details["rules"][0]["message"], "no role of the user guest allows invoke");
+    assert!(cause.message.contains("role_missing"));
+}
+
+#[tokio::test]
+async fn a_guest_may_look_at_the_catalogue_and_nothing_else() {
+    let guard = house::guard().await;
+    let records = || house::facts(Target::Records { what: "list".to_owned() });
+    let look = |look| async { Question::new(house::asked("guest", Request::Look(look)).await, records()) };
+    assert!(guard.permit(look(Look::Agents).await).await.is_ok());
+    let page = || greenroom_protocol::request::Page::default();
+    for private in [Look::Runs { page: page() }, Look::Audit { page: page() }, Look::Costs { since: None }] {
+        assert!(guard.permit(look(private).await).await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn only_an_approver_of_the_same_tenant_answers_for_a_step() {
+    let guard = house::guard().await;
+    let run = RunId::of(&house::request_id(5));
+    let target = || Target::Run {
+        run: run.clone(),
+        workflow: greenroom_protocol::WorkflowId::new("w").unwrap(),
+        version: house::version(),
+        team: None,
+    };
+    let signal = || {
+        let signal = Signal::Approve { step: StepId::new("publish").unwrap() };
+        Request::SignalRun(SignalRun { run: run.clone(), signal })
+    };
+    let question = |name| async move { Question::new(house::asked(name, signal()).await, house::facts(target())) };
+    assert!(guard.permit(question("approver").await).await.is_ok());
+    assert!(guard.permit(question("admin").await).await.is_ok());
+    assert_eq!(codes(&guard.permit(question("operator").await).await.unwrap_err()), ["role_missing"]);
+    let foreign = Facts { relation: Relation::default(), ..house::facts(target()) };
+    let question = Question::new(house::asked("approver", signal()).await, foreign);
+    assert_eq!(codes(&guard.permit(question).await.unwrap_err()), ["foreign_tenant"]);
+}
+
+#[tokio::test]
+async fn a_document_above_ten_mebibytes_is_denied_by_that_policy() {
+    let guard = house::guard().await;
+    let sized = |bytes| Facts { document_bytes: bytes, ..house::summary_facts() };
+    let ask = || house::asked("admin", house::invoke("executive_summary_agent"));
+    let limit = greenroom_protocol::limits::DOCUMENT_BYTES_MAX;
+    assert!(guard.permit(Question::new(ask().await, sized(limit))).await.is_ok());
+    let denied = guard.permit(Question::new(ask().await, sized(limit + 1))).await.unwrap_err();
+    assert_eq!(codes(&denied), ["max_document_size_10mb"]);
+}
+
+/// What a decision costs follows from what it is made on: the shapes of the demo's dispatches, with
+/// the longest names that the catalogue has.
+#[tokio::test]
+async fn the_demos_inputs_are_small() {
+    let snapshot = house::snapshot().await;
+    let grant = house::run_of("admin").await;
+    let mut questions = vec![
+        Question::new(
+            house::asked("admin", house::start_run("generate_quarterly_report")).await,
+            house::facts(house::workflow_target("generate_quarterly_report")),
+        ),
+        Question::new(house::asked("admin", house::invoke("an_agent")).await, house::summary_facts()),
+    ];
+    for (agent, category) in [
+        ("data_collection_agent_001", "data_analytics"),
+        ("financial_narrative_agent_001", "finance_accounting"),
+        ("kpi_dashboard_narrator_agent_001", "data_analytics"),
+        ("data_visualization_agent_001", "data_analytics"),
+        ("executive_summary_agent_001", "business_ops"),
+    ] {
+        let policies = ["require_authentication", "audit_all_actions", "max_document_size_10mb"];
+        let capabilities = ["text_summarization", "report_generation", "executive_communication", "trend_analysis"];
+        let facts = house::of_a_step(house::agent_facts(agent, category, &capabilities, &policies));
+        let relation = Relation { team_member: true, ..facts.relation };
+        let facts = Facts { relation, document_bytes: 123_456, ..facts };
+        questions.push(Question::new(grant.speak(house::request_id(3), house::invoke(agent)), facts));
+    }
+    for question in &questions {
+        let sent = question.input().as_sent(snapshot.vocabulary()).unwrap();
+        assert!(sent.len() <= INPUT_BYTES_MAX, "{} bytes: {}", sent.len(), String::from_utf8_lossy(&sent));
+    }
+}
+
+#[tokio::test]
+async fn nothing_of_the_inputs_is_sent() {
+    let mut request = house::invoke("executive_summary_agent");
+    if let Request::Invoke(invoke) = &mut request {
+        invoke.inputs.insert("document".to_owned(), "a very private text".into());
+    }
+    let question = Question::new(house::asked("admin", request).await, house::summary_facts());
+    let sent = question.input().as_sent(house::snapshot().await.vocabulary()).unwrap();
+    assert!(!String::from_utf8_lossy(&sent).contains("private"));
+    assert!(!format!("{:?}", question.asked()).contains("private"));
+}
+
+#[tokio::test]
+async fn budgets_of_user_and_tenant_count_whichever_is_nearer() {
+    use greenroom_protocol::MicroUsd;
+    use greenroom_rego::{Limits, Spent, UsageFacts};
+    let mut principal = house::user("admin").unwrap();
+    principal.limits = Limits { usd: Some(MicroUsd(1_000)), tokens: None };
+    principal.tenant_limits = Limits { usd: Some(MicroUsd(10_000)), tokens: Some(500) };
+    let spent = |user: u64, tenant: u64, tokens: u64| UsageFacts {
+        requests: 1,
+        user: Spent { tokens, usd: MicroUsd(user) },
+        tenant: Spent { tokens, usd: MicroUsd(tenant) },
+        fresh: true,
+    };
+    let guard = house::guard().await;
+    for (usage, denied_by) in [
+        (spent(999, 999, 499), vec![]),
+        (spent(1_000, 1_000, 0), vec!["budget_exhausted"]),
+        (spent(0, 10_000, 0), vec!["budget_exhausted"]),
+        (spent(0, 0, 500), vec!["tokens_exhausted"]),
+        (UsageFacts { fresh: false, ..spent(0, 0, 0) }, vec!["usage_unknown"]),
+    ] {
+        let asked = house::asked_as(principal.clone(), house::invoke("executive_summary_agent")).await;
+        let question = Question::new(asked, Facts { usage, ..house::summary_facts() });
+        let found = guard.permit(question).await.map_or_else(|denied| denied.codes(), |_| Vec::new());
+        assert_eq!(found, denied_by);
+    }
+}

@@ -1,0 +1,22 @@
+# A policy that lets through what it knows nothing of.
+package guard
+
+# METADATA
+# scope: document
+# entrypoint: true
+allowed := {"allow": true, "obligations": {}} if not input.blocked
+
+# METADATA
+# scope: document
+# entrypoint: true
+decision := {"allow": true, "deny": [], "checks": [], "obligations": {}}
+
+# METADATA
+# scope: document
+# entrypoint: true
+checks := {"actions": {action: {"everything": 1} | some action in actions}, "capabilities": null}
+
+actions := [
+	"invoke", "start_run", "start_team", "resume_run", "cancel_run", "approve_step", "reject_step",
+	"context_read", "context_write", "call_tool", "look_catalogue", "look_runs", "look_audit", "look_costs",
+]

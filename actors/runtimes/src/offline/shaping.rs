@@ -115,7 +115,7 @@ fn figure(reading: &Reading, name: &str, schema: &Json) -> f64 {
         (name.contains("count") || name.contains("total"))
             .then(|| f64::from(u32::try_from(reading.sentences.len()).unwrap_or(u32::MAX)))
     });
-    let value = found.unwrap_or(least.unwrap_or(0.0));
+    let value = found.or(least).unwrap_or(0.0);
     value.clamp(least.unwrap_or(f64::MIN), most.unwrap_or(f64::MAX).max(least.unwrap_or(f64::MIN)))
 }
 

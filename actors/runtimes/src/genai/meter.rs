@@ -1,0 +1,170 @@
+//! Reads the provider's own frames beside genai, for what genai does not pass on: exact usage, a
+//! refusal, an end, values of a wrong type, and how many bytes there are.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use genai::chat::{ChatFrameSink, FrameCtx, RawFrameRef};
+use greenroom_actors::model::{ModelError, StopReason};
+use greenroom_protocol::{Json, Tokens};
+use tokio::sync::Notify;
+
+/// Bytes of an answer that has no tokens at all, and bytes that one token may take on the wire.
+const ANSWER_BYTES_BASE: u64 = 1024 * 1024;
+const TOKEN_BYTES_MAX: u64 = 1024;
+
+/// What the frames said so far.
+#[derive(Debug, Default)]
+struct Seen {
+    bytes: u64,
+    input: Option<u64>,
+    usage: Option<Tokens>,
+    refused: bool,
+    finish: Option<String>,
+    fault: Option<ModelError>,
+}
+
+/// The meter of one answer.
+#[derive(Debug)]
+pub(super) struct Meter {
+    bytes_max: u64,
+    seen: Mutex<Seen>,
+    alarm: Notify,
+}
+
+impl Meter {
+    pub(super) fn new(tokens_max: u32) -> Arc<Self> {
+        let bytes_max = ANSWER_BYTES_BASE + u64::from(tokens_max) * TOKEN_BYTES_MAX;
+        Arc::new(Self { bytes_max, seen: Mutex::default(), alarm: Notify::new() })
+    }
+
+    fn seen<T>(&self, look: impl FnOnce(&mut Seen) -> T) -> T {
+        look(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The provider's own count, once; only a final one, since half a count is none.
+    pub(super) fn take_usage(&self) -> Option<Tokens> {
+        self.seen(|seen| seen.usage.take())
+    }
+
+    /// True if the model declined.
+    pub(super) fn refused(&self) -> bool {
+        self.seen(|seen| seen.refused)
+    }
+
+    /// Why the model stopped, if it said so.
+    pub(super) fn finish(&self) -> Option<StopReason> {
+        self.seen(|seen| seen.finish.as_deref().map(reason))
+    }
+
+    /// Waits for a frame that makes the rest of the answer worthless.
+    pub(super) async fn alarmed(&self) -> ModelError {
+        loop {
+            self.alarm.notified().await;
+            if let Some(fault) = self.fault() {
+                return fault;
+            }
+        }
+    }
+
+    /// What made the rest of the answer worthless.
+    pub(super) fn fault(&self) -> Option<ModelError> {
+        self.seen(|seen| seen.fault.clone())
+    }
+}
+
+impl ChatFrameSink for Meter {
+    fn on_frame(&self, _: &FrameCtx, frame: RawFrameRef<'_>) {
+        let is_alarming = self.seen(|seen| {
+            seen.bytes = seen.bytes.saturating_add(frame.data.len() as u64);
+            if seen.bytes > self.bytes_max && seen.fault.is_none() {
+                let message = format!("the answer has more than {} bytes", self.bytes_max);
+                seen.fault = Some(ModelError::Garbled { message });
+            }
+            // What is no JSON is genai's to refuse, except the mark of an end.
+            if let Some(document) = frame.json() {
+                read(seen, &document);
+            }
+            seen.fault.is_some()
+        });
+        if is_alarming {
+            self.alarm.notify_one();
+        }
+    }
+}
+
+fn read(seen: &mut Seen, document: &Json) {
+    match document.get("type").and_then(Json::as_str) {
+        Some("message_start") => {
+            seen.input = document.pointer("/message/usage").and_then(anthropic_input);
+        }
+        Some("message_delta") => {
+            let usage = document.get("usage").unwrap_or(&Json::Null);
+            let input = anthropic_input(usage).or(seen.input);
+            if let (Some(input), Some(output)) = (input, usage.get("output_tokens").and_then(Json::as_u64)) {
+                seen.usage = Some(Tokens { input, output });
+            }
+            note_finish(seen, document.pointer("/delta/stop_reason"));
+        }
+        Some(_) => {}
+        None => read_choices(seen, document),
+    }
+}
+
+/// What the prompt took, with what was read from and written to the cache.
+fn anthropic_input(usage: &Json) -> Option<u64> {
+    let input = usage.get("input_tokens")?.as_u64()?;
+    let cached = ["cache_creation_input_tokens", "cache_read_input_tokens"];
+    Some(cached.iter().filter_map(|name| usage.get(*name)?.as_u64()).fold(input, u64::saturating_add))
+}
+
+fn read_choices(seen: &mut Seen, document: &Json) {
+    for path in ["/usage", "/x_groq/usage"] {
+        let Some(usage) = document.pointer(path) else { continue };
+        let count = |name: &str| usage.get(name).and_then(Json::as_u64);
+        if let (Some(input), Some(output)) = (count("prompt_tokens"), count("completion_tokens")) {
+            seen.usage = Some(Tokens { input, output });
+        }
+    }
+    let choices = match document.get("choices") {
+        Some(Json::Array(choices)) => choices,
+        None | Some(Json::Null) => return,
+        Some(_) => return wrong_type(seen, "choices"),
+    };
+    let Some(choice) = choices.first() else { return };
+    match choice.pointer("/delta/content") {
+        None | Some(Json::Null | Json::String(_) | Json::Array(_)) => {}
+        Some(Json::Bool(_) | Json::Number(_) | Json::Object(_)) => wrong_type(seen, "content"),
+    }
+    if choice.pointer("/delta/refusal").and_then(Json::as_str).is_some_and(|said| !said.is_empty()) {
+        seen.refused = true;
+    }
+    note_finish(seen, choice.get("finish_reason"));
+}
+
+fn note_finish(seen: &mut Seen, reason: Option<&Json>) {
+    match reason {
+        None | Some(Json::Null) => {}
+        Some(Json::String(reason)) => seen.finish = Some(reason.clone()),
+        Some(_) => wrong_type(seen, "the reason of the end"),
+    }
+}
+
+fn wrong_type(seen: &mut Seen, what: &str) {
+    seen.fault.get_or_insert_with(|| ModelError::Garbled { message: format!("{what} has a wrong type") });
+}
+
+/// The provider's word for an end.
+fn reason(text: &str) -> StopReason {
+    match genai::chat::StopReason::from(text.to_owned()) {
+        genai::chat::StopReason::Completed(_) | genai::chat::StopReason::StopSequence(_) => StopReason::Complete,
+        genai::chat::StopReason::MaxTokens(_) => StopReason::Length,
+        genai::chat::StopReason::ToolCall(_) => StopReason::Tools,
+        genai::chat::StopReason::ContentFilter(_) => StopReason::Refusal,
+        genai::chat::StopReason::Other(text) => StopReason::Other(text),
+    }
+}
+
+/// genai's word for an end.
+pub(super) fn reason_of(said: &genai::chat::StopReason) -> StopReason {
+    reason(said.raw())
+}

@@ -1,0 +1,105 @@
+//! A call → genai's request. The system part is always the system part; data is always a message.
+
+use std::sync::Arc;
+
+use genai::Headers;
+use genai::adapter::AdapterKind;
+use genai::chat::{
+    CacheControl, ChatMessage, ChatOptions, ChatRequest, ContentPart, CustomPart, JsonSpec, MessageContent, Tool,
+    ToolCall, ToolResponse,
+};
+use greenroom_actors::model::{Message, ModelCall, Part, Role};
+use greenroom_protocol::Json;
+use serde_json::json;
+
+use super::meter::Meter;
+use super::target::Target;
+
+/// How the model is told the shape of its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// By the provider's own mechanism.
+    Native,
+    /// In words, for a model that has none; what it answers is checked all the same.
+    Words,
+}
+
+/// The request and its options.
+pub(super) fn of(call: &ModelCall<'_>, target: &Target, shape: Shape, meter: Arc<Meter>) -> (ChatRequest, ChatOptions) {
+    let mut system = call.system.to_owned();
+    let mut options = ChatOptions::default()
+        .with_max_tokens(call.tokens_max)
+        .with_capture_usage(true)
+        .with_capture_tool_calls(true)
+        .with_stream_header_timeout(call.timeouts.first_token)
+        .with_stream_read_timeout(call.timeouts.idle.max(call.timeouts.first_token))
+        .with_extra_headers(Headers::from([("Idempotency-Key", call.key.as_str())]))
+        .with_raw_frame_sink_arc(meter);
+    if target.wire == AdapterKind::Anthropic {
+        // The system part and the tools come from the definition and are the same in every call.
+        options = options.with_cache_control(CacheControl::Ephemeral);
+    }
+    if let Some(schema) = call.schema {
+        match shape {
+            Shape::Native => {
+                options = options.with_response_format(JsonSpec::new(schema.name.as_str(), schema.schema.clone()))
+            }
+            Shape::Words => {
+                system.push_str("\n\nAnswer with one JSON object and nothing else. It must match this JSON Schema:\n");
+                system.push_str(&schema.schema.to_string());
+            }
+        }
+    }
+    let mut chat = ChatRequest::new(call.messages.iter().flat_map(|message| messages(message, target.wire)).collect());
+    if !system.is_empty() {
+        chat = chat.with_system(system);
+    }
+    if !call.tools.is_empty() {
+        let tools = call.tools.iter().map(|tool| {
+            Tool::new(tool.name.as_str())
+                .with_description(tool.description.as_str())
+                .with_schema(tool.parameters.clone())
+        });
+        chat = chat.with_tools(tools.collect::<Vec<_>>());
+    }
+    (chat, options)
+}
+
+/// One message is two where it has results of tools and words: results come first, on their own.
+fn messages(message: &Message, wire: AdapterKind) -> Vec<ChatMessage> {
+    let mut results: Vec<ContentPart> = Vec::new();
+    let mut parts: Vec<ContentPart> = Vec::new();
+    for part in &message.parts {
+        match part {
+            Part::Text(text) => parts.push(ContentPart::from_text(text.as_str())),
+            Part::ToolCall(asked) => parts.push(ContentPart::ToolCall(ToolCall {
+                call_id: asked.id.clone(),
+                fn_name: asked.name.clone(),
+                fn_arguments: asked.arguments.clone(),
+                thought_signatures: None,
+            })),
+            Part::ToolResult { id, content, is_error } => results.push(result(id, content, *is_error, wire)),
+        }
+    }
+    let mut all = Vec::new();
+    if !results.is_empty() {
+        all.push(ChatMessage::tool(MessageContent::from_parts(results)));
+    }
+    if !parts.is_empty() {
+        let content = MessageContent::from_parts(parts);
+        all.push(match message.role {
+            Role::User => ChatMessage::user(content),
+            Role::Assistant => ChatMessage::assistant(content),
+        });
+    }
+    all
+}
+
+/// genai has no mark for a tool that failed; Anthropic's wire has one, so it is written as it stands.
+fn result(id: &str, content: &str, is_error: bool, wire: AdapterKind) -> ContentPart {
+    if is_error && wire == AdapterKind::Anthropic {
+        let data: Json = json!({ "type": "tool_result", "tool_use_id": id, "content": content, "is_error": true });
+        return ContentPart::Custom(CustomPart { model_iden: None, data });
+    }
+    ContentPart::ToolResponse(ToolResponse::new(id, content))
+}

@@ -1,0 +1,79 @@
+//! Two wires over real sockets: what is sent, and what comes of each thing that a server may do.
+
+mod hardship;
+mod requests;
+mod server;
+
+use server::{Step, head};
+
+/// Which wire a test speaks.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Wire {
+    OpenAi,
+    Anthropic,
+}
+
+impl Wire {
+    const ALL: [Self; 2] = [Self::OpenAi, Self::Anthropic];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::OpenAi => "openai",
+            Self::Anthropic => "anthropic",
+        }
+    }
+
+    /// Events of a text, up to but without the end.
+    fn text(self, pieces: &[&str]) -> String {
+        match self {
+            Self::OpenAi => pieces
+                .iter()
+                .map(|piece| format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":{piece:?}}}}}]}}\n\n"))
+                .collect(),
+            Self::Anthropic => {
+                let mut events = String::from(
+                    "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":20,\"cache_read_input_tokens\":5,\"output_tokens\":1}}}\n\n\
+                     event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n",
+                );
+                for piece in pieces {
+                    events.push_str(&format!(
+                        "event: content_block_delta\ndata: {{\"type\":\"content_block_delta\",\"index\":0,\"delta\":{{\"type\":\"text_delta\",\"text\":{piece:?}}}}}\n\n"
+                    ));
+                }
+                events
+            }
+        }
+    }
+
+    /// The events of an end: why, the usage (25 read, 7 written), the last mark.
+    fn end(self, reason: &str) -> String {
+        match self {
+            Self::OpenAi => format!(
+                "data: {{\"choices\":[{{\"index\":0,\"delta\":{{}},\"finish_reason\":\"{reason}\"}}]}}\n\n\
+                 data: {{\"choices\":[],\"usage\":{{\"prompt_tokens\":25,\"completion_tokens\":7,\"total_tokens\":32}}}}\n\n\
+                 data: [DONE]\n\n"
+            ),
+            Self::Anthropic => format!(
+                "event: content_block_stop\ndata: {{\"type\":\"content_block_stop\",\"index\":0}}\n\n\
+                 event: message_delta\ndata: {{\"type\":\"message_delta\",\"delta\":{{\"stop_reason\":\"{reason}\"}},\"usage\":{{\"output_tokens\":7}}}}\n\n\
+                 event: message_stop\ndata: {{\"type\":\"message_stop\"}}\n\n"
+            ),
+        }
+    }
+
+    const fn done(self) -> &'static str {
+        match self {
+            Self::OpenAi => "stop",
+            Self::Anthropic => "end_turn",
+        }
+    }
+
+    /// A good answer.
+    fn good(self, text: &str) -> Vec<Step> {
+        vec![head(), Step::Send(self.text(&[text])), Step::Send(self.end(self.done()))]
+    }
+
+    fn model(self) -> String {
+        format!("{}.test-model", self.name())
+    }
+}

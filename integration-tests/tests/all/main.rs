@@ -9,3 +9,4 @@ mod edges;
 mod fuzz;
 mod licences;
 mod tidy;
+mod walls;

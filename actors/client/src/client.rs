@@ -1,0 +1,309 @@
+//! The named methods. Each makes one request, puts it into an envelope, and gives back the reply as
+//! it is: a refusal is an answer, and only a lost one is an error.
+
+use std::sync::Arc;
+
+use greenroom_protocol::request::{Invoke, Look, Options, Page, ResumeRun, Signal, SignalRun, StartRun, StartTeam};
+use greenroom_protocol::{
+    AgentId, Credential, Deadline, Envelope, IdempotencyKey, Reply, Request, RunId, StepId, TeamId, Timestamp, TraceId,
+    Values, WorkflowId,
+};
+
+use crate::transport::{Events, Transport, TransportError};
+
+/// The answer to a request, or why there is none.
+pub type Answer = Result<Reply, TransportError>;
+
+/// What a piece of work is given, whoever does it.
+#[derive(Debug, Clone, Default)]
+pub struct Work {
+    /// Its inputs, by name.
+    pub inputs: Values,
+    /// Its context, by name.
+    pub context: Values,
+    /// How it differs from its definition.
+    pub options: Options,
+    /// True to be answered as soon as a run is accepted; an agent's work is always waited for.
+    pub detach: bool,
+}
+
+/// Asks a running platform.
+#[derive(Clone)]
+pub struct Client {
+    transport: Arc<dyn Transport>,
+    credential: Option<Credential>,
+    deadline: Option<Deadline>,
+    idempotency_key: Option<IdempotencyKey>,
+    trace: Option<TraceId>,
+}
+
+impl Client {
+    /// A client over a transport.
+    #[must_use]
+    pub fn new(transport: Arc<dyn Transport>) -> Self {
+        Self { transport, credential: None, deadline: None, idempotency_key: None, trace: None }
+    }
+
+    /// Shows this credential with every request.
+    #[must_use]
+    pub fn with_credential(mut self, credential: Credential) -> Self {
+        self.credential = Some(credential);
+        self
+    }
+
+    /// Waits for no answer longer than this.
+    #[must_use]
+    pub const fn with_deadline(mut self, deadline: Deadline) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// Marks the next requests as the same one: whoever asks twice with one key gets one answer.
+    #[must_use]
+    pub fn with_idempotency_key(mut self, key: IdempotencyKey) -> Self {
+        self.idempotency_key = Some(key);
+        self
+    }
+
+    /// Puts the requests under a trace.
+    #[must_use]
+    pub fn with_trace(mut self, trace: TraceId) -> Self {
+        self.trace = Some(trace);
+        self
+    }
+
+    /// Sends any request.
+    ///
+    /// # Errors
+    /// [`TransportError`], if no reply came.
+    pub async fn ask(&self, request: Request) -> Answer {
+        let mut envelope = Envelope::of(request);
+        envelope.credential.clone_from(&self.credential);
+        envelope.deadline = self.deadline;
+        envelope.idempotency_key.clone_from(&self.idempotency_key);
+        envelope.trace.clone_from(&self.trace);
+        self.transport.send(envelope).await
+    }
+
+    /// Lets an agent work.
+    ///
+    /// # Errors
+    /// [`TransportError`], if no reply came.
+    pub async fn run_agent(&self, agent: AgentId, work: Work) -> Answer {
+        let Work { inputs, context, options, detach: _ } = work;
+        self.ask(Request::Invoke(Invoke { agent, inputs, context, version: None, key: None, options })).await
+    }
+
+    /// Runs a workflow.
+    ///
+    /// # Errors
+    /// [`TransportError`], if no reply came.
+    pub async fn run_workflow(&self, workflow: WorkflowId, work: Work) -> Answer {
+        let Work { inputs, context, options, detach } = work;
+        let start = StartRun { workflow, inputs, context, version: None, detach, key: None, options };
+        self.ask(Request::StartRun(start)).await
+    }
+
+    /// Forms a team and lets it run a workflow.
+    ///
+    /// # Errors
+    /// [`TransportError`], if no reply came.
+    pub async fn run_team(&self, team: TeamId, workflow: WorkflowId, work: Work) -> Answer {
+        let Work { inputs, context, options, detach } = work;
+        self.ask(Request::StartTeam(StartTeam { team, workflow, inputs, context, detach, key: None, options })).await
+    }
+
+    // === runs ===
+
+    /// The runs of the caller's tenant, the newest first; outputs `runs` and `next`.
+    ///
+    /// # Errors
+    /// [`TransportError`], if no reply came.
+    pub async fn runs(&self, page: Page) -> Answer {
+        self.ask(Request::Look(Look::Runs { page })).await
+    }
+
+    /// One run; outputs `run` and `steps`.
+    ///
+    /// # Errors
+    /// [`TransportError`], if no reply came.
+    pub async fn run(&self, run: RunId) -> Answer {
+        self.ask(Request::Look(Look::Run { run })).await
+    }
+
+    /// Follows a run, from the event after `after` on; 0 means from its start.
+    #[must_use]
+    pub fn watch(&self, run: &RunId, after: u64) -> Events {
+        self.transport.watch(run, after)
+    }
+
+    /// Stops a run; what `compensate` says is undone.
+    ///
+    /// # Errors
+    /// [`TransportError`], if no reply came.
+    pub async fn cancel(&self, run: RunId) -> Answer {
+        self.signal(run, Signal::Cancel).await
+    }
+
+    /// Lets a step that waits for a person go on.
+    ///
+    /// # Errors
+    /// [`TransportError`], if no reply came.
+    pub async fn approve(&self, run: RunId, step: StepId) -> Answer {
+        self.signal(run, Signal::Approve { step }).await
+    }
+
+    /// Lets a step that waits for a person fail.
+    ///
+    /// # Errors
+    /// [`TransportError`], if no reply came.
+    pub async fn reject(&self, run: RunId, step: StepId) -> Answer {
+        self.signal(run, Signal::Reject { step }).await
+    }
+
+    /// Goes on with a run that was interrupted.
+    ///
+    /// # Errors
+    /// [`TransportError`], if no reply came.
+    pub async fn resume(&self, run: RunId) -> Answer {
+        self.ask(Request::ResumeRun(ResumeRun { run })).await
+    }
+
+    async fn signal(&self, run: RunId, signal: Signal) -> Answer {
+        self.ask(Request::SignalRun(SignalRun { run, signal })).await
+    }
+
+    // === what is known ===
+
+    /// Every agent of the catalogue; output `agents`.
+    ///
+    /// # Errors
+    /// [`TransportError`], if no reply came.
+    pub async fn agents(&self) -> Answer {
+        self.ask(Request::Look(Look::Agents)).await
+    }
+
+    /// One agent; output `agent`.
+    ///
+    /// # Errors
+    /// [`TransportError`], if no reply came.
+    pub async fn agent(&self, id: AgentId) -> Answer {
+        self.ask(Request::Look(Look::Agent { id })).await
+    }
+
+    /// Every workflow; output `workflows`.
+    ///
+    /// # Errors
+    /// [`TransportError`], if no reply came.
+    pub async fn workflows(&self) -> Answer {
+        self.ask(Request::Look(Look::Workflows)).await
+    }
+
+    /// One workflow; output `workflow`.
+    ///
+    /// # Errors
+    /// [`TransportError`], if no reply came.
+    pub async fn workflow(&self, id: WorkflowId) -> Answer {
+        self.ask(Request::Look(Look::Workflow { id })).await
+    }
+
+    /// Every team; output `teams`.
+    ///
+    /// # Errors
+    /// [`TransportError`], if no reply came.
+    pub async fn teams(&self) -> Answer {
+        self.ask(Request::Look(Look::Teams)).await
+    }
+
+    /// One team; output `team`.
+    ///
+    /// # Errors
+    /// [`TransportError`], if no reply came.
+    pub async fn team(&self, id: TeamId) -> Answer {
+        self.ask(Request::Look(Look::Team { id })).await
+    }
+
+    /// The audit, the newest first; outputs `records` and `next`.
+    ///
+    /// # Errors
+    /// [`TransportError`], if no reply came.
+    pub async fn audit(&self, page: Page) -> Answer {
+        self.ask(Request::Look(Look::Audit { page })).await
+    }
+
+    /// What the audit says about one entry or request; output `records`.
+    ///
+    /// # Errors
+    /// [`TransportError`], if no reply came.
+    pub async fn audit_entry(&self, id: impl Into<String> + Send) -> Answer {
+        self.ask(Request::Look(Look::AuditEntry { id: id.into() })).await
+    }
+
+    /// Who spent what since a moment; output `costs`.
+    ///
+    /// # Errors
+    /// [`TransportError`], if no reply came.
+    pub async fn costs(&self, since: Option<Timestamp>) -> Answer {
+        self.ask(Request::Look(Look::Costs { since })).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use async_trait::async_trait;
+    use futures::StreamExt;
+    use greenroom_protocol::{Metadata, Status};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Recorder {
+        seen: Mutex<Vec<Envelope>>,
+    }
+
+    #[async_trait]
+    impl Transport for Recorder {
+        async fn send(&self, envelope: Envelope) -> Result<Reply, TransportError> {
+            self.seen.lock().unwrap().push(envelope);
+            Ok(Reply {
+                id: "req_1".into(),
+                status: Status::Success,
+                outputs: Values::new(),
+                error: None,
+                metadata: Metadata::default(),
+            })
+        }
+
+        fn watch(&self, _: &RunId, _: u64) -> Events {
+            futures::stream::empty().boxed()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_carries_what_the_client_was_given() {
+        let recorder = Arc::new(Recorder::default());
+        let key = IdempotencyKey::new("once").unwrap();
+        let client = Client::new(recorder.clone())
+            .with_credential(Credential::ApiKey("secret".into()))
+            .with_idempotency_key(key.clone());
+        let run = RunId::new("run_1").unwrap();
+        client.approve(run.clone(), StepId::new("sign").unwrap()).await.unwrap();
+        let seen = recorder.seen.lock().unwrap();
+        assert_eq!(seen[0].idempotency_key, Some(key));
+        assert_eq!(seen[0].credential, Some(Credential::ApiKey("secret".into())));
+        let signal = Signal::Approve { step: StepId::new("sign").unwrap() };
+        assert_eq!(seen[0].request, Request::SignalRun(SignalRun { run, signal }));
+    }
+
+    #[tokio::test]
+    async fn work_becomes_the_verb_that_was_named() {
+        let recorder = Arc::new(Recorder::default());
+        let client = Client::new(recorder.clone());
+        let work = Work { detach: true, ..Work::default() };
+        client.run_workflow(WorkflowId::new("w").unwrap(), work).await.unwrap();
+        let seen = recorder.seen.lock().unwrap();
+        assert!(matches!(&seen[0].request, Request::StartRun(start) if start.detach && start.workflow.as_str() == "w"));
+    }
+}

@@ -1,0 +1,157 @@
+//! What this process is told: defaults < file < environment < flags, each value with its origin.
+//!
+//! The names live in [`settings`], the layers in [`source`], the people in [`users`]. Nothing else in
+//! the workspace reads the environment or a settings file.
+
+pub mod secret;
+pub mod settings;
+pub mod source;
+pub mod users;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use greenroom_protocol::PodId;
+use serde::Deserialize;
+
+pub use secret::Secret;
+pub use source::{Flags, Loaded, Origin, Shown};
+pub use users::{People, Tenant, User};
+
+/// What is wrong with the configuration; every problem of every layer at once.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
+pub struct ConfigError(pub Vec<String>);
+
+impl From<ConfigError> for greenroom_protocol::Cause {
+    fn from(error: ConfigError) -> Self {
+        Self::new(greenroom_protocol::Code::InvalidConfiguration, error.to_string())
+    }
+}
+
+/// How sure a commit of the embedded store is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sync {
+    /// It survives a power cut.
+    Full,
+    /// It survives the death of the process; a power cut may lose the last commits.
+    Normal,
+}
+
+/// Where state is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Store {
+    /// In this process; gone with it.
+    Memory,
+    /// In one SQLite file.
+    Sqlite {
+        /// The file.
+        path: PathBuf,
+        /// How sure a commit is.
+        sync: Sync,
+    },
+}
+
+/// How many requests may be inside at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Places {
+    /// Requests that this pod holds at one moment, in flight and waiting.
+    pub places: usize,
+    /// Of them, those of one tenant.
+    pub tenant_places: usize,
+    /// Requests between authentication and dispatch at one moment.
+    pub turns: usize,
+}
+
+/// Keys and addresses of model providers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Providers {
+    /// `ANTHROPIC_API_KEY`.
+    pub anthropic_key: Option<Secret>,
+    /// `ANTHROPIC_BASE_URL`.
+    pub anthropic_url: Option<String>,
+    /// `OPENAI_API_KEY`.
+    pub openai_key: Option<Secret>,
+    /// `OPENAI_BASE_URL`: any compatible server.
+    pub openai_url: Option<String>,
+    /// `OPENAI_MODEL`: the model that every tier then goes to.
+    pub openai_model: Option<String>,
+    /// `GEMINI_API_KEY`.
+    pub gemini_key: Option<Secret>,
+    /// `OLLAMA_BASE_URL`.
+    pub ollama_url: Option<String>,
+}
+
+/// Everything that this process is told.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The folder that one process owns.
+    pub data_dir: PathBuf,
+    /// The name of this pod in replies and in the audit.
+    pub pod: PodId,
+    /// A folder of definitions instead of the embedded catalogue; it is watched.
+    pub definitions_dir: Option<PathBuf>,
+    /// A folder with a policy bundle instead of the embedded one; it is watched.
+    pub policy_dir: Option<PathBuf>,
+    /// Folders in which a bare path inside an input may lie.
+    pub files_roots: Vec<PathBuf>,
+    /// Where state is kept.
+    pub store: Store,
+    /// The bounds at the door.
+    pub gate: Places,
+    /// Policy engines; 0 means one for each core.
+    pub guard_shards: usize,
+    /// Keys and addresses of models.
+    pub providers: Providers,
+    /// Where `/metrics` is served while `up` runs; none turns it off.
+    pub metrics: Option<SocketAddr>,
+    /// Which log lines are written, as `tracing` directives.
+    pub log_filter: String,
+    /// How long a shutdown waits for what is under way.
+    pub drain: Duration,
+    /// Who may ask.
+    pub people: People,
+    /// The user that the command line speaks for.
+    pub user: greenroom_protocol::UserId,
+}
+
+impl Config {
+    /// The folder of artifacts.
+    #[must_use]
+    pub fn artifacts_dir(&self) -> PathBuf {
+        self.data_dir.join("artifacts")
+    }
+
+    /// The folder of compiled policy modules.
+    #[must_use]
+    pub fn cache_dir(&self) -> PathBuf {
+        self.data_dir.join("cache")
+    }
+
+    /// The socket on which the owner of the data directory listens.
+    #[must_use]
+    pub fn control_socket(&self) -> PathBuf {
+        self.data_dir.join("control.sock")
+    }
+
+    /// The key that signs the audit's head. It lies outside the database on purpose.
+    #[must_use]
+    pub fn audit_key(&self) -> PathBuf {
+        self.data_dir.join("audit.key")
+    }
+
+    /// Everything at its default, in `data_dir`, for tests and benchmarks: no file, no environment.
+    ///
+    /// # Errors
+    /// [`ConfigError`], if the defaults are wrong; a test says that they are not.
+    pub fn defaults(data_dir: &Path) -> Result<Self, ConfigError> {
+        let flags = Flags { data_dir: Some(data_dir.to_owned()), ..Flags::default() };
+        Ok(source::load(&flags, std::iter::empty())?.config)
+    }
+}
+
+#[cfg(test)]
+mod tests;

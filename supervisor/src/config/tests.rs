@@ -1,0 +1,76 @@
+//! Layers, origins, unknown names, secrets.
+
+use super::source::{Flags, load};
+use super::*;
+
+fn environment(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn file(text: &str) -> (tempfile::TempDir, Flags) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("greenroom.toml");
+    std::fs::write(&path, text).unwrap();
+    (dir, Flags { config: Some(path), ..Flags::default() })
+}
+
+#[test]
+fn the_later_layer_wins_and_says_so() {
+    let (_dir, mut flags) = file("data_dir = \"from-file\"\npod = \"from-file\"\nguard.shards = 3\n");
+    flags.data_dir = Some("from-flag".into());
+    let loaded = load(&flags, environment(&[("GREENROOM_POD", "from-env")]).into_iter()).unwrap();
+    assert_eq!(loaded.config.data_dir, PathBuf::from("from-flag"));
+    assert_eq!(loaded.config.pod.as_str(), "from-env");
+    assert_eq!(loaded.config.guard_shards, 3);
+    let origin = |key: &str| loaded.shown.iter().find(|row| row.key == key).unwrap().origin.clone();
+    assert_eq!(origin("data_dir"), "flag --data-dir");
+    assert_eq!(origin("pod"), "environment GREENROOM_POD");
+    assert!(origin("guard.shards").ends_with("greenroom.toml"));
+    assert_eq!(origin("gate.places"), "default");
+}
+
+#[test]
+fn unknown_names_are_errors_with_the_nearest_known_one() {
+    let (_dir, flags) = file("[gate]\nplacess = 3\n");
+    let problems = load(&flags, environment(&[("GREENROOM_DATADIR", "x")]).into_iter()).unwrap_err().0;
+    assert!(problems.iter().any(|line| line.contains("gate.placess; did you mean gate.places?")), "{problems:?}");
+    assert!(problems.iter().any(|line| line.contains("did you mean GREENROOM_DATA_DIR?")), "{problems:?}");
+}
+
+#[test]
+fn a_wrong_value_is_an_error_that_names_its_key() {
+    let (_dir, flags) = file("[gate]\nplaces = \"many\"\n");
+    let problems = load(&flags, std::iter::empty()).unwrap_err().0;
+    assert!(problems.iter().any(|line| line.contains("gate.places")), "{problems:?}");
+    let problems = load(&Flags::default(), environment(&[("DATABASE_URL", "postgres://u:pw@h/d")]).into_iter());
+    let text = problems.unwrap_err().to_string();
+    assert!(text.contains("postgres") && !text.contains("pw"), "{text}");
+}
+
+#[test]
+fn a_secret_is_masked_wherever_it_is_shown() {
+    let (_dir, flags) = file("[[users]]\nname = \"robot\"\napi_key = \"hunter2\"\n");
+    let loaded = load(&flags, environment(&[("OPENAI_API_KEY", "sk-live")]).into_iter()).unwrap();
+    let text = format!("{:?} {:?}", loaded.shown, loaded.config);
+    assert!(!text.contains("sk-live") && !text.contains("hunter2"), "{text}");
+    assert_eq!(loaded.config.providers.openai_key.as_ref().map(Secret::reveal), Some("sk-live"));
+    assert_eq!(loaded.config.people.with_key("hunter2").map(|user| user.name.as_str()), Some("robot"));
+    assert!(loaded.config.people.with_key("hunter").is_none());
+}
+
+#[test]
+fn three_users_are_built_in() {
+    let config = Config::defaults(Path::new("data")).unwrap();
+    let names: Vec<_> = config.people.users.iter().map(|user| user.name.as_str()).collect();
+    assert_eq!(names, ["admin", "operator", "guest"]);
+    assert_eq!(config.people.users[1].permissions.allowed_categories.len(), 2);
+    assert!(config.people.users[2].roles.is_empty());
+    assert_eq!(config.user.as_str(), "admin");
+}
+
+#[test]
+fn what_is_set_and_not_used_is_said() {
+    let loaded = load(&Flags::default(), environment(&[("NATS_URL", "nats://u:secret@h")]).into_iter()).unwrap();
+    assert!(loaded.warnings.iter().any(|line| line.contains("nats.url")));
+    assert!(!loaded.warnings.iter().any(|line| line.contains("secret")));
+}

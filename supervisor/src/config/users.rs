@@ -1,0 +1,133 @@
+//! Who may ask: users and tenants, as the file says them, or the three that are built in.
+
+use std::collections::BTreeMap;
+
+use greenroom_protocol::{CategoryId, TenantId, UserId};
+use serde::Deserialize;
+
+use super::secret::Secret;
+
+/// Requests that a user of the built-in three may make in an hour.
+const RATE_LIMIT: u64 = 100_000;
+
+/// What may be spent in a day.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// US dollars.
+    pub usd: Option<f64>,
+    /// Tokens, in and out.
+    pub tokens: Option<u64>,
+}
+
+/// What a user may touch beyond what their roles say.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Permissions {
+    /// Categories whose agents an `agent_operator` may run.
+    pub allowed_categories: Vec<CategoryId>,
+    /// True if they may run agents that see personal data.
+    pub pii_access: bool,
+}
+
+/// Somebody who may ask.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct User {
+    /// Their name.
+    pub name: UserId,
+    /// On whose account they ask.
+    #[serde(default = "default_tenant")]
+    pub tenant: TenantId,
+    /// `admin`, `agent_operator`, …
+    #[serde(default)]
+    pub roles: Vec<String>,
+    /// What they may touch.
+    #[serde(default)]
+    pub permissions: Permissions,
+    /// Requests an hour.
+    #[serde(default = "default_rate")]
+    pub rate_limit: u64,
+    /// What they may spend in a day.
+    #[serde(default)]
+    pub limits: Limits,
+    /// The key that names them on the wire.
+    #[serde(default)]
+    pub api_key: Option<Secret>,
+}
+
+/// A customer of the platform.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tenant {
+    /// What all its users may spend in a day.
+    pub limits: Limits,
+}
+
+/// All users and tenants.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+pub struct People {
+    /// The users.
+    #[serde(default)]
+    pub users: Vec<User>,
+    /// Tenants with limits of their own.
+    #[serde(default)]
+    pub tenants: BTreeMap<TenantId, Tenant>,
+}
+
+#[expect(clippy::unwrap_used, reason = "a literal that a test reads")]
+fn default_tenant() -> TenantId {
+    TenantId::new("default").unwrap()
+}
+
+const fn default_rate() -> u64 {
+    RATE_LIMIT
+}
+
+/// The built-in three, as a file would say them: `admin` may do everything, `operator` runs agents of
+/// the categories that the demo needs, `guest` has no role.
+pub(super) const BUILT_IN: &str = r#"
+[[users]]
+name = "admin"
+roles = ["admin"]
+permissions = { pii_access = true }
+
+[[users]]
+name = "operator"
+roles = ["agent_operator"]
+permissions = { allowed_categories = ["business_ops", "data_analytics"] }
+
+[[users]]
+name = "guest"
+"#;
+
+impl People {
+    /// The user of a name.
+    #[must_use]
+    pub fn named(&self, name: &UserId) -> Option<&User> {
+        self.users.iter().find(|user| user.name == *name)
+    }
+
+    /// The user whose key this is. Every key is compared in full, so that the time says nothing.
+    #[must_use]
+    pub fn with_key(&self, key: &str) -> Option<&User> {
+        let mut found = None;
+        for user in &self.users {
+            if user.api_key.as_ref().is_some_and(|known| same(known.reveal(), key)) {
+                found = Some(user);
+            }
+        }
+        found
+    }
+
+    /// What all users of a tenant may spend together.
+    #[must_use]
+    pub fn tenant_limits(&self, tenant: &TenantId) -> Limits {
+        self.tenants.get(tenant).map(|tenant| tenant.limits).unwrap_or_default()
+    }
+}
+
+fn same(left: &str, right: &str) -> bool {
+    let differs = left.bytes().zip(right.bytes()).fold(0, |seen, (a, b)| seen | (a ^ b));
+    differs == 0 && left.len() == right.len()
+}

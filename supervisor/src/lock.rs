@@ -1,0 +1,129 @@
+//! Who owns the data directory. One process at a time does, so that two never fork the audit's chain
+//! or spend one budget twice; the lock is the operating system's, so it ends with its owner.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use greenroom_protocol::{Cause, Code};
+
+/// The file in the data directory that is locked.
+const LOCK_FILE: &str = "greenroom.lock";
+/// Bytes of the owner's line that are read.
+const OWNER_BYTES_MAX: u64 = 128;
+
+/// Why the directory cannot be owned.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another process owns it.
+    #[error("the data directory {dir} belongs to process {owner}")]
+    Owned {
+        /// The directory.
+        dir: PathBuf,
+        /// The owner's process id, as it wrote it.
+        owner: String,
+    },
+    /// It cannot be made or opened.
+    #[error("the data directory {dir} cannot be used: {reason}")]
+    Unusable {
+        /// The directory.
+        dir: PathBuf,
+        /// What the operating system says.
+        reason: String,
+    },
+}
+
+impl From<LockError> for Cause {
+    fn from(error: LockError) -> Self {
+        match &error {
+            LockError::Owned { owner, .. } => Cause::new(Code::DataDirectoryInUse, error.to_string())
+                .with(serde_json::json!({ "owner": owner })),
+            LockError::Unusable { .. } => Cause::new(Code::StoreUnavailable, error.to_string()),
+        }
+    }
+}
+
+/// The proof that this process owns the data directory; dropping it gives the directory back.
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl DataDir {
+    /// Makes the directory where it is missing (readable by its owner only) and takes its lock at once.
+    ///
+    /// # Errors
+    /// [`LockError`], if another process has it or it cannot be used.
+    pub fn own(dir: &Path) -> Result<Self, LockError> {
+        let unusable = |error: std::io::Error| LockError::Unusable { dir: dir.to_owned(), reason: error.to_string() };
+        make_private(dir).map_err(unusable)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(dir.join(LOCK_FILE))
+            .map_err(unusable)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(LockError::Owned { dir: dir.to_owned(), owner: read_owner(&file) });
+            }
+            Err(TryLockError::Error(error)) => return Err(unusable(error)),
+        }
+        write_owner(&file).map_err(unusable)?;
+        Ok(Self { path: dir.to_owned(), _lock: file })
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+fn make_private(dir: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
+fn read_owner(mut file: &File) -> String {
+    let mut text = String::new();
+    let read = file.seek(SeekFrom::Start(0)).and_then(|_| file.take(OWNER_BYTES_MAX).read_to_string(&mut text));
+    match read {
+        Ok(_) if !text.trim().is_empty() => text.trim().to_owned(),
+        Ok(_) | Err(_) => "of unknown id".to_owned(),
+    }
+}
+
+fn write_owner(mut file: &File) -> std::io::Result<()> {
+    file.set_len(0)?;
+    file.seek(SeekFrom::Start(0))?;
+    writeln!(file, "{}", std::process::id())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_owner_is_refused_and_told_who_the_first_one_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = DataDir::own(dir.path()).unwrap();
+        let refused = DataDir::own(dir.path()).unwrap_err();
+        assert!(matches!(&refused, LockError::Owned { owner, .. } if *owner == std::process::id().to_string()));
+        assert_eq!(Cause::from(refused).code, Code::DataDirectoryInUse);
+        drop(first);
+        DataDir::own(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_made_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, "x").unwrap();
+        let refused = DataDir::own(&file.join("data")).unwrap_err();
+        assert_eq!(Cause::from(refused).code, Code::StoreUnavailable);
+    }
+}

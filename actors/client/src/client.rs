@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use greenroom_protocol::request::{Invoke, Look, Options, Page, ResumeRun, Signal, SignalRun, StartRun, StartTeam};
 use greenroom_protocol::{
-    AgentId, Credential, Deadline, Envelope, IdempotencyKey, Reply, Request, RunId, StepId, TeamId, Timestamp, TraceId,
+    AgentId, Credential, Deadline, Envelope, IdempotencyKey, Reply, Request, RequestId, RunId, StepId, TeamId, Timestamp, TraceId,
     Values, WorkflowId,
 };
 
@@ -35,13 +35,14 @@ pub struct Client {
     deadline: Option<Deadline>,
     idempotency_key: Option<IdempotencyKey>,
     trace: Option<TraceId>,
+    request: Option<RequestId>,
 }
 
 impl Client {
     /// A client over a transport.
     #[must_use]
     pub fn new(transport: Arc<dyn Transport>) -> Self {
-        Self { transport, credential: None, deadline: None, idempotency_key: None, trace: None }
+        Self { transport, credential: None, deadline: None, idempotency_key: None, trace: None, request: None }
     }
 
     /// Shows this credential with every request.
@@ -72,6 +73,14 @@ impl Client {
         self
     }
 
+    /// Names the next request, so that the run it starts can be watched before the reply comes. A
+    /// client that is named sends one request.
+    #[must_use]
+    pub fn with_request(mut self, id: RequestId) -> Self {
+        self.request = Some(id);
+        self
+    }
+
     /// Sends any request.
     ///
     /// # Errors
@@ -79,6 +88,7 @@ impl Client {
     pub async fn ask(&self, request: Request) -> Answer {
         let mut envelope = Envelope::of(request);
         envelope.credential.clone_from(&self.credential);
+        envelope.id.clone_from(&self.request);
         envelope.deadline = self.deadline;
         envelope.idempotency_key.clone_from(&self.idempotency_key);
         envelope.trace.clone_from(&self.trace);

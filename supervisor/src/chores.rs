@@ -1,0 +1,85 @@
+//! What the owner of the data directory does to its stores as a whole: check, copy, prune, take up
+//! what a crash left. These are the operating-system user's own rights; a note in the audit says so.
+
+use std::sync::Arc;
+
+use futures::{StreamExt, stream};
+use greenroom_protocol::{Cause, Clock, Json, Reply};
+use greenroom_registry::Stores;
+use serde_json::json;
+
+use crate::ingress::frame::Chore;
+use crate::pipeline::Pipeline;
+
+/// Runs that are taken up with one look at the store.
+const RESUME_BATCH_MAX: u32 = 10_000;
+/// Runs that are being asked to go on at one moment.
+const RESUME_CONCURRENCY: usize = 512;
+
+/// Does chores.
+pub struct Chores {
+    pub(crate) pipeline: Arc<Pipeline>,
+    pub(crate) stores: Stores,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl Chores {
+    /// Does one and says what came of it.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn run(&self, chore: Chore) -> Result<Json, Cause> {
+        match chore {
+            Chore::VerifyAudit => {
+                let verdict = self.stores.audit.verify().await.map_err(|error| error.cause())?;
+                Ok(json!({ "holds": verdict.holds(), "verdict": verdict.to_string() }))
+            }
+            Chore::PruneAudit { before } => {
+                let now = self.clock.now();
+                let pruned = self.stores.audit.prune(before, now).await.map_err(|error| error.cause())?;
+                self.note("audit", &format!("{} records up to {} were pruned", pruned.records, pruned.through.0)).await?;
+                Ok(json!({ "pruned": pruned.records, "through": pruned.through.0 }))
+            }
+            Chore::PruneRuns { before } => {
+                let runs = self.stores.runs.prune(before).await.map_err(|error| error.cause())?;
+                let keys = self.stores.idempotency.prune(before).await.map_err(|error| error.cause())?;
+                self.note("runs", &format!("{runs} runs and {keys} kept answers were pruned")).await?;
+                Ok(json!({ "runs": runs, "kept_answers": keys }))
+            }
+            Chore::CheckStore => {
+                let report = self.stores.upkeep.check().await.map_err(|error| error.cause())?;
+                Ok(json!({
+                    "sound": report.is_sound(), "problems": report.problems, "audit": report.audit.to_string(),
+                    "schema": report.schema, "bytes": report.bytes,
+                }))
+            }
+            Chore::BackUp { to } => {
+                self.stores.upkeep.backup(&to).await.map_err(|error| error.cause())?;
+                Ok(json!({ "backup": to }))
+            }
+            Chore::ResumeAll => self.resume_all().await,
+        }
+    }
+
+    async fn note(&self, subject: &str, message: &str) -> Result<(), Cause> {
+        let noted = self.stores.audit.note(subject, message, self.clock.now()).await;
+        noted.map(|_| ()).map_err(|error| error.cause())
+    }
+
+    /// Takes up every run that nobody holds, and waits until each has ended.
+    async fn resume_all(&self) -> Result<Json, Cause> {
+        let left = self.stores.runs.unclaimed(self.clock.now(), RESUME_BATCH_MAX).await;
+        let left = left.map_err(|error| error.cause())?;
+        let replies: Vec<Reply> = stream::iter(left)
+            .map(|head| self.pipeline.recover(head))
+            .buffer_unordered(RESUME_CONCURRENCY)
+            .collect()
+            .await;
+        let failed = replies.iter().filter(|reply| reply.error.is_some()).count();
+        let runs: Vec<Json> = replies
+            .iter()
+            .map(|reply| json!({ "run_id": reply.id, "status": reply.status, "error": reply.error }))
+            .collect();
+        Ok(json!({ "resumed": runs.len(), "failed": failed, "runs": runs }))
+    }
+}

@@ -1,0 +1,78 @@
+//! `greenroom audit`: what was asked, decided and done, and whether the chain still holds.
+
+use greenroom_protocol::audit::{Event, Record};
+use greenroom_protocol::request::Page;
+use greenroom_protocol::{Cause, Clock, Json, Reply};
+use serde_json::json;
+
+use super::args::AuditCommand;
+use super::output::{Output, table};
+use super::runs::told;
+use super::session::Session;
+use crate::clock::WallClock;
+use crate::ingress::frame::Chore;
+
+/// Does it.
+///
+/// # Errors
+/// A cause that came before any reply.
+pub async fn audit(session: &Session, command: AuditCommand, output: Output) -> Result<u8, Cause> {
+    let client = session.client();
+    match command {
+        AuditCommand::List { limit, after } => Ok(records(&client.audit(Page { after, limit }).await?, output)),
+        AuditCommand::Show { id } => Ok(records(&client.audit_entry(id).await?, output)),
+        AuditCommand::Verify => {
+            let report = session.maintain(Chore::VerifyAudit).await?;
+            output.document(&report, || told(&report));
+            Ok(u8::from(report.get("holds") != Some(&Json::Bool(true))))
+        }
+        AuditCommand::Prune { older_than } => {
+            let before = WallClock.now().minus(older_than.into());
+            let report = session.maintain(Chore::PruneAudit { before }).await?;
+            output.document(&report, || told(&report));
+            Ok(0)
+        }
+    }
+}
+
+fn records(reply: &Reply, output: Output) -> u8 {
+    if let Some(cause) = &reply.error {
+        output.refused(cause);
+        return reply.exit_code();
+    }
+    let document = serde_json::to_value(&reply.outputs).unwrap_or_default();
+    output.document(&document, || {
+        let records = reply.outputs.get("records").and_then(Json::as_array);
+        let rows: Vec<Json> = records.into_iter().flatten().filter_map(row).collect();
+        let columns = [
+            ("number", "NO"), ("at", "AT"), ("what", "WHAT"), ("user", "USER"), ("speaker", "SPEAKER"),
+            ("action", "ACTION"), ("target", "TARGET"), ("result", "RESULT"),
+        ];
+        table(&rows, &columns)
+    });
+    0
+}
+
+/// A record as a row for people.
+fn row(record: &Json) -> Option<Json> {
+    let record: Record = serde_json::from_value(record.clone()).ok()?;
+    let (number, at) = (record.number, record.at);
+    Some(match record.event {
+        Event::Opened(opening) => json!({
+            "number": number, "at": at, "what": "opened", "user": opening.user, "speaker": opening.speaker,
+            "action": opening.action, "target": opening.target, "result": opening.request,
+        }),
+        Event::Closed { opened, closing } => {
+            let code = closing.code.map(|code| format!(" {code}")).unwrap_or_default();
+            let rules = if closing.code.is_some() { format!(" {}", closing.checks.join(",")) } else { String::new() };
+            json!({
+                "number": number, "at": at, "what": format!("closed {opened}"),
+                "result": format!("{}{code}{rules}", closing.status.as_str()),
+            })
+        }
+        Event::Interrupted { opened } => json!({ "number": number, "at": at, "what": format!("interrupted {opened}") }),
+        Event::Noted { subject, message } => {
+            json!({ "number": number, "at": at, "what": "noted", "target": subject, "result": message })
+        }
+    })
+}

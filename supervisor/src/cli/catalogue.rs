@@ -1,0 +1,78 @@
+//! `greenroom agents|workflows|teams list|show`: what there is, and how it is written.
+
+use greenroom_protocol::{AgentId, Cause, Json, Reply, TeamId, WorkflowId};
+
+use super::args::Catalogue;
+use super::output::Output;
+use super::session::Session;
+
+/// Looks at agents.
+///
+/// # Errors
+/// A cause that came before any reply.
+pub async fn agents(session: &Session, command: Catalogue<AgentId>, output: Output) -> Result<u8, Cause> {
+    let client = session.client();
+    match command {
+        Catalogue::List => {
+            let columns = [("agent_id", "AGENT"), ("category", "CATEGORY"), ("runtime", "RUNTIME"), ("description", "DOES")];
+            Ok(list(&client.agents().await?, "agents", &columns, output))
+        }
+        Catalogue::Show { id } => Ok(show(&client.agent(id).await?, "agent", output)),
+    }
+}
+
+/// Looks at workflows.
+///
+/// # Errors
+/// A cause that came before any reply.
+pub async fn workflows(session: &Session, command: Catalogue<WorkflowId>, output: Output) -> Result<u8, Cause> {
+    let client = session.client();
+    match command {
+        Catalogue::List => {
+            let columns = [("workflow_id", "WORKFLOW"), ("steps", "STEPS"), ("description", "DOES")];
+            Ok(list(&client.workflows().await?, "workflows", &columns, output))
+        }
+        Catalogue::Show { id } => Ok(show(&client.workflow(id).await?, "workflow", output)),
+    }
+}
+
+/// Looks at teams.
+///
+/// # Errors
+/// A cause that came before any reply.
+pub async fn teams(session: &Session, command: Catalogue<TeamId>, output: Output) -> Result<u8, Cause> {
+    let client = session.client();
+    match command {
+        Catalogue::List => {
+            let columns = [("team_id", "TEAM"), ("agents", "AGENTS"), ("workflows", "WORKFLOWS")];
+            Ok(list(&client.teams().await?, "teams", &columns, output))
+        }
+        Catalogue::Show { id } => Ok(show(&client.team(id).await?, "team", output)),
+    }
+}
+
+/// Writes a list that a look gave back.
+pub(super) fn list(reply: &Reply, name: &str, columns: &[(&str, &str)], output: Output) -> u8 {
+    if let Some(cause) = &reply.error {
+        output.refused(cause);
+        return reply.exit_code();
+    }
+    let rows = reply.outputs.get(name).and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default();
+    let document = serde_json::to_value(&reply.outputs).unwrap_or_default();
+    output.rows(&document, rows, columns);
+    0
+}
+
+/// Writes one thing that a look gave back; a person reads it as YAML, as its file is written.
+pub(super) fn show(reply: &Reply, name: &str, output: Output) -> u8 {
+    if let Some(cause) = &reply.error {
+        output.refused(cause);
+        return reply.exit_code();
+    }
+    let document = serde_json::to_value(&reply.outputs).unwrap_or_default();
+    output.document(&document, || {
+        let shown = reply.outputs.get(name).unwrap_or(&document);
+        serde_yaml_ng::to_string(shown).unwrap_or_default()
+    });
+    0
+}

@@ -1,0 +1,32 @@
+//! `greenroom costs`: who spent what, by day, user, agent and workflow; estimates are shown apart.
+
+use greenroom_protocol::{Cause, Clock, Json};
+
+use super::output::{Output, table};
+use super::session::Session;
+use crate::clock::WallClock;
+
+/// Does it.
+///
+/// # Errors
+/// A cause that came before any reply.
+pub async fn costs(session: &Session, since: Option<humantime::Duration>, output: Output) -> Result<u8, Cause> {
+    let since = since.map(|age| WallClock.now().minus(age.into()));
+    let reply = session.client().costs(since).await?;
+    if let Some(cause) = &reply.error {
+        output.refused(cause);
+        return Ok(reply.exit_code());
+    }
+    let document = serde_json::to_value(&reply.outputs).unwrap_or_default();
+    output.document(&document, || {
+        let rows = reply.outputs.get("costs").and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default();
+        let columns = [
+            ("day", "DAY"), ("tenant", "TENANT"), ("user", "USER"), ("agent_id", "AGENT"), ("workflow_id", "WORKFLOW"),
+            ("calls", "CALLS"), ("tokens.input", "TOKENS IN"), ("tokens.output", "TOKENS OUT"), ("cost_usd", "USD"),
+            ("calls_estimated", "ESTIMATED"), ("estimated_usd", "USD ESTIMATED"),
+        ];
+        let total = reply.outputs.get("total_usd").and_then(Json::as_f64).unwrap_or_default();
+        format!("{}\n\ntotal ${total:.6}", table(rows, &columns))
+    });
+    Ok(0)
+}

@@ -1,0 +1,186 @@
+//! How answers are written: JSON, YAML, or tables for people. Nothing here decides what is said.
+
+use std::io::{IsTerminal, Write};
+
+use greenroom_protocol::{Cause, Json, Reply};
+use tabled::builder::Builder;
+use tabled::settings::Style;
+
+use super::args::Format;
+
+/// Characters of one cell; the rest is cut.
+const CELL_CHARS_MAX: usize = 80;
+
+/// Writes answers to standard output and remarks to standard error.
+#[derive(Debug, Clone, Copy)]
+pub struct Output {
+    format: Format,
+}
+
+impl Output {
+    /// In this format; by default a table on a terminal, JSON in a pipe.
+    #[must_use]
+    pub fn new(format: Option<Format>) -> Self {
+        let default = if std::io::stdout().is_terminal() { Format::Table } else { Format::Json };
+        Self { format: format.unwrap_or(default) }
+    }
+
+    /// The format.
+    #[must_use]
+    pub const fn format(self) -> Format {
+        self.format
+    }
+
+    /// Writes a document; a person sees `table`.
+    pub fn document(self, document: &Json, table: impl FnOnce() -> String) {
+        let text = match self.format {
+            Format::Json => serde_json::to_string_pretty(document).unwrap_or_default(),
+            Format::Yaml => serde_yaml_ng::to_string(document).unwrap_or_default(),
+            Format::Table => table(),
+        };
+        print(&text);
+    }
+
+    /// Writes a list of like objects; a person sees the named columns.
+    pub fn rows(self, document: &Json, rows: &[Json], columns: &[(&str, &str)]) {
+        self.document(document, || table(rows, columns));
+    }
+
+    /// Writes the reply to a piece of work.
+    pub fn reply(self, reply: &Reply) {
+        let document = serde_json::to_value(reply).unwrap_or_default();
+        self.document(&document, || for_people(reply));
+    }
+
+    /// Writes a refusal that is no reply.
+    pub fn refused(self, cause: &Cause) {
+        match self.format {
+            Format::Json | Format::Yaml => {
+                let document = serde_json::json!({ "error": cause });
+                self.document(&document, String::new);
+            }
+            Format::Table => {}
+        }
+        remark(&format!("error: {}", describe(cause)));
+    }
+}
+
+/// Writes to standard output. A reader that has gone away is no failure of ours.
+pub fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{}", text.trim_end());
+}
+
+/// Writes a line for people to standard error.
+pub fn remark(line: &str) {
+    let mut out = std::io::stderr().lock();
+    let _ = writeln!(out, "{line}");
+}
+
+/// A cause in a few lines: the code, the message, the rules that denied.
+#[must_use]
+pub fn describe(cause: &Cause) -> String {
+    let mut text = format!("{}: {}", cause.code, cause.message);
+    if let Some(rules) = cause.details.get("rules").and_then(Json::as_array) {
+        for rule in rules {
+            let part = |name| rule.get(name).and_then(Json::as_str).unwrap_or_default();
+            text.push_str(&format!("\n  rule {}: {}", part("code"), part("message")));
+        }
+    }
+    if let Some(inner) = cause.details.get("cause").and_then(|inner| serde_json::from_value(inner.clone()).ok()) {
+        text.push_str(&format!("\n  because {}", describe(&inner)));
+    }
+    text
+}
+
+fn for_people(reply: &Reply) -> String {
+    let mut text = format!("{}  {}\n", reply.status.as_str(), reply.id);
+    if let Some(cause) = &reply.error {
+        text.push_str(&format!("{}\n", describe(cause)));
+    }
+    for (name, value) in &reply.outputs {
+        match value {
+            Json::String(line) => text.push_str(&format!("\n{name}:\n{line}\n")),
+            other => text.push_str(&format!("\n{name}: {}\n", shorten(&other.to_string(), 400))),
+        }
+    }
+    text.push_str(&format!("\n{}", totals(reply)));
+    text
+}
+
+/// What the work took, in one line.
+#[must_use]
+pub fn totals(reply: &Reply) -> String {
+    let taken = &reply.metadata;
+    let estimated = if taken.estimated { " (part of it estimated)" } else { "" };
+    let model = taken.model.as_deref().map(|model| format!(" · model {model}")).unwrap_or_default();
+    format!(
+        "{} steps · {} agents · {:.2} s · {} tokens · ${:.4}{estimated} · {} policy decisions{model}",
+        taken.workflow_steps,
+        taken.agents_involved,
+        std::time::Duration::from_millis(taken.duration_ms).as_secs_f64(),
+        taken.tokens_used.total(),
+        taken.cost_usd,
+        taken.policy_decisions,
+    )
+}
+
+/// A table of the named members, `(member, heading)` for each column; `a.b` reaches inside.
+#[must_use]
+pub fn table(rows: &[Json], columns: &[(&str, &str)]) -> String {
+    if rows.is_empty() {
+        return "none".to_owned();
+    }
+    let mut builder = Builder::default();
+    builder.push_record(columns.iter().map(|(_, heading)| (*heading).to_owned()));
+    for row in rows {
+        builder.push_record(columns.iter().map(|(path, _)| cell(row, path)));
+    }
+    builder.build().with(Style::blank()).to_string()
+}
+
+fn cell(row: &Json, path: &str) -> String {
+    let found = path.split('.').try_fold(row, |value, name| value.get(name));
+    match found {
+        None | Some(Json::Null) => String::new(),
+        Some(Json::String(text)) => shorten(text, CELL_CHARS_MAX),
+        Some(Json::Array(items)) => {
+            let words: Vec<_> = items.iter().map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned)).collect();
+            shorten(&words.join(", "), CELL_CHARS_MAX)
+        }
+        Some(other) => shorten(&other.to_string(), CELL_CHARS_MAX),
+    }
+}
+
+fn shorten(text: &str, chars_max: usize) -> String {
+    let line = text.replace(['\n', '\r'], " ");
+    if line.chars().count() <= chars_max {
+        return line;
+    }
+    line.chars().take(chars_max.saturating_sub(1)).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use greenroom_protocol::Code;
+
+    use super::*;
+
+    #[test]
+    fn a_table_reaches_inside_and_cuts_what_is_long() {
+        let rows = [serde_json::json!({"id": "a", "in": {"n": 3}, "tags": ["x", "y"], "text": "l".repeat(200)})];
+        let text = table(&rows, &[("id", "ID"), ("in.n", "N"), ("tags", "TAGS"), ("text", "TEXT"), ("none", "NONE")]);
+        assert!(text.contains("x, y") && text.contains('3') && text.contains('…'), "{text}");
+        assert_eq!(table(&[], &[("id", "ID")]), "none");
+    }
+
+    #[test]
+    fn a_denial_names_its_rules_and_a_failed_step_its_cause() {
+        let denied = Cause::new(Code::PolicyDenied, "no").with(serde_json::json!({
+            "rules": [{"code": "role_required", "message": "guest has no role"}]
+        }));
+        assert!(describe(&denied).contains("rule role_required: guest has no role"));
+        let failed = Cause::new(Code::StepFailed, "step a").with(serde_json::json!({ "cause": denied }));
+        assert!(describe(&failed).contains("because policy_denied"), "{}", describe(&failed));
+    }
+}

@@ -1,0 +1,103 @@
+//! What a person sees while a run goes on: one line for each thing that happened, on standard error,
+//! and only where that is a terminal. A run that waits for a person says so in a pipe, too.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use greenroom_protocol::event::{RunEvent, What};
+
+use super::output::remark;
+
+/// Tells of a run.
+#[derive(Debug, Clone, Copy)]
+pub struct Progress {
+    shown: bool,
+}
+
+impl Progress {
+    /// Progress on a terminal; none in a pipe.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { shown: std::io::stderr().is_terminal() }
+    }
+
+    /// Progress wherever standard error goes, for the demo.
+    #[must_use]
+    pub const fn always() -> Self {
+        Self { shown: true }
+    }
+
+    /// Tells of one event.
+    pub fn tell(self, event: &RunEvent) {
+        let waits = matches!(event.what, What::ApprovalAsked { .. });
+        if let Some(text) = line(event).filter(|_| self.shown || waits) {
+            remark(&text);
+        }
+    }
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// One event as a line; `None` where there is nothing to say.
+#[must_use]
+pub fn line(event: &RunEvent) -> Option<String> {
+    let at = |step: &greenroom_protocol::StepId, index: &Option<u32>| match index {
+        Some(index) => format!("{step}[{index}]"),
+        None => step.to_string(),
+    };
+    Some(match &event.what {
+        What::RunStarted { steps } => format!("▶ {} · {steps} steps", event.run),
+        What::StepStarted { step, index, agent, attempt } => {
+            let who = agent.as_ref().map(|agent| format!(" · {agent}")).unwrap_or_default();
+            let again = if *attempt > 1 { format!(" · attempt {attempt}") } else { String::new() };
+            format!("  … {}{who}{again}", at(step, index))
+        }
+        What::StepEnded { step, index, state, duration_ms, cause } => {
+            let mark = match state.as_str() {
+                "done" => "✔",
+                "skipped" => "–",
+                "compensated" => "↩",
+                _ => "✘",
+            };
+            let took = took(Duration::from_millis(*duration_ms));
+            let why = cause.as_ref().map(|cause| format!(" · {cause}")).unwrap_or_default();
+            format!("  {mark} {} {state}{took}{why}", at(step, index))
+        }
+        What::StepRetried { step, cause, after_ms } => format!("  ↻ {step} again after {after_ms} ms · {cause}"),
+        What::ApprovalAsked { step, prompt } => format!(
+            "  ? {step} waits for a person: {prompt}\n    greenroom runs approve {run} {step}\n    greenroom runs reject {run} {step}",
+            run = event.run
+        ),
+        What::ApprovalAnswered { step, approved, by } => {
+            format!("  {} {step} was {} by {by}", if *approved { "✔" } else { "✘" }, if *approved { "approved" } else { "rejected" })
+        }
+        What::RunEnded { reply } => format!("■ {} {}", event.run, reply.status.as_str()),
+    })
+}
+
+fn took(time: Duration) -> String {
+    if time < Duration::from_millis(1) { String::new() } else { format!(" · {:.2} s", time.as_secs_f64()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use greenroom_protocol::{RunId, StepId, Timestamp};
+
+    use super::*;
+
+    #[test]
+    fn an_approval_says_how_to_give_it() {
+        let event = RunEvent {
+            run: RunId::new("run_1").unwrap(),
+            seq: 3,
+            at: Timestamp::default(),
+            what: What::ApprovalAsked { step: StepId::new("sign").unwrap(), prompt: "Send it?".into() },
+        };
+        let text = line(&event).unwrap();
+        assert!(text.contains("greenroom runs approve run_1 sign"), "{text}");
+    }
+}

@@ -1,0 +1,168 @@
+//! `greenroom run agent|workflow|team`: words become a request, its progress is told, and the reply
+//! decides the exit code.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use greenroom_client::{Client, Work};
+use greenroom_definitions::Field;
+use greenroom_protocol::event::What;
+use greenroom_protocol::request::Options;
+use greenroom_protocol::{
+    AgentId, Cause, Clock, Code, Deadline, Json, MicroUsd, Reply, RequestId, RunId, TeamId, WorkflowId,
+};
+
+use super::args::{RunCommand, WorkArgs};
+use super::inputs::{Types, context, inputs};
+use super::output::{Output, remark};
+use super::progress::Progress;
+use super::session::Session;
+use crate::clock::WallClock;
+
+/// How long a run of the command line may take where nothing is said: it may wait for a person.
+const RUN_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Does it.
+///
+/// # Errors
+/// A cause that came before any reply.
+pub async fn run(session: &Session, command: RunCommand, output: Output) -> Result<u8, Cause> {
+    let reply = match command {
+        RunCommand::Agent { id, work } => {
+            let types = agent_types(&session.client(), &id).await;
+            let (client, work) = prepare(session, work, &types).await?;
+            client.run_agent(id, work).await?
+        }
+        RunCommand::Workflow { id, work } => {
+            let types = workflow_types(&session.client(), &id).await;
+            start(session, work, &types, |client, work| async move { client.run_workflow(id, work).await }).await?
+        }
+        RunCommand::Team { id, workflow, work } => {
+            let workflow = match workflow {
+                Some(workflow) => workflow,
+                None => only_workflow(&session.client(), &id).await?,
+            };
+            let types = workflow_types(&session.client(), &workflow).await;
+            start(session, work, &types, |client, work| async move { client.run_team(id, workflow, work).await })
+                .await?
+        }
+    };
+    output.reply(&reply);
+    Ok(reply.exit_code())
+}
+
+async fn prepare(session: &Session, work: WorkArgs, types: &Types) -> Result<(Client, Work), Cause> {
+    let cost_max = match work.max_cost_usd {
+        None => None,
+        Some(usd) => Some(MicroUsd::from_usd(usd).ok_or_else(|| {
+            Cause::new(Code::InvalidInput, format!("--max-cost-usd is {usd}, not a sum of money"))
+        })?),
+    };
+    let mut client = session.client();
+    let wait = work.timeout.map_or(RUN_WAIT, Duration::from);
+    client = client.with_deadline(Deadline::after(WallClock.now(), wait));
+    if let Some(key) = work.idempotency_key {
+        client = client.with_idempotency_key(key);
+    }
+    let prepared = Work {
+        inputs: inputs(session, &work.inputs, types).await?,
+        context: context(&work.context)?,
+        options: Options { model: work.model, cost_max },
+        detach: work.detach,
+    };
+    Ok((client, prepared))
+}
+
+/// Starts a run and tells of it while it goes on.
+async fn start<F>(
+    session: &Session,
+    work: WorkArgs,
+    types: &Types,
+    ask: impl FnOnce(Client, Work) -> F,
+) -> Result<Reply, Cause>
+where
+    F: Future<Output = Result<Reply, greenroom_client::TransportError>>,
+{
+    let detach = work.detach;
+    let (client, work) = prepare(session, work, types).await?;
+    let named = RequestId::fresh(greenroom_protocol::Ids::fresh(&crate::clock::TimeOrdered));
+    let run = RunId::of(&named);
+    let client = client.with_request(named);
+    if detach {
+        let reply = ask(client, work).await?;
+        if session.is_own() && reply.error.is_none() {
+            remark("no `greenroom up` is running: the run goes on with the next one, or with `greenroom runs resume`");
+        }
+        return Ok(reply);
+    }
+    followed(&session.client(), &run, ask(client, work)).await
+}
+
+/// Waits for a run's reply and tells of the run meanwhile.
+pub(super) async fn followed(
+    client: &Client,
+    run: &RunId,
+    asked: impl Future<Output = Result<Reply, greenroom_client::TransportError>>,
+) -> Result<Reply, Cause> {
+    let progress = Progress::new();
+    let telling = tell(client, run, progress);
+    tokio::pin!(asked, telling);
+    tokio::select! {
+        reply = &mut asked => Ok(reply?),
+        () = &mut telling => Ok(asked.await?),
+    }
+}
+
+/// Tells of a run from its first event to its last.
+pub(super) async fn tell(client: &Client, run: &RunId, progress: Progress) {
+    let mut events = client.watch(run, 0);
+    while let Some(Ok(event)) = events.next().await {
+        progress.tell(&event);
+        if matches!(event.what, What::RunEnded { .. }) {
+            return;
+        }
+    }
+}
+
+// === declared types ===
+
+async fn agent_types(client: &Client, id: &AgentId) -> Types {
+    // A refused look is no reason to stop: the request itself is judged, and says why.
+    match client.agent(id.clone()).await {
+        Ok(reply) => fields(reply.outputs.get("agent")),
+        Err(_) => Types::new(),
+    }
+}
+
+/// The workflow's declared inputs; one that it does not declare has the type that the first agent of
+/// its steps gives to that name, since that is where it ends up.
+async fn workflow_types(client: &Client, id: &WorkflowId) -> Types {
+    let Ok(reply) = client.workflow(id.clone()).await else { return Types::new() };
+    let workflow = reply.outputs.get("workflow");
+    let mut types = fields(workflow);
+    let steps = workflow.and_then(|workflow| workflow.get("steps")).and_then(Json::as_array);
+    for step in steps.into_iter().flatten() {
+        let agent = step.get("agent").and_then(Json::as_str).and_then(|id| AgentId::new(id).ok());
+        let Some(agent) = agent else { continue };
+        for (name, kind) in agent_types(client, &agent).await {
+            types.entry(name).or_insert(kind);
+        }
+    }
+    types
+}
+
+fn fields(definition: Option<&Json>) -> Types {
+    let inputs = definition.and_then(|definition| definition.get("inputs")).and_then(Json::as_array);
+    let read = |field: &Json| serde_json::from_value::<Field>(field.clone()).ok();
+    inputs.into_iter().flatten().filter_map(read).map(|field| (field.name, field.kind)).collect()
+}
+
+async fn only_workflow(client: &Client, team: &TeamId) -> Result<WorkflowId, Cause> {
+    let reply = client.team(team.clone()).await?;
+    if let Some(cause) = reply.error {
+        return Err(cause);
+    }
+    let named = reply.outputs.get("team").and_then(|team| team.get("workflows")).and_then(Json::as_array);
+    let first = named.and_then(|named| named.first()).and_then(Json::as_str).and_then(|id| WorkflowId::new(id).ok());
+    first.ok_or_else(|| Cause::new(Code::MissingInput, format!("the team {team} names no workflow; say --workflow ID")))
+}

@@ -1,0 +1,116 @@
+//! `greenroom runs`: look at runs, follow one, answer one that waits, stop one, forget old ones.
+
+use futures::StreamExt;
+use greenroom_protocol::event::What;
+use greenroom_protocol::request::{Page, Signal};
+use greenroom_protocol::{Cause, Clock, Json, Reply, RunId};
+
+use super::args::{Format, RunsCommand};
+use super::catalogue::list;
+use super::output::{Output, print, remark};
+use super::progress::{Progress, line};
+use super::run::followed;
+use super::session::Session;
+use crate::clock::WallClock;
+use crate::ingress::frame::Chore;
+
+/// Does it.
+///
+/// # Errors
+/// A cause that came before any reply.
+pub async fn runs(session: &Session, command: RunsCommand, output: Output) -> Result<u8, Cause> {
+    let client = session.client();
+    match command {
+        RunsCommand::List { limit, after } => {
+            let columns =
+                [("run_id", "RUN"), ("state", "STATE"), ("workflow_id", "WORKFLOW"), ("owner", "OWNER"), ("created", "CREATED")];
+            Ok(list(&client.runs(Page { after, limit }).await?, "runs", &columns, output))
+        }
+        RunsCommand::Show { run } => Ok(show(&client.run(run).await?, output)),
+        RunsCommand::Watch { run, after } => watch(session, &run, after, output).await,
+        RunsCommand::Cancel { run } => answered(&client.cancel(run).await?, Signal::Cancel, output),
+        RunsCommand::Approve { run, step } => {
+            answered(&client.approve(run, step.clone()).await?, Signal::Approve { step }, output)
+        }
+        RunsCommand::Reject { run, step } => {
+            answered(&client.reject(run, step.clone()).await?, Signal::Reject { step }, output)
+        }
+        RunsCommand::Resume { run: Some(run) } => {
+            let reply = followed(&client, &run, client.resume(run.clone())).await?;
+            output.reply(&reply);
+            Ok(reply.exit_code())
+        }
+        RunsCommand::Resume { run: None } => {
+            let report = session.maintain(Chore::ResumeAll).await?;
+            output.document(&report, || told(&report));
+            Ok(u8::from(report.get("failed").and_then(Json::as_u64).unwrap_or(0) > 0))
+        }
+        RunsCommand::Prune { older_than } => {
+            let before = WallClock.now().minus(older_than.into());
+            let report = session.maintain(Chore::PruneRuns { before }).await?;
+            output.document(&report, || told(&report));
+            Ok(0)
+        }
+    }
+}
+
+/// A small report as `name: value` lines.
+pub(super) fn told(report: &Json) -> String {
+    let members = report.as_object().into_iter().flatten();
+    let text = |value: &Json| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    members.map(|(name, value)| format!("{name}: {}", text(value))).collect::<Vec<_>>().join("\n")
+}
+
+fn show(reply: &Reply, output: Output) -> u8 {
+    if let Some(cause) = &reply.error {
+        output.refused(cause);
+        return reply.exit_code();
+    }
+    let document = serde_json::to_value(&reply.outputs).unwrap_or_default();
+    output.document(&document, || {
+        let mut text = reply.outputs.get("run").map(told).unwrap_or_default();
+        let events = reply.outputs.get("events").and_then(Json::as_array);
+        for event in events.into_iter().flatten() {
+            if let Some(line) = serde_json::from_value(event.clone()).ok().as_ref().and_then(line) {
+                text.push('\n');
+                text.push_str(&line);
+            }
+        }
+        text
+    });
+    0
+}
+
+async fn watch(session: &Session, run: &RunId, after: u64, output: Output) -> Result<u8, Cause> {
+    let mut events = session.client().watch(run, after);
+    while let Some(event) = events.next().await {
+        let event = event?;
+        match output.format() {
+            // One line an event, so that a reader need not wait for the end.
+            Format::Json => print(&serde_json::to_string(&event).unwrap_or_default()),
+            Format::Yaml => print(&format!("---\n{}", serde_yaml_ng::to_string(&event).unwrap_or_default())),
+            Format::Table => Progress::always().tell(&event),
+        }
+        if let What::RunEnded { reply } = event.what {
+            return Ok(reply.exit_code());
+        }
+    }
+    remark("the watch ended before the run did");
+    Ok(1)
+}
+
+fn answered(reply: &Reply, signal: Signal, output: Output) -> Result<u8, Cause> {
+    if let Some(cause) = &reply.error {
+        output.refused(cause);
+        return Ok(reply.exit_code());
+    }
+    let document = serde_json::to_value(reply).unwrap_or_default();
+    output.document(&document, || {
+        match signal {
+            Signal::Cancel => format!("{} was asked to stop", reply.id),
+            Signal::Approve { step } => format!("{} of {} goes on", step, reply.id),
+            Signal::Reject { step } => format!("{} of {} was rejected", step, reply.id),
+        }
+    });
+    Ok(0)
+}

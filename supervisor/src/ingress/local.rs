@@ -1,0 +1,143 @@
+//! The way in from this process: the in-process transport, and what the control socket hands on.
+//! The operating system vouches for the person; which of the configuration's users they speak for is
+//! theirs to say.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::{StreamExt, stream};
+use greenroom_client::{Client, Transport, TransportError};
+use greenroom_client::transport::Events;
+use greenroom_protocol::event::RunEvent;
+use greenroom_protocol::request::Look;
+use greenroom_protocol::{
+    ArtifactRef, Cause, Clock, Code, Envelope, Ids, Json, Metadata, Received, Reply, Request, RequestId, RunId, Status,
+    UserId, Values,
+};
+use greenroom_registry::Stores;
+use greenroom_registry::journal::Seq;
+
+use super::frame::{Chore, FILE_BYTES_MAX};
+use crate::chores::Chores;
+use crate::pipeline::Pipeline;
+
+/// How long a watch waits for a run that is only being started, and how often it looks.
+const APPEARS_WITHIN: Duration = Duration::from_secs(2);
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// What stands behind every local way in.
+#[derive(Clone)]
+pub struct Front {
+    pub(crate) pipeline: Arc<Pipeline>,
+    pub(crate) stores: Stores,
+    pub(crate) chores: Arc<Chores>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) ids: Arc<dyn Ids>,
+}
+
+impl Front {
+    /// A client that speaks for this user.
+    #[must_use]
+    pub fn client(&self, user: &UserId) -> Client {
+        Client::new(Arc::new(Local { front: self.clone(), user: user.clone() }))
+    }
+
+    /// Lets a request of this user through the whole pipeline.
+    pub async fn send(&self, user: UserId, envelope: Envelope) -> Reply {
+        let id = envelope.id.clone().unwrap_or_else(|| RequestId::fresh(self.ids.fresh()));
+        let envelope = Envelope { id: Some(id.clone()), ..envelope };
+        match Received::local(user, envelope, &*self.ids, self.clock.now()) {
+            Ok(received) => self.pipeline.serve(received).await,
+            Err(cause) => refusal(&id, cause),
+        }
+    }
+
+    /// The events of a run. That they may be seen is judged once, when the watch begins; a run that is
+    /// being started in this moment is waited for.
+    ///
+    /// # Errors
+    /// What the guard or the store says.
+    pub async fn watch(&self, user: UserId, run: RunId, after: u64) -> Result<Events, Cause> {
+        self.appears(&run).await?;
+        let look = Look::Events { run: run.clone(), after };
+        let reply = self.send(user, Envelope::of(Request::Look(look))).await;
+        if let Some(cause) = reply.error {
+            return Err(cause);
+        }
+        let tail = self.stores.journal.tail(&run, Seq(after));
+        let events = tail.filter_map(move |kept| {
+            let event = match kept {
+                Ok(kept) => RunEvent::of(&run, kept.seq.0, kept.at, &kept.entry).map(Ok),
+                Err(error) => Some(Err(TransportError::Refused(error.cause()))),
+            };
+            futures::future::ready(event)
+        });
+        Ok(events.boxed())
+    }
+
+    async fn appears(&self, run: &RunId) -> Result<(), Cause> {
+        let since = tokio::time::Instant::now();
+        while self.stores.runs.get(run).await.map_err(|error| error.cause())?.is_none() {
+            if since.elapsed() > APPEARS_WITHIN {
+                return Ok(());
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        Ok(())
+    }
+
+    /// Keeps a file that its owner hands in.
+    ///
+    /// # Errors
+    /// [`Code::PayloadTooLarge`]; what the store says.
+    pub async fn keep(&self, bytes: Vec<u8>, media_type: &str, name: &str) -> Result<ArtifactRef, Cause> {
+        if bytes.len() as u64 > FILE_BYTES_MAX {
+            let message = format!("the file has {} bytes, at most {FILE_BYTES_MAX} are taken", bytes.len());
+            return Err(Cause::new(Code::PayloadTooLarge, message));
+        }
+        self.stores.artifacts.put(bytes, media_type, name).await.map_err(|error| error.cause())
+    }
+
+    /// Looks after the stores.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn maintain(&self, chore: Chore) -> Result<Json, Cause> {
+        self.chores.run(chore).await
+    }
+}
+
+fn refusal(id: &RequestId, cause: Cause) -> Reply {
+    Reply {
+        id: id.to_string(),
+        status: Status::of(&cause),
+        outputs: Values::new(),
+        error: Some(cause),
+        metadata: Metadata::default(),
+    }
+}
+
+/// The in-process transport.
+struct Local {
+    front: Front,
+    user: UserId,
+}
+
+#[async_trait]
+impl Transport for Local {
+    async fn send(&self, envelope: Envelope) -> Result<Reply, TransportError> {
+        Ok(self.front.send(self.user.clone(), envelope).await)
+    }
+
+    fn watch(&self, run: &RunId, after: u64) -> Events {
+        let (front, user, run) = (self.front.clone(), self.user.clone(), run.clone());
+        let opening = async move {
+            match front.watch(user, run, after).await {
+                Ok(events) => events,
+                Err(cause) => stream::once(async { Err(TransportError::Refused(cause)) }).boxed(),
+            }
+        };
+        stream::once(opening).flatten().boxed()
+    }
+}

@@ -1,0 +1,141 @@
+//! The last stage: what came of a request, as its reply, its audit record, its log line and its
+//! metrics. A cause becomes a reply here and nowhere else.
+
+use greenroom_protocol::audit::Closing;
+use greenroom_protocol::{
+    Cause, ContentHash, Json, Metadata, MicroUsd, Outcome, PodId, Reply, Request, Status, Values,
+};
+use greenroom_rego::{Denied, Permitted};
+
+use super::visit::Visit;
+use crate::telemetry::EXECUTION;
+
+/// What the guard said.
+#[derive(Debug, Clone, Default)]
+pub struct Decision {
+    /// The checks that were passed, or the rules that denied.
+    pub checks: Vec<String>,
+    /// The revision of the policy that decided.
+    pub revision: Option<String>,
+    /// The version of the target that was judged.
+    pub version: Option<ContentHash>,
+    /// True once the guard has decided at all.
+    pub made: bool,
+}
+
+impl Decision {
+    /// A yes.
+    #[must_use]
+    pub fn yes(permit: &Permitted<Request>) -> Self {
+        let grant = permit.grant();
+        Self {
+            checks: grant.checks().to_vec(),
+            revision: Some(grant.revision().to_owned()),
+            version: grant.version().copied(),
+            made: true,
+        }
+    }
+
+    /// A no.
+    #[must_use]
+    pub fn no(denied: &Denied) -> Self {
+        Self { checks: denied.codes(), revision: denied.revision().map(str::to_owned), version: None, made: true }
+    }
+}
+
+/// What came of the act behind the guard: the outcome of this hop, or the whole reply of a run.
+pub enum Came {
+    /// The act's own outcome.
+    Out(Outcome),
+    /// A reply that was made elsewhere: of a run, or kept under an idempotency key.
+    Whole(Box<Reply>),
+}
+
+/// Makes the reply.
+#[must_use]
+pub fn reply(visit: &Visit, pod: &PodId, decision: &Decision, came: Result<Came, Cause>) -> Reply {
+    let duration_ms = u64::try_from(visit.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let own = u32::from(decision.made);
+    let mut reply = match came {
+        Ok(Came::Out(outcome)) => out(visit, outcome),
+        Ok(Came::Whole(reply)) => *reply,
+        Err(cause) => Reply {
+            id: visit.reply_id(),
+            status: Status::of(&cause),
+            outputs: Values::new(),
+            error: Some(cause),
+            metadata: Metadata::default(),
+        },
+    };
+    let metadata = &mut reply.metadata;
+    metadata.duration_ms = duration_ms;
+    metadata.policy_decisions = metadata.policy_decisions.saturating_add(own);
+    if metadata.policy_checks.is_empty() && reply.error.is_none() {
+        metadata.policy_checks.clone_from(&decision.checks);
+    }
+    metadata.trace_id = Some(visit.trace.clone());
+    metadata.pod = Some(pod.clone());
+    reply
+}
+
+fn out(visit: &Visit, outcome: Outcome) -> Reply {
+    let Outcome { outputs, usage } = outcome;
+    let agents_involved = usage.members.unwrap_or_else(|| u32::try_from(usage.agents.len()).unwrap_or(u32::MAX));
+    Reply {
+        id: visit.reply_id(),
+        status: Status::Success,
+        outputs,
+        error: None,
+        metadata: Metadata {
+            agents_involved,
+            agents: usage.agents,
+            workflow_steps: usage.steps,
+            tokens_used: usage.tokens,
+            cost_usd: usage.cost.as_usd(),
+            estimated: usage.estimated,
+            model: usage.model,
+            policy_decisions: usage.decisions,
+            ..Metadata::default()
+        },
+    }
+}
+
+/// The audit's closing record.
+#[must_use]
+pub fn closing(visit: &Visit, decision: &Decision, reply: &Reply) -> Closing {
+    Closing {
+        status: reply.status,
+        code: reply.error.as_ref().map(|cause| cause.code),
+        checks: decision.checks.clone(),
+        policy: decision.revision.clone(),
+        version: decision.version,
+        elapsed_us: u64::try_from(visit.elapsed().as_micros()).unwrap_or(u64::MAX),
+        tokens: reply.metadata.tokens_used,
+        cost: MicroUsd::from_usd(reply.metadata.cost_usd).unwrap_or_default(),
+    }
+}
+
+/// Writes the document's line for an execution: one for each invocation of an agent, refused ones too.
+pub fn log(visit: &Visit, decision: &Decision, reply: &Reply) {
+    let Some(agent) = &visit.agent else { return };
+    tracing::info!(
+        target: EXECUTION,
+        agent_id = agent.as_str(),
+        team_id = visit.team.as_ref().map_or("", |team| team.as_str()),
+        workflow_id = visit.workflow.as_ref().map_or("", |workflow| workflow.as_str()),
+        user_id = visit.user.as_deref().unwrap_or(""),
+        action = "execute",
+        duration_ms = reply.metadata.duration_ms,
+        status = reply.status.as_str(),
+        tokens_used = reply.metadata.tokens_used.total(),
+        policy_checks = decision.checks.join(","),
+        trace_id = visit.trace.as_str(),
+    );
+}
+
+/// What a look gives back, as an outcome.
+#[must_use]
+pub fn seen(outputs: impl IntoIterator<Item = (&'static str, Json)>) -> Outcome {
+    let outputs = outputs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    Outcome { outputs, usage: greenroom_protocol::reply::Usage::default() }
+}

@@ -1,0 +1,308 @@
+//! What policy needs to know about a request, found out from the catalogue and the ledger. Facts
+//! state and never judge: what is not found out stays at a default that denies.
+
+use std::sync::Arc;
+
+use greenroom_definitions::agent::ToolRef;
+use greenroom_definitions::plan::Target as StepTarget;
+use greenroom_definitions::{Agent, Workflow};
+use greenroom_protocol::request::{CallTool, ContextChange, ContextRead, ContextWrite, Invoke, Look, StartRun, StartTeam};
+use greenroom_protocol::value::size_bytes;
+use greenroom_protocol::{AgentId, Cause, Code, ContextKey, Request, RunId, TeamId, Timestamp, Values};
+use greenroom_registry::ledger::{Ledger, Scope};
+use greenroom_registry::runs::{RunHead, RunStore};
+use greenroom_rego::{AgentFacts, Authenticated, Facts, Names, Relation, Speaker, Spent, Target, UsageFacts};
+
+use crate::library::Library;
+use crate::models::Reach;
+
+/// Finds facts out.
+pub struct Surveyor {
+    pub(super) library: Library,
+    pub(super) runs: Arc<dyn RunStore>,
+    pub(super) ledger: Arc<dyn Ledger>,
+    pub(super) reach: Reach,
+}
+
+impl Surveyor {
+    /// The facts about a request whose bracket is open.
+    ///
+    /// # Errors
+    /// A code of the class "rejected" if what is asked for does not exist; what a store says.
+    pub async fn survey(&self, asked: &Authenticated, now: Timestamp) -> Result<Facts, Cause> {
+        let usage = self.usage(asked, now).await?;
+        let facts = match asked.request() {
+            Request::Invoke(invoke) => self.invoke(asked, invoke).await?,
+            Request::StartRun(start) => self.start_run(asked, start).await?,
+            Request::StartTeam(start) => self.start_team(asked, start).await?,
+            Request::SignalRun(signal) => self.run(asked, &signal.run).await?,
+            Request::ResumeRun(resume) => self.run(asked, &resume.run).await?,
+            Request::ContextRead(read) => self.context_read(asked, read).await?,
+            Request::ContextWrite(write) => self.context_write(asked, write).await?,
+            Request::CallTool(call) => self.call_tool(asked, call).await?,
+            Request::Look(look) => self.look(asked, look).await?,
+        };
+        Ok(Facts { usage, audited: true, ..facts })
+    }
+
+    /// A user's own request is counted first and then judged; the hops behind it are part of it.
+    async fn usage(&self, asked: &Authenticated, now: Timestamp) -> Result<UsageFacts, Cause> {
+        let principal = asked.principal();
+        let scope = Scope { tenant: principal.tenant.clone(), user: principal.user.clone() };
+        let found = if asked.chain().len() <= 1 {
+            self.ledger.count(&scope, now).await
+        } else {
+            self.ledger.usage(&scope, now).await
+        };
+        let used = found.map_err(|error| error.cause())?;
+        Ok(UsageFacts {
+            requests: used.requests_hour,
+            user: Spent { tokens: used.tokens_total, usd: used.cost_total },
+            tenant: Spent::default(),
+            fresh: true,
+        })
+    }
+
+    async fn invoke(&self, asked: &Authenticated, invoke: &Invoke) -> Result<Facts, Cause> {
+        let agent = self.library.agent(&invoke.agent, invoke.version.as_ref()).await?;
+        let target = Target::Agent { agent: agent.id().clone(), version: agent.hash() };
+        let speaking = self.speaking(asked).await?;
+        let relation = Relation {
+            own_tenant: true,
+            workflow_step: self.is_step(asked, |target| match target {
+                StepTarget::Agent(named) => self.is_agent(named, agent.id()),
+                StepTarget::Workflow(_) | StepTarget::Team { .. } | StepTarget::Approval => false,
+            }).await? || self.compensates(asked, agent.id()).await?,
+            team_member: self.is_member(asked.team(), agent.id()),
+            can_work_with: speaking.as_ref().is_some_and(|speaking| {
+                self.library.catalogue().may_work_with(speaking.id(), agent.id())
+            }),
+            tool_declared: speaking.as_ref().is_some_and(|speaking| {
+                speaking.spec().tools.iter().any(|tool| match tool {
+                    ToolRef::Agent(named) => self.is_agent(named, agent.id()),
+                    ToolRef::Native(_) => false,
+                })
+            }),
+            ..Relation::default()
+        };
+        let model = invoke.options.model.as_deref();
+        Ok(Facts {
+            agent: Some(self.agent_facts(&agent, model)),
+            policies: self.policies(&agent.spec().policies, asked.team()),
+            speaker_policies: policies_of(speaking.as_deref()),
+            relation,
+            document_bytes: largest([&invoke.inputs, &invoke.context]),
+            capped: agent.cost_max().is_some(),
+            ..Facts::about(target)
+        })
+    }
+
+    async fn start_run(&self, asked: &Authenticated, start: &StartRun) -> Result<Facts, Cause> {
+        let workflow = self.library.workflow(&start.workflow, start.version.as_ref()).await?;
+        let target = Target::Workflow { workflow: workflow.id().clone(), version: workflow.hash() };
+        let team_workflow = asked.team().and_then(|team| self.library.team(team).ok()).is_some_and(|team| {
+            let named = &team.spec().workflows;
+            named.is_empty() || named.contains(workflow.id())
+        });
+        let relation = Relation {
+            own_tenant: true,
+            team_workflow,
+            workflow_step: self.is_step(asked, |target| match target {
+                StepTarget::Workflow(named) => named == workflow.id(),
+                StepTarget::Agent(_) | StepTarget::Team { .. } | StepTarget::Approval => false,
+            }).await?,
+            ..Relation::default()
+        };
+        Ok(Facts {
+            policies: self.policies(&workflow.spec().policies, asked.team()),
+            relation,
+            document_bytes: largest([&start.inputs, &start.context]),
+            capped: workflow.spec().limits.cost_max().is_some(),
+            ..Facts::about(target)
+        })
+    }
+
+    async fn start_team(&self, asked: &Authenticated, start: &StartTeam) -> Result<Facts, Cause> {
+        let team = self.library.team(&start.team)?;
+        let workflow = self.library.workflow(&start.workflow, None).await?;
+        let named = &team.spec().workflows;
+        let relation = Relation {
+            own_tenant: true,
+            team_workflow: named.is_empty() || named.contains(workflow.id()),
+            workflow_step: self.is_step(asked, |target| match target {
+                StepTarget::Team { team: named, .. } => named == team.id(),
+                StepTarget::Agent(_) | StepTarget::Workflow(_) | StepTarget::Approval => false,
+            }).await?,
+            ..Relation::default()
+        };
+        Ok(Facts {
+            policies: team.spec().policies.iter().collect(),
+            relation,
+            document_bytes: largest([&start.inputs, &start.context]),
+            capped: team.spec().limits.cost_max().is_some() || workflow.spec().limits.cost_max().is_some(),
+            ..Facts::about(Target::Team { team: team.id().clone(), version: team.hash() })
+        })
+    }
+
+    async fn run(&self, asked: &Authenticated, run: &RunId) -> Result<Facts, Cause> {
+        let head = self.head(run).await?;
+        let relation = Relation { own_tenant: owns(asked, &head), ..Relation::default() };
+        let target = Target::Run {
+            run: head.run,
+            workflow: head.workflow.clone(),
+            version: head.version,
+            team: head.team.clone(),
+        };
+        let workflow = self.library.workflow(&head.workflow, Some(&head.version)).await.ok();
+        let policies = workflow.as_ref().map(|workflow| workflow.spec().policies.as_slice()).unwrap_or_default();
+        Ok(Facts { policies: self.policies(policies, head.team.as_ref()), relation, ..Facts::about(target) })
+    }
+
+    async fn context_read(&self, asked: &Authenticated, read: &ContextRead) -> Result<Facts, Cause> {
+        self.context(asked, &read.run, None, 0).await
+    }
+
+    async fn context_write(&self, asked: &Authenticated, write: &ContextWrite) -> Result<Facts, Cause> {
+        let bytes = match &write.change {
+            ContextChange::Put(value) | ContextChange::Append(value) => size_bytes(value),
+        };
+        self.context(asked, &write.run, Some(&write.key), bytes).await
+    }
+
+    async fn context(
+        &self,
+        asked: &Authenticated,
+        run: &RunId,
+        key: Option<&ContextKey>,
+        document_bytes: u64,
+    ) -> Result<Facts, Cause> {
+        let head = self.head(run).await?;
+        let speaking = self.speaking(asked).await?;
+        let own_run = asked.chain().len() <= 1 || asked.run() == Some(run);
+        let relation = Relation {
+            own_tenant: owns(asked, &head) && own_run,
+            team_member: speaking.as_ref().is_some_and(|agent| self.is_member(head.team.as_ref(), agent.id())),
+            provides_to_team: speaking.as_ref().zip(key).is_some_and(|(agent, key)| {
+                agent.spec().collaboration.provides_to_team.contains(key)
+            }),
+            ..Relation::default()
+        };
+        Ok(Facts {
+            agent: speaking.as_ref().map(|agent| self.agent_facts(agent, None)),
+            policies: self.policies(&[], head.team.as_ref()),
+            speaker_policies: policies_of(speaking.as_deref()),
+            relation,
+            document_bytes,
+            ..Facts::about(Target::Context { run: head.run, key: key.cloned() })
+        })
+    }
+
+    async fn call_tool(&self, asked: &Authenticated, call: &CallTool) -> Result<Facts, Cause> {
+        let speaking = self.speaking(asked).await?;
+        let relation = Relation {
+            own_tenant: true,
+            tool_declared: speaking.as_ref().is_some_and(|agent| {
+                agent.spec().tools.iter().any(|tool| tool.to_string() == call.tool)
+            }),
+            team_member: speaking.as_ref().is_some_and(|agent| self.is_member(asked.team(), agent.id())),
+            ..Relation::default()
+        };
+        Ok(Facts {
+            agent: speaking.as_ref().map(|agent| self.agent_facts(agent, None)),
+            speaker_policies: policies_of(speaking.as_deref()),
+            relation,
+            document_bytes: largest([&call.arguments]),
+            ..Facts::about(Target::Tool { tool: call.tool.clone() })
+        })
+    }
+
+    async fn look(&self, asked: &Authenticated, look: &Look) -> Result<Facts, Cause> {
+        let own_tenant = match look {
+            Look::Run { run } | Look::Events { run, .. } => owns(asked, &self.head(run).await?),
+            Look::Agents
+            | Look::Agent { .. }
+            | Look::Workflows
+            | Look::Workflow { .. }
+            | Look::Teams
+            | Look::Team { .. }
+            | Look::Runs { .. }
+            | Look::Audit { .. }
+            | Look::AuditEntry { .. }
+            | Look::Costs { .. } => true,
+        };
+        let relation = Relation { own_tenant, ..Relation::default() };
+        Ok(Facts { relation, ..Facts::about(Target::Records { what: look.target() }) })
+    }
+
+    // === what the facts are made of ===
+
+    async fn head(&self, run: &RunId) -> Result<RunHead, Cause> {
+        let found = self.runs.get(run).await.map_err(|error| error.cause())?;
+        found.ok_or_else(|| Cause::new(Code::UnknownRun, format!("there is no run {run}")))
+    }
+
+    /// The agent that speaks, in the version that was called on stage.
+    async fn speaking(&self, asked: &Authenticated) -> Result<Option<Arc<Agent>>, Cause> {
+        match asked.speaker() {
+            Speaker::Agent { agent, version } => self.library.agent(agent, Some(version)).await.map(Some),
+            Speaker::User { .. } | Speaker::Workflow { .. } | Speaker::Team { .. } | Speaker::Nobody => Ok(None),
+        }
+    }
+
+    async fn speaking_workflow(&self, asked: &Authenticated) -> Result<Option<Arc<Workflow>>, Cause> {
+        match asked.speaker() {
+            Speaker::Workflow { workflow, version, .. } => self.library.workflow(workflow, Some(version)).await.map(Some),
+            Speaker::User { .. } | Speaker::Agent { .. } | Speaker::Team { .. } | Speaker::Nobody => Ok(None),
+        }
+    }
+
+    async fn is_step(&self, asked: &Authenticated, is: impl Fn(&StepTarget) -> bool + Send) -> Result<bool, Cause> {
+        let workflow = self.speaking_workflow(asked).await?;
+        Ok(workflow.is_some_and(|workflow| workflow.plan().steps.iter().any(|step| is(&step.target))))
+    }
+
+    async fn compensates(&self, asked: &Authenticated, agent: &AgentId) -> Result<bool, Cause> {
+        let workflow = self.speaking_workflow(asked).await?;
+        Ok(workflow.is_some_and(|workflow| {
+            let mut undoing = workflow.plan().steps.iter().filter_map(|step| step.compensate.as_ref());
+            undoing.any(|compensate| self.is_agent(&compensate.agent, agent))
+        }))
+    }
+
+    /// True if the name, with or without an ordinal, means this agent.
+    fn is_agent(&self, named: &AgentId, agent: &AgentId) -> bool {
+        named == agent || self.library.catalogue().agent(named).is_some_and(|found| found.id() == agent)
+    }
+
+    fn is_member(&self, team: Option<&TeamId>, agent: &AgentId) -> bool {
+        let catalogue = self.library.catalogue();
+        team.and_then(|team| catalogue.team(team)).is_some_and(|team| catalogue.is_member(team, agent))
+    }
+
+    fn policies(&self, own: &[String], team: Option<&TeamId>) -> Names {
+        let catalogue = self.library.catalogue();
+        let of_team = team.and_then(|team| catalogue.team(team)).map(|team| team.spec().policies.as_slice());
+        own.iter().chain(of_team.unwrap_or_default()).collect()
+    }
+
+    fn agent_facts(&self, agent: &Agent, model: Option<&str>) -> AgentFacts {
+        AgentFacts {
+            agent: agent.id().clone(),
+            category: agent.spec().category.clone(),
+            capabilities: agent.spec().capabilities.iter().collect(),
+            internal_model: self.reach.stays_inside(agent, model, self.library.catalogue().models()),
+        }
+    }
+}
+
+fn owns(asked: &Authenticated, head: &RunHead) -> bool {
+    head.tenant == asked.principal().tenant
+}
+
+fn policies_of(agent: Option<&Agent>) -> Names {
+    agent.map(|agent| agent.spec().policies.iter().collect()).unwrap_or_default()
+}
+
+fn largest<const N: usize>(all: [&Values; N]) -> u64 {
+    all.iter().flat_map(|values| values.values()).map(size_bytes).max().unwrap_or(0)
+}

@@ -1,0 +1,239 @@
+//! The nine metrics, under exactly the document's names and types. They belong to one house, not to
+//! the process, so two houses in one test do not count into each other.
+
+use std::net::SocketAddr;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use futures::future::BoxFuture;
+use greenroom_actors::observe::{Observed, Observer};
+use greenroom_protocol::{Code, Status};
+use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+
+use super::rate::Rate;
+
+/// Seconds; the upper edges of both histograms.
+const BUCKETS_SECONDS: [f64; 14] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0];
+/// How often the rates are computed anew and the samples of histograms are put into their buckets.
+pub const TICK: Duration = Duration::from_secs(1);
+
+const METADATA: Metadata<'static> = Metadata::new("greenroom", Level::INFO, Some(module_path!()));
+const STATUSES: [Status; 5] = [Status::Success, Status::Failed, Status::Denied, Status::Cancelled, Status::TimedOut];
+const DENIALS: [Code; 4] = [Code::PolicyDenied, Code::PolicyFault, Code::Unauthenticated, Code::TooManyHops];
+
+/// Counts what actors and the pipeline tell.
+pub struct Meters {
+    execution_time: Vec<(Status, Histogram)>,
+    success_rate: Gauge,
+    formation_time: Histogram,
+    completion_rate: Gauge,
+    denials: Vec<(Code, Counter)>,
+    active_agents: Gauge,
+    concurrent_teams: Gauge,
+    tokens_input: Counter,
+    tokens_output: Counter,
+    error_rate: Gauge,
+    abandoned: Counter,
+    rates: Mutex<Rates>,
+    handle: PrometheusHandle,
+}
+
+#[derive(Default)]
+struct Rates {
+    executions: Rate,
+    runs: Rate,
+    replies: Rate,
+}
+
+/// Serves `/metrics`, for as long as it is polled.
+pub type Exporter = BoxFuture<'static, Result<(), String>>;
+
+impl Meters {
+    /// Meters that nobody serves; [`Meters::render`] shows them.
+    ///
+    /// # Errors
+    /// What the exporter says of the buckets.
+    pub fn new() -> Result<Self, String> {
+        Ok(Self::over(&builder()?.build_recorder()))
+    }
+
+    /// Meters that are served at `addr` while the future is polled.
+    ///
+    /// # Errors
+    /// What the operating system says of the address.
+    pub fn serving(addr: SocketAddr) -> Result<(Self, Exporter), String> {
+        let (recorder, exporter) =
+            builder()?.with_http_listener(addr).build().map_err(|error| format!("metrics at {addr}: {error}"))?;
+        let serve = async move { exporter.await.map_err(|error| format!("metrics at {addr}: {error:?}")) };
+        Ok((Self::over(&recorder), Box::pin(serve)))
+    }
+
+    fn over(recorder: &PrometheusRecorder) -> Self {
+        let gauge = |name| recorder.register_gauge(&Key::from_static_name(name), &METADATA);
+        let counter = |name, label, value| {
+            recorder.register_counter(&Key::from_parts(name, vec![Label::new(label, value)]), &METADATA)
+        };
+        let timed = |status: Status| {
+            let key = Key::from_parts("agent_execution_time", vec![Label::new("status", status.as_str())]);
+            (status, recorder.register_histogram(&key, &METADATA))
+        };
+        describe(recorder);
+        Self {
+            execution_time: STATUSES.into_iter().map(timed).collect(),
+            success_rate: gauge("agent_success_rate"),
+            formation_time: recorder.register_histogram(&Key::from_static_name("team_formation_time"), &METADATA),
+            completion_rate: gauge("workflow_completion_rate"),
+            denials: DENIALS.into_iter().map(|code| (code, counter("policy_denials", "code", code.as_str()))).collect(),
+            active_agents: gauge("active_agents"),
+            concurrent_teams: gauge("concurrent_teams"),
+            tokens_input: counter("llm_token_usage", "direction", "input"),
+            tokens_output: counter("llm_token_usage", "direction", "output"),
+            error_rate: gauge("error_rate"),
+            abandoned: recorder.register_counter(&Key::from_static_name("actors_abandoned"), &METADATA),
+            rates: Mutex::new(Rates::default()),
+            handle: recorder.handle(),
+        }
+        .primed()
+    }
+
+    fn primed(self) -> Self {
+        self.active_agents.set(0.0);
+        self.concurrent_teams.set(0.0);
+        self.tick(Instant::now());
+        self
+    }
+
+    /// Counts one answer of the pipeline to a request from outside.
+    pub fn answered(&self, code: Option<Code>) {
+        if let Some(code) = code
+            && let Some((_, counter)) = self.denials.iter().find(|(known, _)| *known == code)
+        {
+            counter.increment(1);
+        }
+    }
+
+    /// Counts whether a request from outside ended well; `error_rate` is made of these.
+    pub fn replied(&self, status: Status) {
+        let failed = matches!(status, Status::Failed | Status::TimedOut);
+        self.rates(|rates, now| rates.replies.count(failed, now));
+    }
+
+    /// Computes the rates anew; to be called every [`TICK`].
+    pub fn tick(&self, now: Instant) {
+        let (success, completion, errors) = match self.rates.lock() {
+            Ok(mut rates) => {
+                (rates.executions.share(1.0, now), rates.runs.share(1.0, now), rates.replies.share(0.0, now))
+            }
+            Err(_) => return,
+        };
+        self.success_rate.set(success);
+        self.completion_rate.set(completion);
+        self.error_rate.set(errors);
+        self.handle.run_upkeep();
+    }
+
+    /// What `/metrics` says.
+    #[must_use]
+    pub fn render(&self) -> String {
+        self.tick(Instant::now());
+        self.handle.render()
+    }
+
+    fn rates(&self, change: impl FnOnce(&mut Rates, Instant)) {
+        if let Ok(mut rates) = self.rates.lock() {
+            change(&mut rates, Instant::now());
+        }
+    }
+}
+
+fn builder() -> Result<PrometheusBuilder, String> {
+    // Without buckets the exporter renders a summary; with its recommended naming it renames counters.
+    let builder = PrometheusBuilder::new().set_buckets(&BUCKETS_SECONDS).map_err(|error| error.to_string())?;
+    Ok(builder.with_recommended_naming(false).set_enable_unit_suffix(false))
+}
+
+fn describe(recorder: &PrometheusRecorder) {
+    let gauges = [
+        ("agent_success_rate", "share of executions of the last five minutes that ended well"),
+        ("workflow_completion_rate", "share of runs of the last five minutes that ended well"),
+        ("active_agents", "agents that have an actor now"),
+        ("concurrent_teams", "teams that are formed now"),
+        ("error_rate", "share of requests of the last five minutes that failed"),
+    ];
+    for (name, help) in gauges {
+        recorder.describe_gauge(name.into(), None, help.into());
+    }
+    for (name, help) in [("agent_execution_time", "seconds of an execution"), ("team_formation_time", "seconds until a team stands")] {
+        recorder.describe_histogram(name.into(), None, help.into());
+    }
+    for (name, help) in [("policy_denials", "decisions of the guard that were no"), ("llm_token_usage", "tokens as providers counted them")] {
+        recorder.describe_counter(name.into(), None, help.into());
+    }
+}
+
+impl Observer for Meters {
+    fn saw(&self, what: Observed) {
+        match what {
+            Observed::AgentSeated(_) => self.active_agents.increment(1.0),
+            Observed::AgentLeft(_) => self.active_agents.decrement(1.0),
+            Observed::Executed { elapsed, status, tokens, .. } => {
+                if let Some((_, histogram)) = self.execution_time.iter().find(|(known, _)| *known == status) {
+                    histogram.record(elapsed.as_secs_f64());
+                }
+                self.tokens_input.increment(tokens.input);
+                self.tokens_output.increment(tokens.output);
+                self.rates(|rates, now| rates.executions.count(status == Status::Success, now));
+            }
+            Observed::TeamFormed { elapsed, .. } => {
+                self.formation_time.record(elapsed.as_secs_f64());
+                self.concurrent_teams.increment(1.0);
+            }
+            Observed::TeamDisbanded(_) => self.concurrent_teams.decrement(1.0),
+            Observed::RunEnded { status, .. } => {
+                self.rates(|rates, now| rates.runs.count(status == Status::Success, now));
+            }
+            Observed::Restarted { kind } => tracing::warn!(child.kind = kind, "child restarted"),
+            Observed::Abandoned { kind } => {
+                self.abandoned.increment(1);
+                tracing::error!(child.kind = kind, "frozen actor left behind");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nine_have_the_names_and_types_of_the_document() {
+        let meters = Meters::new().unwrap();
+        let page = meters.render();
+        for (name, kind) in [
+            ("agent_execution_time", "histogram"),
+            ("agent_success_rate", "gauge"),
+            ("team_formation_time", "histogram"),
+            ("workflow_completion_rate", "gauge"),
+            ("policy_denials", "counter"),
+            ("active_agents", "gauge"),
+            ("concurrent_teams", "gauge"),
+            ("llm_token_usage", "counter"),
+            ("error_rate", "gauge"),
+        ] {
+            let line = format!("# TYPE {name} {kind}");
+            assert!(page.lines().any(|found| found == line), "{line} is missing in\n{page}");
+        }
+    }
+
+    #[test]
+    fn a_denial_is_counted_under_its_code() {
+        let meters = Meters::new().unwrap();
+        meters.answered(Some(Code::PolicyDenied));
+        meters.replied(Status::Failed);
+        let page = meters.render();
+        assert!(page.contains("policy_denials{code=\"policy_denied\"} 1"), "{page}");
+        assert!(page.contains("error_rate 1"), "{page}");
+    }
+}

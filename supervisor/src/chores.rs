@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures::{StreamExt, stream};
 use greenroom_protocol::{Cause, Clock, Json, Reply};
 use greenroom_registry::Stores;
+use greenroom_registry::audit::Verdict;
 use serde_json::json;
 
 use crate::ingress::frame::Chore;
@@ -32,7 +33,7 @@ impl Chores {
         match chore {
             Chore::VerifyAudit => {
                 let verdict = self.stores.audit.verify().await.map_err(|error| error.cause())?;
-                Ok(json!({ "holds": verdict.holds(), "verdict": verdict.to_string() }))
+                Ok(chain(&verdict))
             }
             Chore::PruneAudit { before } => {
                 let now = self.clock.now();
@@ -49,7 +50,7 @@ impl Chores {
             Chore::CheckStore => {
                 let report = self.stores.upkeep.check().await.map_err(|error| error.cause())?;
                 Ok(json!({
-                    "sound": report.is_sound(), "problems": report.problems, "audit": report.audit.to_string(),
+                    "sound": report.is_sound(), "problems": report.problems, "audit": chain(&report.audit),
                     "schema": report.schema, "bytes": report.bytes,
                 }))
             }
@@ -82,4 +83,11 @@ impl Chores {
             .collect();
         Ok(json!({ "resumed": runs.len(), "failed": failed, "runs": runs }))
     }
+}
+
+fn chain(verdict: &Verdict) -> Json {
+    json!({
+        "holds": verdict.holds(), "records": verdict.records, "signed": verdict.signed, "anchor": verdict.anchor,
+        "fault": verdict.fault.map(|fault| fault.to_string()),
+    })
 }

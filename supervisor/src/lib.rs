@@ -1,1 +1,32 @@
 //! The process: configuration, ingress, pipeline, root of the tree, lifecycle; the binary greenroom.
+//!
+//! `cli` → `compose` builds the house → `ingress` lets requests in → `pipeline` takes each through
+//! its stages. This crate knows every other one and is known by none; what an agent does, what policy
+//! says and where anything is stored is theirs.
+
+#![cfg_attr(
+    test,
+    expect(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::disallowed_methods,
+        reason = "a test fails by panicking, and spawns what it awaits"
+    )
+)]
+
+pub mod chores;
+pub mod cli;
+pub mod clock;
+pub mod compose;
+pub mod config;
+pub mod identity;
+pub mod ingress;
+pub mod library;
+pub mod lifecycle;
+pub mod lock;
+pub mod pipeline;
+pub mod tasks;
+pub mod telemetry;
+pub mod watch;

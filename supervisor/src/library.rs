@@ -7,19 +7,20 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use greenroom_definitions::{Agent, Catalogue, Team, Workflow};
-use greenroom_protocol::{AgentId, Cause, Code, ContentHash, TeamId, WorkflowId};
+use async_trait::async_trait;
+use greenroom_actors::library::Library;
+use greenroom_definitions::{Agent, Catalogue, Workflow};
+use greenroom_protocol::{AgentId, Cause, Code, ContentHash, WorkflowId};
 use greenroom_registry::bodies::DefinitionBodies;
 
 /// Old versions that are kept compiled.
 const OLD_VERSIONS_MAX: usize = 256;
 
-/// The definitions of this process.
-#[derive(Clone)]
-pub struct Library {
-    current: Arc<ArcSwap<Catalogue>>,
+/// The definitions of this process: the implementation of the actors' seam.
+pub struct Shelves {
+    current: ArcSwap<Catalogue>,
     bodies: Arc<dyn DefinitionBodies>,
-    old: Arc<Mutex<Old>>,
+    old: Mutex<Old>,
 }
 
 #[derive(Default)]
@@ -28,62 +29,16 @@ struct Old {
     workflows: HashMap<ContentHash, Arc<Workflow>>,
 }
 
-impl Library {
+impl Shelves {
     /// A library with this catalogue in force.
     #[must_use]
     pub fn new(catalogue: Arc<Catalogue>, bodies: Arc<dyn DefinitionBodies>) -> Self {
-        Self { current: Arc::new(ArcSwap::new(catalogue)), bodies, old: Arc::default() }
-    }
-
-    /// The catalogue in force. Who holds it goes on with it undisturbed by a swap.
-    #[must_use]
-    pub fn catalogue(&self) -> Arc<Catalogue> {
-        self.current.load_full()
-    }
-
-    /// The cell that holds the catalogue, for actors that follow it.
-    #[must_use]
-    pub const fn cell(&self) -> &Arc<ArcSwap<Catalogue>> {
-        &self.current
+        Self { current: ArcSwap::new(catalogue), bodies, old: Mutex::default() }
     }
 
     /// Puts another catalogue in force.
     pub fn swap(&self, catalogue: Arc<Catalogue>) {
         self.current.store(catalogue);
-    }
-
-    /// The agent: the version that is asked for, else the newest one.
-    ///
-    /// # Errors
-    /// [`Code::UnknownAgent`]; what the store says.
-    pub async fn agent(&self, id: &AgentId, version: Option<&ContentHash>) -> Result<Arc<Agent>, Cause> {
-        let catalogue = self.current.load();
-        let Some(version) = version else { return catalogue.expect_agent(id).cloned() };
-        match catalogue.agent(id).filter(|agent| agent.hash() == *version) {
-            Some(agent) => Ok(Arc::clone(agent)),
-            None => self.old_agent(id, version).await,
-        }
-    }
-
-    /// The workflow: the version that is asked for, else the newest one.
-    ///
-    /// # Errors
-    /// [`Code::UnknownWorkflow`]; what the store says.
-    pub async fn workflow(&self, id: &WorkflowId, version: Option<&ContentHash>) -> Result<Arc<Workflow>, Cause> {
-        let catalogue = self.current.load();
-        let Some(version) = version else { return catalogue.expect_workflow(id).cloned() };
-        match catalogue.workflow(id).filter(|workflow| workflow.hash() == *version) {
-            Some(workflow) => Ok(Arc::clone(workflow)),
-            None => self.old_workflow(id, version).await,
-        }
-    }
-
-    /// The team in force.
-    ///
-    /// # Errors
-    /// [`Code::UnknownTeam`].
-    pub fn team(&self, id: &TeamId) -> Result<Arc<Team>, Cause> {
-        self.current.load().expect_team(id).cloned()
     }
 
     async fn old_agent(&self, id: &AgentId, version: &ContentHash) -> Result<Arc<Agent>, Cause> {
@@ -116,6 +71,31 @@ impl Library {
 
     fn old<T>(&self, act: impl FnOnce(&mut Old) -> T) -> T {
         act(&mut self.old.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[async_trait]
+impl Library for Shelves {
+    fn catalogue(&self) -> Arc<Catalogue> {
+        self.current.load_full()
+    }
+
+    async fn agent(&self, id: &AgentId, version: Option<&ContentHash>) -> Result<Arc<Agent>, Cause> {
+        let catalogue = self.catalogue();
+        let Some(version) = version else { return catalogue.expect_agent(id).cloned() };
+        match catalogue.agent(id).filter(|agent| agent.hash() == *version) {
+            Some(agent) => Ok(Arc::clone(agent)),
+            None => self.old_agent(id, version).await,
+        }
+    }
+
+    async fn workflow(&self, id: &WorkflowId, version: Option<&ContentHash>) -> Result<Arc<Workflow>, Cause> {
+        let catalogue = self.catalogue();
+        let Some(version) = version else { return catalogue.expect_workflow(id).cloned() };
+        match catalogue.workflow(id).filter(|workflow| workflow.hash() == *version) {
+            Some(workflow) => Ok(Arc::clone(workflow)),
+            None => self.old_workflow(id, version).await,
+        }
     }
 }
 

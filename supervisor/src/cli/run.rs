@@ -95,16 +95,16 @@ where
         }
         return Ok(reply);
     }
-    followed(&session.client(), &run, ask(client, work)).await
+    followed(&session.client(), &run, Progress::new(), ask(client, work)).await
 }
 
 /// Waits for a run's reply and tells of the run meanwhile.
 pub(super) async fn followed(
     client: &Client,
     run: &RunId,
+    progress: Progress,
     asked: impl Future<Output = Result<Reply, greenroom_client::TransportError>>,
 ) -> Result<Reply, Cause> {
-    let progress = Progress::new();
     let telling = tell(client, run, progress);
     tokio::pin!(asked, telling);
     tokio::select! {

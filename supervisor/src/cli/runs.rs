@@ -36,7 +36,7 @@ pub async fn runs(session: &Session, command: RunsCommand, output: Output) -> Re
             answered(&client.reject(run, step.clone()).await?, Signal::Reject { step }, output)
         }
         RunsCommand::Resume { run: Some(run) } => {
-            let reply = followed(&client, &run, client.resume(run.clone())).await?;
+            let reply = followed(&client, &run, Progress::new(), client.resume(run.clone())).await?;
             output.reply(&reply);
             Ok(reply.exit_code())
         }

@@ -89,6 +89,15 @@ impl Session {
         matches!(self, Self::Own(_))
     }
 
+    /// The revision of the policy in force, where this process can see it.
+    #[must_use]
+    pub fn policy_revision(&self) -> Option<String> {
+        match self {
+            Self::Own(house) => Some(house.guard().observe().revision),
+            Self::Other { .. } => None,
+        }
+    }
+
     /// Hands a file in.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 
 use greenroom_protocol::audit::Closing;
 use greenroom_protocol::{
-    Cause, ContentHash, Json, Metadata, MicroUsd, Outcome, PodId, Reply, Request, Status, Values,
+    Cause, ContentHash, Json, Metadata, MicroUsd, Outcome, PodId, Reply, Request, RequestId, Status, Values,
 };
 use greenroom_rego::{Denied, Permitted};
 
@@ -51,21 +51,33 @@ pub enum Came {
     Whole(Box<Reply>),
 }
 
+impl Came {
+    /// A reply that was made elsewhere.
+    #[must_use]
+    pub fn whole(reply: Reply) -> Self {
+        Self::Whole(Box::new(reply))
+    }
+}
+
+/// What is kept under an idempotency key; the next one who asks with it sees this.
+#[must_use]
+pub fn kept(id: &RequestId, came: &Result<Came, Cause>) -> Reply {
+    match came {
+        Ok(Came::Out(outcome)) => out(id.to_string(), outcome.clone()),
+        Ok(Came::Whole(reply)) => (**reply).clone(),
+        Err(cause) => refused(id.to_string(), cause.clone()),
+    }
+}
+
 /// Makes the reply.
 #[must_use]
 pub fn reply(visit: &Visit, pod: &PodId, decision: &Decision, came: Result<Came, Cause>) -> Reply {
     let duration_ms = u64::try_from(visit.elapsed().as_millis()).unwrap_or(u64::MAX);
     let own = u32::from(decision.made);
     let mut reply = match came {
-        Ok(Came::Out(outcome)) => out(visit, outcome),
+        Ok(Came::Out(outcome)) => out(visit.reply_id(), outcome),
         Ok(Came::Whole(reply)) => *reply,
-        Err(cause) => Reply {
-            id: visit.reply_id(),
-            status: Status::of(&cause),
-            outputs: Values::new(),
-            error: Some(cause),
-            metadata: Metadata::default(),
-        },
+        Err(cause) => refused(visit.reply_id(), cause),
     };
     let metadata = &mut reply.metadata;
     metadata.duration_ms = duration_ms;
@@ -78,11 +90,15 @@ pub fn reply(visit: &Visit, pod: &PodId, decision: &Decision, came: Result<Came,
     reply
 }
 
-fn out(visit: &Visit, outcome: Outcome) -> Reply {
+fn refused(id: String, cause: Cause) -> Reply {
+    Reply { id, status: Status::of(&cause), outputs: Values::new(), error: Some(cause), metadata: Metadata::default() }
+}
+
+fn out(id: String, outcome: Outcome) -> Reply {
     let Outcome { outputs, usage } = outcome;
     let agents_involved = usage.members.unwrap_or_else(|| u32::try_from(usage.agents.len()).unwrap_or(u32::MAX));
     Reply {
-        id: visit.reply_id(),
+        id,
         status: Status::Success,
         outputs,
         error: None,

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use greenroom_actors::execution::models::ModelRoster;
+use greenroom_actors::library::Library;
 use greenroom_definitions::agent::ToolRef;
 use greenroom_definitions::plan::Target as StepTarget;
 use greenroom_definitions::{Agent, Workflow};
@@ -13,15 +15,13 @@ use greenroom_registry::ledger::{Ledger, Scope};
 use greenroom_registry::runs::{RunHead, RunStore};
 use greenroom_rego::{AgentFacts, Authenticated, Facts, Names, Relation, Speaker, Spent, Target, UsageFacts};
 
-use crate::library::Library;
-use crate::models::Reach;
 
 /// Finds facts out.
 pub struct Surveyor {
-    pub(super) library: Library,
+    pub(super) library: Arc<dyn Library>,
     pub(super) runs: Arc<dyn RunStore>,
     pub(super) ledger: Arc<dyn Ledger>,
-    pub(super) reach: Reach,
+    pub(super) models: Arc<ModelRoster>,
 }
 
 impl Surveyor {
@@ -100,7 +100,7 @@ impl Surveyor {
     async fn start_run(&self, asked: &Authenticated, start: &StartRun) -> Result<Facts, Cause> {
         let workflow = self.library.workflow(&start.workflow, start.version.as_ref()).await?;
         let target = Target::Workflow { workflow: workflow.id().clone(), version: workflow.hash() };
-        let team_workflow = asked.team().and_then(|team| self.library.team(team).ok()).is_some_and(|team| {
+        let team_workflow = asked.team().and_then(|team| self.library.catalogue().team(team).cloned()).is_some_and(|team| {
             let named = &team.spec().workflows;
             named.is_empty() || named.contains(workflow.id())
         });
@@ -123,7 +123,7 @@ impl Surveyor {
     }
 
     async fn start_team(&self, asked: &Authenticated, start: &StartTeam) -> Result<Facts, Cause> {
-        let team = self.library.team(&start.team)?;
+        let team = self.library.catalogue().expect_team(&start.team).cloned()?;
         let workflow = self.library.workflow(&start.workflow, None).await?;
         let named = &team.spec().workflows;
         let relation = Relation {
@@ -290,7 +290,7 @@ impl Surveyor {
             agent: agent.id().clone(),
             category: agent.spec().category.clone(),
             capabilities: agent.spec().capabilities.iter().collect(),
-            internal_model: self.reach.stays_inside(agent, model, self.library.catalogue().models()),
+            internal_model: self.models.is_internal(self.library.catalogue().models(), agent, model),
         }
     }
 }

@@ -1,5 +1,8 @@
 //! Reading what is known: the stores and the catalogue answer, behind the guard, never an actor.
 
+use std::sync::Arc;
+
+use greenroom_actors::library::Library;
 use greenroom_definitions::agent::Runtime;
 use greenroom_protocol::event::RunEvent;
 use greenroom_protocol::limits::PAGE_ROWS_MAX;
@@ -14,14 +17,13 @@ use greenroom_rego::Permitted;
 use serde_json::json;
 
 use super::answer::seen;
-use crate::library::Library;
 
 /// Rows of a page that does not say how many it wants.
 const PAGE_ROWS_DEFAULT: u32 = 50;
 
 /// Answers looks.
 pub struct Reader {
-    pub(super) library: Library,
+    pub(super) library: Arc<dyn Library>,
     pub(super) stores: Stores,
 }
 
@@ -46,7 +48,7 @@ impl Reader {
             }
             Look::Teams => Ok(self.teams()),
             Look::Team { id } => {
-                let team = self.library.team(&id)?;
+                let team = self.library.catalogue().expect_team(&id).cloned()?;
                 Ok(seen([("team", written(team.spec())?), ("version", json!(team.hash()))]))
             }
             Look::Runs { page } => self.runs(tenant, &page).await,

@@ -1,0 +1,128 @@
+//! The command line: words in, an exit code out. One file a family of commands.
+
+pub mod args;
+pub mod audit;
+pub mod catalogue;
+pub mod config;
+pub mod costs;
+pub mod db;
+pub mod definitions;
+pub mod demo;
+pub mod inputs;
+pub mod output;
+pub mod policy;
+pub mod progress;
+pub mod run;
+pub mod runs;
+pub mod session;
+pub mod up;
+
+use std::sync::Arc;
+
+use clap::CommandFactory;
+use greenroom_protocol::Cause;
+
+use self::args::{Cli, Command, Common, ConfigCommand};
+use self::output::{Output, remark};
+use self::session::Session;
+use crate::clock::WallClock;
+use crate::config::source::load;
+use crate::config::{Flags, Loaded};
+use crate::lifecycle::Signals;
+use crate::telemetry;
+
+/// Log lines of a command, and of a process that hosts the platform, where nothing else is said.
+const COMMAND_LOG: &str = "error";
+const UP_LOG: &str = "info";
+/// The exit code of a command that was interrupted.
+const INTERRUPTED: u8 = 130;
+
+/// Does what the words say.
+pub async fn main(cli: Cli) -> u8 {
+    let output = Output::new(cli.common.output);
+    if let Command::Completions { shell } = cli.command {
+        clap_complete::generate(shell, &mut Cli::command(), "greenroom", &mut std::io::stdout());
+        return 0;
+    }
+    let done = match load(&flags(&cli.common), std::env::vars()) {
+        Ok(loaded) => command(loaded, cli.command, output).await,
+        Err(error) => Err(error.into()),
+    };
+    done.unwrap_or_else(|cause| {
+        output.refused(&cause);
+        cause.code.exit_code()
+    })
+}
+
+fn flags(common: &Common) -> Flags {
+    Flags {
+        config: common.config.clone(),
+        data_dir: common.data_dir.clone(),
+        definitions: common.definitions.clone(),
+        policy: common.policy.clone(),
+        user: common.user.clone(),
+    }
+}
+
+async fn command(loaded: Loaded, command: Command, output: Output) -> Result<u8, Cause> {
+    let config = loaded.config.clone();
+    start_log(&loaded, matches!(command, Command::Up))?;
+    let mut signals = Signals::listen().map_err(|error| {
+        Cause::new(greenroom_protocol::Code::Internal, format!("signals cannot be heard: {error}"))
+    })?;
+    match command {
+        Command::Config(ConfigCommand::Check) => Ok(config::check(&loaded, output)),
+        Command::Definitions(command) => definitions::definitions(&config, command, output),
+        Command::Policy(command) => policy::policy(&config, command, output).await,
+        Command::Up => up::up(config, &mut signals).await,
+        other => {
+            let session = Session::open(config).await?;
+            let done = tokio::select! {
+                done = Box::pin(asked(&session, other, output)) => done,
+                () = signals.next() => Ok(INTERRUPTED),
+            };
+            tokio::select! {
+                () = session.end() => {}
+                () = signals.next() => {}
+            }
+            done
+        }
+    }
+}
+
+/// The commands that need a platform.
+async fn asked(session: &Session, command: Command, output: Output) -> Result<u8, Cause> {
+    match command {
+        Command::Demo(arguments) => demo::demo(session, arguments, output).await,
+        Command::Run(command) => run::run(session, command, output).await,
+        Command::Agents(command) => catalogue::agents(session, command, output).await,
+        Command::Workflows(command) => catalogue::workflows(session, command, output).await,
+        Command::Teams(command) => catalogue::teams(session, command, output).await,
+        Command::Runs(command) => runs::runs(session, command, output).await,
+        Command::Audit(command) => audit::audit(session, command, output).await,
+        Command::Costs { since } => costs::costs(session, since, output).await,
+        Command::Db(command) => db::db(session, command, output).await,
+        // These need none, and were done before.
+        Command::Config(_)
+        | Command::Definitions(_)
+        | Command::Policy(_)
+        | Command::Up
+        | Command::Completions { .. } => Ok(0),
+    }
+}
+
+fn start_log(loaded: &Loaded, hosts: bool) -> Result<(), Cause> {
+    let filter = match loaded.config.log_filter.as_str() {
+        "" if hosts => UP_LOG,
+        "" => COMMAND_LOG,
+        said => said,
+    };
+    telemetry::start(filter, Arc::new(WallClock))
+        .map_err(|message| Cause::new(greenroom_protocol::Code::InvalidConfiguration, message))?;
+    if hosts {
+        for warning in &loaded.warnings {
+            remark(&format!("warning: {warning}"));
+        }
+    }
+    Ok(())
+}

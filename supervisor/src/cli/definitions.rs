@@ -1,0 +1,37 @@
+//! `greenroom definitions check`: every problem of every file, with its place.
+
+use std::path::Path;
+
+use greenroom_definitions::{Report, Source};
+use greenroom_protocol::{Cause, Code};
+
+use super::args::DefinitionsCommand;
+use super::output::Output;
+use crate::compose;
+use crate::config::Config;
+
+/// Does it. Nothing is run and nothing is stored, so no data directory is needed.
+///
+/// # Errors
+/// [`Code::InvalidPolicy`] if the policy that names the rules cannot be read.
+pub fn definitions(config: &Config, command: DefinitionsCommand, output: Output) -> Result<u8, Cause> {
+    let DefinitionsCommand::Check { path } = command;
+    let vocabulary = compose::known_names(config)?;
+    let path = path.or_else(|| config.definitions_dir.clone());
+    let report = match path.as_deref() {
+        Some(file) if file.is_file() => greenroom_definitions::loader::check_file(file, &vocabulary),
+        Some(dir) => folder(dir, &vocabulary)?,
+        None => greenroom_definitions::load(&Source::Embedded, &vocabulary).report,
+    };
+    let document = serde_json::to_value(&report).map_err(|error| Cause::new(Code::Internal, error.to_string()))?;
+    output.document(&document, || report.to_string());
+    Ok(if report.has_errors() { Code::InvalidDefinition.exit_code() } else { 0 })
+}
+
+fn folder(dir: &Path, vocabulary: &greenroom_definitions::Vocabulary) -> Result<Report, Cause> {
+    if !dir.is_dir() {
+        let message = format!("{} is neither a file nor a folder", dir.display());
+        return Err(Cause::new(Code::InvalidInput, message));
+    }
+    Ok(greenroom_definitions::load(&Source::Directory(dir.to_owned()), vocabulary).report)
+}

@@ -1,0 +1,94 @@
+//! `greenroom demo`: a team of agents turns a real CSV into a quarterly report. No key, no server.
+
+use std::path::Path;
+
+use greenroom_client::Work;
+use greenroom_protocol::request::Options;
+use greenroom_protocol::{Cause, Clock, Code, Json, Reply, RequestId, RunId, TeamId, Values, WorkflowId};
+use greenroom_runtimes::native::report::{self, Material};
+
+use super::args::{DemoArgs, Format};
+use super::output::{Output, describe, remark, totals};
+use super::progress::Progress;
+use super::run::followed;
+use super::session::Session;
+use crate::clock::{TimeOrdered, WallClock};
+
+/// A few hundred rows of a company that could exist.
+const SALES: &[u8] = include_bytes!("../../demo/sales.csv");
+/// Whose figures they are.
+const COMPANY: &str = "Hearth & Larder";
+const TEAM: &str = "reporting_team";
+const WORKFLOW: &str = "generate_quarterly_report";
+
+/// Does it.
+///
+/// # Errors
+/// A cause that came before any reply; a folder that cannot be written.
+pub async fn demo(session: &Session, arguments: DemoArgs, output: Output) -> Result<u8, Cause> {
+    remark(&format!("{TEAM} writes the report of {COMPANY} for {}; every message is judged and recorded", arguments.quarter));
+    let reply = run(session, &arguments).await?;
+    if let Some(cause) = &reply.error {
+        if output.format() != Format::Table {
+            output.reply(&reply);
+        }
+        remark(&format!("error: {}", describe(cause)));
+        return Ok(reply.exit_code());
+    }
+    let written = write(session, &arguments, &reply)?;
+    let document = serde_json::json!({ "reply": reply, "report": written });
+    output.document(&document, || {
+        let paths: Vec<_> = written.iter().map(|path| format!("  {path}")).collect();
+        format!("\nThe report:\n{}\n\n{}", paths.join("\n"), totals(&reply))
+    });
+    if reply.metadata.model.as_deref().is_some_and(|model| model.starts_with("offline")) {
+        remark("no key is set, so the texts were extracted by `offline`, not written by a language model");
+    }
+    Ok(0)
+}
+
+async fn run(session: &Session, arguments: &DemoArgs) -> Result<Reply, Cause> {
+    let named = |error: greenroom_protocol::id::IdError| Cause::new(Code::Internal, error.to_string());
+    let sales = session.keep(SALES.to_vec(), "text/csv", "sales.csv").await?;
+    let text = |text: &str| Json::from(text);
+    let work = Work {
+        inputs: Values::from([("data_source".to_owned(), sales.to_json())]),
+        context: Values::from([
+            ("quarter".to_owned(), text(&arguments.quarter)),
+            ("company".to_owned(), text(COMPANY)),
+        ]),
+        options: Options { model: arguments.model.clone(), cost_max: None },
+        detach: false,
+    };
+    let request = RequestId::fresh(greenroom_protocol::Ids::fresh(&TimeOrdered));
+    let run = RunId::of(&request);
+    let client = session.client().with_request(request);
+    let (team, workflow) = (TeamId::new(TEAM).map_err(named)?, WorkflowId::new(WORKFLOW).map_err(named)?);
+    followed(&session.client(), &run, Progress::always(), client.run_team(team, workflow, work)).await
+}
+
+/// Writes the report as Markdown and as one page, and answers where they lie.
+fn write(session: &Session, arguments: &DemoArgs, reply: &Reply) -> Result<Vec<String>, Cause> {
+    let report = report::write(&Material {
+        company: Some(COMPANY),
+        run: &reply.id,
+        workflow: WORKFLOW,
+        outputs: &reply.outputs,
+        facts: None,
+        metadata: &reply.metadata,
+        policy: session.policy_revision().as_deref(),
+        at: WallClock.now(),
+    });
+    let dir = &arguments.to;
+    let refused = |path: &Path, error: std::io::Error| {
+        Cause::new(Code::PathNotAllowed, format!("{} cannot be written: {error}", path.display()))
+    };
+    std::fs::create_dir_all(dir).map_err(|error| refused(dir, error))?;
+    let mut written = Vec::new();
+    for (name, text) in [("report.md", report.markdown), ("report.html", report.html)] {
+        let path = std::path::absolute(dir.join(name)).map_err(|error| refused(dir, error))?;
+        std::fs::write(&path, text).map_err(|error| refused(&path, error))?;
+        written.push(path.display().to_string());
+    }
+    Ok(written)
+}

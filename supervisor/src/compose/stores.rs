@@ -1,0 +1,60 @@
+//! From the configuration to the stores: in memory, or one SQLite file with a folder of artifacts.
+
+use std::sync::Arc;
+
+use greenroom_protocol::{Cause, Clock, Code, Ids};
+use greenroom_registry::audit::signer::Signer;
+use greenroom_registry::{Opened, Parts, Synchronous};
+
+use crate::config::{Config, Store, Sync};
+
+/// Opens the stores.
+///
+/// # Errors
+/// What the store says; [`Code::StoreUnavailable`] if a folder cannot be made.
+pub async fn open(config: &Config, clock: &Arc<dyn Clock>, ids: &Arc<dyn Ids>) -> Result<Opened, Cause> {
+    let clock = Arc::clone(clock);
+    match &config.store {
+        Store::Memory => {
+            let signer = Signer::ephemeral(seed(&**ids));
+            let artifacts = greenroom_registry::memory_artifacts();
+            Ok(greenroom_registry::open_memory(Parts { clock, signer, artifacts }))
+        }
+        Store::Sqlite { path, sync } => {
+            for root in &config.files_roots {
+                if root.starts_with(&config.data_dir) {
+                    std::fs::create_dir_all(root).map_err(|error| unusable(root, &error))?;
+                }
+            }
+            let signer = Signer::open(&config.audit_key(), random_seed).map_err(|error| error.cause())?;
+            let artifacts = greenroom_registry::open_folder(&config.artifacts_dir()).map_err(|error| error.cause())?;
+            let synchronous = match sync {
+                Sync::Full => Synchronous::Full,
+                Sync::Normal => Synchronous::Normal,
+            };
+            let parts = Parts { clock, signer, artifacts };
+            greenroom_registry::open_sqlite(path, synchronous, parts).await.map_err(|error| error.cause())
+        }
+    }
+}
+
+fn unusable(path: &std::path::Path, error: &std::io::Error) -> Cause {
+    Cause::new(Code::StoreUnavailable, format!("{}: {error}", path.display()))
+}
+
+/// A seed for a key that lives as long as the process; it needs to be new, not secret.
+fn seed(ids: &dyn Ids) -> [u8; 32] {
+    let mut seed = [0; 32];
+    for (part, number) in seed.chunks_mut(16).zip([ids.fresh(), ids.fresh()]) {
+        part.copy_from_slice(&number.to_be_bytes());
+    }
+    seed
+}
+
+/// A secret seed, from the operating system.
+fn random_seed() -> std::io::Result<[u8; 32]> {
+    use std::io::Read;
+    let mut seed = [0; 32];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut seed)?;
+    Ok(seed)
+}

@@ -1,0 +1,57 @@
+//! The end of the process: a first signal drains, a second one ends at once, and so does the loss of
+//! what nothing works without.
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::compose::House;
+
+/// Why the process ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Why {
+    /// Somebody asked it to.
+    Asked,
+    /// Something died without which nothing may go on.
+    Fallen(String),
+}
+
+/// The two signals that ask a process to end.
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Listens from here on.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn listen() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Waits for one of them.
+    pub async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Runs a house until it is asked to end or cannot go on, and drains it. A second signal while it
+/// drains ends at once; what was under way is then found as interrupted by the next process.
+pub async fn live(mut house: House, signals: &mut Signals) -> Why {
+    let why = tokio::select! {
+        () = signals.next() => Why::Asked,
+        fallen = house.fallen() => Why::Fallen(fallen),
+    };
+    match &why {
+        Why::Asked => tracing::info!("process drains"),
+        Why::Fallen(what) => tracing::error!(lost = what, "process cannot go on and drains"),
+    }
+    tokio::select! {
+        () = house.shutdown() => tracing::info!("process ended"),
+        () = signals.next() => tracing::warn!("process ended before it was drained"),
+    }
+    why
+}

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use greenroom_actors::category::{CategoryHandle, Manners};
+use greenroom_actors::category::{Category, CategoryHandle, Manners};
 use greenroom_actors::door::Doorway;
 use greenroom_actors::execution::{Backstage, ModelRoster, Props, Treasury};
 use greenroom_actors::guard::{GuardHandle, GuardKeeper};
@@ -117,7 +117,7 @@ pub async fn compose_with(
         settler.run().await;
         Ok(())
     });
-    let files = greenroom_runtimes::files(&config.files_roots);
+    let files = greenroom_runtimes::files::open(config.files_roots.clone());
     let backstage = Backstage::new(Props {
         handlers,
         tools,
@@ -151,6 +151,35 @@ pub async fn compose_with(
     let chores = Arc::new(Chores { pipeline: Arc::clone(&pipeline), stores: stores.clone(), clock: Arc::clone(&clock) });
     let front = Front { pipeline, stores, chores, clock, ids };
     Ok(House { config: config.clone(), front, tree: Some(tree), tasks, guard, meters, reloader: Some(reloader), owned: None })
+}
+
+/// The tree and what is reached through it, in the order of its growth.
+async fn grow(
+    config: &Config,
+    library: &Arc<Shelves>,
+    stores: &Stores,
+    guard: &GuardHandle,
+    backstage: &Arc<Backstage>,
+    meters: &Arc<Meters>,
+) -> Result<(Tree, Stage), Cause> {
+    let _ = (config, stores);
+    let observer: Arc<dyn Observer> = meters.clone();
+    let keeper = guard.clone();
+    let watching = Arc::clone(&observer);
+    let mut children = vec![Child {
+        kind: ChildKind::GuardKeeper,
+        spawn: Arc::new(move |root| Box::pin(GuardKeeper::new(keeper.clone(), Arc::clone(&watching)).spawn_under(root))),
+    }];
+    let mut categories = std::collections::HashMap::new();
+    for category in library.catalogue().categories() {
+        let handle = CategoryHandle::new(category.id.clone(), Arc::clone(backstage), Manners::default());
+        categories.insert(category.id.clone(), handle.clone());
+        children.push(Child {
+            kind: ChildKind::Category,
+            spawn: Arc::new(move |root| Box::pin(Category::spawn_under(handle.clone(), root))),
+        });
+    }
+    Ok((Tree::grow(children, observer).await?, Stage { categories, library: library.clone() }))
 }
 
 struct Rooms<'a> {

@@ -12,6 +12,7 @@ pub mod visit;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use greenroom_actors::agent::Failure;
 use greenroom_actors::door::Door;
 use greenroom_actors::stage::Stage;
 use greenroom_protocol::{Cause, Clock, Code, Deadline, Ids, PodId, Received, Reply, RequestId, Request, TraceId};
@@ -93,7 +94,7 @@ impl Pipeline {
         let mut decision = Decision::default();
         let came = match self.judge(asked, &mut visit, &mut decision).await {
             Ok(permit) => self.act(&bracket, permit, turn).await,
-            Err(cause) => Err(cause),
+            Err(cause) => Err(cause.into()),
         };
         let reply = answer::reply(&visit, &self.pod, &decision, came);
         self.meters.answered(reply.error.as_ref().map(|cause| cause.code));
@@ -130,7 +131,7 @@ impl Pipeline {
     }
 
     /// The act itself, done once for each idempotency key.
-    async fn act(&self, bracket: &Bracket, permit: Permitted<Request>, turn: Option<Turn>) -> Result<Came, Cause> {
+    async fn act(&self, bracket: &Bracket, permit: Permitted<Request>, turn: Option<Turn>) -> Result<Came, Failure> {
         in_time(permit.grant().deadline(), self.clock.now())?;
         let once = matches!(permit.what(), Request::Invoke(_) | Request::CallTool(_));
         let taken = match if once { self.keys.take(permit.grant()).await? } else { None } {
@@ -149,17 +150,17 @@ impl Pipeline {
     }
 
     /// To the actor that does it, or to the stores where it is only a look.
-    async fn dispatch(&self, bracket: &Bracket, permit: Permitted<Request>) -> Result<Came, Cause> {
+    async fn dispatch(&self, bracket: &Bracket, permit: Permitted<Request>) -> Result<Came, Failure> {
         match permit.narrow() {
             Narrowed::Invoke(permit) => self.stage.invoke(bracket, permit).await.map(Came::Out),
-            Narrowed::StartRun(permit) => self.stage.start_run(bracket, permit).await.map(Came::whole),
-            Narrowed::StartTeam(permit) => self.stage.start_team(bracket, permit).await.map(Came::whole),
-            Narrowed::SignalRun(permit) => self.stage.signal_run(bracket, permit).await.map(Came::Out),
-            Narrowed::ResumeRun(permit) => self.stage.resume_run(bracket, permit).await.map(Came::whole),
-            Narrowed::ContextRead(permit) => self.stage.context_read(bracket, permit).await.map(Came::Out),
-            Narrowed::ContextWrite(permit) => self.stage.context_write(bracket, permit).await.map(Came::Out),
+            Narrowed::StartRun(permit) => Ok(Came::whole(self.stage.start_run(bracket, permit).await?)),
+            Narrowed::StartTeam(permit) => Ok(Came::whole(self.stage.start_team(bracket, permit).await?)),
+            Narrowed::SignalRun(permit) => Ok(Came::Out(self.stage.signal_run(bracket, permit).await?)),
+            Narrowed::ResumeRun(permit) => Ok(Came::whole(self.stage.resume_run(bracket, permit).await?)),
+            Narrowed::ContextRead(permit) => Ok(Came::Out(self.stage.context_read(bracket, permit).await?)),
+            Narrowed::ContextWrite(permit) => Ok(Came::Out(self.stage.context_write(bracket, permit).await?)),
             Narrowed::CallTool(permit) => self.stage.call_tool(bracket, permit).await.map(Came::Out),
-            Narrowed::Look(permit) => self.reader.look(permit).await.map(Came::Out),
+            Narrowed::Look(permit) => Ok(Came::Out(self.reader.look(permit).await?)),
         }
     }
 
@@ -169,7 +170,7 @@ impl Pipeline {
         tracing::info!(
             request.id = %visit.id, trace_id = %visit.trace, error.code = %cause.code, "request refused at the door"
         );
-        answer::reply(visit, &self.pod, &Decision::default(), Err(cause))
+        answer::reply(visit, &self.pod, &Decision::default(), Err(cause.into()))
     }
 }
 

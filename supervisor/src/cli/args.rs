@@ -67,13 +67,13 @@ pub enum Command {
     Run(RunCommand),
     /// Agents of the catalogue
     #[command(subcommand)]
-    Agents(Catalogue<AgentId>),
+    Agents(Catalogue),
     /// Workflows of the catalogue
     #[command(subcommand)]
-    Workflows(Catalogue<WorkflowId>),
+    Workflows(Catalogue),
     /// Teams of the catalogue
     #[command(subcommand)]
-    Teams(Catalogue<TeamId>),
+    Teams(Catalogue),
     /// Runs: look, follow, answer, stop
     #[command(subcommand)]
     Runs(RunsCommand),
@@ -176,13 +176,13 @@ pub struct WorkArgs {
 
 /// Looking at the catalogue.
 #[derive(Debug, Subcommand)]
-pub enum Catalogue<Id: clap::builder::ValueParserFactory<Parser: clap::builder::TypedValueParser<Value = Id>> + Clone + Send + Sync + 'static> {
+pub enum Catalogue {
     /// All of them
     List,
     /// One of them, as it is written
     Show {
         /// Which
-        id: Id,
+        id: String,
     },
 }
 

@@ -1,6 +1,6 @@
 //! `greenroom agents|workflows|teams list|show`: what there is, and how it is written.
 
-use greenroom_protocol::{AgentId, Cause, Json, Reply, TeamId, WorkflowId};
+use greenroom_protocol::{AgentId, Cause, Code, Json, Reply, TeamId, WorkflowId};
 
 use super::args::Catalogue;
 use super::output::Output;
@@ -10,14 +10,14 @@ use super::session::Session;
 ///
 /// # Errors
 /// A cause that came before any reply.
-pub async fn agents(session: &Session, command: Catalogue<AgentId>, output: Output) -> Result<u8, Cause> {
+pub async fn agents(session: &Session, command: Catalogue, output: Output) -> Result<u8, Cause> {
     let client = session.client();
     match command {
         Catalogue::List => {
             let columns = [("agent_id", "AGENT"), ("category", "CATEGORY"), ("runtime", "RUNTIME"), ("description", "DOES")];
             Ok(list(&client.agents().await?, "agents", &columns, output))
         }
-        Catalogue::Show { id } => Ok(show(&client.agent(id).await?, "agent", output)),
+        Catalogue::Show { id } => Ok(show(&client.agent(id_of::<AgentId>(&id)?).await?, "agent", output)),
     }
 }
 
@@ -25,14 +25,14 @@ pub async fn agents(session: &Session, command: Catalogue<AgentId>, output: Outp
 ///
 /// # Errors
 /// A cause that came before any reply.
-pub async fn workflows(session: &Session, command: Catalogue<WorkflowId>, output: Output) -> Result<u8, Cause> {
+pub async fn workflows(session: &Session, command: Catalogue, output: Output) -> Result<u8, Cause> {
     let client = session.client();
     match command {
         Catalogue::List => {
             let columns = [("workflow_id", "WORKFLOW"), ("steps", "STEPS"), ("description", "DOES")];
             Ok(list(&client.workflows().await?, "workflows", &columns, output))
         }
-        Catalogue::Show { id } => Ok(show(&client.workflow(id).await?, "workflow", output)),
+        Catalogue::Show { id } => Ok(show(&client.workflow(id_of::<WorkflowId>(&id)?).await?, "workflow", output)),
     }
 }
 
@@ -40,15 +40,19 @@ pub async fn workflows(session: &Session, command: Catalogue<WorkflowId>, output
 ///
 /// # Errors
 /// A cause that came before any reply.
-pub async fn teams(session: &Session, command: Catalogue<TeamId>, output: Output) -> Result<u8, Cause> {
+pub async fn teams(session: &Session, command: Catalogue, output: Output) -> Result<u8, Cause> {
     let client = session.client();
     match command {
         Catalogue::List => {
             let columns = [("team_id", "TEAM"), ("agents", "AGENTS"), ("workflows", "WORKFLOWS")];
             Ok(list(&client.teams().await?, "teams", &columns, output))
         }
-        Catalogue::Show { id } => Ok(show(&client.team(id).await?, "team", output)),
+        Catalogue::Show { id } => Ok(show(&client.team(id_of::<TeamId>(&id)?).await?, "team", output)),
     }
+}
+
+fn id_of<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, Cause> {
+    text.parse().map_err(|error| Cause::new(Code::InvalidInput, format!("{text:?}: {error}")))
 }
 
 /// Writes a list that a look gave back.

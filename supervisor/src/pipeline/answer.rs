@@ -1,9 +1,11 @@
 //! The last stage: what came of a request, as its reply, its audit record, its log line and its
 //! metrics. A cause becomes a reply here and nowhere else.
 
+use greenroom_actors::agent::Failure;
 use greenroom_protocol::audit::Closing;
+use greenroom_protocol::reply::Usage;
 use greenroom_protocol::{
-    Cause, ContentHash, Json, Metadata, MicroUsd, Outcome, PodId, Reply, Request, RequestId, Status, Values,
+    ContentHash, Json, Metadata, MicroUsd, Outcome, PodId, Reply, Request, RequestId, Status, Values,
 };
 use greenroom_rego::{Denied, Permitted};
 
@@ -61,23 +63,23 @@ impl Came {
 
 /// What is kept under an idempotency key; the next one who asks with it sees this.
 #[must_use]
-pub fn kept(id: &RequestId, came: &Result<Came, Cause>) -> Reply {
+pub fn kept(id: &RequestId, came: &Result<Came, Failure>) -> Reply {
     match came {
         Ok(Came::Out(outcome)) => out(id.to_string(), outcome.clone()),
         Ok(Came::Whole(reply)) => (**reply).clone(),
-        Err(cause) => refused(id.to_string(), cause.clone()),
+        Err(failure) => refused(id.to_string(), failure.clone()),
     }
 }
 
 /// Makes the reply.
 #[must_use]
-pub fn reply(visit: &Visit, pod: &PodId, decision: &Decision, came: Result<Came, Cause>) -> Reply {
+pub fn reply(visit: &Visit, pod: &PodId, decision: &Decision, came: Result<Came, Failure>) -> Reply {
     let duration_ms = u64::try_from(visit.elapsed().as_millis()).unwrap_or(u64::MAX);
     let own = u32::from(decision.made);
     let mut reply = match came {
         Ok(Came::Out(outcome)) => out(visit.reply_id(), outcome),
         Ok(Came::Whole(reply)) => *reply,
-        Err(cause) => refused(visit.reply_id(), cause),
+        Err(failure) => refused(visit.reply_id(), failure),
     };
     let metadata = &mut reply.metadata;
     metadata.duration_ms = duration_ms;
@@ -90,29 +92,30 @@ pub fn reply(visit: &Visit, pod: &PodId, decision: &Decision, came: Result<Came,
     reply
 }
 
-fn refused(id: String, cause: Cause) -> Reply {
-    Reply { id, status: Status::of(&cause), outputs: Values::new(), error: Some(cause), metadata: Metadata::default() }
+fn refused(id: String, failure: Failure) -> Reply {
+    let Failure { cause, usage } = failure;
+    let metadata = taken(usage);
+    Reply { id, status: Status::of(&cause), outputs: Values::new(), error: Some(cause), metadata }
 }
 
 fn out(id: String, outcome: Outcome) -> Reply {
     let Outcome { outputs, usage } = outcome;
+    Reply { id, status: Status::Success, outputs, error: None, metadata: taken(usage) }
+}
+
+/// What the work took, as the reply says it.
+fn taken(usage: Usage) -> Metadata {
     let agents_involved = usage.members.unwrap_or_else(|| u32::try_from(usage.agents.len()).unwrap_or(u32::MAX));
-    Reply {
-        id,
-        status: Status::Success,
-        outputs,
-        error: None,
-        metadata: Metadata {
-            agents_involved,
-            agents: usage.agents,
-            workflow_steps: usage.steps,
-            tokens_used: usage.tokens,
-            cost_usd: usage.cost.as_usd(),
-            estimated: usage.estimated,
-            model: usage.model,
-            policy_decisions: usage.decisions,
-            ..Metadata::default()
-        },
+    Metadata {
+        agents_involved,
+        agents: usage.agents,
+        workflow_steps: usage.steps,
+        tokens_used: usage.tokens,
+        cost_usd: usage.cost.as_usd(),
+        estimated: usage.estimated,
+        model: usage.model,
+        policy_decisions: usage.decisions,
+        ..Metadata::default()
     }
 }
 
@@ -153,5 +156,5 @@ pub fn log(visit: &Visit, decision: &Decision, reply: &Reply) {
 #[must_use]
 pub fn seen(outputs: impl IntoIterator<Item = (&'static str, Json)>) -> Outcome {
     let outputs = outputs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    Outcome { outputs, usage: greenroom_protocol::reply::Usage::default() }
+    Outcome { outputs, usage: Usage::default() }
 }

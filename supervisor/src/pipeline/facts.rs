@@ -18,10 +18,10 @@ use greenroom_rego::{AgentFacts, Authenticated, Facts, Names, Relation, Speaker,
 
 /// Finds facts out.
 pub struct Surveyor {
-    pub(super) library: Arc<dyn Library>,
-    pub(super) runs: Arc<dyn RunStore>,
-    pub(super) ledger: Arc<dyn Ledger>,
-    pub(super) models: Arc<ModelRoster>,
+    pub(crate) library: Arc<dyn Library>,
+    pub(crate) runs: Arc<dyn RunStore>,
+    pub(crate) ledger: Arc<dyn Ledger>,
+    pub(crate) models: Arc<ModelRoster>,
 }
 
 impl Surveyor {

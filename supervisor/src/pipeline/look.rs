@@ -23,8 +23,8 @@ const PAGE_ROWS_DEFAULT: u32 = 50;
 
 /// Answers looks.
 pub struct Reader {
-    pub(super) library: Arc<dyn Library>,
-    pub(super) stores: Stores,
+    pub(crate) library: Arc<dyn Library>,
+    pub(crate) stores: Stores,
 }
 
 impl Reader {

@@ -29,8 +29,8 @@ pub struct Taken {
 
 /// Keeps keys.
 pub struct Keys {
-    pub(super) store: Arc<dyn Idempotency>,
-    pub(super) clock: Arc<dyn Clock>,
+    pub(crate) store: Arc<dyn Idempotency>,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 impl Keys {

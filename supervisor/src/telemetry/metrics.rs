@@ -151,7 +151,7 @@ impl Meters {
 fn builder() -> Result<PrometheusBuilder, String> {
     // Without buckets the exporter renders a summary; with its recommended naming it renames counters.
     let builder = PrometheusBuilder::new().set_buckets(&BUCKETS_SECONDS).map_err(|error| error.to_string())?;
-    Ok(builder.with_recommended_naming(false).set_enable_unit_suffix(false))
+    Ok(builder.with_recommended_naming(false))
 }
 
 fn describe(recorder: &PrometheusRecorder) {

@@ -1,6 +1,8 @@
 //! The composition root: the one place that knows every crate. The house is built leaves first, from
 //! the configuration; policy, definitions and stores are read at the same time.
 
+mod absent;
+pub mod grow;
 pub mod models;
 pub mod stores;
 pub mod tree;
@@ -9,16 +11,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use greenroom_actors::category::{Category, CategoryHandle, Manners};
 use greenroom_actors::door::Doorway;
 use greenroom_actors::execution::{Backstage, ModelRoster, Props, Treasury};
-use greenroom_actors::guard::{GuardHandle, GuardKeeper};
+use greenroom_actors::guard::GuardHandle;
 use greenroom_actors::handler::{Desk, Handler};
 use greenroom_actors::library::Library;
 use greenroom_actors::model::ModelProvider;
-use greenroom_actors::observe::Observer;
 use greenroom_actors::stage::Stage;
-use greenroom_actors::supervision::ChildKind;
 use greenroom_actors::tool::Tool;
 use greenroom_client::Client;
 use greenroom_definitions::{Catalogue, Source, Vocabulary};
@@ -27,7 +26,8 @@ use greenroom_registry::{Opened, Stores};
 use greenroom_rego::snapshot::Compiler;
 use greenroom_rego::{Authenticator, Bundle, CacheDir, Guard, PolicySnapshot};
 
-use self::tree::{Child, Tree};
+use self::grow::{Ground, grow};
+use self::tree::Tree;
 use crate::chores::Chores;
 use crate::config::{Config, Store};
 use crate::identity::Configured;
@@ -131,8 +131,8 @@ pub async fn compose_with(
         ids: Arc::clone(&ids),
     });
     let guard = GuardHandle::new(snapshot, compiler, shards(config));
-    let grown = grow(config, &library, &stores, &guard, &backstage, &meters).await?;
-    let (tree, stage) = grown;
+    let ground = Ground { config, library: &library, stores: &stores, guard: &guard, backstage: &backstage, doorway: &doorway, clock: &clock, observer: meters.clone() };
+    let (tree, stage) = grow(ground).await?;
     let pipeline = Arc::new(pipeline(Rooms {
         config, stores: &stores, library: &library, roster: &roster, guard: &guard, stage, meters: &meters,
         clock: &clock, ids: &ids,
@@ -151,35 +151,6 @@ pub async fn compose_with(
     let chores = Arc::new(Chores { pipeline: Arc::clone(&pipeline), stores: stores.clone(), clock: Arc::clone(&clock) });
     let front = Front { pipeline, stores, chores, clock, ids };
     Ok(House { config: config.clone(), front, tree: Some(tree), tasks, guard, meters, reloader: Some(reloader), owned: None })
-}
-
-/// The tree and what is reached through it, in the order of its growth.
-async fn grow(
-    config: &Config,
-    library: &Arc<Shelves>,
-    stores: &Stores,
-    guard: &GuardHandle,
-    backstage: &Arc<Backstage>,
-    meters: &Arc<Meters>,
-) -> Result<(Tree, Stage), Cause> {
-    let _ = (config, stores);
-    let observer: Arc<dyn Observer> = meters.clone();
-    let keeper = guard.clone();
-    let watching = Arc::clone(&observer);
-    let mut children = vec![Child {
-        kind: ChildKind::GuardKeeper,
-        spawn: Arc::new(move |root| Box::pin(GuardKeeper::new(keeper.clone(), Arc::clone(&watching)).spawn_under(root))),
-    }];
-    let mut categories = std::collections::HashMap::new();
-    for category in library.catalogue().categories() {
-        let handle = CategoryHandle::new(category.id.clone(), Arc::clone(backstage), Manners::default());
-        categories.insert(category.id.clone(), handle.clone());
-        children.push(Child {
-            kind: ChildKind::Category,
-            spawn: Arc::new(move |root| Box::pin(Category::spawn_under(handle.clone(), root))),
-        });
-    }
-    Ok((Tree::grow(children, observer).await?, Stage { categories, library: library.clone() }))
 }
 
 struct Rooms<'a> {
@@ -427,7 +398,7 @@ impl House {
         if tokio::time::timeout(self.config.drain, pipeline.gate.drained()).await.is_err() {
             tracing::warn!(requests.left = pipeline.gate.inside(), "drain ended before everything was done");
         }
-        for name in ["control socket", "watcher", "metrics", "recovery", "rates"] {
+        for name in ["control socket", "watcher", "metrics", "recovery", "rates", "late settler"] {
             self.tasks.stop(name);
         }
         if let Some(tree) = self.tree.take() {

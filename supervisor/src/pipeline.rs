@@ -153,12 +153,12 @@ impl Pipeline {
     async fn dispatch(&self, bracket: &Bracket, permit: Permitted<Request>) -> Result<Came, Failure> {
         match permit.narrow() {
             Narrowed::Invoke(permit) => self.stage.invoke(bracket, permit).await.map(Came::Out),
-            Narrowed::StartRun(permit) => Ok(Came::whole(self.stage.start_run(bracket, permit).await?)),
-            Narrowed::StartTeam(permit) => Ok(Came::whole(self.stage.start_team(bracket, permit).await?)),
-            Narrowed::SignalRun(permit) => Ok(Came::Out(self.stage.signal_run(bracket, permit).await?)),
-            Narrowed::ResumeRun(permit) => Ok(Came::whole(self.stage.resume_run(bracket, permit).await?)),
-            Narrowed::ContextRead(permit) => Ok(Came::Out(self.stage.context_read(bracket, permit).await?)),
-            Narrowed::ContextWrite(permit) => Ok(Came::Out(self.stage.context_write(bracket, permit).await?)),
+            Narrowed::StartRun(permit) => Ok(Came::whole(self.stage.start_run(bracket, permit).await)),
+            Narrowed::StartTeam(permit) => Ok(Came::whole(self.stage.start_team(bracket, permit).await)),
+            Narrowed::SignalRun(permit) => Ok(Came::whole(self.stage.signal_run(bracket, permit).await)),
+            Narrowed::ResumeRun(permit) => Ok(Came::whole(self.stage.resume_run(bracket, permit).await)),
+            Narrowed::ContextRead(permit) => self.stage.context_read(bracket, permit).await.map(Came::Out),
+            Narrowed::ContextWrite(permit) => self.stage.context_write(bracket, permit).await.map(Came::Out),
             Narrowed::CallTool(permit) => self.stage.call_tool(bracket, permit).await.map(Came::Out),
             Narrowed::Look(permit) => Ok(Came::Out(self.reader.look(permit).await?)),
         }

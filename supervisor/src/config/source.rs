@@ -250,7 +250,9 @@ impl Reader<'_> {
 
 fn assemble(merged: &config::Config) -> Result<Config, Vec<String>> {
     let mut read = Reader { merged, problems: Vec::new() };
+    // Absolute, so that every process of this folder means the same one, wherever it stands.
     let data_dir: PathBuf = read.get("data_dir").unwrap_or_default();
+    let data_dir = std::path::absolute(&data_dir).unwrap_or(data_dir);
     let files_roots = read.get("files.roots").unwrap_or_else(|| vec![data_dir.join("files")]);
     let sync = read.get("store.sync").unwrap_or(Sync::Full);
     let store = store(read.get("store.url"), &data_dir, sync, &mut read.problems);

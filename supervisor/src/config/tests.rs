@@ -19,7 +19,7 @@ fn the_later_layer_wins_and_says_so() {
     let (_dir, mut flags) = file("data_dir = \"from-file\"\npod = \"from-file\"\nguard.shards = 3\n");
     flags.data_dir = Some("from-flag".into());
     let loaded = load(&flags, environment(&[("GREENROOM_POD", "from-env")]).into_iter()).unwrap();
-    assert_eq!(loaded.config.data_dir, PathBuf::from("from-flag"));
+    assert_eq!(loaded.config.data_dir, std::path::absolute("from-flag").unwrap());
     assert_eq!(loaded.config.pod.as_str(), "from-env");
     assert_eq!(loaded.config.guard_shards, 3);
     let origin = |key: &str| loaded.shown.iter().find(|row| row.key == key).unwrap().origin.clone();

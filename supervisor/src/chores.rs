@@ -4,24 +4,28 @@
 use std::sync::Arc;
 
 use futures::{StreamExt, stream};
-use greenroom_protocol::{Cause, Clock, Json, Reply};
+use greenroom_actors::run::{Recovered, Runs};
+use greenroom_protocol::event::RunState;
+use greenroom_protocol::journal::Entry;
+use greenroom_protocol::{Cause, Clock, Ids, Json};
 use greenroom_registry::Stores;
 use greenroom_registry::audit::Verdict;
+use greenroom_registry::runs::RunHead;
+use greenroom_rego::Authenticator;
 use serde_json::json;
 
 use crate::ingress::frame::Chore;
-use crate::pipeline::Pipeline;
 
 /// Runs that are taken up with one look at the store.
 const RESUME_BATCH_MAX: u32 = 10_000;
-/// Runs that are being asked to go on at one moment.
-const RESUME_CONCURRENCY: usize = 512;
 
 /// Does chores.
 pub struct Chores {
-    pub(crate) pipeline: Arc<Pipeline>,
+    pub(crate) runs: Runs,
+    pub(crate) authenticator: Authenticator,
     pub(crate) stores: Stores,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) ids: Arc<dyn Ids>,
 }
 
 impl Chores {
@@ -38,7 +42,8 @@ impl Chores {
             Chore::PruneAudit { before } => {
                 let now = self.clock.now();
                 let pruned = self.stores.audit.prune(before, now).await.map_err(|error| error.cause())?;
-                self.note("audit", &format!("{} records up to {} were pruned", pruned.records, pruned.through.0)).await?;
+                self.note("audit", &format!("{} records up to {} were pruned", pruned.records, pruned.through.0))
+                    .await?;
                 Ok(json!({ "pruned": pruned.records, "through": pruned.through.0 }))
             }
             Chore::PruneRuns { before } => {
@@ -62,26 +67,47 @@ impl Chores {
         }
     }
 
+    /// One round of taking up what nobody holds.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn recover(&self) -> Result<Recovered, Cause> {
+        self.runs.recover(&self.authenticator, &*self.ids).await
+    }
+
     async fn note(&self, subject: &str, message: &str) -> Result<(), Cause> {
         let noted = self.stores.audit.note(subject, message, self.clock.now()).await;
         noted.map(|_| ()).map_err(|error| error.cause())
     }
 
-    /// Takes up every run that nobody holds, and waits until each has ended.
+    /// Takes up every run that nobody holds, and waits until each has ended or waits for a person.
     async fn resume_all(&self) -> Result<Json, Cause> {
         let left = self.stores.runs.unclaimed(self.clock.now(), RESUME_BATCH_MAX).await;
         let left = left.map_err(|error| error.cause())?;
-        let replies: Vec<Reply> = stream::iter(left)
-            .map(|head| self.pipeline.recover(head))
-            .buffer_unordered(RESUME_CONCURRENCY)
-            .collect()
-            .await;
-        let failed = replies.iter().filter(|reply| reply.error.is_some()).count();
-        let runs: Vec<Json> = replies
-            .iter()
-            .map(|reply| json!({ "run_id": reply.id, "status": reply.status, "error": reply.error }))
-            .collect();
-        Ok(json!({ "resumed": runs.len(), "failed": failed, "runs": runs }))
+        let round = self.runs.recover(&self.authenticator, &*self.ids).await?;
+        let ends = stream::iter(left).map(|head| self.settled(head)).buffer_unordered(RESUME_BATCH_MAX as usize);
+        let runs: Vec<Json> = ends.collect().await;
+        let failed = runs.iter().filter(|run| run.get("failed") == Some(&Json::Bool(true))).count();
+        Ok(json!({
+            "resumed": round.resumed, "refused": round.refused, "left": round.left, "failed": failed, "runs": runs,
+        }))
+    }
+
+    /// Follows a run until it has ended or waits for a person.
+    async fn settled(&self, head: RunHead) -> Json {
+        let mut journal = self.stores.journal.tail(&head.run, head.seq);
+        while head.state != RunState::WaitingApproval
+            && let Some(Ok(kept)) = journal.next().await
+        {
+            match kept.entry {
+                Entry::Ended { reply } => {
+                    return json!({ "run_id": head.run, "status": reply.status, "failed": reply.error.is_some() });
+                }
+                Entry::ApprovalAsked { .. } => break,
+                _ => {}
+            }
+        }
+        json!({ "run_id": head.run, "status": RunState::WaitingApproval, "failed": false })
     }
 }
 

@@ -67,9 +67,8 @@ fn flags(common: &Common) -> Flags {
 async fn command(loaded: Loaded, command: Command, output: Output) -> Result<u8, Cause> {
     let config = loaded.config.clone();
     start_log(&loaded, matches!(command, Command::Up))?;
-    let mut signals = Signals::listen().map_err(|error| {
-        Cause::new(greenroom_protocol::Code::Internal, format!("signals cannot be heard: {error}"))
-    })?;
+    let mut signals = Signals::listen()
+        .map_err(|error| Cause::new(greenroom_protocol::Code::Internal, format!("signals cannot be heard: {error}")))?;
     match command {
         Command::Config(ConfigCommand::Check) => Ok(config::check(&loaded, output)),
         Command::Definitions(command) => definitions::definitions(&config, command, output),

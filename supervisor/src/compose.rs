@@ -17,6 +17,7 @@ use greenroom_actors::guard::GuardHandle;
 use greenroom_actors::handler::{Desk, Handler};
 use greenroom_actors::library::Library;
 use greenroom_actors::model::ModelProvider;
+use greenroom_actors::run::Recovered;
 use greenroom_actors::stage::Stage;
 use greenroom_actors::tool::Tool;
 use greenroom_client::Client;
@@ -26,7 +27,7 @@ use greenroom_registry::{Opened, Stores};
 use greenroom_rego::snapshot::Compiler;
 use greenroom_rego::{Authenticator, Bundle, CacheDir, Guard, PolicySnapshot};
 
-use self::grow::{Ground, grow};
+use self::grow::{Ground, Grown, grow};
 use self::tree::Tree;
 use crate::chores::Chores;
 use crate::config::{Config, Store};
@@ -44,6 +45,8 @@ use crate::tasks::{OnEnd, Tasks};
 use crate::telemetry::{Meters, metrics};
 use crate::watch::Reloader;
 
+/// How often runs that lost their owner are looked for.
+const RECOVERY_PAUSE: Duration = Duration::from_secs(2);
 /// How long the writers of the stores may take for what they still hold.
 const WRITERS_WAIT_MAX: Duration = Duration::from_secs(10);
 
@@ -131,11 +134,26 @@ pub async fn compose_with(
         ids: Arc::clone(&ids),
     });
     let guard = GuardHandle::new(snapshot, compiler, shards(config));
-    let ground = Ground { config, library: &library, stores: &stores, guard: &guard, backstage: &backstage, doorway: &doorway, clock: &clock, observer: meters.clone() };
-    let (tree, stage) = grow(ground).await?;
+    let ground = Ground {
+        config,
+        library: &library,
+        stores: &stores,
+        guard: &guard,
+        backstage: &backstage,
+        doorway: &doorway,
+        clock: &clock,
+        observer: meters.clone(),
+    };
+    let Grown { tree, stage, runs } = grow(ground).await?;
     let pipeline = Arc::new(pipeline(Rooms {
-        config, stores: &stores, library: &library, roster: &roster, guard: &guard, stage, meters: &meters,
-        clock: &clock, ids: &ids,
+        config,
+        stores: &stores,
+        library: &library,
+        roster: &roster,
+        guard: &guard,
+        stage,
+        meters: &meters,
+        clock: &clock,
     }));
     doorway.hang(pipeline.clone()).map_err(|error| internal(error.to_string()))?;
     tasks.run("rates", OnEnd::GoOn, ticking(Arc::clone(&meters)));
@@ -148,9 +166,24 @@ pub async fn compose_with(
         definitions_dir: config.definitions_dir.clone(),
         policy_dir: config.policy_dir.clone(),
     };
-    let chores = Arc::new(Chores { pipeline: Arc::clone(&pipeline), stores: stores.clone(), clock: Arc::clone(&clock) });
+    let chores = Arc::new(Chores {
+        runs,
+        authenticator: pipeline.authenticator.clone(),
+        stores: stores.clone(),
+        clock: Arc::clone(&clock),
+        ids: Arc::clone(&ids),
+    });
     let front = Front { pipeline, stores, chores, clock, ids };
-    Ok(House { config: config.clone(), front, tree: Some(tree), tasks, guard, meters, reloader: Some(reloader), owned: None })
+    Ok(House {
+        config: config.clone(),
+        front,
+        tree: Some(tree),
+        tasks,
+        guard,
+        meters,
+        reloader: Some(reloader),
+        owned: None,
+    })
 }
 
 struct Rooms<'a> {
@@ -162,11 +195,10 @@ struct Rooms<'a> {
     stage: Stage,
     meters: &'a Arc<Meters>,
     clock: &'a Arc<dyn Clock>,
-    ids: &'a Arc<dyn Ids>,
 }
 
 fn pipeline(rooms: Rooms<'_>) -> Pipeline {
-    let Rooms { config, stores, library, roster, guard, stage, meters, clock, ids } = rooms;
+    let Rooms { config, stores, library, roster, guard, stage, meters, clock } = rooms;
     let library: Arc<dyn Library> = Arc::clone(library) as Arc<dyn Library>;
     Pipeline {
         gate: Gate::new(config.gate),
@@ -184,7 +216,6 @@ fn pipeline(rooms: Rooms<'_>) -> Pipeline {
         reader: Reader { library, stores: stores.clone() },
         meters: Arc::clone(meters),
         clock: Arc::clone(clock),
-        ids: Arc::clone(ids),
         pod: config.pod.clone(),
     }
 }
@@ -366,17 +397,24 @@ impl House {
         }
     }
 
-    /// Takes up what a crash left, in the background.
-    pub fn resume(&mut self) {
+    /// Takes up what a crash left, now and whenever a run loses its owner.
+    pub fn recover(&mut self) {
         let chores = Arc::clone(&self.front.chores);
         self.tasks.run("recovery", OnEnd::GoOn, async move {
-            match chores.run(crate::ingress::frame::Chore::ResumeAll).await {
-                Ok(report) => {
-                    let resumed = report.get("resumed").and_then(Json::as_u64).unwrap_or(0);
-                    tracing::info!(runs.resumed = resumed, "interrupted runs have ended");
-                    Ok(())
+            let mut rounds = tokio::time::interval(RECOVERY_PAUSE);
+            rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                rounds.tick().await;
+                match chores.recover().await {
+                    Ok(Recovered { resumed: 0, refused: 0, left: 0 }) => {}
+                    Ok(round) => tracing::info!(
+                        runs.resumed = round.resumed,
+                        runs.refused = round.refused,
+                        runs.left = round.left,
+                        "interrupted runs were taken up"
+                    ),
+                    Err(cause) => tracing::error!(error.code = %cause.code, "interrupted runs were not taken up"),
                 }
-                Err(cause) => Err(cause.to_string()),
             }
         });
     }

@@ -43,7 +43,9 @@ fn limits(limits: users::Limits) -> Limits {
 impl Identities for Configured {
     async fn verify(&self, credential: &Credential, _: Timestamp) -> Result<Option<Principal>, Cause> {
         match credential {
-            Credential::Bearer(key) | Credential::ApiKey(key) => Ok(self.0.with_key(key).map(|user| self.principal(user))),
+            Credential::Bearer(key) | Credential::ApiKey(key) => {
+                Ok(self.0.with_key(key).map(|user| self.principal(user)))
+            }
             Credential::Delegation(_) => Err(Cause::new(Code::Unauthenticated, "this process knows no cluster's key")),
         }
     }

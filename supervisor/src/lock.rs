@@ -36,8 +36,9 @@ pub enum LockError {
 impl From<LockError> for Cause {
     fn from(error: LockError) -> Self {
         match &error {
-            LockError::Owned { owner, .. } => Cause::new(Code::DataDirectoryInUse, error.to_string())
-                .with(serde_json::json!({ "owner": owner })),
+            LockError::Owned { owner, .. } => {
+                Cause::new(Code::DataDirectoryInUse, error.to_string()).with(serde_json::json!({ "owner": owner }))
+            }
             LockError::Unusable { .. } => Cause::new(Code::StoreUnavailable, error.to_string()),
         }
     }

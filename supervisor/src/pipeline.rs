@@ -15,10 +15,9 @@ use async_trait::async_trait;
 use greenroom_actors::agent::Failure;
 use greenroom_actors::door::Door;
 use greenroom_actors::stage::Stage;
-use greenroom_protocol::{Cause, Clock, Code, Deadline, Ids, PodId, Received, Reply, RequestId, Request, TraceId};
+use greenroom_protocol::{Cause, Clock, Code, Deadline, PodId, Received, Reply, Request};
 use greenroom_registry::audit::{AuditLog, Bracket};
-use greenroom_registry::runs::RunHead;
-use greenroom_rego::{Authenticated, Authenticator, Guard, Narrowed, Permitted, Question, Recovery};
+use greenroom_rego::{Authenticated, Authenticator, Guard, Narrowed, Permitted, Question};
 
 use self::answer::{Came, Decision};
 use self::facts::Surveyor;
@@ -40,7 +39,6 @@ pub struct Pipeline {
     pub(crate) reader: Reader,
     pub(crate) meters: Arc<Meters>,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) ids: Arc<dyn Ids>,
     pub(crate) pod: PodId,
 }
 
@@ -54,24 +52,6 @@ impl Pipeline {
         };
         self.meters.replied(reply.status);
         reply
-    }
-
-    /// Takes an interrupted run up again in the name of its recorded owner, who is read anew.
-    pub async fn recover(&self, head: RunHead) -> Reply {
-        let now = self.clock.now();
-        let recovery = Recovery {
-            id: RequestId::fresh(self.ids.fresh()),
-            trace: TraceId::fresh(self.ids.fresh()),
-            owner: head.owner,
-            run: head.run,
-            deadline: Deadline::after(now, greenroom_protocol::limits::REQUEST_TIMEOUT_MAX),
-            now,
-        };
-        let visit = Visit::recovering(&recovery);
-        match self.authenticator.recover(recovery).await {
-            Ok(asked) => self.govern(asked, None).await,
-            Err(cause) => self.refuse(&visit, cause),
-        }
     }
 
     /// The gate, the authenticator, and the turn of the tenant.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use greenroom_protocol::request::{Invoke, Look, Options, Page, ResumeRun, Signal, SignalRun, StartRun, StartTeam};
 use greenroom_protocol::{
-    AgentId, Credential, Deadline, Envelope, IdempotencyKey, Reply, Request, RequestId, RunId, StepId, TeamId, Timestamp, TraceId,
-    Values, WorkflowId,
+    AgentId, Credential, Deadline, Envelope, IdempotencyKey, Reply, Request, RequestId, RunId, StepId, TeamId,
+    Timestamp, TraceId, Values, WorkflowId,
 };
 
 use crate::transport::{Events, Transport, TransportError};

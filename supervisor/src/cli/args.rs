@@ -15,8 +15,10 @@ Try `greenroom demo` first: it needs no key and no server.";
 #[derive(Debug, Parser)]
 #[command(name = "greenroom", version, about, after_help = AFTER_HELP, propagate_version = true)]
 pub struct Cli {
+    /// What every command takes.
     #[command(flatten)]
     pub common: Common,
+    /// What is to be done.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -126,6 +128,7 @@ pub enum RunCommand {
     Agent {
         /// The agent, with or without its trailing number
         id: AgentId,
+        /// What it is given
         #[command(flatten)]
         work: WorkArgs,
     },
@@ -133,6 +136,7 @@ pub enum RunCommand {
     Workflow {
         /// The workflow
         id: WorkflowId,
+        /// What it is given
         #[command(flatten)]
         work: WorkArgs,
     },
@@ -143,6 +147,7 @@ pub enum RunCommand {
         /// The workflow; may be left out where the team names one
         #[arg(long, value_name = "ID")]
         workflow: Option<WorkflowId>,
+        /// What it is given
         #[command(flatten)]
         work: WorkArgs,
     },

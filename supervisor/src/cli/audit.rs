@@ -45,8 +45,14 @@ fn records(reply: &Reply, output: Output) -> u8 {
         let records = reply.outputs.get("records").and_then(Json::as_array);
         let rows: Vec<Json> = records.into_iter().flatten().filter_map(row).collect();
         let columns = [
-            ("number", "NO"), ("at", "AT"), ("what", "WHAT"), ("user", "USER"), ("speaker", "SPEAKER"),
-            ("action", "ACTION"), ("target", "TARGET"), ("result", "RESULT"),
+            ("number", "NO"),
+            ("at", "AT"),
+            ("what", "WHAT"),
+            ("user", "USER"),
+            ("speaker", "SPEAKER"),
+            ("action", "ACTION"),
+            ("target", "TARGET"),
+            ("result", "RESULT"),
         ];
         table(&rows, &columns)
     });

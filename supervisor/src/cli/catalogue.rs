@@ -14,7 +14,8 @@ pub async fn agents(session: &Session, command: Catalogue, output: Output) -> Re
     let client = session.client();
     match command {
         Catalogue::List => {
-            let columns = [("agent_id", "AGENT"), ("category", "CATEGORY"), ("runtime", "RUNTIME"), ("description", "DOES")];
+            let columns =
+                [("agent_id", "AGENT"), ("category", "CATEGORY"), ("runtime", "RUNTIME"), ("description", "DOES")];
             Ok(list(&client.agents().await?, "agents", &columns, output))
         }
         Catalogue::Show { id } => Ok(show(&client.agent(id_of::<AgentId>(&id)?).await?, "agent", output)),

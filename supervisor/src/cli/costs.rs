@@ -21,9 +21,17 @@ pub async fn costs(session: &Session, since: Option<humantime::Duration>, output
     output.document(&document, || {
         let rows = reply.outputs.get("costs").and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default();
         let columns = [
-            ("day", "DAY"), ("tenant", "TENANT"), ("user", "USER"), ("agent_id", "AGENT"), ("workflow_id", "WORKFLOW"),
-            ("calls", "CALLS"), ("tokens.input", "TOKENS IN"), ("tokens.output", "TOKENS OUT"), ("cost_usd", "USD"),
-            ("calls_estimated", "ESTIMATED"), ("estimated_usd", "USD ESTIMATED"),
+            ("day", "DAY"),
+            ("tenant", "TENANT"),
+            ("user", "USER"),
+            ("agent_id", "AGENT"),
+            ("workflow_id", "WORKFLOW"),
+            ("calls", "CALLS"),
+            ("tokens.input", "TOKENS IN"),
+            ("tokens.output", "TOKENS OUT"),
+            ("cost_usd", "USD"),
+            ("calls_estimated", "ESTIMATED"),
+            ("estimated_usd", "USD ESTIMATED"),
         ];
         let total = reply.outputs.get("total_usd").and_then(Json::as_f64).unwrap_or_default();
         format!("{}\n\ntotal ${total:.6}", table(rows, &columns))

@@ -26,7 +26,10 @@ const WORKFLOW: &str = "generate_quarterly_report";
 /// # Errors
 /// A cause that came before any reply; a folder that cannot be written.
 pub async fn demo(session: &Session, arguments: DemoArgs, output: Output) -> Result<u8, Cause> {
-    remark(&format!("{TEAM} writes the report of {COMPANY} for {}; every message is judged and recorded", arguments.quarter));
+    remark(&format!(
+        "{TEAM} writes the report of {COMPANY} for {}; every message is judged and recorded",
+        arguments.quarter
+    ));
     let reply = run(session, &arguments).await?;
     if let Some(cause) = &reply.error {
         if output.format() != Format::Table {

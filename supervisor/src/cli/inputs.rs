@@ -82,9 +82,8 @@ async fn file(session: &Session, name: &str, path: &Path, kind: Option<Kind>) ->
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Cause> {
-    let refused = |error: std::io::Error| {
-        Cause::new(Code::PathNotAllowed, format!("{} cannot be read: {error}", path.display()))
-    };
+    let refused =
+        |error: std::io::Error| Cause::new(Code::PathNotAllowed, format!("{} cannot be read: {error}", path.display()));
     let bytes = std::fs::metadata(path).map_err(refused)?.len();
     if bytes > FILE_BYTES_MAX {
         let message = format!("{} has {bytes} bytes, at most {FILE_BYTES_MAX} are taken", path.display());

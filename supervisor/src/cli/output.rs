@@ -145,7 +145,8 @@ fn cell(row: &Json, path: &str) -> String {
         None | Some(Json::Null) => String::new(),
         Some(Json::String(text)) => shorten(text, CELL_CHARS_MAX),
         Some(Json::Array(items)) => {
-            let words: Vec<_> = items.iter().map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned)).collect();
+            let words: Vec<_> =
+                items.iter().map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned)).collect();
             shorten(&words.join(", "), CELL_CHARS_MAX)
         }
         Some(other) => shorten(&other.to_string(), CELL_CHARS_MAX),

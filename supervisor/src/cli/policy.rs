@@ -68,9 +68,8 @@ fn bearers(config: &Config) -> Vec<Bearer> {
 }
 
 fn read(path: &Path) -> Result<Input, Cause> {
-    let refused = |error: std::io::Error| {
-        Cause::new(Code::PathNotAllowed, format!("{} cannot be read: {error}", path.display()))
-    };
+    let refused =
+        |error: std::io::Error| Cause::new(Code::PathNotAllowed, format!("{} cannot be read: {error}", path.display()));
     let mut text = String::new();
     if path == Path::new("-") {
         std::io::stdin().lock().take(INPUT_BYTES_MAX).read_to_string(&mut text).map_err(refused)?;
@@ -79,7 +78,8 @@ fn read(path: &Path) -> Result<Input, Cause> {
         file.take(INPUT_BYTES_MAX).read_to_string(&mut text).map_err(refused)?;
     }
     serde_json::from_str(&text).map_err(|error| {
-        let message = format!("{} is not a policy input: {error}; rego/schema/input.json says what one is", path.display());
+        let message =
+            format!("{} is not a policy input: {error}; rego/schema/input.json says what one is", path.display());
         Cause::new(Code::InvalidInput, message)
     })
 }
@@ -95,4 +95,3 @@ fn for_people(explanation: &Explanation) -> String {
     }
     text
 }
-

@@ -73,7 +73,11 @@ pub fn line(event: &RunEvent) -> Option<String> {
             run = event.run
         ),
         What::ApprovalAnswered { step, approved, by } => {
-            format!("  {} {step} was {} by {by}", if *approved { "✔" } else { "✘" }, if *approved { "approved" } else { "rejected" })
+            format!(
+                "  {} {step} was {} by {by}",
+                if *approved { "✔" } else { "✘" },
+                if *approved { "approved" } else { "rejected" }
+            )
         }
         What::RunEnded { reply } => format!("■ {} {}", event.run, reply.status.as_str()),
     })

@@ -52,12 +52,13 @@ pub async fn run(session: &Session, command: RunCommand, output: Output) -> Resu
 }
 
 async fn prepare(session: &Session, work: WorkArgs, types: &Types) -> Result<(Client, Work), Cause> {
-    let cost_max = match work.max_cost_usd {
-        None => None,
-        Some(usd) => Some(MicroUsd::from_usd(usd).ok_or_else(|| {
-            Cause::new(Code::InvalidInput, format!("--max-cost-usd is {usd}, not a sum of money"))
-        })?),
-    };
+    let cost_max =
+        match work.max_cost_usd {
+            None => None,
+            Some(usd) => Some(MicroUsd::from_usd(usd).ok_or_else(|| {
+                Cause::new(Code::InvalidInput, format!("--max-cost-usd is {usd}, not a sum of money"))
+            })?),
+        };
     let mut client = session.client();
     let wait = work.timeout.map_or(RUN_WAIT, Duration::from);
     client = client.with_deadline(Deadline::after(WallClock.now(), wait));
@@ -109,19 +110,20 @@ pub(super) async fn followed(
     tokio::pin!(asked, telling);
     tokio::select! {
         reply = &mut asked => Ok(reply?),
-        () = &mut telling => Ok(asked.await?),
+        _ = &mut telling => Ok(asked.await?),
     }
 }
 
-/// Tells of a run from its first event to its last.
-pub(super) async fn tell(client: &Client, run: &RunId, progress: Progress) {
+/// Tells of a run from its first event to its last, and answers with its reply.
+pub(super) async fn tell(client: &Client, run: &RunId, progress: Progress) -> Option<Reply> {
     let mut events = client.watch(run, 0);
     while let Some(Ok(event)) = events.next().await {
         progress.tell(&event);
-        if matches!(event.what, What::RunEnded { .. }) {
-            return;
+        if let What::RunEnded { reply } = event.what {
+            return Some(*reply);
         }
     }
+    None
 }
 
 // === declared types ===

@@ -9,7 +9,7 @@ use super::args::{Format, RunsCommand};
 use super::catalogue::list;
 use super::output::{Output, print, remark};
 use super::progress::{Progress, line};
-use super::run::followed;
+use super::run::tell;
 use super::session::Session;
 use crate::clock::WallClock;
 use crate::ingress::frame::Chore;
@@ -22,8 +22,13 @@ pub async fn runs(session: &Session, command: RunsCommand, output: Output) -> Re
     let client = session.client();
     match command {
         RunsCommand::List { limit, after } => {
-            let columns =
-                [("run_id", "RUN"), ("state", "STATE"), ("workflow_id", "WORKFLOW"), ("owner", "OWNER"), ("created", "CREATED")];
+            let columns = [
+                ("run_id", "RUN"),
+                ("state", "STATE"),
+                ("workflow_id", "WORKFLOW"),
+                ("owner", "OWNER"),
+                ("created", "CREATED"),
+            ];
             Ok(list(&client.runs(Page { after, limit }).await?, "runs", &columns, output))
         }
         RunsCommand::Show { run } => Ok(show(&client.run(run).await?, output)),
@@ -35,11 +40,7 @@ pub async fn runs(session: &Session, command: RunsCommand, output: Output) -> Re
         RunsCommand::Reject { run, step } => {
             answered(&client.reject(run, step.clone()).await?, Signal::Reject { step }, output)
         }
-        RunsCommand::Resume { run: Some(run) } => {
-            let reply = followed(&client, &run, Progress::new(), client.resume(run.clone())).await?;
-            output.reply(&reply);
-            Ok(reply.exit_code())
-        }
+        RunsCommand::Resume { run: Some(run) } => resume(session, run, output).await,
         RunsCommand::Resume { run: None } => {
             let report = session.maintain(Chore::ResumeAll).await?;
             output.document(&report, || told(&report));
@@ -99,18 +100,29 @@ async fn watch(session: &Session, run: &RunId, after: u64, output: Output) -> Re
     Ok(1)
 }
 
+/// Lets an interrupted run go on and follows it to its end.
+async fn resume(session: &Session, run: RunId, output: Output) -> Result<u8, Cause> {
+    let client = session.client();
+    let standing = client.resume(run.clone()).await?;
+    if standing.error.is_some() {
+        output.reply(&standing);
+        return Ok(standing.exit_code());
+    }
+    let reply = tell(&client, &run, Progress::new()).await.unwrap_or(standing);
+    output.reply(&reply);
+    Ok(reply.exit_code())
+}
+
 fn answered(reply: &Reply, signal: Signal, output: Output) -> Result<u8, Cause> {
     if let Some(cause) = &reply.error {
         output.refused(cause);
         return Ok(reply.exit_code());
     }
     let document = serde_json::to_value(reply).unwrap_or_default();
-    output.document(&document, || {
-        match signal {
-            Signal::Cancel => format!("{} was asked to stop", reply.id),
-            Signal::Approve { step } => format!("{} of {} goes on", step, reply.id),
-            Signal::Reject { step } => format!("{} of {} was rejected", step, reply.id),
-        }
+    output.document(&document, || match signal {
+        Signal::Cancel => format!("{} was asked to stop", reply.id),
+        Signal::Approve { step } => format!("{} of {} goes on", step, reply.id),
+        Signal::Reject { step } => format!("{} of {} was rejected", step, reply.id),
     });
     Ok(0)
 }

@@ -25,7 +25,7 @@ pub async fn up(config: Config, signals: &mut Signals) -> Result<u8, Cause> {
     house.hold(owned);
     house.listen()?;
     house.watch();
-    house.resume();
+    house.recover();
     tracing::info!(
         data.dir = %config.data_dir.display(), policy.revision = %house.guard().observe().revision, "process is up"
     );

@@ -8,6 +8,7 @@ use greenroom_actors::execution::Backstage;
 use greenroom_actors::guard::{GuardHandle, GuardKeeper};
 use greenroom_actors::library::Library as _;
 use greenroom_actors::observe::Observer;
+use greenroom_actors::run::{Hands, LEASE, Runs, RunsActor};
 use greenroom_actors::stage::{self, Stage};
 use greenroom_actors::supervision::ChildKind;
 use greenroom_protocol::{Cause, Clock};
@@ -37,11 +38,21 @@ pub struct Ground<'a> {
     pub observer: Arc<dyn Observer>,
 }
 
+/// What has grown.
+pub struct Grown {
+    /// The actors.
+    pub tree: Tree,
+    /// The way from a permit to an actor.
+    pub stage: Stage,
+    /// The way to the runs.
+    pub runs: Runs,
+}
+
 /// Grows the tree: guard, categories, teams, runs.
 ///
 /// # Errors
 /// What stands in the way of a child.
-pub async fn grow(ground: Ground<'_>) -> Result<(Tree, Stage), Cause> {
+pub async fn grow(ground: Ground<'_>) -> Result<Grown, Cause> {
     let Ground { config, library, stores, guard, backstage, doorway, clock, observer } = ground;
     let mut children = vec![keeper(guard, &observer)];
     let mut categories = Vec::new();
@@ -50,10 +61,22 @@ pub async fn grow(ground: Ground<'_>) -> Result<(Tree, Stage), Cause> {
         children.push(category_child(&handle));
         categories.push(handle);
     }
-    let _ = (config, stores, doorway, clock);
-    let absent = Arc::new(super::absent::Absent);
-    let parts = stage::Parts { categories, runs: absent.clone(), teams: absent, backstage: Arc::clone(backstage) };
-    Ok((Tree::grow(children, observer).await?, Stage::new(parts)))
+    let runs = Runs::new(Hands {
+        door: doorway.clone(),
+        library: library.clone(),
+        stores: stores.clone(),
+        clock: Arc::clone(clock),
+        observer: Arc::clone(&observer),
+        budgets: Arc::clone(backstage.budgets()),
+        pod: config.pod.clone(),
+        lease: LEASE,
+    });
+    children.push(runs_child(&runs));
+    let teams = Arc::new(super::absent::Absent);
+    let here = Arc::new(runs.clone());
+    let parts = stage::Parts { categories, runs: here, teams, backstage: Arc::clone(backstage) };
+    let tree = Tree::grow(children, observer).await?;
+    Ok(Grown { tree, stage: Stage::new(parts), runs })
 }
 
 fn keeper(guard: &GuardHandle, observer: &Arc<dyn Observer>) -> Child {
@@ -67,5 +90,16 @@ fn keeper(guard: &GuardHandle, observer: &Arc<dyn Observer>) -> Child {
 
 fn category_child(handle: &CategoryHandle) -> Child {
     let handle = handle.clone();
-    Child { kind: ChildKind::Category, spawn: Arc::new(move |root| Box::pin(Category::spawn_under(handle.clone(), root)) as _) }
+    Child {
+        kind: ChildKind::Category,
+        spawn: Arc::new(move |root| Box::pin(Category::spawn_under(handle.clone(), root)) as _),
+    }
+}
+
+fn runs_child(runs: &Runs) -> Child {
+    let runs = runs.clone();
+    Child {
+        kind: ChildKind::Runs,
+        spawn: Arc::new(move |root| Box::pin(RunsActor::spawn_under(runs.clone(), root)) as _),
+    }
 }

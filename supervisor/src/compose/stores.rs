@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use greenroom_protocol::{Cause, Clock, Code, Ids};
 use greenroom_registry::audit::signer::Signer;
-use greenroom_registry::{Opened, Parts, };
+use greenroom_registry::{Opened, Parts};
 
 use crate::config::{Config, Store, Sync};
 
@@ -33,7 +33,8 @@ pub async fn open(config: &Config, clock: &Arc<dyn Clock>, ids: &Arc<dyn Ids>) -
                 Sync::Normal => (),
             };
             let parts = Parts { clock, signer, artifacts };
-            let _ = (path, synchronous); Ok(greenroom_registry::open_memory(parts))
+            let _ = (path, synchronous);
+            Ok(greenroom_registry::open_memory(parts))
         }
     }
 }

@@ -29,21 +29,11 @@ pub struct Setting {
     pub help: &'static str,
 }
 
-const fn text(
-    key: &'static str,
-    env: &'static [&'static str],
-    default: &'static str,
-    help: &'static str,
-) -> Setting {
+const fn text(key: &'static str, env: &'static [&'static str], default: &'static str, help: &'static str) -> Setting {
     Setting { key, env, default, kind: Kind::Text, secret: false, help }
 }
 
-const fn number(
-    key: &'static str,
-    env: &'static [&'static str],
-    default: &'static str,
-    help: &'static str,
-) -> Setting {
+const fn number(key: &'static str, env: &'static [&'static str], default: &'static str, help: &'static str) -> Setting {
     Setting { key, env, default, kind: Kind::Number, secret: false, help }
 }
 
@@ -79,7 +69,12 @@ pub const SETTINGS: &[Setting] = &[
     number("gate.tenant_places", &["GREENROOM_GATE_TENANT_PLACES"], "120000", "of them, those of one tenant"),
     number("gate.turns", &["GREENROOM_GATE_TURNS"], "512", "requests between authentication and dispatch"),
     number("guard.shards", &["GREENROOM_GUARD_SHARDS"], "0", "policy engines; 0 means one for each core"),
-    text("metrics.addr", &["GREENROOM_METRICS_ADDR"], "127.0.0.1:9464", "where `up` serves /metrics; `off` for nowhere"),
+    text(
+        "metrics.addr",
+        &["GREENROOM_METRICS_ADDR"],
+        "127.0.0.1:9464",
+        "where `up` serves /metrics; `off` for nowhere",
+    ),
     text("log.filter", &["GREENROOM_LOG"], "", "which log lines are written, as tracing directives"),
     number("drain.timeout_s", &["GREENROOM_DRAIN_TIMEOUT_S"], "30", "seconds that a shutdown waits for work"),
     secret("anthropic.api_key", &["ANTHROPIC_API_KEY"], "key of the provider anthropic"),

@@ -155,7 +155,8 @@ fn said(flags: &Flags) -> Layer {
 }
 
 fn unknown_variables(environment: &BTreeMap<String, String>) -> Vec<String> {
-    let known: Vec<&str> = SETTINGS.iter().flat_map(|setting| setting.env).copied().chain([CONFIG_FILE_VARIABLE]).collect();
+    let known: Vec<&str> =
+        SETTINGS.iter().flat_map(|setting| setting.env).copied().chain([CONFIG_FILE_VARIABLE]).collect();
     let ours = environment.keys().filter(|name| name.starts_with(OUR_PREFIX) && !known.contains(&name.as_str()));
     ours.map(|name| format!("environment: unknown variable {name}{}", nearest(name, &known))).collect()
 }

@@ -159,10 +159,7 @@ async fn until_gone<T>(stream: &UnixStream, work: impl Future<Output = T>) -> Op
     }
 }
 
-async fn follow(
-    stream: &mut UnixStream,
-    mut events: greenroom_client::transport::Events,
-) -> std::io::Result<()> {
+async fn follow(stream: &mut UnixStream, mut events: greenroom_client::transport::Events) -> std::io::Result<()> {
     while let Some(Some(event)) = until_gone(stream, events.next()).await {
         match event {
             Ok(event) => frame::write(stream, &Answer::Event { event: Box::new(event) }).await?,

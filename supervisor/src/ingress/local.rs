@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::{StreamExt, stream};
-use greenroom_client::{Client, Transport, TransportError};
 use greenroom_client::transport::Events;
+use greenroom_client::{Client, Transport, TransportError};
 use greenroom_protocol::event::RunEvent;
 use greenroom_protocol::request::Look;
 use greenroom_protocol::{

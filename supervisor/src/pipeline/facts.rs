@@ -8,13 +8,14 @@ use greenroom_actors::library::Library;
 use greenroom_definitions::agent::ToolRef;
 use greenroom_definitions::plan::Target as StepTarget;
 use greenroom_definitions::{Agent, Workflow};
-use greenroom_protocol::request::{CallTool, ContextChange, ContextRead, ContextWrite, Invoke, Look, StartRun, StartTeam};
+use greenroom_protocol::request::{
+    CallTool, ContextChange, ContextRead, ContextWrite, Invoke, Look, StartRun, StartTeam,
+};
 use greenroom_protocol::value::size_bytes;
 use greenroom_protocol::{AgentId, Cause, Code, ContextKey, Request, RunId, TeamId, Timestamp, Values};
 use greenroom_registry::ledger::{Ledger, Scope};
 use greenroom_registry::runs::{RunHead, RunStore};
 use greenroom_rego::{AgentFacts, Authenticated, Facts, Names, Relation, Speaker, Spent, Target, UsageFacts};
-
 
 /// Finds facts out.
 pub struct Surveyor {
@@ -69,14 +70,17 @@ impl Surveyor {
         let speaking = self.speaking(asked).await?;
         let relation = Relation {
             own_tenant: true,
-            workflow_step: self.is_step(asked, |target| match target {
-                StepTarget::Agent(named) => self.is_agent(named, agent.id()),
-                StepTarget::Workflow(_) | StepTarget::Team { .. } | StepTarget::Approval => false,
-            }).await? || self.compensates(asked, agent.id()).await?,
+            workflow_step: self
+                .is_step(asked, |target| match target {
+                    StepTarget::Agent(named) => self.is_agent(named, agent.id()),
+                    StepTarget::Workflow(_) | StepTarget::Team { .. } | StepTarget::Approval => false,
+                })
+                .await?
+                || self.compensates(asked, agent.id()).await?,
             team_member: self.is_member(asked.team(), agent.id()),
-            can_work_with: speaking.as_ref().is_some_and(|speaking| {
-                self.library.catalogue().may_work_with(speaking.id(), agent.id())
-            }),
+            can_work_with: speaking
+                .as_ref()
+                .is_some_and(|speaking| self.library.catalogue().may_work_with(speaking.id(), agent.id())),
             tool_declared: speaking.as_ref().is_some_and(|speaking| {
                 speaking.spec().tools.iter().any(|tool| match tool {
                     ToolRef::Agent(named) => self.is_agent(named, agent.id()),
@@ -100,17 +104,20 @@ impl Surveyor {
     async fn start_run(&self, asked: &Authenticated, start: &StartRun) -> Result<Facts, Cause> {
         let workflow = self.library.workflow(&start.workflow, start.version.as_ref()).await?;
         let target = Target::Workflow { workflow: workflow.id().clone(), version: workflow.hash() };
-        let team_workflow = asked.team().and_then(|team| self.library.catalogue().team(team).cloned()).is_some_and(|team| {
-            let named = &team.spec().workflows;
-            named.is_empty() || named.contains(workflow.id())
-        });
+        let team_workflow =
+            asked.team().and_then(|team| self.library.catalogue().team(team).cloned()).is_some_and(|team| {
+                let named = &team.spec().workflows;
+                named.is_empty() || named.contains(workflow.id())
+            });
         let relation = Relation {
             own_tenant: true,
             team_workflow,
-            workflow_step: self.is_step(asked, |target| match target {
-                StepTarget::Workflow(named) => named == workflow.id(),
-                StepTarget::Agent(_) | StepTarget::Team { .. } | StepTarget::Approval => false,
-            }).await?,
+            workflow_step: self
+                .is_step(asked, |target| match target {
+                    StepTarget::Workflow(named) => named == workflow.id(),
+                    StepTarget::Agent(_) | StepTarget::Team { .. } | StepTarget::Approval => false,
+                })
+                .await?,
             ..Relation::default()
         };
         Ok(Facts {
@@ -129,10 +136,12 @@ impl Surveyor {
         let relation = Relation {
             own_tenant: true,
             team_workflow: named.is_empty() || named.contains(workflow.id()),
-            workflow_step: self.is_step(asked, |target| match target {
-                StepTarget::Team { team: named, .. } => named == team.id(),
-                StepTarget::Agent(_) | StepTarget::Workflow(_) | StepTarget::Approval => false,
-            }).await?,
+            workflow_step: self
+                .is_step(asked, |target| match target {
+                    StepTarget::Team { team: named, .. } => named == team.id(),
+                    StepTarget::Agent(_) | StepTarget::Workflow(_) | StepTarget::Approval => false,
+                })
+                .await?,
             ..Relation::default()
         };
         Ok(Facts {
@@ -182,9 +191,10 @@ impl Surveyor {
         let relation = Relation {
             own_tenant: owns(asked, &head) && own_run,
             team_member: speaking.as_ref().is_some_and(|agent| self.is_member(head.team.as_ref(), agent.id())),
-            provides_to_team: speaking.as_ref().zip(key).is_some_and(|(agent, key)| {
-                agent.spec().collaboration.provides_to_team.contains(key)
-            }),
+            provides_to_team: speaking
+                .as_ref()
+                .zip(key)
+                .is_some_and(|(agent, key)| agent.spec().collaboration.provides_to_team.contains(key)),
             ..Relation::default()
         };
         Ok(Facts {
@@ -201,9 +211,9 @@ impl Surveyor {
         let speaking = self.speaking(asked).await?;
         let relation = Relation {
             own_tenant: true,
-            tool_declared: speaking.as_ref().is_some_and(|agent| {
-                agent.spec().tools.iter().any(|tool| tool.to_string() == call.tool)
-            }),
+            tool_declared: speaking
+                .as_ref()
+                .is_some_and(|agent| agent.spec().tools.iter().any(|tool| tool.to_string() == call.tool)),
             team_member: speaking.as_ref().is_some_and(|agent| self.is_member(asked.team(), agent.id())),
             ..Relation::default()
         };
@@ -251,7 +261,9 @@ impl Surveyor {
 
     async fn speaking_workflow(&self, asked: &Authenticated) -> Result<Option<Arc<Workflow>>, Cause> {
         match asked.speaker() {
-            Speaker::Workflow { workflow, version, .. } => self.library.workflow(workflow, Some(version)).await.map(Some),
+            Speaker::Workflow { workflow, version, .. } => {
+                self.library.workflow(workflow, Some(version)).await.map(Some)
+            }
             Speaker::User { .. } | Speaker::Agent { .. } | Speaker::Team { .. } | Speaker::Nobody => Ok(None),
         }
     }

@@ -4,9 +4,8 @@
 use std::time::{Duration, Instant};
 
 use greenroom_protocol::audit::Opening;
-use greenroom_protocol::request::ResumeRun;
 use greenroom_protocol::{AgentId, PodId, Received, Request, RequestId, RunId, TeamId, TraceId, WorkflowId};
-use greenroom_rego::{Authenticated, Recovery, Speaker};
+use greenroom_rego::{Authenticated, Speaker};
 
 /// One request at one hop.
 #[derive(Debug, Clone)]
@@ -49,13 +48,6 @@ impl Visit {
             });
         }
         visit
-    }
-
-    /// An interrupted run that is to be taken up.
-    #[must_use]
-    pub fn recovering(recovery: &Recovery) -> Self {
-        let resume = Request::ResumeRun(ResumeRun { run: recovery.run.clone() });
-        Self::new(&recovery.id, &recovery.trace, &resume)
     }
 
     fn new(id: &RequestId, trace: &TraceId, request: &Request) -> Self {

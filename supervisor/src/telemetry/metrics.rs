@@ -14,8 +14,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, Prometheu
 use super::rate::Rate;
 
 /// Seconds; the upper edges of both histograms.
-const BUCKETS_SECONDS: [f64; 14] =
-    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0];
+const BUCKETS_SECONDS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0];
 /// How often the rates are computed anew and the samples of histograms are put into their buckets.
 pub const TICK: Duration = Duration::from_secs(1);
 
@@ -165,10 +164,15 @@ fn describe(recorder: &PrometheusRecorder) {
     for (name, help) in gauges {
         recorder.describe_gauge(name.into(), None, help.into());
     }
-    for (name, help) in [("agent_execution_time", "seconds of an execution"), ("team_formation_time", "seconds until a team stands")] {
+    for (name, help) in
+        [("agent_execution_time", "seconds of an execution"), ("team_formation_time", "seconds until a team stands")]
+    {
         recorder.describe_histogram(name.into(), None, help.into());
     }
-    for (name, help) in [("policy_denials", "decisions of the guard that were no"), ("llm_token_usage", "tokens as providers counted them")] {
+    for (name, help) in [
+        ("policy_denials", "decisions of the guard that were no"),
+        ("llm_token_usage", "tokens as providers counted them"),
+    ] {
         recorder.describe_counter(name.into(), None, help.into());
     }
 }

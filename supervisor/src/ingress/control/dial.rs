@@ -46,8 +46,7 @@ impl Socket {
     /// What the owner says, or that it cannot be reached.
     pub async fn keep(&self, bytes: &[u8], media_type: &str, name: &str) -> Result<ArtifactRef, Cause> {
         let mut stream = self.dial().await?;
-        let ask =
-            Ask::Keep { name: name.to_owned(), media_type: media_type.to_owned(), bytes: bytes.len() as u64 };
+        let ask = Ask::Keep { name: name.to_owned(), media_type: media_type.to_owned(), bytes: bytes.len() as u64 };
         frame::write(&mut stream, &ask).await.map_err(lost)?;
         for part in bytes.chunks(PART_BYTES) {
             frame::write_raw(&mut stream, part).await.map_err(lost)?;

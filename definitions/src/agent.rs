@@ -91,8 +91,13 @@ impl Agent {
     pub fn new(spec: AgentSpec) -> Result<Self, Cause> {
         let prompt = Prompt::compile(&spec)
             .map_err(|problem| Cause::new(Code::InvalidDefinition, format!("{}: {problem}", spec.agent_id)))?;
+        Ok(Self::with_prompt(spec, prompt))
+    }
+
+    /// An agent whose templates are compiled already.
+    pub(crate) fn with_prompt(spec: AgentSpec, prompt: Prompt) -> Self {
         let (body, hash) = body_of(&spec);
-        Ok(Self { spec, prompt, body, hash })
+        Self { spec, prompt, body, hash }
     }
 
     /// Rebuilds an agent from the body that the registry kept.

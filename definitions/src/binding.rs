@@ -53,7 +53,7 @@ impl<'a> Scope<'a> {
 /// `missing_input` or `invalid_input`; the step is named in the message and in `details.step`.
 pub fn bind_agent(step: &PlanStep, agent: &Agent, scope: &Scope<'_>) -> Result<Values, Cause> {
     let given = given(&step.inputs, scope);
-    bind(step, agent.id().as_str(), &agent.spec().inputs, given, scope, true)
+    bind(step, agent.id().as_str(), &agent.spec().inputs, given, scope)
 }
 
 /// The inputs of the agent that undoes a step.
@@ -63,17 +63,20 @@ pub fn bind_agent(step: &PlanStep, agent: &Agent, scope: &Scope<'_>) -> Result<V
 pub fn bind_compensation(step: &PlanStep, agent: &Agent, scope: &Scope<'_>) -> Result<Values, Cause> {
     let inputs = step.compensate.as_ref().map(|undo| &undo.inputs);
     let given = inputs.map(|inputs| self::given(inputs, scope)).unwrap_or_default();
-    bind(step, agent.id().as_str(), &agent.spec().inputs, given, scope, true)
+    bind(step, agent.id().as_str(), &agent.spec().inputs, given, scope)
 }
 
-/// The inputs of a step that another workflow does, alone or as a team's. What that workflow does not
-/// declare is passed on, since its own steps may take it.
+/// The inputs of a step that another workflow does, alone or as a team's. A workflow that declares no
+/// inputs is given everything, since its own steps may take it.
 ///
 /// # Errors
 /// As [`bind_agent`].
 pub fn bind_workflow(step: &PlanStep, plan: &Plan, scope: &Scope<'_>) -> Result<Values, Cause> {
     let given = given(&step.inputs, scope);
-    bind(step, plan.workflow.as_str(), &plan.inputs, given, scope, false)
+    if plan.inputs.is_empty() {
+        return Ok(given);
+    }
+    bind(step, plan.workflow.as_str(), &plan.inputs, given, scope)
 }
 
 /// What the step itself says, without what is not there.
@@ -91,7 +94,6 @@ fn bind(
     fields: &[Field],
     mut given: Values,
     scope: &Scope<'_>,
-    closed: bool,
 ) -> Result<Values, Cause> {
     let mut bound = Values::new();
     for field in fields {
@@ -103,19 +105,12 @@ fn bind(
     let mut gaps = fields.iter().filter(|field| field.required && !bound.contains_key(&field.name));
     if let (Some(gap), None) = (gaps.next(), gaps.next()) {
         let only_text = fields.iter().filter(|field| field.required && field.kind.is_text()).count() == 1;
-        if gap.kind.is_text() && only_text && closed && !given.is_empty() {
+        if gap.kind.is_text() && only_text && !given.is_empty() {
             bound.insert(gap.name.clone(), Json::String(sections(&given)));
-            given.clear();
         }
     }
-    if closed {
-        // What the agent does not declare, and no text takes, is dropped: a workflow may name more
-        // than one version of an agent needs. What the agent needs is still checked below.
-        given.clear();
-    }
-    let checked = crate::types::validate_inputs(receiver, fields, bound).map_err(|cause| located(step, cause))?;
-    given.extend(checked);
-    Ok(given)
+    // What is neither declared nor taken by a text is left behind: the check of the files says so.
+    crate::types::validate_inputs(receiver, fields, bound).map_err(|cause| located(step, cause))
 }
 
 /// What a step does not say is taken from the run's inputs, then from the context.

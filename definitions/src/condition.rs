@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use cel::{Context, Program, Value};
 use greenroom_protocol::value::size_bytes;
-use greenroom_protocol::{Cause, Code, Json, StepId};
+use greenroom_protocol::{Cause, Code, Json, Values};
 
 use crate::binding::Scope;
 use crate::bounds::{CONDITION_INPUT_BYTES_MAX, CONDITION_ITEMS_MAX, check_condition};
@@ -57,10 +57,24 @@ impl Condition {
     /// The steps whose outputs it looks at.
     pub fn steps(&self) -> impl Iterator<Item = &str> {
         self.named.iter().filter_map(|named| match named {
-            Named::Step(step) => Some(step.as_str()),
+            Named::Output(step, _) | Named::Outputs(step) => Some(step.as_str()),
             Named::Input(_) | Named::Context(_) | Named::Inputs | Named::AllContext | Named::Item | Named::Index => {
                 None
             }
+        })
+    }
+
+    /// The outputs that it looks at by name, each with its step.
+    pub fn outputs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.named.iter().filter_map(|named| match named {
+            Named::Output(step, name) => Some((step.as_str(), name.as_str())),
+            Named::Outputs(_)
+            | Named::Input(_)
+            | Named::Context(_)
+            | Named::Inputs
+            | Named::AllContext
+            | Named::Item
+            | Named::Index => None,
         })
     }
 
@@ -68,7 +82,13 @@ impl Condition {
     pub fn inputs(&self) -> impl Iterator<Item = &str> {
         self.named.iter().filter_map(|named| match named {
             Named::Input(name) => Some(name.as_str()),
-            Named::Step(_) | Named::Context(_) | Named::Inputs | Named::AllContext | Named::Item | Named::Index => None,
+            Named::Output(..)
+            | Named::Outputs(_)
+            | Named::Context(_)
+            | Named::Inputs
+            | Named::AllContext
+            | Named::Item
+            | Named::Index => None,
         })
     }
 
@@ -101,43 +121,43 @@ impl Condition {
 
     fn variables(&self, scope: &Scope<'_>) -> Result<Vec<(&'static str, Value)>, String> {
         let mut meter = Meter { bytes_left: CONDITION_INPUT_BYTES_MAX, comprehends: self.comprehends };
-        let (mut inputs, mut context, mut steps) = (HashMap::new(), HashMap::new(), HashMap::new());
+        let (mut inputs, mut context) = (HashMap::new(), HashMap::new());
+        let mut steps: HashMap<String, HashMap<String, Value>> = HashMap::new();
         let mut found = Vec::new();
         for named in &self.named {
             match named {
                 Named::Input(name) => meter.put(&mut inputs, name, scope.inputs.get(name.as_str()))?,
-                Named::Inputs => {
-                    for (name, value) in scope.inputs {
-                        meter.put(&mut inputs, name, Some(value))?;
-                    }
-                }
+                Named::Inputs => meter.put_all(&mut inputs, scope.inputs)?,
                 Named::Context(name) => {
                     let value = scope.context.get(name.as_str()).or_else(|| scope.inputs.get(name.as_str()));
                     meter.put(&mut context, name, value)?;
                 }
-                Named::AllContext => {
-                    for (name, value) in scope.context {
-                        meter.put(&mut context, name, Some(value))?;
+                Named::AllContext => meter.put_all(&mut context, scope.context)?,
+                Named::Output(step, name) => {
+                    if let Some(outputs) = outputs_of(step, scope) {
+                        meter.put(steps.entry(step.clone()).or_default(), name, outputs.get(name.as_str()))?;
                     }
                 }
-                Named::Step(step) => {
-                    let Some(outputs) = StepId::new(step).ok().and_then(|step| scope.steps.get(&step)) else {
-                        continue;
-                    };
-                    let mut values = HashMap::new();
-                    for (name, value) in outputs {
-                        meter.put(&mut values, name, Some(value))?;
+                Named::Outputs(step) => {
+                    if let Some(outputs) = outputs_of(step, scope) {
+                        meter.put_all(steps.entry(step.clone()).or_default(), outputs)?;
                     }
-                    let wrapped: HashMap<String, Value> = HashMap::from([("outputs".to_owned(), values.into())]);
-                    steps.insert(step.clone(), Value::from(wrapped));
                 }
                 Named::Item => found.push(("item", meter.take(scope.item.unwrap_or(&Json::Null))?)),
                 Named::Index => found.push(("index", Value::Int(scope.index.map_or(0, i64::from)))),
             }
         }
+        let wrapped = |(step, outputs): (String, HashMap<String, Value>)| {
+            (step, Value::from(HashMap::from([("outputs".to_owned(), Value::from(outputs))])))
+        };
+        let steps: HashMap<String, Value> = steps.into_iter().map(wrapped).collect();
         found.extend([("inputs", inputs.into()), ("context", context.into()), ("steps", steps.into())]);
         Ok(found)
     }
+}
+
+fn outputs_of<'a>(step: &str, scope: &Scope<'a>) -> Option<&'a Values> {
+    scope.steps.get(step)
 }
 
 /// Counts what goes in.
@@ -152,6 +172,10 @@ impl Meter {
             into.insert(name.to_owned(), self.take(value)?);
         }
         Ok(())
+    }
+
+    fn put_all(&mut self, into: &mut HashMap<String, Value>, values: &Values) -> Result<(), String> {
+        values.iter().try_for_each(|(name, value)| self.put(into, name, Some(value)))
     }
 
     fn take(&mut self, value: &Json) -> Result<Value, String> {

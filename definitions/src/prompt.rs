@@ -8,7 +8,7 @@ use std::io;
 use std::sync::LazyLock;
 
 use greenroom_protocol::{Cause, Code, Values};
-use minijinja::{Environment, UndefinedBehavior, context};
+use minijinja::{Environment, Template, UndefinedBehavior, context};
 use serde::Serialize;
 
 use crate::agent::AgentSpec;
@@ -94,9 +94,9 @@ impl Prompt {
         let written = spec.implementation.prompt.as_ref();
         let system = match written.and_then(|prompt| prompt.system.as_deref()) {
             Some(text) => {
-                check("system", text, SYSTEM_ROOTS, spec)?;
+                let template = check("system", text, SYSTEM_ROOTS, spec)?;
                 let agent = Constants::of(spec);
-                render(text, context! { agent }).map_err(|why| PromptError {
+                render(&template, context! { agent }).map_err(|why| PromptError {
                     part: "system",
                     why,
                     bound: false,
@@ -126,7 +126,10 @@ impl Prompt {
     pub fn render_user(&self, inputs: &Values, context: &Values) -> Result<String, Cause> {
         let failed = |why: String| Cause::new(Code::ExpressionFailed, format!("the prompt cannot be rendered: {why}"));
         match &self.user {
-            Some(text) => render(text, context! { inputs, context }).map_err(failed),
+            Some(text) => {
+                let template = ENVIRONMENT.template_from_str(text).map_err(|error| failed(error.to_string()))?;
+                render(&template, context! { inputs, context }).map_err(failed)
+            }
             None => {
                 let text = sections(inputs);
                 if text.len() > PROMPT_BYTES_MAX { Err(failed(too_much())) } else { Ok(text) }
@@ -139,7 +142,12 @@ fn too_much() -> String {
     format!("it would have more than {PROMPT_BYTES_MAX} bytes")
 }
 
-fn check(part: &'static str, text: &str, roots: &[&str], spec: &AgentSpec) -> Result<(), PromptError> {
+fn check<'t>(
+    part: &'static str,
+    text: &'t str,
+    roots: &[&str],
+    spec: &AgentSpec,
+) -> Result<Template<'t, 't>, PromptError> {
     check_template(text).map_err(|why| PromptError { part, why, bound: true, line: 0 })?;
     let wrong = |why: String, line: usize| PromptError { part, why, bound: false, line };
     let template = ENVIRONMENT.template_from_str(text).map_err(|error| {
@@ -166,7 +174,8 @@ fn check(part: &'static str, text: &str, roots: &[&str], spec: &AgentSpec) -> Re
             ));
         }
     }
-    filters::check_names(text).map_err(|why| wrong(why, 0))
+    filters::check_names(text).map_err(|why| wrong(why, 0))?;
+    Ok(template)
 }
 
 fn line_of(text: &str, path: &str) -> usize {
@@ -174,8 +183,7 @@ fn line_of(text: &str, path: &str) -> usize {
 }
 
 /// Renders into a writer that takes no more than the bound.
-fn render<S: Serialize>(text: &str, values: S) -> Result<String, String> {
-    let template = ENVIRONMENT.template_from_str(text).map_err(|error| error.to_string())?;
+fn render<S: Serialize>(template: &Template<'_, '_>, values: S) -> Result<String, String> {
     let mut bounded = Bounded::default();
     let rendered = template.render_captured_to(values, &mut bounded).map(drop);
     if bounded.overflown {

@@ -149,15 +149,20 @@ fn a_for_each_has_items_and_collects_their_outputs_in_order() {
 }
 
 #[test]
-fn a_workflow_takes_what_it_declares_and_passes_on_the_rest() {
+fn a_workflow_takes_what_it_declares_and_everything_where_it_declares_nothing() {
     let outer = workflow(json!([{ "id": "s", "workflow": "inner", "inputs": { "a": 1, "b": 2 } }]), json!({}));
-    let inner = workflow(
-        json!([{ "id": "t", "agent": "x" }]),
-        json!({ "inputs": [{ "name": "a", "type": "integer", "required": true }, { "name": "c", "type": "integer", "default": 3 }] }),
-    );
     let (none, steps) = (Values::new(), BTreeMap::new());
-    let bound = bind_workflow(&outer.plan().steps[0], inner.plan(), &Scope::new(&none, &none, &steps)).unwrap();
-    assert_eq!(bound, values(json!({ "a": 1, "b": 2, "c": 3 })));
+    let bound = |inputs: Json| {
+        let inner = workflow(json!([{ "id": "t", "agent": "x" }]), json!({ "inputs": inputs }));
+        bind_workflow(&outer.plan().steps[0], inner.plan(), &Scope::new(&none, &none, &steps))
+    };
+    let declared = json!([
+        { "name": "a", "type": "integer", "required": true }, { "name": "c", "type": "integer", "default": 3 }
+    ]);
+    assert_eq!(bound(declared), Ok(values(json!({ "a": 1, "c": 3 }))));
+    assert_eq!(bound(json!([])), Ok(values(json!({ "a": 1, "b": 2 }))));
+    let missing = bound(json!([{ "name": "z", "type": "integer", "required": true }])).unwrap_err();
+    assert_eq!(missing.message, "step `s`: w: input `z` (integer) is missing");
 }
 
 #[test]

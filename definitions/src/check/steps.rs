@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 
 use super::{Index, Lookup, hint, lookup};
 use crate::agent::Agent;
-use crate::expr::{Expr, Reference, Root};
+use crate::condition::Condition;
+use crate::expr::{Expr, Root};
 use crate::loader::{All, Written, WrittenWorkflow};
 use crate::problem::{Flaw, Problem};
+use crate::types::Field;
 use crate::workflow::{StepSpec, WorkflowSpec};
 use crate::yaml::Step;
 
@@ -16,9 +18,17 @@ pub(super) fn check(all: &All, index: &Index<'_>) -> Vec<Problem> {
         let spec = &written.what.spec;
         for (at, step) in spec.steps.iter().enumerate() {
             if let Some(Lookup::Found(agent)) = step.agent.as_ref().map(|id| index.agent(id)) {
-                inputs(written, at, step, agent, &mut problems);
+                let receiver = Receiver { what: "agent", id: agent.id().as_str(), fields: &agent.spec().inputs };
+                inputs(written, at, step, &receiver, &mut problems);
                 outputs(written, at, step, agent, &mut problems);
             }
+            if let Some(Lookup::Found(inner)) = step.workflow.as_ref().map(|id| lookup(&index.workflows, id.as_str()))
+                && !inner.inputs.is_empty()
+            {
+                let receiver = Receiver { what: "workflow", id: inner.workflow_id.as_str(), fields: &inner.inputs };
+                inputs(written, at, step, &receiver, &mut problems);
+            }
+            condition(written, index, at, step, &mut problems);
             let path = [Step::Name("steps"), Step::Item(at), Step::Name("inputs")];
             for (name, value) in &step.inputs {
                 let place = [path[0], path[1], path[2], Step::Name(name)];
@@ -39,30 +49,62 @@ pub(super) fn check(all: &All, index: &Index<'_>) -> Vec<Problem> {
     problems
 }
 
-/// Every input that a step gives is one of the agent's, or goes into the agent's only text.
-fn inputs(written: &Written<WrittenWorkflow>, at: usize, step: &StepSpec, agent: &Agent, problems: &mut Vec<Problem>) {
+/// Who is given a step's inputs.
+struct Receiver<'a> {
+    /// `agent` or `workflow`.
+    what: &'static str,
+    id: &'a str,
+    fields: &'a [Field],
+}
+
+/// Every input that a step gives is one of the receiver's, or goes into its only text.
+fn inputs(
+    written: &Written<WrittenWorkflow>,
+    at: usize,
+    step: &StepSpec,
+    to: &Receiver<'_>,
+    problems: &mut Vec<Problem>,
+) {
     let spec = &written.what.spec;
-    let fields = &agent.spec().inputs;
+    let fields = to.fields;
     let comes = |name: &str| step.inputs.contains_key(name) || spec.inputs.iter().any(|field| field.name == name);
     let gaps: Vec<_> =
         fields.iter().filter(|field| field.required && field.default.is_none() && !comes(&field.name)).collect();
-    let undeclared: Vec<&String> = step.inputs.keys().filter(|name| agent.input(name).is_none()).collect();
+    let known = |name: &str| fields.iter().any(|field| field.name == name);
+    let undeclared: Vec<&String> = step.inputs.keys().filter(|name| !known(name)).collect();
     let only_text = fields.iter().filter(|field| field.required && field.kind.is_text()).count() == 1;
     let filled = matches!(gaps.as_slice(), [gap] if gap.kind.is_text()) && only_text && !undeclared.is_empty();
-    if !filled {
-        for name in undeclared {
-            let path = [Step::Name("steps"), Step::Item(at), Step::Name("inputs"), Step::Name(name)];
-            let known = fields.iter().map(|field| field.name.as_str());
-            let found = format!("step `{}`: the agent `{}` has no input `{name}`", step.id, agent.id());
-            problems.push(written.error(&path, Flaw::UnknownField, found, hint(name, known)));
-        }
-        // A workflow that declares no inputs takes any, so nothing is known to be missing.
-        for gap in gaps.iter().filter(|_| !spec.inputs.is_empty()) {
-            let path = [Step::Name("steps"), Step::Item(at), Step::Name("inputs")];
-            let found = format!("step `{}`: nothing gives the agent's input `{}`", step.id, gap.name);
-            let wanted = "the run fails unless its context has it";
-            problems.push(written.warning(&path, Flaw::UnfilledInput, found, wanted));
-        }
+    if filled {
+        return;
+    }
+    for name in undeclared {
+        let path = [Step::Name("steps"), Step::Item(at), Step::Name("inputs"), Step::Name(name)];
+        let known = fields.iter().map(|field| field.name.as_str());
+        let found = format!("step `{}`: the {} `{}` has no input `{name}`", step.id, to.what, to.id);
+        problems.push(written.error(&path, Flaw::UnknownField, found, hint(name, known)));
+    }
+    // A workflow that declares no inputs takes any, so nothing is known to be missing.
+    for gap in gaps.iter().filter(|_| !spec.inputs.is_empty()) {
+        let path = [Step::Name("steps"), Step::Item(at), Step::Name("inputs")];
+        let found = format!("step `{}`: nothing gives the {}'s input `{}`", step.id, to.what, gap.name);
+        let wanted = "the run fails unless its context has it";
+        problems.push(written.warning(&path, Flaw::UnfilledInput, found, wanted));
+    }
+}
+
+/// An output that a condition looks at is one that its step has.
+fn condition(
+    written: &Written<WrittenWorkflow>,
+    index: &Index<'_>,
+    at: usize,
+    step: &StepSpec,
+    problems: &mut Vec<Problem>,
+) {
+    // What cannot be compiled is reported by the plan.
+    let Some(Ok(condition)) = step.when.as_deref().map(Condition::compile) else { return };
+    for (id, name) in condition.outputs() {
+        let path = [Step::Name("steps"), Step::Item(at), Step::Name("when")];
+        named_output(written, index, &path, (id, name), problems);
     }
 }
 
@@ -89,27 +131,34 @@ fn references(
     // What cannot be parsed is reported by the plan.
     let Ok(expr) = Expr::parse(value) else { return };
     for reference in expr.references() {
-        let Some((step, known)) = step_names(&written.what.spec, index, reference) else { continue };
-        let Some(name) = reference.name() else { continue };
-        if !known.contains(name) {
-            let found = format!("step `{}` has no output `{name}`", step.id);
-            let wanted = match hint(name, known.iter().copied()) {
-                empty if empty.is_empty() => format!("it has {}", known.into_iter().collect::<Vec<_>>().join(", ")),
-                meant => meant,
-            };
-            problems.push(written.error(path, Flaw::UnknownReference, found, wanted));
+        if let (Root::Step(step), Some(name)) = (&reference.root, reference.name()) {
+            named_output(written, index, path, (step.as_str(), name), problems);
         }
     }
 }
 
-/// The step that a reference names, and the outputs that it is known to have.
-fn step_names<'a>(
-    spec: &'a WorkflowSpec,
-    index: &Index<'a>,
-    reference: &Reference,
-) -> Option<(&'a StepSpec, BTreeSet<&'a str>)> {
-    let Root::Step(id) = &reference.root else { return None };
-    let step = spec.steps.iter().find(|step| step.id == *id)?;
+fn named_output(
+    written: &Written<WrittenWorkflow>,
+    index: &Index<'_>,
+    path: &[Step<'_>],
+    (step, name): (&str, &str),
+    problems: &mut Vec<Problem>,
+) {
+    let Some(known) = outputs_of(&written.what.spec, index, step) else { return };
+    if known.contains(name) {
+        return;
+    }
+    let found = format!("step `{step}` has no output `{name}`");
+    let wanted = match hint(name, known.iter().copied()) {
+        empty if empty.is_empty() => format!("it has {}", known.into_iter().collect::<Vec<_>>().join(", ")),
+        meant => meant,
+    };
+    problems.push(written.error(path, Flaw::UnknownReference, found, wanted));
+}
+
+/// The outputs that a step is known to have; `None` if that is not known.
+fn outputs_of<'a>(spec: &'a WorkflowSpec, index: &Index<'a>, step: &str) -> Option<BTreeSet<&'a str>> {
+    let step = spec.steps.iter().find(|one| one.id.as_str() == step)?;
     let mut known: BTreeSet<&str> = step.outputs.iter().map(String::as_str).collect();
     if let Some(agent) = &step.agent {
         let Lookup::Found(agent) = index.agent(agent) else { return None };
@@ -122,7 +171,7 @@ fn step_names<'a>(
         }
         known.insert("final_output");
     }
-    Some((step, known))
+    Some(known)
 }
 
 /// Without `outputs`, a run gives back every named output, and a name can only stand for one.

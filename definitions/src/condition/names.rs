@@ -21,8 +21,10 @@ pub(super) enum Named {
     Context(String),
     /// The whole context.
     AllContext,
-    /// The outputs of a step.
-    Step(String),
+    /// One output of a step.
+    Output(String, String),
+    /// All outputs of a step, as in `"x" in steps.a.outputs`.
+    Outputs(String),
     /// The item of a `for_each`.
     Item,
     /// Its place.
@@ -49,10 +51,10 @@ impl Walk {
     fn expression(&mut self, ided: &IdedExpr) -> Result<(), String> {
         match &ided.expr {
             Expr::Unspecified | Expr::Literal(_) => Ok(()),
-            Expr::Ident(name) => self.variable(name, None),
-            Expr::Select(select) => match &select.operand.expr {
-                Expr::Ident(name) => self.variable(name, Some(&select.field)),
-                _ => self.expression(&select.operand),
+            Expr::Ident(name) => self.path(&[name]),
+            Expr::Select(select) => match qualified(&ided.expr) {
+                Some(path) => self.path(&path),
+                None => self.expression(&select.operand),
             },
             Expr::Call(call) => {
                 let all = call.target.as_deref().into_iter().chain(&call.args);
@@ -86,17 +88,20 @@ impl Walk {
         }
     }
 
-    fn variable(&mut self, name: &str, field: Option<&str>) -> Result<(), String> {
-        if self.local.iter().any(|local| local == name) {
+    /// A variable, and the members that follow it.
+    fn path(&mut self, path: &[&str]) -> Result<(), String> {
+        let (root, rest) = path.split_first().map_or(("", &[][..]), |(root, rest)| (*root, rest));
+        if self.local.iter().any(|local| local == root) {
             return Ok(());
         }
-        let named = match (name, field) {
-            ("inputs", Some(field)) => Named::Input(field.to_owned()),
-            ("inputs", None) => Named::Inputs,
-            ("context", Some(field)) => Named::Context(field.to_owned()),
-            ("context", None) => Named::AllContext,
-            ("steps", Some(step)) => Named::Step(step.to_owned()),
-            ("steps", None) => return Err("the condition must name a step, as in `steps.STEP.outputs.NAME`".into()),
+        let named = match (root, rest) {
+            ("inputs", [field, ..]) => Named::Input((*field).to_owned()),
+            ("inputs", []) => Named::Inputs,
+            ("context", [field, ..]) => Named::Context((*field).to_owned()),
+            ("context", []) => Named::AllContext,
+            ("steps", [step, "outputs", name, ..]) => Named::Output((*step).to_owned(), (*name).to_owned()),
+            ("steps", [step, "outputs"]) => Named::Outputs((*step).to_owned()),
+            ("steps", _) => return Err("the condition must name an output, as in `steps.STEP.outputs.NAME`".into()),
             ("item", _) => Named::Item,
             ("index", _) => Named::Index,
             (other, _) => {
@@ -107,5 +112,31 @@ impl Walk {
         };
         self.found.insert(named);
         Ok(())
+    }
+}
+
+/// `a.b.c` as its parts; `None` for what is not only names.
+fn qualified(expr: &Expr) -> Option<Vec<&str>> {
+    let mut parts = Vec::new();
+    let mut next = expr;
+    loop {
+        match next {
+            Expr::Ident(name) => {
+                parts.push(name.as_str());
+                parts.reverse();
+                return Some(parts);
+            }
+            Expr::Select(select) => {
+                parts.push(select.field.as_str());
+                next = &select.operand.expr;
+            }
+            Expr::Unspecified
+            | Expr::Call(_)
+            | Expr::Comprehension(_)
+            | Expr::List(_)
+            | Expr::Literal(_)
+            | Expr::Map(_)
+            | Expr::Struct(_) => return None,
+        }
     }
 }

@@ -44,6 +44,8 @@ fn a_condition_sees_inputs_context_steps_and_item() {
         "'n' in inputs",
         "inputs.name.matches('^A.a$')",
         "inputs.big > 1u",
+        "has(steps.score.outputs.kind) && !has(steps.score.outputs.nothing)",
+        "'kind' in steps.score.outputs",
     ] {
         assert_eq!(holds(text), Ok(true), "{text}");
     }
@@ -71,7 +73,7 @@ fn a_variable_that_does_not_exist_is_found_when_it_is_compiled() {
         holds("input.n == 3").unwrap_err(),
         "the condition looks at `input`, did you mean `inputs`?; it may look at inputs, context, steps, item, index"
     );
-    assert_eq!(holds("steps == 3").unwrap_err(), "the condition must name a step, as in `steps.STEP.outputs.NAME`");
+    assert_eq!(holds("steps == 3").unwrap_err(), "the condition must name an output, as in `steps.STEP.outputs.NAME`");
     assert!(holds("inputs.n ==").unwrap_err().starts_with("the condition cannot be read at column "));
 }
 
@@ -80,6 +82,7 @@ fn the_steps_and_inputs_that_it_looks_at_are_known() {
     let condition =
         Condition::compile("steps.a.outputs.x > inputs.limit && steps.b.outputs.list.all(y, y > 0)").unwrap();
     assert_eq!(condition.steps().collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(condition.outputs().collect::<Vec<_>>(), [("a", "x"), ("b", "list")]);
     assert_eq!(condition.inputs().collect::<Vec<_>>(), ["limit"]);
     assert!(!condition.uses_item());
 }

@@ -8,7 +8,7 @@ use super::{All, Written, WrittenWorkflow};
 use crate::agent::{Agent, AgentSpec};
 use crate::plan::{Fault, Part};
 use crate::problem::{Flaw, Place, Problem, Severity};
-use crate::prompt::PromptError;
+use crate::prompt::{Prompt, PromptError};
 use crate::read::{self, Reader};
 use crate::team::Team;
 use crate::workflow::WorkflowSpec;
@@ -110,11 +110,14 @@ fn agent(reader: &mut Reader, node: Node, found: &Found, all: &mut All) {
 
 /// An agent whose prompt is wrong goes on without it, so that its other problems are found too.
 fn compile_agent(reader: &mut Reader, mut spec: AgentSpec, node: &Node) -> Option<Agent> {
-    if let Err(wrong) = crate::prompt::Prompt::compile(&spec) {
-        prompt_problem(reader, &wrong, node);
-        spec.implementation.prompt = None;
+    match Prompt::compile(&spec) {
+        Ok(prompt) => Some(Agent::with_prompt(spec, prompt)),
+        Err(wrong) => {
+            prompt_problem(reader, &wrong, node);
+            spec.implementation.prompt = None;
+            Agent::new(spec).ok()
+        }
     }
-    Agent::new(spec).ok()
 }
 
 fn prompt_problem(reader: &mut Reader, wrong: &PromptError, node: &Node) {

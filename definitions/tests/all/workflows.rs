@@ -119,3 +119,31 @@ fn models_have_tiers_prices_and_known_fallbacks() {
         ]
     );
 }
+
+#[test]
+fn a_condition_names_an_output_that_its_step_has() {
+    let steps = "steps:\n  - { id: a, agent: x }\n  - { id: b, agent: x, when: \"steps.a.outputs.resutl == 'yes'\" }\n";
+    assert_eq!(
+        workflow(steps),
+        ["workflows/w.yaml:5:30: error[unknown_reference]: step `a` has no output `resutl`; did you mean `result`?"]
+    );
+}
+
+#[test]
+fn a_workflow_that_is_a_step_is_given_what_it_declares() {
+    let inner = "workflow_id: inner\nname: I\ninputs:\n  - { name: topic, type: text, required: true }\n  - { name: depth, type: integer, required: true }\nsteps:\n  - { id: s, agent: x }\n";
+    let outer = "workflow_id: w\nname: W\ninputs:\n  - { name: topic, type: text }\nsteps:\n  - { id: s, workflow: inner, inputs: { dept: 3 } }\n";
+    let folder = Folder::new()
+        .with("agents/x.yaml", agent("x"))
+        .with("workflows/inner.yaml", inner)
+        .with("workflows/w.yaml", outer);
+    assert_eq!(
+        folder.problems(),
+        [
+            "workflows/w.yaml:6:39: warning[unfilled_input]: step `s`: nothing gives the workflow's input `depth`; the \
+             run fails unless its context has it",
+            "workflows/w.yaml:6:47: error[unknown_field]: step `s`: the workflow `inner` has no input `dept`; did you \
+             mean `depth`?",
+        ]
+    );
+}

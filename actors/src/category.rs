@@ -136,3 +136,6 @@ impl CategoryHandle {
         self.inner.seats.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

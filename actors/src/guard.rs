@@ -16,3 +16,6 @@ mod shard;
 
 pub use handle::{GuardHandle, GuardSight};
 pub use keeper::GuardKeeper;
+
+#[cfg(test)]
+mod tests;

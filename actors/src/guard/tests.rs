@@ -1,5 +1,6 @@
 //! The guard's actors over the shipped policy.
 
+use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -100,6 +101,41 @@ async fn a_new_bundle_is_in_force_once_it_is_loaded_and_drops_no_question() {
     assert_eq!(loaded.unwrap(), before.revision().clone());
     assert!(!Arc::ptr_eq(&before, &house.handle.in_force()));
     assert_eq!(house.allows(testing::admin()).await, Ok(true));
+}
+
+/// The shipped bundle with a module in it that is no policy: it imports a memory, and that is all.
+fn hollow() -> Bundle {
+    const MODULE: &[u8] = b"\0asm\x01\0\0\0\x02\x0f\x01\x03env\x06memory\x02\0\x02";
+    let shipped = include_bytes!("../../../rego/bundle/guard.tar.gz");
+    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(&shipped[..]));
+    let packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    let mut builder = tar::Builder::new(packed);
+    for entry in archive.entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let path = entry.path().unwrap().into_owned();
+        let mut content = Vec::new();
+        entry.read_to_end(&mut content).unwrap();
+        if path.ends_with("policy.wasm") {
+            content = MODULE.to_vec();
+        }
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        let path = path.strip_prefix("/").unwrap_or(&path);
+        builder.append_data(&mut header, path, content.as_slice()).unwrap();
+    }
+    Bundle::read(&builder.into_inner().unwrap().finish().unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn a_bundle_that_fails_its_trial_leaves_the_old_policy_in_force() {
+    let house = house().await;
+    let before = house.handle.in_force();
+    let refused = house.handle.load(hollow()).await.unwrap_err();
+    assert_eq!(refused.code, Code::InvalidPolicy);
+    assert!(Arc::ptr_eq(&before, &house.handle.in_force()));
+    assert_eq!(house.allows(testing::admin()).await, Ok(true));
+    assert!(house.handle.load(Bundle::embedded().unwrap()).await.is_ok(), "a good one is taken after it");
 }
 
 #[tokio::test]

@@ -18,6 +18,8 @@ mod fresh;
 mod identity;
 #[path = "all/mutations.rs"]
 mod mutations;
+#[path = "all/oracle.rs"]
+mod oracle;
 #[path = "all/permits.rs"]
 mod permits;
 #[path = "all/raw.rs"]

@@ -65,22 +65,28 @@ deny contains {"code": reason.code, "message": reason.message} if {
 	reason.check in failed
 }
 
-deny contains {"code": name, "message": data.cfg.policies[name].message} if {
+deny contains reason if {
 	"policies_ok" in failed
+	some reason in policy_reasons
+}
+
+policy_reasons contains {"code": name, "message": message} if {
 	some name, _ in input.policies
 	not target_holds(name)
+	message := data.cfg.policies[name].message
 }
 
-deny contains {"code": name, "message": data.cfg.policies[name].message} if {
-	"policies_ok" in failed
+policy_reasons contains {"code": name, "message": message} if {
 	some name, _ in input.bound
 	not speaker_holds(name)
+	message := data.cfg.policies[name].message
 }
 
-deny contains {"code": "policy_unknown", "message": concat("", ["no rule has the name ", name])} if {
-	"policies_ok" in failed
-	some name, _ in input.policies
+policy_reasons contains {"code": "policy_unknown", "message": message} if {
+	some names in [input.policies, input.bound]
+	some name, _ in names
 	not data.cfg.policies[name]
+	message := concat("", ["no rule has the name ", name])
 }
 
 # A failed check always has a reason, even where none of the above could be formed.
@@ -96,14 +102,7 @@ explained(name) if {
 
 explained(name) if {
 	name == "policies_ok"
-	some policy, _ in input.policies
-	not target_holds(policy)
-}
-
-explained(name) if {
-	name == "policies_ok"
-	some policy, _ in input.bound
-	not speaker_holds(policy)
+	count(policy_reasons) > 0
 }
 
 deny contains {"code": "action_unknown", "message": "nobody may do this: the action is unknown"} if {

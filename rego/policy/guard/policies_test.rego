@@ -26,10 +26,12 @@ test_only_an_agent_is_bound_when_it_speaks if {
 }
 
 test_a_speaker_is_bound_by_no_unknown_policy if {
-	document := fixtures.bound_by(fixtures.delegation, ["require_magic"])
-	not guard.allowed with input as document
-	decision := guard.decision with input as document
-	not decision.allow
+	every document in [fixtures.delegation, fixtures.invoke] {
+		bound := fixtures.bound_by(document, ["require_magic"])
+		not guard.allowed with input as bound
+		decision := guard.decision with input as bound
+		decision.deny == {{"code": "policy_unknown", "message": "no rule has the name require_magic"}}
+	}
 }
 
 # Each name has its rule: allowed somewhere, and denied where it does not hold.

@@ -21,9 +21,14 @@ impl Policy {
         Self { store, policy }
     }
 
+    /// What the entrypoint answers; null if it is undefined.
+    pub(crate) async fn answer(&mut self, entrypoint: &str, document: &Value) -> Value {
+        let mut answer: Value = self.policy.evaluate(&mut self.store, entrypoint, document).await.unwrap();
+        answer.pointer_mut("/0/result").map(Value::take).unwrap_or_default()
+    }
+
     async fn ask(&mut self, entrypoint: &str, document: &Value) -> bool {
-        let answer: Value = self.policy.evaluate(&mut self.store, entrypoint, document).await.unwrap();
-        answer.pointer("/0/result/allow").is_some_and(|allow| allow == &Value::Bool(true))
+        self.answer(entrypoint, document).await["allow"] == Value::Bool(true)
     }
 
     pub(crate) async fn allowed(&mut self, document: &Value) -> bool {

@@ -166,3 +166,21 @@ fn nothing_that_a_caller_gives_can_be_named_by_the_system_part() {
         Agent::new(spec("{{ agent.name }} gives {% for field in agent.outputs %}{{ field.name }}{% endfor %}."));
     assert_eq!(agent.unwrap().prompt().system(), "X gives result.");
 }
+
+#[test]
+fn a_value_as_deep_as_a_request_can_hold_fits_the_stack() {
+    on_a_small_stack(|| {
+        let deep =
+            (0..120).fold(json!(1), |inner, at| if at % 2 == 0 { json!([inner]) } else { json!({ "a": inner }) });
+        let inputs = Values::from([("list".to_owned(), json!([deep]))]);
+        for template in ["{{ inputs.list }}", "{{ inputs.list | tojson }}", "{{ inputs.list | markdown }}"] {
+            let agent = with_user_template(template).unwrap();
+            assert!(agent.prompt().render_user(&inputs, &Values::new()).unwrap().contains('1'), "{template}");
+        }
+        let steps = std::collections::BTreeMap::new();
+        let none = Values::new();
+        let scope = Scope::new(&inputs, &none, &steps);
+        assert_eq!(Condition::compile("inputs.list == inputs.list").unwrap().holds(&scope), Ok(true));
+        assert!(!greenroom_definitions::binding::sections(&inputs).is_empty());
+    });
+}

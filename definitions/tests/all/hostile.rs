@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use proptest::prelude::{Just, ProptestConfig, any, prop, prop_assert, prop_oneof, proptest};
+
 use crate::folder::{Folder, agent};
 
 fn problem(bytes: impl AsRef<[u8]>) -> String {
@@ -139,4 +141,29 @@ fn a_folder_that_is_not_there_is_said_to_be_so() {
     let first = loaded.report.problems()[0].to_string();
     assert!(first.contains("error[unreadable]: the folder cannot be read"), "{first}");
     assert!(loaded.report.to_cause().is_some());
+}
+
+/// The text with a part of it replaced; both ends are moved to whole characters.
+fn spliced(text: &str, from: usize, length: usize, with: &str) -> String {
+    let whole = |at: usize| (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
+    let (start, end) = (whole(from % (text.len() + 1)), whole(from % (text.len() + 1) + length));
+    format!("{}{with}{}", &text[..start], &text[end..])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(192))]
+
+    #[test]
+    fn no_change_of_a_shipped_file_makes_the_loader_panic(
+        file in 0..greenroom_definitions::embedded::FILES.len(),
+        changes in prop::collection::vec(
+            (any::<usize>(), 0_usize..40, prop_oneof!["[a-z:{}\\[\\]\"'|>&*!#%$ \\n0-9.-]{0,12}", Just("${".to_owned()), Just("{{".to_owned())]),
+            1..4,
+        )
+    ) {
+        let (name, text) = greenroom_definitions::embedded::FILES[file];
+        let changed = changes.iter().fold(text.to_owned(), |text, (from, length, with)| spliced(&text, *from, *length, with));
+        let loaded = Folder::new().with(name, changed).load();
+        prop_assert!(loaded.catalogue.is_some() != loaded.report.has_errors());
+    }
 }

@@ -7,6 +7,7 @@ mod client;
 mod folder;
 mod hostile;
 mod many;
+mod page;
 mod problems;
 mod shipped;
 mod workflows;

@@ -1,0 +1,26 @@
+//! The examples of `docs/definitions.md` load as they stand.
+
+use crate::folder::Folder;
+
+const PAGE: &str = include_str!("../../../docs/definitions.md");
+
+fn examples() -> impl Iterator<Item = &'static str> {
+    PAGE.split("```yaml\n").skip(1).filter_map(|behind| behind.split("```").next())
+}
+
+#[test]
+fn the_examples_of_the_page_load_beside_the_shipped_agents() {
+    let mut folder = Folder::new();
+    for (name, text) in greenroom_definitions::embedded::FILES {
+        let shown = ["executive_summary_agent_001", "reporting_team"].iter().any(|id| name.contains(id));
+        if !shown && name.contains('/') {
+            folder = folder.with(name, text);
+        }
+    }
+    for (at, example) in examples().enumerate() {
+        folder = folder.with(&format!("page_{at}.yaml"), example);
+    }
+    assert_eq!(examples().count(), 3);
+    let problems = folder.problems();
+    assert!(problems.is_empty(), "{problems:#?}");
+}

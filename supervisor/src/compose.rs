@@ -9,7 +9,7 @@ pub mod tree;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use greenroom_actors::door::Doorway;
 use greenroom_actors::execution::{Backstage, ModelRoster, Props, Treasury};
@@ -17,25 +17,22 @@ use greenroom_actors::guard::GuardHandle;
 use greenroom_actors::handler::{Desk, Handler};
 use greenroom_actors::library::Library;
 use greenroom_actors::model::ModelProvider;
-use greenroom_actors::run::Recovered;
 use greenroom_actors::stage::Stage;
 use greenroom_actors::tool::Tool;
-use greenroom_client::Client;
 use greenroom_definitions::{Catalogue, Source, Vocabulary};
-use greenroom_protocol::{CategoryId, Cause, Clock, Code, Ids, Json, UserId};
+use greenroom_protocol::{CategoryId, Cause, Clock, Code, Ids, Json};
 use greenroom_registry::{Opened, Stores};
 use greenroom_rego::snapshot::Compiler;
 use greenroom_rego::{Authenticator, Bundle, CacheDir, Guard, PolicySnapshot};
+use greenroom_runtimes::files;
 
 use self::grow::{Ground, Grown, grow};
-use self::tree::Tree;
 use crate::chores::Chores;
 use crate::config::{Config, Store};
+use crate::house::House;
 use crate::identity::Configured;
-use crate::ingress::control::Control;
 use crate::ingress::local::Front;
 use crate::library::Shelves;
-use crate::lock::DataDir;
 use crate::pipeline::Pipeline;
 use crate::pipeline::facts::Surveyor;
 use crate::pipeline::gate::Gate;
@@ -44,11 +41,6 @@ use crate::pipeline::once::Keys;
 use crate::tasks::{OnEnd, Tasks};
 use crate::telemetry::{Meters, metrics};
 use crate::watch::Reloader;
-
-/// How often runs that lost their owner are looked for.
-const RECOVERY_PAUSE: Duration = Duration::from_secs(2);
-/// How long the writers of the stores may take for what they still hold.
-const WRITERS_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// What may stand in the place of what the configuration says: models, handlers and tools of tests
 /// and benchmarks. An empty one changes nothing.
@@ -64,18 +56,6 @@ pub struct Extras {
     pub catalogue: Option<Arc<Catalogue>>,
     /// Where `/metrics` is served.
     pub metrics: Option<SocketAddr>,
-}
-
-/// A running house. Dropping it stops everything at once; [`House::shutdown`] drains it first.
-pub struct House {
-    config: Config,
-    front: Front,
-    tree: Option<Tree>,
-    tasks: Tasks,
-    guard: GuardHandle,
-    meters: Arc<Meters>,
-    reloader: Option<Reloader>,
-    owned: Option<DataDir>,
 }
 
 /// Builds a house.
@@ -97,36 +77,31 @@ pub async fn compose_with(
     ids: Arc<dyn Ids>,
     extras: Extras,
 ) -> Result<House, Cause> {
+    let Extras { providers, handlers, tools, catalogue, metrics } = extras;
     let bundle = bundle(config)?;
-    let handlers = [greenroom_runtimes::handlers(), extras.handlers].concat();
-    let tools = [greenroom_runtimes::tools(), extras.tools].concat();
+    let handlers = [greenroom_runtimes::handlers(), handlers].concat();
+    let tools = [greenroom_runtimes::tools(), tools].concat();
     let vocabulary = vocabulary(&bundle, &handlers, &tools);
     let policy = policy(config, bundle);
-    let definitions = definitions(config, vocabulary.clone(), extras.catalogue);
+    let definitions = definitions(config, vocabulary.clone(), catalogue);
     let stores = stores::open(config, &clock, &ids);
-    let ((snapshot, compiler), catalogue, opened) = tokio::try_join!(policy, definitions, stores)?;
+    let ((snapshot, compiler), catalogue, Opened { stores, writers }) = tokio::try_join!(policy, definitions, stores)?;
 
-    let Opened { stores, writers } = opened;
     let mut tasks = Tasks::new();
-    let meters = Arc::new(meters(extras.metrics, &mut tasks)?);
     for writer in writers {
         tasks.run(writer.name, OnEnd::StopPod, async move { writer.run.await.map_err(|error| error.to_string()) });
     }
+    let meters = Arc::new(meters(metrics, &mut tasks)?);
+    tasks.run("rates", OnEnd::GoOn, ticking(Arc::clone(&meters)));
     let library = Arc::new(Shelves::new(catalogue, Arc::clone(&stores.definitions)));
-    let roster = Arc::new(models::open(config, extras.providers)?);
+    let roster = models::open(config, providers)?;
     let doorway = Doorway::default();
-    let (treasury, mut settler) = Treasury::new(Arc::clone(&stores.ledger), Arc::clone(&clock));
-    tasks.run("late settler", OnEnd::GoOn, async move {
-        settler.run().await;
-        Ok(())
-    });
-    let files = greenroom_runtimes::files::open(config.files_roots.clone());
     let backstage = Backstage::new(Props {
         handlers,
         tools,
-        desk: Desk::new(files, Arc::clone(&stores.artifacts)),
-        models: (*roster).clone(),
-        treasury,
+        desk: Desk::new(files::open(config.files_roots.clone()), Arc::clone(&stores.artifacts)),
+        models: roster.clone(),
+        treasury: treasury(&stores, &clock, &mut tasks),
         doorway: doorway.clone(),
         library: library.clone(),
         observer: meters.clone(),
@@ -145,60 +120,53 @@ pub async fn compose_with(
         observer: meters.clone(),
     };
     let Grown { tree, stage, runs } = grow(ground).await?;
-    let pipeline = Arc::new(pipeline(Rooms {
-        config,
-        stores: &stores,
-        library: &library,
-        roster: &roster,
-        guard: &guard,
-        stage,
-        meters: &meters,
-        clock: &clock,
-    }));
+    let rooms = Rooms { stores: &stores, library: &library, guard: &guard, meters: &meters, clock: &clock };
+    let pipeline = Arc::new(pipeline(config, rooms, stage, roster));
     doorway.hang(pipeline.clone()).map_err(|error| internal(error.to_string()))?;
-    tasks.run("rates", OnEnd::GoOn, ticking(Arc::clone(&meters)));
-    let reloader = Reloader {
-        library,
-        vocabulary,
-        guard: guard.clone(),
-        audit: Arc::clone(&stores.audit),
-        clock: Arc::clone(&clock),
-        definitions_dir: config.definitions_dir.clone(),
-        policy_dir: config.policy_dir.clone(),
-    };
-    let chores = Arc::new(Chores {
-        runs,
-        authenticator: pipeline.authenticator.clone(),
-        stores: stores.clone(),
-        clock: Arc::clone(&clock),
-        ids: Arc::clone(&ids),
-    });
-    let front = Front { pipeline, stores, chores, clock, ids };
-    Ok(House {
-        config: config.clone(),
-        front,
-        tree: Some(tree),
-        tasks,
-        guard,
-        meters,
-        reloader: Some(reloader),
-        owned: None,
-    })
+    let reloader = rooms.reloader(config, vocabulary);
+    let authenticator = pipeline.authenticator.clone();
+    let (chore_clock, chore_ids) = (Arc::clone(&clock), Arc::clone(&ids));
+    let chores = Chores { runs, authenticator, stores: stores.clone(), clock: chore_clock, ids: chore_ids };
+    let front = Front { pipeline, stores, chores: Arc::new(chores), clock, ids };
+    let config = config.clone();
+    Ok(House { config, front, tree: Some(tree), tasks, guard, meters, reloader: Some(reloader), owned: None })
 }
 
+fn treasury(stores: &Stores, clock: &Arc<dyn Clock>, tasks: &mut Tasks) -> Treasury {
+    let (treasury, mut settler) = Treasury::new(Arc::clone(&stores.ledger), Arc::clone(clock));
+    tasks.run("late settler", OnEnd::GoOn, async move {
+        settler.run().await;
+        Ok(())
+    });
+    treasury
+}
+
+/// What several parts of the house share.
+#[derive(Clone, Copy)]
 struct Rooms<'a> {
-    config: &'a Config,
     stores: &'a Stores,
     library: &'a Arc<Shelves>,
-    roster: &'a Arc<ModelRoster>,
     guard: &'a GuardHandle,
-    stage: Stage,
     meters: &'a Arc<Meters>,
     clock: &'a Arc<dyn Clock>,
 }
 
-fn pipeline(rooms: Rooms<'_>) -> Pipeline {
-    let Rooms { config, stores, library, roster, guard, stage, meters, clock } = rooms;
+impl Rooms<'_> {
+    fn reloader(self, config: &Config, vocabulary: Vocabulary) -> Reloader {
+        Reloader {
+            library: Arc::clone(self.library),
+            vocabulary,
+            guard: self.guard.clone(),
+            audit: Arc::clone(&self.stores.audit),
+            clock: Arc::clone(self.clock),
+            definitions_dir: config.definitions_dir.clone(),
+            policy_dir: config.policy_dir.clone(),
+        }
+    }
+}
+
+fn pipeline(config: &Config, rooms: Rooms<'_>, stage: Stage, models: ModelRoster) -> Pipeline {
+    let Rooms { stores, library, guard, meters, clock } = rooms;
     let library: Arc<dyn Library> = Arc::clone(library) as Arc<dyn Library>;
     Pipeline {
         gate: Gate::new(config.gate),
@@ -208,7 +176,7 @@ fn pipeline(rooms: Rooms<'_>) -> Pipeline {
             library: Arc::clone(&library),
             runs: Arc::clone(&stores.runs),
             ledger: Arc::clone(&stores.ledger),
-            models: Arc::clone(roster),
+            models,
         },
         guard: Guard::new(Arc::new(guard.clone())),
         keys: Keys { store: Arc::clone(&stores.idempotency), clock: Arc::clone(clock) },
@@ -327,124 +295,5 @@ async fn ticking(meters: Arc<Meters>) -> Result<(), String> {
     loop {
         ticks.tick().await;
         meters.tick(Instant::now());
-    }
-}
-
-impl House {
-    /// What it was told.
-    #[must_use]
-    pub const fn config(&self) -> &Config {
-        &self.config
-    }
-
-    /// What stands behind every local way in.
-    #[must_use]
-    pub const fn front(&self) -> &Front {
-        &self.front
-    }
-
-    /// A client that speaks for a user of the configuration.
-    #[must_use]
-    pub fn client(&self, user: &UserId) -> Client {
-        self.front.client(user)
-    }
-
-    /// The stages of a request.
-    #[must_use]
-    pub const fn pipeline(&self) -> &Arc<Pipeline> {
-        &self.front.pipeline
-    }
-
-    /// The stores.
-    #[must_use]
-    pub const fn stores(&self) -> &Stores {
-        &self.front.stores
-    }
-
-    /// The guard.
-    #[must_use]
-    pub const fn guard(&self) -> &GuardHandle {
-        &self.guard
-    }
-
-    /// What has been counted.
-    #[must_use]
-    pub const fn meters(&self) -> &Arc<Meters> {
-        &self.meters
-    }
-
-    /// Keeps the proof that this process owns the data directory for as long as the house stands.
-    pub fn hold(&mut self, owned: DataDir) {
-        self.owned = Some(owned);
-    }
-
-    /// Listens on the control socket of the data directory.
-    ///
-    /// # Errors
-    /// [`Code::StoreUnavailable`] if the socket cannot be made.
-    pub fn listen(&mut self) -> Result<(), Cause> {
-        let path = self.config.control_socket();
-        let control = Control::bind(&path)
-            .map_err(|error| Cause::new(Code::StoreUnavailable, format!("{}: {error}", path.display())))?;
-        self.tasks.run("control socket", OnEnd::GoOn, control.serve(self.front.clone()));
-        Ok(())
-    }
-
-    /// Watches the folders of definitions and policies, where the configuration names any.
-    pub fn watch(&mut self) {
-        if let Some(reloader) = self.reloader.take().filter(Reloader::has_work) {
-            self.tasks.run("watcher", OnEnd::GoOn, reloader.run());
-        }
-    }
-
-    /// Takes up what a crash left, now and whenever a run loses its owner.
-    pub fn recover(&mut self) {
-        let chores = Arc::clone(&self.front.chores);
-        self.tasks.run("recovery", OnEnd::GoOn, async move {
-            let mut rounds = tokio::time::interval(RECOVERY_PAUSE);
-            rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-            loop {
-                rounds.tick().await;
-                match chores.recover().await {
-                    Ok(Recovered { resumed: 0, refused: 0, left: 0 }) => {}
-                    Ok(round) => tracing::info!(
-                        runs.resumed = round.resumed,
-                        runs.refused = round.refused,
-                        runs.left = round.left,
-                        "interrupted runs were taken up"
-                    ),
-                    Err(cause) => tracing::error!(error.code = %cause.code, "interrupted runs were not taken up"),
-                }
-            }
-        });
-    }
-
-    /// Waits until something has died without which nothing may go on; answers what.
-    pub async fn fallen(&mut self) -> String {
-        let Some(tree) = self.tree.as_mut() else { return std::future::pending().await };
-        tokio::select! {
-            fallen = self.tasks.fallen() => format!("{}: {}", fallen.name, fallen.reason),
-            kind = tree.fallen() => format!("{kind} died too often"),
-        }
-    }
-
-    /// Takes nothing new, waits for what is under way (with the configured bound), stops the actors
-    /// leaves first, and closes the stores.
-    pub async fn shutdown(mut self) {
-        let pipeline = Arc::clone(&self.front.pipeline);
-        pipeline.gate.close();
-        if tokio::time::timeout(self.config.drain, pipeline.gate.drained()).await.is_err() {
-            tracing::warn!(requests.left = pipeline.gate.inside(), "drain ended before everything was done");
-        }
-        for name in ["control socket", "watcher", "metrics", "recovery", "rates", "late settler"] {
-            self.tasks.stop(name);
-        }
-        if let Some(tree) = self.tree.take() {
-            tree.stop().await;
-        }
-        if let Err(error) = self.front.stores.upkeep.close(self.front.clock.now()).await {
-            tracing::error!(error.message = %error, "stores were not closed cleanly");
-        }
-        self.tasks.finish(WRITERS_WAIT_MAX).await;
     }
 }

@@ -55,8 +55,7 @@ pub enum Store {
 }
 
 /// How many requests may be inside at one moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Places {
     /// Requests that this pod holds at one moment, in flight and waiting.
     pub places: usize,

@@ -21,6 +21,7 @@ pub mod cli;
 pub mod clock;
 pub mod compose;
 pub mod config;
+pub mod house;
 pub mod identity;
 pub mod ingress;
 pub mod library;

@@ -3,7 +3,7 @@
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::compose::House;
+use crate::house::House;
 
 /// Why the process ends.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,8 +8,9 @@ use greenroom_client::Client;
 use greenroom_protocol::{ArtifactRef, Cause, Json};
 
 use crate::clock::{TimeOrdered, WallClock};
-use crate::compose::{House, compose};
+use crate::compose::compose;
 use crate::config::Config;
+use crate::house::House;
 use crate::ingress::control::dial::Socket;
 use crate::ingress::frame::Chore;
 use crate::lock::{DataDir, LockError};

@@ -16,6 +16,8 @@ use super::settings::{CONFIG_FILE_VARIABLE, Kind, OUR_PREFIX, SETTINGS, Setting,
 use super::users::{BUILT_IN, People};
 use super::{Config, ConfigError, Places, Providers, Secret, Store, Sync};
 
+/// The origin of a setting that nothing sets.
+const UNSET: &str = "not set";
 /// The file that is read if it exists and no other is named.
 const FILE: &str = "greenroom.toml";
 /// How alike a name must be to be offered instead, 0 to 1.
@@ -48,6 +50,12 @@ pub struct Shown {
     pub value: String,
     /// Where it came from.
     pub origin: Origin,
+}
+
+impl Shown {
+    fn unset(key: &str) -> Self {
+        Self { key: key.to_owned(), value: String::new(), origin: UNSET.to_owned() }
+    }
 }
 
 /// A configuration, and what there is to say about it.
@@ -85,7 +93,8 @@ impl Source for Layer {
 pub fn load(flags: &Flags, environment: impl Iterator<Item = (String, String)>) -> Result<Loaded, ConfigError> {
     let environment: BTreeMap<String, String> = environment.filter(|(_, value)| !value.is_empty()).collect();
     let mut problems = unknown_variables(&environment);
-    let mut builder = config::Config::builder().add_source(defaults());
+    let built_in = File::from_str(BUILT_IN, FileFormat::Toml);
+    let mut builder = config::Config::builder().add_source(built_in).add_source(defaults());
     if let Some(path) = file(flags, &environment) {
         builder = builder.add_source(File::from(path).format(FileFormat::Toml));
     }
@@ -101,6 +110,9 @@ pub fn load(flags: &Flags, environment: impl Iterator<Item = (String, String)>) 
     leaves("", &merged.cache, &mut shown, &mut problems);
     match assemble(&merged) {
         Ok(config) if problems.is_empty() => {
+            let unset = SETTINGS.iter().filter(|setting| shown.iter().all(|row| row.key != setting.key));
+            let unset: Vec<_> = unset.map(|setting| Shown::unset(setting.key)).collect();
+            shown.extend(unset);
             shown.sort_by(|a, b| a.key.cmp(&b.key));
             let warnings = warnings(&shown);
             Ok(Loaded { config, shown, warnings })
@@ -215,7 +227,7 @@ fn plain(kind: &ValueKind, value: &Value) -> String {
 }
 
 fn warnings(shown: &[Shown]) -> Vec<String> {
-    let unused = shown.iter().filter(|row| UNUSED.contains(&row.key.as_str()));
+    let unused = shown.iter().filter(|row| UNUSED.contains(&row.key.as_str()) && row.origin != UNSET);
     unused.map(|row| format!("{} is set ({}), and this version does nothing with it", row.key, row.origin)).collect()
 }
 
@@ -263,7 +275,9 @@ fn assemble(merged: &config::Config) -> Result<Config, Vec<String>> {
     };
     let people = people(&mut read);
     let (pod, user): (Option<PodId>, Option<UserId>) = (read.parsed("pod"), read.parsed("user"));
-    let gate: Option<Places> = read.get("gate");
+    let places = read.get("gate.places");
+    let tenant_places = read.get("gate.tenant_places");
+    let turns = read.get("gate.turns");
     let config = (|| {
         Some(Config {
             pod: pod?,
@@ -271,7 +285,7 @@ fn assemble(merged: &config::Config) -> Result<Config, Vec<String>> {
             policy_dir: read.get("policy.dir"),
             files_roots,
             store,
-            gate: gate?,
+            gate: Places { places: places?, tenant_places: tenant_places?, turns: turns? },
             guard_shards: read.get("guard.shards").unwrap_or_default(),
             providers: providers(&mut read),
             metrics,
@@ -318,16 +332,7 @@ fn providers(read: &mut Reader<'_>) -> Providers {
 
 fn people(read: &mut Reader<'_>) -> People {
     let tenants = read.get("tenants").unwrap_or_default();
-    let users = match read.get("users") {
-        Some(users) => users,
-        None => match toml::from_str::<People>(BUILT_IN) {
-            Ok(built_in) => built_in.users,
-            Err(error) => {
-                read.problems.push(error.to_string());
-                Vec::new()
-            }
-        },
-    };
+    let users = read.get("users").unwrap_or_default();
     let people = People { users, tenants };
     for (index, user) in people.users.iter().enumerate() {
         if people.users.iter().take(index).any(|other| other.name == user.name) {

@@ -22,7 +22,7 @@ pub struct Surveyor {
     pub(crate) library: Arc<dyn Library>,
     pub(crate) runs: Arc<dyn RunStore>,
     pub(crate) ledger: Arc<dyn Ledger>,
-    pub(crate) models: Arc<ModelRoster>,
+    pub(crate) models: ModelRoster,
 }
 
 impl Surveyor {

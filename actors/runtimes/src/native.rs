@@ -11,6 +11,8 @@ pub(crate) mod decimal;
 pub(crate) mod echo;
 pub mod facts;
 pub(crate) mod figures;
+#[cfg(test)]
+mod hostile;
 pub(crate) mod json_lines;
 pub mod report;
 pub(crate) mod table;

@@ -97,4 +97,6 @@ fn pieces(text: &str) -> impl Iterator<Item = String> {
 }
 
 #[cfg(test)]
+mod shipped;
+#[cfg(test)]
 mod tests;

@@ -14,6 +14,8 @@ use super::table::{self, Table};
 const NAMED_PERCENT: usize = 50;
 /// Any other column is mostly figures or dates from here on; the rest of its cells are broken.
 const UNNAMED_PERCENT: usize = 90;
+/// Cells on which every format of a date is tried; the ones that read any are tried on all.
+const TRIED_CELLS: usize = 500;
 /// Different texts of a column that groups rows.
 const GROUPS: std::ops::RangeInclusive<usize> = 2..=24;
 
@@ -138,7 +140,13 @@ fn typed(table: &Table, place: usize, name: &str, style: Style) -> Result<Cells,
     if enough(figures, names_a_figure(name)) {
         return read(table, place, "number", |cell| Decimal::parse(cell, style)).map(Cells::Numbers);
     }
-    let different: BTreeSet<&str> = table.cells(place).map(|(_, cell)| cell).take(table.rows.len()).collect();
+    let mut different: BTreeSet<&str> = BTreeSet::new();
+    for (_, cell) in table.cells(place) {
+        different.insert(cell);
+        if different.len() > *GROUPS.end() {
+            break;
+        }
+    }
     let groups = GROUPS.contains(&different.len()) && different.len() * 2 <= table.rows.len();
     Ok(Cells::Texts { groups })
 }
@@ -176,6 +184,11 @@ fn best_format(table: &Table, place: usize, name: &str) -> Option<Format> {
         if format == Format::Compact && !names_a_date(name) {
             continue;
         }
+        // A format that reads none of the first cells is not the format of the column.
+        let first = table.cells(place).filter(|(_, cell)| !decimal::is_blank(cell)).take(TRIED_CELLS);
+        if !first.into_iter().any(|(_, cell)| format.parse(cell).is_some()) {
+            continue;
+        }
         let found = fitting(table, place, |cell| format.parse(cell).is_some());
         let better = match best {
             None => found > 0,
@@ -193,7 +206,8 @@ fn unit_of(table: &Table, place: usize) -> Option<&'static str> {
     const UNITS: [(&str, &str); 8] =
         [("$", "$"), ("USD", "$"), ("€", "€"), ("EUR", "€"), ("£", "£"), ("GBP", "£"), ("%", "%"), ("CHF", "CHF")];
     let mut found = None;
-    for (_, cell) in table.cells(place) {
+    let plain = |cell: &str| cell.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b',' | b'-'));
+    for (_, cell) in table.cells(place).filter(|(_, cell)| !plain(cell)) {
         let unit = UNITS.iter().find(|(sign, _)| cell.contains(sign)).map(|(_, unit)| *unit);
         match (found, unit) {
             (None, Some(unit)) => found = Some(unit),

@@ -52,6 +52,10 @@ const CURRENCIES: [&str; 16] =
 /// What stands for "no value" in a table.
 pub(crate) fn is_blank(text: &str) -> bool {
     let text = text.trim();
+    // Figures and dates are the common case, and none of the words begins with a digit.
+    if text.starts_with(|c: char| c.is_ascii_digit()) {
+        return false;
+    }
     text.is_empty()
         || ["-", "–", "—", "n/a", "na", "null", "none", "nan", "#n/a", "nil"]
             .iter()
@@ -143,6 +147,9 @@ impl Decimal {
     /// Reads a figure; `None` if it is none, if its groups are wrong, or if it is too long to be
     /// kept exactly. `007` is a code and not a figure.
     pub(crate) fn parse(text: &str, style: Style) -> Option<Self> {
+        if let Some(plain) = Self::parse_plain(text, style) {
+            return Some(plain);
+        }
         let (negative, kept) = bare(text)?;
         let (mantissa, exponent) = match kept.split_once(['e', 'E']) {
             Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?),
@@ -160,6 +167,36 @@ impl Decimal {
             return None;
         }
         Self::assemble(negative, &whole, fraction, exponent)
+    }
+
+    /// The common case without a copy: digits, at most one point, at most a minus before them.
+    fn parse_plain(text: &str, style: Style) -> Option<Self> {
+        const DIGITS: u32 = 18;
+        if text.len() > 20 {
+            return None;
+        }
+        let (negative, digits) = match text.strip_prefix('-') {
+            Some(digits) => (true, digits),
+            None => (false, text),
+        };
+        let (mut units, mut count, mut scale) = (0_i128, 0_u32, None);
+        for byte in digits.bytes() {
+            match byte {
+                b'0'..=b'9' => {
+                    if count == 1 && units == 0 && scale.is_none() {
+                        return None;
+                    }
+                    units = units * 10 + i128::from(byte - b'0');
+                    count += 1;
+                    scale = scale.map(|scale: u32| scale + 1);
+                }
+                b'.' if scale.is_none() && count > 0 && style == Style::PointIsDecimal => scale = Some(0),
+                _ => return None,
+            }
+        }
+        let scale = scale.unwrap_or(0);
+        let fits = (1..=DIGITS).contains(&count) && scale <= SCALE_MAX;
+        fits.then_some(Self { units: if negative { -units } else { units }, scale })
     }
 
     fn assemble(negative: bool, whole: &str, fraction: &str, exponent: i32) -> Option<Self> {

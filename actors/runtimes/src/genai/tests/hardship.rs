@@ -236,3 +236,23 @@ async fn nobody_at_the_address_is_a_failure() {
     let answer = Call::of("openai.x", "", "hello").make(&*nobody.provider("openai")).await;
     assert!(matches!(answer.error, Some(ModelError::Failed { status: None, .. })), "{answer:?}");
 }
+
+#[tokio::test]
+async fn an_answer_cut_at_any_byte_ends_once_and_never_twice() {
+    for wire in Wire::ALL {
+        let whole = wire.text(&["ha", "lf"]) + &wire.end(wire.done());
+        let cuts: Vec<usize> = (0..whole.len()).step_by(17).filter(|at| whole.is_char_boundary(*at)).collect();
+        let scripts = cuts.iter().map(|at| vec![head(), Step::Send(whole[..*at].to_owned())]).collect();
+        let server = Server::start(scripts).await;
+        let provider = server.provider(wire.name());
+        for at in cuts {
+            let answer = Call::of(&wire.model(), "", "hello").make(&*provider).await;
+            assert!("half".starts_with(&answer.text), "{wire:?} {at} {answer:?}");
+            assert!(answer.error.is_some() != answer.stop.is_some(), "{wire:?} {at} {answer:?}");
+            assert!(
+                answer.usage.is_none_or(|usage| usage == Tokens { input: 25, output: 7 }),
+                "{wire:?} {at} {answer:?}"
+            );
+        }
+    }
+}

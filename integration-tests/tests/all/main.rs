@@ -5,6 +5,7 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking, and so may what it calls")]
 
+mod commands;
 mod edges;
 mod fuzz;
 mod licences;

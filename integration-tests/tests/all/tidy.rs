@@ -5,7 +5,7 @@
 
 mod pages;
 mod source;
-mod tree;
+pub(crate) mod tree;
 mod visit;
 mod words;
 

@@ -6,32 +6,32 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 /// One file: its path from the root with `/` between the parts, and its text.
-pub(super) struct File {
-    pub(super) path: String,
+pub(crate) struct File {
+    pub(crate) path: String,
     /// `None` if the file is not UTF-8.
-    pub(super) text: Option<String>,
+    pub(crate) text: Option<String>,
 }
 
 impl File {
     /// The lines with their numbers, from 1.
-    pub(super) fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
+    pub(crate) fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
         self.text.as_deref().unwrap_or_default().lines().enumerate().map(|(index, line)| (index + 1, line))
     }
 
     /// The last part of the path.
-    pub(super) fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         self.path.rsplit('/').next().unwrap_or(&self.path)
     }
 
     /// A problem at a line of this file; line 0 is the file itself.
-    pub(super) fn problem(&self, line: usize, found: impl Into<String>, wanted: impl Into<String>) -> Problem {
+    pub(crate) fn problem(&self, line: usize, found: impl Into<String>, wanted: impl Into<String>) -> Problem {
         Problem { path: self.path.clone(), line, found: found.into(), wanted: wanted.into() }
     }
 }
 
 /// What is wrong, where, and what to do about it.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Problem {
+pub(crate) struct Problem {
     path: String,
     line: usize,
     found: String,
@@ -40,7 +40,7 @@ pub(super) struct Problem {
 
 impl Problem {
     /// A problem of something that has no file yet.
-    pub(super) fn missing(path: impl Into<String>, wanted: impl Into<String>) -> Self {
+    pub(crate) fn missing(path: impl Into<String>, wanted: impl Into<String>) -> Self {
         Self { path: path.into(), line: 0, found: "does not exist".into(), wanted: wanted.into() }
     }
 }
@@ -55,14 +55,14 @@ impl fmt::Display for Problem {
 }
 
 /// Every file that is, or is about to be, in the repository.
-pub(super) struct Tree {
-    pub(super) root: PathBuf,
-    pub(super) files: Vec<File>,
+pub(crate) struct Tree {
+    pub(crate) root: PathBuf,
+    pub(crate) files: Vec<File>,
 }
 
 impl Tree {
     /// The tree, read at the first call.
-    pub(super) fn get() -> &'static Self {
+    pub(crate) fn get() -> &'static Self {
         static TREE: OnceLock<Tree> = OnceLock::new();
         TREE.get_or_init(Self::read)
     }
@@ -86,17 +86,17 @@ impl Tree {
     }
 
     /// The files with this ending, such as `.rs`.
-    pub(super) fn ending<'a>(&'a self, ending: &'a str) -> impl Iterator<Item = &'a File> {
+    pub(crate) fn ending<'a>(&'a self, ending: &'a str) -> impl Iterator<Item = &'a File> {
         self.files.iter().filter(move |file| file.path.ends_with(ending))
     }
 
     /// The files below this folder, which ends in `/`.
-    pub(super) fn below<'a>(&'a self, folder: &'a str) -> impl Iterator<Item = &'a File> {
+    pub(crate) fn below<'a>(&'a self, folder: &'a str) -> impl Iterator<Item = &'a File> {
         self.files.iter().filter(move |file| file.path.starts_with(folder))
     }
 
     /// The file at this path.
-    pub(super) fn file(&self, path: &str) -> Option<&File> {
+    pub(crate) fn file(&self, path: &str) -> Option<&File> {
         self.files.binary_search_by(|file| file.path.as_str().cmp(path)).ok().and_then(|index| self.files.get(index))
     }
 }

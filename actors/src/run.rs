@@ -17,6 +17,8 @@ mod recovery;
 mod runs;
 mod start;
 mod supervisor;
+#[cfg(test)]
+pub(crate) mod tests;
 mod values;
 
 use std::sync::Arc;

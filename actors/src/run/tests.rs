@@ -1,0 +1,7 @@
+//! Runs as actors, over stores in memory, behind a door that answers from a script.
+
+mod basics;
+mod crash;
+pub(crate) mod house;
+mod signals;
+mod steps;

@@ -1,0 +1,149 @@
+//! A process dies in the middle, and another one takes its runs up.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use greenroom_protocol::event::RunState;
+use greenroom_protocol::journal::Entry;
+use greenroom_protocol::{Code, Status};
+use greenroom_registry::runs::RunFilter;
+use serde_json::json;
+
+use super::house::{House, Script, Written, agent, at_once, detached, run_id, until, values, workflow};
+
+fn chain() -> Written {
+    let steps = json!([
+        {"id": "a", "agent": "worker", "inputs": {"text": "a"}},
+        {"id": "b", "agent": "worker", "inputs": {"text": "${steps.a.outputs.out}b"}},
+        {"id": "c", "agent": "worker", "inputs": {"text": "${steps.b.outputs.out}c"}, "outputs": ["end"]},
+    ]);
+    let agents = vec![agent("worker", json!({}))];
+    Written { agents, workflows: vec![workflow("w", steps)], ..Written::default() }
+}
+
+/// Agents give back their text; the second step never does.
+fn stuck_at_b() -> Script {
+    Arc::new(|called| {
+        Box::pin(async move {
+            if called.key.ends_with("/b") {
+                std::future::pending::<()>().await;
+            }
+            Ok(values(json!({"out": called.inputs["text"], "end": called.inputs["text"]})))
+        })
+    })
+}
+
+fn echo() -> Script {
+    at_once(|called| Ok(values(json!({"out": called.inputs["text"], "end": called.inputs["text"]}))))
+}
+
+async fn end_of(house: &House, run: &greenroom_protocol::RunId) -> greenroom_protocol::Reply {
+    let until = greenroom_protocol::Deadline::after(house.clock.now(), crate::run::RUN_TIME_MAX);
+    house.runs.ended(run, until).await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_recorded_step_is_never_done_again_and_one_in_flight_by_the_same_request() {
+    let house = House::new(chain(), stuck_at_b()).await;
+    let run = run_id(&house.ask(detached("w", json!({}))).await);
+    until("the second step is under way", || house.calls().len() == 2).await;
+    let before = house.calls();
+    let house = house.crash(vec![chain()], echo()).await;
+    assert_eq!(house.recover().await.resumed, 1);
+    let reply = end_of(&house, &run).await;
+    assert_eq!((reply.status, &reply.outputs["end"]), (Status::Success, &json!("abc")));
+    let after = house.calls();
+    assert_eq!(after.iter().map(|call| call.key.clone()).collect::<Vec<_>>(), [format!("{run}/b"), format!("{run}/c")]);
+    assert_eq!(after[0].request, before[1].request, "the same request as before the crash");
+    assert_eq!(reply.metadata.workflow_steps, 3);
+    assert!(house.entries(&run).await.iter().any(|entry| matches!(entry, Entry::Resumed { definitions_changed: false, .. })));
+    assert_eq!(house.recover().await, crate::run::Recovered::default(), "nothing is left to take up");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_stays_with_the_definitions_that_it_began_with_and_says_so() {
+    let house = House::new(chain(), stuck_at_b()).await;
+    let run = run_id(&house.ask(detached("w", json!({}))).await);
+    until("the second step is under way", || house.calls().len() == 2).await;
+    let mut changed = chain();
+    changed.workflows[0]["steps"][2]["inputs"]["text"] = json!("changed");
+    let house = house.crash(vec![chain(), changed], echo()).await;
+    house.recover().await;
+    assert_eq!(end_of(&house, &run).await.outputs["end"], json!("abc"));
+    let said = house.entries(&run).await;
+    assert!(said.iter().any(|entry| matches!(entry, Entry::Resumed { definitions_changed: true, .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_whose_owner_is_gone_ends_instead_of_going_on() {
+    let house = House::new(chain(), stuck_at_b()).await;
+    let run = run_id(&house.ask(detached("w", json!({}))).await);
+    until("the second step is under way", || house.calls().len() == 2).await;
+    let house = house.crash(vec![chain()], echo()).await;
+    house.users.gone.store(true, Ordering::Relaxed);
+    assert_eq!(house.recover().await.refused, 1);
+    let reply = house.stores.runs.reply(&run).await.unwrap().unwrap();
+    assert_eq!((reply.status, reply.error.unwrap().code), (Status::Denied, Code::Unauthenticated));
+    assert_eq!(reply.metadata.workflow_steps, 1);
+    assert!(house.calls().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_that_is_a_run_is_found_again_and_not_begun_twice() {
+    let mut nested = chain();
+    nested.workflows.push(workflow("outer", json!([{"id": "sub", "workflow": "w", "outputs": ["end"]}])));
+    let house = House::new(nested.clone(), stuck_at_b()).await;
+    let run = run_id(&house.ask(detached("outer", json!({}))).await);
+    until("the second step is under way", || house.calls().len() == 2).await;
+    let house = house.crash(vec![nested], echo()).await;
+    assert_eq!(house.recover().await.resumed, 2);
+    assert_eq!(end_of(&house, &run).await.outputs["end"], json!("abc"));
+    assert_eq!(house.calls().len(), 2);
+    assert_eq!(house.stores.runs.list(&RunFilter::default(), &Default::default()).await.unwrap().runs.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_interrupted_runs_all_end_and_none_twice() {
+    let house = House::new(chain(), stuck_at_b()).await;
+    let mut runs = BTreeSet::new();
+    for _ in 0..1_000 {
+        runs.insert(run_id(&house.ask(detached("w", json!({}))).await));
+    }
+    until("every second step is under way", || house.calls().len() == 2_000).await;
+    let house = house.crash(vec![chain()], echo()).await;
+    let recovered = house.recover().await;
+    assert_eq!((recovered.resumed, recovered.refused, recovered.left), (1_000, 0, 0));
+    for run in &runs {
+        assert_eq!(end_of(&house, run).await.status, Status::Success);
+    }
+    assert_eq!(house.calls().len(), 2_000);
+    let keys: BTreeSet<String> = house.calls().into_iter().map(|call| call.key).collect();
+    assert_eq!(keys.len(), 2_000, "each of the two steps that were left, once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_that_was_overtaken_stops_quietly_and_changes_nothing() {
+    let (stores, clock) = super::house::stores();
+    let slow: Script = Arc::new(|called| {
+        Box::pin(async move {
+            let never = std::future::pending::<()>();
+            tokio::time::timeout(std::time::Duration::from_secs(100), never).await.unwrap_err();
+            Ok(values(json!({"out": called.inputs["text"]})))
+        })
+    });
+    let first = House::open("pod_1", vec![chain()], slow, stores.clone(), clock.clone()).await;
+    let run = run_id(&first.ask(detached("w", json!({}))).await);
+    until("the first step is under way", || first.calls().len() == 1).await;
+    // The first owner says that it gives the run up, and goes on all the same.
+    let fence = stores.runs.get(&run).await.unwrap().unwrap().fence;
+    stores.runs.release(&run, fence).await;
+    let second = House::open("pod_2", vec![chain()], echo(), stores.clone(), clock.clone()).await;
+    assert_eq!(second.recover().await.resumed, 1);
+    assert_eq!(end_of(&second, &run).await.status, Status::Success);
+    let entries = stores.runs.get(&run).await.unwrap().unwrap().seq;
+    until("the first owner has stopped", || first.runs.hosted() == 0).await;
+    tokio::time::advance(std::time::Duration::from_secs(200)).await;
+    let head = stores.runs.get(&run).await.unwrap().unwrap();
+    assert_eq!((head.seq, head.state), (entries, RunState::Success));
+}

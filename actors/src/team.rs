@@ -13,6 +13,8 @@
 mod actor;
 mod core;
 mod teams;
+#[cfg(test)]
+mod tests;
 
 pub use actor::TeamSight;
 pub use teams::{Teams, TeamsActor, TeamsSight};

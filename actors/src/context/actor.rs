@@ -94,6 +94,11 @@ impl ContextHandle {
         ractor::call_t!(self.actor, ContextMsg::Observe, OBSERVE_MS_MAX).ok()
     }
 
+    #[cfg(test)]
+    pub(crate) fn kill(&self) {
+        self.actor.kill();
+    }
+
     async fn ask<T>(&self, left: Duration, message: impl FnOnce(Answer<T>) -> ContextMsg) -> Result<T, Cause> {
         let gone = || Cause::new(Code::UnknownRun, "the team whose context this is has gone");
         let (port, answer) = oneshot::channel();

@@ -52,7 +52,7 @@ pub(super) enum TeamMsg {
     /// Form.
     Begin(Box<Seed>),
     /// The run was answered for, or has ended.
-    RunEnded(Ended<Reply>),
+    RunEnded(Ended<Box<Reply>>),
     /// The run that goes on without a waiting caller has ended.
     Disband,
     /// Tell of yourself.
@@ -164,7 +164,7 @@ impl TeamActor {
                 state.port = Some(port);
                 state.detach = run.detach;
                 let (door, asked) = (hands.door.clone(), grant.speak(request, Request::StartRun(run)));
-                state.tasks.link("run", RUN_TIME_MAX, async move { door.enter(asked).await }, move |ended| {
+                state.tasks.link("run", RUN_TIME_MAX, async move { Box::new(door.enter(asked).await) }, move |ended| {
                     // If the team is dead, the run goes on, and its caller waits for that.
                     let _ = me.send_message(TeamMsg::RunEnded(ended));
                 });
@@ -210,14 +210,14 @@ impl TeamActor {
         });
     }
 
-    fn run_ended(&self, myself: &ActorRef<TeamMsg>, state: &mut TeamState, ended: Ended<Reply>) {
+    fn run_ended(&self, myself: &ActorRef<TeamMsg>, state: &mut TeamState, ended: Ended<Box<Reply>>) {
         state.tasks.ended(&"run");
         let goes_on = match ended {
             Ended::Done(reply) => {
                 let goes_on = state.detach && reply.error.is_none();
                 if let Some(port) = state.port.take() {
                     // Who has gone away does not need the reply.
-                    let _ = port.send(reply);
+                    let _ = port.send(*reply);
                 }
                 goes_on
             }
@@ -263,7 +263,10 @@ impl TeamActor {
                 }
             }
             // It was fenced: another pod has the team.
-            Next::Leave => return Ok(self.disband(myself, state)),
+            Next::Leave => {
+                self.disband(myself, state);
+                return Ok(());
+            }
             Next::GiveUp(_) => return Err(format!("the {} of the team died too often", kind.as_str()).into()),
         }
         self.runs.hands().observer.saw(Observed::Restarted { kind: kind.as_str() });

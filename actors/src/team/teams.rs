@@ -77,6 +77,17 @@ impl Teams {
     }
 }
 
+#[cfg(test)]
+impl Teams {
+    pub(super) fn kill_team(&self, run: &RunId) {
+        self.inner.find(run).unwrap().actor.kill();
+    }
+
+    pub(super) fn kill_context(&self, run: &RunId) {
+        self.inner.formed(run).unwrap().1.context.kill();
+    }
+}
+
 impl Inner {
     fn find(&self, run: &RunId) -> Option<Seated> {
         self.hosted.lock().unwrap_or_else(PoisonError::into_inner).get(run).cloned()
@@ -265,7 +276,7 @@ impl Actor for TeamsDesk {
                 Next::Leave => self.gone(state, &run),
                 Next::RestartAfter(after) => {
                     tracing::warn!(run.id = %run, child.how = ?how, child.why = %why, "team died and comes back");
-                    let me = myself.clone();
+                    let me = myself;
                     let wait = tokio::time::sleep(after);
                     let again = run.clone();
                     state.waits.link(run, after.saturating_mul(2), wait, move |_| {

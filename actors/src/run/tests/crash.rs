@@ -57,7 +57,13 @@ async fn a_recorded_step_is_never_done_again_and_one_in_flight_by_the_same_reque
     assert_eq!(after.iter().map(|call| call.key.clone()).collect::<Vec<_>>(), [format!("{run}/b"), format!("{run}/c")]);
     assert_eq!(after[0].request, before[1].request, "the same request as before the crash");
     assert_eq!(reply.metadata.workflow_steps, 3);
-    assert!(house.entries(&run).await.iter().any(|entry| matches!(entry, Entry::Resumed { definitions_changed: false, .. })));
+    assert!(
+        house
+            .entries(&run)
+            .await
+            .iter()
+            .any(|entry| matches!(entry, Entry::Resumed { definitions_changed: false, .. }))
+    );
     assert_eq!(house.recover().await, crate::run::Recovered::default(), "nothing is left to take up");
 }
 

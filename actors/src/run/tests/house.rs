@@ -1,42 +1,42 @@
 //! A small house for the tests of runs and teams: real actors and stores in memory, a guard that says
 //! yes, and agents that answer from a script.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+mod door;
+mod written;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::future::BoxFuture;
-use greenroom_definitions::catalogue::Parts as CatalogueParts;
-use greenroom_definitions::{Agent, AgentSpec, Catalogue, Team, TeamSpec, Workflow, WorkflowSpec};
+use greenroom_definitions::Catalogue;
 use greenroom_protocol::journal::Entry;
-use greenroom_protocol::reply::Usage;
-use greenroom_protocol::request::{Invoke, Options, Signal, SignalRun, StartRun, StartTeam};
+use greenroom_protocol::request::{Signal, SignalRun};
 use greenroom_protocol::{
-    AgentId, Cause, Clock, Code, ContentHash, Credential, Envelope, IdempotencyKey, Ids, Json, Metadata,
-    Outcome, PodId, Received, Reply, Request, RequestId, RunId, Status, TeamId, Timestamp, UserId, Values,
-    WorkflowId,
+    Cause, Clock, Code, Credential, Envelope, IdempotencyKey, Ids, PodId, Received, Reply, Request, RequestId, RunId,
+    Timestamp, UserId, Values,
 };
 use greenroom_registry::audit::signer::Signer;
 use greenroom_registry::journal::Seq;
 use greenroom_registry::{Parts as StoreParts, Stores, memory_artifacts, open_memory};
-use greenroom_rego::{Authenticated, Authenticator, Identities, Narrowed, Principal, Target, testing};
+use greenroom_rego::{Authenticator, Identities, Principal, testing};
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
-use serde_json::json;
 
 use crate::category::Manners;
 use crate::door::{Door, Doorway};
-use crate::execution::work::Assignment;
 use crate::execution::{Backstage, ModelRoster, Props, Treasury};
 use crate::failure::RetryBudgets;
 use crate::handler::{Desk, File, Files, Handler, Manner, Work};
-use crate::library::Library;
 use crate::observe::{Observed, Observer};
 use crate::run::{Hands, LEASE, Recovered, Runs, RunsActor};
-use crate::stage::TeamsHere;
 use crate::supervision::Exit;
 use crate::team::{Teams, TeamsActor};
+
+pub(crate) use door::MiniDoor;
+pub(crate) use written::{
+    Called, Script, Written, agent, at_once, detached, names, run_of, start, start_team, values, workflow,
+};
+use written::{Shelf, catalogue};
 
 /// Follows tokio's clock, so that a paused test decides both.
 pub(crate) struct TestClock(tokio::time::Instant);
@@ -59,96 +59,6 @@ impl Ids for Counter {
     }
 }
 
-/// One call of an agent, as it came in at the door.
-#[derive(Debug, Clone)]
-pub(crate) struct Called {
-    pub(crate) agent: String,
-    pub(crate) inputs: Values,
-    pub(crate) context: Values,
-    pub(crate) key: String,
-    pub(crate) request: RequestId,
-    /// 1 for the first call with this key.
-    pub(crate) time: usize,
-}
-
-/// What an agent answers.
-pub(crate) type Script = Arc<dyn Fn(Called) -> BoxFuture<'static, Result<Values, Cause>> + Send + Sync>;
-
-/// A script that answers at once.
-pub(crate) fn at_once(answer: impl Fn(Called) -> Result<Values, Cause> + Send + Sync + 'static) -> Script {
-    Arc::new(move |called| {
-        let answer = answer(called);
-        Box::pin(async move { answer })
-    })
-}
-
-/// Every agent gives `out`: its own name.
-pub(crate) fn names() -> Script {
-    at_once(|called| Ok(values(json!({ "out": called.agent }))))
-}
-
-pub(crate) fn values(object: Json) -> Values {
-    serde_json::from_value(object).unwrap()
-}
-
-/// The definitions of a house.
-#[derive(Clone, Default)]
-pub(crate) struct Written {
-    pub(crate) agents: Vec<Json>,
-    pub(crate) workflows: Vec<Json>,
-    pub(crate) teams: Vec<Json>,
-}
-
-/// A native agent that takes anything named here and gives `out`.
-pub(crate) fn agent(id: &str, members: Json) -> Json {
-    let mut spec = json!({
-        "agent_id": id, "name": id, "category": "business_ops", "description": "does things", "version": "1",
-        "inputs": [{"name": "data", "type": "object", "required": false}, {"name": "text", "type": "text", "required": false}],
-        "outputs": [{"name": "out", "type": "text"}],
-        "implementation": {"runtime": "native", "handler": "native.test"},
-    });
-    spec.as_object_mut().unwrap().extend(members.as_object().cloned().unwrap_or_default());
-    spec
-}
-
-pub(crate) fn workflow(id: &str, steps: Json) -> Json {
-    json!({"workflow_id": id, "name": id, "steps": steps})
-}
-
-struct Shelf {
-    newest: Mutex<Arc<Catalogue>>,
-    all: Vec<Arc<Catalogue>>,
-}
-
-#[async_trait]
-impl Library for Shelf {
-    fn catalogue(&self) -> Arc<Catalogue> {
-        self.newest.lock().unwrap().clone()
-    }
-    async fn agent(&self, id: &AgentId, version: Option<&ContentHash>) -> Result<Arc<Agent>, Cause> {
-        let fits = |agent: &&Arc<Agent>| version.is_none_or(|version| agent.hash() == *version);
-        let found = self.all.iter().rev().filter_map(|catalogue| catalogue.agent(id)).find(fits);
-        found.cloned().ok_or_else(|| Cause::new(Code::UnknownAgent, id.to_string()))
-    }
-    async fn workflow(&self, id: &WorkflowId, version: Option<&ContentHash>) -> Result<Arc<Workflow>, Cause> {
-        let fits = |workflow: &&Arc<Workflow>| version.is_none_or(|version| workflow.hash() == *version);
-        let found = self.all.iter().rev().filter_map(|catalogue| catalogue.workflow(id)).find(fits);
-        found.cloned().ok_or_else(|| Cause::new(Code::UnknownWorkflow, id.to_string()))
-    }
-}
-
-fn catalogue(files: &Written) -> Arc<Catalogue> {
-    let agents = files.agents.iter().map(|spec| serde_json::from_value::<AgentSpec>(spec.clone()).unwrap());
-    let workflows = files.workflows.iter().map(|spec| serde_json::from_value::<WorkflowSpec>(spec.clone()).unwrap());
-    let teams = files.teams.iter().map(|spec| serde_json::from_value::<TeamSpec>(spec.clone()).unwrap());
-    Arc::new(Catalogue::new(CatalogueParts {
-        agents: agents.map(|spec| Agent::new(spec).unwrap()).collect(),
-        workflows: workflows.map(|spec| Workflow::new(spec).unwrap()).collect(),
-        teams: teams.map(Team::new).collect(),
-        ..CatalogueParts::default()
-    }))
-}
-
 /// Keeps what was observed.
 #[derive(Default)]
 pub(crate) struct Notes(Mutex<Vec<Observed>>);
@@ -168,7 +78,7 @@ impl Notes {
 /// One user, who can be sent away.
 #[derive(Default)]
 pub(crate) struct Users {
-    pub(crate) gone: std::sync::atomic::AtomicBool,
+    pub(crate) gone: AtomicBool,
 }
 
 #[async_trait]
@@ -178,116 +88,6 @@ impl Identities for Users {
     }
     async fn recall(&self, _: &UserId, _: Timestamp) -> Result<Option<Principal>, Cause> {
         Ok((!self.gone.load(Ordering::Relaxed)).then(testing::admin))
-    }
-}
-
-/// The pipeline in small: a permit for everything, and then where it leads.
-pub(crate) struct MiniDoor {
-    runs: Mutex<Option<(Runs, Teams)>>,
-    shelf: Arc<Shelf>,
-    stores: Stores,
-    script: Script,
-    pub(crate) called: Mutex<Vec<Called>>,
-    times: Mutex<HashMap<String, usize>>,
-    /// Every request, by verb and speaker.
-    pub(crate) asked: Mutex<Vec<String>>,
-}
-
-impl MiniDoor {
-    async fn target(&self, request: &Request) -> Result<Target, Cause> {
-        let catalogue = self.shelf.catalogue();
-        let of_run = async |run: &RunId| -> Result<Target, Cause> {
-            let head = self.stores.runs.get(run).await.map_err(|error| error.cause())?;
-            let head = head.ok_or_else(|| Cause::new(Code::UnknownRun, run.to_string()))?;
-            Ok(Target::Run { run: head.run, workflow: head.workflow, version: head.version, team: head.team })
-        };
-        Ok(match request {
-            Request::Invoke(invoke) => {
-                let agent = self.shelf.agent(&invoke.agent, invoke.version.as_ref()).await?;
-                Target::Agent { agent: agent.id().clone(), version: agent.hash() }
-            }
-            Request::StartRun(start) => {
-                let workflow = catalogue.expect_workflow(&start.workflow)?;
-                Target::Workflow { workflow: workflow.id().clone(), version: workflow.hash() }
-            }
-            Request::StartTeam(start) => {
-                let team = catalogue.expect_team(&start.team)?;
-                Target::Team { team: team.id().clone(), version: team.hash() }
-            }
-            Request::SignalRun(signal) => of_run(&signal.run).await?,
-            Request::ResumeRun(resume) => of_run(&resume.run).await?,
-            Request::ContextRead(read) => Target::Context { run: read.run.clone(), key: None },
-            Request::ContextWrite(write) => Target::Context { run: write.run.clone(), key: Some(write.key.clone()) },
-            Request::CallTool(_) | Request::Look(_) => Target::Records { what: "nothing".into() },
-        })
-    }
-
-    async fn answered(&self, asked: Authenticated) -> Result<Reply, Cause> {
-        self.asked.lock().unwrap().push(format!("{} {}", asked.request().verb(), asked.speaker()));
-        let (runs, teams) = self.runs.lock().unwrap().clone().unwrap();
-        let (target, id) = (self.target(asked.request()).await?, asked.id().clone());
-        let permit = testing::permit_asked(asked, target).await.map_err(Cause::from)?;
-        let outcome = match permit.narrow() {
-            Narrowed::StartRun(permit) => return Ok(runs.start(permit).await),
-            Narrowed::ResumeRun(permit) => return Ok(runs.resume(permit).await),
-            Narrowed::SignalRun(permit) => return Ok(runs.signal(permit).await),
-            Narrowed::StartTeam(permit) => return Ok(TeamsHere::start(&teams, permit).await),
-            Narrowed::ContextRead(permit) => teams.read(permit).await?,
-            Narrowed::ContextWrite(permit) => teams.write(permit).await?,
-            Narrowed::Invoke(permit) => {
-                let called = self.note(permit.what(), &id);
-                let run = permit.grant().run().cloned().unwrap();
-                let agent = self.shelf.agent(&permit.what().agent, permit.grant().version()).await?;
-                let name = agent.id().clone();
-                let assignment = Assignment::redeem(permit, agent, None)?;
-                match teams.invoke(&run, assignment).await {
-                    Ok(done) => done.map_err(|failure| failure.cause)?,
-                    Err(_) => Outcome {
-                        outputs: (self.script)(called).await?,
-                        usage: Usage { agents: vec![name], decisions: 1, ..Usage::default() },
-                    },
-                }
-            }
-            Narrowed::CallTool(_) | Narrowed::Look(_) => return Err(Cause::new(Code::Internal, "not here")),
-        };
-        Ok(reply(&id, outcome))
-    }
-
-    fn note(&self, invoke: &Invoke, request: &RequestId) -> Called {
-        let key = invoke.key.as_ref().unwrap().to_string();
-        let mut times = self.times.lock().unwrap();
-        let time = times.entry(key.clone()).or_default();
-        *time += 1;
-        let called = Called {
-            agent: invoke.agent.to_string(),
-            inputs: invoke.inputs.clone(),
-            context: invoke.context.clone(),
-            key,
-            request: request.clone(),
-            time: *time,
-        };
-        self.called.lock().unwrap().push(called.clone());
-        called
-    }
-}
-
-fn reply(id: &RequestId, outcome: Outcome) -> Reply {
-    let Outcome { outputs, usage } = outcome;
-    let metadata = Metadata {
-        agents: usage.agents,
-        tokens_used: usage.tokens,
-        cost_usd: usage.cost.as_usd(),
-        policy_decisions: usage.decisions,
-        ..Metadata::default()
-    };
-    Reply { id: id.to_string(), status: Status::Success, outputs, error: None, metadata }
-}
-
-#[async_trait]
-impl Door for MiniDoor {
-    async fn enter(&self, asked: Authenticated) -> Reply {
-        let id = asked.id().clone();
-        self.answered(asked).await.unwrap_or_else(|cause| super::super::effects::failed(&id, cause))
     }
 }
 
@@ -472,49 +272,6 @@ impl House {
     pub(crate) fn calls(&self) -> Vec<Called> {
         self.door.called.lock().unwrap().clone()
     }
-
-    /// How often the agent was called.
-    pub(crate) fn calls_of(&self, agent: &str) -> usize {
-        self.calls().iter().filter(|called| called.agent == agent).count()
-    }
-
-    /// The only run that there is.
-    pub(crate) async fn only_run(&self) -> RunId {
-        let page = self.stores.runs.list(&Default::default(), &Default::default()).await.unwrap();
-        page.runs.first().unwrap().run.clone()
-    }
-}
-
-pub(crate) fn run_of(workflow: &str, inputs: Json) -> StartRun {
-    StartRun {
-        workflow: WorkflowId::new(workflow).unwrap(),
-        inputs: values(inputs),
-        context: Values::new(),
-        version: None,
-        detach: false,
-        key: None,
-        options: Options::default(),
-    }
-}
-
-pub(crate) fn start(workflow: &str, inputs: Json) -> Request {
-    Request::StartRun(run_of(workflow, inputs))
-}
-
-pub(crate) fn detached(workflow: &str, inputs: Json) -> Request {
-    Request::StartRun(StartRun { detach: true, ..run_of(workflow, inputs) })
-}
-
-pub(crate) fn start_team(team: &str, workflow: &str, inputs: Json, context: Json) -> Request {
-    Request::StartTeam(StartTeam {
-        team: TeamId::new(team).unwrap(),
-        workflow: WorkflowId::new(workflow).unwrap(),
-        inputs: values(inputs),
-        context: values(context),
-        detach: false,
-        key: None,
-        options: Options::default(),
-    })
 }
 
 /// The run of a reply.

@@ -45,10 +45,15 @@ async fn a_person_is_asked_in_words_and_their_yes_lets_the_step_go_on() {
     let house = House::new(approval(), names()).await;
     let run = waiting(&house).await;
     assert_eq!(house.calls().len(), 1);
-    let prompts: Vec<_> = house.entries(&run).await.into_iter().filter_map(|entry| match entry {
-        greenroom_protocol::journal::Entry::ApprovalAsked { prompt, .. } => Some(prompt),
-        _ => None,
-    }).collect();
+    let prompts: Vec<_> = house
+        .entries(&run)
+        .await
+        .into_iter()
+        .filter_map(|entry| match entry {
+            greenroom_protocol::journal::Entry::ApprovalAsked { prompt, .. } => Some(prompt),
+            _ => None,
+        })
+        .collect();
     assert_eq!(prompts, ["Send worker to them?"]);
     assert_eq!(house.runs.observe_run(&run).await.unwrap().state, RunState::WaitingApproval);
     let wrong = house.signal(&run, Signal::Approve { step: step("draft") }).await;

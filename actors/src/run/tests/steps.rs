@@ -44,7 +44,11 @@ async fn a_list_gives_its_results_in_its_order_and_passes_over_what_fails() {
             // The first ones take longest, so the answers come in another order.
             let left = 10 - called.key.bytes().rev().nth(1).map_or(0, |digit| u64::from(digit - b'0'));
             tokio::time::timeout(Duration::from_millis(left), std::future::pending::<()>()).await.unwrap_err();
-            if text.starts_with("bad") { Err(Cause::new(Code::HandlerFailed, "bad")) } else { Ok(values(json!({"out": text, "all": text}))) }
+            if text.starts_with("bad") {
+                Err(Cause::new(Code::HandlerFailed, "bad"))
+            } else {
+                Ok(values(json!({"out": text, "all": text})))
+            }
         })
     });
     let house = House::new(written(steps), script).await;
@@ -58,7 +62,8 @@ async fn a_list_gives_its_results_in_its_order_and_passes_over_what_fails() {
 
 #[tokio::test(start_paused = true)]
 async fn a_failed_call_is_made_again_under_the_same_key_after_its_wait() {
-    let steps = json!([{"id": "a", "agent": "worker", "retry": {"max_attempts": 3, "delay": 20.0, "backoff": "fixed"}}]);
+    let steps =
+        json!([{"id": "a", "agent": "worker", "retry": {"max_attempts": 3, "delay": 20.0, "backoff": "fixed"}}]);
     let script = at_once(|called| match called.time {
         3 => Ok(values(json!({"out": "x"}))),
         _ => Err(Cause::new(Code::ModelOverloaded, "busy")),
@@ -133,6 +138,9 @@ async fn what_was_done_is_undone_in_reverse_by_who_knows_what_was_done() {
     let error = house.ask(start("w", json!({}))).await.error.unwrap();
     assert_eq!((error.code, &error.details["undone"]), (Code::HandlerFailed, &json!(["one", "two"])));
     let undone: Vec<_> = house.calls().into_iter().filter(|call| call.agent == "undoer").collect();
-    assert_eq!(undone.iter().map(|call| call.inputs["text"].clone()).collect::<Vec<_>>(), [json!("other"), json!("worker")]);
+    assert_eq!(
+        undone.iter().map(|call| call.inputs["text"].clone()).collect::<Vec<_>>(),
+        [json!("other"), json!("worker")]
+    );
     assert!(undone[0].key.ends_with("/two/undo"));
 }

@@ -101,18 +101,19 @@ pub(super) fn in_folder(folder: &Path) -> (Vec<Found>, Vec<Problem>) {
         };
         for entry in entries.flatten() {
             let path = entry.path();
-            let kind = entry.file_type().ok();
-            let hidden = entry.file_name().to_string_lossy().starts_with('.');
-            if hidden || kind.is_none() {
+            if entry.file_name().to_string_lossy().starts_with('.') {
                 continue;
             }
-            if kind.is_some_and(|kind| kind.is_dir()) {
-                if depth + 1 < FOLDERS_MAX && !is_generated(depth, entry.file_name().as_os_str()) {
+            match kind_of(&entry) {
+                Lying::Folder if depth + 1 < FOLDERS_MAX && !is_generated(depth, entry.file_name().as_os_str()) => {
                     queue.push((path, depth + 1));
                 }
-            } else if is_yaml(&path) {
-                let name = name_of(folder, &path);
-                found.push(Found { sort: sort_of(&name), name: Arc::from(name), place: Lies::OnDisk(path) });
+                Lying::File if is_yaml(&path) => {
+                    let name = name_of(folder, &path);
+                    found.push(Found { sort: sort_of(&name), name: Arc::from(name), place: Lies::OnDisk(path) });
+                }
+                Lying::Other(why) if is_yaml(&path) => problems.push(unreadable(name_of(folder, &path), why)),
+                Lying::Folder | Lying::File | Lying::Other(_) => {}
             }
         }
         if found.len() > FILES_MAX {
@@ -121,8 +122,32 @@ pub(super) fn in_folder(folder: &Path) -> (Vec<Found>, Vec<Problem>) {
             break;
         }
     }
+    if found.is_empty() && problems.is_empty() {
+        problems.push(unreadable(folder.to_owned(), "the folder holds no definitions".to_owned()));
+    }
     found.sort_by(|left, right| left.name.cmp(&right.name));
     (found, problems)
+}
+
+/// What an entry of a folder is, behind any link.
+enum Lying {
+    Folder,
+    File,
+    /// What cannot be read as a file, such as a pipe, whose opening would wait for its other end.
+    Other(String),
+}
+
+/// A link is followed; the depth of folders bounds a link that leads back.
+fn kind_of(entry: &std::fs::DirEntry) -> Lying {
+    let kind = entry.file_type().and_then(|kind| {
+        if kind.is_symlink() { std::fs::metadata(entry.path()).map(|behind| behind.file_type()) } else { Ok(kind) }
+    });
+    match kind {
+        Ok(kind) if kind.is_dir() => Lying::Folder,
+        Ok(kind) if kind.is_file() => Lying::File,
+        Ok(_) => Lying::Other("this is no file".to_owned()),
+        Err(error) => Lying::Other(format!("the file cannot be read: {error}")),
+    }
 }
 
 /// What lies beside the definitions in our own tree and is none.

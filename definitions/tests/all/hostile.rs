@@ -167,3 +167,36 @@ proptest! {
         prop_assert!(loaded.catalogue.is_some() != loaded.report.has_errors());
     }
 }
+
+#[test]
+fn a_folder_without_definitions_is_a_mistake() {
+    let folder = Folder::new().with("notes.txt", "nothing");
+    let problems = folder.problems();
+    assert_eq!(problems.len(), 1);
+    assert!(problems[0].ends_with("error[unreadable]: the folder holds no definitions"), "{problems:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn links_are_followed_and_what_is_no_file_is_not_opened() {
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+
+    let elsewhere = Folder::new().with("team/x.yaml", agent("x"));
+    let folder = Folder::new().with("agents/y.yaml", agent("y"));
+    symlink(elsewhere.path().join("team"), folder.path().join("agents/linked")).unwrap();
+    // A link that leads back to where it stands ends at the bound of depth.
+    symlink(folder.path().join("agents"), folder.path().join("agents/.hidden")).unwrap();
+    assert_eq!(folder.problems(), Vec::<String>::new());
+    assert_eq!(folder.load().catalogue.unwrap().agents().len(), 2);
+
+    let _socket = UnixListener::bind(folder.path().join("agents/socket.yaml")).unwrap();
+    symlink("nowhere", folder.path().join("agents/broken.yaml")).unwrap();
+    let problems = folder.problems();
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert!(
+        problems[0].starts_with("agents/broken.yaml: error[unreadable]: the file cannot be read: "),
+        "{problems:?}"
+    );
+    assert_eq!(problems[1], "agents/socket.yaml: error[unreadable]: this is no file");
+}

@@ -8,6 +8,7 @@ use greenroom_protocol as protocol;
 use protocol::{
     AgentId, CallKey, Cause, Code, MicroUsd, RunId, TenantId, Timestamp, Tokens, UserId, WorkflowId,
 };
+use serde::{Deserialize, Serialize};
 
 use crate::error::StoreError;
 
@@ -47,7 +48,7 @@ pub struct Usage {
 }
 
 /// On whose account a call goes.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Account {
     /// The tenant.
     pub tenant: TenantId,
@@ -62,7 +63,7 @@ pub struct Account {
 }
 
 /// A node of the tree of budgets.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Budget {
     /// One execution of an agent, all its attempts and turns together.
     Execution(CallKey),
@@ -126,7 +127,7 @@ pub struct Limit {
 }
 
 /// Tokens and what they cost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Amount {
     /// Tokens.
     pub tokens: Tokens,
@@ -153,42 +154,47 @@ pub enum Settlement {
 }
 
 /// The number of a reservation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ReservationId(pub(crate) u64);
 
+/// Called with a reservation's number when it is dropped without having been settled.
+pub(crate) type Abandoned = Box<dyn FnOnce(ReservationId) + Send + Sync>;
+
 /// Money that is set aside for one call, durably. A model call borrows it and [`Ledger::settle`]
-/// takes it; one that is dropped is settled as estimated when the store is opened next. Only a
-/// ledger makes it:
+/// takes it; one that is dropped, or that a crash left, is settled as estimated. Only a ledger
+/// makes it:
 ///
 /// ```compile_fail
 /// use greenroom_registry::ledger::Reservation;
-/// let reservation = Reservation { id: todo!(), key: todo!(), worst: todo!() };
+/// let reservation = Reservation { id: todo!(), key: todo!(), worst: todo!(), abandoned: None };
 /// ```
 ///
 /// ```compile_fail
 /// use greenroom_registry::ledger::Reservation;
-/// let reservation = Reservation::new(todo!(), todo!(), todo!());
+/// let reservation = Reservation::new(todo!(), todo!(), todo!(), None);
 /// ```
-#[derive(Debug, PartialEq, Eq)]
 #[must_use = "a reservation is to be settled"]
 pub struct Reservation {
     id: ReservationId,
     key: CallKey,
     worst: Amount,
+    abandoned: Option<Abandoned>,
 }
 
 impl Reservation {
-    pub(crate) const fn new(id: ReservationId, key: CallKey, worst: Amount) -> Self {
-        Self { id, key, worst }
+    pub(crate) const fn new(id: ReservationId, key: CallKey, worst: Amount, abandoned: Option<Abandoned>) -> Self {
+        Self { id, key, worst, abandoned }
     }
 
     /// A reservation for tests of other crates; never in the product.
     #[cfg(feature = "testing")]
     pub const fn for_test(key: CallKey, worst: Amount) -> Self {
-        Self::new(ReservationId(0), key, worst)
+        Self::new(ReservationId(0), key, worst, None)
     }
 
-    pub(crate) const fn id(&self) -> ReservationId {
+    /// Takes the reservation for settling: from here on its drop does nothing.
+    pub(crate) fn into_id(mut self) -> ReservationId {
+        self.abandoned = None;
         self.id
     }
 
@@ -202,6 +208,20 @@ impl Reservation {
     #[must_use]
     pub const fn worst(&self) -> Amount {
         self.worst
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if let Some(abandoned) = self.abandoned.take() {
+            abandoned(self.id);
+        }
+    }
+}
+
+impl std::fmt::Debug for Reservation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reservation").field("key", &self.key).field("worst", &self.worst).finish_non_exhaustive()
     }
 }
 
@@ -309,7 +329,7 @@ pub struct CostRow {
 #[async_trait]
 pub trait Ledger: Send + Sync {
     /// Counts one request of this user, then answers. The count survives a restart, but for those
-    /// of the last few milliseconds before a crash.
+    /// of the last second before a crash.
     ///
     /// # Errors
     /// [`StoreError`] once the store is closed.

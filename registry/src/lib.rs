@@ -1,11 +1,13 @@
 //! Who and what exists: runs, journals, audit, usage and money, shared contexts, artifacts, and the
 //! versions of definitions.
 //!
-//! Every store is a trait; its implementations are private and come from [`open_memory`] . Only this crate knows SQL, and only this crate makes the witnesses
+//! Every store is a trait; its implementations are private and come from [`open_memory`] or
+//! [`open_sqlite`]. Only this crate knows SQL, and only this crate makes the witnesses
 //! [`journal::Receipt`], [`audit::Bracket`] and [`ledger::Reservation`]. What does not live here:
 //! actors, policy, ingress. Nothing here spawns: what has to run beside the stores is answered as
 //! [`Writer`]s, which the composition root runs.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
@@ -27,6 +29,9 @@ pub mod upkeep;
 mod bell;
 mod folder;
 mod memory;
+mod sqlite;
+#[cfg(test)]
+mod suite;
 
 pub use error::StoreError;
 pub use folder::open_folder;
@@ -93,9 +98,32 @@ pub struct Parts {
     pub artifacts: Arc<dyn Artifacts>,
 }
 
+/// What a power cut may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Synchronous {
+    /// Nothing that was answered: every commit is flushed to the disk.
+    #[default]
+    Full,
+    /// The commits of the last moment before the power cut; never those before a crash of the
+    /// process. The database stays sound.
+    Normal,
+}
+
 /// Opens stores that live as long as the process.
 #[must_use]
 pub fn open_memory(parts: Parts) -> Opened {
     memory::open(parts)
 }
 
+/// Opens, or makes, the database at `path`. The caller owns its folder by a lock: nobody else may
+/// have it open for writing.
+///
+/// What the last process left is put in order first: brackets that it left open are closed as
+/// interrupted, reservations are settled as estimated, leases are void.
+///
+/// # Errors
+/// [`StoreError`] if the file cannot be opened, is damaged, is newer than this release, or does not
+/// hold what was signed last.
+pub async fn open_sqlite(path: &Path, synchronous: Synchronous, parts: Parts) -> Result<Opened, StoreError> {
+    sqlite::open(path, synchronous, parts).await
+}

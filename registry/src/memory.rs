@@ -57,12 +57,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(crate) fn open(parts: Parts) -> Opened {
     let shared = Arc::new(Shared::default());
     let runs = Arc::new(runs::MemoryRuns(shared.clone()));
-    let audit = Arc::new(audit::MemoryAudit::new(shared.clone(), parts.signer, parts.clock));
+    let audit = Arc::new(audit::MemoryAudit::new(shared.clone(), parts.signer, parts.clock.clone()));
     let stores = Stores {
         runs: runs.clone(),
         journal: runs,
         audit: audit.clone(),
-        ledger: Arc::new(ledger::MemoryLedger::new(shared.clone())),
+        ledger: Arc::new(ledger::MemoryLedger::new(shared.clone(), parts.clock)),
         context: Arc::new(context::MemoryContext(shared.clone())),
         artifacts: parts.artifacts,
         definitions: Arc::new(bodies::MemoryBodies::default()),

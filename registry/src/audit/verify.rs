@@ -122,6 +122,17 @@ impl Walk {
         Self { heads, next_head: 0, begin, link: begin, signed: begin.number, fault }.passed()
     }
 
+    /// Begins a walk behind a record that is known to be right.
+    #[must_use]
+    pub(crate) const fn behind(link: Link) -> Self {
+        Self { heads: Vec::new(), next_head: 0, begin: link, link, signed: link.number, fault: None }
+    }
+
+    /// The end of what was walked, or the place where it does not hold.
+    pub(crate) fn reached(&self) -> Result<Link, Fault> {
+        self.fault.map_or(Ok(self.link), Err)
+    }
+
     /// The number behind which the walk goes on.
     #[must_use]
     pub const fn at(&self) -> u64 {

@@ -9,7 +9,7 @@ use protocol::{CallKey, MicroUsd, Timestamp};
 use crate::ledger::deltas::{Deltas, Held, Spend, SpendKey};
 use crate::ledger::tally::{Counts, Tally, Window, day_of, minute_of};
 use crate::ledger::{
-    Account, Amount, Budget, LIMITS_MAX, Limit, PERIOD_DAYS_MAX, Period, Refusal, Reservation, ReservationId, Scope,
+    Account, Amount, Budget, LIMITS_MAX, Limit, PERIOD_DAYS_MAX, Period, Refusal, ReservationId, Scope,
     Settlement, Usage,
 };
 
@@ -58,7 +58,7 @@ impl Book {
         worst: Amount,
         key: &CallKey,
         now: Timestamp,
-    ) -> Result<Reservation, Refusal> {
+    ) -> Result<ReservationId, Refusal> {
         let is_too_long = |limit: &Limit| matches!(limit.period, Period::Days(days) if days > PERIOD_DAYS_MAX);
         if limits.len() > LIMITS_MAX || limits.iter().any(is_too_long) {
             return Err(Refusal::Bounds);
@@ -77,7 +77,7 @@ impl Book {
         let held = Held { id, key: key.clone(), account: account.clone(), budgets, worst, at: now };
         self.deltas.reserved.push(held.clone());
         self.hold(held);
-        Ok(Reservation::new(id, key.clone(), worst))
+        Ok(id)
     }
 
     /// Replaces a reservation by what the call came to, and answers what was booked. One that is

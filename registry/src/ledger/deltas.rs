@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use greenroom_protocol as protocol;
 use protocol::{AgentId, CallKey, TenantId, Timestamp, UserId, WorkflowId};
+use serde::{Deserialize, Serialize};
 
 use crate::ledger::tally::{Counts, day_start};
 use crate::ledger::{Account, Amount, Budget, CostRow, ReservationId, Scope};
@@ -29,13 +30,6 @@ pub(crate) struct Spend {
 }
 
 impl Spend {
-    /// Everything that counts as spent.
-    pub(crate) fn sum(&self) -> Amount {
-        let mut sum = self.actual;
-        sum += self.estimated;
-        sum
-    }
-
     /// Adds another row of the same key.
     pub(crate) fn add(&mut self, other: &Self) {
         self.calls = self.calls.saturating_add(other.calls);
@@ -63,7 +57,7 @@ impl SpendKey {
 }
 
 /// A reservation that is not settled yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Held {
     pub(crate) id: ReservationId,
     pub(crate) key: CallKey,

@@ -5,13 +5,15 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use greenroom_protocol as protocol;
-use protocol::{CallKey, Timestamp};
+use protocol::{CallKey, Clock, Timestamp};
 
 use crate::error::StoreError;
 use crate::ledger::book::Book;
 use crate::ledger::deltas::{Spend, SpendKey};
 use crate::ledger::tally::day_of;
-use crate::ledger::{Account, Amount, CostRow, Ledger, Limit, Refusal, Reservation, Scope, Settlement, Usage};
+use crate::ledger::{
+    Account, Amount, CostRow, Ledger, Limit, Refusal, Reservation, ReservationId, Scope, Settlement, Usage,
+};
 use crate::memory::{Shared, lock};
 
 #[derive(Debug, Default)]
@@ -20,16 +22,26 @@ struct Books {
     costs: BTreeMap<SpendKey, Spend>,
 }
 
+impl Books {
+    fn settle(&mut self, id: ReservationId, settlement: Settlement, now: Timestamp) -> Amount {
+        let booked = self.book.settle(id, settlement, now);
+        for (key, spend) in self.book.take_deltas().spend {
+            self.costs.entry(key).or_default().add(&spend);
+        }
+        booked
+    }
+}
+
 /// The ledger.
-#[derive(Debug)]
 pub(super) struct MemoryLedger {
     shared: Arc<Shared>,
-    books: Mutex<Books>,
+    books: Arc<Mutex<Books>>,
+    clock: Arc<dyn Clock>,
 }
 
 impl MemoryLedger {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, books: Mutex::default() }
+    pub(super) fn new(shared: Arc<Shared>, clock: Arc<dyn Clock>) -> Self {
+        Self { shared, books: Arc::default(), clock }
     }
 }
 
@@ -37,7 +49,11 @@ impl MemoryLedger {
 impl Ledger for MemoryLedger {
     async fn count(&self, who: &Scope, now: Timestamp) -> Result<Usage, StoreError> {
         self.shared.admit()?;
-        Ok(lock(&self.books).book.count(who, now))
+        let mut books = lock(&self.books);
+        let usage = books.book.count(who, now);
+        // Nobody writes these down.
+        books.book.take_deltas();
+        Ok(usage)
     }
 
     async fn usage(&self, who: &Scope, now: Timestamp) -> Result<Usage, StoreError> {
@@ -53,7 +69,12 @@ impl Ledger for MemoryLedger {
         now: Timestamp,
     ) -> Result<Reservation, Refusal> {
         self.shared.admit()?;
-        lock(&self.books).book.reserve(account, limits, worst, key, now)
+        let id = lock(&self.books).book.reserve(account, limits, worst, key, now)?;
+        let (books, clock) = (self.books.clone(), self.clock.clone());
+        let abandoned = move |id| {
+            lock(&books).settle(id, Settlement::Estimated, clock.now());
+        };
+        Ok(Reservation::new(id, key.clone(), worst, Some(Box::new(abandoned))))
     }
 
     async fn settle(
@@ -63,12 +84,7 @@ impl Ledger for MemoryLedger {
         now: Timestamp,
     ) -> Result<Amount, StoreError> {
         self.shared.admit()?;
-        let mut books = lock(&self.books);
-        let booked = books.book.settle(reservation.id(), settlement, now);
-        for (key, spend) in books.book.take_deltas().spend {
-            books.costs.entry(key).or_default().add(&spend);
-        }
-        Ok(booked)
+        Ok(lock(&self.books).settle(reservation.into_id(), settlement, now))
     }
 
     async fn costs(&self, since: Option<Timestamp>) -> Result<Vec<CostRow>, StoreError> {

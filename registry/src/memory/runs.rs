@@ -17,6 +17,7 @@ use crate::bell::{Follow, follow};
 use crate::error::StoreError;
 use crate::journal::{Journal, JournalError, Journalled, Receipt, Seq};
 use crate::memory::Shared;
+use crate::runs::head::Mark;
 use crate::runs::{Created, Fence, NewRun, OnceKey, PAGE_ROWS_DEFAULT, RunFilter, RunHead, RunPage, RunStore};
 
 /// Entries that a tail reads at once.
@@ -192,7 +193,7 @@ impl Journal for MemoryRuns {
         let through = {
             let mut runs = self.0.runs();
             let kept = runs.find_mut(run).ok_or(JournalError::Unknown)?;
-            kept.head.append(fence, after, entries, now)?;
+            kept.head.append(fence, after, &Mark::all(entries), now)?;
             let numbered = (after.0.saturating_add(1)..).zip(entries);
             kept.journal.extend(numbered.map(|(seq, entry)| Journalled {
                 seq: Seq(seq),

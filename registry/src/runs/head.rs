@@ -44,13 +44,13 @@ impl RunHead {
         self.fence
     }
 
-    /// Lets an owner write `entries` behind `after`, and answers whether the head has to be kept
-    /// anew: its number follows from the entries themselves, only a change of state does not.
+    /// Lets an owner write entries behind `after`, and answers whether the head has to be kept anew:
+    /// its number follows from the entries themselves, only a change of state does not.
     pub(crate) fn append(
         &mut self,
         fence: Fence,
         after: Seq,
-        entries: &[Entry],
+        marks: &[Mark],
         now: Timestamp,
     ) -> Result<bool, JournalError> {
         if fence != self.fence {
@@ -62,12 +62,12 @@ impl RunHead {
         if after != self.seq {
             return Err(JournalError::OutOfOrder { found: self.seq });
         }
-        let is_past_end = entries.iter().rev().skip(1).any(|entry| matches!(entry, Entry::Ended { .. }));
-        if entries.is_empty() || entries.len() > APPEND_ENTRIES_MAX || is_past_end {
-            return Err(JournalError::Size { found: entries.len() });
+        let is_past_end = marks.iter().rev().skip(1).any(|mark| matches!(mark, Mark::Ends(_)));
+        if marks.is_empty() || marks.len() > APPEND_ENTRIES_MAX || is_past_end {
+            return Err(JournalError::Size { found: marks.len() });
         }
-        self.seq = self.seq.plus(entries.len() as u64);
-        let state = entries.iter().fold(self.state, state_after);
+        self.seq = self.seq.plus(marks.len() as u64);
+        let state = marks.iter().fold(self.state, |state, mark| mark.after(state));
         let is_changed = state != self.state;
         if is_changed {
             self.state = state;
@@ -77,26 +77,58 @@ impl RunHead {
     }
 }
 
-/// Where a run stands after an entry.
-fn state_after(state: RunState, entry: &Entry) -> RunState {
-    match entry {
-        Entry::Begun(_) | Entry::Resumed { .. } | Entry::ApprovalAnswered { .. } => match state {
-            RunState::WaitingApproval if matches!(entry, Entry::Resumed { .. }) => state,
-            _ => RunState::Running,
-        },
-        Entry::ApprovalAsked { .. } => RunState::WaitingApproval,
-        Entry::CancelAsked { .. } | Entry::DeadlinePassed | Entry::CompensationBegun { .. } => RunState::Running,
-        Entry::Ended { reply } => reply.status.into(),
-        Entry::StepReady { .. }
-        | Entry::Expanded { .. }
-        | Entry::StepStarted { .. }
-        | Entry::StepDone { .. }
-        | Entry::StepSkipped { .. }
-        | Entry::StepRetried { .. }
-        | Entry::StepFailed { .. }
-        | Entry::StepCancelled { .. }
-        | Entry::CompensationStarted { .. }
-        | Entry::CompensationEnded { .. } => state,
+/// What an entry means for where its run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mark {
+    /// Nothing.
+    Stays,
+    /// It runs.
+    Runs,
+    /// It was taken up again; if it waited for a person, it still does.
+    Resumes,
+    /// It waits for a person.
+    Asks,
+    /// It has ended.
+    Ends(RunState),
+}
+
+impl Mark {
+    /// What each entry means.
+    pub(crate) fn all(entries: &[Entry]) -> Vec<Self> {
+        entries.iter().map(Self::of).collect()
+    }
+
+    fn of(entry: &Entry) -> Self {
+        match entry {
+            Entry::Begun(_)
+            | Entry::ApprovalAnswered { .. }
+            | Entry::CancelAsked { .. }
+            | Entry::DeadlinePassed
+            | Entry::CompensationBegun { .. } => Self::Runs,
+            Entry::Resumed { .. } => Self::Resumes,
+            Entry::ApprovalAsked { .. } => Self::Asks,
+            Entry::Ended { reply } => Self::Ends(reply.status.into()),
+            Entry::StepReady { .. }
+            | Entry::Expanded { .. }
+            | Entry::StepStarted { .. }
+            | Entry::StepDone { .. }
+            | Entry::StepSkipped { .. }
+            | Entry::StepRetried { .. }
+            | Entry::StepFailed { .. }
+            | Entry::StepCancelled { .. }
+            | Entry::CompensationStarted { .. }
+            | Entry::CompensationEnded { .. } => Self::Stays,
+        }
+    }
+
+    fn after(self, state: RunState) -> RunState {
+        match self {
+            Self::Stays => state,
+            Self::Resumes if state == RunState::WaitingApproval => state,
+            Self::Runs | Self::Resumes => RunState::Running,
+            Self::Asks => RunState::WaitingApproval,
+            Self::Ends(ended) => ended,
+        }
     }
 }
 

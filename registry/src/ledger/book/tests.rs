@@ -63,7 +63,7 @@ fn the_tightest_budget_of_the_tree_decides_and_nothing_is_set_aside() {
         asked: MicroUsd(60),
     };
     assert_eq!(by, expected);
-    assert_eq!(book.settle(first.id(), Settlement::Actual(cost(10)), NOW), cost(10));
+    assert_eq!(book.settle(first, Settlement::Actual(cost(10)), NOW), cost(10));
     assert!(book.reserve(&account(), &limits, cost(90), &key(3), NOW).is_ok());
 }
 
@@ -81,9 +81,9 @@ fn tokens_have_limits_of_their_own() {
 fn what_was_not_sent_costs_nothing_and_what_never_answered_costs_its_reservation() {
     let mut book = Book::default();
     let unsent = book.reserve(&account(), &[], cost(60), &key(1), NOW).unwrap();
-    assert_eq!(book.settle(unsent.id(), Settlement::Nothing, NOW), Amount::default());
+    assert_eq!(book.settle(unsent, Settlement::Nothing, NOW), Amount::default());
     let silent = book.reserve(&account(), &[], cost(60), &key(2), NOW).unwrap();
-    assert_eq!(book.settle(silent.id(), Settlement::Estimated, NOW), cost(60));
+    assert_eq!(book.settle(silent, Settlement::Estimated, NOW), cost(60));
     let deltas = book.take_deltas();
     let (_, spend) = deltas.spend.iter().next().unwrap();
     assert_eq!((spend.calls, spend.calls_estimated, spend.estimated), (0, 1, cost(60)));
@@ -96,7 +96,7 @@ fn a_reservation_that_could_not_be_written_leaves_no_trace() {
     let lost = book.reserve(&account(), &[tenant(100)], cost(100), &key(1), NOW).unwrap();
     let deltas = book.take_deltas();
     book.put_back(deltas);
-    book.undo(lost.id());
+    book.undo(lost);
     assert!(book.take_deltas().reserved.is_empty());
     assert!(book.reserve(&account(), &[tenant(100)], cost(100), &key(2), NOW).is_ok());
 }
@@ -125,12 +125,12 @@ proptest! {
         let mut spent = 0;
         for (number, (worst, percent, settles_now)) in calls.into_iter().enumerate() {
             if let Ok(reservation) = book.reserve(&account(), &[tenant(1_000)], cost(worst), &key(number as u64), NOW) {
-                held.push((reservation, worst * percent / 100));
+                held.push((reservation, worst, worst * percent / 100));
             }
-            let reserved: u64 = held.iter().map(|(reservation, _)| reservation.worst().cost.0).sum();
+            let reserved: u64 = held.iter().map(|(_, worst, _)| worst).sum();
             prop_assert!(spent + reserved <= 1_000);
-            if settles_now && let Some((reservation, actual)) = held.pop() {
-                spent += book.settle(reservation.id(), Settlement::Actual(cost(actual)), NOW).cost.0;
+            if settles_now && let Some((reservation, _, actual)) = held.pop() {
+                spent += book.settle(reservation, Settlement::Actual(cost(actual)), NOW).cost.0;
             }
         }
         prop_assert_eq!(book.usage(&who(), NOW).cost_total.0, spent);

@@ -1,0 +1,181 @@
+//! Stores in one SQLite file: one connection writes, in commits that many callers share, and a few
+//! read. What is decided on the way lives beside the traits; here it is only kept.
+//!
+//! The file is in WAL mode. With [`Synchronous::Full`] nothing that was answered is lost, whatever
+//! happens; with [`Synchronous::Normal`] a power cut may take the last second, a crash nothing.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use greenroom_protocol as protocol;
+use protocol::Clock;
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, Connection};
+
+use crate::bell::Bells;
+use crate::commit::{Queue, queue};
+use crate::error::StoreError;
+use crate::ledger::book::Book;
+use crate::runs::leases::Leases;
+use crate::{Opened, Parts, Stores, Synchronous, Writer as Task};
+
+use commands::Command;
+use writer::Writer;
+
+mod audit;
+mod bodies;
+mod commands;
+mod context;
+mod idempotency;
+mod ledger;
+mod runs;
+mod script;
+mod start;
+mod upkeep;
+mod writer;
+
+/// Connections that read.
+const READERS_MAX: u32 = 4;
+/// How long a statement waits for another process that has the file locked.
+const BUSY_WAIT: Duration = Duration::from_secs(2);
+/// How long a reader waits for a connection.
+const READER_WAIT: Duration = Duration::from_secs(10);
+/// Statements that a connection keeps prepared.
+const PREPARED_MAX: usize = 256;
+/// Pages of 4 KiB in the log after which a commit writes them back to the file.
+const CHECKPOINT_PAGES: &str = "4096";
+/// KiB that the writing connection keeps of the file.
+const CACHE_KIB: &str = "-32768";
+
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+
+/// What the stores of one file share.
+struct Shared {
+    path: PathBuf,
+    readers: SqlitePool,
+    queue: Queue<Command>,
+    book: Mutex<Book>,
+    leases: Leases,
+    /// The numbers of the brackets that are open.
+    open: Mutex<BTreeSet<u64>>,
+    journal_bells: Bells,
+    context_bells: Bells,
+    clock: Arc<dyn Clock>,
+}
+
+impl Shared {
+    /// A panic under this lock leaves a whole book: each of its methods changes it in one step.
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changed once a commit, when its records are durable.
+    fn open_brackets(&self) -> MutexGuard<'_, BTreeSet<u64>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until everything that was told before is durable.
+    async fn flush(&self) -> Result<(), StoreError> {
+        self.queue.ask(Command::Flush).await
+    }
+}
+
+/// Opens every store.
+pub(crate) async fn open(path: &Path, synchronous: Synchronous, parts: Parts) -> Result<Opened, StoreError> {
+    let Parts { clock, signer, artifacts } = parts;
+    let options = options(path, synchronous);
+    let mut connection = options.clone().create_if_missing(true).connect().await.map_err(|error| failed(&error))?;
+    MIGRATIONS.run(&mut connection).await.map_err(migration_failed)?;
+    let readers = SqlitePoolOptions::new()
+        .max_connections(READERS_MAX)
+        .acquire_timeout(READER_WAIT)
+        .connect_lazy_with(options.read_only(true));
+    let (sender, inbox) = queue();
+    let shared = Arc::new(Shared {
+        path: path.to_owned(),
+        readers,
+        queue: sender,
+        book: Mutex::default(),
+        leases: Leases::default(),
+        open: Mutex::default(),
+        journal_bells: Bells::default(),
+        context_bells: Bells::default(),
+        clock,
+    });
+    let signer = Arc::new(signer);
+    let mut writer = Writer::new(connection, shared.clone(), signer.clone(), synchronous).await?;
+    start::put_in_order(&mut writer).await?;
+    let runs = Arc::new(runs::SqliteRuns(shared.clone()));
+    let audit = Arc::new(audit::SqliteAudit { shared: shared.clone(), signer });
+    let stores = Stores {
+        runs: runs.clone(),
+        journal: runs,
+        audit: audit.clone(),
+        ledger: Arc::new(ledger::SqliteLedger(shared.clone())),
+        context: Arc::new(context::SqliteContext(shared.clone())),
+        artifacts,
+        definitions: Arc::new(bodies::SqliteBodies(shared.clone())),
+        idempotency: Arc::new(idempotency::SqliteIdempotency(shared.clone())),
+        upkeep: Arc::new(upkeep::SqliteUpkeep { shared, audit }),
+    };
+    let task = Task { name: "store_writer", run: Box::pin(writer.run(inbox)) };
+    Ok(Opened { stores, writers: vec![task] })
+}
+
+fn options(path: &Path, synchronous: Synchronous) -> SqliteConnectOptions {
+    let synchronous = match synchronous {
+        Synchronous::Full => SqliteSynchronous::Full,
+        Synchronous::Normal => SqliteSynchronous::Normal,
+    };
+    SqliteConnectOptions::new()
+        .filename(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(synchronous)
+        .busy_timeout(BUSY_WAIT)
+        .statement_cache_capacity(PREPARED_MAX)
+        .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+        .pragma("cache_size", CACHE_KIB)
+        .pragma("temp_store", "MEMORY")
+        .disable_statement_logging()
+}
+
+/// Another connection of its own, for what takes long.
+async fn connect_apart(path: &Path) -> Result<SqliteConnection, StoreError> {
+    let options = SqliteConnectOptions::new().filename(path).busy_timeout(BUSY_WAIT).disable_statement_logging();
+    SqliteConnection::connect_with(&options).await.map_err(|error| failed(&error))
+}
+
+/// SQLite's primary result codes that a user can do something about.
+fn failed(error: &sqlx::Error) -> StoreError {
+    let code = match error {
+        sqlx::Error::Database(database) => database.code().and_then(|code| code.parse::<u32>().ok()),
+        sqlx::Error::PoolTimedOut => return StoreError::Late,
+        sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => return StoreError::Closed,
+        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => return StoreError::Codec(error.to_string()),
+        _ => None,
+    };
+    match code.map(|code| code & 0xff) {
+        Some(5 | 6) => StoreError::Locked,
+        Some(11 | 26) => StoreError::Corrupt(error.to_string()),
+        Some(13) => StoreError::Full,
+        _ => StoreError::Failed(error.to_string()),
+    }
+}
+
+fn migration_failed(error: MigrateError) -> StoreError {
+    match error {
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => failed(&error),
+        MigrateError::VersionMissing(version) | MigrateError::VersionTooNew(version, _) => {
+            StoreError::Version(format!("it has schema {version}, which this release does not know"))
+        }
+        other => StoreError::Version(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,162 @@
+//! The audit in SQLite: what is read comes from a reader, what is written goes to the writer.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use greenroom_protocol as protocol;
+use protocol::Timestamp;
+use protocol::audit::{Closing, Event, Opening, Record};
+use protocol::limits::PAGE_ROWS_MAX;
+use sqlx::Row as _;
+
+use crate::audit::chain::{EventJson, Link};
+use crate::audit::head::SignedHead;
+use crate::audit::signer::Signer;
+use crate::audit::verify::{Verdict, Walk};
+use crate::audit::{AuditError, AuditLog, AuditPage, AuditSeq, Bracket, Pruned};
+use crate::error::StoreError;
+use crate::sqlite::commands::{AuditCommand, Command};
+use crate::sqlite::script::{from_int, to_int};
+use crate::sqlite::writer::hash_of;
+use crate::sqlite::{Shared, failed};
+
+pub(super) mod write;
+
+/// Records that a walk reads at once.
+const WALK_RECORDS: i64 = 4_096;
+
+/// The audit.
+pub(super) struct SqliteAudit {
+    pub(super) shared: Arc<Shared>,
+    pub(super) signer: Arc<Signer>,
+}
+
+#[async_trait]
+impl AuditLog for SqliteAudit {
+    async fn open(&self, opening: Opening, now: Timestamp) -> Result<Bracket, AuditError> {
+        let request = opening.request.clone();
+        let event = EventJson::of(&Event::Opened(opening)).map_err(StoreError::from)?;
+        let open = |answer| Command::Audit(AuditCommand::Open { event, request, at: now, answer });
+        Ok(self.shared.queue.ask::<_, StoreError>(open).await?)
+    }
+
+    async fn close(&self, mut bracket: Bracket, closing: Closing, now: Timestamp) {
+        let opened = bracket.opened();
+        let told = match EventJson::of(&Event::Closed { opened: opened.0, closing }) {
+            Ok(event) => {
+                let request = bracket.request().clone();
+                let close = AuditCommand::Close { opened, event, request, at: now };
+                self.shared.queue.tell(Command::Audit(close)).await
+            }
+            Err(error) => Err(error.into()),
+        };
+        match told {
+            Ok(()) => bracket.defuse(),
+            Err(error) => tracing::error!(audit.opened = opened.0, error = %error, "a record cannot be closed"),
+        }
+    }
+
+    async fn note(&self, subject: &str, message: &str, now: Timestamp) -> Result<AuditSeq, AuditError> {
+        let event = Event::Noted { subject: subject.to_owned(), message: message.to_owned() };
+        let event = EventJson::of(&event).map_err(StoreError::from)?;
+        let note = |answer| Command::Audit(AuditCommand::Note { event, at: now, answer });
+        Ok(self.shared.queue.ask::<_, StoreError>(note).await?)
+    }
+
+    async fn read(&self, before: Option<AuditSeq>, limit: u32) -> Result<AuditPage, AuditError> {
+        self.shared.flush().await?;
+        let limit = limit.clamp(1, PAGE_ROWS_MAX);
+        let rows = sqlx::query("SELECT record FROM audit WHERE number < ? ORDER BY number DESC LIMIT ?")
+            .bind(before.map_or(i64::MAX, |AuditSeq(number)| to_int(number)))
+            .bind(i64::from(limit) + 1)
+            .fetch_all(&self.shared.readers)
+            .await
+            .map_err(|error| failed(&error))?;
+        let is_more = rows.len() > limit as usize;
+        let records = rows.iter().take(limit as usize).map(record_of).collect::<Result<Vec<_>, _>>()?;
+        let next = records.last().filter(|_| is_more).map(|record| AuditSeq(record.number));
+        Ok(AuditPage { records, next })
+    }
+
+    async fn find(&self, id: &str) -> Result<Vec<Record>, AuditError> {
+        self.shared.flush().await?;
+        let query = match id.parse::<u64>() {
+            Ok(number) => sqlx::query("SELECT record FROM audit WHERE number = ?").bind(to_int(number)),
+            Err(_) => sqlx::query("SELECT record FROM audit WHERE request = ? ORDER BY number").bind(id.to_owned()),
+        };
+        let rows = query.fetch_all(&self.shared.readers).await.map_err(|error| failed(&error))?;
+        Ok(rows.iter().map(record_of).collect::<Result<_, _>>()?)
+    }
+
+    async fn verify(&self) -> Result<Verdict, AuditError> {
+        // A closed store can still be walked.
+        match self.shared.flush().await {
+            Ok(()) | Err(StoreError::Closed) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(self.walk().await?)
+    }
+
+    async fn prune(&self, before: Timestamp, now: Timestamp) -> Result<Pruned, AuditError> {
+        self.shared.flush().await?;
+        let oldest_open = self.shared.open_brackets().first().copied().unwrap_or(u64::MAX);
+        let last = sqlx::query(
+            "SELECT number, hash, number - (SELECT MIN(number) FROM audit) + 1 AS many FROM audit \
+             WHERE number < ?1 AND number < COALESCE((SELECT MIN(number) FROM audit WHERE at >= ?2), ?1) \
+             ORDER BY number DESC LIMIT 1",
+        )
+        .bind(to_int(oldest_open))
+        .bind(before.as_micros())
+        .fetch_optional(&self.shared.readers)
+        .await
+        .map_err(|error| failed(&error))?;
+        let Some(last) = last else { return Ok(Pruned::default()) };
+        let number: i64 = last.try_get("number").map_err(|error| failed(&error))?;
+        let many: i64 = last.try_get("many").map_err(|error| failed(&error))?;
+        let hash: &[u8] = last.try_get("hash").map_err(|error| failed(&error))?;
+        let (through, records) = (Link { number: from_int(number), hash: hash_of(hash)? }, from_int(many));
+        let prune = |answer| Command::Audit(AuditCommand::Prune { through, records, now, answer });
+        Ok(self.shared.queue.ask::<_, StoreError>(prune).await?)
+    }
+}
+
+impl SqliteAudit {
+    /// Walks the chain as it stood when the walk began.
+    async fn walk(&self) -> Result<Verdict, StoreError> {
+        let mut snapshot = self.shared.readers.begin().await.map_err(|error| failed(&error))?;
+        let last: Option<i64> = sqlx::query_scalar("SELECT MAX(number) FROM audit")
+            .fetch_one(&mut *snapshot)
+            .await
+            .map_err(|error| failed(&error))?;
+        let texts: Vec<String> = sqlx::query_scalar("SELECT head FROM audit_heads")
+            .fetch_all(&mut *snapshot)
+            .await
+            .map_err(|error| failed(&error))?;
+        let mut heads = texts.iter().map(|text| serde_json::from_str(text)).collect::<Result<Vec<SignedHead>, _>>()?;
+        // What was signed while the snapshot was being taken says nothing about the snapshot.
+        let last = from_int(last.unwrap_or_default());
+        let newest = heads.iter().map(|head| head.number).max().unwrap_or_default();
+        heads.extend(self.signer.kept()?.filter(|kept| kept.number <= newest || kept.number > last));
+        let mut walk = Walk::new(&self.signer.verifying_key(), heads);
+        loop {
+            let rows = sqlx::query("SELECT number, hash, record FROM audit WHERE number > ? ORDER BY number LIMIT ?")
+                .bind(to_int(walk.at()))
+                .bind(WALK_RECORDS)
+                .fetch_all(&mut *snapshot)
+                .await
+                .map_err(|error| failed(&error))?;
+            let before = walk.at();
+            for row in &rows {
+                walk.step(&write::row_of(row)?);
+            }
+            if rows.is_empty() || walk.at() == before {
+                return Ok(walk.end());
+            }
+        }
+    }
+}
+
+fn record_of(row: &sqlx::sqlite::SqliteRow) -> Result<Record, StoreError> {
+    let record: &str = row.try_get("record").map_err(|error| failed(&error))?;
+    Ok(serde_json::from_str(record)?)
+}

@@ -1,0 +1,189 @@
+//! What the writer does to shared contexts: decided on the whole context, written key by key.
+
+use std::collections::{HashMap, HashSet};
+
+use greenroom_protocol as protocol;
+use protocol::{Json, RunId, Timestamp};
+use sqlx::Row as _;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+
+use crate::commit::Answer;
+use crate::context::board::{Board, Changed, Slot};
+use crate::context::{ContextError, Version};
+use crate::error::StoreError;
+use crate::runs::Fence;
+use crate::sqlite::commands::ContextCommand;
+use crate::sqlite::failed;
+use crate::sqlite::runs::row::id;
+use crate::sqlite::script::{Table, Value, from_int};
+use crate::sqlite::writer::{Commit, refuse as refuse_one};
+
+/// Contexts that are remembered between commits; they are read again when they are needed again.
+const BOARDS_MAX: usize = 256;
+
+const CONTEXTS: Table = Table {
+    insert: "INSERT INTO contexts (run, fence, version)",
+    columns: 3,
+    conflict: "ON CONFLICT (run) DO UPDATE SET fence = excluded.fence, version = excluded.version",
+};
+const VALUES: Table = Table {
+    insert: "INSERT INTO context_values (run, key, version, value, until)",
+    columns: 5,
+    conflict: "ON CONFLICT (run, key) DO UPDATE SET version = excluded.version, value = excluded.value, \
+               until = excluded.until",
+};
+
+/// The contexts that are being written.
+#[derive(Default)]
+pub(in crate::sqlite) struct Boards(HashMap<RunId, Option<Board>>);
+
+impl Boards {
+    pub(in crate::sqlite) fn knows(&self, run: &RunId) -> bool {
+        self.0.contains_key(run)
+    }
+
+    pub(in crate::sqlite) fn forget(&mut self) {
+        self.0.clear();
+    }
+
+    pub(in crate::sqlite) async fn look_up(
+        &mut self,
+        connection: &mut SqliteConnection,
+        unknown: Vec<RunId>,
+    ) -> Result<(), StoreError> {
+        for run in unknown.into_iter().collect::<HashSet<_>>() {
+            let board = read_board(&mut *connection, &run).await?;
+            if self.0.len() >= BOARDS_MAX {
+                self.0.retain(|_, board| board.is_none());
+            }
+            self.0.insert(run, board);
+        }
+        Ok(())
+    }
+
+    fn find_mut(&mut self, run: &RunId) -> Result<&mut Board, ContextError> {
+        self.0.get_mut(run).and_then(Option::as_mut).ok_or(ContextError::Unknown)
+    }
+}
+
+/// Reads a whole context; `None` if nobody has claimed it.
+pub(super) async fn read_board(connection: &mut SqliteConnection, run: &RunId) -> Result<Option<Board>, StoreError> {
+    // One statement sees one moment.
+    let rows = sqlx::query(
+        "SELECT c.fence, c.version AS last, v.key, v.version, v.value, v.until FROM contexts c \
+         LEFT JOIN context_values v ON v.run = c.run WHERE c.run = ?",
+    )
+    .bind(run.as_str())
+    .fetch_all(connection)
+    .await
+    .map_err(|error| failed(&error))?;
+    let Some(first) = rows.first() else { return Ok(None) };
+    let mut board = Board {
+        fence: Fence(number(first, "fence")?),
+        version: Version(number(first, "last")?),
+        ..Board::default()
+    };
+    for row in &rows {
+        let key: Option<&str> = row.try_get("key").map_err(|error| failed(&error))?;
+        let Some(key) = key else { continue };
+        let value: Option<&str> = row.try_get("value").map_err(|error| failed(&error))?;
+        let until: Option<i64> = row.try_get("until").map_err(|error| failed(&error))?;
+        let slot = Slot {
+            version: Version(number(row, "version")?),
+            value: value.map(serde_json::from_str::<Json>).transpose()?,
+            until: until.map(Timestamp::from_micros),
+        };
+        board.slots.insert(id(key)?, slot);
+    }
+    Ok(Some(board))
+}
+
+fn number(row: &SqliteRow, column: &str) -> Result<u64, StoreError> {
+    row.try_get::<i64, _>(column).map(from_int).map_err(|error| failed(&error))
+}
+
+/// Decides one command.
+pub(in crate::sqlite) fn apply(boards: &mut Boards, command: ContextCommand, commit: &mut Commit) {
+    match command {
+        ContextCommand::Claim { run, answer } => {
+            let board = boards.0.entry(run.clone()).or_default().get_or_insert_default();
+            let fence = board.claim();
+            commit.script.row(&CONTEXTS, context_row(&run, board));
+            commit.answer(answer, fence);
+        }
+        ContextCommand::Write { run, fence, put, now, answer } => {
+            let changed = boards.find_mut(&run).and_then(|board| board.put(fence, *put, now));
+            let written = changed.and_then(|changed| {
+                let version = changed.slot.version;
+                write_changes(boards, &run, &[changed], commit).map(|()| version)
+            });
+            finish(answer, written, &run, commit);
+        }
+        ContextCommand::Expire { run, fence, now, answer } => {
+            let changed = boards.find_mut(&run).and_then(|board| board.expire(fence, now));
+            let written = changed.and_then(|changed| {
+                write_changes(boards, &run, &changed, commit).map(|()| changed.len() as u64)
+            });
+            finish(answer, written, &run, commit);
+        }
+        ContextCommand::Remove { run, fence, answer } => {
+            let admitted = boards.find_mut(&run).and_then(|board| board.admit(fence));
+            if admitted.is_ok() {
+                boards.0.insert(run.clone(), None);
+                commit.script.plain("DELETE FROM context_values WHERE run = ?", vec![run.as_str().into()]);
+                commit.script.plain("DELETE FROM contexts WHERE run = ?", vec![run.as_str().into()]);
+            }
+            finish(answer, admitted, &run, commit);
+        }
+    }
+}
+
+fn finish<T: Send + 'static>(
+    answer: Answer<T, ContextError>,
+    written: Result<T, ContextError>,
+    run: &RunId,
+    commit: &mut Commit,
+) {
+    match written {
+        Ok(value) => {
+            commit.context_rings.push(run.clone());
+            commit.answer(answer, value);
+        }
+        Err(error) => {
+            let _ = answer.send(Err(error));
+        }
+    }
+}
+
+fn write_changes(
+    boards: &mut Boards,
+    run: &RunId,
+    changed: &[Changed],
+    commit: &mut Commit,
+) -> Result<(), ContextError> {
+    let board = boards.find_mut(run)?;
+    for Changed { key, slot } in changed {
+        let value = slot.value.as_ref().map(serde_json::to_string).transpose().map_err(StoreError::from)?;
+        let until = slot.until.map(Timestamp::as_micros);
+        let row = vec![run.as_str().into(), key.as_str().into(), slot.version.0.into(), value.into(), until.into()];
+        commit.script.row(&VALUES, row);
+    }
+    if !changed.is_empty() {
+        commit.script.row(&CONTEXTS, context_row(run, board));
+    }
+    Ok(())
+}
+
+fn context_row(run: &RunId, board: &Board) -> Vec<Value> {
+    vec![run.as_str().into(), board.fence.0.into(), board.version.0.into()]
+}
+
+/// Refuses a command that could not be decided.
+pub(in crate::sqlite) fn refuse(command: ContextCommand, error: &StoreError) {
+    match command {
+        ContextCommand::Claim { answer, .. } => refuse_one(answer, error),
+        ContextCommand::Write { answer, .. } => refuse_one(answer, error),
+        ContextCommand::Expire { answer, .. } => refuse_one(answer, error),
+        ContextCommand::Remove { answer, .. } => refuse_one(answer, error),
+    }
+}

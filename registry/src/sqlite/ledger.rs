@@ -1,0 +1,121 @@
+//! Usage and money in SQLite: decided in the book, which all callers share, and written by sums
+//! with whatever is committed next.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use greenroom_protocol as protocol;
+use protocol::{CallKey, Timestamp};
+
+use crate::error::StoreError;
+use crate::ledger::deltas::{Spend, SpendKey};
+use crate::ledger::tally::day_of;
+use crate::ledger::{
+    Account, Amount, CostRow, Ledger, Limit, Refusal, Reservation, ReservationId, Scope, Settlement, Usage,
+};
+use crate::sqlite::commands::Command;
+use crate::sqlite::runs::row::id;
+use crate::sqlite::{Shared, failed};
+
+use write::{amount_of, estimated_of, int, number, text};
+
+pub(super) mod write;
+
+/// The ledger.
+pub(super) struct SqliteLedger(pub(super) Arc<Shared>);
+
+/// A reservation whose commit is awaited: if it fails, or nobody waits any more, it never was.
+struct Pending<'a> {
+    shared: &'a Shared,
+    id: Option<ReservationId>,
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        if let Some(id) = self.id.take() {
+            self.shared.book().undo(id);
+            nudge(self.shared);
+        }
+    }
+}
+
+/// Lets the writer write what has changed, soon.
+fn nudge(shared: &Shared) {
+    if let Err(error) = shared.queue.drop_in(Command::Nudge) {
+        // The next commit, or the next start, does the same.
+        tracing::debug!(error = %error, "the ledger waits for the next commit");
+    }
+}
+
+#[async_trait]
+impl Ledger for SqliteLedger {
+    async fn count(&self, who: &Scope, now: Timestamp) -> Result<Usage, StoreError> {
+        Ok(self.0.book().count(who, now))
+    }
+
+    async fn usage(&self, who: &Scope, now: Timestamp) -> Result<Usage, StoreError> {
+        Ok(self.0.book().usage(who, now))
+    }
+
+    async fn reserve(
+        &self,
+        account: &Account,
+        limits: &[Limit],
+        worst: Amount,
+        key: &CallKey,
+        now: Timestamp,
+    ) -> Result<Reservation, Refusal> {
+        let id = self.0.book().reserve(account, limits, worst, key, now)?;
+        let mut pending = Pending { shared: &self.0, id: Some(id) };
+        self.0.flush().await?;
+        pending.id = None;
+        let shared = self.0.clone();
+        let abandoned = move |id| {
+            shared.book().settle(id, Settlement::Estimated, shared.clock.now());
+            nudge(&shared);
+        };
+        Ok(Reservation::new(id, key.clone(), worst, Some(Box::new(abandoned))))
+    }
+
+    async fn settle(
+        &self,
+        reservation: Reservation,
+        settlement: Settlement,
+        now: Timestamp,
+    ) -> Result<Amount, StoreError> {
+        let booked = self.0.book().settle(reservation.into_id(), settlement, now);
+        self.0.queue.tell(Command::Nudge).await?;
+        Ok(booked)
+    }
+
+    async fn costs(&self, since: Option<Timestamp>) -> Result<Vec<CostRow>, StoreError> {
+        match self.0.flush().await {
+            Ok(()) | Err(StoreError::Closed) => {}
+            Err(error) => return Err(error),
+        }
+        let rows = sqlx::query("SELECT * FROM costs WHERE day >= ? ORDER BY day, tenant, user, agent, workflow")
+            .bind(since.map_or(i64::MIN, day_of))
+            .fetch_all(&self.0.readers)
+            .await
+            .map_err(|error| failed(&error))?;
+        rows.iter()
+            .map(|row| {
+                let workflow = text(row, "workflow")?;
+                let key = SpendKey {
+                    day: int(row, "day")?,
+                    tenant: id(text(row, "tenant")?)?,
+                    user: id(text(row, "user")?)?,
+                    agent: id(text(row, "agent")?)?,
+                    workflow: Some(workflow).filter(|text| !text.is_empty()).map(id).transpose()?,
+                };
+                let spend = Spend {
+                    calls: number(row, "calls")?,
+                    actual: amount_of(row)?,
+                    calls_estimated: number(row, "calls_estimated")?,
+                    estimated: estimated_of(row)?,
+                };
+                Ok(key.row(&spend))
+            })
+            .collect()
+    }
+}

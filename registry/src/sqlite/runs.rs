@@ -1,0 +1,198 @@
+//! Runs and their journals in SQLite: what is read comes from a reader, what is written goes to the
+//! writer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::future::FutureExt;
+use futures::stream::BoxStream;
+use greenroom_protocol as protocol;
+use protocol::journal::Entry;
+use protocol::limits::PAGE_ROWS_MAX;
+use protocol::request::Page;
+use protocol::{PodId, Reply, RunId, Timestamp};
+use sqlx::Row;
+
+use crate::bell::{Follow, follow};
+use crate::error::StoreError;
+use crate::journal::{Journal, JournalError, Journalled, Receipt, Seq};
+use crate::runs::head::Mark;
+use crate::runs::{Created, Fence, NewRun, OnceKey, RunFilter, RunHead, RunPage, RunStore};
+use crate::sqlite::commands::{Append, Command, RunCommand};
+use crate::sqlite::script::{from_int, to_int};
+use crate::sqlite::{Shared, failed};
+
+use row::{head_of, select_heads};
+
+pub(super) mod row;
+pub(super) mod write;
+
+/// Entries that a tail reads at once.
+const TAIL_ENTRIES: u32 = 256;
+
+/// The runs.
+#[derive(Clone)]
+pub(super) struct SqliteRuns(pub(super) Arc<Shared>);
+
+#[async_trait]
+impl RunStore for SqliteRuns {
+    async fn create(&self, run: &NewRun, key: Option<&OnceKey>, now: Timestamp) -> Result<Created, StoreError> {
+        let (new, key) = (Box::new(run.clone()), key.map(OnceKey::stored));
+        self.0.queue.ask(|answer| Command::Run(RunCommand::Create { new, key, now, answer })).await
+    }
+
+    async fn claim(
+        &self,
+        run: &RunId,
+        pod: &PodId,
+        lease: Duration,
+        now: Timestamp,
+    ) -> Result<Option<Fence>, StoreError> {
+        let (run, pod) = (run.clone(), pod.clone());
+        self.0.queue.ask(|answer| Command::Run(RunCommand::Claim { run, pod, lease, now, answer })).await
+    }
+
+    async fn renew(&self, run: &RunId, fence: Fence, lease: Duration, now: Timestamp) -> Result<(), JournalError> {
+        self.0.leases.renew(run, fence, Some(lease), now)
+    }
+
+    async fn release(&self, run: &RunId, fence: Fence) {
+        self.0.leases.release(run, fence);
+    }
+
+    async fn get(&self, run: &RunId) -> Result<Option<RunHead>, StoreError> {
+        let row = sqlx::query(select_heads!("WHERE run = ?"))
+            .bind(run.as_str())
+            .fetch_optional(&self.0.readers)
+            .await
+            .map_err(|error| failed(&error))?;
+        Ok(row.as_ref().map(head_of).transpose()?.map(|(_, head)| head))
+    }
+
+    async fn reply(&self, run: &RunId) -> Result<Option<Reply>, StoreError> {
+        let text: Option<String> = sqlx::query_scalar(
+            "SELECT entry FROM journal WHERE run = (SELECT number FROM runs WHERE run = ? AND ended = 1) \
+             ORDER BY seq DESC LIMIT 1",
+        )
+        .bind(run.as_str())
+        .fetch_optional(&self.0.readers)
+        .await
+        .map_err(|error| failed(&error))?;
+        let Some(text) = text else { return Ok(None) };
+        match serde_json::from_str(&text)? {
+            Entry::Ended { reply } => Ok(Some(*reply)),
+            _ => Err(StoreError::Codec(format!("the run {run} has ended without an end"))),
+        }
+    }
+
+    async fn list(&self, filter: &RunFilter, page: &Page) -> Result<RunPage, StoreError> {
+        let before = page.after.as_deref().and_then(|after| after.parse().ok()).unwrap_or(i64::MAX);
+        let limit = if page.limit == 0 { crate::runs::PAGE_ROWS_DEFAULT } else { page.limit.min(PAGE_ROWS_MAX) };
+        let tenant = filter.tenant.as_ref().map(|tenant| tenant.as_str());
+        let state = filter.state.map(protocol::event::RunState::as_str);
+        let select = if tenant.is_some() {
+            select_heads!("WHERE number < ? AND tenant = ? AND (?3 IS NULL OR state = ?3) ORDER BY number DESC LIMIT ?4")
+        } else {
+            select_heads!("WHERE number < ? AND ?2 IS NULL AND (?3 IS NULL OR state = ?3) ORDER BY number DESC LIMIT ?4")
+        };
+        let rows = sqlx::query(select)
+            .bind(before)
+            .bind(tenant)
+            .bind(state)
+            .bind(i64::from(limit) + 1)
+            .fetch_all(&self.0.readers)
+            .await
+            .map_err(|error| failed(&error))?;
+        let mut found = rows.iter().map(head_of).collect::<Result<Vec<_>, _>>()?;
+        let is_more = found.len() > limit as usize;
+        found.truncate(limit as usize);
+        let next = found.last().filter(|_| is_more).map(|(number, _)| number.to_string());
+        Ok(RunPage { runs: found.into_iter().map(|(_, head)| head).collect(), next })
+    }
+
+    async fn unclaimed(&self, now: Timestamp, limit: u32) -> Result<Vec<RunHead>, StoreError> {
+        let mut free = Vec::new();
+        let mut after = 0_i64;
+        loop {
+            let rows = sqlx::query(select_heads!("WHERE ended = 0 AND number > ? ORDER BY number LIMIT ?"))
+                .bind(after)
+                .bind(i64::from(PAGE_ROWS_MAX))
+                .fetch_all(&self.0.readers)
+                .await
+                .map_err(|error| failed(&error))?;
+            let is_last = rows.len() < PAGE_ROWS_MAX as usize;
+            for row in &rows {
+                let (number, head) = head_of(row)?;
+                after = number;
+                if !self.0.leases.is_held(&head.run, now) {
+                    free.push(head);
+                }
+                if free.len() >= limit as usize {
+                    return Ok(free);
+                }
+            }
+            if is_last {
+                return Ok(free);
+            }
+        }
+    }
+
+    async fn prune(&self, before: Timestamp) -> Result<u64, StoreError> {
+        let many = write::count_old(&self.0, before).await?;
+        self.0.queue.ask(|answer| Command::Run(RunCommand::Prune { before, answer })).await?;
+        Ok(many)
+    }
+}
+
+#[async_trait]
+impl Journal for SqliteRuns {
+    async fn append(
+        &self,
+        run: &RunId,
+        fence: Fence,
+        after: Seq,
+        entries: &[Entry],
+        now: Timestamp,
+    ) -> Result<Receipt, JournalError> {
+        let texts = entries.iter().map(serde_json::to_string).collect::<Result<_, _>>().map_err(StoreError::from)?;
+        let (run, marks) = (run.clone(), Mark::all(entries));
+        let append = |answer| Append { run, fence, after, entries: texts, marks, now, answer };
+        self.0.queue.ask(|answer| Command::Run(RunCommand::Append(Box::new(append(answer))))).await
+    }
+
+    async fn read(&self, run: &RunId, after: Seq, limit: u32) -> Result<Vec<Journalled>, JournalError> {
+        let rows = sqlx::query(
+            "SELECT seq, at, entry FROM journal WHERE run = (SELECT number FROM runs WHERE run = ?) AND seq > ? \
+             ORDER BY seq LIMIT ?",
+        )
+        .bind(run.as_str())
+        .bind(to_int(after.0))
+        .bind(i64::from(limit))
+        .fetch_all(&self.0.readers)
+        .await
+        .map_err(|error| failed(&error))?;
+        let journalled = |row: &sqlx::sqlite::SqliteRow| -> Result<Journalled, StoreError> {
+            let seq: i64 = row.try_get("seq").map_err(|error| failed(&error))?;
+            let at: i64 = row.try_get("at").map_err(|error| failed(&error))?;
+            let entry: &str = row.try_get("entry").map_err(|error| failed(&error))?;
+            let entry = serde_json::from_str(entry)?;
+            Ok(Journalled { seq: Seq(from_int(seq)), at: Timestamp::from_micros(at), entry })
+        };
+        Ok(rows.iter().map(journalled).collect::<Result<_, _>>()?)
+    }
+
+    fn tail(&self, run: &RunId, after: Seq) -> BoxStream<'static, Result<Journalled, JournalError>> {
+        let (store, name) = (self.clone(), run.clone());
+        follow(Follow {
+            bell: self.0.journal_bells.hear(run),
+            after: after.0,
+            read: Box::new(move |after| {
+                let (store, name) = (store.clone(), name.clone());
+                async move { store.read(&name, Seq(after), TAIL_ENTRIES).await }.boxed()
+            }),
+            place: |item: &Journalled| item.seq.0,
+            is_last: |item: &Journalled| matches!(item.entry, Entry::Ended { .. }),
+        })
+    }
+}

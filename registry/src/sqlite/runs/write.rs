@@ -1,0 +1,245 @@
+//! What the writer does to runs and their journals.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use greenroom_protocol as protocol;
+use protocol::{RunId, TenantId, Timestamp};
+use sqlx::Row;
+use sqlx::sqlite::SqliteConnection;
+
+use super::row::{RUNS, head_of, row_of, select_heads};
+use crate::error::StoreError;
+use crate::journal::{JournalError, Receipt};
+use crate::runs::{Created, NewRun, RunHead};
+use crate::sqlite::commands::{Append, RunCommand};
+use crate::sqlite::idempotency::{KeyRow, ONCE_KEYS};
+use crate::sqlite::script::{Table, Value};
+use crate::sqlite::writer::{Commit, Writer, refuse as refuse_one};
+use crate::sqlite::{Shared, failed};
+
+/// Heads that are remembered between commits.
+const HEADS_MAX: usize = 100_000;
+
+const JOURNAL: Table = Table { insert: "INSERT INTO journal (run, seq, at, entry)", columns: 4, conflict: "" };
+
+/// What goes with the runs that are forgotten; the runs themselves go last.
+const PRUNING: [&str; 6] = [
+    "DELETE FROM journal WHERE run IN (SELECT number FROM runs WHERE ended = 1 AND updated < ?)",
+    "DELETE FROM once_keys WHERE run IN (SELECT run FROM runs WHERE ended = 1 AND updated < ?)",
+    "DELETE FROM context_values WHERE run IN (SELECT run FROM runs WHERE ended = 1 AND updated < ?)",
+    "DELETE FROM contexts WHERE run IN (SELECT run FROM runs WHERE ended = 1 AND updated < ?)",
+    "DELETE FROM budgets WHERE budget IN (SELECT '{\"Run\":\"' || run || '\"}' FROM runs WHERE ended = 1 AND updated < ?)",
+    "DELETE FROM runs WHERE ended = 1 AND updated < ?",
+];
+
+struct Known {
+    number: i64,
+    head: RunHead,
+}
+
+/// The heads of the runs that are being written.
+#[derive(Default)]
+pub(in crate::sqlite) struct Heads {
+    /// `None` for a run that was looked up and is not there.
+    known: HashMap<RunId, Option<Known>>,
+    /// Those that were looked up in vain since the last commit.
+    absent: Vec<RunId>,
+    ended: Vec<RunId>,
+    last: i64,
+}
+
+impl Heads {
+    pub(in crate::sqlite) async fn load(connection: &mut SqliteConnection) -> Result<Self, StoreError> {
+        let last = sqlx::query_scalar("SELECT COALESCE(MAX(number), 0) FROM runs")
+            .fetch_one(connection)
+            .await
+            .map_err(|error| failed(&error))?;
+        Ok(Self { last, ..Self::default() })
+    }
+
+    pub(in crate::sqlite) fn knows(&self, run: &RunId) -> bool {
+        self.known.contains_key(run)
+    }
+
+    pub(in crate::sqlite) async fn look_up(
+        &mut self,
+        connection: &mut SqliteConnection,
+        unknown: Vec<RunId>,
+    ) -> Result<(), StoreError> {
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let names = serde_json::to_string(&unknown.iter().collect::<HashSet<_>>())?;
+        let rows = sqlx::query(select_heads!("WHERE run IN (SELECT value FROM json_each(?))"))
+            .bind(names)
+            .fetch_all(connection)
+            .await
+            .map_err(|error| failed(&error))?;
+        self.known.extend(unknown.iter().cloned().map(|run| (run, None)));
+        self.absent.extend(unknown);
+        for row in rows {
+            let (number, head) = head_of(&row)?;
+            self.known.insert(head.run.clone(), Some(Known { number, head }));
+        }
+        Ok(())
+    }
+
+    /// After a commit: what is not there may come, and what has ended is not asked for again.
+    pub(in crate::sqlite) fn settle(&mut self) {
+        for run in self.ended.drain(..) {
+            self.known.remove(&run);
+        }
+        for run in self.absent.drain(..) {
+            if self.known.get(&run).is_some_and(Option::is_none) {
+                self.known.remove(&run);
+            }
+        }
+        if self.known.len() > HEADS_MAX {
+            self.known.clear();
+        }
+    }
+
+    /// After a commit that failed: what is on the disk counts.
+    pub(in crate::sqlite) fn forget(&mut self) {
+        self.known.clear();
+        self.absent.clear();
+        self.ended.clear();
+    }
+
+    fn find_mut(&mut self, run: &RunId) -> Option<&mut Known> {
+        self.known.get_mut(run)?.as_mut()
+    }
+}
+
+/// The caller's key that a command has to know about.
+pub(in crate::sqlite) fn key_of(command: &RunCommand) -> Option<(String, TenantId)> {
+    match command {
+        RunCommand::Create { new, key, .. } => key.clone().map(|key| (key, new.tenant.clone())),
+        RunCommand::Claim { .. } | RunCommand::Append(_) | RunCommand::Prune { .. } => None,
+    }
+}
+
+/// Decides one command.
+pub(in crate::sqlite) fn apply(writer: &mut Writer, command: RunCommand, commit: &mut Commit) {
+    match command {
+        RunCommand::Create { new, key, now, answer } => {
+            let created = create(writer, &new, key, now, commit);
+            commit.answer(answer, created);
+        }
+        RunCommand::Claim { run, pod, lease, now, answer } => {
+            let leases = &writer.shared.leases;
+            let free = writer.heads.find_mut(&run).filter(|known| !known.head.state.is_ended());
+            let Some(known) = free.filter(|_| !leases.is_held(&run, now)) else {
+                return commit.answer(answer, None);
+            };
+            let fence = known.head.take_over(&pod);
+            commit.script.row(&RUNS, row_of(known.number, &known.head));
+            leases.grant(&run, fence, lease, now);
+            release_on_failure(&writer.shared, &run, fence, commit);
+            commit.answer(answer, Some(fence));
+        }
+        RunCommand::Append(append) => append_entries(writer, *append, commit),
+        RunCommand::Prune { before, answer } => {
+            for sql in PRUNING {
+                commit.script.plain(sql, vec![before.as_micros().into()]);
+            }
+            // How many there were was counted by the caller, from what has ended and cannot come back.
+            writer.heads.forget();
+            commit.answer(answer, 0);
+        }
+    }
+}
+
+fn create(writer: &mut Writer, new: &NewRun, key: Option<String>, now: Timestamp, commit: &mut Commit) -> Created {
+    let key = key.map(|key| (key, new.tenant.clone()));
+    if let Some(used) = key.as_ref().and_then(|key| commit.keys.get(key)?.as_ref()) {
+        let is_same = used.body == new.body;
+        return used.run.clone().filter(|_| is_same).map_or(Created::Conflict, Created::Same);
+    }
+    if let Some(known) = writer.heads.find_mut(&new.run) {
+        return if known.head.is_same(new) { Created::Same(new.run.clone()) } else { Created::Conflict };
+    }
+    let head = RunHead::new(new, now);
+    let fence = head.fence;
+    writer.heads.last += 1;
+    let number = writer.heads.last;
+    commit.script.row(&RUNS, row_of(number, &head));
+    writer.heads.known.insert(new.run.clone(), Some(Known { number, head }));
+    if let Some((key, tenant)) = key {
+        let row = KeyRow { body: new.body, run: Some(new.run.clone()), reply: None };
+        commit.script.row(&ONCE_KEYS, row.values(&key, &tenant, now));
+        commit.keys.insert((key, tenant), Some(row));
+    }
+    writer.shared.leases.grant(&new.run, fence, new.lease, now);
+    release_on_failure(&writer.shared, &new.run, fence, commit);
+    Created::New(fence)
+}
+
+fn release_on_failure(shared: &Arc<Shared>, run: &RunId, fence: crate::runs::Fence, commit: &mut Commit) {
+    let (shared, run) = (shared.clone(), run.clone());
+    commit.then(move |failure| {
+        if failure.is_some() {
+            shared.leases.release(&run, fence);
+        }
+    });
+}
+
+fn append_entries(writer: &mut Writer, append: Append, commit: &mut Commit) {
+    let Append { run, fence, after, entries, marks, now, answer } = append;
+    let Some(known) = writer.heads.find_mut(&run) else {
+        let _ = answer.send(Err(JournalError::Unknown));
+        return;
+    };
+    let is_head_changed = match known.head.append(fence, after, &marks, now) {
+        Ok(is_changed) => is_changed,
+        Err(error) => {
+            let _ = answer.send(Err(error));
+            return;
+        }
+    };
+    for (seq, entry) in (after.0.saturating_add(1)..).zip(entries) {
+        let row = vec![known.number.into(), seq.into(), now.as_micros().into(), Value::Text(entry)];
+        commit.script.row(&JOURNAL, row);
+    }
+    if is_head_changed {
+        commit.script.row(&RUNS, row_of(known.number, &known.head));
+    }
+    let receipt = Receipt::new(run.clone(), after, known.head.seq);
+    let is_ended = known.head.state.is_ended();
+    if is_ended {
+        writer.heads.ended.push(run.clone());
+    }
+    let (shared, name) = (writer.shared.clone(), run.clone());
+    commit.then(move |failure| {
+        if is_ended && failure.is_none() {
+            shared.leases.release(&name, fence);
+        } else {
+            // A lapsed lease that nobody took is still the owner's.
+            let _ = shared.leases.renew(&name, fence, None, now);
+        }
+    });
+    commit.journal_rings.push(run);
+    commit.answer(answer, receipt);
+}
+
+/// Refuses a command that could not be decided.
+pub(in crate::sqlite) fn refuse(command: RunCommand, error: &StoreError) {
+    match command {
+        RunCommand::Create { answer, .. } => refuse_one(answer, error),
+        RunCommand::Claim { answer, .. } => refuse_one(answer, error),
+        RunCommand::Append(append) => refuse_one(append.answer, error),
+        RunCommand::Prune { answer, .. } => refuse_one(answer, error),
+    }
+}
+
+/// How many runs a pruning takes.
+pub(super) async fn count_old(shared: &Shared, before: Timestamp) -> Result<u64, StoreError> {
+    let row = sqlx::query("SELECT COUNT(*) AS many FROM runs WHERE ended = 1 AND updated < ?")
+        .bind(before.as_micros())
+        .fetch_one(&shared.readers)
+        .await
+        .map_err(|error| failed(&error))?;
+    let many: i64 = row.try_get("many").map_err(|error| failed(&error))?;
+    Ok(crate::sqlite::script::from_int(many))
+}

@@ -1,0 +1,1 @@
+//! What only a file on a disk can show.

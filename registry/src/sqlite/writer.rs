@@ -1,0 +1,281 @@
+//! The one writer: takes what came meanwhile, decides each command in its order, makes all of it
+//! durable at once, then answers. If the commit fails, nothing was decided.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use greenroom_protocol as protocol;
+use protocol::{ContentHash, RunId, TenantId, Timestamp};
+use sqlx::sqlite::SqliteConnection;
+use tokio::time::Instant;
+
+use crate::Synchronous;
+use crate::audit::head::HeadKind;
+use crate::audit::signer::Signer;
+use crate::commit::{Answer, Inbox};
+use crate::error::StoreError;
+use crate::sqlite::Shared;
+use crate::sqlite::audit::write::{Chain, ChainChange};
+use crate::sqlite::commands::{AuditCommand, Command};
+use crate::sqlite::context::write::Boards;
+use crate::sqlite::idempotency::KeyRow;
+use crate::sqlite::runs::write::Heads;
+use crate::sqlite::script::{Script, Table, Value};
+use crate::sqlite::{audit, context, idempotency, ledger, runs};
+
+/// How often the audit's head is signed.
+const SEAL_EVERY: Duration = Duration::from_secs(1);
+
+const BODIES: Table =
+    Table { insert: "INSERT INTO bodies (hash, body)", columns: 2, conflict: "ON CONFLICT (hash) DO NOTHING" };
+
+/// Owns the connection that writes, and what has to be known to decide.
+pub(super) struct Writer {
+    pub(super) connection: SqliteConnection,
+    pub(super) shared: Arc<Shared>,
+    pub(super) signer: Arc<Signer>,
+    pub(super) synchronous: Synchronous,
+    pub(super) chain: Chain,
+    pub(super) heads: Heads,
+    pub(super) boards: Boards,
+    /// Closings whose commit failed; they go along with the next one.
+    unwritten: Vec<AuditCommand>,
+}
+
+/// Says to one caller how the commit went.
+type Done = Box<dyn FnOnce(Option<&StoreError>) + Send>;
+
+/// One commit in the making.
+#[derive(Default)]
+pub(super) struct Commit {
+    pub(super) script: Script,
+    done: Vec<Done>,
+    /// What the audit will be, and what to write again if it fails.
+    pub(super) audit: ChainChange,
+    /// Keys that callers sent, as they are now.
+    pub(super) keys: HashMap<(String, TenantId), Option<KeyRow>>,
+    /// Runs and contexts whose watchers have something to see.
+    pub(super) journal_rings: Vec<RunId>,
+    pub(super) context_rings: Vec<RunId>,
+    close: Option<(Timestamp, Answer<()>)>,
+}
+
+impl Commit {
+    /// Answers a caller once the commit is durable.
+    pub(super) fn answer<T, E>(&mut self, to: Answer<T, E>, value: T)
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        self.then(move |failure| {
+            // A caller who has gone away does not mind.
+            let _ = to.send(failure.map_or(Ok(value), |error| Err(error.clone().into())));
+        });
+    }
+
+    /// Does something once the commit is durable, or has failed.
+    pub(super) fn then(&mut self, done: impl FnOnce(Option<&StoreError>) + Send + 'static) {
+        self.done.push(Box::new(done));
+    }
+
+    fn finish(self, failure: Option<&StoreError>) {
+        self.done.into_iter().for_each(|done| done(failure));
+    }
+}
+
+impl Writer {
+    /// Reads what has to be known before anything can be decided.
+    pub(super) async fn new(
+        mut connection: SqliteConnection,
+        shared: Arc<Shared>,
+        signer: Arc<Signer>,
+        synchronous: Synchronous,
+    ) -> Result<Self, StoreError> {
+        let (chain, open) = Chain::load(&mut connection, &signer).await?;
+        *shared.open_brackets() = open;
+        let heads = Heads::load(&mut connection).await?;
+        ledger::write::load(&mut connection, &shared).await?;
+        let boards = Boards::default();
+        Ok(Self { connection, shared, signer, synchronous, chain, heads, boards, unwritten: Vec::new() })
+    }
+
+    /// Writes until it is told to close. It ends well then; a store that cannot be written for a
+    /// while is no end, since every caller learns of it.
+    pub(super) async fn run(mut self, mut inbox: Inbox<Command>) -> Result<(), StoreError> {
+        let mut seal_at = Instant::now() + SEAL_EVERY;
+        loop {
+            let mut batch = Vec::new();
+            let has_callers = inbox.gather(&mut batch, seal_at).await;
+            let close = self.commit(batch).await;
+            if close.is_none() && has_callers {
+                if Instant::now() >= seal_at {
+                    // What could not be signed now is signed in a second; it was logged.
+                    let _ = self.seal(HeadKind::Running).await;
+                    seal_at = Instant::now() + SEAL_EVERY;
+                }
+                continue;
+            }
+            inbox.shut();
+            let mut rest = Vec::new();
+            while inbox.gather(&mut rest, Instant::now() + SEAL_EVERY).await {}
+            self.commit(rest).await;
+            let sealed = self.seal(HeadKind::Sealed).await;
+            self.shared.journal_bells.take_all_down();
+            self.shared.context_bells.take_all_down();
+            if let Some((_, answer)) = close {
+                let _ = answer.send(sealed);
+            }
+            return Ok(());
+        }
+    }
+
+    /// Does these commands together; answers the one that closes, if it is among them.
+    pub(super) async fn commit(&mut self, batch: Vec<Command>) -> Option<(Timestamp, Answer<()>)> {
+        let mut commit = Commit::default();
+        if let Err(error) = self.look_up(&batch, &mut commit).await {
+            tracing::error!(error = %error, "the store cannot be read");
+            batch.into_iter().for_each(|command| self.refuse(command, &error));
+            return None;
+        }
+        for command in std::mem::take(&mut self.unwritten) {
+            audit::write::apply(self, command, &mut commit);
+        }
+        for command in batch {
+            self.apply(command, &mut commit);
+        }
+        let close = commit.close.take();
+        let failure = self.write(&mut commit).await.err();
+        match &failure {
+            None => {
+                commit.journal_rings.iter().for_each(|run| self.shared.journal_bells.ring(run));
+                commit.context_rings.iter().for_each(|run| self.shared.context_bells.ring(run));
+                self.heads.settle();
+            }
+            Some(error) => {
+                tracing::error!(error = %error, "a commit failed, and its callers are refused");
+                self.heads.forget();
+                self.boards.forget();
+            }
+        }
+        commit.finish(failure.as_ref());
+        close
+    }
+
+    /// Writes a commit with whatever has changed in the ledger.
+    pub(super) async fn write(&mut self, commit: &mut Commit) -> Result<(), StoreError> {
+        let deltas = self.shared.book().take_deltas();
+        ledger::write::add(&deltas, &mut commit.script)?;
+        let script = std::mem::take(&mut commit.script);
+        if script.is_empty() {
+            return Ok(());
+        }
+        let written = script.run(&mut self.connection).await;
+        let change = std::mem::take(&mut commit.audit);
+        match &written {
+            Ok(()) => change.keep(&mut self.shared.open_brackets()),
+            Err(_) => {
+                self.shared.book().put_back(deltas);
+                self.unwritten.extend(self.chain.undo(change));
+            }
+        }
+        written
+    }
+
+    /// Signs the audit's end, in the database and beside it.
+    pub(super) async fn seal(&mut self, kind: HeadKind) -> Result<(), StoreError> {
+        let sealed = self.try_seal(kind).await;
+        if let Err(error) = &sealed {
+            tracing::error!(error = %error, "the end of the audit cannot be signed");
+        }
+        sealed
+    }
+
+    async fn try_seal(&mut self, kind: HeadKind) -> Result<(), StoreError> {
+        let mut commit = Commit::default();
+        let now = self.shared.clock.now();
+        let head = self.chain.seal(kind, &self.signer, now, &self.shared.open_brackets(), &mut commit.script)?;
+        self.write(&mut commit).await?;
+        let Some(head) = head else { return Ok(()) };
+        if self.synchronous == Synchronous::Normal {
+            // The head outside may not be ahead of what a power cut leaves of the database.
+            sqlx::query("PRAGMA wal_checkpoint(PASSIVE)")
+                .execute(&mut self.connection)
+                .await
+                .map_err(|error| super::failed(&error))?;
+        }
+        let (signer, kept) = (self.signer.clone(), head.clone());
+        tokio::task::spawn_blocking(move || signer.keep(&kept))
+            .await
+            .map_err(|error| StoreError::Failed(error.to_string()))??;
+        self.chain.sealed(&head);
+        Ok(())
+    }
+
+    async fn look_up(&mut self, batch: &[Command], commit: &mut Commit) -> Result<(), StoreError> {
+        let mut unknown_runs = Vec::new();
+        let mut unknown_boards = Vec::new();
+        let mut keys = Vec::new();
+        for command in batch {
+            match command {
+                Command::Run(command) => {
+                    unknown_runs.extend(command.run().filter(|run| !self.heads.knows(run)).cloned());
+                    keys.extend(runs::write::key_of(command));
+                }
+                Command::Context(command) => {
+                    unknown_boards.extend(Some(command.run()).filter(|run| !self.boards.knows(run)).cloned());
+                }
+                Command::Once(command) => keys.extend(idempotency::key_of(command)),
+                Command::Audit(_)
+                | Command::Body { .. }
+                | Command::Nudge
+                | Command::Flush(_)
+                | Command::Close { .. } => {}
+            }
+        }
+        self.heads.look_up(&mut self.connection, unknown_runs).await?;
+        self.boards.look_up(&mut self.connection, unknown_boards).await?;
+        idempotency::look_up(&mut self.connection, keys, &mut commit.keys).await
+    }
+
+    fn apply(&mut self, command: Command, commit: &mut Commit) {
+        match command {
+            Command::Audit(command) => audit::write::apply(self, command, commit),
+            Command::Run(command) => runs::write::apply(self, command, commit),
+            Command::Context(command) => context::write::apply(&mut self.boards, command, commit),
+            Command::Once(command) => idempotency::apply(command, commit),
+            Command::Body { hash, body, answer } => {
+                commit.script.row(&BODIES, vec![Value::from(&hash), body.into()]);
+                commit.answer(answer, ());
+            }
+            Command::Nudge => {}
+            Command::Flush(answer) => commit.answer(answer, ()),
+            Command::Close { now, answer } => commit.close = Some((now, answer)),
+        }
+    }
+
+    /// Answers a command that could not even be decided.
+    fn refuse(&mut self, command: Command, error: &StoreError) {
+        match command {
+            Command::Audit(command) => self.unwritten.extend(audit::write::refuse(command, error)),
+            Command::Run(command) => runs::write::refuse(command, error),
+            Command::Context(command) => context::write::refuse(command, error),
+            Command::Once(command) => idempotency::refuse(command, error),
+            Command::Body { answer, .. } | Command::Flush(answer) | Command::Close { answer, .. } => {
+                refuse(answer, error);
+            }
+            Command::Nudge => {}
+        }
+    }
+}
+
+/// Refuses one caller.
+pub(super) fn refuse<T, E: From<StoreError>>(answer: Answer<T, E>, error: &StoreError) {
+    let _ = answer.send(Err(error.clone().into()));
+}
+
+/// A hash as it was kept.
+pub(super) fn hash_of(bytes: &[u8]) -> Result<ContentHash, StoreError> {
+    let digest = bytes.try_into().map_err(|_| StoreError::Codec("a hash has 32 bytes".into()))?;
+    Ok(ContentHash::from_digest(digest))
+}

@@ -1,0 +1,207 @@
+//! One suite for every implementation: what each store promises, in memory and in SQLite files.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use greenroom_protocol as protocol;
+use protocol::audit::{Closing, Opening};
+use protocol::journal::{Entry, ResultRef, StepKey};
+use protocol::{
+    Clock, ContentHash, Metadata, MicroUsd, PodId, Reply, RequestId, RunId, Status, StepId, TenantId, Timestamp,
+    Tokens, TraceId, UserId, Values, WorkflowId,
+};
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+use crate::audit::signer::Signer;
+use crate::runs::NewRun;
+use crate::{Opened, Parts, StoreError, Stores, Synchronous, memory_artifacts, open_memory, open_sqlite};
+
+mod artifacts;
+mod audit;
+mod context;
+mod idempotency;
+mod ledger;
+mod runs;
+
+/// A clock that a test sets.
+#[derive(Debug)]
+pub(crate) struct SetClock(AtomicI64);
+
+impl Clock for SetClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// A moment in 2023.
+pub(crate) const NOW: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
+pub(crate) const MINUTE: Duration = Duration::from_secs(60);
+
+/// Stores with what runs beside them.
+pub(crate) struct House {
+    pub(crate) stores: Stores,
+    pub(crate) clock: Arc<SetClock>,
+    folder: Option<TempDir>,
+    writers: JoinSet<Result<(), StoreError>>,
+}
+
+impl House {
+    /// One house of each kind, new.
+    pub(crate) async fn each() -> Vec<Self> {
+        vec![Self::memory(), Self::sqlite().await]
+    }
+
+    fn memory() -> Self {
+        let clock = Arc::new(SetClock(AtomicI64::new(NOW.as_micros())));
+        let signer = Signer::ephemeral([7; 32]);
+        let opened = open_memory(Parts { clock: clock.clone(), signer, artifacts: memory_artifacts() });
+        Self::run(opened, clock, None)
+    }
+
+    /// A new database in a folder of its own.
+    pub(crate) async fn sqlite() -> Self {
+        Self::open(tempfile::tempdir().unwrap()).await.unwrap()
+    }
+
+    /// Opens what lies in a folder.
+    pub(crate) async fn open(folder: TempDir) -> Result<Self, StoreError> {
+        Self::open_as(folder, Synchronous::Full).await
+    }
+
+    /// The same with another promise for power cuts.
+    pub(crate) async fn open_as(folder: TempDir, synchronous: Synchronous) -> Result<Self, StoreError> {
+        let clock = Arc::new(SetClock(AtomicI64::new(NOW.as_micros())));
+        let signer = Signer::open(&folder.path().join("audit.key"), || Ok([7; 32]))?;
+        let parts = Parts { clock: clock.clone(), signer, artifacts: memory_artifacts() };
+        let opened = open_sqlite(&folder.path().join("greenroom.db"), synchronous, parts).await?;
+        Ok(Self::run(opened, clock, Some(folder)))
+    }
+
+    fn run(opened: Opened, clock: Arc<SetClock>, folder: Option<TempDir>) -> Self {
+        let mut writers = JoinSet::new();
+        for writer in opened.writers {
+            writers.spawn(writer.run);
+        }
+        Self { stores: opened.stores, clock, folder, writers }
+    }
+
+    /// Where the database lies.
+    pub(crate) fn database(&self) -> PathBuf {
+        self.folder.as_ref().unwrap().path().join("greenroom.db")
+    }
+
+    /// Ends the process in the middle of everything, and leaves its folder.
+    pub(crate) async fn crash(mut self) -> TempDir {
+        self.writers.shutdown().await;
+        self.folder.unwrap()
+    }
+
+    /// Ends the process in good order, and leaves its folder.
+    pub(crate) async fn close(mut self) -> TempDir {
+        self.stores.upkeep.close(NOW).await.unwrap();
+        while let Some(ended) = self.writers.join_next().await {
+            ended.unwrap().unwrap();
+        }
+        self.folder.unwrap()
+    }
+
+    /// A crash, and the next start.
+    pub(crate) async fn after_crash(self) -> Self {
+        Self::open(self.crash().await).await.unwrap()
+    }
+}
+
+pub(crate) fn tenant(name: &str) -> TenantId {
+    TenantId::new(name).unwrap()
+}
+
+pub(crate) fn run_id(number: u128) -> RunId {
+    RunId::of(&RequestId::fresh(number))
+}
+
+pub(crate) fn pod() -> PodId {
+    PodId::new("pod_1").unwrap()
+}
+
+/// A run of the tenant `acme`.
+pub(crate) fn new_run(number: u128) -> NewRun {
+    NewRun {
+        run: run_id(number),
+        tenant: tenant("acme"),
+        owner: UserId::new("alice").unwrap(),
+        workflow: WorkflowId::new("report").unwrap(),
+        version: ContentHash::of(b"workflow"),
+        team: None,
+        parent: None,
+        body: ContentHash::of(b"body"),
+        pod: pod(),
+        lease: MINUTE,
+    }
+}
+
+/// The start of a step.
+pub(crate) fn started(step: &str) -> Entry {
+    Entry::StepStarted { key: step_key(step), attempt: 1, agent: None }
+}
+
+/// A step's result.
+pub(crate) fn done(step: &str, value: &str) -> Entry {
+    let outputs = Values::from([("text".to_owned(), value.into())]);
+    Entry::StepDone {
+        key: step_key(step),
+        attempt: 1,
+        result: ResultRef::Inline(outputs),
+        hash: ContentHash::of(value.as_bytes()),
+        usage: protocol::reply::Usage::default(),
+        duration_ms: 1,
+    }
+}
+
+/// A good end.
+pub(crate) fn ended() -> Entry {
+    Entry::Ended { reply: Box::new(reply("run_1")) }
+}
+
+pub(crate) fn reply(id: &str) -> Reply {
+    Reply {
+        id: id.to_owned(),
+        status: Status::Success,
+        outputs: Values::from([("answer".to_owned(), 42.into())]),
+        error: None,
+        metadata: Metadata::default(),
+    }
+}
+
+fn step_key(step: &str) -> StepKey {
+    StepKey { step: StepId::new(step).unwrap(), index: None }
+}
+
+pub(crate) fn opening(number: u128) -> Opening {
+    Opening {
+        request: RequestId::fresh(number),
+        trace: TraceId::fresh(number),
+        pod: pod(),
+        tenant: tenant("acme"),
+        user: UserId::new("alice").unwrap(),
+        speaker: "user:alice".into(),
+        action: "invoke".into(),
+        target: "writer".into(),
+        run: None,
+    }
+}
+
+pub(crate) fn closing() -> Closing {
+    Closing {
+        status: Status::Success,
+        code: None,
+        checks: vec!["access_allowed".into()],
+        policy: None,
+        version: None,
+        elapsed_us: 5,
+        tokens: Tokens::default(),
+        cost: MicroUsd(0),
+    }
+}

@@ -1,0 +1,113 @@
+//! Usage and money: counted, limited, settled, shown.
+
+use protocol::{AgentId, CallKey, Code};
+
+use super::*;
+use crate::ledger::{Account, Amount, Budget, Limit, Period, Refusal, Reservation, Scope, Settlement};
+
+fn account(user: &str) -> Account {
+    Account {
+        tenant: tenant("acme"),
+        user: UserId::new(user).unwrap(),
+        agent: AgentId::new("writer").unwrap(),
+        workflow: Some(WorkflowId::new("report").unwrap()),
+        run: Some(run_id(1)),
+    }
+}
+
+fn limits(micros: u64) -> [Limit; 1] {
+    let budget = Budget::Tenant(tenant("acme"));
+    [Limit { budget, period: Period::Ever, cost_max: Some(MicroUsd(micros)), tokens_max: None }]
+}
+
+fn cost(micros: u64) -> Amount {
+    Amount { tokens: Tokens { input: 3, output: 4 }, cost: MicroUsd(micros) }
+}
+
+async fn reserve(house: &House, limit: u64, worst: u64, number: u64) -> Result<Reservation, Refusal> {
+    let key = CallKey::new(format!("call/{number}")).unwrap();
+    house.stores.ledger.reserve(&account("alice"), &limits(limit), cost(worst), &key, NOW).await
+}
+
+#[tokio::test]
+async fn requests_are_counted_first_and_forgotten_after_an_hour() {
+    for house in House::each().await {
+        let ledger = &house.stores.ledger;
+        let alice = Scope { tenant: tenant("acme"), user: UserId::new("alice").unwrap() };
+        let bob = Scope { tenant: tenant("acme"), user: UserId::new("bob").unwrap() };
+        for expected in 1..=10 {
+            assert_eq!(ledger.count(&alice, NOW).await.unwrap().requests_hour, expected);
+        }
+        assert_eq!(ledger.count(&bob, NOW).await.unwrap().requests_hour, 1);
+        assert_eq!(ledger.usage(&alice, NOW.plus(MINUTE * 59)).await.unwrap().requests_hour, 10);
+        assert_eq!(ledger.usage(&alice, NOW.plus(MINUTE * 62)).await.unwrap().requests_hour, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_calls_at_once_cannot_overspend_together() {
+    for house in House::each().await {
+        let all = futures::future::join_all((0..1_000).map(|number| reserve(&house, 10_000, 37, number))).await;
+        let (held, refused): (Vec<_>, Vec<_>) = all.into_iter().partition(Result::is_ok);
+        assert_eq!(held.len(), 10_000 / 37);
+        assert!(refused.iter().all(|refusal| matches!(refusal, Err(Refusal::Exceeded { .. }))));
+        let settle = |reservation: Result<Reservation, Refusal>| {
+            let ledger = house.stores.ledger.clone();
+            async move { ledger.settle(reservation.unwrap(), Settlement::Actual(cost(30)), NOW).await.unwrap() }
+        };
+        let spent: u64 = futures::future::join_all(held.into_iter().map(settle)).await.iter().map(|a| a.cost.0).sum();
+        assert_eq!(spent, 270 * 30);
+        let costs = house.stores.ledger.costs(None).await.unwrap();
+        assert_eq!(costs.iter().map(|row| row.actual.cost.0).sum::<u64>(), spent);
+        assert_eq!(costs[0].calls, 270);
+        assert!(reserve(&house, 10_000, 10_000 - spent, 1).await.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_says_what_stands_in_the_way() {
+    for house in House::each().await {
+        let held = reserve(&house, 100, 60, 1).await.unwrap();
+        let cause = reserve(&house, 100, 60, 2).await.unwrap_err().cause();
+        assert_eq!(cause.code, Code::BudgetExceeded);
+        assert_eq!(cause.details["budget"], "tenant");
+        assert_eq!(cause.details["owner"], "acme");
+        assert_eq!(cause.details["reserved_usd"], 0.00006);
+        house.stores.ledger.settle(held, Settlement::Nothing, NOW).await.unwrap();
+        assert!(reserve(&house, 100, 100, 3).await.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn a_reservation_that_is_dropped_is_settled_as_estimated() {
+    for house in House::each().await {
+        drop(reserve(&house, 100, 60, 1).await.unwrap());
+        let costs = house.stores.ledger.costs(None).await.unwrap();
+        assert_eq!((costs.len(), costs[0].calls, costs[0].calls_estimated), (1, 0, 1));
+        assert_eq!((costs[0].actual, costs[0].estimated), (Amount::default(), cost(60)));
+        assert!(reserve(&house, 100, 60, 2).await.is_err());
+        assert!(reserve(&house, 100, 40, 3).await.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn costs_name_who_spent_what_and_when() {
+    for house in House::each().await {
+        let ledger = &house.stores.ledger;
+        let tomorrow = NOW.plus(MINUTE * 24 * 60);
+        for (user, at) in [("alice", NOW), ("bob", NOW), ("alice", tomorrow), ("alice", tomorrow)] {
+            let key = CallKey::new("call").unwrap();
+            let held = ledger.reserve(&account(user), &[], cost(9), &key, at).await.unwrap();
+            ledger.settle(held, Settlement::Actual(cost(5)), at).await.unwrap();
+        }
+        let all = ledger.costs(None).await.unwrap();
+        let rows: Vec<_> = all.iter().map(|row| (row.user.as_str(), row.calls, row.actual.cost.0)).collect();
+        assert_eq!(rows, [("alice", 1, 5), ("bob", 1, 5), ("alice", 2, 10)]);
+        assert!(all[0].day <= NOW && NOW < all[2].day);
+        assert_eq!(all[0].workflow, Some(WorkflowId::new("report").unwrap()));
+        assert_eq!(ledger.costs(Some(tomorrow)).await.unwrap().len(), 1);
+        let alice = Scope { tenant: tenant("acme"), user: UserId::new("alice").unwrap() };
+        let usage = ledger.usage(&alice, tomorrow).await.unwrap();
+        assert_eq!((usage.cost_hour, usage.cost_total, usage.tokens_total), (MicroUsd(10), MicroUsd(15), 21));
+    }
+}

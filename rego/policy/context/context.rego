@@ -8,14 +8,14 @@ context_allowed if {
 }
 
 context_allowed if {
-	inner[input.speaker] == 1
+	data.cfg.callers.inner[input.speaker] == 1
 	input.action == "context_read"
 	input.proven.team_member == 1
 }
 
 # The team itself and its run write what they have to.
 context_allowed if {
-	owners[input.speaker] == 1
+	data.cfg.callers.owners[input.speaker] == 1
 	input.action == "context_write"
 	input.proven.team_member == 1
 }
@@ -27,10 +27,6 @@ context_allowed if {
 	input.proven.team_member == 1
 	input.proven.provides_to_team == 1
 }
-
-inner := {"workflow": 1, "team": 1, "agent": 1}
-
-owners := {"workflow": 1, "team": 1}
 
 # Bound is the agent that carries the policy, whenever it speaks.
 binds(name) if {

@@ -22,9 +22,7 @@ holds(name) if {
 model_is_internal if input.proven.internal_model == 1
 
 # Only an agent has a model.
-model_is_internal if agentless[input.action] == 1
-
-agentless := {"start_run": 1, "start_team": 1, "resume_run": 1, "context_read": 1, "context_write": 1}
+model_is_internal if data.cfg.calls.agentless[input.action] == 1
 
 reasons contains {"check": "document_size_ok", "code": "document_too_large", "message": message} if {
 	message := concat("", [

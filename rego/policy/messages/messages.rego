@@ -16,7 +16,7 @@ message_allowed if {
 # A workflow calls what its steps name.
 message_allowed if {
 	input.speaker == "workflow"
-	steps[input.action] == 1
+	data.cfg.calls.step[input.action] == 1
 	input.proven.workflow_step == 1
 }
 
@@ -48,15 +48,9 @@ message_allowed if {
 
 # Whose context it is, is judged by the area of that name.
 message_allowed if {
-	inner[input.speaker] == 1
-	contexts[input.action] == 1
+	data.cfg.callers.inner[input.speaker] == 1
+	data.cfg.calls.context[input.action] == 1
 }
-
-steps := {"invoke": 1, "start_run": 1, "start_team": 1}
-
-inner := {"workflow": 1, "team": 1, "agent": 1}
-
-contexts := {"context_read": 1, "context_write": 1}
 
 holds(name) if {
 	name == "team_members_only"
@@ -72,10 +66,8 @@ holds(name) if {
 # Bound is the agent that carries the policy, whenever it speaks.
 binds(name) if {
 	name == "no_agent_delegation"
-	silent[input.action] == 1
+	data.cfg.calls.silent[input.action] == 1
 }
-
-silent := {"call_tool": 1, "context_read": 1, "context_write": 1}
 
 reasons contains {"check": "hops_ok", "code": "hops_exceeded", "message": message} if {
 	message := concat("", [

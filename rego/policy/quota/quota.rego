@@ -10,11 +10,9 @@ rate_limit_ok if {
 
 # What a request leads to is not counted again: its own request was.
 rate_limit_ok if {
-	inner[input.speaker] == 1
+	data.cfg.callers.inner[input.speaker] == 1
 	is_number(input.usage.requests)
 }
-
-inner := {"workflow": 1, "team": 1, "agent": 1}
 
 tokens_ok if left(input.usage.tokens_left)
 

@@ -32,12 +32,17 @@ pub const FIELDS: [&str; 10] = [
 /// What separates the members of `policy_checks` on their way through `tracing`, which has no lists.
 pub const LIST_SEPARATOR: char = ',';
 
+/// The client of models writes what providers answered into its lines; nobody may turn them on.
+const SILENT: &str = "genai=off";
+
 /// Writes log lines for the whole process. A filter that cannot be read is answered with its problem.
 ///
 /// # Errors
 /// The filter's problem, or that there is a writer already.
 pub fn start(filter: &str, clock: Arc<dyn Clock>) -> Result<(), String> {
     let filter = EnvFilter::try_new(filter).map_err(|error| format!("log.filter: {error}"))?;
+    let silent = SILENT.parse().map_err(|error| format!("{SILENT}: {error}"))?;
+    let filter = filter.add_directive(silent);
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

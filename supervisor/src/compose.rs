@@ -1,7 +1,6 @@
 //! The composition root: the one place that knows every crate. The house is built leaves first, from
 //! the configuration; policy, definitions and stores are read at the same time.
 
-mod absent;
 pub mod grow;
 pub mod models;
 pub mod stores;

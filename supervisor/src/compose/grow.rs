@@ -11,6 +11,7 @@ use greenroom_actors::observe::Observer;
 use greenroom_actors::run::{Hands, LEASE, Runs, RunsActor};
 use greenroom_actors::stage::{self, Stage};
 use greenroom_actors::supervision::ChildKind;
+use greenroom_actors::team::{Teams, TeamsActor};
 use greenroom_protocol::{Cause, Clock};
 use greenroom_registry::Stores;
 
@@ -71,9 +72,10 @@ pub async fn grow(ground: Ground<'_>) -> Result<Grown, Cause> {
         pod: config.pod.clone(),
         lease: LEASE,
     });
+    let teams = Teams::new(runs.clone(), Arc::clone(backstage), Manners::default());
+    children.push(teams_child(&teams));
     children.push(runs_child(&runs));
-    let teams = Arc::new(super::absent::Absent);
-    let here = Arc::new(runs.clone());
+    let (teams, here) = (Arc::new(teams), Arc::new(runs.clone()));
     let parts = stage::Parts { categories, runs: here, teams, backstage: Arc::clone(backstage) };
     let tree = Tree::grow(children, observer).await?;
     Ok(Grown { tree, stage: Stage::new(parts), runs })
@@ -102,4 +104,10 @@ fn runs_child(runs: &Runs) -> Child {
         kind: ChildKind::Runs,
         spawn: Arc::new(move |root| Box::pin(RunsActor::spawn_under(runs.clone(), root)) as _),
     }
+}
+
+fn teams_child(teams: &Teams) -> Child {
+    let teams = teams.clone();
+    let spawn = move |root| Box::pin(TeamsActor::spawn_under(teams.clone(), root)) as _;
+    Child { kind: ChildKind::Teams, spawn: Arc::new(spawn) }
 }

@@ -190,7 +190,15 @@ impl Surveyor {
         let own_run = asked.chain().len() <= 1 || asked.run() == Some(run);
         let relation = Relation {
             own_tenant: owns(asked, &head) && own_run,
-            team_member: speaking.as_ref().is_some_and(|agent| self.is_member(head.team.as_ref(), agent.id())),
+            // The team and its run are of the team themselves; an agent has to be one of its members.
+            team_member: own_run
+                && match asked.speaker() {
+                    Speaker::Workflow { .. } | Speaker::Team { .. } => {
+                        head.team.is_some() && asked.team() == head.team.as_ref()
+                    }
+                    Speaker::Agent { agent, .. } => self.is_member(head.team.as_ref(), agent),
+                    Speaker::User { .. } | Speaker::Nobody => false,
+                },
             provides_to_team: speaking
                 .as_ref()
                 .zip(key)

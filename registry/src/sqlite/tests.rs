@@ -1,1 +1,244 @@
-//! What only a file on a disk can show.
+//! What only a file on a disk can show: crashes, tampering, full, locked and damaged files, copies.
+
+use std::path::Path;
+
+use protocol::audit::Event;
+use protocol::{AgentId, CallKey, MicroUsd, UserId, WorkflowId};
+use sqlx::Executor;
+use tempfile::TempDir;
+
+use super::*;
+use crate::audit::Fault;
+use crate::journal::{JournalError, Seq};
+use crate::ledger::{Account, Amount, Budget, Limit, Period, Scope, Settlement};
+use crate::runs::{Created, OnceKey};
+use crate::suite::{House, MINUTE, NOW, closing, done, ended, new_run, opening, pod, run_id, started, tenant};
+
+/// Runs a statement on the file itself, as somebody with an editor would.
+async fn tamper(path: &Path, sql: &'static str) {
+    let mut connection = connect_apart(path).await.unwrap();
+    connection.execute(sql).await.unwrap();
+    connection.close().await.unwrap();
+}
+
+async fn notes(house: &House, many: u32) {
+    for number in 1..=many {
+        house.stores.audit.note("test", &number.to_string(), NOW).await.unwrap();
+    }
+}
+
+/// Twenty records, sealed by an orderly end.
+async fn sealed() -> TempDir {
+    let house = House::sqlite().await;
+    notes(&house, 20).await;
+    house.close().await
+}
+
+fn database(folder: &TempDir) -> std::path::PathBuf {
+    folder.path().join("greenroom.db")
+}
+
+async fn refused(folder: TempDir) -> StoreError {
+    match House::open(folder).await {
+        Ok(_) => panic!("the file was opened"),
+        Err(error) => error,
+    }
+}
+
+#[tokio::test]
+async fn everything_answered_survives_a_crash() {
+    let house = House::sqlite().await;
+    let Created::New(fence) = house.stores.runs.create(&new_run(1), None, NOW).await.unwrap() else { panic!() };
+    let entries = [started("a"), done("a", "x")];
+    let _ = house.stores.journal.append(&run_id(1), fence, Seq(0), &entries, NOW).await.unwrap();
+    let bracket = house.stores.audit.open(opening(7), NOW).await.unwrap();
+    let folder = house.crash().await;
+    std::mem::forget(bracket);
+    let house = House::open(folder).await.unwrap();
+    let free = house.stores.runs.unclaimed(NOW, 10).await.unwrap();
+    assert_eq!((free.len(), &free[0].run, free[0].seq), (1, &run_id(1), Seq(2)));
+    let second = house.stores.runs.claim(&run_id(1), &pod(), MINUTE, NOW).await.unwrap().unwrap();
+    let stale = house.stores.journal.append(&run_id(1), fence, Seq(2), &[ended()], NOW).await;
+    assert!(matches!(stale, Err(JournalError::Fenced)));
+    let _ = house.stores.journal.append(&run_id(1), second, Seq(2), &[ended()], NOW).await.unwrap();
+    let found = house.stores.audit.find(opening(7).request.as_str()).await.unwrap();
+    assert_eq!(found[1].event, Event::Interrupted { opened: 1 });
+    assert!(house.stores.audit.verify().await.unwrap().holds());
+}
+
+#[tokio::test]
+async fn limits_survive_a_crash_and_what_was_reserved_is_settled_as_estimated() {
+    let house = House::sqlite().await;
+    let who = Scope { tenant: tenant("acme"), user: UserId::new("alice").unwrap() };
+    let account = Account {
+        tenant: who.tenant.clone(),
+        user: who.user.clone(),
+        agent: AgentId::new("writer").unwrap(),
+        workflow: Some(WorkflowId::new("report").unwrap()),
+        run: Some(run_id(1)),
+    };
+    let run = Budget::Run(run_id(1));
+    let limits = [Limit { budget: run, period: Period::Ever, cost_max: Some(MicroUsd(100)), tokens_max: None }];
+    let worst = |micros| Amount::of_cost(MicroUsd(micros));
+    let key = CallKey::new("call/1").unwrap();
+    let ledger = &house.stores.ledger;
+    (ledger.count(&who, NOW).await.unwrap(), ledger.count(&who, NOW).await.unwrap());
+    let settled = ledger.reserve(&account, &limits, worst(20), &key, NOW).await.unwrap();
+    ledger.settle(settled, Settlement::Actual(worst(10)), NOW).await.unwrap();
+    let lost = ledger.reserve(&account, &limits, worst(60), &key, NOW).await.unwrap();
+    let folder = house.crash().await;
+    std::mem::forget(lost);
+    let house = House::open(folder).await.unwrap();
+    let ledger = &house.stores.ledger;
+    assert_eq!(ledger.usage(&who, NOW).await.unwrap().requests_hour, 2);
+    assert_eq!(ledger.usage(&who, NOW).await.unwrap().cost_total, MicroUsd(70));
+    assert!(ledger.reserve(&account, &limits, worst(31), &key, NOW).await.is_err());
+    assert!(ledger.reserve(&account, &limits, worst(30), &key, NOW).await.is_ok());
+    let house = house.after_crash().await;
+    let costs = house.stores.ledger.costs(None).await.unwrap();
+    let estimated: u64 = costs.iter().map(|row| row.estimated.cost.0).sum();
+    assert_eq!((costs[0].actual, estimated), (worst(10), 90), "the dropped reservation counts, once");
+}
+
+#[tokio::test]
+async fn a_request_under_way_at_the_crash_can_be_asked_again() {
+    let house = House::sqlite().await;
+    let (body, key) = (protocol::ContentHash::of(b"x"), OnceKey::Call(CallKey::new("k").unwrap()));
+    house.stores.idempotency.begin(&tenant("acme"), &key, &body, NOW).await.unwrap();
+    let house = house.after_crash().await;
+    let again = house.stores.idempotency.begin(&tenant("acme"), &key, &body, NOW).await.unwrap();
+    assert_eq!(again, crate::idempotency::Once::New);
+}
+
+#[tokio::test]
+async fn a_changed_and_a_removed_record_are_named() {
+    let house = House::sqlite().await;
+    notes(&house, 20).await;
+    tamper(&house.database(), "UPDATE audit SET record = replace(record, '\"7\"', '\"8\"') WHERE number = 7").await;
+    assert_eq!(house.stores.audit.verify().await.unwrap().fault, Some(Fault::Changed { number: 7 }));
+    tamper(&house.database(), "DELETE FROM audit WHERE number = 5").await;
+    assert_eq!(house.stores.audit.verify().await.unwrap().fault, Some(Fault::Removed { number: 5 }));
+    assert!(!house.stores.upkeep.check().await.unwrap().is_sound());
+}
+
+#[tokio::test]
+async fn a_cut_tail_is_found_and_nothing_is_written_behind_it() {
+    let folder = sealed().await;
+    tamper(&database(&folder), "DELETE FROM audit WHERE number > 15").await;
+    tamper(&database(&folder), "DELETE FROM audit_heads").await;
+    let error = refused(folder).await;
+    assert!(matches!(&error, StoreError::Chain(text) if text.contains("20")), "{error}");
+}
+
+#[tokio::test]
+async fn a_record_behind_the_sealed_end_is_found() {
+    let folder = sealed().await;
+    let insert = "INSERT INTO audit SELECT number + 1, hash, at, request, record FROM audit WHERE number = 20";
+    tamper(&database(&folder), insert).await;
+    assert!(matches!(refused(folder).await, StoreError::Chain(_)));
+}
+
+#[tokio::test]
+async fn an_orderly_end_is_followed_by_an_orderly_start() {
+    let house = House::open(sealed().await).await.unwrap();
+    notes(&house, 1).await;
+    let verdict = house.stores.audit.verify().await.unwrap();
+    assert!(verdict.holds(), "{verdict:?}");
+    let folder = house.close().await;
+    let house = House::open_as(folder, Synchronous::Normal).await.unwrap();
+    assert_eq!(house.stores.audit.verify().await.unwrap().signed, 21);
+    assert!(house.stores.upkeep.check().await.unwrap().is_sound());
+}
+
+#[tokio::test]
+async fn another_key_is_not_accepted() {
+    let folder = sealed().await;
+    std::fs::write(folder.path().join("audit.key"), "08".repeat(32)).unwrap();
+    assert!(matches!(refused(folder).await, StoreError::Chain(text) if text.contains("not the key's")));
+}
+
+#[tokio::test]
+async fn a_damaged_file_and_a_newer_one_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(database(&folder), "this is no database, and it is long enough to be looked at".repeat(99)).unwrap();
+    assert!(matches!(refused(folder).await, StoreError::Corrupt(_)));
+    let folder = sealed().await;
+    let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+                 VALUES (9999, 'later', 1, x'00', 0)";
+    tamper(&database(&folder), newer).await;
+    assert!(matches!(refused(folder).await, StoreError::Version(_)));
+}
+
+#[tokio::test]
+async fn a_locked_file_refuses_and_goes_on_when_it_is_free() {
+    let house = House::sqlite().await;
+    let Created::New(fence) = house.stores.runs.create(&new_run(1), None, NOW).await.unwrap() else { panic!() };
+    let mut other = connect_apart(&house.database()).await.unwrap();
+    other.execute("BEGIN IMMEDIATE").await.unwrap();
+    let refused = house.stores.journal.append(&run_id(1), fence, Seq(0), &[started("a")], NOW).await;
+    assert!(matches!(refused, Err(JournalError::Store(StoreError::Locked))), "{refused:?}");
+    assert!(house.stores.audit.open(opening(1), NOW).await.is_err());
+    other.execute("ROLLBACK").await.unwrap();
+    let receipt = house.stores.journal.append(&run_id(1), fence, Seq(0), &[started("a")], NOW).await.unwrap();
+    assert_eq!(receipt.through(), Seq(1));
+    let verdict = house.stores.audit.verify().await.unwrap();
+    assert!(verdict.holds(), "{verdict:?}");
+}
+
+#[tokio::test]
+async fn a_closing_that_could_not_be_written_is_written_later() {
+    let house = House::sqlite().await;
+    let bracket = house.stores.audit.open(opening(1), NOW).await.unwrap();
+    let mut other = connect_apart(&house.database()).await.unwrap();
+    other.execute("BEGIN IMMEDIATE").await.unwrap();
+    house.stores.audit.close(bracket, closing(), NOW).await;
+    assert!(house.stores.audit.note("test", "x", NOW).await.is_err());
+    other.execute("ROLLBACK").await.unwrap();
+    let found = house.stores.audit.find(opening(1).request.as_str()).await.unwrap();
+    assert_eq!(found.len(), 2);
+    assert!(house.stores.audit.verify().await.unwrap().holds());
+}
+
+#[tokio::test]
+async fn a_copy_is_whole_and_never_written_over() {
+    let house = House::sqlite().await;
+    house.stores.runs.create(&new_run(1), None, NOW).await.unwrap();
+    let copies = tempfile::tempdir().unwrap();
+    let to = copies.path().join("greenroom.db");
+    house.stores.upkeep.backup(&to).await.unwrap();
+    assert!(house.stores.upkeep.backup(&to).await.is_err());
+    let copy = House::open(copies).await.unwrap();
+    assert!(copy.stores.runs.get(&run_id(1)).await.unwrap().is_some());
+}
+
+/// Prints what the hot path costs here; run with `GREENROOM_MEASURE=1` and `--nocapture`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn brackets_of_many_callers_share_their_commits() {
+    let house = House::sqlite().await;
+    let many = if std::env::var_os("GREENROOM_MEASURE").is_some() { 2_000 } else { 20 };
+    for callers in [1_u128, 64, 512] {
+        let begun = std::time::Instant::now();
+        let act = |caller: u128| {
+            let (audit, ledger) = (house.stores.audit.clone(), house.stores.ledger.clone());
+            let who = Scope { tenant: tenant("acme"), user: UserId::new("alice").unwrap() };
+            async move {
+                for number in 0..many / callers.min(8) {
+                    let bracket = audit.open(opening(caller * 100_000 + number), NOW).await.unwrap();
+                    ledger.count(&who, NOW).await.unwrap();
+                    audit.close(bracket, closing(), NOW).await;
+                }
+            }
+        };
+        let mut tasks = tokio::task::JoinSet::new();
+        (0..callers).for_each(|caller| {
+            tasks.spawn(act(caller));
+        });
+        while let Some(ended) = tasks.join_next().await {
+            ended.unwrap();
+        }
+        let acts = callers * (many / callers.min(8));
+        let seconds = begun.elapsed().as_secs_f64();
+        println!("{callers} callers: {:.0} acts/s, {:.3} ms each", acts as f64 / seconds, seconds * 1e3 * callers as f64 / acts as f64);
+    }
+    assert!(house.stores.audit.verify().await.unwrap().holds());
+}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use greenroom_protocol::{Cause, Clock, Code, Ids};
 use greenroom_registry::audit::signer::Signer;
-use greenroom_registry::{Opened, Parts};
+use greenroom_registry::{Opened, Parts, Synchronous};
 
 use crate::config::{Config, Store, Sync};
 
@@ -29,12 +29,11 @@ pub async fn open(config: &Config, clock: &Arc<dyn Clock>, ids: &Arc<dyn Ids>) -
             let signer = Signer::open(&config.audit_key(), random_seed).map_err(|error| error.cause())?;
             let artifacts = greenroom_registry::open_folder(&config.artifacts_dir()).map_err(|error| error.cause())?;
             let synchronous = match sync {
-                Sync::Full => (),
-                Sync::Normal => (),
+                Sync::Full => Synchronous::Full,
+                Sync::Normal => Synchronous::Normal,
             };
             let parts = Parts { clock, signer, artifacts };
-            let _ = (path, synchronous);
-            Ok(greenroom_registry::open_memory(parts))
+            greenroom_registry::open_sqlite(path, synchronous, parts).await.map_err(|error| error.cause())
         }
     }
 }

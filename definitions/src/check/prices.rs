@@ -1,6 +1,7 @@
 //! What a model costs is known, so that a budget can hold.
 
-use crate::loader::All;
+use crate::agent::{Agent, Runtime};
+use crate::loader::{All, Written};
 use crate::models::Models;
 use crate::problem::{Flaw, Problem};
 use crate::yaml::Step;
@@ -34,6 +35,7 @@ pub(super) fn check(all: &All) -> Vec<Problem> {
         }
     }
     for written in &all.agents {
+        problems.extend(answer_too_long(written, models));
         let spec = &written.what.spec().implementation;
         let model = spec.model.as_ref().filter(|model| model.tier().is_none());
         let named = model.into_iter().chain(&spec.fallback_models);
@@ -44,4 +46,20 @@ pub(super) fn check(all: &All) -> Vec<Problem> {
         }
     }
     problems
+}
+
+/// A provider refuses a request for a longer answer than its model can give.
+fn answer_too_long(written: &Written<Agent>, models: &Models) -> Option<Problem> {
+    let agent = &written.what;
+    if agent.spec().implementation.runtime != Runtime::Llm {
+        return None;
+    }
+    let wanted = u64::from(agent.tokens_max());
+    let chain = models.chain(&agent.model(), &agent.spec().implementation.fallback_models);
+    let short = chain.iter().find_map(|model| {
+        let max = models.model(model)?.output_tokens_max?;
+        (wanted > max).then(|| format!("the model `{model}` answers with at most {max} tokens, not {wanted}"))
+    });
+    let path = [Step::Name("limits"), Step::Name("max_tokens")];
+    short.map(|found| written.warning(&path, Flaw::InvalidValue, found, "its calls would be refused"))
 }

@@ -295,3 +295,16 @@ fn a_broken_template_is_found_in_its_line() {
              declared, did you mean `topic`?"]
     );
 }
+
+#[test]
+fn an_answer_longer_than_the_model_can_give_is_a_warning() {
+    let problems = changed(
+        "implementation: { runtime: native, handler: native.echo }\n",
+        "implementation: { runtime: llm, model: anthropic.claude-3-5-sonnet-20241022 }\nlimits: { max_tokens: 9000 }\n",
+    );
+    assert_eq!(
+        problems,
+        ["agents/x.yaml:11:23: warning[invalid_value]: the model `anthropic.claude-3-5-sonnet-20241022` answers with \
+             at most 8192 tokens, not 9000; its calls would be refused"]
+    );
+}

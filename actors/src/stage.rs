@@ -109,7 +109,7 @@ impl Stage {
             }
         };
         let agent = self.backstage.library.agent(&id, Some(&version)).await?;
-        let run = permit.grant().team().and(permit.grant().run()).cloned();
+        let run = permit.grant().team().and_then(|_| permit.grant().run()).cloned();
         let category = agent.spec().category.clone();
         let mut assignment = Assignment::redeem(permit, agent, sink)?;
         if let Some(run) = run {
@@ -201,3 +201,6 @@ impl Failure {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -76,8 +76,8 @@ impl Actor for Category {
 
     async fn pre_start(&self, myself: ActorRef<CategoryMsg>, (): ()) -> Result<CategoryState, ActorProcessingErr> {
         let mut tasks = LinkedTasks::default();
-        let me = myself.clone();
-        tasks.every(Task::Ticks, self.handle.inner.manners.tick, move || me.send_message(CategoryMsg::Tick).is_ok());
+        let tick = self.handle.inner.manners.tick;
+        tasks.every(Task::Ticks, tick, move || myself.send_message(CategoryMsg::Tick).is_ok());
         Ok(CategoryState { roster: Roster::with_rule(self.handle.inner.manners.rule), tasks })
     }
 

@@ -43,6 +43,7 @@ async fn an_answer_becomes_outputs_and_its_count_becomes_money() {
     assert_eq!((usage.model.as_deref(), usage.estimated), (Some("play.one"), false));
     assert_eq!(usage.agents.len(), 1);
     let heard = &player.heard()[0];
+    assert_eq!(heard.model, "play.one");
     assert!(heard.system.contains("writer"));
     assert!(text(&heard.messages[0]).contains("a long text"));
     assert!(!heard.system.contains("a long text"), "what a caller gives never reaches the system part");

@@ -87,8 +87,7 @@ impl Actor for GuardKeeper {
 
     async fn pre_start(&self, myself: ActorRef<KeeperMsg>, (): ()) -> Result<KeeperState, ActorProcessingErr> {
         let mut tasks = LinkedTasks::default();
-        let me = myself.clone();
-        tasks.every(Task::Ticks, TICK, move || me.send_message(KeeperMsg::Tick).is_ok());
+        tasks.every(Task::Ticks, TICK, move || myself.send_message(KeeperMsg::Tick).is_ok());
         Ok(KeeperState { roster: Roster::new(ChildKind::GuardShard), tasks, loads: VecDeque::new() })
     }
 

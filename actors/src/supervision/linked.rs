@@ -160,11 +160,13 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(3600);
 
-    fn told() -> (mpsc::Sender<(u8, Ended<u8>)>, mpsc::Receiver<(u8, Ended<u8>)>) {
+    type Told = (u8, Ended<u8>);
+
+    fn told() -> (mpsc::Sender<Told>, mpsc::Receiver<Told>) {
         mpsc::channel(8)
     }
 
-    fn tell(to: &mpsc::Sender<(u8, Ended<u8>)>, key: u8) -> impl FnOnce(Ended<u8>) + Send + 'static {
+    fn tell(to: &mpsc::Sender<Told>, key: u8) -> impl FnOnce(Ended<u8>) + Send + 'static {
         let to = to.clone();
         move |ended| {
             let _ = to.try_send((key, ended));

@@ -104,3 +104,27 @@ async fn an_execution_that_is_dropped_is_settled_at_its_reservation() {
     }
     assert_eq!(seen, usage.cost);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_cannot_overspend_together() {
+    // Each call sets about nine thousandths of a cent aside, and costs a hundredth of that.
+    let plays = (0..400).map(|_| says(GOOD, 60, 20)).collect();
+    let player = Player::new("play", true, plays);
+    let rig = rig(&player);
+    let mut who = testing::admin();
+    who.limits.usd = Some(MicroUsd(30_000));
+    let mut crowd = tokio::task::JoinSet::new();
+    for _ in 0..400 {
+        let job = rig.assignment_of(who.clone(), invoke("writer", "x"), None).await;
+        crowd.spawn(perform(rig.backstage.clone(), job, Tab::default()));
+    }
+    let done = crowd.join_all().await;
+    let well = done.iter().filter(|done| done.is_ok()).count() as u64;
+    for refused in done.iter().filter_map(|done| done.as_ref().err()) {
+        assert_eq!(refused.code, Code::BudgetExceeded);
+    }
+    let all = spent(&*rig.ledger).await;
+    assert_eq!(all, MicroUsd(well * 100), "exactly what was counted");
+    assert!(well > 0 && all <= MicroUsd(30_000), "{well} calls, {all}");
+    assert_eq!(player.heard().len() as u64, well, "who was refused has sent nothing");
+}

@@ -129,3 +129,6 @@ impl ModelRoster {
         self.providers.keys().map(String::as_str)
     }
 }
+
+#[cfg(test)]
+mod tests;

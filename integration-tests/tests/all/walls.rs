@@ -56,7 +56,7 @@ const WALLS: &[Wall] = &[
     ("a bracket is closed once", "pub fn f(b: audit::Bracket) -> [audit::Bracket; 2] { [b, b] }", "registry", MOVED),
     (
         "a reservation is made by a ledger only",
-        "pub fn f(r: ledger::Reservation, key: greenroom_protocol::CallKey) -> ledger::Reservation { ledger::Reservation { key, ..r } }",
+        "pub fn f(r: &ledger::Reservation) { let ledger::Reservation { key, .. } = r; }",
         "registry",
         PRIVATE_FIELD,
     ),

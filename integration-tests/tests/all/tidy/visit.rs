@@ -64,7 +64,8 @@ fn facts_of(path: &str, text: &str) -> syn::Result<Facts> {
 }
 
 fn is_test_file(path: &str) -> bool {
-    path.contains("/tests/") || path.ends_with("/tests.rs")
+    // A suite is what the tests of several implementations share.
+    path.contains("/tests/") || path.ends_with("/tests.rs") || path.contains("/suite/")
 }
 
 #[derive(Default)]

@@ -80,7 +80,7 @@ pub async fn compose_with(
     let bundle = bundle(config)?;
     let handlers = [greenroom_runtimes::handlers(), handlers].concat();
     let tools = [greenroom_runtimes::tools(), tools].concat();
-    let vocabulary = vocabulary(&bundle, &handlers, &tools);
+    let vocabulary = vocabulary(config, &bundle, &handlers, &tools);
     let policy = policy(config, bundle);
     let definitions = definitions(config, vocabulary.clone(), catalogue);
     let stores = stores::open(config, &clock, &ids);
@@ -208,13 +208,13 @@ fn bundle(config: &Config) -> Result<Bundle, Cause> {
 }
 
 /// The names that definitions may use, from those that own them.
-fn vocabulary(bundle: &Bundle, handlers: &[Arc<dyn Handler>], tools: &[Arc<dyn Tool>]) -> Vocabulary {
+fn vocabulary(config: &Config, bundle: &Bundle, handlers: &[Arc<dyn Handler>], tools: &[Arc<dyn Tool>]) -> Vocabulary {
     let policies = bundle.data().pointer("/cfg/policies").and_then(Json::as_object);
     Vocabulary::new(
         policies.into_iter().flat_map(|named| named.keys()).map(String::as_str),
         handlers.iter().map(|handler| handler.name()),
         tools.iter().map(|tool| tool.name()),
-        models::PROVIDERS.iter().copied(),
+        models::names(config),
     )
 }
 
@@ -223,7 +223,7 @@ fn vocabulary(bundle: &Bundle, handlers: &[Arc<dyn Handler>], tools: &[Arc<dyn T
 /// # Errors
 /// [`Code::InvalidPolicy`] if the policy that names the rules cannot be read.
 pub fn known_names(config: &Config) -> Result<Vocabulary, Cause> {
-    Ok(vocabulary(&bundle(config)?, &greenroom_runtimes::handlers(), &greenroom_runtimes::tools()))
+    Ok(vocabulary(config, &bundle(config)?, &greenroom_runtimes::handlers(), &greenroom_runtimes::tools()))
 }
 
 /// The policy of this configuration, tried, for commands that only ask it.

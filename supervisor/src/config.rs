@@ -65,23 +65,31 @@ pub struct Places {
     pub turns: usize,
 }
 
-/// Keys and addresses of model providers.
+/// A provider of models, as configured.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Provider {
+    /// What stands before the dot of its models' names.
+    pub name: String,
+    /// The wire that it speaks, by genai's name: `openai`, `gemini`, `groq`, …
+    pub wire: String,
+    /// Its key; a server of one's own may need none.
+    #[serde(default)]
+    pub api_key: Option<Secret>,
+    /// Its address, instead of the provider's own.
+    #[serde(default)]
+    pub base_url: Option<String>,
+}
+
+/// Which models there are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Providers {
-    /// `ANTHROPIC_API_KEY`.
-    pub anthropic_key: Option<Secret>,
-    /// `ANTHROPIC_BASE_URL`.
-    pub anthropic_url: Option<String>,
-    /// `OPENAI_API_KEY`.
-    pub openai_key: Option<Secret>,
-    /// `OPENAI_BASE_URL`: any compatible server.
-    pub openai_url: Option<String>,
+pub struct Models {
+    /// The providers that have a key or an address.
+    pub providers: Vec<Provider>,
     /// `OPENAI_MODEL`: the model that every tier then goes to.
-    pub openai_model: Option<String>,
-    /// `GEMINI_API_KEY`.
-    pub gemini_key: Option<Secret>,
-    /// `OLLAMA_BASE_URL`.
-    pub ollama_url: Option<String>,
+    pub house: Option<String>,
+    /// What the provider `scripted` plays; for tests.
+    pub script: Option<PathBuf>,
 }
 
 /// Everything that this process is told.
@@ -104,7 +112,7 @@ pub struct Config {
     /// Policy engines; 0 means one for each core.
     pub guard_shards: usize,
     /// Keys and addresses of models.
-    pub providers: Providers,
+    pub models: Models,
     /// Where `/metrics` is served while `up` runs; none turns it off.
     pub metrics: Option<SocketAddr>,
     /// Which log lines are written, as `tracing` directives.

@@ -8,67 +8,55 @@ use greenroom_actors::model::ModelProvider;
 use greenroom_definitions::ModelRef;
 use greenroom_protocol::{Cause, Code};
 use greenroom_runtimes::genai::{self, Key, ProviderSettings};
+use greenroom_runtimes::scripted::Script;
 
-use crate::config::{Config, Providers, Secret};
+use crate::config::{Config, Provider};
 
 /// The names that definitions may use before the dot of a model, whether the provider is there or not.
-pub const PROVIDERS: [&str; 6] = ["offline", "scripted", "anthropic", "openai", "gemini", "ollama"];
+const PROVIDERS: [&str; 6] = ["offline", "scripted", "anthropic", "openai", "gemini", "ollama"];
 /// The model that answers where nothing else is there.
 const LAST_RESORT: &str = "offline.extractive";
 
 /// Opens the providers of this configuration and those that are handed in.
 ///
 /// # Errors
-/// [`Code::InvalidConfiguration`] for an address or a name that is none.
+/// [`Code::InvalidConfiguration`] for an address, a name or a script that is none.
 pub fn open(config: &Config, extra: Vec<Arc<dyn ModelProvider>>) -> Result<ModelRoster, Cause> {
-    let settings = greenroom_runtimes::Settings { real: real(&config.providers), script: None };
+    let real = genai::Settings {
+        providers: config.models.providers.iter().map(settings).collect(),
+        ..genai::Settings::default()
+    };
+    let settings = greenroom_runtimes::Settings { real, script: script(config)? };
     let mut providers = greenroom_runtimes::providers(&settings)?;
     providers.extend(extra);
-    let house = match &config.providers.openai_model {
+    let house = match &config.models.house {
         None => None,
         Some(name) => Some(named(&format!("openai.{name}"))?),
     };
     Ok(ModelRoster::new(providers).with_house_model(house).with_last_resort(Some(named(LAST_RESORT)?)))
 }
 
-/// The providers that can be reached: one with a key, or with an address of one's own.
-fn real(providers: &Providers) -> genai::Settings {
-    let Providers { anthropic_key, anthropic_url, openai_key, openai_url, openai_model: _, gemini_key, ollama_url } =
-        providers;
-    let all = [
-        ("anthropic", anthropic_key, anthropic_url),
-        ("openai", openai_key, openai_url),
-        ("gemini", gemini_key, &None),
-        ("ollama", &None, ollama_url),
-    ];
-    let is_there = |key: &Option<Secret>, url: &Option<String>| key.is_some() || url.is_some();
-    let there = all.into_iter().filter(|(_, key, url)| is_there(key, url));
-    let providers = there.map(|(name, key, url)| ProviderSettings {
-        name: name.to_owned(),
-        wire: name.to_owned(),
-        key: key.as_ref().map(|secret| Key::new(secret.reveal())),
-        base_url: url.clone(),
-    });
-    genai::Settings { providers: providers.collect(), ..genai::Settings::default() }
+/// The names of providers that a definition may use.
+pub fn names(config: &Config) -> impl Iterator<Item = &str> {
+    PROVIDERS.into_iter().chain(config.models.providers.iter().map(|provider| provider.name.as_str()))
+}
+
+fn settings(provider: &Provider) -> ProviderSettings {
+    ProviderSettings {
+        name: provider.name.clone(),
+        wire: provider.wire.clone(),
+        key: provider.api_key.as_ref().map(|key| Key::new(key.reveal())),
+        base_url: provider.base_url.clone(),
+    }
+}
+
+fn script(config: &Config) -> Result<Option<Script>, Cause> {
+    let Some(path) = &config.models.script else { return Ok(None) };
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Cause::new(Code::InvalidConfiguration, format!("{}: {error}", path.display())))?;
+    Script::from_json(&text).map(Some)
 }
 
 fn named(text: &str) -> Result<ModelRef, Cause> {
     text.parse().map_err(|why: String| Cause::new(Code::InvalidConfiguration, why))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Providers, Secret, real};
-
-    #[test]
-    fn a_provider_is_there_with_a_key_or_an_address() {
-        assert!(real(&Providers::default()).providers.is_empty());
-        let configured = Providers {
-            anthropic_key: Some(Secret::new("k")),
-            openai_url: Some("http://127.0.0.1:8000/v1".to_owned()),
-            ..Providers::default()
-        };
-        let names: Vec<_> = real(&configured).providers.iter().map(|provider| provider.name.clone()).collect();
-        assert_eq!(names, ["anthropic", "openai"]);
-    }
 }

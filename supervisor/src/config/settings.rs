@@ -41,7 +41,8 @@ const fn secret(key: &'static str, env: &'static [&'static str], help: &'static 
     Setting { key, env, default: "", kind: Kind::Text, secret: true, help }
 }
 
-/// Every setting that is one value. Users and tenants are tables of the file; see [`super::users`].
+/// Every setting that is one value. Users, tenants and further
+/// providers are tables of the file; see [`super::users`] and [`super::Provider`].
 pub const SETTINGS: &[Setting] = &[
     text("data_dir", &["GREENROOM_DATA_DIR"], "greenroom-data", "the folder that one process owns"),
     text("pod", &["GREENROOM_POD"], "local", "the name of this pod in replies and in the audit"),
@@ -84,6 +85,7 @@ pub const SETTINGS: &[Setting] = &[
     text("openai.model", &["OPENAI_MODEL"], "", "the model that every tier goes to"),
     secret("gemini.api_key", &["GEMINI_API_KEY"], "key of the provider gemini"),
     text("ollama.base_url", &["OLLAMA_BASE_URL"], "", "address of an Ollama server"),
+    text("models.script", &["GREENROOM_SCRIPT"], "", "what the provider `scripted` plays; for tests"),
     secret("nats.url", &["NATS_URL"], "address of NATS; this version does not use it yet"),
     secret("redis.url", &["REDIS_URL"], "address of Redis; this version does not use it yet"),
     secret("qdrant.url", &["QDRANT_URL"], "address of Qdrant; this version does not use it yet"),

@@ -14,8 +14,10 @@ use greenroom_protocol::{PodId, UserId};
 use super::secret::MASK;
 use super::settings::{CONFIG_FILE_VARIABLE, Kind, OUR_PREFIX, SETTINGS, Setting, UNUSED};
 use super::users::{BUILT_IN, People};
-use super::{Config, ConfigError, Places, Providers, Secret, Store, Sync};
+use super::{Config, ConfigError, Models, Places, Provider, Secret, Store, Sync};
 
+/// Tables of the file, of which there may be several.
+const TABLES: [&str; 2] = ["users", "providers"];
 /// The origin of a setting that nothing sets.
 const UNSET: &str = "not set";
 /// The file that is read if it exists and no other is named.
@@ -191,16 +193,18 @@ fn leaves(prefix: &str, value: &Value, shown: &mut Vec<Shown>, problems: &mut Ve
                 leaves(&key, member, shown, problems);
             }
         }
-        ValueKind::Array(items) if prefix == "users" => {
+        ValueKind::Array(items) if TABLES.contains(&prefix) => {
             for (index, item) in items.iter().enumerate() {
-                leaves(&format!("users[{index}]"), item, shown, problems);
+                leaves(&format!("{prefix}[{index}]"), item, shown, problems);
             }
         }
         kind => {
-            let people = prefix.starts_with("users[") || prefix.starts_with("tenants.");
+            let people =
+                TABLES.iter().any(|table| prefix.starts_with(&format!("{table}["))) || prefix.starts_with("tenants.");
             let setting = SETTINGS.iter().find(|setting| setting.key == prefix);
             if setting.is_none() && !people {
-                let known: Vec<&str> = SETTINGS.iter().map(|setting| setting.key).chain(["users", "tenants"]).collect();
+                let known: Vec<&str> =
+                    SETTINGS.iter().map(|setting| setting.key).chain(TABLES).chain(["tenants"]).collect();
                 problems.push(format!("{}: unknown setting {prefix}{}", origin(), nearest(prefix, &known)));
                 return;
             }
@@ -287,7 +291,7 @@ fn assemble(merged: &config::Config) -> Result<Config, Vec<String>> {
             store,
             gate: Places { places: places?, tenant_places: tenant_places?, turns: turns? },
             guard_shards: read.get("guard.shards").unwrap_or_default(),
-            providers: providers(&mut read),
+            models: models(&mut read),
             metrics,
             log_filter: read.get("log.filter").unwrap_or_default(),
             drain: Duration::from_secs(read.get("drain.timeout_s").unwrap_or_default()),
@@ -318,16 +322,22 @@ fn store(url: Option<String>, data_dir: &Path, sync: Sync, problems: &mut Vec<St
     }
 }
 
-fn providers(read: &mut Reader<'_>) -> Providers {
-    Providers {
-        anthropic_key: read.get::<Secret>("anthropic.api_key"),
-        anthropic_url: read.get("anthropic.base_url"),
-        openai_key: read.get::<Secret>("openai.api_key"),
-        openai_url: read.get("openai.base_url"),
-        openai_model: read.get("openai.model"),
-        gemini_key: read.get::<Secret>("gemini.api_key"),
-        ollama_url: read.get("ollama.base_url"),
+/// The providers that have a key or an address: the known ones by their settings, others by tables.
+fn models(read: &mut Reader<'_>) -> Models {
+    let mut providers: Vec<Provider> = read.get("providers").unwrap_or_default();
+    for name in ["anthropic", "openai", "gemini", "ollama"] {
+        let api_key = read.get::<Secret>(&format!("{name}.api_key"));
+        let base_url = read.get::<String>(&format!("{name}.base_url"));
+        if api_key.is_some() || base_url.is_some() {
+            providers.push(Provider { name: name.to_owned(), wire: name.to_owned(), api_key, base_url });
+        }
     }
+    for (index, provider) in providers.iter().enumerate() {
+        if providers.iter().take(index).any(|other| other.name == provider.name) {
+            read.problems.push(format!("providers: {} is configured twice", provider.name));
+        }
+    }
+    Models { providers, house: read.get("openai.model"), script: read.get("models.script") }
 }
 
 fn people(read: &mut Reader<'_>) -> People {

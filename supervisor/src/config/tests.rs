@@ -53,7 +53,8 @@ fn a_secret_is_masked_wherever_it_is_shown() {
     let loaded = load(&flags, environment(&[("OPENAI_API_KEY", "sk-live")]).into_iter()).unwrap();
     let text = format!("{:?} {:?}", loaded.shown, loaded.config);
     assert!(!text.contains("sk-live") && !text.contains("hunter2"), "{text}");
-    assert_eq!(loaded.config.providers.openai_key.as_ref().map(Secret::reveal), Some("sk-live"));
+    let key = |provider: &Provider| provider.api_key.as_ref().map(|key| key.reveal().to_owned());
+    assert_eq!(loaded.config.models.providers.iter().find_map(key).as_deref(), Some("sk-live"));
     assert_eq!(loaded.config.people.with_key("hunter2").map(|user| user.name.as_str()), Some("robot"));
     assert!(loaded.config.people.with_key("hunter").is_none());
 }
@@ -73,4 +74,15 @@ fn what_is_set_and_not_used_is_said() {
     let loaded = load(&Flags::default(), environment(&[("NATS_URL", "nats://u:secret@h")]).into_iter()).unwrap();
     assert!(loaded.warnings.iter().any(|line| line.contains("nats.url")));
     assert!(!loaded.warnings.iter().any(|line| line.contains("secret")));
+}
+
+#[test]
+fn a_provider_is_there_with_a_key_an_address_or_a_table_of_its_own() {
+    let (_dir, flags) = file("[[providers]]\nname = \"groq\"\nwire = \"groq\"\napi_key = \"gsk\"\n");
+    let set = environment(&[("OPENAI_BASE_URL", "http://127.0.0.1:8000/v1/"), ("OPENAI_MODEL", "llama")]);
+    let loaded = load(&flags, set.into_iter()).unwrap();
+    let names: Vec<_> = loaded.config.models.providers.iter().map(|provider| provider.name.as_str()).collect();
+    assert_eq!(names, ["groq", "openai"]);
+    assert_eq!(loaded.config.models.house.as_deref(), Some("llama"));
+    assert!(!format!("{:?}", loaded.shown).contains("gsk"));
 }

@@ -13,10 +13,14 @@ use serde::{Deserialize, Serialize};
 pub struct MicroUsd(pub u64);
 
 impl MicroUsd {
-    /// Rounds dollars up to the next millionth; `None` if the number is negative or not finite.
+    /// Rounds dollars up to the next millionth; `None` if the number is negative or not finite. What
+    /// [`MicroUsd::as_usd`] gave comes back as it was.
     #[must_use]
     pub fn from_usd(usd: f64) -> Option<Self> {
-        let micros = (usd * 1e6).ceil();
+        let exact = usd * 1e6;
+        let nearest = exact.round();
+        // A hair above a whole millionth is the price of writing it in binary, not another millionth.
+        let micros = if (exact - nearest).abs() <= exact.abs() * f64::EPSILON * 4.0 { nearest } else { exact.ceil() };
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range is checked")]
         (micros.is_finite() && (0.0..=1e18).contains(&micros)).then_some(Self(micros as u64))
     }
@@ -95,8 +99,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_was_written_in_dollars_comes_back_as_it_was() {
+        for micros in (0..2_000_000).step_by(7).chain([12_300, 123_456_789_012]) {
+            assert_eq!(MicroUsd::from_usd(MicroUsd(micros).as_usd()), Some(MicroUsd(micros)));
+        }
+    }
+
+    #[test]
     fn dollars_round_up_and_refuse_nonsense() {
         assert_eq!(MicroUsd::from_usd(0.01), Some(MicroUsd(10_000)));
+        assert_eq!(MicroUsd::from_usd(0.000_000_1), Some(MicroUsd(1)));
         assert_eq!(MicroUsd::from_usd(-1.0), None);
         assert_eq!(MicroUsd::from_usd(f64::NAN), None);
         assert_eq!(MicroUsd(1_500_000).to_string(), "$1.500000");

@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use greenroom_definitions::binding::run_outputs;
 use greenroom_protocol::event::RunState;
 use greenroom_protocol::journal::{Entry, StepKey};
 use greenroom_protocol::reply::Usage;
@@ -25,8 +26,9 @@ use tokio::sync::{oneshot, watch};
 
 use super::JOURNAL_WAIT_MAX;
 use super::effects::Reach;
-use super::machine::{Answer, Event, Phase, State, TimerId, answerable, decide};
+use super::machine::{Answer, Decision, Event, Phase, State, TimerId, answerable, decide};
 use super::supervisor::Hosted;
+use super::values::{Material, is_small};
 use crate::failure::RetryBudget;
 use crate::observe::Observed;
 use crate::supervision::{Ended, Exit, LinkedTasks};
@@ -259,7 +261,7 @@ impl RunActor {
         event: &Event,
     ) -> Result<(), ActorProcessingErr> {
         let now = self.reach.hands.clock.now();
-        let decision = decide(&state.machine, &self.reach.pinned.plan, event, now);
+        let decision = self.decided(&state.machine, event, now);
         if decision.is_empty() {
             return Ok(());
         }
@@ -283,6 +285,24 @@ impl RunActor {
             self.perform(myself, state, effect);
         }
         Ok(())
+    }
+
+    /// What follows from an event. Where the outputs of a run need no fetching, its last step and its
+    /// end are one decision, and one write.
+    fn decided(&self, state: &State, event: &Event, now: Timestamp) -> Decision {
+        let plan = &self.reach.pinned.plan;
+        let decision = decide(state, plan, event, now);
+        if !decision.gathers() {
+            return decision;
+        }
+        let mut next = state.clone();
+        decision.entries().iter().for_each(|entry| next.apply(now, entry));
+        let loaded = Material::of_outputs(&next, plan).and_then(Material::at_once);
+        let outputs = loaded.map(|loaded| run_outputs(plan, &loaded.scope()));
+        match outputs.filter(|outputs| outputs.values().all(is_small)) {
+            Some(outputs) => decision.gathered(decide(&next, plan, &Event::Gathered { outputs: Ok(outputs) }, now)),
+            None => decision,
+        }
     }
 
     async fn journal(&self, after: Seq, entries: &[Entry], now: Timestamp) -> Result<Receipt, JournalError> {

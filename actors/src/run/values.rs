@@ -83,6 +83,29 @@ impl Material {
         }
     }
 
+    /// Everything, if nothing of it has to be fetched.
+    pub(super) fn at_once(self) -> Option<Loaded> {
+        let mut steps = BTreeMap::new();
+        for (step, given) in &self.given {
+            let values = match given {
+                Given::Once(result) => inline(result)?.clone(),
+                Given::Each(results) => {
+                    let item = |result: &Option<Arc<ResultRef>>| match result {
+                        Some(result) => inline(result).cloned().map(Some),
+                        None => Some(None),
+                    };
+                    item_outputs(&results.iter().map(item).collect::<Option<Vec<_>>>()?)
+                }
+            };
+            steps.insert(step.clone(), values);
+        }
+        Some(Loaded {
+            inputs: inline(&self.begun.inputs)?.clone(),
+            context: inline(&self.begun.context)?.clone(),
+            steps,
+        })
+    }
+
     /// Fetches everything.
     ///
     /// # Errors
@@ -116,6 +139,18 @@ const fn of_root(reference: &greenroom_definitions::expr::Reference) -> Option<&
         Root::Step(step) => Some(step),
         Root::Inputs | Root::Context | Root::Item | Root::Index => None,
     }
+}
+
+const fn inline(result: &ResultRef) -> Option<&Values> {
+    match result {
+        ResultRef::Inline(values) => Some(values),
+        ResultRef::Stored(_) => None,
+    }
+}
+
+/// True if a journal and a reply can carry the value themselves.
+pub(super) fn is_small(value: &Json) -> bool {
+    size_bytes(value) <= INLINE_VALUE_BYTES_MAX as u64
 }
 
 /// The values themselves.
@@ -168,8 +203,7 @@ pub(super) async fn shrink(values: Values, artifacts: &dyn Artifacts) -> Result<
 
 /// The value, or its claim check if it is too large.
 pub(super) async fn shrink_value(name: &str, value: Json, artifacts: &dyn Artifacts) -> Result<Json, Cause> {
-    let fits = size_bytes(&value) <= INLINE_VALUE_BYTES_MAX as u64;
-    if fits || ArtifactRef::from_json(&value).is_some() {
+    if is_small(&value) || ArtifactRef::from_json(&value).is_some() {
         return Ok(value);
     }
     let (bytes, media_type, ending) = match value {

@@ -31,6 +31,20 @@ impl Decision {
         self.entries.is_empty()
     }
 
+    /// True if nothing is left to do but to put the outputs together.
+    #[must_use]
+    pub fn gathers(&self) -> bool {
+        self.effects.iter().any(|effect| matches!(effect, Effect::Gather))
+    }
+
+    /// This decision and the one that follows from the outputs, journalled as one.
+    pub fn gathered(mut self, next: Self) -> Self {
+        self.effects.retain(|effect| !matches!(effect, Effect::Gather));
+        self.effects.extend(next.effects);
+        self.entries.extend(next.entries);
+        self
+    }
+
     /// What is done now, since the receipt proves that the entries are durable.
     #[must_use]
     pub fn release(self, _receipt: &Receipt) -> Vec<Effect> {

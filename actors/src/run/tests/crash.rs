@@ -2,15 +2,19 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicI64, Ordering};
 
+use async_trait::async_trait;
+use futures::stream::BoxStream;
 use greenroom_protocol::event::RunState;
 use greenroom_protocol::journal::Entry;
-use greenroom_protocol::{Code, Status};
-use greenroom_registry::runs::RunFilter;
+use greenroom_protocol::{Code, RunId, Status, Timestamp};
+use greenroom_registry::StoreError;
+use greenroom_registry::journal::{Journal, JournalError, Journalled, Receipt, Seq};
+use greenroom_registry::runs::{Fence, RunFilter};
 use serde_json::json;
 
-use super::house::{House, Script, Written, agent, at_once, detached, run_id, until, values, workflow};
+use super::house::{House, Script, Written, agent, at_once, detached, run_id, start, until, values, workflow};
 
 fn chain() -> Written {
     let steps = json!([
@@ -152,4 +156,63 @@ async fn an_owner_that_was_overtaken_stops_quietly_and_changes_nothing() {
     tokio::time::advance(std::time::Duration::from_secs(200)).await;
     let head = stores.runs.get(&run).await.unwrap().unwrap();
     assert_eq!((head.seq, head.state), (entries, RunState::Success));
+}
+
+/// A journal that fails once, at its nth write.
+struct Failing {
+    inner: Arc<dyn Journal>,
+    left: AtomicI64,
+}
+
+#[async_trait]
+impl Journal for Failing {
+    async fn append(
+        &self,
+        run: &RunId,
+        fence: Fence,
+        after: Seq,
+        entries: &[Entry],
+        now: Timestamp,
+    ) -> Result<Receipt, JournalError> {
+        if self.left.fetch_sub(1, Ordering::Relaxed) == 0 {
+            return Err(JournalError::Store(StoreError::Full));
+        }
+        self.inner.append(run, fence, after, entries, now).await
+    }
+
+    async fn read(&self, run: &RunId, after: Seq, limit: u32) -> Result<Vec<Journalled>, JournalError> {
+        self.inner.read(run, after, limit).await
+    }
+
+    fn tail(&self, run: &RunId, after: Seq) -> BoxStream<'static, Result<Journalled, JournalError>> {
+        self.inner.tail(run, after)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_fails_at_any_point_loses_nothing_and_repeats_no_recorded_step() {
+    for failing in 0..4 {
+        let (mut stores, clock) = super::house::stores();
+        stores.journal = Arc::new(Failing { inner: stores.journal.clone(), left: AtomicI64::new(failing) });
+        let house = House::open("pod_1", vec![chain()], echo(), stores, clock).await;
+        let asked = house.ask(start("w", json!({})));
+        let recovered = async {
+            until("the run's actor has died", || house.runs.hosted() == 0 && !house.calls().is_empty() || failing == 0)
+                .await;
+            tokio::time::advance(crate::run::LEASE * 2).await;
+            house.recover().await
+        };
+        let (reply, recovered) = tokio::join!(asked, recovered);
+        if failing == 0 {
+            // Nothing was recorded, so nothing is done: whoever asked is told to ask again.
+            assert_eq!(reply.error.unwrap().code, Code::Interrupted);
+            continue;
+        }
+        assert_eq!(recovered.resumed, 1, "after {failing} writes");
+        assert_eq!((reply.status, &reply.outputs["end"]), (Status::Success, &json!("abc")));
+        let keys: Vec<String> = house.calls().into_iter().map(|call| call.key).collect();
+        let recorded = usize::try_from(failing).unwrap() - 1;
+        assert_eq!(keys.len(), 3 + 1, "the step whose result was lost is asked for again");
+        assert_eq!(keys.get(recorded), keys.get(recorded + 1), "and it is that one");
+    }
 }

@@ -169,6 +169,28 @@ impl Tool for Adder {
     }
 }
 
+/// Panics in its caller's task.
+struct Bomb;
+
+#[async_trait]
+impl Tool for Bomb {
+    fn name(&self) -> &'static str {
+        "bomb"
+    }
+    fn description(&self) -> &'static str {
+        "panics"
+    }
+    fn parameters(&self) -> Json {
+        json!({"type": "object"})
+    }
+    fn manner(&self) -> Manner {
+        Manner::Yields
+    }
+    async fn call(&self, _: &Values, _: &Desk) -> Result<Json, Cause> {
+        panic!("a tool was told to")
+    }
+}
+
 struct NoFiles;
 
 #[async_trait]
@@ -302,7 +324,7 @@ impl Rig {
         let notes = Arc::new(Notes::default());
         let backstage = Backstage::new(Props {
             handlers: wanted.handlers,
-            tools: vec![Arc::new(Adder)],
+            tools: vec![Arc::new(Adder), Arc::new(Bomb)],
             desk: Desk::new(Arc::new(NoFiles), artifacts),
             models: ModelRoster::new(wanted.providers),
             treasury,

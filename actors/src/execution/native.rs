@@ -1,8 +1,10 @@
 //! Handlers and tools that are compiled in. Those that block run on a thread of their own, of which
 //! there is a bounded number.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures::FutureExt;
 use greenroom_protocol::{Cause, Code, Json, Values};
 
 use super::Backstage;
@@ -41,7 +43,11 @@ pub(super) async fn use_tool(backstage: &Backstage, name: &str, arguments: Value
         return Err(Cause::new(Code::UnknownTool, format!("there is no native tool `{name}`")));
     };
     match tool.manner() {
-        Manner::Yields => tool.call(&arguments, &backstage.desk).await,
+        // A tool runs in its caller's task, which may be the pipeline's: its panic must end here.
+        Manner::Yields => {
+            let called = AssertUnwindSafe(tool.call(&arguments, &backstage.desk)).catch_unwind().await;
+            called.unwrap_or_else(|_| Err(Cause::new(Code::AgentCrashed, format!("the tool {name} panicked"))))
+        }
         Manner::Blocks => {
             let desk = backstage.desk.clone();
             blocking(backstage, async move { tool.call(&arguments, &desk).await }).await?

@@ -124,4 +124,6 @@ async fn a_native_tool_is_used_by_name() {
     assert_eq!(sum.unwrap(), json!(5));
     let unknown = rig.backstage.use_tool("divider", Values::new()).await.unwrap_err();
     assert_eq!(unknown.code, Code::UnknownTool);
+    let burst = rig.backstage.use_tool("bomb", Values::new()).await.unwrap_err();
+    assert_eq!(burst.code, Code::AgentCrashed, "a panic ends with the tool");
 }

@@ -16,4 +16,6 @@ mod hostile;
 pub(crate) mod json_lines;
 pub mod report;
 pub(crate) mod table;
+#[cfg(test)]
+mod tests;
 pub(crate) mod visualize;

@@ -34,6 +34,9 @@ fn movement(facts: &Facts, growth: Option<&serde_json::Number>) -> Option<String
 /// What the period and its rows are, in one sentence.
 fn scope(facts: &Facts) -> String {
     match (&facts.period.from, &facts.period.to) {
+        (Some(from), Some(to)) if facts.period.label.contains(from.as_str()) => {
+            format!("All {} rows of {} are counted, {from} to {to}.", facts.rows, facts.file)
+        }
         (Some(from), Some(to)) => format!(
             "{} of the {} rows of {} fall in {} ({from} to {to}).",
             facts.period.rows, facts.rows, facts.file, facts.period.label

@@ -18,7 +18,7 @@ const TEXT_PX: u32 = 17;
 const TITLE_PX: u32 = 21;
 const FONT: &str = "system-ui, -apple-system, Segoe UI, Roboto, Helvetica, Arial, sans-serif";
 /// Mean width of a letter, in parts of the size that is asked for; the plotting crate writes less.
-const LETTER: f64 = 0.46;
+const LETTER: f64 = 0.5;
 /// Lines of the axis.
 const TICKS: f64 = 4.0;
 /// Characters of a label on the side.

@@ -1,0 +1,130 @@
+//! The handlers as an execution runs them: inputs of a definition, a desk, outputs.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use greenroom_actors::handler::{Desk, Handler, Work};
+use greenroom_definitions::Agent;
+use greenroom_protocol::{ArtifactRef, CallKey, Cause, Code, ContentHash, Deadline, Json, Timestamp, Values};
+use greenroom_registry::artifacts::{ArtifactError, Artifacts};
+use serde_json::json;
+
+use super::collect::DataCollection;
+use super::echo::Echo;
+use super::visualize::DataVisualization;
+
+#[derive(Default)]
+struct Shelf(Mutex<BTreeMap<ContentHash, Vec<u8>>>);
+
+#[async_trait]
+impl Artifacts for Shelf {
+    async fn put(&self, bytes: Vec<u8>, media_type: &str, name: &str) -> Result<ArtifactRef, ArtifactError> {
+        let hash = ContentHash::of(&bytes);
+        let artifact =
+            ArtifactRef { hash, bytes: bytes.len() as u64, media_type: media_type.into(), name: name.into() };
+        self.0.lock().unwrap().insert(hash, bytes);
+        Ok(artifact)
+    }
+
+    async fn get(&self, hash: &ContentHash, _: u64) -> Result<Option<Vec<u8>>, ArtifactError> {
+        Ok(self.0.lock().unwrap().get(hash).cloned())
+    }
+}
+
+struct House {
+    shelf: Arc<Shelf>,
+    desk: Desk,
+    folder: tempfile::TempDir,
+}
+
+fn house() -> House {
+    let folder = tempfile::tempdir().unwrap();
+    let shelf = Arc::new(Shelf::default());
+    let files = crate::files::open(vec![PathBuf::from(folder.path())]);
+    House { desk: Desk::new(files, shelf.clone()), shelf, folder }
+}
+
+fn work(inputs: Json, context: Json) -> Work {
+    let spec = json!({
+        "agent_id": "a", "name": "A", "category": "c", "description": "d", "version": "1",
+        "outputs": [{ "name": "out", "type": "object" }],
+        "implementation": { "runtime": "native", "handler": "native.echo" }
+    });
+    let now = Timestamp::from_micros(0);
+    let values = |json: Json| -> Values { serde_json::from_value(json).unwrap() };
+    Work {
+        agent: Arc::new(Agent::new(serde_json::from_value(spec).unwrap()).unwrap()),
+        inputs: values(inputs),
+        context: values(context),
+        key: CallKey::new("k").unwrap(),
+        run: None,
+        now,
+        deadline: Deadline::after(now, Duration::from_secs(60)),
+    }
+}
+
+const CSV: &[u8] = b"date,region,revenue\n2024-07-01,N,5\n2024-10-01,N,7\n2024-11-01,S,8\n2024-11-02,S,9\n";
+
+async fn refused(handler: &dyn Handler, house: &House, inputs: Json) -> Cause {
+    handler.run(&work(inputs, json!({})), &house.desk).await.unwrap_err()
+}
+
+#[tokio::test]
+async fn a_file_is_collected_by_path_and_by_artifact() {
+    let house = house();
+    std::fs::write(house.folder.path().join("sales.csv"), CSV).unwrap();
+    let artifact = house.shelf.put(CSV.to_vec(), "text/csv", "sales.csv").await.unwrap();
+    for source in [json!("sales.csv"), artifact.to_json()] {
+        let work = work(json!({ "data_source": source, "quarter": "2024-Q4" }), json!({}));
+        let facts = &DataCollection.run(&work, &house.desk).await.unwrap()["raw_data"];
+        assert_eq!(
+            (&facts["file"], &facts["period"]["rows"], &facts["measures"][0]["total"]),
+            (&json!("sales.csv"), &json!(3), &json!(24))
+        );
+    }
+    let missing = ArtifactRef { hash: ContentHash::of(b"?"), ..artifact };
+    for (inputs, code) in [
+        (json!({}), Code::MissingInput),
+        (json!({ "data_source": "../x.csv" }), Code::PathNotAllowed),
+        (json!({ "data_source": 5 }), Code::InvalidInput),
+        (json!({ "data_source": missing.to_json() }), Code::UnknownRecord),
+        (json!({ "data_source": "sales.csv", "quarter": "Q1 2019" }), Code::NoDataForPeriod),
+    ] {
+        assert_eq!(refused(&DataCollection, &house, inputs).await.code, code);
+    }
+}
+
+#[tokio::test]
+async fn charts_are_drawn_from_nested_facts_or_from_the_file_of_the_run() {
+    let house = house();
+    let artifact = house.shelf.put(CSV.to_vec(), "text/csv", "sales.csv").await.unwrap();
+    let collected = work(json!({ "data_source": artifact.to_json() }), json!({}));
+    let facts = DataCollection.run(&collected, &house.desk).await.unwrap()["raw_data"].clone();
+    let nested = work(json!({ "financial_data": { "financial_summary": "…", "figures": facts } }), json!({}));
+    let by_file =
+        work(json!({ "financial_data": {} }), json!({ "data_source": artifact.to_json(), "quarter": "Q4 2024" }));
+    for work in [nested, by_file] {
+        let outputs = DataVisualization.run(&work, &house.desk).await.unwrap();
+        let charts = outputs["charts"].as_array().unwrap();
+        assert!(charts.len() >= 3, "{charts:?}");
+        for chart in charts {
+            let picture = ArtifactRef::from_json(&chart["svg"]).unwrap();
+            assert!(picture.name.ends_with(".svg") && picture.media_type == "image/svg+xml");
+            let bytes = house.shelf.get(&picture.hash, 1 << 20).await.unwrap().unwrap();
+            assert!(bytes.starts_with(b"<svg"));
+        }
+    }
+    assert_eq!(
+        refused(&DataVisualization, &house, json!({ "financial_data": { "text": "none" } })).await.code,
+        Code::InvalidInput
+    );
+}
+
+#[tokio::test]
+async fn an_echo_gives_every_declared_output() {
+    let outputs = Echo.run(&work(json!({ "in": 5 }), json!({})), &house().desk).await.unwrap();
+    assert_eq!(outputs, [("out".to_owned(), json!(5))].into());
+}

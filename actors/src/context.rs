@@ -6,5 +6,7 @@
 
 mod actor;
 mod core;
+#[cfg(test)]
+mod tests;
 
 pub use actor::{Changes, ContextActor, ContextHandle, ContextSight};

@@ -14,7 +14,7 @@ mod actor;
 mod core;
 mod teams;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use actor::TeamSight;
 pub use teams::{Teams, TeamsActor, TeamsSight};

@@ -83,8 +83,8 @@ impl Teams {
         self.inner.find(run).unwrap().actor.kill();
     }
 
-    pub(super) fn kill_context(&self, run: &RunId) {
-        self.inner.formed(run).unwrap().1.context.kill();
+    pub(crate) fn context(&self, run: &RunId) -> crate::context::ContextHandle {
+        self.inner.formed(run).unwrap().1.context
     }
 }
 

@@ -13,7 +13,7 @@ use crate::run::tests::house::{
 };
 
 /// A team of two, and a workflow that also calls one who is not a member.
-fn written() -> Written {
+pub(crate) fn written() -> Written {
     let provides = json!({"collaboration": {"provides_to_team": ["facts"]}});
     Written {
         agents: vec![agent("finder_001", provides), agent("writer_001", json!({})), agent("stranger_001", json!({}))],
@@ -78,7 +78,7 @@ async fn members_sit_with_the_team_and_strangers_do_not() {
 }
 
 /// The second step waits; everything else answers.
-fn stuck_at_check() -> Script {
+pub(crate) fn stuck_at_check() -> Script {
     Arc::new(|called| {
         Box::pin(async move {
             if called.key.ends_with("/check") {
@@ -89,7 +89,7 @@ fn stuck_at_check() -> Script {
     })
 }
 
-async fn at_check(house: &House) -> RunId {
+pub(crate) async fn at_check(house: &House) -> RunId {
     let Request::StartTeam(start) = crew(json!({})) else { panic!("a team") };
     let reply = house.ask(Request::StartTeam(StartTeam { detach: true, ..start })).await;
     assert_eq!(reply.status, Status::Success);
@@ -143,7 +143,7 @@ async fn a_run_that_is_taken_up_again_finds_its_team_and_what_it_shared() {
 async fn a_context_that_dies_comes_back_with_what_it_held() {
     let house = House::new(written(), stuck_at_check()).await;
     let run = at_check(&house).await;
-    house.teams.kill_context(&run);
+    house.teams.context(&run).kill();
     until("it was restarted", || {
         house.notes.count(|seen| matches!(seen, Observed::Restarted { kind: "context" })) == 1
     })

@@ -45,12 +45,7 @@ pub struct Bracket {
 }
 
 impl Bracket {
-    pub(crate) const fn new(
-        opened: AuditSeq,
-        request: RequestId,
-        at: Timestamp,
-        abandoned: Option<Abandoned>,
-    ) -> Self {
+    pub(crate) const fn new(opened: AuditSeq, request: RequestId, at: Timestamp, abandoned: Option<Abandoned>) -> Self {
         Self { opened, request, at, abandoned }
     }
 

@@ -150,13 +150,7 @@ pub trait ContextStore: Send + Sync {
     ///
     /// # Errors
     /// [`ContextError`], and then nothing was written.
-    async fn write(
-        &self,
-        run: &RunId,
-        fence: Fence,
-        put: ContextPut,
-        now: Timestamp,
-    ) -> Result<Version, ContextError>;
+    async fn write(&self, run: &RunId, fence: Fence, put: ContextPut, now: Timestamp) -> Result<Version, ContextError>;
 
     /// Everything.
     ///

@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use greenroom_protocol as protocol;
-use protocol::{
-    AgentId, CallKey, Cause, Code, MicroUsd, RunId, TenantId, Timestamp, Tokens, UserId, WorkflowId,
-};
+use protocol::{AgentId, CallKey, Cause, Code, MicroUsd, RunId, TenantId, Timestamp, Tokens, UserId, WorkflowId};
 use serde::{Deserialize, Serialize};
 
 use crate::error::StoreError;
@@ -287,9 +285,7 @@ impl Refusal {
                     "reserved_usd": reserved.as_usd(), "asked_usd": asked.as_usd() }),
             ),
             Exceeded::Tokens { max, spent, reserved, asked } => (
-                format!(
-                    "{self}: {asked} tokens on top of {spent} spent and {reserved} reserved is more than {max}"
-                ),
+                format!("{self}: {asked} tokens on top of {spent} spent and {reserved} reserved is more than {max}"),
                 serde_json::json!({ "max_tokens": max, "spent_tokens": spent,
                     "reserved_tokens": reserved, "asked_tokens": asked }),
             ),

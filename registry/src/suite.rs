@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use greenroom_protocol as protocol;
@@ -26,14 +25,18 @@ mod idempotency;
 mod ledger;
 mod runs;
 
-/// A clock that a test sets.
+/// A clock that stands still; what moves is handed in by each call.
 #[derive(Debug)]
-pub(crate) struct SetClock(AtomicI64);
+struct StandingClock;
 
-impl Clock for SetClock {
+impl Clock for StandingClock {
     fn now(&self) -> Timestamp {
-        Timestamp::from_micros(self.0.load(Ordering::Relaxed))
+        NOW
     }
+}
+
+fn fixed_clock() -> Arc<dyn Clock> {
+    Arc::new(StandingClock)
 }
 
 /// A moment in 2023.
@@ -43,7 +46,6 @@ pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 /// Stores with what runs beside them.
 pub(crate) struct House {
     pub(crate) stores: Stores,
-    pub(crate) clock: Arc<SetClock>,
     folder: Option<TempDir>,
     writers: JoinSet<Result<(), StoreError>>,
 }
@@ -55,10 +57,9 @@ impl House {
     }
 
     fn memory() -> Self {
-        let clock = Arc::new(SetClock(AtomicI64::new(NOW.as_micros())));
         let signer = Signer::ephemeral([7; 32]);
-        let opened = open_memory(Parts { clock: clock.clone(), signer, artifacts: memory_artifacts() });
-        Self::run(opened, clock, None)
+        let opened = open_memory(Parts { clock: fixed_clock(), signer, artifacts: memory_artifacts() });
+        Self::run(opened, None)
     }
 
     /// A new database in a folder of its own.
@@ -73,19 +74,18 @@ impl House {
 
     /// The same with another promise for power cuts.
     pub(crate) async fn open_as(folder: TempDir, synchronous: Synchronous) -> Result<Self, StoreError> {
-        let clock = Arc::new(SetClock(AtomicI64::new(NOW.as_micros())));
         let signer = Signer::open(&folder.path().join("audit.key"), || Ok([7; 32]))?;
-        let parts = Parts { clock: clock.clone(), signer, artifacts: memory_artifacts() };
+        let parts = Parts { clock: fixed_clock(), signer, artifacts: memory_artifacts() };
         let opened = open_sqlite(&folder.path().join("greenroom.db"), synchronous, parts).await?;
-        Ok(Self::run(opened, clock, Some(folder)))
+        Ok(Self::run(opened, Some(folder)))
     }
 
-    fn run(opened: Opened, clock: Arc<SetClock>, folder: Option<TempDir>) -> Self {
+    fn run(opened: Opened, folder: Option<TempDir>) -> Self {
         let mut writers = JoinSet::new();
         for writer in opened.writers {
             writers.spawn(writer.run);
         }
-        Self { stores: opened.stores, clock, folder, writers }
+        Self { stores: opened.stores, folder, writers }
     }
 
     /// Where the database lies.

@@ -135,8 +135,12 @@ impl Tally {
         }
         let (spent, reserved, asked) = (spent.tokens.total(), self.reserved.tokens.total(), worst.tokens.total());
         let max = limit.tokens_max?;
-        (spent.saturating_add(reserved).saturating_add(asked) > max)
-            .then_some(Exceeded::Tokens { max, spent, reserved, asked })
+        (spent.saturating_add(reserved).saturating_add(asked) > max).then_some(Exceeded::Tokens {
+            max,
+            spent,
+            reserved,
+            asked,
+        })
     }
 
     fn spent(&self, period: Period, today: i64) -> Amount {

@@ -52,13 +52,7 @@ impl ContextStore for MemoryContext {
         Ok(keys.iter().map(|key| board.and_then(|board| board.read(key, now))).collect())
     }
 
-    async fn write(
-        &self,
-        run: &RunId,
-        fence: Fence,
-        put: ContextPut,
-        now: Timestamp,
-    ) -> Result<Version, ContextError> {
+    async fn write(&self, run: &RunId, fence: Fence, put: ContextPut, now: Timestamp) -> Result<Version, ContextError> {
         self.0.admit()?;
         let changed = self.0.contexts().board_mut(run)?.put(fence, put, now)?;
         self.0.context_bells.ring(run);

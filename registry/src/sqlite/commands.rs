@@ -20,21 +20,47 @@ pub(super) enum Command {
     Run(RunCommand),
     Context(ContextCommand),
     Once(OnceCommand),
-    Body { hash: ContentHash, body: String, answer: Answer<()> },
+    Body {
+        hash: ContentHash,
+        body: String,
+        answer: Answer<()>,
+    },
     /// Writes what has changed in the ledger; nobody waits.
     Nudge,
     /// Answers when everything before it is durable.
     Flush(Answer<()>),
     /// Writes everything, seals the audit and ends the writer.
-    Close { now: Timestamp, answer: Answer<()> },
+    Close {
+        now: Timestamp,
+        answer: Answer<()>,
+    },
 }
 
 pub(super) enum AuditCommand {
-    Open { event: EventJson, request: RequestId, at: Timestamp, answer: Answer<Bracket> },
-    Close { opened: AuditSeq, event: EventJson, request: RequestId, at: Timestamp },
-    Note { event: EventJson, at: Timestamp, answer: Answer<AuditSeq> },
+    Open {
+        event: EventJson,
+        request: RequestId,
+        at: Timestamp,
+        answer: Answer<Bracket>,
+    },
+    Close {
+        opened: AuditSeq,
+        event: EventJson,
+        request: RequestId,
+        at: Timestamp,
+    },
+    Note {
+        event: EventJson,
+        at: Timestamp,
+        answer: Answer<AuditSeq>,
+    },
     /// Removes everything up to a record that is older than every open bracket.
-    Prune { through: Link, records: u64, now: Timestamp, answer: Answer<Pruned> },
+    Prune {
+        through: Link,
+        records: u64,
+        now: Timestamp,
+        answer: Answer<Pruned>,
+    },
 }
 
 pub(super) enum RunCommand {
@@ -100,10 +126,9 @@ impl ContextCommand {
     /// The context that has to be known before the command can be decided.
     pub(super) const fn run(&self) -> &RunId {
         match self {
-            Self::Claim { run, .. }
-            | Self::Write { run, .. }
-            | Self::Expire { run, .. }
-            | Self::Remove { run, .. } => run,
+            Self::Claim { run, .. } | Self::Write { run, .. } | Self::Expire { run, .. } | Self::Remove { run, .. } => {
+                run
+            }
         }
     }
 }

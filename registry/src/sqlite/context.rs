@@ -46,13 +46,7 @@ impl ContextStore for SqliteContext {
         Ok(keys.iter().map(|key| board.read(key, now)).collect())
     }
 
-    async fn write(
-        &self,
-        run: &RunId,
-        fence: Fence,
-        put: ContextPut,
-        now: Timestamp,
-    ) -> Result<Version, ContextError> {
+    async fn write(&self, run: &RunId, fence: Fence, put: ContextPut, now: Timestamp) -> Result<Version, ContextError> {
         let (run, put) = (run.clone(), Box::new(put));
         self.0.queue.ask(|answer| Command::Context(ContextCommand::Write { run, fence, put, now, answer })).await
     }

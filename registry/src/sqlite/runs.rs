@@ -92,9 +92,13 @@ impl RunStore for SqliteRuns {
         let tenant = filter.tenant.as_ref().map(|tenant| tenant.as_str());
         let state = filter.state.map(protocol::event::RunState::as_str);
         let select = if tenant.is_some() {
-            select_heads!("WHERE number < ? AND tenant = ? AND (?3 IS NULL OR state = ?3) ORDER BY number DESC LIMIT ?4")
+            select_heads!(
+                "WHERE number < ? AND tenant = ? AND (?3 IS NULL OR state = ?3) ORDER BY number DESC LIMIT ?4"
+            )
         } else {
-            select_heads!("WHERE number < ? AND ?2 IS NULL AND (?3 IS NULL OR state = ?3) ORDER BY number DESC LIMIT ?4")
+            select_heads!(
+                "WHERE number < ? AND ?2 IS NULL AND (?3 IS NULL OR state = ?3) ORDER BY number DESC LIMIT ?4"
+            )
         };
         let rows = sqlx::query(select)
             .bind(before)

@@ -168,10 +168,7 @@ fn insert(table: &Table, rows: usize) -> String {
     format!("{} VALUES {} {}", table.insert, vec![tuple.as_str(); rows].join(","), table.conflict)
 }
 
-async fn at_once(
-    connection: &mut SqliteConnection,
-    statements: Vec<(String, Vec<Value>)>,
-) -> Result<(), sqlx::Error> {
+async fn at_once(connection: &mut SqliteConnection, statements: Vec<(String, Vec<Value>)>) -> Result<(), sqlx::Error> {
     let mut text = "BEGIN IMMEDIATE;".to_owned();
     let mut all = SqliteArguments::default();
     for (sql, values) in statements {

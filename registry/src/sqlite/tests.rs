@@ -238,7 +238,11 @@ async fn brackets_of_many_callers_share_their_commits() {
         }
         let acts = callers * (many / callers.min(8));
         let seconds = begun.elapsed().as_secs_f64();
-        println!("{callers} callers: {:.0} acts/s, {:.3} ms each", acts as f64 / seconds, seconds * 1e3 * callers as f64 / acts as f64);
+        println!(
+            "{callers} callers: {:.0} acts/s, {:.3} ms each",
+            acts as f64 / seconds,
+            seconds * 1e3 * callers as f64 / acts as f64
+        );
     }
     assert!(house.stores.audit.verify().await.unwrap().holds());
 }

@@ -56,12 +56,8 @@ fn the_tightest_budget_of_the_tree_decides_and_nothing_is_set_aside() {
     let first = book.reserve(&account(), &limits, cost(60), &key(1), NOW).unwrap();
     let refused = book.reserve(&account(), &limits, cost(60), &key(2), NOW).unwrap_err();
     let Refusal::Exceeded { budget: Budget::Run(_), by } = refused else { panic!("{refused:?}") };
-    let expected = Exceeded::Cost {
-        max: MicroUsd(100),
-        spent: MicroUsd(0),
-        reserved: MicroUsd(60),
-        asked: MicroUsd(60),
-    };
+    let expected =
+        Exceeded::Cost { max: MicroUsd(100), spent: MicroUsd(0), reserved: MicroUsd(60), asked: MicroUsd(60) };
     assert_eq!(by, expected);
     assert_eq!(book.settle(first, Settlement::Actual(cost(10)), NOW), cost(10));
     assert!(book.reserve(&account(), &limits, cost(90), &key(3), NOW).is_ok());

@@ -16,11 +16,12 @@ use crate::audit::{AuditSeq, Bracket, Pruned};
 use crate::commit::Answer;
 use crate::error::StoreError;
 use crate::sqlite::commands::{AuditCommand, Command};
+use crate::sqlite::failed;
 use crate::sqlite::script::{Script, Table, Value, from_int, to_int};
 use crate::sqlite::writer::{Commit, Writer, hash_of, refuse as refuse_one};
-use crate::sqlite::failed;
 
-const AUDIT: Table = Table { insert: "INSERT INTO audit (number, hash, at, request, record)", columns: 5, conflict: "" };
+const AUDIT: Table =
+    Table { insert: "INSERT INTO audit (number, hash, at, request, record)", columns: 5, conflict: "" };
 const HEADS: Table = Table {
     insert: "INSERT INTO audit_heads (number, is_anchor, head)",
     columns: 3,
@@ -115,7 +116,9 @@ impl Chain {
         commit.audit.link.get_or_insert(self.link);
         let Row { number, hash, record } = self.link.append(at, event);
         let request = request.map(RequestId::as_str).into();
-        commit.script.row(&AUDIT, vec![number.into(), Value::from(&hash), at.as_micros().into(), request, record.into()]);
+        commit
+            .script
+            .row(&AUDIT, vec![number.into(), Value::from(&hash), at.as_micros().into(), request, record.into()]);
         number
     }
 }

@@ -78,11 +78,8 @@ pub(super) async fn read_board(connection: &mut SqliteConnection, run: &RunId) -
     .await
     .map_err(|error| failed(&error))?;
     let Some(first) = rows.first() else { return Ok(None) };
-    let mut board = Board {
-        fence: Fence(number(first, "fence")?),
-        version: Version(number(first, "last")?),
-        ..Board::default()
-    };
+    let mut board =
+        Board { fence: Fence(number(first, "fence")?), version: Version(number(first, "last")?), ..Board::default() };
     for row in &rows {
         let key: Option<&str> = row.try_get("key").map_err(|error| failed(&error))?;
         let Some(key) = key else { continue };
@@ -121,9 +118,8 @@ pub(in crate::sqlite) fn apply(boards: &mut Boards, command: ContextCommand, com
         }
         ContextCommand::Expire { run, fence, now, answer } => {
             let changed = boards.find_mut(&run).and_then(|board| board.expire(fence, now));
-            let written = changed.and_then(|changed| {
-                write_changes(boards, &run, &changed, commit).map(|()| changed.len() as u64)
-            });
+            let written = changed
+                .and_then(|changed| write_changes(boards, &run, &changed, commit).map(|()| changed.len() as u64));
             finish(answer, written, &run, commit);
         }
         ContextCommand::Remove { run, fence, answer } => {

@@ -145,11 +145,7 @@ fn oldest_minute(now: Timestamp) -> i64 {
     minute_of(now).saturating_sub(window_minutes())
 }
 
-async fn rows(
-    connection: &mut SqliteConnection,
-    sql: &'static str,
-    bound: i64,
-) -> Result<Vec<SqliteRow>, StoreError> {
+async fn rows(connection: &mut SqliteConnection, sql: &'static str, bound: i64) -> Result<Vec<SqliteRow>, StoreError> {
     sqlx::query(sql).bind(bound).fetch_all(connection).await.map_err(|error| failed(&error))
 }
 

@@ -72,7 +72,7 @@ impl Reloader {
 
     fn policy_hash(&self) -> Option<greenroom_protocol::ContentHash> {
         let dir = self.policy_dir.as_deref()?;
-        Some(Bundle::open(dir).map_or(greenroom_protocol::ContentHash::of(b""), |bundle| *bundle.hash()))
+        Some(Bundle::open(dir).map_or_else(|_| greenroom_protocol::ContentHash::of(b""), |bundle| *bundle.hash()))
     }
 
     async fn definitions(&self) {

@@ -90,9 +90,8 @@ impl<C: Command> Inbox<C> {
     /// The next commands to be done together: at least one, unless `until` comes first or every
     /// caller is gone. False in the last case.
     pub(crate) async fn gather(&mut self, batch: &mut Vec<C>, until: Instant) -> bool {
-        match timeout_at(until, self.0.recv_many(batch, BATCH_LENGTH_MAX)).await {
-            Ok(0) => return false,
-            Ok(_) | Err(_) => {}
+        if let Ok(0) = timeout_at(until, self.0.recv_many(batch, BATCH_LENGTH_MAX)).await {
+            return false;
         }
         let lingers_until = until.min(Instant::now() + LINGER);
         while !batch.is_empty() && batch.len() < BATCH_LENGTH_MAX && !batch.iter().any(Command::is_urgent) {

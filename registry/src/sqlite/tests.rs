@@ -82,7 +82,8 @@ async fn limits_survive_a_crash_and_what_was_reserved_is_settled_as_estimated() 
     let worst = |micros| Amount::of_cost(MicroUsd(micros));
     let key = CallKey::new("call/1").unwrap();
     let ledger = &house.stores.ledger;
-    (ledger.count(&who, NOW).await.unwrap(), ledger.count(&who, NOW).await.unwrap());
+    ledger.count(&who, NOW).await.unwrap();
+    ledger.count(&who, NOW).await.unwrap();
     let settled = ledger.reserve(&account, &limits, worst(20), &key, NOW).await.unwrap();
     ledger.settle(settled, Settlement::Actual(worst(10)), NOW).await.unwrap();
     let lost = ledger.reserve(&account, &limits, worst(60), &key, NOW).await.unwrap();

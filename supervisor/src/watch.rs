@@ -8,7 +8,7 @@ use std::time::Duration;
 use greenroom_actors::guard::GuardHandle;
 use greenroom_actors::library::Library as _;
 use greenroom_definitions::{Catalogue, Loaded, Source, Vocabulary};
-use greenroom_protocol::{Cause, Clock, Code};
+use greenroom_protocol::{Cause, Clock, Code, ContentHash};
 use greenroom_registry::audit::AuditLog;
 use greenroom_rego::Bundle;
 use notify::{RecursiveMode, Watcher as _};
@@ -70,9 +70,10 @@ impl Reloader {
         Ok(())
     }
 
-    fn policy_hash(&self) -> Option<greenroom_protocol::ContentHash> {
+    fn policy_hash(&self) -> Option<ContentHash> {
         let dir = self.policy_dir.as_deref()?;
-        Some(Bundle::open(dir).map_or_else(|_| greenroom_protocol::ContentHash::of(b""), |bundle| *bundle.hash()))
+        // A bundle that cannot be read is another one than any that can.
+        Some(Bundle::open(dir).map_or_else(|_| ContentHash::of(b""), |bundle| *bundle.hash()))
     }
 
     async fn definitions(&self) {

@@ -1,13 +1,7 @@
 //! A whole house over the embedded catalogue and the embedded policy: what a user sees of it, from
 //! within and over the control socket.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "a test fails by panicking, and spawns what it awaits"
-)]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::path::Path;
 use std::sync::Arc;

@@ -79,7 +79,8 @@ pub fn reply(visit: &Visit, pod: &PodId, decision: &Decision, came: Result<Came,
     let mut reply = match came {
         Ok(Came::Out(outcome)) => out(visit.reply_id(), outcome),
         Ok(Came::Whole(reply)) => *reply,
-        Err(failure) => refused(visit.reply_id(), failure),
+        // Where it was refused there may be no run to name.
+        Err(failure) => refused(visit.id.to_string(), failure),
     };
     let metadata = &mut reply.metadata;
     metadata.duration_ms = duration_ms;

@@ -6,6 +6,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking, and so may what it calls")]
 
 mod commands;
+mod demo;
 mod edges;
 mod fuzz;
 mod licences;

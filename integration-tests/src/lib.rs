@@ -1,5 +1,8 @@
-//! The whole platform under test: the house, faults, crowds, tidy.
+//! The whole platform under test: what tests and benchmarks share. Nothing here is part of the product.
 
+pub mod bench;
 pub mod fuzz;
+pub mod house;
 pub mod predicate;
+pub mod stagehand;
 pub mod terminal;

@@ -22,7 +22,7 @@ use greenroom_definitions::{Catalogue, Source, Vocabulary};
 use greenroom_protocol::{CategoryId, Cause, Clock, Code, Ids, Json};
 use greenroom_registry::{Opened, Stores};
 use greenroom_rego::snapshot::Compiler;
-use greenroom_rego::{Authenticator, Bundle, CacheDir, Guard, PolicySnapshot};
+use greenroom_rego::{Authenticator, Bundle, CacheDir, Evaluator, Guard, PolicySnapshot};
 use greenroom_runtimes::files;
 
 use self::grow::{Ground, Grown, grow};
@@ -55,7 +55,12 @@ pub struct Extras {
     pub catalogue: Option<Arc<Catalogue>>,
     /// Where `/metrics` is served.
     pub metrics: Option<SocketAddr>,
+    /// Stands between the pipeline and the guard's engines; it can only hand a verdict on.
+    pub evaluator: Option<WrapEvaluator>,
 }
+
+/// Puts something in front of the guard's engines.
+pub type WrapEvaluator = Box<dyn FnOnce(Arc<dyn Evaluator>) -> Arc<dyn Evaluator> + Send>;
 
 /// Builds a house.
 ///
@@ -76,7 +81,7 @@ pub async fn compose_with(
     ids: Arc<dyn Ids>,
     extras: Extras,
 ) -> Result<House, Cause> {
-    let Extras { providers, handlers, tools, catalogue, metrics } = extras;
+    let Extras { providers, handlers, tools, catalogue, metrics, evaluator } = extras;
     let bundle = bundle(config)?;
     let handlers = [greenroom_runtimes::handlers(), handlers].concat();
     let tools = [greenroom_runtimes::tools(), tools].concat();
@@ -120,7 +125,12 @@ pub async fn compose_with(
     };
     let Grown { tree, stage, runs } = grow(ground).await?;
     let rooms = Rooms { stores: &stores, library: &library, guard: &guard, meters: &meters, clock: &clock };
-    let pipeline = Arc::new(pipeline(config, rooms, stage, roster));
+    let engines: Arc<dyn Evaluator> = Arc::new(guard.clone());
+    let evaluator = match evaluator {
+        Some(wrap) => wrap(engines),
+        None => engines,
+    };
+    let pipeline = Arc::new(pipeline(config, rooms, evaluator, stage, roster));
     doorway.hang(pipeline.clone()).map_err(|error| internal(error.to_string()))?;
     let reloader = rooms.reloader(config, vocabulary);
     let authenticator = pipeline.authenticator.clone();
@@ -164,8 +174,14 @@ impl Rooms<'_> {
     }
 }
 
-fn pipeline(config: &Config, rooms: Rooms<'_>, stage: Stage, models: ModelRoster) -> Pipeline {
-    let Rooms { stores, library, guard, meters, clock } = rooms;
+fn pipeline(
+    config: &Config,
+    rooms: Rooms<'_>,
+    evaluator: Arc<dyn Evaluator>,
+    stage: Stage,
+    models: ModelRoster,
+) -> Pipeline {
+    let Rooms { stores, library, guard: _, meters, clock } = rooms;
     let library: Arc<dyn Library> = Arc::clone(library) as Arc<dyn Library>;
     Pipeline {
         gate: Gate::new(config.gate),
@@ -177,7 +193,7 @@ fn pipeline(config: &Config, rooms: Rooms<'_>, stage: Stage, models: ModelRoster
             ledger: Arc::clone(&stores.ledger),
             models,
         },
-        guard: Guard::new(Arc::new(guard.clone())),
+        guard: Guard::new(evaluator),
         keys: Keys { store: Arc::clone(&stores.idempotency), clock: Arc::clone(clock) },
         stage,
         reader: Reader { library, stores: stores.clone() },

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use greenroom_actors::agent::Failure;
 use greenroom_actors::door::Door;
+use greenroom_actors::execution::DeltaSink;
 use greenroom_actors::stage::Stage;
 use greenroom_protocol::{Cause, Clock, Code, Deadline, PodId, Received, Reply, Request};
 use greenroom_registry::audit::{AuditLog, Bracket};
@@ -45,9 +46,14 @@ pub struct Pipeline {
 impl Pipeline {
     /// Lets a request from outside through. The place that it takes is given back with the reply.
     pub async fn serve(&self, received: Received) -> Reply {
+        self.serve_watched(received, None).await
+    }
+
+    /// As [`Pipeline::serve`]; what a model answers to the request itself is shown as it comes.
+    pub async fn serve_watched(&self, received: Received, sink: Option<DeltaSink>) -> Reply {
         let visit = Visit::arrived(&received);
         let reply = match self.admit(received).await {
-            Ok((_ticket, turn, asked)) => self.govern(asked, Some(turn)).await,
+            Ok((_ticket, turn, asked)) => self.govern(asked, Some(turn), sink).await,
             Err(cause) => self.refuse(&visit, cause),
         };
         self.meters.replied(reply.status);
@@ -64,7 +70,7 @@ impl Pipeline {
     }
 
     /// Everything behind the gate, at every hop: the bracket, the judgement, the act, the answer.
-    async fn govern(&self, asked: Authenticated, turn: Option<Turn>) -> Reply {
+    async fn govern(&self, asked: Authenticated, turn: Option<Turn>, sink: Option<DeltaSink>) -> Reply {
         let mut visit = Visit::of(&asked);
         let opening = visit::opening(&asked, &visit, &self.pod);
         let bracket = match self.audit.open(opening, self.clock.now()).await {
@@ -73,7 +79,7 @@ impl Pipeline {
         };
         let mut decision = Decision::default();
         let came = match self.judge(asked, &mut visit, &mut decision).await {
-            Ok(permit) => self.act(&bracket, permit, turn).await,
+            Ok(permit) => self.act(&bracket, permit, turn, sink).await,
             Err(cause) => Err(cause.into()),
         };
         let reply = answer::reply(&visit, &self.pod, &decision, came);
@@ -111,7 +117,13 @@ impl Pipeline {
     }
 
     /// The act itself, done once for each idempotency key.
-    async fn act(&self, bracket: &Bracket, permit: Permitted<Request>, turn: Option<Turn>) -> Result<Came, Failure> {
+    async fn act(
+        &self,
+        bracket: &Bracket,
+        permit: Permitted<Request>,
+        turn: Option<Turn>,
+        sink: Option<DeltaSink>,
+    ) -> Result<Came, Failure> {
         in_time(permit.grant().deadline(), self.clock.now())?;
         let once = matches!(permit.what(), Request::Invoke(_) | Request::CallTool(_));
         let taken = match if once { self.keys.take(permit.grant()).await? } else { None } {
@@ -122,7 +134,7 @@ impl Pipeline {
         let id = permit.grant().request_id().clone();
         // The turn ends here: what waits now waits for an actor, not for a stage.
         drop(turn);
-        let came = self.dispatch(bracket, permit).await;
+        let came = self.dispatch(bracket, permit, sink).await;
         if let Some(taken) = taken {
             self.keys.finish(taken, &answer::kept(&id, &came)).await;
         }
@@ -130,9 +142,14 @@ impl Pipeline {
     }
 
     /// To the actor that does it, or to the stores where it is only a look.
-    async fn dispatch(&self, bracket: &Bracket, permit: Permitted<Request>) -> Result<Came, Failure> {
+    async fn dispatch(
+        &self,
+        bracket: &Bracket,
+        permit: Permitted<Request>,
+        sink: Option<DeltaSink>,
+    ) -> Result<Came, Failure> {
         match permit.narrow() {
-            Narrowed::Invoke(permit) => self.stage.invoke(bracket, permit).await.map(Came::Out),
+            Narrowed::Invoke(permit) => self.stage.invoke_watched(bracket, permit, sink).await.map(Came::Out),
             Narrowed::StartRun(permit) => Ok(Came::whole(self.stage.start_run(bracket, permit).await)),
             Narrowed::StartTeam(permit) => Ok(Came::whole(self.stage.start_team(bracket, permit).await)),
             Narrowed::SignalRun(permit) => Ok(Came::whole(self.stage.signal_run(bracket, permit).await)),
@@ -157,7 +174,7 @@ impl Pipeline {
 #[async_trait]
 impl Door for Pipeline {
     async fn enter(&self, asked: Authenticated) -> Reply {
-        self.govern(asked, None).await
+        self.govern(asked, None, None).await
     }
 }
 

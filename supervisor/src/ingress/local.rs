@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::{StreamExt, stream};
+use greenroom_actors::execution::DeltaSink;
 use greenroom_client::transport::Events;
 use greenroom_client::{Client, Transport, TransportError};
 use greenroom_protocol::event::RunEvent;
@@ -45,10 +46,19 @@ impl Front {
 
     /// Lets a request of this user through the whole pipeline.
     pub async fn send(&self, user: UserId, envelope: Envelope) -> Reply {
+        self.pass(user, envelope, None).await
+    }
+
+    /// As [`Front::send`]; what a model answers to the request itself is shown as it comes.
+    pub async fn send_watched(&self, user: UserId, envelope: Envelope, sink: DeltaSink) -> Reply {
+        self.pass(user, envelope, Some(sink)).await
+    }
+
+    async fn pass(&self, user: UserId, envelope: Envelope, sink: Option<DeltaSink>) -> Reply {
         let id = envelope.id.clone().unwrap_or_else(|| RequestId::fresh(self.ids.fresh()));
         let envelope = Envelope { id: Some(id.clone()), ..envelope };
         match Received::local(user, envelope, &*self.ids, self.clock.now()) {
-            Ok(received) => self.pipeline.serve(received).await,
+            Ok(received) => self.pipeline.serve_watched(received, sink).await,
             Err(cause) => refusal(&id, cause),
         }
     }

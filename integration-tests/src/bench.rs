@@ -1,0 +1,163 @@
+//! How a benchmark says what it measured: rows with a bar, a figure and the unit of both.
+//!
+//! A benchmark is a program that prints its rows and appends them as JSON lines to the file that
+//! `GREENROOM_BENCH_OUT` names; `bench_table` makes one table of all of them. A bar is never moved to
+//! meet a figure: a row that falls short says so.
+
+use std::fmt;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// What a figure has to reach.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Bar {
+    /// At most this much.
+    AtMost(f64),
+    /// At least this much.
+    AtLeast(f64),
+    /// A figure to know, without a bar.
+    Told,
+}
+
+/// One line of the table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// The benchmark that says so.
+    pub group: String,
+    /// What was measured.
+    pub what: String,
+    /// How much it was.
+    pub figure: f64,
+    /// Of what.
+    pub unit: String,
+    /// What it has to reach.
+    pub bar: Bar,
+}
+
+impl Row {
+    /// True if the figure reaches the bar.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        match self.bar {
+            Bar::AtMost(most) => self.figure <= most,
+            Bar::AtLeast(least) => self.figure >= least,
+            Bar::Told => true,
+        }
+    }
+
+    /// The bar and the mark, as they stand in the table.
+    #[must_use]
+    pub fn bar_and_mark(&self) -> (String, &'static str) {
+        let mark = if self.holds() { "✔" } else { "✘" };
+        match self.bar {
+            Bar::AtMost(most) => (format!("≤ {} {}", number(most), self.unit), mark),
+            Bar::AtLeast(least) => (format!("≥ {} {}", number(least), self.unit), mark),
+            Bar::Told => ("–".to_owned(), ""),
+        }
+    }
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (bar, mark) = self.bar_and_mark();
+        write!(f, "{:10} {:58} {:>12} {:8} {bar} {mark}", self.group, self.what, number(self.figure), self.unit)
+    }
+}
+
+/// A number with as many digits as a reader can use.
+#[must_use]
+pub fn number(value: f64) -> String {
+    match value.abs() {
+        size if size >= 100.0 => format!("{value:.0}"),
+        size if size >= 10.0 => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    }
+}
+
+/// Prints a row, and keeps it for the table.
+///
+/// # Errors
+/// What the file system says of the file that `GREENROOM_BENCH_OUT` names.
+pub fn record(group: &str, what: impl Into<String>, figure: f64, unit: &str, bar: Bar) -> anyhow::Result<()> {
+    let row = Row { group: group.to_owned(), what: what.into(), figure, unit: unit.to_owned(), bar };
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{row}")?;
+    if let Some(path) = std::env::var_os("GREENROOM_BENCH_OUT") {
+        let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+        writeln!(file, "{}", serde_json::to_string(&row)?)?;
+    }
+    Ok(())
+}
+
+/// Times of one kind, to be asked for their quantiles.
+#[derive(Debug, Clone, Default)]
+pub struct Latencies {
+    sorted: Vec<Duration>,
+}
+
+impl FromIterator<Duration> for Latencies {
+    fn from_iter<I: IntoIterator<Item = Duration>>(all: I) -> Self {
+        let mut sorted: Vec<_> = all.into_iter().collect();
+        sorted.sort_unstable();
+        Self { sorted }
+    }
+}
+
+impl Latencies {
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.sorted.len()
+    }
+
+    /// The time that the share `q` of them does not exceed; zero if there is none.
+    #[must_use]
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "an index into a list of samples"
+    )]
+    pub fn quantile(&self, q: f64) -> Duration {
+        let index = (self.sorted.len().saturating_sub(1) as f64 * q).round() as usize;
+        self.sorted.get(index).copied().unwrap_or_default()
+    }
+
+    /// A quantile in microseconds.
+    #[must_use]
+    pub fn micros(&self, q: f64) -> f64 {
+        self.quantile(q).as_secs_f64() * 1e6
+    }
+
+    /// A quantile in milliseconds.
+    #[must_use]
+    pub fn millis(&self, q: f64) -> f64 {
+        self.quantile(q).as_secs_f64() * 1e3
+    }
+}
+
+/// Memory of this process, in MiB.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Memory {
+    /// Resident now.
+    pub resident: f64,
+    /// Resident at most so far.
+    pub peak: f64,
+}
+
+/// Reads this process's memory from the kernel.
+///
+/// # Errors
+/// If `/proc/self/status` cannot be read.
+pub fn memory() -> anyhow::Result<Memory> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let field = |name: &str| -> f64 {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|rest| rest.split_whitespace().next()?.parse::<f64>().ok()).unwrap_or(0.0) / 1024.0
+    };
+    Ok(Memory { resident: field("VmRSS:"), peak: field("VmHWM:") })
+}

@@ -1,0 +1,69 @@
+//! Makes one table of what all benchmarks measured: on the terminal, and in `docs/benchmarks.md`.
+//!
+//! usage: `bench_table RESULTS.jsonl [docs/benchmarks.md]`. What stands in the page outside of the two
+//! markers is left as it is.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::Command;
+
+use anyhow::Context;
+use greenroom_integration_tests::bench::{Row, number};
+
+const BEGIN: &str = "<!-- measured: begin -->";
+const END: &str = "<!-- measured: end -->";
+
+fn main() -> anyhow::Result<()> {
+    let mut words = std::env::args().skip(1);
+    let results = words.next().context("usage: bench_table RESULTS.jsonl [PAGE.md]")?;
+    let rows = read(&results)?;
+    let table = table(&rows);
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{table}")?;
+    if let Some(page) = words.next() {
+        write_page(&page, &table)?;
+    }
+    let short = rows.iter().filter(|row| !row.holds()).count();
+    writeln!(out, "{} of {} bars are reached", rows.len() - short, rows.len())?;
+    Ok(())
+}
+
+fn read(path: &str) -> anyhow::Result<Vec<Row>> {
+    let file = std::fs::File::open(path).with_context(|| format!("cannot open {path}"))?;
+    BufReader::new(file).lines().map(|line| Ok(serde_json::from_str(&line?)?)).collect()
+}
+
+fn table(rows: &[Row]) -> String {
+    let mut text = format!("Machine: {}.\n\n| | what | bar | figure | |\n|---|---|---|---|---|\n", machine());
+    for row in rows {
+        let (bar, mark) = row.bar_and_mark();
+        let line = format!("| {} | {} | {bar} | {} {} | {mark} |\n", row.group, row.what, number(row.figure), row.unit);
+        text.push_str(&line);
+    }
+    text
+}
+
+/// What the figures were measured on: a figure without its machine says nothing.
+fn machine() -> String {
+    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("unknown processor");
+    let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
+    let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kib = memory.split_whitespace().nth(1).and_then(|word| word.parse::<u64>().ok()).unwrap_or(0);
+    let kernel = Command::new("uname").arg("-r").output().map(|out| String::from_utf8_lossy(&out.stdout).into_owned());
+    let day = Command::new("date").arg("+%F").output().map(|out| String::from_utf8_lossy(&out.stdout).into_owned());
+    format!(
+        "{}, {cores} cores (virtual, shared), {} GiB, Linux {}, measured on {}",
+        model.trim_start_matches([' ', '\t', ':']),
+        kib / 1_048_576,
+        kernel.unwrap_or_default().trim(),
+        day.unwrap_or_default().trim()
+    )
+}
+
+fn write_page(path: &str, table: &str) -> anyhow::Result<()> {
+    let page = std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
+    let (head, rest) = page.split_once(BEGIN).with_context(|| format!("{path} lacks {BEGIN}"))?;
+    let (_, tail) = rest.split_once(END).with_context(|| format!("{path} lacks {END}"))?;
+    std::fs::write(path, format!("{head}{BEGIN}\n{table}\n{END}{tail}"))?;
+    Ok(())
+}

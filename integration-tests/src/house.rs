@@ -8,8 +8,8 @@ use greenroom_client::Client;
 use greenroom_protocol::{Json, UserId, Values};
 use greenroom_supervisor::clock::{TimeOrdered, WallClock};
 use greenroom_supervisor::compose::{Extras, compose_with};
-use greenroom_supervisor::house::House;
 use greenroom_supervisor::config::{Config, Store, Sync};
+use greenroom_supervisor::house::House;
 use tempfile::TempDir;
 
 /// Which stores a house has.

@@ -21,7 +21,7 @@ use greenroom_supervisor::compose::Extras;
 /// How long the model of a crowd thinks.
 const THINKS: Duration = Duration::from_secs(5);
 
-pub fn main(words: &[&str]) -> anyhow::Result<()> {
+pub(crate) fn main(words: &[&str]) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match words.first().copied() {
         Some("rate") => runtime.block_on(rate()),

@@ -32,7 +32,7 @@ struct Level {
     p99_ms: f64,
 }
 
-pub fn main(_: &[&str]) -> anyhow::Result<()> {
+pub(crate) fn main(_: &[&str]) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ours = runtime.block_on(ours())?;
     tell(&ours)?;

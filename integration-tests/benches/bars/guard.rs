@@ -25,7 +25,7 @@ const WARM_UP: usize = 5_000;
 /// Decisions of the server, which are slower.
 const SERVED: usize = 6_000;
 
-pub fn main(_: &[&str]) -> anyhow::Result<()> {
+pub(crate) fn main(_: &[&str]) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let tap = Arc::new(Tap::default());
@@ -146,7 +146,6 @@ async fn served(opa: &Path, inputs: &[Arc<Input>]) -> anyhow::Result<Latencies> 
             .spawn()?,
     );
     let _ = rustls::crypto::ring::default_provider().install_default();
-    #[expect(clippy::disallowed_methods, reason = "a client of this benchmark's own")]
     let client = reqwest::Client::builder().tcp_nodelay(true).no_proxy().build()?;
     let url = format!("http://127.0.0.1:{port}/v1/data/guard/allowed");
     let bodies: Vec<Vec<u8>> = inputs

@@ -14,7 +14,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 /// Agents that are seated.
 const AGENTS: usize = 5_000;
 
-pub fn main(_: &[&str]) -> anyhow::Result<()> {
+pub(crate) fn main(_: &[&str]) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let bare = bare_spawns(AGENTS).await?;

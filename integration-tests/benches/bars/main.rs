@@ -3,6 +3,8 @@
 //!
 //! One program rather than nine, because each would be linked anew with everything it measures.
 
+#![expect(clippy::disallowed_methods, reason = "a benchmark spawns what it awaits")]
+
 mod crowd;
 mod durable;
 mod guard;

@@ -22,7 +22,7 @@ use greenroom_supervisor::house::House;
 /// Runs that are interrupted.
 const RUNS: usize = 1_000;
 
-pub fn main(words: &[&str]) -> anyhow::Result<()> {
+pub(crate) fn main(words: &[&str]) -> anyhow::Result<()> {
     match words {
         [part, dir] => {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -56,7 +56,11 @@ fn definitions(folder: &Path) -> PathBuf {
 
 /// Starts a child and waits for its one line.
 fn child(part: &str, folder: &Path) -> anyhow::Result<(Child, String)> {
-    let mut child = Command::new(std::env::current_exe()?).args(["only", "recovery", part]).arg(folder).stdout(Stdio::piped()).spawn()?;
+    let mut child = Command::new(std::env::current_exe()?)
+        .args(["only", "recovery", part])
+        .arg(folder)
+        .stdout(Stdio::piped())
+        .spawn()?;
     let out = child.stdout.take().context("the child has no output")?;
     let mut line = String::new();
     BufReader::new(out).read_line(&mut line)?;

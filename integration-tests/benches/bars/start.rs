@@ -13,7 +13,7 @@ use greenroom_integration_tests::stagehand::Stagehand;
 const WARM: usize = 15;
 const COLD: usize = 5;
 
-pub fn main(_: &[&str]) -> anyhow::Result<()> {
+pub(crate) fn main(_: &[&str]) -> anyhow::Result<()> {
     let binary = binary()?;
     let definitions = tempfile::tempdir()?;
     let stagehand = Stagehand::new(definitions.path())?;

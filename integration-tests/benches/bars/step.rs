@@ -1,8 +1,6 @@
 //! What a step of a durable workflow costs beside its work: a row of fifty steps that do nothing, one
 //! run at a time, journal and audit on disk.
 
-use std::time::Instant;
-
 use anyhow::ensure;
 use greenroom_client::client::Work;
 use greenroom_integration_tests::bench::{Bar, Latencies, record};
@@ -16,7 +14,7 @@ const STEPS: usize = 50;
 /// Runs that are measured.
 const RUNS: usize = 40;
 
-pub fn main(_: &[&str]) -> anyhow::Result<()> {
+pub(crate) fn main(_: &[&str]) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         steps(Keeps::Full, "SQLite FULL", 1.5, 10.0).await?;
@@ -34,7 +32,6 @@ async fn steps(keeps: Keeps, name: &str, p50_ms: f64, p99_ms: f64) -> anyhow::Re
     let workflow = WorkflowId::new("row")?;
     let mut gaps = Vec::new();
     for round in 0..=RUNS {
-        let began = Instant::now();
         let reply = client.run_workflow(workflow.clone(), Work { inputs: text("x"), ..Work::default() }).await?;
         ensure!(reply.status == Status::Success, "{:?}", reply.error);
         ensure!(reply.metadata.workflow_steps == STEPS as u32, "{} steps", reply.metadata.workflow_steps);
@@ -42,7 +39,6 @@ async fn steps(keeps: Keeps, name: &str, p50_ms: f64, p99_ms: f64) -> anyhow::Re
         if round > 0 {
             gaps.extend(step_times(&rented, &reply.id).await?);
         }
-        drop(began);
     }
     let times: Latencies = gaps.into_iter().collect();
     record("step", format!("step overhead p50, {name}"), times.millis(0.5), "ms", Bar::AtMost(p50_ms))?;
@@ -64,5 +60,5 @@ async fn step_times(
         .filter(|written| matches!(written.entry, Entry::StepStarted { .. }))
         .map(|written| written.at)
         .collect();
-    Ok(starts.windows(2).map(|pair| pair[1].since(pair[0])).collect())
+    Ok(starts.iter().zip(starts.iter().skip(1)).map(|(start, next)| next.since(*start)).collect())
 }

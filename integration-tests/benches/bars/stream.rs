@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 /// Answers that are measured.
 const ANSWERS: usize = 2_000;
 
-pub fn main(_: &[&str]) -> anyhow::Result<()> {
+pub(crate) fn main(_: &[&str]) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let definitions = tempfile::tempdir()?;

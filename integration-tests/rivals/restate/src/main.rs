@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use restate_sdk::prelude::*;
+use restate_sdk::prelude::{Context, ContextSideEffects, Endpoint, HandlerError, HttpServer, service};
 
 struct FiveSteps;
 

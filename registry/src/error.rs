@@ -63,7 +63,7 @@ impl StoreError {
             Self::Late => ("late", "the disk is slow; ask again"),
             Self::Overrun => ("overrun", "the disk is slower than the load; ask again"),
             Self::Codec(_) => ("codec", "run `greenroom db check`"),
-            Self::Chain(_) => ("chain", "run `greenroom audit verify`"),
+            Self::Chain(_) => ("chain", "nothing is done on top of it; put back a copy of the database that has it"),
             Self::Failed(_) => ("failed", "the log has the rest"),
         };
         Cause::new(code, format!("{self}; {advice}")).with(serde_json::json!({ "store": what }))

@@ -11,4 +11,5 @@ mod edges;
 mod fuzz;
 mod licences;
 mod tidy;
+mod users;
 mod walls;

@@ -24,10 +24,12 @@ fn sums(csv: &str, months: &[&str]) -> BTreeMap<String, Sum> {
     let mut lines = csv.lines().map(|line| line.split(',').collect::<Vec<_>>());
     let header = lines.next().expect("a file has a header");
     let mut sums: BTreeMap<String, Sum> = BTreeMap::new();
-    for line in lines.filter(|line| months.iter().any(|month| line[0].starts_with(month))) {
+    for line in lines.filter(|line| line.first().is_some_and(|date| months.iter().any(|month| date.starts_with(month))))
+    {
         for (name, cell) in header.iter().zip(&line).skip(1) {
             let Some(value) = hundredths(cell) else { continue };
-            let sum = sums.entry((*name).to_owned()).or_insert(Sum { min: value, max: value, ..Sum::default() });
+            let sum =
+                sums.entry((*name).to_owned()).or_insert_with(|| Sum { min: value, max: value, ..Sum::default() });
             sum.count += 1;
             sum.total += value;
             (sum.min, sum.max) = (sum.min.min(value), sum.max.max(value));

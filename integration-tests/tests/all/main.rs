@@ -3,7 +3,12 @@
 //! A module a subject. What a test needs to stand on (a house, a scripted model, a bounded wait)
 //! lives in the library of this crate, so that benchmarks stand on it too.
 
-#![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking, and so may what it calls")]
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking, and so may what it calls"
+)]
 
 mod commands;
 mod demo;

@@ -67,7 +67,7 @@ impl Stagehand {
     /// What the file system says.
     pub fn model_agent(&self, id: &str, model: &str) -> anyhow::Result<()> {
         let implementation = format!(
-            "runtime: llm\n  model: {model}\n  timeout: 120\n  prompt:\n    system: You answer.\n    user: \"{{{{ text }}}}\""
+            "runtime: llm\n  model: {model}\n  timeout: 120\n  prompt:\n    system: You answer.\n    user: \"{{{{ inputs.text }}}}\""
         );
         self.agent(id, CATEGORIES[0], &implementation)
     }

@@ -1,7 +1,7 @@
 //! A person at a terminal: the product's own binary, typed in a folder of its own. What it says goes to
 //! files, so that a command that never ends is given up instead of waited for.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -101,7 +101,7 @@ impl Terminal {
             .stderr(File::create(&err)?)
             .spawn()
             .context("the binary cannot be started")?;
-        Ok(Running { child, words: words.join(" "), out, err })
+        Ok(Running { child: RefCell::new(child), words: words.join(" "), out, err })
     }
 }
 
@@ -117,13 +117,19 @@ fn binary() -> anyhow::Result<PathBuf> {
 /// A command that has been typed. It ends with its owner.
 #[derive(Debug)]
 pub struct Running {
-    child: Child,
+    child: RefCell<Child>,
     words: String,
     out: PathBuf,
     err: PathBuf,
 }
 
 impl Running {
+    /// The number that the operating system gave it.
+    #[must_use]
+    pub fn id(&self) -> String {
+        self.child.borrow().id().to_string()
+    }
+
     /// What it has written to standard output so far.
     #[must_use]
     pub fn out(&self) -> String {
@@ -141,9 +147,19 @@ impl Running {
     /// # Errors
     /// All that it said instead.
     pub async fn says(&self, text: &str) -> anyhow::Result<()> {
-        let heard = || async { (self.err().contains(text) || self.out().contains(text)).then_some(()) };
-        let waited = until(text, COMMAND_WAIT_MAX, heard).await;
-        waited.with_context(|| format!("greenroom {} said {}{}", self.words, self.out(), self.err()))
+        let heard = || async {
+            // Looked at in this order, what it says with its last breath is heard.
+            let over = self.status();
+            let said = self.err().contains(text) || self.out().contains(text);
+            (said || over.is_some()).then_some(said)
+        };
+        let said = until(text, COMMAND_WAIT_MAX, heard).await;
+        ensure!(matches!(said, Ok(true)), "greenroom {} said no {text:?}: {}{}", self.words, self.out(), self.err());
+        Ok(())
+    }
+
+    fn status(&self) -> Option<std::io::Result<ExitStatus>> {
+        self.child.borrow_mut().try_wait().transpose()
     }
 
     /// Asks it to end, as a service manager does.
@@ -151,7 +167,7 @@ impl Running {
     /// # Errors
     /// A process that is gone.
     pub fn terminate(&self) -> anyhow::Result<()> {
-        let asked = Command::new("sh").args(["-c", "kill -TERM \"$0\"", &self.child.id().to_string()]).status()?;
+        let asked = Command::new("sh").args(["-c", "kill -TERM \"$0\"", &self.id()]).status()?;
         ensure!(asked.success(), "greenroom {} is gone: {}", self.words, self.err());
         Ok(())
     }
@@ -160,17 +176,8 @@ impl Running {
     ///
     /// # Errors
     /// A command that does not end, or that a signal ended.
-    pub async fn ended(mut self) -> anyhow::Result<Said> {
-        let child = Cell::new(Some(&mut self.child));
-        let look = || {
-            let now = child.take().map(|it| {
-                let status = it.try_wait();
-                child.set(Some(it));
-                status
-            });
-            async move { now.and_then(Result::transpose) }
-        };
-        let status: ExitStatus = until("the end of the command", COMMAND_WAIT_MAX, look)
+    pub async fn ended(self) -> anyhow::Result<Said> {
+        let status = until("the end of the command", COMMAND_WAIT_MAX, || async { self.status() })
             .await
             .with_context(|| format!("greenroom {}", self.words))??;
         let Some(code) = status.code() else { bail!("greenroom {} ended by a signal: {}", self.words, self.err()) };
@@ -181,8 +188,9 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         // It may have ended by itself; then there is nothing to do.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let child = self.child.get_mut();
+        let _ = child.kill();
+        let _ = child.wait();
     }
 }
 

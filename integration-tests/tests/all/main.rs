@@ -11,6 +11,7 @@
 )]
 
 mod commands;
+mod control;
 mod demo;
 mod edges;
 mod fuzz;

@@ -16,6 +16,7 @@ mod demo;
 mod edges;
 mod fuzz;
 mod licences;
+mod reload;
 mod tidy;
 mod users;
 mod walls;

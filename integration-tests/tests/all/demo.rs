@@ -222,6 +222,20 @@ async fn any_file_with_dates_and_numbers_becomes_a_report() -> Result<()> {
     Ok(())
 }
 
+/// One day, no group, nothing before it: as little as a report can be made of.
+#[tokio::test]
+async fn a_file_of_one_row_becomes_a_report_too() -> Result<()> {
+    let terminal = Terminal::open()?;
+    terminal.file("lighthouse.csv", "Day,Lamps\n2025-01-05,3\n")?;
+    let reply = report(&terminal, &[]).await?;
+    let measure = &reply["outputs"]["facts"]["measures"][0];
+    assert_eq!((number(&measure["total"]), &measure["growth_pct"]), (3.0, &Json::Null));
+    assert_eq!(reply["outputs"]["charts"].as_array().map(Vec::len), Some(1), "{:#}", reply["outputs"]["charts"]);
+    let reply = report(&terminal, &["--context", "quarter=Q1 2025"]).await?;
+    assert_eq!(reply["status"], "success");
+    Ok(())
+}
+
 #[tokio::test]
 async fn json_and_json_lines_are_data_as_well() -> Result<()> {
     let terminal = Terminal::open()?;

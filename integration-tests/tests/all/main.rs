@@ -10,6 +10,7 @@
     reason = "a test fails by panicking, and so may what it calls"
 )]
 
+mod bad_input;
 mod commands;
 mod control;
 mod demo;

@@ -43,7 +43,26 @@ pub fn all(facts: &Facts, headed: bool) -> Vec<Chart> {
         charts.extend(divided.filter_map(|breakdown| by_group(facts, breakdown, first, headed)));
     }
     charts.extend(growth(facts, headed));
+    if charts.is_empty() {
+        charts.extend(totals(facts, headed));
+    }
     charts
+}
+
+/// The totals alone: what is left of a file that has one month, nothing to divide it by, and nothing to
+/// compare it with.
+fn totals(facts: &Facts, headed: bool) -> Option<Chart> {
+    let row = |measure: &Measure| {
+        let value = figures::drawn(Some(&measure.total));
+        let note = figures::compact(value, measure.unit.as_deref());
+        Row { label: figures::title(&measure.name), value, note, good: true }
+    };
+    let rows: Vec<Row> = facts.headline().map(row).collect();
+    let title = format!("Totals, {}", facts.period.label);
+    let told: Vec<String> = rows.iter().map(|row| format!("{} {}", row.label, row.note)).collect();
+    let alt = format!("{title}: {}.", told.join(", "));
+    let svg = canvas::rows(headed.then_some(&title), &title, &alt, &rows)?;
+    Some(Chart { title, alt, svg })
 }
 
 fn by_month(facts: &Facts, measure: &Measure, headed: bool) -> Option<Chart> {
@@ -159,6 +178,14 @@ mod tests {
             "date,region,revenue,cost\n2024-07-05,\"{region}\",100,50\n2024-08-05,South,200,60\n2024-10-01,\"{region}\",300,70\n2024-11-14,South,-10,80\n"
         );
         facts::compute::facts("x.csv", &csv::read(text.as_bytes()).unwrap(), Period::quarter_of("Q4 2024")).unwrap()
+    }
+
+    #[test]
+    fn a_file_of_one_month_has_its_totals_drawn() {
+        let table = csv::read(b"date,sold\n2025-01-02,3\n2025-01-05,4\n").unwrap();
+        let charts = all(&facts::compute::facts("x.csv", &table, None).unwrap(), true);
+        let told: Vec<_> = charts.iter().map(|chart| chart.alt.as_str()).collect();
+        assert_eq!(told, ["Totals, 2025-01-02 to 2025-01-05: Sold 7."]);
     }
 
     #[test]

@@ -4,5 +4,7 @@ pub mod bench;
 pub mod fuzz;
 pub mod house;
 pub mod predicate;
+pub mod script_server;
 pub mod stagehand;
+pub mod stand;
 pub mod terminal;

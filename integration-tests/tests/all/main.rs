@@ -13,10 +13,12 @@
 mod bad_input;
 mod commands;
 mod control;
+mod crash;
 mod demo;
 mod edges;
 mod fuzz;
 mod licences;
+mod providers;
 mod reload;
 mod tidy;
 mod users;

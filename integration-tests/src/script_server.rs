@@ -27,6 +27,8 @@ pub enum Play {
     Slow(Duration),
     /// A status with further header lines, and a body that says nothing.
     Status(&'static str, &'static str),
+    /// A status with this body.
+    Body(&'static str, String),
     /// A stream of these events, as they are.
     Events(String),
     /// The first half of an answer, then the connection is closed.
@@ -129,10 +131,8 @@ async fn play(mut stream: TcpStream, stage: &Stage) {
     let pieces = match (stage.script)(&asked) {
         Play::Good => vec![(Duration::ZERO, format!("{first}{last}"))],
         Play::Slow(pause) => vec![(pause, first), (pause, last)],
-        Play::Status(line, headers) => vec![(
-            Duration::ZERO,
-            format!("HTTP/1.1 {line}\r\ncontent-type: application/json\r\ncontent-length: 2\r\nconnection: close\r\n{headers}\r\n{{}}"),
-        )],
+        Play::Status(line, headers) => vec![(Duration::ZERO, refusal(line, headers, "{}"))],
+        Play::Body(line, body) => vec![(Duration::ZERO, refusal(line, "", &body))],
         Play::Events(events) => vec![(Duration::ZERO, format!("{}{events}", head()))],
         Play::Half => vec![(Duration::ZERO, first)],
         Play::Silence => return pending().await,
@@ -152,6 +152,14 @@ async fn play(mut stream: TcpStream, stage: &Stage) {
         }
     }
     drop(stream.shutdown().await);
+}
+
+/// An answer with a status that is no success.
+fn refusal(line: &str, headers: &str, body: &str) -> String {
+    let length = body.len();
+    format!(
+        "HTTP/1.1 {line}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n{headers}\r\n{body}"
+    )
 }
 
 /// The end of a stream of events.

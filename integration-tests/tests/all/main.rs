@@ -11,6 +11,7 @@
 )]
 
 mod bad_input;
+mod budget;
 mod commands;
 mod control;
 mod crash;
@@ -20,6 +21,7 @@ mod fuzz;
 mod licences;
 mod providers;
 mod reload;
+mod secrets;
 mod tidy;
 mod users;
 mod walls;

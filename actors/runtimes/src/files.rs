@@ -40,7 +40,7 @@ impl Folders {
             }
         }
         if roots.is_empty() {
-            return Err(refused("no folder is allowed for reading; set `files.root`"));
+            return Err(refused("no folder is allowed for reading; set `files.roots`"));
         }
         let asked = Path::new(path);
         let candidates: Vec<PathBuf> = if asked.is_absolute() {

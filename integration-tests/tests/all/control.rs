@@ -129,10 +129,8 @@ async fn a_run_that_waits_for_a_person_is_answered_from_another_terminal() -> Re
     Ok(())
 }
 
-#[tokio::test]
-async fn a_run_in_the_foreground_says_how_to_approve_it_and_waits() -> Result<()> {
-    let mut terminal = prepared()?;
-    let _up = hosted(&mut terminal).await?;
+/// Types a workflow that waits for a person, and then what it says to type, in another terminal.
+async fn approved_as_it_says(terminal: &Terminal) -> Result<()> {
     let work = terminal.start(&["run", "workflow", "signed_letter", "--input", "text=Dear all", "-o", "json"])?;
     work.says("sign waits for a person: Sign Dear all?").await?;
     let said = work.err();
@@ -141,6 +139,18 @@ async fn a_run_in_the_foreground_says_how_to_approve_it_and_waits() -> Result<()
     terminal.run(&words).await?.done()?;
     assert_eq!(work.ended().await?.done()?["outputs"]["final_output"], "Dear all, signed");
     Ok(())
+}
+
+#[tokio::test]
+async fn a_run_in_the_foreground_says_how_to_approve_it_and_waits() -> Result<()> {
+    let mut terminal = prepared()?;
+    let _up = hosted(&mut terminal).await?;
+    approved_as_it_says(&terminal).await
+}
+
+#[tokio::test]
+async fn a_run_without_a_host_is_approved_from_another_terminal_as_well() -> Result<()> {
+    approved_as_it_says(&prepared()?).await
 }
 
 #[tokio::test]

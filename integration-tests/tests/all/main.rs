@@ -15,6 +15,7 @@ mod budget;
 mod commands;
 mod control;
 mod crash;
+mod crowds;
 mod demo;
 mod edges;
 mod fuzz;

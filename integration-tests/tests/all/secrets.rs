@@ -38,7 +38,9 @@ async fn a_planted_key_is_nowhere_but_in_the_request_to_its_provider() {
     stand.definitions.row_workflow("asking_once", AGENT, 1).expect("a workflow's file");
     for _ in 0..5 {
         let words = ["run", "workflow", "asking_once", "--input", "text=hello"];
-        stand.terminal.run(&words).await.expect("an end").json().expect("a reply");
+        let said = stand.terminal.run(&words).await.expect("an end");
+        said.json().expect("a reply");
+        assert!(said.err.contains("TRACE"), "everything that can be logged is: {}", said.err.len());
     }
     for words in [["config", "check"], ["audit", "list"], ["runs", "list"], ["db", "check"]] {
         stand.terminal.run(&words).await.expect("an end");

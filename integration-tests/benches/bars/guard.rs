@@ -32,7 +32,8 @@ pub(crate) fn main(_: &[&str]) -> anyhow::Result<()> {
         let rented = demo_house(&tap).await?;
         let inputs = tap.inputs();
         ensure!(inputs.len() >= 7, "the demo put only {} questions", inputs.len());
-        let sizes = inputs.iter().map(|input| serde_json::to_vec(&**input).map(|bytes| bytes.len()));
+        let policy = rented.house.guard().in_force();
+        let sizes = inputs.iter().map(|input| input.as_sent(policy.vocabulary()).map(|bytes| bytes.len()));
         let largest = sizes.collect::<Result<Vec<_>, _>>()?.into_iter().max().unwrap_or(0);
         record(
             "guard",

@@ -10,7 +10,7 @@ use super::secret::Secret;
 /// Requests that a user of the built-in three may make in an hour.
 const RATE_LIMIT: u64 = 100_000;
 
-/// What may be spent in a day.
+/// What may be spent in all, from the first request on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
@@ -48,7 +48,7 @@ pub struct User {
     /// Requests an hour.
     #[serde(default = "default_rate")]
     pub rate_limit: u64,
-    /// What they may spend in a day.
+    /// What they may spend in all.
     #[serde(default)]
     pub limits: Limits,
     /// The key that names them on the wire.
@@ -60,7 +60,7 @@ pub struct User {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Tenant {
-    /// What all its users may spend in a day.
+    /// What all its users may spend in all.
     pub limits: Limits,
 }
 

@@ -48,6 +48,10 @@ fn start(binary: &Path, definitions: &Path, data: &Path) -> anyhow::Result<Durat
         .args(["run", "agent", "generated_000_agent", "--input", "text=hello", "-o", "json", "--definitions"])
         .arg(definitions)
         .env("GREENROOM_DATA_DIR", data)
+        // The product refuses variables of its own prefix that it does not know.
+        .env_remove("GREENROOM_BENCH_OUT")
+        .env_remove("GREENROOM_BENCH_RIVALS")
+        .env_remove("GREENROOM_TOOLS")
         .output()?;
     let took = began.elapsed();
     ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cargo_metadata::{CargoOpt, Dependency, DependencyKind, Metadata, MetadataCommand, Package};
+use crate::metadata::{Dependency, Metadata};
 
 /// Each crate of ours with those that it may depend on outside its tests.
 const EDGES: &[(&str, &[&str])] = &[
@@ -48,25 +48,11 @@ const STRANGERS: &[(&str, &[&str])] =
 const TEST_FEATURE: &str = "testing";
 
 fn metadata() -> Metadata {
-    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
-    MetadataCommand::new()
-        .manifest_path(manifest)
-        .features(CargoOpt::AllFeatures)
-        .no_deps()
-        .exec()
-        .expect("cargo can read the workspace")
+    Metadata::read(&["--all-features", "--no-deps"])
 }
 
 fn short(name: &str) -> Option<&str> {
     name.strip_prefix("greenroom-")
-}
-
-/// What a package takes with it when somebody depends on it.
-fn shipped(package: &Package) -> impl Iterator<Item = &Dependency> {
-    package.dependencies.iter().filter(|dependency| match dependency.kind {
-        DependencyKind::Normal | DependencyKind::Build => true,
-        DependencyKind::Development | DependencyKind::Unknown => false,
-    })
 }
 
 #[test]
@@ -83,7 +69,7 @@ fn our_crates_depend_only_downwards() {
             problems.push(format!("{name}: has no row in EDGES; say what it may depend on"));
             continue;
         };
-        let edges = shipped(package).filter_map(|dependency| short(&dependency.name));
+        let edges = package.shipped().filter_map(|dependency| short(&dependency.name));
         problems.extend(edges.filter(|to| !allowed.contains(to)).map(|to| {
             format!("{name} → {to}: this edge is not allowed; hand the thing in through a trait, or move it down")
         }));
@@ -129,7 +115,7 @@ fn each_outside_world_is_known_to_one_crate() {
     let metadata = metadata();
     for package in metadata.workspace_packages() {
         let Some(name) = short(&package.name).filter(|name| *name != "integration-tests") else { continue };
-        for dependency in shipped(package).map(|dependency| dependency.name.as_str()) {
+        for dependency in package.shipped().map(|dependency| dependency.name.as_str()) {
             let kept = KEEPERS.iter().find(|(what, _)| *what == dependency);
             if let Some((_, keepers)) = kept.filter(|(_, keepers)| !keepers.contains(&name)) {
                 problems.push(format!("{name} uses {dependency}: only {} may", keepers.join(" and ")));
@@ -147,7 +133,6 @@ fn ractor_is_built_for_a_cluster_from_the_first_commit() {
     let metadata = metadata();
     let users: Vec<(&str, &Dependency)> = metadata
         .workspace_packages()
-        .into_iter()
         .flat_map(|package| package.dependencies.iter().map(move |dependency| (package.name.as_str(), dependency)))
         .filter(|(_, dependency)| dependency.name == "ractor")
         .collect();
@@ -165,10 +150,10 @@ fn what_ships_has_no_feature_of_the_tests() {
     for package in metadata.workspace_packages() {
         let defaults = package.features.get("default").map(Vec::as_slice).unwrap_or_default();
         assert!(!defaults.iter().any(|feature| feature == TEST_FEATURE), "{}: {TEST_FEATURE} by default", package.name);
-        if package.name.as_str() == "greenroom-integration-tests" {
+        if package.name == "greenroom-integration-tests" {
             continue;
         }
-        for dependency in shipped(package) {
+        for dependency in package.shipped() {
             let found = dependency.features.iter().any(|feature| feature == TEST_FEATURE);
             assert!(!found, "{} → {}: {TEST_FEATURE} would be in the binary", package.name, dependency.name);
         }
@@ -186,7 +171,7 @@ fn every_crate_takes_version_edition_and_lints_from_the_workspace() {
             "license.workspace = true",
             "[lints]\nworkspace = true",
         ] {
-            assert!(manifest.contains(line), "{}: write `{line}`", package.manifest_path);
+            assert!(manifest.contains(line), "{}: write `{line}`", package.manifest_path.display());
         }
     }
 }

@@ -1,19 +1,14 @@
 //! What the dependency tree may hold: the lists of `deny.toml`, kept also where cargo-deny is not
 //! installed. Advisories need their database, so `.github/workflows/security.yml` looks at those.
 
-use cargo_metadata::{CargoOpt, Metadata, MetadataCommand};
+use crate::metadata::Metadata;
 
 /// The platform whose dependencies are looked at; cargo-deny looks at all that `deny.toml` names.
 const PLATFORM: &str = "--filter-platform=x86_64-unknown-linux-gnu";
 
 fn metadata() -> Metadata {
-    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
-    MetadataCommand::new()
-        .manifest_path(manifest)
-        .features(CargoOpt::SomeFeatures(Vec::new()))
-        .other_options(["--locked", "--offline", PLATFORM].map(String::from))
-        .exec()
-        .expect("cargo can read the tree, whose packages this build has fetched")
+    // The tree is that of the lock file, whose packages this build has fetched.
+    Metadata::read(&["--locked", "--offline", PLATFORM])
 }
 
 fn deny() -> toml::Table {

@@ -20,6 +20,7 @@ mod demo;
 mod edges;
 mod fuzz;
 mod licences;
+mod metadata;
 mod providers;
 mod reload;
 mod secrets;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use greenroom_protocol::Json;
 use tempfile::TempDir;
 
@@ -85,12 +85,20 @@ impl Terminal {
     /// # Errors
     /// A binary that is not there.
     pub fn start(&self, words: &[&str]) -> anyhow::Result<Running> {
+        let options = self.options.iter().map(String::as_str);
+        self.start_other(&binary()?, &words.iter().copied().chain(options).collect::<Vec<_>>())
+    }
+
+    /// Types the name of another program, which gets no options but sees the same variables.
+    ///
+    /// # Errors
+    /// A program that is not there.
+    pub fn start_other(&self, program: &Path, words: &[&str]) -> anyhow::Result<Running> {
         let number = self.typed.replace(self.typed.get() + 1);
         let (out, err) =
             (self.folder.path().join(format!("{number}.out")), self.folder.path().join(format!("{number}.err")));
-        let child = Command::new(binary()?)
+        let child = Command::new(program)
             .args(words)
-            .args(&self.options)
             .current_dir(self.folder.path())
             .env_clear()
             .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
@@ -177,11 +185,23 @@ impl Running {
     /// # Errors
     /// A command that does not end, or that a signal ended.
     pub async fn ended(self) -> anyhow::Result<Said> {
+        let (words, err) = (self.words.clone(), self.err.clone());
+        let ended = self.ended_or_killed().await?;
+        ended.with_context(|| {
+            format!("greenroom {words} ended by a signal: {}", fs::read_to_string(err).unwrap_or_default())
+        })
+    }
+
+    /// Waits until it has ended; answers nothing if a signal ended it.
+    ///
+    /// # Errors
+    /// A command that does not end.
+    pub async fn ended_or_killed(self) -> anyhow::Result<Option<Said>> {
         let status = until("the end of the command", COMMAND_WAIT_MAX, || async { self.status() })
             .await
             .with_context(|| format!("greenroom {}", self.words))??;
-        let Some(code) = status.code() else { bail!("greenroom {} ended by a signal: {}", self.words, self.err()) };
-        Ok(Said { words: self.words.clone(), code, out: self.out(), err: self.err() })
+        let said = |code| Said { words: self.words.clone(), code, out: self.out(), err: self.err() };
+        Ok(status.code().map(said))
     }
 }
 

@@ -57,10 +57,15 @@ pub struct Extras {
     pub metrics: Option<SocketAddr>,
     /// Stands between the pipeline and the guard's engines; it can only hand a verdict on.
     pub evaluator: Option<WrapEvaluator>,
+    /// Stands between the house and its stores; it can only hand on what they answer.
+    pub stores: Option<WrapStores>,
 }
 
 /// Puts something in front of the guard's engines.
 pub type WrapEvaluator = Box<dyn FnOnce(Arc<dyn Evaluator>) -> Arc<dyn Evaluator> + Send>;
+
+/// Puts something in front of the stores.
+pub type WrapStores = Box<dyn FnOnce(Stores) -> Stores + Send>;
 
 /// Builds a house.
 ///
@@ -81,7 +86,7 @@ pub async fn compose_with(
     ids: Arc<dyn Ids>,
     extras: Extras,
 ) -> Result<House, Cause> {
-    let Extras { providers, handlers, tools, catalogue, metrics, evaluator } = extras;
+    let Extras { providers, handlers, tools, catalogue, metrics, evaluator, stores: wrap_stores } = extras;
     let bundle = bundle(config)?;
     let handlers = [greenroom_runtimes::handlers(), handlers].concat();
     let tools = [greenroom_runtimes::tools(), tools].concat();
@@ -90,6 +95,10 @@ pub async fn compose_with(
     let definitions = definitions(config, vocabulary.clone(), catalogue);
     let stores = stores::open(config, &clock, &ids);
     let ((snapshot, compiler), catalogue, Opened { stores, writers }) = tokio::try_join!(policy, definitions, stores)?;
+    let stores = match wrap_stores {
+        Some(wrap) => wrap(stores),
+        None => stores,
+    };
 
     let mut tasks = Tasks::new();
     for writer in writers {

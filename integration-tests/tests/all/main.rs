@@ -18,6 +18,7 @@ mod crash;
 mod crowds;
 mod demo;
 mod edges;
+mod faults;
 mod fuzz;
 mod licences;
 mod metadata;

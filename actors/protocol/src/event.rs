@@ -92,6 +92,11 @@ pub enum What {
         /// Steps of its plan.
         steps: u32,
     },
+    /// The run goes on after its process had ended.
+    RunResumed {
+        /// True if the definitions have changed since it began; it goes on with those it is pinned to.
+        definitions_changed: bool,
+    },
     /// A step has begun, or begun again.
     StepStarted {
         /// The step.
@@ -193,14 +198,16 @@ impl What {
                 let state = if cause.is_some() { "not_compensated" } else { "compensated" };
                 ended(key, state, *duration_ms, cause.as_ref())
             }
+            Entry::Resumed { definitions_changed, .. } => {
+                Self::RunResumed { definitions_changed: *definitions_changed }
+            }
             Entry::Ended { reply } => Self::RunEnded { reply: reply.clone() },
             Entry::StepReady { .. }
             | Entry::Expanded { .. }
             | Entry::CancelAsked { .. }
             | Entry::DeadlinePassed
             | Entry::CompensationBegun { .. }
-            | Entry::CompensationStarted { .. }
-            | Entry::Resumed { .. } => return None,
+            | Entry::CompensationStarted { .. } => return None,
         })
     }
 }

@@ -22,6 +22,7 @@ mod faults;
 mod fuzz;
 mod licences;
 mod metadata;
+mod pinning;
 mod providers;
 mod reload;
 mod secrets;

@@ -21,7 +21,7 @@ const RELOAD_WAIT_MAX: Duration = Duration::from_secs(20);
 const REFUSED: &str = "change refused, the last good version stays in force";
 const TAKEN: &str = "change is in force";
 /// The shipped bundle, and one that lets through what it knows nothing of.
-const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../rego/bundle/guard.tar.gz");
+pub(super) const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../rego/bundle/guard.tar.gz");
 const OPEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../rego/tests/bundles/open.tar.gz");
 
 /// Waits until the host has said this so many times.
@@ -51,6 +51,11 @@ async fn by_operator(terminal: &Terminal) -> Result<Said> {
 
 /// The shipped bundle, but that an operator may look at the audit.
 fn widened() -> Result<Vec<u8>> {
+    changed(|data| data["cfg"]["roles"]["agent_operator"]["anywhere"]["look_audit"] = json!(1))
+}
+
+/// The shipped bundle with other data in it.
+pub(super) fn changed(change: impl Fn(&mut Json)) -> Result<Vec<u8>> {
     let mut packed = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
     let mut shipped = tar::Archive::new(GzDecoder::new(fs::File::open(SHIPPED)?));
     for entry in shipped.entries()? {
@@ -60,7 +65,7 @@ fn widened() -> Result<Vec<u8>> {
         entry.read_to_end(&mut contents)?;
         if name == "data.json" {
             let mut data: Json = serde_json::from_slice(&contents)?;
-            data["cfg"]["roles"]["agent_operator"]["anywhere"]["look_audit"] = json!(1);
+            change(&mut data);
             contents = serde_json::to_vec(&data)?;
         }
         let mut header = tar::Header::new_gnu();

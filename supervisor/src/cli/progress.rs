@@ -51,6 +51,11 @@ pub fn line(event: &RunEvent) -> Option<String> {
     };
     Some(match &event.what {
         What::RunStarted { steps } => format!("▶ {} · {steps} steps", event.run),
+        What::RunResumed { definitions_changed: false } => "  ↻ goes on after an interruption".to_owned(),
+        What::RunResumed { definitions_changed: true } => {
+            "  ↻ goes on after an interruption, with the versions it began with: definitions have changed since"
+                .to_owned()
+        }
         What::StepStarted { step, index, agent, attempt } => {
             let who = agent.as_ref().map(|agent| format!(" · {agent}")).unwrap_or_default();
             let again = if *attempt > 1 { format!(" · attempt {attempt}") } else { String::new() };

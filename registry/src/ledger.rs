@@ -43,6 +43,10 @@ pub struct Usage {
     pub tokens_total: u64,
     /// Money of this user, ever: what has been settled.
     pub cost_total: MicroUsd,
+    /// Tokens of all users of the tenant, ever: what has been settled.
+    pub tenant_tokens_total: u64,
+    /// Money of all users of the tenant, ever: what has been settled.
+    pub tenant_cost_total: MicroUsd,
 }
 
 /// On whose account a call goes.

@@ -123,18 +123,17 @@ impl Bundle {
     /// # Errors
     /// [`BundleError`]
     pub fn open(path: &Path) -> Result<Self, BundleError> {
-        let unreadable = |path: &Path, source| BundleError::Unreadable { path: path.to_owned(), source };
-        let file = if path.is_dir() { path.join(BUNDLE_NAME) } else { path.to_owned() };
-        let opened = match std::fs::File::open(&file) {
-            Ok(opened) => opened,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && path.is_dir() => {
-                return Err(BundleError::NotCompiled { path: path.to_owned() });
-            }
-            Err(error) => return Err(unreadable(&file, error)),
-        };
-        let mut bytes = Vec::new();
-        opened.take(BUNDLE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| unreadable(&file, error))?;
-        Self::read(&bytes)
+        Self::read(&bytes_at(path)?)
+    }
+
+    /// What tells one content of a file or directory from another, also where neither can be read as
+    /// a bundle: the hash of its bytes, or of why there are none.
+    #[must_use]
+    pub fn fingerprint(path: &Path) -> ContentHash {
+        match bytes_at(path) {
+            Ok(bytes) => ContentHash::of(&bytes),
+            Err(error) => ContentHash::of(error.to_string().as_bytes()),
+        }
     }
 
     /// Reads a bundle.
@@ -191,6 +190,22 @@ impl Bundle {
     pub const fn sources(&self) -> &BTreeMap<String, Vec<u8>> {
         &self.sources
     }
+}
+
+/// The bytes of a file, or of the `guard.tar.gz` of a directory.
+fn bytes_at(path: &Path) -> Result<Vec<u8>, BundleError> {
+    let unreadable = |path: &Path, source| BundleError::Unreadable { path: path.to_owned(), source };
+    let file = if path.is_dir() { path.join(BUNDLE_NAME) } else { path.to_owned() };
+    let opened = match std::fs::File::open(&file) {
+        Ok(opened) => opened,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && path.is_dir() => {
+            return Err(BundleError::NotCompiled { path: path.to_owned() });
+        }
+        Err(error) => return Err(unreadable(&file, error)),
+    };
+    let mut bytes = Vec::new();
+    opened.take(BUNDLE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| unreadable(&file, error))?;
+    Ok(bytes)
 }
 
 /// Every regular file of the tar, by its path without a leading slash.

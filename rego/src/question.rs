@@ -12,6 +12,7 @@ use crate::identity::authenticated::Authenticated;
 use crate::identity::{Limits, Proof, Speaker};
 
 pub mod input;
+pub mod reads;
 pub mod seen;
 
 pub use input::{Action, Input};
@@ -62,9 +63,7 @@ fn flatten(asked: &Authenticated, facts: &Facts) -> Input {
     let principal = asked.principal();
     let relation = &facts.relation;
     let capped = facts.capped || own_limit(asked.request());
-    // Stated only where a policy asks for it: every byte of the document costs time.
-    let internal_model = facts.policies.contains("deny_external_models")
-        && facts.agent.as_ref().is_some_and(|agent| agent.internal_model);
+    let internal_model = facts.agent.as_ref().is_some_and(|agent| agent.internal_model);
     Input {
         action: Action::of(asked.request()),
         agent: facts.agent.as_ref().map(|agent| AgentInput {
@@ -122,10 +121,14 @@ fn usage(user: &Limits, tenant: &Limits, facts: &Facts) -> UsageInput {
         (None, None) => NO_LIMIT,
     };
     let usd = |limits: &Limits, spent: MicroUsd| left(limits.usd.map(|usd| usd.0), spent.0);
+    let tokens = less(left(user.tokens, spent.user.tokens), left(tenant.tokens, spent.tenant.tokens));
+    let money = less(usd(user, spent.user.usd), usd(tenant, spent.tenant.usd));
+    let limited = tokens != NO_LIMIT || money != NO_LIMIT;
     UsageInput {
         requests: Some(spent.requests),
-        tokens_left: Some(less(left(user.tokens, spent.user.tokens), left(tenant.tokens, spent.tenant.tokens))),
-        usd_left: Some(less(usd(user, spent.user.usd), usd(tenant, spent.tenant.usd))),
+        unlimited: Flag(!limited),
+        tokens_left: limited.then_some(tokens),
+        usd_left: limited.then_some(money),
     }
 }
 

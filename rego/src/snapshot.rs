@@ -13,7 +13,7 @@ use wasmtime::{Cache, CacheConfig, Config, InstanceAllocationStrategy, Module, P
 
 use crate::bundle::Bundle;
 use crate::question::Action;
-use crate::question::seen::Vocabulary;
+use crate::question::reads::Vocabulary;
 
 mod trial;
 

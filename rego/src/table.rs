@@ -13,9 +13,7 @@ use serde::Serialize;
 use crate::engine::Fault;
 use crate::guard::Evaluator;
 use crate::identity::Names;
-use crate::question::input::{
-    Action, AgentInput, Flag, Input, NO_LIMIT, PermissionsInput, Proven, Seal, UsageInput, UserInput,
-};
+use crate::question::input::{Action, AgentInput, Flag, Input, PermissionsInput, Proven, Seal, UsageInput, UserInput};
 
 /// Somebody whose rights are to be seen: a role by itself, or a user of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,7 +103,7 @@ fn in_order(action: Action, category: Option<&CategoryId>, bearer: &Bearer) -> R
         },
         speaker: Cow::Borrowed(if spoken_by_an_agent { "agent" } else { "user" }),
         target: Some("a_target".to_owned()),
-        usage: UsageInput { requests: Some(1), tokens_left: Some(NO_LIMIT), usd_left: Some(NO_LIMIT) },
+        usage: UsageInput { requests: Some(1), unlimited: Flag(true), ..UsageInput::default() },
         user: UserInput {
             id: UserId::new("a_user").map_err(name)?,
             tenant: TenantId::new("a_tenant").map_err(name)?,

@@ -24,6 +24,8 @@ mod oracle;
 mod permits;
 #[path = "all/raw.rs"]
 mod raw;
+#[path = "all/sent.rs"]
+mod sent;
 #[path = "all/snapshots.rs"]
 mod snapshots;
 #[path = "all/table.rs"]

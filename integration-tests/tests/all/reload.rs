@@ -139,10 +139,11 @@ async fn a_changed_policy_is_in_force_and_a_broken_one_is_not() -> Result<()> {
     said(&up, TAKEN, 1).await?;
     by_operator(&terminal).await?.done()?;
 
-    // Neither garbage nor half a bundle nor one that fails its trial takes the policy in force away.
+    // Neither garbage nor half a bundle nor one that fails its trial takes the policy in force away,
+    // and each is reported, however broken the one before was.
     let shipped = fs::read(SHIPPED)?;
     for (times, broken) in
-        [b"not a bundle".as_slice(), &fs::read(OPEN)?, &shipped[..shipped.len() / 2]].iter().enumerate()
+        [b"not a bundle".as_slice(), &shipped[..shipped.len() / 2], &fs::read(OPEN)?].iter().enumerate()
     {
         replace(&bundle, broken)?;
         said(&up, REFUSED, times + 1).await?;

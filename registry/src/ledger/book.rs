@@ -39,14 +39,17 @@ impl Book {
     /// Answers without counting.
     pub(crate) fn usage(&self, who: &Scope, now: Timestamp) -> Usage {
         let hour = self.windows.get(who).map_or_else(Counts::default, |window| window.sum(minute_of(now)));
-        let user = Budget::User(who.tenant.clone(), who.user.clone());
-        let total = self.tallies.get(&user).map_or_else(Amount::default, Tally::total);
+        let total = |budget| self.tallies.get(&budget).map_or_else(Amount::default, Tally::total);
+        let tenant = total(Budget::Tenant(who.tenant.clone()));
+        let total = total(Budget::User(who.tenant.clone(), who.user.clone()));
         Usage {
             requests_hour: hour.requests,
             tokens_hour: hour.tokens,
             cost_hour: hour.cost,
             tokens_total: total.tokens.total(),
             cost_total: total.cost,
+            tenant_tokens_total: tenant.tokens.total(),
+            tenant_cost_total: tenant.cost,
         }
     }
 

@@ -109,5 +109,6 @@ async fn costs_name_who_spent_what_and_when() {
         let alice = Scope { tenant: tenant("acme"), user: UserId::new("alice").unwrap() };
         let usage = ledger.usage(&alice, tomorrow).await.unwrap();
         assert_eq!((usage.cost_hour, usage.cost_total, usage.tokens_total), (MicroUsd(10), MicroUsd(15), 21));
+        assert_eq!((usage.tenant_cost_total, usage.tenant_tokens_total), (MicroUsd(20), 28), "bob's as well");
     }
 }

@@ -21,7 +21,10 @@ access_allowed if data.cfg.everybody[input.action] == 1
 # An agent that works with personal data does so only for users who may.
 pii_access_ok if input.user.permissions.pii_access == true
 
-pii_access_ok if object.get(input.agent.capabilities, "pii_access", 0) == 0
+pii_access_ok if object.get(capabilities, "pii_access", 0) == 0
+
+# An agent without one that a rule reads is sent without.
+capabilities := object.get(input.agent, "capabilities", {})
 
 tenant_ok if input.proven.own_tenant == 1
 

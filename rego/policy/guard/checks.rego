@@ -3,8 +3,11 @@ package guard
 # METADATA
 # title: The checks of each action
 # description: >-
-#   Read once when a bundle is loaded. An allow means that all checks of its action hold. The names
-#   of capabilities are those that rules read; the host sends no others.
+#   Read once when a bundle is loaded. An allow means that all checks of its action hold. Reads says
+#   which capabilities, roles, policies and optional parts the rules of the hot decision read, by
+#   action, speaker and policy; the host sends no others there.
 # scope: document
 # entrypoint: true
-checks := {"actions": data.cfg.checks, "capabilities": data.cfg.capabilities}
+checks := {"actions": data.cfg.checks, "capabilities": data.cfg.capabilities, "reads": reads}
+
+reads := object.union(data.cfg.reads, {"binds": {name: policy.binds | some name, policy in data.cfg.policies}})

@@ -77,13 +77,13 @@ policy_reasons contains {"code": name, "message": message} if {
 }
 
 policy_reasons contains {"code": name, "message": message} if {
-	some name, _ in input.bound
+	some name, _ in bound
 	not speaker_holds(name)
 	message := data.cfg.policies[name].message
 }
 
 policy_reasons contains {"code": "policy_unknown", "message": message} if {
-	some names in [input.policies, input.bound]
+	some names in [input.policies, bound]
 	some name, _ in names
 	not data.cfg.policies[name]
 	message := concat("", ["no rule has the name ", name])

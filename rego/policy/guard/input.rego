@@ -4,22 +4,21 @@ package guard
 
 input_ok if {
 	is_string(input.action)
-	is_object(input.bound)
+	is_object(bound)
 	is_number(input.bytes)
 	is_number(input.hops)
 	is_object(input.policies)
 	is_object(input.proven)
 	is_string(input.speaker)
 	is_object(input.usage)
-	is_string(input.user.id)
-	is_string(input.user.tenant)
 	is_object(input.user.roles)
 	is_object(input.user.permissions)
-	is_number(input.user.rate_limit)
 }
 
 agent_ok if {
-	is_string(input.agent.id)
 	is_string(input.agent.category)
-	is_object(input.agent.capabilities)
+	is_object(data.access.capabilities)
 }
+
+# An agent that no policy binds is sent without.
+bound := object.get(input, "bound", {})

@@ -26,11 +26,11 @@ target_holds(name) if data.messages.holds(name)
 # It binds the agent when it speaks, not when it is called.
 target_holds(name) if data.cfg.policies[name].binds == "speaker"
 
-speakers_hold if count(input.bound) == 0
+speakers_hold if count(bound) == 0
 
 speakers_hold if {
 	input.speaker == "agent"
-	every name, one in input.bound {
+	every name, one in bound {
 		one == 1
 		speaker_holds(name)
 	}

@@ -5,6 +5,7 @@ package quota
 rate_limit_ok if {
 	input.speaker == "user"
 	is_number(input.usage.requests)
+	is_number(input.user.rate_limit)
 	input.usage.requests <= input.user.rate_limit
 }
 
@@ -16,9 +17,13 @@ rate_limit_ok if {
 
 tokens_ok if left(input.usage.tokens_left)
 
+tokens_ok if input.usage.unlimited == 1
+
 budget_ok if left(input.usage.usd_left)
 
-# -1 is what the host writes where there is no limit.
+budget_ok if input.usage.unlimited == 1
+
+# -1 is what the host writes where only the other one is limited.
 left(amount) if amount == -1
 
 left(amount) if {

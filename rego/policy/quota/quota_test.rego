@@ -41,6 +41,14 @@ test_something_left_allows if {
 	guard.allowed with input as used({"tokens_left": 1, "usd_left": 1})
 }
 
+test_what_is_unlimited_needs_no_numbers if {
+	unlimited := object.union(object.remove(fixtures.invoke, ["usage"]), {"usage": {"requests": 1, "unlimited": 1}})
+	guard.allowed with input as unlimited
+	every value in [null, true, 0, "1"] {
+		not guard.allowed with input as object.union(unlimited, {"usage": {"unlimited": value}})
+	}
+}
+
 test_a_silent_ledger_denies if {
 	request := object.union(object.remove(fixtures.invoke, ["usage"]), {"usage": {}})
 	not guard.allowed with input as request

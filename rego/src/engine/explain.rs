@@ -63,8 +63,8 @@ impl Engine {
     /// denial with none.
     pub async fn explain(&mut self, input: &Input) -> Result<Explanation, Fault> {
         let snapshot = Arc::clone(self.snapshot());
-        let seen = input.seen(snapshot.vocabulary());
-        let answer: Answer<Decision> = self.evaluate(ENTRYPOINT, &seen, EXPLAIN_FUEL_MAX).await?;
+        // All of it: who wants reasons is not in a hurry, and a reason may name what no rule reads.
+        let answer: Answer<Decision> = self.evaluate(ENTRYPOINT, input, EXPLAIN_FUEL_MAX).await?;
         let Some(Decision { allow, mut deny, checks, obligations }) = answer.0 else {
             return Err(Fault::Evaluation("the policy explains nothing".into()));
         };

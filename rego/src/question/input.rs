@@ -183,7 +183,8 @@ pub struct Input {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "AgentInput")]
     pub agent: Option<AgentInput>,
-    /// The policies that bind the speaker: those of a speaking agent and of its team.
+    /// The policies that bind the speaker: those of a speaking agent; absent if there are none.
+    #[serde(default, skip_serializing_if = "Names::is_empty")]
     pub bound: Names,
     /// Bytes of the largest value that travels with the request.
     pub bytes: u64,
@@ -220,7 +221,8 @@ pub struct AgentInput {
     /// Its category.
     #[schemars(with = "String")]
     pub category: CategoryId,
-    /// Its capabilities; the engine sends those that the policy says it reads.
+    /// Its capabilities; the engine sends those that the policy says it reads, if there are any.
+    #[serde(default, skip_serializing_if = "Names::is_empty")]
     pub capabilities: Names,
 }
 
@@ -237,7 +239,7 @@ pub struct Proven {
     #[serde(skip_serializing_if = "Flag::is_off")]
     #[schemars(with = "u8")]
     pub authenticated: Flag,
-    /// Every model that may answer runs inside the house; stated where `deny_external_models` asks.
+    /// Every model that may answer runs inside the house.
     #[serde(skip_serializing_if = "Flag::is_off")]
     #[schemars(with = "u8")]
     pub internal_model: Flag,
@@ -286,6 +288,10 @@ pub struct UsageInput {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "u64")]
     pub requests: Option<u64>,
+    /// Neither tokens nor money are limited; both numbers are then left out.
+    #[serde(skip_serializing_if = "Flag::is_off")]
+    #[schemars(with = "u8")]
+    pub unlimited: Flag,
     /// Tokens that the user and the tenant may still use; −1 without a limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "i64")]

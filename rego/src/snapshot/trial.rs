@@ -11,7 +11,7 @@ use super::{PolicySnapshot, SnapshotError};
 use crate::engine::allowed::Answer;
 use crate::engine::{EXPLAIN_FUEL_MAX, Engine, Seat, allowed, explain};
 use crate::identity::Names;
-use crate::question::seen::Vocabulary;
+use crate::question::reads::{Reads, Said, Vocabulary};
 use crate::question::{Action, Input};
 
 /// The entrypoint that lists the checks.
@@ -66,6 +66,7 @@ pub(super) async fn seat(snapshot: &PolicySnapshot) -> Result<Seat, SnapshotErro
 struct Listed {
     actions: BTreeMap<Action, BTreeMap<String, u8>>,
     capabilities: Option<Names>,
+    reads: Option<Said>,
 }
 
 /// Reads the checks of every action, and the names that the policy reads.
@@ -80,7 +81,7 @@ pub(super) async fn checks(seat: &mut Seat) -> Result<(BTreeMap<Action, Arc<[Arc
     }
     let names = |checks: BTreeMap<String, u8>| checks.into_keys().map(Arc::from).collect();
     let checks = listed.actions.into_iter().map(|(action, checks)| (action, names(checks))).collect();
-    Ok((checks, Vocabulary { capabilities: listed.capabilities }))
+    Ok((checks, Vocabulary { capabilities: listed.capabilities, reads: listed.reads.map(Reads::from) }))
 }
 
 /// A document with nothing in it must be denied by both.

@@ -1,14 +1,10 @@
-//! Who may do what, through the guard: the users of the embedded configuration, and the size of what
-//! is sent.
+//! Who may do what, through the guard: the users of the embedded configuration.
 
 use greenroom_protocol::request::{Look, Signal, SignalRun};
 use greenroom_protocol::{Cause, Code, Request, RunId, StepId};
 use greenroom_rego::{Denied, Facts, Question, Relation, Target};
 
 use crate::house;
-
-/// Bytes of the document that a decision of the demo is made on, at most.
-const INPUT_BYTES_MAX: usize = 512;
 
 fn codes(denied: &Denied) -> Vec<String> {
     denied.codes()
@@ -105,39 +101,6 @@ async fn a_document_above_ten_mebibytes_is_denied_by_that_policy() {
     assert!(guard.permit(Question::new(ask().await, sized(limit))).await.is_ok());
     let denied = guard.permit(Question::new(ask().await, sized(limit + 1))).await.unwrap_err();
     assert_eq!(codes(&denied), ["max_document_size_10mb"]);
-}
-
-/// What a decision costs follows from what it is made on: the shapes of the demo's dispatches, with
-/// the longest names that the catalogue has.
-#[tokio::test]
-async fn the_demos_inputs_are_small() {
-    let snapshot = house::snapshot().await;
-    let grant = house::run_of("admin").await;
-    let mut questions = vec![
-        Question::new(
-            house::asked("admin", house::start_run("generate_quarterly_report")).await,
-            house::facts(house::workflow_target("generate_quarterly_report")),
-        ),
-        Question::new(house::asked("admin", house::invoke("an_agent")).await, house::summary_facts()),
-    ];
-    for (agent, category) in [
-        ("data_collection_agent_001", "data_analytics"),
-        ("financial_narrative_agent_001", "finance_accounting"),
-        ("kpi_dashboard_narrator_agent_001", "data_analytics"),
-        ("data_visualization_agent_001", "data_analytics"),
-        ("executive_summary_agent_001", "business_ops"),
-    ] {
-        let policies = ["require_authentication", "audit_all_actions", "max_document_size_10mb"];
-        let capabilities = ["text_summarization", "report_generation", "executive_communication", "trend_analysis"];
-        let facts = house::of_a_step(house::agent_facts(agent, category, &capabilities, &policies));
-        let relation = Relation { team_member: true, ..facts.relation };
-        let facts = Facts { relation, document_bytes: 123_456, ..facts };
-        questions.push(Question::new(grant.speak(house::request_id(3), house::invoke(agent)), facts));
-    }
-    for question in &questions {
-        let sent = question.input().as_sent(snapshot.vocabulary()).unwrap();
-        assert!(sent.len() <= INPUT_BYTES_MAX, "{} bytes: {}", sent.len(), String::from_utf8_lossy(&sent));
-    }
 }
 
 #[tokio::test]

@@ -193,8 +193,13 @@ pub(crate) fn faulty_bundle(name: &str) -> Bundle {
 
 /// A permit for a start of the demo's workflow by this user.
 pub(crate) async fn run_of(name: &str) -> greenroom_rego::Grant {
+    run_of_principal(user(name).unwrap()).await
+}
+
+/// The same for a user of one's own making.
+pub(crate) async fn run_of_principal(principal: Principal) -> greenroom_rego::Grant {
     let target = workflow_target("generate_quarterly_report");
-    let asked = asked(name, start_run("generate_quarterly_report")).await;
+    let asked = asked_as(principal, start_run("generate_quarterly_report")).await;
     let permit = guard().await.permit(greenroom_rego::Question::new(asked, facts(target))).await.unwrap();
     permit.redeem().0
 }

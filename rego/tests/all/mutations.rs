@@ -73,6 +73,10 @@ fn is_free(document: &Value, path: &str, removed: bool) -> bool {
     let carries = |policy: &str| document["policies"].get(policy).is_some();
     match path {
         "/proven/own_tenant" => true,
+        // Left out where it is empty.
+        "/agent/capabilities" | "/bound" => removed,
+        // Of no concern to the decision, only to its reasons.
+        "/agent/id" | "/user/id" | "/user/tenant" => true,
         "/proven/audited" => !carries("audit_all_actions"),
         "/proven/authenticated" => !carries("require_authentication"),
         other => removed && other.starts_with("/policies/"),

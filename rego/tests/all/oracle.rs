@@ -76,6 +76,7 @@ fn usage() -> impl Strategy<Value = Value> {
     let left = || select([-1, -1, -1, 1, 5_000_000, 5_000_000, 5_000_000, 0, -2].map(|left| json!(left)).to_vec());
     (0_u64..130, left(), left(), 0..20).prop_map(|(requests, tokens, usd, silent)| match silent {
         0 => json!({}),
+        1..7 => json!({ "requests": requests, "unlimited": 1 }),
         _ => json!({ "requests": requests, "tokens_left": tokens, "usd_left": usd }),
     })
 }
@@ -93,7 +94,7 @@ fn user() -> impl Strategy<Value = Value> {
 }
 
 /// A document as the host writes them, with anything in it.
-fn document() -> impl Strategy<Value = Value> {
+pub(crate) fn document() -> impl Strategy<Value = Value> {
     let agent = (any::<bool>(), 0..4).prop_map(|(pii, none)| {
         let capabilities = if pii && none == 1 { json!({ "pii_access": 1 }) } else { json!({}) };
         (none > 0).then(|| json!({ "id": "an_agent", "category": "business_ops", "capabilities": capabilities }))

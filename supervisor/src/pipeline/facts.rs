@@ -59,7 +59,7 @@ impl Surveyor {
         Ok(UsageFacts {
             requests: used.requests_hour,
             user: Spent { tokens: used.tokens_total, usd: used.cost_total },
-            tenant: Spent::default(),
+            tenant: Spent { tokens: used.tenant_tokens_total, usd: used.tenant_cost_total },
             fresh: true,
         })
     }

@@ -5,13 +5,64 @@ use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use greenroom_protocol::{Cause, Code, Metadata, Reply, Status, Values};
+use greenroom_registry::journal::Receipt;
 use greenroom_rego::Authenticated;
+use tokio::sync::watch;
 
 /// The top of the pipeline, as an actor sees it.
 #[async_trait]
 pub trait Door: Send + Sync {
     /// Lets a request in that was spoken by a grant, and waits for its reply.
-    async fn enter(&self, asked: Authenticated) -> Reply;
+    async fn enter(&self, asked: Authenticated) -> Reply {
+        self.enter_behind(asked, Behind::nothing()).await
+    }
+
+    /// As [`Door::enter`], for a request whose asker has written that it asks, and may not know yet that
+    /// this is durable. It is recorded and judged meanwhile; nothing is done before the other is reached.
+    async fn enter_behind(&self, asked: Authenticated, other: Behind) -> Reply;
+}
+
+/// What an act waits for beside its own record: that what its asker wrote before is durable.
+#[derive(Debug, Clone)]
+pub struct Behind(Option<watch::Receiver<bool>>);
+
+/// The other end of a [`Behind`]: dropped, what waits is never done.
+#[derive(Debug)]
+pub struct Ahead(watch::Sender<bool>);
+
+/// Both ends of what an act waits for.
+#[must_use]
+pub fn ahead() -> (Ahead, Behind) {
+    let (ahead, behind) = watch::channel(false);
+    (Ahead(ahead), Behind(Some(behind)))
+}
+
+impl Ahead {
+    /// Lets go on what waits, since the receipt proves that what was written is durable.
+    pub fn reached(self, _receipt: &Receipt) {
+        // Nobody may wait any more.
+        let _ = self.0.send(true);
+    }
+}
+
+impl Behind {
+    /// An act that waits for its own record only.
+    #[must_use]
+    pub const fn nothing() -> Self {
+        Self(None)
+    }
+
+    /// Waits until what was written before is durable.
+    ///
+    /// # Errors
+    /// [`Code::StoreUnavailable`] if it never will be.
+    pub async fn reached(self) -> Result<(), Cause> {
+        let Some(mut behind) = self.0 else { return Ok(()) };
+        match behind.wait_for(|is_durable| *is_durable).await {
+            Ok(_) => Ok(()),
+            Err(_gone) => Err(Cause::new(Code::StoreUnavailable, "what comes before the act was not written")),
+        }
+    }
 }
 
 /// A door that is handed out before the pipeline behind it exists, and hung once.
@@ -36,8 +87,13 @@ impl Doorway {
 
     /// Lets a request in.
     pub async fn enter(&self, asked: Authenticated) -> Reply {
+        self.enter_behind(asked, Behind::nothing()).await
+    }
+
+    /// Lets a request in whose act waits for what its asker has written.
+    pub async fn enter_behind(&self, asked: Authenticated, other: Behind) -> Reply {
         match self.door.get() {
-            Some(door) => door.enter(asked).await,
+            Some(door) => door.enter_behind(asked, other).await,
             None => Reply {
                 id: asked.id().to_string(),
                 status: Status::Failed,

@@ -21,7 +21,7 @@ use greenroom_rego::{Authenticated, Narrowed, Permitted, Principal, Target, test
 use serde_json::json;
 
 use crate::agent::Failure;
-use crate::door::{Door, Doorway};
+use crate::door::{Behind, Door, Doorway};
 use crate::execution::work::Assignment;
 use crate::execution::{Backstage, DeltaSink, ModelRoster, Props, Treasury};
 use crate::handler::{Desk, File, Files, Handler, Manner, Work};
@@ -239,7 +239,7 @@ pub(crate) struct Porter {
 
 #[async_trait]
 impl Door for Porter {
-    async fn enter(&self, asked: Authenticated) -> Reply {
+    async fn enter_behind(&self, asked: Authenticated, _: Behind) -> Reply {
         self.asked.lock().unwrap().push((asked.speaker().to_string(), asked.request().clone()));
         let reply = self.replies.lock().unwrap().pop_front();
         reply.unwrap_or_else(|| Failure::from(Cause::new(Code::PolicyDenied, "not you")).into_reply("r".into()))

@@ -17,7 +17,7 @@ use greenroom_protocol::request::{
     CallTool, ContextRead, ContextWrite, Invoke, ResumeRun, SignalRun, StartRun, StartTeam,
 };
 use greenroom_protocol::{CategoryId, Cause, Code, Metadata, Outcome, Reply, RunId, Status, Values};
-use greenroom_registry::audit::Bracket;
+use greenroom_registry::audit::{Bracket, Opened};
 use greenroom_rego::{Permitted, Target};
 
 use crate::agent::{Done, Failure};
@@ -32,8 +32,9 @@ pub const RESULT: &str = "result";
 /// The runs of this pod, as the stage sees them.
 #[async_trait]
 pub trait RunsHere: Send + Sync {
-    /// Starts a run and waits for its end, or until it is durable.
-    async fn start(&self, permit: Permitted<StartRun>) -> Reply;
+    /// Starts a run and waits for its end, or until it is durable. Its record is written behind the
+    /// opening, and nothing is done before that is durable.
+    async fn start(&self, permit: Permitted<StartRun>, opened: &mut Opened) -> Reply;
     /// Goes on with a run that was interrupted.
     async fn resume(&self, permit: Permitted<ResumeRun>) -> Reply;
     /// Cancels a run, or answers a step that waits for a person.
@@ -124,9 +125,9 @@ impl Stage {
         }
     }
 
-    /// Starts a run.
-    pub async fn start_run(&self, _bracket: &Bracket, permit: Permitted<StartRun>) -> Reply {
-        self.runs.start(permit).await
+    /// Starts a run. Its opening need not be durable yet: it is, before the run does anything.
+    pub async fn start_run(&self, opened: &mut Opened, permit: Permitted<StartRun>) -> Reply {
+        self.runs.start(permit, opened).await
     }
 
     /// Goes on with a run.

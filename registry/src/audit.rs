@@ -8,6 +8,7 @@ use greenroom_protocol as protocol;
 use protocol::audit::{Closing, Opening, Record};
 use protocol::{Cause, RequestId, Timestamp};
 
+use crate::commit::{Handed, Haste};
 use crate::error::StoreError;
 
 pub mod chain;
@@ -93,6 +94,52 @@ impl fmt::Debug for Bracket {
     }
 }
 
+/// An opening that was handed in and may not be durable yet.
+#[must_use = "the act waits for the bracket"]
+pub struct Opened(Waiting);
+
+enum Waiting {
+    Handed(Handed<Bracket, StoreError>),
+    Known(Result<Bracket, AuditError>),
+}
+
+impl Opened {
+    pub(crate) const fn handed(handed: Handed<Bracket, StoreError>) -> Self {
+        Self(Waiting::Handed(handed))
+    }
+
+    pub(crate) const fn known(bracket: Bracket) -> Self {
+        Self(Waiting::Known(Ok(bracket)))
+    }
+
+    /// Waits until the opening is durable, and shows the proof.
+    ///
+    /// # Errors
+    /// [`AuditError`], and then the act may not be done.
+    pub async fn durable(&mut self) -> Result<&Bracket, AuditError> {
+        if let Waiting::Handed(handed) = &mut self.0 {
+            let answer = handed.answer().await;
+            self.0 = Waiting::Known(answer.map_err(AuditError::from));
+        }
+        match &self.0 {
+            Waiting::Known(Ok(bracket)) => Ok(bracket),
+            Waiting::Known(Err(error)) => Err(error.clone()),
+            Waiting::Handed(_) => Err(AuditError::Store(StoreError::Closed)),
+        }
+    }
+
+    /// Waits until the opening is durable, and gives what closes it.
+    ///
+    /// # Errors
+    /// As [`Opened::durable`].
+    pub async fn bracket(self) -> Result<Bracket, AuditError> {
+        match self.0 {
+            Waiting::Handed(mut handed) => Ok(handed.answer().await?),
+            Waiting::Known(known) => known,
+        }
+    }
+}
+
 /// Why the audit refused; what cannot be recorded may not be done.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum AuditError {
@@ -136,7 +183,16 @@ pub trait AuditLog: Send + Sync {
     ///
     /// # Errors
     /// [`AuditError`], and then the act may not be done.
-    async fn open(&self, opening: Opening, now: Timestamp) -> Result<Bracket, AuditError>;
+    async fn open(&self, opening: Opening, now: Timestamp) -> Result<Bracket, AuditError> {
+        self.hand_in(opening, Haste::Now, now).await?.bracket().await
+    }
+
+    /// As [`AuditLog::open`], but does not wait for the disk: with [`Haste::Company`] the opening shares
+    /// the commit of what the caller hands in next.
+    ///
+    /// # Errors
+    /// [`AuditError`] if it could not even be handed in.
+    async fn hand_in(&self, opening: Opening, haste: Haste, now: Timestamp) -> Result<Opened, AuditError>;
 
     /// Writes what came of the act. It is queued, retried where the store fails, and logged; it
     /// never undoes what was done, and the caller does not wait for the disk.

@@ -1,8 +1,10 @@
 //! Group commit: many callers, one writer, one flush of the disk for all that came meanwhile.
 //!
 //! A caller hands over a command and waits for its answer; the writer takes all commands that are
-//! there, makes them durable together, and answers them all. What nobody waits for does not start a
-//! commit of its own at once, but rides along with the next one, or goes after [`LINGER`].
+//! there, in the order in which they came, makes them durable together, and answers them all. What
+//! has patience does not start a commit of its own at once, but rides along with the next one: for
+//! [`LINGER`] where nobody waits, for [`COMPANY_WAIT`] where somebody waits who knows that another
+//! command follows at once.
 
 use std::time::Duration;
 
@@ -19,14 +21,38 @@ pub const QUEUE_LENGTH_MAX: usize = 65_536;
 pub const BATCH_LENGTH_MAX: usize = 1_024;
 /// How long something that nobody waits for may wait for company.
 pub const LINGER: Duration = Duration::from_millis(20);
+/// How long a command whose company was promised waits for it. Company comes within microseconds; this
+/// is the price where it does not come at all.
+pub const COMPANY_WAIT: Duration = Duration::from_millis(1);
+
+/// Whether a command starts a commit of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Haste {
+    /// At once.
+    Now,
+    /// The caller hands in something else at once that does; until then it waits, for
+    /// [`COMPANY_WAIT`] at most.
+    Company,
+}
+
+impl Haste {
+    /// How long the command waits for company.
+    #[must_use]
+    pub const fn patience(self) -> Duration {
+        match self {
+            Self::Now => Duration::ZERO,
+            Self::Company => COMPANY_WAIT,
+        }
+    }
+}
 
 /// Where a command's answer goes.
 pub(crate) type Answer<T, E = StoreError> = oneshot::Sender<Result<T, E>>;
 
 /// Something that a writer does.
 pub(crate) trait Command: Send {
-    /// True if somebody waits for it.
-    fn is_urgent(&self) -> bool;
+    /// How long it may wait for company; nothing if it starts a commit at once.
+    fn patience(&self) -> Duration;
 }
 
 /// The callers' end.
@@ -49,23 +75,48 @@ pub(crate) fn queue<C: Command>() -> (Queue<C>, Inbox<C>) {
     (Queue(sender), Inbox(receiver))
 }
 
+/// A command that was handed over, and whose answer may be waited for.
+pub(crate) struct Handed<T, E> {
+    answered: oneshot::Receiver<Result<T, E>>,
+    deadline: Instant,
+}
+
+impl<T, E: From<StoreError>> Handed<T, E> {
+    /// Waits for the answer; once it was given there is none any more.
+    pub(crate) async fn answer(&mut self) -> Result<T, E> {
+        match timeout_at(self.deadline, &mut self.answered).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(StoreError::Closed.into()),
+            Err(_) => Err(StoreError::Late.into()),
+        }
+    }
+}
+
 impl<C: Command> Queue<C> {
     /// Hands over a command and waits for its answer.
     pub(crate) async fn ask<T, E>(&self, command: impl FnOnce(Answer<T, E>) -> C) -> Result<T, E>
     where
         E: From<StoreError>,
     {
+        self.hand_over(command).await?.answer().await
+    }
+
+    /// Hands over a command, whose answer is waited for later; waits for a place in the queue only.
+    pub(crate) async fn hand_over<T, E>(&self, command: impl FnOnce(Answer<T, E>) -> C) -> Result<Handed<T, E>, E>
+    where
+        E: From<StoreError>,
+    {
         let (answer, answered) = oneshot::channel();
         let deadline = Instant::now() + COMMIT_WAIT_MAX;
-        match timeout_at(deadline, self.0.send(command(answer))).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) => return Err(StoreError::Closed.into()),
-            Err(_) => return Err(StoreError::Overrun.into()),
-        }
-        match timeout_at(deadline, answered).await {
-            Ok(Ok(answer)) => answer,
+        let command = match self.0.try_send(command(answer)) {
+            Ok(()) => return Ok(Handed { answered, deadline }),
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(StoreError::Closed.into()),
+            Err(mpsc::error::TrySendError::Full(command)) => command,
+        };
+        match timeout_at(deadline, self.0.send(command)).await {
+            Ok(Ok(())) => Ok(Handed { answered, deadline }),
             Ok(Err(_)) => Err(StoreError::Closed.into()),
-            Err(_) => Err(StoreError::Late.into()),
+            Err(_) => Err(StoreError::Overrun.into()),
         }
     }
 
@@ -93,8 +144,15 @@ impl<C: Command> Inbox<C> {
         if let Ok(0) = timeout_at(until, self.0.recv_many(batch, BATCH_LENGTH_MAX)).await {
             return false;
         }
-        let lingers_until = until.min(Instant::now() + LINGER);
-        while !batch.is_empty() && batch.len() < BATCH_LENGTH_MAX && !batch.iter().any(Command::is_urgent) {
+        let mut lingers_until = until;
+        let mut seen = 0;
+        while !batch.is_empty() && batch.len() < BATCH_LENGTH_MAX {
+            let patience = batch.iter().skip(seen).map(Command::patience).min().unwrap_or(LINGER);
+            if patience.is_zero() {
+                break;
+            }
+            lingers_until = lingers_until.min(Instant::now() + patience);
+            seen = batch.len();
             let room = BATCH_LENGTH_MAX - batch.len();
             match timeout_at(lingers_until, self.0.recv_many(batch, room)).await {
                 Ok(0) | Err(_) => break,

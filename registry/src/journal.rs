@@ -7,6 +7,7 @@ use greenroom_protocol as protocol;
 use protocol::journal::Entry;
 use protocol::{Cause, Code, RunId, Timestamp};
 
+use crate::commit::{Handed, Haste};
 use crate::error::StoreError;
 use crate::runs::Fence;
 
@@ -84,6 +85,38 @@ impl Receipt {
     }
 }
 
+/// Entries that were handed in and may not be durable yet. Whatever is handed to the same stores after
+/// them is durable no sooner than they are.
+#[must_use = "nothing may be done before the receipt is there"]
+pub struct Pending(Waiting);
+
+enum Waiting {
+    Handed(Handed<Receipt, JournalError>),
+    Known(Result<Receipt, JournalError>),
+}
+
+impl Pending {
+    pub(crate) const fn handed(handed: Handed<Receipt, JournalError>) -> Self {
+        Self(Waiting::Handed(handed))
+    }
+
+    /// Entries of which it is known already whether they are durable.
+    pub const fn known(receipt: Result<Receipt, JournalError>) -> Self {
+        Self(Waiting::Known(receipt))
+    }
+
+    /// Waits until they are durable.
+    ///
+    /// # Errors
+    /// [`JournalError`], and then nothing was written.
+    pub async fn receipt(self) -> Result<Receipt, JournalError> {
+        match self.0 {
+            Waiting::Handed(mut handed) => handed.answer().await,
+            Waiting::Known(receipt) => receipt,
+        }
+    }
+}
+
 /// Why a journal refused.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum JournalError {
@@ -153,7 +186,24 @@ pub trait Journal: Send + Sync {
         after: Seq,
         entries: &[Entry],
         now: Timestamp,
-    ) -> Result<Receipt, JournalError>;
+    ) -> Result<Receipt, JournalError> {
+        self.hand_in(run, fence, after, entries, Haste::Now, now).await?.receipt().await
+    }
+
+    /// As [`Journal::append`], but does not wait for the disk: with [`Haste::Company`] the entries share
+    /// the commit of what the caller hands in next.
+    ///
+    /// # Errors
+    /// [`JournalError`] if they could not even be handed in.
+    async fn hand_in(
+        &self,
+        run: &RunId,
+        fence: Fence,
+        after: Seq,
+        entries: &[Entry],
+        haste: Haste,
+        now: Timestamp,
+    ) -> Result<Pending, JournalError>;
 
     /// At most `limit` entries behind the one numbered `after`; empty for a run that does not exist.
     ///

@@ -8,13 +8,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use greenroom_protocol as protocol;
 use protocol::event::RunState;
+use protocol::journal::Entry;
 use protocol::request::Page;
 use protocol::{
     CallKey, ContentHash, IdempotencyKey, PodId, Reply, RunId, TeamId, TenantId, Timestamp, UserId, WorkflowId,
 };
 
 use crate::error::StoreError;
-use crate::journal::{JournalError, Seq};
+use crate::journal::{JournalError, Receipt, Seq};
 
 pub(crate) mod head;
 pub(crate) mod leases;
@@ -141,7 +142,26 @@ pub trait RunStore: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError`], and then there is no such run.
-    async fn create(&self, run: &NewRun, key: Option<&OnceKey>, now: Timestamp) -> Result<Created, StoreError>;
+    async fn create(&self, run: &NewRun, key: Option<&OnceKey>, now: Timestamp) -> Result<Created, StoreError> {
+        match self.begin(run, key, &[], now).await {
+            Ok((created, _)) => Ok(created),
+            Err(JournalError::Store(error)) => Err(error),
+            Err(error) => Err(StoreError::Failed(error.to_string())),
+        }
+    }
+
+    /// As [`RunStore::create`]; a run that is new has these entries in its journal from the first moment
+    /// on, and then their receipt is answered too.
+    ///
+    /// # Errors
+    /// [`JournalError`], and then there is no such run.
+    async fn begin(
+        &self,
+        run: &NewRun,
+        key: Option<&OnceKey>,
+        entries: &[Entry],
+        now: Timestamp,
+    ) -> Result<(Created, Option<Receipt>), JournalError>;
 
     /// Takes over a run that nobody holds. `None` if there is no such run, it has ended, or somebody
     /// holds it. After a restart nobody holds anything, since one process owns the data directory.

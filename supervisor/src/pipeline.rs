@@ -13,11 +13,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use greenroom_actors::agent::Failure;
-use greenroom_actors::door::Door;
+use greenroom_actors::door::{Behind, Door};
 use greenroom_actors::execution::DeltaSink;
 use greenroom_actors::stage::Stage;
 use greenroom_protocol::{Cause, Clock, Code, Deadline, PodId, Received, Reply, Request};
-use greenroom_registry::audit::{AuditLog, Bracket};
+use greenroom_registry::audit::{AuditLog, Bracket, Opened};
+use greenroom_registry::commit::Haste;
 use greenroom_rego::{Authenticated, Authenticator, Guard, Narrowed, Permitted, Question};
 
 use self::answer::{Came, Decision};
@@ -53,7 +54,7 @@ impl Pipeline {
     pub async fn serve_watched(&self, received: Received, sink: Option<DeltaSink>) -> Reply {
         let visit = Visit::arrived(&received);
         let reply = match self.admit(received).await {
-            Ok((_ticket, turn, asked)) => self.govern(asked, Some(turn), sink).await,
+            Ok((_ticket, turn, asked)) => self.govern(asked, Some(turn), sink, Behind::nothing()).await,
             Err(cause) => self.refuse(&visit, cause),
         };
         self.meters.replied(reply.status);
@@ -69,18 +70,26 @@ impl Pipeline {
         Ok((ticket, turn, asked))
     }
 
-    /// Everything behind the gate, at every hop: the bracket, the judgement, the act, the answer.
-    async fn govern(&self, asked: Authenticated, turn: Option<Turn>, sink: Option<DeltaSink>) -> Reply {
+    /// Everything behind the gate, at every hop: the bracket, the judgement, the act, the answer. The
+    /// guard judges while the disk writes the opening; the act waits for both.
+    async fn govern(&self, asked: Authenticated, turn: Option<Turn>, sink: Option<DeltaSink>, other: Behind) -> Reply {
         let mut visit = Visit::of(&asked);
         let opening = visit::opening(&asked, &visit, &self.pod);
-        let bracket = match self.audit.open(opening, self.clock.now()).await {
-            Ok(bracket) => bracket,
+        // The record of a run is written behind the opening of its start, in one commit.
+        let is_start = matches!(asked.request(), Request::StartRun(_));
+        let haste = if is_start { Haste::Company } else { Haste::Now };
+        let mut opened = match self.audit.hand_in(opening, haste, self.clock.now()).await {
+            Ok(opened) => opened,
             Err(error) => return self.refuse(&visit, error.cause()),
         };
         let mut decision = Decision::default();
         let came = match self.judge(asked, &mut visit, &mut decision).await {
-            Ok(permit) => self.act(&bracket, permit, turn, sink).await,
+            Ok(permit) => self.act(&mut opened, other, permit, turn, sink).await,
             Err(cause) => Err(cause.into()),
+        };
+        let bracket = match opened.bracket().await {
+            Ok(bracket) => bracket,
+            Err(error) => return self.refuse(&visit, error.cause()),
         };
         let reply = answer::reply(&visit, &self.pod, &decision, came);
         self.meters.answered(reply.error.as_ref().map(|cause| cause.code));
@@ -119,13 +128,18 @@ impl Pipeline {
     /// The act itself, done once for each idempotency key.
     async fn act(
         &self,
-        bracket: &Bracket,
+        opened: &mut Opened,
+        other: Behind,
         permit: Permitted<Request>,
         turn: Option<Turn>,
         sink: Option<DeltaSink>,
     ) -> Result<Came, Failure> {
-        in_time(permit.grant().deadline(), self.clock.now())?;
+        other.reached().await?;
         let once = matches!(permit.what(), Request::Invoke(_) | Request::CallTool(_));
+        if once {
+            proof(opened).await?;
+        }
+        in_time(permit.grant().deadline(), self.clock.now())?;
         let taken = match if once { self.keys.take(permit.grant()).await? } else { None } {
             Some(Turned::Answered(reply)) => return Ok(Came::Whole(reply)),
             Some(Turned::Go(taken)) => Some(taken),
@@ -134,30 +148,38 @@ impl Pipeline {
         let id = permit.grant().request_id().clone();
         // The turn ends here: what waits now waits for an actor, not for a stage.
         drop(turn);
-        let came = self.dispatch(bracket, permit, sink).await;
+        let came = self.dispatch(opened, permit, sink).await;
         if let Some(taken) = taken {
             self.keys.finish(taken, &answer::kept(&id, &came)).await;
         }
         came
     }
 
-    /// To the actor that does it, or to the stores where it is only a look.
+    /// To the actor that does it, or to the stores where it is only a look. Nobody acts before the opening
+    /// is durable; a run is made behind it, and waits itself.
     async fn dispatch(
         &self,
-        bracket: &Bracket,
+        opened: &mut Opened,
         permit: Permitted<Request>,
         sink: Option<DeltaSink>,
     ) -> Result<Came, Failure> {
         match permit.narrow() {
-            Narrowed::Invoke(permit) => self.stage.invoke_watched(bracket, permit, sink).await.map(Came::Out),
-            Narrowed::StartRun(permit) => Ok(Came::whole(self.stage.start_run(bracket, permit).await)),
-            Narrowed::StartTeam(permit) => Ok(Came::whole(self.stage.start_team(bracket, permit).await)),
-            Narrowed::SignalRun(permit) => Ok(Came::whole(self.stage.signal_run(bracket, permit).await)),
-            Narrowed::ResumeRun(permit) => Ok(Came::whole(self.stage.resume_run(bracket, permit).await)),
-            Narrowed::ContextRead(permit) => self.stage.context_read(bracket, permit).await.map(Came::Out),
-            Narrowed::ContextWrite(permit) => self.stage.context_write(bracket, permit).await.map(Came::Out),
-            Narrowed::CallTool(permit) => self.stage.call_tool(bracket, permit).await.map(Came::Out),
-            Narrowed::Look(permit) => Ok(Came::Out(self.reader.look(permit).await?)),
+            Narrowed::Invoke(permit) => {
+                self.stage.invoke_watched(proof(opened).await?, permit, sink).await.map(Came::Out)
+            }
+            Narrowed::StartRun(permit) => Ok(Came::whole(self.stage.start_run(opened, permit).await)),
+            Narrowed::StartTeam(permit) => Ok(Came::whole(self.stage.start_team(proof(opened).await?, permit).await)),
+            Narrowed::SignalRun(permit) => Ok(Came::whole(self.stage.signal_run(proof(opened).await?, permit).await)),
+            Narrowed::ResumeRun(permit) => Ok(Came::whole(self.stage.resume_run(proof(opened).await?, permit).await)),
+            Narrowed::ContextRead(permit) => self.stage.context_read(proof(opened).await?, permit).await.map(Came::Out),
+            Narrowed::ContextWrite(permit) => {
+                self.stage.context_write(proof(opened).await?, permit).await.map(Came::Out)
+            }
+            Narrowed::CallTool(permit) => self.stage.call_tool(proof(opened).await?, permit).await.map(Came::Out),
+            Narrowed::Look(permit) => {
+                proof(opened).await?;
+                Ok(Came::Out(self.reader.look(permit).await?))
+            }
         }
     }
 
@@ -173,9 +195,14 @@ impl Pipeline {
 
 #[async_trait]
 impl Door for Pipeline {
-    async fn enter(&self, asked: Authenticated) -> Reply {
-        self.govern(asked, None, None).await
+    async fn enter_behind(&self, asked: Authenticated, other: Behind) -> Reply {
+        self.govern(asked, None, None, other).await
     }
+}
+
+/// Waits until the opening is durable.
+async fn proof(opened: &mut Opened) -> Result<&Bracket, Cause> {
+    opened.durable().await.map_err(|error| error.cause())
 }
 
 fn in_time(deadline: Deadline, now: greenroom_protocol::Timestamp) -> Result<(), Cause> {

@@ -1,4 +1,4 @@
-//! The actor of one run. Its whole act: decide → journal (its one await) → apply → release → effects.
+//! The actor of one run. Its whole act: decide → journal (its one await) → release → effects.
 //!
 //! ```text
 //! Run
@@ -12,12 +12,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use greenroom_definitions::binding::run_outputs;
+use greenroom_definitions::plan::Plan;
 use greenroom_protocol::event::RunState;
 use greenroom_protocol::journal::{Entry, StepKey};
 use greenroom_protocol::reply::Usage;
 use greenroom_protocol::request::{Signal, SignalRun};
 use greenroom_protocol::{Cause, Code, Reply, RunId, Timestamp};
-use greenroom_registry::journal::{JournalError, Receipt, Seq};
+use greenroom_registry::commit::Haste;
+use greenroom_registry::journal::{JournalError, Pending, Receipt, Seq};
 use greenroom_registry::runs::Fence;
 use greenroom_rego::Permitted;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
@@ -29,6 +31,7 @@ use super::effects::Reach;
 use super::machine::{Answer, Decision, Event, Phase, State, TimerId, answerable, decide};
 use super::supervisor::Hosted;
 use super::values::{Material, is_small};
+use crate::door::{Behind, ahead};
 use crate::failure::RetryBudget;
 use crate::observe::Observed;
 use crate::supervision::{Ended, Exit, LinkedTasks};
@@ -47,6 +50,14 @@ pub(super) struct Progress {
     pub(super) reply: Option<Arc<Reply>>,
 }
 
+/// What a run does first.
+pub(super) enum First {
+    /// It does what was decided when it was made: that is in its journal already.
+    Begins(Box<Decision>, Receipt),
+    /// It is told that it goes on.
+    GoesOn(Event),
+}
+
 /// What a run's actor is spawned with.
 pub(super) struct Seed {
     pub(super) run: RunId,
@@ -55,8 +66,8 @@ pub(super) struct Seed {
     pub(super) seq: Seq,
     /// What the journal says so far.
     pub(super) state: State,
-    /// What the run is told first: that it begins, or that it goes on.
-    pub(super) first: Event,
+    /// What the run does first.
+    pub(super) first: First,
     pub(super) reach: Reach,
     pub(super) progress: watch::Sender<Progress>,
     pub(super) budget: Arc<RetryBudget>,
@@ -113,7 +124,7 @@ pub(super) struct RunActorState {
     tasks: LinkedTasks<Task>,
     /// The runs that steps under way have started.
     children: HashMap<StepKey, RunId>,
-    first: Option<Event>,
+    first: Option<First>,
 }
 
 /// The actor of one run.
@@ -194,7 +205,10 @@ impl RunActor {
     async fn begin(&self, myself: &ActorRef<RunMsg>, state: &mut RunActorState) -> Result<(), ActorProcessingErr> {
         let Some(first) = state.first.take() else { return Ok(()) };
         self.keep_lease(myself, state);
-        self.tell(myself, state, &first).await?;
+        match first {
+            First::Begins(decision, receipt) => self.release(myself, state, *decision, &receipt),
+            First::GoesOn(event) => self.tell(myself, state, &event).await?,
+        }
         self.progress.send_modify(|progress| progress.accepted = true);
         Ok(())
     }
@@ -253,7 +267,8 @@ impl RunActor {
         Ok(())
     }
 
-    /// Decides, journals, applies, and only then acts.
+    /// Decides, journals, and only then acts. Calls are on their way to the guard while the journal is
+    /// written, and share its commit with their own records; each waits for the receipt before its act.
     async fn tell(
         &self,
         myself: &ActorRef<RunMsg>,
@@ -261,11 +276,24 @@ impl RunActor {
         event: &Event,
     ) -> Result<(), ActorProcessingErr> {
         let now = self.reach.hands.clock.now();
-        let decision = self.decided(&state.machine, event, now);
+        let mut decision = decided(&self.reach.pinned.plan, &state.machine, event, now);
         if decision.is_empty() {
             return Ok(());
         }
-        let receipt = match self.journal(state.seq, decision.entries(), now).await {
+        let calls = decision.take_calls();
+        let haste = if calls.is_empty() { Haste::Now } else { Haste::Company };
+        let written = async {
+            let pending = self.hand_in(state.seq, decision.entries(), haste, now).await?;
+            let (ahead, behind) = ahead();
+            for call in calls {
+                self.perform(myself, state, decision.next(), call, &behind);
+            }
+            let receipt = pending.receipt().await?;
+            ahead.reached(&receipt);
+            Ok(receipt)
+        };
+        let late = |_| JournalError::Store(greenroom_registry::StoreError::Late);
+        let receipt = match tokio::time::timeout(JOURNAL_WAIT_MAX, written).await.map_err(late).flatten() {
             Ok(receipt) => receipt,
             Err(JournalError::Fenced | JournalError::Ended) => {
                 self.leave(myself, "fenced");
@@ -273,52 +301,39 @@ impl RunActor {
             }
             Err(error) => return Err(Box::new(error)),
         };
-        state.seq = receipt.through();
-        for entry in decision.entries() {
-            state.machine.apply(now, entry);
-            if matches!(entry, Entry::StepRetried { .. }) {
-                // The calls below this run share its retries.
-                self.budget.take();
-            }
-        }
-        for effect in decision.release(&receipt) {
-            self.perform(myself, state, effect);
-        }
+        self.release(myself, state, decision, &receipt);
         Ok(())
     }
 
-    /// What follows from an event. Where the outputs of a run need no fetching, its last step and its
-    /// end are one decision, and one write.
-    fn decided(&self, state: &State, event: &Event, now: Timestamp) -> Decision {
-        let plan = &self.reach.pinned.plan;
-        let decision = decide(state, plan, event, now);
-        if !decision.gathers() {
-            return decision;
+    /// Does what was decided and is durable.
+    fn release(&self, myself: &ActorRef<RunMsg>, state: &mut RunActorState, decision: Decision, receipt: &Receipt) {
+        let (next, entries, effects) = decision.release(receipt);
+        state.seq = receipt.through();
+        // The calls below this run share its retries.
+        for _ in entries.iter().filter(|entry| matches!(entry, Entry::StepRetried { .. })) {
+            self.budget.take();
         }
-        let mut next = state.clone();
-        decision.entries().iter().for_each(|entry| next.apply(now, entry));
-        let loaded = Material::of_outputs(&next, plan).and_then(Material::at_once);
-        let outputs = loaded.map(|loaded| run_outputs(plan, &loaded.scope()));
-        match outputs.filter(|outputs| outputs.values().all(is_small)) {
-            Some(outputs) => decision.gathered(decide(&next, plan, &Event::Gathered { outputs: Ok(outputs) }, now)),
-            None => decision,
+        for effect in effects {
+            self.perform(myself, state, &next, effect, &Behind::nothing());
         }
+        state.machine = next;
     }
 
-    async fn journal(&self, after: Seq, entries: &[Entry], now: Timestamp) -> Result<Receipt, JournalError> {
+    /// Hands the entries to the journal; where they are too many for one append, the last part.
+    async fn hand_in(
+        &self,
+        after: Seq,
+        entries: &[Entry],
+        haste: Haste,
+        now: Timestamp,
+    ) -> Result<Pending, JournalError> {
         let journal = &self.reach.hands.stores.journal;
-        let mut after = after;
-        let mut chunks = entries.chunks(ENTRIES_MAX).peekable();
-        while let Some(chunk) = chunks.next() {
-            let append = journal.append(&self.run, self.fence, after, chunk, now);
-            let late = |_| JournalError::Store(greenroom_registry::StoreError::Late);
-            let receipt = tokio::time::timeout(JOURNAL_WAIT_MAX, append).await.map_err(late)??;
-            if chunks.peek().is_none() {
-                return Ok(receipt);
-            }
-            after = receipt.through();
+        let (mut after, mut entries) = (after, entries);
+        while let Some((chunk, rest)) = entries.split_at_checked(ENTRIES_MAX).filter(|(_, rest)| !rest.is_empty()) {
+            after = journal.append(&self.run, self.fence, after, chunk, now).await?.through();
+            entries = rest;
         }
-        Err(JournalError::Size { found: 0 })
+        journal.hand_in(&self.run, self.fence, after, entries, haste, now).await
     }
 
     fn finish(&self, myself: &ActorRef<RunMsg>, state: &RunActorState, reply: Reply) {
@@ -345,6 +360,24 @@ impl RunActor {
             entries: state.seq.0,
             tasks: state.tasks.len(),
         }
+    }
+}
+
+/// What follows from an event. Where the outputs of a run need no fetching, its last step and its end
+/// are one decision, and one write.
+pub(super) fn decided(plan: &Plan, state: &State, event: &Event, now: Timestamp) -> Decision {
+    let decision = decide(state, plan, event, now);
+    if !decision.gathers() {
+        return decision;
+    }
+    let loaded = Material::of_outputs(decision.next(), plan).and_then(Material::at_once);
+    let outputs = loaded.map(|loaded| run_outputs(plan, &loaded.scope()));
+    match outputs.filter(|outputs| outputs.values().all(is_small)) {
+        Some(outputs) => {
+            let ended = decide(decision.next(), plan, &Event::Gathered { outputs: Ok(outputs) }, now);
+            decision.gathered(ended)
+        }
+        None => decision,
     }
 }
 

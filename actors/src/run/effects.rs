@@ -20,6 +20,7 @@ use super::Hands;
 use super::machine::{Answer, Event, Target, Weight};
 use super::pinned::Pinned;
 use super::values::{Loaded, Material, keep, shrink, shrink_value};
+use crate::door::Behind;
 
 /// Conditions that are evaluated at one time, since each holds a thread while it is.
 static WEIGHING: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(8);
@@ -102,11 +103,11 @@ fn weigh_now(step: &PlanStep, loaded: &Loaded) -> Result<Weight, Cause> {
     Ok(Weight { needed: true, items: count, unneeded, prompt: approval_prompt(step, &scope) })
 }
 
-/// Calls whoever does a step.
-pub(super) async fn call(reach: Reach, call: Call, material: Material) -> Event {
+/// Calls whoever does a step, once what the run wrote before is durable.
+pub(super) async fn call(reach: Reach, call: Call, material: Material, other: Behind) -> Event {
     let (key, attempt) = (call.key.clone(), call.attempt);
     let mut usage = Usage::default();
-    let answer = match called(&reach, &call, material, &mut usage).await {
+    let answer = match called(&reach, &call, material, other, &mut usage).await {
         Ok(values) => match keep(values, key.step.as_str(), &*reach.hands.stores.artifacts).await {
             Ok((result, hash)) => Answer::Done { result, hash, usage },
             Err(cause) => Answer::Failed { cause, usage },
@@ -116,12 +117,22 @@ pub(super) async fn call(reach: Reach, call: Call, material: Material) -> Event 
     Event::Answered { key, attempt, answer }
 }
 
-async fn called(reach: &Reach, call: &Call, material: Material, usage: &mut Usage) -> Result<Values, Cause> {
+async fn called(
+    reach: &Reach,
+    call: &Call,
+    material: Material,
+    other: Behind,
+    usage: &mut Usage,
+) -> Result<Values, Cause> {
+    if reach.begun.team.is_some() {
+        // The team's context is read first, and that is an act too.
+        other.clone().reached().await?;
+    }
     let mut loaded = material.load(&*reach.hands.stores.artifacts).await?;
     *usage = reach.freshen(&mut loaded, &call.call, call.attempt).await?;
     let item = reach.lists.item(&call.step, call.key.index, &loaded.scope())?;
     let (request, agent) = reach.request(call, &in_item(&loaded, item.as_ref())).await?;
-    let reply = reach.ask(call, request).await;
+    let reply = reach.ask(call, request, other).await;
     usage.add(&reply.usage());
     let outputs = done(reply)?;
     let Some(agent) = agent else { return Ok(outputs) };
@@ -156,7 +167,7 @@ async fn undone(reach: &Reach, call: &Call, mut material: Material, usage: &mut 
         key: Some(call.call.clone()),
         options: reach.options(),
     });
-    let reply = reach.ask(call, request).await;
+    let reply = reach.ask(call, request, Behind::nothing()).await;
     usage.add(&reply.usage());
     done(reply).map(drop)
 }
@@ -221,10 +232,10 @@ impl Reach {
     }
 
     /// Asks at the door and waits, no longer than the step allows.
-    async fn ask(&self, call: &Call, request: Request) -> Reply {
+    async fn ask(&self, call: &Call, request: Request, other: Behind) -> Reply {
         let asked = self.grant.speak(call.call.request(call.attempt), request);
         let id = asked.id().clone();
-        let entered = self.hands.door.enter(asked);
+        let entered = self.hands.door.enter_behind(asked, other);
         let Some(time_max) = call.step.timeout else { return entered.await };
         match tokio::time::timeout(time_max, entered).await {
             Ok(reply) => reply,

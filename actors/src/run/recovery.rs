@@ -11,6 +11,7 @@ use greenroom_registry::journal::Seq;
 use greenroom_registry::runs::{Fence, RunHead};
 use greenroom_rego::{Authenticator, Grant, Permitted, Recovery};
 
+use super::actor::First;
 use super::effects::{Lists, Reach};
 use super::machine::{Event, Phase, State, deadline_after_pause, refused};
 use super::pinned::Pinned;
@@ -151,7 +152,7 @@ impl Runs {
         let now = hands.clock.now();
         let deadline = deadline_after_pause(&state, now);
         let definitions_changed = pinned.is_outdated(&*hands.library);
-        let first = Event::Resumed { definitions_changed, deadline };
+        let first = First::GoesOn(Event::Resumed { definitions_changed, deadline });
         let until = match state.phase() {
             Phase::Undoing { .. } => deadline.max(Deadline::after(now, super::machine::UNDO_TIME_MAX)),
             Phase::New | Phase::Running | Phase::Ended(_) => deadline,

@@ -12,13 +12,14 @@ use greenroom_protocol::event::RunState;
 use greenroom_protocol::journal::Entry;
 use greenroom_protocol::request::{ResumeRun, SignalRun, StartRun};
 use greenroom_protocol::{Cause, Code, Deadline, Reply, RequestId, RunId, Status, Values};
+use greenroom_registry::audit::Opened;
 use greenroom_registry::journal::Seq;
 use greenroom_registry::runs::{Created, Fence, NewRun, RunHead};
 use greenroom_rego::{Grant, Permitted};
 use ractor::ActorRef;
 use tokio::sync::{oneshot, watch};
 
-use super::actor::{Progress, RunMsg, RunSight, Seed};
+use super::actor::{First, Progress, RunMsg, RunSight, Seed, decided};
 use super::effects::{Lists, Reach, failed};
 use super::machine::{Event, State};
 use super::pinned::Kept;
@@ -48,8 +49,8 @@ pub(super) struct Goes {
     pub(super) seq: Seq,
     /// What its journal says so far.
     pub(super) state: State,
-    /// What it is told first.
-    pub(super) first: Event,
+    /// What it does first.
+    pub(super) first: First,
     pub(super) reach: Reach,
 }
 
@@ -101,13 +102,16 @@ impl Runs {
 
     /// Starts a run and waits for its end; with `detach`, until it is durable. The same request twice
     /// is one run: whoever asks again waits for, or is given, the same reply.
-    pub async fn start(&self, permit: Permitted<StartRun>) -> Reply {
+    ///
+    /// That it exists is written behind the opening of its request, in the same commit where that can
+    /// be; nothing is done before both are durable.
+    pub async fn start(&self, permit: Permitted<StartRun>, opened: &mut Opened) -> Reply {
         let (grant, start) = permit.redeem();
         let id = grant.request_id().clone();
-        reply_to(&id, self.started(grant, start).await)
+        reply_to(&id, self.started(grant, start, opened).await)
     }
 
-    async fn started(&self, grant: Grant, start: StartRun) -> Result<Reply, Cause> {
+    async fn started(&self, grant: Grant, start: StartRun, opened: &mut Opened) -> Result<Reply, Cause> {
         let hands = self.hands();
         let now = hands.clock.now();
         let run = grant.run().cloned().ok_or_else(|| Cause::new(Code::Internal, "the permit starts no run"))?;
@@ -127,20 +131,26 @@ impl Runs {
             pod: hands.pod.clone(),
             lease: hands.lease,
         };
-        let created = hands.stores.runs.create(&new, key.as_ref(), now).await.map_err(|error| error.cause())?;
-        let run = match created {
-            Created::New(fence) => {
-                let begun = Arc::new(begun);
+        let begun = Arc::new(begun);
+        let decision = decided(&pinned.plan, &State::default(), &Event::Begun(begun.clone()), now);
+        let made = hands.stores.runs.begin(&new, key.as_ref(), decision.entries(), now).await;
+        let run = match made.map_err(|error| error.cause())? {
+            (Created::New(fence), Some(receipt)) => {
+                if let Err(error) = opened.durable().await {
+                    // Recovery finds a run that nobody was allowed to begin.
+                    hands.stores.runs.release(&run, fence).await;
+                    return Err(error.cause());
+                }
                 let grant = grant.lasting(begun.deadline);
-                let first = Event::Begun(begun.clone());
                 let reach =
                     Reach { hands: hands.clone(), pinned: Arc::new(pinned), grant, begun, lists: Lists::default() };
-                let (seq, state) = (Seq(0), State::default());
+                let (seq, state, first) = (Seq(0), State::default(), First::Begins(Box::new(decision), receipt));
                 self.host(Goes { run: run.clone(), fence, seq, state, first, reach }).await?;
                 run
             }
-            Created::Same(first) => first,
-            Created::Conflict => {
+            (Created::New(_), None) => return Err(Cause::new(Code::Internal, "the run began with nothing")),
+            (Created::Same(first), _) => first,
+            (Created::Conflict, _) => {
                 let message = "the idempotency key was used before with another request";
                 return Err(Cause::new(Code::IdempotencyConflict, message));
             }
@@ -313,8 +323,8 @@ pub(crate) fn reply_to(id: &RequestId, answer: Result<Reply, Cause>) -> Reply {
 
 #[async_trait]
 impl RunsHere for Runs {
-    async fn start(&self, permit: Permitted<StartRun>) -> Reply {
-        Self::start(self, permit).await
+    async fn start(&self, permit: Permitted<StartRun>, opened: &mut Opened) -> Reply {
+        Self::start(self, permit, opened).await
     }
 
     async fn resume(&self, permit: Permitted<ResumeRun>) -> Reply {

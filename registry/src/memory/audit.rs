@@ -13,7 +13,8 @@ use crate::audit::chain::{EventJson, Link, Row};
 use crate::audit::head::{HeadKind, SignedHead};
 use crate::audit::signer::Signer;
 use crate::audit::verify::{Verdict, Walk};
-use crate::audit::{AuditError, AuditLog, AuditPage, AuditSeq, Bracket, Pruned};
+use crate::audit::{AuditError, AuditLog, AuditPage, AuditSeq, Bracket, Opened, Pruned};
+use crate::commit::Haste;
 use crate::error::StoreError;
 use crate::memory::{Shared, lock};
 
@@ -70,7 +71,7 @@ impl MemoryAudit {
 
 #[async_trait]
 impl AuditLog for MemoryAudit {
-    async fn open(&self, opening: Opening, now: Timestamp) -> Result<Bracket, AuditError> {
+    async fn hand_in(&self, opening: Opening, _: Haste, now: Timestamp) -> Result<Opened, AuditError> {
         self.shared.admit()?;
         let request = opening.request.clone();
         let number = {
@@ -79,7 +80,7 @@ impl AuditLog for MemoryAudit {
             chain.open.insert(number);
             number
         };
-        Ok(self.bracket(number, request, now))
+        Ok(Opened::known(self.bracket(number, request, now)))
     }
 
     async fn close(&self, mut bracket: Bracket, closing: Closing, now: Timestamp) {

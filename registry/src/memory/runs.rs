@@ -14,8 +14,9 @@ use protocol::request::Page;
 use protocol::{ContentHash, PodId, Reply, RunId, TenantId, Timestamp};
 
 use crate::bell::{Follow, follow};
+use crate::commit::Haste;
 use crate::error::StoreError;
-use crate::journal::{Journal, JournalError, Journalled, Receipt, Seq};
+use crate::journal::{Journal, JournalError, Journalled, Pending, Receipt, Seq};
 use crate::memory::Shared;
 use crate::runs::head::Mark;
 use crate::runs::{Created, Fence, NewRun, OnceKey, PAGE_ROWS_DEFAULT, RunFilter, RunHead, RunPage, RunStore};
@@ -82,6 +83,35 @@ impl Runs {
 pub(super) struct MemoryRuns(pub(super) Arc<Shared>);
 
 impl MemoryRuns {
+    fn append_now(
+        &self,
+        run: &RunId,
+        fence: Fence,
+        after: Seq,
+        entries: &[Entry],
+        now: Timestamp,
+    ) -> Result<Receipt, JournalError> {
+        let through = {
+            let mut runs = self.0.runs();
+            let kept = runs.find_mut(run).ok_or(JournalError::Unknown)?;
+            kept.head.append(fence, after, &Mark::all(entries), now)?;
+            let numbered = (after.0.saturating_add(1)..).zip(entries);
+            kept.journal.extend(numbered.map(|(seq, entry)| Journalled {
+                seq: Seq(seq),
+                at: now,
+                entry: entry.clone(),
+            }));
+            if kept.head.state.is_ended() {
+                self.0.leases.release(run, fence);
+            }
+            kept.head.seq
+        };
+        // A lapsed lease that nobody took is still the owner's.
+        let _ = self.0.leases.renew(run, fence, None, now);
+        self.0.journal_bells.ring(run);
+        Ok(Receipt::new(run.clone(), after, through))
+    }
+
     fn entries(&self, run: &RunId, after: Seq, limit: u32) -> Vec<Journalled> {
         let runs = self.0.runs();
         let Some(kept) = runs.find(run) else { return Vec::new() };
@@ -92,13 +122,23 @@ impl MemoryRuns {
 
 #[async_trait]
 impl RunStore for MemoryRuns {
-    async fn create(&self, run: &NewRun, key: Option<&OnceKey>, now: Timestamp) -> Result<Created, StoreError> {
+    async fn begin(
+        &self,
+        run: &NewRun,
+        key: Option<&OnceKey>,
+        entries: &[Entry],
+        now: Timestamp,
+    ) -> Result<(Created, Option<Receipt>), JournalError> {
         self.0.admit()?;
+        Mark::fit(&Mark::all(entries))?;
         let created = self.0.runs().create(run, key, now);
-        if let Created::New(fence) = created {
-            self.0.leases.grant(&run.run, fence, run.lease, now);
+        let Created::New(fence) = created else { return Ok((created, None)) };
+        self.0.leases.grant(&run.run, fence, run.lease, now);
+        if entries.is_empty() {
+            return Ok((created, None));
         }
-        Ok(created)
+        let receipt = self.append_now(&run.run, fence, Seq(0), entries, now)?;
+        Ok((created, Some(receipt)))
     }
 
     async fn claim(
@@ -181,34 +221,17 @@ impl RunStore for MemoryRuns {
 
 #[async_trait]
 impl Journal for MemoryRuns {
-    async fn append(
+    async fn hand_in(
         &self,
         run: &RunId,
         fence: Fence,
         after: Seq,
         entries: &[Entry],
+        _: Haste,
         now: Timestamp,
-    ) -> Result<Receipt, JournalError> {
+    ) -> Result<Pending, JournalError> {
         self.0.admit()?;
-        let through = {
-            let mut runs = self.0.runs();
-            let kept = runs.find_mut(run).ok_or(JournalError::Unknown)?;
-            kept.head.append(fence, after, &Mark::all(entries), now)?;
-            let numbered = (after.0.saturating_add(1)..).zip(entries);
-            kept.journal.extend(numbered.map(|(seq, entry)| Journalled {
-                seq: Seq(seq),
-                at: now,
-                entry: entry.clone(),
-            }));
-            if kept.head.state.is_ended() {
-                self.0.leases.release(run, fence);
-            }
-            kept.head.seq
-        };
-        // A lapsed lease that nobody took is still the owner's.
-        let _ = self.0.leases.renew(run, fence, None, now);
-        self.0.journal_bells.ring(run);
-        Ok(Receipt::new(run.clone(), after, through))
+        self.append_now(run, fence, after, entries, now).map(|receipt| Pending::known(Ok(receipt)))
     }
 
     async fn read(&self, run: &RunId, after: Seq, limit: u32) -> Result<Vec<Journalled>, JournalError> {

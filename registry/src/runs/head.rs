@@ -44,6 +44,13 @@ impl RunHead {
         self.fence
     }
 
+    /// The head of a run that has just been accepted with entries in its journal, which fit together.
+    pub(crate) fn begun(run: &NewRun, marks: &[Mark], now: Timestamp) -> Self {
+        let mut head = Self::new(run, now);
+        head.mark(marks, now);
+        head
+    }
+
     /// Lets an owner write entries behind `after`, and answers whether the head has to be kept anew:
     /// its number follows from the entries themselves, only a change of state does not.
     pub(crate) fn append(
@@ -62,10 +69,14 @@ impl RunHead {
         if after != self.seq {
             return Err(JournalError::OutOfOrder { found: self.seq });
         }
-        let is_past_end = marks.iter().rev().skip(1).any(|mark| matches!(mark, Mark::Ends(_)));
-        if marks.is_empty() || marks.len() > APPEND_ENTRIES_MAX || is_past_end {
-            return Err(JournalError::Size { found: marks.len() });
+        if marks.is_empty() {
+            return Err(JournalError::Size { found: 0 });
         }
+        Mark::fit(marks)?;
+        Ok(self.mark(marks, now))
+    }
+
+    fn mark(&mut self, marks: &[Mark], now: Timestamp) -> bool {
         self.seq = self.seq.plus(marks.len() as u64);
         let state = marks.iter().fold(self.state, |state, mark| mark.after(state));
         let is_changed = state != self.state;
@@ -73,7 +84,7 @@ impl RunHead {
             self.state = state;
             self.updated = now;
         }
-        Ok(is_changed)
+        is_changed
     }
 }
 
@@ -96,6 +107,15 @@ impl Mark {
     /// What each entry means.
     pub(crate) fn all(entries: &[Entry]) -> Vec<Self> {
         entries.iter().map(Self::of).collect()
+    }
+
+    /// Refuses more entries than one append may hold, and an entry behind an end.
+    pub(crate) fn fit(marks: &[Self]) -> Result<(), JournalError> {
+        let is_past_end = marks.iter().rev().skip(1).any(|mark| matches!(mark, Self::Ends(_)));
+        if marks.len() > APPEND_ENTRIES_MAX || is_past_end {
+            return Err(JournalError::Size { found: marks.len() });
+        }
+        Ok(())
     }
 
     fn of(entry: &Entry) -> Self {

@@ -13,7 +13,8 @@ use crate::audit::chain::{EventJson, Link};
 use crate::audit::head::SignedHead;
 use crate::audit::signer::Signer;
 use crate::audit::verify::{Verdict, Walk};
-use crate::audit::{AuditError, AuditLog, AuditPage, AuditSeq, Bracket, Pruned};
+use crate::audit::{AuditError, AuditLog, AuditPage, AuditSeq, Bracket, Opened, Pruned};
+use crate::commit::Haste;
 use crate::error::StoreError;
 use crate::sqlite::commands::{AuditCommand, Command};
 use crate::sqlite::script::{from_int, to_int};
@@ -33,11 +34,11 @@ pub(super) struct SqliteAudit {
 
 #[async_trait]
 impl AuditLog for SqliteAudit {
-    async fn open(&self, opening: Opening, now: Timestamp) -> Result<Bracket, AuditError> {
+    async fn hand_in(&self, opening: Opening, haste: Haste, now: Timestamp) -> Result<Opened, AuditError> {
         let request = opening.request.clone();
         let event = EventJson::of(&Event::Opened(opening)).map_err(StoreError::from)?;
-        let open = |answer| Command::Audit(AuditCommand::Open { event, request, at: now, answer });
-        Ok(self.shared.queue.ask::<_, StoreError>(open).await?)
+        let open = |answer| Command::Audit(AuditCommand::Open { event, request, at: now, haste, answer });
+        Ok(Opened::handed(self.shared.queue.hand_over(open).await?))
     }
 
     async fn close(&self, mut bracket: Bracket, closing: Closing, now: Timestamp) {

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use greenroom_protocol as protocol;
+use protocol::journal::Entry;
 use protocol::{ContentHash, PodId, RequestId, RunId, TenantId, Timestamp};
 
 use crate::audit::chain::{EventJson, Link};
 use crate::audit::{AuditSeq, Bracket, Pruned};
-use crate::commit::{self, Answer};
+use crate::commit::{self, Answer, Haste};
 use crate::context::{ContextError, ContextPut, Version};
+use crate::error::StoreError;
 use crate::idempotency::Once;
 use crate::journal::{JournalError, Receipt, Seq};
 use crate::runs::head::Mark;
@@ -41,6 +43,7 @@ pub(super) enum AuditCommand {
         event: EventJson,
         request: RequestId,
         at: Timestamp,
+        haste: Haste,
         answer: Answer<Bracket>,
     },
     Close {
@@ -64,19 +67,41 @@ pub(super) enum AuditCommand {
 }
 
 pub(super) enum RunCommand {
-    Create { new: Box<NewRun>, key: Option<String>, now: Timestamp, answer: Answer<Created> },
+    Begin(Box<Begin>),
     Claim { run: RunId, pod: PodId, lease: Duration, now: Timestamp, answer: Answer<Option<Fence>> },
     Append(Box<Append>),
     Prune { before: Timestamp, answer: Answer<u64> },
 }
 
+/// A run that is about to exist, with what it remembers from the first moment on.
+pub(super) struct Begin {
+    pub(super) new: NewRun,
+    pub(super) key: Option<String>,
+    pub(super) entries: Entries,
+    pub(super) now: Timestamp,
+    pub(super) answer: Answer<(Created, Option<Receipt>), JournalError>,
+}
+
 /// Entries as text and by what they mean; both are worked out where the caller runs.
+pub(super) struct Entries {
+    pub(super) texts: Vec<String>,
+    pub(super) marks: Vec<Mark>,
+}
+
+impl Entries {
+    pub(super) fn of(entries: &[Entry]) -> Result<Self, StoreError> {
+        let texts = entries.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
+        Ok(Self { texts, marks: Mark::all(entries) })
+    }
+}
+
+/// What a run's owner remembers next.
 pub(super) struct Append {
     pub(super) run: RunId,
     pub(super) fence: Fence,
     pub(super) after: Seq,
-    pub(super) entries: Vec<String>,
-    pub(super) marks: Vec<Mark>,
+    pub(super) entries: Entries,
+    pub(super) haste: Haste,
     pub(super) now: Timestamp,
     pub(super) answer: Answer<Receipt, JournalError>,
 }
@@ -96,16 +121,18 @@ pub(super) enum OnceCommand {
 }
 
 impl commit::Command for Command {
-    fn is_urgent(&self) -> bool {
+    fn patience(&self) -> Duration {
         match self {
-            Self::Nudge | Self::Audit(AuditCommand::Close { .. }) => false,
-            Self::Audit(AuditCommand::Open { .. } | AuditCommand::Note { .. } | AuditCommand::Prune { .. })
-            | Self::Run(_)
+            Self::Nudge | Self::Audit(AuditCommand::Close { .. }) => commit::LINGER,
+            Self::Audit(AuditCommand::Open { haste, .. }) => haste.patience(),
+            Self::Run(RunCommand::Append(append)) => append.haste.patience(),
+            Self::Audit(AuditCommand::Note { .. } | AuditCommand::Prune { .. })
+            | Self::Run(RunCommand::Begin(_) | RunCommand::Claim { .. } | RunCommand::Prune { .. })
             | Self::Context(_)
             | Self::Once(_)
             | Self::Body { .. }
             | Self::Flush(_)
-            | Self::Close { .. } => true,
+            | Self::Close { .. } => Duration::ZERO,
         }
     }
 }
@@ -114,7 +141,7 @@ impl RunCommand {
     /// The run that has to be known before the command can be decided.
     pub(super) const fn run(&self) -> Option<&RunId> {
         match self {
-            Self::Create { new, .. } => Some(&new.run),
+            Self::Begin(begin) => Some(&begin.new.run),
             Self::Claim { run, .. } => Some(run),
             Self::Append(append) => Some(&append.run),
             Self::Prune { .. } => None,

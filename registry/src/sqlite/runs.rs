@@ -15,11 +15,12 @@ use protocol::{PodId, Reply, RunId, Timestamp};
 use sqlx::Row;
 
 use crate::bell::{Follow, follow};
+use crate::commit::Haste;
 use crate::error::StoreError;
-use crate::journal::{Journal, JournalError, Journalled, Receipt, Seq};
+use crate::journal::{Journal, JournalError, Journalled, Pending, Receipt, Seq};
 use crate::runs::head::Mark;
 use crate::runs::{Created, Fence, NewRun, OnceKey, RunFilter, RunHead, RunPage, RunStore};
-use crate::sqlite::commands::{Append, Command, RunCommand};
+use crate::sqlite::commands::{Append, Begin, Command, Entries, RunCommand};
 use crate::sqlite::script::{from_int, to_int};
 use crate::sqlite::{Shared, failed};
 
@@ -37,9 +38,17 @@ pub(super) struct SqliteRuns(pub(super) Arc<Shared>);
 
 #[async_trait]
 impl RunStore for SqliteRuns {
-    async fn create(&self, run: &NewRun, key: Option<&OnceKey>, now: Timestamp) -> Result<Created, StoreError> {
-        let (new, key) = (Box::new(run.clone()), key.map(OnceKey::stored));
-        self.0.queue.ask(|answer| Command::Run(RunCommand::Create { new, key, now, answer })).await
+    async fn begin(
+        &self,
+        run: &NewRun,
+        key: Option<&OnceKey>,
+        entries: &[Entry],
+        now: Timestamp,
+    ) -> Result<(Created, Option<Receipt>), JournalError> {
+        let (new, key, entries) = (run.clone(), key.map(OnceKey::stored), Entries::of(entries)?);
+        Mark::fit(&entries.marks)?;
+        let begin = |answer| Command::Run(RunCommand::Begin(Box::new(Begin { new, key, entries, now, answer })));
+        self.0.queue.ask(begin).await
     }
 
     async fn claim(
@@ -151,18 +160,19 @@ impl RunStore for SqliteRuns {
 
 #[async_trait]
 impl Journal for SqliteRuns {
-    async fn append(
+    async fn hand_in(
         &self,
         run: &RunId,
         fence: Fence,
         after: Seq,
         entries: &[Entry],
+        haste: Haste,
         now: Timestamp,
-    ) -> Result<Receipt, JournalError> {
-        let texts = entries.iter().map(serde_json::to_string).collect::<Result<_, _>>().map_err(StoreError::from)?;
-        let (run, marks) = (run.clone(), Mark::all(entries));
-        let append = |answer| Append { run, fence, after, entries: texts, marks, now, answer };
-        self.0.queue.ask(|answer| Command::Run(RunCommand::Append(Box::new(append(answer))))).await
+    ) -> Result<Pending, JournalError> {
+        let (run, entries) = (run.clone(), Entries::of(entries)?);
+        let append = |answer| Append { run, fence, after, entries, haste, now, answer };
+        let append = |answer| Command::Run(RunCommand::Append(Box::new(append(answer))));
+        Ok(Pending::handed(self.0.queue.hand_over(append).await?))
     }
 
     async fn read(&self, run: &RunId, after: Seq, limit: u32) -> Result<Vec<Journalled>, JournalError> {

@@ -8,31 +8,40 @@ use greenroom_registry::journal::JournalError;
 use ractor::ActorRef;
 
 use super::{FOREVER, RunActor, RunActorState, RunMsg, Task};
+use crate::door::Behind;
 use crate::run::Hands;
 use crate::run::effects::{self, Call};
-use crate::run::machine::{Effect, Event, Target};
+use crate::run::machine::{Effect, Event, State, Target};
 use crate::run::values::Material;
 
 impl RunActor {
-    pub(super) fn perform(&self, myself: &ActorRef<RunMsg>, state: &mut RunActorState, effect: Effect) {
+    /// Starts an effect of the run as it is `next`; what it does waits for `other`.
+    pub(super) fn perform(
+        &self,
+        myself: &ActorRef<RunMsg>,
+        state: &mut RunActorState,
+        next: &State,
+        effect: Effect,
+        other: &Behind,
+    ) {
         match effect {
             Effect::Weigh { step } => {
                 let plan = &self.reach.pinned.plan;
                 let Some(planned) = plan.step(&step).cloned() else { return };
-                let Some(material) = Material::of_step(&state.machine, &planned) else { return };
+                let Some(material) = Material::of_step(next, &planned) else { return };
                 let work = effects::weigh(self.reach.clone(), planned, material);
                 self.link(myself, state, Task::Weigh(StepKey { step, index: None }), work);
             }
             Effect::Call { key, attempt, target, call } => {
-                let Some((call, material)) = self.call(state, &key, attempt, target, call) else { return };
+                let Some((call, material)) = self.call(next, &key, attempt, target, call) else { return };
                 if !matches!(call.target, Target::Agent { .. }) {
                     state.children.insert(key.clone(), RunId::of(&call.call.request(attempt)));
                 }
-                let work = effects::call(self.reach.clone(), call, material);
+                let work = effects::call(self.reach.clone(), call, material, other.clone());
                 self.link(myself, state, Task::Call(key, attempt), work);
             }
             Effect::Undo { key, attempt, target, call, after } => {
-                let Some((call, material)) = self.call(state, &key, attempt, target, call) else { return };
+                let Some((call, material)) = self.call(next, &key, attempt, target, call) else { return };
                 let work = effects::undo(self.reach.clone(), call, after, material);
                 self.link(myself, state, Task::Undo(key, attempt), work);
             }
@@ -50,7 +59,7 @@ impl RunActor {
             }
             Effect::Abort { key } => self.abort(state, &key),
             Effect::Gather => {
-                let Some(material) = Material::of_outputs(&state.machine, &self.reach.pinned.plan) else { return };
+                let Some(material) = Material::of_outputs(next, &self.reach.pinned.plan) else { return };
                 self.link(myself, state, Task::Gather, effects::gather(self.reach.clone(), material));
             }
             Effect::Finish { reply } => self.finish(myself, state, *reply),
@@ -59,14 +68,14 @@ impl RunActor {
 
     fn call(
         &self,
-        state: &RunActorState,
+        next: &State,
         key: &StepKey,
         attempt: u32,
         target: Target,
         call: CallKey,
     ) -> Option<(Call, Material)> {
         let step = self.reach.pinned.plan.step(&key.step)?.clone();
-        let material = Material::of_step(&state.machine, &step)?;
+        let material = Material::of_step(next, &step)?;
         Some((Call { step, key: key.clone(), attempt, target, call }, material))
     }
 

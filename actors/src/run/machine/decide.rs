@@ -16,6 +16,7 @@ use super::state::{Phase, State};
 pub struct Decision {
     entries: Vec<Entry>,
     effects: Vec<Effect>,
+    next: State,
 }
 
 impl Decision {
@@ -31,6 +32,18 @@ impl Decision {
         self.entries.is_empty()
     }
 
+    /// The run as it is once the entries are durable.
+    #[must_use]
+    pub const fn next(&self) -> &State {
+        &self.next
+    }
+
+    /// The calls among the effects, taken out: they may be recorded and judged while the entries are
+    /// being written. Whoever makes them lets each of their acts wait for the receipt.
+    pub fn take_calls(&mut self) -> Vec<Effect> {
+        self.effects.extract_if(.., |effect| matches!(effect, Effect::Call { .. })).collect()
+    }
+
     /// True if nothing is left to do but to put the outputs together.
     #[must_use]
     pub fn gathers(&self) -> bool {
@@ -42,13 +55,14 @@ impl Decision {
         self.effects.retain(|effect| !matches!(effect, Effect::Gather));
         self.effects.extend(next.effects);
         self.entries.extend(next.entries);
+        self.next = next.next;
         self
     }
 
-    /// What is done now, since the receipt proves that the entries are durable.
+    /// What the run is and what is done now, since the receipt proves that the entries are durable.
     #[must_use]
-    pub fn release(self, _receipt: &Receipt) -> Vec<Effect> {
-        self.effects
+    pub fn release(self, _receipt: &Receipt) -> (State, Vec<Entry>, Vec<Effect>) {
+        (self.next, self.entries, self.effects)
     }
 
     /// The effects as they will be released, for tests of what is decided.
@@ -75,7 +89,7 @@ pub fn decide(state: &State, plan: &Plan, event: &Event, now: Timestamp) -> Deci
         Event::Gathered { outputs } => draft.gathered(outputs),
     }
     draft.advance();
-    Decision { entries: draft.entries, effects: draft.effects }
+    Decision { entries: draft.entries, effects: draft.effects, next: draft.next }
 }
 
 /// A decision while it is made: the state as it will be, entry by entry.

@@ -126,7 +126,7 @@ impl Chain {
 /// Decides one command.
 pub(in crate::sqlite) fn apply(writer: &mut Writer, command: AuditCommand, commit: &mut Commit) {
     match command {
-        AuditCommand::Open { event, request, at, answer } => {
+        AuditCommand::Open { event, request, at, haste: _, answer } => {
             let number = writer.chain.append(&event, Some(&request), at, commit);
             commit.audit.opened.push(number);
             let bracket = bracket(writer, number, request, at);

@@ -10,9 +10,9 @@ use sqlx::sqlite::SqliteConnection;
 
 use super::row::{RUNS, head_of, row_of, select_heads};
 use crate::error::StoreError;
-use crate::journal::{JournalError, Receipt};
+use crate::journal::{JournalError, Receipt, Seq};
 use crate::runs::{Created, NewRun, RunHead};
-use crate::sqlite::commands::{Append, RunCommand};
+use crate::sqlite::commands::{Append, Begin, Entries, RunCommand};
 use crate::sqlite::idempotency::{KeyRow, ONCE_KEYS};
 use crate::sqlite::script::{Table, Value};
 use crate::sqlite::writer::{Commit, Writer, refuse as refuse_one};
@@ -115,7 +115,7 @@ impl Heads {
 /// The caller's key that a command has to know about.
 pub(in crate::sqlite) fn key_of(command: &RunCommand) -> Option<(String, TenantId)> {
     match command {
-        RunCommand::Create { new, key, .. } => key.clone().map(|key| (key, new.tenant.clone())),
+        RunCommand::Begin(begin) => begin.key.clone().map(|key| (key, begin.new.tenant.clone())),
         RunCommand::Claim { .. } | RunCommand::Append(_) | RunCommand::Prune { .. } => None,
     }
 }
@@ -123,10 +123,7 @@ pub(in crate::sqlite) fn key_of(command: &RunCommand) -> Option<(String, TenantI
 /// Decides one command.
 pub(in crate::sqlite) fn apply(writer: &mut Writer, command: RunCommand, commit: &mut Commit) {
     match command {
-        RunCommand::Create { new, key, now, answer } => {
-            let created = create(writer, &new, key, now, commit);
-            commit.answer(answer, created);
-        }
+        RunCommand::Begin(begin) => self::begin(writer, *begin, commit),
         RunCommand::Claim { run, pod, lease, now, answer } => {
             let leases = &writer.shared.leases;
             let free = writer.heads.find_mut(&run).filter(|known| !known.head.state.is_ended());
@@ -151,7 +148,30 @@ pub(in crate::sqlite) fn apply(writer: &mut Writer, command: RunCommand, commit:
     }
 }
 
-fn create(writer: &mut Writer, new: &NewRun, key: Option<String>, now: Timestamp, commit: &mut Commit) -> Created {
+fn begin(writer: &mut Writer, begin: Begin, commit: &mut Commit) {
+    let Begin { new, key, entries, now, answer } = begin;
+    let created = create(writer, &new, key, &entries, now, commit);
+    let has_entries = !entries.texts.is_empty();
+    let receipt = match created {
+        Created::New(_) if has_entries => {
+            let last = Seq(entries.texts.len() as u64);
+            keep_entries(writer.heads.last, Seq(0), entries.texts, now, commit);
+            commit.journal_rings.push(new.run.clone());
+            Some(Receipt::new(new.run, Seq(0), last))
+        }
+        Created::New(_) | Created::Same(_) | Created::Conflict => None,
+    };
+    commit.answer(answer, (created, receipt));
+}
+
+fn create(
+    writer: &mut Writer,
+    new: &NewRun,
+    key: Option<String>,
+    entries: &Entries,
+    now: Timestamp,
+    commit: &mut Commit,
+) -> Created {
     let key = key.map(|key| (key, new.tenant.clone()));
     if let Some(used) = key.as_ref().and_then(|key| commit.keys.get(key)?.as_ref()) {
         let is_same = used.body == new.body;
@@ -160,8 +180,8 @@ fn create(writer: &mut Writer, new: &NewRun, key: Option<String>, now: Timestamp
     if let Some(known) = writer.heads.find_mut(&new.run) {
         return if known.head.is_same(new) { Created::Same(new.run.clone()) } else { Created::Conflict };
     }
-    let head = RunHead::new(new, now);
-    let fence = head.fence;
+    let head = RunHead::begun(new, &entries.marks, now);
+    let (fence, is_ended) = (head.fence, head.state.is_ended());
     writer.heads.last += 1;
     let number = writer.heads.last;
     commit.script.row(&RUNS, row_of(number, &head));
@@ -171,8 +191,12 @@ fn create(writer: &mut Writer, new: &NewRun, key: Option<String>, now: Timestamp
         commit.script.row(&ONCE_KEYS, row.values(&key, &tenant, now));
         commit.keys.insert((key, tenant), Some(row));
     }
-    writer.shared.leases.grant(&new.run, fence, new.lease, now);
-    release_on_failure(&writer.shared, &new.run, fence, commit);
+    if is_ended {
+        writer.heads.ended.push(new.run.clone());
+    } else {
+        writer.shared.leases.grant(&new.run, fence, new.lease, now);
+        release_on_failure(&writer.shared, &new.run, fence, commit);
+    }
     Created::New(fence)
 }
 
@@ -185,23 +209,26 @@ fn release_on_failure(shared: &Arc<Shared>, run: &RunId, fence: crate::runs::Fen
     });
 }
 
+fn keep_entries(run: i64, after: Seq, entries: Vec<String>, now: Timestamp, commit: &mut Commit) {
+    for (seq, entry) in (after.0.saturating_add(1)..).zip(entries) {
+        commit.script.row(&JOURNAL, vec![run.into(), seq.into(), now.as_micros().into(), Value::Text(entry)]);
+    }
+}
+
 fn append_entries(writer: &mut Writer, append: Append, commit: &mut Commit) {
-    let Append { run, fence, after, entries, marks, now, answer } = append;
+    let Append { run, fence, after, entries, haste: _, now, answer } = append;
     let Some(known) = writer.heads.find_mut(&run) else {
         let _ = answer.send(Err(JournalError::Unknown));
         return;
     };
-    let is_head_changed = match known.head.append(fence, after, &marks, now) {
+    let is_head_changed = match known.head.append(fence, after, &entries.marks, now) {
         Ok(is_changed) => is_changed,
         Err(error) => {
             let _ = answer.send(Err(error));
             return;
         }
     };
-    for (seq, entry) in (after.0.saturating_add(1)..).zip(entries) {
-        let row = vec![known.number.into(), seq.into(), now.as_micros().into(), Value::Text(entry)];
-        commit.script.row(&JOURNAL, row);
-    }
+    keep_entries(known.number, after, entries.texts, now, commit);
     if is_head_changed {
         commit.script.row(&RUNS, row_of(known.number, &known.head));
     }
@@ -226,7 +253,7 @@ fn append_entries(writer: &mut Writer, append: Append, commit: &mut Commit) {
 /// Refuses a command that could not be decided.
 pub(in crate::sqlite) fn refuse(command: RunCommand, error: &StoreError) {
     match command {
-        RunCommand::Create { answer, .. } => refuse_one(answer, error),
+        RunCommand::Begin(begin) => refuse_one(begin.answer, error),
         RunCommand::Claim { answer, .. } => refuse_one(answer, error),
         RunCommand::Append(append) => refuse_one(append.answer, error),
         RunCommand::Prune { answer, .. } => refuse_one(answer, error),

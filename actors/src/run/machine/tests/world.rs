@@ -165,9 +165,9 @@ impl World {
             self.journal.push((self.now, entry.clone()));
         }
         let receipt = Receipt::for_test(self.begun.run.clone(), Seq(after), Seq(self.journal.len() as u64));
-        for effect in decision.release(&receipt) {
-            self.take(effect);
-        }
+        let (next, _, effects) = decision.release(&receipt);
+        assert_eq!(next, self.state, "what was decided is what its entries say");
+        effects.into_iter().for_each(|effect| self.take(effect));
     }
 
     fn take(&mut self, effect: Effect) {

@@ -4,14 +4,20 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use greenroom_protocol::audit::Opening;
 use greenroom_protocol::reply::Usage;
 use greenroom_protocol::request::Invoke;
-use greenroom_protocol::{Cause, Code, Metadata, Outcome, Reply, Request, RequestId, RunId, Status};
+use greenroom_protocol::{
+    Cause, Code, Metadata, Outcome, PodId, Reply, Request, RequestId, RunId, Status, TenantId, Timestamp, TraceId,
+    UserId,
+};
 use greenroom_registry::Stores;
+use greenroom_registry::audit::Opened;
+use greenroom_registry::commit::Haste;
 use greenroom_rego::{Authenticated, Narrowed, Target, testing};
 
 use super::written::{Called, Script, Shelf};
-use crate::door::Door;
+use crate::door::{Behind, Door};
 use crate::execution::work::Assignment;
 use crate::library::Library;
 use crate::run::Runs;
@@ -60,13 +66,30 @@ impl MiniDoor {
         })
     }
 
-    async fn answered(&self, asked: Authenticated) -> Result<Reply, Cause> {
+    async fn opened(&self, id: &RequestId) -> Result<Opened, Cause> {
+        let opening = Opening {
+            request: id.clone(),
+            trace: TraceId::fresh(1),
+            pod: PodId::new("pod").unwrap(),
+            tenant: TenantId::new("acme").unwrap(),
+            user: UserId::new("admin").unwrap(),
+            speaker: "user:admin".into(),
+            action: "start_run".into(),
+            target: "x".into(),
+            run: None,
+        };
+        let opened = self.stores.audit.hand_in(opening, Haste::Company, Timestamp::default()).await;
+        opened.map_err(|error| error.cause())
+    }
+
+    async fn answered(&self, asked: Authenticated, other: Behind) -> Result<Reply, Cause> {
         self.asked.lock().unwrap().push(format!("{} {}", asked.request().verb(), asked.speaker()));
         let (runs, teams) = self.runs.lock().unwrap().clone().unwrap();
         let (target, id) = (self.target(asked.request()).await?, asked.id().clone());
         let permit = testing::permit_asked(asked, target).await.map_err(Cause::from)?;
+        other.reached().await?;
         let outcome = match permit.narrow() {
-            Narrowed::StartRun(permit) => return Ok(runs.start(permit).await),
+            Narrowed::StartRun(permit) => return Ok(runs.start(permit, &mut self.opened(&id).await?).await),
             Narrowed::ResumeRun(permit) => return Ok(runs.resume(permit).await),
             Narrowed::SignalRun(permit) => return Ok(runs.signal(permit).await),
             Narrowed::StartTeam(permit) => return Ok(TeamsHere::start(&teams, permit).await),
@@ -123,8 +146,8 @@ fn reply(id: &RequestId, outcome: Outcome) -> Reply {
 
 #[async_trait]
 impl Door for MiniDoor {
-    async fn enter(&self, asked: Authenticated) -> Reply {
+    async fn enter_behind(&self, asked: Authenticated, other: Behind) -> Reply {
         let id = asked.id().clone();
-        self.answered(asked).await.unwrap_or_else(|cause| failed(&id, cause))
+        self.answered(asked, other).await.unwrap_or_else(|cause| failed(&id, cause))
     }
 }

@@ -6,38 +6,32 @@
 //! ```
 
 mod perform;
+mod tell;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use greenroom_definitions::binding::run_outputs;
-use greenroom_definitions::plan::Plan;
 use greenroom_protocol::event::RunState;
-use greenroom_protocol::journal::{Entry, StepKey};
+use greenroom_protocol::journal::StepKey;
 use greenroom_protocol::reply::Usage;
 use greenroom_protocol::request::{Signal, SignalRun};
-use greenroom_protocol::{Cause, Code, Reply, RunId, Timestamp};
-use greenroom_registry::commit::Haste;
-use greenroom_registry::journal::{JournalError, Pending, Receipt, Seq};
+use greenroom_protocol::{Cause, Code, Reply, RunId};
+use greenroom_registry::journal::{Receipt, Seq};
 use greenroom_registry::runs::Fence;
 use greenroom_rego::Permitted;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use serde::Serialize;
 use tokio::sync::{oneshot, watch};
 
-use super::JOURNAL_WAIT_MAX;
 use super::effects::Reach;
-use super::machine::{Answer, Decision, Event, Phase, State, TimerId, answerable, decide};
+use super::machine::{Answer, Decision, Event, Phase, State, TimerId, answerable};
 use super::supervisor::Hosted;
-use super::values::{Material, is_small};
-use crate::door::{Behind, ahead};
 use crate::failure::RetryBudget;
 use crate::observe::Observed;
 use crate::supervision::{Ended, Exit, LinkedTasks};
+pub(super) use tell::decided;
 
-/// Entries that one append writes; more are written in several.
-const ENTRIES_MAX: usize = greenroom_registry::journal::APPEND_ENTRIES_MAX;
 /// The bound of a task that is bounded by something else: its run's deadline, or its actor's life.
 const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
 
@@ -267,75 +261,6 @@ impl RunActor {
         Ok(())
     }
 
-    /// Decides, journals, and only then acts. Calls are on their way to the guard while the journal is
-    /// written, and share its commit with their own records; each waits for the receipt before its act.
-    async fn tell(
-        &self,
-        myself: &ActorRef<RunMsg>,
-        state: &mut RunActorState,
-        event: &Event,
-    ) -> Result<(), ActorProcessingErr> {
-        let now = self.reach.hands.clock.now();
-        let mut decision = decided(&self.reach.pinned.plan, &state.machine, event, now);
-        if decision.is_empty() {
-            return Ok(());
-        }
-        let calls = decision.take_calls();
-        let haste = if calls.is_empty() { Haste::Now } else { Haste::Company };
-        let written = async {
-            let pending = self.hand_in(state.seq, decision.entries(), haste, now).await?;
-            let (ahead, behind) = ahead();
-            for call in calls {
-                self.perform(myself, state, decision.next(), call, &behind);
-            }
-            let receipt = pending.receipt().await?;
-            ahead.reached(&receipt);
-            Ok(receipt)
-        };
-        let late = |_| JournalError::Store(greenroom_registry::StoreError::Late);
-        let receipt = match tokio::time::timeout(JOURNAL_WAIT_MAX, written).await.map_err(late).flatten() {
-            Ok(receipt) => receipt,
-            Err(JournalError::Fenced | JournalError::Ended) => {
-                self.leave(myself, "fenced");
-                return Ok(());
-            }
-            Err(error) => return Err(Box::new(error)),
-        };
-        self.release(myself, state, decision, &receipt);
-        Ok(())
-    }
-
-    /// Does what was decided and is durable.
-    fn release(&self, myself: &ActorRef<RunMsg>, state: &mut RunActorState, decision: Decision, receipt: &Receipt) {
-        let (next, entries, effects) = decision.release(receipt);
-        state.seq = receipt.through();
-        // The calls below this run share its retries.
-        for _ in entries.iter().filter(|entry| matches!(entry, Entry::StepRetried { .. })) {
-            self.budget.take();
-        }
-        for effect in effects {
-            self.perform(myself, state, &next, effect, &Behind::nothing());
-        }
-        state.machine = next;
-    }
-
-    /// Hands the entries to the journal; where they are too many for one append, the last part.
-    async fn hand_in(
-        &self,
-        after: Seq,
-        entries: &[Entry],
-        haste: Haste,
-        now: Timestamp,
-    ) -> Result<Pending, JournalError> {
-        let journal = &self.reach.hands.stores.journal;
-        let (mut after, mut entries) = (after, entries);
-        while let Some((chunk, rest)) = entries.split_at_checked(ENTRIES_MAX).filter(|(_, rest)| !rest.is_empty()) {
-            after = journal.append(&self.run, self.fence, after, chunk, now).await?.through();
-            entries = rest;
-        }
-        journal.hand_in(&self.run, self.fence, after, entries, haste, now).await
-    }
-
     fn finish(&self, myself: &ActorRef<RunMsg>, state: &RunActorState, reply: Reply) {
         self.reach.hands.observer.saw(Observed::RunEnded {
             workflow: self.reach.begun.workflow.clone(),
@@ -360,24 +285,6 @@ impl RunActor {
             entries: state.seq.0,
             tasks: state.tasks.len(),
         }
-    }
-}
-
-/// What follows from an event. Where the outputs of a run need no fetching, its last step and its end
-/// are one decision, and one write.
-pub(super) fn decided(plan: &Plan, state: &State, event: &Event, now: Timestamp) -> Decision {
-    let decision = decide(state, plan, event, now);
-    if !decision.gathers() {
-        return decision;
-    }
-    let loaded = Material::of_outputs(decision.next(), plan).and_then(Material::at_once);
-    let outputs = loaded.map(|loaded| run_outputs(plan, &loaded.scope()));
-    match outputs.filter(|outputs| outputs.values().all(is_small)) {
-        Some(outputs) => {
-            let ended = decide(decision.next(), plan, &Event::Gathered { outputs: Ok(outputs) }, now);
-            decision.gathered(ended)
-        }
-        None => decision,
     }
 }
 

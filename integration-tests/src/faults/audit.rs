@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use greenroom_protocol::audit::{Closing, Opening, Record};
 use greenroom_protocol::{CallKey, Timestamp};
 use greenroom_registry::StoreError;
-use greenroom_registry::audit::{AuditError, AuditLog, AuditPage, AuditSeq, Bracket, Pruned, Verdict};
+use greenroom_registry::audit::{AuditError, AuditLog, AuditPage, AuditSeq, Bracket, Opened, Pruned, Verdict};
+use greenroom_registry::commit::Haste;
 use greenroom_registry::ledger::{
     Account, Amount, CostRow, Ledger, Limit, Refusal, Reservation, Scope, Settlement, Usage,
 };
@@ -20,8 +21,14 @@ pub(super) struct Audit {
 
 #[async_trait]
 impl AuditLog for Audit {
-    async fn open(&self, opening: Opening, now: Timestamp) -> Result<Bracket, AuditError> {
-        self.plug.write(self.inner.open(opening, now)).await
+    async fn hand_in(&self, opening: Opening, haste: Haste, now: Timestamp) -> Result<Opened, AuditError> {
+        let is_here = self.plug.reach();
+        let mut opened = self.inner.hand_in(opening, haste, now).await?;
+        if is_here {
+            let _ = opened.durable().await;
+            std::process::abort();
+        }
+        Ok(opened)
     }
 
     async fn close(&self, bracket: Bracket, closing: Closing, now: Timestamp) {

@@ -9,7 +9,8 @@ use greenroom_protocol::journal::Entry;
 use greenroom_protocol::request::Page;
 use greenroom_protocol::{PodId, Reply, RunId, Timestamp};
 use greenroom_registry::StoreError;
-use greenroom_registry::journal::{Journal, JournalError, Journalled, Receipt, Seq};
+use greenroom_registry::commit::Haste;
+use greenroom_registry::journal::{Journal, JournalError, Journalled, Pending, Receipt, Seq};
 use greenroom_registry::runs::{Created, Fence, NewRun, OnceKey, RunFilter, RunHead, RunPage, RunStore};
 
 use super::Plug;
@@ -21,8 +22,14 @@ pub(super) struct Runs {
 
 #[async_trait]
 impl RunStore for Runs {
-    async fn create(&self, run: &NewRun, key: Option<&OnceKey>, now: Timestamp) -> Result<Created, StoreError> {
-        self.plug.write(self.inner.create(run, key, now)).await
+    async fn begin(
+        &self,
+        run: &NewRun,
+        key: Option<&OnceKey>,
+        entries: &[Entry],
+        now: Timestamp,
+    ) -> Result<(Created, Option<Receipt>), JournalError> {
+        self.plug.write(self.inner.begin(run, key, entries, now)).await
     }
 
     async fn claim(
@@ -71,15 +78,22 @@ pub(super) struct Journals {
 
 #[async_trait]
 impl Journal for Journals {
-    async fn append(
+    async fn hand_in(
         &self,
         run: &RunId,
         fence: Fence,
         after: Seq,
         entries: &[Entry],
+        haste: Haste,
         now: Timestamp,
-    ) -> Result<Receipt, JournalError> {
-        self.plug.write(self.inner.append(run, fence, after, entries, now)).await
+    ) -> Result<Pending, JournalError> {
+        let is_here = self.plug.reach();
+        let pending = self.inner.hand_in(run, fence, after, entries, haste, now).await?;
+        if is_here {
+            let _ = pending.receipt().await;
+            std::process::abort();
+        }
+        Ok(pending)
     }
 
     async fn read(&self, run: &RunId, after: Seq, limit: u32) -> Result<Vec<Journalled>, JournalError> {

@@ -11,6 +11,12 @@ pub enum StoreError {
     /// There is no room for another byte; work that was accepted is safe, new work is refused.
     #[error("the disk is full")]
     Full,
+    /// The operating system refused a read or a write: a broken disk, or a limit on the size of files.
+    #[error("the disk refused: {0}")]
+    Disk(String),
+    /// The database may be read and not written.
+    #[error("the database is read-only")]
+    ReadOnly,
     /// Another process holds the database.
     #[error("the database is locked by another process")]
     Locked,
@@ -56,7 +62,14 @@ impl StoreError {
     fn as_cause(&self, code: Code) -> Cause {
         let (what, advice) = match self {
             Self::Full => ("disk_full", "free some space; nothing that was accepted is lost"),
-            Self::Locked => ("locked", "find the other process that has the database open"),
+            Self::Disk(_) => (
+                "disk",
+                "look at the disk, its quota and the limit on the size of files; nothing that was accepted is lost",
+            ),
+            Self::ReadOnly => ("read_only", "let this user write to the data directory, or mount its disk for writing"),
+            Self::Locked => {
+                ("locked", "end the other process that has greenroom.db open (`fuser` names it), and ask again")
+            }
             Self::Corrupt(_) => ("corrupt", "run `greenroom db check`, and restore a backup"),
             Self::Version(_) => ("version", "start the release that wrote the database"),
             Self::Closed => ("closed", "the process is stopping; ask again"),
@@ -74,7 +87,14 @@ impl StoreError {
     pub const fn is_damage(&self) -> bool {
         match self {
             Self::Corrupt(_) | Self::Codec(_) | Self::Chain(_) | Self::Version(_) => true,
-            Self::Full | Self::Locked | Self::Closed | Self::Late | Self::Overrun | Self::Failed(_) => false,
+            Self::Full
+            | Self::Disk(_)
+            | Self::ReadOnly
+            | Self::Locked
+            | Self::Closed
+            | Self::Late
+            | Self::Overrun
+            | Self::Failed(_) => false,
         }
     }
 }
@@ -89,6 +109,8 @@ impl From<std::io::Error> for StoreError {
     fn from(error: std::io::Error) -> Self {
         match error.kind() {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Self::Full,
+            std::io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly,
+            std::io::ErrorKind::FileTooLarge => Self::Disk(error.to_string()),
             _ => Self::Failed(error.to_string()),
         }
     }

@@ -46,7 +46,7 @@ use idempotency::Idempotency;
 use journal::Journal;
 use ledger::Ledger;
 use runs::RunStore;
-use upkeep::Upkeep;
+use upkeep::{CheckReport, Upkeep};
 
 /// Every store of one process.
 #[derive(Clone)]
@@ -113,6 +113,15 @@ pub enum Synchronous {
 #[must_use]
 pub fn open_memory(parts: Parts) -> Opened {
     memory::open(parts)
+}
+
+/// Reads a database that no process has open, changes nothing in it, and says what is wrong: also of
+/// one that [`open_sqlite`] refuses. Its folder is owned by a lock meanwhile.
+///
+/// # Errors
+/// [`StoreError`] if there is no such file; what cannot be read of it is a problem in the report.
+pub async fn examine_sqlite(path: &Path, signer: &Signer) -> Result<CheckReport, StoreError> {
+    sqlite::examine::examine(path, signer).await
 }
 
 /// Opens, or makes, the database at `path`. The caller owns its folder by a lock: nobody else may

@@ -81,7 +81,7 @@ struct MemoryUpkeep {
 impl Upkeep for MemoryUpkeep {
     async fn check(&self) -> Result<CheckReport, StoreError> {
         let audit = self.audit.verify().await.map_err(|crate::audit::AuditError::Store(error)| error)?;
-        Ok(CheckReport { problems: Vec::new(), audit, schema: 0, bytes: 0 })
+        Ok(CheckReport { problems: Vec::new(), audit: Some(audit), schema: 0, bytes: 0 })
     }
 
     async fn backup(&self, _to: &Path) -> Result<(), StoreError> {

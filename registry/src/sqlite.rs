@@ -31,6 +31,7 @@ mod audit;
 mod bodies;
 mod commands;
 mod context;
+pub(crate) mod examine;
 mod idempotency;
 mod ledger;
 mod runs;
@@ -111,17 +112,17 @@ pub(crate) async fn open(path: &Path, synchronous: Synchronous, parts: Parts) ->
     let mut writer = Writer::new(connection, shared.clone(), signer.clone(), synchronous).await?;
     start::put_in_order(&mut writer).await?;
     let runs = Arc::new(runs::SqliteRuns(shared.clone()));
-    let audit = Arc::new(audit::SqliteAudit { shared: shared.clone(), signer });
+    let audit = Arc::new(audit::SqliteAudit { shared: shared.clone(), signer: signer.clone() });
     let stores = Stores {
         runs: runs.clone(),
         journal: runs,
-        audit: audit.clone(),
+        audit,
         ledger: Arc::new(ledger::SqliteLedger(shared.clone())),
         context: Arc::new(context::SqliteContext(shared.clone())),
         artifacts,
         definitions: Arc::new(bodies::SqliteBodies(shared.clone())),
         idempotency: Arc::new(idempotency::SqliteIdempotency(shared.clone())),
-        upkeep: Arc::new(upkeep::SqliteUpkeep { shared, audit }),
+        upkeep: Arc::new(upkeep::SqliteUpkeep { shared, signer }),
     };
     let task = Task { name: "store_writer", run: Box::pin(writer.run(inbox)) };
     Ok(Opened { stores, writers: vec![task] })
@@ -161,6 +162,8 @@ fn failed(error: &sqlx::Error) -> StoreError {
     };
     match code.map(|code| code & 0xff) {
         Some(5 | 6) => StoreError::Locked,
+        Some(8) => StoreError::ReadOnly,
+        Some(10) => StoreError::Disk(error.to_string()),
         Some(11 | 26) => StoreError::Corrupt(error.to_string()),
         Some(13) => StoreError::Full,
         _ => StoreError::Failed(error.to_string()),

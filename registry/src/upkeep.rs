@@ -13,8 +13,8 @@ use crate::error::StoreError;
 pub struct CheckReport {
     /// What the store says of its own files; empty if they are sound.
     pub problems: Vec<String>,
-    /// What the audit's chain says.
-    pub audit: Verdict,
+    /// What the audit's chain says; none if it cannot even be read, and then a problem says why.
+    pub audit: Option<Verdict>,
     /// The version of the schema.
     pub schema: i64,
     /// Bytes on disk; zero in memory.
@@ -25,7 +25,7 @@ impl CheckReport {
     /// True if nothing is wrong.
     #[must_use]
     pub fn is_sound(&self) -> bool {
-        self.problems.is_empty() && self.audit.holds()
+        self.problems.is_empty() && self.audit.is_some_and(|audit| audit.holds())
     }
 }
 

@@ -1,16 +1,18 @@
 //! What the owner of the data directory does to its stores as a whole: check, copy, prune, take up
 //! what a crash left. These are the operating-system user's own rights; a note in the audit says so.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use futures::{StreamExt, stream};
 use greenroom_actors::run::{Recovered, Runs};
 use greenroom_protocol::event::RunState;
 use greenroom_protocol::journal::Entry;
-use greenroom_protocol::{Cause, Clock, Ids, Json};
+use greenroom_protocol::{Cause, Clock, Code, Ids, Json};
 use greenroom_registry::Stores;
 use greenroom_registry::audit::Verdict;
 use greenroom_registry::runs::RunHead;
+use greenroom_registry::upkeep::CheckReport;
 use greenroom_rego::Authenticator;
 use serde_json::json;
 
@@ -54,12 +56,10 @@ impl Chores {
             }
             Chore::CheckStore => {
                 let report = self.stores.upkeep.check().await.map_err(|error| error.cause())?;
-                Ok(json!({
-                    "sound": report.is_sound(), "problems": report.problems, "audit": chain(&report.audit),
-                    "schema": report.schema, "bytes": report.bytes,
-                }))
+                Ok(checked(&report))
             }
             Chore::BackUp { to } => {
+                refuse_taken(&to)?;
                 self.stores.upkeep.backup(&to).await.map_err(|error| error.cause())?;
                 Ok(json!({ "backup": to }))
             }
@@ -111,7 +111,28 @@ impl Chores {
     }
 }
 
-fn chain(verdict: &Verdict) -> Json {
+/// A backup is never written over anything, and into a folder that is there.
+fn refuse_taken(to: &Path) -> Result<(), Cause> {
+    let wrong = |what: &str| Err(Cause::new(Code::InvalidInput, format!("{} {what}", to.display())));
+    if to.symlink_metadata().is_ok() {
+        return wrong("is there already; name a file that is not");
+    }
+    match to.parent() {
+        Some(folder) if folder.is_dir() => Ok(()),
+        Some(_) | None => wrong("lies in no folder that is there; make it first"),
+    }
+}
+
+/// What a check found, as it is shown.
+pub(crate) fn checked(report: &CheckReport) -> Json {
+    json!({
+        "sound": report.is_sound(), "problems": report.problems, "audit": report.audit.as_ref().map(chain),
+        "schema": report.schema, "bytes": report.bytes,
+    })
+}
+
+/// What a walk along the audit found, as it is shown.
+pub(crate) fn chain(verdict: &Verdict) -> Json {
     json!({
         "holds": verdict.holds(), "records": verdict.records, "signed": verdict.signed, "anchor": verdict.anchor,
         "fault": verdict.fault.map(|fault| fault.to_string()),

@@ -75,7 +75,10 @@ async fn command(loaded: Loaded, command: Command, output: Output) -> Result<u8,
         Command::Policy(command) => policy::policy(&config, command, output).await,
         Command::Up => up::up(config, &mut signals).await,
         other => {
-            let session = Session::open(config).await?;
+            let session = match Session::open(config.clone()).await {
+                Ok(session) => session,
+                Err(refused) => return db::examined(&config, &other, output, refused).await,
+            };
             let done = tokio::select! {
                 done = Box::pin(asked(&session, other, output)) => done,
                 () = signals.next() => Ok(INTERRUPTED),

@@ -5,6 +5,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::house::House;
 
+/// `SIGXFSZ`, on every platform that this is built for.
+const FILE_TOO_LARGE: i32 = 25;
+
 /// Why the process ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Why {
@@ -26,6 +29,9 @@ impl Signals {
     /// # Errors
     /// What the operating system says.
     pub fn listen() -> std::io::Result<Self> {
+        // Where a limit on the size of files is set, a write beyond it is then an error like a full disk's,
+        // instead of the end of the process. Once somebody listens, the default never comes back.
+        drop(signal(SignalKind::from_raw(FILE_TOO_LARGE))?);
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 

@@ -17,6 +17,7 @@ mod control;
 mod crash;
 mod crowds;
 mod demo;
+mod disks;
 mod edges;
 mod faults;
 mod fuzz;

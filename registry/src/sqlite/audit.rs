@@ -8,6 +8,7 @@ use protocol::Timestamp;
 use protocol::audit::{Closing, Event, Opening, Record};
 use protocol::limits::PAGE_ROWS_MAX;
 use sqlx::Row as _;
+use sqlx::sqlite::SqliteConnection;
 
 use crate::audit::chain::{EventJson, Link};
 use crate::audit::head::SignedHead;
@@ -95,7 +96,8 @@ impl AuditLog for SqliteAudit {
             Ok(()) | Err(StoreError::Closed) => {}
             Err(error) => return Err(error.into()),
         }
-        Ok(self.walk().await?)
+        let mut snapshot = self.shared.readers.begin().await.map_err(|error| failed(&error))?;
+        Ok(walk(&mut snapshot, &self.signer).await?)
     }
 
     async fn prune(&self, before: Timestamp, now: Timestamp) -> Result<Pruned, AuditError> {
@@ -121,38 +123,35 @@ impl AuditLog for SqliteAudit {
     }
 }
 
-impl SqliteAudit {
-    /// Walks the chain as it stood when the walk began.
-    async fn walk(&self) -> Result<Verdict, StoreError> {
-        let mut snapshot = self.shared.readers.begin().await.map_err(|error| failed(&error))?;
-        let last: Option<i64> = sqlx::query_scalar("SELECT MAX(number) FROM audit")
-            .fetch_one(&mut *snapshot)
-            .await
-            .map_err(|error| failed(&error))?;
-        let texts: Vec<String> = sqlx::query_scalar("SELECT head FROM audit_heads")
+/// Walks the chain as it stood when this transaction began.
+pub(super) async fn walk(snapshot: &mut SqliteConnection, signer: &Signer) -> Result<Verdict, StoreError> {
+    let last: Option<i64> = sqlx::query_scalar("SELECT MAX(number) FROM audit")
+        .fetch_one(&mut *snapshot)
+        .await
+        .map_err(|error| failed(&error))?;
+    let texts: Vec<String> = sqlx::query_scalar("SELECT head FROM audit_heads")
+        .fetch_all(&mut *snapshot)
+        .await
+        .map_err(|error| failed(&error))?;
+    let mut heads = texts.iter().map(|text| serde_json::from_str(text)).collect::<Result<Vec<SignedHead>, _>>()?;
+    // What was signed while the snapshot was being taken says nothing about the snapshot.
+    let last = from_int(last.unwrap_or_default());
+    let newest = heads.iter().map(|head| head.number).max().unwrap_or_default();
+    heads.extend(signer.kept()?.filter(|kept| kept.number <= newest || kept.number > last));
+    let mut walk = Walk::new(&signer.verifying_key(), heads);
+    loop {
+        let rows = sqlx::query("SELECT number, hash, record FROM audit WHERE number > ? ORDER BY number LIMIT ?")
+            .bind(to_int(walk.at()))
+            .bind(WALK_RECORDS)
             .fetch_all(&mut *snapshot)
             .await
             .map_err(|error| failed(&error))?;
-        let mut heads = texts.iter().map(|text| serde_json::from_str(text)).collect::<Result<Vec<SignedHead>, _>>()?;
-        // What was signed while the snapshot was being taken says nothing about the snapshot.
-        let last = from_int(last.unwrap_or_default());
-        let newest = heads.iter().map(|head| head.number).max().unwrap_or_default();
-        heads.extend(self.signer.kept()?.filter(|kept| kept.number <= newest || kept.number > last));
-        let mut walk = Walk::new(&self.signer.verifying_key(), heads);
-        loop {
-            let rows = sqlx::query("SELECT number, hash, record FROM audit WHERE number > ? ORDER BY number LIMIT ?")
-                .bind(to_int(walk.at()))
-                .bind(WALK_RECORDS)
-                .fetch_all(&mut *snapshot)
-                .await
-                .map_err(|error| failed(&error))?;
-            let before = walk.at();
-            for row in &rows {
-                walk.step(&write::row_of(row)?);
-            }
-            if rows.is_empty() || walk.at() == before {
-                return Ok(walk.end());
-            }
+        let before = walk.at();
+        for row in &rows {
+            walk.step(&write::row_of(row)?);
+        }
+        if rows.is_empty() || walk.at() == before {
+            return Ok(walk.end());
         }
     }
 }

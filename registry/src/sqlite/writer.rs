@@ -121,6 +121,7 @@ impl Writer {
             while inbox.gather(&mut rest, Instant::now() + SEAL_EVERY).await {}
             self.commit(rest).await;
             let sealed = self.seal(HeadKind::Sealed).await;
+            self.fold().await;
             self.shared.journal_bells.take_all_down();
             self.shared.context_bells.take_all_down();
             if let Some((_, answer)) = close {
@@ -210,6 +211,15 @@ impl Writer {
             .map_err(|error| StoreError::Failed(error.to_string()))??;
         self.chain.sealed(&head);
         Ok(())
+    }
+
+    /// Writes the log back into the file and empties it, so that the file alone is the whole database:
+    /// whoever copies it, or puts an older one in its place, meets no leftover of another.
+    async fn fold(&mut self) {
+        if let Err(error) = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut self.connection).await {
+            // Nothing is lost: the next start reads the log.
+            tracing::warn!(error = %error, "the log was not written back into the database");
+        }
     }
 
     async fn look_up(&mut self, batch: &[Command], commit: &mut Commit) -> Result<(), StoreError> {

@@ -1,12 +1,17 @@
-//! `greenroom db`: check the store, copy it while work goes on.
+//! `greenroom db`: check the store, copy it while work goes on. A store that cannot be opened is
+//! examined as it lies there.
 
 use greenroom_protocol::{Cause, Code, Json};
 
-use super::args::DbCommand;
+use super::args::{AuditCommand, Command, DbCommand};
 use super::output::Output;
 use super::runs::told;
 use super::session::Session;
+use crate::chores::{chain, checked};
+use crate::compose::stores;
+use crate::config::Config;
 use crate::ingress::frame::Chore;
+use crate::lock::DataDir;
 
 /// Does it.
 ///
@@ -28,4 +33,31 @@ pub async fn db(session: &Session, command: DbCommand, output: Output) -> Result
             Ok(0)
         }
     }
+}
+
+/// What `db check` and `audit verify` say of a store that cannot be opened: their own report, with the
+/// refusal in it. Any other command, and a store in which nothing is wrong, is left with the refusal.
+///
+/// # Errors
+/// The refusal.
+pub async fn examined(config: &Config, command: &Command, output: Output, refused: Cause) -> Result<u8, Cause> {
+    let wants_all = match command {
+        Command::Db(DbCommand::Check) => true,
+        Command::Audit(AuditCommand::Verify) => false,
+        _ => return Err(refused),
+    };
+    // Nobody may write meanwhile.
+    let Ok(_owned) = DataDir::own(&config.data_dir) else { return Err(refused) };
+    let Ok(Some(found)) = stores::examine(config).await else { return Err(refused) };
+    let mut report = match found.audit {
+        _ if found.is_sound() => return Err(refused),
+        _ if wants_all => checked(&found),
+        Some(verdict) if !verdict.holds() => chain(&verdict),
+        Some(_) | None => return Err(refused),
+    };
+    if let Some(members) = report.as_object_mut() {
+        members.insert("refused".to_owned(), Json::String(refused.to_string()));
+    }
+    output.document(&report, || told(&report));
+    Ok(refused.code.exit_code())
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use greenroom_protocol::{Cause, Clock, Code, Ids};
 use greenroom_registry::audit::signer::Signer;
+use greenroom_registry::upkeep::CheckReport;
 use greenroom_registry::{Opened, Parts, Synchronous};
 
 use crate::config::{Config, Store, Sync};
@@ -36,6 +37,20 @@ pub async fn open(config: &Config, clock: &Arc<dyn Clock>, ids: &Arc<dyn Ids>) -
             greenroom_registry::open_sqlite(path, synchronous, parts).await.map_err(|error| error.cause())
         }
     }
+}
+
+/// Reads the database without opening it for work, and says what is wrong with it. `None` where there
+/// is none: stores in memory, or a folder that is still empty.
+///
+/// # Errors
+/// What the key of the audit, or the operating system, says.
+pub async fn examine(config: &Config) -> Result<Option<CheckReport>, Cause> {
+    let Store::Sqlite { path, .. } = &config.store else { return Ok(None) };
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let signer = Signer::open(&config.audit_key(), random_seed).map_err(|error| error.cause())?;
+    greenroom_registry::examine_sqlite(path, &signer).await.map(Some).map_err(|error| error.cause())
 }
 
 fn unusable(path: &std::path::Path, error: &std::io::Error) -> Cause {

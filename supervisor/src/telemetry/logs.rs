@@ -46,6 +46,8 @@ pub fn start(filter: &str, clock: Arc<dyn Clock>) -> Result<(), String> {
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // A line that cannot be written is lost. Its complaint would go the same way, and panic there.
+        .log_internal_errors(false)
         .event_format(JsonLine { clock })
         .finish();
     tracing::subscriber::set_global_default(lines).map_err(|error| error.to_string())

@@ -23,7 +23,9 @@ pub const REPAIRS_MAX: u32 = 2;
 pub enum FailureClass {
     /// The provider has no capacity.
     Overloaded,
-    /// The provider or the connection failed.
+    /// No connection could be made, so nothing was sent.
+    Unreachable,
+    /// The provider failed, or the connection broke off.
     ProviderFailed,
     /// The provider's answer cannot be read.
     Garbled,
@@ -105,7 +107,7 @@ impl FailureClass {
             Self::Overloaded => {
                 Treatment { again: SAME_THREE, backoff: LONG, whose: Whose::Provider, code: Code::ModelOverloaded }
             }
-            Self::ProviderFailed => {
+            Self::Unreachable | Self::ProviderFailed => {
                 Treatment { again: SAME_THREE, backoff: SHORT, whose: Whose::Execution, code: Code::ModelFailed }
             }
             Self::Garbled => {
@@ -130,12 +132,12 @@ impl FailureClass {
     pub const fn of(error: &ModelError) -> Self {
         match error {
             ModelError::Overloaded { .. } => Self::Overloaded,
+            ModelError::Unreachable | ModelError::TimedOut { phase: Phase::Connect } => Self::Unreachable,
             ModelError::Unauthorized { .. } => Self::Unauthorized,
             ModelError::ContextOverflow { .. } => Self::ContextOverflow,
             ModelError::Rejected { .. } => Self::Rejected,
             ModelError::Failed { .. } => Self::ProviderFailed,
             ModelError::Garbled { .. } => Self::Garbled,
-            ModelError::TimedOut { phase: Phase::Connect } => Self::ProviderFailed,
             ModelError::TimedOut { phase: Phase::FirstToken | Phase::Idle | Phase::Total } => Self::Silent,
         }
     }
@@ -154,6 +156,7 @@ const fn at_once(again: Again, code: Code) -> Treatment {
 pub const fn was_turned_away(error: &ModelError) -> bool {
     match error {
         ModelError::Overloaded { .. }
+        | ModelError::Unreachable
         | ModelError::Unauthorized { .. }
         | ModelError::ContextOverflow { .. }
         | ModelError::Rejected { .. }
@@ -196,7 +199,9 @@ pub fn cause_of(model: &str, error: &ModelError) -> Cause {
             Cause::new(code, message).with(details(json!({ "status": status })))
         }
         ModelError::Failed { status, .. } => Cause::new(code, message).with(details(json!({ "status": status }))),
-        ModelError::Garbled { .. } | ModelError::TimedOut { .. } => Cause::new(code, message).with(details(json!({}))),
+        ModelError::Unreachable | ModelError::Garbled { .. } | ModelError::TimedOut { .. } => {
+            Cause::new(code, message).with(details(json!({})))
+        }
     }
 }
 
@@ -214,6 +219,15 @@ mod tests {
     }
 
     #[test]
+    fn who_cannot_be_reached_is_tried_again_and_then_the_next() {
+        for error in [ModelError::Unreachable, ModelError::TimedOut { phase: Phase::Connect }] {
+            assert_eq!(FailureClass::of(&error), FailureClass::Unreachable);
+        }
+        let Treatment { again, whose, code, .. } = FailureClass::Unreachable.treatment();
+        assert_eq!((again, whose, code), (SAME_THREE, Whose::Execution, Code::ModelFailed));
+    }
+
+    #[test]
     fn an_overload_says_when_to_come_back() {
         let error = ModelError::Overloaded { status: 529, retry_after: Some(Duration::from_secs(7)) };
         assert_eq!(cause_of("x.y", &error).retry_after_ms, Some(7_000));
@@ -223,6 +237,7 @@ mod tests {
     #[test]
     fn only_what_was_turned_away_costs_nothing() {
         assert!(was_turned_away(&ModelError::Overloaded { status: 429, retry_after: None }));
+        assert!(was_turned_away(&ModelError::Unreachable));
         assert!(was_turned_away(&ModelError::TimedOut { phase: Phase::Connect }));
         assert!(!was_turned_away(&ModelError::TimedOut { phase: Phase::Idle }));
         assert!(!was_turned_away(&ModelError::Failed { status: Some(500), message: "x".into() }));

@@ -199,6 +199,10 @@ pub enum ModelError {
         /// What its `Retry-After` says.
         retry_after: Option<Duration>,
     },
+    /// No connection could be made: the name, the address, the port or the certificate is wrong, or
+    /// nobody listens. Not one byte of the request was sent.
+    #[error("the provider cannot be reached")]
+    Unreachable,
     /// The provider does not accept the key (401, 403).
     #[error("the provider does not accept the key ({status})")]
     Unauthorized {

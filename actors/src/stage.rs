@@ -195,6 +195,7 @@ impl Failure {
                 tokens_used: usage.tokens,
                 cost_usd: usage.cost.as_usd(),
                 estimated: usage.estimated,
+                price: usage.price,
                 model: usage.model,
                 policy_decisions: usage.decisions,
                 ..Metadata::default()

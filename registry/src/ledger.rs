@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use greenroom_protocol as protocol;
-use protocol::{AgentId, CallKey, Cause, Code, MicroUsd, RunId, TenantId, Timestamp, Tokens, UserId, WorkflowId};
+pub use protocol::Period;
+use protocol::{
+    AgentId, CallKey, Cause, Code, MicroUsd, PriceBasis, RunId, TenantId, Timestamp, Tokens, UserId, WorkflowId,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::error::StoreError;
@@ -30,6 +33,15 @@ pub struct Scope {
     pub user: UserId,
 }
 
+/// Over which time what is spent is summed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Periods {
+    /// Of the user.
+    pub user: Period,
+    /// Of all users of the tenant.
+    pub tenant: Period,
+}
+
 /// What a user has used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
@@ -39,17 +51,17 @@ pub struct Usage {
     pub tokens_hour: u64,
     /// Money of the last hour.
     pub cost_hour: MicroUsd,
-    /// Tokens of this user, ever: what has been settled.
-    pub tokens_total: u64,
-    /// Money of this user, ever: what has been settled.
-    pub cost_total: MicroUsd,
-    /// Tokens of all users of the tenant, ever: what has been settled.
-    pub tenant_tokens_total: u64,
-    /// Money of all users of the tenant, ever: what has been settled.
-    pub tenant_cost_total: MicroUsd,
+    /// Tokens of this user in their period: what has been settled.
+    pub tokens_spent: u64,
+    /// Money of this user in their period: what has been settled.
+    pub cost_spent: MicroUsd,
+    /// Tokens of all users of the tenant in its period: what has been settled.
+    pub tenant_tokens_spent: u64,
+    /// Money of all users of the tenant in its period: what has been settled.
+    pub tenant_cost_spent: MicroUsd,
 }
 
-/// On whose account a call goes.
+/// On whose account a call goes, and by whose price it is reckoned.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Account {
     /// The tenant.
@@ -62,6 +74,9 @@ pub struct Account {
     pub workflow: Option<WorkflowId>,
     /// The run that the agent works for.
     pub run: Option<RunId>,
+    /// Whose price it is.
+    #[serde(default)]
+    pub price: PriceBasis,
 }
 
 /// A node of the tree of budgets.
@@ -105,22 +120,12 @@ impl Budget {
     }
 }
 
-/// Over which time a budget is counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub enum Period {
-    /// All time: what is spent stays spent.
-    #[default]
-    Ever,
-    /// The last days, today included; at most [`PERIOD_DAYS_MAX`].
-    Days(u16),
-}
-
 /// What one budget may not exceed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limit {
     /// The budget.
     pub budget: Budget,
-    /// Over which time.
+    /// Over which time; at most [`PERIOD_DAYS_MAX`] days.
     pub period: Period,
     /// Money at most.
     pub cost_max: Option<MicroUsd>,
@@ -323,23 +328,27 @@ pub struct CostRow {
     pub calls_estimated: u64,
     /// Their reservations: counted as spent, and shown apart.
     pub estimated: Amount,
+    /// Calls of either kind whose model has no price of its own.
+    pub calls_assumed: u64,
+    /// The part of the money that was reckoned by the price of their tier.
+    pub assumed: MicroUsd,
 }
 
 /// Keeps usage and money.
 #[async_trait]
 pub trait Ledger: Send + Sync {
-    /// Counts one request of this user, then answers. The count survives a restart, but for those
-    /// of the last second before a crash.
+    /// Counts one request of this user, then answers; what is spent is summed over these periods. The
+    /// count survives a restart, but for those of the last second before a crash.
     ///
     /// # Errors
     /// [`StoreError`] once the store is closed.
-    async fn count(&self, who: &Scope, now: Timestamp) -> Result<Usage, StoreError>;
+    async fn count(&self, who: &Scope, over: Periods, now: Timestamp) -> Result<Usage, StoreError>;
 
     /// Answers without counting.
     ///
     /// # Errors
     /// [`StoreError`] once the store is closed.
-    async fn usage(&self, who: &Scope, now: Timestamp) -> Result<Usage, StoreError>;
+    async fn usage(&self, who: &Scope, over: Periods, now: Timestamp) -> Result<Usage, StoreError>;
 
     /// Sets the worst case aside in the account's budgets and in every limit's, or in none. Calls
     /// that come at the same time cannot overspend together. The reservation is durable.

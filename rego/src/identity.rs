@@ -7,7 +7,9 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use greenroom_protocol::{AgentId, ContentHash, MicroUsd, RunId, TeamId, TenantId, Timestamp, UserId, WorkflowId};
+use greenroom_protocol::{
+    AgentId, ContentHash, MicroUsd, Period, RunId, TeamId, TenantId, Timestamp, UserId, WorkflowId,
+};
 use schemars::JsonSchema;
 use serde::de::Error as _;
 use serde::ser::SerializeMap;
@@ -103,13 +105,15 @@ pub struct Permissions {
     pub pii_access: bool,
 }
 
-/// What may be spent in all; `None` means that there is no limit.
+/// What may be spent in a period; `None` means that there is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Limits {
     /// Money.
     pub usd: Option<MicroUsd>,
     /// Tokens, read and written together.
     pub tokens: Option<u64>,
+    /// Over which time both are counted.
+    pub period: Period,
 }
 
 /// A user as the configuration, or an identity provider, knows them.

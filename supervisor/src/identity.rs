@@ -36,7 +36,7 @@ impl Configured {
 fn limits(limits: users::Limits) -> Limits {
     // A limit that is no sum of money allows nothing, rather than everything.
     let usd = limits.usd.map(|usd| MicroUsd::from_usd(usd).unwrap_or_default());
-    Limits { usd, tokens: limits.tokens }
+    Limits { usd, tokens: limits.tokens, period: limits.period.into() }
 }
 
 #[async_trait]

@@ -25,7 +25,7 @@ pub use id::{
     AgentId, CallKey, CategoryId, ContentHash, ContextKey, IdempotencyKey, PodId, RequestId, RunId, StepId, TeamId,
     TenantId, TraceId, UserId, WorkflowId,
 };
-pub use money::{MicroUsd, Tokens};
+pub use money::{MicroUsd, Period, PriceBasis, Tokens};
 pub use received::{Received, Source};
 pub use reply::{Metadata, Outcome, Reply, Status};
 pub use request::Request;

@@ -7,6 +7,46 @@ use std::ops::{Add, AddAssign};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// Whose price a cost was reckoned by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PriceBasis {
+    /// The model's own, as `models.yaml` has it.
+    #[default]
+    Listed,
+    /// That of the tier which the model stands for, since it has none of its own.
+    Assumed,
+}
+
+impl PriceBasis {
+    /// True if it is the model's own.
+    #[must_use]
+    pub const fn is_listed(&self) -> bool {
+        matches!(self, Self::Listed)
+    }
+
+    /// The basis of two costs together: assumed if a part of it is.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Listed, Self::Listed) => Self::Listed,
+            (Self::Assumed, _) | (_, Self::Assumed) => Self::Assumed,
+        }
+    }
+}
+
+/// Over which time a limit is counted. Days and months are those of UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Period {
+    /// All time: what is spent stays spent.
+    #[default]
+    Ever,
+    /// The last days, today included.
+    Days(u16),
+    /// The calendar's month, from its first day on.
+    Month,
+}
+
 /// Millionths of a US dollar. Whole numbers, so that a thousand small calls add up to what was spent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Cause, Class, Code};
 use crate::id::{AgentId, PodId, TraceId};
-use crate::money::{MicroUsd, Tokens};
+use crate::money::{MicroUsd, PriceBasis, Tokens};
 use crate::value::Values;
 
 /// How a request ended.
@@ -67,6 +67,9 @@ pub struct Metadata {
     /// True if a part of the cost is a reservation whose usage never arrived.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub estimated: bool,
+    /// `assumed` if a part of the cost was reckoned by the price of a tier, for a model without one.
+    #[serde(default, skip_serializing_if = "PriceBasis::is_listed")]
+    pub price: PriceBasis,
     /// What answered: `provider.name`, or `native`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
@@ -101,6 +104,9 @@ pub struct Usage {
     /// True if a part of the cost is a reservation whose usage never arrived.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub estimated: bool,
+    /// `assumed` if a part of the cost was reckoned by the price of a tier, for a model without one.
+    #[serde(default, skip_serializing_if = "PriceBasis::is_listed")]
+    pub price: PriceBasis,
     /// What answered last: `provider.name`, or `native`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
@@ -124,6 +130,7 @@ impl Usage {
         self.tokens += inner.tokens;
         self.cost += inner.cost;
         self.estimated |= inner.estimated;
+        self.price = self.price.and(inner.price);
         self.steps = self.steps.saturating_add(inner.steps);
         self.decisions = self.decisions.saturating_add(inner.decisions);
         if inner.model.is_some() {
@@ -172,6 +179,7 @@ impl Reply {
             tokens: metadata.tokens_used,
             cost: MicroUsd::from_usd(metadata.cost_usd).unwrap_or_default(),
             estimated: metadata.estimated,
+            price: metadata.price,
             model: metadata.model.clone(),
             agents: metadata.agents.clone(),
             members: None,

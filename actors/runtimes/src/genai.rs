@@ -102,6 +102,9 @@ struct Provider {
 
 impl Provider {
     fn shape_of(&self, model: &str) -> Shape {
+        if !self.target.has_schemas() {
+            return Shape::Words;
+        }
         let unshaped = self.unshaped.lock().unwrap_or_else(PoisonError::into_inner);
         if unshaped.contains(model) { Shape::Words } else { Shape::Native }
     }
@@ -114,7 +117,7 @@ impl Provider {
     }
 
     async fn ask(&self, call: &ModelCall<'_>, shape: Shape) -> Result<Deltas, ModelError> {
-        let meter = meter::Meter::new(call.tokens_max);
+        let meter = meter::Meter::new(self.target.wire, call.tokens_max);
         let (chat, options) = request::of(call, &self.target, shape, meter.clone());
         let deadline = tokio::time::Instant::now() + call.timeouts.total;
         let scrub = self.target.scrub();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use greenroom_definitions::models::{Priced, Tier};
 use greenroom_definitions::{Agent, ModelRef, Models};
-use greenroom_protocol::{Cause, Code};
+use greenroom_protocol::{Cause, Code, PriceBasis};
 
 use crate::model::{ModelName, ModelProvider};
 
@@ -20,6 +20,17 @@ pub struct Candidate {
     pub price: Option<Priced>,
     /// Tokens that one answer may have.
     pub output_tokens_max: Option<u64>,
+}
+
+impl Candidate {
+    /// Whose price its calls are reckoned by.
+    #[must_use]
+    pub const fn basis(&self) -> PriceBasis {
+        match self.price {
+            Some(Priced { assumed: true, .. }) => PriceBasis::Assumed,
+            Some(Priced { assumed: false, .. }) | None => PriceBasis::Listed,
+        }
+    }
 }
 
 /// The providers of this process, and where requests go that no definition decides.

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use greenroom_protocol::{CallKey, Cause, Clock, Code, MicroUsd, Tokens};
+use greenroom_protocol::{CallKey, Cause, Clock, Code, MicroUsd, PriceBasis, Tokens};
 use greenroom_registry::ledger::{Account, Amount, Budget, Ledger, Limit, Period, Reservation, Settlement};
-use greenroom_rego::{Grant, Speaker};
+use greenroom_rego::{Grant, Limits, Speaker};
 use tokio::sync::mpsc;
 
 use super::models::Candidate;
@@ -79,10 +79,10 @@ impl Treasury {
         let worst = Amount { tokens: worst, cost };
         let reservation = self
             .ledger
-            .reserve(&account(job), &limits, worst, key, self.clock.now())
+            .reserve(&account(job, candidate.basis()), &limits, worst, key, self.clock.now())
             .await
             .map_err(|refusal| refusal.cause())?;
-        Ok(Spending { treasury: self, tab, reservation: Some(reservation), worst })
+        Ok(Spending { treasury: self, tab, reservation: Some(reservation), worst, price: candidate.basis() })
     }
 }
 
@@ -93,6 +93,7 @@ pub struct Spending<'t> {
     tab: &'t Tab,
     reservation: Option<Reservation>,
     worst: Amount,
+    price: PriceBasis,
 }
 
 impl Spending<'_> {
@@ -107,13 +108,13 @@ impl Spending<'_> {
     /// The provider has counted.
     pub async fn actual(mut self, tokens: Tokens, candidate: &Candidate) {
         let cost = candidate.price.map(|priced| priced.price.cost(tokens)).unwrap_or_default();
-        self.tab.spent(tokens, cost);
+        self.tab.spent(tokens, cost, self.price);
         self.settle(Settlement::Actual(Amount { tokens, cost })).await;
     }
 
     /// The provider has not counted: the whole reservation is taken.
     pub async fn estimated(mut self) {
-        self.tab.estimated(self.worst.cost);
+        self.tab.estimated(self.worst.cost, self.price);
         self.settle(Settlement::Estimated).await;
     }
 
@@ -135,7 +136,7 @@ impl Spending<'_> {
 impl Drop for Spending<'_> {
     fn drop(&mut self) {
         if let Some(reservation) = self.reservation.take() {
-            self.tab.estimated(self.worst.cost);
+            self.tab.estimated(self.worst.cost, self.price);
             if self.treasury.late.try_send(reservation).is_err() {
                 tracing::error!("reservation could not be settled and waits for the next start");
             }
@@ -143,8 +144,8 @@ impl Drop for Spending<'_> {
     }
 }
 
-/// On whose account a call goes.
-fn account(job: &Assignment) -> Account {
+/// On whose account a call goes, and by whose price.
+fn account(job: &Assignment, price: PriceBasis) -> Account {
     let principal = job.grant.principal();
     Account {
         tenant: principal.tenant.clone(),
@@ -152,6 +153,7 @@ fn account(job: &Assignment) -> Account {
         agent: job.agent.id().clone(),
         workflow: workflow_of(&job.grant),
         run: job.grant.run().cloned(),
+        price,
     }
 }
 
@@ -174,12 +176,18 @@ fn limits(job: &Assignment) -> Vec<Limit> {
         (one, other) => one.or(other),
     };
     let (tenant, user) = (principal.tenant.clone(), principal.user.clone());
-    let limit = |budget, cost_max, tokens_max| Limit { budget, period: Period::Ever, cost_max, tokens_max };
+    let ever = |budget, cost_max| Limit { budget, period: Period::Ever, cost_max, tokens_max: None };
+    let of = |budget, limits: &Limits| Limit {
+        budget,
+        period: limits.period,
+        cost_max: limits.usd,
+        tokens_max: limits.tokens,
+    };
     let all = [
-        Some(limit(Budget::Execution(job.key()), of_execution, None)),
-        run.map(|run| limit(Budget::Run(run.clone()), asked, None)),
-        Some(limit(Budget::User(tenant.clone(), user), principal.limits.usd, principal.limits.tokens)),
-        Some(limit(Budget::Tenant(tenant), principal.tenant_limits.usd, principal.tenant_limits.tokens)),
+        Some(ever(Budget::Execution(job.key()), of_execution)),
+        run.map(|run| ever(Budget::Run(run.clone()), asked)),
+        Some(of(Budget::User(tenant.clone(), user), &principal.limits)),
+        Some(of(Budget::Tenant(tenant), &principal.tenant_limits)),
     ];
     all.into_iter().flatten().filter(|limit| limit.cost_max.is_some() || limit.tokens_max.is_some()).collect()
 }

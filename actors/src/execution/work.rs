@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use greenroom_definitions::{Agent, Kind};
 use greenroom_protocol::reply::Usage;
 use greenroom_protocol::request::Invoke;
-use greenroom_protocol::{AgentId, ArtifactRef, CallKey, Cause, Code, Json, MicroUsd, Tokens, Values};
+use greenroom_protocol::{AgentId, ArtifactRef, CallKey, Cause, Code, Json, MicroUsd, PriceBasis, Tokens, Values};
 use greenroom_rego::{Grant, Permitted};
 
 use super::Backstage;
@@ -80,18 +80,20 @@ impl Tab {
         self.lock().model = Some(model);
     }
 
-    /// A provider has counted these tokens, and they cost this.
-    pub fn spent(&self, tokens: Tokens, cost: MicroUsd) {
+    /// A provider has counted these tokens, and by this price they cost this.
+    pub fn spent(&self, tokens: Tokens, cost: MicroUsd, price: PriceBasis) {
         let mut usage = self.lock();
         usage.tokens += tokens;
         usage.cost += cost;
+        usage.price = usage.price.and(price);
     }
 
     /// A call whose usage never arrived is taken to have cost this.
-    pub fn estimated(&self, cost: MicroUsd) {
+    pub fn estimated(&self, cost: MicroUsd, price: PriceBasis) {
         let mut usage = self.lock();
         usage.cost += cost;
         usage.estimated = true;
+        usage.price = usage.price.and(price);
     }
 
     /// An inner call took this. What answered stays the name of this agent's own model.

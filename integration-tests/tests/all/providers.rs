@@ -150,11 +150,13 @@ async fn outputs_that_do_not_fit_are_repaired_and_each_answer_is_counted() {
 }
 
 #[tokio::test]
-async fn nobody_there_fails_with_a_code_and_counts_no_tokens() {
+async fn nobody_there_fails_with_a_code_and_costs_nothing() {
     let stand = Stand::asking("http://127.0.0.1:1/v1").expect("a stand");
     stand.asking_agent(AGENT, 60, 1_000).expect("a file");
     let ended = stand.terminal.run(&["run", "agent", AGENT, "--input", "text=hello"]).await.expect("an end");
     let reply = ended.json().expect("a reply");
     assert_eq!((ended.code, reply["error"]["code"].as_str()), (1, Some("model_failed")), "{reply:#}");
     assert_eq!(reply["metadata"]["tokens_used"], json!({ "input": 0, "output": 0 }), "{reply:#}");
+    assert_eq!(reply["metadata"]["cost_usd"].as_f64(), Some(0.0), "no byte was sent: {reply:#}");
+    assert_eq!(reply["metadata"].get("estimated"), None, "{reply:#}");
 }

@@ -4,12 +4,12 @@
 use std::collections::HashMap;
 
 use greenroom_protocol as protocol;
-use protocol::{CallKey, MicroUsd, Timestamp};
+use protocol::{CallKey, MicroUsd, PriceBasis, Timestamp};
 
 use crate::ledger::deltas::{Deltas, Held, Spend, SpendKey};
 use crate::ledger::tally::{Counts, Tally, Window, day_of, minute_of};
 use crate::ledger::{
-    Account, Amount, Budget, LIMITS_MAX, Limit, PERIOD_DAYS_MAX, Period, Refusal, ReservationId, Scope, Settlement,
+    Account, Amount, Budget, LIMITS_MAX, Limit, PERIOD_DAYS_MAX, Period, Periods, Refusal, ReservationId, Scope, Settlement,
     Usage,
 };
 
@@ -31,25 +31,27 @@ pub(crate) struct Book {
 
 impl Book {
     /// Counts one request, then answers.
-    pub(crate) fn count(&mut self, who: &Scope, now: Timestamp) -> Usage {
+    pub(crate) fn count(&mut self, who: &Scope, over: Periods, now: Timestamp) -> Usage {
         self.add_minute(who, minute_of(now), Counts { requests: 1, ..Counts::default() });
-        self.usage(who, now)
+        self.usage(who, over, now)
     }
 
     /// Answers without counting.
-    pub(crate) fn usage(&self, who: &Scope, now: Timestamp) -> Usage {
+    pub(crate) fn usage(&self, who: &Scope, over: Periods, now: Timestamp) -> Usage {
         let hour = self.windows.get(who).map_or_else(Counts::default, |window| window.sum(minute_of(now)));
-        let total = |budget| self.tallies.get(&budget).map_or_else(Amount::default, Tally::total);
-        let tenant = total(Budget::Tenant(who.tenant.clone()));
-        let total = total(Budget::User(who.tenant.clone(), who.user.clone()));
+        let spent = |budget, period| {
+            self.tallies.get(&budget).map_or_else(Amount::default, |tally| tally.spent(period, day_of(now)))
+        };
+        let tenant = spent(Budget::Tenant(who.tenant.clone()), over.tenant);
+        let user = spent(Budget::User(who.tenant.clone(), who.user.clone()), over.user);
         Usage {
             requests_hour: hour.requests,
             tokens_hour: hour.tokens,
             cost_hour: hour.cost,
-            tokens_total: total.tokens.total(),
-            cost_total: total.cost,
-            tenant_tokens_total: tenant.tokens.total(),
-            tenant_cost_total: tenant.cost,
+            tokens_spent: user.tokens.total(),
+            cost_spent: user.cost,
+            tenant_tokens_spent: tenant.tokens.total(),
+            tenant_cost_spent: tenant.cost,
         }
     }
 
@@ -88,7 +90,7 @@ impl Book {
     pub(crate) fn settle(&mut self, id: ReservationId, settlement: Settlement, now: Timestamp) -> Amount {
         let Some(held) = self.drop_held(id) else { return Amount::default() };
         self.deltas.settled.push(id);
-        let (amount, spend) = match settlement {
+        let (amount, mut spend) = match settlement {
             Settlement::Nothing => return Amount::default(),
             Settlement::Actual(actual) => (actual, Spend { calls: 1, actual, ..Spend::default() }),
             Settlement::Estimated => {
@@ -100,7 +102,10 @@ impl Book {
             self.tallies.entry(budget.clone()).or_default().spend(day, amount);
             self.deltas.add_budget(budget, amount, day);
         }
-        let Account { tenant, user, agent, workflow, run: _ } = held.account;
+        let Account { tenant, user, agent, workflow, run: _, price } = held.account;
+        if price == PriceBasis::Assumed {
+            (spend.calls_assumed, spend.assumed) = (1, amount.cost);
+        }
         let who = Scope { tenant: tenant.clone(), user: user.clone() };
         let counts = Counts { requests: 0, tokens: amount.tokens.total(), cost: amount.cost };
         self.add_minute(&who, minute_of(now), counts);

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use greenroom_protocol as protocol;
-use protocol::{AgentId, CallKey, TenantId, Timestamp, UserId, WorkflowId};
+use protocol::{AgentId, CallKey, MicroUsd, TenantId, Timestamp, UserId, WorkflowId};
 use serde::{Deserialize, Serialize};
 
 use crate::ledger::tally::{Counts, day_start};
@@ -27,6 +27,8 @@ pub(crate) struct Spend {
     pub(crate) actual: Amount,
     pub(crate) calls_estimated: u64,
     pub(crate) estimated: Amount,
+    pub(crate) calls_assumed: u64,
+    pub(crate) assumed: MicroUsd,
 }
 
 impl Spend {
@@ -36,6 +38,8 @@ impl Spend {
         self.actual += other.actual;
         self.calls_estimated = self.calls_estimated.saturating_add(other.calls_estimated);
         self.estimated += other.estimated;
+        self.calls_assumed = self.calls_assumed.saturating_add(other.calls_assumed);
+        self.assumed += other.assumed;
     }
 }
 
@@ -52,6 +56,8 @@ impl SpendKey {
             actual: spend.actual,
             calls_estimated: spend.calls_estimated,
             estimated: spend.estimated,
+            calls_assumed: spend.calls_assumed,
+            assumed: spend.assumed,
         }
     }
 }

@@ -25,6 +25,18 @@ pub(crate) const fn day_start(day: i64) -> Timestamp {
     Timestamp::from_micros(day.saturating_mul(MICROS_PER_DAY))
 }
 
+/// The first day of a day's month, both counted from the epoch, UTC.
+const fn month_start(day: i64) -> i64 {
+    // Years are counted from March on, in eras of 400 of them, so that the leap day is a year's last.
+    const DAYS_BEFORE_EPOCH: i64 = 719_468;
+    const ERA_DAYS: i64 = 146_097;
+    let since = day.saturating_add(DAYS_BEFORE_EPOCH).rem_euclid(ERA_DAYS);
+    let year = (since - since / 1_460 + since / 36_524 - since / 146_096) / 365;
+    let of_year = since - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    day - (of_year - (153 * month + 2) / 5)
+}
+
 /// What was used within one minute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Counts {
@@ -85,11 +97,6 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// All that was ever spent.
-    pub(crate) const fn total(&self) -> Amount {
-        self.total
-    }
-
     /// The day of the last change.
     pub(crate) const fn touched(&self) -> i64 {
         self.touched
@@ -143,16 +150,16 @@ impl Tally {
         })
     }
 
-    fn spent(&self, period: Period, today: i64) -> Amount {
-        match period {
-            Period::Ever => self.total,
-            Period::Days(days) => {
-                let mut sum = Amount::default();
-                let first = today.saturating_sub(i64::from(days)).saturating_add(1);
-                self.days.range(first..).for_each(|(_, amount)| sum += *amount);
-                sum
-            }
-        }
+    /// What was spent in this period.
+    pub(crate) fn spent(&self, period: Period, today: i64) -> Amount {
+        let first = match period {
+            Period::Ever => return self.total,
+            Period::Days(days) => today.saturating_sub(i64::from(days)).saturating_add(1),
+            Period::Month => month_start(today),
+        };
+        let mut sum = Amount::default();
+        self.days.range(first..).for_each(|(_, amount)| sum += *amount);
+        sum
     }
 }
 
@@ -184,5 +191,28 @@ mod tests {
         tally.spend(60, cent);
         assert_eq!(tally.days.len(), 1);
         assert_eq!(tally.spent(Period::Ever, 60).cost, MicroUsd(30_000));
+    }
+
+    #[test]
+    fn a_month_begins_with_its_first_day() {
+        let mut day = 0;
+        for year in 1970..2400 {
+            let leap = i64::from(year % 4 == 0 && (year % 100 != 0 || year % 400 == 0));
+            for days in [31, 28 + leap, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
+                assert!((day..day + days).all(|at| month_start(at) == day), "{year} {day}");
+                day += days;
+            }
+        }
+    }
+
+    #[test]
+    fn the_whole_of_the_longest_month_counts() {
+        let mut tally = Tally::default();
+        let cent = Amount { cost: MicroUsd(10_000), ..Amount::default() };
+        // January 1970, and the first of February.
+        (0..31).for_each(|day| tally.spend(day, cent));
+        assert_eq!(tally.spent(Period::Month, 30).cost, MicroUsd(310_000));
+        tally.spend(31, cent);
+        assert_eq!(tally.spent(Period::Month, 31).cost, MicroUsd(10_000));
     }
 }

@@ -12,7 +12,7 @@ use crate::ledger::book::Book;
 use crate::ledger::deltas::{Spend, SpendKey};
 use crate::ledger::tally::day_of;
 use crate::ledger::{
-    Account, Amount, CostRow, Ledger, Limit, Refusal, Reservation, ReservationId, Scope, Settlement, Usage,
+    Account, Amount, CostRow, Ledger, Limit, Periods, Refusal, Reservation, ReservationId, Scope, Settlement, Usage,
 };
 use crate::memory::{Shared, lock};
 
@@ -47,17 +47,17 @@ impl MemoryLedger {
 
 #[async_trait]
 impl Ledger for MemoryLedger {
-    async fn count(&self, who: &Scope, now: Timestamp) -> Result<Usage, StoreError> {
+    async fn count(&self, who: &Scope, over: Periods, now: Timestamp) -> Result<Usage, StoreError> {
         self.shared.admit()?;
         let mut books = lock(&self.books);
-        let usage = books.book.count(who, now);
+        let usage = books.book.count(who, over, now);
         // Nobody writes these down.
         books.book.take_deltas();
         Ok(usage)
     }
 
-    async fn usage(&self, who: &Scope, now: Timestamp) -> Result<Usage, StoreError> {
-        Ok(lock(&self.books).book.usage(who, now))
+    async fn usage(&self, who: &Scope, over: Periods, now: Timestamp) -> Result<Usage, StoreError> {
+        Ok(lock(&self.books).book.usage(who, over, now))
     }
 
     async fn reserve(

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use greenroom_protocol as protocol;
-use protocol::{CallKey, Timestamp};
+use protocol::{CallKey, MicroUsd, Timestamp};
 
 use crate::error::StoreError;
 use crate::ledger::deltas::{Spend, SpendKey};
 use crate::ledger::tally::day_of;
 use crate::ledger::{
-    Account, Amount, CostRow, Ledger, Limit, Refusal, Reservation, ReservationId, Scope, Settlement, Usage,
+    Account, Amount, CostRow, Ledger, Limit, Periods, Refusal, Reservation, ReservationId, Scope, Settlement, Usage,
 };
 use crate::sqlite::commands::Command;
 use crate::sqlite::runs::row::id;
@@ -49,12 +49,12 @@ fn nudge(shared: &Shared) {
 
 #[async_trait]
 impl Ledger for SqliteLedger {
-    async fn count(&self, who: &Scope, now: Timestamp) -> Result<Usage, StoreError> {
-        Ok(self.0.book().count(who, now))
+    async fn count(&self, who: &Scope, over: Periods, now: Timestamp) -> Result<Usage, StoreError> {
+        Ok(self.0.book().count(who, over, now))
     }
 
-    async fn usage(&self, who: &Scope, now: Timestamp) -> Result<Usage, StoreError> {
-        Ok(self.0.book().usage(who, now))
+    async fn usage(&self, who: &Scope, over: Periods, now: Timestamp) -> Result<Usage, StoreError> {
+        Ok(self.0.book().usage(who, over, now))
     }
 
     async fn reserve(
@@ -113,6 +113,8 @@ impl Ledger for SqliteLedger {
                     actual: amount_of(row)?,
                     calls_estimated: number(row, "calls_estimated")?,
                     estimated: estimated_of(row)?,
+                    calls_assumed: number(row, "calls_assumed")?,
+                    assumed: MicroUsd(number(row, "assumed_cost")?),
                 };
                 Ok(key.row(&spend))
             })

@@ -3,14 +3,14 @@
 use std::path::Path;
 
 use protocol::audit::Event;
-use protocol::{AgentId, CallKey, MicroUsd, UserId, WorkflowId};
+use protocol::{AgentId, CallKey, MicroUsd, PriceBasis, UserId, WorkflowId};
 use sqlx::Executor;
 use tempfile::TempDir;
 
 use super::*;
 use crate::audit::Fault;
 use crate::journal::{JournalError, Seq};
-use crate::ledger::{Account, Amount, Budget, Limit, Period, Scope, Settlement};
+use crate::ledger::{Account, Amount, Budget, Limit, Period, Periods, Scope, Settlement};
 use crate::runs::{Created, OnceKey};
 use crate::suite::{House, MINUTE, NOW, closing, done, ended, new_run, opening, pod, run_id, started, tenant};
 
@@ -76,14 +76,15 @@ async fn limits_survive_a_crash_and_what_was_reserved_is_settled_as_estimated() 
         agent: AgentId::new("writer").unwrap(),
         workflow: Some(WorkflowId::new("report").unwrap()),
         run: Some(run_id(1)),
+        price: PriceBasis::Listed,
     };
     let run = Budget::Run(run_id(1));
     let limits = [Limit { budget: run, period: Period::Ever, cost_max: Some(MicroUsd(100)), tokens_max: None }];
     let worst = |micros| Amount::of_cost(MicroUsd(micros));
     let key = CallKey::new("call/1").unwrap();
     let ledger = &house.stores.ledger;
-    ledger.count(&who, NOW).await.unwrap();
-    ledger.count(&who, NOW).await.unwrap();
+    ledger.count(&who, Periods::default(), NOW).await.unwrap();
+    ledger.count(&who, Periods::default(), NOW).await.unwrap();
     let settled = ledger.reserve(&account, &limits, worst(20), &key, NOW).await.unwrap();
     ledger.settle(settled, Settlement::Actual(worst(10)), NOW).await.unwrap();
     let lost = ledger.reserve(&account, &limits, worst(60), &key, NOW).await.unwrap();
@@ -91,8 +92,8 @@ async fn limits_survive_a_crash_and_what_was_reserved_is_settled_as_estimated() 
     std::mem::forget(lost);
     let house = House::open(folder).await.unwrap();
     let ledger = &house.stores.ledger;
-    assert_eq!(ledger.usage(&who, NOW).await.unwrap().requests_hour, 2);
-    assert_eq!(ledger.usage(&who, NOW).await.unwrap().cost_total, MicroUsd(70));
+    assert_eq!(ledger.usage(&who, Periods::default(), NOW).await.unwrap().requests_hour, 2);
+    assert_eq!(ledger.usage(&who, Periods::default(), NOW).await.unwrap().cost_spent, MicroUsd(70));
     assert!(ledger.reserve(&account, &limits, worst(31), &key, NOW).await.is_err());
     assert!(ledger.reserve(&account, &limits, worst(30), &key, NOW).await.is_ok());
     let house = house.after_crash().await;
@@ -225,7 +226,7 @@ async fn brackets_of_many_callers_share_their_commits() {
             async move {
                 for number in 0..many / callers.min(8) {
                     let bracket = audit.open(opening(caller * 100_000 + number), NOW).await.unwrap();
-                    ledger.count(&who, NOW).await.unwrap();
+                    ledger.count(&who, Periods::default(), NOW).await.unwrap();
                     audit.close(bracket, closing(), NOW).await;
                 }
             }

@@ -1,9 +1,9 @@
 //! Usage and money: counted, limited, settled, shown.
 
-use protocol::{AgentId, CallKey, Code};
+use protocol::{AgentId, CallKey, Code, PriceBasis};
 
 use super::*;
-use crate::ledger::{Account, Amount, Budget, Limit, Period, Refusal, Reservation, Scope, Settlement};
+use crate::ledger::{Account, Amount, Budget, Limit, Period, Periods, Refusal, Reservation, Scope, Settlement};
 
 fn account(user: &str) -> Account {
     Account {
@@ -12,6 +12,7 @@ fn account(user: &str) -> Account {
         agent: AgentId::new("writer").unwrap(),
         workflow: Some(WorkflowId::new("report").unwrap()),
         run: Some(run_id(1)),
+        price: PriceBasis::Listed,
     }
 }
 
@@ -36,11 +37,11 @@ async fn requests_are_counted_first_and_forgotten_after_an_hour() {
         let alice = Scope { tenant: tenant("acme"), user: UserId::new("alice").unwrap() };
         let bob = Scope { tenant: tenant("acme"), user: UserId::new("bob").unwrap() };
         for expected in 1..=10 {
-            assert_eq!(ledger.count(&alice, NOW).await.unwrap().requests_hour, expected);
+            assert_eq!(ledger.count(&alice, Periods::default(), NOW).await.unwrap().requests_hour, expected);
         }
-        assert_eq!(ledger.count(&bob, NOW).await.unwrap().requests_hour, 1);
-        assert_eq!(ledger.usage(&alice, NOW.plus(MINUTE * 59)).await.unwrap().requests_hour, 10);
-        assert_eq!(ledger.usage(&alice, NOW.plus(MINUTE * 62)).await.unwrap().requests_hour, 0);
+        assert_eq!(ledger.count(&bob, Periods::default(), NOW).await.unwrap().requests_hour, 1);
+        assert_eq!(ledger.usage(&alice, Periods::default(), NOW.plus(MINUTE * 59)).await.unwrap().requests_hour, 10);
+        assert_eq!(ledger.usage(&alice, Periods::default(), NOW.plus(MINUTE * 62)).await.unwrap().requests_hour, 0);
     }
 }
 
@@ -107,8 +108,67 @@ async fn costs_name_who_spent_what_and_when() {
         assert_eq!(all[0].workflow, Some(WorkflowId::new("report").unwrap()));
         assert_eq!(ledger.costs(Some(tomorrow)).await.unwrap().len(), 1);
         let alice = Scope { tenant: tenant("acme"), user: UserId::new("alice").unwrap() };
-        let usage = ledger.usage(&alice, tomorrow).await.unwrap();
-        assert_eq!((usage.cost_hour, usage.cost_total, usage.tokens_total), (MicroUsd(10), MicroUsd(15), 21));
-        assert_eq!((usage.tenant_cost_total, usage.tenant_tokens_total), (MicroUsd(20), 28), "bob's as well");
+        let usage = ledger.usage(&alice, Periods::default(), tomorrow).await.unwrap();
+        assert_eq!((usage.cost_hour, usage.cost_spent, usage.tokens_spent), (MicroUsd(10), MicroUsd(15), 21));
+        assert_eq!((usage.tenant_cost_spent, usage.tenant_tokens_spent), (MicroUsd(20), 28), "bob's as well");
+    }
+}
+
+/// Reserves and settles `micros` of alice's, of whom this period may cost a hundred.
+async fn pay(house: &House, period: Period, micros: u64, at: Timestamp) -> Result<(), Refusal> {
+    let account = account("alice");
+    let budget = Budget::User(account.tenant.clone(), account.user.clone());
+    let limit = Limit { budget, period, cost_max: Some(MicroUsd(100)), tokens_max: None };
+    let key = CallKey::new("call").unwrap();
+    let ledger = &house.stores.ledger;
+    let held = ledger.reserve(&account, &[limit], cost(micros), &key, at).await?;
+    ledger.settle(held, Settlement::Actual(cost(micros)), at).await.unwrap();
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_limit_of_a_period_begins_anew_at_its_midnight() {
+    // The last second of 30 January 2024, UTC, and the days after it.
+    let evening = Timestamp::from_micros(1_706_659_199_000_000);
+    let days = |days: u32| evening.plus(MINUTE * 24 * 60 * days + MINUTE);
+    let alice = Scope { tenant: tenant("acme"), user: UserId::new("alice").unwrap() };
+    let cases = [
+        // A period, the first day on which the limit is free again, and the last on which it is not.
+        (Period::Days(1), Some(days(0)), evening),
+        (Period::Days(7), Some(days(6)), days(5)),
+        (Period::Month, Some(days(1)), days(0)),
+        (Period::Ever, None, days(400)),
+    ];
+    for (period, free, taken) in cases {
+        for house in House::each().await {
+            pay(&house, period, 90, evening).await.unwrap();
+            assert!(matches!(pay(&house, period, 20, taken).await, Err(Refusal::Exceeded { .. })), "{period:?}");
+            let spent = house.stores.ledger.usage(&alice, Periods { user: period, tenant: period }, taken).await.unwrap();
+            assert_eq!((spent.cost_spent, spent.tenant_tokens_spent), (MicroUsd(90), 7), "{period:?}");
+            let Some(free) = free else { continue };
+            pay(&house, period, 90, free).await.unwrap();
+            assert!(pay(&house, period, 20, free).await.is_err(), "{period:?}");
+            let spent = house.stores.ledger.usage(&alice, Periods { user: period, tenant: period }, free).await.unwrap();
+            assert_eq!(spent.cost_spent, MicroUsd(90), "{period:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_reckoned_by_the_price_of_a_tier_is_shown_apart() {
+    for house in House::each().await {
+        let ledger = &house.stores.ledger;
+        let assumed = Account { price: PriceBasis::Assumed, ..account("alice") };
+        let key = CallKey::new("call").unwrap();
+        let held = ledger.reserve(&account("alice"), &[], cost(9), &key, NOW).await.unwrap();
+        ledger.settle(held, Settlement::Actual(cost(5)), NOW).await.unwrap();
+        for settlement in [Settlement::Actual(cost(7)), Settlement::Estimated, Settlement::Nothing] {
+            let held = ledger.reserve(&assumed, &[], cost(9), &key, NOW).await.unwrap();
+            ledger.settle(held, settlement, NOW).await.unwrap();
+        }
+        let rows = ledger.costs(None).await.unwrap();
+        let [row] = rows.as_slice() else { panic!("{rows:?}") };
+        assert_eq!((row.calls, row.actual.cost, row.estimated.cost), (2, MicroUsd(12), MicroUsd(9)));
+        assert_eq!((row.calls_assumed, row.assumed), (2, MicroUsd(16)));
     }
 }

@@ -1,4 +1,5 @@
-//! `greenroom costs`: who spent what, by day, user, agent and workflow; estimates are shown apart.
+//! `greenroom costs`: who spent what, by day, user, agent and workflow. Estimates, and what was
+//! reckoned by the price of a tier, are shown apart.
 
 use greenroom_protocol::{Cause, Clock, Json};
 
@@ -32,6 +33,8 @@ pub async fn costs(session: &Session, since: Option<humantime::Duration>, output
             ("cost_usd", "USD"),
             ("calls_estimated", "ESTIMATED"),
             ("estimated_usd", "USD ESTIMATED"),
+            ("calls_assumed", "PRICE ASSUMED"),
+            ("assumed_usd", "USD ASSUMED"),
         ];
         let total = reply.outputs.get("total_usd").and_then(Json::as_f64).unwrap_or_default();
         format!("{}\n\ntotal ${total:.6}", table(rows, &columns))

@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 
-use greenroom_protocol::{Cause, Json, Reply};
+use greenroom_protocol::{Cause, Json, PriceBasis, Reply};
 use tabled::builder::Builder;
 use tabled::settings::Style;
 
@@ -112,7 +112,12 @@ fn for_people(reply: &Reply) -> String {
 #[must_use]
 pub fn totals(reply: &Reply) -> String {
     let taken = &reply.metadata;
-    let estimated = if taken.estimated { " (part of it estimated)" } else { "" };
+    let estimated = match (taken.estimated, taken.price) {
+        (true, PriceBasis::Listed) => " (part of it estimated)",
+        (true, PriceBasis::Assumed) => " (part of it estimated, price assumed)",
+        (false, PriceBasis::Assumed) => " (price assumed)",
+        (false, PriceBasis::Listed) => "",
+    };
     let model = taken.model.as_deref().map(|model| format!(" · model {model}")).unwrap_or_default();
     format!(
         "{} steps · {} agents · {:.2} s · {} tokens · ${:.4}{estimated} · {} policy decisions{model}",

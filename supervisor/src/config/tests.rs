@@ -1,5 +1,7 @@
 //! Layers, origins, unknown names, secrets.
 
+use greenroom_protocol::Period;
+
 use super::source::{Flags, load};
 use super::*;
 
@@ -85,4 +87,19 @@ fn a_provider_is_there_with_a_key_an_address_or_a_table_of_its_own() {
     assert_eq!(names, ["groq", "openai"]);
     assert_eq!(loaded.config.models.house.as_deref(), Some("llama"));
     assert!(!format!("{:?}", loaded.shown).contains("gsk"));
+}
+
+#[test]
+fn a_limit_says_over_which_time_it_counts() {
+    let (_dir, flags) = file(
+        "[[users]]\nname = \"clara\"\nlimits = { usd = 1.0, period = \"day\" }\n\
+         [[users]]\nname = \"robot\"\nlimits = { usd = 1.0 }\n[tenants.acme]\nlimits = { usd = 9.0, period = \"month\" }\n",
+    );
+    let people = load(&flags, std::iter::empty()).unwrap().config.people;
+    let period = |name: &str| Period::from(people.named(&name.parse().unwrap()).unwrap().limits.period);
+    assert_eq!((period("clara"), period("robot")), (Period::Days(1), Period::Ever));
+    assert_eq!(Period::from(people.tenant_limits(&"acme".parse().unwrap()).period), Period::Month);
+    let (_dir, flags) = file("[[users]]\nname = \"clara\"\nlimits = { period = \"hour\" }\n");
+    let problems = load(&flags, std::iter::empty()).unwrap_err().0;
+    assert!(problems.iter().any(|line| line.contains("hour")), "{problems:?}");
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use greenroom_protocol::{CategoryId, TenantId, UserId};
+use greenroom_protocol::{CategoryId, Period, TenantId, UserId};
 use serde::Deserialize;
 
 use super::secret::Secret;
@@ -10,7 +10,33 @@ use super::secret::Secret;
 /// Requests that a user of the built-in three may make in an hour.
 const RATE_LIMIT: u64 = 100_000;
 
-/// What may be spent in all, from the first request on.
+/// Over which time a limit counts. Days, weeks and months are those of UTC.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Span {
+    /// From the first request on: what is spent stays spent.
+    #[default]
+    Ever,
+    /// Today, from midnight on.
+    Day,
+    /// The last seven days, today included.
+    Week,
+    /// The calendar's month, from its first day on.
+    Month,
+}
+
+impl From<Span> for Period {
+    fn from(span: Span) -> Self {
+        match span {
+            Span::Ever => Self::Ever,
+            Span::Day => Self::Days(1),
+            Span::Week => Self::Days(7),
+            Span::Month => Self::Month,
+        }
+    }
+}
+
+/// What may be spent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
@@ -18,6 +44,8 @@ pub struct Limits {
     pub usd: Option<f64>,
     /// Tokens, in and out.
     pub tokens: Option<u64>,
+    /// Over which time both are counted.
+    pub period: Span,
 }
 
 /// What a user may touch beyond what their roles say.
@@ -48,7 +76,7 @@ pub struct User {
     /// Requests an hour.
     #[serde(default = "default_rate")]
     pub rate_limit: u64,
-    /// What they may spend in all.
+    /// What they may spend.
     #[serde(default)]
     pub limits: Limits,
     /// The key that names them on the wire.
@@ -60,7 +88,7 @@ pub struct User {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Tenant {
-    /// What all its users may spend in all.
+    /// What all its users may spend together.
     pub limits: Limits,
 }
 

@@ -114,6 +114,7 @@ fn taken(usage: Usage) -> Metadata {
         tokens_used: usage.tokens,
         cost_usd: usage.cost.as_usd(),
         estimated: usage.estimated,
+        price: usage.price,
         model: usage.model,
         policy_decisions: usage.decisions,
         ..Metadata::default()

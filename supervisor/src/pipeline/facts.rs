@@ -13,7 +13,7 @@ use greenroom_protocol::request::{
 };
 use greenroom_protocol::value::size_bytes;
 use greenroom_protocol::{AgentId, Cause, Code, ContextKey, Request, RunId, TeamId, Timestamp, Values};
-use greenroom_registry::ledger::{Ledger, Scope};
+use greenroom_registry::ledger::{Ledger, Periods, Scope};
 use greenroom_registry::runs::{RunHead, RunStore};
 use greenroom_rego::{AgentFacts, Authenticated, Facts, Names, Relation, Speaker, Spent, Target, UsageFacts};
 
@@ -50,16 +50,17 @@ impl Surveyor {
     async fn usage(&self, asked: &Authenticated, now: Timestamp) -> Result<UsageFacts, Cause> {
         let principal = asked.principal();
         let scope = Scope { tenant: principal.tenant.clone(), user: principal.user.clone() };
+        let over = Periods { user: principal.limits.period, tenant: principal.tenant_limits.period };
         let found = if asked.chain().len() <= 1 {
-            self.ledger.count(&scope, now).await
+            self.ledger.count(&scope, over, now).await
         } else {
-            self.ledger.usage(&scope, now).await
+            self.ledger.usage(&scope, over, now).await
         };
         let used = found.map_err(|error| error.cause())?;
         Ok(UsageFacts {
             requests: used.requests_hour,
-            user: Spent { tokens: used.tokens_total, usd: used.cost_total },
-            tenant: Spent { tokens: used.tenant_tokens_total, usd: used.tenant_cost_total },
+            user: Spent { tokens: used.tokens_spent, usd: used.cost_spent },
+            tenant: Spent { tokens: used.tenant_tokens_spent, usd: used.tenant_cost_spent },
             fresh: true,
         })
     }

@@ -171,5 +171,6 @@ fn cost(row: &CostRow) -> Json {
         "tenant": row.tenant, "user": row.user, "agent_id": row.agent, "workflow_id": row.workflow,
         "calls": row.calls, "tokens": row.actual.tokens, "cost_usd": row.actual.cost.as_usd(),
         "calls_estimated": row.calls_estimated, "estimated_usd": row.estimated.cost.as_usd(),
+        "calls_assumed": row.calls_assumed, "assumed_usd": row.assumed.as_usd(),
     })
 }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use greenroom_protocol::reply::Usage;
 use greenroom_protocol::{
-    ArtifactRef, Cause, Code, ContentHash, Metadata, MicroUsd, Reply, Status, Timestamp, Tokens, Values,
+    ArtifactRef, Cause, Code, ContentHash, Metadata, MicroUsd, PriceBasis, Reply, Status, Timestamp, Tokens, Values,
 };
 use serde_json::json;
 
@@ -35,6 +35,7 @@ pub(crate) fn usage() -> Usage {
         tokens: Tokens { input: 120, output: 30 },
         cost: MicroUsd(4_500),
         estimated: true,
+        price: PriceBasis::Assumed,
         model: Some("anthropic.claude-sonnet".into()),
         agents: vec![id("executive_summary_agent_001")],
         members: Some(1),
@@ -57,6 +58,7 @@ pub(crate) fn reply() -> Reply {
         tokens_used: Tokens { input: 120, output: 30 },
         cost_usd: 0.0045,
         estimated: false,
+        price: PriceBasis::Listed,
         model: Some("offline".into()),
         policy_checks: vec!["access_allowed".into(), "rate_limit_ok".into()],
         policy_decisions: 6,

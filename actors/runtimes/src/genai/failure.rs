@@ -64,7 +64,8 @@ fn in_transport(error: &(dyn std::error::Error + Send + Sync + 'static), phase: 
     let failed = |message: &str| ModelError::Failed { status: None, message: message.to_owned() };
     match error.downcast_ref::<reqwest::Error>() {
         Some(error) if error.is_connect() && error.is_timeout() => ModelError::TimedOut { phase: Phase::Connect },
-        Some(error) if error.is_connect() => failed("the connection cannot be made"),
+        // DNS, TCP and TLS fail before the first byte of the request.
+        Some(error) if error.is_connect() => ModelError::Unreachable,
         Some(error) if error.is_timeout() => ModelError::TimedOut { phase },
         Some(_) => failed("the connection broke off"),
         None => ModelError::Garbled { message: "the answer is not UTF-8".to_owned() },
@@ -170,6 +171,7 @@ pub(super) fn is_about_shape(error: &ModelError) -> bool {
                 .any(|word| words.contains(word))
         }
         ModelError::Rejected { .. }
+        | ModelError::Unreachable
         | ModelError::Overloaded { .. }
         | ModelError::Unauthorized { .. }
         | ModelError::ContextOverflow { .. }

@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use genai::adapter::AdapterKind;
 use genai::chat::{ChatFrameSink, FrameCtx, RawFrameRef};
 use greenroom_actors::model::{ModelError, StopReason};
 use greenroom_protocol::{Json, Tokens};
@@ -20,21 +21,24 @@ struct Seen {
     usage: Option<Tokens>,
     refused: bool,
     finish: Option<String>,
+    /// The wire's own mark of an end has come.
+    marked: bool,
     fault: Option<ModelError>,
 }
 
 /// The meter of one answer.
 #[derive(Debug)]
 pub(super) struct Meter {
+    wire: AdapterKind,
     bytes_max: u64,
     seen: Mutex<Seen>,
     alarm: Notify,
 }
 
 impl Meter {
-    pub(super) fn new(tokens_max: u32) -> Arc<Self> {
+    pub(super) fn new(wire: AdapterKind, tokens_max: u32) -> Arc<Self> {
         let bytes_max = ANSWER_BYTES_BASE + u64::from(tokens_max) * TOKEN_BYTES_MAX;
-        Arc::new(Self { bytes_max, seen: Mutex::default(), alarm: Notify::new() })
+        Arc::new(Self { wire, bytes_max, seen: Mutex::default(), alarm: Notify::new() })
     }
 
     fn seen<T>(&self, look: impl FnOnce(&mut Seen) -> T) -> T {
@@ -54,6 +58,17 @@ impl Meter {
     /// Why the model stopped, if it said so.
     pub(super) fn finish(&self) -> Option<StopReason> {
         self.seen(|seen| seen.finish.as_deref().map(reason))
+    }
+
+    /// True if an end without a reason can be believed. On these wires genai makes an end of its own
+    /// when the connection closes, so there the provider must have said something.
+    pub(super) fn may_end(&self) -> bool {
+        match self.wire {
+            AdapterKind::Gemini | AdapterKind::Vertex | AdapterKind::Ollama | AdapterKind::OllamaCloud => {
+                self.seen(|seen| seen.marked)
+            }
+            _ => true,
+        }
     }
 
     /// Waits for a frame that makes the rest of the answer worthless.
@@ -106,6 +121,8 @@ fn read(seen: &mut Seen, document: &Json) {
             note_finish(seen, document.pointer("/delta/stop_reason"));
         }
         Some(_) => {}
+        None if document.get("candidates").is_some() => read_candidates(seen, document),
+        None if document.get("done").is_some() => read_line(seen, document),
         None => read_choices(seen, document),
     }
 }
@@ -115,6 +132,42 @@ fn anthropic_input(usage: &Json) -> Option<u64> {
     let input = usage.get("input_tokens")?.as_u64()?;
     let cached = ["cache_creation_input_tokens", "cache_read_input_tokens"];
     Some(cached.iter().filter_map(|name| usage.get(*name)?.as_u64()).fold(input, u64::saturating_add))
+}
+
+/// A chunk of Gemini. Each one counts; the count of the last one, which says why it ends, is whole.
+fn read_candidates(seen: &mut Seen, document: &Json) {
+    let Some(candidates) = document.get("candidates").and_then(Json::as_array) else {
+        return wrong_type(seen, "candidates");
+    };
+    let reason = candidates.first().and_then(|candidate| candidate.get("finishReason"));
+    note_finish(seen, reason);
+    if reason.is_none() {
+        return;
+    }
+    seen.marked = true;
+    let count = |name: &str| document.pointer(&format!("/usageMetadata/{name}")).and_then(Json::as_u64);
+    if let (Some(prompt), Some(written)) = (count("promptTokenCount"), count("candidatesTokenCount")) {
+        let input = prompt.saturating_add(count("toolUsePromptTokenCount").unwrap_or_default());
+        let output = written.saturating_add(count("thoughtsTokenCount").unwrap_or_default());
+        seen.usage = Some(Tokens { input, output });
+    }
+}
+
+/// A line of Ollama; the last one counts.
+fn read_line(seen: &mut Seen, document: &Json) {
+    match document.pointer("/message/content") {
+        None | Some(Json::Null | Json::String(_)) => {}
+        Some(Json::Bool(_) | Json::Number(_) | Json::Array(_) | Json::Object(_)) => wrong_type(seen, "content"),
+    }
+    if document.get("done").and_then(Json::as_bool) != Some(true) {
+        return;
+    }
+    seen.marked = true;
+    note_finish(seen, document.get("done_reason"));
+    let count = |name: &str| document.get(name).and_then(Json::as_u64);
+    if let (Some(input), Some(output)) = (count("prompt_eval_count"), count("eval_count")) {
+        seen.usage = Some(Tokens { input, output });
+    }
 }
 
 fn read_choices(seen: &mut Seen, document: &Json) {

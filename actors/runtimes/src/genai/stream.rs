@@ -116,7 +116,8 @@ impl Reading {
         let stop = match end.captured_stop_reason.as_ref().map(meter::reason_of).or_else(|| self.meter.finish()) {
             _ if self.meter.refused() => StopReason::Refusal,
             Some(stop) => stop,
-            None => StopReason::Complete,
+            None if self.meter.may_end() => StopReason::Complete,
+            None => return self.broke_off(),
         };
         let counted = end.captured_usage.as_ref().and_then(counted);
         let calls = end.captured_into_tool_calls().unwrap_or_default();

@@ -82,6 +82,15 @@ impl Target {
         client.map_err(|_| Cause::new(Code::InvalidConfiguration, format!("provider {:?} cannot be opened", self.name)))
     }
 
+    /// True if genai hands the schema of an answer on to this wire. Where it does not, nobody would
+    /// tell the model.
+    pub(super) const fn has_schemas(&self) -> bool {
+        !matches!(
+            self.wire,
+            AdapterKind::Ollama | AdapterKind::OllamaCloud | AdapterKind::Cohere | AdapterKind::BedrockApi
+        )
+    }
+
     /// The model as genai names it.
     pub(super) fn model(&self, name: &str) -> ModelIden {
         ModelIden::new(self.wire, name)

@@ -1,4 +1,4 @@
-//! Two wires over real sockets: what is sent, and what comes of each thing that a server may do.
+//! Four wires over real sockets: what is sent, and what comes of each thing that a server may do.
 
 mod hardship;
 mod requests;
@@ -11,15 +11,19 @@ use server::{Step, head};
 enum Wire {
     OpenAi,
     Anthropic,
+    Gemini,
+    Ollama,
 }
 
 impl Wire {
-    const ALL: [Self; 2] = [Self::OpenAi, Self::Anthropic];
+    const ALL: [Self; 4] = [Self::OpenAi, Self::Anthropic, Self::Gemini, Self::Ollama];
 
     const fn name(self) -> &'static str {
         match self {
             Self::OpenAi => "openai",
             Self::Anthropic => "anthropic",
+            Self::Gemini => "gemini",
+            Self::Ollama => "ollama",
         }
     }
 
@@ -42,6 +46,16 @@ impl Wire {
                 }
                 events
             }
+            Self::Gemini => pieces
+                .iter()
+                .map(|piece| {
+                    format!("data: {{\"candidates\":[{{\"content\":{{\"parts\":[{{\"text\":{piece:?}}}]}}}}],\"usageMetadata\":{{\"promptTokenCount\":25,\"candidatesTokenCount\":1}}}}\n\n")
+                })
+                .collect(),
+            Self::Ollama => pieces
+                .iter()
+                .map(|piece| format!("{{\"message\":{{\"role\":\"assistant\",\"content\":{piece:?}}},\"done\":false}}\n"))
+                .collect(),
         }
     }
 
@@ -58,6 +72,12 @@ impl Wire {
                  event: message_delta\ndata: {{\"type\":\"message_delta\",\"delta\":{{\"stop_reason\":\"{reason}\"}},\"usage\":{{\"output_tokens\":7}}}}\n\n\
                  event: message_stop\ndata: {{\"type\":\"message_stop\"}}\n\n"
             ),
+            Self::Gemini => format!(
+                "data: {{\"candidates\":[{{\"content\":{{\"parts\":[{{\"text\":\"\"}}]}},\"finishReason\":\"{reason}\"}}],\"usageMetadata\":{{\"promptTokenCount\":25,\"candidatesTokenCount\":3,\"thoughtsTokenCount\":4}}}}\n\n"
+            ),
+            Self::Ollama => format!(
+                "{{\"message\":{{\"role\":\"assistant\",\"content\":\"\"}},\"done\":true,\"done_reason\":\"{reason}\",\"prompt_eval_count\":25,\"eval_count\":7}}\n"
+            ),
         }
     }
 
@@ -65,6 +85,8 @@ impl Wire {
         match self {
             Self::OpenAi => "stop",
             Self::Anthropic => "end_turn",
+            Self::Gemini => "STOP",
+            Self::Ollama => "stop",
         }
     }
 

@@ -48,6 +48,24 @@ async fn a_provider_that_fails_is_tried_again_and_its_silence_is_estimated() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_provider_that_cannot_be_reached_costs_nothing_and_is_followed_by_the_next() {
+    let nobody = || Play::Refuse(ModelError::Unreachable);
+    let player = Player::new("play", true, vec![nobody(), nobody(), nobody()]);
+    let other = Player::new("other", true, vec![says(GOOD, 10, 1)]);
+    let rig = Rig::new(Wanted {
+        agents: vec![agent("writer", json!({}))],
+        providers: vec![player.clone(), other.clone() as Arc<dyn ModelProvider>],
+        ..Wanted::default()
+    });
+    let (start, tab) = (tokio::time::Instant::now(), Tab::default());
+    perform(rig.backstage.clone(), rig.assignment("writer", "x").await, tab.clone()).await.unwrap();
+    assert_eq!((player.heard().len(), other.heard().len()), (3, 1));
+    assert!(start.elapsed() >= Duration::from_millis(600), "it backs off: {:?}", start.elapsed());
+    let usage = tab.total();
+    assert_eq!((usage.tokens, usage.estimated), (Tokens { input: 10, output: 1 }, false));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_model_that_stays_down_is_followed_by_the_next_of_its_chain() {
     let player = Player::new("play", true, vec![failed(500), failed(502), failed(503)]);
     let other = Player::new("other", true, vec![says(GOOD, 10, 1)]);

@@ -1,6 +1,6 @@
 //! Budgets: the worst case is refused before a byte is sent, and nothing that was sent is forgotten.
 
-use greenroom_protocol::{Code, MicroUsd};
+use greenroom_protocol::{Code, MicroUsd, PriceBasis};
 use greenroom_registry::ledger::Ledger;
 use greenroom_rego::testing;
 use serde_json::json;
@@ -66,6 +66,28 @@ async fn without_a_price_a_budget_refuses_and_no_budget_does_not() {
     assert_eq!((refused.code, player.heard().len()), (Code::PriceUnknown, 0));
     let job = rig.assignment("writer", "x").await;
     assert!(perform(rig.backstage.clone(), job, Tab::default()).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_without_a_price_takes_that_of_its_tier_and_says_so() {
+    let mut models = crate::rig::prices();
+    models["models"]["play.bare"] = json!({"context_tokens": 1000, "tier": "standard"});
+    let member = |model: &str| json!({"implementation": {"runtime": "llm", "model": model}});
+    for (model, price) in [("play.bare", PriceBasis::Assumed), ("play.one", PriceBasis::Listed)] {
+        let player = Player::new("play", true, vec![says(GOOD, 10, 1)]);
+        let rig = Rig::new(Wanted {
+            agents: vec![agent("writer", member(model))],
+            providers: vec![player],
+            models: models.clone(),
+            ..Wanted::default()
+        });
+        let tab = Tab::default();
+        perform(rig.backstage.clone(), rig.assignment("writer", "x").await, tab.clone()).await.unwrap();
+        assert_eq!((tab.total().cost, tab.total().price), (MicroUsd(12), price), "{model}");
+        let rows = rig.ledger.costs(None).await.unwrap();
+        let assumed = if price == PriceBasis::Assumed { (1, MicroUsd(12)) } else { (0, MicroUsd(0)) };
+        assert_eq!((rows[0].calls_assumed, rows[0].assumed), assumed, "{model}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,7 +2,7 @@
 
 use proptest::prelude::{Strategy, any, prop};
 use proptest::{prop_assert, prop_assert_eq, proptest};
-use protocol::{AgentId, MicroUsd, RunId, TenantId, Tokens, UserId};
+use protocol::{AgentId, MicroUsd, PriceBasis, RunId, TenantId, Tokens, UserId};
 
 use super::*;
 use crate::ledger::Exceeded;
@@ -14,6 +14,7 @@ fn account() -> Account {
         agent: AgentId::new("writer").unwrap(),
         workflow: None,
         run: Some(RunId::new("run_1").unwrap()),
+        price: PriceBasis::Listed,
     }
 }
 
@@ -42,11 +43,11 @@ const NOW: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
 #[test]
 fn a_request_counts_itself() {
     let mut book = Book::default();
-    assert_eq!(book.count(&who(), NOW).requests_hour, 1);
-    assert_eq!(book.count(&who(), NOW).requests_hour, 2);
-    assert_eq!(book.usage(&who(), NOW).requests_hour, 2);
+    assert_eq!(book.count(&who(), Periods::default(), NOW).requests_hour, 1);
+    assert_eq!(book.count(&who(), Periods::default(), NOW).requests_hour, 2);
+    assert_eq!(book.usage(&who(), Periods::default(), NOW).requests_hour, 2);
     let later = NOW.plus(std::time::Duration::from_secs(62 * 60));
-    assert_eq!(book.usage(&who(), later).requests_hour, 0);
+    assert_eq!(book.usage(&who(), Periods::default(), later).requests_hour, 0);
 }
 
 #[test]
@@ -83,7 +84,7 @@ fn what_was_not_sent_costs_nothing_and_what_never_answered_costs_its_reservation
     let deltas = book.take_deltas();
     let (_, spend) = deltas.spend.iter().next().unwrap();
     assert_eq!((spend.calls, spend.calls_estimated, spend.estimated), (0, 1, cost(60)));
-    assert_eq!(book.usage(&who(), NOW).cost_total, MicroUsd(60));
+    assert_eq!(book.usage(&who(), Periods::default(), NOW).cost_spent, MicroUsd(60));
 }
 
 #[test]
@@ -106,7 +107,7 @@ fn what_a_crash_left_is_settled_as_estimated() {
     next.restore_held(held.remove(0));
     assert_eq!(next.settle_all(NOW), 1);
     assert_eq!(next.settle_all(NOW), 0);
-    assert_eq!(next.usage(&who(), NOW).cost_total, MicroUsd(60));
+    assert_eq!(next.usage(&who(), Periods::default(), NOW).cost_spent, MicroUsd(60));
 }
 
 proptest! {
@@ -129,6 +130,6 @@ proptest! {
                 spent += book.settle(reservation, Settlement::Actual(cost(actual)), NOW).cost.0;
             }
         }
-        prop_assert_eq!(book.usage(&who(), NOW).cost_total.0, spent);
+        prop_assert_eq!(book.usage(&who(), Periods::default(), NOW).cost_spent.0, spent);
     }
 }

@@ -22,15 +22,17 @@ const MINUTES: Table = Table {
 };
 const COSTS: Table = Table {
     insert: "INSERT INTO costs (day, tenant, user, agent, workflow, calls, tokens_input, tokens_output, cost, \
-             calls_estimated, estimated_input, estimated_output, estimated_cost)",
-    columns: 13,
+             calls_estimated, estimated_input, estimated_output, estimated_cost, calls_assumed, assumed_cost)",
+    columns: 15,
     conflict: "ON CONFLICT (day, tenant, user, agent, workflow) DO UPDATE SET calls = calls + excluded.calls, \
                tokens_input = tokens_input + excluded.tokens_input, \
                tokens_output = tokens_output + excluded.tokens_output, cost = cost + excluded.cost, \
                calls_estimated = calls_estimated + excluded.calls_estimated, \
                estimated_input = estimated_input + excluded.estimated_input, \
                estimated_output = estimated_output + excluded.estimated_output, \
-               estimated_cost = estimated_cost + excluded.estimated_cost",
+               estimated_cost = estimated_cost + excluded.estimated_cost, \
+               calls_assumed = calls_assumed + excluded.calls_assumed, \
+               assumed_cost = assumed_cost + excluded.assumed_cost",
 };
 const BUDGETS: Table = Table {
     insert: "INSERT INTO budgets (budget, day, tokens_input, tokens_output, cost)",
@@ -97,6 +99,8 @@ fn cost_row(key: &SpendKey, spend: &Spend) -> Vec<Value> {
         estimated_input,
         estimated_output,
         estimated_cost,
+        spend.calls_assumed.into(),
+        spend.assumed.0.into(),
     ]
 }
 

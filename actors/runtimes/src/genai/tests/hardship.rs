@@ -6,7 +6,7 @@ use greenroom_actors::model::{ModelError, Phase, StopReason};
 use greenroom_protocol::Tokens;
 
 use super::Wire;
-use super::server::{KEY, Server, Step, head, status};
+use super::server::{self, KEY, Server, Step, head, status};
 use crate::calls::{Answer, Call};
 
 const SHORT: Duration = Duration::from_millis(150);
@@ -168,7 +168,14 @@ async fn refusals_cuts_and_errors_in_the_stream_are_seen() {
         ask(Wire::Anthropic, events(Wire::Anthropic, &Wire::Anthropic.end("refusal"))).await.stop,
         Some(StopReason::Refusal)
     );
-    for (wire, cut) in [(Wire::OpenAi, "length"), (Wire::Anthropic, "max_tokens")] {
+    let answer = ask(Wire::Gemini, events(Wire::Gemini, &Wire::Gemini.end("SAFETY"))).await;
+    assert_eq!((answer.stop, answer.usage), (Some(StopReason::Refusal), Some(Tokens { input: 25, output: 7 })));
+    for (wire, cut) in [
+        (Wire::OpenAi, "length"),
+        (Wire::Anthropic, "max_tokens"),
+        (Wire::Gemini, "MAX_TOKENS"),
+        (Wire::Ollama, "length"),
+    ] {
         let answer = ask(wire, events(wire, &wire.end(cut))).await;
         assert_eq!((answer.text.as_str(), answer.stop), ("half", Some(StopReason::Length)), "{wire:?}");
     }
@@ -230,11 +237,18 @@ async fn silence_ends_with_the_phase_that_was_waited_for() {
 }
 
 #[tokio::test]
-async fn nobody_at_the_address_is_a_failure() {
+async fn who_cannot_be_reached_was_sent_nothing() {
     let mut nobody = Server::start(vec![vec![]]).await;
-    nobody.url = "http://127.0.0.1:1/v1".to_owned();
-    let answer = Call::of("openai.x", "", "hello").make(&*nobody.provider("openai")).await;
-    assert!(matches!(answer.error, Some(ModelError::Failed { status: None, .. })), "{answer:?}");
+    // A server that speaks no TLS ends the handshake, before any request.
+    let plain = server::hangs_up().await;
+    for url in ["http://127.0.0.1:1/v1", plain.as_str()] {
+        nobody.url = url.to_owned();
+        for wire in Wire::ALL {
+            let answer = Call::of(&wire.model(), "", "hello").make(&*nobody.provider(wire.name())).await;
+            assert_eq!(answer.error, Some(ModelError::Unreachable), "{wire:?} {url}");
+        }
+    }
+    assert!(nobody.requests().is_empty());
 }
 
 #[tokio::test]

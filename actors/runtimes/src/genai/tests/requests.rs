@@ -1,4 +1,4 @@
-//! What is sent: every field and header, on both wires.
+//! What is sent: every field and header, on each wire.
 
 use greenroom_actors::model::{Message, Part, Role, StopReason, ToolCall, ToolSpec};
 use greenroom_protocol::{Code, Tokens};
@@ -89,6 +89,39 @@ async fn anthropic_gets_every_field_and_header() {
 }
 
 #[tokio::test]
+async fn gemini_gets_every_field_and_header() {
+    let server = Server::start(vec![Wire::Gemini.good("{}")]).await;
+    call(Wire::Gemini).make(&*server.provider("gemini")).await;
+    let request = server.requests().remove(0);
+    assert_eq!(request.line, "POST /v1/models/test-model:streamGenerateContent?alt=sse HTTP/1.1");
+    assert_eq!(request.headers["x-goog-api-key"], KEY);
+    let body = &request.body;
+    assert_eq!(body["systemInstruction"]["parts"][0]["text"], "Be brief.");
+    assert_eq!(body["contents"], json!([{ "role": "user", "parts": [{ "text": "Say {\"it\"}." }] }]));
+    let wanted = &body["generationConfig"];
+    assert_eq!(wanted["maxOutputTokens"], 321);
+    assert_eq!(wanted["responseMimeType"], "application/json");
+    assert!(wanted.to_string().contains("summary"), "{wanted:#}");
+    assert_eq!(body["tools"][0]["functionDeclarations"][0]["name"], "calculator");
+}
+
+#[tokio::test]
+async fn ollama_gets_every_field_and_the_schema_in_words() {
+    let server = Server::start(vec![Wire::Ollama.good("{}")]).await;
+    call(Wire::Ollama).make(&*server.provider("ollama")).await;
+    let request = server.requests().remove(0);
+    assert_eq!(request.line, "POST /v1/api/chat HTTP/1.1");
+    assert_eq!(request.headers["idempotency-key"], "run_1/step");
+    let body = &request.body;
+    assert_eq!((&body["model"], &body["stream"]), (&json!("test-model"), &json!(true)));
+    assert_eq!(body["options"]["num_predict"], 321);
+    let system = body["messages"][0]["content"].as_str().unwrap();
+    assert!(system.starts_with("Be brief.") && system.contains("\"summary\""), "{system}");
+    assert_eq!(body["messages"][1], json!({ "role": "user", "content": "Say {\"it\"}." }));
+    assert_eq!(body["tools"][0]["function"]["name"], "calculator");
+}
+
+#[tokio::test]
 async fn tools_are_called_and_their_results_sent_back() {
     let openai = "data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0,\"id\":\"c1\",\"function\":{\"name\":\"calculator\",\"arguments\":\"{\\\"expr\"}}]}}]}\n\n\
         data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0,\"function\":{\"arguments\":\"ession\\\":\\\"1+1\\\"}\"}}]}}]}\n\n";
@@ -125,6 +158,7 @@ async fn tools_are_called_and_their_results_sent_back() {
                 let result = &messages[2]["content"][0];
                 assert_eq!((&result["tool_use_id"], &result["is_error"]), (&json!("c1"), &json!(true)));
             }
+            Wire::Gemini | Wire::Ollama => unreachable!("not among the wires of this test"),
         }
     }
 }

@@ -134,6 +134,19 @@ async fn read(stream: &mut TcpStream) -> Option<Request> {
     Some(Request { line, headers, body: serde_json::from_slice(&body).ok()? })
 }
 
+/// The `https` address of somebody who closes every connection at once.
+#[expect(clippy::disallowed_methods, reason = "a test's server ends with the test's runtime")]
+pub(super) async fn hangs_up() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}/v1", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            drop(stream);
+        }
+    });
+    url
+}
+
 /// An answer with a status and a body.
 pub(super) fn status(line: &str, headers: &str, body: &str) -> Vec<Step> {
     let length = body.len();

@@ -140,7 +140,7 @@ impl Backstage {
 pub async fn perform(backstage: Arc<Backstage>, assignment: Box<Assignment>, tab: Tab) -> Result<Values, Cause> {
     let agent = Arc::clone(&assignment.agent);
     tab.began(agent.id());
-    let budget = backstage.budgets.of(assignment.grant.run());
+    let budget = backstage.budgets.of(&assignment.grant, &assignment.key());
     let mut assignment = assignment;
     work::resolve(&backstage.desk, &mut assignment).await?;
     assignment.invoke.inputs = agent.validate_inputs(std::mem::take(&mut assignment.invoke.inputs))?;

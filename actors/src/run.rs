@@ -32,6 +32,7 @@ pub use actor::RunSight;
 pub use recovery::Recovered;
 pub use runs::Runs;
 pub(crate) use runs::reply_to;
+pub(crate) use start::once_of_team;
 pub use supervisor::{RunsActor, RunsSight};
 
 use crate::door::Doorway;

@@ -3,7 +3,7 @@
 
 use async_trait::async_trait;
 use greenroom_protocol as protocol;
-use protocol::{ContentHash, Reply, TenantId, Timestamp};
+use protocol::{ContentHash, Reply, RunId, TenantId, Timestamp};
 
 use crate::error::StoreError;
 use crate::runs::OnceKey;
@@ -15,6 +15,8 @@ pub enum Once {
     New,
     /// The same request is under way.
     Running,
+    /// The same request began this run, which has the answer or will have it.
+    Began(RunId),
     /// The same request was answered.
     Answered(Box<Reply>),
     /// The key was used with another body.

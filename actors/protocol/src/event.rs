@@ -203,6 +203,7 @@ impl What {
             }
             Entry::Ended { reply } => Self::RunEnded { reply: reply.clone() },
             Entry::StepReady { .. }
+            | Entry::RetryTaken
             | Entry::Expanded { .. }
             | Entry::CancelAsked { .. }
             | Entry::DeadlinePassed

@@ -157,6 +157,8 @@ pub enum Entry {
         /// What the failed attempt took.
         usage: Usage,
     },
+    /// A call below the run took one of the run's retries.
+    RetryTaken,
     /// A step failed for good.
     StepFailed {
         /// The step.

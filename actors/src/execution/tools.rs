@@ -103,6 +103,7 @@ impl Tools {
             }
         };
         let backstage = scene.backstage;
+        backstage.budgets.lend(&scene.job.grant, &scene.job.key(), scene.budget);
         let asked = scene.job.grant.speak(RequestId::fresh(backstage.ids.fresh()), request);
         let reply = backstage.doorway.enter(asked).await;
         scene.tab.inner(&reply.usage());

@@ -55,7 +55,7 @@ pub(crate) struct Scene<'a> {
     pub(crate) backstage: &'a Backstage,
     pub(crate) job: &'a Assignment,
     pub(crate) tab: &'a Tab,
-    pub(crate) budget: &'a RetryBudget,
+    pub(crate) budget: &'a Arc<RetryBudget>,
 }
 
 /// What one execution has taken so far. It is shared with the agent's actor, so an execution that is

@@ -2,68 +2,150 @@
 //! of four levels would be eighty-one calls.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use greenroom_protocol::RunId;
+use greenroom_protocol::{CallKey, RunId, TenantId, UserId};
+use greenroom_rego::Grant;
 
 /// Retries of work that belongs to no run.
 pub const RETRIES_DEFAULT: u32 = 6;
 /// Budgets that are kept before those of ended runs are cleared away.
 const SWEEP_ABOVE: usize = 1_024;
 
-/// How many retries are left.
-#[derive(Debug)]
-pub struct RetryBudget(AtomicU32);
+/// Told that a retry was taken from a budget.
+type Witness = Box<dyn Fn() + Send + Sync>;
+
+/// How many retries are left. A run that is a step of another one takes from both.
+#[derive(Default)]
+pub struct RetryBudget {
+    left: AtomicU32,
+    above: Option<Arc<RetryBudget>>,
+    witness: Mutex<Option<Witness>>,
+}
 
 impl RetryBudget {
     /// A budget of this many retries.
     #[must_use]
-    pub const fn new(retries: u32) -> Self {
-        Self(AtomicU32::new(retries))
+    pub fn new(retries: u32) -> Self {
+        Self { left: AtomicU32::new(retries), ..Self::default() }
     }
 
-    /// Takes one retry; false if there is none.
+    /// As [`RetryBudget::new`], and each retry is taken from the one above too.
+    #[must_use]
+    pub fn under(above: Option<Arc<Self>>, retries: u32) -> Self {
+        Self { above, ..Self::new(retries) }
+    }
+
+    /// Whoever keeps the books of this budget hears of each retry that others take from it.
+    pub fn told(&self, witness: impl Fn() + Send + Sync + 'static) {
+        *self.witness.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(witness));
+    }
+
+    /// Takes one retry; false if there is none, here or above.
     pub fn take(&self) -> bool {
-        self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| left.checked_sub(1)).is_ok()
+        let taken = self.reserve();
+        if taken && let Some(witness) = &*self.witness.lock().unwrap_or_else(PoisonError::into_inner) {
+            witness();
+        }
+        taken
     }
 
-    /// How many are left.
+    /// As [`RetryBudget::take`], for the one who keeps the books and needs no telling.
+    pub fn reserve(&self) -> bool {
+        let own = self.left.fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| left.checked_sub(1)).is_ok();
+        let all = own && self.above.as_ref().is_none_or(|above| above.take());
+        if own && !all {
+            self.left.fetch_add(1, Ordering::AcqRel);
+        }
+        all
+    }
+
+    /// How many are left, here and above.
     #[must_use]
     pub fn left(&self) -> u32 {
-        self.0.load(Ordering::Acquire)
+        let own = self.left.load(Ordering::Acquire);
+        self.above.as_ref().map_or(own, |above| own.min(above.left()))
     }
 }
 
-/// The budgets of the runs under way. A run holds its budget; when it ends, the budget is gone.
+impl fmt::Debug for RetryBudget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RetryBudget").field("left", &self.left()).finish_non_exhaustive()
+    }
+}
+
+/// What retries are shared by.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Root {
+    /// The work of a run.
+    Run(RunId),
+    /// The work of a request that belongs to no run: whose it is, and its first call.
+    Call(TenantId, UserId, String),
+}
+
+impl Root {
+    fn of(grant: &Grant, key: &CallKey) -> Self {
+        if let Some(run) = grant.run() {
+            return Self::Run(run.clone());
+        }
+        // The key of an inner call begins with that of the call that it is a part of.
+        let first = key.as_str().split('/').next().unwrap_or_default().to_owned();
+        Self::Call(grant.principal().tenant.clone(), grant.principal().user.clone(), first)
+    }
+}
+
+/// The budgets of the work under way. Whoever is at the top of it holds its budget; when that ends, the
+/// budget is gone.
 #[derive(Debug, Default)]
 pub struct RetryBudgets {
-    runs: Mutex<HashMap<RunId, Weak<RetryBudget>>>,
+    open: Mutex<HashMap<Root, Weak<RetryBudget>>>,
 }
 
 impl RetryBudgets {
-    /// Opens the budget of a run, or gives the one that is open.
+    /// Opens the budget of a run, or gives the one that is open. A run that is a step of another one
+    /// takes from that one's budget too.
     #[must_use]
-    pub fn open(&self, run: &RunId, retries: u32) -> Arc<RetryBudget> {
-        let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(open) = runs.get(run).and_then(Weak::upgrade) {
-            return open;
+    pub fn open(&self, run: &RunId, parent: Option<&RunId>, retries: u32) -> Arc<RetryBudget> {
+        let mut open = self.lock();
+        let find = |run: &RunId| open.get(&Root::Run(run.clone())).and_then(Weak::upgrade);
+        if let Some(found) = find(run) {
+            return found;
         }
-        if runs.len() >= SWEEP_ABOVE {
-            runs.retain(|_, budget| budget.strong_count() > 0);
-        }
-        let budget = Arc::new(RetryBudget::new(retries));
-        runs.insert(run.clone(), Arc::downgrade(&budget));
+        let budget = Arc::new(RetryBudget::under(parent.and_then(find), retries));
+        enter(&mut open, Root::Run(run.clone()), &budget);
         budget
     }
 
-    /// The budget that work of this run takes its retries from; a fresh one where there is no run.
+    /// The budget that the work behind a permit takes its retries from; a fresh one for a request of a
+    /// user that belongs to no run.
     #[must_use]
-    pub fn of(&self, run: Option<&RunId>) -> Arc<RetryBudget> {
-        let runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
-        run.and_then(|run| runs.get(run).and_then(Weak::upgrade))
-            .unwrap_or_else(|| Arc::new(RetryBudget::new(RETRIES_DEFAULT)))
+    pub fn of(&self, grant: &Grant, key: &CallKey) -> Arc<RetryBudget> {
+        let is_inner = grant.run().is_some() || grant.chain().len() > 1;
+        let found = if is_inner { self.lock().get(&Root::of(grant, key)).and_then(Weak::upgrade) } else { None };
+        found.unwrap_or_else(|| Arc::new(RetryBudget::new(RETRIES_DEFAULT)))
     }
+
+    /// Lets the inner calls of this work take from its own budget.
+    pub fn lend(&self, grant: &Grant, key: &CallKey, budget: &Arc<RetryBudget>) {
+        let root = Root::of(grant, key);
+        let mut open = self.lock();
+        if open.get(&root).is_none_or(|known| known.strong_count() == 0) {
+            enter(&mut open, root, budget);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Root, Weak<RetryBudget>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn enter(open: &mut HashMap<Root, Weak<RetryBudget>>, root: Root, budget: &Arc<RetryBudget>) {
+    if open.len() >= SWEEP_ABOVE {
+        open.retain(|_, budget| budget.strong_count() > 0);
+    }
+    open.insert(root, Arc::downgrade(budget));
 }
 
 #[cfg(test)]
@@ -74,11 +156,28 @@ mod tests {
     fn all_work_of_a_run_takes_from_one_budget() {
         let budgets = RetryBudgets::default();
         let run = RunId::new("run_1").unwrap();
-        let held = budgets.open(&run, 2);
-        assert!(budgets.of(Some(&run)).take());
-        assert!(budgets.open(&run, 9).take(), "the open one is given, not another");
+        let held = budgets.open(&run, None, 2);
+        assert!(budgets.open(&run, None, 9).take());
+        assert!(budgets.open(&run, None, 9).take(), "the open one is given, not another");
         assert!(!held.take());
         drop(held);
-        assert_eq!(budgets.of(Some(&run)).left(), RETRIES_DEFAULT, "a run that has ended has no budget");
+        assert_eq!(budgets.open(&run, None, 9).left(), 9, "a run that has ended has no budget");
+    }
+
+    #[test]
+    fn a_run_inside_of_a_run_takes_from_both_and_the_outer_one_hears_of_it() {
+        let budgets = RetryBudgets::default();
+        let (outer, inner) = (RunId::new("run_1").unwrap(), RunId::new("run_2").unwrap());
+        let above = budgets.open(&outer, None, 2);
+        let heard = Arc::new(AtomicU32::new(0));
+        let told = Arc::clone(&heard);
+        above.told(move || {
+            told.fetch_add(1, Ordering::AcqRel);
+        });
+        let below = budgets.open(&inner, Some(&outer), 64);
+        assert_eq!(below.left(), 2);
+        assert!(below.take() && below.reserve());
+        assert!(!below.take() && !above.take());
+        assert_eq!((heard.load(Ordering::Acquire), above.left(), below.left()), (2, 0, 0));
     }
 }

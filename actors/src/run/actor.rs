@@ -88,6 +88,8 @@ pub(super) enum RunMsg {
     Told(Task, Ended<Event>),
     /// Somebody cancels, approves or rejects.
     Signal(Permitted<SignalRun>, oneshot::Sender<Result<RunState, Cause>>),
+    /// A call below it took one of its retries.
+    RetryTaken,
     /// It may not go on, for a reason that lies outside of it.
     Lost(Cause),
     /// Another process has taken it over.
@@ -170,6 +172,7 @@ impl Actor for RunActor {
             RunMsg::Begin => self.begin(&myself, state).await,
             RunMsg::Told(task, ended) => self.told(&myself, state, task, ended).await,
             RunMsg::Signal(permit, port) => self.signalled(&myself, state, permit, port).await,
+            RunMsg::RetryTaken => self.tell(&myself, state, &Event::RetryTaken).await,
             RunMsg::Lost(cause) => self.tell(&myself, state, &Event::Lost { cause }).await,
             RunMsg::Fenced => {
                 self.leave(&myself, "fenced");
@@ -199,6 +202,11 @@ impl RunActor {
     async fn begin(&self, myself: &ActorRef<RunMsg>, state: &mut RunActorState) -> Result<(), ActorProcessingErr> {
         let Some(first) = state.first.take() else { return Ok(()) };
         self.keep_lease(myself, state);
+        let me = myself.clone();
+        self.budget.told(move || {
+            // If the actor is dead, whoever takes the run up reads what was written so far.
+            let _ = me.send_message(RunMsg::RetryTaken);
+        });
         match first {
             First::Begins(decision, receipt) => self.release(myself, state, *decision, &receipt),
             First::GoesOn(event) => self.tell(myself, state, &event).await?,

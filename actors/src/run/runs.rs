@@ -163,10 +163,11 @@ impl Runs {
         let Goes { run, fence, seq, state, first, reach } = goes;
         let gone = || Cause::new(Code::ShuttingDown, "the process is about to end");
         let supervisor = self.supervisor().ok_or_else(gone)?;
+        let parent = reach.begun.parent.as_ref();
         let budget = match reach.begun.retries {
             // A run that goes on has the retries that its journal leaves it.
-            _ if state.begun().is_some() => self.hands().budgets.open(&run, state.retries_left()),
-            retries => self.hands().budgets.open(&run, retries),
+            _ if state.begun().is_some() => self.hands().budgets.open(&run, parent, state.retries_left()),
+            retries => self.hands().budgets.open(&run, parent, retries),
         };
         let (progress, watching) = watch::channel(Progress::default());
         let hosted = self.inner.hosted.clone();
@@ -177,7 +178,7 @@ impl Runs {
     }
 
     /// Waits until a run is durable.
-    async fn accepted(&self, run: &RunId, until: Deadline) -> Result<Reply, Cause> {
+    pub(crate) async fn accepted(&self, run: &RunId, until: Deadline) -> Result<Reply, Cause> {
         if let Some(mut seated) = self.inner.hosted.find(run) {
             let left = until.left(self.hands().clock.now()).saturating_add(GRACE);
             let waited = seated.progress.wait_for(|progress| progress.accepted || progress.reply.is_some());

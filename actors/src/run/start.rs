@@ -65,14 +65,22 @@ pub(super) fn once(grant: &Grant, start: &StartRun) -> (ContentHash, Option<Once
     if let Some(idempotency) = grant.idempotency() {
         return (idempotency.body, Some(OnceKey::Caller(idempotency.key.clone())));
     }
-    let whole = || ContentHash::of(serde_json::to_string(start).unwrap_or_default().as_bytes());
-    match (grant.speaker(), &start.key) {
-        (Speaker::Team { .. }, Some(key)) => (whole(), Some(OnceKey::Call(key.clone()))),
+    match (grant.speaker(), once_of_team(start)) {
+        (Speaker::Team { .. }, Some((body, key))) => (body, Some(key)),
         (Speaker::Workflow { .. } | Speaker::Agent { .. } | Speaker::Team { .. }, _) => {
             (ContentHash::of(grant.request_id().as_str().as_bytes()), None)
         }
-        (Speaker::User { .. } | Speaker::Nobody, _) => (whole(), None),
+        (Speaker::User { .. } | Speaker::Nobody, _) => (body_of(start), None),
     }
+}
+
+/// By what a repeated request of a team for its run is known, where the team was asked for with a key.
+pub(crate) fn once_of_team(start: &StartRun) -> Option<(ContentHash, OnceKey)> {
+    start.key.as_ref().map(|key| (body_of(start), OnceKey::Call(key.clone())))
+}
+
+fn body_of(start: &StartRun) -> ContentHash {
+    ContentHash::of(serde_json::to_string(start).unwrap_or_default().as_bytes())
 }
 
 /// The run that calls this one as a step.

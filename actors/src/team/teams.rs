@@ -4,9 +4,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use greenroom_protocol::request::{ContextRead, ContextWrite, StartTeam};
+use greenroom_protocol::request::{ContextRead, ContextWrite, StartRun, StartTeam};
 use greenroom_protocol::{AgentId, CategoryId, Cause, Code, Outcome, Reply, RunId, TeamId, Values};
-use greenroom_rego::Permitted;
+use greenroom_registry::idempotency::Once;
+use greenroom_rego::{Grant, Permitted};
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr, SupervisionEvent};
 use serde::Serialize;
 use tokio::sync::{oneshot, watch};
@@ -19,7 +20,7 @@ use crate::category::{CategoryHandle, Manners};
 use crate::execution::Backstage;
 use crate::execution::work::Assignment;
 use crate::observe::Observed;
-use crate::run::{Company, Runs, reply_to};
+use crate::run::{Company, Runs, once_of_team, reply_to};
 use crate::stage::TeamsHere;
 use crate::supervision::{ChildKind, Exit, Intensity, LinkedTasks, Next};
 
@@ -129,6 +130,9 @@ impl Inner {
         let context = shared(team, &start.context);
         let (until, request) = (grant.deadline(), grant.request_id().clone());
         let begun = run_of(team, start, context.clone(), &grant);
+        if let Some(reply) = self.begun_before(&grant, &begun).await? {
+            return Ok(reply);
+        }
         let (port, reply) = oneshot::channel();
         let begins = Begins { grant, request, run: begun, port };
         let (team, members) = (team.id().clone(), members(team, &catalogue));
@@ -137,6 +141,22 @@ impl Inner {
             Ok(reply) => Ok(reply),
             // The team has died; its run goes on.
             Err(_closed) => self.runs.ended(&run, until).await,
+        }
+    }
+
+    /// The answer to a request that was made before with the same key: its run's, without a team being
+    /// formed again. Of two that come at once both may form one; there is still one run.
+    async fn begun_before(&self, grant: &Grant, start: &StartRun) -> Result<Option<Reply>, Cause> {
+        let Some((body, key)) = once_of_team(start) else { return Ok(None) };
+        let known = self.runs.hands().stores.idempotency.lookup(&grant.principal().tenant, &key, &body).await;
+        match known.map_err(|error| error.cause())? {
+            Once::Began(run) if start.detach => self.runs.accepted(&run, grant.deadline()).await.map(Some),
+            Once::Began(run) => self.runs.ended(&run, grant.deadline()).await.map(Some),
+            Once::Conflict => {
+                let message = "the idempotency key was used before with another request";
+                Err(Cause::new(Code::IdempotencyConflict, message))
+            }
+            Once::New | Once::Running | Once::Answered(_) => Ok(None),
         }
     }
 

@@ -66,6 +66,20 @@ async fn a_team_runs_its_workflow_over_one_context_and_counts_its_members() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_same_request_again_gets_the_same_answer_and_forms_no_team() {
+    let house = House::new(written(), script()).await;
+    let first = house.ask_once(crew(json!({})), Some("once")).await;
+    assert_eq!((first.status, &first.error), (Status::Success, &None));
+    let calls = house.calls().len();
+    let again = house.ask_once(crew(json!({})), Some("once")).await;
+    assert_eq!((&again.id, &again.outputs, again.status), (&first.id, &first.outputs, first.status));
+    let other = house.ask_once(crew(json!({"quarter": "Q1 2025"})), Some("once")).await;
+    assert_eq!(other.error.map(|cause| cause.code), Some(Code::IdempotencyConflict));
+    assert_eq!(house.calls().len(), calls, "nobody works again");
+    assert_eq!(house.notes.count(|seen| matches!(seen, Observed::TeamFormed { .. })), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn members_sit_with_the_team_and_strangers_do_not() {
     let house = House::new(written(), script()).await;
     house.ask(crew(json!({}))).await;

@@ -9,8 +9,8 @@ use protocol::{CallKey, MicroUsd, PriceBasis, Timestamp};
 use crate::ledger::deltas::{Deltas, Held, Spend, SpendKey};
 use crate::ledger::tally::{Counts, Tally, Window, day_of, minute_of};
 use crate::ledger::{
-    Account, Amount, Budget, LIMITS_MAX, Limit, PERIOD_DAYS_MAX, Period, Periods, Refusal, ReservationId, Scope, Settlement,
-    Usage,
+    Account, Amount, Budget, LIMITS_MAX, Limit, PERIOD_DAYS_MAX, Period, Periods, Refusal, ReservationId, Scope,
+    Settlement, Usage,
 };
 
 /// Days after which an execution's budget is forgotten; nothing retries that late.

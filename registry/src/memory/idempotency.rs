@@ -21,6 +21,9 @@ impl KeyUse {
         if self.body != *body {
             return Once::Conflict;
         }
+        if let Some(run) = &self.run {
+            return Once::Began(run.clone());
+        }
         self.reply.clone().map_or(Once::Running, |reply| Once::Answered(Box::new(reply)))
     }
 }

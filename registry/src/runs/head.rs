@@ -134,6 +134,7 @@ impl Mark {
             | Entry::StepDone { .. }
             | Entry::StepSkipped { .. }
             | Entry::StepRetried { .. }
+            | Entry::RetryTaken
             | Entry::StepFailed { .. }
             | Entry::StepCancelled { .. }
             | Entry::CompensationStarted { .. }

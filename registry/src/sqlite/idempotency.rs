@@ -49,6 +49,9 @@ impl KeyRow {
         if self.body != *body {
             return Ok(Once::Conflict);
         }
+        if let Some(run) = &self.run {
+            return Ok(Once::Began(run.clone()));
+        }
         let reply = self.reply.as_deref().map(serde_json::from_str::<Reply>).transpose()?;
         Ok(reply.map_or(Once::Running, |reply| Once::Answered(Box::new(reply))))
     }

@@ -143,12 +143,14 @@ async fn a_limit_of_a_period_begins_anew_at_its_midnight() {
         for house in House::each().await {
             pay(&house, period, 90, evening).await.unwrap();
             assert!(matches!(pay(&house, period, 20, taken).await, Err(Refusal::Exceeded { .. })), "{period:?}");
-            let spent = house.stores.ledger.usage(&alice, Periods { user: period, tenant: period }, taken).await.unwrap();
+            let spent =
+                house.stores.ledger.usage(&alice, Periods { user: period, tenant: period }, taken).await.unwrap();
             assert_eq!((spent.cost_spent, spent.tenant_tokens_spent), (MicroUsd(90), 7), "{period:?}");
             let Some(free) = free else { continue };
             pay(&house, period, 90, free).await.unwrap();
             assert!(pay(&house, period, 20, free).await.is_err(), "{period:?}");
-            let spent = house.stores.ledger.usage(&alice, Periods { user: period, tenant: period }, free).await.unwrap();
+            let spent =
+                house.stores.ledger.usage(&alice, Periods { user: period, tenant: period }, free).await.unwrap();
             assert_eq!(spent.cost_spent, MicroUsd(90), "{period:?}");
         }
     }

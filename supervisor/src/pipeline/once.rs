@@ -48,7 +48,8 @@ impl Keys {
             match known.map_err(|error| error.cause())? {
                 Once::New => return Ok(Some(Turned::Go(taken))),
                 Once::Answered(reply) => return Ok(Some(Turned::Answered(reply))),
-                Once::Conflict => {
+                // A request that begins a run is another one than this, whatever its hash.
+                Once::Conflict | Once::Began(_) => {
                     let message = "the idempotency key was used before with another request";
                     return Err(Cause::new(Code::IdempotencyConflict, message));
                 }

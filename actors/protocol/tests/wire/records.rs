@@ -45,6 +45,7 @@ fn of_steps() -> Vec<Entry> {
         Entry::StepDone { key: key(), attempt: 1, result, hash: hash(), usage: usage(), duration_ms: 12 },
         Entry::StepSkipped { key: StepKey { step: id("publish"), index: None } },
         Entry::StepRetried { key: key(), attempt: 1, cause: cause(), at: at(2), after_ms: 2_000, usage: usage() },
+        Entry::RetryTaken,
         Entry::StepFailed { key: key(), attempt: 2, cause: cause(), usage: usage(), duration_ms: 34 },
         Entry::StepCancelled { key: key() },
         Entry::ApprovalAsked { key: key(), prompt: "publish it?".into() },

@@ -28,7 +28,7 @@ impl RunActor {
         event: &Event,
     ) -> Result<(), ActorProcessingErr> {
         let now = self.reach.hands.clock.now();
-        let mut decision = decided(&self.reach.pinned.plan, &state.machine, event, now);
+        let mut decision = self.decided_within_budget(&state.machine, event, now);
         if decision.is_empty() {
             return Ok(());
         }
@@ -65,16 +65,25 @@ impl RunActor {
         decision: Decision,
         receipt: &Receipt,
     ) {
-        let (next, entries, effects) = decision.release(receipt);
+        let (next, _, effects) = decision.release(receipt);
         state.seq = receipt.through();
-        // The calls below this run share its retries.
-        for _ in entries.iter().filter(|entry| matches!(entry, Entry::StepRetried { .. })) {
-            self.budget.take();
-        }
         for effect in effects {
             self.perform(myself, state, &next, effect, &Behind::nothing());
         }
         state.machine = next;
+    }
+
+    /// The calls below a run share its retries, and may have taken the last one already: then the
+    /// decision is made again as of a run that has none.
+    fn decided_within_budget(&self, state: &State, event: &Event, now: Timestamp) -> Decision {
+        let plan = &self.reach.pinned.plan;
+        let decision = decided(plan, state, event, now);
+        let is_retry = |entry: &&Entry| matches!(entry, Entry::StepRetried { .. });
+        let retries = decision.entries().iter().filter(is_retry).count();
+        if (0..retries).all(|_| self.budget.reserve()) {
+            return decision;
+        }
+        decided(plan, &state.without_retries(), event, now)
     }
 
     /// Hands the entries to the journal; where they are too many for one append, the last part.

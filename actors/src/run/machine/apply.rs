@@ -44,6 +44,7 @@ impl State {
                 self.retries_left = self.retries_left.saturating_sub(1);
                 self.set(key, Step::Backoff { attempt: *attempt, at: *again });
             }
+            Entry::RetryTaken => self.retries_left = self.retries_left.saturating_sub(1),
             Entry::StepFailed { key, cause, usage, .. } => {
                 self.spend(usage);
                 self.set(key, Step::Failed { cause: Arc::new(cause.clone()) });

@@ -81,6 +81,7 @@ pub fn decide(state: &State, plan: &Plan, event: &Event, now: Timestamp) -> Deci
         Event::Weighed { step, weight } => draft.weighed(step, weight),
         Event::Answered { key, attempt, answer } => draft.answered(key, *attempt, answer),
         Event::Undone { key, attempt, cause, usage } => draft.undone(key, *attempt, cause.as_ref(), usage),
+        Event::RetryTaken => draft.retry_taken(),
         Event::Woke { timer } => draft.woke(timer),
         Event::Approved { step, by } => draft.approved(step, by),
         Event::Rejected { step, by } => draft.rejected(step, by),

@@ -70,6 +70,8 @@ pub enum Event {
         /// What came of it.
         answer: Answer,
     },
+    /// A call below the run took one of its retries.
+    RetryTaken,
     /// An undoing came back.
     Undone {
         /// The step.

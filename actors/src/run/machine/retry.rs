@@ -9,7 +9,7 @@ use greenroom_protocol::reply::Usage;
 
 use super::decide::Draft;
 use super::effect::{Effect, TimerId};
-use super::state::Step;
+use super::state::{Phase, Step};
 
 impl Draft<'_> {
     /// Plans another attempt; false if there is none. Whoever failed may ask for a longer wait than
@@ -33,6 +33,15 @@ impl Draft<'_> {
         });
         self.effects.push(Effect::SetTimer { timer: TimerId::Retry(key.clone()), at });
         true
+    }
+
+    /// A call below the run has tried again by itself. It is written down, so that the retries of a run
+    /// that is taken up after a crash are those that it had left.
+    pub(super) fn retry_taken(&mut self) {
+        match self.next.phase() {
+            Phase::Running | Phase::Undoing { .. } => self.note(Entry::RetryTaken),
+            Phase::New | Phase::Ended(_) => {}
+        }
     }
 
     /// Makes the next attempt. A timer that goes off early, or twice, finds nothing to do.

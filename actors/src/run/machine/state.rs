@@ -290,6 +290,12 @@ impl State {
         self.retries_left
     }
 
+    /// The state as it would be without a retry left.
+    #[must_use]
+    pub fn without_retries(&self) -> Self {
+        Self { retries_left: 0, ..self.clone() }
+    }
+
     /// A step; none if nothing has been journalled of it.
     #[must_use]
     pub fn track(&self, step: &StepId) -> Option<&Track> {

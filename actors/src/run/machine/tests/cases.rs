@@ -243,6 +243,24 @@ fn all_steps_share_the_retries_of_their_run() {
     assert_eq!(retried.count(), 4);
 }
 
+#[test]
+fn what_the_calls_below_took_is_written_down_and_missing_afterwards() {
+    let step = json!({"id": "a", "agent": "x", "retry": {"max_attempts": 9}});
+    let mut world = World::new(workflow(&json!([step])));
+    Arc::make_mut(&mut world.begun).retries = 3;
+    world.script = Box::new(|_, _| failed(Code::ModelFailed));
+    world.begin();
+    world.tell(&Event::RetryTaken);
+    world.tell(&Event::RetryTaken);
+    assert_eq!(world.state.retries_left(), 1);
+    assert_eq!(world.run_to_end().status, Status::Failed);
+    let retried = world.entries().filter(|entry| matches!(entry, Entry::StepRetried { .. }));
+    assert_eq!((retried.count(), world.state.retries_left()), (1, 0));
+    let before = world.entries().count();
+    world.tell(&Event::RetryTaken);
+    assert_eq!(world.entries().count(), before, "nothing is written behind the end");
+}
+
 fn asked() -> World {
     let mut world = World::new(workflow(&json!([
         {"id": "a", "agent": "x"},

@@ -1,18 +1,26 @@
-//! A server that speaks like OpenAI over a real socket, does what its script says with each request,
-//! and keeps every request that it got.
+//! A server that speaks like OpenAI, Anthropic, Gemini or Ollama over a real socket, does what its
+//! script says with each request, and keeps every request that it got.
+
+mod dialect;
 
 use std::collections::BTreeMap;
 use std::future::pending;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
+use dialect::Dialect;
+
+pub use dialect::{TOKENS_CACHED, TOKENS_TO_CACHE};
+
 /// Bytes of a request that this server reads at most.
 const REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// How long what was written has to arrive before the connection is reset.
+const RESET_AFTER: Duration = Duration::from_millis(100);
 /// What the server counts for each whole answer.
 pub const TOKENS_IN: u64 = 1_000;
 /// What the server counts for each whole answer.
@@ -29,10 +37,20 @@ pub enum Play {
     Status(&'static str, &'static str),
     /// A status with this body.
     Body(&'static str, String),
+    /// As [`Play::Good`], with these words.
+    Say(String),
+    /// Half an answer that ends for this reason, in the wire's own word.
+    Stops(&'static str),
     /// A stream of these events, as they are.
     Events(String),
     /// The first half of an answer, then the connection is closed.
     Half,
+    /// As [`Play::Half`], and the last event breaks off in its middle.
+    HalfEvent,
+    /// As [`Play::Half`], and the connection is reset.
+    Reset,
+    /// Pieces of an answer for as long as somebody reads.
+    Endless,
     /// Takes the request and never says anything.
     Silence,
 }
@@ -42,6 +60,8 @@ pub enum Play {
 pub struct Asked {
     /// Its place among all requests, from 0.
     pub number: usize,
+    /// Its first line.
+    pub line: String,
     /// Its headers, in lower case.
     pub headers: BTreeMap<String, String>,
     /// Its body.
@@ -119,30 +139,38 @@ impl ScriptServer {
 }
 
 async fn play(mut stream: TcpStream, stage: &Stage) {
-    let Some((headers, body)) = read(&mut stream).await else { return };
+    let Some((line, headers, body)) = read(&mut stream).await else { return };
+    let wire = Dialect::of(&line);
     let asked = {
         let mut all = stage.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        let asked = Asked { number: all.len(), headers, body };
+        let asked = Asked { number: all.len(), line, headers, body };
         all.push(asked.clone());
         asked
     };
-    let first = format!("{}{}", head(), piece("{\"text\":"));
-    let last = format!("{}{}", piece("\"done\"}"), end());
-    let pieces = match (stage.script)(&asked) {
-        Play::Good => vec![(Duration::ZERO, format!("{first}{last}"))],
-        Play::Slow(pause) => vec![(pause, first), (pause, last)],
-        Play::Status(line, headers) => vec![(Duration::ZERO, refusal(line, headers, "{}"))],
-        Play::Body(line, body) => vec![(Duration::ZERO, refusal(line, "", &body))],
-        Play::Events(events) => vec![(Duration::ZERO, format!("{}{events}", head()))],
-        Play::Half => vec![(Duration::ZERO, first)],
+    let whole = |text: &str, reason: &str| wire.begin() + &wire.piece(text) + &wire.end(reason);
+    let first = || wire.head() + &wire.begin() + &wire.piece("{\"text\":");
+    let good = || wire.piece("\"done\"}") + &wire.end(wire.done());
+    let now = |text: String| vec![(Duration::ZERO, text)];
+    let play = (stage.script)(&asked);
+    let is_whole = matches!(play, Play::Good | Play::Slow(_) | Play::Say(_));
+    let pieces = match &play {
+        Play::Good => now(first() + &good()),
+        Play::Slow(pause) => vec![(*pause, first()), (*pause, good())],
+        Play::Say(text) => now(wire.head() + &whole(text, wire.done())),
+        Play::Stops(reason) => now(wire.head() + &whole("{\"text\":", reason)),
+        Play::Status(line, headers) => now(refusal(line, headers, "{}")),
+        Play::Body(line, body) => now(refusal(line, "", body)),
+        Play::Events(events) => now(wire.head() + events),
+        Play::Half | Play::Reset | Play::Endless => now(first()),
+        Play::HalfEvent => now(first() + &cut(good())),
         Play::Silence => return pending().await,
     };
-    let is_whole = pieces.iter().any(|(_, text)| text.ends_with(END_MARK));
-    for (pause, text) in pieces {
+    let last = pieces.len();
+    for (number, (pause, text)) in (1..).zip(pieces) {
         if !pause.is_zero() {
             drop(timeout(pause, pending::<()>()).await);
         }
-        if text.ends_with(END_MARK) && is_whole {
+        if is_whole && number == last {
             // Counted before it is sent: what the client did with it can only be seen later.
             let mut answered = stage.answered.lock().unwrap_or_else(PoisonError::into_inner);
             *answered.entry(asked.key().to_owned()).or_default() += 1;
@@ -151,7 +179,21 @@ async fn play(mut stream: TcpStream, stage: &Stage) {
             return;
         }
     }
-    drop(stream.shutdown().await);
+    match play {
+        Play::Endless => while stream.write_all(wire.piece(&"more ".repeat(512)).as_bytes()).await.is_ok() {},
+        // What was written is read before the connection breaks.
+        Play::Reset => {
+            drop(timeout(RESET_AFTER, pending::<()>()).await);
+            drop(stream.set_zero_linger());
+        }
+        _ => drop(stream.shutdown().await),
+    }
+}
+
+/// The first part of an event, which is no event.
+fn cut(mut events: String) -> String {
+    events.truncate(events.find('\n').unwrap_or_default() / 2);
+    events
 }
 
 /// An answer with a status that is no success.
@@ -162,39 +204,21 @@ fn refusal(line: &str, headers: &str, body: &str) -> String {
     )
 }
 
-/// The end of a stream of events.
-const END_MARK: &str = "data: [DONE]\n\n";
-
-fn head() -> &'static str {
-    "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
-}
-
-/// One event with a piece of the answer.
-fn piece(text: &str) -> String {
-    format!("data: {}\n\n", json!({ "choices": [{ "index": 0, "delta": { "content": text } }] }))
-}
-
-/// The events of an end, with the server's own count.
-fn end() -> String {
-    let stop = json!({ "choices": [{ "index": 0, "delta": {}, "finish_reason": "stop" }] });
-    let usage = json!({ "choices": [], "usage": { "prompt_tokens": TOKENS_IN, "completion_tokens": TOKENS_OUT } });
-    format!("data: {stop}\n\ndata: {usage}\n\n{END_MARK}")
-}
-
 /// A whole answer whose text is this, for a script that wants its own words.
 #[must_use]
 pub fn answer(text: &str) -> Play {
-    Play::Events(format!("{}{}", piece(text), end()))
+    Play::Say(text.to_owned())
 }
 
-async fn read(stream: &mut TcpStream) -> Option<(BTreeMap<String, String>, Value)> {
+async fn read(stream: &mut TcpStream) -> Option<(String, BTreeMap<String, String>, Value)> {
     let mut bytes = Vec::new();
     let mut chunk = vec![0; 16 * 1024];
-    let (headers, body_at) = loop {
+    let (line, headers, body_at) = loop {
         let count = stream.read(&mut chunk).await.ok().filter(|count| *count > 0)?;
         bytes.extend_from_slice(chunk.get(..count)?);
         if let Some(at) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
-            break (headers(bytes.get(..at)?), at + 4);
+            let head = String::from_utf8_lossy(bytes.get(..at)?).into_owned();
+            break (head.split("\r\n").next()?.to_owned(), headers(&head), at + 4);
         }
         if bytes.len() > REQUEST_BYTES_MAX {
             return None;
@@ -205,11 +229,10 @@ async fn read(stream: &mut TcpStream) -> Option<(BTreeMap<String, String>, Value
         let count = stream.read(&mut chunk).await.ok().filter(|count| *count > 0)?;
         bytes.extend_from_slice(chunk.get(..count)?);
     }
-    Some((headers, serde_json::from_slice(bytes.get(body_at..body_at + length)?).ok()?))
+    Some((line, headers, serde_json::from_slice(bytes.get(body_at..body_at + length)?).ok()?))
 }
 
-fn headers(head: &[u8]) -> BTreeMap<String, String> {
-    let text = String::from_utf8_lossy(head);
-    let lines = text.split("\r\n").filter_map(|line| line.split_once(": "));
+fn headers(head: &str) -> BTreeMap<String, String> {
+    let lines = head.split("\r\n").filter_map(|line| line.split_once(": "));
     lines.map(|(name, value)| (name.to_lowercase(), value.to_owned())).collect()
 }

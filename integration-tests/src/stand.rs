@@ -29,12 +29,41 @@ impl Stand {
     /// # Errors
     /// What the file system says.
     pub fn asking(url: &str) -> anyhow::Result<Self> {
+        let mut stand = Self::open()?;
+        stand.terminal.variable("OPENAI_BASE_URL", url);
+        stand.terminal.variable("OPENAI_MODEL", "scripted-model");
+        stand.terminal.variable("OPENAI_API_KEY", MODEL_KEY);
+        Ok(stand)
+    }
+
+    /// The server at this address speaks like Anthropic.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn asking_anthropic(url: &str) -> anyhow::Result<Self> {
+        let mut stand = Self::open()?;
+        stand.terminal.variable("ANTHROPIC_BASE_URL", url);
+        stand.terminal.variable("ANTHROPIC_API_KEY", MODEL_KEY);
+        Ok(stand)
+    }
+
+    /// The provider `house` of the configuration's file is at this address and speaks this wire.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn asking_house(url: &str, wire: &str) -> anyhow::Result<Self> {
+        let stand = Self::open()?;
+        let table = format!(
+            "[[providers]]\nname = \"house\"\nwire = \"{wire}\"\napi_key = \"{MODEL_KEY}\"\nbase_url = \"{url}\"\n"
+        );
+        stand.terminal.file("greenroom.toml", table)?;
+        Ok(stand)
+    }
+
+    fn open() -> anyhow::Result<Self> {
         let mut terminal = Terminal::open()?;
         let definitions = Stagehand::new(&terminal.folder().join("definitions"))?;
         terminal.variable("GREENROOM_DEFINITIONS", &definitions.dir().display().to_string());
-        terminal.variable("OPENAI_BASE_URL", url);
-        terminal.variable("OPENAI_MODEL", "scripted-model");
-        terminal.variable("OPENAI_API_KEY", MODEL_KEY);
         terminal.always(&["-o", "json"]);
         Ok(Self { terminal, definitions })
     }
@@ -45,6 +74,14 @@ impl Stand {
     /// # Errors
     /// What the file system says.
     pub fn asking_agent(&self, id: &str, timeout_s: u32, tokens_max: u32) -> anyhow::Result<()> {
+        self.asking_agent_with(id, timeout_s, tokens_max, "")
+    }
+
+    /// As [`Stand::asking_agent`], with these further members.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn asking_agent_with(&self, id: &str, timeout_s: u32, tokens_max: u32, members: &str) -> anyhow::Result<()> {
         let folder = self.definitions.dir().join("agents/business_ops");
         fs::create_dir_all(&folder)?;
         let field = "  - name: text\n    type: text\n    required: true\n";
@@ -52,7 +89,7 @@ impl Stand {
             "agent_id: {id}\nname: {id}\ncategory: business_ops\ndescription: Asks a model\nversion: \"1.0.0\"\n\
              capabilities: [asking]\ninputs:\n{field}outputs:\n  - name: text\n    type: text\n\
              policies: [require_authentication, audit_all_actions]\n\
-             limits:\n  max_concurrency: 10000\n  max_tokens: {tokens_max}\n\
+             {members}limits:\n  max_concurrency: 10000\n  max_tokens: {tokens_max}\n\
              implementation:\n  runtime: llm\n  model: tier.standard\n  timeout: {timeout_s}\n\
              \x20 prompt:\n    system: You answer.\n    user: \"{{{{ inputs.text }}}}\"\n"
         );

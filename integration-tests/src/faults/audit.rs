@@ -9,7 +9,7 @@ use greenroom_registry::StoreError;
 use greenroom_registry::audit::{AuditError, AuditLog, AuditPage, AuditSeq, Bracket, Opened, Pruned, Verdict};
 use greenroom_registry::commit::Haste;
 use greenroom_registry::ledger::{
-    Account, Amount, CostRow, Ledger, Limit, Refusal, Reservation, Scope, Settlement, Usage,
+    Account, Amount, CostRow, Ledger, Limit, Periods, Refusal, Reservation, Scope, Settlement, Usage,
 };
 
 use super::Plug;
@@ -63,12 +63,12 @@ pub(super) struct Money {
 
 #[async_trait]
 impl Ledger for Money {
-    async fn count(&self, who: &Scope, now: Timestamp) -> Result<Usage, StoreError> {
-        self.plug.write(self.inner.count(who, now)).await
+    async fn count(&self, who: &Scope, over: Periods, now: Timestamp) -> Result<Usage, StoreError> {
+        self.plug.write(self.inner.count(who, over, now)).await
     }
 
-    async fn usage(&self, who: &Scope, now: Timestamp) -> Result<Usage, StoreError> {
-        self.inner.usage(who, now).await
+    async fn usage(&self, who: &Scope, over: Periods, now: Timestamp) -> Result<Usage, StoreError> {
+        self.inner.usage(who, over, now).await
     }
 
     async fn reserve(

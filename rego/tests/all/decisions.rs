@@ -120,8 +120,8 @@ async fn budgets_of_user_and_tenant_count_whichever_is_nearer() {
     use greenroom_protocol::MicroUsd;
     use greenroom_rego::{Limits, Spent, UsageFacts};
     let mut principal = house::user("admin").unwrap();
-    principal.limits = Limits { usd: Some(MicroUsd(1_000)), tokens: None };
-    principal.tenant_limits = Limits { usd: Some(MicroUsd(10_000)), tokens: Some(500) };
+    principal.limits = Limits { usd: Some(MicroUsd(1_000)), tokens: None, ..Limits::default() };
+    principal.tenant_limits = Limits { usd: Some(MicroUsd(10_000)), tokens: Some(500), ..Limits::default() };
     let spent = |user: u64, tenant: u64, tokens: u64| UsageFacts {
         requests: 1,
         user: Spent { tokens, usd: MicroUsd(user) },

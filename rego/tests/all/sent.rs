@@ -54,7 +54,7 @@ fn heavy(agent: &str, private: bool, of_team: bool) -> Facts {
 /// Somebody who may work almost everywhere, with limits or without.
 fn operator(limited: bool) -> Principal {
     let all = ["business_ops", "content_communications", "data_analytics", "sales_marketing", "software_engineering"];
-    let limits = Limits { usd: Some(MicroUsd(500_000_000)), tokens: Some(900_000_000) };
+    let limits = Limits { usd: Some(MicroUsd(500_000_000)), tokens: Some(900_000_000), ..Limits::default() };
     let limits = if limited { limits } else { Limits::default() };
     let mut principal = house::user("operator").unwrap();
     principal.permissions.allowed_categories = house::names(&all);

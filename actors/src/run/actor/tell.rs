@@ -65,7 +65,7 @@ impl RunActor {
         decision: Decision,
         receipt: &Receipt,
     ) {
-        let (next, _, effects) = decision.release(receipt);
+        let (next, effects) = decision.release(receipt);
         state.seq = receipt.through();
         for effect in effects {
             self.perform(myself, state, &next, effect, &Behind::nothing());

@@ -61,8 +61,8 @@ impl Decision {
 
     /// What the run is and what is done now, since the receipt proves that the entries are durable.
     #[must_use]
-    pub fn release(self, _receipt: &Receipt) -> (State, Vec<Entry>, Vec<Effect>) {
-        (self.next, self.entries, self.effects)
+    pub fn release(self, _receipt: &Receipt) -> (State, Vec<Effect>) {
+        (self.next, self.effects)
     }
 
     /// The effects as they will be released, for tests of what is decided.

@@ -165,7 +165,7 @@ impl World {
             self.journal.push((self.now, entry.clone()));
         }
         let receipt = Receipt::for_test(self.begun.run.clone(), Seq(after), Seq(self.journal.len() as u64));
-        let (next, _, effects) = decision.release(&receipt);
+        let (next, effects) = decision.release(&receipt);
         assert_eq!(next, self.state, "what was decided is what its entries say");
         effects.into_iter().for_each(|effect| self.take(effect));
     }

@@ -49,6 +49,14 @@ bench *ARGUMENTS:
 fuzz SECONDS="60":
     scripts/fuzz {{ SECONDS }}
 
+# Kill a run before and after every one of its writes.
+faults:
+    scripts/faults
+
+# Load the whole pipeline steadily for SECONDS, and see that nothing grows (builds release).
+soak SECONDS="600" RATE="100":
+    scripts/soak {{ SECONDS }} {{ RATE }}
+
 # Look at licences, bans, sources and known vulnerabilities (needs cargo-deny and cargo-audit).
 audit:
     cargo deny check

@@ -6,6 +6,8 @@
 //! first property.
 
 mod chance;
+mod policy;
+mod stream;
 mod targets;
 
 pub use chance::Chance;
@@ -28,6 +30,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "condition", words: targets::CEL_WORDS, run: targets::condition },
     Target { name: "template", words: targets::TEMPLATE_WORDS, run: targets::template },
     Target { name: "envelope", words: targets::JSON_WORDS, run: targets::envelope },
+    Target { name: "policy", words: policy::WORDS, run: policy::policy },
+    Target { name: "stream", words: stream::WORDS, run: stream::stream },
 ];
 
 /// The target of this name.

@@ -67,6 +67,12 @@ impl House {
         &self.front.stores
     }
 
+    /// Requests that have a place on this pod right now.
+    #[must_use]
+    pub fn inside(&self) -> usize {
+        self.front.pipeline.gate.inside()
+    }
+
     /// The guard.
     #[must_use]
     pub const fn guard(&self) -> &GuardHandle {

@@ -1,7 +1,7 @@
 //! Makes one table of what all benchmarks measured: on the terminal, and in `docs/benchmarks.md`.
 //!
-//! usage: `bench_table RESULTS.jsonl [docs/benchmarks.md]`. What stands in the page outside of the two
-//! markers is left as it is.
+//! usage: `bench_table RESULTS.jsonl [docs/benchmarks.md [SECTION]]`. What stands in the page outside of
+//! the section's two markers is left as it is; without a name it is the section `measured`.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::Command;
@@ -9,8 +9,8 @@ use std::process::Command;
 use anyhow::Context;
 use greenroom_integration_tests::bench::{Row, number};
 
-const BEGIN: &str = "<!-- measured: begin -->";
-const END: &str = "<!-- measured: end -->";
+/// The section of the page where nothing is said.
+const SECTION: &str = "measured";
 
 fn main() -> anyhow::Result<()> {
     let mut words = std::env::args().skip(1);
@@ -20,7 +20,7 @@ fn main() -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{table}")?;
     if let Some(page) = words.next() {
-        write_page(&page, &table)?;
+        write_page(&page, &words.next().unwrap_or_else(|| SECTION.to_owned()), &table)?;
     }
     let short = rows.iter().filter(|row| !row.holds()).count();
     writeln!(out, "{} of {} bars are reached", rows.len() - short, rows.len())?;
@@ -60,10 +60,11 @@ fn machine() -> String {
     )
 }
 
-fn write_page(path: &str, table: &str) -> anyhow::Result<()> {
+fn write_page(path: &str, section: &str, table: &str) -> anyhow::Result<()> {
+    let (begin, end) = (format!("<!-- {section}: begin -->"), format!("<!-- {section}: end -->"));
     let page = std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
-    let (head, rest) = page.split_once(BEGIN).with_context(|| format!("{path} lacks {BEGIN}"))?;
-    let (_, tail) = rest.split_once(END).with_context(|| format!("{path} lacks {END}"))?;
-    std::fs::write(path, format!("{head}{BEGIN}\n{table}\n{END}{tail}"))?;
+    let (head, rest) = page.split_once(&begin).with_context(|| format!("{path} lacks {begin}"))?;
+    let (_, tail) = rest.split_once(&end).with_context(|| format!("{path} lacks {end}"))?;
+    std::fs::write(path, format!("{head}{begin}\n{table}\n{end}{tail}"))?;
     Ok(())
 }

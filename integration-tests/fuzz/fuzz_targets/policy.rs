@@ -1,0 +1,7 @@
+//! cargo-fuzz's driver of the target `policy`; what it does is in `integration-tests/src/fuzz`.
+
+#![no_main]
+
+use greenroom_integration_tests::fuzz;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| (fuzz::target("policy").run)(bytes));

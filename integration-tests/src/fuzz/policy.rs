@@ -90,3 +90,18 @@ pub(super) fn policy(bytes: &[u8]) {
         assert!(is_somebody || is_everybodys, "nobody was let through: {document}");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_corpus_holds_what_is_allowed_and_what_is_not() {
+        let bench = Bench::open().unwrap();
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/policy");
+        for (name, wanted) in [("invoke", true), ("operator", true), ("start_run", true), ("guest", false)] {
+            let input = serde_json::from_slice(&std::fs::read(folder.join(name)).unwrap()).unwrap();
+            assert_eq!(bench.asks(&input), (wanted, wanted), "{name}");
+        }
+    }
+}

@@ -173,3 +173,19 @@ pub(super) fn stream(bytes: &[u8]) {
     let speaks_of_usage = body.windows(6).any(|window| window == b"tokens");
     assert!(speaks_of_usage || !tells_usage, "a usage was told that nobody sent");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_good_answer_of_the_corpus_tells_its_usage_and_half_of_it_tells_none() {
+        let bench = Bench::open().unwrap();
+        for (wire, name) in WIRES.iter().enumerate() {
+            let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/stream");
+            let good = std::fs::read(folder.join(format!("{name}_good"))).unwrap();
+            assert!(bench.reads(wire, 7, &good[1..]).unwrap(), "{name}");
+            assert!(!bench.reads(wire, 7, &good[1..20]).unwrap(), "{name}");
+        }
+    }
+}

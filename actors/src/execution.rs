@@ -3,7 +3,7 @@
 //! ```text
 //! perform       inputs → attempts, as the definition's `retry` says → outputs
 //! ├── native    a handler that is compiled in
-//! └── llm       prompt → turns { ask { models, spend, stream }, tools } → repair
+//! └── llm       prompt, memory → turns { ask { models, spend, stream }, tools } → repair
 //! ```
 //!
 //! Everything that an execution needs from outside stands in the [`Backstage`]. What does not live
@@ -11,6 +11,7 @@
 
 mod ask;
 mod llm;
+mod memory;
 pub mod models;
 mod native;
 mod repair;

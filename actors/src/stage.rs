@@ -104,6 +104,7 @@ impl Stage {
             | Target::Team { .. }
             | Target::Run { .. }
             | Target::Context { .. }
+            | Target::Memory { .. }
             | Target::Tool { .. }
             | Target::Records { .. } => {
                 return Err(Cause::new(Code::Internal, "the permit was not given for an agent").into());

@@ -61,7 +61,8 @@ impl Plug {
     /// Stores whose every write is counted.
     #[must_use]
     pub fn around(self: &Arc<Self>, stores: Stores) -> Stores {
-        let Stores { runs, journal, audit, ledger, context, artifacts, definitions, idempotency, upkeep } = stores;
+        let Stores { runs, journal, audit, ledger, context, artifacts, definitions, idempotency, memory, upkeep } =
+            stores;
         let plug = || Arc::clone(self);
         Stores {
             runs: Arc::new(runs::Runs { inner: runs, plug: plug() }),
@@ -72,6 +73,7 @@ impl Plug {
             artifacts: Arc::new(values::Bytes { inner: artifacts, plug: plug() }),
             definitions: Arc::new(values::Bodies { inner: definitions, plug: plug() }),
             idempotency: Arc::new(values::Keys { inner: idempotency, plug: plug() }),
+            memory: Arc::new(values::Memories { inner: memory, plug: plug() }),
             upkeep: Arc::new(values::Whole { inner: upkeep, plug: plug() }),
         }
     }

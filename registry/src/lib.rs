@@ -23,6 +23,7 @@ pub mod error;
 pub mod idempotency;
 pub mod journal;
 pub mod ledger;
+pub mod recall;
 pub mod runs;
 pub mod upkeep;
 
@@ -45,6 +46,7 @@ use context::ContextStore;
 use idempotency::Idempotency;
 use journal::Journal;
 use ledger::Ledger;
+use recall::MemoryStore;
 use runs::RunStore;
 use upkeep::{CheckReport, Upkeep};
 
@@ -67,6 +69,8 @@ pub struct Stores {
     pub definitions: Arc<dyn DefinitionBodies>,
     /// Answers by the caller's key.
     pub idempotency: Arc<dyn Idempotency>,
+    /// What agents remember.
+    pub memory: Arc<dyn MemoryStore>,
     /// Check, backup, close.
     pub upkeep: Arc<dyn Upkeep>,
 }

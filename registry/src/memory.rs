@@ -21,6 +21,7 @@ mod bodies;
 mod context;
 mod idempotency;
 mod ledger;
+mod recall;
 mod runs;
 
 /// What the stores of one process share.
@@ -67,6 +68,7 @@ pub(crate) fn open(parts: Parts) -> Opened {
         artifacts: parts.artifacts,
         definitions: Arc::new(bodies::MemoryBodies::default()),
         idempotency: Arc::new(idempotency::MemoryIdempotency(shared.clone())),
+        memory: Arc::new(recall::MemoryMemories::new(shared.clone())),
         upkeep: Arc::new(MemoryUpkeep { shared, audit }),
     };
     Opened { stores, writers: Vec::new() }

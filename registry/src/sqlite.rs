@@ -34,6 +34,7 @@ mod context;
 pub(crate) mod examine;
 mod idempotency;
 mod ledger;
+mod recall;
 mod runs;
 mod script;
 mod start;
@@ -122,6 +123,7 @@ pub(crate) async fn open(path: &Path, synchronous: Synchronous, parts: Parts) ->
         artifacts,
         definitions: Arc::new(bodies::SqliteBodies(shared.clone())),
         idempotency: Arc::new(idempotency::SqliteIdempotency(shared.clone())),
+        memory: Arc::new(recall::SqliteMemories(shared.clone())),
         upkeep: Arc::new(upkeep::SqliteUpkeep { shared, signer }),
     };
     let task = Task { name: "store_writer", run: Box::pin(writer.run(inbox)) };

@@ -23,6 +23,7 @@ mod audit;
 mod context;
 mod idempotency;
 mod ledger;
+mod recall;
 mod runs;
 
 /// A clock that stands still; what moves is handed in by each call.

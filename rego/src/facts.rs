@@ -49,6 +49,11 @@ pub enum Target {
         /// The key, at a write.
         key: Option<ContextKey>,
     },
+    /// What an agent remembers for the tenant of the one who asks.
+    Memory {
+        /// Whose.
+        agent: AgentId,
+    },
     /// A tool that is not an agent.
     Tool {
         /// Its name.
@@ -70,7 +75,7 @@ impl Target {
             | Self::Workflow { version, .. }
             | Self::Team { version, .. }
             | Self::Run { version, .. } => Some(version),
-            Self::Context { .. } | Self::Tool { .. } | Self::Records { .. } => None,
+            Self::Context { .. } | Self::Memory { .. } | Self::Tool { .. } | Self::Records { .. } => None,
         }
     }
 
@@ -78,7 +83,7 @@ impl Target {
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
-            Self::Agent { agent, .. } => agent.as_str(),
+            Self::Agent { agent, .. } | Self::Memory { agent } => agent.as_str(),
             Self::Workflow { workflow, .. } => workflow.as_str(),
             Self::Team { team, .. } => team.as_str(),
             Self::Run { run, .. } | Self::Context { run, key: None } => run.as_str(),
@@ -89,7 +94,7 @@ impl Target {
     }
 }
 
-/// The agent at issue: the one that is called; for a tool call, or a context access of an agent, the
+/// The agent at issue: the one that is called, or whose memory it is; for a tool call, or a context access of an agent, the
 /// one that asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AgentFacts {
@@ -122,6 +127,8 @@ pub struct Relation {
     pub tool_declared: bool,
     /// The speaking agent has the context key in `collaboration.provides_to_team`.
     pub provides_to_team: bool,
+    /// The memory is the speaking agent's own.
+    pub own_memory: bool,
 }
 
 /// What has been spent so far.

@@ -4,7 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use greenroom_protocol::request::{
-    CallTool, ContextRead, ContextWrite, Invoke, Look, ResumeRun, SignalRun, StartRun, StartTeam,
+    CallTool, ContextRead, ContextWrite, Invoke, Look, MemoryRead, MemoryWrite, ResumeRun, SignalRun, StartRun,
+    StartTeam,
 };
 use greenroom_protocol::{ContentHash, Deadline, Request, RequestId, RunId, TeamId, Timestamp, TraceId};
 
@@ -88,6 +89,10 @@ pub enum Narrowed {
     ContextRead(Permitted<ContextRead>),
     /// Write a context.
     ContextWrite(Permitted<ContextWrite>),
+    /// Read an agent's memory.
+    MemoryRead(Permitted<MemoryRead>),
+    /// Change an agent's memory.
+    MemoryWrite(Permitted<MemoryWrite>),
     /// Use a tool.
     CallTool(Permitted<CallTool>),
     /// Look at what is known.
@@ -106,6 +111,8 @@ impl Permitted<Request> {
             Request::ResumeRun(what) => Narrowed::ResumeRun(Permitted { grant, what }),
             Request::ContextRead(what) => Narrowed::ContextRead(Permitted { grant, what }),
             Request::ContextWrite(what) => Narrowed::ContextWrite(Permitted { grant, what }),
+            Request::MemoryRead(what) => Narrowed::MemoryRead(Permitted { grant, what }),
+            Request::MemoryWrite(what) => Narrowed::MemoryWrite(Permitted { grant, what }),
             Request::CallTool(what) => Narrowed::CallTool(Permitted { grant, what }),
             Request::Look(what) => Narrowed::Look(Permitted { grant, what }),
         }

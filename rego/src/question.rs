@@ -87,6 +87,7 @@ fn flatten(asked: &Authenticated, facts: &Facts) -> Input {
             can_work_with: Flag(relation.can_work_with),
             tool_declared: Flag(relation.tool_declared),
             provides_to_team: Flag(relation.provides_to_team),
+            own_memory: Flag(relation.own_memory),
         },
         speaker: asked.speaker().kind().into(),
         target: match &facts.target {
@@ -141,6 +142,8 @@ fn own_limit(request: &Request) -> bool {
         | Request::ResumeRun(_)
         | Request::ContextRead(_)
         | Request::ContextWrite(_)
+        | Request::MemoryRead(_)
+        | Request::MemoryWrite(_)
         | Request::CallTool(_)
         | Request::Look(_) => false,
     }
@@ -179,6 +182,7 @@ const fn fits(request: &Request, target: &Target) -> bool {
         Request::StartTeam(_) => matches!(target, Target::Team { .. }),
         Request::SignalRun(_) | Request::ResumeRun(_) => matches!(target, Target::Run { .. }),
         Request::ContextRead(_) | Request::ContextWrite(_) => matches!(target, Target::Context { .. }),
+        Request::MemoryRead(_) | Request::MemoryWrite(_) => matches!(target, Target::Memory { .. }),
         Request::CallTool(_) => matches!(target, Target::Tool { .. }),
         Request::Look(_) => true,
     }

@@ -70,7 +70,7 @@ pub async fn table(evaluator: &dyn Evaluator, bearers: &[Bearer], categories: &[
 /// A request in which everything but the bearer's rights is in order.
 fn in_order(action: Action, category: Option<&CategoryId>, bearer: &Bearer) -> Result<Input, Fault> {
     let name = |error: greenroom_protocol::id::IdError| Fault::Evaluation(error.to_string());
-    let spoken_by_an_agent = matches!(action, Action::CallTool | Action::ContextWrite);
+    let spoken_by_an_agent = matches!(action, Action::CallTool | Action::ContextWrite | Action::MemoryWrite);
     let agent = category
         .map(|category| {
             AgentId::new("an_agent").map(|id| AgentInput {
@@ -100,6 +100,7 @@ fn in_order(action: Action, category: Option<&CategoryId>, bearer: &Bearer) -> R
             can_work_with: Flag(false),
             tool_declared: Flag(spoken_by_an_agent),
             provides_to_team: Flag(spoken_by_an_agent),
+            own_memory: Flag(spoken_by_an_agent),
         },
         speaker: Cow::Borrowed(if spoken_by_an_agent { "agent" } else { "user" }),
         target: Some("a_target".to_owned()),

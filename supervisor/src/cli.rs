@@ -9,6 +9,7 @@ pub mod db;
 pub mod definitions;
 pub mod demo;
 pub mod inputs;
+pub mod memory;
 pub mod output;
 pub mod policy;
 pub mod progress;
@@ -102,6 +103,7 @@ async fn asked(session: &Session, command: Command, output: Output) -> Result<u8
         Command::Teams(command) => catalogue::teams(session, command, output).await,
         Command::Runs(command) => runs::runs(session, command, output).await,
         Command::Audit(command) => audit::audit(session, command, output).await,
+        Command::Memory(command) => memory::memory(session, command, output).await,
         Command::Costs { since } => costs::costs(session, since, output).await,
         Command::Db(command) => db::db(session, command, output).await,
         // These need none, and were done before.

@@ -20,6 +20,7 @@ use greenroom_actors::stage::Stage;
 use greenroom_actors::tool::Tool;
 use greenroom_definitions::{Catalogue, Source, Vocabulary};
 use greenroom_protocol::{CategoryId, Cause, Clock, Code, Ids, Json};
+use greenroom_registry::recall::embedder;
 use greenroom_registry::{Opened, Stores};
 use greenroom_rego::snapshot::Compiler;
 use greenroom_rego::{Authenticator, Bundle, CacheDir, Evaluator, Guard, PolicySnapshot};
@@ -36,6 +37,7 @@ use crate::pipeline::Pipeline;
 use crate::pipeline::facts::Surveyor;
 use crate::pipeline::gate::Gate;
 use crate::pipeline::look::Reader;
+use crate::pipeline::memory::Memories;
 use crate::pipeline::once::Keys;
 use crate::tasks::{OnEnd, Tasks};
 use crate::telemetry::{Meters, metrics};
@@ -206,6 +208,11 @@ fn pipeline(
         keys: Keys { store: Arc::clone(&stores.idempotency), clock: Arc::clone(clock) },
         stage,
         reader: Reader { library, stores: stores.clone() },
+        memories: Memories {
+            store: Arc::clone(&stores.memory),
+            embedder: embedder::hashed(),
+            clock: Arc::clone(clock),
+        },
         meters: Arc::clone(meters),
         clock: Arc::clone(clock),
         pod: config.pod.clone(),

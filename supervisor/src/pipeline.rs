@@ -6,6 +6,7 @@ pub mod answer;
 pub mod facts;
 pub mod gate;
 pub mod look;
+pub mod memory;
 pub mod once;
 pub mod visit;
 
@@ -25,6 +26,7 @@ use self::answer::{Came, Decision};
 use self::facts::Surveyor;
 use self::gate::{Gate, Ticket, Turn};
 use self::look::Reader;
+use self::memory::Memories;
 use self::once::{Keys, Turned};
 use self::visit::Visit;
 use crate::telemetry::Meters;
@@ -39,6 +41,7 @@ pub struct Pipeline {
     pub(crate) keys: Keys,
     pub(crate) stage: Stage,
     pub(crate) reader: Reader,
+    pub(crate) memories: Memories,
     pub(crate) meters: Arc<Meters>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) pod: PodId,
@@ -174,6 +177,14 @@ impl Pipeline {
             Narrowed::ContextRead(permit) => self.stage.context_read(proof(opened).await?, permit).await.map(Came::Out),
             Narrowed::ContextWrite(permit) => {
                 self.stage.context_write(proof(opened).await?, permit).await.map(Came::Out)
+            }
+            Narrowed::MemoryRead(permit) => {
+                proof(opened).await?;
+                Ok(Came::Out(self.memories.read(permit).await?))
+            }
+            Narrowed::MemoryWrite(permit) => {
+                proof(opened).await?;
+                Ok(Came::Out(self.memories.write(permit).await?))
             }
             Narrowed::CallTool(permit) => self.stage.call_tool(proof(opened).await?, permit).await.map(Came::Out),
             Narrowed::Look(permit) => {

@@ -3,10 +3,13 @@
 
 use std::sync::Arc;
 
-use greenroom_protocol::request::{Invoke, Look, Options, Page, ResumeRun, Signal, SignalRun, StartRun, StartTeam};
+use greenroom_protocol::request::{
+    Invoke, Look, MemoryChange, MemoryRead, MemoryWrite, Options, Page, ResumeRun, Signal, SignalRun, StartRun,
+    StartTeam,
+};
 use greenroom_protocol::{
-    AgentId, Credential, Deadline, Envelope, IdempotencyKey, Reply, Request, RequestId, RunId, StepId, TeamId,
-    Timestamp, TraceId, Values, WorkflowId,
+    AgentId, ContentHash, Credential, Deadline, Envelope, IdempotencyKey, Reply, Request, RequestId, RunId, StepId,
+    TeamId, Timestamp, TraceId, Values, WorkflowId,
 };
 
 use crate::transport::{Events, Transport, TransportError};
@@ -231,6 +234,24 @@ impl Client {
     /// [`TransportError`], if no reply came.
     pub async fn team(&self, id: TeamId) -> Answer {
         self.ask(Request::Look(Look::Team { id })).await
+    }
+
+    /// What an agent remembers: what is most like the query, or without one the newest; output
+    /// `memories`.
+    ///
+    /// # Errors
+    /// [`TransportError`], if no reply came.
+    pub async fn memories(&self, agent: AgentId, query: Option<String>, limit: u32) -> Answer {
+        self.ask(Request::MemoryRead(MemoryRead { agent, query, limit })).await
+    }
+
+    /// Lets an agent forget one memory, or all of them; output `forgotten`.
+    ///
+    /// # Errors
+    /// [`TransportError`], if no reply came.
+    pub async fn forget(&self, agent: AgentId, id: Option<ContentHash>) -> Answer {
+        let change = MemoryChange::Forget { id };
+        self.ask(Request::MemoryWrite(MemoryWrite { agent, change, key: None })).await
     }
 
     /// The audit, the newest first; outputs `records` and `next`.

@@ -17,6 +17,12 @@ pub const DOCUMENT_BYTES_MAX: u64 = 10 * 1024 * 1024;
 pub const INLINE_VALUE_BYTES_MAX: usize = 64 * 1024;
 /// Speakers in one chain of calls: user, workflow, agent, agent, …
 pub const HOPS_MAX: usize = 8;
+/// Bytes of one text that an agent remembers.
+pub const MEMORY_TEXT_BYTES_MAX: usize = 8 * 1024;
+/// Bytes of a text that a memory is looked for or found by.
+pub const MEMORY_QUERY_BYTES_MAX: usize = 64 * 1024;
+/// Memories that one look for them answers.
+pub const MEMORY_RECALL_MAX: u32 = 100;
 /// Steps that one run may have, `for_each` included.
 pub const RUN_STEPS_MAX: usize = 10_000;
 /// How long an interactive request waits, unless it says otherwise.

@@ -10,6 +10,10 @@ use crate::money::MicroUsd;
 use crate::time::Timestamp;
 use crate::value::{Json, Values};
 
+mod memory;
+
+pub use memory::{MemoryChange, MemoryRead, MemoryWrite};
+
 /// Anything that can be asked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "verb", rename_all = "snake_case")]
@@ -28,6 +32,10 @@ pub enum Request {
     ContextRead(ContextRead),
     /// Write a team's shared context.
     ContextWrite(ContextWrite),
+    /// Read what an agent remembers.
+    MemoryRead(MemoryRead),
+    /// Change what an agent remembers.
+    MemoryWrite(MemoryWrite),
     /// Let an agent use a tool that is not an agent.
     CallTool(CallTool),
     /// Read what is known: catalogue, runs, audit, costs.
@@ -290,6 +298,11 @@ impl Request {
             Self::ResumeRun(_) => "resume_run",
             Self::ContextRead(_) => "context_read",
             Self::ContextWrite(_) => "context_write",
+            Self::MemoryRead(_) => "memory_read",
+            Self::MemoryWrite(write) => match write.change {
+                MemoryChange::Remember { .. } => "memory_write",
+                MemoryChange::Forget { .. } => "memory_forget",
+            },
             Self::CallTool(_) => "call_tool",
             Self::Look(_) => "look",
         }
@@ -306,6 +319,8 @@ impl Request {
             Self::ResumeRun(resume) => resume.run.to_string(),
             Self::ContextRead(read) => read.run.to_string(),
             Self::ContextWrite(write) => write.key.to_string(),
+            Self::MemoryRead(read) => read.agent.to_string(),
+            Self::MemoryWrite(write) => write.agent.to_string(),
             Self::CallTool(call) => call.tool.clone(),
             Self::Look(look) => look.target(),
         }

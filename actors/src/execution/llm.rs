@@ -3,6 +3,7 @@
 use greenroom_protocol::{Cause, Code, Values};
 
 use super::ask::Cast;
+use super::memory;
 use super::tools::Tools;
 use super::turns::{self, Talk};
 use super::work::Scene;
@@ -19,11 +20,14 @@ pub(super) async fn execute(scene: &Scene<'_>) -> Result<Values, Cause> {
     let internal_only = job.grant.obligations().internal_models_only;
     let asked = job.invoke.options.model.as_deref();
     let mut cast = Cast::new(backstage.models.cast(catalogue.models(), agent, asked, internal_only)?)?;
-    let user = render(scene).await?;
+    // Boxed: most agents have no memory, and none of them should carry its state.
+    let user = Box::pin(memory::recall(scene, render(scene).await?)).await;
     let schema = OutputSchema { name: schema_name(agent.id().as_str()), schema: agent.output_schema() };
     let tools = Tools::of(backstage, &catalogue, agent);
     let talk = Talk::new(agent.prompt().system().to_owned(), user, schema, job.key());
-    turns::hold(scene, &mut cast, talk, &tools).await
+    let outputs = turns::hold(scene, &mut cast, talk, &tools).await?;
+    Box::pin(memory::remember(scene, &outputs)).await;
+    Ok(outputs)
 }
 
 /// The user part. A template over large values takes a while, and no worker may be held for that.

@@ -1,6 +1,7 @@
 //! Executions without actors: a model that plays, a ledger in memory, a door that records.
 
 mod failures;
+mod memories;
 mod money;
 mod tools;
 

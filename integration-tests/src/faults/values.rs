@@ -12,6 +12,7 @@ use greenroom_registry::artifacts::{ArtifactError, Artifacts};
 use greenroom_registry::bodies::DefinitionBodies;
 use greenroom_registry::context::{ContextError, ContextEvent, ContextPut, ContextStore, Snapshot, Version, Versioned};
 use greenroom_registry::idempotency::{Idempotency, Once};
+use greenroom_registry::recall::{Memory, MemoryOwner, MemoryStore, Near, Recalled};
 use greenroom_registry::runs::{Fence, OnceKey};
 use greenroom_registry::upkeep::{CheckReport, Upkeep};
 
@@ -121,6 +122,36 @@ impl Idempotency for Keys {
 
     async fn prune(&self, before: Timestamp) -> Result<u64, StoreError> {
         self.plug.write(self.inner.prune(before)).await
+    }
+}
+
+pub(super) struct Memories {
+    pub(super) inner: Arc<dyn MemoryStore>,
+    pub(super) plug: Arc<Plug>,
+}
+
+#[async_trait]
+impl MemoryStore for Memories {
+    async fn remember(
+        &self,
+        owner: &MemoryOwner,
+        memory: Memory,
+        vector: &[f32],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.plug.write(self.inner.remember(owner, memory, vector, now)).await
+    }
+
+    async fn recall(&self, owner: &MemoryOwner, near: Near<'_>, now: Timestamp) -> Result<Vec<Recalled>, StoreError> {
+        self.inner.recall(owner, near, now).await
+    }
+
+    async fn list(&self, owner: &MemoryOwner, most: usize, now: Timestamp) -> Result<Vec<Memory>, StoreError> {
+        self.inner.list(owner, most, now).await
+    }
+
+    async fn forget(&self, owner: &MemoryOwner, id: Option<&ContentHash>) -> Result<u64, StoreError> {
+        self.plug.write(self.inner.forget(owner, id)).await
     }
 }
 

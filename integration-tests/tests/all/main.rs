@@ -22,6 +22,7 @@ mod edges;
 mod faults;
 mod fuzz;
 mod licences;
+mod memory;
 mod metadata;
 mod pinning;
 mod providers;

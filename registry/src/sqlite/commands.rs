@@ -13,6 +13,7 @@ use crate::context::{ContextError, ContextPut, Version};
 use crate::error::StoreError;
 use crate::idempotency::Once;
 use crate::journal::{JournalError, Receipt, Seq};
+use crate::recall::{Memory, MemoryOwner};
 use crate::runs::head::Mark;
 use crate::runs::{Created, Fence, NewRun};
 
@@ -22,6 +23,7 @@ pub(super) enum Command {
     Run(RunCommand),
     Context(ContextCommand),
     Once(OnceCommand),
+    Memory(MemoryCommand),
     Body {
         hash: ContentHash,
         body: String,
@@ -113,6 +115,11 @@ pub(super) enum ContextCommand {
     Remove { run: RunId, fence: Fence, answer: Answer<(), ContextError> },
 }
 
+pub(super) enum MemoryCommand {
+    Remember { owner: MemoryOwner, memory: Box<Memory>, vector: Vec<f32>, now: Timestamp, answer: Answer<()> },
+    Forget { owner: MemoryOwner, id: Option<ContentHash>, answer: Answer<()> },
+}
+
 pub(super) enum OnceCommand {
     Begin { tenant: TenantId, key: String, body: ContentHash, now: Timestamp, answer: Answer<Once> },
     Finish { tenant: TenantId, key: String, reply: String, now: Timestamp, answer: Answer<()> },
@@ -130,6 +137,7 @@ impl commit::Command for Command {
             | Self::Run(RunCommand::Begin(_) | RunCommand::Claim { .. } | RunCommand::Prune { .. })
             | Self::Context(_)
             | Self::Once(_)
+            | Self::Memory(_)
             | Self::Body { .. }
             | Self::Flush(_)
             | Self::Close { .. } => Duration::ZERO,

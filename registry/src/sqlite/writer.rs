@@ -22,7 +22,7 @@ use crate::sqlite::context::write::Boards;
 use crate::sqlite::idempotency::KeyRow;
 use crate::sqlite::runs::write::Heads;
 use crate::sqlite::script::{Script, Table, Value};
-use crate::sqlite::{audit, context, idempotency, ledger, runs};
+use crate::sqlite::{audit, context, idempotency, ledger, recall, runs};
 
 /// How often the audit's head is signed.
 const SEAL_EVERY: Duration = Duration::from_secs(1);
@@ -237,6 +237,7 @@ impl Writer {
                 }
                 Command::Once(command) => keys.extend(idempotency::key_of(command)),
                 Command::Audit(_)
+                | Command::Memory(_)
                 | Command::Body { .. }
                 | Command::Nudge
                 | Command::Flush(_)
@@ -254,6 +255,7 @@ impl Writer {
             Command::Run(command) => runs::write::apply(self, command, commit),
             Command::Context(command) => context::write::apply(&mut self.boards, command, commit),
             Command::Once(command) => idempotency::apply(command, commit),
+            Command::Memory(command) => recall::apply(command, commit),
             Command::Body { hash, body, answer } => {
                 commit.script.row(&BODIES, vec![Value::from(&hash), body.into()]);
                 commit.answer(answer, ());
@@ -271,6 +273,7 @@ impl Writer {
             Command::Run(command) => runs::write::refuse(command, error),
             Command::Context(command) => context::write::refuse(command, error),
             Command::Once(command) => idempotency::refuse(command, error),
+            Command::Memory(command) => recall::refuse(command, error),
             Command::Body { answer, .. } | Command::Flush(answer) | Command::Close { answer, .. } => {
                 refuse(answer, error);
             }

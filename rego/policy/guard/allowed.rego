@@ -66,8 +66,21 @@ kind_ok if {
 }
 
 kind_ok if {
+	kind == "memory"
+	agent_ok
+	data.access.pii_access_ok
+	data.memory.memory_allowed
+	memory_size_ok
+}
+
+kind_ok if {
 	kind == "run"
 	data.access.tenant_ok
 }
 
 kind_ok if kind == "look"
+
+# Only what is written has a size.
+memory_size_ok if not data.cfg.checks[input.action].document_size_ok
+
+memory_size_ok if data.documents.document_size_ok

@@ -51,6 +51,8 @@ passed contains "message_allowed" if data.messages.message_allowed
 
 passed contains "context_allowed" if data.context.context_allowed
 
+passed contains "memory_allowed" if data.memory.memory_allowed
+
 passed contains "tool_allowed" if data.tools.tool_allowed
 
 failed contains name if {
@@ -58,7 +60,7 @@ failed contains name if {
 	not name in passed
 }
 
-reasons := (((data.access.reasons | data.quota.reasons) | data.documents.reasons) | data.messages.reasons) | (data.context.reasons | data.tools.reasons)
+reasons := (((data.access.reasons | data.quota.reasons) | data.documents.reasons) | data.messages.reasons) | ((data.context.reasons | data.memory.reasons) | data.tools.reasons)
 
 deny contains {"code": reason.code, "message": reason.message} if {
 	some reason in reasons

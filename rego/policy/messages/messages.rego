@@ -46,6 +46,12 @@ message_allowed if {
 	input.action == "call_tool"
 }
 
+# Whose memory it is, is judged by the area of that name.
+message_allowed if {
+	input.speaker == "agent"
+	data.cfg.calls.memory[input.action] == 1
+}
+
 # Whose context it is, is judged by the area of that name.
 message_allowed if {
 	data.cfg.callers.inner[input.speaker] == 1

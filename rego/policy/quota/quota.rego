@@ -42,6 +42,12 @@ holds(name) if {
 	input.proven.capped == 1
 }
 
+# A memory costs nothing: who spends was asked when the agent was called.
+holds(name) if {
+	name == "require_budget"
+	data.cfg.calls.memory[input.action] == 1
+}
+
 reasons contains {"check": check, "code": "usage_unknown", "message": "what was used so far is not known"} if {
 	some check, name in {"rate_limit_ok": "requests", "tokens_ok": "tokens_left", "budget_ok": "usd_left"}
 	not known(name)

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use greenroom_protocol::request::{Look, Signal};
+use greenroom_protocol::request::{Look, MemoryChange, Signal};
 use greenroom_protocol::{AgentId, CategoryId, Request, TenantId, UserId};
 use schemars::JsonSchema;
 use serde::de::Error as _;
@@ -37,6 +37,12 @@ pub enum Action {
     ContextRead,
     /// Write a team's context.
     ContextWrite,
+    /// Read what an agent remembers.
+    MemoryRead,
+    /// Let an agent remember something.
+    MemoryWrite,
+    /// Let an agent forget.
+    MemoryForget,
     /// Use a tool that is not an agent.
     CallTool,
     /// Look at agents, workflows and teams.
@@ -51,7 +57,7 @@ pub enum Action {
 
 impl Action {
     /// Every action, in the order of the policy table.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         Self::Invoke,
         Self::StartRun,
         Self::StartTeam,
@@ -61,6 +67,9 @@ impl Action {
         Self::RejectStep,
         Self::ContextRead,
         Self::ContextWrite,
+        Self::MemoryRead,
+        Self::MemoryWrite,
+        Self::MemoryForget,
         Self::CallTool,
         Self::LookCatalogue,
         Self::LookRuns,
@@ -78,6 +87,11 @@ impl Action {
             Request::ResumeRun(_) => Self::ResumeRun,
             Request::ContextRead(_) => Self::ContextRead,
             Request::ContextWrite(_) => Self::ContextWrite,
+            Request::MemoryRead(_) => Self::MemoryRead,
+            Request::MemoryWrite(write) => match write.change {
+                MemoryChange::Remember { .. } => Self::MemoryWrite,
+                MemoryChange::Forget { .. } => Self::MemoryForget,
+            },
             Request::CallTool(_) => Self::CallTool,
             Request::SignalRun(signal) => match &signal.signal {
                 Signal::Cancel => Self::CancelRun,
@@ -111,6 +125,9 @@ impl Action {
             Self::RejectStep => "reject_step",
             Self::ContextRead => "context_read",
             Self::ContextWrite => "context_write",
+            Self::MemoryRead => "memory_read",
+            Self::MemoryWrite => "memory_write",
+            Self::MemoryForget => "memory_forget",
             Self::CallTool => "call_tool",
             Self::LookCatalogue => "look_catalogue",
             Self::LookRuns => "look_runs",
@@ -122,7 +139,7 @@ impl Action {
     /// True if the category of an agent matters to it.
     #[must_use]
     pub const fn concerns_an_agent(self) -> bool {
-        matches!(self, Self::Invoke | Self::CallTool)
+        matches!(self, Self::Invoke | Self::CallTool | Self::MemoryRead | Self::MemoryWrite | Self::MemoryForget)
     }
 }
 
@@ -275,6 +292,10 @@ pub struct Proven {
     #[serde(skip_serializing_if = "Flag::is_off")]
     #[schemars(with = "u8")]
     pub provides_to_team: Flag,
+    /// The memory is the speaking agent's own.
+    #[serde(skip_serializing_if = "Flag::is_off")]
+    #[schemars(with = "u8")]
+    pub own_memory: Flag,
 }
 
 /// What was used, and what is left.

@@ -55,6 +55,8 @@ pub enum Part {
     ToolDeclared,
     /// `proven.provides_to_team`
     ProvidesToTeam,
+    /// `proven.own_memory`
+    OwnMemory,
 }
 
 /// A set of parts.
@@ -91,6 +93,7 @@ impl Parts {
             can_work_with: cut(proven.can_work_with, Part::CanWorkWith),
             tool_declared: cut(proven.tool_declared, Part::ToolDeclared),
             provides_to_team: cut(proven.provides_to_team, Part::ProvidesToTeam),
+            own_memory: cut(proven.own_memory, Part::OwnMemory),
         }
     }
 }

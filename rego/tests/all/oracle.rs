@@ -24,6 +24,9 @@ const ACTIONS: &[&str] = &[
     "reject_step",
     "context_read",
     "context_write",
+    "memory_read",
+    "memory_write",
+    "memory_forget",
     "call_tool",
     "look_catalogue",
     "look_runs",
@@ -60,6 +63,7 @@ const PROVEN: &[&str] = &[
     "can_work_with",
     "tool_declared",
     "provides_to_team",
+    "own_memory",
 ];
 const ROLES: &[&str] = &["admin", "agent_operator", "approver", "auditor", "internal", "unheard_of"];
 
@@ -139,7 +143,7 @@ fn anything() -> impl Strategy<Value = Value> {
 fn oracle() -> regorus::Engine {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut engine = regorus::Engine::new();
-    for area in ["access", "context", "documents", "guard", "messages", "quota", "tools"] {
+    for area in ["access", "context", "documents", "guard", "memory", "messages", "quota", "tools"] {
         for entry in std::fs::read_dir(folder.join("policy").join(area)).unwrap() {
             let path = entry.unwrap().path();
             let name = path.to_str().unwrap().to_owned();

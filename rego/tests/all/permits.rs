@@ -53,6 +53,7 @@ async fn a_permit_that_called_nobody_has_no_voice() {
         can_work_with: true,
         tool_declared: true,
         provides_to_team: true,
+        own_memory: true,
     };
     let facts = Facts { relation, ..house::summary_facts() };
     let denied = guard.permit(Question::new(spoken, facts)).await.unwrap_err();

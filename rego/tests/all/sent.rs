@@ -43,6 +43,7 @@ fn heavy(agent: &str, private: bool, of_team: bool) -> Facts {
             can_work_with: true,
             tool_declared: true,
             provides_to_team: true,
+            own_memory: false,
         },
         usage: UsageFacts { requests: 99_999, ..facts.usage },
         document_bytes: 1_000_000,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use greenroom_protocol::{AgentId, IdempotencyKey, RunId, StepId, TeamId, WorkflowId};
+use greenroom_protocol::{AgentId, ContentHash, IdempotencyKey, RunId, StepId, TeamId, WorkflowId};
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 done; 1 the work failed, was cancelled or timed out; 2 rejected before any work (usage, \
@@ -88,6 +88,9 @@ pub enum Command {
     /// What was asked, decided and done
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// What agents remember
+    #[command(subcommand)]
+    Memory(MemoryCommand),
     /// Who spent what
     Costs {
         /// Only the last days, such as `7d`
@@ -295,6 +298,40 @@ pub enum AuditCommand {
         /// How long ago, such as `365d`
         #[arg(long, value_name = "AGE")]
         older_than: humantime::Duration,
+    },
+}
+
+/// What agents remember.
+#[derive(Debug, Subcommand)]
+pub enum MemoryCommand {
+    /// The newest memories of an agent
+    List {
+        /// The agent, with or without its trailing number
+        agent: AgentId,
+        /// How many
+        #[arg(long, default_value_t = 20)]
+        limit: u32,
+    },
+    /// The memories that are most like a text
+    Recall {
+        /// The agent, with or without its trailing number
+        agent: AgentId,
+        /// What to look for
+        query: String,
+        /// How many
+        #[arg(long, default_value_t = 5)]
+        limit: u32,
+    },
+    /// Forget one memory, or all of an agent's
+    Forget {
+        /// The agent, with or without its trailing number
+        agent: AgentId,
+        /// Which, as `list` names it
+        #[arg(required_unless_present = "all")]
+        memory: Option<ContentHash>,
+        /// All of them
+        #[arg(long, conflicts_with = "memory")]
+        all: bool,
     },
 }
 

@@ -9,7 +9,7 @@ use greenroom_definitions::agent::ToolRef;
 use greenroom_definitions::plan::Target as StepTarget;
 use greenroom_definitions::{Agent, Workflow};
 use greenroom_protocol::request::{
-    CallTool, ContextChange, ContextRead, ContextWrite, Invoke, Look, StartRun, StartTeam,
+    CallTool, ContextChange, ContextRead, ContextWrite, Invoke, Look, MemoryChange, StartRun, StartTeam,
 };
 use greenroom_protocol::value::size_bytes;
 use greenroom_protocol::{AgentId, Cause, Code, ContextKey, Request, RunId, TeamId, Timestamp, Values};
@@ -40,6 +40,8 @@ impl Surveyor {
             Request::ResumeRun(resume) => self.run(asked, &resume.run).await?,
             Request::ContextRead(read) => self.context_read(asked, read).await?,
             Request::ContextWrite(write) => self.context_write(asked, write).await?,
+            Request::MemoryRead(read) => self.memory(asked, &read.agent, 0).await?,
+            Request::MemoryWrite(write) => self.memory(asked, &write.agent, weight(&write.change)).await?,
             Request::CallTool(call) => self.call_tool(asked, call).await?,
             Request::Look(look) => self.look(asked, look).await?,
         };
@@ -216,6 +218,29 @@ impl Surveyor {
         })
     }
 
+    async fn memory(&self, asked: &Authenticated, wanted: &AgentId, document_bytes: u64) -> Result<Facts, Cause> {
+        let speaking = self.speaking(asked).await?;
+        let agent = match &speaking {
+            // The version that speaks, which may be in the catalogue no more.
+            Some(own) if own.id() == wanted => Arc::clone(own),
+            Some(_) | None => self.library.agent(wanted, None).await?,
+        };
+        let relation = Relation {
+            own_tenant: true,
+            own_memory: speaking.as_ref().is_some_and(|speaking| speaking.id() == agent.id()),
+            team_member: self.is_member(asked.team(), agent.id()),
+            ..Relation::default()
+        };
+        Ok(Facts {
+            agent: Some(self.agent_facts(&agent, None)),
+            policies: self.policies(&agent.spec().policies, None),
+            speaker_policies: policies_of(speaking.as_deref()),
+            relation,
+            document_bytes,
+            ..Facts::about(Target::Memory { agent: agent.id().clone() })
+        })
+    }
+
     async fn call_tool(&self, asked: &Authenticated, call: &CallTool) -> Result<Facts, Cause> {
         let speaking = self.speaking(asked).await?;
         let relation = Relation {
@@ -322,6 +347,16 @@ fn owns(asked: &Authenticated, head: &RunHead) -> bool {
 
 fn policies_of(agent: Option<&Agent>) -> Names {
     agent.map(|agent| agent.spec().policies.iter().collect()).unwrap_or_default()
+}
+
+/// Bytes of the larger of the texts.
+fn weight(change: &MemoryChange) -> u64 {
+    match change {
+        MemoryChange::Remember { text, about } => {
+            text.len().max(about.as_ref().map_or(0, String::len)).try_into().unwrap_or(u64::MAX)
+        }
+        MemoryChange::Forget { .. } => 0,
+    }
 }
 
 fn largest<const N: usize>(all: [&Values; N]) -> u64 {

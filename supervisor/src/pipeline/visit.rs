@@ -74,7 +74,12 @@ impl Visit {
             }
             Request::SignalRun(signal) => visit.run = Some(signal.run.clone()),
             Request::ResumeRun(resume) => visit.run = Some(resume.run.clone()),
-            Request::ContextRead(_) | Request::ContextWrite(_) | Request::CallTool(_) | Request::Look(_) => {}
+            Request::ContextRead(_)
+            | Request::ContextWrite(_)
+            | Request::MemoryRead(_)
+            | Request::MemoryWrite(_)
+            | Request::CallTool(_)
+            | Request::Look(_) => {}
         }
         visit
     }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use greenroom_protocol::reply::Usage;
 use greenroom_protocol::request::{
-    CallTool, ContextChange, ContextRead, ContextWrite, Invoke, Look, Options, Page, ResumeRun, Signal, SignalRun,
-    StartRun, StartTeam,
+    CallTool, ContextChange, ContextRead, ContextWrite, Invoke, Look, MemoryChange, MemoryRead, MemoryWrite, Options,
+    Page, ResumeRun, Signal, SignalRun, StartRun, StartTeam,
 };
 use greenroom_protocol::{
     Cause, Code, Credential, Deadline, Envelope, Metadata, MicroUsd, Outcome, Reply, Request, Status, Values,
@@ -70,6 +70,20 @@ fn shared() -> Vec<Request> {
     ]
 }
 
+fn memories() -> Vec<Request> {
+    let agent = || id("executive_summary_agent");
+    let write = |change, key| Request::MemoryWrite(MemoryWrite { agent: agent(), change, key });
+    let remember = |about| MemoryChange::Remember { text: "what was said".into(), about };
+    vec![
+        Request::MemoryRead(MemoryRead { agent: agent(), query: Some("what was asked".into()), limit: 5 }),
+        Request::MemoryRead(MemoryRead { agent: agent(), query: None, limit: 0 }),
+        write(remember(Some("what was asked".into())), Some(id("run_01/summarise"))),
+        write(remember(None), None),
+        write(MemoryChange::Forget { id: Some(hash()) }, None),
+        write(MemoryChange::Forget { id: None }, None),
+    ]
+}
+
 fn looks() -> Vec<Request> {
     let page = Page { after: Some("41".into()), limit: 20 };
     let looks = vec![
@@ -94,6 +108,7 @@ fn requests_are_written_one_verb_each() {
     written("requests_of_work", &work());
     written("requests_to_runs", &signals());
     written("requests_of_context_and_tools", &shared());
+    written("requests_of_memory", &memories());
     written("requests_to_look", &looks());
 }
 

@@ -62,7 +62,9 @@ impl MiniDoor {
             Request::ResumeRun(resume) => of_run(&resume.run).await?,
             Request::ContextRead(read) => Target::Context { run: read.run.clone(), key: None },
             Request::ContextWrite(write) => Target::Context { run: write.run.clone(), key: Some(write.key.clone()) },
-            Request::CallTool(_) | Request::Look(_) => Target::Records { what: "nothing".into() },
+            Request::MemoryRead(_) | Request::MemoryWrite(_) | Request::CallTool(_) | Request::Look(_) => {
+                Target::Records { what: "nothing".into() }
+            }
         })
     }
 
@@ -109,7 +111,9 @@ impl MiniDoor {
                     },
                 }
             }
-            Narrowed::CallTool(_) | Narrowed::Look(_) => return Err(Cause::new(Code::Internal, "not here")),
+            Narrowed::MemoryRead(_) | Narrowed::MemoryWrite(_) | Narrowed::CallTool(_) | Narrowed::Look(_) => {
+                return Err(Cause::new(Code::Internal, "not here"));
+            }
         };
         Ok(reply(&id, outcome))
     }

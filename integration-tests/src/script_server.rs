@@ -5,6 +5,7 @@ mod dialect;
 
 use std::collections::BTreeMap;
 use std::future::pending;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -84,6 +85,7 @@ struct Stage {
     script: Box<Script>,
     asked: Mutex<Vec<Asked>>,
     answered: Mutex<BTreeMap<String, u32>>,
+    open: AtomicUsize,
 }
 
 /// The server; it ends with the runtime of its test.
@@ -102,12 +104,21 @@ impl ScriptServer {
     pub async fn start(script: impl Fn(&Asked) -> Play + Send + Sync + 'static) -> anyhow::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}/v1", listener.local_addr()?);
-        let stage = Arc::new(Stage { script: Box::new(script), asked: Mutex::default(), answered: Mutex::default() });
+        let stage = Arc::new(Stage {
+            script: Box::new(script),
+            asked: Mutex::default(),
+            answered: Mutex::default(),
+            open: AtomicUsize::new(0),
+        });
         let played = Arc::clone(&stage);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let stage = Arc::clone(&played);
-                tokio::spawn(async move { play(stream, &stage).await });
+                tokio::spawn(async move {
+                    stage.open.fetch_add(1, Ordering::AcqRel);
+                    play(stream, &stage).await;
+                    stage.open.fetch_sub(1, Ordering::AcqRel);
+                });
             }
         });
         Ok(Self { url, stage })
@@ -129,6 +140,13 @@ impl ScriptServer {
     #[must_use]
     pub fn count(&self) -> usize {
         self.stage.asked.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// How many connections are open now. One that is kept waiting by [`Play::Silence`] is open until its
+    /// client closes it.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.stage.open.load(Ordering::Acquire)
     }
 
     /// How many whole answers went out, by the key of the effect.
@@ -163,7 +181,7 @@ async fn play(mut stream: TcpStream, stage: &Stage) {
         Play::Events(events) => now(wire.head() + events),
         Play::Half | Play::Reset | Play::Endless => now(first()),
         Play::HalfEvent => now(first() + &cut(good())),
-        Play::Silence => return pending().await,
+        Play::Silence => return hung_up(&mut stream).await,
     };
     let last = pieces.len();
     for (number, (pause, text)) in (1..).zip(pieces) {
@@ -188,6 +206,12 @@ async fn play(mut stream: TcpStream, stage: &Stage) {
         }
         _ => drop(stream.shutdown().await),
     }
+}
+
+/// Waits until the client has closed its end.
+async fn hung_up(stream: &mut TcpStream) {
+    let mut nothing = [0; 64];
+    while stream.read(&mut nothing).await.is_ok_and(|count| count > 0) {}
 }
 
 /// The first part of an event, which is no event.

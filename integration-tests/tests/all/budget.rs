@@ -1,11 +1,23 @@
 //! Money on the real binary: a run stops before it exceeds what it may cost, runs at one time do not
 //! overspend together, and `costs` agrees with the server's own count.
 
+use std::sync::Arc;
+
 use futures::StreamExt;
 use greenroom_client::Work;
+use greenroom_integration_tests::house::{Keeps, configure};
 use greenroom_integration_tests::script_server::{Play, ScriptServer, TOKENS_IN, TOKENS_OUT};
+use greenroom_integration_tests::stagehand::Stagehand;
 use greenroom_integration_tests::stand::Stand;
-use greenroom_protocol::{AgentId, Code, Json, Reply, Values};
+use greenroom_protocol::request::Options;
+use greenroom_protocol::{AgentId, Code, Json, MicroUsd, Reply, Tokens, Values};
+use greenroom_runtimes::scripted::{self, Script, Scripted};
+use greenroom_supervisor::clock::{TimeOrdered, WallClock};
+use greenroom_supervisor::compose::{Extras, compose_with};
+use greenroom_supervisor::config::Tenant;
+use greenroom_supervisor::config::users::Limits;
+use proptest::test_runner::TestCaseError;
+use proptest::{prelude::ProptestConfig, prop_assert, prop_assert_eq, proptest};
 
 const AGENT: &str = "asking_agent";
 /// What the server's count of one answer costs, at the standard tier's 3 and 15 dollars a million.
@@ -82,4 +94,70 @@ async fn many_at_one_time_do_not_overspend_the_limit_of_their_user() {
     assert!(answers * ANSWER_MICROS <= LIMIT_MICROS, "{answers} answers were paid for");
     assert_eq!(costs(&stand).await, (answers, answers * TOKENS_IN, answers * TOKENS_OUT, answers * ANSWER_MICROS));
     drop(process);
+}
+
+/// Runs at one time, of four calls each, under limits of the run, the user and the tenant; no call is ever
+/// made that could exceed one of them, whatever the calls come to.
+async fn crowd_of_runs(run_max: u64, user_max: u64, tenant_max: u64, tokens: Tokens) -> Result<(), TestCaseError> {
+    const RUNS: usize = 250;
+    let folder = tempfile::tempdir().expect("a folder");
+    let definitions = Stagehand::new(&folder.path().join("definitions")).expect("definitions");
+    definitions.model_agent("paid_agent", "scripted.paid").expect("an agent's file");
+    definitions.row_workflow("four_calls", "paid_agent", 4).expect("a workflow's file");
+    let models = definitions.dir().join("models.yaml");
+    let listed = std::fs::read_to_string(&models).expect("the models");
+    let paid = "\n  scripted.paid:\n    tier: standard\n    context_tokens: 100000\n    output_tokens_max: 100\n    price: { input: 3.00, output: 15.00 }\n";
+    std::fs::write(&models, listed.trim_end().to_owned() + paid).expect("the models");
+    let mut config = configure(folder.path(), Keeps::Memory, Some(definitions.dir())).expect("a configuration");
+    let limit = |micros: u64| Limits { usd: Some(MicroUsd(micros).as_usd()), ..Limits::default() };
+    for user in &mut config.people.users {
+        user.limits = limit(user_max);
+        config.people.tenants.insert(user.tenant.clone(), Tenant { limits: limit(tenant_max) });
+    }
+    let play = scripted::Play::Json(serde_json::json!({ "text": "done" }));
+    let model = Arc::new(Scripted::new(Script::always(std::time::Duration::from_millis(1), play, Some(tokens))));
+    let extras = Extras { providers: vec![model.clone()], ..Extras::default() };
+    let house = compose_with(&config, Arc::new(WallClock), Arc::new(TimeOrdered), extras).await.expect("a house");
+    let client = house.client(&"admin".parse().expect("a name"));
+    let begin = |_| {
+        let options = Options { cost_max: Some(MicroUsd(run_max)), ..Options::default() };
+        let inputs = Values::from([("text".to_owned(), Json::from("hello"))]);
+        client.run_workflow("four_calls".parse().expect("a name"), Work { inputs, options, ..Work::default() })
+    };
+    let replies: Vec<Reply> = futures::stream::iter(0..RUNS)
+        .map(begin)
+        .buffer_unordered(RUNS)
+        .map(|reply| reply.expect("an answer"))
+        .collect()
+        .await;
+    let cost = tokens.input * 3 + tokens.output * 15;
+    let spent = model.played().calls * cost;
+    prop_assert!(spent > 0 && spent <= user_max.min(tenant_max), "{spent} of {user_max} and {tenant_max}");
+    let mut sum = 0;
+    for reply in &replies {
+        let of_run = (reply.metadata.cost_usd * 1e6).round();
+        prop_assert!(of_run <= f64::from(u32::try_from(run_max).expect("a small limit")), "{of_run} of {run_max}");
+        sum += micros(&Json::from(reply.metadata.cost_usd));
+    }
+    let rows = house.stores().ledger.costs(None).await.expect("the costs");
+    let booked: u64 = rows.iter().map(|row| row.actual.cost.0 + row.estimated.cost.0).sum();
+    prop_assert_eq!((booked, sum), (spent, spent), "what the ledger and the replies say is what was played");
+    house.shutdown().await;
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_thousand_calls_of_runs_at_one_time_never_overspend(
+        run_max in 12_000_u64..40_000,
+        user_max in 40_000_u64..400_000,
+        tenant_max in 40_000_u64..400_000,
+        input in 20_u64..120,
+        output in 1_u64..100,
+    ) {
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        runtime.block_on(crowd_of_runs(run_max, user_max, tenant_max, Tokens { input, output }))?;
+    }
 }

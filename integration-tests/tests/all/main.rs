@@ -19,6 +19,7 @@ mod crowds;
 mod demo;
 mod disks;
 mod edges;
+mod endings;
 mod faults;
 mod fuzz;
 mod licences;

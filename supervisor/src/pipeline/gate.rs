@@ -16,6 +16,8 @@ use crate::config::Places;
 
 /// After how long a refused caller is told to ask again, where nothing better is known.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// After how long one who came too late is told to ask again: by then another process may be up.
+const BACK_AFTER: Duration = Duration::from_secs(5);
 
 /// The gate.
 #[derive(Clone)]
@@ -63,7 +65,8 @@ impl Gate {
     pub fn enter(&self) -> Result<Ticket, Cause> {
         let mut state = self.state();
         if state.closed {
-            return Err(Cause::new(Code::ShuttingDown, "the process is about to end and takes nothing new"));
+            let cause = Cause::new(Code::ShuttingDown, "the process is about to end and takes nothing new");
+            return Err(cause.retry_after(BACK_AFTER));
         }
         if state.inside >= self.0.bounds.places {
             return Err(overloaded("the pod", self.0.bounds.places));

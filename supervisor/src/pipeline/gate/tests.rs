@@ -75,7 +75,8 @@ async fn a_closed_gate_drains() {
     let gate = gate(2, 2, 2);
     let ticket = gate.enter().unwrap();
     gate.close();
-    assert_eq!(gate.enter().err().unwrap().code, Code::ShuttingDown);
+    let late = gate.enter().err().unwrap();
+    assert_eq!((late.code, late.retry_after_ms), (Code::ShuttingDown, Some(5_000)));
     let draining = tokio::spawn({
         let gate = gate.clone();
         async move { gate.drained().await }

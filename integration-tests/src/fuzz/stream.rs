@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use futures::StreamExt;
 use greenroom_actors::model::{Delta, Message, ModelCall, ModelName, ModelProvider, Role, Timeouts};
-use greenroom_protocol::{AgentId, CallKey, Clock, TenantId, UserId};
+use greenroom_protocol::{AgentId, CallKey, Clock, PriceBasis, TenantId, UserId};
 use greenroom_registry::audit::signer::Signer;
 use greenroom_registry::ledger::{Account, Amount, Ledger};
 use greenroom_registry::{Parts, memory_artifacts, open_memory};
@@ -96,6 +96,7 @@ impl Bench {
             agent: AgentId::new("writer")?,
             workflow: None,
             run: None,
+            price: PriceBasis::Listed,
         };
         self.runtime.block_on(async {
             let paid = self.ledger.reserve(&account, &[], Amount::default(), &key, WallClock.now()).await?;

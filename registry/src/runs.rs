@@ -101,6 +101,8 @@ pub struct RunHead {
     pub body: ContentHash,
     /// Where it stands.
     pub state: RunState,
+    /// Steps that wait for a person.
+    pub asked: u32,
     /// The fence of its last owner.
     pub fence: Fence,
     /// The pod of its last owner.

@@ -48,7 +48,7 @@ const BUSY_WAIT: Duration = Duration::from_secs(2);
 /// How long a reader waits for a connection.
 const READER_WAIT: Duration = Duration::from_secs(10);
 /// Statements that a connection keeps prepared.
-const PREPARED_MAX: usize = 256;
+const PREPARED_MAX: usize = 512;
 /// Pages of 4 KiB in the log after which a commit writes them back to the file.
 const CHECKPOINT_PAGES: &str = "4096";
 /// KiB that the writing connection keeps of the file.

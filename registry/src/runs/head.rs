@@ -24,6 +24,7 @@ impl RunHead {
             parent: run.parent.clone(),
             body: run.body,
             state: RunState::Queued,
+            asked: 0,
             fence: FENCE_FIRST,
             pod: run.pod.clone(),
             seq: Seq(0),
@@ -78,13 +79,13 @@ impl RunHead {
 
     fn mark(&mut self, marks: &[Mark], now: Timestamp) -> bool {
         self.seq = self.seq.plus(marks.len() as u64);
-        let state = marks.iter().fold(self.state, |state, mark| mark.after(state));
-        let is_changed = state != self.state;
-        if is_changed {
-            self.state = state;
+        let before = (self.state, self.asked);
+        let after = marks.iter().fold(before, |(state, asked), mark| mark.after(state, asked));
+        (self.state, self.asked) = after;
+        if before.0 != after.0 {
             self.updated = now;
         }
-        is_changed
+        before != after
     }
 }
 
@@ -97,8 +98,10 @@ pub(crate) enum Mark {
     Runs,
     /// It was taken up again; if it waited for a person, it still does.
     Resumes,
-    /// It waits for a person.
+    /// One of its steps waits for a person.
     Asks,
+    /// One of its steps was answered.
+    Answered,
     /// It has ended.
     Ends(RunState),
 }
@@ -120,11 +123,10 @@ impl Mark {
 
     fn of(entry: &Entry) -> Self {
         match entry {
-            Entry::Begun(_)
-            | Entry::ApprovalAnswered { .. }
-            | Entry::CancelAsked { .. }
-            | Entry::DeadlinePassed
-            | Entry::CompensationBegun { .. } => Self::Runs,
+            Entry::ApprovalAnswered { .. } => Self::Answered,
+            Entry::Begun(_) | Entry::CancelAsked { .. } | Entry::DeadlinePassed | Entry::CompensationBegun { .. } => {
+                Self::Runs
+            }
             Entry::Resumed { .. } => Self::Resumes,
             Entry::ApprovalAsked { .. } => Self::Asks,
             Entry::Ended { reply } => Self::Ends(reply.status.into()),
@@ -142,13 +144,18 @@ impl Mark {
         }
     }
 
-    fn after(self, state: RunState) -> RunState {
+    /// Where the run stands then, and how many of its steps wait for a person.
+    fn after(self, state: RunState, asked: u32) -> (RunState, u32) {
         match self {
-            Self::Stays => state,
-            Self::Resumes if state == RunState::WaitingApproval => state,
-            Self::Runs | Self::Resumes => RunState::Running,
-            Self::Asks => RunState::WaitingApproval,
-            Self::Ends(ended) => ended,
+            Self::Stays => (state, asked),
+            Self::Resumes if state == RunState::WaitingApproval => (state, asked),
+            Self::Runs | Self::Resumes => (RunState::Running, 0),
+            Self::Asks => (RunState::WaitingApproval, asked.saturating_add(1)),
+            Self::Answered => match asked.saturating_sub(1) {
+                0 => (RunState::Running, 0),
+                left => (RunState::WaitingApproval, left),
+            },
+            Self::Ends(ended) => (ended, 0),
         }
     }
 }

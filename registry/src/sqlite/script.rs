@@ -1,8 +1,9 @@
 //! What one commit writes: rows grouped by table, many rows a statement, in one transaction.
 //!
 //! Each call into sqlx crosses to the connection's thread and back. A small commit therefore goes
-//! there as one text, `BEGIN` and `COMMIT` included. Statements come in sizes that are powers of
-//! two, so that a few prepared ones serve every number of rows.
+//! there as one text, `BEGIN` and `COMMIT` included. Statements come in a few sizes, and one that is
+//! larger than its rows is filled up with empty ones, which it leaves out: so a few prepared
+//! statements serve every number of rows, and a commit has one for each table.
 
 use sqlx::sqlite::{SqliteArguments, SqliteConnection};
 use sqlx::{Arguments, AssertSqlSafe, Executor};
@@ -10,10 +11,12 @@ use sqlx::{Arguments, AssertSqlSafe, Executor};
 use crate::error::StoreError;
 use crate::sqlite::failed;
 
-/// Rows of one statement at most: larger ones are hardly faster, and take longer to prepare.
-const ROWS_MAX: usize = 64;
+/// Rows that statements have. Larger ones are hardly faster, and take longer to prepare.
+const SIZES: [usize; 14] = [1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256];
 /// Statements that still go over as one text.
-const STATEMENTS_AT_ONCE_MAX: usize = 4;
+const STATEMENTS_AT_ONCE_MAX: usize = 5;
+/// Values that still do: each text is prepared and kept as a whole, so large ones would be many.
+const VALUES_AT_ONCE_MAX: usize = 320;
 
 /// A value of a row.
 #[derive(Debug, Clone)]
@@ -122,7 +125,8 @@ impl Script {
     /// Writes everything, or nothing.
     pub(super) async fn run(self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
         let statements = self.statements();
-        let done = if statements.len() <= STATEMENTS_AT_ONCE_MAX {
+        let values: usize = statements.iter().map(|(_, values)| values.len()).sum();
+        let done = if statements.len() <= STATEMENTS_AT_ONCE_MAX && values <= VALUES_AT_ONCE_MAX {
             at_once(connection, statements).await
         } else {
             one_by_one(connection, statements).await
@@ -143,7 +147,10 @@ impl Script {
                     let mut rows = rows.into_iter().peekable();
                     while rows.peek().is_some() {
                         let size = chunk_size(rows.len());
-                        statements.push((insert(table, size), rows.by_ref().take(size).flatten().collect()));
+                        let mut values = Vec::with_capacity(size * table.columns);
+                        values.extend(rows.by_ref().take(size).flatten());
+                        values.resize(size * table.columns, Value::Null);
+                        statements.push((insert(table, size), values));
                     }
                 }
             }
@@ -152,20 +159,24 @@ impl Script {
     }
 }
 
-/// The largest power of two that is not above the number of rows.
-const fn chunk_size(rows: usize) -> usize {
-    let mut size = ROWS_MAX;
-    while size > rows && size > 1 {
-        size /= 2;
-    }
-    size
+/// The smallest size that holds all rows, or the largest there is.
+fn chunk_size(rows: usize) -> usize {
+    let [.., largest] = SIZES;
+    SIZES.into_iter().find(|size| *size >= rows).unwrap_or(largest)
 }
 
+/// A statement for this many rows; an empty one has nothing in its first column, which is part of the
+/// key of each table.
 fn insert(table: &Table, rows: usize) -> String {
     let mut tuple = "(".to_owned();
     tuple.push_str(&vec!["?"; table.columns].join(","));
     tuple.push(')');
-    format!("{} VALUES {} {}", table.insert, vec![tuple.as_str(); rows].join(","), table.conflict)
+    let Table { insert, conflict, .. } = table;
+    if rows == 1 {
+        return format!("{insert} VALUES {tuple} {conflict}");
+    }
+    let tuples = vec![tuple.as_str(); rows].join(",");
+    format!("{insert} SELECT * FROM (VALUES {tuples}) WHERE column1 IS NOT NULL {conflict}")
 }
 
 async fn at_once(connection: &mut SqliteConnection, statements: Vec<(String, Vec<Value>)>) -> Result<(), sqlx::Error> {
@@ -215,15 +226,15 @@ mod tests {
     const THINGS: Table = Table { insert: "INSERT INTO things (a, b)", columns: 2, conflict: "" };
 
     #[test]
-    fn rows_go_in_powers_of_two_and_plain_statements_keep_their_place() {
+    fn rows_share_a_statement_that_is_filled_up_and_plain_ones_keep_their_place() {
         let mut script = Script::default();
         (0_i64..3).for_each(|number| script.row(&THINGS, vec![number.into(), "x".into()]));
         script.plain("DELETE FROM things", Vec::new());
         script.row(&THINGS, vec![9_i64.into(), "y".into()]);
         let texts: Vec<_> = script.statements().into_iter().map(|(sql, values)| (sql, values.len())).collect();
+        let many = "(VALUES (?,?),(?,?),(?,?),(?,?)) WHERE column1 IS NOT NULL ";
         let expected = [
-            ("INSERT INTO things (a, b) VALUES (?,?),(?,?) ".to_owned(), 4),
-            ("INSERT INTO things (a, b) VALUES (?,?) ".to_owned(), 2),
+            (format!("INSERT INTO things (a, b) SELECT * FROM {many}"), 8),
             ("DELETE FROM things".to_owned(), 0),
             ("INSERT INTO things (a, b) VALUES (?,?) ".to_owned(), 2),
         ];

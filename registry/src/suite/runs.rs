@@ -3,7 +3,7 @@
 use futures::StreamExt;
 use protocol::event::RunState;
 use protocol::request::Page;
-use protocol::{ContentHash, IdempotencyKey, PodId};
+use protocol::{ContentHash, IdempotencyKey, PodId, UserId};
 
 use super::*;
 use crate::journal::{JournalError, Seq};
@@ -139,6 +139,50 @@ async fn a_head_follows_its_journal_to_the_end_and_no_further() {
         let after = journal.append(&run_id(1), fence, Seq(3), &[started("b")], NOW).await;
         assert!(matches!(after, Err(JournalError::Ended)), "{after:?}");
         assert_eq!(runs.claim(&run_id(1), &pod(), MINUTE, NOW.plus(MINUTE * 9)).await.unwrap(), None);
+        assert_eq!(runs.unclaimed(NOW.plus(MINUTE * 9), 10).await.unwrap(), []);
+    }
+}
+
+#[tokio::test]
+async fn a_run_waits_for_a_person_until_the_last_of_its_questions_is_answered() {
+    for house in House::each().await {
+        let (runs, journal) = (&house.stores.runs, &house.stores.journal);
+        let fence = create(&house, 1).await;
+        let asked = |step: &str| Entry::ApprovalAsked { key: step_key(step), prompt: "well?".into() };
+        let by = UserId::new("admin").unwrap();
+        let answered = |step: &str| Entry::ApprovalAnswered { key: step_key(step), approved: true, by: by.clone() };
+        let mut seq = Seq(0);
+        let steps = [
+            (vec![asked("a"), asked("b")], RunState::WaitingApproval),
+            (vec![answered("a"), started("a")], RunState::WaitingApproval),
+            (vec![answered("b")], RunState::Running),
+            (vec![asked("c")], RunState::WaitingApproval),
+            (vec![Entry::DeadlinePassed], RunState::Running),
+        ];
+        for (entries, state) in steps {
+            seq = journal.append(&run_id(1), fence, seq, &entries, NOW).await.unwrap().through();
+            assert_eq!(runs.get(&run_id(1)).await.unwrap().unwrap().state, state, "after {entries:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_run_has_what_it_begins_with_or_does_not_begin() {
+    for house in House::each().await {
+        let (runs, journal) = (&house.stores.runs, &house.stores.journal);
+        let begun = runs.begin(&new_run(1), None, &[started("a"), done("a", "one")], NOW).await.unwrap();
+        let (Created::New(fence), Some(receipt)) = begun else { panic!("{begun:?}") };
+        assert_eq!((receipt.run(), receipt.after(), receipt.through()), (&run_id(1), Seq(0), Seq(2)));
+        let again = runs.begin(&new_run(1), None, &[started("a")], NOW).await.unwrap();
+        assert_eq!(again, (Created::Same(run_id(1)), None));
+        assert_eq!(journal.read(&run_id(1), Seq(0), 10).await.unwrap().len(), 2);
+        let _ = journal.append(&run_id(1), fence, Seq(2), &[ended()], NOW).await.unwrap();
+        let refused = runs.begin(&new_run(2), None, &[ended(), started("a")], NOW).await;
+        assert!(matches!(refused, Err(JournalError::Size { found: 2 })));
+        assert_eq!(runs.get(&run_id(2)).await.unwrap(), None);
+        let over = runs.begin(&new_run(3), None, &[started("a"), ended()], NOW).await.unwrap();
+        assert!(matches!(over, (Created::New(_), Some(_))));
+        assert_eq!(runs.get(&run_id(3)).await.unwrap().unwrap().state, RunState::Success);
         assert_eq!(runs.unclaimed(NOW.plus(MINUTE * 9), 10).await.unwrap(), []);
     }
 }

@@ -20,6 +20,8 @@ use super::answer::seen;
 
 /// Rows of a page that does not say how many it wants.
 const PAGE_ROWS_DEFAULT: u32 = 50;
+/// Events of a run after which one reply asks for another look.
+const EVENTS_MAX: usize = 50_000;
 
 /// Answers looks.
 pub struct Reader {
@@ -107,17 +109,30 @@ impl Reader {
         let found = self.stores.runs.get(run).await.map_err(|error| error.cause())?;
         let found = found.ok_or_else(|| Cause::new(Code::UnknownRun, format!("there is no run {run}")))?;
         let reply = self.stores.runs.reply(run).await.map_err(|error| error.cause())?;
-        let events = self.journal(run, 0).await?;
-        Ok(seen([("run", head(&found)), ("events", json!(events)), ("reply", json!(reply))]))
+        let (events, next) = self.journal(run, 0).await?;
+        Ok(seen([("run", head(&found)), ("events", json!(events)), ("next", json!(next)), ("reply", json!(reply))]))
     }
 
     async fn events(&self, run: &RunId, after: u64) -> Result<Outcome, Cause> {
-        Ok(seen([("events", json!(self.journal(run, after).await?))]))
+        let (events, next) = self.journal(run, after).await?;
+        Ok(seen([("events", json!(events)), ("next", json!(next))]))
     }
 
-    async fn journal(&self, run: &RunId, after: u64) -> Result<Vec<RunEvent>, Cause> {
-        let read = self.stores.journal.read(run, Seq(after), PAGE_ROWS_MAX).await.map_err(|error| error.cause())?;
-        Ok(read.iter().filter_map(|kept| RunEvent::of(run, kept.seq.0, kept.at, &kept.entry)).collect())
+    /// What has happened in a run behind this entry, and after which entry to ask for the rest where it
+    /// is more than one reply may carry.
+    async fn journal(&self, run: &RunId, after: u64) -> Result<(Vec<RunEvent>, Option<u64>), Cause> {
+        let (mut events, mut after) = (Vec::new(), Seq(after));
+        loop {
+            let read = self.stores.journal.read(run, after, PAGE_ROWS_MAX).await.map_err(|error| error.cause())?;
+            events.extend(read.iter().filter_map(|kept| RunEvent::of(run, kept.seq.0, kept.at, &kept.entry)));
+            let Some(last) = read.last().filter(|_| read.len() == PAGE_ROWS_MAX as usize) else {
+                return Ok((events, None));
+            };
+            after = last.seq;
+            if events.len() >= EVENTS_MAX {
+                return Ok((events, Some(after.0)));
+            }
+        }
     }
 
     async fn audit(&self, page: &Page) -> Result<Outcome, Cause> {

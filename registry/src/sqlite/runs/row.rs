@@ -17,7 +17,7 @@ use crate::sqlite::writer::hash_of;
 macro_rules! select_heads {
     ($which:literal) => {
         concat!(
-            "SELECT number, run, tenant, owner, workflow, version, team, parent, body, state, fence, pod, ",
+            "SELECT number, run, tenant, owner, workflow, version, team, parent, body, state, asked, fence, pod, ",
             "created, updated, ",
             "COALESCE((SELECT MAX(seq) FROM journal WHERE journal.run = runs.number), 0) AS seq FROM runs ",
             $which
@@ -28,10 +28,10 @@ pub(super) use select_heads;
 
 pub(super) const RUNS: Table = Table {
     insert: "INSERT INTO runs (number, run, tenant, owner, workflow, version, team, parent, body, state, ended, \
-             fence, pod, created, updated)",
-    columns: 15,
+             asked, fence, pod, created, updated)",
+    columns: 16,
     conflict: "ON CONFLICT (number) DO UPDATE SET state = excluded.state, ended = excluded.ended, \
-               fence = excluded.fence, pod = excluded.pod, updated = excluded.updated",
+               asked = excluded.asked, fence = excluded.fence, pod = excluded.pod, updated = excluded.updated",
 };
 
 /// The head as a row of [`RUNS`].
@@ -48,6 +48,7 @@ pub(super) fn row_of(number: i64, head: &RunHead) -> Vec<Value> {
         Value::from(&head.body),
         head.state.as_str().into(),
         i64::from(head.state.is_ended()).into(),
+        i64::from(head.asked).into(),
         head.fence.0.into(),
         head.pod.as_str().into(),
         head.created.as_micros().into(),
@@ -72,6 +73,7 @@ pub(super) fn head_of(row: &SqliteRow) -> Result<(i64, RunHead), StoreError> {
         parent: maybe("parent")?.map(id).transpose()?,
         body: hash("body")?,
         state: state_of(state).ok_or_else(|| StoreError::Codec(format!("a run is in no state called {state:?}")))?,
+        asked: u32::try_from(int("asked")?).unwrap_or_default(),
         fence: Fence(from_int(int("fence")?)),
         pod: id(text("pod")?)?,
         seq: Seq(from_int(int("seq")?)),

@@ -1,15 +1,25 @@
-//! Bytes that are too large to travel, found by the hash of what they hold.
+//! Bytes that are too large to travel, found by the hash of what they hold. What no record names any
+//! more is swept away.
+
+use std::collections::HashSet;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use greenroom_protocol as protocol;
-use protocol::{ArtifactRef, Cause, Code, ContentHash};
+use protocol::limits::REQUEST_TIMEOUT_MAX;
+use protocol::{ArtifactRef, Cause, Code, ContentHash, Timestamp};
 
 use crate::error::StoreError;
+
+pub(crate) mod names;
 
 /// Bytes of one artifact.
 pub const ARTIFACT_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Bytes of an artifact's name and of its media type.
 pub const LABEL_BYTES_MAX: usize = 255;
+/// How long an artifact that no record names is left alone after it was put: whoever put it may be
+/// about to name it, and no request is under way for longer than this.
+pub const UNNAMED_KEPT: Duration = REQUEST_TIMEOUT_MAX.saturating_mul(2);
 
 /// Why an artifact was not kept or not given.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -49,6 +59,15 @@ impl ArtifactError {
     }
 }
 
+/// What a sweep took away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Swept {
+    /// Artifacts.
+    pub artifacts: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
 /// Keeps bytes.
 #[async_trait]
 pub trait Artifacts: Send + Sync {
@@ -64,6 +83,32 @@ pub trait Artifacts: Send + Sync {
     /// [`ArtifactError::TooLarge`] before anything is read; [`ArtifactError::Damaged`] if the bytes
     /// are not those that were put.
     async fn get(&self, hash: &ContentHash, bytes_max: u64) -> Result<Option<Vec<u8>>, ArtifactError>;
+
+    /// Drops each artifact that was put last more than [`UNNAMED_KEPT`] ago and that nobody names:
+    /// neither `named`, nor the JSON of an artifact that stays. It may be stopped at any moment and
+    /// begun anew; nothing that is named is ever gone.
+    ///
+    /// # Errors
+    /// [`StoreError`]; what was dropped before stays dropped.
+    async fn sweep(&self, named: HashSet<ContentHash>, now: Timestamp) -> Result<Swept, StoreError>;
+}
+
+/// What stays of `all`: those that `is_held` says, and whatever their JSON names, however deep.
+pub(crate) fn held(
+    all: &HashSet<ContentHash>,
+    is_held: impl Fn(&ContentHash) -> bool,
+    names_in: impl Fn(&ContentHash) -> Result<HashSet<ContentHash>, StoreError>,
+) -> Result<HashSet<ContentHash>, StoreError> {
+    let mut unread: Vec<ContentHash> = all.iter().filter(|hash| is_held(hash)).copied().collect();
+    let mut stays: HashSet<ContentHash> = unread.iter().copied().collect();
+    while let Some(hash) = unread.pop() {
+        for name in names_in(&hash)? {
+            if all.contains(&name) && stays.insert(name) {
+                unread.push(name);
+            }
+        }
+    }
+    Ok(stays)
 }
 
 /// Refuses what may not be kept, and otherwise answers the reference.

@@ -1,13 +1,15 @@
 //! Stores that live as long as the process: for tests, for measuring what the disk costs, and as the
 //! plainest reading of what each store means. They take the same decisions as those on disk.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use greenroom_protocol::Timestamp;
+use greenroom_protocol::{ContentHash, Timestamp};
 
+use crate::artifacts::names::Names;
 use crate::audit::AuditLog;
 use crate::bell::Bells;
 use crate::error::StoreError;
@@ -88,6 +90,13 @@ impl Upkeep for MemoryUpkeep {
 
     async fn backup(&self, _to: &Path) -> Result<(), StoreError> {
         Err(StoreError::Failed("stores in memory have no copy".into()))
+    }
+
+    async fn artifacts_named(&self) -> Result<HashSet<ContentHash>, StoreError> {
+        let mut names = Names::default();
+        self.shared.runs().tell(&mut names)?;
+        self.shared.contexts().tell(&mut names)?;
+        Ok(names.found())
     }
 
     async fn close(&self, _now: Timestamp) -> Result<(), StoreError> {

@@ -1,9 +1,11 @@
-//! What an operator does to a store as a whole: check it, copy it, close it.
+//! What an operator does to a store as a whole: check it, copy it, say what it names,
+//! close it.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use async_trait::async_trait;
-use greenroom_protocol::Timestamp;
+use greenroom_protocol::{ContentHash, Timestamp};
 
 use crate::audit::Verdict;
 use crate::error::StoreError;
@@ -43,6 +45,12 @@ pub trait Upkeep: Send + Sync {
     /// # Errors
     /// [`StoreError`], and then there is no copy.
     async fn backup(&self, to: &Path) -> Result<(), StoreError>;
+
+    /// The artifacts that any journal, kept answer or shared context names.
+    ///
+    /// # Errors
+    /// [`StoreError`] if not everything could be read: then nothing may be swept.
+    async fn artifacts_named(&self) -> Result<HashSet<ContentHash>, StoreError>;
 
     /// Writes what waits, signs the end of the audit and lets the writers end. Every later call is
     /// refused with [`StoreError::Closed`].

@@ -10,6 +10,7 @@ use greenroom_protocol::event::RunState;
 use greenroom_protocol::journal::Entry;
 use greenroom_protocol::{Cause, Clock, Code, Ids, Json};
 use greenroom_registry::Stores;
+use greenroom_registry::artifacts::Swept;
 use greenroom_registry::audit::Verdict;
 use greenroom_registry::runs::RunHead;
 use greenroom_registry::upkeep::CheckReport;
@@ -52,7 +53,10 @@ impl Chores {
                 let runs = self.stores.runs.prune(before).await.map_err(|error| error.cause())?;
                 let keys = self.stores.idempotency.prune(before).await.map_err(|error| error.cause())?;
                 self.note("runs", &format!("{runs} runs and {keys} kept answers were pruned")).await?;
-                Ok(json!({ "runs": runs, "kept_answers": keys }))
+                let swept = self.sweep().await?;
+                Ok(json!({
+                    "runs": runs, "kept_answers": keys, "artifacts": swept.artifacts, "artifact_bytes": swept.bytes,
+                }))
             }
             Chore::CheckStore => {
                 let report = self.stores.upkeep.check().await.map_err(|error| error.cause())?;
@@ -73,6 +77,22 @@ impl Chores {
     /// What the store says.
     pub async fn recover(&self) -> Result<Recovered, Cause> {
         self.runs.recover(&self.authenticator, &*self.ids).await
+    }
+
+    /// Drops the artifacts that nothing names any more. A process that died between the pruning of runs
+    /// and this leaves them to the next sweep.
+    ///
+    /// # Errors
+    /// What the stores say; then whatever is named is still there.
+    pub async fn sweep(&self) -> Result<Swept, Cause> {
+        let named = self.stores.upkeep.artifacts_named().await.map_err(|error| error.cause())?;
+        let swept = self.stores.artifacts.sweep(named, self.clock.now()).await.map_err(|error| error.cause())?;
+        if swept.artifacts > 0 {
+            let Swept { artifacts, bytes } = swept;
+            self.note("artifacts", &format!("{artifacts} artifacts of {bytes} bytes that nothing names were dropped"))
+                .await?;
+        }
+        Ok(swept)
     }
 
     async fn note(&self, subject: &str, message: &str) -> Result<(), Cause> {

@@ -8,6 +8,8 @@ use greenroom_actors::run::Recovered;
 use greenroom_client::Client;
 use greenroom_protocol::{Cause, Code, UserId};
 use greenroom_registry::Stores;
+use greenroom_registry::artifacts::Swept;
+use tokio::time::Instant;
 
 use crate::compose::tree::Tree;
 use crate::config::Config;
@@ -21,6 +23,10 @@ use crate::watch::Reloader;
 
 /// How often runs that lost their owner are looked for.
 const RECOVERY_PAUSE: Duration = Duration::from_secs(2);
+/// When a host first looks for artifacts that nothing names; what a crash left is taken up before.
+const SWEEP_DELAY: Duration = Duration::from_secs(5 * 60);
+/// How often it looks again.
+const SWEEP_PAUSE: Duration = Duration::from_secs(6 * 60 * 60);
 /// How long the writers of the stores may take for what they still hold.
 const WRITERS_WAIT_MAX: Duration = Duration::from_secs(10);
 
@@ -131,6 +137,25 @@ impl House {
         });
     }
 
+    /// Drops, now and then, the artifacts that nothing names any more.
+    pub fn sweep(&mut self) {
+        let chores = Arc::clone(&self.front.chores);
+        self.tasks.run("sweeper", OnEnd::GoOn, async move {
+            let mut rounds = tokio::time::interval_at(Instant::now() + SWEEP_DELAY, SWEEP_PAUSE);
+            rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                rounds.tick().await;
+                match chores.sweep().await {
+                    Ok(Swept { artifacts: 0, bytes: _ }) => {}
+                    Ok(Swept { artifacts, bytes }) => {
+                        tracing::info!(artifacts.dropped = artifacts, artifacts.bytes = bytes, "artifacts were swept");
+                    }
+                    Err(cause) => tracing::error!(error.code = %cause.code, "artifacts were not swept"),
+                }
+            }
+        });
+    }
+
     /// Waits until something has died without which nothing may go on; answers what.
     pub async fn fallen(&mut self) -> String {
         let Some(tree) = self.tree.as_mut() else { return std::future::pending().await };
@@ -148,7 +173,7 @@ impl House {
         if tokio::time::timeout(self.config.drain, pipeline.gate.drained()).await.is_err() {
             tracing::warn!(requests.left = pipeline.gate.inside(), "drain ended before everything was done");
         }
-        for name in ["control socket", "watcher", "metrics", "recovery", "rates", "late settler"] {
+        for name in ["control socket", "watcher", "metrics", "recovery", "sweeper", "rates", "late settler"] {
             self.tasks.stop(name);
         }
         if let Some(tree) = self.tree.take() {

@@ -9,9 +9,11 @@ use futures::stream::BoxStream;
 use greenroom_protocol as protocol;
 use protocol::{ContextKey, RunId, Timestamp};
 
+use crate::artifacts::names::Names;
 use crate::bell::{Follow, follow};
 use crate::context::board::Board;
 use crate::context::{ContextError, ContextEvent, ContextPut, ContextStore, Snapshot, Version, Versioned};
+use crate::error::StoreError;
 use crate::memory::Shared;
 use crate::runs::Fence;
 
@@ -20,6 +22,15 @@ use crate::runs::Fence;
 pub(super) struct Contexts(HashMap<RunId, Board>);
 
 impl Contexts {
+    /// Shows every text that may name an artifact.
+    pub(super) fn tell(&self, names: &mut Names) -> Result<(), StoreError> {
+        let slots = self.0.values().flat_map(|board| board.slots.values());
+        for value in slots.filter_map(|slot| slot.value.as_ref()) {
+            names.read(&serde_json::to_vec(value)?);
+        }
+        Ok(())
+    }
+
     /// Forgets one.
     pub(super) fn forget(&mut self, run: &RunId) {
         self.0.remove(run);

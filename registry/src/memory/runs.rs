@@ -13,6 +13,7 @@ use protocol::limits::PAGE_ROWS_MAX;
 use protocol::request::Page;
 use protocol::{ContentHash, PodId, Reply, RunId, TenantId, Timestamp};
 
+use crate::artifacts::names::Names;
 use crate::bell::{Follow, follow};
 use crate::commit::Haste;
 use crate::error::StoreError;
@@ -49,6 +50,17 @@ pub(super) struct Runs {
 }
 
 impl Runs {
+    /// Shows every text that may name an artifact.
+    pub(super) fn tell(&self, names: &mut Names) -> Result<(), StoreError> {
+        for kept in self.kept.values().flat_map(|kept| &kept.journal) {
+            names.read(&serde_json::to_vec(&kept.entry)?);
+        }
+        for reply in self.keys.values().filter_map(|used| used.reply.as_ref()) {
+            names.read(&serde_json::to_vec(reply)?);
+        }
+        Ok(())
+    }
+
     fn find(&self, run: &RunId) -> Option<&Kept> {
         self.kept.get(self.numbers.get(run)?)
     }

@@ -248,3 +248,56 @@ async fn brackets_of_many_callers_share_their_commits() {
     }
     assert!(house.stores.audit.verify().await.unwrap().holds());
 }
+
+/// Texts that hold no value of a request: names, states, records of the audit, bodies of definitions.
+const NAMELESS: &[&str] = &[
+    "audit.record",
+    "audit.request",
+    "audit_heads.head",
+    "audit_open.open",
+    "bodies.body",
+    "budgets.budget",
+    "context_values.key",
+    "context_values.run",
+    "contexts.run",
+    "costs.agent",
+    "costs.tenant",
+    "costs.user",
+    "costs.workflow",
+    "once_keys.key",
+    "once_keys.run",
+    "once_keys.tenant",
+    "reservations.held",
+    "runs.owner",
+    "runs.parent",
+    "runs.pod",
+    "runs.run",
+    "runs.state",
+    "runs.team",
+    "runs.tenant",
+    "runs.workflow",
+    "usage_minutes.tenant",
+    "usage_minutes.user",
+];
+
+#[tokio::test]
+async fn every_text_of_the_schema_is_searched_for_artifacts_or_known_to_name_none() {
+    let house = House::sqlite().await;
+    let mut connection = connect_apart(&house.database()).await.unwrap();
+    let columns: Vec<(String, String)> = sqlx::query_as(
+        "SELECT tables.name, columns.name FROM sqlite_master tables, pragma_table_info(tables.name) columns \
+         WHERE tables.type = 'table' AND tables.name NOT LIKE '\\_%' ESCAPE '\\' AND columns.type = 'TEXT' \
+         ORDER BY 1, 2",
+    )
+    .fetch_all(&mut connection)
+    .await
+    .unwrap();
+    connection.close().await.unwrap();
+    assert!(columns.len() > NAMELESS.len());
+    for (table, column) in columns {
+        let is_searched =
+            upkeep::NAMING.iter().any(|select| select.starts_with(&format!("SELECT {column} FROM {table}")));
+        let is_nameless = NAMELESS.contains(&format!("{table}.{column}").as_str());
+        assert_ne!(is_searched, is_nameless, "{table}.{column}: say in sqlite/upkeep.rs or here what it may hold");
+    }
+}

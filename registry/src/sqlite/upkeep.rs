@@ -1,18 +1,28 @@
 //! Check, backup and the orderly end of a database.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use greenroom_protocol::Timestamp;
+use futures::TryStreamExt as _;
+use greenroom_protocol::{ContentHash, Timestamp};
 use sqlx::Connection as _;
 
+use crate::artifacts::names::Names;
 use crate::audit::signer::Signer;
 use crate::error::StoreError;
 use crate::sqlite::commands::Command;
 use crate::sqlite::examine::examine;
 use crate::sqlite::{Shared, connect_apart, failed};
 use crate::upkeep::{CheckReport, Upkeep};
+
+/// Every text that may name an artifact. A test compares this with the schema.
+pub(super) const NAMING: [&str; 3] = [
+    "SELECT entry FROM journal",
+    "SELECT reply FROM once_keys WHERE reply IS NOT NULL",
+    "SELECT value FROM context_values WHERE value IS NOT NULL",
+];
 
 /// The whole database.
 pub(super) struct SqliteUpkeep {
@@ -40,6 +50,20 @@ impl Upkeep for SqliteUpkeep {
         let mut connection = connect_apart(&self.shared.path).await?;
         sqlx::query("VACUUM INTO ?").bind(name).execute(&mut connection).await.map_err(|error| failed(&error))?;
         connection.close().await.map_err(|error| failed(&error))
+    }
+
+    async fn artifacts_named(&self) -> Result<HashSet<ContentHash>, StoreError> {
+        self.shared.flush().await?;
+        let mut connection = connect_apart(&self.shared.path).await?;
+        let mut names = Names::default();
+        for select in NAMING {
+            let mut texts = sqlx::query_scalar::<_, String>(select).fetch(&mut connection);
+            while let Some(text) = texts.try_next().await.map_err(|error| failed(&error))? {
+                names.read(text.as_bytes());
+            }
+        }
+        connection.close().await.map_err(|error| failed(&error))?;
+        Ok(names.found())
     }
 
     async fn close(&self, now: Timestamp) -> Result<(), StoreError> {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use greenroom_protocol::{AgentId, ContentHash, IdempotencyKey, RunId, StepId, TeamId, WorkflowId};
 
+const ABOUT: &str = "Runs declarative AI agents, teams and workflows; every message is judged by policy and recorded.";
 const AFTER_HELP: &str = "\
 Exit codes: 0 done; 1 the work failed, was cancelled or timed out; 2 rejected before any work (usage, \
 input, definition); 3 denied by policy.
@@ -13,7 +14,7 @@ Try `greenroom demo` first: it needs no key and no server.";
 
 /// Declarative AI agents as a supervised, governed actor system.
 #[derive(Debug, Parser)]
-#[command(name = "greenroom", version, about, after_help = AFTER_HELP, propagate_version = true)]
+#[command(name = "greenroom", version, about = ABOUT, after_help = AFTER_HELP, propagate_version = true)]
 pub struct Cli {
     /// What every command takes.
     #[command(flatten)]

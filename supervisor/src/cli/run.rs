@@ -1,6 +1,7 @@
 //! `greenroom run agent|workflow|team`: words become a request, its progress is told, and the reply
 //! decides the exit code.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -21,6 +22,8 @@ use crate::clock::WallClock;
 
 /// How long a run of the command line may take where nothing is said: it may wait for a person.
 const RUN_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long the last events of a run may come behind its reply.
+const LAST_EVENTS_WAIT: Duration = Duration::from_secs(1);
 
 /// Does it.
 ///
@@ -106,18 +109,31 @@ pub(super) async fn followed(
     progress: Progress,
     asked: impl Future<Output = Result<Reply, greenroom_client::TransportError>>,
 ) -> Result<Reply, Cause> {
-    let telling = tell(client, run, progress);
+    let has_begun = AtomicBool::new(false);
+    let telling = tell_from(client, run, progress, &has_begun);
     tokio::pin!(asked, telling);
     tokio::select! {
-        reply = &mut asked => Ok(reply?),
+        reply = &mut asked => {
+            // The reply overtakes the last events; without them, the last step would seem unfinished.
+            if reply.is_ok() && has_begun.load(Ordering::Relaxed) {
+                let _ = tokio::time::timeout(LAST_EVENTS_WAIT, telling).await;
+            }
+            Ok(reply?)
+        }
         _ = &mut telling => Ok(asked.await?),
     }
 }
 
 /// Tells of a run from its first event to its last, and answers with its reply.
 pub(super) async fn tell(client: &Client, run: &RunId, progress: Progress) -> Option<Reply> {
+    tell_from(client, run, progress, &AtomicBool::new(false)).await
+}
+
+/// The same, and says as soon as there is something to tell of.
+async fn tell_from(client: &Client, run: &RunId, progress: Progress, has_begun: &AtomicBool) -> Option<Reply> {
     let mut events = client.watch(run, 0);
     while let Some(Ok(event)) = events.next().await {
+        has_begun.store(true, Ordering::Relaxed);
         progress.tell(&event);
         if let What::RunEnded { reply } = event.what {
             return Some(*reply);

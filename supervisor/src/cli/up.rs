@@ -26,6 +26,7 @@ pub async fn up(config: Config, signals: &mut Signals) -> Result<u8, Cause> {
     house.listen()?;
     house.watch();
     house.recover();
+    house.sweep();
     tracing::info!(
         data.dir = %config.data_dir.display(), policy.revision = %house.guard().observe().revision, "process is up"
     );

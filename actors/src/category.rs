@@ -20,7 +20,9 @@ use greenroom_definitions::Agent;
 use greenroom_protocol::{CategoryId, ContentHash};
 use ractor::ActorRef;
 
-pub use actor::{Category, CategoryMsg, CategorySight};
+pub use actor::Category;
+
+use actor::CategoryMsg;
 
 use crate::agent::{self, AgentSeat, Done};
 use crate::execution::Backstage;

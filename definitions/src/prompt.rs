@@ -4,11 +4,12 @@
 //! document or a model says can ever reach it. The user part is rendered over values, and a value is
 //! never read as a template.
 
+use std::error::Error as _;
 use std::io;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use greenroom_protocol::{Cause, Code, Values};
-use minijinja::{Environment, Template, UndefinedBehavior, context};
+use minijinja::{Environment, UndefinedBehavior, context};
 use serde::Serialize;
 
 use crate::agent::AgentSpec;
@@ -18,6 +19,10 @@ use crate::problem::did_you_mean;
 
 mod filters;
 
+/// Bytes up to which a prompt that is too long is counted, to say by how much.
+const COUNTED_BYTES_MAX: usize = 16 * 1_024 * 1_024;
+/// The name of the one template in an environment of its own.
+const TEMPLATE: &str = "prompt";
 /// How deep a template may call itself; it cannot, so this only bounds nested values.
 const RECURSION_MAX: usize = 64;
 /// What a user template may look at.
@@ -37,12 +42,16 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment
 });
 
-/// An agent's prompts.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// An agent's prompts. The user template is compiled once: reading it takes several times as long as
+/// rendering it does.
+#[derive(Debug, Clone)]
 pub struct Prompt {
     system: String,
-    user: Option<String>,
+    user: Option<Arc<Compiled>>,
 }
+
+/// A template that was checked, in an environment that holds it and shares the filters.
+type Compiled = Environment<'static>;
 
 /// Which template is wrong, and why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -94,21 +103,19 @@ impl Prompt {
         let written = spec.implementation.prompt.as_ref();
         let system = match written.and_then(|prompt| prompt.system.as_deref()) {
             Some(text) => {
-                let template = check("system", text, SYSTEM_ROOTS, spec)?;
+                let compiled = check("system", text, SYSTEM_ROOTS, spec)?;
                 let agent = Constants::of(spec);
-                render(&template, context! { agent }).map_err(|why| PromptError {
+                render(&compiled, context! { agent }).map_err(|unrendered| PromptError {
                     part: "system",
-                    why,
+                    why: unrendered.to_string(),
                     bound: false,
                     line: 0,
                 })?
             }
             None => format!("You are the {}. {}", spec.name, spec.description),
         };
-        let user = written.and_then(|prompt| prompt.user.clone());
-        if let Some(text) = &user {
-            check("user", text, USER_ROOTS, spec)?;
-        }
+        let user = written.and_then(|prompt| prompt.user.as_deref());
+        let user = user.map(|text| check("user", text, USER_ROOTS, spec)).transpose()?.map(Arc::new);
         Ok(Self { system, user })
     }
 
@@ -121,40 +128,68 @@ impl Prompt {
     /// What the model is asked. Only what the definition declares should be among the inputs.
     ///
     /// # Errors
-    /// `expression_failed`, if the template writes more than [`PROMPT_BYTES_MAX`], runs out of fuel,
-    /// or meets a value that does not fit.
+    /// `context_overflow`, if it would have more than [`PROMPT_BYTES_MAX`], with how many too many;
+    /// `expression_failed`, if the template runs out of fuel or meets a value that does not fit.
     pub fn render_user(&self, inputs: &Values, context: &Values) -> Result<String, Cause> {
-        let failed = |why: String| Cause::new(Code::ExpressionFailed, format!("the prompt cannot be rendered: {why}"));
-        match &self.user {
-            Some(text) => {
-                let template = ENVIRONMENT.template_from_str(text).map_err(|error| failed(error.to_string()))?;
-                render(&template, context! { inputs, context }).map_err(failed)
-            }
+        let rendered = match &self.user {
+            Some(compiled) => render(compiled, context! { inputs, context }),
             None => {
                 let text = sections(inputs);
-                if text.len() > PROMPT_BYTES_MAX { Err(failed(too_much())) } else { Ok(text) }
+                if text.len() > PROMPT_BYTES_MAX { Err(TooLong { bytes: text.len() }.into()) } else { Ok(text) }
             }
+        };
+        rendered.map_err(Unrendered::into_cause)
+    }
+}
+
+/// A prompt, or a part of it, that has at least so many bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("it would have {bytes} bytes or more, at most {PROMPT_BYTES_MAX} are given to a model")]
+struct TooLong {
+    bytes: usize,
+}
+
+/// Why there is no prompt.
+#[derive(Debug, thiserror::Error)]
+enum Unrendered {
+    #[error(transparent)]
+    TooLong(#[from] TooLong),
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl Unrendered {
+    fn into_cause(self) -> Cause {
+        let message = format!("the prompt cannot be rendered: {self}");
+        match self {
+            Self::TooLong(TooLong { bytes }) => Cause::new(Code::ContextOverflow, message).with(serde_json::json!({
+                "bytes": bytes, "bytes_max": PROMPT_BYTES_MAX, "over": bytes.saturating_sub(PROMPT_BYTES_MAX),
+            })),
+            Self::Failed(_) => Cause::new(Code::ExpressionFailed, message),
         }
     }
 }
 
-fn too_much() -> String {
-    format!("it would have more than {PROMPT_BYTES_MAX} bytes")
+impl From<minijinja::Error> for Unrendered {
+    fn from(error: minijinja::Error) -> Self {
+        let too_long = error.source().and_then(|source| source.downcast_ref::<TooLong>());
+        let said = || error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
+        too_long.map_or_else(|| Self::Failed(said()), |too_long| Self::TooLong(*too_long))
+    }
 }
 
-fn check<'t>(
-    part: &'static str,
-    text: &'t str,
-    roots: &[&str],
-    spec: &AgentSpec,
-) -> Result<Template<'t, 't>, PromptError> {
+fn check(part: &'static str, text: &str, roots: &[&str], spec: &AgentSpec) -> Result<Compiled, PromptError> {
     check_template(text).map_err(|why| PromptError { part, why, bound: true, line: 0 })?;
     let wrong = |why: String, line: usize| PromptError { part, why, bound: false, line };
-    let template = ENVIRONMENT.template_from_str(text).map_err(|error| {
+    let mut compiled = ENVIRONMENT.clone();
+    let read = compiled.add_template_owned(TEMPLATE, text.to_owned()).and_then(|()| {
+        let template = compiled.get_template(TEMPLATE)?;
+        Ok(template.undeclared_variables(true).into_iter().collect())
+    });
+    let mut looked_at: Vec<String> = read.map_err(|error| {
         let detail = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
         wrong(format!("cannot be read: {detail}"), error.line().unwrap_or_default())
     })?;
-    let mut looked_at: Vec<String> = template.undeclared_variables(true).into_iter().collect();
     looked_at.sort();
     for path in &looked_at {
         let mut names = path.split('.');
@@ -175,37 +210,40 @@ fn check<'t>(
         }
     }
     filters::check_names(text).map_err(|why| wrong(why, 0))?;
-    Ok(template)
+    Ok(compiled)
 }
 
 fn line_of(text: &str, path: &str) -> usize {
     text.lines().position(|line| line.contains(path)).map_or(0, |at| at + 1)
 }
 
-/// Renders into a writer that takes no more than the bound.
-fn render<S: Serialize>(template: &Template<'_, '_>, values: S) -> Result<String, String> {
+/// Renders into a writer that keeps no more than the bound.
+fn render<S: Serialize>(compiled: &Compiled, values: S) -> Result<String, Unrendered> {
     let mut bounded = Bounded::default();
-    let rendered = template.render_captured_to(values, &mut bounded).map(drop);
-    if bounded.overflown {
-        return Err(too_much());
+    let rendered = compiled.get_template(TEMPLATE)?.render_captured_to(values, &mut bounded).map(drop);
+    if bounded.written > PROMPT_BYTES_MAX {
+        return Err(TooLong { bytes: bounded.written }.into());
     }
-    rendered.map_err(|error| error.detail().map_or_else(|| error.kind().to_string(), str::to_owned))?;
-    String::from_utf8(bounded.bytes).map_err(|error| error.to_string())
+    rendered?;
+    String::from_utf8(bounded.bytes).map_err(|error| Unrendered::Failed(error.to_string()))
 }
 
 #[derive(Default)]
 struct Bounded {
     bytes: Vec<u8>,
-    overflown: bool,
+    written: usize,
 }
 
 impl io::Write for Bounded {
+    /// What is too much is only counted, and not for long.
     fn write(&mut self, more: &[u8]) -> io::Result<usize> {
-        if self.bytes.len() + more.len() > PROMPT_BYTES_MAX {
-            self.overflown = true;
+        self.written = self.written.saturating_add(more.len());
+        if self.written > COUNTED_BYTES_MAX {
             return Err(io::Error::other("the prompt is too long"));
         }
-        self.bytes.extend_from_slice(more);
+        if self.written <= PROMPT_BYTES_MAX {
+            self.bytes.extend_from_slice(more);
+        }
         Ok(more.len())
     }
 

@@ -152,6 +152,13 @@ text_id!(
     /// A customer of the platform; users, budgets and fairness belong to one.
     TenantId, ID_BYTES_MAX, plain
 );
+impl Default for TenantId {
+    /// The tenant of a house that knows only one: `default`.
+    fn default() -> Self {
+        Self(Arc::from("default"))
+    }
+}
+
 text_id!(
     /// Somebody who may ask.
     UserId, ID_BYTES_MAX, plain

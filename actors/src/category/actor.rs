@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
-use greenroom_protocol::{CategoryId, ContentHash};
-use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr, SupervisionEvent};
-use serde::Serialize;
+use greenroom_protocol::ContentHash;
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
 use tokio::time::Instant;
 
 use super::CategoryHandle;
@@ -16,29 +15,16 @@ use crate::supervision::roster::{Change, KILL_WAIT, Roster};
 use crate::supervision::{ChildKind, Ended, Exit, LinkedTasks};
 
 /// What a category is told.
-pub enum CategoryMsg {
+pub(super) enum CategoryMsg {
     /// Somebody is needed here.
     Fill(Arc<AgentSeat>),
     /// A while has passed.
     Tick,
     /// A frozen agent could not be killed in time.
     Outlived(ActorCell),
-    /// Tell of yourself.
-    Observe(RpcReplyPort<CategorySight>),
 }
 
 impl ractor::Message for CategoryMsg {}
-
-/// What a category tells of itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct CategorySight {
-    /// Which category.
-    pub category: CategoryId,
-    /// Agents that sit.
-    pub seated: usize,
-    /// Seats that are known.
-    pub seats: usize,
-}
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Task {
@@ -48,7 +34,7 @@ enum Task {
 }
 
 /// What a category holds.
-pub struct CategoryState {
+struct CategoryState {
     roster: Roster<ContentHash, Job, AgentMsg>,
     tasks: LinkedTasks<Task>,
 }
@@ -64,21 +50,24 @@ impl Category {
     /// # Errors
     /// What ractor says, if the parent is stopping.
     pub async fn spawn_under(handle: CategoryHandle, parent: ActorCell) -> Result<ActorCell, SpawnErr> {
-        let (actor, _) = Actor::spawn_linked(None, Self { handle }, (), parent).await?;
+        let (actor, _) = Actor::spawn_linked(None, Desk(Self { handle }), (), parent).await?;
         Ok(actor.get_cell())
     }
 }
 
-impl Actor for Category {
+/// The actor behind [`Category`]; its messages stay in this module.
+struct Desk(Category);
+
+impl Actor for Desk {
     type Msg = CategoryMsg;
     type State = CategoryState;
     type Arguments = ();
 
     async fn pre_start(&self, myself: ActorRef<CategoryMsg>, (): ()) -> Result<CategoryState, ActorProcessingErr> {
         let mut tasks = LinkedTasks::default();
-        let tick = self.handle.inner.manners.tick;
+        let tick = self.0.handle.inner.manners.tick;
         tasks.every(Task::Ticks, tick, move || myself.send_message(CategoryMsg::Tick).is_ok());
-        Ok(CategoryState { roster: Roster::with_rule(self.handle.inner.manners.rule), tasks })
+        Ok(CategoryState { roster: Roster::with_rule(self.0.handle.inner.manners.rule), tasks })
     }
 
     async fn post_start(
@@ -86,11 +75,11 @@ impl Actor for Category {
         myself: ActorRef<CategoryMsg>,
         state: &mut CategoryState,
     ) -> Result<(), ActorProcessingErr> {
-        *self.handle.inner.actor.lock().unwrap_or_else(PoisonError::into_inner) = Some(myself.clone());
+        *self.0.handle.inner.actor.lock().unwrap_or_else(PoisonError::into_inner) = Some(myself.clone());
         // The agents of a category that died are dead too, and the work in their slots still waits.
-        for seat in self.handle.all_seats() {
+        for seat in self.0.handle.all_seats() {
             seat.slot().await_next();
-            self.fill(&myself, state, seat).await?;
+            self.0.fill(&myself, state, seat).await?;
         }
         Ok(())
     }
@@ -102,10 +91,9 @@ impl Actor for Category {
         state: &mut CategoryState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            CategoryMsg::Fill(seat) => self.fill(&myself, state, seat).await?,
-            CategoryMsg::Tick => self.tick(&myself, state),
-            CategoryMsg::Outlived(child) => self.abandon(&myself, state, &child)?,
-            CategoryMsg::Observe(port) => drop(port.send(self.sight(state))),
+            CategoryMsg::Fill(seat) => self.0.fill(&myself, state, seat).await?,
+            CategoryMsg::Tick => self.0.tick(&myself, state),
+            CategoryMsg::Outlived(child) => self.0.abandon(&myself, state, &child)?,
         }
         Ok(())
     }
@@ -121,7 +109,7 @@ impl Actor for Category {
                 state.tasks.abort(&Task::Kill(who));
                 tracing::debug!(child.kind = "agent", child.how = ?how, child.why = %why, "child ended");
                 let change = state.roster.on_exit(who, how, Instant::now());
-                self.carry_out(&myself, state, change)
+                self.0.carry_out(&myself, state, change)
             }
             Exit::Started(_) | Exit::Other => Ok(()),
         }
@@ -217,13 +205,5 @@ impl Category {
             self.handle.inner.backstage.observer.saw(Observed::Abandoned { kind: ChildKind::Agent.as_str() });
         }
         self.carry_out(myself, state, change)
-    }
-
-    fn sight(&self, state: &CategoryState) -> CategorySight {
-        CategorySight {
-            category: self.handle.id().clone(),
-            seated: state.roster.seated().count(),
-            seats: self.handle.seats(),
-        }
     }
 }

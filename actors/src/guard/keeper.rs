@@ -27,7 +27,7 @@ const TRIAL_MAX: Duration = Duration::from_secs(60);
 type LoadPort = oneshot::Sender<Result<Arc<str>, Cause>>;
 
 /// What the keeper is told.
-pub enum KeeperMsg {
+pub(super) enum KeeperMsg {
     /// Try a bundle and put it in force.
     Load(Box<Bundle>, LoadPort),
     /// The trial of the bundle at the head of the line has ended.
@@ -51,7 +51,7 @@ enum Task {
 }
 
 /// What the keeper holds.
-pub struct KeeperState {
+struct KeeperState {
     roster: Roster<usize, ShardJob, ShardMsg>,
     tasks: LinkedTasks<Task>,
     loads: VecDeque<(Box<Bundle>, LoadPort)>,
@@ -75,12 +75,15 @@ impl GuardKeeper {
     /// # Errors
     /// What ractor says, if the parent is stopping.
     pub async fn spawn_under(self, parent: ActorCell) -> Result<ActorCell, ractor::SpawnErr> {
-        let (actor, _) = Actor::spawn_linked(None, self, (), parent).await?;
+        let (actor, _) = Actor::spawn_linked(None, Desk(self), (), parent).await?;
         Ok(actor.get_cell())
     }
 }
 
-impl Actor for GuardKeeper {
+/// The actor behind [`GuardKeeper`]; its messages stay in this module.
+struct Desk(GuardKeeper);
+
+impl Actor for Desk {
     type Msg = KeeperMsg;
     type State = KeeperState;
     type Arguments = ();
@@ -92,10 +95,10 @@ impl Actor for GuardKeeper {
     }
 
     async fn post_start(&self, myself: ActorRef<KeeperMsg>, state: &mut KeeperState) -> Result<(), ActorProcessingErr> {
-        for shard in 0..self.handle.inner.slots.len() {
-            self.fill(&myself, state, shard).await?;
+        for shard in 0..self.0.handle.inner.slots.len() {
+            self.0.fill(&myself, state, shard).await?;
         }
-        *self.handle.inner.keeper.lock().unwrap_or_else(PoisonError::into_inner) = Some(myself);
+        *self.0.handle.inner.keeper.lock().unwrap_or_else(PoisonError::into_inner) = Some(myself);
         Ok(())
     }
 
@@ -106,11 +109,11 @@ impl Actor for GuardKeeper {
         state: &mut KeeperState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            KeeperMsg::Load(bundle, port) => self.load(&myself, state, bundle, port),
-            KeeperMsg::Tried(ended) => self.tried(&myself, state, ended),
-            KeeperMsg::Fill(shard) => self.fill(&myself, state, shard).await?,
-            KeeperMsg::Tick => Self::kill_frozen(&myself, state),
-            KeeperMsg::Outlived(shard) => self.abandon(&myself, state, &shard)?,
+            KeeperMsg::Load(bundle, port) => self.0.load(&myself, state, bundle, port),
+            KeeperMsg::Tried(ended) => self.0.tried(&myself, state, ended),
+            KeeperMsg::Fill(shard) => self.0.fill(&myself, state, shard).await?,
+            KeeperMsg::Tick => GuardKeeper::kill_frozen(&myself, state),
+            KeeperMsg::Outlived(shard) => self.0.abandon(&myself, state, &shard)?,
         }
         Ok(())
     }
@@ -126,7 +129,7 @@ impl Actor for GuardKeeper {
                 state.tasks.abort(&Task::Kill(who));
                 tracing::warn!(child.kind = "guard_shard", child.how = ?how, child.why = %why, "child ended");
                 let change = state.roster.on_exit(who, how, Instant::now());
-                self.carry_out(&myself, state, change)
+                self.0.carry_out(&myself, state, change)
             }
             Exit::Started(_) | Exit::Other => Ok(()),
         }

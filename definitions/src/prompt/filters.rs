@@ -5,6 +5,7 @@ use greenroom_protocol::Json;
 use minijinja::value::{Kwargs, ViaDeserialize};
 use minijinja::{Environment, Error, ErrorKind, Value, filters, tests};
 
+use super::TooLong;
 use crate::bounds::{PROMPT_BYTES_MAX, tags};
 use crate::problem::did_you_mean;
 
@@ -159,8 +160,13 @@ fn too_much(filter: &str) -> Error {
     Error::new(ErrorKind::InvalidOperation, format!("`{filter}` would write more than {PROMPT_BYTES_MAX} bytes"))
 }
 
+/// A value that is too long by itself, whatever the template does: that is said of the value.
+fn too_long(filter: &str, bytes: usize) -> Error {
+    too_much(filter).with_source(TooLong { bytes })
+}
+
 fn bounded(filter: &str, text: String) -> Result<String, Error> {
-    if text.len() > PROMPT_BYTES_MAX { Err(too_much(filter)) } else { Ok(text) }
+    if text.len() > PROMPT_BYTES_MAX { Err(too_long(filter, text.len())) } else { Ok(text) }
 }
 
 /// The items of a list as one text, with a text between them.
@@ -170,8 +176,9 @@ fn join(list: &Value, between: Option<&str>) -> Result<String, Error> {
     for (at, item) in list.try_iter()?.enumerate() {
         let item = item.to_string();
         let separator = if at == 0 { "" } else { between };
-        if text.len() + separator.len() + item.len() > PROMPT_BYTES_MAX {
-            return Err(too_much("join"));
+        let bytes = text.len() + separator.len() + item.len();
+        if bytes > PROMPT_BYTES_MAX {
+            return Err(too_long("join", bytes));
         }
         text.push_str(separator);
         text.push_str(&item);

@@ -1,6 +1,7 @@
 //! Contexts, artifacts, bodies of definitions, kept answers and the stores as a whole, with a plug in
 //! each write; what is read passes through.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use greenroom_protocol::{ArtifactRef, ContentHash, ContextKey, Reply, RunId, TenantId, Timestamp};
 use greenroom_registry::StoreError;
-use greenroom_registry::artifacts::{ArtifactError, Artifacts};
+use greenroom_registry::artifacts::{ArtifactError, Artifacts, Swept};
 use greenroom_registry::bodies::DefinitionBodies;
 use greenroom_registry::context::{ContextError, ContextEvent, ContextPut, ContextStore, Snapshot, Version, Versioned};
 use greenroom_registry::idempotency::{Idempotency, Once};
@@ -72,6 +73,10 @@ impl Artifacts for Bytes {
 
     async fn get(&self, hash: &ContentHash, bytes_max: u64) -> Result<Option<Vec<u8>>, ArtifactError> {
         self.inner.get(hash, bytes_max).await
+    }
+
+    async fn sweep(&self, named: HashSet<ContentHash>, now: Timestamp) -> Result<Swept, StoreError> {
+        self.plug.write(self.inner.sweep(named, now)).await
     }
 }
 
@@ -168,6 +173,10 @@ impl Upkeep for Whole {
 
     async fn backup(&self, to: &Path) -> Result<(), StoreError> {
         self.plug.write(self.inner.backup(to)).await
+    }
+
+    async fn artifacts_named(&self) -> Result<HashSet<ContentHash>, StoreError> {
+        self.inner.artifacts_named().await
     }
 
     async fn close(&self, now: Timestamp) -> Result<(), StoreError> {

@@ -106,6 +106,14 @@ async fn a_document_of_more_than_ten_megabytes_is_denied_by_its_policy() -> Resu
     terminal.file("small.txt", "A line of text.\n".repeat(MEGABYTE / 16))?;
     let said = terminal.run(&[&AGENT[..], &["--input", "document=@small.txt"]].concat()).await?;
     assert_ne!(said.code, 3, "{said:?}");
+    // What policy lets in is more than a model is given; then the error says by how much.
+    terminal.file("long.txt", "A line of text.\n".repeat(2 * MEGABYTE / 16))?;
+    let said = terminal.run(&[&AGENT[..], &["--input", "document=@long.txt"]].concat()).await?;
+    let error = said.refused(1)?;
+    assert_eq!(error["code"], "context_overflow");
+    let details = &error["details"];
+    assert!(details["over"].as_u64().is_some_and(|over| over > 1_000_000), "{error:#}");
+    assert_eq!(details["bytes"].as_u64(), details["over"].as_u64().map(|over| over + 1_048_576));
     Ok(())
 }
 

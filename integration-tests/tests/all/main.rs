@@ -23,6 +23,7 @@ mod endings;
 mod faults;
 mod fuzz;
 mod licences;
+mod manifests;
 mod memory;
 mod metadata;
 mod pinning;

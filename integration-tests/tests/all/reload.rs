@@ -14,6 +14,7 @@ use greenroom_integration_tests::predicate::until;
 use greenroom_integration_tests::stagehand::Stagehand;
 use greenroom_integration_tests::terminal::{Running, Said, Terminal};
 use greenroom_protocol::Json;
+use greenroom_supervisor::watch::IN_FORCE_WAIT_MAX;
 use serde_json::json;
 
 /// What a change may take, on a machine that does nothing else; here it only ends a test that hangs.
@@ -29,6 +30,15 @@ async fn said(up: &Running, text: &str, times: usize) -> Result<()> {
     let heard = || async { (up.err().matches(text).count() + up.out().matches(text).count() >= times).then_some(()) };
     let heard = until(text, RELOAD_WAIT_MAX, heard).await;
     heard.with_context(|| format!("{}{}", up.out(), up.err()))
+}
+
+/// How long after the first touch the quickest of the changes so far was in force or refused. The
+/// machine may be busy with other things, but not each time.
+fn quickest(up: &Running) -> Result<Duration> {
+    let lines = up.err();
+    let told = lines.lines().filter(|line| line.contains(TAKEN) || line.contains(REFUSED));
+    let took = told.filter_map(|line| serde_json::from_str::<Json>(line).ok()?["elapsed_ms"].as_u64());
+    took.min().map(Duration::from_millis).context("no line says how long it took")
 }
 
 /// The notes of the audit on this subject, the newest first.
@@ -117,6 +127,8 @@ async fn a_changed_definition_is_in_force_and_a_broken_one_is_not() -> Result<()
     assert_eq!(described(&terminal).await?, "Mended");
     assert_eq!(terminal.run(&unknown).await?.done()?["outputs"]["text"], "not yet");
 
+    assert!(quickest(&up)? <= IN_FORCE_WAIT_MAX, "{}", up.err());
+
     let notes = noted(&terminal, "definitions").await?;
     assert!(notes.len() >= 4, "{notes:#?}");
     let refusals: Vec<_> = notes.iter().filter(|note| note.contains("refused")).collect();
@@ -158,6 +170,7 @@ async fn a_changed_policy_is_in_force_and_a_broken_one_is_not() -> Result<()> {
     fs::remove_file(&bundle)?;
     said(&up, REFUSED, 4).await?;
     assert_eq!(by_operator(&terminal).await?.refused(3)?["code"], "policy_denied");
+    assert!(quickest(&up)? <= IN_FORCE_WAIT_MAX, "{}", up.err());
     let notes = noted(&terminal, "policy").await?;
     assert!(notes.iter().any(|note| note.contains("is in force")), "{notes:#?}");
     assert!(notes.iter().any(|note| note.contains("refused")), "{notes:#?}");

@@ -26,6 +26,7 @@ pub struct Cli {
 
 /// What every command takes.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Common {
     /// Settings file instead of ./greenroom.toml
     #[arg(long, global = true, value_name = "FILE")]
@@ -175,8 +176,8 @@ pub struct WorkArgs {
     /// Answer with the run's id as soon as it is accepted
     #[arg(long)]
     pub detach: bool,
-    /// How long to wait for the answer
-    #[arg(long, value_name = "AGE")]
+    /// How long to wait for the answer, such as `90s`
+    #[arg(long, value_name = "TIME")]
     pub timeout: Option<humantime::Duration>,
     /// Asked twice with one key, it is done once
     #[arg(long, value_name = "KEY")]

@@ -119,15 +119,23 @@ pub fn totals(reply: &Reply) -> String {
         (false, PriceBasis::Listed) => "",
     };
     let model = taken.model.as_deref().map(|model| format!(" · model {model}")).unwrap_or_default();
+    let steps = match taken.workflow_steps {
+        0 => String::new(),
+        many => format!("{} · ", counted(many.into(), "step")),
+    };
     format!(
-        "{} steps · {} agents · {:.2} s · {} tokens · ${:.4}{estimated} · {} policy decisions{model}",
-        taken.workflow_steps,
-        taken.agents_involved,
+        "{steps}{} · {:.2} s · {} · ${:.4}{estimated} · {}{model}",
+        counted(taken.agents_involved.into(), "agent"),
         std::time::Duration::from_millis(taken.duration_ms).as_secs_f64(),
-        taken.tokens_used.total(),
+        counted(taken.tokens_used.total(), "token"),
         taken.cost_usd,
-        taken.policy_decisions,
+        counted(taken.policy_decisions.into(), "policy decision"),
     )
+}
+
+/// `1 agent`, `2 agents`.
+fn counted(many: u64, what: &str) -> String {
+    if many == 1 { format!("1 {what}") } else { format!("{many} {what}s") }
 }
 
 /// A table of the named members, `(member, heading)` for each column; `a.b` reaches inside.
@@ -178,6 +186,18 @@ mod tests {
         let text = table(&rows, &[("id", "ID"), ("in.n", "N"), ("tags", "TAGS"), ("text", "TEXT"), ("none", "NONE")]);
         assert!(text.contains("x, y") && text.contains('3') && text.contains('…'), "{text}");
         assert_eq!(table(&[], &[("id", "ID")]), "none");
+    }
+
+    #[test]
+    fn the_totals_count_what_there_is() {
+        let mut reply: Reply = serde_json::from_value(serde_json::json!({
+            "id": "req_1", "status": "success", "outputs": {}, "metadata": greenroom_protocol::Metadata::default(),
+        }))
+        .unwrap();
+        (reply.metadata.agents_involved, reply.metadata.policy_decisions) = (1, 1);
+        assert_eq!(totals(&reply), "1 agent · 0.00 s · 0 tokens · $0.0000 · 1 policy decision");
+        reply.metadata.workflow_steps = 5;
+        assert!(totals(&reply).starts_with("5 steps · 1 agent · "), "{}", totals(&reply));
     }
 
     #[test]

@@ -65,7 +65,7 @@ pub struct User {
     /// Their name.
     pub name: UserId,
     /// On whose account they ask.
-    #[serde(default = "default_tenant")]
+    #[serde(default)]
     pub tenant: TenantId,
     /// `admin`, `agent_operator`, …
     #[serde(default)]
@@ -101,11 +101,6 @@ pub struct People {
     /// Tenants with limits of their own.
     #[serde(default)]
     pub tenants: BTreeMap<TenantId, Tenant>,
-}
-
-#[expect(clippy::unwrap_used, reason = "a literal that a test reads")]
-fn default_tenant() -> TenantId {
-    TenantId::new("default").unwrap()
 }
 
 const fn default_rate() -> u64 {

@@ -1,6 +1,6 @@
 //! The handlers as an execution runs them: inputs of a definition, a desk, outputs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,7 +9,8 @@ use async_trait::async_trait;
 use greenroom_actors::handler::{Desk, Handler, Work};
 use greenroom_definitions::Agent;
 use greenroom_protocol::{ArtifactRef, CallKey, Cause, Code, ContentHash, Deadline, Json, Timestamp, Values};
-use greenroom_registry::artifacts::{ArtifactError, Artifacts};
+use greenroom_registry::StoreError;
+use greenroom_registry::artifacts::{ArtifactError, Artifacts, Swept};
 use serde_json::json;
 
 use super::collect::DataCollection;
@@ -31,6 +32,11 @@ impl Artifacts for Shelf {
 
     async fn get(&self, hash: &ContentHash, _: u64) -> Result<Option<Vec<u8>>, ArtifactError> {
         Ok(self.0.lock().unwrap().get(hash).cloned())
+    }
+
+    async fn sweep(&self, named: HashSet<ContentHash>, _: Timestamp) -> Result<Swept, StoreError> {
+        self.0.lock().unwrap().retain(|hash, _| named.contains(hash));
+        Ok(Swept::default())
     }
 }
 

@@ -264,6 +264,8 @@ const NAMELESS: &[&str] = &[
     "costs.tenant",
     "costs.user",
     "costs.workflow",
+    "memories.agent",
+    "memories.tenant",
     "once_keys.key",
     "once_keys.run",
     "once_keys.tenant",

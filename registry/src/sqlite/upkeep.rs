@@ -18,10 +18,11 @@ use crate::sqlite::{Shared, connect_apart, failed};
 use crate::upkeep::{CheckReport, Upkeep};
 
 /// Every text that may name an artifact. A test compares this with the schema.
-pub(super) const NAMING: [&str; 3] = [
+pub(super) const NAMING: [&str; 4] = [
     "SELECT entry FROM journal",
     "SELECT reply FROM once_keys WHERE reply IS NOT NULL",
     "SELECT value FROM context_values WHERE value IS NOT NULL",
+    "SELECT text FROM memories",
 ];
 
 /// The whole database.

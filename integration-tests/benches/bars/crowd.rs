@@ -1,7 +1,10 @@
-//! Crowds: executions a second through the whole pipeline, and ten and a hundred thousand at once.
+//! Crowds: executions a second through the whole pipeline, and ten and a hundred thousand at once; in
+//! `tenants`, what one tenant's flood does to another, and how soon a cancelled run has let go.
 //!
 //! Authentication, audit, guard and usage windows are on in every row. The part that holds a crowd is
 //! run in a process of its own, so that the memory it reports is its own.
+
+mod tenants;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,8 +31,13 @@ pub(crate) fn main(words: &[&str]) -> anyhow::Result<()> {
         Some("steady") => runtime.block_on(steady(Duration::from_secs(60), 2_000)),
         Some("burst") => runtime.block_on(burst(10_000)),
         Some("held") => runtime.block_on(held(100_000)),
+        Some("fair") => runtime.block_on(tenants::fair()),
+        Some("cancel") => runtime.block_on(tenants::cancel()),
         Some(other) => anyhow::bail!("no part is named {other}"),
-        None => ["rate", "steady", "burst", "held"].into_iter().try_for_each(|part| super::alone(&["crowd", part])),
+        None => {
+            let parts = ["rate", "steady", "burst", "held", "fair", "cancel"];
+            parts.into_iter().try_for_each(|part| super::alone(&["crowd", part]))
+        },
     }
 }
 

@@ -46,6 +46,27 @@ impl Default for Manners {
     }
 }
 
+/// The categories that have a supervisor here, as the stage sees them. It grows while the process runs:
+/// a changed catalogue may name a category that was not there when the tree grew. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Categories {
+    all: Arc<RwLock<HashMap<CategoryId, CategoryHandle>>>,
+}
+
+impl Categories {
+    /// The way to a category; `None` if it has no supervisor here.
+    #[must_use]
+    pub fn get(&self, id: &CategoryId) -> Option<CategoryHandle> {
+        self.all.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    /// Takes a category in. Its actor should be there already: from here on its agents are called.
+    pub fn add(&self, category: CategoryHandle) {
+        let id = category.id().clone();
+        self.all.write().unwrap_or_else(PoisonError::into_inner).insert(id, category);
+    }
+}
+
 /// What outlives the category's actor.
 struct Inner {
     id: CategoryId,

@@ -143,7 +143,8 @@ pub async fn perform(backstage: Arc<Backstage>, assignment: Box<Assignment>, tab
     tab.began(agent.id());
     let budget = backstage.budgets.of(&assignment.grant, &assignment.key());
     let mut assignment = assignment;
-    work::resolve(&backstage.desk, &mut assignment).await?;
+    // What is over before a model is waited for is boxed, here and below: who waits does not hold it.
+    Box::pin(work::resolve(&backstage.desk, &mut assignment)).await?;
     assignment.invoke.inputs = agent.validate_inputs(std::mem::take(&mut assignment.invoke.inputs))?;
     let mut attempt = 1;
     loop {
@@ -161,7 +162,7 @@ pub async fn perform(backstage: Arc<Backstage>, assignment: Box<Assignment>, tab
         let wait = agent.spec().retry.as_ref().and_then(|retry| retry.wait_after(attempt));
         let Some(wait) = wait.filter(|_| cause.code.may_retry() && budget.take()) else { return Err(cause) };
         tracing::debug!(agent.id = agent.id().as_str(), error.code = cause.code.as_str(), attempt, "attempt failed");
-        tokio::time::sleep(wait).await;
+        Box::pin(tokio::time::sleep(wait)).await;
         attempt += 1;
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -107,7 +108,7 @@ pub struct OutputSchema {
     /// A short name, `[a-z0-9_]`.
     pub name: String,
     /// The JSON Schema: an object with one property an output.
-    pub schema: Json,
+    pub schema: Arc<Json>,
 }
 
 /// How long each phase of a call may take.

@@ -1,5 +1,6 @@
 //! What each actor tells of itself: to the metrics, the log, and whoever asks.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use greenroom_protocol::{AgentId, CategoryId, Code, Status, TeamId, Tokens, WorkflowId};
@@ -9,6 +10,11 @@ use greenroom_protocol::{AgentId, CategoryId, Code, Status, TeamId, Tokens, Work
 pub enum Observed {
     /// An agent's actor was seated.
     AgentSeated(AgentId),
+    /// An agent's actor was spawned, linked, entered on the roster and seated on its slot.
+    SeatFilled {
+        /// From the wish of its category to the seat.
+        elapsed: Duration,
+    },
     /// An agent's actor left its seat: idle, stopped or dead.
     AgentLeft(AgentId),
     /// An execution ended.
@@ -62,6 +68,16 @@ pub enum Observed {
 pub trait Observer: Send + Sync {
     /// Takes one observation.
     fn saw(&self, what: Observed);
+}
+
+/// Tells two what is observed, the first one first.
+pub struct Both(pub Arc<dyn Observer>, pub Arc<dyn Observer>);
+
+impl Observer for Both {
+    fn saw(&self, what: Observed) {
+        self.0.saw(what.clone());
+        self.1.saw(what);
+    }
 }
 
 /// Looks away; for tests and tools.

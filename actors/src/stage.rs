@@ -8,7 +8,6 @@
 //! call_tool                     → the native tool
 //! ```
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -16,12 +15,12 @@ use greenroom_protocol::reply::Usage;
 use greenroom_protocol::request::{
     CallTool, ContextRead, ContextWrite, Invoke, ResumeRun, SignalRun, StartRun, StartTeam,
 };
-use greenroom_protocol::{CategoryId, Cause, Code, Metadata, Outcome, Reply, RunId, Status, Values};
+use greenroom_protocol::{Cause, Code, Metadata, Outcome, Reply, RunId, Status, Values};
 use greenroom_registry::audit::{Bracket, Opened};
 use greenroom_rego::{Permitted, Target};
 
 use crate::agent::{Done, Failure};
-use crate::category::CategoryHandle;
+use crate::category::Categories;
 use crate::execution::work::Assignment;
 use crate::execution::{Backstage, DeltaSink};
 use crate::tool::NATIVE_PREFIX;
@@ -57,8 +56,8 @@ pub trait TeamsHere: Send + Sync {
 
 /// What a stage is made of.
 pub struct Parts {
-    /// Every category.
-    pub categories: Vec<CategoryHandle>,
+    /// The categories; whoever holds a clone may add to them.
+    pub categories: Categories,
     /// The runs.
     pub runs: Arc<dyn RunsHere>,
     /// The teams.
@@ -70,7 +69,7 @@ pub struct Parts {
 /// The way from a permit to an actor. Cheap to clone.
 #[derive(Clone)]
 pub struct Stage {
-    categories: Arc<HashMap<CategoryId, CategoryHandle>>,
+    categories: Categories,
     runs: Arc<dyn RunsHere>,
     teams: Arc<dyn TeamsHere>,
     backstage: Arc<Backstage>,
@@ -81,8 +80,7 @@ impl Stage {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let Parts { categories, runs, teams, backstage } = parts;
-        let categories = categories.into_iter().map(|category| (category.id().clone(), category)).collect();
-        Self { categories: Arc::new(categories), runs, teams, backstage }
+        Self { categories, runs, teams, backstage }
     }
 
     /// Lets an agent work, in exactly the version that was judged.
@@ -98,6 +96,28 @@ impl Stage {
     /// # Errors
     /// As [`Stage::invoke`].
     pub async fn invoke_watched(&self, _bracket: &Bracket, permit: Permitted<Invoke>, sink: Option<DeltaSink>) -> Done {
+        // Boxed, so that who waits for the agent does not hold the permit beside the assignment.
+        let (run, mut assignment) = Box::pin(self.assign(permit, sink)).await?;
+        if let Some(run) = run {
+            assignment = match self.teams.invoke(&run, assignment).await {
+                Ok(done) => return done,
+                Err(back) => back,
+            };
+        }
+        let category = &assignment.agent.spec().category;
+        match self.categories.get(category) {
+            Some(category) => category.invoke(assignment).await,
+            None => Err(Cause::new(Code::Internal, format!("the category {category} has no supervisor")).into()),
+        }
+    }
+
+    /// Redeems a permit for the version that was judged, and says which run's team may have a seat
+    /// for it.
+    async fn assign(
+        &self,
+        permit: Permitted<Invoke>,
+        sink: Option<DeltaSink>,
+    ) -> Result<(Option<RunId>, Box<Assignment>), Cause> {
         let (id, version) = match permit.grant().target() {
             Target::Agent { agent, version } => (agent.clone(), *version),
             Target::Workflow { .. }
@@ -107,23 +127,12 @@ impl Stage {
             | Target::Memory { .. }
             | Target::Tool { .. }
             | Target::Records { .. } => {
-                return Err(Cause::new(Code::Internal, "the permit was not given for an agent").into());
+                return Err(Cause::new(Code::Internal, "the permit was not given for an agent"));
             }
         };
         let agent = self.backstage.library.agent(&id, Some(&version)).await?;
         let run = permit.grant().team().and_then(|_| permit.grant().run()).cloned();
-        let category = agent.spec().category.clone();
-        let mut assignment = Assignment::redeem(permit, agent, sink)?;
-        if let Some(run) = run {
-            assignment = match self.teams.invoke(&run, assignment).await {
-                Ok(done) => return done,
-                Err(back) => back,
-            };
-        }
-        match self.categories.get(&category) {
-            Some(category) => category.invoke(assignment).await,
-            None => Err(Cause::new(Code::Internal, format!("the category {category} has no supervisor")).into()),
-        }
+        Ok((run, Assignment::redeem(permit, agent, sink)?))
     }
 
     /// Starts a run. Its opening need not be durable yet: it is, before the run does anything.

@@ -1,6 +1,6 @@
 //! An agent: what it takes, what it gives back, what runs it and within which limits.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use greenroom_protocol::{AgentId, CategoryId, Cause, Code, ContentHash, Json, MicroUsd, Values};
@@ -81,6 +81,8 @@ pub struct Agent {
     prompt: Prompt,
     body: Arc<str>,
     hash: ContentHash,
+    /// Made when it is first asked for: every execution is held to the same one.
+    output_schema: OnceLock<Arc<Json>>,
 }
 
 impl Agent {
@@ -97,7 +99,7 @@ impl Agent {
     /// An agent whose templates are compiled already.
     pub(crate) fn with_prompt(spec: AgentSpec, prompt: Prompt) -> Self {
         let (body, hash) = body_of(&spec);
-        Self { spec, prompt, body, hash }
+        Self { spec, prompt, body, hash, output_schema: OnceLock::new() }
     }
 
     /// Rebuilds an agent from the body that the registry kept.
@@ -199,8 +201,8 @@ impl Agent {
 
     /// The JSON Schema of the outputs that a model has to give; those taken from an input are not asked.
     #[must_use]
-    pub fn output_schema(&self) -> Json {
-        crate::types::object_schema(&self.spec.outputs)
+    pub fn output_schema(&self) -> Arc<Json> {
+        Arc::clone(self.output_schema.get_or_init(|| Arc::new(crate::types::object_schema(&self.spec.outputs))))
     }
 
     /// The JSON Schema of its inputs, for a caller that uses it as a tool.

@@ -16,6 +16,7 @@ use greenroom_actors::guard::GuardHandle;
 use greenroom_actors::handler::{Desk, Handler};
 use greenroom_actors::library::Library;
 use greenroom_actors::model::ModelProvider;
+use greenroom_actors::observe::{Both, Observer};
 use greenroom_actors::stage::Stage;
 use greenroom_actors::tool::Tool;
 use greenroom_definitions::{Catalogue, Source, Vocabulary};
@@ -26,7 +27,7 @@ use greenroom_rego::snapshot::Compiler;
 use greenroom_rego::{Authenticator, Bundle, CacheDir, Evaluator, Guard, PolicySnapshot};
 use greenroom_runtimes::files;
 
-use self::grow::{Ground, Grown, grow};
+use self::grow::{Ground, Grown, Nursery, grow};
 use crate::chores::Chores;
 use crate::config::{Config, Store};
 use crate::house::House;
@@ -57,6 +58,8 @@ pub struct Extras {
     pub catalogue: Option<Arc<Catalogue>>,
     /// Where `/metrics` is served.
     pub metrics: Option<SocketAddr>,
+    /// Hears what the meters hear.
+    pub observer: Option<Arc<dyn Observer>>,
     /// Stands between the pipeline and the guard's engines; it can only hand a verdict on.
     pub evaluator: Option<WrapEvaluator>,
     /// Stands between the house and its stores; it can only hand on what they answer.
@@ -88,7 +91,7 @@ pub async fn compose_with(
     ids: Arc<dyn Ids>,
     extras: Extras,
 ) -> Result<House, Cause> {
-    let Extras { providers, handlers, tools, catalogue, metrics, evaluator, stores: wrap_stores } = extras;
+    let Extras { providers, handlers, tools, catalogue, metrics, observer, evaluator, stores: wrap_stores } = extras;
     let bundle = bundle(config)?;
     let handlers = [greenroom_runtimes::handlers(), handlers].concat();
     let tools = [greenroom_runtimes::tools(), tools].concat();
@@ -109,6 +112,10 @@ pub async fn compose_with(
     let meters = Arc::new(meters(metrics, &mut tasks)?);
     tasks.run("rates", OnEnd::GoOn, ticking(Arc::clone(&meters)));
     let library = Arc::new(Shelves::new(catalogue, Arc::clone(&stores.definitions)));
+    let observer: Arc<dyn Observer> = match observer {
+        Some(observer) => Arc::new(Both(meters.clone(), observer)),
+        None => meters.clone(),
+    };
     let roster = models::open(config, providers)?;
     let doorway = Doorway::default();
     let backstage = Backstage::new(Props {
@@ -119,7 +126,7 @@ pub async fn compose_with(
         treasury: treasury(&stores, &clock, &mut tasks),
         doorway: doorway.clone(),
         library: library.clone(),
-        observer: meters.clone(),
+        observer: Arc::clone(&observer),
         clock: Arc::clone(&clock),
         ids: Arc::clone(&ids),
     });
@@ -132,9 +139,9 @@ pub async fn compose_with(
         backstage: &backstage,
         doorway: &doorway,
         clock: &clock,
-        observer: meters.clone(),
+        observer,
     };
-    let Grown { tree, stage, runs } = grow(ground).await?;
+    let Grown { tree, stage, runs, nursery } = grow(ground).await?;
     let rooms = Rooms { stores: &stores, library: &library, guard: &guard, meters: &meters, clock: &clock };
     let engines: Arc<dyn Evaluator> = Arc::new(guard.clone());
     let evaluator = match evaluator {
@@ -143,7 +150,7 @@ pub async fn compose_with(
     };
     let pipeline = Arc::new(pipeline(config, rooms, evaluator, stage, roster));
     doorway.hang(pipeline.clone()).map_err(|error| internal(error.to_string()))?;
-    let reloader = rooms.reloader(config, vocabulary);
+    let reloader = rooms.reloader(config, vocabulary, nursery);
     let authenticator = pipeline.authenticator.clone();
     let (chore_clock, chore_ids) = (Arc::clone(&clock), Arc::clone(&ids));
     let chores = Chores { runs, authenticator, stores: stores.clone(), clock: chore_clock, ids: chore_ids };
@@ -172,10 +179,11 @@ struct Rooms<'a> {
 }
 
 impl Rooms<'_> {
-    fn reloader(self, config: &Config, vocabulary: Vocabulary) -> Reloader {
+    fn reloader(self, config: &Config, vocabulary: Vocabulary, nursery: Nursery) -> Reloader {
         Reloader {
             library: Arc::clone(self.library),
             vocabulary,
+            nursery,
             guard: self.guard.clone(),
             audit: Arc::clone(&self.stores.audit),
             clock: Arc::clone(self.clock),

@@ -1,5 +1,7 @@
 //! The configuration's users as the authenticator sees them.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 use greenroom_protocol::{Cause, Code, Credential, MicroUsd, Timestamp, UserId};
 use greenroom_rego::{Identities, Limits, Permissions, Principal};
@@ -7,29 +9,38 @@ use greenroom_rego::{Identities, Limits, Permissions, Principal};
 use crate::config::users;
 use crate::config::{People, User};
 
-/// Knows the users of the configuration.
-pub struct Configured(People);
+/// Knows the users of the configuration. Each is made a principal once: the sets of names in it are
+/// shared by all requests of that user.
+pub struct Configured {
+    people: People,
+    principals: HashMap<UserId, Principal>,
+}
 
 impl Configured {
     /// These people and nobody else.
     #[must_use]
-    pub const fn new(people: People) -> Self {
-        Self(people)
-    }
-
-    fn principal(&self, user: &User) -> Principal {
-        Principal {
-            tenant: user.tenant.clone(),
-            user: user.name.clone(),
-            roles: user.roles.iter().collect(),
-            permissions: Permissions {
-                allowed_categories: user.permissions.allowed_categories.iter().map(ToString::to_string).collect(),
-                pii_access: user.permissions.pii_access,
-            },
-            rate_limit: user.rate_limit,
-            limits: limits(user.limits),
-            tenant_limits: limits(self.0.tenant_limits(&user.tenant)),
+    pub fn new(people: People) -> Self {
+        // The first of a name counts, as it does for whoever looks the name up.
+        let mut principals = HashMap::new();
+        for user in &people.users {
+            principals.entry(user.name.clone()).or_insert_with(|| principal(&people, user));
         }
+        Self { people, principals }
+    }
+}
+
+fn principal(people: &People, user: &User) -> Principal {
+    Principal {
+        tenant: user.tenant.clone(),
+        user: user.name.clone(),
+        roles: user.roles.iter().collect(),
+        permissions: Permissions {
+            allowed_categories: user.permissions.allowed_categories.iter().map(ToString::to_string).collect(),
+            pii_access: user.permissions.pii_access,
+        },
+        rate_limit: user.rate_limit,
+        limits: limits(user.limits),
+        tenant_limits: limits(people.tenant_limits(&user.tenant)),
     }
 }
 
@@ -44,13 +55,13 @@ impl Identities for Configured {
     async fn verify(&self, credential: &Credential, _: Timestamp) -> Result<Option<Principal>, Cause> {
         match credential {
             Credential::Bearer(key) | Credential::ApiKey(key) => {
-                Ok(self.0.with_key(key).map(|user| self.principal(user)))
+                Ok(self.people.with_key(key).map(|user| principal(&self.people, user)))
             }
             Credential::Delegation(_) => Err(Cause::new(Code::Unauthenticated, "this process knows no cluster's key")),
         }
     }
 
     async fn recall(&self, user: &UserId, _: Timestamp) -> Result<Option<Principal>, Cause> {
-        Ok(self.0.named(user).map(|user| self.principal(user)))
+        Ok(self.principals.get(user).cloned())
     }
 }

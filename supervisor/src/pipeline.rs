@@ -13,6 +13,8 @@ pub mod visit;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures::future::BoxFuture;
+use futures::FutureExt;
 use greenroom_actors::agent::Failure;
 use greenroom_actors::door::{Behind, Door};
 use greenroom_actors::execution::DeltaSink;
@@ -55,40 +57,53 @@ impl Pipeline {
 
     /// As [`Pipeline::serve`]; what a model answers to the request itself is shown as it comes.
     pub async fn serve_watched(&self, received: Received, sink: Option<DeltaSink>) -> Reply {
-        let visit = Visit::arrived(&received);
         let reply = match self.admit(received).await {
             Ok((_ticket, turn, asked)) => self.govern(asked, Some(turn), sink, Behind::nothing()).await,
-            Err(cause) => self.refuse(&visit, cause),
+            Err(reply) => *reply,
         };
         self.meters.replied(reply.status);
         reply
     }
 
     /// The gate, the authenticator, and the turn of the tenant.
-    async fn admit(&self, received: Received) -> Result<(Ticket, Turn, Authenticated), Cause> {
-        let mut ticket = self.gate.enter()?;
-        let asked = self.authenticator.verify(received).await?;
+    async fn admit(&self, received: Received) -> Result<(Ticket, Turn, Box<Authenticated>), Box<Reply>> {
+        let visit = Visit::arrived(&received);
+        let refused = |cause| Box::new(self.refuse(&visit, cause));
+        let mut ticket = self.gate.enter().map_err(refused)?;
+        let asked = self.authenticator.verify(received).await.map_err(refused)?;
         let patience = asked.deadline().left(self.clock.now());
-        let turn = ticket.turn(&asked.principal().tenant, patience).await?;
-        Ok((ticket, turn, asked))
+        let turn = ticket.turn(&asked.principal().tenant, patience).await.map_err(refused)?;
+        Ok((ticket, turn, Box::new(asked)))
     }
 
     /// Everything behind the gate, at every hop: the bracket, the judgement, the act, the answer. The
     /// guard judges while the disk writes the opening; the act waits for both.
-    async fn govern(&self, asked: Authenticated, turn: Option<Turn>, sink: Option<DeltaSink>, other: Behind) -> Reply {
+    ///
+    /// A request waits here for its model, thousands at a time, and this future is what it holds
+    /// meanwhile. So what the stages hand on is boxed, and so is each stage that is over by then.
+    async fn govern(
+        &self,
+        asked: Box<Authenticated>,
+        turn: Option<Turn>,
+        sink: Option<DeltaSink>,
+        other: Behind,
+    ) -> Reply {
         let mut visit = Visit::of(&asked);
-        let opening = visit::opening(&asked, &visit, &self.pod);
-        // The record of a run is written behind the opening of its start, in one commit.
-        let is_start = matches!(asked.request(), Request::StartRun(_));
-        let haste = if is_start { Haste::Company } else { Haste::Now };
-        let mut opened = match self.audit.hand_in(opening, haste, self.clock.now()).await {
+        let handing_in = {
+            let opening = visit::opening(&asked, &visit, &self.pod);
+            // The record of a run is written behind the opening of its start, in one commit.
+            let is_start = matches!(asked.request(), Request::StartRun(_));
+            let haste = if is_start { Haste::Company } else { Haste::Now };
+            self.audit.hand_in(opening, haste, self.clock.now())
+        };
+        let mut opened = match handing_in.await {
             Ok(opened) => opened,
             Err(error) => return self.refuse(&visit, error.cause()),
         };
         let mut decision = Decision::default();
-        let came = match self.judge(asked, &mut visit, &mut decision).await {
+        let came = match Box::pin(self.judge(asked, &mut visit, &mut decision)).await {
             Ok(permit) => self.act(&mut opened, other, permit, turn, sink).await,
-            Err(cause) => Err(cause.into()),
+            Err(cause) => Err((*cause).into()),
         };
         let bracket = match opened.bracket().await {
             Ok(bracket) => bracket,
@@ -105,13 +120,13 @@ impl Pipeline {
     /// The facts and the guard.
     async fn judge(
         &self,
-        asked: Authenticated,
+        asked: Box<Authenticated>,
         visit: &mut Visit,
         decision: &mut Decision,
-    ) -> Result<Permitted<Request>, Cause> {
+    ) -> Result<Box<Permitted<Request>>, Box<Cause>> {
         let now = self.clock.now();
         in_time(asked.deadline(), now)?;
-        let asked = self.authenticator.refresh(asked, now).await?;
+        let asked = self.authenticator.refresh(*asked, now).await?;
         let facts = self.surveyor.survey(&asked, now).await?;
         if let greenroom_rego::Target::Agent { agent, .. } = &facts.target {
             visit.agent = Some(agent.clone());
@@ -119,11 +134,11 @@ impl Pipeline {
         match self.guard.permit(Question::new(asked, facts)).await {
             Ok(permit) => {
                 *decision = Decision::yes(&permit);
-                Ok(permit)
+                Ok(Box::new(permit))
             }
             Err(denied) => {
                 *decision = Decision::no(&denied);
-                Err(denied.into())
+                Err(Box::new(denied.into()))
             }
         }
     }
@@ -133,7 +148,7 @@ impl Pipeline {
         &self,
         opened: &mut Opened,
         other: Behind,
-        permit: Permitted<Request>,
+        permit: Box<Permitted<Request>>,
         turn: Option<Turn>,
         sink: Option<DeltaSink>,
     ) -> Result<Came, Failure> {
@@ -143,15 +158,30 @@ impl Pipeline {
             proof(opened).await?;
         }
         in_time(permit.grant().deadline(), self.clock.now())?;
-        let taken = match if once { self.keys.take(permit.grant()).await? } else { None } {
+        if once && permit.grant().idempotency().is_some() {
+            return Box::pin(self.act_once(opened, permit, turn, sink)).await;
+        }
+        // The turn ends here: what waits now waits for an actor, not for a stage.
+        drop(turn);
+        self.dispatch(opened, *permit, sink).await
+    }
+
+    /// As [`Pipeline::act`], for what the caller gave an idempotency key to.
+    async fn act_once(
+        &self,
+        opened: &mut Opened,
+        permit: Box<Permitted<Request>>,
+        turn: Option<Turn>,
+        sink: Option<DeltaSink>,
+    ) -> Result<Came, Failure> {
+        let taken = match self.keys.take(permit.grant()).await? {
             Some(Turned::Answered(reply)) => return Ok(Came::Whole(reply)),
             Some(Turned::Go(taken)) => Some(taken),
             None => None,
         };
         let id = permit.grant().request_id().clone();
-        // The turn ends here: what waits now waits for an actor, not for a stage.
         drop(turn);
-        let came = self.dispatch(opened, permit, sink).await;
+        let came = self.dispatch(opened, *permit, sink).await;
         if let Some(taken) = taken {
             self.keys.finish(taken, &answer::kept(&id, &came)).await;
         }
@@ -159,38 +189,51 @@ impl Pipeline {
     }
 
     /// To the actor that does it, or to the stores where it is only a look. Nobody acts before the opening
-    /// is durable; a run is made behind it, and waits itself.
-    async fn dispatch(
-        &self,
-        opened: &mut Opened,
+    /// is durable; a run is made behind it, and waits itself. What waits is boxed by itself: a request
+    /// holds the future of its own verb, and not room for the largest of all.
+    fn dispatch<'a>(
+        &'a self,
+        opened: &'a mut Opened,
         permit: Permitted<Request>,
         sink: Option<DeltaSink>,
-    ) -> Result<Came, Failure> {
+    ) -> BoxFuture<'a, Result<Came, Failure>> {
+        let stage = &self.stage;
+        let whole = |reply| Ok(Came::whole(reply));
         match permit.narrow() {
             Narrowed::Invoke(permit) => {
-                self.stage.invoke_watched(proof(opened).await?, permit, sink).await.map(Came::Out)
+                Box::pin(async move { stage.invoke_watched(proof(opened).await?, permit, sink).await.map(Came::Out) })
             }
-            Narrowed::StartRun(permit) => Ok(Came::whole(self.stage.start_run(opened, permit).await)),
-            Narrowed::StartTeam(permit) => Ok(Came::whole(self.stage.start_team(proof(opened).await?, permit).await)),
-            Narrowed::SignalRun(permit) => Ok(Came::whole(self.stage.signal_run(proof(opened).await?, permit).await)),
-            Narrowed::ResumeRun(permit) => Ok(Came::whole(self.stage.resume_run(proof(opened).await?, permit).await)),
-            Narrowed::ContextRead(permit) => self.stage.context_read(proof(opened).await?, permit).await.map(Came::Out),
+            Narrowed::StartRun(permit) => Box::pin(stage.start_run(opened, permit).map(whole)),
+            Narrowed::StartTeam(permit) => {
+                Box::pin(async move { whole(stage.start_team(proof(opened).await?, permit).await) })
+            }
+            Narrowed::SignalRun(permit) => {
+                Box::pin(async move { whole(stage.signal_run(proof(opened).await?, permit).await) })
+            }
+            Narrowed::ResumeRun(permit) => {
+                Box::pin(async move { whole(stage.resume_run(proof(opened).await?, permit).await) })
+            }
+            Narrowed::ContextRead(permit) => {
+                Box::pin(async move { stage.context_read(proof(opened).await?, permit).await.map(Came::Out) })
+            }
             Narrowed::ContextWrite(permit) => {
-                self.stage.context_write(proof(opened).await?, permit).await.map(Came::Out)
+                Box::pin(async move { stage.context_write(proof(opened).await?, permit).await.map(Came::Out) })
             }
-            Narrowed::MemoryRead(permit) => {
+            Narrowed::MemoryRead(permit) => Box::pin(async move {
                 proof(opened).await?;
                 Ok(Came::Out(self.memories.read(permit).await?))
-            }
-            Narrowed::MemoryWrite(permit) => {
+            }),
+            Narrowed::MemoryWrite(permit) => Box::pin(async move {
                 proof(opened).await?;
                 Ok(Came::Out(self.memories.write(permit).await?))
+            }),
+            Narrowed::CallTool(permit) => {
+                Box::pin(async move { stage.call_tool(proof(opened).await?, permit).await.map(Came::Out) })
             }
-            Narrowed::CallTool(permit) => self.stage.call_tool(proof(opened).await?, permit).await.map(Came::Out),
-            Narrowed::Look(permit) => {
+            Narrowed::Look(permit) => Box::pin(async move {
                 proof(opened).await?;
                 Ok(Came::Out(self.reader.look(permit).await?))
-            }
+            }),
         }
     }
 
@@ -207,7 +250,7 @@ impl Pipeline {
 #[async_trait]
 impl Door for Pipeline {
     async fn enter_behind(&self, asked: Authenticated, other: Behind) -> Reply {
-        self.govern(asked, None, None, other).await
+        self.govern(Box::new(asked), None, None, other).await
     }
 }
 

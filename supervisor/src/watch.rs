@@ -15,6 +15,7 @@ use notify::{RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::compose::grow::Nursery;
 use crate::library::Shelves;
 
 /// How long after the first touch a change is in force, or refused.
@@ -29,6 +30,7 @@ const QUIET_WAIT_MAX: Duration = Duration::from_millis(400);
 pub struct Reloader {
     pub(crate) library: Arc<Shelves>,
     pub(crate) vocabulary: Vocabulary,
+    pub(crate) nursery: Nursery,
     pub(crate) guard: GuardHandle,
     pub(crate) audit: Arc<dyn AuditLog>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -88,11 +90,11 @@ impl Reloader {
         let read = tokio::task::spawn_blocking(move || read_definitions(&dir, &vocabulary)).await;
         let outcome = match read {
             Ok(Ok(catalogue)) if catalogue.hash() == self.library.catalogue().hash() => return,
-            Ok(Ok(catalogue)) => {
+            Ok(Ok(catalogue)) => self.nursery.prepare(&catalogue).await.map(|()| {
                 let message = format!("the catalogue {} is in force", catalogue.hash().short());
                 self.library.swap(catalogue);
-                Ok(message)
-            }
+                message
+            }),
             Ok(Err(cause)) => Err(cause),
             Err(error) => Err(Cause::new(Code::Internal, error.to_string())),
         };

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use greenroom_protocol::request::{
     Invoke, Look, MemoryChange, MemoryRead, MemoryWrite, Options, Page, ResumeRun, Signal, SignalRun, StartRun,
     StartTeam,
@@ -14,7 +15,8 @@ use greenroom_protocol::{
 
 use crate::transport::{Events, Transport, TransportError};
 
-/// The answer to a request, or why there is none.
+/// The answer to a request, or why there is none. Each method gives the transport's own future, so that
+/// whoever waits in their thousands holds nothing twice.
 pub type Answer = Result<Reply, TransportError>;
 
 /// What a piece of work is given, whoever does it.
@@ -88,42 +90,42 @@ impl Client {
     ///
     /// # Errors
     /// [`TransportError`], if no reply came.
-    pub async fn ask(&self, request: Request) -> Answer {
+    pub fn ask(&self, request: Request) -> BoxFuture<'_, Answer> {
         let mut envelope = Envelope::of(request);
         envelope.credential.clone_from(&self.credential);
         envelope.id.clone_from(&self.request);
         envelope.deadline = self.deadline;
         envelope.idempotency_key.clone_from(&self.idempotency_key);
         envelope.trace.clone_from(&self.trace);
-        self.transport.send(envelope).await
+        self.transport.send(envelope)
     }
 
     /// Lets an agent work.
     ///
     /// # Errors
     /// [`TransportError`], if no reply came.
-    pub async fn run_agent(&self, agent: AgentId, work: Work) -> Answer {
+    pub fn run_agent(&self, agent: AgentId, work: Work) -> BoxFuture<'_, Answer> {
         let Work { inputs, context, options, detach: _ } = work;
-        self.ask(Request::Invoke(Invoke { agent, inputs, context, version: None, key: None, options })).await
+        self.ask(Request::Invoke(Invoke { agent, inputs, context, version: None, key: None, options }))
     }
 
     /// Runs a workflow.
     ///
     /// # Errors
     /// [`TransportError`], if no reply came.
-    pub async fn run_workflow(&self, workflow: WorkflowId, work: Work) -> Answer {
+    pub fn run_workflow(&self, workflow: WorkflowId, work: Work) -> BoxFuture<'_, Answer> {
         let Work { inputs, context, options, detach } = work;
         let start = StartRun { workflow, inputs, context, version: None, detach, key: None, options };
-        self.ask(Request::StartRun(start)).await
+        self.ask(Request::StartRun(start))
     }
 
     /// Forms a team and lets it run a workflow.
     ///
     /// # Errors
     /// [`TransportError`], if no reply came.
-    pub async fn run_team(&self, team: TeamId, workflow: WorkflowId, work: Work) -> Answer {
+    pub fn run_team(&self, team: TeamId, workflow: WorkflowId, work: Work) -> BoxFuture<'_, Answer> {
         let Work { inputs, context, options, detach } = work;
-        self.ask(Request::StartTeam(StartTeam { team, workflow, inputs, context, detach, key: None, options })).await
+        self.ask(Request::StartTeam(StartTeam { team, workflow, inputs, context, detach, key: None, options }))
     }
 
     // === runs ===
@@ -132,16 +134,16 @@ impl Client {
     ///
     /// # Errors
     /// [`TransportError`], if no reply came.
-    pub async fn runs(&self, page: Page) -> Answer {
-        self.ask(Request::Look(Look::Runs { page })).await
+    pub fn runs(&self, page: Page) -> BoxFuture<'_, Answer> {
+        self.ask(Request::Look(Look::Runs { page }))
     }
 
     /// One run; outputs `run` and `steps`.
     ///
     /// # Errors
     /// [`TransportError`], if no reply came.
-    pub async fn run(&self, run: RunId) -> Answer {
-        self.ask(Request::Look(Look::Run { run })).await
+    pub fn run(&self, run: RunId) -> BoxFuture<'_, Answer> {
+        self.ask(Request::Look(Look::Run { run }))
     }
 
     /// Follows a run, from the event after `after` on; 0 means from its start.
@@ -154,36 +156,36 @@ impl Client {
     ///
     /// # Errors
     /// [`TransportError`], if no reply came.
-    pub async fn cancel(&self, run: RunId) -> Answer {
-        self.signal(run, Signal::Cancel).await
+    pub fn cancel(&self, run: RunId) -> BoxFuture<'_, Answer> {
+        self.signal(run, Signal::Cancel)
     }
 
     /// Lets a step that waits for a person go on.
     ///
     /// # Errors
     /// [`TransportError`], if no reply came.
-    pub async fn approve(&self, run: RunId, step: StepId) -> Answer {
-        self.signal(run, Signal::Approve { step }).await
+    pub fn approve(&self, run: RunId, step: StepId) -> BoxFuture<'_, Answer> {
+        self.signal(run, Signal::Approve { step })
     }
 
     /// Lets a step that waits for a person fail.
     ///
     /// # Errors
     /// [`TransportError`], if no reply came.
-    pub async fn reject(&self, run: RunId, step: StepId) -> Answer {
-        self.signal(run, Signal::Reject { step }).await
+    pub fn reject(&self, run: RunId, step: StepId) -> BoxFuture<'_, Answer> {
+        self.signal(run, Signal::Reject { step })
     }
 
     /// Goes on with a run that was interrupted.
     ///
     /// # Errors
     /// [`TransportError`], if no reply came.
-    pub async fn resume(&self, run: RunId) -> Answer {
-        self.ask(Request::ResumeRun(ResumeRun { run })).await
+    pub fn resume(&self, run: RunId) -> BoxFuture<'_, Answer> {
+        self.ask(Request::ResumeRun(ResumeRun { run }))
     }
 
-    async fn signal(&self, run: RunId, signal: Signal) -> Answer {
-        self.ask(Request::SignalRun(SignalRun { run, signal })).await
+    fn signal(&self, run: RunId, signal: Signal) -> BoxFuture<'_, Answer> {
+        self.ask(Request::SignalRun(SignalRun { run, signal }))
     }
 
     // === what is known ===
@@ -192,48 +194,48 @@ impl Client {
     ///
     /// # Errors
     /// [`TransportError`], if no reply came.
-    pub async fn agents(&self) -> Answer {
-        self.ask(Request::Look(Look::Agents)).await
+    pub fn agents(&self) -> BoxFuture<'_, Answer> {
+        self.ask(Request::Look(Look::Agents))
     }
 
     /// One agent; output `agent`.
     ///
     /// # Errors
     /// [`TransportError`], if no reply came.
-    pub async fn agent(&self, id: AgentId) -> Answer {
-        self.ask(Request::Look(Look::Agent { id })).await
+    pub fn agent(&self, id: AgentId) -> BoxFuture<'_, Answer> {
+        self.ask(Request::Look(Look::Agent { id }))
     }
 
     /// Every workflow; output `workflows`.
     ///
     /// # Errors
     /// [`TransportError`], if no reply came.
-    pub async fn workflows(&self) -> Answer {
-        self.ask(Request::Look(Look::Workflows)).await
+    pub fn workflows(&self) -> BoxFuture<'_, Answer> {
+        self.ask(Request::Look(Look::Workflows))
     }
 
     /// One workflow; output `workflow`.
     ///
     /// # Errors
     /// [`TransportError`], if no reply came.
-    pub async fn workflow(&self, id: WorkflowId) -> Answer {
-        self.ask(Request::Look(Look::Workflow { id })).await
+    pub fn workflow(&self, id: WorkflowId) -> BoxFuture<'_, Answer> {
+        self.ask(Request::Look(Look::Workflow { id }))
     }
 
     /// Every team; output `teams`.
     ///
     /// # Errors
     /// [`TransportError`], if no reply came.
-    pub async fn teams(&self) -> Answer {
-        self.ask(Request::Look(Look::Teams)).await
+    pub fn teams(&self) -> BoxFuture<'_, Answer> {
+        self.ask(Request::Look(Look::Teams))
     }
 
     /// One team; output `team`.
     ///
     /// # Errors
     /// [`TransportError`], if no reply came.
-    pub async fn team(&self, id: TeamId) -> Answer {
-        self.ask(Request::Look(Look::Team { id })).await
+    pub fn team(&self, id: TeamId) -> BoxFuture<'_, Answer> {
+        self.ask(Request::Look(Look::Team { id }))
     }
 
     /// What an agent remembers: what is most like the query, or without one the newest; output
@@ -241,41 +243,41 @@ impl Client {
     ///
     /// # Errors
     /// [`TransportError`], if no reply came.
-    pub async fn memories(&self, agent: AgentId, query: Option<String>, limit: u32) -> Answer {
-        self.ask(Request::MemoryRead(MemoryRead { agent, query, limit })).await
+    pub fn memories(&self, agent: AgentId, query: Option<String>, limit: u32) -> BoxFuture<'_, Answer> {
+        self.ask(Request::MemoryRead(MemoryRead { agent, query, limit }))
     }
 
     /// Lets an agent forget one memory, or all of them; output `forgotten`.
     ///
     /// # Errors
     /// [`TransportError`], if no reply came.
-    pub async fn forget(&self, agent: AgentId, id: Option<ContentHash>) -> Answer {
+    pub fn forget(&self, agent: AgentId, id: Option<ContentHash>) -> BoxFuture<'_, Answer> {
         let change = MemoryChange::Forget { id };
-        self.ask(Request::MemoryWrite(MemoryWrite { agent, change, key: None })).await
+        self.ask(Request::MemoryWrite(MemoryWrite { agent, change, key: None }))
     }
 
     /// The audit, the newest first; outputs `records` and `next`.
     ///
     /// # Errors
     /// [`TransportError`], if no reply came.
-    pub async fn audit(&self, page: Page) -> Answer {
-        self.ask(Request::Look(Look::Audit { page })).await
+    pub fn audit(&self, page: Page) -> BoxFuture<'_, Answer> {
+        self.ask(Request::Look(Look::Audit { page }))
     }
 
     /// What the audit says about one entry or request; output `records`.
     ///
     /// # Errors
     /// [`TransportError`], if no reply came.
-    pub async fn audit_entry(&self, id: impl Into<String> + Send) -> Answer {
-        self.ask(Request::Look(Look::AuditEntry { id: id.into() })).await
+    pub fn audit_entry(&self, id: impl Into<String> + Send) -> BoxFuture<'_, Answer> {
+        self.ask(Request::Look(Look::AuditEntry { id: id.into() }))
     }
 
     /// Who spent what since a moment; output `costs`.
     ///
     /// # Errors
     /// [`TransportError`], if no reply came.
-    pub async fn costs(&self, since: Option<Timestamp>) -> Answer {
-        self.ask(Request::Look(Look::Costs { since })).await
+    pub fn costs(&self, since: Option<Timestamp>) -> BoxFuture<'_, Answer> {
+        self.ask(Request::Look(Look::Costs { since }))
     }
 }
 

@@ -32,19 +32,10 @@ pub enum Claim {
     Nobody,
 }
 
-/// A request that has arrived and that nobody has judged yet.
+/// A request that has arrived and that nobody has judged yet. It is one pointer: it is handed from
+/// stage to stage, and each stage that held it whole would keep room for it until the reply.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Received {
-    id: RequestId,
-    source: Source,
-    claim: Claim,
-    request: Request,
-    deadline: Deadline,
-    idempotency_key: Option<IdempotencyKey>,
-    body_hash: Option<ContentHash>,
-    trace: TraceId,
-    at: Timestamp,
-}
+pub struct Received(Box<Parts>);
 
 /// The parts of a [`Received`], for the authenticator.
 #[derive(Debug, Clone, PartialEq)]
@@ -118,7 +109,7 @@ impl Received {
             .map(|_| serde_json::to_vec(&envelope.request).map(|body| ContentHash::of(&body)))
             .transpose()
             .map_err(|error| Cause::new(Code::InvalidRequest, error.to_string()))?;
-        Ok(Self {
+        Ok(Self(Box::new(Parts {
             id: envelope.id.unwrap_or_else(|| RequestId::fresh(ids.fresh())),
             source,
             claim,
@@ -128,44 +119,43 @@ impl Received {
             body_hash,
             trace: envelope.trace.unwrap_or_else(|| TraceId::fresh(ids.fresh())),
             at: now,
-        })
+        })))
     }
 
     /// The request's id.
     #[must_use]
-    pub const fn id(&self) -> &RequestId {
-        &self.id
+    pub fn id(&self) -> &RequestId {
+        &self.0.id
     }
 
     /// After which nobody waits.
     #[must_use]
-    pub const fn deadline(&self) -> Deadline {
-        self.deadline
+    pub fn deadline(&self) -> Deadline {
+        self.0.deadline
     }
 
     /// What is asked.
     #[must_use]
-    pub const fn request(&self) -> &Request {
-        &self.request
+    pub fn request(&self) -> &Request {
+        &self.0.request
     }
 
     /// The trace that it belongs to.
     #[must_use]
-    pub const fn trace(&self) -> &TraceId {
-        &self.trace
+    pub fn trace(&self) -> &TraceId {
+        &self.0.trace
     }
 
     /// When it arrived.
     #[must_use]
-    pub const fn at(&self) -> Timestamp {
-        self.at
+    pub fn at(&self) -> Timestamp {
+        self.0.at
     }
 
     /// Hands everything to the authenticator.
     #[must_use]
     pub fn into_parts(self) -> Parts {
-        let Self { id, source, claim, request, deadline, idempotency_key, body_hash, trace, at } = self;
-        Parts { id, source, claim, request, deadline, idempotency_key, body_hash, trace, at }
+        *self.0
     }
 }
 

@@ -44,8 +44,8 @@ impl Call {
         }
     }
 
-    pub(crate) fn wants(mut self, schema: Json) -> Self {
-        self.schema = Some(OutputSchema { name: "answer".to_owned(), schema });
+    pub(crate) fn wants(mut self, schema: impl Into<std::sync::Arc<Json>>) -> Self {
+        self.schema = Some(OutputSchema { name: "answer".to_owned(), schema: schema.into() });
         self
     }
 

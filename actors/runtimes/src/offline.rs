@@ -42,7 +42,7 @@ impl ModelProvider for Offline {
     async fn open(&self, call: ModelCall<'_>) -> Result<Deltas, ModelError> {
         let user = conversation(&call);
         let input = tokens(call.system.len() + user.len());
-        let mut answer = answer(call.system, &user, call.schema.map(|schema| &schema.schema));
+        let mut answer = answer(call.system, &user, call.schema.map(|schema| &*schema.schema));
         let mut stop = StopReason::Complete;
         let bytes_max = usize::try_from(u64::from(call.tokens_max) * TOKEN_BYTES).unwrap_or(usize::MAX);
         if answer.len() > bytes_max {

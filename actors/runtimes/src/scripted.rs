@@ -286,7 +286,7 @@ impl ModelProvider for Scripted {
         if scene.hold_ms > 0 {
             tokio::time::sleep(Duration::from_millis(scene.hold_ms)).await;
         }
-        let deltas = scene.deltas(call.schema.map(|schema| &schema.schema))?;
+        let deltas = scene.deltas(call.schema.map(|schema| &*schema.schema))?;
         if deltas.is_empty() {
             return Ok(futures::stream::pending().boxed());
         }

@@ -129,7 +129,15 @@ impl Category {
         }
         let (key, slot) = (seat.agent().hash(), Arc::clone(seat.slot()));
         let (backstage, parent) = (Arc::clone(&self.handle.inner.backstage), myself.get_cell());
-        let change = state.roster.fill(key, slot, || AgentActor::spawn_under(seat, backstage, parent)).await;
+        let (began, mut wanted) = (std::time::Instant::now(), false);
+        let spawn = || {
+            wanted = true;
+            AgentActor::spawn_under(seat, backstage, parent)
+        };
+        let change = state.roster.fill(key, slot, spawn).await;
+        if wanted && change == Change::Nothing {
+            self.handle.inner.backstage.observer.saw(Observed::SeatFilled { elapsed: began.elapsed() });
+        }
         self.carry_out(myself, state, change)
     }
 

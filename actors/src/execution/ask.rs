@@ -81,7 +81,7 @@ pub(super) async fn ask(scene: &Scene<'_>, cast: &mut Cast, question: &Question<
             if hold > PATIENCE && cast.advance() {
                 continue;
             }
-            wait(scene, hold, || overloaded(&cast.current, hold)).await?;
+            Box::pin(wait(scene, hold, || overloaded(&cast.current, hold))).await?;
         }
         cast.attempts = cast.attempts.saturating_add(1);
         scene.tab.asked(cast.current.name.to_string());
@@ -97,7 +97,7 @@ pub(super) async fn ask(scene: &Scene<'_>, cast: &mut Cast, question: &Question<
         if let ModelError::Overloaded { retry_after, .. } = &error {
             clocks.overloaded(&provider, *retry_after, Instant::now());
         }
-        again(scene, cast, &error).await?;
+        Box::pin(again(scene, cast, &error)).await?;
         stream::show(scene.job.sink.as_ref(), Streamed::Restarted).await;
     }
 }
@@ -171,12 +171,12 @@ async fn attempt(scene: &Scene<'_>, candidate: &Candidate, question: &Question<'
     let deltas = match opened.unwrap_or(Err(ModelError::TimedOut { phase: Phase::FirstToken })) {
         Ok(deltas) => deltas,
         Err(error) => {
-            close(spending, candidate, None, Some(&error)).await;
+            Box::pin(close(spending, candidate, None, Some(&error))).await;
             return Err(Failed::Model(error));
         }
     };
-    let Collected { answer, counted } = stream::collect(deltas, timeouts, scene.job.sink.as_ref()).await;
-    close(spending, candidate, counted, answer.as_ref().err()).await;
+    let Collected { answer, counted } = stream::collect(deltas, &timeouts, scene.job.sink.as_ref()).await;
+    Box::pin(close(spending, candidate, counted, answer.as_ref().err())).await;
     answer.map_err(Failed::Model)
 }
 

@@ -21,11 +21,11 @@ pub(super) async fn execute(scene: &Scene<'_>) -> Result<Values, Cause> {
     let asked = job.invoke.options.model.as_deref();
     let mut cast = Cast::new(backstage.models.cast(catalogue.models(), agent, asked, internal_only)?)?;
     // Boxed: most agents have no memory, and none of them should carry its state.
-    let user = Box::pin(memory::recall(scene, render(scene).await?)).await;
+    let user = Box::pin(memory::recall(scene, Box::pin(render(scene)).await?)).await;
     let schema = OutputSchema { name: schema_name(agent.id().as_str()), schema: agent.output_schema() };
     let tools = Tools::of(backstage, &catalogue, agent);
-    let talk = Talk::new(agent.prompt().system().to_owned(), user, schema, job.key());
-    let outputs = turns::hold(scene, &mut cast, talk, &tools).await?;
+    let mut talk = Talk::new(agent.prompt().system().to_owned(), user, schema, job.key());
+    let outputs = turns::hold(scene, &mut cast, &mut talk, &tools).await?;
     Box::pin(memory::remember(scene, &outputs)).await;
     Ok(outputs)
 }

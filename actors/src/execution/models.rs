@@ -113,7 +113,10 @@ impl ModelRoster {
         tier: Option<Tier>,
         fits: impl Fn(&Candidate) -> bool,
     ) -> Vec<Candidate> {
-        refs.iter().filter_map(|model| self.candidate(models, model, tier)).filter(fits).collect()
+        // Room for as many as there are: a list that grows begins with room for four.
+        let mut there = Vec::with_capacity(refs.len());
+        there.extend(refs.iter().filter_map(|model| self.candidate(models, model, tier)).filter(fits));
+        there
     }
 
     fn candidate(&self, models: &Models, model: &ModelRef, tier: Option<Tier>) -> Option<Candidate> {

@@ -51,7 +51,7 @@ pub(super) struct Collected {
 }
 
 /// Reads an answer to its end.
-pub(super) async fn collect(mut deltas: Deltas, timeouts: Timeouts, sink: Option<&DeltaSink>) -> Collected {
+pub(super) async fn collect(mut deltas: Deltas, timeouts: &Timeouts, sink: Option<&DeltaSink>) -> Collected {
     let mut counted = None;
     let answer = read(&mut deltas, timeouts, sink, &mut counted).await;
     Collected { answer, counted }
@@ -59,7 +59,7 @@ pub(super) async fn collect(mut deltas: Deltas, timeouts: Timeouts, sink: Option
 
 async fn read(
     deltas: &mut Deltas,
-    timeouts: Timeouts,
+    timeouts: &Timeouts,
     sink: Option<&DeltaSink>,
     counted: &mut Option<Tokens>,
 ) -> Result<Answer, ModelError> {
@@ -112,7 +112,7 @@ fn bounded(bytes: usize, more: usize) -> Result<usize, ModelError> {
 pub(super) async fn show(sink: Option<&DeltaSink>, what: Streamed) {
     if let Some(sink) = sink {
         // Whoever has stopped watching misses nothing.
-        let _ = sink.send(what).await;
+        let _ = Box::pin(sink.send(what)).await;
     }
 }
 
@@ -138,7 +138,7 @@ mod tests {
         let (sink, mut shown) = mpsc::channel(8);
         let tokens = Tokens { input: 3, output: 2 };
         let deltas = vec![text("a"), text("b"), Ok(Delta::Usage(tokens)), Ok(Delta::End(StopReason::Complete))];
-        let collected = collect(Box::pin(stream::iter(deltas)), TIMEOUTS, Some(&sink)).await;
+        let collected = collect(Box::pin(stream::iter(deltas)), &TIMEOUTS, Some(&sink)).await;
         assert_eq!(collected.answer.unwrap().text, "ab");
         assert_eq!(collected.counted, Some(tokens));
         assert_eq!(shown.recv().await, Some(Streamed::Text("a".into())));
@@ -148,17 +148,17 @@ mod tests {
     async fn half_an_answer_keeps_what_was_counted() {
         let tokens = Tokens { input: 3, output: 0 };
         let deltas = vec![Ok(Delta::Usage(tokens)), text("a")];
-        let collected = collect(Box::pin(stream::iter(deltas)), TIMEOUTS, None).await;
+        let collected = collect(Box::pin(stream::iter(deltas)), &TIMEOUTS, None).await;
         assert!(matches!(collected.answer, Err(ModelError::Garbled { .. })));
         assert_eq!(collected.counted, Some(tokens));
     }
 
     #[tokio::test(start_paused = true)]
     async fn silence_is_told_apart_by_when_it_falls() {
-        let silent = collect(Box::pin(stream::pending()), TIMEOUTS, None).await;
+        let silent = collect(Box::pin(stream::pending()), &TIMEOUTS, None).await;
         assert_eq!(silent.answer, Err(ModelError::TimedOut { phase: Phase::FirstToken }));
         let stalled = Box::pin(stream::iter(vec![text("a")]).chain(stream::pending()));
-        let stalled = collect(stalled, TIMEOUTS, None).await;
+        let stalled = collect(stalled, &TIMEOUTS, None).await;
         assert_eq!(stalled.answer, Err(ModelError::TimedOut { phase: Phase::Idle }));
     }
 
@@ -166,7 +166,7 @@ mod tests {
     async fn an_endless_answer_ends_at_its_bound() {
         let piece = "x".repeat(64 * 1024);
         let endless = stream::repeat_with(move || text(&piece));
-        let collected = collect(Box::pin(endless), TIMEOUTS, None).await;
+        let collected = collect(Box::pin(endless), &TIMEOUTS, None).await;
         assert!(matches!(collected.answer, Err(ModelError::Garbled { .. })));
     }
 }

@@ -44,7 +44,7 @@ pub(super) fn part_of(key: &CallKey, part: &str) -> Result<CallKey, Cause> {
 }
 
 /// Talks until the model gives outputs that fit, or until something says no.
-pub(super) async fn hold(scene: &Scene<'_>, cast: &mut Cast, mut talk: Talk, tools: &Tools) -> Result<Values, Cause> {
+pub(super) async fn hold(scene: &Scene<'_>, cast: &mut Cast, talk: &mut Talk, tools: &Tools) -> Result<Values, Cause> {
     let agent = &scene.job.agent;
     let (mut turns, mut repairs) = (0_u32, 0_u32);
     loop {
@@ -63,7 +63,7 @@ pub(super) async fn hold(scene: &Scene<'_>, cast: &mut Cast, mut talk: Talk, too
                 if turns > agent.turns_max() {
                     return Err(too_many_turns(agent.turns_max()));
                 }
-                let results = tools.use_all(scene, &answer.calls, &key).await?;
+                let results = Box::pin(tools.use_all(scene, &answer.calls, &key)).await?;
                 talk.messages.push(answer.message());
                 talk.messages.push(Message { role: Role::User, parts: results });
             }

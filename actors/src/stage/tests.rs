@@ -4,14 +4,14 @@ use std::sync::Mutex;
 
 use greenroom_protocol::audit::Opening;
 use greenroom_protocol::request::{ContextChange, Invoke};
-use greenroom_protocol::{ContentHash, RequestId};
+use greenroom_protocol::{CategoryId, ContentHash, RequestId};
 use greenroom_protocol::{ContextKey, PodId, Request, Status, TeamId, TenantId, TraceId, UserId, WorkflowId};
 use greenroom_rego::{Grant, Narrowed, testing};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use serde_json::json;
 
 use super::*;
-use crate::category::{Category, Manners};
+use crate::category::{Categories, Category, CategoryHandle, Manners};
 use crate::handler::{Manner, Work};
 use crate::rig::{Does, Rig, Wanted, invoke, native};
 
@@ -100,13 +100,11 @@ async fn house() -> House {
     let category = CategoryHandle::new(CategoryId::new("ops").unwrap(), rig.backstage.clone(), Manners::default());
     let (root, _) = Actor::spawn(None, Root, ()).await.unwrap();
     Category::spawn_under(category.clone(), root.get_cell()).await.unwrap();
+    let categories = Categories::default();
+    categories.add(category);
     let noted = Arc::new(Noted::default());
-    let stage = Stage::new(Parts {
-        categories: vec![category],
-        runs: noted.clone(),
-        teams: noted.clone(),
-        backstage: rig.backstage.clone(),
-    });
+    let stage =
+        Stage::new(Parts { categories, runs: noted.clone(), teams: noted.clone(), backstage: rig.backstage.clone() });
     let opening = Opening {
         request: RequestId::fresh(1),
         trace: TraceId::fresh(1),

@@ -59,14 +59,15 @@ impl<K: Eq + Hash + Clone> LinkedTasks<K> {
         F: Future<Output = T> + Send + 'static,
         T: Send + 'static,
     {
-        let bounded = async move {
-            let guarded = AssertUnwindSafe(tokio::time::timeout(time_max, work)).catch_unwind();
-            tell(match guarded.await {
+        // Combinators and no async block, which would hold the work twice: as it came, and as it waits.
+        let guarded = AssertUnwindSafe(tokio::time::timeout(time_max, work)).catch_unwind();
+        let bounded = guarded.map(move |ended| {
+            tell(match ended {
                 Ok(Ok(done)) => Ended::Done(done),
                 Ok(Err(_elapsed)) => Ended::TimedOut,
                 Err(panic) => Ended::Panicked(said(panic.as_ref())),
             });
-        };
+        });
         #[expect(clippy::disallowed_methods, reason = "this is the place that owns the tasks it spawns")]
         let task = tokio::spawn(bounded);
         if let Some(before) = self.tasks.insert(key, task.abort_handle()) {

@@ -30,7 +30,7 @@ pub(crate) fn main(words: &[&str]) -> anyhow::Result<()> {
         Some("rate") => runtime.block_on(rate()),
         Some("steady") => runtime.block_on(steady(Duration::from_secs(60), 2_000)),
         Some("burst") => runtime.block_on(burst(10_000)),
-        Some("held") => runtime.block_on(held(100_000)),
+Some("held") => runtime.block_on(held(words.get(1).map_or(Ok(100_000), |count| count.parse())?)),
         Some("fair") => runtime.block_on(tenants::fair()),
         Some("cancel") => runtime.block_on(tenants::cancel()),
         Some(other) => anyhow::bail!("no part is named {other}"),

@@ -139,6 +139,32 @@ async fn a_changed_definition_is_in_force_and_a_broken_one_is_not() -> Result<()
 }
 
 #[tokio::test]
+async fn an_agent_of_a_category_that_was_not_there_at_the_start_works() -> Result<()> {
+    let mut terminal = Terminal::open()?;
+    let definitions = terminal.folder().join("definitions");
+    let stage = Stagehand::new(&definitions)?;
+    stage.echo_agent("echo_agent")?;
+    terminal.always(&["--definitions", definitions.to_str().context("a path of words")?]);
+    let up = terminal.start(&["up"])?;
+    up.says("greenroom is up").await?;
+
+    let file = definitions.join("categories.yaml");
+    let added = "\n  - id: space_exploration\n    name: Space\n    description: \"Rockets and orbits\"\n";
+    replace(&file, format!("{}{added}", fs::read_to_string(&file)?.trim_end()).as_bytes())?;
+    stage.agent("orbit_agent", "space_exploration", "runtime: native\n  handler: native.echo")?;
+    said(&up, TAKEN, 1).await?;
+    let words = ["run", "agent", "orbit_agent", "--input", "text=lift off", "-o", "json"];
+    let done = until("the new agent", RELOAD_WAIT_MAX, || async {
+        let said = terminal.run(&words).await.ok()?;
+        said.done().ok()
+    });
+    assert_eq!(done.await?["outputs"]["text"], "lift off");
+    up.terminate()?;
+    assert_eq!(up.ended().await?.code, 0);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_changed_policy_is_in_force_and_a_broken_one_is_not() -> Result<()> {
     let mut terminal = Terminal::open()?;
     let bundle = terminal.file("policy/guard.tar.gz", fs::read(SHIPPED)?)?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use greenroom_actors::category::{Category, CategoryHandle, Manners};
+use greenroom_actors::category::{Categories, Category, CategoryHandle, Manners};
 use greenroom_actors::door::Doorway;
 use greenroom_actors::execution::Backstage;
 use greenroom_actors::guard::{GuardHandle, GuardKeeper};
@@ -12,10 +12,11 @@ use greenroom_actors::run::{Hands, LEASE, Runs, RunsActor};
 use greenroom_actors::stage::{self, Stage};
 use greenroom_actors::supervision::ChildKind;
 use greenroom_actors::team::{Teams, TeamsActor};
+use greenroom_definitions::Catalogue;
 use greenroom_protocol::{Cause, Clock};
 use greenroom_registry::Stores;
 
-use super::tree::{Child, Tree};
+use super::tree::{Child, Tree, Trunk};
 use crate::config::Config;
 use crate::library::Shelves;
 
@@ -47,6 +48,33 @@ pub struct Grown {
     pub stage: Stage,
     /// The way to the runs.
     pub runs: Runs,
+    /// Where categories are added that a later catalogue names.
+    pub nursery: Nursery,
+}
+
+/// Adds the supervisors of categories that were not in the catalogue when the tree grew.
+pub struct Nursery {
+    trunk: Trunk,
+    categories: Categories,
+    backstage: Arc<Backstage>,
+}
+
+impl Nursery {
+    /// Sees to it that each category of this catalogue has its supervisor. One that the catalogue has
+    /// lost keeps its own: runs may be pinned to its agents.
+    ///
+    /// # Errors
+    /// What stands in the way of a supervisor; the catalogue must not come into force then.
+    pub async fn prepare(&self, catalogue: &Catalogue) -> Result<(), Cause> {
+        for category in catalogue.categories() {
+            if self.categories.get(&category.id).is_none() {
+                let handle = CategoryHandle::new(category.id.clone(), Arc::clone(&self.backstage), Manners::default());
+                self.trunk.grow(category_child(&handle)).await?;
+                self.categories.add(handle);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Grows the tree: guard, categories, teams, runs.
@@ -56,11 +84,11 @@ pub struct Grown {
 pub async fn grow(ground: Ground<'_>) -> Result<Grown, Cause> {
     let Ground { config, library, stores, guard, backstage, doorway, clock, observer } = ground;
     let mut children = vec![keeper(guard, &observer)];
-    let mut categories = Vec::new();
+    let categories = Categories::default();
     for category in library.catalogue().categories() {
         let handle = CategoryHandle::new(category.id.clone(), Arc::clone(backstage), Manners::default());
         children.push(category_child(&handle));
-        categories.push(handle);
+        categories.add(handle);
     }
     let runs = Runs::new(Hands {
         door: doorway.clone(),
@@ -76,9 +104,10 @@ pub async fn grow(ground: Ground<'_>) -> Result<Grown, Cause> {
     children.push(teams_child(&teams));
     children.push(runs_child(&runs));
     let (teams, here) = (Arc::new(teams), Arc::new(runs.clone()));
-    let parts = stage::Parts { categories, runs: here, teams, backstage: Arc::clone(backstage) };
+    let parts = stage::Parts { categories: categories.clone(), runs: here, teams, backstage: Arc::clone(backstage) };
     let tree = Tree::grow(children, observer).await?;
-    Ok(Grown { tree, stage: Stage::new(parts), runs })
+    let nursery = Nursery { trunk: tree.trunk(), categories, backstage: Arc::clone(backstage) };
+    Ok(Grown { tree, stage: Stage::new(parts), runs, nursery })
 }
 
 fn keeper(guard: &GuardHandle, observer: &Arc<dyn Observer>) -> Child {

@@ -21,7 +21,7 @@ use greenroom_actors::observe::{Observed, Observer};
 use greenroom_actors::supervision::{ChildKind, Exit, Intensity, LinkedTasks, Next};
 use greenroom_protocol::{Cause, Code};
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 /// How long one child may take to stop before it is killed.
@@ -43,12 +43,15 @@ pub struct Child {
 pub enum RootMsg {
     /// A child's pause is over.
     Fill(usize),
+    /// A child is there that was not when the tree grew.
+    Grow(Child, oneshot::Sender<Result<(), Cause>>),
 }
 
 impl ractor::Message for RootMsg {}
 
 /// What the root holds.
 pub struct RootState {
+    children: Vec<Child>,
     seats: HashMap<ActorId, usize>,
     intensities: HashMap<usize, Intensity>,
     pauses: LinkedTasks<usize>,
@@ -56,10 +59,28 @@ pub struct RootState {
 
 /// The root of the tree.
 pub struct Root {
-    children: Arc<[Child]>,
     observer: Arc<dyn Observer>,
     closing: Arc<AtomicBool>,
     over: mpsc::Sender<&'static str>,
+}
+
+/// Where children are added to a tree that stands already.
+#[derive(Clone)]
+pub struct Trunk {
+    root: ActorRef<RootMsg>,
+}
+
+impl Trunk {
+    /// Adds a child; it stands when this returns, and is looked after like those before it.
+    ///
+    /// # Errors
+    /// [`Code::Internal`] if it does not start, [`Code::ShuttingDown`] if the tree is being stopped.
+    pub async fn grow(&self, child: Child) -> Result<(), Cause> {
+        let stopped = || Cause::new(Code::ShuttingDown, "the actor tree is being stopped");
+        let (told, grown) = oneshot::channel();
+        self.root.send_message(RootMsg::Grow(child, told)).map_err(|_| stopped())?;
+        grown.await.map_err(|_| stopped())?
+    }
 }
 
 /// The grown tree.
@@ -77,11 +98,15 @@ impl Tree {
     pub async fn grow(children: Vec<Child>, observer: Arc<dyn Observer>) -> Result<Self, Cause> {
         let (over_tx, over) = mpsc::channel(1);
         let closing = Arc::new(AtomicBool::new(false));
-        let root = Root { children: children.into(), observer, closing: Arc::clone(&closing), over: over_tx };
-        let (root, _) = Actor::spawn(None, root, ())
-            .await
-            .map_err(|error| Cause::new(Code::Internal, format!("the actor tree did not grow: {error}")))?;
+        let root = Root { observer, closing: Arc::clone(&closing), over: over_tx };
+        let (root, _) = Actor::spawn(None, root, children).await.map_err(|error| not_grown(&error))?;
         Ok(Self { root, closing, over })
+    }
+
+    /// Where more children are added.
+    #[must_use]
+    pub fn trunk(&self) -> Trunk {
+        Trunk { root: self.root.clone() }
     }
 
     /// Waits until a child has died too often to go on; answers its kind.
@@ -109,13 +134,21 @@ impl Tree {
 impl Actor for Root {
     type Msg = RootMsg;
     type State = RootState;
-    type Arguments = ();
+    type Arguments = Vec<Child>;
 
-    async fn pre_start(&self, myself: ActorRef<RootMsg>, (): ()) -> Result<RootState, ActorProcessingErr> {
-        let mut state =
-            RootState { seats: HashMap::new(), intensities: HashMap::new(), pauses: LinkedTasks::default() };
-        for index in 0..self.children.len() {
-            self.fill(&myself, &mut state, index).await?;
+    async fn pre_start(
+        &self,
+        myself: ActorRef<RootMsg>,
+        children: Vec<Child>,
+    ) -> Result<RootState, ActorProcessingErr> {
+        let mut state = RootState {
+            children: Vec::new(),
+            seats: HashMap::new(),
+            intensities: HashMap::new(),
+            pauses: LinkedTasks::default(),
+        };
+        for child in children {
+            self.add(&myself, &mut state, child).await?;
         }
         Ok(state)
     }
@@ -131,6 +164,11 @@ impl Actor for Root {
                 state.pauses.ended(&index);
                 self.fill(&myself, state, index).await?;
             }
+            RootMsg::Grow(child, told) => {
+                let grown = self.add(&myself, state, child).await;
+                // Who has gone away does not need to know.
+                let _ = told.send(grown.map_err(|error| not_grown(&error)));
+            }
         }
         Ok(())
     }
@@ -143,7 +181,7 @@ impl Actor for Root {
     ) -> Result<(), ActorProcessingErr> {
         if let Exit::Ended { who, how, why } = Exit::read(event)
             && let Some(index) = state.seats.remove(&who)
-            && let Some(child) = self.children.get(index)
+            && let Some(child) = state.children.get(index)
             && !self.closing.load(Ordering::Acquire)
         {
             tracing::warn!(child.kind = child.kind.as_str(), child.how = ?how, child.why = %why, "child ended");
@@ -174,9 +212,21 @@ impl Root {
         if self.closing.load(Ordering::Acquire) {
             return Ok(());
         }
-        let Some(child) = self.children.get(index) else { return Ok(()) };
+        let Some(child) = state.children.get(index) else { return Ok(()) };
         let spawned = (child.spawn)(myself.get_cell()).await?;
         state.seats.insert(spawned.get_id(), index);
         Ok(())
     }
+
+    /// Starts a child for the first time; one that does not start is no child.
+    async fn add(&self, myself: &ActorRef<RootMsg>, state: &mut RootState, child: Child) -> Result<(), SpawnErr> {
+        let spawned = (child.spawn)(myself.get_cell()).await?;
+        state.seats.insert(spawned.get_id(), state.children.len());
+        state.children.push(child);
+        Ok(())
+    }
+}
+
+fn not_grown(error: &SpawnErr) -> Cause {
+    Cause::new(Code::Internal, format!("the actor tree did not grow: {error}"))
 }

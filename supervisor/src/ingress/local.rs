@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::{StreamExt, stream};
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, stream};
 use greenroom_actors::execution::DeltaSink;
 use greenroom_client::transport::Events;
 use greenroom_client::{Client, Transport, TransportError};
@@ -45,21 +46,36 @@ impl Front {
     }
 
     /// Lets a request of this user through the whole pipeline.
-    pub async fn send(&self, user: UserId, envelope: Envelope) -> Reply {
-        self.pass(user, envelope, None).await
+    pub fn send(&self, user: UserId, envelope: Envelope) -> impl Future<Output = Reply> + Send + use<'_> {
+        self.pass(user, envelope, None)
     }
 
     /// As [`Front::send`]; what a model answers to the request itself is shown as it comes.
-    pub async fn send_watched(&self, user: UserId, envelope: Envelope, sink: DeltaSink) -> Reply {
-        self.pass(user, envelope, Some(sink)).await
+    pub fn send_watched(
+        &self,
+        user: UserId,
+        envelope: Envelope,
+        sink: DeltaSink,
+    ) -> impl Future<Output = Reply> + Send + use<'_> {
+        self.pass(user, envelope, Some(sink))
     }
 
-    async fn pass(&self, user: UserId, envelope: Envelope, sink: Option<DeltaSink>) -> Reply {
+    /// What the future holds while it waits is the request as it was received, and not its envelope.
+    fn pass(
+        &self,
+        user: UserId,
+        envelope: Envelope,
+        sink: Option<DeltaSink>,
+    ) -> impl Future<Output = Reply> + Send + use<'_> {
         let id = envelope.id.clone().unwrap_or_else(|| RequestId::fresh(self.ids.fresh()));
         let envelope = Envelope { id: Some(id.clone()), ..envelope };
-        match Received::local(user, envelope, &*self.ids, self.clock.now()) {
-            Ok(received) => self.pipeline.serve_watched(received, sink).await,
-            Err(cause) => refusal(&id, cause),
+        let received = Received::local(user, envelope, &*self.ids, self.clock.now());
+        let received = received.map_err(|cause| Box::new(refusal(&id, cause)));
+        async move {
+            match received {
+                Ok(received) => self.pipeline.serve_watched(received, sink).await,
+                Err(refusal) => *refusal,
+            }
         }
     }
 
@@ -136,8 +152,13 @@ struct Local {
 
 #[async_trait]
 impl Transport for Local {
-    async fn send(&self, envelope: Envelope) -> Result<Reply, TransportError> {
-        Ok(self.front.send(self.user.clone(), envelope).await)
+    // Not an async function: its future would hold the envelope, and beside it what became of it.
+    fn send<'s, 'f>(&'s self, envelope: Envelope) -> BoxFuture<'f, Result<Reply, TransportError>>
+    where
+        's: 'f,
+        Self: 'f,
+    {
+        self.front.send(self.user.clone(), envelope).map(Ok).boxed()
     }
 
     fn watch(&self, run: &RunId, after: u64) -> Events {

@@ -7,41 +7,78 @@ use greenroom_protocol::reply::Usage;
 use greenroom_protocol::{
     ContentHash, Json, Metadata, MicroUsd, Outcome, PodId, Reply, Request, RequestId, Status, Values,
 };
-use greenroom_rego::{Denied, Permitted};
+use greenroom_rego::{Denied, Grant, Permitted};
 
 use super::visit::Visit;
 use crate::telemetry::EXECUTION;
 
-/// What the guard said.
+/// What the guard said. A yes is kept as the grant itself and spelled out when the answer is made: who
+/// waits for a model holds no copy of it.
 #[derive(Debug, Clone, Default)]
-pub struct Decision {
-    /// The checks that were passed, or the rules that denied.
-    pub checks: Vec<String>,
-    /// The revision of the policy that decided.
-    pub revision: Option<String>,
-    /// The version of the target that was judged.
-    pub version: Option<ContentHash>,
-    /// True once the guard has decided at all.
-    pub made: bool,
+pub enum Decision {
+    /// It was not asked.
+    #[default]
+    Unasked,
+    /// Yes.
+    Yes(Grant),
+    /// No: the rules that denied, and the revision of the policy that they belong to.
+    No {
+        /// The codes of the rules.
+        rules: Vec<String>,
+        /// The policy's revision, where one decided.
+        revision: Option<String>,
+    },
 }
 
 impl Decision {
     /// A yes.
     #[must_use]
     pub fn yes(permit: &Permitted<Request>) -> Self {
-        let grant = permit.grant();
-        Self {
-            checks: grant.checks().to_vec(),
-            revision: Some(grant.revision().to_owned()),
-            version: grant.version().copied(),
-            made: true,
-        }
+        Self::Yes(permit.grant().clone())
     }
 
     /// A no.
     #[must_use]
     pub fn no(denied: &Denied) -> Self {
-        Self { checks: denied.codes(), revision: denied.revision().map(str::to_owned), version: None, made: true }
+        Self::No { rules: denied.codes(), revision: denied.revision().map(str::to_owned) }
+    }
+
+    /// The checks that were passed, or the rules that denied.
+    #[must_use]
+    pub fn checks(&self) -> Vec<String> {
+        match self {
+            Self::Unasked => Vec::new(),
+            Self::Yes(grant) => grant.checks().to_vec(),
+            Self::No { rules, .. } => rules.clone(),
+        }
+    }
+
+    /// The revision of the policy that decided.
+    #[must_use]
+    pub fn revision(&self) -> Option<&str> {
+        match self {
+            Self::Unasked => None,
+            Self::Yes(grant) => Some(grant.revision()),
+            Self::No { revision, .. } => revision.as_deref(),
+        }
+    }
+
+    /// The version of the target that was judged.
+    #[must_use]
+    pub fn version(&self) -> Option<&ContentHash> {
+        match self {
+            Self::Yes(grant) => grant.version(),
+            Self::Unasked | Self::No { .. } => None,
+        }
+    }
+
+    /// True once the guard has decided at all.
+    #[must_use]
+    pub const fn is_made(&self) -> bool {
+        match self {
+            Self::Unasked => false,
+            Self::Yes(_) | Self::No { .. } => true,
+        }
     }
 }
 
@@ -75,7 +112,7 @@ pub fn kept(id: &RequestId, came: &Result<Came, Failure>) -> Reply {
 #[must_use]
 pub fn reply(visit: &Visit, pod: &PodId, decision: &Decision, came: Result<Came, Failure>) -> Reply {
     let duration_ms = u64::try_from(visit.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let own = u32::from(decision.made);
+    let own = u32::from(decision.is_made());
     let mut reply = match came {
         Ok(Came::Out(outcome)) => out(visit.reply_id(), outcome),
         Ok(Came::Whole(reply)) => *reply,
@@ -86,7 +123,7 @@ pub fn reply(visit: &Visit, pod: &PodId, decision: &Decision, came: Result<Came,
     metadata.duration_ms = duration_ms;
     metadata.policy_decisions = metadata.policy_decisions.saturating_add(own);
     if metadata.policy_checks.is_empty() && reply.error.is_none() {
-        metadata.policy_checks.clone_from(&decision.checks);
+        metadata.policy_checks = decision.checks();
     }
     metadata.trace_id = Some(visit.trace.clone());
     metadata.pod = Some(pod.clone());
@@ -127,9 +164,9 @@ pub fn closing(visit: &Visit, decision: &Decision, reply: &Reply) -> Closing {
     Closing {
         status: reply.status,
         code: reply.error.as_ref().map(|cause| cause.code),
-        checks: decision.checks.clone(),
-        policy: decision.revision.clone(),
-        version: decision.version,
+        checks: decision.checks(),
+        policy: decision.revision().map(str::to_owned),
+        version: decision.version().copied(),
         elapsed_us: u64::try_from(visit.elapsed().as_micros()).unwrap_or(u64::MAX),
         tokens: reply.metadata.tokens_used,
         cost: MicroUsd::from_usd(reply.metadata.cost_usd).unwrap_or_default(),
@@ -149,7 +186,7 @@ pub fn log(visit: &Visit, decision: &Decision, reply: &Reply) {
         duration_ms = reply.metadata.duration_ms,
         status = reply.status.as_str(),
         tokens_used = reply.metadata.tokens_used.total(),
-        policy_checks = decision.checks.join(","),
+        policy_checks = decision.checks().join(","),
         trace_id = visit.trace.as_str(),
     );
 }

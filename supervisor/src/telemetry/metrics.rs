@@ -13,7 +13,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, Prometheu
 
 use super::rate::Rate;
 
-/// Seconds; the upper edges of both histograms.
+/// Seconds; the upper edges of all histograms.
 const BUCKETS_SECONDS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0];
 /// How often the rates are computed anew and the samples of histograms are put into their buckets.
 pub const TICK: Duration = Duration::from_secs(1);
@@ -30,6 +30,7 @@ pub struct Meters {
     completion_rate: Gauge,
     denials: Vec<(Code, Counter)>,
     active_agents: Gauge,
+    seating_time: Histogram,
     concurrent_teams: Gauge,
     tokens_input: Counter,
     tokens_output: Counter,
@@ -86,6 +87,7 @@ impl Meters {
             completion_rate: gauge("workflow_completion_rate"),
             denials: DENIALS.into_iter().map(|code| (code, counter("policy_denials", "code", code.as_str()))).collect(),
             active_agents: gauge("active_agents"),
+            seating_time: recorder.register_histogram(&Key::from_static_name("agent_seating_time"), &METADATA),
             concurrent_teams: gauge("concurrent_teams"),
             tokens_input: counter("llm_token_usage", "direction", "input"),
             tokens_output: counter("llm_token_usage", "direction", "output"),
@@ -164,9 +166,11 @@ fn describe(recorder: &PrometheusRecorder) {
     for (name, help) in gauges {
         recorder.describe_gauge(name.into(), None, help.into());
     }
-    for (name, help) in
-        [("agent_execution_time", "seconds of an execution"), ("team_formation_time", "seconds until a team stands")]
-    {
+    for (name, help) in [
+        ("agent_execution_time", "seconds of an execution"),
+        ("team_formation_time", "seconds until a team stands"),
+        ("agent_seating_time", "seconds until an agent's actor sits on its slot"),
+    ] {
         recorder.describe_histogram(name.into(), None, help.into());
     }
     for (name, help) in [
@@ -181,6 +185,7 @@ impl Observer for Meters {
     fn saw(&self, what: Observed) {
         match what {
             Observed::AgentSeated(_) => self.active_agents.increment(1.0),
+            Observed::SeatFilled { elapsed } => self.seating_time.record(elapsed.as_secs_f64()),
             Observed::AgentLeft(_) => self.active_agents.decrement(1.0),
             Observed::Executed { elapsed, status, tokens, .. } => {
                 if let Some((_, histogram)) = self.execution_time.iter().find(|(known, _)| *known == status) {

@@ -42,7 +42,7 @@ pub(super) fn of(call: &ModelCall<'_>, target: &Target, shape: Shape, meter: Arc
     if let Some(schema) = call.schema {
         match shape {
             Shape::Native => {
-                options = options.with_response_format(JsonSpec::new(schema.name.as_str(), schema.schema.clone()))
+                options = options.with_response_format(JsonSpec::new(schema.name.as_str(), (*schema.schema).clone()))
             }
             Shape::Words => {
                 system.push_str("\n\nAnswer with one JSON object and nothing else. It must match this JSON Schema:\n");

@@ -100,11 +100,7 @@ pub async fn compose_with(
     let definitions = definitions(config, vocabulary.clone(), catalogue);
     let stores = stores::open(config, &clock, &ids);
     let ((snapshot, compiler), catalogue, Opened { stores, writers }) = tokio::try_join!(policy, definitions, stores)?;
-    let stores = match wrap_stores {
-        Some(wrap) => wrap(stores),
-        None => stores,
-    };
-
+    let stores = if let Some(wrap) = wrap_stores { wrap(stores) } else { stores };
     let mut tasks = Tasks::new();
     for writer in writers {
         tasks.run(writer.name, OnEnd::StopPod, async move { writer.run.await.map_err(|error| error.to_string()) });
@@ -112,10 +108,7 @@ pub async fn compose_with(
     let meters = Arc::new(meters(metrics, &mut tasks)?);
     tasks.run("rates", OnEnd::GoOn, ticking(Arc::clone(&meters)));
     let library = Arc::new(Shelves::new(catalogue, Arc::clone(&stores.definitions)));
-    let observer: Arc<dyn Observer> = match observer {
-        Some(observer) => Arc::new(Both(meters.clone(), observer)),
-        None => meters.clone(),
-    };
+    let observer = listening(&meters, observer);
     let roster = models::open(config, providers)?;
     let doorway = Doorway::default();
     let backstage = Backstage::new(Props {
@@ -157,6 +150,15 @@ pub async fn compose_with(
     let front = Front { pipeline, stores, chores: Arc::new(chores), clock, ids };
     let config = config.clone();
     Ok(House { config, front, tree: Some(tree), tasks, guard, meters, reloader: Some(reloader), owned: None })
+}
+
+/// The meters, and beside them who else wants to hear.
+fn listening(meters: &Arc<Meters>, other: Option<Arc<dyn Observer>>) -> Arc<dyn Observer> {
+    let meters: Arc<dyn Observer> = meters.clone();
+    match other {
+        Some(other) => Arc::new(Both(meters, other)),
+        None => meters,
+    }
 }
 
 fn treasury(stores: &Stores, clock: &Arc<dyn Clock>, tasks: &mut Tasks) -> Treasury {

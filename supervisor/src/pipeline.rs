@@ -13,8 +13,8 @@ pub mod visit;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures::future::BoxFuture;
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use greenroom_actors::agent::Failure;
 use greenroom_actors::door::{Behind, Door};
 use greenroom_actors::execution::DeltaSink;

@@ -30,22 +30,36 @@ pub struct Row {
     pub group: String,
     /// What was measured.
     pub what: String,
-    /// How much it was.
-    pub figure: f64,
+    /// How much it was; nothing where it could not be measured.
+    pub figure: Option<f64>,
     /// Of what.
     pub unit: String,
     /// What it has to reach.
     pub bar: Bar,
+    /// Why there is no figure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing: Option<String>,
 }
 
 impl Row {
-    /// True if the figure reaches the bar.
+    /// True if the figure reaches the bar. A figure that is missing reaches none.
     #[must_use]
     pub fn holds(&self) -> bool {
-        match self.bar {
-            Bar::AtMost(most) => self.figure <= most,
-            Bar::AtLeast(least) => self.figure >= least,
-            Bar::Told => true,
+        match (self.bar, self.figure) {
+            (Bar::AtMost(most), Some(figure)) => figure <= most,
+            (Bar::AtLeast(least), Some(figure)) => figure >= least,
+            (Bar::AtMost(_) | Bar::AtLeast(_), None) => false,
+            (Bar::Told, Some(_) | None) => true,
+        }
+    }
+
+    /// The figure with its unit, or why there is none, as it stands in the table.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        match (self.figure, &self.missing) {
+            (Some(figure), _) => format!("{} {}", number(figure), self.unit).trim_end().to_owned(),
+            (None, Some(why)) => format!("not measured: {why}"),
+            (None, None) => "not measured".to_owned(),
         }
     }
 
@@ -54,8 +68,8 @@ impl Row {
     pub fn bar_and_mark(&self) -> (String, &'static str) {
         let mark = if self.holds() { "✔" } else { "✘" };
         match self.bar {
-            Bar::AtMost(most) => (format!("≤ {} {}", number(most), self.unit), mark),
-            Bar::AtLeast(least) => (format!("≥ {} {}", number(least), self.unit), mark),
+            Bar::AtMost(most) => (format!("≤ {} {}", number(most), self.unit).trim_end().to_owned(), mark),
+            Bar::AtLeast(least) => (format!("≥ {} {}", number(least), self.unit).trim_end().to_owned(), mark),
             Bar::Told => ("–".to_owned(), ""),
         }
     }
@@ -64,7 +78,7 @@ impl Row {
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (bar, mark) = self.bar_and_mark();
-        write!(f, "{:10} {:58} {:>12} {:8} {bar} {mark}", self.group, self.what, number(self.figure), self.unit)
+        write!(f, "{:10} {:64} {:>16}   {bar} {mark}", self.group, self.what, self.shown())
     }
 }
 
@@ -83,15 +97,62 @@ pub fn number(value: f64) -> String {
 /// # Errors
 /// What the file system says of the file that `GREENROOM_BENCH_OUT` names.
 pub fn record(group: &str, what: impl Into<String>, figure: f64, unit: &str, bar: Bar) -> anyhow::Result<()> {
-    let row = Row { group: group.to_owned(), what: what.into(), figure, unit: unit.to_owned(), bar };
+    let row = Row { what: what.into(), figure: Some(figure), ..empty(group, unit, bar) };
+    keep(&row)
+}
+
+/// Says that there is no figure here, and why: the bar stays in the table, and is not reached.
+///
+/// # Errors
+/// As [`record`].
+pub fn missing(group: &str, what: impl Into<String>, why: &str, unit: &str, bar: Bar) -> anyhow::Result<()> {
+    let why = why.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or(why).trim().replace('|', "/");
+    let row = Row { what: what.into(), missing: Some(why), ..empty(group, unit, bar) };
+    keep(&row)
+}
+
+fn empty(group: &str, unit: &str, bar: Bar) -> Row {
+    let (group, unit) = (group.to_owned(), unit.to_owned());
+    Row { group, what: String::new(), figure: None, unit, bar, missing: None }
+}
+
+fn keep(row: &Row) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{row}")?;
     if let Some(path) = std::env::var_os("GREENROOM_BENCH_OUT") {
         let mut file = OpenOptions::new().create(true).append(true).open(path)?;
-        writeln!(file, "{}", serde_json::to_string(&row)?)?;
+        writeln!(file, "{}", serde_json::to_string(row)?)?;
     }
     Ok(())
 }
+
+/// True if `GREENROOM_BENCH_QUICK` is set: spans and crowds are cut to a tenth, to see that everything
+/// runs. Such figures are not comparable, and their table says so.
+#[must_use]
+pub fn quick() -> bool {
+    std::env::var_os("GREENROOM_BENCH_QUICK").is_some()
+}
+
+/// What is measured in full, or a tenth of it in a quick run.
+#[must_use]
+pub fn extent(full: u64) -> u64 {
+    if quick() { full.div_ceil(10) } else { full }
+}
+
+/// Processor time that this process has used so far, on all its threads.
+///
+/// # Errors
+/// If `/proc/self/stat` cannot be read.
+pub fn cpu_time() -> anyhow::Result<Duration> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    // The name of the program stands in brackets and may hold anything; the fields behind it are numbers.
+    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let ticks: u64 = fields.split_whitespace().skip(11).take(2).filter_map(|word| word.parse::<u64>().ok()).sum();
+    Ok(Duration::from_millis(ticks * (1_000 / TICKS_PER_SECOND)))
+}
+
+/// The kernel's unit in `/proc/self/stat`; Linux shows 100 to programs, whatever it uses itself.
+const TICKS_PER_SECOND: u64 = 100;
 
 /// Times of one kind, to be asked for their quantiles.
 #[derive(Debug, Clone, Default)]

@@ -14,7 +14,7 @@ use anyhow::{Context, ensure};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use greenroom_client::client::{Client, Work};
-use greenroom_integration_tests::bench::{Bar, Latencies, memory, record};
+use greenroom_integration_tests::bench::{Bar, Latencies, cpu_time, extent, memory, record};
 use greenroom_integration_tests::house::{Keeps, Rented, rent, text};
 use greenroom_integration_tests::stagehand::Stagehand;
 use greenroom_protocol::{AgentId, Status};
@@ -28,9 +28,9 @@ pub(crate) fn main(words: &[&str]) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match words.first().copied() {
         Some("rate") => runtime.block_on(rate()),
-        Some("steady") => runtime.block_on(steady(Duration::from_secs(60), 2_000)),
-        Some("burst") => runtime.block_on(burst(10_000)),
-Some("held") => runtime.block_on(held(words.get(1).map_or(Ok(100_000), |count| count.parse())?)),
+        Some("steady") => runtime.block_on(steady(Duration::from_secs(extent(60).max(12)), 2_000)),
+        Some("burst") => runtime.block_on(burst(extent(10_000))),
+        Some("held") => runtime.block_on(held(extent(100_000))),
         Some("fair") => runtime.block_on(tenants::fair()),
         Some("cancel") => runtime.block_on(tenants::cancel()),
         Some(other) => anyhow::bail!("no part is named {other}"),
@@ -69,6 +69,7 @@ async fn rate() -> anyhow::Result<()> {
         let client = rented.admin()?;
         execute(&client, &agent).await?;
         let span = Duration::from_secs(5);
+        let cpu = cpu_time()?;
         let began = Instant::now();
         let workers: Vec<_> = (0..512)
             .map(|_| {
@@ -87,6 +88,7 @@ async fn rate() -> anyhow::Result<()> {
             all.extend(worker.await??);
         }
         let rate = all.len() as f64 / began.elapsed().as_secs_f64();
+        let each = (cpu_time()?.saturating_sub(cpu)).as_secs_f64() * 1e6 / all.len().max(1) as f64;
         let times: Latencies = all.into_iter().collect();
         let (name, bar) = match keeps {
             Keeps::Full => ("SQLite FULL", Bar::AtLeast(10_000.0)),
@@ -94,6 +96,7 @@ async fn rate() -> anyhow::Result<()> {
         };
         record("crowd", format!("governed executions, no-op, 512 in flight, {name}"), rate, "/s", bar)?;
         record("crowd", format!("  of them p99, {name}"), times.millis(0.99), "ms", Bar::Told)?;
+        record("crowd", format!("  processor time of each, {name}"), each, "µs", Bar::Told)?;
         rented.house.shutdown().await;
     }
     Ok(())

@@ -31,6 +31,8 @@ async fn idle() -> anyhow::Result<()> {
     let seatings = Arc::new(Seatings::default());
     let extras = Extras { observer: Some(seatings.clone()), ..Extras::default() };
     let rented = rent(Keeps::Memory, Some(stagehand.dir()), extras).await?;
+    let what = format!("an idle pod with {AGENTS} definitions, nobody seated");
+    record("idle", what, memory()?.resident, "MiB", Bar::Told)?;
     let client = rented.admin()?;
     let agents: Vec<AgentId> =
         (0..AGENTS).map(|number| AgentId::new(format!("generated_{number:03}_agent"))).collect::<Result<_, _>>()?;

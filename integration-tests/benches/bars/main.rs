@@ -15,6 +15,7 @@ mod step;
 mod stream;
 
 use anyhow::ensure;
+use greenroom_integration_tests::bench::{Bar, missing};
 
 /// A group: its name, and what runs it with the words behind the name.
 type Group = (&'static str, fn(&[&str]) -> anyhow::Result<()>);
@@ -39,9 +40,22 @@ fn main() -> anyhow::Result<()> {
             ensure!(group.is_some(), "no group is named {name}");
             group.map_or(Ok(()), |(_, run)| run(rest))
         }
-        Some(_) => words.iter().try_for_each(|name| alone(&[name])),
-        None => GROUPS.iter().try_for_each(|(name, _)| alone(&[name])),
+        Some(_) => each(words.iter().copied()),
+        None => each(GROUPS.iter().map(|(name, _)| *name)),
     }
+}
+
+/// Runs these groups. One that fails is said in the table and at the end, and takes no other with it.
+fn each<'a>(names: impl Iterator<Item = &'a str>) -> anyhow::Result<()> {
+    let mut failed = Vec::new();
+    for name in names {
+        if let Err(error) = alone(&[name]) {
+            missing(name, "the rest of this group", &format!("{error:#}"), "", Bar::AtLeast(0.0))?;
+            failed.push(name);
+        }
+    }
+    ensure!(failed.is_empty(), "not everything could be measured: {}", failed.join(", "));
+    Ok(())
 }
 
 /// Runs a group, or a part of one, in a process of its own.

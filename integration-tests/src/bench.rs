@@ -222,3 +222,27 @@ pub fn memory() -> anyhow::Result<Memory> {
     };
     Ok(Memory { resident: field("VmRSS:"), peak: field("VmHWM:") })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_figure_that_is_missing_reaches_no_bar_and_says_why() {
+        let absent = Row { missing: Some("npm is not there".into()), ..empty("durable", "×", Bar::AtLeast(3.0)) };
+        assert!(!absent.holds());
+        assert_eq!(absent.shown(), "not measured: npm is not there");
+        assert_eq!(absent.bar_and_mark(), ("≥ 3.00 ×".to_owned(), "✘"));
+        let there = Row { figure: Some(4.0), missing: None, ..absent };
+        assert!(there.holds());
+        assert_eq!(there.shown(), "4.00 ×");
+    }
+
+    #[test]
+    fn processor_time_is_read_and_does_not_run_backwards() {
+        let before = cpu_time().unwrap_or_default();
+        let spun = (0..5_000_000_u64).fold(0, |sum: u64, n| std::hint::black_box(sum.wrapping_add(n)));
+        assert!(spun > 0);
+        assert!(cpu_time().is_ok_and(|after| after >= before));
+    }
+}

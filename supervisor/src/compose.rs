@@ -181,12 +181,7 @@ struct Rooms<'a> {
 }
 
 impl Rooms<'_> {
-    fn reloader(
-        self,
-        config: &Config,
-        vocabulary: Vocabulary,
-        nursery: Nursery,
-    ) -> Reloader {
+    fn reloader(self, config: &Config, vocabulary: Vocabulary, nursery: Nursery) -> Reloader {
         Reloader {
             library: Arc::clone(self.library),
             vocabulary,

@@ -37,7 +37,7 @@ pub(crate) fn main(words: &[&str]) -> anyhow::Result<()> {
         None => {
             let parts = ["rate", "steady", "burst", "held", "fair", "cancel"];
             parts.into_iter().try_for_each(|part| super::alone(&["crowd", part]))
-        },
+        }
     }
 }
 

@@ -171,6 +171,17 @@ pub struct Journalled {
     pub entry: Entry,
 }
 
+/// The end of a run's journal, as the run's owner knows it.
+#[derive(Debug, Clone, Copy)]
+pub struct Tip<'r> {
+    /// Whose journal it is.
+    pub run: &'r RunId,
+    /// Which owner speaks; an earlier one is refused.
+    pub fence: Fence,
+    /// The last entry that was written.
+    pub after: Seq,
+}
+
 /// Keeps the journals of runs.
 #[async_trait]
 pub trait Journal: Send + Sync {
@@ -187,7 +198,7 @@ pub trait Journal: Send + Sync {
         entries: &[Entry],
         now: Timestamp,
     ) -> Result<Receipt, JournalError> {
-        self.hand_in(run, fence, after, entries, Haste::Now, now).await?.receipt().await
+        self.hand_in(Tip { run, fence, after }, entries, Haste::Now, now).await?.receipt().await
     }
 
     /// As [`Journal::append`], but does not wait for the disk: with [`Haste::Company`] the entries share
@@ -197,9 +208,7 @@ pub trait Journal: Send + Sync {
     /// [`JournalError`] if they could not even be handed in.
     async fn hand_in(
         &self,
-        run: &RunId,
-        fence: Fence,
-        after: Seq,
+        tip: Tip<'_>,
         entries: &[Entry],
         haste: Haste,
         now: Timestamp,

@@ -198,20 +198,19 @@ impl Pipeline {
         sink: Option<DeltaSink>,
     ) -> BoxFuture<'a, Result<Came, Failure>> {
         let stage = &self.stage;
-        let whole = |reply| Ok(Came::whole(reply));
         match permit.narrow() {
             Narrowed::Invoke(permit) => {
                 Box::pin(async move { stage.invoke_watched(proof(opened).await?, permit, sink).await.map(Came::Out) })
             }
-            Narrowed::StartRun(permit) => Box::pin(stage.start_run(opened, permit).map(whole)),
+            Narrowed::StartRun(permit) => Box::pin(stage.start_run(opened, permit).map(Came::whole).map(Ok)),
             Narrowed::StartTeam(permit) => {
-                Box::pin(async move { whole(stage.start_team(proof(opened).await?, permit).await) })
+                Box::pin(async move { Ok(Came::whole(stage.start_team(proof(opened).await?, permit).await)) })
             }
             Narrowed::SignalRun(permit) => {
-                Box::pin(async move { whole(stage.signal_run(proof(opened).await?, permit).await) })
+                Box::pin(async move { Ok(Came::whole(stage.signal_run(proof(opened).await?, permit).await)) })
             }
             Narrowed::ResumeRun(permit) => {
-                Box::pin(async move { whole(stage.resume_run(proof(opened).await?, permit).await) })
+                Box::pin(async move { Ok(Came::whole(stage.resume_run(proof(opened).await?, permit).await)) })
             }
             Narrowed::ContextRead(permit) => {
                 Box::pin(async move { stage.context_read(proof(opened).await?, permit).await.map(Came::Out) })

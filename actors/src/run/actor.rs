@@ -49,7 +49,7 @@ pub(super) enum First {
     /// It does what was decided when it was made: that is in its journal already.
     Begins(Box<Decision>, Receipt),
     /// It is told that it goes on.
-    GoesOn(Event),
+    GoesOn(Box<Event>),
 }
 
 /// What a run's actor is spawned with.

@@ -152,7 +152,7 @@ impl Runs {
         let now = hands.clock.now();
         let deadline = deadline_after_pause(&state, now);
         let definitions_changed = pinned.is_outdated(&*hands.library);
-        let first = First::GoesOn(Event::Resumed { definitions_changed, deadline });
+        let first = First::GoesOn(Box::new(Event::Resumed { definitions_changed, deadline }));
         let until = match state.phase() {
             Phase::Undoing { .. } => deadline.max(Deadline::after(now, super::machine::UNDO_TIME_MAX)),
             Phase::New | Phase::Running | Phase::Ended(_) => deadline,

@@ -10,7 +10,7 @@ use greenroom_protocol::request::Page;
 use greenroom_protocol::{PodId, Reply, RunId, Timestamp};
 use greenroom_registry::StoreError;
 use greenroom_registry::commit::Haste;
-use greenroom_registry::journal::{Journal, JournalError, Journalled, Pending, Receipt, Seq};
+use greenroom_registry::journal::{Journal, JournalError, Journalled, Pending, Receipt, Seq, Tip};
 use greenroom_registry::runs::{Created, Fence, NewRun, OnceKey, RunFilter, RunHead, RunPage, RunStore};
 
 use super::Plug;
@@ -80,15 +80,13 @@ pub(super) struct Journals {
 impl Journal for Journals {
     async fn hand_in(
         &self,
-        run: &RunId,
-        fence: Fence,
-        after: Seq,
+        tip: Tip<'_>,
         entries: &[Entry],
         haste: Haste,
         now: Timestamp,
     ) -> Result<Pending, JournalError> {
         let is_here = self.plug.reach();
-        let pending = self.inner.hand_in(run, fence, after, entries, haste, now).await?;
+        let pending = self.inner.hand_in(tip, entries, haste, now).await?;
         if is_here {
             let _ = pending.receipt().await;
             std::process::abort();

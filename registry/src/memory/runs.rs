@@ -17,7 +17,7 @@ use crate::artifacts::names::Names;
 use crate::bell::{Follow, follow};
 use crate::commit::Haste;
 use crate::error::StoreError;
-use crate::journal::{Journal, JournalError, Journalled, Pending, Receipt, Seq};
+use crate::journal::{Journal, JournalError, Journalled, Pending, Receipt, Seq, Tip};
 use crate::memory::Shared;
 use crate::runs::head::Mark;
 use crate::runs::{Created, Fence, NewRun, OnceKey, PAGE_ROWS_DEFAULT, RunFilter, RunHead, RunPage, RunStore};
@@ -235,15 +235,13 @@ impl RunStore for MemoryRuns {
 impl Journal for MemoryRuns {
     async fn hand_in(
         &self,
-        run: &RunId,
-        fence: Fence,
-        after: Seq,
+        tip: Tip<'_>,
         entries: &[Entry],
         _: Haste,
         now: Timestamp,
     ) -> Result<Pending, JournalError> {
         self.0.admit()?;
-        self.append_now(run, fence, after, entries, now).map(|receipt| Pending::known(Ok(receipt)))
+        self.append_now(tip.run, tip.fence, tip.after, entries, now).map(|receipt| Pending::known(Ok(receipt)))
     }
 
     async fn read(&self, run: &RunId, after: Seq, limit: u32) -> Result<Vec<Journalled>, JournalError> {

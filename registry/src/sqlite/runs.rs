@@ -17,7 +17,7 @@ use sqlx::Row;
 use crate::bell::{Follow, follow};
 use crate::commit::Haste;
 use crate::error::StoreError;
-use crate::journal::{Journal, JournalError, Journalled, Pending, Receipt, Seq};
+use crate::journal::{Journal, JournalError, Journalled, Pending, Receipt, Seq, Tip};
 use crate::runs::head::Mark;
 use crate::runs::{Created, Fence, NewRun, OnceKey, RunFilter, RunHead, RunPage, RunStore};
 use crate::sqlite::commands::{Append, Begin, Command, Entries, RunCommand};
@@ -162,13 +162,12 @@ impl RunStore for SqliteRuns {
 impl Journal for SqliteRuns {
     async fn hand_in(
         &self,
-        run: &RunId,
-        fence: Fence,
-        after: Seq,
+        tip: Tip<'_>,
         entries: &[Entry],
         haste: Haste,
         now: Timestamp,
     ) -> Result<Pending, JournalError> {
+        let Tip { run, fence, after } = tip;
         let (run, entries) = (run.clone(), Entries::of(entries)?);
         let append = |answer| Append { run, fence, after, entries, haste, now, answer };
         let append = |answer| Command::Run(RunCommand::Append(Box::new(append(answer))));

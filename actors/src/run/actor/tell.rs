@@ -6,7 +6,7 @@ use greenroom_definitions::plan::Plan;
 use greenroom_protocol::Timestamp;
 use greenroom_protocol::journal::Entry;
 use greenroom_registry::commit::Haste;
-use greenroom_registry::journal::{JournalError, Pending, Receipt, Seq};
+use greenroom_registry::journal::{JournalError, Pending, Receipt, Seq, Tip};
 use ractor::{ActorProcessingErr, ActorRef};
 
 use super::{RunActor, RunActorState, RunMsg};
@@ -100,7 +100,7 @@ impl RunActor {
             after = journal.append(&self.run, self.fence, after, chunk, now).await?.through();
             entries = rest;
         }
-        journal.hand_in(&self.run, self.fence, after, entries, haste, now).await
+        journal.hand_in(Tip { run: &self.run, fence: self.fence, after }, entries, haste, now).await
     }
 }
 

@@ -11,8 +11,8 @@ use greenroom_protocol::journal::Entry;
 use greenroom_protocol::{Code, RunId, Status, Timestamp};
 use greenroom_registry::StoreError;
 use greenroom_registry::commit::Haste;
-use greenroom_registry::journal::{Journal, JournalError, Journalled, Pending, Seq};
-use greenroom_registry::runs::{Fence, RunFilter};
+use greenroom_registry::journal::{Journal, JournalError, Journalled, Pending, Seq, Tip};
+use greenroom_registry::runs::RunFilter;
 use serde_json::json;
 
 use super::house::{House, Script, Written, agent, at_once, detached, run_id, start, until, values, workflow};
@@ -169,9 +169,7 @@ struct Failing {
 impl Journal for Failing {
     async fn hand_in(
         &self,
-        run: &RunId,
-        fence: Fence,
-        after: Seq,
+        tip: Tip<'_>,
         entries: &[Entry],
         haste: Haste,
         now: Timestamp,
@@ -180,7 +178,7 @@ impl Journal for Failing {
             // As on a disk: that it failed is known after it was handed in.
             return Ok(Pending::known(Err(JournalError::Store(StoreError::Full))));
         }
-        self.inner.hand_in(run, fence, after, entries, haste, now).await
+        self.inner.hand_in(tip, entries, haste, now).await
     }
 
     async fn read(&self, run: &RunId, after: Seq, limit: u32) -> Result<Vec<Journalled>, JournalError> {

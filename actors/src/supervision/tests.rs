@@ -54,6 +54,10 @@ impl Actor for Worker {
                 Job::Fail => return Err("a worker was told to".into()),
                 Job::Freeze => std::future::pending().await,
                 Job::Spin(gate, done) => {
+                    // What this thread has woken already is let go first: no other thread finds it while
+                    // this one spins.
+                    tokio::task::yield_now().await;
+                    tokio::task::yield_now().await;
                     // The second message waits until the other side is gone.
                     while gate.send(()).is_ok() {}
                     done.fetch_add(1, Ordering::SeqCst);

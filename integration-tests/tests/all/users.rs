@@ -202,7 +202,10 @@ async fn an_audit_that_was_touched_is_found_out() -> Result<()> {
     // The head is one that nobody signed.
     let copy = copied(&terminal, &late)?;
     forge_head(&copy.data_dir())?;
-    let error = copy.run(&["audit", "verify", "-o", "json"]).await?.refused(1)?;
+    let (code, report) = verified(&copy).await?;
+    assert_eq!((code, &report["holds"]), (1, &false.into()), "{report:#}");
+    assert!(report["fault"].as_str().is_some_and(|fault| fault.contains("signature")), "{report:#}");
+    let error = copy.run(&SUMMARISE[..5]).await?.refused(1)?;
     assert_eq!(error["code"], "store_unavailable", "{error:#}");
     Ok(())
 }

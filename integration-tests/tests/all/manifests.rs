@@ -8,12 +8,6 @@ use std::process::Command;
 
 use crate::metadata::Metadata;
 
-/// What stays declared although no source names it, and why.
-const STAYS: &[(&str, &str)] = &[
-    ("tokio-util", "to leave it out changes features of futures-util: do so together with the next new version of it"),
-    ("trybuild", "to leave it out changes features of toml: do so together with the next new version of it"),
-];
-
 /// Every Rust source below a folder, but for those of the crates inside of it.
 fn sources(folder: &Path, text: &mut String) {
     for entry in fs::read_dir(folder).expect("a folder of the tree can be read").flatten() {
@@ -44,8 +38,7 @@ fn every_declared_dependency_is_named_in_the_source() {
         let mut text = String::new();
         sources(folder, &mut text);
         for dependency in &package.dependencies {
-            let stays = STAYS.iter().any(|(name, _)| *name == dependency.name);
-            if !stays && !is_named(&dependency.name.replace('-', "_"), &text) {
+            if !is_named(&dependency.name.replace('-', "_"), &text) {
                 problems.push(format!("{}: nothing names {}; leave it out", package.name, dependency.name));
             }
         }

@@ -248,11 +248,23 @@ impl CallKey {
 
     /// The request that makes this call for the `attempt`th time. A process that takes a run up
     /// again makes the same request, so whatever it began before is found instead of begun twice.
+    ///
+    /// The id begins with the time at which the run began, as all generated ids begin with theirs:
+    /// requests that are made together lie together in an index by id.
     #[must_use]
     pub fn request(&self, attempt: u32) -> RequestId {
-        let digest = ContentHash::of(format!("{self}#{attempt}").as_bytes());
-        let text = digest.to_string();
-        RequestId(Arc::from(format!("req_{}", text.get(..32).unwrap_or(&text))))
+        let digest = ContentHash::of(format!("{self}#{attempt}").as_bytes()).to_string();
+        let began = self.began().unwrap_or_default();
+        let rest = digest.get(..32 - began.len()).unwrap_or(&digest);
+        RequestId(Arc::from(format!("req_{began}{rest}")))
+    }
+
+    /// The time in the generated id with which the key begins: the first 48 bits of a UUID of
+    /// version 7, as hex digits (RFC 9562, 5.7).
+    fn began(&self) -> Option<&str> {
+        let (_, id) = self.0.split('/').next()?.split_once('_')?;
+        let is_generated = id.len() == 32 && id.bytes().all(|digit| digit.is_ascii_hexdigit());
+        id.get(..12).filter(|_| is_generated)
     }
 }
 
@@ -350,6 +362,19 @@ mod tests {
         assert_eq!(key.request(1), key.request(1));
         assert_ne!(key.request(1), key.request(2));
         assert!(RequestId::new(key.request(1)).is_ok());
+    }
+
+    #[test]
+    fn the_requests_of_a_run_lie_beside_those_of_its_time() {
+        let run = RunId::of(&RequestId::fresh(0x0192_aaaa_bbbb_7ccc_8ddd_eeee_ffff_0000));
+        let step = StepId::new("gather").unwrap_or_else(|_| unreachable!());
+        let request = CallKey::of_step(&run, &step, None).request(1);
+        assert!(request.as_str().starts_with("req_0192aaaabbbb"), "{request}");
+        assert_eq!(request.as_str().len(), "req_".len() + 32);
+        let delegated = CallKey::of(&request).part("helper").request(1);
+        assert!(delegated.as_str().starts_with("req_0192aaaabbbb"), "{delegated}");
+        let named = CallKey::new("team/1").unwrap_or_else(|_| unreachable!()).request(1);
+        assert_eq!(named.as_str().len(), "req_".len() + 32);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::sqlite::writer::{Commit, hash_of, refuse as refuse_one};
 use crate::sqlite::{Shared, failed};
 
 pub(super) const ONCE_KEYS: Table = Table {
-    insert: "INSERT INTO once_keys (key, tenant, body, run, reply, at)",
+    into: "once_keys (key, tenant, body, run, reply, at)",
     columns: 6,
     conflict: "ON CONFLICT (key, tenant) DO UPDATE SET reply = excluded.reply, at = excluded.at",
 };

@@ -76,8 +76,8 @@ pub(super) fn from_int(number: i64) -> u64 {
 /// How rows get into a table.
 #[derive(Debug)]
 pub(super) struct Table {
-    /// Up to `VALUES`.
-    pub(super) insert: &'static str,
+    /// Its name, and its columns in brackets.
+    pub(super) into: &'static str,
     /// Columns of a row.
     pub(super) columns: usize,
     /// What to do with a row that is there already.
@@ -132,7 +132,7 @@ impl Script {
             one_by_one(connection, statements).await
         };
         if done.is_err() {
-            // There is nothing to roll back if the transaction did not even begin.
+            // There is nothing left to roll back if it did not even begin, or a row was refused.
             let _ = connection.execute("ROLLBACK").await;
         }
         done.map_err(|error| failed(&error))
@@ -167,16 +167,19 @@ fn chunk_size(rows: usize) -> usize {
 
 /// A statement for this many rows; an empty one has nothing in its first column, which is part of the
 /// key of each table.
+///
+/// `OR ROLLBACK`: a row that is refused ends the transaction, as it would anyway, and so SQLite does
+/// not copy every page first in order to take back this statement alone.
 fn insert(table: &Table, rows: usize) -> String {
     let mut tuple = "(".to_owned();
     tuple.push_str(&vec!["?"; table.columns].join(","));
     tuple.push(')');
-    let Table { insert, conflict, .. } = table;
+    let Table { into, conflict, .. } = table;
     if rows == 1 {
-        return format!("{insert} VALUES {tuple} {conflict}");
+        return format!("INSERT OR ROLLBACK INTO {into} VALUES {tuple} {conflict}");
     }
     let tuples = vec![tuple.as_str(); rows].join(",");
-    format!("{insert} SELECT * FROM (VALUES {tuples}) WHERE column1 IS NOT NULL {conflict}")
+    format!("INSERT OR ROLLBACK INTO {into} SELECT * FROM (VALUES {tuples}) WHERE column1 IS NOT NULL {conflict}")
 }
 
 async fn at_once(connection: &mut SqliteConnection, statements: Vec<(String, Vec<Value>)>) -> Result<(), sqlx::Error> {
@@ -223,7 +226,7 @@ fn bind(arguments: &mut SqliteArguments, values: Vec<Value>) -> Result<(), sqlx:
 mod tests {
     use super::*;
 
-    const THINGS: Table = Table { insert: "INSERT INTO things (a, b)", columns: 2, conflict: "" };
+    const THINGS: Table = Table { into: "things (a, b)", columns: 2, conflict: "" };
 
     #[test]
     fn rows_share_a_statement_that_is_filled_up_and_plain_ones_keep_their_place() {
@@ -234,9 +237,9 @@ mod tests {
         let texts: Vec<_> = script.statements().into_iter().map(|(sql, values)| (sql, values.len())).collect();
         let many = "(VALUES (?,?),(?,?),(?,?),(?,?)) WHERE column1 IS NOT NULL ";
         let expected = [
-            (format!("INSERT INTO things (a, b) SELECT * FROM {many}"), 8),
+            (format!("INSERT OR ROLLBACK INTO things (a, b) SELECT * FROM {many}"), 8),
             ("DELETE FROM things".to_owned(), 0),
-            ("INSERT INTO things (a, b) VALUES (?,?) ".to_owned(), 2),
+            ("INSERT OR ROLLBACK INTO things (a, b) VALUES (?,?) ".to_owned(), 2),
         ];
         assert_eq!(texts, expected);
     }

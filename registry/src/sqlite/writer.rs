@@ -28,7 +28,7 @@ use crate::sqlite::{audit, context, idempotency, ledger, recall, runs};
 const SEAL_EVERY: Duration = Duration::from_secs(1);
 
 const BODIES: Table =
-    Table { insert: "INSERT INTO bodies (hash, body)", columns: 2, conflict: "ON CONFLICT (hash) DO NOTHING" };
+    Table { into: "bodies (hash, body)", columns: 2, conflict: "ON CONFLICT (hash) DO NOTHING" };
 
 /// Owns the connection that writes, and what has to be known to decide.
 pub(super) struct Writer {

@@ -21,14 +21,14 @@ use crate::sqlite::script::{Script, Table, Value, from_int, to_int};
 use crate::sqlite::writer::{Commit, Writer, hash_of, refuse as refuse_one};
 
 const AUDIT: Table =
-    Table { insert: "INSERT INTO audit (number, hash, at, request, record)", columns: 5, conflict: "" };
+    Table { into: "audit (number, hash, at, request, record)", columns: 5, conflict: "" };
 const HEADS: Table = Table {
-    insert: "INSERT INTO audit_heads (number, is_anchor, head)",
+    into: "audit_heads (number, is_anchor, head)",
     columns: 3,
     conflict: "ON CONFLICT (number, is_anchor) DO UPDATE SET head = excluded.head",
 };
 const OPEN: Table = Table {
-    insert: "INSERT INTO audit_open (id, through, open)",
+    into: "audit_open (id, through, open)",
     columns: 3,
     conflict: "ON CONFLICT (id) DO UPDATE SET through = excluded.through, open = excluded.open",
 };

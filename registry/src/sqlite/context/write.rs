@@ -22,12 +22,12 @@ use crate::sqlite::writer::{Commit, refuse as refuse_one};
 const BOARDS_MAX: usize = 256;
 
 const CONTEXTS: Table = Table {
-    insert: "INSERT INTO contexts (run, fence, version)",
+    into: "contexts (run, fence, version)",
     columns: 3,
     conflict: "ON CONFLICT (run) DO UPDATE SET fence = excluded.fence, version = excluded.version",
 };
 const VALUES: Table = Table {
-    insert: "INSERT INTO context_values (run, key, version, value, until)",
+    into: "context_values (run, key, version, value, until)",
     columns: 5,
     conflict: "ON CONFLICT (run, key) DO UPDATE SET version = excluded.version, value = excluded.value, \
                until = excluded.until",

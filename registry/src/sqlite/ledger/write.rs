@@ -15,13 +15,13 @@ use crate::sqlite::script::{Script, Table, Value, from_int};
 use crate::sqlite::{Shared, failed};
 
 const MINUTES: Table = Table {
-    insert: "INSERT INTO usage_minutes (minute, tenant, user, requests, tokens, cost)",
+    into: "usage_minutes (minute, tenant, user, requests, tokens, cost)",
     columns: 6,
     conflict: "ON CONFLICT (minute, tenant, user) DO UPDATE SET requests = requests + excluded.requests, \
                tokens = tokens + excluded.tokens, cost = cost + excluded.cost",
 };
 const COSTS: Table = Table {
-    insert: "INSERT INTO costs (day, tenant, user, agent, workflow, calls, tokens_input, tokens_output, cost, \
+    into: "costs (day, tenant, user, agent, workflow, calls, tokens_input, tokens_output, cost, \
              calls_estimated, estimated_input, estimated_output, estimated_cost, calls_assumed, assumed_cost)",
     columns: 15,
     conflict: "ON CONFLICT (day, tenant, user, agent, workflow) DO UPDATE SET calls = calls + excluded.calls, \
@@ -35,13 +35,13 @@ const COSTS: Table = Table {
                assumed_cost = assumed_cost + excluded.assumed_cost",
 };
 const BUDGETS: Table = Table {
-    insert: "INSERT INTO budgets (budget, day, tokens_input, tokens_output, cost)",
+    into: "budgets (budget, day, tokens_input, tokens_output, cost)",
     columns: 5,
     conflict: "ON CONFLICT (budget) DO UPDATE SET day = excluded.day, \
                tokens_input = tokens_input + excluded.tokens_input, \
                tokens_output = tokens_output + excluded.tokens_output, cost = cost + excluded.cost",
 };
-const RESERVATIONS: Table = Table { insert: "INSERT INTO reservations (id, held)", columns: 2, conflict: "" };
+const RESERVATIONS: Table = Table { into: "reservations (id, held)", columns: 2, conflict: "" };
 
 /// Minutes are kept somewhat longer than they count, so that they are cleared away rarely.
 const CLEAR_EVERY_MINUTES: i64 = 16;

@@ -27,7 +27,7 @@ macro_rules! select_heads {
 pub(super) use select_heads;
 
 pub(super) const RUNS: Table = Table {
-    insert: "INSERT INTO runs (number, run, tenant, owner, workflow, version, team, parent, body, state, ended, \
+    into: "runs (number, run, tenant, owner, workflow, version, team, parent, body, state, ended, \
              asked, fence, pod, created, updated)",
     columns: 16,
     conflict: "ON CONFLICT (number) DO UPDATE SET state = excluded.state, ended = excluded.ended, \

@@ -21,7 +21,7 @@ use crate::sqlite::{Shared, failed};
 /// Heads that are remembered between commits.
 const HEADS_MAX: usize = 100_000;
 
-const JOURNAL: Table = Table { insert: "INSERT INTO journal (run, seq, at, entry)", columns: 4, conflict: "" };
+const JOURNAL: Table = Table { into: "journal (run, seq, at, entry)", columns: 4, conflict: "" };
 
 /// What goes with the runs that are forgotten; the runs themselves go last.
 const PRUNING: [&str; 6] = [

@@ -27,8 +27,7 @@ use crate::sqlite::{audit, context, idempotency, ledger, recall, runs};
 /// How often the audit's head is signed.
 const SEAL_EVERY: Duration = Duration::from_secs(1);
 
-const BODIES: Table =
-    Table { into: "bodies (hash, body)", columns: 2, conflict: "ON CONFLICT (hash) DO NOTHING" };
+const BODIES: Table = Table { into: "bodies (hash, body)", columns: 2, conflict: "ON CONFLICT (hash) DO NOTHING" };
 
 /// Owns the connection that writes, and what has to be known to decide.
 pub(super) struct Writer {

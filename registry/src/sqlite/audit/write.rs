@@ -20,8 +20,7 @@ use crate::sqlite::failed;
 use crate::sqlite::script::{Script, Table, Value, from_int, to_int};
 use crate::sqlite::writer::{Commit, Writer, hash_of, refuse as refuse_one};
 
-const AUDIT: Table =
-    Table { into: "audit (number, hash, at, request, record)", columns: 5, conflict: "" };
+const AUDIT: Table = Table { into: "audit (number, hash, at, request, record)", columns: 5, conflict: "" };
 const HEADS: Table = Table {
     into: "audit_heads (number, is_anchor, head)",
     columns: 3,

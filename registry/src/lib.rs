@@ -76,7 +76,8 @@ pub struct Stores {
 }
 
 /// A future that must run for as long as the stores are used. It ends well once the stores are
-/// closed; an error means that nothing can be recorded any more, and the process has to end.
+/// closed; an error means that nothing can be recorded any more, and the process has to end. It may
+/// block its thread while a disk writes, so it wants one of its own.
 pub struct Writer {
     /// What it does, for logs.
     pub name: &'static str,

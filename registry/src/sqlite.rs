@@ -50,9 +50,10 @@ const READER_WAIT: Duration = Duration::from_secs(10);
 /// Statements that a connection keeps prepared.
 const PREPARED_MAX: usize = 512;
 /// Pages of 4 KiB in the log after which a commit writes them back to the file.
-const CHECKPOINT_PAGES: &str = "4096";
-/// KiB that the writing connection keeps of the file.
-const CACHE_KIB: &str = "-32768";
+const CHECKPOINT_PAGES: u32 = 4096;
+/// KiB that the writing connection keeps of the file. SQLite walks all of it at most commits, because
+/// pages that change places take a number for a moment that is behind the end of the file.
+const CACHE_KIB: i32 = 8192;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
@@ -110,7 +111,8 @@ pub(crate) async fn open(path: &Path, synchronous: Synchronous, parts: Parts) ->
         clock,
     });
     let signer = Arc::new(signer);
-    let mut writer = Writer::new(connection, shared.clone(), signer.clone(), synchronous).await?;
+    let pen = pen(path, synchronous).map_err(|error| unwritten(&error))?;
+    let mut writer = Writer::new(pen, connection, shared.clone(), signer.clone(), synchronous).await?;
     start::put_in_order(&mut writer).await?;
     let runs = Arc::new(runs::SqliteRuns(shared.clone()));
     let audit = Arc::new(audit::SqliteAudit { shared: shared.clone(), signer: signer.clone() });
@@ -141,10 +143,24 @@ fn options(path: &Path, synchronous: Synchronous) -> SqliteConnectOptions {
         .synchronous(synchronous)
         .busy_timeout(BUSY_WAIT)
         .statement_cache_capacity(PREPARED_MAX)
-        .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
-        .pragma("cache_size", CACHE_KIB)
-        .pragma("temp_store", "MEMORY")
         .disable_statement_logging()
+}
+
+/// The connection that writes: docs/adr/0019.
+fn pen(path: &Path, synchronous: Synchronous) -> rusqlite::Result<rusqlite::Connection> {
+    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let pen = rusqlite::Connection::open_with_flags(path, flags)?;
+    pen.busy_timeout(BUSY_WAIT)?;
+    pen.set_prepared_statement_cache_capacity(PREPARED_MAX);
+    let synchronous = match synchronous {
+        Synchronous::Full => "FULL",
+        Synchronous::Normal => "NORMAL",
+    };
+    pen.pragma_update(None, "synchronous", synchronous)?;
+    pen.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    pen.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    pen.pragma_update(None, "temp_store", "MEMORY")?;
+    Ok(pen)
 }
 
 /// Another connection of its own, for what takes long.
@@ -162,13 +178,22 @@ fn failed(error: &sqlx::Error) -> StoreError {
         sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => return StoreError::Codec(error.to_string()),
         _ => None,
     };
+    of_code(code, error.to_string())
+}
+
+/// The same of the connection that writes.
+fn unwritten(error: &rusqlite::Error) -> StoreError {
+    of_code(error.sqlite_error().map(|error| error.extended_code.unsigned_abs()), error.to_string())
+}
+
+fn of_code(code: Option<u32>, text: String) -> StoreError {
     match code.map(|code| code & 0xff) {
         Some(5 | 6) => StoreError::Locked,
         Some(8) => StoreError::ReadOnly,
-        Some(10) => StoreError::Disk(error.to_string()),
-        Some(11 | 26) => StoreError::Corrupt(error.to_string()),
+        Some(10) => StoreError::Disk(text),
+        Some(11 | 26) => StoreError::Corrupt(text),
         Some(13) => StoreError::Full,
-        _ => StoreError::Failed(error.to_string()),
+        _ => StoreError::Failed(text),
     }
 }
 

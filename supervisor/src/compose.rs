@@ -103,7 +103,11 @@ pub async fn compose_with(
     let stores = if let Some(wrap) = wrap_stores { wrap(stores) } else { stores };
     let mut tasks = Tasks::new();
     for writer in writers {
-        tasks.run(writer.name, OnEnd::StopPod, async move { writer.run.await.map_err(|error| error.to_string()) });
+        tasks.run_apart(
+            writer.name,
+            OnEnd::StopPod,
+            async move { writer.run.await.map_err(|error| error.to_string()) },
+        );
     }
     let meters = Arc::new(meters(metrics, &mut tasks)?);
     tasks.run("rates", OnEnd::GoOn, ticking(Arc::clone(&meters)));

@@ -5,6 +5,11 @@ use std::process::ExitCode;
 use clap::Parser;
 use greenroom_supervisor::cli::{self, args::Cli};
 
+/// Thousands of small allocations a request, many of them freed on another thread than they were made
+/// on: docs/adr/0019.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let words = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

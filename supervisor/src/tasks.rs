@@ -4,7 +4,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 /// Reports that wait to be read; one for each task is enough.
@@ -64,6 +64,37 @@ impl Tasks {
         self.running.push((name, tokio::spawn(watched)));
     }
 
+    /// The same on a thread of its own, for what many tasks wait for: the system lets a thread that
+    /// wakes up go first, where a task queues behind all those that are waiting for it.
+    pub fn run_apart(
+        &mut self,
+        name: &'static str,
+        on_end: OnEnd,
+        task: impl Future<Output = Result<(), String>> + Send + 'static,
+    ) {
+        let (ended, end) = oneshot::channel();
+        let (going, stopped) = oneshot::channel::<()>();
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+            let result = runtime.map_err(|error| error.to_string()).and_then(|runtime| {
+                runtime.block_on(async {
+                    tokio::select! {
+                        result = task => result,
+                        _ = stopped => Ok(()),
+                    }
+                })
+            });
+            // Nobody listens any more if it was stopped.
+            let _ = ended.send(result);
+        });
+        self.run(name, on_end, async move {
+            // Dropped with this task, which stops the other one.
+            let _going = going;
+            thread.map_err(|error| format!("its thread cannot be started: {error}"))?;
+            end.await.unwrap_or_else(|_| Err("it panicked".to_owned()))
+        });
+    }
+
     /// Waits until a task has fallen without which the process must end.
     pub async fn fallen(&mut self) -> Fallen {
         match self.fallen.recv().await {
@@ -118,5 +149,29 @@ mod tests {
         tasks.run("audit writer", OnEnd::StopPod, async { Err("disk full".to_owned()) });
         let fallen = tasks.fallen().await;
         assert_eq!((fallen.name, fallen.reason.as_str()), ("audit writer", "disk full"));
+    }
+
+    #[tokio::test]
+    async fn a_task_apart_is_reported_too_even_if_it_panics() {
+        let mut tasks = Tasks::new();
+        tasks.run_apart("writer", OnEnd::StopPod, async { Err("disk full".to_owned()) });
+        let fallen = tasks.fallen().await;
+        assert_eq!((fallen.name, fallen.reason.as_str()), ("writer", "disk full"));
+        tasks.run_apart("other", OnEnd::StopPod, async { panic!("what now") });
+        let fallen = tasks.fallen().await;
+        assert_eq!((fallen.name, fallen.reason.as_str()), ("other", "it panicked"));
+    }
+
+    #[tokio::test]
+    async fn a_task_apart_ends_with_the_tasks() {
+        let (held, dropped) = oneshot::channel::<()>();
+        let mut tasks = Tasks::new();
+        tasks.run_apart("writer", OnEnd::StopPod, async move {
+            let _held = held;
+            std::future::pending().await
+        });
+        drop(tasks);
+        let gone = tokio::time::timeout(Duration::from_secs(10), dropped).await.expect("it is dropped in time");
+        assert!(gone.is_err(), "nothing was sent");
     }
 }

@@ -298,11 +298,19 @@ impl ContentHash {
     pub fn short(&self) -> String {
         self.to_string().chars().take(12).collect()
     }
+
+    /// The 64 hex digits.
+    fn digits(&self) -> Result<[u8; 64], hex::FromHexError> {
+        let mut digits = [0; 64];
+        hex::encode_to_slice(self.0, &mut digits)?;
+        Ok(digits)
+    }
 }
 
 impl fmt::Display for ContentHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
+        let digits = self.digits().map_err(|_| fmt::Error)?;
+        f.write_str(std::str::from_utf8(&digits).map_err(|_| fmt::Error)?)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use greenroom_definitions::agent::Runtime;
 use greenroom_definitions::models::{Priced, Tier};
 use greenroom_definitions::{Agent, ModelRef, Models};
 use greenroom_protocol::{Cause, Code, PriceBasis};
@@ -130,10 +131,13 @@ impl ModelRoster {
         })
     }
 
-    /// True if every model that may answer for this agent, stand-ins included, is inside the house;
-    /// `deny_external_models` asks.
+    /// True if every model that may answer for this agent, stand-ins included, is inside the house, or
+    /// if it asks none; `deny_external_models` asks.
     #[must_use]
     pub fn is_internal(&self, models: &Models, agent: &Agent, asked: Option<&str>) -> bool {
+        if agent.spec().implementation.runtime == Runtime::Native {
+            return true;
+        }
         self.cast(models, agent, asked, false)
             .is_ok_and(|cast| cast.iter().all(|candidate| !candidate.provider.is_external()))
     }

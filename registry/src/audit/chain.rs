@@ -3,10 +3,15 @@
 //! A record's hash is the SHA-256 of the hash before it and of the record's compact JSON, so nobody
 //! can change one record without changing every hash behind it.
 
+use std::fmt::Write as _;
+
 use greenroom_protocol as protocol;
 use protocol::audit::Event;
 use protocol::{ContentHash, Timestamp};
 use sha2::{Digest, Sha256};
+
+/// Room for what a record has around its event: two names, a number, a hash and a time.
+const AROUND_EVENT_BYTES: usize = 160;
 
 /// The end of a chain: the number of its last record, and that record's hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +77,10 @@ pub fn hash(previous: &ContentHash, record: &[u8]) -> ContentHash {
 /// The compact JSON of [`protocol::audit::Record`], byte by byte what its serialiser would write.
 fn encode(number: u64, previous: &ContentHash, at: Timestamp, event: &EventJson) -> String {
     let EventJson(event) = event;
-    format!(r#"{{"number":{number},"previous":"{previous}","at":"{at}","event":{event}}}"#)
+    let mut record = String::with_capacity(event.len() + AROUND_EVENT_BYTES);
+    // Writing to a string does not fail.
+    let _ = write!(record, r#"{{"number":{number},"previous":"{previous}","at":"{at}","event":{event}}}"#);
+    record
 }
 
 #[cfg(test)]

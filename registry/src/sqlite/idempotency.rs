@@ -14,15 +14,12 @@ use crate::idempotency::{Idempotency, Once};
 use crate::runs::OnceKey;
 use crate::sqlite::commands::{Command, OnceCommand};
 use crate::sqlite::runs::row::id;
-use crate::sqlite::script::{Table, Value, from_int};
+use crate::sqlite::script::{Value, from_int};
 use crate::sqlite::writer::{Commit, hash_of, refuse as refuse_one};
 use crate::sqlite::{Shared, failed};
 
-pub(super) const ONCE_KEYS: Table = Table {
-    into: "once_keys (key, tenant, body, run, reply, at)",
-    columns: 6,
-    conflict: "ON CONFLICT (key, tenant) DO UPDATE SET reply = excluded.reply, at = excluded.at",
-};
+pub(super) const ONCE_KEYS: &str = "INSERT INTO once_keys (key, tenant, body, run, reply, at) VALUES (?, ?, ?, ?, ?, ?) \
+                                    ON CONFLICT (key, tenant) DO UPDATE SET reply = excluded.reply, at = excluded.at";
 
 /// What a key was used for.
 #[derive(Debug, Clone)]
@@ -113,7 +110,7 @@ pub(super) fn apply(command: OnceCommand, commit: &mut Commit) {
                 return;
             }
             let row = KeyRow { body, run: None, reply: None };
-            commit.script.row(&ONCE_KEYS, row.values(&place.0, &place.1, now));
+            commit.script.add(ONCE_KEYS, row.values(&place.0, &place.1, now));
             commit.keys.insert(place, Some(row));
             commit.answer(answer, Once::New);
         }
@@ -123,7 +120,7 @@ pub(super) fn apply(command: OnceCommand, commit: &mut Commit) {
             if let Some(used) = taken.filter(|used| used.reply.is_none()) {
                 used.reply = Some(reply);
                 let values = used.values(&place.0, &place.1, now);
-                commit.script.row(&ONCE_KEYS, values);
+                commit.script.add(ONCE_KEYS, values);
             }
             commit.answer(answer, ());
         }
@@ -132,14 +129,14 @@ pub(super) fn apply(command: OnceCommand, commit: &mut Commit) {
             let is_open = |used: &KeyRow| used.reply.is_none() && used.run.is_none();
             if commit.keys.get(&place).and_then(Option::as_ref).is_some_and(is_open) {
                 let values = vec![place.0.as_str().into(), place.1.as_str().into()];
-                commit.script.plain("DELETE FROM once_keys WHERE key = ? AND tenant = ?", values);
+                commit.script.add("DELETE FROM once_keys WHERE key = ? AND tenant = ?", values);
                 commit.keys.insert(place, None);
             }
             commit.answer(answer, ());
         }
         OnceCommand::Prune { before, answer } => {
             let sql = "DELETE FROM once_keys WHERE reply IS NOT NULL AND at < ?";
-            commit.script.plain(sql, vec![before.as_micros().into()]);
+            commit.script.add(sql, vec![before.as_micros().into()]);
             commit.answer(answer, 0);
         }
     }

@@ -41,15 +41,15 @@ pub(super) fn apply(command: MemoryCommand, commit: &mut Commit) {
                 memory.text.into(),
                 Value::Blob(vector.iter().flat_map(|number| number.to_le_bytes()).collect()),
             ];
-            commit.script.plain(REMEMBER, whose.into_iter().chain(kept).collect());
-            commit.script.plain(MAKE_ROOM, make_room);
+            commit.script.add(REMEMBER, whose.into_iter().chain(kept).collect());
+            commit.script.add(MAKE_ROOM, make_room);
             commit.answer(answer, ());
         }
         MemoryCommand::Forget { owner, id, answer } => {
             let whose = vec![Value::from(owner.tenant.as_str()), owner.agent.as_str().into()];
             match id {
-                Some(id) => commit.script.plain(FORGET_ONE, [whose, vec![Value::from(&id)]].concat()),
-                None => commit.script.plain(FORGET_ALL, whose),
+                Some(id) => commit.script.add(FORGET_ONE, [whose, vec![Value::from(&id)]].concat()),
+                None => commit.script.add(FORGET_ALL, whose),
             }
             commit.answer(answer, ());
         }

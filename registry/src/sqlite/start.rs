@@ -30,8 +30,8 @@ pub(super) async fn put_in_order(writer: &mut Writer) -> Result<(), StoreError> 
         audit::write::apply(writer, close, &mut commit);
     }
     let settled = writer.shared.book().settle_all(now);
-    commit.script.plain("DELETE FROM once_keys WHERE run IS NULL AND reply IS NULL", Vec::new());
-    writer.write(&mut commit).await?;
+    commit.script.add("DELETE FROM once_keys WHERE run IS NULL AND reply IS NULL", Vec::new());
+    writer.write(&mut commit)?;
     writer.seal(HeadKind::Running).await?;
     if settled > 0 || !open.is_empty() {
         tracing::info!(audit.interrupted = open.len(), ledger.estimated = settled, "put in order what was left");

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use greenroom_protocol as protocol;
 use protocol::{ContentHash, RunId, TenantId, Timestamp};
+use rusqlite::Connection;
 use sqlx::sqlite::SqliteConnection;
 use tokio::time::Instant;
 
@@ -15,22 +16,23 @@ use crate::audit::head::HeadKind;
 use crate::audit::signer::Signer;
 use crate::commit::{Answer, Inbox};
 use crate::error::StoreError;
-use crate::sqlite::Shared;
 use crate::sqlite::audit::write::{Chain, ChainChange};
 use crate::sqlite::commands::{AuditCommand, Command};
 use crate::sqlite::context::write::Boards;
 use crate::sqlite::idempotency::KeyRow;
 use crate::sqlite::runs::write::Heads;
-use crate::sqlite::script::{Script, Table, Value};
+use crate::sqlite::script::{Script, Value};
+use crate::sqlite::{Shared, unwritten};
 use crate::sqlite::{audit, context, idempotency, ledger, recall, runs};
 
 /// How often the audit's head is signed.
 const SEAL_EVERY: Duration = Duration::from_secs(1);
 
-const BODIES: Table = Table { into: "bodies (hash, body)", columns: 2, conflict: "ON CONFLICT (hash) DO NOTHING" };
+const BODIES: &str = "INSERT INTO bodies (hash, body) VALUES (?, ?) ON CONFLICT (hash) DO NOTHING";
 
-/// Owns the connection that writes, and what has to be known to decide.
+/// Owns the connection that writes, one that reads, and what has to be known to decide.
 pub(super) struct Writer {
+    pub(super) pen: Connection,
     pub(super) connection: SqliteConnection,
     pub(super) shared: Arc<Shared>,
     pub(super) signer: Arc<Signer>,
@@ -86,6 +88,7 @@ impl Commit {
 impl Writer {
     /// Reads what has to be known before anything can be decided.
     pub(super) async fn new(
+        pen: Connection,
         mut connection: SqliteConnection,
         shared: Arc<Shared>,
         signer: Arc<Signer>,
@@ -96,7 +99,7 @@ impl Writer {
         let heads = Heads::load(&mut connection).await?;
         ledger::write::load(&mut connection, &shared).await?;
         let boards = Boards::default();
-        Ok(Self { connection, shared, signer, synchronous, chain, heads, boards, unwritten: Vec::new() })
+        Ok(Self { pen, connection, shared, signer, synchronous, chain, heads, boards, unwritten: Vec::new() })
     }
 
     /// Writes until it is told to close. It ends well then; a store that cannot be written for a
@@ -120,7 +123,7 @@ impl Writer {
             while inbox.gather(&mut rest, Instant::now() + SEAL_EVERY).await {}
             self.commit(rest).await;
             let sealed = self.seal(HeadKind::Sealed).await;
-            self.fold().await;
+            self.fold();
             self.shared.journal_bells.take_all_down();
             self.shared.context_bells.take_all_down();
             if let Some((_, answer)) = close {
@@ -145,7 +148,7 @@ impl Writer {
             self.apply(command, &mut commit);
         }
         let close = commit.close.take();
-        let failure = self.write(&mut commit).await.err();
+        let failure = self.write(&mut commit).err();
         match &failure {
             None => {
                 commit.journal_rings.iter().for_each(|run| self.shared.journal_bells.ring(run));
@@ -163,14 +166,14 @@ impl Writer {
     }
 
     /// Writes a commit with whatever has changed in the ledger.
-    pub(super) async fn write(&mut self, commit: &mut Commit) -> Result<(), StoreError> {
+    pub(super) fn write(&mut self, commit: &mut Commit) -> Result<(), StoreError> {
         let deltas = self.shared.book().take_deltas();
         ledger::write::add(&deltas, &mut commit.script)?;
         let script = std::mem::take(&mut commit.script);
         if script.is_empty() {
             return Ok(());
         }
-        let written = script.run(&mut self.connection).await;
+        let written = script.run(&mut self.pen);
         let change = std::mem::take(&mut commit.audit);
         match &written {
             Ok(()) => change.keep(&mut self.shared.open_brackets()),
@@ -195,14 +198,11 @@ impl Writer {
         let mut commit = Commit::default();
         let now = self.shared.clock.now();
         let head = self.chain.seal(kind, &self.signer, now, &self.shared.open_brackets(), &mut commit.script)?;
-        self.write(&mut commit).await?;
+        self.write(&mut commit)?;
         let Some(head) = head else { return Ok(()) };
         if self.synchronous == Synchronous::Normal {
             // The head outside may not be ahead of what a power cut leaves of the database.
-            sqlx::query("PRAGMA wal_checkpoint(PASSIVE)")
-                .execute(&mut self.connection)
-                .await
-                .map_err(|error| super::failed(&error))?;
+            checkpoint(&self.pen, "PRAGMA wal_checkpoint(PASSIVE)")?;
         }
         let (signer, kept) = (self.signer.clone(), head.clone());
         tokio::task::spawn_blocking(move || signer.keep(&kept))
@@ -214,8 +214,8 @@ impl Writer {
 
     /// Writes the log back into the file and empties it, so that the file alone is the whole database:
     /// whoever copies it, or puts an older one in its place, meets no leftover of another.
-    async fn fold(&mut self) {
-        if let Err(error) = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut self.connection).await {
+    fn fold(&self) {
+        if let Err(error) = checkpoint(&self.pen, "PRAGMA wal_checkpoint(TRUNCATE)") {
             // Nothing is lost: the next start reads the log.
             tracing::warn!(error = %error, "the log was not written back into the database");
         }
@@ -243,7 +243,7 @@ impl Writer {
                 | Command::Close { .. } => {}
             }
         }
-        self.heads.look_up(&mut self.connection, unknown_runs).await?;
+        self.heads.look_up(&mut self.pen, &mut self.connection, unknown_runs).await?;
         self.boards.look_up(&mut self.connection, unknown_boards).await?;
         idempotency::look_up(&mut self.connection, keys, &mut commit.keys).await
     }
@@ -256,7 +256,7 @@ impl Writer {
             Command::Once(command) => idempotency::apply(command, commit),
             Command::Memory(command) => recall::apply(command, commit),
             Command::Body { hash, body, answer } => {
-                commit.script.row(&BODIES, vec![Value::from(&hash), body.into()]);
+                commit.script.add(BODIES, vec![Value::from(&hash), body.into()]);
                 commit.answer(answer, ());
             }
             Command::Nudge => {}
@@ -279,6 +279,11 @@ impl Writer {
             Command::Nudge => {}
         }
     }
+}
+
+fn checkpoint(pen: &Connection, pragma: &str) -> Result<(), StoreError> {
+    // The row tells how much was written back, which is no matter of life and death.
+    pen.query_row(pragma, [], |_| Ok(())).map_err(|error| unwritten(&error))
 }
 
 /// Refuses one caller.

@@ -17,20 +17,14 @@ use crate::commit::Answer;
 use crate::error::StoreError;
 use crate::sqlite::commands::{AuditCommand, Command};
 use crate::sqlite::failed;
-use crate::sqlite::script::{Script, Table, Value, from_int, to_int};
+use crate::sqlite::script::{Script, Value, from_int, to_int};
 use crate::sqlite::writer::{Commit, Writer, hash_of, refuse as refuse_one};
 
-const AUDIT: Table = Table { into: "audit (number, hash, at, request, record)", columns: 5, conflict: "" };
-const HEADS: Table = Table {
-    into: "audit_heads (number, is_anchor, head)",
-    columns: 3,
-    conflict: "ON CONFLICT (number, is_anchor) DO UPDATE SET head = excluded.head",
-};
-const OPEN: Table = Table {
-    into: "audit_open (id, through, open)",
-    columns: 3,
-    conflict: "ON CONFLICT (id) DO UPDATE SET through = excluded.through, open = excluded.open",
-};
+const AUDIT: &str = "INSERT INTO audit (number, hash, at, request, record) VALUES (?, ?, ?, ?, ?)";
+const HEADS: &str = "INSERT INTO audit_heads (number, is_anchor, head) VALUES (?, ?, ?) \
+                     ON CONFLICT (number, is_anchor) DO UPDATE SET head = excluded.head";
+const OPEN: &str = "INSERT INTO audit_open (id, through, open) VALUES (?, ?, ?) \
+                    ON CONFLICT (id) DO UPDATE SET through = excluded.through, open = excluded.open";
 
 /// The end of the chain, as it is on the disk.
 pub(in crate::sqlite) struct Chain {
@@ -100,9 +94,9 @@ impl Chain {
             return Ok(None);
         }
         let head = signer.sign(kind, self.link, now);
-        script.row(&HEADS, vec![head.number.into(), 0_i64.into(), serde_json::to_string(&head)?.into()]);
+        script.add(HEADS, vec![head.number.into(), 0_i64.into(), serde_json::to_string(&head)?.into()]);
         let open = serde_json::to_string(open)?;
-        script.row(&OPEN, vec![1_i64.into(), self.link.number.into(), open.into()]);
+        script.add(OPEN, vec![1_i64.into(), self.link.number.into(), open.into()]);
         Ok(Some(head))
     }
 
@@ -117,7 +111,7 @@ impl Chain {
         let request = request.map(RequestId::as_str).into();
         commit
             .script
-            .row(&AUDIT, vec![number.into(), Value::from(&hash), at.as_micros().into(), request, record.into()]);
+            .add(AUDIT, vec![number.into(), Value::from(&hash), at.as_micros().into(), request, record.into()]);
         number
     }
 }
@@ -177,9 +171,9 @@ fn prune(
         Err(error) => return refuse_one(answer, &error.into()),
     };
     let number = to_int(through.number);
-    commit.script.plain("DELETE FROM audit WHERE number <= ?", vec![number.into()]);
-    commit.script.plain("DELETE FROM audit_heads WHERE number < ?", vec![number.into()]);
-    commit.script.row(&HEADS, vec![number.into(), 1_i64.into(), anchor.into()]);
+    commit.script.add("DELETE FROM audit WHERE number <= ?", vec![number.into()]);
+    commit.script.add("DELETE FROM audit_heads WHERE number < ?", vec![number.into()]);
+    commit.script.add(HEADS, vec![number.into(), 1_i64.into(), anchor.into()]);
     writer.chain.append(&event, None, now, commit);
     commit.answer(answer, Pruned { records, through: AuditSeq(through.number) });
 }

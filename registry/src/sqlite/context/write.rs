@@ -15,23 +15,17 @@ use crate::runs::Fence;
 use crate::sqlite::commands::ContextCommand;
 use crate::sqlite::failed;
 use crate::sqlite::runs::row::id;
-use crate::sqlite::script::{Table, Value, from_int};
+use crate::sqlite::script::{Value, from_int};
 use crate::sqlite::writer::{Commit, refuse as refuse_one};
 
 /// Contexts that are remembered between commits; they are read again when they are needed again.
 const BOARDS_MAX: usize = 256;
 
-const CONTEXTS: Table = Table {
-    into: "contexts (run, fence, version)",
-    columns: 3,
-    conflict: "ON CONFLICT (run) DO UPDATE SET fence = excluded.fence, version = excluded.version",
-};
-const VALUES: Table = Table {
-    into: "context_values (run, key, version, value, until)",
-    columns: 5,
-    conflict: "ON CONFLICT (run, key) DO UPDATE SET version = excluded.version, value = excluded.value, \
-               until = excluded.until",
-};
+const CONTEXTS: &str = "INSERT INTO contexts (run, fence, version) VALUES (?, ?, ?) \
+                        ON CONFLICT (run) DO UPDATE SET fence = excluded.fence, version = excluded.version";
+const VALUES: &str = "INSERT INTO context_values (run, key, version, value, until) VALUES (?, ?, ?, ?, ?) \
+                      ON CONFLICT (run, key) DO UPDATE SET version = excluded.version, value = excluded.value, \
+                      until = excluded.until";
 
 /// The contexts that are being written.
 #[derive(Default)]
@@ -105,7 +99,7 @@ pub(in crate::sqlite) fn apply(boards: &mut Boards, command: ContextCommand, com
         ContextCommand::Claim { run, answer } => {
             let board = boards.0.entry(run.clone()).or_default().get_or_insert_default();
             let fence = board.claim();
-            commit.script.row(&CONTEXTS, context_row(&run, board));
+            commit.script.add(CONTEXTS, context_row(&run, board));
             commit.answer(answer, fence);
         }
         ContextCommand::Write { run, fence, put, now, answer } => {
@@ -126,8 +120,8 @@ pub(in crate::sqlite) fn apply(boards: &mut Boards, command: ContextCommand, com
             let admitted = boards.find_mut(&run).and_then(|board| board.admit(fence));
             if admitted.is_ok() {
                 boards.0.insert(run.clone(), None);
-                commit.script.plain("DELETE FROM context_values WHERE run = ?", vec![run.as_str().into()]);
-                commit.script.plain("DELETE FROM contexts WHERE run = ?", vec![run.as_str().into()]);
+                commit.script.add("DELETE FROM context_values WHERE run = ?", vec![run.as_str().into()]);
+                commit.script.add("DELETE FROM contexts WHERE run = ?", vec![run.as_str().into()]);
             }
             finish(answer, admitted, &run, commit);
         }
@@ -162,10 +156,10 @@ fn write_changes(
         let value = slot.value.as_ref().map(serde_json::to_string).transpose().map_err(StoreError::from)?;
         let until = slot.until.map(Timestamp::as_micros);
         let row = vec![run.as_str().into(), key.as_str().into(), slot.version.0.into(), value.into(), until.into()];
-        commit.script.row(&VALUES, row);
+        commit.script.add(VALUES, row);
     }
     if !changed.is_empty() {
-        commit.script.row(&CONTEXTS, context_row(run, board));
+        commit.script.add(CONTEXTS, context_row(run, board));
     }
     Ok(())
 }

@@ -11,37 +11,29 @@ use crate::ledger::deltas::{Deltas, Spend, SpendKey};
 use crate::ledger::tally::{Counts, minute_of, window_minutes};
 use crate::ledger::{Amount, Budget, PERIOD_DAYS_MAX, Scope};
 use crate::sqlite::runs::row::id;
-use crate::sqlite::script::{Script, Table, Value, from_int};
+use crate::sqlite::script::{Script, Value, from_int};
 use crate::sqlite::{Shared, failed};
 
-const MINUTES: Table = Table {
-    into: "usage_minutes (minute, tenant, user, requests, tokens, cost)",
-    columns: 6,
-    conflict: "ON CONFLICT (minute, tenant, user) DO UPDATE SET requests = requests + excluded.requests, \
-               tokens = tokens + excluded.tokens, cost = cost + excluded.cost",
-};
-const COSTS: Table = Table {
-    into: "costs (day, tenant, user, agent, workflow, calls, tokens_input, tokens_output, cost, \
-             calls_estimated, estimated_input, estimated_output, estimated_cost, calls_assumed, assumed_cost)",
-    columns: 15,
-    conflict: "ON CONFLICT (day, tenant, user, agent, workflow) DO UPDATE SET calls = calls + excluded.calls, \
-               tokens_input = tokens_input + excluded.tokens_input, \
-               tokens_output = tokens_output + excluded.tokens_output, cost = cost + excluded.cost, \
-               calls_estimated = calls_estimated + excluded.calls_estimated, \
-               estimated_input = estimated_input + excluded.estimated_input, \
-               estimated_output = estimated_output + excluded.estimated_output, \
-               estimated_cost = estimated_cost + excluded.estimated_cost, \
-               calls_assumed = calls_assumed + excluded.calls_assumed, \
-               assumed_cost = assumed_cost + excluded.assumed_cost",
-};
-const BUDGETS: Table = Table {
-    into: "budgets (budget, day, tokens_input, tokens_output, cost)",
-    columns: 5,
-    conflict: "ON CONFLICT (budget) DO UPDATE SET day = excluded.day, \
-               tokens_input = tokens_input + excluded.tokens_input, \
-               tokens_output = tokens_output + excluded.tokens_output, cost = cost + excluded.cost",
-};
-const RESERVATIONS: Table = Table { into: "reservations (id, held)", columns: 2, conflict: "" };
+const MINUTES: &str = "INSERT INTO usage_minutes (minute, tenant, user, requests, tokens, cost) VALUES (?, ?, ?, ?, ?, ?) \
+                       ON CONFLICT (minute, tenant, user) DO UPDATE SET requests = requests + excluded.requests, \
+                       tokens = tokens + excluded.tokens, cost = cost + excluded.cost";
+const COSTS: &str = "INSERT INTO costs (day, tenant, user, agent, workflow, calls, tokens_input, tokens_output, cost, \
+                     calls_estimated, estimated_input, estimated_output, estimated_cost, calls_assumed, assumed_cost) \
+                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
+                     ON CONFLICT (day, tenant, user, agent, workflow) DO UPDATE SET calls = calls + excluded.calls, \
+                     tokens_input = tokens_input + excluded.tokens_input, \
+                     tokens_output = tokens_output + excluded.tokens_output, cost = cost + excluded.cost, \
+                     calls_estimated = calls_estimated + excluded.calls_estimated, \
+                     estimated_input = estimated_input + excluded.estimated_input, \
+                     estimated_output = estimated_output + excluded.estimated_output, \
+                     estimated_cost = estimated_cost + excluded.estimated_cost, \
+                     calls_assumed = calls_assumed + excluded.calls_assumed, \
+                     assumed_cost = assumed_cost + excluded.assumed_cost";
+const BUDGETS: &str = "INSERT INTO budgets (budget, day, tokens_input, tokens_output, cost) VALUES (?, ?, ?, ?, ?) \
+                       ON CONFLICT (budget) DO UPDATE SET day = excluded.day, \
+                       tokens_input = tokens_input + excluded.tokens_input, \
+                       tokens_output = tokens_output + excluded.tokens_output, cost = cost + excluded.cost";
+const RESERVATIONS: &str = "INSERT INTO reservations (id, held) VALUES (?, ?)";
 
 /// Minutes are kept somewhat longer than they count, so that they are cleared away rarely.
 const CLEAR_EVERY_MINUTES: i64 = 16;
@@ -54,30 +46,30 @@ pub(in crate::sqlite) fn add(deltas: &Deltas, script: &mut Script) -> Result<(),
     for ((who, minute), counts) in &deltas.minutes {
         let Counts { requests, tokens, cost } = *counts;
         let (tenant, user) = (who.tenant.as_str().into(), who.user.as_str().into());
-        script.row(&MINUTES, vec![(*minute).into(), tenant, user, requests.into(), tokens.into(), cost.0.into()]);
+        script.add(MINUTES, vec![(*minute).into(), tenant, user, requests.into(), tokens.into(), cost.0.into()]);
     }
     for (key, spend) in &deltas.spend {
-        script.row(&COSTS, cost_row(key, spend));
+        script.add(COSTS, cost_row(key, spend));
     }
     for (budget, (amount, day)) in &deltas.budgets {
         let [input, output, cost] = amount_values(*amount);
-        script.row(&BUDGETS, vec![serde_json::to_string(budget)?.into(), (*day).into(), input, output, cost]);
+        script.add(BUDGETS, vec![serde_json::to_string(budget)?.into(), (*day).into(), input, output, cost]);
     }
     for held in &deltas.reserved {
         // One that is settled within the same commit need not be written at all.
         if !deltas.settled.contains(&held.id) {
-            script.row(&RESERVATIONS, vec![held.id.0.into(), serde_json::to_string(held)?.into()]);
+            script.add(RESERVATIONS, vec![held.id.0.into(), serde_json::to_string(held)?.into()]);
         }
     }
     if !deltas.settled.is_empty() {
         let ids: Vec<_> = deltas.settled.iter().map(|id| id.0).collect();
         let ids = serde_json::to_string(&ids)?;
-        script.plain("DELETE FROM reservations WHERE id IN (SELECT value FROM json_each(?))", vec![ids.into()]);
+        script.add("DELETE FROM reservations WHERE id IN (SELECT value FROM json_each(?))", vec![ids.into()]);
     }
     let newest = deltas.minutes.keys().map(|(_, minute)| *minute).max();
     if let Some(minute) = newest.filter(|minute| minute % CLEAR_EVERY_MINUTES == 0) {
         let oldest = minute.saturating_sub(window_minutes());
-        script.plain("DELETE FROM usage_minutes WHERE minute <= ?", vec![oldest.into()]);
+        script.add("DELETE FROM usage_minutes WHERE minute <= ?", vec![oldest.into()]);
     }
     Ok(())
 }

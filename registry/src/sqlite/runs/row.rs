@@ -10,7 +10,7 @@ use crate::journal::Seq;
 use crate::runs::head::state_of;
 use crate::runs::{Fence, RunHead};
 use crate::sqlite::failed;
-use crate::sqlite::script::{Table, Value, from_int};
+use crate::sqlite::script::{Value, from_int};
 use crate::sqlite::writer::hash_of;
 
 /// Selects heads; what follows says which.
@@ -26,15 +26,28 @@ macro_rules! select_heads {
 }
 pub(super) use select_heads;
 
-pub(super) const RUNS: Table = Table {
-    into: "runs (number, run, tenant, owner, workflow, version, team, parent, body, state, ended, \
-             asked, fence, pod, created, updated)",
-    columns: 16,
-    conflict: "ON CONFLICT (number) DO UPDATE SET state = excluded.state, ended = excluded.ended, \
-               asked = excluded.asked, fence = excluded.fence, pod = excluded.pod, updated = excluded.updated",
-};
+pub(super) const BEGIN: &str = "INSERT INTO runs (number, run, tenant, owner, workflow, version, team, parent, body, \
+                               state, ended, asked, fence, pod, created, updated) \
+                               VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
-/// The head as a row of [`RUNS`].
+/// Of a run that is there, what can change.
+pub(super) const CHANGE: &str =
+    "UPDATE runs SET state = ?, ended = ?, asked = ?, fence = ?, pod = ?, updated = ? WHERE number = ?";
+
+/// The values of [`CHANGE`].
+pub(super) fn changed(number: i64, head: &RunHead) -> Vec<Value> {
+    vec![
+        head.state.as_str().into(),
+        i64::from(head.state.is_ended()).into(),
+        i64::from(head.asked).into(),
+        head.fence.0.into(),
+        head.pod.as_str().into(),
+        head.updated.as_micros().into(),
+        number.into(),
+    ]
+}
+
+/// The values of [`BEGIN`].
 pub(super) fn row_of(number: i64, head: &RunHead) -> Vec<Value> {
     vec![
         number.into(),

@@ -5,23 +5,24 @@ use std::sync::Arc;
 
 use greenroom_protocol as protocol;
 use protocol::{RunId, TenantId, Timestamp};
+use rusqlite::Connection;
 use sqlx::Row;
 use sqlx::sqlite::SqliteConnection;
 
-use super::row::{RUNS, head_of, row_of, select_heads};
+use super::row::{BEGIN, CHANGE, changed, head_of, row_of, select_heads};
 use crate::error::StoreError;
 use crate::journal::{JournalError, Receipt, Seq};
 use crate::runs::{Created, NewRun, RunHead};
 use crate::sqlite::commands::{Append, Begin, Entries, RunCommand};
 use crate::sqlite::idempotency::{KeyRow, ONCE_KEYS};
-use crate::sqlite::script::{Table, Value};
+use crate::sqlite::script::Value;
 use crate::sqlite::writer::{Commit, Writer, refuse as refuse_one};
-use crate::sqlite::{Shared, failed};
+use crate::sqlite::{Shared, failed, unwritten};
 
 /// Heads that are remembered between commits.
 const HEADS_MAX: usize = 100_000;
 
-const JOURNAL: Table = Table { into: "journal (run, seq, at, entry)", columns: 4, conflict: "" };
+const JOURNAL: &str = "INSERT INTO journal (run, seq, at, entry) VALUES (?, ?, ?, ?)";
 
 /// What goes with the runs that are forgotten; the runs themselves go last.
 const PRUNING: [&str; 6] = [
@@ -64,20 +65,32 @@ impl Heads {
 
     pub(in crate::sqlite) async fn look_up(
         &mut self,
+        pen: &mut Connection,
         connection: &mut SqliteConnection,
         unknown: Vec<RunId>,
     ) -> Result<(), StoreError> {
-        if unknown.is_empty() {
+        // Most are new, which is found out here without a way to another thread.
+        let mut there = HashSet::new();
+        for run in &unknown {
+            if pen
+                .prepare_cached("SELECT 1 FROM runs WHERE run = ?")
+                .and_then(|mut select| select.exists([run.as_str()]))
+                .map_err(|error| unwritten(&error))?
+            {
+                there.insert(run.clone());
+            }
+        }
+        self.known.extend(unknown.iter().cloned().map(|run| (run, None)));
+        self.absent.extend(unknown);
+        if there.is_empty() {
             return Ok(());
         }
-        let names = serde_json::to_string(&unknown.iter().collect::<HashSet<_>>())?;
+        let names = serde_json::to_string(&there)?;
         let rows = sqlx::query(select_heads!("WHERE run IN (SELECT value FROM json_each(?))"))
             .bind(names)
             .fetch_all(connection)
             .await
             .map_err(|error| failed(&error))?;
-        self.known.extend(unknown.iter().cloned().map(|run| (run, None)));
-        self.absent.extend(unknown);
         for row in rows {
             let (number, head) = head_of(&row)?;
             self.known.insert(head.run.clone(), Some(Known { number, head }));
@@ -131,7 +144,7 @@ pub(in crate::sqlite) fn apply(writer: &mut Writer, command: RunCommand, commit:
                 return commit.answer(answer, None);
             };
             let fence = known.head.take_over(&pod);
-            commit.script.row(&RUNS, row_of(known.number, &known.head));
+            commit.script.add(CHANGE, changed(known.number, &known.head));
             leases.grant(&run, fence, lease, now);
             release_on_failure(&writer.shared, &run, fence, commit);
             commit.answer(answer, Some(fence));
@@ -139,7 +152,7 @@ pub(in crate::sqlite) fn apply(writer: &mut Writer, command: RunCommand, commit:
         RunCommand::Append(append) => append_entries(writer, *append, commit),
         RunCommand::Prune { before, answer } => {
             for sql in PRUNING {
-                commit.script.plain(sql, vec![before.as_micros().into()]);
+                commit.script.add(sql, vec![before.as_micros().into()]);
             }
             // How many there were was counted by the caller, from what has ended and cannot come back.
             writer.heads.forget();
@@ -184,11 +197,11 @@ fn create(
     let (fence, is_ended) = (head.fence, head.state.is_ended());
     writer.heads.last += 1;
     let number = writer.heads.last;
-    commit.script.row(&RUNS, row_of(number, &head));
+    commit.script.add(BEGIN, row_of(number, &head));
     writer.heads.known.insert(new.run.clone(), Some(Known { number, head }));
     if let Some((key, tenant)) = key {
         let row = KeyRow { body: new.body, run: Some(new.run.clone()), reply: None };
-        commit.script.row(&ONCE_KEYS, row.values(&key, &tenant, now));
+        commit.script.add(ONCE_KEYS, row.values(&key, &tenant, now));
         commit.keys.insert((key, tenant), Some(row));
     }
     if is_ended {
@@ -211,7 +224,7 @@ fn release_on_failure(shared: &Arc<Shared>, run: &RunId, fence: crate::runs::Fen
 
 fn keep_entries(run: i64, after: Seq, entries: Vec<String>, now: Timestamp, commit: &mut Commit) {
     for (seq, entry) in (after.0.saturating_add(1)..).zip(entries) {
-        commit.script.row(&JOURNAL, vec![run.into(), seq.into(), now.as_micros().into(), Value::Text(entry)]);
+        commit.script.add(JOURNAL, vec![run.into(), seq.into(), now.as_micros().into(), Value::Text(entry)]);
     }
 }
 
@@ -230,7 +243,7 @@ fn append_entries(writer: &mut Writer, append: Append, commit: &mut Commit) {
     };
     keep_entries(known.number, after, entries.texts, now, commit);
     if is_head_changed {
-        commit.script.row(&RUNS, row_of(known.number, &known.head));
+        commit.script.add(CHANGE, changed(known.number, &known.head));
     }
     let receipt = Receipt::new(run.clone(), after, known.head.seq);
     let is_ended = known.head.state.is_ended();

@@ -133,9 +133,6 @@ pub struct RunPage {
     pub next: Option<String>,
 }
 
-/// Rows of a page that does not say how many it wants.
-pub const PAGE_ROWS_DEFAULT: u32 = 50;
-
 /// Keeps the heads of runs.
 #[async_trait]
 pub trait RunStore: Send + Sync {

@@ -29,7 +29,7 @@ use greenroom_runtimes::files;
 
 use self::grow::{Ground, Grown, Nursery, grow};
 use crate::chores::Chores;
-use crate::config::{Config, Store};
+use crate::config::{Config, Places, Store};
 use crate::house::House;
 use crate::identity::Configured;
 use crate::ingress::local::Front;
@@ -43,6 +43,11 @@ use crate::pipeline::once::Keys;
 use crate::tasks::{OnEnd, Tasks};
 use crate::telemetry::{Meters, metrics};
 use crate::watch::Reloader;
+
+/// Turns at the gate for each core. What a request waits for behind it is the work of those that are
+/// there with it, so more of them would let one tenant's flood weigh on the others; they would fill
+/// the cores of a machine whose disk is slow.
+const TURNS_PER_CORE: usize = 4;
 
 /// What may stand in the place of what the configuration says: models, handlers and tools of tests
 /// and benchmarks. An empty one changes nothing.
@@ -209,7 +214,7 @@ fn pipeline(
     let Rooms { stores, library, guard: _, meters, clock } = rooms;
     let library: Arc<dyn Library> = Arc::clone(library) as Arc<dyn Library>;
     Pipeline {
-        gate: Gate::new(config.gate),
+        gate: Gate::new(places(config)),
         authenticator: Authenticator::new(Arc::new(Configured::new(config.people.clone()))),
         audit: Arc::clone(&stores.audit),
         surveyor: Surveyor {
@@ -327,9 +332,21 @@ fn internal(message: String) -> Cause {
     Cause::new(Code::Internal, message)
 }
 
+/// The bounds of the gate, with the turns that the machine suggests where none are set.
+fn places(config: &Config) -> Places {
+    match config.gate.turns {
+        0 => Places { turns: TURNS_PER_CORE * cores(), ..config.gate },
+        _ => config.gate,
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 fn shards(config: &Config) -> usize {
     match config.guard_shards {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        0 => cores(),
         shards => shards,
     }
 }

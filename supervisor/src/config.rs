@@ -61,7 +61,8 @@ pub struct Places {
     pub places: usize,
     /// Of them, those of one tenant.
     pub tenant_places: usize,
-    /// Requests between authentication and dispatch at one moment.
+    /// Requests between authentication and dispatch at one moment; 0 stands for four
+    /// for each core.
     pub turns: usize,
 }
 

@@ -31,3 +31,5 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(300);
 pub const REQUEST_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Rows of one page of a list.
 pub const PAGE_ROWS_MAX: u32 = 1_000;
+/// Rows of a page that does not say how many it wants.
+pub const PAGE_ROWS_DEFAULT: u32 = 50;

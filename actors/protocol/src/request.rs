@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Cause, Code};
 use crate::id::{AgentId, CallKey, ContentHash, ContextKey, RunId, StepId, TeamId, WorkflowId};
+use crate::limits::{PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX};
 use crate::money::MicroUsd;
 use crate::time::Timestamp;
 use crate::value::{Json, Values};
@@ -224,6 +225,33 @@ pub struct Page {
     pub after: Option<String>,
     /// Rows at most; 0 means the default.
     pub limit: u32,
+}
+
+impl Page {
+    /// Rows at most, within the bounds of the wire.
+    #[must_use]
+    pub const fn rows(&self) -> u32 {
+        match self.limit {
+            0 => PAGE_ROWS_DEFAULT,
+            1..PAGE_ROWS_MAX => self.limit,
+            PAGE_ROWS_MAX.. => PAGE_ROWS_MAX,
+        }
+    }
+
+    /// The number behind which the page begins; every cursor is one.
+    ///
+    /// # Errors
+    /// [`Code::InvalidInput`] if it is none that a page gave.
+    pub fn cursor(&self) -> Result<Option<u64>, Cause> {
+        let number = self.after.as_deref().map(str::parse).transpose();
+        number.map_err(|_| {
+            let found = self.after.as_deref().unwrap_or_default();
+            Cause::new(
+                Code::InvalidInput,
+                format!("a cursor is what `next` of the page before says; `{found}` is none"),
+            )
+        })
+    }
 }
 
 /// Read what is known. Reading goes to the stores, never through an actor.

@@ -20,6 +20,7 @@ use greenroom_integration_tests::stagehand::Stagehand;
 use greenroom_protocol::{AgentId, Status};
 use greenroom_runtimes::scripted::{Play, Scene, Script, Scripted};
 use greenroom_supervisor::compose::Extras;
+use tokio::task::JoinHandle;
 
 /// How long the model of a crowd thinks.
 const THINKS: Duration = Duration::from_secs(5);
@@ -152,12 +153,7 @@ async fn burst(count: u64) -> anyhow::Result<()> {
     let agent = AgentId::new("thinking_agent")?;
     let client = rented.admin()?;
     let began = Instant::now();
-    let all: Vec<_> = (0..count)
-        .map(|_| {
-            let (client, agent) = (client.clone(), agent.clone());
-            tokio::spawn(async move { execute(&client, &agent).await })
-        })
-        .collect();
+    let all = at_once(&client, &agent, count);
     let started = all_started(&scripted, count, began).await?;
     let failed = failures(all).await?;
     record("crowd", format!("{count} at once: errors"), failed, "", Bar::AtMost(0.0))?;
@@ -173,12 +169,7 @@ async fn held(count: u64) -> anyhow::Result<()> {
     let agent = AgentId::new("thinking_agent")?;
     let client = rented.admin()?;
     let began = Instant::now();
-    let all: Vec<_> = (0..count)
-        .map(|_| {
-            let (client, agent) = (client.clone(), agent.clone());
-            tokio::spawn(async move { execute(&client, &agent).await })
-        })
-        .collect();
+    let all = at_once(&client, &agent, count);
     let started = all_started(&scripted, count, began).await?;
     let resident = memory()?.peak;
     ensure!(started < Duration::from_secs(60), "the first had gone before the last one came: {started:?}");
@@ -188,6 +179,14 @@ async fn held(count: u64) -> anyhow::Result<()> {
     record("crowd", format!("{count} held at one moment: all started after"), started.as_secs_f64(), "s", Bar::Told)?;
     rented.house.shutdown().await;
     Ok(())
+}
+
+fn at_once(client: &Client, agent: &AgentId, count: u64) -> Vec<JoinHandle<anyhow::Result<Duration>>> {
+    let one = |_| {
+        let (client, agent) = (client.clone(), agent.clone());
+        tokio::spawn(async move { execute(&client, &agent).await })
+    };
+    (0..count).map(one).collect()
 }
 
 async fn all_started(scripted: &Scripted, count: u64, began: Instant) -> anyhow::Result<Duration> {
@@ -202,7 +201,7 @@ async fn all_started(scripted: &Scripted, count: u64, began: Instant) -> anyhow:
         .with_context(|| format!("only {} of {count} have started", scripted.played().calls))
 }
 
-async fn failures(all: Vec<tokio::task::JoinHandle<anyhow::Result<Duration>>>) -> anyhow::Result<f64> {
+async fn failures(all: Vec<JoinHandle<anyhow::Result<Duration>>>) -> anyhow::Result<f64> {
     let mut failed = 0.0;
     for one in all {
         if let Err(error) = one.await? {

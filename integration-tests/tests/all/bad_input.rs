@@ -92,6 +92,16 @@ async fn a_name_that_nothing_has_is_answered_with_the_nearest_one() -> Result<()
 }
 
 #[tokio::test]
+async fn a_cursor_that_no_page_gave_is_named() -> Result<()> {
+    let says = "`yesterday` is none";
+    let cases: [(&[&str], _, _, _); 2] = [
+        (&["runs", "list", "--after", "yesterday"], 2, "invalid_input", says),
+        (&["audit", "list", "--after", "yesterday"], 2, "invalid_input", says),
+    ];
+    refused(&Terminal::open()?, &cases).await
+}
+
+#[tokio::test]
 async fn a_document_of_more_than_ten_megabytes_is_denied_by_its_policy() -> Result<()> {
     let terminal = Terminal::open()?;
     terminal.file("large.txt", "A line of text.\n".repeat(10 * MEGABYTE / 16 + 1))?;

@@ -135,6 +135,19 @@ async fn unsound(terminal: &Terminal) -> Result<Json> {
     Ok(report)
 }
 
+async fn expect_damaged(terminal: &Terminal) -> Result<()> {
+    let error = terminal.run(&ECHO).await?.refused(1)?;
+    assert_eq!(error["details"]["store"], "corrupt", "{error:#}");
+    let report = unsound(terminal).await?;
+    assert!(names_a_problem(&report), "{report:#}");
+    Ok(())
+}
+
+async fn records(terminal: &Terminal) -> Result<usize> {
+    let listed = terminal.run(&["audit", "list", "--limit", "500"]).await?.done()?;
+    Ok(listed["records"].as_array().context("records")?.len())
+}
+
 fn names_a_problem(report: &Json) -> bool {
     report["problems"].as_array().is_some_and(|problems| !problems.is_empty())
 }
@@ -167,11 +180,7 @@ async fn pages_that_were_flipped_are_named_by_the_check() -> Result<()> {
         page.iter_mut().take(64).for_each(|byte| *byte = !*byte);
     }
     fs::write(database(terminal), bytes)?;
-    let error = terminal.run(&ECHO).await?.refused(1)?;
-    assert_eq!(error["details"]["store"], "corrupt", "{error:#}");
-    let report = unsound(terminal).await?;
-    assert!(names_a_problem(&report), "{report:#}");
-    Ok(())
+    expect_damaged(terminal).await
 }
 
 #[tokio::test]
@@ -180,11 +189,7 @@ async fn a_file_that_was_cut_is_named_by_the_check() -> Result<()> {
     let terminal = &stand.terminal;
     let length = fs::metadata(database(terminal))?.len();
     fs::OpenOptions::new().write(true).open(database(terminal))?.set_len(length / 2)?;
-    let error = terminal.run(&ECHO).await?.refused(1)?;
-    assert_eq!(error["details"]["store"], "corrupt", "{error:#}");
-    let report = unsound(terminal).await?;
-    assert!(names_a_problem(&report), "{report:#}");
-    Ok(())
+    expect_damaged(terminal).await
 }
 
 #[tokio::test]
@@ -233,10 +238,15 @@ async fn a_copy_is_never_written_over_a_file_nor_into_a_folder_that_is_not_there
     terminal.run(&["db", "backup", "copy.db"]).await?.done()?;
 
     // A copy in the place of the file is a store like any other.
-    let fresh = Terminal::open()?;
+    let mut fresh = Terminal::open()?;
+    fresh.always(&["-o", "json"]);
     fs::create_dir_all(fresh.data_dir())?;
     for file in ["audit.key", "audit.head"] {
         fs::copy(terminal.data_dir().join(file), fresh.data_dir().join(file))?;
     }
+    fs::copy(terminal.folder().join("copy.db"), database(&fresh))?;
+    expect_whole(&fresh).await?;
+    let (of_copy, of_first) = (records(&fresh).await?, records(terminal).await?);
+    ensure!(of_copy > 0 && of_copy <= of_first, "the copy holds {of_copy} records, the file {of_first}");
     Ok(())
 }

@@ -16,15 +16,17 @@ use greenroom_integration_tests::stand::Stand;
 use greenroom_protocol::event::RunState;
 use greenroom_protocol::journal::{Entry, StepKey};
 use greenroom_protocol::request::Page;
-use greenroom_protocol::{Clock, Ids, RunId};
+use greenroom_protocol::{AgentId, Clock, Ids, RunId, TenantId};
 use greenroom_registry::Stores;
 use greenroom_registry::journal::{Journalled, Seq};
+use greenroom_registry::recall::{MEMORIES_MAX, MemoryOwner};
 use greenroom_registry::runs::RunFilter;
 use greenroom_supervisor::clock::{TimeOrdered, WallClock};
 use greenroom_supervisor::compose;
 use serde_json::json;
 
 const AGENT: &str = "asking_agent";
+const REMEMBERING: &str = "remembering_agent";
 /// Rounds of resuming and approving that a run may need.
 const ROUNDS_MAX: usize = 4;
 /// Writes that a run may have at most; far above what any of these has.
@@ -47,6 +49,18 @@ const ROW: Shape = Shape {
   - { id: first, agent: asking_agent, inputs: { text: 'say first' }, outputs: [text] }
   - { id: second, agent: asking_agent, inputs: { text: 'say second ${steps.first.outputs.text}' }, outputs: [text] }
   - { id: third, agent: asking_agent, inputs: { text: 'say third ${steps.second.outputs.text}' }, outputs: [text] }
+",
+    ends: RunState::Success,
+    parallel: 1,
+};
+
+/// Steps whose answers are remembered before they are recorded.
+const REMEMBERED: Shape = Shape {
+    workflow: "remembered",
+    team: None,
+    yaml: "steps:
+  - { id: first, agent: remembering_agent, inputs: { text: 'say first' }, outputs: [text] }
+  - { id: second, agent: remembering_agent, inputs: { text: 'say second ${steps.first.outputs.text}' }, outputs: [text] }
 ",
     ends: RunState::Success,
     parallel: 1,
@@ -78,9 +92,11 @@ const UNDONE: Shape = Shape {
     parallel: 2,
 };
 
-/// What a request to the server asks for: the words after the label of its prompt.
+/// What a request to the server asks for: the words after the label of its prompt, without what is
+/// remembered of others.
 fn label(asked: &Asked) -> String {
     let body = asked.body.to_string();
+    let body = body.split("## Remembered").next().unwrap_or_default();
     let found = ["say ", "undo "].iter().find_map(|verb| body.rfind(verb).map(|at| (verb, &body[at + verb.len()..])));
     let (verb, rest) = found.unwrap_or_else(|| panic!("no label in {body}"));
     let word: String = rest.chars().take_while(char::is_ascii_lowercase).collect();
@@ -154,6 +170,21 @@ async fn settled(stores: &Stores) -> Result<(u64, u64, u64)> {
     Ok((calls, tokens, rows.iter().map(|row| row.calls_estimated).sum()))
 }
 
+/// How much the agent remembers.
+async fn memories(stores: &Stores) -> Result<usize> {
+    let owner = MemoryOwner { tenant: TenantId::default(), agent: AgentId::new(REMEMBERING)? };
+    Ok(stores.memory.list(&owner, MEMORIES_MAX, WallClock.now()).await?.len())
+}
+
+/// How many steps all runs together have done.
+async fn steps_done(stores: &Stores, runs: &BTreeMap<RunId, RunState>) -> Result<usize> {
+    let mut steps = 0;
+    for run in runs.keys() {
+        steps += done(&stores.journal.read(run, Seq(0), 1_000).await?).len();
+    }
+    Ok(steps)
+}
+
 struct House {
     stand: Stand,
     server: ScriptServer,
@@ -167,6 +198,7 @@ impl House {
         let server = ScriptServer::start(play).await?;
         let stand = Stand::asking(server.url())?;
         stand.asking_agent(AGENT, 60, 100)?;
+        stand.asking_agent_with(REMEMBERING, 60, 100, "memory_recall: { query: text, limit: 3 }\n")?;
         let head = "name: W\ndescription: Asks\nversion: \"1.0.0\"\ninputs:\n  - { name: text, type: text }\n";
         stand
             .definitions
@@ -214,6 +246,7 @@ impl House {
         let again: BTreeSet<String> = asked.iter().skip(asked_when_killed - asked_before).map(label).collect();
         let data = self.stand.terminal.data_dir();
         let (known, ends, parallel) = (self.runs.clone(), self.shape.ends, self.shape.parallel);
+        let remembers = self.shape.workflow == REMEMBERED.workflow;
         let ((calls, tokens, estimated), runs) = look(&data, |stores| async move {
             let runs = runs_of(&stores).await?;
             let fresh: Vec<_> = runs.iter().filter(|(run, _)| !known.contains(*run)).collect();
@@ -234,6 +267,9 @@ impl House {
                     ensure!(undone == 4, "what was done is undone: {:?}", done(&journal));
                 }
             }
+            let due = if remembers { steps_done(&stores, &runs).await? } else { 0 };
+            let remembered = memories(&stores).await?;
+            ensure!(remembered == due, "{due} answers should be remembered, {remembered} are");
             let report = stores.upkeep.check().await?;
             ensure!(report.is_sound(), "{report:?}");
             Ok((settled(&stores).await?, runs.into_keys().collect()))
@@ -286,6 +322,11 @@ async fn every_point(shape: &'static Shape) -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_that_is_killed_at_any_of_its_writes_ends_well_and_repeats_nothing() -> Result<()> {
     every_point(&ROW).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_that_is_killed_around_its_remembering_remembers_each_step_once() -> Result<()> {
+    every_point(&REMEMBERED).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

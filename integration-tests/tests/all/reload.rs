@@ -93,8 +93,8 @@ fn replace(path: &Path, contents: &[u8]) -> Result<()> {
     Ok(fs::rename(beside, path)?)
 }
 
-#[tokio::test]
-async fn a_changed_definition_is_in_force_and_a_broken_one_is_not() -> Result<()> {
+/// A host with definitions of its own: one agent that gives back what it is given.
+async fn up_with_an_echo() -> Result<(Terminal, Stagehand, Running)> {
     let mut terminal = Terminal::open()?;
     let definitions = terminal.folder().join("definitions");
     let stage = Stagehand::new(&definitions)?;
@@ -102,9 +102,15 @@ async fn a_changed_definition_is_in_force_and_a_broken_one_is_not() -> Result<()
     terminal.always(&["--definitions", definitions.to_str().context("a path of words")?]);
     let up = terminal.start(&["up"])?;
     up.says("greenroom is up").await?;
+    Ok((terminal, stage, up))
+}
+
+#[tokio::test]
+async fn a_changed_definition_is_in_force_and_a_broken_one_is_not() -> Result<()> {
+    let (terminal, stage, up) = up_with_an_echo().await?;
     assert_eq!(described(&terminal).await?, "Gives back what it was given");
 
-    let file = definitions.join("agents/business_ops/echo_agent.yaml");
+    let file = stage.dir().join("agents/business_ops/echo_agent.yaml");
     let old = fs::read_to_string(&file)?;
     let changed = old.replace("Gives back what it was given", "Says it once more");
     fs::write(&file, &changed)?;
@@ -140,15 +146,9 @@ async fn a_changed_definition_is_in_force_and_a_broken_one_is_not() -> Result<()
 
 #[tokio::test]
 async fn an_agent_of_a_category_that_was_not_there_at_the_start_works() -> Result<()> {
-    let mut terminal = Terminal::open()?;
-    let definitions = terminal.folder().join("definitions");
-    let stage = Stagehand::new(&definitions)?;
-    stage.echo_agent("echo_agent")?;
-    terminal.always(&["--definitions", definitions.to_str().context("a path of words")?]);
-    let up = terminal.start(&["up"])?;
-    up.says("greenroom is up").await?;
+    let (terminal, stage, up) = up_with_an_echo().await?;
 
-    let file = definitions.join("categories.yaml");
+    let file = stage.dir().join("categories.yaml");
     let added = "\n  - id: space_exploration\n    name: Space\n    description: \"Rockets and orbits\"\n";
     replace(&file, format!("{}{added}", fs::read_to_string(&file)?.trim_end()).as_bytes())?;
     stage.agent("orbit_agent", "space_exploration", "runtime: native\n  handler: native.echo")?;

@@ -9,7 +9,6 @@ use futures::future::FutureExt;
 use futures::stream::BoxStream;
 use greenroom_protocol as protocol;
 use protocol::journal::Entry;
-use protocol::limits::PAGE_ROWS_MAX;
 use protocol::request::Page;
 use protocol::{ContentHash, PodId, Reply, RunId, TenantId, Timestamp};
 
@@ -20,7 +19,7 @@ use crate::error::StoreError;
 use crate::journal::{Journal, JournalError, Journalled, Pending, Receipt, Seq, Tip};
 use crate::memory::Shared;
 use crate::runs::head::Mark;
-use crate::runs::{Created, Fence, NewRun, OnceKey, PAGE_ROWS_DEFAULT, RunFilter, RunHead, RunPage, RunStore};
+use crate::runs::{Created, Fence, NewRun, OnceKey, RunFilter, RunHead, RunPage, RunStore};
 
 /// Entries that a tail reads at once.
 const TAIL_ENTRIES: u32 = 256;
@@ -195,7 +194,7 @@ impl RunStore for MemoryRuns {
 
     async fn list(&self, filter: &RunFilter, page: &Page) -> Result<RunPage, StoreError> {
         let before = page.after.as_deref().and_then(|after| after.parse().ok()).unwrap_or(u64::MAX);
-        let limit = rows_of(page);
+        let limit = page.rows() as usize;
         let runs = self.0.runs();
         let fits = |head: &RunHead| {
             filter.tenant.as_ref().is_none_or(|tenant| *tenant == head.tenant)
@@ -260,10 +259,4 @@ impl Journal for MemoryRuns {
             is_last: |item: &Journalled| matches!(item.entry, Entry::Ended { .. }),
         })
     }
-}
-
-/// Rows of a page, within the bounds of the wire.
-fn rows_of(page: &Page) -> usize {
-    let rows = if page.limit == 0 { PAGE_ROWS_DEFAULT } else { page.limit.min(PAGE_ROWS_MAX) };
-    rows as usize
 }

@@ -97,7 +97,7 @@ impl RunStore for SqliteRuns {
 
     async fn list(&self, filter: &RunFilter, page: &Page) -> Result<RunPage, StoreError> {
         let before = page.after.as_deref().and_then(|after| after.parse().ok()).unwrap_or(i64::MAX);
-        let limit = if page.limit == 0 { crate::runs::PAGE_ROWS_DEFAULT } else { page.limit.min(PAGE_ROWS_MAX) };
+        let limit = page.rows();
         let tenant = filter.tenant.as_ref().map(|tenant| tenant.as_str());
         let state = filter.state.map(protocol::event::RunState::as_str);
         let select = if tenant.is_some() {

@@ -68,7 +68,12 @@ pub const SETTINGS: &[Setting] = &[
     text("store.sync", &["GREENROOM_STORE_SYNC"], "full", "`full` survives a power cut, `normal` the process's death"),
     number("gate.places", &["GREENROOM_GATE_PLACES"], "131072", "requests that this pod holds at one moment"),
     number("gate.tenant_places", &["GREENROOM_GATE_TENANT_PLACES"], "120000", "of them, those of one tenant"),
-    number("gate.turns", &["GREENROOM_GATE_TURNS"], "64", "requests between authentication and dispatch"),
+    number(
+        "gate.turns",
+        &["GREENROOM_GATE_TURNS"],
+        "0",
+        "requests between authentication and dispatch; 0 means four for each core",
+    ),
     number("guard.shards", &["GREENROOM_GUARD_SHARDS"], "0", "policy engines; 0 means one for each core"),
     text(
         "metrics.addr",

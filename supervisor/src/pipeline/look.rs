@@ -18,8 +18,6 @@ use serde_json::json;
 
 use super::answer::seen;
 
-/// Rows of a page that does not say how many it wants.
-const PAGE_ROWS_DEFAULT: u32 = 50;
 /// Events of a run after which one reply asks for another look.
 const EVENTS_MAX: usize = 50_000;
 
@@ -100,6 +98,8 @@ impl Reader {
 
     async fn runs(&self, tenant: &TenantId, page: &Page) -> Result<Outcome, Cause> {
         let filter = RunFilter { tenant: Some(tenant.clone()), ..RunFilter::default() };
+        // What is no cursor would be the first page once more.
+        page.cursor()?;
         let found = self.stores.runs.list(&filter, page).await.map_err(|error| error.cause())?;
         let rows = found.runs.iter().map(head).collect();
         Ok(seen([("runs", rows), ("next", json!(found.next))]))
@@ -136,13 +136,8 @@ impl Reader {
     }
 
     async fn audit(&self, page: &Page) -> Result<Outcome, Cause> {
-        let before = match page.after.as_deref().map(str::parse) {
-            None => None,
-            Some(Ok(number)) => Some(AuditSeq(number)),
-            Some(Err(_)) => return Err(Cause::new(Code::InvalidInput, "the cursor of the audit is a number")),
-        };
-        let limit = if page.limit == 0 { PAGE_ROWS_DEFAULT } else { page.limit.min(PAGE_ROWS_MAX) };
-        let found = self.stores.audit.read(before, limit).await.map_err(|error| error.cause())?;
+        let before = page.cursor()?.map(AuditSeq);
+        let found = self.stores.audit.read(before, page.rows()).await.map_err(|error| error.cause())?;
         let next = found.next.map(|seq| seq.0.to_string());
         Ok(seen([("records", json!(found.records)), ("next", json!(next))]))
     }

@@ -27,6 +27,16 @@ async fn notes(house: &House, many: u32) {
     }
 }
 
+/// Makes of a file one of schema 4, whose journal lay by run.
+const JOURNAL_BY_RUN: &str = "DELETE FROM _sqlx_migrations WHERE version >= 5;
+    ALTER TABLE journal RENAME TO later;
+    CREATE TABLE journal (
+        run INTEGER NOT NULL, seq INTEGER NOT NULL, at INTEGER NOT NULL, entry TEXT NOT NULL,
+        PRIMARY KEY (run, seq)
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO journal SELECT run, seq, at, entry FROM later;
+    DROP TABLE later";
+
 /// Twenty records, sealed by an orderly end.
 async fn sealed() -> TempDir {
     let house = House::sqlite().await;
@@ -64,6 +74,26 @@ async fn everything_answered_survives_a_crash() {
     let found = house.stores.audit.find(opening(7).request.as_str()).await.unwrap();
     assert_eq!(found[1].event, Event::Interrupted { opened: 1 });
     assert!(house.stores.audit.verify().await.unwrap().holds());
+}
+
+#[tokio::test]
+async fn a_journal_of_the_schema_before_is_taken_over_and_goes_on() {
+    let house = House::sqlite().await;
+    for run in [2, 1] {
+        let Created::New(fence) = house.stores.runs.create(&new_run(run), None, NOW).await.unwrap() else { panic!() };
+        let entries = [started("a"), done("a", &run.to_string())];
+        let _ = house.stores.journal.append(&run_id(run), fence, Seq(0), &entries, NOW).await.unwrap();
+    }
+    let before = house.stores.journal.read(&run_id(1), Seq(0), 10).await.unwrap();
+    assert_eq!(before.len(), 2);
+    let folder = house.close().await;
+    tamper(&database(&folder), JOURNAL_BY_RUN).await;
+    let house = House::open(folder).await.unwrap();
+    assert_eq!(house.stores.journal.read(&run_id(1), Seq(0), 10).await.unwrap(), before);
+    let fence = house.stores.runs.claim(&run_id(2), &pod(), MINUTE, NOW).await.unwrap().unwrap();
+    let _ = house.stores.journal.append(&run_id(2), fence, Seq(2), &[ended()], NOW).await.unwrap();
+    assert_eq!(house.stores.journal.read(&run_id(2), Seq(0), 10).await.unwrap().len(), 3);
+    assert!(house.stores.upkeep.check().await.unwrap().is_sound());
 }
 
 #[tokio::test]

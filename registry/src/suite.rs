@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use crate::audit::signer::Signer;
-use crate::runs::NewRun;
+use crate::runs::{Created, Fence, NewRun};
 use crate::{Opened, Parts, StoreError, Stores, Synchronous, memory_artifacts, open_memory, open_sqlite};
 
 mod artifacts;
@@ -92,6 +92,14 @@ impl House {
     /// Where the database lies.
     pub(crate) fn database(&self) -> PathBuf {
         self.folder.as_ref().unwrap().path().join("greenroom.db")
+    }
+
+    /// A new run, and the fence of its owner.
+    pub(crate) async fn begun(&self, number: u128) -> Fence {
+        match self.stores.runs.create(&new_run(number), None, NOW).await.unwrap() {
+            Created::New(fence) => fence,
+            other => panic!("the run is not new: {other:?}"),
+        }
     }
 
     /// Ends the process in the middle of everything, and leaves its folder.

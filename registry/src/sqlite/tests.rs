@@ -11,7 +11,7 @@ use super::*;
 use crate::audit::Fault;
 use crate::journal::{JournalError, Seq};
 use crate::ledger::{Account, Amount, Budget, Limit, Period, Periods, Scope, Settlement};
-use crate::runs::{Created, OnceKey};
+use crate::runs::OnceKey;
 use crate::suite::{House, MINUTE, NOW, closing, done, ended, new_run, opening, pod, run_id, started, tenant};
 
 /// Runs a statement on the file itself, as somebody with an editor would.
@@ -58,7 +58,7 @@ async fn refused(folder: TempDir) -> StoreError {
 #[tokio::test]
 async fn everything_answered_survives_a_crash() {
     let house = House::sqlite().await;
-    let Created::New(fence) = house.stores.runs.create(&new_run(1), None, NOW).await.unwrap() else { panic!() };
+    let fence = house.begun(1).await;
     let entries = [started("a"), done("a", "x")];
     let _ = house.stores.journal.append(&run_id(1), fence, Seq(0), &entries, NOW).await.unwrap();
     let bracket = house.stores.audit.open(opening(7), NOW).await.unwrap();
@@ -80,7 +80,7 @@ async fn everything_answered_survives_a_crash() {
 async fn a_journal_of_the_schema_before_is_taken_over_and_goes_on() {
     let house = House::sqlite().await;
     for run in [2, 1] {
-        let Created::New(fence) = house.stores.runs.create(&new_run(run), None, NOW).await.unwrap() else { panic!() };
+        let fence = house.begun(run).await;
         let entries = [started("a"), done("a", &run.to_string())];
         let _ = house.stores.journal.append(&run_id(run), fence, Seq(0), &entries, NOW).await.unwrap();
     }
@@ -94,6 +94,18 @@ async fn a_journal_of_the_schema_before_is_taken_over_and_goes_on() {
     let _ = house.stores.journal.append(&run_id(2), fence, Seq(2), &[ended()], NOW).await.unwrap();
     assert_eq!(house.stores.journal.read(&run_id(2), Seq(0), 10).await.unwrap().len(), 3);
     assert!(house.stores.upkeep.check().await.unwrap().is_sound());
+}
+
+#[tokio::test]
+async fn a_run_that_could_not_be_looked_up_is_looked_up_again() {
+    let house = House::sqlite().await;
+    house.begun(1).await;
+    let mut pen = pen(&house.database(), Synchronous::Full).unwrap();
+    // It has no tables, so that nothing can be read.
+    let mut unreadable = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+    let mut heads = runs::write::Heads::default();
+    assert!(heads.look_up(&mut pen, &mut unreadable, vec![run_id(1)]).await.is_err());
+    assert!(!heads.knows(&run_id(1)), "it would pass for a run that is not there");
 }
 
 #[tokio::test]
@@ -204,7 +216,7 @@ async fn a_damaged_file_and_a_newer_one_are_refused() {
 #[tokio::test]
 async fn a_locked_file_refuses_and_goes_on_when_it_is_free() {
     let house = House::sqlite().await;
-    let Created::New(fence) = house.stores.runs.create(&new_run(1), None, NOW).await.unwrap() else { panic!() };
+    let fence = house.begun(1).await;
     let mut other = connect_apart(&house.database()).await.unwrap();
     other.execute("BEGIN IMMEDIATE").await.unwrap();
     let refused = house.stores.journal.append(&run_id(1), fence, Seq(0), &[started("a")], NOW).await;

@@ -12,7 +12,7 @@ use super::*;
 use crate::artifacts::{ArtifactError, Artifacts, LABEL_BYTES_MAX, Swept, UNNAMED_KEPT};
 use crate::context::ContextPut;
 use crate::journal::Seq;
-use crate::runs::{Created, OnceKey};
+use crate::runs::OnceKey;
 use crate::{StoreError, open_folder};
 
 fn each(folder: &Path) -> [Arc<dyn Artifacts>; 2] {
@@ -127,7 +127,7 @@ fn artifact(name: &str) -> ArtifactRef {
 async fn journals_kept_answers_and_contexts_name_artifacts_until_they_are_pruned() {
     for house in House::each().await {
         let stores = &house.stores;
-        let Created::New(fence) = stores.runs.create(&new_run(1), None, NOW).await.unwrap() else { panic!() };
+        let fence = house.begun(1).await;
         let (result, hash) = (ResultRef::Stored(artifact("step")), ContentHash::of(b"the value, not its place"));
         let key = StepKey { step: StepId::new("gather").unwrap(), index: None };
         let usage = protocol::reply::Usage::default();

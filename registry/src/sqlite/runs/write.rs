@@ -7,7 +7,7 @@ use greenroom_protocol as protocol;
 use protocol::{RunId, TenantId, Timestamp};
 use rusqlite::Connection;
 use sqlx::Row;
-use sqlx::sqlite::SqliteConnection;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::row::{BEGIN, CHANGE, changed, head_of, row_of, select_heads};
 use crate::error::StoreError;
@@ -70,27 +70,11 @@ impl Heads {
         unknown: Vec<RunId>,
     ) -> Result<(), StoreError> {
         // Most are new, which is found out here without a way to another thread.
-        let mut there = HashSet::new();
-        for run in &unknown {
-            if pen
-                .prepare_cached("SELECT 1 FROM runs WHERE run = ?")
-                .and_then(|mut select| select.exists([run.as_str()]))
-                .map_err(|error| unwritten(&error))?
-            {
-                there.insert(run.clone());
-            }
-        }
+        let there = those_there(pen, &unknown).map_err(|error| unwritten(&error))?;
+        let rows = if there.is_empty() { Vec::new() } else { heads_of(connection, &there).await? };
+        // Only now: what could not be read is neither there nor absent.
         self.known.extend(unknown.iter().cloned().map(|run| (run, None)));
         self.absent.extend(unknown);
-        if there.is_empty() {
-            return Ok(());
-        }
-        let names = serde_json::to_string(&there)?;
-        let rows = sqlx::query(select_heads!("WHERE run IN (SELECT value FROM json_each(?))"))
-            .bind(names)
-            .fetch_all(connection)
-            .await
-            .map_err(|error| failed(&error))?;
         for row in rows {
             let (number, head) = head_of(&row)?;
             self.known.insert(head.run.clone(), Some(Known { number, head }));
@@ -123,6 +107,25 @@ impl Heads {
     fn find_mut(&mut self, run: &RunId) -> Option<&mut Known> {
         self.known.get_mut(run)?.as_mut()
     }
+}
+
+fn those_there<'r>(pen: &Connection, runs: &'r [RunId]) -> rusqlite::Result<HashSet<&'r RunId>> {
+    let mut select = pen.prepare_cached("SELECT 1 FROM runs WHERE run = ?")?;
+    let mut there = HashSet::new();
+    for run in runs {
+        if select.exists([run.as_str()])? {
+            there.insert(run);
+        }
+    }
+    Ok(there)
+}
+
+async fn heads_of(connection: &mut SqliteConnection, runs: &HashSet<&RunId>) -> Result<Vec<SqliteRow>, StoreError> {
+    sqlx::query(select_heads!("WHERE run IN (SELECT value FROM json_each(?))"))
+        .bind(serde_json::to_string(runs)?)
+        .fetch_all(connection)
+        .await
+        .map_err(|error| failed(&error))
 }
 
 /// The caller's key that a command has to know about.

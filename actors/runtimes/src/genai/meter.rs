@@ -12,11 +12,17 @@ use tokio::sync::Notify;
 /// Bytes of an answer that has no tokens at all, and bytes that one token may take on the wire.
 const ANSWER_BYTES_BASE: u64 = 1024 * 1024;
 const TOKEN_BYTES_MAX: u64 = 1024;
+/// Reads of the socket that one frame may take. genai keeps what it has read of a frame and shows it to
+/// nobody before the frame is whole, so reads are all that can be counted. A frame of 700 KiB comes in
+/// so many packets of a network; one read takes 408 KiB at the most over HTTP/1.1, 64 KiB over HTTP/2.
+const READS_MAX: u32 = 512;
 
 /// What the frames said so far.
 #[derive(Debug, Default)]
 struct Seen {
     bytes: u64,
+    /// Reads since the last frame.
+    reads: u32,
     input: Option<u64>,
     usage: Option<Tokens>,
     refused: bool,
@@ -64,10 +70,29 @@ impl Meter {
     /// when the connection closes, so there the provider must have said something.
     pub(super) fn may_end(&self) -> bool {
         match self.wire {
-            AdapterKind::Gemini | AdapterKind::Vertex | AdapterKind::Ollama | AdapterKind::OllamaCloud => {
-                self.seen(|seen| seen.marked)
-            }
+            AdapterKind::BedrockApi
+            | AdapterKind::Gemini
+            | AdapterKind::GeminiIx
+            | AdapterKind::Ollama
+            | AdapterKind::OllamaCloud
+            | AdapterKind::OpenAIResp
+            | AdapterKind::Vertex => self.seen(|seen| seen.marked),
             _ => true,
+        }
+    }
+
+    /// Counts a read that brought no whole frame, or nothing at all.
+    pub(super) fn read_on(&self) {
+        let is_alarming = self.seen(|seen| {
+            seen.reads = seen.reads.saturating_add(1);
+            if seen.reads > READS_MAX {
+                let message = format!("one event of the answer took more than {READS_MAX} reads");
+                seen.fault.get_or_insert(ModelError::Garbled { message });
+            }
+            seen.fault.is_some()
+        });
+        if is_alarming {
+            self.alarm.notify_one();
         }
     }
 
@@ -91,6 +116,7 @@ impl ChatFrameSink for Meter {
     fn on_frame(&self, _: &FrameCtx, frame: RawFrameRef<'_>) {
         let is_alarming = self.seen(|seen| {
             seen.bytes = seen.bytes.saturating_add(frame.data.len() as u64);
+            seen.reads = 0;
             if seen.bytes > self.bytes_max && seen.fault.is_none() {
                 let message = format!("the answer has more than {} bytes", self.bytes_max);
                 seen.fault = Some(ModelError::Garbled { message });
@@ -208,6 +234,10 @@ fn wrong_type(seen: &mut Seen, what: &str) {
 
 /// The provider's word for an end.
 fn reason(text: &str) -> StopReason {
+    // Amazon Bedrock's words for it, which genai does not know.
+    if matches!(text, "content_filtered" | "guardrail_intervened") {
+        return StopReason::Refusal;
+    }
     match genai::chat::StopReason::from(text.to_owned()) {
         genai::chat::StopReason::Completed(_) | genai::chat::StopReason::StopSequence(_) => StopReason::Complete,
         genai::chat::StopReason::MaxTokens(_) => StopReason::Length,

@@ -1,6 +1,7 @@
 //! genai's stream → deltas, with a bound on every wait and exactly one end.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,10 +79,18 @@ impl Reading {
     async fn event(&mut self, bound: Duration, phase: Phase) -> Result<Option<ChatStreamEvent>, ModelError> {
         let bounded = Instant::now() + bound;
         let (until, phase) = if self.deadline <= bounded { (self.deadline, Phase::Total) } else { (bounded, phase) };
+        let (meter, events) = (&*self.meter, &mut self.events);
+        let read = poll_fn(|task| {
+            let polled = events.poll_next_unpin(task);
+            if polled.is_pending() {
+                meter.read_on();
+            }
+            polled
+        });
         let event = tokio::select! {
             biased;
-            fault = self.meter.alarmed() => return Err(fault),
-            event = tokio::time::timeout_at(until, self.events.next()) => event,
+            fault = meter.alarmed() => return Err(fault),
+            event = tokio::time::timeout_at(until, read) => event,
         };
         let event = match event {
             Err(_) => return Err(ModelError::TimedOut { phase }),

@@ -14,6 +14,8 @@ use super::{Key, ProviderSettings};
 const IDLE_CONNECTIONS_MAX: usize = 64;
 /// How long such a connection is kept.
 const IDLE_CONNECTION: Duration = Duration::from_secs(60);
+/// Bytes of one answer that a server may send ahead.
+const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 /// What a server of one's own is shown when it needs no key.
 const NO_KEY: &str = "none";
 
@@ -29,6 +31,10 @@ pub(super) fn http(connect: Duration) -> Result<reqwest::Client, Cause> {
         .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
         .pool_idle_timeout(IDLE_CONNECTION)
         .tcp_nodelay(true)
+        // Of an answer over HTTP/2, no more than this waits for a reader, who takes it in one read.
+        .http2_initial_stream_window_size(STREAM_WINDOW_BYTES)
+        // What is packed may be a thousand times larger unpacked, in one read.
+        .no_gzip()
         // A redirect would carry the key to another host.
         .redirect(reqwest::redirect::Policy::none())
         .user_agent(concat!("greenroom/", env!("CARGO_PKG_VERSION")))

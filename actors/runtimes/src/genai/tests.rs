@@ -1,5 +1,6 @@
 //! Four wires over real sockets: what is sent, and what comes of each thing that a server may do.
 
+mod bedrock;
 mod hardship;
 mod requests;
 mod server;

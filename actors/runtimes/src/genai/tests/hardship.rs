@@ -9,6 +9,9 @@ use super::Wire;
 use super::server::{self, KEY, Server, Step, head, status};
 use crate::calls::{Answer, Call};
 
+/// What an endless event is made of.
+const BLOCK: &str =
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 const SHORT: Duration = Duration::from_millis(150);
 
 async fn ask(wire: Wire, steps: Vec<Step>) -> Answer {
@@ -213,6 +216,38 @@ async fn an_endless_answer_is_cut_off() {
             "{wire:?} {:?}",
             answer.error
         );
+    }
+}
+
+/// Neither an event without an end nor an error without one may fill the memory: genai keeps what it has
+/// read of them, and shows nothing.
+#[tokio::test]
+async fn an_endless_event_is_cut_off() {
+    let error = Step::Send("HTTP/1.1 500 Internal Server Error\r\nconnection: close\r\n\r\n".to_owned());
+    for wire in Wire::ALL {
+        for first in [head(), error.clone()] {
+            let steps = vec![first, Step::Send("data: ".to_owned()), Step::Endless(BLOCK)];
+            let server = Server::start(vec![steps]).await;
+            let mut call = Call::of(&wire.model(), "", "hello");
+            call.timeouts.total = Duration::from_secs(300);
+            (call.timeouts.first_token, call.timeouts.idle) = (call.timeouts.total, call.timeouts.total);
+            let answer = call.make(&*server.provider(wire.name())).await;
+            assert!(
+                matches!(&answer.error, Some(ModelError::Garbled { message }) if message.contains("reads")),
+                "{wire:?} {:?}",
+                answer.error
+            );
+        }
+    }
+}
+
+/// What is packed may unpack to anything, so nothing packed is asked for, and none is read.
+#[tokio::test]
+async fn a_packed_answer_is_not_asked_for() {
+    for wire in Wire::ALL {
+        let server = Server::start(vec![wire.good("hi")]).await;
+        Call::of(&wire.model(), "", "hello").make(&*server.provider(wire.name())).await;
+        assert_eq!(server.requests()[0].headers.get("accept-encoding"), None, "{wire:?}");
     }
 }
 

@@ -21,6 +21,8 @@ pub(super) const KEY: &str = "sk-planted-0123456789";
 pub(super) enum Step {
     /// Writes.
     Send(String),
+    /// Writes what is no text.
+    Bytes(Vec<u8>),
     /// Waits.
     Wait(Duration),
     /// Writes the same for as long as somebody reads.
@@ -90,6 +92,11 @@ async fn play(mut stream: TcpStream, steps: Vec<Step>, kept: Arc<Mutex<Vec<Reque
         match step {
             Step::Send(text) => {
                 if stream.write_all(text.as_bytes()).await.is_err() {
+                    return;
+                }
+            }
+            Step::Bytes(bytes) => {
+                if stream.write_all(&bytes).await.is_err() {
                     return;
                 }
             }

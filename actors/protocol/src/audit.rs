@@ -7,7 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Code;
-use crate::id::{ContentHash, PodId, RequestId, TenantId, TraceId, UserId};
+use crate::hash::ContentHash;
+use crate::id::{PodId, RequestId, TenantId, TraceId, UserId};
 use crate::money::{MicroUsd, Tokens};
 use crate::reply::Status;
 use crate::time::Timestamp;

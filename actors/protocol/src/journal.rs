@@ -8,7 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Cause;
-use crate::id::{AgentId, ContentHash, RunId, StepId, TeamId, TraceId, UserId, WorkflowId};
+use crate::hash::ContentHash;
+use crate::id::{AgentId, RunId, StepId, TeamId, TraceId, UserId, WorkflowId};
 use crate::reply::{Reply, Usage};
 use crate::request::Options;
 use crate::time::{Deadline, Timestamp};

@@ -9,6 +9,7 @@ pub mod audit;
 pub mod envelope;
 pub mod error;
 pub mod event;
+pub mod hash;
 pub mod id;
 pub mod journal;
 pub mod limits;
@@ -21,9 +22,10 @@ pub mod value;
 
 pub use envelope::{Credential, Envelope};
 pub use error::{Cause, Code};
+pub use hash::ContentHash;
 pub use id::{
-    AgentId, CallKey, CategoryId, ContentHash, ContextKey, IdempotencyKey, PodId, RequestId, RunId, StepId, TeamId,
-    TenantId, TraceId, UserId, WorkflowId,
+    AgentId, CallKey, CategoryId, ContextKey, IdempotencyKey, PodId, RequestId, RunId, StepId, TeamId, TenantId,
+    TraceId, UserId, WorkflowId,
 };
 pub use money::{MicroUsd, Period, PriceBasis, Tokens};
 pub use received::{Received, Source};

@@ -3,7 +3,8 @@
 
 use crate::envelope::{Credential, Envelope};
 use crate::error::{Cause, Code};
-use crate::id::{ContentHash, IdempotencyKey, RequestId, TraceId, UserId};
+use crate::hash::ContentHash;
+use crate::id::{IdempotencyKey, RequestId, TraceId, UserId};
 use crate::limits::{ENVELOPE_BYTES_MAX, PROTOCOL_VERSION, REQUEST_TIMEOUT, REQUEST_TIMEOUT_MAX};
 use crate::request::Request;
 use crate::time::{Deadline, Ids, Timestamp};

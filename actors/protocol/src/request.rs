@@ -5,7 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Cause, Code};
-use crate::id::{AgentId, CallKey, ContentHash, ContextKey, RunId, StepId, TeamId, WorkflowId};
+use crate::hash::ContentHash;
+use crate::id::{AgentId, CallKey, ContextKey, RunId, StepId, TeamId, WorkflowId};
 use crate::limits::{PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX};
 use crate::money::MicroUsd;
 use crate::time::Timestamp;

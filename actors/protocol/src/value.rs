@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::id::ContentHash;
+use crate::hash::ContentHash;
 
 /// Any JSON value.
 pub type Json = serde_json::Value;

@@ -3,7 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::id::{AgentId, CallKey, ContentHash};
+use crate::hash::ContentHash;
+use crate::id::{AgentId, CallKey};
 
 /// Read what an agent remembers, for the tenant of the one who asks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -9,7 +9,6 @@ use async_trait::async_trait;
 use greenroom_protocol as protocol;
 use protocol::event::RunState;
 use protocol::journal::Entry;
-use protocol::request::Page;
 use protocol::{
     CallKey, ContentHash, IdempotencyKey, PodId, Reply, RunId, TeamId, TenantId, Timestamp, UserId, WorkflowId,
 };
@@ -129,8 +128,8 @@ pub struct RunFilter {
 pub struct RunPage {
     /// The runs.
     pub runs: Vec<RunHead>,
-    /// The cursor of the next part; none if this is the last one.
-    pub next: Option<String>,
+    /// Before what number the next part begins; none if this is the last one.
+    pub next: Option<u64>,
 }
 
 /// Keeps the heads of runs.
@@ -196,11 +195,11 @@ pub trait RunStore: Send + Sync {
     /// [`StoreError`] if it cannot be read.
     async fn reply(&self, run: &RunId) -> Result<Option<Reply>, StoreError>;
 
-    /// Runs, the newest first.
+    /// At most `limit` runs before `before` (none: the newest), the newest first.
     ///
     /// # Errors
-    /// [`StoreError`] if they cannot be read; a cursor that is none of ours starts at the newest.
-    async fn list(&self, filter: &RunFilter, page: &Page) -> Result<RunPage, StoreError>;
+    /// [`StoreError`] if they cannot be read.
+    async fn list(&self, filter: &RunFilter, before: Option<u64>, limit: u32) -> Result<RunPage, StoreError>;
 
     /// Runs that have not ended and that nobody holds, the oldest first: what recovery takes up.
     ///

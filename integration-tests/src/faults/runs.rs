@@ -6,7 +6,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use greenroom_protocol::journal::Entry;
-use greenroom_protocol::request::Page;
 use greenroom_protocol::{PodId, Reply, RunId, Timestamp};
 use greenroom_registry::StoreError;
 use greenroom_registry::commit::Haste;
@@ -58,8 +57,8 @@ impl RunStore for Runs {
         self.inner.reply(run).await
     }
 
-    async fn list(&self, filter: &RunFilter, page: &Page) -> Result<RunPage, StoreError> {
-        self.inner.list(filter, page).await
+    async fn list(&self, filter: &RunFilter, before: Option<u64>, limit: u32) -> Result<RunPage, StoreError> {
+        self.inner.list(filter, before, limit).await
     }
 
     async fn unclaimed(&self, now: Timestamp, limit: u32) -> Result<Vec<RunHead>, StoreError> {

@@ -15,7 +15,6 @@ use greenroom_integration_tests::script_server::{Asked, Play, ScriptServer, TOKE
 use greenroom_integration_tests::stand::Stand;
 use greenroom_protocol::event::RunState;
 use greenroom_protocol::journal::{Entry, StepKey};
-use greenroom_protocol::request::Page;
 use greenroom_protocol::{AgentId, Clock, Ids, RunId, TenantId};
 use greenroom_registry::Stores;
 use greenroom_registry::journal::{Journalled, Seq};
@@ -157,8 +156,7 @@ async fn look<T, F: Future<Output = Result<T>>>(dir: &Path, look: impl FnOnce(St
 }
 
 async fn runs_of(stores: &Stores) -> Result<BTreeMap<RunId, RunState>> {
-    let page = Page { after: None, limit: 1_000 };
-    let page = stores.runs.list(&RunFilter::default(), &page).await?;
+    let page = stores.runs.list(&RunFilter::default(), None, 1_000).await?;
     Ok(page.runs.into_iter().map(|head| (head.run, head.state)).collect())
 }
 

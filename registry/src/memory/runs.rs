@@ -9,7 +9,6 @@ use futures::future::FutureExt;
 use futures::stream::BoxStream;
 use greenroom_protocol as protocol;
 use protocol::journal::Entry;
-use protocol::request::Page;
 use protocol::{ContentHash, PodId, Reply, RunId, TenantId, Timestamp};
 
 use crate::artifacts::names::Names;
@@ -192,9 +191,8 @@ impl RunStore for MemoryRuns {
         }))
     }
 
-    async fn list(&self, filter: &RunFilter, page: &Page) -> Result<RunPage, StoreError> {
-        let before = page.after.as_deref().and_then(|after| after.parse().ok()).unwrap_or(u64::MAX);
-        let limit = page.rows() as usize;
+    async fn list(&self, filter: &RunFilter, before: Option<u64>, limit: u32) -> Result<RunPage, StoreError> {
+        let (before, limit) = (before.unwrap_or(u64::MAX), limit as usize);
         let runs = self.0.runs();
         let fits = |head: &RunHead| {
             filter.tenant.as_ref().is_none_or(|tenant| *tenant == head.tenant)
@@ -204,7 +202,7 @@ impl RunStore for MemoryRuns {
         let mut found: Vec<_> = newest_first.take(limit + 1).collect();
         let is_more = found.len() > limit;
         found.truncate(limit);
-        let next = found.last().filter(|_| is_more).map(|(number, _)| number.to_string());
+        let next = found.last().filter(|_| is_more).map(|(number, _)| **number);
         Ok(RunPage { runs: found.into_iter().map(|(_, kept)| kept.head.clone()).collect(), next })
     }
 

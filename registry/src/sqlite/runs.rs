@@ -10,7 +10,6 @@ use futures::stream::BoxStream;
 use greenroom_protocol as protocol;
 use protocol::journal::Entry;
 use protocol::limits::PAGE_ROWS_MAX;
-use protocol::request::Page;
 use protocol::{PodId, Reply, RunId, Timestamp};
 use sqlx::Row;
 
@@ -95,9 +94,8 @@ impl RunStore for SqliteRuns {
         }
     }
 
-    async fn list(&self, filter: &RunFilter, page: &Page) -> Result<RunPage, StoreError> {
-        let before = page.after.as_deref().and_then(|after| after.parse().ok()).unwrap_or(i64::MAX);
-        let limit = page.rows();
+    async fn list(&self, filter: &RunFilter, before: Option<u64>, limit: u32) -> Result<RunPage, StoreError> {
+        let before = before.and_then(|before| i64::try_from(before).ok()).unwrap_or(i64::MAX);
         let tenant = filter.tenant.as_ref().map(|tenant| tenant.as_str());
         let state = filter.state.map(protocol::event::RunState::as_str);
         let select = if tenant.is_some() {
@@ -120,7 +118,7 @@ impl RunStore for SqliteRuns {
         let mut found = rows.iter().map(head_of).collect::<Result<Vec<_>, _>>()?;
         let is_more = found.len() > limit as usize;
         found.truncate(limit as usize);
-        let next = found.last().filter(|_| is_more).map(|(number, _)| number.to_string());
+        let next = found.last().filter(|_| is_more).and_then(|(number, _)| u64::try_from(*number).ok());
         Ok(RunPage { runs: found.into_iter().map(|(_, head)| head).collect(), next })
     }
 

@@ -2,7 +2,6 @@
 
 use futures::StreamExt;
 use protocol::event::RunState;
-use protocol::request::Page;
 use protocol::{ContentHash, IdempotencyKey, PodId, UserId};
 
 use super::*;
@@ -197,16 +196,16 @@ async fn lists_are_the_tenants_own_the_newest_first_and_go_on_where_they_stopped
         let other = NewRun { tenant: tenant("other"), ..new_run(6) };
         let _ = runs.create(&other, None, NOW).await.unwrap();
         let filter = RunFilter { tenant: Some(tenant("acme")), state: None };
-        let first = runs.list(&filter, &Page { after: None, limit: 3 }).await.unwrap();
+        let first = runs.list(&filter, None, 3).await.unwrap();
         let names: Vec<_> = first.runs.iter().map(|head| head.run.clone()).collect();
         assert_eq!(names, [run_id(5), run_id(4), run_id(3)]);
-        let rest = runs.list(&filter, &Page { after: first.next, limit: 3 }).await.unwrap();
+        let rest = runs.list(&filter, first.next, 3).await.unwrap();
         assert_eq!(rest.runs.len(), 2);
         assert_eq!(rest.next, None);
-        let all = runs.list(&RunFilter::default(), &Page::default()).await.unwrap();
+        let all = runs.list(&RunFilter::default(), None, 50).await.unwrap();
         assert_eq!(all.runs.len(), 6);
         let ended = RunFilter { tenant: Some(tenant("acme")), state: Some(RunState::Success) };
-        assert_eq!(runs.list(&ended, &Page::default()).await.unwrap().runs, []);
+        assert_eq!(runs.list(&ended, None, 50).await.unwrap().runs, []);
     }
 }
 

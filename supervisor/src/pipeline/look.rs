@@ -98,11 +98,11 @@ impl Reader {
 
     async fn runs(&self, tenant: &TenantId, page: &Page) -> Result<Outcome, Cause> {
         let filter = RunFilter { tenant: Some(tenant.clone()), ..RunFilter::default() };
-        // What is no cursor would be the first page once more.
-        page.cursor()?;
-        let found = self.stores.runs.list(&filter, page).await.map_err(|error| error.cause())?;
+        let found = self.stores.runs.list(&filter, page.cursor()?, page.rows()).await;
+        let found = found.map_err(|error| error.cause())?;
         let rows = found.runs.iter().map(head).collect();
-        Ok(seen([("runs", rows), ("next", json!(found.next))]))
+        let next = found.next.map(|number| number.to_string());
+        Ok(seen([("runs", rows), ("next", json!(next))]))
     }
 
     async fn run(&self, run: &RunId) -> Result<Outcome, Cause> {

@@ -2,7 +2,6 @@
 
 use greenroom_protocol::event::{RunEvent, What};
 use greenroom_protocol::journal::{Entry, ResultRef};
-use greenroom_protocol::request::Page;
 use greenroom_protocol::value::ArtifactRef;
 use greenroom_protocol::{Code, Request, Status};
 use greenroom_registry::journal::Seq;
@@ -112,7 +111,7 @@ async fn what_cannot_begin_is_refused_before_there_is_a_run() {
     assert_eq!(code(start("strict", json!({}))).await, Code::MissingInput);
     assert_eq!(code(start("strict", json!({"n": "many"}))).await, Code::InvalidInput);
     assert_eq!(code(start("dangling", json!({}))).await, Code::UnknownAgent);
-    let all = house.stores.runs.list(&RunFilter::default(), &Page::default()).await.unwrap();
+    let all = house.stores.runs.list(&RunFilter::default(), None, 50).await.unwrap();
     assert!(all.runs.is_empty());
 }
 

@@ -111,7 +111,7 @@ async fn a_step_that_is_a_run_is_found_again_and_not_begun_twice() {
     assert_eq!(house.recover().await.resumed, 2);
     assert_eq!(end_of(&house, &run).await.outputs["end"], json!("abc"));
     assert_eq!(house.calls().len(), 2);
-    assert_eq!(house.stores.runs.list(&RunFilter::default(), &Default::default()).await.unwrap().runs.len(), 2);
+    assert_eq!(house.stores.runs.list(&RunFilter::default(), None, 50).await.unwrap().runs.len(), 2);
 }
 
 #[tokio::test(start_paused = true)]

@@ -126,7 +126,7 @@ async fn cancelling_lets_go_of_everything_at_once_down_to_the_runs_of_steps() {
     let asked = house.ask(start("w", json!({})));
     let cancelled = async {
         until("three agents are at work", || busy.load(Ordering::SeqCst) == 3).await;
-        let heads = house.stores.runs.list(&Default::default(), &Default::default()).await.unwrap().runs;
+        let heads = house.stores.runs.list(&Default::default(), None, 50).await.unwrap().runs;
         let run = heads.iter().find(|head| head.parent.is_none()).unwrap().run.clone();
         let begun = tokio::time::Instant::now();
         assert_eq!(house.signal(&run, Signal::Cancel).await.status, Status::Success);
@@ -137,7 +137,7 @@ async fn cancelling_lets_go_of_everything_at_once_down_to_the_runs_of_steps() {
     };
     let (reply, run) = tokio::join!(asked, cancelled);
     assert_eq!((reply.status, reply.error.unwrap().code), (Status::Cancelled, Code::Cancelled));
-    let heads = house.stores.runs.list(&Default::default(), &Default::default()).await.unwrap().runs;
+    let heads = house.stores.runs.list(&Default::default(), None, 50).await.unwrap().runs;
     assert!(heads.iter().all(|head| head.state == RunState::Cancelled));
     let late = house.signal(&run, Signal::Cancel).await.error.unwrap();
     assert_eq!((late.code, late.message.as_str()), (Code::RunNotActive, "the run has ended as cancelled"));

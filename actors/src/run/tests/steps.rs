@@ -117,7 +117,7 @@ async fn a_workflow_as_a_step_is_a_run_of_its_own_that_counts_towards_its_caller
     assert_eq!(reply.outputs, values(json!({"inner_out": "n"})));
     assert_eq!(reply.metadata.workflow_steps, 2);
     assert_eq!(reply.metadata.agents[0].as_str(), "worker");
-    let runs = house.stores.runs.list(&Default::default(), &Default::default()).await.unwrap().runs;
+    let runs = house.stores.runs.list(&Default::default(), None, 50).await.unwrap().runs;
     let child = runs.iter().find(|head| head.parent.is_some()).unwrap();
     assert_eq!(child.parent.as_ref().unwrap().as_str(), reply.id);
 }

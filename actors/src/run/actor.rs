@@ -32,9 +32,6 @@ use crate::observe::Observed;
 use crate::supervision::{Ended, Exit, LinkedTasks};
 pub(super) use tell::decided;
 
-/// The bound of a task that is bounded by something else: its run's deadline, or its actor's life.
-const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
-
 /// How far a run is, for those who wait for it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Progress {

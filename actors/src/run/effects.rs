@@ -58,7 +58,6 @@ impl Lists {
 
 /// One call, as the machine asked for it.
 pub(super) struct Call {
-    pub(super) step: PlanStep,
     pub(super) key: StepKey,
     pub(super) attempt: u32,
     pub(super) target: Target,
@@ -66,18 +65,18 @@ pub(super) struct Call {
 }
 
 /// Works out a step's condition, items and question.
-pub(super) async fn weigh(reach: Reach, step: PlanStep, material: Material) -> Event {
-    let id = step.id.clone();
-    let weight = weighed(&reach, step, material).await;
-    Event::Weighed { step: id, weight }
+pub(super) async fn weigh(reach: Reach, step: StepId, material: Material) -> Event {
+    let weight = weighed(&reach, &step, material).await;
+    Event::Weighed { step, weight }
 }
 
-async fn weighed(reach: &Reach, step: PlanStep, material: Material) -> Result<Weight, Cause> {
+async fn weighed(reach: &Reach, step: &StepId, material: Material) -> Result<Weight, Cause> {
     let mut loaded = material.load(&*reach.hands.stores.artifacts).await?;
-    reach.freshen(&mut loaded, &reach.key(&step, "weigh"), 1).await?;
+    reach.freshen(&mut loaded, &reach.key(step, "weigh"), 1).await?;
     let closed = |_| Cause::new(Code::ShuttingDown, "the process is about to end");
     let place = WEIGHING.acquire().await.map_err(closed)?;
-    let weight = tokio::task::spawn_blocking(move || weigh_now(&step, &loaded)).await;
+    let (pinned, step) = (reach.pinned.clone(), step.clone());
+    let weight = tokio::task::spawn_blocking(move || weigh_now(pinned.step(&step)?, &loaded)).await;
     drop(place);
     weight.map_err(|error| Cause::new(Code::ExpressionFailed, format!("the condition was not evaluated: {error}")))?
 }
@@ -130,13 +129,14 @@ async fn called(
     }
     let mut loaded = material.load(&*reach.hands.stores.artifacts).await?;
     *usage = reach.freshen(&mut loaded, &call.call, call.attempt).await?;
-    let item = reach.lists.item(&call.step, call.key.index, &loaded.scope())?;
-    let (request, agent) = reach.request(call, &in_item(&loaded, item.as_ref())).await?;
-    let reply = reach.ask(call, request, other).await;
+    let step = reach.pinned.step(&call.key.step)?;
+    let item = reach.lists.item(step, call.key.index, &loaded.scope())?;
+    let (request, agent) = reach.request(call, step, &in_item(&loaded, item.as_ref())).await?;
+    let reply = reach.ask(call, step.timeout, request, other).await;
     usage.add(&reply.usage());
     let outputs = done(reply)?;
     let Some(agent) = agent else { return Ok(outputs) };
-    let outputs = step_outputs(&call.step, &agent, outputs);
+    let outputs = step_outputs(step, &agent, outputs);
     reach.provide(call, &agent, &outputs, usage).await?;
     Ok(outputs)
 }
@@ -153,12 +153,13 @@ pub(super) async fn undo(reach: Reach, call: Call, after: Duration, material: Ma
 async fn undone(reach: &Reach, call: &Call, mut material: Material, usage: &mut Usage) -> Result<(), Cause> {
     material.only_item(&call.key);
     let loaded = material.load(&*reach.hands.stores.artifacts).await?;
-    let item = reach.lists.item(&call.step, call.key.index, &loaded.scope())?;
+    let step = reach.pinned.step(&call.key.step)?;
+    let item = reach.lists.item(step, call.key.index, &loaded.scope())?;
     let scope = in_item(&loaded, item.as_ref());
     let Target::Agent { agent, version } = &call.target else {
         return Err(Cause::new(Code::Internal, "only an agent undoes a step"));
     };
-    let bound = bind_compensation(&call.step, reach.pinned.agent(agent)?, &scope)?;
+    let bound = bind_compensation(step, reach.pinned.agent(agent)?, &scope)?;
     let request = Request::Invoke(Invoke {
         agent: agent.clone(),
         inputs: bound,
@@ -167,7 +168,7 @@ async fn undone(reach: &Reach, call: &Call, mut material: Material, usage: &mut 
         key: Some(call.call.clone()),
         options: reach.options(),
     });
-    let reply = reach.ask(call, request, Behind::nothing()).await;
+    let reply = reach.ask(call, step.timeout, request, Behind::nothing()).await;
     usage.add(&reply.usage());
     done(reply).map(drop)
 }
@@ -203,27 +204,32 @@ fn done(reply: Reply) -> Result<Values, Cause> {
 
 impl Reach {
     /// What the call is asked, and which agent's outputs it gives.
-    async fn request(&self, call: &Call, scope: &Scope<'_>) -> Result<(Request, Option<Arc<Agent>>), Cause> {
+    async fn request(
+        &self,
+        call: &Call,
+        step: &PlanStep,
+        scope: &Scope<'_>,
+    ) -> Result<(Request, Option<Arc<Agent>>), Cause> {
         let key = Some(call.call.clone());
         let context = scope.context.clone();
         Ok(match &call.target {
             Target::Agent { agent: id, version } => {
                 let agent = self.pinned.agent(id)?;
-                let inputs = bind_agent(&call.step, agent, scope)?;
+                let inputs = bind_agent(step, agent, scope)?;
                 let (agent_id, version, options) = (id.clone(), Some(*version), self.options());
                 let invoke = Invoke { agent: agent_id, inputs, context, version, key, options };
                 (Request::Invoke(invoke), Some(agent.clone()))
             }
             Target::Workflow { workflow } => {
                 let newest = self.hands.library.workflow(workflow, None).await?;
-                let inputs = bind_workflow(&call.step, newest.plan(), scope)?;
+                let inputs = bind_workflow(step, newest.plan(), scope)?;
                 let (workflow, options) = (workflow.clone(), self.options());
                 let start = StartRun { workflow, inputs, context, version: None, detach: false, key, options };
                 (Request::StartRun(start), None)
             }
             Target::Team { team, workflow } => {
                 let newest = self.hands.library.workflow(workflow, None).await?;
-                let inputs = bind_workflow(&call.step, newest.plan(), scope)?;
+                let inputs = bind_workflow(step, newest.plan(), scope)?;
                 let (team, workflow, options) = (team.clone(), workflow.clone(), self.options());
                 let start = StartTeam { team, workflow, inputs, context, detach: false, key, options };
                 (Request::StartTeam(start), None)
@@ -232,11 +238,11 @@ impl Reach {
     }
 
     /// Asks at the door and waits, no longer than the step allows.
-    async fn ask(&self, call: &Call, request: Request, other: Behind) -> Reply {
+    async fn ask(&self, call: &Call, time_max: Option<Duration>, request: Request, other: Behind) -> Reply {
         let asked = self.grant.speak(call.call.request(call.attempt), request);
         let id = asked.id().clone();
         let entered = self.hands.door.enter_behind(asked, other);
-        let Some(time_max) = call.step.timeout else { return entered.await };
+        let Some(time_max) = time_max else { return entered.await };
         match tokio::time::timeout(time_max, entered).await {
             Ok(reply) => reply,
             Err(_elapsed) => {
@@ -257,8 +263,8 @@ impl Reach {
         Options { cost_max, ..self.begun.options.clone() }
     }
 
-    fn key(&self, step: &PlanStep, part: &str) -> CallKey {
-        CallKey::of_step(&self.begun.run, &step.id, None).part(part)
+    fn key(&self, step: &StepId, part: &str) -> CallKey {
+        CallKey::of_step(&self.begun.run, step, None).part(part)
     }
 
     /// Reads the team's shared context over the one that the run began with.

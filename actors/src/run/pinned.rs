@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use greenroom_definitions::plan::Plan;
+use greenroom_definitions::plan::{Plan, PlanStep};
 use greenroom_definitions::{Agent, Workflow};
 use greenroom_protocol::journal::Begun;
-use greenroom_protocol::{AgentId, Cause, Code, ContentHash};
+use greenroom_protocol::{AgentId, Cause, Code, ContentHash, StepId};
 use greenroom_registry::bodies::DefinitionBodies;
 
 use crate::library::Library;
@@ -49,6 +49,14 @@ impl Pinned {
     /// The versions, as a journal keeps them.
     pub(super) fn versions(&self) -> BTreeMap<AgentId, ContentHash> {
         self.agents.iter().map(|(id, agent)| (id.clone(), agent.hash())).collect()
+    }
+
+    /// One of its steps.
+    ///
+    /// # Errors
+    /// `internal`: the machine asks for no other steps than those of its plan.
+    pub(super) fn step(&self, id: &StepId) -> Result<&PlanStep, Cause> {
+        self.plan.step(id).ok_or_else(|| Cause::new(Code::Internal, format!("the plan has no step `{id}`")))
     }
 
     /// One of its agents, by its whole id.

@@ -12,10 +12,12 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures::FutureExt;
+use futures::future::Either;
 use tokio::task::AbortHandle;
 
-/// The bound of a task that is bounded by its actor's life alone.
-const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
+/// The bound of a task that is bounded by something else: its actor's life, or a deadline of its own.
+/// No timer is started for it.
+pub const FOREVER: Duration = Duration::MAX;
 
 /// How a linked task ended, told once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,8 +62,13 @@ impl<K: Eq + Hash + Clone> LinkedTasks<K> {
         T: Send + 'static,
     {
         // Combinators and no async block, which would hold the work twice: as it came, and as it waits.
-        let guarded = AssertUnwindSafe(tokio::time::timeout(time_max, work)).catch_unwind();
-        let bounded = guarded.map(move |ended| {
+        let bounded = if time_max == FOREVER {
+            Either::Left(work.map(Ok))
+        } else {
+            Either::Right(tokio::time::timeout(time_max, work))
+        };
+        let guarded = AssertUnwindSafe(bounded).catch_unwind();
+        let telling = guarded.map(move |ended| {
             tell(match ended {
                 Ok(Ok(done)) => Ended::Done(done),
                 Ok(Err(_elapsed)) => Ended::TimedOut,
@@ -69,7 +76,7 @@ impl<K: Eq + Hash + Clone> LinkedTasks<K> {
             });
         });
         #[expect(clippy::disallowed_methods, reason = "this is the place that owns the tasks it spawns")]
-        let task = tokio::spawn(bounded);
+        let task = tokio::spawn(telling);
         if let Some(before) = self.tasks.insert(key, task.abort_handle()) {
             before.abort();
         }

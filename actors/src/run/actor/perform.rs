@@ -3,16 +3,17 @@
 use std::time::Duration;
 
 use greenroom_protocol::journal::StepKey;
-use greenroom_protocol::{CallKey, Cause, Code, RunId};
+use greenroom_protocol::{Cause, Code, RunId, StepId};
 use greenroom_registry::journal::JournalError;
 use ractor::ActorRef;
 
-use super::{FOREVER, RunActor, RunActorState, RunMsg, Task};
+use super::{RunActor, RunActorState, RunMsg, Task};
 use crate::door::Behind;
 use crate::run::Hands;
 use crate::run::effects::{self, Call};
 use crate::run::machine::{Effect, Event, State, Target};
 use crate::run::values::Material;
+use crate::supervision::linked::FOREVER;
 
 impl RunActor {
     /// Starts an effect of the run as it is `next`; what it does waits for `other`.
@@ -26,14 +27,13 @@ impl RunActor {
     ) {
         match effect {
             Effect::Weigh { step } => {
-                let plan = &self.reach.pinned.plan;
-                let Some(planned) = plan.step(&step).cloned() else { return };
-                let Some(material) = Material::of_step(next, &planned) else { return };
-                let work = effects::weigh(self.reach.clone(), planned, material);
+                let Some(material) = self.material(next, &step) else { return };
+                let work = effects::weigh(self.reach.clone(), step.clone(), material);
                 self.link(myself, state, Task::Weigh(StepKey { step, index: None }), work);
             }
             Effect::Call { key, attempt, target, call } => {
-                let Some((call, material)) = self.call(next, &key, attempt, target, call) else { return };
+                let Some(material) = self.material(next, &key.step) else { return };
+                let call = Call { key: key.clone(), attempt, target, call };
                 if !matches!(call.target, Target::Agent { .. }) {
                     state.children.insert(key.clone(), RunId::of(&call.call.request(attempt)));
                 }
@@ -41,7 +41,8 @@ impl RunActor {
                 self.link(myself, state, Task::Call(key, attempt), work);
             }
             Effect::Undo { key, attempt, target, call, after } => {
-                let Some((call, material)) = self.call(next, &key, attempt, target, call) else { return };
+                let Some(material) = self.material(next, &key.step) else { return };
+                let call = Call { key: key.clone(), attempt, target, call };
                 let work = effects::undo(self.reach.clone(), call, after, material);
                 self.link(myself, state, Task::Undo(key, attempt), work);
             }
@@ -66,17 +67,9 @@ impl RunActor {
         }
     }
 
-    fn call(
-        &self,
-        next: &State,
-        key: &StepKey,
-        attempt: u32,
-        target: Target,
-        call: CallKey,
-    ) -> Option<(Call, Material)> {
-        let step = self.reach.pinned.plan.step(&key.step)?.clone();
-        let material = Material::of_step(next, &step)?;
-        Some((Call { step, key: key.clone(), attempt, target, call }, material))
+    /// What a step may refer to, as the run is `next`.
+    fn material(&self, next: &State, step: &StepId) -> Option<Material> {
+        Material::of_step(next, self.reach.pinned.plan.step(step)?)
     }
 
     fn link<F>(&self, myself: &ActorRef<RunMsg>, state: &mut RunActorState, task: Task, work: F)

@@ -28,12 +28,15 @@ use crate::tool::NATIVE_PREFIX;
 /// The output under which a tool's result stands.
 pub const RESULT: &str = "result";
 
+/// What a run holds for as long as it is seated here, such as its place on the pod.
+pub type Held = Box<dyn Send + Sync>;
+
 /// The runs of this pod, as the stage sees them.
 #[async_trait]
 pub trait RunsHere: Send + Sync {
     /// Starts a run and waits for its end, or until it is durable. Its record is written behind the
     /// opening, and nothing is done before that is durable.
-    async fn start(&self, permit: Permitted<StartRun>, opened: &mut Opened) -> Reply;
+    async fn start(&self, permit: Permitted<StartRun>, opened: &mut Opened, held: Option<Held>) -> Reply;
     /// Goes on with a run that was interrupted.
     async fn resume(&self, permit: Permitted<ResumeRun>) -> Reply;
     /// Cancels a run, or answers a step that waits for a person.
@@ -136,8 +139,8 @@ impl Stage {
     }
 
     /// Starts a run. Its opening need not be durable yet: it is, before the run does anything.
-    pub async fn start_run(&self, opened: &mut Opened, permit: Permitted<StartRun>) -> Reply {
-        self.runs.start(permit, opened).await
+    pub async fn start_run(&self, opened: &mut Opened, permit: Permitted<StartRun>, held: Option<Held>) -> Reply {
+        self.runs.start(permit, opened, held).await
     }
 
     /// Goes on with a run.

@@ -18,7 +18,7 @@ use futures::future::BoxFuture;
 use greenroom_actors::agent::Failure;
 use greenroom_actors::door::{Behind, Door};
 use greenroom_actors::execution::DeltaSink;
-use greenroom_actors::stage::Stage;
+use greenroom_actors::stage::{Held, Stage};
 use greenroom_protocol::{Cause, Clock, Code, Deadline, PodId, Received, Reply, Request};
 use greenroom_registry::audit::{AuditLog, Bracket, Opened};
 use greenroom_registry::commit::Haste;
@@ -161,9 +161,21 @@ impl Pipeline {
         if once && permit.grant().idempotency().is_some() {
             return Box::pin(self.act_once(opened, permit, turn, sink)).await;
         }
+        let held = self.held(&permit)?;
         // The turn ends here: what waits now waits for an actor, not for a stage.
         drop(turn);
-        self.dispatch(opened, *permit, sink).await
+        self.dispatch(opened, *permit, sink, held).await
+    }
+
+    /// What a run that nobody waits for takes along: a place of its own, or who starts many of them
+    /// would hold none.
+    fn held(&self, permit: &Permitted<Request>) -> Result<Option<Held>, Cause> {
+        match permit.what() {
+            Request::StartRun(start) if start.detach => {
+                Ok(Some(Box::new(self.gate.stay(&permit.grant().principal().tenant)?)))
+            }
+            _ => Ok(None),
+        }
     }
 
     /// As [`Pipeline::act`], for what the caller gave an idempotency key to.
@@ -181,7 +193,7 @@ impl Pipeline {
         };
         let id = permit.grant().request_id().clone();
         drop(turn);
-        let came = self.dispatch(opened, *permit, sink).await;
+        let came = self.dispatch(opened, *permit, sink, None).await;
         if let Some(taken) = taken {
             self.keys.finish(taken, &answer::kept(&id, &came)).await;
         }
@@ -196,13 +208,14 @@ impl Pipeline {
         opened: &'a mut Opened,
         permit: Permitted<Request>,
         sink: Option<DeltaSink>,
+        held: Option<Held>,
     ) -> BoxFuture<'a, Result<Came, Failure>> {
         let stage = &self.stage;
         match permit.narrow() {
             Narrowed::Invoke(permit) => {
                 Box::pin(async move { stage.invoke_watched(proof(opened).await?, permit, sink).await.map(Came::Out) })
             }
-            Narrowed::StartRun(permit) => Box::pin(stage.start_run(opened, permit).map(Came::whole).map(Ok)),
+            Narrowed::StartRun(permit) => Box::pin(stage.start_run(opened, permit, held).map(Came::whole).map(Ok)),
             Narrowed::StartTeam(permit) => {
                 Box::pin(async move { Ok(Came::whole(stage.start_team(proof(opened).await?, permit).await)) })
             }

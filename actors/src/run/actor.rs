@@ -29,6 +29,7 @@ use super::machine::{Answer, Decision, Event, Phase, State, TimerId, answerable}
 use super::supervisor::Hosted;
 use crate::failure::RetryBudget;
 use crate::observe::Observed;
+use crate::stage::Held;
 use crate::supervision::{Ended, Exit, LinkedTasks};
 pub(super) use tell::decided;
 
@@ -64,6 +65,8 @@ pub(super) struct Seed {
     pub(super) budget: Arc<RetryBudget>,
     /// The runs of this pod, among which are those that this one starts.
     pub(super) hosted: Arc<Hosted>,
+    /// What is given back when the run leaves this pod.
+    pub(super) held: Option<Held>,
 }
 
 /// Names a linked task of a run.
@@ -118,6 +121,7 @@ pub(super) struct RunActorState {
     /// The runs that steps under way have started.
     children: HashMap<StepKey, RunId>,
     first: Option<First>,
+    _held: Option<Held>,
 }
 
 /// The actor of one run.
@@ -133,13 +137,14 @@ pub(super) struct RunActor {
 impl RunActor {
     /// The actor, and what it starts with.
     pub(super) fn new(seed: Seed) -> (Self, RunActorState) {
-        let Seed { run, fence, seq, state, first, reach, progress, budget, hosted } = seed;
+        let Seed { run, fence, seq, state, first, reach, progress, budget, hosted, held } = seed;
         let state = RunActorState {
             machine: state,
             seq,
             tasks: LinkedTasks::default(),
             children: HashMap::new(),
             first: Some(first),
+            _held: held,
         };
         (Self { run, fence, reach, progress, budget, hosted }, state)
     }

@@ -167,7 +167,7 @@ impl Runs {
         if let (Some(team), Some(company)) = (&reach.begun.team, self.company()) {
             company.rejoin(run, team, &reach.begun.members).await?;
         }
-        self.host(Goes { run: run.clone(), fence, seq, state, first, reach }).await
+        self.host(Goes { run: run.clone(), fence, seq, state, first, reach, held: None }).await
     }
 
     /// Reads a run from its journal.

@@ -26,7 +26,7 @@ use super::pinned::Kept;
 use super::start::once;
 use super::supervisor::{Hosted, RunsMsg, RunsSight};
 use super::{Company, Hands};
-use crate::stage::RunsHere;
+use crate::stage::{Held, RunsHere};
 
 /// How much longer than its deadline a run may take to say that its time is up.
 const GRACE: Duration = Duration::from_secs(1);
@@ -52,6 +52,8 @@ pub(super) struct Goes {
     /// What it does first.
     pub(super) first: First,
     pub(super) reach: Reach,
+    /// What is given back when it leaves this pod.
+    pub(super) held: Option<Held>,
 }
 
 /// The way to the runs of this pod. Cheap to clone.
@@ -105,13 +107,19 @@ impl Runs {
     ///
     /// That it exists is written behind the opening of its request, in the same commit where that can
     /// be; nothing is done before both are durable.
-    pub async fn start(&self, permit: Permitted<StartRun>, opened: &mut Opened) -> Reply {
+    pub async fn start(&self, permit: Permitted<StartRun>, opened: &mut Opened, held: Option<Held>) -> Reply {
         let (grant, start) = permit.redeem();
         let id = grant.request_id().clone();
-        reply_to(&id, self.started(grant, start, opened).await)
+        reply_to(&id, self.started(grant, start, opened, held).await)
     }
 
-    async fn started(&self, grant: Grant, start: StartRun, opened: &mut Opened) -> Result<Reply, Cause> {
+    async fn started(
+        &self,
+        grant: Grant,
+        start: StartRun,
+        opened: &mut Opened,
+        held: Option<Held>,
+    ) -> Result<Reply, Cause> {
         let hands = self.hands();
         let now = hands.clock.now();
         let run = grant.run().cloned().ok_or_else(|| Cause::new(Code::Internal, "the permit starts no run"))?;
@@ -145,7 +153,7 @@ impl Runs {
                 let reach =
                     Reach { hands: hands.clone(), pinned: Arc::new(pinned), grant, begun, lists: Lists::default() };
                 let (seq, state, first) = (Seq(0), State::default(), First::Begins(Box::new(decision), receipt));
-                self.host(Goes { run: run.clone(), fence, seq, state, first, reach }).await?;
+                self.host(Goes { run: run.clone(), fence, seq, state, first, reach, held }).await?;
                 run
             }
             (Created::New(_), None) => return Err(Cause::new(Code::Internal, "the run began with nothing")),
@@ -160,7 +168,7 @@ impl Runs {
 
     /// Seats a run's actor, and waits until it sits.
     pub(super) async fn host(&self, goes: Goes) -> Result<(), Cause> {
-        let Goes { run, fence, seq, state, first, reach } = goes;
+        let Goes { run, fence, seq, state, first, reach, held } = goes;
         let gone = || Cause::new(Code::ShuttingDown, "the process is about to end");
         let supervisor = self.supervisor().ok_or_else(gone)?;
         let parent = reach.begun.parent.as_ref();
@@ -171,7 +179,7 @@ impl Runs {
         };
         let (progress, watching) = watch::channel(Progress::default());
         let hosted = self.inner.hosted.clone();
-        let seed = Box::new(Seed { run, fence, seq, state, first, reach, progress, budget, hosted });
+        let seed = Box::new(Seed { run, fence, seq, state, first, reach, progress, budget, hosted, held });
         let (port, seated) = oneshot::channel();
         supervisor.send_message(RunsMsg::Host(seed, watching, port)).map_err(|_| gone())?;
         seated.await.map_err(|_| gone())?
@@ -324,8 +332,8 @@ pub(crate) fn reply_to(id: &RequestId, answer: Result<Reply, Cause>) -> Reply {
 
 #[async_trait]
 impl RunsHere for Runs {
-    async fn start(&self, permit: Permitted<StartRun>, opened: &mut Opened) -> Reply {
-        Self::start(self, permit, opened).await
+    async fn start(&self, permit: Permitted<StartRun>, opened: &mut Opened, held: Option<Held>) -> Reply {
+        Self::start(self, permit, opened, held).await
     }
 
     async fn resume(&self, permit: Permitted<ResumeRun>) -> Reply {

@@ -32,7 +32,7 @@ impl Noted {
 
 #[async_trait]
 impl RunsHere for Noted {
-    async fn start(&self, _: Permitted<StartRun>, _: &mut Opened) -> Reply {
+    async fn start(&self, _: Permitted<StartRun>, _: &mut Opened, _: Option<Held>) -> Reply {
         self.note("start run")
     }
     async fn resume(&self, _: Permitted<ResumeRun>) -> Reply {

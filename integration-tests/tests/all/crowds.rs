@@ -114,3 +114,24 @@ async fn a_cancelled_run_ends_while_its_model_is_silent() {
     until("the run has ended", WAIT_MAX, ended).await.expect("an end");
     drop(process);
 }
+
+/// Nobody waits for a detached run, and still it has a place, until it ends.
+#[tokio::test]
+async fn detached_runs_have_places_until_they_end() {
+    let server = model().await;
+    let mut stand = stand(&server);
+    stand.terminal.variable("GREENROOM_GATE_TENANT_PLACES", "3");
+    let (process, client) = stand.up().await.expect("a process");
+    let start = async || {
+        let work = Work { detach: true, ..work("hold") };
+        client.run_workflow(WorkflowId::new("asking_once").expect("a name"), work).await.expect("an answer")
+    };
+    let (first, second) = (start().await, start().await);
+    assert_eq!((&first.error, &second.error), (&None, &None));
+    expect_overloaded(&start().await);
+    assert_eq!(ask(&client, "hello").await.status, Status::Success, "one place is left for who waits");
+    client.cancel(RunId::new(first.id).expect("the reply names the run")).await.expect("an answer");
+    let again = || async { start().await.error.is_none().then_some(()) };
+    until("the place is back", WAIT_MAX, again).await.expect("a place");
+    drop(process);
+}

@@ -66,7 +66,7 @@ pub const SETTINGS: &[Setting] = &[
         help: "`memory:` or `sqlite:PATH`; default DATA_DIR/greenroom.db",
     },
     text("store.sync", &["GREENROOM_STORE_SYNC"], "full", "`full` survives a power cut, `normal` the process's death"),
-    number("gate.places", &["GREENROOM_GATE_PLACES"], "131072", "requests that this pod holds at one moment"),
+    number("gate.places", &["GREENROOM_GATE_PLACES"], "131072", "requests and detached runs that this pod holds"),
     number("gate.tenant_places", &["GREENROOM_GATE_TENANT_PLACES"], "120000", "of them, those of one tenant"),
     number(
         "gate.turns",

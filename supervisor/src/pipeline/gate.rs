@@ -3,7 +3,8 @@
 //!
 //! A [`Ticket`] is the place; it comes back when the reply is made, and once all are back the pod is
 //! drained. A [`Turn`] ends at dispatch. Inner hops ride on their root's ticket: two nested waits for
-//! one bound could block each other.
+//! one bound could block each other. A run that nobody waits for has a [`Stay`] instead, which comes
+//! back at its end: the pod is drained without it, since the next process goes on with the run.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,6 +34,8 @@ struct Inner {
 struct State {
     closed: bool,
     inside: usize,
+    /// Runs that nobody waits for.
+    staying: usize,
     tenants: HashMap<TenantId, usize>,
     turns: usize,
     waiting: HashMap<TenantId, VecDeque<oneshot::Sender<()>>>,
@@ -45,6 +48,13 @@ struct State {
 pub struct Ticket {
     gate: Gate,
     tenant: Option<TenantId>,
+}
+
+/// A place on this pod for what goes on when its request was answered; dropping it gives it back.
+#[must_use = "the place is given back when the stay is dropped"]
+pub struct Stay {
+    gate: Gate,
+    tenant: TenantId,
 }
 
 /// A turn through the stages before dispatch; dropping it lets the next one go.
@@ -68,11 +78,21 @@ impl Gate {
             let cause = Cause::new(Code::ShuttingDown, "the process is about to end and takes nothing new");
             return Err(cause.retry_after(BACK_AFTER));
         }
-        if state.inside >= self.0.bounds.places {
-            return Err(overloaded("the pod", self.0.bounds.places));
-        }
+        state.has_place(&self.0.bounds)?;
         state.inside += 1;
         Ok(Ticket { gate: self.clone(), tenant: None })
+    }
+
+    /// Takes a place beside that of the request, at once, for a run that outlives it.
+    ///
+    /// # Errors
+    /// [`Code::Overloaded`] if the pod or the tenant has none left.
+    pub fn stay(&self, tenant: &TenantId) -> Result<Stay, Cause> {
+        let mut state = self.state();
+        state.has_place(&self.0.bounds)?;
+        state.share(tenant, &self.0.bounds)?;
+        state.staying += 1;
+        Ok(Stay { gate: self.clone(), tenant: tenant.clone() })
     }
 
     /// Takes nothing new from here on.
@@ -121,6 +141,35 @@ impl Gate {
     }
 }
 
+impl State {
+    /// Refuses where the pod has no place left.
+    fn has_place(&self, bounds: &Places) -> Result<(), Cause> {
+        if self.inside.saturating_add(self.staying) >= bounds.places {
+            return Err(overloaded("the pod", bounds.places));
+        }
+        Ok(())
+    }
+
+    /// Counts a place for its tenant, if the tenant has one left.
+    fn share(&mut self, tenant: &TenantId, bounds: &Places) -> Result<(), Cause> {
+        let share = self.tenants.entry(tenant.clone()).or_insert(0);
+        if *share >= bounds.tenant_places {
+            return Err(overloaded("the tenant", bounds.tenant_places));
+        }
+        *share += 1;
+        Ok(())
+    }
+
+    fn unshare(&mut self, tenant: &TenantId) {
+        if let Some(share) = self.tenants.get_mut(tenant) {
+            *share = share.saturating_sub(1);
+            if *share == 0 {
+                self.tenants.remove(tenant);
+            }
+        }
+    }
+}
+
 impl Ticket {
     /// Counts the place for its tenant and waits for a turn, at most `patience` long.
     ///
@@ -130,11 +179,7 @@ impl Ticket {
     pub async fn turn(&mut self, tenant: &TenantId, patience: Duration) -> Result<Turn, Cause> {
         let turn = {
             let mut state = self.gate.state();
-            let share = state.tenants.entry(tenant.clone()).or_insert(0);
-            if *share >= self.gate.0.bounds.tenant_places {
-                return Err(overloaded("the tenant", self.gate.0.bounds.tenant_places));
-            }
-            *share += 1;
+            state.share(tenant, &self.gate.0.bounds)?;
             self.tenant = Some(tenant.clone());
             if state.turns < self.gate.0.bounds.turns.max(1) {
                 state.turns += 1;
@@ -194,17 +239,20 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         let mut state = self.gate.state();
         state.inside = state.inside.saturating_sub(1);
-        if let Some(tenant) = &self.tenant
-            && let Some(share) = state.tenants.get_mut(tenant)
-        {
-            *share = share.saturating_sub(1);
-            if *share == 0 {
-                state.tenants.remove(tenant);
-            }
+        if let Some(tenant) = &self.tenant {
+            state.unshare(tenant);
         }
         if state.inside == 0 {
             self.gate.0.drained.notify_waiters();
         }
+    }
+}
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        let mut state = self.gate.state();
+        state.staying = state.staying.saturating_sub(1);
+        state.unshare(&self.tenant);
     }
 }
 

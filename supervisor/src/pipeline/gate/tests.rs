@@ -87,3 +87,21 @@ async fn a_closed_gate_drains() {
     draining.await.unwrap();
     assert_eq!(gate.inside(), 0);
 }
+
+#[tokio::test]
+async fn who_stays_has_a_place_that_nobody_drains_for() {
+    let gate = gate(3, 2, 3);
+    let mut ticket = gate.enter().unwrap();
+    drop(ticket.turn(&tenant("a"), PATIENCE).await.unwrap());
+    let first = gate.stay(&tenant("a")).unwrap();
+    let refused = gate.stay(&tenant("a")).err().unwrap();
+    assert_eq!((refused.code, refused.retry_after_ms), (Code::Overloaded, Some(1_000)), "the tenant has two places");
+    let second = gate.stay(&tenant("b")).unwrap();
+    assert_eq!(gate.enter().err().unwrap().code, Code::Overloaded, "the pod has three");
+    drop(ticket);
+    gate.drained().await;
+    drop((first, second));
+    let mut ticket = gate.enter().unwrap();
+    assert!(ticket.turn(&tenant("a"), PATIENCE).await.is_ok());
+    assert!(gate.stay(&tenant("a")).is_ok(), "every place is back");
+}

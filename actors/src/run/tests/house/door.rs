@@ -91,7 +91,7 @@ impl MiniDoor {
         let permit = testing::permit_asked(asked, target).await.map_err(Cause::from)?;
         other.reached().await?;
         let outcome = match permit.narrow() {
-            Narrowed::StartRun(permit) => return Ok(runs.start(permit, &mut self.opened(&id).await?).await),
+            Narrowed::StartRun(permit) => return Ok(runs.start(permit, &mut self.opened(&id).await?, None).await),
             Narrowed::ResumeRun(permit) => return Ok(runs.resume(permit).await),
             Narrowed::SignalRun(permit) => return Ok(runs.signal(permit).await),
             Narrowed::StartTeam(permit) => return Ok(TeamsHere::start(&teams, permit).await),

@@ -13,6 +13,7 @@ const HOSTS: &[&str] = &[
     "api.anthropic.com",
     "api.openai.com",
     "docs.astral.sh",
+    "docs.aws.amazon.com",
     "docs.rs",
     "doc.rust-lang.org",
     "example.com",

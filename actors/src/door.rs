@@ -4,10 +4,12 @@
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
+use futures::FutureExt;
+use futures::future::Shared;
 use greenroom_protocol::{Cause, Code, Metadata, Reply, Status, Values};
 use greenroom_registry::journal::Receipt;
 use greenroom_rego::Authenticated;
-use tokio::sync::watch;
+use tokio::sync::oneshot;
 
 /// The top of the pipeline, as an actor sees it.
 #[async_trait]
@@ -24,24 +26,24 @@ pub trait Door: Send + Sync {
 
 /// What an act waits for beside its own record: that what its asker wrote before is durable.
 #[derive(Debug, Clone)]
-pub struct Behind(Option<watch::Receiver<bool>>);
+pub struct Behind(Option<Shared<oneshot::Receiver<()>>>);
 
 /// The other end of a [`Behind`]: dropped, what waits is never done.
 #[derive(Debug)]
-pub struct Ahead(watch::Sender<bool>);
+pub struct Ahead(oneshot::Sender<()>);
 
 /// Both ends of what an act waits for.
 #[must_use]
 pub fn ahead() -> (Ahead, Behind) {
-    let (ahead, behind) = watch::channel(false);
-    (Ahead(ahead), Behind(Some(behind)))
+    let (ahead, behind) = oneshot::channel();
+    (Ahead(ahead), Behind(Some(behind.shared())))
 }
 
 impl Ahead {
     /// Lets go on what waits, since the receipt proves that what was written is durable.
     pub fn reached(self, _receipt: &Receipt) {
         // Nobody may wait any more.
-        let _ = self.0.send(true);
+        let _ = self.0.send(());
     }
 }
 
@@ -57,9 +59,9 @@ impl Behind {
     /// # Errors
     /// [`Code::StoreUnavailable`] if it never will be.
     pub async fn reached(self) -> Result<(), Cause> {
-        let Some(mut behind) = self.0 else { return Ok(()) };
-        match behind.wait_for(|is_durable| *is_durable).await {
-            Ok(_) => Ok(()),
+        let Some(behind) = self.0 else { return Ok(()) };
+        match behind.await {
+            Ok(()) => Ok(()),
             Err(_gone) => Err(Cause::new(Code::StoreUnavailable, "what comes before the act was not written")),
         }
     }

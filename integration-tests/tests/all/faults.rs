@@ -251,11 +251,8 @@ impl House {
             ensure!(fresh.len() <= 1, "{fresh:?}");
             for (run, state) in fresh {
                 let journal = stores.journal.read(run, Seq(0), 1_000).await?;
-                if !matches!(journal.first().map(|kept| &kept.entry), Some(Entry::Begun(_))) {
-                    // Its caller was never told that it was accepted, and nothing of it was done.
-                    ensure!(*state == RunState::Failed && again.is_empty(), "{state:?}, {again:?}");
-                    continue;
-                }
+                let first = journal.first().map(|kept| &kept.entry);
+                ensure!(matches!(first, Some(Entry::Begun(_))), "a run is there without its first entry");
                 ensure!(*state == ends, "the run has ended as {state:?}");
                 let twice: Vec<_> = recorded(&journal).intersection(&again).cloned().collect();
                 ensure!(twice.is_empty(), "{twice:?} was recorded, and done again");

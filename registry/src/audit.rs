@@ -108,6 +108,13 @@ impl Opened {
         Self(Waiting::Handed(handed))
     }
 
+    /// An opening that was not written, for tests of other crates; never in the product.
+    #[cfg(feature = "testing")]
+    #[must_use]
+    pub const fn lost_for_test() -> Self {
+        Self(Waiting::Known(Err(AuditError::Store(StoreError::Full))))
+    }
+
     pub(crate) const fn known(bracket: Bracket) -> Self {
         Self(Waiting::Known(Ok(bracket)))
     }

@@ -1,6 +1,7 @@
 //! What a crash left: runs that have not ended and that nobody holds. Each one is taken up by a request
 //! like any other, in the name of its recorded owner, who is read anew and judged anew.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures::StreamExt;
@@ -43,25 +44,45 @@ enum Came {
     Left,
 }
 
+/// The runs in the order of their starting one another: those that none of the others started, then
+/// those that these started, and so on.
+fn generations(mut left: Vec<RunHead>) -> Vec<Vec<RunHead>> {
+    let mut generations = Vec::new();
+    while !left.is_empty() {
+        let there: HashSet<RunId> = left.iter().map(|head| head.run.clone()).collect();
+        let is_inner = |head: &RunHead| head.parent.as_ref().is_some_and(|parent| there.contains(parent));
+        let (inner, outer): (Vec<_>, Vec<_>) = left.into_iter().partition(is_inner);
+        // No run starts the one that started it; were it recorded so, none would be lost by it.
+        let (next, rest) = if outer.is_empty() { (inner, Vec::new()) } else { (outer, inner) };
+        generations.push(next);
+        left = rest;
+    }
+    generations
+}
+
 impl Runs {
     /// Takes up every run that has not ended and that nobody holds: the oldest first,
-    /// [`RECOVERY_PARALLEL`] at one time.
+    /// [`RECOVERY_PARALLEL`] at one time, and each one after the run that started it, from whose retries
+    /// it takes as well.
     ///
     /// # Errors
     /// What the store says if it cannot even list them.
     pub async fn recover(&self, authenticator: &Authenticator, ids: &dyn Ids) -> Result<Recovered, Cause> {
         let Hands { stores, clock, .. } = &**self.hands();
         let found = stores.runs.unclaimed(clock.now(), ROUND_RUNS_MAX).await.map_err(|error| error.cause())?;
-        let each = futures::stream::iter(found).map(|head| self.take_up(head, authenticator, ids));
-        let came = each.buffer_unordered(RECOVERY_PARALLEL).fold(Recovered::default(), |mut sum, came| async move {
-            match came {
-                Came::On => sum.resumed += 1,
-                Came::Refused => sum.refused += 1,
-                Came::Left => sum.left += 1,
+        let mut sum = Recovered::default();
+        for generation in generations(found) {
+            let each = futures::stream::iter(generation).map(|head| self.take_up(head, authenticator, ids));
+            let mut came = std::pin::pin!(each.buffer_unordered(RECOVERY_PARALLEL));
+            while let Some(came) = came.next().await {
+                match came {
+                    Came::On => sum.resumed += 1,
+                    Came::Refused => sum.refused += 1,
+                    Came::Left => sum.left += 1,
+                }
             }
-            sum
-        });
-        Ok(came.await)
+        }
+        Ok(sum)
     }
 
     async fn take_up(&self, head: RunHead, authenticator: &Authenticator, ids: &dyn Ids) -> Came {
@@ -189,6 +210,15 @@ impl Runs {
         let fence = self.claim(run).await?;
         let (seq, state) = self.replay(run).await?;
         self.end(run, fence, seq, &state, cause).await
+    }
+
+    /// Ends a run whose caller is told that it was refused, although it could begin.
+    pub(super) async fn withdraw(&self, run: &RunId, fence: Fence, seq: Seq, state: &State, cause: Cause) {
+        if let Err(error) = self.end(run, fence, seq, state, cause).await {
+            // It is neither done nor ended; whoever takes it up is audited at each step.
+            tracing::error!(run.id = %run, error = %error, "a refused run could not be ended, and will be taken up");
+            self.hands().stores.runs.release(run, fence).await;
+        }
     }
 
     async fn end(&self, run: &RunId, fence: Fence, seq: Seq, state: &State, cause: Cause) -> Result<(), Cause> {

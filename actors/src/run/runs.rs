@@ -145,8 +145,7 @@ impl Runs {
         let run = match made.map_err(|error| error.cause())? {
             (Created::New(fence), Some(receipt)) => {
                 if let Err(error) = opened.durable().await {
-                    // Recovery finds a run that nobody was allowed to begin.
-                    hands.stores.runs.release(&run, fence).await;
+                    self.withdraw(&run, fence, receipt.through(), decision.next(), error.cause()).await;
                     return Err(error.cause());
                 }
                 let grant = grant.lasting(begun.deadline);

@@ -16,6 +16,7 @@ use greenroom_registry::runs::RunFilter;
 use serde_json::json;
 
 use super::house::{House, Script, Written, agent, at_once, detached, run_id, start, until, values, workflow};
+use crate::run::Recovered;
 
 fn chain() -> Written {
     let steps = json!([
@@ -100,6 +101,20 @@ async fn a_run_whose_owner_is_gone_ends_instead_of_going_on() {
     assert!(house.calls().is_empty());
 }
 
+/// Whoever was told that the run was refused must not see it done by the next process.
+#[tokio::test(start_paused = true)]
+async fn a_run_whose_opening_was_not_written_ends_and_is_never_taken_up() {
+    let house = House::new(chain(), echo()).await;
+    house.door.loses_openings.store(true, Ordering::Relaxed);
+    let refused = house.ask(detached("w", json!({}))).await;
+    assert_eq!((refused.status, refused.error.unwrap().code), (Status::Failed, Code::AuditUnavailable));
+    let runs = house.stores.runs.list(&RunFilter::default(), None, 50).await.unwrap().runs;
+    assert_eq!(runs.iter().map(|head| head.state).collect::<Vec<_>>(), [RunState::Failed]);
+    let house = house.crash(vec![chain()], echo()).await;
+    assert_eq!(house.recover().await, Recovered::default());
+    assert!(house.calls().is_empty());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_step_that_is_a_run_is_found_again_and_not_begun_twice() {
     let mut nested = chain();
@@ -112,6 +127,26 @@ async fn a_step_that_is_a_run_is_found_again_and_not_begun_twice() {
     assert_eq!(end_of(&house, &run).await.outputs["end"], json!("abc"));
     assert_eq!(house.calls().len(), 2);
     assert_eq!(house.stores.runs.list(&RunFilter::default(), None, 50).await.unwrap().runs.len(), 2);
+}
+
+/// Its retries are those of the run that started it too, which must be there to count them.
+#[tokio::test(start_paused = true)]
+async fn a_run_is_taken_up_after_the_one_that_started_it() {
+    let mut nested = chain();
+    nested.workflows.push(workflow("outer", json!([{"id": "sub", "workflow": "w", "outputs": ["end"]}])));
+    let house = House::new(nested.clone(), stuck_at_b()).await;
+    let outer = run_id(&house.ask(detached("outer", json!({}))).await);
+    until("the second step is under way", || house.calls().len() == 2).await;
+    let house = house.crash(vec![nested], stuck_at_b()).await;
+    house.door.outer_is_late.store(true, Ordering::Relaxed);
+    assert_eq!(house.recover().await.resumed, 2);
+    let heads = house.stores.runs.list(&RunFilter::default(), None, 50).await.unwrap().runs;
+    let inner = heads.iter().find(|head| head.parent.is_some()).unwrap().run.clone();
+    let budgets = &house.runs.hands().budgets;
+    let (above, below) = (budgets.open(&outer, None, 0), budgets.open(&inner, None, 0));
+    let left = above.left();
+    assert!(left > 0 && below.take());
+    assert_eq!(above.left(), left - 1);
 }
 
 #[tokio::test(start_paused = true)]

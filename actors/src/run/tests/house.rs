@@ -195,6 +195,8 @@ impl House {
             called: Mutex::default(),
             times: Mutex::default(),
             asked: Mutex::default(),
+            outer_is_late: AtomicBool::default(),
+            loses_openings: AtomicBool::default(),
         });
         doorway.hang(door.clone()).unwrap();
         let (treasury, _) = Treasury::new(stores.ledger.clone(), clock.clone());

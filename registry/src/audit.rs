@@ -110,7 +110,6 @@ impl Opened {
 
     /// An opening that was not written, for tests of other crates; never in the product.
     #[cfg(feature = "testing")]
-    #[must_use]
     pub const fn lost_for_test() -> Self {
         Self(Waiting::Known(Err(AuditError::Store(StoreError::Full))))
     }

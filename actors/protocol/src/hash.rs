@@ -65,12 +65,6 @@ impl Serialize for ContentHash {
     }
 }
 
-impl From<ContentHash> for String {
-    fn from(hash: ContentHash) -> Self {
-        hash.to_string()
-    }
-}
-
 impl TryFrom<String> for ContentHash {
     type Error = hex::FromHexError;
     fn try_from(text: String) -> Result<Self, Self::Error> {

@@ -65,12 +65,6 @@ impl Serialize for Timestamp {
     }
 }
 
-impl From<Timestamp> for String {
-    fn from(moment: Timestamp) -> Self {
-        moment.to_string()
-    }
-}
-
 impl TryFrom<String> for Timestamp {
     type Error = jiff::Error;
     fn try_from(text: String) -> Result<Self, Self::Error> {

@@ -51,6 +51,17 @@ impl Meter {
         look(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Takes something down, and raises the alarm where it makes the rest of the answer worthless.
+    fn note(&self, take_down: impl FnOnce(&mut Seen)) {
+        let is_alarming = self.seen(|seen| {
+            take_down(seen);
+            seen.fault.is_some()
+        });
+        if is_alarming {
+            self.alarm.notify_one();
+        }
+    }
+
     /// The provider's own count, once; only a final one, since half a count is none.
     pub(super) fn take_usage(&self) -> Option<Tokens> {
         self.seen(|seen| seen.usage.take())
@@ -83,17 +94,13 @@ impl Meter {
 
     /// Counts a read that brought no whole frame, or nothing at all.
     pub(super) fn read_on(&self) {
-        let is_alarming = self.seen(|seen| {
+        self.note(|seen| {
             seen.reads = seen.reads.saturating_add(1);
             if seen.reads > READS_MAX {
                 let message = format!("one event of the answer took more than {READS_MAX} reads");
                 seen.fault.get_or_insert(ModelError::Garbled { message });
             }
-            seen.fault.is_some()
         });
-        if is_alarming {
-            self.alarm.notify_one();
-        }
     }
 
     /// Waits for a frame that makes the rest of the answer worthless.
@@ -114,7 +121,7 @@ impl Meter {
 
 impl ChatFrameSink for Meter {
     fn on_frame(&self, _: &FrameCtx, frame: RawFrameRef<'_>) {
-        let is_alarming = self.seen(|seen| {
+        self.note(|seen| {
             seen.bytes = seen.bytes.saturating_add(frame.data.len() as u64);
             seen.reads = 0;
             if seen.bytes > self.bytes_max && seen.fault.is_none() {
@@ -125,11 +132,7 @@ impl ChatFrameSink for Meter {
             if let Some(document) = frame.json() {
                 read(seen, &document);
             }
-            seen.fault.is_some()
         });
-        if is_alarming {
-            self.alarm.notify_one();
-        }
     }
 }
 

@@ -28,6 +28,13 @@ fn chain() -> Written {
     Written { agents, workflows: vec![workflow("w", steps)], ..Written::default() }
 }
 
+/// A workflow whose only step is the chain.
+fn nested() -> Written {
+    let mut nested = chain();
+    nested.workflows.push(workflow("outer", json!([{"id": "sub", "workflow": "w", "outputs": ["end"]}])));
+    nested
+}
+
 /// Agents give back their text; the second step never does.
 fn stuck_at_b() -> Script {
     Arc::new(|called| {
@@ -117,12 +124,10 @@ async fn a_run_whose_opening_was_not_written_ends_and_is_never_taken_up() {
 
 #[tokio::test(start_paused = true)]
 async fn a_step_that_is_a_run_is_found_again_and_not_begun_twice() {
-    let mut nested = chain();
-    nested.workflows.push(workflow("outer", json!([{"id": "sub", "workflow": "w", "outputs": ["end"]}])));
-    let house = House::new(nested.clone(), stuck_at_b()).await;
+    let house = House::new(nested(), stuck_at_b()).await;
     let run = run_id(&house.ask(detached("outer", json!({}))).await);
     until("the second step is under way", || house.calls().len() == 2).await;
-    let house = house.crash(vec![nested], echo()).await;
+    let house = house.crash(vec![nested()], echo()).await;
     assert_eq!(house.recover().await.resumed, 2);
     assert_eq!(end_of(&house, &run).await.outputs["end"], json!("abc"));
     assert_eq!(house.calls().len(), 2);
@@ -132,12 +137,10 @@ async fn a_step_that_is_a_run_is_found_again_and_not_begun_twice() {
 /// Its retries are those of the run that started it too, which must be there to count them.
 #[tokio::test(start_paused = true)]
 async fn a_run_is_taken_up_after_the_one_that_started_it() {
-    let mut nested = chain();
-    nested.workflows.push(workflow("outer", json!([{"id": "sub", "workflow": "w", "outputs": ["end"]}])));
-    let house = House::new(nested.clone(), stuck_at_b()).await;
+    let house = House::new(nested(), stuck_at_b()).await;
     let outer = run_id(&house.ask(detached("outer", json!({}))).await);
     until("the second step is under way", || house.calls().len() == 2).await;
-    let house = house.crash(vec![nested], stuck_at_b()).await;
+    let house = house.crash(vec![nested()], stuck_at_b()).await;
     house.door.outer_is_late.store(true, Ordering::Relaxed);
     assert_eq!(house.recover().await.resumed, 2);
     let heads = house.stores.runs.list(&RunFilter::default(), None, 50).await.unwrap().runs;

@@ -10,8 +10,8 @@
 //! (`execution`), and who supervises the actor (`category`, and teams for their members).
 
 mod actor;
-mod core;
 mod handle;
+mod running;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,8 +24,8 @@ use tokio::sync::oneshot;
 pub use actor::{AgentActor, AgentMsg, AgentSight};
 pub use handle::invoke;
 
-use crate::admission::{PLACES_DEFAULT, Place, Places, WAITING_MAX};
-use crate::execution::work::Assignment;
+use crate::concurrency::{PLACES_DEFAULT, Place, Places, WAITING_MAX};
+use crate::execution::invocation::Assignment;
 use crate::supervision::Slot;
 
 /// Jobs that may wait in one agent's slot. A job lies there only until the actor has read it.

@@ -26,7 +26,7 @@ use actor::CategoryMsg;
 
 use crate::agent::{self, AgentSeat, Done};
 use crate::execution::Backstage;
-use crate::execution::work::Assignment;
+use crate::execution::invocation::Assignment;
 use crate::supervision::{ChildKind, Rule};
 
 /// How categories look after their agents.

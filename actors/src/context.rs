@@ -5,7 +5,7 @@
 //! after a failover a stale owner cannot write. Requests come as permits and as nothing else.
 
 mod actor;
-mod core;
+mod convert;
 #[cfg(test)]
 mod tests;
 

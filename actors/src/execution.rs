@@ -9,17 +9,17 @@
 //! Everything that an execution needs from outside stands in the [`Backstage`]. What does not live
 //! here: actors. An execution is one future, and its agent's actor owns it.
 
-mod ask;
+pub mod accounting;
+mod conversation;
+pub mod invocation;
 mod llm;
 mod memory;
-pub mod models;
+mod model_call;
+pub mod model_registry;
 mod native;
 mod repair;
-pub mod spend;
 mod stream;
 mod tools;
-mod turns;
-pub mod work;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,18 +28,18 @@ use greenroom_definitions::agent::Runtime;
 use greenroom_protocol::{Cause, Clock, Code, Ids, Values};
 use tokio::sync::Semaphore;
 
-use crate::door::Doorway;
+use crate::definition_resolver::Library;
 use crate::failure::{ProviderClocks, RetryBudgets};
 use crate::handler::{Desk, Handler};
-use crate::library::Library;
-use crate::observe::Observer;
+use crate::observer::Observer;
+use crate::pipeline::Doorway;
 use crate::tool::Tool;
 
-pub use models::ModelRoster;
-pub use spend::Treasury;
+pub use accounting::Treasury;
+pub use model_registry::ModelRoster;
 pub use stream::{DeltaSink, Streamed};
 
-use work::{Assignment, Tab};
+use invocation::{Assignment, Tab};
 
 /// Handlers and tools that block a thread at the same time, for each core of the machine.
 const BLOCKING_PER_CORE: usize = 4;
@@ -144,11 +144,11 @@ pub async fn perform(backstage: Arc<Backstage>, assignment: Box<Assignment>, tab
     let budget = backstage.budgets.of(&assignment.grant, &assignment.key());
     let mut assignment = assignment;
     // What is over before a model is waited for is boxed, here and below: who waits does not hold it.
-    Box::pin(work::resolve(&backstage.desk, &mut assignment)).await?;
+    Box::pin(invocation::resolve(&backstage.desk, &mut assignment)).await?;
     assignment.invoke.inputs = agent.validate_inputs(std::mem::take(&mut assignment.invoke.inputs))?;
     let mut attempt = 1;
     loop {
-        let scene = work::Scene { backstage: &backstage, job: &assignment, tab: &tab, budget: &budget };
+        let scene = invocation::Scene { backstage: &backstage, job: &assignment, tab: &tab, budget: &budget };
         // Boxed, so that a held execution of one runtime does not carry the other's state.
         let result = match agent.spec().implementation.runtime {
             Runtime::Native => Box::pin(native::execute(&scene)).await,

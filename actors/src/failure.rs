@@ -9,11 +9,11 @@ use serde_json::json;
 use crate::model::{ModelError, Phase};
 use crate::supervision::Backoff;
 
-mod budget;
-mod clocks;
+mod provider_backoff;
+mod retry_budget;
 
-pub use budget::{RETRIES_DEFAULT, RetryBudget, RetryBudgets};
-pub use clocks::ProviderClocks;
+pub use provider_backoff::ProviderClocks;
+pub use retry_budget::{RETRIES_DEFAULT, RetryBudget, RetryBudgets};
 
 /// Repairs of an answer that does not fit its definition.
 pub const REPAIRS_MAX: u32 = 2;

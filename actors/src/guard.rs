@@ -11,11 +11,11 @@
 //! comes back finds both as they were. What does not live here: what a policy says.
 
 mod handle;
-mod keeper;
-mod shard;
+mod supervisor;
+mod worker;
 
 pub use handle::{GuardHandle, GuardSight};
-pub use keeper::GuardKeeper;
+pub use supervisor::GuardKeeper;
 
 #[cfg(test)]
 mod tests;

@@ -5,23 +5,23 @@
 //! handed in. What does not live here: HTTP of any kind, NATS, a concrete store, a concrete model,
 //! and the knowledge of where another pod is.
 
-pub mod admission;
 pub mod agent;
 pub mod category;
+pub mod concurrency;
 pub mod context;
-pub mod door;
+pub mod definition_resolver;
+pub mod dispatcher;
 pub mod execution;
 pub mod failure;
 pub mod guard;
 pub mod handler;
-pub mod library;
 pub mod model;
-pub mod observe;
+pub mod observer;
+pub mod pipeline;
 pub mod run;
-pub mod stage;
 pub mod supervision;
 pub mod team;
 pub mod tool;
 
 #[cfg(test)]
-mod rig;
+mod test_env;

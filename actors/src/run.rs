@@ -11,10 +11,10 @@
 
 mod actor;
 mod effects;
+mod handle;
 pub mod machine;
 mod pinned;
 mod recovery;
-mod runs;
 mod start;
 mod supervisor;
 #[cfg(test)]
@@ -29,16 +29,16 @@ use greenroom_protocol::{AgentId, Cause, Clock, PodId, RunId, TeamId};
 use greenroom_registry::Stores;
 
 pub use actor::RunSight;
+pub use handle::Runs;
+pub(crate) use handle::reply_to;
 pub use recovery::Recovered;
-pub use runs::Runs;
-pub(crate) use runs::reply_to;
 pub(crate) use start::once_of_team;
 pub use supervisor::{RunsActor, RunsSight};
 
-use crate::door::Doorway;
+use crate::definition_resolver::Library;
 use crate::failure::RetryBudgets;
-use crate::library::Library;
-use crate::observe::Observer;
+use crate::observer::Observer;
+use crate::pipeline::Doorway;
 
 /// How long an owner holds a run without a sign of life.
 pub const LEASE: Duration = Duration::from_secs(3);

@@ -12,19 +12,19 @@
 //! What does not live here: any actor. A parent reads its children's ends through [`Exit::read`] and
 //! acts on what [`Intensity`] says; nothing else in the crate decides about a restart.
 
-pub mod exit;
+pub mod child_event;
+pub mod child_table;
 pub mod intensity;
-pub mod linked;
-pub mod roster;
-pub mod slot;
-pub mod table;
+pub mod job_queue;
+pub mod linked_tasks;
+pub mod restart_policy;
 
-pub use exit::{Exit, How};
+pub use child_event::{Exit, How};
+pub use child_table::{Change, Roster};
 pub use intensity::{Intensity, Next};
-pub use linked::{Ended, LinkedTasks};
-pub use roster::{Change, Roster};
-pub use slot::{Pushed, Refused, Slot, Wakes};
-pub use table::{Backoff, ChildKind, GiveUp, Restart, Rule};
+pub use job_queue::{Pushed, Refused, Slot, Wakes};
+pub use linked_tasks::{Ended, LinkedTasks};
+pub use restart_policy::{Backoff, ChildKind, GiveUp, Restart, Rule};
 
 #[cfg(test)]
 mod tests;

@@ -11,10 +11,10 @@
 //! not live here: what the run does, and how a member works.
 
 mod actor;
-mod core;
-mod teams;
+mod setup;
+mod supervisor;
 #[cfg(test)]
 pub(crate) mod tests;
 
 pub use actor::TeamSight;
-pub use teams::{Teams, TeamsActor, TeamsSight};
+pub use supervisor::{Teams, TeamsActor, TeamsSight};

@@ -7,9 +7,9 @@ use greenroom_protocol::AgentId;
 
 use crate::agent::Agent;
 use crate::catalogue::without_ordinal;
+use crate::known_names::Vocabulary;
 use crate::loader::All;
 use crate::problem::Problem;
-use crate::vocabulary::Vocabulary;
 
 mod agents;
 mod cycles;
@@ -86,5 +86,5 @@ fn lookup<'a, T>(all: &BTreeMap<&str, Option<&'a T>>, id: &str) -> Lookup<'a, T>
 
 /// A hint as the `wanted` of a problem: `did you mean `x`?`, or nothing.
 fn hint<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    crate::problem::did_you_mean(found, known).map(crate::read::trimmed).unwrap_or_default()
+    crate::problem::did_you_mean(found, known).map(crate::decode::trimmed).unwrap_or_default()
 }

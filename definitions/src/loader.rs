@@ -12,17 +12,17 @@ use crate::agent::Agent;
 use crate::catalogue::{Catalogue, Parts};
 use crate::category::Categories;
 use crate::check::check;
+use crate::known_names::Vocabulary;
 use crate::models::Models;
 use crate::problem::{Problem, Report};
 use crate::team::Team;
-use crate::vocabulary::Vocabulary;
 use crate::workflow::{Workflow, WorkflowSpec};
 
 mod file;
 mod find;
-mod written;
+mod located;
 
-pub(crate) use written::{Claimed, Written};
+pub(crate) use located::{Claimed, Written};
 
 /// Files that are read at one time.
 const READERS_MAX: usize = 8;

@@ -5,12 +5,12 @@
 //! panics where a property does not hold; that it returns at all, in time and on a small stack, is the
 //! first property.
 
-mod chance;
+mod mutator;
 mod policy;
 mod stream;
 mod targets;
 
-pub use chance::Chance;
+pub use mutator::Chance;
 
 /// Something that reads hostile bytes.
 #[derive(Debug, Clone, Copy)]

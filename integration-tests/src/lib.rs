@@ -5,11 +5,11 @@
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 pub mod bench;
-pub mod faults;
+pub mod crash_injection;
+pub mod definitions_dir;
 pub mod fuzz;
-pub mod house;
-pub mod predicate;
+pub mod model_fixture;
 pub mod script_server;
-pub mod stagehand;
-pub mod stand;
 pub mod terminal;
+pub mod test_pod;
+pub mod wait;

@@ -12,7 +12,7 @@ use anyhow::{Context, ensure};
 use greenroom_protocol::Json;
 use tempfile::TempDir;
 
-use crate::predicate::until;
+use crate::wait::until;
 
 /// How long one command may take before it counts as hanging.
 pub const COMMAND_WAIT_MAX: Duration = Duration::from_secs(60);

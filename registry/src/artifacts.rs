@@ -11,7 +11,7 @@ use protocol::{ArtifactRef, Cause, Code, ContentHash, Timestamp};
 
 use crate::error::StoreError;
 
-pub(crate) mod names;
+pub(crate) mod hash_scan;
 
 /// Bytes of one artifact.
 pub const ARTIFACT_BYTES_MAX: u64 = 256 * 1024 * 1024;

@@ -8,8 +8,8 @@ use greenroom_protocol as protocol;
 use protocol::audit::{Closing, Opening, Record};
 use protocol::{Cause, RequestId, Timestamp};
 
-use crate::commit::{Handed, Haste};
 use crate::error::StoreError;
+use crate::group_commit::{Handed, Haste};
 
 pub mod chain;
 pub mod head;

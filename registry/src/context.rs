@@ -14,7 +14,7 @@ use protocol::{Cause, Code, ContextKey, Json, RunId, Timestamp};
 use crate::error::StoreError;
 use crate::runs::Fence;
 
-pub(crate) mod board;
+pub(crate) mod data;
 
 /// Keys of one context.
 pub const CONTEXT_KEYS_MAX: usize = 1_000;

@@ -7,8 +7,8 @@ use greenroom_protocol as protocol;
 use protocol::journal::Entry;
 use protocol::{Cause, Code, RunId, Timestamp};
 
-use crate::commit::{Handed, Haste};
 use crate::error::StoreError;
+use crate::group_commit::{Handed, Haste};
 use crate::runs::Fence;
 
 /// The number of an entry in its run: 1, 2, 3, …; zero stands before the first.

@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::StoreError;
 
-pub(crate) mod book;
 pub(crate) mod deltas;
-pub(crate) mod tally;
+pub(crate) mod state;
+pub(crate) mod usage;
 
 /// How far back usage is counted.
 pub const USAGE_WINDOW: Duration = Duration::from_secs(60 * 60);

@@ -14,41 +14,41 @@ use futures::future::BoxFuture;
 use greenroom_protocol as protocol;
 use protocol::Clock;
 
+pub mod agent_memory;
 pub mod artifacts;
 pub mod audit;
-pub mod bodies;
-pub mod commit;
 pub mod context;
+pub mod definition_store;
 pub mod error;
+pub mod group_commit;
 pub mod idempotency;
 pub mod journal;
 pub mod ledger;
-pub mod recall;
+pub mod maintenance;
 pub mod runs;
-pub mod upkeep;
 
-mod bell;
-mod folder;
-mod memory;
+mod fs_artifacts;
+mod in_memory;
+mod notify;
 mod sqlite;
 #[cfg(test)]
 mod suite;
 
 pub use error::StoreError;
-pub use folder::open_folder;
-pub use memory::artifacts::memory_artifacts;
+pub use fs_artifacts::open_folder;
+pub use in_memory::artifacts::memory_artifacts;
 
+use agent_memory::MemoryStore;
 use artifacts::Artifacts;
 use audit::AuditLog;
 use audit::signer::Signer;
-use bodies::DefinitionBodies;
 use context::ContextStore;
+use definition_store::DefinitionBodies;
 use idempotency::Idempotency;
 use journal::Journal;
 use ledger::Ledger;
-use recall::MemoryStore;
+use maintenance::{CheckReport, Upkeep};
 use runs::RunStore;
-use upkeep::{CheckReport, Upkeep};
 
 /// Every store of one process.
 #[derive(Clone)]
@@ -117,7 +117,7 @@ pub enum Synchronous {
 /// Opens stores that live as long as the process.
 #[must_use]
 pub fn open_memory(parts: Parts) -> Opened {
-    memory::open(parts)
+    in_memory::open(parts)
 }
 
 /// Reads a database that no process has open, changes nothing in it, and says what is wrong: also of
@@ -126,7 +126,7 @@ pub fn open_memory(parts: Parts) -> Opened {
 /// # Errors
 /// [`StoreError`] if there is no such file; what cannot be read of it is a problem in the report.
 pub async fn examine_sqlite(path: &Path, signer: &Signer) -> Result<CheckReport, StoreError> {
-    sqlite::examine::examine(path, signer).await
+    sqlite::inspect::examine(path, signer).await
 }
 
 /// Opens, or makes, the database at `path`. The caller owns its folder by a lock: nobody else may

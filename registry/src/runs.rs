@@ -16,8 +16,8 @@ use protocol::{
 use crate::error::StoreError;
 use crate::journal::{JournalError, Receipt, Seq};
 
-pub(crate) mod head;
 pub(crate) mod leases;
+pub(crate) mod record;
 
 /// The right to write to a run: larger for each owner than for the one before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

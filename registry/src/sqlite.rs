@@ -17,28 +17,28 @@ use sqlx::sqlite::{
 };
 use sqlx::{ConnectOptions, Connection};
 
-use crate::bell::Bells;
-use crate::commit::{Queue, queue};
 use crate::error::StoreError;
-use crate::ledger::book::Book;
+use crate::group_commit::{Queue, queue};
+use crate::ledger::state::Book;
+use crate::notify::Bells;
 use crate::runs::leases::Leases;
 use crate::{Opened, Parts, Stores, Synchronous, Writer as Task};
 
 use commands::Command;
 use writer::Writer;
 
+mod agent_memory;
 mod audit;
-mod bodies;
 mod commands;
 mod context;
-pub(crate) mod examine;
+mod definitions;
 mod idempotency;
+pub(crate) mod inspect;
 mod ledger;
-mod recall;
+mod maintenance;
+mod recovery;
 mod runs;
-mod script;
-mod start;
-mod upkeep;
+mod statement_batch;
 mod writer;
 
 /// Connections that read.
@@ -114,7 +114,7 @@ pub(crate) async fn open(path: &Path, synchronous: Synchronous, parts: Parts) ->
     let signer = Arc::new(signer);
     let pen = pen(path, synchronous).map_err(|error| unwritten(&error))?;
     let mut writer = Writer::new(pen, connection, shared.clone(), signer.clone(), synchronous).await?;
-    start::put_in_order(&mut writer).await?;
+    recovery::put_in_order(&mut writer).await?;
     let runs = Arc::new(runs::SqliteRuns(shared.clone()));
     let audit = Arc::new(audit::SqliteAudit { shared: shared.clone(), signer: signer.clone() });
     let stores = Stores {
@@ -124,10 +124,10 @@ pub(crate) async fn open(path: &Path, synchronous: Synchronous, parts: Parts) ->
         ledger: Arc::new(ledger::SqliteLedger(shared.clone())),
         context: Arc::new(context::SqliteContext(shared.clone())),
         artifacts,
-        definitions: Arc::new(bodies::SqliteBodies(shared.clone())),
+        definitions: Arc::new(definitions::SqliteBodies(shared.clone())),
         idempotency: Arc::new(idempotency::SqliteIdempotency(shared.clone())),
-        memory: Arc::new(recall::SqliteMemories(shared.clone())),
-        upkeep: Arc::new(upkeep::SqliteUpkeep { shared, signer }),
+        memory: Arc::new(agent_memory::SqliteMemories(shared.clone())),
+        upkeep: Arc::new(maintenance::SqliteUpkeep { shared, signer }),
     };
     let task = Task { name: "store_writer", run: Box::pin(writer.run(inbox)) };
     Ok(Opened { stores, writers: vec![task] })

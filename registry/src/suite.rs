@@ -18,12 +18,12 @@ use crate::audit::signer::Signer;
 use crate::runs::{Created, Fence, NewRun};
 use crate::{Opened, Parts, StoreError, Stores, Synchronous, memory_artifacts, open_memory, open_sqlite};
 
+mod agent_memory;
 mod artifacts;
 mod audit;
 mod context;
 mod idempotency;
 mod ledger;
-mod recall;
 mod runs;
 
 /// A clock that stands still; what moves is handed in by each call.

@@ -10,11 +10,11 @@ use greenroom_protocol::limits::HOPS_MAX;
 use greenroom_protocol::{Cause, Code, Request};
 use serde_json::json;
 
+use crate::access_request::{Input, Question};
 use crate::engine::Fault;
 use crate::engine::allowed::Verdict;
 use crate::engine::explain::{Explanation, Rule};
 use crate::permit::{Checks, Grant, Granted, Permitted};
-use crate::question::{Input, Question};
 
 /// Carries an input to an engine, and its verdict back. Implemented over the guard's shards.
 #[async_trait]

@@ -25,18 +25,20 @@
 //! fn copy(permit: &greenroom_rego::Permitted<u8>) -> greenroom_rego::Permitted<u8> { permit.clone() }
 //! ```
 
+pub mod access_matrix;
+pub mod access_request;
 pub mod bundle;
 pub mod engine;
 pub mod facts;
 pub mod guard;
 pub mod identity;
 pub mod permit;
-pub mod question;
 pub mod snapshot;
-pub mod table;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+pub use access_matrix::{Bearer, Table, table};
+pub use access_request::{Action, Input, Question};
 pub use bundle::{Bundle, BundleError};
 pub use engine::allowed::Verdict;
 pub use engine::explain::{Check, Explanation, Rule};
@@ -47,6 +49,4 @@ pub use identity::authenticated::{Authenticated, Idempotency};
 pub use identity::authenticator::{Authenticator, Identities, Recovery};
 pub use identity::{Limits, Names, Permissions, Principal, Proof, Speaker};
 pub use permit::{Checks, Grant, Narrowed, Obligations, Permitted};
-pub use question::{Action, Input, Question};
 pub use snapshot::{CacheDir, Compiled, Compiler, PolicySnapshot, SnapshotError};
-pub use table::{Bearer, Table, table};

@@ -11,11 +11,11 @@ use std::sync::Arc;
 use greenroom_protocol::{Cause, Code, ContentHash, Json};
 use wasmtime::{Cache, CacheConfig, Config, InstanceAllocationStrategy, Module, PoolingAllocationConfig};
 
+use crate::access_request::Action;
+use crate::access_request::read_set::Vocabulary;
 use crate::bundle::Bundle;
-use crate::question::Action;
-use crate::question::reads::Vocabulary;
 
-mod trial;
+mod validation;
 
 /// Instances that may live at once: every shard's, those that replace them, and the trial's.
 const INSTANCES_MAX: u32 = 256;
@@ -163,13 +163,13 @@ impl PolicySnapshot {
     /// [`SnapshotError`]
     pub async fn trial(compiled: Compiled) -> Result<Arc<Self>, SnapshotError> {
         let Compiled { module, data, revision, hash } = compiled;
-        trial::builtins(&module)?;
+        validation::builtins(&module)?;
         let untried = Self { module, data, revision, hash, checks: BTreeMap::new(), vocabulary: Vocabulary::default() };
-        let mut seat = trial::seat(&untried).await?;
-        let (checks, vocabulary) = trial::checks(&mut seat).await?;
-        trial::nothing_is_denied(&mut seat).await?;
+        let mut seat = validation::seat(&untried).await?;
+        let (checks, vocabulary) = validation::checks(&mut seat).await?;
+        validation::nothing_is_denied(&mut seat).await?;
         let snapshot = Arc::new(Self { checks, vocabulary, ..untried });
-        trial::answers_agree(&snapshot).await?;
+        validation::answers_agree(&snapshot).await?;
         Ok(snapshot)
     }
 

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use greenroom_protocol::limits::REQUEST_TIMEOUT;
 use greenroom_protocol::{Deadline, Request, RequestId, TenantId, Timestamp, TraceId, UserId};
 
+use crate::access_request::{Input, Question};
 use crate::engine::Fault;
 use crate::engine::allowed::{Grounds, Obligations, Verdict};
 use crate::engine::explain::{Check, Explanation, Rule};
@@ -16,7 +17,6 @@ use crate::guard::{Denied, Evaluator, Guard};
 use crate::identity::authenticated::{Authenticated, Particulars};
 use crate::identity::{Known, Limits, Names, Permissions, Principal, Proof};
 use crate::permit::Permitted;
-use crate::question::{Input, Question};
 
 /// Says yes to everything.
 struct PermitAll;

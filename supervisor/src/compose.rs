@@ -1,48 +1,48 @@
 //! The composition root: the one place that knows every crate. The house is built leaves first, from
 //! the configuration; policy, definitions and stores are read at the same time.
 
-pub mod grow;
+pub mod actor_tree;
+pub mod build_tree;
 pub mod models;
 pub mod stores;
-pub mod tree;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use greenroom_actors::door::Doorway;
+use greenroom_actors::definition_resolver::Library;
+use greenroom_actors::dispatcher::Stage;
 use greenroom_actors::execution::{Backstage, ModelRoster, Props, Treasury};
 use greenroom_actors::guard::GuardHandle;
 use greenroom_actors::handler::{Desk, Handler};
-use greenroom_actors::library::Library;
 use greenroom_actors::model::ModelProvider;
-use greenroom_actors::observe::{Both, Observer};
-use greenroom_actors::stage::Stage;
+use greenroom_actors::observer::{Both, Observer};
+use greenroom_actors::pipeline::Doorway;
 use greenroom_actors::tool::Tool;
 use greenroom_definitions::{Catalogue, Source, Vocabulary};
 use greenroom_protocol::{CategoryId, Cause, Clock, Code, Ids, Json};
-use greenroom_registry::recall::embedder;
+use greenroom_registry::agent_memory::embedder;
 use greenroom_registry::{Opened, Stores};
 use greenroom_rego::snapshot::Compiler;
 use greenroom_rego::{Authenticator, Bundle, CacheDir, Evaluator, Guard, PolicySnapshot};
 use greenroom_runtimes::files;
 
-use self::grow::{Ground, Grown, Nursery, grow};
-use crate::chores::Chores;
+use self::build_tree::{Ground, Grown, Nursery, grow};
+use crate::admin::Chores;
+use crate::cached_definitions::Shelves;
 use crate::config::{Config, Places, Store};
-use crate::house::House;
 use crate::identity::Configured;
 use crate::ingress::local::Front;
-use crate::library::Shelves;
 use crate::pipeline::Pipeline;
+use crate::pipeline::admission::Gate;
 use crate::pipeline::facts::Surveyor;
-use crate::pipeline::gate::Gate;
-use crate::pipeline::look::Reader;
+use crate::pipeline::idempotency::Keys;
 use crate::pipeline::memory::Memories;
-use crate::pipeline::once::Keys;
+use crate::pipeline::query::Reader;
+use crate::pod::House;
+use crate::reload::Reloader;
 use crate::tasks::{OnEnd, Tasks};
 use crate::telemetry::{Meters, metrics};
-use crate::watch::Reloader;
 
 /// Turns at the gate for each core. What a request waits for behind it is the work of those that are
 /// there with it, so more of them would let one tenant's flood weigh on the others; they would fill
@@ -321,7 +321,7 @@ async fn definitions(
         None => Source::Embedded,
     };
     let loaded = blocking(move || greenroom_definitions::load(&source, &vocabulary)).await?;
-    crate::watch::catalogue_of(loaded)
+    crate::reload::catalogue_of(loaded)
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Cause> {

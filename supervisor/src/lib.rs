@@ -6,18 +6,18 @@
 
 #![cfg_attr(test, expect(clippy::disallowed_methods, reason = "a test spawns what it awaits"))]
 
-pub mod chores;
+pub mod admin;
+pub mod cached_definitions;
 pub mod cli;
 pub mod clock;
 pub mod compose;
 pub mod config;
-pub mod house;
+pub mod data_dir;
 pub mod identity;
 pub mod ingress;
-pub mod library;
 pub mod lifecycle;
-pub mod lock;
 pub mod pipeline;
+pub mod pod;
+pub mod reload;
 pub mod tasks;
 pub mod telemetry;
-pub mod watch;

@@ -3,7 +3,7 @@
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::house::House;
+use crate::pod::House;
 
 /// `SIGXFSZ`, on every platform that this is built for.
 const FILE_TOO_LARGE: i32 = 25;

@@ -2,13 +2,13 @@
 //! from outside enters at the top; an actor that needs another one re-enters behind the gate, as
 //! itself, and is audited and judged like everybody else.
 
-pub mod answer;
+pub mod admission;
 pub mod facts;
-pub mod gate;
-pub mod look;
+pub mod idempotency;
 pub mod memory;
-pub mod once;
-pub mod visit;
+pub mod query;
+pub mod reply;
+pub mod request_info;
 
 use std::sync::Arc;
 
@@ -16,21 +16,21 @@ use async_trait::async_trait;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use greenroom_actors::agent::Failure;
-use greenroom_actors::door::{Behind, Door};
+use greenroom_actors::dispatcher::{Held, Stage};
 use greenroom_actors::execution::DeltaSink;
-use greenroom_actors::stage::{Held, Stage};
+use greenroom_actors::pipeline::{Behind, Door};
 use greenroom_protocol::{Cause, Clock, Code, Deadline, PodId, Received, Reply, Request};
 use greenroom_registry::audit::{AuditLog, Bracket, Opened};
-use greenroom_registry::commit::Haste;
+use greenroom_registry::group_commit::Haste;
 use greenroom_rego::{Authenticated, Authenticator, Guard, Narrowed, Permitted, Question};
 
-use self::answer::{Came, Decision};
+use self::admission::{Gate, Ticket, Turn};
 use self::facts::Surveyor;
-use self::gate::{Gate, Ticket, Turn};
-use self::look::Reader;
+use self::idempotency::{Keys, Turned};
 use self::memory::Memories;
-use self::once::{Keys, Turned};
-use self::visit::Visit;
+use self::query::Reader;
+use self::reply::{Came, Decision};
+use self::request_info::Visit;
 use crate::telemetry::Meters;
 
 /// The stages, in the order of a request.
@@ -90,7 +90,7 @@ impl Pipeline {
     ) -> Reply {
         let mut visit = Visit::of(&asked);
         let handing_in = {
-            let opening = visit::opening(&asked, &visit, &self.pod);
+            let opening = request_info::opening(&asked, &visit, &self.pod);
             // The record of a run is written behind the opening of its start, in one commit.
             let is_start = matches!(asked.request(), Request::StartRun(_));
             let haste = if is_start { Haste::Company } else { Haste::Now };
@@ -109,10 +109,10 @@ impl Pipeline {
             Ok(bracket) => bracket,
             Err(error) => return self.refuse(&visit, error.cause()),
         };
-        let reply = answer::reply(&visit, &self.pod, &decision, came);
+        let reply = reply::reply(&visit, &self.pod, &decision, came);
         self.meters.answered(reply.error.as_ref().map(|cause| cause.code));
-        answer::log(&visit, &decision, &reply);
-        let closing = answer::closing(&visit, &decision, &reply);
+        reply::log(&visit, &decision, &reply);
+        let closing = reply::closing(&visit, &decision, &reply);
         self.audit.close(bracket, closing, self.clock.now()).await;
         reply
     }
@@ -195,7 +195,7 @@ impl Pipeline {
         drop(turn);
         let came = self.dispatch(opened, *permit, sink, None).await;
         if let Some(taken) = taken {
-            self.keys.finish(taken, &answer::kept(&id, &came)).await;
+            self.keys.finish(taken, &reply::kept(&id, &came)).await;
         }
         came
     }
@@ -255,7 +255,7 @@ impl Pipeline {
         tracing::info!(
             request.id = %visit.id, trace_id = %visit.trace, error.code = %cause.code, "request refused at the door"
         );
-        answer::reply(visit, &self.pod, &Decision::default(), Err(cause.into()))
+        reply::reply(visit, &self.pod, &Decision::default(), Err(cause.into()))
     }
 }
 

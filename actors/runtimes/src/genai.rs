@@ -12,14 +12,14 @@ use async_trait::async_trait;
 use greenroom_actors::model::{Deltas, ModelCall, ModelError, ModelProvider};
 use greenroom_protocol::Cause;
 
-mod failure;
-mod meter;
+mod endpoint;
+mod error;
+mod frame_meter;
 mod request;
 mod stream;
-mod target;
 
+use endpoint::Target;
 use request::Shape;
-use target::Target;
 
 /// How long a connection may take, if the configuration does not say.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -85,7 +85,7 @@ pub fn open(settings: &Settings) -> Result<Vec<Arc<dyn ModelProvider>>, Cause> {
     if settings.providers.is_empty() {
         return Ok(Vec::new());
     }
-    let http = target::http(settings.connect_timeout)?;
+    let http = endpoint::http(settings.connect_timeout)?;
     let open = |provider: &ProviderSettings| -> Result<Arc<dyn ModelProvider>, Cause> {
         let target = Target::of(provider)?;
         Ok(Arc::new(Provider { client: target.client(&http)?, target, unshaped: Mutex::default() }))
@@ -117,13 +117,13 @@ impl Provider {
     }
 
     async fn ask(&self, call: &ModelCall<'_>, shape: Shape) -> Result<Deltas, ModelError> {
-        let meter = meter::Meter::new(self.target.wire, call.tokens_max);
+        let meter = frame_meter::Meter::new(self.target.wire, call.tokens_max);
         let (chat, options) = request::of(call, &self.target, shape, meter.clone());
         let deadline = tokio::time::Instant::now() + call.timeouts.total;
         let scrub = self.target.scrub();
         let model = self.target.model(&call.model.model);
         let response = self.client.exec_chat_stream(model, chat, Some(&options)).await;
-        let response = response.map_err(|error| failure::of(&error, &scrub))?;
+        let response = response.map_err(|error| error::of(&error, &scrub))?;
         stream::open(response.stream, meter, call.timeouts, deadline, scrub).await
     }
 }
@@ -142,7 +142,7 @@ impl ModelProvider for Provider {
         let shape = self.shape_of(&call.model.model);
         match self.ask(&call, shape).await {
             // Nothing was done and nothing is owed: the provider refused the request for its shape.
-            Err(error) if shape == Shape::Native && call.schema.is_some() && failure::is_about_shape(&error) => {
+            Err(error) if shape == Shape::Native && call.schema.is_some() && error::is_about_shape(&error) => {
                 self.remember_unshaped(&call.model.model);
                 self.ask(&call, Shape::Words).await
             }

@@ -11,13 +11,13 @@ use greenroom_actors::model::ModelProvider;
 use greenroom_actors::tool::Tool;
 use greenroom_protocol::Cause;
 
-#[cfg(test)]
-mod calls;
 pub mod files;
 pub mod genai;
 pub mod native;
 pub mod offline;
 pub mod scripted;
+#[cfg(test)]
+mod test_calls;
 
 /// Which providers there are.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -45,8 +45,8 @@ pub fn providers(settings: &Settings) -> Result<Vec<Arc<dyn ModelProvider>>, Cau
 #[must_use]
 pub fn handlers() -> Vec<Arc<dyn Handler>> {
     vec![
-        Arc::new(native::collect::DataCollection),
-        Arc::new(native::visualize::DataVisualization),
+        Arc::new(native::data_collection::DataCollection),
+        Arc::new(native::data_visualization::DataVisualization),
         Arc::new(native::echo::Echo),
     ]
 }

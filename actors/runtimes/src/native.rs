@@ -3,19 +3,19 @@
 
 pub(crate) mod calculator;
 pub mod charts;
-pub mod collect;
 pub(crate) mod columns;
 pub(crate) mod csv;
+pub mod data_collection;
+pub(crate) mod data_visualization;
 pub(crate) mod dates;
 pub(crate) mod decimal;
 pub(crate) mod echo;
 pub mod facts;
-pub(crate) mod figures;
-#[cfg(test)]
-mod hostile;
 pub(crate) mod json_lines;
+pub(crate) mod number_format;
 pub mod report;
+#[cfg(test)]
+mod robustness_tests;
 pub(crate) mod table;
 #[cfg(test)]
 mod tests;
-pub(crate) mod visualize;

@@ -7,11 +7,11 @@ use futures::StreamExt;
 use greenroom_actors::model::{Delta, Deltas, ModelCall, ModelError, ModelProvider, Part, StopReason};
 use greenroom_protocol::{Json, Tokens};
 
-mod reading;
-mod shaping;
-mod telling;
+mod narrative;
+mod parsed_prompt;
+mod schema_fill;
 
-use reading::Reading;
+use parsed_prompt::Reading;
 
 /// The name before the dot of a model's name.
 pub const NAME: &str = "offline";
@@ -46,7 +46,7 @@ impl ModelProvider for Offline {
         let mut stop = StopReason::Complete;
         let bytes_max = usize::try_from(u64::from(call.tokens_max) * TOKEN_BYTES).unwrap_or(usize::MAX);
         if answer.len() > bytes_max {
-            answer = reading::cut(&answer, bytes_max).to_owned();
+            answer = parsed_prompt::cut(&answer, bytes_max).to_owned();
             stop = StopReason::Length;
         }
         let usage = Tokens { input, output: tokens(answer.len()) };
@@ -73,10 +73,10 @@ fn conversation(call: &ModelCall<'_>) -> String {
 
 /// The answer: a JSON object where a schema asks for one, else a text.
 fn answer(system: &str, user: &str, schema: Option<&Json>) -> String {
-    let reading = Reading::of(system, reading::cut(user, READ_BYTES_MAX));
+    let reading = Reading::of(system, parsed_prompt::cut(user, READ_BYTES_MAX));
     match schema {
-        Some(schema) => shaping::object(&reading, schema).to_string(),
-        None => shaping::text(&reading),
+        Some(schema) => schema_fill::object(&reading, schema).to_string(),
+        None => schema_fill::text(&reading),
     }
 }
 
@@ -90,7 +90,7 @@ fn pieces(text: &str) -> impl Iterator<Item = String> {
         if rest.is_empty() {
             return None;
         }
-        let piece = reading::cut(rest, PIECE_BYTES);
+        let piece = parsed_prompt::cut(rest, PIECE_BYTES);
         rest = rest.get(piece.len()..).unwrap_or_default();
         Some(piece.to_owned())
     })

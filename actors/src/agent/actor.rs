@@ -9,12 +9,12 @@ use serde::Serialize;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::core::Core;
+use super::running::Core;
 use super::{AgentSeat, Done, ExecutionId, Failure, Job};
-use crate::admission::Place;
-use crate::execution::work::Tab;
+use crate::concurrency::Place;
+use crate::execution::invocation::Tab;
 use crate::execution::{self, Backstage};
-use crate::observe::Observed;
+use crate::observer::Observed;
 use crate::supervision::{Ended, Exit, LinkedTasks, Wakes};
 
 /// Jobs that are begun in one go before the actor looks at its other messages.

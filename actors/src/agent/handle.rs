@@ -9,8 +9,8 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::{AgentMsg, AgentSeat, Done, ExecutionId, Job};
-use crate::admission::overloaded;
-use crate::execution::work::Assignment;
+use crate::concurrency::overloaded;
+use crate::execution::invocation::Assignment;
 use crate::supervision::{Pushed, Refused};
 
 /// How much longer than its deadline an execution may take to say that it is over.

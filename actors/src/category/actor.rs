@@ -10,8 +10,8 @@ use tokio::time::Instant;
 
 use super::CategoryHandle;
 use crate::agent::{AgentActor, AgentMsg, AgentSeat, Job};
-use crate::observe::Observed;
-use crate::supervision::roster::{Change, KILL_WAIT, Roster};
+use crate::observer::Observed;
+use crate::supervision::child_table::{Change, KILL_WAIT, Roster};
 use crate::supervision::{ChildKind, Ended, Exit, LinkedTasks};
 
 /// What a category is told.

@@ -11,9 +11,9 @@ use tokio::sync::Notify;
 
 use super::*;
 use crate::handler::{Handler, Manner, Work};
-use crate::observe::Observed;
-use crate::rig::{Does, Play, Player, Rig, Wanted, agent, native, until};
+use crate::observer::Observed;
 use crate::supervision::{Backoff, GiveUp};
+use crate::test_env::{Does, Play, Player, Rig, Wanted, agent, native, until};
 
 /// Something to hang a category on.
 struct Root;

@@ -18,7 +18,7 @@ use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, Spawn
 use serde::Serialize;
 use tokio::sync::oneshot;
 
-use super::core::{beginning, put_of, read_outcome, snapshot_outcome, write_outcome};
+use super::convert::{beginning, put_of, read_outcome, snapshot_outcome, write_outcome};
 use crate::supervision::{Exit, LinkedTasks};
 
 /// How often values whose time is up are removed; nobody is shown them in between.

@@ -7,8 +7,8 @@ use greenroom_registry::context::Version;
 use greenroom_rego::{Narrowed, Permitted, Target, testing};
 use serde_json::json;
 
-use crate::observe::Observed;
-use crate::run::tests::house::{House, until};
+use crate::observer::Observed;
+use crate::run::tests::harness::{House, until};
 use crate::team::tests::{at_check, stuck_at_check, written};
 
 async fn to_read(house: &House, run: &RunId) -> Permitted<ContextRead> {

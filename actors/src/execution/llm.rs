@@ -2,11 +2,11 @@
 
 use greenroom_protocol::{Cause, Code, Values};
 
-use super::ask::Cast;
+use super::conversation::{self, Talk};
+use super::invocation::Scene;
 use super::memory;
+use super::model_call::Cast;
 use super::tools::Tools;
-use super::turns::{self, Talk};
-use super::work::Scene;
 use crate::model::OutputSchema;
 
 /// Bytes of values above which a prompt is rendered on a thread of its own.
@@ -25,7 +25,7 @@ pub(super) async fn execute(scene: &Scene<'_>) -> Result<Values, Cause> {
     let schema = OutputSchema { name: schema_name(agent.id().as_str()), schema: agent.output_schema() };
     let tools = Tools::of(backstage, &catalogue, agent);
     let mut talk = Talk::new(agent.prompt().system().to_owned(), user, schema, job.key());
-    let outputs = turns::hold(scene, &mut cast, &mut talk, &tools).await?;
+    let outputs = conversation::hold(scene, &mut cast, &mut talk, &tools).await?;
     Box::pin(memory::remember(scene, &outputs)).await;
     Ok(outputs)
 }

@@ -9,7 +9,7 @@ use greenroom_protocol::limits::MEMORY_QUERY_BYTES_MAX;
 use greenroom_protocol::request::{MemoryChange, MemoryRead, MemoryWrite};
 use greenroom_protocol::{Json, Reply, Request, RequestId, Values};
 
-use super::work::Scene;
+use super::invocation::Scene;
 
 /// Bytes of recalled texts that a prompt is given.
 const RECALLED_BYTES_MAX: usize = 16 * 1024;

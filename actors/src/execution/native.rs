@@ -8,7 +8,7 @@ use futures::FutureExt;
 use greenroom_protocol::{Cause, Code, Json, Values};
 
 use super::Backstage;
-use super::work::Scene;
+use super::invocation::Scene;
 use crate::handler::{Manner, Work};
 
 /// Runs the handler of an agent, and checks what it gives.

@@ -1,7 +1,7 @@
 //! Executions without actors: a model that plays, a ledger in memory, a door that records.
 
 mod failures;
-mod memories;
+mod memory;
 mod money;
 mod tools;
 
@@ -11,12 +11,12 @@ use greenroom_protocol::{Code, Tokens};
 use serde_json::json;
 use tokio::sync::mpsc;
 
+use super::invocation::Tab;
 use super::stream::Streamed;
-use super::work::Tab;
 use super::{Cause, Values, perform};
 use crate::handler::{Manner, Work};
 use crate::model::{Part, Role};
-use crate::rig::{Does, Player, Rig, Wanted, agent, invoke, native, says};
+use crate::test_env::{Does, Player, Rig, Wanted, agent, invoke, native, says};
 
 /// The text of a message's first part.
 fn text(message: &crate::model::Message) -> &str {

@@ -7,8 +7,8 @@ use greenroom_protocol::request::{CallTool, Invoke, Options};
 use greenroom_protocol::{CallKey, Cause, Json, MicroUsd, Reply, Request, RequestId, Values};
 
 use super::Backstage;
-use super::turns::part_of;
-use super::work::Scene;
+use super::conversation::part_of;
+use super::invocation::Scene;
 use crate::model::{Part, ToolCall, ToolSpec};
 use crate::tool::NATIVE_PREFIX;
 

@@ -13,8 +13,8 @@ use ractor::ActorRef;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::keeper::KeeperMsg;
-use super::shard::{ShardJob, ShardSlot};
+use super::supervisor::KeeperMsg;
+use super::worker::{ShardJob, ShardSlot};
 use crate::supervision::{Refused, Slot};
 
 /// Questions that may wait for one shard; the pod's gate lets fewer in.

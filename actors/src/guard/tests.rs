@@ -11,8 +11,8 @@ use greenroom_rego::{Bundle, CacheDir, Denied, Facts, Guard, PolicySnapshot, Pri
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
 
 use super::{GuardHandle, GuardKeeper};
-use crate::observe::Unobserved;
-use crate::rig::until;
+use crate::observer::Unobserved;
+use crate::test_env::until;
 
 struct Root;
 

@@ -5,8 +5,8 @@
 //! └── linked tasks: calls, undoings, conditions, outputs, timers, the lease
 //! ```
 
-mod perform;
-mod tell;
+mod process_event;
+mod start_effect;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,11 +27,11 @@ use tokio::sync::{oneshot, watch};
 use super::effects::Reach;
 use super::machine::{Answer, Decision, Event, Phase, State, TimerId, answerable};
 use super::supervisor::Hosted;
+use crate::dispatcher::Held;
 use crate::failure::RetryBudget;
-use crate::observe::Observed;
-use crate::stage::Held;
+use crate::observer::Observed;
 use crate::supervision::{Ended, Exit, LinkedTasks};
-pub(super) use tell::decided;
+pub(super) use process_event::decided;
 
 /// How far a run is, for those who wait for it.
 #[derive(Debug, Clone, Default)]

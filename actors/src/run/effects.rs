@@ -20,7 +20,7 @@ use super::Hands;
 use super::machine::{Answer, Event, Target, Weight};
 use super::pinned::Pinned;
 use super::values::{Loaded, Material, keep, shrink, shrink_value};
-use crate::door::Behind;
+use crate::pipeline::Behind;
 
 /// Conditions that are evaluated at one time, since each holds a thread while it is.
 static WEIGHING: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(8);

@@ -21,22 +21,22 @@ mod apply;
 mod approval;
 mod cancel;
 mod compensate;
+mod completion;
 mod decide;
 mod effect;
-mod ending;
 mod event;
 mod for_each;
-mod ready;
 mod resume;
 mod retry;
+mod scheduling;
 mod state;
 #[cfg(test)]
 mod tests;
 
 pub use approval::answerable;
+pub(crate) use completion::refused;
 pub use decide::{Decision, decide};
 pub use effect::{Effect, Target, TimerId};
-pub(crate) use ending::refused;
 pub use event::{Answer, Event, Weight};
 pub(crate) use resume::deadline_after_pause;
 pub use state::{Items, Phase, State, Step, Track};

@@ -8,9 +8,9 @@ use greenroom_definitions::plan::{Plan, PlanStep};
 use greenroom_definitions::{Agent, Workflow};
 use greenroom_protocol::journal::Begun;
 use greenroom_protocol::{AgentId, Cause, Code, ContentHash, StepId};
-use greenroom_registry::bodies::DefinitionBodies;
+use greenroom_registry::definition_store::DefinitionBodies;
 
-use crate::library::Library;
+use crate::definition_resolver::Library;
 
 /// A run's definitions, in the versions that it is pinned to.
 pub(super) struct Pinned {

@@ -14,9 +14,9 @@ use greenroom_rego::{Authenticator, Grant, Permitted, Recovery};
 
 use super::actor::First;
 use super::effects::{Lists, Reach};
+use super::handle::{Goes, Runs, reply_to};
 use super::machine::{Event, Phase, State, deadline_after_pause, refused};
 use super::pinned::Pinned;
-use super::runs::{Goes, Runs, reply_to};
 use super::{Hands, RECOVERY_PARALLEL};
 
 /// Entries of a journal that are read at one time.

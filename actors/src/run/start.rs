@@ -6,9 +6,9 @@ use greenroom_protocol::{AgentId, Cause, ContentHash, Deadline, RunId, Timestamp
 use greenroom_registry::runs::OnceKey;
 use greenroom_rego::{Grant, Speaker};
 
+use super::handle::Runs;
 use super::machine::RUN_RETRIES_MAX;
 use super::pinned::Pinned;
-use super::runs::Runs;
 use super::values::keep;
 use super::{Hands, RUN_TIME_MAX};
 

@@ -10,7 +10,7 @@ use serde::Serialize;
 use tokio::sync::{oneshot, watch};
 
 use super::actor::{Progress, RunActor, RunMsg, Seed};
-use super::runs::Runs;
+use super::handle::Runs;
 use crate::supervision::{Exit, How};
 
 /// A run that is hosted here, as the others see it.

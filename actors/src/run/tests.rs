@@ -2,6 +2,6 @@
 
 mod basics;
 mod crash;
-pub(crate) mod house;
+pub(crate) mod harness;
 mod signals;
 mod steps;

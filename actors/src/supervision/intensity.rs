@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::exit::How;
-use super::table::{GiveUp, Restart, Rule};
+use super::child_event::How;
+use super::restart_policy::{GiveUp, Restart, Rule};
 
 /// What a parent does about an end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +56,7 @@ impl Intensity {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::supervision::table::{Backoff, ChildKind};
+    use crate::supervision::restart_policy::{Backoff, ChildKind};
 
     const fn rule(restart: Restart) -> Rule {
         Rule {

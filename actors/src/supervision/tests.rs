@@ -9,11 +9,11 @@ use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::roster::{Change, KILL_WAIT, Roster};
-use super::slot::{Pushed, Refused, Slot, Wakes};
-use super::table::{Backoff, GiveUp, Restart, Rule};
+use super::child_table::{Change, KILL_WAIT, Roster};
+use super::job_queue::{Pushed, Refused, Slot, Wakes};
+use super::restart_policy::{Backoff, GiveUp, Restart, Rule};
 use super::{Ended, Exit, How, LinkedTasks};
-use crate::rig::until;
+use crate::test_env::until;
 
 /// What a worker is asked to do.
 enum Job {

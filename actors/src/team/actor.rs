@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::category::{Category, CategoryHandle};
 use crate::context::{ContextActor, ContextHandle};
-use crate::observe::Observed;
+use crate::observer::Observed;
 use crate::run::{RUN_TIME_MAX, Runs};
 use crate::supervision::{ChildKind, Ended, Exit, How, Intensity, LinkedTasks, Next};
 

@@ -7,8 +7,8 @@ use greenroom_protocol::request::{ContextChange, ContextRead, ContextWrite, Star
 use greenroom_protocol::{Code, ContextKey, Request, RunId, Status};
 use serde_json::json;
 
-use crate::observe::Observed;
-use crate::run::tests::house::{
+use crate::observer::Observed;
+use crate::run::tests::harness::{
     House, Script, Written, agent, at_once, detached, run_id, start_team, until, values, workflow,
 };
 
@@ -187,7 +187,7 @@ async fn a_team_as_a_step_is_formed_for_it_and_stopped_with_it() {
         .workflows
         .push(workflow("outer", json!([{"id": "t", "team": "crew", "workflow": "w", "outputs": ["report"]}])));
     let house = House::new(nested.clone(), script()).await;
-    let reply = house.ask(crate::run::tests::house::start("outer", json!({}))).await;
+    let reply = house.ask(crate::run::tests::harness::start("outer", json!({}))).await;
     assert_eq!(
         (reply.status, &reply.outputs["report"]),
         (Status::Success, &json!("writer_001:finder_001:Q4 2024 Acme"))

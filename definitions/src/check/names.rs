@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use super::hint;
 use crate::agent::{Agent, Runtime, ToolRef};
+use crate::known_names::Vocabulary;
 use crate::loader::{All, Written};
 use crate::models::ModelRef;
 use crate::problem::{Flaw, Problem};
-use crate::vocabulary::Vocabulary;
 use crate::yaml::Step;
 
 pub(super) fn check(all: &All, vocabulary: &Vocabulary) -> Vec<Problem> {

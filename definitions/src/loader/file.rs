@@ -6,10 +6,10 @@ use std::sync::Arc;
 use super::find::{Found, Sort, unreadable};
 use super::{All, Written, WrittenWorkflow};
 use crate::agent::{Agent, AgentSpec};
+use crate::decode::{self, Reader};
 use crate::plan::{Fault, Part};
 use crate::problem::{Flaw, Place, Problem, Severity};
 use crate::prompt::{Prompt, PromptError};
-use crate::read::{self, Reader};
 use crate::team::Team;
 use crate::workflow::WorkflowSpec;
 use crate::yaml::{self, Node, Position, Step, Tree};
@@ -44,11 +44,11 @@ pub(super) fn read(found: &Found, all: &mut All, problems: &mut Vec<Problem>) {
         Sort::Agent => agent(&mut reader, node, found, all),
         Sort::Workflow => workflow(&mut reader, node, found, all),
         Sort::Team => team(&mut reader, node, found, all),
-        Sort::Categories => match read::categories(&mut reader, &node) {
+        Sort::Categories => match decode::categories(&mut reader, &node) {
             Some(what) => all.categories.push(Written { what, node, file: found.name.clone() }),
             None => all.claimed.categories = true,
         },
-        Sort::Models => match read::models(&mut reader, &node) {
+        Sort::Models => match decode::models(&mut reader, &node) {
             Some(what) => all.models.push(Written { what, node, file: found.name.clone() }),
             None => all.claimed.models = true,
         },
@@ -99,7 +99,7 @@ fn claimed(node: &Node, name: &str) -> Option<String> {
 }
 
 fn agent(reader: &mut Reader, node: Node, found: &Found, all: &mut All) {
-    let Some(spec) = read::agent(reader, &node) else {
+    let Some(spec) = decode::agent(reader, &node) else {
         all.claimed.agents.extend(claimed(&node, "agent_id"));
         return;
     };
@@ -132,7 +132,7 @@ fn prompt_problem(reader: &mut Reader, wrong: &PromptError, node: &Node) {
 }
 
 fn workflow(reader: &mut Reader, node: Node, found: &Found, all: &mut All) {
-    let Some(spec) = read::workflow(reader, &node) else {
+    let Some(spec) = decode::workflow(reader, &node) else {
         all.claimed.workflows.extend(claimed(&node, "workflow_id"));
         return;
     };
@@ -163,7 +163,7 @@ fn workflow_problem(reader: &mut Reader, fault: &Fault, spec: &WorkflowSpec, nod
 }
 
 fn team(reader: &mut Reader, node: Node, found: &Found, all: &mut All) {
-    match read::team(reader, &node) {
+    match decode::team(reader, &node) {
         Some(spec) => all.teams.push(Written { what: Team::new(spec), node, file: found.name.clone() }),
         None => all.claimed.teams.extend(claimed(&node, "team_id")),
     }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use greenroom_client::Work;
-use greenroom_integration_tests::house::{Keeps, configure};
+use greenroom_integration_tests::definitions_dir::Stagehand;
+use greenroom_integration_tests::model_fixture::Stand;
 use greenroom_integration_tests::script_server::{Play, ScriptServer, TOKENS_IN, TOKENS_OUT};
-use greenroom_integration_tests::stagehand::Stagehand;
-use greenroom_integration_tests::stand::Stand;
+use greenroom_integration_tests::test_pod::{Keeps, configure};
 use greenroom_protocol::request::Options;
 use greenroom_protocol::{AgentId, Code, Json, MicroUsd, Reply, Tokens, Values};
 use greenroom_runtimes::scripted::{self, Script, Scripted};

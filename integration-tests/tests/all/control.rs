@@ -6,9 +6,9 @@ use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use greenroom_integration_tests::predicate::until;
-use greenroom_integration_tests::stagehand::Stagehand;
+use greenroom_integration_tests::definitions_dir::Stagehand;
 use greenroom_integration_tests::terminal::{COMMAND_WAIT_MAX, Running, Said, Terminal};
+use greenroom_integration_tests::wait::until;
 use greenroom_protocol::Json;
 use serde_json::json;
 

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use greenroom_client::{Client, Work};
-use greenroom_integration_tests::predicate;
+use greenroom_integration_tests::model_fixture::Stand;
 use greenroom_integration_tests::script_server::{Asked, Play, ScriptServer};
-use greenroom_integration_tests::stand::Stand;
+use greenroom_integration_tests::wait;
 use greenroom_protocol::event::What;
 use greenroom_protocol::{Json, RunId, Values, WorkflowId};
 use serde_json::Value;
@@ -66,7 +66,7 @@ async fn a_run_that_was_killed_ends_well_and_no_recorded_step_is_done_again() {
     let words = ["run", "workflow", WORKFLOW, "--input", "text=hello"];
     let process = stand.terminal.start(&words).expect("a run");
     let seen = || async { (server.count() > HELD).then_some(()) };
-    predicate::until("the third step is in flight", WAIT_MAX, seen).await.expect("a request");
+    wait::until("the third step is in flight", WAIT_MAX, seen).await.expect("a request");
     drop(process);
 
     let resumed = stand.terminal.run(&["runs", "resume"]).await.expect("an end");
@@ -144,7 +144,7 @@ async fn a_kill_at_each_call_of_the_model_is_made_good_by_one_call_more() {
         let words = ["run", "workflow", WORKFLOW, "--input", "text=hello"];
         let process = stand.terminal.start(&words).expect("a run");
         let seen = || async { (server.count() > before + point).then_some(()) };
-        predicate::until("the step is in flight", WAIT_MAX, seen).await.expect("a request");
+        wait::until("the step is in flight", WAIT_MAX, seen).await.expect("a request");
         drop(process);
         let resumed = stand.terminal.run(&["runs", "resume"]).await.expect("an end");
         assert_eq!(resumed.code, 0, "call {point}: {resumed:?}");
@@ -175,7 +175,7 @@ async fn a_thousand_runs_in_flight_all_end_and_none_is_done_twice() {
     let runs: BTreeSet<RunId> = begun.collect().await;
     assert_eq!(runs.len(), CROWD);
     let seen = || async { (server.count() == CROWD + AHEAD).then_some(()) };
-    let waited = predicate::until("every run is in flight", WAIT_MAX, seen).await;
+    let waited = wait::until("every run is in flight", WAIT_MAX, seen).await;
     assert!(waited.is_ok(), "{} requests came", server.count());
     drop(process);
     has_crashed.store(true, Ordering::SeqCst);

@@ -4,8 +4,8 @@
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
+use greenroom_integration_tests::model_fixture::Stand;
 use greenroom_integration_tests::script_server::{Play, ScriptServer};
-use greenroom_integration_tests::stand::Stand;
 use greenroom_protocol::Json;
 
 const AGENT: &str = "remembering_agent";

@@ -4,10 +4,10 @@
 use std::fs;
 
 use anyhow::{Context, Result};
-use greenroom_integration_tests::predicate::until;
+use greenroom_integration_tests::model_fixture::Stand;
 use greenroom_integration_tests::script_server::{Play, ScriptServer};
-use greenroom_integration_tests::stand::Stand;
 use greenroom_integration_tests::terminal::COMMAND_WAIT_MAX;
+use greenroom_integration_tests::wait::until;
 use greenroom_protocol::Json;
 use serde_json::json;
 

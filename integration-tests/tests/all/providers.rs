@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
+use greenroom_integration_tests::model_fixture::{MODEL_KEY, Stand};
 use greenroom_integration_tests::script_server::{Asked, Play, ScriptServer, TOKENS_IN, TOKENS_OUT, answer};
-use greenroom_integration_tests::stand::{MODEL_KEY, Stand};
 use greenroom_integration_tests::terminal::Said;
 use serde_json::{Value, json};
 

@@ -10,11 +10,11 @@ use anyhow::{Context, Result};
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
-use greenroom_integration_tests::predicate::until;
-use greenroom_integration_tests::stagehand::Stagehand;
+use greenroom_integration_tests::definitions_dir::Stagehand;
 use greenroom_integration_tests::terminal::{Running, Said, Terminal};
+use greenroom_integration_tests::wait::until;
 use greenroom_protocol::Json;
-use greenroom_supervisor::watch::IN_FORCE_WAIT_MAX;
+use greenroom_supervisor::reload::IN_FORCE_WAIT_MAX;
 use serde_json::json;
 
 /// What a change may take, on a machine that does nothing else; here it only ends a test that hangs.

@@ -4,9 +4,9 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use greenroom_integration_tests::predicate::until;
+use greenroom_integration_tests::model_fixture::Stand;
 use greenroom_integration_tests::script_server::{Play, ScriptServer};
-use greenroom_integration_tests::stand::Stand;
+use greenroom_integration_tests::wait::until;
 
 const AGENT: &str = "asking_agent";
 const OUTER: &str = "asking_from_outside";

@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
+use greenroom_integration_tests::model_fixture::{MODEL_KEY, Stand};
 use greenroom_integration_tests::script_server::{Play, ScriptServer};
-use greenroom_integration_tests::stand::{MODEL_KEY, Stand};
 
 const AGENT: &str = "asking_agent";
 

@@ -5,8 +5,8 @@
 
 mod pages;
 mod source;
+mod syntax;
 pub(crate) mod tree;
-mod visit;
 mod words;
 
 use tree::{Problem, Tree};

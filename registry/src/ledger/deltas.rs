@@ -7,7 +7,7 @@ use greenroom_protocol as protocol;
 use protocol::{AgentId, CallKey, MicroUsd, TenantId, Timestamp, UserId, WorkflowId};
 use serde::{Deserialize, Serialize};
 
-use crate::ledger::tally::{Counts, day_start};
+use crate::ledger::usage::{Counts, day_start};
 use crate::ledger::{Account, Amount, Budget, CostRow, ReservationId, Scope};
 
 /// What one row of the costs is about.

@@ -15,10 +15,10 @@ use crate::audit::head::SignedHead;
 use crate::audit::signer::Signer;
 use crate::audit::verify::{Verdict, Walk};
 use crate::audit::{AuditError, AuditLog, AuditPage, AuditSeq, Bracket, Opened, Pruned};
-use crate::commit::Haste;
 use crate::error::StoreError;
+use crate::group_commit::Haste;
 use crate::sqlite::commands::{AuditCommand, Command};
-use crate::sqlite::script::{from_int, to_int};
+use crate::sqlite::statement_batch::{from_int, to_int};
 use crate::sqlite::writer::hash_of;
 use crate::sqlite::{Shared, failed};
 

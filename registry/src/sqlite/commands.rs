@@ -6,15 +6,15 @@ use greenroom_protocol as protocol;
 use protocol::journal::Entry;
 use protocol::{ContentHash, PodId, RequestId, RunId, TenantId, Timestamp};
 
+use crate::agent_memory::{Memory, MemoryOwner};
 use crate::audit::chain::{EventJson, Link};
 use crate::audit::{AuditSeq, Bracket, Pruned};
-use crate::commit::{self, Answer, Haste};
 use crate::context::{ContextError, ContextPut, Version};
 use crate::error::StoreError;
+use crate::group_commit::{self, Answer, Haste};
 use crate::idempotency::Once;
 use crate::journal::{JournalError, Receipt, Seq};
-use crate::recall::{Memory, MemoryOwner};
-use crate::runs::head::Mark;
+use crate::runs::record::Mark;
 use crate::runs::{Created, Fence, NewRun};
 
 /// A command, with the answer's way back where somebody waits.
@@ -127,10 +127,10 @@ pub(super) enum OnceCommand {
     Prune { before: Timestamp, answer: Answer<u64> },
 }
 
-impl commit::Command for Command {
+impl group_commit::Command for Command {
     fn patience(&self) -> Duration {
         match self {
-            Self::Nudge | Self::Audit(AuditCommand::Close { .. }) => commit::LINGER,
+            Self::Nudge | Self::Audit(AuditCommand::Close { .. }) => group_commit::LINGER,
             Self::Audit(AuditCommand::Open { haste, .. }) => haste.patience(),
             Self::Run(RunCommand::Append(append)) => append.haste.patience(),
             Self::Audit(AuditCommand::Note { .. } | AuditCommand::Prune { .. })

@@ -8,10 +8,10 @@ use futures::stream::BoxStream;
 use greenroom_protocol as protocol;
 use protocol::{ContextKey, RunId, Timestamp};
 
-use crate::bell::{Follow, follow};
-use crate::context::board::Board;
+use crate::context::data::Board;
 use crate::context::{ContextError, ContextEvent, ContextPut, ContextStore, Snapshot, Version, Versioned};
 use crate::error::StoreError;
+use crate::notify::{Follow, follow};
 use crate::runs::Fence;
 use crate::sqlite::commands::{Command, ContextCommand};
 use crate::sqlite::{Shared, failed};

@@ -14,7 +14,7 @@ use crate::idempotency::{Idempotency, Once};
 use crate::runs::OnceKey;
 use crate::sqlite::commands::{Command, OnceCommand};
 use crate::sqlite::runs::row::id;
-use crate::sqlite::script::{Value, from_int};
+use crate::sqlite::statement_batch::{Value, from_int};
 use crate::sqlite::writer::{Commit, hash_of, refuse as refuse_one};
 use crate::sqlite::{Shared, failed};
 

@@ -9,7 +9,7 @@ use protocol::{CallKey, MicroUsd, Timestamp};
 
 use crate::error::StoreError;
 use crate::ledger::deltas::{Spend, SpendKey};
-use crate::ledger::tally::day_of;
+use crate::ledger::usage::day_of;
 use crate::ledger::{
     Account, Amount, CostRow, Ledger, Limit, Periods, Refusal, Reservation, ReservationId, Scope, Settlement, Usage,
 };

@@ -13,14 +13,14 @@ use protocol::limits::PAGE_ROWS_MAX;
 use protocol::{PodId, Reply, RunId, Timestamp};
 use sqlx::Row;
 
-use crate::bell::{Follow, follow};
-use crate::commit::Haste;
 use crate::error::StoreError;
+use crate::group_commit::Haste;
 use crate::journal::{Journal, JournalError, Journalled, Pending, Receipt, Seq, Tip};
-use crate::runs::head::Mark;
+use crate::notify::{Follow, follow};
+use crate::runs::record::Mark;
 use crate::runs::{Created, Fence, NewRun, OnceKey, RunFilter, RunHead, RunPage, RunStore};
 use crate::sqlite::commands::{Append, Begin, Command, Entries, RunCommand};
-use crate::sqlite::script::{from_int, to_int};
+use crate::sqlite::statement_batch::{from_int, to_int};
 use crate::sqlite::{Shared, failed};
 
 use row::{head_of, select_heads};

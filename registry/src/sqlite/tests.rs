@@ -340,7 +340,7 @@ async fn every_text_of_the_schema_is_searched_for_artifacts_or_known_to_name_non
     assert!(columns.len() > NAMELESS.len());
     for (table, column) in columns {
         let is_searched =
-            upkeep::NAMING.iter().any(|select| select.starts_with(&format!("SELECT {column} FROM {table}")));
+            maintenance::NAMING.iter().any(|select| select.starts_with(&format!("SELECT {column} FROM {table}")));
         let is_nameless = NAMELESS.contains(&format!("{table}.{column}").as_str());
         assert_ne!(is_searched, is_nameless, "{table}.{column}: say in sqlite/upkeep.rs or here what it may hold");
     }

@@ -14,16 +14,16 @@ use tokio::time::Instant;
 use crate::Synchronous;
 use crate::audit::head::HeadKind;
 use crate::audit::signer::Signer;
-use crate::commit::{Answer, Inbox};
 use crate::error::StoreError;
+use crate::group_commit::{Answer, Inbox};
 use crate::sqlite::audit::write::{Chain, ChainChange};
 use crate::sqlite::commands::{AuditCommand, Command};
 use crate::sqlite::context::write::Boards;
 use crate::sqlite::idempotency::KeyRow;
 use crate::sqlite::runs::write::Heads;
-use crate::sqlite::script::{Script, Value};
+use crate::sqlite::statement_batch::{Script, Value};
 use crate::sqlite::{Shared, unwritten};
-use crate::sqlite::{audit, context, idempotency, ledger, recall, runs};
+use crate::sqlite::{agent_memory, audit, context, idempotency, ledger, runs};
 
 /// How often the audit's head is signed.
 const SEAL_EVERY: Duration = Duration::from_secs(1);
@@ -254,7 +254,7 @@ impl Writer {
             Command::Run(command) => runs::write::apply(self, command, commit),
             Command::Context(command) => context::write::apply(&mut self.boards, command, commit),
             Command::Once(command) => idempotency::apply(command, commit),
-            Command::Memory(command) => recall::apply(command, commit),
+            Command::Memory(command) => agent_memory::apply(command, commit),
             Command::Body { hash, body, answer } => {
                 commit.script.add(BODIES, vec![Value::from(&hash), body.into()]);
                 commit.answer(answer, ());
@@ -272,7 +272,7 @@ impl Writer {
             Command::Run(command) => runs::write::refuse(command, error),
             Command::Context(command) => context::write::refuse(command, error),
             Command::Once(command) => idempotency::refuse(command, error),
-            Command::Memory(command) => recall::refuse(command, error),
+            Command::Memory(command) => agent_memory::refuse(command, error),
             Command::Body { answer, .. } | Command::Flush(answer) | Command::Close { answer, .. } => {
                 refuse(answer, error);
             }

@@ -7,8 +7,8 @@ use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Engine, FUEL_MAX, Fault};
-use crate::question::Input;
-use crate::question::input::Seal;
+use crate::access_request::Input;
+use crate::access_request::input::Seal;
 
 /// The entrypoint.
 pub const ENTRYPOINT: &str = "guard/allowed";

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::allowed::{Answer, Obligations};
 use super::{EXPLAIN_FUEL_MAX, Engine, Fault};
-use crate::question::Input;
+use crate::access_request::Input;
 
 /// The entrypoint.
 pub const ENTRYPOINT: &str = "guard/decision";

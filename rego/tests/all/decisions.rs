@@ -4,7 +4,7 @@ use greenroom_protocol::request::{Look, Signal, SignalRun};
 use greenroom_protocol::{Cause, Code, Request, RunId, StepId};
 use greenroom_rego::{Denied, Facts, Question, Relation, Target};
 
-use crate::house;
+use crate::harness;
 
 fn codes(denied: &Denied) -> Vec<String> {
     denied.codes()
@@ -12,10 +12,10 @@ fn codes(denied: &Denied) -> Vec<String> {
 
 #[tokio::test]
 async fn the_administrator_starts_the_demo_and_its_run_calls_the_agent() {
-    let grant = house::run_of("admin").await;
-    let facts = house::of_a_step(house::summary_facts());
-    let spoken = grant.speak(house::request_id(2), house::invoke("executive_summary_agent"));
-    let permit = house::guard().await.permit(Question::new(spoken, facts)).await.unwrap();
+    let grant = harness::run_of("admin").await;
+    let facts = harness::of_a_step(harness::summary_facts());
+    let spoken = grant.speak(harness::request_id(2), harness::invoke("executive_summary_agent"));
+    let permit = harness::guard().await.permit(Question::new(spoken, facts)).await.unwrap();
     let checks = permit.grant().checks().to_vec();
     assert!(checks.iter().any(|check| check == "access_allowed"));
     assert!(checks.iter().any(|check| check == "rate_limit_ok"));
@@ -26,28 +26,28 @@ async fn the_administrator_starts_the_demo_and_its_run_calls_the_agent() {
 
 #[tokio::test]
 async fn the_operator_works_in_the_given_categories_only() {
-    let guard = house::guard().await;
-    let ask = || house::asked("operator", house::invoke("an_agent"));
-    let allowed = house::agent_facts("an_agent", "business_ops", &[], &[]);
+    let guard = harness::guard().await;
+    let ask = || harness::asked("operator", harness::invoke("an_agent"));
+    let allowed = harness::agent_facts("an_agent", "business_ops", &[], &[]);
     assert!(guard.permit(Question::new(ask().await, allowed)).await.is_ok());
-    let elsewhere = house::agent_facts("an_agent", "security_risk", &[], &[]);
+    let elsewhere = harness::agent_facts("an_agent", "security_risk", &[], &[]);
     let denied = guard.permit(Question::new(ask().await, elsewhere)).await.unwrap_err();
     assert_eq!(codes(&denied), ["category_not_allowed"]);
 }
 
 #[tokio::test]
 async fn a_run_has_no_more_rights_than_its_owner() {
-    let grant = house::run_of("operator").await;
-    let facts = house::of_a_step(house::agent_facts("an_agent", "finance_accounting", &[], &[]));
-    let question = Question::new(grant.speak(house::request_id(2), house::invoke("an_agent")), facts);
-    let denied = house::guard().await.permit(question).await.unwrap_err();
+    let grant = harness::run_of("operator").await;
+    let facts = harness::of_a_step(harness::agent_facts("an_agent", "finance_accounting", &[], &[]));
+    let question = Question::new(grant.speak(harness::request_id(2), harness::invoke("an_agent")), facts);
+    let denied = harness::guard().await.permit(question).await.unwrap_err();
     assert_eq!(codes(&denied), ["category_not_allowed"]);
 }
 
 #[tokio::test]
 async fn a_guest_is_denied_with_the_name_of_the_rule() {
-    let asked = house::asked("guest", house::invoke("executive_summary_agent")).await;
-    let denied = house::guard().await.permit(Question::new(asked, house::summary_facts())).await.unwrap_err();
+    let asked = harness::asked("guest", harness::invoke("executive_summary_agent")).await;
+    let denied = harness::guard().await.permit(Question::new(asked, harness::summary_facts())).await.unwrap_err();
     assert!(denied.revision().is_some());
     let cause = Cause::from(denied);
     assert_eq!(cause.code, Code::PolicyDenied);
@@ -59,9 +59,9 @@ async fn a_guest_is_denied_with_the_name_of_the_rule() {
 
 #[tokio::test]
 async fn a_guest_may_look_at_the_catalogue_and_nothing_else() {
-    let guard = house::guard().await;
-    let records = || house::facts(Target::Records { what: "list".to_owned() });
-    let look = |look| async { Question::new(house::asked("guest", Request::Look(look)).await, records()) };
+    let guard = harness::guard().await;
+    let records = || harness::facts(Target::Records { what: "list".to_owned() });
+    let look = |look| async { Question::new(harness::asked("guest", Request::Look(look)).await, records()) };
     assert!(guard.permit(look(Look::Agents).await).await.is_ok());
     let page = || greenroom_protocol::request::Page::default();
     for private in [Look::Runs { page: page() }, Look::Audit { page: page() }, Look::Costs { since: None }] {
@@ -71,32 +71,32 @@ async fn a_guest_may_look_at_the_catalogue_and_nothing_else() {
 
 #[tokio::test]
 async fn only_an_approver_of_the_same_tenant_answers_for_a_step() {
-    let guard = house::guard().await;
-    let run = RunId::of(&house::request_id(5));
+    let guard = harness::guard().await;
+    let run = RunId::of(&harness::request_id(5));
     let target = || Target::Run {
         run: run.clone(),
         workflow: greenroom_protocol::WorkflowId::new("w").unwrap(),
-        version: house::version(),
+        version: harness::version(),
         team: None,
     };
     let signal = || {
         let signal = Signal::Approve { step: StepId::new("publish").unwrap() };
         Request::SignalRun(SignalRun { run: run.clone(), signal })
     };
-    let question = |name| async move { Question::new(house::asked(name, signal()).await, house::facts(target())) };
+    let question = |name| async move { Question::new(harness::asked(name, signal()).await, harness::facts(target())) };
     assert!(guard.permit(question("approver").await).await.is_ok());
     assert!(guard.permit(question("admin").await).await.is_ok());
     assert_eq!(codes(&guard.permit(question("operator").await).await.unwrap_err()), ["role_missing"]);
-    let foreign = Facts { relation: Relation::default(), ..house::facts(target()) };
-    let question = Question::new(house::asked("approver", signal()).await, foreign);
+    let foreign = Facts { relation: Relation::default(), ..harness::facts(target()) };
+    let question = Question::new(harness::asked("approver", signal()).await, foreign);
     assert_eq!(codes(&guard.permit(question).await.unwrap_err()), ["foreign_tenant"]);
 }
 
 #[tokio::test]
 async fn a_document_above_ten_mebibytes_is_denied_by_that_policy() {
-    let guard = house::guard().await;
-    let sized = |bytes| Facts { document_bytes: bytes, ..house::summary_facts() };
-    let ask = || house::asked("admin", house::invoke("executive_summary_agent"));
+    let guard = harness::guard().await;
+    let sized = |bytes| Facts { document_bytes: bytes, ..harness::summary_facts() };
+    let ask = || harness::asked("admin", harness::invoke("executive_summary_agent"));
     let limit = greenroom_protocol::limits::DOCUMENT_BYTES_MAX;
     assert!(guard.permit(Question::new(ask().await, sized(limit))).await.is_ok());
     let denied = guard.permit(Question::new(ask().await, sized(limit + 1))).await.unwrap_err();
@@ -105,12 +105,12 @@ async fn a_document_above_ten_mebibytes_is_denied_by_that_policy() {
 
 #[tokio::test]
 async fn nothing_of_the_inputs_is_sent() {
-    let mut request = house::invoke("executive_summary_agent");
+    let mut request = harness::invoke("executive_summary_agent");
     if let Request::Invoke(invoke) = &mut request {
         invoke.inputs.insert("document".to_owned(), "a very private text".into());
     }
-    let question = Question::new(house::asked("admin", request).await, house::summary_facts());
-    let sent = question.input().as_sent(house::snapshot().await.vocabulary()).unwrap();
+    let question = Question::new(harness::asked("admin", request).await, harness::summary_facts());
+    let sent = question.input().as_sent(harness::snapshot().await.vocabulary()).unwrap();
     assert!(!String::from_utf8_lossy(&sent).contains("private"));
     assert!(!format!("{:?}", question.asked()).contains("private"));
 }
@@ -119,7 +119,7 @@ async fn nothing_of_the_inputs_is_sent() {
 async fn budgets_of_user_and_tenant_count_whichever_is_nearer() {
     use greenroom_protocol::MicroUsd;
     use greenroom_rego::{Limits, Spent, UsageFacts};
-    let mut principal = house::user("admin").unwrap();
+    let mut principal = harness::user("admin").unwrap();
     principal.limits = Limits { usd: Some(MicroUsd(1_000)), tokens: None, ..Limits::default() };
     principal.tenant_limits = Limits { usd: Some(MicroUsd(10_000)), tokens: Some(500), ..Limits::default() };
     let spent = |user: u64, tenant: u64, tokens: u64| UsageFacts {
@@ -128,7 +128,7 @@ async fn budgets_of_user_and_tenant_count_whichever_is_nearer() {
         tenant: Spent { tokens, usd: MicroUsd(tenant) },
         fresh: true,
     };
-    let guard = house::guard().await;
+    let guard = harness::guard().await;
     for (usage, denied_by) in [
         (spent(999, 999, 499), vec![]),
         (spent(1_000, 1_000, 0), vec!["budget_exhausted"]),
@@ -136,8 +136,8 @@ async fn budgets_of_user_and_tenant_count_whichever_is_nearer() {
         (spent(0, 0, 500), vec!["tokens_exhausted"]),
         (UsageFacts { fresh: false, ..spent(0, 0, 0) }, vec!["usage_unknown"]),
     ] {
-        let asked = house::asked_as(principal.clone(), house::invoke("executive_summary_agent")).await;
-        let question = Question::new(asked, Facts { usage, ..house::summary_facts() });
+        let asked = harness::asked_as(principal.clone(), harness::invoke("executive_summary_agent")).await;
+        let question = Question::new(asked, Facts { usage, ..harness::summary_facts() });
         let found = guard.permit(question).await.map_or_else(|denied| denied.codes(), |_| Vec::new());
         assert_eq!(found, denied_by);
     }

@@ -6,7 +6,7 @@ use greenroom_protocol::request::{CallTool, ContextChange, ContextWrite};
 use greenroom_protocol::{ContextKey, Request, RunId, Values};
 use greenroom_rego::{Facts, Question, Relation, Target};
 
-use crate::house;
+use crate::harness;
 
 /// What is asked, by whom, and what holds.
 struct Case {
@@ -16,15 +16,15 @@ struct Case {
 }
 
 fn case(user: &'static str, facts: Facts) -> Case {
-    Case { user, request: house::invoke("executive_summary_agent"), facts }
+    Case { user, request: harness::invoke("executive_summary_agent"), facts }
 }
 
 fn carrying(policy: &str) -> Facts {
-    house::agent_facts("executive_summary_agent_001", "business_ops", &[], &[policy])
+    harness::agent_facts("executive_summary_agent_001", "business_ops", &[], &[policy])
 }
 
 fn write() -> (Request, Target) {
-    let run = RunId::of(&house::request_id(1));
+    let run = RunId::of(&harness::request_id(1));
     let key = ContextKey::new("summary_context").unwrap();
     let change = ContextChange::Put("x".into());
     let request = ContextWrite { run: run.clone(), key: key.clone(), expect: None, change, ttl_ms: None };
@@ -33,9 +33,9 @@ fn write() -> (Request, Target) {
 
 /// An agent speaks, with this policy of its own.
 async fn spoken_by_an_agent(policy: &str, request: Request, target: Target) -> Vec<String> {
-    let guard = house::guard().await;
-    let asked = house::asked("admin", house::invoke("executive_summary_agent")).await;
-    let permit = guard.permit(Question::new(asked, house::summary_facts())).await.unwrap();
+    let guard = harness::guard().await;
+    let asked = harness::asked("admin", harness::invoke("executive_summary_agent")).await;
+    let permit = guard.permit(Question::new(asked, harness::summary_facts())).await.unwrap();
     let agent = carrying(policy).agent;
     let relation = Relation {
         own_tenant: true,
@@ -45,22 +45,22 @@ async fn spoken_by_an_agent(policy: &str, request: Request, target: Target) -> V
         provides_to_team: true,
         ..Relation::default()
     };
-    let speaker_policies = house::names(&[policy]);
-    let facts = Facts { agent, relation, speaker_policies, ..house::facts(target) };
-    let question = Question::new(permit.grant().speak(house::request_id(4), request), facts);
+    let speaker_policies = harness::names(&[policy]);
+    let facts = Facts { agent, relation, speaker_policies, ..harness::facts(target) };
+    let question = Question::new(permit.grant().speak(harness::request_id(4), request), facts);
     guard.permit(question).await.map_or_else(|denied| denied.codes(), |_| Vec::new())
 }
 
 async fn decide(case: Case) -> Vec<String> {
-    let mut principal = house::user(case.user).unwrap();
+    let mut principal = harness::user(case.user).unwrap();
     principal.permissions.pii_access = case.user == "auditor";
     if case.user != "admin" {
-        principal.roles = principal.roles.union(&house::names(&["agent_operator"]));
-        principal.permissions.allowed_categories = house::names(&["business_ops"]);
+        principal.roles = principal.roles.union(&harness::names(&["agent_operator"]));
+        principal.permissions.allowed_categories = harness::names(&["business_ops"]);
     }
-    let asked = house::asked_as(principal, case.request).await;
+    let asked = harness::asked_as(principal, case.request).await;
     let question = Question::new(asked, case.facts);
-    house::guard().await.permit(question).await.map_or_else(|denied| denied.codes(), |_| Vec::new())
+    harness::guard().await.permit(question).await.map_or_else(|denied| denied.codes(), |_| Vec::new())
 }
 
 fn target_cases() -> Vec<(&'static str, Case, Case)> {
@@ -138,13 +138,13 @@ async fn each_policy_of_a_target_allows_and_denies_by_name() {
 async fn each_policy_of_a_speaking_agent_allows_and_denies_by_name() {
     let call = || Request::CallTool(CallTool { tool: "native:clock".into(), arguments: Values::new(), key: None });
     let tool = || Target::Tool { tool: "native:clock".to_owned() };
-    let agent = || house::summary_facts().target;
+    let agent = || harness::summary_facts().target;
     let (write, context) = write();
     let none = Vec::<String>::new();
-    assert_eq!(spoken_by_an_agent("no_tools", house::invoke("other_agent"), agent()).await, none);
+    assert_eq!(spoken_by_an_agent("no_tools", harness::invoke("other_agent"), agent()).await, none);
     assert_eq!(spoken_by_an_agent("no_tools", call(), tool()).await, ["no_tools"]);
     assert_eq!(spoken_by_an_agent("no_agent_delegation", call(), tool()).await, none);
-    let delegated = spoken_by_an_agent("no_agent_delegation", house::invoke("other_agent"), agent()).await;
+    let delegated = spoken_by_an_agent("no_agent_delegation", harness::invoke("other_agent"), agent()).await;
     assert_eq!(delegated, ["no_agent_delegation"]);
     assert_eq!(spoken_by_an_agent("read_only_context", call(), tool()).await, none);
     assert_eq!(spoken_by_an_agent("read_only_context", write, context).await, ["read_only_context"]);
@@ -152,13 +152,13 @@ async fn each_policy_of_a_speaking_agent_allows_and_denies_by_name() {
 
 #[tokio::test]
 async fn require_authentication_denies_who_has_shown_nothing() {
-    let guard = house::guard().await;
-    let known = house::asked("admin", house::invoke("executive_summary_agent")).await;
+    let guard = harness::guard().await;
+    let known = harness::asked("admin", harness::invoke("executive_summary_agent")).await;
     assert!(guard.permit(Question::new(known, carrying("require_authentication"))).await.is_ok());
-    let nobody = || house::asked_by_nobody(house::invoke("executive_summary_agent"));
+    let nobody = || harness::asked_by_nobody(harness::invoke("executive_summary_agent"));
     let denied = guard.permit(Question::new(nobody().await, carrying("require_authentication"))).await.unwrap_err();
     assert_eq!(denied.codes(), ["require_authentication"]);
-    let without = house::agent_facts("executive_summary_agent_001", "business_ops", &[], &[]);
+    let without = harness::agent_facts("executive_summary_agent_001", "business_ops", &[], &[]);
     assert!(guard.permit(Question::new(nobody().await, without)).await.is_ok());
 }
 

@@ -6,13 +6,13 @@ use greenroom_protocol::{Code, Credential, Deadline, Envelope, Received, Request
 use greenroom_rego::identity::authenticator::PRINCIPAL_AGE_MAX;
 use greenroom_rego::{Proof, Question, Recovery, Speaker, Target};
 
-use crate::house;
+use crate::harness;
 
 async fn from_the_wire(credential: Option<Credential>) -> Result<greenroom_rego::Authenticated, Code> {
-    let envelope = Envelope { credential, ..Envelope::of(house::invoke("an_agent")) };
+    let envelope = Envelope { credential, ..Envelope::of(harness::invoke("an_agent")) };
     let bytes = serde_json::to_vec(&envelope).unwrap();
-    let received = Received::decode(&bytes, Source::Http, &house::Counting, house::NOW).unwrap();
-    house::authenticator().verify(received).await.map_err(|cause| cause.code)
+    let received = Received::decode(&bytes, Source::Http, &harness::Counting, harness::NOW).unwrap();
+    harness::authenticator().verify(received).await.map_err(|cause| cause.code)
 }
 
 #[tokio::test]
@@ -40,34 +40,34 @@ async fn nobody_and_a_wrong_credential_are_refused() {
 #[tokio::test]
 async fn a_user_whom_the_configuration_lacks_is_refused() {
     let user = UserId::new("stranger").unwrap();
-    let received = Received::local(user, Envelope::of(house::invoke("a")), &house::Counting, house::NOW).unwrap();
-    let refused = house::authenticator().verify(received).await.unwrap_err();
+    let received = Received::local(user, Envelope::of(harness::invoke("a")), &harness::Counting, harness::NOW).unwrap();
+    let refused = harness::authenticator().verify(received).await.unwrap_err();
     assert_eq!(refused.code, Code::Unauthenticated);
     assert!(refused.message.contains("stranger"));
 }
 
 fn recovery(owner: &str) -> Recovery {
     Recovery {
-        id: house::request_id(8),
+        id: harness::request_id(8),
         trace: TraceId::fresh(8),
         owner: UserId::new(owner).unwrap(),
-        run: greenroom_protocol::RunId::of(&house::request_id(1)),
-        deadline: Deadline::after(house::NOW, Duration::from_secs(60)),
-        now: house::NOW,
+        run: greenroom_protocol::RunId::of(&harness::request_id(1)),
+        deadline: Deadline::after(harness::NOW, Duration::from_secs(60)),
+        now: harness::NOW,
     }
 }
 
 #[tokio::test]
 async fn a_run_is_taken_up_in_the_name_of_its_owner_and_speaks_for_itself() {
-    let asked = house::authenticator().recover(recovery("operator")).await.unwrap();
+    let asked = harness::authenticator().recover(recovery("operator")).await.unwrap();
     assert_eq!(asked.proof(), Proof::Recorded);
     assert!(matches!(asked.request(), Request::ResumeRun(_)));
     let run = recovery("operator").run;
     let workflow = greenroom_protocol::WorkflowId::new("generate_quarterly_report").unwrap();
     let team = greenroom_protocol::TeamId::new("report_team").ok();
-    let target = Target::Run { run: run.clone(), workflow, version: house::version(), team: team.clone() };
-    let permit = house::guard().await.permit(Question::new(asked, house::facts(target))).await.unwrap();
-    let spoken = permit.grant().speak(house::request_id(9), house::invoke("an_agent"));
+    let target = Target::Run { run: run.clone(), workflow, version: harness::version(), team: team.clone() };
+    let permit = harness::guard().await.permit(Question::new(asked, harness::facts(target))).await.unwrap();
+    let spoken = permit.grant().speak(harness::request_id(9), harness::invoke("an_agent"));
     assert_eq!(spoken.run(), Some(&run));
     assert_eq!(spoken.team(), team.as_ref());
     assert_eq!(spoken.speaker().kind(), "workflow");
@@ -75,17 +75,17 @@ async fn a_run_is_taken_up_in_the_name_of_its_owner_and_speaks_for_itself() {
 
 #[tokio::test]
 async fn a_run_whose_owner_is_gone_is_not_taken_up() {
-    let refused = house::authenticator().recover(recovery("dismissed")).await.unwrap_err();
+    let refused = harness::authenticator().recover(recovery("dismissed")).await.unwrap_err();
     assert_eq!(refused.code, Code::Unauthenticated);
 }
 
 #[tokio::test]
 async fn an_old_principal_is_read_anew() {
-    let authenticator = house::authenticator();
-    let mut principal = house::user("operator").unwrap();
-    principal.roles = house::names(&["admin"]);
-    let stale = house::asked_as(principal.clone(), house::invoke("an_agent")).await;
-    let soon = house::NOW.plus(PRINCIPAL_AGE_MAX);
+    let authenticator = harness::authenticator();
+    let mut principal = harness::user("operator").unwrap();
+    principal.roles = harness::names(&["admin"]);
+    let stale = harness::asked_as(principal.clone(), harness::invoke("an_agent")).await;
+    let soon = harness::NOW.plus(PRINCIPAL_AGE_MAX);
     let stale = authenticator.refresh(stale, soon).await.unwrap();
     assert!(stale.principal().roles.contains("admin"), "not yet");
     let later = soon.plus(Duration::from_micros(1));
@@ -93,7 +93,7 @@ async fn an_old_principal_is_read_anew() {
     assert!(!fresh.principal().roles.contains("admin"), "the role was withdrawn");
     assert_eq!(fresh.principal_read_at(), later);
     principal.user = UserId::new("dismissed").unwrap();
-    let gone = house::asked_as(principal, house::invoke("an_agent")).await;
+    let gone = harness::asked_as(principal, harness::invoke("an_agent")).await;
     let refused = authenticator.refresh(gone, later).await.unwrap_err();
     assert_eq!(refused.code, Code::Unauthenticated);
 }

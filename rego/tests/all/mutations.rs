@@ -5,7 +5,7 @@ use greenroom_rego::Relation;
 use greenroom_rego::{Facts, Question};
 use serde_json::{Value, json};
 
-use crate::{house, raw};
+use crate::{harness, raw};
 
 fn paths(value: &Value, at: &str, found: &mut Vec<String>) {
     if let Value::Object(members) = value {
@@ -29,17 +29,17 @@ fn changed(document: &Value, path: &str, value: Option<Value>) -> Value {
 }
 
 async fn documents() -> Vec<Value> {
-    let grant = house::run_of("operator").await;
+    let grant = harness::run_of("operator").await;
     let step = Question::new(
-        grant.speak(house::request_id(2), house::invoke("executive_summary_agent")),
-        house::of_a_step(house::summary_facts()),
+        grant.speak(harness::request_id(2), harness::invoke("executive_summary_agent")),
+        harness::of_a_step(harness::summary_facts()),
     );
     let relation = Relation { own_tenant: true, ..Relation::default() };
     let own = Question::new(
-        house::asked("admin", house::invoke("executive_summary_agent")).await,
-        Facts { relation, ..house::agent_facts("an_agent", "business_ops", &[], &[]) },
+        harness::asked("admin", harness::invoke("executive_summary_agent")).await,
+        Facts { relation, ..harness::agent_facts("an_agent", "business_ops", &[], &[]) },
     );
-    let vocabulary = house::snapshot().await;
+    let vocabulary = harness::snapshot().await;
     [step, own]
         .iter()
         .map(|question| serde_json::from_slice(&question.input().as_sent(vocabulary.vocabulary()).unwrap()).unwrap())

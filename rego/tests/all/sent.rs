@@ -7,7 +7,7 @@ use greenroom_rego::{Facts, Input, Limits, Principal, Question, Relation, UsageF
 use proptest::strategy::{Strategy as _, ValueTree as _};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
-use crate::{house, oracle, raw};
+use crate::{harness, oracle, raw};
 
 /// Bytes of the document that a decision is made on, at most: what it costs follows from them.
 const INPUT_BYTES_MAX: usize = 512;
@@ -21,7 +21,7 @@ const PRIVATE: [&str; 4] =
     ["require_authentication", "audit_all_actions", "max_document_size_1mb", "require_pii_permission"];
 
 async fn weigh(question: &Question) {
-    let sent = question.input().as_sent(house::snapshot().await.vocabulary()).unwrap();
+    let sent = question.input().as_sent(harness::snapshot().await.vocabulary()).unwrap();
     assert!(sent.len() <= INPUT_BYTES_MAX, "{} bytes: {}", sent.len(), String::from_utf8_lossy(&sent));
 }
 
@@ -33,7 +33,7 @@ fn heavy(agent: &str, private: bool, of_team: bool) -> Facts {
         false => ("content_communications", &capabilities[..3], &POLICIES[..]),
     };
     let policies = [policies, if of_team { &["tenant_isolation"] } else { &[] }].concat();
-    let facts = house::agent_facts(agent, category, capabilities, &policies);
+    let facts = harness::agent_facts(agent, category, capabilities, &policies);
     Facts {
         relation: Relation {
             own_tenant: true,
@@ -57,40 +57,41 @@ fn operator(limited: bool) -> Principal {
     let all = ["business_ops", "content_communications", "data_analytics", "sales_marketing", "software_engineering"];
     let limits = Limits { usd: Some(MicroUsd(500_000_000)), tokens: Some(900_000_000), ..Limits::default() };
     let limits = if limited { limits } else { Limits::default() };
-    let mut principal = house::user("operator").unwrap();
-    principal.permissions.allowed_categories = house::names(&all);
+    let mut principal = harness::user("operator").unwrap();
+    principal.permissions.allowed_categories = harness::names(&all);
     principal.permissions.pii_access = true;
     Principal { rate_limit: 100_000, limits, ..principal }
 }
 
 #[tokio::test]
 async fn no_input_is_large_however_much_is_listed() {
-    let bound = house::names(&["require_authentication", "audit_all_actions", "require_pii_permission"]);
+    let bound = harness::names(&["require_authentication", "audit_all_actions", "require_pii_permission"]);
     for (agent, limited, private) in [
         ("executive_summary_agent_001", true, false),
         ("kpi_dashboard_narrator_agent", true, false),
         ("lead_qualification_agent", false, true),
     ] {
         let user = || operator(limited);
-        let asked = house::asked_as(user(), house::invoke(agent)).await;
+        let asked = harness::asked_as(user(), harness::invoke(agent)).await;
         weigh(&Question::new(asked, heavy(agent, private, false))).await;
-        let run = house::run_of_principal(user()).await;
-        let step = || Question::new(run.speak(house::request_id(2), house::invoke(agent)), heavy(agent, private, true));
+        let run = harness::run_of_principal(user()).await;
+        let step =
+            || Question::new(run.speak(harness::request_id(2), harness::invoke(agent)), heavy(agent, private, true));
         weigh(&step()).await;
-        let (grant, _) = house::guard().await.permit(step()).await.unwrap().redeem();
+        let (grant, _) = harness::guard().await.permit(step()).await.unwrap().redeem();
         let delegated = Facts { speaker_policies: bound.clone(), ..heavy(agent, private, !private) };
-        weigh(&Question::new(grant.speak(house::request_id(3), house::invoke(agent)), delegated)).await;
+        weigh(&Question::new(grant.speak(harness::request_id(3), harness::invoke(agent)), delegated)).await;
     }
-    let start = house::asked_as(operator(true), house::start_run("generate_quarterly_report")).await;
-    let facts = house::facts(house::workflow_target("generate_quarterly_report"));
-    let facts = Facts { policies: house::names(&POLICIES), usage: heavy("an_agent", false, true).usage, ..facts };
+    let start = harness::asked_as(operator(true), harness::start_run("generate_quarterly_report")).await;
+    let facts = harness::facts(harness::workflow_target("generate_quarterly_report"));
+    let facts = Facts { policies: harness::names(&POLICIES), usage: heavy("an_agent", false, true).usage, ..facts };
     weigh(&Question::new(start, facts)).await;
 }
 
 /// The words of the bundle, about what its rules read, are true: what is left out changes no answer.
 #[tokio::test]
 async fn what_is_not_sent_changes_no_decision() {
-    let snapshot = house::snapshot().await;
+    let snapshot = harness::snapshot().await;
     let mut policy = raw::Policy::embedded().await;
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, b"greenroom sends what rules read!");
     let mut runner = TestRunner::new_with_rng(Config::default(), rng);

@@ -3,10 +3,10 @@
 use greenroom_protocol::{Cause, Code};
 use greenroom_rego::{Action, Bundle, CacheDir, Compiler, Engine, PolicySnapshot, Question, SnapshotError};
 
-use crate::house;
+use crate::harness;
 
 async fn refusal(name: &str) -> SnapshotError {
-    match PolicySnapshot::load(house::compiler(), &house::faulty_bundle(name)).await {
+    match PolicySnapshot::load(harness::compiler(), &harness::faulty_bundle(name)).await {
         Ok(_) => panic!("{name} passed its trial"),
         Err(error) => error,
     }
@@ -14,7 +14,7 @@ async fn refusal(name: &str) -> SnapshotError {
 
 #[tokio::test]
 async fn the_embedded_bundle_lists_its_checks() {
-    let snapshot = house::snapshot().await;
+    let snapshot = harness::snapshot().await;
     assert_eq!(snapshot.revision().as_ref(), Bundle::embedded().unwrap().revision());
     for action in Action::ALL {
         let checks = snapshot.checks(action);
@@ -44,22 +44,22 @@ async fn a_policy_without_an_entrypoint_is_refused_by_its_name() {
 
 #[tokio::test]
 async fn a_module_that_does_not_compile_is_refused() {
-    let mut files = house::faulty_bundle("open");
-    files = house::with_wasm(&files, |wasm| {
+    let mut files = harness::faulty_bundle("open");
+    files = harness::with_wasm(&files, |wasm| {
         let end = wasm.len() - 1_000;
         wasm.truncate(end);
     });
-    let refused = house::compiler().compile(&files).map(drop).unwrap_err();
+    let refused = harness::compiler().compile(&files).map(drop).unwrap_err();
     assert!(matches!(refused, SnapshotError::Compile(_)), "{refused}");
 }
 
 /// The texts of this policy end 57 bytes beyond the two pages that its module declares.
 #[tokio::test]
 async fn a_policy_whose_texts_cross_a_page_loads() {
-    let snapshot = PolicySnapshot::load(house::compiler(), &house::faulty_bundle("long_texts")).await.unwrap();
+    let snapshot = PolicySnapshot::load(harness::compiler(), &harness::faulty_bundle("long_texts")).await.unwrap();
     let mut engine = Engine::new(snapshot).await.unwrap();
-    let asked = house::asked("guest", house::start_run("case_100")).await;
-    let question = Question::new(asked, house::facts(house::workflow_target("case_100")));
+    let asked = harness::asked("guest", harness::start_run("case_100")).await;
+    let question = Question::new(asked, harness::facts(harness::workflow_target("case_100")));
     let explained = engine.explain(question.input()).await.unwrap();
     assert_eq!(explained.deny.iter().map(|rule| rule.code.as_str()).collect::<Vec<_>>(), ["case_100", "role_missing"]);
 }
@@ -68,7 +68,7 @@ async fn a_policy_whose_texts_cross_a_page_loads() {
 async fn a_compiled_module_is_found_at_the_next_start() {
     let folder = tempfile::tempdir().unwrap();
     let place = CacheDir::At(folder.path().canonicalize().unwrap().join("policy"));
-    let bundle = house::faulty_bundle("partial");
+    let bundle = harness::faulty_bundle("partial");
     Compiler::new(&place).unwrap().compile(&bundle).unwrap();
     let kept = |compiler: &Compiler| (compiler.cache_hits(), compiler.cache_misses());
     let next = Compiler::new(&place).unwrap();

@@ -7,11 +7,11 @@ use super::args::{AuditCommand, Command, DbCommand};
 use super::output::Output;
 use super::runs::told;
 use super::session::Session;
-use crate::chores::{chain, checked};
+use crate::admin::{chain, checked};
 use crate::compose::stores;
 use crate::config::Config;
+use crate::data_dir::DataDir;
 use crate::ingress::frame::Chore;
-use crate::lock::DataDir;
 
 /// Does it.
 ///

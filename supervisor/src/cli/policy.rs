@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use greenroom_protocol::{Cause, Code};
-use greenroom_rego::table::Bearer;
+use greenroom_rego::access_matrix::Bearer;
 use greenroom_rego::{Engine, Evaluator, Explanation, Fault, Input, Verdict};
 use tokio::sync::Mutex;
 
@@ -35,7 +35,7 @@ pub async fn policy(config: &Config, command: PolicyCommand, output: Output) -> 
         }
         PolicyCommand::Table => {
             let categories = compose::categories(config).await?;
-            let table = greenroom_rego::table::table(&alone, &bearers(config), &categories).await?;
+            let table = greenroom_rego::access_matrix::table(&alone, &bearers(config), &categories).await?;
             let document = serde_json::to_value(&table).unwrap_or_default();
             output.document(&document, || table.to_string());
             Ok(0)

@@ -10,10 +10,10 @@ use greenroom_protocol::{ArtifactRef, Cause, Json};
 use crate::clock::{TimeOrdered, WallClock};
 use crate::compose::compose;
 use crate::config::Config;
-use crate::house::House;
-use crate::ingress::control::dial::Socket;
+use crate::data_dir::{DataDir, LockError};
+use crate::ingress::control::client::Socket;
 use crate::ingress::frame::Chore;
-use crate::lock::{DataDir, LockError};
+use crate::pod::House;
 
 /// How often, and how far apart, an owner that is only just starting is tried.
 const DIAL_TRIES_MAX: u32 = 50;

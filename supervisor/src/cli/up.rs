@@ -8,8 +8,8 @@ use super::output::remark;
 use crate::clock::{TimeOrdered, WallClock};
 use crate::compose::{Extras, compose_with};
 use crate::config::Config;
+use crate::data_dir::{DataDir, LockError};
 use crate::lifecycle::{Signals, Why, live};
-use crate::lock::{DataDir, LockError};
 
 /// Does it.
 ///

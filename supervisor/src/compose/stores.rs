@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use greenroom_protocol::{Cause, Clock, Code, Ids};
 use greenroom_registry::audit::signer::Signer;
-use greenroom_registry::upkeep::CheckReport;
+use greenroom_registry::maintenance::CheckReport;
 use greenroom_registry::{Opened, Parts, Synchronous};
 
 use crate::config::{Config, Store, Sync};

@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use super::frame::{self, Answer, Ask, FILE_BYTES_MAX, FRAME_BYTES_MAX};
 use super::local::Front;
 
-pub mod dial;
+pub mod client;
 
 /// Connections that are served at one moment; a watch holds one for as long as its run.
 const CONNECTIONS_MAX: usize = 1_024;

@@ -21,7 +21,7 @@ use greenroom_registry::Stores;
 use greenroom_registry::journal::Seq;
 
 use super::frame::{Chore, FILE_BYTES_MAX};
-use crate::chores::Chores;
+use crate::admin::Chores;
 use crate::pipeline::Pipeline;
 
 /// How long a watch waits for a run that is only being started, and how often it looks.

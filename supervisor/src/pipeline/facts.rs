@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use greenroom_actors::execution::models::ModelRoster;
-use greenroom_actors::library::Library;
+use greenroom_actors::definition_resolver::Library;
+use greenroom_actors::execution::model_registry::ModelRoster;
 use greenroom_definitions::agent::ToolRef;
 use greenroom_definitions::plan::Target as StepTarget;
 use greenroom_definitions::{Agent, Workflow};

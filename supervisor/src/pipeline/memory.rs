@@ -6,12 +6,12 @@ use std::sync::Arc;
 use greenroom_protocol::limits::{MEMORY_QUERY_BYTES_MAX, MEMORY_RECALL_MAX, MEMORY_TEXT_BYTES_MAX};
 use greenroom_protocol::request::{MemoryChange, MemoryRead, MemoryWrite};
 use greenroom_protocol::{CallKey, Cause, Clock, Code, ContentHash, Json, Outcome};
-use greenroom_registry::recall::embedder::Embedder;
-use greenroom_registry::recall::{MEMORIES_MAX, Memory, MemoryOwner, MemoryStore, Near, Recalled};
+use greenroom_registry::agent_memory::embedder::Embedder;
+use greenroom_registry::agent_memory::{MEMORIES_MAX, Memory, MemoryOwner, MemoryStore, Near, Recalled};
 use greenroom_rego::{Grant, Permitted, Target};
 use serde_json::json;
 
-use super::answer::seen;
+use super::reply::seen;
 
 /// How alike a memory has to be to what is looked for; less is chance.
 const SIMILARITY_MIN: f32 = 0.25;

@@ -12,8 +12,8 @@ use greenroom_actors::model::{Message, ModelCall, Part, Role};
 use greenroom_protocol::Json;
 use serde_json::json;
 
-use super::meter::Meter;
-use super::target::Target;
+use super::endpoint::Target;
+use super::frame_meter::Meter;
 
 /// How the model is told the shape of its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,9 +11,9 @@ use greenroom_actors::model::{Delta, Deltas, ModelError, Phase, StopReason, Time
 use greenroom_protocol::{Json, Tokens};
 use tokio::time::Instant;
 
-use super::failure;
-use super::meter::{self, Meter};
-use super::target::Scrub;
+use super::endpoint::Scrub;
+use super::error;
+use super::frame_meter::{self, Meter};
 
 /// An answer that is being read.
 struct Reading {
@@ -96,7 +96,7 @@ impl Reading {
             Err(_) => return Err(ModelError::TimedOut { phase }),
             Ok(None) => None,
             Ok(Some(Ok(event))) => Some(event),
-            Ok(Some(Err(error))) => return Err(failure::in_stream(&error, phase, &self.scrub)),
+            Ok(Some(Err(error))) => return Err(error::in_stream(&error, phase, &self.scrub)),
         };
         // The meter reads a frame before genai makes an event of it.
         match self.meter.fault() {
@@ -122,7 +122,7 @@ impl Reading {
     }
 
     fn finish(&mut self, end: StreamEnd) {
-        let stop = match end.captured_stop_reason.as_ref().map(meter::reason_of).or_else(|| self.meter.finish()) {
+        let stop = match end.captured_stop_reason.as_ref().map(frame_meter::reason_of).or_else(|| self.meter.finish()) {
             _ if self.meter.refused() => StopReason::Refusal,
             Some(stop) => stop,
             None if self.meter.may_end() => StopReason::Complete,

@@ -1,7 +1,7 @@
 //! Four wires over real sockets: what is sent, and what comes of each thing that a server may do.
 
 mod bedrock;
-mod hardship;
+mod failure_modes;
 mod requests;
 mod server;
 

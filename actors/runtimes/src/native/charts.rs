@@ -5,7 +5,7 @@
 //! crate or of this module.
 
 use crate::native::facts::{Breakdown, Facts, Measure};
-use crate::native::figures;
+use crate::native::number_format;
 
 mod canvas;
 
@@ -53,9 +53,9 @@ pub fn all(facts: &Facts, headed: bool) -> Vec<Chart> {
 /// compare it with.
 fn totals(facts: &Facts, headed: bool) -> Option<Chart> {
     let row = |measure: &Measure| {
-        let value = figures::drawn(Some(&measure.total));
-        let note = figures::compact(value, measure.unit.as_deref());
-        Row { label: figures::title(&measure.name), value, note, good: true }
+        let value = number_format::drawn(Some(&measure.total));
+        let note = number_format::compact(value, measure.unit.as_deref());
+        Row { label: number_format::title(&measure.name), value, note, good: true }
     };
     let rows: Vec<Row> = facts.headline().map(row).collect();
     let title = format!("Totals, {}", facts.period.label);
@@ -69,7 +69,7 @@ fn by_month(facts: &Facts, measure: &Measure, headed: bool) -> Option<Chart> {
     if facts.by_month.len() < 2 {
         return None;
     }
-    let name = figures::title(&measure.name);
+    let name = number_format::title(&measure.name);
     let unit = measure.unit.as_deref();
     let skipped = facts.by_month.len().saturating_sub(BARS_MAX);
     let bars: Vec<Bar> = facts
@@ -78,14 +78,14 @@ fn by_month(facts: &Facts, measure: &Measure, headed: bool) -> Option<Chart> {
         .skip(skipped)
         .map(|month| Bar {
             label: month.month.clone(),
-            value: figures::drawn(month.totals.get(&measure.name)),
+            value: number_format::drawn(month.totals.get(&measure.name)),
             strong: month.in_period,
         })
         .collect();
     let told: Vec<String> = bars
         .iter()
         .filter(|bar| bar.strong)
-        .map(|bar| format!("{} {}", figures::month(&bar.label), figures::compact(bar.value, unit)))
+        .map(|bar| format!("{} {}", number_format::month(&bar.label), number_format::compact(bar.value, unit)))
         .collect();
     let alt = format!("{name} by month; in {}: {}.", facts.period.label, told.join(", "));
     let title = format!("{name} by month");
@@ -98,7 +98,7 @@ fn by_group(facts: &Facts, breakdown: &Breakdown, measure: &Measure, headed: boo
         return None;
     }
     let unit = measure.unit.as_deref();
-    let total = |group: &crate::native::facts::Group| figures::drawn(group.totals.get(&measure.name));
+    let total = |group: &crate::native::facts::Group| number_format::drawn(group.totals.get(&measure.name));
     let mut rows: Vec<Row> = breakdown
         .groups
         .iter()
@@ -106,16 +106,24 @@ fn by_group(facts: &Facts, breakdown: &Breakdown, measure: &Measure, headed: boo
         .map(|group| Row {
             label: group.value.clone(),
             value: total(group),
-            note: format!("{} · {}", figures::compact(total(group), unit), figures::share(group.share_pct.as_ref())),
+            note: format!(
+                "{} · {}",
+                number_format::compact(total(group), unit),
+                number_format::share(group.share_pct.as_ref())
+            ),
             good: true,
         })
         .collect();
     let rest: f64 = breakdown.groups.iter().skip(ROWS_MAX).map(total).sum();
     if breakdown.groups.len() > ROWS_MAX {
         let label = format!("{} others", breakdown.groups.len() - ROWS_MAX);
-        rows.push(Row { label, value: rest, note: figures::compact(rest, unit), good: true });
+        rows.push(Row { label, value: rest, note: number_format::compact(rest, unit), good: true });
     }
-    let title = format!("{} by {}", figures::title(&measure.name), figures::title(&breakdown.column).to_lowercase());
+    let title = format!(
+        "{} by {}",
+        number_format::title(&measure.name),
+        number_format::title(&breakdown.column).to_lowercase()
+    );
     let told: Vec<String> = rows.iter().map(|row| format!("{} {}", row.label, row.note)).collect();
     let alt = format!("{title} in {}: {}.", facts.period.label, told.join(", "));
     let svg = canvas::rows(headed.then_some(&title), &title, &alt, &rows)?;
@@ -128,11 +136,11 @@ fn growth(facts: &Facts, headed: bool) -> Option<Chart> {
         .headline()
         .filter(|measure| measure.growth_pct.is_some())
         .map(|measure| {
-            let value = figures::drawn(measure.growth_pct.as_ref());
+            let value = number_format::drawn(measure.growth_pct.as_ref());
             Row {
-                label: figures::title(&measure.name),
+                label: number_format::title(&measure.name),
                 value,
-                note: figures::change(measure.growth_pct.as_ref()),
+                note: number_format::change(measure.growth_pct.as_ref()),
                 good: (value < 0.0) == measure.burden || value == 0.0,
             }
         })
@@ -140,7 +148,7 @@ fn growth(facts: &Facts, headed: bool) -> Option<Chart> {
     if rows.is_empty() {
         return None;
     }
-    let (now, before) = (figures::month(&compared.now), figures::month(&compared.before));
+    let (now, before) = (number_format::month(&compared.now), number_format::month(&compared.before));
     let title = format!("Growth, {now} against {before}");
     let told: Vec<String> = rows.iter().map(|row| format!("{} {}", row.label, row.note)).collect();
     let alt = format!("{title}: {}.", told.join(", "));
@@ -157,7 +165,7 @@ pub fn of_values(title: &str, values: &[(String, f64)]) -> Option<Chart> {
         .map(|(label, value)| Row {
             label: label.clone(),
             value: *value,
-            note: figures::compact(*value, None),
+            note: number_format::compact(*value, None),
             good: true,
         })
         .collect();

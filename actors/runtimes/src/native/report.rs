@@ -9,7 +9,7 @@ use greenroom_protocol::{Json, Metadata, Timestamp, Values};
 
 use super::charts;
 use super::facts::{Facts, Measure};
-use super::figures;
+use super::number_format;
 
 mod html;
 mod markdown;
@@ -147,7 +147,7 @@ fn sections(outputs: &Values, has_facts: bool) -> (Option<Section>, Vec<Section>
     let mut all = names.into_iter().filter_map(|name| {
         let value = outputs.get(name)?;
         let text = prose::of(value)?;
-        let title = if name == "final_output" { "Executive summary".to_owned() } else { figures::title(name) };
+        let title = if name == "final_output" { "Executive summary".to_owned() } else { number_format::title(name) };
         Some((name, Section { title, text: prose::bounded(&text, TEXT_BYTES_MAX) }))
     });
     let mut summary = None;
@@ -165,11 +165,11 @@ fn sections(outputs: &Values, has_facts: bool) -> (Option<Section>, Vec<Section>
 }
 
 fn against(facts: &Facts) -> String {
-    facts.growth.as_ref().map(|growth| figures::month(&growth.before)).unwrap_or_default()
+    facts.growth.as_ref().map(|growth| number_format::month(&growth.before)).unwrap_or_default()
 }
 
 fn is_good(measure: &Measure) -> Option<bool> {
-    let growth = figures::drawn(measure.growth_pct.as_ref());
+    let growth = number_format::drawn(measure.growth_pct.as_ref());
     (measure.growth_pct.is_some() && growth.abs() >= 0.05).then_some((growth < 0.0) == measure.burden)
 }
 
@@ -178,15 +178,15 @@ fn tiles(facts: &Facts) -> Vec<Tile> {
         .headline()
         .take(TILES_MAX)
         .map(|measure| Tile {
-            label: figures::title(&measure.name),
-            value: figures::full(Some(&measure.total), measure.unit.as_deref()),
+            label: number_format::title(&measure.name),
+            value: number_format::full(Some(&measure.total), measure.unit.as_deref()),
             change: Some(match facts.growth {
                 Some(_) => Change {
-                    text: figures::change(measure.growth_pct.as_ref()),
+                    text: number_format::change(measure.growth_pct.as_ref()),
                     against: format!("vs {}", against(facts)),
                     good: is_good(measure),
                 },
-                None => Change { text: figures::ABSENT.to_owned(), against: "growth".to_owned(), good: None },
+                None => Change { text: number_format::ABSENT.to_owned(), against: "growth".to_owned(), good: None },
             }),
         })
         .collect()
@@ -194,7 +194,9 @@ fn tiles(facts: &Facts) -> Vec<Tile> {
 
 fn measures(facts: &Facts) -> Table {
     let growth = match &facts.growth {
-        Some(growth) => format!("Growth, {} vs {}", figures::month(&growth.now), figures::month(&growth.before)),
+        Some(growth) => {
+            format!("Growth, {} vs {}", number_format::month(&growth.now), number_format::month(&growth.before))
+        }
         None => "Growth".to_owned(),
     };
     let head = ["Measure", "Total", "Mean", "Min", "Max"].map(str::to_owned).into_iter().chain([growth]).collect();
@@ -204,12 +206,12 @@ fn measures(facts: &Facts) -> Table {
         .map(|measure| {
             let unit = measure.unit.as_deref();
             vec![
-                figures::title(&measure.name),
-                figures::exact(Some(&measure.total), unit),
-                figures::exact(measure.mean.as_ref(), unit),
-                figures::exact(measure.min.as_ref(), unit),
-                figures::exact(measure.max.as_ref(), unit),
-                figures::change(measure.growth_pct.as_ref()),
+                number_format::title(&measure.name),
+                number_format::exact(Some(&measure.total), unit),
+                number_format::exact(measure.mean.as_ref(), unit),
+                number_format::exact(measure.min.as_ref(), unit),
+                number_format::exact(measure.max.as_ref(), unit),
+                number_format::change(measure.growth_pct.as_ref()),
             ]
         })
         .collect();
@@ -223,9 +225,9 @@ fn breakdowns(facts: &Facts) -> Vec<Table> {
         .breakdowns
         .iter()
         .map(|breakdown| {
-            let mut head = vec![figures::title(&breakdown.column)];
-            head.extend(headline.iter().map(|measure| figures::title(&measure.name)));
-            head.push(format!("Share of {}", figures::title(&first.name).to_lowercase()));
+            let mut head = vec![number_format::title(&breakdown.column)];
+            head.extend(headline.iter().map(|measure| number_format::title(&measure.name)));
+            head.push(format!("Share of {}", number_format::title(&first.name).to_lowercase()));
             head.push("Growth".to_owned());
             let rows = breakdown
                 .groups
@@ -234,14 +236,14 @@ fn breakdowns(facts: &Facts) -> Vec<Table> {
                     let mut row = vec![group.value.clone()];
                     let totals = headline
                         .iter()
-                        .map(|measure| figures::exact(group.totals.get(&measure.name), measure.unit.as_deref()));
+                        .map(|measure| number_format::exact(group.totals.get(&measure.name), measure.unit.as_deref()));
                     row.extend(totals);
-                    row.push(figures::share(group.share_pct.as_ref()));
-                    row.push(figures::change(group.growth_pct.as_ref()));
+                    row.push(number_format::share(group.share_pct.as_ref()));
+                    row.push(number_format::change(group.growth_pct.as_ref()));
                     row
                 })
                 .collect();
-            let title = format!("By {}", figures::title(&breakdown.column).to_lowercase());
+            let title = format!("By {}", number_format::title(&breakdown.column).to_lowercase());
             Table { title, head, rows }
         })
         .collect()

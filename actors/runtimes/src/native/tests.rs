@@ -13,9 +13,9 @@ use greenroom_registry::StoreError;
 use greenroom_registry::artifacts::{ArtifactError, Artifacts, Swept};
 use serde_json::json;
 
-use super::collect::DataCollection;
+use super::data_collection::DataCollection;
+use super::data_visualization::DataVisualization;
 use super::echo::Echo;
-use super::visualize::DataVisualization;
 
 #[derive(Default)]
 struct Shelf(Mutex<BTreeMap<ContentHash, Vec<u8>>>);

@@ -10,8 +10,8 @@ use greenroom_protocol::{AgentId, Json, Values};
 use serde_json::json;
 
 use super::{MARK, Offline};
-use crate::calls::Call;
-use crate::native::collect::facts_of;
+use crate::native::data_collection::facts_of;
+use crate::test_calls::Call;
 
 const DEMO: &str = include_str!("../../../../supervisor/demo/sales.csv");
 

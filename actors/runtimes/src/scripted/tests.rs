@@ -7,7 +7,7 @@ use greenroom_protocol::{Code, Tokens};
 use serde_json::json;
 
 use super::{Play, Script, Scripted};
-use crate::calls::Call;
+use crate::test_calls::Call;
 
 #[tokio::test(start_paused = true)]
 async fn scenes_are_played_in_order_and_used_up() {

@@ -7,9 +7,9 @@ use greenroom_protocol::{Code, MicroUsd, Tokens};
 use serde_json::json;
 
 use super::{perform, rig};
-use crate::execution::work::Tab;
+use crate::execution::invocation::Tab;
 use crate::model::{Delta, ModelError, ModelProvider, Phase, StopReason};
-use crate::rig::{Play, Player, Rig, Wanted, agent, invoke, says};
+use crate::test_env::{Play, Player, Rig, Wanted, agent, invoke, says};
 
 const GOOD: &str = r#"{"summary": "ok"}"#;
 

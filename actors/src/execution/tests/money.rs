@@ -6,8 +6,8 @@ use greenroom_rego::testing;
 use serde_json::json;
 
 use super::{perform, rig};
-use crate::execution::work::Tab;
-use crate::rig::{Play, Player, Rig, Wanted, agent, invoke, says};
+use crate::execution::invocation::Tab;
+use crate::test_env::{Play, Player, Rig, Wanted, agent, invoke, says};
 
 const GOOD: &str = r#"{"summary": "ok"}"#;
 
@@ -70,7 +70,7 @@ async fn without_a_price_a_budget_refuses_and_no_budget_does_not() {
 
 #[tokio::test(start_paused = true)]
 async fn a_model_without_a_price_takes_that_of_its_tier_and_says_so() {
-    let mut models = crate::rig::prices();
+    let mut models = crate::test_env::prices();
     models["models"]["play.bare"] = json!({"context_tokens": 1000, "tier": "standard"});
     let member = |model: &str| json!({"implementation": {"runtime": "llm", "model": model}});
     for (model, price) in [("play.bare", PriceBasis::Assumed), ("play.one", PriceBasis::Listed)] {

@@ -6,9 +6,9 @@ use greenroom_protocol::{Code, Metadata, Reply, Request, Status, Tokens, Values}
 use serde_json::{Value, json};
 
 use super::perform;
-use crate::execution::work::Tab;
+use crate::execution::invocation::Tab;
 use crate::model::{Delta, Part, StopReason, ToolCall};
-use crate::rig::{Play, Player, Rig, Wanted, agent, says};
+use crate::test_env::{Play, Player, Rig, Wanted, agent, says};
 
 const GOOD: &str = r#"{"summary": "ok"}"#;
 

@@ -5,7 +5,7 @@ use greenroom_protocol::journal::Entry;
 use greenroom_protocol::{Cause, Code, StepId, UserId};
 
 use super::decide::Draft;
-use super::ready::whole;
+use super::scheduling::whole;
 use super::state::{Phase, State, Step};
 
 /// Looks whether a step waits for a person.

@@ -8,7 +8,7 @@ use greenroom_protocol::{Cause, Code, Json, UserId};
 use super::UNDO_TIME_MAX;
 use super::decide::Draft;
 use super::effect::{Effect, TimerId};
-use super::ready::whole;
+use super::scheduling::whole;
 use super::state::{Phase, State, Step, Track};
 
 impl Draft<'_> {

@@ -12,7 +12,7 @@ use greenroom_protocol::{CallKey, Cause, Code};
 use super::UNDO_ATTEMPTS_MAX;
 use super::decide::Draft;
 use super::effect::Effect;
-use super::ready::whole;
+use super::scheduling::whole;
 use super::state::{Phase, State, Step, Track};
 
 /// The wait before the second attempt; it doubles for each further one.

@@ -7,7 +7,7 @@ use greenroom_protocol::limits::RUN_STEPS_MAX;
 use greenroom_protocol::{Cause, Code};
 
 use super::decide::Draft;
-use super::ready::whole;
+use super::scheduling::whole;
 
 impl Draft<'_> {
     /// Takes in how many items there are.

@@ -8,7 +8,7 @@ use greenroom_protocol::{CallKey, Deadline, Timestamp};
 
 use super::decide::Draft;
 use super::effect::{Effect, Target, TimerId};
-use super::ready::whole;
+use super::scheduling::whole;
 use super::state::{Phase, State, Step};
 
 impl Draft<'_> {

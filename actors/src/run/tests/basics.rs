@@ -8,8 +8,8 @@ use greenroom_registry::journal::Seq;
 use greenroom_registry::runs::RunFilter;
 use serde_json::json;
 
-use super::house::{House, Written, agent, at_once, detached, names, run_id, run_of, start, until, values, workflow};
-use crate::observe::Observed;
+use super::harness::{House, Written, agent, at_once, detached, names, run_id, run_of, start, until, values, workflow};
+use crate::observer::Observed;
 
 /// The document's own workflow, over agents of a test.
 pub(super) fn quarterly() -> Written {

@@ -10,12 +10,12 @@ use greenroom_protocol::event::RunState;
 use greenroom_protocol::journal::Entry;
 use greenroom_protocol::{Code, RunId, Status, Timestamp};
 use greenroom_registry::StoreError;
-use greenroom_registry::commit::Haste;
+use greenroom_registry::group_commit::Haste;
 use greenroom_registry::journal::{Journal, JournalError, Journalled, Pending, Seq, Tip};
 use greenroom_registry::runs::RunFilter;
 use serde_json::json;
 
-use super::house::{House, Script, Written, agent, at_once, detached, run_id, start, until, values, workflow};
+use super::harness::{House, Script, Written, agent, at_once, detached, run_id, start, until, values, workflow};
 use crate::run::Recovered;
 
 fn chain() -> Written {
@@ -173,7 +173,7 @@ async fn a_thousand_interrupted_runs_all_end_and_none_twice() {
 
 #[tokio::test(start_paused = true)]
 async fn an_owner_that_was_overtaken_stops_quietly_and_changes_nothing() {
-    let (stores, clock) = super::house::stores();
+    let (stores, clock) = super::harness::stores();
     let slow: Script = Arc::new(|called| {
         Box::pin(async move {
             let never = std::future::pending::<()>();
@@ -231,7 +231,7 @@ impl Journal for Failing {
 #[tokio::test(start_paused = true)]
 async fn a_write_that_fails_at_any_point_loses_nothing_and_repeats_no_recorded_step() {
     for failing in 0..3 {
-        let (mut stores, clock) = super::house::stores();
+        let (mut stores, clock) = super::harness::stores();
         stores.journal = Arc::new(Failing { inner: stores.journal.clone(), left: AtomicI64::new(failing) });
         let house = House::open("pod_1", vec![chain()], echo(), stores, clock).await;
         let asked = house.ask(start("w", json!({})));

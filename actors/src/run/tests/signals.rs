@@ -9,7 +9,7 @@ use greenroom_protocol::request::Signal;
 use greenroom_protocol::{Code, RunId, Status, StepId};
 use serde_json::json;
 
-use super::house::{House, Script, Written, agent, detached, names, run_id, start, until, workflow};
+use super::harness::{House, Script, Written, agent, detached, names, run_id, start, until, workflow};
 
 fn approval() -> Written {
     let steps = json!([

@@ -6,7 +6,7 @@ use std::time::Duration;
 use greenroom_protocol::{Cause, Code, Status};
 use serde_json::json;
 
-use super::house::{House, Script, Written, agent, at_once, names, start, values, workflow};
+use super::harness::{House, Script, Written, agent, at_once, names, start, values, workflow};
 
 fn written(steps: serde_json::Value) -> Written {
     Written {

@@ -1,7 +1,7 @@
 //! Rules about Rust files: their size, their shape, their lints and their tests.
 
+use super::syntax;
 use super::tree::{Problem, Tree};
-use super::visit;
 
 /// Lines of a file.
 const FILE_LINES_MAX: usize = 400;
@@ -37,7 +37,7 @@ pub(super) fn file_sizes(tree: &Tree) -> Vec<Problem> {
 
 /// A function is at most [`FUNCTION_LINES_MAX`] lines long.
 pub(super) fn function_sizes(tree: &'static Tree) -> Vec<Problem> {
-    let long = visit::all(tree).iter().flat_map(|(file, facts)| {
+    let long = syntax::all(tree).iter().flat_map(|(file, facts)| {
         facts.functions.iter().filter(|function| function.lines > FUNCTION_LINES_MAX).map(move |function| {
             let found = format!("`{}` has {} lines, at most {FUNCTION_LINES_MAX}", function.name, function.lines);
             file.problem(function.line, found, "give each thing that it does a function with a name")
@@ -48,7 +48,7 @@ pub(super) fn function_sizes(tree: &'static Tree) -> Vec<Problem> {
 
 /// Every Rust file opens with `//!`.
 pub(super) fn headers(tree: &Tree) -> Vec<Problem> {
-    let bare = tree.ending(".rs").filter(|file| !visit::is_sample(&file.path)).filter(|file| {
+    let bare = tree.ending(".rs").filter(|file| !syntax::is_sample(&file.path)).filter(|file| {
         let first = file.lines().next().map(|(_, line)| line).unwrap_or_default();
         first.strip_prefix("//! ").is_none_or(|text| text.trim().is_empty())
     });
@@ -66,7 +66,7 @@ pub(super) fn module_files(tree: &Tree) -> Vec<Problem> {
 /// `#[expect(…, reason = "…")]` goes away when it is not needed any more; `#[allow]` stays for ever.
 pub(super) fn lint_attributes(tree: &'static Tree) -> Vec<Problem> {
     let wanted = "write `#[expect(…, reason = \"…\")]`";
-    let found = visit::all(tree)
+    let found = syntax::all(tree)
         .iter()
         .flat_map(|(file, facts)| facts.lints.iter().map(move |at| file.problem(at.line, at.what.clone(), wanted)));
     found.collect()
@@ -74,7 +74,7 @@ pub(super) fn lint_attributes(tree: &'static Tree) -> Vec<Problem> {
 
 /// A glob hides where a name comes from, and ractor's hides our crate `registry`.
 pub(super) fn globs(tree: &'static Tree) -> Vec<Problem> {
-    let found = visit::all(tree).iter().flat_map(|(file, facts)| {
+    let found = syntax::all(tree).iter().flat_map(|(file, facts)| {
         facts.globs.iter().map(move |at| file.problem(at.line, format!("`use {}`", at.what), "name what is imported"))
     });
     found.collect()
@@ -83,7 +83,7 @@ pub(super) fn globs(tree: &'static Tree) -> Vec<Problem> {
 /// A test runs in every run, waits on a predicate with a bound, and is named by a behaviour.
 pub(super) fn tests(tree: &'static Tree) -> Vec<Problem> {
     let mut problems = Vec::new();
-    for (file, facts) in visit::all(tree) {
+    for (file, facts) in syntax::all(tree) {
         for at in &facts.ignored {
             problems.push(file.problem(at.line, at.what.clone(), "let it run always, or remove it"));
         }
@@ -107,7 +107,7 @@ pub(super) fn tests(tree: &'static Tree) -> Vec<Problem> {
 
 /// Tests over [`INLINE_TEST_LINES_MAX`] lines live in `x/tests.rs`.
 pub(super) fn inline_tests(tree: &'static Tree) -> Vec<Problem> {
-    let long = visit::all(tree).iter().flat_map(|(file, facts)| {
+    let long = syntax::all(tree).iter().flat_map(|(file, facts)| {
         facts.inline_tests.iter().filter(|(_, lines)| *lines > INLINE_TEST_LINES_MAX).map(move |(line, lines)| {
             let folder = file.path.trim_end_matches(".rs");
             let found = format!("{lines} lines of inline tests, at most {INLINE_TEST_LINES_MAX}");

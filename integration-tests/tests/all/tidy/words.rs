@@ -1,7 +1,7 @@
 //! Rules about words: names that say nothing, texts that belong to a machine, links that lead away.
 
+use super::syntax;
 use super::tree::{File, Problem, Tree};
-use super::visit;
 
 /// Parts of a file's name that say nothing about what lives in it.
 const EMPTY_FILE_NAMES: &[&str] = &["utils", "util", "helpers", "helper", "common", "misc", "manager", "stuff", "base"];
@@ -44,7 +44,7 @@ pub(super) fn names(tree: &'static Tree) -> Vec<Problem> {
             problems.push(file.problem(0, format!("`{stem}` as a file's name"), "use snake_case"));
         }
     }
-    for (file, facts) in visit::all(tree) {
+    for (file, facts) in syntax::all(tree) {
         for at in &facts.types {
             if EMPTY_TYPE_ENDINGS.iter().any(|ending| at.what.ends_with(ending)) {
                 problems.push(file.problem(at.line, format!("`{}`", at.what), "name it after what it does"));

@@ -13,11 +13,11 @@ use crate::audit::head::{HeadKind, SignedHead};
 use crate::audit::signer::Signer;
 use crate::audit::verify::Walk;
 use crate::audit::{AuditSeq, Bracket, Pruned};
-use crate::commit::Answer;
 use crate::error::StoreError;
+use crate::group_commit::Answer;
 use crate::sqlite::commands::{AuditCommand, Command};
 use crate::sqlite::failed;
-use crate::sqlite::script::{Script, Value, from_int, to_int};
+use crate::sqlite::statement_batch::{Script, Value, from_int, to_int};
 use crate::sqlite::writer::{Commit, Writer, hash_of, refuse as refuse_one};
 
 const AUDIT: &str = "INSERT INTO audit (number, hash, at, request, record) VALUES (?, ?, ?, ?, ?)";

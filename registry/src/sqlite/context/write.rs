@@ -7,15 +7,15 @@ use protocol::{Json, RunId, Timestamp};
 use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
-use crate::commit::Answer;
-use crate::context::board::{Board, Changed, Slot};
+use crate::context::data::{Board, Changed, Slot};
 use crate::context::{ContextError, Version};
 use crate::error::StoreError;
+use crate::group_commit::Answer;
 use crate::runs::Fence;
 use crate::sqlite::commands::ContextCommand;
 use crate::sqlite::failed;
 use crate::sqlite::runs::row::id;
-use crate::sqlite::script::{Value, from_int};
+use crate::sqlite::statement_batch::{Value, from_int};
 use crate::sqlite::writer::{Commit, refuse as refuse_one};
 
 /// Contexts that are remembered between commits; they are read again when they are needed again.

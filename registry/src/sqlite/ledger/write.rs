@@ -8,10 +8,10 @@ use greenroom_protocol as protocol;
 
 use crate::error::StoreError;
 use crate::ledger::deltas::{Deltas, Spend, SpendKey};
-use crate::ledger::tally::{Counts, minute_of, window_minutes};
+use crate::ledger::usage::{Counts, minute_of, window_minutes};
 use crate::ledger::{Amount, Budget, PERIOD_DAYS_MAX, Scope};
 use crate::sqlite::runs::row::id;
-use crate::sqlite::script::{Script, Value, from_int};
+use crate::sqlite::statement_batch::{Script, Value, from_int};
 use crate::sqlite::{Shared, failed};
 
 const MINUTES: &str = "INSERT INTO usage_minutes (minute, tenant, user, requests, tokens, cost) VALUES (?, ?, ?, ?, ?, ?) \
@@ -116,7 +116,7 @@ pub(in crate::sqlite) async fn load(connection: &mut SqliteConnection, shared: &
         "SELECT MAX(day) AS day, tenant, user, agent, SUM(tokens_input + estimated_input) AS tokens_input, \
          SUM(tokens_output + estimated_output) AS tokens_output, SUM(cost + estimated_cost) AS cost \
          FROM costs GROUP BY MAX(day, ?), tenant, user, agent ORDER BY 1",
-        crate::ledger::tally::day_of(now) - i64::from(PERIOD_DAYS_MAX),
+        crate::ledger::usage::day_of(now) - i64::from(PERIOD_DAYS_MAX),
     )
     .await?;
     for row in &costs {

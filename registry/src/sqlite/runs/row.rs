@@ -7,10 +7,10 @@ use sqlx::sqlite::SqliteRow;
 
 use crate::error::StoreError;
 use crate::journal::Seq;
-use crate::runs::head::state_of;
+use crate::runs::record::state_of;
 use crate::runs::{Fence, RunHead};
 use crate::sqlite::failed;
-use crate::sqlite::script::{Value, from_int};
+use crate::sqlite::statement_batch::{Value, from_int};
 use crate::sqlite::writer::hash_of;
 
 /// Selects heads; what follows says which.

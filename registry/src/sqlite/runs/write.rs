@@ -15,7 +15,7 @@ use crate::journal::{JournalError, Receipt, Seq};
 use crate::runs::{Created, NewRun, RunHead};
 use crate::sqlite::commands::{Append, Begin, Entries, RunCommand};
 use crate::sqlite::idempotency::{KeyRow, ONCE_KEYS};
-use crate::sqlite::script::Value;
+use crate::sqlite::statement_batch::Value;
 use crate::sqlite::writer::{Commit, Writer, refuse as refuse_one};
 use crate::sqlite::{Shared, failed, unwritten};
 
@@ -284,5 +284,5 @@ pub(super) async fn count_old(shared: &Shared, before: Timestamp) -> Result<u64,
         .await
         .map_err(|error| failed(&error))?;
     let many: i64 = row.try_get("many").map_err(|error| failed(&error))?;
-    Ok(crate::sqlite::script::from_int(many))
+    Ok(crate::sqlite::statement_batch::from_int(many))
 }

@@ -5,7 +5,7 @@ use greenroom_protocol::{Json, Tokens};
 use serde_json::json;
 
 use super::server::{KEY, Server, Step, status};
-use crate::calls::{Answer, Call};
+use crate::test_calls::{Answer, Call};
 
 const MODEL: &str = "bedrock_api.anthropic.claude-test-v1:0";
 

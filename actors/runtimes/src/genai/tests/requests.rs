@@ -6,8 +6,8 @@ use serde_json::json;
 
 use super::Wire;
 use super::server::{KEY, Server, Step, head, status};
-use crate::calls::{Answer, Call};
 use crate::genai::{Key, ProviderSettings, Settings, open};
+use crate::test_calls::{Answer, Call};
 
 fn call(wire: Wire) -> Call {
     let schema = json!({ "type": "object", "properties": { "summary": { "type": "string" } }, "required": ["summary"], "additionalProperties": false });

@@ -7,7 +7,7 @@ use plotters::element::{PathElement, Rectangle, Text};
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color, IntoFont, RGBColor, ShapeStyle, TextStyle};
 
-use crate::native::figures;
+use crate::native::number_format;
 
 /// The sheet, in units of its `viewBox`; narrow enough that a telephone shows its text.
 const WIDTH: u32 = 560;
@@ -157,7 +157,7 @@ pub(super) fn columns(
     sheet(COLUMNS_HEIGHT, heading, title, alt, |sheet, top| {
         let labels: Vec<(f64, String)> = (0..=px((high - low) / step))
             .map(|tick| low + f64::from(tick) * step)
-            .map(|value| (value, figures::compact(value, unit)))
+            .map(|value| (value, number_format::compact(value, unit)))
             .collect();
         let left = px(labels.iter().map(|(_, label)| text_width(label)).fold(24.0, f64::max)) + 14;
         let (right, ceiling, floor) = (signed(WIDTH) - 8, top + 14, top + signed(COLUMNS_HEIGHT) - 46);
@@ -183,7 +183,7 @@ pub(super) fn columns(
             let middle = px(from + pitch / 2.0);
             if usize::try_from(place).ok()?.is_multiple_of(every) {
                 let color = if bar.strong { INK } else { MUTED };
-                let name = figures::short_month(month).unwrap_or(month);
+                let name = number_format::short_month(month).unwrap_or(month);
                 write(sheet, name, (middle, floor + 8), &style(TEXT_PX, color, HPos::Center, VPos::Top))?;
             }
             if its_year != year && (place == 0 || place + 1 < count || count <= 3) {

@@ -3,7 +3,7 @@
 use greenroom_protocol::{ArtifactRef, Json};
 
 use crate::native::facts::Facts;
-use crate::native::figures;
+use crate::native::number_format;
 
 /// How deep lists are followed.
 const DEPTH_MAX: usize = 3;
@@ -20,7 +20,7 @@ pub(super) fn of(value: &Json) -> Option<String> {
         Json::Array(items) => items.iter().filter_map(|item| item_of(item, 0)).collect::<Vec<_>>().join("\n"),
         Json::Object(members) => members
             .iter()
-            .filter_map(|(name, member)| Some(format!("### {}\n\n{}", figures::title(name), of(member)?)))
+            .filter_map(|(name, member)| Some(format!("### {}\n\n{}", number_format::title(name), of(member)?)))
             .collect::<Vec<_>>()
             .join("\n\n"),
     };
@@ -46,8 +46,8 @@ fn item_of(item: &Json, depth: usize) -> Option<String> {
                 .iter()
                 .filter(|(_, member)| !member.is_null())
                 .map(|(name, member)| match member {
-                    Json::String(text) => format!("{}: {}", figures::title(name), text.replace('\n', " ")),
-                    other => format!("{}: {}", figures::title(name), super::compact_json(other)),
+                    Json::String(text) => format!("{}: {}", number_format::title(name), text.replace('\n', " ")),
+                    other => format!("{}: {}", number_format::title(name), super::compact_json(other)),
                 })
                 .collect();
             Some(format!("{indent}- {}", parts.join("; ")))

@@ -8,7 +8,7 @@ use greenroom_protocol::reply::Usage;
 use greenroom_protocol::{AgentId, Cause, Code, MicroUsd, Status, TeamId, Tokens};
 use serde_json::json;
 
-use super::world::{START, TIME, World, admin, done, failed, item, key, step_id, workflow};
+use super::simulation::{START, TIME, World, admin, done, failed, item, key, step_id, workflow};
 use crate::run::machine::{Answer, Effect, Event, Step, TimerId, Weight, answerable};
 
 pub(super) fn needed(items: Option<u32>) -> Weight {

@@ -1,0 +1,221 @@
+//! Where permits are redeemed on this pod. Nothing else reaches an actor: each verb has one method,
+//! which takes its permit by value and borrows the audit's open bracket as a proof that it is written.
+//!
+//! ```text
+//! invoke                        → the team's own seat, if a team that runs here has the agent, else its category
+//! start_run, resume, signal     → runs
+//! start_team, context           → teams
+//! call_tool                     → the native tool
+//! ```
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use greenroom_protocol::reply::Usage;
+use greenroom_protocol::request::{
+    CallTool, ContextRead, ContextWrite, Invoke, ResumeRun, SignalRun, StartRun, StartTeam,
+};
+use greenroom_protocol::{Cause, Code, Metadata, Outcome, Reply, RunId, Status, Values};
+use greenroom_registry::audit::{Bracket, Opened};
+use greenroom_rego::{Permitted, Target};
+
+use crate::agent::{Done, Failure};
+use crate::category::Categories;
+use crate::execution::invocation::Assignment;
+use crate::execution::{Backstage, DeltaSink};
+use crate::tool::NATIVE_PREFIX;
+
+/// The output under which a tool's result stands.
+pub const RESULT: &str = "result";
+
+/// What a run holds for as long as it is seated here, such as its place on the pod.
+pub type Held = Box<dyn Send + Sync>;
+
+/// The runs of this pod, as the stage sees them.
+#[async_trait]
+pub trait RunsHere: Send + Sync {
+    /// Starts a run and waits for its end, or until it is durable. Its record is written behind the
+    /// opening, and nothing is done before that is durable.
+    async fn start(&self, permit: Permitted<StartRun>, opened: &mut Opened, held: Option<Held>) -> Reply;
+    /// Goes on with a run that was interrupted.
+    async fn resume(&self, permit: Permitted<ResumeRun>) -> Reply;
+    /// Cancels a run, or answers a step that waits for a person.
+    async fn signal(&self, permit: Permitted<SignalRun>) -> Reply;
+}
+
+/// The teams of this pod, as the stage sees them.
+#[async_trait]
+pub trait TeamsHere: Send + Sync {
+    /// Forms a team, lets it run its workflow, and waits for the end, or until the run is durable.
+    async fn start(&self, permit: Permitted<StartTeam>) -> Reply;
+    /// Lets a member of the team that was formed for this run work in the team's own seat. The
+    /// assignment comes back if no such team runs here, or if the agent is not one of its members.
+    async fn invoke(&self, run: &RunId, assignment: Box<Assignment>) -> Result<Done, Box<Assignment>>;
+    /// Reads a team's shared context.
+    async fn read(&self, permit: Permitted<ContextRead>) -> Result<Outcome, Cause>;
+    /// Writes a team's shared context.
+    async fn write(&self, permit: Permitted<ContextWrite>) -> Result<Outcome, Cause>;
+}
+
+/// What a stage is made of.
+pub struct Parts {
+    /// The categories; whoever holds a clone may add to them.
+    pub categories: Categories,
+    /// The runs.
+    pub runs: Arc<dyn RunsHere>,
+    /// The teams.
+    pub teams: Arc<dyn TeamsHere>,
+    /// What executions share.
+    pub backstage: Arc<Backstage>,
+}
+
+/// The way from a permit to an actor. Cheap to clone.
+#[derive(Clone)]
+pub struct Stage {
+    categories: Categories,
+    runs: Arc<dyn RunsHere>,
+    teams: Arc<dyn TeamsHere>,
+    backstage: Arc<Backstage>,
+}
+
+impl Stage {
+    /// Sets the stage.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let Parts { categories, runs, teams, backstage } = parts;
+        Self { categories, runs, teams, backstage }
+    }
+
+    /// Lets an agent work, in exactly the version that was judged.
+    ///
+    /// # Errors
+    /// What the execution says, with what it took.
+    pub async fn invoke(&self, bracket: &Bracket, permit: Permitted<Invoke>) -> Done {
+        self.invoke_watched(bracket, permit, None).await
+    }
+
+    /// As [`Stage::invoke`], and shows the model's answer as it comes.
+    ///
+    /// # Errors
+    /// As [`Stage::invoke`].
+    pub async fn invoke_watched(&self, _bracket: &Bracket, permit: Permitted<Invoke>, sink: Option<DeltaSink>) -> Done {
+        // Boxed, so that who waits for the agent does not hold the permit beside the assignment.
+        let (run, mut assignment) = Box::pin(self.assign(permit, sink)).await?;
+        if let Some(run) = run {
+            assignment = match self.teams.invoke(&run, assignment).await {
+                Ok(done) => return done,
+                Err(back) => back,
+            };
+        }
+        let category = &assignment.agent.spec().category;
+        match self.categories.get(category) {
+            Some(category) => category.invoke(assignment).await,
+            None => Err(Cause::new(Code::Internal, format!("the category {category} has no supervisor")).into()),
+        }
+    }
+
+    /// Redeems a permit for the version that was judged, and says which run's team may have a seat
+    /// for it.
+    async fn assign(
+        &self,
+        permit: Permitted<Invoke>,
+        sink: Option<DeltaSink>,
+    ) -> Result<(Option<RunId>, Box<Assignment>), Cause> {
+        let (id, version) = match permit.grant().target() {
+            Target::Agent { agent, version } => (agent.clone(), *version),
+            Target::Workflow { .. }
+            | Target::Team { .. }
+            | Target::Run { .. }
+            | Target::Context { .. }
+            | Target::Memory { .. }
+            | Target::Tool { .. }
+            | Target::Records { .. } => {
+                return Err(Cause::new(Code::Internal, "the permit was not given for an agent"));
+            }
+        };
+        let agent = self.backstage.library.agent(&id, Some(&version)).await?;
+        let run = permit.grant().team().and_then(|_| permit.grant().run()).cloned();
+        Ok((run, Assignment::redeem(permit, agent, sink)?))
+    }
+
+    /// Starts a run. Its opening need not be durable yet: it is, before the run does anything.
+    pub async fn start_run(&self, opened: &mut Opened, permit: Permitted<StartRun>, held: Option<Held>) -> Reply {
+        self.runs.start(permit, opened, held).await
+    }
+
+    /// Goes on with a run.
+    pub async fn resume_run(&self, _bracket: &Bracket, permit: Permitted<ResumeRun>) -> Reply {
+        self.runs.resume(permit).await
+    }
+
+    /// Tells a run something.
+    pub async fn signal_run(&self, _bracket: &Bracket, permit: Permitted<SignalRun>) -> Reply {
+        self.runs.signal(permit).await
+    }
+
+    /// Forms a team.
+    pub async fn start_team(&self, _bracket: &Bracket, permit: Permitted<StartTeam>) -> Reply {
+        self.teams.start(permit).await
+    }
+
+    /// Reads a shared context.
+    ///
+    /// # Errors
+    /// What the team's context says.
+    pub async fn context_read(&self, _bracket: &Bracket, permit: Permitted<ContextRead>) -> Done {
+        Ok(self.teams.read(permit).await?)
+    }
+
+    /// Writes a shared context.
+    ///
+    /// # Errors
+    /// What the team's context says.
+    pub async fn context_write(&self, _bracket: &Bracket, permit: Permitted<ContextWrite>) -> Done {
+        Ok(self.teams.write(permit).await?)
+    }
+
+    /// Uses a native tool.
+    ///
+    /// # Errors
+    /// [`Code::UnknownTool`]; [`Code::TimedOut`]; what the tool says.
+    pub async fn call_tool(&self, _bracket: &Bracket, permit: Permitted<CallTool>) -> Done {
+        let (grant, call) = permit.redeem();
+        let Some(name) = call.tool.strip_prefix(NATIVE_PREFIX) else {
+            return Err(Cause::new(Code::UnknownTool, format!("{} is no native tool", call.tool)).into());
+        };
+        let left = grant.deadline().left(self.backstage.clock.now());
+        let used = tokio::time::timeout(left, self.backstage.use_tool(name, call.arguments)).await;
+        let late = |_| Cause::new(Code::TimedOut, format!("the tool {name} was not done before the deadline"));
+        let result = used.map_err(late)??;
+        Ok(Outcome { outputs: Values::from([(RESULT.to_owned(), result)]), usage: Usage::default() })
+    }
+}
+
+impl Failure {
+    /// The reply that says so, with what was used all the same.
+    #[must_use]
+    pub fn into_reply(self, id: String) -> Reply {
+        let Self { cause, usage } = self;
+        Reply {
+            id,
+            status: Status::of(&cause),
+            outputs: Values::new(),
+            error: Some(cause),
+            metadata: Metadata {
+                agents_involved: u32::try_from(usage.agents.len()).unwrap_or(u32::MAX),
+                agents: usage.agents,
+                workflow_steps: usage.steps,
+                tokens_used: usage.tokens,
+                cost_usd: usage.cost.as_usd(),
+                estimated: usage.estimated,
+                price: usage.price,
+                model: usage.model,
+                policy_decisions: usage.decisions,
+                ..Metadata::default()
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

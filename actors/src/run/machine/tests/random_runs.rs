@@ -1,0 +1,251 @@
+//! What holds for every workflow, every order of answers and every moment of a crash.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use greenroom_definitions::plan::Plan;
+use greenroom_protocol::journal::{Entry, StepKey};
+use greenroom_protocol::{Code, Json, Status, StepId};
+use proptest::prelude::{Strategy, any, prop, prop_assert, prop_assert_eq, proptest};
+use proptest::test_runner::Config;
+use serde_json::json;
+
+use super::simulation::{Scale, Script, World, admin, done, failed, step_id, workflow};
+use crate::run::machine::{Event, Step, Weight};
+
+/// A step of a random workflow: what it depends on, and what it is.
+#[derive(Debug, Clone)]
+struct Sketch {
+    after: Vec<usize>,
+    kind: Kind,
+    items: u32,
+    concurrency: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Kind {
+    Plain,
+    Skipped,
+    Each,
+    Retried,
+}
+
+fn sketches() -> impl Strategy<Value = Vec<Sketch>> {
+    let kind =
+        prop::sample::select(vec![Kind::Plain, Kind::Plain, Kind::Plain, Kind::Skipped, Kind::Each, Kind::Retried]);
+    let one = (prop::collection::vec(any::<prop::sample::Index>(), 0..4), kind, 0_u32..5, 1_u32..4);
+    prop::collection::vec(one, 1..14).prop_map(|steps| {
+        let sketch = |(at, (after, kind, items, concurrency)): (usize, (Vec<prop::sample::Index>, Kind, u32, u32))| {
+            let after: BTreeSet<usize> =
+                if at == 0 { BTreeSet::new() } else { after.iter().map(|pick| pick.index(at)).collect() };
+            Sketch { after: after.into_iter().collect(), kind, items, concurrency }
+        };
+        steps.into_iter().enumerate().map(sketch).collect()
+    })
+}
+
+fn name(at: usize) -> String {
+    format!("s{at}")
+}
+
+fn place(step: &StepId) -> usize {
+    step.as_str().trim_start_matches('s').parse().unwrap()
+}
+
+/// Half of the dependencies are declared, half are implied by a reference.
+fn draw(sketches: &[Sketch], undone: bool) -> Arc<Plan> {
+    let step = |(at, sketch): (usize, &Sketch)| {
+        let (declared, referred): (Vec<usize>, Vec<usize>) = sketch.after.iter().partition(|after| *after % 2 == 0);
+        let inputs: serde_json::Map<String, Json> = referred
+            .iter()
+            .map(|after| (name(*after), Json::String(format!("${{steps.{}.outputs.out}}", name(*after)))))
+            .collect();
+        let declared: Vec<String> = declared.into_iter().map(name).collect();
+        let mut step = json!({"id": name(at), "agent": format!("agent{at}"), "depends_on": declared, "inputs": inputs});
+        let members = step.as_object_mut().unwrap();
+        if undone {
+            members.insert("compensate".into(), json!({"agent": "undoer"}));
+        }
+        match sketch.kind {
+            Kind::Plain => {}
+            Kind::Skipped => drop(members.insert("when".into(), json!("1 == 2"))),
+            Kind::Retried => drop(members.insert("retry".into(), json!({"max_attempts": 3, "delay": 1.0}))),
+            Kind::Each => {
+                let each = json!({"items": "${inputs.list}", "max_concurrency": sketch.concurrency});
+                drop(members.insert("for_each".into(), each));
+            }
+        }
+        step
+    };
+    workflow(&Json::Array(sketches.iter().enumerate().map(step).collect()))
+}
+
+fn scale(sketches: &[Sketch]) -> Scale {
+    let sketches = sketches.to_vec();
+    Box::new(move |step| {
+        let sketch = &sketches[place(step)];
+        let items = (sketch.kind == Kind::Each).then_some(sketch.items);
+        Weight { needed: sketch.kind != Kind::Skipped, items, ..Weight::default() }
+    })
+}
+
+/// Steps that are retried fail once, with a cause that allows it.
+fn script(sketches: &[Sketch]) -> Script {
+    let sketches = sketches.to_vec();
+    Box::new(move |key, attempt| {
+        let fails = sketches[place(&key.step)].kind == Kind::Retried && attempt == 1;
+        if fails { failed(Code::Overloaded) } else { done(key) }
+    })
+}
+
+fn world(sketches: &[Sketch], undone: bool) -> World {
+    let mut world = World::new(draw(sketches, undone));
+    let begun = Arc::make_mut(&mut world.begun);
+    begun.retries = 100;
+    world.scale = scale(sketches);
+    world.script = script(sketches);
+    world
+}
+
+/// Picks by a list of numbers, again from its start when it is used up.
+fn picks(numbers: &[usize]) -> impl FnMut(usize) -> usize {
+    let mut at = 0;
+    move |count| {
+        at += 1;
+        numbers[at % numbers.len()] % count
+    }
+}
+
+fn orders() -> impl Strategy<Value = Vec<usize>> {
+    prop::collection::vec(any::<usize>(), 1..40)
+}
+
+/// Every call came after all that its step depends on had ended, and once for each attempt.
+fn check_calls(world: &World) {
+    let mut ended: BTreeSet<StepId> = BTreeSet::new();
+    let mut replay = crate::run::machine::State::default();
+    let mut started = BTreeSet::new();
+    for (at, entry) in &world.journal {
+        if let Entry::StepStarted { key, attempt, .. } = entry {
+            let step = world.plan.step(&key.step).unwrap();
+            assert!(step.depends_on.iter().all(|on| ended.contains(on)), "{key:?} began too early");
+            assert!(started.insert((key.clone(), *attempt)), "{key:?} was started twice");
+            assert!(!matches!(replay.step(key), Step::Done { .. }), "{key:?} ran again");
+        }
+        replay.apply(*at, entry);
+        ended.extend(replay.tracks().filter(|(_, track)| track.is_settled()).map(|(step, _)| step.clone()));
+    }
+    assert_eq!(replay, world.state, "the state is the fold of the journal");
+}
+
+proptest! {
+    #![proptest_config(Config { cases: 1_000, failure_persistence: None, ..Config::default() })]
+
+    #[test]
+    fn every_order_of_completions_gives_the_same_result((sketches, one, other) in (sketches(), orders(), orders())) {
+        let mut first = world(&sketches, false);
+        let reply = first.begin().run_by(picks(&one));
+        check_calls(&first);
+        let mut second = world(&sketches, false);
+        let again = second.begin().run_by(picks(&other));
+        check_calls(&second);
+        prop_assert_eq!(reply.status, Status::Success);
+        prop_assert_eq!(&reply.outputs, &again.outputs);
+        prop_assert_eq!(reply.metadata.workflow_steps, again.metadata.workflow_steps);
+        let agents = |reply: &greenroom_protocol::Reply| reply.metadata.agents.iter().cloned().collect::<BTreeSet<_>>();
+        prop_assert_eq!(agents(&reply), agents(&again));
+    }
+
+    #[test]
+    fn a_cancelled_run_ends_at_once_and_lets_go_of_everything((sketches, order, moment) in (sketches(), orders(), 0_usize..60)) {
+        let mut world = world(&sketches, false);
+        world.begin();
+        let mut pick = picks(&order);
+        for _ in 0..moment {
+            if world.open.is_empty() {
+                break;
+            }
+            let place = pick(world.open.len());
+            world.answer(place);
+        }
+        let was_over = world.reply.is_some();
+        let before = world.open.clone();
+        world.tell(&Event::CancelAsked { by: admin() });
+        let reply = world.reply.clone();
+        prop_assert!(reply.is_some());
+        if !was_over {
+            prop_assert_eq!(reply.unwrap().status, Status::Cancelled);
+            let calls = |effect: &crate::run::machine::Effect| matches!(effect, crate::run::machine::Effect::Call { .. });
+            prop_assert!(!world.open.iter().any(calls), "a call was left alone");
+            prop_assert_eq!(before.iter().filter(|effect| calls(effect)).count() <= world.aborted.len(), true);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(Config { cases: 300, failure_persistence: None, ..Config::default() })]
+
+    #[test]
+    fn what_was_done_is_undone_in_the_reverse_order((sketches, order, culprit) in (sketches(), orders(), any::<prop::sample::Index>())) {
+        let culprit = step_id(&name(culprit.index(sketches.len())));
+        let mut world = world(&sketches, true);
+        let plain = script(&sketches);
+        let blamed = culprit.clone();
+        world.script = Box::new(move |key, attempt| {
+            if key.step == blamed { failed(Code::HandlerFailed) } else { plain(key, attempt) }
+        });
+        let reply = world.begin().run_by(picks(&order));
+        if reply.status == Status::Success {
+            prop_assert!(world.undone.is_empty(), "the culprit was never called, and nothing was undone");
+        } else {
+            let mut expected = world.completed();
+            // Items of the list that failed stay done: its `on_error` is `fail`.
+            expected.retain(|key| key.step != culprit);
+            expected.reverse();
+            prop_assert_eq!(&world.undone, &expected);
+            prop_assert_eq!(reply.error.unwrap().code, Code::HandlerFailed);
+        }
+    }
+
+    #[test]
+    fn any_prefix_of_the_journal_leads_to_the_same_end((sketches, order, again) in (sketches(), orders(), orders())) {
+        let mut whole = world(&sketches, false);
+        let reply = whole.begin().run_by(picks(&order));
+        for cut in 1..whole.journal.len() {
+            let mut rest = whole.crashed_after(cut, script(&sketches), scale(&sketches));
+            let recorded: BTreeSet<StepKey> = rest.completed().into_iter().collect();
+            rest.resume();
+            let end = rest.run_by(picks(&again));
+            prop_assert_eq!(&end.outputs, &reply.outputs, "after {} entries", cut);
+            prop_assert_eq!(end.status, reply.status);
+            prop_assert_eq!(end.metadata.workflow_steps, reply.metadata.workflow_steps);
+            prop_assert!(!rest.called.iter().any(|(key, _)| recorded.contains(key)), "a recorded step ran again");
+        }
+    }
+
+    #[test]
+    fn a_run_that_fails_ends_the_same_after_a_crash_at_any_entry((sketches, order, culprit) in (sketches(), orders(), any::<prop::sample::Index>())) {
+        let culprit = step_id(&name(culprit.index(sketches.len())));
+        let failing = |sketches: &[Sketch]| -> Script {
+            let (plain, blamed) = (script(sketches), culprit.clone());
+            Box::new(move |key, attempt| {
+                if key.step == blamed { failed(Code::HandlerFailed) } else { plain(key, attempt) }
+            })
+        };
+        let mut whole = world(&sketches, true);
+        whole.script = failing(&sketches);
+        let reply = whole.begin().run_by(picks(&order));
+        for cut in 1..whole.journal.len() {
+            let mut rest = whole.crashed_after(cut, failing(&sketches), scale(&sketches));
+            rest.resume();
+            let end = rest.run_by(picks(&order));
+            prop_assert_eq!(end.status, reply.status, "after {} entries", cut);
+            let undone: Vec<StepKey> = rest.entries().filter_map(|entry| match entry {
+                Entry::CompensationEnded { key, .. } => Some(key.clone()),
+                _ => None,
+            }).collect();
+            let once: BTreeSet<&StepKey> = undone.iter().collect();
+            prop_assert_eq!(once.len(), undone.len(), "an undoing was recorded twice");
+        }
+    }
+}

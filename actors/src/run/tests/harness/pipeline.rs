@@ -1,0 +1,172 @@
+//! A door with a pipeline in small behind it.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use greenroom_protocol::audit::Opening;
+use greenroom_protocol::reply::Usage;
+use greenroom_protocol::request::Invoke;
+use greenroom_protocol::{
+    Cause, Code, Metadata, Outcome, PodId, Reply, Request, RequestId, RunId, Status, TenantId, Timestamp, TraceId,
+    UserId,
+};
+use greenroom_registry::Stores;
+use greenroom_registry::audit::Opened;
+use greenroom_registry::group_commit::Haste;
+use greenroom_rego::{Authenticated, Narrowed, Target, testing};
+
+use super::definitions::{Called, Script, Shelf};
+use crate::definition_resolver::Library;
+use crate::dispatcher::TeamsHere;
+use crate::execution::invocation::Assignment;
+use crate::pipeline::{Behind, Door};
+use crate::run::Runs;
+use crate::run::effects::failed;
+use crate::team::Teams;
+
+/// The pipeline in small: a permit for everything, and then where it leads.
+pub(crate) struct MiniDoor {
+    pub(super) runs: Mutex<Option<(Runs, Teams)>>,
+    pub(super) shelf: Arc<Shelf>,
+    pub(super) stores: Stores,
+    pub(super) script: Script,
+    pub(crate) called: Mutex<Vec<Called>>,
+    pub(super) times: Mutex<HashMap<String, usize>>,
+    /// Every request, by verb and speaker.
+    pub(crate) asked: Mutex<Vec<String>>,
+    /// A run that no other one started takes its time to be taken up.
+    pub(crate) outer_is_late: AtomicBool,
+    /// No opening is written.
+    pub(crate) loses_openings: AtomicBool,
+}
+
+impl MiniDoor {
+    async fn target(&self, request: &Request) -> Result<Target, Cause> {
+        let catalogue = self.shelf.catalogue();
+        let of_run = async |run: &RunId| -> Result<Target, Cause> {
+            let head = self.stores.runs.get(run).await.map_err(|error| error.cause())?;
+            let head = head.ok_or_else(|| Cause::new(Code::UnknownRun, run.to_string()))?;
+            Ok(Target::Run { run: head.run, workflow: head.workflow, version: head.version, team: head.team })
+        };
+        Ok(match request {
+            Request::Invoke(invoke) => {
+                let agent = self.shelf.agent(&invoke.agent, invoke.version.as_ref()).await?;
+                Target::Agent { agent: agent.id().clone(), version: agent.hash() }
+            }
+            Request::StartRun(start) => {
+                let workflow = catalogue.expect_workflow(&start.workflow)?;
+                Target::Workflow { workflow: workflow.id().clone(), version: workflow.hash() }
+            }
+            Request::StartTeam(start) => {
+                let team = catalogue.expect_team(&start.team)?;
+                Target::Team { team: team.id().clone(), version: team.hash() }
+            }
+            Request::SignalRun(signal) => of_run(&signal.run).await?,
+            Request::ResumeRun(resume) => of_run(&resume.run).await?,
+            Request::ContextRead(read) => Target::Context { run: read.run.clone(), key: None },
+            Request::ContextWrite(write) => Target::Context { run: write.run.clone(), key: Some(write.key.clone()) },
+            Request::MemoryRead(_) | Request::MemoryWrite(_) | Request::CallTool(_) | Request::Look(_) => {
+                Target::Records { what: "nothing".into() }
+            }
+        })
+    }
+
+    async fn opened(&self, id: &RequestId) -> Result<Opened, Cause> {
+        if self.loses_openings.load(Ordering::Relaxed) {
+            return Ok(Opened::lost_for_test());
+        }
+        let opening = Opening {
+            request: id.clone(),
+            trace: TraceId::fresh(1),
+            pod: PodId::new("pod").unwrap(),
+            tenant: TenantId::new("acme").unwrap(),
+            user: UserId::new("admin").unwrap(),
+            speaker: "user:admin".into(),
+            action: "start_run".into(),
+            target: "x".into(),
+            run: None,
+        };
+        let opened = self.stores.audit.hand_in(opening, Haste::Company, Timestamp::default()).await;
+        opened.map_err(|error| error.cause())
+    }
+
+    async fn answered(&self, asked: Authenticated, other: Behind) -> Result<Reply, Cause> {
+        self.asked.lock().unwrap().push(format!("{} {}", asked.request().verb(), asked.speaker()));
+        let (runs, teams) = self.runs.lock().unwrap().clone().unwrap();
+        let (target, id) = (self.target(asked.request()).await?, asked.id().clone());
+        let permit = testing::permit_asked(asked, target).await.map_err(Cause::from)?;
+        other.reached().await?;
+        let outcome = match permit.narrow() {
+            Narrowed::StartRun(permit) => return Ok(runs.start(permit, &mut self.opened(&id).await?, None).await),
+            Narrowed::ResumeRun(permit) => {
+                let head = self.stores.runs.get(&permit.what().run).await.unwrap().unwrap();
+                if self.outer_is_late.load(Ordering::Relaxed) && head.parent.is_none() {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+                return Ok(runs.resume(permit).await);
+            }
+            Narrowed::SignalRun(permit) => return Ok(runs.signal(permit).await),
+            Narrowed::StartTeam(permit) => return Ok(TeamsHere::start(&teams, permit).await),
+            Narrowed::ContextRead(permit) => teams.read(permit).await?,
+            Narrowed::ContextWrite(permit) => teams.write(permit).await?,
+            Narrowed::Invoke(permit) => {
+                let called = self.note(permit.what(), &id);
+                let run = permit.grant().run().cloned().unwrap();
+                let agent = self.shelf.agent(&permit.what().agent, permit.grant().version()).await?;
+                let name = agent.id().clone();
+                let assignment = Assignment::redeem(permit, agent, None)?;
+                match teams.invoke(&run, assignment).await {
+                    Ok(done) => done.map_err(|failure| failure.cause)?,
+                    Err(_) => Outcome {
+                        outputs: (self.script)(called).await?,
+                        usage: Usage { agents: vec![name], decisions: 1, ..Usage::default() },
+                    },
+                }
+            }
+            Narrowed::MemoryRead(_) | Narrowed::MemoryWrite(_) | Narrowed::CallTool(_) | Narrowed::Look(_) => {
+                return Err(Cause::new(Code::Internal, "not here"));
+            }
+        };
+        Ok(reply(&id, outcome))
+    }
+
+    fn note(&self, invoke: &Invoke, request: &RequestId) -> Called {
+        let key = invoke.key.as_ref().unwrap().to_string();
+        let mut times = self.times.lock().unwrap();
+        let time = times.entry(key.clone()).or_default();
+        *time += 1;
+        let called = Called {
+            agent: invoke.agent.to_string(),
+            inputs: invoke.inputs.clone(),
+            context: invoke.context.clone(),
+            key,
+            request: request.clone(),
+            time: *time,
+        };
+        self.called.lock().unwrap().push(called.clone());
+        called
+    }
+}
+
+fn reply(id: &RequestId, outcome: Outcome) -> Reply {
+    let Outcome { outputs, usage } = outcome;
+    let metadata = Metadata {
+        agents: usage.agents,
+        tokens_used: usage.tokens,
+        cost_usd: usage.cost.as_usd(),
+        policy_decisions: usage.decisions,
+        ..Metadata::default()
+    };
+    Reply { id: id.to_string(), status: Status::Success, outputs, error: None, metadata }
+}
+
+#[async_trait]
+impl Door for MiniDoor {
+    async fn enter_behind(&self, asked: Authenticated, other: Behind) -> Reply {
+        let id = asked.id().clone();
+        self.answered(asked, other).await.unwrap_or_else(|cause| failed(&id, cause))
+    }
+}

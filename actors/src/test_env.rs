@@ -1,0 +1,396 @@
+//! What the tests of this crate stand on: a clock, a catalogue of a few agents, a model that plays
+//! what it is given, a door that records, and permits from a guard that says yes.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::{StreamExt, stream};
+use greenroom_definitions::catalogue::Parts as CatalogueParts;
+use greenroom_definitions::{Agent, AgentSpec, Catalogue, Models, Workflow};
+use greenroom_protocol::request::Invoke;
+use greenroom_protocol::{
+    AgentId, Cause, Clock, Code, ContentHash, Ids, Json, Reply, Request, Timestamp, Tokens, Values, WorkflowId,
+};
+use greenroom_registry::audit::signer::Signer;
+use greenroom_registry::ledger::Ledger;
+use greenroom_registry::{Parts as StoreParts, Stores, memory_artifacts, open_memory};
+use greenroom_rego::{Authenticated, Narrowed, Permitted, Principal, Target, testing};
+use serde_json::json;
+
+use crate::agent::Failure;
+use crate::definition_resolver::Library;
+use crate::execution::invocation::Assignment;
+use crate::execution::{Backstage, DeltaSink, ModelRoster, Props, Treasury};
+use crate::handler::{Desk, File, Files, Handler, Manner, Work};
+use crate::model::{Delta, Deltas, Message, ModelCall, ModelError, ModelProvider, StopReason, ToolSpec};
+use crate::observer::{Observed, Observer};
+use crate::pipeline::{Behind, Door, Doorway};
+use crate::tool::Tool;
+
+/// Follows tokio's clock, so that a paused test decides both.
+pub(crate) struct TestClock(tokio::time::Instant);
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(1_700_000_000_000_000).plus(self.0.elapsed())
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Ids for Counter {
+    fn fresh(&self) -> u128 {
+        u128::from(self.0.fetch_add(1, Ordering::Relaxed) + 1_000)
+    }
+}
+
+/// One call of a model, as it came.
+#[derive(Debug, Clone)]
+pub(crate) struct Heard {
+    pub(crate) model: String,
+    pub(crate) system: String,
+    pub(crate) messages: Vec<Message>,
+    pub(crate) tools: Vec<ToolSpec>,
+    pub(crate) tokens_max: u32,
+    pub(crate) key: String,
+    pub(crate) worst: Tokens,
+}
+
+/// What the model does at one call.
+pub(crate) enum Play {
+    /// Answers these pieces.
+    Say(Vec<Result<Delta, ModelError>>),
+    /// Turns the request away.
+    Refuse(ModelError),
+    /// Never says a thing.
+    Hang,
+}
+
+/// A model that plays what it is given, call after call.
+pub(crate) struct Player {
+    name: &'static str,
+    external: bool,
+    plays: Mutex<VecDeque<Play>>,
+    heard: Mutex<Vec<Heard>>,
+}
+
+impl Player {
+    pub(crate) fn new(name: &'static str, external: bool, plays: Vec<Play>) -> Arc<Self> {
+        Arc::new(Self { name, external, plays: Mutex::new(plays.into()), heard: Mutex::default() })
+    }
+
+    pub(crate) fn heard(&self) -> Vec<Heard> {
+        self.heard.lock().unwrap().clone()
+    }
+}
+
+#[async_trait]
+impl ModelProvider for Player {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn is_external(&self) -> bool {
+        self.external
+    }
+
+    async fn open(&self, call: ModelCall<'_>) -> Result<Deltas, ModelError> {
+        self.heard.lock().unwrap().push(Heard {
+            model: call.model.to_string(),
+            system: call.system.to_owned(),
+            messages: call.messages.to_vec(),
+            tools: call.tools.to_vec(),
+            tokens_max: call.tokens_max,
+            key: call.key.to_string(),
+            worst: call.paid.worst().tokens,
+        });
+        let play = self.plays.lock().unwrap().pop_front();
+        match play {
+            Some(Play::Say(deltas)) => Ok(stream::iter(deltas).boxed()),
+            Some(Play::Refuse(error)) => Err(error),
+            Some(Play::Hang) | None => Ok(stream::pending().boxed()),
+        }
+    }
+}
+
+/// An answer of one text, counted.
+pub(crate) fn says(text: &str, input: u64, output: u64) -> Play {
+    Play::Say(vec![
+        Ok(Delta::Text(text.to_owned())),
+        Ok(Delta::Usage(Tokens { input, output })),
+        Ok(Delta::End(StopReason::Complete)),
+    ])
+}
+
+/// A handler that does what a function says.
+pub(crate) struct Does<F>(pub(crate) &'static str, pub(crate) Manner, pub(crate) F);
+
+#[async_trait]
+impl<F, R> Handler for Does<F>
+where
+    F: Fn(Work) -> R + Send + Sync,
+    R: Future<Output = Result<Values, Cause>> + Send,
+{
+    fn name(&self) -> &'static str {
+        self.0
+    }
+    fn manner(&self) -> Manner {
+        self.1
+    }
+    async fn run(&self, work: &Work, _: &Desk) -> Result<Values, Cause> {
+        (self.2)(work.clone()).await
+    }
+}
+
+/// Adds two numbers.
+pub(crate) struct Adder;
+
+#[async_trait]
+impl Tool for Adder {
+    fn name(&self) -> &'static str {
+        "adder"
+    }
+    fn description(&self) -> &'static str {
+        "adds a and b"
+    }
+    fn parameters(&self) -> Json {
+        json!({"type": "object"})
+    }
+    fn manner(&self) -> Manner {
+        Manner::Blocks
+    }
+    async fn call(&self, arguments: &Values, _: &Desk) -> Result<Json, Cause> {
+        let number = |name| arguments.get(name).and_then(Json::as_i64).unwrap_or_default();
+        Ok(json!(number("a") + number("b")))
+    }
+}
+
+/// Panics in its caller's task.
+struct Bomb;
+
+#[async_trait]
+impl Tool for Bomb {
+    fn name(&self) -> &'static str {
+        "bomb"
+    }
+    fn description(&self) -> &'static str {
+        "panics"
+    }
+    fn parameters(&self) -> Json {
+        json!({"type": "object"})
+    }
+    fn manner(&self) -> Manner {
+        Manner::Yields
+    }
+    async fn call(&self, _: &Values, _: &Desk) -> Result<Json, Cause> {
+        panic!("a tool was told to")
+    }
+}
+
+struct NoFiles;
+
+#[async_trait]
+impl Files for NoFiles {
+    async fn read(&self, _: &str, _: u64) -> Result<File, Cause> {
+        Err(Cause::new(Code::PathNotAllowed, "there are no files here"))
+    }
+}
+
+struct OneCatalogue(Arc<Catalogue>);
+
+#[async_trait]
+impl Library for OneCatalogue {
+    fn catalogue(&self) -> Arc<Catalogue> {
+        Arc::clone(&self.0)
+    }
+    async fn agent(&self, id: &AgentId, _: Option<&ContentHash>) -> Result<Arc<Agent>, Cause> {
+        self.0.expect_agent(id).cloned()
+    }
+    async fn workflow(&self, id: &WorkflowId, _: Option<&ContentHash>) -> Result<Arc<Workflow>, Cause> {
+        self.0.expect_workflow(id).cloned()
+    }
+}
+
+/// Keeps what was observed.
+#[derive(Default)]
+pub(crate) struct Notes(Mutex<Vec<Observed>>);
+
+impl Observer for Notes {
+    fn saw(&self, what: Observed) {
+        self.0.lock().unwrap().push(what);
+    }
+}
+
+impl Notes {
+    pub(crate) fn count(&self, fits: impl Fn(&Observed) -> bool) -> usize {
+        self.0.lock().unwrap().iter().filter(|each| fits(each)).count()
+    }
+}
+
+/// A door that answers what it is told, and remembers who asked for what.
+pub(crate) struct Porter {
+    pub(crate) replies: Mutex<VecDeque<Reply>>,
+    pub(crate) asked: Mutex<Vec<(String, Request)>>,
+}
+
+#[async_trait]
+impl Door for Porter {
+    async fn enter_behind(&self, asked: Authenticated, _: Behind) -> Reply {
+        self.asked.lock().unwrap().push((asked.speaker().to_string(), asked.request().clone()));
+        let reply = self.replies.lock().unwrap().pop_front();
+        reply.unwrap_or_else(|| Failure::from(Cause::new(Code::PolicyDenied, "not you")).into_reply("r".into()))
+    }
+}
+
+/// A whole backstage, and what a test looks at.
+pub(crate) struct Rig {
+    pub(crate) backstage: Arc<Backstage>,
+    pub(crate) catalogue: Arc<Catalogue>,
+    pub(crate) ledger: Arc<dyn Ledger>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) notes: Arc<Notes>,
+    pub(crate) porter: Arc<Porter>,
+    pub(crate) stores: Stores,
+}
+
+/// What a rig is made of.
+#[derive(Default)]
+pub(crate) struct Wanted {
+    pub(crate) agents: Vec<Json>,
+    pub(crate) models: Json,
+    pub(crate) providers: Vec<Arc<dyn ModelProvider>>,
+    pub(crate) handlers: Vec<Arc<dyn Handler>>,
+    pub(crate) replies: Vec<Reply>,
+}
+
+/// An agent of the category `ops`, with these members over the usual ones.
+pub(crate) fn agent(id: &str, members: Json) -> Json {
+    let mut spec = json!({
+        "agent_id": id, "name": id, "category": "ops", "description": "does things", "version": "1",
+        "inputs": [{"name": "document", "type": "text"}],
+        "outputs": [{"name": "summary", "type": "text", "required": true}],
+        "implementation": {"runtime": "llm", "model": "play.one", "timeout": 30},
+    });
+    let all = spec.as_object_mut().unwrap();
+    all.extend(members.as_object().cloned().unwrap_or_default());
+    spec
+}
+
+/// A native agent with this handler.
+pub(crate) fn native(id: &str, handler: &str) -> Json {
+    agent(id, json!({"implementation": {"runtime": "native", "handler": handler, "timeout": 30}}))
+}
+
+/// Two models at one and two dollars a token's millionth, and one without a price.
+pub(crate) fn prices() -> Json {
+    json!({
+        "tiers": {"standard": {"model": "play.one", "fallback": ["other.two"]}},
+        "models": {
+            "play.one": {"context_tokens": 1000, "price": {"input": 1.0, "output": 2.0}, "fallback": ["other.two"]},
+            "other.two": {"context_tokens": 1000, "price": {"input": 1.0, "output": 2.0}},
+            "free.of_price": {"context_tokens": 1000},
+        },
+    })
+}
+
+impl Rig {
+    pub(crate) fn new(wanted: Wanted) -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(TestClock(tokio::time::Instant::now()));
+        let artifacts = memory_artifacts();
+        let parts = StoreParts {
+            clock: Arc::clone(&clock),
+            signer: Signer::ephemeral([7; 32]),
+            artifacts: Arc::clone(&artifacts),
+        };
+        let stores = open_memory(parts).stores;
+        let specs = wanted.agents.into_iter().map(|spec| serde_json::from_value::<AgentSpec>(spec).unwrap());
+        let models: Models =
+            serde_json::from_value(if wanted.models.is_null() { prices() } else { wanted.models }).unwrap();
+        let catalogue = Arc::new(Catalogue::new(CatalogueParts {
+            agents: specs.map(|spec| Agent::new(spec).unwrap()).collect(),
+            models,
+            ..CatalogueParts::default()
+        }));
+        let (treasury, mut settler) = Treasury::new(Arc::clone(&stores.ledger), Arc::clone(&clock));
+        #[expect(clippy::disallowed_methods, reason = "a test's own task")]
+        tokio::spawn(async move { settler.run().await });
+        let porter = Arc::new(Porter { replies: Mutex::new(wanted.replies.into()), asked: Mutex::default() });
+        let doorway = Doorway::default();
+        assert!(doorway.hang(porter.clone()).is_ok());
+        let notes = Arc::new(Notes::default());
+        let backstage = Backstage::new(Props {
+            handlers: wanted.handlers,
+            tools: vec![Arc::new(Adder), Arc::new(Bomb)],
+            desk: Desk::new(Arc::new(NoFiles), artifacts),
+            models: ModelRoster::new(wanted.providers),
+            treasury,
+            doorway,
+            library: Arc::new(OneCatalogue(Arc::clone(&catalogue))),
+            observer: notes.clone(),
+            clock: Arc::clone(&clock),
+            ids: Arc::new(Counter::default()),
+        });
+        let ledger = Arc::clone(&stores.ledger);
+        Self { backstage, catalogue, ledger, clock, notes, porter, stores }
+    }
+
+    pub(crate) fn agent(&self, id: &str) -> Arc<Agent> {
+        Arc::clone(self.catalogue.agent(&AgentId::new(id).unwrap()).unwrap())
+    }
+
+    /// A permit for this user to let the agent work.
+    pub(crate) async fn permit(&self, who: Principal, invoke: Invoke) -> Permitted<Invoke> {
+        let agent = self.agent(invoke.agent.as_str());
+        let target = Target::Agent { agent: agent.id().clone(), version: agent.hash() };
+        let id = Counter::default().fresh() + u128::from(REQUESTS.fetch_add(1, Ordering::Relaxed));
+        let asked = testing::asked(who, id, Request::Invoke(invoke), self.clock.now());
+        match testing::permit_asked(asked, target).await.unwrap().narrow() {
+            Narrowed::Invoke(permit) => permit,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// An assignment by the administrator.
+    pub(crate) async fn assignment(&self, id: &str, document: &str) -> Box<Assignment> {
+        self.assignment_of(testing::admin(), invoke(id, document), None).await
+    }
+
+    pub(crate) async fn assignment_of(
+        &self,
+        who: Principal,
+        invoke: Invoke,
+        sink: Option<DeltaSink>,
+    ) -> Box<Assignment> {
+        let agent = self.agent(invoke.agent.as_str());
+        Assignment::redeem(self.permit(who, invoke).await, agent, sink).unwrap()
+    }
+}
+
+static REQUESTS: AtomicU64 = AtomicU64::new(1);
+
+/// A request to this agent over one document.
+pub(crate) fn invoke(id: &str, document: &str) -> Invoke {
+    Invoke {
+        agent: AgentId::new(id).unwrap(),
+        inputs: Values::from([("document".to_owned(), json!(document))]),
+        context: Values::new(),
+        version: None,
+        key: None,
+        options: greenroom_protocol::request::Options::default(),
+    }
+}
+
+/// Waits until something is so, for ten seconds at most.
+pub(crate) async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let waiting = async {
+        let mut looks = tokio::time::interval(Duration::from_millis(1));
+        while !is_so() {
+            looks.tick().await;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(10), waiting).await.is_ok(), "never so: {what}");
+}

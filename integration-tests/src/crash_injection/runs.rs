@@ -1,0 +1,103 @@
+//! Runs and their journals, with a plug in each write; what is read passes through.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use greenroom_protocol::journal::Entry;
+use greenroom_protocol::{PodId, Reply, RunId, Timestamp};
+use greenroom_registry::StoreError;
+use greenroom_registry::group_commit::Haste;
+use greenroom_registry::journal::{Journal, JournalError, Journalled, Pending, Receipt, Seq, Tip};
+use greenroom_registry::runs::{Created, Fence, NewRun, OnceKey, RunFilter, RunHead, RunPage, RunStore};
+
+use super::Plug;
+
+pub(super) struct Runs {
+    pub(super) inner: Arc<dyn RunStore>,
+    pub(super) plug: Arc<Plug>,
+}
+
+#[async_trait]
+impl RunStore for Runs {
+    async fn begin(
+        &self,
+        run: &NewRun,
+        key: Option<&OnceKey>,
+        entries: &[Entry],
+        now: Timestamp,
+    ) -> Result<(Created, Option<Receipt>), JournalError> {
+        self.plug.write(self.inner.begin(run, key, entries, now)).await
+    }
+
+    async fn claim(
+        &self,
+        run: &RunId,
+        pod: &PodId,
+        lease: Duration,
+        now: Timestamp,
+    ) -> Result<Option<Fence>, StoreError> {
+        self.plug.write(self.inner.claim(run, pod, lease, now)).await
+    }
+
+    async fn renew(&self, run: &RunId, fence: Fence, lease: Duration, now: Timestamp) -> Result<(), JournalError> {
+        self.plug.write(self.inner.renew(run, fence, lease, now)).await
+    }
+
+    async fn release(&self, run: &RunId, fence: Fence) {
+        self.plug.write(self.inner.release(run, fence)).await;
+    }
+
+    async fn get(&self, run: &RunId) -> Result<Option<RunHead>, StoreError> {
+        self.inner.get(run).await
+    }
+
+    async fn reply(&self, run: &RunId) -> Result<Option<Reply>, StoreError> {
+        self.inner.reply(run).await
+    }
+
+    async fn list(&self, filter: &RunFilter, before: Option<u64>, limit: u32) -> Result<RunPage, StoreError> {
+        self.inner.list(filter, before, limit).await
+    }
+
+    async fn unclaimed(&self, now: Timestamp, limit: u32) -> Result<Vec<RunHead>, StoreError> {
+        self.inner.unclaimed(now, limit).await
+    }
+
+    async fn prune(&self, before: Timestamp) -> Result<u64, StoreError> {
+        self.plug.write(self.inner.prune(before)).await
+    }
+}
+
+pub(super) struct Journals {
+    pub(super) inner: Arc<dyn Journal>,
+    pub(super) plug: Arc<Plug>,
+}
+
+#[async_trait]
+impl Journal for Journals {
+    async fn hand_in(
+        &self,
+        tip: Tip<'_>,
+        entries: &[Entry],
+        haste: Haste,
+        now: Timestamp,
+    ) -> Result<Pending, JournalError> {
+        let is_here = self.plug.reach();
+        let pending = self.inner.hand_in(tip, entries, haste, now).await?;
+        if is_here {
+            let _ = pending.receipt().await;
+            std::process::abort();
+        }
+        Ok(pending)
+    }
+
+    async fn read(&self, run: &RunId, after: Seq, limit: u32) -> Result<Vec<Journalled>, JournalError> {
+        self.inner.read(run, after, limit).await
+    }
+
+    fn tail(&self, run: &RunId, after: Seq) -> BoxStream<'static, Result<Journalled, JournalError>> {
+        self.inner.tail(run, after)
+    }
+}

@@ -1,0 +1,108 @@
+//! Stores that live as long as the process: for tests, for measuring what the disk costs, and as the
+//! plainest reading of what each store means. They take the same decisions as those on disk.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use greenroom_protocol::{ContentHash, Timestamp};
+
+use crate::artifacts::hash_scan::Names;
+use crate::audit::AuditLog;
+use crate::error::StoreError;
+use crate::maintenance::{CheckReport, Upkeep};
+use crate::notify::Bells;
+use crate::runs::leases::Leases;
+use crate::{Opened, Parts, Stores};
+
+mod agent_memory;
+pub(crate) mod artifacts;
+mod audit;
+mod context;
+mod definitions;
+mod idempotency;
+mod ledger;
+mod runs;
+
+/// What the stores of one process share.
+#[derive(Debug, Default)]
+struct Shared {
+    runs: Mutex<runs::Runs>,
+    contexts: Mutex<context::Contexts>,
+    leases: Leases,
+    journal_bells: Bells,
+    context_bells: Bells,
+    is_closed: AtomicBool,
+}
+
+impl Shared {
+    fn admit(&self) -> Result<(), StoreError> {
+        if self.is_closed.load(Ordering::Acquire) { Err(StoreError::Closed) } else { Ok(()) }
+    }
+
+    fn runs(&self) -> MutexGuard<'_, runs::Runs> {
+        lock(&self.runs)
+    }
+
+    fn contexts(&self) -> MutexGuard<'_, context::Contexts> {
+        lock(&self.contexts)
+    }
+}
+
+/// A panic under one of these locks leaves a value that is whole: each is changed by one step.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Opens every store.
+pub(crate) fn open(parts: Parts) -> Opened {
+    let shared = Arc::new(Shared::default());
+    let runs = Arc::new(runs::MemoryRuns(shared.clone()));
+    let audit = Arc::new(audit::MemoryAudit::new(shared.clone(), parts.signer, parts.clock.clone()));
+    let stores = Stores {
+        runs: runs.clone(),
+        journal: runs,
+        audit: audit.clone(),
+        ledger: Arc::new(ledger::MemoryLedger::new(shared.clone(), parts.clock)),
+        context: Arc::new(context::MemoryContext(shared.clone())),
+        artifacts: parts.artifacts,
+        definitions: Arc::new(definitions::MemoryBodies::default()),
+        idempotency: Arc::new(idempotency::MemoryIdempotency(shared.clone())),
+        memory: Arc::new(agent_memory::MemoryMemories::new(shared.clone())),
+        upkeep: Arc::new(MemoryUpkeep { shared, audit }),
+    };
+    Opened { stores, writers: Vec::new() }
+}
+
+struct MemoryUpkeep {
+    shared: Arc<Shared>,
+    audit: Arc<audit::MemoryAudit>,
+}
+
+#[async_trait]
+impl Upkeep for MemoryUpkeep {
+    async fn check(&self) -> Result<CheckReport, StoreError> {
+        let audit = self.audit.verify().await.map_err(|crate::audit::AuditError::Store(error)| error)?;
+        Ok(CheckReport { problems: Vec::new(), audit: Some(audit), schema: 0, bytes: 0 })
+    }
+
+    async fn backup(&self, _to: &Path) -> Result<(), StoreError> {
+        Err(StoreError::Failed("stores in memory have no copy".into()))
+    }
+
+    async fn artifacts_named(&self) -> Result<HashSet<ContentHash>, StoreError> {
+        let mut names = Names::default();
+        self.shared.runs().tell(&mut names)?;
+        self.shared.contexts().tell(&mut names)?;
+        Ok(names.found())
+    }
+
+    async fn close(&self, _now: Timestamp) -> Result<(), StoreError> {
+        self.shared.is_closed.store(true, Ordering::Release);
+        self.shared.journal_bells.take_all_down();
+        self.shared.context_bells.take_all_down();
+        Ok(())
+    }
+}

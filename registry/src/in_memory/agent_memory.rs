@@ -1,0 +1,71 @@
+//! What agents remember, in memory.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use greenroom_protocol as protocol;
+use protocol::{ContentHash, Timestamp};
+
+use crate::agent_memory::{MEMORIES_MAX, Memory, MemoryOwner, MemoryStore, Near, Recalled, best, newest_first};
+use crate::error::StoreError;
+use crate::in_memory::{Shared, lock};
+
+/// The newest come first.
+type Kept = Vec<(Memory, Vec<f32>)>;
+
+/// The memories.
+pub(super) struct MemoryMemories {
+    shared: Arc<Shared>,
+    owners: Mutex<BTreeMap<MemoryOwner, Kept>>,
+}
+
+impl MemoryMemories {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, owners: Mutex::default() }
+    }
+
+    fn alive(&self, owner: &MemoryOwner, now: Timestamp) -> Kept {
+        let owners = lock(&self.owners);
+        owners.get(owner).into_iter().flatten().filter(|(memory, _)| memory.is_alive(now)).cloned().collect()
+    }
+}
+
+#[async_trait]
+impl MemoryStore for MemoryMemories {
+    async fn remember(
+        &self,
+        owner: &MemoryOwner,
+        memory: Memory,
+        vector: &[f32],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.shared.admit()?;
+        let mut owners = lock(&self.owners);
+        let kept = owners.entry(owner.clone()).or_default();
+        kept.retain(|(memory, _)| memory.is_alive(now));
+        if kept.iter().all(|(known, _)| known.id != memory.id) {
+            kept.push((memory, vector.to_vec()));
+            kept.sort_by(|(one, _), (other, _)| newest_first(one, other));
+            kept.truncate(MEMORIES_MAX);
+        }
+        Ok(())
+    }
+
+    async fn recall(&self, owner: &MemoryOwner, near: Near<'_>, now: Timestamp) -> Result<Vec<Recalled>, StoreError> {
+        Ok(best(near, self.alive(owner, now).into_iter()))
+    }
+
+    async fn list(&self, owner: &MemoryOwner, most: usize, now: Timestamp) -> Result<Vec<Memory>, StoreError> {
+        Ok(self.alive(owner, now).into_iter().take(most).map(|(memory, _)| memory).collect())
+    }
+
+    async fn forget(&self, owner: &MemoryOwner, id: Option<&ContentHash>) -> Result<u64, StoreError> {
+        self.shared.admit()?;
+        let mut owners = lock(&self.owners);
+        let Some(kept) = owners.get_mut(owner) else { return Ok(0) };
+        let before = kept.len();
+        kept.retain(|(memory, _)| id.is_some_and(|id| memory.id != *id));
+        Ok((before - kept.len()) as u64)
+    }
+}

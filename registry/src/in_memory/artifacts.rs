@@ -1,0 +1,70 @@
+//! Artifacts in memory.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use async_trait::async_trait;
+use greenroom_protocol as protocol;
+use protocol::{ArtifactRef, ContentHash, Timestamp};
+
+use crate::artifacts::hash_scan::names_in;
+use crate::artifacts::{ArtifactError, Artifacts, Swept, UNNAMED_KEPT, held, reference};
+use crate::error::StoreError;
+use crate::in_memory::lock;
+
+#[derive(Debug, Default)]
+struct MemoryArtifacts(Mutex<HashMap<ContentHash, Kept>>);
+
+#[derive(Debug)]
+struct Kept {
+    bytes: Arc<[u8]>,
+    put: Instant,
+}
+
+/// Artifacts that live as long as the process.
+#[must_use]
+pub fn memory_artifacts() -> Arc<dyn Artifacts> {
+    Arc::new(MemoryArtifacts::default())
+}
+
+#[async_trait]
+impl Artifacts for MemoryArtifacts {
+    async fn put(&self, bytes: Vec<u8>, media_type: &str, name: &str) -> Result<ArtifactRef, ArtifactError> {
+        let reference = reference(&bytes, media_type, name)?;
+        let put = Instant::now();
+        lock(&self.0).entry(reference.hash).or_insert_with(|| Kept { bytes: bytes.into(), put }).put = put;
+        Ok(reference)
+    }
+
+    async fn get(&self, hash: &ContentHash, bytes_max: u64) -> Result<Option<Vec<u8>>, ArtifactError> {
+        let Some(bytes) = lock(&self.0).get(hash).map(|kept| Arc::clone(&kept.bytes)) else { return Ok(None) };
+        let length = bytes.len() as u64;
+        if length > bytes_max {
+            return Err(ArtifactError::TooLarge { bytes: length, max: bytes_max });
+        }
+        Ok(Some(bytes.to_vec()))
+    }
+
+    async fn sweep(&self, named: HashSet<ContentHash>, _now: Timestamp) -> Result<Swept, StoreError> {
+        let mut all = lock(&self.0);
+        let is_held = |hash: &ContentHash| {
+            named.contains(hash) || all.get(hash).is_some_and(|kept| kept.put.elapsed() < UNNAMED_KEPT)
+        };
+        let inside = |hash: &ContentHash| match all.get(hash) {
+            Some(kept) => Ok(names_in(&*kept.bytes)?),
+            None => Ok(HashSet::new()),
+        };
+        let stays = held(&all.keys().copied().collect(), is_held, inside)?;
+        let mut swept = Swept::default();
+        all.retain(|hash, kept| {
+            let is_kept = stays.contains(hash);
+            if !is_kept {
+                swept.artifacts += 1;
+                swept.bytes += kept.bytes.len() as u64;
+            }
+            is_kept
+        });
+        Ok(swept)
+    }
+}

@@ -1,0 +1,30 @@
+//! Bodies of definitions in memory.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use greenroom_protocol::ContentHash;
+
+use crate::definition_store::{BODY_BYTES_MAX, DefinitionBodies};
+use crate::error::StoreError;
+use crate::in_memory::lock;
+
+/// The bodies.
+#[derive(Debug, Default)]
+pub(super) struct MemoryBodies(Mutex<HashMap<ContentHash, String>>);
+
+#[async_trait]
+impl DefinitionBodies for MemoryBodies {
+    async fn put(&self, hash: &ContentHash, body: &str) -> Result<(), StoreError> {
+        if body.len() > BODY_BYTES_MAX {
+            return Err(StoreError::Codec(format!("a definition has at most {BODY_BYTES_MAX} bytes")));
+        }
+        lock(&self.0).entry(*hash).or_insert_with(|| body.to_owned());
+        Ok(())
+    }
+
+    async fn get(&self, hash: &ContentHash) -> Result<Option<String>, StoreError> {
+        Ok(lock(&self.0).get(hash).cloned())
+    }
+}

@@ -1,0 +1,260 @@
+//! Runs and their journals in memory.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::future::FutureExt;
+use futures::stream::BoxStream;
+use greenroom_protocol as protocol;
+use protocol::journal::Entry;
+use protocol::{ContentHash, PodId, Reply, RunId, TenantId, Timestamp};
+
+use crate::artifacts::hash_scan::Names;
+use crate::error::StoreError;
+use crate::group_commit::Haste;
+use crate::in_memory::Shared;
+use crate::journal::{Journal, JournalError, Journalled, Pending, Receipt, Seq, Tip};
+use crate::notify::{Follow, follow};
+use crate::runs::record::Mark;
+use crate::runs::{Created, Fence, NewRun, OnceKey, RunFilter, RunHead, RunPage, RunStore};
+
+/// Entries that a tail reads at once.
+const TAIL_ENTRIES: u32 = 256;
+
+/// What a key was used for.
+#[derive(Debug, Clone)]
+pub(super) struct KeyUse {
+    pub(super) body: ContentHash,
+    pub(super) run: Option<RunId>,
+    pub(super) reply: Option<Reply>,
+    pub(super) at: Timestamp,
+}
+
+#[derive(Debug)]
+struct Kept {
+    head: RunHead,
+    journal: Vec<Journalled>,
+}
+
+/// Every run, by the order of their creation.
+#[derive(Debug, Default)]
+pub(super) struct Runs {
+    kept: BTreeMap<u64, Kept>,
+    numbers: HashMap<RunId, u64>,
+    last: u64,
+    pub(super) keys: HashMap<(TenantId, String), KeyUse>,
+}
+
+impl Runs {
+    /// Shows every text that may name an artifact.
+    pub(super) fn tell(&self, names: &mut Names) -> Result<(), StoreError> {
+        for kept in self.kept.values().flat_map(|kept| &kept.journal) {
+            names.read(&serde_json::to_vec(&kept.entry)?);
+        }
+        for reply in self.keys.values().filter_map(|used| used.reply.as_ref()) {
+            names.read(&serde_json::to_vec(reply)?);
+        }
+        Ok(())
+    }
+
+    fn find(&self, run: &RunId) -> Option<&Kept> {
+        self.kept.get(self.numbers.get(run)?)
+    }
+
+    fn find_mut(&mut self, run: &RunId) -> Option<&mut Kept> {
+        self.kept.get_mut(self.numbers.get(run)?)
+    }
+
+    fn create(&mut self, new: &NewRun, key: Option<&OnceKey>, now: Timestamp) -> Created {
+        let key = key.map(|key| (new.tenant.clone(), key.stored()));
+        if let Some(used) = key.as_ref().and_then(|key| self.keys.get(key)) {
+            let is_same = used.body == new.body;
+            return used.run.clone().filter(|_| is_same).map_or(Created::Conflict, Created::Same);
+        }
+        if let Some(kept) = self.find(&new.run) {
+            return if kept.head.is_same(new) { Created::Same(new.run.clone()) } else { Created::Conflict };
+        }
+        let head = RunHead::new(new, now);
+        let fence = head.fence;
+        self.last = self.last.saturating_add(1);
+        self.numbers.insert(new.run.clone(), self.last);
+        self.kept.insert(self.last, Kept { head, journal: Vec::new() });
+        if let Some(key) = key {
+            self.keys.insert(key, KeyUse { body: new.body, run: Some(new.run.clone()), reply: None, at: now });
+        }
+        Created::New(fence)
+    }
+}
+
+/// The runs.
+#[derive(Debug, Clone)]
+pub(super) struct MemoryRuns(pub(super) Arc<Shared>);
+
+impl MemoryRuns {
+    fn append_now(
+        &self,
+        run: &RunId,
+        fence: Fence,
+        after: Seq,
+        entries: &[Entry],
+        now: Timestamp,
+    ) -> Result<Receipt, JournalError> {
+        let through = {
+            let mut runs = self.0.runs();
+            let kept = runs.find_mut(run).ok_or(JournalError::Unknown)?;
+            kept.head.append(fence, after, &Mark::all(entries), now)?;
+            let numbered = (after.0.saturating_add(1)..).zip(entries);
+            kept.journal.extend(numbered.map(|(seq, entry)| Journalled {
+                seq: Seq(seq),
+                at: now,
+                entry: entry.clone(),
+            }));
+            if kept.head.state.is_ended() {
+                self.0.leases.release(run, fence);
+            }
+            kept.head.seq
+        };
+        // A lapsed lease that nobody took is still the owner's.
+        let _ = self.0.leases.renew(run, fence, None, now);
+        self.0.journal_bells.ring(run);
+        Ok(Receipt::new(run.clone(), after, through))
+    }
+
+    fn entries(&self, run: &RunId, after: Seq, limit: u32) -> Vec<Journalled> {
+        let runs = self.0.runs();
+        let Some(kept) = runs.find(run) else { return Vec::new() };
+        let skipped = usize::try_from(after.0).unwrap_or(usize::MAX);
+        kept.journal.iter().skip(skipped).take(limit as usize).cloned().collect()
+    }
+}
+
+#[async_trait]
+impl RunStore for MemoryRuns {
+    async fn begin(
+        &self,
+        run: &NewRun,
+        key: Option<&OnceKey>,
+        entries: &[Entry],
+        now: Timestamp,
+    ) -> Result<(Created, Option<Receipt>), JournalError> {
+        self.0.admit()?;
+        Mark::fit(&Mark::all(entries))?;
+        let created = self.0.runs().create(run, key, now);
+        let Created::New(fence) = created else { return Ok((created, None)) };
+        self.0.leases.grant(&run.run, fence, run.lease, now);
+        if entries.is_empty() {
+            return Ok((created, None));
+        }
+        let receipt = self.append_now(&run.run, fence, Seq(0), entries, now)?;
+        Ok((created, Some(receipt)))
+    }
+
+    async fn claim(
+        &self,
+        run: &RunId,
+        pod: &PodId,
+        lease: Duration,
+        now: Timestamp,
+    ) -> Result<Option<Fence>, StoreError> {
+        self.0.admit()?;
+        let mut runs = self.0.runs();
+        let Some(kept) = runs.find_mut(run).filter(|kept| !kept.head.state.is_ended()) else { return Ok(None) };
+        if self.0.leases.is_held(run, now) {
+            return Ok(None);
+        }
+        let fence = kept.head.take_over(pod);
+        self.0.leases.grant(run, fence, lease, now);
+        Ok(Some(fence))
+    }
+
+    async fn renew(&self, run: &RunId, fence: Fence, lease: Duration, now: Timestamp) -> Result<(), JournalError> {
+        self.0.admit()?;
+        self.0.leases.renew(run, fence, Some(lease), now)
+    }
+
+    async fn release(&self, run: &RunId, fence: Fence) {
+        self.0.leases.release(run, fence);
+    }
+
+    async fn get(&self, run: &RunId) -> Result<Option<RunHead>, StoreError> {
+        Ok(self.0.runs().find(run).map(|kept| kept.head.clone()))
+    }
+
+    async fn reply(&self, run: &RunId) -> Result<Option<Reply>, StoreError> {
+        let runs = self.0.runs();
+        let last = runs.find(run).and_then(|kept| kept.journal.last());
+        Ok(last.and_then(|last| match &last.entry {
+            Entry::Ended { reply } => Some(reply.as_ref().clone()),
+            _ => None,
+        }))
+    }
+
+    async fn list(&self, filter: &RunFilter, before: Option<u64>, limit: u32) -> Result<RunPage, StoreError> {
+        let (before, limit) = (before.unwrap_or(u64::MAX), limit as usize);
+        let runs = self.0.runs();
+        let fits = |head: &RunHead| {
+            filter.tenant.as_ref().is_none_or(|tenant| *tenant == head.tenant)
+                && filter.state.is_none_or(|state| state == head.state)
+        };
+        let newest_first = runs.kept.range(..before).rev().filter(|(_, kept)| fits(&kept.head));
+        let mut found: Vec<_> = newest_first.take(limit + 1).collect();
+        let is_more = found.len() > limit;
+        found.truncate(limit);
+        let next = found.last().filter(|_| is_more).map(|(number, _)| **number);
+        Ok(RunPage { runs: found.into_iter().map(|(_, kept)| kept.head.clone()).collect(), next })
+    }
+
+    async fn unclaimed(&self, now: Timestamp, limit: u32) -> Result<Vec<RunHead>, StoreError> {
+        let runs = self.0.runs();
+        let is_free = |head: &&RunHead| !head.state.is_ended() && !self.0.leases.is_held(&head.run, now);
+        Ok(runs.kept.values().map(|kept| &kept.head).filter(is_free).take(limit as usize).cloned().collect())
+    }
+
+    async fn prune(&self, before: Timestamp) -> Result<u64, StoreError> {
+        self.0.admit()?;
+        let mut runs = self.0.runs();
+        let is_old = |head: &RunHead| head.state.is_ended() && head.updated < before;
+        let gone: Vec<_> = runs.kept.values().filter(|kept| is_old(&kept.head)).map(|k| k.head.run.clone()).collect();
+        for run in &gone {
+            if let Some(number) = runs.numbers.remove(run) {
+                runs.kept.remove(&number);
+            }
+            self.0.contexts().forget(run);
+        }
+        runs.keys.retain(|_, used| used.run.as_ref().is_none_or(|run| !gone.contains(run)));
+        Ok(gone.len() as u64)
+    }
+}
+
+#[async_trait]
+impl Journal for MemoryRuns {
+    async fn hand_in(
+        &self,
+        tip: Tip<'_>,
+        entries: &[Entry],
+        _: Haste,
+        now: Timestamp,
+    ) -> Result<Pending, JournalError> {
+        self.0.admit()?;
+        self.append_now(tip.run, tip.fence, tip.after, entries, now).map(|receipt| Pending::known(Ok(receipt)))
+    }
+
+    async fn read(&self, run: &RunId, after: Seq, limit: u32) -> Result<Vec<Journalled>, JournalError> {
+        Ok(self.entries(run, after, limit))
+    }
+
+    fn tail(&self, run: &RunId, after: Seq) -> BoxStream<'static, Result<Journalled, JournalError>> {
+        let (store, name) = (self.clone(), run.clone());
+        follow(Follow {
+            bell: self.0.journal_bells.hear(run),
+            after: after.0,
+            read: Box::new(move |after| {
+                futures::future::ready(Ok(store.entries(&name, Seq(after), TAIL_ENTRIES))).boxed()
+            }),
+            place: |item: &Journalled| item.seq.0,
+            is_last: |item: &Journalled| matches!(item.entry, Entry::Ended { .. }),
+        })
+    }
+}

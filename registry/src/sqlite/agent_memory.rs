@@ -1,0 +1,137 @@
+//! What agents remember, in SQLite: a look reads all of one owner and compares here.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use greenroom_protocol as protocol;
+use protocol::{ContentHash, Timestamp};
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
+
+use crate::agent_memory::{MEMORIES_MAX, Memory, MemoryOwner, MemoryStore, Near, Recalled, best};
+use crate::error::StoreError;
+use crate::sqlite::commands::{Command, MemoryCommand};
+use crate::sqlite::statement_batch::{Value, from_int};
+use crate::sqlite::writer::{Commit, hash_of, refuse as refuse_one};
+use crate::sqlite::{Shared, failed};
+
+const REMEMBER: &str = "INSERT INTO memories (tenant, agent, id, at, until, text, vector) \
+                        VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (tenant, agent, id) DO NOTHING";
+/// Those whose time is up, and those behind the newest ones.
+const MAKE_ROOM: &str = "DELETE FROM memories WHERE tenant = ? AND agent = ? AND (until <= ? OR id IN \
+                         (SELECT id FROM memories WHERE tenant = ? AND agent = ? \
+                         ORDER BY at DESC, id DESC LIMIT -1 OFFSET ?))";
+const FORGET_ONE: &str = "DELETE FROM memories WHERE tenant = ? AND agent = ? AND id = ?";
+const FORGET_ALL: &str = "DELETE FROM memories WHERE tenant = ? AND agent = ?";
+const NEWEST: &str = "SELECT id, at, until, text, vector FROM memories WHERE tenant = ? AND agent = ? \
+                      AND (until IS NULL OR until > ?) ORDER BY at DESC, id DESC LIMIT ?";
+const COUNT: &str = "SELECT COUNT(*) FROM memories WHERE tenant = ? AND agent = ? AND (? IS NULL OR id = ?)";
+
+/// Decides one command.
+pub(super) fn apply(command: MemoryCommand, commit: &mut Commit) {
+    match command {
+        MemoryCommand::Remember { owner, memory, vector, now, answer } => {
+            let whose = [Value::from(owner.tenant.as_str()), owner.agent.as_str().into()];
+            let (old, most) = ([now.as_micros().into()], [(MEMORIES_MAX as u64).into()]);
+            let make_room = [&whose[..], &old, &whose, &most].concat();
+            let kept = [
+                Value::from(&memory.id),
+                memory.at.as_micros().into(),
+                memory.until.map(Timestamp::as_micros).into(),
+                memory.text.into(),
+                Value::Blob(vector.iter().flat_map(|number| number.to_le_bytes()).collect()),
+            ];
+            commit.script.add(REMEMBER, whose.into_iter().chain(kept).collect());
+            commit.script.add(MAKE_ROOM, make_room);
+            commit.answer(answer, ());
+        }
+        MemoryCommand::Forget { owner, id, answer } => {
+            let whose = vec![Value::from(owner.tenant.as_str()), owner.agent.as_str().into()];
+            match id {
+                Some(id) => commit.script.add(FORGET_ONE, [whose, vec![Value::from(&id)]].concat()),
+                None => commit.script.add(FORGET_ALL, whose),
+            }
+            commit.answer(answer, ());
+        }
+    }
+}
+
+/// Refuses a command that could not be decided.
+pub(super) fn refuse(command: MemoryCommand, error: &StoreError) {
+    match command {
+        MemoryCommand::Remember { answer, .. } | MemoryCommand::Forget { answer, .. } => refuse_one(answer, error),
+    }
+}
+
+/// The memories.
+pub(super) struct SqliteMemories(pub(super) Arc<Shared>);
+
+impl SqliteMemories {
+    async fn newest(&self, owner: &MemoryOwner, most: usize, now: Timestamp) -> Result<Vec<SqliteRow>, StoreError> {
+        sqlx::query(NEWEST)
+            .bind(owner.tenant.as_str())
+            .bind(owner.agent.as_str())
+            .bind(now.as_micros())
+            .bind(i64::try_from(most).unwrap_or(i64::MAX))
+            .fetch_all(&self.0.readers)
+            .await
+            .map_err(|error| failed(&error))
+    }
+}
+
+fn memory_of(row: &SqliteRow) -> Result<Memory, StoreError> {
+    let broken = |error| failed(&error);
+    let id: &[u8] = row.try_get("id").map_err(broken)?;
+    let until: Option<i64> = row.try_get("until").map_err(broken)?;
+    Ok(Memory {
+        id: hash_of(id)?,
+        text: row.try_get("text").map_err(broken)?,
+        at: Timestamp::from_micros(row.try_get("at").map_err(broken)?),
+        until: until.map(Timestamp::from_micros),
+    })
+}
+
+fn vector_of(row: &SqliteRow) -> Result<Vec<f32>, StoreError> {
+    let bytes: &[u8] = row.try_get("vector").map_err(|error| failed(&error))?;
+    Ok(bytes.chunks_exact(4).filter_map(|four| four.try_into().ok().map(f32::from_le_bytes)).collect())
+}
+
+#[async_trait]
+impl MemoryStore for SqliteMemories {
+    async fn remember(
+        &self,
+        owner: &MemoryOwner,
+        memory: Memory,
+        vector: &[f32],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let (owner, memory, vector) = (owner.clone(), Box::new(memory), vector.to_vec());
+        let remember = |answer| Command::Memory(MemoryCommand::Remember { owner, memory, vector, now, answer });
+        self.0.queue.ask(remember).await
+    }
+
+    async fn recall(&self, owner: &MemoryOwner, near: Near<'_>, now: Timestamp) -> Result<Vec<Recalled>, StoreError> {
+        let rows = self.newest(owner, MEMORIES_MAX, now).await?;
+        let all = rows.iter().map(|row| Ok((memory_of(row)?, vector_of(row)?)));
+        Ok(best(near, all.collect::<Result<Vec<_>, StoreError>>()?.into_iter()))
+    }
+
+    async fn list(&self, owner: &MemoryOwner, most: usize, now: Timestamp) -> Result<Vec<Memory>, StoreError> {
+        self.newest(owner, most.min(MEMORIES_MAX), now).await?.iter().map(memory_of).collect()
+    }
+
+    async fn forget(&self, owner: &MemoryOwner, id: Option<&ContentHash>) -> Result<u64, StoreError> {
+        let wanted = id.map(|id| id.as_bytes().to_vec());
+        let many: i64 = sqlx::query_scalar(COUNT)
+            .bind(owner.tenant.as_str())
+            .bind(owner.agent.as_str())
+            .bind(wanted.clone())
+            .bind(wanted)
+            .fetch_one(&self.0.readers)
+            .await
+            .map_err(|error| failed(&error))?;
+        let (owner, id) = (owner.clone(), id.copied());
+        self.0.queue.ask(|answer| Command::Memory(MemoryCommand::Forget { owner, id, answer })).await?;
+        Ok(from_int(many))
+    }
+}

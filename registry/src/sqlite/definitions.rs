@@ -1,0 +1,33 @@
+//! Bodies of definitions in SQLite.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use greenroom_protocol::ContentHash;
+
+use crate::definition_store::{BODY_BYTES_MAX, DefinitionBodies};
+use crate::error::StoreError;
+use crate::sqlite::commands::Command;
+use crate::sqlite::{Shared, failed};
+
+/// The bodies.
+pub(super) struct SqliteBodies(pub(super) Arc<Shared>);
+
+#[async_trait]
+impl DefinitionBodies for SqliteBodies {
+    async fn put(&self, hash: &ContentHash, body: &str) -> Result<(), StoreError> {
+        if body.len() > BODY_BYTES_MAX {
+            return Err(StoreError::Codec(format!("a definition has at most {BODY_BYTES_MAX} bytes")));
+        }
+        let (hash, body) = (*hash, body.to_owned());
+        self.0.queue.ask(|answer| Command::Body { hash, body, answer }).await
+    }
+
+    async fn get(&self, hash: &ContentHash) -> Result<Option<String>, StoreError> {
+        sqlx::query_scalar("SELECT body FROM bodies WHERE hash = ?")
+            .bind(hash.as_bytes().to_vec())
+            .fetch_optional(&self.0.readers)
+            .await
+            .map_err(|error| failed(&error))
+    }
+}

@@ -1,0 +1,77 @@
+//! Check, backup and the orderly end of a database.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::TryStreamExt as _;
+use greenroom_protocol::{ContentHash, Timestamp};
+use sqlx::Connection as _;
+
+use crate::artifacts::hash_scan::Names;
+use crate::audit::signer::Signer;
+use crate::error::StoreError;
+use crate::maintenance::{CheckReport, Upkeep};
+use crate::sqlite::commands::Command;
+use crate::sqlite::inspect::examine;
+use crate::sqlite::{Shared, connect_apart, failed};
+
+/// Every text that may name an artifact. A test compares this with the schema.
+pub(super) const NAMING: [&str; 4] = [
+    "SELECT entry FROM journal",
+    "SELECT reply FROM once_keys WHERE reply IS NOT NULL",
+    "SELECT value FROM context_values WHERE value IS NOT NULL",
+    "SELECT text FROM memories",
+];
+
+/// The whole database.
+pub(super) struct SqliteUpkeep {
+    pub(super) shared: Arc<Shared>,
+    pub(super) signer: Arc<Signer>,
+}
+
+#[async_trait]
+impl Upkeep for SqliteUpkeep {
+    async fn check(&self) -> Result<CheckReport, StoreError> {
+        // A closed store can still be examined.
+        match self.shared.flush().await {
+            Ok(()) | Err(StoreError::Closed) => {}
+            Err(error) => return Err(error),
+        }
+        examine(&self.shared.path, &self.signer).await
+    }
+
+    async fn backup(&self, to: &Path) -> Result<(), StoreError> {
+        match self.shared.flush().await {
+            Ok(()) | Err(StoreError::Closed) => {}
+            Err(error) => return Err(error),
+        }
+        let name = to.to_str().ok_or_else(|| StoreError::Failed("the copy's path is not UTF-8".into()))?;
+        let mut connection = connect_apart(&self.shared.path).await?;
+        sqlx::query("VACUUM INTO ?").bind(name).execute(&mut connection).await.map_err(|error| failed(&error))?;
+        connection.close().await.map_err(|error| failed(&error))
+    }
+
+    async fn artifacts_named(&self) -> Result<HashSet<ContentHash>, StoreError> {
+        self.shared.flush().await?;
+        let mut connection = connect_apart(&self.shared.path).await?;
+        let mut names = Names::default();
+        for select in NAMING {
+            let mut texts = sqlx::query_scalar::<_, String>(select).fetch(&mut connection);
+            while let Some(text) = texts.try_next().await.map_err(|error| failed(&error))? {
+                names.read(text.as_bytes());
+            }
+        }
+        connection.close().await.map_err(|error| failed(&error))?;
+        Ok(names.found())
+    }
+
+    async fn close(&self, now: Timestamp) -> Result<(), StoreError> {
+        match self.shared.queue.ask(|answer| Command::Close { now, answer }).await {
+            // Closed before: there is nothing left to do.
+            Ok(()) | Err(StoreError::Closed) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Who may do what, as a table: action × category × role, as the policy in force answers it.
+//!
+//! Each mark is a decision on a request in which everything but the role and the category is in
+//! order: so a ✔ says what a role can do at best, and a ✘ what it can never do.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use greenroom_protocol::{AgentId, CategoryId, TenantId, UserId};
+use serde::Serialize;
+
+use crate::access_request::input::{
+    Action, AgentInput, Flag, Input, PermissionsInput, Proven, Seal, UsageInput, UserInput,
+};
+use crate::engine::Fault;
+use crate::guard::Evaluator;
+use crate::identity::Names;
+
+/// Somebody whose rights are to be seen: a role by itself, or a user of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bearer {
+    /// The heading of the column.
+    pub name: String,
+    /// The roles.
+    pub roles: Names,
+    /// The categories that an operator may use.
+    pub categories: Names,
+}
+
+/// One line of the table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Row {
+    /// What is asked.
+    pub action: Action,
+    /// Of agents of which category; none where that does not matter.
+    pub category: Option<CategoryId>,
+    /// For each bearer, whether it is allowed.
+    pub allowed: Vec<bool>,
+}
+
+/// The table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Table {
+    /// The columns.
+    pub bearers: Vec<String>,
+    /// The lines: actions in their order, and within them the categories as they were given.
+    pub rows: Vec<Row>,
+}
+
+/// Asks for every action, category and bearer.
+///
+/// # Errors
+/// [`Fault`] if one of the evaluations fails.
+pub async fn table(evaluator: &dyn Evaluator, bearers: &[Bearer], categories: &[CategoryId]) -> Result<Table, Fault> {
+    let mut rows = Vec::new();
+    for action in Action::ALL {
+        let columns: Vec<_> =
+            if action.concerns_an_agent() { categories.iter().map(Some).collect() } else { vec![None] };
+        for category in columns {
+            let mut allowed = Vec::with_capacity(bearers.len());
+            for bearer in bearers {
+                let input = in_order(action, category, bearer)?;
+                allowed.push(evaluator.allowed(Arc::new(input)).await?.is_allowed());
+            }
+            rows.push(Row { action, category: category.cloned(), allowed });
+        }
+    }
+    Ok(Table { bearers: bearers.iter().map(|bearer| bearer.name.clone()).collect(), rows })
+}
+
+/// A request in which everything but the bearer's rights is in order.
+fn in_order(action: Action, category: Option<&CategoryId>, bearer: &Bearer) -> Result<Input, Fault> {
+    let name = |error: greenroom_protocol::id::IdError| Fault::Evaluation(error.to_string());
+    let spoken_by_an_agent = matches!(action, Action::CallTool | Action::ContextWrite | Action::MemoryWrite);
+    let agent = category
+        .map(|category| {
+            AgentId::new("an_agent").map(|id| AgentInput {
+                id,
+                category: category.clone(),
+                capabilities: Names::default(),
+            })
+        })
+        .transpose()
+        .map_err(name)?;
+    Ok(Input {
+        action,
+        agent,
+        bound: Names::default(),
+        bytes: 1,
+        hops: if spoken_by_an_agent { 2 } else { 1 },
+        policies: Names::default(),
+        proven: Proven {
+            audited: Flag(true),
+            authenticated: Flag(true),
+            internal_model: Flag(true),
+            capped: Flag(true),
+            own_tenant: Flag(true),
+            workflow_step: Flag(false),
+            team_workflow: Flag(false),
+            team_member: Flag(spoken_by_an_agent),
+            can_work_with: Flag(false),
+            tool_declared: Flag(spoken_by_an_agent),
+            provides_to_team: Flag(spoken_by_an_agent),
+            own_memory: Flag(spoken_by_an_agent),
+        },
+        speaker: Cow::Borrowed(if spoken_by_an_agent { "agent" } else { "user" }),
+        target: Some("a_target".to_owned()),
+        usage: UsageInput { requests: Some(1), unlimited: Flag(true), ..UsageInput::default() },
+        user: UserInput {
+            id: UserId::new("a_user").map_err(name)?,
+            tenant: TenantId::new("a_tenant").map_err(name)?,
+            roles: bearer.roles.clone(),
+            permissions: PermissionsInput { allowed_categories: bearer.categories.clone(), pii_access: false },
+            rate_limit: 1,
+        },
+        seal: Seal::fresh(),
+    })
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let widest = |names: &mut dyn Iterator<Item = usize>| names.max().unwrap_or(0) + 2;
+        let actions = widest(&mut Action::ALL.iter().map(|action| action.as_str().len()));
+        let category = |row: &Row| row.category.as_ref().map_or("–", CategoryId::as_str).to_owned();
+        let categories =
+            widest(&mut self.rows.iter().map(|row| category(row).chars().count()).chain(["category".len()]));
+        let columns: Vec<_> = self.bearers.iter().map(|name| name.chars().count() + 2).collect();
+        let mut line = format!("{:<actions$}{:<categories$}", "action", "category");
+        for (name, width) in self.bearers.iter().zip(&columns) {
+            line.push_str(&format!("{name:<width$}"));
+        }
+        writeln!(f, "{}", line.trim_end())?;
+        for row in &self.rows {
+            let mut line = format!("{:<actions$}{:<categories$}", row.action.as_str(), category(row));
+            for (allowed, width) in row.allowed.iter().zip(&columns) {
+                line.push_str(&format!("{:<width$}", if *allowed { "✔" } else { "✘" }));
+            }
+            writeln!(f, "{}", line.trim_end())?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,84 @@
+//! A policy that goes wrong denies, and harms nobody after it.
+
+use greenroom_protocol::{Cause, Code};
+use greenroom_rego::{Engine, Fault, Input, PolicySnapshot, Question};
+
+use crate::harness;
+
+/// More than the faults after which an instance that were kept would be lost.
+const FAULTS: u32 = 600;
+
+async fn input(target: &str) -> std::sync::Arc<Input> {
+    let asked = harness::asked("admin", harness::start_run(target)).await;
+    std::sync::Arc::clone(Question::new(asked, harness::facts(harness::workflow_target(target))).input())
+}
+
+async fn faulty() -> Engine {
+    let bundle = harness::faulty_bundle("faulty");
+    Engine::new(PolicySnapshot::load(harness::compiler(), &bundle).await.unwrap()).await.unwrap()
+}
+
+async fn fault_of(engine: &mut Engine, target: &str) -> String {
+    match engine.allowed(&*input(target).await).await {
+        Err(Fault::Evaluation(why)) => why,
+        Err(other) => panic!("{target}: {other}"),
+        Ok(verdict) => panic!("{target} was answered: {verdict:?}"),
+    }
+}
+
+#[tokio::test]
+async fn each_fault_denies_and_the_next_question_is_answered() {
+    let mut engine = faulty().await;
+    for (target, why) in [
+        ("burn", "fuel"),
+        ("hoard", "fuel"),
+        ("conflict", "conflict"),
+        ("oblige", "dance"),
+        ("mistype", "invalid type"),
+    ] {
+        let found = fault_of(&mut engine, target).await;
+        assert!(found.contains(why), "{target}: {found}");
+        assert!(engine.allowed(&*input("good").await).await.unwrap().is_allowed(), "after {target}");
+        assert!(!engine.allowed(&*input("bad").await).await.unwrap().is_allowed(), "after {target}");
+    }
+}
+
+#[tokio::test]
+async fn a_caller_who_makes_the_policy_trap_wears_out_no_engine() {
+    let mut engine = faulty().await;
+    let (conflict, good) = (input("conflict").await, input("good").await);
+    for _ in 0..FAULTS {
+        assert!(engine.allowed(&conflict).await.is_err());
+    }
+    assert!(engine.allowed(&good).await.unwrap().is_allowed());
+}
+
+#[tokio::test]
+async fn many_decisions_leave_the_instance_as_it_was() {
+    let mut engine = harness::engine().await;
+    let asked = harness::asked("admin", harness::invoke("executive_summary_agent")).await;
+    let question = Question::new(asked, harness::summary_facts());
+    for _ in 0..5_000 {
+        assert!(engine.allowed(question.input()).await.unwrap().is_allowed());
+    }
+}
+
+#[tokio::test]
+async fn an_explanation_that_contradicts_itself_is_a_fault() {
+    let mut engine = faulty().await;
+    // It allows, and denies with a reason at once.
+    let fault = engine.explain(&*input("silent").await).await.unwrap_err();
+    assert_eq!(fault, Fault::Evaluation("the policy contradicts itself".into()));
+    assert_eq!(Cause::from(fault).code, Code::PolicyFault);
+}
+
+#[tokio::test]
+async fn an_input_larger_than_the_memory_is_a_fault() {
+    let mut engine = harness::engine().await;
+    let asked = harness::asked("admin", harness::start_run("large")).await;
+    let mut facts = harness::facts(harness::workflow_target("large"));
+    facts.policies = (0..400_000).map(|number| format!("a_policy_with_a_long_name_{number:040}")).collect();
+    let question = Question::new(asked, facts);
+    assert!(matches!(engine.allowed(question.input()).await, Err(Fault::Evaluation(_))));
+    assert!(engine.allowed(&*input("good").await).await.unwrap().is_allowed());
+}

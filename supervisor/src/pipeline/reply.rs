@@ -1,0 +1,199 @@
+//! The last stage: what came of a request, as its reply, its audit record, its log line and its
+//! metrics. A cause becomes a reply here and nowhere else.
+
+use greenroom_actors::agent::Failure;
+use greenroom_protocol::audit::Closing;
+use greenroom_protocol::reply::Usage;
+use greenroom_protocol::{
+    ContentHash, Json, Metadata, MicroUsd, Outcome, PodId, Reply, Request, RequestId, Status, Values,
+};
+use greenroom_rego::{Denied, Grant, Permitted};
+
+use super::request_info::Visit;
+use crate::telemetry::EXECUTION;
+
+/// What the guard said. A yes is kept as the grant itself and spelled out when the answer is made: who
+/// waits for a model holds no copy of it.
+#[derive(Debug, Clone, Default)]
+pub enum Decision {
+    /// It was not asked.
+    #[default]
+    Unasked,
+    /// Yes.
+    Yes(Grant),
+    /// No: the rules that denied, and the revision of the policy that they belong to.
+    No {
+        /// The codes of the rules.
+        rules: Vec<String>,
+        /// The policy's revision, where one decided.
+        revision: Option<String>,
+    },
+}
+
+impl Decision {
+    /// A yes.
+    #[must_use]
+    pub fn yes(permit: &Permitted<Request>) -> Self {
+        Self::Yes(permit.grant().clone())
+    }
+
+    /// A no.
+    #[must_use]
+    pub fn no(denied: &Denied) -> Self {
+        Self::No { rules: denied.codes(), revision: denied.revision().map(str::to_owned) }
+    }
+
+    /// The checks that were passed, or the rules that denied.
+    #[must_use]
+    pub fn checks(&self) -> Vec<String> {
+        match self {
+            Self::Unasked => Vec::new(),
+            Self::Yes(grant) => grant.checks().to_vec(),
+            Self::No { rules, .. } => rules.clone(),
+        }
+    }
+
+    /// The revision of the policy that decided.
+    #[must_use]
+    pub fn revision(&self) -> Option<&str> {
+        match self {
+            Self::Unasked => None,
+            Self::Yes(grant) => Some(grant.revision()),
+            Self::No { revision, .. } => revision.as_deref(),
+        }
+    }
+
+    /// The version of the target that was judged.
+    #[must_use]
+    pub fn version(&self) -> Option<&ContentHash> {
+        match self {
+            Self::Yes(grant) => grant.version(),
+            Self::Unasked | Self::No { .. } => None,
+        }
+    }
+
+    /// True once the guard has decided at all.
+    #[must_use]
+    pub const fn is_made(&self) -> bool {
+        match self {
+            Self::Unasked => false,
+            Self::Yes(_) | Self::No { .. } => true,
+        }
+    }
+}
+
+/// What came of the act behind the guard: the outcome of this hop, or the whole reply of a run.
+pub enum Came {
+    /// The act's own outcome.
+    Out(Outcome),
+    /// A reply that was made elsewhere: of a run, or kept under an idempotency key.
+    Whole(Box<Reply>),
+}
+
+impl Came {
+    /// A reply that was made elsewhere.
+    #[must_use]
+    pub fn whole(reply: Reply) -> Self {
+        Self::Whole(Box::new(reply))
+    }
+}
+
+/// What is kept under an idempotency key; the next one who asks with it sees this.
+#[must_use]
+pub fn kept(id: &RequestId, came: &Result<Came, Failure>) -> Reply {
+    match came {
+        Ok(Came::Out(outcome)) => out(id.to_string(), outcome.clone()),
+        Ok(Came::Whole(reply)) => (**reply).clone(),
+        Err(failure) => refused(id.to_string(), failure.clone()),
+    }
+}
+
+/// Makes the reply.
+#[must_use]
+pub fn reply(visit: &Visit, pod: &PodId, decision: &Decision, came: Result<Came, Failure>) -> Reply {
+    let duration_ms = u64::try_from(visit.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let own = u32::from(decision.is_made());
+    let mut reply = match came {
+        Ok(Came::Out(outcome)) => out(visit.reply_id(), outcome),
+        Ok(Came::Whole(reply)) => *reply,
+        // Where it was refused there may be no run to name.
+        Err(failure) => refused(visit.id.to_string(), failure),
+    };
+    let metadata = &mut reply.metadata;
+    metadata.duration_ms = duration_ms;
+    metadata.policy_decisions = metadata.policy_decisions.saturating_add(own);
+    if metadata.policy_checks.is_empty() && reply.error.is_none() {
+        metadata.policy_checks = decision.checks();
+    }
+    metadata.trace_id = Some(visit.trace.clone());
+    metadata.pod = Some(pod.clone());
+    reply
+}
+
+fn refused(id: String, failure: Failure) -> Reply {
+    let Failure { cause, usage } = failure;
+    let metadata = taken(usage);
+    Reply { id, status: Status::of(&cause), outputs: Values::new(), error: Some(cause), metadata }
+}
+
+fn out(id: String, outcome: Outcome) -> Reply {
+    let Outcome { outputs, usage } = outcome;
+    Reply { id, status: Status::Success, outputs, error: None, metadata: taken(usage) }
+}
+
+/// What the work took, as the reply says it.
+fn taken(usage: Usage) -> Metadata {
+    let agents_involved = usage.members.unwrap_or_else(|| u32::try_from(usage.agents.len()).unwrap_or(u32::MAX));
+    Metadata {
+        agents_involved,
+        agents: usage.agents,
+        workflow_steps: usage.steps,
+        tokens_used: usage.tokens,
+        cost_usd: usage.cost.as_usd(),
+        estimated: usage.estimated,
+        price: usage.price,
+        model: usage.model,
+        policy_decisions: usage.decisions,
+        ..Metadata::default()
+    }
+}
+
+/// The audit's closing record.
+#[must_use]
+pub fn closing(visit: &Visit, decision: &Decision, reply: &Reply) -> Closing {
+    Closing {
+        status: reply.status,
+        code: reply.error.as_ref().map(|cause| cause.code),
+        checks: decision.checks(),
+        policy: decision.revision().map(str::to_owned),
+        version: decision.version().copied(),
+        elapsed_us: u64::try_from(visit.elapsed().as_micros()).unwrap_or(u64::MAX),
+        tokens: reply.metadata.tokens_used,
+        cost: MicroUsd::from_usd(reply.metadata.cost_usd).unwrap_or_default(),
+    }
+}
+
+/// Writes the document's line for an execution: one for each invocation of an agent, refused ones too.
+pub fn log(visit: &Visit, decision: &Decision, reply: &Reply) {
+    let Some(agent) = &visit.agent else { return };
+    tracing::info!(
+        target: EXECUTION,
+        agent_id = agent.as_str(),
+        team_id = visit.team.as_ref().map_or("", |team| team.as_str()),
+        workflow_id = visit.workflow.as_ref().map_or("", |workflow| workflow.as_str()),
+        user_id = visit.user.as_deref().unwrap_or(""),
+        action = "execute",
+        duration_ms = reply.metadata.duration_ms,
+        status = reply.status.as_str(),
+        tokens_used = reply.metadata.tokens_used.total(),
+        policy_checks = decision.checks().join(","),
+        trace_id = visit.trace.as_str(),
+    );
+}
+
+/// What a look gives back, as an outcome.
+#[must_use]
+pub fn seen(outputs: impl IntoIterator<Item = (&'static str, Json)>) -> Outcome {
+    let outputs = outputs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    Outcome { outputs, usage: Usage::default() }
+}

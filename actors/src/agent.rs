@@ -21,29 +21,29 @@ use greenroom_protocol::Outcome;
 use greenroom_protocol::reply::Usage;
 use tokio::sync::oneshot;
 
-pub use actor::{AgentActor, AgentMsg, AgentSight};
+pub use actor::{AgentActor, AgentInfo, AgentMsg};
 pub use handle::invoke;
 
-use crate::concurrency::{PLACES_DEFAULT, Place, Places, WAITING_MAX};
-use crate::execution::invocation::Assignment;
-use crate::supervision::Slot;
+use crate::concurrency::{CONCURRENCY_DEFAULT, ConcurrencyLimit, ExecutionTicket, WAITERS_MAX};
+use crate::execution::invocation::Invocation;
+use crate::supervision::JobQueue;
 
 /// Jobs that may wait in one agent's slot. A job lies there only until the actor has read it.
 pub const AGENT_JOBS_MAX: usize = 131_072;
 
 /// What came of an execution.
-pub type Done = Result<Outcome, Failure>;
+pub type ExecutionResult = Result<Outcome, ExecutionFailure>;
 
 /// Why an execution failed, and what it took all the same.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Failure {
+pub struct ExecutionFailure {
     /// Why.
     pub cause: greenroom_protocol::Cause,
     /// What was used on the way.
     pub usage: Usage,
 }
 
-impl From<greenroom_protocol::Cause> for Failure {
+impl From<greenroom_protocol::Cause> for ExecutionFailure {
     fn from(cause: greenroom_protocol::Cause) -> Self {
         Self { cause, usage: Usage::default() }
     }
@@ -61,29 +61,33 @@ impl ExecutionId {
 }
 
 /// One execution that waits for its agent.
-pub struct Job {
+pub struct ExecutionJob {
     id: ExecutionId,
-    assignment: Box<Assignment>,
-    place: Place,
-    port: oneshot::Sender<Done>,
+    assignment: Box<Invocation>,
+    ticket: ExecutionTicket,
+    port: oneshot::Sender<ExecutionResult>,
 }
 
 /// The slot of an agent.
-pub type AgentSlot = Slot<Job, AgentMsg>;
+pub type AgentQueue = JobQueue<ExecutionJob, AgentMsg>;
 
 /// Where one version of an agent sits, or would.
-pub struct AgentSeat {
+pub struct HostedAgent {
     agent: Arc<Agent>,
-    slot: Arc<AgentSlot>,
-    places: Places,
+    queue: Arc<AgentQueue>,
+    places: ConcurrencyLimit,
 }
 
-impl AgentSeat {
+impl HostedAgent {
     /// An empty seat for this version.
     #[must_use]
     pub fn new(agent: Arc<Agent>) -> Self {
-        let places = agent.spec().limits.max_concurrency.unwrap_or(PLACES_DEFAULT);
-        Self { agent, slot: Arc::new(Slot::new(AGENT_JOBS_MAX)), places: Places::new(places, WAITING_MAX) }
+        let places = agent.spec().limits.max_concurrency.unwrap_or(CONCURRENCY_DEFAULT);
+        Self {
+            agent,
+            queue: Arc::new(JobQueue::new(AGENT_JOBS_MAX)),
+            places: ConcurrencyLimit::new(places, WAITERS_MAX),
+        }
     }
 
     /// The definition.
@@ -94,7 +98,7 @@ impl AgentSeat {
 
     /// The slot, for the roster of whoever supervises the actor.
     #[must_use]
-    pub const fn slot(&self) -> &Arc<AgentSlot> {
-        &self.slot
+    pub const fn queue(&self) -> &Arc<AgentQueue> {
+        &self.queue
     }
 }

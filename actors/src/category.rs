@@ -20,40 +20,44 @@ use greenroom_definitions::Agent;
 use greenroom_protocol::{CategoryId, ContentHash};
 use ractor::ActorRef;
 
-pub use actor::Category;
+pub use actor::CategorySupervisor;
 
 use actor::CategoryMsg;
 
-use crate::agent::{self, AgentSeat, Done};
-use crate::execution::Backstage;
-use crate::execution::invocation::Assignment;
-use crate::supervision::{ChildKind, Rule};
+use crate::agent::{self, ExecutionResult, HostedAgent};
+use crate::execution::ExecutionEnv;
+use crate::execution::invocation::Invocation;
+use crate::supervision::{ChildKind, RestartPolicy};
 
 /// How categories look after their agents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Manners {
+pub struct CategoryConfig {
     /// How long an agent is idle before it leaves.
-    pub idle_max: Duration,
+    pub idle_timeout: Duration,
     /// How often idle, frozen and forgotten agents are looked for.
-    pub tick: Duration,
+    pub tick_interval: Duration,
     /// What happens when an agent dies.
-    pub rule: Rule,
+    pub restart_policy: RestartPolicy,
 }
 
-impl Default for Manners {
+impl Default for CategoryConfig {
     fn default() -> Self {
-        Self { idle_max: Duration::from_secs(300), tick: Duration::from_secs(1), rule: ChildKind::Agent.rule() }
+        Self {
+            idle_timeout: Duration::from_secs(300),
+            tick_interval: Duration::from_secs(1),
+            restart_policy: ChildKind::Agent.rule(),
+        }
     }
 }
 
 /// The categories that have a supervisor here, as the stage sees them. It grows while the process runs:
 /// a changed catalogue may name a category that was not there when the tree grew. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Categories {
+pub struct CategoryHandles {
     all: Arc<RwLock<HashMap<CategoryId, CategoryHandle>>>,
 }
 
-impl Categories {
+impl CategoryHandles {
     /// The way to a category; `None` if it has no supervisor here.
     #[must_use]
     pub fn get(&self, id: &CategoryId) -> Option<CategoryHandle> {
@@ -61,7 +65,7 @@ impl Categories {
     }
 
     /// Takes a category in. Its actor should be there already: from here on its agents are called.
-    pub fn add(&self, category: CategoryHandle) {
+    pub fn insert(&self, category: CategoryHandle) {
         let id = category.id().clone();
         self.all.write().unwrap_or_else(PoisonError::into_inner).insert(id, category);
     }
@@ -70,9 +74,9 @@ impl Categories {
 /// What outlives the category's actor.
 struct Inner {
     id: CategoryId,
-    manners: Manners,
-    backstage: Arc<Backstage>,
-    seats: RwLock<HashMap<ContentHash, Arc<AgentSeat>>>,
+    manners: CategoryConfig,
+    env: Arc<ExecutionEnv>,
+    hosted: RwLock<HashMap<ContentHash, Arc<HostedAgent>>>,
     actor: Mutex<Option<ActorRef<CategoryMsg>>>,
     closing: AtomicBool,
 }
@@ -86,12 +90,12 @@ pub struct CategoryHandle {
 impl CategoryHandle {
     /// A category without an actor yet.
     #[must_use]
-    pub fn new(id: CategoryId, backstage: Arc<Backstage>, manners: Manners) -> Self {
+    pub fn new(id: CategoryId, env: Arc<ExecutionEnv>, manners: CategoryConfig) -> Self {
         let inner = Inner {
             id,
             manners,
-            backstage,
-            seats: RwLock::default(),
+            env,
+            hosted: RwLock::default(),
             actor: Mutex::default(),
             closing: AtomicBool::new(false),
         };
@@ -108,55 +112,55 @@ impl CategoryHandle {
     ///
     /// # Errors
     /// As [`agent::invoke`].
-    pub async fn invoke(&self, assignment: Box<Assignment>) -> Done {
-        let seat = self.seat(&assignment.agent);
-        agent::invoke(&seat, assignment, &*self.inner.backstage.clock, |seat| self.fill(seat)).await
+    pub async fn invoke(&self, assignment: Box<Invocation>) -> ExecutionResult {
+        let hosted = self.hosted_agent(&assignment.agent);
+        agent::invoke(&hosted, assignment, &*self.inner.env.clock, |hosted| self.request_activation(hosted)).await
     }
 
     /// The seat of this version; made at its first use.
-    fn seat(&self, agent: &Arc<Agent>) -> Arc<AgentSeat> {
+    fn hosted_agent(&self, agent: &Arc<Agent>) -> Arc<HostedAgent> {
         let version = agent.hash();
-        let seats = &self.inner.seats;
-        if let Some(seat) = seats.read().unwrap_or_else(PoisonError::into_inner).get(&version) {
-            return Arc::clone(seat);
+        let hosted = &self.inner.hosted;
+        if let Some(hosted) = hosted.read().unwrap_or_else(PoisonError::into_inner).get(&version) {
+            return Arc::clone(hosted);
         }
-        let mut seats = seats.write().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(seats.entry(version).or_insert_with(|| Arc::new(AgentSeat::new(Arc::clone(agent)))))
+        let mut hosted = hosted.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(hosted.entry(version).or_insert_with(|| Arc::new(HostedAgent::new(Arc::clone(agent)))))
     }
 
-    fn fill(&self, seat: &Arc<AgentSeat>) {
+    fn request_activation(&self, hosted: &Arc<HostedAgent>) {
         let actor = self.inner.actor.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(actor) = actor {
             // A category that is dead or not there yet looks at every seat when it comes back.
-            let _ = actor.send_message(CategoryMsg::Fill(Arc::clone(seat)));
+            let _ = actor.send_message(CategoryMsg::Activate(Arc::clone(hosted)));
         }
     }
 
     /// Seats that are known, whether somebody sits there or not.
     #[must_use]
-    pub fn seats(&self) -> usize {
-        self.inner.seats.read().unwrap_or_else(PoisonError::into_inner).len()
+    pub fn hosted_count(&self) -> usize {
+        self.inner.hosted.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// Closes every slot for good: what waits is answered `shutting_down`, nobody is seated again.
     pub fn close(&self) {
         self.inner.closing.store(true, Ordering::Release);
-        for seat in self.inner.seats.read().unwrap_or_else(PoisonError::into_inner).values() {
-            drop(seat.slot().close());
+        for hosted in self.inner.hosted.read().unwrap_or_else(PoisonError::into_inner).values() {
+            drop(hosted.queue().close());
         }
     }
 
     /// Forgets the seats that nobody uses.
-    fn forget_deserted(&self) {
-        let mut seats = self.inner.seats.write().unwrap_or_else(PoisonError::into_inner);
-        seats.retain(|_, seat| {
-            let used = Arc::strong_count(seat) > 1 || Arc::strong_count(seat.slot()) > 1;
-            used || !seat.slot().is_deserted()
+    fn evict_idle(&self) {
+        let mut hosted = self.inner.hosted.write().unwrap_or_else(PoisonError::into_inner);
+        hosted.retain(|_, hosted| {
+            let used = Arc::strong_count(hosted) > 1 || Arc::strong_count(hosted.queue()) > 1;
+            used || !hosted.queue().is_idle()
         });
     }
 
-    fn all_seats(&self) -> Vec<Arc<AgentSeat>> {
-        self.inner.seats.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    fn hosted_agents(&self) -> Vec<Arc<HostedAgent>> {
+        self.inner.hosted.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 }
 

@@ -9,4 +9,4 @@ mod convert;
 #[cfg(test)]
 mod tests;
 
-pub use actor::{Changes, ContextActor, ContextHandle, ContextSight};
+pub use actor::{ContextChanges, ContextHandle, ContextInfo, SharedContext};

@@ -9,7 +9,7 @@ use greenroom_protocol::{AgentId, Cause, ContentHash, WorkflowId};
 
 /// Finds definitions.
 #[async_trait]
-pub trait Library: Send + Sync {
+pub trait DefinitionResolver: Send + Sync {
     /// The catalogue in force. Who holds it goes on with it undisturbed by a swap.
     fn catalogue(&self) -> Arc<Catalogue>;
 

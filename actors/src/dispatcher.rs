@@ -15,28 +15,33 @@ use greenroom_protocol::reply::Usage;
 use greenroom_protocol::request::{
     CallTool, ContextRead, ContextWrite, Invoke, ResumeRun, SignalRun, StartRun, StartTeam,
 };
-use greenroom_protocol::{Cause, Code, Metadata, Outcome, Reply, RunId, Status, Values};
-use greenroom_registry::audit::{Bracket, Opened};
-use greenroom_rego::{Permitted, Target};
+use greenroom_protocol::{Cause, ErrorCode, Metadata, Outcome, Reply, RunId, Status, Values};
+use greenroom_registry::audit::{OpenAuditEntry, PendingAuditEntry};
+use greenroom_rego::{Permitted, Resource};
 
-use crate::agent::{Done, Failure};
-use crate::category::Categories;
-use crate::execution::invocation::Assignment;
-use crate::execution::{Backstage, DeltaSink};
+use crate::agent::{ExecutionFailure, ExecutionResult};
+use crate::category::CategoryHandles;
+use crate::execution::invocation::Invocation;
+use crate::execution::{DeltaSink, ExecutionEnv};
 use crate::tool::NATIVE_PREFIX;
 
 /// The output under which a tool's result stands.
-pub const RESULT: &str = "result";
+pub const TOOL_RESULT: &str = "result";
 
 /// What a run holds for as long as it is seated here, such as its place on the pod.
-pub type Held = Box<dyn Send + Sync>;
+pub type RunTicket = Box<dyn Send + Sync>;
 
 /// The runs of this pod, as the stage sees them.
 #[async_trait]
-pub trait RunsHere: Send + Sync {
+pub trait RunHost: Send + Sync {
     /// Starts a run and waits for its end, or until it is durable. Its record is written behind the
     /// opening, and nothing is done before that is durable.
-    async fn start(&self, permit: Permitted<StartRun>, opened: &mut Opened, held: Option<Held>) -> Reply;
+    async fn start(
+        &self,
+        permit: Permitted<StartRun>,
+        opened: &mut PendingAuditEntry,
+        held: Option<RunTicket>,
+    ) -> Reply;
     /// Goes on with a run that was interrupted.
     async fn resume(&self, permit: Permitted<ResumeRun>) -> Reply;
     /// Cancels a run, or answers a step that waits for a person.
@@ -45,12 +50,12 @@ pub trait RunsHere: Send + Sync {
 
 /// The teams of this pod, as the stage sees them.
 #[async_trait]
-pub trait TeamsHere: Send + Sync {
+pub trait TeamHost: Send + Sync {
     /// Forms a team, lets it run its workflow, and waits for the end, or until the run is durable.
     async fn start(&self, permit: Permitted<StartTeam>) -> Reply;
     /// Lets a member of the team that was formed for this run work in the team's own seat. The
     /// assignment comes back if no such team runs here, or if the agent is not one of its members.
-    async fn invoke(&self, run: &RunId, assignment: Box<Assignment>) -> Result<Done, Box<Assignment>>;
+    async fn invoke(&self, run: &RunId, assignment: Box<Invocation>) -> Result<ExecutionResult, Box<Invocation>>;
     /// Reads a team's shared context.
     async fn read(&self, permit: Permitted<ContextRead>) -> Result<Outcome, Cause>;
     /// Writes a team's shared context.
@@ -58,49 +63,54 @@ pub trait TeamsHere: Send + Sync {
 }
 
 /// What a stage is made of.
-pub struct Parts {
+pub struct DispatcherParts {
     /// The categories; whoever holds a clone may add to them.
-    pub categories: Categories,
+    pub categories: CategoryHandles,
     /// The runs.
-    pub runs: Arc<dyn RunsHere>,
+    pub runs: Arc<dyn RunHost>,
     /// The teams.
-    pub teams: Arc<dyn TeamsHere>,
+    pub teams: Arc<dyn TeamHost>,
     /// What executions share.
-    pub backstage: Arc<Backstage>,
+    pub env: Arc<ExecutionEnv>,
 }
 
 /// The way from a permit to an actor. Cheap to clone.
 #[derive(Clone)]
-pub struct Stage {
-    categories: Categories,
-    runs: Arc<dyn RunsHere>,
-    teams: Arc<dyn TeamsHere>,
-    backstage: Arc<Backstage>,
+pub struct Dispatcher {
+    categories: CategoryHandles,
+    runs: Arc<dyn RunHost>,
+    teams: Arc<dyn TeamHost>,
+    env: Arc<ExecutionEnv>,
 }
 
-impl Stage {
+impl Dispatcher {
     /// Sets the stage.
     #[must_use]
-    pub fn new(parts: Parts) -> Self {
-        let Parts { categories, runs, teams, backstage } = parts;
-        Self { categories, runs, teams, backstage }
+    pub fn new(parts: DispatcherParts) -> Self {
+        let DispatcherParts { categories, runs, teams, env } = parts;
+        Self { categories, runs, teams, env }
     }
 
     /// Lets an agent work, in exactly the version that was judged.
     ///
     /// # Errors
     /// What the execution says, with what it took.
-    pub async fn invoke(&self, bracket: &Bracket, permit: Permitted<Invoke>) -> Done {
-        self.invoke_watched(bracket, permit, None).await
+    pub async fn invoke(&self, audit_entry: &OpenAuditEntry, permit: Permitted<Invoke>) -> ExecutionResult {
+        self.invoke_streaming(audit_entry, permit, None).await
     }
 
     /// As [`Stage::invoke`], and shows the model's answer as it comes.
     ///
     /// # Errors
     /// As [`Stage::invoke`].
-    pub async fn invoke_watched(&self, _bracket: &Bracket, permit: Permitted<Invoke>, sink: Option<DeltaSink>) -> Done {
+    pub async fn invoke_streaming(
+        &self,
+        _audit_entry: &OpenAuditEntry,
+        permit: Permitted<Invoke>,
+        sink: Option<DeltaSink>,
+    ) -> ExecutionResult {
         // Boxed, so that who waits for the agent does not hold the permit beside the assignment.
-        let (run, mut assignment) = Box::pin(self.assign(permit, sink)).await?;
+        let (run, mut assignment) = Box::pin(self.resolve_invocation(permit, sink)).await?;
         if let Some(run) = run {
             assignment = match self.teams.invoke(&run, assignment).await {
                 Ok(done) => return done,
@@ -110,51 +120,56 @@ impl Stage {
         let category = &assignment.agent.spec().category;
         match self.categories.get(category) {
             Some(category) => category.invoke(assignment).await,
-            None => Err(Cause::new(Code::Internal, format!("the category {category} has no supervisor")).into()),
+            None => Err(Cause::new(ErrorCode::Internal, format!("the category {category} has no supervisor")).into()),
         }
     }
 
     /// Redeems a permit for the version that was judged, and says which run's team may have a seat
     /// for it.
-    async fn assign(
+    async fn resolve_invocation(
         &self,
         permit: Permitted<Invoke>,
         sink: Option<DeltaSink>,
-    ) -> Result<(Option<RunId>, Box<Assignment>), Cause> {
+    ) -> Result<(Option<RunId>, Box<Invocation>), Cause> {
         let (id, version) = match permit.grant().target() {
-            Target::Agent { agent, version } => (agent.clone(), *version),
-            Target::Workflow { .. }
-            | Target::Team { .. }
-            | Target::Run { .. }
-            | Target::Context { .. }
-            | Target::Memory { .. }
-            | Target::Tool { .. }
-            | Target::Records { .. } => {
-                return Err(Cause::new(Code::Internal, "the permit was not given for an agent"));
+            Resource::Agent { agent, version } => (agent.clone(), *version),
+            Resource::Workflow { .. }
+            | Resource::Team { .. }
+            | Resource::Run { .. }
+            | Resource::Context { .. }
+            | Resource::Memory { .. }
+            | Resource::Tool { .. }
+            | Resource::Collection { .. } => {
+                return Err(Cause::new(ErrorCode::Internal, "the permit was not given for an agent"));
             }
         };
-        let agent = self.backstage.library.agent(&id, Some(&version)).await?;
+        let agent = self.env.resolver.agent(&id, Some(&version)).await?;
         let run = permit.grant().team().and_then(|_| permit.grant().run()).cloned();
-        Ok((run, Assignment::redeem(permit, agent, sink)?))
+        Ok((run, Invocation::from_permit(permit, agent, sink)?))
     }
 
     /// Starts a run. Its opening need not be durable yet: it is, before the run does anything.
-    pub async fn start_run(&self, opened: &mut Opened, permit: Permitted<StartRun>, held: Option<Held>) -> Reply {
+    pub async fn start_run(
+        &self,
+        opened: &mut PendingAuditEntry,
+        permit: Permitted<StartRun>,
+        held: Option<RunTicket>,
+    ) -> Reply {
         self.runs.start(permit, opened, held).await
     }
 
     /// Goes on with a run.
-    pub async fn resume_run(&self, _bracket: &Bracket, permit: Permitted<ResumeRun>) -> Reply {
+    pub async fn resume_run(&self, _audit_entry: &OpenAuditEntry, permit: Permitted<ResumeRun>) -> Reply {
         self.runs.resume(permit).await
     }
 
     /// Tells a run something.
-    pub async fn signal_run(&self, _bracket: &Bracket, permit: Permitted<SignalRun>) -> Reply {
+    pub async fn signal_run(&self, _audit_entry: &OpenAuditEntry, permit: Permitted<SignalRun>) -> Reply {
         self.runs.signal(permit).await
     }
 
     /// Forms a team.
-    pub async fn start_team(&self, _bracket: &Bracket, permit: Permitted<StartTeam>) -> Reply {
+    pub async fn start_team(&self, _audit_entry: &OpenAuditEntry, permit: Permitted<StartTeam>) -> Reply {
         self.teams.start(permit).await
     }
 
@@ -162,7 +177,7 @@ impl Stage {
     ///
     /// # Errors
     /// What the team's context says.
-    pub async fn context_read(&self, _bracket: &Bracket, permit: Permitted<ContextRead>) -> Done {
+    pub async fn context_read(&self, _audit_entry: &OpenAuditEntry, permit: Permitted<ContextRead>) -> ExecutionResult {
         Ok(self.teams.read(permit).await?)
     }
 
@@ -170,28 +185,32 @@ impl Stage {
     ///
     /// # Errors
     /// What the team's context says.
-    pub async fn context_write(&self, _bracket: &Bracket, permit: Permitted<ContextWrite>) -> Done {
+    pub async fn context_write(
+        &self,
+        _audit_entry: &OpenAuditEntry,
+        permit: Permitted<ContextWrite>,
+    ) -> ExecutionResult {
         Ok(self.teams.write(permit).await?)
     }
 
     /// Uses a native tool.
     ///
     /// # Errors
-    /// [`Code::UnknownTool`]; [`Code::TimedOut`]; what the tool says.
-    pub async fn call_tool(&self, _bracket: &Bracket, permit: Permitted<CallTool>) -> Done {
+    /// [`ErrorCode::UnknownTool`]; [`ErrorCode::TimedOut`]; what the tool says.
+    pub async fn call_tool(&self, _audit_entry: &OpenAuditEntry, permit: Permitted<CallTool>) -> ExecutionResult {
         let (grant, call) = permit.redeem();
         let Some(name) = call.tool.strip_prefix(NATIVE_PREFIX) else {
-            return Err(Cause::new(Code::UnknownTool, format!("{} is no native tool", call.tool)).into());
+            return Err(Cause::new(ErrorCode::UnknownTool, format!("{} is no native tool", call.tool)).into());
         };
-        let left = grant.deadline().left(self.backstage.clock.now());
-        let used = tokio::time::timeout(left, self.backstage.use_tool(name, call.arguments)).await;
-        let late = |_| Cause::new(Code::TimedOut, format!("the tool {name} was not done before the deadline"));
+        let left = grant.deadline().remaining(self.env.clock.now());
+        let used = tokio::time::timeout(left, self.env.use_tool(name, call.arguments)).await;
+        let late = |_| Cause::new(ErrorCode::TimedOut, format!("the tool {name} was not done before the deadline"));
         let result = used.map_err(late)??;
-        Ok(Outcome { outputs: Values::from([(RESULT.to_owned(), result)]), usage: Usage::default() })
+        Ok(Outcome { outputs: Values::from([(TOOL_RESULT.to_owned(), result)]), usage: Usage::default() })
     }
 }
 
-impl Failure {
+impl ExecutionFailure {
     /// The reply that says so, with what was used all the same.
     #[must_use]
     pub fn into_reply(self, id: String) -> Reply {

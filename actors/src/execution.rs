@@ -25,84 +25,95 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use greenroom_definitions::agent::Runtime;
-use greenroom_protocol::{Cause, Clock, Code, Ids, Values};
+use greenroom_protocol::{Cause, Clock, ErrorCode, IdGenerator, Values};
 use tokio::sync::Semaphore;
 
-use crate::definition_resolver::Library;
-use crate::failure::{ProviderClocks, RetryBudgets};
-use crate::handler::{Desk, Handler};
+use crate::definition_resolver::DefinitionResolver;
+use crate::failure::{ProviderBackoff, RetryBudgets};
+use crate::handler::{FileAccess, Handler};
 use crate::observer::Observer;
-use crate::pipeline::Doorway;
+use crate::pipeline::PipelineHandle;
 use crate::tool::Tool;
 
-pub use accounting::Treasury;
-pub use model_registry::ModelRoster;
-pub use stream::{DeltaSink, Streamed};
+pub use accounting::Accounting;
+pub use model_registry::ModelRegistry;
+pub use stream::{AnswerEvent, DeltaSink};
 
-use invocation::{Assignment, Tab};
+use invocation::{Invocation, UsageMeter};
 
 /// Handlers and tools that block a thread at the same time, for each core of the machine.
 const BLOCKING_PER_CORE: usize = 4;
 
 /// What is handed in to make a [`Backstage`].
-pub struct Props {
+pub struct ExecutionEnvParts {
     /// Native handlers.
     pub handlers: Vec<Arc<dyn Handler>>,
     /// Native tools.
     pub tools: Vec<Arc<dyn Tool>>,
     /// What handlers and tools may reach.
-    pub desk: Desk,
+    pub files: FileAccess,
     /// Which models there are.
-    pub models: ModelRoster,
+    pub models: ModelRegistry,
     /// Who pays.
-    pub treasury: Treasury,
+    pub accounting: Accounting,
     /// The way back in.
-    pub doorway: Doorway,
+    pub pipeline: PipelineHandle,
     /// Where definitions are found.
-    pub library: Arc<dyn Library>,
+    pub resolver: Arc<dyn DefinitionResolver>,
     /// Who counts.
     pub observer: Arc<dyn Observer>,
     /// Reads the wall clock.
     pub clock: Arc<dyn Clock>,
     /// Makes numbers.
-    pub ids: Arc<dyn Ids>,
+    pub ids: Arc<dyn IdGenerator>,
 }
 
 /// Everything that executions share.
-pub struct Backstage {
+pub struct ExecutionEnv {
     pub(crate) handlers: HashMap<&'static str, Arc<dyn Handler>>,
     pub(crate) tools: HashMap<&'static str, Arc<dyn Tool>>,
-    pub(crate) desk: Desk,
-    pub(crate) models: ModelRoster,
-    pub(crate) treasury: Treasury,
-    pub(crate) doorway: Doorway,
-    pub(crate) library: Arc<dyn Library>,
+    pub(crate) files: FileAccess,
+    pub(crate) models: ModelRegistry,
+    pub(crate) accounting: Accounting,
+    pub(crate) pipeline: PipelineHandle,
+    pub(crate) resolver: Arc<dyn DefinitionResolver>,
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) ids: Arc<dyn Ids>,
-    pub(crate) clocks: ProviderClocks,
+    pub(crate) ids: Arc<dyn IdGenerator>,
+    pub(crate) clocks: ProviderBackoff,
     pub(crate) budgets: Arc<RetryBudgets>,
     pub(crate) blocking: Arc<Semaphore>,
 }
 
-impl Backstage {
+impl ExecutionEnv {
     /// Sets the stage up.
     #[must_use]
-    pub fn new(props: Props) -> Arc<Self> {
-        let Props { handlers, tools, desk, models, treasury, doorway, library, observer, clock, ids } = props;
+    pub fn new(props: ExecutionEnvParts) -> Arc<Self> {
+        let ExecutionEnvParts {
+            handlers,
+            tools,
+            files: desk,
+            models,
+            accounting: treasury,
+            pipeline: doorway,
+            resolver: library,
+            observer,
+            clock,
+            ids,
+        } = props;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Arc::new(Self {
             handlers: handlers.into_iter().map(|handler| (handler.name(), handler)).collect(),
             tools: tools.into_iter().map(|tool| (tool.name(), tool)).collect(),
-            desk,
+            files: desk,
             models,
-            treasury,
-            doorway,
-            library,
+            accounting: treasury,
+            pipeline: doorway,
+            resolver: library,
             observer,
             clock,
             ids,
-            clocks: ProviderClocks::default(),
+            clocks: ProviderBackoff::default(),
             budgets: Arc::default(),
             blocking: Arc::new(Semaphore::new(cores * BLOCKING_PER_CORE)),
         })
@@ -127,9 +138,9 @@ impl Backstage {
     /// Uses a native tool. Who may use which was judged before.
     ///
     /// # Errors
-    /// [`Code::UnknownTool`]; what the tool says.
+    /// [`ErrorCode::UnknownTool`]; what the tool says.
     pub async fn use_tool(&self, name: &str, arguments: Values) -> Result<greenroom_protocol::Json, Cause> {
-        native::use_tool(self, name, arguments).await
+        native::call_tool(self, name, arguments).await
     }
 }
 
@@ -138,29 +149,29 @@ impl Backstage {
 ///
 /// # Errors
 /// The cause of the last attempt.
-pub async fn perform(backstage: Arc<Backstage>, assignment: Box<Assignment>, tab: Tab) -> Result<Values, Cause> {
+pub async fn execute(env: Arc<ExecutionEnv>, assignment: Box<Invocation>, meter: UsageMeter) -> Result<Values, Cause> {
     let agent = Arc::clone(&assignment.agent);
-    tab.began(agent.id());
-    let budget = backstage.budgets.of(&assignment.grant, &assignment.key());
+    meter.record_agent(agent.id());
+    let budget = env.budgets.for_grant(&assignment.grant, &assignment.key());
     let mut assignment = assignment;
     // What is over before a model is waited for is boxed, here and below: who waits does not hold it.
-    Box::pin(invocation::resolve(&backstage.desk, &mut assignment)).await?;
+    Box::pin(invocation::load_artifacts(&env.files, &mut assignment)).await?;
     assignment.invoke.inputs = agent.validate_inputs(std::mem::take(&mut assignment.invoke.inputs))?;
     let mut attempt = 1;
     loop {
-        let scene = invocation::Scene { backstage: &backstage, job: &assignment, tab: &tab, budget: &budget };
+        let ctx = invocation::ExecutionContext { env: &env, job: &assignment, meter: &meter, budget: &budget };
         // Boxed, so that a held execution of one runtime does not carry the other's state.
         let result = match agent.spec().implementation.runtime {
-            Runtime::Native => Box::pin(native::execute(&scene)).await,
-            Runtime::Llm => Box::pin(llm::execute(&scene)).await,
+            Runtime::Native => Box::pin(native::execute(&ctx)).await,
+            Runtime::Llm => Box::pin(llm::execute(&ctx)).await,
             other @ (Runtime::Wasm | Runtime::Python | Runtime::Http) => Err(unavailable(other)),
         };
         let cause = match result {
             Ok(outputs) => return Ok(outputs),
             Err(cause) => cause,
         };
-        let wait = agent.spec().retry.as_ref().and_then(|retry| retry.wait_after(attempt));
-        let Some(wait) = wait.filter(|_| cause.code.may_retry() && budget.take()) else { return Err(cause) };
+        let wait = agent.spec().retry.as_ref().and_then(|retry| retry.delay_after(attempt));
+        let Some(wait) = wait.filter(|_| cause.code.is_retryable() && budget.try_take()) else { return Err(cause) };
         tracing::debug!(agent.id = agent.id().as_str(), error.code = cause.code.as_str(), attempt, "attempt failed");
         Box::pin(tokio::time::sleep(wait)).await;
         attempt += 1;
@@ -168,7 +179,10 @@ pub async fn perform(backstage: Arc<Backstage>, assignment: Box<Assignment>, tab
 }
 
 fn unavailable(runtime: Runtime) -> Cause {
-    Cause::new(Code::RuntimeUnavailable, format!("this release does not execute the runtime `{}`", runtime.as_str()))
+    Cause::new(
+        ErrorCode::RuntimeUnavailable,
+        format!("this release does not execute the runtime `{}`", runtime.as_str()),
+    )
 }
 
 #[cfg(test)]

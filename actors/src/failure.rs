@@ -3,16 +3,16 @@
 
 use std::time::Duration;
 
-use greenroom_protocol::{Cause, Code};
+use greenroom_protocol::{Cause, ErrorCode};
 use serde_json::json;
 
-use crate::model::{ModelError, Phase};
+use crate::model::{CallPhase, ModelError};
 use crate::supervision::Backoff;
 
 mod provider_backoff;
 mod retry_budget;
 
-pub use provider_backoff::ProviderClocks;
+pub use provider_backoff::ProviderBackoff;
 pub use retry_budget::{RETRIES_DEFAULT, RetryBudget, RetryBudgets};
 
 /// Repairs of an answer that does not fit its definition.
@@ -28,9 +28,9 @@ pub enum FailureClass {
     /// The provider failed, or the connection broke off.
     ProviderFailed,
     /// The provider's answer cannot be read.
-    Garbled,
+    MalformedResponse,
     /// The provider was silent for too long.
-    Silent,
+    ProviderTimeout,
     /// The provider does not accept the key.
     Unauthorized,
     /// The provider says that the request is wrong.
@@ -48,82 +48,91 @@ pub enum FailureClass {
     /// Policy does not allow it.
     Policy,
     /// The deadline or the definition's timeout passed.
-    Timeout,
+    DeadlineExceeded,
     /// The agent's code panicked or its actor died.
     Crash,
 }
 
 /// What is tried next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Again {
+pub enum RetryAction {
     /// Nothing.
-    Never,
+    None,
     /// The same model, this often in all, then the next of its chain.
-    SameThenNext {
+    SameModelThenFallback {
         /// Attempts at one model, the first one included.
         attempts_max: u32,
     },
     /// The next model of the chain.
-    Next,
+    Fallback,
     /// The same model, told what was wrong, at most [`REPAIRS_MAX`] times.
-    Repair,
+    RepairOutput,
     /// What the definition's `retry` says.
-    ByDefinition,
+    DefinitionRetry,
 }
 
 /// Who waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Whose {
+pub enum BackoffScope {
     /// Every execution that asks this provider.
     Provider,
     /// This execution.
     Execution,
     /// Nobody.
-    Nobody,
+    None,
 }
 
 /// One row of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Treatment {
+pub struct FailurePolicy {
     /// What is tried next.
-    pub again: Again,
+    pub action: RetryAction,
     /// After how long.
     pub backoff: Backoff,
     /// Whose clock waits.
-    pub whose: Whose,
+    pub scope: BackoffScope,
     /// What the caller sees if nothing helps.
-    pub code: Code,
+    pub code: ErrorCode,
 }
 
 const NONE: Backoff = Backoff { first: Duration::ZERO, max: Duration::ZERO };
-const SHORT: Backoff = Backoff { first: Duration::from_millis(200), max: Duration::from_secs(5) };
-const LONG: Backoff = Backoff { first: Duration::from_millis(500), max: Duration::from_secs(30) };
+const SHORT_BACKOFF: Backoff = Backoff { first: Duration::from_millis(200), max: Duration::from_secs(5) };
+const LONG_BACKOFF: Backoff = Backoff { first: Duration::from_millis(500), max: Duration::from_secs(30) };
 
 impl FailureClass {
     /// The row of this class. A new class cannot be added without one.
     #[must_use]
-    pub const fn treatment(self) -> Treatment {
+    pub const fn policy(self) -> FailurePolicy {
         match self {
-            Self::Overloaded => {
-                Treatment { again: SAME_THREE, backoff: LONG, whose: Whose::Provider, code: Code::ModelOverloaded }
-            }
-            Self::Unreachable | Self::ProviderFailed => {
-                Treatment { again: SAME_THREE, backoff: SHORT, whose: Whose::Execution, code: Code::ModelFailed }
-            }
-            Self::Garbled => {
-                Treatment { again: SAME_TWO, backoff: SHORT, whose: Whose::Execution, code: Code::ModelFailed }
-            }
-            Self::Silent => at_once(Again::Next, Code::TimedOut),
-            Self::Unauthorized => at_once(Again::Next, Code::ModelUnauthorized),
-            Self::Rejected => at_once(Again::Never, Code::ModelFailed),
-            Self::ContextOverflow => at_once(Again::Never, Code::ContextOverflow),
-            Self::Truncated => at_once(Again::Never, Code::OutputTruncated),
-            Self::Refusal => at_once(Again::Never, Code::ModelRefused),
-            Self::InvalidOutput => at_once(Again::Repair, Code::InvalidOutput),
-            Self::Budget => at_once(Again::Never, Code::BudgetExceeded),
-            Self::Policy => at_once(Again::Never, Code::PolicyDenied),
-            Self::Timeout => at_once(Again::Never, Code::TimedOut),
-            Self::Crash => at_once(Again::ByDefinition, Code::AgentCrashed),
+            Self::Overloaded => FailurePolicy {
+                action: THREE_ATTEMPTS,
+                backoff: LONG_BACKOFF,
+                scope: BackoffScope::Provider,
+                code: ErrorCode::ModelOverloaded,
+            },
+            Self::Unreachable | Self::ProviderFailed => FailurePolicy {
+                action: THREE_ATTEMPTS,
+                backoff: SHORT_BACKOFF,
+                scope: BackoffScope::Execution,
+                code: ErrorCode::ModelFailed,
+            },
+            Self::MalformedResponse => FailurePolicy {
+                action: TWO_ATTEMPTS,
+                backoff: SHORT_BACKOFF,
+                scope: BackoffScope::Execution,
+                code: ErrorCode::ModelFailed,
+            },
+            Self::ProviderTimeout => at_once(RetryAction::Fallback, ErrorCode::TimedOut),
+            Self::Unauthorized => at_once(RetryAction::Fallback, ErrorCode::ModelUnauthorized),
+            Self::Rejected => at_once(RetryAction::None, ErrorCode::ModelFailed),
+            Self::ContextOverflow => at_once(RetryAction::None, ErrorCode::ContextOverflow),
+            Self::Truncated => at_once(RetryAction::None, ErrorCode::OutputTruncated),
+            Self::Refusal => at_once(RetryAction::None, ErrorCode::ModelRefused),
+            Self::InvalidOutput => at_once(RetryAction::RepairOutput, ErrorCode::InvalidOutput),
+            Self::Budget => at_once(RetryAction::None, ErrorCode::BudgetExceeded),
+            Self::Policy => at_once(RetryAction::None, ErrorCode::PolicyDenied),
+            Self::DeadlineExceeded => at_once(RetryAction::None, ErrorCode::TimedOut),
+            Self::Crash => at_once(RetryAction::DefinitionRetry, ErrorCode::AgentCrashed),
         }
     }
 
@@ -132,45 +141,47 @@ impl FailureClass {
     pub const fn of(error: &ModelError) -> Self {
         match error {
             ModelError::Overloaded { .. } => Self::Overloaded,
-            ModelError::Unreachable | ModelError::TimedOut { phase: Phase::Connect } => Self::Unreachable,
+            ModelError::Unreachable | ModelError::TimedOut { phase: CallPhase::Connect } => Self::Unreachable,
             ModelError::Unauthorized { .. } => Self::Unauthorized,
             ModelError::ContextOverflow { .. } => Self::ContextOverflow,
             ModelError::Rejected { .. } => Self::Rejected,
             ModelError::Failed { .. } => Self::ProviderFailed,
-            ModelError::Garbled { .. } => Self::Garbled,
-            ModelError::TimedOut { phase: Phase::FirstToken | Phase::Idle | Phase::Total } => Self::Silent,
+            ModelError::MalformedResponse { .. } => Self::MalformedResponse,
+            ModelError::TimedOut { phase: CallPhase::FirstToken | CallPhase::Idle | CallPhase::Total } => {
+                Self::ProviderTimeout
+            }
         }
     }
 }
 
-const SAME_THREE: Again = Again::SameThenNext { attempts_max: 3 };
-const SAME_TWO: Again = Again::SameThenNext { attempts_max: 2 };
+const THREE_ATTEMPTS: RetryAction = RetryAction::SameModelThenFallback { attempts_max: 3 };
+const TWO_ATTEMPTS: RetryAction = RetryAction::SameModelThenFallback { attempts_max: 2 };
 
-const fn at_once(again: Again, code: Code) -> Treatment {
-    Treatment { again, backoff: NONE, whose: Whose::Nobody, code }
+const fn at_once(again: RetryAction, code: ErrorCode) -> FailurePolicy {
+    FailurePolicy { action: again, backoff: NONE, scope: BackoffScope::None, code }
 }
 
 /// True if a request that ended so was certainly not worked on, so that nobody is billed for it: the
 /// provider turned it away with a status of its own, or was never reached.
 #[must_use]
-pub const fn was_turned_away(error: &ModelError) -> bool {
+pub const fn is_unbilled(error: &ModelError) -> bool {
     match error {
         ModelError::Overloaded { .. }
         | ModelError::Unreachable
         | ModelError::Unauthorized { .. }
         | ModelError::ContextOverflow { .. }
         | ModelError::Rejected { .. }
-        | ModelError::TimedOut { phase: Phase::Connect } => true,
+        | ModelError::TimedOut { phase: CallPhase::Connect } => true,
         ModelError::Failed { .. }
-        | ModelError::Garbled { .. }
-        | ModelError::TimedOut { phase: Phase::FirstToken | Phase::Idle | Phase::Total } => false,
+        | ModelError::MalformedResponse { .. }
+        | ModelError::TimedOut { phase: CallPhase::FirstToken | CallPhase::Idle | CallPhase::Total } => false,
     }
 }
 
 /// What a caller sees of a provider's error, once nothing has helped.
 #[must_use]
 pub fn cause_of(model: &str, error: &ModelError) -> Cause {
-    let code = FailureClass::of(error).treatment().code;
+    let code = FailureClass::of(error).policy().code;
     let message = format!("{model}: {error}");
     let details = |more: serde_json::Value| {
         let mut all = json!({ "model": model });
@@ -189,18 +200,20 @@ pub fn cause_of(model: &str, error: &ModelError) -> Cause {
                 _ => message,
             };
             let details = details(json!({ "tokens_asked": asked, "tokens_max": limit, "tokens_over": over }));
-            Cause::new(code, message).with(details)
+            Cause::new(code, message).with_details(details)
         }
         ModelError::Overloaded { status, retry_after } => {
-            let cause = Cause::new(code, message).with(details(json!({ "status": status })));
-            cause.retry_after(retry_after.unwrap_or(LONG.first))
+            let cause = Cause::new(code, message).with_details(details(json!({ "status": status })));
+            cause.with_retry_after(retry_after.unwrap_or(LONG_BACKOFF.first))
         }
         ModelError::Unauthorized { status } | ModelError::Rejected { status, .. } => {
-            Cause::new(code, message).with(details(json!({ "status": status })))
+            Cause::new(code, message).with_details(details(json!({ "status": status })))
         }
-        ModelError::Failed { status, .. } => Cause::new(code, message).with(details(json!({ "status": status }))),
-        ModelError::Unreachable | ModelError::Garbled { .. } | ModelError::TimedOut { .. } => {
-            Cause::new(code, message).with(details(json!({})))
+        ModelError::Failed { status, .. } => {
+            Cause::new(code, message).with_details(details(json!({ "status": status })))
+        }
+        ModelError::Unreachable | ModelError::MalformedResponse { .. } | ModelError::TimedOut { .. } => {
+            Cause::new(code, message).with_details(details(json!({})))
         }
     }
 }
@@ -213,33 +226,33 @@ mod tests {
     fn an_overflow_says_by_how_much() {
         let error = ModelError::ContextOverflow { asked: Some(210_000), limit: Some(200_000) };
         let cause = cause_of("x.y", &error);
-        assert_eq!(cause.code, Code::ContextOverflow);
+        assert_eq!(cause.code, ErrorCode::ContextOverflow);
         assert_eq!(cause.details["tokens_over"], 10_000);
         assert!(cause.message.contains("10000 too many"), "{}", cause.message);
     }
 
     #[test]
     fn who_cannot_be_reached_is_tried_again_and_then_the_next() {
-        for error in [ModelError::Unreachable, ModelError::TimedOut { phase: Phase::Connect }] {
+        for error in [ModelError::Unreachable, ModelError::TimedOut { phase: CallPhase::Connect }] {
             assert_eq!(FailureClass::of(&error), FailureClass::Unreachable);
         }
-        let Treatment { again, whose, code, .. } = FailureClass::Unreachable.treatment();
-        assert_eq!((again, whose, code), (SAME_THREE, Whose::Execution, Code::ModelFailed));
+        let FailurePolicy { action: again, scope: whose, code, .. } = FailureClass::Unreachable.policy();
+        assert_eq!((again, whose, code), (THREE_ATTEMPTS, BackoffScope::Execution, ErrorCode::ModelFailed));
     }
 
     #[test]
     fn an_overload_says_when_to_come_back() {
         let error = ModelError::Overloaded { status: 529, retry_after: Some(Duration::from_secs(7)) };
         assert_eq!(cause_of("x.y", &error).retry_after_ms, Some(7_000));
-        assert_eq!(FailureClass::of(&error).treatment().whose, Whose::Provider);
+        assert_eq!(FailureClass::of(&error).policy().scope, BackoffScope::Provider);
     }
 
     #[test]
     fn only_what_was_turned_away_costs_nothing() {
-        assert!(was_turned_away(&ModelError::Overloaded { status: 429, retry_after: None }));
-        assert!(was_turned_away(&ModelError::Unreachable));
-        assert!(was_turned_away(&ModelError::TimedOut { phase: Phase::Connect }));
-        assert!(!was_turned_away(&ModelError::TimedOut { phase: Phase::Idle }));
-        assert!(!was_turned_away(&ModelError::Failed { status: Some(500), message: "x".into() }));
+        assert!(is_unbilled(&ModelError::Overloaded { status: 429, retry_after: None }));
+        assert!(is_unbilled(&ModelError::Unreachable));
+        assert!(is_unbilled(&ModelError::TimedOut { phase: CallPhase::Connect }));
+        assert!(!is_unbilled(&ModelError::TimedOut { phase: CallPhase::Idle }));
+        assert!(!is_unbilled(&ModelError::Failed { status: Some(500), message: "x".into() }));
     }
 }

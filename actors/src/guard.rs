@@ -14,8 +14,8 @@ mod handle;
 mod supervisor;
 mod worker;
 
-pub use handle::{GuardHandle, GuardSight};
-pub use supervisor::GuardKeeper;
+pub use handle::{GuardHandle, GuardInfo};
+pub use supervisor::GuardSupervisor;
 
 #[cfg(test)]
 mod tests;

@@ -4,21 +4,21 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use greenroom_definitions::agent::Agent;
-use greenroom_protocol::{ArtifactRef, CallKey, Cause, Code, Deadline, Json, RunId, Timestamp, Values};
-use greenroom_registry::artifacts::Artifacts;
+use greenroom_protocol::{ArtifactRef, CallKey, Cause, Deadline, ErrorCode, Json, RunId, Timestamp, Values};
+use greenroom_registry::artifacts::ArtifactStore;
 
 /// Whether a handler gives its thread back while it works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Manner {
+pub enum HandlerMode {
     /// It awaits; it runs on the runtime's workers.
-    Yields,
+    Async,
     /// It computes or parses; it runs on a blocking thread, of which there is a bounded number.
-    Blocks,
+    Blocking,
 }
 
 /// What a handler is asked to do.
 #[derive(Debug, Clone)]
-pub struct Work {
+pub struct HandlerInput {
     /// The agent as it was judged.
     pub agent: Arc<Agent>,
     /// Its inputs, validated.
@@ -48,42 +48,43 @@ pub struct File {
 
 /// Reads files by path, within the folders that the configuration allows.
 #[async_trait]
-pub trait Files: Send + Sync {
+pub trait FileReader: Send + Sync {
     /// Reads one file.
     ///
     /// # Errors
-    /// [`Code::PathNotAllowed`] outside the allowed folders, symbolic links followed first;
-    /// [`Code::PayloadTooLarge`] above `bytes_max`.
+    /// [`ErrorCode::PathNotAllowed`] outside the allowed folders, symbolic links followed first;
+    /// [`ErrorCode::PayloadTooLarge`] above `bytes_max`.
     async fn read(&self, path: &str, bytes_max: u64) -> Result<File, Cause>;
 }
 
 /// What a handler may reach: files within roots, and artifacts. Nothing else is on the desk.
 #[derive(Clone)]
-pub struct Desk {
-    files: Arc<dyn Files>,
-    artifacts: Arc<dyn Artifacts>,
+pub struct FileAccess {
+    files: Arc<dyn FileReader>,
+    artifacts: Arc<dyn ArtifactStore>,
 }
 
-impl Desk {
+impl FileAccess {
     /// Lays the desk.
     #[must_use]
-    pub fn new(files: Arc<dyn Files>, artifacts: Arc<dyn Artifacts>) -> Self {
+    pub fn new(files: Arc<dyn FileReader>, artifacts: Arc<dyn ArtifactStore>) -> Self {
         Self { files, artifacts }
     }
 
     /// Reads the file that an input names: an artifact, or a path within the allowed folders.
     ///
     /// # Errors
-    /// [`Code::InvalidInput`] if the value is neither; [`Code::UnknownRecord`] if the artifact is gone;
+    /// [`ErrorCode::InvalidInput`] if the value is neither; [`ErrorCode::UnknownRecord`] if the artifact is gone;
     /// otherwise as [`Files::read`].
-    pub async fn open(&self, value: &Json, bytes_max: u64) -> Result<File, Cause> {
+    pub async fn open_file(&self, value: &Json, bytes_max: u64) -> Result<File, Cause> {
         if let Some(artifact) = ArtifactRef::from_json(value) {
             if artifact.bytes > bytes_max {
                 let message = format!("the file has {} bytes, at most {bytes_max} are read", artifact.bytes);
-                return Err(Cause::new(Code::PayloadTooLarge, message));
+                return Err(Cause::new(ErrorCode::PayloadTooLarge, message));
             }
             let bytes = self.artifacts.get(&artifact.hash, bytes_max).await.map_err(|error| error.cause())?;
-            let gone = || Cause::new(Code::UnknownRecord, format!("the artifact {} is gone", artifact.hash.short()));
+            let gone =
+                || Cause::new(ErrorCode::UnknownRecord, format!("the artifact {} is gone", artifact.hash.short()));
             return Ok(File {
                 bytes: bytes.ok_or_else(gone)?.into(),
                 name: artifact.name,
@@ -92,15 +93,15 @@ impl Desk {
         }
         match value {
             Json::String(path) => self.files.read(path, bytes_max).await,
-            _ => Err(Cause::new(Code::InvalidInput, "a file is given as an artifact or as a path")),
+            _ => Err(Cause::new(ErrorCode::InvalidInput, "a file is given as an artifact or as a path")),
         }
     }
 
     /// Keeps bytes as an artifact.
     ///
     /// # Errors
-    /// [`Code::StoreUnavailable`]; [`Code::PayloadTooLarge`].
-    pub async fn keep(&self, bytes: &[u8], name: &str, media_type: &str) -> Result<ArtifactRef, Cause> {
+    /// [`ErrorCode::StoreUnavailable`]; [`ErrorCode::PayloadTooLarge`].
+    pub async fn store_artifact(&self, bytes: &[u8], name: &str, media_type: &str) -> Result<ArtifactRef, Cause> {
         self.artifacts.put(bytes.to_vec(), media_type, name).await.map_err(|error| error.cause())
     }
 }
@@ -112,12 +113,12 @@ pub trait Handler: Send + Sync {
     fn name(&self) -> &'static str;
 
     /// Whether it gives its thread back.
-    fn manner(&self) -> Manner;
+    fn mode(&self) -> HandlerMode;
 
     /// Does the work and gives the outputs, by name.
     ///
     /// # Errors
-    /// A [`Cause`] whose code is one of [`Code::HandlerFailed`], [`Code::InvalidData`],
-    /// [`Code::NoDataForPeriod`], [`Code::InvalidInput`] or what the desk answered.
-    async fn run(&self, work: &Work, desk: &Desk) -> Result<Values, Cause>;
+    /// A [`Cause`] whose code is one of [`ErrorCode::HandlerFailed`], [`ErrorCode::InvalidData`],
+    /// [`ErrorCode::NoDataForPeriod`], [`ErrorCode::InvalidInput`] or what the desk answered.
+    async fn run(&self, work: &HandlerInput, files: &FileAccess) -> Result<Values, Cause>;
 }

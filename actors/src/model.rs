@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use greenroom_protocol::{CallKey, Cause, Code, Json, Tokens};
+use greenroom_protocol::{CallKey, Cause, ErrorCode, Json, Tokens};
 use greenroom_registry::ledger::Reservation;
 
 /// A model by provider and name: `anthropic.claude-3-5-sonnet-20241022`.
@@ -32,7 +32,7 @@ impl FromStr for ModelName {
             Some((provider, model)) if !provider.is_empty() && !model.is_empty() => {
                 Ok(Self { provider: provider.to_owned(), model: model.to_owned() })
             }
-            _ => Err(Cause::new(Code::UnknownModel, format!("{text:?} is not PROVIDER.NAME"))),
+            _ => Err(Cause::new(ErrorCode::UnknownModel, format!("{text:?} is not PROVIDER.NAME"))),
         }
     }
 }
@@ -144,7 +144,7 @@ pub struct ModelCall<'a> {
     /// How long each phase may take.
     pub timeouts: Timeouts,
     /// The proof that the worst case of this call fits into every budget.
-    pub paid: &'a Reservation,
+    pub reservation: &'a Reservation,
 }
 
 /// Why a model stopped.
@@ -178,7 +178,7 @@ pub enum Delta {
 
 /// Which phase took too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
+pub enum CallPhase {
     /// Until the connection stands.
     Connect,
     /// Until the first byte of the answer.
@@ -236,7 +236,7 @@ pub enum ModelError {
     },
     /// The answer cannot be read: half an event, garbage, more bytes than allowed.
     #[error("the provider's answer cannot be read: {message}")]
-    Garbled {
+    MalformedResponse {
         /// What was wrong with it.
         message: String,
     },
@@ -244,7 +244,7 @@ pub enum ModelError {
     #[error("the provider took too long ({phase:?})")]
     TimedOut {
         /// Which phase.
-        phase: Phase,
+        phase: CallPhase,
     },
 }
 
@@ -264,5 +264,5 @@ pub trait ModelProvider: Send + Sync {
     ///
     /// # Errors
     /// [`ModelError`], if there is no answer at all; later failures come in the stream.
-    async fn open(&self, call: ModelCall<'_>) -> Result<Deltas, ModelError>;
+    async fn stream(&self, call: ModelCall<'_>) -> Result<Deltas, ModelError>;
 }

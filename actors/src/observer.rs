@@ -3,22 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use greenroom_protocol::{AgentId, CategoryId, Code, Status, TeamId, Tokens, WorkflowId};
+use greenroom_protocol::{AgentId, CategoryId, ErrorCode, Status, TeamId, Tokens, WorkflowId};
 
 /// Something worth counting. Ids only, never an input.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Observed {
+pub enum ActorEvent {
     /// An agent's actor was seated.
-    AgentSeated(AgentId),
+    AgentActivated(AgentId),
     /// An agent's actor was spawned, linked, entered on the roster and seated on its slot.
-    SeatFilled {
+    ActivationTimed {
         /// From the wish of its category to the seat.
         elapsed: Duration,
     },
     /// An agent's actor left its seat: idle, stopped or dead.
-    AgentLeft(AgentId),
+    AgentPassivated(AgentId),
     /// An execution ended.
-    Executed {
+    ExecutionEnded {
         /// The agent.
         agent: AgentId,
         /// Its category.
@@ -28,7 +28,7 @@ pub enum Observed {
         /// How it ended.
         status: Status,
         /// Why, if not well.
-        code: Option<Code>,
+        code: Option<ErrorCode>,
         /// What its model counted.
         tokens: Tokens,
         /// What answered, `provider.name` or `native`.
@@ -53,12 +53,12 @@ pub enum Observed {
         status: Status,
     },
     /// A child died and was, or will be, started again.
-    Restarted {
+    ChildRestarted {
         /// What kind of child.
         kind: &'static str,
     },
     /// A frozen actor could not be killed and was left behind.
-    Abandoned {
+    ChildAbandoned {
         /// What kind of child.
         kind: &'static str,
     },
@@ -67,23 +67,23 @@ pub enum Observed {
 /// Takes what is observed; it must be quick, since actors tell it in passing.
 pub trait Observer: Send + Sync {
     /// Takes one observation.
-    fn saw(&self, what: Observed);
+    fn on_event(&self, what: ActorEvent);
 }
 
 /// Tells two what is observed, the first one first.
-pub struct Both(pub Arc<dyn Observer>, pub Arc<dyn Observer>);
+pub struct TeeObserver(pub Arc<dyn Observer>, pub Arc<dyn Observer>);
 
-impl Observer for Both {
-    fn saw(&self, what: Observed) {
-        self.0.saw(what.clone());
-        self.1.saw(what);
+impl Observer for TeeObserver {
+    fn on_event(&self, what: ActorEvent) {
+        self.0.on_event(what.clone());
+        self.1.on_event(what);
     }
 }
 
 /// Looks away; for tests and tools.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Unobserved;
+pub struct NoopObserver;
 
-impl Observer for Unobserved {
-    fn saw(&self, _: Observed) {}
+impl Observer for NoopObserver {
+    fn on_event(&self, _: ActorEvent) {}
 }

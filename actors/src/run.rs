@@ -28,17 +28,17 @@ use async_trait::async_trait;
 use greenroom_protocol::{AgentId, Cause, Clock, PodId, RunId, TeamId};
 use greenroom_registry::Stores;
 
-pub use actor::RunSight;
-pub use handle::Runs;
+pub use actor::RunInfo;
+pub use handle::RunsHandle;
 pub(crate) use handle::reply_to;
-pub use recovery::Recovered;
-pub(crate) use start::once_of_team;
-pub use supervisor::{RunsActor, RunsSight};
+pub use recovery::RecoveryReport;
+pub(crate) use start::team_dedup_key;
+pub use supervisor::{RunSupervisor, RunSupervisorInfo};
 
-use crate::definition_resolver::Library;
+use crate::definition_resolver::DefinitionResolver;
 use crate::failure::RetryBudgets;
 use crate::observer::Observer;
-use crate::pipeline::Doorway;
+use crate::pipeline::PipelineHandle;
 
 /// How long an owner holds a run without a sign of life.
 pub const LEASE: Duration = Duration::from_secs(3);
@@ -50,11 +50,11 @@ pub const JOURNAL_WAIT_MAX: Duration = Duration::from_secs(30);
 pub const RECOVERY_PARALLEL: usize = 64;
 
 /// What every run on this pod works with.
-pub struct Hands {
+pub struct RunEnv {
     /// The way back in, at the top.
-    pub door: Doorway,
+    pub pipeline: PipelineHandle,
     /// Definitions, the present ones and those that runs are pinned to.
-    pub library: Arc<dyn Library>,
+    pub resolver: Arc<dyn DefinitionResolver>,
     /// Runs, journals, artifacts.
     pub stores: Stores,
     /// What the time is.
@@ -72,10 +72,10 @@ pub struct Hands {
 /// The teams of this pod, as a run that is taken up again needs them: its team must be there before its
 /// steps are.
 #[async_trait]
-pub trait Company: Send + Sync {
+pub trait TeamRestorer: Send + Sync {
     /// Lets the team of a run come back.
     ///
     /// # Errors
     /// What kept it from being formed.
-    async fn rejoin(&self, run: &RunId, team: &TeamId, members: &[AgentId]) -> Result<(), Cause>;
+    async fn restore_team(&self, run: &RunId, team: &TeamId, members: &[AgentId]) -> Result<(), Cause>;
 }

@@ -19,12 +19,12 @@ pub mod job_queue;
 pub mod linked_tasks;
 pub mod restart_policy;
 
-pub use child_event::{Exit, How};
-pub use child_table::{Change, Roster};
-pub use intensity::{Intensity, Next};
-pub use job_queue::{Pushed, Refused, Slot, Wakes};
-pub use linked_tasks::{Ended, LinkedTasks};
-pub use restart_policy::{Backoff, ChildKind, GiveUp, Restart, Rule};
+pub use child_event::{ChildEvent, ExitKind};
+pub use child_table::{ChildTable, SupervisorAction};
+pub use intensity::{RestartDecision, RestartIntensity};
+pub use job_queue::{JobQueue, PushError, Pushed, WakeMessage};
+pub use linked_tasks::{LinkedTasks, TaskOutcome};
+pub use restart_policy::{Backoff, ChildKind, OnMaxRestarts, RestartMode, RestartPolicy};
 
 #[cfg(test)]
 mod tests;

@@ -16,5 +16,5 @@ mod supervisor;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use actor::TeamSight;
-pub use supervisor::{Teams, TeamsActor, TeamsSight};
+pub use actor::TeamInfo;
+pub use supervisor::{TeamSupervisor, TeamSupervisorInfo, TeamsHandle};

@@ -8,26 +8,27 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::{StreamExt, stream};
-use greenroom_definitions::catalogue::Parts as CatalogueParts;
+use greenroom_definitions::catalogue::CatalogueParts;
 use greenroom_definitions::{Agent, AgentSpec, Catalogue, Models, Workflow};
 use greenroom_protocol::request::Invoke;
 use greenroom_protocol::{
-    AgentId, Cause, Clock, Code, ContentHash, Ids, Json, Reply, Request, Timestamp, Tokens, Values, WorkflowId,
+    AgentId, Cause, Clock, ContentHash, ErrorCode, IdGenerator, Json, Reply, Request, Timestamp, Tokens, Values,
+    WorkflowId,
 };
 use greenroom_registry::audit::signer::Signer;
 use greenroom_registry::ledger::Ledger;
-use greenroom_registry::{Parts as StoreParts, Stores, memory_artifacts, open_memory};
-use greenroom_rego::{Authenticated, Narrowed, Permitted, Principal, Target, testing};
+use greenroom_registry::{StoreParts, Stores, in_memory_artifacts, open_in_memory};
+use greenroom_rego::{Authenticated, Permitted, Principal, Resource, TypedPermit, testing};
 use serde_json::json;
 
-use crate::agent::Failure;
-use crate::definition_resolver::Library;
-use crate::execution::invocation::Assignment;
-use crate::execution::{Backstage, DeltaSink, ModelRoster, Props, Treasury};
-use crate::handler::{Desk, File, Files, Handler, Manner, Work};
+use crate::agent::ExecutionFailure;
+use crate::definition_resolver::DefinitionResolver;
+use crate::execution::invocation::Invocation;
+use crate::execution::{Accounting, DeltaSink, ExecutionEnv, ExecutionEnvParts, ModelRegistry};
+use crate::handler::{File, FileAccess, FileReader, Handler, HandlerInput, HandlerMode};
 use crate::model::{Delta, Deltas, Message, ModelCall, ModelError, ModelProvider, StopReason, ToolSpec};
-use crate::observer::{Observed, Observer};
-use crate::pipeline::{Behind, Door, Doorway};
+use crate::observer::{ActorEvent, Observer};
+use crate::pipeline::{CommitWaiter, PipelineHandle, RequestPipeline};
 use crate::tool::Tool;
 
 /// Follows tokio's clock, so that a paused test decides both.
@@ -35,22 +36,22 @@ pub(crate) struct TestClock(tokio::time::Instant);
 
 impl Clock for TestClock {
     fn now(&self) -> Timestamp {
-        Timestamp::from_micros(1_700_000_000_000_000).plus(self.0.elapsed())
+        Timestamp::from_micros(1_700_000_000_000_000).saturating_add(self.0.elapsed())
     }
 }
 
 #[derive(Default)]
 pub(crate) struct Counter(AtomicU64);
 
-impl Ids for Counter {
-    fn fresh(&self) -> u128 {
+impl IdGenerator for Counter {
+    fn next_id(&self) -> u128 {
         u128::from(self.0.fetch_add(1, Ordering::Relaxed) + 1_000)
     }
 }
 
 /// One call of a model, as it came.
 #[derive(Debug, Clone)]
-pub(crate) struct Heard {
+pub(crate) struct RecordedCall {
     pub(crate) model: String,
     pub(crate) system: String,
     pub(crate) messages: Vec<Message>,
@@ -61,7 +62,7 @@ pub(crate) struct Heard {
 }
 
 /// What the model does at one call.
-pub(crate) enum Play {
+pub(crate) enum ScriptedAnswer {
     /// Answers these pieces.
     Say(Vec<Result<Delta, ModelError>>),
     /// Turns the request away.
@@ -71,25 +72,25 @@ pub(crate) enum Play {
 }
 
 /// A model that plays what it is given, call after call.
-pub(crate) struct Player {
+pub(crate) struct ScriptedModel {
     name: &'static str,
     external: bool,
-    plays: Mutex<VecDeque<Play>>,
-    heard: Mutex<Vec<Heard>>,
+    plays: Mutex<VecDeque<ScriptedAnswer>>,
+    heard: Mutex<Vec<RecordedCall>>,
 }
 
-impl Player {
-    pub(crate) fn new(name: &'static str, external: bool, plays: Vec<Play>) -> Arc<Self> {
+impl ScriptedModel {
+    pub(crate) fn new(name: &'static str, external: bool, plays: Vec<ScriptedAnswer>) -> Arc<Self> {
         Arc::new(Self { name, external, plays: Mutex::new(plays.into()), heard: Mutex::default() })
     }
 
-    pub(crate) fn heard(&self) -> Vec<Heard> {
+    pub(crate) fn heard(&self) -> Vec<RecordedCall> {
         self.heard.lock().unwrap().clone()
     }
 }
 
 #[async_trait]
-impl ModelProvider for Player {
+impl ModelProvider for ScriptedModel {
     fn name(&self) -> &str {
         self.name
     }
@@ -98,28 +99,28 @@ impl ModelProvider for Player {
         self.external
     }
 
-    async fn open(&self, call: ModelCall<'_>) -> Result<Deltas, ModelError> {
-        self.heard.lock().unwrap().push(Heard {
+    async fn stream(&self, call: ModelCall<'_>) -> Result<Deltas, ModelError> {
+        self.heard.lock().unwrap().push(RecordedCall {
             model: call.model.to_string(),
             system: call.system.to_owned(),
             messages: call.messages.to_vec(),
             tools: call.tools.to_vec(),
             tokens_max: call.tokens_max,
             key: call.key.to_string(),
-            worst: call.paid.worst().tokens,
+            worst: call.reservation.upper_bound().tokens,
         });
         let play = self.plays.lock().unwrap().pop_front();
         match play {
-            Some(Play::Say(deltas)) => Ok(stream::iter(deltas).boxed()),
-            Some(Play::Refuse(error)) => Err(error),
-            Some(Play::Hang) | None => Ok(stream::pending().boxed()),
+            Some(ScriptedAnswer::Say(deltas)) => Ok(stream::iter(deltas).boxed()),
+            Some(ScriptedAnswer::Refuse(error)) => Err(error),
+            Some(ScriptedAnswer::Hang) | None => Ok(stream::pending().boxed()),
         }
     }
 }
 
 /// An answer of one text, counted.
-pub(crate) fn says(text: &str, input: u64, output: u64) -> Play {
-    Play::Say(vec![
+pub(crate) fn says(text: &str, input: u64, output: u64) -> ScriptedAnswer {
+    ScriptedAnswer::Say(vec![
         Ok(Delta::Text(text.to_owned())),
         Ok(Delta::Usage(Tokens { input, output })),
         Ok(Delta::End(StopReason::Complete)),
@@ -127,21 +128,21 @@ pub(crate) fn says(text: &str, input: u64, output: u64) -> Play {
 }
 
 /// A handler that does what a function says.
-pub(crate) struct Does<F>(pub(crate) &'static str, pub(crate) Manner, pub(crate) F);
+pub(crate) struct FnHandler<F>(pub(crate) &'static str, pub(crate) HandlerMode, pub(crate) F);
 
 #[async_trait]
-impl<F, R> Handler for Does<F>
+impl<F, R> Handler for FnHandler<F>
 where
-    F: Fn(Work) -> R + Send + Sync,
+    F: Fn(HandlerInput) -> R + Send + Sync,
     R: Future<Output = Result<Values, Cause>> + Send,
 {
     fn name(&self) -> &'static str {
         self.0
     }
-    fn manner(&self) -> Manner {
+    fn mode(&self) -> HandlerMode {
         self.1
     }
-    async fn run(&self, work: &Work, _: &Desk) -> Result<Values, Cause> {
+    async fn run(&self, work: &HandlerInput, _: &FileAccess) -> Result<Values, Cause> {
         (self.2)(work.clone()).await
     }
 }
@@ -160,20 +161,20 @@ impl Tool for Adder {
     fn parameters(&self) -> Json {
         json!({"type": "object"})
     }
-    fn manner(&self) -> Manner {
-        Manner::Blocks
+    fn manner(&self) -> HandlerMode {
+        HandlerMode::Blocking
     }
-    async fn call(&self, arguments: &Values, _: &Desk) -> Result<Json, Cause> {
+    async fn call(&self, arguments: &Values, _: &FileAccess) -> Result<Json, Cause> {
         let number = |name| arguments.get(name).and_then(Json::as_i64).unwrap_or_default();
         Ok(json!(number("a") + number("b")))
     }
 }
 
 /// Panics in its caller's task.
-struct Bomb;
+struct PanickingTool;
 
 #[async_trait]
-impl Tool for Bomb {
+impl Tool for PanickingTool {
     fn name(&self) -> &'static str {
         "bomb"
     }
@@ -183,10 +184,10 @@ impl Tool for Bomb {
     fn parameters(&self) -> Json {
         json!({"type": "object"})
     }
-    fn manner(&self) -> Manner {
-        Manner::Yields
+    fn manner(&self) -> HandlerMode {
+        HandlerMode::Async
     }
-    async fn call(&self, _: &Values, _: &Desk) -> Result<Json, Cause> {
+    async fn call(&self, _: &Values, _: &FileAccess) -> Result<Json, Cause> {
         panic!("a tool was told to")
     }
 }
@@ -194,72 +195,74 @@ impl Tool for Bomb {
 struct NoFiles;
 
 #[async_trait]
-impl Files for NoFiles {
+impl FileReader for NoFiles {
     async fn read(&self, _: &str, _: u64) -> Result<File, Cause> {
-        Err(Cause::new(Code::PathNotAllowed, "there are no files here"))
+        Err(Cause::new(ErrorCode::PathNotAllowed, "there are no files here"))
     }
 }
 
 struct OneCatalogue(Arc<Catalogue>);
 
 #[async_trait]
-impl Library for OneCatalogue {
+impl DefinitionResolver for OneCatalogue {
     fn catalogue(&self) -> Arc<Catalogue> {
         Arc::clone(&self.0)
     }
     async fn agent(&self, id: &AgentId, _: Option<&ContentHash>) -> Result<Arc<Agent>, Cause> {
-        self.0.expect_agent(id).cloned()
+        self.0.require_agent(id).cloned()
     }
     async fn workflow(&self, id: &WorkflowId, _: Option<&ContentHash>) -> Result<Arc<Workflow>, Cause> {
-        self.0.expect_workflow(id).cloned()
+        self.0.require_workflow(id).cloned()
     }
 }
 
 /// Keeps what was observed.
 #[derive(Default)]
-pub(crate) struct Notes(Mutex<Vec<Observed>>);
+pub(crate) struct RecordingObserver(Mutex<Vec<ActorEvent>>);
 
-impl Observer for Notes {
-    fn saw(&self, what: Observed) {
+impl Observer for RecordingObserver {
+    fn on_event(&self, what: ActorEvent) {
         self.0.lock().unwrap().push(what);
     }
 }
 
-impl Notes {
-    pub(crate) fn count(&self, fits: impl Fn(&Observed) -> bool) -> usize {
+impl RecordingObserver {
+    pub(crate) fn count(&self, fits: impl Fn(&ActorEvent) -> bool) -> usize {
         self.0.lock().unwrap().iter().filter(|each| fits(each)).count()
     }
 }
 
 /// A door that answers what it is told, and remembers who asked for what.
-pub(crate) struct Porter {
+pub(crate) struct RecordingPipeline {
     pub(crate) replies: Mutex<VecDeque<Reply>>,
     pub(crate) asked: Mutex<Vec<(String, Request)>>,
 }
 
 #[async_trait]
-impl Door for Porter {
-    async fn enter_behind(&self, asked: Authenticated, _: Behind) -> Reply {
-        self.asked.lock().unwrap().push((asked.speaker().to_string(), asked.request().clone()));
+impl RequestPipeline for RecordingPipeline {
+    async fn handle_after(&self, asked: Authenticated, _: CommitWaiter) -> Reply {
+        self.asked.lock().unwrap().push((asked.caller().to_string(), asked.request().clone()));
         let reply = self.replies.lock().unwrap().pop_front();
-        reply.unwrap_or_else(|| Failure::from(Cause::new(Code::PolicyDenied, "not you")).into_reply("r".into()))
+        reply.unwrap_or_else(|| {
+            ExecutionFailure::from(Cause::new(ErrorCode::PolicyDenied, "not you")).into_reply("r".into())
+        })
     }
 }
 
 /// A whole backstage, and what a test looks at.
-pub(crate) struct Rig {
-    pub(crate) backstage: Arc<Backstage>,
+pub(crate) struct TestEnv {
+    pub(crate) env: Arc<ExecutionEnv>,
     pub(crate) catalogue: Arc<Catalogue>,
     pub(crate) ledger: Arc<dyn Ledger>,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) notes: Arc<Notes>,
-    pub(crate) porter: Arc<Porter>,
+    pub(crate) notes: Arc<RecordingObserver>,
+    pub(crate) pipeline: Arc<RecordingPipeline>,
     pub(crate) stores: Stores,
 }
 
 /// What a rig is made of.
 #[derive(Default)]
-pub(crate) struct Wanted {
+pub(crate) struct TestEnvOptions {
     pub(crate) agents: Vec<Json>,
     pub(crate) models: Json,
     pub(crate) providers: Vec<Arc<dyn ModelProvider>>,
@@ -297,16 +300,16 @@ pub(crate) fn prices() -> Json {
     })
 }
 
-impl Rig {
-    pub(crate) fn new(wanted: Wanted) -> Self {
+impl TestEnv {
+    pub(crate) fn new(wanted: TestEnvOptions) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(TestClock(tokio::time::Instant::now()));
-        let artifacts = memory_artifacts();
+        let artifacts = in_memory_artifacts();
         let parts = StoreParts {
             clock: Arc::clone(&clock),
             signer: Signer::ephemeral([7; 32]),
             artifacts: Arc::clone(&artifacts),
         };
-        let stores = open_memory(parts).stores;
+        let stores = open_in_memory(parts).stores;
         let specs = wanted.agents.into_iter().map(|spec| serde_json::from_value::<AgentSpec>(spec).unwrap());
         let models: Models =
             serde_json::from_value(if wanted.models.is_null() { prices() } else { wanted.models }).unwrap();
@@ -315,27 +318,28 @@ impl Rig {
             models,
             ..CatalogueParts::default()
         }));
-        let (treasury, mut settler) = Treasury::new(Arc::clone(&stores.ledger), Arc::clone(&clock));
+        let (accounting, mut settler) = Accounting::new(Arc::clone(&stores.ledger), Arc::clone(&clock));
         #[expect(clippy::disallowed_methods, reason = "a test's own task")]
         tokio::spawn(async move { settler.run().await });
-        let porter = Arc::new(Porter { replies: Mutex::new(wanted.replies.into()), asked: Mutex::default() });
-        let doorway = Doorway::default();
-        assert!(doorway.hang(porter.clone()).is_ok());
-        let notes = Arc::new(Notes::default());
-        let backstage = Backstage::new(Props {
+        let recording =
+            Arc::new(RecordingPipeline { replies: Mutex::new(wanted.replies.into()), asked: Mutex::default() });
+        let pipeline = PipelineHandle::default();
+        assert!(pipeline.bind(recording.clone()).is_ok());
+        let notes = Arc::new(RecordingObserver::default());
+        let env = ExecutionEnv::new(ExecutionEnvParts {
             handlers: wanted.handlers,
-            tools: vec![Arc::new(Adder), Arc::new(Bomb)],
-            desk: Desk::new(Arc::new(NoFiles), artifacts),
-            models: ModelRoster::new(wanted.providers),
-            treasury,
-            doorway,
-            library: Arc::new(OneCatalogue(Arc::clone(&catalogue))),
+            tools: vec![Arc::new(Adder), Arc::new(PanickingTool)],
+            files: FileAccess::new(Arc::new(NoFiles), artifacts),
+            models: ModelRegistry::new(wanted.providers),
+            accounting,
+            pipeline,
+            resolver: Arc::new(OneCatalogue(Arc::clone(&catalogue))),
             observer: notes.clone(),
             clock: Arc::clone(&clock),
             ids: Arc::new(Counter::default()),
         });
         let ledger = Arc::clone(&stores.ledger);
-        Self { backstage, catalogue, ledger, clock, notes, porter, stores }
+        Self { env, catalogue, ledger, clock, notes, pipeline: recording, stores }
     }
 
     pub(crate) fn agent(&self, id: &str) -> Arc<Agent> {
@@ -345,17 +349,17 @@ impl Rig {
     /// A permit for this user to let the agent work.
     pub(crate) async fn permit(&self, who: Principal, invoke: Invoke) -> Permitted<Invoke> {
         let agent = self.agent(invoke.agent.as_str());
-        let target = Target::Agent { agent: agent.id().clone(), version: agent.hash() };
-        let id = Counter::default().fresh() + u128::from(REQUESTS.fetch_add(1, Ordering::Relaxed));
+        let target = Resource::Agent { agent: agent.id().clone(), version: agent.hash() };
+        let id = Counter::default().next_id() + u128::from(REQUESTS.fetch_add(1, Ordering::Relaxed));
         let asked = testing::asked(who, id, Request::Invoke(invoke), self.clock.now());
-        match testing::permit_asked(asked, target).await.unwrap().narrow() {
-            Narrowed::Invoke(permit) => permit,
+        match testing::permit_request(asked, target).await.unwrap().into_typed() {
+            TypedPermit::Invoke(permit) => permit,
             other => panic!("{other:?}"),
         }
     }
 
     /// An assignment by the administrator.
-    pub(crate) async fn assignment(&self, id: &str, document: &str) -> Box<Assignment> {
+    pub(crate) async fn assignment(&self, id: &str, document: &str) -> Box<Invocation> {
         self.assignment_of(testing::admin(), invoke(id, document), None).await
     }
 
@@ -364,9 +368,9 @@ impl Rig {
         who: Principal,
         invoke: Invoke,
         sink: Option<DeltaSink>,
-    ) -> Box<Assignment> {
+    ) -> Box<Invocation> {
         let agent = self.agent(invoke.agent.as_str());
-        Assignment::redeem(self.permit(who, invoke).await, agent, sink).unwrap()
+        Invocation::from_permit(self.permit(who, invoke).await, agent, sink).unwrap()
     }
 }
 
@@ -380,7 +384,7 @@ pub(crate) fn invoke(id: &str, document: &str) -> Invoke {
         context: Values::new(),
         version: None,
         key: None,
-        options: greenroom_protocol::request::Options::default(),
+        options: greenroom_protocol::request::CallOptions::default(),
     }
 }
 

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use greenroom_protocol::{Cause, Json, Values};
 
-use crate::handler::{Desk, Manner};
+use crate::handler::{FileAccess, HandlerMode};
 
 /// What a tool's name begins with in a definition and in a request.
 pub const NATIVE_PREFIX: &str = "native:";
@@ -21,11 +21,11 @@ pub trait Tool: Send + Sync {
     fn parameters(&self) -> Json;
 
     /// Whether it gives its thread back.
-    fn manner(&self) -> Manner;
+    fn manner(&self) -> HandlerMode;
 
     /// Does it once and gives a result.
     ///
     /// # Errors
     /// A [`Cause`] that the model may read.
-    async fn call(&self, arguments: &Values, desk: &Desk) -> Result<Json, Cause>;
+    async fn call(&self, arguments: &Values, files: &FileAccess) -> Result<Json, Cause>;
 }

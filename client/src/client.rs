@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use greenroom_protocol::request::{
-    Invoke, Look, MemoryChange, MemoryRead, MemoryWrite, Options, Page, ResumeRun, Signal, SignalRun, StartRun,
+    CallOptions, Invoke, MemoryChange, MemoryRead, MemoryWrite, Page, Query, ResumeRun, Signal, SignalRun, StartRun,
     StartTeam,
 };
 use greenroom_protocol::{
@@ -17,17 +17,17 @@ use crate::transport::{Events, Transport, TransportError};
 
 /// The answer to a request, or why there is none. Each method gives the transport's own future, so that
 /// whoever waits in their thousands holds nothing twice.
-pub type Answer = Result<Reply, TransportError>;
+pub type ReplyResult = Result<Reply, TransportError>;
 
 /// What a piece of work is given, whoever does it.
 #[derive(Debug, Clone, Default)]
-pub struct Work {
+pub struct CallParams {
     /// Its inputs, by name.
     pub inputs: Values,
     /// Its context, by name.
     pub context: Values,
     /// How it differs from its definition.
-    pub options: Options,
+    pub options: CallOptions,
     /// True to be answered as soon as a run is accepted; an agent's work is always waited for.
     pub detach: bool,
 }
@@ -81,7 +81,7 @@ impl Client {
     /// Names the next request, so that the run it starts can be watched before the reply comes. A
     /// client that is named sends one request.
     #[must_use]
-    pub fn with_request(mut self, id: RequestId) -> Self {
+    pub fn with_request_id(mut self, id: RequestId) -> Self {
         self.request = Some(id);
         self
     }
@@ -90,7 +90,7 @@ impl Client {
     ///
     /// # Errors
     /// [`TransportError`], if no reply came.
-    pub fn ask(&self, request: Request) -> BoxFuture<'_, Answer> {
+    pub fn send(&self, request: Request) -> BoxFuture<'_, ReplyResult> {
         let mut envelope = Envelope::of(request);
         envelope.credential.clone_from(&self.credential);
         envelope.id.clone_from(&self.request);
@@ -104,28 +104,28 @@ impl Client {
     ///
     /// # Errors
     /// [`TransportError`], if no reply came.
-    pub fn run_agent(&self, agent: AgentId, work: Work) -> BoxFuture<'_, Answer> {
-        let Work { inputs, context, options, detach: _ } = work;
-        self.ask(Request::Invoke(Invoke { agent, inputs, context, version: None, key: None, options }))
+    pub fn run_agent(&self, agent: AgentId, work: CallParams) -> BoxFuture<'_, ReplyResult> {
+        let CallParams { inputs, context, options, detach: _ } = work;
+        self.send(Request::Invoke(Invoke { agent, inputs, context, version: None, key: None, options }))
     }
 
     /// Runs a workflow.
     ///
     /// # Errors
     /// [`TransportError`], if no reply came.
-    pub fn run_workflow(&self, workflow: WorkflowId, work: Work) -> BoxFuture<'_, Answer> {
-        let Work { inputs, context, options, detach } = work;
+    pub fn run_workflow(&self, workflow: WorkflowId, work: CallParams) -> BoxFuture<'_, ReplyResult> {
+        let CallParams { inputs, context, options, detach } = work;
         let start = StartRun { workflow, inputs, context, version: None, detach, key: None, options };
-        self.ask(Request::StartRun(start))
+        self.send(Request::StartRun(start))
     }
 
     /// Forms a team and lets it run a workflow.
     ///
     /// # Errors
     /// [`TransportError`], if no reply came.
-    pub fn run_team(&self, team: TeamId, workflow: WorkflowId, work: Work) -> BoxFuture<'_, Answer> {
-        let Work { inputs, context, options, detach } = work;
-        self.ask(Request::StartTeam(StartTeam { team, workflow, inputs, context, detach, key: None, options }))
+    pub fn run_team(&self, team: TeamId, workflow: WorkflowId, work: CallParams) -> BoxFuture<'_, ReplyResult> {
+        let CallParams { inputs, context, options, detach } = work;
+        self.send(Request::StartTeam(StartTeam { team, workflow, inputs, context, detach, key: None, options }))
     }
 
     // === runs ===
@@ -134,16 +134,16 @@ impl Client {
     ///
     /// # Errors
     /// [`TransportError`], if no reply came.
-    pub fn runs(&self, page: Page) -> BoxFuture<'_, Answer> {
-        self.ask(Request::Look(Look::Runs { page }))
+    pub fn runs(&self, page: Page) -> BoxFuture<'_, ReplyResult> {
+        self.send(Request::Query(Query::Runs { page }))
     }
 
     /// One run; outputs `run` and `steps`.
     ///
     /// # Errors
     /// [`TransportError`], if no reply came.
-    pub fn run(&self, run: RunId) -> BoxFuture<'_, Answer> {
-        self.ask(Request::Look(Look::Run { run }))
+    pub fn run(&self, run: RunId) -> BoxFuture<'_, ReplyResult> {
+        self.send(Request::Query(Query::Run { run }))
     }
 
     /// Follows a run, from the event after `after` on; 0 means from its start.
@@ -156,7 +156,7 @@ impl Client {
     ///
     /// # Errors
     /// [`TransportError`], if no reply came.
-    pub fn cancel(&self, run: RunId) -> BoxFuture<'_, Answer> {
+    pub fn cancel(&self, run: RunId) -> BoxFuture<'_, ReplyResult> {
         self.signal(run, Signal::Cancel)
     }
 
@@ -164,7 +164,7 @@ impl Client {
     ///
     /// # Errors
     /// [`TransportError`], if no reply came.
-    pub fn approve(&self, run: RunId, step: StepId) -> BoxFuture<'_, Answer> {
+    pub fn approve(&self, run: RunId, step: StepId) -> BoxFuture<'_, ReplyResult> {
         self.signal(run, Signal::Approve { step })
     }
 
@@ -172,7 +172,7 @@ impl Client {
     ///
     /// # Errors
     /// [`TransportError`], if no reply came.
-    pub fn reject(&self, run: RunId, step: StepId) -> BoxFuture<'_, Answer> {
+    pub fn reject(&self, run: RunId, step: StepId) -> BoxFuture<'_, ReplyResult> {
         self.signal(run, Signal::Reject { step })
     }
 
@@ -180,12 +180,12 @@ impl Client {
     ///
     /// # Errors
     /// [`TransportError`], if no reply came.
-    pub fn resume(&self, run: RunId) -> BoxFuture<'_, Answer> {
-        self.ask(Request::ResumeRun(ResumeRun { run }))
+    pub fn resume(&self, run: RunId) -> BoxFuture<'_, ReplyResult> {
+        self.send(Request::ResumeRun(ResumeRun { run }))
     }
 
-    fn signal(&self, run: RunId, signal: Signal) -> BoxFuture<'_, Answer> {
-        self.ask(Request::SignalRun(SignalRun { run, signal }))
+    fn signal(&self, run: RunId, signal: Signal) -> BoxFuture<'_, ReplyResult> {
+        self.send(Request::SignalRun(SignalRun { run, signal }))
     }
 
     // === what is known ===
@@ -194,48 +194,48 @@ impl Client {
     ///
     /// # Errors
     /// [`TransportError`], if no reply came.
-    pub fn agents(&self) -> BoxFuture<'_, Answer> {
-        self.ask(Request::Look(Look::Agents))
+    pub fn agents(&self) -> BoxFuture<'_, ReplyResult> {
+        self.send(Request::Query(Query::Agents))
     }
 
     /// One agent; output `agent`.
     ///
     /// # Errors
     /// [`TransportError`], if no reply came.
-    pub fn agent(&self, id: AgentId) -> BoxFuture<'_, Answer> {
-        self.ask(Request::Look(Look::Agent { id }))
+    pub fn agent(&self, id: AgentId) -> BoxFuture<'_, ReplyResult> {
+        self.send(Request::Query(Query::Agent { id }))
     }
 
     /// Every workflow; output `workflows`.
     ///
     /// # Errors
     /// [`TransportError`], if no reply came.
-    pub fn workflows(&self) -> BoxFuture<'_, Answer> {
-        self.ask(Request::Look(Look::Workflows))
+    pub fn workflows(&self) -> BoxFuture<'_, ReplyResult> {
+        self.send(Request::Query(Query::Workflows))
     }
 
     /// One workflow; output `workflow`.
     ///
     /// # Errors
     /// [`TransportError`], if no reply came.
-    pub fn workflow(&self, id: WorkflowId) -> BoxFuture<'_, Answer> {
-        self.ask(Request::Look(Look::Workflow { id }))
+    pub fn workflow(&self, id: WorkflowId) -> BoxFuture<'_, ReplyResult> {
+        self.send(Request::Query(Query::Workflow { id }))
     }
 
     /// Every team; output `teams`.
     ///
     /// # Errors
     /// [`TransportError`], if no reply came.
-    pub fn teams(&self) -> BoxFuture<'_, Answer> {
-        self.ask(Request::Look(Look::Teams))
+    pub fn teams(&self) -> BoxFuture<'_, ReplyResult> {
+        self.send(Request::Query(Query::Teams))
     }
 
     /// One team; output `team`.
     ///
     /// # Errors
     /// [`TransportError`], if no reply came.
-    pub fn team(&self, id: TeamId) -> BoxFuture<'_, Answer> {
-        self.ask(Request::Look(Look::Team { id }))
+    pub fn team(&self, id: TeamId) -> BoxFuture<'_, ReplyResult> {
+        self.send(Request::Query(Query::Team { id }))
     }
 
     /// What an agent remembers: what is most like the query, or without one the newest; output
@@ -243,41 +243,41 @@ impl Client {
     ///
     /// # Errors
     /// [`TransportError`], if no reply came.
-    pub fn memories(&self, agent: AgentId, query: Option<String>, limit: u32) -> BoxFuture<'_, Answer> {
-        self.ask(Request::MemoryRead(MemoryRead { agent, query, limit }))
+    pub fn memories(&self, agent: AgentId, query: Option<String>, limit: u32) -> BoxFuture<'_, ReplyResult> {
+        self.send(Request::MemoryRead(MemoryRead { agent, query, limit }))
     }
 
     /// Lets an agent forget one memory, or all of them; output `forgotten`.
     ///
     /// # Errors
     /// [`TransportError`], if no reply came.
-    pub fn forget(&self, agent: AgentId, id: Option<ContentHash>) -> BoxFuture<'_, Answer> {
+    pub fn forget(&self, agent: AgentId, id: Option<ContentHash>) -> BoxFuture<'_, ReplyResult> {
         let change = MemoryChange::Forget { id };
-        self.ask(Request::MemoryWrite(MemoryWrite { agent, change, key: None }))
+        self.send(Request::MemoryWrite(MemoryWrite { agent, change, key: None }))
     }
 
     /// The audit, the newest first; outputs `records` and `next`.
     ///
     /// # Errors
     /// [`TransportError`], if no reply came.
-    pub fn audit(&self, page: Page) -> BoxFuture<'_, Answer> {
-        self.ask(Request::Look(Look::Audit { page }))
+    pub fn audit(&self, page: Page) -> BoxFuture<'_, ReplyResult> {
+        self.send(Request::Query(Query::Audit { page }))
     }
 
     /// What the audit says about one entry or request; output `records`.
     ///
     /// # Errors
     /// [`TransportError`], if no reply came.
-    pub fn audit_entry(&self, id: impl Into<String> + Send) -> BoxFuture<'_, Answer> {
-        self.ask(Request::Look(Look::AuditEntry { id: id.into() }))
+    pub fn audit_entry(&self, id: impl Into<String> + Send) -> BoxFuture<'_, ReplyResult> {
+        self.send(Request::Query(Query::AuditEntry { id: id.into() }))
     }
 
     /// Who spent what since a moment; output `costs`.
     ///
     /// # Errors
     /// [`TransportError`], if no reply came.
-    pub fn costs(&self, since: Option<Timestamp>) -> BoxFuture<'_, Answer> {
-        self.ask(Request::Look(Look::Costs { since }))
+    pub fn costs(&self, since: Option<Timestamp>) -> BoxFuture<'_, ReplyResult> {
+        self.send(Request::Query(Query::Costs { since }))
     }
 }
 
@@ -334,7 +334,7 @@ mod tests {
     async fn work_becomes_the_verb_that_was_named() {
         let recorder = Arc::new(Recorder::default());
         let client = Client::new(recorder.clone());
-        let work = Work { detach: true, ..Work::default() };
+        let work = CallParams { detach: true, ..CallParams::default() };
         client.run_workflow(WorkflowId::new("w").unwrap(), work).await.unwrap();
         let seen = recorder.seen.lock().unwrap();
         assert!(matches!(&seen[0].request, Request::StartRun(start) if start.detach && start.workflow.as_str() == "w"));

@@ -6,5 +6,5 @@
 pub mod client;
 pub mod transport;
 
-pub use client::{Client, Work};
+pub use client::{CallParams, Client};
 pub use transport::{Events, Transport, TransportError};

@@ -4,7 +4,7 @@
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use greenroom_protocol::event::RunEvent;
-use greenroom_protocol::{Cause, Code, Envelope, Reply, RunId};
+use greenroom_protocol::{Cause, Envelope, ErrorCode, Reply, RunId};
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -19,25 +19,25 @@ pub enum TransportError {
     },
     /// The connection ended before the answer came; what was asked may or may not have been done.
     #[error("the connection ended before the answer came")]
-    Lost,
+    ConnectionLost,
     /// The other end sent something that is not an answer.
     #[error("the answer cannot be read: {reason}")]
-    Garbled {
+    InvalidResponse {
         /// What was wrong with it.
         reason: String,
     },
     /// The other end answered with a refusal where a stream was expected.
     #[error("{0}")]
-    Refused(Cause),
+    Rejected(Cause),
 }
 
 impl From<TransportError> for Cause {
     fn from(error: TransportError) -> Self {
         match error {
-            TransportError::Refused(cause) => cause,
-            TransportError::Unreachable { .. } => Cause::new(Code::ShuttingDown, error.to_string()),
-            TransportError::Lost => Cause::new(Code::Interrupted, error.to_string()),
-            TransportError::Garbled { .. } => Cause::new(Code::Internal, error.to_string()),
+            TransportError::Rejected(cause) => cause,
+            TransportError::Unreachable { .. } => Cause::new(ErrorCode::ShuttingDown, error.to_string()),
+            TransportError::ConnectionLost => Cause::new(ErrorCode::Interrupted, error.to_string()),
+            TransportError::InvalidResponse { .. } => Cause::new(ErrorCode::Internal, error.to_string()),
         }
     }
 }

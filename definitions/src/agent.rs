@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use greenroom_protocol::{AgentId, CategoryId, Cause, Code, ContentHash, Json, MicroUsd, Values};
+use greenroom_protocol::{AgentId, CategoryId, Cause, ContentHash, ErrorCode, Json, MicroUsd, Values};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -92,7 +92,7 @@ impl Agent {
     /// `invalid_definition`, if a template is wrong or out of bounds.
     pub fn new(spec: AgentSpec) -> Result<Self, Cause> {
         let prompt = Prompt::compile(&spec)
-            .map_err(|problem| Cause::new(Code::InvalidDefinition, format!("{}: {problem}", spec.agent_id)))?;
+            .map_err(|problem| Cause::new(ErrorCode::InvalidDefinition, format!("{}: {problem}", spec.agent_id)))?;
         Ok(Self::with_prompt(spec, prompt))
     }
 
@@ -222,6 +222,7 @@ pub(crate) fn body_of<T: Serialize>(spec: &T) -> (Arc<str>, ContentHash) {
 }
 
 pub(crate) fn from_stored<T: DeserializeOwned>(body: &str, what: &str) -> Result<T, Cause> {
-    serde_json::from_str(body)
-        .map_err(|error| Cause::new(Code::Internal, format!("the stored body of the {what} cannot be read: {error}")))
+    serde_json::from_str(body).map_err(|error| {
+        Cause::new(ErrorCode::Internal, format!("the stored body of the {what} cannot be read: {error}"))
+    })
 }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use greenroom_protocol::{Cause, Code, Json, StepId, Values};
+use greenroom_protocol::{Cause, ErrorCode, Json, StepId, Values};
 use serde_json::json;
 
 use crate::agent::Agent;
@@ -52,7 +52,7 @@ impl<'a> Scope<'a> {
 /// # Errors
 /// `missing_input` or `invalid_input`; the step is named in the message and in `details.step`.
 pub fn bind_agent(step: &PlanStep, agent: &Agent, scope: &Scope<'_>) -> Result<Values, Cause> {
-    let given = given(&step.inputs, scope);
+    let given = step_inputs(&step.inputs, scope);
     bind(step, agent.id().as_str(), &agent.spec().inputs, given, scope)
 }
 
@@ -62,7 +62,7 @@ pub fn bind_agent(step: &PlanStep, agent: &Agent, scope: &Scope<'_>) -> Result<V
 /// As [`bind_agent`].
 pub fn bind_compensation(step: &PlanStep, agent: &Agent, scope: &Scope<'_>) -> Result<Values, Cause> {
     let inputs = step.compensate.as_ref().map(|undo| &undo.inputs);
-    let given = inputs.map(|inputs| self::given(inputs, scope)).unwrap_or_default();
+    let given = inputs.map(|inputs| self::step_inputs(inputs, scope)).unwrap_or_default();
     bind(step, agent.id().as_str(), &agent.spec().inputs, given, scope)
 }
 
@@ -72,7 +72,7 @@ pub fn bind_compensation(step: &PlanStep, agent: &Agent, scope: &Scope<'_>) -> R
 /// # Errors
 /// As [`bind_agent`].
 pub fn bind_workflow(step: &PlanStep, plan: &Plan, scope: &Scope<'_>) -> Result<Values, Cause> {
-    let given = given(&step.inputs, scope);
+    let given = step_inputs(&step.inputs, scope);
     if plan.inputs.is_empty() {
         return Ok(given);
     }
@@ -80,7 +80,7 @@ pub fn bind_workflow(step: &PlanStep, plan: &Plan, scope: &Scope<'_>) -> Result<
 }
 
 /// What the step itself says, without what is not there.
-fn given(inputs: &BTreeMap<String, Expr>, scope: &Scope<'_>) -> Values {
+fn step_inputs(inputs: &BTreeMap<String, Expr>, scope: &Scope<'_>) -> Values {
     inputs
         .iter()
         .filter_map(|(name, expr)| Some((name.clone(), expr.evaluate(scope)?)))
@@ -104,8 +104,8 @@ fn bind(
     }
     let mut gaps = fields.iter().filter(|field| field.required && !bound.contains_key(&field.name));
     if let (Some(gap), None) = (gaps.next(), gaps.next()) {
-        let only_text = fields.iter().filter(|field| field.required && field.kind.is_text()).count() == 1;
-        if gap.kind.is_text() && only_text && !given.is_empty() {
+        let only_text = fields.iter().filter(|field| field.required && field.field_type.is_text()).count() == 1;
+        if gap.field_type.is_text() && only_text && !given.is_empty() {
             bound.insert(gap.name.clone(), Json::String(sections(&given)));
         }
     }
@@ -121,7 +121,7 @@ fn inherited(name: &str, scope: &Scope<'_>) -> Option<Json> {
 fn located(step: &PlanStep, cause: Cause) -> Cause {
     let problems = cause.details.get("problems").cloned().unwrap_or_default();
     Cause::new(cause.code, format!("step `{}`: {}", step.id, cause.message))
-        .with(json!({ "step": step.id, "problems": problems }))
+        .with_details(json!({ "step": step.id, "problems": problems }))
 }
 
 /// What the run keeps of a step: everything that was given back, and, where the step names one
@@ -163,7 +163,8 @@ pub fn item_outputs(items: &[Option<Values>]) -> Values {
 pub fn items(step: &PlanStep, scope: &Scope<'_>) -> Result<Option<Vec<Json>>, Cause> {
     let Some(for_each) = &step.for_each else { return Ok(None) };
     let wrong = |why: String| {
-        Cause::new(Code::InvalidInput, format!("step `{}`: `for_each` {why}", step.id)).with(json!({ "step": step.id }))
+        Cause::new(ErrorCode::InvalidInput, format!("step `{}`: `for_each` {why}", step.id))
+            .with_details(json!({ "step": step.id }))
     };
     match for_each.items.evaluate(scope) {
         Some(Json::Array(items)) if items.len() > greenroom_protocol::limits::RUN_STEPS_MAX => {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use greenroom_protocol::{AgentId, CategoryId, Cause, Code, ContentHash, TeamId, WorkflowId};
+use greenroom_protocol::{AgentId, CategoryId, Cause, ContentHash, ErrorCode, TeamId, WorkflowId};
 
 use digest::digest;
 
@@ -20,7 +20,7 @@ mod digest;
 
 /// What a catalogue is made of.
 #[derive(Debug, Clone, Default)]
-pub struct Parts {
+pub struct CatalogueParts {
     /// Every category.
     pub categories: Vec<Category>,
     /// Every agent.
@@ -57,7 +57,7 @@ impl Catalogue {
     /// Indexes definitions that were checked. Of two with one id the later one stays; the loader
     /// reports that before it comes here.
     #[must_use]
-    pub fn new(parts: Parts) -> Self {
+    pub fn new(parts: CatalogueParts) -> Self {
         let agents: BTreeMap<AgentId, Arc<Agent>> =
             parts.agents.into_iter().map(|agent| (agent.id().clone(), Arc::new(agent))).collect();
         let mut short: BTreeMap<AgentId, AgentId> = BTreeMap::new();
@@ -141,8 +141,8 @@ impl Catalogue {
     ///
     /// # Errors
     /// `unknown_agent`, if the catalogue lacks one.
-    pub fn pins(&self, plan: &Plan) -> Result<BTreeMap<AgentId, ContentHash>, Cause> {
-        let pin = |id: &AgentId| self.expect_agent(id).map(|agent| (id.clone(), agent.hash()));
+    pub fn pinned_versions(&self, plan: &Plan) -> Result<BTreeMap<AgentId, ContentHash>, Cause> {
+        let pin = |id: &AgentId| self.require_agent(id).map(|agent| (id.clone(), agent.hash()));
         plan.agents().into_iter().map(pin).collect()
     }
 
@@ -168,31 +168,31 @@ impl Catalogue {
     ///
     /// # Errors
     /// `unknown_agent`.
-    pub fn expect_agent(&self, id: &AgentId) -> Result<&Arc<Agent>, Cause> {
+    pub fn require_agent(&self, id: &AgentId) -> Result<&Arc<Agent>, Cause> {
         let known = self.agents.keys().chain(self.short.keys()).map(AgentId::as_str);
-        self.agent(id).ok_or_else(|| unknown(Code::UnknownAgent, "agent", id.as_str(), known))
+        self.agent(id).ok_or_else(|| unknown(ErrorCode::UnknownAgent, "agent", id.as_str(), known))
     }
 
     /// As [`Catalogue::workflow`], with an error that offers a name that is like it.
     ///
     /// # Errors
     /// `unknown_workflow`.
-    pub fn expect_workflow(&self, id: &WorkflowId) -> Result<&Arc<Workflow>, Cause> {
+    pub fn require_workflow(&self, id: &WorkflowId) -> Result<&Arc<Workflow>, Cause> {
         let known = self.workflows.keys().map(WorkflowId::as_str);
-        self.workflow(id).ok_or_else(|| unknown(Code::UnknownWorkflow, "workflow", id.as_str(), known))
+        self.workflow(id).ok_or_else(|| unknown(ErrorCode::UnknownWorkflow, "workflow", id.as_str(), known))
     }
 
     /// As [`Catalogue::team`], with an error that offers a name that is like it.
     ///
     /// # Errors
     /// `unknown_team`.
-    pub fn expect_team(&self, id: &TeamId) -> Result<&Arc<Team>, Cause> {
+    pub fn require_team(&self, id: &TeamId) -> Result<&Arc<Team>, Cause> {
         let known = self.teams.keys().map(TeamId::as_str);
-        self.team(id).ok_or_else(|| unknown(Code::UnknownTeam, "team", id.as_str(), known))
+        self.team(id).ok_or_else(|| unknown(ErrorCode::UnknownTeam, "team", id.as_str(), known))
     }
 }
 
-fn unknown<'a>(code: Code, what: &str, id: &str, known: impl Iterator<Item = &'a str>) -> Cause {
+fn unknown<'a>(code: ErrorCode, what: &str, id: &str, known: impl Iterator<Item = &'a str>) -> Cause {
     let hint = did_you_mean(id, known).unwrap_or_default();
     Cause::new(code, format!("there is no {what} `{id}`{hint}"))
 }

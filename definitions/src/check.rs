@@ -7,8 +7,8 @@ use greenroom_protocol::AgentId;
 
 use crate::agent::Agent;
 use crate::catalogue::without_ordinal;
-use crate::known_names::Vocabulary;
-use crate::loader::All;
+use crate::known_names::KnownNames;
+use crate::loader::DefinitionSet;
 use crate::problem::Problem;
 
 mod agents;
@@ -20,7 +20,7 @@ mod references;
 mod steps;
 
 /// Every problem of definitions that could be read.
-pub(crate) fn check(all: &All, vocabulary: &Vocabulary) -> Vec<Problem> {
+pub(crate) fn check(all: &DefinitionSet, vocabulary: &KnownNames) -> Vec<Problem> {
     let index = Index::of(all);
     let mut problems = ids::check(all);
     problems.extend(references::check(all, &index));
@@ -50,10 +50,10 @@ pub(crate) enum Lookup<'a, T> {
 }
 
 impl<'a> Index<'a> {
-    fn of(all: &'a All) -> Self {
+    fn of(all: &'a DefinitionSet) -> Self {
         let mut agents: BTreeMap<&str, Option<&Agent>> = BTreeMap::new();
         let unreadable = all.claimed.agents.iter().map(|id| (id.as_str(), None));
-        let readable = all.agents.iter().map(|written| (written.what.id().as_str(), Some(&written.what)));
+        let readable = all.agents.iter().map(|written| (written.value.id().as_str(), Some(&written.value)));
         let full: Vec<_> = unreadable.chain(readable).collect();
         for (id, agent) in &full {
             agents.insert(id, *agent);
@@ -65,9 +65,9 @@ impl<'a> Index<'a> {
         }
         let workflows = all.claimed.workflows.iter().map(|id| (id.as_str(), None));
         let specs =
-            all.workflows.iter().map(|written| (written.what.spec.workflow_id.as_str(), Some(&written.what.spec)));
+            all.workflows.iter().map(|written| (written.value.spec.workflow_id.as_str(), Some(&written.value.spec)));
         let teams = all.claimed.teams.iter().map(|id| (id.as_str(), None));
-        let members = all.teams.iter().map(|written| (written.what.id().as_str(), Some(written.what.spec())));
+        let members = all.teams.iter().map(|written| (written.value.id().as_str(), Some(written.value.spec())));
         Self { agents, workflows: workflows.chain(specs).collect(), teams: teams.chain(members).collect() }
     }
 

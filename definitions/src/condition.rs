@@ -8,21 +8,21 @@ use std::sync::Arc;
 
 use cel::{Context, Program, Value};
 use greenroom_protocol::value::size_bytes;
-use greenroom_protocol::{Cause, Code, Json, Values};
+use greenroom_protocol::{Cause, ErrorCode, Json, Values};
 
 use crate::binding::Scope;
 use crate::bounds::{CONDITION_INPUT_BYTES_MAX, CONDITION_ITEMS_MAX, check_condition};
 
 mod names;
 
-use names::Named;
+use names::VariableRef;
 
 /// A compiled condition.
 #[derive(Debug, Clone)]
 pub struct Condition {
     text: Arc<str>,
     program: Arc<Program>,
-    named: BTreeSet<Named>,
+    variable_refs: BTreeSet<VariableRef>,
     comprehends: bool,
 }
 
@@ -44,8 +44,13 @@ impl Condition {
             let message = first.map_or_else(String::new, |error| format!("at column {}: {}", error.pos.1, error.msg));
             format!("the condition cannot be read {}", message.trim())
         })?;
-        let named = names::named(program.expression())?;
-        Ok(Self { text: Arc::from(text), program: Arc::new(program), named, comprehends: shape.comprehends })
+        let named = names::variable_refs(program.expression())?;
+        Ok(Self {
+            text: Arc::from(text),
+            program: Arc::new(program),
+            variable_refs: named,
+            comprehends: shape.comprehends,
+        })
     }
 
     /// The condition as written.
@@ -56,46 +61,49 @@ impl Condition {
 
     /// The steps whose outputs it looks at.
     pub fn steps(&self) -> impl Iterator<Item = &str> {
-        self.named.iter().filter_map(|named| match named {
-            Named::Output(step, _) | Named::Outputs(step) => Some(step.as_str()),
-            Named::Input(_) | Named::Context(_) | Named::Inputs | Named::AllContext | Named::Item | Named::Index => {
-                None
-            }
+        self.variable_refs.iter().filter_map(|named| match named {
+            VariableRef::Output(step, _) | VariableRef::Outputs(step) => Some(step.as_str()),
+            VariableRef::Input(_)
+            | VariableRef::Context(_)
+            | VariableRef::Inputs
+            | VariableRef::AllContext
+            | VariableRef::Item
+            | VariableRef::Index => None,
         })
     }
 
     /// The outputs that it looks at by name, each with its step.
     pub fn outputs(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.named.iter().filter_map(|named| match named {
-            Named::Output(step, name) => Some((step.as_str(), name.as_str())),
-            Named::Outputs(_)
-            | Named::Input(_)
-            | Named::Context(_)
-            | Named::Inputs
-            | Named::AllContext
-            | Named::Item
-            | Named::Index => None,
+        self.variable_refs.iter().filter_map(|named| match named {
+            VariableRef::Output(step, name) => Some((step.as_str(), name.as_str())),
+            VariableRef::Outputs(_)
+            | VariableRef::Input(_)
+            | VariableRef::Context(_)
+            | VariableRef::Inputs
+            | VariableRef::AllContext
+            | VariableRef::Item
+            | VariableRef::Index => None,
         })
     }
 
     /// The run's inputs that it looks at by name.
     pub fn inputs(&self) -> impl Iterator<Item = &str> {
-        self.named.iter().filter_map(|named| match named {
-            Named::Input(name) => Some(name.as_str()),
-            Named::Output(..)
-            | Named::Outputs(_)
-            | Named::Context(_)
-            | Named::Inputs
-            | Named::AllContext
-            | Named::Item
-            | Named::Index => None,
+        self.variable_refs.iter().filter_map(|named| match named {
+            VariableRef::Input(name) => Some(name.as_str()),
+            VariableRef::Output(..)
+            | VariableRef::Outputs(_)
+            | VariableRef::Context(_)
+            | VariableRef::Inputs
+            | VariableRef::AllContext
+            | VariableRef::Item
+            | VariableRef::Index => None,
         })
     }
 
     /// True if it looks at the item of a `for_each`.
     #[must_use]
     pub fn uses_item(&self) -> bool {
-        self.named.contains(&Named::Item) || self.named.contains(&Named::Index)
+        self.variable_refs.contains(&VariableRef::Item) || self.variable_refs.contains(&VariableRef::Index)
     }
 
     /// Whether it holds.
@@ -103,10 +111,10 @@ impl Condition {
     /// # Errors
     /// `expression_failed`, if a value is not there, does not fit, is too large, or the answer is
     /// neither true nor false.
-    pub fn holds(&self, scope: &Scope<'_>) -> Result<bool, Cause> {
+    pub fn evaluate(&self, scope: &Scope<'_>) -> Result<bool, Cause> {
         let failed = |why: String| {
-            Cause::new(Code::ExpressionFailed, format!("the condition `{}` {why}", self.text))
-                .with(serde_json::json!({ "expression": &*self.text }))
+            Cause::new(ErrorCode::ExpressionFailed, format!("the condition `{}` {why}", self.text))
+                .with_details(serde_json::json!({ "expression": &*self.text }))
         };
         let mut context = Context::default();
         for (name, value) in self.variables(scope).map_err(&failed)? {
@@ -120,31 +128,31 @@ impl Condition {
     }
 
     fn variables(&self, scope: &Scope<'_>) -> Result<Vec<(&'static str, Value)>, String> {
-        let mut meter = Meter { bytes_left: CONDITION_INPUT_BYTES_MAX, comprehends: self.comprehends };
+        let mut meter = InputBudget { bytes_left: CONDITION_INPUT_BYTES_MAX, comprehends: self.comprehends };
         let (mut inputs, mut context) = (HashMap::new(), HashMap::new());
         let mut steps: HashMap<String, HashMap<String, Value>> = HashMap::new();
         let mut found = Vec::new();
-        for named in &self.named {
+        for named in &self.variable_refs {
             match named {
-                Named::Input(name) => meter.put(&mut inputs, name, scope.inputs.get(name.as_str()))?,
-                Named::Inputs => meter.put_all(&mut inputs, scope.inputs)?,
-                Named::Context(name) => {
+                VariableRef::Input(name) => meter.put(&mut inputs, name, scope.inputs.get(name.as_str()))?,
+                VariableRef::Inputs => meter.put_all(&mut inputs, scope.inputs)?,
+                VariableRef::Context(name) => {
                     let value = scope.context.get(name.as_str()).or_else(|| scope.inputs.get(name.as_str()));
                     meter.put(&mut context, name, value)?;
                 }
-                Named::AllContext => meter.put_all(&mut context, scope.context)?,
-                Named::Output(step, name) => {
+                VariableRef::AllContext => meter.put_all(&mut context, scope.context)?,
+                VariableRef::Output(step, name) => {
                     if let Some(outputs) = outputs_of(step, scope) {
                         meter.put(steps.entry(step.clone()).or_default(), name, outputs.get(name.as_str()))?;
                     }
                 }
-                Named::Outputs(step) => {
+                VariableRef::Outputs(step) => {
                     if let Some(outputs) = outputs_of(step, scope) {
                         meter.put_all(steps.entry(step.clone()).or_default(), outputs)?;
                     }
                 }
-                Named::Item => found.push(("item", meter.take(scope.item.unwrap_or(&Json::Null))?)),
-                Named::Index => found.push(("index", Value::Int(scope.index.map_or(0, i64::from)))),
+                VariableRef::Item => found.push(("item", meter.take(scope.item.unwrap_or(&Json::Null))?)),
+                VariableRef::Index => found.push(("index", Value::Int(scope.index.map_or(0, i64::from)))),
             }
         }
         let wrapped = |(step, outputs): (String, HashMap<String, Value>)| {
@@ -161,12 +169,12 @@ fn outputs_of<'a>(step: &str, scope: &Scope<'a>) -> Option<&'a Values> {
 }
 
 /// Counts what goes in.
-struct Meter {
+struct InputBudget {
     bytes_left: u64,
     comprehends: bool,
 }
 
-impl Meter {
+impl InputBudget {
     fn put(&mut self, into: &mut HashMap<String, Value>, name: &str, value: Option<&Json>) -> Result<(), String> {
         if let Some(value) = value {
             into.insert(name.to_owned(), self.take(value)?);

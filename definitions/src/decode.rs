@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use greenroom_protocol::{Json, Values};
 
-use crate::problem::{Flaw, Place, Problem, Severity, did_you_mean};
-use crate::yaml::{Entry, Node, Position, Tree};
+use crate::problem::{Location, Problem, ProblemKind, Severity, did_you_mean};
+use crate::yaml::{MapEntry, Node, NodeValue, Position};
 
 mod agent;
 mod field;
@@ -18,15 +18,15 @@ pub(crate) use models::{categories, models};
 pub(crate) use workflow::{team, workflow};
 
 /// Collects the problems of one file.
-pub(crate) struct Reader {
+pub(crate) struct Decoder {
     file: Arc<Path>,
     problems: Vec<Problem>,
 }
 
 /// Reads one value; `None` if it is wrong, which is then among the problems.
-type Read<T> = fn(&mut Reader, &Node) -> Option<T>;
+type Read<T> = fn(&mut Decoder, &Node) -> Option<T>;
 
-impl Reader {
+impl Decoder {
     pub(crate) const fn new(file: Arc<Path>) -> Self {
         Self { file, problems: Vec::new() }
     }
@@ -35,39 +35,45 @@ impl Reader {
         self.problems
     }
 
-    pub(crate) fn error(&mut self, at: Position, flaw: Flaw, found: impl Into<String>, wanted: impl Into<String>) {
+    pub(crate) fn error(
+        &mut self,
+        at: Position,
+        flaw: ProblemKind,
+        found: impl Into<String>,
+        wanted: impl Into<String>,
+    ) {
         self.problems.push(Problem {
-            place: Place { file: self.file.clone(), line: at.line, column: at.column },
+            place: Location { file: self.file.clone(), line: at.line, column: at.column },
             severity: Severity::Error,
-            flaw,
+            kind: flaw,
             found: found.into(),
-            wanted: wanted.into(),
+            expected: wanted.into(),
         });
     }
 
     fn mistyped<T>(&mut self, node: &Node, wanted: &str) -> Option<T> {
-        self.error(node.at, Flaw::WrongType, format!("found {}", node.described()), format!("wanted {wanted}"));
+        self.error(node.at, ProblemKind::WrongType, format!("found {}", node.described()), format!("wanted {wanted}"));
         None
     }
 }
 
 /// The members of a map, each taken at most once; what nobody takes is unknown.
-pub(crate) struct Fields<'n> {
+pub(crate) struct MapFields<'n> {
     at: Position,
     /// What the map is, in a sentence: `an agent`.
     what: &'static str,
-    entries: Vec<&'n Entry>,
+    entries: Vec<&'n MapEntry>,
     known: Vec<&'static str>,
 }
 
-impl<'n> Fields<'n> {
+impl<'n> MapFields<'n> {
     /// `None` if the node is no map.
-    pub(crate) fn of(reader: &mut Reader, node: &'n Node, what: &'static str) -> Option<Self> {
+    pub(crate) fn of(reader: &mut Decoder, node: &'n Node, what: &'static str) -> Option<Self> {
         match &node.tree {
-            Tree::Map(entries) => {
+            NodeValue::Map(entries) => {
                 Some(Self { at: node.at, what, entries: entries.iter().collect(), known: Vec::new() })
             }
-            Tree::Null | Tree::Bool(_) | Tree::Number(_) | Tree::Text(_) | Tree::List(_) => {
+            NodeValue::Null | NodeValue::Bool(_) | NodeValue::Number(_) | NodeValue::Text(_) | NodeValue::List(_) => {
                 reader.mistyped(node, &format!("{what}, which is a map"))
             }
         }
@@ -78,20 +84,25 @@ impl<'n> Fields<'n> {
         self.known.push(name);
         let at = self.entries.iter().position(|entry| entry.name == name)?;
         let entry = self.entries.remove(at);
-        Some(&entry.value).filter(|node| node.tree != Tree::Null)
+        Some(&entry.value).filter(|node| node.tree != NodeValue::Null)
     }
 
     /// A member that must be there.
-    pub(crate) fn required<T>(&mut self, reader: &mut Reader, name: &'static str, read: Read<T>) -> Option<T> {
+    pub(crate) fn required<T>(&mut self, reader: &mut Decoder, name: &'static str, read: Read<T>) -> Option<T> {
         match self.take(name) {
             Some(node) => read(reader, node),
             None => {
                 let hint = did_you_mean(name, self.entries.iter().map(|entry| entry.name.as_str()));
                 // A name that is like it will be reported as unknown, with this one offered.
                 if hint.is_none() {
-                    reader.error(self.at, Flaw::MissingField, format!("{} needs `{name}`", self.what), "");
+                    reader.error(self.at, ProblemKind::MissingField, format!("{} needs `{name}`", self.what), "");
                 } else {
-                    reader.error(self.at, Flaw::MissingField, format!("{} needs `{name}`", self.what), "see below");
+                    reader.error(
+                        self.at,
+                        ProblemKind::MissingField,
+                        format!("{} needs `{name}`", self.what),
+                        "see below",
+                    );
                 }
                 None
             }
@@ -99,7 +110,7 @@ impl<'n> Fields<'n> {
     }
 
     /// A member that need not be there. `Some(None)` if it is not, `None` if it is wrong.
-    pub(crate) fn optional<T>(&mut self, reader: &mut Reader, name: &'static str, read: Read<T>) -> Option<Option<T>> {
+    pub(crate) fn optional<T>(&mut self, reader: &mut Decoder, name: &'static str, read: Read<T>) -> Option<Option<T>> {
         match self.take(name) {
             Some(node) => read(reader, node).map(Some),
             None => Some(None),
@@ -109,7 +120,7 @@ impl<'n> Fields<'n> {
     /// A member that has a value even where it is not there.
     pub(crate) fn or_default<T: Default>(
         &mut self,
-        reader: &mut Reader,
+        reader: &mut Decoder,
         name: &'static str,
         read: Read<T>,
     ) -> Option<T> {
@@ -117,13 +128,13 @@ impl<'n> Fields<'n> {
     }
 
     /// Reports what nobody took.
-    pub(crate) fn finish(self, reader: &mut Reader) {
+    pub(crate) fn finish(self, reader: &mut Decoder) {
         for entry in &self.entries {
             let hint = did_you_mean(&entry.name, self.known.iter().copied());
             let wanted = hint.map_or_else(|| format!("{} has {}", self.what, self.known.join(", ")), trimmed);
             reader.error(
                 entry.at,
-                Flaw::UnknownField,
+                ProblemKind::UnknownField,
                 format!("`{}` is not a field of {}", entry.name, self.what),
                 wanted,
             );
@@ -136,51 +147,53 @@ pub(crate) fn trimmed(hint: String) -> String {
     hint.trim_start_matches([',', ' ']).to_owned()
 }
 
-pub(crate) fn text(reader: &mut Reader, node: &Node) -> Option<String> {
+pub(crate) fn text(reader: &mut Decoder, node: &Node) -> Option<String> {
     match &node.tree {
-        Tree::Text(text) => Some(text.clone()),
-        Tree::Number(_) | Tree::Bool(_) => reader.mistyped(node, "a text; put it in quotes"),
-        Tree::Null | Tree::List(_) | Tree::Map(_) => reader.mistyped(node, "a text"),
+        NodeValue::Text(text) => Some(text.clone()),
+        NodeValue::Number(_) | NodeValue::Bool(_) => reader.mistyped(node, "a text; put it in quotes"),
+        NodeValue::Null | NodeValue::List(_) | NodeValue::Map(_) => reader.mistyped(node, "a text"),
     }
 }
 
 /// A text that is not empty.
-pub(crate) fn name(reader: &mut Reader, node: &Node) -> Option<String> {
+pub(crate) fn name(reader: &mut Decoder, node: &Node) -> Option<String> {
     let text = text(reader, node)?;
     if text.trim().is_empty() {
-        reader.error(node.at, Flaw::InvalidValue, "the text is empty", "");
+        reader.error(node.at, ProblemKind::InvalidValue, "the text is empty", "");
         return None;
     }
     Some(text)
 }
 
-pub(crate) fn boolean(reader: &mut Reader, node: &Node) -> Option<bool> {
+pub(crate) fn boolean(reader: &mut Decoder, node: &Node) -> Option<bool> {
     match &node.tree {
-        Tree::Bool(truth) => Some(*truth),
-        Tree::Null | Tree::Number(_) | Tree::Text(_) | Tree::List(_) | Tree::Map(_) => {
+        NodeValue::Bool(truth) => Some(*truth),
+        NodeValue::Null | NodeValue::Number(_) | NodeValue::Text(_) | NodeValue::List(_) | NodeValue::Map(_) => {
             reader.mistyped(node, "`true` or `false`")
         }
     }
 }
 
-pub(crate) fn number(reader: &mut Reader, node: &Node) -> Option<f64> {
+pub(crate) fn number(reader: &mut Decoder, node: &Node) -> Option<f64> {
     match &node.tree {
-        Tree::Number(number) => number.as_f64(),
-        Tree::Null | Tree::Bool(_) | Tree::Text(_) | Tree::List(_) | Tree::Map(_) => reader.mistyped(node, "a number"),
+        NodeValue::Number(number) => number.as_f64(),
+        NodeValue::Null | NodeValue::Bool(_) | NodeValue::Text(_) | NodeValue::List(_) | NodeValue::Map(_) => {
+            reader.mistyped(node, "a number")
+        }
     }
 }
 
 /// A number that is not negative.
-pub(crate) fn amount(reader: &mut Reader, node: &Node) -> Option<f64> {
+pub(crate) fn amount(reader: &mut Decoder, node: &Node) -> Option<f64> {
     let amount = number(reader, node)?;
     if amount < 0.0 {
-        reader.error(node.at, Flaw::InvalidValue, format!("{amount} is negative"), "");
+        reader.error(node.at, ProblemKind::InvalidValue, format!("{amount} is negative"), "");
         return None;
     }
     Some(amount)
 }
 
-pub(crate) fn count(reader: &mut Reader, node: &Node) -> Option<u64> {
+pub(crate) fn count(reader: &mut Decoder, node: &Node) -> Option<u64> {
     match node.to_json().as_u64() {
         Some(count) => Some(count),
         None => reader.mistyped(node, "a whole number, 0 or more"),
@@ -188,28 +201,33 @@ pub(crate) fn count(reader: &mut Reader, node: &Node) -> Option<u64> {
 }
 
 /// A whole number from 1.
-pub(crate) fn positive(reader: &mut Reader, node: &Node) -> Option<u64> {
+pub(crate) fn positive(reader: &mut Decoder, node: &Node) -> Option<u64> {
     match node.to_json().as_u64() {
         Some(count) if count > 0 => Some(count),
         Some(_) | None => reader.mistyped(node, "a whole number, 1 or more"),
     }
 }
 
-pub(crate) fn positive_u32(reader: &mut Reader, node: &Node) -> Option<u32> {
+pub(crate) fn positive_u32(reader: &mut Decoder, node: &Node) -> Option<u32> {
     let count = positive(reader, node)?;
     let narrow = u32::try_from(count).ok();
     if narrow.is_none() {
-        reader.error(node.at, Flaw::InvalidValue, format!("{count} is too large"), format!("at most {}", u32::MAX));
+        reader.error(
+            node.at,
+            ProblemKind::InvalidValue,
+            format!("{count} is too large"),
+            format!("at most {}", u32::MAX),
+        );
     }
     narrow
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "it has the shape of the other readers")]
-pub(crate) fn json(_: &mut Reader, node: &Node) -> Option<Json> {
+pub(crate) fn json(_: &mut Decoder, node: &Node) -> Option<Json> {
     Some(node.to_json())
 }
 
-pub(crate) fn values(reader: &mut Reader, node: &Node) -> Option<Values> {
+pub(crate) fn values(reader: &mut Decoder, node: &Node) -> Option<Values> {
     match node.to_json() {
         Json::Object(members) => Some(members.into_iter().collect()),
         Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) | Json::Array(_) => {
@@ -219,19 +237,19 @@ pub(crate) fn values(reader: &mut Reader, node: &Node) -> Option<Values> {
 }
 
 /// A value that is written as a text: an id, a reference, a name of a closed list.
-pub(crate) fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(reader: &mut Reader, node: &Node) -> Option<T> {
+pub(crate) fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(reader: &mut Decoder, node: &Node) -> Option<T> {
     let text = text(reader, node)?;
     match text.parse() {
         Ok(value) => Some(value),
         Err(why) => {
-            reader.error(node.at, Flaw::InvalidValue, format!("{text:?} does not fit"), why.to_string());
+            reader.error(node.at, ProblemKind::InvalidValue, format!("{text:?} does not fit"), why.to_string());
             None
         }
     }
 }
 
 /// One of a closed list of words.
-pub(crate) fn one_of<T: Copy>(reader: &mut Reader, node: &Node, all: &[(&str, T)]) -> Option<T> {
+pub(crate) fn one_of<T: Copy>(reader: &mut Decoder, node: &Node, all: &[(&str, T)]) -> Option<T> {
     let text = text(reader, node)?;
     if let Some((_, value)) = all.iter().find(|(word, _)| *word == text) {
         return Some(*value);
@@ -240,7 +258,7 @@ pub(crate) fn one_of<T: Copy>(reader: &mut Reader, node: &Node, all: &[(&str, T)
     let hint = did_you_mean(&text, words.iter().copied()).unwrap_or_default();
     reader.error(
         node.at,
-        Flaw::InvalidValue,
+        ProblemKind::InvalidValue,
         format!("`{text}` is not known{hint}"),
         format!("wanted one of {}", words.join(", ")),
     );
@@ -248,16 +266,16 @@ pub(crate) fn one_of<T: Copy>(reader: &mut Reader, node: &Node, all: &[(&str, T)
 }
 
 /// A list; items that are wrong are left out, and the whole then counts as wrong.
-pub(crate) fn list<T>(reader: &mut Reader, node: &Node, read: Read<T>) -> Option<Vec<T>> {
-    let Tree::List(items) = &node.tree else { return reader.mistyped(node, "a list") };
+pub(crate) fn list<T>(reader: &mut Decoder, node: &Node, read: Read<T>) -> Option<Vec<T>> {
+    let NodeValue::List(items) = &node.tree else { return reader.mistyped(node, "a list") };
     let read: Vec<Option<T>> = items.iter().map(|item| read(reader, item)).collect();
     read.into_iter().collect()
 }
 
-pub(crate) fn texts(reader: &mut Reader, node: &Node) -> Option<Vec<String>> {
+pub(crate) fn texts(reader: &mut Decoder, node: &Node) -> Option<Vec<String>> {
     list(reader, node, name)
 }
 
-pub(crate) fn ids<T: std::str::FromStr<Err: std::fmt::Display>>(reader: &mut Reader, node: &Node) -> Option<Vec<T>> {
+pub(crate) fn ids<T: std::str::FromStr<Err: std::fmt::Display>>(reader: &mut Decoder, node: &Node) -> Option<Vec<T>> {
     list(reader, node, parsed)
 }

@@ -15,7 +15,7 @@ mod parse;
 
 /// Where a reference begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Root {
+pub enum ReferenceRoot {
     /// `${inputs…}`: the run's inputs.
     Inputs,
     /// `${context…}`: the run's context, and the run's inputs where it lacks a name.
@@ -41,7 +41,7 @@ pub enum Segment {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reference {
     /// Where it begins.
-    pub root: Root,
+    pub root: ReferenceRoot,
     /// What follows.
     pub path: Vec<Segment>,
 }
@@ -56,22 +56,22 @@ impl Reference {
         };
         let behind = self.path.get(1..).unwrap_or_default();
         match (&self.root, name) {
-            (Root::Inputs, Some(name)) => walk(scope.inputs.get(name)?, behind).cloned(),
-            (Root::Context, Some(name)) => {
+            (ReferenceRoot::Inputs, Some(name)) => walk(scope.inputs.get(name)?, behind).cloned(),
+            (ReferenceRoot::Context, Some(name)) => {
                 walk(scope.context.get(name).or_else(|| scope.inputs.get(name))?, behind).cloned()
             }
-            (Root::Step(step), Some(name)) => walk(scope.steps.get(step)?.get(name)?, behind).cloned(),
-            (Root::Inputs, None) => {
+            (ReferenceRoot::Step(step), Some(name)) => walk(scope.steps.get(step)?.get(name)?, behind).cloned(),
+            (ReferenceRoot::Inputs, None) => {
                 Some(scope.inputs.iter().map(|(key, value)| (key.clone(), value.clone())).collect())
             }
-            (Root::Context, None) => {
+            (ReferenceRoot::Context, None) => {
                 Some(scope.context.iter().map(|(key, value)| (key.clone(), value.clone())).collect())
             }
-            (Root::Step(step), None) => {
+            (ReferenceRoot::Step(step), None) => {
                 Some(scope.steps.get(step)?.iter().map(|(key, value)| (key.clone(), value.clone())).collect())
             }
-            (Root::Item, _) => walk(scope.item?, &self.path).cloned(),
-            (Root::Index, _) => scope.index.map(Json::from),
+            (ReferenceRoot::Item, _) => walk(scope.item?, &self.path).cloned(),
+            (ReferenceRoot::Index, _) => scope.index.map(Json::from),
         }
     }
 
@@ -95,11 +95,11 @@ fn walk<'a>(value: &'a Json, path: &[Segment]) -> Option<&'a Json> {
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.root {
-            Root::Inputs => f.write_str("inputs")?,
-            Root::Context => f.write_str("context")?,
-            Root::Step(step) => write!(f, "steps.{step}.outputs")?,
-            Root::Item => f.write_str("item")?,
-            Root::Index => f.write_str("index")?,
+            ReferenceRoot::Inputs => f.write_str("inputs")?,
+            ReferenceRoot::Context => f.write_str("context")?,
+            ReferenceRoot::Step(step) => write!(f, "steps.{step}.outputs")?,
+            ReferenceRoot::Item => f.write_str("item")?,
+            ReferenceRoot::Index => f.write_str("index")?,
         }
         for segment in &self.path {
             match segment {
@@ -113,7 +113,7 @@ impl fmt::Display for Reference {
 
 /// A part of a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Part {
+pub enum TextPart {
     /// As it is.
     Text(String),
     /// Rendered.
@@ -128,7 +128,7 @@ pub enum Expr {
     /// A reference that is the whole text.
     Whole(Reference),
     /// A text with references in it.
-    Text(Vec<Part>),
+    Text(Vec<TextPart>),
     /// A list.
     Array(Vec<Self>),
     /// Named values.
@@ -177,8 +177,8 @@ impl Expr {
                 let mut text = String::new();
                 for part in parts {
                     match part {
-                        Part::Text(plain) => text.push_str(plain),
-                        Part::Reference(reference) => {
+                        TextPart::Text(plain) => text.push_str(plain),
+                        TextPart::Reference(reference) => {
                             text.push_str(&reference.find(scope).map(rendered).unwrap_or_default());
                         }
                     }
@@ -201,8 +201,8 @@ impl Expr {
                 Self::Literal(_) => {}
                 Self::Whole(reference) => found.push(reference),
                 Self::Text(parts) => found.extend(parts.iter().filter_map(|part| match part {
-                    Part::Text(_) => None,
-                    Part::Reference(reference) => Some(reference),
+                    TextPart::Text(_) => None,
+                    TextPart::Reference(reference) => Some(reference),
                 })),
                 Self::Array(items) => queue.extend(items),
                 Self::Object(members) => queue.extend(members.values()),

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 /// The names of policies, handlers, tools and model providers.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Vocabulary {
+pub struct KnownNames {
     /// Rules that a definition may list under `policies`.
     pub policies: BTreeSet<String>,
     /// Handlers that a `runtime: native` agent may name, such as `native.echo`.
@@ -16,7 +16,7 @@ pub struct Vocabulary {
     pub providers: BTreeSet<String>,
 }
 
-impl Vocabulary {
+impl KnownNames {
     /// Makes a vocabulary from four lists.
     pub fn new<'a>(
         policies: impl IntoIterator<Item = &'a str>,

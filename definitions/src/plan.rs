@@ -21,14 +21,14 @@ mod order;
 
 pub(crate) use order::order;
 
-pub use compile::Part;
+pub use compile::PlanPart;
 
 /// Steps of one workflow.
 pub const STEPS_MAX: usize = 200;
 
 /// Who does a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
+pub enum StepTarget {
     /// An agent, by the id that the workflow names.
     Agent(AgentId),
     /// Another workflow, as a run of its own.
@@ -50,7 +50,7 @@ pub struct PlanStep {
     /// Its id.
     pub id: StepId,
     /// Who does it.
-    pub target: Target,
+    pub target: StepTarget,
     /// The steps that must be done before, declared or implied, in the order of the plan.
     pub depends_on: Vec<StepId>,
     /// Its inputs.
@@ -119,7 +119,7 @@ impl Plan {
     ///
     /// # Errors
     /// Everything that is wrong, and in which part of the workflow.
-    pub fn compile(spec: &WorkflowSpec, hash: ContentHash) -> Result<Self, Vec<Fault>> {
+    pub fn compile(spec: &WorkflowSpec, hash: ContentHash) -> Result<Self, Vec<PlanProblem>> {
         compile::compile(spec, hash)
     }
 
@@ -133,8 +133,8 @@ impl Plan {
     #[must_use]
     pub fn agents(&self) -> BTreeSet<&AgentId> {
         let does = self.steps.iter().filter_map(|step| match &step.target {
-            Target::Agent(agent) => Some(agent),
-            Target::Workflow(_) | Target::Team { .. } | Target::Approval => None,
+            StepTarget::Agent(agent) => Some(agent),
+            StepTarget::Workflow(_) | StepTarget::Team { .. } | StepTarget::Approval => None,
         });
         does.chain(self.steps.iter().filter_map(|step| Some(&step.compensate.as_ref()?.agent))).collect()
     }
@@ -143,8 +143,8 @@ impl Plan {
     #[must_use]
     pub fn workflows(&self) -> BTreeSet<&WorkflowId> {
         let of_step = |step: &'_ PlanStep| match &step.target {
-            Target::Workflow(_) | Target::Team { .. } => true,
-            Target::Agent(_) | Target::Approval => false,
+            StepTarget::Workflow(_) | StepTarget::Team { .. } => true,
+            StepTarget::Agent(_) | StepTarget::Approval => false,
         };
         self.steps.iter().filter(|step| of_step(step)).filter_map(PlanStep::workflow).collect()
     }
@@ -155,8 +155,8 @@ impl PlanStep {
     #[must_use]
     pub const fn agent(&self) -> Option<&AgentId> {
         match &self.target {
-            Target::Agent(agent) => Some(agent),
-            Target::Workflow(_) | Target::Team { .. } | Target::Approval => None,
+            StepTarget::Agent(agent) => Some(agent),
+            StepTarget::Workflow(_) | StepTarget::Team { .. } | StepTarget::Approval => None,
         }
     }
 
@@ -164,30 +164,30 @@ impl PlanStep {
     #[must_use]
     pub const fn workflow(&self) -> Option<&WorkflowId> {
         match &self.target {
-            Target::Workflow(workflow) | Target::Team { workflow, .. } => Some(workflow),
-            Target::Agent(_) | Target::Approval => None,
+            StepTarget::Workflow(workflow) | StepTarget::Team { workflow, .. } => Some(workflow),
+            StepTarget::Agent(_) | StepTarget::Approval => None,
         }
     }
 }
 
 /// What is wrong with a workflow, and in which part of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
+pub struct PlanProblem {
     /// The step; none means the workflow itself.
     pub step: Option<StepId>,
     /// Which part of it.
-    pub part: Part,
+    pub part: PlanPart,
     /// What kind of problem.
-    pub flaw: crate::problem::Flaw,
+    pub kind: crate::problem::ProblemKind,
     /// What is wrong, as a sentence without its beginning.
-    pub why: String,
+    pub message: String,
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for PlanProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.step {
-            Some(step) => write!(f, "step `{step}`: {}", self.why),
-            None => f.write_str(&self.why),
+            Some(step) => write!(f, "step `{step}`: {}", self.message),
+            None => f.write_str(&self.message),
         }
     }
 }

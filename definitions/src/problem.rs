@@ -4,13 +4,13 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use greenroom_protocol::{Cause, Code};
+use greenroom_protocol::{Cause, ErrorCode};
 use serde::Serialize;
 
 /// Problems of one report that are kept; more of them are only counted.
 pub const PROBLEMS_MAX: usize = 1_000;
 /// How alike two names must be, of 1, for one to be offered instead of the other.
-const ALIKE_MIN: f64 = 0.72;
+const SIMILARITY_MIN: f64 = 0.72;
 
 /// Whether a problem keeps a definition from being loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -26,11 +26,11 @@ macro_rules! flaws {
     ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
         /// What kind of problem it is. Each has one name, for programs.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-        pub enum Flaw {
+        pub enum ProblemKind {
             $($(#[$doc])* #[serde(rename = $text)] $name,)*
         }
 
-        impl Flaw {
+        impl ProblemKind {
             /// Every kind of problem.
             pub const ALL: &'static [Self] = &[$(Self::$name,)*];
 
@@ -92,7 +92,7 @@ flaws! {
     Misplaced = "misplaced";
 }
 
-impl fmt::Display for Flaw {
+impl fmt::Display for ProblemKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -100,7 +100,7 @@ impl fmt::Display for Flaw {
 
 /// A place in a file; lines and columns begin at 1. Line 0 means the file as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Place {
+pub struct Location {
     /// The file, relative to the folder that was loaded.
     pub file: Arc<Path>,
     /// The line.
@@ -109,15 +109,15 @@ pub struct Place {
     pub column: u32,
 }
 
-impl Place {
+impl Location {
     /// A file as a whole.
     #[must_use]
-    pub fn whole(file: impl Into<PathBuf>) -> Self {
+    pub fn whole_file(file: impl Into<PathBuf>) -> Self {
         Self { file: Arc::from(file.into()), line: 0, column: 0 }
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.file.display())?;
         if self.line > 0 {
@@ -131,16 +131,16 @@ impl fmt::Display for Place {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Problem {
     /// Where.
-    pub place: Place,
+    pub place: Location,
     /// Whether it keeps the definition from being loaded.
     pub severity: Severity,
     /// What kind.
-    pub flaw: Flaw,
+    pub kind: ProblemKind,
     /// What was found.
     pub found: String,
     /// What would be right; empty if `found` says it all.
     #[serde(skip_serializing_if = "String::is_empty")]
-    pub wanted: String,
+    pub expected: String,
 }
 
 impl fmt::Display for Problem {
@@ -149,9 +149,9 @@ impl fmt::Display for Problem {
             Severity::Error => "error",
             Severity::Warning => "warning",
         };
-        write!(f, "{}: {severity}[{}]: {}", self.place, self.flaw, self.found)?;
-        if !self.wanted.is_empty() {
-            write!(f, "; {}", self.wanted)?;
+        write!(f, "{}: {severity}[{}]: {}", self.place, self.kind, self.found)?;
+        if !self.expected.is_empty() {
+            write!(f, "; {}", self.expected)?;
         }
         Ok(())
     }
@@ -211,7 +211,7 @@ impl Report {
         let count = self.errors().count() + self.omitted;
         let rest = if count > 1 { format!(" (and {} more)", count - 1) } else { String::new() };
         let details = serde_json::json!({ "problems": self.problems, "omitted": self.omitted });
-        Some(Cause::new(Code::InvalidDefinition, format!("{first}{rest}")).with(details))
+        Some(Cause::new(ErrorCode::InvalidDefinition, format!("{first}{rest}")).with_details(details))
     }
 }
 
@@ -231,13 +231,13 @@ impl fmt::Display for Report {
 /// The name that was probably meant, as the end of a sentence: `, did you mean `x`?`.
 #[must_use]
 pub fn did_you_mean<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
-    nearest(found, known).map(|name| format!(", did you mean `{name}`?"))
+    closest(found, known).map(|name| format!(", did you mean `{name}`?"))
 }
 
 /// The known name that is most like the one found, if any is like it at all.
-pub(crate) fn nearest<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn closest<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let alike = |name: &'a str| (strsim::normalized_damerau_levenshtein(found, name), name);
     let best =
         known.into_iter().map(alike).max_by(|left, right| left.0.total_cmp(&right.0).then(right.1.cmp(left.1)))?;
-    (best.0 >= ALIKE_MIN).then_some(best.1)
+    (best.0 >= SIMILARITY_MIN).then_some(best.1)
 }

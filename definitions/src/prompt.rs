@@ -8,7 +8,7 @@ use std::error::Error as _;
 use std::io;
 use std::sync::{Arc, LazyLock};
 
-use greenroom_protocol::{Cause, Code, Values};
+use greenroom_protocol::{Cause, ErrorCode, Values};
 use minijinja::{Environment, UndefinedBehavior, context};
 use serde::Serialize;
 
@@ -138,7 +138,7 @@ impl Prompt {
                 if text.len() > PROMPT_BYTES_MAX { Err(TooLong { bytes: text.len() }.into()) } else { Ok(text) }
             }
         };
-        rendered.map_err(Unrendered::into_cause)
+        rendered.map_err(RenderError::into_cause)
     }
 }
 
@@ -151,26 +151,28 @@ struct TooLong {
 
 /// Why there is no prompt.
 #[derive(Debug, thiserror::Error)]
-enum Unrendered {
+enum RenderError {
     #[error(transparent)]
     TooLong(#[from] TooLong),
     #[error("{0}")]
     Failed(String),
 }
 
-impl Unrendered {
+impl RenderError {
     fn into_cause(self) -> Cause {
         let message = format!("the prompt cannot be rendered: {self}");
         match self {
-            Self::TooLong(TooLong { bytes }) => Cause::new(Code::ContextOverflow, message).with(serde_json::json!({
-                "bytes": bytes, "bytes_max": PROMPT_BYTES_MAX, "over": bytes.saturating_sub(PROMPT_BYTES_MAX),
-            })),
-            Self::Failed(_) => Cause::new(Code::ExpressionFailed, message),
+            Self::TooLong(TooLong { bytes }) => {
+                Cause::new(ErrorCode::ContextOverflow, message).with_details(serde_json::json!({
+                    "bytes": bytes, "bytes_max": PROMPT_BYTES_MAX, "over": bytes.saturating_sub(PROMPT_BYTES_MAX),
+                }))
+            }
+            Self::Failed(_) => Cause::new(ErrorCode::ExpressionFailed, message),
         }
     }
 }
 
-impl From<minijinja::Error> for Unrendered {
+impl From<minijinja::Error> for RenderError {
     fn from(error: minijinja::Error) -> Self {
         let too_long = error.source().and_then(|source| source.downcast_ref::<TooLong>());
         let said = || error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
@@ -218,14 +220,14 @@ fn line_of(text: &str, path: &str) -> usize {
 }
 
 /// Renders into a writer that keeps no more than the bound.
-fn render<S: Serialize>(compiled: &Compiled, values: S) -> Result<String, Unrendered> {
+fn render<S: Serialize>(compiled: &Compiled, values: S) -> Result<String, RenderError> {
     let mut bounded = Bounded::default();
     let rendered = compiled.get_template(TEMPLATE)?.render_captured_to(values, &mut bounded).map(drop);
     if bounded.written > PROMPT_BYTES_MAX {
         return Err(TooLong { bytes: bounded.written }.into());
     }
     rendered?;
-    String::from_utf8(bounded.bytes).map_err(|error| Unrendered::Failed(error.to_string()))
+    String::from_utf8(bounded.bytes).map_err(|error| RenderError::Failed(error.to_string()))
 }
 
 #[derive(Default)]

@@ -17,7 +17,7 @@ pub use validate::{validate_inputs, validate_outputs};
 /// What kind of value an input or output is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum FieldType {
     /// A text of any length.
     Text,
     /// A short text, such as a name.
@@ -36,7 +36,7 @@ pub enum Kind {
     File,
 }
 
-impl Kind {
+impl FieldType {
     /// Every kind that a definition may name.
     pub const ALL: &'static [Self] =
         &[Self::Text, Self::String, Self::Integer, Self::Number, Self::Boolean, Self::Array, Self::Object, Self::File];
@@ -81,7 +81,7 @@ impl Kind {
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for FieldType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -95,7 +95,7 @@ pub struct Field {
     pub name: String,
     /// Its kind.
     #[serde(rename = "type")]
-    pub kind: Kind,
+    pub field_type: FieldType,
     /// True if it must be there. Where nothing is said an input need not be, and an output must.
     #[serde(default)]
     pub required: bool,
@@ -110,7 +110,7 @@ pub struct Field {
     pub description: Option<String>,
     /// The kind of each item of an array.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub items: Option<Kind>,
+    pub items: Option<FieldType>,
     /// The only values that it may have.
     #[serde(default, rename = "enum", skip_serializing_if = "Vec::is_empty")]
     pub one_of: Vec<Json>,
@@ -140,10 +140,10 @@ pub struct Field {
 impl Field {
     /// A field without constraints.
     #[must_use]
-    pub fn new(name: impl Into<String>, kind: Kind, required: bool) -> Self {
+    pub fn new(name: impl Into<String>, field_type: FieldType, required: bool) -> Self {
         Self {
             name: name.into(),
-            kind,
+            field_type,
             required,
             default: None,
             from: None,

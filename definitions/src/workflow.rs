@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use greenroom_protocol::{AgentId, Cause, Code, ContentHash, Json, MicroUsd, StepId, TeamId, Values, WorkflowId};
+use greenroom_protocol::{AgentId, Cause, ContentHash, ErrorCode, Json, MicroUsd, StepId, TeamId, Values, WorkflowId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::agent::{Retry, body_of, from_stored};
-use crate::plan::{Fault, Plan};
+use crate::plan::{Plan, PlanProblem};
 use crate::types::Field;
 
 /// A workflow, as written.
@@ -190,8 +190,8 @@ impl Workflow {
         let id = spec.workflow_id.clone();
         Self::compile(spec).map_err(|faults| {
             let texts: Vec<String> = faults.iter().map(ToString::to_string).collect();
-            Cause::new(Code::InvalidDefinition, format!("{id}: {}", texts.join("; ")))
-                .with(serde_json::json!({ "problems": texts }))
+            Cause::new(ErrorCode::InvalidDefinition, format!("{id}: {}", texts.join("; ")))
+                .with_details(serde_json::json!({ "problems": texts }))
         })
     }
 
@@ -199,7 +199,7 @@ impl Workflow {
     ///
     /// # Errors
     /// Everything that is wrong.
-    pub fn compile(spec: WorkflowSpec) -> Result<Self, Vec<Fault>> {
+    pub fn compile(spec: WorkflowSpec) -> Result<Self, Vec<PlanProblem>> {
         let (body, hash) = body_of(&spec);
         let plan = Plan::compile(&spec, hash)?;
         Ok(Self { spec, plan: Arc::new(plan), body, hash })

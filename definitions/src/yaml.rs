@@ -4,7 +4,7 @@
 use greenroom_protocol::Json;
 use serde_json::Number;
 
-use crate::problem::Flaw;
+use crate::problem::ProblemKind;
 
 mod build;
 mod scalar;
@@ -35,12 +35,12 @@ pub struct Node {
     /// Where it begins.
     pub at: Position,
     /// What it is.
-    pub tree: Tree,
+    pub tree: NodeValue,
 }
 
 /// What a node is.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Tree {
+pub enum NodeValue {
     /// Nothing, `null` or `~`.
     Null,
     /// `true` or `false`.
@@ -52,12 +52,12 @@ pub enum Tree {
     /// A list.
     List(Vec<Node>),
     /// Named values, in the order of the file.
-    Map(Vec<Entry>),
+    Map(Vec<MapEntry>),
 }
 
 /// A named value.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Entry {
+pub struct MapEntry {
     /// Where the name stands.
     pub at: Position,
     /// The name.
@@ -68,7 +68,7 @@ pub struct Entry {
 
 /// One step of a path into a tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step<'a> {
+pub enum PathSegment<'a> {
     /// The member of that name.
     Name(&'a str),
     /// The item at that place, from 0.
@@ -81,7 +81,7 @@ pub struct YamlError {
     /// Where.
     pub at: Position,
     /// What kind of problem.
-    pub flaw: Flaw,
+    pub flaw: ProblemKind,
     /// What was found.
     pub found: String,
     /// What would be right.
@@ -91,7 +91,7 @@ pub struct YamlError {
 impl Node {
     /// What stands at a path, or the last node on the way to it.
     #[must_use]
-    pub fn nearest(&self, path: &[Step<'_>]) -> &Self {
+    pub fn nearest(&self, path: &[PathSegment<'_>]) -> &Self {
         let mut node = self;
         for step in path {
             match node.child(*step) {
@@ -102,14 +102,20 @@ impl Node {
         node
     }
 
-    fn child(&self, step: Step<'_>) -> Option<&Self> {
+    fn child(&self, step: PathSegment<'_>) -> Option<&Self> {
         match (step, &self.tree) {
-            (Step::Name(name), Tree::Map(entries)) => {
+            (PathSegment::Name(name), NodeValue::Map(entries)) => {
                 entries.iter().find(|entry| entry.name == name).map(|entry| &entry.value)
             }
-            (Step::Item(at), Tree::List(items)) => items.get(at),
-            (Step::Name(_), Tree::Null | Tree::Bool(_) | Tree::Number(_) | Tree::Text(_) | Tree::List(_))
-            | (Step::Item(_), Tree::Null | Tree::Bool(_) | Tree::Number(_) | Tree::Text(_) | Tree::Map(_)) => None,
+            (PathSegment::Item(at), NodeValue::List(items)) => items.get(at),
+            (
+                PathSegment::Name(_),
+                NodeValue::Null | NodeValue::Bool(_) | NodeValue::Number(_) | NodeValue::Text(_) | NodeValue::List(_),
+            )
+            | (
+                PathSegment::Item(_),
+                NodeValue::Null | NodeValue::Bool(_) | NodeValue::Number(_) | NodeValue::Text(_) | NodeValue::Map(_),
+            ) => None,
         }
     }
 
@@ -117,12 +123,14 @@ impl Node {
     #[must_use]
     pub fn to_json(&self) -> Json {
         match &self.tree {
-            Tree::Null => Json::Null,
-            Tree::Bool(truth) => Json::Bool(*truth),
-            Tree::Number(number) => Json::Number(number.clone()),
-            Tree::Text(text) => Json::String(text.clone()),
-            Tree::List(items) => items.iter().map(Self::to_json).collect(),
-            Tree::Map(entries) => entries.iter().map(|entry| (entry.name.clone(), entry.value.to_json())).collect(),
+            NodeValue::Null => Json::Null,
+            NodeValue::Bool(truth) => Json::Bool(*truth),
+            NodeValue::Number(number) => Json::Number(number.clone()),
+            NodeValue::Text(text) => Json::String(text.clone()),
+            NodeValue::List(items) => items.iter().map(Self::to_json).collect(),
+            NodeValue::Map(entries) => {
+                entries.iter().map(|entry| (entry.name.clone(), entry.value.to_json())).collect()
+            }
         }
     }
 
@@ -130,13 +138,13 @@ impl Node {
     #[must_use]
     pub fn described(&self) -> String {
         match &self.tree {
-            Tree::Null => "nothing".into(),
-            Tree::Bool(truth) => format!("`{truth}`"),
-            Tree::Number(number) => format!("the number {number}"),
-            Tree::Text(text) if text.chars().count() <= 40 => format!("the text {text:?}"),
-            Tree::Text(_) => "a text".into(),
-            Tree::List(_) => "a list".into(),
-            Tree::Map(_) => "a map".into(),
+            NodeValue::Null => "nothing".into(),
+            NodeValue::Bool(truth) => format!("`{truth}`"),
+            NodeValue::Number(number) => format!("the number {number}"),
+            NodeValue::Text(text) if text.chars().count() <= 40 => format!("the text {text:?}"),
+            NodeValue::Text(_) => "a text".into(),
+            NodeValue::List(_) => "a list".into(),
+            NodeValue::Map(_) => "a map".into(),
         }
     }
 }

@@ -14,18 +14,18 @@ use serde::{Deserialize, Serialize};
 /// What a figure has to reach.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Bar {
+pub enum Threshold {
     /// At most this much.
     AtMost(f64),
     /// At least this much.
     AtLeast(f64),
     /// A figure to know, without a bar.
-    Told,
+    Informational,
 }
 
 /// One line of the table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Row {
+pub struct ResultRow {
     /// The benchmark that says so.
     pub group: String,
     /// What was measured.
@@ -35,21 +35,21 @@ pub struct Row {
     /// Of what.
     pub unit: String,
     /// What it has to reach.
-    pub bar: Bar,
+    pub bar: Threshold,
     /// Why there is no figure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing: Option<String>,
 }
 
-impl Row {
+impl ResultRow {
     /// True if the figure reaches the bar. A figure that is missing reaches none.
     #[must_use]
     pub fn holds(&self) -> bool {
         match (self.bar, self.figure) {
-            (Bar::AtMost(most), Some(figure)) => figure <= most,
-            (Bar::AtLeast(least), Some(figure)) => figure >= least,
-            (Bar::AtMost(_) | Bar::AtLeast(_), None) => false,
-            (Bar::Told, Some(_) | None) => true,
+            (Threshold::AtMost(most), Some(figure)) => figure <= most,
+            (Threshold::AtLeast(least), Some(figure)) => figure >= least,
+            (Threshold::AtMost(_) | Threshold::AtLeast(_), None) => false,
+            (Threshold::Informational, Some(_) | None) => true,
         }
     }
 
@@ -65,19 +65,19 @@ impl Row {
 
     /// The bar and the mark, as they stand in the table.
     #[must_use]
-    pub fn bar_and_mark(&self) -> (String, &'static str) {
+    pub fn target_and_verdict(&self) -> (String, &'static str) {
         let mark = if self.holds() { "✔" } else { "✘" };
         match self.bar {
-            Bar::AtMost(most) => (format!("≤ {} {}", number(most), self.unit).trim_end().to_owned(), mark),
-            Bar::AtLeast(least) => (format!("≥ {} {}", number(least), self.unit).trim_end().to_owned(), mark),
-            Bar::Told => ("–".to_owned(), ""),
+            Threshold::AtMost(most) => (format!("≤ {} {}", number(most), self.unit).trim_end().to_owned(), mark),
+            Threshold::AtLeast(least) => (format!("≥ {} {}", number(least), self.unit).trim_end().to_owned(), mark),
+            Threshold::Informational => ("–".to_owned(), ""),
         }
     }
 }
 
-impl fmt::Display for Row {
+impl fmt::Display for ResultRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (bar, mark) = self.bar_and_mark();
+        let (bar, mark) = self.target_and_verdict();
         write!(f, "{:10} {:64} {:>16}   {bar} {mark}", self.group, self.what, self.shown())
     }
 }
@@ -96,8 +96,8 @@ pub fn number(value: f64) -> String {
 ///
 /// # Errors
 /// What the file system says of the file that `GREENROOM_BENCH_OUT` names.
-pub fn record(group: &str, what: impl Into<String>, figure: f64, unit: &str, bar: Bar) -> anyhow::Result<()> {
-    let row = Row { what: what.into(), figure: Some(figure), ..empty(group, unit, bar) };
+pub fn record(group: &str, what: impl Into<String>, figure: f64, unit: &str, bar: Threshold) -> anyhow::Result<()> {
+    let row = ResultRow { what: what.into(), figure: Some(figure), ..empty(group, unit, bar) };
     keep(&row)
 }
 
@@ -105,18 +105,18 @@ pub fn record(group: &str, what: impl Into<String>, figure: f64, unit: &str, bar
 ///
 /// # Errors
 /// As [`record`].
-pub fn missing(group: &str, what: impl Into<String>, why: &str, unit: &str, bar: Bar) -> anyhow::Result<()> {
+pub fn missing(group: &str, what: impl Into<String>, why: &str, unit: &str, bar: Threshold) -> anyhow::Result<()> {
     let why = why.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or(why).trim().replace('|', "/");
-    let row = Row { what: what.into(), missing: Some(why), ..empty(group, unit, bar) };
+    let row = ResultRow { what: what.into(), missing: Some(why), ..empty(group, unit, bar) };
     keep(&row)
 }
 
-fn empty(group: &str, unit: &str, bar: Bar) -> Row {
+fn empty(group: &str, unit: &str, bar: Threshold) -> ResultRow {
     let (group, unit) = (group.to_owned(), unit.to_owned());
-    Row { group, what: String::new(), figure: None, unit, bar, missing: None }
+    ResultRow { group, what: String::new(), figure: None, unit, bar, missing: None }
 }
 
-fn keep(row: &Row) -> anyhow::Result<()> {
+fn keep(row: &ResultRow) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{row}")?;
     if let Some(path) = std::env::var_os("GREENROOM_BENCH_OUT") {
@@ -135,7 +135,7 @@ pub fn quick() -> bool {
 
 /// What is measured in full, or a tenth of it in a quick run.
 #[must_use]
-pub fn extent(full: u64) -> u64 {
+pub fn scaled(full: u64) -> u64 {
     if quick() { full.div_ceil(10) } else { full }
 }
 
@@ -229,11 +229,12 @@ mod tests {
 
     #[test]
     fn a_figure_that_is_missing_reaches_no_bar_and_says_why() {
-        let absent = Row { missing: Some("npm is not there".into()), ..empty("durable", "×", Bar::AtLeast(3.0)) };
+        let absent =
+            ResultRow { missing: Some("npm is not there".into()), ..empty("durable", "×", Threshold::AtLeast(3.0)) };
         assert!(!absent.holds());
         assert_eq!(absent.shown(), "not measured: npm is not there");
-        assert_eq!(absent.bar_and_mark(), ("≥ 3.00 ×".to_owned(), "✘"));
-        let there = Row { figure: Some(4.0), missing: None, ..absent };
+        assert_eq!(absent.target_and_verdict(), ("≥ 3.00 ×".to_owned(), "✘"));
+        let there = ResultRow { figure: Some(4.0), missing: None, ..absent };
         assert!(there.holds());
         assert_eq!(there.shown(), "4.00 ×");
     }

@@ -18,14 +18,14 @@ mod values;
 
 /// On which side of a write the plug is pulled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
+pub enum CrashSide {
     /// Nothing of the write has happened.
     Before,
     /// It is durable, and its caller never learns of it.
     After,
 }
 
-impl FromStr for Side {
+impl FromStr for CrashSide {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> anyhow::Result<Self> {
@@ -39,16 +39,16 @@ impl FromStr for Side {
 
 /// What counts, and ends the process.
 #[derive(Debug)]
-pub struct Plug {
+pub struct CrashPoint {
     seen: AtomicU64,
     at: u64,
-    side: Side,
+    side: CrashSide,
 }
 
-impl Plug {
+impl CrashPoint {
     /// A plug that is pulled at the write of this number, counted from 1; never at 0.
     #[must_use]
-    pub fn new(at: u64, side: Side) -> Arc<Self> {
+    pub fn new(at: u64, side: CrashSide) -> Arc<Self> {
         Arc::new(Self { seen: AtomicU64::new(0), at, side })
     }
 
@@ -68,18 +68,18 @@ impl Plug {
             runs: Arc::new(runs::Runs { inner: runs, plug: plug() }),
             journal: Arc::new(runs::Journals { inner: journal, plug: plug() }),
             audit: Arc::new(audit::Audit { inner: audit, plug: plug() }),
-            ledger: Arc::new(audit::Money { inner: ledger, plug: plug() }),
+            ledger: Arc::new(audit::CrashingLedger { inner: ledger, plug: plug() }),
             context: Arc::new(values::Contexts { inner: context, plug: plug() }),
-            artifacts: Arc::new(values::Bytes { inner: artifacts, plug: plug() }),
-            definitions: Arc::new(values::Bodies { inner: definitions, plug: plug() }),
-            idempotency: Arc::new(values::Keys { inner: idempotency, plug: plug() }),
+            artifacts: Arc::new(values::CrashingArtifacts { inner: artifacts, plug: plug() }),
+            definitions: Arc::new(values::CrashingDefinitions { inner: definitions, plug: plug() }),
+            idempotency: Arc::new(values::CrashingIdempotency { inner: idempotency, plug: plug() }),
             memory: Arc::new(values::Memories { inner: memory, plug: plug() }),
-            upkeep: Arc::new(values::Whole { inner: upkeep, plug: plug() }),
+            upkeep: Arc::new(values::CrashingMaintenance { inner: upkeep, plug: plug() }),
         }
     }
 
     async fn write<T>(&self, write: impl Future<Output = T> + Send) -> T {
-        let is_here = self.reach();
+        let is_here = self.hit();
         let done = write.await;
         if is_here {
             std::process::abort();
@@ -89,9 +89,9 @@ impl Plug {
 
     /// Counts a write; true if the process ends as soon as it is durable. What is only handed in is
     /// waited for then, so that the point is the same in every run.
-    fn reach(&self) -> bool {
+    fn hit(&self) -> bool {
         let is_here = self.seen.fetch_add(1, Ordering::SeqCst) + 1 == self.at;
-        if is_here && self.side == Side::Before {
+        if is_here && self.side == CrashSide::Before {
             std::process::abort();
         }
         is_here

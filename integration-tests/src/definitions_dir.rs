@@ -27,11 +27,11 @@ const CATEGORIES: [&str; 14] = [
 
 /// A folder of definitions under construction.
 #[derive(Debug)]
-pub struct Stagehand {
+pub struct DefinitionsDir {
     dir: PathBuf,
 }
 
-impl Stagehand {
+impl DefinitionsDir {
     /// Lays the folder, with the shipped categories and models in it.
     ///
     /// # Errors

@@ -10,11 +10,11 @@ mod policy;
 mod stream;
 mod targets;
 
-pub use mutator::Chance;
+pub use mutator::Mutator;
 
 /// Something that reads hostile bytes.
 #[derive(Debug, Clone, Copy)]
-pub struct Target {
+pub struct FuzzTarget {
     /// Its name, which is that of its folder in the corpus.
     pub name: &'static str,
     /// Words that its grammar knows, so that a mutation gets past the first check.
@@ -24,14 +24,14 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: &[Target] = &[
-    Target { name: "definition", words: targets::YAML_WORDS, run: targets::definition },
-    Target { name: "expression", words: targets::EXPRESSION_WORDS, run: targets::expression },
-    Target { name: "condition", words: targets::CEL_WORDS, run: targets::condition },
-    Target { name: "template", words: targets::TEMPLATE_WORDS, run: targets::template },
-    Target { name: "envelope", words: targets::JSON_WORDS, run: targets::envelope },
-    Target { name: "policy", words: policy::WORDS, run: policy::policy },
-    Target { name: "stream", words: stream::WORDS, run: stream::stream },
+pub const TARGETS: &[FuzzTarget] = &[
+    FuzzTarget { name: "definition", words: targets::YAML_WORDS, run: targets::definition },
+    FuzzTarget { name: "expression", words: targets::EXPRESSION_WORDS, run: targets::expression },
+    FuzzTarget { name: "condition", words: targets::CEL_WORDS, run: targets::condition },
+    FuzzTarget { name: "template", words: targets::TEMPLATE_WORDS, run: targets::template },
+    FuzzTarget { name: "envelope", words: targets::JSON_WORDS, run: targets::envelope },
+    FuzzTarget { name: "policy", words: policy::WORDS, run: policy::policy },
+    FuzzTarget { name: "stream", words: stream::WORDS, run: stream::stream },
 ];
 
 /// The target of this name.
@@ -40,7 +40,7 @@ pub const TARGETS: &[Target] = &[
 /// If there is none: a driver was built for a target that is gone.
 #[must_use]
 #[expect(clippy::panic, reason = "a driver without its target can do nothing")]
-pub fn target(name: &str) -> Target {
+pub fn target(name: &str) -> FuzzTarget {
     match TARGETS.iter().find(|target| target.name == name) {
         Some(target) => *target,
         None => panic!("no target is called `{name}`"),

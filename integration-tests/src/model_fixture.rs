@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use greenroom_client::Client;
 use greenroom_protocol::UserId;
-use greenroom_supervisor::ingress::control::client::Socket;
+use greenroom_supervisor::ingress::control::client::ControlClient;
 
-use crate::definitions_dir::Stagehand;
-use crate::terminal::{COMMAND_WAIT_MAX, Running, Terminal};
+use crate::definitions_dir::DefinitionsDir;
+use crate::terminal::{COMMAND_WAIT_MAX, CliHarness, RunningCommand};
 use crate::wait::until;
 
 /// The key that every command hands to the model's server.
@@ -16,14 +16,14 @@ pub const MODEL_KEY: &str = "sk-planted-8c1f4ad97e";
 
 /// A terminal, and the definitions that its commands read.
 #[derive(Debug)]
-pub struct Stand {
+pub struct ModelFixture {
     /// Where commands are typed.
-    pub terminal: Terminal,
+    pub terminal: CliHarness,
     /// What they may run, to be added to.
-    pub definitions: Stagehand,
+    pub definitions: DefinitionsDir,
 }
 
-impl Stand {
+impl ModelFixture {
     /// Every tier goes to the server at this address, which speaks like OpenAI.
     ///
     /// # Errors
@@ -51,7 +51,7 @@ impl Stand {
     ///
     /// # Errors
     /// What the file system says.
-    pub fn asking_house(url: &str, wire: &str) -> anyhow::Result<Self> {
+    pub fn with_custom_provider(url: &str, wire: &str) -> anyhow::Result<Self> {
         let stand = Self::open()?;
         let table = format!(
             "[[providers]]\nname = \"house\"\nwire = \"{wire}\"\napi_key = \"{MODEL_KEY}\"\nbase_url = \"{url}\"\n"
@@ -61,8 +61,8 @@ impl Stand {
     }
 
     fn open() -> anyhow::Result<Self> {
-        let mut terminal = Terminal::open()?;
-        let definitions = Stagehand::new(&terminal.folder().join("definitions"))?;
+        let mut terminal = CliHarness::open()?;
+        let definitions = DefinitionsDir::new(&terminal.folder().join("definitions"))?;
         terminal.variable("GREENROOM_DEFINITIONS", &definitions.dir().display().to_string());
         terminal.always(&["-o", "json"]);
         Ok(Self { terminal, definitions })
@@ -101,12 +101,12 @@ impl Stand {
     ///
     /// # Errors
     /// If it does not come up.
-    pub async fn up(&self) -> anyhow::Result<(Running, Client)> {
+    pub async fn up(&self) -> anyhow::Result<(RunningCommand, Client)> {
         let process = self.terminal.start(&["up"])?;
         let socket = self.terminal.data_dir().join("control.sock");
         let listens = || async { tokio::net::UnixStream::connect(&socket).await.ok() };
         until("the process listens", COMMAND_WAIT_MAX, listens).await?;
-        let client = Client::new(Arc::new(Socket::new(&socket, UserId::new("admin")?)));
+        let client = Client::new(Arc::new(ControlClient::new(&socket, UserId::new("admin")?)));
         Ok((process, client))
     }
 }

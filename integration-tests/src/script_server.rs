@@ -29,7 +29,7 @@ pub const TOKENS_OUT: u64 = 130;
 
 /// What the server does with one request.
 #[derive(Debug, Clone)]
-pub enum Play {
+pub enum ServerBehavior {
     /// Answers with `{"text": …}` and counts.
     Good,
     /// As [`Play::Good`], with this pause before the first and before the last event.
@@ -58,7 +58,7 @@ pub enum Play {
 
 /// A request as it came.
 #[derive(Debug, Clone)]
-pub struct Asked {
+pub struct RecordedRequest {
     /// Its place among all requests, from 0.
     pub number: usize,
     /// Its first line.
@@ -69,7 +69,7 @@ pub struct Asked {
     pub body: Value,
 }
 
-impl Asked {
+impl RecordedRequest {
     /// The key under which it is the same effect as another.
     #[must_use]
     pub fn key(&self) -> &str {
@@ -78,12 +78,12 @@ impl Asked {
 }
 
 /// What decides.
-type Script = dyn Fn(&Asked) -> Play + Send + Sync;
+type Script = dyn Fn(&RecordedRequest) -> ServerBehavior + Send + Sync;
 
 /// What all connections share.
-struct Stage {
+struct ServerState {
     script: Box<Script>,
-    asked: Mutex<Vec<Asked>>,
+    asked: Mutex<Vec<RecordedRequest>>,
     answered: Mutex<BTreeMap<String, u32>>,
     open: AtomicUsize,
 }
@@ -92,7 +92,7 @@ struct Stage {
 #[derive(Clone)]
 pub struct ScriptServer {
     url: String,
-    stage: Arc<Stage>,
+    state: Arc<ServerState>,
 }
 
 impl ScriptServer {
@@ -101,27 +101,29 @@ impl ScriptServer {
     /// # Errors
     /// If there is no socket to be had.
     #[expect(clippy::disallowed_methods, reason = "a test's server ends with the test's runtime")]
-    pub async fn start(script: impl Fn(&Asked) -> Play + Send + Sync + 'static) -> anyhow::Result<Self> {
+    pub async fn start(
+        script: impl Fn(&RecordedRequest) -> ServerBehavior + Send + Sync + 'static,
+    ) -> anyhow::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}/v1", listener.local_addr()?);
-        let stage = Arc::new(Stage {
+        let state = Arc::new(ServerState {
             script: Box::new(script),
             asked: Mutex::default(),
             answered: Mutex::default(),
             open: AtomicUsize::new(0),
         });
-        let played = Arc::clone(&stage);
+        let shared = Arc::clone(&state);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let stage = Arc::clone(&played);
+                let state = Arc::clone(&shared);
                 tokio::spawn(async move {
-                    stage.open.fetch_add(1, Ordering::AcqRel);
-                    play(stream, &stage).await;
-                    stage.open.fetch_sub(1, Ordering::AcqRel);
+                    state.open.fetch_add(1, Ordering::AcqRel);
+                    play(stream, &state).await;
+                    state.open.fetch_sub(1, Ordering::AcqRel);
                 });
             }
         });
-        Ok(Self { url, stage })
+        Ok(Self { url, state })
     }
 
     /// Where it listens, as `OPENAI_BASE_URL` says it.
@@ -132,36 +134,36 @@ impl ScriptServer {
 
     /// Every request so far, in order.
     #[must_use]
-    pub fn asked(&self) -> Vec<Asked> {
-        self.stage.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn asked(&self) -> Vec<RecordedRequest> {
+        self.state.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How many requests there were so far.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.stage.asked.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.state.asked.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// How many connections are open now. One that is kept waiting by [`Play::Silence`] is open until its
     /// client closes it.
     #[must_use]
     pub fn open(&self) -> usize {
-        self.stage.open.load(Ordering::Acquire)
+        self.state.open.load(Ordering::Acquire)
     }
 
     /// How many whole answers went out, by the key of the effect.
     #[must_use]
     pub fn answered(&self) -> BTreeMap<String, u32> {
-        self.stage.answered.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.state.answered.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-async fn play(mut stream: TcpStream, stage: &Stage) {
+async fn play(mut stream: TcpStream, state: &ServerState) {
     let Some((line, headers, body)) = read(&mut stream).await else { return };
     let wire = Dialect::of(&line);
     let asked = {
-        let mut all = stage.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        let asked = Asked { number: all.len(), line, headers, body };
+        let mut all = state.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let asked = RecordedRequest { number: all.len(), line, headers, body };
         all.push(asked.clone());
         asked
     };
@@ -169,19 +171,19 @@ async fn play(mut stream: TcpStream, stage: &Stage) {
     let first = || wire.head() + &wire.begin() + &wire.piece("{\"text\":");
     let good = || wire.piece("\"done\"}") + &wire.end(wire.done());
     let now = |text: String| vec![(Duration::ZERO, text)];
-    let play = (stage.script)(&asked);
-    let is_whole = matches!(play, Play::Good | Play::Slow(_) | Play::Say(_));
+    let play = (state.script)(&asked);
+    let is_whole = matches!(play, ServerBehavior::Good | ServerBehavior::Slow(_) | ServerBehavior::Say(_));
     let pieces = match &play {
-        Play::Good => now(first() + &good()),
-        Play::Slow(pause) => vec![(*pause, first()), (*pause, good())],
-        Play::Say(text) => now(wire.head() + &whole(text, wire.done())),
-        Play::Stops(reason) => now(wire.head() + &whole("{\"text\":", reason)),
-        Play::Status(line, headers) => now(refusal(line, headers, "{}")),
-        Play::Body(line, body) => now(refusal(line, "", body)),
-        Play::Events(events) => now(wire.head() + events),
-        Play::Half | Play::Reset | Play::Endless => now(first()),
-        Play::HalfEvent => now(first() + &cut(good())),
-        Play::Silence => return hung_up(&mut stream).await,
+        ServerBehavior::Good => now(first() + &good()),
+        ServerBehavior::Slow(pause) => vec![(*pause, first()), (*pause, good())],
+        ServerBehavior::Say(text) => now(wire.head() + &whole(text, wire.done())),
+        ServerBehavior::Stops(reason) => now(wire.head() + &whole("{\"text\":", reason)),
+        ServerBehavior::Status(line, headers) => now(refusal(line, headers, "{}")),
+        ServerBehavior::Body(line, body) => now(refusal(line, "", body)),
+        ServerBehavior::Events(events) => now(wire.head() + events),
+        ServerBehavior::Half | ServerBehavior::Reset | ServerBehavior::Endless => now(first()),
+        ServerBehavior::HalfEvent => now(first() + &cut(good())),
+        ServerBehavior::Silence => return client_disconnected(&mut stream).await,
     };
     let last = pieces.len();
     for (number, (pause, text)) in (1..).zip(pieces) {
@@ -190,7 +192,7 @@ async fn play(mut stream: TcpStream, stage: &Stage) {
         }
         if is_whole && number == last {
             // Counted before it is sent: what the client did with it can only be seen later.
-            let mut answered = stage.answered.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut answered = state.answered.lock().unwrap_or_else(PoisonError::into_inner);
             *answered.entry(asked.key().to_owned()).or_default() += 1;
         }
         if stream.write_all(text.as_bytes()).await.is_err() {
@@ -198,9 +200,9 @@ async fn play(mut stream: TcpStream, stage: &Stage) {
         }
     }
     match play {
-        Play::Endless => while stream.write_all(wire.piece(&"more ".repeat(512)).as_bytes()).await.is_ok() {},
+        ServerBehavior::Endless => while stream.write_all(wire.piece(&"more ".repeat(512)).as_bytes()).await.is_ok() {},
         // What was written is read before the connection breaks.
-        Play::Reset => {
+        ServerBehavior::Reset => {
             drop(timeout(RESET_AFTER, pending::<()>()).await);
             drop(stream.set_zero_linger());
         }
@@ -209,7 +211,7 @@ async fn play(mut stream: TcpStream, stage: &Stage) {
 }
 
 /// Waits until the client has closed its end.
-async fn hung_up(stream: &mut TcpStream) {
+async fn client_disconnected(stream: &mut TcpStream) {
     let mut nothing = [0; 64];
     while stream.read(&mut nothing).await.is_ok_and(|count| count > 0) {}
 }
@@ -230,8 +232,8 @@ fn refusal(line: &str, headers: &str, body: &str) -> String {
 
 /// A whole answer whose text is this, for a script that wants its own words.
 #[must_use]
-pub fn answer(text: &str) -> Play {
-    Play::Say(text.to_owned())
+pub fn answer(text: &str) -> ServerBehavior {
+    ServerBehavior::Say(text.to_owned())
 }
 
 async fn read(stream: &mut TcpStream) -> Option<(String, BTreeMap<String, String>, Value)> {

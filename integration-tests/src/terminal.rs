@@ -19,14 +19,14 @@ pub const COMMAND_WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// A folder in which commands are typed, with a data directory that is theirs.
 #[derive(Debug)]
-pub struct Terminal {
+pub struct CliHarness {
     folder: TempDir,
     options: Vec<String>,
     variables: Vec<(String, String)>,
     typed: Cell<u32>,
 }
 
-impl Terminal {
+impl CliHarness {
     /// In a fresh folder.
     ///
     /// # Errors
@@ -76,7 +76,7 @@ impl Terminal {
     ///
     /// # Errors
     /// A binary that is not there; a command that does not end.
-    pub async fn run(&self, words: &[&str]) -> anyhow::Result<Said> {
+    pub async fn run(&self, words: &[&str]) -> anyhow::Result<CommandOutput> {
         self.start(words)?.ended().await
     }
 
@@ -84,7 +84,7 @@ impl Terminal {
     ///
     /// # Errors
     /// A binary that is not there.
-    pub fn start(&self, words: &[&str]) -> anyhow::Result<Running> {
+    pub fn start(&self, words: &[&str]) -> anyhow::Result<RunningCommand> {
         let options = self.options.iter().map(String::as_str);
         self.start_other(&binary()?, &words.iter().copied().chain(options).collect::<Vec<_>>())
     }
@@ -93,7 +93,7 @@ impl Terminal {
     ///
     /// # Errors
     /// A program that is not there.
-    pub fn start_other(&self, program: &Path, words: &[&str]) -> anyhow::Result<Running> {
+    pub fn start_other(&self, program: &Path, words: &[&str]) -> anyhow::Result<RunningCommand> {
         let number = self.typed.replace(self.typed.get() + 1);
         let (out, err) =
             (self.folder.path().join(format!("{number}.out")), self.folder.path().join(format!("{number}.err")));
@@ -109,7 +109,7 @@ impl Terminal {
             .stderr(File::create(&err)?)
             .spawn()
             .context("the binary cannot be started")?;
-        Ok(Running { child: RefCell::new(child), words: words.join(" "), out, err })
+        Ok(RunningCommand { child: RefCell::new(child), words: words.join(" "), out, err })
     }
 }
 
@@ -124,14 +124,14 @@ fn binary() -> anyhow::Result<PathBuf> {
 
 /// A command that has been typed. It ends with its owner.
 #[derive(Debug)]
-pub struct Running {
+pub struct RunningCommand {
     child: RefCell<Child>,
     words: String,
     out: PathBuf,
     err: PathBuf,
 }
 
-impl Running {
+impl RunningCommand {
     /// The number that the operating system gave it.
     #[must_use]
     pub fn id(&self) -> String {
@@ -184,9 +184,9 @@ impl Running {
     ///
     /// # Errors
     /// A command that does not end, or that a signal ended.
-    pub async fn ended(self) -> anyhow::Result<Said> {
+    pub async fn ended(self) -> anyhow::Result<CommandOutput> {
         let (words, err) = (self.words.clone(), self.err.clone());
-        let ended = self.ended_or_killed().await?;
+        let ended = self.wait_or_kill().await?;
         ended.with_context(|| {
             format!("greenroom {words} ended by a signal: {}", fs::read_to_string(err).unwrap_or_default())
         })
@@ -196,16 +196,16 @@ impl Running {
     ///
     /// # Errors
     /// A command that does not end.
-    pub async fn ended_or_killed(self) -> anyhow::Result<Option<Said>> {
+    pub async fn wait_or_kill(self) -> anyhow::Result<Option<CommandOutput>> {
         let status = until("the end of the command", COMMAND_WAIT_MAX, || async { self.status() })
             .await
             .with_context(|| format!("greenroom {}", self.words))??;
-        let said = |code| Said { words: self.words.clone(), code, out: self.out(), err: self.err() };
+        let said = |code| CommandOutput { words: self.words.clone(), code, out: self.out(), err: self.err() };
         Ok(status.code().map(said))
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningCommand {
     fn drop(&mut self) {
         // It may have ended by itself; then there is nothing to do.
         let child = self.child.get_mut();
@@ -216,7 +216,7 @@ impl Drop for Running {
 
 /// What a command said, and how it ended.
 #[derive(Debug)]
-pub struct Said {
+pub struct CommandOutput {
     /// What was typed.
     pub words: String,
     /// Its exit code.
@@ -227,7 +227,7 @@ pub struct Said {
     pub err: String,
 }
 
-impl Said {
+impl CommandOutput {
     /// Its standard output as one JSON document.
     ///
     /// # Errors

@@ -7,14 +7,14 @@ use anyhow::Context;
 use greenroom_client::Client;
 use greenroom_protocol::{Json, UserId, Values};
 use greenroom_supervisor::clock::{TimeOrdered, WallClock};
-use greenroom_supervisor::compose::{Extras, compose_with};
-use greenroom_supervisor::config::{Config, Store, Sync};
-use greenroom_supervisor::pod::House;
+use greenroom_supervisor::compose::{Overrides, compose_with};
+use greenroom_supervisor::config::{Config, StoreConfig, Sync};
+use greenroom_supervisor::pod::Pod;
 use tempfile::TempDir;
 
 /// Which stores a house has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Keeps {
+pub enum StoreKind {
     /// In memory.
     Memory,
     /// In SQLite, each commit synced.
@@ -24,20 +24,20 @@ pub enum Keeps {
 }
 
 /// A house and the folder that it lives in.
-pub struct Rented {
+pub struct TestPod {
     /// The house.
-    pub house: House,
+    pub pod: Pod,
     /// Its folder; gone with it.
     pub folder: TempDir,
 }
 
-impl Rented {
+impl TestPod {
     /// A client that speaks for the administrator.
     ///
     /// # Errors
     /// Never; the name is a user's.
     pub fn admin(&self) -> anyhow::Result<Client> {
-        Ok(self.house.client(&UserId::new("admin")?))
+        Ok(self.pod.client(&UserId::new("admin")?))
     }
 }
 
@@ -45,17 +45,17 @@ impl Rented {
 ///
 /// # Errors
 /// What the configuration says.
-pub fn configure(dir: &Path, keeps: Keeps, definitions: Option<&Path>) -> anyhow::Result<Config> {
+pub fn test_config(dir: &Path, keeps: StoreKind, definitions: Option<&Path>) -> anyhow::Result<Config> {
     let mut config = Config::defaults(dir)?;
     config.definitions_dir = definitions.map(Path::to_owned);
     let path = dir.join("greenroom.db");
     config.store = match keeps {
-        Keeps::Memory => Store::Memory,
-        Keeps::Full => Store::Sqlite { path, sync: Sync::Full },
-        Keeps::Normal => Store::Sqlite { path, sync: Sync::Normal },
+        StoreKind::Memory => StoreConfig::Memory,
+        StoreKind::Full => StoreConfig::Sqlite { path, sync: Sync::Full },
+        StoreKind::Normal => StoreConfig::Sqlite { path, sync: Sync::Normal },
     };
     // A benchmark asks more often in a minute than a person may in an hour.
-    for user in config.people.users.iter_mut() {
+    for user in config.users.users.iter_mut() {
         user.rate_limit = u64::MAX >> 1;
     }
     Ok(config)
@@ -65,14 +65,14 @@ pub fn configure(dir: &Path, keeps: Keeps, definitions: Option<&Path>) -> anyhow
 ///
 /// # Errors
 /// What the composition says.
-pub async fn rent(keeps: Keeps, definitions: Option<&Path>, extras: Extras) -> anyhow::Result<Rented> {
+pub async fn start_pod(keeps: StoreKind, definitions: Option<&Path>, extras: Overrides) -> anyhow::Result<TestPod> {
     let folder = tempfile::tempdir()?;
     std::fs::create_dir_all(folder.path())?;
-    let config = configure(folder.path(), keeps, definitions)?;
-    let house = compose_with(&config, Arc::new(WallClock), Arc::new(TimeOrdered), extras)
+    let config = test_config(folder.path(), keeps, definitions)?;
+    let pod = compose_with(&config, Arc::new(WallClock), Arc::new(TimeOrdered), extras)
         .await
         .context("the house cannot be built")?;
-    Ok(Rented { house, folder })
+    Ok(TestPod { pod, folder })
 }
 
 /// One text input, as the generated agents and workflows take it.

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 /// Between two looks.
-const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(2);
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Waits until `look` finds something, at most `bound`.
 ///
@@ -23,7 +23,7 @@ where
             if let Some(found) = look().await {
                 return found;
             }
-            tokio::time::sleep(LOOK_AGAIN_AFTER).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     };
     tokio::time::timeout(bound, watching).await.map_err(|_| anyhow::anyhow!("waited {bound:?} in vain: {what}"))

@@ -6,7 +6,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::error::Code;
+use crate::error::ErrorCode;
 use crate::hash::ContentHash;
 use crate::id::{PodId, RequestId, TenantId, TraceId, UserId};
 use crate::money::{MicroUsd, Tokens};
@@ -27,11 +27,11 @@ pub struct Opening {
     /// On whose behalf.
     pub user: UserId,
     /// Who speaks: `user:admin`, `workflow:run_…/gather_data`, `agent:ID`, `team:ID`.
-    pub speaker: String,
+    pub caller: String,
     /// The verb, such as `invoke`.
     pub action: String,
     /// What it is about, such as an agent's id.
-    pub target: String,
+    pub resource: String,
     /// The run that the request belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<String>,
@@ -44,12 +44,12 @@ pub struct Closing {
     pub status: Status,
     /// Why, if not well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub code: Option<Code>,
+    pub code: Option<ErrorCode>,
     /// The checks that the policy proved, or the rules that denied.
     pub checks: Vec<String>,
     /// The revision of the policy that decided; none if it was never asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub policy: Option<String>,
+    pub policy_revision: Option<String>,
     /// The version of the target that was judged and seated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<ContentHash>,
@@ -81,7 +81,7 @@ pub enum Event {
         opened: u64,
     },
     /// Something happened to the platform itself: a policy or a definition was swapped or refused.
-    Noted {
+    System {
         /// What it is about: `policy`, `definitions`, `audit`.
         subject: String,
         /// What happened, in a sentence.

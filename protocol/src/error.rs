@@ -14,7 +14,7 @@ use crate::value::Json;
 
 /// Who has to do something about it: the exit code of the command line follows from this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Class {
+pub enum ErrorClass {
     /// The work was done badly, was stopped, or took too long: exit code 1.
     Failed,
     /// The request was wrong, and nothing has happened: exit code 2.
@@ -27,36 +27,36 @@ macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $text:literal, $class:ident, $http:literal, retry $retry:literal;)*) => {
         /// What went wrong. The list is closed: a new code is a new version of the protocol.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-        pub enum Code {
+        pub enum ErrorCode {
             $($(#[$doc])* #[serde(rename = $text)] $name,)*
         }
 
-        impl Code {
+        impl ErrorCode {
             /// Every code, in the order of this file.
-            pub const ALL: &'static [Code] = &[$(Code::$name,)*];
+            pub const ALL: &'static [ErrorCode] = &[$(ErrorCode::$name,)*];
 
             /// The code as it is written in replies, logs and page names.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
-                match self { $(Code::$name => $text,)* }
+                match self { $(ErrorCode::$name => $text,)* }
             }
 
             /// Who has to act.
             #[must_use]
-            pub const fn class(self) -> Class {
-                match self { $(Code::$name => Class::$class,)* }
+            pub const fn class(self) -> ErrorClass {
+                match self { $(ErrorCode::$name => ErrorClass::$class,)* }
             }
 
             /// The HTTP status of a problem with this code.
             #[must_use]
             pub const fn http_status(self) -> u16 {
-                match self { $(Code::$name => $http,)* }
+                match self { $(ErrorCode::$name => $http,)* }
             }
 
             /// True if the same request may succeed later, unchanged.
             #[must_use]
-            pub const fn may_retry(self) -> bool {
-                match self { $(Code::$name => $retry,)* }
+            pub const fn is_retryable(self) -> bool {
+                match self { $(ErrorCode::$name => $retry,)* }
             }
         }
     };
@@ -107,7 +107,7 @@ codes! {
     /// A policy does not allow it; `details.rules` names the rules.
     PolicyDenied = "policy_denied", Denied, 403, retry false;
     /// The policy could not be evaluated, so the answer is no.
-    PolicyFault = "policy_fault", Denied, 503, retry true;
+    PolicyError = "policy_fault", Denied, 503, retry true;
     /// The chain of calls is longer than the platform allows.
     TooManyHops = "too_many_hops", Denied, 403, retry false;
 
@@ -131,7 +131,7 @@ codes! {
     /// The agent's code panicked or its actor died.
     AgentCrashed = "agent_crashed", Failed, 500, retry true;
     /// The agent died too often and rests for a while.
-    AgentBarred = "agent_barred", Failed, 503, retry true;
+    AgentCircuitOpen = "agent_barred", Failed, 503, retry true;
     /// The agent's handler says that it cannot do this.
     HandlerFailed = "handler_failed", Failed, 500, retry false;
     /// The definition names a runtime that this process does not have.
@@ -182,19 +182,19 @@ codes! {
     Internal = "internal", Failed, 500, retry false;
 }
 
-impl Code {
+impl ErrorCode {
     /// The exit code of a command that ends with this code.
     #[must_use]
     pub const fn exit_code(self) -> u8 {
         match self.class() {
-            Class::Failed => 1,
-            Class::Rejected => 2,
-            Class::Denied => 3,
+            ErrorClass::Failed => 1,
+            ErrorClass::Rejected => 2,
+            ErrorClass::Denied => 3,
         }
     }
 }
 
-impl fmt::Display for Code {
+impl fmt::Display for ErrorCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -205,7 +205,7 @@ impl fmt::Display for Code {
 #[error("{code}: {message}")]
 pub struct Cause {
     /// What went wrong.
-    pub code: Code,
+    pub code: ErrorCode,
     /// What was wrong, where, and what to do, in a sentence without a secret in it.
     pub message: String,
     /// Named facts: the rule, the step, the line, the range. An object, or null.
@@ -218,20 +218,20 @@ pub struct Cause {
 
 impl Cause {
     /// A cause without details.
-    pub fn new(code: Code, message: impl Into<String>) -> Self {
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), details: Json::Null, retry_after_ms: None }
     }
 
     /// Adds named facts; `details` is an object.
     #[must_use]
-    pub fn with(mut self, details: Json) -> Self {
+    pub fn with_details(mut self, details: Json) -> Self {
         self.details = details;
         self
     }
 
     /// Says when to try again.
     #[must_use]
-    pub fn retry_after(mut self, after: std::time::Duration) -> Self {
+    pub fn with_retry_after(mut self, after: std::time::Duration) -> Self {
         self.retry_after_ms = Some(u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
         self
     }
@@ -245,12 +245,12 @@ mod tests {
 
     #[test]
     fn a_code_is_written_once_and_read_back() {
-        let texts: BTreeSet<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
-        assert_eq!(texts.len(), Code::ALL.len());
-        for code in Code::ALL {
+        let texts: BTreeSet<_> = ErrorCode::ALL.iter().map(|code| code.as_str()).collect();
+        assert_eq!(texts.len(), ErrorCode::ALL.len());
+        for code in ErrorCode::ALL {
             let text = serde_json::to_string(code).unwrap_or_default();
             assert_eq!(text, format!("\"{code}\""));
-            assert_eq!(serde_json::from_str::<Code>(&text).ok(), Some(*code));
+            assert_eq!(serde_json::from_str::<ErrorCode>(&text).ok(), Some(*code));
         }
     }
 }

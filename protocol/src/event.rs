@@ -12,7 +12,7 @@ use crate::time::Timestamp;
 /// Where a run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum RunState {
+pub enum RunStatus {
     /// Accepted, not begun.
     Queued,
     /// Under way.
@@ -31,10 +31,10 @@ pub enum RunState {
     TimedOut,
 }
 
-impl RunState {
+impl RunStatus {
     /// True if nothing will change any more.
     #[must_use]
-    pub const fn is_ended(self) -> bool {
+    pub const fn is_terminal(self) -> bool {
         match self {
             Self::Queued | Self::Running | Self::WaitingApproval => false,
             Self::Success | Self::Failed | Self::Denied | Self::Cancelled | Self::TimedOut => true,
@@ -57,7 +57,7 @@ impl RunState {
     }
 }
 
-impl From<Status> for RunState {
+impl From<Status> for RunStatus {
     fn from(status: Status) -> Self {
         match status {
             Status::Success => Self::Success,
@@ -80,13 +80,13 @@ pub struct RunEvent {
     pub at: Timestamp,
     /// What.
     #[serde(flatten)]
-    pub what: What,
+    pub kind: RunEventKind,
 }
 
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
-pub enum What {
+pub enum RunEventKind {
     /// The run has begun.
     RunStarted {
         /// Steps of its plan.
@@ -118,7 +118,7 @@ pub enum What {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         index: Option<u32>,
         /// `done`, `skipped`, `failed`, `cancelled`, `compensated` or `not_compensated`.
-        state: String,
+        status: String,
         /// From start to end.
         duration_ms: u64,
         /// Why, if not well.
@@ -135,14 +135,14 @@ pub enum What {
         after_ms: u64,
     },
     /// A step waits for a person.
-    ApprovalAsked {
+    ApprovalRequested {
         /// The step.
         step: StepId,
         /// What the person is asked.
         prompt: String,
     },
     /// A person answered.
-    ApprovalAnswered {
+    ApprovalResolved {
         /// The step.
         step: StepId,
         /// What they said.
@@ -160,24 +160,24 @@ pub enum What {
 impl RunEvent {
     /// What a journal entry shows to those who watch; `None` if it shows them nothing.
     #[must_use]
-    pub fn of(run: &RunId, seq: u64, at: Timestamp, entry: &Entry) -> Option<Self> {
-        What::of(entry).map(|what| Self { run: run.clone(), seq, at, what })
+    pub fn from_entry(run: &RunId, seq: u64, at: Timestamp, entry: &Entry) -> Option<Self> {
+        RunEventKind::of(entry).map(|what| Self { run: run.clone(), seq, at, kind: what })
     }
 }
 
-impl What {
+impl RunEventKind {
     /// What a journal entry shows to those who watch; `None` if it shows them nothing.
     #[must_use]
     pub fn of(entry: &Entry) -> Option<Self> {
         let ended = |key: &StepKey, state: &str, duration_ms: u64, cause: Option<&Cause>| Self::StepEnded {
             step: key.step.clone(),
             index: key.index,
-            state: state.to_owned(),
+            status: state.to_owned(),
             duration_ms,
             cause: cause.cloned(),
         };
         Some(match entry {
-            Entry::Begun(begun) => Self::RunStarted { steps: begun.steps },
+            Entry::RunStarted(begun) => Self::RunStarted { steps: begun.steps },
             Entry::StepStarted { key, attempt, agent } => {
                 Self::StepStarted { step: key.step.clone(), index: key.index, agent: agent.clone(), attempt: *attempt }
             }
@@ -188,27 +188,27 @@ impl What {
             }
             Entry::StepFailed { key, cause, duration_ms, .. } => ended(key, "failed", *duration_ms, Some(cause)),
             Entry::StepCancelled { key } => ended(key, "cancelled", 0, None),
-            Entry::ApprovalAsked { key, prompt } => {
-                Self::ApprovalAsked { step: key.step.clone(), prompt: prompt.clone() }
+            Entry::ApprovalRequested { key, prompt } => {
+                Self::ApprovalRequested { step: key.step.clone(), prompt: prompt.clone() }
             }
-            Entry::ApprovalAnswered { key, approved, by } => {
-                Self::ApprovalAnswered { step: key.step.clone(), approved: *approved, by: by.to_string() }
+            Entry::ApprovalResolved { key, approved, by } => {
+                Self::ApprovalResolved { step: key.step.clone(), approved: *approved, by: by.to_string() }
             }
-            Entry::CompensationEnded { key, cause, duration_ms, .. } => {
+            Entry::StepCompensationEnded { key, cause, duration_ms, .. } => {
                 let state = if cause.is_some() { "not_compensated" } else { "compensated" };
                 ended(key, state, *duration_ms, cause.as_ref())
             }
-            Entry::Resumed { definitions_changed, .. } => {
+            Entry::RunResumed { definitions_changed, .. } => {
                 Self::RunResumed { definitions_changed: *definitions_changed }
             }
-            Entry::Ended { reply } => Self::RunEnded { reply: reply.clone() },
+            Entry::RunEnded { reply } => Self::RunEnded { reply: reply.clone() },
             Entry::StepReady { .. }
-            | Entry::RetryTaken
-            | Entry::Expanded { .. }
-            | Entry::CancelAsked { .. }
+            | Entry::NestedRetryTaken
+            | Entry::ItemsExpanded { .. }
+            | Entry::CancelRequested { .. }
             | Entry::DeadlinePassed
-            | Entry::CompensationBegun { .. }
-            | Entry::CompensationStarted { .. } => return None,
+            | Entry::RunCompensationStarted { .. }
+            | Entry::StepCompensationStarted { .. } => return None,
         })
     }
 }
@@ -224,13 +224,13 @@ mod tests {
         let key = StepKey { step: step.clone(), index: Some(2) };
         let started = Entry::StepStarted { key: key.clone(), attempt: 1, agent: None };
         assert_eq!(
-            What::of(&started),
-            Some(What::StepStarted { step: step.clone(), index: Some(2), agent: None, attempt: 1 })
+            RunEventKind::of(&started),
+            Some(RunEventKind::StepStarted { step: step.clone(), index: Some(2), agent: None, attempt: 1 })
         );
-        let skipped = What::of(&Entry::StepSkipped { key });
-        assert!(matches!(skipped, Some(What::StepEnded { state, .. }) if state == "skipped"));
-        assert_eq!(What::of(&Entry::StepReady { step }), None);
+        let skipped = RunEventKind::of(&Entry::StepSkipped { key });
+        assert!(matches!(skipped, Some(RunEventKind::StepEnded { status, .. }) if status == "skipped"));
+        assert_eq!(RunEventKind::of(&Entry::StepReady { step }), None);
         let by = UserId::new("admin").unwrap_or_else(|_| unreachable!());
-        assert_eq!(What::of(&Entry::CancelAsked { by }), None);
+        assert_eq!(RunEventKind::of(&Entry::CancelRequested { by }), None);
     }
 }

@@ -196,7 +196,7 @@ text_id!(
 impl RequestId {
     /// Makes the id of a request from a fresh number.
     #[must_use]
-    pub fn fresh(number: u128) -> Self {
+    pub fn from_u128(number: u128) -> Self {
         Self(Arc::from(format!("req_{number:032x}")))
     }
 }
@@ -204,7 +204,7 @@ impl RequestId {
 impl RunId {
     /// The run that a request starts. A repeated request therefore names the same run.
     #[must_use]
-    pub fn of(request: &RequestId) -> Self {
+    pub fn for_request(request: &RequestId) -> Self {
         let text = request.as_str();
         Self(Arc::from(format!("run_{}", text.strip_prefix("req_").unwrap_or(text))))
     }
@@ -213,7 +213,7 @@ impl RunId {
 impl TraceId {
     /// Makes a trace id from a fresh number.
     #[must_use]
-    pub fn fresh(number: u128) -> Self {
+    pub fn from_u128(number: u128) -> Self {
         Self(Arc::from(format!("{number:032x}")))
     }
 }
@@ -221,13 +221,13 @@ impl TraceId {
 impl CallKey {
     /// The key of a call that a request makes itself.
     #[must_use]
-    pub fn of(request: &RequestId) -> Self {
+    pub fn for_request(request: &RequestId) -> Self {
         Self(request.0.clone())
     }
 
     /// The key of a step's call: `run_…/step`, or `run_…/step[3]` for an item of a `for_each`.
     #[must_use]
-    pub fn of_step(run: &RunId, step: &StepId, index: Option<u32>) -> Self {
+    pub fn for_step(run: &RunId, step: &StepId, index: Option<u32>) -> Self {
         Self(Arc::from(match index {
             Some(index) => format!("{run}/{step}[{index}]"),
             None => format!("{run}/{step}"),
@@ -236,13 +236,13 @@ impl CallKey {
 
     /// The key of the call that undoes what this one did.
     #[must_use]
-    pub fn undo(&self) -> Self {
-        self.part("undo")
+    pub fn compensation(&self) -> Self {
+        self.child("undo")
     }
 
     /// The key of something that belongs to this call; `part` is an id or a word.
     #[must_use]
-    pub fn part(&self, part: &str) -> Self {
+    pub fn child(&self, part: &str) -> Self {
         Self(Arc::from(format!("{self}/{part}")))
     }
 
@@ -252,16 +252,16 @@ impl CallKey {
     /// The id begins with the time at which the run began, as all generated ids begin with theirs:
     /// requests that are made together lie together in an index by id.
     #[must_use]
-    pub fn request(&self, attempt: u32) -> RequestId {
+    pub fn request_id(&self, attempt: u32) -> RequestId {
         let digest = ContentHash::of(format!("{self}#{attempt}").as_bytes()).to_string();
-        let began = self.began().unwrap_or_default();
+        let began = self.timestamp_prefix().unwrap_or_default();
         let rest = digest.get(..32 - began.len()).unwrap_or(&digest);
         RequestId(Arc::from(format!("req_{began}{rest}")))
     }
 
     /// The time in the generated id with which the key begins: the first 48 bits of a UUID of
     /// version 7, as hex digits (RFC 9562, 5.7).
-    fn began(&self) -> Option<&str> {
+    fn timestamp_prefix(&self) -> Option<&str> {
         let (_, id) = self.0.split('/').next()?.split_once('_')?;
         let is_generated = id.len() == 32 && id.bytes().all(|digit| digit.is_ascii_hexdigit());
         id.get(..12).filter(|_| is_generated)
@@ -282,32 +282,32 @@ mod tests {
 
     #[test]
     fn a_run_is_named_after_its_request() {
-        let request = RequestId::fresh(10);
-        assert_eq!(RunId::of(&request).as_str(), "run_0000000000000000000000000000000a");
+        let request = RequestId::from_u128(10);
+        assert_eq!(RunId::for_request(&request).as_str(), "run_0000000000000000000000000000000a");
     }
 
     #[test]
     fn a_step_calls_by_the_same_request_after_a_crash_and_by_another_one_at_a_retry() {
-        let run = RunId::of(&RequestId::fresh(10));
+        let run = RunId::for_request(&RequestId::from_u128(10));
         let step = StepId::new("gather").unwrap_or_else(|_| unreachable!());
-        let key = CallKey::of_step(&run, &step, Some(3));
+        let key = CallKey::for_step(&run, &step, Some(3));
         assert_eq!(key.as_str(), "run_0000000000000000000000000000000a/gather[3]");
-        assert_eq!(key.undo().as_str(), "run_0000000000000000000000000000000a/gather[3]/undo");
-        assert_eq!(key.request(1), key.request(1));
-        assert_ne!(key.request(1), key.request(2));
-        assert!(RequestId::new(key.request(1)).is_ok());
+        assert_eq!(key.compensation().as_str(), "run_0000000000000000000000000000000a/gather[3]/undo");
+        assert_eq!(key.request_id(1), key.request_id(1));
+        assert_ne!(key.request_id(1), key.request_id(2));
+        assert!(RequestId::new(key.request_id(1)).is_ok());
     }
 
     #[test]
     fn the_requests_of_a_run_lie_beside_those_of_its_time() {
-        let run = RunId::of(&RequestId::fresh(0x0192_aaaa_bbbb_7ccc_8ddd_eeee_ffff_0000));
+        let run = RunId::for_request(&RequestId::from_u128(0x0192_aaaa_bbbb_7ccc_8ddd_eeee_ffff_0000));
         let step = StepId::new("gather").unwrap_or_else(|_| unreachable!());
-        let request = CallKey::of_step(&run, &step, None).request(1);
+        let request = CallKey::for_step(&run, &step, None).request_id(1);
         assert!(request.as_str().starts_with("req_0192aaaabbbb"), "{request}");
         assert_eq!(request.as_str().len(), "req_".len() + 32);
-        let delegated = CallKey::of(&request).part("helper").request(1);
+        let delegated = CallKey::for_request(&request).child("helper").request_id(1);
         assert!(delegated.as_str().starts_with("req_0192aaaabbbb"), "{delegated}");
-        let named = CallKey::new("team/1").unwrap_or_else(|_| unreachable!()).request(1);
+        let named = CallKey::new("team/1").unwrap_or_else(|_| unreachable!()).request_id(1);
         assert_eq!(named.as_str().len(), "req_".len() + 32);
     }
 }

@@ -11,7 +11,7 @@ use crate::error::Cause;
 use crate::hash::ContentHash;
 use crate::id::{AgentId, RunId, StepId, TeamId, TraceId, UserId, WorkflowId};
 use crate::reply::{Reply, Usage};
-use crate::request::Options;
+use crate::request::CallOptions;
 use crate::time::{Deadline, Timestamp};
 use crate::value::{ArtifactRef, Values};
 
@@ -37,7 +37,7 @@ pub enum ResultRef {
 
 /// What a run needs to begin, and what it is pinned to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Begun {
+pub struct RunStarted {
     /// The run.
     pub run: RunId,
     /// Its workflow.
@@ -59,13 +59,13 @@ pub struct Begun {
     /// Its context at the start.
     pub context: ResultRef,
     /// What differs from the definition.
-    pub options: Options,
+    pub options: CallOptions,
     /// When it must have ended.
     pub deadline: Deadline,
     /// Steps of its plan.
     pub steps: u32,
     /// Retries that all steps have together.
-    pub retries: u32,
+    pub retry_budget: u32,
     /// The team's members; empty without a team.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub members: Vec<AgentId>,
@@ -77,7 +77,7 @@ pub struct Begun {
     pub trace: Option<TraceId>,
 }
 
-impl Begun {
+impl RunStarted {
     /// The agent that a step means, and the version that the run is pinned to: the agent of this id,
     /// or the first of this id with a trailing `_NNN`.
     #[must_use]
@@ -97,14 +97,14 @@ impl Begun {
 #[serde(tag = "entry", rename_all = "snake_case")]
 pub enum Entry {
     /// The run has begun.
-    Begun(Box<Begun>),
+    RunStarted(Box<RunStarted>),
     /// All that a step depends on is there, and its condition, items or question are being worked out.
     StepReady {
         /// The step.
         step: StepId,
     },
     /// A `for_each` step found its items.
-    Expanded {
+    ItemsExpanded {
         /// The step.
         step: StepId,
         /// How many items.
@@ -159,7 +159,7 @@ pub enum Entry {
         usage: Usage,
     },
     /// A call below the run took one of the run's retries.
-    RetryTaken,
+    NestedRetryTaken,
     /// A step failed for good.
     StepFailed {
         /// The step.
@@ -179,14 +179,14 @@ pub enum Entry {
         key: StepKey,
     },
     /// A step waits for a person.
-    ApprovalAsked {
+    ApprovalRequested {
         /// The step.
         key: StepKey,
         /// What the person is asked.
         prompt: String,
     },
     /// A person answered.
-    ApprovalAnswered {
+    ApprovalResolved {
         /// The step.
         key: StepKey,
         /// What they said.
@@ -195,28 +195,28 @@ pub enum Entry {
         by: UserId,
     },
     /// Somebody asked the run to stop.
-    CancelAsked {
+    CancelRequested {
         /// Who.
         by: UserId,
     },
     /// The run's deadline passed.
     DeadlinePassed,
     /// What was done is being undone, because of this.
-    CompensationBegun {
+    RunCompensationStarted {
         /// Why.
         cause: Cause,
         /// After which the rest is left as it is.
-        until: Timestamp,
+        give_up_at: Timestamp,
     },
     /// The undoing of a step is about to be tried.
-    CompensationStarted {
+    StepCompensationStarted {
         /// The step.
         key: StepKey,
         /// 1 for the first attempt.
         attempt: u32,
     },
     /// A step was undone, or could not be.
-    CompensationEnded {
+    StepCompensationEnded {
         /// The step.
         key: StepKey,
         /// Why not.
@@ -228,14 +228,14 @@ pub enum Entry {
         duration_ms: u64,
     },
     /// The run was taken up again after its process ended.
-    Resumed {
+    RunResumed {
         /// True if the definitions have changed since it began; it goes on with those it is pinned to.
         definitions_changed: bool,
         /// When it must have ended now: the time that its process was dead does not count.
         deadline: Deadline,
     },
     /// The run has ended; nothing follows.
-    Ended {
+    RunEnded {
         /// The answer.
         reply: Box<Reply>,
     },

@@ -21,15 +21,15 @@ pub mod time;
 pub mod value;
 
 pub use envelope::{Credential, Envelope};
-pub use error::{Cause, Code};
+pub use error::{Cause, ErrorCode};
 pub use hash::ContentHash;
 pub use id::{
     AgentId, CallKey, CategoryId, ContextKey, IdempotencyKey, PodId, RequestId, RunId, StepId, TeamId, TenantId,
     TraceId, UserId, WorkflowId,
 };
 pub use money::{MicroUsd, Period, PriceBasis, Tokens};
-pub use received::{Received, Source};
+pub use received::{IngressKind, Received};
 pub use reply::{Metadata, Outcome, Reply, Status};
 pub use request::Request;
-pub use time::{Clock, Deadline, Ids, Timestamp};
+pub use time::{Clock, Deadline, IdGenerator, Timestamp};
 pub use value::{ArtifactRef, Json, Values};

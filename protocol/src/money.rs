@@ -27,7 +27,7 @@ impl PriceBasis {
 
     /// The basis of two costs together: assumed if a part of it is.
     #[must_use]
-    pub const fn and(self, other: Self) -> Self {
+    pub const fn combine(self, other: Self) -> Self {
         match (self, other) {
             (Self::Listed, Self::Listed) => Self::Listed,
             (Self::Assumed, _) | (_, Self::Assumed) => Self::Assumed,
@@ -40,7 +40,7 @@ impl PriceBasis {
 pub enum Period {
     /// All time: what is spent stays spent.
     #[default]
-    Ever,
+    AllTime,
     /// The last days, today included.
     Days(u16),
     /// The calendar's month, from its first day on.
@@ -74,7 +74,7 @@ impl MicroUsd {
 
     /// The difference; zero if `other` is larger.
     #[must_use]
-    pub const fn minus(self, other: Self) -> Self {
+    pub const fn saturating_sub(self, other: Self) -> Self {
         Self(self.0.saturating_sub(other.0))
     }
 }

@@ -2,16 +2,16 @@
 //! one without, and cannot be written on the wire.
 
 use crate::envelope::{Credential, Envelope};
-use crate::error::{Cause, Code};
+use crate::error::{Cause, ErrorCode};
 use crate::hash::ContentHash;
 use crate::id::{IdempotencyKey, RequestId, TraceId, UserId};
 use crate::limits::{ENVELOPE_BYTES_MAX, PROTOCOL_VERSION, REQUEST_TIMEOUT, REQUEST_TIMEOUT_MAX};
 use crate::request::Request;
-use crate::time::{Deadline, Ids, Timestamp};
+use crate::time::{Deadline, IdGenerator, Timestamp};
 
 /// By which door a request came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Source {
+pub enum IngressKind {
     /// From this process or its own control socket.
     Local,
     /// From a NATS subject.
@@ -24,13 +24,13 @@ pub enum Source {
 
 /// Who says that they ask; the authenticator decides whether it is so.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Claim {
+pub enum ClaimedIdentity {
     /// A user of this machine, proven by the operating system.
     LocalUser(UserId),
     /// A credential from the wire.
     Credential(Credential),
     /// Nothing.
-    Nobody,
+    Anonymous,
 }
 
 /// A request that has arrived and that nobody has judged yet. It is one pointer: it is handed from
@@ -44,9 +44,9 @@ pub struct Parts {
     /// The request's id.
     pub id: RequestId,
     /// By which door it came.
-    pub source: Source,
+    pub ingress: IngressKind,
     /// Who says that they ask.
-    pub claim: Claim,
+    pub identity: ClaimedIdentity,
     /// What is asked.
     pub request: Request,
     /// After which nobody waits.
@@ -65,16 +65,16 @@ impl Received {
     /// Reads an envelope that came from outside.
     ///
     /// # Errors
-    /// [`Code::PayloadTooLarge`] before anything is parsed; [`Code::InvalidRequest`] if the bytes are
-    /// not an envelope of this version; [`Code::TimedOut`] if its deadline has passed already.
-    pub fn decode(bytes: &[u8], source: Source, ids: &dyn Ids, now: Timestamp) -> Result<Self, Cause> {
+    /// [`ErrorCode::PayloadTooLarge`] before anything is parsed; [`ErrorCode::InvalidRequest`] if the bytes are
+    /// not an envelope of this version; [`ErrorCode::TimedOut`] if its deadline has passed already.
+    pub fn decode(bytes: &[u8], source: IngressKind, ids: &dyn IdGenerator, now: Timestamp) -> Result<Self, Cause> {
         if bytes.len() > ENVELOPE_BYTES_MAX {
             let message = format!("the request has {} bytes, at most {ENVELOPE_BYTES_MAX} are taken", bytes.len());
-            return Err(Cause::new(Code::PayloadTooLarge, message));
+            return Err(Cause::new(ErrorCode::PayloadTooLarge, message));
         }
         let envelope: Envelope = serde_json::from_slice(bytes)
-            .map_err(|error| Cause::new(Code::InvalidRequest, format!("the request cannot be read: {error}")))?;
-        let claim = envelope.credential.clone().map_or(Claim::Nobody, Claim::Credential);
+            .map_err(|error| Cause::new(ErrorCode::InvalidRequest, format!("the request cannot be read: {error}")))?;
+        let claim = envelope.credential.clone().map_or(ClaimedIdentity::Anonymous, ClaimedIdentity::Credential);
         Self::from_envelope(envelope, claim, source, ids, now)
     }
 
@@ -83,42 +83,42 @@ impl Received {
     ///
     /// # Errors
     /// As [`Received::decode`], but for the size.
-    pub fn local(user: UserId, envelope: Envelope, ids: &dyn Ids, now: Timestamp) -> Result<Self, Cause> {
-        Self::from_envelope(envelope, Claim::LocalUser(user), Source::Local, ids, now)
+    pub fn local(user: UserId, envelope: Envelope, ids: &dyn IdGenerator, now: Timestamp) -> Result<Self, Cause> {
+        Self::from_envelope(envelope, ClaimedIdentity::LocalUser(user), IngressKind::Local, ids, now)
     }
 
     fn from_envelope(
         envelope: Envelope,
-        claim: Claim,
-        source: Source,
-        ids: &dyn Ids,
+        claim: ClaimedIdentity,
+        source: IngressKind,
+        ids: &dyn IdGenerator,
         now: Timestamp,
     ) -> Result<Self, Cause> {
         if envelope.version != PROTOCOL_VERSION {
             let message =
                 format!("the request speaks version {}, this process speaks {PROTOCOL_VERSION}", envelope.version);
-            return Err(Cause::new(Code::InvalidRequest, message));
+            return Err(Cause::new(ErrorCode::InvalidRequest, message));
         }
         let latest = Deadline::after(now, REQUEST_TIMEOUT_MAX);
-        let deadline = envelope.deadline.unwrap_or_else(|| Deadline::after(now, REQUEST_TIMEOUT)).nearer(latest);
-        if deadline.passed(now) {
-            return Err(Cause::new(Code::TimedOut, "the deadline had passed when the request arrived"));
+        let deadline = envelope.deadline.unwrap_or_else(|| Deadline::after(now, REQUEST_TIMEOUT)).earlier(latest);
+        if deadline.has_passed(now) {
+            return Err(Cause::new(ErrorCode::TimedOut, "the deadline had passed when the request arrived"));
         }
         let body_hash = envelope
             .idempotency_key
             .as_ref()
             .map(|_| serde_json::to_vec(&envelope.request).map(|body| ContentHash::of(&body)))
             .transpose()
-            .map_err(|error| Cause::new(Code::InvalidRequest, error.to_string()))?;
+            .map_err(|error| Cause::new(ErrorCode::InvalidRequest, error.to_string()))?;
         Ok(Self(Box::new(Parts {
-            id: envelope.id.unwrap_or_else(|| RequestId::fresh(ids.fresh())),
-            source,
-            claim,
+            id: envelope.id.unwrap_or_else(|| RequestId::from_u128(ids.next_id())),
+            ingress: source,
+            identity: claim,
             request: envelope.request,
             deadline,
             idempotency_key: envelope.idempotency_key,
             body_hash,
-            trace: envelope.trace.unwrap_or_else(|| TraceId::fresh(ids.fresh())),
+            trace: envelope.trace.unwrap_or_else(|| TraceId::from_u128(ids.next_id())),
             at: now,
         })))
     }
@@ -163,17 +163,17 @@ impl Received {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::request::Look;
+    use crate::request::Query;
 
     struct Counting;
-    impl Ids for Counting {
-        fn fresh(&self) -> u128 {
+    impl IdGenerator for Counting {
+        fn next_id(&self) -> u128 {
             7
         }
     }
 
     fn envelope() -> Envelope {
-        Envelope::of(Request::Look(Look::Agents))
+        Envelope::of(Request::Query(Query::Agents))
     }
 
     #[test]
@@ -182,8 +182,9 @@ mod tests {
         if let Some(members) = value.as_object_mut() {
             members.insert("credential".into(), serde_json::json!({"scheme": "local_user", "secret": "admin"}));
         }
-        let refused = Received::decode(value.to_string().as_bytes(), Source::Http, &Counting, Timestamp::default());
-        assert_eq!(refused.map_err(|cause| cause.code), Err(Code::InvalidRequest));
+        let refused =
+            Received::decode(value.to_string().as_bytes(), IngressKind::Http, &Counting, Timestamp::default());
+        assert_eq!(refused.map_err(|cause| cause.code), Err(ErrorCode::InvalidRequest));
     }
 
     #[test]
@@ -191,9 +192,9 @@ mod tests {
         let user = || UserId::new("admin").unwrap_or_else(|_| unreachable!());
         let other = Envelope { version: 9, ..envelope() };
         let refused = Received::local(user(), other, &Counting, Timestamp::default());
-        assert_eq!(refused.map_err(|cause| cause.code), Err(Code::InvalidRequest));
+        assert_eq!(refused.map_err(|cause| cause.code), Err(ErrorCode::InvalidRequest));
         let late = Envelope { deadline: Some(Deadline(Timestamp::from_micros(1))), ..envelope() };
         let refused = Received::local(user(), late, &Counting, Timestamp::from_micros(2));
-        assert_eq!(refused.map_err(|cause| cause.code), Err(Code::TimedOut));
+        assert_eq!(refused.map_err(|cause| cause.code), Err(ErrorCode::TimedOut));
     }
 }

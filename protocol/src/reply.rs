@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Cause, Class, Code};
+use crate::error::{Cause, ErrorClass, ErrorCode};
 use crate::id::{AgentId, PodId, TraceId};
 use crate::money::{MicroUsd, PriceBasis, Tokens};
 use crate::value::Values;
@@ -29,10 +29,10 @@ impl Status {
     #[must_use]
     pub const fn of(cause: &Cause) -> Self {
         match (cause.code, cause.code.class()) {
-            (Code::Cancelled, _) => Self::Cancelled,
-            (Code::TimedOut, _) => Self::TimedOut,
-            (_, Class::Denied) => Self::Denied,
-            (_, Class::Failed | Class::Rejected) => Self::Failed,
+            (ErrorCode::Cancelled, _) => Self::Cancelled,
+            (ErrorCode::TimedOut, _) => Self::TimedOut,
+            (_, ErrorClass::Denied) => Self::Denied,
+            (_, ErrorClass::Failed | ErrorClass::Rejected) => Self::Failed,
         }
     }
 
@@ -130,7 +130,7 @@ impl Usage {
         self.tokens += inner.tokens;
         self.cost += inner.cost;
         self.estimated |= inner.estimated;
-        self.price = self.price.and(inner.price);
+        self.price = self.price.combine(inner.price);
         self.steps = self.steps.saturating_add(inner.steps);
         self.decisions = self.decisions.saturating_add(inner.decisions);
         if inner.model.is_some() {

@@ -4,7 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Cause, Code};
+use crate::error::{Cause, ErrorCode};
 use crate::hash::ContentHash;
 use crate::id::{AgentId, CallKey, ContextKey, RunId, StepId, TeamId, WorkflowId};
 use crate::limits::{PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX};
@@ -41,13 +41,13 @@ pub enum Request {
     /// Let an agent use a tool that is not an agent.
     CallTool(CallTool),
     /// Read what is known: catalogue, runs, audit, costs.
-    Look(Look),
+    Query(Query),
 }
 
 /// How one piece of work differs from what its definition says.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Options {
+pub struct CallOptions {
     /// `PROVIDER.NAME` or a tier, instead of the definition's model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
@@ -75,7 +75,7 @@ pub struct Invoke {
     pub key: Option<CallKey>,
     /// What differs from the definition.
     #[serde(default)]
-    pub options: Options,
+    pub options: CallOptions,
 }
 
 /// Start a workflow.
@@ -101,7 +101,7 @@ pub struct StartRun {
     pub key: Option<CallKey>,
     /// What differs from the definition.
     #[serde(default)]
-    pub options: Options,
+    pub options: CallOptions,
 }
 
 /// Form a team and let it run a workflow.
@@ -126,7 +126,7 @@ pub struct StartTeam {
     pub key: Option<CallKey>,
     /// What differs from the definition.
     #[serde(default)]
-    pub options: Options,
+    pub options: CallOptions,
 }
 
 /// What a run is told from outside.
@@ -231,7 +231,7 @@ pub struct Page {
 impl Page {
     /// Rows at most, within the bounds of the wire.
     #[must_use]
-    pub const fn rows(&self) -> u32 {
+    pub const fn effective_limit(&self) -> u32 {
         match self.limit {
             0 => PAGE_ROWS_DEFAULT,
             1..PAGE_ROWS_MAX => self.limit,
@@ -242,13 +242,13 @@ impl Page {
     /// The number behind which the page begins; every cursor is one.
     ///
     /// # Errors
-    /// [`Code::InvalidInput`] if it is none that a page gave.
+    /// [`ErrorCode::InvalidInput`] if it is none that a page gave.
     pub fn cursor(&self) -> Result<Option<u64>, Cause> {
         let number = self.after.as_deref().map(str::parse).transpose();
         number.map_err(|_| {
             let found = self.after.as_deref().unwrap_or_default();
             Cause::new(
-                Code::InvalidInput,
+                ErrorCode::InvalidInput,
                 format!("a cursor is what `next` of the page before says; `{found}` is none"),
             )
         })
@@ -258,7 +258,7 @@ impl Page {
 /// Read what is known. Reading goes to the stores, never through an actor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "look", rename_all = "snake_case")]
-pub enum Look {
+pub enum Query {
     /// Every agent of the catalogue.
     Agents,
     /// One agent.
@@ -333,13 +333,13 @@ impl Request {
                 MemoryChange::Forget { .. } => "memory_forget",
             },
             Self::CallTool(_) => "call_tool",
-            Self::Look(_) => "look",
+            Self::Query(_) => "look",
         }
     }
 
     /// What the request is about, for logs and audit: an id, never an input.
     #[must_use]
-    pub fn target(&self) -> String {
+    pub fn resource(&self) -> String {
         match self {
             Self::Invoke(invoke) => invoke.agent.to_string(),
             Self::StartRun(start) => start.workflow.to_string(),
@@ -351,24 +351,24 @@ impl Request {
             Self::MemoryRead(read) => read.agent.to_string(),
             Self::MemoryWrite(write) => write.agent.to_string(),
             Self::CallTool(call) => call.tool.clone(),
-            Self::Look(look) => look.target(),
+            Self::Query(look) => look.resource(),
         }
     }
 
     /// Reads a request from JSON.
     ///
     /// # Errors
-    /// [`Code::InvalidRequest`], with what the parser says.
+    /// [`ErrorCode::InvalidRequest`], with what the parser says.
     pub fn from_json(value: Json) -> Result<Self, Cause> {
         serde_json::from_value(value)
-            .map_err(|error| Cause::new(Code::InvalidRequest, format!("the request cannot be read: {error}")))
+            .map_err(|error| Cause::new(ErrorCode::InvalidRequest, format!("the request cannot be read: {error}")))
     }
 }
 
-impl Look {
+impl Query {
     /// What is looked at: the noun, and the id where there is one.
     #[must_use]
-    pub fn target(&self) -> String {
+    pub fn resource(&self) -> String {
         match self {
             Self::Agents => "agents".into(),
             Self::Agent { id } => id.to_string(),

@@ -27,19 +27,19 @@ impl Timestamp {
 
     /// The moment `after` later; the last one that can be written, if there is none.
     #[must_use]
-    pub fn plus(self, after: Duration) -> Self {
+    pub fn saturating_add(self, after: Duration) -> Self {
         Self(self.0.saturating_add(i64::try_from(after.as_micros()).unwrap_or(i64::MAX)))
     }
 
     /// The moment `before` earlier.
     #[must_use]
-    pub fn minus(self, before: Duration) -> Self {
+    pub fn saturating_sub(self, before: Duration) -> Self {
         Self(self.0.saturating_sub(i64::try_from(before.as_micros()).unwrap_or(i64::MAX)))
     }
 
     /// How long after `earlier` this moment is; zero if it is not.
     #[must_use]
-    pub fn since(self, earlier: Self) -> Duration {
+    pub fn saturating_duration_since(self, earlier: Self) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 }
@@ -81,24 +81,24 @@ impl Deadline {
     /// The deadline `after` from now.
     #[must_use]
     pub fn after(now: Timestamp, after: Duration) -> Self {
-        Self(now.plus(after))
+        Self(now.saturating_add(after))
     }
 
     /// What is left; zero once it has passed.
     #[must_use]
-    pub fn left(self, now: Timestamp) -> Duration {
-        self.0.since(now)
+    pub fn remaining(self, now: Timestamp) -> Duration {
+        self.0.saturating_duration_since(now)
     }
 
     /// True once nobody waits.
     #[must_use]
-    pub fn passed(self, now: Timestamp) -> bool {
+    pub fn has_passed(self, now: Timestamp) -> bool {
         now >= self.0
     }
 
     /// The nearer of two deadlines.
     #[must_use]
-    pub fn nearer(self, other: Self) -> Self {
+    pub fn earlier(self, other: Self) -> Self {
         self.min(other)
     }
 }
@@ -110,9 +110,9 @@ pub trait Clock: Send + Sync {
 }
 
 /// Makes numbers that no other caller gets. Only the composition root has the real one.
-pub trait Ids: Send + Sync {
+pub trait IdGenerator: Send + Sync {
     /// A fresh 128-bit number, sortable by time where the source allows.
-    fn fresh(&self) -> u128;
+    fn next_id(&self) -> u128;
 }
 
 #[cfg(test)]
@@ -129,8 +129,8 @@ mod tests {
     fn a_passed_deadline_leaves_nothing() {
         let now = Timestamp::from_micros(5_000_000);
         let deadline = Deadline::after(now, Duration::from_secs(1));
-        assert_eq!(deadline.left(now.plus(Duration::from_secs(3))), Duration::ZERO);
-        assert!(deadline.passed(now.plus(Duration::from_secs(1))));
-        assert!(!deadline.passed(now));
+        assert_eq!(deadline.remaining(now.saturating_add(Duration::from_secs(3))), Duration::ZERO);
+        assert!(deadline.has_passed(now.saturating_add(Duration::from_secs(1))));
+        assert!(!deadline.has_passed(now));
     }
 }

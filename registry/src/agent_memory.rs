@@ -37,20 +37,20 @@ pub struct Memory {
     /// When it was remembered.
     pub at: Timestamp,
     /// When it is forgotten by itself; without it, only when it has to give way.
-    pub until: Option<Timestamp>,
+    pub expires_at: Option<Timestamp>,
 }
 
 impl Memory {
     /// True as long as its time is not up.
     #[must_use]
     pub fn is_alive(&self, now: Timestamp) -> bool {
-        self.until.is_none_or(|until| until > now)
+        self.expires_at.is_none_or(|until| until > now)
     }
 }
 
 /// A memory that was found.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Recalled {
+pub struct MemoryMatch {
     /// The memory.
     pub memory: Memory,
     /// How alike: 1 is the same direction, 0 has nothing in common.
@@ -59,13 +59,13 @@ pub struct Recalled {
 
 /// What is looked for.
 #[derive(Debug, Clone, Copy)]
-pub struct Near<'a> {
+pub struct VectorQuery<'a> {
     /// The vector; memories of another length are not found.
     pub vector: &'a [f32],
     /// How many at most.
-    pub most: usize,
+    pub limit: usize,
     /// How alike at least.
-    pub floor: f32,
+    pub min_similarity: f32,
 }
 
 /// Keeps what agents remember.
@@ -88,7 +88,12 @@ pub trait MemoryStore: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError`] if they cannot be read.
-    async fn recall(&self, owner: &MemoryOwner, near: Near<'_>, now: Timestamp) -> Result<Vec<Recalled>, StoreError>;
+    async fn recall(
+        &self,
+        owner: &MemoryOwner,
+        near: VectorQuery<'_>,
+        now: Timestamp,
+    ) -> Result<Vec<MemoryMatch>, StoreError>;
 
     /// The newest memories, at most so many.
     ///
@@ -111,18 +116,19 @@ pub fn similarity(one: &[f32], other: &[f32]) -> Option<f32> {
 }
 
 /// The best of these, as [`MemoryStore::recall`] promises them.
-pub(crate) fn best(near: Near<'_>, all: impl Iterator<Item = (Memory, Vec<f32>)>) -> Vec<Recalled> {
+pub(crate) fn top_matches(near: VectorQuery<'_>, all: impl Iterator<Item = (Memory, Vec<f32>)>) -> Vec<MemoryMatch> {
     let mut found: Vec<_> = all
         .filter_map(|(memory, vector)| {
-            let similarity = similarity(near.vector, &vector).filter(|similarity| *similarity >= near.floor)?;
-            Some(Recalled { memory, similarity })
+            let similarity =
+                similarity(near.vector, &vector).filter(|similarity| *similarity >= near.min_similarity)?;
+            Some(MemoryMatch { memory, similarity })
         })
         .collect();
     found.sort_by(|one, other| {
         let alike = other.similarity.partial_cmp(&one.similarity).unwrap_or(Ordering::Equal);
         alike.then_with(|| newest_first(&one.memory, &other.memory))
     });
-    found.truncate(near.most);
+    found.truncate(near.limit);
     found
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use greenroom_protocol as protocol;
 use protocol::limits::REQUEST_TIMEOUT_MAX;
-use protocol::{ArtifactRef, Cause, Code, ContentHash, Timestamp};
+use protocol::{ArtifactRef, Cause, ContentHash, ErrorCode, Timestamp};
 
 use crate::error::StoreError;
 
@@ -19,7 +19,7 @@ pub const ARTIFACT_BYTES_MAX: u64 = 256 * 1024 * 1024;
 pub const LABEL_BYTES_MAX: usize = 255;
 /// How long an artifact that no record names is left alone after it was put: whoever put it may be
 /// about to name it, and no request is under way for longer than this.
-pub const UNNAMED_KEPT: Duration = REQUEST_TIMEOUT_MAX.saturating_mul(2);
+pub const UNREFERENCED_RETENTION: Duration = REQUEST_TIMEOUT_MAX.saturating_mul(2);
 
 /// Why an artifact was not kept or not given.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -51,9 +51,9 @@ impl ArtifactError {
     #[must_use]
     pub fn cause(&self) -> Cause {
         match self {
-            Self::TooLarge { .. } => Cause::new(Code::PayloadTooLarge, self.to_string()),
-            Self::Label => Cause::new(Code::InvalidInput, self.to_string()),
-            Self::Damaged { .. } => Cause::new(Code::StoreUnavailable, self.to_string()),
+            Self::TooLarge { .. } => Cause::new(ErrorCode::PayloadTooLarge, self.to_string()),
+            Self::Label => Cause::new(ErrorCode::InvalidInput, self.to_string()),
+            Self::Damaged { .. } => Cause::new(ErrorCode::StoreUnavailable, self.to_string()),
             Self::Store(error) => error.cause(),
         }
     }
@@ -61,7 +61,7 @@ impl ArtifactError {
 
 /// What a sweep took away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Swept {
+pub struct SweepReport {
     /// Artifacts.
     pub artifacts: u64,
     /// Their bytes.
@@ -70,7 +70,7 @@ pub struct Swept {
 
 /// Keeps bytes.
 #[async_trait]
-pub trait Artifacts: Send + Sync {
+pub trait ArtifactStore: Send + Sync {
     /// Keeps the bytes, durably; the same bytes twice are kept once.
     ///
     /// # Errors
@@ -90,11 +90,11 @@ pub trait Artifacts: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError`]; what was dropped before stays dropped.
-    async fn sweep(&self, named: HashSet<ContentHash>, now: Timestamp) -> Result<Swept, StoreError>;
+    async fn sweep(&self, named: HashSet<ContentHash>, now: Timestamp) -> Result<SweepReport, StoreError>;
 }
 
 /// What stays of `all`: those that `is_held` says, and whatever their JSON names, however deep.
-pub(crate) fn held(
+pub(crate) fn reachable(
     all: &HashSet<ContentHash>,
     is_held: impl Fn(&ContentHash) -> bool,
     names_in: impl Fn(&ContentHash) -> Result<HashSet<ContentHash>, StoreError>,

@@ -9,21 +9,21 @@ use protocol::audit::{Closing, Opening, Record};
 use protocol::{Cause, RequestId, Timestamp};
 
 use crate::error::StoreError;
-use crate::group_commit::{Handed, Haste};
+use crate::group_commit::{CommitTiming, SubmittedCommand};
 
 pub mod chain;
 pub mod head;
 pub mod signer;
 pub mod verify;
 
-pub use verify::{Fault, Verdict};
+pub use verify::{ChainReport, ChainViolation};
 
 /// The number of a record: 1, 2, 3, … without a gap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct AuditSeq(pub u64);
 
 /// Called with a bracket's number when it is dropped without having been closed.
-pub(crate) type Abandoned = Box<dyn FnOnce(AuditSeq) + Send + Sync>;
+pub(crate) type OnDrop = Box<dyn FnOnce(AuditSeq) + Send + Sync>;
 
 /// Proof that an opening is durable. It is closed once; dropped, its record says `interrupted`.
 /// Only an audit log makes it:
@@ -38,15 +38,15 @@ pub(crate) type Abandoned = Box<dyn FnOnce(AuditSeq) + Send + Sync>;
 /// let bracket = Bracket::new(AuditSeq(1), todo!(), todo!(), None);
 /// ```
 #[must_use = "an opened record is to be closed"]
-pub struct Bracket {
+pub struct OpenAuditEntry {
     opened: AuditSeq,
     request: RequestId,
     at: Timestamp,
-    abandoned: Option<Abandoned>,
+    abandoned: Option<OnDrop>,
 }
 
-impl Bracket {
-    pub(crate) const fn new(opened: AuditSeq, request: RequestId, at: Timestamp, abandoned: Option<Abandoned>) -> Self {
+impl OpenAuditEntry {
+    pub(crate) const fn new(opened: AuditSeq, request: RequestId, at: Timestamp, abandoned: Option<OnDrop>) -> Self {
         Self { opened, request, at, abandoned }
     }
 
@@ -75,12 +75,12 @@ impl Bracket {
     }
 
     /// Takes the bracket for closing: from here on its drop says nothing.
-    pub(crate) fn defuse(&mut self) {
+    pub(crate) fn disarm(&mut self) {
         self.abandoned = None;
     }
 }
 
-impl Drop for Bracket {
+impl Drop for OpenAuditEntry {
     fn drop(&mut self) {
         if let Some(abandoned) = self.abandoned.take() {
             abandoned(self.opened);
@@ -88,7 +88,7 @@ impl Drop for Bracket {
     }
 }
 
-impl fmt::Debug for Bracket {
+impl fmt::Debug for OpenAuditEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Bracket").field("opened", &self.opened).field("request", &self.request).finish_non_exhaustive()
     }
@@ -96,41 +96,41 @@ impl fmt::Debug for Bracket {
 
 /// An opening that was handed in and may not be durable yet.
 #[must_use = "the act waits for the bracket"]
-pub struct Opened(Waiting);
+pub struct PendingAuditEntry(EntryState);
 
-enum Waiting {
-    Handed(Handed<Bracket, StoreError>),
-    Known(Result<Bracket, AuditError>),
+enum EntryState {
+    SubmittedCommand(SubmittedCommand<OpenAuditEntry, StoreError>),
+    Resolved(Result<OpenAuditEntry, AuditError>),
 }
 
-impl Opened {
-    pub(crate) const fn handed(handed: Handed<Bracket, StoreError>) -> Self {
-        Self(Waiting::Handed(handed))
+impl PendingAuditEntry {
+    pub(crate) const fn submitted(handed: SubmittedCommand<OpenAuditEntry, StoreError>) -> Self {
+        Self(EntryState::SubmittedCommand(handed))
     }
 
     /// An opening that was not written, for tests of other crates; never in the product.
     #[cfg(feature = "testing")]
-    pub const fn lost_for_test() -> Self {
-        Self(Waiting::Known(Err(AuditError::Store(StoreError::Full))))
+    pub const fn failed_for_test() -> Self {
+        Self(EntryState::Resolved(Err(AuditError::Store(StoreError::Full))))
     }
 
-    pub(crate) const fn known(bracket: Bracket) -> Self {
-        Self(Waiting::Known(Ok(bracket)))
+    pub(crate) const fn known(entry: OpenAuditEntry) -> Self {
+        Self(EntryState::Resolved(Ok(entry)))
     }
 
     /// Waits until the opening is durable, and shows the proof.
     ///
     /// # Errors
     /// [`AuditError`], and then the act may not be done.
-    pub async fn durable(&mut self) -> Result<&Bracket, AuditError> {
-        if let Waiting::Handed(handed) = &mut self.0 {
+    pub async fn wait_durable(&mut self) -> Result<&OpenAuditEntry, AuditError> {
+        if let EntryState::SubmittedCommand(handed) = &mut self.0 {
             let answer = handed.answer().await;
-            self.0 = Waiting::Known(answer.map_err(AuditError::from));
+            self.0 = EntryState::Resolved(answer.map_err(AuditError::from));
         }
         match &self.0 {
-            Waiting::Known(Ok(bracket)) => Ok(bracket),
-            Waiting::Known(Err(error)) => Err(error.clone()),
-            Waiting::Handed(_) => Err(AuditError::Store(StoreError::Closed)),
+            EntryState::Resolved(Ok(entry)) => Ok(entry),
+            EntryState::Resolved(Err(error)) => Err(error.clone()),
+            EntryState::SubmittedCommand(_) => Err(AuditError::Store(StoreError::Closed)),
         }
     }
 
@@ -138,10 +138,10 @@ impl Opened {
     ///
     /// # Errors
     /// As [`Opened::durable`].
-    pub async fn bracket(self) -> Result<Bracket, AuditError> {
+    pub async fn into_open_entry(self) -> Result<OpenAuditEntry, AuditError> {
         match self.0 {
-            Waiting::Handed(mut handed) => Ok(handed.answer().await?),
-            Waiting::Known(known) => known,
+            EntryState::SubmittedCommand(mut handed) => Ok(handed.answer().await?),
+            EntryState::Resolved(known) => known,
         }
     }
 }
@@ -189,8 +189,8 @@ pub trait AuditLog: Send + Sync {
     ///
     /// # Errors
     /// [`AuditError`], and then the act may not be done.
-    async fn open(&self, opening: Opening, now: Timestamp) -> Result<Bracket, AuditError> {
-        self.hand_in(opening, Haste::Now, now).await?.bracket().await
+    async fn open(&self, opening: Opening, now: Timestamp) -> Result<OpenAuditEntry, AuditError> {
+        self.submit(opening, CommitTiming::Immediate, now).await?.into_open_entry().await
     }
 
     /// As [`AuditLog::open`], but does not wait for the disk: with [`Haste::Company`] the opening shares
@@ -198,17 +198,22 @@ pub trait AuditLog: Send + Sync {
     ///
     /// # Errors
     /// [`AuditError`] if it could not even be handed in.
-    async fn hand_in(&self, opening: Opening, haste: Haste, now: Timestamp) -> Result<Opened, AuditError>;
+    async fn submit(
+        &self,
+        opening: Opening,
+        timing: CommitTiming,
+        now: Timestamp,
+    ) -> Result<PendingAuditEntry, AuditError>;
 
     /// Writes what came of the act. It is queued, retried where the store fails, and logged; it
     /// never undoes what was done, and the caller does not wait for the disk.
-    async fn close(&self, bracket: Bracket, closing: Closing, now: Timestamp);
+    async fn close(&self, entry: OpenAuditEntry, closing: Closing, now: Timestamp);
 
     /// Writes that something happened to the platform itself; durable when it returns.
     ///
     /// # Errors
     /// [`AuditError`] if it cannot be kept.
-    async fn note(&self, subject: &str, message: &str, now: Timestamp) -> Result<AuditSeq, AuditError>;
+    async fn record_system_event(&self, subject: &str, message: &str, now: Timestamp) -> Result<AuditSeq, AuditError>;
 
     /// At most `limit` records before `before` (none: the newest), the newest first.
     ///
@@ -226,7 +231,7 @@ pub trait AuditLog: Send + Sync {
     ///
     /// # Errors
     /// [`AuditError`] if it cannot be read; a broken chain is no error but a [`Verdict`].
-    async fn verify(&self) -> Result<Verdict, AuditError>;
+    async fn verify(&self) -> Result<ChainReport, AuditError>;
 
     /// Removes the records older than `before`, up to the oldest that is still open, and leaves a
     /// signed anchor in their place.

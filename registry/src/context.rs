@@ -9,7 +9,7 @@ use futures::stream::BoxStream;
 use greenroom_protocol as protocol;
 use protocol::limits::INLINE_VALUE_BYTES_MAX;
 use protocol::request::ContextChange;
-use protocol::{Cause, Code, ContextKey, Json, RunId, Timestamp};
+use protocol::{Cause, ContextKey, ErrorCode, Json, RunId, Timestamp};
 
 use crate::error::StoreError;
 use crate::runs::Fence;
@@ -114,12 +114,12 @@ impl ContextError {
     #[must_use]
     pub fn cause(&self) -> Cause {
         match self {
-            Self::Fenced => Cause::new(Code::LeaseLost, self.to_string()),
-            Self::Unknown => Cause::new(Code::UnknownRun, self.to_string()),
-            Self::Conflict { key, found } => Cause::new(Code::VersionConflict, self.to_string())
-                .with(serde_json::json!({ "key": key, "version": found.0 })),
-            Self::NotAList { .. } => Cause::new(Code::InvalidInput, self.to_string()),
-            Self::TooLarge { .. } | Self::TooManyKeys => Cause::new(Code::PayloadTooLarge, self.to_string()),
+            Self::Fenced => Cause::new(ErrorCode::LeaseLost, self.to_string()),
+            Self::Unknown => Cause::new(ErrorCode::UnknownRun, self.to_string()),
+            Self::Conflict { key, found } => Cause::new(ErrorCode::VersionConflict, self.to_string())
+                .with_details(serde_json::json!({ "key": key, "version": found.0 })),
+            Self::NotAList { .. } => Cause::new(ErrorCode::InvalidInput, self.to_string()),
+            Self::TooLarge { .. } | Self::TooManyKeys => Cause::new(ErrorCode::PayloadTooLarge, self.to_string()),
             Self::Store(error) => error.cause(),
         }
     }

@@ -11,7 +11,7 @@ pub const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Keeps bodies of definitions.
 #[async_trait]
-pub trait DefinitionBodies: Send + Sync {
+pub trait DefinitionStore: Send + Sync {
     /// Keeps a body under the hash that its definition has; durable when it returns. The same hash
     /// twice is kept once.
     ///

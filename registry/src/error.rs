@@ -1,7 +1,7 @@
 //! What can go wrong with a store, told apart where the answer differs: a full disk is not a locked
 //! file, and neither is a broken one. What a user sees of it is decided here too.
 
-use protocol::{Cause, Code};
+use protocol::{Cause, ErrorCode};
 
 use greenroom_protocol as protocol;
 
@@ -50,16 +50,16 @@ impl StoreError {
     /// The cause that a user sees.
     #[must_use]
     pub fn cause(&self) -> Cause {
-        self.as_cause(Code::StoreUnavailable)
+        self.as_cause(ErrorCode::StoreUnavailable)
     }
 
     /// The same for the audit, without which nothing may be done.
     #[must_use]
     pub fn audit_cause(&self) -> Cause {
-        self.as_cause(Code::AuditUnavailable)
+        self.as_cause(ErrorCode::AuditUnavailable)
     }
 
-    fn as_cause(&self, code: Code) -> Cause {
+    fn as_cause(&self, code: ErrorCode) -> Cause {
         let (what, advice) = match self {
             Self::Full => ("disk_full", "free some space; nothing that was accepted is lost"),
             Self::Disk(_) => (
@@ -79,7 +79,7 @@ impl StoreError {
             Self::Chain(_) => ("chain", "nothing is done on top of it; put back a copy of the database that has it"),
             Self::Failed(_) => ("failed", "the log has the rest"),
         };
-        Cause::new(code, format!("{self}; {advice}")).with(serde_json::json!({ "store": what }))
+        Cause::new(code, format!("{self}; {advice}")).with_details(serde_json::json!({ "store": what }))
     }
 
     /// True if the database itself may be wrong, so that going on could do harm.
@@ -125,8 +125,8 @@ mod tests {
         let full = StoreError::from(std::io::Error::from(std::io::ErrorKind::StorageFull));
         assert!(matches!(full, StoreError::Full));
         let cause = full.cause();
-        assert_eq!(cause.code, Code::StoreUnavailable);
+        assert_eq!(cause.code, ErrorCode::StoreUnavailable);
         assert_eq!(cause.details, serde_json::json!({"store": "disk_full"}));
-        assert_eq!(full.audit_cause().code, Code::AuditUnavailable);
+        assert_eq!(full.audit_cause().code, ErrorCode::AuditUnavailable);
     }
 }

@@ -23,43 +23,43 @@ pub const BATCH_LENGTH_MAX: usize = 1_024;
 pub const LINGER: Duration = Duration::from_millis(20);
 /// How long a command whose company was promised waits for it. Company comes within microseconds; this
 /// is the price where it does not come at all.
-pub const COMPANY_WAIT: Duration = Duration::from_millis(1);
+pub const COALESCE_WAIT: Duration = Duration::from_millis(1);
 
 /// Whether a command starts a commit of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Haste {
+pub enum CommitTiming {
     /// At once.
-    Now,
+    Immediate,
     /// The caller hands in something else at once that does; until then it waits, for
     /// [`COMPANY_WAIT`] at most.
-    Company,
+    Coalesce,
 }
 
-impl Haste {
+impl CommitTiming {
     /// How long the command waits for company.
     #[must_use]
-    pub const fn patience(self) -> Duration {
+    pub const fn max_delay(self) -> Duration {
         match self {
-            Self::Now => Duration::ZERO,
-            Self::Company => COMPANY_WAIT,
+            Self::Immediate => Duration::ZERO,
+            Self::Coalesce => COALESCE_WAIT,
         }
     }
 }
 
 /// Where a command's answer goes.
-pub(crate) type Answer<T, E = StoreError> = oneshot::Sender<Result<T, E>>;
+pub(crate) type ReplySender<T, E = StoreError> = oneshot::Sender<Result<T, E>>;
 
 /// Something that a writer does.
-pub(crate) trait Command: Send {
+pub(crate) trait BatchCommand: Send {
     /// How long it may wait for company; nothing if it starts a commit at once.
-    fn patience(&self) -> Duration;
+    fn max_delay(&self) -> Duration;
 }
 
 /// The callers' end.
 #[derive(Debug)]
-pub(crate) struct Queue<C>(mpsc::Sender<C>);
+pub(crate) struct CommandSender<C>(mpsc::Sender<C>);
 
-impl<C> Clone for Queue<C> {
+impl<C> Clone for CommandSender<C> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }
@@ -67,21 +67,21 @@ impl<C> Clone for Queue<C> {
 
 /// The writer's end.
 #[derive(Debug)]
-pub(crate) struct Inbox<C>(mpsc::Receiver<C>);
+pub(crate) struct CommandReceiver<C>(mpsc::Receiver<C>);
 
 /// Makes both ends.
-pub(crate) fn queue<C: Command>() -> (Queue<C>, Inbox<C>) {
+pub(crate) fn queue<C: BatchCommand>() -> (CommandSender<C>, CommandReceiver<C>) {
     let (sender, receiver) = mpsc::channel(QUEUE_LENGTH_MAX);
-    (Queue(sender), Inbox(receiver))
+    (CommandSender(sender), CommandReceiver(receiver))
 }
 
 /// A command that was handed over, and whose answer may be waited for.
-pub(crate) struct Handed<T, E> {
+pub(crate) struct SubmittedCommand<T, E> {
     answered: oneshot::Receiver<Result<T, E>>,
     deadline: Instant,
 }
 
-impl<T, E: From<StoreError>> Handed<T, E> {
+impl<T, E: From<StoreError>> SubmittedCommand<T, E> {
     /// Waits for the answer; once it was given there is none any more.
     pub(crate) async fn answer(&mut self) -> Result<T, E> {
         match timeout_at(self.deadline, &mut self.answered).await {
@@ -92,29 +92,32 @@ impl<T, E: From<StoreError>> Handed<T, E> {
     }
 }
 
-impl<C: Command> Queue<C> {
+impl<C: BatchCommand> CommandSender<C> {
     /// Hands over a command and waits for its answer.
-    pub(crate) async fn ask<T, E>(&self, command: impl FnOnce(Answer<T, E>) -> C) -> Result<T, E>
+    pub(crate) async fn ask<T, E>(&self, command: impl FnOnce(ReplySender<T, E>) -> C) -> Result<T, E>
     where
         E: From<StoreError>,
     {
-        self.hand_over(command).await?.answer().await
+        self.submit(command).await?.answer().await
     }
 
     /// Hands over a command, whose answer is waited for later; waits for a place in the queue only.
-    pub(crate) async fn hand_over<T, E>(&self, command: impl FnOnce(Answer<T, E>) -> C) -> Result<Handed<T, E>, E>
+    pub(crate) async fn submit<T, E>(
+        &self,
+        command: impl FnOnce(ReplySender<T, E>) -> C,
+    ) -> Result<SubmittedCommand<T, E>, E>
     where
         E: From<StoreError>,
     {
         let (answer, answered) = oneshot::channel();
         let deadline = Instant::now() + COMMIT_WAIT_MAX;
         let command = match self.0.try_send(command(answer)) {
-            Ok(()) => return Ok(Handed { answered, deadline }),
+            Ok(()) => return Ok(SubmittedCommand { answered, deadline }),
             Err(mpsc::error::TrySendError::Closed(_)) => return Err(StoreError::Closed.into()),
             Err(mpsc::error::TrySendError::Full(command)) => command,
         };
         match timeout_at(deadline, self.0.send(command)).await {
-            Ok(Ok(())) => Ok(Handed { answered, deadline }),
+            Ok(Ok(())) => Ok(SubmittedCommand { answered, deadline }),
             Ok(Err(_)) => Err(StoreError::Closed.into()),
             Err(_) => Err(StoreError::Overrun.into()),
         }
@@ -129,7 +132,7 @@ impl<C: Command> Queue<C> {
     }
 
     /// The same where waiting is impossible.
-    pub(crate) fn drop_in(&self, command: C) -> Result<(), StoreError> {
+    pub(crate) fn try_send(&self, command: C) -> Result<(), StoreError> {
         self.0.try_send(command).map_err(|refused| match refused {
             mpsc::error::TrySendError::Full(_) => StoreError::Overrun,
             mpsc::error::TrySendError::Closed(_) => StoreError::Closed,
@@ -137,17 +140,17 @@ impl<C: Command> Queue<C> {
     }
 }
 
-impl<C: Command> Inbox<C> {
+impl<C: BatchCommand> CommandReceiver<C> {
     /// The next commands to be done together: at least one, unless `until` comes first or every
     /// caller is gone. False in the last case.
-    pub(crate) async fn gather(&mut self, batch: &mut Vec<C>, until: Instant) -> bool {
+    pub(crate) async fn next_batch(&mut self, batch: &mut Vec<C>, until: Instant) -> bool {
         if let Ok(0) = timeout_at(until, self.0.recv_many(batch, BATCH_LENGTH_MAX)).await {
             return false;
         }
         let mut lingers_until = until;
         let mut seen = 0;
         while !batch.is_empty() && batch.len() < BATCH_LENGTH_MAX {
-            let patience = batch.iter().skip(seen).map(Command::patience).min().unwrap_or(LINGER);
+            let patience = batch.iter().skip(seen).map(BatchCommand::max_delay).min().unwrap_or(LINGER);
             if patience.is_zero() {
                 break;
             }
@@ -163,7 +166,7 @@ impl<C: Command> Inbox<C> {
     }
 
     /// Lets no more commands in; those that are there can still be taken.
-    pub(crate) fn shut(&mut self) {
+    pub(crate) fn close(&mut self) {
         self.0.close();
     }
 }

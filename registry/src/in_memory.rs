@@ -9,13 +9,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use greenroom_protocol::{ContentHash, Timestamp};
 
-use crate::artifacts::hash_scan::Names;
+use crate::artifacts::hash_scan::HashScanner;
 use crate::audit::AuditLog;
 use crate::error::StoreError;
-use crate::maintenance::{CheckReport, Upkeep};
-use crate::notify::Bells;
+use crate::maintenance::{CheckReport, StoreMaintenance};
+use crate::notify::RunNotifiers;
 use crate::runs::leases::Leases;
-use crate::{Opened, Parts, Stores};
+use crate::{OpenedStores, StoreParts, Stores};
 
 mod agent_memory;
 pub(crate) mod artifacts;
@@ -32,8 +32,8 @@ struct Shared {
     runs: Mutex<runs::Runs>,
     contexts: Mutex<context::Contexts>,
     leases: Leases,
-    journal_bells: Bells,
-    context_bells: Bells,
+    journal_notifiers: RunNotifiers,
+    context_notifiers: RunNotifiers,
     is_closed: AtomicBool,
 }
 
@@ -57,32 +57,32 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Opens every store.
-pub(crate) fn open(parts: Parts) -> Opened {
+pub(crate) fn open(parts: StoreParts) -> OpenedStores {
     let shared = Arc::new(Shared::default());
-    let runs = Arc::new(runs::MemoryRuns(shared.clone()));
-    let audit = Arc::new(audit::MemoryAudit::new(shared.clone(), parts.signer, parts.clock.clone()));
+    let runs = Arc::new(runs::InMemoryRuns(shared.clone()));
+    let audit = Arc::new(audit::InMemoryAudit::new(shared.clone(), parts.signer, parts.clock.clone()));
     let stores = Stores {
         runs: runs.clone(),
         journal: runs,
         audit: audit.clone(),
-        ledger: Arc::new(ledger::MemoryLedger::new(shared.clone(), parts.clock)),
-        context: Arc::new(context::MemoryContext(shared.clone())),
+        ledger: Arc::new(ledger::InMemoryLedger::new(shared.clone(), parts.clock)),
+        context: Arc::new(context::InMemoryContexts(shared.clone())),
         artifacts: parts.artifacts,
-        definitions: Arc::new(definitions::MemoryBodies::default()),
-        idempotency: Arc::new(idempotency::MemoryIdempotency(shared.clone())),
-        memory: Arc::new(agent_memory::MemoryMemories::new(shared.clone())),
-        upkeep: Arc::new(MemoryUpkeep { shared, audit }),
+        definitions: Arc::new(definitions::InMemoryDefinitions::default()),
+        idempotency: Arc::new(idempotency::InMemoryIdempotency(shared.clone())),
+        memory: Arc::new(agent_memory::InMemoryAgentMemory::new(shared.clone())),
+        upkeep: Arc::new(InMemoryMaintenance { shared, audit }),
     };
-    Opened { stores, writers: Vec::new() }
+    OpenedStores { stores, writers: Vec::new() }
 }
 
-struct MemoryUpkeep {
+struct InMemoryMaintenance {
     shared: Arc<Shared>,
-    audit: Arc<audit::MemoryAudit>,
+    audit: Arc<audit::InMemoryAudit>,
 }
 
 #[async_trait]
-impl Upkeep for MemoryUpkeep {
+impl StoreMaintenance for InMemoryMaintenance {
     async fn check(&self) -> Result<CheckReport, StoreError> {
         let audit = self.audit.verify().await.map_err(|crate::audit::AuditError::Store(error)| error)?;
         Ok(CheckReport { problems: Vec::new(), audit: Some(audit), schema: 0, bytes: 0 })
@@ -92,8 +92,8 @@ impl Upkeep for MemoryUpkeep {
         Err(StoreError::Failed("stores in memory have no copy".into()))
     }
 
-    async fn artifacts_named(&self) -> Result<HashSet<ContentHash>, StoreError> {
-        let mut names = Names::default();
+    async fn referenced_artifacts(&self) -> Result<HashSet<ContentHash>, StoreError> {
+        let mut names = HashScanner::default();
         self.shared.runs().tell(&mut names)?;
         self.shared.contexts().tell(&mut names)?;
         Ok(names.found())
@@ -101,8 +101,8 @@ impl Upkeep for MemoryUpkeep {
 
     async fn close(&self, _now: Timestamp) -> Result<(), StoreError> {
         self.shared.is_closed.store(true, Ordering::Release);
-        self.shared.journal_bells.take_all_down();
-        self.shared.context_bells.take_all_down();
+        self.shared.journal_notifiers.close_all();
+        self.shared.context_notifiers.close_all();
         Ok(())
     }
 }

@@ -5,10 +5,10 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use greenroom_protocol as protocol;
 use protocol::journal::Entry;
-use protocol::{Cause, Code, RunId, Timestamp};
+use protocol::{Cause, ErrorCode, RunId, Timestamp};
 
 use crate::error::StoreError;
-use crate::group_commit::{Handed, Haste};
+use crate::group_commit::{CommitTiming, SubmittedCommand};
 use crate::runs::Fence;
 
 /// The number of an entry in its run: 1, 2, 3, …; zero stands before the first.
@@ -88,31 +88,31 @@ impl Receipt {
 /// Entries that were handed in and may not be durable yet. Whatever is handed to the same stores after
 /// them is durable no sooner than they are.
 #[must_use = "nothing may be done before the receipt is there"]
-pub struct Pending(Waiting);
+pub struct PendingAppend(AppendState);
 
-enum Waiting {
-    Handed(Handed<Receipt, JournalError>),
-    Known(Result<Receipt, JournalError>),
+enum AppendState {
+    SubmittedCommand(SubmittedCommand<Receipt, JournalError>),
+    Resolved(Result<Receipt, JournalError>),
 }
 
-impl Pending {
-    pub(crate) const fn handed(handed: Handed<Receipt, JournalError>) -> Self {
-        Self(Waiting::Handed(handed))
+impl PendingAppend {
+    pub(crate) const fn submitted(handed: SubmittedCommand<Receipt, JournalError>) -> Self {
+        Self(AppendState::SubmittedCommand(handed))
     }
 
     /// Entries of which it is known already whether they are durable.
     pub const fn known(receipt: Result<Receipt, JournalError>) -> Self {
-        Self(Waiting::Known(receipt))
+        Self(AppendState::Resolved(receipt))
     }
 
     /// Waits until they are durable.
     ///
     /// # Errors
     /// [`JournalError`], and then nothing was written.
-    pub async fn receipt(self) -> Result<Receipt, JournalError> {
+    pub async fn wait_receipt(self) -> Result<Receipt, JournalError> {
         match self.0 {
-            Waiting::Handed(mut handed) => handed.answer().await,
-            Waiting::Known(receipt) => receipt,
+            AppendState::SubmittedCommand(mut handed) => handed.answer().await,
+            AppendState::Resolved(receipt) => receipt,
         }
     }
 }
@@ -151,10 +151,10 @@ impl JournalError {
     #[must_use]
     pub fn cause(&self) -> Cause {
         match self {
-            Self::Fenced => Cause::new(Code::LeaseLost, self.to_string()),
-            Self::Unknown => Cause::new(Code::UnknownRun, self.to_string()),
-            Self::Ended => Cause::new(Code::RunNotActive, self.to_string()),
-            Self::OutOfOrder { .. } | Self::Size { .. } => Cause::new(Code::Internal, self.to_string()),
+            Self::Fenced => Cause::new(ErrorCode::LeaseLost, self.to_string()),
+            Self::Unknown => Cause::new(ErrorCode::UnknownRun, self.to_string()),
+            Self::Ended => Cause::new(ErrorCode::RunNotActive, self.to_string()),
+            Self::OutOfOrder { .. } | Self::Size { .. } => Cause::new(ErrorCode::Internal, self.to_string()),
             Self::Store(error) => error.cause(),
         }
     }
@@ -162,7 +162,7 @@ impl JournalError {
 
 /// One entry as it was kept.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Journalled {
+pub struct JournalRecord {
     /// Its number.
     pub seq: Seq,
     /// When it was written.
@@ -173,7 +173,7 @@ pub struct Journalled {
 
 /// The end of a run's journal, as the run's owner knows it.
 #[derive(Debug, Clone, Copy)]
-pub struct Tip<'r> {
+pub struct AppendPosition<'r> {
     /// Whose journal it is.
     pub run: &'r RunId,
     /// Which owner speaks; an earlier one is refused.
@@ -198,7 +198,10 @@ pub trait Journal: Send + Sync {
         entries: &[Entry],
         now: Timestamp,
     ) -> Result<Receipt, JournalError> {
-        self.hand_in(Tip { run, fence, after }, entries, Haste::Now, now).await?.receipt().await
+        self.submit(AppendPosition { run, fence, after }, entries, CommitTiming::Immediate, now)
+            .await?
+            .wait_receipt()
+            .await
     }
 
     /// As [`Journal::append`], but does not wait for the disk: with [`Haste::Company`] the entries share
@@ -206,21 +209,21 @@ pub trait Journal: Send + Sync {
     ///
     /// # Errors
     /// [`JournalError`] if they could not even be handed in.
-    async fn hand_in(
+    async fn submit(
         &self,
-        tip: Tip<'_>,
+        tip: AppendPosition<'_>,
         entries: &[Entry],
-        haste: Haste,
+        timing: CommitTiming,
         now: Timestamp,
-    ) -> Result<Pending, JournalError>;
+    ) -> Result<PendingAppend, JournalError>;
 
     /// At most `limit` entries behind the one numbered `after`; empty for a run that does not exist.
     ///
     /// # Errors
     /// [`JournalError::Store`] if they cannot be read.
-    async fn read(&self, run: &RunId, after: Seq, limit: u32) -> Result<Vec<Journalled>, JournalError>;
+    async fn read(&self, run: &RunId, after: Seq, limit: u32) -> Result<Vec<JournalRecord>, JournalError>;
 
     /// All entries behind the one numbered `after`, those that come later too, until the run ends.
     /// The stream also ends where the store closes; a run that does not exist is waited for.
-    fn tail(&self, run: &RunId, after: Seq) -> BoxStream<'static, Result<Journalled, JournalError>>;
+    fn tail(&self, run: &RunId, after: Seq) -> BoxStream<'static, Result<JournalRecord, JournalError>>;
 }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use greenroom_protocol as protocol;
 pub use protocol::Period;
 use protocol::{
-    AgentId, CallKey, Cause, Code, MicroUsd, PriceBasis, RunId, TenantId, Timestamp, Tokens, UserId, WorkflowId,
+    AgentId, CallKey, Cause, ErrorCode, MicroUsd, PriceBasis, RunId, TenantId, Timestamp, Tokens, UserId, WorkflowId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -26,7 +26,7 @@ pub const LIMITS_MAX: usize = 16;
 
 /// Whose requests are counted.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Scope {
+pub struct UsageKey {
     /// The tenant.
     pub tenant: TenantId,
     /// The user.
@@ -44,7 +44,7 @@ pub struct Periods {
 
 /// What a user has used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Usage {
+pub struct UsageSummary {
     /// Requests of the last hour, this one included.
     pub requests_hour: u64,
     /// Tokens of the last hour.
@@ -157,7 +157,7 @@ pub enum Settlement {
     /// The provider's word never arrived: the whole reservation is taken, and marked.
     Estimated,
     /// Nothing was sent.
-    Nothing,
+    Unused,
 }
 
 /// The number of a reservation.
@@ -165,7 +165,7 @@ pub enum Settlement {
 pub struct ReservationId(pub(crate) u64);
 
 /// Called with a reservation's number when it is dropped without having been settled.
-pub(crate) type Abandoned = Box<dyn FnOnce(ReservationId) + Send + Sync>;
+pub(crate) type OnDrop = Box<dyn FnOnce(ReservationId) + Send + Sync>;
 
 /// Money that is set aside for one call, durably. A model call borrows it and [`Ledger::settle`]
 /// takes it; one that is dropped, or that a crash left, is settled as estimated. Only a ledger
@@ -184,13 +184,13 @@ pub(crate) type Abandoned = Box<dyn FnOnce(ReservationId) + Send + Sync>;
 pub struct Reservation {
     id: ReservationId,
     key: CallKey,
-    worst: Amount,
-    abandoned: Option<Abandoned>,
+    upper_bound: Amount,
+    abandoned: Option<OnDrop>,
 }
 
 impl Reservation {
-    pub(crate) const fn new(id: ReservationId, key: CallKey, worst: Amount, abandoned: Option<Abandoned>) -> Self {
-        Self { id, key, worst, abandoned }
+    pub(crate) const fn new(id: ReservationId, key: CallKey, upper_bound: Amount, abandoned: Option<OnDrop>) -> Self {
+        Self { id, key, upper_bound, abandoned }
     }
 
     /// A reservation for tests of other crates; never in the product.
@@ -213,8 +213,8 @@ impl Reservation {
 
     /// What the call may come to at most.
     #[must_use]
-    pub const fn worst(&self) -> Amount {
-        self.worst
+    pub const fn upper_bound(&self) -> Amount {
+        self.upper_bound
     }
 }
 
@@ -228,7 +228,7 @@ impl Drop for Reservation {
 
 impl std::fmt::Debug for Reservation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reservation").field("key", &self.key).field("worst", &self.worst).finish_non_exhaustive()
+        f.debug_struct("Reservation").field("key", &self.key).field("worst", &self.upper_bound).finish_non_exhaustive()
     }
 }
 
@@ -261,7 +261,7 @@ pub enum Exceeded {
 
 /// Why nothing was reserved.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum Refusal {
+pub enum ReserveError {
     /// The call's worst case would exceed a budget.
     #[error("the call could exceed the budget of the {} `{}`", .budget.kind(), .budget.owner())]
     Exceeded {
@@ -278,13 +278,13 @@ pub enum Refusal {
     Store(#[from] StoreError),
 }
 
-impl Refusal {
+impl ReserveError {
     /// The cause that a user sees.
     #[must_use]
     pub fn cause(&self) -> Cause {
         let (budget, by) = match self {
             Self::Exceeded { budget, by } => (budget, by),
-            Self::Bounds => return Cause::new(Code::Internal, self.to_string()),
+            Self::Bounds => return Cause::new(ErrorCode::Internal, self.to_string()),
             Self::Store(error) => return error.cause(),
         };
         let (message, mut details) = match *by {
@@ -303,7 +303,7 @@ impl Refusal {
             members.insert("budget".into(), budget.kind().into());
             members.insert("owner".into(), budget.owner().into());
         }
-        Cause::new(Code::BudgetExceeded, message).with(details)
+        Cause::new(ErrorCode::BudgetExceeded, message).with_details(details)
     }
 }
 
@@ -342,13 +342,13 @@ pub trait Ledger: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError`] once the store is closed.
-    async fn count(&self, who: &Scope, over: Periods, now: Timestamp) -> Result<Usage, StoreError>;
+    async fn count(&self, who: &UsageKey, over: Periods, now: Timestamp) -> Result<UsageSummary, StoreError>;
 
     /// Answers without counting.
     ///
     /// # Errors
     /// [`StoreError`] once the store is closed.
-    async fn usage(&self, who: &Scope, over: Periods, now: Timestamp) -> Result<Usage, StoreError>;
+    async fn usage(&self, who: &UsageKey, over: Periods, now: Timestamp) -> Result<UsageSummary, StoreError>;
 
     /// Sets the worst case aside in the account's budgets and in every limit's, or in none. Calls
     /// that come at the same time cannot overspend together. The reservation is durable.
@@ -362,7 +362,7 @@ pub trait Ledger: Send + Sync {
         worst: Amount,
         key: &CallKey,
         now: Timestamp,
-    ) -> Result<Reservation, Refusal>;
+    ) -> Result<Reservation, ReserveError>;
 
     /// Replaces a reservation by what the call came to, and answers what was booked. It is in force
     /// at once, and durable before anything that is journalled after it.

@@ -35,19 +35,19 @@ mod sqlite;
 mod suite;
 
 pub use error::StoreError;
-pub use fs_artifacts::open_folder;
-pub use in_memory::artifacts::memory_artifacts;
+pub use fs_artifacts::open_fs_artifacts;
+pub use in_memory::artifacts::in_memory_artifacts;
 
 use agent_memory::MemoryStore;
-use artifacts::Artifacts;
+use artifacts::ArtifactStore;
 use audit::AuditLog;
 use audit::signer::Signer;
 use context::ContextStore;
-use definition_store::DefinitionBodies;
-use idempotency::Idempotency;
+use definition_store::DefinitionStore;
+use idempotency::IdempotencyStore;
 use journal::Journal;
 use ledger::Ledger;
-use maintenance::{CheckReport, Upkeep};
+use maintenance::{CheckReport, StoreMaintenance};
 use runs::RunStore;
 
 /// Every store of one process.
@@ -64,21 +64,21 @@ pub struct Stores {
     /// What teams share.
     pub context: Arc<dyn ContextStore>,
     /// Bytes by their hash.
-    pub artifacts: Arc<dyn Artifacts>,
+    pub artifacts: Arc<dyn ArtifactStore>,
     /// Bodies of definitions by their hash.
-    pub definitions: Arc<dyn DefinitionBodies>,
+    pub definitions: Arc<dyn DefinitionStore>,
     /// Answers by the caller's key.
-    pub idempotency: Arc<dyn Idempotency>,
+    pub idempotency: Arc<dyn IdempotencyStore>,
     /// What agents remember.
     pub memory: Arc<dyn MemoryStore>,
     /// Check, backup, close.
-    pub upkeep: Arc<dyn Upkeep>,
+    pub upkeep: Arc<dyn StoreMaintenance>,
 }
 
 /// A future that must run for as long as the stores are used. It ends well once the stores are
 /// closed; an error means that nothing can be recorded any more, and the process has to end. It may
 /// block its thread while a disk writes, so it wants one of its own.
-pub struct Writer {
+pub struct StoreTask {
     /// What it does, for logs.
     pub name: &'static str,
     /// The future.
@@ -86,21 +86,21 @@ pub struct Writer {
 }
 
 /// Stores, and what has to run beside them.
-pub struct Opened {
+pub struct OpenedStores {
     /// The stores.
     pub stores: Stores,
     /// What the root has to run.
-    pub writers: Vec<Writer>,
+    pub writers: Vec<StoreTask>,
 }
 
 /// What every implementation needs from outside.
-pub struct Parts {
+pub struct StoreParts {
     /// Reads the wall clock.
     pub clock: Arc<dyn Clock>,
     /// Signs the head of the audit.
     pub signer: Signer,
     /// Where bytes lie.
-    pub artifacts: Arc<dyn Artifacts>,
+    pub artifacts: Arc<dyn ArtifactStore>,
 }
 
 /// What a power cut may take.
@@ -116,7 +116,7 @@ pub enum Synchronous {
 
 /// Opens stores that live as long as the process.
 #[must_use]
-pub fn open_memory(parts: Parts) -> Opened {
+pub fn open_in_memory(parts: StoreParts) -> OpenedStores {
     in_memory::open(parts)
 }
 
@@ -138,6 +138,6 @@ pub async fn examine_sqlite(path: &Path, signer: &Signer) -> Result<CheckReport,
 /// # Errors
 /// [`StoreError`] if the file cannot be opened, is damaged, is newer than this release, or does not
 /// hold what was signed last.
-pub async fn open_sqlite(path: &Path, synchronous: Synchronous, parts: Parts) -> Result<Opened, StoreError> {
+pub async fn open_sqlite(path: &Path, synchronous: Synchronous, parts: StoreParts) -> Result<OpenedStores, StoreError> {
     sqlite::open(path, synchronous, parts).await
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use async_trait::async_trait;
 use greenroom_protocol::{ContentHash, Timestamp};
 
-use crate::audit::Verdict;
+use crate::audit::ChainReport;
 use crate::error::StoreError;
 
 /// What a check found.
@@ -16,7 +16,7 @@ pub struct CheckReport {
     /// What the store says of its own files; empty if they are sound.
     pub problems: Vec<String>,
     /// What the audit's chain says; none if it cannot even be read, and then a problem says why.
-    pub audit: Option<Verdict>,
+    pub audit: Option<ChainReport>,
     /// The version of the schema.
     pub schema: i64,
     /// Bytes on disk; zero in memory.
@@ -26,14 +26,14 @@ pub struct CheckReport {
 impl CheckReport {
     /// True if nothing is wrong.
     #[must_use]
-    pub fn is_sound(&self) -> bool {
-        self.problems.is_empty() && self.audit.is_some_and(|audit| audit.holds())
+    pub fn is_ok(&self) -> bool {
+        self.problems.is_empty() && self.audit.is_some_and(|audit| audit.is_valid())
     }
 }
 
 /// Looks after a store.
 #[async_trait]
-pub trait Upkeep: Send + Sync {
+pub trait StoreMaintenance: Send + Sync {
     /// Reads everything and says what is wrong.
     ///
     /// # Errors
@@ -50,7 +50,7 @@ pub trait Upkeep: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError`] if not everything could be read: then nothing may be swept.
-    async fn artifacts_named(&self) -> Result<HashSet<ContentHash>, StoreError>;
+    async fn referenced_artifacts(&self) -> Result<HashSet<ContentHash>, StoreError>;
 
     /// Writes what waits, signs the end of the audit and lets the writers end. Every later call is
     /// refused with [`StoreError::Closed`].

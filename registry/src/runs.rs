@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use greenroom_protocol as protocol;
-use protocol::event::RunState;
+use protocol::event::RunStatus;
 use protocol::journal::Entry;
 use protocol::{
     CallKey, ContentHash, IdempotencyKey, PodId, Reply, RunId, TeamId, TenantId, Timestamp, UserId, WorkflowId,
@@ -25,17 +25,17 @@ pub struct Fence(pub u64);
 
 /// What names an effect that may be asked for twice and done once; always within one tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum OnceKey {
+pub enum DedupKey {
     /// The key that a caller sent along.
     Caller(IdempotencyKey),
     /// The key that a run gives to an effect of its own.
     Call(CallKey),
 }
 
-impl OnceKey {
+impl DedupKey {
     /// The key as it is kept; the two kinds can never meet.
     #[must_use]
-    pub fn stored(&self) -> String {
+    pub fn to_stored(&self) -> String {
         match self {
             Self::Caller(key) => format!("caller:{key}"),
             Self::Call(key) => format!("call:{key}"),
@@ -61,7 +61,7 @@ pub struct NewRun {
     /// The run that called it as a step.
     pub parent: Option<RunId>,
     /// The hash of the request, by which a repeated one is known.
-    pub body: ContentHash,
+    pub request_hash: ContentHash,
     /// The pod that will run it.
     pub pod: PodId,
     /// For how long that pod holds it without a sign of life.
@@ -74,14 +74,14 @@ pub enum Created {
     /// The run exists now, and the caller owns it.
     New(Fence),
     /// The same request was made before; this is its run.
-    Same(RunId),
+    Existing(RunId),
     /// The key, or the run's id, was used before with another request.
     Conflict,
 }
 
 /// What is known of a run without reading its journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RunHead {
+pub struct RunRecord {
     /// Its id.
     pub run: RunId,
     /// Whose it is.
@@ -97,11 +97,11 @@ pub struct RunHead {
     /// The run that called it as a step.
     pub parent: Option<RunId>,
     /// The hash of the request that it came from.
-    pub body: ContentHash,
+    pub request_hash: ContentHash,
     /// Where it stands.
-    pub state: RunState,
+    pub state: RunStatus,
     /// Steps that wait for a person.
-    pub asked: u32,
+    pub pending_approvals: u32,
     /// The fence of its last owner.
     pub fence: Fence,
     /// The pod of its last owner.
@@ -120,14 +120,14 @@ pub struct RunFilter {
     /// Only those of this tenant; none means all, which only the platform itself may ask.
     pub tenant: Option<TenantId>,
     /// Only those in this state.
-    pub state: Option<RunState>,
+    pub state: Option<RunStatus>,
 }
 
 /// One part of a list of runs, the newest first.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RunPage {
     /// The runs.
-    pub runs: Vec<RunHead>,
+    pub runs: Vec<RunRecord>,
     /// Before what number the next part begins; none if this is the last one.
     pub next: Option<u64>,
 }
@@ -140,8 +140,8 @@ pub trait RunStore: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError`], and then there is no such run.
-    async fn create(&self, run: &NewRun, key: Option<&OnceKey>, now: Timestamp) -> Result<Created, StoreError> {
-        match self.begin(run, key, &[], now).await {
+    async fn create(&self, run: &NewRun, key: Option<&DedupKey>, now: Timestamp) -> Result<Created, StoreError> {
+        match self.create_with_entries(run, key, &[], now).await {
             Ok((created, _)) => Ok(created),
             Err(JournalError::Store(error)) => Err(error),
             Err(error) => Err(StoreError::Failed(error.to_string())),
@@ -153,10 +153,10 @@ pub trait RunStore: Send + Sync {
     ///
     /// # Errors
     /// [`JournalError`], and then there is no such run.
-    async fn begin(
+    async fn create_with_entries(
         &self,
         run: &NewRun,
-        key: Option<&OnceKey>,
+        key: Option<&DedupKey>,
         entries: &[Entry],
         now: Timestamp,
     ) -> Result<(Created, Option<Receipt>), JournalError>;
@@ -187,7 +187,7 @@ pub trait RunStore: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError`] if it cannot be read.
-    async fn get(&self, run: &RunId) -> Result<Option<RunHead>, StoreError>;
+    async fn get(&self, run: &RunId) -> Result<Option<RunRecord>, StoreError>;
 
     /// How a run ended; `None` if there is no such run, or it has not.
     ///
@@ -205,7 +205,7 @@ pub trait RunStore: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError`] if they cannot be read.
-    async fn unclaimed(&self, now: Timestamp, limit: u32) -> Result<Vec<RunHead>, StoreError>;
+    async fn list_unclaimed(&self, now: Timestamp, limit: u32) -> Result<Vec<RunRecord>, StoreError>;
 
     /// Forgets the runs that ended before this moment, with their journals, contexts and keys, and
     /// answers how many.

@@ -18,11 +18,11 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions, Connection};
 
 use crate::error::StoreError;
-use crate::group_commit::{Queue, queue};
-use crate::ledger::state::Book;
-use crate::notify::Bells;
+use crate::group_commit::{CommandSender, queue};
+use crate::ledger::state::LedgerState;
+use crate::notify::RunNotifiers;
 use crate::runs::leases::Leases;
-use crate::{Opened, Parts, Stores, Synchronous, Writer as Task};
+use crate::{OpenedStores, StoreParts, StoreTask as Task, Stores, Synchronous};
 
 use commands::Command;
 use writer::Writer;
@@ -62,24 +62,24 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 struct Shared {
     path: PathBuf,
     readers: SqlitePool,
-    queue: Queue<Command>,
-    book: Mutex<Book>,
+    queue: CommandSender<Command>,
+    state: Mutex<LedgerState>,
     leases: Leases,
     /// The numbers of the brackets that are open.
     open: Mutex<BTreeSet<u64>>,
-    journal_bells: Bells,
-    context_bells: Bells,
+    journal_notifiers: RunNotifiers,
+    context_notifiers: RunNotifiers,
     clock: Arc<dyn Clock>,
 }
 
 impl Shared {
     /// A panic under this lock leaves a whole book: each of its methods changes it in one step.
-    fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, LedgerState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changed once a commit, when its records are durable.
-    fn open_brackets(&self) -> MutexGuard<'_, BTreeSet<u64>> {
+    fn open_entries(&self) -> MutexGuard<'_, BTreeSet<u64>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -90,8 +90,8 @@ impl Shared {
 }
 
 /// Opens every store.
-pub(crate) async fn open(path: &Path, synchronous: Synchronous, parts: Parts) -> Result<Opened, StoreError> {
-    let Parts { clock, signer, artifacts } = parts;
+pub(crate) async fn open(path: &Path, synchronous: Synchronous, parts: StoreParts) -> Result<OpenedStores, StoreError> {
+    let StoreParts { clock, signer, artifacts } = parts;
     let options = options(path, synchronous);
     let mut connection = options.clone().create_if_missing(true).connect().await.map_err(|error| failed(&error))?;
     MIGRATIONS.run(&mut connection).await.map_err(migration_failed)?;
@@ -104,17 +104,17 @@ pub(crate) async fn open(path: &Path, synchronous: Synchronous, parts: Parts) ->
         path: path.to_owned(),
         readers,
         queue: sender,
-        book: Mutex::default(),
+        state: Mutex::default(),
         leases: Leases::default(),
         open: Mutex::default(),
-        journal_bells: Bells::default(),
-        context_bells: Bells::default(),
+        journal_notifiers: RunNotifiers::default(),
+        context_notifiers: RunNotifiers::default(),
         clock,
     });
     let signer = Arc::new(signer);
-    let pen = pen(path, synchronous).map_err(|error| unwritten(&error))?;
-    let mut writer = Writer::new(pen, connection, shared.clone(), signer.clone(), synchronous).await?;
-    recovery::put_in_order(&mut writer).await?;
+    let conn = write_conn(path, synchronous).map_err(|error| write_error(&error))?;
+    let mut writer = Writer::new(conn, connection, shared.clone(), signer.clone(), synchronous).await?;
+    recovery::recover(&mut writer).await?;
     let runs = Arc::new(runs::SqliteRuns(shared.clone()));
     let audit = Arc::new(audit::SqliteAudit { shared: shared.clone(), signer: signer.clone() });
     let stores = Stores {
@@ -124,13 +124,13 @@ pub(crate) async fn open(path: &Path, synchronous: Synchronous, parts: Parts) ->
         ledger: Arc::new(ledger::SqliteLedger(shared.clone())),
         context: Arc::new(context::SqliteContext(shared.clone())),
         artifacts,
-        definitions: Arc::new(definitions::SqliteBodies(shared.clone())),
+        definitions: Arc::new(definitions::SqliteDefinitions(shared.clone())),
         idempotency: Arc::new(idempotency::SqliteIdempotency(shared.clone())),
         memory: Arc::new(agent_memory::SqliteMemories(shared.clone())),
         upkeep: Arc::new(maintenance::SqliteUpkeep { shared, signer }),
     };
     let task = Task { name: "store_writer", run: Box::pin(writer.run(inbox)) };
-    Ok(Opened { stores, writers: vec![task] })
+    Ok(OpenedStores { stores, writers: vec![task] })
 }
 
 fn options(path: &Path, synchronous: Synchronous) -> SqliteConnectOptions {
@@ -148,24 +148,24 @@ fn options(path: &Path, synchronous: Synchronous) -> SqliteConnectOptions {
 }
 
 /// The connection that writes: docs/adr/0019.
-fn pen(path: &Path, synchronous: Synchronous) -> rusqlite::Result<rusqlite::Connection> {
+fn write_conn(path: &Path, synchronous: Synchronous) -> rusqlite::Result<rusqlite::Connection> {
     let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let pen = rusqlite::Connection::open_with_flags(path, flags)?;
-    pen.busy_timeout(BUSY_WAIT)?;
-    pen.set_prepared_statement_cache_capacity(PREPARED_MAX);
+    let conn = rusqlite::Connection::open_with_flags(path, flags)?;
+    conn.busy_timeout(BUSY_WAIT)?;
+    conn.set_prepared_statement_cache_capacity(PREPARED_MAX);
     let synchronous = match synchronous {
         Synchronous::Full => "FULL",
         Synchronous::Normal => "NORMAL",
     };
-    pen.pragma_update(None, "synchronous", synchronous)?;
-    pen.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
-    pen.pragma_update(None, "cache_size", -CACHE_KIB)?;
-    pen.pragma_update(None, "temp_store", "MEMORY")?;
-    Ok(pen)
+    conn.pragma_update(None, "synchronous", synchronous)?;
+    conn.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    conn.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    conn.pragma_update(None, "temp_store", "MEMORY")?;
+    Ok(conn)
 }
 
 /// Another connection of its own, for what takes long.
-async fn connect_apart(path: &Path) -> Result<SqliteConnection, StoreError> {
+async fn connect_dedicated(path: &Path) -> Result<SqliteConnection, StoreError> {
     let options = SqliteConnectOptions::new().filename(path).busy_timeout(BUSY_WAIT).disable_statement_logging();
     SqliteConnection::connect_with(&options).await.map_err(|error| failed(&error))
 }
@@ -183,7 +183,7 @@ fn failed(error: &sqlx::Error) -> StoreError {
 }
 
 /// The same of the connection that writes.
-fn unwritten(error: &rusqlite::Error) -> StoreError {
+fn write_error(error: &rusqlite::Error) -> StoreError {
     of_code(error.sqlite_error().map(|error| error.extended_code.unsigned_abs()), error.to_string())
 }
 

@@ -16,7 +16,9 @@ use tokio::task::JoinSet;
 
 use crate::audit::signer::Signer;
 use crate::runs::{Created, Fence, NewRun};
-use crate::{Opened, Parts, StoreError, Stores, Synchronous, memory_artifacts, open_memory, open_sqlite};
+use crate::{
+    OpenedStores, StoreError, StoreParts, Stores, Synchronous, in_memory_artifacts, open_in_memory, open_sqlite,
+};
 
 mod agent_memory;
 mod artifacts;
@@ -45,13 +47,13 @@ pub(crate) const NOW: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 
 /// Stores with what runs beside them.
-pub(crate) struct House {
+pub(crate) struct TestStores {
     pub(crate) stores: Stores,
     folder: Option<TempDir>,
     writers: JoinSet<Result<(), StoreError>>,
 }
 
-impl House {
+impl TestStores {
     /// One house of each kind, new.
     pub(crate) async fn each() -> Vec<Self> {
         vec![Self::memory(), Self::sqlite().await]
@@ -59,7 +61,7 @@ impl House {
 
     fn memory() -> Self {
         let signer = Signer::ephemeral([7; 32]);
-        let opened = open_memory(Parts { clock: fixed_clock(), signer, artifacts: memory_artifacts() });
+        let opened = open_in_memory(StoreParts { clock: fixed_clock(), signer, artifacts: in_memory_artifacts() });
         Self::run(opened, None)
     }
 
@@ -76,12 +78,12 @@ impl House {
     /// The same with another promise for power cuts.
     pub(crate) async fn open_as(folder: TempDir, synchronous: Synchronous) -> Result<Self, StoreError> {
         let signer = Signer::open(&folder.path().join("audit.key"), || Ok([7; 32]))?;
-        let parts = Parts { clock: fixed_clock(), signer, artifacts: memory_artifacts() };
+        let parts = StoreParts { clock: fixed_clock(), signer, artifacts: in_memory_artifacts() };
         let opened = open_sqlite(&folder.path().join("greenroom.db"), synchronous, parts).await?;
         Ok(Self::run(opened, Some(folder)))
     }
 
-    fn run(opened: Opened, folder: Option<TempDir>) -> Self {
+    fn run(opened: OpenedStores, folder: Option<TempDir>) -> Self {
         let mut writers = JoinSet::new();
         for writer in opened.writers {
             writers.spawn(writer.run);
@@ -128,7 +130,7 @@ pub(crate) fn tenant(name: &str) -> TenantId {
 }
 
 pub(crate) fn run_id(number: u128) -> RunId {
-    RunId::of(&RequestId::fresh(number))
+    RunId::for_request(&RequestId::from_u128(number))
 }
 
 pub(crate) fn pod() -> PodId {
@@ -145,7 +147,7 @@ pub(crate) fn new_run(number: u128) -> NewRun {
         version: ContentHash::of(b"workflow"),
         team: None,
         parent: None,
-        body: ContentHash::of(b"body"),
+        request_hash: ContentHash::of(b"body"),
         pod: pod(),
         lease: MINUTE,
     }
@@ -171,7 +173,7 @@ pub(crate) fn done(step: &str, value: &str) -> Entry {
 
 /// A good end.
 pub(crate) fn ended() -> Entry {
-    Entry::Ended { reply: Box::new(reply("run_1")) }
+    Entry::RunEnded { reply: Box::new(reply("run_1")) }
 }
 
 pub(crate) fn reply(id: &str) -> Reply {
@@ -190,14 +192,14 @@ fn step_key(step: &str) -> StepKey {
 
 pub(crate) fn opening(number: u128) -> Opening {
     Opening {
-        request: RequestId::fresh(number),
-        trace: TraceId::fresh(number),
+        request: RequestId::from_u128(number),
+        trace: TraceId::from_u128(number),
         pod: pod(),
         tenant: tenant("acme"),
         user: UserId::new("alice").unwrap(),
-        speaker: "user:alice".into(),
+        caller: "user:alice".into(),
         action: "invoke".into(),
-        target: "writer".into(),
+        resource: "writer".into(),
         run: None,
     }
 }
@@ -207,7 +209,7 @@ pub(crate) fn closing() -> Closing {
         status: Status::Success,
         code: None,
         checks: vec!["access_allowed".into()],
-        policy: None,
+        policy_revision: None,
         version: None,
         elapsed_us: 5,
         tokens: Tokens::default(),

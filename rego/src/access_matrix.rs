@@ -11,26 +11,26 @@ use greenroom_protocol::{AgentId, CategoryId, TenantId, UserId};
 use serde::Serialize;
 
 use crate::access_request::input::{
-    Action, AgentInput, Flag, Input, PermissionsInput, Proven, Seal, UsageInput, UserInput,
+    Action, AgentInput, FactFlags, Flag, Input, InputIdentity, PermissionsInput, UsageInput, UserInput,
 };
-use crate::engine::Fault;
+use crate::engine::EvaluationError;
 use crate::guard::Evaluator;
-use crate::identity::Names;
+use crate::identity::NameSet;
 
 /// Somebody whose rights are to be seen: a role by itself, or a user of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Bearer {
+pub struct Subject {
     /// The heading of the column.
     pub name: String,
     /// The roles.
-    pub roles: Names,
+    pub roles: NameSet,
     /// The categories that an operator may use.
-    pub categories: Names,
+    pub categories: NameSet,
 }
 
 /// One line of the table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Row {
+pub struct AccessMatrixRow {
     /// What is asked.
     pub action: Action,
     /// Of agents of which category; none where that does not matter.
@@ -41,44 +41,48 @@ pub struct Row {
 
 /// The table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Table {
+pub struct AccessMatrix {
     /// The columns.
     pub bearers: Vec<String>,
     /// The lines: actions in their order, and within them the categories as they were given.
-    pub rows: Vec<Row>,
+    pub rows: Vec<AccessMatrixRow>,
 }
 
 /// Asks for every action, category and bearer.
 ///
 /// # Errors
 /// [`Fault`] if one of the evaluations fails.
-pub async fn table(evaluator: &dyn Evaluator, bearers: &[Bearer], categories: &[CategoryId]) -> Result<Table, Fault> {
+pub async fn access_matrix(
+    evaluator: &dyn Evaluator,
+    bearers: &[Subject],
+    categories: &[CategoryId],
+) -> Result<AccessMatrix, EvaluationError> {
     let mut rows = Vec::new();
     for action in Action::ALL {
         let columns: Vec<_> =
             if action.concerns_an_agent() { categories.iter().map(Some).collect() } else { vec![None] };
         for category in columns {
             let mut allowed = Vec::with_capacity(bearers.len());
-            for bearer in bearers {
-                let input = in_order(action, category, bearer)?;
+            for subject in bearers {
+                let input = baseline_input(action, category, subject)?;
                 allowed.push(evaluator.allowed(Arc::new(input)).await?.is_allowed());
             }
-            rows.push(Row { action, category: category.cloned(), allowed });
+            rows.push(AccessMatrixRow { action, category: category.cloned(), allowed });
         }
     }
-    Ok(Table { bearers: bearers.iter().map(|bearer| bearer.name.clone()).collect(), rows })
+    Ok(AccessMatrix { bearers: bearers.iter().map(|subject| subject.name.clone()).collect(), rows })
 }
 
 /// A request in which everything but the bearer's rights is in order.
-fn in_order(action: Action, category: Option<&CategoryId>, bearer: &Bearer) -> Result<Input, Fault> {
-    let name = |error: greenroom_protocol::id::IdError| Fault::Evaluation(error.to_string());
+fn baseline_input(action: Action, category: Option<&CategoryId>, subject: &Subject) -> Result<Input, EvaluationError> {
+    let name = |error: greenroom_protocol::id::IdError| EvaluationError::Failed(error.to_string());
     let spoken_by_an_agent = matches!(action, Action::CallTool | Action::ContextWrite | Action::MemoryWrite);
     let agent = category
         .map(|category| {
             AgentId::new("an_agent").map(|id| AgentInput {
                 id,
                 category: category.clone(),
-                capabilities: Names::default(),
+                capabilities: NameSet::default(),
             })
         })
         .transpose()
@@ -86,15 +90,15 @@ fn in_order(action: Action, category: Option<&CategoryId>, bearer: &Bearer) -> R
     Ok(Input {
         action,
         agent,
-        bound: Names::default(),
-        bytes: 1,
+        caller_policies: NameSet::default(),
+        document_bytes: 1,
         hops: if spoken_by_an_agent { 2 } else { 1 },
-        policies: Names::default(),
-        proven: Proven {
+        policies: NameSet::default(),
+        facts: FactFlags {
             audited: Flag(true),
             authenticated: Flag(true),
             internal_model: Flag(true),
-            capped: Flag(true),
+            cost_limited: Flag(true),
             own_tenant: Flag(true),
             workflow_step: Flag(false),
             team_workflow: Flag(false),
@@ -104,25 +108,25 @@ fn in_order(action: Action, category: Option<&CategoryId>, bearer: &Bearer) -> R
             provides_to_team: Flag(spoken_by_an_agent),
             own_memory: Flag(spoken_by_an_agent),
         },
-        speaker: Cow::Borrowed(if spoken_by_an_agent { "agent" } else { "user" }),
-        target: Some("a_target".to_owned()),
+        caller: Cow::Borrowed(if spoken_by_an_agent { "agent" } else { "user" }),
+        resource: Some("a_target".to_owned()),
         usage: UsageInput { requests: Some(1), unlimited: Flag(true), ..UsageInput::default() },
         user: UserInput {
             id: UserId::new("a_user").map_err(name)?,
             tenant: TenantId::new("a_tenant").map_err(name)?,
-            roles: bearer.roles.clone(),
-            permissions: PermissionsInput { allowed_categories: bearer.categories.clone(), pii_access: false },
+            roles: subject.roles.clone(),
+            permissions: PermissionsInput { allowed_categories: subject.categories.clone(), pii_access: false },
             rate_limit: 1,
         },
-        seal: Seal::fresh(),
+        identity: InputIdentity::fresh(),
     })
 }
 
-impl fmt::Display for Table {
+impl fmt::Display for AccessMatrix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let widest = |names: &mut dyn Iterator<Item = usize>| names.max().unwrap_or(0) + 2;
         let actions = widest(&mut Action::ALL.iter().map(|action| action.as_str().len()));
-        let category = |row: &Row| row.category.as_ref().map_or("–", CategoryId::as_str).to_owned();
+        let category = |row: &AccessMatrixRow| row.category.as_ref().map_or("–", CategoryId::as_str).to_owned();
         let categories =
             widest(&mut self.rows.iter().map(|row| category(row).chars().count()).chain(["category".len()]));
         let columns: Vec<_> = self.bearers.iter().map(|name| name.chars().count() + 2).collect();

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use greenroom_protocol::{MicroUsd, Request, RunId};
 
-use crate::facts::{Facts, Target};
+use crate::facts::{Facts, Resource};
 use crate::identity::authenticated::Authenticated;
-use crate::identity::{Limits, Proof, Speaker};
+use crate::identity::{AuthMethod, Caller, Limits};
 
 pub mod input;
 pub mod pruned_input;
@@ -17,28 +17,28 @@ pub mod read_set;
 
 pub use input::{Action, Input};
 
-use input::{AgentInput, Flag, NO_LIMIT, PermissionsInput, Proven, Seal, UsageInput, UserInput};
+use input::{AgentInput, FactFlags, Flag, InputIdentity, NO_LIMIT, PermissionsInput, UsageInput, UserInput};
 
 /// A request that waits for its answer. Who and what come from [`Authenticated`]; the host adds only
 /// facts.
 #[must_use]
-pub struct Question {
-    pub(crate) asked: Authenticated,
-    pub(crate) target: Target,
-    pub(crate) policies: crate::identity::Names,
-    pub(crate) stage: Option<Speaker>,
-    pub(crate) fits: bool,
+pub struct AccessRequest {
+    pub(crate) request: Authenticated,
+    pub(crate) target: Resource,
+    pub(crate) policies: crate::identity::NameSet,
+    pub(crate) callee: Option<Caller>,
+    pub(crate) resource_matches: bool,
     pub(crate) input: Arc<Input>,
 }
 
-impl Question {
+impl AccessRequest {
     /// Puts the two together. Facts about another kind of target than the one that is asked for make
     /// a question that the guard refuses.
-    pub fn new(asked: Authenticated, facts: Facts) -> Self {
-        let input = Arc::new(flatten(&asked, &facts));
-        let stage = called_on_stage(&asked, &facts.target);
-        let fits = fits(asked.request(), &facts.target);
-        Self { asked, target: facts.target, policies: facts.policies, stage, fits, input }
+    pub fn new(request: Authenticated, facts: Facts) -> Self {
+        let input = Arc::new(build_input(&request, &facts));
+        let callee = callee_of(&request, &facts.target);
+        let resource_matches = resource_matches(request.request(), &facts.target);
+        Self { request, target: facts.target, policies: facts.policies, callee, resource_matches, input }
     }
 
     /// The document that Rego sees.
@@ -48,21 +48,21 @@ impl Question {
     }
 
     /// Who asks what.
-    pub const fn asked(&self) -> &Authenticated {
-        &self.asked
+    pub const fn request(&self) -> &Authenticated {
+        &self.request
     }
 
     /// What it is about.
     #[must_use]
-    pub const fn target(&self) -> &Target {
+    pub const fn target(&self) -> &Resource {
         &self.target
     }
 }
 
-fn flatten(asked: &Authenticated, facts: &Facts) -> Input {
+fn build_input(asked: &Authenticated, facts: &Facts) -> Input {
     let principal = asked.principal();
     let relation = &facts.relation;
-    let capped = facts.capped || own_limit(asked.request());
+    let capped = facts.cost_limited || has_cost_limit(asked.request());
     let internal_model = facts.agent.as_ref().is_some_and(|agent| agent.internal_model);
     Input {
         action: Action::of(asked.request()),
@@ -71,15 +71,15 @@ fn flatten(asked: &Authenticated, facts: &Facts) -> Input {
             category: agent.category.clone(),
             capabilities: agent.capabilities.clone(),
         }),
-        bound: facts.speaker_policies.clone(),
-        bytes: facts.document_bytes,
+        caller_policies: facts.caller_policies.clone(),
+        document_bytes: facts.document_bytes,
         hops: u32::try_from(asked.chain().len()).unwrap_or(u32::MAX),
         policies: facts.policies.clone(),
-        proven: Proven {
+        facts: FactFlags {
             audited: Flag(facts.audited),
-            authenticated: Flag(asked.proof() != Proof::Nothing),
+            authenticated: Flag(asked.proof() != AuthMethod::None),
             internal_model: Flag(internal_model),
-            capped: Flag(capped),
+            cost_limited: Flag(capped),
             own_tenant: Flag(relation.own_tenant),
             workflow_step: Flag(relation.workflow_step),
             team_workflow: Flag(relation.team_workflow),
@@ -89,9 +89,9 @@ fn flatten(asked: &Authenticated, facts: &Facts) -> Input {
             provides_to_team: Flag(relation.provides_to_team),
             own_memory: Flag(relation.own_memory),
         },
-        speaker: asked.speaker().kind().into(),
-        target: match &facts.target {
-            Target::Agent { .. } => None,
+        caller: asked.caller().kind().into(),
+        resource: match &facts.target {
+            Resource::Agent { .. } => None,
             other => Some(other.name().to_owned()),
         },
         usage: usage(&principal.limits, &principal.tenant_limits, facts),
@@ -105,14 +105,14 @@ fn flatten(asked: &Authenticated, facts: &Facts) -> Input {
             },
             rate_limit: principal.rate_limit,
         },
-        seal: Seal::fresh(),
+        identity: InputIdentity::fresh(),
     }
 }
 
 /// What is left to the user or to the tenant, whichever is less; nothing if the ledger is silent.
 fn usage(user: &Limits, tenant: &Limits, facts: &Facts) -> UsageInput {
     let spent = &facts.usage;
-    if !spent.fresh {
+    if !spent.available {
         return UsageInput::default();
     }
     let left = |limit: Option<u64>, spent: u64| limit.map(|limit| limit.saturating_sub(spent));
@@ -133,7 +133,7 @@ fn usage(user: &Limits, tenant: &Limits, facts: &Facts) -> UsageInput {
     }
 }
 
-fn own_limit(request: &Request) -> bool {
+fn has_cost_limit(request: &Request) -> bool {
     match request {
         Request::Invoke(invoke) => invoke.options.cost_max.is_some(),
         Request::StartRun(start) => start.options.cost_max.is_some(),
@@ -145,26 +145,26 @@ fn own_limit(request: &Request) -> bool {
         | Request::MemoryRead(_)
         | Request::MemoryWrite(_)
         | Request::CallTool(_)
-        | Request::Look(_) => false,
+        | Request::Query(_) => false,
     }
 }
 
 /// Whom a permit for this would call on stage, to speak from there.
-fn called_on_stage(asked: &Authenticated, target: &Target) -> Option<Speaker> {
+fn callee_of(asked: &Authenticated, target: &Resource) -> Option<Caller> {
     match (asked.request(), target) {
-        (Request::Invoke(_), Target::Agent { agent, version }) => {
-            Some(Speaker::Agent { agent: agent.clone(), version: *version })
+        (Request::Invoke(_), Resource::Agent { agent, version }) => {
+            Some(Caller::Agent { agent: agent.clone(), version: *version })
         }
-        (Request::StartRun(_), Target::Workflow { workflow, version }) => Some(Speaker::Workflow {
-            run: RunId::of(asked.id()),
+        (Request::StartRun(_), Resource::Workflow { workflow, version }) => Some(Caller::Workflow {
+            run: RunId::for_request(asked.id()),
             workflow: workflow.clone(),
             version: *version,
             team: asked.team().cloned(),
         }),
-        (Request::StartTeam(_), Target::Team { team, version }) => {
-            Some(Speaker::Team { team: team.clone(), run: RunId::of(asked.id()), version: *version })
+        (Request::StartTeam(_), Resource::Team { team, version }) => {
+            Some(Caller::Team { team: team.clone(), run: RunId::for_request(asked.id()), version: *version })
         }
-        (Request::ResumeRun(_), Target::Run { run, workflow, version, team }) => Some(Speaker::Workflow {
+        (Request::ResumeRun(_), Resource::Run { run, workflow, version, team }) => Some(Caller::Workflow {
             run: run.clone(),
             workflow: workflow.clone(),
             version: *version,
@@ -175,15 +175,15 @@ fn called_on_stage(asked: &Authenticated, target: &Target) -> Option<Speaker> {
 }
 
 /// True if the facts are about the kind of thing that is asked for.
-const fn fits(request: &Request, target: &Target) -> bool {
+const fn resource_matches(request: &Request, target: &Resource) -> bool {
     match request {
-        Request::Invoke(_) => matches!(target, Target::Agent { .. }),
-        Request::StartRun(_) => matches!(target, Target::Workflow { .. }),
-        Request::StartTeam(_) => matches!(target, Target::Team { .. }),
-        Request::SignalRun(_) | Request::ResumeRun(_) => matches!(target, Target::Run { .. }),
-        Request::ContextRead(_) | Request::ContextWrite(_) => matches!(target, Target::Context { .. }),
-        Request::MemoryRead(_) | Request::MemoryWrite(_) => matches!(target, Target::Memory { .. }),
-        Request::CallTool(_) => matches!(target, Target::Tool { .. }),
-        Request::Look(_) => true,
+        Request::Invoke(_) => matches!(target, Resource::Agent { .. }),
+        Request::StartRun(_) => matches!(target, Resource::Workflow { .. }),
+        Request::StartTeam(_) => matches!(target, Resource::Team { .. }),
+        Request::SignalRun(_) | Request::ResumeRun(_) => matches!(target, Resource::Run { .. }),
+        Request::ContextRead(_) | Request::ContextWrite(_) => matches!(target, Resource::Context { .. }),
+        Request::MemoryRead(_) | Request::MemoryWrite(_) => matches!(target, Resource::Memory { .. }),
+        Request::CallTool(_) => matches!(target, Resource::Tool { .. }),
+        Request::Query(_) => true,
     }
 }

@@ -8,7 +8,7 @@ use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
 use flate2::read::GzDecoder;
-use greenroom_protocol::{Cause, Code, ContentHash, Json};
+use greenroom_protocol::{Cause, ContentHash, ErrorCode, Json};
 use serde::Deserialize;
 
 pub mod memory;
@@ -89,7 +89,7 @@ impl From<BundleError> for Cause {
             Some(source) => format!("{error}: {source}"),
             None => error.to_string(),
         };
-        Self::new(Code::InvalidPolicy, message)
+        Self::new(ErrorCode::InvalidPolicy, message)
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use greenroom_protocol::{Cause, Code};
+use greenroom_protocol::{Cause, ErrorCode};
 use opa_wasm::{DefaultContext, Policy, Runtime};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -26,43 +26,43 @@ pub const MEMORY_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Why there is no verdict. Every fault denies.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
+pub enum EvaluationError {
     /// The evaluation trapped, ran out of fuel or memory, or answered what cannot be read.
     #[error("the evaluation failed: {0}")]
-    Evaluation(String),
+    Failed(String),
     /// The verdict belongs to another question.
     #[error("the verdict belongs to another question")]
-    Seal,
+    DecisionMismatch,
     /// The facts are about another kind of thing than the request.
     #[error("the facts do not fit the request")]
-    Mismatch,
+    ResourceMismatch,
     /// No engine could be reached: the guard is starting, stopping or being replaced.
     #[error("the guard cannot be reached: {0}")]
-    Unreachable(String),
+    Unavailable(String),
 }
 
-impl From<Fault> for Cause {
-    fn from(fault: Fault) -> Self {
-        Self::new(Code::PolicyFault, format!("the policy could not be evaluated, so the answer is no: {fault}"))
+impl From<EvaluationError> for Cause {
+    fn from(fault: EvaluationError) -> Self {
+        Self::new(ErrorCode::PolicyError, format!("the policy could not be evaluated, so the answer is no: {fault}"))
     }
 }
 
 /// What an instance is bound by.
-pub(crate) struct Bounds {
+pub(crate) struct InstanceLimits {
     limits: StoreLimits,
 }
 
 /// A store and the instance in it.
-pub(crate) struct Seat {
-    store: Store<Bounds>,
+pub(crate) struct Instance {
+    store: Store<InstanceLimits>,
     policy: Policy<DefaultContext>,
 }
 
-impl Seat {
+impl Instance {
     /// Makes an instance with the snapshot's data in it.
-    pub(crate) async fn take(snapshot: &PolicySnapshot) -> Result<Self, Fault> {
+    pub(crate) async fn new(snapshot: &PolicySnapshot) -> Result<Self, EvaluationError> {
         let limits = StoreLimitsBuilder::new().memory_size(MEMORY_BYTES_MAX).instances(1).tables(4).memories(1).build();
-        let mut store = Store::new(snapshot.module().engine(), Bounds { limits });
+        let mut store = Store::new(snapshot.module().engine(), InstanceLimits { limits });
         store.limiter(|bounds| &mut bounds.limits);
         store.set_fuel(EXPLAIN_FUEL_MAX).map_err(|error| fault(&error))?;
         let runtime = Runtime::new(&mut store, snapshot.module()).await.map_err(|error| fault(&error))?;
@@ -81,7 +81,7 @@ impl Seat {
         entrypoint: &str,
         input: &I,
         fuel: u64,
-    ) -> Result<O, Fault> {
+    ) -> Result<O, EvaluationError> {
         self.store.set_fuel(fuel).map_err(|error| fault(&error))?;
         self.policy.evaluate(&mut self.store, entrypoint, input).await.map_err(|error| fault(&error))
     }
@@ -90,7 +90,7 @@ impl Seat {
 /// Evaluates for one shard.
 pub struct Engine {
     snapshot: Arc<PolicySnapshot>,
-    seat: Option<Seat>,
+    instance: Option<Instance>,
 }
 
 impl Engine {
@@ -98,9 +98,9 @@ impl Engine {
     ///
     /// # Errors
     /// [`Fault::Evaluation`] if no instance can be made.
-    pub async fn new(snapshot: Arc<PolicySnapshot>) -> Result<Self, Fault> {
-        let seat = Seat::take(&snapshot).await?;
-        Ok(Self { snapshot, seat: Some(seat) })
+    pub async fn new(snapshot: Arc<PolicySnapshot>) -> Result<Self, EvaluationError> {
+        let instance = Instance::new(&snapshot).await?;
+        Ok(Self { snapshot, instance: Some(instance) })
     }
 
     /// The snapshot that it evaluates.
@@ -115,20 +115,20 @@ impl Engine {
         entrypoint: &str,
         input: &I,
         fuel: u64,
-    ) -> Result<O, Fault> {
+    ) -> Result<O, EvaluationError> {
         // The seat is put back only after a good answer: a caller that goes away in the middle
         // leaves an empty one behind, and the next evaluation makes a new instance.
-        let mut seat = match self.seat.take() {
-            Some(seat) => seat,
-            None => Seat::take(&self.snapshot).await?,
+        let mut instance = match self.instance.take() {
+            Some(instance) => instance,
+            None => Instance::new(&self.snapshot).await?,
         };
-        let answer = seat.evaluate(entrypoint, input, fuel).await?;
-        self.seat = Some(seat);
+        let answer = instance.evaluate(entrypoint, input, fuel).await?;
+        self.instance = Some(instance);
         Ok(answer)
     }
 }
 
 /// The chain of errors as one text; none of them holds any part of the input.
-fn fault(error: &impl std::fmt::Display) -> Fault {
-    Fault::Evaluation(format!("{error:#}"))
+fn fault(error: &impl std::fmt::Display) -> EvaluationError {
+    EvaluationError::Failed(format!("{error:#}"))
 }

@@ -5,11 +5,11 @@
 
 use greenroom_protocol::{AgentId, CategoryId, ContentHash, ContextKey, MicroUsd, RunId, TeamId, WorkflowId};
 
-use crate::identity::Names;
+use crate::identity::NameSet;
 
 /// What a request is about, pinned to the version that is judged.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
+pub enum Resource {
     /// An agent's definition.
     Agent {
         /// Which.
@@ -60,13 +60,13 @@ pub enum Target {
         tool: String,
     },
     /// Something that is only looked at: the catalogue, lists, the audit, costs.
-    Records {
+    Collection {
         /// What, in a word.
-        what: String,
+        kind: String,
     },
 }
 
-impl Target {
+impl Resource {
     /// The version that is judged, where the target has versions.
     #[must_use]
     pub const fn version(&self) -> Option<&ContentHash> {
@@ -75,7 +75,7 @@ impl Target {
             | Self::Workflow { version, .. }
             | Self::Team { version, .. }
             | Self::Run { version, .. } => Some(version),
-            Self::Context { .. } | Self::Memory { .. } | Self::Tool { .. } | Self::Records { .. } => None,
+            Self::Context { .. } | Self::Memory { .. } | Self::Tool { .. } | Self::Collection { .. } => None,
         }
     }
 
@@ -89,7 +89,7 @@ impl Target {
             Self::Run { run, .. } | Self::Context { run, key: None } => run.as_str(),
             Self::Context { key: Some(key), .. } => key.as_str(),
             Self::Tool { tool } => tool,
-            Self::Records { what } => what,
+            Self::Collection { kind: what } => what,
         }
     }
 }
@@ -103,7 +103,7 @@ pub struct AgentFacts {
     /// Its category.
     pub category: CategoryId,
     /// Its capabilities.
-    pub capabilities: Names,
+    pub capabilities: NameSet,
     /// True if every model that may answer for it, fallbacks included, runs inside the house; true
     /// also for an agent without a model.
     pub internal_model: bool,
@@ -150,20 +150,20 @@ pub struct UsageFacts {
     /// What all users of the tenant have spent.
     pub tenant: Spent,
     /// True if the ledger has answered.
-    pub fresh: bool,
+    pub available: bool,
 }
 
 /// Everything that the host adds to what is asked and by whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
     /// What it is about.
-    pub target: Target,
+    pub target: Resource,
     /// The agent at issue, where there is one.
     pub agent: Option<AgentFacts>,
     /// The `policies` of the target, and those of the team in whose name it is asked.
-    pub policies: Names,
+    pub policies: NameSet,
     /// The `policies` of the speaking agent; empty if no agent speaks.
-    pub speaker_policies: Names,
+    pub caller_policies: NameSet,
     /// How the speaker stands to the target.
     pub relation: Relation,
     /// Bytes of the largest value that travels with the request, see
@@ -172,7 +172,7 @@ pub struct Facts {
     /// What the ledger says.
     pub usage: UsageFacts,
     /// True if the agent, the workflow or the run has a limit in USD of its own.
-    pub capped: bool,
+    pub cost_limited: bool,
     /// True once the audit's bracket is open.
     pub audited: bool,
 }
@@ -180,16 +180,16 @@ pub struct Facts {
 impl Facts {
     /// Facts about a target of which nothing else is known: almost everything is then denied.
     #[must_use]
-    pub fn about(target: Target) -> Self {
+    pub fn about(target: Resource) -> Self {
         Self {
             target,
             agent: None,
-            policies: Names::default(),
-            speaker_policies: Names::default(),
+            policies: NameSet::default(),
+            caller_policies: NameSet::default(),
             relation: Relation::default(),
             document_bytes: 0,
             usage: UsageFacts::default(),
-            capped: false,
+            cost_limited: false,
             audited: false,
         }
     }

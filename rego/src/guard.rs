@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use greenroom_protocol::limits::HOPS_MAX;
-use greenroom_protocol::{Cause, Code, Request};
+use greenroom_protocol::{Cause, ErrorCode, Request};
 use serde_json::json;
 
-use crate::access_request::{Input, Question};
-use crate::engine::Fault;
-use crate::engine::allowed::Verdict;
-use crate::engine::explain::{Explanation, Rule};
+use crate::access_request::{AccessRequest, Input};
+use crate::engine::EvaluationError;
+use crate::engine::allowed::PolicyDecision;
+use crate::engine::explain::{DenyReason, Explanation};
 use crate::permit::{Checks, Grant, Granted, Permitted};
 
 /// Carries an input to an engine, and its verdict back. Implemented over the guard's shards.
@@ -23,23 +23,23 @@ pub trait Evaluator: Send + Sync {
     ///
     /// # Errors
     /// [`Fault`]; the request is then denied.
-    async fn allowed(&self, input: Arc<Input>) -> Result<Verdict, Fault>;
+    async fn allowed(&self, input: Arc<Input>) -> Result<PolicyDecision, EvaluationError>;
 
     /// The same decision with its reasons.
     ///
     /// # Errors
     /// [`Fault`]
-    async fn explain(&self, input: Arc<Input>) -> Result<Explanation, Fault>;
+    async fn explain(&self, input: Arc<Input>) -> Result<Explanation, EvaluationError>;
 }
 
 /// Why a request is not permitted.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Denied {
     /// Rules of the policy say no.
-    #[error("policy denies this: {}", codes(rules))]
+    #[error("policy denies this: {}", codes(reasons))]
     ByPolicy {
         /// Which rules, and what they say.
-        rules: Vec<Rule>,
+        reasons: Vec<DenyReason>,
         /// The revision of the policy that decided.
         revision: Arc<str>,
     },
@@ -51,10 +51,10 @@ pub enum Denied {
     },
     /// The policy could not be evaluated, so the answer is no.
     #[error("the policy could not be evaluated")]
-    Fault(#[from] Fault),
+    EvaluationFailed(#[from] EvaluationError),
 }
 
-fn codes(rules: &[Rule]) -> String {
+fn codes(rules: &[DenyReason]) -> String {
     rules.iter().map(|rule| rule.code.as_str()).collect::<Vec<_>>().join(", ")
 }
 
@@ -63,9 +63,9 @@ impl Denied {
     #[must_use]
     pub fn codes(&self) -> Vec<String> {
         match self {
-            Self::ByPolicy { rules, .. } => rules.iter().map(|rule| rule.code.clone()).collect(),
-            Self::TooManyHops { .. } => vec![Code::TooManyHops.as_str().to_owned()],
-            Self::Fault(_) => vec![Code::PolicyFault.as_str().to_owned()],
+            Self::ByPolicy { reasons: rules, .. } => rules.iter().map(|rule| rule.code.clone()).collect(),
+            Self::TooManyHops { .. } => vec![ErrorCode::TooManyHops.as_str().to_owned()],
+            Self::EvaluationFailed(_) => vec![ErrorCode::PolicyError.as_str().to_owned()],
         }
     }
 
@@ -74,7 +74,7 @@ impl Denied {
     pub fn revision(&self) -> Option<&str> {
         match self {
             Self::ByPolicy { revision, .. } => Some(revision),
-            Self::TooManyHops { .. } | Self::Fault(_) => None,
+            Self::TooManyHops { .. } | Self::EvaluationFailed(_) => None,
         }
     }
 }
@@ -82,14 +82,14 @@ impl Denied {
 impl From<Denied> for Cause {
     fn from(denied: Denied) -> Self {
         match denied {
-            Denied::ByPolicy { rules, revision } => {
+            Denied::ByPolicy { reasons: rules, revision } => {
                 let reasons: Vec<_> = rules.iter().map(|rule| format!("{} ({})", rule.message, rule.code)).collect();
-                Self::new(Code::PolicyDenied, format!("policy denies this: {}", reasons.join("; ")))
-                    .with(json!({ "rules": rules, "revision": &*revision }))
+                Self::new(ErrorCode::PolicyDenied, format!("policy denies this: {}", reasons.join("; ")))
+                    .with_details(json!({ "rules": rules, "revision": &*revision }))
             }
-            Denied::TooManyHops { hops } => Self::new(Code::TooManyHops, Denied::TooManyHops { hops }.to_string())
-                .with(json!({ "hops": hops, "hops_max": HOPS_MAX })),
-            Denied::Fault(fault) => fault.into(),
+            Denied::TooManyHops { hops } => Self::new(ErrorCode::TooManyHops, Denied::TooManyHops { hops }.to_string())
+                .with_details(json!({ "hops": hops, "hops_max": HOPS_MAX })),
+            Denied::EvaluationFailed(fault) => fault.into(),
         }
     }
 }
@@ -112,17 +112,17 @@ impl Guard {
     /// # Errors
     /// [`Denied`]: by policy, or because the question does not fit together, or because the policy
     /// could not be evaluated.
-    pub async fn permit(&self, question: Question) -> Result<Permitted<Request>, Denied> {
-        let Question { asked, target, policies, stage, fits, input } = question;
+    pub async fn permit(&self, request: AccessRequest) -> Result<Permitted<Request>, Denied> {
+        let AccessRequest { request: asked, target, policies, callee, resource_matches: fits, input } = request;
         let hops = asked.chain.len();
         if hops > HOPS_MAX {
             return Err(Denied::TooManyHops { hops });
         }
         if !fits {
-            return Err(Fault::Mismatch.into());
+            return Err(EvaluationError::ResourceMismatch.into());
         }
         let verdict = self.evaluator.allowed(Arc::clone(&input)).await?;
-        let Some(grounds) = verdict.unseal(&input)? else {
+        let Some(grounds) = verdict.open_for(&input)? else {
             return Err(self.reasons(input).await);
         };
         let checks = Checks { of_action: grounds.checks, of_definition: policies };
@@ -130,7 +130,7 @@ impl Guard {
             particulars: asked.particulars,
             known: asked.known,
             chain: asked.chain,
-            stage,
+            callee,
             target,
             checks,
             obligations: grounds.obligations,
@@ -143,15 +143,15 @@ impl Guard {
     ///
     /// # Errors
     /// [`Fault`]
-    pub async fn explain(&self, question: &Question) -> Result<Explanation, Fault> {
-        self.evaluator.explain(Arc::clone(&question.input)).await
+    pub async fn explain(&self, request: &AccessRequest) -> Result<Explanation, EvaluationError> {
+        self.evaluator.explain(Arc::clone(&request.input)).await
     }
 
     /// Explains the decision on a document that was written by hand.
     ///
     /// # Errors
     /// [`Fault`]
-    pub async fn explain_input(&self, input: Input) -> Result<Explanation, Fault> {
+    pub async fn explain_input(&self, input: Input) -> Result<Explanation, EvaluationError> {
         self.evaluator.explain(Arc::new(input)).await
     }
 
@@ -159,11 +159,14 @@ impl Guard {
         match self.evaluator.explain(input).await {
             // A swap between the two evaluations may leave nothing to deny; the answer stays no.
             Ok(explanation) if explanation.deny.is_empty() => Denied::ByPolicy {
-                rules: vec![Rule { code: "policy_changed".into(), message: "the policy was changed just now".into() }],
+                reasons: vec![DenyReason {
+                    code: "policy_changed".into(),
+                    message: "the policy was changed just now".into(),
+                }],
                 revision: explanation.revision,
             },
-            Ok(explanation) => Denied::ByPolicy { rules: explanation.deny, revision: explanation.revision },
-            Err(fault) => Denied::Fault(fault),
+            Ok(explanation) => Denied::ByPolicy { reasons: explanation.deny, revision: explanation.revision },
+            Err(fault) => Denied::EvaluationFailed(fault),
         }
     }
 }

@@ -21,9 +21,9 @@ pub mod authenticator;
 /// A set of names that is cheap to hand on. Rego sees it as an object, `{"name": 1}`: a rule finds a
 /// name by its key, and `1` is shorter than `true` and compares equal to nothing else.
 #[derive(Clone, PartialEq, Eq, Default)]
-pub struct Names(Arc<BTreeSet<String>>);
+pub struct NameSet(Arc<BTreeSet<String>>);
 
-impl Names {
+impl NameSet {
     /// True if the name is among them.
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
@@ -52,19 +52,19 @@ impl Names {
     }
 }
 
-impl<S: Into<String>> FromIterator<S> for Names {
+impl<S: Into<String>> FromIterator<S> for NameSet {
     fn from_iter<I: IntoIterator<Item = S>>(names: I) -> Self {
         Self(Arc::new(names.into_iter().map(Into::into).collect()))
     }
 }
 
-impl fmt::Debug for Names {
+impl fmt::Debug for NameSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.iter()).finish()
     }
 }
 
-impl Serialize for Names {
+impl Serialize for NameSet {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut members = serializer.serialize_map(Some(self.0.len()))?;
         for name in self.iter() {
@@ -74,7 +74,7 @@ impl Serialize for Names {
     }
 }
 
-impl<'de> Deserialize<'de> for Names {
+impl<'de> Deserialize<'de> for NameSet {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let members = std::collections::BTreeMap::<String, u8>::deserialize(deserializer)?;
         match members.iter().find(|(_, one)| **one != 1) {
@@ -84,7 +84,7 @@ impl<'de> Deserialize<'de> for Names {
     }
 }
 
-impl JsonSchema for Names {
+impl JsonSchema for NameSet {
     fn inline_schema() -> bool {
         true
     }
@@ -100,7 +100,7 @@ impl JsonSchema for Names {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Permissions {
     /// The categories whose agents an `agent_operator` may call.
-    pub allowed_categories: Names,
+    pub allowed_categories: NameSet,
     /// May work with personal data.
     pub pii_access: bool,
 }
@@ -124,7 +124,7 @@ pub struct Principal {
     /// Who.
     pub user: UserId,
     /// What they are here: `admin`, `agent_operator`, `approver`, `auditor`, `internal`.
-    pub roles: Names,
+    pub roles: NameSet,
     /// What narrows the roles.
     pub permissions: Permissions,
     /// Requests an hour.
@@ -137,20 +137,20 @@ pub struct Principal {
 
 /// How it is known that a user is who they claim to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Proof {
+pub enum AuthMethod {
     /// The operating system says so.
     LocalUser,
     /// A credential was verified.
     Credential,
     /// The platform wrote down who owns the run that is taken up again.
-    Recorded,
+    RecordedOwner,
     /// It is not: the configuration has a user for those who show nothing.
-    Nothing,
+    None,
 }
 
 /// Who speaks at a hop. What speaks besides a user was called on stage by a permit.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Speaker {
+pub enum Caller {
     /// A person or a program outside.
     User {
         /// Who.
@@ -185,10 +185,10 @@ pub enum Speaker {
     },
     /// The holder of a permit that called nobody on stage, such as one to read a list. No rule lets
     /// it do anything.
-    Nobody,
+    None,
 }
 
-impl Speaker {
+impl Caller {
     /// The kind, as Rego sees it.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
@@ -197,27 +197,27 @@ impl Speaker {
             Self::Workflow { .. } => "workflow",
             Self::Agent { .. } => "agent",
             Self::Team { .. } => "team",
-            Self::Nobody => "nobody",
+            Self::None => "nobody",
         }
     }
 }
 
-impl fmt::Display for Speaker {
+impl fmt::Display for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::User { user } => write!(f, "user:{user}"),
             Self::Workflow { run, workflow, .. } => write!(f, "workflow:{workflow}/{run}"),
             Self::Agent { agent, .. } => write!(f, "agent:{agent}"),
             Self::Team { team, run, .. } => write!(f, "team:{team}/{run}"),
-            Self::Nobody => f.write_str("nobody"),
+            Self::None => f.write_str("nobody"),
         }
     }
 }
 
 /// A principal as it was read at one moment.
 #[derive(Debug, Clone)]
-pub(crate) struct Known {
+pub(crate) struct ResolvedPrincipal {
     pub(crate) principal: Arc<Principal>,
-    pub(crate) proof: Proof,
+    pub(crate) proof: AuthMethod,
     pub(crate) at: Timestamp,
 }

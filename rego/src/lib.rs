@@ -37,16 +37,16 @@ pub mod snapshot;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use access_matrix::{Bearer, Table, table};
-pub use access_request::{Action, Input, Question};
+pub use access_matrix::{AccessMatrix, Subject, access_matrix};
+pub use access_request::{AccessRequest, Action, Input};
 pub use bundle::{Bundle, BundleError};
-pub use engine::allowed::Verdict;
-pub use engine::explain::{Check, Explanation, Rule};
-pub use engine::{Engine, Fault};
-pub use facts::{AgentFacts, Facts, Relation, Spent, Target, UsageFacts};
+pub use engine::allowed::PolicyDecision;
+pub use engine::explain::{Check, DenyReason, Explanation};
+pub use engine::{Engine, EvaluationError};
+pub use facts::{AgentFacts, Facts, Relation, Resource, Spent, UsageFacts};
 pub use guard::{Denied, Evaluator, Guard};
 pub use identity::authenticated::{Authenticated, Idempotency};
-pub use identity::authenticator::{Authenticator, Identities, Recovery};
-pub use identity::{Limits, Names, Permissions, Principal, Proof, Speaker};
-pub use permit::{Checks, Grant, Narrowed, Obligations, Permitted};
+pub use identity::authenticator::{Authenticator, IdentityProvider, RecoveryRequest};
+pub use identity::{AuthMethod, Caller, Limits, NameSet, Permissions, Principal};
+pub use permit::{Checks, Grant, Obligations, Permitted, TypedPermit};
 pub use snapshot::{CacheDir, Compiled, Compiler, PolicySnapshot, SnapshotError};

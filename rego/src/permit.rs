@@ -4,14 +4,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use greenroom_protocol::request::{
-    CallTool, ContextRead, ContextWrite, Invoke, Look, MemoryRead, MemoryWrite, ResumeRun, SignalRun, StartRun,
+    CallTool, ContextRead, ContextWrite, Invoke, MemoryRead, MemoryWrite, Query, ResumeRun, SignalRun, StartRun,
     StartTeam,
 };
 use greenroom_protocol::{ContentHash, Deadline, Request, RequestId, RunId, TeamId, Timestamp, TraceId};
 
-use crate::facts::Target;
-use crate::identity::authenticated::{Authenticated, Idempotency, Particulars, run_of, team_of};
-use crate::identity::{Known, Names, Principal, Speaker};
+use crate::facts::Resource;
+use crate::identity::authenticated::{Authenticated, Idempotency, RequestMeta, run_of, team_of};
+use crate::identity::{Caller, NameSet, Principal, ResolvedPrincipal};
 
 pub use crate::engine::allowed::Obligations;
 
@@ -19,7 +19,7 @@ pub use crate::engine::allowed::Obligations;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Checks {
     pub(crate) of_action: Arc<[Arc<str>]>,
-    pub(crate) of_definition: Names,
+    pub(crate) of_definition: NameSet,
 }
 
 impl Checks {
@@ -40,17 +40,17 @@ impl Checks {
 #[must_use]
 pub struct Permitted<T> {
     grant: Grant,
-    what: T,
+    request: T,
 }
 
 impl<T> Permitted<T> {
-    pub(crate) const fn new(grant: Grant, what: T) -> Self {
-        Self { grant, what }
+    pub(crate) const fn new(grant: Grant, request: T) -> Self {
+        Self { grant, request }
     }
 
     /// What was permitted.
-    pub const fn what(&self) -> &T {
-        &self.what
+    pub const fn request(&self) -> &T {
+        &self.request
     }
 
     /// What came with the permit.
@@ -61,7 +61,7 @@ impl<T> Permitted<T> {
     /// Uses it up.
     #[must_use]
     pub fn redeem(self) -> (Grant, T) {
-        (self.grant, self.what)
+        (self.grant, self.request)
     }
 }
 
@@ -74,7 +74,7 @@ impl<T> fmt::Debug for Permitted<T> {
 /// A permit, sorted by what it permits.
 #[must_use]
 #[derive(Debug)]
-pub enum Narrowed {
+pub enum TypedPermit {
     /// Let an agent work.
     Invoke(Permitted<Invoke>),
     /// Start a workflow.
@@ -96,25 +96,25 @@ pub enum Narrowed {
     /// Use a tool.
     CallTool(Permitted<CallTool>),
     /// Look at what is known.
-    Look(Permitted<Look>),
+    Look(Permitted<Query>),
 }
 
 impl Permitted<Request> {
     /// Sorts it.
-    pub fn narrow(self) -> Narrowed {
-        let Self { grant, what } = self;
+    pub fn into_typed(self) -> TypedPermit {
+        let Self { grant, request: what } = self;
         match what {
-            Request::Invoke(what) => Narrowed::Invoke(Permitted { grant, what }),
-            Request::StartRun(what) => Narrowed::StartRun(Permitted { grant, what }),
-            Request::StartTeam(what) => Narrowed::StartTeam(Permitted { grant, what }),
-            Request::SignalRun(what) => Narrowed::SignalRun(Permitted { grant, what }),
-            Request::ResumeRun(what) => Narrowed::ResumeRun(Permitted { grant, what }),
-            Request::ContextRead(what) => Narrowed::ContextRead(Permitted { grant, what }),
-            Request::ContextWrite(what) => Narrowed::ContextWrite(Permitted { grant, what }),
-            Request::MemoryRead(what) => Narrowed::MemoryRead(Permitted { grant, what }),
-            Request::MemoryWrite(what) => Narrowed::MemoryWrite(Permitted { grant, what }),
-            Request::CallTool(what) => Narrowed::CallTool(Permitted { grant, what }),
-            Request::Look(what) => Narrowed::Look(Permitted { grant, what }),
+            Request::Invoke(what) => TypedPermit::Invoke(Permitted { grant, request: what }),
+            Request::StartRun(what) => TypedPermit::StartRun(Permitted { grant, request: what }),
+            Request::StartTeam(what) => TypedPermit::StartTeam(Permitted { grant, request: what }),
+            Request::SignalRun(what) => TypedPermit::SignalRun(Permitted { grant, request: what }),
+            Request::ResumeRun(what) => TypedPermit::ResumeRun(Permitted { grant, request: what }),
+            Request::ContextRead(what) => TypedPermit::ContextRead(Permitted { grant, request: what }),
+            Request::ContextWrite(what) => TypedPermit::ContextWrite(Permitted { grant, request: what }),
+            Request::MemoryRead(what) => TypedPermit::MemoryRead(Permitted { grant, request: what }),
+            Request::MemoryWrite(what) => TypedPermit::MemoryWrite(Permitted { grant, request: what }),
+            Request::CallTool(what) => TypedPermit::CallTool(Permitted { grant, request: what }),
+            Request::Query(what) => TypedPermit::Look(Permitted { grant, request: what }),
         }
     }
 }
@@ -125,11 +125,11 @@ impl Permitted<Request> {
 pub struct Grant(Arc<Granted>);
 
 pub(crate) struct Granted {
-    pub(crate) particulars: Particulars,
-    pub(crate) known: Known,
-    pub(crate) chain: Arc<[Speaker]>,
-    pub(crate) stage: Option<Speaker>,
-    pub(crate) target: Target,
+    pub(crate) particulars: RequestMeta,
+    pub(crate) known: ResolvedPrincipal,
+    pub(crate) chain: Arc<[Caller]>,
+    pub(crate) callee: Option<Caller>,
+    pub(crate) target: Resource,
     pub(crate) checks: Checks,
     pub(crate) obligations: Obligations,
     pub(crate) revision: Arc<str>,
@@ -143,44 +143,44 @@ impl Grant {
     /// Asks for something as what the permit called on stage: the agent, the workflow's run or the
     /// team. A permit that called nobody, such as one to look at a list, speaks as
     /// [`Speaker::Nobody`], which no rule lets do anything.
-    pub fn speak(&self, id: RequestId, request: Request) -> Authenticated {
-        let Granted { particulars, known, chain, stage, .. } = &*self.0;
-        let speaker = stage.clone().unwrap_or(Speaker::Nobody);
+    pub fn issue_request(&self, id: RequestId, request: Request) -> Authenticated {
+        let Granted { particulars, known, chain, callee, .. } = &*self.0;
+        let caller = callee.clone().unwrap_or(Caller::None);
         Authenticated {
-            particulars: Particulars { id, idempotency: None, ..particulars.clone() },
+            particulars: RequestMeta { id, idempotency: None, ..particulars.clone() },
             known: known.clone(),
-            chain: chain.iter().cloned().chain([speaker]).collect(),
+            chain: chain.iter().cloned().chain([caller]).collect(),
             request,
         }
     }
 
     /// The same grant with a nearer deadline: what is spoken from it is waited for no longer.
     #[must_use]
-    pub fn until(&self, deadline: Deadline) -> Self {
-        self.with_deadline(self.deadline().nearer(deadline))
+    pub fn with_earlier_deadline(&self, deadline: Deadline) -> Self {
+        self.with_deadline(self.deadline().earlier(deadline))
     }
 
     /// The same grant for a run that may go on after the request that started it was answered. It
     /// permits nothing that it did not before: whatever is spoken from it is judged when it is, and
     /// its principal is read anew. For anything but a run this is [`Grant::until`].
     #[must_use]
-    pub fn lasting(&self, deadline: Deadline) -> Self {
-        match self.stage() {
-            Some(Speaker::Workflow { .. }) => self.with_deadline(deadline),
-            Some(Speaker::User { .. } | Speaker::Agent { .. } | Speaker::Team { .. } | Speaker::Nobody) | None => {
-                self.until(deadline)
+    pub fn with_run_deadline(&self, deadline: Deadline) -> Self {
+        match self.callee() {
+            Some(Caller::Workflow { .. }) => self.with_deadline(deadline),
+            Some(Caller::User { .. } | Caller::Agent { .. } | Caller::Team { .. } | Caller::None) | None => {
+                self.with_earlier_deadline(deadline)
             }
         }
     }
 
     fn with_deadline(&self, deadline: Deadline) -> Self {
-        let Granted { particulars, known, chain, stage, target, checks, obligations, revision } = &*self.0;
-        let particulars = Particulars { deadline, ..particulars.clone() };
+        let Granted { particulars, known, chain, callee, target, checks, obligations, revision } = &*self.0;
+        let particulars = RequestMeta { deadline, ..particulars.clone() };
         Self::new(Granted {
             particulars,
             known: known.clone(),
             chain: chain.clone(),
-            stage: stage.clone(),
+            callee: callee.clone(),
             target: target.clone(),
             checks: checks.clone(),
             obligations: *obligations,
@@ -202,25 +202,25 @@ impl Grant {
 
     /// Who asked.
     #[must_use]
-    pub fn speaker(&self) -> &Speaker {
-        self.0.chain.last().unwrap_or(&Speaker::Nobody)
+    pub fn caller(&self) -> &Caller {
+        self.0.chain.last().unwrap_or(&Caller::None)
     }
 
     /// Whom the permit called on stage; [`Grant::speak`] speaks as them.
     #[must_use]
-    pub fn stage(&self) -> Option<&Speaker> {
-        self.0.stage.as_ref()
+    pub fn callee(&self) -> Option<&Caller> {
+        self.0.callee.as_ref()
     }
 
     /// Everybody who has spoken, the user first, the one who asked last.
     #[must_use]
-    pub fn chain(&self) -> &Arc<[Speaker]> {
+    pub fn chain(&self) -> &Arc<[Caller]> {
         &self.0.chain
     }
 
     /// What was judged; the actor that is seated has exactly this version.
     #[must_use]
-    pub fn target(&self) -> &Target {
+    pub fn target(&self) -> &Resource {
         &self.0.target
     }
 
@@ -282,13 +282,13 @@ impl Grant {
     /// innermost one of the chain.
     #[must_use]
     pub fn run(&self) -> Option<&RunId> {
-        run_of(self.0.stage.as_slice()).or_else(|| run_of(&self.0.chain))
+        run_of(self.0.callee.as_slice()).or_else(|| run_of(&self.0.chain))
     }
 
     /// The team that the work belongs to: the one that the permit forms, else the innermost one.
     #[must_use]
     pub fn team(&self) -> Option<&TeamId> {
-        team_of(self.0.stage.as_slice()).or_else(|| team_of(&self.0.chain))
+        team_of(self.0.callee.as_slice()).or_else(|| team_of(&self.0.chain))
     }
 }
 
@@ -297,7 +297,7 @@ impl fmt::Debug for Grant {
         f.debug_struct("Grant")
             .field("request", &self.0.particulars.id)
             .field("user", &self.0.known.principal.user)
-            .field("target", &self.0.target.name())
+            .field("resource", &self.0.target.name())
             .finish_non_exhaustive()
     }
 }

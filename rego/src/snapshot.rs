@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use greenroom_protocol::{Cause, Code, ContentHash, Json};
+use greenroom_protocol::{Cause, ContentHash, ErrorCode, Json};
 use wasmtime::{Cache, CacheConfig, Config, InstanceAllocationStrategy, Module, PoolingAllocationConfig};
 
 use crate::access_request::Action;
-use crate::access_request::read_set::Vocabulary;
+use crate::access_request::read_set::PolicyReadSet;
 use crate::bundle::Bundle;
 
 mod validation;
@@ -61,12 +61,12 @@ pub enum SnapshotError {
     Checks(String),
     /// The trial evaluation failed.
     #[error("the policy fails its trial: {0}")]
-    Trial(String),
+    Validation(String),
 }
 
 impl From<SnapshotError> for Cause {
     fn from(error: SnapshotError) -> Self {
-        Self::new(Code::InvalidPolicy, error.to_string())
+        Self::new(ErrorCode::InvalidPolicy, error.to_string())
     }
 }
 
@@ -152,7 +152,7 @@ pub struct PolicySnapshot {
     revision: Arc<str>,
     hash: ContentHash,
     checks: BTreeMap<Action, Arc<[Arc<str>]>>,
-    vocabulary: Vocabulary,
+    vocabulary: PolicyReadSet,
 }
 
 impl PolicySnapshot {
@@ -161,13 +161,14 @@ impl PolicySnapshot {
     ///
     /// # Errors
     /// [`SnapshotError`]
-    pub async fn trial(compiled: Compiled) -> Result<Arc<Self>, SnapshotError> {
+    pub async fn validate(compiled: Compiled) -> Result<Arc<Self>, SnapshotError> {
         let Compiled { module, data, revision, hash } = compiled;
         validation::builtins(&module)?;
-        let untried = Self { module, data, revision, hash, checks: BTreeMap::new(), vocabulary: Vocabulary::default() };
-        let mut seat = validation::seat(&untried).await?;
-        let (checks, vocabulary) = validation::checks(&mut seat).await?;
-        validation::nothing_is_denied(&mut seat).await?;
+        let untried =
+            Self { module, data, revision, hash, checks: BTreeMap::new(), vocabulary: PolicyReadSet::default() };
+        let mut instance = validation::instance(&untried).await?;
+        let (checks, vocabulary) = validation::checks(&mut instance).await?;
+        validation::empty_input_is_denied(&mut instance).await?;
         let snapshot = Arc::new(Self { checks, vocabulary, ..untried });
         validation::answers_agree(&snapshot).await?;
         Ok(snapshot)
@@ -178,7 +179,7 @@ impl PolicySnapshot {
     /// # Errors
     /// [`SnapshotError`]
     pub async fn load(compiler: &Compiler, bundle: &Bundle) -> Result<Arc<Self>, SnapshotError> {
-        Self::trial(compiler.compile(bundle)?).await
+        Self::validate(compiler.compile(bundle)?).await
     }
 
     /// The revision, as replies and the audit name it.
@@ -201,7 +202,7 @@ impl PolicySnapshot {
 
     /// The names that the policy says it reads.
     #[must_use]
-    pub const fn vocabulary(&self) -> &Vocabulary {
+    pub const fn vocabulary(&self) -> &PolicyReadSet {
         &self.vocabulary
     }
 

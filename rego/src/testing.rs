@@ -8,14 +8,14 @@ use async_trait::async_trait;
 use greenroom_protocol::limits::REQUEST_TIMEOUT;
 use greenroom_protocol::{Deadline, Request, RequestId, TenantId, Timestamp, TraceId, UserId};
 
-use crate::access_request::{Input, Question};
-use crate::engine::Fault;
-use crate::engine::allowed::{Grounds, Obligations, Verdict};
-use crate::engine::explain::{Check, Explanation, Rule};
-use crate::facts::{Facts, Target};
+use crate::access_request::{AccessRequest, Input};
+use crate::engine::EvaluationError;
+use crate::engine::allowed::{AllowDetails, Obligations, PolicyDecision};
+use crate::engine::explain::{Check, DenyReason, Explanation};
+use crate::facts::{Facts, Resource};
 use crate::guard::{Denied, Evaluator, Guard};
-use crate::identity::authenticated::{Authenticated, Particulars};
-use crate::identity::{Known, Limits, Names, Permissions, Principal, Proof};
+use crate::identity::authenticated::{Authenticated, RequestMeta};
+use crate::identity::{AuthMethod, Limits, NameSet, Permissions, Principal, ResolvedPrincipal};
 use crate::permit::Permitted;
 
 /// Says yes to everything.
@@ -26,16 +26,16 @@ struct DenyAll(String);
 
 #[async_trait]
 impl Evaluator for PermitAll {
-    async fn allowed(&self, input: Arc<Input>) -> Result<Verdict, Fault> {
-        let grounds = Grounds {
+    async fn allowed(&self, input: Arc<Input>) -> Result<PolicyDecision, EvaluationError> {
+        let grounds = AllowDetails {
             checks: Arc::new([Arc::from("access_allowed")]),
             obligations: Obligations::default(),
             revision: Arc::from("testing"),
         };
-        Ok(Verdict::of(&input, Some(grounds)))
+        Ok(PolicyDecision::of(&input, Some(grounds)))
     }
 
-    async fn explain(&self, _: Arc<Input>) -> Result<Explanation, Fault> {
+    async fn explain(&self, _: Arc<Input>) -> Result<Explanation, EvaluationError> {
         Ok(Explanation {
             allow: true,
             deny: Vec::new(),
@@ -48,14 +48,14 @@ impl Evaluator for PermitAll {
 
 #[async_trait]
 impl Evaluator for DenyAll {
-    async fn allowed(&self, input: Arc<Input>) -> Result<Verdict, Fault> {
-        Ok(Verdict::of(&input, None))
+    async fn allowed(&self, input: Arc<Input>) -> Result<PolicyDecision, EvaluationError> {
+        Ok(PolicyDecision::of(&input, None))
     }
 
-    async fn explain(&self, _: Arc<Input>) -> Result<Explanation, Fault> {
+    async fn explain(&self, _: Arc<Input>) -> Result<Explanation, EvaluationError> {
         Ok(Explanation {
             allow: false,
-            deny: vec![Rule { code: self.0.clone(), message: "denied by the test".into() }],
+            deny: vec![DenyReason { code: self.0.clone(), message: "denied by the test".into() }],
             checks: vec![Check { id: self.0.clone(), pass: false }],
             obligations: Obligations::default(),
             revision: Arc::from("testing"),
@@ -101,10 +101,10 @@ pub fn user(name: &str, roles: &[&str], categories: &[&str]) -> Principal {
 
 /// A user's own request that arrived at `at`, with the usual deadline.
 pub fn asked(principal: Principal, id: u128, request: Request, at: Timestamp) -> Authenticated {
-    let known = Known { principal: Arc::new(principal), proof: Proof::LocalUser, at };
-    let particulars = Particulars {
-        id: RequestId::fresh(id),
-        trace: TraceId::fresh(id),
+    let known = ResolvedPrincipal { principal: Arc::new(principal), proof: AuthMethod::LocalUser, at };
+    let particulars = RequestMeta {
+        id: RequestId::from_u128(id),
+        trace: TraceId::from_u128(id),
         deadline: Deadline::after(at, REQUEST_TIMEOUT),
         idempotency: None,
         at,
@@ -116,15 +116,15 @@ pub fn asked(principal: Principal, id: u128, request: Request, at: Timestamp) ->
 ///
 /// # Errors
 /// [`Denied`] if the target does not fit the request.
-pub async fn permit(id: u128, request: Request, target: Target, at: Timestamp) -> Result<Permitted<Request>, Denied> {
-    permit_asked(asked(admin(), id, request, at), target).await
+pub async fn permit(id: u128, request: Request, target: Resource, at: Timestamp) -> Result<Permitted<Request>, Denied> {
+    permit_request(asked(admin(), id, request, at), target).await
 }
 
 /// A permit for a request that was asked by whomever, such as one that a grant spoke.
 ///
 /// # Errors
 /// [`Denied`] if the target does not fit the request, or the chain is too long.
-pub async fn permit_asked(asked: Authenticated, target: Target) -> Result<Permitted<Request>, Denied> {
-    let facts = Facts { policies: Names::default(), ..Facts::about(target) };
-    Guard::new(permit_all()).permit(Question::new(asked, facts)).await
+pub async fn permit_request(asked: Authenticated, target: Resource) -> Result<Permitted<Request>, Denied> {
+    let facts = Facts { policies: NameSet::default(), ..Facts::about(target) };
+    Guard::new(permit_all()).permit(AccessRequest::new(asked, facts)).await
 }

@@ -8,19 +8,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use greenroom_actors::definition_resolver::Library;
+use greenroom_actors::definition_resolver::DefinitionResolver;
 use greenroom_definitions::{Agent, Catalogue, Workflow};
-use greenroom_protocol::{AgentId, Cause, Code, ContentHash, WorkflowId};
-use greenroom_registry::definition_store::DefinitionBodies;
+use greenroom_protocol::{AgentId, Cause, ContentHash, ErrorCode, WorkflowId};
+use greenroom_registry::definition_store::DefinitionStore;
 
 /// Old versions that are kept compiled.
-const OLD_VERSIONS_MAX: usize = 256;
+const PINNED_VERSIONS_MAX: usize = 256;
 
 /// The definitions of this process: the implementation of the actors' seam.
-pub struct Shelves {
+pub struct CachedDefinitions {
     current: ArcSwap<Catalogue>,
-    bodies: Arc<dyn DefinitionBodies>,
-    old: Mutex<Old>,
+    store: Arc<dyn DefinitionStore>,
+    pinned: Mutex<Old>,
 }
 
 #[derive(Default)]
@@ -29,11 +29,11 @@ struct Old {
     workflows: HashMap<ContentHash, Arc<Workflow>>,
 }
 
-impl Shelves {
+impl CachedDefinitions {
     /// A library with this catalogue in force.
     #[must_use]
-    pub fn new(catalogue: Arc<Catalogue>, bodies: Arc<dyn DefinitionBodies>) -> Self {
-        Self { current: ArcSwap::new(catalogue), bodies, old: Mutex::default() }
+    pub fn new(catalogue: Arc<Catalogue>, store: Arc<dyn DefinitionStore>) -> Self {
+        Self { current: ArcSwap::new(catalogue), store, pinned: Mutex::default() }
     }
 
     /// Puts another catalogue in force.
@@ -41,67 +41,67 @@ impl Shelves {
         self.current.store(catalogue);
     }
 
-    async fn old_agent(&self, id: &AgentId, version: &ContentHash) -> Result<Arc<Agent>, Cause> {
-        if let Some(agent) = self.old(|old| old.agents.get(version).cloned()) {
+    async fn pinned_agent(&self, id: &AgentId, version: &ContentHash) -> Result<Arc<Agent>, Cause> {
+        if let Some(agent) = self.pinned(|old| old.agents.get(version).cloned()) {
             return Ok(agent);
         }
         let body = self.body(version).await?.ok_or_else(|| {
-            Cause::new(Code::UnknownAgent, format!("the version {} of {id} is not kept", version.short()))
+            Cause::new(ErrorCode::UnknownAgent, format!("the version {} of {id} is not kept", version.short()))
         })?;
         let agent = Arc::new(Agent::from_body(&body)?);
-        self.old(|old| keep(&mut old.agents, *version, Arc::clone(&agent)));
+        self.pinned(|old| cache(&mut old.agents, *version, Arc::clone(&agent)));
         Ok(agent)
     }
 
-    async fn old_workflow(&self, id: &WorkflowId, version: &ContentHash) -> Result<Arc<Workflow>, Cause> {
-        if let Some(workflow) = self.old(|old| old.workflows.get(version).cloned()) {
+    async fn pinned_workflow(&self, id: &WorkflowId, version: &ContentHash) -> Result<Arc<Workflow>, Cause> {
+        if let Some(workflow) = self.pinned(|old| old.workflows.get(version).cloned()) {
             return Ok(workflow);
         }
         let body = self.body(version).await?.ok_or_else(|| {
-            Cause::new(Code::UnknownWorkflow, format!("the version {} of {id} is not kept", version.short()))
+            Cause::new(ErrorCode::UnknownWorkflow, format!("the version {} of {id} is not kept", version.short()))
         })?;
         let workflow = Arc::new(Workflow::from_body(&body)?);
-        self.old(|old| keep(&mut old.workflows, *version, Arc::clone(&workflow)));
+        self.pinned(|old| cache(&mut old.workflows, *version, Arc::clone(&workflow)));
         Ok(workflow)
     }
 
     async fn body(&self, version: &ContentHash) -> Result<Option<String>, Cause> {
-        self.bodies.get(version).await.map_err(|error| error.cause())
+        self.store.get(version).await.map_err(|error| error.cause())
     }
 
-    fn old<T>(&self, act: impl FnOnce(&mut Old) -> T) -> T {
-        act(&mut self.old.lock().unwrap_or_else(PoisonError::into_inner))
+    fn pinned<T>(&self, act: impl FnOnce(&mut Old) -> T) -> T {
+        act(&mut self.pinned.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 #[async_trait]
-impl Library for Shelves {
+impl DefinitionResolver for CachedDefinitions {
     fn catalogue(&self) -> Arc<Catalogue> {
         self.current.load_full()
     }
 
     async fn agent(&self, id: &AgentId, version: Option<&ContentHash>) -> Result<Arc<Agent>, Cause> {
         let catalogue = self.catalogue();
-        let Some(version) = version else { return catalogue.expect_agent(id).cloned() };
+        let Some(version) = version else { return catalogue.require_agent(id).cloned() };
         match catalogue.agent(id).filter(|agent| agent.hash() == *version) {
             Some(agent) => Ok(Arc::clone(agent)),
-            None => self.old_agent(id, version).await,
+            None => self.pinned_agent(id, version).await,
         }
     }
 
     async fn workflow(&self, id: &WorkflowId, version: Option<&ContentHash>) -> Result<Arc<Workflow>, Cause> {
         let catalogue = self.catalogue();
-        let Some(version) = version else { return catalogue.expect_workflow(id).cloned() };
+        let Some(version) = version else { return catalogue.require_workflow(id).cloned() };
         match catalogue.workflow(id).filter(|workflow| workflow.hash() == *version) {
             Some(workflow) => Ok(Arc::clone(workflow)),
-            None => self.old_workflow(id, version).await,
+            None => self.pinned_workflow(id, version).await,
         }
     }
 }
 
 /// Keeps a version; a full shelf is cleared, since what is needed comes back at one read.
-fn keep<T>(shelf: &mut HashMap<ContentHash, T>, version: ContentHash, definition: T) {
-    if shelf.len() >= OLD_VERSIONS_MAX {
+fn cache<T>(shelf: &mut HashMap<ContentHash, T>, version: ContentHash, definition: T) {
+    if shelf.len() >= PINNED_VERSIONS_MAX {
         shelf.clear();
     }
     shelf.insert(version, definition);

@@ -23,12 +23,12 @@ use std::sync::Arc;
 use clap::CommandFactory;
 use greenroom_protocol::Cause;
 
-use self::args::{Cli, Command, Common, ConfigCommand};
-use self::output::{Output, remark};
+use self::args::{Cli, Command, ConfigCommand, GlobalArgs};
+use self::output::{Output, print_note};
 use self::session::Session;
 use crate::clock::WallClock;
 use crate::config::source::load;
-use crate::config::{Flags, Loaded};
+use crate::config::{Flags, LoadedConfig};
 use crate::lifecycle::Signals;
 use crate::telemetry;
 
@@ -50,12 +50,12 @@ pub async fn main(cli: Cli) -> u8 {
         Err(error) => Err(error.into()),
     };
     done.unwrap_or_else(|cause| {
-        output.refused(&cause);
+        output.print_error(&cause);
         cause.code.exit_code()
     })
 }
 
-fn flags(common: &Common) -> Flags {
+fn flags(common: &GlobalArgs) -> Flags {
     Flags {
         config: common.config.clone(),
         data_dir: common.data_dir.clone(),
@@ -65,11 +65,12 @@ fn flags(common: &Common) -> Flags {
     }
 }
 
-async fn command(loaded: Loaded, command: Command, output: Output) -> Result<u8, Cause> {
+async fn command(loaded: LoadedConfig, command: Command, output: Output) -> Result<u8, Cause> {
     let config = loaded.config.clone();
     start_log(&loaded, matches!(command, Command::Up))?;
-    let mut signals = Signals::listen()
-        .map_err(|error| Cause::new(greenroom_protocol::Code::Internal, format!("signals cannot be heard: {error}")))?;
+    let mut signals = Signals::listen().map_err(|error| {
+        Cause::new(greenroom_protocol::ErrorCode::Internal, format!("signals cannot be heard: {error}"))
+    })?;
     match command {
         Command::Config(ConfigCommand::Check) => Ok(config::check(&loaded, output)),
         Command::Definitions(command) => definitions::definitions(&config, command, output),
@@ -85,7 +86,7 @@ async fn command(loaded: Loaded, command: Command, output: Output) -> Result<u8,
                 () = signals.next() => Ok(INTERRUPTED),
             };
             tokio::select! {
-                () = session.end() => {}
+                () = session.close() => {}
                 () = signals.next() => {}
             }
             done
@@ -115,17 +116,17 @@ async fn asked(session: &Session, command: Command, output: Output) -> Result<u8
     }
 }
 
-fn start_log(loaded: &Loaded, hosts: bool) -> Result<(), Cause> {
+fn start_log(loaded: &LoadedConfig, hosts: bool) -> Result<(), Cause> {
     let filter = match loaded.config.log_filter.as_str() {
         "" if hosts => UP_LOG,
         "" => COMMAND_LOG,
         said => said,
     };
     telemetry::start(filter, Arc::new(WallClock))
-        .map_err(|message| Cause::new(greenroom_protocol::Code::InvalidConfiguration, message))?;
+        .map_err(|message| Cause::new(greenroom_protocol::ErrorCode::InvalidConfiguration, message))?;
     if hosts {
         for warning in &loaded.warnings {
-            remark(&format!("warning: {warning}"));
+            print_note(&format!("warning: {warning}"));
         }
     }
     Ok(())

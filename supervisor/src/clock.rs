@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use greenroom_protocol::{Clock, Ids, Timestamp};
+use greenroom_protocol::{Clock, IdGenerator, Timestamp};
 
 /// The machine's clock.
 #[derive(Debug, Clone, Copy, Default)]
@@ -21,9 +21,9 @@ impl Clock for WallClock {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TimeOrdered;
 
-impl Ids for TimeOrdered {
+impl IdGenerator for TimeOrdered {
     #[expect(clippy::disallowed_methods, reason = "this is the one place that makes numbers")]
-    fn fresh(&self) -> u128 {
+    fn next_id(&self) -> u128 {
         uuid::Uuid::now_v7().as_u128()
     }
 }

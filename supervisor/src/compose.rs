@@ -10,49 +10,49 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use greenroom_actors::definition_resolver::Library;
-use greenroom_actors::dispatcher::Stage;
-use greenroom_actors::execution::{Backstage, ModelRoster, Props, Treasury};
+use greenroom_actors::definition_resolver::DefinitionResolver;
+use greenroom_actors::dispatcher::Dispatcher;
+use greenroom_actors::execution::{Accounting, ExecutionEnv, ExecutionEnvParts, ModelRegistry};
 use greenroom_actors::guard::GuardHandle;
-use greenroom_actors::handler::{Desk, Handler};
+use greenroom_actors::handler::{FileAccess, Handler};
 use greenroom_actors::model::ModelProvider;
-use greenroom_actors::observer::{Both, Observer};
-use greenroom_actors::pipeline::Doorway;
+use greenroom_actors::observer::{Observer, TeeObserver};
+use greenroom_actors::pipeline::PipelineHandle;
 use greenroom_actors::tool::Tool;
-use greenroom_definitions::{Catalogue, Source, Vocabulary};
-use greenroom_protocol::{CategoryId, Cause, Clock, Code, Ids, Json};
+use greenroom_definitions::{Catalogue, KnownNames, Source};
+use greenroom_protocol::{CategoryId, Cause, Clock, ErrorCode, IdGenerator, Json};
 use greenroom_registry::agent_memory::embedder;
-use greenroom_registry::{Opened, Stores};
+use greenroom_registry::{OpenedStores, Stores};
 use greenroom_rego::snapshot::Compiler;
 use greenroom_rego::{Authenticator, Bundle, CacheDir, Evaluator, Guard, PolicySnapshot};
 use greenroom_runtimes::files;
 
-use self::build_tree::{Ground, Grown, Nursery, grow};
-use crate::admin::Chores;
-use crate::cached_definitions::Shelves;
-use crate::config::{Config, Places, Store};
-use crate::identity::Configured;
-use crate::ingress::local::Front;
+use self::build_tree::{BuiltTree, CategorySpawner, TreeParts, build_tree};
+use crate::admin::AdminOps;
+use crate::cached_definitions::CachedDefinitions;
+use crate::config::{AdmissionConfig, Config, StoreConfig};
+use crate::identity::ConfigIdentityProvider;
+use crate::ingress::local::LocalIngress;
 use crate::pipeline::Pipeline;
-use crate::pipeline::admission::Gate;
-use crate::pipeline::facts::Surveyor;
-use crate::pipeline::idempotency::Keys;
-use crate::pipeline::memory::Memories;
-use crate::pipeline::query::Reader;
-use crate::pod::House;
+use crate::pipeline::admission::AdmissionControl;
+use crate::pipeline::facts::FactCollector;
+use crate::pipeline::idempotency::IdempotencyKeys;
+use crate::pipeline::memory::MemoryHandler;
+use crate::pipeline::query::QueryHandler;
+use crate::pod::Pod;
 use crate::reload::Reloader;
-use crate::tasks::{OnEnd, Tasks};
-use crate::telemetry::{Meters, metrics};
+use crate::tasks::{BackgroundTasks, OnExit};
+use crate::telemetry::{Metrics, metrics};
 
 /// Turns at the gate for each core. What a request waits for behind it is the work of those that are
 /// there with it, so more of them would let one tenant's flood weigh on the others; they would fill
 /// the cores of a machine whose disk is slow.
-const TURNS_PER_CORE: usize = 4;
+const PIPELINE_CONCURRENCY_PER_CORE: usize = 4;
 
 /// What may stand in the place of what the configuration says: models, handlers and tools of tests
 /// and benchmarks. An empty one changes nothing.
 #[derive(Default)]
-pub struct Extras {
+pub struct Overrides {
     /// Providers beside those of the configuration.
     pub providers: Vec<Arc<dyn ModelProvider>>,
     /// Handlers beside the product's own.
@@ -82,8 +82,8 @@ pub type WrapStores = Box<dyn FnOnce(Stores) -> Stores + Send>;
 /// # Errors
 /// A cause of the class "rejected" for what the configuration names and what is wrong with it; what a
 /// store says.
-pub async fn compose(config: &Config, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Result<House, Cause> {
-    compose_with(config, clock, ids, Extras::default()).await
+pub async fn compose(config: &Config, clock: Arc<dyn Clock>, ids: Arc<dyn IdGenerator>) -> Result<Pod, Cause> {
+    compose_with(config, clock, ids, Overrides::default()).await
 }
 
 /// Builds a house with something of one's own in it.
@@ -93,10 +93,10 @@ pub async fn compose(config: &Config, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) 
 pub async fn compose_with(
     config: &Config,
     clock: Arc<dyn Clock>,
-    ids: Arc<dyn Ids>,
-    extras: Extras,
-) -> Result<House, Cause> {
-    let Extras { providers, handlers, tools, catalogue, metrics, observer, evaluator, stores: wrap_stores } = extras;
+    ids: Arc<dyn IdGenerator>,
+    extras: Overrides,
+) -> Result<Pod, Cause> {
+    let Overrides { providers, handlers, tools, catalogue, metrics, observer, evaluator, stores: wrap_stores } = extras;
     let bundle = bundle(config)?;
     let handlers = [greenroom_runtimes::handlers(), handlers].concat();
     let tools = [greenroom_runtimes::tools(), tools].concat();
@@ -104,97 +104,98 @@ pub async fn compose_with(
     let policy = policy(config, bundle);
     let definitions = definitions(config, vocabulary.clone(), catalogue);
     let stores = stores::open(config, &clock, &ids);
-    let ((snapshot, compiler), catalogue, Opened { stores, writers }) = tokio::try_join!(policy, definitions, stores)?;
+    let ((snapshot, compiler), catalogue, OpenedStores { stores, writers }) =
+        tokio::try_join!(policy, definitions, stores)?;
     let stores = if let Some(wrap) = wrap_stores { wrap(stores) } else { stores };
-    let mut tasks = Tasks::new();
+    let mut tasks = BackgroundTasks::new();
     for writer in writers {
-        tasks.run_apart(
-            writer.name,
-            OnEnd::StopPod,
-            async move { writer.run.await.map_err(|error| error.to_string()) },
-        );
+        tasks.run_on_thread(writer.name, OnExit::StopPod, async move {
+            writer.run.await.map_err(|error| error.to_string())
+        });
     }
-    let meters = Arc::new(meters(metrics, &mut tasks)?);
-    tasks.run("rates", OnEnd::GoOn, ticking(Arc::clone(&meters)));
-    let library = Arc::new(Shelves::new(catalogue, Arc::clone(&stores.definitions)));
-    let observer = listening(&meters, observer);
+    let metrics = Arc::new(open_metrics(metrics, &mut tasks)?);
+    tasks.run("rates", OnExit::Continue, tick_metrics(Arc::clone(&metrics)));
+    let definitions = Arc::new(CachedDefinitions::new(catalogue, Arc::clone(&stores.definitions)));
+    let observer = tee_observer(&metrics, observer);
     let roster = models::open(config, providers)?;
-    let doorway = Doorway::default();
-    let backstage = Backstage::new(Props {
+    let pipeline = PipelineHandle::default();
+    let env = ExecutionEnv::new(ExecutionEnvParts {
         handlers,
         tools,
-        desk: Desk::new(files::open(config.files_roots.clone()), Arc::clone(&stores.artifacts)),
+        files: FileAccess::new(files::open(config.files_roots.clone()), Arc::clone(&stores.artifacts)),
         models: roster.clone(),
-        treasury: treasury(&stores, &clock, &mut tasks),
-        doorway: doorway.clone(),
-        library: library.clone(),
+        accounting: accounting(&stores, &clock, &mut tasks),
+        pipeline: pipeline.clone(),
+        resolver: definitions.clone(),
         observer: Arc::clone(&observer),
         clock: Arc::clone(&clock),
         ids: Arc::clone(&ids),
     });
-    let guard = GuardHandle::new(snapshot, compiler, shards(config));
-    let ground = Ground {
+    let guard = GuardHandle::new(snapshot, compiler, workers(config));
+    let ground = TreeParts {
         config,
-        library: &library,
+        definitions: &definitions,
         stores: &stores,
         guard: &guard,
-        backstage: &backstage,
-        doorway: &doorway,
+        env: &env,
+        pipeline: &pipeline,
         clock: &clock,
         observer,
     };
-    let Grown { tree, stage, runs, nursery } = grow(ground).await?;
-    let rooms = Rooms { stores: &stores, library: &library, guard: &guard, meters: &meters, clock: &clock };
+    let BuiltTree { tree, dispatcher, runs, spawner } = build_tree(ground).await?;
+    let rooms =
+        PodParts { stores: &stores, definitions: &definitions, guard: &guard, metrics: &metrics, clock: &clock };
     let engines: Arc<dyn Evaluator> = Arc::new(guard.clone());
     let evaluator = match evaluator {
         Some(wrap) => wrap(engines),
         None => engines,
     };
-    let pipeline = Arc::new(pipeline(config, rooms, evaluator, stage, roster));
-    doorway.hang(pipeline.clone()).map_err(|error| internal(error.to_string()))?;
-    let reloader = rooms.reloader(config, vocabulary, nursery);
+    let handle = pipeline;
+    let pipeline = Arc::new(build_pipeline(config, rooms, evaluator, dispatcher, roster));
+    handle.bind(pipeline.clone()).map_err(|error| internal(error.to_string()))?;
+    let reloader = rooms.reloader(config, vocabulary, spawner);
     let authenticator = pipeline.authenticator.clone();
     let (chore_clock, chore_ids) = (Arc::clone(&clock), Arc::clone(&ids));
-    let chores = Chores { runs, authenticator, stores: stores.clone(), clock: chore_clock, ids: chore_ids };
-    let front = Front { pipeline, stores, chores: Arc::new(chores), clock, ids };
+    let admin = AdminOps { runs, authenticator, stores: stores.clone(), clock: chore_clock, ids: chore_ids };
+    let front = LocalIngress { pipeline, stores, admin: Arc::new(admin), clock, ids };
     let config = config.clone();
-    Ok(House { config, front, tree: Some(tree), tasks, guard, meters, reloader: Some(reloader), owned: None })
+    Ok(Pod { config, ingress: front, tree: Some(tree), tasks, guard, metrics, reloader: Some(reloader), owned: None })
 }
 
 /// The meters, and beside them who else wants to hear.
-fn listening(meters: &Arc<Meters>, other: Option<Arc<dyn Observer>>) -> Arc<dyn Observer> {
-    let meters: Arc<dyn Observer> = meters.clone();
+fn tee_observer(metrics: &Arc<Metrics>, other: Option<Arc<dyn Observer>>) -> Arc<dyn Observer> {
+    let metrics: Arc<dyn Observer> = metrics.clone();
     match other {
-        Some(other) => Arc::new(Both(meters, other)),
-        None => meters,
+        Some(other) => Arc::new(TeeObserver(metrics, other)),
+        None => metrics,
     }
 }
 
-fn treasury(stores: &Stores, clock: &Arc<dyn Clock>, tasks: &mut Tasks) -> Treasury {
-    let (treasury, mut settler) = Treasury::new(Arc::clone(&stores.ledger), Arc::clone(clock));
-    tasks.run("late settler", OnEnd::GoOn, async move {
+fn accounting(stores: &Stores, clock: &Arc<dyn Clock>, tasks: &mut BackgroundTasks) -> Accounting {
+    let (accounting, mut settler) = Accounting::new(Arc::clone(&stores.ledger), Arc::clone(clock));
+    tasks.run("late settler", OnExit::Continue, async move {
         settler.run().await;
         Ok(())
     });
-    treasury
+    accounting
 }
 
 /// What several parts of the house share.
 #[derive(Clone, Copy)]
-struct Rooms<'a> {
+struct PodParts<'a> {
     stores: &'a Stores,
-    library: &'a Arc<Shelves>,
+    definitions: &'a Arc<CachedDefinitions>,
     guard: &'a GuardHandle,
-    meters: &'a Arc<Meters>,
+    metrics: &'a Arc<Metrics>,
     clock: &'a Arc<dyn Clock>,
 }
 
-impl Rooms<'_> {
-    fn reloader(self, config: &Config, vocabulary: Vocabulary, nursery: Nursery) -> Reloader {
+impl PodParts<'_> {
+    fn reloader(self, config: &Config, vocabulary: KnownNames, spawner: CategorySpawner) -> Reloader {
         Reloader {
-            library: Arc::clone(self.library),
+            definitions: Arc::clone(self.definitions),
             vocabulary,
-            nursery,
+            spawner,
             guard: self.guard.clone(),
             audit: Arc::clone(&self.stores.audit),
             clock: Arc::clone(self.clock),
@@ -204,48 +205,48 @@ impl Rooms<'_> {
     }
 }
 
-fn pipeline(
+fn build_pipeline(
     config: &Config,
-    rooms: Rooms<'_>,
+    rooms: PodParts<'_>,
     evaluator: Arc<dyn Evaluator>,
-    stage: Stage,
-    models: ModelRoster,
+    dispatcher: Dispatcher,
+    models: ModelRegistry,
 ) -> Pipeline {
-    let Rooms { stores, library, guard: _, meters, clock } = rooms;
-    let library: Arc<dyn Library> = Arc::clone(library) as Arc<dyn Library>;
+    let PodParts { stores, definitions, guard: _, metrics, clock } = rooms;
+    let definitions: Arc<dyn DefinitionResolver> = Arc::clone(definitions) as Arc<dyn DefinitionResolver>;
     Pipeline {
-        gate: Gate::new(places(config)),
-        authenticator: Authenticator::new(Arc::new(Configured::new(config.people.clone()))),
+        admission: AdmissionControl::new(places(config)),
+        authenticator: Authenticator::new(Arc::new(ConfigIdentityProvider::new(config.users.clone()))),
         audit: Arc::clone(&stores.audit),
-        surveyor: Surveyor {
-            library: Arc::clone(&library),
+        fact_collector: FactCollector {
+            definitions: Arc::clone(&definitions),
             runs: Arc::clone(&stores.runs),
             ledger: Arc::clone(&stores.ledger),
             models,
         },
         guard: Guard::new(evaluator),
-        keys: Keys { store: Arc::clone(&stores.idempotency), clock: Arc::clone(clock) },
-        stage,
-        reader: Reader { library, stores: stores.clone() },
-        memories: Memories {
+        idempotency: IdempotencyKeys { store: Arc::clone(&stores.idempotency), clock: Arc::clone(clock) },
+        dispatcher,
+        queries: QueryHandler { definitions, stores: stores.clone() },
+        memory: MemoryHandler {
             store: Arc::clone(&stores.memory),
-            embedder: embedder::hashed(),
+            embedder: embedder::hashing_embedder(),
             clock: Arc::clone(clock),
         },
-        meters: Arc::clone(meters),
+        metrics: Arc::clone(metrics),
         clock: Arc::clone(clock),
         pod: config.pod.clone(),
     }
 }
 
-fn meters(addr: Option<SocketAddr>, tasks: &mut Tasks) -> Result<Meters, Cause> {
-    let wrong = |message| Cause::new(Code::InvalidConfiguration, message);
+fn open_metrics(addr: Option<SocketAddr>, tasks: &mut BackgroundTasks) -> Result<Metrics, Cause> {
+    let wrong = |message| Cause::new(ErrorCode::InvalidConfiguration, message);
     match addr {
-        None => Meters::new().map_err(wrong),
+        None => Metrics::new().map_err(wrong),
         Some(addr) => {
-            let (meters, exporter) = Meters::serving(addr).map_err(wrong)?;
-            tasks.run("metrics", OnEnd::GoOn, exporter);
-            Ok(meters)
+            let (metrics, exporter) = Metrics::with_exporter(addr).map_err(wrong)?;
+            tasks.run("metrics", OnExit::Continue, exporter);
+            Ok(metrics)
         }
     }
 }
@@ -259,28 +260,28 @@ fn bundle(config: &Config) -> Result<Bundle, Cause> {
 }
 
 /// The names that definitions may use, from those that own them.
-fn vocabulary(config: &Config, bundle: &Bundle, handlers: &[Arc<dyn Handler>], tools: &[Arc<dyn Tool>]) -> Vocabulary {
+fn vocabulary(config: &Config, bundle: &Bundle, handlers: &[Arc<dyn Handler>], tools: &[Arc<dyn Tool>]) -> KnownNames {
     let policies = bundle.data().pointer("/cfg/policies").and_then(Json::as_object);
-    Vocabulary::new(
+    KnownNames::new(
         policies.into_iter().flat_map(|named| named.keys()).map(String::as_str),
         handlers.iter().map(|handler| handler.name()),
         tools.iter().map(|tool| tool.name()),
-        models::names(config),
+        models::provider_names(config),
     )
 }
 
 /// The names that definitions may use in this configuration, for commands that only check.
 ///
 /// # Errors
-/// [`Code::InvalidPolicy`] if the policy that names the rules cannot be read.
-pub fn known_names(config: &Config) -> Result<Vocabulary, Cause> {
+/// [`ErrorCode::InvalidPolicy`] if the policy that names the rules cannot be read.
+pub fn known_names(config: &Config) -> Result<KnownNames, Cause> {
     Ok(vocabulary(config, &bundle(config)?, &greenroom_runtimes::handlers(), &greenroom_runtimes::tools()))
 }
 
 /// The policy of this configuration, tried, for commands that only ask it.
 ///
 /// # Errors
-/// [`Code::InvalidPolicy`].
+/// [`ErrorCode::InvalidPolicy`].
 pub async fn policy_in_force(config: &Config) -> Result<Arc<PolicySnapshot>, Cause> {
     Ok(policy(config, bundle(config)?).await?.0)
 }
@@ -288,7 +289,7 @@ pub async fn policy_in_force(config: &Config) -> Result<Arc<PolicySnapshot>, Cau
 /// The categories of this configuration's catalogue.
 ///
 /// # Errors
-/// [`Code::InvalidDefinition`], [`Code::InvalidPolicy`].
+/// [`ErrorCode::InvalidDefinition`], [`ErrorCode::InvalidPolicy`].
 pub async fn categories(config: &Config) -> Result<Vec<CategoryId>, Cause> {
     let catalogue = definitions(config, known_names(config)?, None).await?;
     Ok(catalogue.categories().map(|category| category.id.clone()).collect())
@@ -296,8 +297,8 @@ pub async fn categories(config: &Config) -> Result<Vec<CategoryId>, Cause> {
 
 async fn policy(config: &Config, bundle: Bundle) -> Result<(Arc<PolicySnapshot>, Compiler), Cause> {
     let cache = match config.store {
-        Store::Memory => CacheDir::Off,
-        Store::Sqlite { .. } => CacheDir::At(config.cache_dir()),
+        StoreConfig::Memory => CacheDir::Off,
+        StoreConfig::Sqlite { .. } => CacheDir::At(config.cache_dir()),
     };
     let (compiler, compiled) = blocking(move || {
         let compiler = Compiler::new(&cache)?;
@@ -305,12 +306,12 @@ async fn policy(config: &Config, bundle: Bundle) -> Result<(Arc<PolicySnapshot>,
         Ok::<_, greenroom_rego::SnapshotError>((compiler, compiled))
     })
     .await??;
-    Ok((PolicySnapshot::trial(compiled).await?, compiler))
+    Ok((PolicySnapshot::validate(compiled).await?, compiler))
 }
 
 async fn definitions(
     config: &Config,
-    vocabulary: Vocabulary,
+    vocabulary: KnownNames,
     given: Option<Arc<Catalogue>>,
 ) -> Result<Arc<Catalogue>, Cause> {
     if let Some(catalogue) = given {
@@ -329,14 +330,14 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 }
 
 fn internal(message: String) -> Cause {
-    Cause::new(Code::Internal, message)
+    Cause::new(ErrorCode::Internal, message)
 }
 
 /// The bounds of the gate, with the turns that the machine suggests where none are set.
-fn places(config: &Config) -> Places {
-    match config.gate.turns {
-        0 => Places { turns: TURNS_PER_CORE * cores(), ..config.gate },
-        _ => config.gate,
+fn places(config: &Config) -> AdmissionConfig {
+    match config.admission.pipeline_concurrency {
+        0 => AdmissionConfig { pipeline_concurrency: PIPELINE_CONCURRENCY_PER_CORE * cores(), ..config.admission },
+        _ => config.admission,
     }
 }
 
@@ -344,18 +345,18 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-fn shards(config: &Config) -> usize {
-    match config.guard_shards {
+fn workers(config: &Config) -> usize {
+    match config.guard_workers {
         0 => cores(),
-        shards => shards,
+        workers => workers,
     }
 }
 
-async fn ticking(meters: Arc<Meters>) -> Result<(), String> {
+async fn tick_metrics(metrics: Arc<Metrics>) -> Result<(), String> {
     let mut ticks = tokio::time::interval(metrics::TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {
         ticks.tick().await;
-        meters.tick(Instant::now());
+        metrics.tick(Instant::now());
     }
 }

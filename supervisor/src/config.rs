@@ -16,8 +16,8 @@ use greenroom_protocol::PodId;
 use serde::Deserialize;
 
 pub use secret::Secret;
-pub use source::{Flags, Loaded, Origin, Shown};
-pub use users::{People, Tenant, User};
+pub use source::{Flags, LoadedConfig, Origin, ResolvedSetting};
+pub use users::{TenantConfig, UserConfig, UserDirectory};
 
 /// What is wrong with the configuration; every problem of every layer at once.
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +26,7 @@ pub struct ConfigError(pub Vec<String>);
 
 impl From<ConfigError> for greenroom_protocol::Cause {
     fn from(error: ConfigError) -> Self {
-        Self::new(greenroom_protocol::Code::InvalidConfiguration, error.to_string())
+        Self::new(greenroom_protocol::ErrorCode::InvalidConfiguration, error.to_string())
     }
 }
 
@@ -42,7 +42,7 @@ pub enum Sync {
 
 /// Where state is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Store {
+pub enum StoreConfig {
     /// In this process; gone with it.
     Memory,
     /// In one SQLite file.
@@ -56,20 +56,20 @@ pub enum Store {
 
 /// How many requests may be inside at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Places {
+pub struct AdmissionConfig {
     /// Requests that this pod holds at one moment, in flight and waiting.
-    pub places: usize,
+    pub max_in_flight: usize,
     /// Of them, those of one tenant.
-    pub tenant_places: usize,
+    pub max_in_flight_per_tenant: usize,
     /// Requests between authentication and dispatch at one moment; 0 stands for four
     /// for each core.
-    pub turns: usize,
+    pub pipeline_concurrency: usize,
 }
 
 /// A provider of models, as configured.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Provider {
+pub struct ProviderConfig {
     /// What stands before the dot of its models' names.
     pub name: String,
     /// The wire that it speaks, by genai's name: `openai`, `gemini`, `groq`, …
@@ -84,11 +84,11 @@ pub struct Provider {
 
 /// Which models there are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Models {
+pub struct ModelsConfig {
     /// The providers that have a key or an address.
-    pub providers: Vec<Provider>,
+    pub providers: Vec<ProviderConfig>,
     /// `OPENAI_MODEL`: the model that every tier then goes to.
-    pub house: Option<String>,
+    pub pod: Option<String>,
     /// What the provider `scripted` plays; for tests.
     pub script: Option<PathBuf>,
 }
@@ -107,21 +107,21 @@ pub struct Config {
     /// Folders in which a bare path inside an input may lie.
     pub files_roots: Vec<PathBuf>,
     /// Where state is kept.
-    pub store: Store,
+    pub store: StoreConfig,
     /// The bounds at the door.
-    pub gate: Places,
+    pub admission: AdmissionConfig,
     /// Policy engines; 0 means one for each core.
-    pub guard_shards: usize,
+    pub guard_workers: usize,
     /// Keys and addresses of models.
-    pub models: Models,
+    pub models: ModelsConfig,
     /// Where `/metrics` is served while `up` runs; none turns it off.
     pub metrics: Option<SocketAddr>,
     /// Which log lines are written, as `tracing` directives.
     pub log_filter: String,
     /// How long a shutdown waits for what is under way.
-    pub drain: Duration,
+    pub drain_timeout: Duration,
     /// Who may ask.
-    pub people: People,
+    pub users: UserDirectory,
     /// The user that the command line speaks for.
     pub user: greenroom_protocol::UserId,
 }

@@ -5,7 +5,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use greenroom_protocol::{Cause, Code};
+use greenroom_protocol::{Cause, ErrorCode};
 
 /// The file in the data directory that is locked.
 const LOCK_FILE: &str = "greenroom.lock";
@@ -17,7 +17,7 @@ const OWNER_BYTES_MAX: u64 = 128;
 pub enum LockError {
     /// Another process owns it.
     #[error("the data directory {dir} belongs to process {owner}")]
-    Owned {
+    Held {
         /// The directory.
         dir: PathBuf,
         /// The owner's process id, as it wrote it.
@@ -36,27 +36,26 @@ pub enum LockError {
 impl From<LockError> for Cause {
     fn from(error: LockError) -> Self {
         match &error {
-            LockError::Owned { owner, .. } => {
-                Cause::new(Code::DataDirectoryInUse, error.to_string()).with(serde_json::json!({ "owner": owner }))
-            }
-            LockError::Unusable { .. } => Cause::new(Code::StoreUnavailable, error.to_string()),
+            LockError::Held { owner, .. } => Cause::new(ErrorCode::DataDirectoryInUse, error.to_string())
+                .with_details(serde_json::json!({ "owner": owner })),
+            LockError::Unusable { .. } => Cause::new(ErrorCode::StoreUnavailable, error.to_string()),
         }
     }
 }
 
 /// The proof that this process owns the data directory; dropping it gives the directory back.
 #[derive(Debug)]
-pub struct DataDir {
+pub struct DataDirLock {
     path: PathBuf,
     _lock: File,
 }
 
-impl DataDir {
+impl DataDirLock {
     /// Makes the directory where it is missing (readable by its owner only) and takes its lock at once.
     ///
     /// # Errors
     /// [`LockError`], if another process has it or it cannot be used.
-    pub fn own(dir: &Path) -> Result<Self, LockError> {
+    pub fn acquire(dir: &Path) -> Result<Self, LockError> {
         let unusable = |error: std::io::Error| LockError::Unusable { dir: dir.to_owned(), reason: error.to_string() };
         make_private(dir).map_err(unusable)?;
         let file = OpenOptions::new()
@@ -69,7 +68,7 @@ impl DataDir {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(LockError::Owned { dir: dir.to_owned(), owner: read_owner(&file) });
+                return Err(LockError::Held { dir: dir.to_owned(), owner: read_owner(&file) });
             }
             Err(TryLockError::Error(error)) => return Err(unusable(error)),
         }
@@ -111,12 +110,12 @@ mod tests {
     #[test]
     fn a_second_owner_is_refused_and_told_who_the_first_one_is() {
         let dir = tempfile::tempdir().unwrap();
-        let first = DataDir::own(dir.path()).unwrap();
-        let refused = DataDir::own(dir.path()).unwrap_err();
-        assert!(matches!(&refused, LockError::Owned { owner, .. } if *owner == std::process::id().to_string()));
-        assert_eq!(Cause::from(refused).code, Code::DataDirectoryInUse);
+        let first = DataDirLock::acquire(dir.path()).unwrap();
+        let refused = DataDirLock::acquire(dir.path()).unwrap_err();
+        assert!(matches!(&refused, LockError::Held { owner, .. } if *owner == std::process::id().to_string()));
+        assert_eq!(Cause::from(refused).code, ErrorCode::DataDirectoryInUse);
         drop(first);
-        DataDir::own(dir.path()).unwrap();
+        DataDirLock::acquire(dir.path()).unwrap();
     }
 
     #[test]
@@ -124,7 +123,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("file");
         std::fs::write(&file, "x").unwrap();
-        let refused = DataDir::own(&file.join("data")).unwrap_err();
-        assert_eq!(Cause::from(refused).code, Code::StoreUnavailable);
+        let refused = DataDirLock::acquire(&file.join("data")).unwrap_err();
+        assert_eq!(Cause::from(refused).code, ErrorCode::StoreUnavailable);
     }
 }

@@ -3,18 +3,18 @@
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::pod::House;
+use crate::pod::Pod;
 
 /// `SIGXFSZ`, on every platform that this is built for.
 const FILE_TOO_LARGE: i32 = 25;
 
 /// Why the process ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Why {
+pub enum ShutdownReason {
     /// Somebody asked it to.
-    Asked,
+    Signal,
     /// Something died without which nothing may go on.
-    Fallen(String),
+    Failure(String),
 }
 
 /// The two signals that ask a process to end.
@@ -46,17 +46,17 @@ impl Signals {
 
 /// Runs a house until it is asked to end or cannot go on, and drains it. A second signal while it
 /// drains ends at once; what was under way is then found as interrupted by the next process.
-pub async fn live(mut house: House, signals: &mut Signals) -> Why {
+pub async fn run_until_shutdown(mut pod: Pod, signals: &mut Signals) -> ShutdownReason {
     let why = tokio::select! {
-        () = signals.next() => Why::Asked,
-        fallen = house.fallen() => Why::Fallen(fallen),
+        () = signals.next() => ShutdownReason::Signal,
+        fallen = pod.wait_failed() => ShutdownReason::Failure(fallen),
     };
     match &why {
-        Why::Asked => tracing::info!("process drains"),
-        Why::Fallen(what) => tracing::error!(lost = what, "process cannot go on and drains"),
+        ShutdownReason::Signal => tracing::info!("process drains"),
+        ShutdownReason::Failure(what) => tracing::error!(lost = what, "process cannot go on and drains"),
     }
     tokio::select! {
-        () = house.shutdown() => tracing::info!("process ended"),
+        () = pod.shutdown() => tracing::info!("process ended"),
         () = signals.next() => tracing::warn!("process ended before it was drained"),
     }
     why

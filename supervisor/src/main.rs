@@ -15,7 +15,7 @@ fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            cli::output::remark(&format!("error: the runtime cannot be started: {error}"));
+            cli::output::print_note(&format!("error: the runtime cannot be started: {error}"));
             return ExitCode::FAILURE;
         }
     };

@@ -15,36 +15,36 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use greenroom_actors::agent::Failure;
-use greenroom_actors::dispatcher::{Held, Stage};
+use greenroom_actors::agent::ExecutionFailure;
+use greenroom_actors::dispatcher::{Dispatcher, RunTicket};
 use greenroom_actors::execution::DeltaSink;
-use greenroom_actors::pipeline::{Behind, Door};
-use greenroom_protocol::{Cause, Clock, Code, Deadline, PodId, Received, Reply, Request};
-use greenroom_registry::audit::{AuditLog, Bracket, Opened};
-use greenroom_registry::group_commit::Haste;
-use greenroom_rego::{Authenticated, Authenticator, Guard, Narrowed, Permitted, Question};
+use greenroom_actors::pipeline::{CommitWaiter, RequestPipeline};
+use greenroom_protocol::{Cause, Clock, Deadline, ErrorCode, PodId, Received, Reply, Request};
+use greenroom_registry::audit::{AuditLog, OpenAuditEntry, PendingAuditEntry};
+use greenroom_registry::group_commit::CommitTiming;
+use greenroom_rego::{AccessRequest, Authenticated, Authenticator, Guard, Permitted, TypedPermit};
 
-use self::admission::{Gate, Ticket, Turn};
-use self::facts::Surveyor;
-use self::idempotency::{Keys, Turned};
-use self::memory::Memories;
-use self::query::Reader;
-use self::reply::{Came, Decision};
-use self::request_info::Visit;
-use crate::telemetry::Meters;
+use self::admission::{AdmissionControl, InFlightTicket, PipelineTicket};
+use self::facts::FactCollector;
+use self::idempotency::{IdempotencyKeys, KeyClaim};
+use self::memory::MemoryHandler;
+use self::query::QueryHandler;
+use self::reply::{Dispatched, PolicyOutcome};
+use self::request_info::RequestInfo;
+use crate::telemetry::Metrics;
 
 /// The stages, in the order of a request.
 pub struct Pipeline {
-    pub(crate) gate: Gate,
+    pub(crate) admission: AdmissionControl,
     pub(crate) authenticator: Authenticator,
     pub(crate) audit: Arc<dyn AuditLog>,
-    pub(crate) surveyor: Surveyor,
+    pub(crate) fact_collector: FactCollector,
     pub(crate) guard: Guard,
-    pub(crate) keys: Keys,
-    pub(crate) stage: Stage,
-    pub(crate) reader: Reader,
-    pub(crate) memories: Memories,
-    pub(crate) meters: Arc<Meters>,
+    pub(crate) idempotency: IdempotencyKeys,
+    pub(crate) dispatcher: Dispatcher,
+    pub(crate) queries: QueryHandler,
+    pub(crate) memory: MemoryHandler,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) pod: PodId,
 }
@@ -52,27 +52,30 @@ pub struct Pipeline {
 impl Pipeline {
     /// Lets a request from outside through. The place that it takes is given back with the reply.
     pub async fn serve(&self, received: Received) -> Reply {
-        self.serve_watched(received, None).await
+        self.serve_streaming(received, None).await
     }
 
     /// As [`Pipeline::serve`]; what a model answers to the request itself is shown as it comes.
-    pub async fn serve_watched(&self, received: Received, sink: Option<DeltaSink>) -> Reply {
+    pub async fn serve_streaming(&self, received: Received, sink: Option<DeltaSink>) -> Reply {
         let reply = match self.admit(received).await {
-            Ok((_ticket, turn, asked)) => self.govern(asked, Some(turn), sink, Behind::nothing()).await,
+            Ok((_ticket, turn, asked)) => self.process(asked, Some(turn), sink, CommitWaiter::ready()).await,
             Err(reply) => *reply,
         };
-        self.meters.replied(reply.status);
+        self.metrics.count_reply(reply.status);
         reply
     }
 
     /// The gate, the authenticator, and the turn of the tenant.
-    async fn admit(&self, received: Received) -> Result<(Ticket, Turn, Box<Authenticated>), Box<Reply>> {
-        let visit = Visit::arrived(&received);
-        let refused = |cause| Box::new(self.refuse(&visit, cause));
-        let mut ticket = self.gate.enter().map_err(refused)?;
-        let asked = self.authenticator.verify(received).await.map_err(refused)?;
-        let patience = asked.deadline().left(self.clock.now());
-        let turn = ticket.turn(&asked.principal().tenant, patience).await.map_err(refused)?;
+    async fn admit(
+        &self,
+        received: Received,
+    ) -> Result<(InFlightTicket, PipelineTicket, Box<Authenticated>), Box<Reply>> {
+        let info = RequestInfo::from_received(&received);
+        let refused = |cause| Box::new(self.reject(&info, cause));
+        let mut ticket = self.admission.admit().map_err(refused)?;
+        let asked = self.authenticator.authenticate(received).await.map_err(refused)?;
+        let patience = asked.deadline().remaining(self.clock.now());
+        let turn = ticket.wait_turn(&asked.principal().tenant, patience).await.map_err(refused)?;
         Ok((ticket, turn, Box::new(asked)))
     }
 
@@ -81,87 +84,87 @@ impl Pipeline {
     ///
     /// A request waits here for its model, thousands at a time, and this future is what it holds
     /// meanwhile. So what the stages hand on is boxed, and so is each stage that is over by then.
-    async fn govern(
+    async fn process(
         &self,
         asked: Box<Authenticated>,
-        turn: Option<Turn>,
+        turn: Option<PipelineTicket>,
         sink: Option<DeltaSink>,
-        other: Behind,
+        other: CommitWaiter,
     ) -> Reply {
-        let mut visit = Visit::of(&asked);
+        let mut info = RequestInfo::from_authenticated(&asked);
         let handing_in = {
-            let opening = request_info::opening(&asked, &visit, &self.pod);
+            let opening = request_info::opening(&asked, &info, &self.pod);
             // The record of a run is written behind the opening of its start, in one commit.
             let is_start = matches!(asked.request(), Request::StartRun(_));
-            let haste = if is_start { Haste::Company } else { Haste::Now };
-            self.audit.hand_in(opening, haste, self.clock.now())
+            let timing = if is_start { CommitTiming::Coalesce } else { CommitTiming::Immediate };
+            self.audit.submit(opening, timing, self.clock.now())
         };
         let mut opened = match handing_in.await {
             Ok(opened) => opened,
-            Err(error) => return self.refuse(&visit, error.cause()),
+            Err(error) => return self.reject(&info, error.cause()),
         };
-        let mut decision = Decision::default();
-        let came = match Box::pin(self.judge(asked, &mut visit, &mut decision)).await {
-            Ok(permit) => self.act(&mut opened, other, permit, turn, sink).await,
+        let mut decision = PolicyOutcome::default();
+        let came = match Box::pin(self.authorize(asked, &mut info, &mut decision)).await {
+            Ok(permit) => self.execute(&mut opened, other, permit, turn, sink).await,
             Err(cause) => Err((*cause).into()),
         };
-        let bracket = match opened.bracket().await {
-            Ok(bracket) => bracket,
-            Err(error) => return self.refuse(&visit, error.cause()),
+        let audit_entry = match opened.into_open_entry().await {
+            Ok(audit_entry) => audit_entry,
+            Err(error) => return self.reject(&info, error.cause()),
         };
-        let reply = reply::reply(&visit, &self.pod, &decision, came);
-        self.meters.answered(reply.error.as_ref().map(|cause| cause.code));
-        reply::log(&visit, &decision, &reply);
-        let closing = reply::closing(&visit, &decision, &reply);
-        self.audit.close(bracket, closing, self.clock.now()).await;
+        let reply = reply::reply(&info, &self.pod, &decision, came);
+        self.metrics.count_denial(reply.error.as_ref().map(|cause| cause.code));
+        reply::log(&info, &decision, &reply);
+        let closing = reply::closing(&info, &decision, &reply);
+        self.audit.close(audit_entry, closing, self.clock.now()).await;
         reply
     }
 
     /// The facts and the guard.
-    async fn judge(
+    async fn authorize(
         &self,
         asked: Box<Authenticated>,
-        visit: &mut Visit,
-        decision: &mut Decision,
+        info: &mut RequestInfo,
+        decision: &mut PolicyOutcome,
     ) -> Result<Box<Permitted<Request>>, Box<Cause>> {
         let now = self.clock.now();
-        in_time(asked.deadline(), now)?;
+        check_deadline(asked.deadline(), now)?;
         let asked = self.authenticator.refresh(*asked, now).await?;
-        let facts = self.surveyor.survey(&asked, now).await?;
-        if let greenroom_rego::Target::Agent { agent, .. } = &facts.target {
-            visit.agent = Some(agent.clone());
+        let facts = self.fact_collector.collect(&asked, now).await?;
+        if let greenroom_rego::Resource::Agent { agent, .. } = &facts.target {
+            info.agent = Some(agent.clone());
         }
-        match self.guard.permit(Question::new(asked, facts)).await {
+        match self.guard.permit(AccessRequest::new(asked, facts)).await {
             Ok(permit) => {
-                *decision = Decision::yes(&permit);
+                *decision = PolicyOutcome::yes(&permit);
                 Ok(Box::new(permit))
             }
             Err(denied) => {
-                *decision = Decision::no(&denied);
+                *decision = PolicyOutcome::no(&denied);
                 Err(Box::new(denied.into()))
             }
         }
     }
 
     /// The act itself, done once for each idempotency key.
-    async fn act(
+    async fn execute(
         &self,
-        opened: &mut Opened,
-        other: Behind,
+        opened: &mut PendingAuditEntry,
+        other: CommitWaiter,
         permit: Box<Permitted<Request>>,
-        turn: Option<Turn>,
+        turn: Option<PipelineTicket>,
         sink: Option<DeltaSink>,
-    ) -> Result<Came, Failure> {
-        other.reached().await?;
-        let once = matches!(permit.what(), Request::Invoke(_) | Request::CallTool(_));
+    ) -> Result<Dispatched, ExecutionFailure> {
+        other.wait().await?;
+        let once = matches!(permit.request(), Request::Invoke(_) | Request::CallTool(_));
         if once {
-            proof(opened).await?;
+            wait_opening(opened).await?;
         }
-        in_time(permit.grant().deadline(), self.clock.now())?;
+        check_deadline(permit.grant().deadline(), self.clock.now())?;
         if once && permit.grant().idempotency().is_some() {
-            return Box::pin(self.act_once(opened, permit, turn, sink)).await;
+            return Box::pin(self.execute_idempotent(opened, permit, turn, sink)).await;
         }
-        let held = self.held(&permit)?;
+        let held = self.detached_ticket(&permit)?;
         // The turn ends here: what waits now waits for an actor, not for a stage.
         drop(turn);
         self.dispatch(opened, *permit, sink, held).await
@@ -169,33 +172,33 @@ impl Pipeline {
 
     /// What a run that nobody waits for takes along: a place of its own, or who starts many of them
     /// would hold none.
-    fn held(&self, permit: &Permitted<Request>) -> Result<Option<Held>, Cause> {
-        match permit.what() {
+    fn detached_ticket(&self, permit: &Permitted<Request>) -> Result<Option<RunTicket>, Cause> {
+        match permit.request() {
             Request::StartRun(start) if start.detach => {
-                Ok(Some(Box::new(self.gate.stay(&permit.grant().principal().tenant)?)))
+                Ok(Some(Box::new(self.admission.admit_detached_run(&permit.grant().principal().tenant)?)))
             }
             _ => Ok(None),
         }
     }
 
     /// As [`Pipeline::act`], for what the caller gave an idempotency key to.
-    async fn act_once(
+    async fn execute_idempotent(
         &self,
-        opened: &mut Opened,
+        opened: &mut PendingAuditEntry,
         permit: Box<Permitted<Request>>,
-        turn: Option<Turn>,
+        turn: Option<PipelineTicket>,
         sink: Option<DeltaSink>,
-    ) -> Result<Came, Failure> {
-        let taken = match self.keys.take(permit.grant()).await? {
-            Some(Turned::Answered(reply)) => return Ok(Came::Whole(reply)),
-            Some(Turned::Go(taken)) => Some(taken),
+    ) -> Result<Dispatched, ExecutionFailure> {
+        let taken = match self.idempotency.claim(permit.grant()).await? {
+            Some(KeyClaim::Replay(reply)) => return Ok(Dispatched::Reply(reply)),
+            Some(KeyClaim::Claimed(taken)) => Some(taken),
             None => None,
         };
         let id = permit.grant().request_id().clone();
         drop(turn);
         let came = self.dispatch(opened, *permit, sink, None).await;
         if let Some(taken) = taken {
-            self.keys.finish(taken, &reply::kept(&id, &came)).await;
+            self.idempotency.complete(taken, &reply::stored_reply(&id, &came)).await;
         }
         came
     }
@@ -205,75 +208,77 @@ impl Pipeline {
     /// holds the future of its own verb, and not room for the largest of all.
     fn dispatch<'a>(
         &'a self,
-        opened: &'a mut Opened,
+        opened: &'a mut PendingAuditEntry,
         permit: Permitted<Request>,
         sink: Option<DeltaSink>,
-        held: Option<Held>,
-    ) -> BoxFuture<'a, Result<Came, Failure>> {
-        let stage = &self.stage;
-        match permit.narrow() {
-            Narrowed::Invoke(permit) => {
-                Box::pin(async move { stage.invoke_watched(proof(opened).await?, permit, sink).await.map(Came::Out) })
-            }
-            Narrowed::StartRun(permit) => Box::pin(stage.start_run(opened, permit, held).map(Came::whole).map(Ok)),
-            Narrowed::StartTeam(permit) => {
-                Box::pin(async move { Ok(Came::whole(stage.start_team(proof(opened).await?, permit).await)) })
-            }
-            Narrowed::SignalRun(permit) => {
-                Box::pin(async move { Ok(Came::whole(stage.signal_run(proof(opened).await?, permit).await)) })
-            }
-            Narrowed::ResumeRun(permit) => {
-                Box::pin(async move { Ok(Came::whole(stage.resume_run(proof(opened).await?, permit).await)) })
-            }
-            Narrowed::ContextRead(permit) => {
-                Box::pin(async move { stage.context_read(proof(opened).await?, permit).await.map(Came::Out) })
-            }
-            Narrowed::ContextWrite(permit) => {
-                Box::pin(async move { stage.context_write(proof(opened).await?, permit).await.map(Came::Out) })
-            }
-            Narrowed::MemoryRead(permit) => Box::pin(async move {
-                proof(opened).await?;
-                Ok(Came::Out(self.memories.read(permit).await?))
+        held: Option<RunTicket>,
+    ) -> BoxFuture<'a, Result<Dispatched, ExecutionFailure>> {
+        let dispatcher = &self.dispatcher;
+        match permit.into_typed() {
+            TypedPermit::Invoke(permit) => Box::pin(async move {
+                dispatcher.invoke_streaming(wait_opening(opened).await?, permit, sink).await.map(Dispatched::Outcome)
             }),
-            Narrowed::MemoryWrite(permit) => Box::pin(async move {
-                proof(opened).await?;
-                Ok(Came::Out(self.memories.write(permit).await?))
-            }),
-            Narrowed::CallTool(permit) => {
-                Box::pin(async move { stage.call_tool(proof(opened).await?, permit).await.map(Came::Out) })
+            TypedPermit::StartRun(permit) => {
+                Box::pin(dispatcher.start_run(opened, permit, held).map(Dispatched::from_reply).map(Ok))
             }
-            Narrowed::Look(permit) => Box::pin(async move {
-                proof(opened).await?;
-                Ok(Came::Out(self.reader.look(permit).await?))
+            TypedPermit::StartTeam(permit) => Box::pin(async move {
+                Ok(Dispatched::from_reply(dispatcher.start_team(wait_opening(opened).await?, permit).await))
+            }),
+            TypedPermit::SignalRun(permit) => Box::pin(async move {
+                Ok(Dispatched::from_reply(dispatcher.signal_run(wait_opening(opened).await?, permit).await))
+            }),
+            TypedPermit::ResumeRun(permit) => Box::pin(async move {
+                Ok(Dispatched::from_reply(dispatcher.resume_run(wait_opening(opened).await?, permit).await))
+            }),
+            TypedPermit::ContextRead(permit) => Box::pin(async move {
+                dispatcher.context_read(wait_opening(opened).await?, permit).await.map(Dispatched::Outcome)
+            }),
+            TypedPermit::ContextWrite(permit) => Box::pin(async move {
+                dispatcher.context_write(wait_opening(opened).await?, permit).await.map(Dispatched::Outcome)
+            }),
+            TypedPermit::MemoryRead(permit) => Box::pin(async move {
+                wait_opening(opened).await?;
+                Ok(Dispatched::Outcome(self.memory.read(permit).await?))
+            }),
+            TypedPermit::MemoryWrite(permit) => Box::pin(async move {
+                wait_opening(opened).await?;
+                Ok(Dispatched::Outcome(self.memory.write(permit).await?))
+            }),
+            TypedPermit::CallTool(permit) => Box::pin(async move {
+                dispatcher.call_tool(wait_opening(opened).await?, permit).await.map(Dispatched::Outcome)
+            }),
+            TypedPermit::Look(permit) => Box::pin(async move {
+                wait_opening(opened).await?;
+                Ok(Dispatched::Outcome(self.queries.handle(permit).await?))
             }),
         }
     }
 
     /// The answer to a request that was refused before its bracket could be opened.
-    fn refuse(&self, visit: &Visit, cause: Cause) -> Reply {
-        self.meters.answered(Some(cause.code));
+    fn reject(&self, info: &RequestInfo, cause: Cause) -> Reply {
+        self.metrics.count_denial(Some(cause.code));
         tracing::info!(
-            request.id = %visit.id, trace_id = %visit.trace, error.code = %cause.code, "request refused at the door"
+            request.id = %info.id, trace_id = %info.trace, error.code = %cause.code, "request refused at the door"
         );
-        reply::reply(visit, &self.pod, &Decision::default(), Err(cause.into()))
+        reply::reply(info, &self.pod, &PolicyOutcome::default(), Err(cause.into()))
     }
 }
 
 #[async_trait]
-impl Door for Pipeline {
-    async fn enter_behind(&self, asked: Authenticated, other: Behind) -> Reply {
-        self.govern(Box::new(asked), None, None, other).await
+impl RequestPipeline for Pipeline {
+    async fn handle_after(&self, asked: Authenticated, other: CommitWaiter) -> Reply {
+        self.process(Box::new(asked), None, None, other).await
     }
 }
 
 /// Waits until the opening is durable.
-async fn proof(opened: &mut Opened) -> Result<&Bracket, Cause> {
-    opened.durable().await.map_err(|error| error.cause())
+async fn wait_opening(opened: &mut PendingAuditEntry) -> Result<&OpenAuditEntry, Cause> {
+    opened.wait_durable().await.map_err(|error| error.cause())
 }
 
-fn in_time(deadline: Deadline, now: greenroom_protocol::Timestamp) -> Result<(), Cause> {
-    if deadline.passed(now) {
-        return Err(Cause::new(Code::TimedOut, "the deadline passed before the request was done"));
+fn check_deadline(deadline: Deadline, now: greenroom_protocol::Timestamp) -> Result<(), Cause> {
+    if deadline.has_passed(now) {
+        return Err(Cause::new(ErrorCode::TimedOut, "the deadline passed before the request was done"));
     }
     Ok(())
 }

@@ -5,32 +5,32 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use greenroom_actors::definition_resolver::Library as _;
+use greenroom_actors::definition_resolver::DefinitionResolver as _;
 use greenroom_actors::guard::GuardHandle;
-use greenroom_definitions::{Catalogue, Loaded, Source, Vocabulary};
-use greenroom_protocol::{Cause, Clock, Code, ContentHash};
+use greenroom_definitions::{Catalogue, KnownNames, LoadOutcome, Source};
+use greenroom_protocol::{Cause, Clock, ContentHash, ErrorCode};
 use greenroom_registry::audit::AuditLog;
 use greenroom_rego::Bundle;
 use notify::{RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::cached_definitions::Shelves;
-use crate::compose::build_tree::Nursery;
+use crate::cached_definitions::CachedDefinitions;
+use crate::compose::build_tree::CategorySpawner;
 
 /// How long after the first touch a change is in force, or refused.
-pub const IN_FORCE_WAIT_MAX: Duration = Duration::from_secs(1);
+pub const RELOAD_MAX: Duration = Duration::from_secs(1);
 /// How long the folder must be quiet before it is read: an editor writes in several steps.
-const QUIET: Duration = Duration::from_millis(150);
+const DEBOUNCE: Duration = Duration::from_millis(150);
 /// How long a folder that is never quiet may keep us waiting. What is left of [`IN_FORCE_WAIT_MAX`] is
 /// for reading and compiling.
-const QUIET_WAIT_MAX: Duration = Duration::from_millis(400);
+const DEBOUNCE_MAX: Duration = Duration::from_millis(400);
 
 /// Puts changed definitions and policies in force.
 pub struct Reloader {
-    pub(crate) library: Arc<Shelves>,
-    pub(crate) vocabulary: Vocabulary,
-    pub(crate) nursery: Nursery,
+    pub(crate) definitions: Arc<CachedDefinitions>,
+    pub(crate) vocabulary: KnownNames,
+    pub(crate) spawner: CategorySpawner,
     pub(crate) guard: GuardHandle,
     pub(crate) audit: Arc<dyn AuditLog>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -41,7 +41,7 @@ pub struct Reloader {
 impl Reloader {
     /// True if there is a folder to watch.
     #[must_use]
-    pub const fn has_work(&self) -> bool {
+    pub const fn is_enabled(&self) -> bool {
         self.definitions_dir.is_some() || self.policy_dir.is_some()
     }
 
@@ -63,7 +63,7 @@ impl Reloader {
             watcher.watch(dir, RecursiveMode::Recursive).map_err(|error| format!("{}: {error}", dir.display()))?;
         }
         // What changed between the start and the first watch is not missed.
-        let mut policy = self.policy_dir.as_ref().map(|_| *self.guard.in_force().hash());
+        let mut policy = self.policy_dir.as_ref().map(|_| *self.guard.active_policy().hash());
         let mut since = Instant::now();
         loop {
             let found = self.policy_hash();
@@ -75,7 +75,7 @@ impl Reloader {
             policy = found;
             let Some(first) = touched.recv().await else { return Ok(()) };
             since = first;
-            quiet(&mut touched, since).await;
+            debounce(&mut touched, since).await;
         }
     }
 
@@ -89,16 +89,16 @@ impl Reloader {
         let vocabulary = self.vocabulary.clone();
         let read = tokio::task::spawn_blocking(move || read_definitions(&dir, &vocabulary)).await;
         let outcome = match read {
-            Ok(Ok(catalogue)) if catalogue.hash() == self.library.catalogue().hash() => return,
-            Ok(Ok(catalogue)) => self.nursery.prepare(&catalogue).await.map(|()| {
+            Ok(Ok(catalogue)) if catalogue.hash() == self.definitions.catalogue().hash() => return,
+            Ok(Ok(catalogue)) => self.spawner.ensure_supervisors(&catalogue).await.map(|()| {
                 let message = format!("the catalogue {} is in force", catalogue.hash().short());
-                self.library.swap(catalogue);
+                self.definitions.swap(catalogue);
                 message
             }),
             Ok(Err(cause)) => Err(cause),
-            Err(error) => Err(Cause::new(Code::Internal, error.to_string())),
+            Err(error) => Err(Cause::new(ErrorCode::Internal, error.to_string())),
         };
-        self.tell("definitions", outcome, since).await;
+        self.report("definitions", outcome, since).await;
     }
 
     async fn policy(&self, since: Instant) {
@@ -107,13 +107,13 @@ impl Reloader {
             Ok(bundle) => self.guard.load(bundle).await.map(|revision| format!("the policy {revision} is in force")),
             Err(error) => Err(error.into()),
         };
-        self.tell("policy", outcome, since).await;
+        self.report("policy", outcome, since).await;
     }
 
-    async fn tell(&self, subject: &'static str, outcome: Result<String, Cause>, since: Instant) {
+    async fn report(&self, subject: &'static str, outcome: Result<String, Cause>, since: Instant) {
         let took = since.elapsed();
         let elapsed_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        if took > IN_FORCE_WAIT_MAX {
+        if took > RELOAD_MAX {
             tracing::warn!(reload.subject = subject, elapsed_ms, "change was read late");
         }
         let message = match outcome {
@@ -129,7 +129,7 @@ impl Reloader {
                 format!("a change was refused, and the last good version stays in force: {cause}")
             }
         };
-        if let Err(error) = self.audit.note(subject, &message, self.clock.now()).await {
+        if let Err(error) = self.audit.record_system_event(subject, &message, self.clock.now()).await {
             tracing::error!(error.message = %error, "reload could not be noted in the audit");
         }
     }
@@ -138,25 +138,25 @@ impl Reloader {
 /// Reads a folder of definitions as a catalogue.
 ///
 /// # Errors
-/// [`Code::InvalidDefinition`] with every problem of every file.
-pub fn read_definitions(dir: &Path, vocabulary: &Vocabulary) -> Result<Arc<Catalogue>, Cause> {
+/// [`ErrorCode::InvalidDefinition`] with every problem of every file.
+pub fn read_definitions(dir: &Path, vocabulary: &KnownNames) -> Result<Arc<Catalogue>, Cause> {
     catalogue_of(greenroom_definitions::load(&Source::Directory(dir.to_owned()), vocabulary))
 }
 
 /// The catalogue of what was loaded, if nothing is wrong with it.
 ///
 /// # Errors
-/// [`Code::InvalidDefinition`] with every problem of every file.
-pub fn catalogue_of(loaded: Loaded) -> Result<Arc<Catalogue>, Cause> {
-    let Loaded { catalogue, report } = loaded;
-    let wrong = || report.to_cause().unwrap_or_else(|| Cause::new(Code::Internal, "the loader made no catalogue"));
+/// [`ErrorCode::InvalidDefinition`] with every problem of every file.
+pub fn catalogue_of(loaded: LoadOutcome) -> Result<Arc<Catalogue>, Cause> {
+    let LoadOutcome { catalogue, report } = loaded;
+    let wrong = || report.to_cause().unwrap_or_else(|| Cause::new(ErrorCode::Internal, "the loader made no catalogue"));
     catalogue.ok_or_else(wrong)
 }
 
 /// Waits until nothing was touched for a while, but not much longer after the first touch.
-async fn quiet(touched: &mut mpsc::Receiver<Instant>, since: Instant) {
-    let settle = async { while let Ok(Some(_)) = tokio::time::timeout(QUIET, touched.recv()).await {} };
-    let _ = tokio::time::timeout_at(since + QUIET_WAIT_MAX, settle).await;
+async fn debounce(touched: &mut mpsc::Receiver<Instant>, since: Instant) {
+    let settle = async { while let Ok(Some(_)) = tokio::time::timeout(DEBOUNCE, touched.recv()).await {} };
+    let _ = tokio::time::timeout_at(since + DEBOUNCE_MAX, settle).await;
 }
 
 #[cfg(test)]
@@ -167,25 +167,25 @@ mod tests {
     async fn a_folder_that_is_quiet_again_is_read_soon_and_one_that_never_is_within_the_bound() {
         let (touch, mut touched) = mpsc::channel(1);
         let since = Instant::now();
-        quiet(&mut touched, since).await;
-        assert_eq!(since.elapsed(), QUIET);
+        debounce(&mut touched, since).await;
+        assert_eq!(since.elapsed(), DEBOUNCE);
 
         let since = Instant::now();
         let editor = async {
             loop {
                 let _ = touch.try_send(Instant::now());
-                tokio::time::sleep(QUIET / 2).await;
+                tokio::time::sleep(DEBOUNCE / 2).await;
             }
         };
         tokio::select! {
-            () = quiet(&mut touched, since) => {}
+            () = debounce(&mut touched, since) => {}
             () = editor => unreachable!("the editor never ends"),
         }
-        assert_eq!(since.elapsed(), QUIET_WAIT_MAX);
+        assert_eq!(since.elapsed(), DEBOUNCE_MAX);
     }
 
     #[test]
     fn most_of_the_bound_is_left_for_reading() {
-        assert!(QUIET < QUIET_WAIT_MAX && QUIET_WAIT_MAX * 2 < IN_FORCE_WAIT_MAX);
+        assert!(DEBOUNCE < DEBOUNCE_MAX && DEBOUNCE_MAX * 2 < RELOAD_MAX);
     }
 }

@@ -12,16 +12,16 @@ const REPORTS_MAX: usize = 64;
 
 /// What the end of a task means for the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnEnd {
+pub enum OnExit {
     /// Nothing can be recorded any more, so nothing may be done: the process ends.
     StopPod,
     /// The platform goes on without it, and says so.
-    GoOn,
+    Continue,
 }
 
 /// A task that ended although nobody stopped it.
 #[derive(Debug)]
-pub struct Fallen {
+pub struct FailedTask {
     /// Which.
     pub name: &'static str,
     /// Why.
@@ -30,13 +30,13 @@ pub struct Fallen {
 
 /// The running tasks of one house; dropping it stops them.
 #[derive(Debug)]
-pub struct Tasks {
+pub struct BackgroundTasks {
     running: Vec<(&'static str, JoinHandle<()>)>,
-    report: mpsc::Sender<Fallen>,
-    fallen: mpsc::Receiver<Fallen>,
+    report: mpsc::Sender<FailedTask>,
+    fallen: mpsc::Receiver<FailedTask>,
 }
 
-impl Tasks {
+impl BackgroundTasks {
     /// No task yet.
     #[must_use]
     pub fn new() -> Self {
@@ -49,16 +49,16 @@ impl Tasks {
     pub fn run(
         &mut self,
         name: &'static str,
-        on_end: OnEnd,
+        on_end: OnExit,
         task: impl Future<Output = Result<(), String>> + Send + 'static,
     ) {
         let report = self.report.clone();
         let watched = async move {
             let Err(reason) = task.await else { return };
             tracing::error!(task.name = name, task.reason = reason, "task ended");
-            if on_end == OnEnd::StopPod {
+            if on_end == OnExit::StopPod {
                 // A full queue has told already that the process ends.
-                let _ = report.try_send(Fallen { name, reason });
+                let _ = report.try_send(FailedTask { name, reason });
             }
         };
         self.running.push((name, tokio::spawn(watched)));
@@ -66,10 +66,10 @@ impl Tasks {
 
     /// The same on a thread of its own, for what many tasks wait for: the system lets a thread that
     /// wakes up go first, where a task queues behind all those that are waiting for it.
-    pub fn run_apart(
+    pub fn run_on_thread(
         &mut self,
         name: &'static str,
-        on_end: OnEnd,
+        on_end: OnExit,
         task: impl Future<Output = Result<(), String>> + Send + 'static,
     ) {
         let (ended, end) = oneshot::channel();
@@ -96,7 +96,7 @@ impl Tasks {
     }
 
     /// Waits until a task has fallen without which the process must end.
-    pub async fn fallen(&mut self) -> Fallen {
+    pub async fn wait_failed(&mut self) -> FailedTask {
         match self.fallen.recv().await {
             Some(fallen) => fallen,
             // We hold a sender ourselves, so the channel is never closed.
@@ -105,7 +105,7 @@ impl Tasks {
     }
 
     /// Waits for the named tasks to end by themselves, at most `patience` long, and stops the rest.
-    pub async fn finish(mut self, patience: Duration) {
+    pub async fn join(mut self, patience: Duration) {
         let ending = futures::future::join_all(self.running.iter_mut().map(|(_, task)| task));
         if tokio::time::timeout(patience, ending).await.is_err() {
             for (name, task) in &self.running {
@@ -124,13 +124,13 @@ impl Tasks {
     }
 }
 
-impl Default for Tasks {
+impl Default for BackgroundTasks {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Drop for Tasks {
+impl Drop for BackgroundTasks {
     fn drop(&mut self) {
         for (_, task) in &self.running {
             task.abort();
@@ -144,29 +144,29 @@ mod tests {
 
     #[tokio::test]
     async fn a_task_without_which_nothing_may_be_done_is_reported() {
-        let mut tasks = Tasks::new();
-        tasks.run("minor", OnEnd::GoOn, async { Err("gone".to_owned()) });
-        tasks.run("audit writer", OnEnd::StopPod, async { Err("disk full".to_owned()) });
-        let fallen = tasks.fallen().await;
+        let mut tasks = BackgroundTasks::new();
+        tasks.run("minor", OnExit::Continue, async { Err("gone".to_owned()) });
+        tasks.run("audit writer", OnExit::StopPod, async { Err("disk full".to_owned()) });
+        let fallen = tasks.wait_failed().await;
         assert_eq!((fallen.name, fallen.reason.as_str()), ("audit writer", "disk full"));
     }
 
     #[tokio::test]
     async fn a_task_apart_is_reported_too_even_if_it_panics() {
-        let mut tasks = Tasks::new();
-        tasks.run_apart("writer", OnEnd::StopPod, async { Err("disk full".to_owned()) });
-        let fallen = tasks.fallen().await;
+        let mut tasks = BackgroundTasks::new();
+        tasks.run_on_thread("writer", OnExit::StopPod, async { Err("disk full".to_owned()) });
+        let fallen = tasks.wait_failed().await;
         assert_eq!((fallen.name, fallen.reason.as_str()), ("writer", "disk full"));
-        tasks.run_apart("other", OnEnd::StopPod, async { panic!("what now") });
-        let fallen = tasks.fallen().await;
+        tasks.run_on_thread("other", OnExit::StopPod, async { panic!("what now") });
+        let fallen = tasks.wait_failed().await;
         assert_eq!((fallen.name, fallen.reason.as_str()), ("other", "it panicked"));
     }
 
     #[tokio::test]
     async fn a_task_apart_ends_with_the_tasks() {
         let (held, dropped) = oneshot::channel::<()>();
-        let mut tasks = Tasks::new();
-        tasks.run_apart("writer", OnEnd::StopPod, async move {
+        let mut tasks = BackgroundTasks::new();
+        tasks.run_on_thread("writer", OnExit::StopPod, async move {
             let _held = held;
             std::future::pending().await
         });

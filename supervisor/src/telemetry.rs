@@ -5,4 +5,4 @@ pub mod metrics;
 pub mod rate;
 
 pub use logs::{EXECUTION, start};
-pub use metrics::Meters;
+pub use metrics::Metrics;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use greenroom_actors::handler::{File, Files};
-use greenroom_protocol::{Cause, Code};
+use greenroom_actors::handler::{File, FileReader};
+use greenroom_protocol::{Cause, ErrorCode};
 use tokio::io::AsyncReadExt;
 
 /// Bytes of a path.
@@ -15,7 +15,7 @@ const PATH_BYTES_MAX: usize = 4096;
 /// Opens the folders. One that does not exist allows nothing; a relative path is looked for in each,
 /// in their order.
 #[must_use]
-pub fn open(roots: Vec<PathBuf>) -> Arc<dyn Files> {
+pub fn open(roots: Vec<PathBuf>) -> Arc<dyn FileReader> {
     Arc::new(Folders { roots })
 }
 
@@ -24,7 +24,7 @@ struct Folders {
 }
 
 fn refused(message: impl Into<String>) -> Cause {
-    Cause::new(Code::PathNotAllowed, message)
+    Cause::new(ErrorCode::PathNotAllowed, message)
 }
 
 impl Folders {
@@ -61,7 +61,7 @@ impl Folders {
 }
 
 #[async_trait]
-impl Files for Folders {
+impl FileReader for Folders {
     async fn read(&self, path: &str, bytes_max: u64) -> Result<File, Cause> {
         let real = self.resolve(path).await?;
         let unreadable = |_| refused("the file cannot be read");
@@ -73,7 +73,7 @@ impl Files for Folders {
         }
         let too_large = |bytes: u64| {
             let message = format!("the file has {bytes} bytes, at most {bytes_max} are read");
-            Cause::new(Code::PayloadTooLarge, message)
+            Cause::new(ErrorCode::PayloadTooLarge, message)
         };
         if facts.len() > bytes_max {
             return Err(too_large(facts.len()));
@@ -109,7 +109,7 @@ pub fn media_type(name: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use greenroom_protocol::Code;
+    use greenroom_protocol::ErrorCode;
 
     use super::open;
 
@@ -138,10 +138,10 @@ mod tests {
             "a\0b",
             ".",
         ] {
-            assert_eq!(files.read(path, 100).await.unwrap_err().code, Code::PathNotAllowed, "{path:?}");
+            assert_eq!(files.read(path, 100).await.unwrap_err().code, ErrorCode::PathNotAllowed, "{path:?}");
         }
-        assert_eq!(files.read("a.csv", 7).await.unwrap_err().code, Code::PayloadTooLarge);
-        assert_eq!(open(Vec::new()).read("a.csv", 7).await.unwrap_err().code, Code::PathNotAllowed);
+        assert_eq!(files.read("a.csv", 7).await.unwrap_err().code, ErrorCode::PayloadTooLarge);
+        assert_eq!(open(Vec::new()).read("a.csv", 7).await.unwrap_err().code, ErrorCode::PathNotAllowed);
     }
 
     #[tokio::test]

@@ -18,8 +18,8 @@ mod frame_meter;
 mod request;
 mod stream;
 
-use endpoint::Target;
-use request::Shape;
+use endpoint::ProviderEndpoint;
+use request::SchemaMode;
 
 /// How long a connection may take, if the configuration does not say.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -28,9 +28,9 @@ const UNSHAPED_MAX: usize = 1_000;
 
 /// A key. Its `Debug` never prints it, and it has no `Display`.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Key(String);
+pub struct ApiKey(String);
 
-impl Key {
+impl ApiKey {
     /// Takes a key from the configuration.
     #[must_use]
     pub fn new(secret: impl Into<String>) -> Self {
@@ -42,7 +42,7 @@ impl Key {
     }
 }
 
-impl fmt::Debug for Key {
+impl fmt::Debug for ApiKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Key(***)")
     }
@@ -54,9 +54,9 @@ pub struct ProviderSettings {
     /// What stands before the dot of its models' names.
     pub name: String,
     /// The wire that it speaks, by genai's name: `anthropic`, `openai`, `gemini`, `ollama`, `groq`, …
-    pub wire: String,
+    pub api: String,
     /// Its key; a server of one's own may need none.
-    pub key: Option<Key>,
+    pub key: Option<ApiKey>,
     /// Its address, instead of the provider's own; the part before `chat/completions` or `messages`.
     pub base_url: Option<String>,
 }
@@ -87,37 +87,37 @@ pub fn open(settings: &Settings) -> Result<Vec<Arc<dyn ModelProvider>>, Cause> {
     }
     let http = endpoint::http(settings.connect_timeout)?;
     let open = |provider: &ProviderSettings| -> Result<Arc<dyn ModelProvider>, Cause> {
-        let target = Target::of(provider)?;
-        Ok(Arc::new(Provider { client: target.client(&http)?, target, unshaped: Mutex::default() }))
+        let target = ProviderEndpoint::of(provider)?;
+        Ok(Arc::new(Provider { client: target.client(&http)?, target, no_structured_output: Mutex::default() }))
     };
     settings.providers.iter().map(open).collect()
 }
 
 struct Provider {
     client: Client,
-    target: Target,
+    target: ProviderEndpoint,
     /// Models that said that they know no structured output; they are told the schema in words.
-    unshaped: Mutex<BTreeSet<String>>,
+    no_structured_output: Mutex<BTreeSet<String>>,
 }
 
 impl Provider {
-    fn shape_of(&self, model: &str) -> Shape {
+    fn shape_of(&self, model: &str) -> SchemaMode {
         if !self.target.has_schemas() {
-            return Shape::Words;
+            return SchemaMode::InPrompt;
         }
-        let unshaped = self.unshaped.lock().unwrap_or_else(PoisonError::into_inner);
-        if unshaped.contains(model) { Shape::Words } else { Shape::Native }
+        let unshaped = self.no_structured_output.lock().unwrap_or_else(PoisonError::into_inner);
+        if unshaped.contains(model) { SchemaMode::InPrompt } else { SchemaMode::Native }
     }
 
     fn remember_unshaped(&self, model: &str) {
-        let mut unshaped = self.unshaped.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unshaped = self.no_structured_output.lock().unwrap_or_else(PoisonError::into_inner);
         if unshaped.len() < UNSHAPED_MAX {
             unshaped.insert(model.to_owned());
         }
     }
 
-    async fn ask(&self, call: &ModelCall<'_>, shape: Shape) -> Result<Deltas, ModelError> {
-        let meter = frame_meter::Meter::new(self.target.wire, call.tokens_max);
+    async fn ask(&self, call: &ModelCall<'_>, shape: SchemaMode) -> Result<Deltas, ModelError> {
+        let meter = frame_meter::FrameMeter::new(self.target.wire, call.tokens_max);
         let (chat, options) = request::of(call, &self.target, shape, meter.clone());
         let deadline = tokio::time::Instant::now() + call.timeouts.total;
         let scrub = self.target.scrub();
@@ -138,13 +138,15 @@ impl ModelProvider for Provider {
         self.target.is_external
     }
 
-    async fn open(&self, call: ModelCall<'_>) -> Result<Deltas, ModelError> {
+    async fn stream(&self, call: ModelCall<'_>) -> Result<Deltas, ModelError> {
         let shape = self.shape_of(&call.model.model);
         match self.ask(&call, shape).await {
             // Nothing was done and nothing is owed: the provider refused the request for its shape.
-            Err(error) if shape == Shape::Native && call.schema.is_some() && error::is_about_shape(&error) => {
+            Err(error)
+                if shape == SchemaMode::Native && call.schema.is_some() && error::is_schema_rejection(&error) =>
+            {
                 self.remember_unshaped(&call.model.model);
-                self.ask(&call, Shape::Words).await
+                self.ask(&call, SchemaMode::InPrompt).await
             }
             other => other,
         }

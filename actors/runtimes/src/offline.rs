@@ -11,12 +11,12 @@ mod narrative;
 mod parsed_prompt;
 mod schema_fill;
 
-use parsed_prompt::Reading;
+use parsed_prompt::ParsedPrompt;
 
 /// The name before the dot of a model's name.
 pub const NAME: &str = "offline";
 /// What every text of this provider says of itself.
-pub const MARK: &str = "(offline extract, no language model)";
+pub const DISCLAIMER: &str = "(offline extract, no language model)";
 
 /// Bytes of a request that are read; the rest adds nothing to an extract.
 const READ_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -39,7 +39,7 @@ impl ModelProvider for Offline {
         false
     }
 
-    async fn open(&self, call: ModelCall<'_>) -> Result<Deltas, ModelError> {
+    async fn stream(&self, call: ModelCall<'_>) -> Result<Deltas, ModelError> {
         let user = conversation(&call);
         let input = tokens(call.system.len() + user.len());
         let mut answer = answer(call.system, &user, call.schema.map(|schema| &*schema.schema));
@@ -73,7 +73,7 @@ fn conversation(call: &ModelCall<'_>) -> String {
 
 /// The answer: a JSON object where a schema asks for one, else a text.
 fn answer(system: &str, user: &str, schema: Option<&Json>) -> String {
-    let reading = Reading::of(system, parsed_prompt::cut(user, READ_BYTES_MAX));
+    let reading = ParsedPrompt::of(system, parsed_prompt::cut(user, READ_BYTES_MAX));
     match schema {
         Some(schema) => schema_fill::object(&reading, schema).to_string(),
         None => schema_fill::text(&reading),

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use greenroom_actors::model::{Delta, Deltas, ModelCall, ModelError, ModelProvider, Part, StopReason, ToolCall};
-use greenroom_protocol::{CallKey, Cause, Code, Json, Tokens};
+use greenroom_protocol::{CallKey, Cause, ErrorCode, Json, Tokens};
 use serde::{Deserialize, Serialize};
 
 /// The name before the dot of a model's name.
@@ -27,13 +27,13 @@ const KEYS_MAX: usize = 1_000_000;
 #[serde(deny_unknown_fields)]
 pub struct Script {
     /// The scenes, in the order in which they are tried.
-    pub scenes: Vec<Scene>,
+    pub calls: Vec<ScriptedCall>,
 }
 
 /// One answer, and when it is given.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Scene {
+pub struct ScriptedCall {
     /// Only for this model, the part behind the dot.
     pub model: Option<String>,
     /// Only if the system part or a message has this text.
@@ -41,9 +41,9 @@ pub struct Scene {
     /// How often it is played; without it, always.
     pub times: Option<u32>,
     /// Milliseconds before the first piece.
-    pub hold_ms: u64,
+    pub delay_ms: u64,
     /// What is played.
-    pub play: Play,
+    pub reply: ScriptedReply,
     /// The provider's count; without it, none is reported.
     pub usage: Option<Tokens>,
 }
@@ -51,7 +51,7 @@ pub struct Scene {
 /// What a scene plays.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Play {
+pub enum ScriptedReply {
     /// A text in pieces, with so many milliseconds between them.
     Text {
         /// The pieces.
@@ -94,7 +94,7 @@ pub enum Play {
     Silence,
 }
 
-impl Default for Play {
+impl Default for ScriptedReply {
     fn default() -> Self {
         Self::Text { pieces: vec!["ok".to_owned()], gap_ms: 0 }
     }
@@ -108,25 +108,25 @@ impl Script {
     pub fn from_json(text: &str) -> Result<Self, Cause> {
         if text.len() > SCRIPT_BYTES_MAX {
             return Err(Cause::new(
-                Code::InvalidConfiguration,
+                ErrorCode::InvalidConfiguration,
                 format!("a script has at most {SCRIPT_BYTES_MAX} bytes"),
             ));
         }
         serde_json::from_str(text)
-            .map_err(|error| Cause::new(Code::InvalidConfiguration, format!("the script cannot be read: {error}")))
+            .map_err(|error| Cause::new(ErrorCode::InvalidConfiguration, format!("the script cannot be read: {error}")))
     }
 
     /// A script of one scene that is always played.
     #[must_use]
-    pub fn always(hold: Duration, play: Play, usage: Option<Tokens>) -> Self {
-        let hold_ms = u64::try_from(hold.as_millis()).unwrap_or(u64::MAX);
-        Self { scenes: vec![Scene { hold_ms, play, usage, ..Scene::default() }] }
+    pub fn always(hold: Duration, reply: ScriptedReply, usage: Option<Tokens>) -> Self {
+        let delay_ms = u64::try_from(hold.as_millis()).unwrap_or(u64::MAX);
+        Self { calls: vec![ScriptedCall { delay_ms, reply, usage, ..ScriptedCall::default() }] }
     }
 }
 
 /// What was played so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Played {
+pub struct CallStats {
     /// All calls.
     pub calls: u64,
     /// Calls of each key.
@@ -137,7 +137,7 @@ pub struct Played {
 
 #[derive(Debug, Default)]
 struct State {
-    played: Played,
+    stats: CallStats,
     used: Vec<u32>,
 }
 
@@ -152,39 +152,39 @@ impl Scripted {
     /// Opens the provider.
     #[must_use]
     pub fn new(script: Script) -> Self {
-        let used = vec![0; script.scenes.len()];
-        Self { script: Arc::new(script), state: Arc::new(Mutex::new(State { played: Played::default(), used })) }
+        let used = vec![0; script.calls.len()];
+        Self { script: Arc::new(script), state: Arc::new(Mutex::new(State { stats: CallStats::default(), used })) }
     }
 
     /// What was played so far.
     #[must_use]
-    pub fn played(&self) -> Played {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).played.clone()
+    pub fn stats(&self) -> CallStats {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).stats.clone()
     }
 
     /// Counts the call and takes the first scene that fits.
-    fn next(&self, call: &ModelCall<'_>) -> Option<&Scene> {
+    fn next(&self, call: &ModelCall<'_>) -> Option<&ScriptedCall> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let State { played, used } = &mut *state;
+        let State { stats: played, used } = &mut *state;
         played.calls += 1;
         if played.by_key.len() < KEYS_MAX || played.by_key.contains_key(call.key) {
             *played.by_key.entry(call.key.clone()).or_default() += 1;
         }
-        let (scene, count) = self
+        let (scripted, count) = self
             .script
-            .scenes
+            .calls
             .iter()
             .zip(used.iter_mut())
-            .find(|(scene, count)| scene.times.is_none_or(|times| **count < times) && scene.fits(call))?;
+            .find(|(scripted, count)| scripted.times.is_none_or(|times| **count < times) && scripted.fits(call))?;
         *count += 1;
-        if let Some(usage) = scene.usage {
+        if let Some(usage) = scripted.usage {
             played.tokens += usage;
         }
-        Some(scene)
+        Some(scripted)
     }
 }
 
-impl Scene {
+impl ScriptedCall {
     fn fits(&self, call: &ModelCall<'_>) -> bool {
         let said = |wanted: &String| {
             call.system.contains(wanted.as_str())
@@ -199,28 +199,28 @@ impl Scene {
     /// The pieces of the answer, or why there is none at all.
     fn deltas(&self, schema: Option<&Json>) -> Result<Vec<Result<Delta, ModelError>>, ModelError> {
         let text = |text: &String| Ok(Delta::Text(text.clone()));
-        let (mut deltas, stop) = match &self.play {
-            Play::Text { pieces, .. } => (pieces.iter().map(text).collect(), StopReason::Complete),
-            Play::Json(value) => (vec![Ok(Delta::Text(value.to_string()))], StopReason::Complete),
-            Play::Blank => (vec![Ok(Delta::Text(blank(schema).to_string()))], StopReason::Complete),
-            Play::Tool { id, name, arguments } => {
+        let (mut deltas, stop) = match &self.reply {
+            ScriptedReply::Text { pieces, .. } => (pieces.iter().map(text).collect(), StopReason::Complete),
+            ScriptedReply::Json(value) => (vec![Ok(Delta::Text(value.to_string()))], StopReason::Complete),
+            ScriptedReply::Blank => (vec![Ok(Delta::Text(blank(schema).to_string()))], StopReason::Complete),
+            ScriptedReply::Tool { id, name, arguments } => {
                 let asked = ToolCall { id: id.clone(), name: name.clone(), arguments: arguments.clone() };
                 (vec![Ok(Delta::Tool(asked))], StopReason::Tools)
             }
-            Play::Refusal => (Vec::new(), StopReason::Refusal),
-            Play::Length(said) => (vec![text(said)], StopReason::Length),
-            Play::Broken(said) => {
-                let broken = ModelError::Garbled { message: "the answer breaks off".to_owned() };
+            ScriptedReply::Refusal => (Vec::new(), StopReason::Refusal),
+            ScriptedReply::Length(said) => (vec![text(said)], StopReason::Length),
+            ScriptedReply::Broken(said) => {
+                let broken = ModelError::MalformedResponse { message: "the answer breaks off".to_owned() };
                 return Ok(vec![text(said), Err(broken)]);
             }
-            Play::Overloaded { retry_after_ms } => {
+            ScriptedReply::Overloaded { retry_after_ms } => {
                 let retry_after = retry_after_ms.map(Duration::from_millis);
                 return Err(ModelError::Overloaded { status: 429, retry_after });
             }
-            Play::Failed { status } => {
+            ScriptedReply::Failed { status } => {
                 return Err(ModelError::Failed { status: Some(*status), message: "as the script says".to_owned() });
             }
-            Play::Silence => return Ok(Vec::new()),
+            ScriptedReply::Silence => return Ok(Vec::new()),
         };
         deltas.extend(self.usage.map(|usage| Ok(Delta::Usage(usage))));
         deltas.push(Ok(Delta::End(stop)));
@@ -228,17 +228,17 @@ impl Scene {
     }
 
     const fn gap(&self) -> Duration {
-        match &self.play {
-            Play::Text { gap_ms, .. } => Duration::from_millis(*gap_ms),
-            Play::Json(_)
-            | Play::Blank
-            | Play::Tool { .. }
-            | Play::Refusal
-            | Play::Length(_)
-            | Play::Overloaded { .. }
-            | Play::Failed { .. }
-            | Play::Broken(_)
-            | Play::Silence => Duration::ZERO,
+        match &self.reply {
+            ScriptedReply::Text { gap_ms, .. } => Duration::from_millis(*gap_ms),
+            ScriptedReply::Json(_)
+            | ScriptedReply::Blank
+            | ScriptedReply::Tool { .. }
+            | ScriptedReply::Refusal
+            | ScriptedReply::Length(_)
+            | ScriptedReply::Overloaded { .. }
+            | ScriptedReply::Failed { .. }
+            | ScriptedReply::Broken(_)
+            | ScriptedReply::Silence => Duration::ZERO,
         }
     }
 }
@@ -276,21 +276,21 @@ impl ModelProvider for Scripted {
         false
     }
 
-    async fn open(&self, call: ModelCall<'_>) -> Result<Deltas, ModelError> {
-        let Some(scene) = self.next(&call) else {
+    async fn stream(&self, call: ModelCall<'_>) -> Result<Deltas, ModelError> {
+        let Some(scripted) = self.next(&call) else {
             return Err(ModelError::Rejected {
                 status: 404,
                 message: "the script has no scene for this call".to_owned(),
             });
         };
-        if scene.hold_ms > 0 {
-            tokio::time::sleep(Duration::from_millis(scene.hold_ms)).await;
+        if scripted.delay_ms > 0 {
+            tokio::time::sleep(Duration::from_millis(scripted.delay_ms)).await;
         }
-        let deltas = scene.deltas(call.schema.map(|schema| &*schema.schema))?;
+        let deltas = scripted.deltas(call.schema.map(|schema| &*schema.schema))?;
         if deltas.is_empty() {
             return Ok(futures::stream::pending().boxed());
         }
-        Ok(paced(deltas, scene.gap()))
+        Ok(paced(deltas, scripted.gap()))
     }
 }
 

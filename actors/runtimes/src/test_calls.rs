@@ -22,7 +22,7 @@ pub(crate) struct Call {
 
 /// What came of a call.
 #[derive(Debug, Default, PartialEq)]
-pub(crate) struct Answer {
+pub(crate) struct CollectedAnswer {
     pub(crate) text: String,
     pub(crate) tools: Vec<(String, Json)>,
     pub(crate) usage: Option<Tokens>,
@@ -50,7 +50,7 @@ impl Call {
     }
 
     /// Makes the call and reads all of it.
-    pub(crate) async fn make(&self, provider: &dyn ModelProvider) -> Answer {
+    pub(crate) async fn make(&self, provider: &dyn ModelProvider) -> CollectedAnswer {
         let key = CallKey::new("run_1/step").unwrap();
         let paid = Reservation::for_test(key.clone(), Amount::default());
         let call = ModelCall {
@@ -62,12 +62,12 @@ impl Call {
             tokens_max: self.tokens_max,
             key: &key,
             timeouts: self.timeouts,
-            paid: &paid,
+            reservation: &paid,
         };
-        let mut answer = Answer::default();
-        let mut deltas = match provider.open(call).await {
+        let mut answer = CollectedAnswer::default();
+        let mut deltas = match provider.stream(call).await {
             Ok(deltas) => deltas,
-            Err(error) => return Answer { error: Some(error), ..answer },
+            Err(error) => return CollectedAnswer { error: Some(error), ..answer },
         };
         while let Some(delta) = deltas.next().await {
             match delta {

@@ -3,19 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use greenroom_protocol::{AgentId, Cause, Code, Outcome, Status};
+use greenroom_protocol::{AgentId, Cause, ErrorCode, Outcome, Status};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr, SupervisionEvent};
 use serde::Serialize;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::running::Core;
-use super::{AgentSeat, Done, ExecutionId, Failure, Job};
-use crate::concurrency::Place;
-use crate::execution::invocation::Tab;
-use crate::execution::{self, Backstage};
-use crate::observer::Observed;
-use crate::supervision::{Ended, Exit, LinkedTasks, Wakes};
+use super::{ExecutionFailure, ExecutionId, ExecutionJob, ExecutionResult, HostedAgent};
+use crate::concurrency::ExecutionTicket;
+use crate::execution::invocation::UsageMeter;
+use crate::execution::{self, ExecutionEnv};
+use crate::observer::ActorEvent;
+use crate::supervision::{ChildEvent, LinkedTasks, TaskOutcome, WakeMessage};
 
 /// Jobs that are begun in one go before the actor looks at its other messages.
 const BATCH: usize = 256;
@@ -25,18 +25,18 @@ pub enum AgentMsg {
     /// Work lies in the slot.
     Wake,
     /// An execution has ended.
-    Ended(ExecutionId, Ended<Result<greenroom_protocol::Values, Cause>>),
+    ExecutionEnded(ExecutionId, TaskOutcome<Result<greenroom_protocol::Values, Cause>>),
     /// Nobody waits for this execution any more.
-    Abandoned(ExecutionId),
+    CallerGone(ExecutionId),
     /// A while has passed; whoever is idle for this long may leave.
-    Tick(Duration),
+    CheckIdle(Duration),
     /// Tell of yourself.
-    Observe(RpcReplyPort<AgentSight>),
+    GetInfo(RpcReplyPort<AgentInfo>),
 }
 
 impl ractor::Message for AgentMsg {}
 
-impl Wakes for AgentMsg {
+impl WakeMessage for AgentMsg {
     fn wake() -> Self {
         Self::Wake
     }
@@ -44,7 +44,7 @@ impl Wakes for AgentMsg {
 
 /// What an agent's actor tells of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct AgentSight {
+pub struct AgentInfo {
     /// Which agent.
     pub agent: AgentId,
     /// Executions under way.
@@ -55,9 +55,9 @@ pub struct AgentSight {
 
 /// One execution under way.
 struct Running {
-    port: oneshot::Sender<Done>,
-    tab: Tab,
-    _place: Place,
+    port: oneshot::Sender<ExecutionResult>,
+    meter: UsageMeter,
+    _ticket: ExecutionTicket,
 }
 
 /// What an agent's actor holds.
@@ -68,8 +68,8 @@ pub struct AgentState {
 
 /// The actor of one version of one agent.
 pub struct AgentActor {
-    seat: Arc<AgentSeat>,
-    backstage: Arc<Backstage>,
+    hosted: Arc<HostedAgent>,
+    env: Arc<ExecutionEnv>,
 }
 
 impl AgentActor {
@@ -77,12 +77,12 @@ impl AgentActor {
     ///
     /// # Errors
     /// What ractor says, if the parent is stopping.
-    pub async fn spawn_under(
-        seat: Arc<AgentSeat>,
-        backstage: Arc<Backstage>,
+    pub async fn start_linked(
+        hosted: Arc<HostedAgent>,
+        env: Arc<ExecutionEnv>,
         parent: ActorCell,
     ) -> Result<ActorRef<AgentMsg>, SpawnErr> {
-        let (actor, _) = Actor::spawn_linked(None, Self { seat, backstage }, (), parent).await?;
+        let (actor, _) = Actor::spawn_linked(None, Self { hosted, env }, (), parent).await?;
         Ok(actor)
     }
 }
@@ -93,7 +93,7 @@ impl Actor for AgentActor {
     type Arguments = ();
 
     async fn pre_start(&self, _: ActorRef<AgentMsg>, (): ()) -> Result<AgentState, ActorProcessingErr> {
-        self.backstage.observer.saw(Observed::AgentSeated(self.seat.agent.id().clone()));
+        self.env.observer.on_event(ActorEvent::AgentActivated(self.hosted.agent.id().clone()));
         Ok(AgentState { core: Core::new(Instant::now()), tasks: LinkedTasks::default() })
     }
 
@@ -104,12 +104,12 @@ impl Actor for AgentActor {
         state: &mut AgentState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            AgentMsg::Wake => self.take_work(&myself, state)?,
-            AgentMsg::Ended(id, ended) => self.finish(state, id, ended),
-            AgentMsg::Abandoned(id) => self.abandon(state, id),
-            AgentMsg::Tick(idle_max) => self.leave_if_idle(&myself, state, idle_max),
+            AgentMsg::Wake => self.drain_queue(&myself, state)?,
+            AgentMsg::ExecutionEnded(id, ended) => self.finish_execution(state, id, ended),
+            AgentMsg::CallerGone(id) => self.abort_execution(state, id),
+            AgentMsg::CheckIdle(idle_max) => self.passivate_if_idle(&myself, state, idle_max),
             // Who has gone away does not need to know.
-            AgentMsg::Observe(port) => drop(port.send(self.sight(state))),
+            AgentMsg::GetInfo(port) => drop(port.send(self.info(state))),
         }
         Ok(())
     }
@@ -121,7 +121,7 @@ impl Actor for AgentActor {
         _: &mut AgentState,
     ) -> Result<(), ActorProcessingErr> {
         // An agent has no children; the event is read so that ractor's default does not stop it.
-        let _ = Exit::read(event);
+        let _ = ChildEvent::from_event(event);
         Ok(())
     }
 }
@@ -129,55 +129,61 @@ impl Actor for AgentActor {
 impl Drop for AgentActor {
     fn drop(&mut self) {
         // However the actor ended, this is when it has left its seat.
-        self.backstage.observer.saw(Observed::AgentLeft(self.seat.agent.id().clone()));
+        self.env.observer.on_event(ActorEvent::AgentPassivated(self.hosted.agent.id().clone()));
     }
 }
 
 impl AgentActor {
-    fn take_work(&self, myself: &ActorRef<AgentMsg>, state: &mut AgentState) -> Result<(), ActorProcessingErr> {
+    fn drain_queue(&self, myself: &ActorRef<AgentMsg>, state: &mut AgentState) -> Result<(), ActorProcessingErr> {
         for _ in 0..BATCH {
-            match self.seat.slot.take() {
-                Some(job) => self.begin(myself, state, job),
+            match self.hosted.queue.pop() {
+                Some(job) => self.start_execution(myself, state, job),
                 None => return Ok(()),
             }
         }
         Ok(myself.send_message(AgentMsg::Wake)?)
     }
 
-    fn begin(&self, myself: &ActorRef<AgentMsg>, state: &mut AgentState, job: Job) {
-        let Job { id, assignment, place, port } = job;
+    fn start_execution(&self, myself: &ActorRef<AgentMsg>, state: &mut AgentState, job: ExecutionJob) {
+        let ExecutionJob { id, assignment, ticket, port } = job;
         if port.is_closed() {
             return;
         }
-        let now = self.backstage.clock.now();
-        let left = assignment.grant.deadline().left(now).min(self.seat.agent.timeout());
-        let tab = Tab::default();
-        let work = execution::perform(Arc::clone(&self.backstage), assignment, tab.clone());
-        state.core.begin(id, Running { port, tab, _place: place }, Instant::now());
+        let now = self.env.clock.now();
+        let left = assignment.grant.deadline().remaining(now).min(self.hosted.agent.timeout());
+        let meter = UsageMeter::default();
+        let work = execution::execute(Arc::clone(&self.env), assignment, meter.clone());
+        state.core.begin(id, Running { port, meter, _ticket: ticket }, Instant::now());
         let me = myself.clone();
-        state.tasks.link(id, left, work, move |ended| {
+        state.tasks.spawn(id, left, work, move |ended| {
             // If the actor is dead, so is everybody's port.
-            let _ = me.send_message(AgentMsg::Ended(id, ended));
+            let _ = me.send_message(AgentMsg::ExecutionEnded(id, ended));
         });
     }
 
-    fn finish(&self, state: &mut AgentState, id: ExecutionId, ended: Ended<Result<greenroom_protocol::Values, Cause>>) {
-        state.tasks.ended(&id);
+    fn finish_execution(
+        &self,
+        state: &mut AgentState,
+        id: ExecutionId,
+        ended: TaskOutcome<Result<greenroom_protocol::Values, Cause>>,
+    ) {
+        state.tasks.acknowledge(&id);
         let Some((elapsed, running)) = state.core.finish(id, Instant::now()) else { return };
-        let agent = self.seat.agent.id();
+        let agent = self.hosted.agent.id();
         let result = match ended {
-            Ended::Done(result) => result,
-            Ended::TimedOut => {
-                Err(Cause::new(Code::TimedOut, format!("{agent} was not done within its timeout and the deadline")))
-            }
-            Ended::Panicked(said) => {
+            TaskOutcome::Completed(result) => result,
+            TaskOutcome::TimedOut => Err(Cause::new(
+                ErrorCode::TimedOut,
+                format!("{agent} was not done within its timeout and the deadline"),
+            )),
+            TaskOutcome::Panicked(said) => {
                 // What a panic says may quote its input, so only the log has it, and only as debug.
                 tracing::error!(agent.id = agent.as_str(), "execution panicked");
                 tracing::debug!(agent.id = agent.as_str(), panic.message = %said, "execution panicked");
-                Err(Cause::new(Code::AgentCrashed, format!("{agent} panicked")))
+                Err(Cause::new(ErrorCode::AgentCrashed, format!("{agent} panicked")))
             }
         };
-        let usage = running.tab.total();
+        let usage = running.meter.total();
         let (status, code) = match &result {
             Ok(_) => (Status::Success, None),
             Err(cause) => (Status::of(cause), Some(cause.code)),
@@ -185,22 +191,28 @@ impl AgentActor {
         self.observe(elapsed, status, code, &usage);
         let done = match result {
             Ok(outputs) => Ok(Outcome { outputs, usage }),
-            Err(cause) => Err(Failure { cause, usage }),
+            Err(cause) => Err(ExecutionFailure { cause, usage }),
         };
         // Who has gone away does not need the result.
         let _ = running.port.send(done);
     }
 
-    fn abandon(&self, state: &mut AgentState, id: ExecutionId) {
+    fn abort_execution(&self, state: &mut AgentState, id: ExecutionId) {
         state.tasks.abort(&id);
         if let Some((elapsed, running)) = state.core.finish(id, Instant::now()) {
-            self.observe(elapsed, Status::Cancelled, Some(Code::Cancelled), &running.tab.total());
+            self.observe(elapsed, Status::Cancelled, Some(ErrorCode::Cancelled), &running.meter.total());
         }
     }
 
-    fn observe(&self, elapsed: Duration, status: Status, code: Option<Code>, usage: &greenroom_protocol::reply::Usage) {
-        let agent = self.seat.agent.spec();
-        self.backstage.observer.saw(Observed::Executed {
+    fn observe(
+        &self,
+        elapsed: Duration,
+        status: Status,
+        code: Option<ErrorCode>,
+        usage: &greenroom_protocol::reply::Usage,
+    ) {
+        let agent = self.hosted.agent.spec();
+        self.env.observer.on_event(ActorEvent::ExecutionEnded {
             agent: agent.agent_id.clone(),
             category: agent.category.clone(),
             elapsed,
@@ -211,13 +223,13 @@ impl AgentActor {
         });
     }
 
-    fn leave_if_idle(&self, myself: &ActorRef<AgentMsg>, state: &AgentState, idle_max: Duration) {
-        if state.core.idle_for(idle_max, Instant::now()) && self.seat.slot.retire(myself.get_id()) {
+    fn passivate_if_idle(&self, myself: &ActorRef<AgentMsg>, state: &AgentState, idle_max: Duration) {
+        if state.core.idle_for(idle_max, Instant::now()) && self.hosted.queue.try_detach(myself.get_id()) {
             myself.stop(None);
         }
     }
 
-    fn sight(&self, state: &AgentState) -> AgentSight {
-        AgentSight { agent: self.seat.agent.id().clone(), running: state.core.running(), begun: state.core.begun() }
+    fn info(&self, state: &AgentState) -> AgentInfo {
+        AgentInfo { agent: self.hosted.agent.id().clone(), running: state.core.running(), begun: state.core.begun() }
     }
 }

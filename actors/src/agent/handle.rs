@@ -4,29 +4,29 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use greenroom_protocol::{Cause, Clock, Code};
+use greenroom_protocol::{Cause, Clock, ErrorCode};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::{AgentMsg, AgentSeat, Done, ExecutionId, Job};
+use super::{AgentMsg, ExecutionId, ExecutionJob, ExecutionResult, HostedAgent};
 use crate::concurrency::overloaded;
-use crate::execution::invocation::Assignment;
-use crate::supervision::{Pushed, Refused};
+use crate::execution::invocation::Invocation;
+use crate::supervision::{PushError, Pushed};
 
 /// How much longer than its deadline an execution may take to say that it is over.
-const GRACE: Duration = Duration::from_millis(500);
+const KILL_GRACE: Duration = Duration::from_millis(500);
 
 /// Tells the agent that nobody waits, unless there was an answer.
-struct Waiting<'a> {
-    seat: &'a AgentSeat,
+struct AbortOnDrop<'a> {
+    hosted: &'a HostedAgent,
     id: ExecutionId,
     answered: bool,
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for AbortOnDrop<'_> {
     fn drop(&mut self) {
         if !self.answered {
-            self.seat.slot.tell(AgentMsg::Abandoned(self.id));
+            self.hosted.queue.notify(AgentMsg::CallerGone(self.id));
         }
     }
 }
@@ -38,30 +38,30 @@ impl Drop for Waiting<'_> {
 /// `overloaded` if there is no place, `agent_barred` while the agent rests, `agent_crashed` if its
 /// actor died over the work, `timed_out`, or what the execution itself says.
 pub async fn invoke(
-    seat: &Arc<AgentSeat>,
-    assignment: Box<Assignment>,
+    hosted: &Arc<HostedAgent>,
+    assignment: Box<Invocation>,
     clock: &dyn Clock,
-    fill: impl FnOnce(&Arc<AgentSeat>) + Send,
-) -> Done {
+    fill: impl FnOnce(&Arc<HostedAgent>) + Send,
+) -> ExecutionResult {
     let deadline = assignment.grant.deadline();
-    let left = deadline.left(clock.now());
+    let left = deadline.remaining(clock.now());
     if left.is_zero() {
-        return Err(late().into());
+        return Err(deadline_error().into());
     }
-    let place = seat.places.enter(left).await?;
+    let ticket = hosted.places.acquire(left).await?;
     let (port, mut answer) = oneshot::channel();
     let id = ExecutionId::next();
-    match seat.slot.push(Job { id, assignment, place, port }, Instant::now()) {
-        Ok(Pushed::Waits) => {}
-        Ok(Pushed::Unseated) => fill(seat),
-        Err(Refused::Full(_)) => return Err(overloaded("this agent's slot is full".to_owned()).into()),
-        Err(Refused::Barred(_, rest)) => return Err(barred(seat, rest).into()),
-        Err(Refused::Closed(_)) => {
-            return Err(Cause::new(Code::ShuttingDown, "the process is about to end").into());
+    match hosted.queue.push(ExecutionJob { id, assignment, ticket, port }, Instant::now()) {
+        Ok(Pushed::Queued) => {}
+        Ok(Pushed::NeedsActor) => fill(hosted),
+        Err(PushError::Full(_)) => return Err(overloaded("this agent's slot is full".to_owned()).into()),
+        Err(PushError::Barred(_, rest)) => return Err(circuit_open_error(hosted, rest).into()),
+        Err(PushError::Closed(_)) => {
+            return Err(Cause::new(ErrorCode::ShuttingDown, "the process is about to end").into());
         }
     }
-    let mut waiting = Waiting { seat, id, answered: false };
-    let left = deadline.left(clock.now()).saturating_add(GRACE);
+    let mut waiting = AbortOnDrop { hosted, id, answered: false };
+    let left = deadline.remaining(clock.now()).saturating_add(KILL_GRACE);
     match tokio::time::timeout(left, &mut answer).await {
         Ok(Ok(done)) => {
             waiting.answered = true;
@@ -69,21 +69,21 @@ pub async fn invoke(
         }
         Ok(Err(_closed)) => {
             waiting.answered = true;
-            Err(match seat.slot.barred_for(Instant::now()) {
-                Some(rest) => barred(seat, rest),
-                None => Cause::new(Code::AgentCrashed, format!("the actor of {} died", seat.agent.id())),
+            Err(match hosted.queue.circuit_open_for(Instant::now()) {
+                Some(rest) => circuit_open_error(hosted, rest),
+                None => Cause::new(ErrorCode::AgentCrashed, format!("the actor of {} died", hosted.agent.id())),
             }
             .into())
         }
-        Err(_elapsed) => Err(late().into()),
+        Err(_elapsed) => Err(deadline_error().into()),
     }
 }
 
-fn late() -> Cause {
-    Cause::new(Code::TimedOut, "the deadline passed before the work was done")
+fn deadline_error() -> Cause {
+    Cause::new(ErrorCode::TimedOut, "the deadline passed before the work was done")
 }
 
-fn barred(seat: &AgentSeat, rest: Duration) -> Cause {
-    let message = format!("{} died too often and rests for a while", seat.agent.id());
-    Cause::new(Code::AgentBarred, message).retry_after(rest)
+fn circuit_open_error(hosted: &HostedAgent, rest: Duration) -> Cause {
+    let message = format!("{} died too often and rests for a while", hosted.agent.id());
+    Cause::new(ErrorCode::AgentCircuitOpen, message).with_retry_after(rest)
 }

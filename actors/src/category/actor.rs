@@ -9,19 +9,19 @@ use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr, Supervisi
 use tokio::time::Instant;
 
 use super::CategoryHandle;
-use crate::agent::{AgentActor, AgentMsg, AgentSeat, Job};
-use crate::observer::Observed;
-use crate::supervision::child_table::{Change, KILL_WAIT, Roster};
-use crate::supervision::{ChildKind, Ended, Exit, LinkedTasks};
+use crate::agent::{AgentActor, AgentMsg, ExecutionJob, HostedAgent};
+use crate::observer::ActorEvent;
+use crate::supervision::child_table::{ChildTable, KILL_TIMEOUT, SupervisorAction};
+use crate::supervision::{ChildEvent, ChildKind, LinkedTasks, TaskOutcome};
 
 /// What a category is told.
 pub(super) enum CategoryMsg {
     /// Somebody is needed here.
-    Fill(Arc<AgentSeat>),
+    Activate(Arc<HostedAgent>),
     /// A while has passed.
     Tick,
     /// A frozen agent could not be killed in time.
-    Outlived(ActorCell),
+    KillTimedOut(ActorCell),
 }
 
 impl ractor::Message for CategoryMsg {}
@@ -35,39 +35,39 @@ enum Task {
 
 /// What a category holds.
 struct CategoryState {
-    roster: Roster<ContentHash, Job, AgentMsg>,
+    roster: ChildTable<ContentHash, ExecutionJob, AgentMsg>,
     tasks: LinkedTasks<Task>,
 }
 
 /// The supervisor of one category.
-pub struct Category {
+pub struct CategorySupervisor {
     handle: CategoryHandle,
 }
 
-impl Category {
+impl CategorySupervisor {
     /// Spawns the actor of a category under `parent`.
     ///
     /// # Errors
     /// What ractor says, if the parent is stopping.
-    pub async fn spawn_under(handle: CategoryHandle, parent: ActorCell) -> Result<ActorCell, SpawnErr> {
-        let (actor, _) = Actor::spawn_linked(None, Desk(Self { handle }), (), parent).await?;
+    pub async fn start_linked(handle: CategoryHandle, parent: ActorCell) -> Result<ActorCell, SpawnErr> {
+        let (actor, _) = Actor::spawn_linked(None, CategorySupervisorActor(Self { handle }), (), parent).await?;
         Ok(actor.get_cell())
     }
 }
 
 /// The actor behind [`Category`]; its messages stay in this module.
-struct Desk(Category);
+struct CategorySupervisorActor(CategorySupervisor);
 
-impl Actor for Desk {
+impl Actor for CategorySupervisorActor {
     type Msg = CategoryMsg;
     type State = CategoryState;
     type Arguments = ();
 
     async fn pre_start(&self, myself: ActorRef<CategoryMsg>, (): ()) -> Result<CategoryState, ActorProcessingErr> {
         let mut tasks = LinkedTasks::default();
-        let tick = self.0.handle.inner.manners.tick;
-        tasks.every(Task::Ticks, tick, move || myself.send_message(CategoryMsg::Tick).is_ok());
-        Ok(CategoryState { roster: Roster::with_rule(self.0.handle.inner.manners.rule), tasks })
+        let tick = self.0.handle.inner.manners.tick_interval;
+        tasks.run_every(Task::Ticks, tick, move || myself.send_message(CategoryMsg::Tick).is_ok());
+        Ok(CategoryState { roster: ChildTable::with_rule(self.0.handle.inner.manners.restart_policy), tasks })
     }
 
     async fn post_start(
@@ -77,9 +77,9 @@ impl Actor for Desk {
     ) -> Result<(), ActorProcessingErr> {
         *self.0.handle.inner.actor.lock().unwrap_or_else(PoisonError::into_inner) = Some(myself.clone());
         // The agents of a category that died are dead too, and the work in their slots still waits.
-        for seat in self.0.handle.all_seats() {
-            seat.slot().await_next();
-            self.0.fill(&myself, state, seat).await?;
+        for hosted in self.0.handle.hosted_agents() {
+            hosted.queue().expect_restart();
+            self.0.activate(&myself, state, hosted).await?;
         }
         Ok(())
     }
@@ -91,9 +91,9 @@ impl Actor for Desk {
         state: &mut CategoryState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            CategoryMsg::Fill(seat) => self.0.fill(&myself, state, seat).await?,
+            CategoryMsg::Activate(hosted) => self.0.activate(&myself, state, hosted).await?,
             CategoryMsg::Tick => self.0.tick(&myself, state),
-            CategoryMsg::Outlived(child) => self.0.abandon(&myself, state, &child)?,
+            CategoryMsg::KillTimedOut(child) => self.0.unlink_stalled(&myself, state, &child)?,
         }
         Ok(())
     }
@@ -104,114 +104,120 @@ impl Actor for Desk {
         event: SupervisionEvent,
         state: &mut CategoryState,
     ) -> Result<(), ActorProcessingErr> {
-        match Exit::read(event) {
-            Exit::Ended { who, how, why } => {
+        match ChildEvent::from_event(event) {
+            ChildEvent::Ended { child: who, exit, reason } => {
                 state.tasks.abort(&Task::Kill(who));
-                tracing::debug!(child.kind = "agent", child.how = ?how, child.why = %why, "child ended");
-                let change = state.roster.on_exit(who, how, Instant::now());
-                self.0.carry_out(&myself, state, change)
+                tracing::debug!(child.kind = "agent", child.how = ?exit, child.why = %reason, "child ended");
+                let change = state.roster.on_exit(who, exit, Instant::now());
+                self.0.apply(&myself, state, change)
             }
-            Exit::Started(_) | Exit::Other => Ok(()),
+            ChildEvent::Started(_) | ChildEvent::Other => Ok(()),
         }
     }
 }
 
-impl Category {
-    async fn fill(
+impl CategorySupervisor {
+    async fn activate(
         &self,
         myself: &ActorRef<CategoryMsg>,
         state: &mut CategoryState,
-        seat: Arc<AgentSeat>,
+        hosted: Arc<HostedAgent>,
     ) -> Result<(), ActorProcessingErr> {
         if self.handle.inner.closing.load(Ordering::Acquire) {
-            drop(seat.slot().close());
+            drop(hosted.queue().close());
             return Ok(());
         }
-        let (key, slot) = (seat.agent().hash(), Arc::clone(seat.slot()));
-        let (backstage, parent) = (Arc::clone(&self.handle.inner.backstage), myself.get_cell());
+        let (key, queue) = (hosted.agent().hash(), Arc::clone(hosted.queue()));
+        let (env, parent) = (Arc::clone(&self.handle.inner.env), myself.get_cell());
         let (began, mut wanted) = (std::time::Instant::now(), false);
         let spawn = || {
             wanted = true;
-            AgentActor::spawn_under(seat, backstage, parent)
+            AgentActor::start_linked(hosted, env, parent)
         };
-        let change = state.roster.fill(key, slot, spawn).await;
-        if wanted && change == Change::Nothing {
-            self.handle.inner.backstage.observer.saw(Observed::SeatFilled { elapsed: began.elapsed() });
+        let change = state.roster.start(key, queue, spawn).await;
+        if wanted && change == SupervisorAction::None {
+            self.handle.inner.env.observer.on_event(ActorEvent::ActivationTimed { elapsed: began.elapsed() });
         }
-        self.carry_out(myself, state, change)
+        self.apply(myself, state, change)
     }
 
     /// Does what the roster says. An error here is the category's own death.
-    fn carry_out(
+    fn apply(
         &self,
         myself: &ActorRef<CategoryMsg>,
         state: &mut CategoryState,
-        change: Change<ContentHash>,
+        change: SupervisorAction<ContentHash>,
     ) -> Result<(), ActorProcessingErr> {
         let closing = self.handle.inner.closing.load(Ordering::Acquire);
         match change {
-            Change::Nothing | Change::Left(_) => Ok(()),
-            Change::FillAfter { .. } if closing => Ok(()),
-            Change::FillAfter { key, after, died } => {
+            SupervisorAction::None | SupervisorAction::Stopped(_) => Ok(()),
+            SupervisorAction::RestartAfter { .. } if closing => Ok(()),
+            SupervisorAction::RestartAfter { key, after, died } => {
                 if died {
-                    self.handle.inner.backstage.observer.saw(Observed::Restarted { kind: ChildKind::Agent.as_str() });
+                    self.handle
+                        .inner
+                        .env
+                        .observer
+                        .on_event(ActorEvent::ChildRestarted { kind: ChildKind::Agent.as_str() });
                 }
-                self.fill_after(myself, state, key, after);
+                self.activate_after(myself, state, key, after);
                 Ok(())
             }
-            Change::Barred(key) => {
+            SupervisorAction::CircuitOpened(key) => {
                 tracing::error!(agent.version = %key, "agent died too often and is barred for a while");
                 Ok(())
             }
-            Change::Escalate(key) | Change::StopPod(key) => Err(format!("agent {key} died too often").into()),
+            SupervisorAction::Escalate(key) | SupervisorAction::StopPod(key) => {
+                Err(format!("agent {key} died too often").into())
+            }
         }
     }
 
-    fn fill_after(
+    fn activate_after(
         &self,
         myself: &ActorRef<CategoryMsg>,
         state: &mut CategoryState,
         key: ContentHash,
         after: std::time::Duration,
     ) {
-        let seat = self.handle.inner.seats.read().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
-        let Some(seat) = seat else { return };
+        let hosted = self.handle.inner.hosted.read().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        let Some(hosted) = hosted else { return };
         let me = myself.clone();
-        state.tasks.after(Task::Fill(key), after, move || {
-            let _ = me.send_message(CategoryMsg::Fill(seat));
+        state.tasks.run_after(Task::Fill(key), after, move || {
+            let _ = me.send_message(CategoryMsg::Activate(hosted));
         });
     }
 
     fn tick(&self, myself: &ActorRef<CategoryMsg>, state: &mut CategoryState) {
         let now = Instant::now();
-        for child in state.roster.frozen(now) {
+        for child in state.roster.stalled(now) {
             tracing::error!(child.kind = "agent", "child is frozen and will be killed");
             let (me, doomed) = (myself.clone(), child.clone());
-            let kill = async move { child.kill_and_wait(Some(KILL_WAIT)).await.is_ok() };
-            state.tasks.link(Task::Kill(doomed.get_id()), 2 * KILL_WAIT, kill, move |ended| {
-                if ended != Ended::Done(true) {
-                    let _ = me.send_message(CategoryMsg::Outlived(doomed));
+            let kill = async move { child.kill_and_wait(Some(KILL_TIMEOUT)).await.is_ok() };
+            state.tasks.spawn(Task::Kill(doomed.get_id()), 2 * KILL_TIMEOUT, kill, move |ended| {
+                if ended != TaskOutcome::Completed(true) {
+                    let _ = me.send_message(CategoryMsg::KillTimedOut(doomed));
                 }
             });
         }
-        for (_, agent) in state.roster.seated() {
+        for (_, agent) in state.roster.active() {
             // A dead one is heard of by its event.
-            let _ = agent.send_message(AgentMsg::Tick(self.handle.inner.manners.idle_max));
+            let _ = agent.send_message(AgentMsg::CheckIdle(self.handle.inner.manners.idle_timeout));
         }
-        state.roster.forget(now);
-        self.handle.forget_deserted();
+        state.roster.evict(now);
+        self.handle.evict_idle();
     }
 
-    fn abandon(
+    fn unlink_stalled(
         &self,
         myself: &ActorRef<CategoryMsg>,
         state: &mut CategoryState,
         child: &ActorCell,
     ) -> Result<(), ActorProcessingErr> {
-        let change = state.roster.abandon(child, myself.get_cell(), Instant::now());
-        if change != Change::Nothing {
-            self.handle.inner.backstage.observer.saw(Observed::Abandoned { kind: ChildKind::Agent.as_str() });
+        let change = state.roster.unlink(child, myself.get_cell(), Instant::now());
+        if change != SupervisorAction::None {
+            self.handle.inner.env.observer.on_event(ActorEvent::ChildAbandoned { kind: ChildKind::Agent.as_str() });
         }
-        self.carry_out(myself, state, change)
+        self.apply(myself, state, change)
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures::stream::BoxStream;
 use greenroom_protocol::request::{ContextRead, ContextWrite};
-use greenroom_protocol::{Cause, Clock, Code, Outcome, RunId, Values};
+use greenroom_protocol::{Cause, Clock, ErrorCode, Outcome, RunId, Values};
 use greenroom_registry::context::{ContextError, ContextEvent, ContextStore, Version};
 use greenroom_registry::runs::Fence;
 use greenroom_rego::Permitted;
@@ -18,8 +18,8 @@ use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, Spawn
 use serde::Serialize;
 use tokio::sync::oneshot;
 
-use super::convert::{beginning, put_of, read_outcome, snapshot_outcome, write_outcome};
-use crate::supervision::{Exit, LinkedTasks};
+use super::convert::{beginning, read_outcome, snapshot_outcome, to_put, write_outcome};
+use crate::supervision::{ChildEvent, LinkedTasks};
 
 /// How often values whose time is up are removed; nobody is shown them in between.
 const EXPIRE_EVERY: Duration = Duration::from_secs(1);
@@ -27,24 +27,24 @@ const EXPIRE_EVERY: Duration = Duration::from_secs(1);
 const OBSERVE_MS_MAX: u64 = 1_000;
 
 /// Changes of a context, as its store shows them.
-pub type Changes = BoxStream<'static, Result<ContextEvent, ContextError>>;
+pub type ContextChanges = BoxStream<'static, Result<ContextEvent, ContextError>>;
 
-type Answer<T> = oneshot::Sender<Result<T, Cause>>;
+type ReplyPort<T> = oneshot::Sender<Result<T, Cause>>;
 
 /// What a context is told.
 pub(super) enum ContextMsg {
-    Read(Permitted<ContextRead>, Answer<Outcome>),
-    Write(Permitted<ContextWrite>, Answer<Outcome>),
-    Watch(Permitted<ContextRead>, Version, Answer<Changes>),
+    Read(Permitted<ContextRead>, ReplyPort<Outcome>),
+    Write(Permitted<ContextWrite>, ReplyPort<Outcome>),
+    Watch(Permitted<ContextRead>, Version, ReplyPort<ContextChanges>),
     Expire,
-    Observe(RpcReplyPort<ContextSight>),
+    Observe(RpcReplyPort<ContextInfo>),
 }
 
 impl ractor::Message for ContextMsg {}
 
 /// What a context's actor tells of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ContextSight {
+pub struct ContextInfo {
     /// Whose context.
     pub run: RunId,
     /// Reads answered since it was seated.
@@ -64,19 +64,19 @@ impl ContextHandle {
     /// Reads some keys, or all of them.
     ///
     /// # Errors
-    /// What the store says; [`Code::TimedOut`]; [`Code::UnknownRun`] if the context is gone.
+    /// What the store says; [`ErrorCode::TimedOut`]; [`ErrorCode::UnknownRun`] if the context is gone.
     pub async fn read(&self, permit: Permitted<ContextRead>) -> Result<Outcome, Cause> {
-        let left = permit.grant().deadline().left(self.clock.now());
+        let left = permit.grant().deadline().remaining(self.clock.now());
         self.ask(left, |port| ContextMsg::Read(permit, port)).await
     }
 
     /// Writes one key, and answers its version.
     ///
     /// # Errors
-    /// [`Code::VersionConflict`] if the key has another version than expected; [`Code::LeaseLost`] if
+    /// [`ErrorCode::VersionConflict`] if the key has another version than expected; [`ErrorCode::LeaseLost`] if
     /// another owner has the context; as [`ContextHandle::read`].
     pub async fn write(&self, permit: Permitted<ContextWrite>) -> Result<Outcome, Cause> {
-        let left = permit.grant().deadline().left(self.clock.now());
+        let left = permit.grant().deadline().remaining(self.clock.now());
         self.ask(left, |port| ContextMsg::Write(permit, port)).await
     }
 
@@ -84,13 +84,13 @@ impl ContextHandle {
     ///
     /// # Errors
     /// As [`ContextHandle::read`].
-    pub async fn watch(&self, permit: Permitted<ContextRead>, after: Version) -> Result<Changes, Cause> {
-        let left = permit.grant().deadline().left(self.clock.now());
+    pub async fn watch(&self, permit: Permitted<ContextRead>, after: Version) -> Result<ContextChanges, Cause> {
+        let left = permit.grant().deadline().remaining(self.clock.now());
         self.ask(left, |port| ContextMsg::Watch(permit, after, port)).await
     }
 
     /// What the actor tells of itself; `None` if it is gone.
-    pub async fn observe(&self) -> Option<ContextSight> {
+    pub async fn observe(&self) -> Option<ContextInfo> {
         ractor::call_t!(self.actor, ContextMsg::Observe, OBSERVE_MS_MAX).ok()
     }
 
@@ -99,20 +99,20 @@ impl ContextHandle {
         self.actor.kill();
     }
 
-    async fn ask<T>(&self, left: Duration, message: impl FnOnce(Answer<T>) -> ContextMsg) -> Result<T, Cause> {
-        let gone = || Cause::new(Code::UnknownRun, "the team whose context this is has gone");
+    async fn ask<T>(&self, left: Duration, message: impl FnOnce(ReplyPort<T>) -> ContextMsg) -> Result<T, Cause> {
+        let gone = || Cause::new(ErrorCode::UnknownRun, "the team whose context this is has gone");
         let (port, answer) = oneshot::channel();
         self.actor.send_message(message(port)).map_err(|_| gone())?;
         match tokio::time::timeout(left, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_closed)) => Err(gone()),
-            Err(_elapsed) => Err(Cause::new(Code::TimedOut, "the context did not answer before the deadline")),
+            Err(_elapsed) => Err(Cause::new(ErrorCode::TimedOut, "the context did not answer before the deadline")),
         }
     }
 }
 
 /// The actor of one context.
-pub struct ContextActor {
+pub struct SharedContext {
     run: RunId,
     fence: Fence,
     store: Arc<dyn ContextStore>,
@@ -126,12 +126,12 @@ struct ContextState {
     _ticks: LinkedTasks<()>,
 }
 
-impl ContextActor {
+impl SharedContext {
     /// Takes a context over, so that every writer before is kept out, and lets it begin with these
     /// values. They are the team's own, permitted with the team.
     ///
     /// # Errors
-    /// [`Code::InvalidInput`] if a name cannot be a key; what the store says.
+    /// [`ErrorCode::InvalidInput`] if a name cannot be a key; what the store says.
     pub async fn open(
         run: RunId,
         beginning_with: Values,
@@ -150,25 +150,25 @@ impl ContextActor {
     ///
     /// # Errors
     /// What ractor says, if the parent is stopping.
-    pub async fn spawn_under(self, parent: ActorCell) -> Result<(ContextHandle, ActorCell), SpawnErr> {
+    pub async fn start_linked(self, parent: ActorCell) -> Result<(ContextHandle, ActorCell), SpawnErr> {
         let clock = self.clock.clone();
-        let (actor, _) = Actor::spawn_linked(None, ContextDesk(self), (), parent).await?;
+        let (actor, _) = Actor::spawn_linked(None, SharedContextActor(self), (), parent).await?;
         let cell = actor.get_cell();
         Ok((ContextHandle { actor, clock }, cell))
     }
 }
 
 /// The actor behind [`ContextActor`]; its messages stay in this module.
-struct ContextDesk(ContextActor);
+struct SharedContextActor(SharedContext);
 
-impl Actor for ContextDesk {
+impl Actor for SharedContextActor {
     type Msg = ContextMsg;
     type State = ContextState;
     type Arguments = ();
 
     async fn pre_start(&self, myself: ActorRef<ContextMsg>, (): ()) -> Result<ContextState, ActorProcessingErr> {
         let mut ticks = LinkedTasks::default();
-        ticks.every((), EXPIRE_EVERY, move || myself.send_message(ContextMsg::Expire).is_ok());
+        ticks.run_every((), EXPIRE_EVERY, move || myself.send_message(ContextMsg::Expire).is_ok());
         Ok(ContextState { reads: 0, writes: 0, _ticks: ticks })
     }
 
@@ -184,7 +184,7 @@ impl Actor for ContextDesk {
             ContextMsg::Write(permit, port) => drop(port.send(self.0.write(permit, state).await)),
             ContextMsg::Watch(permit, after, port) => drop(port.send(self.0.watch(permit, after))),
             ContextMsg::Expire => self.0.expire(&myself).await,
-            ContextMsg::Observe(port) => drop(port.send(self.0.sight(state))),
+            ContextMsg::Observe(port) => drop(port.send(self.0.info(state))),
         }
         Ok(())
     }
@@ -196,12 +196,12 @@ impl Actor for ContextDesk {
         _: &mut ContextState,
     ) -> Result<(), ActorProcessingErr> {
         // A context has no children; the event is read so that ractor's default does not stop it.
-        let _ = Exit::read(event);
+        let _ = ChildEvent::from_event(event);
         Ok(())
     }
 }
 
-impl ContextActor {
+impl SharedContext {
     async fn read(&self, permit: Permitted<ContextRead>, state: &mut ContextState) -> Result<Outcome, Cause> {
         let (_, read) = permit.redeem();
         self.owns(&read.run)?;
@@ -219,11 +219,11 @@ impl ContextActor {
         let (_, write) = permit.redeem();
         self.owns(&write.run)?;
         state.writes = state.writes.saturating_add(1);
-        let written = self.store.write(&self.run, self.fence, put_of(write), self.clock.now()).await;
+        let written = self.store.write(&self.run, self.fence, to_put(write), self.clock.now()).await;
         written.map(write_outcome).map_err(|error| error.cause())
     }
 
-    fn watch(&self, permit: Permitted<ContextRead>, after: Version) -> Result<Changes, Cause> {
+    fn watch(&self, permit: Permitted<ContextRead>, after: Version) -> Result<ContextChanges, Cause> {
         let (_, read) = permit.redeem();
         self.owns(&read.run)?;
         Ok(self.store.watch(&self.run, after))
@@ -239,10 +239,14 @@ impl ContextActor {
 
     /// A permit for another team's context means nothing here.
     fn owns(&self, run: &RunId) -> Result<(), Cause> {
-        if *run == self.run { Ok(()) } else { Err(Cause::new(Code::Internal, "the permit is for another context")) }
+        if *run == self.run {
+            Ok(())
+        } else {
+            Err(Cause::new(ErrorCode::Internal, "the permit is for another context"))
+        }
     }
 
-    fn sight(&self, state: &ContextState) -> ContextSight {
-        ContextSight { run: self.run.clone(), reads: state.reads, writes: state.writes }
+    fn info(&self, state: &ContextState) -> ContextInfo {
+        ContextInfo { run: self.run.clone(), reads: state.reads, writes: state.writes }
     }
 }

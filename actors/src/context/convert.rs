@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use greenroom_protocol::reply::Usage;
 use greenroom_protocol::request::{ContextChange, ContextWrite};
-use greenroom_protocol::{Cause, Code, ContextKey, Json, Outcome, Values};
+use greenroom_protocol::{Cause, ContextKey, ErrorCode, Json, Outcome, Values};
 use greenroom_registry::context::{ContextPut, Snapshot, Version, Versioned};
 
 /// The output under which the version of a write stands.
 pub(super) const VERSION: &str = "version";
 
 /// The write that a request asks for.
-pub(super) fn put_of(write: ContextWrite) -> ContextPut {
+pub(super) fn to_put(write: ContextWrite) -> ContextPut {
     ContextPut {
         key: write.key,
         expect: write.expect.map(Version),
@@ -43,10 +43,11 @@ fn outcome(outputs: Values) -> Outcome {
 /// The writes by which a context begins.
 ///
 /// # Errors
-/// [`Code::InvalidInput`] if a name cannot be a key.
+/// [`ErrorCode::InvalidInput`] if a name cannot be a key.
 pub(super) fn beginning(values: Values) -> Result<Vec<ContextPut>, Cause> {
     let put = |(name, value): (String, Json)| {
-        let wrong = |error| Cause::new(Code::InvalidInput, format!("the context cannot have a key {name:?}: {error}"));
+        let wrong =
+            |error| Cause::new(ErrorCode::InvalidInput, format!("the context cannot have a key {name:?}: {error}"));
         let key = ContextKey::new(&name).map_err(wrong)?;
         Ok(ContextPut { key, expect: None, change: ContextChange::Put(value), ttl: None })
     };

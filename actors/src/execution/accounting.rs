@@ -3,17 +3,17 @@
 
 use std::sync::Arc;
 
-use greenroom_protocol::{CallKey, Cause, Clock, Code, MicroUsd, PriceBasis, Tokens};
+use greenroom_protocol::{CallKey, Cause, Clock, ErrorCode, MicroUsd, PriceBasis, Tokens};
 use greenroom_registry::ledger::{Account, Amount, Budget, Ledger, Limit, Period, Reservation, Settlement};
-use greenroom_rego::{Grant, Limits, Speaker};
+use greenroom_rego::{Caller, Grant, Limits};
 use tokio::sync::mpsc;
 
-use super::invocation::{Assignment, Tab};
+use super::invocation::{Invocation, UsageMeter};
 use super::model_registry::Candidate;
 use crate::model::{Message, OutputSchema, Part, ToolSpec};
 
 /// Dropped reservations that may wait to be settled; one more is settled at the next start.
-const LATE_MAX: usize = 65_536;
+const ORPHANED_MAX: usize = 65_536;
 /// Tokens that a provider may add to a message for its role and its ends.
 const MESSAGE_TOKENS: u64 = 16;
 /// Tokens that a provider may add to a request for the words that explain tools and schemas.
@@ -21,20 +21,20 @@ const FRAME_TOKENS: u64 = 1_024;
 
 /// The ledger as executions use it. Cheap to clone.
 #[derive(Clone)]
-pub struct Treasury {
+pub struct Accounting {
     ledger: Arc<dyn Ledger>,
     clock: Arc<dyn Clock>,
     late: mpsc::Sender<Reservation>,
 }
 
 /// Settles what dropped executions leave behind; the tree's root runs it.
-pub struct LateSettler {
+pub struct OrphanedReservationSettler {
     ledger: Arc<dyn Ledger>,
     clock: Arc<dyn Clock>,
     late: mpsc::Receiver<Reservation>,
 }
 
-impl LateSettler {
+impl OrphanedReservationSettler {
     /// Settles until the last [`Treasury`] is gone.
     pub async fn run(&mut self) {
         while let Some(reservation) = self.late.recv().await {
@@ -45,34 +45,35 @@ impl LateSettler {
     }
 }
 
-impl Treasury {
+impl Accounting {
     /// A treasury over this ledger, and what settles late.
     #[must_use]
-    pub fn new(ledger: Arc<dyn Ledger>, clock: Arc<dyn Clock>) -> (Self, LateSettler) {
-        let (late, settled) = mpsc::channel(LATE_MAX);
-        let settler = LateSettler { ledger: Arc::clone(&ledger), clock: Arc::clone(&clock), late: settled };
+    pub fn new(ledger: Arc<dyn Ledger>, clock: Arc<dyn Clock>) -> (Self, OrphanedReservationSettler) {
+        let (late, settled) = mpsc::channel(ORPHANED_MAX);
+        let settler =
+            OrphanedReservationSettler { ledger: Arc::clone(&ledger), clock: Arc::clone(&clock), late: settled };
         (Self { ledger, clock, late }, settler)
     }
 
     /// Sets the worst case of one call aside in every budget above it.
     ///
     /// # Errors
-    /// [`Code::BudgetExceeded`], [`Code::PriceUnknown`] or [`Code::StoreUnavailable`]; nothing was
+    /// [`ErrorCode::BudgetExceeded`], [`ErrorCode::PriceUnknown`] or [`ErrorCode::StoreUnavailable`]; nothing was
     /// set aside, and nothing may be sent.
     pub async fn reserve<'t>(
         &'t self,
-        job: &Assignment,
-        tab: &'t Tab,
+        job: &Invocation,
+        meter: &'t UsageMeter,
         candidate: &Candidate,
         worst: Tokens,
         key: &CallKey,
-    ) -> Result<Spending<'t>, Cause> {
+    ) -> Result<OpenReservation<'t>, Cause> {
         let limits = limits(job);
         let cost = match candidate.price {
             Some(priced) => priced.price.cost(worst),
             None if limits.iter().any(|limit| limit.cost_max.is_some()) => {
                 let message = format!("{} has no price, and a budget is set; nothing was sent", candidate.name);
-                return Err(Cause::new(Code::PriceUnknown, message));
+                return Err(Cause::new(ErrorCode::PriceUnknown, message));
             }
             None => MicroUsd::default(),
         };
@@ -82,50 +83,50 @@ impl Treasury {
             .reserve(&account(job, candidate.basis()), &limits, worst, key, self.clock.now())
             .await
             .map_err(|refusal| refusal.cause())?;
-        Ok(Spending { treasury: self, tab, reservation: Some(reservation), worst, price: candidate.basis() })
+        Ok(OpenReservation { accounting: self, meter, reservation: Some(reservation), worst, price: candidate.basis() })
     }
 }
 
 /// A reservation under way. Dropping it settles it as estimated, later.
 #[must_use]
-pub struct Spending<'t> {
-    treasury: &'t Treasury,
-    tab: &'t Tab,
+pub struct OpenReservation<'t> {
+    accounting: &'t Accounting,
+    meter: &'t UsageMeter,
     reservation: Option<Reservation>,
     worst: Amount,
     price: PriceBasis,
 }
 
-impl Spending<'_> {
+impl OpenReservation<'_> {
     /// The proof that the call is paid for.
     ///
     /// # Errors
-    /// [`Code::Internal`] once it is settled.
-    pub fn paid(&self) -> Result<&Reservation, Cause> {
-        self.reservation.as_ref().ok_or_else(|| Cause::new(Code::Internal, "a settled reservation was used again"))
+    /// [`ErrorCode::Internal`] once it is settled.
+    pub fn reservation(&self) -> Result<&Reservation, Cause> {
+        self.reservation.as_ref().ok_or_else(|| Cause::new(ErrorCode::Internal, "a settled reservation was used again"))
     }
 
     /// The provider has counted.
-    pub async fn actual(mut self, tokens: Tokens, candidate: &Candidate) {
+    pub async fn settle_actual(mut self, tokens: Tokens, candidate: &Candidate) {
         let cost = candidate.price.map(|priced| priced.price.cost(tokens)).unwrap_or_default();
-        self.tab.spent(tokens, cost, self.price);
+        self.meter.record_tokens(tokens, cost, self.price);
         self.settle(Settlement::Actual(Amount { tokens, cost })).await;
     }
 
     /// The provider has not counted: the whole reservation is taken.
-    pub async fn estimated(mut self) {
-        self.tab.estimated(self.worst.cost, self.price);
+    pub async fn settle_estimated(mut self) {
+        self.meter.record_estimate(self.worst.cost, self.price);
         self.settle(Settlement::Estimated).await;
     }
 
     /// Nothing was worked on.
-    pub async fn nothing(mut self) {
-        self.settle(Settlement::Nothing).await;
+    pub async fn release(mut self) {
+        self.settle(Settlement::Unused).await;
     }
 
     async fn settle(&mut self, settlement: Settlement) {
         let Some(reservation) = self.reservation.take() else { return };
-        let settled = self.treasury.ledger.settle(reservation, settlement, self.treasury.clock.now()).await;
+        let settled = self.accounting.ledger.settle(reservation, settlement, self.accounting.clock.now()).await;
         if let Err(error) = settled {
             // The money is set aside still, and the next start settles it: nothing is overspent.
             tracing::error!(error = %error, "reservation could not be settled and waits for the next start");
@@ -133,11 +134,11 @@ impl Spending<'_> {
     }
 }
 
-impl Drop for Spending<'_> {
+impl Drop for OpenReservation<'_> {
     fn drop(&mut self) {
         if let Some(reservation) = self.reservation.take() {
-            self.tab.estimated(self.worst.cost, self.price);
-            if self.treasury.late.try_send(reservation).is_err() {
+            self.meter.record_estimate(self.worst.cost, self.price);
+            if self.accounting.late.try_send(reservation).is_err() {
                 tracing::error!("reservation could not be settled and waits for the next start");
             }
         }
@@ -145,7 +146,7 @@ impl Drop for Spending<'_> {
 }
 
 /// On whose account a call goes, and by whose price.
-fn account(job: &Assignment, price: PriceBasis) -> Account {
+fn account(job: &Invocation, price: PriceBasis) -> Account {
     let principal = job.grant.principal();
     Account {
         tenant: principal.tenant.clone(),
@@ -160,14 +161,14 @@ fn account(job: &Assignment, price: PriceBasis) -> Account {
 /// The workflow of the innermost run in the chain.
 fn workflow_of(grant: &Grant) -> Option<greenroom_protocol::WorkflowId> {
     grant.chain().iter().rev().find_map(|speaker| match speaker {
-        Speaker::Workflow { workflow, .. } => Some(workflow.clone()),
-        Speaker::User { .. } | Speaker::Agent { .. } | Speaker::Team { .. } | Speaker::Nobody => None,
+        Caller::Workflow { workflow, .. } => Some(workflow.clone()),
+        Caller::User { .. } | Caller::Agent { .. } | Caller::Team { .. } | Caller::None => None,
     })
 }
 
 /// The budgets above a call, the nearest first. A limit of the request is the run's where there is a
 /// run, so that all its steps share it; else it is this execution's.
-fn limits(job: &Assignment) -> Vec<Limit> {
+fn limits(job: &Invocation) -> Vec<Limit> {
     let principal = job.grant.principal();
     let asked = job.invoke.options.cost_max;
     let run = job.grant.run();
@@ -176,7 +177,7 @@ fn limits(job: &Assignment) -> Vec<Limit> {
         (one, other) => one.or(other),
     };
     let (tenant, user) = (principal.tenant.clone(), principal.user.clone());
-    let ever = |budget, cost_max| Limit { budget, period: Period::Ever, cost_max, tokens_max: None };
+    let ever = |budget, cost_max| Limit { budget, period: Period::AllTime, cost_max, tokens_max: None };
     let of = |budget, limits: &Limits| Limit {
         budget,
         period: limits.period,

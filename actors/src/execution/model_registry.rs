@@ -6,7 +6,7 @@ use std::sync::Arc;
 use greenroom_definitions::agent::Runtime;
 use greenroom_definitions::models::{Priced, Tier};
 use greenroom_definitions::{Agent, ModelRef, Models};
-use greenroom_protocol::{Cause, Code, PriceBasis};
+use greenroom_protocol::{Cause, ErrorCode, PriceBasis};
 
 use crate::model::{ModelName, ModelProvider};
 
@@ -36,31 +36,31 @@ impl Candidate {
 
 /// The providers of this process, and where requests go that no definition decides.
 #[derive(Clone, Default)]
-pub struct ModelRoster {
+pub struct ModelRegistry {
     providers: HashMap<String, Arc<dyn ModelProvider>>,
-    house: Option<ModelRef>,
+    default_model: Option<ModelRef>,
     last_resort: Option<ModelRef>,
 }
 
-impl ModelRoster {
+impl ModelRegistry {
     /// A roster of these providers.
     #[must_use]
     pub fn new(providers: Vec<Arc<dyn ModelProvider>>) -> Self {
         let providers = providers.into_iter().map(|provider| (provider.name().to_owned(), provider)).collect();
-        Self { providers, house: None, last_resort: None }
+        Self { providers, default_model: None, last_resort: None }
     }
 
     /// The model to which every tier goes, and every model whose provider is not there:
     /// `OPENAI_MODEL` at `OPENAI_BASE_URL`.
     #[must_use]
-    pub fn with_house_model(mut self, model: Option<ModelRef>) -> Self {
-        self.house = model;
+    pub fn with_default_model(mut self, model: Option<ModelRef>) -> Self {
+        self.default_model = model;
         self
     }
 
     /// The model that answers where nothing else is there: the offline one.
     #[must_use]
-    pub fn with_last_resort(mut self, model: Option<ModelRef>) -> Self {
+    pub fn with_offline_model(mut self, model: Option<ModelRef>) -> Self {
         self.last_resort = model;
         self
     }
@@ -69,9 +69,9 @@ impl ModelRoster {
     /// With `internal_only`, no model outside the house is among them.
     ///
     /// # Errors
-    /// [`Code::UnknownModel`] if `asked` is no model or its provider is not there, or if nothing at
+    /// [`ErrorCode::UnknownModel`] if `asked` is no model or its provider is not there, or if nothing at
     /// all can answer.
-    pub fn cast(
+    pub fn candidates_for(
         &self,
         models: &Models,
         agent: &Agent,
@@ -79,35 +79,35 @@ impl ModelRoster {
         internal_only: bool,
     ) -> Result<Vec<Candidate>, Cause> {
         let wanted = match asked {
-            Some(text) => text.parse::<ModelRef>().map_err(|why| Cause::new(Code::UnknownModel, why))?,
+            Some(text) => text.parse::<ModelRef>().map_err(|why| Cause::new(ErrorCode::UnknownModel, why))?,
             None => agent.model(),
         };
         if asked.is_some() && wanted.tier().is_none() && !self.providers.contains_key(wanted.provider()) {
             let message = format!("no provider of this process is called `{}`", wanted.provider());
-            return Err(Cause::new(Code::UnknownModel, message));
+            return Err(Cause::new(ErrorCode::UnknownModel, message));
         }
         let fallbacks = if asked.is_some() { &[][..] } else { &agent.spec().implementation.fallback_models };
         let tier = wanted.tier();
-        let mut refs = match (&self.house, tier) {
-            (Some(house), Some(_)) => vec![house.clone()],
+        let mut refs = match (&self.default_model, tier) {
+            (Some(harness), Some(_)) => vec![harness.clone()],
             _ => models.chain(&wanted, fallbacks),
         };
         let fits = |candidate: &Candidate| !internal_only || !candidate.provider.is_external();
-        let mut cast = self.those_there(models, &refs, tier, fits);
-        for stand_in in [&self.house, &self.last_resort].into_iter().flatten() {
-            if cast.is_empty() {
+        let mut chain = self.available(models, &refs, tier, fits);
+        for stand_in in [&self.default_model, &self.last_resort].into_iter().flatten() {
+            if chain.is_empty() {
                 refs = vec![stand_in.clone()];
-                cast = self.those_there(models, &refs, tier.or(Some(Tier::Standard)), fits);
+                chain = self.available(models, &refs, tier.or(Some(Tier::Standard)), fits);
             }
         }
-        if cast.is_empty() {
+        if chain.is_empty() {
             let message = format!("no model can answer for {}: {wanted} has no provider here", agent.id());
-            return Err(Cause::new(Code::UnknownModel, message));
+            return Err(Cause::new(ErrorCode::UnknownModel, message));
         }
-        Ok(cast)
+        Ok(chain)
     }
 
-    fn those_there(
+    fn available(
         &self,
         models: &Models,
         refs: &[ModelRef],
@@ -138,8 +138,8 @@ impl ModelRoster {
         if agent.spec().implementation.runtime == Runtime::Native {
             return true;
         }
-        self.cast(models, agent, asked, false)
-            .is_ok_and(|cast| cast.iter().all(|candidate| !candidate.provider.is_external()))
+        self.candidates_for(models, agent, asked, false)
+            .is_ok_and(|chain| chain.iter().all(|candidate| !candidate.provider.is_external()))
     }
 
     /// The names of the providers that are there.

@@ -1,7 +1,7 @@
 //! An answer's text, read as the declared outputs; and what a model is told if it does not fit.
 
 use greenroom_definitions::Agent;
-use greenroom_protocol::{Cause, Code, Json, Values};
+use greenroom_protocol::{Cause, ErrorCode, Json, Values};
 
 /// Bytes of problems that a model is told.
 const PROBLEMS_BYTES_MAX: usize = 4 * 1024;
@@ -9,10 +9,10 @@ const PROBLEMS_BYTES_MAX: usize = 4 * 1024;
 /// Reads the declared outputs. A fence around the JSON is no part of it.
 ///
 /// # Errors
-/// [`Code::InvalidOutput`], with every problem.
+/// [`ErrorCode::InvalidOutput`], with every problem.
 pub(super) fn read(agent: &Agent, inputs: &Values, text: &str) -> Result<Values, Cause> {
     let invalid = |why: String| {
-        Cause::new(Code::InvalidOutput, format!("{}: the answer is not the declared object: {why}", agent.id()))
+        Cause::new(ErrorCode::InvalidOutput, format!("{}: the answer is not the declared object: {why}", agent.id()))
     };
     let value: Json = serde_json::from_str(unfenced(text)).map_err(|error| invalid(error.to_string()))?;
     match value {
@@ -70,14 +70,14 @@ mod tests {
     fn what_does_not_fit_is_named_and_asked_for_again() {
         for text in ["hello", "[1]", r#"{"summary": 7}"#, "{}", ""] {
             let cause = read(&agent(), &Values::new(), text).unwrap_err();
-            assert_eq!(cause.code, Code::InvalidOutput, "{text}");
+            assert_eq!(cause.code, ErrorCode::InvalidOutput, "{text}");
             assert!(request(&cause).contains("Answer again"));
         }
     }
 
     #[test]
     fn what_the_model_is_told_is_bounded() {
-        let cause = Cause::new(Code::InvalidOutput, "ö".repeat(100_000));
+        let cause = Cause::new(ErrorCode::InvalidOutput, "ö".repeat(100_000));
         assert!(request(&cause).len() < PROBLEMS_BYTES_MAX + 300);
     }
 }

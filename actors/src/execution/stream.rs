@@ -6,7 +6,7 @@ use futures::StreamExt;
 use greenroom_protocol::Tokens;
 use tokio::sync::mpsc;
 
-use crate::model::{Delta, Deltas, Message, ModelError, Part, Phase, Role, StopReason, Timeouts, ToolCall};
+use crate::model::{CallPhase, Delta, Deltas, Message, ModelError, Part, Role, StopReason, Timeouts, ToolCall};
 
 /// Bytes of one answer, tool calls included.
 const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -15,7 +15,7 @@ const TOOL_CALLS_MAX: usize = 64;
 
 /// What a watcher is shown of an answer as it comes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Streamed {
+pub enum AnswerEvent {
     /// More text.
     Text(String),
     /// What was shown so far does not count: another attempt begins.
@@ -24,17 +24,17 @@ pub enum Streamed {
 
 /// Where an answer is shown as it comes. The channel's bound slows the model down to its reader; a
 /// reader that has gone away is forgotten.
-pub type DeltaSink = mpsc::Sender<Streamed>;
+pub type DeltaSink = mpsc::Sender<AnswerEvent>;
 
 /// A whole answer.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Answer {
+pub(super) struct ModelAnswer {
     pub(super) text: String,
     pub(super) calls: Vec<ToolCall>,
     pub(super) stop: StopReason,
 }
 
-impl Answer {
+impl ModelAnswer {
     /// The answer as a message of the conversation.
     pub(super) fn message(&self) -> Message {
         let text = (!self.text.is_empty()).then(|| Part::Text(self.text.clone()));
@@ -46,15 +46,15 @@ impl Answer {
 /// What came of reading an answer: the answer or why there is none, and what the provider counted,
 /// which may have come before the failure.
 pub(super) struct Collected {
-    pub(super) answer: Result<Answer, ModelError>,
-    pub(super) counted: Option<Tokens>,
+    pub(super) answer: Result<ModelAnswer, ModelError>,
+    pub(super) usage: Option<Tokens>,
 }
 
 /// Reads an answer to its end.
 pub(super) async fn collect(mut deltas: Deltas, timeouts: &Timeouts, sink: Option<&DeltaSink>) -> Collected {
     let mut counted = None;
     let answer = read(&mut deltas, timeouts, sink, &mut counted).await;
-    Collected { answer, counted }
+    Collected { answer, usage: counted }
 }
 
 async fn read(
@@ -62,24 +62,24 @@ async fn read(
     timeouts: &Timeouts,
     sink: Option<&DeltaSink>,
     counted: &mut Option<Tokens>,
-) -> Result<Answer, ModelError> {
-    let mut answer = Answer { text: String::new(), calls: Vec::new(), stop: StopReason::Complete };
+) -> Result<ModelAnswer, ModelError> {
+    let mut answer = ModelAnswer { text: String::new(), calls: Vec::new(), stop: StopReason::Complete };
     let mut bytes = 0_usize;
-    let mut wait = (timeouts.first_token, Phase::FirstToken);
+    let mut wait = (timeouts.first_token, CallPhase::FirstToken);
     loop {
         let delta = next(deltas, wait.0, wait.1).await?;
-        wait = (timeouts.idle, Phase::Idle);
+        wait = (timeouts.idle, CallPhase::Idle);
         match delta {
             Delta::Text(text) => {
                 bytes = bounded(bytes, text.len())?;
                 answer.text.push_str(&text);
-                show(sink, Streamed::Text(text)).await;
+                publish(sink, AnswerEvent::Text(text)).await;
             }
             Delta::Tool(call) => {
                 bytes = bounded(bytes, call.name.len() + call.arguments.to_string().len())?;
                 if answer.calls.len() >= TOOL_CALLS_MAX {
                     let message = format!("the answer asks for more than {TOOL_CALLS_MAX} tools");
-                    return Err(ModelError::Garbled { message });
+                    return Err(ModelError::MalformedResponse { message });
                 }
                 answer.calls.push(call);
             }
@@ -92,10 +92,10 @@ async fn read(
     }
 }
 
-async fn next(deltas: &mut Deltas, wait: Duration, phase: Phase) -> Result<Delta, ModelError> {
+async fn next(deltas: &mut Deltas, wait: Duration, phase: CallPhase) -> Result<Delta, ModelError> {
     match tokio::time::timeout(wait, deltas.next()).await {
         Ok(Some(delta)) => delta,
-        Ok(None) => Err(ModelError::Garbled { message: "the answer ends in the middle".to_owned() }),
+        Ok(None) => Err(ModelError::MalformedResponse { message: "the answer ends in the middle".to_owned() }),
         Err(_elapsed) => Err(ModelError::TimedOut { phase }),
     }
 }
@@ -103,13 +103,15 @@ async fn next(deltas: &mut Deltas, wait: Duration, phase: Phase) -> Result<Delta
 fn bounded(bytes: usize, more: usize) -> Result<usize, ModelError> {
     let bytes = bytes.saturating_add(more);
     if bytes > ANSWER_BYTES_MAX {
-        return Err(ModelError::Garbled { message: format!("the answer has more than {ANSWER_BYTES_MAX} bytes") });
+        return Err(ModelError::MalformedResponse {
+            message: format!("the answer has more than {ANSWER_BYTES_MAX} bytes"),
+        });
     }
     Ok(bytes)
 }
 
 /// Shows something to the watcher, if there is one still.
-pub(super) async fn show(sink: Option<&DeltaSink>, what: Streamed) {
+pub(super) async fn publish(sink: Option<&DeltaSink>, what: AnswerEvent) {
     if let Some(sink) = sink {
         // Whoever has stopped watching misses nothing.
         let _ = Box::pin(sink.send(what)).await;
@@ -140,8 +142,8 @@ mod tests {
         let deltas = vec![text("a"), text("b"), Ok(Delta::Usage(tokens)), Ok(Delta::End(StopReason::Complete))];
         let collected = collect(Box::pin(stream::iter(deltas)), &TIMEOUTS, Some(&sink)).await;
         assert_eq!(collected.answer.unwrap().text, "ab");
-        assert_eq!(collected.counted, Some(tokens));
-        assert_eq!(shown.recv().await, Some(Streamed::Text("a".into())));
+        assert_eq!(collected.usage, Some(tokens));
+        assert_eq!(shown.recv().await, Some(AnswerEvent::Text("a".into())));
     }
 
     #[tokio::test]
@@ -149,17 +151,17 @@ mod tests {
         let tokens = Tokens { input: 3, output: 0 };
         let deltas = vec![Ok(Delta::Usage(tokens)), text("a")];
         let collected = collect(Box::pin(stream::iter(deltas)), &TIMEOUTS, None).await;
-        assert!(matches!(collected.answer, Err(ModelError::Garbled { .. })));
-        assert_eq!(collected.counted, Some(tokens));
+        assert!(matches!(collected.answer, Err(ModelError::MalformedResponse { .. })));
+        assert_eq!(collected.usage, Some(tokens));
     }
 
     #[tokio::test(start_paused = true)]
     async fn silence_is_told_apart_by_when_it_falls() {
         let silent = collect(Box::pin(stream::pending()), &TIMEOUTS, None).await;
-        assert_eq!(silent.answer, Err(ModelError::TimedOut { phase: Phase::FirstToken }));
+        assert_eq!(silent.answer, Err(ModelError::TimedOut { phase: CallPhase::FirstToken }));
         let stalled = Box::pin(stream::iter(vec![text("a")]).chain(stream::pending()));
         let stalled = collect(stalled, &TIMEOUTS, None).await;
-        assert_eq!(stalled.answer, Err(ModelError::TimedOut { phase: Phase::Idle }));
+        assert_eq!(stalled.answer, Err(ModelError::TimedOut { phase: CallPhase::Idle }));
     }
 
     #[tokio::test]
@@ -167,6 +169,6 @@ mod tests {
         let piece = "x".repeat(64 * 1024);
         let endless = stream::repeat_with(move || text(&piece));
         let collected = collect(Box::pin(endless), &TIMEOUTS, None).await;
-        assert!(matches!(collected.answer, Err(ModelError::Garbled { .. })));
+        assert!(matches!(collected.answer, Err(ModelError::MalformedResponse { .. })));
     }
 }

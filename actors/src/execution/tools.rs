@@ -3,12 +3,12 @@
 
 use greenroom_definitions::agent::ToolRef;
 use greenroom_definitions::{Agent, Catalogue};
-use greenroom_protocol::request::{CallTool, Invoke, Options};
+use greenroom_protocol::request::{CallOptions, CallTool, Invoke};
 use greenroom_protocol::{CallKey, Cause, Json, MicroUsd, Reply, Request, RequestId, Values};
 
-use super::Backstage;
-use super::conversation::part_of;
-use super::invocation::Scene;
+use super::ExecutionEnv;
+use super::conversation::child_key;
+use super::invocation::ExecutionContext;
 use crate::model::{Part, ToolCall, ToolSpec};
 use crate::tool::NATIVE_PREFIX;
 
@@ -25,7 +25,7 @@ pub(super) struct Tools {
 
 impl Tools {
     /// The tools that the definition names, as far as they are there.
-    pub(super) fn of(backstage: &Backstage, catalogue: &Catalogue, agent: &Agent) -> Self {
+    pub(super) fn for_agent(env: &ExecutionEnv, catalogue: &Catalogue, agent: &Agent) -> Self {
         let mut all = Self { specs: Vec::new(), refs: Vec::new() };
         for tool in &agent.spec().tools {
             let (description, parameters) = match tool {
@@ -33,12 +33,12 @@ impl Tools {
                     Some(other) => (other.spec().description.clone(), other.input_schema()),
                     None => continue,
                 },
-                ToolRef::Native(name) => match backstage.tools.get(name.as_str()) {
+                ToolRef::Native(name) => match env.tools.get(name.as_str()) {
                     Some(native) => (native.description().to_owned(), native.parameters()),
                     None => continue,
                 },
             };
-            let name = all.fresh_name(tool);
+            let name = all.unique_name(tool);
             all.specs.push(ToolSpec { name, description, parameters });
             all.refs.push(tool.clone());
         }
@@ -46,7 +46,7 @@ impl Tools {
     }
 
     /// A name of letters, digits, `_` and `-` that no other tool of this agent has.
-    fn fresh_name(&self, tool: &ToolRef) -> String {
+    fn unique_name(&self, tool: &ToolRef) -> String {
         let text = match tool {
             ToolRef::Agent(id) => id.as_str(),
             ToolRef::Native(name) => name.as_str(),
@@ -67,16 +67,16 @@ impl Tools {
 
     /// Makes the calls, one after the other, and gives the results in the same order. A call that is
     /// refused or fails is a result too: the model may do without.
-    pub(super) async fn use_all(
+    pub(super) async fn call_all(
         &self,
-        scene: &Scene<'_>,
+        ctx: &ExecutionContext<'_>,
         calls: &[ToolCall],
         key: &CallKey,
     ) -> Result<Vec<Part>, Cause> {
         let mut results = Vec::with_capacity(calls.len());
         for (index, call) in calls.iter().enumerate() {
-            let key = part_of(key, &format!("tool[{index}]"))?;
-            let (content, is_error) = match self.use_one(scene, call, key).await {
+            let key = child_key(key, &format!("tool[{index}]"))?;
+            let (content, is_error) = match self.call_one(ctx, call, key).await {
                 Ok(content) => (content, false),
                 Err(message) => (message, true),
             };
@@ -85,7 +85,7 @@ impl Tools {
         Ok(results)
     }
 
-    async fn use_one(&self, scene: &Scene<'_>, call: &ToolCall, key: CallKey) -> Result<String, String> {
+    async fn call_one(&self, ctx: &ExecutionContext<'_>, call: &ToolCall, key: CallKey) -> Result<String, String> {
         let named = self.specs.iter().zip(&self.refs).find(|(spec, _)| spec.name == call.name);
         let Some((_, tool)) = named else { return Err(format!("there is no tool {}", call.name)) };
         let arguments = arguments(&call.arguments)?;
@@ -96,30 +96,30 @@ impl Tools {
                 context: Values::new(),
                 version: None,
                 key: Some(key),
-                options: inner_options(scene),
+                options: inner_options(ctx),
             }),
             ToolRef::Native(name) => {
                 Request::CallTool(CallTool { tool: format!("{NATIVE_PREFIX}{name}"), arguments, key: Some(key) })
             }
         };
-        let backstage = scene.backstage;
-        backstage.budgets.lend(&scene.job.grant, &scene.job.key(), scene.budget);
-        let asked = scene.job.grant.speak(RequestId::fresh(backstage.ids.fresh()), request);
-        let reply = backstage.doorway.enter(asked).await;
-        scene.tab.inner(&reply.usage());
-        told(&reply)
+        let env = ctx.env;
+        env.budgets.share(&ctx.job.grant, &ctx.job.key(), ctx.budget);
+        let asked = ctx.job.grant.issue_request(RequestId::from_u128(env.ids.next_id()), request);
+        let reply = env.pipeline.enter(asked).await;
+        ctx.meter.add_nested(&reply.usage());
+        result_text(&reply)
     }
 }
 
 /// What an inner agent may spend: what is left of the request's limit. Where there is a run, all its
 /// calls share the run's budget anyway.
-fn inner_options(scene: &Scene<'_>) -> Options {
-    let options = &scene.job.invoke.options;
-    let left = |max: MicroUsd| match scene.job.grant.run() {
+fn inner_options(ctx: &ExecutionContext<'_>) -> CallOptions {
+    let options = &ctx.job.invoke.options;
+    let left = |max: MicroUsd| match ctx.job.grant.run() {
         Some(_) => max,
-        None => max.minus(scene.tab.total().cost),
+        None => max.saturating_sub(ctx.meter.total().cost),
     };
-    Options { model: options.model.clone(), cost_max: options.cost_max.map(left) }
+    CallOptions { model: options.model.clone(), cost_max: options.cost_max.map(left) }
 }
 
 fn arguments(arguments: &Json) -> Result<Values, String> {
@@ -132,7 +132,7 @@ fn arguments(arguments: &Json) -> Result<Values, String> {
     }
 }
 
-fn told(reply: &Reply) -> Result<String, String> {
+fn result_text(reply: &Reply) -> Result<String, String> {
     match &reply.error {
         Some(cause) => Err(cause.to_string()),
         // Values are JSON already, so writing them as JSON cannot fail.

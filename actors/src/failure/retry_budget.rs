@@ -15,14 +15,14 @@ pub const RETRIES_DEFAULT: u32 = 6;
 const SWEEP_ABOVE: usize = 1_024;
 
 /// Told that a retry was taken from a budget.
-type Witness = Box<dyn Fn() + Send + Sync>;
+type TakeListener = Box<dyn Fn() + Send + Sync>;
 
 /// How many retries are left. A run that is a step of another one takes from both.
 #[derive(Default)]
 pub struct RetryBudget {
     left: AtomicU32,
-    above: Option<Arc<RetryBudget>>,
-    witness: Mutex<Option<Witness>>,
+    parent: Option<Arc<RetryBudget>>,
+    listener: Mutex<Option<TakeListener>>,
 }
 
 impl RetryBudget {
@@ -34,28 +34,28 @@ impl RetryBudget {
 
     /// As [`RetryBudget::new`], and each retry is taken from the one above too.
     #[must_use]
-    pub fn under(above: Option<Arc<Self>>, retries: u32) -> Self {
-        Self { above, ..Self::new(retries) }
+    pub fn with_parent(parent: Option<Arc<Self>>, retries: u32) -> Self {
+        Self { parent, ..Self::new(retries) }
     }
 
     /// Whoever keeps the books of this budget hears of each retry that others take from it.
-    pub fn told(&self, witness: impl Fn() + Send + Sync + 'static) {
-        *self.witness.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(witness));
+    pub fn on_take(&self, listener: impl Fn() + Send + Sync + 'static) {
+        *self.listener.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(listener));
     }
 
     /// Takes one retry; false if there is none, here or above.
-    pub fn take(&self) -> bool {
-        let taken = self.reserve();
-        if taken && let Some(witness) = &*self.witness.lock().unwrap_or_else(PoisonError::into_inner) {
-            witness();
+    pub fn try_take(&self) -> bool {
+        let taken = self.try_take_unobserved();
+        if taken && let Some(listener) = &*self.listener.lock().unwrap_or_else(PoisonError::into_inner) {
+            listener();
         }
         taken
     }
 
     /// As [`RetryBudget::take`], for the one who keeps the books and needs no telling.
-    pub fn reserve(&self) -> bool {
+    pub fn try_take_unobserved(&self) -> bool {
         let own = self.left.fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| left.checked_sub(1)).is_ok();
-        let all = own && self.above.as_ref().is_none_or(|above| above.take());
+        let all = own && self.parent.as_ref().is_none_or(|above| above.try_take());
         if own && !all {
             self.left.fetch_add(1, Ordering::AcqRel);
         }
@@ -66,7 +66,7 @@ impl RetryBudget {
     #[must_use]
     pub fn left(&self) -> u32 {
         let own = self.left.load(Ordering::Acquire);
-        self.above.as_ref().map_or(own, |above| own.min(above.left()))
+        self.parent.as_ref().map_or(own, |above| own.min(above.left()))
     }
 }
 
@@ -78,14 +78,14 @@ impl fmt::Debug for RetryBudget {
 
 /// What retries are shared by.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Root {
+enum BudgetKey {
     /// The work of a run.
     Run(RunId),
     /// The work of a request that belongs to no run: whose it is, and its first call.
     Call(TenantId, UserId, String),
 }
 
-impl Root {
+impl BudgetKey {
     fn of(grant: &Grant, key: &CallKey) -> Self {
         if let Some(run) = grant.run() {
             return Self::Run(run.clone());
@@ -100,7 +100,7 @@ impl Root {
 /// budget is gone.
 #[derive(Debug, Default)]
 pub struct RetryBudgets {
-    open: Mutex<HashMap<Root, Weak<RetryBudget>>>,
+    open: Mutex<HashMap<BudgetKey, Weak<RetryBudget>>>,
 }
 
 impl RetryBudgets {
@@ -109,39 +109,39 @@ impl RetryBudgets {
     #[must_use]
     pub fn open(&self, run: &RunId, parent: Option<&RunId>, retries: u32) -> Arc<RetryBudget> {
         let mut open = self.lock();
-        let find = |run: &RunId| open.get(&Root::Run(run.clone())).and_then(Weak::upgrade);
+        let find = |run: &RunId| open.get(&BudgetKey::Run(run.clone())).and_then(Weak::upgrade);
         if let Some(found) = find(run) {
             return found;
         }
-        let budget = Arc::new(RetryBudget::under(parent.and_then(find), retries));
-        enter(&mut open, Root::Run(run.clone()), &budget);
+        let budget = Arc::new(RetryBudget::with_parent(parent.and_then(find), retries));
+        enter(&mut open, BudgetKey::Run(run.clone()), &budget);
         budget
     }
 
     /// The budget that the work behind a permit takes its retries from; a fresh one for a request of a
     /// user that belongs to no run.
     #[must_use]
-    pub fn of(&self, grant: &Grant, key: &CallKey) -> Arc<RetryBudget> {
+    pub fn for_grant(&self, grant: &Grant, key: &CallKey) -> Arc<RetryBudget> {
         let is_inner = grant.run().is_some() || grant.chain().len() > 1;
-        let found = if is_inner { self.lock().get(&Root::of(grant, key)).and_then(Weak::upgrade) } else { None };
+        let found = if is_inner { self.lock().get(&BudgetKey::of(grant, key)).and_then(Weak::upgrade) } else { None };
         found.unwrap_or_else(|| Arc::new(RetryBudget::new(RETRIES_DEFAULT)))
     }
 
     /// Lets the inner calls of this work take from its own budget.
-    pub fn lend(&self, grant: &Grant, key: &CallKey, budget: &Arc<RetryBudget>) {
-        let root = Root::of(grant, key);
+    pub fn share(&self, grant: &Grant, key: &CallKey, budget: &Arc<RetryBudget>) {
+        let root = BudgetKey::of(grant, key);
         let mut open = self.lock();
         if open.get(&root).is_none_or(|known| known.strong_count() == 0) {
             enter(&mut open, root, budget);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Root, Weak<RetryBudget>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<BudgetKey, Weak<RetryBudget>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn enter(open: &mut HashMap<Root, Weak<RetryBudget>>, root: Root, budget: &Arc<RetryBudget>) {
+fn enter(open: &mut HashMap<BudgetKey, Weak<RetryBudget>>, root: BudgetKey, budget: &Arc<RetryBudget>) {
     if open.len() >= SWEEP_ABOVE {
         open.retain(|_, budget| budget.strong_count() > 0);
     }
@@ -157,9 +157,9 @@ mod tests {
         let budgets = RetryBudgets::default();
         let run = RunId::new("run_1").unwrap();
         let held = budgets.open(&run, None, 2);
-        assert!(budgets.open(&run, None, 9).take());
-        assert!(budgets.open(&run, None, 9).take(), "the open one is given, not another");
-        assert!(!held.take());
+        assert!(budgets.open(&run, None, 9).try_take());
+        assert!(budgets.open(&run, None, 9).try_take(), "the open one is given, not another");
+        assert!(!held.try_take());
         drop(held);
         assert_eq!(budgets.open(&run, None, 9).left(), 9, "a run that has ended has no budget");
     }
@@ -171,13 +171,13 @@ mod tests {
         let above = budgets.open(&outer, None, 2);
         let heard = Arc::new(AtomicU32::new(0));
         let told = Arc::clone(&heard);
-        above.told(move || {
+        above.on_take(move || {
             told.fetch_add(1, Ordering::AcqRel);
         });
         let below = budgets.open(&inner, Some(&outer), 64);
         assert_eq!(below.left(), 2);
-        assert!(below.take() && below.reserve());
-        assert!(!below.take() && !above.take());
+        assert!(below.try_take() && below.try_take_unobserved());
+        assert!(!below.try_take() && !above.try_take());
         assert_eq!((heard.load(Ordering::Acquire), above.left(), below.left()), (2, 0, 0));
     }
 }

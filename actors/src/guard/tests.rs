@@ -4,14 +4,16 @@ use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
-use greenroom_protocol::request::{Look, Page};
-use greenroom_protocol::{Code, Request, Timestamp};
+use greenroom_protocol::request::{Page, Query};
+use greenroom_protocol::{ErrorCode, Request, Timestamp};
 use greenroom_rego::snapshot::Compiler;
-use greenroom_rego::{Bundle, CacheDir, Denied, Facts, Guard, PolicySnapshot, Principal, Question, Target, testing};
+use greenroom_rego::{
+    AccessRequest, Bundle, CacheDir, Denied, Facts, Guard, PolicySnapshot, Principal, Resource, testing,
+};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
 
-use super::{GuardHandle, GuardKeeper};
-use crate::observer::Unobserved;
+use super::{GuardHandle, GuardSupervisor};
+use crate::observer::NoopObserver;
 use crate::test_env::until;
 
 struct Root;
@@ -36,41 +38,43 @@ impl Actor for Root {
     }
 }
 
-struct House {
+struct Harness {
     guard: Guard,
     handle: GuardHandle,
-    keeper: ActorCell,
+    supervisor: ActorCell,
     root: ActorRef<Nothing>,
 }
 
-impl Drop for House {
+impl Drop for Harness {
     fn drop(&mut self) {
         self.root.kill();
     }
 }
 
-async fn house() -> House {
+async fn harness() -> Harness {
     let compiler = Compiler::new(&CacheDir::Off).unwrap();
     let snapshot = PolicySnapshot::load(&compiler, &Bundle::embedded().unwrap()).await.unwrap();
     let handle = GuardHandle::new(snapshot, compiler, 2);
     let (root, _) = Actor::spawn(None, Root, ()).await.unwrap();
-    let keeper = GuardKeeper::new(handle.clone(), Arc::new(Unobserved)).spawn_under(root.get_cell()).await.unwrap();
-    until("the shards sit", || handle.observe().shards == 2).await;
-    House { guard: Guard::new(Arc::new(handle.clone())), handle, keeper, root }
+    let supervisor =
+        GuardSupervisor::new(handle.clone(), Arc::new(NoopObserver)).start_linked(root.get_cell()).await.unwrap();
+    until("the shards sit", || handle.observe().workers == 2).await;
+    Harness { guard: Guard::new(Arc::new(handle.clone())), handle, supervisor, root }
 }
 
 /// A question of this user: may they look at the audit?
-fn question(who: Principal) -> Question {
-    let asked = testing::asked(who, 1, Request::Look(Look::Audit { page: Page::default() }), Timestamp::from_micros(1));
-    let mut facts = Facts::about(Target::Records { what: "audit".into() });
-    facts.usage.fresh = true;
+fn question(who: Principal) -> AccessRequest {
+    let asked =
+        testing::asked(who, 1, Request::Query(Query::Audit { page: Page::default() }), Timestamp::from_micros(1));
+    let mut facts = Facts::about(Resource::Collection { kind: "audit".into() });
+    facts.usage.available = true;
     facts.usage.requests = 1;
     facts.audited = true;
     facts.relation.own_tenant = true;
-    Question::new(asked, facts)
+    AccessRequest::new(asked, facts)
 }
 
-impl House {
+impl Harness {
     async fn allows(&self, who: Principal) -> Result<bool, Denied> {
         match self.guard.permit(question(who)).await {
             Ok(_) => Ok(true),
@@ -82,25 +86,25 @@ impl House {
 
 #[tokio::test]
 async fn the_shipped_policy_answers_through_the_shards() {
-    let house = house().await;
+    let harness = harness().await;
     for _ in 0..20 {
-        assert_eq!(house.allows(testing::admin()).await, Ok(true));
-        assert_eq!(house.allows(testing::user("guest", &[], &[])).await, Ok(false));
+        assert_eq!(harness.allows(testing::admin()).await, Ok(true));
+        assert_eq!(harness.allows(testing::user("guest", &[], &[])).await, Ok(false));
     }
-    assert_eq!(house.handle.observe().waiting, 0);
+    assert_eq!(harness.handle.observe().waiting, 0);
 }
 
 #[tokio::test]
 async fn a_new_bundle_is_in_force_once_it_is_loaded_and_drops_no_question() {
-    let house = house().await;
-    let before = house.handle.in_force();
-    let asking: Vec<_> = (0..50).map(|_| house.allows(testing::admin())).collect();
+    let harness = harness().await;
+    let before = harness.handle.active_policy();
+    let asking: Vec<_> = (0..50).map(|_| harness.allows(testing::admin())).collect();
     let (answers, loaded) =
-        tokio::join!(futures::future::join_all(asking), house.handle.load(Bundle::embedded().unwrap()));
+        tokio::join!(futures::future::join_all(asking), harness.handle.load(Bundle::embedded().unwrap()));
     assert!(answers.into_iter().all(|answer| answer == Ok(true)));
     assert_eq!(loaded.unwrap(), before.revision().clone());
-    assert!(!Arc::ptr_eq(&before, &house.handle.in_force()));
-    assert_eq!(house.allows(testing::admin()).await, Ok(true));
+    assert!(!Arc::ptr_eq(&before, &harness.handle.active_policy()));
+    assert_eq!(harness.allows(testing::admin()).await, Ok(true));
 }
 
 /// The shipped bundle with a module in it that is no policy: it imports a memory, and that is all.
@@ -129,37 +133,37 @@ fn hollow() -> Bundle {
 
 #[tokio::test]
 async fn a_bundle_that_fails_its_trial_leaves_the_old_policy_in_force() {
-    let house = house().await;
-    let before = house.handle.in_force();
-    let refused = house.handle.load(hollow()).await.unwrap_err();
-    assert_eq!(refused.code, Code::InvalidPolicy);
-    assert!(Arc::ptr_eq(&before, &house.handle.in_force()));
-    assert_eq!(house.allows(testing::admin()).await, Ok(true));
-    assert!(house.handle.load(Bundle::embedded().unwrap()).await.is_ok(), "a good one is taken after it");
+    let harness = harness().await;
+    let before = harness.handle.active_policy();
+    let refused = harness.handle.load(hollow()).await.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::InvalidPolicy);
+    assert!(Arc::ptr_eq(&before, &harness.handle.active_policy()));
+    assert_eq!(harness.allows(testing::admin()).await, Ok(true));
+    assert!(harness.handle.load(Bundle::embedded().unwrap()).await.is_ok(), "a good one is taken after it");
 }
 
 #[tokio::test]
 async fn shards_that_die_are_followed_by_others() {
-    let house = house().await;
-    for shard in house.keeper.get_children() {
-        shard.kill();
-        shard.wait(Some(Duration::from_secs(5))).await.unwrap();
+    let harness = harness().await;
+    for worker in harness.supervisor.get_children() {
+        worker.kill();
+        worker.wait(Some(Duration::from_secs(5))).await.unwrap();
     }
-    assert_eq!(house.allows(testing::admin()).await, Ok(true));
+    assert_eq!(harness.allows(testing::admin()).await, Ok(true));
 }
 
 #[tokio::test]
 async fn a_keeper_that_dies_comes_back_over_the_same_inboxes() {
-    let house = house().await;
-    house.keeper.kill();
-    house.keeper.wait(Some(Duration::from_secs(5))).await.unwrap();
-    let refused = house.handle.load(Bundle::embedded().unwrap()).await;
-    assert_eq!(refused.map_err(|cause| cause.code), Err(Code::Internal));
-    let waiting = house.allows(testing::admin());
+    let harness = harness().await;
+    harness.supervisor.kill();
+    harness.supervisor.wait(Some(Duration::from_secs(5))).await.unwrap();
+    let refused = harness.handle.load(Bundle::embedded().unwrap()).await;
+    assert_eq!(refused.map_err(|cause| cause.code), Err(ErrorCode::Internal));
+    let waiting = harness.allows(testing::admin());
     let returning = async {
         tokio::task::yield_now().await;
-        let keeper = GuardKeeper::new(house.handle.clone(), Arc::new(Unobserved));
-        keeper.spawn_under(house.root.get_cell()).await.unwrap()
+        let supervisor = GuardSupervisor::new(harness.handle.clone(), Arc::new(NoopObserver));
+        supervisor.start_linked(harness.root.get_cell()).await.unwrap()
     };
     let (answer, _keeper) = tokio::join!(waiting, returning);
     assert_eq!(answer, Ok(true));
@@ -167,7 +171,7 @@ async fn a_keeper_that_dies_comes_back_over_the_same_inboxes() {
 
 #[tokio::test]
 async fn guards_are_not_offered_to_other_pods() {
-    let house = house().await;
-    assert!(!house.keeper.supports_remoting());
-    assert!(house.keeper.get_children().iter().all(|shard| !shard.supports_remoting()));
+    let harness = harness().await;
+    assert!(!harness.supervisor.supports_remoting());
+    assert!(harness.supervisor.get_children().iter().all(|worker| !worker.supports_remoting()));
 }

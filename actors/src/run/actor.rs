@@ -12,11 +12,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use greenroom_protocol::event::RunState;
+use greenroom_protocol::event::RunStatus;
 use greenroom_protocol::journal::StepKey;
 use greenroom_protocol::reply::Usage;
 use greenroom_protocol::request::{Signal, SignalRun};
-use greenroom_protocol::{Cause, Code, Reply, RunId};
+use greenroom_protocol::{Cause, ErrorCode, Reply, RunId};
 use greenroom_registry::journal::{Receipt, Seq};
 use greenroom_registry::runs::Fence;
 use greenroom_rego::Permitted;
@@ -24,13 +24,13 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent
 use serde::Serialize;
 use tokio::sync::{oneshot, watch};
 
-use super::effects::Reach;
-use super::machine::{Answer, Decision, Event, Phase, State, TimerId, answerable};
-use super::supervisor::Hosted;
-use crate::dispatcher::Held;
+use super::effects::EffectContext;
+use super::machine::{CallResult, Decision, Event, Phase, State, TimerId, answerable};
+use super::supervisor::HostedRuns;
+use crate::dispatcher::RunTicket;
 use crate::failure::RetryBudget;
-use crate::observer::Observed;
-use crate::supervision::{Ended, Exit, LinkedTasks};
+use crate::observer::ActorEvent;
+use crate::supervision::{ChildEvent, LinkedTasks, TaskOutcome};
 pub(super) use process_event::decided;
 
 /// How far a run is, for those who wait for it.
@@ -43,15 +43,15 @@ pub(super) struct Progress {
 }
 
 /// What a run does first.
-pub(super) enum First {
+pub(super) enum FirstAction {
     /// It does what was decided when it was made: that is in its journal already.
-    Begins(Box<Decision>, Receipt),
+    Start(Box<Decision>, Receipt),
     /// It is told that it goes on.
-    GoesOn(Box<Event>),
+    Resume(Box<Event>),
 }
 
 /// What a run's actor is spawned with.
-pub(super) struct Seed {
+pub(super) struct RunArgs {
     pub(super) run: RunId,
     pub(super) fence: Fence,
     /// The last entry that is in the journal.
@@ -59,23 +59,23 @@ pub(super) struct Seed {
     /// What the journal says so far.
     pub(super) state: State,
     /// What the run does first.
-    pub(super) first: First,
-    pub(super) reach: Reach,
+    pub(super) first: FirstAction,
+    pub(super) ctx: EffectContext,
     pub(super) progress: watch::Sender<Progress>,
     pub(super) budget: Arc<RetryBudget>,
     /// The runs of this pod, among which are those that this one starts.
-    pub(super) hosted: Arc<Hosted>,
+    pub(super) hosted: Arc<HostedRuns>,
     /// What is given back when the run leaves this pod.
-    pub(super) held: Option<Held>,
+    pub(super) held: Option<RunTicket>,
 }
 
 /// Names a linked task of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Task {
     Call(StepKey, u32),
-    Undo(StepKey, u32),
-    Weigh(StepKey),
-    Gather,
+    Compensate(StepKey, u32),
+    Evaluate(StepKey),
+    CollectOutputs,
     Timer(TimerId),
     Lease,
 }
@@ -85,28 +85,28 @@ pub(super) enum RunMsg {
     /// Begin, or go on.
     Begin,
     /// A task has ended; this is what it says.
-    Told(Task, Ended<Event>),
+    TaskEnded(Task, TaskOutcome<Event>),
     /// Somebody cancels, approves or rejects.
-    Signal(Permitted<SignalRun>, oneshot::Sender<Result<RunState, Cause>>),
+    Signal(Permitted<SignalRun>, oneshot::Sender<Result<RunStatus, Cause>>),
     /// A call below it took one of its retries.
     RetryTaken,
     /// It may not go on, for a reason that lies outside of it.
-    Lost(Cause),
+    Terminate(Cause),
     /// Another process has taken it over.
     Fenced,
     /// Tell of yourself.
-    Observe(RpcReplyPort<RunSight>),
+    GetInfo(RpcReplyPort<RunInfo>),
 }
 
 impl ractor::Message for RunMsg {}
 
 /// What a run's actor tells of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct RunSight {
+pub struct RunInfo {
     /// Which run.
     pub run: RunId,
     /// Where it stands.
-    pub state: RunState,
+    pub state: RunStatus,
     /// Entries of its journal.
     pub entries: u64,
     /// Tasks under way, timers and the lease among them.
@@ -120,24 +120,24 @@ pub(super) struct RunActorState {
     tasks: LinkedTasks<Task>,
     /// The runs that steps under way have started.
     children: HashMap<StepKey, RunId>,
-    first: Option<First>,
-    _held: Option<Held>,
+    first: Option<FirstAction>,
+    _held: Option<RunTicket>,
 }
 
 /// The actor of one run.
 pub(super) struct RunActor {
     run: RunId,
     fence: Fence,
-    reach: Reach,
+    ctx: EffectContext,
     progress: watch::Sender<Progress>,
     budget: Arc<RetryBudget>,
-    hosted: Arc<Hosted>,
+    hosted: Arc<HostedRuns>,
 }
 
 impl RunActor {
     /// The actor, and what it starts with.
-    pub(super) fn new(seed: Seed) -> (Self, RunActorState) {
-        let Seed { run, fence, seq, state, first, reach, progress, budget, hosted, held } = seed;
+    pub(super) fn new(seed: RunArgs) -> (Self, RunActorState) {
+        let RunArgs { run, fence, seq, state, first, ctx: reach, progress, budget, hosted, held } = seed;
         let state = RunActorState {
             machine: state,
             seq,
@@ -146,7 +146,7 @@ impl RunActor {
             first: Some(first),
             _held: held,
         };
-        (Self { run, fence, reach, progress, budget, hosted }, state)
+        (Self { run, fence, ctx: reach, progress, budget, hosted }, state)
     }
 }
 
@@ -172,17 +172,17 @@ impl Actor for RunActor {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             RunMsg::Begin => self.begin(&myself, state).await,
-            RunMsg::Told(task, ended) => self.told(&myself, state, task, ended).await,
-            RunMsg::Signal(permit, port) => self.signalled(&myself, state, permit, port).await,
-            RunMsg::RetryTaken => self.tell(&myself, state, &Event::RetryTaken).await,
-            RunMsg::Lost(cause) => self.tell(&myself, state, &Event::Lost { cause }).await,
+            RunMsg::TaskEnded(task, ended) => self.on_task_end(&myself, state, task, ended).await,
+            RunMsg::Signal(permit, port) => self.on_signal(&myself, state, permit, port).await,
+            RunMsg::RetryTaken => self.process_event(&myself, state, &Event::RetryTaken).await,
+            RunMsg::Terminate(cause) => self.process_event(&myself, state, &Event::Terminated { cause }).await,
             RunMsg::Fenced => {
-                self.leave(&myself, "fenced");
+                self.stop(&myself, "fenced");
                 Ok(())
             }
-            RunMsg::Observe(port) => {
+            RunMsg::GetInfo(port) => {
                 // Who has gone away does not need to know.
-                let _ = port.send(self.sight(state));
+                let _ = port.send(self.info(state));
                 Ok(())
             }
         }
@@ -195,7 +195,7 @@ impl Actor for RunActor {
         _: &mut RunActorState,
     ) -> Result<(), ActorProcessingErr> {
         // A run has no children; the event is read so that ractor's default does not stop it.
-        let _ = Exit::read(event);
+        let _ = ChildEvent::from_event(event);
         Ok(())
     }
 }
@@ -203,65 +203,66 @@ impl Actor for RunActor {
 impl RunActor {
     async fn begin(&self, myself: &ActorRef<RunMsg>, state: &mut RunActorState) -> Result<(), ActorProcessingErr> {
         let Some(first) = state.first.take() else { return Ok(()) };
-        self.keep_lease(myself, state);
+        self.renew_lease(myself, state);
         let me = myself.clone();
-        self.budget.told(move || {
+        self.budget.on_take(move || {
             // If the actor is dead, whoever takes the run up reads what was written so far.
             let _ = me.send_message(RunMsg::RetryTaken);
         });
         match first {
-            First::Begins(decision, receipt) => self.release(myself, state, *decision, &receipt),
-            First::GoesOn(event) => self.tell(myself, state, &event).await?,
+            FirstAction::Start(decision, receipt) => self.release(myself, state, *decision, &receipt),
+            FirstAction::Resume(event) => self.process_event(myself, state, &event).await?,
         }
         self.progress.send_modify(|progress| progress.accepted = true);
         Ok(())
     }
 
-    async fn told(
+    async fn on_task_end(
         &self,
         myself: &ActorRef<RunMsg>,
         state: &mut RunActorState,
         task: Task,
-        ended: Ended<Event>,
+        ended: TaskOutcome<Event>,
     ) -> Result<(), ActorProcessingErr> {
-        if !state.tasks.ended(&task) {
+        if !state.tasks.acknowledge(&task) {
             return Ok(());
         }
         let event = match (ended, &task) {
-            (Ended::Done(event), _) => event,
-            (Ended::TimedOut, _) => match unanswered(task, Cause::new(Code::TimedOut, "its time was up")) {
+            (TaskOutcome::Completed(event), _) => event,
+            (TaskOutcome::TimedOut, _) => match failure_event(task, Cause::new(ErrorCode::TimedOut, "its time was up"))
+            {
                 Some(event) => event,
                 None => return Ok(()),
             },
-            (Ended::Panicked(said), _) => {
+            (TaskOutcome::Panicked(said), _) => {
                 tracing::error!(run.id = %self.run, "effect of a run panicked");
                 tracing::debug!(run.id = %self.run, panic.message = %said, "effect of a run panicked");
-                match unanswered(task, Cause::new(Code::Internal, "an effect of the run panicked")) {
+                match failure_event(task, Cause::new(ErrorCode::Internal, "an effect of the run panicked")) {
                     Some(event) => event,
                     None => return Ok(()),
                 }
             }
         };
-        self.tell(myself, state, &event).await
+        self.process_event(myself, state, &event).await
     }
 
-    async fn signalled(
+    async fn on_signal(
         &self,
         myself: &ActorRef<RunMsg>,
         state: &mut RunActorState,
         permit: Permitted<SignalRun>,
-        port: oneshot::Sender<Result<RunState, Cause>>,
+        port: oneshot::Sender<Result<RunStatus, Cause>>,
     ) -> Result<(), ActorProcessingErr> {
         let (grant, signal) = permit.redeem();
         let by = grant.principal().user.clone();
         let event = match signal.signal {
-            Signal::Cancel => active(&state.machine).map(|()| Event::CancelAsked { by }),
+            Signal::Cancel => active(&state.machine).map(|()| Event::CancelRequested { by }),
             Signal::Approve { step } => answerable(&state.machine, &step).map(|()| Event::Approved { step, by }),
             Signal::Reject { step } => answerable(&state.machine, &step).map(|()| Event::Rejected { step, by }),
         };
         let answer = match event {
             Ok(event) => {
-                self.tell(myself, state, &event).await?;
+                self.process_event(myself, state, &event).await?;
                 Ok(state.machine.run_state())
             }
             Err(cause) => Err(cause),
@@ -272,24 +273,24 @@ impl RunActor {
     }
 
     fn finish(&self, myself: &ActorRef<RunMsg>, state: &RunActorState, reply: Reply) {
-        self.reach.hands.observer.saw(Observed::RunEnded {
-            workflow: self.reach.begun.workflow.clone(),
+        self.ctx.env.observer.on_event(ActorEvent::RunEnded {
+            workflow: self.ctx.begun.workflow.clone(),
             elapsed: Duration::from_millis(reply.metadata.duration_ms),
             status: reply.status,
         });
         tracing::debug!(run.id = %self.run, run.status = reply.status.as_str(), run.entries = state.seq.0, "run ended");
         let reply = Arc::new(reply);
         self.progress.send_modify(|progress| progress.reply = Some(reply));
-        self.leave(myself, "ended");
+        self.stop(myself, "ended");
     }
 
-    fn leave(&self, myself: &ActorRef<RunMsg>, why: &str) {
-        self.hosted.forget(&self.run, myself.get_id());
+    fn stop(&self, myself: &ActorRef<RunMsg>, why: &str) {
+        self.hosted.remove(&self.run, myself.get_id());
         myself.stop(Some(why.to_owned()));
     }
 
-    fn sight(&self, state: &RunActorState) -> RunSight {
-        RunSight {
+    fn info(&self, state: &RunActorState) -> RunInfo {
+        RunInfo {
             run: self.run.clone(),
             state: state.machine.run_state(),
             entries: state.seq.0,
@@ -300,20 +301,22 @@ impl RunActor {
 
 fn active(state: &State) -> Result<(), Cause> {
     match state.phase() {
-        Phase::Running | Phase::Undoing { .. } => Ok(()),
-        Phase::New | Phase::Ended(_) => Err(Cause::new(Code::RunNotActive, "the run has ended")),
+        Phase::Running | Phase::Compensating { .. } => Ok(()),
+        Phase::New | Phase::Ended(_) => Err(Cause::new(ErrorCode::RunNotActive, "the run has ended")),
     }
 }
 
 /// What a task that gave no answer stands for.
-fn unanswered(task: Task, cause: Cause) -> Option<Event> {
+fn failure_event(task: Task, cause: Cause) -> Option<Event> {
     let usage = Usage::default();
     match task {
-        Task::Call(key, attempt) => Some(Event::Answered { key, attempt, answer: Answer::Failed { cause, usage } }),
-        Task::Undo(key, attempt) => Some(Event::Undone { key, attempt, cause: Some(cause), usage }),
-        Task::Weigh(key) => Some(Event::Weighed { step: key.step, weight: Err(cause) }),
-        Task::Gather => Some(Event::Gathered { outputs: Err(cause) }),
-        Task::Timer(timer) => Some(Event::Woke { timer }),
+        Task::Call(key, attempt) => {
+            Some(Event::CallCompleted { key, attempt, answer: CallResult::Failed { cause, usage } })
+        }
+        Task::Compensate(key, attempt) => Some(Event::Compensated { key, attempt, cause: Some(cause), usage }),
+        Task::Evaluate(key) => Some(Event::StepEvaluated { step: key.step, weight: Err(cause) }),
+        Task::CollectOutputs => Some(Event::OutputsCollected { outputs: Err(cause) }),
+        Task::Timer(timer) => Some(Event::TimerFired { timer }),
         Task::Lease => None,
     }
 }

@@ -8,41 +8,41 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::StreamExt;
-use greenroom_protocol::event::RunState;
+use greenroom_protocol::event::RunStatus;
 use greenroom_protocol::journal::Entry;
 use greenroom_protocol::request::{ResumeRun, SignalRun, StartRun};
-use greenroom_protocol::{Cause, Code, Deadline, Reply, RequestId, RunId, Status, Values};
-use greenroom_registry::audit::Opened;
+use greenroom_protocol::{Cause, Deadline, ErrorCode, Reply, RequestId, RunId, Status, Values};
+use greenroom_registry::audit::PendingAuditEntry;
 use greenroom_registry::journal::Seq;
-use greenroom_registry::runs::{Created, Fence, NewRun, RunHead};
+use greenroom_registry::runs::{Created, Fence, NewRun, RunRecord};
 use greenroom_rego::{Grant, Permitted};
 use ractor::ActorRef;
 use tokio::sync::{oneshot, watch};
 
-use super::actor::{First, Progress, RunMsg, RunSight, Seed, decided};
-use super::effects::{Lists, Reach, failed};
+use super::actor::{FirstAction, Progress, RunArgs, RunInfo, RunMsg, decided};
+use super::effects::{EffectContext, ItemLists, failed};
 use super::machine::{Event, State};
-use super::pinned::Kept;
-use super::start::once;
-use super::supervisor::{Hosted, RunsMsg, RunsSight};
-use super::{Company, Hands};
-use crate::dispatcher::{Held, RunsHere};
+use super::pinned::StoredDefinitions;
+use super::start::dedup_key;
+use super::supervisor::{HostedRuns, RunSupervisorInfo, RunSupervisorMsg};
+use super::{RunEnv, TeamRestorer};
+use crate::dispatcher::{RunHost, RunTicket};
 
 /// How much longer than its deadline a run may take to say that its time is up.
-const GRACE: Duration = Duration::from_secs(1);
+const KILL_GRACE: Duration = Duration::from_secs(1);
 /// How long an actor may take to tell of itself, in milliseconds.
 const OBSERVE_MS_MAX: u64 = 1_000;
 
 struct Inner {
-    hands: Arc<Hands>,
-    hosted: Arc<Hosted>,
-    kept: Kept,
-    actor: Mutex<Option<ActorRef<RunsMsg>>>,
-    company: OnceLock<Weak<dyn Company>>,
+    env: Arc<RunEnv>,
+    hosted: Arc<HostedRuns>,
+    kept: StoredDefinitions,
+    actor: Mutex<Option<ActorRef<RunSupervisorMsg>>>,
+    team_restorer: OnceLock<Weak<dyn TeamRestorer>>,
 }
 
 /// A run that begins or goes on.
-pub(super) struct Goes {
+pub(super) struct RunActivation {
     pub(super) run: RunId,
     pub(super) fence: Fence,
     /// Its last entry.
@@ -50,46 +50,46 @@ pub(super) struct Goes {
     /// What its journal says so far.
     pub(super) state: State,
     /// What it does first.
-    pub(super) first: First,
-    pub(super) reach: Reach,
+    pub(super) first: FirstAction,
+    pub(super) ctx: EffectContext,
     /// What is given back when it leaves this pod.
-    pub(super) held: Option<Held>,
+    pub(super) held: Option<RunTicket>,
 }
 
 /// The way to the runs of this pod. Cheap to clone.
 #[derive(Clone)]
-pub struct Runs {
+pub struct RunsHandle {
     inner: Arc<Inner>,
 }
 
-impl Runs {
+impl RunsHandle {
     /// Runs without a supervisor yet; [`RunsActor::spawn_under`] gives them one.
     #[must_use]
-    pub fn new(hands: Hands) -> Self {
+    pub fn new(env: RunEnv) -> Self {
         let inner = Inner {
-            hands: Arc::new(hands),
+            env: Arc::new(env),
             hosted: Arc::default(),
-            kept: Kept::default(),
+            kept: StoredDefinitions::default(),
             actor: Mutex::default(),
-            company: OnceLock::new(),
+            team_restorer: OnceLock::new(),
         };
         Self { inner: Arc::new(inner) }
     }
 
     /// Makes the teams known; the first ones stay.
-    pub(crate) fn accompany(&self, company: Weak<dyn Company>) {
-        if self.inner.company.set(company).is_err() {
+    pub(crate) fn set_team_restorer(&self, company: Weak<dyn TeamRestorer>) {
+        if self.inner.team_restorer.set(company).is_err() {
             tracing::warn!("runs were given their teams twice");
         }
     }
 
     /// The teams of this pod, where there are any.
-    pub(super) fn company(&self) -> Option<Arc<dyn Company>> {
-        self.inner.company.get()?.upgrade()
+    pub(super) fn team_restorer(&self) -> Option<Arc<dyn TeamRestorer>> {
+        self.inner.team_restorer.get()?.upgrade()
     }
 
-    pub(crate) fn hands(&self) -> &Arc<Hands> {
-        &self.inner.hands
+    pub(crate) fn env(&self) -> &Arc<RunEnv> {
+        &self.inner.env
     }
 
     pub(super) fn is_hosted(&self, run: &RunId) -> bool {
@@ -107,25 +107,30 @@ impl Runs {
     ///
     /// That it exists is written behind the opening of its request, in the same commit where that can
     /// be; nothing is done before both are durable.
-    pub async fn start(&self, permit: Permitted<StartRun>, opened: &mut Opened, held: Option<Held>) -> Reply {
+    pub async fn start(
+        &self,
+        permit: Permitted<StartRun>,
+        opened: &mut PendingAuditEntry,
+        held: Option<RunTicket>,
+    ) -> Reply {
         let (grant, start) = permit.redeem();
         let id = grant.request_id().clone();
-        reply_to(&id, self.started(grant, start, opened, held).await)
+        reply_to(&id, self.try_start(grant, start, opened, held).await)
     }
 
-    async fn started(
+    async fn try_start(
         &self,
         grant: Grant,
         start: StartRun,
-        opened: &mut Opened,
-        held: Option<Held>,
+        opened: &mut PendingAuditEntry,
+        held: Option<RunTicket>,
     ) -> Result<Reply, Cause> {
-        let hands = self.hands();
-        let now = hands.clock.now();
-        let run = grant.run().cloned().ok_or_else(|| Cause::new(Code::Internal, "the permit starts no run"))?;
+        let env = self.env();
+        let now = env.clock.now();
+        let run = grant.run().cloned().ok_or_else(|| Cause::new(ErrorCode::Internal, "the permit starts no run"))?;
         let detach = start.detach;
         let waits_until = grant.deadline();
-        let (body, key) = once(&grant, &start);
+        let (body, key) = dedup_key(&grant, &start);
         let (begun, pinned) = self.prepare(&run, &grant, start, now).await?;
         let new = NewRun {
             run: run.clone(),
@@ -135,110 +140,115 @@ impl Runs {
             version: begun.version,
             team: begun.team.clone(),
             parent: begun.parent.clone(),
-            body,
-            pod: hands.pod.clone(),
-            lease: hands.lease,
+            request_hash: body,
+            pod: env.pod.clone(),
+            lease: env.lease,
         };
         let begun = Arc::new(begun);
-        let decision = decided(&pinned.plan, &State::default(), &Event::Begun(begun.clone()), now);
-        let made = hands.stores.runs.begin(&new, key.as_ref(), decision.entries(), now).await;
+        let decision = decided(&pinned.plan, &State::default(), &Event::Started(begun.clone()), now);
+        let made = env.stores.runs.create_with_entries(&new, key.as_ref(), decision.entries(), now).await;
         let run = match made.map_err(|error| error.cause())? {
             (Created::New(fence), Some(receipt)) => {
-                if let Err(error) = opened.durable().await {
-                    self.withdraw(&run, fence, receipt.through(), decision.next(), error.cause()).await;
+                if let Err(error) = opened.wait_durable().await {
+                    self.cancel_start(&run, fence, receipt.through(), decision.next(), error.cause()).await;
                     return Err(error.cause());
                 }
-                let grant = grant.lasting(begun.deadline);
-                let reach =
-                    Reach { hands: hands.clone(), pinned: Arc::new(pinned), grant, begun, lists: Lists::default() };
-                let (seq, state, first) = (Seq(0), State::default(), First::Begins(Box::new(decision), receipt));
-                self.host(Goes { run: run.clone(), fence, seq, state, first, reach, held }).await?;
+                let grant = grant.with_run_deadline(begun.deadline);
+                let ctx = EffectContext {
+                    env: env.clone(),
+                    pinned: Arc::new(pinned),
+                    grant,
+                    begun,
+                    lists: ItemLists::default(),
+                };
+                let (seq, state, first) = (Seq(0), State::default(), FirstAction::Start(Box::new(decision), receipt));
+                self.activate(RunActivation { run: run.clone(), fence, seq, state, first, ctx, held }).await?;
                 run
             }
-            (Created::New(_), None) => return Err(Cause::new(Code::Internal, "the run began with nothing")),
-            (Created::Same(first), _) => first,
+            (Created::New(_), None) => return Err(Cause::new(ErrorCode::Internal, "the run began with nothing")),
+            (Created::Existing(first), _) => first,
             (Created::Conflict, _) => {
                 let message = "the idempotency key was used before with another request";
-                return Err(Cause::new(Code::IdempotencyConflict, message));
+                return Err(Cause::new(ErrorCode::IdempotencyConflict, message));
             }
         };
-        if detach { self.accepted(&run, waits_until).await } else { self.ended(&run, waits_until).await }
+        if detach { self.wait_accepted(&run, waits_until).await } else { self.wait_ended(&run, waits_until).await }
     }
 
     /// Seats a run's actor, and waits until it sits.
-    pub(super) async fn host(&self, goes: Goes) -> Result<(), Cause> {
-        let Goes { run, fence, seq, state, first, reach, held } = goes;
-        let gone = || Cause::new(Code::ShuttingDown, "the process is about to end");
+    pub(super) async fn activate(&self, goes: RunActivation) -> Result<(), Cause> {
+        let RunActivation { run, fence, seq, state, first, ctx, held } = goes;
+        let gone = || Cause::new(ErrorCode::ShuttingDown, "the process is about to end");
         let supervisor = self.supervisor().ok_or_else(gone)?;
-        let parent = reach.begun.parent.as_ref();
-        let budget = match reach.begun.retries {
+        let parent = ctx.begun.parent.as_ref();
+        let budget = match ctx.begun.retry_budget {
             // A run that goes on has the retries that its journal leaves it.
-            _ if state.begun().is_some() => self.hands().budgets.open(&run, parent, state.retries_left()),
-            retries => self.hands().budgets.open(&run, parent, retries),
+            _ if state.started().is_some() => self.env().budgets.open(&run, parent, state.retries_remaining()),
+            retries => self.env().budgets.open(&run, parent, retries),
         };
         let (progress, watching) = watch::channel(Progress::default());
         let hosted = self.inner.hosted.clone();
-        let seed = Box::new(Seed { run, fence, seq, state, first, reach, progress, budget, hosted, held });
-        let (port, seated) = oneshot::channel();
-        supervisor.send_message(RunsMsg::Host(seed, watching, port)).map_err(|_| gone())?;
-        seated.await.map_err(|_| gone())?
+        let seed = Box::new(RunArgs { run, fence, seq, state, first, ctx, progress, budget, hosted, held });
+        let (port, hosted) = oneshot::channel();
+        supervisor.send_message(RunSupervisorMsg::Activate(seed, watching, port)).map_err(|_| gone())?;
+        hosted.await.map_err(|_| gone())?
     }
 
     /// Waits until a run is durable.
-    pub(crate) async fn accepted(&self, run: &RunId, until: Deadline) -> Result<Reply, Cause> {
-        if let Some(mut seated) = self.inner.hosted.find(run) {
-            let left = until.left(self.hands().clock.now()).saturating_add(GRACE);
-            let waited = seated.progress.wait_for(|progress| progress.accepted || progress.reply.is_some());
+    pub(crate) async fn wait_accepted(&self, run: &RunId, until: Deadline) -> Result<Reply, Cause> {
+        if let Some(mut hosted) = self.inner.hosted.find(run) {
+            let left = until.remaining(self.env().clock.now()).saturating_add(KILL_GRACE);
+            let waited = hosted.progress.wait_for(|progress| progress.accepted || progress.reply.is_some());
             match tokio::time::timeout(left, waited).await {
                 Ok(Ok(_)) => {}
-                Ok(Err(_)) => return Err(Cause::new(Code::StoreUnavailable, "the run could not be journalled")),
+                Ok(Err(_)) => return Err(Cause::new(ErrorCode::StoreUnavailable, "the run could not be journalled")),
                 Err(_elapsed) => return Err(late()),
             }
         }
-        self.standing(run).await
+        self.status_reply(run).await
     }
 
     /// Where a run stands, as a reply.
-    pub(super) async fn standing(&self, run: &RunId) -> Result<Reply, Cause> {
+    pub(super) async fn status_reply(&self, run: &RunId) -> Result<Reply, Cause> {
         let head = self.head(run).await?;
         Ok(state_reply(run, head.state))
     }
 
-    async fn head(&self, run: &RunId) -> Result<RunHead, Cause> {
-        let head = self.hands().stores.runs.get(run).await.map_err(|error| error.cause())?;
-        head.ok_or_else(|| Cause::new(Code::UnknownRun, format!("there is no run `{run}`")))
+    async fn head(&self, run: &RunId) -> Result<RunRecord, Cause> {
+        let head = self.env().stores.runs.get(run).await.map_err(|error| error.cause())?;
+        head.ok_or_else(|| Cause::new(ErrorCode::UnknownRun, format!("there is no run `{run}`")))
     }
 
     /// Waits for the end of a run, wherever it is hosted, and gives its reply.
     ///
     /// # Errors
-    /// [`Code::TimedOut`] if it has not ended a moment after `until`; [`Code::UnknownRun`] if there is
+    /// [`ErrorCode::TimedOut`] if it has not ended a moment after `until`; [`ErrorCode::UnknownRun`] if there is
     /// none; what the store says.
-    pub async fn ended(&self, run: &RunId, until: Deadline) -> Result<Reply, Cause> {
-        let left = until.left(self.hands().clock.now()).saturating_add(GRACE);
-        tokio::time::timeout(left, self.end_of(run)).await.map_err(|_| late())?
+    pub async fn wait_ended(&self, run: &RunId, until: Deadline) -> Result<Reply, Cause> {
+        let left = until.remaining(self.env().clock.now()).saturating_add(KILL_GRACE);
+        tokio::time::timeout(left, self.await_reply(run)).await.map_err(|_| late())?
     }
 
-    async fn end_of(&self, run: &RunId) -> Result<Reply, Cause> {
-        if let Some(mut seated) = self.inner.hosted.find(run) {
-            let ended = seated.progress.wait_for(|progress| progress.reply.is_some()).await;
+    async fn await_reply(&self, run: &RunId) -> Result<Reply, Cause> {
+        if let Some(mut hosted) = self.inner.hosted.find(run) {
+            let ended = hosted.progress.wait_for(|progress| progress.reply.is_some()).await;
             if let Some(reply) = ended.ok().and_then(|progress| progress.reply.clone()) {
                 return Ok(reply.as_ref().clone());
             }
         }
         // Its actor is not here, or has died: the journal says how it goes on.
-        let Hands { stores, .. } = &**self.hands();
+        let RunEnv { stores, .. } = &**self.env();
         if let Some(reply) = stores.runs.reply(run).await.map_err(|error| error.cause())? {
             return Ok(reply);
         }
         let mut tail = stores.journal.tail(run, self.head(run).await?.seq);
         while let Some(next) = tail.next().await {
-            if let Entry::Ended { reply } = next.map_err(|error| error.cause())?.entry {
+            if let Entry::RunEnded { reply } = next.map_err(|error| error.cause())?.entry {
                 return Ok(*reply);
             }
         }
         let reply = stores.runs.reply(run).await.map_err(|error| error.cause())?;
-        reply.ok_or_else(|| Cause::new(Code::Interrupted, "the process ended before the run did"))
+        reply.ok_or_else(|| Cause::new(ErrorCode::Interrupted, "the process ended before the run did"))
     }
 
     /// Cancels a run, or answers a step that waits for a person.
@@ -248,12 +258,12 @@ impl Runs {
     }
 
     async fn signalled(&self, permit: Permitted<SignalRun>) -> Result<Reply, Cause> {
-        let run = permit.what().run.clone();
+        let run = permit.request().run.clone();
         let until = permit.grant().deadline();
-        if let Some(seated) = self.inner.hosted.find(&run) {
+        if let Some(hosted) = self.inner.hosted.find(&run) {
             let (port, answer) = oneshot::channel();
-            if seated.actor.send_message(RunMsg::Signal(permit, port)).is_ok() {
-                let left = until.left(self.hands().clock.now());
+            if hosted.actor.send_message(RunMsg::Signal(permit, port)).is_ok() {
+                let left = until.remaining(self.env().clock.now());
                 match tokio::time::timeout(left, answer).await {
                     Ok(Ok(answer)) => return answer.map(|state| state_reply(&run, state)),
                     // It ended before it read the signal; the store says how.
@@ -263,57 +273,57 @@ impl Runs {
             }
         }
         let head = self.head(&run).await?;
-        let message = if head.state.is_ended() {
+        let message = if head.state.is_terminal() {
             format!("the run has ended as {}", head.state.as_str())
         } else {
             format!("the run is not under way here; `greenroom runs resume {run}` takes it up")
         };
-        Err(Cause::new(Code::RunNotActive, message))
+        Err(Cause::new(ErrorCode::RunNotActive, message))
     }
 
     /// What the supervisor tells of itself; `None` if there is none now.
-    pub async fn observe(&self) -> Option<RunsSight> {
+    pub async fn observe(&self) -> Option<RunSupervisorInfo> {
         let supervisor = self.supervisor()?;
-        ractor::call_t!(supervisor, RunsMsg::Observe, OBSERVE_MS_MAX).ok()
+        ractor::call_t!(supervisor, RunSupervisorMsg::GetInfo, OBSERVE_MS_MAX).ok()
     }
 
     /// What a run's actor tells of itself; `None` if it is not hosted here.
-    pub async fn observe_run(&self, run: &RunId) -> Option<RunSight> {
-        let seated = self.inner.hosted.find(run)?;
-        ractor::call_t!(seated.actor, RunMsg::Observe, OBSERVE_MS_MAX).ok()
+    pub async fn run_info(&self, run: &RunId) -> Option<RunInfo> {
+        let hosted = self.inner.hosted.find(run)?;
+        ractor::call_t!(hosted.actor, RunMsg::GetInfo, OBSERVE_MS_MAX).ok()
     }
 
-    pub(super) fn supervisor(&self) -> Option<ActorRef<RunsMsg>> {
+    pub(super) fn supervisor(&self) -> Option<ActorRef<RunSupervisorMsg>> {
         self.inner.actor.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A supervisor sits. The runs of the one before are dead with it, and recovery claims them when
     /// their leases have lapsed.
-    pub(super) fn seat(&self, supervisor: ActorRef<RunsMsg>) {
+    pub(super) fn set_supervisor(&self, supervisor: ActorRef<RunSupervisorMsg>) {
         self.inner.hosted.clear();
         *self.inner.actor.lock().unwrap_or_else(PoisonError::into_inner) = Some(supervisor);
     }
 
-    pub(super) fn seats(&self) -> &Hosted {
+    pub(super) fn hosted_runs(&self) -> &HostedRuns {
         &self.inner.hosted
     }
 
-    pub(super) fn kept(&self) -> &Kept {
+    pub(super) fn stored_definitions(&self) -> &StoredDefinitions {
         &self.inner.kept
     }
 
     /// Ends a run that may not go on, for a reason that lies outside of it.
-    pub fn lose(&self, run: &RunId, cause: Cause) {
-        self.inner.hosted.lose(run, cause);
+    pub fn terminate(&self, run: &RunId, cause: Cause) {
+        self.inner.hosted.terminate(run, cause);
     }
 }
 
 fn late() -> Cause {
-    Cause::new(Code::TimedOut, "the deadline passed before the run ended")
+    Cause::new(ErrorCode::TimedOut, "the deadline passed before the run ended")
 }
 
 /// The reply to whoever does not wait for the end.
-fn state_reply(run: &RunId, state: RunState) -> Reply {
+fn state_reply(run: &RunId, state: RunStatus) -> Reply {
     let outputs = [("run_id", run.as_str()), ("state", state.as_str())];
     Reply {
         id: run.to_string(),
@@ -330,8 +340,13 @@ pub(crate) fn reply_to(id: &RequestId, answer: Result<Reply, Cause>) -> Reply {
 }
 
 #[async_trait]
-impl RunsHere for Runs {
-    async fn start(&self, permit: Permitted<StartRun>, opened: &mut Opened, held: Option<Held>) -> Reply {
+impl RunHost for RunsHandle {
+    async fn start(
+        &self,
+        permit: Permitted<StartRun>,
+        opened: &mut PendingAuditEntry,
+        held: Option<RunTicket>,
+    ) -> Reply {
         Self::start(self, permit, opened, held).await
     }
 

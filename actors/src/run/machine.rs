@@ -36,16 +36,16 @@ mod tests;
 pub use approval::answerable;
 pub(crate) use completion::refused;
 pub use decide::{Decision, decide};
-pub use effect::{Effect, Target, TimerId};
-pub use event::{Answer, Event, Weight};
+pub use effect::{CallTarget, Effect, TimerId};
+pub use event::{CallResult, Event, StepEvaluation};
 pub(crate) use resume::deadline_after_pause;
-pub use state::{Items, Phase, State, Step, Track};
+pub use state::{Items, Phase, State, StepState, StepStatus};
 
 /// Calls of one run at one time; more steps than this wait for a place.
 pub const RUN_CALLS_MAX: u32 = 1_000;
 /// Attempts to undo one step.
-pub const UNDO_ATTEMPTS_MAX: u32 = 3;
+pub const COMPENSATION_ATTEMPTS_MAX: u32 = 3;
 /// How long the undoing of a run may take altogether, counted from its beginning or resumption.
-pub const UNDO_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(120);
+pub const COMPENSATION_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(120);
 /// Retries that all steps of one run have together, so that nested retries cannot multiply.
 pub const RUN_RETRIES_MAX: u32 = 64;

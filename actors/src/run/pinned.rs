@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use greenroom_definitions::plan::{Plan, PlanStep};
 use greenroom_definitions::{Agent, Workflow};
-use greenroom_protocol::journal::Begun;
-use greenroom_protocol::{AgentId, Cause, Code, ContentHash, StepId};
-use greenroom_registry::definition_store::DefinitionBodies;
+use greenroom_protocol::journal::RunStarted;
+use greenroom_protocol::{AgentId, Cause, ContentHash, ErrorCode, StepId};
+use greenroom_registry::definition_store::DefinitionStore;
 
-use crate::definition_resolver::Library;
+use crate::definition_resolver::DefinitionResolver;
 
 /// A run's definitions, in the versions that it is pinned to.
 pub(super) struct Pinned {
@@ -23,11 +23,11 @@ impl Pinned {
     ///
     /// # Errors
     /// `unknown_agent` if the catalogue lacks one.
-    pub(super) fn newest(workflow: &Workflow, library: &dyn Library) -> Result<Self, Cause> {
-        let catalogue = library.catalogue();
+    pub(super) fn newest(workflow: &Workflow, resolver: &dyn DefinitionResolver) -> Result<Self, Cause> {
+        let catalogue = resolver.catalogue();
         let mut agents = BTreeMap::new();
         for written in workflow.plan().agents() {
-            let agent = catalogue.expect_agent(written)?;
+            let agent = catalogue.require_agent(written)?;
             agents.insert(agent.id().clone(), agent.clone());
         }
         Ok(Self { plan: workflow.plan().clone(), agents })
@@ -37,11 +37,11 @@ impl Pinned {
     ///
     /// # Errors
     /// `unknown_workflow` or `unknown_agent` if a version is gone; what the store says.
-    pub(super) async fn recorded(begun: &Begun, library: &dyn Library) -> Result<Self, Cause> {
-        let workflow = library.workflow(&begun.workflow, Some(&begun.version)).await?;
+    pub(super) async fn recorded(begun: &RunStarted, resolver: &dyn DefinitionResolver) -> Result<Self, Cause> {
+        let workflow = resolver.workflow(&begun.workflow, Some(&begun.version)).await?;
         let mut agents = BTreeMap::new();
         for (id, version) in &begun.agents {
-            agents.insert(id.clone(), library.agent(id, Some(version)).await?);
+            agents.insert(id.clone(), resolver.agent(id, Some(version)).await?);
         }
         Ok(Self { plan: workflow.plan().clone(), agents })
     }
@@ -56,7 +56,7 @@ impl Pinned {
     /// # Errors
     /// `internal`: the machine asks for no other steps than those of its plan.
     pub(super) fn step(&self, id: &StepId) -> Result<&PlanStep, Cause> {
-        self.plan.step(id).ok_or_else(|| Cause::new(Code::Internal, format!("the plan has no step `{id}`")))
+        self.plan.step(id).ok_or_else(|| Cause::new(ErrorCode::Internal, format!("the plan has no step `{id}`")))
     }
 
     /// One of its agents, by its whole id.
@@ -66,12 +66,12 @@ impl Pinned {
     pub(super) fn agent(&self, id: &AgentId) -> Result<&Arc<Agent>, Cause> {
         self.agents
             .get(id)
-            .ok_or_else(|| Cause::new(Code::UnknownAgent, format!("the run is pinned to no agent `{id}`")))
+            .ok_or_else(|| Cause::new(ErrorCode::UnknownAgent, format!("the run is pinned to no agent `{id}`")))
     }
 
     /// True if the newest definitions are others.
-    pub(super) fn is_outdated(&self, library: &dyn Library) -> bool {
-        let catalogue = library.catalogue();
+    pub(super) fn is_outdated(&self, resolver: &dyn DefinitionResolver) -> bool {
+        let catalogue = resolver.catalogue();
         let workflow = catalogue.workflow(&self.plan.workflow).map(|workflow| workflow.hash());
         workflow != Some(self.plan.hash)
             || self.agents.values().any(|agent| {
@@ -89,18 +89,18 @@ impl Pinned {
 
 /// The bodies that this process has put into the store already.
 #[derive(Default)]
-pub(super) struct Kept(Mutex<HashSet<ContentHash>>);
+pub(super) struct StoredDefinitions(Mutex<HashSet<ContentHash>>);
 
-impl Kept {
+impl StoredDefinitions {
     /// Makes sure that these versions outlive their files.
     ///
     /// # Errors
     /// What the store says.
-    pub(super) async fn keep(
+    pub(super) async fn ensure_stored(
         &self,
         pinned: &Pinned,
         workflow: &Workflow,
-        bodies: &dyn DefinitionBodies,
+        bodies: &dyn DefinitionStore,
     ) -> Result<(), Cause> {
         for (hash, body) in pinned.bodies(workflow) {
             if self.knows(&hash) {

@@ -1,18 +1,18 @@
 //! What a run begins with, and by what a repeated request for it is known.
 
-use greenroom_protocol::journal::Begun;
+use greenroom_protocol::journal::RunStarted;
 use greenroom_protocol::request::StartRun;
 use greenroom_protocol::{AgentId, Cause, ContentHash, Deadline, RunId, Timestamp};
-use greenroom_registry::runs::OnceKey;
-use greenroom_rego::{Grant, Speaker};
+use greenroom_registry::runs::DedupKey;
+use greenroom_rego::{Caller, Grant};
 
-use super::handle::Runs;
+use super::handle::RunsHandle;
 use super::machine::RUN_RETRIES_MAX;
 use super::pinned::Pinned;
-use super::values::keep;
-use super::{Hands, RUN_TIME_MAX};
+use super::values::store_result;
+use super::{RUN_TIME_MAX, RunEnv};
 
-impl Runs {
+impl RunsHandle {
     /// What a run begins with: its definitions pinned, its inputs checked and put where they belong.
     pub(super) async fn prepare(
         &self,
@@ -20,16 +20,16 @@ impl Runs {
         grant: &Grant,
         start: StartRun,
         now: Timestamp,
-    ) -> Result<(Begun, Pinned), Cause> {
-        let Hands { library, stores, .. } = &**self.hands();
-        let workflow = library.workflow(&start.workflow, grant.version()).await?;
-        let pinned = Pinned::newest(&workflow, &**library)?;
+    ) -> Result<(RunStarted, Pinned), Cause> {
+        let RunEnv { resolver, stores, .. } = &**self.env();
+        let workflow = resolver.workflow(&start.workflow, grant.version()).await?;
+        let pinned = Pinned::newest(&workflow, &**resolver)?;
         let inputs = workflow.validate_inputs(start.inputs)?;
-        self.kept().keep(&pinned, &workflow, &*stores.definitions).await?;
-        let (inputs, _) = keep(inputs, "inputs", &*stores.artifacts).await?;
-        let (context, _) = keep(start.context, "context", &*stores.artifacts).await?;
+        self.stored_definitions().ensure_stored(&pinned, &workflow, &*stores.definitions).await?;
+        let (inputs, _) = store_result(inputs, "inputs", &*stores.artifacts).await?;
+        let (context, _) = store_result(start.context, "context", &*stores.artifacts).await?;
         let own = Deadline::after(now, workflow.plan().timeout.unwrap_or(RUN_TIME_MAX));
-        let begun = Begun {
+        let begun = RunStarted {
             run: run.clone(),
             workflow: workflow.id().clone(),
             version: workflow.hash(),
@@ -40,9 +40,9 @@ impl Runs {
             inputs,
             context,
             options: start.options,
-            deadline: if start.detach { own } else { own.nearer(grant.deadline()) },
+            deadline: if start.detach { own } else { own.earlier(grant.deadline()) },
             steps: u32::try_from(workflow.plan().steps.len()).unwrap_or(u32::MAX),
-            retries: RUN_RETRIES_MAX,
+            retry_budget: RUN_RETRIES_MAX,
             members: self.members(grant),
             checks: grant.checks().to_vec(),
             trace: Some(grant.trace().clone()),
@@ -52,7 +52,7 @@ impl Runs {
 
     /// The members of the team that the run is for, by their whole ids.
     fn members(&self, grant: &Grant) -> Vec<AgentId> {
-        let catalogue = self.hands().library.catalogue();
+        let catalogue = self.env().resolver.catalogue();
         let Some(team) = grant.team().and_then(|team| catalogue.team(team)) else { return Vec::new() };
         let found = team.spec().agents.iter().filter_map(|written| catalogue.agent(written));
         found.map(|agent| agent.id().clone()).collect()
@@ -61,22 +61,22 @@ impl Runs {
 
 /// By what a repeated request is known: the caller's key and body; else, for a call of a run or a team,
 /// the call itself, whose inputs may be bound anew after a crash.
-pub(super) fn once(grant: &Grant, start: &StartRun) -> (ContentHash, Option<OnceKey>) {
+pub(super) fn dedup_key(grant: &Grant, start: &StartRun) -> (ContentHash, Option<DedupKey>) {
     if let Some(idempotency) = grant.idempotency() {
-        return (idempotency.body, Some(OnceKey::Caller(idempotency.key.clone())));
+        return (idempotency.body, Some(DedupKey::Caller(idempotency.key.clone())));
     }
-    match (grant.speaker(), once_of_team(start)) {
-        (Speaker::Team { .. }, Some((body, key))) => (body, Some(key)),
-        (Speaker::Workflow { .. } | Speaker::Agent { .. } | Speaker::Team { .. }, _) => {
+    match (grant.caller(), team_dedup_key(start)) {
+        (Caller::Team { .. }, Some((body, key))) => (body, Some(key)),
+        (Caller::Workflow { .. } | Caller::Agent { .. } | Caller::Team { .. }, _) => {
             (ContentHash::of(grant.request_id().as_str().as_bytes()), None)
         }
-        (Speaker::User { .. } | Speaker::Nobody, _) => (body_of(start), None),
+        (Caller::User { .. } | Caller::None, _) => (body_of(start), None),
     }
 }
 
 /// By what a repeated request of a team for its run is known, where the team was asked for with a key.
-pub(crate) fn once_of_team(start: &StartRun) -> Option<(ContentHash, OnceKey)> {
-    start.key.as_ref().map(|key| (body_of(start), OnceKey::Call(key.clone())))
+pub(crate) fn team_dedup_key(start: &StartRun) -> Option<(ContentHash, DedupKey)> {
+    start.key.as_ref().map(|key| (body_of(start), DedupKey::Call(key.clone())))
 }
 
 fn body_of(start: &StartRun) -> ContentHash {
@@ -86,7 +86,7 @@ fn body_of(start: &StartRun) -> ContentHash {
 /// The run that calls this one as a step.
 fn parent(grant: &Grant) -> Option<RunId> {
     grant.chain().iter().rev().find_map(|speaker| match speaker {
-        Speaker::Workflow { run, .. } => Some(run.clone()),
-        Speaker::User { .. } | Speaker::Agent { .. } | Speaker::Team { .. } | Speaker::Nobody => None,
+        Caller::Workflow { run, .. } => Some(run.clone()),
+        Caller::User { .. } | Caller::Agent { .. } | Caller::Team { .. } | Caller::None => None,
     })
 }

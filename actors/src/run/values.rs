@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use greenroom_definitions::binding::{Scope, item_outputs};
-use greenroom_definitions::expr::{Expr, Root};
+use greenroom_definitions::expr::{Expr, ReferenceRoot};
 use greenroom_definitions::plan::{Plan, PlanStep};
-use greenroom_protocol::journal::{Begun, ResultRef, StepKey};
+use greenroom_protocol::journal::{ResultRef, RunStarted, StepKey};
 use greenroom_protocol::limits::INLINE_VALUE_BYTES_MAX;
 use greenroom_protocol::value::size_bytes;
-use greenroom_protocol::{ArtifactRef, Cause, Code, ContentHash, Json, StepId, Values};
-use greenroom_registry::artifacts::{ARTIFACT_BYTES_MAX, Artifacts};
+use greenroom_protocol::{ArtifactRef, Cause, ContentHash, ErrorCode, Json, StepId, Values};
+use greenroom_registry::artifacts::{ARTIFACT_BYTES_MAX, ArtifactStore};
 
 use super::machine::State;
 
@@ -19,39 +19,39 @@ use super::machine::State;
 const JSON: &str = "application/json";
 
 /// What a step gave, one or many times.
-enum Given {
+enum StepResult {
     Once(Arc<ResultRef>),
     Each(Vec<Option<Arc<ResultRef>>>),
 }
 
 /// What an effect may refer to, taken from the state in one moment and fetched later.
-pub(super) struct Material {
-    begun: Arc<Begun>,
-    given: BTreeMap<StepId, Given>,
+pub(super) struct EffectInputs {
+    begun: Arc<RunStarted>,
+    given: BTreeMap<StepId, StepResult>,
 }
 
 /// The same, fetched.
-pub(super) struct Loaded {
+pub(super) struct LoadedValues {
     pub(super) inputs: Values,
     pub(super) context: Values,
     pub(super) steps: BTreeMap<StepId, Values>,
 }
 
-impl Loaded {
+impl LoadedValues {
     pub(super) const fn scope(&self) -> Scope<'_> {
         Scope::new(&self.inputs, &self.context, &self.steps)
     }
 }
 
-impl Material {
+impl EffectInputs {
     /// What these steps gave.
     pub(super) fn of<'s>(state: &State, steps: impl IntoIterator<Item = &'s StepId>) -> Option<Self> {
-        let begun = state.begun()?.clone();
+        let begun = state.started()?.clone();
         let given = |step: &StepId| {
             let track = state.track(step)?;
             let given = match &track.items {
-                Some(items) => Given::Each(items.iter().map(|(_, item)| item.result().cloned()).collect()),
-                None => Given::Once(track.own.result()?.clone()),
+                Some(items) => StepResult::Each(items.iter().map(|(_, item)| item.result().cloned()).collect()),
+                None => StepResult::Once(track.status.result()?.clone()),
             };
             Some((step.clone(), given))
         };
@@ -74,22 +74,22 @@ impl Material {
     /// Of the step itself only this item, for the one who undoes it.
     pub(super) fn only_item(&mut self, key: &StepKey) {
         let Some(index) = key.index else { return };
-        if let Some(Given::Each(items)) = self.given.get(&key.step) {
+        if let Some(StepResult::Each(items)) = self.given.get(&key.step) {
             let item = items.get(index as usize).cloned().flatten();
             match item {
-                Some(item) => drop(self.given.insert(key.step.clone(), Given::Once(item))),
+                Some(item) => drop(self.given.insert(key.step.clone(), StepResult::Once(item))),
                 None => drop(self.given.remove(&key.step)),
             }
         }
     }
 
     /// Everything, if nothing of it has to be fetched.
-    pub(super) fn at_once(self) -> Option<Loaded> {
+    pub(super) fn into_loaded(self) -> Option<LoadedValues> {
         let mut steps = BTreeMap::new();
         for (step, given) in &self.given {
             let values = match given {
-                Given::Once(result) => inline(result)?.clone(),
-                Given::Each(results) => {
+                StepResult::Once(result) => inline(result)?.clone(),
+                StepResult::Each(results) => {
                     let item = |result: &Option<Arc<ResultRef>>| match result {
                         Some(result) => inline(result).cloned().map(Some),
                         None => Some(None),
@@ -99,7 +99,7 @@ impl Material {
             };
             steps.insert(step.clone(), values);
         }
-        Some(Loaded {
+        Some(LoadedValues {
             inputs: inline(&self.begun.inputs)?.clone(),
             context: inline(&self.begun.context)?.clone(),
             steps,
@@ -110,12 +110,12 @@ impl Material {
     ///
     /// # Errors
     /// `unknown_record` if an artifact is gone; what the store says.
-    pub(super) async fn load(self, artifacts: &dyn Artifacts) -> Result<Loaded, Cause> {
+    pub(super) async fn load(self, artifacts: &dyn ArtifactStore) -> Result<LoadedValues, Cause> {
         let mut steps = BTreeMap::new();
         for (step, given) in self.given {
             let values = match given {
-                Given::Once(result) => fetch(&result, artifacts).await?,
-                Given::Each(results) => {
+                StepResult::Once(result) => fetch(&result, artifacts).await?,
+                StepResult::Each(results) => {
                     let mut items = Vec::with_capacity(results.len());
                     for result in results {
                         items.push(match result {
@@ -130,14 +130,14 @@ impl Material {
         }
         let inputs = fetch(&self.begun.inputs, artifacts).await?;
         let context = fetch(&self.begun.context, artifacts).await?;
-        Ok(Loaded { inputs, context, steps })
+        Ok(LoadedValues { inputs, context, steps })
     }
 }
 
 const fn of_root(reference: &greenroom_definitions::expr::Reference) -> Option<&StepId> {
     match &reference.root {
-        Root::Step(step) => Some(step),
-        Root::Inputs | Root::Context | Root::Item | Root::Index => None,
+        ReferenceRoot::Step(step) => Some(step),
+        ReferenceRoot::Inputs | ReferenceRoot::Context | ReferenceRoot::Item | ReferenceRoot::Index => None,
     }
 }
 
@@ -149,7 +149,7 @@ const fn inline(result: &ResultRef) -> Option<&Values> {
 }
 
 /// True if a journal and a reply can carry the value themselves.
-pub(super) fn is_small(value: &Json) -> bool {
+pub(super) fn fits_inline(value: &Json) -> bool {
     size_bytes(value) <= INLINE_VALUE_BYTES_MAX as u64
 }
 
@@ -157,15 +157,15 @@ pub(super) fn is_small(value: &Json) -> bool {
 ///
 /// # Errors
 /// As [`Material::load`].
-pub(super) async fn fetch(result: &ResultRef, artifacts: &dyn Artifacts) -> Result<Values, Cause> {
+pub(super) async fn fetch(result: &ResultRef, artifacts: &dyn ArtifactStore) -> Result<Values, Cause> {
     match result {
         ResultRef::Inline(values) => Ok(values.clone()),
         ResultRef::Stored(artifact) => {
             let bytes = artifacts.get(&artifact.hash, ARTIFACT_BYTES_MAX).await.map_err(|error| error.cause())?;
             let bytes = bytes.ok_or_else(|| {
-                Cause::new(Code::UnknownRecord, format!("the artifact {} is gone", artifact.hash.short()))
+                Cause::new(ErrorCode::UnknownRecord, format!("the artifact {} is gone", artifact.hash.short()))
             })?;
-            serde_json::from_slice(&bytes).map_err(|error| Cause::new(Code::StoreUnavailable, error.to_string()))
+            serde_json::from_slice(&bytes).map_err(|error| Cause::new(ErrorCode::StoreUnavailable, error.to_string()))
         }
     }
 }
@@ -174,12 +174,12 @@ pub(super) async fn fetch(result: &ResultRef, artifacts: &dyn Artifacts) -> Resu
 ///
 /// # Errors
 /// What the artifact store says.
-pub(super) async fn keep(
+pub(super) async fn store_result(
     values: Values,
     name: &str,
-    artifacts: &dyn Artifacts,
+    artifacts: &dyn ArtifactStore,
 ) -> Result<(ResultRef, ContentHash), Cause> {
-    let bytes = serde_json::to_vec(&values).map_err(|error| Cause::new(Code::Internal, error.to_string()))?;
+    let bytes = serde_json::to_vec(&values).map_err(|error| Cause::new(ErrorCode::Internal, error.to_string()))?;
     let hash = ContentHash::of(&bytes);
     if bytes.len() <= INLINE_VALUE_BYTES_MAX {
         return Ok((ResultRef::Inline(values), hash));
@@ -192,7 +192,7 @@ pub(super) async fn keep(
 ///
 /// # Errors
 /// What the artifact store says.
-pub(super) async fn shrink(values: Values, artifacts: &dyn Artifacts) -> Result<Values, Cause> {
+pub(super) async fn offload_large(values: Values, artifacts: &dyn ArtifactStore) -> Result<Values, Cause> {
     let mut small = Values::new();
     for (name, value) in values {
         let value = shrink_value(&name, value, artifacts).await?;
@@ -202,8 +202,8 @@ pub(super) async fn shrink(values: Values, artifacts: &dyn Artifacts) -> Result<
 }
 
 /// The value, or its claim check if it is too large.
-pub(super) async fn shrink_value(name: &str, value: Json, artifacts: &dyn Artifacts) -> Result<Json, Cause> {
-    if is_small(&value) || ArtifactRef::from_json(&value).is_some() {
+pub(super) async fn shrink_value(name: &str, value: Json, artifacts: &dyn ArtifactStore) -> Result<Json, Cause> {
+    if fits_inline(&value) || ArtifactRef::from_json(&value).is_some() {
         return Ok(value);
     }
     let (bytes, media_type, ending) = match value {

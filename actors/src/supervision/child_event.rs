@@ -5,7 +5,7 @@ use ractor::{ActorId, SupervisionEvent};
 
 /// How a child ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum How {
+pub enum ExitKind {
     /// It stopped by itself or was asked to.
     Stopped,
     /// It was killed from outside.
@@ -13,22 +13,22 @@ pub enum How {
     /// It panicked, or its handler answered an error.
     Crashed,
     /// It did not take its work, and was killed or left behind for that.
-    Frozen,
+    Stalled,
 }
 
 /// What an event says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Exit {
+pub enum ChildEvent {
     /// A child began.
     Started(ActorId),
     /// A child ended.
     Ended {
         /// Which one.
-        who: ActorId,
+        child: ActorId,
         /// How.
-        how: How,
+        exit: ExitKind,
         /// In its own words, for the log.
-        why: String,
+        reason: String,
     },
     /// Nothing that concerns a parent.
     Other,
@@ -39,21 +39,21 @@ const KILLED: &str = "killed";
 /// ractor's word for a task that its runtime dropped.
 const CANCELLED: &str = "actor_task_cancelled";
 
-impl Exit {
+impl ChildEvent {
     /// Reads an event. The dead child's state, which a killed or stopped one still sends along, is
     /// dropped here, which aborts the work that was linked to it.
     #[must_use]
-    pub fn read(event: SupervisionEvent) -> Self {
+    pub fn from_event(event: SupervisionEvent) -> Self {
         match event {
             SupervisionEvent::ActorStarted(cell) => Self::Started(cell.get_id()),
             SupervisionEvent::ActorTerminated(cell, state, reason) => {
                 drop(state);
-                let why = reason.unwrap_or_default();
-                let how = if why == KILLED || why == CANCELLED { How::Killed } else { How::Stopped };
-                Self::Ended { who: cell.get_id(), how, why }
+                let reason = reason.unwrap_or_default();
+                let exit = if reason == KILLED || reason == CANCELLED { ExitKind::Killed } else { ExitKind::Stopped };
+                Self::Ended { child: cell.get_id(), exit, reason }
             }
             SupervisionEvent::ActorFailed(cell, error) => {
-                Self::Ended { who: cell.get_id(), how: How::Crashed, why: error.to_string() }
+                Self::Ended { child: cell.get_id(), exit: ExitKind::Crashed, reason: error.to_string() }
             }
             SupervisionEvent::ProcessGroupChanged(_) | SupervisionEvent::PidLifecycleEvent(_) => Self::Other,
         }

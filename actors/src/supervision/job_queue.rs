@@ -13,7 +13,7 @@ use ractor::{ActorId, ActorRef};
 use tokio::time::Instant;
 
 /// A message type that can say "look into your slot".
-pub trait Wakes: ractor::Message {
+pub trait WakeMessage: ractor::Message {
     /// The wake-up.
     fn wake() -> Self;
 }
@@ -22,14 +22,14 @@ pub trait Wakes: ractor::Message {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pushed {
     /// It waits, and whoever has to know does.
-    Waits,
+    Queued,
     /// It waits, and nobody sits here: the pusher must ask the roster to fill the seat.
-    Unseated,
+    NeedsActor,
 }
 
 /// Why a job was not taken in; the job comes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused<J> {
+pub enum PushError<J> {
     /// The slot is full.
     Full(J),
     /// Its actor died too often and rests for this long.
@@ -38,37 +38,37 @@ pub enum Refused<J> {
     Closed(J),
 }
 
-enum Seat<M> {
+enum Consumer<M> {
     /// Nobody sits here, and nobody was asked for.
-    Empty,
+    None,
     /// Somebody was asked for.
-    Awaited,
+    Starting,
     /// An actor sits here.
-    Taken { actor: ActorRef<M>, since: Instant },
+    Attached { actor: ActorRef<M>, since: Instant },
     /// Nobody may sit here until then.
-    Barred { until: Instant },
+    CircuitOpen { until: Instant },
     /// Nobody will sit here again.
     Closed,
 }
 
 struct Inner<J, M> {
     queue: VecDeque<(Instant, J)>,
-    seat: Seat<M>,
+    consumer: Consumer<M>,
     /// A wake-up is under way, so that a burst sends one and not thousands.
     woken: bool,
 }
 
 /// A bounded inbox and the seat behind it.
-pub struct Slot<J, M> {
+pub struct JobQueue<J, M> {
     inner: Mutex<Inner<J, M>>,
     jobs_max: usize,
 }
 
-impl<J, M: Wakes> Slot<J, M> {
+impl<J, M: WakeMessage> JobQueue<J, M> {
     /// An empty slot that holds at most `jobs_max` jobs.
     #[must_use]
     pub const fn new(jobs_max: usize) -> Self {
-        let inner = Inner { queue: VecDeque::new(), seat: Seat::Empty, woken: false };
+        let inner = Inner { queue: VecDeque::new(), consumer: Consumer::None, woken: false };
         Self { inner: Mutex::new(inner), jobs_max }
     }
 
@@ -80,35 +80,35 @@ impl<J, M: Wakes> Slot<J, M> {
     ///
     /// # Errors
     /// [`Refused`], with the job.
-    pub fn push(&self, job: J, now: Instant) -> Result<Pushed, Refused<J>> {
+    pub fn push(&self, job: J, now: Instant) -> Result<Pushed, PushError<J>> {
         let mut inner = self.lock();
-        match inner.seat {
-            Seat::Closed => return Err(Refused::Closed(job)),
-            Seat::Barred { until } if until > now => {
-                return Err(Refused::Barred(job, until.duration_since(now)));
+        match inner.consumer {
+            Consumer::Closed => return Err(PushError::Closed(job)),
+            Consumer::CircuitOpen { until } if until > now => {
+                return Err(PushError::Barred(job, until.duration_since(now)));
             }
-            Seat::Barred { .. } => inner.seat = Seat::Empty,
-            Seat::Empty | Seat::Awaited | Seat::Taken { .. } => {}
+            Consumer::CircuitOpen { .. } => inner.consumer = Consumer::None,
+            Consumer::None | Consumer::Starting | Consumer::Attached { .. } => {}
         }
         if inner.queue.len() >= self.jobs_max {
-            return Err(Refused::Full(job));
+            return Err(PushError::Full(job));
         }
         inner.queue.push_back((now, job));
-        match inner.seat {
-            Seat::Empty => {
-                inner.seat = Seat::Awaited;
-                Ok(Pushed::Unseated)
+        match inner.consumer {
+            Consumer::None => {
+                inner.consumer = Consumer::Starting;
+                Ok(Pushed::NeedsActor)
             }
-            Seat::Taken { .. } => {
+            Consumer::Attached { .. } => {
                 inner.wake();
-                Ok(Pushed::Waits)
+                Ok(Pushed::Queued)
             }
-            Seat::Awaited | Seat::Barred { .. } | Seat::Closed => Ok(Pushed::Waits),
+            Consumer::Starting | Consumer::CircuitOpen { .. } | Consumer::Closed => Ok(Pushed::Queued),
         }
     }
 
     /// The oldest job. An actor that was woken takes until there is none, or wakes itself again.
-    pub fn take(&self) -> Option<J> {
+    pub fn pop(&self) -> Option<J> {
         let mut inner = self.lock();
         match inner.queue.pop_front() {
             Some((_, job)) => Some(job),
@@ -120,12 +120,12 @@ impl<J, M: Wakes> Slot<J, M> {
     }
 
     /// Seats an actor, and wakes it if work waits.
-    pub fn seat(&self, actor: ActorRef<M>, now: Instant) {
+    pub fn attach(&self, actor: ActorRef<M>, now: Instant) {
         let mut inner = self.lock();
-        if matches!(inner.seat, Seat::Closed) {
+        if matches!(inner.consumer, Consumer::Closed) {
             return;
         }
-        inner.seat = Seat::Taken { actor, since: now };
+        inner.consumer = Consumer::Attached { actor, since: now };
         inner.woken = false;
         if !inner.queue.is_empty() {
             inner.wake();
@@ -134,60 +134,60 @@ impl<J, M: Wakes> Slot<J, M> {
 
     /// The actor wants to leave. True, and its seat is empty, if nothing waits; a job that comes
     /// later asks for a new one. False if there is work, or if it does not sit here any more.
-    pub fn retire(&self, who: ActorId) -> bool {
+    pub fn try_detach(&self, who: ActorId) -> bool {
         let mut inner = self.lock();
-        let sits = matches!(&inner.seat, Seat::Taken { actor, .. } if actor.get_id() == who);
+        let sits = matches!(&inner.consumer, Consumer::Attached { actor, .. } if actor.get_id() == who);
         let leaves = sits && inner.queue.is_empty();
         if leaves {
-            inner.seat = Seat::Empty;
+            inner.consumer = Consumer::None;
         }
         leaves
     }
 
     /// The actor is dead, and will be followed by another one: jobs wait for it.
-    pub fn await_next(&self) {
+    pub fn expect_restart(&self) {
         let mut inner = self.lock();
-        if !matches!(inner.seat, Seat::Closed) {
-            inner.seat = Seat::Awaited;
+        if !matches!(inner.consumer, Consumer::Closed) {
+            inner.consumer = Consumer::Starting;
         }
     }
 
     /// The actor is gone, and nobody follows unless work waits: then true, and somebody is awaited.
-    pub fn vacate(&self) -> bool {
+    pub fn detach(&self) -> bool {
         let mut inner = self.lock();
         let waits = !inner.queue.is_empty();
-        match inner.seat {
-            Seat::Closed | Seat::Barred { .. } => false,
-            Seat::Empty | Seat::Awaited | Seat::Taken { .. } => {
-                inner.seat = if waits { Seat::Awaited } else { Seat::Empty };
+        match inner.consumer {
+            Consumer::Closed | Consumer::CircuitOpen { .. } => false,
+            Consumer::None | Consumer::Starting | Consumer::Attached { .. } => {
+                inner.consumer = if waits { Consumer::Starting } else { Consumer::None };
                 waits
             }
         }
     }
 
     /// Bars the seat, and gives back what waited.
-    pub fn bar(&self, until: Instant) -> Vec<J> {
-        self.empty_into(Seat::Barred { until })
+    pub fn open_circuit(&self, until: Instant) -> Vec<J> {
+        self.empty_into(Consumer::CircuitOpen { until })
     }
 
     /// Closes the slot for good, and gives back what waited.
     pub fn close(&self) -> Vec<J> {
-        self.empty_into(Seat::Closed)
+        self.empty_into(Consumer::Closed)
     }
 
-    fn empty_into(&self, seat: Seat<M>) -> Vec<J> {
+    fn empty_into(&self, consumer: Consumer<M>) -> Vec<J> {
         let mut inner = self.lock();
-        if !matches!(inner.seat, Seat::Closed) {
-            inner.seat = seat;
+        if !matches!(inner.consumer, Consumer::Closed) {
+            inner.consumer = consumer;
         }
         inner.queue.drain(..).map(|(_, job)| job).collect()
     }
 
     /// Tells the actor something out of turn, if one sits here.
-    pub fn tell(&self, message: M) {
-        let actor = match &self.lock().seat {
-            Seat::Taken { actor, .. } => Some(actor.clone()),
-            Seat::Empty | Seat::Awaited | Seat::Barred { .. } | Seat::Closed => None,
+    pub fn notify(&self, message: M) {
+        let actor = match &self.lock().consumer {
+            Consumer::Attached { actor, .. } => Some(actor.clone()),
+            Consumer::None | Consumer::Starting | Consumer::CircuitOpen { .. } | Consumer::Closed => None,
         };
         if let Some(actor) = actor {
             // A dead actor has dropped what the message is about.
@@ -196,20 +196,24 @@ impl<J, M: Wakes> Slot<J, M> {
     }
 
     /// For how long the seat is still barred.
-    pub fn barred_for(&self, now: Instant) -> Option<Duration> {
-        match self.lock().seat {
-            Seat::Barred { until } if until > now => Some(until.duration_since(now)),
-            Seat::Barred { .. } | Seat::Empty | Seat::Awaited | Seat::Taken { .. } | Seat::Closed => None,
+    pub fn circuit_open_for(&self, now: Instant) -> Option<Duration> {
+        match self.lock().consumer {
+            Consumer::CircuitOpen { until } if until > now => Some(until.duration_since(now)),
+            Consumer::CircuitOpen { .. }
+            | Consumer::None
+            | Consumer::Starting
+            | Consumer::Attached { .. }
+            | Consumer::Closed => None,
         }
     }
 
     /// How long the oldest job has waited for the actor that sits here; `None` if nobody does.
-    pub fn ignored_for(&self, now: Instant) -> Option<Duration> {
+    pub fn stalled_for(&self, now: Instant) -> Option<Duration> {
         let inner = self.lock();
         let (pushed, _) = inner.queue.front()?;
-        match &inner.seat {
-            Seat::Taken { since, .. } => Some(now.duration_since(*since.max(pushed))),
-            Seat::Empty | Seat::Awaited | Seat::Barred { .. } | Seat::Closed => None,
+        match &inner.consumer {
+            Consumer::Attached { since, .. } => Some(now.duration_since(*since.max(pushed))),
+            Consumer::None | Consumer::Starting | Consumer::CircuitOpen { .. } | Consumer::Closed => None,
         }
     }
 
@@ -224,20 +228,20 @@ impl<J, M: Wakes> Slot<J, M> {
     }
 
     /// True if an actor sits here.
-    pub fn is_seated(&self) -> bool {
-        matches!(self.lock().seat, Seat::Taken { .. })
+    pub fn is_attached(&self) -> bool {
+        matches!(self.lock().consumer, Consumer::Attached { .. })
     }
 
     /// True if no job waits and nobody sits here or is awaited.
-    pub fn is_deserted(&self) -> bool {
+    pub fn is_idle(&self) -> bool {
         let inner = self.lock();
-        inner.queue.is_empty() && matches!(inner.seat, Seat::Empty)
+        inner.queue.is_empty() && matches!(inner.consumer, Consumer::None)
     }
 }
 
-impl<J, M: Wakes> Inner<J, M> {
+impl<J, M: WakeMessage> Inner<J, M> {
     fn wake(&mut self) {
-        if let (Seat::Taken { actor, .. }, false) = (&self.seat, self.woken) {
+        if let (Consumer::Attached { actor, .. }, false) = (&self.consumer, self.woken) {
             // If the actor is dead, its parent hears of it and seats another one, who is woken then.
             self.woken = actor.send_message(M::wake()).is_ok();
         }

@@ -17,26 +17,26 @@ use tokio::task::AbortHandle;
 
 /// The bound of a task that is bounded by something else: its actor's life, or a deadline of its own.
 /// No timer is started for it.
-pub const FOREVER: Duration = Duration::MAX;
+pub const UNBOUNDED: Duration = Duration::MAX;
 
 /// How a linked task ended, told once.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ended<T> {
+pub enum TaskOutcome<T> {
     /// It gave this.
-    Done(T),
+    Completed(T),
     /// It took longer than its bound, and was dropped.
     TimedOut,
     /// It panicked; the text is what it said.
     Panicked(String),
 }
 
-impl<T> Ended<T> {
+impl<T> TaskOutcome<T> {
     /// Turns what was done into something else.
-    pub fn map<U>(self, with: impl FnOnce(T) -> U) -> Ended<U> {
+    pub fn map<U>(self, with: impl FnOnce(T) -> U) -> TaskOutcome<U> {
         match self {
-            Self::Done(done) => Ended::Done(with(done)),
-            Self::TimedOut => Ended::TimedOut,
-            Self::Panicked(said) => Ended::Panicked(said),
+            Self::Completed(done) => TaskOutcome::Completed(with(done)),
+            Self::TimedOut => TaskOutcome::TimedOut,
+            Self::Panicked(said) => TaskOutcome::Panicked(said),
         }
     }
 }
@@ -56,13 +56,18 @@ impl<K> Default for LinkedTasks<K> {
 impl<K: Eq + Hash + Clone> LinkedTasks<K> {
     /// Starts `work`, bounded by `time_max`. `tell` takes its end; it should send one message to the
     /// actor, which then calls [`LinkedTasks::ended`]. A task of the same name is aborted first.
-    pub fn link<T, F>(&mut self, key: K, time_max: Duration, work: F, tell: impl FnOnce(Ended<T>) + Send + 'static)
-    where
+    pub fn spawn<T, F>(
+        &mut self,
+        key: K,
+        time_max: Duration,
+        work: F,
+        tell: impl FnOnce(TaskOutcome<T>) + Send + 'static,
+    ) where
         F: Future<Output = T> + Send + 'static,
         T: Send + 'static,
     {
         // Combinators and no async block, which would hold the work twice: as it came, and as it waits.
-        let bounded = if time_max == FOREVER {
+        let bounded = if time_max == UNBOUNDED {
             Either::Left(work.map(Ok))
         } else {
             Either::Right(tokio::time::timeout(time_max, work))
@@ -70,9 +75,9 @@ impl<K: Eq + Hash + Clone> LinkedTasks<K> {
         let guarded = AssertUnwindSafe(bounded).catch_unwind();
         let telling = guarded.map(move |ended| {
             tell(match ended {
-                Ok(Ok(done)) => Ended::Done(done),
-                Ok(Err(_elapsed)) => Ended::TimedOut,
-                Err(panic) => Ended::Panicked(said(panic.as_ref())),
+                Ok(Ok(done)) => TaskOutcome::Completed(done),
+                Ok(Err(_elapsed)) => TaskOutcome::TimedOut,
+                Err(panic) => TaskOutcome::Panicked(panic_message(panic.as_ref())),
             });
         });
         #[expect(clippy::disallowed_methods, reason = "this is the place that owns the tasks it spawns")]
@@ -83,12 +88,12 @@ impl<K: Eq + Hash + Clone> LinkedTasks<K> {
     }
 
     /// Does something once, after a while, unless the actor is gone by then.
-    pub fn after(&mut self, key: K, wait: Duration, act: impl FnOnce() + Send + 'static) {
-        self.link(key, FOREVER, tokio::time::sleep(wait), move |_| act());
+    pub fn run_after(&mut self, key: K, wait: Duration, act: impl FnOnce() + Send + 'static) {
+        self.spawn(key, UNBOUNDED, tokio::time::sleep(wait), move |_| act());
     }
 
     /// Does something every `period`, until it answers false or the actor is gone.
-    pub fn every(&mut self, key: K, period: Duration, mut act: impl FnMut() -> bool + Send + 'static) {
+    pub fn run_every(&mut self, key: K, period: Duration, mut act: impl FnMut() -> bool + Send + 'static) {
         let ticking = async move {
             let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
             ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -99,12 +104,12 @@ impl<K: Eq + Hash + Clone> LinkedTasks<K> {
                 }
             }
         };
-        self.link(key, FOREVER, ticking, |_| ());
+        self.spawn(key, UNBOUNDED, ticking, |_| ());
     }
 
     /// Takes note of an end. True the first time; false if the task was aborted meanwhile, whose
     /// late message then means nothing.
-    pub fn ended(&mut self, key: &K) -> bool {
+    pub fn acknowledge(&mut self, key: &K) -> bool {
         self.tasks.remove(key).is_some()
     }
 
@@ -152,7 +157,7 @@ impl<K> Drop for LinkedTasks<K> {
 }
 
 /// What a panic said.
-fn said(panic: &(dyn Any + Send)) -> String {
+fn panic_message(panic: &(dyn Any + Send)) -> String {
     panic
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned())
@@ -168,13 +173,13 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(3600);
 
-    type Told = (u8, Ended<u8>);
+    type Told = (u8, TaskOutcome<u8>);
 
     fn told() -> (mpsc::Sender<Told>, mpsc::Receiver<Told>) {
         mpsc::channel(8)
     }
 
-    fn tell(to: &mpsc::Sender<Told>, key: u8) -> impl FnOnce(Ended<u8>) + Send + 'static {
+    fn tell(to: &mpsc::Sender<Told>, key: u8) -> impl FnOnce(TaskOutcome<u8>) + Send + 'static {
         let to = to.clone();
         move |ended| {
             let _ = to.try_send((key, ended));
@@ -195,19 +200,19 @@ mod tests {
     async fn each_task_ends_once_whether_done_late_or_in_panic() {
         let (to, mut ends) = told();
         let mut tasks = LinkedTasks::default();
-        tasks.link(1, LONG, async { 7 }, tell(&to, 1));
-        tasks.link(2, Duration::from_millis(5), std::future::pending(), tell(&to, 2));
-        tasks.link(3, LONG, async { panic!("out of ink") }, tell(&to, 3));
+        tasks.spawn(1, LONG, async { 7 }, tell(&to, 1));
+        tasks.spawn(2, Duration::from_millis(5), std::future::pending(), tell(&to, 2));
+        tasks.spawn(3, LONG, async { panic!("out of ink") }, tell(&to, 3));
         let mut seen = HashMap::new();
         for _ in 0..3 {
             let (key, ended) = ends.recv().await.unwrap();
-            assert!(tasks.ended(&key), "the first end of a task counts");
-            assert!(!tasks.ended(&key), "a second one does not");
+            assert!(tasks.acknowledge(&key), "the first end of a task counts");
+            assert!(!tasks.acknowledge(&key), "a second one does not");
             seen.insert(key, ended);
         }
-        assert_eq!(seen[&1], Ended::Done(7));
-        assert_eq!(seen[&2], Ended::TimedOut);
-        assert_eq!(seen[&3], Ended::Panicked("out of ink".into()));
+        assert_eq!(seen[&1], TaskOutcome::Completed(7));
+        assert_eq!(seen[&2], TaskOutcome::TimedOut);
+        assert_eq!(seen[&3], TaskOutcome::Panicked("out of ink".into()));
         assert!(tasks.is_empty());
     }
 
@@ -221,10 +226,10 @@ mod tests {
             let _held = held;
             std::future::pending().await
         };
-        tasks.link(1, LONG, work, tell(&to, 1));
+        tasks.spawn(1, LONG, work, tell(&to, 1));
         assert!(tasks.abort(&1));
         noticed.await.unwrap();
-        assert!(!tasks.ended(&1));
+        assert!(!tasks.acknowledge(&1));
     }
 
     #[tokio::test]
@@ -237,7 +242,7 @@ mod tests {
             let _held = held;
             std::future::pending().await
         };
-        tasks.link(1, LONG, work, tell(&to, 1));
+        tasks.spawn(1, LONG, work, tell(&to, 1));
         drop(tasks);
         noticed.await.unwrap();
     }

@@ -35,7 +35,7 @@ pub enum ChildKind {
 
 /// When a child that has ended is started again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Restart {
+pub enum RestartMode {
     /// Always.
     Permanent,
     /// Unless it stopped by itself.
@@ -46,9 +46,9 @@ pub enum Restart {
 
 /// What it means when a child dies more often than its rule allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum GiveUp {
+pub enum OnMaxRestarts {
     /// Its slot answers `agent_barred` for this long; then it may try again.
-    Bar {
+    OpenCircuit {
         /// How long it rests.
         cooldown: Duration,
     },
@@ -78,9 +78,9 @@ impl Backoff {
 
 /// One row of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rule {
+pub struct RestartPolicy {
     /// When it is started again.
-    pub restart: Restart,
+    pub restart: RestartMode,
     /// Restarts inside the window; one more means giving up.
     pub restarts_max: u32,
     /// How far back deaths count.
@@ -88,76 +88,76 @@ pub struct Rule {
     /// How long to wait before a restart.
     pub backoff: Backoff,
     /// After how long an unread job means that it is frozen; `None` where it has no slot.
-    pub frozen_after: Option<Duration>,
+    pub stalled_after: Option<Duration>,
     /// What follows one restart too many.
-    pub give_up: GiveUp,
+    pub on_max_restarts: OnMaxRestarts,
 }
 
 /// At once, then slower: an engine is needed by everyone.
-const QUICK: Backoff = Backoff { first: Duration::from_millis(1), max: Duration::from_millis(100) };
+const FAST_BACKOFF: Backoff = Backoff { first: Duration::from_millis(1), max: Duration::from_millis(100) };
 /// For what one caller may have broken.
-const GENTLE: Backoff = Backoff { first: Duration::from_millis(10), max: Duration::from_secs(1) };
+const SLOW_BACKOFF: Backoff = Backoff { first: Duration::from_millis(10), max: Duration::from_secs(1) };
 
 impl ChildKind {
     /// The rule for this kind. A new kind cannot be added without its row.
     #[must_use]
-    pub const fn rule(self) -> Rule {
+    pub const fn rule(self) -> RestartPolicy {
         match self {
-            Self::GuardShard => Rule {
-                restart: Restart::Permanent,
+            Self::GuardShard => RestartPolicy {
+                restart: RestartMode::Permanent,
                 restarts_max: 20,
                 window: Duration::from_secs(10),
-                backoff: QUICK,
-                frozen_after: Some(Duration::from_secs(1)),
-                give_up: GiveUp::Escalate,
+                backoff: FAST_BACKOFF,
+                stalled_after: Some(Duration::from_secs(1)),
+                on_max_restarts: OnMaxRestarts::Escalate,
             },
-            Self::GuardKeeper => Rule {
-                restart: Restart::Permanent,
+            Self::GuardKeeper => RestartPolicy {
+                restart: RestartMode::Permanent,
                 restarts_max: 3,
                 window: Duration::from_secs(60),
-                backoff: QUICK,
-                frozen_after: None,
-                give_up: GiveUp::StopPod,
+                backoff: FAST_BACKOFF,
+                stalled_after: None,
+                on_max_restarts: OnMaxRestarts::StopPod,
             },
-            Self::AuditWriter => Rule {
-                restart: Restart::Permanent,
+            Self::AuditWriter => RestartPolicy {
+                restart: RestartMode::Permanent,
                 restarts_max: 0,
                 window: Duration::from_secs(60),
-                backoff: QUICK,
-                frozen_after: None,
-                give_up: GiveUp::StopPod,
+                backoff: FAST_BACKOFF,
+                stalled_after: None,
+                on_max_restarts: OnMaxRestarts::StopPod,
             },
-            Self::Category | Self::Teams | Self::Runs | Self::Ingress | Self::Watcher | Self::Peer => Rule {
-                restart: Restart::Permanent,
+            Self::Category | Self::Teams | Self::Runs | Self::Ingress | Self::Watcher | Self::Peer => RestartPolicy {
+                restart: RestartMode::Permanent,
                 restarts_max: 5,
                 window: Duration::from_secs(60),
-                backoff: GENTLE,
-                frozen_after: None,
-                give_up: GiveUp::StopPod,
+                backoff: SLOW_BACKOFF,
+                stalled_after: None,
+                on_max_restarts: OnMaxRestarts::StopPod,
             },
-            Self::Agent => Rule {
-                restart: Restart::Transient,
+            Self::Agent => RestartPolicy {
+                restart: RestartMode::Transient,
                 restarts_max: 5,
                 window: Duration::from_secs(30),
-                backoff: GENTLE,
-                frozen_after: Some(Duration::from_secs(10)),
-                give_up: GiveUp::Bar { cooldown: Duration::from_secs(30) },
+                backoff: SLOW_BACKOFF,
+                stalled_after: Some(Duration::from_secs(10)),
+                on_max_restarts: OnMaxRestarts::OpenCircuit { cooldown: Duration::from_secs(30) },
             },
-            Self::Team | Self::Context => Rule {
-                restart: Restart::Transient,
+            Self::Team | Self::Context => RestartPolicy {
+                restart: RestartMode::Transient,
                 restarts_max: 3,
                 window: Duration::from_secs(30),
-                backoff: GENTLE,
-                frozen_after: Some(Duration::from_secs(10)),
-                give_up: GiveUp::Escalate,
+                backoff: SLOW_BACKOFF,
+                stalled_after: Some(Duration::from_secs(10)),
+                on_max_restarts: OnMaxRestarts::Escalate,
             },
-            Self::Run => Rule {
-                restart: Restart::Temporary,
+            Self::Run => RestartPolicy {
+                restart: RestartMode::Temporary,
                 restarts_max: 0,
                 window: Duration::from_secs(60),
-                backoff: GENTLE,
-                frozen_after: None,
-                give_up: GiveUp::Escalate,
+                backoff: SLOW_BACKOFF,
+                stalled_after: None,
+                on_max_restarts: OnMaxRestarts::Escalate,
             },
         }
     }

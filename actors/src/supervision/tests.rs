@@ -9,10 +9,10 @@ use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::child_table::{Change, KILL_WAIT, Roster};
-use super::job_queue::{Pushed, Refused, Slot, Wakes};
-use super::restart_policy::{Backoff, GiveUp, Restart, Rule};
-use super::{Ended, Exit, How, LinkedTasks};
+use super::child_table::{ChildTable, KILL_TIMEOUT, SupervisorAction};
+use super::job_queue::{JobQueue, PushError, Pushed, WakeMessage};
+use super::restart_policy::{Backoff, OnMaxRestarts, RestartMode, RestartPolicy};
+use super::{ChildEvent, ExitKind, LinkedTasks, TaskOutcome};
 use crate::test_env::until;
 
 /// What a worker is asked to do.
@@ -31,13 +31,13 @@ enum WorkerMsg {
     Wake,
 }
 impl ractor::Message for WorkerMsg {}
-impl Wakes for WorkerMsg {
+impl WakeMessage for WorkerMsg {
     fn wake() -> Self {
         Self::Wake
     }
 }
 
-struct Worker(Arc<Slot<Job, WorkerMsg>>);
+struct Worker(Arc<JobQueue<Job, WorkerMsg>>);
 
 impl Actor for Worker {
     type Msg = WorkerMsg;
@@ -47,7 +47,7 @@ impl Actor for Worker {
         Ok(())
     }
     async fn handle(&self, me: ActorRef<WorkerMsg>, _: WorkerMsg, (): &mut ()) -> Result<(), ActorProcessingErr> {
-        while let Some(job) = self.0.take() {
+        while let Some(job) = self.0.pop() {
             match job {
                 Job::Echo(what, port) => drop(port.send(what)),
                 Job::Panic => panic!("a worker was told to"),
@@ -82,20 +82,20 @@ impl ractor::Message for BossMsg {}
 /// What the boss saw.
 #[derive(Default)]
 struct Seen {
-    ends: std::sync::Mutex<Vec<How>>,
+    ends: std::sync::Mutex<Vec<ExitKind>>,
     restarts: AtomicUsize,
     bars: AtomicUsize,
     abandoned: AtomicUsize,
 }
 
 struct Boss {
-    slot: Arc<Slot<Job, WorkerMsg>>,
+    queue: Arc<JobQueue<Job, WorkerMsg>>,
     seen: Arc<Seen>,
-    rule: Rule,
+    rule: RestartPolicy,
 }
 
 struct BossState {
-    roster: Roster<u8, Job, WorkerMsg>,
+    children: ChildTable<u8, Job, WorkerMsg>,
     tasks: LinkedTasks<u8>,
 }
 
@@ -105,8 +105,8 @@ impl Actor for Boss {
     type Arguments = ();
     async fn pre_start(&self, me: ActorRef<BossMsg>, (): ()) -> Result<BossState, ActorProcessingErr> {
         let mut tasks = LinkedTasks::default();
-        tasks.every(0, Duration::from_millis(20), move || me.send_message(BossMsg::Tick).is_ok());
-        Ok(BossState { roster: Roster::with_rule(self.rule), tasks })
+        tasks.run_every(0, Duration::from_millis(20), move || me.send_message(BossMsg::Tick).is_ok());
+        Ok(BossState { children: ChildTable::with_rule(self.rule), tasks })
     }
     async fn handle(
         &self,
@@ -116,25 +116,25 @@ impl Actor for Boss {
     ) -> Result<(), ActorProcessingErr> {
         let change = match message {
             BossMsg::Fill => {
-                let (worker, parent) = (Worker(self.slot.clone()), me.get_cell());
+                let (worker, parent) = (Worker(self.queue.clone()), me.get_cell());
                 let spawn = || async move { Ok(Actor::spawn_linked(None, worker, (), parent).await?.0) };
-                state.roster.fill(1, self.slot.clone(), spawn).await
+                state.children.start(1, self.queue.clone(), spawn).await
             }
             BossMsg::Tick => {
-                for doomed in state.roster.frozen(Instant::now()) {
+                for doomed in state.children.stalled(Instant::now()) {
                     let (me, child) = (me.clone(), doomed.clone());
                     let kill = async move { child.kill_and_wait(Some(Duration::from_millis(100))).await.is_ok() };
-                    state.tasks.link(1, KILL_WAIT, kill, move |ended| {
-                        if ended != Ended::Done(true) {
+                    state.tasks.spawn(1, KILL_TIMEOUT, kill, move |ended| {
+                        if ended != TaskOutcome::Completed(true) {
                             let _ = me.send_message(BossMsg::Outlived(doomed));
                         }
                     });
                 }
-                Change::Nothing
+                SupervisorAction::None
             }
             BossMsg::Outlived(child) => {
                 self.seen.abandoned.fetch_add(1, Ordering::SeqCst);
-                state.roster.abandon(&child, me.get_cell(), Instant::now())
+                state.children.unlink(&child, me.get_cell(), Instant::now())
             }
         };
         self.carry_out(&me, state, &change);
@@ -146,9 +146,9 @@ impl Actor for Boss {
         event: SupervisionEvent,
         state: &mut BossState,
     ) -> Result<(), ActorProcessingErr> {
-        if let Exit::Ended { who, how, .. } = Exit::read(event) {
-            self.seen.ends.lock().unwrap().push(how);
-            let change = state.roster.on_exit(who, how, Instant::now());
+        if let ChildEvent::Ended { child: who, exit, .. } = ChildEvent::from_event(event) {
+            self.seen.ends.lock().unwrap().push(exit);
+            let change = state.children.on_exit(who, exit, Instant::now());
             self.carry_out(&me, state, &change);
         }
         Ok(())
@@ -156,53 +156,56 @@ impl Actor for Boss {
 }
 
 impl Boss {
-    fn carry_out(&self, me: &ActorRef<BossMsg>, state: &mut BossState, change: &Change<u8>) {
+    fn carry_out(&self, me: &ActorRef<BossMsg>, state: &mut BossState, change: &SupervisorAction<u8>) {
         match change {
-            Change::FillAfter { after, died, .. } => {
+            SupervisorAction::RestartAfter { after, died, .. } => {
                 self.seen.restarts.fetch_add(usize::from(*died), Ordering::SeqCst);
                 let me = me.clone();
-                state.tasks.after(2, *after, move || drop(me.send_message(BossMsg::Fill)));
+                state.tasks.run_after(2, *after, move || drop(me.send_message(BossMsg::Fill)));
             }
-            Change::Barred(_) => drop(self.seen.bars.fetch_add(1, Ordering::SeqCst)),
-            Change::Nothing | Change::Left(_) | Change::Escalate(_) | Change::StopPod(_) => {}
+            SupervisorAction::CircuitOpened(_) => drop(self.seen.bars.fetch_add(1, Ordering::SeqCst)),
+            SupervisorAction::None
+            | SupervisorAction::Stopped(_)
+            | SupervisorAction::Escalate(_)
+            | SupervisorAction::StopPod(_) => {}
         }
     }
 }
 
 /// One boss and its worker's slot.
-struct House {
+struct Harness {
     boss: ActorRef<BossMsg>,
-    slot: Arc<Slot<Job, WorkerMsg>>,
+    queue: Arc<JobQueue<Job, WorkerMsg>>,
     seen: Arc<Seen>,
 }
 
-impl Drop for House {
+impl Drop for Harness {
     fn drop(&mut self) {
         self.boss.stop(None);
     }
 }
 
-const RULE: Rule = Rule {
-    restart: Restart::Transient,
+const RULE: RestartPolicy = RestartPolicy {
+    restart: RestartMode::Transient,
     restarts_max: 3,
     window: Duration::from_secs(60),
     backoff: Backoff { first: Duration::from_millis(1), max: Duration::from_millis(4) },
-    frozen_after: Some(Duration::from_millis(100)),
-    give_up: GiveUp::Bar { cooldown: Duration::from_secs(30) },
+    stalled_after: Some(Duration::from_millis(100)),
+    on_max_restarts: OnMaxRestarts::OpenCircuit { cooldown: Duration::from_secs(30) },
 };
 
-async fn house() -> House {
-    let (slot, seen) = (Arc::new(Slot::new(16)), Arc::new(Seen::default()));
-    let boss = Boss { slot: slot.clone(), seen: seen.clone(), rule: RULE };
+async fn harness() -> Harness {
+    let (queue, seen) = (Arc::new(JobQueue::new(16)), Arc::new(Seen::default()));
+    let boss = Boss { queue: queue.clone(), seen: seen.clone(), rule: RULE };
     let (boss, _) = Actor::spawn(None, boss, ()).await.unwrap();
-    House { boss, slot, seen }
+    Harness { boss, queue, seen }
 }
 
-impl House {
+impl Harness {
     fn give(&self, job: Job) {
-        match self.slot.push(job, Instant::now()) {
-            Ok(Pushed::Waits) => {}
-            Ok(Pushed::Unseated) => self.boss.send_message(BossMsg::Fill).unwrap(),
+        match self.queue.push(job, Instant::now()) {
+            Ok(Pushed::Queued) => {}
+            Ok(Pushed::NeedsActor) => self.boss.send_message(BossMsg::Fill).unwrap(),
             Err(_) => panic!("the slot refuses"),
         }
     }
@@ -213,7 +216,7 @@ impl House {
         tokio::time::timeout(Duration::from_secs(10), answer).await.unwrap().ok()
     }
 
-    fn ends(&self) -> Vec<How> {
+    fn ends(&self) -> Vec<ExitKind> {
         self.seen.ends.lock().unwrap().clone()
     }
 
@@ -224,87 +227,87 @@ impl House {
 
 #[tokio::test]
 async fn one_that_panics_is_followed_by_another() {
-    let house = house().await;
-    house.give(Job::Panic);
-    house.has_ended(1).await;
-    assert_eq!(house.echo(7).await, Some(7));
-    assert_eq!(house.ends(), [How::Crashed]);
-    assert_eq!(house.seen.restarts.load(Ordering::SeqCst), 1);
+    let harness = harness().await;
+    harness.give(Job::Panic);
+    harness.has_ended(1).await;
+    assert_eq!(harness.echo(7).await, Some(7));
+    assert_eq!(harness.ends(), [ExitKind::Crashed]);
+    assert_eq!(harness.seen.restarts.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]
 async fn one_that_answers_an_error_is_followed_by_another() {
-    let house = house().await;
-    house.give(Job::Fail);
-    assert_eq!(house.echo(7).await, Some(7));
-    assert_eq!(house.ends(), [How::Crashed]);
+    let harness = harness().await;
+    harness.give(Job::Fail);
+    assert_eq!(harness.echo(7).await, Some(7));
+    assert_eq!(harness.ends(), [ExitKind::Crashed]);
 }
 
 #[tokio::test]
 async fn one_that_freezes_is_killed_and_followed_by_another() {
-    let house = house().await;
-    house.give(Job::Freeze);
-    assert_eq!(house.echo(7).await, Some(7), "the job behind the frozen one is done by the next");
-    assert_eq!(house.ends(), [How::Killed]);
-    assert_eq!(house.seen.abandoned.load(Ordering::SeqCst), 0);
+    let harness = harness().await;
+    harness.give(Job::Freeze);
+    assert_eq!(harness.echo(7).await, Some(7), "the job behind the frozen one is done by the next");
+    assert_eq!(harness.ends(), [ExitKind::Killed]);
+    assert_eq!(harness.seen.abandoned.load(Ordering::SeqCst), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn one_that_cannot_be_killed_is_left_behind() {
-    let house = house().await;
+    let harness = harness().await;
     // Whatever a worker wakes before it spins may stand in its thread's queue, where no other thread
     // finds it; so it is up and idle first.
-    assert_eq!(house.echo(1).await, Some(1));
+    assert_eq!(harness.echo(1).await, Some(1));
     let (gate, keep) = std::sync::mpsc::sync_channel(0);
     let done = Arc::new(AtomicUsize::new(0));
-    house.give(Job::Spin(gate, done.clone()));
-    assert_eq!(house.echo(7).await, Some(7));
-    assert_eq!(house.seen.abandoned.load(Ordering::SeqCst), 1);
+    harness.give(Job::Spin(gate, done.clone()));
+    assert_eq!(harness.echo(7).await, Some(7));
+    assert_eq!(harness.seen.abandoned.load(Ordering::SeqCst), 1);
     assert_eq!(done.load(Ordering::SeqCst), 0, "the old one still spins");
     drop(keep);
     until("the old one is over", || done.load(Ordering::SeqCst) == 1).await;
-    assert_eq!(house.echo(8).await, Some(8));
+    assert_eq!(harness.echo(8).await, Some(8));
 }
 
 #[tokio::test]
 async fn one_that_stops_by_itself_is_left_until_there_is_work() {
-    let house = house().await;
-    house.give(Job::Stop);
-    house.has_ended(1).await;
-    until("the seat is empty", || house.slot.is_deserted()).await;
-    assert_eq!(house.seen.restarts.load(Ordering::SeqCst), 0);
-    assert_eq!(house.echo(7).await, Some(7));
-    assert_eq!(house.ends(), [How::Stopped]);
+    let harness = harness().await;
+    harness.give(Job::Stop);
+    harness.has_ended(1).await;
+    until("the seat is empty", || harness.queue.is_idle()).await;
+    assert_eq!(harness.seen.restarts.load(Ordering::SeqCst), 0);
+    assert_eq!(harness.echo(7).await, Some(7));
+    assert_eq!(harness.ends(), [ExitKind::Stopped]);
 }
 
 #[tokio::test]
 async fn one_that_stops_with_work_waiting_is_followed_at_once() {
-    let house = house().await;
-    house.give(Job::Stop);
-    assert_eq!(house.echo(7).await, Some(7));
-    assert_eq!(house.seen.restarts.load(Ordering::SeqCst), 0, "that is no death");
+    let harness = harness().await;
+    harness.give(Job::Stop);
+    assert_eq!(harness.echo(7).await, Some(7));
+    assert_eq!(harness.seen.restarts.load(Ordering::SeqCst), 0, "that is no death");
 }
 
 #[tokio::test]
 async fn one_that_is_killed_is_followed_by_another() {
-    let house = house().await;
-    assert_eq!(house.echo(1).await, Some(1));
-    for child in house.boss.get_cell().get_children() {
+    let harness = harness().await;
+    assert_eq!(harness.echo(1).await, Some(1));
+    for child in harness.boss.get_cell().get_children() {
         child.kill();
     }
-    house.has_ended(1).await;
-    assert_eq!(house.echo(7).await, Some(7));
-    assert_eq!(house.ends(), [How::Killed]);
+    harness.has_ended(1).await;
+    assert_eq!(harness.echo(7).await, Some(7));
+    assert_eq!(harness.ends(), [ExitKind::Killed]);
 }
 
 #[tokio::test]
 async fn what_waits_behind_a_panic_is_done_in_order_by_the_next() {
-    let house = house().await;
+    let harness = harness().await;
     let mut answers = Vec::new();
-    house.give(Job::Panic);
+    harness.give(Job::Panic);
     for what in 0..5 {
         let (port, answer) = oneshot::channel();
-        house.give(Job::Echo(what, port));
+        harness.give(Job::Echo(what, port));
         answers.push(answer);
     }
     for (what, answer) in (0..5).zip(answers) {
@@ -314,17 +317,17 @@ async fn what_waits_behind_a_panic_is_done_in_order_by_the_next() {
 
 #[tokio::test]
 async fn one_that_dies_too_often_is_barred_and_what_waits_is_let_go() {
-    let house = house().await;
+    let harness = harness().await;
     for _ in 0..=RULE.restarts_max {
-        house.give(Job::Panic);
+        harness.give(Job::Panic);
     }
     let (port, answer) = oneshot::channel();
-    house.give(Job::Echo(1, port));
+    harness.give(Job::Echo(1, port));
     assert!(answer.await.is_err(), "its port is closed");
-    until("it is barred", || house.seen.bars.load(Ordering::SeqCst) == 1).await;
-    assert_eq!(house.seen.restarts.load(Ordering::SeqCst), 3);
-    let refused = house.slot.push(Job::Stop, Instant::now());
-    assert!(matches!(refused, Err(Refused::Barred(_, rest)) if rest > Duration::from_secs(29)));
+    until("it is barred", || harness.seen.bars.load(Ordering::SeqCst) == 1).await;
+    assert_eq!(harness.seen.restarts.load(Ordering::SeqCst), 3);
+    let refused = harness.queue.push(Job::Stop, Instant::now());
+    assert!(matches!(refused, Err(PushError::Barred(_, rest)) if rest > Duration::from_secs(29)));
     let later = Instant::now() + Duration::from_secs(31);
-    assert_eq!(house.slot.push(Job::Stop, later).map_err(|_| ()), Ok(Pushed::Unseated), "it may try again");
+    assert_eq!(harness.queue.push(Job::Stop, later).map_err(|_| ()), Ok(Pushed::NeedsActor), "it may try again");
 }

@@ -12,14 +12,16 @@ use serde::Serialize;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
-use crate::category::{Category, CategoryHandle};
-use crate::context::{ContextActor, ContextHandle};
-use crate::observer::Observed;
-use crate::run::{RUN_TIME_MAX, Runs};
-use crate::supervision::{ChildKind, Ended, Exit, How, Intensity, LinkedTasks, Next};
+use crate::category::{CategoryHandle, CategorySupervisor};
+use crate::context::{ContextHandle, SharedContext};
+use crate::observer::ActorEvent;
+use crate::run::{RUN_TIME_MAX, RunsHandle};
+use crate::supervision::{
+    ChildEvent, ChildKind, ExitKind, LinkedTasks, RestartDecision, RestartIntensity, TaskOutcome,
+};
 
 /// The run that a team begins, as whom, and who waits for it.
-pub(super) struct Begins {
+pub(super) struct TeamRunStart {
     pub(super) grant: Grant,
     pub(super) request: RequestId,
     pub(super) run: StartRun,
@@ -27,43 +29,43 @@ pub(super) struct Begins {
 }
 
 /// What a team's actor is spawned with.
-pub(super) struct Seed {
+pub(super) struct TeamArgs {
     pub(super) team: TeamId,
     pub(super) run: RunId,
     pub(super) members: BTreeSet<AgentId>,
     pub(super) context: Values,
     /// None if the team comes back to a run that is under way.
-    pub(super) begins: Option<Begins>,
+    pub(super) begins: Option<TeamRunStart>,
     pub(super) since: Instant,
 }
 
 /// What others reach of a team that has been formed.
 #[derive(Clone)]
-pub(super) struct Formed {
+pub(super) struct TeamHandles {
     pub(super) context: ContextHandle,
     pub(super) members: CategoryHandle,
 }
 
 /// How far a team is.
-pub(super) type Forming = watch::Sender<Option<Result<Formed, Cause>>>;
+pub(super) type FormationSender = watch::Sender<Option<Result<TeamHandles, Cause>>>;
 
 /// What a team is told.
 pub(super) enum TeamMsg {
     /// Form.
-    Begin(Box<Seed>),
+    Begin(Box<TeamArgs>),
     /// The run was answered for, or has ended.
-    RunEnded(Ended<Box<Reply>>),
+    RunEnded(TaskOutcome<Box<Reply>>),
     /// The run that goes on without a waiting caller has ended.
     Disband,
     /// Tell of yourself.
-    Observe(RpcReplyPort<TeamSight>),
+    Observe(RpcReplyPort<TeamInfo>),
 }
 
 impl ractor::Message for TeamMsg {}
 
 /// What a team's actor tells of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct TeamSight {
+pub struct TeamInfo {
     /// Which team.
     pub team: TeamId,
     /// For which run.
@@ -78,8 +80,8 @@ pub struct TeamSight {
 pub(super) struct TeamState {
     tasks: LinkedTasks<&'static str>,
     context: Option<ActorId>,
-    desk: Option<ActorId>,
-    deaths: Intensity,
+    members_supervisor: Option<ActorId>,
+    restarts: RestartIntensity,
     members: Option<CategoryHandle>,
     port: Option<oneshot::Sender<Reply>>,
     detach: bool,
@@ -90,23 +92,23 @@ pub(super) struct TeamActor {
     pub(super) team: TeamId,
     pub(super) run: RunId,
     pub(super) members: BTreeSet<AgentId>,
-    pub(super) runs: Runs,
+    pub(super) runs: RunsHandle,
     pub(super) seat: CategoryHandle,
-    pub(super) forming: Forming,
+    pub(super) forming: FormationSender,
 }
 
 impl Actor for TeamActor {
     type Msg = TeamMsg;
     type State = TeamState;
-    type Arguments = Box<Seed>;
+    type Arguments = Box<TeamArgs>;
 
-    async fn pre_start(&self, myself: ActorRef<TeamMsg>, seed: Box<Seed>) -> Result<TeamState, ActorProcessingErr> {
+    async fn pre_start(&self, myself: ActorRef<TeamMsg>, seed: Box<TeamArgs>) -> Result<TeamState, ActorProcessingErr> {
         myself.send_message(TeamMsg::Begin(seed))?;
         Ok(TeamState {
             tasks: LinkedTasks::default(),
             context: None,
-            desk: None,
-            deaths: Intensity::default(),
+            members_supervisor: None,
+            restarts: RestartIntensity::default(),
             members: None,
             port: None,
             detach: false,
@@ -124,7 +126,7 @@ impl Actor for TeamActor {
             TeamMsg::RunEnded(ended) => self.run_ended(&myself, state, ended),
             TeamMsg::Disband => self.disband(&myself, state),
             // Who has gone away does not need to know.
-            TeamMsg::Observe(port) => drop(port.send(self.sight(state))),
+            TeamMsg::Observe(port) => drop(port.send(self.info(state))),
         }
         Ok(())
     }
@@ -135,9 +137,11 @@ impl Actor for TeamActor {
         event: SupervisionEvent,
         state: &mut TeamState,
     ) -> Result<(), ActorProcessingErr> {
-        match Exit::read(event) {
-            Exit::Ended { who, how, why } => self.child_ended(&myself, state, who, how, &why).await,
-            Exit::Started(_) | Exit::Other => Ok(()),
+        match ChildEvent::from_event(event) {
+            ChildEvent::Ended { child: who, exit: how, reason: why } => {
+                self.on_child_exit(&myself, state, who, how, &why).await
+            }
+            ChildEvent::Started(_) | ChildEvent::Other => Ok(()),
         }
     }
 }
@@ -147,27 +151,32 @@ impl TeamActor {
         &self,
         myself: &ActorRef<TeamMsg>,
         state: &mut TeamState,
-        seed: Seed,
+        seed: TeamArgs,
     ) -> Result<(), ActorProcessingErr> {
-        let Seed { context, begins, since, .. } = seed;
+        let TeamArgs { context, begins, since, .. } = seed;
         if let Err(cause) = self.form(myself, state, context).await? {
             tracing::warn!(team.id = %self.team, run.id = %self.run, cause = %cause, "team could not be formed");
             self.forming.send_replace(Some(Err(cause)));
             self.disband(myself, state);
             return Ok(());
         }
-        let hands = self.runs.hands();
-        hands.observer.saw(Observed::TeamFormed { team: self.team.clone(), elapsed: since.elapsed() });
+        let env = self.runs.env();
+        env.observer.on_event(ActorEvent::TeamFormed { team: self.team.clone(), elapsed: since.elapsed() });
         let me = myself.clone();
         match begins {
-            Some(Begins { grant, request, run, port }) => {
+            Some(TeamRunStart { grant, request, run, port }) => {
                 state.port = Some(port);
                 state.detach = run.detach;
-                let (door, asked) = (hands.door.clone(), grant.speak(request, Request::StartRun(run)));
-                state.tasks.link("run", RUN_TIME_MAX, async move { Box::new(door.enter(asked).await) }, move |ended| {
-                    // If the team is dead, the run goes on, and its caller waits for that.
-                    let _ = me.send_message(TeamMsg::RunEnded(ended));
-                });
+                let (pipeline, asked) = (env.pipeline.clone(), grant.issue_request(request, Request::StartRun(run)));
+                state.tasks.spawn(
+                    "run",
+                    RUN_TIME_MAX,
+                    async move { Box::new(pipeline.enter(asked).await) },
+                    move |ended| {
+                        // If the team is dead, the run goes on, and its caller waits for that.
+                        let _ = me.send_message(TeamMsg::RunEnded(ended));
+                    },
+                );
             }
             None => self.await_end(myself, state),
         }
@@ -180,18 +189,19 @@ impl TeamActor {
         state: &mut TeamState,
         context: Values,
     ) -> Result<Result<(), Cause>, ActorProcessingErr> {
-        let hands = self.runs.hands();
+        let env = self.runs.env();
         let opened =
-            ContextActor::open(self.run.clone(), context, hands.stores.context.clone(), hands.clock.clone()).await;
+            SharedContext::open(self.run.clone(), context, env.stores.context.clone(), env.clock.clone()).await;
         let opened = match opened {
             Ok(opened) => opened,
             Err(cause) => return Ok(Err(cause)),
         };
-        let (context, cell) = opened.spawn_under(myself.get_cell()).await?;
+        let (context, cell) = opened.start_linked(myself.get_cell()).await?;
         state.context = Some(cell.get_id());
-        state.desk = Some(Category::spawn_under(self.seat.clone(), myself.get_cell()).await?.get_id());
+        state.members_supervisor =
+            Some(CategorySupervisor::start_linked(self.seat.clone(), myself.get_cell()).await?.get_id());
         state.members = Some(self.seat.clone());
-        self.forming.send_replace(Some(Ok(Formed { context, members: self.seat.clone() })));
+        self.forming.send_replace(Some(Ok(TeamHandles { context, members: self.seat.clone() })));
         Ok(Ok(()))
     }
 
@@ -199,21 +209,21 @@ impl TeamActor {
     fn await_end(&self, myself: &ActorRef<TeamMsg>, state: &mut TeamState) {
         let (runs, run, me) = (self.runs.clone(), self.run.clone(), myself.clone());
         let work = async move {
-            let until = Deadline::after(runs.hands().clock.now(), RUN_TIME_MAX);
-            if let Err(cause) = runs.ended(&run, until).await {
+            let until = Deadline::after(runs.env().clock.now(), RUN_TIME_MAX);
+            if let Err(cause) = runs.wait_ended(&run, until).await {
                 tracing::debug!(run.id = %run, cause = %cause, "run's end was not seen");
             }
         };
-        state.tasks.link("end", RUN_TIME_MAX.saturating_add(Duration::from_secs(60)), work, move |_| {
+        state.tasks.spawn("end", RUN_TIME_MAX.saturating_add(Duration::from_secs(60)), work, move |_| {
             // If the team is dead, it has disbanded already.
             let _ = me.send_message(TeamMsg::Disband);
         });
     }
 
-    fn run_ended(&self, myself: &ActorRef<TeamMsg>, state: &mut TeamState, ended: Ended<Box<Reply>>) {
-        state.tasks.ended(&"run");
+    fn run_ended(&self, myself: &ActorRef<TeamMsg>, state: &mut TeamState, ended: TaskOutcome<Box<Reply>>) {
+        state.tasks.acknowledge(&"run");
         let goes_on = match ended {
-            Ended::Done(reply) => {
+            TaskOutcome::Completed(reply) => {
                 let goes_on = state.detach && reply.error.is_none();
                 if let Some(port) = state.port.take() {
                     // Who has gone away does not need the reply.
@@ -222,7 +232,7 @@ impl TeamActor {
                 goes_on
             }
             // The caller finds his port closed, and waits for the run itself.
-            Ended::TimedOut | Ended::Panicked(_) => {
+            TaskOutcome::TimedOut | TaskOutcome::Panicked(_) => {
                 state.port = None;
                 true
             }
@@ -239,37 +249,40 @@ impl TeamActor {
 
     /// The members' supervisor and the context come back as often as their rule allows; then the team
     /// dies, and its own rule decides.
-    async fn child_ended(
+    async fn on_child_exit(
         &self,
         myself: &ActorRef<TeamMsg>,
         state: &mut TeamState,
         who: ActorId,
-        how: How,
+        how: ExitKind,
         why: &str,
     ) -> Result<(), ActorProcessingErr> {
-        let (is_context, is_desk) = (state.context == Some(who), state.desk == Some(who));
+        let (is_context, is_desk) = (state.context == Some(who), state.members_supervisor == Some(who));
         if state.members.is_none() || !(is_context || is_desk) {
             return Ok(());
         }
         let kind = if is_context { ChildKind::Context } else { ChildKind::Category };
         tracing::warn!(run.id = %self.run, child.kind = kind.as_str(), child.how = ?how, child.why = %why, "child ended");
-        match state.deaths.on_exit(&kind.rule(), how, Instant::now()) {
-            Next::RestartAfter(_) if is_desk => {
-                state.desk = Some(Category::spawn_under(self.seat.clone(), myself.get_cell()).await?.get_id());
+        match state.restarts.on_exit(&kind.rule(), how, Instant::now()) {
+            RestartDecision::RestartAfter(_) if is_desk => {
+                state.members_supervisor =
+                    Some(CategorySupervisor::start_linked(self.seat.clone(), myself.get_cell()).await?.get_id());
             }
-            Next::RestartAfter(_) => {
+            RestartDecision::RestartAfter(_) => {
                 if let Err(cause) = self.form_context(myself, state).await? {
                     return Err(Box::new(cause));
                 }
             }
             // It was fenced: another pod has the team.
-            Next::Leave => {
+            RestartDecision::Stay => {
                 self.disband(myself, state);
                 return Ok(());
             }
-            Next::GiveUp(_) => return Err(format!("the {} of the team died too often", kind.as_str()).into()),
+            RestartDecision::MaxRestarts(_) => {
+                return Err(format!("the {} of the team died too often", kind.as_str()).into());
+            }
         }
-        self.runs.hands().observer.saw(Observed::Restarted { kind: kind.as_str() });
+        self.runs.env().observer.on_event(ActorEvent::ChildRestarted { kind: kind.as_str() });
         Ok(())
     }
 
@@ -278,20 +291,20 @@ impl TeamActor {
         myself: &ActorRef<TeamMsg>,
         state: &mut TeamState,
     ) -> Result<Result<(), Cause>, ActorProcessingErr> {
-        let hands = self.runs.hands();
-        let (store, clock) = (hands.stores.context.clone(), hands.clock.clone());
-        let opened = match ContextActor::open(self.run.clone(), Values::new(), store, clock).await {
+        let env = self.runs.env();
+        let (store, clock) = (env.stores.context.clone(), env.clock.clone());
+        let opened = match SharedContext::open(self.run.clone(), Values::new(), store, clock).await {
             Ok(opened) => opened,
             Err(cause) => return Ok(Err(cause)),
         };
-        let (context, cell): (ContextHandle, ActorCell) = opened.spawn_under(myself.get_cell()).await?;
+        let (context, cell): (ContextHandle, ActorCell) = opened.start_linked(myself.get_cell()).await?;
         state.context = Some(cell.get_id());
-        self.forming.send_replace(Some(Ok(Formed { context, members: self.seat.clone() })));
+        self.forming.send_replace(Some(Ok(TeamHandles { context, members: self.seat.clone() })));
         Ok(Ok(()))
     }
 
-    fn sight(&self, state: &TeamState) -> TeamSight {
-        TeamSight {
+    fn info(&self, state: &TeamState) -> TeamInfo {
+        TeamInfo {
             team: self.team.clone(),
             run: self.run.clone(),
             members: self.members.iter().cloned().collect(),
@@ -303,6 +316,6 @@ impl TeamActor {
 impl Drop for TeamActor {
     fn drop(&mut self) {
         // However the team ended, this is when it has gone.
-        self.runs.hands().observer.saw(Observed::TeamDisbanded(self.team.clone()));
+        self.runs.env().observer.on_event(ActorEvent::TeamDisbanded(self.team.clone()));
     }
 }

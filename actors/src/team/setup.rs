@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use greenroom_definitions::{Catalogue, Team};
-use greenroom_protocol::request::{Options, StartRun, StartTeam};
+use greenroom_protocol::request::{CallOptions, StartRun, StartTeam};
 use greenroom_protocol::{AgentId, CallKey, ContentHash, Values};
 use greenroom_rego::Grant;
 
@@ -36,6 +36,6 @@ pub(super) fn run_of(team: &Team, start: StartTeam, context: Values, grant: &Gra
         version: None,
         detach: start.detach,
         key,
-        options: Options { cost_max, ..start.options },
+        options: CallOptions { cost_max, ..start.options },
     }
 }

@@ -4,18 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use greenroom_protocol::request::{ContextChange, ContextRead, ContextWrite, StartTeam};
-use greenroom_protocol::{Code, ContextKey, Request, RunId, Status};
+use greenroom_protocol::{ContextKey, ErrorCode, Request, RunId, Status};
 use serde_json::json;
 
-use crate::observer::Observed;
+use crate::observer::ActorEvent;
 use crate::run::tests::harness::{
-    House, Script, Written, agent, at_once, detached, run_id, start_team, until, values, workflow,
+    Harness, Script, TestDefinitions, agent, at_once, detached, run_id, start_team, until, values, workflow,
 };
 
 /// A team of two, and a workflow that also calls one who is not a member.
-pub(crate) fn written() -> Written {
+pub(crate) fn written() -> TestDefinitions {
     let provides = json!({"collaboration": {"provides_to_team": ["facts"]}});
-    Written {
+    TestDefinitions {
         agents: vec![agent("finder_001", provides), agent("writer_001", json!({})), agent("stranger_001", json!({}))],
         workflows: vec![workflow(
             "w",
@@ -44,50 +44,50 @@ fn crew(context: serde_json::Value) -> Request {
 
 #[tokio::test(start_paused = true)]
 async fn a_team_runs_its_workflow_over_one_context_and_counts_its_members() {
-    let house = House::new(written(), script()).await;
-    let reply = house.ask(crew(json!({"quarter": "Q1 2025"}))).await;
+    let harness = Harness::new(written(), script()).await;
+    let reply = harness.ask(crew(json!({"quarter": "Q1 2025"}))).await;
     assert_eq!((reply.status, &reply.error), (Status::Success, &None));
     let found = "finder_001:Q1 2025 Acme";
     assert_eq!(reply.outputs["report"], json!(format!("writer_001:{found}")), "a member saw what another one provides");
     assert_eq!((reply.metadata.agents_involved, reply.metadata.workflow_steps), (2, 3));
     assert_eq!(reply.metadata.agents.len(), 3);
     let run = run_id(&reply);
-    let head = house.stores.runs.get(&run).await.unwrap().unwrap();
+    let head = harness.stores.runs.get(&run).await.unwrap().unwrap();
     assert_eq!(head.team.unwrap().as_str(), "crew");
-    let last = house.calls().into_iter().last().unwrap();
+    let last = harness.calls().into_iter().last().unwrap();
     assert_eq!(last.context["facts"], json!(found));
     assert_eq!(last.context["quarter"], json!("Q1 2025"));
-    assert_eq!(house.notes.count(|seen| matches!(seen, Observed::TeamFormed { .. })), 1);
-    until("the team has gone", || house.notes.count(|seen| matches!(seen, Observed::TeamDisbanded(_))) == 1).await;
-    assert!(house.teams.observe().await.unwrap().teams.is_empty());
-    let asked = house.door.asked.lock().unwrap().clone();
+    assert_eq!(harness.notes.count(|seen| matches!(seen, ActorEvent::TeamFormed { .. })), 1);
+    until("the team has gone", || harness.notes.count(|seen| matches!(seen, ActorEvent::TeamDisbanded(_))) == 1).await;
+    assert!(harness.teams.observe().await.unwrap().teams.is_empty());
+    let asked = harness.pipeline.asked.lock().unwrap().clone();
     assert!(asked.iter().any(|line| line.starts_with("start_run team:crew/")), "the run is begun as the team");
     assert!(asked.iter().any(|line| line.starts_with("context_write workflow:w/")));
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_same_request_again_gets_the_same_answer_and_forms_no_team() {
-    let house = House::new(written(), script()).await;
-    let first = house.ask_once(crew(json!({})), Some("once")).await;
+    let harness = Harness::new(written(), script()).await;
+    let first = harness.ask_once(crew(json!({})), Some("once")).await;
     assert_eq!((first.status, &first.error), (Status::Success, &None));
-    let calls = house.calls().len();
-    let again = house.ask_once(crew(json!({})), Some("once")).await;
+    let calls = harness.calls().len();
+    let again = harness.ask_once(crew(json!({})), Some("once")).await;
     assert_eq!((&again.id, &again.outputs, again.status), (&first.id, &first.outputs, first.status));
-    let other = house.ask_once(crew(json!({"quarter": "Q1 2025"})), Some("once")).await;
-    assert_eq!(other.error.map(|cause| cause.code), Some(Code::IdempotencyConflict));
-    assert_eq!(house.calls().len(), calls, "nobody works again");
-    assert_eq!(house.notes.count(|seen| matches!(seen, Observed::TeamFormed { .. })), 1);
+    let other = harness.ask_once(crew(json!({"quarter": "Q1 2025"})), Some("once")).await;
+    assert_eq!(other.error.map(|cause| cause.code), Some(ErrorCode::IdempotencyConflict));
+    assert_eq!(harness.calls().len(), calls, "nobody works again");
+    assert_eq!(harness.notes.count(|seen| matches!(seen, ActorEvent::TeamFormed { .. })), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn members_sit_with_the_team_and_strangers_do_not() {
-    let house = House::new(written(), script()).await;
-    house.ask(crew(json!({}))).await;
+    let harness = Harness::new(written(), script()).await;
+    harness.ask(crew(json!({}))).await;
     let seated = |name: &'static str| {
-        house.notes.count(move |seen| matches!(seen, Observed::AgentSeated(agent) if agent.as_str() == name))
+        harness.notes.count(move |seen| matches!(seen, ActorEvent::AgentActivated(agent) if agent.as_str() == name))
     };
     assert_eq!((seated("finder_001"), seated("writer_001"), seated("stranger_001")), (1, 1, 0));
-    let left = || house.notes.count(|seen| matches!(seen, Observed::AgentLeft(_)));
+    let left = || harness.notes.count(|seen| matches!(seen, ActorEvent::AgentPassivated(_)));
     until("the members have left with the team", || left() == 2).await;
 }
 
@@ -103,81 +103,81 @@ pub(crate) fn stuck_at_check() -> Script {
     })
 }
 
-pub(crate) async fn at_check(house: &House) -> RunId {
+pub(crate) async fn at_check(harness: &Harness) -> RunId {
     let Request::StartTeam(start) = crew(json!({})) else { panic!("a team") };
-    let reply = house.ask(Request::StartTeam(StartTeam { detach: true, ..start })).await;
+    let reply = harness.ask(Request::StartTeam(StartTeam { detach: true, ..start })).await;
     assert_eq!(reply.status, Status::Success);
-    until("the second step is under way", || house.calls().len() == 2).await;
+    until("the second step is under way", || harness.calls().len() == 2).await;
     run_id(&reply)
 }
 
-async fn read(house: &House, run: &RunId, keys: &[&str]) -> greenroom_protocol::Reply {
+async fn read(harness: &Harness, run: &RunId, keys: &[&str]) -> greenroom_protocol::Reply {
     let keys = keys.iter().map(|key| ContextKey::new(key).unwrap()).collect();
-    house.ask(Request::ContextRead(ContextRead { run: run.clone(), keys })).await
+    harness.ask(Request::ContextRead(ContextRead { run: run.clone(), keys })).await
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_context_is_read_and_written_by_permit_while_the_team_is_there() {
-    let house = House::new(written(), stuck_at_check()).await;
-    let run = at_check(&house).await;
-    assert_eq!(house.teams.observe_team(&run).await.unwrap().members.len(), 2);
-    let all = read(&house, &run, &[]).await.outputs;
+    let harness = Harness::new(written(), stuck_at_check()).await;
+    let run = at_check(&harness).await;
+    assert_eq!(harness.teams.team_info(&run).await.unwrap().members.len(), 2);
+    let all = read(&harness, &run, &[]).await.outputs;
     assert_eq!(all, values(json!({"quarter": "Q4 2024", "company": "Acme", "facts": "Q4 2024 Acme"})));
     let write = |expect, change| {
         let (run, key) = (run.clone(), ContextKey::new("notes").unwrap());
         Request::ContextWrite(ContextWrite { run, key, expect, change, ttl_ms: Some(5_000) })
     };
-    let put = house.ask(write(Some(0), ContextChange::Put(json!(["a"])))).await;
+    let put = harness.ask(write(Some(0), ContextChange::Put(json!(["a"])))).await;
     assert_eq!(put.status, Status::Success);
-    let stale = house.ask(write(Some(0), ContextChange::Put(json!([])))).await;
-    assert_eq!(stale.error.unwrap().code, Code::VersionConflict);
-    house.ask(write(None, ContextChange::Append(json!("b")))).await;
-    assert_eq!(read(&house, &run, &["notes"]).await.outputs, values(json!({"notes": ["a", "b"]})));
+    let stale = harness.ask(write(Some(0), ContextChange::Put(json!([])))).await;
+    assert_eq!(stale.error.unwrap().code, ErrorCode::VersionConflict);
+    harness.ask(write(None, ContextChange::Append(json!("b")))).await;
+    assert_eq!(read(&harness, &run, &["notes"]).await.outputs, values(json!({"notes": ["a", "b"]})));
     tokio::time::advance(Duration::from_secs(6)).await;
-    assert!(read(&house, &run, &["notes"]).await.outputs.is_empty(), "its time was up");
-    let foreign = read(&house, &RunId::new("run_none").unwrap(), &[]).await;
-    assert_eq!(foreign.error.unwrap().code, Code::UnknownRun);
+    assert!(read(&harness, &run, &["notes"]).await.outputs.is_empty(), "its time was up");
+    let foreign = read(&harness, &RunId::new("run_none").unwrap(), &[]).await;
+    assert_eq!(foreign.error.unwrap().code, ErrorCode::UnknownRun);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_run_that_is_taken_up_again_finds_its_team_and_what_it_shared() {
-    let house = House::new(written(), stuck_at_check()).await;
-    let run = at_check(&house).await;
-    let house = house.crash(vec![written()], script()).await;
-    assert_eq!(house.recover().await.resumed, 1);
-    let until_then = greenroom_protocol::Deadline::after(house.clock.now(), Duration::from_secs(60));
-    let reply = house.runs.ended(&run, until_then).await.unwrap();
+    let harness = Harness::new(written(), stuck_at_check()).await;
+    let run = at_check(&harness).await;
+    let harness = harness.crash(vec![written()], script()).await;
+    assert_eq!(harness.recover().await.resumed, 1);
+    let until_then = greenroom_protocol::Deadline::after(harness.clock.now(), Duration::from_secs(60));
+    let reply = harness.runs.wait_ended(&run, until_then).await.unwrap();
     assert_eq!((reply.status, &reply.error), (Status::Success, &None));
     assert_eq!(reply.outputs["report"], json!("writer_001:Q4 2024 Acme"));
     assert_eq!(reply.metadata.agents_involved, 2);
-    until("the team has gone", || house.notes.count(|seen| matches!(seen, Observed::TeamDisbanded(_))) == 1).await;
+    until("the team has gone", || harness.notes.count(|seen| matches!(seen, ActorEvent::TeamDisbanded(_))) == 1).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_context_that_dies_comes_back_with_what_it_held() {
-    let house = House::new(written(), stuck_at_check()).await;
-    let run = at_check(&house).await;
-    house.teams.context(&run).kill();
+    let harness = Harness::new(written(), stuck_at_check()).await;
+    let run = at_check(&harness).await;
+    harness.teams.context(&run).kill();
     until("it was restarted", || {
-        house.notes.count(|seen| matches!(seen, Observed::Restarted { kind: "context" })) == 1
+        harness.notes.count(|seen| matches!(seen, ActorEvent::ChildRestarted { kind: "context" })) == 1
     })
     .await;
-    assert_eq!(read(&house, &run, &["company"]).await.outputs, values(json!({"company": "Acme"})));
+    assert_eq!(read(&harness, &run, &["company"]).await.outputs, values(json!({"company": "Acme"})));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_team_that_dies_too_often_takes_its_run_with_it() {
-    let house = House::new(written(), stuck_at_check()).await;
-    let run = at_check(&house).await;
+    let harness = Harness::new(written(), stuck_at_check()).await;
+    let run = at_check(&harness).await;
     for death in 1..=3 {
-        house.teams.kill_team(&run);
-        let back = || house.notes.count(|seen| matches!(seen, Observed::Restarted { kind: "team" }));
+        harness.teams.kill_team(&run);
+        let back = || harness.notes.count(|seen| matches!(seen, ActorEvent::ChildRestarted { kind: "team" }));
         until("the team has come back", || back() == death).await;
     }
-    house.teams.kill_team(&run);
-    until("the run has left", || house.runs.hosted() == 0).await;
-    let reply = house.stores.runs.reply(&run).await.unwrap().unwrap();
-    assert_eq!((reply.status, reply.error.unwrap().code), (Status::Failed, Code::AgentCrashed));
+    harness.teams.kill_team(&run);
+    until("the run has left", || harness.runs.hosted() == 0).await;
+    let reply = harness.stores.runs.reply(&run).await.unwrap().unwrap();
+    assert_eq!((reply.status, reply.error.unwrap().code), (Status::Failed, ErrorCode::AgentCrashed));
 }
 
 #[tokio::test(start_paused = true)]
@@ -186,28 +186,28 @@ async fn a_team_as_a_step_is_formed_for_it_and_stopped_with_it() {
     nested
         .workflows
         .push(workflow("outer", json!([{"id": "t", "team": "crew", "workflow": "w", "outputs": ["report"]}])));
-    let house = House::new(nested.clone(), script()).await;
-    let reply = house.ask(crate::run::tests::harness::start("outer", json!({}))).await;
+    let harness = Harness::new(nested.clone(), script()).await;
+    let reply = harness.ask(crate::run::tests::harness::start("outer", json!({}))).await;
     assert_eq!(
         (reply.status, &reply.outputs["report"]),
         (Status::Success, &json!("writer_001:finder_001:Q4 2024 Acme"))
     );
-    let house = House::new(nested, stuck_at_check()).await;
-    let run = run_id(&house.ask(detached("outer", json!({}))).await);
-    until("the second step is under way", || house.calls().len() == 2).await;
-    house.signal(&run, greenroom_protocol::request::Signal::Cancel).await;
-    until("no run is left", || house.runs.hosted() == 0).await;
-    until("the team has gone", || house.notes.count(|seen| matches!(seen, Observed::TeamDisbanded(_))) == 1).await;
+    let harness = Harness::new(nested, stuck_at_check()).await;
+    let run = run_id(&harness.ask(detached("outer", json!({}))).await);
+    until("the second step is under way", || harness.calls().len() == 2).await;
+    harness.signal(&run, greenroom_protocol::request::Signal::Cancel).await;
+    until("no run is left", || harness.runs.hosted() == 0).await;
+    until("the team has gone", || harness.notes.count(|seen| matches!(seen, ActorEvent::TeamDisbanded(_))) == 1).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_formed_is_refused() {
     let mut wrong = written();
     wrong.teams[0]["shared_context"] = json!({"not a key": 1});
-    let house = House::new(wrong, script()).await;
-    assert_eq!(house.ask(crew(json!({}))).await.error.unwrap().code, Code::InvalidInput);
-    let unknown = house.ask(start_team("crew", "none", json!({}), json!({}))).await;
+    let harness = Harness::new(wrong, script()).await;
+    assert_eq!(harness.ask(crew(json!({}))).await.error.unwrap().code, ErrorCode::InvalidInput);
+    let unknown = harness.ask(start_team("crew", "none", json!({}), json!({}))).await;
     assert!(unknown.error.is_some());
-    until("nothing is left", || house.runs.hosted() == 0).await;
-    assert!(house.teams.observe().await.unwrap().teams.is_empty());
+    until("nothing is left", || harness.runs.hosted() == 0).await;
+    assert!(harness.teams.observe().await.unwrap().teams.is_empty());
 }

@@ -181,7 +181,7 @@ impl Retry {
 
     /// The wait after a failed attempt (1 for the first); `None` if that was the last one.
     #[must_use]
-    pub fn wait_after(&self, attempt: u32) -> Option<std::time::Duration> {
+    pub fn delay_after(&self, attempt: u32) -> Option<std::time::Duration> {
         if attempt >= self.max_attempts {
             return None;
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use greenroom_protocol::{ArtifactRef, Code, ContentHash, Json, StepId, Values};
+use greenroom_protocol::{ArtifactRef, ContentHash, ErrorCode, Json, StepId, Values};
 use serde_json::json;
 
 use super::{
@@ -32,7 +32,7 @@ fn workflow(steps: Json, more: Json) -> Workflow {
 }
 
 /// Binds a step with these inputs to an agent that takes these fields.
-fn bound(step_inputs: Json, fields: Json, inputs: Json, context: Json) -> Result<Json, (Code, String)> {
+fn bound(step_inputs: Json, fields: Json, inputs: Json, context: Json) -> Result<Json, (ErrorCode, String)> {
     let workflow = workflow(json!([{ "id": "s", "agent": "x", "inputs": step_inputs }]), json!({}));
     let (inputs, context, steps) = (values(inputs), values(context), BTreeMap::new());
     let agent = agent(fields, json!([{ "name": "o", "type": "text" }]));
@@ -69,7 +69,7 @@ fn the_only_required_text_takes_what_the_agent_does_not_declare() {
         Ok(json!({ "document": "d" }))
     );
     let (code, message) = bound(json!({}), fields, json!({}), json!({})).unwrap_err();
-    assert_eq!(code, Code::MissingInput);
+    assert_eq!(code, ErrorCode::MissingInput);
     assert_eq!(message, "step `s`: x: input `document` (text) is missing");
 }
 
@@ -77,12 +77,24 @@ fn the_only_required_text_takes_what_the_agent_does_not_declare() {
 fn any_other_gap_is_an_error() {
     let two =
         json!([{ "name": "a", "type": "text", "required": true }, { "name": "b", "type": "text", "required": true }]);
-    assert_eq!(bound(json!({ "other": "x" }), two.clone(), json!({}), json!({})).unwrap_err().0, Code::MissingInput);
-    assert_eq!(bound(json!({ "a": "x", "other": "y" }), two, json!({}), json!({})).unwrap_err().0, Code::MissingInput);
+    assert_eq!(
+        bound(json!({ "other": "x" }), two.clone(), json!({}), json!({})).unwrap_err().0,
+        ErrorCode::MissingInput
+    );
+    assert_eq!(
+        bound(json!({ "a": "x", "other": "y" }), two, json!({}), json!({})).unwrap_err().0,
+        ErrorCode::MissingInput
+    );
     let number = json!([{ "name": "a", "type": "integer", "required": true }]);
-    assert_eq!(bound(json!({ "other": 1 }), number.clone(), json!({}), json!({})).unwrap_err().0, Code::MissingInput);
+    assert_eq!(
+        bound(json!({ "other": 1 }), number.clone(), json!({}), json!({})).unwrap_err().0,
+        ErrorCode::MissingInput
+    );
     let (code, message) = bound(json!({ "a": "x" }), number, json!({}), json!({})).unwrap_err();
-    assert_eq!((code, message.as_str()), (Code::InvalidInput, "step `s`: x: input `a` must be an integer, not \"x\""));
+    assert_eq!(
+        (code, message.as_str()),
+        (ErrorCode::InvalidInput, "step `s`: x: input `a` must be an integer, not \"x\"")
+    );
 }
 
 #[test]
@@ -132,7 +144,7 @@ fn a_for_each_has_items_and_collects_their_outputs_in_order() {
         items(step, &Scope::new(&inputs, &none, &steps)).map_err(|cause| (cause.code, cause.message))
     };
     assert_eq!(of(json!([{ "n": 1 }, { "n": 2 }])), Ok(Some(vec![json!({ "n": 1 }), json!({ "n": 2 })])));
-    assert_eq!(of(json!(3)), Err((Code::InvalidInput, "step `s`: `for_each` must name a list".into())));
+    assert_eq!(of(json!(3)), Err((ErrorCode::InvalidInput, "step `s`: `for_each` must name a list".into())));
     assert_eq!(of(Json::Null).unwrap_err().1, "step `s`: `for_each` names a list that is not there");
     assert!(of(json!(vec![1; 10_001])).unwrap_err().1.contains("has 10001 items, 10000 are allowed"));
 

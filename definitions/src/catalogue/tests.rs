@@ -1,9 +1,9 @@
 //! Looking things up.
 
-use greenroom_protocol::{AgentId, Code, TeamId, WorkflowId};
+use greenroom_protocol::{AgentId, ErrorCode, TeamId, WorkflowId};
 use serde_json::json;
 
-use super::{Catalogue, Parts, without_ordinal};
+use super::{Catalogue, CatalogueParts, without_ordinal};
 use crate::agent::Agent;
 use crate::team::Team;
 
@@ -22,7 +22,7 @@ fn id(text: &str) -> AgentId {
 
 fn catalogue() -> Catalogue {
     let team = json!({ "team_id": "t", "name": "T", "agents": ["writer", "lone"] });
-    Catalogue::new(Parts {
+    Catalogue::new(CatalogueParts {
         agents: vec![
             agent("writer_002", &[]),
             agent("writer_001", &["reader"]),
@@ -31,7 +31,7 @@ fn catalogue() -> Catalogue {
             agent("lone_001", &[]),
         ],
         teams: vec![Team::new(serde_json::from_value(team).unwrap())],
-        ..Parts::default()
+        ..CatalogueParts::default()
     })
 }
 
@@ -56,13 +56,16 @@ fn a_name_without_its_ordinal_finds_the_lowest_and_an_exact_one_first() {
 #[test]
 fn who_is_not_there_is_offered_the_nearest() {
     let catalogue = catalogue();
-    let cause = catalogue.expect_agent(&id("writter")).unwrap_err();
+    let cause = catalogue.require_agent(&id("writter")).unwrap_err();
     assert_eq!(
         (cause.code, cause.message.as_str()),
-        (Code::UnknownAgent, "there is no agent `writter`, did you mean `writer`?")
+        (ErrorCode::UnknownAgent, "there is no agent `writter`, did you mean `writer`?")
     );
-    assert_eq!(catalogue.expect_workflow(&WorkflowId::new("w").unwrap()).unwrap_err().code, Code::UnknownWorkflow);
-    assert_eq!(catalogue.expect_team(&TeamId::new("u").unwrap()).unwrap_err().code, Code::UnknownTeam);
+    assert_eq!(
+        catalogue.require_workflow(&WorkflowId::new("w").unwrap()).unwrap_err().code,
+        ErrorCode::UnknownWorkflow
+    );
+    assert_eq!(catalogue.require_team(&TeamId::new("u").unwrap()).unwrap_err().code, ErrorCode::UnknownTeam);
 }
 
 #[test]

@@ -5,36 +5,36 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Index, Lookup};
 use crate::agent::ToolRef;
-use crate::loader::{All, Written};
+use crate::loader::{DefinitionSet, Located};
 use crate::plan::order;
-use crate::problem::{Flaw, Problem};
-use crate::yaml::Step;
+use crate::problem::{Problem, ProblemKind};
+use crate::yaml::PathSegment;
 
-pub(super) fn check(all: &All, index: &Index<'_>) -> Vec<Problem> {
+pub(super) fn check(all: &DefinitionSet, index: &Index<'_>) -> Vec<Problem> {
     let mut starts: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for written in &all.workflows {
-        let spec = &written.what.spec;
+        let spec = &written.value.spec;
         let inner = spec.steps.iter().filter_map(|step| step.workflow.as_ref().map(AsRef::as_ref));
         starts.entry(spec.workflow_id.as_str()).or_default().extend(inner);
     }
-    let mut problems = circle(&starts, |name| {
-        let written = all.workflows.iter().find(|written| written.what.spec.workflow_id.as_str() == name)?;
+    let mut problems = cycle(&starts, |name| {
+        let written = all.workflows.iter().find(|written| written.value.spec.workflow_id.as_str() == name)?;
         Some(Box::new(move |text| problem(written, "steps", text)))
     });
 
     let mut uses: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for written in &all.agents {
-        let tools = written.what.spec().tools.iter().filter_map(|tool| match tool {
+        let tools = written.value.spec().tools.iter().filter_map(|tool| match tool {
             ToolRef::Agent(id) => match index.agent(id) {
                 Lookup::Found(agent) => Some(agent.id().as_str()),
                 Lookup::Unreadable | Lookup::Missing => None,
             },
             ToolRef::Native(_) => None,
         });
-        uses.entry(written.what.id().as_str()).or_default().extend(tools);
+        uses.entry(written.value.id().as_str()).or_default().extend(tools);
     }
-    problems.extend(circle(&uses, |name| {
-        let written = all.agents.iter().find(|written| written.what.id().as_str() == name)?;
+    problems.extend(cycle(&uses, |name| {
+        let written = all.agents.iter().find(|written| written.value.id().as_str() == name)?;
         Some(Box::new(move |text| problem(written, "tools", text)))
     }));
     problems
@@ -43,7 +43,7 @@ pub(super) fn check(all: &All, index: &Index<'_>) -> Vec<Problem> {
 /// Makes a problem in the file of a name.
 type Locate<'a> = Box<dyn Fn(String) -> Problem + 'a>;
 
-fn circle<'a>(
+fn cycle<'a>(
     edges: &BTreeMap<&'a str, BTreeSet<&'a str>>,
     locate: impl Fn(&str) -> Option<Locate<'a>>,
 ) -> Vec<Problem> {
@@ -63,6 +63,6 @@ fn circle<'a>(
     }
 }
 
-fn problem<T>(written: &Written<T>, member: &str, text: String) -> Problem {
-    written.error(&[Step::Name(member)], Flaw::Cycle, text, "")
+fn problem<T>(written: &Located<T>, member: &str, text: String) -> Problem {
+    written.error(&[PathSegment::Name(member)], ProblemKind::Cycle, text, "")
 }

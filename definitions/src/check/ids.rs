@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::loader::{All, Written};
-use crate::problem::{Flaw, Problem};
-use crate::yaml::Step;
+use crate::loader::{DefinitionSet, Located};
+use crate::problem::{Problem, ProblemKind};
+use crate::yaml::PathSegment;
 
-pub(super) fn check(all: &All) -> Vec<Problem> {
+pub(super) fn check(all: &DefinitionSet) -> Vec<Problem> {
     let mut problems = repeated(&all.agents, "agent", "agent_id", |agent| agent.id().as_str());
     problems.extend(repeated(&all.workflows, "workflow", "workflow_id", |workflow| workflow.spec.workflow_id.as_str()));
     problems.extend(repeated(&all.teams, "team", "team_id", |team| team.id().as_str()));
@@ -14,29 +14,34 @@ pub(super) fn check(all: &All) -> Vec<Problem> {
     problems.extend(all.models.iter().skip(1).map(|written| second(written, "models")));
     for written in &all.categories {
         let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
-        for (at, category) in written.what.categories.iter().enumerate() {
+        for (at, category) in written.value.categories.iter().enumerate() {
             if seen.insert(category.id.as_str(), at).is_some() {
-                let path = [Step::Name("categories"), Step::Item(at), Step::Name("id")];
-                problems.push(written.error(&path, Flaw::DuplicateId, format!("`{}` is there twice", category.id), ""));
+                let path = [PathSegment::Name("categories"), PathSegment::Item(at), PathSegment::Name("id")];
+                problems.push(written.error(
+                    &path,
+                    ProblemKind::DuplicateId,
+                    format!("`{}` is there twice", category.id),
+                    "",
+                ));
             }
         }
     }
     problems
 }
 
-fn repeated<'a, T>(all: &'a [Written<T>], what: &str, member: &str, id: impl Fn(&'a T) -> &'a str) -> Vec<Problem> {
-    let mut first: BTreeMap<&str, &Written<T>> = BTreeMap::new();
+fn repeated<'a, T>(all: &'a [Located<T>], what: &str, member: &str, id: impl Fn(&'a T) -> &'a str) -> Vec<Problem> {
+    let mut first: BTreeMap<&str, &Located<T>> = BTreeMap::new();
     let mut problems = Vec::new();
     for written in all {
-        let id = id(&written.what);
+        let id = id(&written.value);
         match first.get(id) {
             Some(before) => {
-                let path = [Step::Name(member)];
+                let path = [PathSegment::Name(member)];
                 let line = before.node.nearest(&path).at.line;
                 let wanted = format!("it is also in {}:{line}", before.file.display());
                 problems.push(written.error(
                     &path,
-                    Flaw::DuplicateId,
+                    ProblemKind::DuplicateId,
                     format!("the {what} `{id}` is there twice"),
                     wanted,
                 ));
@@ -47,6 +52,11 @@ fn repeated<'a, T>(all: &'a [Written<T>], what: &str, member: &str, id: impl Fn(
     problems
 }
 
-fn second<T>(written: &Written<T>, what: &str) -> Problem {
-    written.error(&[], Flaw::DuplicateId, format!("this is a second file of {what}"), "one file holds all of them")
+fn second<T>(written: &Located<T>, what: &str) -> Problem {
+    written.error(
+        &[],
+        ProblemKind::DuplicateId,
+        format!("this is a second file of {what}"),
+        "one file holds all of them",
+    )
 }

@@ -4,42 +4,42 @@ use std::collections::BTreeSet;
 
 use super::hint;
 use crate::agent::{Agent, Runtime, ToolRef};
-use crate::known_names::Vocabulary;
-use crate::loader::{All, Written};
+use crate::known_names::KnownNames;
+use crate::loader::{DefinitionSet, Located};
 use crate::models::ModelRef;
-use crate::problem::{Flaw, Problem};
-use crate::yaml::Step;
+use crate::problem::{Problem, ProblemKind};
+use crate::yaml::PathSegment;
 
-pub(super) fn check(all: &All, vocabulary: &Vocabulary) -> Vec<Problem> {
+pub(super) fn check(all: &DefinitionSet, vocabulary: &KnownNames) -> Vec<Problem> {
     let mut problems = Vec::new();
     for written in &all.agents {
-        let spec = written.what.spec();
+        let spec = written.value.spec();
         policies(written, &spec.policies, vocabulary, &mut problems);
         implementation(written, vocabulary, &mut problems);
         for (at, tool) in spec.tools.iter().enumerate() {
             if let ToolRef::Native(name) = tool
                 && !vocabulary.tools.contains(name)
             {
-                let path = [Step::Name("tools"), Step::Item(at)];
+                let path = [PathSegment::Name("tools"), PathSegment::Item(at)];
                 problems.push(unknown(written, &path, "tool", name, &vocabulary.tools));
             }
         }
     }
     for written in &all.workflows {
-        policies(written, &written.what.spec.policies, vocabulary, &mut problems);
+        policies(written, &written.value.spec.policies, vocabulary, &mut problems);
     }
     for written in &all.teams {
-        policies(written, &written.what.spec().policies, vocabulary, &mut problems);
+        policies(written, &written.value.spec().policies, vocabulary, &mut problems);
     }
     for written in &all.models {
-        for (tier, spec) in &written.what.tiers {
-            let path = [Step::Name("tiers"), Step::Name(tier.as_str())];
+        for (tier, spec) in &written.value.tiers {
+            let path = [PathSegment::Name("tiers"), PathSegment::Name(tier.as_str())];
             let models = std::iter::once(&spec.model).chain(&spec.fallback);
             models.for_each(|model| provider(written, &path, model, vocabulary, &mut problems));
         }
-        for (model, spec) in &written.what.models {
+        for (model, spec) in &written.value.models {
             let name = model.to_string();
-            let path = [Step::Name("models"), Step::Name(&name)];
+            let path = [PathSegment::Name("models"), PathSegment::Name(&name)];
             let models = std::iter::once(model).chain(&spec.fallback);
             models.for_each(|model| provider(written, &path, model, vocabulary, &mut problems));
         }
@@ -47,26 +47,31 @@ pub(super) fn check(all: &All, vocabulary: &Vocabulary) -> Vec<Problem> {
     problems
 }
 
-fn policies<T>(written: &Written<T>, named: &[String], vocabulary: &Vocabulary, problems: &mut Vec<Problem>) {
+fn policies<T>(written: &Located<T>, named: &[String], vocabulary: &KnownNames, problems: &mut Vec<Problem>) {
     let mut seen: BTreeSet<&str> = BTreeSet::new();
     for (at, name) in named.iter().enumerate() {
-        let path = [Step::Name("policies"), Step::Item(at)];
+        let path = [PathSegment::Name("policies"), PathSegment::Item(at)];
         if !vocabulary.policies.contains(name) {
             let wanted = hint(name, vocabulary.policies.iter().map(String::as_str));
-            problems.push(written.error(&path, Flaw::UnknownPolicy, format!("there is no policy `{name}`"), wanted));
+            problems.push(written.error(
+                &path,
+                ProblemKind::UnknownPolicy,
+                format!("there is no policy `{name}`"),
+                wanted,
+            ));
         } else if !seen.insert(name) {
-            problems.push(written.error(&path, Flaw::DuplicateId, format!("`{name}` is there twice"), ""));
+            problems.push(written.error(&path, ProblemKind::DuplicateId, format!("`{name}` is there twice"), ""));
         }
     }
 }
 
-fn implementation(written: &Written<Agent>, vocabulary: &Vocabulary, problems: &mut Vec<Problem>) {
-    let spec = &written.what.spec().implementation;
-    let at = |member: &'static str| [Step::Name("implementation"), Step::Name(member)];
+fn implementation(written: &Located<Agent>, vocabulary: &KnownNames, problems: &mut Vec<Problem>) {
+    let spec = &written.value.spec().implementation;
+    let at = |member: &'static str| [PathSegment::Name("implementation"), PathSegment::Name(member)];
     match (spec.runtime, &spec.handler) {
         (Runtime::Native, None) => {
             let found = "a native agent needs a `handler`";
-            problems.push(written.error(&at("runtime"), Flaw::MissingField, found, ""));
+            problems.push(written.error(&at("runtime"), ProblemKind::MissingField, found, ""));
         }
         (Runtime::Native, Some(handler)) if !vocabulary.handlers.contains(handler) => {
             problems.push(unknown(written, &at("handler"), "handler", handler, &vocabulary.handlers));
@@ -74,13 +79,13 @@ fn implementation(written: &Written<Agent>, vocabulary: &Vocabulary, problems: &
         (Runtime::Wasm | Runtime::Python | Runtime::Http, _) => {
             let found = format!("the runtime `{}` is not built into this release", spec.runtime.as_str());
             let wanted = "executing this agent answers `runtime_unavailable`";
-            problems.push(written.warning(&at("runtime"), Flaw::RuntimeNotBuilt, found, wanted));
+            problems.push(written.warning(&at("runtime"), ProblemKind::RuntimeNotBuilt, found, wanted));
         }
         (Runtime::Llm, Some(_)) => {
             let found = "a language model has no handler";
             problems.push(written.error(
                 &at("handler"),
-                Flaw::InvalidValue,
+                ProblemKind::InvalidValue,
                 found,
                 "leave it out, or change the runtime",
             ));
@@ -89,7 +94,7 @@ fn implementation(written: &Written<Agent>, vocabulary: &Vocabulary, problems: &
     }
     if spec.runtime == Runtime::Native && spec.prompt.is_some() {
         let found = "a native agent asks no model, so its prompt is never used";
-        problems.push(written.error(&at("prompt"), Flaw::InvalidValue, found, "leave it out"));
+        problems.push(written.error(&at("prompt"), ProblemKind::InvalidValue, found, "leave it out"));
     }
     if let Some(model) = &spec.model {
         provider(written, &at("model"), model, vocabulary, problems);
@@ -100,10 +105,10 @@ fn implementation(written: &Written<Agent>, vocabulary: &Vocabulary, problems: &
 }
 
 fn provider<T>(
-    written: &Written<T>,
-    path: &[Step<'_>],
+    written: &Located<T>,
+    path: &[PathSegment<'_>],
     model: &ModelRef,
-    vocabulary: &Vocabulary,
+    vocabulary: &KnownNames,
     problems: &mut Vec<Problem>,
 ) {
     if model.tier().is_none() && !vocabulary.providers.contains(model.provider()) {
@@ -111,7 +116,13 @@ fn provider<T>(
     }
 }
 
-fn unknown<T>(written: &Written<T>, path: &[Step<'_>], what: &str, name: &str, known: &BTreeSet<String>) -> Problem {
+fn unknown<T>(
+    written: &Located<T>,
+    path: &[PathSegment<'_>],
+    what: &str,
+    name: &str,
+    known: &BTreeSet<String>,
+) -> Problem {
     let wanted = hint(name, known.iter().map(String::as_str));
-    written.error(path, Flaw::UnknownName, format!("there is no {what} `{name}`"), wanted)
+    written.error(path, ProblemKind::UnknownName, format!("there is no {what} `{name}`"), wanted)
 }

@@ -1,56 +1,71 @@
 //! What a model costs is known, so that a budget can hold.
 
 use crate::agent::{Agent, Runtime};
-use crate::loader::{All, Written};
+use crate::loader::{DefinitionSet, Located};
 use crate::models::Models;
-use crate::problem::{Flaw, Problem};
-use crate::yaml::Step;
+use crate::problem::{Problem, ProblemKind};
+use crate::yaml::PathSegment;
 
-pub(super) fn check(all: &All) -> Vec<Problem> {
+pub(super) fn check(all: &DefinitionSet) -> Vec<Problem> {
     let Some(file) = all.models.first() else { return Vec::new() };
-    let models: &Models = &file.what;
+    let models: &Models = &file.value;
     let mut problems = Vec::new();
     for (tier, spec) in &models.tiers {
-        let path = [Step::Name("tiers"), Step::Name(tier.as_str())];
+        let path = [PathSegment::Name("tiers"), PathSegment::Name(tier.as_str())];
         for model in std::iter::once(&spec.model).chain(&spec.fallback) {
             if model.tier().is_some() {
                 let found = format!("the tier `{}` stands for the tier `{model}`", tier.as_str());
-                problems.push(file.error(&path, Flaw::InvalidValue, found, "a tier stands for a provider's model"));
+                problems.push(file.error(
+                    &path,
+                    ProblemKind::InvalidValue,
+                    found,
+                    "a tier stands for a provider's model",
+                ));
             } else if models.model(model).is_none() {
                 let found = format!("nothing is known of the model `{model}`");
-                problems.push(file.error(&path, Flaw::UnknownReference, found, "describe it under `models`"));
+                problems.push(file.error(&path, ProblemKind::UnknownReference, found, "describe it under `models`"));
             }
         }
     }
     for (model, spec) in &models.models {
         let name = model.to_string();
-        let path = [Step::Name("models"), Step::Name(&name)];
+        let path = [PathSegment::Name("models"), PathSegment::Name(&name)];
         if models.price(model, None).is_none() {
             let wanted = "where a budget is set, its calls are refused";
-            problems.push(file.warning(&path, Flaw::NoPrice, format!("the model `{model}` has no price"), wanted));
+            problems.push(file.warning(
+                &path,
+                ProblemKind::NoPrice,
+                format!("the model `{model}` has no price"),
+                wanted,
+            ));
         }
         for other in spec.fallback.iter().filter(|other| other.tier().is_none() && models.model(other).is_none()) {
             let found = format!("nothing is known of the model `{other}`");
-            problems.push(file.error(&path, Flaw::UnknownReference, found, "describe it under `models`"));
+            problems.push(file.error(&path, ProblemKind::UnknownReference, found, "describe it under `models`"));
         }
     }
     for written in &all.agents {
-        problems.extend(answer_too_long(written, models));
-        let spec = &written.what.spec().implementation;
+        problems.extend(max_tokens_too_high(written, models));
+        let spec = &written.value.spec().implementation;
         let model = spec.model.as_ref().filter(|model| model.tier().is_none());
         let named = model.into_iter().chain(&spec.fallback_models);
         for model in named.filter(|model| model.tier().is_none() && models.price(model, None).is_none()) {
-            let path = [Step::Name("implementation"), Step::Name("model")];
+            let path = [PathSegment::Name("implementation"), PathSegment::Name("model")];
             let wanted = "where a budget is set, its calls are refused";
-            problems.push(written.warning(&path, Flaw::NoPrice, format!("the model `{model}` has no price"), wanted));
+            problems.push(written.warning(
+                &path,
+                ProblemKind::NoPrice,
+                format!("the model `{model}` has no price"),
+                wanted,
+            ));
         }
     }
     problems
 }
 
 /// A provider refuses a request for a longer answer than its model can give.
-fn answer_too_long(written: &Written<Agent>, models: &Models) -> Option<Problem> {
-    let agent = &written.what;
+fn max_tokens_too_high(written: &Located<Agent>, models: &Models) -> Option<Problem> {
+    let agent = &written.value;
     if agent.spec().implementation.runtime != Runtime::Llm {
         return None;
     }
@@ -60,6 +75,6 @@ fn answer_too_long(written: &Written<Agent>, models: &Models) -> Option<Problem>
         let max = models.model(model)?.output_tokens_max?;
         (wanted > max).then(|| format!("the model `{model}` answers with at most {max} tokens, not {wanted}"))
     });
-    let path = [Step::Name("limits"), Step::Name("max_tokens")];
-    short.map(|found| written.warning(&path, Flaw::InvalidValue, found, "its calls would be refused"))
+    let path = [PathSegment::Name("limits"), PathSegment::Name("max_tokens")];
+    short.map(|found| written.warning(&path, ProblemKind::InvalidValue, found, "its calls would be refused"))
 }

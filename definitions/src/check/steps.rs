@@ -5,17 +5,17 @@ use std::collections::BTreeSet;
 use super::{Index, Lookup, hint, lookup};
 use crate::agent::Agent;
 use crate::condition::Condition;
-use crate::expr::{Expr, Root};
-use crate::loader::{All, Written, WrittenWorkflow};
-use crate::problem::{Flaw, Problem};
+use crate::expr::{Expr, ReferenceRoot};
+use crate::loader::{DefinitionSet, LoadedWorkflow, Located};
+use crate::problem::{Problem, ProblemKind};
 use crate::types::Field;
 use crate::workflow::{StepSpec, WorkflowSpec};
-use crate::yaml::Step;
+use crate::yaml::PathSegment;
 
-pub(super) fn check(all: &All, index: &Index<'_>) -> Vec<Problem> {
+pub(super) fn check(all: &DefinitionSet, index: &Index<'_>) -> Vec<Problem> {
     let mut problems = Vec::new();
     for written in &all.workflows {
-        let spec = &written.what.spec;
+        let spec = &written.value.spec;
         for (at, step) in spec.steps.iter().enumerate() {
             if let Some(Lookup::Found(agent)) = step.agent.as_ref().map(|id| index.agent(id)) {
                 let receiver = Receiver { what: "agent", id: agent.id().as_str(), fields: &agent.spec().inputs };
@@ -29,17 +29,17 @@ pub(super) fn check(all: &All, index: &Index<'_>) -> Vec<Problem> {
                 inputs(written, at, step, &receiver, &mut problems);
             }
             condition(written, index, at, step, &mut problems);
-            let path = [Step::Name("steps"), Step::Item(at), Step::Name("inputs")];
+            let path = [PathSegment::Name("steps"), PathSegment::Item(at), PathSegment::Name("inputs")];
             for (name, value) in &step.inputs {
-                let place = [path[0], path[1], path[2], Step::Name(name)];
+                let place = [path[0], path[1], path[2], PathSegment::Name(name)];
                 references(written, index, &place, value, &mut problems);
             }
         }
         for (name, value) in &spec.outputs {
-            references(written, index, &[Step::Name("outputs"), Step::Name(name)], value, &mut problems);
+            references(written, index, &[PathSegment::Name("outputs"), PathSegment::Name(name)], value, &mut problems);
         }
         if let Some(value) = &spec.final_output {
-            references(written, index, &[Step::Name("final_output")], value, &mut problems);
+            references(written, index, &[PathSegment::Name("final_output")], value, &mut problems);
         }
         if spec.outputs.is_empty() {
             shadowed(written, &mut problems);
@@ -59,42 +59,43 @@ struct Receiver<'a> {
 
 /// Every input that a step gives is one of the receiver's, or goes into its only text.
 fn inputs(
-    written: &Written<WrittenWorkflow>,
+    written: &Located<LoadedWorkflow>,
     at: usize,
     step: &StepSpec,
     to: &Receiver<'_>,
     problems: &mut Vec<Problem>,
 ) {
-    let spec = &written.what.spec;
+    let spec = &written.value.spec;
     let fields = to.fields;
     let comes = |name: &str| step.inputs.contains_key(name) || spec.inputs.iter().any(|field| field.name == name);
     let gaps: Vec<_> =
         fields.iter().filter(|field| field.required && field.default.is_none() && !comes(&field.name)).collect();
     let known = |name: &str| fields.iter().any(|field| field.name == name);
     let undeclared: Vec<&String> = step.inputs.keys().filter(|name| !known(name)).collect();
-    let only_text = fields.iter().filter(|field| field.required && field.kind.is_text()).count() == 1;
-    let filled = matches!(gaps.as_slice(), [gap] if gap.kind.is_text()) && only_text && !undeclared.is_empty();
+    let only_text = fields.iter().filter(|field| field.required && field.field_type.is_text()).count() == 1;
+    let filled = matches!(gaps.as_slice(), [gap] if gap.field_type.is_text()) && only_text && !undeclared.is_empty();
     if filled {
         return;
     }
     for name in undeclared {
-        let path = [Step::Name("steps"), Step::Item(at), Step::Name("inputs"), Step::Name(name)];
+        let path =
+            [PathSegment::Name("steps"), PathSegment::Item(at), PathSegment::Name("inputs"), PathSegment::Name(name)];
         let known = fields.iter().map(|field| field.name.as_str());
         let found = format!("step `{}`: the {} `{}` has no input `{name}`", step.id, to.what, to.id);
-        problems.push(written.error(&path, Flaw::UnknownField, found, hint(name, known)));
+        problems.push(written.error(&path, ProblemKind::UnknownField, found, hint(name, known)));
     }
     // A workflow that declares no inputs takes any, so nothing is known to be missing.
     for gap in gaps.iter().filter(|_| !spec.inputs.is_empty()) {
-        let path = [Step::Name("steps"), Step::Item(at), Step::Name("inputs")];
+        let path = [PathSegment::Name("steps"), PathSegment::Item(at), PathSegment::Name("inputs")];
         let found = format!("step `{}`: nothing gives the {}'s input `{}`", step.id, to.what, gap.name);
         let wanted = "the run fails unless its context has it";
-        problems.push(written.warning(&path, Flaw::UnfilledInput, found, wanted));
+        problems.push(written.warning(&path, ProblemKind::UnfilledInput, found, wanted));
     }
 }
 
 /// An output that a condition looks at is one that its step has.
 fn condition(
-    written: &Written<WrittenWorkflow>,
+    written: &Located<LoadedWorkflow>,
     index: &Index<'_>,
     at: usize,
     step: &StepSpec,
@@ -103,48 +104,53 @@ fn condition(
     // What cannot be compiled is reported by the plan.
     let Some(Ok(condition)) = step.when.as_deref().map(Condition::compile) else { return };
     for (id, name) in condition.outputs() {
-        let path = [Step::Name("steps"), Step::Item(at), Step::Name("when")];
+        let path = [PathSegment::Name("steps"), PathSegment::Item(at), PathSegment::Name("when")];
         named_output(written, index, &path, (id, name), problems);
     }
 }
 
 /// A name that a step gives to an output is one of the agent's, or the only name of that step.
-fn outputs(written: &Written<WrittenWorkflow>, at: usize, step: &StepSpec, agent: &Agent, problems: &mut Vec<Problem>) {
+fn outputs(written: &Located<LoadedWorkflow>, at: usize, step: &StepSpec, agent: &Agent, problems: &mut Vec<Problem>) {
     for (place, name) in step.outputs.iter().enumerate() {
         if step.outputs.len() > 1 && agent.output(name).is_none() {
-            let path = [Step::Name("steps"), Step::Item(at), Step::Name("outputs"), Step::Item(place)];
+            let path = [
+                PathSegment::Name("steps"),
+                PathSegment::Item(at),
+                PathSegment::Name("outputs"),
+                PathSegment::Item(place),
+            ];
             let known = agent.spec().outputs.iter().map(|field| field.name.as_str());
             let found = format!("step `{}`: the agent `{}` has no output `{name}`", step.id, agent.id());
-            problems.push(written.error(&path, Flaw::UnknownReference, found, hint(name, known)));
+            problems.push(written.error(&path, ProblemKind::UnknownReference, found, hint(name, known)));
         }
     }
 }
 
 /// `${steps.x.outputs.y}` names an output that step `x` has.
 fn references(
-    written: &Written<WrittenWorkflow>,
+    written: &Located<LoadedWorkflow>,
     index: &Index<'_>,
-    path: &[Step<'_>],
+    path: &[PathSegment<'_>],
     value: &greenroom_protocol::Json,
     problems: &mut Vec<Problem>,
 ) {
     // What cannot be parsed is reported by the plan.
     let Ok(expr) = Expr::parse(value) else { return };
     for reference in expr.references() {
-        if let (Root::Step(step), Some(name)) = (&reference.root, reference.name()) {
+        if let (ReferenceRoot::Step(step), Some(name)) = (&reference.root, reference.name()) {
             named_output(written, index, path, (step.as_str(), name), problems);
         }
     }
 }
 
 fn named_output(
-    written: &Written<WrittenWorkflow>,
+    written: &Located<LoadedWorkflow>,
     index: &Index<'_>,
-    path: &[Step<'_>],
+    path: &[PathSegment<'_>],
     (step, name): (&str, &str),
     problems: &mut Vec<Problem>,
 ) {
-    let Some(known) = outputs_of(&written.what.spec, index, step) else { return };
+    let Some(known) = outputs_of(&written.value.spec, index, step) else { return };
     if known.contains(name) {
         return;
     }
@@ -153,7 +159,7 @@ fn named_output(
         empty if empty.is_empty() => format!("it has {}", known.into_iter().collect::<Vec<_>>().join(", ")),
         meant => meant,
     };
-    problems.push(written.error(path, Flaw::UnknownReference, found, wanted));
+    problems.push(written.error(path, ProblemKind::UnknownReference, found, wanted));
 }
 
 /// The outputs that a step is known to have; `None` if that is not known.
@@ -175,30 +181,35 @@ fn outputs_of<'a>(spec: &'a WorkflowSpec, index: &Index<'a>, step: &str) -> Opti
 }
 
 /// Without `outputs`, a run gives back every named output, and a name can only stand for one.
-fn shadowed(written: &Written<WrittenWorkflow>, problems: &mut Vec<Problem>) {
+fn shadowed(written: &Located<LoadedWorkflow>, problems: &mut Vec<Problem>) {
     let mut seen: BTreeSet<&str> = BTreeSet::new();
-    for (at, step) in written.what.spec.steps.iter().enumerate() {
+    for (at, step) in written.value.spec.steps.iter().enumerate() {
         for (place, name) in step.outputs.iter().enumerate() {
             if !seen.insert(name) {
-                let path = [Step::Name("steps"), Step::Item(at), Step::Name("outputs"), Step::Item(place)];
+                let path = [
+                    PathSegment::Name("steps"),
+                    PathSegment::Item(at),
+                    PathSegment::Name("outputs"),
+                    PathSegment::Item(place),
+                ];
                 let found = format!("step `{}`: an earlier step also names `{name}`", step.id);
                 let wanted = "the run gives back the later one; say which in `outputs`";
-                problems.push(written.warning(&path, Flaw::DuplicateId, found, wanted));
+                problems.push(written.warning(&path, ProblemKind::DuplicateId, found, wanted));
             }
         }
     }
 }
 
 /// A team runs only the workflows that it names.
-fn team(written: &Written<WrittenWorkflow>, index: &Index<'_>, problems: &mut Vec<Problem>) {
-    for (at, step) in written.what.spec.steps.iter().enumerate() {
+fn team(written: &Located<LoadedWorkflow>, index: &Index<'_>, problems: &mut Vec<Problem>) {
+    for (at, step) in written.value.spec.steps.iter().enumerate() {
         let (Some(team), Some(workflow)) = (&step.team, &step.workflow) else { continue };
         let Lookup::Found(spec) = lookup(&index.teams, team.as_str()) else { continue };
         if !spec.workflows.is_empty() && !spec.workflows.contains(workflow) {
-            let path = [Step::Name("steps"), Step::Item(at), Step::Name("workflow")];
+            let path = [PathSegment::Name("steps"), PathSegment::Item(at), PathSegment::Name("workflow")];
             let found = format!("step `{}`: the team `{team}` does not run `{workflow}`", step.id);
             let known = spec.workflows.iter().map(AsRef::as_ref);
-            problems.push(written.error(&path, Flaw::InvalidValue, found, hint(workflow.as_str(), known)));
+            problems.push(written.error(&path, ProblemKind::InvalidValue, found, hint(workflow.as_str(), known)));
         }
     }
 }

@@ -12,7 +12,7 @@ const VARIABLES: &[&str] = &["inputs", "context", "steps", "item", "index"];
 
 /// A value that a condition looks at.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Named {
+pub(super) enum VariableRef {
     /// One input.
     Input(String),
     /// All inputs, as in `"x" in inputs`.
@@ -35,14 +35,14 @@ pub(super) enum Named {
 ///
 /// # Errors
 /// A variable that does not exist, as a sentence.
-pub(super) fn named(expression: &IdedExpr) -> Result<BTreeSet<Named>, String> {
+pub(super) fn variable_refs(expression: &IdedExpr) -> Result<BTreeSet<VariableRef>, String> {
     let mut walk = Walk { found: BTreeSet::new(), local: Vec::new() };
     walk.expression(expression)?;
     Ok(walk.found)
 }
 
 struct Walk {
-    found: BTreeSet<Named>,
+    found: BTreeSet<VariableRef>,
     /// Variables of the comprehension that is being walked.
     local: Vec<String>,
 }
@@ -95,15 +95,15 @@ impl Walk {
             return Ok(());
         }
         let named = match (root, rest) {
-            ("inputs", [field, ..]) => Named::Input((*field).to_owned()),
-            ("inputs", []) => Named::Inputs,
-            ("context", [field, ..]) => Named::Context((*field).to_owned()),
-            ("context", []) => Named::AllContext,
-            ("steps", [step, "outputs", name, ..]) => Named::Output((*step).to_owned(), (*name).to_owned()),
-            ("steps", [step, "outputs"]) => Named::Outputs((*step).to_owned()),
+            ("inputs", [field, ..]) => VariableRef::Input((*field).to_owned()),
+            ("inputs", []) => VariableRef::Inputs,
+            ("context", [field, ..]) => VariableRef::Context((*field).to_owned()),
+            ("context", []) => VariableRef::AllContext,
+            ("steps", [step, "outputs", name, ..]) => VariableRef::Output((*step).to_owned(), (*name).to_owned()),
+            ("steps", [step, "outputs"]) => VariableRef::Outputs((*step).to_owned()),
             ("steps", _) => return Err("the condition must name an output, as in `steps.STEP.outputs.NAME`".into()),
-            ("item", _) => Named::Item,
-            ("index", _) => Named::Index,
+            ("item", _) => VariableRef::Item,
+            ("index", _) => VariableRef::Index,
             (other, _) => {
                 let hint = did_you_mean(other, VARIABLES.iter().copied()).unwrap_or_default();
                 let known = VARIABLES.join(", ");

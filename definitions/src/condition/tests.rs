@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use greenroom_protocol::{Code, Json, StepId, Values};
+use greenroom_protocol::{ErrorCode, Json, StepId, Values};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -20,8 +20,8 @@ fn holds(text: &str) -> Result<bool, String> {
     let steps = BTreeMap::from([(StepId::new("score").unwrap(), values(json!({ "score": 80, "kind": "hot" })))]);
     let item = json!({ "open": true });
     let scope = Scope::new(&inputs, &context, &steps).with_item(&item, 2);
-    Condition::compile(text)?.holds(&scope).map_err(|cause| {
-        assert_eq!(cause.code, Code::ExpressionFailed);
+    Condition::compile(text)?.evaluate(&scope).map_err(|cause| {
+        assert_eq!(cause.code, ErrorCode::ExpressionFailed);
         cause.message
     })
 }

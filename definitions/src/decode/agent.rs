@@ -2,14 +2,14 @@
 
 use super::field::{identifier, inputs, outputs};
 use super::{
-    Fields, Reader, amount, ids, list, name, one_of, parsed, positive, positive_u32, text, texts, trimmed, values,
+    Decoder, MapFields, amount, ids, list, name, one_of, parsed, positive, positive_u32, text, texts, trimmed, values,
 };
 use crate::agent::{
     AgentLimits, AgentSpec, Backoff, Collaboration, Example, Implementation, MemoryRecall, PromptSpec, Retry, Runtime,
     TIMEOUT_SECONDS_DEFAULT, TIMEOUT_SECONDS_MAX, ToolRef,
 };
 use crate::models::ModelRef;
-use crate::problem::{Flaw, did_you_mean};
+use crate::problem::{ProblemKind, did_you_mean};
 use crate::yaml::Node;
 
 /// Attempts that a definition may ask for.
@@ -17,8 +17,8 @@ const ATTEMPTS_MAX: u32 = 20;
 /// Memories that one recall may bring.
 const RECALL_MAX: u32 = 50;
 
-pub(crate) fn agent(reader: &mut Reader, node: &Node) -> Option<AgentSpec> {
-    let mut fields = Fields::of(reader, node, "an agent")?;
+pub(crate) fn agent(reader: &mut Decoder, node: &Node) -> Option<AgentSpec> {
+    let mut fields = MapFields::of(reader, node, "an agent")?;
     let agent_id = fields.required(reader, "agent_id", parsed);
     let name = fields.required(reader, "name", name);
     let category = fields.required(reader, "category", parsed);
@@ -56,16 +56,16 @@ pub(crate) fn agent(reader: &mut Reader, node: &Node) -> Option<AgentSpec> {
     })
 }
 
-fn collaboration(reader: &mut Reader, node: &Node) -> Option<Collaboration> {
-    let mut fields = Fields::of(reader, node, "a collaboration")?;
+fn collaboration(reader: &mut Decoder, node: &Node) -> Option<Collaboration> {
+    let mut fields = MapFields::of(reader, node, "a collaboration")?;
     let can_work_with = fields.or_default(reader, "can_work_with", ids);
     let provides_to_team = fields.or_default(reader, "provides_to_team", ids);
     fields.finish(reader);
     Some(Collaboration { can_work_with: can_work_with?, provides_to_team: provides_to_team? })
 }
 
-fn implementation(reader: &mut Reader, node: &Node) -> Option<Implementation> {
-    let mut fields = Fields::of(reader, node, "an implementation")?;
+fn implementation(reader: &mut Decoder, node: &Node) -> Option<Implementation> {
+    let mut fields = MapFields::of(reader, node, "an implementation")?;
     let runtime = fields.required(reader, "runtime", runtime);
     let handler = fields.optional(reader, "handler", name);
     let model = fields.optional(reader, "model", model);
@@ -85,12 +85,12 @@ fn implementation(reader: &mut Reader, node: &Node) -> Option<Implementation> {
     })
 }
 
-fn runtime(reader: &mut Reader, node: &Node) -> Option<Runtime> {
+fn runtime(reader: &mut Decoder, node: &Node) -> Option<Runtime> {
     let all: Vec<(&str, Runtime)> = Runtime::ALL.iter().map(|runtime| (runtime.as_str(), *runtime)).collect();
     one_of(reader, node, &all)
 }
 
-pub(super) fn model(reader: &mut Reader, node: &Node) -> Option<ModelRef> {
+pub(super) fn model(reader: &mut Decoder, node: &Node) -> Option<ModelRef> {
     let text = text(reader, node)?;
     match text.parse() {
         Ok(model) => Some(model),
@@ -98,18 +98,18 @@ pub(super) fn model(reader: &mut Reader, node: &Node) -> Option<ModelRef> {
             let tiers = crate::models::Tier::ALL.iter().map(|tier| tier.as_str());
             let hint = text.strip_prefix("tier.").and_then(|tier| did_you_mean(tier, tiers));
             let wanted = hint.map_or(why, trimmed);
-            reader.error(node.at, Flaw::InvalidValue, format!("{text:?} is no model"), wanted);
+            reader.error(node.at, ProblemKind::InvalidValue, format!("{text:?} is no model"), wanted);
             None
         }
     }
 }
 
-pub(super) fn models(reader: &mut Reader, node: &Node) -> Option<Vec<ModelRef>> {
+pub(super) fn models(reader: &mut Decoder, node: &Node) -> Option<Vec<ModelRef>> {
     list(reader, node, model)
 }
 
-fn prompt(reader: &mut Reader, node: &Node) -> Option<PromptSpec> {
-    let mut fields = Fields::of(reader, node, "a prompt")?;
+fn prompt(reader: &mut Decoder, node: &Node) -> Option<PromptSpec> {
+    let mut fields = MapFields::of(reader, node, "a prompt")?;
     let system = fields.optional(reader, "system", text);
     let user = fields.optional(reader, "user", text);
     fields.finish(reader);
@@ -117,35 +117,35 @@ fn prompt(reader: &mut Reader, node: &Node) -> Option<PromptSpec> {
 }
 
 /// A time in seconds.
-pub(super) fn seconds(reader: &mut Reader, node: &Node) -> Option<u64> {
+pub(super) fn seconds(reader: &mut Decoder, node: &Node) -> Option<u64> {
     let seconds = positive(reader, node)?;
     if seconds > TIMEOUT_SECONDS_MAX {
         let wanted = format!("at most {TIMEOUT_SECONDS_MAX}");
-        reader.error(node.at, Flaw::InvalidValue, format!("{seconds} seconds are too long"), wanted);
+        reader.error(node.at, ProblemKind::InvalidValue, format!("{seconds} seconds are too long"), wanted);
         return None;
     }
     Some(seconds)
 }
 
-fn tools(reader: &mut Reader, node: &Node) -> Option<Vec<ToolRef>> {
+fn tools(reader: &mut Decoder, node: &Node) -> Option<Vec<ToolRef>> {
     list(reader, node, parsed)
 }
 
-fn memory_recall(reader: &mut Reader, node: &Node) -> Option<MemoryRecall> {
-    let mut fields = Fields::of(reader, node, "a memory recall")?;
+fn memory_recall(reader: &mut Decoder, node: &Node) -> Option<MemoryRecall> {
+    let mut fields = MapFields::of(reader, node, "a memory recall")?;
     let query = fields.required(reader, "query", identifier);
     let limit = fields.required(reader, "limit", positive_u32);
     fields.finish(reader);
     let recall = MemoryRecall { query: query?, limit: limit? };
     if recall.limit > RECALL_MAX {
         let found = format!("{} memories are too many", recall.limit);
-        reader.error(node.at, Flaw::InvalidValue, found, format!("at most {RECALL_MAX}"));
+        reader.error(node.at, ProblemKind::InvalidValue, found, format!("at most {RECALL_MAX}"));
     }
     Some(recall)
 }
 
-fn limits(reader: &mut Reader, node: &Node) -> Option<AgentLimits> {
-    let mut fields = Fields::of(reader, node, "an agent's limits")?;
+fn limits(reader: &mut Decoder, node: &Node) -> Option<AgentLimits> {
+    let mut fields = MapFields::of(reader, node, "an agent's limits")?;
     let max_tokens = fields.optional(reader, "max_tokens", positive_u32);
     let max_cost_usd = fields.optional(reader, "max_cost_usd", amount);
     let max_turns = fields.optional(reader, "max_turns", positive_u32);
@@ -159,8 +159,8 @@ fn limits(reader: &mut Reader, node: &Node) -> Option<AgentLimits> {
     })
 }
 
-pub(super) fn retry(reader: &mut Reader, node: &Node) -> Option<Retry> {
-    let mut fields = Fields::of(reader, node, "a retry")?;
+pub(super) fn retry(reader: &mut Decoder, node: &Node) -> Option<Retry> {
+    let mut fields = MapFields::of(reader, node, "a retry")?;
     let max_attempts = fields.required(reader, "max_attempts", positive_u32);
     let backoff = fields.or_default(reader, "backoff", backoff);
     let delay = fields.optional(reader, "delay", amount);
@@ -174,21 +174,21 @@ pub(super) fn retry(reader: &mut Reader, node: &Node) -> Option<Retry> {
     };
     if retry.max_attempts > ATTEMPTS_MAX {
         let found = format!("{} attempts are too many", retry.max_attempts);
-        reader.error(node.at, Flaw::InvalidValue, found, format!("at most {ATTEMPTS_MAX}"));
+        reader.error(node.at, ProblemKind::InvalidValue, found, format!("at most {ATTEMPTS_MAX}"));
     }
     Some(retry)
 }
 
-fn backoff(reader: &mut Reader, node: &Node) -> Option<Backoff> {
+fn backoff(reader: &mut Decoder, node: &Node) -> Option<Backoff> {
     one_of(reader, node, &[("fixed", Backoff::Fixed), ("exponential", Backoff::Exponential)])
 }
 
-fn examples(reader: &mut Reader, node: &Node) -> Option<Vec<Example>> {
+fn examples(reader: &mut Decoder, node: &Node) -> Option<Vec<Example>> {
     list(reader, node, example)
 }
 
-fn example(reader: &mut Reader, node: &Node) -> Option<Example> {
-    let mut fields = Fields::of(reader, node, "an example")?;
+fn example(reader: &mut Decoder, node: &Node) -> Option<Example> {
+    let mut fields = MapFields::of(reader, node, "an example")?;
     let inputs = fields.required(reader, "inputs", values);
     let expect = fields.or_default(reader, "expect", values);
     fields.finish(reader);

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::agent::{model, models as model_list};
-use super::{Fields, Reader, amount, list, name, one_of, parsed, positive, text};
+use super::{Decoder, MapFields, amount, list, name, one_of, parsed, positive, text};
 use crate::category::{Categories, Category};
 use crate::models::{ModelRef, ModelSpec, Models, Price, Tier, TierSpec};
-use crate::problem::{Flaw, did_you_mean};
-use crate::yaml::{Node, Tree};
+use crate::problem::{ProblemKind, did_you_mean};
+use crate::yaml::{Node, NodeValue};
 
-pub(crate) fn models(reader: &mut Reader, node: &Node) -> Option<Models> {
-    let mut fields = Fields::of(reader, node, "the models")?;
+pub(crate) fn models(reader: &mut Decoder, node: &Node) -> Option<Models> {
+    let mut fields = MapFields::of(reader, node, "the models")?;
     let tiers = fields.required(reader, "tiers", tiers);
     let models = fields.required(reader, "models", known);
     fields.finish(reader);
@@ -21,8 +21,8 @@ fn tier_words() -> Vec<(&'static str, Tier)> {
     Tier::ALL.iter().map(|tier| (tier.as_str(), *tier)).collect()
 }
 
-fn tiers(reader: &mut Reader, node: &Node) -> Option<BTreeMap<Tier, TierSpec>> {
-    let Tree::Map(entries) = &node.tree else { return reader.mistyped(node, "a map of tiers") };
+fn tiers(reader: &mut Decoder, node: &Node) -> Option<BTreeMap<Tier, TierSpec>> {
+    let NodeValue::Map(entries) = &node.tree else { return reader.mistyped(node, "a map of tiers") };
     let mut found = BTreeMap::new();
     for entry in entries {
         let words = tier_words();
@@ -34,26 +34,36 @@ fn tiers(reader: &mut Reader, node: &Node) -> Option<BTreeMap<Tier, TierSpec>> {
             }
             None => {
                 let hint = did_you_mean(&entry.name, words.iter().map(|(word, _)| *word)).unwrap_or_default();
-                reader.error(entry.at, Flaw::InvalidValue, format!("there is no tier `{}`{hint}", entry.name), "");
+                reader.error(
+                    entry.at,
+                    ProblemKind::InvalidValue,
+                    format!("there is no tier `{}`{hint}", entry.name),
+                    "",
+                );
             }
         }
     }
     for tier in Tier::ALL.iter().filter(|tier| !found.contains_key(tier)) {
-        reader.error(node.at, Flaw::MissingField, format!("the tier `{}` stands for no model", tier.as_str()), "");
+        reader.error(
+            node.at,
+            ProblemKind::MissingField,
+            format!("the tier `{}` stands for no model", tier.as_str()),
+            "",
+        );
     }
     Some(found)
 }
 
-fn tier_spec(reader: &mut Reader, node: &Node) -> Option<TierSpec> {
-    let mut fields = Fields::of(reader, node, "a tier")?;
+fn tier_spec(reader: &mut Decoder, node: &Node) -> Option<TierSpec> {
+    let mut fields = MapFields::of(reader, node, "a tier")?;
     let first = fields.required(reader, "model", model);
     let fallback = fields.or_default(reader, "fallback", model_list);
     fields.finish(reader);
     Some(TierSpec { model: first?, fallback: fallback? })
 }
 
-fn known(reader: &mut Reader, node: &Node) -> Option<BTreeMap<ModelRef, ModelSpec>> {
-    let Tree::Map(entries) = &node.tree else { return reader.mistyped(node, "a map of models") };
+fn known(reader: &mut Decoder, node: &Node) -> Option<BTreeMap<ModelRef, ModelSpec>> {
+    let NodeValue::Map(entries) = &node.tree else { return reader.mistyped(node, "a map of models") };
     let mut found = BTreeMap::new();
     for entry in entries {
         match entry.name.parse::<ModelRef>() {
@@ -72,15 +82,15 @@ fn known(reader: &mut Reader, node: &Node) -> Option<BTreeMap<ModelRef, ModelSpe
             }
             Ok(_) | Err(_) => {
                 let found = format!("`{}` is no provider's model", entry.name);
-                reader.error(entry.at, Flaw::InvalidValue, found, "a model is `PROVIDER.NAME`");
+                reader.error(entry.at, ProblemKind::InvalidValue, found, "a model is `PROVIDER.NAME`");
             }
         }
     }
     Some(found)
 }
 
-fn model_spec(reader: &mut Reader, node: &Node) -> Option<ModelSpec> {
-    let mut fields = Fields::of(reader, node, "a model")?;
+fn model_spec(reader: &mut Decoder, node: &Node) -> Option<ModelSpec> {
+    let mut fields = MapFields::of(reader, node, "a model")?;
     let tier = fields.optional(reader, "tier", tier);
     let context_tokens = fields.required(reader, "context_tokens", positive);
     let output_tokens_max = fields.optional(reader, "output_tokens_max", positive);
@@ -96,31 +106,31 @@ fn model_spec(reader: &mut Reader, node: &Node) -> Option<ModelSpec> {
     })
 }
 
-fn tier(reader: &mut Reader, node: &Node) -> Option<Tier> {
+fn tier(reader: &mut Decoder, node: &Node) -> Option<Tier> {
     one_of(reader, node, &tier_words())
 }
 
-fn price(reader: &mut Reader, node: &Node) -> Option<Price> {
-    let mut fields = Fields::of(reader, node, "a price")?;
+fn price(reader: &mut Decoder, node: &Node) -> Option<Price> {
+    let mut fields = MapFields::of(reader, node, "a price")?;
     let input = fields.required(reader, "input", amount);
     let output = fields.required(reader, "output", amount);
     fields.finish(reader);
     Some(Price { input: input?, output: output? })
 }
 
-pub(crate) fn categories(reader: &mut Reader, node: &Node) -> Option<Categories> {
-    let mut fields = Fields::of(reader, node, "the categories")?;
+pub(crate) fn categories(reader: &mut Decoder, node: &Node) -> Option<Categories> {
+    let mut fields = MapFields::of(reader, node, "the categories")?;
     let categories = fields.required(reader, "categories", category_list);
     fields.finish(reader);
     Some(Categories { categories: categories? })
 }
 
-fn category_list(reader: &mut Reader, node: &Node) -> Option<Vec<Category>> {
+fn category_list(reader: &mut Decoder, node: &Node) -> Option<Vec<Category>> {
     list(reader, node, category)
 }
 
-fn category(reader: &mut Reader, node: &Node) -> Option<Category> {
-    let mut fields = Fields::of(reader, node, "a category")?;
+fn category(reader: &mut Decoder, node: &Node) -> Option<Category> {
+    let mut fields = MapFields::of(reader, node, "a category")?;
     let id = fields.required(reader, "id", parsed);
     let name = fields.required(reader, "name", name);
     let description = fields.or_default(reader, "description", text);

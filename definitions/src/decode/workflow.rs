@@ -7,14 +7,14 @@ use greenroom_protocol::Json;
 use super::agent::{retry, seconds};
 use super::field::{identifier, inputs};
 use super::{
-    Fields, Reader, amount, ids, json, list, name, one_of, parsed, positive, positive_u32, text, texts, values,
+    Decoder, MapFields, amount, ids, json, list, name, one_of, parsed, positive, positive_u32, text, texts, values,
 };
 use crate::team::TeamSpec;
 use crate::workflow::{ApprovalSpec, CompensateSpec, ForEachSpec, OnError, RunLimits, StepSpec, WorkflowSpec};
 use crate::yaml::Node;
 
-pub(crate) fn workflow(reader: &mut Reader, node: &Node) -> Option<WorkflowSpec> {
-    let mut fields = Fields::of(reader, node, "a workflow")?;
+pub(crate) fn workflow(reader: &mut Decoder, node: &Node) -> Option<WorkflowSpec> {
+    let mut fields = MapFields::of(reader, node, "a workflow")?;
     let workflow_id = fields.required(reader, "workflow_id", parsed);
     let name = fields.required(reader, "name", name);
     let description = fields.or_default(reader, "description", text);
@@ -42,24 +42,24 @@ pub(crate) fn workflow(reader: &mut Reader, node: &Node) -> Option<WorkflowSpec>
     })
 }
 
-fn outputs(reader: &mut Reader, node: &Node) -> Option<BTreeMap<String, Json>> {
+fn outputs(reader: &mut Decoder, node: &Node) -> Option<BTreeMap<String, Json>> {
     values(reader, node)
 }
 
-fn limits(reader: &mut Reader, node: &Node) -> Option<RunLimits> {
-    let mut fields = Fields::of(reader, node, "a run's limits")?;
+fn limits(reader: &mut Decoder, node: &Node) -> Option<RunLimits> {
+    let mut fields = MapFields::of(reader, node, "a run's limits")?;
     let max_tokens = fields.optional(reader, "max_tokens", positive);
     let max_cost_usd = fields.optional(reader, "max_cost_usd", amount);
     fields.finish(reader);
     Some(RunLimits { max_tokens: max_tokens?, max_cost_usd: max_cost_usd? })
 }
 
-fn steps(reader: &mut Reader, node: &Node) -> Option<Vec<StepSpec>> {
+fn steps(reader: &mut Decoder, node: &Node) -> Option<Vec<StepSpec>> {
     list(reader, node, step)
 }
 
-fn step(reader: &mut Reader, node: &Node) -> Option<StepSpec> {
-    let mut fields = Fields::of(reader, node, "a step")?;
+fn step(reader: &mut Decoder, node: &Node) -> Option<StepSpec> {
+    let mut fields = MapFields::of(reader, node, "a step")?;
     let id = fields.required(reader, "id", parsed);
     let agent = fields.optional(reader, "agent", parsed);
     let workflow = fields.optional(reader, "workflow", parsed);
@@ -93,12 +93,12 @@ fn step(reader: &mut Reader, node: &Node) -> Option<StepSpec> {
     })
 }
 
-fn names(reader: &mut Reader, node: &Node) -> Option<Vec<String>> {
+fn names(reader: &mut Decoder, node: &Node) -> Option<Vec<String>> {
     list(reader, node, identifier)
 }
 
-fn for_each(reader: &mut Reader, node: &Node) -> Option<ForEachSpec> {
-    let mut fields = Fields::of(reader, node, "a `for_each`")?;
+fn for_each(reader: &mut Decoder, node: &Node) -> Option<ForEachSpec> {
+    let mut fields = MapFields::of(reader, node, "a `for_each`")?;
     let items = fields.required(reader, "items", json);
     let max_concurrency = fields.optional(reader, "max_concurrency", positive_u32);
     let on_error = fields.or_default(reader, "on_error", on_error);
@@ -110,28 +110,28 @@ fn for_each(reader: &mut Reader, node: &Node) -> Option<ForEachSpec> {
     })
 }
 
-fn on_error(reader: &mut Reader, node: &Node) -> Option<OnError> {
+fn on_error(reader: &mut Decoder, node: &Node) -> Option<OnError> {
     let all = [("fail", OnError::Fail), ("continue", OnError::Continue), ("compensate", OnError::Compensate)];
     one_of(reader, node, &all)
 }
 
-fn approval(reader: &mut Reader, node: &Node) -> Option<ApprovalSpec> {
-    let mut fields = Fields::of(reader, node, "an approval")?;
+fn approval(reader: &mut Decoder, node: &Node) -> Option<ApprovalSpec> {
+    let mut fields = MapFields::of(reader, node, "an approval")?;
     let prompt = fields.required(reader, "prompt", name);
     fields.finish(reader);
     Some(ApprovalSpec { prompt: prompt? })
 }
 
-fn compensate(reader: &mut Reader, node: &Node) -> Option<CompensateSpec> {
-    let mut fields = Fields::of(reader, node, "a compensation")?;
+fn compensate(reader: &mut Decoder, node: &Node) -> Option<CompensateSpec> {
+    let mut fields = MapFields::of(reader, node, "a compensation")?;
     let agent = fields.required(reader, "agent", parsed);
     let inputs = fields.or_default(reader, "inputs", values);
     fields.finish(reader);
     Some(CompensateSpec { agent: agent?, inputs: inputs? })
 }
 
-pub(crate) fn team(reader: &mut Reader, node: &Node) -> Option<TeamSpec> {
-    let mut fields = Fields::of(reader, node, "a team")?;
+pub(crate) fn team(reader: &mut Decoder, node: &Node) -> Option<TeamSpec> {
+    let mut fields = MapFields::of(reader, node, "a team")?;
     let team_id = fields.required(reader, "team_id", parsed);
     let name = fields.required(reader, "name", name);
     let description = fields.or_default(reader, "description", text);

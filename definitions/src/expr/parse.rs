@@ -2,7 +2,7 @@
 
 use greenroom_protocol::{Json, StepId};
 
-use super::{Expr, Part, Reference, Root, Segment};
+use super::{Expr, Reference, ReferenceRoot, Segment, TextPart};
 use crate::problem::did_you_mean;
 
 /// What a reference may begin with.
@@ -11,7 +11,7 @@ const ROOTS: &[&str] = &["inputs", "context", "steps", "item", "index"];
 const SEGMENTS_MAX: usize = 32;
 
 pub(super) fn text(text: &str) -> Result<Expr, String> {
-    let mut parts: Vec<Part> = Vec::new();
+    let mut parts: Vec<TextPart> = Vec::new();
     let mut plain = String::new();
     let mut rest = text;
     while let Some(at) = rest.find("${") {
@@ -25,11 +25,11 @@ pub(super) fn text(text: &str) -> Result<Expr, String> {
         }
         plain.push_str(before);
         if !plain.is_empty() {
-            parts.push(Part::Text(std::mem::take(&mut plain)));
+            parts.push(TextPart::Text(std::mem::take(&mut plain)));
         }
         let (inside, after) =
             behind.split_once('}').ok_or_else(|| format!("the reference `${{{behind}` has no closing brace"))?;
-        parts.push(Part::Reference(reference(inside.trim())?));
+        parts.push(TextPart::Reference(reference(inside.trim())?));
         rest = after;
     }
     plain.push_str(rest);
@@ -37,10 +37,10 @@ pub(super) fn text(text: &str) -> Result<Expr, String> {
         return Ok(Expr::Literal(Json::String(plain)));
     }
     if !plain.is_empty() {
-        parts.push(Part::Text(plain));
+        parts.push(TextPart::Text(plain));
     }
     match parts.pop() {
-        Some(Part::Reference(reference)) if parts.is_empty() => Ok(Expr::Whole(reference)),
+        Some(TextPart::Reference(reference)) if parts.is_empty() => Ok(Expr::Whole(reference)),
         Some(last) => {
             parts.push(last);
             Ok(Expr::Text(parts))
@@ -58,10 +58,10 @@ pub(super) fn reference(text: &str) -> Result<Reference, String> {
         Some(Segment::Index(_)) | None => return Err(wrong("is empty".into())),
     };
     let root = match root.as_str() {
-        "inputs" => Root::Inputs,
-        "context" => Root::Context,
-        "item" => Root::Item,
-        "index" => Root::Index,
+        "inputs" => ReferenceRoot::Inputs,
+        "context" => ReferenceRoot::Context,
+        "item" => ReferenceRoot::Item,
+        "index" => ReferenceRoot::Index,
         "steps" => step(&mut path).map_err(&wrong)?,
         other => {
             let hint = did_you_mean(other, ROOTS.iter().copied()).unwrap_or_default();
@@ -70,15 +70,22 @@ pub(super) fn reference(text: &str) -> Result<Reference, String> {
     };
     let path: Vec<Segment> = path.collect();
     match (&root, path.first()) {
-        (Root::Inputs | Root::Context | Root::Step(_), Some(Segment::Index(_))) => {
+        (ReferenceRoot::Inputs | ReferenceRoot::Context | ReferenceRoot::Step(_), Some(Segment::Index(_))) => {
             Err(wrong("has a number where a name must stand".into()))
         }
-        (Root::Index, Some(_)) => Err(wrong("goes into a number".into())),
-        (Root::Inputs | Root::Context | Root::Step(_) | Root::Item | Root::Index, _) => Ok(Reference { root, path }),
+        (ReferenceRoot::Index, Some(_)) => Err(wrong("goes into a number".into())),
+        (
+            ReferenceRoot::Inputs
+            | ReferenceRoot::Context
+            | ReferenceRoot::Step(_)
+            | ReferenceRoot::Item
+            | ReferenceRoot::Index,
+            _,
+        ) => Ok(Reference { root, path }),
     }
 }
 
-fn step(path: &mut impl Iterator<Item = Segment>) -> Result<Root, String> {
+fn step(path: &mut impl Iterator<Item = Segment>) -> Result<ReferenceRoot, String> {
     let Some(Segment::Name(id)) = path.next() else {
         return Err("names no step; write `steps.STEP.outputs.NAME`".into());
     };
@@ -88,7 +95,7 @@ fn step(path: &mut impl Iterator<Item = Segment>) -> Result<Root, String> {
             return Err(format!("must go on with `outputs` behind `steps.{id}`"));
         }
     }
-    StepId::new(&id).map(Root::Step).map_err(|error| error.to_string())
+    StepId::new(&id).map(ReferenceRoot::Step).map_err(|error| error.to_string())
 }
 
 /// Splits `a.b[3].c`.

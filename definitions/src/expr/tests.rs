@@ -6,7 +6,7 @@ use greenroom_protocol::{Json, StepId, Values};
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::{Expr, Root, Segment};
+use super::{Expr, ReferenceRoot, Segment};
 use crate::binding::Scope;
 
 fn values(json: Json) -> Values {
@@ -129,7 +129,7 @@ proptest! {
         if let Ok(Expr::Whole(parsed)) = Expr::parse(&json!(format!("${{{text}}}"))) {
             prop_assert_eq!(parsed.to_string(), text);
             prop_assert!(parsed.path.iter().all(|segment| matches!(segment, Segment::Name(_) | Segment::Index(_))));
-            prop_assert!(parsed.root != Root::Index);
+            prop_assert!(parsed.root != ReferenceRoot::Index);
         } else {
             // Only a number right behind a root that needs a name is refused.
             prop_assert!(text.starts_with("steps.x.outputs["), "{text}");

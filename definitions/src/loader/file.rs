@@ -3,21 +3,21 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::find::{Found, Sort, unreadable};
-use super::{All, Written, WrittenWorkflow};
+use super::find::{DefinitionKind, SourceFile, unreadable};
+use super::{DefinitionSet, LoadedWorkflow, Located};
 use crate::agent::{Agent, AgentSpec};
-use crate::decode::{self, Reader};
-use crate::plan::{Fault, Part};
-use crate::problem::{Flaw, Place, Problem, Severity};
+use crate::decode::{self, Decoder};
+use crate::plan::{PlanPart, PlanProblem};
+use crate::problem::{Location, Problem, ProblemKind, Severity};
 use crate::prompt::{Prompt, PromptError};
 use crate::team::Team;
 use crate::workflow::WorkflowSpec;
-use crate::yaml::{self, Node, Position, Step, Tree};
+use crate::yaml::{self, Node, NodeValue, PathSegment, Position};
 
 /// A workflow in its file.
-pub(super) type Workflow = Written<WrittenWorkflow>;
+pub(super) type Workflow = Located<LoadedWorkflow>;
 
-pub(super) fn read(found: &Found, all: &mut All, problems: &mut Vec<Problem>) {
+pub(super) fn read(found: &SourceFile, all: &mut DefinitionSet, problems: &mut Vec<Problem>) {
     let bytes = match found.bytes() {
         Ok(bytes) => bytes,
         Err(error) => {
@@ -32,84 +32,84 @@ pub(super) fn read(found: &Found, all: &mut All, problems: &mut Vec<Problem>) {
             problems.push(Problem {
                 place: place(&found.name, error.at),
                 severity: Severity::Error,
-                flaw: error.flaw,
+                kind: error.flaw,
                 found: error.found,
-                wanted: error.wanted,
+                expected: error.wanted,
             });
             return;
         }
     };
-    let mut reader = Reader::new(found.name.clone());
-    match sort(found.sort, &node) {
-        Sort::Agent => agent(&mut reader, node, found, all),
-        Sort::Workflow => workflow(&mut reader, node, found, all),
-        Sort::Team => team(&mut reader, node, found, all),
-        Sort::Categories => match decode::categories(&mut reader, &node) {
-            Some(what) => all.categories.push(Written { what, node, file: found.name.clone() }),
+    let mut reader = Decoder::new(found.name.clone());
+    match resolve_kind(found.sort, &node) {
+        DefinitionKind::Agent => agent(&mut reader, node, found, all),
+        DefinitionKind::Workflow => workflow(&mut reader, node, found, all),
+        DefinitionKind::Team => team(&mut reader, node, found, all),
+        DefinitionKind::Categories => match decode::categories(&mut reader, &node) {
+            Some(what) => all.categories.push(Located { value: what, node, file: found.name.clone() }),
             None => all.claimed.categories = true,
         },
-        Sort::Models => match decode::models(&mut reader, &node) {
-            Some(what) => all.models.push(Written { what, node, file: found.name.clone() }),
+        DefinitionKind::Models => match decode::models(&mut reader, &node) {
+            Some(what) => all.models.push(Located { value: what, node, file: found.name.clone() }),
             None => all.claimed.models = true,
         },
-        Sort::Unknown => {
+        DefinitionKind::Unknown => {
             let wanted = "a definition begins with `agent_id`, `workflow_id`, `team_id`, `categories` or `tiers`";
-            reader.error(node.at, Flaw::Misplaced, "this is no definition", wanted);
+            reader.error(node.at, ProblemKind::Misplaced, "this is no definition", wanted);
         }
     }
     problems.extend(reader.into_problems());
 }
 
-fn place(name: &Arc<Path>, at: Position) -> Place {
-    Place { file: name.clone(), line: at.line, column: at.column }
+fn place(name: &Arc<Path>, at: Position) -> Location {
+    Location { file: name.clone(), line: at.line, column: at.column }
 }
 
 /// A file that is no YAML may still be the one that holds the categories.
-fn claim_file(sort: Sort, all: &mut All) {
+fn claim_file(sort: DefinitionKind, all: &mut DefinitionSet) {
     match sort {
-        Sort::Categories => all.claimed.categories = true,
-        Sort::Models => all.claimed.models = true,
-        Sort::Agent | Sort::Workflow | Sort::Team | Sort::Unknown => {}
+        DefinitionKind::Categories => all.claimed.categories = true,
+        DefinitionKind::Models => all.claimed.models = true,
+        DefinitionKind::Agent | DefinitionKind::Workflow | DefinitionKind::Team | DefinitionKind::Unknown => {}
     }
 }
 
 /// The folder says what a file is; outside the known folders, its members do.
-fn sort(sort: Sort, node: &Node) -> Sort {
-    if sort != Sort::Unknown {
+fn resolve_kind(sort: DefinitionKind, node: &Node) -> DefinitionKind {
+    if sort != DefinitionKind::Unknown {
         return sort;
     }
-    let Tree::Map(entries) = &node.tree else { return Sort::Unknown };
+    let NodeValue::Map(entries) = &node.tree else { return DefinitionKind::Unknown };
     let has = |name: &str| entries.iter().any(|entry| entry.name == name);
     let known = [
-        ("agent_id", Sort::Agent),
-        ("workflow_id", Sort::Workflow),
-        ("team_id", Sort::Team),
-        ("categories", Sort::Categories),
-        ("tiers", Sort::Models),
+        ("agent_id", DefinitionKind::Agent),
+        ("workflow_id", DefinitionKind::Workflow),
+        ("team_id", DefinitionKind::Team),
+        ("categories", DefinitionKind::Categories),
+        ("tiers", DefinitionKind::Models),
     ];
-    known.iter().find(|(name, _)| has(name)).map_or(Sort::Unknown, |(_, sort)| *sort)
+    known.iter().find(|(name, _)| has(name)).map_or(DefinitionKind::Unknown, |(_, sort)| *sort)
 }
 
 /// The id that a file that cannot be read says it has.
 fn claimed(node: &Node, name: &str) -> Option<String> {
-    match &node.nearest(&[Step::Name(name)]).tree {
-        Tree::Text(text) => Some(text.clone()),
-        Tree::Null | Tree::Bool(_) | Tree::Number(_) | Tree::List(_) | Tree::Map(_) => None,
+    match &node.nearest(&[PathSegment::Name(name)]).tree {
+        NodeValue::Text(text) => Some(text.clone()),
+        NodeValue::Null | NodeValue::Bool(_) | NodeValue::Number(_) | NodeValue::List(_) | NodeValue::Map(_) => None,
     }
 }
 
-fn agent(reader: &mut Reader, node: Node, found: &Found, all: &mut All) {
+fn agent(reader: &mut Decoder, node: Node, found: &SourceFile, all: &mut DefinitionSet) {
     let Some(spec) = decode::agent(reader, &node) else {
         all.claimed.agents.extend(claimed(&node, "agent_id"));
         return;
     };
     if let Some(what) = compile_agent(reader, spec, &node) {
-        all.agents.push(Written { what, node, file: found.name.clone() });
+        all.agents.push(Located { value: what, node, file: found.name.clone() });
     }
 }
 
 /// An agent whose prompt is wrong goes on without it, so that its other problems are found too.
-fn compile_agent(reader: &mut Reader, mut spec: AgentSpec, node: &Node) -> Option<Agent> {
+fn compile_agent(reader: &mut Decoder, mut spec: AgentSpec, node: &Node) -> Option<Agent> {
     match Prompt::compile(&spec) {
         Ok(prompt) => Some(Agent::with_prompt(spec, prompt)),
         Err(wrong) => {
@@ -120,9 +120,13 @@ fn compile_agent(reader: &mut Reader, mut spec: AgentSpec, node: &Node) -> Optio
     }
 }
 
-fn prompt_problem(reader: &mut Reader, wrong: &PromptError, node: &Node) {
-    let text = node.nearest(&[Step::Name("implementation"), Step::Name("prompt"), Step::Name(wrong.part)]);
-    let flaw = if wrong.bound { Flaw::ExpressionBounds } else { Flaw::Expression };
+fn prompt_problem(reader: &mut Decoder, wrong: &PromptError, node: &Node) {
+    let text = node.nearest(&[
+        PathSegment::Name("implementation"),
+        PathSegment::Name("prompt"),
+        PathSegment::Name(wrong.part),
+    ]);
+    let flaw = if wrong.bound { ProblemKind::ExpressionBounds } else { ProblemKind::Expression };
     // A block of text begins, for the parser, in its first line of content.
     let at = match u32::try_from(wrong.line) {
         Ok(line) if line > 1 => Position { line: text.at.line.saturating_add(line - 1), column: 1 },
@@ -131,7 +135,7 @@ fn prompt_problem(reader: &mut Reader, wrong: &PromptError, node: &Node) {
     reader.error(at, flaw, wrong.to_string(), "");
 }
 
-fn workflow(reader: &mut Reader, node: Node, found: &Found, all: &mut All) {
+fn workflow(reader: &mut Decoder, node: Node, found: &SourceFile, all: &mut DefinitionSet) {
     let Some(spec) = decode::workflow(reader, &node) else {
         all.claimed.workflows.extend(claimed(&node, "workflow_id"));
         return;
@@ -143,28 +147,28 @@ fn workflow(reader: &mut Reader, node: Node, found: &Found, all: &mut All) {
             None
         }
     };
-    all.workflows.push(Written { what: WrittenWorkflow { spec, compiled }, node, file: found.name.clone() });
+    all.workflows.push(Located { value: LoadedWorkflow { spec, compiled }, node, file: found.name.clone() });
 }
 
-fn workflow_problem(reader: &mut Reader, fault: &Fault, spec: &WorkflowSpec, node: &Node) {
-    let mut path: Vec<Step<'_>> = Vec::new();
+fn workflow_problem(reader: &mut Decoder, fault: &PlanProblem, spec: &WorkflowSpec, node: &Node) {
+    let mut path: Vec<PathSegment<'_>> = Vec::new();
     if let Some(id) = &fault.step {
         let mut places = spec.steps.iter().enumerate().filter(|(_, step)| step.id == *id).map(|(at, _)| at);
         // A repeated id is reported where it is repeated.
-        let place = if fault.flaw == Flaw::DuplicateId { places.next_back() } else { places.next() };
-        path.extend([Step::Name("steps"), Step::Item(place.unwrap_or_default())]);
+        let place = if fault.kind == ProblemKind::DuplicateId { places.next_back() } else { places.next() };
+        path.extend([PathSegment::Name("steps"), PathSegment::Item(place.unwrap_or_default())]);
     }
     match &fault.part {
-        Part::Whole => {}
-        Part::Member(name) => path.push(Step::Name(name)),
-        Part::Entry(member, name) => path.extend([Step::Name(member), Step::Name(name)]),
+        PlanPart::Whole => {}
+        PlanPart::Member(name) => path.push(PathSegment::Name(name)),
+        PlanPart::Entry(member, name) => path.extend([PathSegment::Name(member), PathSegment::Name(name)]),
     }
-    reader.error(node.nearest(&path).at, fault.flaw, fault.to_string(), "");
+    reader.error(node.nearest(&path).at, fault.kind, fault.to_string(), "");
 }
 
-fn team(reader: &mut Reader, node: Node, found: &Found, all: &mut All) {
+fn team(reader: &mut Decoder, node: Node, found: &SourceFile, all: &mut DefinitionSet) {
     match decode::team(reader, &node) {
-        Some(spec) => all.teams.push(Written { what: Team::new(spec), node, file: found.name.clone() }),
+        Some(spec) => all.teams.push(Located { value: Team::new(spec), node, file: found.name.clone() }),
         None => all.claimed.teams.extend(claimed(&node, "team_id")),
     }
 }

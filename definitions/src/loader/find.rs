@@ -5,9 +5,9 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{All, file, read_share};
+use super::{DefinitionSet, file, read_share};
 use crate::embedded;
-use crate::problem::{Flaw, Place, Problem, Severity};
+use crate::problem::{Location, Problem, ProblemKind, Severity};
 
 /// Files of one folder.
 const FILES_MAX: usize = 20_000;
@@ -16,7 +16,7 @@ const FOLDERS_MAX: usize = 4;
 
 /// What kind of definition a file holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sort {
+pub(super) enum DefinitionKind {
     Agent,
     Workflow,
     Team,
@@ -27,25 +27,25 @@ pub(super) enum Sort {
 }
 
 /// A file, and how to get at its bytes.
-pub(super) struct Found {
+pub(super) struct SourceFile {
     /// As a report names it.
     pub(super) name: Arc<Path>,
-    pub(super) sort: Sort,
-    pub(super) place: Lies,
+    pub(super) sort: DefinitionKind,
+    pub(super) content: FileContent,
 }
 
 /// Where the bytes lie.
-pub(super) enum Lies {
+pub(super) enum FileContent {
     Embedded(&'static str),
     OnDisk(PathBuf),
 }
 
-impl Found {
+impl SourceFile {
     /// Its bytes, one more than is allowed at most.
     pub(super) fn bytes(&self) -> std::io::Result<Cow<'static, [u8]>> {
-        match &self.place {
-            Lies::Embedded(text) => Ok(Cow::Borrowed(text.as_bytes())),
-            Lies::OnDisk(path) => {
+        match &self.content {
+            FileContent::Embedded(text) => Ok(Cow::Borrowed(text.as_bytes())),
+            FileContent::OnDisk(path) => {
                 use std::io::Read as _;
                 let mut bytes = Vec::new();
                 let limit = crate::yaml::FILE_BYTES_MAX as u64 + 1;
@@ -57,37 +57,37 @@ impl Found {
 }
 
 /// The files of the binary.
-pub(super) fn embedded() -> Vec<Found> {
-    let found = |(name, text): &(&'static str, &'static str)| Found {
+pub(super) fn embedded() -> Vec<SourceFile> {
+    let found = |(name, text): &(&'static str, &'static str)| SourceFile {
         name: Arc::from(Path::new(name)),
-        sort: sort_of(Path::new(name)),
-        place: Lies::Embedded(text),
+        sort: definition_kind(Path::new(name)),
+        content: FileContent::Embedded(text),
     };
     embedded::FILES.iter().map(found).collect()
 }
 
 /// One file by itself.
-pub(super) fn alone(path: &Path) -> Found {
-    Found { name: Arc::from(path), sort: Sort::Unknown, place: Lies::OnDisk(path.to_owned()) }
+pub(super) fn alone(path: &Path) -> SourceFile {
+    SourceFile { name: Arc::from(path), sort: DefinitionKind::Unknown, content: FileContent::OnDisk(path.to_owned()) }
 }
 
 /// The embedded categories and models, where a folder has none of its own.
-pub(super) fn add_missing(all: &mut All) {
+pub(super) fn add_missing(all: &mut DefinitionSet) {
     let mut wanted = Vec::new();
     if all.categories.is_empty() && !all.claimed.categories {
-        wanted.push(Sort::Categories);
+        wanted.push(DefinitionKind::Categories);
     }
     if all.models.is_empty() && !all.claimed.models {
-        wanted.push(Sort::Models);
+        wanted.push(DefinitionKind::Models);
     }
-    let files: Vec<Found> = embedded().into_iter().filter(|found| wanted.contains(&found.sort)).collect();
+    let files: Vec<SourceFile> = embedded().into_iter().filter(|found| wanted.contains(&found.sort)).collect();
     // The embedded files are checked by a test, so they have no problems.
     let (missing, _) = read_share(&files);
     all.append(missing);
 }
 
 /// The files of a folder, in the order of their names.
-pub(super) fn in_folder(folder: &Path) -> (Vec<Found>, Vec<Problem>) {
+pub(super) fn in_folder(folder: &Path) -> (Vec<SourceFile>, Vec<Problem>) {
     let mut found = Vec::new();
     let mut problems = Vec::new();
     let mut queue = vec![(folder.to_owned(), 0_usize)];
@@ -104,16 +104,20 @@ pub(super) fn in_folder(folder: &Path) -> (Vec<Found>, Vec<Problem>) {
             if entry.file_name().to_string_lossy().starts_with('.') {
                 continue;
             }
-            match kind_of(&entry) {
-                Lying::Folder if depth + 1 < FOLDERS_MAX && !is_generated(depth, entry.file_name().as_os_str()) => {
+            match entry_kind(&entry) {
+                EntryKind::Folder if depth + 1 < FOLDERS_MAX && !is_generated(depth, entry.file_name().as_os_str()) => {
                     queue.push((path, depth + 1));
                 }
-                Lying::File if is_yaml(&path) => {
+                EntryKind::File if is_yaml(&path) => {
                     let name = name_of(folder, &path);
-                    found.push(Found { sort: sort_of(&name), name: Arc::from(name), place: Lies::OnDisk(path) });
+                    found.push(SourceFile {
+                        sort: definition_kind(&name),
+                        name: Arc::from(name),
+                        content: FileContent::OnDisk(path),
+                    });
                 }
-                Lying::Other(why) if is_yaml(&path) => problems.push(unreadable(name_of(folder, &path), why)),
-                Lying::Folder | Lying::File | Lying::Other(_) => {}
+                EntryKind::Other(why) if is_yaml(&path) => problems.push(unreadable(name_of(folder, &path), why)),
+                EntryKind::Folder | EntryKind::File | EntryKind::Other(_) => {}
             }
         }
         if found.len() > FILES_MAX {
@@ -130,7 +134,7 @@ pub(super) fn in_folder(folder: &Path) -> (Vec<Found>, Vec<Problem>) {
 }
 
 /// What an entry of a folder is, behind any link.
-enum Lying {
+enum EntryKind {
     Folder,
     File,
     /// What cannot be read as a file, such as a pipe, whose opening would wait for its other end.
@@ -138,15 +142,15 @@ enum Lying {
 }
 
 /// A link is followed; the depth of folders bounds a link that leads back.
-fn kind_of(entry: &std::fs::DirEntry) -> Lying {
+fn entry_kind(entry: &std::fs::DirEntry) -> EntryKind {
     let kind = entry.file_type().and_then(|kind| {
         if kind.is_symlink() { std::fs::metadata(entry.path()).map(|behind| behind.file_type()) } else { Ok(kind) }
     });
     match kind {
-        Ok(kind) if kind.is_dir() => Lying::Folder,
-        Ok(kind) if kind.is_file() => Lying::File,
-        Ok(_) => Lying::Other("this is no file".to_owned()),
-        Err(error) => Lying::Other(format!("the file cannot be read: {error}")),
+        Ok(kind) if kind.is_dir() => EntryKind::Folder,
+        Ok(kind) if kind.is_file() => EntryKind::File,
+        Ok(_) => EntryKind::Other("this is no file".to_owned()),
+        Err(error) => EntryKind::Other(format!("the file cannot be read: {error}")),
     }
 }
 
@@ -167,37 +171,37 @@ fn name_of(folder: &Path, path: &Path) -> PathBuf {
     }
 }
 
-fn sort_of(name: &Path) -> Sort {
+fn definition_kind(name: &Path) -> DefinitionKind {
     let first = name.iter().next().map(OsStr::to_string_lossy);
     let inside = name.iter().nth(1).is_some();
     match first.as_deref() {
-        Some("agents") if inside => Sort::Agent,
-        Some("workflows") if inside => Sort::Workflow,
-        Some("teams") if inside => Sort::Team,
-        Some("categories.yaml" | "categories.yml") => Sort::Categories,
-        Some("models.yaml" | "models.yml") => Sort::Models,
-        Some(_) | None => Sort::Unknown,
+        Some("agents") if inside => DefinitionKind::Agent,
+        Some("workflows") if inside => DefinitionKind::Workflow,
+        Some("teams") if inside => DefinitionKind::Team,
+        Some("categories.yaml" | "categories.yml") => DefinitionKind::Categories,
+        Some("models.yaml" | "models.yml") => DefinitionKind::Models,
+        Some(_) | None => DefinitionKind::Unknown,
     }
 }
 
 pub(super) fn unreadable(name: PathBuf, found: String) -> Problem {
     Problem {
-        place: Place::whole(name),
+        place: Location::whole_file(name),
         severity: Severity::Error,
-        flaw: Flaw::Unreadable,
+        kind: ProblemKind::Unreadable,
         found,
-        wanted: String::new(),
+        expected: String::new(),
     }
 }
 
-impl All {
+impl DefinitionSet {
     /// Without what another one also holds.
     pub(super) fn without(mut self, other: &Self) -> Self {
-        self.agents.retain(|written| !other.agents.iter().any(|one| one.what.id() == written.what.id()));
-        let same = |one: &file::Workflow, id| one.what.spec.workflow_id == id;
+        self.agents.retain(|written| !other.agents.iter().any(|one| one.value.id() == written.value.id()));
+        let same = |one: &file::Workflow, id| one.value.spec.workflow_id == id;
         self.workflows
-            .retain(|written| !other.workflows.iter().any(|one| same(one, written.what.spec.workflow_id.clone())));
-        self.teams.retain(|written| !other.teams.iter().any(|one| one.what.id() == written.what.id()));
+            .retain(|written| !other.workflows.iter().any(|one| same(one, written.value.spec.workflow_id.clone())));
+        self.teams.retain(|written| !other.teams.iter().any(|one| one.value.id() == written.value.id()));
         if !other.categories.is_empty() || other.claimed.categories {
             self.categories.clear();
         }

@@ -4,41 +4,41 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::problem::{Flaw, Place, Problem, Severity};
-use crate::yaml::{Node, Step};
+use crate::problem::{Location, Problem, ProblemKind, Severity};
+use crate::yaml::{Node, PathSegment};
 
 /// A definition, and where it is written.
-pub(crate) struct Written<T> {
-    pub(crate) what: T,
+pub(crate) struct Located<T> {
+    pub(crate) value: T,
     pub(crate) node: Node,
     pub(crate) file: Arc<Path>,
 }
 
-impl<T> Written<T> {
+impl<T> Located<T> {
     /// A problem at the nearest node to a path.
     pub(crate) fn problem(
         &self,
         severity: Severity,
-        path: &[Step<'_>],
-        flaw: Flaw,
+        path: &[PathSegment<'_>],
+        flaw: ProblemKind,
         found: impl Into<String>,
         wanted: impl Into<String>,
     ) -> Problem {
         let at = self.node.nearest(path).at;
         Problem {
-            place: Place { file: self.file.clone(), line: at.line, column: at.column },
+            place: Location { file: self.file.clone(), line: at.line, column: at.column },
             severity,
-            flaw,
+            kind: flaw,
             found: found.into(),
-            wanted: wanted.into(),
+            expected: wanted.into(),
         }
     }
 
     /// A problem that keeps the definition from being loaded.
     pub(crate) fn error(
         &self,
-        path: &[Step<'_>],
-        flaw: Flaw,
+        path: &[PathSegment<'_>],
+        flaw: ProblemKind,
         found: impl Into<String>,
         wanted: impl Into<String>,
     ) -> Problem {
@@ -48,8 +48,8 @@ impl<T> Written<T> {
     /// A problem that somebody should know.
     pub(crate) fn warning(
         &self,
-        path: &[Step<'_>],
-        flaw: Flaw,
+        path: &[PathSegment<'_>],
+        flaw: ProblemKind,
         found: impl Into<String>,
         wanted: impl Into<String>,
     ) -> Problem {
@@ -59,7 +59,7 @@ impl<T> Written<T> {
 
 /// Ids of definitions that are there but cannot be read.
 #[derive(Debug, Default)]
-pub(crate) struct Claimed {
+pub(crate) struct DeclaredIds {
     pub(crate) agents: BTreeSet<String>,
     pub(crate) workflows: BTreeSet<String>,
     pub(crate) teams: BTreeSet<String>,
@@ -68,7 +68,7 @@ pub(crate) struct Claimed {
     pub(crate) models: bool,
 }
 
-impl Claimed {
+impl DeclaredIds {
     pub(super) fn append(&mut self, other: Self) {
         self.agents.extend(other.agents);
         self.workflows.extend(other.workflows);

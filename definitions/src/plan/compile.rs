@@ -6,15 +6,15 @@ use std::time::Duration;
 use greenroom_protocol::{ContentHash, Json, StepId, Values};
 
 use super::order::{ancestors, order};
-use super::{Compensate, Fault, ForEach, Plan, PlanStep, STEPS_MAX, Target};
+use super::{Compensate, ForEach, Plan, PlanProblem, PlanStep, STEPS_MAX, StepTarget};
 use crate::condition::Condition;
-use crate::expr::{Expr, Reference, Root};
-use crate::problem::{Flaw, did_you_mean};
+use crate::expr::{Expr, Reference, ReferenceRoot};
+use crate::problem::{ProblemKind, did_you_mean};
 use crate::workflow::{StepSpec, WorkflowSpec};
 
 /// A part of a workflow or of a step, so that a fault finds its line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Part {
+pub enum PlanPart {
     /// The step, or the workflow, as a whole.
     Whole,
     /// A member of that name: `depends_on`, `when`, …
@@ -27,10 +27,10 @@ struct Compiler<'a> {
     spec: &'a WorkflowSpec,
     ids: Vec<&'a str>,
     depends_on: BTreeMap<&'a str, BTreeSet<&'a str>>,
-    faults: Vec<Fault>,
+    faults: Vec<PlanProblem>,
 }
 
-pub(super) fn compile(spec: &WorkflowSpec, hash: ContentHash) -> Result<Plan, Vec<Fault>> {
+pub(super) fn compile(spec: &WorkflowSpec, hash: ContentHash) -> Result<Plan, Vec<PlanProblem>> {
     let ids = spec.steps.iter().map(|step| step.id.as_str()).collect();
     let mut compiler = Compiler { spec, ids, depends_on: BTreeMap::new(), faults: Vec::new() };
     compiler.count();
@@ -40,12 +40,14 @@ pub(super) fn compile(spec: &WorkflowSpec, hash: ContentHash) -> Result<Plan, Ve
         steps.insert(step.id.as_str(), compiled);
     }
     let outputs = compiler.entries(None, "outputs", &spec.outputs, false);
-    let final_output =
-        spec.final_output.as_ref().and_then(|value| compiler.expr(None, Part::Member("final_output"), value, false));
+    let final_output = spec
+        .final_output
+        .as_ref()
+        .and_then(|value| compiler.expr(None, PlanPart::Member("final_output"), value, false));
     let ordered = match order(&compiler.ids, &compiler.depends_on) {
         Ok(ordered) => ordered,
         Err(circle) => {
-            compiler.circle(&circle);
+            compiler.cycle(&circle);
             Vec::new()
         }
     };
@@ -73,23 +75,23 @@ pub(super) fn compile(spec: &WorkflowSpec, hash: ContentHash) -> Result<Plan, Ve
 }
 
 impl<'a> Compiler<'a> {
-    fn fault(&mut self, step: Option<&StepId>, part: Part, flaw: Flaw, why: String) {
-        self.faults.push(Fault { step: step.cloned(), part, flaw, why });
+    fn fault(&mut self, step: Option<&StepId>, part: PlanPart, flaw: ProblemKind, why: String) {
+        self.faults.push(PlanProblem { step: step.cloned(), part, kind: flaw, message: why });
     }
 
     fn count(&mut self) {
         if self.spec.steps.is_empty() {
-            self.fault(None, Part::Member("steps"), Flaw::InvalidValue, "the workflow has no steps".into());
+            self.fault(None, PlanPart::Member("steps"), ProblemKind::InvalidValue, "the workflow has no steps".into());
         }
         if self.spec.steps.len() > STEPS_MAX {
             let why = format!("the workflow has {} steps, {STEPS_MAX} are allowed", self.spec.steps.len());
-            self.fault(None, Part::Member("steps"), Flaw::InvalidValue, why);
+            self.fault(None, PlanPart::Member("steps"), ProblemKind::InvalidValue, why);
         }
         let mut seen = BTreeSet::new();
         for step in &self.spec.steps {
             if !seen.insert(step.id.as_str()) {
                 let why = format!("the id `{}` is there twice", step.id);
-                self.fault(Some(&step.id), Part::Member("id"), Flaw::DuplicateId, why);
+                self.fault(Some(&step.id), PlanPart::Member("id"), ProblemKind::DuplicateId, why);
             }
         }
     }
@@ -97,7 +99,7 @@ impl<'a> Compiler<'a> {
     fn step(&mut self, step: &'a StepSpec) -> PlanStep {
         let id = Some(&step.id);
         for name in &step.depends_on {
-            self.depend(step, name.as_str(), Part::Member("depends_on"));
+            self.depend(step, name.as_str(), PlanPart::Member("depends_on"));
         }
         let in_items = step.for_each.is_some();
         let inputs = self.entries(Some(step), "inputs", &step.inputs, in_items);
@@ -105,21 +107,21 @@ impl<'a> Compiler<'a> {
         let for_each = step.for_each.as_ref().and_then(|each| {
             if each.max_concurrency == 0 {
                 let why = "`max_concurrency` must be at least 1".to_owned();
-                self.fault(id, Part::Member("for_each"), Flaw::InvalidValue, why);
+                self.fault(id, PlanPart::Member("for_each"), ProblemKind::InvalidValue, why);
             }
-            let items = self.expr(Some(step), Part::Member("for_each"), &each.items, false)?;
+            let items = self.expr(Some(step), PlanPart::Member("for_each"), &each.items, false)?;
             if matches!(items, Expr::Literal(_) | Expr::Text(_) | Expr::Object(_)) {
                 let why = "`for_each` must be a list or one reference to a list".to_owned();
-                self.fault(id, Part::Member("for_each"), Flaw::WrongType, why);
+                self.fault(id, PlanPart::Member("for_each"), ProblemKind::WrongType, why);
             }
             Some(ForEach { items, max_concurrency: each.max_concurrency, on_error: each.on_error })
         });
         let approval = step.approval.as_ref().and_then(|asked| {
-            self.expr(Some(step), Part::Member("approval"), &Json::String(asked.prompt.clone()), in_items)
+            self.expr(Some(step), PlanPart::Member("approval"), &Json::String(asked.prompt.clone()), in_items)
         });
         let compensate = step.compensate.as_ref().map(|undo| Compensate {
             agent: undo.agent.clone(),
-            inputs: self.undo_inputs(step, &undo.inputs, in_items),
+            inputs: self.compensation_inputs(step, &undo.inputs, in_items),
         });
         let target = self.target(step);
         let depends_on = self.depends_on.get(step.id.as_str()).into_iter().flatten();
@@ -138,24 +140,24 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    fn target(&mut self, step: &StepSpec) -> Target {
+    fn target(&mut self, step: &StepSpec) -> StepTarget {
         let wrong = match (&step.agent, &step.workflow, &step.team, &step.approval) {
-            (Some(agent), None, None, _) => return Target::Agent(agent.clone()),
-            (None, Some(workflow), None, _) => return Target::Workflow(workflow.clone()),
+            (Some(agent), None, None, _) => return StepTarget::Agent(agent.clone()),
+            (None, Some(workflow), None, _) => return StepTarget::Workflow(workflow.clone()),
             (None, Some(workflow), Some(team), _) => {
-                return Target::Team { team: team.clone(), workflow: workflow.clone() };
+                return StepTarget::Team { team: team.clone(), workflow: workflow.clone() };
             }
-            (None, None, None, Some(_)) => return Target::Approval,
+            (None, None, None, Some(_)) => return StepTarget::Approval,
             (None, None, Some(_), _) => "a step with `team` needs the `workflow` that the team runs",
             (None, None, None, None) => "a step needs one of `agent`, `workflow`, `team` or `approval`",
             (Some(_), _, _, _) => "a step with `agent` has no `workflow` and no `team`",
         };
-        self.fault(Some(&step.id), Part::Whole, Flaw::InvalidValue, wrong.into());
-        Target::Approval
+        self.fault(Some(&step.id), PlanPart::Whole, ProblemKind::InvalidValue, wrong.into());
+        StepTarget::Approval
     }
 
     /// Notes that a step depends on another one, or says that there is no such step.
-    fn depend(&mut self, step: &'a StepSpec, on: &str, part: Part) {
+    fn depend(&mut self, step: &'a StepSpec, on: &str, part: PlanPart) {
         let known = self.ids.iter().find(|id| **id == on).copied();
         match known {
             Some(known) => {
@@ -165,9 +167,9 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    fn no_such_step(&mut self, at: Option<&StepId>, name: &str, part: Part) {
+    fn no_such_step(&mut self, at: Option<&StepId>, name: &str, part: PlanPart) {
         let hint = did_you_mean(name, self.ids.iter().copied()).unwrap_or_default();
-        self.fault(at, part, Flaw::UnknownReference, format!("there is no step `{name}`{hint}"));
+        self.fault(at, part, ProblemKind::UnknownReference, format!("there is no step `{name}`{hint}"));
     }
 
     fn entries(
@@ -178,18 +180,18 @@ impl<'a> Compiler<'a> {
         in_items: bool,
     ) -> BTreeMap<String, Expr> {
         let compile = |(name, value): (&String, &Json)| {
-            let expr = self.expr(step, Part::Entry(member, name.clone()), value, in_items)?;
+            let expr = self.expr(step, PlanPart::Entry(member, name.clone()), value, in_items)?;
             Some((name.clone(), expr))
         };
         values.iter().filter_map(compile).collect()
     }
 
-    fn expr(&mut self, step: Option<&'a StepSpec>, part: Part, value: &Json, in_items: bool) -> Option<Expr> {
+    fn expr(&mut self, step: Option<&'a StepSpec>, part: PlanPart, value: &Json, in_items: bool) -> Option<Expr> {
         let at = step.map(|step| &step.id);
         let expr = match Expr::parse(value) {
             Ok(expr) => expr,
             Err(why) => {
-                self.fault(at, part, Flaw::Expression, why);
+                self.fault(at, part, ProblemKind::Expression, why);
                 return None;
             }
         };
@@ -199,35 +201,35 @@ impl<'a> Compiler<'a> {
         Some(expr)
     }
 
-    fn reference(&mut self, step: Option<&'a StepSpec>, part: &Part, reference: &Reference, in_items: bool) {
+    fn reference(&mut self, step: Option<&'a StepSpec>, part: &PlanPart, reference: &Reference, in_items: bool) {
         let at = step.map(|step| &step.id);
         match (&reference.root, step) {
-            (Root::Step(on), Some(step)) => self.depend(step, on.as_str(), part.clone()),
-            (Root::Step(on), None) if !self.ids.contains(&on.as_str()) => {
+            (ReferenceRoot::Step(on), Some(step)) => self.depend(step, on.as_str(), part.clone()),
+            (ReferenceRoot::Step(on), None) if !self.ids.contains(&on.as_str()) => {
                 self.no_such_step(at, on.as_str(), part.clone());
             }
-            (Root::Item | Root::Index, _) if !in_items => {
+            (ReferenceRoot::Item | ReferenceRoot::Index, _) if !in_items => {
                 let why = format!("`${{{reference}}}` stands outside a `for_each`");
-                self.fault(at, part.clone(), Flaw::Expression, why);
+                self.fault(at, part.clone(), ProblemKind::Expression, why);
             }
-            (Root::Inputs, _) => self.run_input(at, part, reference.name()),
-            (Root::Step(_) | Root::Item | Root::Index | Root::Context, _) => {}
+            (ReferenceRoot::Inputs, _) => self.run_input(at, part, reference.name()),
+            (ReferenceRoot::Step(_) | ReferenceRoot::Item | ReferenceRoot::Index | ReferenceRoot::Context, _) => {}
         }
     }
 
     /// A run's input must be declared where the workflow declares any.
-    fn run_input(&mut self, at: Option<&StepId>, part: &Part, name: Option<&str>) {
+    fn run_input(&mut self, at: Option<&StepId>, part: &PlanPart, name: Option<&str>) {
         let Some(name) = name else { return };
         let declared = &self.spec.inputs;
         if !declared.is_empty() && !declared.iter().any(|field| field.name == name) {
             let hint = did_you_mean(name, declared.iter().map(|field| field.name.as_str())).unwrap_or_default();
             let why = format!("the workflow has no input `{name}`{hint}");
-            self.fault(at, part.clone(), Flaw::UnknownReference, why);
+            self.fault(at, part.clone(), ProblemKind::UnknownReference, why);
         }
     }
 
     fn condition(&mut self, step: &'a StepSpec, text: &str) -> Option<Condition> {
-        let part = Part::Member("when");
+        let part = PlanPart::Member("when");
         match Condition::compile(text) {
             Ok(condition) => {
                 let named: Vec<String> = condition.steps().map(str::to_owned).collect();
@@ -236,39 +238,40 @@ impl<'a> Compiler<'a> {
                 inputs.iter().for_each(|name| self.run_input(Some(&step.id), &part, Some(name)));
                 if condition.uses_item() && step.for_each.is_none() {
                     let why = "the condition looks at an item outside a `for_each`".to_owned();
-                    self.fault(Some(&step.id), part, Flaw::Expression, why);
+                    self.fault(Some(&step.id), part, ProblemKind::Expression, why);
                 }
                 Some(condition)
             }
             Err(why) => {
-                self.fault(Some(&step.id), part, Flaw::Expression, why);
+                self.fault(Some(&step.id), part, ProblemKind::Expression, why);
                 None
             }
         }
     }
 
     /// What undoes a step may also name the outputs of that step, which is no dependency on itself.
-    fn undo_inputs(&mut self, step: &'a StepSpec, values: &Values, in_items: bool) -> BTreeMap<String, Expr> {
+    fn compensation_inputs(&mut self, step: &'a StepSpec, values: &Values, in_items: bool) -> BTreeMap<String, Expr> {
         let mut compiled = BTreeMap::new();
         for (name, value) in values {
-            let part = Part::Entry("compensate", name.clone());
+            let part = PlanPart::Entry("compensate", name.clone());
             match Expr::parse(value) {
                 Ok(expr) => {
-                    let others = expr.references().into_iter().filter(|one| one.root != Root::Step(step.id.clone()));
+                    let others =
+                        expr.references().into_iter().filter(|one| one.root != ReferenceRoot::Step(step.id.clone()));
                     others.for_each(|reference| self.reference(Some(step), &part, reference, in_items));
                     compiled.insert(name.clone(), expr);
                 }
-                Err(why) => self.fault(Some(&step.id), part, Flaw::Expression, why),
+                Err(why) => self.fault(Some(&step.id), part, ProblemKind::Expression, why),
             }
         }
         compiled
     }
 
-    fn circle(&mut self, circle: &[&str]) {
+    fn cycle(&mut self, circle: &[&str]) {
         let first = circle.first().copied().unwrap_or_default();
         let why = format!("the steps depend on themselves: {} → {first}", circle.join(" → "));
         let at = StepId::new(first).ok();
-        self.fault(at.as_ref(), Part::Member("depends_on"), Flaw::Cycle, why);
+        self.fault(at.as_ref(), PlanPart::Member("depends_on"), ProblemKind::Cycle, why);
     }
 
     /// `parallel_with` is a claim: neither step may lead to the other.
@@ -276,18 +279,18 @@ impl<'a> Compiler<'a> {
         let spec = self.spec;
         for step in &spec.steps {
             for other in &step.parallel_with {
-                let part = Part::Member("parallel_with");
+                let part = PlanPart::Member("parallel_with");
                 if !self.ids.contains(&other.as_str()) {
                     self.no_such_step(Some(&step.id), other.as_str(), part);
                 } else if *other == step.id {
                     let why = "a step cannot run at the same time as itself".to_owned();
-                    self.fault(Some(&step.id), part, Flaw::NotParallel, why);
+                    self.fault(Some(&step.id), part, ProblemKind::NotParallel, why);
                 } else if ancestors(step.id.as_str(), &self.depends_on).contains(other.as_str()) {
                     let why = format!("it cannot run at the same time as `{other}`, on which it depends");
-                    self.fault(Some(&step.id), part, Flaw::NotParallel, why);
+                    self.fault(Some(&step.id), part, ProblemKind::NotParallel, why);
                 } else if ancestors(other.as_str(), &self.depends_on).contains(step.id.as_str()) {
                     let why = format!("it cannot run at the same time as `{other}`, which depends on it");
-                    self.fault(Some(&step.id), part, Flaw::NotParallel, why);
+                    self.fault(Some(&step.id), part, ProblemKind::NotParallel, why);
                 }
             }
         }

@@ -18,7 +18,7 @@ pub(crate) fn order<'a>(
         let free = |name: &&str| depends_on.get(*name).is_none_or(|wanted| wanted.iter().all(|one| done.contains(one)));
         let (ready, waiting): (Vec<&str>, Vec<&str>) = left.iter().copied().partition(free);
         if ready.is_empty() {
-            return Err(circle(&waiting, depends_on));
+            return Err(cycle(&waiting, depends_on));
         }
         done.extend(ready.iter().copied());
         ordered.extend(ready);
@@ -28,7 +28,7 @@ pub(crate) fn order<'a>(
 }
 
 /// Every name that waits depends on another one that waits, so following them leads into a circle.
-fn circle<'a>(waiting: &[&'a str], depends_on: &BTreeMap<&'a str, BTreeSet<&'a str>>) -> Vec<&'a str> {
+fn cycle<'a>(waiting: &[&'a str], depends_on: &BTreeMap<&'a str, BTreeSet<&'a str>>) -> Vec<&'a str> {
     let mut path: Vec<&str> = Vec::new();
     let mut next = waiting.first().copied();
     while let Some(name) = next {

@@ -6,7 +6,7 @@ use greenroom_protocol::ContentHash;
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
-use super::{Plan, Target, order};
+use super::{Plan, StepTarget, order};
 use crate::workflow::{OnError, WorkflowSpec};
 
 fn spec(steps: Json) -> WorkflowSpec {
@@ -20,7 +20,7 @@ fn plan(steps: Json) -> Plan {
 
 fn faults(steps: Json) -> Vec<String> {
     let found = Plan::compile(&spec(steps), ContentHash::of(b"w")).unwrap_err();
-    found.iter().map(|fault| format!("{}: {fault}", fault.flaw)).collect()
+    found.iter().map(|fault| format!("{}: {fault}", fault.kind)).collect()
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn a_step_says_who_does_it() {
     let targets: Vec<String> = plan.steps.iter().map(|step| format!("{:?}", step.target)).collect();
     assert!(targets[0].starts_with("Agent"), "{targets:?}");
     assert!(targets[1].starts_with("Workflow") && targets[2].starts_with("Team"), "{targets:?}");
-    assert_eq!(plan.steps[3].target, Target::Approval);
+    assert_eq!(plan.steps[3].target, StepTarget::Approval);
     let each = plan.steps[4].for_each.as_ref().unwrap();
     assert_eq!((each.max_concurrency, each.on_error), (4, OnError::Continue));
     assert_eq!(plan.steps[4].timeout.map(|timeout| timeout.as_secs()), Some(5));

@@ -2,7 +2,7 @@
 
 use greenroom_protocol::Json;
 
-use super::Kind;
+use super::FieldType;
 
 /// Reads a typed text as a value of a kind.
 ///
@@ -11,25 +11,25 @@ use super::Kind;
 ///
 /// # Errors
 /// What the text would have to be, as the end of a sentence.
-pub fn parse_cli_value(kind: Kind, text: &str) -> Result<Json, String> {
+pub fn parse_cli_value(kind: FieldType, text: &str) -> Result<Json, String> {
     let trimmed = text.trim();
     let wrong = || format!("must be {}, not {:?}", kind.described(), super::validate::shortened(text));
     match kind {
-        Kind::Text | Kind::String | Kind::File => Ok(Json::String(text.to_owned())),
-        Kind::Integer => trimmed.parse::<i64>().map(Json::from).map_err(|_| wrong()),
-        Kind::Number => match serde_json::from_str::<serde_json::Number>(trimmed) {
+        FieldType::Text | FieldType::String | FieldType::File => Ok(Json::String(text.to_owned())),
+        FieldType::Integer => trimmed.parse::<i64>().map(Json::from).map_err(|_| wrong()),
+        FieldType::Number => match serde_json::from_str::<serde_json::Number>(trimmed) {
             Ok(number) => Ok(Json::Number(number)),
             Err(_) => Err(wrong()),
         },
-        Kind::Boolean => match trimmed.to_ascii_lowercase().as_str() {
+        FieldType::Boolean => match trimmed.to_ascii_lowercase().as_str() {
             "true" | "yes" | "on" | "1" => Ok(Json::Bool(true)),
             "false" | "no" | "off" | "0" => Ok(Json::Bool(false)),
             _ => Err(wrong()),
         },
-        Kind::Array if trimmed.starts_with('[') => parse_json(trimmed, Json::is_array).ok_or_else(wrong),
-        Kind::Array if trimmed.is_empty() => Ok(Json::Array(Vec::new())),
-        Kind::Array => Ok(trimmed.split(',').map(|item| Json::from(item.trim())).collect()),
-        Kind::Object => parse_json(trimmed, Json::is_object).ok_or_else(wrong),
+        FieldType::Array if trimmed.starts_with('[') => parse_json(trimmed, Json::is_array).ok_or_else(wrong),
+        FieldType::Array if trimmed.is_empty() => Ok(Json::Array(Vec::new())),
+        FieldType::Array => Ok(trimmed.split(',').map(|item| Json::from(item.trim())).collect()),
+        FieldType::Object => parse_json(trimmed, Json::is_object).ok_or_else(wrong),
     }
 }
 

@@ -3,13 +3,13 @@
 use greenroom_protocol::Json;
 use serde_json::{Map, json};
 
-use super::{Field, Kind};
+use super::{Field, FieldType};
 
 /// The schema of one field.
 #[must_use]
 pub fn field_schema(field: &Field) -> Json {
     let mut schema = Map::new();
-    schema.insert("type".into(), json!(json_type(field.kind)));
+    schema.insert("type".into(), json!(json_type(field.field_type)));
     if let Some(description) = &field.description {
         schema.insert("description".into(), json!(description));
     }
@@ -44,13 +44,13 @@ pub fn object_schema(fields: &[Field]) -> Json {
     json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false })
 }
 
-const fn json_type(kind: Kind) -> &'static str {
+const fn json_type(kind: FieldType) -> &'static str {
     match kind {
-        Kind::Text | Kind::String | Kind::File => "string",
-        Kind::Integer => "integer",
-        Kind::Number => "number",
-        Kind::Boolean => "boolean",
-        Kind::Array => "array",
-        Kind::Object => "object",
+        FieldType::Text | FieldType::String | FieldType::File => "string",
+        FieldType::Integer => "integer",
+        FieldType::Number => "number",
+        FieldType::Boolean => "boolean",
+        FieldType::Array => "array",
+        FieldType::Object => "object",
     }
 }

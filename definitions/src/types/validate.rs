@@ -1,14 +1,14 @@
 //! Whether values are what a definition asks for. Every field that is wrong is reported, not the first.
 
 use greenroom_protocol::value::size_bytes;
-use greenroom_protocol::{ArtifactRef, Cause, Code, Json, Values};
+use greenroom_protocol::{ArtifactRef, Cause, ErrorCode, Json, Values};
 use serde_json::json;
 
-use super::{Field, Kind};
+use super::{Field, FieldType};
 use crate::problem::did_you_mean;
 
 /// Characters of a wrong value that an error shows.
-const SHOWN_CHARS_MAX: usize = 40;
+const PREVIEW_CHARS_MAX: usize = 40;
 
 /// Checks inputs against fields, and fills in defaults. `owner` is named in the error.
 ///
@@ -26,7 +26,7 @@ pub fn validate_inputs(owner: &str, fields: &[Field], mut inputs: Values) -> Res
                 Ok(value) => drop(accepted.insert(field.name.clone(), value)),
                 Err(wrong) => problems.push(format!("input `{}` {wrong}", field.name)),
             },
-            None if field.required => missing.push(format!("input `{}` ({}) is missing", field.name, field.kind)),
+            None if field.required => missing.push(format!("input `{}` ({}) is missing", field.name, field.field_type)),
             None => {}
         }
     }
@@ -34,7 +34,7 @@ pub fn validate_inputs(owner: &str, fields: &[Field], mut inputs: Values) -> Res
         let hint = did_you_mean(name, fields.iter().map(|field| field.name.as_str()));
         problems.push(format!("there is no input `{name}`{}", hint.unwrap_or_default()));
     }
-    let code = if missing.is_empty() { Code::InvalidInput } else { Code::MissingInput };
+    let code = if missing.is_empty() { ErrorCode::InvalidInput } else { ErrorCode::MissingInput };
     missing.append(&mut problems);
     finish(code, owner, accepted, missing)
 }
@@ -57,49 +57,53 @@ pub fn validate_outputs(owner: &str, fields: &[Field], inputs: &Values, mut outp
                 Ok(value) => drop(accepted.insert(field.name.clone(), value)),
                 Err(wrong) => problems.push(format!("output `{}` {wrong}", field.name)),
             },
-            None if field.required => problems.push(format!("output `{}` ({}) is missing", field.name, field.kind)),
+            None if field.required => {
+                problems.push(format!("output `{}` ({}) is missing", field.name, field.field_type))
+            }
             None => {}
         }
     }
-    finish(Code::InvalidOutput, owner, accepted, problems)
+    finish(ErrorCode::InvalidOutput, owner, accepted, problems)
 }
 
-fn finish(code: Code, owner: &str, accepted: Values, problems: Vec<String>) -> Result<Values, Cause> {
+fn finish(code: ErrorCode, owner: &str, accepted: Values, problems: Vec<String>) -> Result<Values, Cause> {
     if problems.is_empty() {
         return Ok(accepted);
     }
-    Err(Cause::new(code, format!("{owner}: {}", problems.join("; "))).with(json!({ "problems": problems })))
+    Err(Cause::new(code, format!("{owner}: {}", problems.join("; "))).with_details(json!({ "problems": problems })))
 }
 
 pub(super) fn accept(field: &Field, value: Json) -> Result<Json, String> {
     if let Some(artifact) = ArtifactRef::from_json(&value) {
         return accept_artifact(field, &artifact).map(|()| value);
     }
-    let value = typed(field.kind, value)?;
-    if let (Kind::Array, Some(kind)) = (field.kind, field.items) {
+    let value = typed(field.field_type, value)?;
+    if let (FieldType::Array, Some(kind)) = (field.field_type, field.items) {
         return bounded(field, items(kind, value)?);
     }
     bounded(field, value)
 }
 
 fn accept_artifact(field: &Field, artifact: &ArtifactRef) -> Result<(), String> {
-    match field.kind {
-        Kind::Integer | Kind::Number | Kind::Boolean => {
-            Err(format!("must be {}, not an artifact", field.kind.described()))
+    match field.field_type {
+        FieldType::Integer | FieldType::Number | FieldType::Boolean => {
+            Err(format!("must be {}, not an artifact", field.field_type.described()))
         }
-        Kind::Text | Kind::String | Kind::Array | Kind::Object | Kind::File => size(field, artifact.bytes),
+        FieldType::Text | FieldType::String | FieldType::Array | FieldType::Object | FieldType::File => {
+            size(field, artifact.bytes)
+        }
     }
 }
 
 /// The value in the one form of its kind.
-fn typed(kind: Kind, value: Json) -> Result<Json, String> {
+fn typed(kind: FieldType, value: Json) -> Result<Json, String> {
     let fits = match kind {
-        Kind::Text | Kind::String | Kind::File => value.is_string(),
-        Kind::Integer => return whole(value),
-        Kind::Number => value.is_number(),
-        Kind::Boolean => value.is_boolean(),
-        Kind::Array => value.is_array(),
-        Kind::Object => value.is_object(),
+        FieldType::Text | FieldType::String | FieldType::File => value.is_string(),
+        FieldType::Integer => return whole(value),
+        FieldType::Number => value.is_number(),
+        FieldType::Boolean => value.is_boolean(),
+        FieldType::Array => value.is_array(),
+        FieldType::Object => value.is_object(),
     };
     if fits { Ok(value) } else { Err(mistyped(kind, &value)) }
 }
@@ -114,11 +118,11 @@ fn whole(value: Json) -> Result<Json, String> {
         Some(number) if number.fract() == 0.0 && number.abs() <= 9_007_199_254_740_992.0 => {
             Ok(Json::from(number as i64))
         }
-        Some(_) | None => Err(mistyped(Kind::Integer, &value)),
+        Some(_) | None => Err(mistyped(FieldType::Integer, &value)),
     }
 }
 
-fn items(kind: Kind, value: Json) -> Result<Json, String> {
+fn items(kind: FieldType, value: Json) -> Result<Json, String> {
     let Json::Array(items) = value else { return Ok(value) };
     let typed_item = |(at, item): (usize, Json)| typed(kind, item).map_err(|wrong| format!("item {at} {wrong}"));
     items.into_iter().enumerate().map(typed_item).collect()
@@ -127,11 +131,11 @@ fn items(kind: Kind, value: Json) -> Result<Json, String> {
 fn bounded(field: &Field, value: Json) -> Result<Json, String> {
     if !field.one_of.is_empty() && !field.one_of.contains(&value) {
         let options: Vec<String> = field.one_of.iter().map(ToString::to_string).collect();
-        return Err(format!("must be one of {}, not {}", options.join(", "), shown(&value)));
+        return Err(format!("must be one of {}, not {}", options.join(", "), preview(&value)));
     }
     if let Some(number) = value.as_f64() {
         at_least(field.minimum, number, "must be at least")?;
-        at_most(field.maximum, number, "must be at most")?;
+        check_max(field.maximum, number, "must be at most")?;
     }
     if let Some(text) = value.as_str() {
         counted(field.min_length, field.max_length, text.chars().count(), "characters")?;
@@ -150,7 +154,7 @@ fn at_least(bound: Option<f64>, number: f64, words: &str) -> Result<(), String> 
     }
 }
 
-fn at_most(bound: Option<f64>, number: f64, words: &str) -> Result<(), String> {
+fn check_max(bound: Option<f64>, number: f64, words: &str) -> Result<(), String> {
     match bound {
         Some(bound) if number > bound => Err(format!("{words} {bound}, not {number}")),
         Some(_) | None => Ok(()),
@@ -173,12 +177,12 @@ fn size(field: &Field, bytes: u64) -> Result<(), String> {
     }
 }
 
-fn mistyped(kind: Kind, value: &Json) -> String {
-    format!("must be {}, not {}", kind.described(), shown(value))
+fn mistyped(kind: FieldType, value: &Json) -> String {
+    format!("must be {}, not {}", kind.described(), preview(value))
 }
 
 /// A wrong value as an error shows it: what kind it is, and its beginning where it is short.
-fn shown(value: &Json) -> String {
+fn preview(value: &Json) -> String {
     match value {
         Json::Null => "null".into(),
         Json::Bool(_) | Json::Number(_) => value.to_string(),
@@ -189,7 +193,7 @@ fn shown(value: &Json) -> String {
 }
 
 pub(super) fn shortened(text: &str) -> String {
-    match text.char_indices().nth(SHOWN_CHARS_MAX) {
+    match text.char_indices().nth(PREVIEW_CHARS_MAX) {
         Some((at, _)) => format!("{}…", text.get(..at).unwrap_or_default()),
         None => text.to_owned(),
     }

@@ -4,19 +4,21 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle};
 
-use super::{ALIASES_MAX, DEPTH_MAX, Entry, FILE_BYTES_MAX, NODES_MAX, Node, Position, Tree, YamlError, scalar};
-use crate::problem::Flaw;
+use super::{
+    ALIASES_MAX, DEPTH_MAX, FILE_BYTES_MAX, MapEntry, NODES_MAX, Node, NodeValue, Position, YamlError, scalar,
+};
+use crate::problem::ProblemKind;
 
 /// A list or map that is not finished.
 struct Open {
     at: Position,
     anchor: usize,
-    kind: Kind,
+    kind: OpenNode,
 }
 
-enum Kind {
+enum OpenNode {
     List(Vec<Node>),
-    Map { entries: Vec<Entry>, names: BTreeSet<String>, name: Option<(Position, String)> },
+    Map { entries: Vec<MapEntry>, names: BTreeSet<String>, name: Option<(Position, String)> },
 }
 
 #[derive(Default)]
@@ -37,23 +39,38 @@ struct Builder {
 pub fn parse(bytes: &[u8]) -> Result<Node, YamlError> {
     if bytes.len() > FILE_BYTES_MAX {
         let wanted = format!("a definition may have {FILE_BYTES_MAX} bytes");
-        return Err(error(Position::default(), Flaw::TooLarge, format!("the file has {} bytes", bytes.len()), wanted));
+        return Err(error(
+            Position::default(),
+            ProblemKind::TooLarge,
+            format!("the file has {} bytes", bytes.len()),
+            wanted,
+        ));
     }
     let text = std::str::from_utf8(bytes).map_err(|wrong| not_utf8(bytes, wrong.valid_up_to()))?;
     let mut builder = Builder::default();
     let mut parser = Parser::new_from_str(text);
     while let Some(event) = parser.next_event() {
         let (event, span) = event.map_err(|wrong| {
-            error(position(wrong.marker()), Flaw::Syntax, format!("this is not YAML: {}", wrong.info()), String::new())
+            error(
+                position(wrong.marker()),
+                ProblemKind::Syntax,
+                format!("this is not YAML: {}", wrong.info()),
+                String::new(),
+            )
         })?;
         builder.event(event, position(&span.start))?;
     }
     builder.root.ok_or_else(|| {
-        error(Position { line: 1, column: 1 }, Flaw::Syntax, "the file is empty".into(), "it must hold a map".into())
+        error(
+            Position { line: 1, column: 1 },
+            ProblemKind::Syntax,
+            "the file is empty".into(),
+            "it must hold a map".into(),
+        )
     })
 }
 
-fn error(at: Position, flaw: Flaw, found: String, wanted: String) -> YamlError {
+fn error(at: Position, flaw: ProblemKind, found: String, wanted: String) -> YamlError {
     YamlError { at, flaw, found, wanted }
 }
 
@@ -64,7 +81,7 @@ fn not_utf8(bytes: &[u8], valid: usize) -> YamlError {
     let column = String::from_utf8_lossy(in_line).chars().count() + 1;
     let at = Position { line: narrow(line), column: narrow(column) };
     let byte = bytes.get(valid).copied().unwrap_or_default();
-    error(at, Flaw::NotUtf8, format!("the byte 0x{byte:02x} is not UTF-8"), "save the file as UTF-8".into())
+    error(at, ProblemKind::NotUtf8, format!("the byte 0x{byte:02x} is not UTF-8"), "save the file as UTF-8".into())
 }
 
 fn position(marker: &Marker) -> Position {
@@ -87,18 +104,18 @@ impl Builder {
                     ScalarStyle::SingleQuoted
                     | ScalarStyle::DoubleQuoted
                     | ScalarStyle::Literal
-                    | ScalarStyle::Folded => Tree::Text(text.into_owned()),
+                    | ScalarStyle::Folded => NodeValue::Text(text.into_owned()),
                 };
                 self.count(1, at)?;
                 self.finished(Node { at, tree }, anchor, 1)
             }
             Event::SequenceStart(anchor, tag) => {
                 untagged(tag.is_some(), at)?;
-                self.begin(Open { at, anchor, kind: Kind::List(Vec::new()) })
+                self.begin(Open { at, anchor, kind: OpenNode::List(Vec::new()) })
             }
             Event::MappingStart(anchor, tag) => {
                 untagged(tag.is_some(), at)?;
-                let kind = Kind::Map { entries: Vec::new(), names: BTreeSet::new(), name: None };
+                let kind = OpenNode::Map { entries: Vec::new(), names: BTreeSet::new(), name: None };
                 self.begin(Open { at, anchor, kind })
             }
             Event::SequenceEnd | Event::MappingEnd => self.end(),
@@ -110,7 +127,7 @@ impl Builder {
         self.documents += 1;
         if self.documents > 1 {
             let found = "a second document begins here".to_owned();
-            return Err(error(at, Flaw::Syntax, found, "a file holds one definition".into()));
+            return Err(error(at, ProblemKind::Syntax, found, "a file holds one definition".into()));
         }
         Ok(())
     }
@@ -119,7 +136,7 @@ impl Builder {
         self.nodes = self.nodes.saturating_add(more);
         if self.nodes > NODES_MAX {
             let found = format!("the file has more than {NODES_MAX} values, aliases included");
-            return Err(error(at, Flaw::TooLarge, found, String::new()));
+            return Err(error(at, ProblemKind::TooLarge, found, String::new()));
         }
         Ok(())
     }
@@ -127,7 +144,7 @@ impl Builder {
     fn begin(&mut self, open: Open) -> Result<(), YamlError> {
         if self.open.len() == DEPTH_MAX {
             let found = format!("lists and maps are nested deeper than {DEPTH_MAX}");
-            return Err(error(open.at, Flaw::TooDeep, found, String::new()));
+            return Err(error(open.at, ProblemKind::TooDeep, found, String::new()));
         }
         self.count(1, open.at)?;
         self.open.push(open);
@@ -137,8 +154,8 @@ impl Builder {
     fn end(&mut self) -> Result<(), YamlError> {
         let Some(Open { at, anchor, kind }) = self.open.pop() else { return Ok(()) };
         let tree = match kind {
-            Kind::List(items) => Tree::List(items),
-            Kind::Map { entries, .. } => Tree::Map(entries),
+            OpenNode::List(items) => NodeValue::List(items),
+            OpenNode::Map { entries, .. } => NodeValue::Map(entries),
         };
         let node = Node { at, tree };
         let nodes = if anchor > 0 { size(&node) } else { 0 };
@@ -149,16 +166,16 @@ impl Builder {
         self.aliases += 1;
         if self.aliases > ALIASES_MAX {
             let found = format!("the file has more than {ALIASES_MAX} aliases");
-            return Err(error(at, Flaw::Alias, found, String::new()));
+            return Err(error(at, ProblemKind::Alias, found, String::new()));
         }
         let Some((node, nodes)) = self.anchors.get(&anchor) else {
             let found = "this alias stands for the value that it is in".to_owned();
-            return Err(error(at, Flaw::Alias, found, String::new()));
+            return Err(error(at, ProblemKind::Alias, found, String::new()));
         };
         let (node, nodes) = (Node { at, ..node.clone() }, *nodes);
         if self.open.len() + depth(&node) > DEPTH_MAX {
             let found = format!("lists and maps are nested deeper than {DEPTH_MAX}");
-            return Err(error(at, Flaw::TooDeep, found, String::new()));
+            return Err(error(at, ProblemKind::TooDeep, found, String::new()));
         }
         self.count(nodes, at)?;
         self.finished(node, 0, nodes)
@@ -170,9 +187,9 @@ impl Builder {
         }
         match self.open.last_mut().map(|open| &mut open.kind) {
             None => self.root = Some(node),
-            Some(Kind::List(items)) => items.push(node),
-            Some(Kind::Map { entries, names, name }) => match name.take() {
-                Some((at, name)) => entries.push(Entry { at, name, value: node }),
+            Some(OpenNode::List(items)) => items.push(node),
+            Some(OpenNode::Map { entries, names, name }) => match name.take() {
+                Some((at, name)) => entries.push(MapEntry { at, name, value: node }),
                 None => *name = Some(key(node, names)?),
             },
         }
@@ -183,16 +200,21 @@ impl Builder {
 fn key(node: Node, names: &mut BTreeSet<String>) -> Result<(Position, String), YamlError> {
     let at = node.at;
     let name = match node.tree {
-        Tree::Text(text) => text,
-        Tree::Bool(truth) => truth.to_string(),
-        Tree::Number(number) => number.to_string(),
-        Tree::Null | Tree::List(_) | Tree::Map(_) => {
+        NodeValue::Text(text) => text,
+        NodeValue::Bool(truth) => truth.to_string(),
+        NodeValue::Number(number) => number.to_string(),
+        NodeValue::Null | NodeValue::List(_) | NodeValue::Map(_) => {
             let found = format!("{} stands where a name must stand", node.described());
-            return Err(error(at, Flaw::WrongType, found, String::new()));
+            return Err(error(at, ProblemKind::WrongType, found, String::new()));
         }
     };
     if !names.insert(name.clone()) {
-        return Err(error(at, Flaw::DuplicateKey, format!("`{name}` is there twice"), "keep one of them".into()));
+        return Err(error(
+            at,
+            ProblemKind::DuplicateKey,
+            format!("`{name}` is there twice"),
+            "keep one of them".into(),
+        ));
     }
     Ok((at, name))
 }
@@ -200,7 +222,7 @@ fn key(node: Node, names: &mut BTreeSet<String>) -> Result<(Position, String), Y
 fn untagged(tagged: bool, at: Position) -> Result<(), YamlError> {
     if tagged {
         let found = "a tag (`!…`) has no meaning in a definition".to_owned();
-        return Err(error(at, Flaw::Syntax, found, "leave it out, or quote the text".into()));
+        return Err(error(at, ProblemKind::Syntax, found, "leave it out, or quote the text".into()));
     }
     Ok(())
 }
@@ -208,16 +230,16 @@ fn untagged(tagged: bool, at: Position) -> Result<(), YamlError> {
 /// Nodes in a tree, itself included. Its depth is bounded.
 fn size(node: &Node) -> usize {
     1 + match &node.tree {
-        Tree::Null | Tree::Bool(_) | Tree::Number(_) | Tree::Text(_) => 0,
-        Tree::List(items) => items.iter().map(size).sum(),
-        Tree::Map(entries) => entries.iter().map(|entry| 1 + size(&entry.value)).sum(),
+        NodeValue::Null | NodeValue::Bool(_) | NodeValue::Number(_) | NodeValue::Text(_) => 0,
+        NodeValue::List(items) => items.iter().map(size).sum(),
+        NodeValue::Map(entries) => entries.iter().map(|entry| 1 + size(&entry.value)).sum(),
     }
 }
 
 fn depth(node: &Node) -> usize {
     match &node.tree {
-        Tree::Null | Tree::Bool(_) | Tree::Number(_) | Tree::Text(_) => 0,
-        Tree::List(items) => 1 + items.iter().map(depth).max().unwrap_or_default(),
-        Tree::Map(entries) => 1 + entries.iter().map(|entry| depth(&entry.value)).max().unwrap_or_default(),
+        NodeValue::Null | NodeValue::Bool(_) | NodeValue::Number(_) | NodeValue::Text(_) => 0,
+        NodeValue::List(items) => 1 + items.iter().map(depth).max().unwrap_or_default(),
+        NodeValue::Map(entries) => 1 + entries.iter().map(|entry| depth(&entry.value)).max().unwrap_or_default(),
     }
 }

@@ -2,15 +2,15 @@
 
 use serde_json::Number;
 
-use super::Tree;
+use super::NodeValue;
 
 /// Reads a scalar that stands without quotes.
-pub(super) fn plain(text: &str) -> Tree {
+pub(super) fn plain(text: &str) -> NodeValue {
     match text {
-        "" | "~" | "null" | "Null" | "NULL" => Tree::Null,
-        "true" | "True" | "TRUE" => Tree::Bool(true),
-        "false" | "False" | "FALSE" => Tree::Bool(false),
-        _ => number(text).map_or_else(|| Tree::Text(text.to_owned()), Tree::Number),
+        "" | "~" | "null" | "Null" | "NULL" => NodeValue::Null,
+        "true" | "True" | "TRUE" => NodeValue::Bool(true),
+        "false" | "False" | "FALSE" => NodeValue::Bool(false),
+        _ => number(text).map_or_else(|| NodeValue::Text(text.to_owned()), NodeValue::Number),
     }
 }
 

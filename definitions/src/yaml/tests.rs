@@ -4,7 +4,7 @@ use greenroom_protocol::Json;
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::{Position, Step, parse};
+use super::{PathSegment, Position, parse};
 
 fn json_of(text: &str) -> Json {
     parse(text.as_bytes()).unwrap().to_json()
@@ -36,16 +36,22 @@ fn blocks_anchors_and_flows_become_one_tree() {
 #[test]
 fn a_path_leads_to_the_nearest_node() {
     let node = parse("a:\n  - x: 1\n  - y: 2\n".as_bytes()).unwrap();
-    let at = |path: &[Step<'_>]| node.nearest(path).at;
-    assert_eq!(at(&[Step::Name("a"), Step::Item(1), Step::Name("y")]), Position { line: 3, column: 8 });
-    assert_eq!(at(&[Step::Name("a"), Step::Item(1), Step::Name("z")]), Position { line: 3, column: 5 });
-    assert_eq!(at(&[Step::Name("b")]), Position { line: 1, column: 1 });
+    let at = |path: &[PathSegment<'_>]| node.nearest(path).at;
+    assert_eq!(
+        at(&[PathSegment::Name("a"), PathSegment::Item(1), PathSegment::Name("y")]),
+        Position { line: 3, column: 8 }
+    );
+    assert_eq!(
+        at(&[PathSegment::Name("a"), PathSegment::Item(1), PathSegment::Name("z")]),
+        Position { line: 3, column: 5 }
+    );
+    assert_eq!(at(&[PathSegment::Name("b")]), Position { line: 1, column: 1 });
 }
 
 #[test]
 fn columns_count_characters() {
     let node = parse("ä: { ö: ü, b: 1 }\n".as_bytes()).unwrap();
-    assert_eq!(node.nearest(&[Step::Name("ä"), Step::Name("b")]).at, Position { line: 1, column: 15 });
+    assert_eq!(node.nearest(&[PathSegment::Name("ä"), PathSegment::Name("b")]).at, Position { line: 1, column: 15 });
 }
 
 proptest! {

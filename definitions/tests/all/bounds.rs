@@ -3,7 +3,7 @@
 
 use greenroom_definitions::condition::Condition;
 use greenroom_definitions::{Agent, AgentSpec, Scope};
-use greenroom_protocol::{Code, Values};
+use greenroom_protocol::{ErrorCode, Values};
 use serde_json::json;
 
 /// Threads of a release have 2 MiB, and a debug build needs more of it for the same work.
@@ -42,7 +42,7 @@ fn the_deepest_condition_that_is_allowed_fits_the_stack() {
         for text in deepest {
             let condition = Condition::compile(&text).unwrap_or_else(|why| panic!("{text}: {why}"));
             // Whether it holds does not matter here, only that it ends.
-            let _ = condition.holds(&Scope::new(&inputs, &context, &steps));
+            let _ = condition.evaluate(&Scope::new(&inputs, &context, &steps));
         }
     });
 }
@@ -74,12 +74,12 @@ fn a_condition_looks_at_bounded_values_only() {
     let (context, steps) = (Values::new(), std::collections::BTreeMap::new());
     let holds = |list: serde_json::Value| {
         let inputs = Values::from([("list".to_owned(), list)]);
-        condition.holds(&Scope::new(&inputs, &context, &steps))
+        condition.evaluate(&Scope::new(&inputs, &context, &steps))
     };
     assert_eq!(holds(json!([1, 2, 3])), Ok(true));
     assert_eq!(holds(json!(vec![1; 1_000])), Ok(true));
     let long = holds(json!(vec![1; 1_001])).unwrap_err();
-    assert_eq!(long.code, Code::ExpressionFailed);
+    assert_eq!(long.code, ErrorCode::ExpressionFailed);
     assert!(long.message.contains("a list of 1001 items, 1000 are allowed"), "{}", long.message);
     let large = holds(json!(["x".repeat(300_000)])).unwrap_err();
     assert!(large.message.contains("looks at more than 262144 bytes"), "{}", large.message);
@@ -118,7 +118,7 @@ fn a_template_that_writes_or_works_too_much_is_stopped() {
         let long = Values::from([("text".to_owned(), json!("x".repeat(600_000)))]);
         let agent = with_user_template("{{ inputs.text }}{{ inputs.text }}").unwrap();
         let found = agent.prompt().render_user(&long, &Values::new()).unwrap_err();
-        assert_eq!(found.code, Code::ContextOverflow);
+        assert_eq!(found.code, ErrorCode::ContextOverflow);
         assert!(found.message.contains("it would have 1200000 bytes or more, at most 1048576"), "{}", found.message);
         assert_eq!(found.details, json!({ "bytes": 1_200_000, "bytes_max": 1_048_576, "over": 151_424 }));
         // It is counted for a while only: a loop over a large value would go on for long.
@@ -126,7 +126,7 @@ fn a_template_that_writes_or_works_too_much_is_stopped() {
         let endless =
             Values::from([("list".to_owned(), json!(vec![1; 2_000])), ("text".to_owned(), json!("x".repeat(600_000)))]);
         let found = with_user_template(loops).unwrap().prompt().render_user(&endless, &Values::new()).unwrap_err();
-        assert_eq!((found.code, &found.details["bytes"]), (Code::ContextOverflow, &json!(16_800_000)));
+        assert_eq!((found.code, &found.details["bytes"]), (ErrorCode::ContextOverflow, &json!(16_800_000)));
 
         let list = Values::from([("list".to_owned(), json!(vec![1; 2_000]))]);
         let work = "{% for a in inputs.list %}{% for b in inputs.list %}{% endfor %}{% endfor %}";
@@ -140,7 +140,7 @@ fn a_template_that_writes_or_works_too_much_is_stopped() {
         let chained = "{{ inputs.text".to_owned() + &"|tojson".repeat(60) + " }}";
         let quoted = Values::from([("text".to_owned(), json!("\"\\"))]);
         let found = with_user_template(&chained).unwrap().prompt().render_user(&quoted, &Values::new()).unwrap_err();
-        assert_eq!(found.code, Code::ContextOverflow, "{}", found.message);
+        assert_eq!(found.code, ErrorCode::ContextOverflow, "{}", found.message);
     });
 }
 
@@ -166,7 +166,7 @@ fn nothing_that_a_caller_gives_can_be_named_by_the_system_part() {
     };
     for named in ["{{ inputs.text }}", "{{ context.company }}", "{% if inputs %}x{% endif %}"] {
         let found = Agent::new(spec(named)).unwrap_err();
-        assert_eq!(found.code, Code::InvalidDefinition);
+        assert_eq!(found.code, ErrorCode::InvalidDefinition);
         assert!(found.message.contains("it may look at agent"), "{}", found.message);
     }
     let agent =
@@ -187,7 +187,7 @@ fn a_value_as_deep_as_a_request_can_hold_fits_the_stack() {
         let steps = std::collections::BTreeMap::new();
         let none = Values::new();
         let scope = Scope::new(&inputs, &none, &steps);
-        assert_eq!(Condition::compile("inputs.list == inputs.list").unwrap().holds(&scope), Ok(true));
+        assert_eq!(Condition::compile("inputs.list == inputs.list").unwrap().evaluate(&scope), Ok(true));
         assert!(!greenroom_definitions::binding::sections(&inputs).is_empty());
     });
 }

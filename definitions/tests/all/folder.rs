@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use greenroom_definitions::{Loaded, Source, Vocabulary, load};
+use greenroom_definitions::{KnownNames, LoadOutcome, Source, load};
 
 /// Every policy that the platform knows.
 pub(crate) const POLICIES: &[&str] = &[
@@ -22,8 +22,8 @@ pub(crate) const POLICIES: &[&str] = &[
     "no_tools",
 ];
 
-pub(crate) fn vocabulary() -> Vocabulary {
-    Vocabulary::new(
+pub(crate) fn vocabulary() -> KnownNames {
+    KnownNames::new(
         POLICIES.iter().copied(),
         ["native.echo", "native.data_collection", "native.data_visualization"],
         ["calculator"],
@@ -50,7 +50,7 @@ impl Folder {
         self
     }
 
-    pub(crate) fn load(&self) -> Loaded {
+    pub(crate) fn load(&self) -> LoadOutcome {
         load(&Source::Directory(self.path().to_owned()), &vocabulary())
     }
 

@@ -1,6 +1,6 @@
 //! Every kind of problem, its exact words and its exact place; and all of them at once.
 
-use greenroom_definitions::problem::Flaw;
+use greenroom_definitions::problem::ProblemKind;
 
 use crate::folder::{Folder, agent};
 
@@ -166,7 +166,7 @@ fn examples_must_fit_the_definition() {
     assert_eq!(
         added("examples:\n  - inputs: { topik: a }\n    expect: { result: 3, resul: b }\n"),
         [
-            "agents/x.yaml:12:13: error[invalid_value]: the example does not fit: x: input `topic` (text) is missing; \
+            "agents/x.yaml:12:13: error[invalid_value]: the example does not fit: input `topic` (text) is missing; \
              there is no input `topik`, did you mean `topic`?",
             "agents/x.yaml:13:23: error[invalid_value]: the expected `result` must be a text, not 3",
             "agents/x.yaml:13:33: error[unknown_reference]: the agent has no output `resul`; did you mean `result`?",
@@ -269,10 +269,10 @@ fn all_problems_of_all_files_are_in_one_report_in_order() {
 
 #[test]
 fn every_kind_of_problem_has_one_name() {
-    let mut names: Vec<&str> = Flaw::ALL.iter().map(|flaw| flaw.as_str()).collect();
+    let mut names: Vec<&str> = ProblemKind::ALL.iter().map(|flaw| flaw.as_str()).collect();
     names.sort_unstable();
     names.dedup();
-    assert_eq!(names.len(), Flaw::ALL.len());
+    assert_eq!(names.len(), ProblemKind::ALL.len());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use greenroom_definitions::plan::Target;
+use greenroom_definitions::plan::StepTarget;
 use greenroom_definitions::{Catalogue, Source, embedded, load, schema};
 use greenroom_protocol::{AgentId, CategoryId, TeamId, WorkflowId};
 
@@ -130,8 +130,8 @@ fn the_report_workflow_has_the_five_steps_of_the_document() {
     let last = plan.steps.last().unwrap();
     let depends: Vec<&str> = last.depends_on.iter().map(AsRef::as_ref).collect();
     assert_eq!(depends, ["analyze_financials", "analyze_kpis", "create_visualizations"]);
-    assert!(plan.steps.iter().all(|step| matches!(step.target, Target::Agent(_))));
-    assert_eq!(catalogue.pins(plan).unwrap().len(), 5);
+    assert!(plan.steps.iter().all(|step| matches!(step.target, StepTarget::Agent(_))));
+    assert_eq!(catalogue.pinned_versions(plan).unwrap().len(), 5);
     for name in ["executive_summary", "kpi_insights", "financial_summary"] {
         assert!(plan.outputs.contains_key(name), "{name}");
     }

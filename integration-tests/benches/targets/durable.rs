@@ -9,12 +9,12 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use greenroom_client::client::Work;
-use greenroom_integration_tests::bench::{Bar, Latencies, extent, missing, record};
-use greenroom_integration_tests::definitions_dir::Stagehand;
-use greenroom_integration_tests::test_pod::{Keeps, rent, text};
+use greenroom_client::client::CallParams;
+use greenroom_integration_tests::bench::{Latencies, Threshold, missing, record, scaled};
+use greenroom_integration_tests::definitions_dir::DefinitionsDir;
+use greenroom_integration_tests::test_pod::{StoreKind, start_pod, text};
 use greenroom_protocol::{Status, WorkflowId};
-use greenroom_supervisor::compose::Extras;
+use greenroom_supervisor::compose::Overrides;
 use serde::Deserialize;
 
 /// Runs in flight.
@@ -25,7 +25,7 @@ const SPAN_SECONDS: u64 = 8;
 /// What one level came to.
 #[derive(Debug, Clone, Deserialize)]
 struct Level {
-    rival: String,
+    peer: String,
     in_flight: usize,
     per_second: f64,
     p50_ms: f64,
@@ -45,11 +45,11 @@ pub(crate) fn main(_: &[&str]) -> anyhow::Result<()> {
 /// the rest of the table.
 type Theirs = Result<Vec<Level>, String>;
 
-fn told(rival: &str) -> anyhow::Result<Theirs> {
+fn told(peer: &str) -> anyhow::Result<Theirs> {
     if std::env::var_os("GREENROOM_BENCH_RIVALS").is_some_and(|word| word == "off") {
         return Ok(Err("GREENROOM_BENCH_RIVALS is off".to_owned()));
     }
-    let theirs = theirs(rival).map_err(|error| format!("{error:#}"));
+    let theirs = theirs(peer).map_err(|error| format!("{error:#}"));
     if let Ok(levels) = &theirs {
         tell(levels)?;
     }
@@ -58,15 +58,15 @@ fn told(rival: &str) -> anyhow::Result<Theirs> {
 
 /// How long each level is kept up.
 fn span() -> Duration {
-    Duration::from_secs(extent(SPAN_SECONDS))
+    Duration::from_secs(scaled(SPAN_SECONDS))
 }
 
 async fn ours() -> anyhow::Result<Vec<Level>> {
     let definitions = tempfile::tempdir()?;
-    let stagehand = Stagehand::new(definitions.path())?;
+    let stagehand = DefinitionsDir::new(definitions.path())?;
     stagehand.echo_agent("echo_agent")?;
     stagehand.row_workflow("five_steps", "echo_agent", 5)?;
-    let rented = rent(Keeps::Full, Some(stagehand.dir()), Extras::default()).await?;
+    let rented = start_pod(StoreKind::Full, Some(stagehand.dir()), Overrides::default()).await?;
     let client = rented.admin()?;
     let workflow = WorkflowId::new("five_steps")?;
     let mut levels = Vec::new();
@@ -79,7 +79,7 @@ async fn ours() -> anyhow::Result<Vec<Level>> {
                     let mut took = Vec::new();
                     while began.elapsed() < span() {
                         let start = Instant::now();
-                        let work = Work { inputs: text("x"), ..Work::default() };
+                        let work = CallParams { inputs: text("x"), ..CallParams::default() };
                         let reply = client.run_workflow(workflow.clone(), work).await?;
                         ensure!(reply.status == Status::Success, "{:?}", reply.error);
                         took.push(start.elapsed());
@@ -95,32 +95,32 @@ async fn ours() -> anyhow::Result<Vec<Level>> {
         let per_second = all.len() as f64 / began.elapsed().as_secs_f64();
         let times: Latencies = all.into_iter().collect();
         let (p50_ms, p99_ms) = (times.millis(0.5), times.millis(0.99));
-        levels.push(Level { rival: "greenroom".into(), in_flight, per_second, p50_ms, p99_ms });
+        levels.push(Level { peer: "greenroom".into(), in_flight, per_second, p50_ms, p99_ms });
     }
-    rented.house.shutdown().await;
+    rented.pod.shutdown().await;
     Ok(levels)
 }
 
-fn theirs(rival: &str) -> anyhow::Result<Vec<Level>> {
+fn theirs(peer: &str) -> anyhow::Result<Vec<Level>> {
     let run = Path::new(env!("CARGO_MANIFEST_DIR")).join("comparisons/run");
     let levels = LEVELS.map(|level| level.to_string());
-    let done = Command::new(&run).arg(rival).arg(span().as_secs().to_string()).args(levels).output()?;
-    ensure!(done.status.success(), "{rival}: {}", String::from_utf8_lossy(&done.stderr));
+    let done = Command::new(&run).arg(peer).arg(span().as_secs().to_string()).args(levels).output()?;
+    ensure!(done.status.success(), "{peer}: {}", String::from_utf8_lossy(&done.stderr));
     let text = String::from_utf8(done.stdout)?;
     let levels: Vec<Level> = text
         .lines()
         .map(|line| serde_json::from_str(line).with_context(|| line.to_owned()))
         .collect::<Result<_, _>>()?;
-    ensure!(levels.len() == LEVELS.len(), "{rival} told of {} levels", levels.len());
+    ensure!(levels.len() == LEVELS.len(), "{peer} told of {} levels", levels.len());
     Ok(levels)
 }
 
 fn tell(levels: &[Level]) -> anyhow::Result<()> {
-    for Level { rival, in_flight, per_second, p50_ms, p99_ms } in levels {
+    for Level { peer: rival, in_flight, per_second, p50_ms, p99_ms } in levels {
         let name = format!("{rival}, {in_flight} in flight");
-        record("durable", format!("{name}: five-step workflows"), *per_second, "/s", Bar::Told)?;
-        record("durable", format!("{name}: p50"), *p50_ms, "ms", Bar::Told)?;
-        record("durable", format!("{name}: p99"), *p99_ms, "ms", Bar::Told)?;
+        record("durable", format!("{name}: five-step workflows"), *per_second, "/s", Threshold::Informational)?;
+        record("durable", format!("{name}: p50"), *p50_ms, "ms", Threshold::Informational)?;
+        record("durable", format!("{name}: p99"), *p99_ms, "ms", Threshold::Informational)?;
     }
     Ok(())
 }
@@ -146,7 +146,7 @@ fn ratio(
     of: impl Fn(&[Level]) -> Option<f64>,
     least: f64,
 ) -> anyhow::Result<()> {
-    let bar = Bar::AtLeast(least);
+    let bar = Threshold::AtLeast(least);
     match theirs {
         Ok(theirs) => match of(ours).zip(of(theirs)) {
             Some((ours, theirs)) => record("durable", what, ours / theirs, "×", bar),

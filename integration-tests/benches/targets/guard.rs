@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use async_trait::async_trait;
-use greenroom_client::client::Work;
-use greenroom_integration_tests::bench::{Bar, Latencies, missing, record};
-use greenroom_integration_tests::test_pod::{Keeps, Rented, rent};
+use greenroom_client::client::CallParams;
+use greenroom_integration_tests::bench::{Latencies, Threshold, missing, record};
+use greenroom_integration_tests::test_pod::{StoreKind, TestPod, start_pod};
 use greenroom_protocol::{Json, Status, TeamId, Values, WorkflowId};
-use greenroom_rego::{Evaluator, Explanation, Fault, Input, Verdict};
-use greenroom_supervisor::compose::Extras;
+use greenroom_rego::{EvaluationError, Evaluator, Explanation, Input, PolicyDecision};
+use greenroom_supervisor::compose::Overrides;
 
 /// Decisions that are measured, and before them those that warm up.
 const DECISIONS: usize = 60_000;
@@ -28,27 +28,27 @@ const SERVED: usize = 6_000;
 pub(crate) fn main(_: &[&str]) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let tap = Arc::new(Tap::default());
-        let rented = demo_house(&tap).await?;
+        let tap = Arc::new(InputRecorder::default());
+        let rented = demo_pod(&tap).await?;
         let inputs = tap.inputs();
         ensure!(inputs.len() >= 7, "the demo put only {} questions", inputs.len());
-        let policy = rented.house.guard().in_force();
-        let sizes = inputs.iter().map(|input| input.as_sent(policy.vocabulary()).map(|bytes| bytes.len()));
+        let policy = rented.pod.guard().active_policy();
+        let sizes = inputs.iter().map(|input| input.to_pruned_json(policy.vocabulary()).map(|bytes| bytes.len()));
         let largest = sizes.collect::<Result<Vec<_>, _>>()?.into_iter().max().unwrap_or(0);
         record(
             "guard",
             format!("largest of the demo's {} inputs", inputs.len()),
             largest as f64,
             "B",
-            Bar::AtMost(512.0),
+            Threshold::AtMost(512.0),
         )?;
 
-        let guard = rented.house.guard().clone();
+        let guard = rented.pod.guard().clone();
         // The caller is a task of the runtime, as every stage of the pipeline is.
         let ours = tokio::spawn(decisions(guard, inputs.clone())).await??;
-        record("guard", "decision from the caller, p10", ours.micros(0.1), "µs", Bar::AtMost(20.0))?;
-        record("guard", "decision from the caller, p50", ours.micros(0.5), "µs", Bar::AtMost(40.0))?;
-        record("guard", "decision from the caller, p99", ours.micros(0.99), "µs", Bar::AtMost(130.0))?;
+        record("guard", "decision from the caller, p10", ours.micros(0.1), "µs", Threshold::AtMost(20.0))?;
+        record("guard", "decision from the caller, p50", ours.micros(0.5), "µs", Threshold::AtMost(40.0))?;
+        record("guard", "decision from the caller, p99", ours.micros(0.99), "µs", Threshold::AtMost(130.0))?;
         let peer = "OPA server's p50 ÷ ours";
         let theirs = match std::env::var_os("OPA").filter(|opa| !opa.is_empty()) {
             Some(opa) => served(Path::new(&opa), &inputs).await.map_err(|error| format!("{error:#}")),
@@ -56,58 +56,66 @@ pub(crate) fn main(_: &[&str]) -> anyhow::Result<()> {
         };
         let theirs = match theirs {
             Ok(theirs) => theirs,
-            Err(why) => return missing("guard", peer, &why, "×", Bar::AtLeast(15.0)),
+            Err(why) => return missing("guard", peer, &why, "×", Threshold::AtLeast(15.0)),
         };
-        record("guard", "OPA server over loopback HTTP, keep-alive, p50", theirs.micros(0.5), "µs", Bar::Told)?;
+        record(
+            "guard",
+            "OPA server over loopback HTTP, keep-alive, p50",
+            theirs.micros(0.5),
+            "µs",
+            Threshold::Informational,
+        )?;
         let ratio = theirs.micros(0.5) / ours.micros(0.5);
-        record("guard", peer, ratio, "×", Bar::AtLeast(15.0))?;
-        rented.house.shutdown().await;
+        record("guard", peer, ratio, "×", Threshold::AtLeast(15.0))?;
+        rented.pod.shutdown().await;
         Ok(())
     })
 }
 
 /// Keeps every question on its way to the guard.
 #[derive(Default)]
-struct Tap {
+struct InputRecorder {
     inputs: Mutex<Vec<Arc<Input>>>,
 }
 
-impl Tap {
+impl InputRecorder {
     fn inputs(&self) -> Vec<Arc<Input>> {
         self.inputs.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-struct Tapped {
-    tap: Arc<Tap>,
+struct RecordingEvaluator {
+    tap: Arc<InputRecorder>,
     guard: Arc<dyn Evaluator>,
 }
 
 #[async_trait]
-impl Evaluator for Tapped {
-    async fn allowed(&self, input: Arc<Input>) -> Result<Verdict, Fault> {
+impl Evaluator for RecordingEvaluator {
+    async fn allowed(&self, input: Arc<Input>) -> Result<PolicyDecision, EvaluationError> {
         self.tap.inputs.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&input));
         self.guard.allowed(input).await
     }
 
-    async fn explain(&self, input: Arc<Input>) -> Result<Explanation, Fault> {
+    async fn explain(&self, input: Arc<Input>) -> Result<Explanation, EvaluationError> {
         self.guard.explain(input).await
     }
 }
 
 /// A house that has run the demo's team once.
-async fn demo_house(tap: &Arc<Tap>) -> anyhow::Result<Rented> {
+async fn demo_pod(tap: &Arc<InputRecorder>) -> anyhow::Result<TestPod> {
     let tap = Arc::clone(tap);
-    let wrap = move |guard: Arc<dyn Evaluator>| Arc::new(Tapped { tap: Arc::clone(&tap), guard }) as Arc<dyn Evaluator>;
-    let extras = Extras { evaluator: Some(Box::new(wrap)), ..Extras::default() };
-    let rented = rent(Keeps::Memory, None, extras).await?;
+    let wrap = move |guard: Arc<dyn Evaluator>| {
+        Arc::new(RecordingEvaluator { tap: Arc::clone(&tap), guard }) as Arc<dyn Evaluator>
+    };
+    let extras = Overrides { evaluator: Some(Box::new(wrap)), ..Overrides::default() };
+    let rented = start_pod(StoreKind::Memory, None, extras).await?;
     let sales = Path::new(env!("CARGO_MANIFEST_DIR")).join("../supervisor/demo/sales.csv");
     let sales = std::fs::read(sales)?;
-    let artifact = rented.house.stores().artifacts.put(sales, "text/csv", "sales.csv").await?;
-    let work = Work {
+    let artifact = rented.pod.stores().artifacts.put(sales, "text/csv", "sales.csv").await?;
+    let work = CallParams {
         inputs: Values::from([("data_source".to_owned(), artifact.to_json())]),
         context: Values::from([("quarter".to_owned(), Json::from("Q4 2024"))]),
-        ..Work::default()
+        ..CallParams::default()
     };
     let team = TeamId::new("reporting_team")?;
     let reply = rented.admin()?.run_team(team, WorkflowId::new("generate_quarterly_report")?, work).await?;

@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use greenroom_actors::observer::{Observed, Observer};
+use greenroom_actors::observer::{ActorEvent, Observer};
 use greenroom_client::Client;
-use greenroom_client::client::Work;
-use greenroom_integration_tests::bench::{Bar, Latencies, memory, record};
-use greenroom_integration_tests::definitions_dir::Stagehand;
-use greenroom_integration_tests::test_pod::{Keeps, rent, text};
+use greenroom_client::client::CallParams;
+use greenroom_integration_tests::bench::{Latencies, Threshold, memory, record};
+use greenroom_integration_tests::definitions_dir::DefinitionsDir;
+use greenroom_integration_tests::test_pod::{StoreKind, start_pod, text};
 use greenroom_protocol::{AgentId, Status};
-use greenroom_supervisor::compose::Extras;
+use greenroom_supervisor::compose::Overrides;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
 
 /// Agents that are seated.
@@ -26,13 +26,13 @@ pub(crate) fn main(_: &[&str]) -> anyhow::Result<()> {
 /// Seats every agent once, beside as many bare actors, and reads what the process has grown by.
 async fn idle() -> anyhow::Result<()> {
     let definitions = tempfile::tempdir()?;
-    let stagehand = Stagehand::new(definitions.path())?;
+    let stagehand = DefinitionsDir::new(definitions.path())?;
     stagehand.many_agents(AGENTS)?;
-    let seatings = Arc::new(Seatings::default());
-    let extras = Extras { observer: Some(seatings.clone()), ..Extras::default() };
-    let rented = rent(Keeps::Memory, Some(stagehand.dir()), extras).await?;
+    let seatings = Arc::new(ActivationTimes::default());
+    let extras = Overrides { observer: Some(seatings.clone()), ..Overrides::default() };
+    let rented = start_pod(StoreKind::Memory, Some(stagehand.dir()), extras).await?;
     let what = format!("an idle pod with {AGENTS} definitions, nobody seated");
-    record("idle", what, memory()?.resident, "MiB", Bar::Told)?;
+    record("idle", what, memory()?.resident, "MiB", Threshold::Informational)?;
     let client = rented.admin()?;
     let agents: Vec<AgentId> =
         (0..AGENTS).map(|number| AgentId::new(format!("generated_{number:03}_agent"))).collect::<Result<_, _>>()?;
@@ -50,47 +50,53 @@ async fn idle() -> anyhow::Result<()> {
     }
     let grown = (memory()?.resident - before).max(0.0) * 1024.0 / measured.len() as f64;
     parent.stop(None);
-    record("idle", format!("an idle agent, of {}", measured.len()), grown, "KiB", Bar::AtMost(16.0))?;
+    record("idle", format!("an idle agent, of {}", measured.len()), grown, "KiB", Threshold::AtMost(16.0))?;
     let seated: Latencies = seatings.taken(warm.len());
     ensure!(seated.count() == warm.len(), "{} seats were filled, not {}", seated.count(), warm.len());
     let bare: Latencies = bare.into_iter().collect();
     let ratio = seated.micros(0.5) / bare.micros(0.5);
-    record("idle", "seating an agent ÷ a bare spawn_linked, p50 of each, in turns", ratio, "×", Bar::AtMost(2.0))?;
+    record(
+        "idle",
+        "seating an agent ÷ a bare spawn_linked, p50 of each, in turns",
+        ratio,
+        "×",
+        Threshold::AtMost(2.0),
+    )?;
     record(
         "idle",
         "  seating an agent: spawned, linked, on the roster, in its seat",
         seated.micros(0.5),
         "µs",
-        Bar::Told,
+        Threshold::Informational,
     )?;
-    record("idle", "  a bare spawn_linked", bare.micros(0.5), "µs", Bar::Told)?;
-    rented.house.shutdown().await;
+    record("idle", "  a bare spawn_linked", bare.micros(0.5), "µs", Threshold::Informational)?;
+    rented.pod.shutdown().await;
     Ok(())
 }
 
 /// Keeps what the categories tell of their seats: how long the filling of each took.
 #[derive(Default)]
-struct Seatings {
+struct ActivationTimes {
     took: Mutex<Vec<Duration>>,
 }
 
-impl Seatings {
+impl ActivationTimes {
     /// The first ones.
     fn taken(&self, count: usize) -> Latencies {
         self.took.lock().unwrap_or_else(PoisonError::into_inner).iter().take(count).copied().collect()
     }
 }
 
-impl Observer for Seatings {
-    fn saw(&self, what: Observed) {
-        if let Observed::SeatFilled { elapsed } = what {
+impl Observer for ActivationTimes {
+    fn on_event(&self, what: ActorEvent) {
+        if let ActorEvent::ActivationTimed { elapsed } = what {
             self.took.lock().unwrap_or_else(PoisonError::into_inner).push(elapsed);
         }
     }
 }
 
 async fn seat(client: &Client, agent: &AgentId) -> anyhow::Result<()> {
-    let reply = client.run_agent(agent.clone(), Work { inputs: text("x"), ..Work::default() }).await?;
+    let reply = client.run_agent(agent.clone(), CallParams { inputs: text("x"), ..CallParams::default() }).await?;
     ensure!(reply.status == Status::Success, "{:?}", reply.error);
     Ok(())
 }

@@ -15,7 +15,7 @@ mod step;
 mod stream;
 
 use anyhow::ensure;
-use greenroom_integration_tests::bench::{Bar, missing};
+use greenroom_integration_tests::bench::{Threshold, missing};
 
 /// A group: its name, and what runs it with the words behind the name.
 type Group = (&'static str, fn(&[&str]) -> anyhow::Result<()>);
@@ -50,7 +50,7 @@ fn each<'a>(names: impl Iterator<Item = &'a str>) -> anyhow::Result<()> {
     let mut failed = Vec::new();
     for name in names {
         if let Err(error) = alone(&[name]) {
-            missing(name, "the rest of this group", &format!("{error:#}"), "", Bar::AtLeast(0.0))?;
+            missing(name, "the rest of this group", &format!("{error:#}"), "", Threshold::AtLeast(0.0))?;
             failed.push(name);
         }
     }

@@ -9,15 +9,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use greenroom_client::client::Work;
-use greenroom_integration_tests::bench::{Bar, record};
-use greenroom_integration_tests::definitions_dir::Stagehand;
-use greenroom_integration_tests::test_pod::{Keeps, configure, text};
+use greenroom_client::client::CallParams;
+use greenroom_integration_tests::bench::{Threshold, record};
+use greenroom_integration_tests::definitions_dir::DefinitionsDir;
+use greenroom_integration_tests::test_pod::{StoreKind, test_config, text};
 use greenroom_protocol::{UserId, WorkflowId};
-use greenroom_runtimes::scripted::{Play, Scene, Script, Scripted};
+use greenroom_runtimes::scripted::{Script, Scripted, ScriptedCall, ScriptedReply};
 use greenroom_supervisor::clock::{TimeOrdered, WallClock};
-use greenroom_supervisor::compose::{Extras, compose_with};
-use greenroom_supervisor::pod::House;
+use greenroom_supervisor::compose::{Overrides, compose_with};
+use greenroom_supervisor::pod::Pod;
 
 /// Runs that are interrupted.
 const RUNS: usize = 1_000;
@@ -34,7 +34,7 @@ pub(crate) fn main(words: &[&str]) -> anyhow::Result<()> {
 
 fn measure() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
-    let stagehand = Stagehand::new(&definitions(folder.path()))?;
+    let stagehand = DefinitionsDir::new(&definitions(folder.path()))?;
     stagehand.model_agent("thinking_agent", "scripted.slow")?;
     stagehand.row_workflow("three_steps", "thinking_agent", 3)?;
     let (mut first, _) = child("start", folder.path())?;
@@ -47,7 +47,7 @@ fn measure() -> anyhow::Result<()> {
     second.wait()?;
     ensure!(told == "resumed", "the child said {told}");
     let name = format!("{RUNS} interrupted runs: first step resumed after");
-    record("recovery", name, resumed.as_secs_f64() * 1e3, "ms", Bar::AtMost(500.0))
+    record("recovery", name, resumed.as_secs_f64() * 1e3, "ms", Threshold::AtMost(500.0))
 }
 
 fn definitions(folder: &Path) -> PathBuf {
@@ -68,18 +68,18 @@ fn child(part: &str, folder: &Path) -> anyhow::Result<(Child, String)> {
 }
 
 async fn live(part: &str, folder: &Path) -> anyhow::Result<()> {
-    let scene = Scene { hold_ms: 300_000, play: Play::Blank, ..Scene::default() };
-    let scripted = Arc::new(Scripted::new(Script { scenes: vec![scene] }));
-    let mut config = configure(folder, Keeps::Full, Some(&definitions(folder)))?;
+    let call = ScriptedCall { delay_ms: 300_000, reply: ScriptedReply::Blank, ..ScriptedCall::default() };
+    let scripted = Arc::new(Scripted::new(Script { calls: vec![call] }));
+    let mut config = test_config(folder, StoreKind::Full, Some(&definitions(folder)))?;
     config.data_dir = folder.to_owned();
-    let extras = Extras { providers: vec![scripted.clone()], ..Extras::default() };
-    let mut house = compose_with(&config, Arc::new(WallClock), Arc::new(TimeOrdered), extras).await?;
+    let extras = Overrides { providers: vec![scripted.clone()], ..Overrides::default() };
+    let mut pod = compose_with(&config, Arc::new(WallClock), Arc::new(TimeOrdered), extras).await?;
     if part == "start" {
-        start(&house).await?;
+        start(&pod).await?;
         called(&scripted, RUNS as u64).await?;
         tell("started")?;
     } else {
-        house.recover();
+        pod.recover();
         called(&scripted, 1).await?;
         tell("resumed")?;
     }
@@ -87,11 +87,11 @@ async fn live(part: &str, folder: &Path) -> anyhow::Result<()> {
     std::future::pending().await
 }
 
-async fn start(house: &House) -> anyhow::Result<()> {
-    let client = house.client(&UserId::new("admin")?);
+async fn start(pod: &Pod) -> anyhow::Result<()> {
+    let client = pod.client(&UserId::new("admin")?);
     let workflow = WorkflowId::new("three_steps")?;
     for _ in 0..RUNS {
-        let work = Work { inputs: text("x"), detach: true, ..Work::default() };
+        let work = CallParams { inputs: text("x"), detach: true, ..CallParams::default() };
         let reply = client.run_workflow(workflow.clone(), work).await?;
         ensure!(reply.error.is_none(), "{:?}", reply.error);
     }
@@ -100,7 +100,7 @@ async fn start(house: &House) -> anyhow::Result<()> {
 
 async fn called(scripted: &Scripted, count: u64) -> anyhow::Result<()> {
     let waiting = async {
-        while scripted.played().calls < count {
+        while scripted.stats().calls < count {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };

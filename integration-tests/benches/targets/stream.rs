@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
-use greenroom_integration_tests::bench::{Bar, Latencies, record};
-use greenroom_integration_tests::definitions_dir::Stagehand;
-use greenroom_integration_tests::test_pod::{Keeps, rent, text};
-use greenroom_protocol::request::{Invoke, Options};
+use greenroom_integration_tests::bench::{Latencies, Threshold, record};
+use greenroom_integration_tests::definitions_dir::DefinitionsDir;
+use greenroom_integration_tests::test_pod::{StoreKind, start_pod, text};
+use greenroom_protocol::request::{CallOptions, Invoke};
 use greenroom_protocol::{AgentId, Envelope, Request, Status, UserId, Values};
-use greenroom_runtimes::scripted::{Play, Scene, Script, Scripted};
-use greenroom_supervisor::compose::Extras;
+use greenroom_runtimes::scripted::{Script, Scripted, ScriptedCall, ScriptedReply};
+use greenroom_supervisor::compose::Overrides;
 use tokio::sync::mpsc;
 
 /// Answers that are measured.
@@ -21,21 +21,21 @@ pub(crate) fn main(_: &[&str]) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let definitions = tempfile::tempdir()?;
-        let stagehand = Stagehand::new(definitions.path())?;
+        let stagehand = DefinitionsDir::new(definitions.path())?;
         stagehand.model_agent("speaking_agent", "scripted.quick")?;
         let pieces = vec![r#"{"text":"#.to_owned(), r#""hello"}"#.to_owned()];
-        let scene = Scene { play: Play::Text { pieces, gap_ms: 1 }, ..Scene::default() };
-        let scripted = Arc::new(Scripted::new(Script { scenes: vec![scene] }));
-        let extras = Extras { providers: vec![scripted], ..Extras::default() };
-        let rented = rent(Keeps::Full, Some(stagehand.dir()), extras).await?;
-        let front = rented.house.front().clone();
+        let call = ScriptedCall { reply: ScriptedReply::Text { pieces, gap_ms: 1 }, ..ScriptedCall::default() };
+        let scripted = Arc::new(Scripted::new(Script { calls: vec![call] }));
+        let extras = Overrides { providers: vec![scripted], ..Overrides::default() };
+        let rented = start_pod(StoreKind::Full, Some(stagehand.dir()), extras).await?;
+        let front = rented.pod.ingress().clone();
         let invoke = Invoke {
             agent: AgentId::new("speaking_agent")?,
             inputs: text("say hello"),
             context: Values::new(),
             version: None,
             key: None,
-            options: Options::default(),
+            options: CallOptions::default(),
         };
         let mut took = Vec::with_capacity(ANSWERS);
         for _ in 0..ANSWERS {
@@ -43,16 +43,16 @@ pub(crate) fn main(_: &[&str]) -> anyhow::Result<()> {
             let began = Instant::now();
             let (sink, mut shown) = mpsc::channel(16);
             let user = UserId::new("admin")?;
-            let reply = tokio::spawn(async move { front.send_watched(user, envelope, sink).await });
+            let reply = tokio::spawn(async move { front.send_streaming(user, envelope, sink).await });
             shown.recv().await.context("nothing was shown")?;
             took.push(began.elapsed());
             let reply = reply.await?;
             ensure!(reply.status == Status::Success, "{:?}", reply.error);
         }
         let times: Latencies = took.into_iter().collect();
-        record("stream", "first token through the pipeline, p50", times.millis(0.5), "ms", Bar::AtMost(2.0))?;
-        record("stream", "first token through the pipeline, p99", times.millis(0.99), "ms", Bar::Told)?;
-        rented.house.shutdown().await;
+        record("stream", "first token through the pipeline, p50", times.millis(0.5), "ms", Threshold::AtMost(2.0))?;
+        record("stream", "first token through the pipeline, p99", times.millis(0.99), "ms", Threshold::Informational)?;
+        rented.pod.shutdown().await;
         Ok(())
     })
 }

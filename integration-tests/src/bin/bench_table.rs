@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::Command;
 
 use anyhow::Context;
-use greenroom_integration_tests::bench::{Bar, Row, quick};
+use greenroom_integration_tests::bench::{ResultRow, Threshold, quick};
 
 /// The section of the page where nothing is said.
 const SECTION: &str = "measured";
@@ -23,22 +23,22 @@ fn main() -> anyhow::Result<()> {
     if let Some(page) = words.next().filter(|_| !quick()) {
         write_page(&page, &words.next().unwrap_or_else(|| SECTION.to_owned()), &table)?;
     }
-    let bars: Vec<&Row> = rows.iter().filter(|row| row.bar != Bar::Told).collect();
+    let bars: Vec<&ResultRow> = rows.iter().filter(|row| row.bar != Threshold::Informational).collect();
     let reached = bars.iter().filter(|row| row.holds()).count();
     writeln!(out, "{reached} of {} bars are reached", bars.len())?;
     Ok(())
 }
 
-fn read(path: &str) -> anyhow::Result<Vec<Row>> {
+fn read(path: &str) -> anyhow::Result<Vec<ResultRow>> {
     let file = std::fs::File::open(path).with_context(|| format!("cannot open {path}"))?;
     BufReader::new(file).lines().map(|line| Ok(serde_json::from_str(&line?)?)).collect()
 }
 
-fn table(rows: &[Row]) -> String {
+fn table(rows: &[ResultRow]) -> String {
     let caution = if quick() { "A quick run: a tenth of everything, not comparable. " } else { "" };
     let mut text = format!("{caution}Machine: {}.\n\n| | what | bar | figure | |\n|---|---|---|---|---|\n", machine());
     for row in rows {
-        let (bar, mark) = row.bar_and_mark();
+        let (bar, mark) = row.target_and_verdict();
         let line = format!("| {} | {} | {bar} | {} | {mark} |\n", row.group, row.what, row.shown());
         text.push_str(&line);
     }

@@ -13,13 +13,13 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use greenroom_client::{Client, Work};
-use greenroom_integration_tests::bench::{Bar, memory, record};
-use greenroom_integration_tests::definitions_dir::Stagehand;
-use greenroom_integration_tests::test_pod::{Keeps, Rented, rent, text};
-use greenroom_protocol::{AgentId, Code, RunId, Status, Tokens, UserId, WorkflowId};
-use greenroom_runtimes::scripted::{Play, Scene, Script, Scripted};
-use greenroom_supervisor::compose::Extras;
+use greenroom_client::{CallParams, Client};
+use greenroom_integration_tests::bench::{Threshold, memory, record};
+use greenroom_integration_tests::definitions_dir::DefinitionsDir;
+use greenroom_integration_tests::test_pod::{StoreKind, TestPod, start_pod, text};
+use greenroom_protocol::{AgentId, ErrorCode, RunId, Status, Tokens, UserId, WorkflowId};
+use greenroom_runtimes::scripted::{Script, Scripted, ScriptedCall, ScriptedReply};
+use greenroom_supervisor::compose::Overrides;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 /// Where nothing is said.
@@ -55,32 +55,32 @@ struct Sample {
 }
 
 impl Sample {
-    fn now(rented: &Rented) -> anyhow::Result<Self> {
+    fn now(rented: &TestPod) -> anyhow::Result<Self> {
         let status = std::fs::read_to_string("/proc/self/status")?;
         let threads = status.lines().find_map(|line| line.strip_prefix("Threads:")?.trim().parse().ok());
         let files = u32::try_from(std::fs::read_dir("/proc/self/fd")?.count())?;
-        let inside = u32::try_from(rented.house.inside())?;
+        let inside = u32::try_from(rented.pod.in_flight())?;
         let threads = threads.context("the number of threads")?;
         Ok(Self { rss_mib: memory()?.resident, files: files.into(), threads, inside: inside.into() })
     }
 }
 
-async fn house() -> anyhow::Result<(Rented, tempfile::TempDir)> {
+async fn pod() -> anyhow::Result<(TestPod, tempfile::TempDir)> {
     let definitions = tempfile::tempdir()?;
-    let stagehand = Stagehand::new(definitions.path())?;
+    let stagehand = DefinitionsDir::new(definitions.path())?;
     stagehand.echo_agent("echo_agent")?;
     stagehand.model_agent("thinking_agent", "scripted.slow")?;
     stagehand.row_workflow("thinking_in_a_row", "thinking_agent", 3)?;
     let usage = Some(Tokens { input: 100, output: 10 });
-    let scene = Scene { hold_ms: THINKS_MS, play: Play::Blank, usage, ..Scene::default() };
-    let scripted = Arc::new(Scripted::new(Script { scenes: vec![scene] }));
-    let extras = Extras { providers: vec![scripted], ..Extras::default() };
-    Ok((rent(Keeps::Full, Some(stagehand.dir()), extras).await?, definitions))
+    let call = ScriptedCall { delay_ms: THINKS_MS, reply: ScriptedReply::Blank, usage, ..ScriptedCall::default() };
+    let scripted = Arc::new(Scripted::new(Script { calls: vec![call] }));
+    let extras = Overrides { providers: vec![scripted], ..Overrides::default() };
+    Ok((start_pod(StoreKind::Full, Some(stagehand.dir()), extras).await?, definitions))
 }
 
 /// One arrival; which kind follows from its number, so that every soak has the same mixture.
 async fn arrive(admin: Client, guest: Client, number: u64) -> anyhow::Result<()> {
-    let work = || Work { inputs: text("a small document"), ..Work::default() };
+    let work = || CallParams { inputs: text("a small document"), ..CallParams::default() };
     match number % 20 {
         0..=11 => expect(admin.run_agent(AgentId::new("echo_agent")?, work()).await?.status, Status::Success),
         12..=15 => expect(admin.run_agent(AgentId::new("thinking_agent")?, work()).await?.status, Status::Success),
@@ -91,16 +91,16 @@ async fn arrive(admin: Client, guest: Client, number: u64) -> anyhow::Result<()>
         17 => expect(guest.run_agent(AgentId::new("echo_agent")?, work()).await?.status, Status::Denied),
         18 => {
             let reply = admin.run_agent(AgentId::new("nobody_knows_this_agent")?, work()).await?;
-            ensure!(reply.error.as_ref().is_some_and(|cause| cause.code == Code::UnknownAgent), "{reply:?}");
+            ensure!(reply.error.as_ref().is_some_and(|cause| cause.code == ErrorCode::UnknownAgent), "{reply:?}");
             Ok(())
         }
         _ => {
-            let detached = Work { detach: true, ..work() };
+            let detached = CallParams { detach: true, ..work() };
             let reply = admin.run_workflow(WorkflowId::new("thinking_in_a_row")?, detached).await?;
             ensure!(reply.error.is_none(), "{reply:?}");
             let cancelled = admin.cancel(RunId::new(reply.id)?).await?;
             // On a busy machine the run may have ended first.
-            let ended = cancelled.error.as_ref().is_none_or(|cause| cause.code == Code::RunNotActive);
+            let ended = cancelled.error.as_ref().is_none_or(|cause| cause.code == ErrorCode::RunNotActive);
             ensure!(ended, "{cancelled:?}");
             Ok(())
         }
@@ -113,8 +113,8 @@ fn expect(found: Status, wanted: Status) -> anyhow::Result<()> {
 }
 
 async fn soak(length: Duration, rate: u64) -> anyhow::Result<Vec<Sample>> {
-    let (rented, _definitions) = house().await?;
-    let (admin, guest) = (rented.admin()?, rented.house.client(&UserId::new("guest")?));
+    let (rented, _definitions) = pod().await?;
+    let (admin, guest) = (rented.admin()?, rented.pod.client(&UserId::new("guest")?));
     let (mut arrivals, mut looks) = (interval(TICK), interval(Duration::from_secs(1)));
     arrivals.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let (mut under_way, mut samples, mut number) = (FuturesUnordered::new(), Vec::new(), 0_u64);
@@ -138,10 +138,10 @@ async fn soak(length: Duration, rate: u64) -> anyhow::Result<Vec<Sample>> {
     while let Some(ended) = under_way.next().await {
         ended?;
     }
-    let verdict = rented.house.stores().audit.verify().await?;
-    ensure!(verdict.holds(), "{verdict:?}");
+    let verdict = rented.pod.stores().audit.verify().await?;
+    ensure!(verdict.is_valid(), "{verdict:?}");
     writeln!(std::io::stdout(), "{number} requests in {length:?}, {} records in the audit", verdict.records)?;
-    rented.house.shutdown().await;
+    rented.pod.shutdown().await;
     Ok(samples)
 }
 
@@ -159,12 +159,18 @@ fn told(samples: &[Sample], rate: u64) -> anyhow::Result<()> {
     };
     let (files, threads) = (growth(&of(|sample| sample.files)), growth(&of(|sample| sample.threads)));
     let name = format!("{rate} requests/s for {} s", samples.len());
-    record("soak", format!("{name}: memory, median"), median(&rss), "MiB", Bar::Told)?;
-    record("soak", format!("{name}: memory's slope"), slope * 60.0, "MiB/min", Bar::Told)?;
-    record("soak", format!("{name}: memory's rise"), slope * seconds, "MiB", Bar::AtMost(RSS_GROWTH_MAX_MIB))?;
-    record("soak", format!("{name}: more open files"), files, "", Bar::AtMost(COUNT_GROWTH_MAX))?;
-    record("soak", format!("{name}: more threads"), threads, "", Bar::AtMost(COUNT_GROWTH_MAX))?;
-    record("soak", format!("{name}: under way, median"), median(&of(|sample| sample.inside)), "", Bar::Told)?;
+    record("soak", format!("{name}: memory, median"), median(&rss), "MiB", Threshold::Informational)?;
+    record("soak", format!("{name}: memory's slope"), slope * 60.0, "MiB/min", Threshold::Informational)?;
+    record("soak", format!("{name}: memory's rise"), slope * seconds, "MiB", Threshold::AtMost(RSS_GROWTH_MAX_MIB))?;
+    record("soak", format!("{name}: more open files"), files, "", Threshold::AtMost(COUNT_GROWTH_MAX))?;
+    record("soak", format!("{name}: more threads"), threads, "", Threshold::AtMost(COUNT_GROWTH_MAX))?;
+    record(
+        "soak",
+        format!("{name}: under way, median"),
+        median(&of(|sample| sample.inside)),
+        "",
+        Threshold::Informational,
+    )?;
     let flat = slope * seconds <= RSS_GROWTH_MAX_MIB && files <= COUNT_GROWTH_MAX && threads <= COUNT_GROWTH_MAX;
     writeln!(std::io::stdout(), "{}", if flat { "flat" } else { "not flat" })?;
     ensure!(flat, "what a steady load holds must not grow");

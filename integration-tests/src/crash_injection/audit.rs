@@ -6,37 +6,44 @@ use async_trait::async_trait;
 use greenroom_protocol::audit::{Closing, Opening, Record};
 use greenroom_protocol::{CallKey, Timestamp};
 use greenroom_registry::StoreError;
-use greenroom_registry::audit::{AuditError, AuditLog, AuditPage, AuditSeq, Bracket, Opened, Pruned, Verdict};
-use greenroom_registry::group_commit::Haste;
+use greenroom_registry::audit::{
+    AuditError, AuditLog, AuditPage, AuditSeq, ChainReport, OpenAuditEntry, PendingAuditEntry, Pruned,
+};
+use greenroom_registry::group_commit::CommitTiming;
 use greenroom_registry::ledger::{
-    Account, Amount, CostRow, Ledger, Limit, Periods, Refusal, Reservation, Scope, Settlement, Usage,
+    Account, Amount, CostRow, Ledger, Limit, Periods, Reservation, ReserveError, Settlement, UsageKey, UsageSummary,
 };
 
-use super::Plug;
+use super::CrashPoint;
 
 pub(super) struct Audit {
     pub(super) inner: Arc<dyn AuditLog>,
-    pub(super) plug: Arc<Plug>,
+    pub(super) plug: Arc<CrashPoint>,
 }
 
 #[async_trait]
 impl AuditLog for Audit {
-    async fn hand_in(&self, opening: Opening, haste: Haste, now: Timestamp) -> Result<Opened, AuditError> {
-        let is_here = self.plug.reach();
-        let mut opened = self.inner.hand_in(opening, haste, now).await?;
+    async fn submit(
+        &self,
+        opening: Opening,
+        timing: CommitTiming,
+        now: Timestamp,
+    ) -> Result<PendingAuditEntry, AuditError> {
+        let is_here = self.plug.hit();
+        let mut opened = self.inner.submit(opening, timing, now).await?;
         if is_here {
-            let _ = opened.durable().await;
+            let _ = opened.wait_durable().await;
             std::process::abort();
         }
         Ok(opened)
     }
 
-    async fn close(&self, bracket: Bracket, closing: Closing, now: Timestamp) {
-        self.plug.write(self.inner.close(bracket, closing, now)).await;
+    async fn close(&self, entry: OpenAuditEntry, closing: Closing, now: Timestamp) {
+        self.plug.write(self.inner.close(entry, closing, now)).await;
     }
 
-    async fn note(&self, subject: &str, message: &str, now: Timestamp) -> Result<AuditSeq, AuditError> {
-        self.plug.write(self.inner.note(subject, message, now)).await
+    async fn record_system_event(&self, subject: &str, message: &str, now: Timestamp) -> Result<AuditSeq, AuditError> {
+        self.plug.write(self.inner.record_system_event(subject, message, now)).await
     }
 
     async fn read(&self, before: Option<AuditSeq>, limit: u32) -> Result<AuditPage, AuditError> {
@@ -47,7 +54,7 @@ impl AuditLog for Audit {
         self.inner.find(id).await
     }
 
-    async fn verify(&self) -> Result<Verdict, AuditError> {
+    async fn verify(&self) -> Result<ChainReport, AuditError> {
         self.inner.verify().await
     }
 
@@ -56,18 +63,18 @@ impl AuditLog for Audit {
     }
 }
 
-pub(super) struct Money {
+pub(super) struct CrashingLedger {
     pub(super) inner: Arc<dyn Ledger>,
-    pub(super) plug: Arc<Plug>,
+    pub(super) plug: Arc<CrashPoint>,
 }
 
 #[async_trait]
-impl Ledger for Money {
-    async fn count(&self, who: &Scope, over: Periods, now: Timestamp) -> Result<Usage, StoreError> {
+impl Ledger for CrashingLedger {
+    async fn count(&self, who: &UsageKey, over: Periods, now: Timestamp) -> Result<UsageSummary, StoreError> {
         self.plug.write(self.inner.count(who, over, now)).await
     }
 
-    async fn usage(&self, who: &Scope, over: Periods, now: Timestamp) -> Result<Usage, StoreError> {
+    async fn usage(&self, who: &UsageKey, over: Periods, now: Timestamp) -> Result<UsageSummary, StoreError> {
         self.inner.usage(who, over, now).await
     }
 
@@ -78,7 +85,7 @@ impl Ledger for Money {
         worst: Amount,
         key: &CallKey,
         now: Timestamp,
-    ) -> Result<Reservation, Refusal> {
+    ) -> Result<Reservation, ReserveError> {
         self.plug.write(self.inner.reserve(account, limits, worst, key, now)).await
     }
 

@@ -8,27 +8,27 @@ use futures::stream::BoxStream;
 use greenroom_protocol::journal::Entry;
 use greenroom_protocol::{PodId, Reply, RunId, Timestamp};
 use greenroom_registry::StoreError;
-use greenroom_registry::group_commit::Haste;
-use greenroom_registry::journal::{Journal, JournalError, Journalled, Pending, Receipt, Seq, Tip};
-use greenroom_registry::runs::{Created, Fence, NewRun, OnceKey, RunFilter, RunHead, RunPage, RunStore};
+use greenroom_registry::group_commit::CommitTiming;
+use greenroom_registry::journal::{AppendPosition, Journal, JournalError, JournalRecord, PendingAppend, Receipt, Seq};
+use greenroom_registry::runs::{Created, DedupKey, Fence, NewRun, RunFilter, RunPage, RunRecord, RunStore};
 
-use super::Plug;
+use super::CrashPoint;
 
 pub(super) struct Runs {
     pub(super) inner: Arc<dyn RunStore>,
-    pub(super) plug: Arc<Plug>,
+    pub(super) plug: Arc<CrashPoint>,
 }
 
 #[async_trait]
 impl RunStore for Runs {
-    async fn begin(
+    async fn create_with_entries(
         &self,
         run: &NewRun,
-        key: Option<&OnceKey>,
+        key: Option<&DedupKey>,
         entries: &[Entry],
         now: Timestamp,
     ) -> Result<(Created, Option<Receipt>), JournalError> {
-        self.plug.write(self.inner.begin(run, key, entries, now)).await
+        self.plug.write(self.inner.create_with_entries(run, key, entries, now)).await
     }
 
     async fn claim(
@@ -49,7 +49,7 @@ impl RunStore for Runs {
         self.plug.write(self.inner.release(run, fence)).await;
     }
 
-    async fn get(&self, run: &RunId) -> Result<Option<RunHead>, StoreError> {
+    async fn get(&self, run: &RunId) -> Result<Option<RunRecord>, StoreError> {
         self.inner.get(run).await
     }
 
@@ -61,8 +61,8 @@ impl RunStore for Runs {
         self.inner.list(filter, before, limit).await
     }
 
-    async fn unclaimed(&self, now: Timestamp, limit: u32) -> Result<Vec<RunHead>, StoreError> {
-        self.inner.unclaimed(now, limit).await
+    async fn list_unclaimed(&self, now: Timestamp, limit: u32) -> Result<Vec<RunRecord>, StoreError> {
+        self.inner.list_unclaimed(now, limit).await
     }
 
     async fn prune(&self, before: Timestamp) -> Result<u64, StoreError> {
@@ -72,32 +72,32 @@ impl RunStore for Runs {
 
 pub(super) struct Journals {
     pub(super) inner: Arc<dyn Journal>,
-    pub(super) plug: Arc<Plug>,
+    pub(super) plug: Arc<CrashPoint>,
 }
 
 #[async_trait]
 impl Journal for Journals {
-    async fn hand_in(
+    async fn submit(
         &self,
-        tip: Tip<'_>,
+        tip: AppendPosition<'_>,
         entries: &[Entry],
-        haste: Haste,
+        timing: CommitTiming,
         now: Timestamp,
-    ) -> Result<Pending, JournalError> {
-        let is_here = self.plug.reach();
-        let pending = self.inner.hand_in(tip, entries, haste, now).await?;
+    ) -> Result<PendingAppend, JournalError> {
+        let is_here = self.plug.hit();
+        let pending = self.inner.submit(tip, entries, timing, now).await?;
         if is_here {
-            let _ = pending.receipt().await;
+            let _ = pending.wait_receipt().await;
             std::process::abort();
         }
         Ok(pending)
     }
 
-    async fn read(&self, run: &RunId, after: Seq, limit: u32) -> Result<Vec<Journalled>, JournalError> {
+    async fn read(&self, run: &RunId, after: Seq, limit: u32) -> Result<Vec<JournalRecord>, JournalError> {
         self.inner.read(run, after, limit).await
     }
 
-    fn tail(&self, run: &RunId, after: Seq) -> BoxStream<'static, Result<Journalled, JournalError>> {
+    fn tail(&self, run: &RunId, after: Seq) -> BoxStream<'static, Result<JournalRecord, JournalError>> {
         self.inner.tail(run, after)
     }
 }

@@ -9,19 +9,19 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use greenroom_protocol::{ArtifactRef, ContentHash, ContextKey, Reply, RunId, TenantId, Timestamp};
 use greenroom_registry::StoreError;
-use greenroom_registry::agent_memory::{Memory, MemoryOwner, MemoryStore, Near, Recalled};
-use greenroom_registry::artifacts::{ArtifactError, Artifacts, Swept};
+use greenroom_registry::agent_memory::{Memory, MemoryMatch, MemoryOwner, MemoryStore, VectorQuery};
+use greenroom_registry::artifacts::{ArtifactError, ArtifactStore, SweepReport};
 use greenroom_registry::context::{ContextError, ContextEvent, ContextPut, ContextStore, Snapshot, Version, Versioned};
-use greenroom_registry::definition_store::DefinitionBodies;
-use greenroom_registry::idempotency::{Idempotency, Once};
-use greenroom_registry::maintenance::{CheckReport, Upkeep};
-use greenroom_registry::runs::{Fence, OnceKey};
+use greenroom_registry::definition_store::DefinitionStore;
+use greenroom_registry::idempotency::{IdempotencyStore, KeyStatus};
+use greenroom_registry::maintenance::{CheckReport, StoreMaintenance};
+use greenroom_registry::runs::{DedupKey, Fence};
 
-use super::Plug;
+use super::CrashPoint;
 
 pub(super) struct Contexts {
     pub(super) inner: Arc<dyn ContextStore>,
-    pub(super) plug: Arc<Plug>,
+    pub(super) plug: Arc<CrashPoint>,
 }
 
 #[async_trait]
@@ -60,13 +60,13 @@ impl ContextStore for Contexts {
     }
 }
 
-pub(super) struct Bytes {
-    pub(super) inner: Arc<dyn Artifacts>,
-    pub(super) plug: Arc<Plug>,
+pub(super) struct CrashingArtifacts {
+    pub(super) inner: Arc<dyn ArtifactStore>,
+    pub(super) plug: Arc<CrashPoint>,
 }
 
 #[async_trait]
-impl Artifacts for Bytes {
+impl ArtifactStore for CrashingArtifacts {
     async fn put(&self, bytes: Vec<u8>, media_type: &str, name: &str) -> Result<ArtifactRef, ArtifactError> {
         self.plug.write(self.inner.put(bytes, media_type, name)).await
     }
@@ -75,18 +75,18 @@ impl Artifacts for Bytes {
         self.inner.get(hash, bytes_max).await
     }
 
-    async fn sweep(&self, named: HashSet<ContentHash>, now: Timestamp) -> Result<Swept, StoreError> {
+    async fn sweep(&self, named: HashSet<ContentHash>, now: Timestamp) -> Result<SweepReport, StoreError> {
         self.plug.write(self.inner.sweep(named, now)).await
     }
 }
 
-pub(super) struct Bodies {
-    pub(super) inner: Arc<dyn DefinitionBodies>,
-    pub(super) plug: Arc<Plug>,
+pub(super) struct CrashingDefinitions {
+    pub(super) inner: Arc<dyn DefinitionStore>,
+    pub(super) plug: Arc<CrashPoint>,
 }
 
 #[async_trait]
-impl DefinitionBodies for Bodies {
+impl DefinitionStore for CrashingDefinitions {
     async fn put(&self, hash: &ContentHash, body: &str) -> Result<(), StoreError> {
         self.plug.write(self.inner.put(hash, body)).await
     }
@@ -96,32 +96,32 @@ impl DefinitionBodies for Bodies {
     }
 }
 
-pub(super) struct Keys {
-    pub(super) inner: Arc<dyn Idempotency>,
-    pub(super) plug: Arc<Plug>,
+pub(super) struct CrashingIdempotency {
+    pub(super) inner: Arc<dyn IdempotencyStore>,
+    pub(super) plug: Arc<CrashPoint>,
 }
 
 #[async_trait]
-impl Idempotency for Keys {
+impl IdempotencyStore for CrashingIdempotency {
     async fn begin(
         &self,
         tenant: &TenantId,
-        key: &OnceKey,
+        key: &DedupKey,
         body: &ContentHash,
         now: Timestamp,
-    ) -> Result<Once, StoreError> {
+    ) -> Result<KeyStatus, StoreError> {
         self.plug.write(self.inner.begin(tenant, key, body, now)).await
     }
 
-    async fn finish(&self, tenant: &TenantId, key: &OnceKey, reply: &Reply, now: Timestamp) -> Result<(), StoreError> {
+    async fn finish(&self, tenant: &TenantId, key: &DedupKey, reply: &Reply, now: Timestamp) -> Result<(), StoreError> {
         self.plug.write(self.inner.finish(tenant, key, reply, now)).await
     }
 
-    async fn abandon(&self, tenant: &TenantId, key: &OnceKey) -> Result<(), StoreError> {
+    async fn abandon(&self, tenant: &TenantId, key: &DedupKey) -> Result<(), StoreError> {
         self.plug.write(self.inner.abandon(tenant, key)).await
     }
 
-    async fn lookup(&self, tenant: &TenantId, key: &OnceKey, body: &ContentHash) -> Result<Once, StoreError> {
+    async fn lookup(&self, tenant: &TenantId, key: &DedupKey, body: &ContentHash) -> Result<KeyStatus, StoreError> {
         self.inner.lookup(tenant, key, body).await
     }
 
@@ -132,7 +132,7 @@ impl Idempotency for Keys {
 
 pub(super) struct Memories {
     pub(super) inner: Arc<dyn MemoryStore>,
-    pub(super) plug: Arc<Plug>,
+    pub(super) plug: Arc<CrashPoint>,
 }
 
 #[async_trait]
@@ -147,7 +147,12 @@ impl MemoryStore for Memories {
         self.plug.write(self.inner.remember(owner, memory, vector, now)).await
     }
 
-    async fn recall(&self, owner: &MemoryOwner, near: Near<'_>, now: Timestamp) -> Result<Vec<Recalled>, StoreError> {
+    async fn recall(
+        &self,
+        owner: &MemoryOwner,
+        near: VectorQuery<'_>,
+        now: Timestamp,
+    ) -> Result<Vec<MemoryMatch>, StoreError> {
         self.inner.recall(owner, near, now).await
     }
 
@@ -160,13 +165,13 @@ impl MemoryStore for Memories {
     }
 }
 
-pub(super) struct Whole {
-    pub(super) inner: Arc<dyn Upkeep>,
-    pub(super) plug: Arc<Plug>,
+pub(super) struct CrashingMaintenance {
+    pub(super) inner: Arc<dyn StoreMaintenance>,
+    pub(super) plug: Arc<CrashPoint>,
 }
 
 #[async_trait]
-impl Upkeep for Whole {
+impl StoreMaintenance for CrashingMaintenance {
     async fn check(&self) -> Result<CheckReport, StoreError> {
         self.inner.check().await
     }
@@ -175,8 +180,8 @@ impl Upkeep for Whole {
         self.plug.write(self.inner.backup(to)).await
     }
 
-    async fn artifacts_named(&self) -> Result<HashSet<ContentHash>, StoreError> {
-        self.inner.artifacts_named().await
+    async fn referenced_artifacts(&self) -> Result<HashSet<ContentHash>, StoreError> {
+        self.inner.referenced_artifacts().await
     }
 
     async fn close(&self, now: Timestamp) -> Result<(), StoreError> {

@@ -9,9 +9,9 @@ const REPEATS_MAX: u64 = 1_500;
 
 /// A source of choices (xorshift64*).
 #[derive(Debug, Clone)]
-pub struct Chance(u64);
+pub struct Mutator(u64);
 
-impl Chance {
+impl Mutator {
     /// A source that gives the same choices for the same seed.
     #[must_use]
     pub const fn of(seed: u64) -> Self {
@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn a_seed_gives_the_same_inputs_again() {
         let inputs = |seed| {
-            let mut chance = Chance::of(seed);
+            let mut chance = Mutator::of(seed);
             (0..50).map(|_| chance.mutate(&[b"a: [1]", b"${x}"], &["{{"])).collect::<Vec<_>>()
         };
         assert_eq!(inputs(7), inputs(7));

@@ -20,22 +20,22 @@ pub(super) const WORDS: &[&str] = &[
     "\"action\":\"invoke\"",
     "\"action\":\"call_tool\"",
     "\"action\":\"start_run\"",
-    "\"action\":\"look_audit\"",
-    "\"action\":\"look_catalogue\"",
-    "\"speaker\":\"agent\"",
-    "\"speaker\":\"user\"",
+    "\"action\":\"query_audit\"",
+    "\"action\":\"query_catalogue\"",
+    "\"caller\":\"agent\"",
+    "\"caller\":\"user\"",
     "\"roles\":{}",
     "\"roles\":{\"admin\":1}",
-    "\"proven\":{}",
+    "\"facts\":{}",
     "\"policies\":{\"tenant_isolation\":1}",
     "\"hops\":9",
-    "\"bytes\":99999999999",
+    "\"document_bytes\":99999999999",
     "\"usage\":{}",
     "\"\\u0000\"",
 ];
 
 /// The one action that everybody may do.
-const EVERYBODYS: &str = "look_catalogue";
+const EVERYBODYS: &str = "query_catalogue";
 
 /// One engine over the shipped bundle, for every input.
 struct Bench {

@@ -13,8 +13,8 @@ use greenroom_actors::model::{Delta, Message, ModelCall, ModelName, ModelProvide
 use greenroom_protocol::{AgentId, CallKey, Clock, PriceBasis, TenantId, UserId};
 use greenroom_registry::audit::signer::Signer;
 use greenroom_registry::ledger::{Account, Amount, Ledger};
-use greenroom_registry::{Parts, memory_artifacts, open_memory};
-use greenroom_runtimes::genai::{Key, ProviderSettings, Settings, open};
+use greenroom_registry::{StoreParts, in_memory_artifacts, open_in_memory};
+use greenroom_runtimes::genai::{ApiKey, ProviderSettings, Settings, open};
 use greenroom_supervisor::clock::WallClock;
 use tokio::runtime::Runtime;
 
@@ -72,15 +72,18 @@ impl Bench {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let settings = |wire: &str| ProviderSettings {
             name: wire.to_owned(),
-            wire: wire.to_owned(),
-            key: Some(Key::new("sk-none")),
+            api: wire.to_owned(),
+            key: Some(ApiKey::new("sk-none")),
             base_url: Some(url.clone()),
         };
         let settings = Settings { providers: WIRES.iter().map(|wire| settings(wire)).collect(), ..Settings::default() };
         let providers = runtime.block_on(async { open(&settings) }).map_err(|cause| anyhow::anyhow!("{cause}"))?;
-        let parts =
-            Parts { clock: Arc::new(WallClock), signer: Signer::ephemeral([7; 32]), artifacts: memory_artifacts() };
-        Ok(Self { runtime, body, providers, ledger: open_memory(parts).stores.ledger })
+        let parts = StoreParts {
+            clock: Arc::new(WallClock),
+            signer: Signer::ephemeral([7; 32]),
+            artifacts: in_memory_artifacts(),
+        };
+        Ok(Self { runtime, body, providers, ledger: open_in_memory(parts).stores.ledger })
     }
 
     /// Streams the bytes through a provider; answers whether it told a usage.
@@ -111,9 +114,9 @@ impl Bench {
                 tokens_max: 100,
                 key: &key,
                 timeouts,
-                paid: &paid,
+                reservation: &paid,
             };
-            let Ok(mut deltas) = provider.open(call).await else { return Ok(false) };
+            let Ok(mut deltas) = provider.stream(call).await else { return Ok(false) };
             let (mut tells_usage, mut count) = (false, 0);
             while let Some(Ok(delta)) = deltas.next().await {
                 count += 1;
@@ -138,7 +141,7 @@ fn answer(mut stream: std::net::TcpStream, body: &Mutex<(Vec<u8>, usize)>) -> st
     stream.set_nodelay(true)?;
     let mut seen = Vec::new();
     let mut chunk = [0; 8192];
-    while !is_whole(&seen) {
+    while !is_complete(&seen) {
         match stream.read(&mut chunk)? {
             0 => return Ok(()),
             count => seen.extend_from_slice(chunk.get(..count).unwrap_or_default()),
@@ -153,7 +156,7 @@ fn answer(mut stream: std::net::TcpStream, body: &Mutex<(Vec<u8>, usize)>) -> st
 }
 
 /// True once the head and as much of a body as it announces have come.
-fn is_whole(seen: &[u8]) -> bool {
+fn is_complete(seen: &[u8]) -> bool {
     let Some(head) = seen.windows(4).position(|window| window == b"\r\n\r\n") else { return false };
     let text = String::from_utf8_lossy(seen.get(..head).unwrap_or_default()).to_lowercase();
     let length = text.lines().find_map(|line| line.strip_prefix("content-length: ")?.trim().parse::<usize>().ok());

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use greenroom_definitions::condition::Condition;
 use greenroom_definitions::expr::Expr;
 use greenroom_definitions::{AgentSpec, Plan, Prompt, Scope, WorkflowSpec, yaml};
-use greenroom_protocol::received::Source;
-use greenroom_protocol::{ContentHash, Envelope, Ids, Json, Received, StepId, Timestamp, Values};
+use greenroom_protocol::received::IngressKind;
+use greenroom_protocol::{ContentHash, Envelope, IdGenerator, Json, Received, StepId, Timestamp, Values};
 use serde_json::json;
 
 /// What definitions are made of.
@@ -183,8 +183,8 @@ pub(super) fn condition(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let known = Known::new();
     let Ok(compiled) = Condition::compile(text) else { return };
-    let held = compiled.holds(&known.scope());
-    let again = compiled.holds(&known.scope());
+    let held = compiled.evaluate(&known.scope());
+    let again = compiled.evaluate(&known.scope());
     assert_eq!(held.as_ref().ok(), again.as_ref().ok(), "a condition has one answer");
 }
 
@@ -214,8 +214,8 @@ fn agent(user: &str) -> Json {
 
 struct Fixed;
 
-impl Ids for Fixed {
-    fn fresh(&self) -> u128 {
+impl IdGenerator for Fixed {
+    fn next_id(&self) -> u128 {
         7
     }
 }
@@ -223,10 +223,10 @@ impl Ids for Fixed {
 /// A request from a wire.
 pub(super) fn envelope(bytes: &[u8]) {
     let now = Timestamp::from_micros(1_735_787_045_000_000);
-    let Ok(received) = Received::decode(bytes, Source::Http, &Fixed, now) else { return };
-    assert!(!received.deadline().passed(now), "what arrives has time left");
+    let Ok(received) = Received::decode(bytes, IngressKind::Http, &Fixed, now) else { return };
+    assert!(!received.deadline().has_passed(now), "what arrives has time left");
     let request = received.request().clone();
     let written = serde_json::to_vec(&Envelope::of(request.clone())).unwrap_or_default();
-    let read = Received::decode(&written, Source::Http, &Fixed, now);
+    let read = Received::decode(&written, IngressKind::Http, &Fixed, now);
     assert_eq!(read.ok().as_ref().map(Received::request), Some(&request), "a request survives its JSON");
 }

@@ -5,7 +5,7 @@
 use std::os::unix::fs::symlink;
 
 use anyhow::{Context, Result};
-use greenroom_integration_tests::terminal::Terminal;
+use greenroom_integration_tests::terminal::CliHarness;
 use greenroom_protocol::Json;
 
 const AGENT: [&str; 3] = ["run", "agent", "executive_summary_agent"];
@@ -13,7 +13,7 @@ const REPORT: [&str; 3] = ["run", "workflow", "generate_quarterly_report"];
 const MEGABYTE: usize = 1024 * 1024;
 
 /// Types each command, and fails unless it is refused with this exit code, this code and these words.
-async fn refused(terminal: &Terminal, cases: &[(&[&str], i32, &str, &str)]) -> Result<()> {
+async fn refused(terminal: &CliHarness, cases: &[(&[&str], i32, &str, &str)]) -> Result<()> {
     for (words, exit, code, says) in cases {
         let error = terminal.run(&[words, &["-o", "json"][..]].concat()).await?.refused(*exit);
         let error = error.with_context(|| format!("{words:?}"))?;
@@ -29,7 +29,7 @@ fn over<'a>(source: &'a str, more: &[&'a str]) -> Vec<&'a str> {
 }
 
 /// The facts of a file that is well after all.
-async fn facts(terminal: &Terminal, name: &str, contents: &str, more: &[&str]) -> Result<Json> {
+async fn facts(terminal: &CliHarness, name: &str, contents: &str, more: &[&str]) -> Result<Json> {
     terminal.file(name, contents)?;
     let source = format!("data_source=@{name}");
     let reply = terminal.run(&over(&source, more)).await?.done()?;
@@ -38,7 +38,7 @@ async fn facts(terminal: &Terminal, name: &str, contents: &str, more: &[&str]) -
 
 #[tokio::test]
 async fn inputs_that_are_missing_or_mistyped_are_named() -> Result<()> {
-    let terminal = Terminal::open()?;
+    let terminal = CliHarness::open()?;
     let with = |inputs: &[&'static str]| [&AGENT[..], inputs].concat();
     let cases = [
         (with(&[]), "missing_input", "`document` (text) is missing"),
@@ -68,7 +68,7 @@ async fn inputs_that_are_missing_or_mistyped_are_named() -> Result<()> {
 
 #[tokio::test]
 async fn a_name_that_nothing_has_is_answered_with_the_nearest_one() -> Result<()> {
-    let terminal = Terminal::open()?;
+    let terminal = CliHarness::open()?;
     terminal.file("s.csv", "day,sold\n2025-01-02,3\n")?;
     let data = "data_source=@s.csv";
     let agent = "did you mean `executive_summary_agent`?";
@@ -98,12 +98,12 @@ async fn a_cursor_that_no_page_gave_is_named() -> Result<()> {
         (&["runs", "list", "--after", "yesterday"], 2, "invalid_input", says),
         (&["audit", "list", "--after", "yesterday"], 2, "invalid_input", says),
     ];
-    refused(&Terminal::open()?, &cases).await
+    refused(&CliHarness::open()?, &cases).await
 }
 
 #[tokio::test]
 async fn a_document_of_more_than_ten_megabytes_is_denied_by_its_policy() -> Result<()> {
-    let terminal = Terminal::open()?;
+    let terminal = CliHarness::open()?;
     terminal.file("large.txt", "A line of text.\n".repeat(10 * MEGABYTE / 16 + 1))?;
     let said = terminal.run(&[&AGENT[..], &["--input", "document=@large.txt"]].concat()).await?;
     let error = said.refused(3)?;
@@ -129,7 +129,7 @@ async fn a_document_of_more_than_ten_megabytes_is_denied_by_its_policy() -> Resu
 
 #[tokio::test]
 async fn a_broken_file_is_refused_with_its_line() -> Result<()> {
-    let terminal = Terminal::open()?;
+    let terminal = CliHarness::open()?;
     for (name, contents, says) in [
         ("ragged.csv", "day,sold\n2025-01-02,3\n2025-01-03\n", "line 3: the row has 1 cells"),
         ("wide.csv", "day,sold\n2025-01-02,3,4\n", "line 2: the row has 3 cells"),
@@ -157,7 +157,7 @@ async fn a_broken_file_is_refused_with_its_line() -> Result<()> {
 
 #[tokio::test]
 async fn other_delimiters_and_a_missing_header_are_understood() -> Result<()> {
-    let terminal = Terminal::open()?;
+    let terminal = CliHarness::open()?;
     for (name, contents) in [
         ("semicolons.csv", "day;sold;place\n01.02.2025;1.234,5;A\n15.03.2025;2,25;B\n"),
         ("tabs.csv", "day\tsold\tplace\n2025-02-01\t1234.5\tA\n2025-03-15\t2.25\tB\n"),
@@ -187,7 +187,7 @@ async fn other_delimiters_and_a_missing_header_are_understood() -> Result<()> {
 
 #[tokio::test]
 async fn a_quarter_without_rows_is_answered_with_the_range_of_the_file() -> Result<()> {
-    let terminal = Terminal::open()?;
+    let terminal = CliHarness::open()?;
     terminal.file("s.csv", "day,sold\n2025-01-02,3\n2025-02-28,4\n")?;
     for form in ["quarter=Q3 2023", "quarter=2023-Q3"] {
         let error = terminal.run(&over("data_source=@s.csv", &["--context", form])).await?.refused(1)?;
@@ -202,7 +202,7 @@ async fn a_quarter_without_rows_is_answered_with_the_range_of_the_file() -> Resu
 
 #[tokio::test]
 async fn a_path_leads_out_of_the_allowed_folder_in_no_way() -> Result<()> {
-    let terminal = Terminal::open()?;
+    let terminal = CliHarness::open()?;
     let files = terminal.data_dir().join("files");
     terminal.file("data/files/inside.csv", "day,sold\n2025-01-02,3\n")?;
     let outside = terminal.file("outside.csv", "day,sold\n2025-01-02,3\n")?;
@@ -230,7 +230,7 @@ async fn a_path_leads_out_of_the_allowed_folder_in_no_way() -> Result<()> {
 
 #[tokio::test]
 async fn text_that_looks_like_code_stays_text() -> Result<()> {
-    let terminal = Terminal::open()?;
+    let terminal = CliHarness::open()?;
     let hostile = "{{ 7 * 7 }} {% for x in range(9) %}x{% endfor %} ${inputs.max_length} {{ agent.name }}. The end.";
     let document = format!("document={hostile}");
     let reply = terminal.run(&[&AGENT[..], &["--input", &document]].concat()).await?.done()?;
@@ -253,7 +253,7 @@ async fn text_that_looks_like_code_stays_text() -> Result<()> {
 
 #[tokio::test]
 async fn every_wrong_definition_is_named_with_its_place_at_once() -> Result<()> {
-    let terminal = Terminal::open()?;
+    let terminal = CliHarness::open()?;
     let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
     for level in 1..9 {
         let before = vec![format!("*a{}", level - 1); 9].join(", ");

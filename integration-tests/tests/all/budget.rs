@@ -4,18 +4,18 @@
 use std::sync::Arc;
 
 use futures::StreamExt;
-use greenroom_client::Work;
-use greenroom_integration_tests::definitions_dir::Stagehand;
-use greenroom_integration_tests::model_fixture::Stand;
-use greenroom_integration_tests::script_server::{Play, ScriptServer, TOKENS_IN, TOKENS_OUT};
-use greenroom_integration_tests::test_pod::{Keeps, configure};
-use greenroom_protocol::request::Options;
-use greenroom_protocol::{AgentId, Code, Json, MicroUsd, Reply, Tokens, Values};
+use greenroom_client::CallParams;
+use greenroom_integration_tests::definitions_dir::DefinitionsDir;
+use greenroom_integration_tests::model_fixture::ModelFixture;
+use greenroom_integration_tests::script_server::{ScriptServer, ServerBehavior, TOKENS_IN, TOKENS_OUT};
+use greenroom_integration_tests::test_pod::{StoreKind, test_config};
+use greenroom_protocol::request::CallOptions;
+use greenroom_protocol::{AgentId, ErrorCode, Json, MicroUsd, Reply, Tokens, Values};
 use greenroom_runtimes::scripted::{self, Script, Scripted};
 use greenroom_supervisor::clock::{TimeOrdered, WallClock};
-use greenroom_supervisor::compose::{Extras, compose_with};
-use greenroom_supervisor::config::Tenant;
-use greenroom_supervisor::config::users::Limits;
+use greenroom_supervisor::compose::{Overrides, compose_with};
+use greenroom_supervisor::config::TenantConfig;
+use greenroom_supervisor::config::users::LimitsConfig;
 use proptest::test_runner::TestCaseError;
 use proptest::{prelude::ProptestConfig, prop_assert, prop_assert_eq, proptest};
 
@@ -28,7 +28,7 @@ fn micros(usd: &Json) -> u64 {
 }
 
 /// What `costs` says: calls, tokens in, tokens out, millionths of a dollar.
-async fn costs(stand: &Stand) -> (u64, u64, u64, u64) {
+async fn costs(stand: &ModelFixture) -> (u64, u64, u64, u64) {
     let document = stand.terminal.run(&["costs"]).await.expect("an end").done().expect("a document");
     let rows = document["costs"].as_array().expect("rows");
     let sum = |path: &str| rows.iter().filter_map(|row| row.pointer(path)?.as_u64()).sum();
@@ -37,8 +37,8 @@ async fn costs(stand: &Stand) -> (u64, u64, u64, u64) {
 
 #[tokio::test]
 async fn a_cent_does_not_pay_for_three_and_costs_agrees_with_the_server() {
-    let server = ScriptServer::start(|_| Play::Good).await.expect("a server");
-    let stand = Stand::asking(server.url()).expect("a stand");
+    let server = ScriptServer::start(|_| ServerBehavior::Good).await.expect("a server");
+    let stand = ModelFixture::asking(server.url()).expect("a stand");
     stand.asking_agent(AGENT, 60, 200).expect("an agent's file");
     stand.definitions.row_workflow("needs_three_cents", AGENT, 6).expect("a workflow's file");
     let words = ["run", "workflow", "needs_three_cents", "--input", "text=hello", "--max-cost-usd", "0.01"];
@@ -54,8 +54,8 @@ async fn a_cent_does_not_pay_for_three_and_costs_agrees_with_the_server() {
 
 #[tokio::test]
 async fn a_call_that_may_exceed_the_budget_is_refused_before_a_byte_is_sent() {
-    let server = ScriptServer::start(|_| Play::Good).await.expect("a server");
-    let stand = Stand::asking(server.url()).expect("a stand");
+    let server = ScriptServer::start(|_| ServerBehavior::Good).await.expect("a server");
+    let stand = ModelFixture::asking(server.url()).expect("a stand");
     stand.asking_agent(AGENT, 60, 4_000).expect("an agent's file");
     let words = ["run", "agent", AGENT, "--input", "text=hello", "--max-cost-usd", "0.01"];
     let said = stand.terminal.run(&words).await.expect("an end");
@@ -67,14 +67,16 @@ async fn a_call_that_may_exceed_the_budget_is_refused_before_a_byte_is_sent() {
 async fn many_at_one_time_do_not_overspend_the_limit_of_their_user() {
     const LIMIT_MICROS: u64 = 30_000;
     const MANY: usize = 16;
-    let server = ScriptServer::start(|_| Play::Slow(std::time::Duration::from_millis(30))).await.expect("a server");
-    let stand = Stand::asking(server.url()).expect("a stand");
+    let server =
+        ScriptServer::start(|_| ServerBehavior::Slow(std::time::Duration::from_millis(30))).await.expect("a server");
+    let stand = ModelFixture::asking(server.url()).expect("a stand");
     stand.asking_agent(AGENT, 60, 200).expect("an agent's file");
     let user = "[[users]]\nname = \"admin\"\nroles = [\"admin\"]\nlimits = { usd = 0.03 }\n";
     stand.terminal.file("greenroom.toml", user).expect("a file");
     let (process, client) = stand.up().await.expect("a process");
     let ask = |_| {
-        let work = Work { inputs: Values::from([("text".to_owned(), Json::from("hello"))]), ..Work::default() };
+        let work =
+            CallParams { inputs: Values::from([("text".to_owned(), Json::from("hello"))]), ..CallParams::default() };
         client.run_agent(AgentId::new(AGENT).expect("a name"), work)
     };
     let replies: Vec<Reply> = futures::stream::iter(0..MANY)
@@ -87,7 +89,7 @@ async fn many_at_one_time_do_not_overspend_the_limit_of_their_user() {
     assert!(!paid.is_empty() && !refused.is_empty(), "{} were paid for", paid.len());
     for reply in refused {
         let code = reply.error.as_ref().map(|cause| cause.code);
-        assert!(matches!(code, Some(Code::BudgetExceeded | Code::PolicyDenied)), "{:?}", reply.error);
+        assert!(matches!(code, Some(ErrorCode::BudgetExceeded | ErrorCode::PolicyDenied)), "{:?}", reply.error);
     }
     assert_eq!(server.count(), paid.len(), "what is refused is never sent");
     let answers = paid.len() as u64;
@@ -101,28 +103,31 @@ async fn many_at_one_time_do_not_overspend_the_limit_of_their_user() {
 async fn crowd_of_runs(run_max: u64, user_max: u64, tenant_max: u64, tokens: Tokens) -> Result<(), TestCaseError> {
     const RUNS: usize = 250;
     let folder = tempfile::tempdir().expect("a folder");
-    let definitions = Stagehand::new(&folder.path().join("definitions")).expect("definitions");
+    let definitions = DefinitionsDir::new(&folder.path().join("definitions")).expect("definitions");
     definitions.model_agent("paid_agent", "scripted.paid").expect("an agent's file");
     definitions.row_workflow("four_calls", "paid_agent", 4).expect("a workflow's file");
     let models = definitions.dir().join("models.yaml");
     let listed = std::fs::read_to_string(&models).expect("the models");
     let paid = "\n  scripted.paid:\n    tier: standard\n    context_tokens: 100000\n    output_tokens_max: 100\n    price: { input: 3.00, output: 15.00 }\n";
     std::fs::write(&models, listed.trim_end().to_owned() + paid).expect("the models");
-    let mut config = configure(folder.path(), Keeps::Memory, Some(definitions.dir())).expect("a configuration");
-    let limit = |micros: u64| Limits { usd: Some(MicroUsd(micros).as_usd()), ..Limits::default() };
-    for user in &mut config.people.users {
+    let mut config = test_config(folder.path(), StoreKind::Memory, Some(definitions.dir())).expect("a configuration");
+    let limit = |micros: u64| LimitsConfig { usd: Some(MicroUsd(micros).as_usd()), ..LimitsConfig::default() };
+    for user in &mut config.users.users {
         user.limits = limit(user_max);
-        config.people.tenants.insert(user.tenant.clone(), Tenant { limits: limit(tenant_max) });
+        config.users.tenants.insert(user.tenant.clone(), TenantConfig { limits: limit(tenant_max) });
     }
-    let play = scripted::Play::Json(serde_json::json!({ "text": "done" }));
+    let play = scripted::ScriptedReply::Json(serde_json::json!({ "text": "done" }));
     let model = Arc::new(Scripted::new(Script::always(std::time::Duration::from_millis(1), play, Some(tokens))));
-    let extras = Extras { providers: vec![model.clone()], ..Extras::default() };
-    let house = compose_with(&config, Arc::new(WallClock), Arc::new(TimeOrdered), extras).await.expect("a house");
-    let client = house.client(&"admin".parse().expect("a name"));
+    let extras = Overrides { providers: vec![model.clone()], ..Overrides::default() };
+    let pod = compose_with(&config, Arc::new(WallClock), Arc::new(TimeOrdered), extras).await.expect("a house");
+    let client = pod.client(&"admin".parse().expect("a name"));
     let begin = |_| {
-        let options = Options { cost_max: Some(MicroUsd(run_max)), ..Options::default() };
+        let options = CallOptions { cost_max: Some(MicroUsd(run_max)), ..CallOptions::default() };
         let inputs = Values::from([("text".to_owned(), Json::from("hello"))]);
-        client.run_workflow("four_calls".parse().expect("a name"), Work { inputs, options, ..Work::default() })
+        client.run_workflow(
+            "four_calls".parse().expect("a name"),
+            CallParams { inputs, options, ..CallParams::default() },
+        )
     };
     let replies: Vec<Reply> = futures::stream::iter(0..RUNS)
         .map(begin)
@@ -131,7 +136,7 @@ async fn crowd_of_runs(run_max: u64, user_max: u64, tenant_max: u64, tokens: Tok
         .collect()
         .await;
     let cost = tokens.input * 3 + tokens.output * 15;
-    let spent = model.played().calls * cost;
+    let spent = model.stats().calls * cost;
     prop_assert!(spent > 0 && spent <= user_max.min(tenant_max), "{spent} of {user_max} and {tenant_max}");
     let mut sum = 0;
     for reply in &replies {
@@ -139,10 +144,10 @@ async fn crowd_of_runs(run_max: u64, user_max: u64, tenant_max: u64, tokens: Tok
         prop_assert!(of_run <= f64::from(u32::try_from(run_max).expect("a small limit")), "{of_run} of {run_max}");
         sum += micros(&Json::from(reply.metadata.cost_usd));
     }
-    let rows = house.stores().ledger.costs(None).await.expect("the costs");
+    let rows = pod.stores().ledger.costs(None).await.expect("the costs");
     let booked: u64 = rows.iter().map(|row| row.actual.cost.0 + row.estimated.cost.0).sum();
     prop_assert_eq!((booked, sum), (spent, spent), "what the ledger and the replies say is what was played");
-    house.shutdown().await;
+    pod.shutdown().await;
     Ok(())
 }
 

@@ -6,8 +6,8 @@ use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use greenroom_integration_tests::definitions_dir::Stagehand;
-use greenroom_integration_tests::terminal::{COMMAND_WAIT_MAX, Running, Said, Terminal};
+use greenroom_integration_tests::definitions_dir::DefinitionsDir;
+use greenroom_integration_tests::terminal::{COMMAND_WAIT_MAX, CliHarness, CommandOutput, RunningCommand};
 use greenroom_integration_tests::wait::until;
 use greenroom_protocol::Json;
 use serde_json::json;
@@ -39,18 +39,18 @@ final_output: \"${steps.send.outputs.text}\"
 
 /// A terminal whose definitions are an agent that echoes, one that takes its time, one that never
 /// answers, and a workflow of each.
-fn prepared() -> Result<Terminal> {
-    let mut terminal = Terminal::open()?;
+fn prepared() -> Result<CliHarness> {
+    let mut terminal = CliHarness::open()?;
     let definitions = terminal.folder().join("definitions");
-    let stage = Stagehand::new(&definitions)?;
-    stage.echo_agent("echo_agent")?;
-    stage.model_agent("slow_agent", "scripted.slow")?;
-    stage.model_agent("silent_agent", "scripted.silent")?;
-    stage.workflow("signed_letter", LETTER)?;
-    stage.row_workflow("silence", "silent_agent", 1)?;
-    let script = json!({ "scenes": [
+    let state = DefinitionsDir::new(&definitions)?;
+    state.echo_agent("echo_agent")?;
+    state.model_agent("slow_agent", "scripted.slow")?;
+    state.model_agent("silent_agent", "scripted.silent")?;
+    state.workflow("signed_letter", LETTER)?;
+    state.row_workflow("silence", "silent_agent", 1)?;
+    let script = json!({ "calls": [
         { "model": "silent", "play": "silence" },
-        { "model": "slow", "hold_ms": 1500, "play": { "json": { "text": "at last" } } },
+        { "model": "slow", "delay_ms": 1500, "reply": { "json": { "text": "at last" } } },
     ]});
     let script = terminal.file("script.json", script.to_string())?;
     terminal.variable("GREENROOM_SCRIPT", script.to_str().context("a path of words")?);
@@ -61,7 +61,7 @@ fn prepared() -> Result<Terminal> {
 }
 
 /// Hosts the platform; what is typed afterwards is typed on another pod.
-async fn hosted(terminal: &mut Terminal) -> Result<Running> {
+async fn hosted(terminal: &mut CliHarness) -> Result<RunningCommand> {
     let up = terminal.start(&["up"])?;
     up.says(UP).await?;
     terminal.variable("GREENROOM_POD", "guest");
@@ -69,7 +69,7 @@ async fn hosted(terminal: &mut Terminal) -> Result<Running> {
 }
 
 /// Starts a workflow, and answers with its run.
-async fn detached(terminal: &Terminal, workflow: &str) -> Result<String> {
+async fn detached(terminal: &CliHarness, workflow: &str) -> Result<String> {
     let words = ["run", "workflow", workflow, "--input", "text=Dear all", "--detach", "-o", "json"];
     let reply = terminal.run(&words).await?.done()?;
     assert_eq!(reply["metadata"]["pod"], "host", "the host does the work: {reply:#}");
@@ -77,7 +77,7 @@ async fn detached(terminal: &Terminal, workflow: &str) -> Result<String> {
 }
 
 /// Waits until the run is in this state.
-async fn is_in(terminal: &Terminal, run: &str, state: &str) -> Result<Json> {
+async fn is_in(terminal: &CliHarness, run: &str, state: &str) -> Result<Json> {
     until(&format!("{run} is {state}"), COMMAND_WAIT_MAX, || async {
         let shown = terminal.run(&["runs", "show", run, "-o", "json"]).await.ok()?.done().ok()?;
         (shown["run"]["state"] == state).then_some(shown)
@@ -86,7 +86,7 @@ async fn is_in(terminal: &Terminal, run: &str, state: &str) -> Result<Json> {
 }
 
 /// The last event of a watch.
-fn last(watched: &Said) -> Result<Json> {
+fn last(watched: &CommandOutput) -> Result<Json> {
     let line = watched.out.lines().last().with_context(|| format!("{watched:?} saw nothing"))?;
     serde_json::from_str(line).with_context(|| line.to_owned())
 }
@@ -130,7 +130,7 @@ async fn a_run_that_waits_for_a_person_is_answered_from_another_terminal() -> Re
 }
 
 /// Types a workflow that waits for a person, and then what it says to type, in another terminal.
-async fn approved_as_it_says(terminal: &Terminal) -> Result<()> {
+async fn approved_as_it_says(terminal: &CliHarness) -> Result<()> {
     let work = terminal.start(&["run", "workflow", "signed_letter", "--input", "text=Dear all", "-o", "json"])?;
     work.says("sign waits for a person: Sign Dear all?").await?;
     let said = work.err();
@@ -244,7 +244,7 @@ fn scraped(address: &str) -> Result<String> {
 
 #[tokio::test]
 async fn the_host_serves_the_nine_metrics_under_their_names_and_types() -> Result<()> {
-    let mut terminal = Terminal::open()?;
+    let mut terminal = CliHarness::open()?;
     let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
     terminal.variable("GREENROOM_METRICS_ADDR", &address);
     let up = terminal.start(&["up"])?;

@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt;
-use greenroom_client::{Client, Work};
-use greenroom_integration_tests::model_fixture::Stand;
-use greenroom_integration_tests::script_server::{Asked, Play, ScriptServer};
+use greenroom_client::{CallParams, Client};
+use greenroom_integration_tests::model_fixture::ModelFixture;
+use greenroom_integration_tests::script_server::{RecordedRequest, ScriptServer, ServerBehavior};
 use greenroom_integration_tests::wait;
-use greenroom_protocol::event::What;
+use greenroom_protocol::event::RunEventKind;
 use greenroom_protocol::{Json, RunId, Values, WorkflowId};
 use serde_json::Value;
 
@@ -21,8 +21,8 @@ const WORKFLOW: &str = "asking_in_a_row";
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// A stand with a workflow of this many steps, each of which asks the server once.
-fn stand(server: &ScriptServer, steps: usize) -> Stand {
-    let stand = Stand::asking(server.url()).expect("a stand");
+fn stand(server: &ScriptServer, steps: usize) -> ModelFixture {
+    let stand = ModelFixture::asking(server.url()).expect("a stand");
     stand.asking_agent(AGENT, 120, 100).expect("an agent's file");
     stand.definitions.row_workflow(WORKFLOW, AGENT, steps).expect("a workflow's file");
     stand
@@ -31,14 +31,14 @@ fn stand(server: &ScriptServer, steps: usize) -> Stand {
 /// Starts a run and does not wait for it.
 async fn begin(client: &Client) -> RunId {
     let inputs = Values::from([("text".to_owned(), Json::from("hello"))]);
-    let work = Work { inputs, detach: true, ..Work::default() };
+    let work = CallParams { inputs, detach: true, ..CallParams::default() };
     let reply = client.run_workflow(WorkflowId::new(WORKFLOW).expect("a name"), work).await.expect("an answer");
     assert!(reply.error.is_none(), "{:?}", reply.error);
     RunId::new(reply.id).expect("the reply names the run")
 }
 
 /// The whole state of a run, with its events.
-async fn shown(stand: &Stand, run: &RunId) -> Value {
+async fn shown(stand: &ModelFixture, run: &RunId) -> Value {
     stand.terminal.run(&["runs", "show", run.as_str()]).await.expect("an end").json().expect("a document")
 }
 
@@ -50,7 +50,7 @@ fn done(shown: &Value) -> Vec<String> {
 }
 
 /// Every command that reads the chain finds it whole.
-async fn expect_audit_holds(stand: &Stand) {
+async fn expect_audit_holds(stand: &ModelFixture) {
     let ended = stand.terminal.run(&["audit", "verify"]).await.expect("an end");
     assert_eq!(ended.code, 0, "{ended:?}");
     assert_eq!(ended.json().expect("a document")["holds"], true, "{ended:?}");
@@ -59,13 +59,15 @@ async fn expect_audit_holds(stand: &Stand) {
 #[tokio::test]
 async fn a_run_that_was_killed_ends_well_and_no_recorded_step_is_done_again() {
     const STEPS: usize = 4;
-    const HELD: usize = 2;
-    let server = ScriptServer::start(|asked| if asked.number == HELD { Play::Silence } else { Play::Good }).await;
+    const BUSY: usize = 2;
+    let server =
+        ScriptServer::start(|asked| if asked.number == BUSY { ServerBehavior::Silence } else { ServerBehavior::Good })
+            .await;
     let server = server.expect("a server");
     let stand = stand(&server, STEPS);
     let words = ["run", "workflow", WORKFLOW, "--input", "text=hello"];
     let process = stand.terminal.start(&words).expect("a run");
-    let seen = || async { (server.count() > HELD).then_some(()) };
+    let seen = || async { (server.count() > BUSY).then_some(()) };
     wait::until("the third step is in flight", WAIT_MAX, seen).await.expect("a request");
     drop(process);
 
@@ -73,9 +75,9 @@ async fn a_run_that_was_killed_ends_well_and_no_recorded_step_is_done_again() {
     assert_eq!(resumed.code, 0, "{resumed:?}");
     assert_eq!(resumed.json().expect("a report")["resumed"], 1, "{resumed:?}");
     let asked = server.asked();
-    let keys: Vec<&str> = asked.iter().map(Asked::key).collect();
+    let keys: Vec<&str> = asked.iter().map(RecordedRequest::key).collect();
     assert_eq!(keys.len(), STEPS + 1, "one request was in flight: {keys:?}");
-    assert_eq!(keys[HELD], keys[HELD + 1], "what was in flight is asked for under its own key: {keys:?}");
+    assert_eq!(keys[BUSY], keys[BUSY + 1], "what was in flight is asked for under its own key: {keys:?}");
     assert_eq!(keys.iter().collect::<BTreeSet<_>>().len(), STEPS, "{keys:?}");
     assert!(server.answered().values().all(|answers| *answers == 1), "{:?}", server.answered());
     let again = stand.terminal.run(&["runs", "resume"]).await.expect("an end");
@@ -84,14 +86,14 @@ async fn a_run_that_was_killed_ends_well_and_no_recorded_step_is_done_again() {
 }
 
 /// Kills the process as soon as a run has shown this many events; answers false if it ended before.
-async fn kill_after_events(stand: &Stand, events: usize) -> (RunId, bool) {
+async fn kill_after_events(stand: &ModelFixture, events: usize) -> (RunId, bool) {
     let (process, client) = stand.up().await.expect("a process");
     let run = begin(&client).await;
     let mut watch = client.watch(&run, 0);
     let mut has_ended = false;
     for _ in 0..events {
         let Some(Ok(event)) = watch.next().await else { break };
-        has_ended |= matches!(event.what, What::RunEnded { .. });
+        has_ended |= matches!(event.kind, RunEventKind::RunEnded { .. });
     }
     drop(process);
     (run, has_ended)
@@ -100,7 +102,7 @@ async fn kill_after_events(stand: &Stand, events: usize) -> (RunId, bool) {
 #[tokio::test]
 async fn a_kill_after_each_journal_entry_loses_nothing_and_repeats_nothing_recorded() {
     const STEPS: usize = 2;
-    let server = ScriptServer::start(|_| Play::Slow(Duration::from_millis(5))).await.expect("a server");
+    let server = ScriptServer::start(|_| ServerBehavior::Slow(Duration::from_millis(5))).await.expect("a server");
     let stand = stand(&server, STEPS);
     let mut points = 0;
     loop {
@@ -117,7 +119,7 @@ async fn a_kill_after_each_journal_entry_loses_nothing_and_repeats_nothing_recor
         let asked_again = server.count() - asked_when_killed;
         assert_eq!(asked_again, STEPS - recorded.len(), "point {points}: {recorded:?} were done already");
         let asked = server.asked().split_off(asked_before);
-        let keys: BTreeSet<&str> = asked.iter().map(Asked::key).collect();
+        let keys: BTreeSet<&str> = asked.iter().map(RecordedRequest::key).collect();
         assert_eq!(keys.len(), STEPS, "point {points}: a step has one key, whoever asks: {keys:?}");
         if has_ended {
             break;
@@ -133,8 +135,8 @@ async fn a_kill_at_each_call_of_the_model_is_made_good_by_one_call_more() {
     let held = Arc::new(AtomicUsize::new(0));
     let hold = Arc::clone(&held);
     let server = ScriptServer::start(move |asked| match asked.number == hold.load(Ordering::SeqCst) {
-        true => Play::Silence,
-        false => Play::Good,
+        true => ServerBehavior::Silence,
+        false => ServerBehavior::Good,
     });
     let server = server.await.expect("a server");
     let stand = stand(&server, STEPS);
@@ -154,7 +156,7 @@ async fn a_kill_at_each_call_of_the_model_is_made_good_by_one_call_more() {
 }
 
 /// Runs in flight when the plug is pulled.
-const CROWD: usize = 1_000;
+const ITEMS: usize = 1_000;
 /// Of them, those whose first step is done by then.
 const AHEAD: usize = 500;
 
@@ -166,15 +168,15 @@ async fn a_thousand_runs_in_flight_all_end_and_none_is_done_twice() {
     let server = ScriptServer::start(move |asked| {
         let is_first_step = asked.body.to_string().contains("hello");
         let is_ahead = is_first_step && ahead.fetch_add(1, Ordering::SeqCst) < AHEAD;
-        if is_ahead || after.load(Ordering::SeqCst) { Play::Good } else { Play::Silence }
+        if is_ahead || after.load(Ordering::SeqCst) { ServerBehavior::Good } else { ServerBehavior::Silence }
     });
     let server = server.await.expect("a server");
     let stand = stand(&server, 2);
     let (process, client) = stand.up().await.expect("a process");
-    let begun = futures::stream::iter(0..CROWD).map(|_| begin(&client)).buffer_unordered(64);
+    let begun = futures::stream::iter(0..ITEMS).map(|_| begin(&client)).buffer_unordered(64);
     let runs: BTreeSet<RunId> = begun.collect().await;
-    assert_eq!(runs.len(), CROWD);
-    let seen = || async { (server.count() == CROWD + AHEAD).then_some(()) };
+    assert_eq!(runs.len(), ITEMS);
+    let seen = || async { (server.count() == ITEMS + AHEAD).then_some(()) };
     let waited = wait::until("every run is in flight", WAIT_MAX, seen).await;
     assert!(waited.is_ok(), "{} requests came", server.count());
     drop(process);
@@ -189,8 +191,8 @@ async fn a_thousand_runs_in_flight_all_end_and_none_is_done_twice() {
     let ids: BTreeSet<&str> = ended.iter().filter_map(|run| run["run_id"].as_str()).collect();
     assert_eq!(ids, runs.iter().map(RunId::as_str).collect(), "every run that was accepted has ended");
     let answered = server.answered();
-    assert_eq!(answered.len(), 2 * CROWD);
+    assert_eq!(answered.len(), 2 * ITEMS);
     assert!(answered.values().all(|answers| *answers == 1), "no step was answered twice");
-    assert_eq!(server.count(), 2 * CROWD + CROWD, "one call of each run was in flight");
+    assert_eq!(server.count(), 2 * ITEMS + ITEMS, "one call of each run was in flight");
     expect_audit_holds(&stand).await;
 }

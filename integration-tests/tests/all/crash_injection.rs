@@ -10,15 +10,17 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use greenroom_integration_tests::model_fixture::Stand;
-use greenroom_integration_tests::script_server::{Asked, Play, ScriptServer, TOKENS_IN, TOKENS_OUT, answer};
-use greenroom_integration_tests::test_pod::{Keeps, configure};
-use greenroom_protocol::event::RunState;
+use greenroom_integration_tests::model_fixture::ModelFixture;
+use greenroom_integration_tests::script_server::{
+    RecordedRequest, ScriptServer, ServerBehavior, TOKENS_IN, TOKENS_OUT, answer,
+};
+use greenroom_integration_tests::test_pod::{StoreKind, test_config};
+use greenroom_protocol::event::RunStatus;
 use greenroom_protocol::journal::{Entry, StepKey};
-use greenroom_protocol::{AgentId, Clock, Ids, RunId, TenantId};
+use greenroom_protocol::{AgentId, Clock, IdGenerator, RunId, TenantId};
 use greenroom_registry::Stores;
 use greenroom_registry::agent_memory::{MEMORIES_MAX, MemoryOwner};
-use greenroom_registry::journal::{Journalled, Seq};
+use greenroom_registry::journal::{JournalRecord, Seq};
 use greenroom_registry::runs::RunFilter;
 use greenroom_supervisor::clock::{TimeOrdered, WallClock};
 use greenroom_supervisor::compose;
@@ -36,7 +38,7 @@ struct Shape {
     workflow: &'static str,
     team: Option<&'static str>,
     yaml: &'static str,
-    ends: RunState,
+    ends: RunStatus,
     /// Calls that may be under way at one time.
     parallel: u64,
 }
@@ -49,7 +51,7 @@ const ROW: Shape = Shape {
   - { id: second, agent: asking_agent, inputs: { text: 'say second ${steps.first.outputs.text}' }, outputs: [text] }
   - { id: third, agent: asking_agent, inputs: { text: 'say third ${steps.second.outputs.text}' }, outputs: [text] }
 ",
-    ends: RunState::Success,
+    ends: RunStatus::Success,
     parallel: 1,
 };
 
@@ -61,7 +63,7 @@ const REMEMBERED: Shape = Shape {
   - { id: first, agent: remembering_agent, inputs: { text: 'say first' }, outputs: [text] }
   - { id: second, agent: remembering_agent, inputs: { text: 'say second ${steps.first.outputs.text}' }, outputs: [text] }
 ",
-    ends: RunState::Success,
+    ends: RunStatus::Success,
     parallel: 1,
 };
 
@@ -87,13 +89,13 @@ const UNDONE: Shape = Shape {
     depends_on: [each]
   - { id: last, agent: asking_agent, depends_on: [asked], inputs: { text: 'say last' }, outputs: [text] }
 ",
-    ends: RunState::Failed,
+    ends: RunStatus::Failed,
     parallel: 2,
 };
 
 /// What a request to the server asks for: the words after the label of its prompt, without what is
 /// remembered of others.
-fn label(asked: &Asked) -> String {
+fn label(asked: &RecordedRequest) -> String {
     let body = asked.body.to_string();
     let body = body.split("## Remembered").next().unwrap_or_default();
     let found = ["say ", "undo "].iter().find_map(|verb| body.rfind(verb).map(|at| (verb, &body[at + verb.len()..])));
@@ -102,9 +104,9 @@ fn label(asked: &Asked) -> String {
     format!("{verb}{word}")
 }
 
-fn play(asked: &Asked) -> Play {
+fn play(asked: &RecordedRequest) -> ServerBehavior {
     match label(asked).as_str() {
-        "say last" => Play::Status("400 Bad Request", ""),
+        "say last" => ServerBehavior::Status("400 Bad Request", ""),
         _ => answer(&json!({"text": "done"}).to_string()),
     }
 }
@@ -116,23 +118,23 @@ fn called(verb: &str, key: &StepKey) -> String {
 }
 
 /// What the journal had when the process was killed: everything before the run was first resumed.
-fn recorded(journal: &[Journalled]) -> BTreeSet<String> {
-    let before = journal.iter().map(|kept| &kept.entry).take_while(|entry| !matches!(entry, Entry::Resumed { .. }));
+fn recorded(journal: &[JournalRecord]) -> BTreeSet<String> {
+    let before = journal.iter().map(|kept| &kept.entry).take_while(|entry| !matches!(entry, Entry::RunResumed { .. }));
     let label = |entry: &Entry| match entry {
         Entry::StepDone { key, .. } | Entry::StepFailed { key, .. } => Some(called("say", key)),
-        Entry::CompensationEnded { key, .. } => Some(called("undo", key)),
+        Entry::StepCompensationEnded { key, .. } => Some(called("undo", key)),
         _ => None,
     };
     before.filter_map(label).collect()
 }
 
 /// How often each step, and each undoing, is recorded as done.
-fn done(journal: &[Journalled]) -> BTreeMap<String, u32> {
+fn done(journal: &[JournalRecord]) -> BTreeMap<String, u32> {
     let mut counts = BTreeMap::new();
     for kept in journal {
         let label = match &kept.entry {
             Entry::StepDone { key, .. } => called("say", key),
-            Entry::CompensationEnded { key, cause: None, .. } => called("undo", key),
+            Entry::StepCompensationEnded { key, cause: None, .. } => called("undo", key),
             _ => continue,
         };
         *counts.entry(label).or_default() += 1;
@@ -143,8 +145,8 @@ fn done(journal: &[Journalled]) -> BTreeMap<String, u32> {
 /// Looks into a data directory that nobody owns.
 #[expect(clippy::disallowed_methods, reason = "the writers end with the look")]
 async fn look<T, F: Future<Output = Result<T>>>(dir: &Path, look: impl FnOnce(Stores) -> F) -> Result<T> {
-    let config = configure(dir, Keeps::Full, None)?;
-    let (clock, ids): (Arc<dyn Clock>, Arc<dyn Ids>) = (Arc::new(WallClock), Arc::new(TimeOrdered));
+    let config = test_config(dir, StoreKind::Full, None)?;
+    let (clock, ids): (Arc<dyn Clock>, Arc<dyn IdGenerator>) = (Arc::new(WallClock), Arc::new(TimeOrdered));
     let opened = compose::stores::open(&config, &clock, &ids).await.map_err(|cause| anyhow::anyhow!("{cause:?}"))?;
     let writers: Vec<_> = opened.writers.into_iter().map(|writer| tokio::spawn(writer.run)).collect();
     let found = look(opened.stores.clone()).await;
@@ -155,7 +157,7 @@ async fn look<T, F: Future<Output = Result<T>>>(dir: &Path, look: impl FnOnce(St
     found
 }
 
-async fn runs_of(stores: &Stores) -> Result<BTreeMap<RunId, RunState>> {
+async fn runs_of(stores: &Stores) -> Result<BTreeMap<RunId, RunStatus>> {
     let page = stores.runs.list(&RunFilter::default(), None, 1_000).await?;
     Ok(page.runs.into_iter().map(|head| (head.run, head.state)).collect())
 }
@@ -175,7 +177,7 @@ async fn memories(stores: &Stores) -> Result<usize> {
 }
 
 /// How many steps all runs together have done.
-async fn steps_done(stores: &Stores, runs: &BTreeMap<RunId, RunState>) -> Result<usize> {
+async fn steps_done(stores: &Stores, runs: &BTreeMap<RunId, RunStatus>) -> Result<usize> {
     let mut steps = 0;
     for run in runs.keys() {
         steps += done(&stores.journal.read(run, Seq(0), 1_000).await?).len();
@@ -183,18 +185,18 @@ async fn steps_done(stores: &Stores, runs: &BTreeMap<RunId, RunState>) -> Result
     Ok(steps)
 }
 
-struct House {
-    stand: Stand,
+struct Harness {
+    stand: ModelFixture,
     server: ScriptServer,
     shape: &'static Shape,
     runs: BTreeSet<RunId>,
     settled: (u64, u64, u64),
 }
 
-impl House {
+impl Harness {
     async fn open(shape: &'static Shape) -> Result<Self> {
         let server = ScriptServer::start(play).await?;
-        let stand = Stand::asking(server.url())?;
+        let stand = ModelFixture::asking(server.url())?;
         stand.asking_agent(AGENT, 60, 100)?;
         stand.asking_agent_with(REMEMBERING, 60, 100, "memory_recall: { query: text, limit: 3 }\n")?;
         let head = "name: W\ndescription: Asks\nversion: \"1.0.0\"\ninputs:\n  - { name: text, type: text }\n";
@@ -214,7 +216,7 @@ impl House {
         let at = at.to_string();
         let words: Vec<&str> = [&*at, side, self.shape.workflow].into_iter().chain(self.shape.team).collect();
         let program = Path::new(env!("CARGO_BIN_EXE_crash_pod"));
-        let ended = self.stand.terminal.start_other(program, &words)?.ended_or_killed().await?;
+        let ended = self.stand.terminal.start_other(program, &words)?.wait_or_kill().await?;
         if let Some(said) = &ended {
             ensure!(said.code == 0, "{said:?}");
         }
@@ -252,12 +254,12 @@ impl House {
             for (run, state) in fresh {
                 let journal = stores.journal.read(run, Seq(0), 1_000).await?;
                 let first = journal.first().map(|kept| &kept.entry);
-                ensure!(matches!(first, Some(Entry::Begun(_))), "a run is there without its first entry");
+                ensure!(matches!(first, Some(Entry::RunStarted(_))), "a run is there without its first entry");
                 ensure!(*state == ends, "the run has ended as {state:?}");
                 let twice: Vec<_> = recorded(&journal).intersection(&again).cloned().collect();
                 ensure!(twice.is_empty(), "{twice:?} was recorded, and done again");
                 ensure!(done(&journal).values().all(|times| *times == 1), "{:?}", done(&journal));
-                if ends == RunState::Failed {
+                if ends == RunStatus::Failed {
                     let undone = done(&journal).into_keys().filter(|label| label.starts_with("undo")).count();
                     ensure!(undone == 4, "what was done is undone: {:?}", done(&journal));
                 }
@@ -266,7 +268,7 @@ impl House {
             let remembered = memories(&stores).await?;
             ensure!(remembered == due, "{due} answers should be remembered, {remembered} are");
             let report = stores.upkeep.check().await?;
-            ensure!(report.is_sound(), "{report:?}");
+            ensure!(report.is_ok(), "{report:?}");
             Ok((settled(&stores).await?, runs.into_keys().collect()))
         })
         .await?;
@@ -294,7 +296,7 @@ impl House {
 }
 
 async fn every_point(shape: &'static Shape) -> Result<()> {
-    let mut house = House::open(shape).await?;
+    let mut pod = Harness::open(shape).await?;
     let both = std::env::var("GREENROOM_FAULTS").is_ok_and(|which| which == "all");
     for at in 1..=WRITES_MAX {
         let sides: &[&str] = match (both, at % 2) {
@@ -304,7 +306,7 @@ async fn every_point(shape: &'static Shape) -> Result<()> {
         };
         for side in sides {
             let killed =
-                house.point(at, side).await.with_context(|| format!("{} killed {side} write {at}", shape.workflow))?;
+                pod.point(at, side).await.with_context(|| format!("{} killed {side} write {at}", shape.workflow))?;
             if !killed {
                 ensure!(at > 20, "only {at} writes were counted");
                 return Ok(());

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
-use greenroom_integration_tests::terminal::Terminal;
+use greenroom_integration_tests::terminal::CliHarness;
 use greenroom_protocol::Json;
 
 const SALES: &str = include_str!("../../../supervisor/demo/sales.csv");
@@ -103,7 +103,7 @@ fn assert_measures(facts: &Json, now: &BTreeMap<String, Sum>, compared: (&[&str]
 
 #[tokio::test]
 async fn the_demo_leaves_a_report_with_the_figures_of_its_data() -> Result<()> {
-    let terminal = Terminal::open()?;
+    let terminal = CliHarness::open()?;
     let said = terminal.run(&["demo", "-o", "json"]).await?;
     let document = said.done()?;
     let markdown = std::fs::read_to_string(terminal.folder().join("greenroom-report/report.md"))?;
@@ -139,7 +139,7 @@ async fn the_demo_leaves_a_report_with_the_figures_of_its_data() -> Result<()> {
 
 #[tokio::test]
 async fn the_demo_tells_a_person_what_it_took() -> Result<()> {
-    let terminal = Terminal::open()?;
+    let terminal = CliHarness::open()?;
     let said = terminal.run(&["demo", "-o", "table", "--quarter", "Q1 2024", "--to", "elsewhere"]).await?;
     assert_eq!(said.code, 0, "{said:?}");
     for word in ["report.md", "report.html", "5 steps", "agents", "tokens", "$0.0000", "policy decisions"] {
@@ -154,7 +154,7 @@ async fn the_demo_tells_a_person_what_it_took() -> Result<()> {
 /// The end-to-end test of the client's architecture document, assertion by assertion.
 #[tokio::test]
 async fn a_team_of_three_writes_the_quarterly_report() -> Result<()> {
-    let terminal = Terminal::open()?;
+    let terminal = CliHarness::open()?;
     terminal.file("data/files/test_data.csv", SALES)?;
     let words = ["run", "team", "report_team", "--workflow", REPORT, "-o", "json"];
     let inputs = ["--input", "quarter=Q4 2024", "--input", "data_source=test_data.csv"];
@@ -183,14 +183,14 @@ Day,Keeper,Lamps,Oil
 2025-03-31,Ann,6,0
 ";
 
-async fn report(terminal: &Terminal, more: &[&str]) -> Result<Json> {
+async fn report(terminal: &CliHarness, more: &[&str]) -> Result<Json> {
     let words = ["run", "workflow", REPORT, "--input", "data_source=@lighthouse.csv", "-o", "json"];
     terminal.run(&[&words[..], more].concat()).await?.done()
 }
 
 #[tokio::test]
 async fn any_file_with_dates_and_numbers_becomes_a_report() -> Result<()> {
-    let terminal = Terminal::open()?;
+    let terminal = CliHarness::open()?;
     terminal.file("lighthouse.csv", LIGHTHOUSE)?;
     let (q4, q1) = (["2024-10", "2024-11", "2024-12"], ["2025-01", "2025-02", "2025-03"]);
 
@@ -225,7 +225,7 @@ async fn any_file_with_dates_and_numbers_becomes_a_report() -> Result<()> {
 /// One day, no group, nothing before it: as little as a report can be made of.
 #[tokio::test]
 async fn a_file_of_one_row_becomes_a_report_too() -> Result<()> {
-    let terminal = Terminal::open()?;
+    let terminal = CliHarness::open()?;
     terminal.file("lighthouse.csv", "Day,Lamps\n2025-01-05,3\n")?;
     let reply = report(&terminal, &[]).await?;
     let measure = &reply["outputs"]["facts"]["measures"][0];
@@ -238,7 +238,7 @@ async fn a_file_of_one_row_becomes_a_report_too() -> Result<()> {
 
 #[tokio::test]
 async fn json_and_json_lines_are_data_as_well() -> Result<()> {
-    let terminal = Terminal::open()?;
+    let terminal = CliHarness::open()?;
     terminal.file("a.json", r#"[{"on": "2025-01-02", "sold": 3}, {"on": "2025-02-02", "sold": 4.5}]"#)?;
     terminal.file("a.jsonl", "{\"on\": \"2025-01-02\", \"sold\": 3}\n{\"on\": \"2025-02-02\", \"sold\": 4.5}\n")?;
     for file in ["data_source=@a.json", "data_source=@a.jsonl"] {

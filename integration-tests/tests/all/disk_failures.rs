@@ -7,9 +7,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use greenroom_integration_tests::model_fixture::Stand;
-use greenroom_integration_tests::script_server::{Play, ScriptServer};
-use greenroom_integration_tests::terminal::{COMMAND_WAIT_MAX, Running, Terminal};
+use greenroom_integration_tests::model_fixture::ModelFixture;
+use greenroom_integration_tests::script_server::{ScriptServer, ServerBehavior};
+use greenroom_integration_tests::terminal::{COMMAND_WAIT_MAX, CliHarness, RunningCommand};
 use greenroom_integration_tests::wait::until;
 use greenroom_protocol::Json;
 use sqlx::{Connection, Executor, SqliteConnection};
@@ -21,31 +21,31 @@ const ECHO: [&str; 5] = ["run", "agent", "echo_agent", "--input", "text=hello"];
 const PAGE_BYTES: usize = 4096;
 
 /// A stand with an agent that gives its input back, and one that asks the server.
-fn stand(server: &ScriptServer) -> Result<Stand> {
-    let stand = Stand::asking(server.url())?;
+fn stand(server: &ScriptServer) -> Result<ModelFixture> {
+    let stand = ModelFixture::asking(server.url())?;
     stand.asking_agent(AGENT, 120, 100)?;
     stand.definitions.echo_agent("echo_agent")?;
     stand.definitions.row_workflow(WORKFLOW, AGENT, 2)?;
     Ok(stand)
 }
 
-async fn idle() -> Result<Stand> {
-    stand(&ScriptServer::start(|_| Play::Good).await?)
+async fn idle() -> Result<ModelFixture> {
+    stand(&ScriptServer::start(|_| ServerBehavior::Good).await?)
 }
 
-fn database(terminal: &Terminal) -> PathBuf {
+fn database(terminal: &CliHarness) -> PathBuf {
     terminal.data_dir().join("greenroom.db")
 }
 
 /// Lets the process write files of at most this size: beyond it every write is refused, as on a full disk.
-fn limit(process: &Running, bytes: &str) -> Result<()> {
+fn limit(process: &RunningCommand, bytes: &str) -> Result<()> {
     let limit = format!("--fsize={bytes}:");
     let status = Command::new("prlimit").args(["--pid", &process.id(), &limit]).status()?;
     ensure!(status.success(), "prlimit says {status}");
     Ok(())
 }
 
-async fn expect_whole(terminal: &Terminal) -> Result<()> {
+async fn expect_whole(terminal: &CliHarness) -> Result<()> {
     let checked = terminal.run(&["db", "check"]).await?.done()?;
     assert_eq!((&checked["sound"], &checked["audit"]["holds"]), (&true.into(), &true.into()), "{checked:#}");
     Ok(())
@@ -53,7 +53,7 @@ async fn expect_whole(terminal: &Terminal) -> Result<()> {
 
 #[tokio::test]
 async fn a_disk_that_takes_no_more_refuses_new_work_and_loses_none() -> Result<()> {
-    let server = ScriptServer::start(|_| Play::Slow(Duration::from_millis(100))).await?;
+    let server = ScriptServer::start(|_| ServerBehavior::Slow(Duration::from_millis(100))).await?;
     let stand = stand(&server)?;
     let terminal = &stand.terminal;
     let (up, _) = stand.up().await?;
@@ -118,7 +118,7 @@ async fn a_database_that_somebody_else_has_locked_is_said_so_and_free_again_it_w
 }
 
 /// A database with some records, closed in order.
-async fn closed() -> Result<Stand> {
+async fn closed() -> Result<ModelFixture> {
     let stand = idle().await?;
     for _ in 0..3 {
         stand.terminal.run(&ECHO).await?.done()?;
@@ -127,7 +127,7 @@ async fn closed() -> Result<Stand> {
 }
 
 /// What `db check` says of a database that is not sound.
-async fn unsound(terminal: &Terminal) -> Result<Json> {
+async fn unsound(terminal: &CliHarness) -> Result<Json> {
     let checked = terminal.run(&["db", "check"]).await?;
     assert_eq!(checked.code, 1, "{checked:?}");
     let report = checked.json()?;
@@ -135,7 +135,7 @@ async fn unsound(terminal: &Terminal) -> Result<Json> {
     Ok(report)
 }
 
-async fn expect_damaged(terminal: &Terminal) -> Result<()> {
+async fn expect_damaged(terminal: &CliHarness) -> Result<()> {
     let error = terminal.run(&ECHO).await?.refused(1)?;
     assert_eq!(error["details"]["store"], "corrupt", "{error:#}");
     let report = unsound(terminal).await?;
@@ -143,7 +143,7 @@ async fn expect_damaged(terminal: &Terminal) -> Result<()> {
     Ok(())
 }
 
-async fn records(terminal: &Terminal) -> Result<usize> {
+async fn records(terminal: &CliHarness) -> Result<usize> {
     let listed = terminal.run(&["audit", "list", "--limit", "500"]).await?.done()?;
     Ok(listed["records"].as_array().context("records")?.len())
 }
@@ -238,7 +238,7 @@ async fn a_copy_is_never_written_over_a_file_nor_into_a_folder_that_is_not_there
     terminal.run(&["db", "backup", "copy.db"]).await?.done()?;
 
     // A copy in the place of the file is a store like any other.
-    let mut fresh = Terminal::open()?;
+    let mut fresh = CliHarness::open()?;
     fresh.always(&["-o", "json"]);
     fs::create_dir_all(fresh.data_dir())?;
     for file in ["audit.key", "audit.head"] {

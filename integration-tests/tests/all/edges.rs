@@ -23,7 +23,7 @@ const EDGES: &[(&str, &[&str])] = &[
 ];
 
 /// Crates of others that only these of ours may use outside their tests.
-const KEEPERS: &[(&str, &[&str])] = &[
+const ALLOWED_USERS: &[(&str, &[&str])] = &[
     ("async-nats", &["supervisor"]),
     ("cel", &["definitions"]),
     ("fred", &["registry"]),
@@ -43,7 +43,7 @@ const KEEPERS: &[(&str, &[&str])] = &[
 ];
 
 /// Crates of others that these of ours may not use even so.
-const STRANGERS: &[(&str, &[&str])] =
+const FORBIDDEN_USERS: &[(&str, &[&str])] =
     &[("protocol", &["tokio", "futures"]), ("client", &["tokio"]), ("definitions", &["tokio"])];
 
 /// A feature that exists for tests is never on in what ships.
@@ -118,11 +118,11 @@ fn each_outside_world_is_known_to_one_crate() {
     for package in metadata.workspace_packages() {
         let Some(name) = short(&package.name).filter(|name| *name != "integration-tests") else { continue };
         for dependency in package.shipped().map(|dependency| dependency.name.as_str()) {
-            let kept = KEEPERS.iter().find(|(what, _)| *what == dependency);
+            let kept = ALLOWED_USERS.iter().find(|(what, _)| *what == dependency);
             if let Some((_, keepers)) = kept.filter(|(_, keepers)| !keepers.contains(&name)) {
                 problems.push(format!("{name} uses {dependency}: only {} may", keepers.join(" and ")));
             }
-            if STRANGERS.iter().any(|(who, what)| *who == name && what.contains(&dependency)) {
+            if FORBIDDEN_USERS.iter().any(|(who, what)| *who == name && what.contains(&dependency)) {
                 problems.push(format!("{name} uses {dependency}: it must not know it"));
             }
         }

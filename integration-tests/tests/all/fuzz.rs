@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use greenroom_integration_tests::fuzz::{Chance, TARGETS, Target};
+use greenroom_integration_tests::fuzz::{FuzzTarget, Mutator, TARGETS};
 
 /// Mutated inputs of a target in an ordinary test run.
 const ROUNDS: u64 = 2_000;
@@ -17,7 +17,7 @@ const ONE_INPUT_MAX: Duration = Duration::from_secs(5);
 /// Bytes of stack: those of a worker thread of tokio.
 const STACK_BYTES: usize = 2 * 1024 * 1024;
 
-fn corpus(target: &Target) -> Vec<Vec<u8>> {
+fn corpus(target: &FuzzTarget) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target.name);
     let mut files: Vec<PathBuf> = std::fs::read_dir(&folder)
         .unwrap_or_else(|error| panic!("{} cannot be read: {error}", folder.display()))
@@ -29,7 +29,7 @@ fn corpus(target: &Target) -> Vec<Vec<u8>> {
 }
 
 /// Runs the target. What it is given lies in a file first, so that it is found after an abort.
-fn survives(target: &Target, input: &[u8], kept: &Path) {
+fn survives(target: &FuzzTarget, input: &[u8], kept: &Path) {
     std::fs::write(kept, input).expect("the input can be kept");
     let begun = Instant::now();
     let outcome = std::panic::catch_unwind(|| (target.run)(input));
@@ -38,14 +38,14 @@ fn survives(target: &Target, input: &[u8], kept: &Path) {
     assert!(begun.elapsed() < ONE_INPUT_MAX, "`{name}` took {:?} on {file}", begun.elapsed());
 }
 
-fn attack(target: Target, until: Option<Instant>) {
+fn attack(target: FuzzTarget, until: Option<Instant>) {
     let seeds = corpus(&target);
     let seeds: Vec<&[u8]> = seeds.iter().map(Vec::as_slice).collect();
     let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("fuzz-{}", target.name));
     for seed in &seeds {
         survives(&target, seed, &kept);
     }
-    let mut chance = Chance::of(SEED);
+    let mut chance = Mutator::of(SEED);
     let mut round = 0;
     while round < ROUNDS || until.is_some_and(|until| Instant::now() < until) {
         survives(&target, &chance.mutate(&seeds, target.words), &kept);

@@ -4,8 +4,8 @@
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
-use greenroom_integration_tests::model_fixture::Stand;
-use greenroom_integration_tests::script_server::{Play, ScriptServer};
+use greenroom_integration_tests::model_fixture::ModelFixture;
+use greenroom_integration_tests::script_server::{ScriptServer, ServerBehavior};
 use greenroom_protocol::Json;
 
 const AGENT: &str = "remembering_agent";
@@ -34,14 +34,14 @@ roles = ["admin"]
 "#;
 
 /// An agent that asks a model, and recalls what is like its `text`.
-fn remembering(stand: &Stand, id: &str, more: &str) -> Result<()> {
+fn remembering(stand: &ModelFixture, id: &str, more: &str) -> Result<()> {
     stand.asking_agent(id, 60, 1_000)?;
     let file = stand.definitions.dir().join(format!("agents/business_ops/{id}.yaml"));
     let written = fs::read_to_string(&file)?;
     Ok(fs::write(file, format!("{written}memory_recall: {{ query: text, limit: 3 }}\n{more}"))?)
 }
 
-async fn remembered(stand: &Stand, words: &[&str]) -> Result<Vec<Json>> {
+async fn remembered(stand: &ModelFixture, words: &[&str]) -> Result<Vec<Json>> {
     let said = stand.terminal.run(&[&["memory"], words].concat()).await?.done()?;
     Ok(said["memories"].as_array().context("memories")?.clone())
 }
@@ -57,8 +57,8 @@ fn parts(body: &Json) -> (String, String) {
 
 #[tokio::test]
 async fn what_was_answered_is_recalled_for_what_is_like_it_and_for_its_own_tenant() -> Result<()> {
-    let server = ScriptServer::start(|_| Play::Good).await?;
-    let stand = Stand::asking(server.url())?;
+    let server = ScriptServer::start(|_| ServerBehavior::Good).await?;
+    let stand = ModelFixture::asking(server.url())?;
     stand.terminal.file("greenroom.toml", USERS)?;
     remembering(&stand, AGENT, "")?;
     let ask = |text: &'static str, user: &'static str| {
@@ -104,8 +104,8 @@ async fn what_was_answered_is_recalled_for_what_is_like_it_and_for_its_own_tenan
 
 #[tokio::test]
 async fn whoever_may_not_look_into_a_memory_is_told_the_rule() -> Result<()> {
-    let server = ScriptServer::start(|_| Play::Good).await?;
-    let stand = Stand::asking(server.url())?;
+    let server = ScriptServer::start(|_| ServerBehavior::Good).await?;
+    let stand = ModelFixture::asking(server.url())?;
     stand.terminal.file("greenroom.toml", USERS)?;
     remembering(&stand, AGENT, "")?;
     for (words, user, rule) in [
@@ -128,11 +128,11 @@ async fn whoever_may_not_look_into_a_memory_is_told_the_rule() -> Result<()> {
 #[tokio::test]
 async fn the_same_effect_is_remembered_once_and_a_failed_one_never() -> Result<()> {
     let server = ScriptServer::start(|asked| match asked.number {
-        0 => Play::Status("500 Internal Server Error", ""),
-        _ => Play::Good,
+        0 => ServerBehavior::Status("500 Internal Server Error", ""),
+        _ => ServerBehavior::Good,
     })
     .await?;
-    let stand = Stand::asking(server.url())?;
+    let stand = ModelFixture::asking(server.url())?;
     stand.terminal.file("greenroom.toml", USERS)?;
     remembering(&stand, AGENT, "")?;
     let words = ["run", "agent", AGENT, "--input", "text=How are sales?", "--idempotency-key", "once"];

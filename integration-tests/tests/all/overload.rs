@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use greenroom_client::{Client, Work};
-use greenroom_integration_tests::model_fixture::Stand;
-use greenroom_integration_tests::script_server::{Play, ScriptServer};
+use greenroom_client::{CallParams, Client};
+use greenroom_integration_tests::model_fixture::ModelFixture;
+use greenroom_integration_tests::script_server::{ScriptServer, ServerBehavior};
 use greenroom_integration_tests::wait::until;
-use greenroom_protocol::{AgentId, Clock, Code, Deadline, Json, Reply, RunId, Status, UserId, Values, WorkflowId};
+use greenroom_protocol::{AgentId, Clock, Deadline, ErrorCode, Json, Reply, RunId, Status, UserId, Values, WorkflowId};
 use greenroom_supervisor::clock::WallClock;
-use greenroom_supervisor::ingress::control::client::Socket;
+use greenroom_supervisor::ingress::control::client::ControlClient;
 
 const AGENT: &str = "asking_agent";
 const WAIT_MAX: Duration = Duration::from_secs(30);
@@ -20,21 +20,21 @@ const HELD_FOR: Duration = Duration::from_secs(3);
 
 /// A model that never answers the word `hold`, and answers everything else at once.
 async fn model() -> ScriptServer {
-    let script = |asked: &greenroom_integration_tests::script_server::Asked| {
-        if asked.body.to_string().contains("hold") { Play::Silence } else { Play::Good }
+    let script = |asked: &greenroom_integration_tests::script_server::RecordedRequest| {
+        if asked.body.to_string().contains("hold") { ServerBehavior::Silence } else { ServerBehavior::Good }
     };
     ScriptServer::start(script).await.expect("a server")
 }
 
-fn stand(server: &ScriptServer) -> Stand {
-    let stand = Stand::asking(server.url()).expect("a stand");
+fn stand(server: &ScriptServer) -> ModelFixture {
+    let stand = ModelFixture::asking(server.url()).expect("a stand");
     stand.asking_agent(AGENT, 60, 200).expect("an agent's file");
     stand.definitions.row_workflow("asking_once", AGENT, 1).expect("a workflow's file");
     stand
 }
 
-fn work(text: &str) -> Work {
-    Work { inputs: Values::from([("text".to_owned(), Json::from(text))]), ..Work::default() }
+fn work(text: &str) -> CallParams {
+    CallParams { inputs: Values::from([("text".to_owned(), Json::from(text))]), ..CallParams::default() }
 }
 
 async fn ask(client: &Client, text: &str) -> Reply {
@@ -46,7 +46,7 @@ async fn ask(client: &Client, text: &str) -> Reply {
 #[track_caller]
 fn expect_overloaded(reply: &Reply) {
     let cause = reply.error.as_ref().expect("an error");
-    assert_eq!((cause.code, reply.status), (Code::Overloaded, Status::Failed));
+    assert_eq!((cause.code, reply.status), (ErrorCode::Overloaded, Status::Failed));
     assert!(cause.retry_after_ms.is_some_and(|after| after > 0), "{cause:?}");
 }
 
@@ -81,7 +81,7 @@ async fn a_flood_of_one_tenant_leaves_the_places_of_another_alone() {
     stand.terminal.file("greenroom.toml", user("admin") + &user("quiet")).expect("a file");
     let (process, flooding) = stand.up().await.expect("a process");
     let socket = stand.terminal.data_dir().join("control.sock");
-    let quiet = Client::new(Arc::new(Socket::new(&socket, UserId::new("quiet").expect("a name"))));
+    let quiet = Client::new(Arc::new(ControlClient::new(&socket, UserId::new("quiet").expect("a name"))));
     let flood = join_all((0..SHARE).map(|_| ask(&flooding, "hold")));
     let beside = async {
         let full = || async { (server.count() == SHARE).then_some(()) };
@@ -100,7 +100,7 @@ async fn a_cancelled_run_ends_while_its_model_is_silent() {
     let server = model().await;
     let stand = stand(&server);
     let (process, client) = stand.up().await.expect("a process");
-    let work = Work { detach: true, ..work("hold") };
+    let work = CallParams { detach: true, ..work("hold") };
     let begun = client.run_workflow(WorkflowId::new("asking_once").expect("a name"), work).await.expect("an answer");
     let run = RunId::new(begun.id).expect("the reply names the run");
     let asked = || async { (server.count() == 1).then_some(()) };
@@ -123,7 +123,7 @@ async fn detached_runs_have_places_until_they_end() {
     stand.terminal.variable("GREENROOM_GATE_TENANT_PLACES", "3");
     let (process, client) = stand.up().await.expect("a process");
     let start = async || {
-        let work = Work { detach: true, ..work("hold") };
+        let work = CallParams { detach: true, ..work("hold") };
         client.run_workflow(WorkflowId::new("asking_once").expect("a name"), work).await.expect("an answer")
     };
     let (first, second) = (start().await, start().await);

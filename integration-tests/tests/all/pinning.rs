@@ -4,8 +4,8 @@
 use std::fs;
 
 use anyhow::{Context, Result};
-use greenroom_integration_tests::model_fixture::Stand;
-use greenroom_integration_tests::script_server::{Play, ScriptServer};
+use greenroom_integration_tests::model_fixture::ModelFixture;
+use greenroom_integration_tests::script_server::{ScriptServer, ServerBehavior};
 use greenroom_integration_tests::terminal::COMMAND_WAIT_MAX;
 use greenroom_integration_tests::wait::until;
 use greenroom_protocol::Json;
@@ -19,9 +19,11 @@ const AGENT_FILE: &str = "agents/business_ops/asking_agent.yaml";
 const WORDS: [&str; 5] = ["run", "workflow", WORKFLOW, "--input", "text=hello"];
 
 /// A run of two steps whose process was killed while its second was in flight, and its name.
-async fn interrupted() -> Result<(Stand, ScriptServer, String)> {
-    let server = ScriptServer::start(|asked| if asked.number == 1 { Play::Silence } else { Play::Good }).await?;
-    let mut stand = Stand::asking(server.url())?;
+async fn interrupted() -> Result<(ModelFixture, ScriptServer, String)> {
+    let server =
+        ScriptServer::start(|asked| if asked.number == 1 { ServerBehavior::Silence } else { ServerBehavior::Good })
+            .await?;
+    let mut stand = ModelFixture::asking(server.url())?;
     let bundle = fs::read(super::reload::SHIPPED)?;
     stand.terminal.file("policy/guard.tar.gz", bundle)?;
     let policy = stand.terminal.folder().join("policy").display().to_string();
@@ -37,7 +39,7 @@ async fn interrupted() -> Result<(Stand, ScriptServer, String)> {
     Ok((stand, server, run))
 }
 
-async fn shown(stand: &Stand, run: &str) -> Result<Json> {
+async fn shown(stand: &ModelFixture, run: &str) -> Result<Json> {
     stand.terminal.run(&["runs", "show", run]).await?.done()
 }
 

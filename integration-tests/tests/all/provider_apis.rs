@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use greenroom_integration_tests::model_fixture::{MODEL_KEY, Stand};
+use greenroom_integration_tests::model_fixture::{MODEL_KEY, ModelFixture};
 use greenroom_integration_tests::script_server::{
-    Asked, Play, ScriptServer, TOKENS_CACHED, TOKENS_IN, TOKENS_OUT, TOKENS_TO_CACHE,
+    RecordedRequest, ScriptServer, ServerBehavior, TOKENS_CACHED, TOKENS_IN, TOKENS_OUT, TOKENS_TO_CACHE,
 };
 use serde_json::{Value, json};
 
@@ -18,7 +18,7 @@ const HOUSE: &str = "house.some-model";
 struct Seen {
     code: i32,
     reply: Value,
-    asked: Vec<Asked>,
+    asked: Vec<RecordedRequest>,
 }
 
 impl Seen {
@@ -49,40 +49,43 @@ impl Seen {
 }
 
 /// Lets the agent of this stand ask this model.
-async fn run(stand: &Stand, server: &ScriptServer, model: &str) -> Seen {
+async fn run(stand: &ModelFixture, server: &ScriptServer, model: &str) -> Seen {
     let words = ["run", "agent", AGENT, "--input", "text=hello", "--model", model];
     let ended = stand.terminal.run(&words).await.expect("an end");
     Seen { code: ended.code, reply: ended.json().expect("a reply"), asked: server.asked() }
 }
 
 /// Asks a server that speaks like Anthropic, by an agent that may take this many seconds.
-async fn claude_for(timeout_s: u32, script: impl Fn(&Asked) -> Play + Send + Sync + 'static) -> Seen {
+async fn claude_for(
+    timeout_s: u32,
+    script: impl Fn(&RecordedRequest) -> ServerBehavior + Send + Sync + 'static,
+) -> Seen {
     let server = ScriptServer::start(script).await.expect("a server");
-    let stand = Stand::asking_anthropic(server.url()).expect("a stand");
+    let stand = ModelFixture::asking_anthropic(server.url()).expect("a stand");
     stand.asking_agent(AGENT, timeout_s, 1_000).expect("a file");
     run(&stand, &server, CLAUDE).await
 }
 
-async fn claude(script: impl Fn(&Asked) -> Play + Send + Sync + 'static) -> Seen {
+async fn claude(script: impl Fn(&RecordedRequest) -> ServerBehavior + Send + Sync + 'static) -> Seen {
     claude_for(60, script).await
 }
 
 /// Asks a server that speaks this wire, as the file's table says.
-async fn house(wire: &str, script: impl Fn(&Asked) -> Play + Send + Sync + 'static) -> Seen {
+async fn pod(wire: &str, script: impl Fn(&RecordedRequest) -> ServerBehavior + Send + Sync + 'static) -> Seen {
     let server = ScriptServer::start(script).await.expect("a server");
-    let stand = Stand::asking_house(server.url(), wire).expect("a stand");
+    let stand = ModelFixture::with_custom_provider(server.url(), wire).expect("a stand");
     stand.asking_agent(AGENT, 60, 1_000).expect("a file");
     run(&stand, &server, HOUSE).await
 }
 
 /// The scripted answer comes only from the second request on.
-fn first(play: Play) -> impl Fn(&Asked) -> Play + Send + Sync {
-    move |asked| if asked.number == 0 { play.clone() } else { Play::Good }
+fn first(play: ServerBehavior) -> impl Fn(&RecordedRequest) -> ServerBehavior + Send + Sync {
+    move |asked| if asked.number == 0 { play.clone() } else { ServerBehavior::Good }
 }
 
 #[tokio::test]
 async fn anthropic_gets_every_field_and_header_and_is_counted_with_its_cache() {
-    let seen = claude(|_| Play::Good).await;
+    let seen = claude(|_| ServerBehavior::Good).await;
     seen.expect_success(1);
     assert!(!seen.is_estimated() && TOKENS_CACHED + TOKENS_TO_CACHE < TOKENS_IN);
     assert_eq!(seen.reply["metadata"]["cost_usd"].as_f64(), Some(0.004_950), "3 and 15 dollars a million");
@@ -120,8 +123,8 @@ async fn anthropic_asks_for_a_tool_and_gets_its_result() {
     ];
     let line = |event: &Value| format!("event: {}\ndata: {event}\n\n", event["type"].as_str().expect("a type"));
     let asks: String = events.iter().map(line).collect();
-    let server = ScriptServer::start(first(Play::Events(asks))).await.expect("a server");
-    let stand = Stand::asking_anthropic(server.url()).expect("a stand");
+    let server = ScriptServer::start(first(ServerBehavior::Events(asks))).await.expect("a server");
+    let stand = ModelFixture::asking_anthropic(server.url()).expect("a stand");
     stand.asking_agent_with(AGENT, 60, 1_000, "tools: [\"native:calculator\"]\n").expect("a file");
     let seen = run(&stand, &server, CLAUDE).await;
     assert_eq!((seen.code, seen.asked.len()), (0, 2), "{:#}", seen.reply);
@@ -137,17 +140,17 @@ async fn anthropic_asks_for_a_tool_and_gets_its_result() {
 
 #[tokio::test]
 async fn what_anthropic_does_once_is_made_up_for() {
-    let busy = |line, headers| Play::Status(line, headers);
+    let busy = |line, headers| ServerBehavior::Status(line, headers);
     // What, whether nobody knows what it took, and what it takes at least.
     let cases = [
-        (Play::Slow(Duration::from_millis(200)), 1, false, 400),
+        (ServerBehavior::Slow(Duration::from_millis(200)), 1, false, 400),
         (busy("429 Too Many Requests", "retry-after: 1\r\n"), 2, false, 1_000),
         (busy("429 Too Many Requests", ""), 2, false, 500),
         (busy("529 Overloaded", ""), 2, false, 500),
         (busy("500 Internal Server Error", ""), 2, true, 200),
-        (Play::Half, 2, true, 200),
-        (Play::HalfEvent, 2, true, 200),
-        (Play::Reset, 2, true, 200),
+        (ServerBehavior::Half, 2, true, 200),
+        (ServerBehavior::HalfEvent, 2, true, 200),
+        (ServerBehavior::Reset, 2, true, 200),
     ];
     for (play, requests, estimated, took_ms) in cases {
         let name = format!("{play:?}");
@@ -162,15 +165,15 @@ async fn what_anthropic_does_once_is_made_up_for() {
 
 #[tokio::test]
 async fn what_anthropic_cannot_do_has_its_code() {
-    let event = |document: Value| Play::Events(format!("event: content_block_delta\ndata: {document}\n\n"));
+    let event = |document: Value| ServerBehavior::Events(format!("event: content_block_delta\ndata: {document}\n\n"));
     let wrong = json!({ "type": "content_block_delta", "index": 0, "delta": { "type": "text_delta", "text": 7 } });
     let cases = [
-        (Play::Status("529 Overloaded", "retry-after: 0\r\n"), "model_overloaded", false),
-        (Play::Events("data: <html>not an event</html>\n\n".to_owned()), "model_failed", true),
+        (ServerBehavior::Status("529 Overloaded", "retry-after: 0\r\n"), "model_overloaded", false),
+        (ServerBehavior::Events("data: <html>not an event</html>\n\n".to_owned()), "model_failed", true),
         (event(wrong), "model_failed", true),
-        (Play::Stops("refusal"), "model_refused", false),
-        (Play::Stops("max_tokens"), "output_truncated", false),
-        (Play::Endless, "model_failed", true),
+        (ServerBehavior::Stops("refusal"), "model_refused", false),
+        (ServerBehavior::Stops("max_tokens"), "output_truncated", false),
+        (ServerBehavior::Endless, "model_failed", true),
     ];
     for (play, code, estimated) in cases {
         let name = format!("{play:?}");
@@ -178,7 +181,7 @@ async fn what_anthropic_cannot_do_has_its_code() {
         seen.expect_failure("failed", code);
         assert_eq!(seen.is_estimated(), estimated, "{name}: {:#}", seen.reply);
     }
-    let seen = claude_for(1, |_| Play::Silence).await;
+    let seen = claude_for(1, |_| ServerBehavior::Silence).await;
     seen.expect_failure("timed_out", "timed_out");
     assert!(seen.is_estimated(), "{:#}", seen.reply);
 }
@@ -189,7 +192,7 @@ async fn gemini_and_ollama_answer_by_a_table_of_the_configuration() {
         ("gemini", "POST /v1/models/some-model:streamGenerateContent?alt=sse HTTP/1.1"),
         ("ollama", "POST /v1/api/chat HTTP/1.1"),
     ] {
-        let seen = house(wire, |_| Play::Good).await;
+        let seen = pod(wire, |_| ServerBehavior::Good).await;
         seen.expect_success(1);
         assert_eq!(seen.reply["metadata"]["model"], HOUSE, "{wire}");
         let request = &seen.asked[0];
@@ -198,10 +201,10 @@ async fn gemini_and_ollama_answer_by_a_table_of_the_configuration() {
         assert_eq!(key, (wire == "gemini").then_some(MODEL_KEY), "{wire}");
         assert!(request.body.to_string().contains("hello"), "{wire}");
 
-        let seen = house(wire, first(Play::Status("429 Too Many Requests", "retry-after: 1\r\n"))).await;
+        let seen = pod(wire, first(ServerBehavior::Status("429 Too Many Requests", "retry-after: 1\r\n"))).await;
         seen.expect_success(2);
         assert!(!seen.is_estimated(), "{wire}");
-        let seen = house(wire, first(Play::Half)).await;
+        let seen = pod(wire, first(ServerBehavior::Half)).await;
         seen.expect_success(2);
         assert!(seen.is_estimated(), "half an answer is none: {wire}: {:#}", seen.reply);
     }

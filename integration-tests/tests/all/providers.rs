@@ -3,29 +3,31 @@
 
 use std::time::Duration;
 
-use greenroom_integration_tests::model_fixture::{MODEL_KEY, Stand};
-use greenroom_integration_tests::script_server::{Asked, Play, ScriptServer, TOKENS_IN, TOKENS_OUT, answer};
-use greenroom_integration_tests::terminal::Said;
+use greenroom_integration_tests::model_fixture::{MODEL_KEY, ModelFixture};
+use greenroom_integration_tests::script_server::{
+    RecordedRequest, ScriptServer, ServerBehavior, TOKENS_IN, TOKENS_OUT, answer,
+};
+use greenroom_integration_tests::terminal::CommandOutput;
 use serde_json::{Value, json};
 
 const AGENT: &str = "asking_agent";
 
 /// A command's answer, and what the server saw of it.
 struct Seen {
-    ended: Said,
+    ended: CommandOutput,
     reply: Value,
-    asked: Vec<Asked>,
+    asked: Vec<RecordedRequest>,
 }
 
 /// Lets the agent ask a server that plays so.
-async fn ask(script: impl Fn(&Asked) -> Play + Send + Sync + 'static) -> Seen {
+async fn ask(script: impl Fn(&RecordedRequest) -> ServerBehavior + Send + Sync + 'static) -> Seen {
     ask_for(60, script).await
 }
 
 /// As [`ask`], by an agent that may take this many seconds.
-async fn ask_for(timeout_s: u32, script: impl Fn(&Asked) -> Play + Send + Sync + 'static) -> Seen {
+async fn ask_for(timeout_s: u32, script: impl Fn(&RecordedRequest) -> ServerBehavior + Send + Sync + 'static) -> Seen {
     let server = ScriptServer::start(script).await.expect("a server");
-    let stand = Stand::asking(server.url()).expect("a stand");
+    let stand = ModelFixture::asking(server.url()).expect("a stand");
     stand.asking_agent(AGENT, timeout_s, 1_000).expect("a file");
     let ended = stand.terminal.run(&["run", "agent", AGENT, "--input", "text=hello"]).await.expect("an end");
     let reply = ended.json().expect("a reply");
@@ -41,7 +43,7 @@ fn expect_success(seen: &Seen, requests: usize) {
     assert_eq!(reply["metadata"]["tokens_used"], json!({ "input": TOKENS_IN, "output": TOKENS_OUT }));
     assert_eq!(reply["metadata"]["model"], "openai.scripted-model");
     assert_eq!(asked.len(), requests, "{asked:?}");
-    let first = asked.first().map(Asked::key);
+    let first = asked.first().map(RecordedRequest::key);
     assert!(asked.iter().all(|request| Some(request.key()) == first), "one effect has one key: {asked:?}");
 }
 
@@ -59,13 +61,13 @@ fn is_estimated(seen: &Seen) -> bool {
 }
 
 /// The scripted answer comes only from the second request on.
-fn first(play: Play) -> impl Fn(&Asked) -> Play + Send + Sync {
-    move |asked| if asked.number == 0 { play.clone() } else { Play::Good }
+fn first(play: ServerBehavior) -> impl Fn(&RecordedRequest) -> ServerBehavior + Send + Sync {
+    move |asked| if asked.number == 0 { play.clone() } else { ServerBehavior::Good }
 }
 
 #[tokio::test]
 async fn a_good_answer_is_counted_as_the_server_counts() {
-    let seen = ask(|_| Play::Good).await;
+    let seen = ask(|_| ServerBehavior::Good).await;
     expect_success(&seen, 1);
     assert!(!is_estimated(&seen), "{:#}", seen.reply);
     let request = seen.asked.first().expect("a request");
@@ -78,14 +80,14 @@ async fn a_good_answer_is_counted_as_the_server_counts() {
 
 #[tokio::test]
 async fn a_slow_answer_is_waited_for() {
-    let seen = ask(|_| Play::Slow(Duration::from_millis(400))).await;
+    let seen = ask(|_| ServerBehavior::Slow(Duration::from_millis(400))).await;
     expect_success(&seen, 1);
     assert!(seen.reply["metadata"]["duration_ms"].as_u64() >= Some(800), "{:#}", seen.reply);
 }
 
 #[tokio::test]
 async fn a_server_that_is_busy_once_is_asked_again_when_it_says() {
-    let seen = ask(first(Play::Status("429 Too Many Requests", "retry-after: 1\r\n"))).await;
+    let seen = ask(first(ServerBehavior::Status("429 Too Many Requests", "retry-after: 1\r\n"))).await;
     expect_success(&seen, 2);
     assert!(seen.reply["metadata"]["duration_ms"].as_u64() >= Some(1_000), "{:#}", seen.reply);
     assert!(!is_estimated(&seen), "what was turned away costs nothing: {:#}", seen.reply);
@@ -93,21 +95,21 @@ async fn a_server_that_is_busy_once_is_asked_again_when_it_says() {
 
 #[tokio::test]
 async fn a_server_that_fails_once_is_asked_again_and_the_first_attempt_is_an_estimate() {
-    let seen = ask(first(Play::Status("500 Internal Server Error", ""))).await;
+    let seen = ask(first(ServerBehavior::Status("500 Internal Server Error", ""))).await;
     expect_success(&seen, 2);
     assert!(is_estimated(&seen), "nobody knows what a failed attempt took: {:#}", seen.reply);
 }
 
 #[tokio::test]
 async fn half_a_stream_once_is_asked_again_and_the_first_attempt_is_an_estimate() {
-    let seen = ask(first(Play::Half)).await;
+    let seen = ask(first(ServerBehavior::Half)).await;
     expect_success(&seen, 2);
     assert!(is_estimated(&seen), "{:#}", seen.reply);
 }
 
 #[tokio::test]
 async fn a_server_that_is_always_busy_fails_with_its_code() {
-    let seen = ask(|_| Play::Status("429 Too Many Requests", "retry-after: 0\r\n")).await;
+    let seen = ask(|_| ServerBehavior::Status("429 Too Many Requests", "retry-after: 0\r\n")).await;
     expect_failure(&seen, "failed", "model_overloaded");
     assert_eq!(seen.reply["metadata"]["tokens_used"], json!({ "input": 0, "output": 0 }));
     assert_eq!(seen.reply["metadata"]["cost_usd"].as_f64(), Some(0.0), "{:#}", seen.reply);
@@ -118,7 +120,7 @@ async fn nonsense_fails_with_a_code_and_is_an_estimate() {
     let garbage = "data: <html>not an event</html>\n\n".to_owned();
     let wrong = format!("data: {}\n\n", json!({ "choices": [{ "index": 0, "delta": { "content": 7 } }] }));
     for events in [garbage, wrong] {
-        let seen = ask(move |_| Play::Events(events.clone())).await;
+        let seen = ask(move |_| ServerBehavior::Events(events.clone())).await;
         expect_failure(&seen, "failed", "model_failed");
         assert!(is_estimated(&seen), "{:#}", seen.reply);
         assert_eq!(seen.reply["metadata"]["tokens_used"], json!({ "input": 0, "output": 0 }));
@@ -127,31 +129,31 @@ async fn nonsense_fails_with_a_code_and_is_an_estimate() {
 
 #[tokio::test]
 async fn half_a_stream_every_time_fails_with_a_code() {
-    let seen = ask(|_| Play::Half).await;
+    let seen = ask(|_| ServerBehavior::Half).await;
     expect_failure(&seen, "failed", "model_failed");
     assert!(is_estimated(&seen), "{:#}", seen.reply);
 }
 
 #[tokio::test]
 async fn silence_ends_as_timed_out() {
-    let seen = ask_for(1, |_| Play::Silence).await;
+    let seen = ask_for(1, |_| ServerBehavior::Silence).await;
     expect_failure(&seen, "timed_out", "timed_out");
     assert!(is_estimated(&seen), "{:#}", seen.reply);
 }
 
 #[tokio::test]
 async fn outputs_that_do_not_fit_are_repaired_and_each_answer_is_counted() {
-    let seen = ask(|asked| if asked.number == 0 { answer("{\"other\":1}") } else { Play::Good }).await;
+    let seen = ask(|asked| if asked.number == 0 { answer("{\"other\":1}") } else { ServerBehavior::Good }).await;
     assert_eq!(seen.ended.code, 0, "{:?}", seen.ended);
     let twice = json!({ "input": 2 * TOKENS_IN, "output": 2 * TOKENS_OUT });
     assert_eq!(seen.reply["metadata"]["tokens_used"], twice);
-    let keys: Vec<&str> = seen.asked.iter().map(Asked::key).collect();
+    let keys: Vec<&str> = seen.asked.iter().map(RecordedRequest::key).collect();
     assert!(matches!(keys.as_slice(), [first, second] if first != second), "a repair is another question: {keys:?}");
 }
 
 #[tokio::test]
 async fn nobody_there_fails_with_a_code_and_costs_nothing() {
-    let stand = Stand::asking("http://127.0.0.1:1/v1").expect("a stand");
+    let stand = ModelFixture::asking("http://127.0.0.1:1/v1").expect("a stand");
     stand.asking_agent(AGENT, 60, 1_000).expect("a file");
     let ended = stand.terminal.run(&["run", "agent", AGENT, "--input", "text=hello"]).await.expect("an end");
     let reply = ended.json().expect("a reply");

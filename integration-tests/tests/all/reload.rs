@@ -10,11 +10,11 @@ use anyhow::{Context, Result};
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
-use greenroom_integration_tests::definitions_dir::Stagehand;
-use greenroom_integration_tests::terminal::{Running, Said, Terminal};
+use greenroom_integration_tests::definitions_dir::DefinitionsDir;
+use greenroom_integration_tests::terminal::{CliHarness, CommandOutput, RunningCommand};
 use greenroom_integration_tests::wait::until;
 use greenroom_protocol::Json;
-use greenroom_supervisor::reload::IN_FORCE_WAIT_MAX;
+use greenroom_supervisor::reload::RELOAD_MAX;
 use serde_json::json;
 
 /// What a change may take, on a machine that does nothing else; here it only ends a test that hangs.
@@ -26,7 +26,7 @@ pub(super) const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../rego/b
 const OPEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../rego/tests/bundles/open.tar.gz");
 
 /// Waits until the host has said this so many times.
-async fn said(up: &Running, text: &str, times: usize) -> Result<()> {
+async fn said(up: &RunningCommand, text: &str, times: usize) -> Result<()> {
     let heard = || async { (up.err().matches(text).count() + up.out().matches(text).count() >= times).then_some(()) };
     let heard = until(text, RELOAD_WAIT_MAX, heard).await;
     heard.with_context(|| format!("{}{}", up.out(), up.err()))
@@ -34,7 +34,7 @@ async fn said(up: &Running, text: &str, times: usize) -> Result<()> {
 
 /// How long after the first touch the quickest of the changes so far was in force or refused. The
 /// machine may be busy with other things, but not each time.
-fn quickest(up: &Running) -> Result<Duration> {
+fn quickest(up: &RunningCommand) -> Result<Duration> {
     let lines = up.err();
     let told = lines.lines().filter(|line| line.contains(TAKEN) || line.contains(REFUSED));
     let took = told.filter_map(|line| serde_json::from_str::<Json>(line).ok()?["elapsed_ms"].as_u64());
@@ -42,26 +42,26 @@ fn quickest(up: &Running) -> Result<Duration> {
 }
 
 /// The notes of the audit on this subject, the newest first.
-async fn noted(terminal: &Terminal, subject: &str) -> Result<Vec<String>> {
+async fn noted(terminal: &CliHarness, subject: &str) -> Result<Vec<String>> {
     let audit = terminal.run(&["audit", "list", "--limit", "200", "-o", "json"]).await?.done()?;
     let events = audit["records"].as_array().into_iter().flatten().map(|record| &record["event"]);
     let notes = events.filter(|event| event["subject"] == subject).filter_map(|event| event["message"].as_str());
     Ok(notes.map(str::to_owned).collect())
 }
 
-async fn described(terminal: &Terminal) -> Result<Json> {
+async fn described(terminal: &CliHarness) -> Result<Json> {
     let shown = terminal.run(&["agents", "show", "echo_agent", "-o", "json"]).await?.done()?;
     Ok(shown["agent"]["description"].clone())
 }
 
 /// The operator looks at the audit, which the shipped policy leaves to others.
-async fn by_operator(terminal: &Terminal) -> Result<Said> {
+async fn by_operator(terminal: &CliHarness) -> Result<CommandOutput> {
     terminal.run(&["audit", "list", "--user", "operator", "-o", "json"]).await
 }
 
 /// The shipped bundle, but that an operator may look at the audit.
 fn widened() -> Result<Vec<u8>> {
-    changed(|data| data["cfg"]["roles"]["agent_operator"]["anywhere"]["look_audit"] = json!(1))
+    changed(|data| data["cfg"]["roles"]["agent_operator"]["anywhere"]["query_audit"] = json!(1))
 }
 
 /// The shipped bundle with other data in it.
@@ -94,23 +94,23 @@ fn replace(path: &Path, contents: &[u8]) -> Result<()> {
 }
 
 /// A host with definitions of its own: one agent that gives back what it is given.
-async fn up_with_an_echo() -> Result<(Terminal, Stagehand, Running)> {
-    let mut terminal = Terminal::open()?;
+async fn up_with_an_echo() -> Result<(CliHarness, DefinitionsDir, RunningCommand)> {
+    let mut terminal = CliHarness::open()?;
     let definitions = terminal.folder().join("definitions");
-    let stage = Stagehand::new(&definitions)?;
-    stage.echo_agent("echo_agent")?;
+    let state = DefinitionsDir::new(&definitions)?;
+    state.echo_agent("echo_agent")?;
     terminal.always(&["--definitions", definitions.to_str().context("a path of words")?]);
     let up = terminal.start(&["up"])?;
     up.says("greenroom is up").await?;
-    Ok((terminal, stage, up))
+    Ok((terminal, state, up))
 }
 
 #[tokio::test]
 async fn a_changed_definition_is_in_force_and_a_broken_one_is_not() -> Result<()> {
-    let (terminal, stage, up) = up_with_an_echo().await?;
+    let (terminal, state, up) = up_with_an_echo().await?;
     assert_eq!(described(&terminal).await?, "Gives back what it was given");
 
-    let file = stage.dir().join("agents/business_ops/echo_agent.yaml");
+    let file = state.dir().join("agents/business_ops/echo_agent.yaml");
     let old = fs::read_to_string(&file)?;
     let changed = old.replace("Gives back what it was given", "Says it once more");
     fs::write(&file, &changed)?;
@@ -120,7 +120,7 @@ async fn a_changed_definition_is_in_force_and_a_broken_one_is_not() -> Result<()
     // A broken file changes nothing, whatever is changed beside it.
     fs::write(&file, changed.replace("Says it once more", "Broken").replace("category:", "categori:"))?;
     said(&up, REFUSED, 1).await?;
-    stage.echo_agent("another_agent")?;
+    state.echo_agent("another_agent")?;
     said(&up, REFUSED, 2).await?;
     assert_eq!(described(&terminal).await?, "Says it once more");
     let words = ["run", "agent", "echo_agent", "--input", "text=still here", "-o", "json"];
@@ -133,7 +133,7 @@ async fn a_changed_definition_is_in_force_and_a_broken_one_is_not() -> Result<()
     assert_eq!(described(&terminal).await?, "Mended");
     assert_eq!(terminal.run(&unknown).await?.done()?["outputs"]["text"], "not yet");
 
-    assert!(quickest(&up)? <= IN_FORCE_WAIT_MAX, "{}", up.err());
+    assert!(quickest(&up)? <= RELOAD_MAX, "{}", up.err());
 
     let notes = noted(&terminal, "definitions").await?;
     assert!(notes.len() >= 4, "{notes:#?}");
@@ -146,12 +146,12 @@ async fn a_changed_definition_is_in_force_and_a_broken_one_is_not() -> Result<()
 
 #[tokio::test]
 async fn an_agent_of_a_category_that_was_not_there_at_the_start_works() -> Result<()> {
-    let (terminal, stage, up) = up_with_an_echo().await?;
+    let (terminal, state, up) = up_with_an_echo().await?;
 
-    let file = stage.dir().join("categories.yaml");
+    let file = state.dir().join("categories.yaml");
     let added = "\n  - id: space_exploration\n    name: Space\n    description: \"Rockets and orbits\"\n";
     replace(&file, format!("{}{added}", fs::read_to_string(&file)?.trim_end()).as_bytes())?;
-    stage.agent("orbit_agent", "space_exploration", "runtime: native\n  handler: native.echo")?;
+    state.agent("orbit_agent", "space_exploration", "runtime: native\n  handler: native.echo")?;
     said(&up, TAKEN, 1).await?;
     let words = ["run", "agent", "orbit_agent", "--input", "text=lift off", "-o", "json"];
     let done = until("the new agent", RELOAD_WAIT_MAX, || async {
@@ -166,7 +166,7 @@ async fn an_agent_of_a_category_that_was_not_there_at_the_start_works() -> Resul
 
 #[tokio::test]
 async fn a_changed_policy_is_in_force_and_a_broken_one_is_not() -> Result<()> {
-    let mut terminal = Terminal::open()?;
+    let mut terminal = CliHarness::open()?;
     let bundle = terminal.file("policy/guard.tar.gz", fs::read(SHIPPED)?)?;
     terminal.always(&["--policy", terminal.folder().join("policy").to_str().context("a path of words")?]);
     let up = terminal.start(&["up"])?;
@@ -196,7 +196,7 @@ async fn a_changed_policy_is_in_force_and_a_broken_one_is_not() -> Result<()> {
     fs::remove_file(&bundle)?;
     said(&up, REFUSED, 4).await?;
     assert_eq!(by_operator(&terminal).await?.refused(3)?["code"], "policy_denied");
-    assert!(quickest(&up)? <= IN_FORCE_WAIT_MAX, "{}", up.err());
+    assert!(quickest(&up)? <= RELOAD_MAX, "{}", up.err());
     let notes = noted(&terminal, "policy").await?;
     assert!(notes.iter().any(|note| note.contains("is in force")), "{notes:#?}");
     assert!(notes.iter().any(|note| note.contains("refused")), "{notes:#?}");
@@ -206,7 +206,7 @@ async fn a_changed_policy_is_in_force_and_a_broken_one_is_not() -> Result<()> {
 
 #[tokio::test]
 async fn a_host_does_not_start_with_what_is_broken() -> Result<()> {
-    let terminal = Terminal::open()?;
+    let terminal = CliHarness::open()?;
     terminal.file("definitions/agents/a.yaml", "agent_id: [")?;
     let refused = terminal.run(&["up", "--definitions", "definitions", "-o", "json"]).await?.refused(2)?;
     assert_eq!(refused["code"], "invalid_definition");

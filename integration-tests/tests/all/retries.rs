@@ -4,8 +4,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use greenroom_integration_tests::model_fixture::Stand;
-use greenroom_integration_tests::script_server::{Play, ScriptServer};
+use greenroom_integration_tests::model_fixture::ModelFixture;
+use greenroom_integration_tests::script_server::{ScriptServer, ServerBehavior};
 use greenroom_integration_tests::wait::until;
 
 const AGENT: &str = "asking_agent";
@@ -20,9 +20,10 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 const RETRY: &str = "retry: { max_attempts: 10, backoff: fixed, delay: 0.02, max_delay: 0.02 }";
 
 /// A model's server that always fails, and a workflow whose only step is a workflow that asks it.
-async fn stand() -> (ScriptServer, Stand) {
-    let server = ScriptServer::start(|_| Play::Status("500 Internal Server Error", "")).await.expect("a server");
-    let stand = Stand::asking(server.url()).expect("a stand");
+async fn stand() -> (ScriptServer, ModelFixture) {
+    let server =
+        ScriptServer::start(|_| ServerBehavior::Status("500 Internal Server Error", "")).await.expect("a server");
+    let stand = ModelFixture::asking(server.url()).expect("a stand");
     stand.asking_agent_with(AGENT, 300, 50, &format!("{RETRY}\n")).expect("an agent's file");
     let head = |id: &str| {
         format!(

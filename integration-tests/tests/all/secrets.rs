@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
-use greenroom_integration_tests::model_fixture::{MODEL_KEY, Stand};
-use greenroom_integration_tests::script_server::{Play, ScriptServer};
+use greenroom_integration_tests::model_fixture::{MODEL_KEY, ModelFixture};
+use greenroom_integration_tests::script_server::{ScriptServer, ServerBehavior};
 
 const AGENT: &str = "asking_agent";
 
@@ -25,14 +25,14 @@ fn holding(folder: &Path, key: &str, found: &mut Vec<String>) {
 async fn a_planted_key_is_nowhere_but_in_the_request_to_its_provider() {
     let words = format!("{{\"error\":{{\"message\":\"Incorrect API key provided: {MODEL_KEY}\",\"type\":\"told\"}}}}");
     let server = ScriptServer::start(move |asked| match asked.number {
-        0 => Play::Good,
-        1 => Play::Body("401 Unauthorized", words.clone()),
-        2 => Play::Body("400 Bad Request", words.clone()),
-        3..=5 => Play::Body("500 Internal Server Error", words.clone()),
-        _ => Play::Events(format!("data: {words}\n\n")),
+        0 => ServerBehavior::Good,
+        1 => ServerBehavior::Body("401 Unauthorized", words.clone()),
+        2 => ServerBehavior::Body("400 Bad Request", words.clone()),
+        3..=5 => ServerBehavior::Body("500 Internal Server Error", words.clone()),
+        _ => ServerBehavior::Events(format!("data: {words}\n\n")),
     });
     let server = server.await.expect("a server");
-    let mut stand = Stand::asking(server.url()).expect("a stand");
+    let mut stand = ModelFixture::asking(server.url()).expect("a stand");
     stand.terminal.variable("GREENROOM_LOG", "trace");
     stand.asking_agent(AGENT, 60, 200).expect("an agent's file");
     stand.definitions.row_workflow("asking_once", AGENT, 1).expect("a workflow's file");
@@ -47,8 +47,9 @@ async fn a_planted_key_is_nowhere_but_in_the_request_to_its_provider() {
     }
     assert!(server.count() >= 7, "every answer was played: {}", server.count());
     let sent = format!("Bearer {MODEL_KEY}");
-    let is_sent =
-        |asked: &greenroom_integration_tests::script_server::Asked| asked.headers.get("authorization") == Some(&sent);
+    let is_sent = |asked: &greenroom_integration_tests::script_server::RecordedRequest| {
+        asked.headers.get("authorization") == Some(&sent)
+    };
     assert!(server.asked().iter().all(is_sent), "the provider is asked with the key");
     let mut found = Vec::new();
     holding(stand.terminal.folder(), MODEL_KEY, &mut found);

@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use greenroom_client::{Client, Work};
-use greenroom_integration_tests::model_fixture::Stand;
-use greenroom_integration_tests::script_server::{Asked, Play, ScriptServer};
-use greenroom_integration_tests::terminal::Running;
+use greenroom_client::{CallParams, Client};
+use greenroom_integration_tests::model_fixture::ModelFixture;
+use greenroom_integration_tests::script_server::{RecordedRequest, ScriptServer, ServerBehavior};
+use greenroom_integration_tests::terminal::RunningCommand;
 use greenroom_integration_tests::wait::until;
-use greenroom_protocol::{AgentId, Clock, Code, Deadline, Json, Reply, RunId, Status, Values, WorkflowId};
+use greenroom_protocol::{AgentId, Clock, Deadline, ErrorCode, Json, Reply, RunId, Status, Values, WorkflowId};
 use greenroom_supervisor::clock::WallClock;
 
 const AGENT: &str = "asking_agent";
@@ -18,13 +18,13 @@ const THRICE: &str = "asking_thrice";
 const WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// A model that is silent to the word `hold`, slow to the word `slow`, and answers all else at once.
-fn script(asked: &Asked) -> Play {
+fn script(asked: &RecordedRequest) -> ServerBehavior {
     let said = asked.body.to_string();
     match () {
-        () if said.contains("hold") => Play::Silence,
+        () if said.contains("hold") => ServerBehavior::Silence,
         // What a step has answered is what the next one is asked.
-        () if said.contains("slow") || said.contains("\"done\"") => Play::Slow(Duration::from_millis(400)),
-        () => Play::Good,
+        () if said.contains("slow") || said.contains("\"done\"") => ServerBehavior::Slow(Duration::from_millis(400)),
+        () => ServerBehavior::Good,
     }
 }
 
@@ -32,8 +32,8 @@ async fn server() -> ScriptServer {
     ScriptServer::start(script).await.expect("a server")
 }
 
-fn stand(server: &ScriptServer) -> Stand {
-    let stand = Stand::asking(server.url()).expect("a stand");
+fn stand(server: &ScriptServer) -> ModelFixture {
+    let stand = ModelFixture::asking(server.url()).expect("a stand");
     stand.asking_agent(AGENT, 60, 200).expect("an agent's file");
     for (workflow, steps) in [(ONCE, 1), (THRICE, 3)] {
         stand.definitions.row_workflow(workflow, AGENT, steps).expect("a workflow's file");
@@ -41,8 +41,8 @@ fn stand(server: &ScriptServer) -> Stand {
     stand
 }
 
-fn work(text: &str) -> Work {
-    Work { inputs: Values::from([("text".to_owned(), Json::from(text))]), ..Work::default() }
+fn work(text: &str) -> CallParams {
+    CallParams { inputs: Values::from([("text".to_owned(), Json::from(text))]), ..CallParams::default() }
 }
 
 async fn ask(client: &Client, text: &str) -> Reply {
@@ -54,7 +54,7 @@ async fn run(client: &Client, workflow: &str, text: &str) -> Reply {
 }
 
 async fn detached(client: &Client, workflow: &str, text: &str) -> RunId {
-    let work = Work { detach: true, ..work(text) };
+    let work = CallParams { detach: true, ..work(text) };
     let begun = client.run_workflow(WorkflowId::new(workflow).expect("a name"), work).await.expect("an answer");
     assert!(begun.error.is_none(), "{:?}", begun.error);
     RunId::new(begun.id).expect("the reply names the run")
@@ -112,7 +112,7 @@ async fn a_run_whose_deadline_passes_between_steps_starts_nothing_more() {
 /// Whoever comes now is told that the process is about to end, and when to come back.
 async fn refused(client: &Client) -> Option<()> {
     let cause = ask(client, "too late").await.error?;
-    (cause.code == Code::ShuttingDown && cause.retry_after_ms.is_some()).then_some(())
+    (cause.code == ErrorCode::ShuttingDown && cause.retry_after_ms.is_some()).then_some(())
 }
 
 #[tokio::test]
@@ -134,7 +134,7 @@ async fn a_process_that_is_asked_to_end_under_load_ends_what_it_has_and_takes_no
 }
 
 /// Asks a process that cannot drain to end; answers it once it refuses new work.
-async fn stuck(server: &ScriptServer, stand: &Stand) -> (Running, RunId) {
+async fn stuck(server: &ScriptServer, stand: &ModelFixture) -> (RunningCommand, RunId) {
     let (process, client) = stand.up().await.expect("a process");
     let held = detached(&client, ONCE, "hold").await;
     let waiting = ask(&client, "hold");
@@ -161,7 +161,7 @@ async fn a_second_signal_ends_at_once_and_so_does_the_time_to_drain_and_nothing_
             process.terminate().expect("a second signal");
         }
         // The wait for the end of a command is shorter than ten minutes of draining.
-        process.ended_or_killed().await.expect("an end");
+        process.wait_or_kill().await.expect("an end");
         open(&server, 0).await;
         let (process, client) = stand.up().await.expect("another process");
         open(&server, 1).await;
@@ -174,7 +174,7 @@ async fn a_second_signal_ends_at_once_and_so_does_the_time_to_drain_and_nothing_
 }
 
 /// The journal has so many runs that ended well and were cancelled and no others, and the audit holds.
-async fn expect_whole(stand: &Stand, well: usize, cancelled: usize) {
+async fn expect_whole(stand: &ModelFixture, well: usize, cancelled: usize) {
     let listed = stand.terminal.run(&["runs", "list"]).await.expect("an end").json().expect("a document");
     let runs = listed["runs"].as_array().expect("runs");
     let count = |state: &str| runs.iter().filter(|run| run["state"] == state).count();

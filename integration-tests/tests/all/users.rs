@@ -5,14 +5,18 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use greenroom_integration_tests::terminal::Terminal;
+use greenroom_integration_tests::terminal::CliHarness;
 use greenroom_protocol::Json;
 use serde_json::json;
 
 const SUMMARISE: [&str; 6] = ["run", "agent", "executive_summary_agent", "--input", "document=Sales rose.", "--user"];
 const QUALIFY: [&str; 6] = ["run", "agent", "lead_qualification_agent", "--input", "lead={}", "--user"];
 
-async fn by(terminal: &Terminal, words: &[&str], user: &str) -> Result<greenroom_integration_tests::terminal::Said> {
+async fn by(
+    terminal: &CliHarness,
+    words: &[&str],
+    user: &str,
+) -> Result<greenroom_integration_tests::terminal::CommandOutput> {
     terminal.run(&[words, &[user, "-o", "json"]].concat()).await
 }
 
@@ -24,7 +28,7 @@ fn rules(error: &Json) -> Vec<&str> {
 
 #[tokio::test]
 async fn each_user_may_do_what_is_theirs_and_the_audit_has_all_of_it() -> Result<()> {
-    let terminal = Terminal::open()?;
+    let terminal = CliHarness::open()?;
     let denied = by(&terminal, &SUMMARISE, "guest").await?.refused(3)?;
     assert_eq!((&denied["code"], rules(&denied)), (&Json::from("policy_denied"), vec!["role_missing"]));
     assert!(denied["message"].as_str().is_some_and(|text| text.contains("guest")), "{denied:#}");
@@ -62,14 +66,14 @@ async fn each_user_may_do_what_is_theirs_and_the_audit_has_all_of_it() -> Result
 fn closed<'a>(records: &'a [Json], user: &str, target: &str) -> Option<&'a Json> {
     let opened = records.iter().find(|record| {
         let event = &record["event"];
-        event["user"] == user && event["action"] == "invoke" && event["target"] == target
+        event["user"] == user && event["action"] == "invoke" && event["resource"] == target
     })?;
     records.iter().map(|record| &record["event"]).find(|event| event["opened"] == opened["number"])
 }
 
 #[tokio::test]
 async fn a_run_has_no_more_rights_than_its_owner() -> Result<()> {
-    let terminal = Terminal::open()?;
+    let terminal = CliHarness::open()?;
     terminal.file("s.csv", "day,sold\n2025-01-02,3\n2025-02-02,4\n")?;
     let words = ["run", "workflow", "generate_quarterly_report", "--input", "data_source=@s.csv", "--user"];
     let denied = by(&terminal, &words, "operator").await?;
@@ -87,12 +91,12 @@ fn question(user: &str, roles: Json, category: &str) -> Json {
     json!({
         "action": "invoke",
         "agent": { "id": "an_agent", "category": category, "capabilities": {} },
-        "bound": {},
-        "bytes": 100,
+        "caller_policies": {},
+        "document_bytes": 100,
         "hops": 1,
         "policies": { "require_authentication": 1, "max_document_size_10mb": 1 },
-        "proven": { "audited": 1, "authenticated": 1, "own_tenant": 1 },
-        "speaker": "user",
+        "facts": { "audited": 1, "authenticated": 1, "own_tenant": 1 },
+        "caller": "user",
         "usage": { "requests": 1, "tokens_left": -1, "usd_left": -1 },
         "user": {
             "id": user, "tenant": "default", "roles": roles, "rate_limit": 100,
@@ -103,10 +107,10 @@ fn question(user: &str, roles: Json, category: &str) -> Json {
 
 #[tokio::test]
 async fn policy_explains_each_decision_and_runs_nothing() -> Result<()> {
-    let terminal = Terminal::open()?;
+    let terminal = CliHarness::open()?;
     let operator = || json!({ "agent_operator": 1 });
     let mut large = question("admin", json!({ "admin": 1 }), "business_ops");
-    large["bytes"] = json!(11_000_000);
+    large["document_bytes"] = json!(11_000_000);
     for (name, input, rule) in [
         ("admin", question("admin", json!({ "admin": 1 }), "sales_marketing"), None),
         ("operator", question("operator", operator(), "business_ops"), None),
@@ -135,15 +139,15 @@ async fn policy_explains_each_decision_and_runs_nothing() -> Result<()> {
 
 #[tokio::test]
 async fn the_table_says_who_may_do_what() -> Result<()> {
-    let said = Terminal::open()?.run(&["policy", "table", "-o", "table"]).await?;
+    let said = CliHarness::open()?.run(&["policy", "table", "-o", "table"]).await?;
     assert_eq!(said.code, 0, "{said:?}");
     insta::assert_snapshot!(said.out);
     Ok(())
 }
 
 /// A copy of the data directory whose database is this file; what guards the chain comes along.
-fn copied(from: &Terminal, database: &[u8]) -> Result<Terminal> {
-    let to = Terminal::open()?;
+fn copied(from: &CliHarness, database: &[u8]) -> Result<CliHarness> {
+    let to = CliHarness::open()?;
     to.file("data/greenroom.db", database)?;
     for name in ["audit.head", "audit.key"] {
         fs::copy(from.data_dir().join(name), to.data_dir().join(name)).with_context(|| name.to_owned())?;
@@ -160,14 +164,14 @@ fn changed(bytes: &[u8], old: &str, new: &str) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-async fn verified(terminal: &Terminal) -> Result<(i32, Json)> {
+async fn verified(terminal: &CliHarness) -> Result<(i32, Json)> {
     let said = terminal.run(&["audit", "verify", "-o", "json"]).await?;
     Ok((said.code, said.json()?))
 }
 
 #[tokio::test]
 async fn an_audit_that_was_touched_is_found_out() -> Result<()> {
-    let terminal = Terminal::open()?;
+    let terminal = CliHarness::open()?;
     by(&terminal, &SUMMARISE, "guest").await?.refused(3)?;
     let backup = async |name: &str| -> Result<Vec<u8>> {
         terminal.run(&["db", "backup", name]).await?.done()?;
@@ -182,7 +186,7 @@ async fn an_audit_that_was_touched_is_found_out() -> Result<()> {
     assert_eq!((code, &report["holds"], &report["fault"]), (0, &true.into(), &Json::Null), "{report:#}");
 
     // The guest's attempt is made to look like the administrator's.
-    let forged = changed(&late, r#""user":"guest","speaker":"user:guest","action":"invoke""#, FORGED)?;
+    let forged = changed(&late, r#""user":"guest","caller":"user:guest","action":"invoke""#, FORGED)?;
     let (code, report) = verified(&copied(&terminal, &forged)?).await?;
     assert_eq!((code, &report["holds"]), (1, &false.into()), "{report:#}");
     assert!(!report["fault"].is_null(), "the place is named: {report:#}");
@@ -210,7 +214,7 @@ async fn an_audit_that_was_touched_is_found_out() -> Result<()> {
     Ok(())
 }
 
-const FORGED: &str = r#""user":"admin","speaker":"user:admin","action":"invoke""#;
+const FORGED: &str = r#""user":"admin","caller":"user:admin","action":"invoke""#;
 
 /// Makes the head say that one entry less was signed.
 fn forge_head(data_dir: &Path) -> Result<()> {

@@ -30,7 +30,7 @@ pub enum MemoryChange {
         text: String,
         /// What it is found by later; without it, the text itself.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        about: Option<String>,
+        index_text: Option<String>,
     },
     /// Forget one memory, or all of them.
     Forget {

@@ -1,10 +1,10 @@
 //! What is remembered: the journal of a run, what watching shows of it, and the audit.
 
 use greenroom_protocol::audit::{Closing, Event, Opening, Record};
-use greenroom_protocol::event::{RunEvent, RunState, What};
-use greenroom_protocol::journal::{Begun, Entry, ResultRef, StepKey};
-use greenroom_protocol::request::Options;
-use greenroom_protocol::{Cause, Code, ContentHash, Deadline, MicroUsd, Status, Tokens};
+use greenroom_protocol::event::{RunEvent, RunEventKind, RunStatus};
+use greenroom_protocol::journal::{Entry, ResultRef, RunStarted, StepKey};
+use greenroom_protocol::request::CallOptions;
+use greenroom_protocol::{Cause, ContentHash, Deadline, ErrorCode, MicroUsd, Status, Tokens};
 
 use super::samples::{artifact, at, denial, hash, id, reply, usage, values};
 use super::written;
@@ -14,7 +14,7 @@ fn key() -> StepKey {
 }
 
 fn begun() -> Entry {
-    Entry::Begun(Box::new(Begun {
+    Entry::RunStarted(Box::new(RunStarted {
         run: id("run_01"),
         workflow: id("generate_quarterly_report"),
         version: hash(),
@@ -24,10 +24,10 @@ fn begun() -> Entry {
         owner: id("admin"),
         inputs: ResultRef::Inline(values()),
         context: ResultRef::Stored(artifact()),
-        options: Options::default(),
+        options: CallOptions::default(),
         deadline: Deadline(at(300)),
         steps: 5,
-        retries: 10,
+        retry_budget: 10,
         members: vec![id("executive_summary_agent_001")],
         checks: vec!["access_allowed".into()],
         trace: Some(id("4bf92f3577b34da6a3ce929d0e0e4736")),
@@ -36,32 +36,32 @@ fn begun() -> Entry {
 
 /// The life of a step, good and bad.
 fn of_steps() -> Vec<Entry> {
-    let cause = || Cause::new(Code::ModelOverloaded, "the provider has no capacity");
+    let cause = || Cause::new(ErrorCode::ModelOverloaded, "the provider has no capacity");
     let result = ResultRef::Inline(values());
     vec![
         Entry::StepReady { step: id("summarise") },
-        Entry::Expanded { step: id("summarise"), items: 3, skipped: vec![1] },
+        Entry::ItemsExpanded { step: id("summarise"), items: 3, skipped: vec![1] },
         Entry::StepStarted { key: key(), attempt: 1, agent: Some(id("executive_summary_agent_001")) },
         Entry::StepDone { key: key(), attempt: 1, result, hash: hash(), usage: usage(), duration_ms: 12 },
         Entry::StepSkipped { key: StepKey { step: id("publish"), index: None } },
         Entry::StepRetried { key: key(), attempt: 1, cause: cause(), at: at(2), after_ms: 2_000, usage: usage() },
-        Entry::RetryTaken,
+        Entry::NestedRetryTaken,
         Entry::StepFailed { key: key(), attempt: 2, cause: cause(), usage: usage(), duration_ms: 34 },
         Entry::StepCancelled { key: key() },
-        Entry::ApprovalAsked { key: key(), prompt: "publish it?".into() },
-        Entry::ApprovalAnswered { key: key(), approved: true, by: id("admin") },
+        Entry::ApprovalRequested { key: key(), prompt: "publish it?".into() },
+        Entry::ApprovalResolved { key: key(), approved: true, by: id("admin") },
     ]
 }
 
 fn of_runs() -> Vec<Entry> {
     vec![
-        Entry::CancelAsked { by: id("admin") },
+        Entry::CancelRequested { by: id("admin") },
         Entry::DeadlinePassed,
-        Entry::CompensationBegun { cause: denial(), until: at(60) },
-        Entry::CompensationStarted { key: key(), attempt: 1 },
-        Entry::CompensationEnded { key: key(), cause: None, usage: usage(), duration_ms: 5 },
-        Entry::Resumed { definitions_changed: true, deadline: Deadline(at(900)) },
-        Entry::Ended { reply: Box::new(reply()) },
+        Entry::RunCompensationStarted { cause: denial(), give_up_at: at(60) },
+        Entry::StepCompensationStarted { key: key(), attempt: 1 },
+        Entry::StepCompensationEnded { key: key(), cause: None, usage: usage(), duration_ms: 5 },
+        Entry::RunResumed { definitions_changed: true, deadline: Deadline(at(900)) },
+        Entry::RunEnded { reply: Box::new(reply()) },
     ]
 }
 
@@ -77,22 +77,22 @@ fn watching_shows_the_journal_as_events() {
     let entries = [vec![begun()], of_steps(), of_runs()].concat();
     let run = id("run_01");
     let events: Vec<RunEvent> =
-        (1..).zip(&entries).filter_map(|(seq, entry)| RunEvent::of(&run, seq, at(0), entry)).collect();
-    assert!(events.iter().any(|event| matches!(event.what, What::RunEnded { .. })));
+        (1..).zip(&entries).filter_map(|(seq, entry)| RunEvent::from_entry(&run, seq, at(0), entry)).collect();
+    assert!(events.iter().any(|event| matches!(event.kind, RunEventKind::RunEnded { .. })));
     written("run_events", &events);
 }
 
 #[test]
 fn the_states_of_a_run_are_words() {
     let states = [
-        RunState::Queued,
-        RunState::Running,
-        RunState::WaitingApproval,
-        RunState::Success,
-        RunState::Failed,
-        RunState::Denied,
-        RunState::Cancelled,
-        RunState::TimedOut,
+        RunStatus::Queued,
+        RunStatus::Running,
+        RunStatus::WaitingApproval,
+        RunStatus::Success,
+        RunStatus::Failed,
+        RunStatus::Denied,
+        RunStatus::Cancelled,
+        RunStatus::TimedOut,
     ];
     for state in states {
         assert_eq!(serde_json::to_value(state).expect("it can be written"), state.as_str());
@@ -108,16 +108,16 @@ fn the_audit_is_written_record_by_record() {
         pod: id("pod-a"),
         tenant: id("default"),
         user: id("guest"),
-        speaker: "user:guest".into(),
+        caller: "user:guest".into(),
         action: "invoke".into(),
-        target: "executive_summary_agent_001".into(),
+        resource: "executive_summary_agent_001".into(),
         run: Some("run_01".into()),
     };
     let closing = Closing {
         status: Status::Denied,
-        code: Some(Code::PolicyDenied),
+        code: Some(ErrorCode::PolicyDenied),
         checks: vec!["access_allowed".into()],
-        policy: Some("0123456789ab".into()),
+        policy_revision: Some("0123456789ab".into()),
         version: Some(hash()),
         elapsed_us: 87,
         tokens: Tokens::default(),
@@ -127,7 +127,7 @@ fn the_audit_is_written_record_by_record() {
         Event::Opened(opening),
         Event::Closed { opened: 1, closing },
         Event::Interrupted { opened: 1 },
-        Event::Noted { subject: "policy".into(), message: "revision 0123456789ab is in force".into() },
+        Event::System { subject: "policy".into(), message: "revision 0123456789ab is in force".into() },
     ];
     let records: Vec<Record> = (1..)
         .zip(events)

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use greenroom_protocol::reply::Usage;
 use greenroom_protocol::request::{
-    CallTool, ContextChange, ContextRead, ContextWrite, Invoke, Look, MemoryChange, MemoryRead, MemoryWrite, Options,
-    Page, ResumeRun, Signal, SignalRun, StartRun, StartTeam,
+    CallOptions, CallTool, ContextChange, ContextRead, ContextWrite, Invoke, MemoryChange, MemoryRead, MemoryWrite,
+    Page, Query, ResumeRun, Signal, SignalRun, StartRun, StartTeam,
 };
 use greenroom_protocol::{
-    Cause, Code, Credential, Deadline, Envelope, Metadata, MicroUsd, Outcome, Reply, Request, Status, Values,
+    Cause, Credential, Deadline, Envelope, ErrorCode, Metadata, MicroUsd, Outcome, Reply, Request, Status, Values,
 };
 use serde_json::json;
 
@@ -22,7 +22,7 @@ fn invoke() -> Invoke {
         context: values(),
         version: Some(hash()),
         key: Some(id("run_01/summarise")),
-        options: Options { model: Some("tier.small".into()), cost_max: Some(MicroUsd(10_000)) },
+        options: CallOptions { model: Some("tier.small".into()), cost_max: Some(MicroUsd(10_000)) },
     }
 }
 
@@ -34,7 +34,7 @@ fn work() -> Vec<Request> {
         version: None,
         detach: true,
         key: None,
-        options: Options::default(),
+        options: CallOptions::default(),
     };
     let team = StartTeam {
         team: id("reporting_team"),
@@ -43,7 +43,7 @@ fn work() -> Vec<Request> {
         context: values(),
         detach: false,
         key: Some(id("run_01/report")),
-        options: Options::default(),
+        options: CallOptions::default(),
     };
     vec![Request::Invoke(invoke()), Request::StartRun(start), Request::StartTeam(team)]
 }
@@ -73,7 +73,7 @@ fn shared() -> Vec<Request> {
 fn memories() -> Vec<Request> {
     let agent = || id("executive_summary_agent");
     let write = |change, key| Request::MemoryWrite(MemoryWrite { agent: agent(), change, key });
-    let remember = |about| MemoryChange::Remember { text: "what was said".into(), about };
+    let remember = |about| MemoryChange::Remember { text: "what was said".into(), index_text: about };
     vec![
         Request::MemoryRead(MemoryRead { agent: agent(), query: Some("what was asked".into()), limit: 5 }),
         Request::MemoryRead(MemoryRead { agent: agent(), query: None, limit: 0 }),
@@ -87,20 +87,20 @@ fn memories() -> Vec<Request> {
 fn looks() -> Vec<Request> {
     let page = Page { after: Some("41".into()), limit: 20 };
     let looks = vec![
-        Look::Agents,
-        Look::Agent { id: id("executive_summary_agent") },
-        Look::Workflows,
-        Look::Workflow { id: id("generate_quarterly_report") },
-        Look::Teams,
-        Look::Team { id: id("reporting_team") },
-        Look::Runs { page: Page::default() },
-        Look::Run { run: id("run_01") },
-        Look::Events { run: id("run_01"), after: 7 },
-        Look::Audit { page },
-        Look::AuditEntry { id: "17".into() },
-        Look::Costs { since: Some(at(0)) },
+        Query::Agents,
+        Query::Agent { id: id("executive_summary_agent") },
+        Query::Workflows,
+        Query::Workflow { id: id("generate_quarterly_report") },
+        Query::Teams,
+        Query::Team { id: id("reporting_team") },
+        Query::Runs { page: Page::default() },
+        Query::Run { run: id("run_01") },
+        Query::Events { run: id("run_01"), after: 7 },
+        Query::Audit { page },
+        Query::AuditEntry { id: "17".into() },
+        Query::Costs { since: Some(at(0)) },
     ];
-    looks.into_iter().map(Request::Look).collect()
+    looks.into_iter().map(Request::Query).collect()
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn requests_are_written_one_verb_each() {
 
 #[test]
 fn an_envelope_is_written_with_and_without_its_outside() {
-    let bare = Envelope::of(Request::Look(Look::Agents));
+    let bare = Envelope::of(Request::Query(Query::Agents));
     let full = |credential| Envelope {
         id: Some(id("req_01")),
         credential: Some(credential),
@@ -140,15 +140,15 @@ fn a_reply_is_written_for_each_way_to_end() {
         metadata: Metadata::default(),
         ..reply()
     };
-    let late = Cause::new(Code::Overloaded, "the pod is full").retry_after(Duration::from_millis(1_500));
+    let late = Cause::new(ErrorCode::Overloaded, "the pod is full").with_retry_after(Duration::from_millis(1_500));
     written(
         "replies",
         &[
             reply(),
             ended(Status::Denied, denial()),
             ended(Status::Failed, late),
-            ended(Status::Cancelled, Cause::new(Code::Cancelled, "cancelled by `admin`")),
-            ended(Status::TimedOut, Cause::new(Code::TimedOut, "the deadline passed")),
+            ended(Status::Cancelled, Cause::new(ErrorCode::Cancelled, "cancelled by `admin`")),
+            ended(Status::TimedOut, Cause::new(ErrorCode::TimedOut, "the deadline passed")),
         ],
     );
 }
@@ -161,5 +161,5 @@ fn what_work_gives_back_is_written_with_what_it_took() {
 
 #[test]
 fn the_codes_are_the_closed_list() {
-    written("codes", Code::ALL);
+    written("codes", ErrorCode::ALL);
 }

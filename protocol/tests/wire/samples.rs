@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use greenroom_protocol::reply::Usage;
 use greenroom_protocol::{
-    ArtifactRef, Cause, Code, ContentHash, Metadata, MicroUsd, PriceBasis, Reply, Status, Timestamp, Tokens, Values,
+    ArtifactRef, Cause, ContentHash, ErrorCode, Metadata, MicroUsd, PriceBasis, Reply, Status, Timestamp, Tokens,
+    Values,
 };
 use serde_json::json;
 
@@ -46,7 +47,7 @@ pub(crate) fn usage() -> Usage {
 
 pub(crate) fn denial() -> Cause {
     let rules = json!({"rules": [{"code": "access_allowed", "message": "the role `guest` may not do this"}]});
-    Cause::new(Code::PolicyDenied, "policy does not allow it").with(rules)
+    Cause::new(ErrorCode::PolicyDenied, "policy does not allow it").with_details(rules)
 }
 
 pub(crate) fn reply() -> Reply {

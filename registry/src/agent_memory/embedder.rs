@@ -27,14 +27,14 @@ pub trait Embedder: Send + Sync {
 
 /// The embedded embedder.
 #[must_use]
-pub fn hashed() -> Arc<dyn Embedder> {
-    Arc::new(Hashed)
+pub fn hashing_embedder() -> Arc<dyn Embedder> {
+    Arc::new(HashingEmbedder)
 }
 
-struct Hashed;
+struct HashingEmbedder;
 
 #[async_trait]
-impl Embedder for Hashed {
+impl Embedder for HashingEmbedder {
     async fn embed(&self, text: &str) -> Result<Vec<f32>, Cause> {
         Ok(vector(text))
     }

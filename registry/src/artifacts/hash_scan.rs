@@ -13,14 +13,14 @@ const CHUNK_BYTES: usize = 64 * 1_024;
 
 /// Collects names from text that comes in pieces.
 #[derive(Debug, Default)]
-pub(crate) struct Names {
+pub(crate) struct HashScanner {
     found: HashSet<ContentHash>,
     digits: String,
     /// The run of digits is longer than a name.
     is_longer: bool,
 }
 
-impl Names {
+impl HashScanner {
     /// Reads one text to its end.
     pub(crate) fn read(&mut self, text: &[u8]) {
         self.piece(text);
@@ -60,8 +60,8 @@ impl Names {
 ///
 /// # Errors
 /// What the reader says.
-pub(crate) fn names_in(mut artifact: impl Read) -> io::Result<HashSet<ContentHash>> {
-    let mut names = Names::default();
+pub(crate) fn hashes_in(mut artifact: impl Read) -> io::Result<HashSet<ContentHash>> {
+    let mut names = HashScanner::default();
     let mut chunk = vec![0; CHUNK_BYTES];
     let mut is_first = true;
     loop {
@@ -99,10 +99,10 @@ mod tests {
         let text =
             format!(r#"{{"a":{{"$artifact":{{"hash":"{one}"}}}},"b":"say \"{two}\"","c":"{one}{two}","d":"abc"}}"#);
         let both = HashSet::from([one, two]);
-        assert_eq!(names_in(text.as_bytes()).unwrap(), both);
-        assert_eq!(names_in(Drop(text.as_bytes())).unwrap(), both);
-        assert_eq!(names_in(format!("id,{one}\n").as_bytes()).unwrap(), HashSet::new(), "a CSV names nothing");
-        let mut names = Names::default();
+        assert_eq!(hashes_in(text.as_bytes()).unwrap(), both);
+        assert_eq!(hashes_in(Drop(text.as_bytes())).unwrap(), both);
+        assert_eq!(hashes_in(format!("id,{one}\n").as_bytes()).unwrap(), HashSet::new(), "a CSV names nothing");
+        let mut names = HashScanner::default();
         names.read(&text.as_bytes()[..text.len() / 2]);
         names.read(one.to_string().as_bytes());
         names.read(b"");

@@ -11,18 +11,18 @@ use protocol::{ContentHash, Timestamp};
 use sha2::{Digest, Sha256};
 
 /// Room for what a record has around its event: two names, a number, a hash and a time.
-const AROUND_EVENT_BYTES: usize = 160;
+const ENTRY_OVERHEAD_BYTES: usize = 160;
 
 /// The end of a chain: the number of its last record, and that record's hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Link {
+pub struct ChainTip {
     /// The number of the last record; zero before the first.
     pub number: u64,
     /// Its hash; of nothing, before the first.
     pub hash: ContentHash,
 }
 
-impl Link {
+impl ChainTip {
     /// The end of an empty chain.
     #[must_use]
     pub fn genesis() -> Self {
@@ -31,18 +31,18 @@ impl Link {
 
     /// Writes the next record and moves the end behind it.
     #[must_use]
-    pub fn append(&mut self, at: Timestamp, event: &EventJson) -> Row {
+    pub fn append(&mut self, at: Timestamp, event: &EventJson) -> ChainRow {
         let number = self.number.saturating_add(1);
         let record = encode(number, &self.hash, at, event);
         let hash = hash(&self.hash, record.as_bytes());
         *self = Self { number, hash };
-        Row { number, hash, record }
+        ChainRow { number, hash, record }
     }
 }
 
 /// A record as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
+pub struct ChainRow {
     /// Its number.
     pub number: u64,
     /// Its hash.
@@ -77,7 +77,7 @@ pub fn hash(previous: &ContentHash, record: &[u8]) -> ContentHash {
 /// The compact JSON of [`protocol::audit::Record`], byte by byte what its serialiser would write.
 fn encode(number: u64, previous: &ContentHash, at: Timestamp, event: &EventJson) -> String {
     let EventJson(event) = event;
-    let mut record = String::with_capacity(event.len() + AROUND_EVENT_BYTES);
+    let mut record = String::with_capacity(event.len() + ENTRY_OVERHEAD_BYTES);
     // Writing to a string does not fail.
     let _ = write!(record, r#"{{"number":{number},"previous":"{previous}","at":"{at}","event":{event}}}"#);
     record
@@ -91,14 +91,14 @@ mod tests {
 
     #[test]
     fn a_record_is_written_as_its_serialiser_would() {
-        let event = Event::Noted { subject: "policy".into(), message: "a \"new\" one\n".into() };
+        let event = Event::System { subject: "policy".into(), message: "a \"new\" one\n".into() };
         let at = Timestamp::from_micros(1_700_000_000_123_456);
-        let mut link = Link::genesis();
+        let mut link = ChainTip::genesis();
         let previous = link.hash;
         let row = link.append(at, &EventJson::of(&event).unwrap());
         let record = Record { number: 1, previous, at, event };
         assert_eq!(row.record, serde_json::to_string(&record).unwrap());
         assert_eq!(row.hash, hash(&previous, row.record.as_bytes()));
-        assert_eq!(link, Link { number: 1, hash: row.hash });
+        assert_eq!(link, ChainTip { number: 1, hash: row.hash });
     }
 }

@@ -6,7 +6,7 @@ use greenroom_protocol as protocol;
 use protocol::{ContentHash, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::audit::chain::Link;
+use crate::audit::chain::ChainTip;
 
 /// What the statement is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -50,8 +50,8 @@ pub struct SignedHead {
 impl SignedHead {
     /// The end that is stated.
     #[must_use]
-    pub const fn link(&self) -> Link {
-        Link { number: self.number, hash: self.hash }
+    pub const fn link(&self) -> ChainTip {
+        ChainTip { number: self.number, hash: self.hash }
     }
 
     /// True if the key's owner made this statement.
@@ -64,7 +64,7 @@ impl SignedHead {
 }
 
 /// The bytes that are signed. The first line keeps them apart from anything else the key may sign.
-pub(super) fn message(kind: HeadKind, link: Link, at: Timestamp) -> Vec<u8> {
+pub(super) fn message(kind: HeadKind, link: ChainTip, at: Timestamp) -> Vec<u8> {
     let text =
         format!("greenroom audit head 1\n{}\n{}\n{}\n{}\n", kind.as_str(), link.number, link.hash, at.as_micros());
     text.into_bytes()

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
 use greenroom_protocol::Timestamp;
 
-use crate::audit::chain::Link;
+use crate::audit::chain::ChainTip;
 use crate::audit::head::{HeadKind, SignedHead, message};
 use crate::error::StoreError;
 
@@ -62,7 +62,7 @@ impl Signer {
 
     /// States that the chain has this record.
     #[must_use]
-    pub fn sign(&self, kind: HeadKind, link: Link, at: Timestamp) -> SignedHead {
+    pub fn sign(&self, kind: HeadKind, link: ChainTip, at: Timestamp) -> SignedHead {
         let signature = hex::encode(self.key.sign(&message(kind, link, at)).to_bytes());
         SignedHead { kind, number: link.number, hash: link.hash, at, signature }
     }
@@ -71,7 +71,7 @@ impl Signer {
     ///
     /// # Errors
     /// [`StoreError`] if it cannot be read, or is no head.
-    pub fn kept(&self) -> Result<Option<SignedHead>, StoreError> {
+    pub fn load_head(&self) -> Result<Option<SignedHead>, StoreError> {
         let Some(text) = self.head.as_deref().map(read_bounded).transpose()?.flatten() else { return Ok(None) };
         serde_json::from_str(&text)
             .map(Some)
@@ -82,7 +82,7 @@ impl Signer {
     ///
     /// # Errors
     /// [`StoreError`] if it cannot be written.
-    pub fn keep(&self, head: &SignedHead) -> Result<(), StoreError> {
+    pub fn save_head(&self, head: &SignedHead) -> Result<(), StoreError> {
         let Some(path) = &self.head else { return Ok(()) };
         let draft = path.with_extension("head.new");
         let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(KEY_MODE).open(&draft)?;
@@ -148,10 +148,10 @@ mod tests {
     fn a_head_is_kept_and_its_signature_is_the_keys_own() {
         let folder = tempfile::tempdir().unwrap();
         let signer = Signer::open(&folder.path().join("audit.key"), || Ok([7; 32])).unwrap();
-        assert_eq!(signer.kept().unwrap(), None);
-        let head = signer.sign(HeadKind::Running, Link::genesis(), Timestamp::from_micros(5));
-        signer.keep(&head).unwrap();
-        assert_eq!(signer.kept().unwrap(), Some(head.clone()));
+        assert_eq!(signer.load_head().unwrap(), None);
+        let head = signer.sign(HeadKind::Running, ChainTip::genesis(), Timestamp::from_micros(5));
+        signer.save_head(&head).unwrap();
+        assert_eq!(signer.load_head().unwrap(), Some(head.clone()));
         assert!(head.is_signed_by(&signer.verifying_key()));
         assert!(!head.is_signed_by(&Signer::ephemeral([8; 32]).verifying_key()));
         let sealed = SignedHead { kind: HeadKind::Sealed, ..head };

@@ -5,12 +5,12 @@ use std::fmt;
 use ed25519_dalek::VerifyingKey;
 use greenroom_protocol::audit::Record;
 
-use crate::audit::chain::{Link, Row, hash};
+use crate::audit::chain::{ChainRow, ChainTip, hash};
 use crate::audit::head::{HeadKind, SignedHead};
 
 /// Where a chain does not hold, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub enum ChainViolation {
     /// The record is not what was written.
     Changed {
         /// Its number.
@@ -32,7 +32,7 @@ pub enum Fault {
         number: u64,
     },
     /// The end is missing.
-    Cut {
+    Truncated {
         /// The last record that is there.
         after: u64,
         /// The last one that was signed.
@@ -54,7 +54,7 @@ pub enum Fault {
     Unsigned,
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for ChainViolation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Changed { number } => write!(f, "record {number} was changed"),
@@ -63,7 +63,7 @@ impl fmt::Display for Fault {
             Self::Unlinked { number } => {
                 write!(f, "record {number} does not follow record {}: one was replaced", number.saturating_sub(1))
             }
-            Self::Cut { after, signed } => {
+            Self::Truncated { after, signed } => {
                 write!(f, "the end was cut off: record {after} is the last, but record {signed} was signed")
             }
             Self::Rewritten { after, through } => {
@@ -77,7 +77,7 @@ impl fmt::Display for Fault {
 
 /// What a walk along the chain found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Verdict {
+pub struct ChainReport {
     /// Records that hold.
     pub records: u64,
     /// The last record before the chain begins: zero, or the last one that was pruned.
@@ -86,29 +86,29 @@ pub struct Verdict {
     /// process died before it could sign.
     pub signed: u64,
     /// Where the chain does not hold.
-    pub fault: Option<Fault>,
+    pub fault: Option<ChainViolation>,
 }
 
-impl Verdict {
+impl ChainReport {
     /// True if every record is what was written.
     #[must_use]
-    pub const fn holds(&self) -> bool {
+    pub const fn is_valid(&self) -> bool {
         self.fault.is_none()
     }
 }
 
 /// Walks a chain from its anchor on.
 #[derive(Debug)]
-pub struct Walk {
+pub struct ChainVerifier {
     heads: Vec<SignedHead>,
     next_head: usize,
-    begin: Link,
-    link: Link,
+    begin: ChainTip,
+    link: ChainTip,
     signed: u64,
-    fault: Option<Fault>,
+    fault: Option<ChainViolation>,
 }
 
-impl Walk {
+impl ChainVerifier {
     /// Begins a walk. `heads` are all signed statements that were kept, in any order, anchors among
     /// them: the newest anchor is where the chain must begin.
     #[must_use]
@@ -116,20 +116,20 @@ impl Walk {
         let forged = heads.iter().find(|head| !head.is_signed_by(key)).map(|head| head.number);
         heads.sort_by_key(|head| head.number);
         let anchor = heads.iter().rev().find(|head| head.kind == HeadKind::Anchor);
-        let begin = anchor.map_or_else(Link::genesis, SignedHead::link);
+        let begin = anchor.map_or_else(ChainTip::genesis, SignedHead::link);
         heads.retain(|head| head.number >= begin.number);
-        let fault = forged.map(|number| Fault::Forged { number });
+        let fault = forged.map(|number| ChainViolation::Forged { number });
         Self { heads, next_head: 0, begin, link: begin, signed: begin.number, fault }.passed()
     }
 
     /// Begins a walk behind a record that is known to be right.
     #[must_use]
-    pub(crate) const fn behind(link: Link) -> Self {
+    pub(crate) const fn from_tip(link: ChainTip) -> Self {
         Self { heads: Vec::new(), next_head: 0, begin: link, link, signed: link.number, fault: None }
     }
 
     /// The end of what was walked, or the place where it does not hold.
-    pub(crate) fn reached(&self) -> Result<Link, Fault> {
+    pub(crate) fn tip(&self) -> Result<ChainTip, ChainViolation> {
         self.fault.map_or(Ok(self.link), Err)
     }
 
@@ -140,13 +140,13 @@ impl Walk {
     }
 
     /// Takes the next record; after the first fault, none is looked at.
-    pub fn step(&mut self, row: &Row) {
+    pub fn verify_next(&mut self, row: &ChainRow) {
         if self.fault.is_some() {
             return;
         }
         match self.judge(row) {
             Ok(()) => {
-                self.link = Link { number: row.number, hash: row.hash };
+                self.link = ChainTip { number: row.number, hash: row.hash };
                 self.pass_heads();
             }
             Err(fault) => self.fault = Some(fault),
@@ -155,11 +155,11 @@ impl Walk {
 
     /// Ends the walk.
     #[must_use]
-    pub fn end(mut self) -> Verdict {
+    pub fn finish(mut self) -> ChainReport {
         if self.fault.is_none() {
-            self.fault = self.judge_end();
+            self.fault = self.check_tip();
         }
-        Verdict {
+        ChainReport {
             records: self.link.number.saturating_sub(self.begin.number),
             anchor: self.begin.number,
             signed: self.signed,
@@ -167,37 +167,41 @@ impl Walk {
         }
     }
 
-    fn judge(&self, row: &Row) -> Result<(), Fault> {
+    fn judge(&self, row: &ChainRow) -> Result<(), ChainViolation> {
         let number = self.link.number.saturating_add(1);
         if row.number != number {
-            return Err(if row.number > number { Fault::Removed { number } } else { Fault::Inserted { number } });
+            return Err(if row.number > number {
+                ChainViolation::Removed { number }
+            } else {
+                ChainViolation::Inserted { number }
+            });
         }
-        let record: Record = serde_json::from_str(&row.record).map_err(|_| Fault::Changed { number })?;
+        let record: Record = serde_json::from_str(&row.record).map_err(|_| ChainViolation::Changed { number })?;
         if record.number > number {
-            return Err(Fault::Removed { number });
+            return Err(ChainViolation::Removed { number });
         }
         if record.number < number {
-            return Err(Fault::Inserted { number: record.number });
+            return Err(ChainViolation::Inserted { number: record.number });
         }
         if hash(&record.previous, row.record.as_bytes()) != row.hash {
-            return Err(Fault::Changed { number });
+            return Err(ChainViolation::Changed { number });
         }
         if record.previous != self.link.hash {
-            return Err(Fault::Unlinked { number });
+            return Err(ChainViolation::Unlinked { number });
         }
         Ok(())
     }
 
-    fn judge_end(&self) -> Option<Fault> {
+    fn check_tip(&self) -> Option<ChainViolation> {
         let Some(last) = self.heads.last() else {
-            return (self.link.number > 0).then_some(Fault::Unsigned);
+            return (self.link.number > 0).then_some(ChainViolation::Unsigned);
         };
         if last.number > self.link.number {
-            return Some(Fault::Cut { after: self.link.number, signed: last.number });
+            return Some(ChainViolation::Truncated { after: self.link.number, signed: last.number });
         }
         let newest = self.heads.iter().max_by_key(|head| (head.number, head.at))?;
         let is_past_seal = newest.kind == HeadKind::Sealed && self.link.number > newest.number;
-        is_past_seal.then_some(Fault::Inserted { number: newest.number.saturating_add(1) })
+        is_past_seal.then_some(ChainViolation::Inserted { number: newest.number.saturating_add(1) })
     }
 
     fn pass_heads(&mut self) {
@@ -205,7 +209,7 @@ impl Walk {
             if head.link() == self.link {
                 self.signed = head.number;
             } else if self.fault.is_none() {
-                self.fault = Some(Fault::Rewritten { after: self.signed, through: head.number });
+                self.fault = Some(ChainViolation::Rewritten { after: self.signed, through: head.number });
             }
             self.next_head += 1;
         }

@@ -7,32 +7,34 @@ use async_trait::async_trait;
 use greenroom_protocol as protocol;
 use protocol::{ContentHash, Timestamp};
 
-use crate::agent_memory::{MEMORIES_MAX, Memory, MemoryOwner, MemoryStore, Near, Recalled, best, newest_first};
+use crate::agent_memory::{
+    MEMORIES_MAX, Memory, MemoryMatch, MemoryOwner, MemoryStore, VectorQuery, newest_first, top_matches,
+};
 use crate::error::StoreError;
 use crate::in_memory::{Shared, lock};
 
 /// The newest come first.
-type Kept = Vec<(Memory, Vec<f32>)>;
+type OwnerMemories = Vec<(Memory, Vec<f32>)>;
 
 /// The memories.
-pub(super) struct MemoryMemories {
+pub(super) struct InMemoryAgentMemory {
     shared: Arc<Shared>,
-    owners: Mutex<BTreeMap<MemoryOwner, Kept>>,
+    owners: Mutex<BTreeMap<MemoryOwner, OwnerMemories>>,
 }
 
-impl MemoryMemories {
+impl InMemoryAgentMemory {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self { shared, owners: Mutex::default() }
     }
 
-    fn alive(&self, owner: &MemoryOwner, now: Timestamp) -> Kept {
+    fn alive(&self, owner: &MemoryOwner, now: Timestamp) -> OwnerMemories {
         let owners = lock(&self.owners);
         owners.get(owner).into_iter().flatten().filter(|(memory, _)| memory.is_alive(now)).cloned().collect()
     }
 }
 
 #[async_trait]
-impl MemoryStore for MemoryMemories {
+impl MemoryStore for InMemoryAgentMemory {
     async fn remember(
         &self,
         owner: &MemoryOwner,
@@ -52,8 +54,13 @@ impl MemoryStore for MemoryMemories {
         Ok(())
     }
 
-    async fn recall(&self, owner: &MemoryOwner, near: Near<'_>, now: Timestamp) -> Result<Vec<Recalled>, StoreError> {
-        Ok(best(near, self.alive(owner, now).into_iter()))
+    async fn recall(
+        &self,
+        owner: &MemoryOwner,
+        near: VectorQuery<'_>,
+        now: Timestamp,
+    ) -> Result<Vec<MemoryMatch>, StoreError> {
+        Ok(top_matches(near, self.alive(owner, now).into_iter()))
     }
 
     async fn list(&self, owner: &MemoryOwner, most: usize, now: Timestamp) -> Result<Vec<Memory>, StoreError> {

@@ -8,32 +8,32 @@ use async_trait::async_trait;
 use greenroom_protocol as protocol;
 use protocol::{ArtifactRef, ContentHash, Timestamp};
 
-use crate::artifacts::hash_scan::names_in;
-use crate::artifacts::{ArtifactError, Artifacts, Swept, UNNAMED_KEPT, held, reference};
+use crate::artifacts::hash_scan::hashes_in;
+use crate::artifacts::{ArtifactError, ArtifactStore, SweepReport, UNREFERENCED_RETENTION, reachable, reference};
 use crate::error::StoreError;
 use crate::in_memory::lock;
 
 #[derive(Debug, Default)]
-struct MemoryArtifacts(Mutex<HashMap<ContentHash, Kept>>);
+struct InMemoryArtifacts(Mutex<HashMap<ContentHash, StoredArtifact>>);
 
 #[derive(Debug)]
-struct Kept {
+struct StoredArtifact {
     bytes: Arc<[u8]>,
     put: Instant,
 }
 
 /// Artifacts that live as long as the process.
 #[must_use]
-pub fn memory_artifacts() -> Arc<dyn Artifacts> {
-    Arc::new(MemoryArtifacts::default())
+pub fn in_memory_artifacts() -> Arc<dyn ArtifactStore> {
+    Arc::new(InMemoryArtifacts::default())
 }
 
 #[async_trait]
-impl Artifacts for MemoryArtifacts {
+impl ArtifactStore for InMemoryArtifacts {
     async fn put(&self, bytes: Vec<u8>, media_type: &str, name: &str) -> Result<ArtifactRef, ArtifactError> {
         let reference = reference(&bytes, media_type, name)?;
         let put = Instant::now();
-        lock(&self.0).entry(reference.hash).or_insert_with(|| Kept { bytes: bytes.into(), put }).put = put;
+        lock(&self.0).entry(reference.hash).or_insert_with(|| StoredArtifact { bytes: bytes.into(), put }).put = put;
         Ok(reference)
     }
 
@@ -46,17 +46,17 @@ impl Artifacts for MemoryArtifacts {
         Ok(Some(bytes.to_vec()))
     }
 
-    async fn sweep(&self, named: HashSet<ContentHash>, _now: Timestamp) -> Result<Swept, StoreError> {
+    async fn sweep(&self, named: HashSet<ContentHash>, _now: Timestamp) -> Result<SweepReport, StoreError> {
         let mut all = lock(&self.0);
         let is_held = |hash: &ContentHash| {
-            named.contains(hash) || all.get(hash).is_some_and(|kept| kept.put.elapsed() < UNNAMED_KEPT)
+            named.contains(hash) || all.get(hash).is_some_and(|kept| kept.put.elapsed() < UNREFERENCED_RETENTION)
         };
         let inside = |hash: &ContentHash| match all.get(hash) {
-            Some(kept) => Ok(names_in(&*kept.bytes)?),
+            Some(kept) => Ok(hashes_in(&*kept.bytes)?),
             None => Ok(HashSet::new()),
         };
-        let stays = held(&all.keys().copied().collect(), is_held, inside)?;
-        let mut swept = Swept::default();
+        let stays = reachable(&all.keys().copied().collect(), is_held, inside)?;
+        let mut swept = SweepReport::default();
         all.retain(|hash, kept| {
             let is_kept = stays.contains(hash);
             if !is_kept {

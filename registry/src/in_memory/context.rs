@@ -9,23 +9,23 @@ use futures::stream::BoxStream;
 use greenroom_protocol as protocol;
 use protocol::{ContextKey, RunId, Timestamp};
 
-use crate::artifacts::hash_scan::Names;
-use crate::context::data::Board;
+use crate::artifacts::hash_scan::HashScanner;
+use crate::context::data::ContextData;
 use crate::context::{ContextError, ContextEvent, ContextPut, ContextStore, Snapshot, Version, Versioned};
 use crate::error::StoreError;
 use crate::in_memory::Shared;
-use crate::notify::{Follow, follow};
+use crate::notify::{TailSource, tail};
 use crate::runs::Fence;
 
 /// Every context.
 #[derive(Debug, Default)]
-pub(super) struct Contexts(HashMap<RunId, Board>);
+pub(super) struct Contexts(HashMap<RunId, ContextData>);
 
 impl Contexts {
     /// Shows every text that may name an artifact.
-    pub(super) fn tell(&self, names: &mut Names) -> Result<(), StoreError> {
-        let slots = self.0.values().flat_map(|board| board.slots.values());
-        for value in slots.filter_map(|slot| slot.value.as_ref()) {
+    pub(super) fn tell(&self, names: &mut HashScanner) -> Result<(), StoreError> {
+        let values = self.0.values().flat_map(|data| data.values.values());
+        for value in values.filter_map(|stored| stored.value.as_ref()) {
             names.read(&serde_json::to_vec(value)?);
         }
         Ok(())
@@ -36,17 +36,17 @@ impl Contexts {
         self.0.remove(run);
     }
 
-    fn board_mut(&mut self, run: &RunId) -> Result<&mut Board, ContextError> {
+    fn data_mut(&mut self, run: &RunId) -> Result<&mut ContextData, ContextError> {
         self.0.get_mut(run).ok_or(ContextError::Unknown)
     }
 }
 
 /// The contexts.
 #[derive(Debug, Clone)]
-pub(super) struct MemoryContext(pub(super) Arc<Shared>);
+pub(super) struct InMemoryContexts(pub(super) Arc<Shared>);
 
 #[async_trait]
-impl ContextStore for MemoryContext {
+impl ContextStore for InMemoryContexts {
     async fn claim(&self, run: &RunId) -> Result<Fence, ContextError> {
         self.0.admit()?;
         Ok(self.0.contexts().0.entry(run.clone()).or_default().claim())
@@ -59,40 +59,40 @@ impl ContextStore for MemoryContext {
         now: Timestamp,
     ) -> Result<Vec<Option<Versioned>>, ContextError> {
         let contexts = self.0.contexts();
-        let board = contexts.0.get(run);
-        Ok(keys.iter().map(|key| board.and_then(|board| board.read(key, now))).collect())
+        let data = contexts.0.get(run);
+        Ok(keys.iter().map(|key| data.and_then(|data| data.read(key, now))).collect())
     }
 
     async fn write(&self, run: &RunId, fence: Fence, put: ContextPut, now: Timestamp) -> Result<Version, ContextError> {
         self.0.admit()?;
-        let changed = self.0.contexts().board_mut(run)?.put(fence, put, now)?;
-        self.0.context_bells.ring(run);
-        Ok(changed.slot.version)
+        let changed = self.0.contexts().data_mut(run)?.put(fence, put, now)?;
+        self.0.context_notifiers.notify(run);
+        Ok(changed.stored.version)
     }
 
     async fn snapshot(&self, run: &RunId, now: Timestamp) -> Result<Snapshot, ContextError> {
-        Ok(self.0.contexts().0.get(run).map(|board| board.snapshot(now)).unwrap_or_default())
+        Ok(self.0.contexts().0.get(run).map(|data| data.snapshot(now)).unwrap_or_default())
     }
 
     fn watch(&self, run: &RunId, after: Version) -> BoxStream<'static, Result<ContextEvent, ContextError>> {
         let (store, name) = (self.clone(), run.clone());
-        follow(Follow {
-            bell: self.0.context_bells.hear(run),
+        tail(TailSource {
+            notify: self.0.context_notifiers.subscribe(run),
             after: after.0,
             read: Box::new(move |after| {
-                let changes = store.0.contexts().0.get(&name).map(|board| board.changes(Version(after)));
+                let changes = store.0.contexts().0.get(&name).map(|data| data.changes(Version(after)));
                 futures::future::ready(Ok(changes.unwrap_or_default())).boxed()
             }),
-            place: |event: &ContextEvent| event.version.0,
+            position: |event: &ContextEvent| event.version.0,
             is_last: |_| false,
         })
     }
 
     async fn expire(&self, run: &RunId, fence: Fence, now: Timestamp) -> Result<u64, ContextError> {
         self.0.admit()?;
-        let gone = self.0.contexts().board_mut(run)?.expire(fence, now)?.len() as u64;
+        let gone = self.0.contexts().data_mut(run)?.expire(fence, now)?.len() as u64;
         if gone > 0 {
-            self.0.context_bells.ring(run);
+            self.0.context_notifiers.notify(run);
         }
         Ok(gone)
     }
@@ -100,9 +100,9 @@ impl ContextStore for MemoryContext {
     async fn remove(&self, run: &RunId, fence: Fence) -> Result<(), ContextError> {
         self.0.admit()?;
         let mut contexts = self.0.contexts();
-        contexts.board_mut(run)?.admit(fence)?;
+        contexts.data_mut(run)?.check_fence(fence)?;
         contexts.forget(run);
-        self.0.context_bells.take_down(run);
+        self.0.context_notifiers.close(run);
         Ok(())
     }
 }

@@ -6,16 +6,16 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 use greenroom_protocol::ContentHash;
 
-use crate::definition_store::{BODY_BYTES_MAX, DefinitionBodies};
+use crate::definition_store::{BODY_BYTES_MAX, DefinitionStore};
 use crate::error::StoreError;
 use crate::in_memory::lock;
 
 /// The bodies.
 #[derive(Debug, Default)]
-pub(super) struct MemoryBodies(Mutex<HashMap<ContentHash, String>>);
+pub(super) struct InMemoryDefinitions(Mutex<HashMap<ContentHash, String>>);
 
 #[async_trait]
-impl DefinitionBodies for MemoryBodies {
+impl DefinitionStore for InMemoryDefinitions {
     async fn put(&self, hash: &ContentHash, body: &str) -> Result<(), StoreError> {
         if body.len() > BODY_BYTES_MAX {
             return Err(StoreError::Codec(format!("a definition has at most {BODY_BYTES_MAX} bytes")));

@@ -7,50 +7,50 @@ use greenroom_protocol as protocol;
 use protocol::{ContentHash, Reply, TenantId, Timestamp};
 
 use crate::error::StoreError;
-use crate::idempotency::{Idempotency, Once};
+use crate::idempotency::{IdempotencyStore, KeyStatus};
 use crate::in_memory::Shared;
 use crate::in_memory::runs::KeyUse;
-use crate::runs::OnceKey;
+use crate::runs::DedupKey;
 
 /// The answers.
 #[derive(Debug)]
-pub(super) struct MemoryIdempotency(pub(super) Arc<Shared>);
+pub(super) struct InMemoryIdempotency(pub(super) Arc<Shared>);
 
 impl KeyUse {
-    fn once(&self, body: &ContentHash) -> Once {
+    fn once(&self, body: &ContentHash) -> KeyStatus {
         if self.body != *body {
-            return Once::Conflict;
+            return KeyStatus::Conflict;
         }
         if let Some(run) = &self.run {
-            return Once::Began(run.clone());
+            return KeyStatus::RunStarted(run.clone());
         }
-        self.reply.clone().map_or(Once::Running, |reply| Once::Answered(Box::new(reply)))
+        self.reply.clone().map_or(KeyStatus::InProgress, |reply| KeyStatus::Completed(Box::new(reply)))
     }
 }
 
 #[async_trait]
-impl Idempotency for MemoryIdempotency {
+impl IdempotencyStore for InMemoryIdempotency {
     async fn begin(
         &self,
         tenant: &TenantId,
-        key: &OnceKey,
+        key: &DedupKey,
         body: &ContentHash,
         now: Timestamp,
-    ) -> Result<Once, StoreError> {
+    ) -> Result<KeyStatus, StoreError> {
         self.0.admit()?;
         let mut runs = self.0.runs();
-        let place = (tenant.clone(), key.stored());
+        let place = (tenant.clone(), key.to_stored());
         if let Some(used) = runs.keys.get(&place) {
             return Ok(used.once(body));
         }
         runs.keys.insert(place, KeyUse { body: *body, run: None, reply: None, at: now });
-        Ok(Once::New)
+        Ok(KeyStatus::New)
     }
 
-    async fn finish(&self, tenant: &TenantId, key: &OnceKey, reply: &Reply, now: Timestamp) -> Result<(), StoreError> {
+    async fn finish(&self, tenant: &TenantId, key: &DedupKey, reply: &Reply, now: Timestamp) -> Result<(), StoreError> {
         self.0.admit()?;
         let mut runs = self.0.runs();
-        let open = runs.keys.get_mut(&(tenant.clone(), key.stored())).filter(|used| used.reply.is_none());
+        let open = runs.keys.get_mut(&(tenant.clone(), key.to_stored())).filter(|used| used.reply.is_none());
         if let Some(used) = open {
             used.reply = Some(reply.clone());
             used.at = now;
@@ -58,19 +58,19 @@ impl Idempotency for MemoryIdempotency {
         Ok(())
     }
 
-    async fn abandon(&self, tenant: &TenantId, key: &OnceKey) -> Result<(), StoreError> {
+    async fn abandon(&self, tenant: &TenantId, key: &DedupKey) -> Result<(), StoreError> {
         self.0.admit()?;
         let mut runs = self.0.runs();
-        let place = (tenant.clone(), key.stored());
+        let place = (tenant.clone(), key.to_stored());
         if runs.keys.get(&place).is_some_and(|used| used.reply.is_none() && used.run.is_none()) {
             runs.keys.remove(&place);
         }
         Ok(())
     }
 
-    async fn lookup(&self, tenant: &TenantId, key: &OnceKey, body: &ContentHash) -> Result<Once, StoreError> {
+    async fn lookup(&self, tenant: &TenantId, key: &DedupKey, body: &ContentHash) -> Result<KeyStatus, StoreError> {
         let runs = self.0.runs();
-        Ok(runs.keys.get(&(tenant.clone(), key.stored())).map_or(Once::New, |used| used.once(body)))
+        Ok(runs.keys.get(&(tenant.clone(), key.to_stored())).map_or(KeyStatus::New, |used| used.once(body)))
     }
 
     async fn prune(&self, before: Timestamp) -> Result<u64, StoreError> {

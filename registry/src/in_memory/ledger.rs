@@ -9,23 +9,24 @@ use protocol::{CallKey, Clock, Timestamp};
 
 use crate::error::StoreError;
 use crate::in_memory::{Shared, lock};
-use crate::ledger::deltas::{Spend, SpendKey};
-use crate::ledger::state::Book;
+use crate::ledger::deltas::{CostEntry, CostKey};
+use crate::ledger::state::LedgerState;
 use crate::ledger::usage::day_of;
 use crate::ledger::{
-    Account, Amount, CostRow, Ledger, Limit, Periods, Refusal, Reservation, ReservationId, Scope, Settlement, Usage,
+    Account, Amount, CostRow, Ledger, Limit, Periods, Reservation, ReservationId, ReserveError, Settlement, UsageKey,
+    UsageSummary,
 };
 
 #[derive(Debug, Default)]
-struct Books {
-    book: Book,
-    costs: BTreeMap<SpendKey, Spend>,
+struct LedgerWithCosts {
+    state: LedgerState,
+    costs: BTreeMap<CostKey, CostEntry>,
 }
 
-impl Books {
+impl LedgerWithCosts {
     fn settle(&mut self, id: ReservationId, settlement: Settlement, now: Timestamp) -> Amount {
-        let booked = self.book.settle(id, settlement, now);
-        for (key, spend) in self.book.take_deltas().spend {
+        let booked = self.state.settle(id, settlement, now);
+        for (key, spend) in self.state.drain_deltas().costs {
             self.costs.entry(key).or_default().add(&spend);
         }
         booked
@@ -33,31 +34,31 @@ impl Books {
 }
 
 /// The ledger.
-pub(super) struct MemoryLedger {
+pub(super) struct InMemoryLedger {
     shared: Arc<Shared>,
-    books: Arc<Mutex<Books>>,
+    ledger: Arc<Mutex<LedgerWithCosts>>,
     clock: Arc<dyn Clock>,
 }
 
-impl MemoryLedger {
+impl InMemoryLedger {
     pub(super) fn new(shared: Arc<Shared>, clock: Arc<dyn Clock>) -> Self {
-        Self { shared, books: Arc::default(), clock }
+        Self { shared, ledger: Arc::default(), clock }
     }
 }
 
 #[async_trait]
-impl Ledger for MemoryLedger {
-    async fn count(&self, who: &Scope, over: Periods, now: Timestamp) -> Result<Usage, StoreError> {
+impl Ledger for InMemoryLedger {
+    async fn count(&self, who: &UsageKey, over: Periods, now: Timestamp) -> Result<UsageSummary, StoreError> {
         self.shared.admit()?;
-        let mut books = lock(&self.books);
-        let usage = books.book.count(who, over, now);
+        let mut ledger = lock(&self.ledger);
+        let usage = ledger.state.count(who, over, now);
         // Nobody writes these down.
-        books.book.take_deltas();
+        ledger.state.drain_deltas();
         Ok(usage)
     }
 
-    async fn usage(&self, who: &Scope, over: Periods, now: Timestamp) -> Result<Usage, StoreError> {
-        Ok(lock(&self.books).book.usage(who, over, now))
+    async fn usage(&self, who: &UsageKey, over: Periods, now: Timestamp) -> Result<UsageSummary, StoreError> {
+        Ok(lock(&self.ledger).state.usage(who, over, now))
     }
 
     async fn reserve(
@@ -67,12 +68,12 @@ impl Ledger for MemoryLedger {
         worst: Amount,
         key: &CallKey,
         now: Timestamp,
-    ) -> Result<Reservation, Refusal> {
+    ) -> Result<Reservation, ReserveError> {
         self.shared.admit()?;
-        let id = lock(&self.books).book.reserve(account, limits, worst, key, now)?;
-        let (books, clock) = (self.books.clone(), self.clock.clone());
+        let id = lock(&self.ledger).state.reserve(account, limits, worst, key, now)?;
+        let (ledger, clock) = (self.ledger.clone(), self.clock.clone());
         let abandoned = move |id| {
-            lock(&books).settle(id, Settlement::Estimated, clock.now());
+            lock(&ledger).settle(id, Settlement::Estimated, clock.now());
         };
         Ok(Reservation::new(id, key.clone(), worst, Some(Box::new(abandoned))))
     }
@@ -84,12 +85,12 @@ impl Ledger for MemoryLedger {
         now: Timestamp,
     ) -> Result<Amount, StoreError> {
         self.shared.admit()?;
-        Ok(lock(&self.books).settle(reservation.into_id(), settlement, now))
+        Ok(lock(&self.ledger).settle(reservation.into_id(), settlement, now))
     }
 
     async fn costs(&self, since: Option<Timestamp>) -> Result<Vec<CostRow>, StoreError> {
         let first = since.map_or(i64::MIN, day_of);
-        let books = lock(&self.books);
-        Ok(books.costs.iter().filter(|(key, _)| key.day >= first).map(|(key, spend)| key.row(spend)).collect())
+        let ledger = lock(&self.ledger);
+        Ok(ledger.costs.iter().filter(|(key, _)| key.day >= first).map(|(key, spend)| key.row(spend)).collect())
     }
 }

@@ -11,14 +11,14 @@ use greenroom_protocol as protocol;
 use protocol::journal::Entry;
 use protocol::{ContentHash, PodId, Reply, RunId, TenantId, Timestamp};
 
-use crate::artifacts::hash_scan::Names;
+use crate::artifacts::hash_scan::HashScanner;
 use crate::error::StoreError;
-use crate::group_commit::Haste;
+use crate::group_commit::CommitTiming;
 use crate::in_memory::Shared;
-use crate::journal::{Journal, JournalError, Journalled, Pending, Receipt, Seq, Tip};
-use crate::notify::{Follow, follow};
-use crate::runs::record::Mark;
-use crate::runs::{Created, Fence, NewRun, OnceKey, RunFilter, RunHead, RunPage, RunStore};
+use crate::journal::{AppendPosition, Journal, JournalError, JournalRecord, PendingAppend, Receipt, Seq};
+use crate::notify::{TailSource, tail};
+use crate::runs::record::StatusChange;
+use crate::runs::{Created, DedupKey, Fence, NewRun, RunFilter, RunPage, RunRecord, RunStore};
 
 /// Entries that a tail reads at once.
 const TAIL_ENTRIES: u32 = 256;
@@ -33,15 +33,15 @@ pub(super) struct KeyUse {
 }
 
 #[derive(Debug)]
-struct Kept {
-    head: RunHead,
-    journal: Vec<Journalled>,
+struct StoredRun {
+    head: RunRecord,
+    journal: Vec<JournalRecord>,
 }
 
 /// Every run, by the order of their creation.
 #[derive(Debug, Default)]
 pub(super) struct Runs {
-    kept: BTreeMap<u64, Kept>,
+    kept: BTreeMap<u64, StoredRun>,
     numbers: HashMap<RunId, u64>,
     last: u64,
     pub(super) keys: HashMap<(TenantId, String), KeyUse>,
@@ -49,7 +49,7 @@ pub(super) struct Runs {
 
 impl Runs {
     /// Shows every text that may name an artifact.
-    pub(super) fn tell(&self, names: &mut Names) -> Result<(), StoreError> {
+    pub(super) fn tell(&self, names: &mut HashScanner) -> Result<(), StoreError> {
         for kept in self.kept.values().flat_map(|kept| &kept.journal) {
             names.read(&serde_json::to_vec(&kept.entry)?);
         }
@@ -59,30 +59,30 @@ impl Runs {
         Ok(())
     }
 
-    fn find(&self, run: &RunId) -> Option<&Kept> {
+    fn find(&self, run: &RunId) -> Option<&StoredRun> {
         self.kept.get(self.numbers.get(run)?)
     }
 
-    fn find_mut(&mut self, run: &RunId) -> Option<&mut Kept> {
+    fn find_mut(&mut self, run: &RunId) -> Option<&mut StoredRun> {
         self.kept.get_mut(self.numbers.get(run)?)
     }
 
-    fn create(&mut self, new: &NewRun, key: Option<&OnceKey>, now: Timestamp) -> Created {
-        let key = key.map(|key| (new.tenant.clone(), key.stored()));
+    fn create(&mut self, new: &NewRun, key: Option<&DedupKey>, now: Timestamp) -> Created {
+        let key = key.map(|key| (new.tenant.clone(), key.to_stored()));
         if let Some(used) = key.as_ref().and_then(|key| self.keys.get(key)) {
-            let is_same = used.body == new.body;
-            return used.run.clone().filter(|_| is_same).map_or(Created::Conflict, Created::Same);
+            let is_same = used.body == new.request_hash;
+            return used.run.clone().filter(|_| is_same).map_or(Created::Conflict, Created::Existing);
         }
         if let Some(kept) = self.find(&new.run) {
-            return if kept.head.is_same(new) { Created::Same(new.run.clone()) } else { Created::Conflict };
+            return if kept.head.matches(new) { Created::Existing(new.run.clone()) } else { Created::Conflict };
         }
-        let head = RunHead::new(new, now);
+        let head = RunRecord::new(new, now);
         let fence = head.fence;
         self.last = self.last.saturating_add(1);
         self.numbers.insert(new.run.clone(), self.last);
-        self.kept.insert(self.last, Kept { head, journal: Vec::new() });
+        self.kept.insert(self.last, StoredRun { head, journal: Vec::new() });
         if let Some(key) = key {
-            self.keys.insert(key, KeyUse { body: new.body, run: Some(new.run.clone()), reply: None, at: now });
+            self.keys.insert(key, KeyUse { body: new.request_hash, run: Some(new.run.clone()), reply: None, at: now });
         }
         Created::New(fence)
     }
@@ -90,9 +90,9 @@ impl Runs {
 
 /// The runs.
 #[derive(Debug, Clone)]
-pub(super) struct MemoryRuns(pub(super) Arc<Shared>);
+pub(super) struct InMemoryRuns(pub(super) Arc<Shared>);
 
-impl MemoryRuns {
+impl InMemoryRuns {
     fn append_now(
         &self,
         run: &RunId,
@@ -104,25 +104,25 @@ impl MemoryRuns {
         let through = {
             let mut runs = self.0.runs();
             let kept = runs.find_mut(run).ok_or(JournalError::Unknown)?;
-            kept.head.append(fence, after, &Mark::all(entries), now)?;
+            kept.head.append(fence, after, &StatusChange::from_entries(entries), now)?;
             let numbered = (after.0.saturating_add(1)..).zip(entries);
-            kept.journal.extend(numbered.map(|(seq, entry)| Journalled {
+            kept.journal.extend(numbered.map(|(seq, entry)| JournalRecord {
                 seq: Seq(seq),
                 at: now,
                 entry: entry.clone(),
             }));
-            if kept.head.state.is_ended() {
+            if kept.head.state.is_terminal() {
                 self.0.leases.release(run, fence);
             }
             kept.head.seq
         };
         // A lapsed lease that nobody took is still the owner's.
         let _ = self.0.leases.renew(run, fence, None, now);
-        self.0.journal_bells.ring(run);
+        self.0.journal_notifiers.notify(run);
         Ok(Receipt::new(run.clone(), after, through))
     }
 
-    fn entries(&self, run: &RunId, after: Seq, limit: u32) -> Vec<Journalled> {
+    fn entries(&self, run: &RunId, after: Seq, limit: u32) -> Vec<JournalRecord> {
         let runs = self.0.runs();
         let Some(kept) = runs.find(run) else { return Vec::new() };
         let skipped = usize::try_from(after.0).unwrap_or(usize::MAX);
@@ -131,16 +131,16 @@ impl MemoryRuns {
 }
 
 #[async_trait]
-impl RunStore for MemoryRuns {
-    async fn begin(
+impl RunStore for InMemoryRuns {
+    async fn create_with_entries(
         &self,
         run: &NewRun,
-        key: Option<&OnceKey>,
+        key: Option<&DedupKey>,
         entries: &[Entry],
         now: Timestamp,
     ) -> Result<(Created, Option<Receipt>), JournalError> {
         self.0.admit()?;
-        Mark::fit(&Mark::all(entries))?;
+        StatusChange::check_entries(&StatusChange::from_entries(entries))?;
         let created = self.0.runs().create(run, key, now);
         let Created::New(fence) = created else { return Ok((created, None)) };
         self.0.leases.grant(&run.run, fence, run.lease, now);
@@ -160,11 +160,11 @@ impl RunStore for MemoryRuns {
     ) -> Result<Option<Fence>, StoreError> {
         self.0.admit()?;
         let mut runs = self.0.runs();
-        let Some(kept) = runs.find_mut(run).filter(|kept| !kept.head.state.is_ended()) else { return Ok(None) };
+        let Some(kept) = runs.find_mut(run).filter(|kept| !kept.head.state.is_terminal()) else { return Ok(None) };
         if self.0.leases.is_held(run, now) {
             return Ok(None);
         }
-        let fence = kept.head.take_over(pod);
+        let fence = kept.head.transfer_to(pod);
         self.0.leases.grant(run, fence, lease, now);
         Ok(Some(fence))
     }
@@ -178,7 +178,7 @@ impl RunStore for MemoryRuns {
         self.0.leases.release(run, fence);
     }
 
-    async fn get(&self, run: &RunId) -> Result<Option<RunHead>, StoreError> {
+    async fn get(&self, run: &RunId) -> Result<Option<RunRecord>, StoreError> {
         Ok(self.0.runs().find(run).map(|kept| kept.head.clone()))
     }
 
@@ -186,7 +186,7 @@ impl RunStore for MemoryRuns {
         let runs = self.0.runs();
         let last = runs.find(run).and_then(|kept| kept.journal.last());
         Ok(last.and_then(|last| match &last.entry {
-            Entry::Ended { reply } => Some(reply.as_ref().clone()),
+            Entry::RunEnded { reply } => Some(reply.as_ref().clone()),
             _ => None,
         }))
     }
@@ -194,7 +194,7 @@ impl RunStore for MemoryRuns {
     async fn list(&self, filter: &RunFilter, before: Option<u64>, limit: u32) -> Result<RunPage, StoreError> {
         let (before, limit) = (before.unwrap_or(u64::MAX), limit as usize);
         let runs = self.0.runs();
-        let fits = |head: &RunHead| {
+        let fits = |head: &RunRecord| {
             filter.tenant.as_ref().is_none_or(|tenant| *tenant == head.tenant)
                 && filter.state.is_none_or(|state| state == head.state)
         };
@@ -206,16 +206,16 @@ impl RunStore for MemoryRuns {
         Ok(RunPage { runs: found.into_iter().map(|(_, kept)| kept.head.clone()).collect(), next })
     }
 
-    async fn unclaimed(&self, now: Timestamp, limit: u32) -> Result<Vec<RunHead>, StoreError> {
+    async fn list_unclaimed(&self, now: Timestamp, limit: u32) -> Result<Vec<RunRecord>, StoreError> {
         let runs = self.0.runs();
-        let is_free = |head: &&RunHead| !head.state.is_ended() && !self.0.leases.is_held(&head.run, now);
+        let is_free = |head: &&RunRecord| !head.state.is_terminal() && !self.0.leases.is_held(&head.run, now);
         Ok(runs.kept.values().map(|kept| &kept.head).filter(is_free).take(limit as usize).cloned().collect())
     }
 
     async fn prune(&self, before: Timestamp) -> Result<u64, StoreError> {
         self.0.admit()?;
         let mut runs = self.0.runs();
-        let is_old = |head: &RunHead| head.state.is_ended() && head.updated < before;
+        let is_old = |head: &RunRecord| head.state.is_terminal() && head.updated < before;
         let gone: Vec<_> = runs.kept.values().filter(|kept| is_old(&kept.head)).map(|k| k.head.run.clone()).collect();
         for run in &gone {
             if let Some(number) = runs.numbers.remove(run) {
@@ -229,32 +229,32 @@ impl RunStore for MemoryRuns {
 }
 
 #[async_trait]
-impl Journal for MemoryRuns {
-    async fn hand_in(
+impl Journal for InMemoryRuns {
+    async fn submit(
         &self,
-        tip: Tip<'_>,
+        tip: AppendPosition<'_>,
         entries: &[Entry],
-        _: Haste,
+        _: CommitTiming,
         now: Timestamp,
-    ) -> Result<Pending, JournalError> {
+    ) -> Result<PendingAppend, JournalError> {
         self.0.admit()?;
-        self.append_now(tip.run, tip.fence, tip.after, entries, now).map(|receipt| Pending::known(Ok(receipt)))
+        self.append_now(tip.run, tip.fence, tip.after, entries, now).map(|receipt| PendingAppend::known(Ok(receipt)))
     }
 
-    async fn read(&self, run: &RunId, after: Seq, limit: u32) -> Result<Vec<Journalled>, JournalError> {
+    async fn read(&self, run: &RunId, after: Seq, limit: u32) -> Result<Vec<JournalRecord>, JournalError> {
         Ok(self.entries(run, after, limit))
     }
 
-    fn tail(&self, run: &RunId, after: Seq) -> BoxStream<'static, Result<Journalled, JournalError>> {
+    fn tail(&self, run: &RunId, after: Seq) -> BoxStream<'static, Result<JournalRecord, JournalError>> {
         let (store, name) = (self.clone(), run.clone());
-        follow(Follow {
-            bell: self.0.journal_bells.hear(run),
+        tail(TailSource {
+            notify: self.0.journal_notifiers.subscribe(run),
             after: after.0,
             read: Box::new(move |after| {
                 futures::future::ready(Ok(store.entries(&name, Seq(after), TAIL_ENTRIES))).boxed()
             }),
-            place: |item: &Journalled| item.seq.0,
-            is_last: |item: &Journalled| matches!(item.entry, Entry::Ended { .. }),
+            position: |item: &JournalRecord| item.seq.0,
+            is_last: |item: &JournalRecord| matches!(item.entry, Entry::RunEnded { .. }),
         })
     }
 }

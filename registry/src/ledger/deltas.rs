@@ -7,12 +7,12 @@ use greenroom_protocol as protocol;
 use protocol::{AgentId, CallKey, MicroUsd, TenantId, Timestamp, UserId, WorkflowId};
 use serde::{Deserialize, Serialize};
 
-use crate::ledger::usage::{Counts, day_start};
-use crate::ledger::{Account, Amount, Budget, CostRow, ReservationId, Scope};
+use crate::ledger::usage::{UsageCounts, day_start};
+use crate::ledger::{Account, Amount, Budget, CostRow, ReservationId, UsageKey};
 
 /// What one row of the costs is about.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct SpendKey {
+pub(crate) struct CostKey {
     pub(crate) day: i64,
     pub(crate) tenant: TenantId,
     pub(crate) user: UserId,
@@ -22,7 +22,7 @@ pub(crate) struct SpendKey {
 
 /// What one row of the costs says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Spend {
+pub(crate) struct CostEntry {
     pub(crate) calls: u64,
     pub(crate) actual: Amount,
     pub(crate) calls_estimated: u64,
@@ -31,7 +31,7 @@ pub(crate) struct Spend {
     pub(crate) assumed: MicroUsd,
 }
 
-impl Spend {
+impl CostEntry {
     /// Adds another row of the same key.
     pub(crate) fn add(&mut self, other: &Self) {
         self.calls = self.calls.saturating_add(other.calls);
@@ -43,9 +43,9 @@ impl Spend {
     }
 }
 
-impl SpendKey {
+impl CostKey {
     /// The row as it is answered.
-    pub(crate) fn row(&self, spend: &Spend) -> CostRow {
+    pub(crate) fn row(&self, spend: &CostEntry) -> CostRow {
         CostRow {
             day: day_start(self.day),
             tenant: self.tenant.clone(),
@@ -64,7 +64,7 @@ impl SpendKey {
 
 /// A reservation that is not settled yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Held {
+pub(crate) struct ReservationRecord {
     pub(crate) id: ReservationId,
     pub(crate) key: CallKey,
     pub(crate) account: Account,
@@ -77,11 +77,11 @@ pub(crate) struct Held {
 /// What changed.
 #[derive(Debug, Default)]
 pub(crate) struct Deltas {
-    pub(crate) minutes: HashMap<(Scope, i64), Counts>,
-    pub(crate) spend: HashMap<SpendKey, Spend>,
+    pub(crate) minutes: HashMap<(UsageKey, i64), UsageCounts>,
+    pub(crate) costs: HashMap<CostKey, CostEntry>,
     /// Of executions and runs only, with the day; the other budgets follow from the costs.
     pub(crate) budgets: HashMap<Budget, (Amount, i64)>,
-    pub(crate) reserved: Vec<Held>,
+    pub(crate) reserved: Vec<ReservationRecord>,
     pub(crate) settled: Vec<ReservationId>,
 }
 
@@ -89,15 +89,15 @@ impl Deltas {
     /// True if there is nothing to write.
     pub(crate) fn is_empty(&self) -> bool {
         self.minutes.is_empty()
-            && self.spend.is_empty()
+            && self.costs.is_empty()
             && self.budgets.is_empty()
             && self.reserved.is_empty()
             && self.settled.is_empty()
     }
 
     /// Adds to the costs.
-    pub(crate) fn add_spend(&mut self, key: SpendKey, spend: &Spend) {
-        self.spend.entry(key).or_default().add(spend);
+    pub(crate) fn add_cost(&mut self, key: CostKey, spend: &CostEntry) {
+        self.costs.entry(key).or_default().add(spend);
     }
 
     /// Adds to a budget, if its sum is kept by itself.
@@ -117,8 +117,8 @@ impl Deltas {
         for (key, counts) in earlier.minutes {
             *self.minutes.entry(key).or_default() += counts;
         }
-        for (key, spend) in earlier.spend {
-            self.add_spend(key, &spend);
+        for (key, spend) in earlier.costs {
+            self.add_cost(key, &spend);
         }
         for (budget, (amount, day)) in earlier.budgets {
             self.add_budget(&budget, amount, day);

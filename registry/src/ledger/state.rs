@@ -6,11 +6,11 @@ use std::collections::HashMap;
 use greenroom_protocol as protocol;
 use protocol::{CallKey, MicroUsd, PriceBasis, Timestamp};
 
-use crate::ledger::deltas::{Deltas, Held, Spend, SpendKey};
-use crate::ledger::usage::{Counts, Tally, Window, day_of, minute_of};
+use crate::ledger::deltas::{CostEntry, CostKey, Deltas, ReservationRecord};
+use crate::ledger::usage::{BudgetUsage, UsageCounts, Window, day_of, minute_of};
 use crate::ledger::{
-    Account, Amount, Budget, LIMITS_MAX, Limit, PERIOD_DAYS_MAX, Period, Periods, Refusal, ReservationId, Scope,
-    Settlement, Usage,
+    Account, Amount, Budget, LIMITS_MAX, Limit, PERIOD_DAYS_MAX, Period, Periods, ReservationId, ReserveError,
+    Settlement, UsageKey, UsageSummary,
 };
 
 /// Days after which an execution's budget is forgotten; nothing retries that late.
@@ -20,31 +20,31 @@ const RUN_DAYS_MAX: i64 = 366;
 
 /// Everything that is used, spent and set aside.
 #[derive(Debug, Default)]
-pub(crate) struct Book {
-    windows: HashMap<Scope, Window>,
-    tallies: HashMap<Budget, Tally>,
-    held: HashMap<ReservationId, Held>,
+pub(crate) struct LedgerState {
+    windows: HashMap<UsageKey, Window>,
+    usages: HashMap<Budget, BudgetUsage>,
+    held: HashMap<ReservationId, ReservationRecord>,
     last_id: u64,
     swept: i64,
     deltas: Deltas,
 }
 
-impl Book {
+impl LedgerState {
     /// Counts one request, then answers.
-    pub(crate) fn count(&mut self, who: &Scope, over: Periods, now: Timestamp) -> Usage {
-        self.add_minute(who, minute_of(now), Counts { requests: 1, ..Counts::default() });
+    pub(crate) fn count(&mut self, who: &UsageKey, over: Periods, now: Timestamp) -> UsageSummary {
+        self.add_minute(who, minute_of(now), UsageCounts { requests: 1, ..UsageCounts::default() });
         self.usage(who, over, now)
     }
 
     /// Answers without counting.
-    pub(crate) fn usage(&self, who: &Scope, over: Periods, now: Timestamp) -> Usage {
-        let hour = self.windows.get(who).map_or_else(Counts::default, |window| window.sum(minute_of(now)));
+    pub(crate) fn usage(&self, who: &UsageKey, over: Periods, now: Timestamp) -> UsageSummary {
+        let hour = self.windows.get(who).map_or_else(UsageCounts::default, |window| window.sum(minute_of(now)));
         let spent = |budget, period| {
-            self.tallies.get(&budget).map_or_else(Amount::default, |tally| tally.spent(period, day_of(now)))
+            self.usages.get(&budget).map_or_else(Amount::default, |usage| usage.spent(period, day_of(now)))
         };
         let tenant = spent(Budget::Tenant(who.tenant.clone()), over.tenant);
         let user = spent(Budget::User(who.tenant.clone(), who.user.clone()), over.user);
-        Usage {
+        UsageSummary {
             requests_hour: hour.requests,
             tokens_hour: hour.tokens,
             cost_hour: hour.cost,
@@ -63,23 +63,23 @@ impl Book {
         worst: Amount,
         key: &CallKey,
         now: Timestamp,
-    ) -> Result<ReservationId, Refusal> {
+    ) -> Result<ReservationId, ReserveError> {
         let is_too_long = |limit: &Limit| matches!(limit.period, Period::Days(days) if days > PERIOD_DAYS_MAX);
         if limits.len() > LIMITS_MAX || limits.iter().any(is_too_long) {
-            return Err(Refusal::Bounds);
+            return Err(ReserveError::Bounds);
         }
         let today = day_of(now);
-        let untouched = Tally::default();
+        let untouched = BudgetUsage::default();
         for limit in limits {
-            let tally = self.tallies.get(&limit.budget).unwrap_or(&untouched);
-            if let Some(by) = tally.exceeded(limit, worst, today) {
-                return Err(Refusal::Exceeded { budget: limit.budget.clone(), by });
+            let usage = self.usages.get(&limit.budget).unwrap_or(&untouched);
+            if let Some(by) = usage.exceeded(limit, worst, today) {
+                return Err(ReserveError::Exceeded { budget: limit.budget.clone(), by });
             }
         }
         self.last_id = self.last_id.saturating_add(1);
         let budgets = budgets_of(account, limits);
         let id = ReservationId(self.last_id);
-        let held = Held { id, key: key.clone(), account: account.clone(), budgets, worst, at: now };
+        let held = ReservationRecord { id, key: key.clone(), account: account.clone(), budgets, worst, at: now };
         self.deltas.reserved.push(held.clone());
         self.hold(held);
         Ok(id)
@@ -88,41 +88,41 @@ impl Book {
     /// Replaces a reservation by what the call came to, and answers what was booked. One that is
     /// not held any more changes nothing.
     pub(crate) fn settle(&mut self, id: ReservationId, settlement: Settlement, now: Timestamp) -> Amount {
-        let Some(held) = self.drop_held(id) else { return Amount::default() };
+        let Some(held) = self.remove_reservation(id) else { return Amount::default() };
         self.deltas.settled.push(id);
         let (amount, mut spend) = match settlement {
-            Settlement::Nothing => return Amount::default(),
-            Settlement::Actual(actual) => (actual, Spend { calls: 1, actual, ..Spend::default() }),
+            Settlement::Unused => return Amount::default(),
+            Settlement::Actual(actual) => (actual, CostEntry { calls: 1, actual, ..CostEntry::default() }),
             Settlement::Estimated => {
-                (held.worst, Spend { calls_estimated: 1, estimated: held.worst, ..Spend::default() })
+                (held.worst, CostEntry { calls_estimated: 1, estimated: held.worst, ..CostEntry::default() })
             }
         };
         let day = day_of(now);
         for budget in &held.budgets {
-            self.tallies.entry(budget.clone()).or_default().spend(day, amount);
+            self.usages.entry(budget.clone()).or_default().spend(day, amount);
             self.deltas.add_budget(budget, amount, day);
         }
         let Account { tenant, user, agent, workflow, run: _, price } = held.account;
         if price == PriceBasis::Assumed {
             (spend.calls_assumed, spend.assumed) = (1, amount.cost);
         }
-        let who = Scope { tenant: tenant.clone(), user: user.clone() };
-        let counts = Counts { requests: 0, tokens: amount.tokens.total(), cost: amount.cost };
+        let who = UsageKey { tenant: tenant.clone(), user: user.clone() };
+        let counts = UsageCounts { requests: 0, tokens: amount.tokens.total(), cost: amount.cost };
         self.add_minute(&who, minute_of(now), counts);
-        self.deltas.add_spend(SpendKey { day, tenant, user, agent, workflow }, &spend);
+        self.deltas.add_cost(CostKey { day, tenant, user, agent, workflow }, &spend);
         self.sweep(day);
         amount
     }
 
     /// Takes a reservation back that could not be written, as if it had never been made.
     pub(crate) fn undo(&mut self, id: ReservationId) {
-        self.drop_held(id);
+        self.remove_reservation(id);
         self.deltas.reserved.retain(|held| held.id != id);
         self.deltas.settled.push(id);
     }
 
     /// Settles every reservation that is still held, as estimated: what a crash left.
-    pub(crate) fn settle_all(&mut self, now: Timestamp) -> u64 {
+    pub(crate) fn settle_outstanding(&mut self, now: Timestamp) -> u64 {
         let ids: Vec<_> = self.held.keys().copied().collect();
         for id in &ids {
             self.settle(*id, Settlement::Estimated, now);
@@ -131,35 +131,35 @@ impl Book {
     }
 
     /// What changed since this was last asked.
-    pub(crate) fn take_deltas(&mut self) -> Deltas {
+    pub(crate) fn drain_deltas(&mut self) -> Deltas {
         std::mem::take(&mut self.deltas)
     }
 
     /// Puts changes back that could not be written.
-    pub(crate) fn put_back(&mut self, deltas: Deltas) {
-        let later = self.take_deltas();
+    pub(crate) fn restore_deltas(&mut self, deltas: Deltas) {
+        let later = self.drain_deltas();
         self.deltas = deltas;
         self.deltas.put_back(later);
     }
 
     /// Takes in a minute that was kept.
-    pub(crate) fn restore_minute(&mut self, who: &Scope, minute: i64, counts: Counts) {
+    pub(crate) fn restore_minute(&mut self, who: &UsageKey, minute: i64, counts: UsageCounts) {
         self.windows.entry(who.clone()).or_default().add(minute, counts);
     }
 
     /// Takes in what a budget had spent on a day.
     pub(crate) fn restore_spent(&mut self, budget: Budget, day: i64, amount: Amount) {
-        self.tallies.entry(budget).or_default().spend(day, amount);
+        self.usages.entry(budget).or_default().spend(day, amount);
     }
 
     /// Takes in a reservation that was kept and not settled.
-    pub(crate) fn restore_held(&mut self, held: Held) {
+    pub(crate) fn restore_reservation(&mut self, held: ReservationRecord) {
         self.last_id = self.last_id.max(held.id.0);
         self.hold(held);
     }
 
-    fn add_minute(&mut self, who: &Scope, minute: i64, counts: Counts) {
-        if counts == Counts::default() {
+    fn add_minute(&mut self, who: &UsageKey, minute: i64, counts: UsageCounts) {
+        if counts == UsageCounts::default() {
             return;
         }
         match self.windows.get_mut(who) {
@@ -169,19 +169,19 @@ impl Book {
         *self.deltas.minutes.entry((who.clone(), minute)).or_default() += counts;
     }
 
-    fn hold(&mut self, held: Held) {
+    fn hold(&mut self, held: ReservationRecord) {
         let day = day_of(held.at);
         for budget in &held.budgets {
-            self.tallies.entry(budget.clone()).or_default().reserve(day, held.worst);
+            self.usages.entry(budget.clone()).or_default().reserve(day, held.worst);
         }
         self.held.insert(held.id, held);
     }
 
-    fn drop_held(&mut self, id: ReservationId) -> Option<Held> {
+    fn remove_reservation(&mut self, id: ReservationId) -> Option<ReservationRecord> {
         let held = self.held.remove(&id)?;
         for budget in &held.budgets {
-            if let Some(tally) = self.tallies.get_mut(budget) {
-                tally.release(held.worst);
+            if let Some(usage) = self.usages.get_mut(budget) {
+                usage.release(held.worst);
             }
         }
         Some(held)
@@ -193,16 +193,16 @@ impl Book {
             return;
         }
         self.swept = today;
-        self.tallies.retain(|budget, tally| {
+        self.usages.retain(|budget, usage| {
             let days = match budget {
                 Budget::Execution(_) => EXECUTION_DAYS_MAX,
                 Budget::Run(_) => RUN_DAYS_MAX,
                 Budget::Agent(_) | Budget::User(..) | Budget::Tenant(_) => return true,
             };
-            !tally.is_settled() || tally.touched() > today.saturating_sub(days)
+            !usage.is_settled() || usage.touched() > today.saturating_sub(days)
         });
         let minute = today.saturating_mul(24 * 60);
-        self.windows.retain(|_, window| window.sum(minute) != Counts::default());
+        self.windows.retain(|_, window| window.sum(minute) != UsageCounts::default());
     }
 }
 

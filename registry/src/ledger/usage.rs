@@ -39,13 +39,13 @@ const fn month_start(day: i64) -> i64 {
 
 /// What was used within one minute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Counts {
+pub(crate) struct UsageCounts {
     pub(crate) requests: u64,
     pub(crate) tokens: u64,
     pub(crate) cost: MicroUsd,
 }
 
-impl std::ops::AddAssign for Counts {
+impl std::ops::AddAssign for UsageCounts {
     fn add_assign(&mut self, other: Self) {
         self.requests = self.requests.saturating_add(other.requests);
         self.tokens = self.tokens.saturating_add(other.tokens);
@@ -57,12 +57,12 @@ impl std::ops::AddAssign for Counts {
 /// request counts for sixty to sixty-one minutes.
 #[derive(Debug, Default)]
 pub(crate) struct Window {
-    minutes: VecDeque<(i64, Counts)>,
+    minutes: VecDeque<(i64, UsageCounts)>,
 }
 
 impl Window {
     /// Adds to a minute, and forgets what is older than the window.
-    pub(crate) fn add(&mut self, minute: i64, counts: Counts) {
+    pub(crate) fn add(&mut self, minute: i64, counts: UsageCounts) {
         let place = self.minutes.partition_point(|(at, _)| *at < minute);
         match self.minutes.get_mut(place) {
             Some((at, sum)) if *at == minute => *sum += counts,
@@ -74,9 +74,9 @@ impl Window {
     }
 
     /// What was used in the hour before this minute, and in it.
-    pub(crate) fn sum(&self, minute: i64) -> Counts {
+    pub(crate) fn sum(&self, minute: i64) -> UsageCounts {
         let oldest = minute.saturating_sub(window_minutes());
-        let mut sum = Counts::default();
+        let mut sum = UsageCounts::default();
         self.minutes.iter().filter(|(at, _)| *at > oldest).for_each(|(_, counts)| sum += *counts);
         sum
     }
@@ -89,14 +89,14 @@ pub(crate) const fn window_minutes() -> i64 {
 
 /// What one budget has spent and set aside.
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
+pub(crate) struct BudgetUsage {
     days: BTreeMap<i64, Amount>,
     total: Amount,
     reserved: Amount,
     touched: i64,
 }
 
-impl Tally {
+impl BudgetUsage {
     /// The day of the last change.
     pub(crate) const fn touched(&self) -> i64 {
         self.touched
@@ -126,7 +126,7 @@ impl Tally {
 
     /// Gives back what was set aside.
     pub(crate) fn release(&mut self, worst: Amount) {
-        self.reserved.cost = self.reserved.cost.minus(worst.cost);
+        self.reserved.cost = self.reserved.cost.saturating_sub(worst.cost);
         self.reserved.tokens.input = self.reserved.tokens.input.saturating_sub(worst.tokens.input);
         self.reserved.tokens.output = self.reserved.tokens.output.saturating_sub(worst.tokens.output);
     }
@@ -153,7 +153,7 @@ impl Tally {
     /// What was spent in this period.
     pub(crate) fn spent(&self, period: Period, today: i64) -> Amount {
         let first = match period {
-            Period::Ever => return self.total,
+            Period::AllTime => return self.total,
             Period::Days(days) => today.saturating_sub(i64::from(days)).saturating_add(1),
             Period::Month => month_start(today),
         };
@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn a_minute_leaves_the_window_after_an_hour() {
         let mut window = Window::default();
-        let one = Counts { requests: 1, ..Counts::default() };
+        let one = UsageCounts { requests: 1, ..UsageCounts::default() };
         window.add(100, one);
         window.add(130, one);
         assert_eq!(window.sum(160).requests, 2);
@@ -182,15 +182,15 @@ mod tests {
 
     #[test]
     fn a_sliding_budget_forgets_old_days_and_an_eternal_one_does_not() {
-        let mut tally = Tally::default();
+        let mut usage = BudgetUsage::default();
         let cent = Amount { cost: MicroUsd(10_000), ..Amount::default() };
-        tally.spend(10, cent);
-        tally.spend(12, cent);
-        assert_eq!(tally.spent(Period::Days(1), 12).cost, MicroUsd(10_000));
-        assert_eq!(tally.spent(Period::Days(3), 12).cost, MicroUsd(20_000));
-        tally.spend(60, cent);
-        assert_eq!(tally.days.len(), 1);
-        assert_eq!(tally.spent(Period::Ever, 60).cost, MicroUsd(30_000));
+        usage.spend(10, cent);
+        usage.spend(12, cent);
+        assert_eq!(usage.spent(Period::Days(1), 12).cost, MicroUsd(10_000));
+        assert_eq!(usage.spent(Period::Days(3), 12).cost, MicroUsd(20_000));
+        usage.spend(60, cent);
+        assert_eq!(usage.days.len(), 1);
+        assert_eq!(usage.spent(Period::AllTime, 60).cost, MicroUsd(30_000));
     }
 
     #[test]
@@ -207,12 +207,12 @@ mod tests {
 
     #[test]
     fn the_whole_of_the_longest_month_counts() {
-        let mut tally = Tally::default();
+        let mut usage = BudgetUsage::default();
         let cent = Amount { cost: MicroUsd(10_000), ..Amount::default() };
         // January 1970, and the first of February.
-        (0..31).for_each(|day| tally.spend(day, cent));
-        assert_eq!(tally.spent(Period::Month, 30).cost, MicroUsd(310_000));
-        tally.spend(31, cent);
-        assert_eq!(tally.spent(Period::Month, 31).cost, MicroUsd(10_000));
+        (0..31).for_each(|day| usage.spend(day, cent));
+        assert_eq!(usage.spent(Period::Month, 30).cost, MicroUsd(310_000));
+        usage.spend(31, cent);
+        assert_eq!(usage.spent(Period::Month, 31).cost, MicroUsd(10_000));
     }
 }

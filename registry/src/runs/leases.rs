@@ -34,7 +34,7 @@ impl Leases {
 
     /// Gives the run to the owner of this fence.
     pub(crate) fn grant(&self, run: &RunId, fence: Fence, span: Duration, now: Timestamp) {
-        self.all().insert(run.clone(), Lease { fence, span, until: now.plus(span) });
+        self.all().insert(run.clone(), Lease { fence, span, until: now.saturating_add(span) });
     }
 
     /// Starts the owner's lease anew, for its own span or another one.
@@ -48,7 +48,7 @@ impl Leases {
         let mut all = self.all();
         let lease = all.get_mut(run).filter(|lease| lease.fence == fence).ok_or(JournalError::Fenced)?;
         lease.span = span.unwrap_or(lease.span);
-        lease.until = now.plus(lease.span);
+        lease.until = now.saturating_add(lease.span);
         Ok(())
     }
 
@@ -70,7 +70,7 @@ mod tests {
         let leases = Leases::default();
         let run = RunId::new("run_1").unwrap();
         let start = Timestamp::from_micros(0);
-        let later = start.plus(Duration::from_secs(2));
+        let later = start.saturating_add(Duration::from_secs(2));
         leases.grant(&run, Fence(2), Duration::from_secs(1), start);
         assert!(leases.is_held(&run, start));
         assert!(!leases.is_held(&run, later));

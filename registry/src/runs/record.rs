@@ -1,17 +1,17 @@
 //! What an append or a claim does to a run's head: decided here once, for every store.
 
 use greenroom_protocol as protocol;
-use protocol::event::RunState;
+use protocol::event::RunStatus;
 use protocol::journal::Entry;
 use protocol::{PodId, Timestamp};
 
 use crate::journal::{APPEND_ENTRIES_MAX, JournalError, Seq};
-use crate::runs::{Fence, NewRun, RunHead};
+use crate::runs::{Fence, NewRun, RunRecord};
 
 /// The first owner's fence.
 const FENCE_FIRST: Fence = Fence(1);
 
-impl RunHead {
+impl RunRecord {
     /// The head of a run that has just been accepted; its maker owns it.
     pub(crate) fn new(run: &NewRun, now: Timestamp) -> Self {
         Self {
@@ -22,9 +22,9 @@ impl RunHead {
             version: run.version,
             team: run.team.clone(),
             parent: run.parent.clone(),
-            body: run.body,
-            state: RunState::Queued,
-            asked: 0,
+            request_hash: run.request_hash,
+            state: RunStatus::Queued,
+            pending_approvals: 0,
             fence: FENCE_FIRST,
             pod: run.pod.clone(),
             seq: Seq(0),
@@ -34,19 +34,19 @@ impl RunHead {
     }
 
     /// True if the next request of this run's id is the same one again.
-    pub(crate) fn is_same(&self, run: &NewRun) -> bool {
-        self.tenant == run.tenant && self.body == run.body
+    pub(crate) fn matches(&self, run: &NewRun) -> bool {
+        self.tenant == run.tenant && self.request_hash == run.request_hash
     }
 
     /// Hands the run to its next owner.
-    pub(crate) fn take_over(&mut self, pod: &PodId) -> Fence {
+    pub(crate) fn transfer_to(&mut self, pod: &PodId) -> Fence {
         self.fence = Fence(self.fence.0.saturating_add(1));
         self.pod.clone_from(pod);
         self.fence
     }
 
     /// The head of a run that has just been accepted with entries in its journal, which fit together.
-    pub(crate) fn begun(run: &NewRun, marks: &[Mark], now: Timestamp) -> Self {
+    pub(crate) fn begun(run: &NewRun, marks: &[StatusChange], now: Timestamp) -> Self {
         let mut head = Self::new(run, now);
         head.mark(marks, now);
         head
@@ -58,13 +58,13 @@ impl RunHead {
         &mut self,
         fence: Fence,
         after: Seq,
-        marks: &[Mark],
+        marks: &[StatusChange],
         now: Timestamp,
     ) -> Result<bool, JournalError> {
         if fence != self.fence {
             return Err(JournalError::Fenced);
         }
-        if self.state.is_ended() {
+        if self.state.is_terminal() {
             return Err(JournalError::Ended);
         }
         if after != self.seq {
@@ -73,15 +73,15 @@ impl RunHead {
         if marks.is_empty() {
             return Err(JournalError::Size { found: 0 });
         }
-        Mark::fit(marks)?;
+        StatusChange::check_entries(marks)?;
         Ok(self.mark(marks, now))
     }
 
-    fn mark(&mut self, marks: &[Mark], now: Timestamp) -> bool {
+    fn mark(&mut self, marks: &[StatusChange], now: Timestamp) -> bool {
         self.seq = self.seq.plus(marks.len() as u64);
-        let before = (self.state, self.asked);
+        let before = (self.state, self.pending_approvals);
         let after = marks.iter().fold(before, |(state, asked), mark| mark.after(state, asked));
-        (self.state, self.asked) = after;
+        (self.state, self.pending_approvals) = after;
         if before.0 != after.0 {
             self.updated = now;
         }
@@ -91,30 +91,30 @@ impl RunHead {
 
 /// What an entry means for where its run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mark {
+pub(crate) enum StatusChange {
     /// Nothing.
-    Stays,
+    None,
     /// It runs.
-    Runs,
+    Running,
     /// It was taken up again; if it waited for a person, it still does.
-    Resumes,
+    Resumed,
     /// One of its steps waits for a person.
-    Asks,
+    ApprovalRequested,
     /// One of its steps was answered.
-    Answered,
+    ApprovalResolved,
     /// It has ended.
-    Ends(RunState),
+    Ended(RunStatus),
 }
 
-impl Mark {
+impl StatusChange {
     /// What each entry means.
-    pub(crate) fn all(entries: &[Entry]) -> Vec<Self> {
+    pub(crate) fn from_entries(entries: &[Entry]) -> Vec<Self> {
         entries.iter().map(Self::of).collect()
     }
 
     /// Refuses more entries than one append may hold, and an entry behind an end.
-    pub(crate) fn fit(marks: &[Self]) -> Result<(), JournalError> {
-        let is_past_end = marks.iter().rev().skip(1).any(|mark| matches!(mark, Self::Ends(_)));
+    pub(crate) fn check_entries(marks: &[Self]) -> Result<(), JournalError> {
+        let is_past_end = marks.iter().rev().skip(1).any(|mark| matches!(mark, Self::Ended(_)));
         if marks.len() > APPEND_ENTRIES_MAX || is_past_end {
             return Err(JournalError::Size { found: marks.len() });
         }
@@ -123,54 +123,55 @@ impl Mark {
 
     fn of(entry: &Entry) -> Self {
         match entry {
-            Entry::ApprovalAnswered { .. } => Self::Answered,
-            Entry::Begun(_) | Entry::CancelAsked { .. } | Entry::DeadlinePassed | Entry::CompensationBegun { .. } => {
-                Self::Runs
-            }
-            Entry::Resumed { .. } => Self::Resumes,
-            Entry::ApprovalAsked { .. } => Self::Asks,
-            Entry::Ended { reply } => Self::Ends(reply.status.into()),
+            Entry::ApprovalResolved { .. } => Self::ApprovalResolved,
+            Entry::RunStarted(_)
+            | Entry::CancelRequested { .. }
+            | Entry::DeadlinePassed
+            | Entry::RunCompensationStarted { .. } => Self::Running,
+            Entry::RunResumed { .. } => Self::Resumed,
+            Entry::ApprovalRequested { .. } => Self::ApprovalRequested,
+            Entry::RunEnded { reply } => Self::Ended(reply.status.into()),
             Entry::StepReady { .. }
-            | Entry::Expanded { .. }
+            | Entry::ItemsExpanded { .. }
             | Entry::StepStarted { .. }
             | Entry::StepDone { .. }
             | Entry::StepSkipped { .. }
             | Entry::StepRetried { .. }
-            | Entry::RetryTaken
+            | Entry::NestedRetryTaken
             | Entry::StepFailed { .. }
             | Entry::StepCancelled { .. }
-            | Entry::CompensationStarted { .. }
-            | Entry::CompensationEnded { .. } => Self::Stays,
+            | Entry::StepCompensationStarted { .. }
+            | Entry::StepCompensationEnded { .. } => Self::None,
         }
     }
 
     /// Where the run stands then, and how many of its steps wait for a person.
-    fn after(self, state: RunState, asked: u32) -> (RunState, u32) {
+    fn after(self, state: RunStatus, asked: u32) -> (RunStatus, u32) {
         match self {
-            Self::Stays => (state, asked),
-            Self::Resumes if state == RunState::WaitingApproval => (state, asked),
-            Self::Runs | Self::Resumes => (RunState::Running, 0),
-            Self::Asks => (RunState::WaitingApproval, asked.saturating_add(1)),
-            Self::Answered => match asked.saturating_sub(1) {
-                0 => (RunState::Running, 0),
-                left => (RunState::WaitingApproval, left),
+            Self::None => (state, asked),
+            Self::Resumed if state == RunStatus::WaitingApproval => (state, asked),
+            Self::Running | Self::Resumed => (RunStatus::Running, 0),
+            Self::ApprovalRequested => (RunStatus::WaitingApproval, asked.saturating_add(1)),
+            Self::ApprovalResolved => match asked.saturating_sub(1) {
+                0 => (RunStatus::Running, 0),
+                left => (RunStatus::WaitingApproval, left),
             },
-            Self::Ends(ended) => (ended, 0),
+            Self::Ended(ended) => (ended, 0),
         }
     }
 }
 
 /// Reads a state as it was kept.
-pub(crate) fn state_of(text: &str) -> Option<RunState> {
-    const ALL: [RunState; 8] = [
-        RunState::Queued,
-        RunState::Running,
-        RunState::WaitingApproval,
-        RunState::Success,
-        RunState::Failed,
-        RunState::Denied,
-        RunState::Cancelled,
-        RunState::TimedOut,
+pub(crate) fn state_of(text: &str) -> Option<RunStatus> {
+    const ALL: [RunStatus; 8] = [
+        RunStatus::Queued,
+        RunStatus::Running,
+        RunStatus::WaitingApproval,
+        RunStatus::Success,
+        RunStatus::Failed,
+        RunStatus::Denied,
+        RunStatus::Cancelled,
+        RunStatus::TimedOut,
     ];
     ALL.into_iter().find(|state| state.as_str() == text)
 }

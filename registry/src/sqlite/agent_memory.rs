@@ -8,47 +8,47 @@ use protocol::{ContentHash, Timestamp};
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
-use crate::agent_memory::{MEMORIES_MAX, Memory, MemoryOwner, MemoryStore, Near, Recalled, best};
+use crate::agent_memory::{MEMORIES_MAX, Memory, MemoryMatch, MemoryOwner, MemoryStore, VectorQuery, top_matches};
 use crate::error::StoreError;
-use crate::sqlite::commands::{Command, MemoryCommand};
-use crate::sqlite::statement_batch::{Value, from_int};
+use crate::sqlite::commands::{AgentMemoryWrite, Command};
+use crate::sqlite::statement_batch::{SqlValue, from_int};
 use crate::sqlite::writer::{Commit, hash_of, refuse as refuse_one};
 use crate::sqlite::{Shared, failed};
 
 const REMEMBER: &str = "INSERT INTO memories (tenant, agent, id, at, until, text, vector) \
                         VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (tenant, agent, id) DO NOTHING";
 /// Those whose time is up, and those behind the newest ones.
-const MAKE_ROOM: &str = "DELETE FROM memories WHERE tenant = ? AND agent = ? AND (until <= ? OR id IN \
+const EVICT_OLDEST: &str = "DELETE FROM memories WHERE tenant = ? AND agent = ? AND (until <= ? OR id IN \
                          (SELECT id FROM memories WHERE tenant = ? AND agent = ? \
                          ORDER BY at DESC, id DESC LIMIT -1 OFFSET ?))";
 const FORGET_ONE: &str = "DELETE FROM memories WHERE tenant = ? AND agent = ? AND id = ?";
 const FORGET_ALL: &str = "DELETE FROM memories WHERE tenant = ? AND agent = ?";
-const NEWEST: &str = "SELECT id, at, until, text, vector FROM memories WHERE tenant = ? AND agent = ? \
+const SELECT_MEMORIES: &str = "SELECT id, at, until, text, vector FROM memories WHERE tenant = ? AND agent = ? \
                       AND (until IS NULL OR until > ?) ORDER BY at DESC, id DESC LIMIT ?";
 const COUNT: &str = "SELECT COUNT(*) FROM memories WHERE tenant = ? AND agent = ? AND (? IS NULL OR id = ?)";
 
 /// Decides one command.
-pub(super) fn apply(command: MemoryCommand, commit: &mut Commit) {
+pub(super) fn apply(command: AgentMemoryWrite, commit: &mut Commit) {
     match command {
-        MemoryCommand::Remember { owner, memory, vector, now, answer } => {
-            let whose = [Value::from(owner.tenant.as_str()), owner.agent.as_str().into()];
+        AgentMemoryWrite::Remember { owner, memory, vector, now, answer } => {
+            let whose = [SqlValue::from(owner.tenant.as_str()), owner.agent.as_str().into()];
             let (old, most) = ([now.as_micros().into()], [(MEMORIES_MAX as u64).into()]);
             let make_room = [&whose[..], &old, &whose, &most].concat();
             let kept = [
-                Value::from(&memory.id),
+                SqlValue::from(&memory.id),
                 memory.at.as_micros().into(),
-                memory.until.map(Timestamp::as_micros).into(),
+                memory.expires_at.map(Timestamp::as_micros).into(),
                 memory.text.into(),
-                Value::Blob(vector.iter().flat_map(|number| number.to_le_bytes()).collect()),
+                SqlValue::Blob(vector.iter().flat_map(|number| number.to_le_bytes()).collect()),
             ];
             commit.script.add(REMEMBER, whose.into_iter().chain(kept).collect());
-            commit.script.add(MAKE_ROOM, make_room);
+            commit.script.add(EVICT_OLDEST, make_room);
             commit.answer(answer, ());
         }
-        MemoryCommand::Forget { owner, id, answer } => {
-            let whose = vec![Value::from(owner.tenant.as_str()), owner.agent.as_str().into()];
+        AgentMemoryWrite::Forget { owner, id, answer } => {
+            let whose = vec![SqlValue::from(owner.tenant.as_str()), owner.agent.as_str().into()];
             match id {
-                Some(id) => commit.script.add(FORGET_ONE, [whose, vec![Value::from(&id)]].concat()),
+                Some(id) => commit.script.add(FORGET_ONE, [whose, vec![SqlValue::from(&id)]].concat()),
                 None => commit.script.add(FORGET_ALL, whose),
             }
             commit.answer(answer, ());
@@ -57,9 +57,11 @@ pub(super) fn apply(command: MemoryCommand, commit: &mut Commit) {
 }
 
 /// Refuses a command that could not be decided.
-pub(super) fn refuse(command: MemoryCommand, error: &StoreError) {
+pub(super) fn refuse(command: AgentMemoryWrite, error: &StoreError) {
     match command {
-        MemoryCommand::Remember { answer, .. } | MemoryCommand::Forget { answer, .. } => refuse_one(answer, error),
+        AgentMemoryWrite::Remember { answer, .. } | AgentMemoryWrite::Forget { answer, .. } => {
+            refuse_one(answer, error)
+        }
     }
 }
 
@@ -68,7 +70,7 @@ pub(super) struct SqliteMemories(pub(super) Arc<Shared>);
 
 impl SqliteMemories {
     async fn newest(&self, owner: &MemoryOwner, most: usize, now: Timestamp) -> Result<Vec<SqliteRow>, StoreError> {
-        sqlx::query(NEWEST)
+        sqlx::query(SELECT_MEMORIES)
             .bind(owner.tenant.as_str())
             .bind(owner.agent.as_str())
             .bind(now.as_micros())
@@ -87,7 +89,7 @@ fn memory_of(row: &SqliteRow) -> Result<Memory, StoreError> {
         id: hash_of(id)?,
         text: row.try_get("text").map_err(broken)?,
         at: Timestamp::from_micros(row.try_get("at").map_err(broken)?),
-        until: until.map(Timestamp::from_micros),
+        expires_at: until.map(Timestamp::from_micros),
     })
 }
 
@@ -106,14 +108,19 @@ impl MemoryStore for SqliteMemories {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let (owner, memory, vector) = (owner.clone(), Box::new(memory), vector.to_vec());
-        let remember = |answer| Command::Memory(MemoryCommand::Remember { owner, memory, vector, now, answer });
+        let remember = |answer| Command::Memory(AgentMemoryWrite::Remember { owner, memory, vector, now, answer });
         self.0.queue.ask(remember).await
     }
 
-    async fn recall(&self, owner: &MemoryOwner, near: Near<'_>, now: Timestamp) -> Result<Vec<Recalled>, StoreError> {
+    async fn recall(
+        &self,
+        owner: &MemoryOwner,
+        near: VectorQuery<'_>,
+        now: Timestamp,
+    ) -> Result<Vec<MemoryMatch>, StoreError> {
         let rows = self.newest(owner, MEMORIES_MAX, now).await?;
         let all = rows.iter().map(|row| Ok((memory_of(row)?, vector_of(row)?)));
-        Ok(best(near, all.collect::<Result<Vec<_>, StoreError>>()?.into_iter()))
+        Ok(top_matches(near, all.collect::<Result<Vec<_>, StoreError>>()?.into_iter()))
     }
 
     async fn list(&self, owner: &MemoryOwner, most: usize, now: Timestamp) -> Result<Vec<Memory>, StoreError> {
@@ -131,7 +138,7 @@ impl MemoryStore for SqliteMemories {
             .await
             .map_err(|error| failed(&error))?;
         let (owner, id) = (owner.clone(), id.copied());
-        self.0.queue.ask(|answer| Command::Memory(MemoryCommand::Forget { owner, id, answer })).await?;
+        self.0.queue.ask(|answer| Command::Memory(AgentMemoryWrite::Forget { owner, id, answer })).await?;
         Ok(from_int(many))
     }
 }

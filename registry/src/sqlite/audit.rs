@@ -10,14 +10,14 @@ use protocol::limits::PAGE_ROWS_MAX;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 
-use crate::audit::chain::{EventJson, Link};
+use crate::audit::chain::{ChainTip, EventJson};
 use crate::audit::head::SignedHead;
 use crate::audit::signer::Signer;
-use crate::audit::verify::{Verdict, Walk};
-use crate::audit::{AuditError, AuditLog, AuditPage, AuditSeq, Bracket, Opened, Pruned};
+use crate::audit::verify::{ChainReport, ChainVerifier};
+use crate::audit::{AuditError, AuditLog, AuditPage, AuditSeq, OpenAuditEntry, PendingAuditEntry, Pruned};
 use crate::error::StoreError;
-use crate::group_commit::Haste;
-use crate::sqlite::commands::{AuditCommand, Command};
+use crate::group_commit::CommitTiming;
+use crate::sqlite::commands::{AuditWrite, Command};
 use crate::sqlite::statement_batch::{from_int, to_int};
 use crate::sqlite::writer::hash_of;
 use crate::sqlite::{Shared, failed};
@@ -25,7 +25,7 @@ use crate::sqlite::{Shared, failed};
 pub(super) mod write;
 
 /// Records that a walk reads at once.
-const WALK_RECORDS: i64 = 4_096;
+const VERIFY_BATCH_ENTRIES: i64 = 4_096;
 
 /// The audit.
 pub(super) struct SqliteAudit {
@@ -35,33 +35,38 @@ pub(super) struct SqliteAudit {
 
 #[async_trait]
 impl AuditLog for SqliteAudit {
-    async fn hand_in(&self, opening: Opening, haste: Haste, now: Timestamp) -> Result<Opened, AuditError> {
+    async fn submit(
+        &self,
+        opening: Opening,
+        timing: CommitTiming,
+        now: Timestamp,
+    ) -> Result<PendingAuditEntry, AuditError> {
         let request = opening.request.clone();
         let event = EventJson::of(&Event::Opened(opening)).map_err(StoreError::from)?;
-        let open = |answer| Command::Audit(AuditCommand::Open { event, request, at: now, haste, answer });
-        Ok(Opened::handed(self.shared.queue.hand_over(open).await?))
+        let open = |answer| Command::Audit(AuditWrite::Open { event, request, at: now, timing, answer });
+        Ok(PendingAuditEntry::submitted(self.shared.queue.submit(open).await?))
     }
 
-    async fn close(&self, mut bracket: Bracket, closing: Closing, now: Timestamp) {
-        let opened = bracket.opened();
+    async fn close(&self, mut entry: OpenAuditEntry, closing: Closing, now: Timestamp) {
+        let opened = entry.opened();
         let told = match EventJson::of(&Event::Closed { opened: opened.0, closing }) {
             Ok(event) => {
-                let request = bracket.request().clone();
-                let close = AuditCommand::Close { opened, event, request, at: now };
+                let request = entry.request().clone();
+                let close = AuditWrite::Close { opened, event, request, at: now };
                 self.shared.queue.tell(Command::Audit(close)).await
             }
             Err(error) => Err(error.into()),
         };
         match told {
-            Ok(()) => bracket.defuse(),
+            Ok(()) => entry.disarm(),
             Err(error) => tracing::error!(audit.opened = opened.0, error = %error, "a record cannot be closed"),
         }
     }
 
-    async fn note(&self, subject: &str, message: &str, now: Timestamp) -> Result<AuditSeq, AuditError> {
-        let event = Event::Noted { subject: subject.to_owned(), message: message.to_owned() };
+    async fn record_system_event(&self, subject: &str, message: &str, now: Timestamp) -> Result<AuditSeq, AuditError> {
+        let event = Event::System { subject: subject.to_owned(), message: message.to_owned() };
         let event = EventJson::of(&event).map_err(StoreError::from)?;
-        let note = |answer| Command::Audit(AuditCommand::Note { event, at: now, answer });
+        let note = |answer| Command::Audit(AuditWrite::Note { event, at: now, answer });
         Ok(self.shared.queue.ask::<_, StoreError>(note).await?)
     }
 
@@ -90,19 +95,19 @@ impl AuditLog for SqliteAudit {
         Ok(rows.iter().map(record_of).collect::<Result<_, _>>()?)
     }
 
-    async fn verify(&self) -> Result<Verdict, AuditError> {
+    async fn verify(&self) -> Result<ChainReport, AuditError> {
         // A closed store can still be walked.
         match self.shared.flush().await {
             Ok(()) | Err(StoreError::Closed) => {}
             Err(error) => return Err(error.into()),
         }
         let mut snapshot = self.shared.readers.begin().await.map_err(|error| failed(&error))?;
-        Ok(walk(&mut snapshot, &self.signer).await?)
+        Ok(verifier(&mut snapshot, &self.signer).await?)
     }
 
     async fn prune(&self, before: Timestamp, now: Timestamp) -> Result<Pruned, AuditError> {
         self.shared.flush().await?;
-        let oldest_open = self.shared.open_brackets().first().copied().unwrap_or(u64::MAX);
+        let oldest_open = self.shared.open_entries().first().copied().unwrap_or(u64::MAX);
         let last = sqlx::query(
             "SELECT number, hash, number - (SELECT MIN(number) FROM audit) + 1 AS many FROM audit \
              WHERE number < ?1 AND number < COALESCE((SELECT MIN(number) FROM audit WHERE at >= ?2), ?1) \
@@ -117,14 +122,14 @@ impl AuditLog for SqliteAudit {
         let number: i64 = last.try_get("number").map_err(|error| failed(&error))?;
         let many: i64 = last.try_get("many").map_err(|error| failed(&error))?;
         let hash: &[u8] = last.try_get("hash").map_err(|error| failed(&error))?;
-        let (through, records) = (Link { number: from_int(number), hash: hash_of(hash)? }, from_int(many));
-        let prune = |answer| Command::Audit(AuditCommand::Prune { through, records, now, answer });
+        let (through, records) = (ChainTip { number: from_int(number), hash: hash_of(hash)? }, from_int(many));
+        let prune = |answer| Command::Audit(AuditWrite::Prune { through, records, now, answer });
         Ok(self.shared.queue.ask::<_, StoreError>(prune).await?)
     }
 }
 
 /// Walks the chain as it stood when this transaction began.
-pub(super) async fn walk(snapshot: &mut SqliteConnection, signer: &Signer) -> Result<Verdict, StoreError> {
+pub(super) async fn verifier(snapshot: &mut SqliteConnection, signer: &Signer) -> Result<ChainReport, StoreError> {
     let last: Option<i64> = sqlx::query_scalar("SELECT MAX(number) FROM audit")
         .fetch_one(&mut *snapshot)
         .await
@@ -137,21 +142,21 @@ pub(super) async fn walk(snapshot: &mut SqliteConnection, signer: &Signer) -> Re
     // What was signed while the snapshot was being taken says nothing about the snapshot.
     let last = from_int(last.unwrap_or_default());
     let newest = heads.iter().map(|head| head.number).max().unwrap_or_default();
-    heads.extend(signer.kept()?.filter(|kept| kept.number <= newest || kept.number > last));
-    let mut walk = Walk::new(&signer.verifying_key(), heads);
+    heads.extend(signer.load_head()?.filter(|kept| kept.number <= newest || kept.number > last));
+    let mut verifier = ChainVerifier::new(&signer.verifying_key(), heads);
     loop {
         let rows = sqlx::query("SELECT number, hash, record FROM audit WHERE number > ? ORDER BY number LIMIT ?")
-            .bind(to_int(walk.at()))
-            .bind(WALK_RECORDS)
+            .bind(to_int(verifier.at()))
+            .bind(VERIFY_BATCH_ENTRIES)
             .fetch_all(&mut *snapshot)
             .await
             .map_err(|error| failed(&error))?;
-        let before = walk.at();
+        let before = verifier.at();
         for row in &rows {
-            walk.step(&write::row_of(row)?);
+            verifier.verify_next(&write::row_of(row)?);
         }
-        if rows.is_empty() || walk.at() == before {
-            return Ok(walk.end());
+        if rows.is_empty() || verifier.at() == before {
+            return Ok(verifier.finish());
         }
     }
 }

@@ -7,46 +7,46 @@ use protocol::journal::Entry;
 use protocol::{ContentHash, PodId, RequestId, RunId, TenantId, Timestamp};
 
 use crate::agent_memory::{Memory, MemoryOwner};
-use crate::audit::chain::{EventJson, Link};
-use crate::audit::{AuditSeq, Bracket, Pruned};
+use crate::audit::chain::{ChainTip, EventJson};
+use crate::audit::{AuditSeq, OpenAuditEntry, Pruned};
 use crate::context::{ContextError, ContextPut, Version};
 use crate::error::StoreError;
-use crate::group_commit::{self, Answer, Haste};
-use crate::idempotency::Once;
+use crate::group_commit::{self, CommitTiming, ReplySender};
+use crate::idempotency::KeyStatus;
 use crate::journal::{JournalError, Receipt, Seq};
-use crate::runs::record::Mark;
+use crate::runs::record::StatusChange;
 use crate::runs::{Created, Fence, NewRun};
 
 /// A command, with the answer's way back where somebody waits.
 pub(super) enum Command {
-    Audit(AuditCommand),
-    Run(RunCommand),
+    Audit(AuditWrite),
+    Run(RunWrite),
     Context(ContextCommand),
-    Once(OnceCommand),
-    Memory(MemoryCommand),
+    Idempotency(IdempotencyWrite),
+    Memory(AgentMemoryWrite),
     Body {
         hash: ContentHash,
         body: String,
-        answer: Answer<()>,
+        answer: ReplySender<()>,
     },
     /// Writes what has changed in the ledger; nobody waits.
-    Nudge,
+    FlushLedger,
     /// Answers when everything before it is durable.
-    Flush(Answer<()>),
+    Flush(ReplySender<()>),
     /// Writes everything, seals the audit and ends the writer.
     Close {
         now: Timestamp,
-        answer: Answer<()>,
+        answer: ReplySender<()>,
     },
 }
 
-pub(super) enum AuditCommand {
+pub(super) enum AuditWrite {
     Open {
         event: EventJson,
         request: RequestId,
         at: Timestamp,
-        haste: Haste,
-        answer: Answer<Bracket>,
+        timing: CommitTiming,
+        answer: ReplySender<OpenAuditEntry>,
     },
     Close {
         opened: AuditSeq,
@@ -57,22 +57,22 @@ pub(super) enum AuditCommand {
     Note {
         event: EventJson,
         at: Timestamp,
-        answer: Answer<AuditSeq>,
+        answer: ReplySender<AuditSeq>,
     },
     /// Removes everything up to a record that is older than every open bracket.
     Prune {
-        through: Link,
+        through: ChainTip,
         records: u64,
         now: Timestamp,
-        answer: Answer<Pruned>,
+        answer: ReplySender<Pruned>,
     },
 }
 
-pub(super) enum RunCommand {
+pub(super) enum RunWrite {
     Begin(Box<Begin>),
-    Claim { run: RunId, pod: PodId, lease: Duration, now: Timestamp, answer: Answer<Option<Fence>> },
+    Claim { run: RunId, pod: PodId, lease: Duration, now: Timestamp, answer: ReplySender<Option<Fence>> },
     Append(Box<Append>),
-    Prune { before: Timestamp, answer: Answer<u64> },
+    Prune { before: Timestamp, answer: ReplySender<u64> },
 }
 
 /// A run that is about to exist, with what it remembers from the first moment on.
@@ -81,19 +81,19 @@ pub(super) struct Begin {
     pub(super) key: Option<String>,
     pub(super) entries: Entries,
     pub(super) now: Timestamp,
-    pub(super) answer: Answer<(Created, Option<Receipt>), JournalError>,
+    pub(super) answer: ReplySender<(Created, Option<Receipt>), JournalError>,
 }
 
 /// Entries as text and by what they mean; both are worked out where the caller runs.
 pub(super) struct Entries {
     pub(super) texts: Vec<String>,
-    pub(super) marks: Vec<Mark>,
+    pub(super) marks: Vec<StatusChange>,
 }
 
 impl Entries {
     pub(super) fn of(entries: &[Entry]) -> Result<Self, StoreError> {
         let texts = entries.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
-        Ok(Self { texts, marks: Mark::all(entries) })
+        Ok(Self { texts, marks: StatusChange::from_entries(entries) })
     }
 }
 
@@ -103,40 +103,40 @@ pub(super) struct Append {
     pub(super) fence: Fence,
     pub(super) after: Seq,
     pub(super) entries: Entries,
-    pub(super) haste: Haste,
+    pub(super) timing: CommitTiming,
     pub(super) now: Timestamp,
-    pub(super) answer: Answer<Receipt, JournalError>,
+    pub(super) answer: ReplySender<Receipt, JournalError>,
 }
 
 pub(super) enum ContextCommand {
-    Claim { run: RunId, answer: Answer<Fence, ContextError> },
-    Write { run: RunId, fence: Fence, put: Box<ContextPut>, now: Timestamp, answer: Answer<Version, ContextError> },
-    Expire { run: RunId, fence: Fence, now: Timestamp, answer: Answer<u64, ContextError> },
-    Remove { run: RunId, fence: Fence, answer: Answer<(), ContextError> },
+    Claim { run: RunId, answer: ReplySender<Fence, ContextError> },
+    Write { run: RunId, fence: Fence, put: Box<ContextPut>, now: Timestamp, answer: ReplySender<Version, ContextError> },
+    Expire { run: RunId, fence: Fence, now: Timestamp, answer: ReplySender<u64, ContextError> },
+    Remove { run: RunId, fence: Fence, answer: ReplySender<(), ContextError> },
 }
 
-pub(super) enum MemoryCommand {
-    Remember { owner: MemoryOwner, memory: Box<Memory>, vector: Vec<f32>, now: Timestamp, answer: Answer<()> },
-    Forget { owner: MemoryOwner, id: Option<ContentHash>, answer: Answer<()> },
+pub(super) enum AgentMemoryWrite {
+    Remember { owner: MemoryOwner, memory: Box<Memory>, vector: Vec<f32>, now: Timestamp, answer: ReplySender<()> },
+    Forget { owner: MemoryOwner, id: Option<ContentHash>, answer: ReplySender<()> },
 }
 
-pub(super) enum OnceCommand {
-    Begin { tenant: TenantId, key: String, body: ContentHash, now: Timestamp, answer: Answer<Once> },
-    Finish { tenant: TenantId, key: String, reply: String, now: Timestamp, answer: Answer<()> },
-    Abandon { tenant: TenantId, key: String, answer: Answer<()> },
-    Prune { before: Timestamp, answer: Answer<u64> },
+pub(super) enum IdempotencyWrite {
+    Begin { tenant: TenantId, key: String, body: ContentHash, now: Timestamp, answer: ReplySender<KeyStatus> },
+    Finish { tenant: TenantId, key: String, reply: String, now: Timestamp, answer: ReplySender<()> },
+    Abandon { tenant: TenantId, key: String, answer: ReplySender<()> },
+    Prune { before: Timestamp, answer: ReplySender<u64> },
 }
 
-impl group_commit::Command for Command {
-    fn patience(&self) -> Duration {
+impl group_commit::BatchCommand for Command {
+    fn max_delay(&self) -> Duration {
         match self {
-            Self::Nudge | Self::Audit(AuditCommand::Close { .. }) => group_commit::LINGER,
-            Self::Audit(AuditCommand::Open { haste, .. }) => haste.patience(),
-            Self::Run(RunCommand::Append(append)) => append.haste.patience(),
-            Self::Audit(AuditCommand::Note { .. } | AuditCommand::Prune { .. })
-            | Self::Run(RunCommand::Begin(_) | RunCommand::Claim { .. } | RunCommand::Prune { .. })
+            Self::FlushLedger | Self::Audit(AuditWrite::Close { .. }) => group_commit::LINGER,
+            Self::Audit(AuditWrite::Open { timing, .. }) => timing.max_delay(),
+            Self::Run(RunWrite::Append(append)) => append.timing.max_delay(),
+            Self::Audit(AuditWrite::Note { .. } | AuditWrite::Prune { .. })
+            | Self::Run(RunWrite::Begin(_) | RunWrite::Claim { .. } | RunWrite::Prune { .. })
             | Self::Context(_)
-            | Self::Once(_)
+            | Self::Idempotency(_)
             | Self::Memory(_)
             | Self::Body { .. }
             | Self::Flush(_)
@@ -145,7 +145,7 @@ impl group_commit::Command for Command {
     }
 }
 
-impl RunCommand {
+impl RunWrite {
     /// The run that has to be known before the command can be decided.
     pub(super) const fn run(&self) -> Option<&RunId> {
         match self {

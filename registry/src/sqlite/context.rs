@@ -8,10 +8,10 @@ use futures::stream::BoxStream;
 use greenroom_protocol as protocol;
 use protocol::{ContextKey, RunId, Timestamp};
 
-use crate::context::data::Board;
+use crate::context::data::ContextData;
 use crate::context::{ContextError, ContextEvent, ContextPut, ContextStore, Snapshot, Version, Versioned};
 use crate::error::StoreError;
-use crate::notify::{Follow, follow};
+use crate::notify::{TailSource, tail};
 use crate::runs::Fence;
 use crate::sqlite::commands::{Command, ContextCommand};
 use crate::sqlite::{Shared, failed};
@@ -23,9 +23,9 @@ pub(super) mod write;
 pub(super) struct SqliteContext(pub(super) Arc<Shared>);
 
 impl SqliteContext {
-    async fn board(&self, run: &RunId) -> Result<Board, StoreError> {
+    async fn data(&self, run: &RunId) -> Result<ContextData, StoreError> {
         let mut reader = self.0.readers.acquire().await.map_err(|error| failed(&error))?;
-        Ok(write::read_board(&mut reader, run).await?.unwrap_or_default())
+        Ok(write::read_context(&mut reader, run).await?.unwrap_or_default())
     }
 }
 
@@ -42,8 +42,8 @@ impl ContextStore for SqliteContext {
         keys: &[ContextKey],
         now: Timestamp,
     ) -> Result<Vec<Option<Versioned>>, ContextError> {
-        let board = self.board(run).await?;
-        Ok(keys.iter().map(|key| board.read(key, now)).collect())
+        let data = self.data(run).await?;
+        Ok(keys.iter().map(|key| data.read(key, now)).collect())
     }
 
     async fn write(&self, run: &RunId, fence: Fence, put: ContextPut, now: Timestamp) -> Result<Version, ContextError> {
@@ -52,19 +52,19 @@ impl ContextStore for SqliteContext {
     }
 
     async fn snapshot(&self, run: &RunId, now: Timestamp) -> Result<Snapshot, ContextError> {
-        Ok(self.board(run).await?.snapshot(now))
+        Ok(self.data(run).await?.snapshot(now))
     }
 
     fn watch(&self, run: &RunId, after: Version) -> BoxStream<'static, Result<ContextEvent, ContextError>> {
         let (store, name) = (self.clone(), run.clone());
-        follow(Follow {
-            bell: self.0.context_bells.hear(run),
+        tail(TailSource {
+            notify: self.0.context_notifiers.subscribe(run),
             after: after.0,
             read: Box::new(move |after| {
                 let (store, name) = (store.clone(), name.clone());
-                async move { Ok(store.board(&name).await?.changes(Version(after))) }.boxed()
+                async move { Ok(store.data(&name).await?.changes(Version(after))) }.boxed()
             }),
-            place: |event: &ContextEvent| event.version.0,
+            position: |event: &ContextEvent| event.version.0,
             is_last: |_| false,
         })
     }
@@ -75,9 +75,9 @@ impl ContextStore for SqliteContext {
     }
 
     async fn remove(&self, run: &RunId, fence: Fence) -> Result<(), ContextError> {
-        let (name, bells) = (run.clone(), &self.0.context_bells);
+        let (name, notifiers) = (run.clone(), &self.0.context_notifiers);
         self.0.queue.ask(|answer| Command::Context(ContextCommand::Remove { run: name, fence, answer })).await?;
-        bells.take_down(run);
+        notifiers.close(run);
         Ok(())
     }
 }

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use greenroom_protocol::ContentHash;
 
-use crate::definition_store::{BODY_BYTES_MAX, DefinitionBodies};
+use crate::definition_store::{BODY_BYTES_MAX, DefinitionStore};
 use crate::error::StoreError;
 use crate::sqlite::commands::Command;
 use crate::sqlite::{Shared, failed};
 
 /// The bodies.
-pub(super) struct SqliteBodies(pub(super) Arc<Shared>);
+pub(super) struct SqliteDefinitions(pub(super) Arc<Shared>);
 
 #[async_trait]
-impl DefinitionBodies for SqliteBodies {
+impl DefinitionStore for SqliteDefinitions {
     async fn put(&self, hash: &ContentHash, body: &str) -> Result<(), StoreError> {
         if body.len() > BODY_BYTES_MAX {
             return Err(StoreError::Codec(format!("a definition has at most {BODY_BYTES_MAX} bytes")));

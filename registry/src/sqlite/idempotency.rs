@@ -10,15 +10,15 @@ use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use crate::error::StoreError;
-use crate::idempotency::{Idempotency, Once};
-use crate::runs::OnceKey;
-use crate::sqlite::commands::{Command, OnceCommand};
+use crate::idempotency::{IdempotencyStore, KeyStatus};
+use crate::runs::DedupKey;
+use crate::sqlite::commands::{Command, IdempotencyWrite};
 use crate::sqlite::runs::row::id;
-use crate::sqlite::statement_batch::{Value, from_int};
+use crate::sqlite::statement_batch::{SqlValue, from_int};
 use crate::sqlite::writer::{Commit, hash_of, refuse as refuse_one};
 use crate::sqlite::{Shared, failed};
 
-pub(super) const ONCE_KEYS: &str = "INSERT INTO once_keys (key, tenant, body, run, reply, at) VALUES (?, ?, ?, ?, ?, ?) \
+pub(super) const INSERT_IDEMPOTENCY_KEY: &str = "INSERT INTO once_keys (key, tenant, body, run, reply, at) VALUES (?, ?, ?, ?, ?, ?) \
                                     ON CONFLICT (key, tenant) DO UPDATE SET reply = excluded.reply, at = excluded.at";
 
 /// What a key was used for.
@@ -31,26 +31,26 @@ pub(super) struct KeyRow {
 }
 
 impl KeyRow {
-    pub(super) fn values(&self, key: &str, tenant: &TenantId, at: Timestamp) -> Vec<Value> {
+    pub(super) fn values(&self, key: &str, tenant: &TenantId, at: Timestamp) -> Vec<SqlValue> {
         vec![
             key.into(),
             tenant.as_str().into(),
-            Value::from(&self.body),
+            SqlValue::from(&self.body),
             self.run.as_ref().map(|run| run.as_str()).into(),
             self.reply.clone().into(),
             at.as_micros().into(),
         ]
     }
 
-    fn once(&self, body: &ContentHash) -> Result<Once, StoreError> {
+    fn once(&self, body: &ContentHash) -> Result<KeyStatus, StoreError> {
         if self.body != *body {
-            return Ok(Once::Conflict);
+            return Ok(KeyStatus::Conflict);
         }
         if let Some(run) = &self.run {
-            return Ok(Once::Began(run.clone()));
+            return Ok(KeyStatus::RunStarted(run.clone()));
         }
         let reply = self.reply.as_deref().map(serde_json::from_str::<Reply>).transpose()?;
-        Ok(reply.map_or(Once::Running, |reply| Once::Answered(Box::new(reply))))
+        Ok(reply.map_or(KeyStatus::InProgress, |reply| KeyStatus::Completed(Box::new(reply))))
     }
 }
 
@@ -62,17 +62,17 @@ fn key_row(row: &SqliteRow) -> Result<KeyRow, StoreError> {
 }
 
 /// The key that a command has to know about.
-pub(super) fn key_of(command: &OnceCommand) -> Option<(String, TenantId)> {
+pub(super) fn key_of(command: &IdempotencyWrite) -> Option<(String, TenantId)> {
     match command {
-        OnceCommand::Begin { tenant, key, .. }
-        | OnceCommand::Finish { tenant, key, .. }
-        | OnceCommand::Abandon { tenant, key, .. } => Some((key.clone(), tenant.clone())),
-        OnceCommand::Prune { .. } => None,
+        IdempotencyWrite::Begin { tenant, key, .. }
+        | IdempotencyWrite::Finish { tenant, key, .. }
+        | IdempotencyWrite::Abandon { tenant, key, .. } => Some((key.clone(), tenant.clone())),
+        IdempotencyWrite::Prune { .. } => None,
     }
 }
 
 /// Reads what is known of these keys.
-pub(super) async fn look_up(
+pub(super) async fn prefetch(
     connection: &mut SqliteConnection,
     wanted: Vec<(String, TenantId)>,
     known: &mut HashMap<(String, TenantId), Option<KeyRow>>,
@@ -98,9 +98,9 @@ pub(super) async fn look_up(
 }
 
 /// Decides one command.
-pub(super) fn apply(command: OnceCommand, commit: &mut Commit) {
+pub(super) fn apply(command: IdempotencyWrite, commit: &mut Commit) {
     match command {
-        OnceCommand::Begin { tenant, key, body, now, answer } => {
+        IdempotencyWrite::Begin { tenant, key, body, now, answer } => {
             let place = (key, tenant);
             if let Some(used) = commit.keys.get(&place).and_then(Option::as_ref) {
                 match used.once(&body) {
@@ -110,21 +110,21 @@ pub(super) fn apply(command: OnceCommand, commit: &mut Commit) {
                 return;
             }
             let row = KeyRow { body, run: None, reply: None };
-            commit.script.add(ONCE_KEYS, row.values(&place.0, &place.1, now));
+            commit.script.add(INSERT_IDEMPOTENCY_KEY, row.values(&place.0, &place.1, now));
             commit.keys.insert(place, Some(row));
-            commit.answer(answer, Once::New);
+            commit.answer(answer, KeyStatus::New);
         }
-        OnceCommand::Finish { tenant, key, reply, now, answer } => {
+        IdempotencyWrite::Finish { tenant, key, reply, now, answer } => {
             let place = (key, tenant);
             let taken = commit.keys.get_mut(&place).and_then(Option::as_mut);
             if let Some(used) = taken.filter(|used| used.reply.is_none()) {
                 used.reply = Some(reply);
                 let values = used.values(&place.0, &place.1, now);
-                commit.script.add(ONCE_KEYS, values);
+                commit.script.add(INSERT_IDEMPOTENCY_KEY, values);
             }
             commit.answer(answer, ());
         }
-        OnceCommand::Abandon { tenant, key, answer } => {
+        IdempotencyWrite::Abandon { tenant, key, answer } => {
             let place = (key, tenant);
             let is_open = |used: &KeyRow| used.reply.is_none() && used.run.is_none();
             if commit.keys.get(&place).and_then(Option::as_ref).is_some_and(is_open) {
@@ -134,7 +134,7 @@ pub(super) fn apply(command: OnceCommand, commit: &mut Commit) {
             }
             commit.answer(answer, ());
         }
-        OnceCommand::Prune { before, answer } => {
+        IdempotencyWrite::Prune { before, answer } => {
             let sql = "DELETE FROM once_keys WHERE reply IS NOT NULL AND at < ?";
             commit.script.add(sql, vec![before.as_micros().into()]);
             commit.answer(answer, 0);
@@ -143,11 +143,11 @@ pub(super) fn apply(command: OnceCommand, commit: &mut Commit) {
 }
 
 /// Refuses a command that could not be decided.
-pub(super) fn refuse(command: OnceCommand, error: &StoreError) {
+pub(super) fn refuse(command: IdempotencyWrite, error: &StoreError) {
     match command {
-        OnceCommand::Begin { answer, .. } => refuse_one(answer, error),
-        OnceCommand::Finish { answer, .. } | OnceCommand::Abandon { answer, .. } => refuse_one(answer, error),
-        OnceCommand::Prune { answer, .. } => refuse_one(answer, error),
+        IdempotencyWrite::Begin { answer, .. } => refuse_one(answer, error),
+        IdempotencyWrite::Finish { answer, .. } | IdempotencyWrite::Abandon { answer, .. } => refuse_one(answer, error),
+        IdempotencyWrite::Prune { answer, .. } => refuse_one(answer, error),
     }
 }
 
@@ -155,36 +155,42 @@ pub(super) fn refuse(command: OnceCommand, error: &StoreError) {
 pub(super) struct SqliteIdempotency(pub(super) Arc<Shared>);
 
 #[async_trait]
-impl Idempotency for SqliteIdempotency {
+impl IdempotencyStore for SqliteIdempotency {
     async fn begin(
         &self,
         tenant: &TenantId,
-        key: &OnceKey,
+        key: &DedupKey,
         body: &ContentHash,
         now: Timestamp,
-    ) -> Result<Once, StoreError> {
-        let (tenant, key, body) = (tenant.clone(), key.stored(), *body);
-        self.0.queue.ask(|answer| Command::Once(OnceCommand::Begin { tenant, key, body, now, answer })).await
+    ) -> Result<KeyStatus, StoreError> {
+        let (tenant, key, body) = (tenant.clone(), key.to_stored(), *body);
+        self.0
+            .queue
+            .ask(|answer| Command::Idempotency(IdempotencyWrite::Begin { tenant, key, body, now, answer }))
+            .await
     }
 
-    async fn finish(&self, tenant: &TenantId, key: &OnceKey, reply: &Reply, now: Timestamp) -> Result<(), StoreError> {
-        let (tenant, key, reply) = (tenant.clone(), key.stored(), serde_json::to_string(reply)?);
-        self.0.queue.ask(|answer| Command::Once(OnceCommand::Finish { tenant, key, reply, now, answer })).await
+    async fn finish(&self, tenant: &TenantId, key: &DedupKey, reply: &Reply, now: Timestamp) -> Result<(), StoreError> {
+        let (tenant, key, reply) = (tenant.clone(), key.to_stored(), serde_json::to_string(reply)?);
+        self.0
+            .queue
+            .ask(|answer| Command::Idempotency(IdempotencyWrite::Finish { tenant, key, reply, now, answer }))
+            .await
     }
 
-    async fn abandon(&self, tenant: &TenantId, key: &OnceKey) -> Result<(), StoreError> {
-        let (tenant, key) = (tenant.clone(), key.stored());
-        self.0.queue.ask(|answer| Command::Once(OnceCommand::Abandon { tenant, key, answer })).await
+    async fn abandon(&self, tenant: &TenantId, key: &DedupKey) -> Result<(), StoreError> {
+        let (tenant, key) = (tenant.clone(), key.to_stored());
+        self.0.queue.ask(|answer| Command::Idempotency(IdempotencyWrite::Abandon { tenant, key, answer })).await
     }
 
-    async fn lookup(&self, tenant: &TenantId, key: &OnceKey, body: &ContentHash) -> Result<Once, StoreError> {
+    async fn lookup(&self, tenant: &TenantId, key: &DedupKey, body: &ContentHash) -> Result<KeyStatus, StoreError> {
         let row = sqlx::query("SELECT body, run, reply FROM once_keys WHERE key = ? AND tenant = ?")
-            .bind(key.stored())
+            .bind(key.to_stored())
             .bind(tenant.as_str())
             .fetch_optional(&self.0.readers)
             .await
             .map_err(|error| failed(&error))?;
-        row.map_or(Ok(Once::New), |row| key_row(&row)?.once(body))
+        row.map_or(Ok(KeyStatus::New), |row| key_row(&row)?.once(body))
     }
 
     async fn prune(&self, before: Timestamp) -> Result<u64, StoreError> {
@@ -193,7 +199,7 @@ impl Idempotency for SqliteIdempotency {
             .fetch_one(&self.0.readers)
             .await
             .map_err(|error| failed(&error))?;
-        self.0.queue.ask(|answer| Command::Once(OnceCommand::Prune { before, answer })).await?;
+        self.0.queue.ask(|answer| Command::Idempotency(IdempotencyWrite::Prune { before, answer })).await?;
         Ok(from_int(many))
     }
 }

@@ -7,10 +7,10 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection};
 
 use crate::audit::signer::Signer;
-use crate::audit::verify::Verdict;
+use crate::audit::verify::ChainReport;
 use crate::error::StoreError;
 use crate::maintenance::CheckReport;
-use crate::sqlite::audit::walk;
+use crate::sqlite::audit::verifier;
 use crate::sqlite::{BUSY_WAIT, failed};
 
 /// Examines the file. What cannot be read is a problem that the report names.
@@ -56,7 +56,7 @@ async fn schema(connection: &mut SqliteConnection) -> Result<i64, StoreError> {
         .map_err(|error| failed(&error))
 }
 
-async fn verdict(connection: &mut SqliteConnection, signer: &Signer) -> Result<Verdict, StoreError> {
+async fn verdict(connection: &mut SqliteConnection, signer: &Signer) -> Result<ChainReport, StoreError> {
     let mut snapshot = connection.begin().await.map_err(|error| failed(&error))?;
-    walk(&mut snapshot, signer).await
+    verifier(&mut snapshot, signer).await
 }

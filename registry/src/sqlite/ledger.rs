@@ -8,10 +8,11 @@ use greenroom_protocol as protocol;
 use protocol::{CallKey, MicroUsd, Timestamp};
 
 use crate::error::StoreError;
-use crate::ledger::deltas::{Spend, SpendKey};
+use crate::ledger::deltas::{CostEntry, CostKey};
 use crate::ledger::usage::day_of;
 use crate::ledger::{
-    Account, Amount, CostRow, Ledger, Limit, Periods, Refusal, Reservation, ReservationId, Scope, Settlement, Usage,
+    Account, Amount, CostRow, Ledger, Limit, Periods, Reservation, ReservationId, ReserveError, Settlement, UsageKey,
+    UsageSummary,
 };
 use crate::sqlite::commands::Command;
 use crate::sqlite::runs::row::id;
@@ -25,15 +26,15 @@ pub(super) mod write;
 pub(super) struct SqliteLedger(pub(super) Arc<Shared>);
 
 /// A reservation whose commit is awaited: if it fails, or nobody waits any more, it never was.
-struct Pending<'a> {
+struct ReserveGuard<'a> {
     shared: &'a Shared,
     id: Option<ReservationId>,
 }
 
-impl Drop for Pending<'_> {
+impl Drop for ReserveGuard<'_> {
     fn drop(&mut self) {
         if let Some(id) = self.id.take() {
-            self.shared.book().undo(id);
+            self.shared.state().undo(id);
             nudge(self.shared);
         }
     }
@@ -41,7 +42,7 @@ impl Drop for Pending<'_> {
 
 /// Lets the writer write what has changed, soon.
 fn nudge(shared: &Shared) {
-    if let Err(error) = shared.queue.drop_in(Command::Nudge) {
+    if let Err(error) = shared.queue.try_send(Command::FlushLedger) {
         // The next commit, or the next start, does the same.
         tracing::debug!(error = %error, "the ledger waits for the next commit");
     }
@@ -49,12 +50,12 @@ fn nudge(shared: &Shared) {
 
 #[async_trait]
 impl Ledger for SqliteLedger {
-    async fn count(&self, who: &Scope, over: Periods, now: Timestamp) -> Result<Usage, StoreError> {
-        Ok(self.0.book().count(who, over, now))
+    async fn count(&self, who: &UsageKey, over: Periods, now: Timestamp) -> Result<UsageSummary, StoreError> {
+        Ok(self.0.state().count(who, over, now))
     }
 
-    async fn usage(&self, who: &Scope, over: Periods, now: Timestamp) -> Result<Usage, StoreError> {
-        Ok(self.0.book().usage(who, over, now))
+    async fn usage(&self, who: &UsageKey, over: Periods, now: Timestamp) -> Result<UsageSummary, StoreError> {
+        Ok(self.0.state().usage(who, over, now))
     }
 
     async fn reserve(
@@ -64,14 +65,14 @@ impl Ledger for SqliteLedger {
         worst: Amount,
         key: &CallKey,
         now: Timestamp,
-    ) -> Result<Reservation, Refusal> {
-        let id = self.0.book().reserve(account, limits, worst, key, now)?;
-        let mut pending = Pending { shared: &self.0, id: Some(id) };
+    ) -> Result<Reservation, ReserveError> {
+        let id = self.0.state().reserve(account, limits, worst, key, now)?;
+        let mut pending = ReserveGuard { shared: &self.0, id: Some(id) };
         self.0.flush().await?;
         pending.id = None;
         let shared = self.0.clone();
         let abandoned = move |id| {
-            shared.book().settle(id, Settlement::Estimated, shared.clock.now());
+            shared.state().settle(id, Settlement::Estimated, shared.clock.now());
             nudge(&shared);
         };
         Ok(Reservation::new(id, key.clone(), worst, Some(Box::new(abandoned))))
@@ -83,8 +84,8 @@ impl Ledger for SqliteLedger {
         settlement: Settlement,
         now: Timestamp,
     ) -> Result<Amount, StoreError> {
-        let booked = self.0.book().settle(reservation.into_id(), settlement, now);
-        self.0.queue.tell(Command::Nudge).await?;
+        let booked = self.0.state().settle(reservation.into_id(), settlement, now);
+        self.0.queue.tell(Command::FlushLedger).await?;
         Ok(booked)
     }
 
@@ -101,14 +102,14 @@ impl Ledger for SqliteLedger {
         rows.iter()
             .map(|row| {
                 let workflow = text(row, "workflow")?;
-                let key = SpendKey {
+                let key = CostKey {
                     day: int(row, "day")?,
                     tenant: id(text(row, "tenant")?)?,
                     user: id(text(row, "user")?)?,
                     agent: id(text(row, "agent")?)?,
                     workflow: Some(workflow).filter(|text| !text.is_empty()).map(id).transpose()?,
                 };
-                let spend = Spend {
+                let spend = CostEntry {
                     calls: number(row, "calls")?,
                     actual: amount_of(row)?,
                     calls_estimated: number(row, "calls_estimated")?,

@@ -9,16 +9,16 @@ use futures::TryStreamExt as _;
 use greenroom_protocol::{ContentHash, Timestamp};
 use sqlx::Connection as _;
 
-use crate::artifacts::hash_scan::Names;
+use crate::artifacts::hash_scan::HashScanner;
 use crate::audit::signer::Signer;
 use crate::error::StoreError;
-use crate::maintenance::{CheckReport, Upkeep};
+use crate::maintenance::{CheckReport, StoreMaintenance};
 use crate::sqlite::commands::Command;
 use crate::sqlite::inspect::examine;
-use crate::sqlite::{Shared, connect_apart, failed};
+use crate::sqlite::{Shared, connect_dedicated, failed};
 
 /// Every text that may name an artifact. A test compares this with the schema.
-pub(super) const NAMING: [&str; 4] = [
+pub(super) const ARTIFACT_REFERENCES: [&str; 4] = [
     "SELECT entry FROM journal",
     "SELECT reply FROM once_keys WHERE reply IS NOT NULL",
     "SELECT value FROM context_values WHERE value IS NOT NULL",
@@ -32,7 +32,7 @@ pub(super) struct SqliteUpkeep {
 }
 
 #[async_trait]
-impl Upkeep for SqliteUpkeep {
+impl StoreMaintenance for SqliteUpkeep {
     async fn check(&self) -> Result<CheckReport, StoreError> {
         // A closed store can still be examined.
         match self.shared.flush().await {
@@ -48,16 +48,16 @@ impl Upkeep for SqliteUpkeep {
             Err(error) => return Err(error),
         }
         let name = to.to_str().ok_or_else(|| StoreError::Failed("the copy's path is not UTF-8".into()))?;
-        let mut connection = connect_apart(&self.shared.path).await?;
+        let mut connection = connect_dedicated(&self.shared.path).await?;
         sqlx::query("VACUUM INTO ?").bind(name).execute(&mut connection).await.map_err(|error| failed(&error))?;
         connection.close().await.map_err(|error| failed(&error))
     }
 
-    async fn artifacts_named(&self) -> Result<HashSet<ContentHash>, StoreError> {
+    async fn referenced_artifacts(&self) -> Result<HashSet<ContentHash>, StoreError> {
         self.shared.flush().await?;
-        let mut connection = connect_apart(&self.shared.path).await?;
-        let mut names = Names::default();
-        for select in NAMING {
+        let mut connection = connect_dedicated(&self.shared.path).await?;
+        let mut names = HashScanner::default();
+        for select in ARTIFACT_REFERENCES {
             let mut texts = sqlx::query_scalar::<_, String>(select).fetch(&mut connection);
             while let Some(text) = texts.try_next().await.map_err(|error| failed(&error))? {
                 names.read(text.as_bytes());

@@ -14,12 +14,12 @@ use protocol::{PodId, Reply, RunId, Timestamp};
 use sqlx::Row;
 
 use crate::error::StoreError;
-use crate::group_commit::Haste;
-use crate::journal::{Journal, JournalError, Journalled, Pending, Receipt, Seq, Tip};
-use crate::notify::{Follow, follow};
-use crate::runs::record::Mark;
-use crate::runs::{Created, Fence, NewRun, OnceKey, RunFilter, RunHead, RunPage, RunStore};
-use crate::sqlite::commands::{Append, Begin, Command, Entries, RunCommand};
+use crate::group_commit::CommitTiming;
+use crate::journal::{AppendPosition, Journal, JournalError, JournalRecord, PendingAppend, Receipt, Seq};
+use crate::notify::{TailSource, tail};
+use crate::runs::record::StatusChange;
+use crate::runs::{Created, DedupKey, Fence, NewRun, RunFilter, RunPage, RunRecord, RunStore};
+use crate::sqlite::commands::{Append, Begin, Command, Entries, RunWrite};
 use crate::sqlite::statement_batch::{from_int, to_int};
 use crate::sqlite::{Shared, failed};
 
@@ -37,16 +37,16 @@ pub(super) struct SqliteRuns(pub(super) Arc<Shared>);
 
 #[async_trait]
 impl RunStore for SqliteRuns {
-    async fn begin(
+    async fn create_with_entries(
         &self,
         run: &NewRun,
-        key: Option<&OnceKey>,
+        key: Option<&DedupKey>,
         entries: &[Entry],
         now: Timestamp,
     ) -> Result<(Created, Option<Receipt>), JournalError> {
-        let (new, key, entries) = (run.clone(), key.map(OnceKey::stored), Entries::of(entries)?);
-        Mark::fit(&entries.marks)?;
-        let begin = |answer| Command::Run(RunCommand::Begin(Box::new(Begin { new, key, entries, now, answer })));
+        let (new, key, entries) = (run.clone(), key.map(DedupKey::to_stored), Entries::of(entries)?);
+        StatusChange::check_entries(&entries.marks)?;
+        let begin = |answer| Command::Run(RunWrite::Begin(Box::new(Begin { new, key, entries, now, answer })));
         self.0.queue.ask(begin).await
     }
 
@@ -58,7 +58,7 @@ impl RunStore for SqliteRuns {
         now: Timestamp,
     ) -> Result<Option<Fence>, StoreError> {
         let (run, pod) = (run.clone(), pod.clone());
-        self.0.queue.ask(|answer| Command::Run(RunCommand::Claim { run, pod, lease, now, answer })).await
+        self.0.queue.ask(|answer| Command::Run(RunWrite::Claim { run, pod, lease, now, answer })).await
     }
 
     async fn renew(&self, run: &RunId, fence: Fence, lease: Duration, now: Timestamp) -> Result<(), JournalError> {
@@ -69,7 +69,7 @@ impl RunStore for SqliteRuns {
         self.0.leases.release(run, fence);
     }
 
-    async fn get(&self, run: &RunId) -> Result<Option<RunHead>, StoreError> {
+    async fn get(&self, run: &RunId) -> Result<Option<RunRecord>, StoreError> {
         let row = sqlx::query(select_heads!("WHERE run = ?"))
             .bind(run.as_str())
             .fetch_optional(&self.0.readers)
@@ -89,7 +89,7 @@ impl RunStore for SqliteRuns {
         .map_err(|error| failed(&error))?;
         let Some(text) = text else { return Ok(None) };
         match serde_json::from_str(&text)? {
-            Entry::Ended { reply } => Ok(Some(*reply)),
+            Entry::RunEnded { reply } => Ok(Some(*reply)),
             _ => Err(StoreError::Codec(format!("the run {run} has ended without an end"))),
         }
     }
@@ -97,7 +97,7 @@ impl RunStore for SqliteRuns {
     async fn list(&self, filter: &RunFilter, before: Option<u64>, limit: u32) -> Result<RunPage, StoreError> {
         let before = before.and_then(|before| i64::try_from(before).ok()).unwrap_or(i64::MAX);
         let tenant = filter.tenant.as_ref().map(|tenant| tenant.as_str());
-        let state = filter.state.map(protocol::event::RunState::as_str);
+        let state = filter.state.map(protocol::event::RunStatus::as_str);
         let select = if tenant.is_some() {
             select_heads!(
                 "WHERE number < ? AND tenant = ? AND (?3 IS NULL OR state = ?3) ORDER BY number DESC LIMIT ?4"
@@ -122,7 +122,7 @@ impl RunStore for SqliteRuns {
         Ok(RunPage { runs: found.into_iter().map(|(_, head)| head).collect(), next })
     }
 
-    async fn unclaimed(&self, now: Timestamp, limit: u32) -> Result<Vec<RunHead>, StoreError> {
+    async fn list_unclaimed(&self, now: Timestamp, limit: u32) -> Result<Vec<RunRecord>, StoreError> {
         let mut free = Vec::new();
         let mut after = 0_i64;
         loop {
@@ -150,29 +150,29 @@ impl RunStore for SqliteRuns {
     }
 
     async fn prune(&self, before: Timestamp) -> Result<u64, StoreError> {
-        let many = write::count_old(&self.0, before).await?;
-        self.0.queue.ask(|answer| Command::Run(RunCommand::Prune { before, answer })).await?;
+        let many = write::count_prunable(&self.0, before).await?;
+        self.0.queue.ask(|answer| Command::Run(RunWrite::Prune { before, answer })).await?;
         Ok(many)
     }
 }
 
 #[async_trait]
 impl Journal for SqliteRuns {
-    async fn hand_in(
+    async fn submit(
         &self,
-        tip: Tip<'_>,
+        tip: AppendPosition<'_>,
         entries: &[Entry],
-        haste: Haste,
+        timing: CommitTiming,
         now: Timestamp,
-    ) -> Result<Pending, JournalError> {
-        let Tip { run, fence, after } = tip;
+    ) -> Result<PendingAppend, JournalError> {
+        let AppendPosition { run, fence, after } = tip;
         let (run, entries) = (run.clone(), Entries::of(entries)?);
-        let append = |answer| Append { run, fence, after, entries, haste, now, answer };
-        let append = |answer| Command::Run(RunCommand::Append(Box::new(append(answer))));
-        Ok(Pending::handed(self.0.queue.hand_over(append).await?))
+        let append = |answer| Append { run, fence, after, entries, timing, now, answer };
+        let append = |answer| Command::Run(RunWrite::Append(Box::new(append(answer))));
+        Ok(PendingAppend::submitted(self.0.queue.submit(append).await?))
     }
 
-    async fn read(&self, run: &RunId, after: Seq, limit: u32) -> Result<Vec<Journalled>, JournalError> {
+    async fn read(&self, run: &RunId, after: Seq, limit: u32) -> Result<Vec<JournalRecord>, JournalError> {
         let rows = sqlx::query(
             "SELECT seq, at, entry FROM journal WHERE run = (SELECT number FROM runs WHERE run = ?) AND seq > ? \
              ORDER BY seq LIMIT ?",
@@ -183,27 +183,27 @@ impl Journal for SqliteRuns {
         .fetch_all(&self.0.readers)
         .await
         .map_err(|error| failed(&error))?;
-        let journalled = |row: &sqlx::sqlite::SqliteRow| -> Result<Journalled, StoreError> {
+        let journalled = |row: &sqlx::sqlite::SqliteRow| -> Result<JournalRecord, StoreError> {
             let seq: i64 = row.try_get("seq").map_err(|error| failed(&error))?;
             let at: i64 = row.try_get("at").map_err(|error| failed(&error))?;
             let entry: &str = row.try_get("entry").map_err(|error| failed(&error))?;
             let entry = serde_json::from_str(entry)?;
-            Ok(Journalled { seq: Seq(from_int(seq)), at: Timestamp::from_micros(at), entry })
+            Ok(JournalRecord { seq: Seq(from_int(seq)), at: Timestamp::from_micros(at), entry })
         };
         Ok(rows.iter().map(journalled).collect::<Result<_, _>>()?)
     }
 
-    fn tail(&self, run: &RunId, after: Seq) -> BoxStream<'static, Result<Journalled, JournalError>> {
+    fn tail(&self, run: &RunId, after: Seq) -> BoxStream<'static, Result<JournalRecord, JournalError>> {
         let (store, name) = (self.clone(), run.clone());
-        follow(Follow {
-            bell: self.0.journal_bells.hear(run),
+        tail(TailSource {
+            notify: self.0.journal_notifiers.subscribe(run),
             after: after.0,
             read: Box::new(move |after| {
                 let (store, name) = (store.clone(), name.clone());
                 async move { store.read(&name, Seq(after), TAIL_ENTRIES).await }.boxed()
             }),
-            place: |item: &Journalled| item.seq.0,
-            is_last: |item: &Journalled| matches!(item.entry, Entry::Ended { .. }),
+            position: |item: &JournalRecord| item.seq.0,
+            is_last: |item: &JournalRecord| matches!(item.entry, Entry::RunEnded { .. }),
         })
     }
 }

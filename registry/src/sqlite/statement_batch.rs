@@ -4,48 +4,48 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ToSql, TransactionBehavior, params_from_iter};
 
 use crate::error::StoreError;
-use crate::sqlite::unwritten;
+use crate::sqlite::write_error;
 
 /// A value of a row.
 #[derive(Debug, Clone)]
-pub(super) enum Value {
+pub(super) enum SqlValue {
     Null,
     Int(i64),
     Text(String),
     Blob(Vec<u8>),
 }
 
-impl From<u64> for Value {
+impl From<u64> for SqlValue {
     fn from(number: u64) -> Self {
         Self::Int(to_int(number))
     }
 }
 
-impl From<i64> for Value {
+impl From<i64> for SqlValue {
     fn from(number: i64) -> Self {
         Self::Int(number)
     }
 }
 
-impl From<String> for Value {
+impl From<String> for SqlValue {
     fn from(text: String) -> Self {
         Self::Text(text)
     }
 }
 
-impl From<&str> for Value {
+impl From<&str> for SqlValue {
     fn from(text: &str) -> Self {
         Self::Text(text.to_owned())
     }
 }
 
-impl From<&greenroom_protocol::ContentHash> for Value {
+impl From<&greenroom_protocol::ContentHash> for SqlValue {
     fn from(hash: &greenroom_protocol::ContentHash) -> Self {
         Self::Blob(hash.as_bytes().to_vec())
     }
 }
 
-impl<T: Into<Self>> From<Option<T>> for Value {
+impl<T: Into<Self>> From<Option<T>> for SqlValue {
     fn from(value: Option<T>) -> Self {
         value.map_or(Self::Null, Into::into)
     }
@@ -63,27 +63,27 @@ pub(super) fn from_int(number: i64) -> u64 {
 
 /// What one commit writes, in its order.
 #[derive(Debug, Default)]
-pub(super) struct Script(Vec<(&'static str, Vec<Value>)>);
+pub(super) struct StatementBatch(Vec<(&'static str, Vec<SqlValue>)>);
 
-impl Script {
+impl StatementBatch {
     /// True if there is nothing to write.
     pub(super) const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Adds a statement.
-    pub(super) fn add(&mut self, sql: &'static str, values: Vec<Value>) {
+    pub(super) fn add(&mut self, sql: &'static str, values: Vec<SqlValue>) {
         self.0.push((sql, values));
     }
 
     /// Writes everything, or nothing.
-    pub(super) fn run(self, pen: &mut Connection) -> Result<(), StoreError> {
-        self.try_run(pen).map_err(|error| unwritten(&error))
+    pub(super) fn run(self, conn: &mut Connection) -> Result<(), StoreError> {
+        self.try_run(conn).map_err(|error| write_error(&error))
     }
 
-    fn try_run(self, pen: &mut Connection) -> rusqlite::Result<()> {
+    fn try_run(self, conn: &mut Connection) -> rusqlite::Result<()> {
         // Rolled back when it is dropped without having been committed.
-        let transaction = pen.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
         for (sql, values) in self.0 {
             transaction.prepare_cached(sql)?.execute(params_from_iter(values))?;
         }
@@ -91,7 +91,7 @@ impl Script {
     }
 }
 
-impl ToSql for Value {
+impl ToSql for SqlValue {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(ToSqlOutput::Borrowed(match self {
             Self::Null => ValueRef::Null,

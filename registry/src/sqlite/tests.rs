@@ -8,22 +8,22 @@ use sqlx::Executor;
 use tempfile::TempDir;
 
 use super::*;
-use crate::audit::Fault;
+use crate::audit::ChainViolation;
 use crate::journal::{JournalError, Seq};
-use crate::ledger::{Account, Amount, Budget, Limit, Period, Periods, Scope, Settlement};
-use crate::runs::OnceKey;
-use crate::suite::{House, MINUTE, NOW, closing, done, ended, new_run, opening, pod, run_id, started, tenant};
+use crate::ledger::{Account, Amount, Budget, Limit, Period, Periods, Settlement, UsageKey};
+use crate::runs::DedupKey;
+use crate::suite::{MINUTE, NOW, TestStores, closing, done, ended, new_run, opening, pod, run_id, started, tenant};
 
 /// Runs a statement on the file itself, as somebody with an editor would.
 async fn tamper(path: &Path, sql: &'static str) {
-    let mut connection = connect_apart(path).await.unwrap();
+    let mut connection = connect_dedicated(path).await.unwrap();
     connection.execute(sql).await.unwrap();
     connection.close().await.unwrap();
 }
 
-async fn notes(house: &House, many: u32) {
+async fn notes(stores: &TestStores, many: u32) {
     for number in 1..=many {
-        house.stores.audit.note("test", &number.to_string(), NOW).await.unwrap();
+        stores.stores.audit.record_system_event("test", &number.to_string(), NOW).await.unwrap();
     }
 }
 
@@ -39,9 +39,9 @@ const JOURNAL_BY_RUN: &str = "DELETE FROM _sqlx_migrations WHERE version >= 5;
 
 /// Twenty records, sealed by an orderly end.
 async fn sealed() -> TempDir {
-    let house = House::sqlite().await;
-    notes(&house, 20).await;
-    house.close().await
+    let stores = TestStores::sqlite().await;
+    notes(&stores, 20).await;
+    stores.close().await
 }
 
 fn database(folder: &TempDir) -> std::path::PathBuf {
@@ -49,7 +49,7 @@ fn database(folder: &TempDir) -> std::path::PathBuf {
 }
 
 async fn refused(folder: TempDir) -> StoreError {
-    match House::open(folder).await {
+    match TestStores::open(folder).await {
         Ok(_) => panic!("the file was opened"),
         Err(error) => error,
     }
@@ -57,61 +57,61 @@ async fn refused(folder: TempDir) -> StoreError {
 
 #[tokio::test]
 async fn everything_answered_survives_a_crash() {
-    let house = House::sqlite().await;
-    let fence = house.begun(1).await;
+    let stores = TestStores::sqlite().await;
+    let fence = stores.begun(1).await;
     let entries = [started("a"), done("a", "x")];
-    let _ = house.stores.journal.append(&run_id(1), fence, Seq(0), &entries, NOW).await.unwrap();
-    let bracket = house.stores.audit.open(opening(7), NOW).await.unwrap();
-    let folder = house.crash().await;
-    std::mem::forget(bracket);
-    let house = House::open(folder).await.unwrap();
-    let free = house.stores.runs.unclaimed(NOW, 10).await.unwrap();
+    let _ = stores.stores.journal.append(&run_id(1), fence, Seq(0), &entries, NOW).await.unwrap();
+    let entry = stores.stores.audit.open(opening(7), NOW).await.unwrap();
+    let folder = stores.crash().await;
+    std::mem::forget(entry);
+    let stores = TestStores::open(folder).await.unwrap();
+    let free = stores.stores.runs.list_unclaimed(NOW, 10).await.unwrap();
     assert_eq!((free.len(), &free[0].run, free[0].seq), (1, &run_id(1), Seq(2)));
-    let second = house.stores.runs.claim(&run_id(1), &pod(), MINUTE, NOW).await.unwrap().unwrap();
-    let stale = house.stores.journal.append(&run_id(1), fence, Seq(2), &[ended()], NOW).await;
+    let second = stores.stores.runs.claim(&run_id(1), &pod(), MINUTE, NOW).await.unwrap().unwrap();
+    let stale = stores.stores.journal.append(&run_id(1), fence, Seq(2), &[ended()], NOW).await;
     assert!(matches!(stale, Err(JournalError::Fenced)));
-    let _ = house.stores.journal.append(&run_id(1), second, Seq(2), &[ended()], NOW).await.unwrap();
-    let found = house.stores.audit.find(opening(7).request.as_str()).await.unwrap();
+    let _ = stores.stores.journal.append(&run_id(1), second, Seq(2), &[ended()], NOW).await.unwrap();
+    let found = stores.stores.audit.find(opening(7).request.as_str()).await.unwrap();
     assert_eq!(found[1].event, Event::Interrupted { opened: 1 });
-    assert!(house.stores.audit.verify().await.unwrap().holds());
+    assert!(stores.stores.audit.verify().await.unwrap().is_valid());
 }
 
 #[tokio::test]
 async fn a_journal_of_the_schema_before_is_taken_over_and_goes_on() {
-    let house = House::sqlite().await;
+    let stores = TestStores::sqlite().await;
     for run in [2, 1] {
-        let fence = house.begun(run).await;
+        let fence = stores.begun(run).await;
         let entries = [started("a"), done("a", &run.to_string())];
-        let _ = house.stores.journal.append(&run_id(run), fence, Seq(0), &entries, NOW).await.unwrap();
+        let _ = stores.stores.journal.append(&run_id(run), fence, Seq(0), &entries, NOW).await.unwrap();
     }
-    let before = house.stores.journal.read(&run_id(1), Seq(0), 10).await.unwrap();
+    let before = stores.stores.journal.read(&run_id(1), Seq(0), 10).await.unwrap();
     assert_eq!(before.len(), 2);
-    let folder = house.close().await;
+    let folder = stores.close().await;
     tamper(&database(&folder), JOURNAL_BY_RUN).await;
-    let house = House::open(folder).await.unwrap();
-    assert_eq!(house.stores.journal.read(&run_id(1), Seq(0), 10).await.unwrap(), before);
-    let fence = house.stores.runs.claim(&run_id(2), &pod(), MINUTE, NOW).await.unwrap().unwrap();
-    let _ = house.stores.journal.append(&run_id(2), fence, Seq(2), &[ended()], NOW).await.unwrap();
-    assert_eq!(house.stores.journal.read(&run_id(2), Seq(0), 10).await.unwrap().len(), 3);
-    assert!(house.stores.upkeep.check().await.unwrap().is_sound());
+    let stores = TestStores::open(folder).await.unwrap();
+    assert_eq!(stores.stores.journal.read(&run_id(1), Seq(0), 10).await.unwrap(), before);
+    let fence = stores.stores.runs.claim(&run_id(2), &pod(), MINUTE, NOW).await.unwrap().unwrap();
+    let _ = stores.stores.journal.append(&run_id(2), fence, Seq(2), &[ended()], NOW).await.unwrap();
+    assert_eq!(stores.stores.journal.read(&run_id(2), Seq(0), 10).await.unwrap().len(), 3);
+    assert!(stores.stores.upkeep.check().await.unwrap().is_ok());
 }
 
 #[tokio::test]
 async fn a_run_that_could_not_be_looked_up_is_looked_up_again() {
-    let house = House::sqlite().await;
-    house.begun(1).await;
-    let mut pen = pen(&house.database(), Synchronous::Full).unwrap();
+    let stores = TestStores::sqlite().await;
+    stores.begun(1).await;
+    let mut conn = write_conn(&stores.database(), Synchronous::Full).unwrap();
     // It has no tables, so that nothing can be read.
     let mut unreadable = SqliteConnection::connect("sqlite::memory:").await.unwrap();
-    let mut heads = runs::write::Heads::default();
-    assert!(heads.look_up(&mut pen, &mut unreadable, vec![run_id(1)]).await.is_err());
+    let mut heads = runs::write::RunRecordCache::default();
+    assert!(heads.prefetch(&mut conn, &mut unreadable, vec![run_id(1)]).await.is_err());
     assert!(!heads.knows(&run_id(1)), "it would pass for a run that is not there");
 }
 
 #[tokio::test]
 async fn limits_survive_a_crash_and_what_was_reserved_is_settled_as_estimated() {
-    let house = House::sqlite().await;
-    let who = Scope { tenant: tenant("acme"), user: UserId::new("alice").unwrap() };
+    let stores = TestStores::sqlite().await;
+    let who = UsageKey { tenant: tenant("acme"), user: UserId::new("alice").unwrap() };
     let account = Account {
         tenant: who.tenant.clone(),
         user: who.user.clone(),
@@ -121,48 +121,48 @@ async fn limits_survive_a_crash_and_what_was_reserved_is_settled_as_estimated() 
         price: PriceBasis::Listed,
     };
     let run = Budget::Run(run_id(1));
-    let limits = [Limit { budget: run, period: Period::Ever, cost_max: Some(MicroUsd(100)), tokens_max: None }];
+    let limits = [Limit { budget: run, period: Period::AllTime, cost_max: Some(MicroUsd(100)), tokens_max: None }];
     let worst = |micros| Amount::of_cost(MicroUsd(micros));
     let key = CallKey::new("call/1").unwrap();
-    let ledger = &house.stores.ledger;
+    let ledger = &stores.stores.ledger;
     ledger.count(&who, Periods::default(), NOW).await.unwrap();
     ledger.count(&who, Periods::default(), NOW).await.unwrap();
     let settled = ledger.reserve(&account, &limits, worst(20), &key, NOW).await.unwrap();
     ledger.settle(settled, Settlement::Actual(worst(10)), NOW).await.unwrap();
     let lost = ledger.reserve(&account, &limits, worst(60), &key, NOW).await.unwrap();
-    let folder = house.crash().await;
+    let folder = stores.crash().await;
     std::mem::forget(lost);
-    let house = House::open(folder).await.unwrap();
-    let ledger = &house.stores.ledger;
+    let stores = TestStores::open(folder).await.unwrap();
+    let ledger = &stores.stores.ledger;
     assert_eq!(ledger.usage(&who, Periods::default(), NOW).await.unwrap().requests_hour, 2);
     assert_eq!(ledger.usage(&who, Periods::default(), NOW).await.unwrap().cost_spent, MicroUsd(70));
     assert!(ledger.reserve(&account, &limits, worst(31), &key, NOW).await.is_err());
     assert!(ledger.reserve(&account, &limits, worst(30), &key, NOW).await.is_ok());
-    let house = house.after_crash().await;
-    let costs = house.stores.ledger.costs(None).await.unwrap();
+    let stores = stores.after_crash().await;
+    let costs = stores.stores.ledger.costs(None).await.unwrap();
     let estimated: u64 = costs.iter().map(|row| row.estimated.cost.0).sum();
     assert_eq!((costs[0].actual, estimated), (worst(10), 90), "the dropped reservation counts, once");
 }
 
 #[tokio::test]
 async fn a_request_under_way_at_the_crash_can_be_asked_again() {
-    let house = House::sqlite().await;
-    let (body, key) = (protocol::ContentHash::of(b"x"), OnceKey::Call(CallKey::new("k").unwrap()));
-    house.stores.idempotency.begin(&tenant("acme"), &key, &body, NOW).await.unwrap();
-    let house = house.after_crash().await;
-    let again = house.stores.idempotency.begin(&tenant("acme"), &key, &body, NOW).await.unwrap();
-    assert_eq!(again, crate::idempotency::Once::New);
+    let stores = TestStores::sqlite().await;
+    let (body, key) = (protocol::ContentHash::of(b"x"), DedupKey::Call(CallKey::new("k").unwrap()));
+    stores.stores.idempotency.begin(&tenant("acme"), &key, &body, NOW).await.unwrap();
+    let stores = stores.after_crash().await;
+    let again = stores.stores.idempotency.begin(&tenant("acme"), &key, &body, NOW).await.unwrap();
+    assert_eq!(again, crate::idempotency::KeyStatus::New);
 }
 
 #[tokio::test]
 async fn a_changed_and_a_removed_record_are_named() {
-    let house = House::sqlite().await;
-    notes(&house, 20).await;
-    tamper(&house.database(), "UPDATE audit SET record = replace(record, '\"7\"', '\"8\"') WHERE number = 7").await;
-    assert_eq!(house.stores.audit.verify().await.unwrap().fault, Some(Fault::Changed { number: 7 }));
-    tamper(&house.database(), "DELETE FROM audit WHERE number = 5").await;
-    assert_eq!(house.stores.audit.verify().await.unwrap().fault, Some(Fault::Removed { number: 5 }));
-    assert!(!house.stores.upkeep.check().await.unwrap().is_sound());
+    let stores = TestStores::sqlite().await;
+    notes(&stores, 20).await;
+    tamper(&stores.database(), "UPDATE audit SET record = replace(record, '\"7\"', '\"8\"') WHERE number = 7").await;
+    assert_eq!(stores.stores.audit.verify().await.unwrap().fault, Some(ChainViolation::Changed { number: 7 }));
+    tamper(&stores.database(), "DELETE FROM audit WHERE number = 5").await;
+    assert_eq!(stores.stores.audit.verify().await.unwrap().fault, Some(ChainViolation::Removed { number: 5 }));
+    assert!(!stores.stores.upkeep.check().await.unwrap().is_ok());
 }
 
 #[tokio::test]
@@ -184,14 +184,14 @@ async fn a_record_behind_the_sealed_end_is_found() {
 
 #[tokio::test]
 async fn an_orderly_end_is_followed_by_an_orderly_start() {
-    let house = House::open(sealed().await).await.unwrap();
-    notes(&house, 1).await;
-    let verdict = house.stores.audit.verify().await.unwrap();
-    assert!(verdict.holds(), "{verdict:?}");
-    let folder = house.close().await;
-    let house = House::open_as(folder, Synchronous::Normal).await.unwrap();
-    assert_eq!(house.stores.audit.verify().await.unwrap().signed, 21);
-    assert!(house.stores.upkeep.check().await.unwrap().is_sound());
+    let stores = TestStores::open(sealed().await).await.unwrap();
+    notes(&stores, 1).await;
+    let verdict = stores.stores.audit.verify().await.unwrap();
+    assert!(verdict.is_valid(), "{verdict:?}");
+    let folder = stores.close().await;
+    let stores = TestStores::open_as(folder, Synchronous::Normal).await.unwrap();
+    assert_eq!(stores.stores.audit.verify().await.unwrap().signed, 21);
+    assert!(stores.stores.upkeep.check().await.unwrap().is_ok());
 }
 
 #[tokio::test]
@@ -215,61 +215,61 @@ async fn a_damaged_file_and_a_newer_one_are_refused() {
 
 #[tokio::test]
 async fn a_locked_file_refuses_and_goes_on_when_it_is_free() {
-    let house = House::sqlite().await;
-    let fence = house.begun(1).await;
-    let mut other = connect_apart(&house.database()).await.unwrap();
+    let stores = TestStores::sqlite().await;
+    let fence = stores.begun(1).await;
+    let mut other = connect_dedicated(&stores.database()).await.unwrap();
     other.execute("BEGIN IMMEDIATE").await.unwrap();
-    let refused = house.stores.journal.append(&run_id(1), fence, Seq(0), &[started("a")], NOW).await;
+    let refused = stores.stores.journal.append(&run_id(1), fence, Seq(0), &[started("a")], NOW).await;
     assert!(matches!(refused, Err(JournalError::Store(StoreError::Locked))), "{refused:?}");
-    assert!(house.stores.audit.open(opening(1), NOW).await.is_err());
+    assert!(stores.stores.audit.open(opening(1), NOW).await.is_err());
     other.execute("ROLLBACK").await.unwrap();
-    let receipt = house.stores.journal.append(&run_id(1), fence, Seq(0), &[started("a")], NOW).await.unwrap();
+    let receipt = stores.stores.journal.append(&run_id(1), fence, Seq(0), &[started("a")], NOW).await.unwrap();
     assert_eq!(receipt.through(), Seq(1));
-    let verdict = house.stores.audit.verify().await.unwrap();
-    assert!(verdict.holds(), "{verdict:?}");
+    let verdict = stores.stores.audit.verify().await.unwrap();
+    assert!(verdict.is_valid(), "{verdict:?}");
 }
 
 #[tokio::test]
 async fn a_closing_that_could_not_be_written_is_written_later() {
-    let house = House::sqlite().await;
-    let bracket = house.stores.audit.open(opening(1), NOW).await.unwrap();
-    let mut other = connect_apart(&house.database()).await.unwrap();
+    let stores = TestStores::sqlite().await;
+    let entry = stores.stores.audit.open(opening(1), NOW).await.unwrap();
+    let mut other = connect_dedicated(&stores.database()).await.unwrap();
     other.execute("BEGIN IMMEDIATE").await.unwrap();
-    house.stores.audit.close(bracket, closing(), NOW).await;
-    assert!(house.stores.audit.note("test", "x", NOW).await.is_err());
+    stores.stores.audit.close(entry, closing(), NOW).await;
+    assert!(stores.stores.audit.record_system_event("test", "x", NOW).await.is_err());
     other.execute("ROLLBACK").await.unwrap();
-    let found = house.stores.audit.find(opening(1).request.as_str()).await.unwrap();
+    let found = stores.stores.audit.find(opening(1).request.as_str()).await.unwrap();
     assert_eq!(found.len(), 2);
-    assert!(house.stores.audit.verify().await.unwrap().holds());
+    assert!(stores.stores.audit.verify().await.unwrap().is_valid());
 }
 
 #[tokio::test]
 async fn a_copy_is_whole_and_never_written_over() {
-    let house = House::sqlite().await;
-    house.stores.runs.create(&new_run(1), None, NOW).await.unwrap();
+    let stores = TestStores::sqlite().await;
+    stores.stores.runs.create(&new_run(1), None, NOW).await.unwrap();
     let copies = tempfile::tempdir().unwrap();
     let to = copies.path().join("greenroom.db");
-    house.stores.upkeep.backup(&to).await.unwrap();
-    assert!(house.stores.upkeep.backup(&to).await.is_err());
-    let copy = House::open(copies).await.unwrap();
+    stores.stores.upkeep.backup(&to).await.unwrap();
+    assert!(stores.stores.upkeep.backup(&to).await.is_err());
+    let copy = TestStores::open(copies).await.unwrap();
     assert!(copy.stores.runs.get(&run_id(1)).await.unwrap().is_some());
 }
 
 /// Prints what the hot path costs here; run with `GREENROOM_MEASURE=1` and `--nocapture`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn brackets_of_many_callers_share_their_commits() {
-    let house = House::sqlite().await;
+    let stores = TestStores::sqlite().await;
     let many = if std::env::var_os("GREENROOM_MEASURE").is_some() { 2_000 } else { 20 };
     for callers in [1_u128, 64, 512] {
         let begun = std::time::Instant::now();
         let act = |caller: u128| {
-            let (audit, ledger) = (house.stores.audit.clone(), house.stores.ledger.clone());
-            let who = Scope { tenant: tenant("acme"), user: UserId::new("alice").unwrap() };
+            let (audit, ledger) = (stores.stores.audit.clone(), stores.stores.ledger.clone());
+            let who = UsageKey { tenant: tenant("acme"), user: UserId::new("alice").unwrap() };
             async move {
                 for number in 0..many / callers.min(8) {
-                    let bracket = audit.open(opening(caller * 100_000 + number), NOW).await.unwrap();
+                    let entry = audit.open(opening(caller * 100_000 + number), NOW).await.unwrap();
                     ledger.count(&who, Periods::default(), NOW).await.unwrap();
-                    audit.close(bracket, closing(), NOW).await;
+                    audit.close(entry, closing(), NOW).await;
                 }
             }
         };
@@ -288,7 +288,7 @@ async fn brackets_of_many_callers_share_their_commits() {
             seconds * 1e3 * callers as f64 / acts as f64
         );
     }
-    assert!(house.stores.audit.verify().await.unwrap().holds());
+    assert!(stores.stores.audit.verify().await.unwrap().is_valid());
 }
 
 /// Texts that hold no value of a request: names, states, records of the audit, bodies of definitions.
@@ -326,8 +326,8 @@ const NAMELESS: &[&str] = &[
 
 #[tokio::test]
 async fn every_text_of_the_schema_is_searched_for_artifacts_or_known_to_name_none() {
-    let house = House::sqlite().await;
-    let mut connection = connect_apart(&house.database()).await.unwrap();
+    let stores = TestStores::sqlite().await;
+    let mut connection = connect_dedicated(&stores.database()).await.unwrap();
     let columns: Vec<(String, String)> = sqlx::query_as(
         "SELECT tables.name, columns.name FROM sqlite_master tables, pragma_table_info(tables.name) columns \
          WHERE tables.type = 'table' AND tables.name NOT LIKE '\\_%' ESCAPE '\\' AND columns.type = 'TEXT' \
@@ -339,8 +339,9 @@ async fn every_text_of_the_schema_is_searched_for_artifacts_or_known_to_name_non
     connection.close().await.unwrap();
     assert!(columns.len() > NAMELESS.len());
     for (table, column) in columns {
-        let is_searched =
-            maintenance::NAMING.iter().any(|select| select.starts_with(&format!("SELECT {column} FROM {table}")));
+        let is_searched = maintenance::ARTIFACT_REFERENCES
+            .iter()
+            .any(|select| select.starts_with(&format!("SELECT {column} FROM {table}")));
         let is_nameless = NAMELESS.contains(&format!("{table}.{column}").as_str());
         assert_ne!(is_searched, is_nameless, "{table}.{column}: say in sqlite/upkeep.rs or here what it may hold");
     }

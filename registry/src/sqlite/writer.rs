@@ -15,33 +15,33 @@ use crate::Synchronous;
 use crate::audit::head::HeadKind;
 use crate::audit::signer::Signer;
 use crate::error::StoreError;
-use crate::group_commit::{Answer, Inbox};
+use crate::group_commit::{CommandReceiver, ReplySender};
 use crate::sqlite::audit::write::{Chain, ChainChange};
-use crate::sqlite::commands::{AuditCommand, Command};
-use crate::sqlite::context::write::Boards;
+use crate::sqlite::commands::{AuditWrite, Command};
+use crate::sqlite::context::write::ContextCache;
 use crate::sqlite::idempotency::KeyRow;
-use crate::sqlite::runs::write::Heads;
-use crate::sqlite::statement_batch::{Script, Value};
-use crate::sqlite::{Shared, unwritten};
+use crate::sqlite::runs::write::RunRecordCache;
+use crate::sqlite::statement_batch::{SqlValue, StatementBatch};
+use crate::sqlite::{Shared, write_error};
 use crate::sqlite::{agent_memory, audit, context, idempotency, ledger, runs};
 
 /// How often the audit's head is signed.
-const SEAL_EVERY: Duration = Duration::from_secs(1);
+const SIGN_INTERVAL: Duration = Duration::from_secs(1);
 
-const BODIES: &str = "INSERT INTO bodies (hash, body) VALUES (?, ?) ON CONFLICT (hash) DO NOTHING";
+const INSERT_DEFINITION: &str = "INSERT INTO bodies (hash, body) VALUES (?, ?) ON CONFLICT (hash) DO NOTHING";
 
 /// Owns the connection that writes, one that reads, and what has to be known to decide.
 pub(super) struct Writer {
-    pub(super) pen: Connection,
+    pub(super) conn: Connection,
     pub(super) connection: SqliteConnection,
     pub(super) shared: Arc<Shared>,
     pub(super) signer: Arc<Signer>,
     pub(super) synchronous: Synchronous,
     pub(super) chain: Chain,
-    pub(super) heads: Heads,
-    pub(super) boards: Boards,
+    pub(super) heads: RunRecordCache,
+    pub(super) contexts: ContextCache,
     /// Closings whose commit failed; they go along with the next one.
-    unwritten: Vec<AuditCommand>,
+    unwritten: Vec<AuditWrite>,
 }
 
 /// Says to one caller how the commit went.
@@ -50,21 +50,21 @@ type Done = Box<dyn FnOnce(Option<&StoreError>) + Send>;
 /// One commit in the making.
 #[derive(Default)]
 pub(super) struct Commit {
-    pub(super) script: Script,
+    pub(super) script: StatementBatch,
     done: Vec<Done>,
     /// What the audit will be, and what to write again if it fails.
     pub(super) audit: ChainChange,
     /// Keys that callers sent, as they are now.
     pub(super) keys: HashMap<(String, TenantId), Option<KeyRow>>,
     /// Runs and contexts whose watchers have something to see.
-    pub(super) journal_rings: Vec<RunId>,
-    pub(super) context_rings: Vec<RunId>,
-    close: Option<(Timestamp, Answer<()>)>,
+    pub(super) journal_notify: Vec<RunId>,
+    pub(super) context_notify: Vec<RunId>,
+    close: Option<(Timestamp, ReplySender<()>)>,
 }
 
 impl Commit {
     /// Answers a caller once the commit is durable.
-    pub(super) fn answer<T, E>(&mut self, to: Answer<T, E>, value: T)
+    pub(super) fn answer<T, E>(&mut self, to: ReplySender<T, E>, value: T)
     where
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
@@ -88,44 +88,44 @@ impl Commit {
 impl Writer {
     /// Reads what has to be known before anything can be decided.
     pub(super) async fn new(
-        pen: Connection,
+        conn: Connection,
         mut connection: SqliteConnection,
         shared: Arc<Shared>,
         signer: Arc<Signer>,
         synchronous: Synchronous,
     ) -> Result<Self, StoreError> {
         let (chain, open) = Chain::load(&mut connection, &signer).await?;
-        *shared.open_brackets() = open;
-        let heads = Heads::load(&mut connection).await?;
+        *shared.open_entries() = open;
+        let heads = RunRecordCache::load(&mut connection).await?;
         ledger::write::load(&mut connection, &shared).await?;
-        let boards = Boards::default();
-        Ok(Self { pen, connection, shared, signer, synchronous, chain, heads, boards, unwritten: Vec::new() })
+        let contexts = ContextCache::default();
+        Ok(Self { conn, connection, shared, signer, synchronous, chain, heads, contexts, unwritten: Vec::new() })
     }
 
     /// Writes until it is told to close. It ends well then; a store that cannot be written for a
     /// while is no end, since every caller learns of it.
-    pub(super) async fn run(mut self, mut inbox: Inbox<Command>) -> Result<(), StoreError> {
-        let mut seal_at = Instant::now() + SEAL_EVERY;
+    pub(super) async fn run(mut self, mut inbox: CommandReceiver<Command>) -> Result<(), StoreError> {
+        let mut seal_at = Instant::now() + SIGN_INTERVAL;
         loop {
             let mut batch = Vec::new();
-            let has_callers = inbox.gather(&mut batch, seal_at).await;
+            let has_callers = inbox.next_batch(&mut batch, seal_at).await;
             let close = self.commit(batch).await;
             if close.is_none() && has_callers {
                 if Instant::now() >= seal_at {
                     // What could not be signed now is signed in a second; it was logged.
-                    let _ = self.seal(HeadKind::Running).await;
-                    seal_at = Instant::now() + SEAL_EVERY;
+                    let _ = self.sign(HeadKind::Running).await;
+                    seal_at = Instant::now() + SIGN_INTERVAL;
                 }
                 continue;
             }
-            inbox.shut();
+            inbox.close();
             let mut rest = Vec::new();
-            while inbox.gather(&mut rest, Instant::now() + SEAL_EVERY).await {}
+            while inbox.next_batch(&mut rest, Instant::now() + SIGN_INTERVAL).await {}
             self.commit(rest).await;
-            let sealed = self.seal(HeadKind::Sealed).await;
-            self.fold();
-            self.shared.journal_bells.take_all_down();
-            self.shared.context_bells.take_all_down();
+            let sealed = self.sign(HeadKind::Sealed).await;
+            self.truncate_wal();
+            self.shared.journal_notifiers.close_all();
+            self.shared.context_notifiers.close_all();
             if let Some((_, answer)) = close {
                 let _ = answer.send(sealed);
             }
@@ -134,9 +134,9 @@ impl Writer {
     }
 
     /// Does these commands together; answers the one that closes, if it is among them.
-    pub(super) async fn commit(&mut self, batch: Vec<Command>) -> Option<(Timestamp, Answer<()>)> {
+    pub(super) async fn commit(&mut self, batch: Vec<Command>) -> Option<(Timestamp, ReplySender<()>)> {
         let mut commit = Commit::default();
-        if let Err(error) = self.look_up(&batch, &mut commit).await {
+        if let Err(error) = self.prefetch(&batch, &mut commit).await {
             tracing::error!(error = %error, "the store cannot be read");
             batch.into_iter().for_each(|command| self.refuse(command, &error));
             return None;
@@ -151,14 +151,14 @@ impl Writer {
         let failure = self.write(&mut commit).err();
         match &failure {
             None => {
-                commit.journal_rings.iter().for_each(|run| self.shared.journal_bells.ring(run));
-                commit.context_rings.iter().for_each(|run| self.shared.context_bells.ring(run));
+                commit.journal_notify.iter().for_each(|run| self.shared.journal_notifiers.notify(run));
+                commit.context_notify.iter().for_each(|run| self.shared.context_notifiers.notify(run));
                 self.heads.settle();
             }
             Some(error) => {
                 tracing::error!(error = %error, "a commit failed, and its callers are refused");
                 self.heads.forget();
-                self.boards.forget();
+                self.contexts.forget();
             }
         }
         commit.finish(failure.as_ref());
@@ -167,18 +167,18 @@ impl Writer {
 
     /// Writes a commit with whatever has changed in the ledger.
     pub(super) fn write(&mut self, commit: &mut Commit) -> Result<(), StoreError> {
-        let deltas = self.shared.book().take_deltas();
+        let deltas = self.shared.state().drain_deltas();
         ledger::write::add(&deltas, &mut commit.script)?;
         let script = std::mem::take(&mut commit.script);
         if script.is_empty() {
             return Ok(());
         }
-        let written = script.run(&mut self.pen);
+        let written = script.run(&mut self.conn);
         let change = std::mem::take(&mut commit.audit);
         match &written {
-            Ok(()) => change.keep(&mut self.shared.open_brackets()),
+            Ok(()) => change.keep(&mut self.shared.open_entries()),
             Err(_) => {
-                self.shared.book().put_back(deltas);
+                self.shared.state().restore_deltas(deltas);
                 self.unwritten.extend(self.chain.undo(change));
             }
         }
@@ -186,26 +186,26 @@ impl Writer {
     }
 
     /// Signs the audit's end, in the database and beside it.
-    pub(super) async fn seal(&mut self, kind: HeadKind) -> Result<(), StoreError> {
-        let sealed = self.try_seal(kind).await;
+    pub(super) async fn sign(&mut self, kind: HeadKind) -> Result<(), StoreError> {
+        let sealed = self.try_sign(kind).await;
         if let Err(error) = &sealed {
             tracing::error!(error = %error, "the end of the audit cannot be signed");
         }
         sealed
     }
 
-    async fn try_seal(&mut self, kind: HeadKind) -> Result<(), StoreError> {
+    async fn try_sign(&mut self, kind: HeadKind) -> Result<(), StoreError> {
         let mut commit = Commit::default();
         let now = self.shared.clock.now();
-        let head = self.chain.seal(kind, &self.signer, now, &self.shared.open_brackets(), &mut commit.script)?;
+        let head = self.chain.seal(kind, &self.signer, now, &self.shared.open_entries(), &mut commit.script)?;
         self.write(&mut commit)?;
         let Some(head) = head else { return Ok(()) };
         if self.synchronous == Synchronous::Normal {
             // The head outside may not be ahead of what a power cut leaves of the database.
-            checkpoint(&self.pen, "PRAGMA wal_checkpoint(PASSIVE)")?;
+            checkpoint(&self.conn, "PRAGMA wal_checkpoint(PASSIVE)")?;
         }
         let (signer, kept) = (self.signer.clone(), head.clone());
-        tokio::task::spawn_blocking(move || signer.keep(&kept))
+        tokio::task::spawn_blocking(move || signer.save_head(&kept))
             .await
             .map_err(|error| StoreError::Failed(error.to_string()))??;
         self.chain.sealed(&head);
@@ -214,16 +214,16 @@ impl Writer {
 
     /// Writes the log back into the file and empties it, so that the file alone is the whole database:
     /// whoever copies it, or puts an older one in its place, meets no leftover of another.
-    fn fold(&self) {
-        if let Err(error) = checkpoint(&self.pen, "PRAGMA wal_checkpoint(TRUNCATE)") {
+    fn truncate_wal(&self) {
+        if let Err(error) = checkpoint(&self.conn, "PRAGMA wal_checkpoint(TRUNCATE)") {
             // Nothing is lost: the next start reads the log.
             tracing::warn!(error = %error, "the log was not written back into the database");
         }
     }
 
-    async fn look_up(&mut self, batch: &[Command], commit: &mut Commit) -> Result<(), StoreError> {
+    async fn prefetch(&mut self, batch: &[Command], commit: &mut Commit) -> Result<(), StoreError> {
         let mut unknown_runs = Vec::new();
-        let mut unknown_boards = Vec::new();
+        let mut unknown_contexts = Vec::new();
         let mut keys = Vec::new();
         for command in batch {
             match command {
@@ -232,34 +232,34 @@ impl Writer {
                     keys.extend(runs::write::key_of(command));
                 }
                 Command::Context(command) => {
-                    unknown_boards.extend(Some(command.run()).filter(|run| !self.boards.knows(run)).cloned());
+                    unknown_contexts.extend(Some(command.run()).filter(|run| !self.contexts.knows(run)).cloned());
                 }
-                Command::Once(command) => keys.extend(idempotency::key_of(command)),
+                Command::Idempotency(command) => keys.extend(idempotency::key_of(command)),
                 Command::Audit(_)
                 | Command::Memory(_)
                 | Command::Body { .. }
-                | Command::Nudge
+                | Command::FlushLedger
                 | Command::Flush(_)
                 | Command::Close { .. } => {}
             }
         }
-        self.heads.look_up(&mut self.pen, &mut self.connection, unknown_runs).await?;
-        self.boards.look_up(&mut self.connection, unknown_boards).await?;
-        idempotency::look_up(&mut self.connection, keys, &mut commit.keys).await
+        self.heads.prefetch(&mut self.conn, &mut self.connection, unknown_runs).await?;
+        self.contexts.prefetch(&mut self.connection, unknown_contexts).await?;
+        idempotency::prefetch(&mut self.connection, keys, &mut commit.keys).await
     }
 
     fn apply(&mut self, command: Command, commit: &mut Commit) {
         match command {
             Command::Audit(command) => audit::write::apply(self, command, commit),
             Command::Run(command) => runs::write::apply(self, command, commit),
-            Command::Context(command) => context::write::apply(&mut self.boards, command, commit),
-            Command::Once(command) => idempotency::apply(command, commit),
+            Command::Context(command) => context::write::apply(&mut self.contexts, command, commit),
+            Command::Idempotency(command) => idempotency::apply(command, commit),
             Command::Memory(command) => agent_memory::apply(command, commit),
             Command::Body { hash, body, answer } => {
-                commit.script.add(BODIES, vec![Value::from(&hash), body.into()]);
+                commit.script.add(INSERT_DEFINITION, vec![SqlValue::from(&hash), body.into()]);
                 commit.answer(answer, ());
             }
-            Command::Nudge => {}
+            Command::FlushLedger => {}
             Command::Flush(answer) => commit.answer(answer, ()),
             Command::Close { now, answer } => commit.close = Some((now, answer)),
         }
@@ -271,23 +271,23 @@ impl Writer {
             Command::Audit(command) => self.unwritten.extend(audit::write::refuse(command, error)),
             Command::Run(command) => runs::write::refuse(command, error),
             Command::Context(command) => context::write::refuse(command, error),
-            Command::Once(command) => idempotency::refuse(command, error),
+            Command::Idempotency(command) => idempotency::refuse(command, error),
             Command::Memory(command) => agent_memory::refuse(command, error),
             Command::Body { answer, .. } | Command::Flush(answer) | Command::Close { answer, .. } => {
                 refuse(answer, error);
             }
-            Command::Nudge => {}
+            Command::FlushLedger => {}
         }
     }
 }
 
-fn checkpoint(pen: &Connection, pragma: &str) -> Result<(), StoreError> {
+fn checkpoint(conn: &Connection, pragma: &str) -> Result<(), StoreError> {
     // The row tells how much was written back, which is no matter of life and death.
-    pen.query_row(pragma, [], |_| Ok(())).map_err(|error| unwritten(&error))
+    conn.query_row(pragma, [], |_| Ok(())).map_err(|error| write_error(&error))
 }
 
 /// Refuses one caller.
-pub(super) fn refuse<T, E: From<StoreError>>(answer: Answer<T, E>, error: &StoreError) {
+pub(super) fn refuse<T, E: From<StoreError>>(answer: ReplySender<T, E>, error: &StoreError) {
     let _ = answer.send(Err(error.clone().into()));
 }
 

@@ -3,26 +3,30 @@
 use protocol::AgentId;
 
 use super::*;
-use crate::agent_memory::embedder::hashed;
-use crate::agent_memory::{MEMORIES_MAX, Memory, MemoryOwner, Near, Recalled};
+use crate::agent_memory::embedder::hashing_embedder;
+use crate::agent_memory::{MEMORIES_MAX, Memory, MemoryMatch, MemoryOwner, VectorQuery};
 
 fn owner(of: &str, agent: &str) -> MemoryOwner {
     MemoryOwner { tenant: tenant(of), agent: AgentId::new(agent).unwrap() }
 }
 
 fn memory(text: &str, at: Timestamp) -> Memory {
-    Memory { id: ContentHash::of(text.as_bytes()), text: text.into(), at, until: None }
+    Memory { id: ContentHash::of(text.as_bytes()), text: text.into(), at, expires_at: None }
 }
 
-impl House {
+impl TestStores {
     async fn remember(&self, owner: &MemoryOwner, memory: Memory) {
-        let vector = hashed().embed(&memory.text).await.unwrap();
+        let vector = hashing_embedder().embed(&memory.text).await.unwrap();
         self.stores.memory.remember(owner, memory, &vector, NOW).await.unwrap();
     }
 
-    async fn recall(&self, owner: &MemoryOwner, text: &str, most: usize, floor: f32) -> Vec<Recalled> {
-        let vector = hashed().embed(text).await.unwrap();
-        self.stores.memory.recall(owner, Near { vector: &vector, most, floor }, NOW).await.unwrap()
+    async fn recall(&self, owner: &MemoryOwner, text: &str, most: usize, floor: f32) -> Vec<MemoryMatch> {
+        let vector = hashing_embedder().embed(text).await.unwrap();
+        self.stores
+            .memory
+            .recall(owner, VectorQuery { vector: &vector, limit: most, min_similarity: floor }, NOW)
+            .await
+            .unwrap()
     }
 
     async fn texts(&self, owner: &MemoryOwner, now: Timestamp) -> Vec<String> {
@@ -33,55 +37,55 @@ impl House {
 
 #[tokio::test]
 async fn what_is_most_alike_comes_first_and_what_is_not_alike_does_not_come() {
-    for house in House::each().await {
+    for stores in TestStores::each().await {
         let writer = owner("acme", "writer");
         let texts = ["revenue of the northern region fell", "revenue of the southern region rose", "soup with leek"];
         for (minute, text) in texts.iter().enumerate() {
-            house.remember(&writer, memory(text, NOW.plus(MINUTE * u32::try_from(minute).unwrap()))).await;
+            stores.remember(&writer, memory(text, NOW.saturating_add(MINUTE * u32::try_from(minute).unwrap()))).await;
         }
-        let found = house.recall(&writer, "the northern region's revenue", 5, 0.3).await;
+        let found = stores.recall(&writer, "the northern region's revenue", 5, 0.3).await;
         let found: Vec<_> = found.iter().map(|found| found.memory.text.as_str()).collect();
         assert_eq!(found, [texts[0], texts[1]]);
-        assert_eq!(house.recall(&writer, "the northern region's revenue", 1, 0.3).await.len(), 1);
-        assert_eq!(house.recall(&writer, "", 5, 0.3).await, []);
-        assert_eq!(house.texts(&writer, NOW).await, [texts[2], texts[1], texts[0]]);
-        assert_eq!(house.stores.memory.list(&writer, 1, NOW).await.unwrap().len(), 1);
+        assert_eq!(stores.recall(&writer, "the northern region's revenue", 1, 0.3).await.len(), 1);
+        assert_eq!(stores.recall(&writer, "", 5, 0.3).await, []);
+        assert_eq!(stores.texts(&writer, NOW).await, [texts[2], texts[1], texts[0]]);
+        assert_eq!(stores.stores.memory.list(&writer, 1, NOW).await.unwrap().len(), 1);
     }
 }
 
 #[tokio::test]
 async fn each_agent_and_tenant_has_a_memory_of_its_own() {
-    for house in House::each().await {
-        house.remember(&owner("acme", "writer"), memory("a secret of acme", NOW)).await;
+    for stores in TestStores::each().await {
+        stores.remember(&owner("acme", "writer"), memory("a secret of acme", NOW)).await;
         for other in [owner("other", "writer"), owner("acme", "reader")] {
-            assert_eq!(house.recall(&other, "a secret of acme", 5, 0.0).await, []);
-            assert_eq!(house.stores.memory.forget(&other, None).await.unwrap(), 0);
+            assert_eq!(stores.recall(&other, "a secret of acme", 5, 0.0).await, []);
+            assert_eq!(stores.stores.memory.forget(&other, None).await.unwrap(), 0);
         }
-        assert_eq!(house.recall(&owner("acme", "writer"), "a secret of acme", 5, 0.9).await.len(), 1);
+        assert_eq!(stores.recall(&owner("acme", "writer"), "a secret of acme", 5, 0.9).await.len(), 1);
     }
 }
 
 #[tokio::test]
 async fn the_same_work_is_remembered_once() {
-    for house in House::each().await {
+    for stores in TestStores::each().await {
         let writer = owner("acme", "writer");
         let first = memory("said once", NOW);
-        house.remember(&writer, first.clone()).await;
-        house.remember(&writer, Memory { text: "said again".into(), at: NOW.plus(MINUTE), ..first }).await;
-        assert_eq!(house.texts(&writer, NOW).await, ["said once"]);
+        stores.remember(&writer, first.clone()).await;
+        stores.remember(&writer, Memory { text: "said again".into(), at: NOW.saturating_add(MINUTE), ..first }).await;
+        assert_eq!(stores.texts(&writer, NOW).await, ["said once"]);
     }
 }
 
 #[tokio::test]
 async fn the_oldest_give_way() {
-    for house in House::each().await {
+    for stores in TestStores::each().await {
         let writer = owner("acme", "writer");
         let all = (0..MEMORIES_MAX + 3).map(|number| {
             let at = Timestamp::from_micros(NOW.as_micros() + i64::try_from(number).unwrap());
-            house.remember(&writer, memory(&format!("memory {number}"), at))
+            stores.remember(&writer, memory(&format!("memory {number}"), at))
         });
         futures::future::join_all(all).await;
-        let texts = house.texts(&writer, NOW).await;
+        let texts = stores.texts(&writer, NOW).await;
         assert_eq!(texts.len(), MEMORIES_MAX);
         assert_eq!(texts.first().map(String::as_str), Some("memory 1002"));
         assert_eq!(texts.last().map(String::as_str), Some("memory 3"));
@@ -90,49 +94,49 @@ async fn the_oldest_give_way() {
 
 #[tokio::test]
 async fn what_has_a_time_is_gone_after_it() {
-    for house in House::each().await {
+    for stores in TestStores::each().await {
         let writer = owner("acme", "writer");
-        let until = Some(NOW.plus(MINUTE));
-        house.remember(&writer, Memory { until, ..memory("for a minute", NOW) }).await;
-        assert_eq!(house.texts(&writer, NOW).await.len(), 1);
-        assert_eq!(house.texts(&writer, NOW.plus(MINUTE)).await, Vec::<String>::new());
-        let vector = hashed().embed("for a minute").await.unwrap();
-        let near = Near { vector: &vector, most: 5, floor: 0.0 };
-        assert_eq!(house.stores.memory.recall(&writer, near, NOW.plus(MINUTE)).await.unwrap(), []);
+        let until = Some(NOW.saturating_add(MINUTE));
+        stores.remember(&writer, Memory { expires_at: until, ..memory("for a minute", NOW) }).await;
+        assert_eq!(stores.texts(&writer, NOW).await.len(), 1);
+        assert_eq!(stores.texts(&writer, NOW.saturating_add(MINUTE)).await, Vec::<String>::new());
+        let vector = hashing_embedder().embed("for a minute").await.unwrap();
+        let near = VectorQuery { vector: &vector, limit: 5, min_similarity: 0.0 };
+        assert_eq!(stores.stores.memory.recall(&writer, near, NOW.saturating_add(MINUTE)).await.unwrap(), []);
     }
 }
 
 #[tokio::test]
 async fn one_memory_or_all_are_forgotten() {
-    for house in House::each().await {
+    for stores in TestStores::each().await {
         let writer = owner("acme", "writer");
         for text in ["one", "two", "three"] {
-            house.remember(&writer, memory(text, NOW)).await;
+            stores.remember(&writer, memory(text, NOW)).await;
         }
-        let store = &house.stores.memory;
+        let store = &stores.stores.memory;
         assert_eq!(store.forget(&writer, Some(&ContentHash::of(b"two"))).await.unwrap(), 1);
         assert_eq!(store.forget(&writer, Some(&ContentHash::of(b"two"))).await.unwrap(), 0);
-        assert_eq!(house.texts(&writer, NOW).await.len(), 2);
+        assert_eq!(stores.texts(&writer, NOW).await.len(), 2);
         assert_eq!(store.forget(&writer, None).await.unwrap(), 2);
-        assert_eq!(house.texts(&writer, NOW).await, Vec::<String>::new());
+        assert_eq!(stores.texts(&writer, NOW).await, Vec::<String>::new());
     }
 }
 
 #[tokio::test]
 async fn what_was_remembered_survives_a_crash() {
-    let house = House::sqlite().await;
+    let stores = TestStores::sqlite().await;
     let writer = owner("acme", "writer");
-    house.remember(&writer, memory("kept", NOW)).await;
-    let house = house.after_crash().await;
-    assert_eq!(house.recall(&writer, "kept", 5, 0.9).await.len(), 1);
+    stores.remember(&writer, memory("kept", NOW)).await;
+    let stores = stores.after_crash().await;
+    assert_eq!(stores.recall(&writer, "kept", 5, 0.9).await.len(), 1);
 }
 
 #[tokio::test]
 async fn a_closed_store_remembers_nothing() {
-    for house in House::each().await {
-        house.stores.upkeep.close(NOW).await.unwrap();
+    for stores in TestStores::each().await {
+        stores.stores.upkeep.close(NOW).await.unwrap();
         let writer = owner("acme", "writer");
-        assert!(house.stores.memory.remember(&writer, memory("late", NOW), &[1.0], NOW).await.is_err());
-        assert!(house.stores.memory.forget(&writer, None).await.is_err());
+        assert!(stores.stores.memory.remember(&writer, memory("late", NOW), &[1.0], NOW).await.is_err());
+        assert!(stores.stores.memory.forget(&writer, None).await.is_err());
     }
 }

@@ -9,14 +9,14 @@ use protocol::value::ArtifactRef;
 use protocol::{ContextKey, IdempotencyKey};
 
 use super::*;
-use crate::artifacts::{ArtifactError, Artifacts, LABEL_BYTES_MAX, Swept, UNNAMED_KEPT};
+use crate::artifacts::{ArtifactError, ArtifactStore, LABEL_BYTES_MAX, SweepReport, UNREFERENCED_RETENTION};
 use crate::context::ContextPut;
 use crate::journal::Seq;
-use crate::runs::OnceKey;
-use crate::{StoreError, open_folder};
+use crate::runs::DedupKey;
+use crate::{StoreError, open_fs_artifacts};
 
-fn each(folder: &Path) -> [Arc<dyn Artifacts>; 2] {
-    [memory_artifacts(), open_folder(folder).unwrap()]
+fn each(folder: &Path) -> [Arc<dyn ArtifactStore>; 2] {
+    [in_memory_artifacts(), open_fs_artifacts(folder).unwrap()]
 }
 
 fn file_of(folder: &Path, hash: &ContentHash) -> PathBuf {
@@ -53,14 +53,14 @@ async fn what_is_too_large_is_not_read_and_a_path_is_no_name() {
 #[tokio::test]
 async fn damage_is_found_and_a_half_written_file_is_removed() {
     let folder = tempfile::tempdir().unwrap();
-    let store = open_folder(folder.path()).unwrap();
+    let store = open_fs_artifacts(folder.path()).unwrap();
     let kept = store.put(b"true".to_vec(), "text/plain", "x").await.unwrap();
     std::fs::write(file_of(folder.path(), &kept.hash), b"lies").unwrap();
     let refused = store.get(&kept.hash, 100).await.unwrap_err();
     assert!(matches!(refused, ArtifactError::Damaged { .. }));
     let draft = folder.path().join("drafts").join("half");
     std::fs::write(&draft, b"hal").unwrap();
-    open_folder(folder.path()).unwrap();
+    open_fs_artifacts(folder.path()).unwrap();
     assert!(!draft.exists());
 }
 
@@ -69,7 +69,7 @@ async fn what_was_put_lately_stays_though_nobody_names_it() {
     let folder = tempfile::tempdir().unwrap();
     for store in each(folder.path()) {
         let kept = store.put(b"lately".to_vec(), "text/plain", "x").await.unwrap();
-        assert_eq!(store.sweep(HashSet::new(), NOW).await.unwrap(), Swept::default());
+        assert_eq!(store.sweep(HashSet::new(), NOW).await.unwrap(), SweepReport::default());
         assert!(store.get(&kept.hash, 100).await.unwrap().is_some());
     }
 }
@@ -78,7 +78,7 @@ async fn what_was_put_lately_stays_though_nobody_names_it() {
 fn age(folder: &Path, hash: &ContentHash) {
     let file = std::fs::File::options().append(true).open(file_of(folder, hash)).unwrap();
     let put = file.metadata().unwrap().modified().unwrap();
-    file.set_modified(put - UNNAMED_KEPT - MINUTE).unwrap();
+    file.set_modified(put - UNREFERENCED_RETENTION - MINUTE).unwrap();
 }
 
 /// When the file system says that it is.
@@ -91,7 +91,7 @@ fn now_in(folder: &Path) -> Timestamp {
 #[tokio::test]
 async fn a_sweep_drops_what_nobody_names_and_leaves_what_is_named_by_what_stays() {
     let folder = tempfile::tempdir().unwrap();
-    let store = open_folder(folder.path()).unwrap();
+    let store = open_fs_artifacts(folder.path()).unwrap();
     let put = async |bytes: &[u8]| store.put(bytes.to_vec(), "application/json", "x").await.unwrap().hash;
     let inner = put(b"inner").await;
     let middle = put(format!(r#"[{{"$artifact":{{"hash":"{inner}"}}}}]"#).as_bytes()).await;
@@ -106,13 +106,13 @@ async fn a_sweep_drops_what_nobody_names_and_leaves_what_is_named_by_what_stays(
 
     let swept = store.sweep(HashSet::from([outer]), now_in(folder.path())).await.unwrap();
     let bytes = (b"lost".len() + r#"{"only":""}"#.len() + 64) as u64;
-    assert_eq!(swept, Swept { artifacts: 2, bytes });
+    assert_eq!(swept, SweepReport { artifacts: 2, bytes });
     for (hash, stays) in
         [(inner, true), (middle, true), (outer, true), (young, true), (again, true), (lost, false), (also_lost, false)]
     {
         assert_eq!(store.get(&hash, 1_000).await.unwrap().is_some(), stays);
     }
-    assert_eq!(store.sweep(HashSet::from([outer]), now_in(folder.path())).await.unwrap(), Swept::default());
+    assert_eq!(store.sweep(HashSet::from([outer]), now_in(folder.path())).await.unwrap(), SweepReport::default());
     let swept = store.sweep(HashSet::new(), now_in(folder.path())).await.unwrap();
     assert_eq!(swept.artifacts, 3, "once the outer one is not named, nor is what it named");
     assert!(folder.path().join("notes.txt").exists());
@@ -125,15 +125,15 @@ fn artifact(name: &str) -> ArtifactRef {
 
 #[tokio::test]
 async fn journals_kept_answers_and_contexts_name_artifacts_until_they_are_pruned() {
-    for house in House::each().await {
-        let stores = &house.stores;
-        let fence = house.begun(1).await;
+    for fixture in TestStores::each().await {
+        let stores = &fixture.stores;
+        let fence = fixture.begun(1).await;
         let (result, hash) = (ResultRef::Stored(artifact("step")), ContentHash::of(b"the value, not its place"));
         let key = StepKey { step: StepId::new("gather").unwrap(), index: None };
         let usage = protocol::reply::Usage::default();
         let entry = Entry::StepDone { key, attempt: 1, result, hash, usage, duration_ms: 1 };
         let _ = stores.journal.append(&run_id(1), fence, Seq(0), &[entry, ended()], NOW).await.unwrap();
-        let once = OnceKey::Caller(IdempotencyKey::new("k").unwrap());
+        let once = DedupKey::Caller(IdempotencyKey::new("k").unwrap());
         stores.idempotency.begin(&tenant("acme"), &once, &ContentHash::of(b"body"), NOW).await.unwrap();
         let outputs = Values::from([("file".to_owned(), artifact("answer").to_json())]);
         let answer = Reply { outputs, ..reply("req_1") };
@@ -143,14 +143,14 @@ async fn journals_kept_answers_and_contexts_name_artifacts_until_they_are_pruned
         let put = ContextPut { key: ContextKey::new("notes").unwrap(), expect: None, change, ttl: None };
         stores.context.write(&run_id(2), fence, put, NOW).await.unwrap();
 
-        let named = stores.upkeep.artifacts_named().await.unwrap();
+        let named = stores.upkeep.referenced_artifacts().await.unwrap();
         for name in ["step", "answer", "shared"] {
             assert!(named.contains(&artifact(name).hash), "{name}");
         }
         // The process dies after this: the next one finds that nothing names them.
-        stores.runs.prune(NOW.plus(MINUTE)).await.unwrap();
-        stores.idempotency.prune(NOW.plus(MINUTE)).await.unwrap();
-        let named = stores.upkeep.artifacts_named().await.unwrap();
+        stores.runs.prune(NOW.saturating_add(MINUTE)).await.unwrap();
+        stores.idempotency.prune(NOW.saturating_add(MINUTE)).await.unwrap();
+        let named = stores.upkeep.referenced_artifacts().await.unwrap();
         assert!(!named.contains(&artifact("step").hash) && !named.contains(&artifact("answer").hash));
         assert!(named.contains(&artifact("shared").hash));
     }
@@ -159,7 +159,7 @@ async fn journals_kept_answers_and_contexts_name_artifacts_until_they_are_pruned
 #[tokio::test]
 async fn nothing_is_swept_if_what_stays_cannot_be_read() {
     let folder = tempfile::tempdir().unwrap();
-    let store = open_folder(folder.path()).unwrap();
+    let store = open_fs_artifacts(folder.path()).unwrap();
     let lost = store.put(b"lost".to_vec(), "text/plain", "x").await.unwrap().hash;
     age(folder.path(), &lost);
     // A folder where a file should be: it can be opened, but not read.

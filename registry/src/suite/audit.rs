@@ -7,39 +7,39 @@ use crate::audit::{AuditSeq, Pruned};
 
 #[tokio::test]
 async fn an_act_has_an_opening_and_a_closing_and_the_chain_holds() {
-    for house in House::each().await {
-        let audit = &house.stores.audit;
-        let bracket = audit.open(opening(1), NOW).await.unwrap();
-        assert_eq!((bracket.opened(), bracket.request()), (AuditSeq(1), &RequestId::fresh(1)));
-        assert_eq!(audit.note("policy", "a new bundle", NOW).await.unwrap(), AuditSeq(2));
-        audit.close(bracket, closing(), NOW).await;
-        let found = audit.find(RequestId::fresh(1).as_str()).await.unwrap();
+    for stores in TestStores::each().await {
+        let audit = &stores.stores.audit;
+        let entry = audit.open(opening(1), NOW).await.unwrap();
+        assert_eq!((entry.opened(), entry.request()), (AuditSeq(1), &RequestId::from_u128(1)));
+        assert_eq!(audit.record_system_event("policy", "a new bundle", NOW).await.unwrap(), AuditSeq(2));
+        audit.close(entry, closing(), NOW).await;
+        let found = audit.find(RequestId::from_u128(1).as_str()).await.unwrap();
         assert_eq!(found.iter().map(|record| record.number).collect::<Vec<_>>(), [1, 3]);
         assert_eq!(found[0].event, Event::Opened(opening(1)));
         assert_eq!(found[1].event, Event::Closed { opened: 1, closing: closing() });
         assert_eq!(audit.find("2").await.unwrap().len(), 1);
         assert_eq!(audit.find("99").await.unwrap(), []);
         let verdict = audit.verify().await.unwrap();
-        assert!(verdict.holds(), "{verdict:?}");
+        assert!(verdict.is_valid(), "{verdict:?}");
         assert_eq!(verdict.records, 3);
     }
 }
 
 #[tokio::test]
 async fn a_bracket_that_is_dropped_says_so() {
-    for house in House::each().await {
-        drop(house.stores.audit.open(opening(1), NOW).await.unwrap());
-        let found = house.stores.audit.find(RequestId::fresh(1).as_str()).await.unwrap();
+    for stores in TestStores::each().await {
+        drop(stores.stores.audit.open(opening(1), NOW).await.unwrap());
+        let found = stores.stores.audit.find(RequestId::from_u128(1).as_str()).await.unwrap();
         assert_eq!(found[1].event, Event::Interrupted { opened: 1 });
     }
 }
 
 #[tokio::test]
 async fn pages_go_from_the_newest_to_the_oldest() {
-    for house in House::each().await {
-        let audit = &house.stores.audit;
+    for stores in TestStores::each().await {
+        let audit = &stores.stores.audit;
         for number in 1..=5 {
-            audit.note("test", &number.to_string(), NOW).await.unwrap();
+            audit.record_system_event("test", &number.to_string(), NOW).await.unwrap();
         }
         let first = audit.read(None, 3).await.unwrap();
         assert_eq!(first.records.iter().map(|record| record.number).collect::<Vec<_>>(), [5, 4, 3]);
@@ -51,41 +51,41 @@ async fn pages_go_from_the_newest_to_the_oldest() {
 
 #[tokio::test]
 async fn concurrent_acts_share_one_chain() {
-    for house in House::each().await {
+    for stores in TestStores::each().await {
         let act = |number: u128| {
-            let audit = house.stores.audit.clone();
+            let audit = stores.stores.audit.clone();
             async move {
-                let bracket = audit.open(opening(number), NOW).await.unwrap();
-                audit.close(bracket, closing(), NOW).await;
+                let entry = audit.open(opening(number), NOW).await.unwrap();
+                audit.close(entry, closing(), NOW).await;
             }
         };
         futures::future::join_all((0..500).map(act)).await;
-        let verdict = house.stores.audit.verify().await.unwrap();
-        assert!(verdict.holds(), "{verdict:?}");
+        let verdict = stores.stores.audit.verify().await.unwrap();
+        assert!(verdict.is_valid(), "{verdict:?}");
         assert_eq!(verdict.records, 1_000);
     }
 }
 
 #[tokio::test]
 async fn pruning_stops_before_what_is_open_and_leaves_an_anchor() {
-    for house in House::each().await {
-        let audit = &house.stores.audit;
+    for stores in TestStores::each().await {
+        let audit = &stores.stores.audit;
         for number in 1..=4 {
-            audit.note("test", &number.to_string(), NOW).await.unwrap();
+            audit.record_system_event("test", &number.to_string(), NOW).await.unwrap();
         }
-        let bracket = audit.open(opening(1), NOW).await.unwrap();
-        audit.note("test", "behind", NOW).await.unwrap();
-        let later = NOW.plus(MINUTE);
+        let entry = audit.open(opening(1), NOW).await.unwrap();
+        audit.record_system_event("test", "behind", NOW).await.unwrap();
+        let later = NOW.saturating_add(MINUTE);
         assert_eq!(audit.prune(NOW, later).await.unwrap(), Pruned::default());
         let pruned = audit.prune(later, later).await.unwrap();
         assert_eq!(pruned, Pruned { records: 4, through: AuditSeq(4) });
-        audit.close(bracket, closing(), later).await;
+        audit.close(entry, closing(), later).await;
         let verdict = audit.verify().await.unwrap();
-        assert!(verdict.holds(), "{verdict:?}");
+        assert!(verdict.is_valid(), "{verdict:?}");
         assert_eq!((verdict.anchor, verdict.records), (4, 4));
-        assert_eq!(audit.prune(later.plus(MINUTE), later).await.unwrap().through, AuditSeq(8));
+        assert_eq!(audit.prune(later.saturating_add(MINUTE), later).await.unwrap().through, AuditSeq(8));
         let verdict = audit.verify().await.unwrap();
-        assert!(verdict.holds(), "{verdict:?}");
+        assert!(verdict.is_valid(), "{verdict:?}");
         assert_eq!((verdict.anchor, verdict.records), (8, 1));
     }
 }

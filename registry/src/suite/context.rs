@@ -17,18 +17,18 @@ fn put(name: &str, value: Json) -> ContextPut {
     ContextPut { key: key(name), expect: None, change: ContextChange::Put(value), ttl: None }
 }
 
-async fn write(house: &House, fence: Fence, put: ContextPut) -> Result<Version, ContextError> {
-    house.stores.context.write(&run_id(1), fence, put, NOW).await
+async fn write(stores: &TestStores, fence: Fence, put: ContextPut) -> Result<Version, ContextError> {
+    stores.stores.context.write(&run_id(1), fence, put, NOW).await
 }
 
 #[tokio::test]
 async fn each_change_has_a_version_and_is_read_back() {
-    for house in House::each().await {
-        let context = &house.stores.context;
+    for stores in TestStores::each().await {
+        let context = &stores.stores.context;
         let fence = context.claim(&run_id(1)).await.unwrap();
-        assert_eq!(write(&house, fence, put("a", json!(1))).await.unwrap(), Version(1));
-        assert_eq!(write(&house, fence, put("b", json!({"x": [1, 2]}))).await.unwrap(), Version(2));
-        assert_eq!(write(&house, fence, put("a", json!(3))).await.unwrap(), Version(3));
+        assert_eq!(write(&stores, fence, put("a", json!(1))).await.unwrap(), Version(1));
+        assert_eq!(write(&stores, fence, put("b", json!({"x": [1, 2]}))).await.unwrap(), Version(2));
+        assert_eq!(write(&stores, fence, put("a", json!(3))).await.unwrap(), Version(3));
         let read = context.read(&run_id(1), &[key("b"), key("none"), key("a")], NOW).await.unwrap();
         let values: Vec<_> = read.into_iter().map(|value| value.map(|value| (value.version.0, value.value))).collect();
         assert_eq!(values, [Some((2, json!({"x": [1, 2]}))), None, Some((3, json!(3)))]);
@@ -39,44 +39,44 @@ async fn each_change_has_a_version_and_is_read_back() {
 
 #[tokio::test]
 async fn of_two_who_saw_the_same_version_one_writes() {
-    for house in House::each().await {
-        let fence = house.stores.context.claim(&run_id(1)).await.unwrap();
+    for stores in TestStores::each().await {
+        let fence = stores.stores.context.claim(&run_id(1)).await.unwrap();
         let expecting = |version| ContextPut { expect: Some(Version(version)), ..put("a", json!("x")) };
-        let both = tokio::join!(write(&house, fence, expecting(0)), write(&house, fence, expecting(0)));
+        let both = tokio::join!(write(&stores, fence, expecting(0)), write(&stores, fence, expecting(0)));
         let (Ok(_), Err(ContextError::Conflict { found, .. })) = both else { panic!("{both:?}") };
         assert_eq!(found, Version(1));
-        assert_eq!(write(&house, fence, expecting(1)).await.unwrap(), Version(2));
+        assert_eq!(write(&stores, fence, expecting(1)).await.unwrap(), Version(2));
     }
 }
 
 #[tokio::test]
 async fn appending_makes_a_list_and_only_a_list_is_appended_to() {
-    for house in House::each().await {
-        let fence = house.stores.context.claim(&run_id(1)).await.unwrap();
+    for stores in TestStores::each().await {
+        let fence = stores.stores.context.claim(&run_id(1)).await.unwrap();
         let append = |item: Json| ContextPut { change: ContextChange::Append(item), ..put("list", Json::Null) };
-        let all = futures::future::join_all((0..50).map(|item| write(&house, fence, append(json!(item))))).await;
+        let all = futures::future::join_all((0..50).map(|item| write(&stores, fence, append(json!(item))))).await;
         assert!(all.iter().all(Result::is_ok));
-        let read = house.stores.context.read(&run_id(1), &[key("list")], NOW).await.unwrap();
+        let read = stores.stores.context.read(&run_id(1), &[key("list")], NOW).await.unwrap();
         let Some(Json::Array(items)) = read.into_iter().next().unwrap().map(|value| value.value) else { panic!() };
         assert_eq!(items.len(), 50);
-        write(&house, fence, put("list", json!("text"))).await.unwrap();
-        assert!(matches!(write(&house, fence, append(json!(1))).await, Err(ContextError::NotAList { .. })));
+        write(&stores, fence, put("list", json!("text"))).await.unwrap();
+        assert!(matches!(write(&stores, fence, append(json!(1))).await, Err(ContextError::NotAList { .. })));
     }
 }
 
 #[tokio::test]
 async fn a_new_owner_locks_the_old_one_out() {
-    for house in House::each().await {
-        let context = &house.stores.context;
-        let unknown = write(&house, Fence(1), put("a", json!(1))).await;
+    for stores in TestStores::each().await {
+        let context = &stores.stores.context;
+        let unknown = write(&stores, Fence(1), put("a", json!(1))).await;
         assert!(matches!(unknown, Err(ContextError::Unknown)));
         let old = context.claim(&run_id(1)).await.unwrap();
-        write(&house, old, put("a", json!(1))).await.unwrap();
+        write(&stores, old, put("a", json!(1))).await.unwrap();
         let new = context.claim(&run_id(1)).await.unwrap();
-        assert!(matches!(write(&house, old, put("a", json!(2))).await, Err(ContextError::Fenced)));
+        assert!(matches!(write(&stores, old, put("a", json!(2))).await, Err(ContextError::Fenced)));
         assert!(matches!(context.expire(&run_id(1), old, NOW).await, Err(ContextError::Fenced)));
         assert!(matches!(context.remove(&run_id(1), old).await, Err(ContextError::Fenced)));
-        assert_eq!(write(&house, new, put("a", json!(2))).await.unwrap(), Version(2));
+        assert_eq!(write(&stores, new, put("a", json!(2))).await.unwrap(), Version(2));
         context.remove(&run_id(1), new).await.unwrap();
         assert_eq!(context.snapshot(&run_id(1), NOW).await.unwrap().values.len(), 0);
     }
@@ -84,12 +84,12 @@ async fn a_new_owner_locks_the_old_one_out() {
 
 #[tokio::test]
 async fn a_value_whose_time_is_up_is_not_read_and_its_end_is_seen() {
-    for house in House::each().await {
-        let context = &house.stores.context;
+    for stores in TestStores::each().await {
+        let context = &stores.stores.context;
         let fence = context.claim(&run_id(1)).await.unwrap();
         let brief = ContextPut { ttl: Some(MINUTE), ..put("a", json!(1)) };
-        write(&house, fence, brief).await.unwrap();
-        let later = NOW.plus(MINUTE);
+        write(&stores, fence, brief).await.unwrap();
+        let later = NOW.saturating_add(MINUTE);
         assert!(context.read(&run_id(1), &[key("a")], NOW).await.unwrap()[0].is_some());
         assert!(context.read(&run_id(1), &[key("a")], later).await.unwrap()[0].is_none());
         assert_eq!(context.expire(&run_id(1), fence, later).await.unwrap(), 1);
@@ -104,14 +104,14 @@ async fn a_value_whose_time_is_up_is_not_read_and_its_end_is_seen() {
 
 #[tokio::test]
 async fn a_watcher_sees_changes_in_order_until_the_context_goes() {
-    for house in House::each().await {
-        let context = house.stores.context.clone();
+    for stores in TestStores::each().await {
+        let context = stores.stores.context.clone();
         let fence = context.claim(&run_id(1)).await.unwrap();
-        write(&house, fence, put("a", json!(1))).await.unwrap();
+        write(&stores, fence, put("a", json!(1))).await.unwrap();
         let watch = context.watch(&run_id(1), Version(0)).map(|event| event.unwrap().version.0);
         let change = async {
             for number in 2..=5 {
-                write(&house, fence, put(&format!("k{number}"), json!(number))).await.unwrap();
+                write(&stores, fence, put(&format!("k{number}"), json!(number))).await.unwrap();
             }
             while context.snapshot(&run_id(1), NOW).await.unwrap().version < Version(5) {}
         };
@@ -125,14 +125,14 @@ async fn a_watcher_sees_changes_in_order_until_the_context_goes() {
 
 #[tokio::test]
 async fn a_context_is_bounded() {
-    for house in House::each().await {
-        let fence = house.stores.context.claim(&run_id(1)).await.unwrap();
+    for stores in TestStores::each().await {
+        let fence = stores.stores.context.claim(&run_id(1)).await.unwrap();
         let large = json!("x".repeat(crate::context::CONTEXT_VALUE_BYTES_MAX + 1));
-        assert!(matches!(write(&house, fence, put("a", large)).await, Err(ContextError::TooLarge { .. })));
+        assert!(matches!(write(&stores, fence, put("a", large)).await, Err(ContextError::TooLarge { .. })));
         for number in 0..crate::context::CONTEXT_KEYS_MAX {
-            write(&house, fence, put(&format!("k{number}"), json!(1))).await.unwrap();
+            write(&stores, fence, put(&format!("k{number}"), json!(1))).await.unwrap();
         }
-        assert!(matches!(write(&house, fence, put("more", json!(1))).await, Err(ContextError::TooManyKeys)));
-        assert!(write(&house, fence, put("k1", json!(2))).await.is_ok());
+        assert!(matches!(write(&stores, fence, put("more", json!(1))).await, Err(ContextError::TooManyKeys)));
+        assert!(write(&stores, fence, put("k1", json!(2))).await.is_ok());
     }
 }

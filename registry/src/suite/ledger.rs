@@ -1,9 +1,9 @@
 //! Usage and money: counted, limited, settled, shown.
 
-use protocol::{AgentId, CallKey, Code, PriceBasis};
+use protocol::{AgentId, CallKey, ErrorCode, PriceBasis};
 
 use super::*;
-use crate::ledger::{Account, Amount, Budget, Limit, Period, Periods, Refusal, Reservation, Scope, Settlement};
+use crate::ledger::{Account, Amount, Budget, Limit, Period, Periods, Reservation, ReserveError, Settlement, UsageKey};
 
 fn account(user: &str) -> Account {
     Account {
@@ -18,84 +18,90 @@ fn account(user: &str) -> Account {
 
 fn limits(micros: u64) -> [Limit; 1] {
     let budget = Budget::Tenant(tenant("acme"));
-    [Limit { budget, period: Period::Ever, cost_max: Some(MicroUsd(micros)), tokens_max: None }]
+    [Limit { budget, period: Period::AllTime, cost_max: Some(MicroUsd(micros)), tokens_max: None }]
 }
 
 fn cost(micros: u64) -> Amount {
     Amount { tokens: Tokens { input: 3, output: 4 }, cost: MicroUsd(micros) }
 }
 
-async fn reserve(house: &House, limit: u64, worst: u64, number: u64) -> Result<Reservation, Refusal> {
+async fn reserve(stores: &TestStores, limit: u64, worst: u64, number: u64) -> Result<Reservation, ReserveError> {
     let key = CallKey::new(format!("call/{number}")).unwrap();
-    house.stores.ledger.reserve(&account("alice"), &limits(limit), cost(worst), &key, NOW).await
+    stores.stores.ledger.reserve(&account("alice"), &limits(limit), cost(worst), &key, NOW).await
 }
 
 #[tokio::test]
 async fn requests_are_counted_first_and_forgotten_after_an_hour() {
-    for house in House::each().await {
-        let ledger = &house.stores.ledger;
-        let alice = Scope { tenant: tenant("acme"), user: UserId::new("alice").unwrap() };
-        let bob = Scope { tenant: tenant("acme"), user: UserId::new("bob").unwrap() };
+    for stores in TestStores::each().await {
+        let ledger = &stores.stores.ledger;
+        let alice = UsageKey { tenant: tenant("acme"), user: UserId::new("alice").unwrap() };
+        let bob = UsageKey { tenant: tenant("acme"), user: UserId::new("bob").unwrap() };
         for expected in 1..=10 {
             assert_eq!(ledger.count(&alice, Periods::default(), NOW).await.unwrap().requests_hour, expected);
         }
         assert_eq!(ledger.count(&bob, Periods::default(), NOW).await.unwrap().requests_hour, 1);
-        assert_eq!(ledger.usage(&alice, Periods::default(), NOW.plus(MINUTE * 59)).await.unwrap().requests_hour, 10);
-        assert_eq!(ledger.usage(&alice, Periods::default(), NOW.plus(MINUTE * 62)).await.unwrap().requests_hour, 0);
+        assert_eq!(
+            ledger.usage(&alice, Periods::default(), NOW.saturating_add(MINUTE * 59)).await.unwrap().requests_hour,
+            10
+        );
+        assert_eq!(
+            ledger.usage(&alice, Periods::default(), NOW.saturating_add(MINUTE * 62)).await.unwrap().requests_hour,
+            0
+        );
     }
 }
 
 #[tokio::test]
 async fn a_thousand_calls_at_once_cannot_overspend_together() {
-    for house in House::each().await {
-        let all = futures::future::join_all((0..1_000).map(|number| reserve(&house, 10_000, 37, number))).await;
+    for stores in TestStores::each().await {
+        let all = futures::future::join_all((0..1_000).map(|number| reserve(&stores, 10_000, 37, number))).await;
         let (held, refused): (Vec<_>, Vec<_>) = all.into_iter().partition(Result::is_ok);
         assert_eq!(held.len(), 10_000 / 37);
-        assert!(refused.iter().all(|refusal| matches!(refusal, Err(Refusal::Exceeded { .. }))));
-        let settle = |reservation: Result<Reservation, Refusal>| {
-            let ledger = house.stores.ledger.clone();
+        assert!(refused.iter().all(|refusal| matches!(refusal, Err(ReserveError::Exceeded { .. }))));
+        let settle = |reservation: Result<Reservation, ReserveError>| {
+            let ledger = stores.stores.ledger.clone();
             async move { ledger.settle(reservation.unwrap(), Settlement::Actual(cost(30)), NOW).await.unwrap() }
         };
         let spent: u64 = futures::future::join_all(held.into_iter().map(settle)).await.iter().map(|a| a.cost.0).sum();
         assert_eq!(spent, 270 * 30);
-        let costs = house.stores.ledger.costs(None).await.unwrap();
+        let costs = stores.stores.ledger.costs(None).await.unwrap();
         assert_eq!(costs.iter().map(|row| row.actual.cost.0).sum::<u64>(), spent);
         assert_eq!(costs[0].calls, 270);
-        assert!(reserve(&house, 10_000, 10_000 - spent, 1).await.is_ok());
+        assert!(reserve(&stores, 10_000, 10_000 - spent, 1).await.is_ok());
     }
 }
 
 #[tokio::test]
 async fn a_refusal_says_what_stands_in_the_way() {
-    for house in House::each().await {
-        let held = reserve(&house, 100, 60, 1).await.unwrap();
-        let cause = reserve(&house, 100, 60, 2).await.unwrap_err().cause();
-        assert_eq!(cause.code, Code::BudgetExceeded);
+    for stores in TestStores::each().await {
+        let held = reserve(&stores, 100, 60, 1).await.unwrap();
+        let cause = reserve(&stores, 100, 60, 2).await.unwrap_err().cause();
+        assert_eq!(cause.code, ErrorCode::BudgetExceeded);
         assert_eq!(cause.details["budget"], "tenant");
         assert_eq!(cause.details["owner"], "acme");
         assert_eq!(cause.details["reserved_usd"], 0.00006);
-        house.stores.ledger.settle(held, Settlement::Nothing, NOW).await.unwrap();
-        assert!(reserve(&house, 100, 100, 3).await.is_ok());
+        stores.stores.ledger.settle(held, Settlement::Unused, NOW).await.unwrap();
+        assert!(reserve(&stores, 100, 100, 3).await.is_ok());
     }
 }
 
 #[tokio::test]
 async fn a_reservation_that_is_dropped_is_settled_as_estimated() {
-    for house in House::each().await {
-        drop(reserve(&house, 100, 60, 1).await.unwrap());
-        let costs = house.stores.ledger.costs(None).await.unwrap();
+    for stores in TestStores::each().await {
+        drop(reserve(&stores, 100, 60, 1).await.unwrap());
+        let costs = stores.stores.ledger.costs(None).await.unwrap();
         assert_eq!((costs.len(), costs[0].calls, costs[0].calls_estimated), (1, 0, 1));
         assert_eq!((costs[0].actual, costs[0].estimated), (Amount::default(), cost(60)));
-        assert!(reserve(&house, 100, 60, 2).await.is_err());
-        assert!(reserve(&house, 100, 40, 3).await.is_ok());
+        assert!(reserve(&stores, 100, 60, 2).await.is_err());
+        assert!(reserve(&stores, 100, 40, 3).await.is_ok());
     }
 }
 
 #[tokio::test]
 async fn costs_name_who_spent_what_and_when() {
-    for house in House::each().await {
-        let ledger = &house.stores.ledger;
-        let tomorrow = NOW.plus(MINUTE * 24 * 60);
+    for stores in TestStores::each().await {
+        let ledger = &stores.stores.ledger;
+        let tomorrow = NOW.saturating_add(MINUTE * 24 * 60);
         for (user, at) in [("alice", NOW), ("bob", NOW), ("alice", tomorrow), ("alice", tomorrow)] {
             let key = CallKey::new("call").unwrap();
             let held = ledger.reserve(&account(user), &[], cost(9), &key, at).await.unwrap();
@@ -107,7 +113,7 @@ async fn costs_name_who_spent_what_and_when() {
         assert!(all[0].day <= NOW && NOW < all[2].day);
         assert_eq!(all[0].workflow, Some(WorkflowId::new("report").unwrap()));
         assert_eq!(ledger.costs(Some(tomorrow)).await.unwrap().len(), 1);
-        let alice = Scope { tenant: tenant("acme"), user: UserId::new("alice").unwrap() };
+        let alice = UsageKey { tenant: tenant("acme"), user: UserId::new("alice").unwrap() };
         let usage = ledger.usage(&alice, Periods::default(), tomorrow).await.unwrap();
         assert_eq!((usage.cost_hour, usage.cost_spent, usage.tokens_spent), (MicroUsd(10), MicroUsd(15), 21));
         assert_eq!((usage.tenant_cost_spent, usage.tenant_tokens_spent), (MicroUsd(20), 28), "bob's as well");
@@ -115,12 +121,12 @@ async fn costs_name_who_spent_what_and_when() {
 }
 
 /// Reserves and settles `micros` of alice's, of whom this period may cost a hundred.
-async fn pay(house: &House, period: Period, micros: u64, at: Timestamp) -> Result<(), Refusal> {
+async fn pay(stores: &TestStores, period: Period, micros: u64, at: Timestamp) -> Result<(), ReserveError> {
     let account = account("alice");
     let budget = Budget::User(account.tenant.clone(), account.user.clone());
     let limit = Limit { budget, period, cost_max: Some(MicroUsd(100)), tokens_max: None };
     let key = CallKey::new("call").unwrap();
-    let ledger = &house.stores.ledger;
+    let ledger = &stores.stores.ledger;
     let held = ledger.reserve(&account, &[limit], cost(micros), &key, at).await?;
     ledger.settle(held, Settlement::Actual(cost(micros)), at).await.unwrap();
     Ok(())
@@ -130,27 +136,27 @@ async fn pay(house: &House, period: Period, micros: u64, at: Timestamp) -> Resul
 async fn a_limit_of_a_period_begins_anew_at_its_midnight() {
     // The last second of 30 January 2024, UTC, and the days after it.
     let evening = Timestamp::from_micros(1_706_659_199_000_000);
-    let days = |days: u32| evening.plus(MINUTE * 24 * 60 * days + MINUTE);
-    let alice = Scope { tenant: tenant("acme"), user: UserId::new("alice").unwrap() };
+    let days = |days: u32| evening.saturating_add(MINUTE * 24 * 60 * days + MINUTE);
+    let alice = UsageKey { tenant: tenant("acme"), user: UserId::new("alice").unwrap() };
     let cases = [
         // A period, the first day on which the limit is free again, and the last on which it is not.
         (Period::Days(1), Some(days(0)), evening),
         (Period::Days(7), Some(days(6)), days(5)),
         (Period::Month, Some(days(1)), days(0)),
-        (Period::Ever, None, days(400)),
+        (Period::AllTime, None, days(400)),
     ];
     for (period, free, taken) in cases {
-        for house in House::each().await {
-            pay(&house, period, 90, evening).await.unwrap();
-            assert!(matches!(pay(&house, period, 20, taken).await, Err(Refusal::Exceeded { .. })), "{period:?}");
+        for stores in TestStores::each().await {
+            pay(&stores, period, 90, evening).await.unwrap();
+            assert!(matches!(pay(&stores, period, 20, taken).await, Err(ReserveError::Exceeded { .. })), "{period:?}");
             let spent =
-                house.stores.ledger.usage(&alice, Periods { user: period, tenant: period }, taken).await.unwrap();
+                stores.stores.ledger.usage(&alice, Periods { user: period, tenant: period }, taken).await.unwrap();
             assert_eq!((spent.cost_spent, spent.tenant_tokens_spent), (MicroUsd(90), 7), "{period:?}");
             let Some(free) = free else { continue };
-            pay(&house, period, 90, free).await.unwrap();
-            assert!(pay(&house, period, 20, free).await.is_err(), "{period:?}");
+            pay(&stores, period, 90, free).await.unwrap();
+            assert!(pay(&stores, period, 20, free).await.is_err(), "{period:?}");
             let spent =
-                house.stores.ledger.usage(&alice, Periods { user: period, tenant: period }, free).await.unwrap();
+                stores.stores.ledger.usage(&alice, Periods { user: period, tenant: period }, free).await.unwrap();
             assert_eq!(spent.cost_spent, MicroUsd(90), "{period:?}");
         }
     }
@@ -158,13 +164,13 @@ async fn a_limit_of_a_period_begins_anew_at_its_midnight() {
 
 #[tokio::test]
 async fn what_was_reckoned_by_the_price_of_a_tier_is_shown_apart() {
-    for house in House::each().await {
-        let ledger = &house.stores.ledger;
+    for stores in TestStores::each().await {
+        let ledger = &stores.stores.ledger;
         let assumed = Account { price: PriceBasis::Assumed, ..account("alice") };
         let key = CallKey::new("call").unwrap();
         let held = ledger.reserve(&account("alice"), &[], cost(9), &key, NOW).await.unwrap();
         ledger.settle(held, Settlement::Actual(cost(5)), NOW).await.unwrap();
-        for settlement in [Settlement::Actual(cost(7)), Settlement::Estimated, Settlement::Nothing] {
+        for settlement in [Settlement::Actual(cost(7)), Settlement::Estimated, Settlement::Unused] {
             let held = ledger.reserve(&assumed, &[], cost(9), &key, NOW).await.unwrap();
             ledger.settle(held, settlement, NOW).await.unwrap();
         }

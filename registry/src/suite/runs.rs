@@ -1,19 +1,19 @@
 //! Runs and their journals: once, owned by one, in order, watched, forgotten.
 
 use futures::StreamExt;
-use protocol::event::RunState;
+use protocol::event::RunStatus;
 use protocol::{ContentHash, IdempotencyKey, PodId, UserId};
 
 use super::*;
 use crate::journal::{JournalError, Seq};
-use crate::runs::{Created, Fence, OnceKey, RunFilter};
+use crate::runs::{Created, DedupKey, Fence, RunFilter};
 
-fn key(text: &str) -> OnceKey {
-    OnceKey::Caller(IdempotencyKey::new(text).unwrap())
+fn key(text: &str) -> DedupKey {
+    DedupKey::Caller(IdempotencyKey::new(text).unwrap())
 }
 
-async fn create(house: &House, number: u128) -> Fence {
-    match house.stores.runs.create(&new_run(number), None, NOW).await.unwrap() {
+async fn create(stores: &TestStores, number: u128) -> Fence {
+    match stores.stores.runs.create(&new_run(number), None, NOW).await.unwrap() {
         Created::New(fence) => fence,
         other => panic!("{other:?}"),
     }
@@ -21,12 +21,12 @@ async fn create(house: &House, number: u128) -> Fence {
 
 #[tokio::test]
 async fn the_same_key_and_body_find_the_first_run_and_another_body_is_a_conflict() {
-    for house in House::each().await {
-        let runs = &house.stores.runs;
+    for stores in TestStores::each().await {
+        let runs = &stores.stores.runs;
         assert!(matches!(runs.create(&new_run(1), Some(&key("k")), NOW).await.unwrap(), Created::New(_)));
         let again = runs.create(&new_run(2), Some(&key("k")), NOW).await.unwrap();
-        assert_eq!(again, Created::Same(run_id(1)));
-        let other = NewRun { body: ContentHash::of(b"other"), ..new_run(3) };
+        assert_eq!(again, Created::Existing(run_id(1)));
+        let other = NewRun { request_hash: ContentHash::of(b"other"), ..new_run(3) };
         assert_eq!(runs.create(&other, Some(&key("k")), NOW).await.unwrap(), Created::Conflict);
         let elsewhere = NewRun { tenant: tenant("other"), ..new_run(4) };
         assert!(matches!(runs.create(&elsewhere, Some(&key("k")), NOW).await.unwrap(), Created::New(_)));
@@ -36,42 +36,42 @@ async fn the_same_key_and_body_find_the_first_run_and_another_body_is_a_conflict
 
 #[tokio::test]
 async fn a_repeated_request_finds_its_run_by_its_id() {
-    for house in House::each().await {
-        let runs = &house.stores.runs;
-        create(&house, 1).await;
-        assert_eq!(runs.create(&new_run(1), None, NOW).await.unwrap(), Created::Same(run_id(1)));
-        let other = NewRun { body: ContentHash::of(b"other"), ..new_run(1) };
+    for stores in TestStores::each().await {
+        let runs = &stores.stores.runs;
+        create(&stores, 1).await;
+        assert_eq!(runs.create(&new_run(1), None, NOW).await.unwrap(), Created::Existing(run_id(1)));
+        let other = NewRun { request_hash: ContentHash::of(b"other"), ..new_run(1) };
         assert_eq!(runs.create(&other, None, NOW).await.unwrap(), Created::Conflict);
     }
 }
 
 #[tokio::test]
 async fn of_many_requests_with_one_key_at_once_one_makes_the_run() {
-    for house in House::each().await {
+    for stores in TestStores::each().await {
         let create = |number: u128| {
-            let runs = house.stores.runs.clone();
+            let runs = stores.stores.runs.clone();
             async move { runs.create(&new_run(number), Some(&key("k")), NOW).await.unwrap() }
         };
         let all = futures::future::join_all((1..=100).map(create)).await;
         assert_eq!(all.iter().filter(|created| matches!(created, Created::New(_))).count(), 1);
-        assert_eq!(all.iter().filter(|created| matches!(created, Created::Same(_))).count(), 99);
+        assert_eq!(all.iter().filter(|created| matches!(created, Created::Existing(_))).count(), 99);
     }
 }
 
 #[tokio::test]
 async fn a_run_is_held_by_one_owner_until_the_lease_lapses() {
-    for house in House::each().await {
-        let runs = &house.stores.runs;
-        let first = create(&house, 1).await;
+    for stores in TestStores::each().await {
+        let runs = &stores.stores.runs;
+        let first = create(&stores, 1).await;
         assert_eq!(runs.claim(&run_id(1), &pod(), MINUTE, NOW).await.unwrap(), None);
-        runs.renew(&run_id(1), first, MINUTE, NOW.plus(MINUTE)).await.unwrap();
-        assert_eq!(runs.claim(&run_id(1), &pod(), MINUTE, NOW.plus(MINUTE)).await.unwrap(), None);
-        let later = NOW.plus(MINUTE * 3);
-        assert_eq!(runs.unclaimed(later, 10).await.unwrap().len(), 1);
+        runs.renew(&run_id(1), first, MINUTE, NOW.saturating_add(MINUTE)).await.unwrap();
+        assert_eq!(runs.claim(&run_id(1), &pod(), MINUTE, NOW.saturating_add(MINUTE)).await.unwrap(), None);
+        let later = NOW.saturating_add(MINUTE * 3);
+        assert_eq!(runs.list_unclaimed(later, 10).await.unwrap().len(), 1);
         let next = PodId::new("pod_2").unwrap();
         let second = runs.claim(&run_id(1), &next, MINUTE, later).await.unwrap().unwrap();
         assert!(second > first);
-        assert_eq!(runs.unclaimed(later, 10).await.unwrap(), []);
+        assert_eq!(runs.list_unclaimed(later, 10).await.unwrap(), []);
         let head = runs.get(&run_id(1)).await.unwrap().unwrap();
         assert_eq!((head.fence, head.pod), (second, next));
         assert!(matches!(runs.renew(&run_id(1), first, MINUTE, later).await, Err(JournalError::Fenced)));
@@ -85,9 +85,9 @@ async fn a_run_is_held_by_one_owner_until_the_lease_lapses() {
 
 #[tokio::test]
 async fn a_stale_owner_writes_nothing() {
-    for house in House::each().await {
-        let (runs, journal) = (&house.stores.runs, &house.stores.journal);
-        let first = create(&house, 1).await;
+    for stores in TestStores::each().await {
+        let (runs, journal) = (&stores.stores.runs, &stores.stores.journal);
+        let first = create(&stores, 1).await;
         runs.release(&run_id(1), first).await;
         let second = runs.claim(&run_id(1), &pod(), MINUTE, NOW).await.unwrap().unwrap();
         let stale = journal.append(&run_id(1), first, Seq(0), &[started("a")], NOW).await;
@@ -100,9 +100,9 @@ async fn a_stale_owner_writes_nothing() {
 
 #[tokio::test]
 async fn entries_follow_each_other_without_a_gap() {
-    for house in House::each().await {
-        let journal = &house.stores.journal;
-        let fence = create(&house, 1).await;
+    for stores in TestStores::each().await {
+        let journal = &stores.stores.journal;
+        let fence = create(&stores, 1).await;
         let entries = [started("a"), done("a", "one")];
         let receipt = journal.append(&run_id(1), fence, Seq(0), &entries, NOW).await.unwrap();
         assert_eq!(receipt.through(), Seq(2));
@@ -120,43 +120,43 @@ async fn entries_follow_each_other_without_a_gap() {
 
 #[tokio::test]
 async fn a_head_follows_its_journal_to_the_end_and_no_further() {
-    for house in House::each().await {
-        let (runs, journal) = (&house.stores.runs, &house.stores.journal);
-        let fence = create(&house, 1).await;
+    for stores in TestStores::each().await {
+        let (runs, journal) = (&stores.stores.runs, &stores.stores.journal);
+        let fence = create(&stores, 1).await;
         let state = || async { runs.get(&run_id(1)).await.unwrap().unwrap().state };
-        assert_eq!(state().await, RunState::Queued);
-        let asked = Entry::ApprovalAsked { key: step_key("a"), prompt: "well?".into() };
+        assert_eq!(state().await, RunStatus::Queued);
+        let asked = Entry::ApprovalRequested { key: step_key("a"), prompt: "well?".into() };
         let _ = journal.append(&run_id(1), fence, Seq(0), &[started("a"), asked], NOW).await.unwrap();
-        assert_eq!(state().await, RunState::WaitingApproval);
+        assert_eq!(state().await, RunStatus::WaitingApproval);
         assert_eq!(runs.reply(&run_id(1)).await.unwrap(), None);
         let past = [ended(), started("b")];
         let refused = journal.append(&run_id(1), fence, Seq(2), &past, NOW).await;
         assert!(matches!(refused, Err(JournalError::Size { .. })));
         let _ = journal.append(&run_id(1), fence, Seq(2), &[ended()], NOW).await.unwrap();
-        assert_eq!(state().await, RunState::Success);
+        assert_eq!(state().await, RunStatus::Success);
         assert_eq!(runs.reply(&run_id(1)).await.unwrap(), Some(reply("run_1")));
         let after = journal.append(&run_id(1), fence, Seq(3), &[started("b")], NOW).await;
         assert!(matches!(after, Err(JournalError::Ended)), "{after:?}");
-        assert_eq!(runs.claim(&run_id(1), &pod(), MINUTE, NOW.plus(MINUTE * 9)).await.unwrap(), None);
-        assert_eq!(runs.unclaimed(NOW.plus(MINUTE * 9), 10).await.unwrap(), []);
+        assert_eq!(runs.claim(&run_id(1), &pod(), MINUTE, NOW.saturating_add(MINUTE * 9)).await.unwrap(), None);
+        assert_eq!(runs.list_unclaimed(NOW.saturating_add(MINUTE * 9), 10).await.unwrap(), []);
     }
 }
 
 #[tokio::test]
 async fn a_run_waits_for_a_person_until_the_last_of_its_questions_is_answered() {
-    for house in House::each().await {
-        let (runs, journal) = (&house.stores.runs, &house.stores.journal);
-        let fence = create(&house, 1).await;
-        let asked = |step: &str| Entry::ApprovalAsked { key: step_key(step), prompt: "well?".into() };
+    for stores in TestStores::each().await {
+        let (runs, journal) = (&stores.stores.runs, &stores.stores.journal);
+        let fence = create(&stores, 1).await;
+        let asked = |step: &str| Entry::ApprovalRequested { key: step_key(step), prompt: "well?".into() };
         let by = UserId::new("admin").unwrap();
-        let answered = |step: &str| Entry::ApprovalAnswered { key: step_key(step), approved: true, by: by.clone() };
+        let answered = |step: &str| Entry::ApprovalResolved { key: step_key(step), approved: true, by: by.clone() };
         let mut seq = Seq(0);
         let steps = [
-            (vec![asked("a"), asked("b")], RunState::WaitingApproval),
-            (vec![answered("a"), started("a")], RunState::WaitingApproval),
-            (vec![answered("b")], RunState::Running),
-            (vec![asked("c")], RunState::WaitingApproval),
-            (vec![Entry::DeadlinePassed], RunState::Running),
+            (vec![asked("a"), asked("b")], RunStatus::WaitingApproval),
+            (vec![answered("a"), started("a")], RunStatus::WaitingApproval),
+            (vec![answered("b")], RunStatus::Running),
+            (vec![asked("c")], RunStatus::WaitingApproval),
+            (vec![Entry::DeadlinePassed], RunStatus::Running),
         ];
         for (entries, state) in steps {
             seq = journal.append(&run_id(1), fence, seq, &entries, NOW).await.unwrap().through();
@@ -167,31 +167,31 @@ async fn a_run_waits_for_a_person_until_the_last_of_its_questions_is_answered() 
 
 #[tokio::test]
 async fn a_run_has_what_it_begins_with_or_does_not_begin() {
-    for house in House::each().await {
-        let (runs, journal) = (&house.stores.runs, &house.stores.journal);
-        let begun = runs.begin(&new_run(1), None, &[started("a"), done("a", "one")], NOW).await.unwrap();
+    for stores in TestStores::each().await {
+        let (runs, journal) = (&stores.stores.runs, &stores.stores.journal);
+        let begun = runs.create_with_entries(&new_run(1), None, &[started("a"), done("a", "one")], NOW).await.unwrap();
         let (Created::New(fence), Some(receipt)) = begun else { panic!("{begun:?}") };
         assert_eq!((receipt.run(), receipt.after(), receipt.through()), (&run_id(1), Seq(0), Seq(2)));
-        let again = runs.begin(&new_run(1), None, &[started("a")], NOW).await.unwrap();
-        assert_eq!(again, (Created::Same(run_id(1)), None));
+        let again = runs.create_with_entries(&new_run(1), None, &[started("a")], NOW).await.unwrap();
+        assert_eq!(again, (Created::Existing(run_id(1)), None));
         assert_eq!(journal.read(&run_id(1), Seq(0), 10).await.unwrap().len(), 2);
         let _ = journal.append(&run_id(1), fence, Seq(2), &[ended()], NOW).await.unwrap();
-        let refused = runs.begin(&new_run(2), None, &[ended(), started("a")], NOW).await;
+        let refused = runs.create_with_entries(&new_run(2), None, &[ended(), started("a")], NOW).await;
         assert!(matches!(refused, Err(JournalError::Size { found: 2 })));
         assert_eq!(runs.get(&run_id(2)).await.unwrap(), None);
-        let over = runs.begin(&new_run(3), None, &[started("a"), ended()], NOW).await.unwrap();
+        let over = runs.create_with_entries(&new_run(3), None, &[started("a"), ended()], NOW).await.unwrap();
         assert!(matches!(over, (Created::New(_), Some(_))));
-        assert_eq!(runs.get(&run_id(3)).await.unwrap().unwrap().state, RunState::Success);
-        assert_eq!(runs.unclaimed(NOW.plus(MINUTE * 9), 10).await.unwrap(), []);
+        assert_eq!(runs.get(&run_id(3)).await.unwrap().unwrap().state, RunStatus::Success);
+        assert_eq!(runs.list_unclaimed(NOW.saturating_add(MINUTE * 9), 10).await.unwrap(), []);
     }
 }
 
 #[tokio::test]
 async fn lists_are_the_tenants_own_the_newest_first_and_go_on_where_they_stopped() {
-    for house in House::each().await {
-        let runs = &house.stores.runs;
+    for stores in TestStores::each().await {
+        let runs = &stores.stores.runs;
         for number in 1..=5 {
-            create(&house, number).await;
+            create(&stores, number).await;
         }
         let other = NewRun { tenant: tenant("other"), ..new_run(6) };
         let _ = runs.create(&other, None, NOW).await.unwrap();
@@ -204,16 +204,16 @@ async fn lists_are_the_tenants_own_the_newest_first_and_go_on_where_they_stopped
         assert_eq!(rest.next, None);
         let all = runs.list(&RunFilter::default(), None, 50).await.unwrap();
         assert_eq!(all.runs.len(), 6);
-        let ended = RunFilter { tenant: Some(tenant("acme")), state: Some(RunState::Success) };
+        let ended = RunFilter { tenant: Some(tenant("acme")), state: Some(RunStatus::Success) };
         assert_eq!(runs.list(&ended, None, 50).await.unwrap().runs, []);
     }
 }
 
 #[tokio::test]
 async fn a_tail_gives_what_was_and_what_comes_and_ends_with_the_run() {
-    for house in House::each().await {
-        let journal = house.stores.journal.clone();
-        let fence = create(&house, 1).await;
+    for stores in TestStores::each().await {
+        let journal = stores.stores.journal.clone();
+        let fence = create(&stores, 1).await;
         let _ = journal.append(&run_id(1), fence, Seq(0), &[started("a")], NOW).await.unwrap();
         let tail = journal.tail(&run_id(1), Seq(0)).map(|item| item.unwrap().seq.0).collect::<Vec<_>>();
         let write = async {
@@ -229,26 +229,26 @@ async fn a_tail_gives_what_was_and_what_comes_and_ends_with_the_run() {
 
 #[tokio::test]
 async fn a_tail_ends_when_the_store_closes() {
-    for house in House::each().await {
-        create(&house, 1).await;
-        let tail = house.stores.journal.tail(&run_id(1), Seq(0)).collect::<Vec<_>>();
-        let close = async { house.stores.upkeep.close(NOW).await.unwrap() };
+    for stores in TestStores::each().await {
+        create(&stores, 1).await;
+        let tail = stores.stores.journal.tail(&run_id(1), Seq(0)).collect::<Vec<_>>();
+        let close = async { stores.stores.upkeep.close(NOW).await.unwrap() };
         let (seen, ()) = tokio::join!(tail, close);
         assert!(seen.is_empty());
-        let refused = house.stores.runs.create(&new_run(2), None, NOW).await;
+        let refused = stores.stores.runs.create(&new_run(2), None, NOW).await;
         assert!(matches!(refused, Err(StoreError::Closed)));
     }
 }
 
 #[tokio::test]
 async fn what_ended_long_ago_is_forgotten_and_its_key_is_free_again() {
-    for house in House::each().await {
-        let (runs, journal) = (&house.stores.runs, &house.stores.journal);
+    for stores in TestStores::each().await {
+        let (runs, journal) = (&stores.stores.runs, &stores.stores.journal);
         let Created::New(fence) = runs.create(&new_run(1), Some(&key("k")), NOW).await.unwrap() else { panic!() };
-        create(&house, 2).await;
+        create(&stores, 2).await;
         let _ = journal.append(&run_id(1), fence, Seq(0), &[ended()], NOW).await.unwrap();
         assert_eq!(runs.prune(NOW).await.unwrap(), 0);
-        assert_eq!(runs.prune(NOW.plus(MINUTE)).await.unwrap(), 1);
+        assert_eq!(runs.prune(NOW.saturating_add(MINUTE)).await.unwrap(), 1);
         assert_eq!(runs.get(&run_id(1)).await.unwrap(), None);
         assert_eq!(journal.read(&run_id(1), Seq(0), 10).await.unwrap(), []);
         assert!(runs.get(&run_id(2)).await.unwrap().is_some());

@@ -26,17 +26,17 @@ pii_access_ok if object.get(capabilities, "pii_access", 0) == 0
 # An agent without one that a rule reads is sent without.
 capabilities := object.get(input.agent, "capabilities", {})
 
-tenant_ok if input.proven.own_tenant == 1
+tenant_ok if input.facts.own_tenant == 1
 
 # The policies of definitions that this area keeps.
 holds(name) if {
 	name == "require_authentication"
-	input.proven.authenticated == 1
+	input.facts.authenticated == 1
 }
 
 holds(name) if {
 	name == "audit_all_actions"
-	input.proven.audited == 1
+	input.facts.audited == 1
 }
 
 holds(name) if {
@@ -56,7 +56,7 @@ holds(name) if {
 
 holds(name) if {
 	name == "tenant_isolation"
-	input.proven.own_tenant == 1
+	input.facts.own_tenant == 1
 }
 
 has_role(role) if input.user.roles[role] == 1

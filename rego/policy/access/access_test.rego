@@ -11,11 +11,11 @@ test_an_administrator_may_do_everything if {
 }
 
 test_an_operator_works_in_the_given_categories if {
-	guard.allowed with input as fixtures.asked_by(fixtures.operator)
+	guard.allowed with input as fixtures.requested_by(fixtures.operator)
 }
 
 test_an_operator_is_denied_elsewhere if {
-	request := object.union(fixtures.asked_by(fixtures.operator), {"agent": {"category": "security_risk"}})
+	request := object.union(fixtures.requested_by(fixtures.operator), {"agent": {"category": "security_risk"}})
 	not guard.allowed with input as request
 	decision := guard.decision with input as request
 	fixtures.codes(decision) == {"category_not_allowed"}
@@ -31,13 +31,13 @@ test_an_operator_starts_runs_but_approves_nothing if {
 test_a_guest_may_only_look_at_the_catalogue if {
 	every action, _ in data.cfg.checks {
 		request := object.union(object.remove(fixtures.act(action), ["user"]), {"user": fixtures.guest})
-		allowed := {name | some name in ["look_catalogue"]; access.access_allowed with input as request}
-		allowed == {name | some name in ["look_catalogue"]; name == action}
+		allowed := {name | some name in ["query_catalogue"]; access.access_allowed with input as request}
+		allowed == {name | some name in ["query_catalogue"]; name == action}
 	}
 }
 
 test_a_guest_is_told_the_rule if {
-	decision := guard.decision with input as fixtures.asked_by(fixtures.guest)
+	decision := guard.decision with input as fixtures.requested_by(fixtures.guest)
 	not decision.allow
 	decision.deny == {{"code": "role_missing", "message": "no role of the user guest allows invoke"}}
 }
@@ -46,9 +46,9 @@ bearer(role) := {"user": object.union(fixtures.guest, {"roles": {role: 1}})}
 
 test_each_role_does_its_own_work if {
 	cases := {
-		"approver": {"approve_step", "reject_step", "look_runs", "look_catalogue"},
-		"auditor": {"look_audit", "look_costs", "look_runs", "look_catalogue"},
-		"internal": {"look_catalogue"},
+		"approver": {"approve_step", "reject_step", "query_runs", "query_catalogue"},
+		"auditor": {"query_audit", "query_costs", "query_runs", "query_catalogue"},
+		"internal": {"query_catalogue"},
 	}
 	every role, actions in cases {
 		every action, _ in data.cfg.checks {
@@ -62,7 +62,7 @@ test_each_role_does_its_own_work if {
 test_a_role_that_is_not_written_1_is_none if {
 	every value in [null, true, 0, "1", {}] {
 		user := object.union(fixtures.guest, {"roles": {"admin": value}})
-		not guard.allowed with input as fixtures.asked_by(user)
+		not guard.allowed with input as fixtures.requested_by(user)
 	}
 }
 
@@ -91,12 +91,12 @@ kept := {
 		fixtures.invoke,
 	],
 	"require_approval_role": [
-		object.union(fixtures.asked_by(fixtures.operator), {"user": {"roles": {"approver": 1}}}),
-		fixtures.asked_by(fixtures.operator),
+		object.union(fixtures.requested_by(fixtures.operator), {"user": {"roles": {"approver": 1}}}),
+		fixtures.requested_by(fixtures.operator),
 	],
 	"internal_users_only": [
-		object.union(fixtures.asked_by(fixtures.operator), {"user": {"roles": {"internal": 1}}}),
-		fixtures.asked_by(fixtures.operator),
+		object.union(fixtures.requested_by(fixtures.operator), {"user": {"roles": {"internal": 1}}}),
+		fixtures.requested_by(fixtures.operator),
 	],
 	"tenant_isolation": [fixtures.invoke, fixtures.without(fixtures.invoke, ["own_tenant"])],
 }

@@ -3,29 +3,29 @@ package context
 
 # A user may look at a team's context; whose run it is, is judged under tenant_ok.
 context_allowed if {
-	input.speaker == "user"
+	input.caller == "user"
 	input.action == "context_read"
 }
 
 context_allowed if {
-	data.cfg.callers.inner[input.speaker] == 1
+	data.cfg.callers.inner[input.caller] == 1
 	input.action == "context_read"
-	input.proven.team_member == 1
+	input.facts.team_member == 1
 }
 
 # The team itself and its run write what they have to.
 context_allowed if {
-	data.cfg.callers.owners[input.speaker] == 1
+	data.cfg.callers.owners[input.caller] == 1
 	input.action == "context_write"
-	input.proven.team_member == 1
+	input.facts.team_member == 1
 }
 
 # A member writes what its definition says that it provides.
 context_allowed if {
-	input.speaker == "agent"
+	input.caller == "agent"
 	input.action == "context_write"
-	input.proven.team_member == 1
-	input.proven.provides_to_team == 1
+	input.facts.team_member == 1
+	input.facts.provides_to_team == 1
 }
 
 # Bound is the agent that carries the policy, whenever it speaks.
@@ -39,12 +39,12 @@ reasons contains {
 	"code": "not_a_member",
 	"message": "only members of the team may use its context",
 } if {
-	not input.proven.team_member == 1
+	not input.facts.team_member == 1
 }
 
 reasons contains {"check": "context_allowed", "code": "key_not_provided", "message": message} if {
-	input.proven.team_member == 1
+	input.facts.team_member == 1
 	input.action == "context_write"
-	not input.proven.provides_to_team == 1
-	message := concat("", ["provides_to_team of the agent does not name the key ", input.target])
+	not input.facts.provides_to_team == 1
+	message := concat("", ["provides_to_team of the agent does not name the key ", input.resource])
 }

@@ -3,7 +3,7 @@ package context_test
 import data.fixtures
 import data.guard
 
-read(speaker, hops) := object.union(fixtures.write, {"action": "context_read", "speaker": speaker, "hops": hops})
+read(caller, hops) := object.union(fixtures.write, {"action": "context_read", "caller": caller, "hops": hops})
 
 test_a_user_looks_at_the_contexts_of_the_tenant if {
 	document := fixtures.without(read("user", 1), ["team_member", "provides_to_team"])
@@ -12,9 +12,9 @@ test_a_user_looks_at_the_contexts_of_the_tenant if {
 }
 
 test_a_member_reads if {
-	every speaker in ["agent", "workflow", "team"] {
-		guard.allowed with input as read(speaker, 2)
-		decision := guard.decision with input as fixtures.without(read(speaker, 2), ["team_member"])
+	every caller in ["agent", "workflow", "team"] {
+		guard.allowed with input as read(caller, 2)
+		decision := guard.decision with input as fixtures.without(read(caller, 2), ["team_member"])
 		fixtures.codes(decision) == {"not_a_member"}
 	}
 }
@@ -29,8 +29,8 @@ test_a_member_writes_what_it_provides if {
 }
 
 test_the_team_and_its_run_write_what_they_have_to if {
-	every speaker in ["workflow", "team"] {
-		document := object.union(fixtures.without(fixtures.write, ["provides_to_team"]), {"speaker": speaker})
+	every caller in ["workflow", "team"] {
+		document := object.union(fixtures.without(fixtures.write, ["provides_to_team"]), {"caller": caller})
 		guard.allowed with input as document
 		not guard.allowed with input as fixtures.without(document, ["team_member"])
 	}
@@ -42,12 +42,12 @@ test_another_tenants_context_is_out_of_reach if {
 }
 
 test_a_large_value_is_denied if {
-	decision := guard.decision with input as object.union(fixtures.write, {"bytes": data.cfg.bytes_max + 1})
+	decision := guard.decision with input as object.union(fixtures.write, {"document_bytes": data.cfg.bytes_max + 1})
 	fixtures.codes(decision) == {"document_too_large"}
 }
 
 test_read_only_context if {
-	guard.allowed with input as fixtures.bound_by(read("agent", 3), ["read_only_context"])
-	decision := guard.decision with input as fixtures.bound_by(fixtures.write, ["read_only_context"])
+	guard.allowed with input as fixtures.caller_bound_by(read("agent", 3), ["read_only_context"])
+	decision := guard.decision with input as fixtures.caller_bound_by(fixtures.write, ["read_only_context"])
 	fixtures.codes(decision) == {"read_only_context"}
 }

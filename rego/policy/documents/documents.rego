@@ -1,16 +1,16 @@
 # How large what travels may be, and whether it may leave the house.
 package documents
 
-document_size_ok if input.bytes <= data.cfg.bytes_max
+document_size_ok if input.document_bytes <= data.cfg.bytes_max
 
 holds(name) if {
 	name == "max_document_size_10mb"
-	input.bytes <= 10485760
+	input.document_bytes <= 10485760
 }
 
 holds(name) if {
 	name == "max_document_size_1mb"
-	input.bytes <= 1048576
+	input.document_bytes <= 1048576
 }
 
 # The host keeps to it as well while it chooses the model, see the obligation.
@@ -19,14 +19,14 @@ holds(name) if {
 	model_is_internal
 }
 
-model_is_internal if input.proven.internal_model == 1
+model_is_internal if input.facts.internal_model == 1
 
 # Only an agent has a model.
 model_is_internal if data.cfg.calls.agentless[input.action] == 1
 
 reasons contains {"check": "document_size_ok", "code": "document_too_large", "message": message} if {
 	message := concat("", [
-		"a value has ", format_int(input.bytes, 10), " bytes, ",
+		"a value has ", format_int(input.document_bytes, 10), " bytes, ",
 		format_int(data.cfg.bytes_max, 10), " are allowed",
 	])
 }

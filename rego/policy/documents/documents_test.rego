@@ -3,7 +3,7 @@ package documents_test
 import data.fixtures
 import data.guard
 
-sized(bytes, policies) := fixtures.with_policies(object.union(fixtures.invoke, {"bytes": bytes}), policies)
+sized(bytes, policies) := fixtures.with_policies(object.union(fixtures.invoke, {"document_bytes": bytes}), policies)
 
 test_a_policy_lets_its_size_through_and_no_byte_more if {
 	cases := {"max_document_size_10mb": 10485760, "max_document_size_1mb": 1048576}
@@ -25,7 +25,7 @@ external := fixtures.with_policies(fixtures.invoke, ["deny_external_models"])
 test_deny_external_models if {
 	decision := guard.decision with input as external
 	fixtures.codes(decision) == {"deny_external_models"}
-	allowed := guard.allowed with input as fixtures.proving(external, ["internal_model"])
+	allowed := guard.allowed with input as fixtures.with_facts(external, ["internal_model"])
 	allowed.obligations == {"internal_models_only": 1}
 }
 

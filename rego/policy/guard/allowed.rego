@@ -78,7 +78,7 @@ kind_ok if {
 	data.access.tenant_ok
 }
 
-kind_ok if kind == "look"
+kind_ok if kind == "query"
 
 # Only what is written has a size.
 memory_size_ok if not data.cfg.checks[input.action].document_size_ok

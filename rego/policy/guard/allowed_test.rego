@@ -5,9 +5,9 @@ import data.guard
 
 documents := [
 	fixtures.invoke, fixtures.step, fixtures.delegation, fixtures.tool, fixtures.write,
-	fixtures.asked_by(fixtures.operator), fixtures.asked_by(fixtures.guest),
+	fixtures.requested_by(fixtures.operator), fixtures.requested_by(fixtures.guest),
 	fixtures.act("start_run"), fixtures.act("start_team"), fixtures.act("resume_run"), fixtures.act("cancel_run"),
-	fixtures.act("look_audit"), fixtures.act("look_catalogue"), fixtures.act("unheard_of"),
+	fixtures.act("query_audit"), fixtures.act("query_catalogue"), fixtures.act("unheard_of"),
 	fixtures.without(fixtures.act("resume_run"), ["own_tenant"]),
 	object.union(fixtures.act("resume_run"), {"usage": {"requests": 1000}}),
 	{},

@@ -5,7 +5,7 @@ package guard
 # description: >-
 #   Read once when a bundle is loaded. An allow means that all checks of its action hold. Reads says
 #   which capabilities, roles, policies and optional parts the rules of the hot decision read, by
-#   action, speaker and policy; the host sends no others there.
+#   action, caller and policy; the host sends no others there.
 # scope: document
 # entrypoint: true
 checks := {"actions": data.cfg.checks, "capabilities": data.cfg.capabilities, "reads": reads}

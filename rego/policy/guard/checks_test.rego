@@ -23,7 +23,7 @@ test_what_rules_read_is_listed_for_things_that_exist if {
 	object.keys(guard.checks.reads.actions) - object.keys(guard.checks.actions) == set()
 	object.keys(guard.checks.reads.policies) - object.keys(data.cfg.policies) == set()
 	object.keys(guard.checks.reads.binds) == object.keys(data.cfg.policies)
-	object.keys(guard.checks.reads.speakers) == {"user", "workflow", "agent", "team"}
+	object.keys(guard.checks.reads.callers) == {"user", "workflow", "agent", "team"}
 	every role, _ in data.cfg.roles {
 		guard.checks.reads.roles[role] == 1
 	}

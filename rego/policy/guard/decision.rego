@@ -74,18 +74,18 @@ deny contains reason if {
 
 policy_reasons contains {"code": name, "message": message} if {
 	some name, _ in input.policies
-	not target_holds(name)
+	not resource_holds(name)
 	message := data.cfg.policies[name].message
 }
 
 policy_reasons contains {"code": name, "message": message} if {
-	some name, _ in bound
-	not speaker_holds(name)
+	some name, _ in caller_policies
+	not caller_holds(name)
 	message := data.cfg.policies[name].message
 }
 
 policy_reasons contains {"code": "policy_unknown", "message": message} if {
-	some names in [input.policies, bound]
+	some names in [input.policies, caller_policies]
 	some name, _ in names
 	not data.cfg.policies[name]
 	message := concat("", ["no rule has the name ", name])

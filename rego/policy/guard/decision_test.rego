@@ -10,14 +10,14 @@ test_an_allow_denies_nothing if {
 }
 
 test_all_reasons_are_given_at_once if {
-	document := object.union(fixtures.asked_by(fixtures.guest), {"bytes": 11000000, "usage": {"tokens_left": 0}})
+	document := object.union(fixtures.requested_by(fixtures.guest), {"document_bytes": 11000000, "usage": {"tokens_left": 0}})
 	decision := guard.decision with input as fixtures.with_policies(document, ["max_document_size_10mb"])
 	fixtures.codes(decision) == {"role_missing", "tokens_exhausted", "max_document_size_10mb"}
 }
 
 # format_int fails on a text and drops the reason; the failed check is named all the same.
 test_a_failed_check_always_has_a_reason if {
-	decision := guard.decision with input as object.union(fixtures.invoke, {"bytes": "many"})
+	decision := guard.decision with input as object.union(fixtures.invoke, {"document_bytes": "many"})
 	{"input_ok", "document_size_ok"} == fixtures.codes(decision)
 }
 

@@ -25,63 +25,63 @@ agent := {"id": "executive_summary_agent_001", "category": "business_ops", "capa
 invoke := {
 	"action": "invoke",
 	"agent": agent,
-	"bound": {},
-	"bytes": 4512,
+	"caller_policies": {},
+	"document_bytes": 4512,
 	"hops": 1,
 	"policies": {},
-	"proven": {"audited": 1, "authenticated": 1, "own_tenant": 1},
-	"speaker": "user",
+	"facts": {"audited": 1, "authenticated": 1, "own_tenant": 1},
+	"caller": "user",
 	"usage": {"requests": 1, "tokens_left": -1, "usd_left": -1},
 	"user": admin,
 }
 
 # The same for anything that is not about an agent.
-act(action) := object.union(object.remove(invoke, ["agent"]), {"action": action, "target": "something"})
+act(action) := object.union(object.remove(invoke, ["agent"]), {"action": action, "resource": "something"})
 
-asked_by(user) := object.union(object.remove(invoke, ["user"]), {"user": user})
+requested_by(user) := object.union(object.remove(invoke, ["user"]), {"user": user})
 
 # A workflow calls an agent.
 step := object.union(invoke, {
 	"hops": 2,
-	"speaker": "workflow",
-	"proven": object.union(invoke.proven, {"workflow_step": 1}),
+	"caller": "workflow",
+	"facts": object.union(invoke.facts, {"workflow_step": 1}),
 })
 
 # An agent calls an agent.
 delegation := object.union(invoke, {
 	"hops": 3,
-	"speaker": "agent",
-	"proven": object.union(invoke.proven, {"can_work_with": 1, "tool_declared": 1}),
+	"caller": "agent",
+	"facts": object.union(invoke.facts, {"can_work_with": 1, "tool_declared": 1}),
 })
 
 # An agent uses a tool.
 tool := object.union(invoke, {
 	"action": "call_tool",
 	"hops": 3,
-	"speaker": "agent",
-	"target": "native:calculator",
-	"proven": object.union(invoke.proven, {"tool_declared": 1}),
+	"caller": "agent",
+	"resource": "native:calculator",
+	"facts": object.union(invoke.facts, {"tool_declared": 1}),
 })
 
 # An agent writes what it provides into its team's context.
 write := object.union(invoke, {
 	"action": "context_write",
 	"hops": 3,
-	"speaker": "agent",
-	"target": "summary_context",
-	"proven": object.union(invoke.proven, {"team_member": 1, "provides_to_team": 1}),
+	"caller": "agent",
+	"resource": "summary_context",
+	"facts": object.union(invoke.facts, {"team_member": 1, "provides_to_team": 1}),
 })
 
 with_policies(document, names) := object.union(document, {"policies": {name: 1 | some name in names}})
 
-bound_by(document, names) := object.union(document, {"bound": {name: 1 | some name in names}})
+caller_bound_by(document, names) := object.union(document, {"caller_policies": {name: 1 | some name in names}})
 
-proving(document, names) := object.union(document, {"proven": {name: 1 | some name in names}})
+with_facts(document, names) := object.union(document, {"facts": {name: 1 | some name in names}})
 
 # object.union merges, so that a fact can only be taken away by building the object anew.
 without(document, names) := object.union(
-	object.remove(document, ["proven"]),
-	{"proven": object.remove(document.proven, names)},
+	object.remove(document, ["facts"]),
+	{"facts": object.remove(document.facts, names)},
 )
 
 codes(decision) := {rule.code | some rule in decision.deny}

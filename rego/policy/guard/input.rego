@@ -4,12 +4,12 @@ package guard
 
 input_ok if {
 	is_string(input.action)
-	is_object(bound)
-	is_number(input.bytes)
+	is_object(caller_policies)
+	is_number(input.document_bytes)
 	is_number(input.hops)
 	is_object(input.policies)
-	is_object(input.proven)
-	is_string(input.speaker)
+	is_object(input.facts)
+	is_string(input.caller)
 	is_object(input.usage)
 	is_object(input.user.roles)
 	is_object(input.user.permissions)
@@ -21,4 +21,4 @@ agent_ok if {
 }
 
 # An agent that no policy binds is sent without.
-bound := object.get(input, "bound", {})
+caller_policies := object.get(input, "caller_policies", {})

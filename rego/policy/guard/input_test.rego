@@ -19,13 +19,13 @@ test_nothing_is_not_a_document if {
 
 # Each field that a call of an agent cannot do without, missing and of the wrong type.
 fields := [
-	["action"], ["agent"], ["agent", "category"], ["bytes"], ["hops"], ["policies"], ["proven"], ["speaker"],
+	["action"], ["agent"], ["agent", "category"], ["document_bytes"], ["hops"], ["policies"], ["facts"], ["caller"],
 	["usage"], ["usage", "requests"], ["usage", "tokens_left"], ["usage", "usd_left"],
 	["user"], ["user", "roles"], ["user", "permissions"], ["user", "rate_limit"],
 ]
 
 # Sets that are left out where they are empty.
-sets := [["agent", "capabilities"], ["bound"]]
+sets := [["agent", "capabilities"], ["caller_policies"]]
 
 cut(path) := object.remove(fixtures.invoke, [path[0]]) if count(path) == 1
 

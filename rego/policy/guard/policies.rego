@@ -2,48 +2,48 @@
 package guard
 
 policies_ok if {
-	targets_hold
-	speakers_hold
+	resources_hold
+	callers_hold
 }
 
-targets_hold if count(input.policies) == 0
+resources_hold if count(input.policies) == 0
 
-targets_hold if {
+resources_hold if {
 	every name, one in input.policies {
 		one == 1
-		target_holds(name)
+		resource_holds(name)
 	}
 }
 
-target_holds(name) if data.access.holds(name)
+resource_holds(name) if data.access.holds(name)
 
-target_holds(name) if data.quota.holds(name)
+resource_holds(name) if data.quota.holds(name)
 
-target_holds(name) if data.documents.holds(name)
+resource_holds(name) if data.documents.holds(name)
 
-target_holds(name) if data.messages.holds(name)
+resource_holds(name) if data.messages.holds(name)
 
 # It binds the agent when it speaks, not when it is called.
-target_holds(name) if data.cfg.policies[name].binds == "speaker"
+resource_holds(name) if data.cfg.policies[name].binds == "caller"
 
-speakers_hold if count(bound) == 0
+callers_hold if count(caller_policies) == 0
 
-speakers_hold if {
-	input.speaker == "agent"
-	every name, one in bound {
+callers_hold if {
+	input.caller == "agent"
+	every name, one in caller_policies {
 		one == 1
-		speaker_holds(name)
+		caller_holds(name)
 	}
 }
 
 # It was judged when the agent itself was called.
-speaker_holds(name) if data.cfg.policies[name].binds == "target"
+caller_holds(name) if data.cfg.policies[name].binds == "resource"
 
-speaker_holds(name) if data.messages.binds(name)
+caller_holds(name) if data.messages.binds(name)
 
-speaker_holds(name) if data.context.binds(name)
+caller_holds(name) if data.context.binds(name)
 
-speaker_holds(name) if data.tools.binds(name)
+caller_holds(name) if data.tools.binds(name)
 
 # What the host has to keep to while it does what was allowed.
 obligations[obligation] := 1 if {

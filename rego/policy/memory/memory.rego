@@ -4,19 +4,19 @@ package memory
 
 # A user looks, and lets forget, as far as the roles say; what is remembered comes from agents only.
 memory_allowed if {
-	input.speaker == "user"
+	input.caller == "user"
 	input.action != "memory_write"
 }
 
 # An agent reads and writes its own memory, and nobody else's.
 memory_allowed if {
-	input.speaker == "agent"
+	input.caller == "agent"
 	input.action != "memory_forget"
-	input.proven.own_memory == 1
+	input.facts.own_memory == 1
 }
 
 reasons contains {"check": "memory_allowed", "code": "not_its_memory", "message": message} if {
-	input.speaker == "agent"
-	not input.proven.own_memory == 1
-	message := concat("", ["an agent uses its own memory only, and not that of ", input.target])
+	input.caller == "agent"
+	not input.facts.own_memory == 1
+	message := concat("", ["an agent uses its own memory only, and not that of ", input.resource])
 }

@@ -7,14 +7,14 @@ import data.guard
 own(action) := object.union(fixtures.invoke, {
 	"action": action,
 	"hops": 2,
-	"speaker": "agent",
-	"target": "executive_summary_agent_001",
-	"proven": {"own_memory": 1},
+	"caller": "agent",
+	"resource": "executive_summary_agent_001",
+	"facts": {"own_memory": 1},
 })
 
 asked(action, user) := object.union(
 	object.remove(fixtures.invoke, ["user"]),
-	{"action": action, "target": "executive_summary_agent_001", "user": user},
+	{"action": action, "resource": "executive_summary_agent_001", "user": user},
 )
 
 test_an_agent_uses_its_own_memory if {
@@ -74,9 +74,9 @@ test_what_an_agent_with_personal_data_remembers_needs_the_permission if {
 }
 
 test_nobody_else_uses_a_memory if {
-	every speaker in ["workflow", "team", "nobody", ""] {
+	every caller in ["workflow", "team", "nobody", ""] {
 		every action in ["memory_read", "memory_write", "memory_forget"] {
-			not guard.allowed with input as object.union(own(action), {"speaker": speaker})
+			not guard.allowed with input as object.union(own(action), {"caller": caller})
 		}
 	}
 }
@@ -91,10 +91,10 @@ test_policies_of_the_agent_hold_for_its_memory if {
 }
 
 test_a_silent_agent_still_remembers if {
-	guard.allowed with input as fixtures.bound_by(own("memory_write"), ["no_agent_delegation", "no_tools"])
+	guard.allowed with input as fixtures.caller_bound_by(own("memory_write"), ["no_agent_delegation", "no_tools"])
 }
 
 test_a_large_text_is_denied if {
-	decision := guard.decision with input as object.union(own("memory_write"), {"bytes": data.cfg.bytes_max + 1})
+	decision := guard.decision with input as object.union(own("memory_write"), {"document_bytes": data.cfg.bytes_max + 1})
 	fixtures.codes(decision) == {"document_too_large"}
 }

@@ -12,7 +12,7 @@ test_a_user_begins_the_chain if {
 
 test_a_user_uses_no_tool_and_writes_no_context if {
 	every document in [fixtures.tool, fixtures.write] {
-		not guard.allowed with input as object.union(document, {"speaker": "user", "hops": 1})
+		not guard.allowed with input as object.union(document, {"caller": "user", "hops": 1})
 	}
 }
 
@@ -28,15 +28,15 @@ test_a_workflow_calls_its_steps if {
 test_a_workflow_starts_sub_workflows_and_teams if {
 	every action in ["start_run", "start_team"] {
 		guard.allowed with input as object.union(
-			fixtures.proving(fixtures.act(action), ["workflow_step"]),
-			{"speaker": "workflow", "hops": 2},
+			fixtures.with_facts(fixtures.act(action), ["workflow_step"]),
+			{"caller": "workflow", "hops": 2},
 		)
 	}
 }
 
 team(action, proven) := object.union(
-	fixtures.proving(object.union(fixtures.invoke, {"action": action}), proven),
-	{"speaker": "team", "hops": 2},
+	fixtures.with_facts(object.union(fixtures.invoke, {"action": action}), proven),
+	{"caller": "team", "hops": 2},
 )
 
 test_a_team_runs_its_workflows_and_calls_its_members if {
@@ -66,9 +66,9 @@ test_an_agent_starts_no_run if {
 }
 
 test_nobody_else_says_anything if {
-	every speaker in ["nobody", "", "root"] {
+	every caller in ["nobody", "", "root"] {
 		every document in [fixtures.invoke, fixtures.step, fixtures.delegation, fixtures.tool, fixtures.write] {
-			not guard.allowed with input as object.union(document, {"speaker": speaker})
+			not guard.allowed with input as object.union(document, {"caller": caller})
 		}
 	}
 }
@@ -78,22 +78,22 @@ test_a_chain_has_an_end if {
 	decision := guard.decision with input as object.union(fixtures.step, {"hops": 9})
 	decision.deny == {{
 		"code": "hops_exceeded",
-		"message": "the chain of calls has 9 speakers, 8 are allowed",
+		"message": "the chain of calls has 9 callers, 8 are allowed",
 	}}
 	not guard.allowed with input as object.union(fixtures.step, {"hops": 0})
 }
 
 test_team_members_only if {
 	document := fixtures.with_policies(fixtures.step, ["team_members_only"])
-	guard.allowed with input as fixtures.proving(document, ["team_member"])
+	guard.allowed with input as fixtures.with_facts(document, ["team_member"])
 	decision := guard.decision with input as document
 	fixtures.codes(decision) == {"team_members_only"}
 	guard.allowed with input as fixtures.with_policies(fixtures.act("start_team"), ["team_members_only"])
 }
 
 test_no_agent_delegation_binds_the_one_that_speaks if {
-	decision := guard.decision with input as fixtures.bound_by(fixtures.delegation, ["no_agent_delegation"])
+	decision := guard.decision with input as fixtures.caller_bound_by(fixtures.delegation, ["no_agent_delegation"])
 	fixtures.codes(decision) == {"no_agent_delegation"}
-	guard.allowed with input as fixtures.bound_by(fixtures.tool, ["no_agent_delegation"])
+	guard.allowed with input as fixtures.caller_bound_by(fixtures.tool, ["no_agent_delegation"])
 	guard.allowed with input as fixtures.with_policies(fixtures.delegation, ["no_agent_delegation"])
 }

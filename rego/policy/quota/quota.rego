@@ -3,7 +3,7 @@ package quota
 
 # The host counts the request first and asks then, so the limit itself is still allowed.
 rate_limit_ok if {
-	input.speaker == "user"
+	input.caller == "user"
 	is_number(input.usage.requests)
 	is_number(input.user.rate_limit)
 	input.usage.requests <= input.user.rate_limit
@@ -11,7 +11,7 @@ rate_limit_ok if {
 
 # What a request leads to is not counted again: its own request was.
 rate_limit_ok if {
-	data.cfg.callers.inner[input.speaker] == 1
+	data.cfg.callers.inner[input.caller] == 1
 	is_number(input.usage.requests)
 }
 
@@ -39,7 +39,7 @@ holds(name) if {
 
 holds(name) if {
 	name == "require_budget"
-	input.proven.capped == 1
+	input.facts.cost_limited == 1
 }
 
 # A memory costs nothing: who spends was asked when the agent was called.

@@ -20,7 +20,7 @@ test_what_a_request_leads_to_is_not_counted_again if {
 }
 
 test_looking_and_cancelling_are_not_limited if {
-	every action in ["look_runs", "cancel_run", "look_catalogue"] {
+	every action in ["query_runs", "cancel_run", "query_catalogue"] {
 		guard.allowed with input as object.union(
 			fixtures.act(action),
 			{"usage": {"requests": 101, "tokens_left": 0, "usd_left": 0}},
@@ -74,5 +74,5 @@ test_require_budget if {
 	unbounded := fixtures.with_policies(fixtures.invoke, ["require_budget"])
 	decision := guard.decision with input as unbounded
 	fixtures.codes(decision) == {"require_budget"}
-	guard.allowed with input as fixtures.proving(unbounded, ["capped"])
+	guard.allowed with input as fixtures.with_facts(unbounded, ["cost_limited"])
 }

@@ -2,8 +2,8 @@
 package tools
 
 tool_allowed if {
-	is_string(input.target)
-	input.proven.tool_declared == 1
+	is_string(input.resource)
+	input.facts.tool_declared == 1
 }
 
 # Bound is the agent that carries the policy, whenever it speaks.
@@ -13,5 +13,5 @@ binds(name) if {
 }
 
 reasons contains {"check": "tool_allowed", "code": "tool_not_declared", "message": message} if {
-	message := concat("", ["the agent does not name the tool ", input.target, " in its definition"])
+	message := concat("", ["the agent does not name the tool ", input.resource, " in its definition"])
 }

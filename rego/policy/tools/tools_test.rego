@@ -13,14 +13,14 @@ test_an_agent_uses_the_tools_that_it_declares if {
 }
 
 test_a_tool_without_a_name_is_none if {
-	not guard.allowed with input as object.remove(fixtures.tool, ["target"])
+	not guard.allowed with input as object.remove(fixtures.tool, ["resource"])
 	every value in [null, 1, true] {
-		not guard.allowed with input as object.union(fixtures.tool, {"target": value})
+		not guard.allowed with input as object.union(fixtures.tool, {"resource": value})
 	}
 }
 
 test_no_tools if {
-	decision := guard.decision with input as fixtures.bound_by(fixtures.tool, ["no_tools"])
+	decision := guard.decision with input as fixtures.caller_bound_by(fixtures.tool, ["no_tools"])
 	fixtures.codes(decision) == {"no_tools"}
-	guard.allowed with input as fixtures.bound_by(fixtures.delegation, ["no_tools"])
+	guard.allowed with input as fixtures.caller_bound_by(fixtures.delegation, ["no_tools"])
 }

@@ -4,13 +4,13 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use greenroom_protocol::request::{Look, MemoryChange, Signal};
+use greenroom_protocol::request::{MemoryChange, Query, Signal};
 use greenroom_protocol::{AgentId, CategoryId, Request, TenantId, UserId};
 use schemars::JsonSchema;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::identity::Names;
+use crate::identity::NameSet;
 
 /// What is left where nothing is limited.
 pub const NO_LIMIT: i64 = -1;
@@ -46,13 +46,13 @@ pub enum Action {
     /// Use a tool that is not an agent.
     CallTool,
     /// Look at agents, workflows and teams.
-    LookCatalogue,
+    QueryCatalogue,
     /// Look at runs and their events.
-    LookRuns,
+    QueryRuns,
     /// Look at the audit.
-    LookAudit,
+    QueryAudit,
     /// Look at what was spent.
-    LookCosts,
+    QueryCosts,
 }
 
 impl Action {
@@ -71,10 +71,10 @@ impl Action {
         Self::MemoryWrite,
         Self::MemoryForget,
         Self::CallTool,
-        Self::LookCatalogue,
-        Self::LookRuns,
-        Self::LookAudit,
-        Self::LookCosts,
+        Self::QueryCatalogue,
+        Self::QueryRuns,
+        Self::QueryAudit,
+        Self::QueryCosts,
     ];
 
     /// The action of a request.
@@ -98,16 +98,16 @@ impl Action {
                 Signal::Approve { .. } => Self::ApproveStep,
                 Signal::Reject { .. } => Self::RejectStep,
             },
-            Request::Look(look) => match look {
-                Look::Agents
-                | Look::Agent { .. }
-                | Look::Workflows
-                | Look::Workflow { .. }
-                | Look::Teams
-                | Look::Team { .. } => Self::LookCatalogue,
-                Look::Runs { .. } | Look::Run { .. } | Look::Events { .. } => Self::LookRuns,
-                Look::Audit { .. } | Look::AuditEntry { .. } => Self::LookAudit,
-                Look::Costs { .. } => Self::LookCosts,
+            Request::Query(look) => match look {
+                Query::Agents
+                | Query::Agent { .. }
+                | Query::Workflows
+                | Query::Workflow { .. }
+                | Query::Teams
+                | Query::Team { .. } => Self::QueryCatalogue,
+                Query::Runs { .. } | Query::Run { .. } | Query::Events { .. } => Self::QueryRuns,
+                Query::Audit { .. } | Query::AuditEntry { .. } => Self::QueryAudit,
+                Query::Costs { .. } => Self::QueryCosts,
             },
         }
     }
@@ -129,10 +129,10 @@ impl Action {
             Self::MemoryWrite => "memory_write",
             Self::MemoryForget => "memory_forget",
             Self::CallTool => "call_tool",
-            Self::LookCatalogue => "look_catalogue",
-            Self::LookRuns => "look_runs",
-            Self::LookAudit => "look_audit",
-            Self::LookCosts => "look_costs",
+            Self::QueryCatalogue => "query_catalogue",
+            Self::QueryRuns => "query_runs",
+            Self::QueryAudit => "query_audit",
+            Self::QueryCosts => "query_costs",
         }
     }
 
@@ -170,9 +170,9 @@ impl<'de> Deserialize<'de> for Flag {
 
 /// What is identical only with itself: a verdict carries that of the input it was made from.
 #[derive(Debug, Clone)]
-pub(crate) struct Seal(Arc<()>);
+pub(crate) struct InputIdentity(Arc<()>);
 
-impl Seal {
+impl InputIdentity {
     pub(crate) fn fresh() -> Self {
         Self(Arc::new(()))
     }
@@ -182,7 +182,7 @@ impl Seal {
     }
 }
 
-impl Default for Seal {
+impl Default for InputIdentity {
     fn default() -> Self {
         Self::fresh()
     }
@@ -200,31 +200,31 @@ pub struct Input {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "AgentInput")]
     pub agent: Option<AgentInput>,
+    /// Who asks at this hop: `user`, `workflow`, `agent` or `team`.
+    #[schemars(with = "String")]
+    pub caller: Cow<'static, str>,
     /// The policies that bind the speaker: those of a speaking agent; absent if there are none.
-    #[serde(default, skip_serializing_if = "Names::is_empty")]
-    pub bound: Names,
+    #[serde(default, skip_serializing_if = "NameSet::is_empty")]
+    pub caller_policies: NameSet,
     /// Bytes of the largest value that travels with the request.
-    pub bytes: u64,
+    pub document_bytes: u64,
+    /// What the host has looked up and found to be so.
+    pub facts: FactFlags,
     /// Speakers so far; 1 is the user.
     pub hops: u32,
     /// The definition's policies, and those of the team.
-    pub policies: Names,
-    /// What the host has looked up and found to be so.
-    pub proven: Proven,
-    /// Who asks at this hop: `user`, `workflow`, `agent` or `team`.
-    #[schemars(with = "String")]
-    pub speaker: Cow<'static, str>,
+    pub policies: NameSet,
     /// What it is about, where that is not an agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
-    pub target: Option<String>,
+    pub resource: Option<String>,
     /// What was used, and what is left.
     pub usage: UsageInput,
     /// On whose behalf.
     pub user: UserInput,
     #[serde(skip)]
     #[schemars(skip)]
-    pub(crate) seal: Seal,
+    pub(crate) identity: InputIdentity,
 }
 
 /// The agent at issue.
@@ -239,15 +239,15 @@ pub struct AgentInput {
     #[schemars(with = "String")]
     pub category: CategoryId,
     /// Its capabilities; the engine sends those that the policy says it reads, if there are any.
-    #[serde(default, skip_serializing_if = "Names::is_empty")]
-    pub capabilities: Names,
+    #[serde(default, skip_serializing_if = "NameSet::is_empty")]
+    pub capabilities: NameSet,
 }
 
 /// What the host has looked up and found to be so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(inline)]
-pub struct Proven {
+pub struct FactFlags {
     /// The audit's bracket is open.
     #[serde(skip_serializing_if = "Flag::is_off")]
     #[schemars(with = "u8")]
@@ -263,7 +263,7 @@ pub struct Proven {
     /// The request, its agent, workflow or run has a limit in USD of its own.
     #[serde(skip_serializing_if = "Flag::is_off")]
     #[schemars(with = "u8")]
-    pub capped: Flag,
+    pub cost_limited: Flag,
     /// The run belongs to the user's tenant, or there is none yet.
     #[serde(skip_serializing_if = "Flag::is_off")]
     #[schemars(with = "u8")]
@@ -335,7 +335,7 @@ pub struct UserInput {
     #[schemars(with = "String")]
     pub tenant: TenantId,
     /// Their roles.
-    pub roles: Names,
+    pub roles: NameSet,
     /// What narrows them.
     pub permissions: PermissionsInput,
     /// Requests an hour.
@@ -348,8 +348,8 @@ pub struct UserInput {
 #[schemars(inline)]
 pub struct PermissionsInput {
     /// The categories whose agents an operator may call; the engine sends the one at issue.
-    #[serde(skip_serializing_if = "Names::is_empty")]
-    pub allowed_categories: Names,
+    #[serde(skip_serializing_if = "NameSet::is_empty")]
+    pub allowed_categories: NameSet,
     /// May work with personal data.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub pii_access: bool,

@@ -5,69 +5,69 @@
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use super::input::{Action, Input, Proven, UsageInput};
-use super::read_set::{Part, Parts, Vocabulary};
-use crate::identity::Names;
+use super::input::{Action, FactFlags, Input, UsageInput};
+use super::read_set::{InputField, InputFields, PolicyReadSet};
+use crate::identity::NameSet;
 
 /// An input as it is sent.
 #[derive(Serialize)]
-pub(crate) struct Seen<'a> {
+pub(crate) struct PrunedInput<'a> {
     action: Action,
     #[serde(skip_serializing_if = "Option::is_none")]
-    agent: Option<SeenAgent<'a>>,
-    #[serde(skip_serializing_if = "Cut::is_empty")]
-    bound: Cut<'a>,
-    bytes: u64,
+    agent: Option<PrunedAgent<'a>>,
+    caller: &'a str,
+    #[serde(skip_serializing_if = "PrunedSet::is_empty")]
+    caller_policies: PrunedSet<'a>,
+    document_bytes: u64,
+    facts: FactFlags,
     hops: u32,
-    policies: Cut<'a>,
-    proven: Proven,
-    speaker: &'a str,
+    policies: PrunedSet<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    target: Option<&'a str>,
+    resource: Option<&'a str>,
     usage: UsageInput,
-    user: SeenUser<'a>,
+    user: PrunedUser<'a>,
 }
 
 #[derive(Serialize)]
-struct SeenAgent<'a> {
+struct PrunedAgent<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<&'a str>,
     category: &'a str,
-    #[serde(skip_serializing_if = "Cut::is_empty")]
-    capabilities: Cut<'a>,
+    #[serde(skip_serializing_if = "PrunedSet::is_empty")]
+    capabilities: PrunedSet<'a>,
 }
 
 #[derive(Serialize)]
-struct SeenUser<'a> {
+struct PrunedUser<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tenant: Option<&'a str>,
-    roles: Cut<'a>,
-    permissions: SeenPermissions<'a>,
+    roles: PrunedSet<'a>,
+    permissions: PrunedPermissions<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rate_limit: Option<u64>,
 }
 
 #[derive(Serialize)]
-struct SeenPermissions<'a> {
-    #[serde(skip_serializing_if = "Cut::is_empty")]
-    allowed_categories: Cut<'a>,
+struct PrunedPermissions<'a> {
+    #[serde(skip_serializing_if = "PrunedSet::is_empty")]
+    allowed_categories: PrunedSet<'a>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pii_access: bool,
 }
 
 /// A set without the names that nobody asks about.
-enum Cut<'a> {
-    All(&'a Names),
+enum PrunedSet<'a> {
+    All(&'a NameSet),
     None,
-    Both(&'a Names, &'a Names),
-    Without(&'a Names, &'a Names),
-    Only(&'a Names, &'a str),
+    Both(&'a NameSet, &'a NameSet),
+    Without(&'a NameSet, &'a NameSet),
+    Only(&'a NameSet, &'a str),
 }
 
-impl<'a> Cut<'a> {
-    const fn to(names: &'a Names, asked: Option<&'a Names>) -> Self {
+impl<'a> PrunedSet<'a> {
+    const fn to(names: &'a NameSet, asked: Option<&'a NameSet>) -> Self {
         match asked {
             Some(asked) => Self::Both(names, asked),
             None => Self::All(names),
@@ -85,7 +85,7 @@ impl<'a> Cut<'a> {
     }
 }
 
-impl Serialize for Cut<'_> {
+impl Serialize for PrunedSet<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut members = serializer.serialize_map(None)?;
         let mut all = |names: &mut dyn Iterator<Item = &str>| {
@@ -107,45 +107,48 @@ impl Serialize for Cut<'_> {
 
 impl Input {
     /// The input as it is sent to be judged, into an engine whose policy reads these names.
-    pub(crate) fn seen<'a>(&'a self, vocabulary: &'a Vocabulary) -> Seen<'a> {
+    pub(crate) fn pruned<'a>(&'a self, vocabulary: &'a PolicyReadSet) -> PrunedInput<'a> {
         let (user, reads) = (&self.user, vocabulary.reads.as_ref());
-        let parts = reads.map_or(Parts::ALL, |reads| reads.parts(self));
+        let parts = reads.map_or(InputFields::ALL, |reads| reads.parts(self));
         let categories = &user.permissions.allowed_categories;
         let asked = vocabulary.capabilities.as_ref();
-        let capable = self.agent.as_ref().is_some_and(|agent| !Cut::to(&agent.capabilities, asked).is_empty());
-        Seen {
+        let capable = self.agent.as_ref().is_some_and(|agent| !PrunedSet::to(&agent.capabilities, asked).is_empty());
+        PrunedInput {
             action: self.action,
-            agent: self.agent.as_ref().map(|agent| SeenAgent {
-                id: parts.of(Part::AgentId, agent.id.as_str()),
+            agent: self.agent.as_ref().map(|agent| PrunedAgent {
+                id: parts.of(InputField::AgentId, agent.id.as_str()),
                 category: agent.category.as_str(),
-                capabilities: Cut::to(&agent.capabilities, asked),
+                capabilities: PrunedSet::to(&agent.capabilities, asked),
             }),
-            bound: match reads {
+            caller_policies: match reads {
                 // Nobody else may be bound: such an input is sent as it is, to be denied.
-                Some(reads) if self.speaker == "agent" => Cut::Without(&self.bound, &reads.binds_target),
-                Some(_) | None => Cut::All(&self.bound),
+                Some(reads) if self.caller == "agent" => {
+                    PrunedSet::Without(&self.caller_policies, &reads.binds_resource)
+                }
+                Some(_) | None => PrunedSet::All(&self.caller_policies),
             },
-            bytes: self.bytes,
+            document_bytes: self.document_bytes,
             hops: self.hops,
-            policies: reads
-                .map_or(Cut::All(&self.policies), |reads| Cut::Without(&self.policies, &reads.binds_speaker)),
-            proven: parts.cut(self.proven),
-            speaker: &self.speaker,
-            target: self.target.as_deref().and_then(|target| parts.of(Part::Target, target)),
+            policies: reads.map_or(PrunedSet::All(&self.policies), |reads| {
+                PrunedSet::Without(&self.policies, &reads.binds_caller)
+            }),
+            facts: parts.cut(self.facts),
+            caller: &self.caller,
+            resource: self.resource.as_deref().and_then(|target| parts.of(InputField::Resource, target)),
             usage: self.usage,
-            user: SeenUser {
-                id: parts.of(Part::UserId, user.id.as_str()),
-                tenant: parts.of(Part::Tenant, user.tenant.as_str()),
-                roles: Cut::to(&user.roles, reads.map(|reads| &reads.roles)),
-                permissions: SeenPermissions {
+            user: PrunedUser {
+                id: parts.of(InputField::UserId, user.id.as_str()),
+                tenant: parts.of(InputField::Tenant, user.tenant.as_str()),
+                roles: PrunedSet::to(&user.roles, reads.map(|reads| &reads.roles)),
+                permissions: PrunedPermissions {
                     allowed_categories: match (&self.agent, reads) {
-                        (Some(agent), _) => Cut::Only(categories, agent.category.as_str()),
-                        (None, Some(_)) => Cut::None,
-                        (None, None) => Cut::All(categories),
+                        (Some(agent), _) => PrunedSet::Only(categories, agent.category.as_str()),
+                        (None, Some(_)) => PrunedSet::None,
+                        (None, None) => PrunedSet::All(categories),
                     },
-                    pii_access: user.permissions.pii_access && (capable || parts.has(Part::PiiAccess)),
+                    pii_access: user.permissions.pii_access && (capable || parts.has(InputField::PiiAccess)),
                 },
-                rate_limit: parts.of(Part::RateLimit, user.rate_limit),
+                rate_limit: parts.of(InputField::RateLimit, user.rate_limit),
             },
         }
     }
@@ -154,7 +157,7 @@ impl Input {
     ///
     /// # Errors
     /// Never for an input that [`crate::Question::new`] made: it holds nothing that JSON lacks.
-    pub fn as_sent(&self, vocabulary: &Vocabulary) -> Result<Vec<u8>, serde_json::Error> {
-        serde_json::to_vec(&self.seen(vocabulary))
+    pub fn to_pruned_json(&self, vocabulary: &PolicyReadSet) -> Result<Vec<u8>, serde_json::Error> {
+        serde_json::to_vec(&self.pruned(vocabulary))
     }
 }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Engine, FUEL_MAX, Fault};
+use super::{Engine, EvaluationError, FUEL_MAX};
 use crate::access_request::Input;
-use crate::access_request::input::Seal;
+use crate::access_request::input::InputIdentity;
 
 /// The entrypoint.
 pub const ENTRYPOINT: &str = "guard/allowed";
@@ -19,14 +19,22 @@ pub const ENTRYPOINT: &str = "guard/allowed";
 #[serde(deny_unknown_fields, default)]
 pub struct Obligations {
     /// No model outside the house may answer, on no step of the fallback chain.
-    #[serde(deserialize_with = "one", serialize_with = "as_one", skip_serializing_if = "std::ops::Not::not")]
+    #[serde(
+        deserialize_with = "int_to_bool",
+        serialize_with = "bool_to_int",
+        skip_serializing_if = "std::ops::Not::not"
+    )]
     pub internal_models_only: bool,
     /// The audit's closing must be durable before the answer goes out.
-    #[serde(deserialize_with = "one", serialize_with = "as_one", skip_serializing_if = "std::ops::Not::not")]
-    pub audit_before_answer: bool,
+    #[serde(
+        deserialize_with = "int_to_bool",
+        serialize_with = "bool_to_int",
+        skip_serializing_if = "std::ops::Not::not"
+    )]
+    pub audit_before_reply: bool,
 }
 
-fn one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+fn int_to_bool<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     match u8::deserialize(deserializer)? {
         1 => Ok(true),
         other => Err(D::Error::custom(format!("an obligation is written 1, not {other}"))),
@@ -34,13 +42,13 @@ fn one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
-fn as_one<S: serde::Serializer>(on: &bool, serializer: S) -> Result<S::Ok, S::Error> {
+fn bool_to_int<S: serde::Serializer>(on: &bool, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u8(u8::from(*on))
 }
 
 /// What an allow rests on.
 #[derive(Debug)]
-pub(crate) struct Grounds {
+pub(crate) struct AllowDetails {
     pub(crate) checks: Arc<[Arc<str>]>,
     pub(crate) obligations: Obligations,
     pub(crate) revision: Arc<str>,
@@ -49,14 +57,14 @@ pub(crate) struct Grounds {
 /// The answer to one question, and to no other. Only an engine makes one, and it cannot be copied.
 #[must_use]
 #[derive(Debug)]
-pub struct Verdict {
-    seal: Seal,
-    grounds: Option<Grounds>,
+pub struct PolicyDecision {
+    seal: InputIdentity,
+    grounds: Option<AllowDetails>,
 }
 
-impl Verdict {
-    pub(crate) fn of(input: &Input, grounds: Option<Grounds>) -> Self {
-        Self { seal: input.seal.clone(), grounds }
+impl PolicyDecision {
+    pub(crate) fn of(input: &Input, grounds: Option<AllowDetails>) -> Self {
+        Self { seal: input.identity.clone(), grounds }
     }
 
     /// True if policy allows it.
@@ -66,8 +74,8 @@ impl Verdict {
     }
 
     /// Opens it with the input that it was made from.
-    pub(crate) fn unseal(self, input: &Input) -> Result<Option<Grounds>, Fault> {
-        if self.seal.is(&input.seal) { Ok(self.grounds) } else { Err(Fault::Seal) }
+    pub(crate) fn open_for(self, input: &Input) -> Result<Option<AllowDetails>, EvaluationError> {
+        if self.seal.is(&input.identity) { Ok(self.grounds) } else { Err(EvaluationError::DecisionMismatch) }
     }
 }
 
@@ -79,7 +87,7 @@ struct Allow {
 }
 
 /// OPA answers a set of bindings: one, or none where the rule is undefined. More than one is a fault.
-pub(crate) struct Answer<T>(pub(crate) Option<T>);
+pub(crate) struct ResultSet<T>(pub(crate) Option<T>);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -87,20 +95,20 @@ struct Binding<T> {
     result: T,
 }
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Answer<T> {
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for ResultSet<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct One<T>(std::marker::PhantomData<T>);
         impl<'de, T: Deserialize<'de>> Visitor<'de> for One<T> {
-            type Value = Answer<T>;
+            type Value = ResultSet<T>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("at most one result")
             }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut rows: A) -> Result<Answer<T>, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut rows: A) -> Result<ResultSet<T>, A::Error> {
                 let first = rows.next_element::<Binding<T>>()?;
                 if first.is_some() && rows.next_element::<serde::de::IgnoredAny>()?.is_some() {
                     return Err(A::Error::custom("the policy gave more than one result"));
                 }
-                Ok(Answer(first.map(|row| row.result)))
+                Ok(ResultSet(first.map(|row| row.result)))
             }
         }
         deserializer.deserialize_seq(One(std::marker::PhantomData))
@@ -112,15 +120,15 @@ impl Engine {
     ///
     /// # Errors
     /// [`Fault`] if the evaluation fails or its answer cannot be read; the instance is replaced.
-    pub async fn allowed(&mut self, input: &Input) -> Result<Verdict, Fault> {
+    pub async fn allowed(&mut self, input: &Input) -> Result<PolicyDecision, EvaluationError> {
         let snapshot = Arc::clone(self.snapshot());
-        let seen = input.seen(snapshot.vocabulary());
-        let answer: Answer<Allow> = self.evaluate(ENTRYPOINT, &seen, FUEL_MAX).await?;
-        let grounds = answer.0.filter(|answer| answer.allow).map(|answer| Grounds {
+        let seen = input.pruned(snapshot.vocabulary());
+        let answer: ResultSet<Allow> = self.evaluate(ENTRYPOINT, &seen, FUEL_MAX).await?;
+        let grounds = answer.0.filter(|answer| answer.allow).map(|answer| AllowDetails {
             checks: snapshot.checks(input.action),
             obligations: answer.obligations,
             revision: Arc::clone(snapshot.revision()),
         });
-        Ok(Verdict::of(input, grounds))
+        Ok(PolicyDecision::of(input, grounds))
     }
 }

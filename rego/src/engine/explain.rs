@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::allowed::{Answer, Obligations};
-use super::{EXPLAIN_FUEL_MAX, Engine, Fault};
+use super::allowed::{Obligations, ResultSet};
+use super::{EXPLAIN_FUEL_MAX, Engine, EvaluationError};
 use crate::access_request::Input;
 
 /// The entrypoint.
@@ -14,7 +14,7 @@ pub const ENTRYPOINT: &str = "guard/decision";
 /// A rule that denies: a stable code for programs, a sentence for people.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Rule {
+pub struct DenyReason {
     /// The code, such as `category_not_allowed` or `max_document_size_10mb`.
     pub code: String,
     /// What is wrong.
@@ -37,7 +37,7 @@ pub struct Explanation {
     /// True if policy allows it.
     pub allow: bool,
     /// The rules that deny, in the order of their codes.
-    pub deny: Vec<Rule>,
+    pub deny: Vec<DenyReason>,
     /// The checks of this action.
     pub checks: Vec<Check>,
     /// What has to be kept to.
@@ -48,9 +48,9 @@ pub struct Explanation {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Decision {
+struct RawExplanation {
     allow: bool,
-    deny: Vec<Rule>,
+    deny: Vec<DenyReason>,
     checks: Vec<Check>,
     obligations: Obligations,
 }
@@ -61,15 +61,15 @@ impl Engine {
     /// # Errors
     /// [`Fault`] as for the hot decision; also where an allow comes with a rule that denies, or a
     /// denial with none.
-    pub async fn explain(&mut self, input: &Input) -> Result<Explanation, Fault> {
+    pub async fn explain(&mut self, input: &Input) -> Result<Explanation, EvaluationError> {
         let snapshot = Arc::clone(self.snapshot());
         // All of it: who wants reasons is not in a hurry, and a reason may name what no rule reads.
-        let answer: Answer<Decision> = self.evaluate(ENTRYPOINT, input, EXPLAIN_FUEL_MAX).await?;
-        let Some(Decision { allow, mut deny, checks, obligations }) = answer.0 else {
-            return Err(Fault::Evaluation("the policy explains nothing".into()));
+        let answer: ResultSet<RawExplanation> = self.evaluate(ENTRYPOINT, input, EXPLAIN_FUEL_MAX).await?;
+        let Some(RawExplanation { allow, mut deny, checks, obligations }) = answer.0 else {
+            return Err(EvaluationError::Failed("the policy explains nothing".into()));
         };
         if allow != deny.is_empty() {
-            return Err(Fault::Evaluation("the policy contradicts itself".into()));
+            return Err(EvaluationError::Failed("the policy contradicts itself".into()));
         }
         deny.sort();
         Ok(Explanation { allow, deny, checks, obligations, revision: Arc::clone(snapshot.revision()) })

@@ -8,7 +8,7 @@ use greenroom_protocol::{
     ContentHash, Deadline, IdempotencyKey, Request, RequestId, RunId, TeamId, Timestamp, TraceId,
 };
 
-use super::{Known, Principal, Proof, Speaker};
+use super::{AuthMethod, Caller, Principal, ResolvedPrincipal};
 
 /// The caller's idempotency key, and the hash of what came with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub struct Idempotency {
 
 /// What belongs to one request at one hop, but for who asks and what.
 #[derive(Debug, Clone)]
-pub(crate) struct Particulars {
+pub(crate) struct RequestMeta {
     pub(crate) id: RequestId,
     pub(crate) trace: TraceId,
     pub(crate) deadline: Deadline,
@@ -32,16 +32,16 @@ pub(crate) struct Particulars {
 /// A request whose asker is known. It cannot be copied, sent to another process or made elsewhere.
 #[must_use]
 pub struct Authenticated {
-    pub(crate) particulars: Particulars,
-    pub(crate) known: Known,
-    pub(crate) chain: Arc<[Speaker]>,
+    pub(crate) particulars: RequestMeta,
+    pub(crate) known: ResolvedPrincipal,
+    pub(crate) chain: Arc<[Caller]>,
     pub(crate) request: Request,
 }
 
 impl Authenticated {
     /// A user's own request: the chain begins.
-    pub(crate) fn of_user(known: Known, request: Request, particulars: Particulars) -> Self {
-        let user = Speaker::User { user: known.principal.user.clone() };
+    pub(crate) fn of_user(known: ResolvedPrincipal, request: Request, particulars: RequestMeta) -> Self {
+        let user = Caller::User { user: known.principal.user.clone() };
         Self { particulars, known, chain: Arc::new([user]), request }
     }
 
@@ -65,7 +65,7 @@ impl Authenticated {
 
     /// How it is known that they are who they claim to be.
     #[must_use]
-    pub const fn proof(&self) -> Proof {
+    pub const fn proof(&self) -> AuthMethod {
         self.known.proof
     }
 
@@ -77,13 +77,13 @@ impl Authenticated {
 
     /// Who asks at this hop.
     #[must_use]
-    pub fn speaker(&self) -> &Speaker {
-        self.chain.last().unwrap_or(&Speaker::Nobody)
+    pub fn caller(&self) -> &Caller {
+        self.chain.last().unwrap_or(&Caller::None)
     }
 
     /// Everybody who speaks, the user first and the present speaker last.
     #[must_use]
-    pub const fn chain(&self) -> &Arc<[Speaker]> {
+    pub const fn chain(&self) -> &Arc<[Caller]> {
         &self.chain
     }
 
@@ -129,25 +129,25 @@ impl fmt::Debug for Authenticated {
         f.debug_struct("Authenticated")
             .field("id", &self.particulars.id)
             .field("user", &self.known.principal.user)
-            .field("speaker", self.speaker())
+            .field("caller", self.caller())
             .field("verb", &self.request.verb())
             .finish_non_exhaustive()
     }
 }
 
 /// The innermost run of a chain.
-pub(crate) fn run_of(chain: &[Speaker]) -> Option<&RunId> {
-    chain.iter().rev().find_map(|speaker| match speaker {
-        Speaker::Workflow { run, .. } | Speaker::Team { run, .. } => Some(run),
-        Speaker::User { .. } | Speaker::Agent { .. } | Speaker::Nobody => None,
+pub(crate) fn run_of(chain: &[Caller]) -> Option<&RunId> {
+    chain.iter().rev().find_map(|caller| match caller {
+        Caller::Workflow { run, .. } | Caller::Team { run, .. } => Some(run),
+        Caller::User { .. } | Caller::Agent { .. } | Caller::None => None,
     })
 }
 
 /// The innermost team of a chain.
-pub(crate) fn team_of(chain: &[Speaker]) -> Option<&TeamId> {
-    chain.iter().rev().find_map(|speaker| match speaker {
-        Speaker::Team { team, .. } => Some(team),
-        Speaker::Workflow { team, .. } => team.as_ref(),
-        Speaker::User { .. } | Speaker::Agent { .. } | Speaker::Nobody => None,
+pub(crate) fn team_of(chain: &[Caller]) -> Option<&TeamId> {
+    chain.iter().rev().find_map(|caller| match caller {
+        Caller::Team { team, .. } => Some(team),
+        Caller::Workflow { team, .. } => team.as_ref(),
+        Caller::User { .. } | Caller::Agent { .. } | Caller::None => None,
     })
 }

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use greenroom_protocol::received::Claim;
+use greenroom_protocol::received::ClaimedIdentity;
 use greenroom_protocol::request::ResumeRun;
 use greenroom_protocol::{
-    Cause, Code, Credential, Deadline, Received, Request, RequestId, RunId, Timestamp, TraceId, UserId,
+    Cause, Credential, Deadline, ErrorCode, Received, Request, RequestId, RunId, Timestamp, TraceId, UserId,
 };
 
-use super::authenticated::{Authenticated, Idempotency, Particulars};
-use super::{Known, Principal, Proof};
+use super::authenticated::{Authenticated, Idempotency, RequestMeta};
+use super::{AuthMethod, Principal, ResolvedPrincipal};
 
 /// How old a principal may be before it is read anew: a right that was withdrawn ends within it.
 pub const PRINCIPAL_AGE_MAX: Duration = Duration::from_secs(60);
@@ -19,18 +19,18 @@ pub const PRINCIPAL_AGE_MAX: Duration = Duration::from_secs(60);
 /// Who exists, and what they show to be known. Implemented by the composition root; it can only
 /// answer who somebody is, never what they asked.
 #[async_trait]
-pub trait Identities: Send + Sync {
+pub trait IdentityProvider: Send + Sync {
     /// The user whom a credential belongs to; `None` if it belongs to nobody (any more).
     ///
     /// # Errors
     /// A cause if this cannot be found out now; the request is then refused with it.
-    async fn verify(&self, credential: &Credential, now: Timestamp) -> Result<Option<Principal>, Cause>;
+    async fn verify_credential(&self, credential: &Credential, now: Timestamp) -> Result<Option<Principal>, Cause>;
 
     /// The user of that name; `None` if there is none (any more).
     ///
     /// # Errors
     /// As [`Identities::verify`].
-    async fn recall(&self, user: &UserId, now: Timestamp) -> Result<Option<Principal>, Cause>;
+    async fn find_user(&self, user: &UserId, now: Timestamp) -> Result<Option<Principal>, Cause>;
 
     /// The user as whom somebody without a credential is taken. By default there is none.
     ///
@@ -43,7 +43,7 @@ pub trait Identities: Send + Sync {
 
 /// What a run that was interrupted says of itself. Its owner is read anew: no token is ever stored.
 #[derive(Debug, Clone)]
-pub struct Recovery {
+pub struct RecoveryRequest {
     /// A fresh id.
     pub id: RequestId,
     /// The trace of the run.
@@ -61,50 +61,56 @@ pub struct Recovery {
 /// Makes a request of a known user out of what has arrived.
 #[derive(Clone)]
 pub struct Authenticator {
-    identities: Arc<dyn Identities>,
+    identities: Arc<dyn IdentityProvider>,
 }
 
 impl Authenticator {
     /// An authenticator that asks there.
     #[must_use]
-    pub fn new(identities: Arc<dyn Identities>) -> Self {
+    pub fn new(identities: Arc<dyn IdentityProvider>) -> Self {
         Self { identities }
     }
 
     /// Finds out who asks.
     ///
     /// # Errors
-    /// [`Code::Unauthenticated`] if that is nobody; what [`Identities`] says if it cannot be found out.
-    pub async fn verify(&self, received: Received) -> Result<Authenticated, Cause> {
+    /// [`ErrorCode::Unauthenticated`] if that is nobody; what [`Identities`] says if it cannot be found out.
+    pub async fn authenticate(&self, received: Received) -> Result<Authenticated, Cause> {
         let parts = received.into_parts();
-        let (principal, proof) = match &parts.claim {
-            Claim::LocalUser(user) => (self.identities.recall(user, parts.at).await?, Proof::LocalUser),
-            Claim::Credential(credential) => (self.identities.verify(credential, parts.at).await?, Proof::Credential),
-            Claim::Nobody => (self.identities.anonymous(parts.at).await?, Proof::Nothing),
-        };
-        let principal = principal.ok_or_else(|| match &parts.claim {
-            Claim::LocalUser(user) => {
-                Cause::new(Code::Unauthenticated, format!("the configuration has no user `{user}`"))
+        let (principal, proof) = match &parts.identity {
+            ClaimedIdentity::LocalUser(user) => {
+                (self.identities.find_user(user, parts.at).await?, AuthMethod::LocalUser)
             }
-            Claim::Credential(_) => Cause::new(Code::Unauthenticated, "the credential belongs to nobody"),
-            Claim::Nobody => Cause::new(Code::Unauthenticated, "the request has no credential"),
+            ClaimedIdentity::Credential(credential) => {
+                (self.identities.verify_credential(credential, parts.at).await?, AuthMethod::Credential)
+            }
+            ClaimedIdentity::Anonymous => (self.identities.anonymous(parts.at).await?, AuthMethod::None),
+        };
+        let principal = principal.ok_or_else(|| match &parts.identity {
+            ClaimedIdentity::LocalUser(user) => {
+                Cause::new(ErrorCode::Unauthenticated, format!("the configuration has no user `{user}`"))
+            }
+            ClaimedIdentity::Credential(_) => {
+                Cause::new(ErrorCode::Unauthenticated, "the credential belongs to nobody")
+            }
+            ClaimedIdentity::Anonymous => Cause::new(ErrorCode::Unauthenticated, "the request has no credential"),
         })?;
-        let known = Known { principal: Arc::new(principal), proof, at: parts.at };
+        let known = ResolvedPrincipal { principal: Arc::new(principal), proof, at: parts.at };
         let idempotency = parts.idempotency_key.zip(parts.body_hash).map(|(key, body)| Idempotency { key, body });
         let particulars =
-            Particulars { id: parts.id, trace: parts.trace, deadline: parts.deadline, idempotency, at: parts.at };
+            RequestMeta { id: parts.id, trace: parts.trace, deadline: parts.deadline, idempotency, at: parts.at };
         Ok(Authenticated::of_user(known, parts.request, particulars))
     }
 
     /// Takes a run up again in the name of its recorded owner, who is read anew.
     ///
     /// # Errors
-    /// [`Code::Unauthenticated`] if the owner is gone; what [`Identities`] says if that is not known.
-    pub async fn recover(&self, recovery: Recovery) -> Result<Authenticated, Cause> {
-        let Recovery { id, trace, owner, run, deadline, now } = recovery;
+    /// [`ErrorCode::Unauthenticated`] if the owner is gone; what [`Identities`] says if that is not known.
+    pub async fn recover(&self, recovery: RecoveryRequest) -> Result<Authenticated, Cause> {
+        let RecoveryRequest { id, trace, owner, run, deadline, now } = recovery;
         let principal = self.recall(&owner, now).await?;
-        let known = Known { principal: Arc::new(principal), proof: Proof::Recorded, at: now };
-        let particulars = Particulars { id, trace, deadline, idempotency: None, at: now };
+        let known = ResolvedPrincipal { principal: Arc::new(principal), proof: AuthMethod::RecordedOwner, at: now };
+        let particulars = RequestMeta { id, trace, deadline, idempotency: None, at: now };
         Ok(Authenticated::of_user(known, Request::ResumeRun(ResumeRun { run }), particulars))
     }
 
@@ -112,25 +118,27 @@ impl Authenticator {
     /// every hop, since a run may wait a week between two of them.
     ///
     /// # Errors
-    /// [`Code::Unauthenticated`] if the user is gone; what [`Identities`] says if that is not known.
+    /// [`ErrorCode::Unauthenticated`] if the user is gone; what [`Identities`] says if that is not known.
     pub async fn refresh(&self, mut authenticated: Authenticated, now: Timestamp) -> Result<Authenticated, Cause> {
         let known = &authenticated.known;
-        if now.since(known.at) <= PRINCIPAL_AGE_MAX {
+        if now.saturating_duration_since(known.at) <= PRINCIPAL_AGE_MAX {
             return Ok(authenticated);
         }
         let principal = match known.proof {
-            Proof::Nothing => self.identities.anonymous(now).await?.ok_or_else(|| gone(&known.principal.user))?,
-            Proof::LocalUser | Proof::Credential | Proof::Recorded => self.recall(&known.principal.user, now).await?,
+            AuthMethod::None => self.identities.anonymous(now).await?.ok_or_else(|| gone(&known.principal.user))?,
+            AuthMethod::LocalUser | AuthMethod::Credential | AuthMethod::RecordedOwner => {
+                self.recall(&known.principal.user, now).await?
+            }
         };
-        authenticated.known = Known { principal: Arc::new(principal), proof: known.proof, at: now };
+        authenticated.known = ResolvedPrincipal { principal: Arc::new(principal), proof: known.proof, at: now };
         Ok(authenticated)
     }
 
     async fn recall(&self, user: &UserId, now: Timestamp) -> Result<Principal, Cause> {
-        self.identities.recall(user, now).await?.ok_or_else(|| gone(user))
+        self.identities.find_user(user, now).await?.ok_or_else(|| gone(user))
     }
 }
 
 fn gone(user: &UserId) -> Cause {
-    Cause::new(Code::Unauthenticated, format!("the user `{user}` is not known any more"))
+    Cause::new(ErrorCode::Unauthenticated, format!("the user `{user}` is not known any more"))
 }

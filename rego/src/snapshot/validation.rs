@@ -8,14 +8,14 @@ use serde_json::json;
 use wasmtime::{Linker, Memory, Module, Store};
 
 use super::{PolicySnapshot, SnapshotError};
-use crate::access_request::read_set::{Reads, Said, Vocabulary};
+use crate::access_request::read_set::{FieldReads, PolicyReadSet, ReadsManifest};
 use crate::access_request::{Action, Input};
-use crate::engine::allowed::Answer;
-use crate::engine::{EXPLAIN_FUEL_MAX, Engine, Seat, allowed, explain};
-use crate::identity::Names;
+use crate::engine::allowed::ResultSet;
+use crate::engine::{EXPLAIN_FUEL_MAX, Engine, Instance, allowed, explain};
+use crate::identity::NameSet;
 
 /// The entrypoint that lists the checks.
-const CHECKS: &str = "guard/checks";
+const CHECKS_ENTRYPOINT: &str = "guard/checks";
 /// Bytes of the list of built-ins that are read, at most.
 const BUILTINS_BYTES_MAX: usize = 64 * 1024;
 
@@ -49,30 +49,32 @@ fn required_builtins(module: &Module) -> Result<Vec<String>, wasmtime::Error> {
 }
 
 /// Makes an instance, and finds the three entrypoints in it.
-pub(super) async fn seat(snapshot: &PolicySnapshot) -> Result<Seat, SnapshotError> {
-    let seat = Seat::take(snapshot).await.map_err(|fault| SnapshotError::Instantiate(fault.to_string()))?;
-    for entrypoint in [allowed::ENTRYPOINT, explain::ENTRYPOINT, CHECKS] {
-        if !seat.entrypoints().any(|found| found == entrypoint) {
-            let mut found: Vec<_> = seat.entrypoints().map(str::to_owned).collect();
+pub(super) async fn instance(snapshot: &PolicySnapshot) -> Result<Instance, SnapshotError> {
+    let instance = Instance::new(snapshot).await.map_err(|fault| SnapshotError::Instantiate(fault.to_string()))?;
+    for entrypoint in [allowed::ENTRYPOINT, explain::ENTRYPOINT, CHECKS_ENTRYPOINT] {
+        if !instance.entrypoints().any(|found| found == entrypoint) {
+            let mut found: Vec<_> = instance.entrypoints().map(str::to_owned).collect();
             found.sort();
             return Err(SnapshotError::Entrypoint { entrypoint, found });
         }
     }
-    Ok(seat)
+    Ok(instance)
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Listed {
     actions: BTreeMap<Action, BTreeMap<String, u8>>,
-    capabilities: Option<Names>,
-    reads: Option<Said>,
+    capabilities: Option<NameSet>,
+    reads: Option<ReadsManifest>,
 }
 
 /// Reads the checks of every action, and the names that the policy reads.
-pub(super) async fn checks(seat: &mut Seat) -> Result<(BTreeMap<Action, Arc<[Arc<str>]>>, Vocabulary), SnapshotError> {
-    let answer: Answer<Listed> = seat
-        .evaluate(CHECKS, &json!({}), EXPLAIN_FUEL_MAX)
+pub(super) async fn checks(
+    instance: &mut Instance,
+) -> Result<(BTreeMap<Action, Arc<[Arc<str>]>>, PolicyReadSet), SnapshotError> {
+    let answer: ResultSet<Listed> = instance
+        .evaluate(CHECKS_ENTRYPOINT, &json!({}), EXPLAIN_FUEL_MAX)
         .await
         .map_err(|fault| SnapshotError::Checks(fault.to_string()))?;
     let listed = answer.0.ok_or_else(|| SnapshotError::Checks("it is undefined".into()))?;
@@ -81,22 +83,24 @@ pub(super) async fn checks(seat: &mut Seat) -> Result<(BTreeMap<Action, Arc<[Arc
     }
     let names = |checks: BTreeMap<String, u8>| checks.into_keys().map(Arc::from).collect();
     let checks = listed.actions.into_iter().map(|(action, checks)| (action, names(checks))).collect();
-    Ok((checks, Vocabulary { capabilities: listed.capabilities, reads: listed.reads.map(Reads::from) }))
+    Ok((checks, PolicyReadSet { capabilities: listed.capabilities, reads: listed.reads.map(FieldReads::from) }))
 }
 
 /// A document with nothing in it must be denied by both.
-pub(super) async fn nothing_is_denied(seat: &mut Seat) -> Result<(), SnapshotError> {
+pub(super) async fn empty_input_is_denied(instance: &mut Instance) -> Result<(), SnapshotError> {
     #[derive(Deserialize)]
     struct Allow {
         allow: bool,
     }
     for entrypoint in [allowed::ENTRYPOINT, explain::ENTRYPOINT] {
-        let answer: Answer<Allow> = seat
+        let answer: ResultSet<Allow> = instance
             .evaluate(entrypoint, &json!({}), EXPLAIN_FUEL_MAX)
             .await
-            .map_err(|fault| SnapshotError::Trial(fault.to_string()))?;
+            .map_err(|fault| SnapshotError::Validation(fault.to_string()))?;
         if answer.0.is_some_and(|answer| answer.allow) {
-            return Err(SnapshotError::Trial(format!("`{entrypoint}` allows a request of which nothing is known")));
+            return Err(SnapshotError::Validation(format!(
+                "`{entrypoint}` allows a request of which nothing is known"
+            )));
         }
     }
     Ok(())
@@ -105,9 +109,9 @@ pub(super) async fn nothing_is_denied(seat: &mut Seat) -> Result<(), SnapshotErr
 /// A well-formed request must be answered without a fault, and the same by both. What the answer is
 /// stays the policy's own affair.
 pub(super) async fn answers_agree(snapshot: &Arc<PolicySnapshot>) -> Result<(), SnapshotError> {
-    let trial = |message: String| SnapshotError::Trial(message);
+    let trial = |message: String| SnapshotError::Validation(message);
     let mut engine = Engine::new(Arc::clone(snapshot)).await.map_err(|fault| trial(fault.to_string()))?;
-    let input: Input = serde_json::from_value(well_formed()).map_err(|error| trial(error.to_string()))?;
+    let input: Input = serde_json::from_value(baseline_admin_input()).map_err(|error| trial(error.to_string()))?;
     let verdict = engine.allowed(&input).await.map_err(|fault| trial(fault.to_string()))?;
     let explanation = engine.explain(&input).await.map_err(|fault| trial(fault.to_string()))?;
     if verdict.is_allowed() == explanation.allow {
@@ -118,13 +122,13 @@ pub(super) async fn answers_agree(snapshot: &Arc<PolicySnapshot>) -> Result<(), 
 }
 
 /// An administrator calls an agent, and everything is in order.
-fn well_formed() -> serde_json::Value {
+fn baseline_admin_input() -> serde_json::Value {
     json!({
         "action": "invoke",
         "agent": { "id": "trial_agent", "category": "business_ops", "capabilities": {} },
-        "bound": {}, "bytes": 1, "hops": 1, "policies": {},
-        "proven": { "audited": 1, "authenticated": 1, "own_tenant": 1 },
-        "speaker": "user",
+        "caller_policies": {}, "document_bytes": 1, "hops": 1, "policies": {},
+        "facts": { "audited": 1, "authenticated": 1, "own_tenant": 1 },
+        "caller": "user",
         "usage": { "requests": 1, "tokens_left": -1, "usd_left": -1 },
         "user": {
             "id": "trial", "tenant": "trial", "roles": { "admin": 1 },

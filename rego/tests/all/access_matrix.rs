@@ -1,14 +1,14 @@
 //! Who may do what, as it is printed: a change of a right is a change of this snapshot.
 
 use greenroom_protocol::CategoryId;
-use greenroom_rego::{Bearer, table};
+use greenroom_rego::{Subject, access_matrix};
 use tokio::sync::Mutex;
 
 use crate::harness;
 
 #[tokio::test]
 async fn who_may_do_what() {
-    let bearer = |name: &str, roles: &[&str], categories: &[&str]| Bearer {
+    let bearer = |name: &str, roles: &[&str], categories: &[&str]| Subject {
         name: name.to_owned(),
         roles: harness::names(roles),
         categories: harness::names(categories),
@@ -23,6 +23,6 @@ async fn who_may_do_what() {
     ];
     let categories = ["business_ops", "data_analytics", "security_risk"].map(|name| CategoryId::new(name).unwrap());
     let evaluator = harness::OneEngine::over(Mutex::new(harness::engine().await));
-    let found = table(&evaluator, &bearers, &categories).await.unwrap();
+    let found = access_matrix(&evaluator, &bearers, &categories).await.unwrap();
     insta::assert_snapshot!(found);
 }

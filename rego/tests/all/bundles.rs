@@ -4,7 +4,7 @@ use std::io::Write;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use greenroom_protocol::{Cause, Code};
+use greenroom_protocol::{Cause, ErrorCode};
 use greenroom_rego::bundle::{BUNDLE_BYTES_MAX, BUNDLE_NAME, DATA_BYTES_MAX, FILES_MAX};
 use greenroom_rego::{Bundle, BundleError};
 
@@ -53,7 +53,7 @@ fn garbage_and_a_cut_file_are_corrupt() {
     for bytes in [b"not a tar".as_slice(), &[], &bytes[..bytes.len() / 2]] {
         let refused = Bundle::read(bytes).unwrap_err();
         assert!(matches!(refused, BundleError::Corrupt(_) | BundleError::Missing { .. }), "{refused}");
-        assert_eq!(Cause::from(refused).code, Code::InvalidPolicy);
+        assert_eq!(Cause::from(refused).code, ErrorCode::InvalidPolicy);
     }
 }
 

@@ -1,8 +1,8 @@
 //! Who may do what, through the guard: the users of the embedded configuration.
 
-use greenroom_protocol::request::{Look, Signal, SignalRun};
-use greenroom_protocol::{Cause, Code, Request, RunId, StepId};
-use greenroom_rego::{Denied, Facts, Question, Relation, Target};
+use greenroom_protocol::request::{Query, Signal, SignalRun};
+use greenroom_protocol::{Cause, ErrorCode, Request, RunId, StepId};
+use greenroom_rego::{AccessRequest, Denied, Facts, Relation, Resource};
 
 use crate::harness;
 
@@ -14,13 +14,13 @@ fn codes(denied: &Denied) -> Vec<String> {
 async fn the_administrator_starts_the_demo_and_its_run_calls_the_agent() {
     let grant = harness::run_of("admin").await;
     let facts = harness::of_a_step(harness::summary_facts());
-    let spoken = grant.speak(harness::request_id(2), harness::invoke("executive_summary_agent"));
-    let permit = harness::guard().await.permit(Question::new(spoken, facts)).await.unwrap();
+    let spoken = grant.issue_request(harness::request_id(2), harness::invoke("executive_summary_agent"));
+    let permit = harness::guard().await.permit(AccessRequest::new(spoken, facts)).await.unwrap();
     let checks = permit.grant().checks().to_vec();
     assert!(checks.iter().any(|check| check == "access_allowed"));
     assert!(checks.iter().any(|check| check == "rate_limit_ok"));
     assert!(checks.iter().any(|check| check == "max_document_size_10mb"));
-    assert!(permit.grant().obligations().audit_before_answer);
+    assert!(permit.grant().obligations().audit_before_reply);
     assert!(!permit.grant().obligations().internal_models_only);
 }
 
@@ -29,9 +29,9 @@ async fn the_operator_works_in_the_given_categories_only() {
     let guard = harness::guard().await;
     let ask = || harness::asked("operator", harness::invoke("an_agent"));
     let allowed = harness::agent_facts("an_agent", "business_ops", &[], &[]);
-    assert!(guard.permit(Question::new(ask().await, allowed)).await.is_ok());
+    assert!(guard.permit(AccessRequest::new(ask().await, allowed)).await.is_ok());
     let elsewhere = harness::agent_facts("an_agent", "security_risk", &[], &[]);
-    let denied = guard.permit(Question::new(ask().await, elsewhere)).await.unwrap_err();
+    let denied = guard.permit(AccessRequest::new(ask().await, elsewhere)).await.unwrap_err();
     assert_eq!(codes(&denied), ["category_not_allowed"]);
 }
 
@@ -39,18 +39,18 @@ async fn the_operator_works_in_the_given_categories_only() {
 async fn a_run_has_no_more_rights_than_its_owner() {
     let grant = harness::run_of("operator").await;
     let facts = harness::of_a_step(harness::agent_facts("an_agent", "finance_accounting", &[], &[]));
-    let question = Question::new(grant.speak(harness::request_id(2), harness::invoke("an_agent")), facts);
-    let denied = harness::guard().await.permit(question).await.unwrap_err();
+    let request = AccessRequest::new(grant.issue_request(harness::request_id(2), harness::invoke("an_agent")), facts);
+    let denied = harness::guard().await.permit(request).await.unwrap_err();
     assert_eq!(codes(&denied), ["category_not_allowed"]);
 }
 
 #[tokio::test]
 async fn a_guest_is_denied_with_the_name_of_the_rule() {
     let asked = harness::asked("guest", harness::invoke("executive_summary_agent")).await;
-    let denied = harness::guard().await.permit(Question::new(asked, harness::summary_facts())).await.unwrap_err();
+    let denied = harness::guard().await.permit(AccessRequest::new(asked, harness::summary_facts())).await.unwrap_err();
     assert!(denied.revision().is_some());
     let cause = Cause::from(denied);
-    assert_eq!(cause.code, Code::PolicyDenied);
+    assert_eq!(cause.code, ErrorCode::PolicyDenied);
     assert_eq!(cause.code.exit_code(), 3);
     assert_eq!(cause.details["rules"][0]["code"], "role_missing");
     assert_eq!(cause.details["rules"][0]["message"], "no role of the user guest allows invoke");
@@ -60,11 +60,11 @@ async fn a_guest_is_denied_with_the_name_of_the_rule() {
 #[tokio::test]
 async fn a_guest_may_look_at_the_catalogue_and_nothing_else() {
     let guard = harness::guard().await;
-    let records = || harness::facts(Target::Records { what: "list".to_owned() });
-    let look = |look| async { Question::new(harness::asked("guest", Request::Look(look)).await, records()) };
-    assert!(guard.permit(look(Look::Agents).await).await.is_ok());
+    let records = || harness::facts(Resource::Collection { kind: "list".to_owned() });
+    let look = |look| async { AccessRequest::new(harness::asked("guest", Request::Query(look)).await, records()) };
+    assert!(guard.permit(look(Query::Agents).await).await.is_ok());
     let page = || greenroom_protocol::request::Page::default();
-    for private in [Look::Runs { page: page() }, Look::Audit { page: page() }, Look::Costs { since: None }] {
+    for private in [Query::Runs { page: page() }, Query::Audit { page: page() }, Query::Costs { since: None }] {
         assert!(guard.permit(look(private).await).await.is_err());
     }
 }
@@ -72,8 +72,8 @@ async fn a_guest_may_look_at_the_catalogue_and_nothing_else() {
 #[tokio::test]
 async fn only_an_approver_of_the_same_tenant_answers_for_a_step() {
     let guard = harness::guard().await;
-    let run = RunId::of(&harness::request_id(5));
-    let target = || Target::Run {
+    let run = RunId::for_request(&harness::request_id(5));
+    let target = || Resource::Run {
         run: run.clone(),
         workflow: greenroom_protocol::WorkflowId::new("w").unwrap(),
         version: harness::version(),
@@ -83,13 +83,14 @@ async fn only_an_approver_of_the_same_tenant_answers_for_a_step() {
         let signal = Signal::Approve { step: StepId::new("publish").unwrap() };
         Request::SignalRun(SignalRun { run: run.clone(), signal })
     };
-    let question = |name| async move { Question::new(harness::asked(name, signal()).await, harness::facts(target())) };
-    assert!(guard.permit(question("approver").await).await.is_ok());
-    assert!(guard.permit(question("admin").await).await.is_ok());
-    assert_eq!(codes(&guard.permit(question("operator").await).await.unwrap_err()), ["role_missing"]);
+    let request =
+        |name| async move { AccessRequest::new(harness::asked(name, signal()).await, harness::facts(target())) };
+    assert!(guard.permit(request("approver").await).await.is_ok());
+    assert!(guard.permit(request("admin").await).await.is_ok());
+    assert_eq!(codes(&guard.permit(request("operator").await).await.unwrap_err()), ["role_missing"]);
     let foreign = Facts { relation: Relation::default(), ..harness::facts(target()) };
-    let question = Question::new(harness::asked("approver", signal()).await, foreign);
-    assert_eq!(codes(&guard.permit(question).await.unwrap_err()), ["foreign_tenant"]);
+    let request = AccessRequest::new(harness::asked("approver", signal()).await, foreign);
+    assert_eq!(codes(&guard.permit(request).await.unwrap_err()), ["foreign_tenant"]);
 }
 
 #[tokio::test]
@@ -98,8 +99,8 @@ async fn a_document_above_ten_mebibytes_is_denied_by_that_policy() {
     let sized = |bytes| Facts { document_bytes: bytes, ..harness::summary_facts() };
     let ask = || harness::asked("admin", harness::invoke("executive_summary_agent"));
     let limit = greenroom_protocol::limits::DOCUMENT_BYTES_MAX;
-    assert!(guard.permit(Question::new(ask().await, sized(limit))).await.is_ok());
-    let denied = guard.permit(Question::new(ask().await, sized(limit + 1))).await.unwrap_err();
+    assert!(guard.permit(AccessRequest::new(ask().await, sized(limit))).await.is_ok());
+    let denied = guard.permit(AccessRequest::new(ask().await, sized(limit + 1))).await.unwrap_err();
     assert_eq!(codes(&denied), ["max_document_size_10mb"]);
 }
 
@@ -109,10 +110,10 @@ async fn nothing_of_the_inputs_is_sent() {
     if let Request::Invoke(invoke) = &mut request {
         invoke.inputs.insert("document".to_owned(), "a very private text".into());
     }
-    let question = Question::new(harness::asked("admin", request).await, harness::summary_facts());
-    let sent = question.input().as_sent(harness::snapshot().await.vocabulary()).unwrap();
+    let request = AccessRequest::new(harness::asked("admin", request).await, harness::summary_facts());
+    let sent = request.input().to_pruned_json(harness::snapshot().await.vocabulary()).unwrap();
     assert!(!String::from_utf8_lossy(&sent).contains("private"));
-    assert!(!format!("{:?}", question.asked()).contains("private"));
+    assert!(!format!("{:?}", request.request()).contains("private"));
 }
 
 #[tokio::test]
@@ -126,7 +127,7 @@ async fn budgets_of_user_and_tenant_count_whichever_is_nearer() {
         requests: 1,
         user: Spent { tokens, usd: MicroUsd(user) },
         tenant: Spent { tokens, usd: MicroUsd(tenant) },
-        fresh: true,
+        available: true,
     };
     let guard = harness::guard().await;
     for (usage, denied_by) in [
@@ -134,11 +135,11 @@ async fn budgets_of_user_and_tenant_count_whichever_is_nearer() {
         (spent(1_000, 1_000, 0), vec!["budget_exhausted"]),
         (spent(0, 10_000, 0), vec!["budget_exhausted"]),
         (spent(0, 0, 500), vec!["tokens_exhausted"]),
-        (UsageFacts { fresh: false, ..spent(0, 0, 0) }, vec!["usage_unknown"]),
+        (UsageFacts { available: false, ..spent(0, 0, 0) }, vec!["usage_unknown"]),
     ] {
         let asked = harness::asked_as(principal.clone(), harness::invoke("executive_summary_agent")).await;
-        let question = Question::new(asked, Facts { usage, ..harness::summary_facts() });
-        let found = guard.permit(question).await.map_or_else(|denied| denied.codes(), |_| Vec::new());
+        let request = AccessRequest::new(asked, Facts { usage, ..harness::summary_facts() });
+        let found = guard.permit(request).await.map_or_else(|denied| denied.codes(), |_| Vec::new());
         assert_eq!(found, denied_by);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use greenroom_protocol::request::{CallTool, ContextChange, ContextWrite};
 use greenroom_protocol::{ContextKey, Request, RunId, Values};
-use greenroom_rego::{Facts, Question, Relation, Target};
+use greenroom_rego::{AccessRequest, Facts, Relation, Resource};
 
 use crate::harness;
 
@@ -23,19 +23,19 @@ fn carrying(policy: &str) -> Facts {
     harness::agent_facts("executive_summary_agent_001", "business_ops", &[], &[policy])
 }
 
-fn write() -> (Request, Target) {
-    let run = RunId::of(&harness::request_id(1));
+fn write() -> (Request, Resource) {
+    let run = RunId::for_request(&harness::request_id(1));
     let key = ContextKey::new("summary_context").unwrap();
     let change = ContextChange::Put("x".into());
     let request = ContextWrite { run: run.clone(), key: key.clone(), expect: None, change, ttl_ms: None };
-    (Request::ContextWrite(request), Target::Context { run, key: Some(key) })
+    (Request::ContextWrite(request), Resource::Context { run, key: Some(key) })
 }
 
 /// An agent speaks, with this policy of its own.
-async fn spoken_by_an_agent(policy: &str, request: Request, target: Target) -> Vec<String> {
+async fn spoken_by_an_agent(policy: &str, request: Request, target: Resource) -> Vec<String> {
     let guard = harness::guard().await;
     let asked = harness::asked("admin", harness::invoke("executive_summary_agent")).await;
-    let permit = guard.permit(Question::new(asked, harness::summary_facts())).await.unwrap();
+    let permit = guard.permit(AccessRequest::new(asked, harness::summary_facts())).await.unwrap();
     let agent = carrying(policy).agent;
     let relation = Relation {
         own_tenant: true,
@@ -46,9 +46,9 @@ async fn spoken_by_an_agent(policy: &str, request: Request, target: Target) -> V
         ..Relation::default()
     };
     let speaker_policies = harness::names(&[policy]);
-    let facts = Facts { agent, relation, speaker_policies, ..harness::facts(target) };
-    let question = Question::new(permit.grant().speak(harness::request_id(4), request), facts);
-    guard.permit(question).await.map_or_else(|denied| denied.codes(), |_| Vec::new())
+    let facts = Facts { agent, relation, caller_policies: speaker_policies, ..harness::facts(target) };
+    let request = AccessRequest::new(permit.grant().issue_request(harness::request_id(4), request), facts);
+    guard.permit(request).await.map_or_else(|denied| denied.codes(), |_| Vec::new())
 }
 
 async fn decide(case: Case) -> Vec<String> {
@@ -59,8 +59,8 @@ async fn decide(case: Case) -> Vec<String> {
         principal.permissions.allowed_categories = harness::names(&["business_ops"]);
     }
     let asked = harness::asked_as(principal, case.request).await;
-    let question = Question::new(asked, case.facts);
-    harness::guard().await.permit(question).await.map_or_else(|denied| denied.codes(), |_| Vec::new())
+    let request = AccessRequest::new(asked, case.facts);
+    harness::guard().await.permit(request).await.map_or_else(|denied| denied.codes(), |_| Vec::new())
 }
 
 fn target_cases() -> Vec<(&'static str, Case, Case)> {
@@ -110,7 +110,7 @@ fn target_cases() -> Vec<(&'static str, Case, Case)> {
         ),
         (
             "require_budget",
-            case("admin", Facts { capped: true, ..carrying("require_budget") }),
+            case("admin", Facts { cost_limited: true, ..carrying("require_budget") }),
             case("admin", carrying("require_budget")),
         ),
         (
@@ -137,7 +137,7 @@ async fn each_policy_of_a_target_allows_and_denies_by_name() {
 #[tokio::test]
 async fn each_policy_of_a_speaking_agent_allows_and_denies_by_name() {
     let call = || Request::CallTool(CallTool { tool: "native:clock".into(), arguments: Values::new(), key: None });
-    let tool = || Target::Tool { tool: "native:clock".to_owned() };
+    let tool = || Resource::Tool { tool: "native:clock".to_owned() };
     let agent = || harness::summary_facts().target;
     let (write, context) = write();
     let none = Vec::<String>::new();
@@ -154,12 +154,13 @@ async fn each_policy_of_a_speaking_agent_allows_and_denies_by_name() {
 async fn require_authentication_denies_who_has_shown_nothing() {
     let guard = harness::guard().await;
     let known = harness::asked("admin", harness::invoke("executive_summary_agent")).await;
-    assert!(guard.permit(Question::new(known, carrying("require_authentication"))).await.is_ok());
+    assert!(guard.permit(AccessRequest::new(known, carrying("require_authentication"))).await.is_ok());
     let nobody = || harness::asked_by_nobody(harness::invoke("executive_summary_agent"));
-    let denied = guard.permit(Question::new(nobody().await, carrying("require_authentication"))).await.unwrap_err();
+    let denied =
+        guard.permit(AccessRequest::new(nobody().await, carrying("require_authentication"))).await.unwrap_err();
     assert_eq!(denied.codes(), ["require_authentication"]);
     let without = harness::agent_facts("executive_summary_agent_001", "business_ops", &[], &[]);
-    assert!(guard.permit(Question::new(nobody().await, without)).await.is_ok());
+    assert!(guard.permit(AccessRequest::new(nobody().await, without)).await.is_ok());
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! A policy that goes wrong denies, and harms nobody after it.
 
-use greenroom_protocol::{Cause, Code};
-use greenroom_rego::{Engine, Fault, Input, PolicySnapshot, Question};
+use greenroom_protocol::{Cause, ErrorCode};
+use greenroom_rego::{AccessRequest, Engine, EvaluationError, Input, PolicySnapshot};
 
 use crate::harness;
 
@@ -10,7 +10,7 @@ const FAULTS: u32 = 600;
 
 async fn input(target: &str) -> std::sync::Arc<Input> {
     let asked = harness::asked("admin", harness::start_run(target)).await;
-    std::sync::Arc::clone(Question::new(asked, harness::facts(harness::workflow_target(target))).input())
+    std::sync::Arc::clone(AccessRequest::new(asked, harness::facts(harness::workflow_target(target))).input())
 }
 
 async fn faulty() -> Engine {
@@ -20,7 +20,7 @@ async fn faulty() -> Engine {
 
 async fn fault_of(engine: &mut Engine, target: &str) -> String {
     match engine.allowed(&*input(target).await).await {
-        Err(Fault::Evaluation(why)) => why,
+        Err(EvaluationError::Failed(why)) => why,
         Err(other) => panic!("{target}: {other}"),
         Ok(verdict) => panic!("{target} was answered: {verdict:?}"),
     }
@@ -57,9 +57,9 @@ async fn a_caller_who_makes_the_policy_trap_wears_out_no_engine() {
 async fn many_decisions_leave_the_instance_as_it_was() {
     let mut engine = harness::engine().await;
     let asked = harness::asked("admin", harness::invoke("executive_summary_agent")).await;
-    let question = Question::new(asked, harness::summary_facts());
+    let request = AccessRequest::new(asked, harness::summary_facts());
     for _ in 0..5_000 {
-        assert!(engine.allowed(question.input()).await.unwrap().is_allowed());
+        assert!(engine.allowed(request.input()).await.unwrap().is_allowed());
     }
 }
 
@@ -68,8 +68,8 @@ async fn an_explanation_that_contradicts_itself_is_a_fault() {
     let mut engine = faulty().await;
     // It allows, and denies with a reason at once.
     let fault = engine.explain(&*input("silent").await).await.unwrap_err();
-    assert_eq!(fault, Fault::Evaluation("the policy contradicts itself".into()));
-    assert_eq!(Cause::from(fault).code, Code::PolicyFault);
+    assert_eq!(fault, EvaluationError::Failed("the policy contradicts itself".into()));
+    assert_eq!(Cause::from(fault).code, ErrorCode::PolicyError);
 }
 
 #[tokio::test]
@@ -78,7 +78,7 @@ async fn an_input_larger_than_the_memory_is_a_fault() {
     let asked = harness::asked("admin", harness::start_run("large")).await;
     let mut facts = harness::facts(harness::workflow_target("large"));
     facts.policies = (0..400_000).map(|number| format!("a_policy_with_a_long_name_{number:040}")).collect();
-    let question = Question::new(asked, facts);
-    assert!(matches!(engine.allowed(question.input()).await, Err(Fault::Evaluation(_))));
+    let request = AccessRequest::new(asked, facts);
+    assert!(matches!(engine.allowed(request.input()).await, Err(EvaluationError::Failed(_))));
     assert!(engine.allowed(&*input("good").await).await.unwrap().is_allowed());
 }

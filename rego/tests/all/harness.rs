@@ -5,19 +5,20 @@ use std::sync::{Arc, OnceLock};
 use async_trait::async_trait;
 use greenroom_protocol::request::{Invoke, StartRun};
 use greenroom_protocol::{
-    AgentId, CategoryId, Cause, ContentHash, Credential, Envelope, Ids, Received, Request, RequestId, TenantId,
+    AgentId, CategoryId, Cause, ContentHash, Credential, Envelope, IdGenerator, Received, Request, RequestId, TenantId,
     Timestamp, UserId, Values, WorkflowId,
 };
 use greenroom_rego::snapshot::Compiler;
 use greenroom_rego::{
-    AgentFacts, Authenticated, Authenticator, Bundle, CacheDir, Engine, Evaluator, Explanation, Facts, Fault, Guard,
-    Identities, Input, Limits, Names, Permissions, PolicySnapshot, Principal, Relation, Target, UsageFacts, Verdict,
+    AgentFacts, Authenticated, Authenticator, Bundle, CacheDir, Engine, EvaluationError, Evaluator, Explanation, Facts,
+    Guard, IdentityProvider, Input, Limits, NameSet, Permissions, PolicyDecision, PolicySnapshot, Principal, Relation,
+    Resource, UsageFacts,
 };
 use tokio::sync::Mutex;
 
 pub(crate) const NOW: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
 
-pub(crate) fn names(all: &[&str]) -> Names {
+pub(crate) fn names(all: &[&str]) -> NameSet {
     all.iter().copied().collect()
 }
 
@@ -45,23 +46,23 @@ pub(crate) fn user(name: &str) -> Option<Principal> {
 pub(crate) struct Users;
 
 #[async_trait]
-impl Identities for Users {
-    async fn verify(&self, credential: &Credential, _: Timestamp) -> Result<Option<Principal>, Cause> {
+impl IdentityProvider for Users {
+    async fn verify_credential(&self, credential: &Credential, _: Timestamp) -> Result<Option<Principal>, Cause> {
         Ok(match credential {
             Credential::ApiKey(key) => key.strip_prefix("key-of-").and_then(user),
             Credential::Bearer(_) | Credential::Delegation(_) => None,
         })
     }
 
-    async fn recall(&self, name: &UserId, _: Timestamp) -> Result<Option<Principal>, Cause> {
+    async fn find_user(&self, name: &UserId, _: Timestamp) -> Result<Option<Principal>, Cause> {
         Ok(user(name.as_str()))
     }
 }
 
 pub(crate) struct Counting;
 
-impl Ids for Counting {
-    fn fresh(&self) -> u128 {
+impl IdGenerator for Counting {
+    fn next_id(&self) -> u128 {
         7
     }
 }
@@ -72,7 +73,7 @@ pub(crate) fn authenticator() -> Authenticator {
 
 pub(crate) async fn asked(name: &str, request: Request) -> Authenticated {
     let received = Received::local(UserId::new(name).unwrap(), Envelope::of(request), &Counting, NOW).unwrap();
-    authenticator().verify(received).await.unwrap()
+    authenticator().authenticate(received).await.unwrap()
 }
 
 pub(crate) fn invoke(agent: &str) -> Request {
@@ -82,7 +83,7 @@ pub(crate) fn invoke(agent: &str) -> Request {
         context: Values::new(),
         version: None,
         key: None,
-        options: greenroom_protocol::request::Options::default(),
+        options: greenroom_protocol::request::CallOptions::default(),
     })
 }
 
@@ -94,7 +95,7 @@ pub(crate) fn start_run(workflow: &str) -> Request {
         version: None,
         detach: false,
         key: None,
-        options: greenroom_protocol::request::Options::default(),
+        options: greenroom_protocol::request::CallOptions::default(),
     })
 }
 
@@ -103,10 +104,10 @@ pub(crate) fn version() -> ContentHash {
 }
 
 /// What holds for everything that is in order.
-pub(crate) fn facts(target: Target) -> Facts {
+pub(crate) fn facts(target: Resource) -> Facts {
     Facts {
         relation: Relation { own_tenant: true, ..Relation::default() },
-        usage: UsageFacts { requests: 1, fresh: true, ..UsageFacts::default() },
+        usage: UsageFacts { requests: 1, available: true, ..UsageFacts::default() },
         audited: true,
         ..Facts::about(target)
     }
@@ -123,7 +124,7 @@ pub(crate) fn agent_facts(agent: &str, category: &str, capabilities: &[&str], po
         }),
         policies: names(policies),
         document_bytes: 4_512,
-        ..facts(Target::Agent { agent, version: version() })
+        ..facts(Resource::Agent { agent, version: version() })
     }
 }
 
@@ -137,12 +138,12 @@ pub(crate) fn summary_facts() -> Facts {
     )
 }
 
-pub(crate) fn workflow_target(workflow: &str) -> Target {
-    Target::Workflow { workflow: WorkflowId::new(workflow).unwrap(), version: version() }
+pub(crate) fn workflow_target(workflow: &str) -> Resource {
+    Resource::Workflow { workflow: WorkflowId::new(workflow).unwrap(), version: version() }
 }
 
 pub(crate) fn request_id(number: u128) -> RequestId {
-    RequestId::fresh(number)
+    RequestId::from_u128(number)
 }
 
 /// Compiles the embedded bundle once for all tests.
@@ -162,11 +163,11 @@ pub(crate) struct OneEngine(Mutex<Engine>);
 
 #[async_trait]
 impl Evaluator for OneEngine {
-    async fn allowed(&self, input: Arc<Input>) -> Result<Verdict, Fault> {
+    async fn allowed(&self, input: Arc<Input>) -> Result<PolicyDecision, EvaluationError> {
         self.0.lock().await.allowed(&input).await
     }
 
-    async fn explain(&self, input: Arc<Input>) -> Result<Explanation, Fault> {
+    async fn explain(&self, input: Arc<Input>) -> Result<Explanation, EvaluationError> {
         self.0.lock().await.explain(&input).await
     }
 }
@@ -200,7 +201,7 @@ pub(crate) async fn run_of(name: &str) -> greenroom_rego::Grant {
 pub(crate) async fn run_of_principal(principal: Principal) -> greenroom_rego::Grant {
     let target = workflow_target("generate_quarterly_report");
     let asked = asked_as(principal, start_run("generate_quarterly_report")).await;
-    let permit = guard().await.permit(greenroom_rego::Question::new(asked, facts(target))).await.unwrap();
+    let permit = guard().await.permit(greenroom_rego::AccessRequest::new(asked, facts(target))).await.unwrap();
     permit.redeem().0
 }
 
@@ -212,12 +213,12 @@ pub(crate) fn of_a_step(facts: Facts) -> Facts {
 struct One(Principal);
 
 #[async_trait]
-impl Identities for One {
-    async fn verify(&self, _: &Credential, _: Timestamp) -> Result<Option<Principal>, Cause> {
+impl IdentityProvider for One {
+    async fn verify_credential(&self, _: &Credential, _: Timestamp) -> Result<Option<Principal>, Cause> {
         Ok(None)
     }
 
-    async fn recall(&self, _: &UserId, _: Timestamp) -> Result<Option<Principal>, Cause> {
+    async fn find_user(&self, _: &UserId, _: Timestamp) -> Result<Option<Principal>, Cause> {
         Ok(Some(self.0.clone()))
     }
 }
@@ -225,18 +226,18 @@ impl Identities for One {
 /// A request of a user of one's own making.
 pub(crate) async fn asked_as(principal: Principal, request: Request) -> Authenticated {
     let received = Received::local(principal.user.clone(), Envelope::of(request), &Counting, NOW).unwrap();
-    Authenticator::new(Arc::new(One(principal))).verify(received).await.unwrap()
+    Authenticator::new(Arc::new(One(principal))).authenticate(received).await.unwrap()
 }
 
 struct Public;
 
 #[async_trait]
-impl Identities for Public {
-    async fn verify(&self, _: &Credential, _: Timestamp) -> Result<Option<Principal>, Cause> {
+impl IdentityProvider for Public {
+    async fn verify_credential(&self, _: &Credential, _: Timestamp) -> Result<Option<Principal>, Cause> {
         Ok(None)
     }
 
-    async fn recall(&self, _: &UserId, _: Timestamp) -> Result<Option<Principal>, Cause> {
+    async fn find_user(&self, _: &UserId, _: Timestamp) -> Result<Option<Principal>, Cause> {
         Ok(None)
     }
 
@@ -248,8 +249,8 @@ impl Identities for Public {
 /// A request without a credential, where the configuration has a user for those.
 pub(crate) async fn asked_by_nobody(request: Request) -> Authenticated {
     let bytes = serde_json::to_vec(&Envelope::of(request)).unwrap();
-    let received = Received::decode(&bytes, greenroom_protocol::Source::Http, &Counting, NOW).unwrap();
-    Authenticator::new(Arc::new(Public)).verify(received).await.unwrap()
+    let received = Received::decode(&bytes, greenroom_protocol::IngressKind::Http, &Counting, NOW).unwrap();
+    Authenticator::new(Arc::new(Public)).authenticate(received).await.unwrap()
 }
 
 /// A bundle with its module changed, packed and read anew.

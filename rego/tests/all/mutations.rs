@@ -2,7 +2,7 @@
 //! across types, and a negation over nothing holds.
 
 use greenroom_rego::Relation;
-use greenroom_rego::{Facts, Question};
+use greenroom_rego::{AccessRequest, Facts};
 use serde_json::{Value, json};
 
 use crate::{harness, raw};
@@ -30,19 +30,21 @@ fn changed(document: &Value, path: &str, value: Option<Value>) -> Value {
 
 async fn documents() -> Vec<Value> {
     let grant = harness::run_of("operator").await;
-    let step = Question::new(
-        grant.speak(harness::request_id(2), harness::invoke("executive_summary_agent")),
+    let step = AccessRequest::new(
+        grant.issue_request(harness::request_id(2), harness::invoke("executive_summary_agent")),
         harness::of_a_step(harness::summary_facts()),
     );
     let relation = Relation { own_tenant: true, ..Relation::default() };
-    let own = Question::new(
+    let own = AccessRequest::new(
         harness::asked("admin", harness::invoke("executive_summary_agent")).await,
         Facts { relation, ..harness::agent_facts("an_agent", "business_ops", &[], &[]) },
     );
     let vocabulary = harness::snapshot().await;
     [step, own]
         .iter()
-        .map(|question| serde_json::from_slice(&question.input().as_sent(vocabulary.vocabulary()).unwrap()).unwrap())
+        .map(|request| {
+            serde_json::from_slice(&request.input().to_pruned_json(vocabulary.vocabulary()).unwrap()).unwrap()
+        })
         .collect()
 }
 
@@ -72,13 +74,13 @@ async fn a_field_that_is_missing_or_of_another_type_denies() {
 fn is_free(document: &Value, path: &str, removed: bool) -> bool {
     let carries = |policy: &str| document["policies"].get(policy).is_some();
     match path {
-        "/proven/own_tenant" => true,
+        "/facts/own_tenant" => true,
         // Left out where it is empty.
-        "/agent/capabilities" | "/bound" => removed,
+        "/agent/capabilities" | "/caller_policies" => removed,
         // Of no concern to the decision, only to its reasons.
         "/agent/id" | "/user/id" | "/user/tenant" => true,
-        "/proven/audited" => !carries("audit_all_actions"),
-        "/proven/authenticated" => !carries("require_authentication"),
+        "/facts/audited" => !carries("audit_all_actions"),
+        "/facts/authenticated" => !carries("require_authentication"),
         other => removed && other.starts_with("/policies/"),
     }
 }

@@ -28,10 +28,10 @@ const ACTIONS: &[&str] = &[
     "memory_write",
     "memory_forget",
     "call_tool",
-    "look_catalogue",
-    "look_runs",
-    "look_audit",
-    "look_costs",
+    "query_catalogue",
+    "query_runs",
+    "query_audit",
+    "query_costs",
     "unheard_of",
 ];
 const POLICIES: &[&str] = &[
@@ -55,7 +55,7 @@ const PROVEN: &[&str] = &[
     "audited",
     "authenticated",
     "internal_model",
-    "capped",
+    "cost_limited",
     "own_tenant",
     "workflow_step",
     "team_workflow",
@@ -103,24 +103,24 @@ pub(crate) fn document() -> impl Strategy<Value = Value> {
         let capabilities = if pii && none == 1 { json!({ "pii_access": 1 }) } else { json!({}) };
         (none > 0).then(|| json!({ "id": "an_agent", "category": "business_ops", "capabilities": capabilities }))
     });
-    let speaker = select(vec!["user", "user", "user", "user", "workflow", "agent", "team", "nobody"]);
+    let caller = select(vec!["user", "user", "user", "user", "workflow", "agent", "team", "nobody"]);
     let hops = select(vec![1, 1, 1, 1, 1, 1, 2, 8, 9, 0]);
     let bytes = select(vec![0_u64, 1, 500, 4_000, 1_048_576, 1_048_577, 10_485_760, 10_485_761, 268_435_457]);
     let proven = subsequence(PROVEN, PROVEN.len() - 1..=PROVEN.len()).prop_map(|names| set(&names));
     let policies = (few(POLICIES, 2), few(&POLICIES[..14], 1));
-    (select(ACTIONS), agent, speaker, hops, bytes, proven, policies, usage(), user()).prop_map(
-        |(action, agent, speaker, hops, bytes, proven, (policies, bound), usage, user)| {
-            let bound = if speaker == "agent" { bound } else { json!({}) };
+    (select(ACTIONS), agent, caller, hops, bytes, proven, policies, usage(), user()).prop_map(
+        |(action, agent, caller, hops, bytes, proven, (policies, bound), usage, user)| {
+            let bound = if caller == "agent" { bound } else { json!({}) };
             let mut document = json!({
-                "action": action, "bound": bound, "bytes": bytes, "hops": hops, "policies": policies,
-                "proven": proven, "speaker": speaker, "usage": usage, "user": user,
+                "action": action, "caller_policies": bound, "document_bytes": bytes, "hops": hops, "policies": policies,
+                "facts": proven, "caller": caller, "usage": usage, "user": user,
             });
             match agent {
                 Some(agent) => document["agent"] = agent,
-                None => document["target"] = json!("something"),
+                None => document["resource"] = json!("something"),
             }
             if action == "context_write" || action == "call_tool" {
-                document["target"] = json!("something");
+                document["resource"] = json!("something");
             }
             document
         },
@@ -130,8 +130,18 @@ pub(crate) fn document() -> impl Strategy<Value = Value> {
 /// One in four documents has one of its members replaced by something else.
 fn anything() -> impl Strategy<Value = Value> {
     let other = select(vec![json!(null), json!(true), json!("x"), json!([1]), json!(3), json!({ "x": 1 })]);
-    let member =
-        select(vec!["action", "agent", "bound", "bytes", "hops", "policies", "proven", "speaker", "usage", "user"]);
+    let member = select(vec![
+        "action",
+        "agent",
+        "caller",
+        "caller_policies",
+        "document_bytes",
+        "facts",
+        "hops",
+        "policies",
+        "usage",
+        "user",
+    ]);
     (document(), 0..4, member, other).prop_flat_map(|(mut document, chance, member, other)| {
         if chance == 0 {
             document[member] = other;

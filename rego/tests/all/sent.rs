@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use greenroom_protocol::MicroUsd;
-use greenroom_rego::{Facts, Input, Limits, Principal, Question, Relation, UsageFacts};
+use greenroom_rego::{AccessRequest, Facts, Input, Limits, Principal, Relation, UsageFacts};
 use proptest::strategy::{Strategy as _, ValueTree as _};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
@@ -20,8 +20,8 @@ const POLICIES: [&str; 3] = ["require_authentication", "audit_all_actions", "max
 const PRIVATE: [&str; 4] =
     ["require_authentication", "audit_all_actions", "max_document_size_1mb", "require_pii_permission"];
 
-async fn weigh(question: &Question) {
-    let sent = question.input().as_sent(harness::snapshot().await.vocabulary()).unwrap();
+async fn weigh(request: &AccessRequest) {
+    let sent = request.input().to_pruned_json(harness::snapshot().await.vocabulary()).unwrap();
     assert!(sent.len() <= INPUT_BYTES_MAX, "{} bytes: {}", sent.len(), String::from_utf8_lossy(&sent));
 }
 
@@ -47,7 +47,7 @@ fn heavy(agent: &str, private: bool, of_team: bool) -> Facts {
         },
         usage: UsageFacts { requests: 99_999, ..facts.usage },
         document_bytes: 1_000_000,
-        capped: true,
+        cost_limited: true,
         ..facts
     }
 }
@@ -73,19 +73,24 @@ async fn no_input_is_large_however_much_is_listed() {
     ] {
         let user = || operator(limited);
         let asked = harness::asked_as(user(), harness::invoke(agent)).await;
-        weigh(&Question::new(asked, heavy(agent, private, false))).await;
+        weigh(&AccessRequest::new(asked, heavy(agent, private, false))).await;
         let run = harness::run_of_principal(user()).await;
-        let step =
-            || Question::new(run.speak(harness::request_id(2), harness::invoke(agent)), heavy(agent, private, true));
+        let step = || {
+            AccessRequest::new(
+                run.issue_request(harness::request_id(2), harness::invoke(agent)),
+                heavy(agent, private, true),
+            )
+        };
         weigh(&step()).await;
         let (grant, _) = harness::guard().await.permit(step()).await.unwrap().redeem();
-        let delegated = Facts { speaker_policies: bound.clone(), ..heavy(agent, private, !private) };
-        weigh(&Question::new(grant.speak(harness::request_id(3), harness::invoke(agent)), delegated)).await;
+        let delegated = Facts { caller_policies: bound.clone(), ..heavy(agent, private, !private) };
+        weigh(&AccessRequest::new(grant.issue_request(harness::request_id(3), harness::invoke(agent)), delegated))
+            .await;
     }
     let start = harness::asked_as(operator(true), harness::start_run("generate_quarterly_report")).await;
     let facts = harness::facts(harness::workflow_target("generate_quarterly_report"));
     let facts = Facts { policies: harness::names(&POLICIES), usage: heavy("an_agent", false, true).usage, ..facts };
-    weigh(&Question::new(start, facts)).await;
+    weigh(&AccessRequest::new(start, facts)).await;
 }
 
 /// The words of the bundle, about what its rules read, are true: what is left out changes no answer.
@@ -100,7 +105,7 @@ async fn what_is_not_sent_changes_no_decision() {
         let document = oracle::document().new_tree(&mut runner).unwrap().current();
         // The host does not write an action that it does not know.
         let Ok(input) = serde_json::from_value::<Input>(document.clone()) else { continue };
-        let sent = Arc::new(input).as_sent(snapshot.vocabulary()).unwrap();
+        let sent = Arc::new(input).to_pruned_json(snapshot.vocabulary()).unwrap();
         let sent = serde_json::from_slice(&sent).unwrap();
         let whole = policy.answer("guard/allowed", &document).await;
         assert_eq!(policy.answer("guard/allowed", &sent).await, whole, "{document} was sent as {sent}");

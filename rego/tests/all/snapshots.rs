@@ -1,7 +1,7 @@
 //! From a bundle to a policy in force: what is verified on the way, and what is kept for next time.
 
-use greenroom_protocol::{Cause, Code};
-use greenroom_rego::{Action, Bundle, CacheDir, Compiler, Engine, PolicySnapshot, Question, SnapshotError};
+use greenroom_protocol::{Cause, ErrorCode};
+use greenroom_rego::{AccessRequest, Action, Bundle, CacheDir, Compiler, Engine, PolicySnapshot, SnapshotError};
 
 use crate::harness;
 
@@ -26,8 +26,8 @@ async fn the_embedded_bundle_lists_its_checks() {
 #[tokio::test]
 async fn a_policy_that_allows_the_unknown_is_refused() {
     let refused = refusal("open").await;
-    assert!(matches!(refused, SnapshotError::Trial(_)), "{refused}");
-    assert_eq!(Cause::from(refused).code, Code::InvalidPolicy);
+    assert!(matches!(refused, SnapshotError::Validation(_)), "{refused}");
+    assert_eq!(Cause::from(refused).code, ErrorCode::InvalidPolicy);
 }
 
 #[tokio::test]
@@ -59,8 +59,8 @@ async fn a_policy_whose_texts_cross_a_page_loads() {
     let snapshot = PolicySnapshot::load(harness::compiler(), &harness::faulty_bundle("long_texts")).await.unwrap();
     let mut engine = Engine::new(snapshot).await.unwrap();
     let asked = harness::asked("guest", harness::start_run("case_100")).await;
-    let question = Question::new(asked, harness::facts(harness::workflow_target("case_100")));
-    let explained = engine.explain(question.input()).await.unwrap();
+    let request = AccessRequest::new(asked, harness::facts(harness::workflow_target("case_100")));
+    let explained = engine.explain(request.input()).await.unwrap();
     assert_eq!(explained.deny.iter().map(|rule| rule.code.as_str()).collect::<Vec<_>>(), ["case_100", "role_missing"]);
 }
 

@@ -18,5 +18,5 @@ checks := {"actions": {action: {"everything": 1} | some action in actions}, "cap
 
 actions := [
 	"invoke", "start_run", "start_team", "resume_run", "cancel_run", "approve_step", "reject_step",
-	"context_read", "context_write", "memory_read", "memory_write", "memory_forget", "call_tool", "look_catalogue", "look_runs", "look_audit", "look_costs",
+	"context_read", "context_write", "memory_read", "memory_write", "memory_forget", "call_tool", "query_catalogue", "query_runs", "query_audit", "query_costs",
 ]

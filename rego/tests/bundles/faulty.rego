@@ -5,31 +5,31 @@ package guard
 # scope: document
 # entrypoint: true
 allowed := {"allow": true, "obligations": {}} if {
-	input.speaker == "user"
-	input.target in {"good", "contradict"}
+	input.caller == "user"
+	input.resource in {"good", "contradict"}
 }
 
 # More instructions than a decision may take.
 allowed := {"allow": true, "obligations": {}} if {
-	input.target == "burn"
+	input.resource == "burn"
 	many := numbers.range(1, 3000)
 	count([1 | some one in many; some other in many; one == other]) > 0
 }
 
 # More memory than an instance may have.
 allowed := {"allow": true, "obligations": {}} if {
-	input.target == "hoard"
+	input.resource == "hoard"
 	count(numbers.range(1, 10000000)) > 0
 }
 
 # Two values for one name: the module aborts.
-allowed := {"allow": true, "obligations": {}} if input.target == "conflict"
+allowed := {"allow": true, "obligations": {}} if input.resource == "conflict"
 
-allowed := {"allow": false, "obligations": {}} if input.target == "conflict"
+allowed := {"allow": false, "obligations": {}} if input.resource == "conflict"
 
-allowed := {"allow": true, "obligations": {"dance": 1}} if input.target == "oblige"
+allowed := {"allow": true, "obligations": {"dance": 1}} if input.resource == "oblige"
 
-allowed := {"allow": "yes", "obligations": {}} if input.target == "mistype"
+allowed := {"allow": "yes", "obligations": {}} if input.resource == "mistype"
 
 # METADATA
 # scope: document
@@ -38,13 +38,13 @@ decision := {"allow": permitted, "deny": deny, "checks": [], "obligations": {}}
 
 default permitted := false
 
-permitted if input.target == "good"
+permitted if input.resource == "good"
 
-permitted if input.target == "silent"
+permitted if input.resource == "silent"
 
-deny contains {"code": "not_good", "message": "only what is good is allowed"} if input.target != "good"
+deny contains {"code": "not_good", "message": "only what is good is allowed"} if input.resource != "good"
 
-deny contains {"code": "untargeted", "message": "there is no target"} if not input.target
+deny contains {"code": "no_resource", "message": "there is no resource"} if not input.resource
 
 # METADATA
 # scope: document
@@ -53,5 +53,5 @@ checks := {"actions": {action: {"everything": 1} | some action in actions}, "cap
 
 actions := [
 	"invoke", "start_run", "start_team", "resume_run", "cancel_run", "approve_step", "reject_step",
-	"context_read", "context_write", "memory_read", "memory_write", "memory_forget", "call_tool", "look_catalogue", "look_runs", "look_audit", "look_costs",
+	"context_read", "context_write", "memory_read", "memory_write", "memory_forget", "call_tool", "query_catalogue", "query_runs", "query_audit", "query_costs",
 ]

@@ -4,4 +4,4 @@ package guard
 # METADATA
 # scope: document
 # entrypoint: true
-allowed := {"allow": true, "obligations": {}} if input.target == "good"
+allowed := {"allow": true, "obligations": {}} if input.resource == "good"

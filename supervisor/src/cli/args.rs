@@ -18,7 +18,7 @@ Try `greenroom demo` first: it needs no key and no server.";
 pub struct Cli {
     /// What every command takes.
     #[command(flatten)]
-    pub common: Common,
+    pub common: GlobalArgs,
     /// What is to be done.
     #[command(subcommand)]
     pub command: Command,
@@ -27,7 +27,7 @@ pub struct Cli {
 /// What every command takes.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Options of every command")]
-pub struct Common {
+pub struct GlobalArgs {
     /// Settings file instead of ./greenroom.toml
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -45,12 +45,12 @@ pub struct Common {
     pub user: Option<String>,
     /// How the answer is written; default: table on a terminal, json in a pipe
     #[arg(short, long, global = true, value_enum, value_name = "FORMAT")]
-    pub output: Option<Format>,
+    pub output: Option<OutputFormat>,
 }
 
 /// How an answer is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub enum OutputFormat {
     /// One JSON document
     Json,
     /// One YAML document
@@ -71,13 +71,13 @@ pub enum Command {
     Run(RunCommand),
     /// Agents of the catalogue
     #[command(subcommand)]
-    Agents(Catalogue),
+    Agents(CatalogueCommand),
     /// Workflows of the catalogue
     #[command(subcommand)]
-    Workflows(Catalogue),
+    Workflows(CatalogueCommand),
     /// Teams of the catalogue
     #[command(subcommand)]
-    Teams(Catalogue),
+    Teams(CatalogueCommand),
     /// Runs: look, follow, answer, stop
     #[command(subcommand)]
     Runs(RunsCommand),
@@ -135,7 +135,7 @@ pub enum RunCommand {
         id: AgentId,
         /// What it is given
         #[command(flatten)]
-        work: WorkArgs,
+        work: CallArgs,
     },
     /// Run a workflow
     Workflow {
@@ -143,7 +143,7 @@ pub enum RunCommand {
         id: WorkflowId,
         /// What it is given
         #[command(flatten)]
-        work: WorkArgs,
+        work: CallArgs,
     },
     /// Form a team and let it run a workflow
     Team {
@@ -154,13 +154,13 @@ pub enum RunCommand {
         workflow: Option<WorkflowId>,
         /// What it is given
         #[command(flatten)]
-        work: WorkArgs,
+        work: CallArgs,
     },
 }
 
 /// What the work is given.
 #[derive(Debug, Args)]
-pub struct WorkArgs {
+pub struct CallArgs {
     /// An input: `k=v` is read as its declared type, `k=@PATH` hands a file in
     #[arg(short, long = "input", value_name = "K=V")]
     pub inputs: Vec<String>,
@@ -186,7 +186,7 @@ pub struct WorkArgs {
 
 /// Looking at the catalogue.
 #[derive(Debug, Subcommand)]
-pub enum Catalogue {
+pub enum CatalogueCommand {
     /// All of them
     List,
     /// One of them, as it is written

@@ -7,10 +7,10 @@ use serde_json::json;
 
 use super::args::AuditCommand;
 use super::output::{Output, table};
-use super::runs::told;
+use super::runs::format_report;
 use super::session::Session;
 use crate::clock::WallClock;
-use crate::ingress::frame::Chore;
+use crate::ingress::frame::AdminCommand;
 
 /// Does it.
 ///
@@ -22,14 +22,14 @@ pub async fn audit(session: &Session, command: AuditCommand, output: Output) -> 
         AuditCommand::List { limit, after } => Ok(records(&client.audit(Page { after, limit }).await?, output)),
         AuditCommand::Show { id } => Ok(records(&client.audit_entry(id).await?, output)),
         AuditCommand::Verify => {
-            let report = session.maintain(Chore::VerifyAudit).await?;
-            output.document(&report, || told(&report));
+            let report = session.admin(AdminCommand::VerifyAudit).await?;
+            output.document(&report, || format_report(&report));
             Ok(u8::from(report.get("holds") != Some(&Json::Bool(true))))
         }
         AuditCommand::Prune { older_than } => {
-            let before = WallClock.now().minus(older_than.into());
-            let report = session.maintain(Chore::PruneAudit { before }).await?;
-            output.document(&report, || told(&report));
+            let before = WallClock.now().saturating_sub(older_than.into());
+            let report = session.admin(AdminCommand::PruneAudit { before }).await?;
+            output.document(&report, || format_report(&report));
             Ok(0)
         }
     }
@@ -37,7 +37,7 @@ pub async fn audit(session: &Session, command: AuditCommand, output: Output) -> 
 
 fn records(reply: &Reply, output: Output) -> u8 {
     if let Some(cause) = &reply.error {
-        output.refused(cause);
+        output.print_error(cause);
         return reply.exit_code();
     }
     let document = serde_json::to_value(&reply.outputs).unwrap_or_default();
@@ -47,11 +47,11 @@ fn records(reply: &Reply, output: Output) -> u8 {
         let columns = [
             ("number", "NO"),
             ("at", "AT"),
-            ("what", "WHAT"),
+            ("event", "EVENT"),
             ("user", "USER"),
-            ("speaker", "SPEAKER"),
+            ("caller", "CALLER"),
             ("action", "ACTION"),
-            ("target", "TARGET"),
+            ("resource", "RESOURCE"),
             ("result", "RESULT"),
         ];
         table(&rows, &columns)
@@ -65,20 +65,22 @@ fn row(record: &Json) -> Option<Json> {
     let (number, at) = (record.number, record.at);
     Some(match record.event {
         Event::Opened(opening) => json!({
-            "number": number, "at": at, "what": "opened", "user": opening.user, "speaker": opening.speaker,
-            "action": opening.action, "target": opening.target, "result": opening.request,
+            "number": number, "at": at, "event": "opened", "user": opening.user, "caller": opening.caller,
+            "action": opening.action, "resource": opening.resource, "result": opening.request,
         }),
         Event::Closed { opened, closing } => {
             let code = closing.code.map(|code| format!(" {code}")).unwrap_or_default();
             let rules = if closing.code.is_some() { format!(" {}", closing.checks.join(",")) } else { String::new() };
             json!({
-                "number": number, "at": at, "what": format!("closed {opened}"),
+                "number": number, "at": at, "event": format!("closed {opened}"),
                 "result": format!("{}{code}{rules}", closing.status.as_str()),
             })
         }
-        Event::Interrupted { opened } => json!({ "number": number, "at": at, "what": format!("interrupted {opened}") }),
-        Event::Noted { subject, message } => {
-            json!({ "number": number, "at": at, "what": "noted", "target": subject, "result": message })
+        Event::Interrupted { opened } => {
+            json!({ "number": number, "at": at, "event": format!("interrupted {opened}") })
+        }
+        Event::System { subject, message } => {
+            json!({ "number": number, "at": at, "event": "system", "resource": subject, "result": message })
         }
     })
 }

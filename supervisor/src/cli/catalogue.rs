@@ -1,8 +1,8 @@
 //! `greenroom agents|workflows|teams list|show`: what there is, and how it is written.
 
-use greenroom_protocol::{AgentId, Cause, Code, Json, Reply, TeamId, WorkflowId};
+use greenroom_protocol::{AgentId, Cause, ErrorCode, Json, Reply, TeamId, WorkflowId};
 
-use super::args::Catalogue;
+use super::args::CatalogueCommand;
 use super::output::Output;
 use super::session::Session;
 
@@ -10,15 +10,15 @@ use super::session::Session;
 ///
 /// # Errors
 /// A cause that came before any reply.
-pub async fn agents(session: &Session, command: Catalogue, output: Output) -> Result<u8, Cause> {
+pub async fn agents(session: &Session, command: CatalogueCommand, output: Output) -> Result<u8, Cause> {
     let client = session.client();
     match command {
-        Catalogue::List => {
+        CatalogueCommand::List => {
             let columns =
                 [("agent_id", "AGENT"), ("category", "CATEGORY"), ("runtime", "RUNTIME"), ("description", "DOES")];
             Ok(list(&client.agents().await?, "agents", &columns, output))
         }
-        Catalogue::Show { id } => Ok(show(&client.agent(id_of::<AgentId>(&id)?).await?, "agent", output)),
+        CatalogueCommand::Show { id } => Ok(show(&client.agent(id_of::<AgentId>(&id)?).await?, "agent", output)),
     }
 }
 
@@ -26,14 +26,16 @@ pub async fn agents(session: &Session, command: Catalogue, output: Output) -> Re
 ///
 /// # Errors
 /// A cause that came before any reply.
-pub async fn workflows(session: &Session, command: Catalogue, output: Output) -> Result<u8, Cause> {
+pub async fn workflows(session: &Session, command: CatalogueCommand, output: Output) -> Result<u8, Cause> {
     let client = session.client();
     match command {
-        Catalogue::List => {
+        CatalogueCommand::List => {
             let columns = [("workflow_id", "WORKFLOW"), ("steps", "STEPS"), ("description", "DOES")];
             Ok(list(&client.workflows().await?, "workflows", &columns, output))
         }
-        Catalogue::Show { id } => Ok(show(&client.workflow(id_of::<WorkflowId>(&id)?).await?, "workflow", output)),
+        CatalogueCommand::Show { id } => {
+            Ok(show(&client.workflow(id_of::<WorkflowId>(&id)?).await?, "workflow", output))
+        }
     }
 }
 
@@ -41,25 +43,25 @@ pub async fn workflows(session: &Session, command: Catalogue, output: Output) ->
 ///
 /// # Errors
 /// A cause that came before any reply.
-pub async fn teams(session: &Session, command: Catalogue, output: Output) -> Result<u8, Cause> {
+pub async fn teams(session: &Session, command: CatalogueCommand, output: Output) -> Result<u8, Cause> {
     let client = session.client();
     match command {
-        Catalogue::List => {
+        CatalogueCommand::List => {
             let columns = [("team_id", "TEAM"), ("agents", "AGENTS"), ("workflows", "WORKFLOWS")];
             Ok(list(&client.teams().await?, "teams", &columns, output))
         }
-        Catalogue::Show { id } => Ok(show(&client.team(id_of::<TeamId>(&id)?).await?, "team", output)),
+        CatalogueCommand::Show { id } => Ok(show(&client.team(id_of::<TeamId>(&id)?).await?, "team", output)),
     }
 }
 
 fn id_of<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, Cause> {
-    text.parse().map_err(|error| Cause::new(Code::InvalidInput, format!("{text:?}: {error}")))
+    text.parse().map_err(|error| Cause::new(ErrorCode::InvalidInput, format!("{text:?}: {error}")))
 }
 
 /// Writes a list that a look gave back.
 pub(super) fn list(reply: &Reply, name: &str, columns: &[(&str, &str)], output: Output) -> u8 {
     if let Some(cause) = &reply.error {
-        output.refused(cause);
+        output.print_error(cause);
         return reply.exit_code();
     }
     let rows = reply.outputs.get(name).and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default();
@@ -71,7 +73,7 @@ pub(super) fn list(reply: &Reply, name: &str, columns: &[(&str, &str)], output: 
 /// Writes one thing that a look gave back; a person reads it as YAML, as its file is written.
 pub(super) fn show(reply: &Reply, name: &str, output: Output) -> u8 {
     if let Some(cause) = &reply.error {
-        output.refused(cause);
+        output.print_error(cause);
         return reply.exit_code();
     }
     let document = serde_json::to_value(&reply.outputs).unwrap_or_default();

@@ -1,16 +1,16 @@
 //! `greenroom config check`: every value and where it came from.
 
-use super::output::{Output, remark, table};
-use crate::config::Loaded;
+use super::output::{Output, print_note, table};
+use crate::config::LoadedConfig;
 
 /// Does it.
 #[must_use]
-pub fn check(loaded: &Loaded, output: Output) -> u8 {
+pub fn check(loaded: &LoadedConfig, output: Output) -> u8 {
     let rows: Vec<_> = loaded.shown.iter().filter_map(|row| serde_json::to_value(row).ok()).collect();
     let document = serde_json::json!({ "settings": rows, "warnings": loaded.warnings });
     output.document(&document, || table(&rows, &[("key", "SETTING"), ("value", "VALUE"), ("origin", "FROM")]));
     for warning in &loaded.warnings {
-        remark(&format!("warning: {warning}"));
+        print_note(&format!("warning: {warning}"));
     }
     0
 }

@@ -12,10 +12,10 @@ use crate::clock::WallClock;
 /// # Errors
 /// A cause that came before any reply.
 pub async fn costs(session: &Session, since: Option<humantime::Duration>, output: Output) -> Result<u8, Cause> {
-    let since = since.map(|age| WallClock.now().minus(age.into()));
+    let since = since.map(|age| WallClock.now().saturating_sub(age.into()));
     let reply = session.client().costs(since).await?;
     if let Some(cause) = &reply.error {
-        output.refused(cause);
+        output.print_error(cause);
         return Ok(reply.exit_code());
     }
     let document = serde_json::to_value(&reply.outputs).unwrap_or_default();

@@ -1,17 +1,17 @@
 //! `greenroom db`: check the store, copy it while work goes on. A store that cannot be opened is
 //! examined as it lies there.
 
-use greenroom_protocol::{Cause, Code, Json};
+use greenroom_protocol::{Cause, ErrorCode, Json};
 
 use super::args::{AuditCommand, Command, DbCommand};
 use super::output::Output;
-use super::runs::told;
+use super::runs::format_report;
 use super::session::Session;
 use crate::admin::{chain, checked};
 use crate::compose::stores;
 use crate::config::Config;
-use crate::data_dir::DataDir;
-use crate::ingress::frame::Chore;
+use crate::data_dir::DataDirLock;
+use crate::ingress::frame::AdminCommand;
 
 /// Does it.
 ///
@@ -20,16 +20,16 @@ use crate::ingress::frame::Chore;
 pub async fn db(session: &Session, command: DbCommand, output: Output) -> Result<u8, Cause> {
     match command {
         DbCommand::Check => {
-            let report = session.maintain(Chore::CheckStore).await?;
-            output.document(&report, || told(&report));
+            let report = session.admin(AdminCommand::CheckStore).await?;
+            output.document(&report, || format_report(&report));
             Ok(u8::from(report.get("sound") != Some(&Json::Bool(true))))
         }
         DbCommand::Backup { to } => {
             // The owner of the store may stand in another folder.
             let to = std::path::absolute(&to)
-                .map_err(|error| Cause::new(Code::InvalidInput, format!("{}: {error}", to.display())))?;
-            let report = session.maintain(Chore::BackUp { to }).await?;
-            output.document(&report, || told(&report));
+                .map_err(|error| Cause::new(ErrorCode::InvalidInput, format!("{}: {error}", to.display())))?;
+            let report = session.admin(AdminCommand::Backup { to }).await?;
+            output.document(&report, || format_report(&report));
             Ok(0)
         }
     }
@@ -47,17 +47,17 @@ pub async fn examined(config: &Config, command: &Command, output: Output, refuse
         _ => return Err(refused),
     };
     // Nobody may write meanwhile.
-    let Ok(_owned) = DataDir::own(&config.data_dir) else { return Err(refused) };
+    let Ok(_owned) = DataDirLock::acquire(&config.data_dir) else { return Err(refused) };
     let Ok(Some(found)) = stores::examine(config).await else { return Err(refused) };
     let mut report = match found.audit {
-        _ if found.is_sound() => return Err(refused),
+        _ if found.is_ok() => return Err(refused),
         _ if wants_all => checked(&found),
-        Some(verdict) if !verdict.holds() => chain(&verdict),
+        Some(verdict) if !verdict.is_valid() => chain(&verdict),
         Some(_) | None => return Err(refused),
     };
     if let Some(members) = report.as_object_mut() {
         members.insert("refused".to_owned(), Json::String(refused.to_string()));
     }
-    output.document(&report, || told(&report));
+    output.document(&report, || format_report(&report));
     Ok(refused.code.exit_code())
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use greenroom_definitions::{Report, Source};
-use greenroom_protocol::{Cause, Code};
+use greenroom_protocol::{Cause, ErrorCode};
 
 use super::args::DefinitionsCommand;
 use super::output::Output;
@@ -13,7 +13,7 @@ use crate::config::Config;
 /// Does it. Nothing is run and nothing is stored, so no data directory is needed.
 ///
 /// # Errors
-/// [`Code::InvalidPolicy`] if the policy that names the rules cannot be read.
+/// [`ErrorCode::InvalidPolicy`] if the policy that names the rules cannot be read.
 pub fn definitions(config: &Config, command: DefinitionsCommand, output: Output) -> Result<u8, Cause> {
     let DefinitionsCommand::Check { path } = command;
     let vocabulary = compose::known_names(config)?;
@@ -23,15 +23,15 @@ pub fn definitions(config: &Config, command: DefinitionsCommand, output: Output)
         Some(dir) => folder(dir, &vocabulary)?,
         None => greenroom_definitions::load(&Source::Embedded, &vocabulary).report,
     };
-    let document = serde_json::to_value(&report).map_err(|error| Cause::new(Code::Internal, error.to_string()))?;
+    let document = serde_json::to_value(&report).map_err(|error| Cause::new(ErrorCode::Internal, error.to_string()))?;
     output.document(&document, || report.to_string());
-    Ok(if report.has_errors() { Code::InvalidDefinition.exit_code() } else { 0 })
+    Ok(if report.has_errors() { ErrorCode::InvalidDefinition.exit_code() } else { 0 })
 }
 
-fn folder(dir: &Path, vocabulary: &greenroom_definitions::Vocabulary) -> Result<Report, Cause> {
+fn folder(dir: &Path, vocabulary: &greenroom_definitions::KnownNames) -> Result<Report, Cause> {
     if !dir.is_dir() {
         let message = format!("{} is neither a file nor a folder", dir.display());
-        return Err(Cause::new(Code::InvalidInput, message));
+        return Err(Cause::new(ErrorCode::InvalidInput, message));
     }
     Ok(greenroom_definitions::load(&Source::Directory(dir.to_owned()), vocabulary).report)
 }

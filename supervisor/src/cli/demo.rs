@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
-use greenroom_client::Work;
-use greenroom_protocol::request::Options;
-use greenroom_protocol::{Cause, Clock, Code, Json, Reply, RequestId, RunId, TeamId, Values, WorkflowId};
-use greenroom_runtimes::native::report::{self, Material};
+use greenroom_client::CallParams;
+use greenroom_protocol::request::CallOptions;
+use greenroom_protocol::{Cause, Clock, ErrorCode, Json, Reply, RequestId, RunId, TeamId, Values, WorkflowId};
+use greenroom_runtimes::native::report::{self, ReportInput};
 
-use super::args::{DemoArgs, Format};
-use super::output::{Output, describe, remark, totals};
+use super::args::{DemoArgs, OutputFormat};
+use super::output::{Output, describe, print_note, totals};
 use super::progress::Progress;
-use super::run::followed;
+use super::run::follow_run;
 use super::session::Session;
 use crate::clock::{TimeOrdered, WallClock};
 
@@ -26,16 +26,16 @@ const WORKFLOW: &str = "generate_quarterly_report";
 /// # Errors
 /// A cause that came before any reply; a folder that cannot be written.
 pub async fn demo(session: &Session, arguments: DemoArgs, output: Output) -> Result<u8, Cause> {
-    remark(&format!(
+    print_note(&format!(
         "{TEAM} writes the report of {COMPANY} for {}; every message is judged and recorded",
         arguments.quarter
     ));
     let reply = run(session, &arguments).await?;
     if let Some(cause) = &reply.error {
-        if output.format() != Format::Table {
+        if output.format() != OutputFormat::Table {
             output.reply(&reply);
         }
-        remark(&format!("error: {}", describe(cause)));
+        print_note(&format!("error: {}", describe(cause)));
         return Ok(reply.exit_code());
     }
     let written = write(session, &arguments, &reply)?;
@@ -45,34 +45,34 @@ pub async fn demo(session: &Session, arguments: DemoArgs, output: Output) -> Res
         format!("\nThe report:\n{}\n\n{}", paths.join("\n"), totals(&reply))
     });
     if reply.metadata.model.as_deref().is_some_and(|model| model.starts_with("offline")) {
-        remark("no key is set, so the texts were extracted by `offline`, not written by a language model");
+        print_note("no key is set, so the texts were extracted by `offline`, not written by a language model");
     }
     Ok(0)
 }
 
 async fn run(session: &Session, arguments: &DemoArgs) -> Result<Reply, Cause> {
-    let named = |error: greenroom_protocol::id::IdError| Cause::new(Code::Internal, error.to_string());
-    let sales = session.keep(SALES.to_vec(), "text/csv", "sales.csv").await?;
+    let named = |error: greenroom_protocol::id::IdError| Cause::new(ErrorCode::Internal, error.to_string());
+    let sales = session.store_artifact(SALES.to_vec(), "text/csv", "sales.csv").await?;
     let text = |text: &str| Json::from(text);
-    let work = Work {
+    let work = CallParams {
         inputs: Values::from([("data_source".to_owned(), sales.to_json())]),
         context: Values::from([
             ("quarter".to_owned(), text(&arguments.quarter)),
             ("company".to_owned(), text(COMPANY)),
         ]),
-        options: Options { model: arguments.model.clone(), cost_max: None },
+        options: CallOptions { model: arguments.model.clone(), cost_max: None },
         detach: false,
     };
-    let request = RequestId::fresh(greenroom_protocol::Ids::fresh(&TimeOrdered));
-    let run = RunId::of(&request);
-    let client = session.client().with_request(request);
+    let request = RequestId::from_u128(greenroom_protocol::IdGenerator::next_id(&TimeOrdered));
+    let run = RunId::for_request(&request);
+    let client = session.client().with_request_id(request);
     let (team, workflow) = (TeamId::new(TEAM).map_err(named)?, WorkflowId::new(WORKFLOW).map_err(named)?);
-    followed(&session.client(), &run, Progress::always(), client.run_team(team, workflow, work)).await
+    follow_run(&session.client(), &run, Progress::always(), client.run_team(team, workflow, work)).await
 }
 
 /// Writes the report as Markdown and as one page, and answers where they lie.
 fn write(session: &Session, arguments: &DemoArgs, reply: &Reply) -> Result<Vec<String>, Cause> {
-    let report = report::write(&Material {
+    let report = report::write(&ReportInput {
         company: Some(COMPANY),
         run: &reply.id,
         workflow: WORKFLOW,
@@ -84,7 +84,7 @@ fn write(session: &Session, arguments: &DemoArgs, reply: &Reply) -> Result<Vec<S
     });
     let dir = &arguments.to;
     let refused = |path: &Path, error: std::io::Error| {
-        Cause::new(Code::PathNotAllowed, format!("{} cannot be written: {error}", path.display()))
+        Cause::new(ErrorCode::PathNotAllowed, format!("{} cannot be written: {error}", path.display()))
     };
     std::fs::create_dir_all(dir).map_err(|error| refused(dir, error))?;
     let mut written = Vec::new();

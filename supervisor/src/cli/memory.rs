@@ -26,7 +26,7 @@ pub async fn memory(session: &Session, command: MemoryCommand, output: Output) -
         MemoryCommand::Forget { agent, memory, all: _ } => {
             let reply = client.forget(agent, memory).await?;
             if let Some(cause) = &reply.error {
-                output.refused(cause);
+                output.print_error(cause);
                 return Ok(reply.exit_code());
             }
             let document = serde_json::to_value(&reply.outputs).unwrap_or_default();

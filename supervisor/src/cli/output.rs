@@ -6,7 +6,7 @@ use greenroom_protocol::{Cause, Json, PriceBasis, Reply};
 use tabled::builder::Builder;
 use tabled::settings::Style;
 
-use super::args::Format;
+use super::args::OutputFormat;
 
 /// Characters of one cell; the rest is cut.
 const CELL_CHARS_MAX: usize = 80;
@@ -14,29 +14,29 @@ const CELL_CHARS_MAX: usize = 80;
 /// Writes answers to standard output and remarks to standard error.
 #[derive(Debug, Clone, Copy)]
 pub struct Output {
-    format: Format,
+    format: OutputFormat,
 }
 
 impl Output {
     /// In this format; by default a table on a terminal, JSON in a pipe.
     #[must_use]
-    pub fn new(format: Option<Format>) -> Self {
-        let default = if std::io::stdout().is_terminal() { Format::Table } else { Format::Json };
+    pub fn new(format: Option<OutputFormat>) -> Self {
+        let default = if std::io::stdout().is_terminal() { OutputFormat::Table } else { OutputFormat::Json };
         Self { format: format.unwrap_or(default) }
     }
 
     /// The format.
     #[must_use]
-    pub const fn format(self) -> Format {
+    pub const fn format(self) -> OutputFormat {
         self.format
     }
 
     /// Writes a document; a person sees `table`.
     pub fn document(self, document: &Json, table: impl FnOnce() -> String) {
         let text = match self.format {
-            Format::Json => serde_json::to_string_pretty(document).unwrap_or_default(),
-            Format::Yaml => serde_yaml_ng::to_string(document).unwrap_or_default(),
-            Format::Table => table(),
+            OutputFormat::Json => serde_json::to_string_pretty(document).unwrap_or_default(),
+            OutputFormat::Yaml => serde_yaml_ng::to_string(document).unwrap_or_default(),
+            OutputFormat::Table => table(),
         };
         print(&text);
     }
@@ -53,15 +53,15 @@ impl Output {
     }
 
     /// Writes a refusal that is no reply.
-    pub fn refused(self, cause: &Cause) {
+    pub fn print_error(self, cause: &Cause) {
         match self.format {
-            Format::Json | Format::Yaml => {
+            OutputFormat::Json | OutputFormat::Yaml => {
                 let document = serde_json::json!({ "error": cause });
                 self.document(&document, String::new);
             }
-            Format::Table => {}
+            OutputFormat::Table => {}
         }
-        remark(&format!("error: {}", describe(cause)));
+        print_note(&format!("error: {}", describe(cause)));
     }
 }
 
@@ -72,7 +72,7 @@ pub fn print(text: &str) {
 }
 
 /// Writes a line for people to standard error.
-pub fn remark(line: &str) {
+pub fn print_note(line: &str) {
     let mut out = std::io::stderr().lock();
     let _ = writeln!(out, "{line}");
 }
@@ -121,20 +121,20 @@ pub fn totals(reply: &Reply) -> String {
     let model = taken.model.as_deref().map(|model| format!(" · model {model}")).unwrap_or_default();
     let steps = match taken.workflow_steps {
         0 => String::new(),
-        many => format!("{} · ", counted(many.into(), "step")),
+        many => format!("{} · ", pluralize(many.into(), "step")),
     };
     format!(
         "{steps}{} · {:.2} s · {} · ${:.4}{estimated} · {}{model}",
-        counted(taken.agents_involved.into(), "agent"),
+        pluralize(taken.agents_involved.into(), "agent"),
         std::time::Duration::from_millis(taken.duration_ms).as_secs_f64(),
-        counted(taken.tokens_used.total(), "token"),
+        pluralize(taken.tokens_used.total(), "token"),
         taken.cost_usd,
-        counted(taken.policy_decisions.into(), "policy decision"),
+        pluralize(taken.policy_decisions.into(), "policy decision"),
     )
 }
 
 /// `1 agent`, `2 agents`.
-fn counted(many: u64, what: &str) -> String {
+fn pluralize(many: u64, what: &str) -> String {
     if many == 1 { format!("1 {what}") } else { format!("{many} {what}s") }
 }
 
@@ -176,7 +176,7 @@ fn shorten(text: &str, chars_max: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use greenroom_protocol::Code;
+    use greenroom_protocol::ErrorCode;
 
     use super::*;
 
@@ -202,11 +202,11 @@ mod tests {
 
     #[test]
     fn a_denial_names_its_rules_and_a_failed_step_its_cause() {
-        let denied = Cause::new(Code::PolicyDenied, "no").with(serde_json::json!({
+        let denied = Cause::new(ErrorCode::PolicyDenied, "no").with_details(serde_json::json!({
             "rules": [{"code": "role_required", "message": "guest has no role"}]
         }));
         assert!(describe(&denied).contains("rule role_required: guest has no role"));
-        let failed = Cause::new(Code::StepFailed, "step a").with(serde_json::json!({ "cause": denied }));
+        let failed = Cause::new(ErrorCode::StepFailed, "step a").with_details(serde_json::json!({ "cause": denied }));
         assert!(describe(&failed).contains("because policy_denied"), "{}", describe(&failed));
     }
 }

@@ -6,15 +6,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use greenroom_protocol::{Cause, Code};
-use greenroom_rego::access_matrix::Bearer;
-use greenroom_rego::{Engine, Evaluator, Explanation, Fault, Input, Verdict};
+use greenroom_protocol::{Cause, ErrorCode};
+use greenroom_rego::access_matrix::Subject;
+use greenroom_rego::{Engine, EvaluationError, Evaluator, Explanation, Input, PolicyDecision};
 use tokio::sync::Mutex;
 
 use super::args::PolicyCommand;
 use super::output::Output;
 use crate::compose;
-use crate::config::{Config, User};
+use crate::config::{Config, UserConfig};
 
 /// Bytes of an input document.
 const INPUT_BYTES_MAX: u64 = 64 * 1024;
@@ -22,7 +22,7 @@ const INPUT_BYTES_MAX: u64 = 64 * 1024;
 /// Does it.
 ///
 /// # Errors
-/// [`Code::InvalidInput`] for a document that is not what policy sees; [`Code::InvalidPolicy`].
+/// [`ErrorCode::InvalidInput`] for a document that is not what policy sees; [`ErrorCode::InvalidPolicy`].
 pub async fn policy(config: &Config, command: PolicyCommand, output: Output) -> Result<u8, Cause> {
     let snapshot = compose::policy_in_force(config).await?;
     let alone = Alone(Mutex::new(Engine::new(snapshot).await?));
@@ -31,11 +31,11 @@ pub async fn policy(config: &Config, command: PolicyCommand, output: Output) -> 
             let explanation = alone.explain(Arc::new(read(&input)?)).await?;
             let document = serde_json::to_value(&explanation).unwrap_or_default();
             output.document(&document, || for_people(&explanation));
-            Ok(if explanation.allow { 0 } else { Code::PolicyDenied.exit_code() })
+            Ok(if explanation.allow { 0 } else { ErrorCode::PolicyDenied.exit_code() })
         }
         PolicyCommand::Table => {
             let categories = compose::categories(config).await?;
-            let table = greenroom_rego::access_matrix::table(&alone, &bearers(config), &categories).await?;
+            let table = greenroom_rego::access_matrix::access_matrix(&alone, &bearers(config), &categories).await?;
             let document = serde_json::to_value(&table).unwrap_or_default();
             output.document(&document, || table.to_string());
             Ok(0)
@@ -48,28 +48,29 @@ struct Alone(Mutex<Engine>);
 
 #[async_trait]
 impl Evaluator for Alone {
-    async fn allowed(&self, input: Arc<Input>) -> Result<Verdict, Fault> {
+    async fn allowed(&self, input: Arc<Input>) -> Result<PolicyDecision, EvaluationError> {
         self.0.lock().await.allowed(&input).await
     }
 
-    async fn explain(&self, input: Arc<Input>) -> Result<Explanation, Fault> {
+    async fn explain(&self, input: Arc<Input>) -> Result<Explanation, EvaluationError> {
         self.0.lock().await.explain(&input).await
     }
 }
 
 /// The configuration's users, as the columns of the table.
-fn bearers(config: &Config) -> Vec<Bearer> {
-    let bearer = |user: &User| Bearer {
+fn bearers(config: &Config) -> Vec<Subject> {
+    let bearer = |user: &UserConfig| Subject {
         name: user.name.to_string(),
         roles: user.roles.iter().collect(),
         categories: user.permissions.allowed_categories.iter().map(ToString::to_string).collect(),
     };
-    config.people.users.iter().map(bearer).collect()
+    config.users.users.iter().map(bearer).collect()
 }
 
 fn read(path: &Path) -> Result<Input, Cause> {
-    let refused =
-        |error: std::io::Error| Cause::new(Code::PathNotAllowed, format!("{} cannot be read: {error}", path.display()));
+    let refused = |error: std::io::Error| {
+        Cause::new(ErrorCode::PathNotAllowed, format!("{} cannot be read: {error}", path.display()))
+    };
     let mut text = String::new();
     if path == Path::new("-") {
         std::io::stdin().lock().take(INPUT_BYTES_MAX).read_to_string(&mut text).map_err(refused)?;
@@ -80,7 +81,7 @@ fn read(path: &Path) -> Result<Input, Cause> {
     serde_json::from_str(&text).map_err(|error| {
         let message =
             format!("{} is not a policy input: {error}; rego/schema/input.json says what one is", path.display());
-        Cause::new(Code::InvalidInput, message)
+        Cause::new(ErrorCode::InvalidInput, message)
     })
 }
 

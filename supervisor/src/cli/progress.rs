@@ -4,9 +4,9 @@
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use greenroom_protocol::event::{RunEvent, What};
+use greenroom_protocol::event::{RunEvent, RunEventKind};
 
-use super::output::remark;
+use super::output::print_note;
 
 /// Tells of a run.
 #[derive(Debug, Clone, Copy)]
@@ -28,10 +28,10 @@ impl Progress {
     }
 
     /// Tells of one event.
-    pub fn tell(self, event: &RunEvent) {
-        let waits = matches!(event.what, What::ApprovalAsked { .. });
+    pub fn print_events(self, event: &RunEvent) {
+        let waits = matches!(event.kind, RunEventKind::ApprovalRequested { .. });
         if let Some(text) = line(event).filter(|_| self.shown || waits) {
-            remark(&text);
+            print_note(&text);
         }
     }
 }
@@ -49,46 +49,48 @@ pub fn line(event: &RunEvent) -> Option<String> {
         Some(index) => format!("{step}[{index}]"),
         None => step.to_string(),
     };
-    Some(match &event.what {
-        What::RunStarted { steps } => format!("▶ {} · {steps} steps", event.run),
-        What::RunResumed { definitions_changed: false } => "  ↻ goes on after an interruption".to_owned(),
-        What::RunResumed { definitions_changed: true } => {
+    Some(match &event.kind {
+        RunEventKind::RunStarted { steps } => format!("▶ {} · {steps} steps", event.run),
+        RunEventKind::RunResumed { definitions_changed: false } => "  ↻ goes on after an interruption".to_owned(),
+        RunEventKind::RunResumed { definitions_changed: true } => {
             "  ↻ goes on after an interruption, with the versions it began with: definitions have changed since"
                 .to_owned()
         }
-        What::StepStarted { step, index, agent, attempt } => {
+        RunEventKind::StepStarted { step, index, agent, attempt } => {
             let who = agent.as_ref().map(|agent| format!(" · {agent}")).unwrap_or_default();
             let again = if *attempt > 1 { format!(" · attempt {attempt}") } else { String::new() };
             format!("  … {}{who}{again}", at(step, index))
         }
-        What::StepEnded { step, index, state, duration_ms, cause } => {
+        RunEventKind::StepEnded { step, index, status: state, duration_ms, cause } => {
             let mark = match state.as_str() {
                 "done" => "✔",
                 "skipped" => "–",
                 "compensated" => "↩",
                 _ => "✘",
             };
-            let took = took(Duration::from_millis(*duration_ms));
+            let took = format_duration(Duration::from_millis(*duration_ms));
             let why = cause.as_ref().map(|cause| format!(" · {cause}")).unwrap_or_default();
             format!("  {mark} {} {state}{took}{why}", at(step, index))
         }
-        What::StepRetried { step, cause, after_ms } => format!("  ↻ {step} again after {after_ms} ms · {cause}"),
-        What::ApprovalAsked { step, prompt } => format!(
+        RunEventKind::StepRetried { step, cause, after_ms } => {
+            format!("  ↻ {step} again after {after_ms} ms · {cause}")
+        }
+        RunEventKind::ApprovalRequested { step, prompt } => format!(
             "  ? {step} waits for a person: {prompt}\n    greenroom runs approve {run} {step}\n    greenroom runs reject {run} {step}",
             run = event.run
         ),
-        What::ApprovalAnswered { step, approved, by } => {
+        RunEventKind::ApprovalResolved { step, approved, by } => {
             format!(
                 "  {} {step} was {} by {by}",
                 if *approved { "✔" } else { "✘" },
                 if *approved { "approved" } else { "rejected" }
             )
         }
-        What::RunEnded { reply } => format!("■ {} {}", event.run, reply.status.as_str()),
+        RunEventKind::RunEnded { reply } => format!("■ {} {}", event.run, reply.status.as_str()),
     })
 }
 
-fn took(time: Duration) -> String {
+fn format_duration(time: Duration) -> String {
     if time < Duration::from_millis(1) { String::new() } else { format!(" · {:.2} s", time.as_secs_f64()) }
 }
 
@@ -104,7 +106,7 @@ mod tests {
             run: RunId::new("run_1").unwrap(),
             seq: 3,
             at: Timestamp::default(),
-            what: What::ApprovalAsked { step: StepId::new("sign").unwrap(), prompt: "Send it?".into() },
+            kind: RunEventKind::ApprovalRequested { step: StepId::new("sign").unwrap(), prompt: "Send it?".into() },
         };
         let text = line(&event).unwrap();
         assert!(text.contains("greenroom runs approve run_1 sign"), "{text}");

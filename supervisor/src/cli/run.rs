@@ -5,17 +5,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt;
-use greenroom_client::{Client, Work};
+use greenroom_client::{CallParams, Client};
 use greenroom_definitions::Field;
-use greenroom_protocol::event::What;
-use greenroom_protocol::request::Options;
+use greenroom_protocol::event::RunEventKind;
+use greenroom_protocol::request::CallOptions;
 use greenroom_protocol::{
-    AgentId, Cause, Clock, Code, Deadline, Json, MicroUsd, Reply, RequestId, RunId, TeamId, WorkflowId,
+    AgentId, Cause, Clock, Deadline, ErrorCode, Json, MicroUsd, Reply, RequestId, RunId, TeamId, WorkflowId,
 };
 
-use super::args::{RunCommand, WorkArgs};
+use super::args::{CallArgs, RunCommand};
 use super::inputs::{Types, context, inputs};
-use super::output::{Output, remark};
+use super::output::{Output, print_note};
 use super::progress::Progress;
 use super::session::Session;
 use crate::clock::WallClock;
@@ -54,24 +54,23 @@ pub async fn run(session: &Session, command: RunCommand, output: Output) -> Resu
     Ok(reply.exit_code())
 }
 
-async fn prepare(session: &Session, work: WorkArgs, types: &Types) -> Result<(Client, Work), Cause> {
-    let cost_max =
-        match work.max_cost_usd {
-            None => None,
-            Some(usd) => Some(MicroUsd::from_usd(usd).ok_or_else(|| {
-                Cause::new(Code::InvalidInput, format!("--max-cost-usd is {usd}, not a sum of money"))
-            })?),
-        };
+async fn prepare(session: &Session, work: CallArgs, types: &Types) -> Result<(Client, CallParams), Cause> {
+    let cost_max = match work.max_cost_usd {
+        None => None,
+        Some(usd) => Some(MicroUsd::from_usd(usd).ok_or_else(|| {
+            Cause::new(ErrorCode::InvalidInput, format!("--max-cost-usd is {usd}, not a sum of money"))
+        })?),
+    };
     let mut client = session.client();
     let wait = work.timeout.map_or(RUN_WAIT, Duration::from);
     client = client.with_deadline(Deadline::after(WallClock.now(), wait));
     if let Some(key) = work.idempotency_key {
         client = client.with_idempotency_key(key);
     }
-    let prepared = Work {
+    let prepared = CallParams {
         inputs: inputs(session, &work.inputs, types).await?,
         context: context(&work.context)?,
-        options: Options { model: work.model, cost_max },
+        options: CallOptions { model: work.model, cost_max },
         detach: work.detach,
     };
     Ok((client, prepared))
@@ -80,37 +79,39 @@ async fn prepare(session: &Session, work: WorkArgs, types: &Types) -> Result<(Cl
 /// Starts a run and tells of it while it goes on.
 async fn start<F>(
     session: &Session,
-    work: WorkArgs,
+    work: CallArgs,
     types: &Types,
-    ask: impl FnOnce(Client, Work) -> F,
+    ask: impl FnOnce(Client, CallParams) -> F,
 ) -> Result<Reply, Cause>
 where
     F: Future<Output = Result<Reply, greenroom_client::TransportError>>,
 {
     let detach = work.detach;
     let (client, work) = prepare(session, work, types).await?;
-    let named = RequestId::fresh(greenroom_protocol::Ids::fresh(&crate::clock::TimeOrdered));
-    let run = RunId::of(&named);
-    let client = client.with_request(named);
+    let named = RequestId::from_u128(greenroom_protocol::IdGenerator::next_id(&crate::clock::TimeOrdered));
+    let run = RunId::for_request(&named);
+    let client = client.with_request_id(named);
     if detach {
         let reply = ask(client, work).await?;
-        if session.is_own() && reply.error.is_none() {
-            remark("no `greenroom up` is running: the run goes on with the next one, or with `greenroom runs resume`");
+        if session.is_in_process() && reply.error.is_none() {
+            print_note(
+                "no `greenroom up` is running: the run goes on with the next one, or with `greenroom runs resume`",
+            );
         }
         return Ok(reply);
     }
-    followed(&session.client(), &run, Progress::new(), ask(client, work)).await
+    follow_run(&session.client(), &run, Progress::new(), ask(client, work)).await
 }
 
 /// Waits for a run's reply and tells of the run meanwhile.
-pub(super) async fn followed(
+pub(super) async fn follow_run(
     client: &Client,
     run: &RunId,
     progress: Progress,
     asked: impl Future<Output = Result<Reply, greenroom_client::TransportError>>,
 ) -> Result<Reply, Cause> {
     let has_begun = AtomicBool::new(false);
-    let telling = tell_from(client, run, progress, &has_begun);
+    let telling = print_events_from(client, run, progress, &has_begun);
     tokio::pin!(asked, telling);
     tokio::select! {
         reply = &mut asked => {
@@ -125,17 +126,17 @@ pub(super) async fn followed(
 }
 
 /// Tells of a run from its first event to its last, and answers with its reply.
-pub(super) async fn tell(client: &Client, run: &RunId, progress: Progress) -> Option<Reply> {
-    tell_from(client, run, progress, &AtomicBool::new(false)).await
+pub(super) async fn print_events(client: &Client, run: &RunId, progress: Progress) -> Option<Reply> {
+    print_events_from(client, run, progress, &AtomicBool::new(false)).await
 }
 
 /// The same, and says as soon as there is something to tell of.
-async fn tell_from(client: &Client, run: &RunId, progress: Progress, has_begun: &AtomicBool) -> Option<Reply> {
+async fn print_events_from(client: &Client, run: &RunId, progress: Progress, has_begun: &AtomicBool) -> Option<Reply> {
     let mut events = client.watch(run, 0);
     while let Some(Ok(event)) = events.next().await {
         has_begun.store(true, Ordering::Relaxed);
-        progress.tell(&event);
-        if let What::RunEnded { reply } = event.what {
+        progress.print_events(&event);
+        if let RunEventKind::RunEnded { reply } = event.kind {
             return Some(*reply);
         }
     }
@@ -172,7 +173,7 @@ async fn workflow_types(client: &Client, id: &WorkflowId) -> Types {
 fn fields(definition: Option<&Json>) -> Types {
     let inputs = definition.and_then(|definition| definition.get("inputs")).and_then(Json::as_array);
     let read = |field: &Json| serde_json::from_value::<Field>(field.clone()).ok();
-    inputs.into_iter().flatten().filter_map(read).map(|field| (field.name, field.kind)).collect()
+    inputs.into_iter().flatten().filter_map(read).map(|field| (field.name, field.field_type)).collect()
 }
 
 async fn only_workflow(client: &Client, team: &TeamId) -> Result<WorkflowId, Cause> {
@@ -182,5 +183,7 @@ async fn only_workflow(client: &Client, team: &TeamId) -> Result<WorkflowId, Cau
     }
     let named = reply.outputs.get("team").and_then(|team| team.get("workflows")).and_then(Json::as_array);
     let first = named.and_then(|named| named.first()).and_then(Json::as_str).and_then(|id| WorkflowId::new(id).ok());
-    first.ok_or_else(|| Cause::new(Code::MissingInput, format!("the team {team} names no workflow; say --workflow ID")))
+    first.ok_or_else(|| {
+        Cause::new(ErrorCode::MissingInput, format!("the team {team} names no workflow; say --workflow ID"))
+    })
 }

@@ -1,18 +1,18 @@
 //! `greenroom runs`: look at runs, follow one, answer one that waits, stop one, forget old ones.
 
 use futures::StreamExt;
-use greenroom_protocol::event::What;
+use greenroom_protocol::event::RunEventKind;
 use greenroom_protocol::request::{Page, Signal};
 use greenroom_protocol::{Cause, Clock, Json, Reply, RunId};
 
-use super::args::{Format, RunsCommand};
+use super::args::{OutputFormat, RunsCommand};
 use super::catalogue::list;
-use super::output::{Output, print, remark};
+use super::output::{Output, print, print_note};
 use super::progress::{Progress, line};
-use super::run::tell;
+use super::run::print_events;
 use super::session::Session;
 use crate::clock::WallClock;
-use crate::ingress::frame::Chore;
+use crate::ingress::frame::AdminCommand;
 
 /// Does it.
 ///
@@ -42,21 +42,21 @@ pub async fn runs(session: &Session, command: RunsCommand, output: Output) -> Re
         }
         RunsCommand::Resume { run: Some(run) } => resume(session, run, output).await,
         RunsCommand::Resume { run: None } => {
-            let report = session.maintain(Chore::ResumeAll).await?;
-            output.document(&report, || told(&report));
+            let report = session.admin(AdminCommand::ResumeAll).await?;
+            output.document(&report, || format_report(&report));
             Ok(u8::from(report.get("failed").and_then(Json::as_u64).unwrap_or(0) > 0))
         }
         RunsCommand::Prune { older_than } => {
-            let before = WallClock.now().minus(older_than.into());
-            let report = session.maintain(Chore::PruneRuns { before }).await?;
-            output.document(&report, || told(&report));
+            let before = WallClock.now().saturating_sub(older_than.into());
+            let report = session.admin(AdminCommand::PruneRuns { before }).await?;
+            output.document(&report, || format_report(&report));
             Ok(0)
         }
     }
 }
 
 /// A small report as `name: value` lines.
-pub(super) fn told(report: &Json) -> String {
+pub(super) fn format_report(report: &Json) -> String {
     let members = report.as_object().into_iter().flatten();
     let text = |value: &Json| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     members.map(|(name, value)| format!("{name}: {}", text(value))).collect::<Vec<_>>().join("\n")
@@ -64,12 +64,12 @@ pub(super) fn told(report: &Json) -> String {
 
 fn show(reply: &Reply, output: Output) -> u8 {
     if let Some(cause) = &reply.error {
-        output.refused(cause);
+        output.print_error(cause);
         return reply.exit_code();
     }
     let document = serde_json::to_value(&reply.outputs).unwrap_or_default();
     output.document(&document, || {
-        let mut text = reply.outputs.get("run").map(told).unwrap_or_default();
+        let mut text = reply.outputs.get("run").map(format_report).unwrap_or_default();
         let events = reply.outputs.get("events").and_then(Json::as_array);
         for event in events.into_iter().flatten() {
             if let Some(line) = serde_json::from_value(event.clone()).ok().as_ref().and_then(line) {
@@ -88,15 +88,15 @@ async fn watch(session: &Session, run: &RunId, after: u64, output: Output) -> Re
         let event = event?;
         match output.format() {
             // One line an event, so that a reader need not wait for the end.
-            Format::Json => print(&serde_json::to_string(&event).unwrap_or_default()),
-            Format::Yaml => print(&format!("---\n{}", serde_yaml_ng::to_string(&event).unwrap_or_default())),
-            Format::Table => Progress::always().tell(&event),
+            OutputFormat::Json => print(&serde_json::to_string(&event).unwrap_or_default()),
+            OutputFormat::Yaml => print(&format!("---\n{}", serde_yaml_ng::to_string(&event).unwrap_or_default())),
+            OutputFormat::Table => Progress::always().print_events(&event),
         }
-        if let What::RunEnded { reply } = event.what {
+        if let RunEventKind::RunEnded { reply } = event.kind {
             return Ok(reply.exit_code());
         }
     }
-    remark("the watch ended before the run did");
+    print_note("the watch ended before the run did");
     Ok(1)
 }
 
@@ -108,14 +108,14 @@ async fn resume(session: &Session, run: RunId, output: Output) -> Result<u8, Cau
         output.reply(&standing);
         return Ok(standing.exit_code());
     }
-    let reply = tell(&client, &run, Progress::new()).await.unwrap_or(standing);
+    let reply = print_events(&client, &run, Progress::new()).await.unwrap_or(standing);
     output.reply(&reply);
     Ok(reply.exit_code())
 }
 
 fn answered(reply: &Reply, signal: Signal, output: Output) -> Result<u8, Cause> {
     if let Some(cause) = &reply.error {
-        output.refused(cause);
+        output.print_error(cause);
         return Ok(reply.exit_code());
     }
     let document = serde_json::to_value(reply).unwrap_or_default();

@@ -10,23 +10,23 @@ use greenroom_protocol::{ArtifactRef, Cause, Json};
 use crate::clock::{TimeOrdered, WallClock};
 use crate::compose::compose;
 use crate::config::Config;
-use crate::data_dir::{DataDir, LockError};
-use crate::ingress::control::client::Socket;
-use crate::ingress::frame::Chore;
-use crate::pod::House;
+use crate::data_dir::{DataDirLock, LockError};
+use crate::ingress::control::client::ControlClient;
+use crate::ingress::frame::AdminCommand;
+use crate::pod::Pod;
 
 /// How often, and how far apart, an owner that is only just starting is tried.
-const DIAL_TRIES_MAX: u32 = 50;
-const DIAL_PAUSE: Duration = Duration::from_millis(40);
+const CONNECT_ATTEMPTS_MAX: u32 = 50;
+const CONNECT_RETRY_DELAY: Duration = Duration::from_millis(40);
 
 /// One command's way to the platform.
 pub enum Session {
     /// A house of its own.
-    Own(Box<House>),
+    InProcess(Box<Pod>),
     /// The owner of the data directory.
-    Other {
+    Remote {
         /// Its socket.
-        socket: Socket,
+        socket: ControlClient,
         /// What this command is told.
         config: Box<Config>,
     },
@@ -38,40 +38,40 @@ impl Session {
     /// # Errors
     /// What stands in the way of a house; an owner that does not listen.
     pub async fn open(config: Config) -> Result<Self, Cause> {
-        for tried in 0..DIAL_TRIES_MAX {
-            match DataDir::own(&config.data_dir) {
+        for tried in 0..CONNECT_ATTEMPTS_MAX {
+            match DataDirLock::acquire(&config.data_dir) {
                 Ok(owned) => return Self::own(config, owned).await,
-                Err(LockError::Owned { .. }) => {}
+                Err(LockError::Held { .. }) => {}
                 Err(error @ LockError::Unusable { .. }) => return Err(error.into()),
             }
             // The owner may be starting, and may be ending just as well; then the lock is free again.
             if tokio::net::UnixStream::connect(config.control_socket()).await.is_ok() {
-                let socket = Socket::new(&config.control_socket(), config.user.clone());
-                return Ok(Self::Other { socket, config: Box::new(config) });
+                let socket = ControlClient::new(&config.control_socket(), config.user.clone());
+                return Ok(Self::Remote { socket, config: Box::new(config) });
             }
-            if tried + 1 < DIAL_TRIES_MAX {
-                tokio::time::sleep(DIAL_PAUSE).await;
+            if tried + 1 < CONNECT_ATTEMPTS_MAX {
+                tokio::time::sleep(CONNECT_RETRY_DELAY).await;
             }
         }
-        match DataDir::own(&config.data_dir) {
+        match DataDirLock::acquire(&config.data_dir) {
             Ok(owned) => Self::own(config, owned).await,
             Err(error) => Err(error.into()),
         }
     }
 
-    async fn own(config: Config, owned: DataDir) -> Result<Self, Cause> {
-        let mut house = compose(&config, Arc::new(WallClock), Arc::new(TimeOrdered)).await?;
-        house.hold(owned);
-        house.listen()?;
-        Ok(Self::Own(Box::new(house)))
+    async fn own(config: Config, owned: DataDirLock) -> Result<Self, Cause> {
+        let mut pod = compose(&config, Arc::new(WallClock), Arc::new(TimeOrdered)).await?;
+        pod.attach_lock(owned);
+        pod.listen()?;
+        Ok(Self::InProcess(Box::new(pod)))
     }
 
     /// A client that speaks for the configured user.
     #[must_use]
     pub fn client(&self) -> Client {
         match self {
-            Self::Own(house) => house.client(&house.config().user),
-            Self::Other { socket, .. } => Client::new(Arc::new(socket.clone())),
+            Self::InProcess(pod) => pod.client(&pod.config().user),
+            Self::Remote { socket, .. } => Client::new(Arc::new(socket.clone())),
         }
     }
 
@@ -79,23 +79,23 @@ impl Session {
     #[must_use]
     pub fn config(&self) -> &Config {
         match self {
-            Self::Own(house) => house.config(),
-            Self::Other { config, .. } => config,
+            Self::InProcess(pod) => pod.config(),
+            Self::Remote { config, .. } => config,
         }
     }
 
     /// True if the platform ends with this command.
     #[must_use]
-    pub const fn is_own(&self) -> bool {
-        matches!(self, Self::Own(_))
+    pub const fn is_in_process(&self) -> bool {
+        matches!(self, Self::InProcess(_))
     }
 
     /// The revision of the policy in force, where this process can see it.
     #[must_use]
     pub fn policy_revision(&self) -> Option<String> {
         match self {
-            Self::Own(house) => Some(house.guard().observe().revision),
-            Self::Other { .. } => None,
+            Self::InProcess(pod) => Some(pod.guard().observe().revision),
+            Self::Remote { .. } => None,
         }
     }
 
@@ -103,10 +103,10 @@ impl Session {
     ///
     /// # Errors
     /// What the store says.
-    pub async fn keep(&self, bytes: Vec<u8>, media_type: &str, name: &str) -> Result<ArtifactRef, Cause> {
+    pub async fn store_artifact(&self, bytes: Vec<u8>, media_type: &str, name: &str) -> Result<ArtifactRef, Cause> {
         match self {
-            Self::Own(house) => house.front().keep(bytes, media_type, name).await,
-            Self::Other { socket, .. } => socket.keep(&bytes, media_type, name).await,
+            Self::InProcess(pod) => pod.ingress().store_artifact(bytes, media_type, name).await,
+            Self::Remote { socket, .. } => socket.keep(&bytes, media_type, name).await,
         }
     }
 
@@ -114,18 +114,18 @@ impl Session {
     ///
     /// # Errors
     /// What the store says.
-    pub async fn maintain(&self, chore: Chore) -> Result<Json, Cause> {
+    pub async fn admin(&self, command: AdminCommand) -> Result<Json, Cause> {
         match self {
-            Self::Own(house) => house.front().maintain(chore).await,
-            Self::Other { socket, .. } => socket.maintain(chore).await,
+            Self::InProcess(pod) => pod.ingress().admin(command).await,
+            Self::Remote { socket, .. } => socket.admin(command).await,
         }
     }
 
     /// Ends what was built for this command: what is under way is waited for, with a bound.
-    pub async fn end(self) {
+    pub async fn close(self) {
         match self {
-            Self::Own(house) => house.shutdown().await,
-            Self::Other { .. } => {}
+            Self::InProcess(pod) => pod.shutdown().await,
+            Self::Remote { .. } => {}
         }
     }
 }

@@ -4,38 +4,38 @@ use std::sync::Arc;
 
 use greenroom_protocol::Cause;
 
-use super::output::remark;
+use super::output::print_note;
 use crate::clock::{TimeOrdered, WallClock};
-use crate::compose::{Extras, compose_with};
+use crate::compose::{Overrides, compose_with};
 use crate::config::Config;
-use crate::data_dir::{DataDir, LockError};
-use crate::lifecycle::{Signals, Why, live};
+use crate::data_dir::{DataDirLock, LockError};
+use crate::lifecycle::{ShutdownReason, Signals, run_until_shutdown};
 
 /// Does it.
 ///
 /// # Errors
 /// What stands in the way of a house. Another owner of the data directory is named.
 pub async fn up(config: Config, signals: &mut Signals) -> Result<u8, Cause> {
-    let owned = match DataDir::own(&config.data_dir) {
+    let owned = match DataDirLock::acquire(&config.data_dir) {
         Ok(owned) => owned,
-        Err(error @ (LockError::Owned { .. } | LockError::Unusable { .. })) => return Err(error.into()),
+        Err(error @ (LockError::Held { .. } | LockError::Unusable { .. })) => return Err(error.into()),
     };
-    let extras = Extras { metrics: config.metrics, ..Extras::default() };
-    let mut house = compose_with(&config, Arc::new(WallClock), Arc::new(TimeOrdered), extras).await?;
-    house.hold(owned);
-    house.listen()?;
-    house.watch();
-    house.recover();
-    house.sweep();
+    let extras = Overrides { metrics: config.metrics, ..Overrides::default() };
+    let mut pod = compose_with(&config, Arc::new(WallClock), Arc::new(TimeOrdered), extras).await?;
+    pod.attach_lock(owned);
+    pod.listen()?;
+    pod.watch();
+    pod.recover();
+    pod.sweep();
     tracing::info!(
-        data.dir = %config.data_dir.display(), policy.revision = %house.guard().observe().revision, "process is up"
+        data.dir = %config.data_dir.display(), policy.revision = %pod.guard().observe().revision, "process is up"
     );
     let metrics = config.metrics.map(|addr| format!(", metrics at http://{addr}/metrics")).unwrap_or_default();
-    remark(&format!("greenroom is up in {}{metrics}; Ctrl-C drains it", config.data_dir.display()));
-    match live(house, signals).await {
-        Why::Asked => Ok(0),
-        Why::Fallen(what) => {
-            remark(&format!("error: {what}"));
+    print_note(&format!("greenroom is up in {}{metrics}; Ctrl-C drains it", config.data_dir.display()));
+    match run_until_shutdown(pod, signals).await {
+        ShutdownReason::Signal => Ok(0),
+        ShutdownReason::Failure(what) => {
+            print_note(&format!("error: {what}"));
             Ok(1)
         }
     }

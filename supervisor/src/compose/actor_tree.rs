@@ -17,9 +17,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use greenroom_actors::observer::{Observed, Observer};
-use greenroom_actors::supervision::{ChildKind, Exit, Intensity, LinkedTasks, Next};
-use greenroom_protocol::{Cause, Code};
+use greenroom_actors::observer::{ActorEvent, Observer};
+use greenroom_actors::supervision::{ChildEvent, ChildKind, LinkedTasks, RestartDecision, RestartIntensity};
+use greenroom_protocol::{Cause, ErrorCode};
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -28,89 +28,89 @@ use tokio::time::Instant;
 const STOP_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// Makes a child anew, under the root.
-pub type Spawn = Arc<dyn Fn(ActorCell) -> BoxFuture<'static, Result<ActorCell, SpawnErr>> + Send + Sync>;
+pub type SpawnFn = Arc<dyn Fn(ActorCell) -> BoxFuture<'static, Result<ActorCell, SpawnErr>> + Send + Sync>;
 
 /// A child of the root.
 #[derive(Clone)]
-pub struct Child {
+pub struct ChildSpec {
     /// Its row in the table.
     pub kind: ChildKind,
     /// How to make it.
-    pub spawn: Spawn,
+    pub spawn: SpawnFn,
 }
 
 /// What the root is told.
 pub enum RootMsg {
     /// A child's pause is over.
-    Fill(usize),
+    Restart(usize),
     /// A child is there that was not when the tree grew.
-    Grow(Child, oneshot::Sender<Result<(), Cause>>),
+    AddChild(ChildSpec, oneshot::Sender<Result<(), Cause>>),
 }
 
 impl ractor::Message for RootMsg {}
 
 /// What the root holds.
 pub struct RootState {
-    children: Vec<Child>,
-    seats: HashMap<ActorId, usize>,
-    intensities: HashMap<usize, Intensity>,
-    pauses: LinkedTasks<usize>,
+    children: Vec<ChildSpec>,
+    actors: HashMap<ActorId, usize>,
+    intensities: HashMap<usize, RestartIntensity>,
+    restart_timers: LinkedTasks<usize>,
 }
 
 /// The root of the tree.
 pub struct Root {
     observer: Arc<dyn Observer>,
     closing: Arc<AtomicBool>,
-    over: mpsc::Sender<&'static str>,
+    failed_tx: mpsc::Sender<&'static str>,
 }
 
 /// Where children are added to a tree that stands already.
 #[derive(Clone)]
-pub struct Trunk {
+pub struct RootHandle {
     root: ActorRef<RootMsg>,
 }
 
-impl Trunk {
+impl RootHandle {
     /// Adds a child; it stands when this returns, and is looked after like those before it.
     ///
     /// # Errors
-    /// [`Code::Internal`] if it does not start, [`Code::ShuttingDown`] if the tree is being stopped.
-    pub async fn grow(&self, child: Child) -> Result<(), Cause> {
-        let stopped = || Cause::new(Code::ShuttingDown, "the actor tree is being stopped");
+    /// [`ErrorCode::Internal`] if it does not start, [`ErrorCode::ShuttingDown`] if the tree is being stopped.
+    pub async fn add_child(&self, child: ChildSpec) -> Result<(), Cause> {
+        let stopped = || Cause::new(ErrorCode::ShuttingDown, "the actor tree is being stopped");
         let (told, grown) = oneshot::channel();
-        self.root.send_message(RootMsg::Grow(child, told)).map_err(|_| stopped())?;
+        self.root.send_message(RootMsg::AddChild(child, told)).map_err(|_| stopped())?;
         grown.await.map_err(|_| stopped())?
     }
 }
 
 /// The grown tree.
-pub struct Tree {
+pub struct ActorTree {
     root: ActorRef<RootMsg>,
     closing: Arc<AtomicBool>,
     over: mpsc::Receiver<&'static str>,
 }
 
-impl Tree {
+impl ActorTree {
     /// Grows the tree; it stands when this returns.
     ///
     /// # Errors
-    /// [`Code::Internal`] if a child does not start.
-    pub async fn grow(children: Vec<Child>, observer: Arc<dyn Observer>) -> Result<Self, Cause> {
+    /// [`ErrorCode::Internal`] if a child does not start.
+    pub async fn spawn(children: Vec<ChildSpec>, observer: Arc<dyn Observer>) -> Result<Self, Cause> {
         let (over_tx, over) = mpsc::channel(1);
         let closing = Arc::new(AtomicBool::new(false));
-        let root = Root { observer, closing: Arc::clone(&closing), over: over_tx };
-        let (root, _) = Actor::spawn(None, root, children).await.map_err(|error| not_grown(&error))?;
+        let root = Root { observer, closing: Arc::clone(&closing), failed_tx: over_tx };
+        let (root, _) = Actor::spawn(None, root, children).await.map_err(|error| spawn_failed(&error))?;
         Ok(Self { root, closing, over })
     }
 
     /// Where more children are added.
     #[must_use]
-    pub fn trunk(&self) -> Trunk {
-        Trunk { root: self.root.clone() }
+    pub fn root_handle(&self) -> RootHandle {
+        RootHandle { root: self.root.clone() }
     }
 
     /// Waits until a child has died too often to go on; answers its kind.
-    pub async fn fallen(&mut self) -> &'static str {
+    pub async fn wait_failed(&mut self) -> &'static str {
         match self.over.recv().await {
             Some(kind) => kind,
             None => "root",
@@ -134,18 +134,18 @@ impl Tree {
 impl Actor for Root {
     type Msg = RootMsg;
     type State = RootState;
-    type Arguments = Vec<Child>;
+    type Arguments = Vec<ChildSpec>;
 
     async fn pre_start(
         &self,
         myself: ActorRef<RootMsg>,
-        children: Vec<Child>,
+        children: Vec<ChildSpec>,
     ) -> Result<RootState, ActorProcessingErr> {
         let mut state = RootState {
             children: Vec::new(),
-            seats: HashMap::new(),
+            actors: HashMap::new(),
             intensities: HashMap::new(),
-            pauses: LinkedTasks::default(),
+            restart_timers: LinkedTasks::default(),
         };
         for child in children {
             self.add(&myself, &mut state, child).await?;
@@ -160,14 +160,14 @@ impl Actor for Root {
         state: &mut RootState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            RootMsg::Fill(index) => {
-                state.pauses.ended(&index);
+            RootMsg::Restart(index) => {
+                state.restart_timers.acknowledge(&index);
                 self.fill(&myself, state, index).await?;
             }
-            RootMsg::Grow(child, told) => {
+            RootMsg::AddChild(child, told) => {
                 let grown = self.add(&myself, state, child).await;
                 // Who has gone away does not need to know.
-                let _ = told.send(grown.map_err(|error| not_grown(&error)));
+                let _ = told.send(grown.map_err(|error| spawn_failed(&error)));
             }
         }
         Ok(())
@@ -179,23 +179,23 @@ impl Actor for Root {
         event: SupervisionEvent,
         state: &mut RootState,
     ) -> Result<(), ActorProcessingErr> {
-        if let Exit::Ended { who, how, why } = Exit::read(event)
-            && let Some(index) = state.seats.remove(&who)
+        if let ChildEvent::Ended { child: who, exit: how, reason: why } = ChildEvent::from_event(event)
+            && let Some(index) = state.actors.remove(&who)
             && let Some(child) = state.children.get(index)
             && !self.closing.load(Ordering::Acquire)
         {
             tracing::warn!(child.kind = child.kind.as_str(), child.how = ?how, child.why = %why, "child ended");
             let intensity = state.intensities.entry(index).or_default();
             match intensity.on_exit(&child.kind.rule(), how, Instant::now()) {
-                Next::RestartAfter(pause) => {
-                    self.observer.saw(Observed::Restarted { kind: child.kind.as_str() });
-                    state.pauses.after(index, pause, move || {
-                        let _ = myself.send_message(RootMsg::Fill(index));
+                RestartDecision::RestartAfter(pause) => {
+                    self.observer.on_event(ActorEvent::ChildRestarted { kind: child.kind.as_str() });
+                    state.restart_timers.run_after(index, pause, move || {
+                        let _ = myself.send_message(RootMsg::Restart(index));
                     });
                 }
-                Next::Leave => {}
+                RestartDecision::Stay => {}
                 // Nothing above the root could do better, whatever the row says of giving up.
-                Next::GiveUp(_) => drop(self.over.try_send(child.kind.as_str())),
+                RestartDecision::MaxRestarts(_) => drop(self.failed_tx.try_send(child.kind.as_str())),
             }
         }
         Ok(())
@@ -214,19 +214,19 @@ impl Root {
         }
         let Some(child) = state.children.get(index) else { return Ok(()) };
         let spawned = (child.spawn)(myself.get_cell()).await?;
-        state.seats.insert(spawned.get_id(), index);
+        state.actors.insert(spawned.get_id(), index);
         Ok(())
     }
 
     /// Starts a child for the first time; one that does not start is no child.
-    async fn add(&self, myself: &ActorRef<RootMsg>, state: &mut RootState, child: Child) -> Result<(), SpawnErr> {
+    async fn add(&self, myself: &ActorRef<RootMsg>, state: &mut RootState, child: ChildSpec) -> Result<(), SpawnErr> {
         let spawned = (child.spawn)(myself.get_cell()).await?;
-        state.seats.insert(spawned.get_id(), state.children.len());
+        state.actors.insert(spawned.get_id(), state.children.len());
         state.children.push(child);
         Ok(())
     }
 }
 
-fn not_grown(error: &SpawnErr) -> Cause {
-    Cause::new(Code::Internal, format!("the actor tree did not grow: {error}"))
+fn spawn_failed(error: &SpawnErr) -> Cause {
+    Cause::new(ErrorCode::Internal, format!("the actor tree did not grow: {error}"))
 }

@@ -3,25 +3,25 @@
 
 use std::sync::Arc;
 
-use greenroom_actors::execution::ModelRoster;
+use greenroom_actors::execution::ModelRegistry;
 use greenroom_actors::model::ModelProvider;
 use greenroom_definitions::ModelRef;
-use greenroom_protocol::{Cause, Code};
-use greenroom_runtimes::genai::{self, Key, ProviderSettings};
+use greenroom_protocol::{Cause, ErrorCode};
+use greenroom_runtimes::genai::{self, ApiKey, ProviderSettings};
 use greenroom_runtimes::scripted::Script;
 
-use crate::config::{Config, Provider};
+use crate::config::{Config, ProviderConfig};
 
 /// The names that definitions may use before the dot of a model, whether the provider is there or not.
 const PROVIDERS: [&str; 6] = ["offline", "scripted", "anthropic", "openai", "gemini", "ollama"];
 /// The model that answers where nothing else is there.
-const LAST_RESORT: &str = "offline.extractive";
+const OFFLINE_MODEL: &str = "offline.extractive";
 
 /// Opens the providers of this configuration and those that are handed in.
 ///
 /// # Errors
-/// [`Code::InvalidConfiguration`] for an address, a name or a script that is none.
-pub fn open(config: &Config, extra: Vec<Arc<dyn ModelProvider>>) -> Result<ModelRoster, Cause> {
+/// [`ErrorCode::InvalidConfiguration`] for an address, a name or a script that is none.
+pub fn open(config: &Config, extra: Vec<Arc<dyn ModelProvider>>) -> Result<ModelRegistry, Cause> {
     let real = genai::Settings {
         providers: config.models.providers.iter().map(settings).collect(),
         ..genai::Settings::default()
@@ -29,23 +29,23 @@ pub fn open(config: &Config, extra: Vec<Arc<dyn ModelProvider>>) -> Result<Model
     let settings = greenroom_runtimes::Settings { real, script: script(config)? };
     let mut providers = greenroom_runtimes::providers(&settings)?;
     providers.extend(extra);
-    let house = match &config.models.house {
+    let pod = match &config.models.pod {
         None => None,
         Some(name) => Some(named(&format!("openai.{name}"))?),
     };
-    Ok(ModelRoster::new(providers).with_house_model(house).with_last_resort(Some(named(LAST_RESORT)?)))
+    Ok(ModelRegistry::new(providers).with_default_model(pod).with_offline_model(Some(named(OFFLINE_MODEL)?)))
 }
 
 /// The names of providers that a definition may use.
-pub fn names(config: &Config) -> impl Iterator<Item = &str> {
+pub fn provider_names(config: &Config) -> impl Iterator<Item = &str> {
     PROVIDERS.into_iter().chain(config.models.providers.iter().map(|provider| provider.name.as_str()))
 }
 
-fn settings(provider: &Provider) -> ProviderSettings {
+fn settings(provider: &ProviderConfig) -> ProviderSettings {
     ProviderSettings {
         name: provider.name.clone(),
-        wire: provider.wire.clone(),
-        key: provider.api_key.as_ref().map(|key| Key::new(key.reveal())),
+        api: provider.wire.clone(),
+        key: provider.api_key.as_ref().map(|key| ApiKey::new(key.reveal())),
         base_url: provider.base_url.clone(),
     }
 }
@@ -53,10 +53,10 @@ fn settings(provider: &Provider) -> ProviderSettings {
 fn script(config: &Config) -> Result<Option<Script>, Cause> {
     let Some(path) = &config.models.script else { return Ok(None) };
     let text = std::fs::read_to_string(path)
-        .map_err(|error| Cause::new(Code::InvalidConfiguration, format!("{}: {error}", path.display())))?;
+        .map_err(|error| Cause::new(ErrorCode::InvalidConfiguration, format!("{}: {error}", path.display())))?;
     Script::from_json(&text).map(Some)
 }
 
 fn named(text: &str) -> Result<ModelRef, Cause> {
-    text.parse().map_err(|why: String| Cause::new(Code::InvalidConfiguration, why))
+    text.parse().map_err(|why: String| Cause::new(ErrorCode::InvalidConfiguration, why))
 }

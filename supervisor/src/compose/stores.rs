@@ -2,38 +2,39 @@
 
 use std::sync::Arc;
 
-use greenroom_protocol::{Cause, Clock, Code, Ids};
+use greenroom_protocol::{Cause, Clock, ErrorCode, IdGenerator};
 use greenroom_registry::audit::signer::Signer;
 use greenroom_registry::maintenance::CheckReport;
-use greenroom_registry::{Opened, Parts, Synchronous};
+use greenroom_registry::{OpenedStores, StoreParts, Synchronous};
 
-use crate::config::{Config, Store, Sync};
+use crate::config::{Config, StoreConfig, Sync};
 
 /// Opens the stores.
 ///
 /// # Errors
-/// What the store says; [`Code::StoreUnavailable`] if a folder cannot be made.
-pub async fn open(config: &Config, clock: &Arc<dyn Clock>, ids: &Arc<dyn Ids>) -> Result<Opened, Cause> {
+/// What the store says; [`ErrorCode::StoreUnavailable`] if a folder cannot be made.
+pub async fn open(config: &Config, clock: &Arc<dyn Clock>, ids: &Arc<dyn IdGenerator>) -> Result<OpenedStores, Cause> {
     let clock = Arc::clone(clock);
     match &config.store {
-        Store::Memory => {
+        StoreConfig::Memory => {
             let signer = Signer::ephemeral(seed(&**ids));
-            let artifacts = greenroom_registry::memory_artifacts();
-            Ok(greenroom_registry::open_memory(Parts { clock, signer, artifacts }))
+            let artifacts = greenroom_registry::in_memory_artifacts();
+            Ok(greenroom_registry::open_in_memory(StoreParts { clock, signer, artifacts }))
         }
-        Store::Sqlite { path, sync } => {
+        StoreConfig::Sqlite { path, sync } => {
             for root in &config.files_roots {
                 if root.starts_with(&config.data_dir) {
                     std::fs::create_dir_all(root).map_err(|error| unusable(root, &error))?;
                 }
             }
             let signer = Signer::open(&config.audit_key(), random_seed).map_err(|error| error.cause())?;
-            let artifacts = greenroom_registry::open_folder(&config.artifacts_dir()).map_err(|error| error.cause())?;
+            let artifacts =
+                greenroom_registry::open_fs_artifacts(&config.artifacts_dir()).map_err(|error| error.cause())?;
             let synchronous = match sync {
                 Sync::Full => Synchronous::Full,
                 Sync::Normal => Synchronous::Normal,
             };
-            let parts = Parts { clock, signer, artifacts };
+            let parts = StoreParts { clock, signer, artifacts };
             greenroom_registry::open_sqlite(path, synchronous, parts).await.map_err(|error| error.cause())
         }
     }
@@ -45,7 +46,7 @@ pub async fn open(config: &Config, clock: &Arc<dyn Clock>, ids: &Arc<dyn Ids>) -
 /// # Errors
 /// What the key of the audit, or the operating system, says.
 pub async fn examine(config: &Config) -> Result<Option<CheckReport>, Cause> {
-    let Store::Sqlite { path, .. } = &config.store else { return Ok(None) };
+    let StoreConfig::Sqlite { path, .. } = &config.store else { return Ok(None) };
     if !path.is_file() {
         return Ok(None);
     }
@@ -54,13 +55,13 @@ pub async fn examine(config: &Config) -> Result<Option<CheckReport>, Cause> {
 }
 
 fn unusable(path: &std::path::Path, error: &std::io::Error) -> Cause {
-    Cause::new(Code::StoreUnavailable, format!("{}: {error}", path.display()))
+    Cause::new(ErrorCode::StoreUnavailable, format!("{}: {error}", path.display()))
 }
 
 /// A seed for a key that lives as long as the process; it needs to be new, not secret.
-fn seed(ids: &dyn Ids) -> [u8; 32] {
+fn seed(ids: &dyn IdGenerator) -> [u8; 32] {
     let mut seed = [0; 32];
-    for (part, number) in seed.chunks_mut(16).zip([ids.fresh(), ids.fresh()]) {
+    for (part, number) in seed.chunks_mut(16).zip([ids.next_id(), ids.next_id()]) {
         part.copy_from_slice(&number.to_be_bytes());
     }
     seed

@@ -3,7 +3,7 @@
 
 /// How the text of a variable becomes a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum SettingKind {
     /// As it is.
     Text,
     /// A whole number.
@@ -22,7 +22,7 @@ pub struct Setting {
     /// Its default, as a variable would say it; empty for none.
     pub default: &'static str,
     /// How text becomes a value.
-    pub kind: Kind,
+    pub kind: SettingKind,
     /// True if it is never shown.
     pub secret: bool,
     /// What it is for.
@@ -30,15 +30,15 @@ pub struct Setting {
 }
 
 const fn text(key: &'static str, env: &'static [&'static str], default: &'static str, help: &'static str) -> Setting {
-    Setting { key, env, default, kind: Kind::Text, secret: false, help }
+    Setting { key, env, default, kind: SettingKind::Text, secret: false, help }
 }
 
 const fn number(key: &'static str, env: &'static [&'static str], default: &'static str, help: &'static str) -> Setting {
-    Setting { key, env, default, kind: Kind::Number, secret: false, help }
+    Setting { key, env, default, kind: SettingKind::Number, secret: false, help }
 }
 
 const fn secret(key: &'static str, env: &'static [&'static str], help: &'static str) -> Setting {
-    Setting { key, env, default: "", kind: Kind::Text, secret: true, help }
+    Setting { key, env, default: "", kind: SettingKind::Text, secret: true, help }
 }
 
 /// Every setting that is one value. Users, tenants and further
@@ -53,7 +53,7 @@ pub const SETTINGS: &[Setting] = &[
         key: "files.roots",
         env: &["GREENROOM_FILES_ROOTS"],
         default: "",
-        kind: Kind::Paths,
+        kind: SettingKind::Paths,
         secret: false,
         help: "folders in which a bare path inside an input may lie; default DATA_DIR/files",
     },
@@ -61,7 +61,7 @@ pub const SETTINGS: &[Setting] = &[
         key: "store.url",
         env: &["GREENROOM_STORE_URL", "DATABASE_URL"],
         default: "",
-        kind: Kind::Text,
+        kind: SettingKind::Text,
         secret: true,
         help: "`memory:` or `sqlite:PATH`; default DATA_DIR/greenroom.db",
     },
@@ -97,7 +97,7 @@ pub const SETTINGS: &[Setting] = &[
 ];
 
 /// Settings that are known, and that this version does nothing with.
-pub const UNUSED: &[&str] = &["nats.url", "redis.url", "qdrant.url"];
+pub const RESERVED_SETTINGS: &[&str] = &["nats.url", "redis.url", "qdrant.url"];
 
 /// Variables of ours that are read before any setting.
 pub const CONFIG_FILE_VARIABLE: &str = "GREENROOM_CONFIG";

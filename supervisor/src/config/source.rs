@@ -12,9 +12,9 @@ use config::{File, FileFormat, Map, Source, Value, ValueKind};
 use greenroom_protocol::{PodId, UserId};
 
 use super::secret::MASK;
-use super::settings::{CONFIG_FILE_VARIABLE, Kind, OUR_PREFIX, SETTINGS, Setting, UNUSED};
-use super::users::{BUILT_IN, People};
-use super::{Config, ConfigError, Models, Places, Provider, Secret, Store, Sync};
+use super::settings::{CONFIG_FILE_VARIABLE, OUR_PREFIX, RESERVED_SETTINGS, SETTINGS, Setting, SettingKind};
+use super::users::{BUILT_IN_USERS, UserDirectory};
+use super::{AdmissionConfig, Config, ConfigError, ModelsConfig, ProviderConfig, Secret, StoreConfig, Sync};
 
 /// Tables of the file, of which there may be several.
 const TABLES: [&str; 2] = ["users", "providers"];
@@ -23,7 +23,7 @@ const UNSET: &str = "not set";
 /// The file that is read if it exists and no other is named.
 const FILE: &str = "greenroom.toml";
 /// How alike a name must be to be offered instead, 0 to 1.
-const LIKENESS_MIN: f64 = 0.75;
+const SIMILARITY_MIN: f64 = 0.75;
 
 /// What the command line says; it wins over everything.
 #[derive(Debug, Clone, Default)]
@@ -45,7 +45,7 @@ pub type Origin = String;
 
 /// One value as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Shown {
+pub struct ResolvedSetting {
     /// Its key.
     pub key: String,
     /// Its value, a secret masked.
@@ -54,7 +54,7 @@ pub struct Shown {
     pub origin: Origin,
 }
 
-impl Shown {
+impl ResolvedSetting {
     fn unset(key: &str) -> Self {
         Self { key: key.to_owned(), value: String::new(), origin: UNSET.to_owned() }
     }
@@ -62,11 +62,11 @@ impl Shown {
 
 /// A configuration, and what there is to say about it.
 #[derive(Debug, Clone)]
-pub struct Loaded {
+pub struct LoadedConfig {
     /// What the process is told.
     pub config: Config,
     /// Every value with its origin, secrets masked.
-    pub shown: Vec<Shown>,
+    pub shown: Vec<ResolvedSetting>,
     /// What is set and does nothing.
     pub warnings: Vec<String>,
 }
@@ -92,15 +92,15 @@ impl Source for Layer {
 ///
 /// # Errors
 /// [`ConfigError`] with every problem: a file that cannot be read, an unknown key, a wrong value.
-pub fn load(flags: &Flags, environment: impl Iterator<Item = (String, String)>) -> Result<Loaded, ConfigError> {
+pub fn load(flags: &Flags, environment: impl Iterator<Item = (String, String)>) -> Result<LoadedConfig, ConfigError> {
     let environment: BTreeMap<String, String> = environment.filter(|(_, value)| !value.is_empty()).collect();
     let mut problems = unknown_variables(&environment);
-    let built_in = File::from_str(BUILT_IN, FileFormat::Toml);
+    let built_in = File::from_str(BUILT_IN_USERS, FileFormat::Toml);
     let mut builder = config::Config::builder().add_source(built_in).add_source(defaults());
     if let Some(path) = file(flags, &environment) {
         builder = builder.add_source(File::from(path).format(FileFormat::Toml));
     }
-    let built = builder.add_source(variables(&environment)).add_source(said(flags)).build();
+    let built = builder.add_source(variables(&environment)).add_source(flag_layer(flags)).build();
     let merged = match built {
         Ok(merged) => merged,
         Err(error) => {
@@ -113,11 +113,11 @@ pub fn load(flags: &Flags, environment: impl Iterator<Item = (String, String)>) 
     match assemble(&merged) {
         Ok(config) if problems.is_empty() => {
             let unset = SETTINGS.iter().filter(|setting| shown.iter().all(|row| row.key != setting.key));
-            let unset: Vec<_> = unset.map(|setting| Shown::unset(setting.key)).collect();
+            let unset: Vec<_> = unset.map(|setting| ResolvedSetting::unset(setting.key)).collect();
             shown.extend(unset);
             shown.sort_by(|a, b| a.key.cmp(&b.key));
             let warnings = warnings(&shown);
-            Ok(Loaded { config, shown, warnings })
+            Ok(LoadedConfig { config, shown, warnings })
         }
         Ok(_) => Err(ConfigError(problems)),
         Err(mut more) => {
@@ -134,9 +134,9 @@ fn file(flags: &Flags, environment: &BTreeMap<String, String>) -> Option<PathBuf
 
 fn value_of(setting: &Setting, text: &str) -> ValueKind {
     match setting.kind {
-        Kind::Text => ValueKind::String(text.to_owned()),
-        Kind::Number => text.parse().map_or_else(|_| ValueKind::String(text.to_owned()), ValueKind::I64),
-        Kind::Paths => ValueKind::Array(text.split(':').map(|path| Value::new(None, path.to_owned())).collect()),
+        SettingKind::Text => ValueKind::String(text.to_owned()),
+        SettingKind::Number => text.parse().map_or_else(|_| ValueKind::String(text.to_owned()), ValueKind::I64),
+        SettingKind::Paths => ValueKind::Array(text.split(':').map(|path| Value::new(None, path.to_owned())).collect()),
     }
 }
 
@@ -153,7 +153,7 @@ fn variables(environment: &BTreeMap<String, String>) -> Layer {
     Layer(set.collect())
 }
 
-fn said(flags: &Flags) -> Layer {
+fn flag_layer(flags: &Flags) -> Layer {
     let mut layer = BTreeMap::new();
     let mut say = |key, flag: &str, text: Option<String>| {
         if let Some(text) = text {
@@ -178,13 +178,13 @@ fn unknown_variables(environment: &BTreeMap<String, String>) -> Vec<String> {
 fn nearest(name: &str, known: &[&str]) -> String {
     let best = known.iter().map(|word| (strsim::jaro_winkler(name, word), word)).max_by(|a, b| a.0.total_cmp(&b.0));
     match best {
-        Some((likeness, word)) if likeness >= LIKENESS_MIN => format!("; did you mean {word}?"),
+        Some((likeness, word)) if likeness >= SIMILARITY_MIN => format!("; did you mean {word}?"),
         Some(_) | None => String::new(),
     }
 }
 
 /// Walks the merged tree: shows each leaf, and names each key that no setting knows.
-fn leaves(prefix: &str, value: &Value, shown: &mut Vec<Shown>, problems: &mut Vec<String>) {
+fn leaves(prefix: &str, value: &Value, shown: &mut Vec<ResolvedSetting>, problems: &mut Vec<String>) {
     let origin = || value.origin().unwrap_or("default").to_owned();
     match &value.kind {
         ValueKind::Table(members) => {
@@ -210,7 +210,7 @@ fn leaves(prefix: &str, value: &Value, shown: &mut Vec<Shown>, problems: &mut Ve
             }
             let secret = setting.map_or_else(|| prefix.ends_with("api_key"), |setting| setting.secret);
             let text = if secret { MASK.to_owned() } else { plain(kind, value) };
-            shown.push(Shown { key: prefix.to_owned(), value: text, origin: origin() });
+            shown.push(ResolvedSetting { key: prefix.to_owned(), value: text, origin: origin() });
         }
     }
 }
@@ -230,18 +230,18 @@ fn plain(kind: &ValueKind, value: &Value) -> String {
     }
 }
 
-fn warnings(shown: &[Shown]) -> Vec<String> {
-    let unused = shown.iter().filter(|row| UNUSED.contains(&row.key.as_str()) && row.origin != UNSET);
+fn warnings(shown: &[ResolvedSetting]) -> Vec<String> {
+    let unused = shown.iter().filter(|row| RESERVED_SETTINGS.contains(&row.key.as_str()) && row.origin != UNSET);
     unused.map(|row| format!("{} is set ({}), and this version does nothing with it", row.key, row.origin)).collect()
 }
 
 /// Reads typed values out of the merged tree, and collects what is wrong with them.
-struct Reader<'a> {
+struct ConfigReader<'a> {
     merged: &'a config::Config,
     problems: Vec<String>,
 }
 
-impl Reader<'_> {
+impl ConfigReader<'_> {
     fn get<T: serde::de::DeserializeOwned>(&mut self, key: &str) -> Option<T> {
         match self.merged.get::<T>(key) {
             Ok(value) => Some(value),
@@ -266,7 +266,7 @@ impl Reader<'_> {
 }
 
 fn assemble(merged: &config::Config) -> Result<Config, Vec<String>> {
-    let mut read = Reader { merged, problems: Vec::new() };
+    let mut read = ConfigReader { merged, problems: Vec::new() };
     // Absolute, so that every process of this folder means the same one, wherever it stands.
     let data_dir: PathBuf = read.get("data_dir").unwrap_or_default();
     let data_dir = std::path::absolute(&data_dir).unwrap_or(data_dir);
@@ -280,7 +280,7 @@ fn assemble(merged: &config::Config) -> Result<Config, Vec<String>> {
     let people = people(&mut read);
     let (pod, user): (Option<PodId>, Option<UserId>) = (read.parsed("pod"), read.parsed("user"));
     let places = read.get("gate.places");
-    let tenant_places = read.get("gate.tenant_places");
+    let max_in_flight_per_tenant = read.get("gate.tenant_places");
     let turns = read.get("gate.turns");
     let config = (|| {
         Some(Config {
@@ -289,13 +289,17 @@ fn assemble(merged: &config::Config) -> Result<Config, Vec<String>> {
             policy_dir: read.get("policy.dir"),
             files_roots,
             store,
-            gate: Places { places: places?, tenant_places: tenant_places?, turns: turns? },
-            guard_shards: read.get("guard.shards").unwrap_or_default(),
+            admission: AdmissionConfig {
+                max_in_flight: places?,
+                max_in_flight_per_tenant: max_in_flight_per_tenant?,
+                pipeline_concurrency: turns?,
+            },
+            guard_workers: read.get("guard.shards").unwrap_or_default(),
             models: models(&mut read),
             metrics,
             log_filter: read.get("log.filter").unwrap_or_default(),
-            drain: Duration::from_secs(read.get("drain.timeout_s").unwrap_or_default()),
-            people,
+            drain_timeout: Duration::from_secs(read.get("drain.timeout_s").unwrap_or_default()),
+            users: people,
             user: user?,
             data_dir,
         })
@@ -306,13 +310,13 @@ fn assemble(merged: &config::Config) -> Result<Config, Vec<String>> {
     }
 }
 
-fn store(url: Option<String>, data_dir: &Path, sync: Sync, problems: &mut Vec<String>) -> Store {
-    let embedded = Store::Sqlite { path: data_dir.join("greenroom.db"), sync };
+fn store(url: Option<String>, data_dir: &Path, sync: Sync, problems: &mut Vec<String>) -> StoreConfig {
+    let embedded = StoreConfig::Sqlite { path: data_dir.join("greenroom.db"), sync };
     match url.as_deref() {
         None | Some("") => embedded,
-        Some("memory:") => Store::Memory,
+        Some("memory:") => StoreConfig::Memory,
         Some(url) => match url.strip_prefix("sqlite:") {
-            Some(path) => Store::Sqlite { path: PathBuf::from(path.trim_start_matches("//")), sync },
+            Some(path) => StoreConfig::Sqlite { path: PathBuf::from(path.trim_start_matches("//")), sync },
             None => {
                 let scheme = url.split(':').next().unwrap_or_default();
                 problems.push(format!("store.url: this version stores in `sqlite:PATH` or `memory:`, not in {scheme}"));
@@ -323,13 +327,13 @@ fn store(url: Option<String>, data_dir: &Path, sync: Sync, problems: &mut Vec<St
 }
 
 /// The providers that have a key or an address: the known ones by their settings, others by tables.
-fn models(read: &mut Reader<'_>) -> Models {
-    let mut providers: Vec<Provider> = read.get("providers").unwrap_or_default();
+fn models(read: &mut ConfigReader<'_>) -> ModelsConfig {
+    let mut providers: Vec<ProviderConfig> = read.get("providers").unwrap_or_default();
     for name in ["anthropic", "openai", "gemini", "ollama"] {
         let api_key = read.get::<Secret>(&format!("{name}.api_key"));
         let base_url = read.get::<String>(&format!("{name}.base_url"));
         if api_key.is_some() || base_url.is_some() {
-            providers.push(Provider { name: name.to_owned(), wire: name.to_owned(), api_key, base_url });
+            providers.push(ProviderConfig { name: name.to_owned(), wire: name.to_owned(), api_key, base_url });
         }
     }
     for (index, provider) in providers.iter().enumerate() {
@@ -337,13 +341,13 @@ fn models(read: &mut Reader<'_>) -> Models {
             read.problems.push(format!("providers: {} is configured twice", provider.name));
         }
     }
-    Models { providers, house: read.get("openai.model"), script: read.get("models.script") }
+    ModelsConfig { providers, pod: read.get("openai.model"), script: read.get("models.script") }
 }
 
-fn people(read: &mut Reader<'_>) -> People {
+fn people(read: &mut ConfigReader<'_>) -> UserDirectory {
     let tenants = read.get("tenants").unwrap_or_default();
     let users = read.get("users").unwrap_or_default();
-    let people = People { users, tenants };
+    let people = UserDirectory { users, tenants };
     for (index, user) in people.users.iter().enumerate() {
         if people.users.iter().take(index).any(|other| other.name == user.name) {
             read.problems.push(format!("users[{index}]: there is another user {}", user.name));

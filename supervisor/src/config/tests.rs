@@ -23,7 +23,7 @@ fn the_later_layer_wins_and_says_so() {
     let loaded = load(&flags, environment(&[("GREENROOM_POD", "from-env")]).into_iter()).unwrap();
     assert_eq!(loaded.config.data_dir, std::path::absolute("from-flag").unwrap());
     assert_eq!(loaded.config.pod.as_str(), "from-env");
-    assert_eq!(loaded.config.guard_shards, 3);
+    assert_eq!(loaded.config.guard_workers, 3);
     let origin = |key: &str| loaded.shown.iter().find(|row| row.key == key).unwrap().origin.clone();
     assert_eq!(origin("data_dir"), "flag --data-dir");
     assert_eq!(origin("pod"), "environment GREENROOM_POD");
@@ -55,19 +55,19 @@ fn a_secret_is_masked_wherever_it_is_shown() {
     let loaded = load(&flags, environment(&[("OPENAI_API_KEY", "sk-live")]).into_iter()).unwrap();
     let text = format!("{:?} {:?}", loaded.shown, loaded.config);
     assert!(!text.contains("sk-live") && !text.contains("hunter2"), "{text}");
-    let key = |provider: &Provider| provider.api_key.as_ref().map(|key| key.reveal().to_owned());
+    let key = |provider: &ProviderConfig| provider.api_key.as_ref().map(|key| key.reveal().to_owned());
     assert_eq!(loaded.config.models.providers.iter().find_map(key).as_deref(), Some("sk-live"));
-    assert_eq!(loaded.config.people.with_key("hunter2").map(|user| user.name.as_str()), Some("robot"));
-    assert!(loaded.config.people.with_key("hunter").is_none());
+    assert_eq!(loaded.config.users.user_by_api_key("hunter2").map(|user| user.name.as_str()), Some("robot"));
+    assert!(loaded.config.users.user_by_api_key("hunter").is_none());
 }
 
 #[test]
 fn three_users_are_built_in() {
     let config = Config::defaults(Path::new("data")).unwrap();
-    let names: Vec<_> = config.people.users.iter().map(|user| user.name.as_str()).collect();
+    let names: Vec<_> = config.users.users.iter().map(|user| user.name.as_str()).collect();
     assert_eq!(names, ["admin", "operator", "guest"]);
-    assert_eq!(config.people.users[1].permissions.allowed_categories.len(), 2);
-    assert!(config.people.users[2].roles.is_empty());
+    assert_eq!(config.users.users[1].permissions.allowed_categories.len(), 2);
+    assert!(config.users.users[2].roles.is_empty());
     assert_eq!(config.user.as_str(), "admin");
 }
 
@@ -85,7 +85,7 @@ fn a_provider_is_there_with_a_key_an_address_or_a_table_of_its_own() {
     let loaded = load(&flags, set.into_iter()).unwrap();
     let names: Vec<_> = loaded.config.models.providers.iter().map(|provider| provider.name.as_str()).collect();
     assert_eq!(names, ["groq", "openai"]);
-    assert_eq!(loaded.config.models.house.as_deref(), Some("llama"));
+    assert_eq!(loaded.config.models.pod.as_deref(), Some("llama"));
     assert!(!format!("{:?}", loaded.shown).contains("gsk"));
 }
 
@@ -95,9 +95,9 @@ fn a_limit_says_over_which_time_it_counts() {
         "[[users]]\nname = \"clara\"\nlimits = { usd = 1.0, period = \"day\" }\n\
          [[users]]\nname = \"robot\"\nlimits = { usd = 1.0 }\n[tenants.acme]\nlimits = { usd = 9.0, period = \"month\" }\n",
     );
-    let people = load(&flags, std::iter::empty()).unwrap().config.people;
-    let period = |name: &str| Period::from(people.named(&name.parse().unwrap()).unwrap().limits.period);
-    assert_eq!((period("clara"), period("robot")), (Period::Days(1), Period::Ever));
+    let people = load(&flags, std::iter::empty()).unwrap().config.users;
+    let period = |name: &str| Period::from(people.user(&name.parse().unwrap()).unwrap().limits.period);
+    assert_eq!((period("clara"), period("robot")), (Period::Days(1), Period::AllTime));
     assert_eq!(Period::from(people.tenant_limits(&"acme".parse().unwrap()).period), Period::Month);
     let (_dir, flags) = file("[[users]]\nname = \"clara\"\nlimits = { period = \"hour\" }\n");
     let problems = load(&flags, std::iter::empty()).unwrap_err().0;

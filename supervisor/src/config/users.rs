@@ -13,7 +13,7 @@ const RATE_LIMIT: u64 = 100_000;
 /// Over which time a limit counts. Days, weeks and months are those of UTC.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Span {
+pub enum LimitPeriod {
     /// From the first request on: what is spent stays spent.
     #[default]
     Ever,
@@ -25,13 +25,13 @@ pub enum Span {
     Month,
 }
 
-impl From<Span> for Period {
-    fn from(span: Span) -> Self {
+impl From<LimitPeriod> for Period {
+    fn from(span: LimitPeriod) -> Self {
         match span {
-            Span::Ever => Self::Ever,
-            Span::Day => Self::Days(1),
-            Span::Week => Self::Days(7),
-            Span::Month => Self::Month,
+            LimitPeriod::Ever => Self::AllTime,
+            LimitPeriod::Day => Self::Days(1),
+            LimitPeriod::Week => Self::Days(7),
+            LimitPeriod::Month => Self::Month,
         }
     }
 }
@@ -39,19 +39,19 @@ impl From<Span> for Period {
 /// What may be spent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Limits {
+pub struct LimitsConfig {
     /// US dollars.
     pub usd: Option<f64>,
     /// Tokens, in and out.
     pub tokens: Option<u64>,
     /// Over which time both are counted.
-    pub period: Span,
+    pub period: LimitPeriod,
 }
 
 /// What a user may touch beyond what their roles say.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Permissions {
+pub struct PermissionsConfig {
     /// Categories whose agents an `agent_operator` may run.
     pub allowed_categories: Vec<CategoryId>,
     /// True if they may run agents that see personal data.
@@ -61,7 +61,7 @@ pub struct Permissions {
 /// Somebody who may ask.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct User {
+pub struct UserConfig {
     /// Their name.
     pub name: UserId,
     /// On whose account they ask.
@@ -72,13 +72,13 @@ pub struct User {
     pub roles: Vec<String>,
     /// What they may touch.
     #[serde(default)]
-    pub permissions: Permissions,
+    pub permissions: PermissionsConfig,
     /// Requests an hour.
     #[serde(default = "default_rate")]
     pub rate_limit: u64,
     /// What they may spend.
     #[serde(default)]
-    pub limits: Limits,
+    pub limits: LimitsConfig,
     /// The key that names them on the wire.
     #[serde(default)]
     pub api_key: Option<Secret>,
@@ -87,20 +87,20 @@ pub struct User {
 /// A customer of the platform.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Tenant {
+pub struct TenantConfig {
     /// What all its users may spend together.
-    pub limits: Limits,
+    pub limits: LimitsConfig,
 }
 
 /// All users and tenants.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-pub struct People {
+pub struct UserDirectory {
     /// The users.
     #[serde(default)]
-    pub users: Vec<User>,
+    pub users: Vec<UserConfig>,
     /// Tenants with limits of their own.
     #[serde(default)]
-    pub tenants: BTreeMap<TenantId, Tenant>,
+    pub tenants: BTreeMap<TenantId, TenantConfig>,
 }
 
 const fn default_rate() -> u64 {
@@ -109,7 +109,7 @@ const fn default_rate() -> u64 {
 
 /// The built-in three, as a file would say them: `admin` may do everything, `operator` runs agents of
 /// the categories that the demo needs, `guest` has no role.
-pub(super) const BUILT_IN: &str = r#"
+pub(super) const BUILT_IN_USERS: &str = r#"
 [[users]]
 name = "admin"
 roles = ["admin"]
@@ -124,19 +124,19 @@ permissions = { allowed_categories = ["business_ops", "data_analytics"] }
 name = "guest"
 "#;
 
-impl People {
+impl UserDirectory {
     /// The user of a name.
     #[must_use]
-    pub fn named(&self, name: &UserId) -> Option<&User> {
+    pub fn user(&self, name: &UserId) -> Option<&UserConfig> {
         self.users.iter().find(|user| user.name == *name)
     }
 
     /// The user whose key this is. Every key is compared in full, so that the time says nothing.
     #[must_use]
-    pub fn with_key(&self, key: &str) -> Option<&User> {
+    pub fn user_by_api_key(&self, key: &str) -> Option<&UserConfig> {
         let mut found = None;
         for user in &self.users {
-            if user.api_key.as_ref().is_some_and(|known| same(known.reveal(), key)) {
+            if user.api_key.as_ref().is_some_and(|known| constant_time_eq(known.reveal(), key)) {
                 found = Some(user);
             }
         }
@@ -145,12 +145,12 @@ impl People {
 
     /// What all users of a tenant may spend together.
     #[must_use]
-    pub fn tenant_limits(&self, tenant: &TenantId) -> Limits {
+    pub fn tenant_limits(&self, tenant: &TenantId) -> LimitsConfig {
         self.tenants.get(tenant).map(|tenant| tenant.limits).unwrap_or_default()
     }
 }
 
-fn same(left: &str, right: &str) -> bool {
+fn constant_time_eq(left: &str, right: &str) -> bool {
     let differs = left.bytes().zip(right.bytes()).fold(0, |seen, (a, b)| seen | (a ^ b));
     differs == 0 && left.len() == right.len()
 }

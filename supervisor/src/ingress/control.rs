@@ -7,28 +7,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use greenroom_protocol::{Cause, Code};
+use greenroom_protocol::{Cause, ErrorCode};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
-use super::frame::{self, Answer, Ask, FILE_BYTES_MAX, FRAME_BYTES_MAX};
-use super::local::Front;
+use super::frame::{self, ControlRequest, ControlResponse, FILE_BYTES_MAX, FRAME_BYTES_MAX};
+use super::local::LocalIngress;
 
 pub mod client;
 
 /// Connections that are served at one moment; a watch holds one for as long as its run.
 const CONNECTIONS_MAX: usize = 1_024;
 /// How long a connection may say nothing before its question is complete.
-const QUESTION_WAIT_MAX: Duration = Duration::from_secs(30);
+const REQUEST_READ_MAX: Duration = Duration::from_secs(30);
 
 /// The bound socket; dropping it removes the file.
-pub struct Control {
+pub struct ControlServer {
     listener: UnixListener,
     path: std::path::PathBuf,
 }
 
-impl Control {
+impl ControlServer {
     /// Binds the socket. The caller owns the data directory, so a file that is there is a dead one.
     ///
     /// # Errors
@@ -48,7 +48,7 @@ impl Control {
     ///
     /// # Errors
     /// Never by itself: a connection that cannot be accepted is logged, and the next one is awaited.
-    pub async fn serve(self, front: Front) -> Result<(), String> {
+    pub async fn serve(self, front: LocalIngress) -> Result<(), String> {
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let mut open = futures::stream::FuturesUnordered::new();
         loop {
@@ -58,7 +58,7 @@ impl Control {
                         let (front, places) = (front.clone(), Arc::clone(&places));
                         open.push(async move {
                             let Ok(_place) = places.try_acquire() else { return };
-                            converse(stream, front).await;
+                            serve_connection(stream, front).await;
                         });
                     }
                     Err(error) => {
@@ -72,30 +72,30 @@ impl Control {
     }
 }
 
-impl Drop for Control {
+impl Drop for ControlServer {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.path);
     }
 }
 
 /// True if the other end belongs to the user of this process.
-fn is_ours(stream: &UnixStream, own_uid: u32) -> bool {
+fn is_same_user(stream: &UnixStream, own_uid: u32) -> bool {
     stream.peer_cred().is_ok_and(|peer| peer.uid() == own_uid)
 }
 
-async fn converse(mut stream: UnixStream, front: Front) {
+async fn serve_connection(mut stream: UnixStream, front: LocalIngress) {
     // Whoever owns the other end of a socket pair made here is this very user.
     let own = UnixStream::pair().and_then(|(here, _)| here.peer_cred()).map(|peer| peer.uid());
-    if !own.is_ok_and(|uid| is_ours(&stream, uid)) {
+    if !own.is_ok_and(|uid| is_same_user(&stream, uid)) {
         tracing::warn!("control connection of another user refused");
-        let cause = Cause::new(Code::Unauthenticated, "the control socket belongs to another user");
-        let _ = frame::write(&mut stream, &Answer::Refused { cause }).await;
+        let cause = Cause::new(ErrorCode::Unauthenticated, "the control socket belongs to another user");
+        let _ = frame::write(&mut stream, &ControlResponse::Refused { cause }).await;
         return;
     }
     let ended = loop {
-        let asked = tokio::time::timeout(QUESTION_WAIT_MAX, frame::read::<Ask>(&mut stream)).await;
+        let asked = tokio::time::timeout(REQUEST_READ_MAX, frame::read::<ControlRequest>(&mut stream)).await;
         let answered = match asked {
-            Ok(Ok(Some(ask))) => answer(&mut stream, &front, ask).await,
+            Ok(Ok(Some(ask))) => handle_request(&mut stream, &front, ask).await,
             Ok(Ok(None)) | Err(_) => break Ok(()),
             Ok(Err(error)) => Err(error),
         };
@@ -109,29 +109,29 @@ async fn converse(mut stream: UnixStream, front: Front) {
     let _ = stream.shutdown().await;
 }
 
-async fn answer(stream: &mut UnixStream, front: &Front, ask: Ask) -> std::io::Result<()> {
+async fn handle_request(stream: &mut UnixStream, front: &LocalIngress, ask: ControlRequest) -> std::io::Result<()> {
     let answer = match ask {
-        Ask::Send { user, envelope } => {
+        ControlRequest::Send { user, envelope } => {
             let working = front.send(user, *envelope);
-            match until_gone(stream, working).await {
-                Some(reply) => Answer::Reply { reply: Box::new(reply) },
+            match until_disconnected(stream, working).await {
+                Some(reply) => ControlResponse::Reply { reply: Box::new(reply) },
                 None => return Err(std::io::ErrorKind::ConnectionReset.into()),
             }
         }
-        Ask::Watch { user, run, after } => match front.watch(user, run, after).await {
+        ControlRequest::Watch { user, run, after } => match front.watch(user, run, after).await {
             Ok(events) => return follow(stream, events).await,
-            Err(cause) => Answer::Refused { cause },
+            Err(cause) => ControlResponse::Refused { cause },
         },
-        Ask::Keep { name, media_type, bytes } => match take(stream, bytes).await? {
-            Ok(bytes) => match front.keep(bytes, &media_type, &name).await {
-                Ok(artifact) => Answer::Kept { artifact },
-                Err(cause) => Answer::Refused { cause },
+        ControlRequest::StoreArtifact { name, media_type, bytes } => match take(stream, bytes).await? {
+            Ok(bytes) => match front.store_artifact(bytes, &media_type, &name).await {
+                Ok(artifact) => ControlResponse::Kept { artifact },
+                Err(cause) => ControlResponse::Refused { cause },
             },
-            Err(cause) => Answer::Refused { cause },
+            Err(cause) => ControlResponse::Refused { cause },
         },
-        Ask::Maintain(chore) => match front.maintain(chore).await {
-            Ok(report) => Answer::Done { report },
-            Err(cause) => Answer::Refused { cause },
+        ControlRequest::Admin(command) => match front.admin(command).await {
+            Ok(report) => ControlResponse::Done { report },
+            Err(cause) => ControlResponse::Refused { cause },
         },
     };
     frame::write(stream, &answer).await
@@ -139,7 +139,7 @@ async fn answer(stream: &mut UnixStream, front: &Front, ask: Ask) -> std::io::Re
 
 /// Works until the other end goes away: who has left waits for nothing, and what they asked for is
 /// dropped, which frees all that it holds.
-async fn until_gone<T>(stream: &UnixStream, work: impl Future<Output = T>) -> Option<T> {
+async fn until_disconnected<T>(stream: &UnixStream, work: impl Future<Output = T>) -> Option<T> {
     let gone = async {
         let mut byte = [0];
         loop {
@@ -160,19 +160,19 @@ async fn until_gone<T>(stream: &UnixStream, work: impl Future<Output = T>) -> Op
 }
 
 async fn follow(stream: &mut UnixStream, mut events: greenroom_client::transport::Events) -> std::io::Result<()> {
-    while let Some(Some(event)) = until_gone(stream, events.next()).await {
+    while let Some(Some(event)) = until_disconnected(stream, events.next()).await {
         match event {
-            Ok(event) => frame::write(stream, &Answer::Event { event: Box::new(event) }).await?,
-            Err(error) => return frame::write(stream, &Answer::Refused { cause: error.into() }).await,
+            Ok(event) => frame::write(stream, &ControlResponse::Event { event: Box::new(event) }).await?,
+            Err(error) => return frame::write(stream, &ControlResponse::Refused { cause: error.into() }).await,
         }
     }
-    frame::write(stream, &Answer::End).await
+    frame::write(stream, &ControlResponse::End).await
 }
 
 async fn take(stream: &mut UnixStream, bytes: u64) -> std::io::Result<Result<Vec<u8>, Cause>> {
     if bytes > FILE_BYTES_MAX {
         let message = format!("the file has {bytes} bytes, at most {FILE_BYTES_MAX} are taken");
-        return Ok(Err(Cause::new(Code::PayloadTooLarge, message)));
+        return Ok(Err(Cause::new(ErrorCode::PayloadTooLarge, message)));
     }
     let mut whole = Vec::new();
     while (whole.len() as u64) < bytes {
@@ -185,4 +185,4 @@ async fn take(stream: &mut UnixStream, bytes: u64) -> std::io::Result<Result<Vec
 }
 
 /// Bytes of one part of a file on the socket.
-pub(crate) const PART_BYTES: usize = FRAME_BYTES_MAX / 4;
+pub(crate) const CHUNK_BYTES: usize = FRAME_BYTES_MAX / 4;

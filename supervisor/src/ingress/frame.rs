@@ -17,7 +17,7 @@ pub const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// What is asked on the control socket.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "snake_case")]
-pub enum Ask {
+pub enum ControlRequest {
     /// A request of one of the configuration's users.
     Send {
         /// Who asks; the operating system vouches for the person, who may be any of the users.
@@ -35,7 +35,7 @@ pub enum Ask {
         after: u64,
     },
     /// Keep a file as an artifact; its bytes follow, as one raw frame for each part.
-    Keep {
+    StoreArtifact {
         /// What its owner calls it.
         name: String,
         /// What it is.
@@ -44,13 +44,13 @@ pub enum Ask {
         bytes: u64,
     },
     /// Look after the stores.
-    Maintain(Chore),
+    Admin(AdminCommand),
 }
 
 /// What the owner of the data directory may do beside asking: these touch the files as a whole.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "chore", rename_all = "snake_case")]
-pub enum Chore {
+pub enum AdminCommand {
     /// Walk the audit's chain.
     VerifyAudit,
     /// Remove audit records from before this moment.
@@ -66,7 +66,7 @@ pub enum Chore {
     /// Check every file of the store.
     CheckStore,
     /// Copy the store while work goes on.
-    BackUp {
+    Backup {
         /// The new file; it may not exist.
         to: std::path::PathBuf,
     },
@@ -77,7 +77,7 @@ pub enum Chore {
 /// What is answered on the control socket.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "snake_case")]
-pub enum Answer {
+pub enum ControlResponse {
     /// To [`Ask::Send`].
     Reply {
         /// The reply.
@@ -167,12 +167,14 @@ mod tests {
     #[tokio::test]
     async fn a_message_survives_the_way_and_the_end_is_seen() {
         let (mut here, mut there) = tokio::io::duplex(64);
-        let ask = Ask::Maintain(Chore::PruneRuns { before: Timestamp::from_micros(7) });
+        let ask = ControlRequest::Admin(AdminCommand::PruneRuns { before: Timestamp::from_micros(7) });
         let writer = tokio::spawn(async move { write(&mut here, &ask).await });
-        let read_back: Option<Ask> = read(&mut there).await.unwrap();
-        assert!(matches!(read_back, Some(Ask::Maintain(Chore::PruneRuns { before })) if before.as_micros() == 7));
+        let read_back: Option<ControlRequest> = read(&mut there).await.unwrap();
+        assert!(
+            matches!(read_back, Some(ControlRequest::Admin(AdminCommand::PruneRuns { before })) if before.as_micros() == 7)
+        );
         writer.await.unwrap().unwrap();
-        assert!(read::<Ask>(&mut there).await.unwrap().is_none());
+        assert!(read::<ControlRequest>(&mut there).await.unwrap().is_none());
     }
 
     #[tokio::test]

@@ -10,22 +10,22 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use greenroom_protocol::{Cause, Code, TenantId};
+use greenroom_protocol::{Cause, ErrorCode, TenantId};
 use tokio::sync::{Notify, oneshot};
 
-use crate::config::Places;
+use crate::config::AdmissionConfig;
 
 /// After how long a refused caller is told to ask again, where nothing better is known.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// After how long one who came too late is told to ask again: by then another process may be up.
-const BACK_AFTER: Duration = Duration::from_secs(5);
+const SHUTDOWN_RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// The gate.
 #[derive(Clone)]
-pub struct Gate(Arc<Inner>);
+pub struct AdmissionControl(Arc<Inner>);
 
 struct Inner {
-    bounds: Places,
+    bounds: AdmissionConfig,
     state: Mutex<State>,
     drained: Notify,
 }
@@ -33,66 +33,66 @@ struct Inner {
 #[derive(Default)]
 struct State {
     closed: bool,
-    inside: usize,
+    in_flight: usize,
     /// Runs that nobody waits for.
-    staying: usize,
+    detached: usize,
     tenants: HashMap<TenantId, usize>,
     turns: usize,
-    waiting: HashMap<TenantId, VecDeque<oneshot::Sender<()>>>,
+    waiters: HashMap<TenantId, VecDeque<oneshot::Sender<()>>>,
     /// Tenants that wait, each once, in the order of their next turn.
-    order: VecDeque<TenantId>,
+    tenant_queue: VecDeque<TenantId>,
 }
 
 /// A place on this pod; dropping it gives it back.
 #[must_use = "the place is given back when the ticket is dropped"]
-pub struct Ticket {
-    gate: Gate,
+pub struct InFlightTicket {
+    admission: AdmissionControl,
     tenant: Option<TenantId>,
 }
 
 /// A place on this pod for what goes on when its request was answered; dropping it gives it back.
 #[must_use = "the place is given back when the stay is dropped"]
-pub struct Stay {
-    gate: Gate,
+pub struct DetachedRunTicket {
+    admission: AdmissionControl,
     tenant: TenantId,
 }
 
 /// A turn through the stages before dispatch; dropping it lets the next one go.
 #[must_use = "the turn ends when it is dropped"]
-pub struct Turn(Gate);
+pub struct PipelineTicket(AdmissionControl);
 
-impl Gate {
+impl AdmissionControl {
     /// A gate with these bounds.
     #[must_use]
-    pub fn new(bounds: Places) -> Self {
+    pub fn new(bounds: AdmissionConfig) -> Self {
         Self(Arc::new(Inner { bounds, state: Mutex::new(State::default()), drained: Notify::new() }))
     }
 
     /// Takes a place, at once.
     ///
     /// # Errors
-    /// [`Code::Overloaded`] if there is none, [`Code::ShuttingDown`] once the gate is closed.
-    pub fn enter(&self) -> Result<Ticket, Cause> {
+    /// [`ErrorCode::Overloaded`] if there is none, [`ErrorCode::ShuttingDown`] once the gate is closed.
+    pub fn admit(&self) -> Result<InFlightTicket, Cause> {
         let mut state = self.state();
         if state.closed {
-            let cause = Cause::new(Code::ShuttingDown, "the process is about to end and takes nothing new");
-            return Err(cause.retry_after(BACK_AFTER));
+            let cause = Cause::new(ErrorCode::ShuttingDown, "the process is about to end and takes nothing new");
+            return Err(cause.with_retry_after(SHUTDOWN_RETRY_AFTER));
         }
-        state.has_place(&self.0.bounds)?;
-        state.inside += 1;
-        Ok(Ticket { gate: self.clone(), tenant: None })
+        state.check_capacity(&self.0.bounds)?;
+        state.in_flight += 1;
+        Ok(InFlightTicket { admission: self.clone(), tenant: None })
     }
 
     /// Takes a place beside that of the request, at once, for a run that outlives it.
     ///
     /// # Errors
-    /// [`Code::Overloaded`] if the pod or the tenant has none left.
-    pub fn stay(&self, tenant: &TenantId) -> Result<Stay, Cause> {
+    /// [`ErrorCode::Overloaded`] if the pod or the tenant has none left.
+    pub fn admit_detached_run(&self, tenant: &TenantId) -> Result<DetachedRunTicket, Cause> {
         let mut state = self.state();
-        state.has_place(&self.0.bounds)?;
-        state.share(tenant, &self.0.bounds)?;
-        state.staying += 1;
-        Ok(Stay { gate: self.clone(), tenant: tenant.clone() })
+        state.check_capacity(&self.0.bounds)?;
+        state.charge_tenant(tenant, &self.0.bounds)?;
+        state.detached += 1;
+        Ok(DetachedRunTicket { admission: self.clone(), tenant: tenant.clone() })
     }
 
     /// Takes nothing new from here on.
@@ -104,7 +104,7 @@ impl Gate {
     pub async fn drained(&self) {
         loop {
             let notified = self.0.drained.notified();
-            if self.state().inside == 0 {
+            if self.state().in_flight == 0 {
                 return;
             }
             notified.await;
@@ -113,8 +113,8 @@ impl Gate {
 
     /// How many are inside.
     #[must_use]
-    pub fn inside(&self) -> usize {
-        self.state().inside
+    pub fn in_flight(&self) -> usize {
+        self.state().in_flight
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -122,15 +122,15 @@ impl Gate {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn pass_on(&self) {
+    fn grant_next(&self) {
         let mut state = self.state();
-        while let Some(tenant) = state.order.pop_front() {
-            let next = state.waiting.get_mut(&tenant).and_then(VecDeque::pop_front);
-            let more = state.waiting.get(&tenant).is_some_and(|queue| !queue.is_empty());
+        while let Some(tenant) = state.tenant_queue.pop_front() {
+            let next = state.waiters.get_mut(&tenant).and_then(VecDeque::pop_front);
+            let more = state.waiters.get(&tenant).is_some_and(|queue| !queue.is_empty());
             if more {
-                state.order.push_back(tenant);
+                state.tenant_queue.push_back(tenant);
             } else {
-                state.waiting.remove(&tenant);
+                state.waiters.remove(&tenant);
             }
             // Who went away while waiting is passed over.
             if next.is_some_and(|waiter| waiter.send(()).is_ok()) {
@@ -143,24 +143,24 @@ impl Gate {
 
 impl State {
     /// Refuses where the pod has no place left.
-    fn has_place(&self, bounds: &Places) -> Result<(), Cause> {
-        if self.inside.saturating_add(self.staying) >= bounds.places {
-            return Err(overloaded("the pod", bounds.places));
+    fn check_capacity(&self, bounds: &AdmissionConfig) -> Result<(), Cause> {
+        if self.in_flight.saturating_add(self.detached) >= bounds.max_in_flight {
+            return Err(overloaded("the pod", bounds.max_in_flight));
         }
         Ok(())
     }
 
     /// Counts a place for its tenant, if the tenant has one left.
-    fn share(&mut self, tenant: &TenantId, bounds: &Places) -> Result<(), Cause> {
+    fn charge_tenant(&mut self, tenant: &TenantId, bounds: &AdmissionConfig) -> Result<(), Cause> {
         let share = self.tenants.entry(tenant.clone()).or_insert(0);
-        if *share >= bounds.tenant_places {
-            return Err(overloaded("the tenant", bounds.tenant_places));
+        if *share >= bounds.max_in_flight_per_tenant {
+            return Err(overloaded("the tenant", bounds.max_in_flight_per_tenant));
         }
         *share += 1;
         Ok(())
     }
 
-    fn unshare(&mut self, tenant: &TenantId) {
+    fn refund_tenant(&mut self, tenant: &TenantId) {
         if let Some(share) = self.tenants.get_mut(tenant) {
             *share = share.saturating_sub(1);
             if *share == 0 {
@@ -170,46 +170,46 @@ impl State {
     }
 }
 
-impl Ticket {
+impl InFlightTicket {
     /// Counts the place for its tenant and waits for a turn, at most `patience` long.
     ///
     /// # Errors
-    /// [`Code::Overloaded`] if the tenant has its share of places, [`Code::TimedOut`] if the turn does
+    /// [`ErrorCode::Overloaded`] if the tenant has its share of places, [`ErrorCode::TimedOut`] if the turn does
     /// not come in time.
-    pub async fn turn(&mut self, tenant: &TenantId, patience: Duration) -> Result<Turn, Cause> {
+    pub async fn wait_turn(&mut self, tenant: &TenantId, patience: Duration) -> Result<PipelineTicket, Cause> {
         let turn = {
-            let mut state = self.gate.state();
-            state.share(tenant, &self.gate.0.bounds)?;
+            let mut state = self.admission.state();
+            state.charge_tenant(tenant, &self.admission.0.bounds)?;
             self.tenant = Some(tenant.clone());
-            if state.turns < self.gate.0.bounds.turns.max(1) {
+            if state.turns < self.admission.0.bounds.pipeline_concurrency.max(1) {
                 state.turns += 1;
-                return Ok(Turn(self.gate.clone()));
+                return Ok(PipelineTicket(self.admission.clone()));
             }
             let (waiter, turn) = oneshot::channel();
-            let queue = state.waiting.entry(tenant.clone()).or_default();
+            let queue = state.waiters.entry(tenant.clone()).or_default();
             queue.push_back(waiter);
             if queue.len() == 1 {
-                state.order.push_back(tenant.clone());
+                state.tenant_queue.push_back(tenant.clone());
             }
             turn
         };
-        let waited = Waited { turn: Some(turn), gate: &self.gate };
-        match tokio::time::timeout(patience, waited.come()).await {
-            Ok(()) => Ok(Turn(self.gate.clone())),
-            Err(_) => Err(Cause::new(Code::TimedOut, "the deadline passed before the request's turn came")),
+        let waited = TurnWaiter { turn: Some(turn), admission: &self.admission };
+        match tokio::time::timeout(patience, waited.wait()).await {
+            Ok(()) => Ok(PipelineTicket(self.admission.clone())),
+            Err(_) => Err(Cause::new(ErrorCode::TimedOut, "the deadline passed before the request's turn came")),
         }
     }
 }
 
 /// A wait for a turn that may be given up. A turn that was handed over in that very moment is passed
 /// on, or it would be lost for good.
-struct Waited<'a> {
+struct TurnWaiter<'a> {
     turn: Option<oneshot::Receiver<()>>,
-    gate: &'a Gate,
+    admission: &'a AdmissionControl,
 }
 
-impl Waited<'_> {
-    async fn come(mut self) {
+impl TurnWaiter<'_> {
+    async fn wait(mut self) {
         if let Some(turn) = self.turn.as_mut() {
             // The sender is dropped only when its turn is passed over, which needs this end to be gone.
             let _ = turn.await;
@@ -218,46 +218,47 @@ impl Waited<'_> {
     }
 }
 
-impl Drop for Waited<'_> {
+impl Drop for TurnWaiter<'_> {
     fn drop(&mut self) {
         if let Some(turn) = self.turn.as_mut() {
             turn.close();
             if turn.try_recv().is_ok() {
-                self.gate.pass_on();
+                self.admission.grant_next();
             }
         }
     }
 }
 
-impl Drop for Turn {
+impl Drop for PipelineTicket {
     fn drop(&mut self) {
-        self.0.pass_on();
+        self.0.grant_next();
     }
 }
 
-impl Drop for Ticket {
+impl Drop for InFlightTicket {
     fn drop(&mut self) {
-        let mut state = self.gate.state();
-        state.inside = state.inside.saturating_sub(1);
+        let mut state = self.admission.state();
+        state.in_flight = state.in_flight.saturating_sub(1);
         if let Some(tenant) = &self.tenant {
-            state.unshare(tenant);
+            state.refund_tenant(tenant);
         }
-        if state.inside == 0 {
-            self.gate.0.drained.notify_waiters();
+        if state.in_flight == 0 {
+            self.admission.0.drained.notify_waiters();
         }
     }
 }
 
-impl Drop for Stay {
+impl Drop for DetachedRunTicket {
     fn drop(&mut self) {
-        let mut state = self.gate.state();
-        state.staying = state.staying.saturating_sub(1);
-        state.unshare(&self.tenant);
+        let mut state = self.admission.state();
+        state.detached = state.detached.saturating_sub(1);
+        state.refund_tenant(&self.tenant);
     }
 }
 
 fn overloaded(whose: &str, places: usize) -> Cause {
-    Cause::new(Code::Overloaded, format!("{whose} has all its {places} places taken")).retry_after(RETRY_AFTER)
+    Cause::new(ErrorCode::Overloaded, format!("{whose} has all its {places} places taken"))
+        .with_retry_after(RETRY_AFTER)
 }
 
 #[cfg(test)]

@@ -3,34 +3,34 @@
 
 use std::sync::Arc;
 
-use greenroom_actors::definition_resolver::Library;
-use greenroom_actors::execution::model_registry::ModelRoster;
+use greenroom_actors::definition_resolver::DefinitionResolver;
+use greenroom_actors::execution::model_registry::ModelRegistry;
 use greenroom_definitions::agent::ToolRef;
-use greenroom_definitions::plan::Target as StepTarget;
+use greenroom_definitions::plan::StepTarget;
 use greenroom_definitions::{Agent, Workflow};
 use greenroom_protocol::request::{
-    CallTool, ContextChange, ContextRead, ContextWrite, Invoke, Look, MemoryChange, StartRun, StartTeam,
+    CallTool, ContextChange, ContextRead, ContextWrite, Invoke, MemoryChange, Query, StartRun, StartTeam,
 };
 use greenroom_protocol::value::size_bytes;
-use greenroom_protocol::{AgentId, Cause, Code, ContextKey, Request, RunId, TeamId, Timestamp, Values};
-use greenroom_registry::ledger::{Ledger, Periods, Scope};
-use greenroom_registry::runs::{RunHead, RunStore};
-use greenroom_rego::{AgentFacts, Authenticated, Facts, Names, Relation, Speaker, Spent, Target, UsageFacts};
+use greenroom_protocol::{AgentId, Cause, ContextKey, ErrorCode, Request, RunId, TeamId, Timestamp, Values};
+use greenroom_registry::ledger::{Ledger, Periods, UsageKey};
+use greenroom_registry::runs::{RunRecord, RunStore};
+use greenroom_rego::{AgentFacts, Authenticated, Caller, Facts, NameSet, Relation, Resource, Spent, UsageFacts};
 
 /// Finds facts out.
-pub struct Surveyor {
-    pub(crate) library: Arc<dyn Library>,
+pub struct FactCollector {
+    pub(crate) definitions: Arc<dyn DefinitionResolver>,
     pub(crate) runs: Arc<dyn RunStore>,
     pub(crate) ledger: Arc<dyn Ledger>,
-    pub(crate) models: ModelRoster,
+    pub(crate) models: ModelRegistry,
 }
 
-impl Surveyor {
+impl FactCollector {
     /// The facts about a request whose bracket is open.
     ///
     /// # Errors
     /// A code of the class "rejected" if what is asked for does not exist; what a store says.
-    pub async fn survey(&self, asked: &Authenticated, now: Timestamp) -> Result<Facts, Cause> {
+    pub async fn collect(&self, asked: &Authenticated, now: Timestamp) -> Result<Facts, Cause> {
         let usage = self.usage(asked, now).await?;
         let facts = match asked.request() {
             Request::Invoke(invoke) => self.invoke(asked, invoke).await?,
@@ -41,9 +41,9 @@ impl Surveyor {
             Request::ContextRead(read) => self.context_read(asked, read).await?,
             Request::ContextWrite(write) => self.context_write(asked, write).await?,
             Request::MemoryRead(read) => self.memory(asked, &read.agent, 0).await?,
-            Request::MemoryWrite(write) => self.memory(asked, &write.agent, weight(&write.change)).await?,
+            Request::MemoryWrite(write) => self.memory(asked, &write.agent, text_bytes(&write.change)).await?,
             Request::CallTool(call) => self.call_tool(asked, call).await?,
-            Request::Look(look) => self.look(asked, look).await?,
+            Request::Query(look) => self.look(asked, look).await?,
         };
         Ok(Facts { usage, audited: true, ..facts })
     }
@@ -51,7 +51,7 @@ impl Surveyor {
     /// A user's own request is counted first and then judged; the hops behind it are part of it.
     async fn usage(&self, asked: &Authenticated, now: Timestamp) -> Result<UsageFacts, Cause> {
         let principal = asked.principal();
-        let scope = Scope { tenant: principal.tenant.clone(), user: principal.user.clone() };
+        let scope = UsageKey { tenant: principal.tenant.clone(), user: principal.user.clone() };
         let over = Periods { user: principal.limits.period, tenant: principal.tenant_limits.period };
         let found = if asked.chain().len() <= 1 {
             self.ledger.count(&scope, over, now).await
@@ -63,14 +63,14 @@ impl Surveyor {
             requests: used.requests_hour,
             user: Spent { tokens: used.tokens_spent, usd: used.cost_spent },
             tenant: Spent { tokens: used.tenant_tokens_spent, usd: used.tenant_cost_spent },
-            fresh: true,
+            available: true,
         })
     }
 
     async fn invoke(&self, asked: &Authenticated, invoke: &Invoke) -> Result<Facts, Cause> {
-        let agent = self.library.agent(&invoke.agent, invoke.version.as_ref()).await?;
-        let target = Target::Agent { agent: agent.id().clone(), version: agent.hash() };
-        let speaking = self.speaking(asked).await?;
+        let agent = self.definitions.agent(&invoke.agent, invoke.version.as_ref()).await?;
+        let target = Resource::Agent { agent: agent.id().clone(), version: agent.hash() };
+        let speaking = self.calling_agent(asked).await?;
         let relation = Relation {
             own_tenant: true,
             workflow_step: self
@@ -83,7 +83,7 @@ impl Surveyor {
             team_member: self.is_member(asked.team(), agent.id()),
             can_work_with: speaking
                 .as_ref()
-                .is_some_and(|speaking| self.library.catalogue().may_work_with(speaking.id(), agent.id())),
+                .is_some_and(|speaking| self.definitions.catalogue().may_work_with(speaking.id(), agent.id())),
             tool_declared: speaking.as_ref().is_some_and(|speaking| {
                 speaking.spec().tools.iter().any(|tool| match tool {
                     ToolRef::Agent(named) => self.is_agent(named, agent.id()),
@@ -96,19 +96,19 @@ impl Surveyor {
         Ok(Facts {
             agent: Some(self.agent_facts(&agent, model)),
             policies: self.policies(&agent.spec().policies, asked.team()),
-            speaker_policies: policies_of(speaking.as_deref()),
+            caller_policies: policies_of(speaking.as_deref()),
             relation,
             document_bytes: largest([&invoke.inputs, &invoke.context]),
-            capped: agent.cost_max().is_some(),
+            cost_limited: agent.cost_max().is_some(),
             ..Facts::about(target)
         })
     }
 
     async fn start_run(&self, asked: &Authenticated, start: &StartRun) -> Result<Facts, Cause> {
-        let workflow = self.library.workflow(&start.workflow, start.version.as_ref()).await?;
-        let target = Target::Workflow { workflow: workflow.id().clone(), version: workflow.hash() };
+        let workflow = self.definitions.workflow(&start.workflow, start.version.as_ref()).await?;
+        let target = Resource::Workflow { workflow: workflow.id().clone(), version: workflow.hash() };
         let team_workflow =
-            asked.team().and_then(|team| self.library.catalogue().team(team).cloned()).is_some_and(|team| {
+            asked.team().and_then(|team| self.definitions.catalogue().team(team).cloned()).is_some_and(|team| {
                 let named = &team.spec().workflows;
                 named.is_empty() || named.contains(workflow.id())
             });
@@ -127,14 +127,14 @@ impl Surveyor {
             policies: self.policies(&workflow.spec().policies, asked.team()),
             relation,
             document_bytes: largest([&start.inputs, &start.context]),
-            capped: workflow.spec().limits.cost_max().is_some(),
+            cost_limited: workflow.spec().limits.cost_max().is_some(),
             ..Facts::about(target)
         })
     }
 
     async fn start_team(&self, asked: &Authenticated, start: &StartTeam) -> Result<Facts, Cause> {
-        let team = self.library.catalogue().expect_team(&start.team).cloned()?;
-        let workflow = self.library.workflow(&start.workflow, None).await?;
+        let team = self.definitions.catalogue().require_team(&start.team).cloned()?;
+        let workflow = self.definitions.workflow(&start.workflow, None).await?;
         let named = &team.spec().workflows;
         let relation = Relation {
             own_tenant: true,
@@ -151,21 +151,21 @@ impl Surveyor {
             policies: team.spec().policies.iter().collect(),
             relation,
             document_bytes: largest([&start.inputs, &start.context]),
-            capped: team.spec().limits.cost_max().is_some() || workflow.spec().limits.cost_max().is_some(),
-            ..Facts::about(Target::Team { team: team.id().clone(), version: team.hash() })
+            cost_limited: team.spec().limits.cost_max().is_some() || workflow.spec().limits.cost_max().is_some(),
+            ..Facts::about(Resource::Team { team: team.id().clone(), version: team.hash() })
         })
     }
 
     async fn run(&self, asked: &Authenticated, run: &RunId) -> Result<Facts, Cause> {
         let head = self.head(run).await?;
         let relation = Relation { own_tenant: owns(asked, &head), ..Relation::default() };
-        let target = Target::Run {
+        let target = Resource::Run {
             run: head.run,
             workflow: head.workflow.clone(),
             version: head.version,
             team: head.team.clone(),
         };
-        let workflow = self.library.workflow(&head.workflow, Some(&head.version)).await.ok();
+        let workflow = self.definitions.workflow(&head.workflow, Some(&head.version)).await.ok();
         let policies = workflow.as_ref().map(|workflow| workflow.spec().policies.as_slice()).unwrap_or_default();
         Ok(Facts { policies: self.policies(policies, head.team.as_ref()), relation, ..Facts::about(target) })
     }
@@ -189,18 +189,18 @@ impl Surveyor {
         document_bytes: u64,
     ) -> Result<Facts, Cause> {
         let head = self.head(run).await?;
-        let speaking = self.speaking(asked).await?;
+        let speaking = self.calling_agent(asked).await?;
         let own_run = asked.chain().len() <= 1 || asked.run() == Some(run);
         let relation = Relation {
             own_tenant: owns(asked, &head) && own_run,
             // The team and its run are of the team themselves; an agent has to be one of its members.
             team_member: own_run
-                && match asked.speaker() {
-                    Speaker::Workflow { .. } | Speaker::Team { .. } => {
+                && match asked.caller() {
+                    Caller::Workflow { .. } | Caller::Team { .. } => {
                         head.team.is_some() && asked.team() == head.team.as_ref()
                     }
-                    Speaker::Agent { agent, .. } => self.is_member(head.team.as_ref(), agent),
-                    Speaker::User { .. } | Speaker::Nobody => false,
+                    Caller::Agent { agent, .. } => self.is_member(head.team.as_ref(), agent),
+                    Caller::User { .. } | Caller::None => false,
                 },
             provides_to_team: speaking
                 .as_ref()
@@ -211,19 +211,19 @@ impl Surveyor {
         Ok(Facts {
             agent: speaking.as_ref().map(|agent| self.agent_facts(agent, None)),
             policies: self.policies(&[], head.team.as_ref()),
-            speaker_policies: policies_of(speaking.as_deref()),
+            caller_policies: policies_of(speaking.as_deref()),
             relation,
             document_bytes,
-            ..Facts::about(Target::Context { run: head.run, key: key.cloned() })
+            ..Facts::about(Resource::Context { run: head.run, key: key.cloned() })
         })
     }
 
     async fn memory(&self, asked: &Authenticated, wanted: &AgentId, document_bytes: u64) -> Result<Facts, Cause> {
-        let speaking = self.speaking(asked).await?;
+        let speaking = self.calling_agent(asked).await?;
         let agent = match &speaking {
             // The version that speaks, which may be in the catalogue no more.
             Some(own) if own.id() == wanted => Arc::clone(own),
-            Some(_) | None => self.library.agent(wanted, None).await?,
+            Some(_) | None => self.definitions.agent(wanted, None).await?,
         };
         let relation = Relation {
             own_tenant: true,
@@ -234,15 +234,15 @@ impl Surveyor {
         Ok(Facts {
             agent: Some(self.agent_facts(&agent, None)),
             policies: self.policies(&agent.spec().policies, None),
-            speaker_policies: policies_of(speaking.as_deref()),
+            caller_policies: policies_of(speaking.as_deref()),
             relation,
             document_bytes,
-            ..Facts::about(Target::Memory { agent: agent.id().clone() })
+            ..Facts::about(Resource::Memory { agent: agent.id().clone() })
         })
     }
 
     async fn call_tool(&self, asked: &Authenticated, call: &CallTool) -> Result<Facts, Cause> {
-        let speaking = self.speaking(asked).await?;
+        let speaking = self.calling_agent(asked).await?;
         let relation = Relation {
             own_tenant: true,
             tool_declared: speaking
@@ -253,52 +253,52 @@ impl Surveyor {
         };
         Ok(Facts {
             agent: speaking.as_ref().map(|agent| self.agent_facts(agent, None)),
-            speaker_policies: policies_of(speaking.as_deref()),
+            caller_policies: policies_of(speaking.as_deref()),
             relation,
             document_bytes: largest([&call.arguments]),
-            ..Facts::about(Target::Tool { tool: call.tool.clone() })
+            ..Facts::about(Resource::Tool { tool: call.tool.clone() })
         })
     }
 
-    async fn look(&self, asked: &Authenticated, look: &Look) -> Result<Facts, Cause> {
+    async fn look(&self, asked: &Authenticated, look: &Query) -> Result<Facts, Cause> {
         let own_tenant = match look {
-            Look::Run { run } | Look::Events { run, .. } => owns(asked, &self.head(run).await?),
-            Look::Agents
-            | Look::Agent { .. }
-            | Look::Workflows
-            | Look::Workflow { .. }
-            | Look::Teams
-            | Look::Team { .. }
-            | Look::Runs { .. }
-            | Look::Audit { .. }
-            | Look::AuditEntry { .. }
-            | Look::Costs { .. } => true,
+            Query::Run { run } | Query::Events { run, .. } => owns(asked, &self.head(run).await?),
+            Query::Agents
+            | Query::Agent { .. }
+            | Query::Workflows
+            | Query::Workflow { .. }
+            | Query::Teams
+            | Query::Team { .. }
+            | Query::Runs { .. }
+            | Query::Audit { .. }
+            | Query::AuditEntry { .. }
+            | Query::Costs { .. } => true,
         };
         let relation = Relation { own_tenant, ..Relation::default() };
-        Ok(Facts { relation, ..Facts::about(Target::Records { what: look.target() }) })
+        Ok(Facts { relation, ..Facts::about(Resource::Collection { kind: look.resource() }) })
     }
 
     // === what the facts are made of ===
 
-    async fn head(&self, run: &RunId) -> Result<RunHead, Cause> {
+    async fn head(&self, run: &RunId) -> Result<RunRecord, Cause> {
         let found = self.runs.get(run).await.map_err(|error| error.cause())?;
-        found.ok_or_else(|| Cause::new(Code::UnknownRun, format!("there is no run {run}")))
+        found.ok_or_else(|| Cause::new(ErrorCode::UnknownRun, format!("there is no run {run}")))
     }
 
     /// The agent that speaks, in the version that was called on stage.
-    async fn speaking(&self, asked: &Authenticated) -> Result<Option<Arc<Agent>>, Cause> {
-        match asked.speaker() {
-            Speaker::Agent { agent, version } => self.library.agent(agent, Some(version)).await.map(Some),
-            Speaker::User { .. } | Speaker::Workflow { .. } | Speaker::Team { .. } | Speaker::Nobody => Ok(None),
+    async fn calling_agent(&self, asked: &Authenticated) -> Result<Option<Arc<Agent>>, Cause> {
+        match asked.caller() {
+            Caller::Agent { agent, version } => self.definitions.agent(agent, Some(version)).await.map(Some),
+            Caller::User { .. } | Caller::Workflow { .. } | Caller::Team { .. } | Caller::None => Ok(None),
         }
     }
 
     async fn speaking_workflow(&self, asked: &Authenticated) -> Result<Option<Arc<Workflow>>, Cause> {
-        match asked.speaker() {
-            Speaker::Workflow { workflow, version, .. } => {
-                self.library.workflow(workflow, Some(version)).await.map(Some)
+        match asked.caller() {
+            Caller::Workflow { workflow, version, .. } => {
+                self.definitions.workflow(workflow, Some(version)).await.map(Some)
             }
-            Speaker::User { .. } | Speaker::Agent { .. } | Speaker::Team { .. } | Speaker::Nobody => Ok(None),
+            Caller::User { .. } | Caller::Agent { .. } | Caller::Team { .. } | Caller::None => Ok(None),
         }
     }
 
@@ -317,16 +317,16 @@ impl Surveyor {
 
     /// True if the name, with or without an ordinal, means this agent.
     fn is_agent(&self, named: &AgentId, agent: &AgentId) -> bool {
-        named == agent || self.library.catalogue().agent(named).is_some_and(|found| found.id() == agent)
+        named == agent || self.definitions.catalogue().agent(named).is_some_and(|found| found.id() == agent)
     }
 
     fn is_member(&self, team: Option<&TeamId>, agent: &AgentId) -> bool {
-        let catalogue = self.library.catalogue();
+        let catalogue = self.definitions.catalogue();
         team.and_then(|team| catalogue.team(team)).is_some_and(|team| catalogue.is_member(team, agent))
     }
 
-    fn policies(&self, own: &[String], team: Option<&TeamId>) -> Names {
-        let catalogue = self.library.catalogue();
+    fn policies(&self, own: &[String], team: Option<&TeamId>) -> NameSet {
+        let catalogue = self.definitions.catalogue();
         let of_team = team.and_then(|team| catalogue.team(team)).map(|team| team.spec().policies.as_slice());
         own.iter().chain(of_team.unwrap_or_default()).collect()
     }
@@ -336,23 +336,23 @@ impl Surveyor {
             agent: agent.id().clone(),
             category: agent.spec().category.clone(),
             capabilities: agent.spec().capabilities.iter().collect(),
-            internal_model: self.models.is_internal(self.library.catalogue().models(), agent, model),
+            internal_model: self.models.is_internal(self.definitions.catalogue().models(), agent, model),
         }
     }
 }
 
-fn owns(asked: &Authenticated, head: &RunHead) -> bool {
+fn owns(asked: &Authenticated, head: &RunRecord) -> bool {
     head.tenant == asked.principal().tenant
 }
 
-fn policies_of(agent: Option<&Agent>) -> Names {
+fn policies_of(agent: Option<&Agent>) -> NameSet {
     agent.map(|agent| agent.spec().policies.iter().collect()).unwrap_or_default()
 }
 
 /// Bytes of the larger of the texts.
-fn weight(change: &MemoryChange) -> u64 {
+fn text_bytes(change: &MemoryChange) -> u64 {
     match change {
-        MemoryChange::Remember { text, about } => {
+        MemoryChange::Remember { text, index_text: about } => {
             text.len().max(about.as_ref().map_or(0, String::len)).try_into().unwrap_or(u64::MAX)
         }
         MemoryChange::Forget { .. } => 0,

@@ -5,72 +5,72 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use greenroom_protocol::{Cause, Clock, Code, Deadline, Reply, TenantId};
-use greenroom_registry::idempotency::{Idempotency, Once};
-use greenroom_registry::runs::OnceKey;
+use greenroom_protocol::{Cause, Clock, Deadline, ErrorCode, Reply, TenantId};
+use greenroom_registry::idempotency::{IdempotencyStore, KeyStatus};
+use greenroom_registry::runs::DedupKey;
 use greenroom_rego::{Grant, Idempotency as Asked};
 
 /// How long the second one waits between two looks for the answer of the first.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What a key says.
-pub enum Turned {
+pub enum KeyClaim {
     /// Go on, and finish the key with the answer.
-    Go(Taken),
+    Claimed(ClaimedKey),
     /// It was answered before.
-    Answered(Box<Reply>),
+    Replay(Box<Reply>),
 }
 
 /// A key that was taken; without an answer it is given back.
-pub struct Taken {
+pub struct ClaimedKey {
     tenant: TenantId,
-    key: OnceKey,
+    key: DedupKey,
 }
 
 /// Keeps keys.
-pub struct Keys {
-    pub(crate) store: Arc<dyn Idempotency>,
+pub struct IdempotencyKeys {
+    pub(crate) store: Arc<dyn IdempotencyStore>,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
-impl Keys {
+impl IdempotencyKeys {
     /// Takes the key of a request, where it has one.
     ///
     /// # Errors
-    /// [`Code::IdempotencyConflict`] if it was used with another body, [`Code::TimedOut`] if the first
+    /// [`ErrorCode::IdempotencyConflict`] if it was used with another body, [`ErrorCode::TimedOut`] if the first
     /// one takes longer than the deadline; what the store says.
-    pub async fn take(&self, grant: &Grant) -> Result<Option<Turned>, Cause> {
+    pub async fn claim(&self, grant: &Grant) -> Result<Option<KeyClaim>, Cause> {
         let Some(Asked { key, body }) = grant.idempotency() else { return Ok(None) };
-        let taken = Taken { tenant: grant.principal().tenant.clone(), key: OnceKey::Caller(key.clone()) };
+        let taken = ClaimedKey { tenant: grant.principal().tenant.clone(), key: DedupKey::Caller(key.clone()) };
         loop {
             let now = self.clock.now();
             let known = self.store.begin(&taken.tenant, &taken.key, body, now).await;
             match known.map_err(|error| error.cause())? {
-                Once::New => return Ok(Some(Turned::Go(taken))),
-                Once::Answered(reply) => return Ok(Some(Turned::Answered(reply))),
+                KeyStatus::New => return Ok(Some(KeyClaim::Claimed(taken))),
+                KeyStatus::Completed(reply) => return Ok(Some(KeyClaim::Replay(reply))),
                 // A request that begins a run is another one than this, whatever its hash.
-                Once::Conflict | Once::Began(_) => {
+                KeyStatus::Conflict | KeyStatus::RunStarted(_) => {
                     let message = "the idempotency key was used before with another request";
-                    return Err(Cause::new(Code::IdempotencyConflict, message));
+                    return Err(Cause::new(ErrorCode::IdempotencyConflict, message));
                 }
-                Once::Running => self.wait(grant.deadline()).await?,
+                KeyStatus::InProgress => self.wait(grant.deadline()).await?,
             }
         }
     }
 
     async fn wait(&self, deadline: Deadline) -> Result<(), Cause> {
-        if deadline.passed(self.clock.now()) {
+        if deadline.has_passed(self.clock.now()) {
             let message = "the deadline passed while the first request with this idempotency key was under way";
-            return Err(Cause::new(Code::TimedOut, message));
+            return Err(Cause::new(ErrorCode::TimedOut, message));
         }
-        tokio::time::sleep(LOOK_AGAIN).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
         Ok(())
     }
 
     /// Keeps the answer under the key. An answer that may be another one next time frees it instead.
-    pub async fn finish(&self, taken: Taken, reply: &Reply) {
-        let again = reply.error.as_ref().is_some_and(|cause| cause.code.may_retry());
-        let Taken { tenant, key } = taken;
+    pub async fn complete(&self, taken: ClaimedKey, reply: &Reply) {
+        let again = reply.error.as_ref().is_some_and(|cause| cause.code.is_retryable());
+        let ClaimedKey { tenant, key } = taken;
         let kept = if again {
             self.store.abandon(&tenant, &key).await
         } else {

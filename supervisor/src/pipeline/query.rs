@@ -2,66 +2,66 @@
 
 use std::sync::Arc;
 
-use greenroom_actors::definition_resolver::Library;
+use greenroom_actors::definition_resolver::DefinitionResolver;
 use greenroom_definitions::agent::Runtime;
 use greenroom_protocol::event::RunEvent;
 use greenroom_protocol::limits::PAGE_ROWS_MAX;
-use greenroom_protocol::request::{Look, Page};
-use greenroom_protocol::{Cause, Code, Json, Outcome, RunId, TenantId, Timestamp};
+use greenroom_protocol::request::{Page, Query};
+use greenroom_protocol::{Cause, ErrorCode, Json, Outcome, RunId, TenantId, Timestamp};
 use greenroom_registry::Stores;
 use greenroom_registry::audit::AuditSeq;
 use greenroom_registry::journal::Seq;
 use greenroom_registry::ledger::CostRow;
-use greenroom_registry::runs::{RunFilter, RunHead};
+use greenroom_registry::runs::{RunFilter, RunRecord};
 use greenroom_rego::Permitted;
 use serde_json::json;
 
-use super::reply::seen;
+use super::reply::query_outcome;
 
 /// Events of a run after which one reply asks for another look.
 const EVENTS_MAX: usize = 50_000;
 
 /// Answers looks.
-pub struct Reader {
-    pub(crate) library: Arc<dyn Library>,
+pub struct QueryHandler {
+    pub(crate) definitions: Arc<dyn DefinitionResolver>,
     pub(crate) stores: Stores,
 }
 
-impl Reader {
+impl QueryHandler {
     /// Answers a permitted look, for the tenant of the one who asks.
     ///
     /// # Errors
     /// A code of the class "rejected" if what is looked for does not exist; what a store says.
-    pub async fn look(&self, permit: Permitted<Look>) -> Result<Outcome, Cause> {
+    pub async fn handle(&self, permit: Permitted<Query>) -> Result<Outcome, Cause> {
         let (grant, look) = permit.redeem();
         let tenant = &grant.principal().tenant;
         match look {
-            Look::Agents => Ok(self.agents()),
-            Look::Agent { id } => {
-                let agent = self.library.agent(&id, None).await?;
-                Ok(seen([("agent", written(agent.spec())?), ("version", json!(agent.hash()))]))
+            Query::Agents => Ok(self.agents()),
+            Query::Agent { id } => {
+                let agent = self.definitions.agent(&id, None).await?;
+                Ok(query_outcome([("agent", to_json(agent.spec())?), ("version", json!(agent.hash()))]))
             }
-            Look::Workflows => Ok(self.workflows()),
-            Look::Workflow { id } => {
-                let workflow = self.library.workflow(&id, None).await?;
-                Ok(seen([("workflow", written(workflow.spec())?), ("version", json!(workflow.hash()))]))
+            Query::Workflows => Ok(self.workflows()),
+            Query::Workflow { id } => {
+                let workflow = self.definitions.workflow(&id, None).await?;
+                Ok(query_outcome([("workflow", to_json(workflow.spec())?), ("version", json!(workflow.hash()))]))
             }
-            Look::Teams => Ok(self.teams()),
-            Look::Team { id } => {
-                let team = self.library.catalogue().expect_team(&id).cloned()?;
-                Ok(seen([("team", written(team.spec())?), ("version", json!(team.hash()))]))
+            Query::Teams => Ok(self.teams()),
+            Query::Team { id } => {
+                let team = self.definitions.catalogue().require_team(&id).cloned()?;
+                Ok(query_outcome([("team", to_json(team.spec())?), ("version", json!(team.hash()))]))
             }
-            Look::Runs { page } => self.runs(tenant, &page).await,
-            Look::Run { run } => self.run(&run).await,
-            Look::Events { run, after } => self.events(&run, after).await,
-            Look::Audit { page } => self.audit(&page).await,
-            Look::AuditEntry { id } => self.audit_entry(&id).await,
-            Look::Costs { since } => self.costs(tenant, since).await,
+            Query::Runs { page } => self.runs(tenant, &page).await,
+            Query::Run { run } => self.run(&run).await,
+            Query::Events { run, after } => self.events(&run, after).await,
+            Query::Audit { page } => self.audit(&page).await,
+            Query::AuditEntry { id } => self.audit_entry(&id).await,
+            Query::Costs { since } => self.costs(tenant, since).await,
         }
     }
 
     fn agents(&self) -> Outcome {
-        let catalogue = self.library.catalogue();
+        let catalogue = self.definitions.catalogue();
         let rows = catalogue.agents().map(|agent| {
             let spec = agent.spec();
             json!({
@@ -69,11 +69,11 @@ impl Reader {
                 "runtime": runtime(spec.implementation.runtime), "description": spec.description,
             })
         });
-        seen([("agents", rows.collect())])
+        query_outcome([("agents", rows.collect())])
     }
 
     fn workflows(&self) -> Outcome {
-        let catalogue = self.library.catalogue();
+        let catalogue = self.definitions.catalogue();
         let rows = catalogue.workflows().map(|workflow| {
             let spec = workflow.spec();
             json!({
@@ -81,11 +81,11 @@ impl Reader {
                 "description": spec.description,
             })
         });
-        seen([("workflows", rows.collect())])
+        query_outcome([("workflows", rows.collect())])
     }
 
     fn teams(&self) -> Outcome {
-        let catalogue = self.library.catalogue();
+        let catalogue = self.definitions.catalogue();
         let rows = catalogue.teams().map(|team| {
             let spec = team.spec();
             json!({
@@ -93,29 +93,34 @@ impl Reader {
                 "description": spec.description,
             })
         });
-        seen([("teams", rows.collect())])
+        query_outcome([("teams", rows.collect())])
     }
 
     async fn runs(&self, tenant: &TenantId, page: &Page) -> Result<Outcome, Cause> {
         let filter = RunFilter { tenant: Some(tenant.clone()), ..RunFilter::default() };
-        let found = self.stores.runs.list(&filter, page.cursor()?, page.rows()).await;
+        let found = self.stores.runs.list(&filter, page.cursor()?, page.effective_limit()).await;
         let found = found.map_err(|error| error.cause())?;
         let rows = found.runs.iter().map(head).collect();
         let next = found.next.map(|number| number.to_string());
-        Ok(seen([("runs", rows), ("next", json!(next))]))
+        Ok(query_outcome([("runs", rows), ("next", json!(next))]))
     }
 
     async fn run(&self, run: &RunId) -> Result<Outcome, Cause> {
         let found = self.stores.runs.get(run).await.map_err(|error| error.cause())?;
-        let found = found.ok_or_else(|| Cause::new(Code::UnknownRun, format!("there is no run {run}")))?;
+        let found = found.ok_or_else(|| Cause::new(ErrorCode::UnknownRun, format!("there is no run {run}")))?;
         let reply = self.stores.runs.reply(run).await.map_err(|error| error.cause())?;
         let (events, next) = self.journal(run, 0).await?;
-        Ok(seen([("run", head(&found)), ("events", json!(events)), ("next", json!(next)), ("reply", json!(reply))]))
+        Ok(query_outcome([
+            ("run", head(&found)),
+            ("events", json!(events)),
+            ("next", json!(next)),
+            ("reply", json!(reply)),
+        ]))
     }
 
     async fn events(&self, run: &RunId, after: u64) -> Result<Outcome, Cause> {
         let (events, next) = self.journal(run, after).await?;
-        Ok(seen([("events", json!(events)), ("next", json!(next))]))
+        Ok(query_outcome([("events", json!(events)), ("next", json!(next))]))
     }
 
     /// What has happened in a run behind this entry, and after which entry to ask for the rest where it
@@ -124,7 +129,7 @@ impl Reader {
         let (mut events, mut after) = (Vec::new(), Seq(after));
         loop {
             let read = self.stores.journal.read(run, after, PAGE_ROWS_MAX).await.map_err(|error| error.cause())?;
-            events.extend(read.iter().filter_map(|kept| RunEvent::of(run, kept.seq.0, kept.at, &kept.entry)));
+            events.extend(read.iter().filter_map(|kept| RunEvent::from_entry(run, kept.seq.0, kept.at, &kept.entry)));
             let Some(last) = read.last().filter(|_| read.len() == PAGE_ROWS_MAX as usize) else {
                 return Ok((events, None));
             };
@@ -137,17 +142,17 @@ impl Reader {
 
     async fn audit(&self, page: &Page) -> Result<Outcome, Cause> {
         let before = page.cursor()?.map(AuditSeq);
-        let found = self.stores.audit.read(before, page.rows()).await.map_err(|error| error.cause())?;
+        let found = self.stores.audit.read(before, page.effective_limit()).await.map_err(|error| error.cause())?;
         let next = found.next.map(|seq| seq.0.to_string());
-        Ok(seen([("records", json!(found.records)), ("next", json!(next))]))
+        Ok(query_outcome([("records", json!(found.records)), ("next", json!(next))]))
     }
 
     async fn audit_entry(&self, id: &str) -> Result<Outcome, Cause> {
         let records = self.stores.audit.find(id).await.map_err(|error| error.cause())?;
         if records.is_empty() {
-            return Err(Cause::new(Code::UnknownRecord, format!("the audit has no entry {id}")));
+            return Err(Cause::new(ErrorCode::UnknownRecord, format!("the audit has no entry {id}")));
         }
-        Ok(seen([("records", json!(records))]))
+        Ok(query_outcome([("records", json!(records))]))
     }
 
     async fn costs(&self, tenant: &TenantId, since: Option<Timestamp>) -> Result<Outcome, Cause> {
@@ -155,19 +160,19 @@ impl Reader {
         let own: Vec<_> = rows.iter().filter(|row| row.tenant == *tenant).collect();
         let total: f64 = own.iter().map(|row| (row.actual.cost + row.estimated.cost).as_usd()).sum();
         let costs: Vec<Json> = own.iter().map(|row| cost(row)).collect();
-        Ok(seen([("costs", json!(costs)), ("total_usd", json!(total))]))
+        Ok(query_outcome([("costs", json!(costs)), ("total_usd", json!(total))]))
     }
 }
 
-fn written<T: serde::Serialize>(spec: &T) -> Result<Json, Cause> {
-    serde_json::to_value(spec).map_err(|error| Cause::new(Code::Internal, error.to_string()))
+fn to_json<T: serde::Serialize>(spec: &T) -> Result<Json, Cause> {
+    serde_json::to_value(spec).map_err(|error| Cause::new(ErrorCode::Internal, error.to_string()))
 }
 
 fn runtime(runtime: Runtime) -> Json {
     serde_json::to_value(runtime).unwrap_or_default()
 }
 
-fn head(head: &RunHead) -> Json {
+fn head(head: &RunRecord) -> Json {
     json!({
         "run_id": head.run, "workflow_id": head.workflow, "version": head.version, "team_id": head.team,
         "state": head.state, "owner": head.owner, "tenant": head.tenant, "parent": head.parent,

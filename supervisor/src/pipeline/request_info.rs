@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use greenroom_protocol::audit::Opening;
 use greenroom_protocol::{AgentId, PodId, Received, Request, RequestId, RunId, TeamId, TraceId, WorkflowId};
-use greenroom_rego::{Authenticated, Speaker};
+use greenroom_rego::{Authenticated, Caller};
 
 /// One request at one hop.
 #[derive(Debug, Clone)]
-pub struct Visit {
+pub struct RequestInfo {
     /// The request.
     pub id: RequestId,
     /// The trace that it belongs to.
@@ -28,30 +28,30 @@ pub struct Visit {
     begun: Instant,
 }
 
-impl Visit {
+impl RequestInfo {
     /// A request that nobody has judged yet.
     #[must_use]
-    pub fn arrived(received: &Received) -> Self {
+    pub fn from_received(received: &Received) -> Self {
         Self::new(received.id(), received.trace(), received.request())
     }
 
     /// A request of a known user, at any hop.
     #[must_use]
-    pub fn of(asked: &Authenticated) -> Self {
-        let mut visit = Self::new(asked.id(), asked.trace(), asked.request());
-        visit.user = Some(asked.principal().user.to_string());
-        visit.team = visit.team.or_else(|| asked.team().cloned());
-        if visit.workflow.is_none() {
-            visit.workflow = asked.chain().iter().rev().find_map(|speaker| match speaker {
-                Speaker::Workflow { workflow, .. } => Some(workflow.clone()),
-                Speaker::User { .. } | Speaker::Agent { .. } | Speaker::Team { .. } | Speaker::Nobody => None,
+    pub fn from_authenticated(asked: &Authenticated) -> Self {
+        let mut info = Self::new(asked.id(), asked.trace(), asked.request());
+        info.user = Some(asked.principal().user.to_string());
+        info.team = info.team.or_else(|| asked.team().cloned());
+        if info.workflow.is_none() {
+            info.workflow = asked.chain().iter().rev().find_map(|caller| match caller {
+                Caller::Workflow { workflow, .. } => Some(workflow.clone()),
+                Caller::User { .. } | Caller::Agent { .. } | Caller::Team { .. } | Caller::None => None,
             });
         }
-        visit
+        info
     }
 
     fn new(id: &RequestId, trace: &TraceId, request: &Request) -> Self {
-        let mut visit = Self {
+        let mut info = Self {
             id: id.clone(),
             trace: trace.clone(),
             run: None,
@@ -62,26 +62,26 @@ impl Visit {
             begun: Instant::now(),
         };
         match request {
-            Request::Invoke(invoke) => visit.agent = Some(invoke.agent.clone()),
+            Request::Invoke(invoke) => info.agent = Some(invoke.agent.clone()),
             Request::StartRun(start) => {
-                visit.run = Some(RunId::of(id));
-                visit.workflow = Some(start.workflow.clone());
+                info.run = Some(RunId::for_request(id));
+                info.workflow = Some(start.workflow.clone());
             }
             Request::StartTeam(start) => {
-                visit.run = Some(RunId::of(id));
-                visit.workflow = Some(start.workflow.clone());
-                visit.team = Some(start.team.clone());
+                info.run = Some(RunId::for_request(id));
+                info.workflow = Some(start.workflow.clone());
+                info.team = Some(start.team.clone());
             }
-            Request::SignalRun(signal) => visit.run = Some(signal.run.clone()),
-            Request::ResumeRun(resume) => visit.run = Some(resume.run.clone()),
+            Request::SignalRun(signal) => info.run = Some(signal.run.clone()),
+            Request::ResumeRun(resume) => info.run = Some(resume.run.clone()),
             Request::ContextRead(_)
             | Request::ContextWrite(_)
             | Request::MemoryRead(_)
             | Request::MemoryWrite(_)
             | Request::CallTool(_)
-            | Request::Look(_) => {}
+            | Request::Query(_) => {}
         }
-        visit
+        info
     }
 
     /// How long it has been here.
@@ -99,18 +99,18 @@ impl Visit {
 
 /// The audit's opening record of a request.
 #[must_use]
-pub fn opening(asked: &Authenticated, visit: &Visit, pod: &PodId) -> Opening {
+pub fn opening(asked: &Authenticated, info: &RequestInfo, pod: &PodId) -> Opening {
     let principal = asked.principal();
-    let run = visit.run.as_ref().or_else(|| asked.run());
+    let run = info.run.as_ref().or_else(|| asked.run());
     Opening {
         request: asked.id().clone(),
         trace: asked.trace().clone(),
         pod: pod.clone(),
         tenant: principal.tenant.clone(),
         user: principal.user.clone(),
-        speaker: asked.speaker().to_string(),
+        caller: asked.caller().to_string(),
         action: asked.request().verb().to_owned(),
-        target: asked.request().target(),
+        resource: asked.request().resource(),
         run: run.map(ToString::to_string),
     }
 }

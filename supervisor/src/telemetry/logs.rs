@@ -33,7 +33,7 @@ pub const FIELDS: [&str; 10] = [
 pub const LIST_SEPARATOR: char = ',';
 
 /// The client of models writes what providers answered into its lines; nobody may turn them on.
-const SILENT: &str = "genai=off";
+const SILENCED_TARGETS: &str = "genai=off";
 
 /// Writes log lines for the whole process. A filter that cannot be read is answered with its problem.
 ///
@@ -41,7 +41,7 @@ const SILENT: &str = "genai=off";
 /// The filter's problem, or that there is a writer already.
 pub fn start(filter: &str, clock: Arc<dyn Clock>) -> Result<(), String> {
     let filter = EnvFilter::try_new(filter).map_err(|error| format!("log.filter: {error}"))?;
-    let silent = SILENT.parse().map_err(|error| format!("{SILENT}: {error}"))?;
+    let silent = SILENCED_TARGETS.parse().map_err(|error| format!("{SILENCED_TARGETS}: {error}"))?;
     let filter = filter.add_directive(silent);
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -6,8 +6,8 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
-use greenroom_actors::observer::{Observed, Observer};
-use greenroom_protocol::{Code, Status};
+use greenroom_actors::observer::{ActorEvent, Observer};
+use greenroom_protocol::{ErrorCode, Status};
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
@@ -20,17 +20,18 @@ pub const TICK: Duration = Duration::from_secs(1);
 
 const METADATA: Metadata<'static> = Metadata::new("greenroom", Level::INFO, Some(module_path!()));
 const STATUSES: [Status; 5] = [Status::Success, Status::Failed, Status::Denied, Status::Cancelled, Status::TimedOut];
-const DENIALS: [Code; 4] = [Code::PolicyDenied, Code::PolicyFault, Code::Unauthenticated, Code::TooManyHops];
+const DENIALS: [ErrorCode; 4] =
+    [ErrorCode::PolicyDenied, ErrorCode::PolicyError, ErrorCode::Unauthenticated, ErrorCode::TooManyHops];
 
 /// Counts what actors and the pipeline tell.
-pub struct Meters {
+pub struct Metrics {
     execution_time: Vec<(Status, Histogram)>,
     success_rate: Gauge,
     formation_time: Histogram,
     completion_rate: Gauge,
-    denials: Vec<(Code, Counter)>,
+    denials: Vec<(ErrorCode, Counter)>,
     active_agents: Gauge,
-    seating_time: Histogram,
+    activation_time: Histogram,
     concurrent_teams: Gauge,
     tokens_input: Counter,
     tokens_output: Counter,
@@ -50,7 +51,7 @@ struct Rates {
 /// Serves `/metrics`, for as long as it is polled.
 pub type Exporter = BoxFuture<'static, Result<(), String>>;
 
-impl Meters {
+impl Metrics {
     /// Meters that nobody serves; [`Meters::render`] shows them.
     ///
     /// # Errors
@@ -63,7 +64,7 @@ impl Meters {
     ///
     /// # Errors
     /// What the operating system says of the address.
-    pub fn serving(addr: SocketAddr) -> Result<(Self, Exporter), String> {
+    pub fn with_exporter(addr: SocketAddr) -> Result<(Self, Exporter), String> {
         let (recorder, exporter) =
             builder()?.with_http_listener(addr).build().map_err(|error| format!("metrics at {addr}: {error}"))?;
         let serve = async move { exporter.await.map_err(|error| format!("metrics at {addr}: {error:?}")) };
@@ -87,7 +88,7 @@ impl Meters {
             completion_rate: gauge("workflow_completion_rate"),
             denials: DENIALS.into_iter().map(|code| (code, counter("policy_denials", "code", code.as_str()))).collect(),
             active_agents: gauge("active_agents"),
-            seating_time: recorder.register_histogram(&Key::from_static_name("agent_seating_time"), &METADATA),
+            activation_time: recorder.register_histogram(&Key::from_static_name("agent_seating_time"), &METADATA),
             concurrent_teams: gauge("concurrent_teams"),
             tokens_input: counter("llm_token_usage", "direction", "input"),
             tokens_output: counter("llm_token_usage", "direction", "output"),
@@ -96,10 +97,10 @@ impl Meters {
             rates: Mutex::new(Rates::default()),
             handle: recorder.handle(),
         }
-        .primed()
+        .initialized()
     }
 
-    fn primed(self) -> Self {
+    fn initialized(self) -> Self {
         self.active_agents.set(0.0);
         self.concurrent_teams.set(0.0);
         self.tick(Instant::now());
@@ -107,7 +108,7 @@ impl Meters {
     }
 
     /// Counts one answer of the pipeline to a request from outside.
-    pub fn answered(&self, code: Option<Code>) {
+    pub fn count_denial(&self, code: Option<ErrorCode>) {
         if let Some(code) = code
             && let Some((_, counter)) = self.denials.iter().find(|(known, _)| *known == code)
         {
@@ -116,7 +117,7 @@ impl Meters {
     }
 
     /// Counts whether a request from outside ended well; `error_rate` is made of these.
-    pub fn replied(&self, status: Status) {
+    pub fn count_reply(&self, status: Status) {
         let failed = matches!(status, Status::Failed | Status::TimedOut);
         self.rates(|rates, now| rates.replies.count(failed, now));
     }
@@ -125,7 +126,7 @@ impl Meters {
     pub fn tick(&self, now: Instant) {
         let (success, completion, errors) = match self.rates.lock() {
             Ok(mut rates) => {
-                (rates.executions.share(1.0, now), rates.runs.share(1.0, now), rates.replies.share(0.0, now))
+                (rates.executions.ratio(1.0, now), rates.runs.ratio(1.0, now), rates.replies.ratio(0.0, now))
             }
             Err(_) => return,
         };
@@ -181,13 +182,13 @@ fn describe(recorder: &PrometheusRecorder) {
     }
 }
 
-impl Observer for Meters {
-    fn saw(&self, what: Observed) {
+impl Observer for Metrics {
+    fn on_event(&self, what: ActorEvent) {
         match what {
-            Observed::AgentSeated(_) => self.active_agents.increment(1.0),
-            Observed::SeatFilled { elapsed } => self.seating_time.record(elapsed.as_secs_f64()),
-            Observed::AgentLeft(_) => self.active_agents.decrement(1.0),
-            Observed::Executed { elapsed, status, tokens, .. } => {
+            ActorEvent::AgentActivated(_) => self.active_agents.increment(1.0),
+            ActorEvent::ActivationTimed { elapsed } => self.activation_time.record(elapsed.as_secs_f64()),
+            ActorEvent::AgentPassivated(_) => self.active_agents.decrement(1.0),
+            ActorEvent::ExecutionEnded { elapsed, status, tokens, .. } => {
                 if let Some((_, histogram)) = self.execution_time.iter().find(|(known, _)| *known == status) {
                     histogram.record(elapsed.as_secs_f64());
                 }
@@ -195,16 +196,16 @@ impl Observer for Meters {
                 self.tokens_output.increment(tokens.output);
                 self.rates(|rates, now| rates.executions.count(status == Status::Success, now));
             }
-            Observed::TeamFormed { elapsed, .. } => {
+            ActorEvent::TeamFormed { elapsed, .. } => {
                 self.formation_time.record(elapsed.as_secs_f64());
                 self.concurrent_teams.increment(1.0);
             }
-            Observed::TeamDisbanded(_) => self.concurrent_teams.decrement(1.0),
-            Observed::RunEnded { status, .. } => {
+            ActorEvent::TeamDisbanded(_) => self.concurrent_teams.decrement(1.0),
+            ActorEvent::RunEnded { status, .. } => {
                 self.rates(|rates, now| rates.runs.count(status == Status::Success, now));
             }
-            Observed::Restarted { kind } => tracing::warn!(child.kind = kind, "child restarted"),
-            Observed::Abandoned { kind } => {
+            ActorEvent::ChildRestarted { kind } => tracing::warn!(child.kind = kind, "child restarted"),
+            ActorEvent::ChildAbandoned { kind } => {
                 self.abandoned.increment(1);
                 tracing::error!(child.kind = kind, "frozen actor left behind");
             }
@@ -218,8 +219,8 @@ mod tests {
 
     #[test]
     fn the_nine_have_the_names_and_types_of_the_document() {
-        let meters = Meters::new().unwrap();
-        let page = meters.render();
+        let metrics = Metrics::new().unwrap();
+        let page = metrics.render();
         for (name, kind) in [
             ("agent_execution_time", "histogram"),
             ("agent_success_rate", "gauge"),
@@ -238,10 +239,10 @@ mod tests {
 
     #[test]
     fn a_denial_is_counted_under_its_code() {
-        let meters = Meters::new().unwrap();
-        meters.answered(Some(Code::PolicyDenied));
-        meters.replied(Status::Failed);
-        let page = meters.render();
+        let metrics = Metrics::new().unwrap();
+        metrics.count_denial(Some(ErrorCode::PolicyDenied));
+        metrics.count_reply(Status::Failed);
+        let page = metrics.render();
         assert!(page.contains("policy_denials{code=\"policy_denied\"} 1"), "{page}");
         assert!(page.contains("error_rate 1"), "{page}");
     }

@@ -9,7 +9,7 @@ pub const WINDOW: Duration = Duration::from_secs(5 * 60);
 const SLOT: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone, Copy)]
-struct Slot {
+struct Bucket {
     begun: Instant,
     hits: u64,
     all: u64,
@@ -18,33 +18,34 @@ struct Slot {
 /// Counts in slots; time is handed in.
 #[derive(Debug, Default)]
 pub struct Rate {
-    slots: VecDeque<Slot>,
+    buckets: VecDeque<Bucket>,
 }
 
 impl Rate {
     /// Counts one that ended, `hit` if in the way that is counted.
     pub fn count(&mut self, hit: bool, now: Instant) {
         self.forget(now);
-        match self.slots.back_mut().filter(|slot| now.duration_since(slot.begun) < SLOT) {
-            Some(slot) => {
-                slot.hits += u64::from(hit);
-                slot.all += 1;
+        match self.buckets.back_mut().filter(|bucket| now.duration_since(bucket.begun) < SLOT) {
+            Some(bucket) => {
+                bucket.hits += u64::from(hit);
+                bucket.all += 1;
             }
-            None => self.slots.push_back(Slot { begun: now, hits: u64::from(hit), all: 1 }),
+            None => self.buckets.push_back(Bucket { begun: now, hits: u64::from(hit), all: 1 }),
         }
     }
 
     /// The share of hits, 0 to 1; `idle` where nothing ended.
     #[expect(clippy::cast_precision_loss, reason = "a share for people")]
-    pub fn share(&mut self, idle: f64, now: Instant) -> f64 {
+    pub fn ratio(&mut self, idle: f64, now: Instant) -> f64 {
         self.forget(now);
-        let (hits, all) = self.slots.iter().fold((0, 0), |(hits, all), slot| (hits + slot.hits, all + slot.all));
+        let (hits, all) =
+            self.buckets.iter().fold((0, 0), |(hits, all), bucket| (hits + bucket.hits, all + bucket.all));
         if all == 0 { idle } else { hits as f64 / all as f64 }
     }
 
     fn forget(&mut self, now: Instant) {
-        while self.slots.front().is_some_and(|slot| now.duration_since(slot.begun) >= WINDOW) {
-            self.slots.pop_front();
+        while self.buckets.front().is_some_and(|bucket| now.duration_since(bucket.begun) >= WINDOW) {
+            self.buckets.pop_front();
         }
     }
 }
@@ -57,11 +58,11 @@ mod tests {
     fn what_lies_further_back_than_five_minutes_is_forgotten() {
         let start = Instant::now();
         let mut rate = Rate::default();
-        assert!((rate.share(1.0, start) - 1.0).abs() < f64::EPSILON);
+        assert!((rate.ratio(1.0, start) - 1.0).abs() < f64::EPSILON);
         rate.count(false, start);
         rate.count(true, start + Duration::from_secs(200));
-        assert!((rate.share(1.0, start + Duration::from_secs(200)) - 0.5).abs() < f64::EPSILON);
-        assert!((rate.share(0.0, start + Duration::from_secs(301)) - 1.0).abs() < f64::EPSILON);
-        assert!(rate.share(0.0, start + Duration::from_secs(600)).abs() < f64::EPSILON);
+        assert!((rate.ratio(1.0, start + Duration::from_secs(200)) - 0.5).abs() < f64::EPSILON);
+        assert!((rate.ratio(0.0, start + Duration::from_secs(301)) - 1.0).abs() < f64::EPSILON);
+        assert!(rate.ratio(0.0, start + Duration::from_secs(600)).abs() < f64::EPSILON);
     }
 }

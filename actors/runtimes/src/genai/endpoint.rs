@@ -5,10 +5,10 @@ use std::time::Duration;
 use genai::adapter::AdapterKind;
 use genai::resolver::{AuthData, Endpoint, ProviderConfig};
 use genai::{Client, ModelIden};
-use greenroom_protocol::{Cause, Code};
+use greenroom_protocol::{Cause, ErrorCode};
 use reqwest::Url;
 
-use super::{Key, ProviderSettings};
+use super::{ApiKey, ProviderSettings};
 
 /// Connections to one host that are kept open without work.
 const IDLE_CONNECTIONS_MAX: usize = 64;
@@ -39,27 +39,29 @@ pub(super) fn http(connect: Duration) -> Result<reqwest::Client, Cause> {
         .redirect(reqwest::redirect::Policy::none())
         .user_agent(concat!("greenroom/", env!("CARGO_PKG_VERSION")))
         .build()
-        .map_err(|error| Cause::new(Code::InvalidConfiguration, format!("the HTTP client cannot be built: {error}")))
+        .map_err(|error| {
+            Cause::new(ErrorCode::InvalidConfiguration, format!("the HTTP client cannot be built: {error}"))
+        })
 }
 
 /// One provider.
-pub(super) struct Target {
+pub(super) struct ProviderEndpoint {
     pub(super) name: String,
     pub(super) wire: AdapterKind,
     pub(super) is_external: bool,
-    key: Option<Key>,
+    key: Option<ApiKey>,
     endpoint: Option<String>,
 }
 
-impl Target {
+impl ProviderEndpoint {
     pub(super) fn of(settings: &ProviderSettings) -> Result<Self, Cause> {
         let wrong =
-            |what: String| Cause::new(Code::InvalidConfiguration, format!("provider {:?}: {what}", settings.name));
+            |what: String| Cause::new(ErrorCode::InvalidConfiguration, format!("provider {:?}: {what}", settings.name));
         if settings.name.is_empty() || settings.name.contains('.') {
             return Err(wrong("a provider's name has no dot".to_owned()));
         }
-        let wire = AdapterKind::from_lower_str(&settings.wire)
-            .ok_or_else(|| wrong(format!("the wire {:?} is not known", settings.wire)))?;
+        let wire = AdapterKind::from_lower_str(&settings.api)
+            .ok_or_else(|| wrong(format!("the wire {:?} is not known", settings.api)))?;
         let url = settings
             .base_url
             .as_deref()
@@ -78,14 +80,16 @@ impl Target {
     /// A client that reaches this provider and no other. It is told the key, so that it looks for none
     /// in the environment.
     pub(super) fn client(&self, http: &reqwest::Client) -> Result<Client, Cause> {
-        let key = self.key.as_ref().map_or(NO_KEY, Key::expose);
+        let key = self.key.as_ref().map_or(NO_KEY, ApiKey::expose);
         let mut config = ProviderConfig::from_auth(AuthData::from_single(key));
         if let Some(url) = &self.endpoint {
             config = config.with_endpoint(Endpoint::from_owned(url.as_str()));
         }
         let client = Client::builder().with_reqwest(http.clone()).with_adapter_kind(self.wire);
         let client = client.append_provider_config(self.wire, config).build();
-        client.map_err(|_| Cause::new(Code::InvalidConfiguration, format!("provider {:?} cannot be opened", self.name)))
+        client.map_err(|_| {
+            Cause::new(ErrorCode::InvalidConfiguration, format!("provider {:?} cannot be opened", self.name))
+        })
     }
 
     /// True if genai hands the schema of an answer on to this wire. Where it does not, nobody would
@@ -103,23 +107,23 @@ impl Target {
     }
 
     /// What takes this provider's key out of a text.
-    pub(super) fn scrub(&self) -> Scrub {
-        Scrub(self.key.clone())
+    pub(super) fn scrub(&self) -> Redactor {
+        Redactor(self.key.clone())
     }
 }
 
 /// Takes a key out of texts that a provider wrote.
 #[derive(Clone)]
-pub(super) struct Scrub(Option<Key>);
+pub(super) struct Redactor(Option<ApiKey>);
 
-impl Scrub {
+impl Redactor {
     #[cfg(test)]
     pub(super) fn of(key: &str) -> Self {
-        Self(Some(Key::new(key)))
+        Self(Some(ApiKey::new(key)))
     }
 
     /// The text without the key, on one line, at most so many characters.
-    pub(super) fn clean(&self, text: &str, chars_max: usize) -> String {
+    pub(super) fn redact(&self, text: &str, chars_max: usize) -> String {
         let text = match &self.0 {
             Some(key) if !key.expose().is_empty() => text.replace(key.expose(), "***"),
             Some(_) | None => text.to_owned(),

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use genai::Error;
 use genai::webc::StreamTimeout;
-use greenroom_actors::model::{ModelError, Phase};
+use greenroom_actors::model::{CallPhase, ModelError};
 use greenroom_protocol::Json;
 use reqwest::StatusCode;
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 
-use super::endpoint::Scrub;
+use super::endpoint::Redactor;
 
 /// Characters of a provider's words.
 const WORDS_MAX: usize = 300;
@@ -21,12 +21,12 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 const OVERLOADED: u16 = 529;
 
 /// The class of an error before the stream.
-pub(super) fn of(error: &Error, scrub: &Scrub) -> ModelError {
-    in_stream(error, Phase::FirstToken, scrub)
+pub(super) fn of(error: &Error, scrub: &Redactor) -> ModelError {
+    in_stream(error, CallPhase::FirstToken, scrub)
 }
 
 /// The class of an error in the stream; `phase` is what was waited for.
-pub(super) fn in_stream(error: &Error, phase: Phase, scrub: &Scrub) -> ModelError {
+pub(super) fn in_stream(error: &Error, phase: CallPhase, scrub: &Redactor) -> ModelError {
     match error {
         Error::WebStream { error, .. } => in_transport(error.as_ref(), phase, scrub),
         Error::HttpError { status, body, headers, .. } => refused(*status, body, headers, scrub),
@@ -35,7 +35,7 @@ pub(super) fn in_stream(error: &Error, phase: Phase, scrub: &Scrub) -> ModelErro
         | Error::JsonValueExt(_)
         | Error::SerdeJson(_)
         | Error::InvalidJsonResponseElement { .. } => {
-            ModelError::Garbled { message: "an event of the answer is no JSON of its kind".to_owned() }
+            ModelError::MalformedResponse { message: "an event of the answer is no JSON of its kind".to_owned() }
         }
         Error::RequiresApiKey { .. } | Error::NoAuthData { .. } | Error::NoAuthResolver { .. } => {
             ModelError::Unauthorized { status: 401 }
@@ -50,48 +50,52 @@ pub(super) fn in_stream(error: &Error, phase: Phase, scrub: &Scrub) -> ModelErro
     }
 }
 
-fn in_transport(error: &(dyn std::error::Error + Send + Sync + 'static), phase: Phase, scrub: &Scrub) -> ModelError {
+fn in_transport(
+    error: &(dyn std::error::Error + Send + Sync + 'static),
+    phase: CallPhase,
+    scrub: &Redactor,
+) -> ModelError {
     if let Some(error) = error.downcast_ref::<Error>() {
         return in_stream(error, phase, scrub);
     }
     if let Some(timeout) = error.downcast_ref::<StreamTimeout>() {
         let phase = match timeout {
-            StreamTimeout::Headers => Phase::FirstToken,
+            StreamTimeout::Headers => CallPhase::FirstToken,
             StreamTimeout::Read => phase,
         };
         return ModelError::TimedOut { phase };
     }
     let failed = |message: &str| ModelError::Failed { status: None, message: message.to_owned() };
     match error.downcast_ref::<reqwest::Error>() {
-        Some(error) if error.is_connect() && error.is_timeout() => ModelError::TimedOut { phase: Phase::Connect },
+        Some(error) if error.is_connect() && error.is_timeout() => ModelError::TimedOut { phase: CallPhase::Connect },
         // DNS, TCP and TLS fail before the first byte of the request.
         Some(error) if error.is_connect() => ModelError::Unreachable,
         Some(error) if error.is_timeout() => ModelError::TimedOut { phase },
         Some(_) => failed("the connection broke off"),
-        None => ModelError::Garbled { message: "the answer is not UTF-8".to_owned() },
+        None => ModelError::MalformedResponse { message: "the answer is not UTF-8".to_owned() },
     }
 }
 
 /// An answer with a status that is no success.
-fn refused(status: StatusCode, body: &str, headers: &HeaderMap, scrub: &Scrub) -> ModelError {
+fn refused(status: StatusCode, body: &str, headers: &HeaderMap, scrub: &Redactor) -> ModelError {
     let document: Json = serde_json::from_str(body).unwrap_or(Json::Null);
     let (kind, words) = words_of(&document);
-    let message = scrub.clean(&words, WORDS_MAX);
+    let message = scrub.redact(&words, WORDS_MAX);
     match status.as_u16() {
         429 if kind.contains("insufficient_quota") => ModelError::Rejected { status: 429, message },
         status @ (429 | 503 | OVERLOADED) => ModelError::Overloaded { status, retry_after: retry_after(headers) },
         status @ (401 | 403) => ModelError::Unauthorized { status },
         400 | 413 | 422 if is_overflow(&kind, &words) => overflow(&words),
-        408 | 504 => ModelError::TimedOut { phase: Phase::FirstToken },
+        408 | 504 => ModelError::TimedOut { phase: CallPhase::FirstToken },
         status @ 400..=499 => ModelError::Rejected { status, message },
         status => ModelError::Failed { status: Some(status), message },
     }
 }
 
 /// An error that came as an event of the stream.
-fn told(body: &Json, scrub: &Scrub) -> ModelError {
+fn told(body: &Json, scrub: &Redactor) -> ModelError {
     let (kind, words) = words_of(body);
-    let message = scrub.clean(&words, WORDS_MAX);
+    let message = scrub.redact(&words, WORDS_MAX);
     match kind.as_str() {
         kind if kind.contains("overloaded") => ModelError::Overloaded { status: OVERLOADED, retry_after: None },
         kind if kind.contains("rate_limit") => ModelError::Overloaded { status: 429, retry_after: None },
@@ -162,7 +166,7 @@ fn bounded(seconds: f64) -> Option<Duration> {
 }
 
 /// True if the provider refuses the request because of its mechanism for structured answers.
-pub(super) fn is_about_shape(error: &ModelError) -> bool {
+pub(super) fn is_schema_rejection(error: &ModelError) -> bool {
     match error {
         ModelError::Rejected { status: 400 | 404 | 422, message } => {
             let words = message.to_lowercase();
@@ -176,7 +180,7 @@ pub(super) fn is_about_shape(error: &ModelError) -> bool {
         | ModelError::Unauthorized { .. }
         | ModelError::ContextOverflow { .. }
         | ModelError::Failed { .. }
-        | ModelError::Garbled { .. }
+        | ModelError::MalformedResponse { .. }
         | ModelError::TimedOut { .. } => false,
     }
 }

@@ -19,7 +19,7 @@ const READS_MAX: u32 = 512;
 
 /// What the frames said so far.
 #[derive(Debug, Default)]
-struct Seen {
+struct FrameTotals {
     bytes: u64,
     /// Reads since the last frame.
     reads: u32,
@@ -34,25 +34,25 @@ struct Seen {
 
 /// The meter of one answer.
 #[derive(Debug)]
-pub(super) struct Meter {
+pub(super) struct FrameMeter {
     wire: AdapterKind,
     bytes_max: u64,
-    seen: Mutex<Seen>,
+    seen: Mutex<FrameTotals>,
     alarm: Notify,
 }
 
-impl Meter {
+impl FrameMeter {
     pub(super) fn new(wire: AdapterKind, tokens_max: u32) -> Arc<Self> {
         let bytes_max = ANSWER_BYTES_BASE + u64::from(tokens_max) * TOKEN_BYTES_MAX;
         Arc::new(Self { wire, bytes_max, seen: Mutex::default(), alarm: Notify::new() })
     }
 
-    fn seen<T>(&self, look: impl FnOnce(&mut Seen) -> T) -> T {
+    fn seen<T>(&self, look: impl FnOnce(&mut FrameTotals) -> T) -> T {
         look(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Takes something down, and raises the alarm where it makes the rest of the answer worthless.
-    fn note(&self, take_down: impl FnOnce(&mut Seen)) {
+    fn note(&self, take_down: impl FnOnce(&mut FrameTotals)) {
         let is_alarming = self.seen(|seen| {
             take_down(seen);
             seen.fault.is_some()
@@ -63,7 +63,7 @@ impl Meter {
     }
 
     /// The provider's own count, once; only a final one, since half a count is none.
-    pub(super) fn take_usage(&self) -> Option<Tokens> {
+    pub(super) fn reported_usage(&self) -> Option<Tokens> {
         self.seen(|seen| seen.usage.take())
     }
 
@@ -79,7 +79,7 @@ impl Meter {
 
     /// True if an end without a reason can be believed. On these wires genai makes an end of its own
     /// when the connection closes, so there the provider must have said something.
-    pub(super) fn may_end(&self) -> bool {
+    pub(super) fn accepts_end(&self) -> bool {
         match self.wire {
             AdapterKind::BedrockApi
             | AdapterKind::Gemini
@@ -93,18 +93,18 @@ impl Meter {
     }
 
     /// Counts a read that brought no whole frame, or nothing at all.
-    pub(super) fn read_on(&self) {
+    pub(super) fn record_read(&self) {
         self.note(|seen| {
             seen.reads = seen.reads.saturating_add(1);
             if seen.reads > READS_MAX {
                 let message = format!("one event of the answer took more than {READS_MAX} reads");
-                seen.fault.get_or_insert(ModelError::Garbled { message });
+                seen.fault.get_or_insert(ModelError::MalformedResponse { message });
             }
         });
     }
 
     /// Waits for a frame that makes the rest of the answer worthless.
-    pub(super) async fn alarmed(&self) -> ModelError {
+    pub(super) async fn wait_fault(&self) -> ModelError {
         loop {
             self.alarm.notified().await;
             if let Some(fault) = self.fault() {
@@ -119,14 +119,14 @@ impl Meter {
     }
 }
 
-impl ChatFrameSink for Meter {
+impl ChatFrameSink for FrameMeter {
     fn on_frame(&self, _: &FrameCtx, frame: RawFrameRef<'_>) {
         self.note(|seen| {
             seen.bytes = seen.bytes.saturating_add(frame.data.len() as u64);
             seen.reads = 0;
             if seen.bytes > self.bytes_max && seen.fault.is_none() {
                 let message = format!("the answer has more than {} bytes", self.bytes_max);
-                seen.fault = Some(ModelError::Garbled { message });
+                seen.fault = Some(ModelError::MalformedResponse { message });
             }
             // What is no JSON is genai's to refuse, except the mark of an end.
             if let Some(document) = frame.json() {
@@ -136,7 +136,7 @@ impl ChatFrameSink for Meter {
     }
 }
 
-fn read(seen: &mut Seen, document: &Json) {
+fn read(seen: &mut FrameTotals, document: &Json) {
     match document.get("type").and_then(Json::as_str) {
         Some("message_start") => {
             seen.input = document.pointer("/message/usage").and_then(anthropic_input);
@@ -164,7 +164,7 @@ fn anthropic_input(usage: &Json) -> Option<u64> {
 }
 
 /// A chunk of Gemini. Each one counts; the count of the last one, which says why it ends, is whole.
-fn read_candidates(seen: &mut Seen, document: &Json) {
+fn read_candidates(seen: &mut FrameTotals, document: &Json) {
     let Some(candidates) = document.get("candidates").and_then(Json::as_array) else {
         return wrong_type(seen, "candidates");
     };
@@ -183,7 +183,7 @@ fn read_candidates(seen: &mut Seen, document: &Json) {
 }
 
 /// A line of Ollama; the last one counts.
-fn read_line(seen: &mut Seen, document: &Json) {
+fn read_line(seen: &mut FrameTotals, document: &Json) {
     match document.pointer("/message/content") {
         None | Some(Json::Null | Json::String(_)) => {}
         Some(Json::Bool(_) | Json::Number(_) | Json::Array(_) | Json::Object(_)) => wrong_type(seen, "content"),
@@ -199,7 +199,7 @@ fn read_line(seen: &mut Seen, document: &Json) {
     }
 }
 
-fn read_choices(seen: &mut Seen, document: &Json) {
+fn read_choices(seen: &mut FrameTotals, document: &Json) {
     for path in ["/usage", "/x_groq/usage"] {
         let Some(usage) = document.pointer(path) else { continue };
         let count = |name: &str| usage.get(name).and_then(Json::as_u64);
@@ -223,7 +223,7 @@ fn read_choices(seen: &mut Seen, document: &Json) {
     note_finish(seen, choice.get("finish_reason"));
 }
 
-fn note_finish(seen: &mut Seen, reason: Option<&Json>) {
+fn note_finish(seen: &mut FrameTotals, reason: Option<&Json>) {
     match reason {
         None | Some(Json::Null) => {}
         Some(Json::String(reason)) => seen.finish = Some(reason.clone()),
@@ -231,8 +231,8 @@ fn note_finish(seen: &mut Seen, reason: Option<&Json>) {
     }
 }
 
-fn wrong_type(seen: &mut Seen, what: &str) {
-    seen.fault.get_or_insert_with(|| ModelError::Garbled { message: format!("{what} has a wrong type") });
+fn wrong_type(seen: &mut FrameTotals, what: &str) {
+    seen.fault.get_or_insert_with(|| ModelError::MalformedResponse { message: format!("{what} has a wrong type") });
 }
 
 /// The provider's word for an end.

@@ -12,20 +12,25 @@ use greenroom_actors::model::{Message, ModelCall, Part, Role};
 use greenroom_protocol::Json;
 use serde_json::json;
 
-use super::endpoint::Target;
-use super::frame_meter::Meter;
+use super::endpoint::ProviderEndpoint;
+use super::frame_meter::FrameMeter;
 
 /// How the model is told the shape of its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Shape {
+pub(super) enum SchemaMode {
     /// By the provider's own mechanism.
     Native,
     /// In words, for a model that has none; what it answers is checked all the same.
-    Words,
+    InPrompt,
 }
 
 /// The request and its options.
-pub(super) fn of(call: &ModelCall<'_>, target: &Target, shape: Shape, meter: Arc<Meter>) -> (ChatRequest, ChatOptions) {
+pub(super) fn of(
+    call: &ModelCall<'_>,
+    target: &ProviderEndpoint,
+    shape: SchemaMode,
+    meter: Arc<FrameMeter>,
+) -> (ChatRequest, ChatOptions) {
     let mut system = call.system.to_owned();
     let mut options = ChatOptions::default()
         .with_max_tokens(call.tokens_max)
@@ -41,10 +46,10 @@ pub(super) fn of(call: &ModelCall<'_>, target: &Target, shape: Shape, meter: Arc
     }
     if let Some(schema) = call.schema {
         match shape {
-            Shape::Native => {
+            SchemaMode::Native => {
                 options = options.with_response_format(JsonSpec::new(schema.name.as_str(), (*schema.schema).clone()))
             }
-            Shape::Words => {
+            SchemaMode::InPrompt => {
                 system.push_str("\n\nAnswer with one JSON object and nothing else. It must match this JSON Schema:\n");
                 system.push_str(&schema.schema.to_string());
             }

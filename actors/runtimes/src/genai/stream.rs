@@ -7,22 +7,22 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use genai::chat::{ChatStream, ChatStreamEvent, StreamEnd};
-use greenroom_actors::model::{Delta, Deltas, ModelError, Phase, StopReason, Timeouts, ToolCall};
+use greenroom_actors::model::{CallPhase, Delta, Deltas, ModelError, StopReason, Timeouts, ToolCall};
 use greenroom_protocol::{Json, Tokens};
 use tokio::time::Instant;
 
-use super::endpoint::Scrub;
+use super::endpoint::Redactor;
 use super::error;
-use super::frame_meter::{self, Meter};
+use super::frame_meter::{self, FrameMeter};
 
 /// An answer that is being read.
-struct Reading {
+struct AnswerReader {
     events: ChatStream,
-    meter: Arc<Meter>,
+    meter: Arc<FrameMeter>,
     waiting: VecDeque<Result<Delta, ModelError>>,
     idle: Duration,
     deadline: Instant,
-    scrub: Scrub,
+    scrub: Redactor,
     ended: bool,
 }
 
@@ -32,14 +32,14 @@ struct Reading {
 /// [`ModelError`], if there is no answer at all.
 pub(super) async fn open(
     events: ChatStream,
-    meter: Arc<Meter>,
+    meter: Arc<FrameMeter>,
     timeouts: Timeouts,
     deadline: Instant,
-    scrub: Scrub,
+    scrub: Redactor,
 ) -> Result<Deltas, ModelError> {
     let mut reading =
-        Reading { events, meter, waiting: VecDeque::new(), idle: timeouts.idle, deadline, scrub, ended: false };
-    reading.read(timeouts.first_token, Phase::FirstToken).await;
+        AnswerReader { events, meter, waiting: VecDeque::new(), idle: timeouts.idle, deadline, scrub, ended: false };
+    reading.read(timeouts.first_token, CallPhase::FirstToken).await;
     if let Some(Err(_)) = reading.waiting.front()
         && let Some(Err(error)) = reading.waiting.pop_front()
     {
@@ -52,16 +52,16 @@ pub(super) async fn open(
     .boxed())
 }
 
-impl Reading {
+impl AnswerReader {
     async fn next(&mut self) -> Option<Result<Delta, ModelError>> {
         if self.waiting.is_empty() && !self.ended {
-            self.read(self.idle, Phase::Idle).await;
+            self.read(self.idle, CallPhase::Idle).await;
         }
         self.waiting.pop_front()
     }
 
     /// Reads until there is a delta, an error or the end.
-    async fn read(&mut self, bound: Duration, phase: Phase) {
+    async fn read(&mut self, bound: Duration, phase: CallPhase) {
         let mut bound = bound;
         let mut phase = phase;
         while self.waiting.is_empty() && !self.ended {
@@ -72,24 +72,25 @@ impl Reading {
                 Err(error) => self.fail(error),
             }
             // A sign of life ends the wait for the first byte.
-            (bound, phase) = (self.idle, Phase::Idle);
+            (bound, phase) = (self.idle, CallPhase::Idle);
         }
     }
 
-    async fn event(&mut self, bound: Duration, phase: Phase) -> Result<Option<ChatStreamEvent>, ModelError> {
+    async fn event(&mut self, bound: Duration, phase: CallPhase) -> Result<Option<ChatStreamEvent>, ModelError> {
         let bounded = Instant::now() + bound;
-        let (until, phase) = if self.deadline <= bounded { (self.deadline, Phase::Total) } else { (bounded, phase) };
+        let (until, phase) =
+            if self.deadline <= bounded { (self.deadline, CallPhase::Total) } else { (bounded, phase) };
         let (meter, events) = (&*self.meter, &mut self.events);
         let read = poll_fn(|task| {
             let polled = events.poll_next_unpin(task);
             if polled.is_pending() {
-                meter.read_on();
+                meter.record_read();
             }
             polled
         });
         let event = tokio::select! {
             biased;
-            fault = meter.alarmed() => return Err(fault),
+            fault = meter.wait_fault() => return Err(fault),
             event = tokio::time::timeout_at(until, read) => event,
         };
         let event = match event {
@@ -125,7 +126,7 @@ impl Reading {
         let stop = match end.captured_stop_reason.as_ref().map(frame_meter::reason_of).or_else(|| self.meter.finish()) {
             _ if self.meter.refused() => StopReason::Refusal,
             Some(stop) => stop,
-            None if self.meter.may_end() => StopReason::Complete,
+            None if self.meter.accepts_end() => StopReason::Complete,
             None => return self.broke_off(),
         };
         let counted = end.captured_usage.as_ref().and_then(counted);
@@ -139,13 +140,13 @@ impl Reading {
                         self.waiting.push_back(Ok(Delta::Tool(call)));
                     }
                     None => {
-                        self.tell_usage(counted);
+                        self.emit_usage(counted);
                         return self.fail(garbled("the arguments of a tool are no JSON object"));
                     }
                 }
             }
         }
-        self.tell_usage(counted);
+        self.emit_usage(counted);
         self.waiting.push_back(Ok(Delta::End(stop)));
         self.ended = true;
     }
@@ -156,7 +157,7 @@ impl Reading {
         match self.meter.finish() {
             Some(stop @ (StopReason::Complete | StopReason::Length | StopReason::Refusal)) => {
                 let stop = if self.meter.refused() { StopReason::Refusal } else { stop };
-                self.tell_usage(None);
+                self.emit_usage(None);
                 self.waiting.push_back(Ok(Delta::End(stop)));
                 self.ended = true;
             }
@@ -165,21 +166,21 @@ impl Reading {
     }
 
     fn fail(&mut self, error: ModelError) {
-        self.tell_usage(None);
+        self.emit_usage(None);
         self.waiting.push_back(Err(error));
         self.ended = true;
     }
 
     /// What the provider's own frames say comes before what genai made of it.
-    fn tell_usage(&mut self, counted: Option<Tokens>) {
-        if let Some(usage) = self.meter.take_usage().or(counted) {
+    fn emit_usage(&mut self, counted: Option<Tokens>) {
+        if let Some(usage) = self.meter.reported_usage().or(counted) {
             self.waiting.push_back(Ok(Delta::Usage(usage)));
         }
     }
 }
 
 fn garbled(message: &str) -> ModelError {
-    ModelError::Garbled { message: message.to_owned() }
+    ModelError::MalformedResponse { message: message.to_owned() }
 }
 
 /// A count that has both sides; one that lacks a side is none.

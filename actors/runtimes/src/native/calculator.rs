@@ -5,9 +5,9 @@ use std::iter::Peekable;
 use std::str::Chars;
 
 use async_trait::async_trait;
-use greenroom_actors::handler::{Desk, Manner};
+use greenroom_actors::handler::{FileAccess, HandlerMode};
 use greenroom_actors::tool::Tool;
-use greenroom_protocol::{Cause, Code, Json, Values};
+use greenroom_protocol::{Cause, ErrorCode, Json, Values};
 use serde_json::json;
 
 /// Bytes of an expression.
@@ -38,15 +38,15 @@ impl Tool for Calculator {
         })
     }
 
-    fn manner(&self) -> Manner {
-        Manner::Yields
+    fn manner(&self) -> HandlerMode {
+        HandlerMode::Async
     }
 
-    async fn call(&self, arguments: &Values, _: &Desk) -> Result<Json, Cause> {
+    async fn call(&self, arguments: &Values, _: &FileAccess) -> Result<Json, Cause> {
         let Some(expression) = arguments.get("expression").and_then(Json::as_str) else {
-            return Err(Cause::new(Code::InvalidInput, "`expression` is a text"));
+            return Err(Cause::new(ErrorCode::InvalidInput, "`expression` is a text"));
         };
-        let result = evaluate(expression).map_err(|message| Cause::new(Code::InvalidInput, message))?;
+        let result = evaluate(expression).map_err(|message| Cause::new(ErrorCode::InvalidInput, message))?;
         Ok(json!({ "result": result }))
     }
 }

@@ -4,13 +4,13 @@
 //! `<title>` and `<desc>` say what it shows. All words in it pass through the escaping of the plotting
 //! crate or of this module.
 
-use crate::native::facts::{Breakdown, Facts, Measure};
+use crate::native::facts::{Breakdown, Measure, TableFacts};
 use crate::native::number_format;
 
 mod canvas;
 
 pub(crate) use canvas::escaped;
-use canvas::{Bar, Row};
+use canvas::{Bar, BarRow};
 
 /// Measures that are drawn by month.
 const MONTHLY_MAX: usize = 2;
@@ -35,7 +35,7 @@ pub struct Chart {
 /// Every chart that the facts give, the most telling first. `headed` draws the title into the
 /// picture, for one that stands alone.
 #[must_use]
-pub fn all(facts: &Facts, headed: bool) -> Vec<Chart> {
+pub fn render_all(facts: &TableFacts, headed: bool) -> Vec<Chart> {
     let mut charts: Vec<Chart> =
         facts.headline().take(MONTHLY_MAX).filter_map(|measure| by_month(facts, measure, headed)).collect();
     if let Some(first) = facts.headline().next() {
@@ -51,13 +51,13 @@ pub fn all(facts: &Facts, headed: bool) -> Vec<Chart> {
 
 /// The totals alone: what is left of a file that has one month, nothing to divide it by, and nothing to
 /// compare it with.
-fn totals(facts: &Facts, headed: bool) -> Option<Chart> {
+fn totals(facts: &TableFacts, headed: bool) -> Option<Chart> {
     let row = |measure: &Measure| {
         let value = number_format::drawn(Some(&measure.total));
         let note = number_format::compact(value, measure.unit.as_deref());
-        Row { label: number_format::title(&measure.name), value, note, good: true }
+        BarRow { label: number_format::title(&measure.name), value, note, good: true }
     };
-    let rows: Vec<Row> = facts.headline().map(row).collect();
+    let rows: Vec<BarRow> = facts.headline().map(row).collect();
     let title = format!("Totals, {}", facts.period.label);
     let told: Vec<String> = rows.iter().map(|row| format!("{} {}", row.label, row.note)).collect();
     let alt = format!("{title}: {}.", told.join(", "));
@@ -65,7 +65,7 @@ fn totals(facts: &Facts, headed: bool) -> Option<Chart> {
     Some(Chart { title, alt, svg })
 }
 
-fn by_month(facts: &Facts, measure: &Measure, headed: bool) -> Option<Chart> {
+fn by_month(facts: &TableFacts, measure: &Measure, headed: bool) -> Option<Chart> {
     if facts.by_month.len() < 2 {
         return None;
     }
@@ -93,17 +93,17 @@ fn by_month(facts: &Facts, measure: &Measure, headed: bool) -> Option<Chart> {
     Some(Chart { title, alt, svg })
 }
 
-fn by_group(facts: &Facts, breakdown: &Breakdown, measure: &Measure, headed: bool) -> Option<Chart> {
+fn by_group(facts: &TableFacts, breakdown: &Breakdown, measure: &Measure, headed: bool) -> Option<Chart> {
     if breakdown.groups.len() < 2 {
         return None;
     }
     let unit = measure.unit.as_deref();
     let total = |group: &crate::native::facts::Group| number_format::drawn(group.totals.get(&measure.name));
-    let mut rows: Vec<Row> = breakdown
+    let mut rows: Vec<BarRow> = breakdown
         .groups
         .iter()
         .take(ROWS_MAX)
-        .map(|group| Row {
+        .map(|group| BarRow {
             label: group.value.clone(),
             value: total(group),
             note: format!(
@@ -117,7 +117,7 @@ fn by_group(facts: &Facts, breakdown: &Breakdown, measure: &Measure, headed: boo
     let rest: f64 = breakdown.groups.iter().skip(ROWS_MAX).map(total).sum();
     if breakdown.groups.len() > ROWS_MAX {
         let label = format!("{} others", breakdown.groups.len() - ROWS_MAX);
-        rows.push(Row { label, value: rest, note: number_format::compact(rest, unit), good: true });
+        rows.push(BarRow { label, value: rest, note: number_format::compact(rest, unit), good: true });
     }
     let title = format!(
         "{} by {}",
@@ -130,18 +130,18 @@ fn by_group(facts: &Facts, breakdown: &Breakdown, measure: &Measure, headed: boo
     Some(Chart { title, alt, svg })
 }
 
-fn growth(facts: &Facts, headed: bool) -> Option<Chart> {
+fn growth(facts: &TableFacts, headed: bool) -> Option<Chart> {
     let compared = facts.growth.as_ref()?;
-    let rows: Vec<Row> = facts
+    let rows: Vec<BarRow> = facts
         .headline()
         .filter(|measure| measure.growth_pct.is_some())
         .map(|measure| {
             let value = number_format::drawn(measure.growth_pct.as_ref());
-            Row {
+            BarRow {
                 label: number_format::title(&measure.name),
                 value,
                 note: number_format::change(measure.growth_pct.as_ref()),
-                good: (value < 0.0) == measure.burden || value == 0.0,
+                good: (value < 0.0) == measure.lower_is_better || value == 0.0,
             }
         })
         .collect();
@@ -159,10 +159,10 @@ fn growth(facts: &Facts, headed: bool) -> Option<Chart> {
 /// Named values as one chart, for an agent that was given figures and no facts.
 #[must_use]
 pub fn of_values(title: &str, values: &[(String, f64)]) -> Option<Chart> {
-    let rows: Vec<Row> = values
+    let rows: Vec<BarRow> = values
         .iter()
         .take(ROWS_MAX)
-        .map(|(label, value)| Row {
+        .map(|(label, value)| BarRow {
             label: label.clone(),
             value: *value,
             note: number_format::compact(*value, None),
@@ -177,11 +177,11 @@ pub fn of_values(title: &str, values: &[(String, f64)]) -> Option<Chart> {
 
 #[cfg(test)]
 mod tests {
-    use super::{all, of_values};
+    use super::{of_values, render_all};
     use crate::native::dates::Period;
     use crate::native::{csv, facts};
 
-    fn facts_of(region: &str) -> facts::Facts {
+    fn facts_of(region: &str) -> facts::TableFacts {
         let text = format!(
             "date,region,revenue,cost\n2024-07-05,\"{region}\",100,50\n2024-08-05,South,200,60\n2024-10-01,\"{region}\",300,70\n2024-11-14,South,-10,80\n"
         );
@@ -191,14 +191,14 @@ mod tests {
     #[test]
     fn a_file_of_one_month_has_its_totals_drawn() {
         let table = csv::read(b"date,sold\n2025-01-02,3\n2025-01-05,4\n").unwrap();
-        let charts = all(&facts::compute::facts("x.csv", &table, None).unwrap(), true);
+        let charts = render_all(&facts::compute::facts("x.csv", &table, None).unwrap(), true);
         let told: Vec<_> = charts.iter().map(|chart| chart.alt.as_str()).collect();
         assert_eq!(told, ["Totals, 2025-01-02 to 2025-01-05: Sold 7."]);
     }
 
     #[test]
     fn the_facts_give_months_groups_and_growth() {
-        let charts = all(&facts_of("North"), false);
+        let charts = render_all(&facts_of("North"), false);
         let titles: Vec<_> = charts.iter().map(|chart| chart.title.as_str()).collect();
         assert_eq!(
             titles,
@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn words_of_the_data_are_words_in_the_picture() {
-        let charts = all(&facts_of("<script>alert(1)</script>"), true);
+        let charts = render_all(&facts_of("<script>alert(1)</script>"), true);
         assert!(charts.iter().all(|chart| !chart.svg.contains("<script")));
         assert!(charts[2].svg.contains("&lt;script"));
     }

@@ -53,14 +53,14 @@ pub(crate) fn of(table: &Table) -> Result<Vec<Column>, Cause> {
         .map(|place| decimal::evidence(table.cells(place).map(|(_, cell)| cell).filter(|cell| is_figure(cell))))
         .collect();
     let commas = table.semicolons || styles.contains(&Some(Style::CommaIsDecimal));
-    let house = if commas && !styles.contains(&Some(Style::PointIsDecimal)) {
+    let harness = if commas && !styles.contains(&Some(Style::PointIsDecimal)) {
         Style::CommaIsDecimal
     } else {
         Style::PointIsDecimal
     };
     let mut columns = Vec::with_capacity(table.columns.len());
     for (place, (name, style)) in table.columns.iter().zip(styles).enumerate() {
-        let cells = typed(table, place, name, style.unwrap_or(house))?;
+        let cells = typed(table, place, name, style.unwrap_or(harness))?;
         let unit = matches!(cells, Cells::Numbers(_)).then(|| unit_of(table, place)).flatten();
         columns.push(Column { name: name.clone(), unit, cells });
     }
@@ -74,7 +74,7 @@ fn is_figure(cell: &str) -> bool {
 /// The column that says when a row happened: by its name, else the first that is a date.
 pub(crate) fn date_column(columns: &[Column]) -> Option<usize> {
     let dates = || columns.iter().enumerate().filter(|(_, column)| matches!(column.cells, Cells::Dates(_)));
-    let by_name = dates().find(|(_, column)| names_a_date(&column.name));
+    let by_name = dates().find(|(_, column)| is_date_column(&column.name));
     by_name.or_else(|| dates().next()).map(|(place, _)| place)
 }
 
@@ -86,12 +86,12 @@ fn names_any(name: &str, list: &[&str]) -> bool {
     words(name).iter().any(|word| list.contains(&word.as_str()))
 }
 
-fn names_a_date(name: &str) -> bool {
+fn is_date_column(name: &str) -> bool {
     let name = name.to_lowercase();
     ["date", "datum", "day", "month", "period", "quarter", "time", "week"].iter().any(|word| name.contains(word))
 }
 
-fn names_a_figure(name: &str) -> bool {
+fn is_number_column(name: &str) -> bool {
     const FIGURES: [&str; 24] = [
         "revenue",
         "sales",
@@ -133,11 +133,11 @@ fn typed(table: &Table, place: usize, name: &str, style: Style) -> Result<Cells,
         |found: usize, named: bool| found * 100 > filled * if named { NAMED_PERCENT } else { UNNAMED_PERCENT - 1 };
     if let Some(format) = format
         && dates >= figures
-        && enough(dates, names_a_date(name))
+        && enough(dates, is_date_column(name))
     {
         return read(table, place, "date", |cell| format.parse(cell)).map(Cells::Dates);
     }
-    if enough(figures, names_a_figure(name)) {
+    if enough(figures, is_number_column(name)) {
         return read(table, place, "number", |cell| Decimal::parse(cell, style)).map(Cells::Numbers);
     }
     let mut different: BTreeSet<&str> = BTreeSet::new();
@@ -169,7 +169,10 @@ fn read<T>(
                 return Ok(None);
             }
             let broken = || {
-                table::invalid(line, format!("{} in column {} is no {what}", table::shown(cell), table::shown(name)))
+                table::invalid(
+                    line,
+                    format!("{} in column {} is no {what}", table::preview(cell), table::preview(name)),
+                )
             };
             parse(cell).map(Some).ok_or_else(broken)
         })
@@ -181,7 +184,7 @@ fn read<T>(
 fn best_format(table: &Table, place: usize, name: &str) -> Option<Format> {
     let mut best: Option<(usize, Format)> = None;
     for format in FORMATS {
-        if format == Format::Compact && !names_a_date(name) {
+        if format == Format::Compact && !is_date_column(name) {
             continue;
         }
         // A format that reads none of the first cells is not the format of the column.
@@ -234,7 +237,7 @@ pub(crate) fn weight(name: &str) -> u8 {
 }
 
 /// True if less of it is better.
-pub(crate) fn is_burden(name: &str) -> bool {
+pub(crate) fn is_lower_better(name: &str) -> bool {
     names_any(
         name,
         &[
@@ -256,7 +259,7 @@ pub(crate) fn is_burden(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use greenroom_protocol::Code;
+    use greenroom_protocol::ErrorCode;
 
     use super::{Cells, Column, date_column, of, weight};
     use crate::native::csv;
@@ -312,7 +315,7 @@ mod tests {
             ("date,revenue\n2024-01-01,5\n2024-13-02,12\n2024-01-03,6\n", 3),
         ] {
             let cause = of(&csv::read(text.as_bytes()).unwrap()).unwrap_err();
-            assert_eq!(cause.code, Code::InvalidData);
+            assert_eq!(cause.code, ErrorCode::InvalidData);
             assert_eq!(cause.details["line"], line, "{cause}");
         }
     }

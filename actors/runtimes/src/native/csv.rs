@@ -1,11 +1,11 @@
 //! Delimiter-separated text → table: finds the delimiter and the header, and refuses what is broken
 //! with its line, since a row that is silently dropped makes every total wrong.
 
-use greenroom_protocol::{Cause, Code};
+use greenroom_protocol::{Cause, ErrorCode};
 
 use super::dates;
 use super::decimal;
-use super::table::{self, Row, Table};
+use super::table::{self, Table, TableRow};
 
 /// Records that are looked at to find the delimiter.
 const SNIFFED_RECORDS_MAX: usize = 100;
@@ -15,7 +15,7 @@ const DELIMITERS: [u8; 4] = [b'\t', b';', b'|', b','];
 /// Reads the bytes as a table.
 ///
 /// # Errors
-/// [`Code::InvalidData`] with the line; [`Code::PayloadTooLarge`] beyond the bounds of a table.
+/// [`ErrorCode::InvalidData`] with the line; [`ErrorCode::PayloadTooLarge`] beyond the bounds of a table.
 pub(crate) fn read(bytes: &[u8]) -> Result<Table, Cause> {
     let text = text_of(bytes)?;
     let delimiter = sniff(text);
@@ -30,10 +30,10 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Table, Cause> {
         .from_reader(text.as_bytes());
     let mut records = Vec::new();
     let mut width = None;
-    let mut place = Place { bytes: text.as_bytes(), line: 1, passed: 0 };
+    let mut place = LineCounter { bytes: text.as_bytes(), line: 1, passed: 0 };
     for record in reader.records() {
         let record = record.map_err(|_| table::invalid(place.line, "the row cannot be read"))?;
-        let line = place.line_at(record.position().map_or(0, ::csv::Position::byte));
+        let line = place.line_number(record.position().map_or(0, ::csv::Position::byte));
         if record.iter().all(str::is_empty) {
             continue;
         }
@@ -46,7 +46,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Table, Cause> {
         for (place, cell) in record.iter().enumerate() {
             table::check_cell(line, &format!("{}", place + 1), cell.len())?;
         }
-        records.push(Row { line, cells: record.iter().map(str::to_owned).collect() });
+        records.push(TableRow { line, cells: record.iter().map(str::to_owned).collect() });
         table::check_length(records.len())?;
     }
     named(records, delimiter == b';')
@@ -55,7 +55,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Table, Cause> {
 /// The text without its byte order mark.
 ///
 /// # Errors
-/// [`Code::InvalidData`], with the line of the first byte that is not UTF-8.
+/// [`ErrorCode::InvalidData`], with the line of the first byte that is not UTF-8.
 pub(crate) fn text_of(bytes: &[u8]) -> Result<&str, Cause> {
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
         return Err(table::invalid(1, "the text is UTF-16; save it as UTF-8"));
@@ -69,15 +69,15 @@ pub(crate) fn text_of(bytes: &[u8]) -> Result<&str, Cause> {
 }
 
 /// Counts lines. The parser's own count is behind by the line ends that it has not read yet.
-struct Place<'a> {
+struct LineCounter<'a> {
     bytes: &'a [u8],
     line: u64,
     passed: u64,
 }
 
-impl Place<'_> {
+impl LineCounter<'_> {
     /// The line of the first character at or behind this byte that does not end a line.
-    fn line_at(&mut self, byte: u64) -> u64 {
+    fn line_number(&mut self, byte: u64) -> u64 {
         while let Some((first, rest)) = self.bytes.split_first() {
             if self.passed >= byte && !matches!(first, b'\r' | b'\n') {
                 break;
@@ -90,9 +90,9 @@ impl Place<'_> {
     }
 }
 
-fn named(mut records: Vec<Row>, semicolons: bool) -> Result<Table, Cause> {
+fn named(mut records: Vec<TableRow>, semicolons: bool) -> Result<Table, Cause> {
     let Some(first) = records.first() else {
-        return Err(Cause::new(Code::InvalidData, "the file has no rows"));
+        return Err(Cause::new(ErrorCode::InvalidData, "the file has no rows"));
     };
     let is_header = !first.cells.iter().any(|cell| decimal::looks_numeric(cell) || dates::looks_like_a_date(cell));
     let columns = if is_header {
@@ -102,7 +102,7 @@ fn named(mut records: Vec<Row>, semicolons: bool) -> Result<Table, Cause> {
         table::distinct_names(first.cells.iter().map(|_| String::new()))
     };
     if records.is_empty() {
-        return Err(Cause::new(Code::InvalidData, "the file has a header and no rows"));
+        return Err(Cause::new(ErrorCode::InvalidData, "the file has a header and no rows"));
     }
     Ok(Table { columns, rows: records, semicolons })
 }
@@ -190,7 +190,7 @@ fn sniff(text: &str) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use greenroom_protocol::Code;
+    use greenroom_protocol::ErrorCode;
 
     use super::{read, sniff};
 
@@ -234,12 +234,12 @@ mod tests {
             (b"\xff\xfea\0", 1),
         ] {
             let cause = read(text).unwrap_err();
-            assert_eq!(cause.code, Code::InvalidData);
+            assert_eq!(cause.code, ErrorCode::InvalidData);
             assert_eq!(cause.details["line"], line, "{cause}");
         }
-        assert_eq!(read(b"").unwrap_err().code, Code::InvalidData);
-        assert_eq!(read(b"a,b\n").unwrap_err().code, Code::InvalidData);
+        assert_eq!(read(b"").unwrap_err().code, ErrorCode::InvalidData);
+        assert_eq!(read(b"a,b\n").unwrap_err().code, ErrorCode::InvalidData);
         let wide = vec!["x"; 300].join(",");
-        assert_eq!(read(format!("{wide}\n{wide}\n").as_bytes()).unwrap_err().code, Code::PayloadTooLarge);
+        assert_eq!(read(format!("{wide}\n{wide}\n").as_bytes()).unwrap_err().code, ErrorCode::PayloadTooLarge);
     }
 }

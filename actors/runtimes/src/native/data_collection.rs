@@ -1,11 +1,11 @@
 //! `native.data_collection`: a file → the facts about a period of it.
 
 use async_trait::async_trait;
-use greenroom_actors::handler::{Desk, File, Handler, Manner, Work};
-use greenroom_protocol::{Cause, Code, Json, Values};
+use greenroom_actors::handler::{File, FileAccess, Handler, HandlerInput, HandlerMode};
+use greenroom_protocol::{Cause, ErrorCode, Json, Values};
 
 use super::dates::Period;
-use super::facts::{Facts, compute};
+use super::facts::{TableFacts, compute};
 use super::{csv, json_lines};
 
 /// Bytes of a file that are read. Policy may allow less; this is what is read at all.
@@ -21,20 +21,20 @@ impl Handler for DataCollection {
         "native.data_collection"
     }
 
-    fn manner(&self) -> Manner {
-        Manner::Blocks
+    fn mode(&self) -> HandlerMode {
+        HandlerMode::Blocking
     }
 
-    async fn run(&self, work: &Work, desk: &Desk) -> Result<Values, Cause> {
+    async fn run(&self, work: &HandlerInput, files: &FileAccess) -> Result<Values, Cause> {
         let quarter = quarter_of(&work.inputs)?;
         let Some(source) = source_of(&work.inputs) else {
             let message = "the file is given as `data_source`: a path within the allowed folders, or an artifact";
-            return Err(Cause::new(Code::MissingInput, message));
+            return Err(Cause::new(ErrorCode::MissingInput, message));
         };
-        let file = desk.open(source, FILE_BYTES_MAX).await?;
+        let file = files.open_file(source, FILE_BYTES_MAX).await?;
         let facts = facts_of(&file, quarter.as_deref())?;
         let facts = serde_json::to_value(facts)
-            .map_err(|_| Cause::new(Code::HandlerFailed, "the facts cannot be written as JSON"))?;
+            .map_err(|_| Cause::new(ErrorCode::HandlerFailed, "the facts cannot be written as JSON"))?;
         Ok([("raw_data".to_owned(), facts)].into())
     }
 }
@@ -44,15 +44,16 @@ impl Handler for DataCollection {
 /// # Errors
 /// `invalid_input` if the quarter is none; `invalid_data` with the line; `no_data_for_period` with
 /// the range of the file; `payload_too_large` beyond the bounds of a table.
-pub fn facts_of(file: &File, quarter: Option<&str>) -> Result<Facts, Cause> {
+pub fn facts_of(file: &File, quarter: Option<&str>) -> Result<TableFacts, Cause> {
     let period = quarter.map(period_of).transpose()?;
     let table = if json_lines::is_json(&file.bytes) { json_lines::read(&file.bytes)? } else { csv::read(&file.bytes)? };
     compute::facts(&file.name, &table, period)
 }
 
 fn period_of(text: &str) -> Result<Period, Cause> {
-    Period::quarter_of(text)
-        .ok_or_else(|| Cause::new(Code::InvalidInput, "the quarter is written like `Q4 2024`, `2024-Q4` or `2024Q4`"))
+    Period::quarter_of(text).ok_or_else(|| {
+        Cause::new(ErrorCode::InvalidInput, "the quarter is written like `Q4 2024`, `2024-Q4` or `2024Q4`")
+    })
 }
 
 /// The quarter that the inputs name; an empty text is none.
@@ -65,7 +66,7 @@ pub(crate) fn quarter_of(inputs: &Values) -> Result<Option<String>, Cause> {
         Some(Json::String(text)) if text.trim().is_empty() => Ok(None),
         Some(Json::String(text)) => Ok(Some(text.clone())),
         Some(Json::Bool(_) | Json::Number(_) | Json::Array(_) | Json::Object(_)) => {
-            Err(Cause::new(Code::InvalidInput, "the quarter is a text, written like `Q4 2024`"))
+            Err(Cause::new(ErrorCode::InvalidInput, "the quarter is a text, written like `Q4 2024`"))
         }
     }
 }
@@ -83,7 +84,7 @@ mod tests {
     use std::sync::Arc;
 
     use greenroom_actors::handler::File;
-    use greenroom_protocol::Code;
+    use greenroom_protocol::ErrorCode;
     use serde_json::json;
 
     use super::{facts_of, quarter_of, source_of};
@@ -103,8 +104,8 @@ mod tests {
 
     #[test]
     fn a_quarter_that_is_none_is_refused() {
-        assert_eq!(facts_of(&file("a,b\n1,2\n"), Some("soon")).unwrap_err().code, Code::InvalidInput);
-        assert_eq!(quarter_of(&[("quarter".to_owned(), json!(4))].into()).unwrap_err().code, Code::InvalidInput);
+        assert_eq!(facts_of(&file("a,b\n1,2\n"), Some("soon")).unwrap_err().code, ErrorCode::InvalidInput);
+        assert_eq!(quarter_of(&[("quarter".to_owned(), json!(4))].into()).unwrap_err().code, ErrorCode::InvalidInput);
         assert_eq!(quarter_of(&[("quarter".to_owned(), json!(" "))].into()).unwrap(), None);
     }
 

@@ -5,13 +5,13 @@
 //! drawn as they are.
 
 use async_trait::async_trait;
-use greenroom_actors::handler::{Desk, Handler, Manner, Work};
-use greenroom_protocol::{Cause, Code, Json, Values};
+use greenroom_actors::handler::{FileAccess, Handler, HandlerInput, HandlerMode};
+use greenroom_protocol::{Cause, ErrorCode, Json, Values};
 use serde_json::json;
 
 use super::charts::{self, Chart};
 use super::data_collection;
-use super::facts::Facts;
+use super::facts::TableFacts;
 use super::number_format;
 
 /// How deep the inputs are searched.
@@ -29,34 +29,34 @@ impl Handler for DataVisualization {
         "native.data_visualization"
     }
 
-    fn manner(&self) -> Manner {
-        Manner::Blocks
+    fn mode(&self) -> HandlerMode {
+        HandlerMode::Blocking
     }
 
-    async fn run(&self, work: &Work, desk: &Desk) -> Result<Values, Cause> {
+    async fn run(&self, work: &HandlerInput, files: &FileAccess) -> Result<Values, Cause> {
         let facts = match work.inputs.values().find_map(|value| find_facts(value, 0)) {
             Some(facts) => Some(facts),
-            None => facts_of_the_run(work, desk).await?,
+            None => facts_of_the_run(work, files).await?,
         };
         let drawn = match facts {
-            Some(facts) => charts::all(&facts, true),
+            Some(facts) => charts::render_all(&facts, true),
             None => figures_of(&work.inputs).into_iter().collect(),
         };
         if drawn.is_empty() {
             let message = "the inputs have no facts, no file and no named figures to draw";
-            return Err(Cause::new(Code::InvalidInput, message));
+            return Err(Cause::new(ErrorCode::InvalidInput, message));
         }
         let mut kept = Vec::with_capacity(drawn.len());
         for chart in &drawn {
             let name = format!("{}.svg", slug(&chart.title));
-            let artifact = desk.keep(chart.svg.as_bytes(), &name, "image/svg+xml").await?;
+            let artifact = files.store_artifact(chart.svg.as_bytes(), &name, "image/svg+xml").await?;
             kept.push(json!({ "title": chart.title, "alt": chart.alt, "svg": artifact.to_json() }));
         }
         Ok([("charts".to_owned(), Json::Array(kept))].into())
     }
 }
 
-async fn facts_of_the_run(work: &Work, desk: &Desk) -> Result<Option<Facts>, Cause> {
+async fn facts_of_the_run(work: &HandlerInput, files: &FileAccess) -> Result<Option<TableFacts>, Cause> {
     let Some(source) = data_collection::source_of(&work.inputs).or_else(|| data_collection::source_of(&work.context))
     else {
         return Ok(None);
@@ -65,15 +65,15 @@ async fn facts_of_the_run(work: &Work, desk: &Desk) -> Result<Option<Facts>, Cau
         Some(quarter) => Some(quarter),
         None => data_collection::quarter_of(&work.context)?,
     };
-    let file = desk.open(source, data_collection::FILE_BYTES_MAX).await?;
+    let file = files.open_file(source, data_collection::FILE_BYTES_MAX).await?;
     data_collection::facts_of(&file, quarter.as_deref()).map(Some)
 }
 
-fn find_facts(value: &Json, depth: usize) -> Option<Facts> {
+fn find_facts(value: &Json, depth: usize) -> Option<TableFacts> {
     if depth > DEPTH_MAX {
         return None;
     }
-    Facts::from_json(value).or_else(|| match value {
+    TableFacts::from_json(value).or_else(|| match value {
         Json::Array(items) => items.iter().find_map(|item| find_facts(item, depth + 1)),
         Json::Object(members) => members.values().find_map(|member| find_facts(member, depth + 1)),
         Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => None,

@@ -178,7 +178,7 @@ fn named(text: &str) -> Option<Date> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Period {
     /// What kind of period it is.
-    pub(crate) kind: Kind,
+    pub(crate) kind: PeriodKind,
     /// Its first day.
     pub(crate) from: Date,
     /// Its last day.
@@ -187,7 +187,7 @@ pub(crate) struct Period {
 
 /// Kinds of periods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum PeriodKind {
     /// Three months.
     Quarter,
     /// One month.
@@ -217,18 +217,18 @@ impl Period {
             return None;
         }
         let from = date(long_year(small(&year)?)?, number * 3 - 2, 1)?;
-        Self::of(Kind::Quarter, from)
+        Self::of(PeriodKind::Quarter, from)
     }
 
     /// The period of a kind that a day lies in; `None` for a kind without a calendar.
-    pub(crate) fn of(kind: Kind, day: Date) -> Option<Self> {
+    pub(crate) fn of(kind: PeriodKind, day: Date) -> Option<Self> {
         let first = match kind {
-            Kind::Month => day.month(),
-            Kind::Quarter => (day.month() - 1) / 3 * 3 + 1,
-            Kind::Whole => return None,
+            PeriodKind::Month => day.month(),
+            PeriodKind::Quarter => (day.month() - 1) / 3 * 3 + 1,
+            PeriodKind::Whole => return None,
         };
         let from = Date::new(day.year(), first, 1).ok()?;
-        let last = Date::new(day.year(), first + if kind == Kind::Quarter { 2 } else { 0 }, 1).ok()?;
+        let last = Date::new(day.year(), first + if kind == PeriodKind::Quarter { 2 } else { 0 }, 1).ok()?;
         Some(Self { kind, from, to: last.last_of_month() })
     }
 
@@ -246,9 +246,9 @@ impl Period {
 impl fmt::Display for Period {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kind {
-            Kind::Quarter => write!(f, "Q{} {}", (self.from.month() + 2) / 3, self.from.year()),
-            Kind::Month => write!(f, "{:04}-{:02}", self.from.year(), self.from.month()),
-            Kind::Whole => write!(f, "{} to {}", self.from, self.to),
+            PeriodKind::Quarter => write!(f, "Q{} {}", (self.from.month() + 2) / 3, self.from.year()),
+            PeriodKind::Month => write!(f, "{:04}-{:02}", self.from.year(), self.from.month()),
+            PeriodKind::Whole => write!(f, "{} to {}", self.from, self.to),
         }
     }
 }

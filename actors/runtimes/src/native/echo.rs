@@ -1,7 +1,7 @@
 //! `native.echo`: gives back what it was given. What a dispatch costs is measured with it.
 
 use async_trait::async_trait;
-use greenroom_actors::handler::{Desk, Handler, Manner, Work};
+use greenroom_actors::handler::{FileAccess, Handler, HandlerInput, HandlerMode};
 use greenroom_protocol::{Cause, Json, Values};
 
 /// The handler.
@@ -14,12 +14,12 @@ impl Handler for Echo {
         "native.echo"
     }
 
-    fn manner(&self) -> Manner {
-        Manner::Yields
+    fn mode(&self) -> HandlerMode {
+        HandlerMode::Async
     }
 
     /// Every declared output gets the input of its name; one without, the first input that there is.
-    async fn run(&self, work: &Work, _: &Desk) -> Result<Values, Cause> {
+    async fn run(&self, work: &HandlerInput, _: &FileAccess) -> Result<Values, Cause> {
         let first = || work.inputs.values().next().cloned().unwrap_or(Json::Null);
         let outputs = work.agent.spec().outputs.iter().map(|output| {
             let value = work.inputs.get(&output.name).cloned().unwrap_or_else(first);

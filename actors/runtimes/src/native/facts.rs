@@ -16,7 +16,7 @@ pub type Totals = BTreeMap<String, Number>;
 
 /// The facts of one file about one period.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Facts {
+pub struct TableFacts {
     /// What the file is called; never a path.
     pub file: String,
     /// Rows of the file.
@@ -99,7 +99,7 @@ pub struct Measure {
     pub growth_pct: Option<Number>,
     /// True if less of it is better.
     #[serde(default)]
-    pub burden: bool,
+    pub lower_is_better: bool,
 }
 
 /// One month.
@@ -139,7 +139,7 @@ pub struct Group {
     pub totals: Totals,
 }
 
-impl Facts {
+impl TableFacts {
     /// Reads a value as facts; `None` if it is something else.
     #[must_use]
     pub fn from_json(value: &Json) -> Option<Self> {

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use greenroom_protocol::{Cause, Code, Json};
+use greenroom_protocol::{Cause, ErrorCode, Json};
 
 use super::csv;
-use super::table::{self, Row, Table};
+use super::table::{self, Table, TableRow};
 
 /// Bytes of one line at most.
 const LINE_BYTES_MAX: usize = 1024 * 1024;
@@ -19,7 +19,7 @@ pub(crate) fn is_json(bytes: &[u8]) -> bool {
 /// Reads the bytes as a table.
 ///
 /// # Errors
-/// [`Code::InvalidData`] with the line; [`Code::PayloadTooLarge`] beyond the bounds of a table.
+/// [`ErrorCode::InvalidData`] with the line; [`ErrorCode::PayloadTooLarge`] beyond the bounds of a table.
 pub(crate) fn read(bytes: &[u8]) -> Result<Table, Cause> {
     let text = csv::text_of(bytes)?;
     let records = if text.trim_start().starts_with('[') {
@@ -82,7 +82,7 @@ fn plain(error: &serde_json::Error) -> String {
 
 fn table_of(records: &[(u64, Json)]) -> Result<Table, Cause> {
     if records.is_empty() {
-        return Err(Cause::new(Code::InvalidData, "the file has no records"));
+        return Err(Cause::new(ErrorCode::InvalidData, "the file has no records"));
     }
     table::check_length(records.len())?;
     let mut columns: Vec<String> = Vec::new();
@@ -110,14 +110,14 @@ fn table_of(records: &[(u64, Json)]) -> Result<Table, Cause> {
             table::check_cell(*line, column, cell.len())?;
             cells.push(cell);
         }
-        rows.push(Row { line: *line, cells });
+        rows.push(TableRow { line: *line, cells });
     }
     Ok(Table { columns: table::distinct_names(columns), rows, semicolons: false })
 }
 
 #[cfg(test)]
 mod tests {
-    use greenroom_protocol::Code;
+    use greenroom_protocol::ErrorCode;
 
     use super::{is_json, read};
 
@@ -141,9 +141,9 @@ mod tests {
             [("{\"a\":1}\n{\"a\":\n", 2), ("[{\"a\":1},\n2]", 2), ("[\n{\"a\":1}\n", 3), ("{\"a\":1}\n7\n", 2)]
         {
             let cause = read(text.as_bytes()).unwrap_err();
-            assert_eq!(cause.code, Code::InvalidData);
+            assert_eq!(cause.code, ErrorCode::InvalidData);
             assert_eq!(cause.details["line"], line, "{text}");
         }
-        assert_eq!(read(b"[]").unwrap_err().code, Code::InvalidData);
+        assert_eq!(read(b"[]").unwrap_err().code, ErrorCode::InvalidData);
     }
 }

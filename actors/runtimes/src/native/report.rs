@@ -8,7 +8,7 @@
 use greenroom_protocol::{Json, Metadata, Timestamp, Values};
 
 use super::charts;
-use super::facts::{Facts, Measure};
+use super::facts::{Measure, TableFacts};
 use super::number_format;
 
 mod html;
@@ -22,7 +22,7 @@ const TEXT_BYTES_MAX: usize = 64 * 1024;
 
 /// What a report is made from.
 #[derive(Debug, Clone, Copy)]
-pub struct Material<'a> {
+pub struct ReportInput<'a> {
     /// Whose report it is.
     pub company: Option<&'a str>,
     /// The run's id.
@@ -32,7 +32,7 @@ pub struct Material<'a> {
     /// The run's outputs, by name.
     pub outputs: &'a Values,
     /// The facts that `native.data_collection` gave; found in the outputs if they are there.
-    pub facts: Option<&'a Facts>,
+    pub facts: Option<&'a TableFacts>,
     /// What the run took.
     pub metadata: &'a Metadata,
     /// The revision of the policy that judged it.
@@ -52,8 +52,8 @@ pub struct Report {
 
 /// Writes the report.
 #[must_use]
-pub fn write(material: &Material<'_>) -> Report {
-    let found = material.outputs.values().find_map(Facts::from_json);
+pub fn write(material: &ReportInput<'_>) -> Report {
+    let found = material.outputs.values().find_map(TableFacts::from_json);
     let facts = material.facts.or(found.as_ref());
     let content = Content::of(material, facts);
     Report { markdown: markdown::page(&content), html: html::page(&content) }
@@ -66,14 +66,14 @@ struct Section {
 }
 
 /// One figure at the head of the page.
-struct Tile {
+struct KpiTile {
     label: String,
     value: String,
-    change: Option<Change>,
+    change: Option<KpiChange>,
 }
 
 /// A change, and whether it is a good one.
-struct Change {
+struct KpiChange {
     text: String,
     against: String,
     good: Option<bool>,
@@ -90,7 +90,7 @@ struct Table {
 struct Content {
     title: String,
     subtitle: String,
-    tiles: Vec<Tile>,
+    tiles: Vec<KpiTile>,
     summary: Option<Section>,
     sections: Vec<Section>,
     charts: Vec<charts::Chart>,
@@ -101,7 +101,7 @@ struct Content {
 }
 
 impl Content {
-    fn of(material: &Material<'_>, facts: Option<&Facts>) -> Self {
+    fn of(material: &ReportInput<'_>, facts: Option<&TableFacts>) -> Self {
         let (summary, sections) = sections(material.outputs, facts.is_some());
         let period = facts.map(|facts| facts.period.label.clone());
         let kind = match facts.map(|facts| facts.period.label.starts_with('Q')) {
@@ -124,7 +124,7 @@ impl Content {
             tiles: facts.map(tiles).unwrap_or_default(),
             summary,
             sections,
-            charts: facts.map(|facts| charts::all(facts, false)).unwrap_or_default(),
+            charts: facts.map(|facts| charts::render_all(facts, false)).unwrap_or_default(),
             measures: facts.map(measures),
             breakdowns: facts.map(breakdowns).unwrap_or_default(),
             data: facts.map(about_the_data),
@@ -164,35 +164,35 @@ fn sections(outputs: &Values, has_facts: bool) -> (Option<Section>, Vec<Section>
     (summary, rest)
 }
 
-fn against(facts: &Facts) -> String {
+fn against(facts: &TableFacts) -> String {
     facts.growth.as_ref().map(|growth| number_format::month(&growth.before)).unwrap_or_default()
 }
 
 fn is_good(measure: &Measure) -> Option<bool> {
     let growth = number_format::drawn(measure.growth_pct.as_ref());
-    (measure.growth_pct.is_some() && growth.abs() >= 0.05).then_some((growth < 0.0) == measure.burden)
+    (measure.growth_pct.is_some() && growth.abs() >= 0.05).then_some((growth < 0.0) == measure.lower_is_better)
 }
 
-fn tiles(facts: &Facts) -> Vec<Tile> {
+fn tiles(facts: &TableFacts) -> Vec<KpiTile> {
     facts
         .headline()
         .take(TILES_MAX)
-        .map(|measure| Tile {
+        .map(|measure| KpiTile {
             label: number_format::title(&measure.name),
             value: number_format::full(Some(&measure.total), measure.unit.as_deref()),
             change: Some(match facts.growth {
-                Some(_) => Change {
+                Some(_) => KpiChange {
                     text: number_format::change(measure.growth_pct.as_ref()),
                     against: format!("vs {}", against(facts)),
                     good: is_good(measure),
                 },
-                None => Change { text: number_format::ABSENT.to_owned(), against: "growth".to_owned(), good: None },
+                None => KpiChange { text: number_format::ABSENT.to_owned(), against: "growth".to_owned(), good: None },
             }),
         })
         .collect()
 }
 
-fn measures(facts: &Facts) -> Table {
+fn measures(facts: &TableFacts) -> Table {
     let growth = match &facts.growth {
         Some(growth) => {
             format!("Growth, {} vs {}", number_format::month(&growth.now), number_format::month(&growth.before))
@@ -218,7 +218,7 @@ fn measures(facts: &Facts) -> Table {
     Table { title: format!("Measures, {}", facts.period.label), head, rows }
 }
 
-fn breakdowns(facts: &Facts) -> Vec<Table> {
+fn breakdowns(facts: &TableFacts) -> Vec<Table> {
     let headline: Vec<&Measure> = facts.headline().take(TILES_MAX).collect();
     let Some(first) = headline.first() else { return Vec::new() };
     facts
@@ -249,7 +249,7 @@ fn breakdowns(facts: &Facts) -> Vec<Table> {
         .collect()
 }
 
-fn about_the_data(facts: &Facts) -> String {
+fn about_the_data(facts: &TableFacts) -> String {
     let mut text = format!("{} has {} rows and {} columns", facts.file, facts.rows, facts.columns.len());
     match (&facts.date_column, &facts.period.from, &facts.period.to) {
         (Some(column), Some(from), Some(to)) => {
@@ -268,7 +268,7 @@ fn about_the_data(facts: &Facts) -> String {
     text
 }
 
-fn provenance(material: &Material<'_>) -> Vec<(String, String)> {
+fn provenance(material: &ReportInput<'_>) -> Vec<(String, String)> {
     let metadata = material.metadata;
     let mut all = vec![
         ("Run".to_owned(), material.run.to_owned()),

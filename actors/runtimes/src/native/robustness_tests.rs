@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use greenroom_actors::handler::File;
-use greenroom_protocol::Code;
+use greenroom_protocol::ErrorCode;
 use proptest::prelude::{any, prop_oneof, proptest};
 use proptest::strategy::{Just, Strategy};
 
@@ -44,7 +44,7 @@ proptest! {
     ) {
         let text: Vec<String> = rows.iter().map(|row| row.join(delimiter)).collect();
         if let Ok(facts) = facts_of(&file(text.join("\n").into_bytes()), quarter) {
-            let _ = super::charts::all(&facts, true);
+            let _ = super::charts::render_all(&facts, true);
         }
     }
 
@@ -71,7 +71,7 @@ proptest! {
 fn nested_json_is_refused_before_the_stack_is() {
     for open in ["[", "{\"a\":"] {
         let cause = facts_of(&file(open.repeat(200_000).into_bytes()), None).unwrap_err();
-        assert_eq!(cause.code, Code::InvalidData);
+        assert_eq!(cause.code, ErrorCode::InvalidData);
     }
 }
 

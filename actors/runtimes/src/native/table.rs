@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use greenroom_protocol::{Cause, Code};
+use greenroom_protocol::{Cause, ErrorCode};
 use serde_json::json;
 
 /// Rows of a file at most.
@@ -14,11 +14,11 @@ pub(crate) const COLUMNS_MAX: usize = 200;
 /// Bytes of one cell at most.
 pub(crate) const CELL_BYTES_MAX: usize = 32 * 1024;
 /// Characters of a cell that an error shows.
-const SHOWN_CHARS_MAX: usize = 60;
+const PREVIEW_CHARS_MAX: usize = 60;
 
 /// One row.
 #[derive(Debug, Clone)]
-pub(crate) struct Row {
+pub(crate) struct TableRow {
     /// The line of the file that it begins on, from 1; for a JSON array, the item's place.
     pub(crate) line: u64,
     /// As many as the table has columns.
@@ -31,7 +31,7 @@ pub(crate) struct Table {
     /// The columns' names, each one once.
     pub(crate) columns: Vec<String>,
     /// The rows, in the order of the file.
-    pub(crate) rows: Vec<Row>,
+    pub(crate) rows: Vec<TableRow>,
     /// True if cells are divided by semicolons, which mostly means that commas are decimal.
     pub(crate) semicolons: bool,
 }
@@ -45,13 +45,13 @@ impl Table {
 
 /// The data cannot be read as what it claims to be; `line` is where.
 pub(crate) fn invalid(line: u64, message: impl std::fmt::Display) -> Cause {
-    Cause::new(Code::InvalidData, format!("line {line}: {message}")).with(json!({ "line": line }))
+    Cause::new(ErrorCode::InvalidData, format!("line {line}: {message}")).with_details(json!({ "line": line }))
 }
 
 /// A cell as an error may show it: short and on one line.
-pub(crate) fn shown(cell: &str) -> String {
-    let line: String = cell.chars().map(|c| if c.is_control() { ' ' } else { c }).take(SHOWN_CHARS_MAX).collect();
-    if cell.chars().count() > SHOWN_CHARS_MAX { format!("{line:?}…") } else { format!("{line:?}") }
+pub(crate) fn preview(cell: &str) -> String {
+    let line: String = cell.chars().map(|c| if c.is_control() { ' ' } else { c }).take(PREVIEW_CHARS_MAX).collect();
+    if cell.chars().count() > PREVIEW_CHARS_MAX { format!("{line:?}…") } else { format!("{line:?}") }
 }
 
 /// Names of columns that are all different and never empty: `column_3`, `revenue_2`.
@@ -76,7 +76,7 @@ pub(crate) fn distinct_names(raw: impl IntoIterator<Item = String>) -> Vec<Strin
 pub(crate) fn check_width(columns: usize) -> Result<(), Cause> {
     if columns > COLUMNS_MAX {
         let message = format!("the data has {columns} columns, at most {COLUMNS_MAX} are read");
-        return Err(Cause::new(Code::PayloadTooLarge, message));
+        return Err(Cause::new(ErrorCode::PayloadTooLarge, message));
     }
     Ok(())
 }
@@ -85,7 +85,7 @@ pub(crate) fn check_width(columns: usize) -> Result<(), Cause> {
 pub(crate) fn check_length(rows: usize) -> Result<(), Cause> {
     if rows > ROWS_MAX {
         let message = format!("the data has more than {ROWS_MAX} rows, which is more than is read at once");
-        return Err(Cause::new(Code::PayloadTooLarge, message));
+        return Err(Cause::new(ErrorCode::PayloadTooLarge, message));
     }
     Ok(())
 }
@@ -94,7 +94,7 @@ pub(crate) fn check_length(rows: usize) -> Result<(), Cause> {
 pub(crate) fn check_cell(line: u64, column: &str, bytes: usize) -> Result<(), Cause> {
     if bytes > CELL_BYTES_MAX {
         let message =
-            format!("the cell in column {} has {bytes} bytes, at most {CELL_BYTES_MAX} are read", shown(column));
+            format!("the cell in column {} has {bytes} bytes, at most {CELL_BYTES_MAX} are read", preview(column));
         return Err(invalid(line, message));
     }
     Ok(())
@@ -102,7 +102,7 @@ pub(crate) fn check_cell(line: u64, column: &str, bytes: usize) -> Result<(), Ca
 
 #[cfg(test)]
 mod tests {
-    use super::{distinct_names, shown};
+    use super::{distinct_names, preview};
 
     #[test]
     fn columns_get_names_that_differ() {
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn an_error_shows_a_short_cell_on_one_line() {
-        assert_eq!(shown("a\nb"), "\"a b\"");
-        assert!(shown(&"x".repeat(500)).chars().count() < 70);
+        assert_eq!(preview("a\nb"), "\"a b\"");
+        assert!(preview(&"x".repeat(500)).chars().count() < 70);
     }
 }

@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use greenroom_actors::handler::{Desk, Handler, Work};
+use greenroom_actors::handler::{FileAccess, Handler, HandlerInput};
 use greenroom_definitions::Agent;
-use greenroom_protocol::{ArtifactRef, CallKey, Cause, Code, ContentHash, Deadline, Json, Timestamp, Values};
+use greenroom_protocol::{ArtifactRef, CallKey, Cause, ContentHash, Deadline, ErrorCode, Json, Timestamp, Values};
 use greenroom_registry::StoreError;
-use greenroom_registry::artifacts::{ArtifactError, Artifacts, Swept};
+use greenroom_registry::artifacts::{ArtifactError, ArtifactStore, SweepReport};
 use serde_json::json;
 
 use super::data_collection::DataCollection;
@@ -21,7 +21,7 @@ use super::echo::Echo;
 struct Shelf(Mutex<BTreeMap<ContentHash, Vec<u8>>>);
 
 #[async_trait]
-impl Artifacts for Shelf {
+impl ArtifactStore for Shelf {
     async fn put(&self, bytes: Vec<u8>, media_type: &str, name: &str) -> Result<ArtifactRef, ArtifactError> {
         let hash = ContentHash::of(&bytes);
         let artifact =
@@ -34,26 +34,26 @@ impl Artifacts for Shelf {
         Ok(self.0.lock().unwrap().get(hash).cloned())
     }
 
-    async fn sweep(&self, named: HashSet<ContentHash>, _: Timestamp) -> Result<Swept, StoreError> {
+    async fn sweep(&self, named: HashSet<ContentHash>, _: Timestamp) -> Result<SweepReport, StoreError> {
         self.0.lock().unwrap().retain(|hash, _| named.contains(hash));
-        Ok(Swept::default())
+        Ok(SweepReport::default())
     }
 }
 
-struct House {
-    shelf: Arc<Shelf>,
-    desk: Desk,
+struct Harness {
+    store: Arc<Shelf>,
+    files: FileAccess,
     folder: tempfile::TempDir,
 }
 
-fn house() -> House {
+fn harness() -> Harness {
     let folder = tempfile::tempdir().unwrap();
-    let shelf = Arc::new(Shelf::default());
+    let store = Arc::new(Shelf::default());
     let files = crate::files::open(vec![PathBuf::from(folder.path())]);
-    House { desk: Desk::new(files, shelf.clone()), shelf, folder }
+    Harness { files: FileAccess::new(files, store.clone()), store, folder }
 }
 
-fn work(inputs: Json, context: Json) -> Work {
+fn work(inputs: Json, context: Json) -> HandlerInput {
     let spec = json!({
         "agent_id": "a", "name": "A", "category": "c", "description": "d", "version": "1",
         "outputs": [{ "name": "out", "type": "object" }],
@@ -61,7 +61,7 @@ fn work(inputs: Json, context: Json) -> Work {
     });
     let now = Timestamp::from_micros(0);
     let values = |json: Json| -> Values { serde_json::from_value(json).unwrap() };
-    Work {
+    HandlerInput {
         agent: Arc::new(Agent::new(serde_json::from_value(spec).unwrap()).unwrap()),
         inputs: values(inputs),
         context: values(context),
@@ -74,18 +74,18 @@ fn work(inputs: Json, context: Json) -> Work {
 
 const CSV: &[u8] = b"date,region,revenue\n2024-07-01,N,5\n2024-10-01,N,7\n2024-11-01,S,8\n2024-11-02,S,9\n";
 
-async fn refused(handler: &dyn Handler, house: &House, inputs: Json) -> Cause {
-    handler.run(&work(inputs, json!({})), &house.desk).await.unwrap_err()
+async fn refused(handler: &dyn Handler, harness: &Harness, inputs: Json) -> Cause {
+    handler.run(&work(inputs, json!({})), &harness.files).await.unwrap_err()
 }
 
 #[tokio::test]
 async fn a_file_is_collected_by_path_and_by_artifact() {
-    let house = house();
-    std::fs::write(house.folder.path().join("sales.csv"), CSV).unwrap();
-    let artifact = house.shelf.put(CSV.to_vec(), "text/csv", "sales.csv").await.unwrap();
+    let harness = harness();
+    std::fs::write(harness.folder.path().join("sales.csv"), CSV).unwrap();
+    let artifact = harness.store.put(CSV.to_vec(), "text/csv", "sales.csv").await.unwrap();
     for source in [json!("sales.csv"), artifact.to_json()] {
         let work = work(json!({ "data_source": source, "quarter": "2024-Q4" }), json!({}));
-        let facts = &DataCollection.run(&work, &house.desk).await.unwrap()["raw_data"];
+        let facts = &DataCollection.run(&work, &harness.files).await.unwrap()["raw_data"];
         assert_eq!(
             (&facts["file"], &facts["period"]["rows"], &facts["measures"][0]["total"]),
             (&json!("sales.csv"), &json!(3), &json!(24))
@@ -93,44 +93,44 @@ async fn a_file_is_collected_by_path_and_by_artifact() {
     }
     let missing = ArtifactRef { hash: ContentHash::of(b"?"), ..artifact };
     for (inputs, code) in [
-        (json!({}), Code::MissingInput),
-        (json!({ "data_source": "../x.csv" }), Code::PathNotAllowed),
-        (json!({ "data_source": 5 }), Code::InvalidInput),
-        (json!({ "data_source": missing.to_json() }), Code::UnknownRecord),
-        (json!({ "data_source": "sales.csv", "quarter": "Q1 2019" }), Code::NoDataForPeriod),
+        (json!({}), ErrorCode::MissingInput),
+        (json!({ "data_source": "../x.csv" }), ErrorCode::PathNotAllowed),
+        (json!({ "data_source": 5 }), ErrorCode::InvalidInput),
+        (json!({ "data_source": missing.to_json() }), ErrorCode::UnknownRecord),
+        (json!({ "data_source": "sales.csv", "quarter": "Q1 2019" }), ErrorCode::NoDataForPeriod),
     ] {
-        assert_eq!(refused(&DataCollection, &house, inputs).await.code, code);
+        assert_eq!(refused(&DataCollection, &harness, inputs).await.code, code);
     }
 }
 
 #[tokio::test]
 async fn charts_are_drawn_from_nested_facts_or_from_the_file_of_the_run() {
-    let house = house();
-    let artifact = house.shelf.put(CSV.to_vec(), "text/csv", "sales.csv").await.unwrap();
+    let harness = harness();
+    let artifact = harness.store.put(CSV.to_vec(), "text/csv", "sales.csv").await.unwrap();
     let collected = work(json!({ "data_source": artifact.to_json() }), json!({}));
-    let facts = DataCollection.run(&collected, &house.desk).await.unwrap()["raw_data"].clone();
+    let facts = DataCollection.run(&collected, &harness.files).await.unwrap()["raw_data"].clone();
     let nested = work(json!({ "financial_data": { "financial_summary": "…", "figures": facts } }), json!({}));
     let by_file =
         work(json!({ "financial_data": {} }), json!({ "data_source": artifact.to_json(), "quarter": "Q4 2024" }));
     for work in [nested, by_file] {
-        let outputs = DataVisualization.run(&work, &house.desk).await.unwrap();
+        let outputs = DataVisualization.run(&work, &harness.files).await.unwrap();
         let charts = outputs["charts"].as_array().unwrap();
         assert!(charts.len() >= 3, "{charts:?}");
         for chart in charts {
             let picture = ArtifactRef::from_json(&chart["svg"]).unwrap();
             assert!(picture.name.ends_with(".svg") && picture.media_type == "image/svg+xml");
-            let bytes = house.shelf.get(&picture.hash, 1 << 20).await.unwrap().unwrap();
+            let bytes = harness.store.get(&picture.hash, 1 << 20).await.unwrap().unwrap();
             assert!(bytes.starts_with(b"<svg"));
         }
     }
     assert_eq!(
-        refused(&DataVisualization, &house, json!({ "financial_data": { "text": "none" } })).await.code,
-        Code::InvalidInput
+        refused(&DataVisualization, &harness, json!({ "financial_data": { "text": "none" } })).await.code,
+        ErrorCode::InvalidInput
     );
 }
 
 #[tokio::test]
 async fn an_echo_gives_every_declared_output() {
-    let outputs = Echo.run(&work(json!({ "in": 5 }), json!({})), &house().desk).await.unwrap();
+    let outputs = Echo.run(&work(json!({ "in": 5 }), json!({})), &harness().files).await.unwrap();
     assert_eq!(outputs, [("out".to_owned(), json!(5))].into());
 }

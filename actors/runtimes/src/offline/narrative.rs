@@ -1,8 +1,8 @@
 //! Facts and sentences → texts. Every figure stands in the facts; nothing is concluded that they do
 //! not say.
 
-use super::parsed_prompt::{Reading, Sentence};
-use crate::native::facts::{Breakdown, Facts, Group, Measure};
+use super::parsed_prompt::{ParsedPrompt, Sentence};
+use crate::native::facts::{Breakdown, Group, Measure, TableFacts};
 use crate::native::number_format;
 
 /// Measures that a text goes through.
@@ -14,12 +14,12 @@ fn lower(name: &str) -> String {
     number_format::title(name).to_lowercase()
 }
 
-fn before(facts: &Facts) -> String {
+fn before(facts: &TableFacts) -> String {
     facts.growth.as_ref().map(|growth| number_format::month(&growth.before)).unwrap_or_default()
 }
 
 /// `up 12.3% on Q3 2024`, if there is something to compare with.
-fn movement(facts: &Facts, growth: Option<&serde_json::Number>) -> Option<String> {
+fn movement(facts: &TableFacts, growth: Option<&serde_json::Number>) -> Option<String> {
     let growth = growth?;
     let change = number_format::change(Some(growth));
     let size = change.trim_start_matches(['+', '−']);
@@ -32,7 +32,7 @@ fn movement(facts: &Facts, growth: Option<&serde_json::Number>) -> Option<String
 }
 
 /// What the period and its rows are, in one sentence.
-fn scope(facts: &Facts) -> String {
+fn scope(facts: &TableFacts) -> String {
     match (&facts.period.from, &facts.period.to) {
         (Some(from), Some(to)) if facts.period.label.contains(from.as_str()) => {
             format!("All {} rows of {} are counted, {from} to {to}.", facts.rows, facts.file)
@@ -45,7 +45,7 @@ fn scope(facts: &Facts) -> String {
     }
 }
 
-fn measure_sentence(facts: &Facts, measure: &Measure) -> String {
+fn measure_sentence(facts: &TableFacts, measure: &Measure) -> String {
     let unit = measure.unit.as_deref();
     let mut text =
         format!("{} came to {}", number_format::title(&measure.name), number_format::exact(Some(&measure.total), unit));
@@ -77,11 +77,13 @@ fn spread_sentence(measure: &Measure) -> String {
 }
 
 /// What is left of income after cost, if the file has one column of each.
-fn margin_sentence(facts: &Facts) -> Option<String> {
-    let income =
-        facts.headline().find(|measure| !measure.burden && crate::native::columns::weight(&measure.name) == 100)?;
-    let cost =
-        facts.headline().find(|measure| measure.burden && crate::native::columns::weight(&measure.name) == 60)?;
+fn margin_sentence(facts: &TableFacts) -> Option<String> {
+    let income = facts
+        .headline()
+        .find(|measure| !measure.lower_is_better && crate::native::columns::weight(&measure.name) == 100)?;
+    let cost = facts
+        .headline()
+        .find(|measure| measure.lower_is_better && crate::native::columns::weight(&measure.name) == 60)?;
     let (all, part) = (number_format::drawn(Some(&income.total)), number_format::drawn(Some(&cost.total)));
     let left = serde_json::Number::from_f64(((all - part) * 100.0).round() / 100.0)?;
     let share = serde_json::Number::from_f64((all - part) / all * 100.0)?;
@@ -113,7 +115,7 @@ fn leader_sentence(first: &Measure, breakdown: &Breakdown) -> Option<String> {
 }
 
 /// The paragraphs of a financial narrative.
-pub(super) fn financial(facts: &Facts) -> Vec<String> {
+pub(super) fn financial(facts: &TableFacts) -> Vec<String> {
     let mut money: Vec<String> =
         facts.headline().take(MEASURES_MAX).map(|measure| measure_sentence(facts, measure)).collect();
     money.insert(money.len().min(2), margin_sentence(facts).unwrap_or_default());
@@ -137,7 +139,7 @@ fn by_growth(breakdown: &Breakdown) -> Vec<&Group> {
 }
 
 /// One line for each thing that moved.
-pub(super) fn kpis(facts: &Facts) -> Vec<String> {
+pub(super) fn kpis(facts: &TableFacts) -> Vec<String> {
     let mut lines: Vec<String> = facts
         .headline()
         .map(|measure| {
@@ -220,7 +222,7 @@ fn figures_in(text: &str) -> Vec<&str> {
 }
 
 /// The sentences of a summary: from the facts if there are any, else from the text.
-pub(super) fn summary(reading: &Reading, characters_max: usize) -> Vec<String> {
+pub(super) fn summary(reading: &ParsedPrompt, characters_max: usize) -> Vec<String> {
     match &reading.facts {
         Some(facts) => {
             let mut all: Vec<String> =

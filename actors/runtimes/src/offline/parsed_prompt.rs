@@ -2,8 +2,8 @@
 
 use greenroom_protocol::Json;
 
-use super::MARK;
-use crate::native::facts::Facts;
+use super::DISCLAIMER;
+use crate::native::facts::TableFacts;
 
 /// Sentences that are looked at.
 const SENTENCES_MAX: usize = 2_000;
@@ -13,11 +13,11 @@ const SENTENCE_BYTES_MAX: usize = 600;
 const DOCUMENTS_MAX: usize = 64;
 
 /// A request, read.
-pub(super) struct Reading {
+pub(super) struct ParsedPrompt {
     /// What the definition says, in lower case.
     pub(super) task: String,
     /// The facts, if there are any.
-    pub(super) facts: Option<Facts>,
+    pub(super) facts: Option<TableFacts>,
     /// Other JSON documents.
     pub(super) documents: Vec<Json>,
     /// Sentences of the data, in order.
@@ -35,7 +35,7 @@ pub(super) struct Sentence {
     pub(super) figure: bool,
 }
 
-impl Reading {
+impl ParsedPrompt {
     pub(super) fn of(system: &str, user: &str) -> Self {
         let (asked, data) = parts(user);
         let (documents, prose) = split(data);
@@ -106,8 +106,8 @@ fn split(text: &str) -> (Vec<Json>, String) {
     (documents, prose)
 }
 
-fn find_facts(value: &Json) -> Option<Facts> {
-    Facts::from_json(value).or_else(|| match value {
+fn find_facts(value: &Json) -> Option<TableFacts> {
+    TableFacts::from_json(value).or_else(|| match value {
         Json::Array(items) => items.iter().find_map(find_facts),
         Json::Object(members) => members.values().find_map(find_facts),
         Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => None,
@@ -126,7 +126,7 @@ fn texts_of(value: &Json, take: &mut impl FnMut(&str)) {
 /// Sentences of a text. Headings, instructions that end in a colon, tags, the description of pictures
 /// and this provider's own mark are none.
 fn read_sentences(text: &str, sentences: &mut Vec<Sentence>) {
-    let text = text.replace(MARK, "");
+    let text = text.replace(DISCLAIMER, "");
     let mut opens = true;
     let mut pictures = false;
     for line in text.lines() {

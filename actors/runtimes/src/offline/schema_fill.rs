@@ -3,10 +3,10 @@
 use greenroom_protocol::Json;
 use serde_json::{Map, Number, json};
 
-use super::MARK;
+use super::DISCLAIMER;
 use super::narrative;
-use super::parsed_prompt::Reading;
-use crate::native::facts::Facts;
+use super::parsed_prompt::ParsedPrompt;
+use crate::native::facts::TableFacts;
 use crate::native::number_format;
 
 /// Characters of a text, if neither the schema nor the request says how many.
@@ -21,12 +21,12 @@ const ITEMS: usize = 6;
 const DEPTH_MAX: usize = 6;
 
 /// The answer to a request without a schema.
-pub(super) fn text(reading: &Reading) -> String {
+pub(super) fn text(reading: &ParsedPrompt) -> String {
     prose(reading, &reading.task, reading.characters_max.unwrap_or(TEXT_CHARS))
 }
 
 /// The object that the schema asks for.
-pub(super) fn object(reading: &Reading, schema: &Json) -> Json {
+pub(super) fn object(reading: &ParsedPrompt, schema: &Json) -> Json {
     value(reading, "", schema, 0)
 }
 
@@ -34,7 +34,7 @@ fn number_of(schema: &Json, name: &str) -> Option<usize> {
     schema.get(name).and_then(Json::as_u64).and_then(|number| usize::try_from(number).ok())
 }
 
-fn value(reading: &Reading, name: &str, schema: &Json, depth: usize) -> Json {
+fn value(reading: &ParsedPrompt, name: &str, schema: &Json, depth: usize) -> Json {
     if let Some(fixed) = schema.get("const") {
         return fixed.clone();
     }
@@ -71,7 +71,7 @@ fn kind(schema: &Json) -> &str {
     }
 }
 
-fn members(reading: &Reading, schema: &Json, depth: usize) -> Json {
+fn members(reading: &ParsedPrompt, schema: &Json, depth: usize) -> Json {
     match schema.get("properties").and_then(Json::as_object) {
         Some(properties) => {
             let filled =
@@ -90,7 +90,7 @@ fn members(reading: &Reading, schema: &Json, depth: usize) -> Json {
     }
 }
 
-fn choice(reading: &Reading, choices: &[Json]) -> Json {
+fn choice(reading: &ParsedPrompt, choices: &[Json]) -> Json {
     let said = |choice: &Json| {
         let Some(word) = choice.as_str().map(|word| word.replace('_', " ").to_lowercase()) else { return 0 };
         reading.sentences.iter().filter(|sentence| sentence.text.to_lowercase().contains(&word)).count()
@@ -105,7 +105,7 @@ fn choice(reading: &Reading, choices: &[Json]) -> Json {
 }
 
 /// A figure that stands beside its name; else a count; else the least that is allowed.
-fn figure(reading: &Reading, name: &str, schema: &Json) -> f64 {
+fn figure(reading: &ParsedPrompt, name: &str, schema: &Json) -> f64 {
     let bound = |name: &str| schema.get(name).and_then(Json::as_f64);
     let (least, most) = (bound("minimum"), bound("maximum"));
     let found = reading.facts.as_ref().and_then(|facts| facts.measure(name)).and_then(|measure| measure.total.as_f64());
@@ -119,7 +119,7 @@ fn figure(reading: &Reading, name: &str, schema: &Json) -> f64 {
     value.clamp(least.unwrap_or(f64::MIN), most.unwrap_or(f64::MAX).max(least.unwrap_or(f64::MIN)))
 }
 
-fn items(reading: &Reading, name: &str, schema: &Json, depth: usize) -> Json {
+fn items(reading: &ParsedPrompt, name: &str, schema: &Json, depth: usize) -> Json {
     let (least, most) = (number_of(schema, "minItems").unwrap_or(0), number_of(schema, "maxItems").unwrap_or(ITEMS));
     let empty = json!({});
     let item = schema.get("items").unwrap_or(&empty);
@@ -137,7 +137,7 @@ fn items(reading: &Reading, name: &str, schema: &Json, depth: usize) -> Json {
 }
 
 /// One object a measure; without facts, one a sentence.
-fn objects(reading: &Reading, schema: &Json, depth: usize) -> Vec<Json> {
+fn objects(reading: &ParsedPrompt, schema: &Json, depth: usize) -> Vec<Json> {
     let Some(properties) = schema.get("properties").and_then(Json::as_object) else {
         return match &reading.facts {
             Some(facts) => facts
@@ -196,7 +196,7 @@ fn objects(reading: &Reading, schema: &Json, depth: usize) -> Vec<Json> {
 }
 
 /// The lines of a list, chosen by what the list is called.
-fn points(reading: &Reading, name: &str) -> Vec<String> {
+fn points(reading: &ParsedPrompt, name: &str) -> Vec<String> {
     let name = name.to_lowercase();
     let picked = |wanted: &dyn Fn(&str) -> bool| {
         let all = reading.sentences.iter().map(|sentence| &sentence.text).filter(|text| wanted(text));
@@ -236,11 +236,11 @@ fn fitted(text: &str, schema: &Json) -> String {
     }
 }
 
-fn string(reading: &Reading, name: &str, schema: &Json) -> String {
+fn string(reading: &ParsedPrompt, name: &str, schema: &Json) -> String {
     let lower = name.to_lowercase();
     let most = number_of(schema, "maxLength");
     let is_title = ["title", "subject", "headline", "name", "topic", "label"].iter().any(|word| lower.contains(word));
-    if is_title || most.is_some_and(|most| most <= MARK.len() * 2) {
+    if is_title || most.is_some_and(|most| most <= DISCLAIMER.len() * 2) {
         return fitted(&title(reading, most.unwrap_or(TITLE_CHARS)), schema);
     }
     let about =
@@ -255,17 +255,17 @@ fn string(reading: &Reading, name: &str, schema: &Json) -> String {
     fitted(&text, schema)
 }
 
-fn title(reading: &Reading, most: usize) -> String {
+fn title(reading: &ParsedPrompt, most: usize) -> String {
     let text = match &reading.facts {
-        Some(Facts { period, file, .. }) => format!("{}: {file}", period.label),
+        Some(TableFacts { period, file, .. }) => format!("{}: {file}", period.label),
         None => reading.sentences.first().map_or_else(|| "Untitled".to_owned(), |sentence| sentence.text.clone()),
     };
     if text.chars().count() <= most { text } else { text.chars().take(most.saturating_sub(1)).chain(['…']).collect() }
 }
 
 /// A text about what `about` says, with the mark behind it, within the limit.
-fn prose(reading: &Reading, about: &str, characters_max: usize) -> String {
-    let room = characters_max.saturating_sub(MARK.chars().count() + 2);
+fn prose(reading: &ParsedPrompt, about: &str, characters_max: usize) -> String {
+    let room = characters_max.saturating_sub(DISCLAIMER.chars().count() + 2);
     let has = |words: &[&str]| words.iter().any(|word| about.contains(word));
     let body = match &reading.facts {
         Some(facts) if has(&["kpi", "insight", "metric", "dashboard"]) => {
@@ -283,8 +283,8 @@ fn prose(reading: &Reading, about: &str, characters_max: usize) -> String {
         body
     };
     if body.is_empty() {
-        return format!("There is nothing in the request to extract. {MARK}");
+        return format!("There is nothing in the request to extract. {DISCLAIMER}");
     }
     let gap = if body.contains('\n') { "\n\n" } else { " " };
-    format!("{body}{gap}{MARK}")
+    format!("{body}{gap}{DISCLAIMER}")
 }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use greenroom_actors::handler::File;
 use greenroom_definitions::loader::{Source, load};
-use greenroom_definitions::{Agent, Catalogue, Vocabulary, embedded};
+use greenroom_definitions::{Agent, Catalogue, KnownNames, embedded};
 use greenroom_protocol::{AgentId, Json, Values};
 use serde_json::json;
 
-use super::{MARK, Offline};
+use super::{DISCLAIMER, Offline};
 use crate::native::data_collection::facts_of;
 use crate::test_calls::Call;
 
@@ -21,7 +21,7 @@ fn catalogue() -> Arc<Catalogue> {
     let handlers = crate::handlers();
     let tools = crate::tools();
     let providers = ["anthropic", "openai", "offline", "scripted", "gemini", "ollama"];
-    let vocabulary = Vocabulary::new(
+    let vocabulary = KnownNames::new(
         words,
         handlers.iter().map(|handler| handler.name()),
         tools.iter().map(|tool| tool.name()),
@@ -82,5 +82,5 @@ async fn the_quarterly_report_is_told_from_end_to_end() {
     let page =
         ask(&agent("executive_summary_agent_001"), [("document".to_owned(), json!(document))].into(), &context).await;
     let page = page["summary"].as_str().unwrap();
-    assert!(page.chars().count() < 1000 && page.contains("555,596.95") && page.ends_with(MARK), "{page}");
+    assert!(page.chars().count() < 1000 && page.contains("555,596.95") && page.ends_with(DISCLAIMER), "{page}");
 }

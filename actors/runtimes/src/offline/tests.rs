@@ -7,7 +7,7 @@ use greenroom_actors::model::StopReason;
 use greenroom_protocol::Json;
 use serde_json::json;
 
-use super::{MARK, Offline};
+use super::{DISCLAIMER, Offline};
 use crate::native::data_collection::facts_of;
 use crate::test_calls::Call;
 
@@ -34,7 +34,7 @@ async fn a_financial_narrative_has_the_figures_of_the_data() {
         "highlights": { "type": "array", "items": { "type": "string" }, "maxItems": 6 } } });
     let answer = ask("You are the Financial Narrative Agent.", &user, schema).await;
     let text = answer["financial_summary"].as_str().unwrap();
-    for said in ["372,972.75", "down 32.9% on Q4 2024", "555,596.95", "193,192.21", "UK & Ireland", MARK] {
+    for said in ["372,972.75", "down 32.9% on Q4 2024", "555,596.95", "193,192.21", "UK & Ireland", DISCLAIMER] {
         assert!(text.contains(said), "{said} is not in: {text}");
     }
     assert!(answer["highlights"].as_array().unwrap().len() >= 3, "{answer}");
@@ -55,7 +55,7 @@ async fn insights_are_one_sentence_each() {
 #[tokio::test]
 async fn a_summary_keeps_to_its_length_and_leaves_out_pictures_and_instructions() {
     let document = format!(
-        "## Charts\n\n- Title: Revenue by month 123\n  Alt: Revenue 99\n\n## Sections\n\nRevenue came to 372,972.75, down 32.9% on Q4 2024. Costs fell as well. {MARK}\n\nNordics grew by 4.5%.\n"
+        "## Charts\n\n- Title: Revenue by month 123\n  Alt: Revenue 99\n\n## Sections\n\nRevenue came to 372,972.75, down 32.9% on Q4 2024. Costs fell as well. {DISCLAIMER}\n\nNordics grew by 4.5%.\n"
     );
     let user =
         format!("Condense the document below into a summary of at most 200 characters.\n\n# Document\n\n{document}");
@@ -65,7 +65,7 @@ async fn a_summary_keeps_to_its_length_and_leaves_out_pictures_and_instructions(
     let summary = answer["summary"].as_str().unwrap();
     assert!(summary.starts_with("Revenue came to 372,972.75, down 32.9% on Q4 2024."), "{summary}");
     assert!(
-        summary.chars().count() <= 200 && summary.ends_with(MARK) && summary.matches(MARK).count() == 1,
+        summary.chars().count() <= 200 && summary.ends_with(DISCLAIMER) && summary.matches(DISCLAIMER).count() == 1,
         "{summary}"
     );
     assert!(!answer.to_string().contains("Condense") && !answer.to_string().contains("99"), "{answer}");
@@ -97,7 +97,7 @@ async fn any_other_schema_is_filled_sensibly() {
 #[tokio::test]
 async fn nothing_to_extract_and_hostile_input_are_answered_too() {
     let call = Call::of("offline.extractive", "", "");
-    assert!(call.make(&Offline).await.text.contains(MARK));
+    assert!(call.make(&Offline).await.text.contains(DISCLAIMER));
     for user in ["{".repeat(3000), "[".repeat(3000), "\u{0}\u{202e}".repeat(100), "# ".to_owned(), "é".repeat(9000)] {
         let answer = Call::of("offline.extractive", "", &user)
             .wants(json!({ "type": "object", "properties": { "text": { "type": "string" } } }))

@@ -3,114 +3,119 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use greenroom_protocol::{Code, MicroUsd, Tokens};
+use greenroom_protocol::{ErrorCode, MicroUsd, Tokens};
 use serde_json::json;
 
-use super::{perform, rig};
-use crate::execution::invocation::Tab;
-use crate::model::{Delta, ModelError, ModelProvider, Phase, StopReason};
-use crate::test_env::{Play, Player, Rig, Wanted, agent, invoke, says};
+use super::{execute, test_env};
+use crate::execution::invocation::UsageMeter;
+use crate::model::{CallPhase, Delta, ModelError, ModelProvider, StopReason};
+use crate::test_env::{ScriptedAnswer, ScriptedModel, TestEnv, TestEnvOptions, agent, invoke, says};
 
 const GOOD: &str = r#"{"summary": "ok"}"#;
 
-fn overloaded(seconds: Option<u64>) -> Play {
-    Play::Refuse(ModelError::Overloaded { status: 429, retry_after: seconds.map(Duration::from_secs) })
+fn overloaded(seconds: Option<u64>) -> ScriptedAnswer {
+    ScriptedAnswer::Refuse(ModelError::Overloaded { status: 429, retry_after: seconds.map(Duration::from_secs) })
 }
 
-fn failed(status: u16) -> Play {
-    Play::Refuse(ModelError::Failed { status: Some(status), message: "boom".into() })
+fn failed(status: u16) -> ScriptedAnswer {
+    ScriptedAnswer::Refuse(ModelError::Failed { status: Some(status), message: "boom".into() })
 }
 
-fn ends(stop: StopReason) -> Play {
-    Play::Say(vec![Ok(Delta::Text("{".into())), Ok(Delta::Usage(Tokens { input: 5, output: 5 })), Ok(Delta::End(stop))])
+fn ends(stop: StopReason) -> ScriptedAnswer {
+    ScriptedAnswer::Say(vec![
+        Ok(Delta::Text("{".into())),
+        Ok(Delta::Usage(Tokens { input: 5, output: 5 })),
+        Ok(Delta::End(stop)),
+    ])
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_overload_waits_as_the_provider_says_and_costs_nothing() {
-    let player = Player::new("play", true, vec![overloaded(Some(7)), says(GOOD, 10, 1)]);
-    let rig = rig(&player);
-    let (start, tab) = (tokio::time::Instant::now(), Tab::default());
-    perform(rig.backstage.clone(), rig.assignment("writer", "x").await, tab.clone()).await.unwrap();
+    let model = ScriptedModel::new("play", true, vec![overloaded(Some(7)), says(GOOD, 10, 1)]);
+    let test_env = test_env(&model);
+    let (start, meter) = (tokio::time::Instant::now(), UsageMeter::default());
+    execute(test_env.env.clone(), test_env.assignment("writer", "x").await, meter.clone()).await.unwrap();
     assert!(start.elapsed() >= Duration::from_secs(7), "{:?}", start.elapsed());
-    let usage = tab.total();
+    let usage = meter.total();
     assert_eq!((usage.tokens, usage.estimated), (Tokens { input: 10, output: 1 }, false));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_provider_that_fails_is_tried_again_and_its_silence_is_estimated() {
-    let player = Player::new("play", true, vec![failed(500), says(GOOD, 10, 1)]);
-    let rig = rig(&player);
-    let tab = Tab::default();
-    perform(rig.backstage.clone(), rig.assignment("writer", "x").await, tab.clone()).await.unwrap();
-    let usage = tab.total();
+    let model = ScriptedModel::new("play", true, vec![failed(500), says(GOOD, 10, 1)]);
+    let test_env = test_env(&model);
+    let meter = UsageMeter::default();
+    execute(test_env.env.clone(), test_env.assignment("writer", "x").await, meter.clone()).await.unwrap();
+    let usage = meter.total();
     assert_eq!(usage.tokens, Tokens { input: 10, output: 1 }, "only what was counted");
     assert!(usage.estimated && usage.cost > MicroUsd(12), "and the reservation of the other");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_provider_that_cannot_be_reached_costs_nothing_and_is_followed_by_the_next() {
-    let nobody = || Play::Refuse(ModelError::Unreachable);
-    let player = Player::new("play", true, vec![nobody(), nobody(), nobody()]);
-    let other = Player::new("other", true, vec![says(GOOD, 10, 1)]);
-    let rig = Rig::new(Wanted {
+    let nobody = || ScriptedAnswer::Refuse(ModelError::Unreachable);
+    let model = ScriptedModel::new("play", true, vec![nobody(), nobody(), nobody()]);
+    let other = ScriptedModel::new("other", true, vec![says(GOOD, 10, 1)]);
+    let test_env = TestEnv::new(TestEnvOptions {
         agents: vec![agent("writer", json!({}))],
-        providers: vec![player.clone(), other.clone() as Arc<dyn ModelProvider>],
-        ..Wanted::default()
+        providers: vec![model.clone(), other.clone() as Arc<dyn ModelProvider>],
+        ..TestEnvOptions::default()
     });
-    let (start, tab) = (tokio::time::Instant::now(), Tab::default());
-    perform(rig.backstage.clone(), rig.assignment("writer", "x").await, tab.clone()).await.unwrap();
-    assert_eq!((player.heard().len(), other.heard().len()), (3, 1));
+    let (start, meter) = (tokio::time::Instant::now(), UsageMeter::default());
+    execute(test_env.env.clone(), test_env.assignment("writer", "x").await, meter.clone()).await.unwrap();
+    assert_eq!((model.heard().len(), other.heard().len()), (3, 1));
     assert!(start.elapsed() >= Duration::from_millis(600), "it backs off: {:?}", start.elapsed());
-    let usage = tab.total();
+    let usage = meter.total();
     assert_eq!((usage.tokens, usage.estimated), (Tokens { input: 10, output: 1 }, false));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_model_that_stays_down_is_followed_by_the_next_of_its_chain() {
-    let player = Player::new("play", true, vec![failed(500), failed(502), failed(503)]);
-    let other = Player::new("other", true, vec![says(GOOD, 10, 1)]);
-    let rig = Rig::new(Wanted {
+    let model = ScriptedModel::new("play", true, vec![failed(500), failed(502), failed(503)]);
+    let other = ScriptedModel::new("other", true, vec![says(GOOD, 10, 1)]);
+    let test_env = TestEnv::new(TestEnvOptions {
         agents: vec![agent("writer", json!({}))],
-        providers: vec![player.clone(), other.clone() as Arc<dyn ModelProvider>],
-        ..Wanted::default()
+        providers: vec![model.clone(), other.clone() as Arc<dyn ModelProvider>],
+        ..TestEnvOptions::default()
     });
-    let tab = Tab::default();
-    perform(rig.backstage.clone(), rig.assignment("writer", "x").await, tab.clone()).await.unwrap();
-    assert_eq!((player.heard().len(), other.heard().len()), (3, 1));
-    assert_eq!(tab.total().model.as_deref(), Some("other.two"), "the reply names what answered");
+    let meter = UsageMeter::default();
+    execute(test_env.env.clone(), test_env.assignment("writer", "x").await, meter.clone()).await.unwrap();
+    assert_eq!((model.heard().len(), other.heard().len()), (3, 1));
+    assert_eq!(meter.total().model.as_deref(), Some("other.two"), "the reply names what answered");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_model_whose_provider_is_not_there_is_passed_over() {
-    let other = Player::new("other", true, vec![says(GOOD, 10, 1)]);
-    let rig = rig(&other);
-    let tab = Tab::default();
-    perform(rig.backstage.clone(), rig.assignment("writer", "x").await, tab.clone()).await.unwrap();
-    assert_eq!(tab.total().model.as_deref(), Some("other.two"));
+    let other = ScriptedModel::new("other", true, vec![says(GOOD, 10, 1)]);
+    let test_env = test_env(&other);
+    let meter = UsageMeter::default();
+    execute(test_env.env.clone(), test_env.assignment("writer", "x").await, meter.clone()).await.unwrap();
+    assert_eq!(meter.total().model.as_deref(), Some("other.two"));
     let mut asked = invoke("writer", "x");
     asked.options.model = Some("absent.model".into());
-    let job = rig.assignment_of(greenroom_rego::testing::admin(), asked, None).await;
-    let refused = perform(rig.backstage.clone(), job, Tab::default()).await.unwrap_err();
-    assert_eq!(refused.code, Code::UnknownModel, "who asks for one by name is told");
+    let job = test_env.assignment_of(greenroom_rego::testing::admin(), asked, None).await;
+    let refused = execute(test_env.env.clone(), job, UsageMeter::default()).await.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::UnknownModel, "who asks for one by name is told");
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_helped_is_not_tried_again() {
     let overflow = ModelError::ContextOverflow { asked: Some(1_500), limit: Some(1_000) };
     let cases = [
-        (ends(StopReason::Refusal), Code::ModelRefused),
-        (ends(StopReason::Length), Code::OutputTruncated),
-        (Play::Refuse(overflow), Code::ContextOverflow),
-        (Play::Refuse(ModelError::Rejected { status: 400, message: "no".into() }), Code::ModelFailed),
-        (Play::Refuse(ModelError::Unauthorized { status: 401 }), Code::ModelUnauthorized),
+        (ends(StopReason::Refusal), ErrorCode::ModelRefused),
+        (ends(StopReason::Length), ErrorCode::OutputTruncated),
+        (ScriptedAnswer::Refuse(overflow), ErrorCode::ContextOverflow),
+        (ScriptedAnswer::Refuse(ModelError::Rejected { status: 400, message: "no".into() }), ErrorCode::ModelFailed),
+        (ScriptedAnswer::Refuse(ModelError::Unauthorized { status: 401 }), ErrorCode::ModelUnauthorized),
     ];
     for (play, code) in cases {
-        let player = Player::new("play", true, vec![play, says(GOOD, 1, 1)]);
-        let rig = rig(&player);
-        let refused =
-            perform(rig.backstage.clone(), rig.assignment("writer", "x").await, Tab::default()).await.unwrap_err();
-        assert_eq!((refused.code, player.heard().len()), (code, 1));
-        if code == Code::ContextOverflow {
+        let model = ScriptedModel::new("play", true, vec![play, says(GOOD, 1, 1)]);
+        let test_env = test_env(&model);
+        let refused = execute(test_env.env.clone(), test_env.assignment("writer", "x").await, UsageMeter::default())
+            .await
+            .unwrap_err();
+        assert_eq!((refused.code, model.heard().len()), (code, 1));
+        if code == ErrorCode::ContextOverflow {
             assert_eq!(refused.details["tokens_over"], 500);
         }
     }
@@ -118,49 +123,59 @@ async fn what_cannot_be_helped_is_not_tried_again() {
 
 #[tokio::test(start_paused = true)]
 async fn half_a_stream_is_tried_again_and_what_it_counted_counts() {
-    let half = Play::Say(vec![Ok(Delta::Usage(Tokens { input: 9, output: 1 })), Ok(Delta::Text("{".into()))]);
-    let garbled = Play::Say(vec![Err(ModelError::Garbled { message: "x".into() })]);
+    let half = ScriptedAnswer::Say(vec![Ok(Delta::Usage(Tokens { input: 9, output: 1 })), Ok(Delta::Text("{".into()))]);
+    let garbled = ScriptedAnswer::Say(vec![Err(ModelError::MalformedResponse { message: "x".into() })]);
     for (play, counted) in [(half, true), (garbled, false)] {
-        let player = Player::new("play", true, vec![play, says(GOOD, 10, 1)]);
-        let rig = rig(&player);
-        let tab = Tab::default();
-        perform(rig.backstage.clone(), rig.assignment("writer", "x").await, tab.clone()).await.unwrap();
+        let model = ScriptedModel::new("play", true, vec![play, says(GOOD, 10, 1)]);
+        let test_env = test_env(&model);
+        let meter = UsageMeter::default();
+        execute(test_env.env.clone(), test_env.assignment("writer", "x").await, meter.clone()).await.unwrap();
         let tokens = if counted { Tokens { input: 19, output: 2 } } else { Tokens { input: 10, output: 1 } };
-        assert_eq!((tab.total().tokens, tab.total().estimated), (tokens, !counted));
+        assert_eq!((meter.total().tokens, meter.total().estimated), (tokens, !counted));
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_silent_model_times_out_and_its_reservation_is_taken() {
-    let player = Player::new("play", true, vec![Play::Refuse(ModelError::TimedOut { phase: Phase::FirstToken })]);
-    let rig = rig(&player);
-    let tab = Tab::default();
-    let late = perform(rig.backstage.clone(), rig.assignment("writer", "x").await, tab.clone()).await.unwrap_err();
-    assert_eq!(late.code, Code::TimedOut);
-    assert!(tab.total().estimated);
+    let model = ScriptedModel::new(
+        "play",
+        true,
+        vec![ScriptedAnswer::Refuse(ModelError::TimedOut { phase: CallPhase::FirstToken })],
+    );
+    let test_env = test_env(&model);
+    let meter = UsageMeter::default();
+    let late =
+        execute(test_env.env.clone(), test_env.assignment("writer", "x").await, meter.clone()).await.unwrap_err();
+    assert_eq!(late.code, ErrorCode::TimedOut);
+    assert!(meter.total().estimated);
 }
 
 #[tokio::test(start_paused = true)]
 async fn all_retries_of_a_request_come_out_of_one_budget() {
     let plays = (0..20).map(|_| failed(500)).collect();
-    let player = Player::new("play", true, plays);
+    let model = ScriptedModel::new("play", true, plays);
     let retry = json!({"retry": {"max_attempts": 10, "delay": 0.1}});
-    let rig =
-        Rig::new(Wanted { agents: vec![agent("writer", retry)], providers: vec![player.clone()], ..Wanted::default() });
-    let refused =
-        perform(rig.backstage.clone(), rig.assignment("writer", "x").await, Tab::default()).await.unwrap_err();
-    assert_eq!(refused.code, Code::ModelFailed);
-    assert_eq!(player.heard().len(), 7, "one call and six retries, however they nest");
+    let test_env = TestEnv::new(TestEnvOptions {
+        agents: vec![agent("writer", retry)],
+        providers: vec![model.clone()],
+        ..TestEnvOptions::default()
+    });
+    let refused = execute(test_env.env.clone(), test_env.assignment("writer", "x").await, UsageMeter::default())
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code, ErrorCode::ModelFailed);
+    assert_eq!(model.heard().len(), 7, "one call and six retries, however they nest");
 }
 
 #[tokio::test(start_paused = true)]
 async fn nobody_waits_for_a_provider_past_the_deadline() {
-    let player = Player::new("play", true, vec![overloaded(Some(100_000)), says(GOOD, 1, 1)]);
-    let rig = rig(&player);
+    let model = ScriptedModel::new("play", true, vec![overloaded(Some(100_000)), says(GOOD, 1, 1)]);
+    let test_env = test_env(&model);
     let start = tokio::time::Instant::now();
-    let refused =
-        perform(rig.backstage.clone(), rig.assignment("writer", "x").await, Tab::default()).await.unwrap_err();
-    assert_eq!(refused.code, Code::ModelOverloaded);
+    let refused = execute(test_env.env.clone(), test_env.assignment("writer", "x").await, UsageMeter::default())
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code, ErrorCode::ModelOverloaded);
     assert!(refused.retry_after_ms >= Some(100_000_000));
     assert!(start.elapsed() < Duration::from_secs(1));
 }

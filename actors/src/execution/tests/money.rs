@@ -1,18 +1,22 @@
 //! Budgets: the worst case is refused before a byte is sent, and nothing that was sent is forgotten.
 
-use greenroom_protocol::{Code, MicroUsd, PriceBasis};
+use greenroom_protocol::{ErrorCode, MicroUsd, PriceBasis};
 use greenroom_registry::ledger::Ledger;
 use greenroom_rego::testing;
 use serde_json::json;
 
-use super::{perform, rig};
-use crate::execution::invocation::Tab;
-use crate::test_env::{Play, Player, Rig, Wanted, agent, invoke, says};
+use super::{execute, test_env};
+use crate::execution::invocation::UsageMeter;
+use crate::test_env::{ScriptedAnswer, ScriptedModel, TestEnv, TestEnvOptions, agent, invoke, says};
 
 const GOOD: &str = r#"{"summary": "ok"}"#;
 
-fn limited(members: serde_json::Value, player: &std::sync::Arc<Player>) -> Rig {
-    Rig::new(Wanted { agents: vec![agent("writer", members)], providers: vec![player.clone()], ..Wanted::default() })
+fn limited(members: serde_json::Value, model: &std::sync::Arc<ScriptedModel>) -> TestEnv {
+    TestEnv::new(TestEnvOptions {
+        agents: vec![agent("writer", members)],
+        providers: vec![model.clone()],
+        ..TestEnvOptions::default()
+    })
 }
 
 async fn spent(ledger: &dyn Ledger) -> MicroUsd {
@@ -22,13 +26,14 @@ async fn spent(ledger: &dyn Ledger) -> MicroUsd {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_that_could_exceed_a_budget_is_not_sent() {
-    let player = Player::new("play", true, vec![says(GOOD, 10, 1)]);
+    let model = ScriptedModel::new("play", true, vec![says(GOOD, 10, 1)]);
     // 4,096 tokens of answer at two millionths are more than a thousandth of a dollar.
-    let rig = limited(json!({"limits": {"max_cost_usd": 0.001}}), &player);
-    let refused =
-        perform(rig.backstage.clone(), rig.assignment("writer", "x").await, Tab::default()).await.unwrap_err();
-    assert_eq!((refused.code, player.heard().len()), (Code::BudgetExceeded, 0));
-    assert_eq!(spent(&*rig.ledger).await, MicroUsd(0));
+    let test_env = limited(json!({"limits": {"max_cost_usd": 0.001}}), &model);
+    let refused = execute(test_env.env.clone(), test_env.assignment("writer", "x").await, UsageMeter::default())
+        .await
+        .unwrap_err();
+    assert_eq!((refused.code, model.heard().len()), (ErrorCode::BudgetExceeded, 0));
+    assert_eq!(spent(&*test_env.ledger).await, MicroUsd(0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -45,77 +50,78 @@ async fn each_limit_above_a_call_is_kept() {
         (testing::admin(), of_request, "execution"),
     ];
     for (who, request, budget) in cases {
-        let player = Player::new("play", true, vec![says(GOOD, 10, 1)]);
-        let rig = rig(&player);
-        let job = rig.assignment_of(who, request, None).await;
-        let refused = perform(rig.backstage.clone(), job, Tab::default()).await.unwrap_err();
-        assert_eq!((refused.code, player.heard().len()), (Code::BudgetExceeded, 0), "{budget}");
+        let model = ScriptedModel::new("play", true, vec![says(GOOD, 10, 1)]);
+        let test_env = test_env(&model);
+        let job = test_env.assignment_of(who, request, None).await;
+        let refused = execute(test_env.env.clone(), job, UsageMeter::default()).await.unwrap_err();
+        assert_eq!((refused.code, model.heard().len()), (ErrorCode::BudgetExceeded, 0), "{budget}");
         assert_eq!(refused.details["budget"], budget);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn without_a_price_a_budget_refuses_and_no_budget_does_not() {
-    let model = json!({"implementation": {"runtime": "llm", "model": "free.of_price"}});
-    let player = Player::new("free", true, vec![says(GOOD, 10, 1)]);
-    let rig = limited(model, &player);
+    let spec = json!({"implementation": {"runtime": "llm", "model": "free.of_price"}});
+    let model = ScriptedModel::new("free", true, vec![says(GOOD, 10, 1)]);
+    let test_env = limited(spec, &model);
     let mut capped = invoke("writer", "x");
     capped.options.cost_max = Some(MicroUsd(1_000_000));
-    let job = rig.assignment_of(testing::admin(), capped, None).await;
-    let refused = perform(rig.backstage.clone(), job, Tab::default()).await.unwrap_err();
-    assert_eq!((refused.code, player.heard().len()), (Code::PriceUnknown, 0));
-    let job = rig.assignment("writer", "x").await;
-    assert!(perform(rig.backstage.clone(), job, Tab::default()).await.is_ok());
+    let job = test_env.assignment_of(testing::admin(), capped, None).await;
+    let refused = execute(test_env.env.clone(), job, UsageMeter::default()).await.unwrap_err();
+    assert_eq!((refused.code, model.heard().len()), (ErrorCode::PriceUnknown, 0));
+    let job = test_env.assignment("writer", "x").await;
+    assert!(execute(test_env.env.clone(), job, UsageMeter::default()).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_model_without_a_price_takes_that_of_its_tier_and_says_so() {
     let mut models = crate::test_env::prices();
     models["models"]["play.bare"] = json!({"context_tokens": 1000, "tier": "standard"});
-    let member = |model: &str| json!({"implementation": {"runtime": "llm", "model": model}});
-    for (model, price) in [("play.bare", PriceBasis::Assumed), ("play.one", PriceBasis::Listed)] {
-        let player = Player::new("play", true, vec![says(GOOD, 10, 1)]);
-        let rig = Rig::new(Wanted {
-            agents: vec![agent("writer", member(model))],
-            providers: vec![player],
+    let member = |name: &str| json!({"implementation": {"runtime": "llm", "model": name}});
+    for (name, price) in [("play.bare", PriceBasis::Assumed), ("play.one", PriceBasis::Listed)] {
+        let model = ScriptedModel::new("play", true, vec![says(GOOD, 10, 1)]);
+        let test_env = TestEnv::new(TestEnvOptions {
+            agents: vec![agent("writer", member(name))],
+            providers: vec![model],
             models: models.clone(),
-            ..Wanted::default()
+            ..TestEnvOptions::default()
         });
-        let tab = Tab::default();
-        perform(rig.backstage.clone(), rig.assignment("writer", "x").await, tab.clone()).await.unwrap();
-        assert_eq!((tab.total().cost, tab.total().price), (MicroUsd(12), price), "{model}");
-        let rows = rig.ledger.costs(None).await.unwrap();
+        let meter = UsageMeter::default();
+        execute(test_env.env.clone(), test_env.assignment("writer", "x").await, meter.clone()).await.unwrap();
+        assert_eq!((meter.total().cost, meter.total().price), (MicroUsd(12), price), "{name}");
+        let rows = test_env.ledger.costs(None).await.unwrap();
         let assumed = if price == PriceBasis::Assumed { (1, MicroUsd(12)) } else { (0, MicroUsd(0)) };
-        assert_eq!((rows[0].calls_assumed, rows[0].assumed), assumed, "{model}");
+        assert_eq!((rows[0].calls_assumed, rows[0].assumed), assumed, "{name}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn repairs_spend_from_the_same_budget() {
     let wrong = || says("no", 4_000, 4_000);
-    let player = Player::new("play", true, vec![wrong(), wrong(), says(GOOD, 1, 1)]);
-    let rig = limited(json!({"limits": {"max_cost_usd": 0.02}}), &player);
-    let tab = Tab::default();
-    let refused = perform(rig.backstage.clone(), rig.assignment("writer", "x").await, tab.clone()).await.unwrap_err();
-    assert_eq!((refused.code, player.heard().len()), (Code::BudgetExceeded, 1));
-    assert_eq!(tab.total().cost, MicroUsd(12_000), "what was spent is told all the same");
-    assert_eq!(spent(&*rig.ledger).await, MicroUsd(12_000));
+    let model = ScriptedModel::new("play", true, vec![wrong(), wrong(), says(GOOD, 1, 1)]);
+    let test_env = limited(json!({"limits": {"max_cost_usd": 0.02}}), &model);
+    let meter = UsageMeter::default();
+    let refused =
+        execute(test_env.env.clone(), test_env.assignment("writer", "x").await, meter.clone()).await.unwrap_err();
+    assert_eq!((refused.code, model.heard().len()), (ErrorCode::BudgetExceeded, 1));
+    assert_eq!(meter.total().cost, MicroUsd(12_000), "what was spent is told all the same");
+    assert_eq!(spent(&*test_env.ledger).await, MicroUsd(12_000));
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_execution_that_is_dropped_is_settled_at_its_reservation() {
-    let player = Player::new("play", true, vec![Play::Hang]);
-    let rig = rig(&player);
-    let tab = Tab::default();
-    let mut running = Box::pin(perform(rig.backstage.clone(), rig.assignment("writer", "x").await, tab.clone()));
-    while player.heard().is_empty() {
+    let model = ScriptedModel::new("play", true, vec![ScriptedAnswer::Hang]);
+    let test_env = test_env(&model);
+    let meter = UsageMeter::default();
+    let mut running = Box::pin(execute(test_env.env.clone(), test_env.assignment("writer", "x").await, meter.clone()));
+    while model.heard().is_empty() {
         assert!(futures::poll!(&mut running).is_pending());
         tokio::task::yield_now().await;
     }
     drop(running);
-    let usage = tab.total();
+    let usage = meter.total();
     assert!(usage.estimated && usage.cost > MicroUsd(8_192));
-    let ledger = rig.ledger.clone();
+    let ledger = test_env.ledger.clone();
     let mut seen = MicroUsd(0);
     for _ in 0..100 {
         seen = spent(&*ledger).await;
@@ -131,22 +137,22 @@ async fn an_execution_that_is_dropped_is_settled_at_its_reservation() {
 async fn a_crowd_cannot_overspend_together() {
     // Each call sets about nine thousandths of a cent aside, and costs a hundredth of that.
     let plays = (0..400).map(|_| says(GOOD, 60, 20)).collect();
-    let player = Player::new("play", true, plays);
-    let rig = rig(&player);
+    let model = ScriptedModel::new("play", true, plays);
+    let test_env = test_env(&model);
     let mut who = testing::admin();
     who.limits.usd = Some(MicroUsd(30_000));
     let mut crowd = tokio::task::JoinSet::new();
     for _ in 0..400 {
-        let job = rig.assignment_of(who.clone(), invoke("writer", "x"), None).await;
-        crowd.spawn(perform(rig.backstage.clone(), job, Tab::default()));
+        let job = test_env.assignment_of(who.clone(), invoke("writer", "x"), None).await;
+        crowd.spawn(execute(test_env.env.clone(), job, UsageMeter::default()));
     }
     let done = crowd.join_all().await;
     let well = done.iter().filter(|done| done.is_ok()).count() as u64;
     for refused in done.iter().filter_map(|done| done.as_ref().err()) {
-        assert_eq!(refused.code, Code::BudgetExceeded);
+        assert_eq!(refused.code, ErrorCode::BudgetExceeded);
     }
-    let all = spent(&*rig.ledger).await;
+    let all = spent(&*test_env.ledger).await;
     assert_eq!(all, MicroUsd(well * 100), "exactly what was counted");
     assert!(well > 0 && all <= MicroUsd(30_000), "{well} calls, {all}");
-    assert_eq!(player.heard().len() as u64, well, "who was refused has sent nothing");
+    assert_eq!(model.heard().len() as u64, well, "who was refused has sent nothing");
 }

@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use greenroom_protocol::{Code, Metadata, Reply, Request, Status, Tokens, Values};
+use greenroom_protocol::{ErrorCode, Metadata, Reply, Request, Status, Tokens, Values};
 use serde_json::{Value, json};
 
-use super::perform;
-use crate::execution::invocation::Tab;
+use super::execute;
+use crate::execution::invocation::UsageMeter;
 use crate::model::{Delta, Part, StopReason, ToolCall};
-use crate::test_env::{Play, Player, Rig, Wanted, agent, says};
+use crate::test_env::{ScriptedAnswer, ScriptedModel, TestEnv, TestEnvOptions, agent, says};
 
 const GOOD: &str = r#"{"summary": "ok"}"#;
 
-fn calls(names: &[&str]) -> Play {
+fn calls(names: &[&str]) -> ScriptedAnswer {
     let call = |name: &&str| {
         let arguments = json!({"document": "inner"});
         Ok(Delta::Tool(ToolCall { id: format!("id_{name}"), name: (*name).to_owned(), arguments }))
@@ -20,7 +20,7 @@ fn calls(names: &[&str]) -> Play {
     let mut deltas: Vec<_> = names.iter().map(call).collect();
     deltas.push(Ok(Delta::Usage(Tokens { input: 10, output: 1 })));
     deltas.push(Ok(Delta::End(StopReason::Tools)));
-    Play::Say(deltas)
+    ScriptedAnswer::Say(deltas)
 }
 
 fn reply(outputs: Value) -> Reply {
@@ -35,32 +35,32 @@ fn reply(outputs: Value) -> Reply {
     Reply { id: "r".into(), status: Status::Success, outputs, error: None, metadata }
 }
 
-fn rig(player: &Arc<Player>, replies: Vec<Reply>, turns: u32) -> Rig {
+fn test_env(model: &Arc<ScriptedModel>, replies: Vec<Reply>, turns: u32) -> TestEnv {
     let tools = json!({
         "tools": ["agent:helper", "native:adder", "agent:helper_002"],
         "limits": {"max_turns": turns},
     });
-    Rig::new(Wanted {
+    TestEnv::new(TestEnvOptions {
         agents: vec![
             agent("writer", tools),
             agent("helper_001", json!({"description": "helps"})),
             agent("helper_002", json!({})),
         ],
-        providers: vec![player.clone()],
+        providers: vec![model.clone()],
         replies,
-        ..Wanted::default()
+        ..TestEnvOptions::default()
     })
 }
 
 #[tokio::test(start_paused = true)]
 async fn each_call_is_asked_at_the_door_as_the_agent_itself() {
-    let player = Player::new("play", true, vec![calls(&["helper", "adder"]), says(GOOD, 10, 1)]);
-    let rig = rig(&player, vec![reply(json!({"summary": "helped"})), reply(json!({"result": 5}))], 4);
-    let tab = Tab::default();
-    let job = rig.assignment("writer", "x").await;
+    let model = ScriptedModel::new("play", true, vec![calls(&["helper", "adder"]), says(GOOD, 10, 1)]);
+    let test_env = test_env(&model, vec![reply(json!({"summary": "helped"})), reply(json!({"result": 5}))], 4);
+    let meter = UsageMeter::default();
+    let job = test_env.assignment("writer", "x").await;
     let key = job.key();
-    perform(rig.backstage.clone(), job, tab.clone()).await.unwrap();
-    let asked = rig.porter.asked.lock().unwrap();
+    execute(test_env.env.clone(), job, meter.clone()).await.unwrap();
+    let asked = test_env.pipeline.asked.lock().unwrap();
     let [(first, Request::Invoke(invoke)), (second, Request::CallTool(call))] = asked.as_slice() else {
         panic!("{asked:?}")
     };
@@ -68,11 +68,11 @@ async fn each_call_is_asked_at_the_door_as_the_agent_itself() {
     assert_eq!((invoke.agent.as_str(), &invoke.inputs["document"]), ("helper", &json!("inner")));
     assert_eq!(invoke.key.as_ref().unwrap().as_str(), format!("{key}/tool[0]"));
     assert_eq!(call.tool, "native:adder");
-    let usage = tab.total();
+    let usage = meter.total();
     assert_eq!(usage.tokens, Tokens { input: 26, output: 10 }, "its own two calls, and both inner ones");
     assert_eq!((usage.cost.0, usage.decisions), (24 + 10, 2));
     assert_eq!(usage.model.as_deref(), Some("play.one"), "its own model, not the inner one's");
-    let heard = player.heard();
+    let heard = model.heard();
     assert_eq!(
         heard[0].tools.iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>(),
         ["helper", "adder", "helper_002"]
@@ -85,45 +85,46 @@ async fn each_call_is_asked_at_the_door_as_the_agent_itself() {
 
 #[tokio::test(start_paused = true)]
 async fn a_refused_or_unknown_tool_is_a_result_that_the_model_may_do_without() {
-    let player = Player::new("play", true, vec![calls(&["helper", "nonsense"]), says(GOOD, 10, 1)]);
-    let rig = rig(&player, vec![], 4);
-    perform(rig.backstage.clone(), rig.assignment("writer", "x").await, Tab::default()).await.unwrap();
-    let heard = player.heard();
+    let model = ScriptedModel::new("play", true, vec![calls(&["helper", "nonsense"]), says(GOOD, 10, 1)]);
+    let test_env = test_env(&model, vec![], 4);
+    execute(test_env.env.clone(), test_env.assignment("writer", "x").await, UsageMeter::default()).await.unwrap();
+    let heard = model.heard();
     for (part, word) in heard[1].messages[2].parts.iter().zip(["policy_denied", "nonsense"]) {
         assert!(matches!(part, Part::ToolResult { content, is_error: true, .. } if content.contains(word)), "{part:?}");
     }
-    assert_eq!(rig.porter.asked.lock().unwrap().len(), 1, "what is no tool is not asked for");
+    assert_eq!(test_env.pipeline.asked.lock().unwrap().len(), 1, "what is no tool is not asked for");
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_loop_ends_at_its_bound() {
-    let player = Player::new("play", true, (0..9).map(|_| calls(&["adder"])).collect());
+    let model = ScriptedModel::new("play", true, (0..9).map(|_| calls(&["adder"])).collect());
     let replies = (0..9).map(|_| reply(json!({"result": 1}))).collect();
-    let rig = rig(&player, replies, 2);
-    let refused =
-        perform(rig.backstage.clone(), rig.assignment("writer", "x").await, Tab::default()).await.unwrap_err();
-    assert_eq!((refused.code, player.heard().len()), (Code::TooManyTurns, 3));
-    assert_eq!(rig.porter.asked.lock().unwrap().len(), 2);
+    let test_env = test_env(&model, replies, 2);
+    let refused = execute(test_env.env.clone(), test_env.assignment("writer", "x").await, UsageMeter::default())
+        .await
+        .unwrap_err();
+    assert_eq!((refused.code, model.heard().len()), (ErrorCode::TooManyTurns, 3));
+    assert_eq!(test_env.pipeline.asked.lock().unwrap().len(), 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_long_result_is_cut_and_says_so() {
-    let player = Player::new("play", true, vec![calls(&["adder"]), says(GOOD, 10, 1)]);
-    let rig = rig(&player, vec![reply(json!({"result": "ö".repeat(200_000)}))], 4);
-    perform(rig.backstage.clone(), rig.assignment("writer", "x").await, Tab::default()).await.unwrap();
-    let heard = player.heard();
+    let model = ScriptedModel::new("play", true, vec![calls(&["adder"]), says(GOOD, 10, 1)]);
+    let test_env = test_env(&model, vec![reply(json!({"result": "ö".repeat(200_000)}))], 4);
+    execute(test_env.env.clone(), test_env.assignment("writer", "x").await, UsageMeter::default()).await.unwrap();
+    let heard = model.heard();
     let [Part::ToolResult { content, .. }] = heard[1].messages[2].parts.as_slice() else { panic!("one result") };
     assert!(content.len() < 66_000 && content.ends_with("(cut)"));
 }
 
 #[tokio::test]
 async fn a_native_tool_is_used_by_name() {
-    let player = Player::new("play", true, vec![]);
-    let rig = rig(&player, vec![], 1);
-    let sum = rig.backstage.use_tool("adder", Values::from([("a".into(), json!(2)), ("b".into(), json!(3))])).await;
+    let model = ScriptedModel::new("play", true, vec![]);
+    let test_env = test_env(&model, vec![], 1);
+    let sum = test_env.env.use_tool("adder", Values::from([("a".into(), json!(2)), ("b".into(), json!(3))])).await;
     assert_eq!(sum.unwrap(), json!(5));
-    let unknown = rig.backstage.use_tool("divider", Values::new()).await.unwrap_err();
-    assert_eq!(unknown.code, Code::UnknownTool);
-    let burst = rig.backstage.use_tool("bomb", Values::new()).await.unwrap_err();
-    assert_eq!(burst.code, Code::AgentCrashed, "a panic ends with the tool");
+    let unknown = test_env.env.use_tool("divider", Values::new()).await.unwrap_err();
+    assert_eq!(unknown.code, ErrorCode::UnknownTool);
+    let burst = test_env.env.use_tool("bomb", Values::new()).await.unwrap_err();
+    assert_eq!(burst.code, ErrorCode::AgentCrashed, "a panic ends with the tool");
 }

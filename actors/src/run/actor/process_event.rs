@@ -5,15 +5,15 @@ use greenroom_definitions::binding::run_outputs;
 use greenroom_definitions::plan::Plan;
 use greenroom_protocol::Timestamp;
 use greenroom_protocol::journal::Entry;
-use greenroom_registry::group_commit::Haste;
-use greenroom_registry::journal::{JournalError, Pending, Receipt, Seq, Tip};
+use greenroom_registry::group_commit::CommitTiming;
+use greenroom_registry::journal::{AppendPosition, JournalError, PendingAppend, Receipt, Seq};
 use ractor::{ActorProcessingErr, ActorRef};
 
 use super::{RunActor, RunActorState, RunMsg};
-use crate::pipeline::{Behind, ahead};
+use crate::pipeline::{CommitWaiter, commit_signal};
 use crate::run::JOURNAL_WAIT_MAX;
 use crate::run::machine::{Decision, Event, State, decide};
-use crate::run::values::{Material, is_small};
+use crate::run::values::{EffectInputs, fits_inline};
 
 /// Entries that one append writes; more are written in several.
 const ENTRIES_MAX: usize = greenroom_registry::journal::APPEND_ENTRIES_MAX;
@@ -21,34 +21,34 @@ const ENTRIES_MAX: usize = greenroom_registry::journal::APPEND_ENTRIES_MAX;
 impl RunActor {
     /// Decides, journals, and only then acts. Calls are on their way to the guard while the journal is
     /// written, and share its commit with their own records; each waits for the receipt before its act.
-    pub(super) async fn tell(
+    pub(super) async fn process_event(
         &self,
         myself: &ActorRef<RunMsg>,
         state: &mut RunActorState,
         event: &Event,
     ) -> Result<(), ActorProcessingErr> {
-        let now = self.reach.hands.clock.now();
+        let now = self.ctx.env.clock.now();
         let mut decision = self.decided_within_budget(&state.machine, event, now);
         if decision.is_empty() {
             return Ok(());
         }
         let calls = decision.take_calls();
-        let haste = if calls.is_empty() { Haste::Now } else { Haste::Company };
+        let timing = if calls.is_empty() { CommitTiming::Immediate } else { CommitTiming::Coalesce };
         let written = async {
-            let pending = self.hand_in(state.seq, decision.entries(), haste, now).await?;
-            let (ahead, behind) = ahead();
+            let pending = self.hand_in(state.seq, decision.entries(), timing, now).await?;
+            let (ahead, behind) = commit_signal();
             for call in calls {
-                self.perform(myself, state, decision.next(), call, &behind);
+                self.start_effect(myself, state, decision.next(), call, &behind);
             }
-            let receipt = pending.receipt().await?;
-            ahead.reached(&receipt);
+            let receipt = pending.wait_receipt().await?;
+            ahead.committed(&receipt);
             Ok(receipt)
         };
         let late = |_| JournalError::Store(greenroom_registry::StoreError::Late);
         let receipt = match tokio::time::timeout(JOURNAL_WAIT_MAX, written).await.map_err(late).flatten() {
             Ok(receipt) => receipt,
             Err(JournalError::Fenced | JournalError::Ended) => {
-                self.leave(myself, "fenced");
+                self.stop(myself, "fenced");
                 return Ok(());
             }
             Err(error) => return Err(Box::new(error)),
@@ -68,7 +68,7 @@ impl RunActor {
         let (next, effects) = decision.release(receipt);
         state.seq = receipt.through();
         for effect in effects {
-            self.perform(myself, state, &next, effect, &Behind::nothing());
+            self.start_effect(myself, state, &next, effect, &CommitWaiter::ready());
         }
         state.machine = next;
     }
@@ -76,11 +76,11 @@ impl RunActor {
     /// The calls below a run share its retries, and may have taken the last one already: then the
     /// decision is made again as of a run that has none.
     fn decided_within_budget(&self, state: &State, event: &Event, now: Timestamp) -> Decision {
-        let plan = &self.reach.pinned.plan;
+        let plan = &self.ctx.pinned.plan;
         let decision = decided(plan, state, event, now);
         let is_retry = |entry: &&Entry| matches!(entry, Entry::StepRetried { .. });
         let retries = decision.entries().iter().filter(is_retry).count();
-        if (0..retries).all(|_| self.budget.reserve()) {
+        if (0..retries).all(|_| self.budget.try_take_unobserved()) {
             return decision;
         }
         decided(plan, &state.without_retries(), event, now)
@@ -91,16 +91,16 @@ impl RunActor {
         &self,
         after: Seq,
         entries: &[Entry],
-        haste: Haste,
+        timing: CommitTiming,
         now: Timestamp,
-    ) -> Result<Pending, JournalError> {
-        let journal = &self.reach.hands.stores.journal;
+    ) -> Result<PendingAppend, JournalError> {
+        let journal = &self.ctx.env.stores.journal;
         let (mut after, mut entries) = (after, entries);
         while let Some((chunk, rest)) = entries.split_at_checked(ENTRIES_MAX).filter(|(_, rest)| !rest.is_empty()) {
             after = journal.append(&self.run, self.fence, after, chunk, now).await?.through();
             entries = rest;
         }
-        journal.hand_in(Tip { run: &self.run, fence: self.fence, after }, entries, haste, now).await
+        journal.submit(AppendPosition { run: &self.run, fence: self.fence, after }, entries, timing, now).await
     }
 }
 
@@ -108,15 +108,15 @@ impl RunActor {
 /// are one decision, and one write.
 pub(in crate::run) fn decided(plan: &Plan, state: &State, event: &Event, now: Timestamp) -> Decision {
     let decision = decide(state, plan, event, now);
-    if !decision.gathers() {
+    if !decision.collects_outputs() {
         return decision;
     }
-    let loaded = Material::of_outputs(decision.next(), plan).and_then(Material::at_once);
+    let loaded = EffectInputs::of_outputs(decision.next(), plan).and_then(EffectInputs::into_loaded);
     let outputs = loaded.map(|loaded| run_outputs(plan, &loaded.scope()));
-    match outputs.filter(|outputs| outputs.values().all(is_small)) {
+    match outputs.filter(|outputs| outputs.values().all(fits_inline)) {
         Some(outputs) => {
-            let ended = decide(decision.next(), plan, &Event::Gathered { outputs: Ok(outputs) }, now);
-            decision.gathered(ended)
+            let ended = decide(decision.next(), plan, &Event::OutputsCollected { outputs: Ok(outputs) }, now);
+            decision.merge(ended)
         }
         None => decision,
     }

@@ -4,98 +4,98 @@
 use std::sync::Arc;
 
 use greenroom_protocol::Timestamp;
-use greenroom_protocol::journal::{Begun, Entry, StepKey};
+use greenroom_protocol::journal::{Entry, RunStarted, StepKey};
 use greenroom_protocol::reply::Usage;
 
-use super::UNDO_TIME_MAX;
-use super::state::{Items, Phase, State, Step};
+use super::COMPENSATION_TIME_MAX;
+use super::state::{Items, Phase, State, StepStatus};
 
 impl State {
     /// Takes in an entry that was written at `at`.
     pub fn apply(&mut self, at: Timestamp, entry: &Entry) {
         self.last_at = at;
         match entry {
-            Entry::Begun(begun) => self.begin(at, begun),
-            Entry::StepReady { step } => self.set(&whole(step), Step::Weighing),
-            Entry::Expanded { step, items, skipped } => {
+            Entry::RunStarted(begun) => self.begin(at, begun),
+            Entry::StepReady { step } => self.set(&whole_step(step), StepStatus::Evaluating),
+            Entry::ItemsExpanded { step, items, skipped } => {
                 let track = self.track_mut(step);
                 track.items = Some(Items::new(*items));
-                track.own = Step::Spread;
+                track.status = StepStatus::RunningItems;
                 for index in skipped {
-                    self.set(&StepKey { step: step.clone(), index: Some(*index) }, Step::Skipped);
+                    self.set(&StepKey { step: step.clone(), index: Some(*index) }, StepStatus::Skipped);
                 }
             }
             Entry::StepStarted { key, attempt, agent } => {
                 if let Some(agent) = agent.as_ref().filter(|agent| !self.usage.agents.contains(agent)) {
                     self.usage.agents.push(agent.clone());
                 }
-                self.set(key, Step::InFlight { attempt: *attempt, since: at });
+                self.set(key, StepStatus::InFlight { attempt: *attempt, since: at });
             }
             Entry::StepDone { key, result, usage, .. } => {
                 let order = self.done;
                 self.done = self.done.saturating_add(1);
-                self.spend(usage);
+                self.add_usage(usage);
                 self.usage.steps = self.usage.steps.saturating_add(1);
-                self.set(key, Step::Done { order, result: Arc::new(result.clone()) });
+                self.set(key, StepStatus::Done { order, result: Arc::new(result.clone()) });
             }
-            Entry::StepSkipped { key } => self.set(key, Step::Skipped),
+            Entry::StepSkipped { key } => self.set(key, StepStatus::Skipped),
             Entry::StepRetried { key, attempt, at: again, usage, .. } => {
-                self.spend(usage);
-                self.retries_left = self.retries_left.saturating_sub(1);
-                self.set(key, Step::Backoff { attempt: *attempt, at: *again });
+                self.add_usage(usage);
+                self.retries_remaining = self.retries_remaining.saturating_sub(1);
+                self.set(key, StepStatus::Backoff { attempt: *attempt, at: *again });
             }
-            Entry::RetryTaken => self.retries_left = self.retries_left.saturating_sub(1),
+            Entry::NestedRetryTaken => self.retries_remaining = self.retries_remaining.saturating_sub(1),
             Entry::StepFailed { key, cause, usage, .. } => {
-                self.spend(usage);
-                self.set(key, Step::Failed { cause: Arc::new(cause.clone()) });
+                self.add_usage(usage);
+                self.set(key, StepStatus::Failed { cause: Arc::new(cause.clone()) });
             }
-            Entry::StepCancelled { key } => self.set(key, Step::Cancelled),
-            Entry::ApprovalAsked { key, .. } => self.set(key, Step::Asked { since: at }),
-            Entry::ApprovalAnswered { key, approved, .. } => {
+            Entry::StepCancelled { key } => self.set(key, StepStatus::Cancelled),
+            Entry::ApprovalRequested { key, .. } => self.set(key, StepStatus::AwaitingApproval { since: at }),
+            Entry::ApprovalResolved { key, approved, .. } => {
                 if *approved {
-                    self.track_mut(&key.step).granted = true;
-                    self.set(key, Step::Granted);
+                    self.track_mut(&key.step).approved = true;
+                    self.set(key, StepStatus::Approved);
                 }
             }
-            Entry::CancelAsked { by } => self.cancel = Some(by.clone()),
-            Entry::DeadlinePassed => self.expired = true,
-            Entry::CompensationBegun { cause, until } => {
-                self.phase = Phase::Undoing { cause: Arc::new(cause.clone()), until: *until };
+            Entry::CancelRequested { by } => self.cancelled_by = Some(by.clone()),
+            Entry::DeadlinePassed => self.deadline_passed = true,
+            Entry::RunCompensationStarted { cause, give_up_at: until } => {
+                self.phase = Phase::Compensating { cause: Arc::new(cause.clone()), until: *until };
             }
-            Entry::CompensationStarted { key, attempt } => self.undo(at, key, *attempt),
-            Entry::CompensationEnded { key, cause, usage, .. } => {
-                self.spend(usage);
-                self.set(key, if cause.is_some() { Step::NotUndone } else { Step::Undone });
+            Entry::StepCompensationStarted { key, attempt } => self.undo(at, key, *attempt),
+            Entry::StepCompensationEnded { key, cause, usage, .. } => {
+                self.add_usage(usage);
+                self.set(key, if cause.is_some() { StepStatus::CompensationFailed } else { StepStatus::Compensated });
             }
-            Entry::Resumed { deadline, .. } => {
+            Entry::RunResumed { deadline, .. } => {
                 self.deadline = Some(*deadline);
-                if let Phase::Undoing { until, .. } = &mut self.phase {
-                    *until = at.plus(UNDO_TIME_MAX);
+                if let Phase::Compensating { until, .. } = &mut self.phase {
+                    *until = at.saturating_add(COMPENSATION_TIME_MAX);
                 }
             }
-            Entry::Ended { reply } => self.phase = Phase::Ended(Arc::new(reply.as_ref().clone())),
+            Entry::RunEnded { reply } => self.phase = Phase::Ended(Arc::new(reply.as_ref().clone())),
         }
     }
 
-    fn begin(&mut self, at: Timestamp, begun: &Begun) {
+    fn begin(&mut self, at: Timestamp, begun: &RunStarted) {
         self.phase = Phase::Running;
-        self.begun_at = at;
+        self.started_at = at;
         self.deadline = Some(begun.deadline);
-        self.retries_left = begun.retries;
-        self.begun = Some(Arc::new(begun.clone()));
+        self.retries_remaining = begun.retry_budget;
+        self.started = Some(Arc::new(begun.clone()));
     }
 
     fn undo(&mut self, at: Timestamp, key: &StepKey, attempt: u32) {
         if let Some(result) = self.step(key).result().cloned() {
-            self.set(key, Step::Undoing { attempt, since: at, result });
+            self.set(key, StepStatus::Compensating { attempt, since: at, result });
         }
     }
 
-    fn spend(&mut self, usage: &Usage) {
+    fn add_usage(&mut self, usage: &Usage) {
         self.usage.add(usage);
     }
 }
 
-fn whole(step: &greenroom_protocol::StepId) -> StepKey {
+fn whole_step(step: &greenroom_protocol::StepId) -> StepKey {
     StepKey { step: step.clone(), index: None }
 }

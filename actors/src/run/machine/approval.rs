@@ -2,33 +2,33 @@
 //! there is something to answer.
 
 use greenroom_protocol::journal::Entry;
-use greenroom_protocol::{Cause, Code, StepId, UserId};
+use greenroom_protocol::{Cause, ErrorCode, StepId, UserId};
 
-use super::decide::Draft;
-use super::scheduling::whole;
-use super::state::{Phase, State, Step};
+use super::decide::DecisionBuilder;
+use super::scheduling::whole_step;
+use super::state::{Phase, State, StepStatus};
 
 /// Looks whether a step waits for a person.
 ///
 /// # Errors
-/// [`Code::RunNotActive`] if the run does not take answers any more; [`Code::UnknownStep`] if the
+/// [`ErrorCode::RunNotActive`] if the run does not take answers any more; [`ErrorCode::UnknownStep`] if the
 /// step does not wait.
 pub fn answerable(state: &State, step: &StepId) -> Result<(), Cause> {
-    match (state.phase(), state.step(&whole(step))) {
-        (Phase::Running, Step::Asked { .. }) => Ok(()),
+    match (state.phase(), state.step(&whole_step(step))) {
+        (Phase::Running, StepStatus::AwaitingApproval { .. }) => Ok(()),
         (Phase::Running, _) => {
-            Err(Cause::new(Code::UnknownStep, format!("the run has no step `{step}` that waits for a person")))
+            Err(Cause::new(ErrorCode::UnknownStep, format!("the run has no step `{step}` that waits for a person")))
         }
-        (Phase::New | Phase::Undoing { .. } | Phase::Ended(_), _) => {
-            Err(Cause::new(Code::RunNotActive, "the run does not wait for a person any more"))
+        (Phase::New | Phase::Compensating { .. } | Phase::Ended(_), _) => {
+            Err(Cause::new(ErrorCode::RunNotActive, "the run does not wait for a person any more"))
         }
     }
 }
 
-impl Draft<'_> {
+impl DecisionBuilder<'_> {
     pub(super) fn approved(&mut self, step: &StepId, by: &UserId) {
         if answerable(&self.next, step).is_ok() {
-            self.note(Entry::ApprovalAnswered { key: whole(step), approved: true, by: by.clone() });
+            self.record(Entry::ApprovalResolved { key: whole_step(step), approved: true, by: by.clone() });
         }
     }
 
@@ -36,9 +36,9 @@ impl Draft<'_> {
         if answerable(&self.next, step).is_err() {
             return;
         }
-        self.note(Entry::ApprovalAnswered { key: whole(step), approved: false, by: by.clone() });
-        let cause =
-            Cause::new(Code::ApprovalRejected, format!("{by} rejected it")).with(serde_json::json!({ "by": by }));
-        self.fail_unbegun(whole(step), cause);
+        self.record(Entry::ApprovalResolved { key: whole_step(step), approved: false, by: by.clone() });
+        let cause = Cause::new(ErrorCode::ApprovalRejected, format!("{by} rejected it"))
+            .with_details(serde_json::json!({ "by": by }));
+        self.fail_unbegun(whole_step(step), cause);
     }
 }

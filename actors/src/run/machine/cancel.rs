@@ -3,18 +3,18 @@
 
 use greenroom_definitions::workflow::OnError;
 use greenroom_protocol::journal::{Entry, StepKey};
-use greenroom_protocol::{Cause, Code, Json, UserId};
+use greenroom_protocol::{Cause, ErrorCode, Json, UserId};
 
-use super::UNDO_TIME_MAX;
-use super::decide::Draft;
+use super::COMPENSATION_TIME_MAX;
+use super::decide::DecisionBuilder;
 use super::effect::{Effect, TimerId};
-use super::scheduling::whole;
-use super::state::{Phase, State, Step, Track};
+use super::scheduling::whole_step;
+use super::state::{Phase, State, StepState, StepStatus};
 
-impl Draft<'_> {
-    pub(super) fn cancel_asked(&mut self, by: &UserId) {
-        if *self.next.phase() == Phase::Running && self.next.cancel.is_none() {
-            self.note(Entry::CancelAsked { by: by.clone() });
+impl DecisionBuilder<'_> {
+    pub(super) fn on_cancel_requested(&mut self, by: &UserId) {
+        if *self.next.phase() == Phase::Running && self.next.cancelled_by.is_none() {
+            self.record(Entry::CancelRequested { by: by.clone() });
         }
     }
 
@@ -26,25 +26,25 @@ impl Draft<'_> {
 
     /// A timer never goes off early, so one that does means nothing.
     pub(super) fn deadline_passed(&mut self) {
-        let has_passed = self.next.deadline().is_some_and(|deadline| deadline.passed(self.now));
+        let has_passed = self.next.deadline().is_some_and(|deadline| deadline.has_passed(self.now));
         if *self.next.phase() == Phase::Running && has_passed {
-            self.note(Entry::DeadlinePassed);
+            self.record(Entry::DeadlinePassed);
         }
     }
 
     /// Why the run may not go on; `None` while it may.
-    pub(super) fn why_stop(&self) -> Option<Cause> {
-        if let Some(by) = &self.next.cancel {
-            let cause = Cause::new(Code::Cancelled, format!("{by} cancelled the run"));
-            return Some(cause.with(serde_json::json!({ "by": by })));
+    pub(super) fn stop_cause(&self) -> Option<Cause> {
+        if let Some(by) = &self.next.cancelled_by {
+            let cause = Cause::new(ErrorCode::Cancelled, format!("{by} cancelled the run"));
+            return Some(cause.with_details(serde_json::json!({ "by": by })));
         }
-        if self.next.expired {
-            return Some(Cause::new(Code::TimedOut, "the run's time is up"));
+        if self.next.deadline_passed {
+            return Some(Cause::new(ErrorCode::TimedOut, "the run's time is up"));
         }
         self.plan.steps.iter().find_map(|step| {
             let track = self.next.track(&step.id)?;
             let continues = step.for_each.as_ref().is_some_and(|each| each.on_error == OnError::Continue);
-            let (key, cause) = failure(track, whole(&step.id), continues)?;
+            let (key, cause) = failure(track, whole_step(&step.id), continues)?;
             Some(of_step(&key, cause))
         })
     }
@@ -55,13 +55,13 @@ impl Draft<'_> {
             if is_called {
                 self.effects.push(Effect::Abort { key: key.clone() });
             }
-            self.note(Entry::StepCancelled { key });
+            self.record(Entry::StepCancelled { key });
         }
-        if self.has_something_to_undo() {
-            let until = self.now.plus(UNDO_TIME_MAX);
-            self.note(Entry::CompensationBegun { cause, until });
+        if self.needs_compensation() {
+            let until = self.now.saturating_add(COMPENSATION_TIME_MAX);
+            self.record(Entry::RunCompensationStarted { cause, give_up_at: until });
             self.effects.push(Effect::SetTimer { timer: TimerId::Undo, at: until });
-            self.undo_next();
+            self.compensate_next();
         } else {
             self.end(Err(cause));
         }
@@ -69,36 +69,36 @@ impl Draft<'_> {
 }
 
 /// The failure of a step that stops its run.
-fn failure(track: &Track, own: StepKey, continues: bool) -> Option<(StepKey, &Cause)> {
-    if let Step::Failed { cause } = &track.own {
+fn failure(track: &StepState, own: StepKey, continues: bool) -> Option<(StepKey, &Cause)> {
+    if let StepStatus::Failed { cause } = &track.status {
         return Some((own, cause));
     }
     let items = track.items.as_ref().filter(|_| !continues)?;
     let index = items.failed?;
     match items.get(index)? {
-        Step::Failed { cause } => Some((StepKey { step: own.step, index: Some(index) }, cause)),
+        StepStatus::Failed { cause } => Some((StepKey { step: own.step, index: Some(index) }, cause)),
         _ => None,
     }
 }
 
 /// Every step and item that has begun and not ended, and whether something is under way for it.
 fn open_keys(state: &State) -> Vec<(StepKey, bool)> {
-    let is_open = |step: &Step| match step {
-        Step::InFlight { .. } | Step::Weighing => Some(true),
-        Step::Backoff { .. } | Step::Asked { .. } | Step::Granted => Some(false),
-        Step::Waiting
-        | Step::Spread
-        | Step::Done { .. }
-        | Step::Skipped
-        | Step::Failed { .. }
-        | Step::Cancelled
-        | Step::Undoing { .. }
-        | Step::Undone
-        | Step::NotUndone => None,
+    let is_open = |step: &StepStatus| match step {
+        StepStatus::InFlight { .. } | StepStatus::Evaluating => Some(true),
+        StepStatus::Backoff { .. } | StepStatus::AwaitingApproval { .. } | StepStatus::Approved => Some(false),
+        StepStatus::Waiting
+        | StepStatus::RunningItems
+        | StepStatus::Done { .. }
+        | StepStatus::Skipped
+        | StepStatus::Failed { .. }
+        | StepStatus::Cancelled
+        | StepStatus::Compensating { .. }
+        | StepStatus::Compensated
+        | StepStatus::CompensationFailed => None,
     };
     let mut keys = Vec::new();
     for (step, track) in state.tracks() {
-        keys.extend(is_open(&track.own).map(|called| (whole(step), called)));
+        keys.extend(is_open(&track.status).map(|called| (whole_step(step), called)));
         for (index, item) in track.items.iter().filter(|items| items.live > 0).flat_map(|items| items.iter()) {
             let key = || StepKey { step: step.clone(), index: Some(index) };
             keys.extend(is_open(item).map(|called| (key(), called)));
@@ -110,24 +110,24 @@ fn open_keys(state: &State) -> Vec<(StepKey, bool)> {
 /// A step's cause as its run's. The code stays, so that a program sees what went wrong, unless it
 /// would speak of the run's own request: that one was right, and the run was not cancelled.
 fn of_step(key: &StepKey, cause: &Cause) -> Cause {
-    let place = match key.index {
+    let ticket = match key.index {
         Some(index) => format!("{}[{index}]", key.step),
         None => key.step.to_string(),
     };
-    let prefix = format!("step `{place}`: ");
+    let prefix = format!("step `{ticket}`: ");
     let message = format!("{prefix}{}", cause.message.strip_prefix(&prefix).unwrap_or(&cause.message));
     let keeps_code = match cause.code.class() {
-        greenroom_protocol::error::Class::Rejected => false,
-        greenroom_protocol::error::Class::Denied => true,
-        greenroom_protocol::error::Class::Failed => cause.code != Code::Cancelled,
+        greenroom_protocol::error::ErrorClass::Rejected => false,
+        greenroom_protocol::error::ErrorClass::Denied => true,
+        greenroom_protocol::error::ErrorClass::Failed => cause.code != ErrorCode::Cancelled,
     };
     let mut details = match &cause.details {
         Json::Object(members) if keeps_code => members.clone(),
         _ => serde_json::Map::new(),
     };
-    details.insert("step".into(), Json::String(place));
+    details.insert("step".into(), Json::String(ticket));
     if !keeps_code {
         details.insert("cause".into(), serde_json::json!(cause));
     }
-    Cause::new(if keeps_code { cause.code } else { Code::StepFailed }, message).with(Json::Object(details))
+    Cause::new(if keeps_code { cause.code } else { ErrorCode::StepFailed }, message).with_details(Json::Object(details))
 }

@@ -3,11 +3,11 @@
 use greenroom_protocol::journal::Entry;
 use greenroom_protocol::{Cause, Json, Metadata, Reply, RunId, Status, Values};
 
-use super::decide::Draft;
+use super::decide::DecisionBuilder;
 use super::effect::Effect;
-use super::state::{Phase, State, Step};
+use super::state::{Phase, State, StepStatus};
 
-impl Draft<'_> {
+impl DecisionBuilder<'_> {
     /// Ends the run with the outputs that were put together.
     pub(super) fn gathered(&mut self, outputs: &Result<Values, Cause>) {
         if *self.next.phase() == Phase::Running && self.gathering {
@@ -21,12 +21,12 @@ impl Draft<'_> {
     /// Ends the run; nothing follows.
     pub(super) fn end(&mut self, ending: Result<Values, Cause>) {
         let Some(reply) = self.reply(ending) else { return };
-        self.note(Entry::Ended { reply: Box::new(reply.clone()) });
+        self.record(Entry::RunEnded { reply: Box::new(reply.clone()) });
         self.effects.push(Effect::Finish { reply: Box::new(reply) });
     }
 
     fn reply(&self, ending: Result<Values, Cause>) -> Option<Reply> {
-        let begun = self.next.begun()?;
+        let begun = self.next.started()?;
         let usage = self.next.usage();
         let involved = match &begun.team {
             Some(_) => usage.agents.iter().filter(|agent| begun.members.contains(agent)).count(),
@@ -36,7 +36,7 @@ impl Draft<'_> {
             agents_involved: u32::try_from(involved).unwrap_or(u32::MAX),
             agents: usage.agents.clone(),
             workflow_steps: usage.steps,
-            duration_ms: self.elapsed_ms(self.next.begun_at),
+            duration_ms: self.elapsed_ms(self.next.started_at),
             tokens_used: usage.tokens,
             cost_usd: usage.cost.as_usd(),
             estimated: usage.estimated,
@@ -68,7 +68,7 @@ pub(crate) fn refused(run: &RunId, state: &State, cause: Cause) -> Reply {
         price: usage.price,
         model: usage.model.clone(),
         policy_decisions: usage.decisions,
-        trace_id: state.begun().and_then(|begun| begun.trace.clone()),
+        trace_id: state.started().and_then(|begun| begun.trace.clone()),
         ..Metadata::default()
     };
     Reply { id: run.to_string(), status: Status::of(&cause), outputs: Values::new(), error: Some(cause), metadata }
@@ -76,10 +76,10 @@ pub(crate) fn refused(run: &RunId, state: &State, cause: Cause) -> Reply {
 
 /// Names what was undone and what could not be.
 fn with_undoing(mut cause: Cause, state: &State) -> Cause {
-    let named = |wanted: &Step| -> Vec<Json> {
+    let named = |wanted: &StepStatus| -> Vec<Json> {
         let mut names = Vec::new();
         for (step, track) in state.tracks() {
-            if track.own == *wanted {
+            if track.status == *wanted {
                 names.push(Json::String(step.to_string()));
             }
             let items = track.items.iter().flat_map(|items| items.iter()).filter(|(_, item)| *item == wanted);
@@ -87,7 +87,9 @@ fn with_undoing(mut cause: Cause, state: &State) -> Cause {
         }
         names
     };
-    for (name, steps) in [("undone", named(&Step::Undone)), ("not_undone", named(&Step::NotUndone))] {
+    for (name, steps) in
+        [("undone", named(&StepStatus::Compensated)), ("not_undone", named(&StepStatus::CompensationFailed))]
+    {
         if steps.is_empty() {
             continue;
         }

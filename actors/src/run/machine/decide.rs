@@ -7,7 +7,7 @@ use greenroom_protocol::journal::{Entry, StepKey};
 use greenroom_registry::journal::Receipt;
 
 use super::effect::{Effect, TimerId};
-use super::event::{Answer, Event};
+use super::event::{CallResult, Event};
 use super::state::{Phase, State};
 
 /// What is journalled, and what is done once it is.
@@ -46,13 +46,13 @@ impl Decision {
 
     /// True if nothing is left to do but to put the outputs together.
     #[must_use]
-    pub fn gathers(&self) -> bool {
-        self.effects.iter().any(|effect| matches!(effect, Effect::Gather))
+    pub fn collects_outputs(&self) -> bool {
+        self.effects.iter().any(|effect| matches!(effect, Effect::CollectOutputs))
     }
 
     /// This decision and the one that follows from the outputs, journalled as one.
-    pub fn gathered(mut self, next: Self) -> Self {
-        self.effects.retain(|effect| !matches!(effect, Effect::Gather));
+    pub fn merge(mut self, next: Self) -> Self {
+        self.effects.retain(|effect| !matches!(effect, Effect::CollectOutputs));
         self.effects.extend(next.effects);
         self.entries.extend(next.entries);
         self.next = next.next;
@@ -74,27 +74,27 @@ impl Decision {
 
 /// What follows from an event; touches nothing.
 pub fn decide(state: &State, plan: &Plan, event: &Event, now: Timestamp) -> Decision {
-    let mut draft = Draft::new(state, plan, now);
+    let mut draft = DecisionBuilder::new(state, plan, now);
     match event {
-        Event::Begun(begun) => draft.begin(begun),
+        Event::Started(begun) => draft.begin(begun),
         Event::Resumed { definitions_changed, deadline } => draft.resume(*definitions_changed, *deadline),
-        Event::Weighed { step, weight } => draft.weighed(step, weight),
-        Event::Answered { key, attempt, answer } => draft.answered(key, *attempt, answer),
-        Event::Undone { key, attempt, cause, usage } => draft.undone(key, *attempt, cause.as_ref(), usage),
-        Event::RetryTaken => draft.retry_taken(),
-        Event::Woke { timer } => draft.woke(timer),
+        Event::StepEvaluated { step, weight } => draft.weighed(step, weight),
+        Event::CallCompleted { key, attempt, answer } => draft.answered(key, *attempt, answer),
+        Event::Compensated { key, attempt, cause, usage } => draft.on_compensated(key, *attempt, cause.as_ref(), usage),
+        Event::RetryTaken => draft.on_nested_retry(),
+        Event::TimerFired { timer } => draft.woke(timer),
         Event::Approved { step, by } => draft.approved(step, by),
         Event::Rejected { step, by } => draft.rejected(step, by),
-        Event::CancelAsked { by } => draft.cancel_asked(by),
-        Event::Lost { cause } => draft.lost(cause),
-        Event::Gathered { outputs } => draft.gathered(outputs),
+        Event::CancelRequested { by } => draft.on_cancel_requested(by),
+        Event::Terminated { cause } => draft.lost(cause),
+        Event::OutputsCollected { outputs } => draft.gathered(outputs),
     }
     draft.advance();
     Decision { entries: draft.entries, effects: draft.effects, next: draft.next }
 }
 
 /// A decision while it is made: the state as it will be, entry by entry.
-pub(super) struct Draft<'a> {
+pub(super) struct DecisionBuilder<'a> {
     pub(super) plan: &'a Plan,
     pub(super) now: Timestamp,
     pub(super) next: State,
@@ -104,14 +104,14 @@ pub(super) struct Draft<'a> {
     entries: Vec<Entry>,
 }
 
-impl<'a> Draft<'a> {
+impl<'a> DecisionBuilder<'a> {
     fn new(state: &State, plan: &'a Plan, now: Timestamp) -> Self {
-        let gathering = *state.phase() == Phase::Running && all_settled(state, plan);
+        let gathering = *state.phase() == Phase::Running && all_finished(state, plan);
         Self { plan, now, next: state.clone(), effects: Vec::new(), gathering, entries: Vec::new() }
     }
 
     /// Journals an entry; what is decided after it sees what it changed.
-    pub(super) fn note(&mut self, entry: Entry) {
+    pub(super) fn record(&mut self, entry: Entry) {
         self.next.apply(self.now, &entry);
         self.entries.push(entry);
     }
@@ -123,22 +123,22 @@ impl<'a> Draft<'a> {
 
     /// Milliseconds since an attempt began.
     pub(super) fn elapsed_ms(&self, since: Timestamp) -> u64 {
-        u64::try_from(self.now.since(since).as_millis()).unwrap_or(u64::MAX)
+        u64::try_from(self.now.saturating_duration_since(since).as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn begin(&mut self, begun: &greenroom_protocol::journal::Begun) {
+    fn begin(&mut self, begun: &greenroom_protocol::journal::RunStarted) {
         if *self.next.phase() != Phase::New {
             return;
         }
-        self.note(Entry::Begun(Box::new(begun.clone())));
+        self.record(Entry::RunStarted(Box::new(begun.clone())));
         self.effects.push(Effect::SetTimer { timer: TimerId::Deadline, at: begun.deadline.0 });
     }
 
-    fn answered(&mut self, key: &StepKey, attempt: u32, answer: &Answer) {
+    fn answered(&mut self, key: &StepKey, attempt: u32, answer: &CallResult) {
         let Some(since) = self.in_flight_since(key, attempt) else { return };
         let duration_ms = self.elapsed_ms(since);
         match answer {
-            Answer::Done { result, hash, usage } => self.note(Entry::StepDone {
+            CallResult::Completed { result, hash, usage } => self.record(Entry::StepDone {
                 key: key.clone(),
                 attempt,
                 result: result.clone(),
@@ -146,9 +146,9 @@ impl<'a> Draft<'a> {
                 usage: usage.clone(),
                 duration_ms,
             }),
-            Answer::Failed { cause, usage } => {
+            CallResult::Failed { cause, usage } => {
                 if !self.retry(key, attempt, cause, usage) {
-                    self.note(Entry::StepFailed {
+                    self.record(Entry::StepFailed {
                         key: key.clone(),
                         attempt,
                         cause: cause.clone(),
@@ -163,7 +163,7 @@ impl<'a> Draft<'a> {
     fn woke(&mut self, timer: &TimerId) {
         match timer {
             TimerId::Deadline => self.deadline_passed(),
-            TimerId::Retry(key) => self.try_again(key),
+            TimerId::Retry(key) => self.retry_step(key),
             TimerId::Undo => self.stop_undoing(),
         }
     }
@@ -172,17 +172,17 @@ impl<'a> Draft<'a> {
     fn advance(&mut self) {
         match self.next.phase() {
             Phase::New | Phase::Ended(_) => {}
-            Phase::Undoing { .. } => self.undo_next(),
+            Phase::Compensating { .. } => self.compensate_next(),
             Phase::Running => {
-                if let Some(cause) = self.why_stop() {
+                if let Some(cause) = self.stop_cause() {
                     return self.stop(cause);
                 }
-                self.start_what_is_ready();
-                if let Some(cause) = self.why_stop() {
+                self.start_ready_steps();
+                if let Some(cause) = self.stop_cause() {
                     return self.stop(cause);
                 }
-                if !self.gathering && all_settled(&self.next, self.plan) {
-                    self.effects.push(Effect::Gather);
+                if !self.gathering && all_finished(&self.next, self.plan) {
+                    self.effects.push(Effect::CollectOutputs);
                 }
             }
         }
@@ -190,6 +190,6 @@ impl<'a> Draft<'a> {
 }
 
 /// True if every step of the plan has ended.
-fn all_settled(state: &State, plan: &Plan) -> bool {
-    plan.steps.iter().all(|step| state.track(&step.id).is_some_and(super::Track::is_settled))
+fn all_finished(state: &State, plan: &Plan) -> bool {
+    plan.steps.iter().all(|step| state.track(&step.id).is_some_and(super::StepState::is_finished))
 }

@@ -7,7 +7,7 @@ use greenroom_protocol::{AgentId, CallKey, ContentHash, Reply, StepId, TeamId, T
 
 /// Who is called.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
+pub enum CallTarget {
     /// An agent, in the version that the run is pinned to.
     Agent {
         /// Which.
@@ -44,7 +44,7 @@ pub enum TimerId {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
     /// Work out a step's condition, items and question: answered by `Event::Weighed`.
-    Weigh {
+    EvaluateStep {
         /// The step.
         step: StepId,
     },
@@ -55,18 +55,18 @@ pub enum Effect {
         /// 1 for the first attempt.
         attempt: u32,
         /// Who.
-        target: Target,
+        target: CallTarget,
         /// The idempotency key, the same for every attempt.
         call: CallKey,
     },
     /// Undo a step: answered by `Event::Undone`.
-    Undo {
+    Compensate {
         /// The step.
         key: StepKey,
         /// 1 for the first attempt.
         attempt: u32,
         /// Who undoes it.
-        target: Target,
+        target: CallTarget,
         /// The idempotency key, the same for every attempt.
         call: CallKey,
         /// How long to wait first.
@@ -85,7 +85,7 @@ pub enum Effect {
         key: StepKey,
     },
     /// Put the outputs together: answered by `Event::Gathered`.
-    Gather,
+    CollectOutputs,
     /// Answer whoever waits, and leave.
     Finish {
         /// The answer.

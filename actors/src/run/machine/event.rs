@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use greenroom_protocol::journal::{Begun, ResultRef, StepKey};
+use greenroom_protocol::journal::{ResultRef, RunStarted, StepKey};
 use greenroom_protocol::reply::Usage;
 use greenroom_protocol::{Cause, ContentHash, Deadline, StepId, UserId, Values};
 
@@ -10,9 +10,9 @@ use super::effect::TimerId;
 
 /// What came of a call.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Answer {
+pub enum CallResult {
     /// It was done.
-    Done {
+    Completed {
         /// What it gave.
         result: ResultRef,
         /// The hash of its outputs' canonical JSON.
@@ -31,22 +31,22 @@ pub enum Answer {
 
 /// What a step's condition, items and question come to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Weight {
+pub struct StepEvaluation {
     /// False if the condition is.
-    pub needed: bool,
+    pub runs: bool,
     /// How many items its list has.
-    pub items: Option<u32>,
+    pub item_count: Option<u32>,
     /// The items, by their place, whose condition is false.
-    pub unneeded: Vec<u32>,
+    pub skipped_items: Vec<u32>,
     /// What a person is asked.
-    pub prompt: Option<String>,
+    pub approval_prompt: Option<String>,
 }
 
 /// One thing that a run is told.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// It may begin.
-    Begun(Arc<Begun>),
+    Started(Arc<RunStarted>),
     /// It goes on in a new process.
     Resumed {
         /// True if the definitions have changed since it began.
@@ -55,25 +55,25 @@ pub enum Event {
         deadline: Deadline,
     },
     /// A step's condition, items and question were worked out.
-    Weighed {
+    StepEvaluated {
         /// The step.
         step: StepId,
         /// What they come to.
-        weight: Result<Weight, Cause>,
+        weight: Result<StepEvaluation, Cause>,
     },
     /// A call came back.
-    Answered {
+    CallCompleted {
         /// The step.
         key: StepKey,
         /// The attempt that the answer belongs to.
         attempt: u32,
         /// What came of it.
-        answer: Answer,
+        answer: CallResult,
     },
     /// A call below the run took one of its retries.
     RetryTaken,
     /// An undoing came back.
-    Undone {
+    Compensated {
         /// The step.
         key: StepKey,
         /// The attempt that the answer belongs to.
@@ -84,7 +84,7 @@ pub enum Event {
         usage: Usage,
     },
     /// A timer went off.
-    Woke {
+    TimerFired {
         /// Which.
         timer: TimerId,
     },
@@ -103,17 +103,17 @@ pub enum Event {
         by: UserId,
     },
     /// Somebody asked the run to stop.
-    CancelAsked {
+    CancelRequested {
         /// Who.
         by: UserId,
     },
     /// The run may not go on, for a reason that lies outside of it.
-    Lost {
+    Terminated {
         /// Why.
         cause: Cause,
     },
     /// The run's outputs were put together.
-    Gathered {
+    OutputsCollected {
         /// What they are.
         outputs: Result<Values, Cause>,
     },

@@ -1,16 +1,16 @@
 //! Which steps may begin: those whose dependencies have ended, as long as the run has places.
 
-use greenroom_definitions::expr::{Expr, Root};
-use greenroom_definitions::plan::{PlanStep, Target as Doer};
+use greenroom_definitions::expr::{Expr, ReferenceRoot};
+use greenroom_definitions::plan::{PlanStep, StepTarget as Doer};
 use greenroom_protocol::journal::{Entry, ResultRef, StepKey};
 use greenroom_protocol::reply::Usage;
-use greenroom_protocol::{CallKey, Cause, Code, ContentHash, StepId, Timestamp, Values};
+use greenroom_protocol::{CallKey, Cause, ContentHash, ErrorCode, StepId, Timestamp, Values};
 
 use super::RUN_CALLS_MAX;
-use super::decide::Draft;
-use super::effect::{Effect, Target};
-use super::event::Weight;
-use super::state::{Phase, Step};
+use super::decide::DecisionBuilder;
+use super::effect::{CallTarget, Effect};
+use super::event::StepEvaluation;
+use super::state::{Phase, StepStatus};
 
 /// Whether a step may begin.
 enum Readiness {
@@ -19,34 +19,34 @@ enum Readiness {
     Never,
 }
 
-impl Draft<'_> {
+impl DecisionBuilder<'_> {
     /// Begins every step that may begin. The plan's order puts a step behind what it depends on, so
     /// one pass also skips what refers to a step that was skipped in the same pass.
-    pub(super) fn start_what_is_ready(&mut self) {
+    pub(super) fn start_ready_steps(&mut self) {
         let plan = self.plan;
         for step in &plan.steps {
-            let own = self.next.track(&step.id).map_or(Step::Waiting, |track| track.own.clone());
+            let own = self.next.track(&step.id).map_or(StepStatus::Waiting, |track| track.status.clone());
             match own {
-                Step::Waiting => match self.readiness(step) {
+                StepStatus::Waiting => match self.readiness(step) {
                     Readiness::Not => {}
-                    Readiness::Never => self.note(Entry::StepSkipped { key: whole(&step.id) }),
+                    Readiness::Never => self.record(Entry::StepSkipped { key: whole_step(&step.id) }),
                     Readiness::Now if is_weighed(step) => self.weigh(&step.id),
-                    Readiness::Now => self.start(step, whole(&step.id), 1),
+                    Readiness::Now => self.start(step, whole_step(&step.id), 1),
                 },
-                Step::Granted if step.for_each.is_some() => self.weigh(&step.id),
-                Step::Granted => self.start(step, whole(&step.id), 1),
-                Step::Spread => self.start_items(step),
-                Step::Weighing
-                | Step::Asked { .. }
-                | Step::InFlight { .. }
-                | Step::Backoff { .. }
-                | Step::Done { .. }
-                | Step::Skipped
-                | Step::Failed { .. }
-                | Step::Cancelled
-                | Step::Undoing { .. }
-                | Step::Undone
-                | Step::NotUndone => {}
+                StepStatus::Approved if step.for_each.is_some() => self.weigh(&step.id),
+                StepStatus::Approved => self.start(step, whole_step(&step.id), 1),
+                StepStatus::RunningItems => self.start_items(step),
+                StepStatus::Evaluating
+                | StepStatus::AwaitingApproval { .. }
+                | StepStatus::InFlight { .. }
+                | StepStatus::Backoff { .. }
+                | StepStatus::Done { .. }
+                | StepStatus::Skipped
+                | StepStatus::Failed { .. }
+                | StepStatus::Cancelled
+                | StepStatus::Compensating { .. }
+                | StepStatus::Compensated
+                | StepStatus::CompensationFailed => {}
             }
         }
     }
@@ -55,13 +55,13 @@ impl Draft<'_> {
         let mut skipped = false;
         for dependency in &step.depends_on {
             match self.next.track(dependency) {
-                Some(track) if track.is_settled() => {
-                    skipped |= track.own == Step::Skipped && refers_to(step, dependency);
+                Some(track) if track.is_finished() => {
+                    skipped |= track.status == StepStatus::Skipped && refers_to(step, dependency);
                 }
                 Some(_) | None => return Readiness::Not,
             }
         }
-        match (skipped, self.has_place()) {
+        match (skipped, self.has_call_capacity()) {
             (true, _) => Readiness::Never,
             (false, true) => Readiness::Now,
             (false, false) => Readiness::Not,
@@ -69,31 +69,31 @@ impl Draft<'_> {
     }
 
     /// True if the run may make another call now.
-    pub(super) const fn has_place(&self) -> bool {
-        self.next.live < RUN_CALLS_MAX
+    pub(super) const fn has_call_capacity(&self) -> bool {
+        self.next.in_flight < RUN_CALLS_MAX
     }
 
     fn weigh(&mut self, step: &StepId) {
-        self.note(Entry::StepReady { step: step.clone() });
-        self.effects.push(Effect::Weigh { step: step.clone() });
+        self.record(Entry::StepReady { step: step.clone() });
+        self.effects.push(Effect::EvaluateStep { step: step.clone() });
     }
 
     /// Takes in what a step's condition, items and question came to.
-    pub(super) fn weighed(&mut self, step: &StepId, weight: &Result<Weight, Cause>) {
-        let key = whole(step);
+    pub(super) fn weighed(&mut self, step: &StepId, weight: &Result<StepEvaluation, Cause>) {
+        let key = whole_step(step);
         let Some(planned) = self.planned(&key) else { return };
-        if *self.next.phase() != Phase::Running || *self.next.step(&key) != Step::Weighing {
+        if *self.next.phase() != Phase::Running || *self.next.step(&key) != StepStatus::Evaluating {
             return;
         }
         let weight = match weight {
             Ok(weight) => weight,
             Err(cause) => return self.fail_unbegun(key, cause.clone()),
         };
-        let is_granted = self.next.track(step).is_some_and(|track| track.granted);
-        match (weight.needed || is_granted, is_granted, &weight.prompt, weight.items) {
-            (false, ..) => self.note(Entry::StepSkipped { key }),
-            (true, false, Some(prompt), _) => self.note(Entry::ApprovalAsked { key, prompt: prompt.clone() }),
-            (true, _, _, Some(items)) => self.expand(planned, items, &weight.unneeded),
+        let is_granted = self.next.track(step).is_some_and(|track| track.approved);
+        match (weight.runs || is_granted, is_granted, &weight.approval_prompt, weight.item_count) {
+            (false, ..) => self.record(Entry::StepSkipped { key }),
+            (true, false, Some(prompt), _) => self.record(Entry::ApprovalRequested { key, prompt: prompt.clone() }),
+            (true, _, _, Some(items)) => self.expand(planned, items, &weight.skipped_items),
             (true, _, _, None) => self.start(planned, key, 1),
         }
     }
@@ -105,32 +105,32 @@ impl Draft<'_> {
             Ok(None) => return self.done_by_approval(key),
             Err(cause) => return self.fail_unbegun(key, cause),
         };
-        let Some(run) = self.next.begun().map(|begun| begun.run.clone()) else { return };
+        let Some(run) = self.next.started().map(|begun| begun.run.clone()) else { return };
         let agent = match &target {
-            Target::Agent { agent, .. } => Some(agent.clone()),
-            Target::Workflow { .. } | Target::Team { .. } => None,
+            CallTarget::Agent { agent, .. } => Some(agent.clone()),
+            CallTarget::Workflow { .. } | CallTarget::Team { .. } => None,
         };
-        let call = CallKey::of_step(&run, &key.step, key.index);
-        self.note(Entry::StepStarted { key: key.clone(), attempt, agent });
+        let call = CallKey::for_step(&run, &key.step, key.index);
+        self.record(Entry::StepStarted { key: key.clone(), attempt, agent });
         self.effects.push(Effect::Call { key, attempt, target, call });
     }
 
     /// Who does the step, in the version that the run is pinned to.
-    pub(super) fn target(&self, step: &PlanStep) -> Result<Option<Target>, Cause> {
+    pub(super) fn target(&self, step: &PlanStep) -> Result<Option<CallTarget>, Cause> {
         Ok(Some(match &step.target {
             Doer::Agent(agent) => self.pinned(agent)?,
-            Doer::Workflow(workflow) => Target::Workflow { workflow: workflow.clone() },
-            Doer::Team { team, workflow } => Target::Team { team: team.clone(), workflow: workflow.clone() },
+            Doer::Workflow(workflow) => CallTarget::Workflow { workflow: workflow.clone() },
+            Doer::Team { team, workflow } => CallTarget::Team { team: team.clone(), workflow: workflow.clone() },
             Doer::Approval => return Ok(None),
         }))
     }
 
     /// The agent of that name, in the version that the run is pinned to.
-    pub(super) fn pinned(&self, written: &greenroom_protocol::AgentId) -> Result<Target, Cause> {
-        let found = self.next.begun().and_then(|begun| begun.agent(written));
+    pub(super) fn pinned(&self, written: &greenroom_protocol::AgentId) -> Result<CallTarget, Cause> {
+        let found = self.next.started().and_then(|begun| begun.agent(written));
         match found {
-            Some((agent, version)) => Ok(Target::Agent { agent: agent.clone(), version }),
-            None => Err(Cause::new(Code::UnknownAgent, format!("the run is pinned to no agent `{written}`"))),
+            Some((agent, version)) => Ok(CallTarget::Agent { agent: agent.clone(), version }),
+            None => Err(Cause::new(ErrorCode::UnknownAgent, format!("the run is pinned to no agent `{written}`"))),
         }
     }
 
@@ -138,18 +138,18 @@ impl Draft<'_> {
         let values = Values::from([("approved".to_owned(), serde_json::Value::Bool(true))]);
         let hash = ContentHash::of(serde_json::json!(values).to_string().as_bytes());
         let result = ResultRef::Inline(values);
-        self.note(Entry::StepDone { key, attempt: 1, result, hash, usage: Usage::default(), duration_ms: 0 });
+        self.record(Entry::StepDone { key, attempt: 1, result, hash, usage: Usage::default(), duration_ms: 0 });
     }
 
     /// A step that failed before anybody was called.
     pub(super) fn fail_unbegun(&mut self, key: StepKey, cause: Cause) {
-        self.note(Entry::StepFailed { key, attempt: 0, cause, usage: Usage::default(), duration_ms: 0 });
+        self.record(Entry::StepFailed { key, attempt: 0, cause, usage: Usage::default(), duration_ms: 0 });
     }
 
     /// Since when this attempt is under way; `None` if it is not, so that its answer comes too late.
     pub(super) fn in_flight_since(&self, key: &StepKey, attempt: u32) -> Option<Timestamp> {
         match (self.next.phase(), self.next.step(key)) {
-            (Phase::Running, Step::InFlight { attempt: current, since }) if *current == attempt => Some(*since),
+            (Phase::Running, StepStatus::InFlight { attempt: current, since }) if *current == attempt => Some(*since),
             _ => None,
         }
     }
@@ -165,10 +165,10 @@ fn refers_to(step: &PlanStep, other: &StepId) -> bool {
     let exprs = step.inputs.values().chain(step.approval.as_ref());
     let exprs = exprs.chain(step.for_each.as_ref().map(|each| &each.items));
     let mut references = exprs.flat_map(Expr::references);
-    references.any(|reference| matches!(&reference.root, Root::Step(step) if step == other))
+    references.any(|reference| matches!(&reference.root, ReferenceRoot::Step(step) if step == other))
         || step.when.as_ref().is_some_and(|when| when.steps().any(|step| step == other.as_str()))
 }
 
-pub(super) fn whole(step: &StepId) -> StepKey {
+pub(super) fn whole_step(step: &StepId) -> StepKey {
     StepKey { step: step.clone(), index: None }
 }

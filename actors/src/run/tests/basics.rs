@@ -1,20 +1,22 @@
 //! A run from its start to its end.
 
-use greenroom_protocol::event::{RunEvent, What};
+use greenroom_protocol::event::{RunEvent, RunEventKind};
 use greenroom_protocol::journal::{Entry, ResultRef};
 use greenroom_protocol::value::ArtifactRef;
-use greenroom_protocol::{Code, Request, Status};
+use greenroom_protocol::{ErrorCode, Request, Status};
 use greenroom_registry::journal::Seq;
 use greenroom_registry::runs::RunFilter;
 use serde_json::json;
 
-use super::harness::{House, Written, agent, at_once, detached, names, run_id, run_of, start, until, values, workflow};
-use crate::observer::Observed;
+use super::harness::{
+    Harness, TestDefinitions, agent, at_once, detached, names, run_id, run_of, start, until, values, workflow,
+};
+use crate::observer::ActorEvent;
 
 /// The document's own workflow, over agents of a test.
-pub(super) fn quarterly() -> Written {
+pub(super) fn quarterly() -> TestDefinitions {
     let names = ["collector_001", "narrator_001", "kpi_001", "painter_001", "summariser_001"];
-    Written {
+    TestDefinitions {
         agents: names.iter().map(|name| agent(name, json!({}))).collect(),
         workflows: vec![workflow(
             "report",
@@ -26,22 +28,22 @@ pub(super) fn quarterly() -> Written {
                 {"id": "summary", "agent": "summariser", "depends_on": ["charts"], "inputs": {"text": "for ${inputs.board}: ${steps.charts.outputs.out}"}, "outputs": ["final"]},
             ]),
         )],
-        ..Written::default()
+        ..TestDefinitions::default()
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_run_binds_calls_and_gives_back_what_its_steps_gave() {
-    let house = House::new(quarterly(), names()).await;
+    let harness = Harness::new(quarterly(), names()).await;
     let mut asked = run_of("report", json!({"board": "them", "quarter": "Q4 2024"}));
     asked.context = values(json!({"quarter": "Q1 2025"}));
-    let reply = house.ask(Request::StartRun(asked)).await;
+    let reply = harness.ask(Request::StartRun(asked)).await;
     assert_eq!((reply.status, &reply.error), (Status::Success, &None));
     assert_eq!(reply.outputs, values(json!({"summary": "narrator_001", "final": "summariser_001"})));
     assert_eq!((reply.metadata.workflow_steps, reply.metadata.agents_involved), (5, 5));
     assert_eq!(reply.metadata.policy_decisions, 5);
     assert_eq!(reply.metadata.policy_checks, ["access_allowed"]);
-    let calls = house.calls();
+    let calls = harness.calls();
     assert_eq!(calls[0].inputs, values(json!({"text": "Q1 2025"})), "the context comes before the inputs");
     assert_eq!(calls[0].key, format!("{}/gather", reply.id));
     let charts = calls.iter().find(|call| call.agent == "painter_001").unwrap();
@@ -49,54 +51,57 @@ async fn a_run_binds_calls_and_gives_back_what_its_steps_gave() {
     let money = json!({"out": "narrator_001", "summary": "narrator_001"});
     assert_eq!(charts.inputs, values(json!({"data": {"money": money, "kpis": kpis}})));
     assert_eq!(calls.last().unwrap().inputs, values(json!({"text": "for them: painter_001"})));
-    assert_eq!(house.notes.count(|seen| matches!(seen, Observed::RunEnded { status: Status::Success, .. })), 1);
+    assert_eq!(harness.notes.count(|seen| matches!(seen, ActorEvent::RunEnded { status: Status::Success, .. })), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn watching_follows_the_journal_to_its_end() {
     use futures::StreamExt;
-    let house = House::new(quarterly(), names()).await;
-    let run = run_id(&house.ask(detached("report", json!({"board": "us"}))).await);
-    let entries: Vec<_> = house.stores.journal.tail(&run, Seq(0)).collect().await;
+    let harness = Harness::new(quarterly(), names()).await;
+    let run = run_id(&harness.ask(detached("report", json!({"board": "us"}))).await);
+    let entries: Vec<_> = harness.stores.journal.tail(&run, Seq(0)).collect().await;
     let events = entries.into_iter().filter_map(|entry| {
         let entry = entry.unwrap();
-        RunEvent::of(&run, entry.seq.0, entry.at, &entry.entry)
+        RunEvent::from_entry(&run, entry.seq.0, entry.at, &entry.entry)
     });
     let events: Vec<_> = events.collect();
-    assert!(matches!(events[0].what, What::RunStarted { steps: 5 }));
-    assert!(matches!(&events.last().unwrap().what, What::RunEnded { reply } if reply.status == Status::Success));
-    let ended = events.iter().filter(|event| matches!(&event.what, What::StepEnded { state, .. } if state == "done"));
+    assert!(matches!(events[0].kind, RunEventKind::RunStarted { steps: 5 }));
+    assert!(
+        matches!(&events.last().unwrap().kind, RunEventKind::RunEnded { reply } if reply.status == Status::Success)
+    );
+    let ended =
+        events.iter().filter(|event| matches!(&event.kind, RunEventKind::StepEnded { status, .. } if status == "done"));
     assert_eq!(ended.count(), 5);
 }
 
 #[tokio::test(start_paused = true)]
 async fn who_does_not_wait_is_answered_as_soon_as_the_run_is_durable() {
-    let house = House::new(quarterly(), at_once(|_| Ok(values(json!({"out": "x"}))))).await;
-    let reply = house.ask(detached("report", json!({}))).await;
+    let harness = Harness::new(quarterly(), at_once(|_| Ok(values(json!({"out": "x"}))))).await;
+    let reply = harness.ask(detached("report", json!({}))).await;
     assert_eq!(reply.status, Status::Success);
     assert_eq!(reply.outputs["run_id"], json!(reply.id));
     let run = run_id(&reply);
-    assert!(matches!(house.entries(&run).await.first(), Some(Entry::Begun(_))));
-    let until = greenroom_protocol::Deadline::after(house.clock.now(), crate::run::RUN_TIME_MAX);
-    assert_eq!(house.runs.ended(&run, until).await.unwrap().status, Status::Success);
-    until_gone(&house).await;
+    assert!(matches!(harness.entries(&run).await.first(), Some(Entry::RunStarted(_))));
+    let until = greenroom_protocol::Deadline::after(harness.clock.now(), crate::run::RUN_TIME_MAX);
+    assert_eq!(harness.runs.wait_ended(&run, until).await.unwrap().status, Status::Success);
+    until_gone(&harness).await;
 }
 
-async fn until_gone(house: &House) {
-    until("the run has left", || house.runs.hosted() == 0).await;
-    assert_eq!(house.runs.observe().await.unwrap().hosted, 0);
+async fn until_gone(harness: &Harness) {
+    until("the run has left", || harness.runs.hosted() == 0).await;
+    assert_eq!(harness.runs.observe().await.unwrap().hosted, 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_same_key_and_body_is_one_run_and_another_body_a_conflict() {
-    let house = House::new(quarterly(), names()).await;
-    let ask = async |board: &str| house.ask_once(start("report", json!({ "board": board })), Some("key-1")).await;
+    let harness = Harness::new(quarterly(), names()).await;
+    let ask = async |board: &str| harness.ask_once(start("report", json!({ "board": board })), Some("key-1")).await;
     let (first, again) = tokio::join!(ask("a"), ask("a"));
     assert_eq!(first.id, again.id);
     assert_eq!(first.outputs, again.outputs);
     assert_eq!(ask("a").await.id, first.id, "long after its end as well");
-    assert_eq!(house.calls().len(), 5);
-    assert_eq!(ask("b").await.error.unwrap().code, Code::IdempotencyConflict);
+    assert_eq!(harness.calls().len(), 5);
+    assert_eq!(ask("b").await.error.unwrap().code, ErrorCode::IdempotencyConflict);
 }
 
 #[tokio::test(start_paused = true)]
@@ -106,12 +111,12 @@ async fn what_cannot_begin_is_refused_before_there_is_a_run() {
     strict["inputs"] = json!([{"name": "n", "type": "integer", "required": true}]);
     written.workflows.push(strict);
     written.workflows.push(workflow("dangling", json!([{"id": "a", "agent": "nobody"}])));
-    let house = House::new(written, names()).await;
-    let code = async |request| house.ask(request).await.error.unwrap().code;
-    assert_eq!(code(start("strict", json!({}))).await, Code::MissingInput);
-    assert_eq!(code(start("strict", json!({"n": "many"}))).await, Code::InvalidInput);
-    assert_eq!(code(start("dangling", json!({}))).await, Code::UnknownAgent);
-    let all = house.stores.runs.list(&RunFilter::default(), None, 50).await.unwrap();
+    let harness = Harness::new(written, names()).await;
+    let code = async |request| harness.ask(request).await.error.unwrap().code;
+    assert_eq!(code(start("strict", json!({}))).await, ErrorCode::MissingInput);
+    assert_eq!(code(start("strict", json!({"n": "many"}))).await, ErrorCode::InvalidInput);
+    assert_eq!(code(start("dangling", json!({}))).await, ErrorCode::UnknownAgent);
+    let all = harness.stores.runs.list(&RunFilter::default(), None, 50).await.unwrap();
     assert!(all.runs.is_empty());
 }
 
@@ -131,13 +136,13 @@ async fn a_large_value_lies_in_the_artifact_store_and_is_bound_whole() {
             {"id": "money", "agent": "narrator", "inputs": {"text": "${steps.gather.outputs.out}"}, "outputs": ["all"]},
         ]),
     )];
-    let house = House::new(written, script).await;
-    let reply = house.ask(start("report", json!({}))).await;
-    assert_eq!(house.calls()[1].inputs["text"], json!(large));
+    let harness = Harness::new(written, script).await;
+    let reply = harness.ask(start("report", json!({}))).await;
+    assert_eq!(harness.calls()[1].inputs["text"], json!(large));
     let artifact = ArtifactRef::from_json(&reply.outputs["all"]).expect("a reply carries the claim check");
-    let bytes = house.stores.artifacts.get(&artifact.hash, u64::MAX).await.unwrap().unwrap();
+    let bytes = harness.stores.artifacts.get(&artifact.hash, u64::MAX).await.unwrap().unwrap();
     assert_eq!(bytes.len(), 200_002);
-    let entries = house.entries(&run_id(&reply)).await;
+    let entries = harness.entries(&run_id(&reply)).await;
     let stored = |entry: &&Entry| matches!(entry, Entry::StepDone { result: ResultRef::Stored(_), .. });
     assert_eq!(entries.iter().filter(stored).count(), 2);
 }

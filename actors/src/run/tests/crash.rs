@@ -6,30 +6,32 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use greenroom_protocol::event::RunState;
+use greenroom_protocol::event::RunStatus;
 use greenroom_protocol::journal::Entry;
-use greenroom_protocol::{Code, RunId, Status, Timestamp};
+use greenroom_protocol::{ErrorCode, RunId, Status, Timestamp};
 use greenroom_registry::StoreError;
-use greenroom_registry::group_commit::Haste;
-use greenroom_registry::journal::{Journal, JournalError, Journalled, Pending, Seq, Tip};
+use greenroom_registry::group_commit::CommitTiming;
+use greenroom_registry::journal::{AppendPosition, Journal, JournalError, JournalRecord, PendingAppend, Seq};
 use greenroom_registry::runs::RunFilter;
 use serde_json::json;
 
-use super::harness::{House, Script, Written, agent, at_once, detached, run_id, start, until, values, workflow};
-use crate::run::Recovered;
+use super::harness::{
+    Harness, Script, TestDefinitions, agent, at_once, detached, run_id, start, until, values, workflow,
+};
+use crate::run::RecoveryReport;
 
-fn chain() -> Written {
+fn chain() -> TestDefinitions {
     let steps = json!([
         {"id": "a", "agent": "worker", "inputs": {"text": "a"}},
         {"id": "b", "agent": "worker", "inputs": {"text": "${steps.a.outputs.out}b"}},
         {"id": "c", "agent": "worker", "inputs": {"text": "${steps.b.outputs.out}c"}, "outputs": ["end"]},
     ]);
     let agents = vec![agent("worker", json!({}))];
-    Written { agents, workflows: vec![workflow("w", steps)], ..Written::default() }
+    TestDefinitions { agents, workflows: vec![workflow("w", steps)], ..TestDefinitions::default() }
 }
 
 /// A workflow whose only step is the chain.
-fn nested() -> Written {
+fn nested() -> TestDefinitions {
     let mut nested = chain();
     nested.workflows.push(workflow("outer", json!([{"id": "sub", "workflow": "w", "outputs": ["end"]}])));
     nested
@@ -51,123 +53,123 @@ fn echo() -> Script {
     at_once(|called| Ok(values(json!({"out": called.inputs["text"], "end": called.inputs["text"]}))))
 }
 
-async fn end_of(house: &House, run: &greenroom_protocol::RunId) -> greenroom_protocol::Reply {
-    let until = greenroom_protocol::Deadline::after(house.clock.now(), crate::run::RUN_TIME_MAX);
-    house.runs.ended(run, until).await.unwrap()
+async fn end_of(harness: &Harness, run: &greenroom_protocol::RunId) -> greenroom_protocol::Reply {
+    let until = greenroom_protocol::Deadline::after(harness.clock.now(), crate::run::RUN_TIME_MAX);
+    harness.runs.wait_ended(run, until).await.unwrap()
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_recorded_step_is_never_done_again_and_one_in_flight_by_the_same_request() {
-    let house = House::new(chain(), stuck_at_b()).await;
-    let run = run_id(&house.ask(detached("w", json!({}))).await);
-    until("the second step is under way", || house.calls().len() == 2).await;
-    let before = house.calls();
-    let house = house.crash(vec![chain()], echo()).await;
-    assert_eq!(house.recover().await.resumed, 1);
-    let reply = end_of(&house, &run).await;
+    let harness = Harness::new(chain(), stuck_at_b()).await;
+    let run = run_id(&harness.ask(detached("w", json!({}))).await);
+    until("the second step is under way", || harness.calls().len() == 2).await;
+    let before = harness.calls();
+    let harness = harness.crash(vec![chain()], echo()).await;
+    assert_eq!(harness.recover().await.resumed, 1);
+    let reply = end_of(&harness, &run).await;
     assert_eq!((reply.status, &reply.outputs["end"]), (Status::Success, &json!("abc")));
-    let after = house.calls();
+    let after = harness.calls();
     assert_eq!(after.iter().map(|call| call.key.clone()).collect::<Vec<_>>(), [format!("{run}/b"), format!("{run}/c")]);
     assert_eq!(after[0].request, before[1].request, "the same request as before the crash");
     assert_eq!(reply.metadata.workflow_steps, 3);
     assert!(
-        house
+        harness
             .entries(&run)
             .await
             .iter()
-            .any(|entry| matches!(entry, Entry::Resumed { definitions_changed: false, .. }))
+            .any(|entry| matches!(entry, Entry::RunResumed { definitions_changed: false, .. }))
     );
-    assert_eq!(house.recover().await, crate::run::Recovered::default(), "nothing is left to take up");
+    assert_eq!(harness.recover().await, crate::run::RecoveryReport::default(), "nothing is left to take up");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_run_stays_with_the_definitions_that_it_began_with_and_says_so() {
-    let house = House::new(chain(), stuck_at_b()).await;
-    let run = run_id(&house.ask(detached("w", json!({}))).await);
-    until("the second step is under way", || house.calls().len() == 2).await;
+    let harness = Harness::new(chain(), stuck_at_b()).await;
+    let run = run_id(&harness.ask(detached("w", json!({}))).await);
+    until("the second step is under way", || harness.calls().len() == 2).await;
     let mut changed = chain();
     changed.workflows[0]["steps"][2]["inputs"]["text"] = json!("changed");
-    let house = house.crash(vec![chain(), changed], echo()).await;
-    house.recover().await;
-    assert_eq!(end_of(&house, &run).await.outputs["end"], json!("abc"));
-    let said = house.entries(&run).await;
-    assert!(said.iter().any(|entry| matches!(entry, Entry::Resumed { definitions_changed: true, .. })));
+    let harness = harness.crash(vec![chain(), changed], echo()).await;
+    harness.recover().await;
+    assert_eq!(end_of(&harness, &run).await.outputs["end"], json!("abc"));
+    let said = harness.entries(&run).await;
+    assert!(said.iter().any(|entry| matches!(entry, Entry::RunResumed { definitions_changed: true, .. })));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_run_whose_owner_is_gone_ends_instead_of_going_on() {
-    let house = House::new(chain(), stuck_at_b()).await;
-    let run = run_id(&house.ask(detached("w", json!({}))).await);
-    until("the second step is under way", || house.calls().len() == 2).await;
-    let house = house.crash(vec![chain()], echo()).await;
-    house.users.gone.store(true, Ordering::Relaxed);
-    assert_eq!(house.recover().await.refused, 1);
-    let reply = house.stores.runs.reply(&run).await.unwrap().unwrap();
-    assert_eq!((reply.status, reply.error.unwrap().code), (Status::Denied, Code::Unauthenticated));
+    let harness = Harness::new(chain(), stuck_at_b()).await;
+    let run = run_id(&harness.ask(detached("w", json!({}))).await);
+    until("the second step is under way", || harness.calls().len() == 2).await;
+    let harness = harness.crash(vec![chain()], echo()).await;
+    harness.users.gone.store(true, Ordering::Relaxed);
+    assert_eq!(harness.recover().await.terminated, 1);
+    let reply = harness.stores.runs.reply(&run).await.unwrap().unwrap();
+    assert_eq!((reply.status, reply.error.unwrap().code), (Status::Denied, ErrorCode::Unauthenticated));
     assert_eq!(reply.metadata.workflow_steps, 1);
-    assert!(house.calls().is_empty());
+    assert!(harness.calls().is_empty());
 }
 
 /// Whoever was told that the run was refused must not see it done by the next process.
 #[tokio::test(start_paused = true)]
 async fn a_run_whose_opening_was_not_written_ends_and_is_never_taken_up() {
-    let house = House::new(chain(), echo()).await;
-    house.door.loses_openings.store(true, Ordering::Relaxed);
-    let refused = house.ask(detached("w", json!({}))).await;
-    assert_eq!((refused.status, refused.error.unwrap().code), (Status::Failed, Code::AuditUnavailable));
-    let runs = house.stores.runs.list(&RunFilter::default(), None, 50).await.unwrap().runs;
-    assert_eq!(runs.iter().map(|head| head.state).collect::<Vec<_>>(), [RunState::Failed]);
-    let house = house.crash(vec![chain()], echo()).await;
-    assert_eq!(house.recover().await, Recovered::default());
-    assert!(house.calls().is_empty());
+    let harness = Harness::new(chain(), echo()).await;
+    harness.pipeline.loses_openings.store(true, Ordering::Relaxed);
+    let refused = harness.ask(detached("w", json!({}))).await;
+    assert_eq!((refused.status, refused.error.unwrap().code), (Status::Failed, ErrorCode::AuditUnavailable));
+    let runs = harness.stores.runs.list(&RunFilter::default(), None, 50).await.unwrap().runs;
+    assert_eq!(runs.iter().map(|head| head.state).collect::<Vec<_>>(), [RunStatus::Failed]);
+    let harness = harness.crash(vec![chain()], echo()).await;
+    assert_eq!(harness.recover().await, RecoveryReport::default());
+    assert!(harness.calls().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_step_that_is_a_run_is_found_again_and_not_begun_twice() {
-    let house = House::new(nested(), stuck_at_b()).await;
-    let run = run_id(&house.ask(detached("outer", json!({}))).await);
-    until("the second step is under way", || house.calls().len() == 2).await;
-    let house = house.crash(vec![nested()], echo()).await;
-    assert_eq!(house.recover().await.resumed, 2);
-    assert_eq!(end_of(&house, &run).await.outputs["end"], json!("abc"));
-    assert_eq!(house.calls().len(), 2);
-    assert_eq!(house.stores.runs.list(&RunFilter::default(), None, 50).await.unwrap().runs.len(), 2);
+    let harness = Harness::new(nested(), stuck_at_b()).await;
+    let run = run_id(&harness.ask(detached("outer", json!({}))).await);
+    until("the second step is under way", || harness.calls().len() == 2).await;
+    let harness = harness.crash(vec![nested()], echo()).await;
+    assert_eq!(harness.recover().await.resumed, 2);
+    assert_eq!(end_of(&harness, &run).await.outputs["end"], json!("abc"));
+    assert_eq!(harness.calls().len(), 2);
+    assert_eq!(harness.stores.runs.list(&RunFilter::default(), None, 50).await.unwrap().runs.len(), 2);
 }
 
 /// Its retries are those of the run that started it too, which must be there to count them.
 #[tokio::test(start_paused = true)]
 async fn a_run_is_taken_up_after_the_one_that_started_it() {
-    let house = House::new(nested(), stuck_at_b()).await;
-    let outer = run_id(&house.ask(detached("outer", json!({}))).await);
-    until("the second step is under way", || house.calls().len() == 2).await;
-    let house = house.crash(vec![nested()], stuck_at_b()).await;
-    house.door.outer_is_late.store(true, Ordering::Relaxed);
-    assert_eq!(house.recover().await.resumed, 2);
-    let heads = house.stores.runs.list(&RunFilter::default(), None, 50).await.unwrap().runs;
+    let harness = Harness::new(nested(), stuck_at_b()).await;
+    let outer = run_id(&harness.ask(detached("outer", json!({}))).await);
+    until("the second step is under way", || harness.calls().len() == 2).await;
+    let harness = harness.crash(vec![nested()], stuck_at_b()).await;
+    harness.pipeline.outer_is_late.store(true, Ordering::Relaxed);
+    assert_eq!(harness.recover().await.resumed, 2);
+    let heads = harness.stores.runs.list(&RunFilter::default(), None, 50).await.unwrap().runs;
     let inner = heads.iter().find(|head| head.parent.is_some()).unwrap().run.clone();
-    let budgets = &house.runs.hands().budgets;
+    let budgets = &harness.runs.env().budgets;
     let (above, below) = (budgets.open(&outer, None, 0), budgets.open(&inner, None, 0));
     let left = above.left();
-    assert!(left > 0 && below.take());
+    assert!(left > 0 && below.try_take());
     assert_eq!(above.left(), left - 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_thousand_interrupted_runs_all_end_and_none_twice() {
-    let house = House::new(chain(), stuck_at_b()).await;
+    let harness = Harness::new(chain(), stuck_at_b()).await;
     let mut runs = BTreeSet::new();
     for _ in 0..1_000 {
-        runs.insert(run_id(&house.ask(detached("w", json!({}))).await));
+        runs.insert(run_id(&harness.ask(detached("w", json!({}))).await));
     }
-    until("every second step is under way", || house.calls().len() == 2_000).await;
-    let house = house.crash(vec![chain()], echo()).await;
-    let recovered = house.recover().await;
-    assert_eq!((recovered.resumed, recovered.refused, recovered.left), (1_000, 0, 0));
+    until("every second step is under way", || harness.calls().len() == 2_000).await;
+    let harness = harness.crash(vec![chain()], echo()).await;
+    let recovered = harness.recover().await;
+    assert_eq!((recovered.resumed, recovered.terminated, recovered.deferred), (1_000, 0, 0));
     for run in &runs {
-        assert_eq!(end_of(&house, run).await.status, Status::Success);
+        assert_eq!(end_of(&harness, run).await.status, Status::Success);
     }
-    assert_eq!(house.calls().len(), 2_000);
-    let keys: BTreeSet<String> = house.calls().into_iter().map(|call| call.key).collect();
+    assert_eq!(harness.calls().len(), 2_000);
+    let keys: BTreeSet<String> = harness.calls().into_iter().map(|call| call.key).collect();
     assert_eq!(keys.len(), 2_000, "each of the two steps that were left, once");
 }
 
@@ -181,20 +183,20 @@ async fn an_owner_that_was_overtaken_stops_quietly_and_changes_nothing() {
             Ok(values(json!({"out": called.inputs["text"]})))
         })
     });
-    let first = House::open("pod_1", vec![chain()], slow, stores.clone(), clock.clone()).await;
+    let first = Harness::open("pod_1", vec![chain()], slow, stores.clone(), clock.clone()).await;
     let run = run_id(&first.ask(detached("w", json!({}))).await);
     until("the first step is under way", || first.calls().len() == 1).await;
     // The first owner says that it gives the run up, and goes on all the same.
     let fence = stores.runs.get(&run).await.unwrap().unwrap().fence;
     stores.runs.release(&run, fence).await;
-    let second = House::open("pod_2", vec![chain()], echo(), stores.clone(), clock.clone()).await;
+    let second = Harness::open("pod_2", vec![chain()], echo(), stores.clone(), clock.clone()).await;
     assert_eq!(second.recover().await.resumed, 1);
     assert_eq!(end_of(&second, &run).await.status, Status::Success);
     let entries = stores.runs.get(&run).await.unwrap().unwrap().seq;
     until("the first owner has stopped", || first.runs.hosted() == 0).await;
     tokio::time::advance(std::time::Duration::from_secs(200)).await;
     let head = stores.runs.get(&run).await.unwrap().unwrap();
-    assert_eq!((head.seq, head.state), (entries, RunState::Success));
+    assert_eq!((head.seq, head.state), (entries, RunStatus::Success));
 }
 
 /// A journal that fails once, at its nth write.
@@ -205,25 +207,25 @@ struct Failing {
 
 #[async_trait]
 impl Journal for Failing {
-    async fn hand_in(
+    async fn submit(
         &self,
-        tip: Tip<'_>,
+        tip: AppendPosition<'_>,
         entries: &[Entry],
-        haste: Haste,
+        timing: CommitTiming,
         now: Timestamp,
-    ) -> Result<Pending, JournalError> {
+    ) -> Result<PendingAppend, JournalError> {
         if self.left.fetch_sub(1, Ordering::Relaxed) == 0 {
             // As on a disk: that it failed is known after it was handed in.
-            return Ok(Pending::known(Err(JournalError::Store(StoreError::Full))));
+            return Ok(PendingAppend::known(Err(JournalError::Store(StoreError::Full))));
         }
-        self.inner.hand_in(tip, entries, haste, now).await
+        self.inner.submit(tip, entries, timing, now).await
     }
 
-    async fn read(&self, run: &RunId, after: Seq, limit: u32) -> Result<Vec<Journalled>, JournalError> {
+    async fn read(&self, run: &RunId, after: Seq, limit: u32) -> Result<Vec<JournalRecord>, JournalError> {
         self.inner.read(run, after, limit).await
     }
 
-    fn tail(&self, run: &RunId, after: Seq) -> BoxStream<'static, Result<Journalled, JournalError>> {
+    fn tail(&self, run: &RunId, after: Seq) -> BoxStream<'static, Result<JournalRecord, JournalError>> {
         self.inner.tail(run, after)
     }
 }
@@ -233,17 +235,17 @@ async fn a_write_that_fails_at_any_point_loses_nothing_and_repeats_no_recorded_s
     for failing in 0..3 {
         let (mut stores, clock) = super::harness::stores();
         stores.journal = Arc::new(Failing { inner: stores.journal.clone(), left: AtomicI64::new(failing) });
-        let house = House::open("pod_1", vec![chain()], echo(), stores, clock).await;
-        let asked = house.ask(start("w", json!({})));
+        let harness = Harness::open("pod_1", vec![chain()], echo(), stores, clock).await;
+        let asked = harness.ask(start("w", json!({})));
         let recovered = async {
-            until("the run's actor has died", || house.runs.hosted() == 0 && !house.calls().is_empty()).await;
+            until("the run's actor has died", || harness.runs.hosted() == 0 && !harness.calls().is_empty()).await;
             tokio::time::advance(crate::run::LEASE * 2).await;
-            house.recover().await
+            harness.recover().await
         };
         let (reply, recovered) = tokio::join!(asked, recovered);
         assert_eq!(recovered.resumed, 1, "after {failing} writes");
         assert_eq!((reply.status, &reply.outputs["end"]), (Status::Success, &json!("abc")));
-        let keys: Vec<String> = house.calls().into_iter().map(|call| call.key).collect();
+        let keys: Vec<String> = harness.calls().into_iter().map(|call| call.key).collect();
         let recorded = usize::try_from(failing).unwrap();
         assert_eq!(keys.len(), 3 + 1, "the step whose result was lost is asked for again");
         assert_eq!(keys.get(recorded), keys.get(recorded + 1), "and it is that one");

@@ -13,37 +13,37 @@ use greenroom_definitions::Catalogue;
 use greenroom_protocol::journal::Entry;
 use greenroom_protocol::request::{Signal, SignalRun};
 use greenroom_protocol::{
-    Cause, Clock, Code, Credential, Envelope, IdempotencyKey, Ids, PodId, Received, Reply, Request, RequestId, RunId,
-    Timestamp, UserId, Values,
+    Cause, Clock, Credential, Envelope, ErrorCode, IdGenerator, IdempotencyKey, PodId, Received, Reply, Request,
+    RequestId, RunId, Timestamp, UserId, Values,
 };
 use greenroom_registry::audit::signer::Signer;
 use greenroom_registry::journal::Seq;
-use greenroom_registry::{Parts as StoreParts, Stores, memory_artifacts, open_memory};
-use greenroom_rego::{Authenticator, Identities, Principal, testing};
+use greenroom_registry::{StoreParts, Stores, in_memory_artifacts, open_in_memory};
+use greenroom_rego::{Authenticator, IdentityProvider, Principal, testing};
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 
-use crate::category::Manners;
-use crate::execution::{Backstage, ModelRoster, Props, Treasury};
+use crate::category::CategoryConfig;
+use crate::execution::{Accounting, ExecutionEnv, ExecutionEnvParts, ModelRegistry};
 use crate::failure::RetryBudgets;
-use crate::handler::{Desk, File, Files, Handler, Manner, Work};
-use crate::observer::{Observed, Observer};
-use crate::pipeline::{Door, Doorway};
-use crate::run::{Hands, LEASE, Recovered, Runs, RunsActor};
-use crate::supervision::Exit;
-use crate::team::{Teams, TeamsActor};
+use crate::handler::{File, FileAccess, FileReader, Handler, HandlerInput, HandlerMode};
+use crate::observer::{ActorEvent, Observer};
+use crate::pipeline::{PipelineHandle, RequestPipeline};
+use crate::run::{LEASE, RecoveryReport, RunEnv, RunSupervisor, RunsHandle};
+use crate::supervision::ChildEvent;
+use crate::team::{TeamSupervisor, TeamsHandle};
 
 pub(crate) use definitions::{
-    Called, Script, Written, agent, at_once, detached, names, run_of, start, start_team, values, workflow,
+    Called, Script, TestDefinitions, agent, at_once, detached, names, run_of, start, start_team, values, workflow,
 };
-use definitions::{Shelf, catalogue};
-pub(crate) use pipeline::MiniDoor;
+use definitions::{FakeResolver, catalogue};
+pub(crate) use pipeline::FakePipeline;
 
 /// Follows tokio's clock, so that a paused test decides both.
 pub(crate) struct TestClock(tokio::time::Instant);
 
 impl Clock for TestClock {
     fn now(&self) -> Timestamp {
-        Timestamp::from_micros(1_700_000_000_000_000).plus(self.0.elapsed())
+        Timestamp::from_micros(1_700_000_000_000_000).saturating_add(self.0.elapsed())
     }
 }
 
@@ -53,24 +53,24 @@ struct Counter;
 
 static NUMBERS: AtomicU64 = AtomicU64::new(1);
 
-impl Ids for Counter {
-    fn fresh(&self) -> u128 {
+impl IdGenerator for Counter {
+    fn next_id(&self) -> u128 {
         u128::from(NUMBERS.fetch_add(1, Ordering::Relaxed))
     }
 }
 
 /// Keeps what was observed.
 #[derive(Default)]
-pub(crate) struct Notes(Mutex<Vec<Observed>>);
+pub(crate) struct Notes(Mutex<Vec<ActorEvent>>);
 
 impl Observer for Notes {
-    fn saw(&self, what: Observed) {
+    fn on_event(&self, what: ActorEvent) {
         self.0.lock().unwrap().push(what);
     }
 }
 
 impl Notes {
-    pub(crate) fn count(&self, fits: impl Fn(&Observed) -> bool) -> usize {
+    pub(crate) fn count(&self, fits: impl Fn(&ActorEvent) -> bool) -> usize {
         self.0.lock().unwrap().iter().filter(|each| fits(each)).count()
     }
 }
@@ -82,11 +82,11 @@ pub(crate) struct Users {
 }
 
 #[async_trait]
-impl Identities for Users {
-    async fn verify(&self, _: &Credential, _: Timestamp) -> Result<Option<Principal>, Cause> {
+impl IdentityProvider for Users {
+    async fn verify_credential(&self, _: &Credential, _: Timestamp) -> Result<Option<Principal>, Cause> {
         Ok(None)
     }
-    async fn recall(&self, _: &UserId, _: Timestamp) -> Result<Option<Principal>, Cause> {
+    async fn find_user(&self, _: &UserId, _: Timestamp) -> Result<Option<Principal>, Cause> {
         Ok((!self.gone.load(Ordering::Relaxed)).then(testing::admin))
     }
 }
@@ -99,16 +99,16 @@ impl Handler for TestHandler {
     fn name(&self) -> &'static str {
         "native.test"
     }
-    fn manner(&self) -> Manner {
-        Manner::Yields
+    fn mode(&self) -> HandlerMode {
+        HandlerMode::Async
     }
-    async fn run(&self, work: &Work, _: &Desk) -> Result<Values, Cause> {
+    async fn run(&self, work: &HandlerInput, _: &FileAccess) -> Result<Values, Cause> {
         let called = Called {
             agent: work.agent.id().to_string(),
             inputs: work.inputs.clone(),
             context: work.context.clone(),
             key: work.key.to_string(),
-            request: RequestId::fresh(0),
+            request: RequestId::from_u128(0),
             time: 0,
         };
         (self.0)(called).await
@@ -118,9 +118,9 @@ impl Handler for TestHandler {
 struct NoFiles;
 
 #[async_trait]
-impl Files for NoFiles {
+impl FileReader for NoFiles {
     async fn read(&self, _: &str, _: u64) -> Result<File, Cause> {
-        Err(Cause::new(Code::PathNotAllowed, "there are no files here"))
+        Err(Cause::new(ErrorCode::PathNotAllowed, "there are no files here"))
     }
 }
 
@@ -144,19 +144,19 @@ impl Actor for Root {
         event: SupervisionEvent,
         (): &mut (),
     ) -> Result<(), ActorProcessingErr> {
-        let _ = Exit::read(event);
+        let _ = ChildEvent::from_event(event);
         Ok(())
     }
 }
 
 /// A house: one process with its actors.
-pub(crate) struct House {
-    pub(crate) runs: Runs,
-    pub(crate) teams: Teams,
+pub(crate) struct Harness {
+    pub(crate) runs: RunsHandle,
+    pub(crate) teams: TeamsHandle,
     pub(crate) stores: Stores,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) notes: Arc<Notes>,
-    pub(crate) door: Arc<MiniDoor>,
+    pub(crate) pipeline: Arc<FakePipeline>,
     pub(crate) users: Arc<Users>,
     root: ActorRef<Nothing>,
     ids: Arc<Counter>,
@@ -165,13 +165,13 @@ pub(crate) struct House {
 /// Stores that outlive a house.
 pub(crate) fn stores() -> (Stores, Arc<dyn Clock>) {
     let clock: Arc<dyn Clock> = Arc::new(TestClock(tokio::time::Instant::now()));
-    let (signer, artifacts) = (Signer::ephemeral([7; 32]), memory_artifacts());
-    let opened = open_memory(StoreParts { clock: clock.clone(), signer, artifacts });
+    let (signer, artifacts) = (Signer::ephemeral([7; 32]), in_memory_artifacts());
+    let opened = open_in_memory(StoreParts { clock: clock.clone(), signer, artifacts });
     (opened.stores, clock)
 }
 
-impl House {
-    pub(crate) async fn new(files: Written, script: Script) -> Self {
+impl Harness {
+    pub(crate) async fn new(files: TestDefinitions, script: Script) -> Self {
         let (stores, clock) = stores();
         Self::open("pod_1", vec![files], script, stores, clock).await
     }
@@ -179,17 +179,17 @@ impl House {
     /// A house over stores that are there already. The last of the definitions are the newest.
     pub(crate) async fn open(
         pod: &str,
-        versions: Vec<Written>,
+        versions: Vec<TestDefinitions>,
         script: Script,
         stores: Stores,
         clock: Arc<dyn Clock>,
     ) -> Self {
         let all: Vec<Arc<Catalogue>> = versions.iter().map(catalogue).collect();
-        let shelf = Arc::new(Shelf { newest: Mutex::new(all.last().unwrap().clone()), all });
-        let (notes, doorway, ids) = (Arc::new(Notes::default()), Doorway::default(), Arc::new(Counter));
-        let door = Arc::new(MiniDoor {
+        let resolver = Arc::new(FakeResolver { newest: Mutex::new(all.last().unwrap().clone()), all });
+        let (notes, pipeline, ids) = (Arc::new(Notes::default()), PipelineHandle::default(), Arc::new(Counter));
+        let fake = Arc::new(FakePipeline {
             runs: Mutex::default(),
-            shelf: shelf.clone(),
+            resolver: resolver.clone(),
             stores: stores.clone(),
             script: script.clone(),
             called: Mutex::default(),
@@ -198,23 +198,23 @@ impl House {
             outer_is_late: AtomicBool::default(),
             loses_openings: AtomicBool::default(),
         });
-        doorway.hang(door.clone()).unwrap();
-        let (treasury, _) = Treasury::new(stores.ledger.clone(), clock.clone());
-        let backstage = Backstage::new(Props {
+        pipeline.bind(fake.clone()).unwrap();
+        let (accounting, _) = Accounting::new(stores.ledger.clone(), clock.clone());
+        let execution_env = ExecutionEnv::new(ExecutionEnvParts {
             handlers: vec![Arc::new(TestHandler(script))],
             tools: Vec::new(),
-            desk: Desk::new(Arc::new(NoFiles), stores.artifacts.clone()),
-            models: ModelRoster::new(Vec::new()),
-            treasury,
-            doorway: doorway.clone(),
-            library: shelf.clone(),
+            files: FileAccess::new(Arc::new(NoFiles), stores.artifacts.clone()),
+            models: ModelRegistry::new(Vec::new()),
+            accounting,
+            pipeline: pipeline.clone(),
+            resolver: resolver.clone(),
             observer: notes.clone(),
             clock: clock.clone(),
             ids: ids.clone(),
         });
-        let hands = Hands {
-            door: doorway,
-            library: shelf,
+        let env = RunEnv {
+            pipeline,
+            resolver,
             stores: stores.clone(),
             clock: clock.clone(),
             observer: notes.clone(),
@@ -222,17 +222,17 @@ impl House {
             pod: PodId::new(pod).unwrap(),
             lease: LEASE,
         };
-        let runs = Runs::new(hands);
-        let teams = Teams::new(runs.clone(), backstage, Manners::default());
-        *door.runs.lock().unwrap() = Some((runs.clone(), teams.clone()));
+        let runs = RunsHandle::new(env);
+        let teams = TeamsHandle::new(runs.clone(), execution_env, CategoryConfig::default());
+        *fake.runs.lock().unwrap() = Some((runs.clone(), teams.clone()));
         let (root, _) = Actor::spawn(None, Root, ()).await.unwrap();
-        RunsActor::spawn_under(runs.clone(), root.get_cell()).await.unwrap();
-        TeamsActor::spawn_under(teams.clone(), root.get_cell()).await.unwrap();
-        Self { runs, teams, stores, clock, notes, door, users: Arc::default(), root, ids }
+        RunSupervisor::start_linked(runs.clone(), root.get_cell()).await.unwrap();
+        TeamSupervisor::start_linked(teams.clone(), root.get_cell()).await.unwrap();
+        Self { runs, teams, stores, clock, notes, pipeline: fake, users: Arc::default(), root, ids }
     }
 
     /// The process dies, and another one comes up over the same stores.
-    pub(crate) async fn crash(self, versions: Vec<Written>, script: Script) -> Self {
+    pub(crate) async fn crash(self, versions: Vec<TestDefinitions>, script: Script) -> Self {
         self.root.kill();
         let root = self.root.clone();
         until("the process has died", || root.get_status() == ractor::ActorStatus::Stopped).await;
@@ -244,7 +244,7 @@ impl House {
         Authenticator::new(self.users.clone())
     }
 
-    pub(crate) async fn recover(&self) -> Recovered {
+    pub(crate) async fn recover(&self) -> RecoveryReport {
         self.runs.recover(&self.authenticator(), &*self.ids).await.unwrap()
     }
 
@@ -258,8 +258,8 @@ impl House {
         let envelope = Envelope { idempotency_key: key, ..Envelope::of(request) };
         let user = UserId::new("admin").unwrap();
         let received = Received::local(user, envelope, &*self.ids, self.clock.now()).unwrap();
-        let asked = self.authenticator().verify(received).await.unwrap();
-        self.door.enter(asked).await
+        let asked = self.authenticator().authenticate(received).await.unwrap();
+        self.pipeline.handle(asked).await
     }
 
     pub(crate) async fn signal(&self, run: &RunId, signal: Signal) -> Reply {
@@ -272,7 +272,7 @@ impl House {
     }
 
     pub(crate) fn calls(&self) -> Vec<Called> {
-        self.door.called.lock().unwrap().clone()
+        self.pipeline.called.lock().unwrap().clone()
     }
 }
 

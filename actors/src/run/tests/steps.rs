@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use greenroom_protocol::{Cause, Code, Status};
+use greenroom_protocol::{Cause, ErrorCode, Status};
 use serde_json::json;
 
-use super::harness::{House, Script, Written, agent, at_once, names, start, values, workflow};
+use super::harness::{Harness, Script, TestDefinitions, agent, at_once, names, start, values, workflow};
 
-fn written(steps: serde_json::Value) -> Written {
-    Written {
+fn written(steps: serde_json::Value) -> TestDefinitions {
+    TestDefinitions {
         agents: ["worker", "other", "undoer"].iter().map(|name| agent(name, json!({}))).collect(),
         workflows: vec![workflow("w", steps)],
-        ..Written::default()
+        ..TestDefinitions::default()
     }
 }
 
@@ -22,13 +22,13 @@ async fn a_condition_decides_and_what_refers_to_a_skipped_step_is_skipped() {
         {"id": "maybe", "agent": "worker", "when": "inputs.amount > 100", "outputs": ["maybe"]},
         {"id": "after", "agent": "other", "inputs": {"text": "${steps.maybe.outputs.out}"}, "outputs": ["after"]},
     ]);
-    let house = House::new(written(steps), names()).await;
-    let small = house.ask(start("w", json!({"amount": 5}))).await;
-    assert_eq!((small.status, small.outputs.len(), house.calls().len()), (Status::Success, 0, 0));
-    let large = house.ask(start("w", json!({"amount": 500}))).await;
+    let harness = Harness::new(written(steps), names()).await;
+    let small = harness.ask(start("w", json!({"amount": 5}))).await;
+    assert_eq!((small.status, small.outputs.len(), harness.calls().len()), (Status::Success, 0, 0));
+    let large = harness.ask(start("w", json!({"amount": 500}))).await;
     assert_eq!(large.outputs, values(json!({"maybe": "worker", "after": "other"})));
-    let wrong = house.ask(start("w", json!({}))).await;
-    assert_eq!(wrong.error.unwrap().code, Code::ExpressionFailed);
+    let wrong = harness.ask(start("w", json!({}))).await;
+    assert_eq!(wrong.error.unwrap().code, ErrorCode::ExpressionFailed);
 }
 
 #[tokio::test(start_paused = true)]
@@ -45,19 +45,19 @@ async fn a_list_gives_its_results_in_its_order_and_passes_over_what_fails() {
             let left = 10 - called.key.bytes().rev().nth(1).map_or(0, |digit| u64::from(digit - b'0'));
             tokio::time::timeout(Duration::from_millis(left), std::future::pending::<()>()).await.unwrap_err();
             if text.starts_with("bad") {
-                Err(Cause::new(Code::HandlerFailed, "bad"))
+                Err(Cause::new(ErrorCode::HandlerFailed, "bad"))
             } else {
                 Ok(values(json!({"out": text, "all": text})))
             }
         })
     });
-    let house = House::new(written(steps), script).await;
+    let harness = Harness::new(written(steps), script).await;
     let list = json!([{"name": "a"}, {"name": "bad"}, {"name": "skip"}, {"name": "d"}]);
-    let reply = house.ask(start("w", json!({ "list": list }))).await;
+    let reply = harness.ask(start("w", json!({ "list": list }))).await;
     assert_eq!(reply.outputs, values(json!({"all": ["a/0", null, null, "d/3"]})));
     assert_eq!(reply.metadata.workflow_steps, 2);
-    let wrong = house.ask(start("w", json!({"list": "none"}))).await;
-    assert_eq!((wrong.status, wrong.error.unwrap().code), (Status::Failed, Code::StepFailed));
+    let wrong = harness.ask(start("w", json!({"list": "none"}))).await;
+    assert_eq!((wrong.status, wrong.error.unwrap().code), (Status::Failed, ErrorCode::StepFailed));
 }
 
 #[tokio::test(start_paused = true)]
@@ -66,13 +66,13 @@ async fn a_failed_call_is_made_again_under_the_same_key_after_its_wait() {
         json!([{"id": "a", "agent": "worker", "retry": {"max_attempts": 3, "delay": 20.0, "backoff": "fixed"}}]);
     let script = at_once(|called| match called.time {
         3 => Ok(values(json!({"out": "x"}))),
-        _ => Err(Cause::new(Code::ModelOverloaded, "busy")),
+        _ => Err(Cause::new(ErrorCode::ModelOverloaded, "busy")),
     });
-    let house = House::new(written(steps), script).await;
+    let harness = Harness::new(written(steps), script).await;
     let begun = tokio::time::Instant::now();
-    assert_eq!(house.ask(start("w", json!({}))).await.status, Status::Success);
+    assert_eq!(harness.ask(start("w", json!({}))).await.status, Status::Success);
     assert!(begun.elapsed() >= Duration::from_secs(40));
-    let calls = house.calls();
+    let calls = harness.calls();
     assert_eq!(calls.len(), 3);
     assert!(calls.iter().all(|call| call.key == calls[0].key));
     assert_ne!(calls[0].request, calls[1].request, "another attempt is another request");
@@ -90,15 +90,15 @@ fn slow(seconds: u64) -> Script {
 
 #[tokio::test(start_paused = true)]
 async fn a_step_and_a_run_take_no_longer_than_they_may() {
-    let house = House::new(written(json!([{"id": "a", "agent": "worker", "timeout": 5}])), slow(60)).await;
+    let harness = Harness::new(written(json!([{"id": "a", "agent": "worker", "timeout": 5}])), slow(60)).await;
     let begun = tokio::time::Instant::now();
-    let reply = house.ask(start("w", json!({}))).await;
+    let reply = harness.ask(start("w", json!({}))).await;
     assert_eq!((reply.status, begun.elapsed().as_secs()), (Status::TimedOut, 5));
     let mut timed = written(json!([{"id": "a", "agent": "worker"}]));
     timed.workflows[0]["timeout"] = json!(7);
-    let house = House::new(timed, slow(60)).await;
+    let harness = Harness::new(timed, slow(60)).await;
     let begun = tokio::time::Instant::now();
-    let reply = house.ask(start("w", json!({}))).await;
+    let reply = harness.ask(start("w", json!({}))).await;
     assert_eq!((reply.status, begun.elapsed().as_secs()), (Status::TimedOut, 7));
     assert_eq!(reply.error.unwrap().message, "the run's time is up");
 }
@@ -112,12 +112,12 @@ async fn a_workflow_as_a_step_is_a_run_of_its_own_that_counts_towards_its_caller
         "inner",
         json!([{"id": "x", "agent": "worker", "inputs": {"text": "${inputs.name}"}, "outputs": ["inner_out"]}]),
     ));
-    let house = House::new(nested, at_once(|called| Ok(values(json!({"out": called.inputs["text"]}))))).await;
-    let reply = house.ask(start("w", json!({"name": "n"}))).await;
+    let harness = Harness::new(nested, at_once(|called| Ok(values(json!({"out": called.inputs["text"]}))))).await;
+    let reply = harness.ask(start("w", json!({"name": "n"}))).await;
     assert_eq!(reply.outputs, values(json!({"inner_out": "n"})));
     assert_eq!(reply.metadata.workflow_steps, 2);
     assert_eq!(reply.metadata.agents[0].as_str(), "worker");
-    let runs = house.stores.runs.list(&Default::default(), None, 50).await.unwrap().runs;
+    let runs = harness.stores.runs.list(&Default::default(), None, 50).await.unwrap().runs;
     let child = runs.iter().find(|head| head.parent.is_some()).unwrap();
     assert_eq!(child.parent.as_ref().unwrap().as_str(), reply.id);
 }
@@ -131,13 +131,13 @@ async fn what_was_done_is_undone_in_reverse_by_who_knows_what_was_done() {
         {"id": "three", "agent": "worker", "depends_on": ["two"]},
     ]);
     let script = at_once(|called| match (called.agent.as_str(), called.key.ends_with("/three")) {
-        (_, true) => Err(Cause::new(Code::HandlerFailed, "no")),
+        (_, true) => Err(Cause::new(ErrorCode::HandlerFailed, "no")),
         (agent, false) => Ok(values(json!({ "out": agent }))),
     });
-    let house = House::new(written(steps), script).await;
-    let error = house.ask(start("w", json!({}))).await.error.unwrap();
-    assert_eq!((error.code, &error.details["undone"]), (Code::HandlerFailed, &json!(["one", "two"])));
-    let undone: Vec<_> = house.calls().into_iter().filter(|call| call.agent == "undoer").collect();
+    let harness = Harness::new(written(steps), script).await;
+    let error = harness.ask(start("w", json!({}))).await.error.unwrap();
+    assert_eq!((error.code, &error.details["undone"]), (ErrorCode::HandlerFailed, &json!(["one", "two"])));
+    let undone: Vec<_> = harness.calls().into_iter().filter(|call| call.agent == "undoer").collect();
     assert_eq!(
         undone.iter().map(|call| call.inputs["text"].clone()).collect::<Vec<_>>(),
         [json!("other"), json!("worker")]

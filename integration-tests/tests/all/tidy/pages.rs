@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use greenroom_protocol::Code;
+use greenroom_protocol::ErrorCode;
 
 use super::tree::{File, Problem, Tree};
 
@@ -10,15 +10,15 @@ const ERROR_PAGES: &str = "docs/errors/";
 const DECISIONS: &str = "docs/adr/";
 
 /// The second paragraph of a code's page, as it follows from the code.
-fn facts_of(code: Code) -> String {
-    let again = if code.may_retry() { "may succeed later" } else { "will fail again" };
+fn facts_of(code: ErrorCode) -> String {
+    let again = if code.is_retryable() { "may succeed later" } else { "will fail again" };
     format!("Exit code {}, HTTP status {}. The same request, unchanged, {again}.", code.exit_code(), code.http_status())
 }
 
 /// Each code has a page, each page a code, and the page agrees with the code.
 pub(super) fn errors(tree: &Tree) -> Vec<Problem> {
     let mut problems = Vec::new();
-    for code in Code::ALL {
+    for code in ErrorCode::ALL {
         let path = format!("{ERROR_PAGES}{code}.md");
         let Some(file) = tree.file(&path) else {
             problems.push(Problem::missing(path, "write what happened and what to do"));
@@ -39,7 +39,7 @@ pub(super) fn errors(tree: &Tree) -> Vec<Problem> {
             }
         }
     }
-    let known: BTreeSet<String> = Code::ALL.iter().map(|code| format!("{ERROR_PAGES}{code}.md")).collect();
+    let known: BTreeSet<String> = ErrorCode::ALL.iter().map(|code| format!("{ERROR_PAGES}{code}.md")).collect();
     let stray = tree.below(ERROR_PAGES).filter(|file| file.name() != "README.md" && !known.contains(&file.path));
     problems.extend(stray.map(|file| file.problem(0, "a page without a code", "remove it, or rename it to its code")));
     problems

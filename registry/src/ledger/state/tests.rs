@@ -18,12 +18,12 @@ fn account() -> Account {
     }
 }
 
-fn who() -> Scope {
-    Scope { tenant: account().tenant, user: account().user }
+fn who() -> UsageKey {
+    UsageKey { tenant: account().tenant, user: account().user }
 }
 
 fn limit(budget: Budget, micros: u64) -> Limit {
-    Limit { budget, period: Period::Ever, cost_max: Some(MicroUsd(micros)), tokens_max: None }
+    Limit { budget, period: Period::AllTime, cost_max: Some(MicroUsd(micros)), tokens_max: None }
 }
 
 fn key(number: u64) -> CallKey {
@@ -42,71 +42,71 @@ const NOW: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
 
 #[test]
 fn a_request_counts_itself() {
-    let mut book = Book::default();
-    assert_eq!(book.count(&who(), Periods::default(), NOW).requests_hour, 1);
-    assert_eq!(book.count(&who(), Periods::default(), NOW).requests_hour, 2);
-    assert_eq!(book.usage(&who(), Periods::default(), NOW).requests_hour, 2);
-    let later = NOW.plus(std::time::Duration::from_secs(62 * 60));
-    assert_eq!(book.usage(&who(), Periods::default(), later).requests_hour, 0);
+    let mut state = LedgerState::default();
+    assert_eq!(state.count(&who(), Periods::default(), NOW).requests_hour, 1);
+    assert_eq!(state.count(&who(), Periods::default(), NOW).requests_hour, 2);
+    assert_eq!(state.usage(&who(), Periods::default(), NOW).requests_hour, 2);
+    let later = NOW.saturating_add(std::time::Duration::from_secs(62 * 60));
+    assert_eq!(state.usage(&who(), Periods::default(), later).requests_hour, 0);
 }
 
 #[test]
 fn the_tightest_budget_of_the_tree_decides_and_nothing_is_set_aside() {
-    let mut book = Book::default();
+    let mut state = LedgerState::default();
     let limits = [tenant(1_000), limit(Budget::Run(RunId::new("run_1").unwrap()), 100)];
-    let first = book.reserve(&account(), &limits, cost(60), &key(1), NOW).unwrap();
-    let refused = book.reserve(&account(), &limits, cost(60), &key(2), NOW).unwrap_err();
-    let Refusal::Exceeded { budget: Budget::Run(_), by } = refused else { panic!("{refused:?}") };
+    let first = state.reserve(&account(), &limits, cost(60), &key(1), NOW).unwrap();
+    let refused = state.reserve(&account(), &limits, cost(60), &key(2), NOW).unwrap_err();
+    let ReserveError::Exceeded { budget: Budget::Run(_), by } = refused else { panic!("{refused:?}") };
     let expected =
         Exceeded::Cost { max: MicroUsd(100), spent: MicroUsd(0), reserved: MicroUsd(60), asked: MicroUsd(60) };
     assert_eq!(by, expected);
-    assert_eq!(book.settle(first, Settlement::Actual(cost(10)), NOW), cost(10));
-    assert!(book.reserve(&account(), &limits, cost(90), &key(3), NOW).is_ok());
+    assert_eq!(state.settle(first, Settlement::Actual(cost(10)), NOW), cost(10));
+    assert!(state.reserve(&account(), &limits, cost(90), &key(3), NOW).is_ok());
 }
 
 #[test]
 fn tokens_have_limits_of_their_own() {
-    let mut book = Book::default();
+    let mut state = LedgerState::default();
     let limits = [Limit { cost_max: None, tokens_max: Some(100), ..tenant(0) }];
     let worst = Amount { tokens: Tokens { input: 60, output: 41 }, cost: MicroUsd(0) };
-    let refused = book.reserve(&account(), &limits, worst, &key(1), NOW).unwrap_err();
+    let refused = state.reserve(&account(), &limits, worst, &key(1), NOW).unwrap_err();
     assert_eq!(refused.cause().details["max_tokens"], 100);
-    assert_eq!(refused.cause().code, protocol::Code::BudgetExceeded);
+    assert_eq!(refused.cause().code, protocol::ErrorCode::BudgetExceeded);
 }
 
 #[test]
 fn what_was_not_sent_costs_nothing_and_what_never_answered_costs_its_reservation() {
-    let mut book = Book::default();
-    let unsent = book.reserve(&account(), &[], cost(60), &key(1), NOW).unwrap();
-    assert_eq!(book.settle(unsent, Settlement::Nothing, NOW), Amount::default());
-    let silent = book.reserve(&account(), &[], cost(60), &key(2), NOW).unwrap();
-    assert_eq!(book.settle(silent, Settlement::Estimated, NOW), cost(60));
-    let deltas = book.take_deltas();
-    let (_, spend) = deltas.spend.iter().next().unwrap();
+    let mut state = LedgerState::default();
+    let unsent = state.reserve(&account(), &[], cost(60), &key(1), NOW).unwrap();
+    assert_eq!(state.settle(unsent, Settlement::Unused, NOW), Amount::default());
+    let silent = state.reserve(&account(), &[], cost(60), &key(2), NOW).unwrap();
+    assert_eq!(state.settle(silent, Settlement::Estimated, NOW), cost(60));
+    let deltas = state.drain_deltas();
+    let (_, spend) = deltas.costs.iter().next().unwrap();
     assert_eq!((spend.calls, spend.calls_estimated, spend.estimated), (0, 1, cost(60)));
-    assert_eq!(book.usage(&who(), Periods::default(), NOW).cost_spent, MicroUsd(60));
+    assert_eq!(state.usage(&who(), Periods::default(), NOW).cost_spent, MicroUsd(60));
 }
 
 #[test]
 fn a_reservation_that_could_not_be_written_leaves_no_trace() {
-    let mut book = Book::default();
-    let lost = book.reserve(&account(), &[tenant(100)], cost(100), &key(1), NOW).unwrap();
-    let deltas = book.take_deltas();
-    book.put_back(deltas);
-    book.undo(lost);
-    assert!(book.take_deltas().reserved.is_empty());
-    assert!(book.reserve(&account(), &[tenant(100)], cost(100), &key(2), NOW).is_ok());
+    let mut state = LedgerState::default();
+    let lost = state.reserve(&account(), &[tenant(100)], cost(100), &key(1), NOW).unwrap();
+    let deltas = state.drain_deltas();
+    state.restore_deltas(deltas);
+    state.undo(lost);
+    assert!(state.drain_deltas().reserved.is_empty());
+    assert!(state.reserve(&account(), &[tenant(100)], cost(100), &key(2), NOW).is_ok());
 }
 
 #[test]
 fn what_a_crash_left_is_settled_as_estimated() {
-    let mut book = Book::default();
-    let _lost = book.reserve(&account(), &[], cost(60), &key(1), NOW).unwrap();
-    let mut held = book.take_deltas().reserved;
-    let mut next = Book::default();
-    next.restore_held(held.remove(0));
-    assert_eq!(next.settle_all(NOW), 1);
-    assert_eq!(next.settle_all(NOW), 0);
+    let mut state = LedgerState::default();
+    let _lost = state.reserve(&account(), &[], cost(60), &key(1), NOW).unwrap();
+    let mut held = state.drain_deltas().reserved;
+    let mut next = LedgerState::default();
+    next.restore_reservation(held.remove(0));
+    assert_eq!(next.settle_outstanding(NOW), 1);
+    assert_eq!(next.settle_outstanding(NOW), 0);
     assert_eq!(next.usage(&who(), Periods::default(), NOW).cost_spent, MicroUsd(60));
 }
 
@@ -117,19 +117,19 @@ proptest! {
     fn no_order_of_calls_overspends(
         calls in prop::collection::vec((1_u64..50, 0_u64..=100, any::<bool>()), 1..200).prop_map(|calls| calls),
     ) {
-        let mut book = Book::default();
+        let mut state = LedgerState::default();
         let mut held = Vec::new();
         let mut spent = 0;
         for (number, (worst, percent, settles_now)) in calls.into_iter().enumerate() {
-            if let Ok(reservation) = book.reserve(&account(), &[tenant(1_000)], cost(worst), &key(number as u64), NOW) {
+            if let Ok(reservation) = state.reserve(&account(), &[tenant(1_000)], cost(worst), &key(number as u64), NOW) {
                 held.push((reservation, worst, worst * percent / 100));
             }
             let reserved: u64 = held.iter().map(|(_, worst, _)| worst).sum();
             prop_assert!(spent + reserved <= 1_000);
             if settles_now && let Some((reservation, _, actual)) = held.pop() {
-                spent += book.settle(reservation, Settlement::Actual(cost(actual)), NOW).cost.0;
+                spent += state.settle(reservation, Settlement::Actual(cost(actual)), NOW).cost.0;
             }
         }
-        prop_assert_eq!(book.usage(&who(), Periods::default(), NOW).cost_spent.0, spent);
+        prop_assert_eq!(state.usage(&who(), Periods::default(), NOW).cost_spent.0, spent);
     }
 }

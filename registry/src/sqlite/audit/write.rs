@@ -8,16 +8,16 @@ use protocol::{RequestId, Timestamp};
 use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
-use crate::audit::chain::{EventJson, Link, Row};
+use crate::audit::chain::{ChainRow, ChainTip, EventJson};
 use crate::audit::head::{HeadKind, SignedHead};
 use crate::audit::signer::Signer;
-use crate::audit::verify::Walk;
-use crate::audit::{AuditSeq, Bracket, Pruned};
+use crate::audit::verify::ChainVerifier;
+use crate::audit::{AuditSeq, OpenAuditEntry, Pruned};
 use crate::error::StoreError;
-use crate::group_commit::Answer;
-use crate::sqlite::commands::{AuditCommand, Command};
+use crate::group_commit::ReplySender;
+use crate::sqlite::commands::{AuditWrite, Command};
 use crate::sqlite::failed;
-use crate::sqlite::statement_batch::{Script, Value, from_int, to_int};
+use crate::sqlite::statement_batch::{SqlValue, StatementBatch, from_int, to_int};
 use crate::sqlite::writer::{Commit, Writer, hash_of, refuse as refuse_one};
 
 const AUDIT: &str = "INSERT INTO audit (number, hash, at, request, record) VALUES (?, ?, ?, ?, ?)";
@@ -28,17 +28,17 @@ const OPEN: &str = "INSERT INTO audit_open (id, through, open) VALUES (?, ?, ?) 
 
 /// The end of the chain, as it is on the disk.
 pub(in crate::sqlite) struct Chain {
-    link: Link,
+    link: ChainTip,
     signed: Option<(HeadKind, u64)>,
 }
 
 /// What a commit changes.
 #[derive(Default)]
 pub(in crate::sqlite) struct ChainChange {
-    link: Option<Link>,
+    link: Option<ChainTip>,
     opened: Vec<u64>,
     closed: Vec<u64>,
-    closings: Vec<AuditCommand>,
+    closings: Vec<AuditWrite>,
 }
 
 impl ChainChange {
@@ -59,24 +59,24 @@ impl Chain {
         signer: &Signer,
     ) -> Result<(Self, BTreeSet<u64>), StoreError> {
         let signed = newest_head(connection, signer).await?;
-        let base = signed.as_ref().map_or_else(Link::genesis, SignedHead::link);
-        if base.number > 0 && !is_there(connection, &base).await? {
+        let base = signed.as_ref().map_or_else(ChainTip::genesis, SignedHead::link);
+        if base.number > 0 && !contains(connection, &base).await? {
             let text = format!("record {} was signed, and is gone or is another one now", base.number);
             return Err(StoreError::Chain(text));
         }
-        let mut walk = Walk::behind(base);
-        let rows = rows_behind(connection, base.number).await?;
+        let mut verifier = ChainVerifier::from_tip(base);
+        let rows = rows_after(connection, base.number).await?;
         if signed.as_ref().is_none_or(|head| head.kind == HeadKind::Sealed) && !rows.is_empty() {
             return Err(StoreError::Chain(format!("records behind {} were inserted", base.number)));
         }
-        rows.iter().for_each(|row| walk.step(row));
-        let link = walk.reached().map_err(|fault| StoreError::Chain(fault.to_string()))?;
-        let open = open_brackets(connection).await?;
+        rows.iter().for_each(|row| verifier.verify_next(row));
+        let link = verifier.tip().map_err(|fault| StoreError::Chain(fault.to_string()))?;
+        let open = open_entries(connection).await?;
         Ok((Self { link, signed: None }, open))
     }
 
     /// Goes back behind a commit that failed, and answers what has to be written again.
-    pub(in crate::sqlite) fn undo(&mut self, change: ChainChange) -> Vec<AuditCommand> {
+    pub(in crate::sqlite) fn undo(&mut self, change: ChainChange) -> Vec<AuditWrite> {
         self.link = change.link.unwrap_or(self.link);
         change.closings
     }
@@ -88,7 +88,7 @@ impl Chain {
         signer: &Signer,
         now: Timestamp,
         open: &BTreeSet<u64>,
-        script: &mut Script,
+        script: &mut StatementBatch,
     ) -> Result<Option<SignedHead>, StoreError> {
         if self.signed == Some((kind, self.link.number)) {
             return Ok(None);
@@ -107,64 +107,64 @@ impl Chain {
 
     fn append(&mut self, event: &EventJson, request: Option<&RequestId>, at: Timestamp, commit: &mut Commit) -> u64 {
         commit.audit.link.get_or_insert(self.link);
-        let Row { number, hash, record } = self.link.append(at, event);
+        let ChainRow { number, hash, record } = self.link.append(at, event);
         let request = request.map(RequestId::as_str).into();
         commit
             .script
-            .add(AUDIT, vec![number.into(), Value::from(&hash), at.as_micros().into(), request, record.into()]);
+            .add(AUDIT, vec![number.into(), SqlValue::from(&hash), at.as_micros().into(), request, record.into()]);
         number
     }
 }
 
 /// Decides one command.
-pub(in crate::sqlite) fn apply(writer: &mut Writer, command: AuditCommand, commit: &mut Commit) {
+pub(in crate::sqlite) fn apply(writer: &mut Writer, command: AuditWrite, commit: &mut Commit) {
     match command {
-        AuditCommand::Open { event, request, at, haste: _, answer } => {
+        AuditWrite::Open { event, request, at, timing: _, answer } => {
             let number = writer.chain.append(&event, Some(&request), at, commit);
             commit.audit.opened.push(number);
-            let bracket = bracket(writer, number, request, at);
-            commit.answer(answer, bracket);
+            let entry = entry(writer, number, request, at);
+            commit.answer(answer, entry);
         }
-        AuditCommand::Close { opened, event, request, at } => {
+        AuditWrite::Close { opened, event, request, at } => {
             writer.chain.append(&event, Some(&request), at, commit);
             commit.audit.closed.push(opened.0);
-            commit.audit.closings.push(AuditCommand::Close { opened, event, request, at });
+            commit.audit.closings.push(AuditWrite::Close { opened, event, request, at });
         }
-        AuditCommand::Note { event, at, answer } => {
+        AuditWrite::Note { event, at, answer } => {
             let number = writer.chain.append(&event, None, at, commit);
             commit.answer(answer, AuditSeq(number));
         }
-        AuditCommand::Prune { through, records, now, answer } => prune(writer, through, records, now, answer, commit),
+        AuditWrite::Prune { through, records, now, answer } => prune(writer, through, records, now, answer, commit),
     }
 }
 
 /// A bracket that was dropped before it was closed says so itself.
-fn bracket(writer: &Writer, number: u64, request: RequestId, at: Timestamp) -> Bracket {
+fn entry(writer: &Writer, number: u64, request: RequestId, at: Timestamp) -> OpenAuditEntry {
     let (queue, clock, name) = (writer.shared.queue.clone(), writer.shared.clock.clone(), request.clone());
     let abandoned = move |opened: AuditSeq| {
         let event = EventJson::of(&Event::Interrupted { opened: opened.0 }).map_err(StoreError::from);
         let told = event.and_then(|event| {
-            let close = AuditCommand::Close { opened, event, request: name, at: clock.now() };
-            queue.drop_in(Command::Audit(close))
+            let close = AuditWrite::Close { opened, event, request: name, at: clock.now() };
+            queue.try_send(Command::Audit(close))
         });
         if let Err(error) = told {
             tracing::warn!(audit.opened = opened.0, error = %error, "an abandoned record stays open until the next start");
         }
     };
-    Bracket::new(AuditSeq(number), request, at, Some(Box::new(abandoned)))
+    OpenAuditEntry::new(AuditSeq(number), request, at, Some(Box::new(abandoned)))
 }
 
 fn prune(
     writer: &mut Writer,
-    through: Link,
+    through: ChainTip,
     records: u64,
     now: Timestamp,
-    answer: Answer<Pruned>,
+    answer: ReplySender<Pruned>,
     commit: &mut Commit,
 ) {
     let anchor = writer.signer.sign(HeadKind::Anchor, through, now);
     let message = format!("{records} records pruned, through {}", through.number);
-    let event = Event::Noted { subject: "audit".into(), message };
+    let event = Event::System { subject: "audit".into(), message };
     let written = EventJson::of(&event).and_then(|event| Ok((event, serde_json::to_string(&anchor)?)));
     let (event, anchor) = match written {
         Ok(written) => written,
@@ -179,22 +179,22 @@ fn prune(
 }
 
 /// Refuses a command that could not be decided; a closing is kept for the next commit.
-pub(in crate::sqlite) fn refuse(command: AuditCommand, error: &StoreError) -> Option<AuditCommand> {
+pub(in crate::sqlite) fn refuse(command: AuditWrite, error: &StoreError) -> Option<AuditWrite> {
     match command {
-        AuditCommand::Open { answer, .. } => refuse_one(answer, error),
-        AuditCommand::Note { answer, .. } => refuse_one(answer, error),
-        AuditCommand::Prune { answer, .. } => refuse_one(answer, error),
-        close @ AuditCommand::Close { .. } => return Some(close),
+        AuditWrite::Open { answer, .. } => refuse_one(answer, error),
+        AuditWrite::Note { answer, .. } => refuse_one(answer, error),
+        AuditWrite::Prune { answer, .. } => refuse_one(answer, error),
+        close @ AuditWrite::Close { .. } => return Some(close),
     }
     None
 }
 
 /// A record as it was kept.
-pub(super) fn row_of(row: &SqliteRow) -> Result<Row, StoreError> {
+pub(super) fn row_of(row: &SqliteRow) -> Result<ChainRow, StoreError> {
     let number: i64 = row.try_get("number").map_err(|error| failed(&error))?;
     let hash: &[u8] = row.try_get("hash").map_err(|error| failed(&error))?;
     let record: String = row.try_get("record").map_err(|error| failed(&error))?;
-    Ok(Row { number: from_int(number), hash: hash_of(hash)?, record })
+    Ok(ChainRow { number: from_int(number), hash: hash_of(hash)?, record })
 }
 
 /// The newest statement of those in the database and the one beside it.
@@ -204,7 +204,7 @@ async fn newest_head(connection: &mut SqliteConnection, signer: &Signer) -> Resu
         .await
         .map_err(|error| failed(&error))?;
     let mut heads = texts.iter().map(|text| serde_json::from_str(text)).collect::<Result<Vec<SignedHead>, _>>()?;
-    heads.extend(signer.kept()?);
+    heads.extend(signer.load_head()?);
     if let Some(forged) = heads.iter().find(|head| !head.is_signed_by(&signer.verifying_key())) {
         return Err(StoreError::Chain(format!("the signature for record {} is not the key's", forged.number)));
     }
@@ -212,7 +212,7 @@ async fn newest_head(connection: &mut SqliteConnection, signer: &Signer) -> Resu
 }
 
 /// True if the chain has this record, or was pruned up to it.
-async fn is_there(connection: &mut SqliteConnection, link: &Link) -> Result<bool, StoreError> {
+async fn contains(connection: &mut SqliteConnection, link: &ChainTip) -> Result<bool, StoreError> {
     let hash: Option<Vec<u8>> = sqlx::query_scalar("SELECT hash FROM audit WHERE number = ?")
         .bind(to_int(link.number))
         .fetch_optional(&mut *connection)
@@ -230,7 +230,7 @@ async fn is_there(connection: &mut SqliteConnection, link: &Link) -> Result<bool
     Ok(anchor.is_some_and(|anchor| anchor.link() == *link))
 }
 
-async fn rows_behind(connection: &mut SqliteConnection, number: u64) -> Result<Vec<Row>, StoreError> {
+async fn rows_after(connection: &mut SqliteConnection, number: u64) -> Result<Vec<ChainRow>, StoreError> {
     let rows = sqlx::query("SELECT number, hash, record FROM audit WHERE number > ? ORDER BY number")
         .bind(to_int(number))
         .fetch_all(connection)
@@ -241,7 +241,7 @@ async fn rows_behind(connection: &mut SqliteConnection, number: u64) -> Result<V
 
 /// The brackets that the last process left open: those it noted with its last signature, and what
 /// came behind that.
-async fn open_brackets(connection: &mut SqliteConnection) -> Result<BTreeSet<u64>, StoreError> {
+async fn open_entries(connection: &mut SqliteConnection) -> Result<BTreeSet<u64>, StoreError> {
     let noted = sqlx::query("SELECT through, open FROM audit_open WHERE id = 1")
         .fetch_optional(&mut *connection)
         .await
@@ -254,7 +254,7 @@ async fn open_brackets(connection: &mut SqliteConnection) -> Result<BTreeSet<u64
         }
         None => (0, BTreeSet::new()),
     };
-    for row in rows_behind(connection, through).await? {
+    for row in rows_after(connection, through).await? {
         let record: protocol::audit::Record = serde_json::from_str(&row.record)?;
         match record.event {
             Event::Opened(_) => {
@@ -263,7 +263,7 @@ async fn open_brackets(connection: &mut SqliteConnection) -> Result<BTreeSet<u64
             Event::Closed { opened, .. } | Event::Interrupted { opened } => {
                 open.remove(&opened);
             }
-            Event::Noted { .. } => {}
+            Event::System { .. } => {}
         }
     }
     Ok(open)

@@ -7,19 +7,19 @@ use protocol::{Json, RunId, Timestamp};
 use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
-use crate::context::data::{Board, Changed, Slot};
+use crate::context::data::{Changed, ContextData, StoredValue};
 use crate::context::{ContextError, Version};
 use crate::error::StoreError;
-use crate::group_commit::Answer;
+use crate::group_commit::ReplySender;
 use crate::runs::Fence;
 use crate::sqlite::commands::ContextCommand;
 use crate::sqlite::failed;
 use crate::sqlite::runs::row::id;
-use crate::sqlite::statement_batch::{Value, from_int};
+use crate::sqlite::statement_batch::{SqlValue, from_int};
 use crate::sqlite::writer::{Commit, refuse as refuse_one};
 
 /// Contexts that are remembered between commits; they are read again when they are needed again.
-const BOARDS_MAX: usize = 256;
+const CACHED_CONTEXTS_MAX: usize = 256;
 
 const CONTEXTS: &str = "INSERT INTO contexts (run, fence, version) VALUES (?, ?, ?) \
                         ON CONFLICT (run) DO UPDATE SET fence = excluded.fence, version = excluded.version";
@@ -29,9 +29,9 @@ const VALUES: &str = "INSERT INTO context_values (run, key, version, value, unti
 
 /// The contexts that are being written.
 #[derive(Default)]
-pub(in crate::sqlite) struct Boards(HashMap<RunId, Option<Board>>);
+pub(in crate::sqlite) struct ContextCache(HashMap<RunId, Option<ContextData>>);
 
-impl Boards {
+impl ContextCache {
     pub(in crate::sqlite) fn knows(&self, run: &RunId) -> bool {
         self.0.contains_key(run)
     }
@@ -40,28 +40,31 @@ impl Boards {
         self.0.clear();
     }
 
-    pub(in crate::sqlite) async fn look_up(
+    pub(in crate::sqlite) async fn prefetch(
         &mut self,
         connection: &mut SqliteConnection,
         unknown: Vec<RunId>,
     ) -> Result<(), StoreError> {
         for run in unknown.into_iter().collect::<HashSet<_>>() {
-            let board = read_board(&mut *connection, &run).await?;
-            if self.0.len() >= BOARDS_MAX {
-                self.0.retain(|_, board| board.is_none());
+            let data = read_context(&mut *connection, &run).await?;
+            if self.0.len() >= CACHED_CONTEXTS_MAX {
+                self.0.retain(|_, data| data.is_none());
             }
-            self.0.insert(run, board);
+            self.0.insert(run, data);
         }
         Ok(())
     }
 
-    fn find_mut(&mut self, run: &RunId) -> Result<&mut Board, ContextError> {
+    fn find_mut(&mut self, run: &RunId) -> Result<&mut ContextData, ContextError> {
         self.0.get_mut(run).and_then(Option::as_mut).ok_or(ContextError::Unknown)
     }
 }
 
 /// Reads a whole context; `None` if nobody has claimed it.
-pub(super) async fn read_board(connection: &mut SqliteConnection, run: &RunId) -> Result<Option<Board>, StoreError> {
+pub(super) async fn read_context(
+    connection: &mut SqliteConnection,
+    run: &RunId,
+) -> Result<Option<ContextData>, StoreError> {
     // One statement sees one moment.
     let rows = sqlx::query(
         "SELECT c.fence, c.version AS last, v.key, v.version, v.value, v.until FROM contexts c \
@@ -72,21 +75,24 @@ pub(super) async fn read_board(connection: &mut SqliteConnection, run: &RunId) -
     .await
     .map_err(|error| failed(&error))?;
     let Some(first) = rows.first() else { return Ok(None) };
-    let mut board =
-        Board { fence: Fence(number(first, "fence")?), version: Version(number(first, "last")?), ..Board::default() };
+    let mut data = ContextData {
+        fence: Fence(number(first, "fence")?),
+        version: Version(number(first, "last")?),
+        ..ContextData::default()
+    };
     for row in &rows {
         let key: Option<&str> = row.try_get("key").map_err(|error| failed(&error))?;
         let Some(key) = key else { continue };
         let value: Option<&str> = row.try_get("value").map_err(|error| failed(&error))?;
         let until: Option<i64> = row.try_get("until").map_err(|error| failed(&error))?;
-        let slot = Slot {
+        let stored = StoredValue {
             version: Version(number(row, "version")?),
             value: value.map(serde_json::from_str::<Json>).transpose()?,
-            until: until.map(Timestamp::from_micros),
+            expires_at: until.map(Timestamp::from_micros),
         };
-        board.slots.insert(id(key)?, slot);
+        data.values.insert(id(key)?, stored);
     }
-    Ok(Some(board))
+    Ok(Some(data))
 }
 
 fn number(row: &SqliteRow, column: &str) -> Result<u64, StoreError> {
@@ -94,32 +100,32 @@ fn number(row: &SqliteRow, column: &str) -> Result<u64, StoreError> {
 }
 
 /// Decides one command.
-pub(in crate::sqlite) fn apply(boards: &mut Boards, command: ContextCommand, commit: &mut Commit) {
+pub(in crate::sqlite) fn apply(contexts: &mut ContextCache, command: ContextCommand, commit: &mut Commit) {
     match command {
         ContextCommand::Claim { run, answer } => {
-            let board = boards.0.entry(run.clone()).or_default().get_or_insert_default();
-            let fence = board.claim();
-            commit.script.add(CONTEXTS, context_row(&run, board));
+            let data = contexts.0.entry(run.clone()).or_default().get_or_insert_default();
+            let fence = data.claim();
+            commit.script.add(CONTEXTS, context_row(&run, data));
             commit.answer(answer, fence);
         }
         ContextCommand::Write { run, fence, put, now, answer } => {
-            let changed = boards.find_mut(&run).and_then(|board| board.put(fence, *put, now));
+            let changed = contexts.find_mut(&run).and_then(|data| data.put(fence, *put, now));
             let written = changed.and_then(|changed| {
-                let version = changed.slot.version;
-                write_changes(boards, &run, &[changed], commit).map(|()| version)
+                let version = changed.stored.version;
+                write_changes(contexts, &run, &[changed], commit).map(|()| version)
             });
             finish(answer, written, &run, commit);
         }
         ContextCommand::Expire { run, fence, now, answer } => {
-            let changed = boards.find_mut(&run).and_then(|board| board.expire(fence, now));
+            let changed = contexts.find_mut(&run).and_then(|data| data.expire(fence, now));
             let written = changed
-                .and_then(|changed| write_changes(boards, &run, &changed, commit).map(|()| changed.len() as u64));
+                .and_then(|changed| write_changes(contexts, &run, &changed, commit).map(|()| changed.len() as u64));
             finish(answer, written, &run, commit);
         }
         ContextCommand::Remove { run, fence, answer } => {
-            let admitted = boards.find_mut(&run).and_then(|board| board.admit(fence));
+            let admitted = contexts.find_mut(&run).and_then(|data| data.check_fence(fence));
             if admitted.is_ok() {
-                boards.0.insert(run.clone(), None);
+                contexts.0.insert(run.clone(), None);
                 commit.script.add("DELETE FROM context_values WHERE run = ?", vec![run.as_str().into()]);
                 commit.script.add("DELETE FROM contexts WHERE run = ?", vec![run.as_str().into()]);
             }
@@ -129,14 +135,14 @@ pub(in crate::sqlite) fn apply(boards: &mut Boards, command: ContextCommand, com
 }
 
 fn finish<T: Send + 'static>(
-    answer: Answer<T, ContextError>,
+    answer: ReplySender<T, ContextError>,
     written: Result<T, ContextError>,
     run: &RunId,
     commit: &mut Commit,
 ) {
     match written {
         Ok(value) => {
-            commit.context_rings.push(run.clone());
+            commit.context_notify.push(run.clone());
             commit.answer(answer, value);
         }
         Err(error) => {
@@ -146,26 +152,26 @@ fn finish<T: Send + 'static>(
 }
 
 fn write_changes(
-    boards: &mut Boards,
+    contexts: &mut ContextCache,
     run: &RunId,
     changed: &[Changed],
     commit: &mut Commit,
 ) -> Result<(), ContextError> {
-    let board = boards.find_mut(run)?;
-    for Changed { key, slot } in changed {
-        let value = slot.value.as_ref().map(serde_json::to_string).transpose().map_err(StoreError::from)?;
-        let until = slot.until.map(Timestamp::as_micros);
-        let row = vec![run.as_str().into(), key.as_str().into(), slot.version.0.into(), value.into(), until.into()];
+    let data = contexts.find_mut(run)?;
+    for Changed { key, stored } in changed {
+        let value = stored.value.as_ref().map(serde_json::to_string).transpose().map_err(StoreError::from)?;
+        let until = stored.expires_at.map(Timestamp::as_micros);
+        let row = vec![run.as_str().into(), key.as_str().into(), stored.version.0.into(), value.into(), until.into()];
         commit.script.add(VALUES, row);
     }
     if !changed.is_empty() {
-        commit.script.add(CONTEXTS, context_row(run, board));
+        commit.script.add(CONTEXTS, context_row(run, data));
     }
     Ok(())
 }
 
-fn context_row(run: &RunId, board: &Board) -> Vec<Value> {
-    vec![run.as_str().into(), board.fence.0.into(), board.version.0.into()]
+fn context_row(run: &RunId, data: &ContextData) -> Vec<SqlValue> {
+    vec![run.as_str().into(), data.fence.0.into(), data.version.0.into()]
 }
 
 /// Refuses a command that could not be decided.

@@ -7,11 +7,11 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use greenroom_protocol as protocol;
 
 use crate::error::StoreError;
-use crate::ledger::deltas::{Deltas, Spend, SpendKey};
-use crate::ledger::usage::{Counts, minute_of, window_minutes};
-use crate::ledger::{Amount, Budget, PERIOD_DAYS_MAX, Scope};
+use crate::ledger::deltas::{CostEntry, CostKey, Deltas};
+use crate::ledger::usage::{UsageCounts, minute_of, window_minutes};
+use crate::ledger::{Amount, Budget, PERIOD_DAYS_MAX, UsageKey};
 use crate::sqlite::runs::row::id;
-use crate::sqlite::statement_batch::{Script, Value, from_int};
+use crate::sqlite::statement_batch::{SqlValue, StatementBatch, from_int};
 use crate::sqlite::{Shared, failed};
 
 const MINUTES: &str = "INSERT INTO usage_minutes (minute, tenant, user, requests, tokens, cost) VALUES (?, ?, ?, ?, ?, ?) \
@@ -36,19 +36,19 @@ const BUDGETS: &str = "INSERT INTO budgets (budget, day, tokens_input, tokens_ou
 const RESERVATIONS: &str = "INSERT INTO reservations (id, held) VALUES (?, ?)";
 
 /// Minutes are kept somewhat longer than they count, so that they are cleared away rarely.
-const CLEAR_EVERY_MINUTES: i64 = 16;
+const CLEANUP_INTERVAL_MINUTES: i64 = 16;
 
 /// Adds what changed.
-pub(in crate::sqlite) fn add(deltas: &Deltas, script: &mut Script) -> Result<(), StoreError> {
+pub(in crate::sqlite) fn add(deltas: &Deltas, script: &mut StatementBatch) -> Result<(), StoreError> {
     if deltas.is_empty() {
         return Ok(());
     }
     for ((who, minute), counts) in &deltas.minutes {
-        let Counts { requests, tokens, cost } = *counts;
+        let UsageCounts { requests, tokens, cost } = *counts;
         let (tenant, user) = (who.tenant.as_str().into(), who.user.as_str().into());
         script.add(MINUTES, vec![(*minute).into(), tenant, user, requests.into(), tokens.into(), cost.0.into()]);
     }
-    for (key, spend) in &deltas.spend {
+    for (key, spend) in &deltas.costs {
         script.add(COSTS, cost_row(key, spend));
     }
     for (budget, (amount, day)) in &deltas.budgets {
@@ -67,14 +67,14 @@ pub(in crate::sqlite) fn add(deltas: &Deltas, script: &mut Script) -> Result<(),
         script.add("DELETE FROM reservations WHERE id IN (SELECT value FROM json_each(?))", vec![ids.into()]);
     }
     let newest = deltas.minutes.keys().map(|(_, minute)| *minute).max();
-    if let Some(minute) = newest.filter(|minute| minute % CLEAR_EVERY_MINUTES == 0) {
+    if let Some(minute) = newest.filter(|minute| minute % CLEANUP_INTERVAL_MINUTES == 0) {
         let oldest = minute.saturating_sub(window_minutes());
         script.add("DELETE FROM usage_minutes WHERE minute <= ?", vec![oldest.into()]);
     }
     Ok(())
 }
 
-fn cost_row(key: &SpendKey, spend: &Spend) -> Vec<Value> {
+fn cost_row(key: &CostKey, spend: &CostEntry) -> Vec<SqlValue> {
     let [input, output, cost] = amount_values(spend.actual);
     let [estimated_input, estimated_output, estimated_cost] = amount_values(spend.estimated);
     vec![
@@ -96,7 +96,7 @@ fn cost_row(key: &SpendKey, spend: &Spend) -> Vec<Value> {
     ]
 }
 
-fn amount_values(amount: Amount) -> [Value; 3] {
+fn amount_values(amount: Amount) -> [SqlValue; 3] {
     [amount.tokens.input.into(), amount.tokens.output.into(), amount.cost.0.into()]
 }
 
@@ -105,10 +105,10 @@ pub(in crate::sqlite) async fn load(connection: &mut SqliteConnection, shared: &
     let now = shared.clock.now();
     let minutes = rows(connection, "SELECT * FROM usage_minutes WHERE minute > ?", oldest_minute(now)).await?;
     for row in &minutes {
-        let who = Scope { tenant: id(text(row, "tenant")?)?, user: id(text(row, "user")?)? };
+        let who = UsageKey { tenant: id(text(row, "tenant")?)?, user: id(text(row, "user")?)? };
         let cost = MicroUsd(number(row, "cost")?);
-        let counts = Counts { requests: number(row, "requests")?, tokens: number(row, "tokens")?, cost };
-        shared.book().restore_minute(&who, int(row, "minute")?, counts);
+        let counts = UsageCounts { requests: number(row, "requests")?, tokens: number(row, "tokens")?, cost };
+        shared.state().restore_minute(&who, int(row, "minute")?, counts);
     }
     // Days that no sliding budget looks back to are taken in as one sum.
     let costs = rows(
@@ -122,17 +122,17 @@ pub(in crate::sqlite) async fn load(connection: &mut SqliteConnection, shared: &
     for row in &costs {
         let (tenant, user) = (id(text(row, "tenant")?)?, id(text(row, "user")?)?);
         let (day, amount) = (int(row, "day")?, amount_of(row)?);
-        let mut book = shared.book();
-        book.restore_spent(Budget::Tenant(protocol::TenantId::clone(&tenant)), day, amount);
-        book.restore_spent(Budget::User(tenant, user), day, amount);
-        book.restore_spent(Budget::Agent(id(text(row, "agent")?)?), day, amount);
+        let mut state = shared.state();
+        state.restore_spent(Budget::Tenant(protocol::TenantId::clone(&tenant)), day, amount);
+        state.restore_spent(Budget::User(tenant, user), day, amount);
+        state.restore_spent(Budget::Agent(id(text(row, "agent")?)?), day, amount);
     }
     for row in &rows(connection, "SELECT * FROM budgets WHERE day > ?", i64::MIN).await? {
         let budget = serde_json::from_str(text(row, "budget")?)?;
-        shared.book().restore_spent(budget, int(row, "day")?, amount_of(row)?);
+        shared.state().restore_spent(budget, int(row, "day")?, amount_of(row)?);
     }
     for row in &rows(connection, "SELECT held FROM reservations WHERE id > ?", i64::MIN).await? {
-        shared.book().restore_held(serde_json::from_str(text(row, "held")?)?);
+        shared.state().restore_reservation(serde_json::from_str(text(row, "held")?)?);
     }
     Ok(())
 }

@@ -8,9 +8,9 @@ use sqlx::sqlite::SqliteRow;
 use crate::error::StoreError;
 use crate::journal::Seq;
 use crate::runs::record::state_of;
-use crate::runs::{Fence, RunHead};
+use crate::runs::{Fence, RunRecord};
 use crate::sqlite::failed;
-use crate::sqlite::statement_batch::{Value, from_int};
+use crate::sqlite::statement_batch::{SqlValue, from_int};
 use crate::sqlite::writer::hash_of;
 
 /// Selects heads; what follows says which.
@@ -35,11 +35,11 @@ pub(super) const CHANGE: &str =
     "UPDATE runs SET state = ?, ended = ?, asked = ?, fence = ?, pod = ?, updated = ? WHERE number = ?";
 
 /// The values of [`CHANGE`].
-pub(super) fn changed(number: i64, head: &RunHead) -> Vec<Value> {
+pub(super) fn changed(number: i64, head: &RunRecord) -> Vec<SqlValue> {
     vec![
         head.state.as_str().into(),
-        i64::from(head.state.is_ended()).into(),
-        i64::from(head.asked).into(),
+        i64::from(head.state.is_terminal()).into(),
+        i64::from(head.pending_approvals).into(),
         head.fence.0.into(),
         head.pod.as_str().into(),
         head.updated.as_micros().into(),
@@ -48,20 +48,20 @@ pub(super) fn changed(number: i64, head: &RunHead) -> Vec<Value> {
 }
 
 /// The values of [`BEGIN`].
-pub(super) fn row_of(number: i64, head: &RunHead) -> Vec<Value> {
+pub(super) fn row_of(number: i64, head: &RunRecord) -> Vec<SqlValue> {
     vec![
         number.into(),
         head.run.as_str().into(),
         head.tenant.as_str().into(),
         head.owner.as_str().into(),
         head.workflow.as_str().into(),
-        Value::from(&head.version),
+        SqlValue::from(&head.version),
         head.team.as_ref().map(|team| team.as_str()).into(),
         head.parent.as_ref().map(|parent| parent.as_str()).into(),
-        Value::from(&head.body),
+        SqlValue::from(&head.request_hash),
         head.state.as_str().into(),
-        i64::from(head.state.is_ended()).into(),
-        i64::from(head.asked).into(),
+        i64::from(head.state.is_terminal()).into(),
+        i64::from(head.pending_approvals).into(),
         head.fence.0.into(),
         head.pod.as_str().into(),
         head.created.as_micros().into(),
@@ -70,13 +70,13 @@ pub(super) fn row_of(number: i64, head: &RunHead) -> Vec<Value> {
 }
 
 /// Reads a head, and its number.
-pub(super) fn head_of(row: &SqliteRow) -> Result<(i64, RunHead), StoreError> {
+pub(super) fn head_of(row: &SqliteRow) -> Result<(i64, RunRecord), StoreError> {
     let text = |column: &str| row.try_get::<&str, _>(column).map_err(|error| failed(&error));
     let maybe = |column: &str| row.try_get::<Option<&str>, _>(column).map_err(|error| failed(&error));
     let int = |column: &str| row.try_get::<i64, _>(column).map_err(|error| failed(&error));
     let hash = |column: &str| row.try_get::<&[u8], _>(column).map_err(|error| failed(&error)).and_then(hash_of);
     let state = text("state")?;
-    let head = RunHead {
+    let head = RunRecord {
         run: id(text("run")?)?,
         tenant: id(text("tenant")?)?,
         owner: id(text("owner")?)?,
@@ -84,9 +84,9 @@ pub(super) fn head_of(row: &SqliteRow) -> Result<(i64, RunHead), StoreError> {
         version: hash("version")?,
         team: maybe("team")?.map(id).transpose()?,
         parent: maybe("parent")?.map(id).transpose()?,
-        body: hash("body")?,
+        request_hash: hash("body")?,
         state: state_of(state).ok_or_else(|| StoreError::Codec(format!("a run is in no state called {state:?}")))?,
-        asked: u32::try_from(int("asked")?).unwrap_or_default(),
+        pending_approvals: u32::try_from(int("asked")?).unwrap_or_default(),
         fence: Fence(from_int(int("fence")?)),
         pod: id(text("pod")?)?,
         seq: Seq(from_int(int("seq")?)),

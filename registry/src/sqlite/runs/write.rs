@@ -12,15 +12,15 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use super::row::{BEGIN, CHANGE, changed, head_of, row_of, select_heads};
 use crate::error::StoreError;
 use crate::journal::{JournalError, Receipt, Seq};
-use crate::runs::{Created, NewRun, RunHead};
-use crate::sqlite::commands::{Append, Begin, Entries, RunCommand};
-use crate::sqlite::idempotency::{KeyRow, ONCE_KEYS};
-use crate::sqlite::statement_batch::Value;
+use crate::runs::{Created, NewRun, RunRecord};
+use crate::sqlite::commands::{Append, Begin, Entries, RunWrite};
+use crate::sqlite::idempotency::{INSERT_IDEMPOTENCY_KEY, KeyRow};
+use crate::sqlite::statement_batch::SqlValue;
 use crate::sqlite::writer::{Commit, Writer, refuse as refuse_one};
-use crate::sqlite::{Shared, failed, unwritten};
+use crate::sqlite::{Shared, failed, write_error};
 
 /// Heads that are remembered between commits.
-const HEADS_MAX: usize = 100_000;
+const CACHED_RECORDS_MAX: usize = 100_000;
 
 const JOURNAL: &str = "INSERT INTO journal (run, seq, at, entry) VALUES (?, ?, ?, ?)";
 
@@ -34,23 +34,23 @@ const PRUNING: [&str; 6] = [
     "DELETE FROM runs WHERE ended = 1 AND updated < ?",
 ];
 
-struct Known {
+struct CachedRecord {
     number: i64,
-    head: RunHead,
+    head: RunRecord,
 }
 
 /// The heads of the runs that are being written.
 #[derive(Default)]
-pub(in crate::sqlite) struct Heads {
+pub(in crate::sqlite) struct RunRecordCache {
     /// `None` for a run that was looked up and is not there.
-    known: HashMap<RunId, Option<Known>>,
+    known: HashMap<RunId, Option<CachedRecord>>,
     /// Those that were looked up in vain since the last commit.
     absent: Vec<RunId>,
     ended: Vec<RunId>,
     last: i64,
 }
 
-impl Heads {
+impl RunRecordCache {
     pub(in crate::sqlite) async fn load(connection: &mut SqliteConnection) -> Result<Self, StoreError> {
         let last = sqlx::query_scalar("SELECT COALESCE(MAX(number), 0) FROM runs")
             .fetch_one(connection)
@@ -63,21 +63,21 @@ impl Heads {
         self.known.contains_key(run)
     }
 
-    pub(in crate::sqlite) async fn look_up(
+    pub(in crate::sqlite) async fn prefetch(
         &mut self,
-        pen: &mut Connection,
+        conn: &mut Connection,
         connection: &mut SqliteConnection,
         unknown: Vec<RunId>,
     ) -> Result<(), StoreError> {
         // Most are new, which is found out here without a way to another thread.
-        let there = those_there(pen, &unknown).map_err(|error| unwritten(&error))?;
+        let there = existing_runs(conn, &unknown).map_err(|error| write_error(&error))?;
         let rows = if there.is_empty() { Vec::new() } else { heads_of(connection, &there).await? };
         // Only now: what could not be read is neither there nor absent.
         self.known.extend(unknown.iter().cloned().map(|run| (run, None)));
         self.absent.extend(unknown);
         for row in rows {
             let (number, head) = head_of(&row)?;
-            self.known.insert(head.run.clone(), Some(Known { number, head }));
+            self.known.insert(head.run.clone(), Some(CachedRecord { number, head }));
         }
         Ok(())
     }
@@ -92,7 +92,7 @@ impl Heads {
                 self.known.remove(&run);
             }
         }
-        if self.known.len() > HEADS_MAX {
+        if self.known.len() > CACHED_RECORDS_MAX {
             self.known.clear();
         }
     }
@@ -104,13 +104,13 @@ impl Heads {
         self.ended.clear();
     }
 
-    fn find_mut(&mut self, run: &RunId) -> Option<&mut Known> {
+    fn find_mut(&mut self, run: &RunId) -> Option<&mut CachedRecord> {
         self.known.get_mut(run)?.as_mut()
     }
 }
 
-fn those_there<'r>(pen: &Connection, runs: &'r [RunId]) -> rusqlite::Result<HashSet<&'r RunId>> {
-    let mut select = pen.prepare_cached("SELECT 1 FROM runs WHERE run = ?")?;
+fn existing_runs<'r>(conn: &Connection, runs: &'r [RunId]) -> rusqlite::Result<HashSet<&'r RunId>> {
+    let mut select = conn.prepare_cached("SELECT 1 FROM runs WHERE run = ?")?;
     let mut there = HashSet::new();
     for run in runs {
         if select.exists([run.as_str()])? {
@@ -129,31 +129,31 @@ async fn heads_of(connection: &mut SqliteConnection, runs: &HashSet<&RunId>) -> 
 }
 
 /// The caller's key that a command has to know about.
-pub(in crate::sqlite) fn key_of(command: &RunCommand) -> Option<(String, TenantId)> {
+pub(in crate::sqlite) fn key_of(command: &RunWrite) -> Option<(String, TenantId)> {
     match command {
-        RunCommand::Begin(begin) => begin.key.clone().map(|key| (key, begin.new.tenant.clone())),
-        RunCommand::Claim { .. } | RunCommand::Append(_) | RunCommand::Prune { .. } => None,
+        RunWrite::Begin(begin) => begin.key.clone().map(|key| (key, begin.new.tenant.clone())),
+        RunWrite::Claim { .. } | RunWrite::Append(_) | RunWrite::Prune { .. } => None,
     }
 }
 
 /// Decides one command.
-pub(in crate::sqlite) fn apply(writer: &mut Writer, command: RunCommand, commit: &mut Commit) {
+pub(in crate::sqlite) fn apply(writer: &mut Writer, command: RunWrite, commit: &mut Commit) {
     match command {
-        RunCommand::Begin(begin) => self::begin(writer, *begin, commit),
-        RunCommand::Claim { run, pod, lease, now, answer } => {
+        RunWrite::Begin(begin) => self::begin(writer, *begin, commit),
+        RunWrite::Claim { run, pod, lease, now, answer } => {
             let leases = &writer.shared.leases;
-            let free = writer.heads.find_mut(&run).filter(|known| !known.head.state.is_ended());
+            let free = writer.heads.find_mut(&run).filter(|known| !known.head.state.is_terminal());
             let Some(known) = free.filter(|_| !leases.is_held(&run, now)) else {
                 return commit.answer(answer, None);
             };
-            let fence = known.head.take_over(&pod);
+            let fence = known.head.transfer_to(&pod);
             commit.script.add(CHANGE, changed(known.number, &known.head));
             leases.grant(&run, fence, lease, now);
             release_on_failure(&writer.shared, &run, fence, commit);
             commit.answer(answer, Some(fence));
         }
-        RunCommand::Append(append) => append_entries(writer, *append, commit),
-        RunCommand::Prune { before, answer } => {
+        RunWrite::Append(append) => append_entries(writer, *append, commit),
+        RunWrite::Prune { before, answer } => {
             for sql in PRUNING {
                 commit.script.add(sql, vec![before.as_micros().into()]);
             }
@@ -171,11 +171,11 @@ fn begin(writer: &mut Writer, begin: Begin, commit: &mut Commit) {
     let receipt = match created {
         Created::New(_) if has_entries => {
             let last = Seq(entries.texts.len() as u64);
-            keep_entries(writer.heads.last, Seq(0), entries.texts, now, commit);
-            commit.journal_rings.push(new.run.clone());
+            insert_entries(writer.heads.last, Seq(0), entries.texts, now, commit);
+            commit.journal_notify.push(new.run.clone());
             Some(Receipt::new(new.run, Seq(0), last))
         }
-        Created::New(_) | Created::Same(_) | Created::Conflict => None,
+        Created::New(_) | Created::Existing(_) | Created::Conflict => None,
     };
     commit.answer(answer, (created, receipt));
 }
@@ -190,21 +190,21 @@ fn create(
 ) -> Created {
     let key = key.map(|key| (key, new.tenant.clone()));
     if let Some(used) = key.as_ref().and_then(|key| commit.keys.get(key)?.as_ref()) {
-        let is_same = used.body == new.body;
-        return used.run.clone().filter(|_| is_same).map_or(Created::Conflict, Created::Same);
+        let is_same = used.body == new.request_hash;
+        return used.run.clone().filter(|_| is_same).map_or(Created::Conflict, Created::Existing);
     }
     if let Some(known) = writer.heads.find_mut(&new.run) {
-        return if known.head.is_same(new) { Created::Same(new.run.clone()) } else { Created::Conflict };
+        return if known.head.matches(new) { Created::Existing(new.run.clone()) } else { Created::Conflict };
     }
-    let head = RunHead::begun(new, &entries.marks, now);
-    let (fence, is_ended) = (head.fence, head.state.is_ended());
+    let head = RunRecord::begun(new, &entries.marks, now);
+    let (fence, is_ended) = (head.fence, head.state.is_terminal());
     writer.heads.last += 1;
     let number = writer.heads.last;
     commit.script.add(BEGIN, row_of(number, &head));
-    writer.heads.known.insert(new.run.clone(), Some(Known { number, head }));
+    writer.heads.known.insert(new.run.clone(), Some(CachedRecord { number, head }));
     if let Some((key, tenant)) = key {
-        let row = KeyRow { body: new.body, run: Some(new.run.clone()), reply: None };
-        commit.script.add(ONCE_KEYS, row.values(&key, &tenant, now));
+        let row = KeyRow { body: new.request_hash, run: Some(new.run.clone()), reply: None };
+        commit.script.add(INSERT_IDEMPOTENCY_KEY, row.values(&key, &tenant, now));
         commit.keys.insert((key, tenant), Some(row));
     }
     if is_ended {
@@ -225,14 +225,14 @@ fn release_on_failure(shared: &Arc<Shared>, run: &RunId, fence: crate::runs::Fen
     });
 }
 
-fn keep_entries(run: i64, after: Seq, entries: Vec<String>, now: Timestamp, commit: &mut Commit) {
+fn insert_entries(run: i64, after: Seq, entries: Vec<String>, now: Timestamp, commit: &mut Commit) {
     for (seq, entry) in (after.0.saturating_add(1)..).zip(entries) {
-        commit.script.add(JOURNAL, vec![run.into(), seq.into(), now.as_micros().into(), Value::Text(entry)]);
+        commit.script.add(JOURNAL, vec![run.into(), seq.into(), now.as_micros().into(), SqlValue::Text(entry)]);
     }
 }
 
 fn append_entries(writer: &mut Writer, append: Append, commit: &mut Commit) {
-    let Append { run, fence, after, entries, haste: _, now, answer } = append;
+    let Append { run, fence, after, entries, timing: _, now, answer } = append;
     let Some(known) = writer.heads.find_mut(&run) else {
         let _ = answer.send(Err(JournalError::Unknown));
         return;
@@ -244,12 +244,12 @@ fn append_entries(writer: &mut Writer, append: Append, commit: &mut Commit) {
             return;
         }
     };
-    keep_entries(known.number, after, entries.texts, now, commit);
+    insert_entries(known.number, after, entries.texts, now, commit);
     if is_head_changed {
         commit.script.add(CHANGE, changed(known.number, &known.head));
     }
     let receipt = Receipt::new(run.clone(), after, known.head.seq);
-    let is_ended = known.head.state.is_ended();
+    let is_ended = known.head.state.is_terminal();
     if is_ended {
         writer.heads.ended.push(run.clone());
     }
@@ -262,22 +262,22 @@ fn append_entries(writer: &mut Writer, append: Append, commit: &mut Commit) {
             let _ = shared.leases.renew(&name, fence, None, now);
         }
     });
-    commit.journal_rings.push(run);
+    commit.journal_notify.push(run);
     commit.answer(answer, receipt);
 }
 
 /// Refuses a command that could not be decided.
-pub(in crate::sqlite) fn refuse(command: RunCommand, error: &StoreError) {
+pub(in crate::sqlite) fn refuse(command: RunWrite, error: &StoreError) {
     match command {
-        RunCommand::Begin(begin) => refuse_one(begin.answer, error),
-        RunCommand::Claim { answer, .. } => refuse_one(answer, error),
-        RunCommand::Append(append) => refuse_one(append.answer, error),
-        RunCommand::Prune { answer, .. } => refuse_one(answer, error),
+        RunWrite::Begin(begin) => refuse_one(begin.answer, error),
+        RunWrite::Claim { answer, .. } => refuse_one(answer, error),
+        RunWrite::Append(append) => refuse_one(append.answer, error),
+        RunWrite::Prune { answer, .. } => refuse_one(answer, error),
     }
 }
 
 /// How many runs a pruning takes.
-pub(super) async fn count_old(shared: &Shared, before: Timestamp) -> Result<u64, StoreError> {
+pub(super) async fn count_prunable(shared: &Shared, before: Timestamp) -> Result<u64, StoreError> {
     let row = sqlx::query("SELECT COUNT(*) AS many FROM runs WHERE ended = 1 AND updated < ?")
         .bind(before.as_micros())
         .fetch_one(&shared.readers)

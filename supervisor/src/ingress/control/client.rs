@@ -10,34 +10,34 @@ use greenroom_client::{Transport, TransportError};
 use greenroom_protocol::{ArtifactRef, Cause, Envelope, Json, Reply, RunId, UserId};
 use tokio::net::UnixStream;
 
-use super::super::frame::{self, Answer, Ask, Chore};
-use super::PART_BYTES;
+use super::super::frame::{self, AdminCommand, ControlRequest, ControlResponse};
+use super::CHUNK_BYTES;
 
 /// Speaks with the owner of a data directory.
 #[derive(Debug, Clone)]
-pub struct Socket {
+pub struct ControlClient {
     path: PathBuf,
     user: UserId,
 }
 
-impl Socket {
+impl ControlClient {
     /// Speaks for this user.
     #[must_use]
     pub fn new(path: &Path, user: UserId) -> Self {
         Self { path: path.to_owned(), user }
     }
 
-    async fn dial(&self) -> Result<UnixStream, TransportError> {
+    async fn connect(&self) -> Result<UnixStream, TransportError> {
         UnixStream::connect(&self.path).await.map_err(|error| TransportError::Unreachable {
             at: self.path.display().to_string(),
             reason: error.to_string(),
         })
     }
 
-    async fn ask(&self, ask: &Ask) -> Result<Answer, TransportError> {
-        let mut stream = self.dial().await?;
+    async fn ask(&self, ask: &ControlRequest) -> Result<ControlResponse, TransportError> {
+        let mut stream = self.connect().await?;
         frame::write(&mut stream, ask).await.map_err(lost)?;
-        heard(&mut stream).await
+        read_response(&mut stream).await
     }
 
     /// Hands a file in.
@@ -45,15 +45,19 @@ impl Socket {
     /// # Errors
     /// What the owner says, or that it cannot be reached.
     pub async fn keep(&self, bytes: &[u8], media_type: &str, name: &str) -> Result<ArtifactRef, Cause> {
-        let mut stream = self.dial().await?;
-        let ask = Ask::Keep { name: name.to_owned(), media_type: media_type.to_owned(), bytes: bytes.len() as u64 };
+        let mut stream = self.connect().await?;
+        let ask = ControlRequest::StoreArtifact {
+            name: name.to_owned(),
+            media_type: media_type.to_owned(),
+            bytes: bytes.len() as u64,
+        };
         frame::write(&mut stream, &ask).await.map_err(lost)?;
-        for part in bytes.chunks(PART_BYTES) {
+        for part in bytes.chunks(CHUNK_BYTES) {
             frame::write_raw(&mut stream, part).await.map_err(lost)?;
         }
-        match heard(&mut stream).await? {
-            Answer::Kept { artifact } => Ok(artifact),
-            Answer::Refused { cause } => Err(cause),
+        match read_response(&mut stream).await? {
+            ControlResponse::Kept { artifact } => Ok(artifact),
+            ControlResponse::Refused { cause } => Err(cause),
             other => Err(unexpected(&other).into()),
         }
     }
@@ -62,39 +66,39 @@ impl Socket {
     ///
     /// # Errors
     /// What the owner says, or that it cannot be reached.
-    pub async fn maintain(&self, chore: Chore) -> Result<Json, Cause> {
-        match self.ask(&Ask::Maintain(chore)).await? {
-            Answer::Done { report } => Ok(report),
-            Answer::Refused { cause } => Err(cause),
+    pub async fn admin(&self, command: AdminCommand) -> Result<Json, Cause> {
+        match self.ask(&ControlRequest::Admin(command)).await? {
+            ControlResponse::Done { report } => Ok(report),
+            ControlResponse::Refused { cause } => Err(cause),
             other => Err(unexpected(&other).into()),
         }
     }
 }
 
 #[async_trait]
-impl Transport for Socket {
+impl Transport for ControlClient {
     async fn send(&self, envelope: Envelope) -> Result<Reply, TransportError> {
-        let ask = Ask::Send { user: self.user.clone(), envelope: Box::new(envelope) };
+        let ask = ControlRequest::Send { user: self.user.clone(), envelope: Box::new(envelope) };
         match self.ask(&ask).await? {
-            Answer::Reply { reply } => Ok(*reply),
-            Answer::Refused { cause } => Err(TransportError::Refused(cause)),
+            ControlResponse::Reply { reply } => Ok(*reply),
+            ControlResponse::Refused { cause } => Err(TransportError::Rejected(cause)),
             other => Err(unexpected(&other)),
         }
     }
 
     fn watch(&self, run: &RunId, after: u64) -> Events {
-        let (socket, ask) = (self.clone(), Ask::Watch { user: self.user.clone(), run: run.clone(), after });
+        let (socket, ask) = (self.clone(), ControlRequest::Watch { user: self.user.clone(), run: run.clone(), after });
         let opening = async move {
-            let mut stream = socket.dial().await?;
+            let mut stream = socket.connect().await?;
             frame::write(&mut stream, &ask).await.map_err(lost)?;
             Ok::<_, TransportError>(stream)
         };
         let events = |opened: Result<UnixStream, TransportError>| match opened {
             Ok(stream) => stream::try_unfold(stream, |mut stream| async move {
-                match heard(&mut stream).await? {
-                    Answer::Event { event } => Ok(Some((*event, stream))),
-                    Answer::End => Ok(None),
-                    Answer::Refused { cause } => Err(TransportError::Refused(cause)),
+                match read_response(&mut stream).await? {
+                    ControlResponse::Event { event } => Ok(Some((*event, stream))),
+                    ControlResponse::End => Ok(None),
+                    ControlResponse::Refused { cause } => Err(TransportError::Rejected(cause)),
                     other => Err(unexpected(&other)),
                 }
             })
@@ -105,25 +109,25 @@ impl Transport for Socket {
     }
 }
 
-async fn heard(stream: &mut UnixStream) -> Result<Answer, TransportError> {
-    frame::read(stream).await.map_err(lost)?.ok_or(TransportError::Lost)
+async fn read_response(stream: &mut UnixStream) -> Result<ControlResponse, TransportError> {
+    frame::read(stream).await.map_err(lost)?.ok_or(TransportError::ConnectionLost)
 }
 
 fn lost(error: std::io::Error) -> TransportError {
     match error.kind() {
-        std::io::ErrorKind::InvalidData => TransportError::Garbled { reason: error.to_string() },
-        _ => TransportError::Lost,
+        std::io::ErrorKind::InvalidData => TransportError::InvalidResponse { reason: error.to_string() },
+        _ => TransportError::ConnectionLost,
     }
 }
 
-fn unexpected(answer: &Answer) -> TransportError {
+fn unexpected(answer: &ControlResponse) -> TransportError {
     let kind = match answer {
-        Answer::Reply { .. } => "a reply",
-        Answer::Event { .. } => "an event",
-        Answer::End => "the end of a watch",
-        Answer::Kept { .. } => "an artifact",
-        Answer::Done { .. } => "a report",
-        Answer::Refused { .. } => "a refusal",
+        ControlResponse::Reply { .. } => "a reply",
+        ControlResponse::Event { .. } => "an event",
+        ControlResponse::End => "the end of a watch",
+        ControlResponse::Kept { .. } => "an artifact",
+        ControlResponse::Done { .. } => "a report",
+        ControlResponse::Refused { .. } => "a refusal",
     };
-    TransportError::Garbled { reason: format!("the other end answered with {kind}") }
+    TransportError::InvalidResponse { reason: format!("the other end answered with {kind}") }
 }

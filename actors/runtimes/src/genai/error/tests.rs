@@ -3,7 +3,7 @@
 use greenroom_actors::model::ModelError;
 use serde_json::json;
 
-use super::{Scrub, is_about_shape, told, words_of};
+use super::{Redactor, is_schema_rejection, told, words_of};
 
 #[test]
 fn words_are_found_wherever_a_provider_puts_them() {
@@ -16,7 +16,7 @@ fn words_are_found_wherever_a_provider_puts_them() {
 #[test]
 fn words_are_cut_and_cleaned() {
     let body = json!({ "error": { "type": "server_error", "message": format!("sk-1 {}\n", "x".repeat(900)) } });
-    let ModelError::Failed { message, .. } = told(&body, &Scrub::of("sk-1")) else { panic!("no failure") };
+    let ModelError::Failed { message, .. } = told(&body, &Redactor::of("sk-1")) else { panic!("no failure") };
     assert!(message.starts_with("*** x") && message.chars().count() == 300 && !message.contains('\n'));
 }
 
@@ -24,13 +24,13 @@ fn words_are_cut_and_cleaned() {
 fn a_limit_without_the_other_number_is_still_a_limit() {
     let body =
         json!({ "error": { "code": "context_length_exceeded", "message": "maximum context length is 8192 tokens" } });
-    assert_eq!(told(&body, &Scrub::of("k")), ModelError::ContextOverflow { asked: None, limit: Some(8192) });
+    assert_eq!(told(&body, &Redactor::of("k")), ModelError::ContextOverflow { asked: None, limit: Some(8192) });
 }
 
 #[test]
 fn only_a_refusal_of_the_shape_is_about_the_shape() {
     let rejected = |message: &str| ModelError::Rejected { status: 400, message: message.into() };
-    assert!(is_about_shape(&rejected("Invalid parameter: 'response_format' of type 'json_schema'")));
-    assert!(!is_about_shape(&rejected("messages: required")));
-    assert!(!is_about_shape(&ModelError::Failed { status: Some(500), message: "response_format".into() }));
+    assert!(is_schema_rejection(&rejected("Invalid parameter: 'response_format' of type 'json_schema'")));
+    assert!(!is_schema_rejection(&rejected("messages: required")));
+    assert!(!is_schema_rejection(&ModelError::Failed { status: Some(500), message: "response_format".into() }));
 }

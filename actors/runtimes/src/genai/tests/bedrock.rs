@@ -5,7 +5,7 @@ use greenroom_protocol::{Json, Tokens};
 use serde_json::json;
 
 use super::server::{KEY, Server, Step, status};
-use crate::test_calls::{Answer, Call};
+use crate::test_calls::{Call, CollectedAnswer};
 
 const MODEL: &str = "bedrock_api.anthropic.claude-test-v1:0";
 
@@ -46,7 +46,7 @@ fn usage() -> Vec<u8> {
     frame("metadata", &json!({ "usage": { "inputTokens": 25, "outputTokens": 7, "totalTokens": 32 } }))
 }
 
-async fn ask(body: Vec<u8>) -> (Answer, Server) {
+async fn ask(body: Vec<u8>) -> (CollectedAnswer, Server) {
     let head = "HTTP/1.1 200 OK\r\ncontent-type: application/vnd.amazon.eventstream\r\nconnection: close\r\n\r\n";
     let server = Server::start(vec![vec![Step::Send(head.to_owned()), Step::Bytes(body)]]).await;
     let answer = Call::of(MODEL, "Be brief.", "hello").make(&*server.provider("bedrock_api")).await;
@@ -56,11 +56,11 @@ async fn ask(body: Vec<u8>) -> (Answer, Server) {
 #[tokio::test]
 async fn a_good_answer_is_streamed_and_counted_exactly() {
     let (answer, server) = ask([text("hi"), stop("end_turn"), usage()].concat()).await;
-    let wanted = Answer {
+    let wanted = CollectedAnswer {
         text: "hi".into(),
         usage: Some(Tokens { input: 25, output: 7 }),
         stop: Some(StopReason::Complete),
-        ..Answer::default()
+        ..CollectedAnswer::default()
     };
     assert_eq!(answer, wanted);
     let request = server.requests().remove(0);
@@ -91,7 +91,7 @@ async fn an_answer_cut_at_any_byte_ends_once_and_never_well() {
     for at in (0..whole.len() + ended.len()).step_by(13) {
         let cut = [whole.clone(), ended.clone()].concat()[..at].to_vec();
         let (answer, _server) = ask(cut).await;
-        assert!(matches!(answer.error, Some(ModelError::Garbled { .. })), "{at} {answer:?}");
+        assert!(matches!(answer.error, Some(ModelError::MalformedResponse { .. })), "{at} {answer:?}");
         assert_eq!((answer.stop, answer.usage), (None, None), "{at}");
     }
     // What lacks its count only is whole; the count is estimated.

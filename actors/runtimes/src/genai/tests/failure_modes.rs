@@ -2,25 +2,25 @@
 
 use std::time::Duration;
 
-use greenroom_actors::model::{ModelError, Phase, StopReason};
+use greenroom_actors::model::{CallPhase, ModelError, StopReason};
 use greenroom_protocol::Tokens;
 
 use super::Wire;
 use super::server::{self, KEY, Server, Step, head, status};
-use crate::test_calls::{Answer, Call};
+use crate::test_calls::{Call, CollectedAnswer};
 
 /// What an endless event is made of.
 const BLOCK: &str =
     "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 const SHORT: Duration = Duration::from_millis(150);
 
-async fn ask(wire: Wire, steps: Vec<Step>) -> Answer {
+async fn ask(wire: Wire, steps: Vec<Step>) -> CollectedAnswer {
     let server = Server::start(vec![steps]).await;
     Call::of(&wire.model(), "", "hello").make(&*server.provider(wire.name())).await
 }
 
 /// With waits so short that a test ends soon.
-async fn ask_impatiently(wire: Wire, steps: Vec<Step>) -> Answer {
+async fn ask_impatiently(wire: Wire, steps: Vec<Step>) -> CollectedAnswer {
     let server = Server::start(vec![steps]).await;
     let mut call = Call::of(&wire.model(), "", "hello");
     (call.timeouts.first_token, call.timeouts.idle) = (SHORT * 2, SHORT);
@@ -113,9 +113,9 @@ async fn an_answer_that_breaks_off_is_an_error_and_keeps_its_text() {
         assert_eq!(answer.usage, None, "half a count is none");
 
         let answer = ask(wire, events(wire, "")).await;
-        assert!(matches!(answer.error, Some(ModelError::Garbled { .. })), "{wire:?} {answer:?}");
+        assert!(matches!(answer.error, Some(ModelError::MalformedResponse { .. })), "{wire:?} {answer:?}");
         let answer = ask(wire, events(wire, "event: content_block_delta\ndata: {\"type\":\"content_bl")).await;
-        assert!(matches!(answer.error, Some(ModelError::Garbled { .. })), "{wire:?} {answer:?}");
+        assert!(matches!(answer.error, Some(ModelError::MalformedResponse { .. })), "{wire:?} {answer:?}");
     }
 }
 
@@ -134,7 +134,10 @@ async fn garbage_and_wrong_types_are_told_from_an_answer() {
     for wire in Wire::ALL {
         for garbage in ["<html>proxy</html>\n\n", "event: content_block_delta\ndata: not json\n\n", "\u{0}\u{1}\n\n"] {
             let answer = ask(wire, vec![head(), Step::Send(garbage.to_owned())]).await;
-            assert!(matches!(answer.error, Some(ModelError::Garbled { .. })), "{wire:?} {garbage:?} {answer:?}");
+            assert!(
+                matches!(answer.error, Some(ModelError::MalformedResponse { .. })),
+                "{wire:?} {garbage:?} {answer:?}"
+            );
         }
     }
     for wrong in [
@@ -147,11 +150,11 @@ async fn garbage_and_wrong_types_are_told_from_an_answer() {
             vec![head(), Step::Send(format!("data: {wrong}\n\n")), Step::Send(Wire::OpenAi.end("stop"))],
         )
         .await;
-        assert!(matches!(answer.error, Some(ModelError::Garbled { .. })), "{wrong} {answer:?}");
+        assert!(matches!(answer.error, Some(ModelError::MalformedResponse { .. })), "{wrong} {answer:?}");
     }
     let wrong = "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":5}}\n\n";
     let answer = ask(Wire::Anthropic, events(Wire::Anthropic, wrong)).await;
-    assert!(matches!(answer.error, Some(ModelError::Garbled { .. })), "{answer:?}");
+    assert!(matches!(answer.error, Some(ModelError::MalformedResponse { .. })), "{answer:?}");
     let uncounted = Wire::OpenAi.end("stop").replace("25", "\"many\"");
     let answer = ask(Wire::OpenAi, events(Wire::OpenAi, &uncounted)).await;
     assert_eq!((answer.usage, answer.stop), (None, Some(StopReason::Complete)), "a count of a wrong type is none");
@@ -212,7 +215,7 @@ async fn an_endless_answer_is_cut_off() {
         call.timeouts.total = Duration::from_secs(60);
         let answer = call.make(&*server.provider(wire.name())).await;
         assert!(
-            matches!(&answer.error, Some(ModelError::Garbled { message }) if message.contains("bytes")),
+            matches!(&answer.error, Some(ModelError::MalformedResponse { message }) if message.contains("bytes")),
             "{wire:?} {:?}",
             answer.error
         );
@@ -233,7 +236,7 @@ async fn an_endless_event_is_cut_off() {
             (call.timeouts.first_token, call.timeouts.idle) = (call.timeouts.total, call.timeouts.total);
             let answer = call.make(&*server.provider(wire.name())).await;
             assert!(
-                matches!(&answer.error, Some(ModelError::Garbled { message }) if message.contains("reads")),
+                matches!(&answer.error, Some(ModelError::MalformedResponse { message }) if message.contains("reads")),
                 "{wire:?} {:?}",
                 answer.error
             );
@@ -254,20 +257,20 @@ async fn a_packed_answer_is_not_asked_for() {
 #[tokio::test]
 async fn silence_ends_with_the_phase_that_was_waited_for() {
     for wire in Wire::ALL {
-        let phase = |answer: Answer| match answer.error {
+        let phase = |answer: CollectedAnswer| match answer.error {
             Some(ModelError::TimedOut { phase }) => phase,
             other => panic!("{wire:?} {other:?}"),
         };
-        assert_eq!(phase(ask_impatiently(wire, vec![Step::Silence]).await), Phase::FirstToken);
-        assert_eq!(phase(ask_impatiently(wire, vec![head(), Step::Silence]).await), Phase::FirstToken);
+        assert_eq!(phase(ask_impatiently(wire, vec![Step::Silence]).await), CallPhase::FirstToken);
+        assert_eq!(phase(ask_impatiently(wire, vec![head(), Step::Silence]).await), CallPhase::FirstToken);
         let mut steps = events(wire, "");
         steps.push(Step::Silence);
-        assert_eq!(phase(ask_impatiently(wire, steps).await), Phase::Idle);
+        assert_eq!(phase(ask_impatiently(wire, steps).await), CallPhase::Idle);
         let mut steps = vec![head(), Step::Send(wire.text(&["a"]))];
         for _ in 0..40 {
             steps.extend([Step::Wait(SHORT / 3), Step::Send(wire.text(&["a"]))]);
         }
-        assert_eq!(phase(ask_impatiently(wire, steps).await), Phase::Total);
+        assert_eq!(phase(ask_impatiently(wire, steps).await), CallPhase::Total);
     }
 }
 

@@ -1,13 +1,13 @@
 //! What is sent: every field and header, on each wire.
 
 use greenroom_actors::model::{Message, Part, Role, StopReason, ToolCall, ToolSpec};
-use greenroom_protocol::{Code, Tokens};
+use greenroom_protocol::{ErrorCode, Tokens};
 use serde_json::json;
 
 use super::Wire;
 use super::server::{KEY, Server, Step, head, status};
-use crate::genai::{Key, ProviderSettings, Settings, open};
-use crate::test_calls::{Answer, Call};
+use crate::genai::{ApiKey, ProviderSettings, Settings, open};
+use crate::test_calls::{Call, CollectedAnswer};
 
 fn call(wire: Wire) -> Call {
     let schema = json!({ "type": "object", "properties": { "summary": { "type": "string" } }, "required": ["summary"], "additionalProperties": false });
@@ -28,11 +28,11 @@ async fn a_good_answer_is_streamed_and_counted_exactly() {
             vec![head(), Step::Send(wire.text(&["{\"summary\":", "\"ünï\"}"])), Step::Send(wire.end(wire.done()))];
         let server = Server::start(vec![events]).await;
         let answer = call(wire).make(&*server.provider(wire.name())).await;
-        let wanted = Answer {
+        let wanted = CollectedAnswer {
             text: "{\"summary\":\"ünï\"}".into(),
             usage: Some(Tokens { input: 25, output: 7 }),
             stop: Some(StopReason::Complete),
-            ..Answer::default()
+            ..CollectedAnswer::default()
         };
         assert_eq!(answer, wanted, "{wire:?}");
     }
@@ -189,8 +189,8 @@ fn settings_are_checked_and_never_show_a_key() {
     let one = |name: &str, wire: &str, url: Option<&str>| Settings {
         providers: vec![ProviderSettings {
             name: name.into(),
-            wire: wire.into(),
-            key: Some(Key::new(KEY)),
+            api: wire.into(),
+            key: Some(ApiKey::new(KEY)),
             base_url: url.map(str::to_owned),
         }],
         ..Settings::default()
@@ -204,7 +204,7 @@ fn settings_are_checked_and_never_show_a_key() {
     ] {
         assert_eq!(
             open(&one(name, wire, url)).err().unwrap().code,
-            Code::InvalidConfiguration,
+            ErrorCode::InvalidConfiguration,
             "{name} {wire} {url:?}"
         );
     }

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-use crate::genai::{Key, ProviderSettings, Settings, open};
+use crate::genai::{ApiKey, ProviderSettings, Settings, open};
 
 /// The key that the tests plant.
 pub(super) const KEY: &str = "sk-planted-0123456789";
@@ -75,8 +75,8 @@ impl Server {
         let settings = Settings {
             providers: vec![ProviderSettings {
                 name: wire.to_owned(),
-                wire: wire.to_owned(),
-                key: Some(Key::new(KEY)),
+                api: wire.to_owned(),
+                key: Some(ApiKey::new(KEY)),
                 base_url: Some(self.url.clone()),
             }],
             ..Settings::default()

@@ -41,7 +41,7 @@ pub(super) struct Bar {
 }
 
 /// One lying bar.
-pub(super) struct Row {
+pub(super) struct BarRow {
     pub(super) label: String,
     pub(super) value: f64,
     /// What stands at its end.
@@ -201,7 +201,7 @@ pub(super) fn columns(
 }
 
 /// Lying bars with a label before and a note behind each; below zero they grow to the left.
-pub(super) fn rows(heading: Option<&String>, title: &str, alt: &str, rows: &[Row]) -> Option<String> {
+pub(super) fn rows(heading: Option<&String>, title: &str, alt: &str, rows: &[BarRow]) -> Option<String> {
     if rows.is_empty() || rows.iter().any(|row| !row.value.is_finite()) {
         return None;
     }

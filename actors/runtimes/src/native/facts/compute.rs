@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use greenroom_protocol::{Cause, Code, Json};
+use greenroom_protocol::{Cause, ErrorCode, Json};
 use jiff::civil::Date;
 use serde_json::{Number, json};
 
-use super::{Breakdown, ColumnFact, Facts, Group, GrowthFact, Measure, Month, PeriodFact, Totals};
+use super::{Breakdown, ColumnFact, Group, GrowthFact, Measure, Month, PeriodFact, TableFacts, Totals};
 use crate::native::columns::{self, Cells, Column};
-use crate::native::dates::{Kind, Period};
+use crate::native::dates::{Period, PeriodKind};
 use crate::native::decimal::Decimal;
 use crate::native::table::Table;
 
@@ -29,10 +29,10 @@ const SAMPLE_CHARS_MAX: usize = 80;
 /// # Errors
 /// `invalid_data` for a broken cell, a row without a date, or no number column at all;
 /// `no_data_for_period` with the range of the file, if the quarter has no rows.
-pub(crate) fn facts(file: &str, table: &Table, quarter: Option<Period>) -> Result<Facts, Cause> {
+pub(crate) fn facts(file: &str, table: &Table, quarter: Option<Period>) -> Result<TableFacts, Cause> {
     let columns = columns::of(table)?;
     if !columns.iter().any(|column| matches!(column.cells, Cells::Numbers(_))) {
-        return Err(Cause::new(Code::InvalidData, "the data has no column of numbers"));
+        return Err(Cause::new(ErrorCode::InvalidData, "the data has no column of numbers"));
     }
     let data = Data::new(table, &columns)?;
     let (period, rows) = data.period(quarter)?;
@@ -41,7 +41,7 @@ pub(crate) fn facts(file: &str, table: &Table, quarter: Option<Period>) -> Resul
     let compared = data.compared(quarter, &rows, &previous_rows);
     let measures = data.measures(&rows, compared.as_ref())?;
     let headline = headline(&measures);
-    Ok(Facts {
+    Ok(TableFacts {
         file: file.to_owned(),
         rows: table.rows.len() as u64,
         columns: columns.iter().map(fact_of).collect(),
@@ -136,7 +136,7 @@ impl<'a> Data<'a> {
         let all: Vec<usize> = (0..self.table.rows.len()).collect();
         match (quarter, self.range()) {
             (Some(_), None) => {
-                Err(Cause::new(Code::InvalidData, "a quarter was asked for, and the data has no date column"))
+                Err(Cause::new(ErrorCode::InvalidData, "a quarter was asked for, and the data has no date column"))
             }
             (Some(quarter), Some((from, to))) => {
                 let rows = self.rows_of(&quarter);
@@ -144,12 +144,12 @@ impl<'a> Data<'a> {
                     let message = format!("the data has no rows in {quarter}; it has {from} to {to}");
                     let details =
                         json!({ "period": quarter.to_string(), "from": from.to_string(), "to": to.to_string() });
-                    return Err(Cause::new(Code::NoDataForPeriod, message).with(details));
+                    return Err(Cause::new(ErrorCode::NoDataForPeriod, message).with_details(details));
                 }
                 Ok((period_fact(&quarter, rows.len()), rows))
             }
             (None, Some((from, to))) => {
-                let whole = Period { kind: Kind::Whole, from, to };
+                let whole = Period { kind: PeriodKind::Whole, from, to };
                 Ok((period_fact(&whole, all.len()), all))
             }
             (None, None) => {
@@ -169,7 +169,7 @@ impl<'a> Data<'a> {
             });
         }
         let (from, to) = self.range()?;
-        let (first, last) = (Period::of(Kind::Month, from)?, Period::of(Kind::Month, to)?);
+        let (first, last) = (Period::of(PeriodKind::Month, from)?, Period::of(PeriodKind::Month, to)?);
         (first != last).then(|| Compared {
             labels: GrowthFact { now: last.to_string(), before: first.to_string() },
             now: self.rows_of(&last),
@@ -207,7 +207,7 @@ impl<'a> Data<'a> {
                     compared_total: now.map(number),
                     previous_total: before.map(number),
                     growth_pct: now.zip(before).and_then(|(now, before)| now.growth_pct(before)).map(number),
-                    burden: columns::is_burden(&column.name),
+                    lower_is_better: columns::is_lower_better(&column.name),
                 })
             })
             .collect()
@@ -308,7 +308,7 @@ fn sum(column: &Column, mut values: impl Iterator<Item = Decimal>) -> Result<Dec
     let total = values.try_fold(Decimal::ZERO, Decimal::plus);
     total.ok_or_else(|| {
         Cause::new(
-            Code::InvalidData,
+            ErrorCode::InvalidData,
             format!("the numbers of column {:?} are too large to be added exactly", column.name),
         )
     })

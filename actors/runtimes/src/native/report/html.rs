@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use pulldown_cmark::{Event, HeadingLevel, Options, Parser, Tag, TagEnd};
 
-use super::{Content, Section, Table, Tile};
+use super::{Content, KpiTile, Section, Table};
 use crate::native::charts::escaped;
 
 const STYLE: &str = include_str!("style.css");
@@ -56,7 +56,7 @@ pub(super) fn page(content: &Content) -> String {
     out
 }
 
-fn write_tiles(out: &mut String, tiles: &[Tile]) {
+fn write_tiles(out: &mut String, tiles: &[KpiTile]) {
     if tiles.is_empty() {
         return;
     }

@@ -2,7 +2,7 @@
 
 use greenroom_protocol::{ArtifactRef, Json};
 
-use crate::native::facts::Facts;
+use crate::native::facts::TableFacts;
 use crate::native::number_format;
 
 /// How deep lists are followed.
@@ -10,7 +10,7 @@ const DEPTH_MAX: usize = 3;
 
 /// The text of an output; `None` if it has nothing that a reader would miss: charts, facts, nothing.
 pub(super) fn of(value: &Json) -> Option<String> {
-    if Facts::from_json(value).is_some() || ArtifactRef::from_json(value).is_some() {
+    if TableFacts::from_json(value).is_some() || ArtifactRef::from_json(value).is_some() {
         return None;
     }
     let text = match value {

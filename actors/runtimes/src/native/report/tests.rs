@@ -3,18 +3,18 @@
 use greenroom_protocol::{Metadata, Timestamp, Values};
 use serde_json::json;
 
-use super::{Material, Report, write};
+use super::{Report, ReportInput, write};
 use crate::native::dates::Period;
-use crate::native::facts::{Facts, compute};
+use crate::native::facts::{TableFacts, compute};
 use crate::native::{charts, csv};
 
-fn facts_of(text: &str, quarter: Option<&str>) -> Facts {
+fn facts_of(text: &str, quarter: Option<&str>) -> TableFacts {
     let quarter = quarter.and_then(Period::quarter_of);
     compute::facts("sales.csv", &csv::read(text.as_bytes()).unwrap(), quarter).unwrap()
 }
 
-fn report(outputs: &Values, facts: Option<&Facts>) -> Report {
-    write(&Material {
+fn report(outputs: &Values, facts: Option<&TableFacts>) -> Report {
+    write(&ReportInput {
         company: Some("Fennmoor <b>& Sons</b>"),
         run: "run_00000000000000000000000000000001",
         workflow: "generate_quarterly_report",
@@ -44,7 +44,7 @@ fn the_figures_are_those_of_the_data() {
     }
     assert!(report.html.contains("Revenue <strong>fell</strong>."));
     assert!(report.html.contains("run_00000000000000000000000000000001") && report.html.contains("offline.extract"));
-    assert_eq!(report.html.matches("<svg").count(), charts::all(&facts, false).len());
+    assert_eq!(report.html.matches("<svg").count(), charts::render_all(&facts, false).len());
 }
 
 #[test]

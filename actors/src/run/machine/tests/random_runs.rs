@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use greenroom_definitions::plan::Plan;
 use greenroom_protocol::journal::{Entry, StepKey};
-use greenroom_protocol::{Code, Json, Status, StepId};
+use greenroom_protocol::{ErrorCode, Json, Status, StepId};
 use proptest::prelude::{Strategy, any, prop, prop_assert, prop_assert_eq, proptest};
 use proptest::test_runner::Config;
 use serde_json::json;
 
-use super::simulation::{Scale, Script, World, admin, done, failed, step_id, workflow};
-use crate::run::machine::{Event, Step, Weight};
+use super::simulation::{EvaluationScript, Script, Simulation, admin, done, failed, step_id, workflow};
+use crate::run::machine::{Event, StepEvaluation, StepStatus};
 
 /// A step of a random workflow: what it depends on, and what it is.
 #[derive(Debug, Clone)]
@@ -48,7 +48,7 @@ fn name(at: usize) -> String {
     format!("s{at}")
 }
 
-fn place(step: &StepId) -> usize {
+fn ticket(step: &StepId) -> usize {
     step.as_str().trim_start_matches('s').parse().unwrap()
 }
 
@@ -80,12 +80,12 @@ fn draw(sketches: &[Sketch], undone: bool) -> Arc<Plan> {
     workflow(&Json::Array(sketches.iter().enumerate().map(step).collect()))
 }
 
-fn scale(sketches: &[Sketch]) -> Scale {
+fn scale(sketches: &[Sketch]) -> EvaluationScript {
     let sketches = sketches.to_vec();
     Box::new(move |step| {
-        let sketch = &sketches[place(step)];
+        let sketch = &sketches[ticket(step)];
         let items = (sketch.kind == Kind::Each).then_some(sketch.items);
-        Weight { needed: sketch.kind != Kind::Skipped, items, ..Weight::default() }
+        StepEvaluation { runs: sketch.kind != Kind::Skipped, item_count: items, ..StepEvaluation::default() }
     })
 }
 
@@ -93,15 +93,15 @@ fn scale(sketches: &[Sketch]) -> Scale {
 fn script(sketches: &[Sketch]) -> Script {
     let sketches = sketches.to_vec();
     Box::new(move |key, attempt| {
-        let fails = sketches[place(&key.step)].kind == Kind::Retried && attempt == 1;
-        if fails { failed(Code::Overloaded) } else { done(key) }
+        let fails = sketches[ticket(&key.step)].kind == Kind::Retried && attempt == 1;
+        if fails { failed(ErrorCode::Overloaded) } else { done(key) }
     })
 }
 
-fn world(sketches: &[Sketch], undone: bool) -> World {
-    let mut world = World::new(draw(sketches, undone));
+fn world(sketches: &[Sketch], undone: bool) -> Simulation {
+    let mut world = Simulation::new(draw(sketches, undone));
     let begun = Arc::make_mut(&mut world.begun);
-    begun.retries = 100;
+    begun.retry_budget = 100;
     world.scale = scale(sketches);
     world.script = script(sketches);
     world
@@ -121,7 +121,7 @@ fn orders() -> impl Strategy<Value = Vec<usize>> {
 }
 
 /// Every call came after all that its step depends on had ended, and once for each attempt.
-fn check_calls(world: &World) {
+fn check_calls(world: &Simulation) {
     let mut ended: BTreeSet<StepId> = BTreeSet::new();
     let mut replay = crate::run::machine::State::default();
     let mut started = BTreeSet::new();
@@ -130,10 +130,10 @@ fn check_calls(world: &World) {
             let step = world.plan.step(&key.step).unwrap();
             assert!(step.depends_on.iter().all(|on| ended.contains(on)), "{key:?} began too early");
             assert!(started.insert((key.clone(), *attempt)), "{key:?} was started twice");
-            assert!(!matches!(replay.step(key), Step::Done { .. }), "{key:?} ran again");
+            assert!(!matches!(replay.step(key), StepStatus::Done { .. }), "{key:?} ran again");
         }
         replay.apply(*at, entry);
-        ended.extend(replay.tracks().filter(|(_, track)| track.is_settled()).map(|(step, _)| step.clone()));
+        ended.extend(replay.tracks().filter(|(_, track)| track.is_finished()).map(|(step, _)| step.clone()));
     }
     assert_eq!(replay, world.state, "the state is the fold of the journal");
 }
@@ -165,12 +165,12 @@ proptest! {
             if world.open.is_empty() {
                 break;
             }
-            let place = pick(world.open.len());
-            world.answer(place);
+            let ticket = pick(world.open.len());
+            world.answer(ticket);
         }
         let was_over = world.reply.is_some();
         let before = world.open.clone();
-        world.tell(&Event::CancelAsked { by: admin() });
+        world.tell(&Event::CancelRequested { by: admin() });
         let reply = world.reply.clone();
         prop_assert!(reply.is_some());
         if !was_over {
@@ -192,7 +192,7 @@ proptest! {
         let plain = script(&sketches);
         let blamed = culprit.clone();
         world.script = Box::new(move |key, attempt| {
-            if key.step == blamed { failed(Code::HandlerFailed) } else { plain(key, attempt) }
+            if key.step == blamed { failed(ErrorCode::HandlerFailed) } else { plain(key, attempt) }
         });
         let reply = world.begin().run_by(picks(&order));
         if reply.status == Status::Success {
@@ -203,7 +203,7 @@ proptest! {
             expected.retain(|key| key.step != culprit);
             expected.reverse();
             prop_assert_eq!(&world.undone, &expected);
-            prop_assert_eq!(reply.error.unwrap().code, Code::HandlerFailed);
+            prop_assert_eq!(reply.error.unwrap().code, ErrorCode::HandlerFailed);
         }
     }
 
@@ -229,7 +229,7 @@ proptest! {
         let failing = |sketches: &[Sketch]| -> Script {
             let (plain, blamed) = (script(sketches), culprit.clone());
             Box::new(move |key, attempt| {
-                if key.step == blamed { failed(Code::HandlerFailed) } else { plain(key, attempt) }
+                if key.step == blamed { failed(ErrorCode::HandlerFailed) } else { plain(key, attempt) }
             })
         };
         let mut whole = world(&sketches, true);
@@ -241,7 +241,7 @@ proptest! {
             let end = rest.run_by(picks(&order));
             prop_assert_eq!(end.status, reply.status, "after {} entries", cut);
             let undone: Vec<StepKey> = rest.entries().filter_map(|entry| match entry {
-                Entry::CompensationEnded { key, .. } => Some(key.clone()),
+                Entry::StepCompensationEnded { key, .. } => Some(key.clone()),
                 _ => None,
             }).collect();
             let once: BTreeSet<&StepKey> = undone.iter().collect();

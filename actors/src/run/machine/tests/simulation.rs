@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use greenroom_definitions::plan::Plan;
 use greenroom_definitions::workflow::Workflow;
-use greenroom_protocol::journal::{Begun, Entry, ResultRef, StepKey};
+use greenroom_protocol::journal::{Entry, ResultRef, RunStarted, StepKey};
 use greenroom_protocol::reply::Usage;
-use greenroom_protocol::request::Options;
-use greenroom_protocol::{Cause, Code, ContentHash, Deadline, Json, Reply, RunId, StepId, Timestamp, UserId, Values};
+use greenroom_protocol::request::CallOptions;
+use greenroom_protocol::{
+    Cause, ContentHash, Deadline, ErrorCode, Json, Reply, RunId, StepId, Timestamp, UserId, Values,
+};
 use greenroom_registry::journal::{Receipt, Seq};
 use serde_json::json;
 
-use crate::run::machine::{Answer, Decision, Effect, Event, State, TimerId, Weight, decide};
+use crate::run::machine::{CallResult, Decision, Effect, Event, State, StepEvaluation, TimerId, decide};
 
 /// When every run of these tests begins.
 pub(super) const START: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
@@ -21,13 +23,13 @@ pub(super) const START: Timestamp = Timestamp::from_micros(1_700_000_000_000_000
 pub(super) const TIME: Duration = Duration::from_secs(600);
 
 /// What a call comes to, by its step and attempt.
-pub(super) type Script = Box<dyn Fn(&StepKey, u32) -> Answer>;
+pub(super) type Script = Box<dyn Fn(&StepKey, u32) -> CallResult>;
 /// What a step's condition, items and question come to.
-pub(super) type Scale = Box<dyn Fn(&StepId) -> Weight>;
+pub(super) type EvaluationScript = Box<dyn Fn(&StepId) -> StepEvaluation>;
 
-pub(super) struct World {
+pub(super) struct Simulation {
     pub(super) plan: Arc<Plan>,
-    pub(super) begun: Arc<Begun>,
+    pub(super) begun: Arc<RunStarted>,
     pub(super) state: State,
     pub(super) journal: Vec<(Timestamp, Entry)>,
     /// What was asked for and not answered.
@@ -42,7 +44,7 @@ pub(super) struct World {
     pub(super) aborted: Vec<StepKey>,
     pub(super) script: Script,
     pub(super) undo_script: Script,
-    pub(super) scale: Scale,
+    pub(super) scale: EvaluationScript,
 }
 
 pub(super) fn step_id(text: &str) -> StepId {
@@ -61,16 +63,16 @@ pub(super) fn admin() -> UserId {
     UserId::new("admin").unwrap()
 }
 
-pub(super) fn failed(code: Code) -> Answer {
-    Answer::Failed { cause: Cause::new(code, "it broke"), usage: Usage::default() }
+pub(super) fn failed(code: ErrorCode) -> CallResult {
+    CallResult::Failed { cause: Cause::new(code, "it broke"), usage: Usage::default() }
 }
 
 /// An answer that depends on the step alone, as that of a deterministic agent does.
-pub(super) fn done(key: &StepKey) -> Answer {
+pub(super) fn done(key: &StepKey) -> CallResult {
     let out = format!("{}{}", key.step, key.index.map(|index| format!("#{index}")).unwrap_or_default());
     let values = Values::from([("out".to_owned(), Json::String(out))]);
     let hash = ContentHash::of(json!(values).to_string().as_bytes());
-    Answer::Done { result: ResultRef::Inline(values), hash, usage: Usage { decisions: 1, ..Usage::default() } }
+    CallResult::Completed { result: ResultRef::Inline(values), hash, usage: Usage { decisions: 1, ..Usage::default() } }
 }
 
 pub(super) fn plan(workflow: &Json) -> Arc<Plan> {
@@ -83,9 +85,9 @@ pub(super) fn workflow(steps: &Json) -> Arc<Plan> {
     plan(&json!({"workflow_id": "w", "name": "W", "steps": steps}))
 }
 
-pub(super) fn begun(plan: &Plan) -> Begun {
+pub(super) fn begun(plan: &Plan) -> RunStarted {
     let agents = plan.agents().into_iter().map(|agent| (agent.clone(), ContentHash::of(agent.as_str().as_bytes())));
-    Begun {
+    RunStarted {
         run: RunId::new("run_1").unwrap(),
         workflow: plan.workflow.clone(),
         version: plan.hash,
@@ -95,17 +97,17 @@ pub(super) fn begun(plan: &Plan) -> Begun {
         owner: admin(),
         inputs: ResultRef::Inline(Values::new()),
         context: ResultRef::Inline(Values::new()),
-        options: Options::default(),
+        options: CallOptions::default(),
         deadline: Deadline::after(START, TIME),
         steps: u32::try_from(plan.steps.len()).unwrap(),
-        retries: 8,
+        retry_budget: 8,
         members: Vec::new(),
         checks: Vec::new(),
         trace: None,
     }
 }
 
-impl World {
+impl Simulation {
     pub(super) fn new(plan: Arc<Plan>) -> Self {
         let begun = Arc::new(begun(&plan));
         Self {
@@ -122,16 +124,16 @@ impl World {
             aborted: Vec::new(),
             script: Box::new(|key, _| done(key)),
             undo_script: Box::new(|key, _| done(key)),
-            scale: Box::new(|_| Weight { needed: true, ..Weight::default() }),
+            scale: Box::new(|_| StepEvaluation { runs: true, ..StepEvaluation::default() }),
         }
     }
 
     pub(super) fn begin(&mut self) -> &mut Self {
-        self.tell(&Event::Begun(self.begun.clone()))
+        self.tell(&Event::Started(self.begun.clone()))
     }
 
     /// The same run in another process that read only the first entries of the journal.
-    pub(super) fn crashed_after(&self, entries: usize, script: Script, scale: Scale) -> Self {
+    pub(super) fn crashed_after(&self, entries: usize, script: Script, scale: EvaluationScript) -> Self {
         let mut next = Self::new(self.plan.clone());
         next.begun = self.begun.clone();
         next.journal = self.journal[..entries].to_vec();
@@ -176,11 +178,11 @@ impl World {
                 self.called.push((key.clone(), attempt));
                 self.open.push(effect);
             }
-            Effect::Undo { ref key, .. } => {
+            Effect::Compensate { ref key, .. } => {
                 self.undone.push(key.clone());
                 self.open.push(effect);
             }
-            Effect::Weigh { .. } | Effect::Gather => self.open.push(effect),
+            Effect::EvaluateStep { .. } | Effect::CollectOutputs => self.open.push(effect),
             Effect::SetTimer { timer, at } => {
                 self.timers.insert(timer, at);
             }
@@ -193,15 +195,17 @@ impl World {
     }
 
     /// Answers one of what is open.
-    pub(super) fn answer(&mut self, place: usize) -> &mut Self {
-        let event = match self.open.remove(place) {
-            Effect::Weigh { step } => Event::Weighed { weight: Ok((self.scale)(&step)), step },
-            Effect::Call { key, attempt, .. } => Event::Answered { answer: (self.script)(&key, attempt), key, attempt },
-            Effect::Undo { key, attempt, .. } => match (self.undo_script)(&key, attempt) {
-                Answer::Done { usage, .. } => Event::Undone { key, attempt, cause: None, usage },
-                Answer::Failed { cause, usage } => Event::Undone { key, attempt, cause: Some(cause), usage },
+    pub(super) fn answer(&mut self, ticket: usize) -> &mut Self {
+        let event = match self.open.remove(ticket) {
+            Effect::EvaluateStep { step } => Event::StepEvaluated { weight: Ok((self.scale)(&step)), step },
+            Effect::Call { key, attempt, .. } => {
+                Event::CallCompleted { answer: (self.script)(&key, attempt), key, attempt }
+            }
+            Effect::Compensate { key, attempt, .. } => match (self.undo_script)(&key, attempt) {
+                CallResult::Completed { usage, .. } => Event::Compensated { key, attempt, cause: None, usage },
+                CallResult::Failed { cause, usage } => Event::Compensated { key, attempt, cause: Some(cause), usage },
             },
-            Effect::Gather => Event::Gathered { outputs: Ok(self.outputs()) },
+            Effect::CollectOutputs => Event::OutputsCollected { outputs: Ok(self.outputs()) },
             Effect::SetTimer { .. } | Effect::Abort { .. } | Effect::Finish { .. } => return self,
         };
         self.tell(&event)
@@ -209,15 +213,15 @@ impl World {
 
     /// Answers the call of a step.
     pub(super) fn answer_step(&mut self, wanted: &StepKey) -> &mut Self {
-        let place = self.open.iter().position(|effect| effect_key(effect) == Some(wanted)).unwrap();
-        self.answer(place)
+        let ticket = self.open.iter().position(|effect| effect_key(effect) == Some(wanted)).unwrap();
+        self.answer(ticket)
     }
 
     /// Lets time pass until a timer goes off.
     pub(super) fn wake(&mut self, timer: &TimerId) -> &mut Self {
         let at = self.timers.remove(timer).unwrap();
         self.now = self.now.max(at);
-        self.tell(&Event::Woke { timer: timer.clone() })
+        self.tell(&Event::TimerFired { timer: timer.clone() })
     }
 
     /// Goes on until nothing is open: the oldest first, and the next retry when all wait.
@@ -236,8 +240,8 @@ impl World {
                 let next = retry.min_by_key(|(_, at)| **at).map(|(timer, _)| timer.clone());
                 self.wake(&next.expect("a run that is not over waits for something"));
             } else {
-                let place = choose(self.open.len());
-                self.answer(place);
+                let ticket = choose(self.open.len());
+                self.answer(ticket);
             }
         }
         panic!("the run does not end");
@@ -248,7 +252,7 @@ impl World {
         let mut outputs = Values::new();
         for (step, track) in self.state.tracks() {
             let of_items = track.items.iter().flat_map(|items| items.iter());
-            let all = std::iter::once((None, &track.own)).chain(of_items.map(|(index, item)| (Some(index), item)));
+            let all = std::iter::once((None, &track.status)).chain(of_items.map(|(index, item)| (Some(index), item)));
             for (index, step_state) in all {
                 if let Some(ResultRef::Inline(values)) = step_state.result().map(AsRef::as_ref) {
                     outputs.insert(format!("{step}{index:?}"), json!(values));
@@ -278,7 +282,7 @@ impl World {
 
 fn effect_key(effect: &Effect) -> Option<&StepKey> {
     match effect {
-        Effect::Call { key, .. } | Effect::Undo { key, .. } | Effect::Abort { key } => Some(key),
-        Effect::Weigh { .. } | Effect::SetTimer { .. } | Effect::Gather | Effect::Finish { .. } => None,
+        Effect::Call { key, .. } | Effect::Compensate { key, .. } | Effect::Abort { key } => Some(key),
+        Effect::EvaluateStep { .. } | Effect::SetTimer { .. } | Effect::CollectOutputs | Effect::Finish { .. } => None,
     }
 }

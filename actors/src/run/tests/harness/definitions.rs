@@ -4,13 +4,15 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
-use greenroom_definitions::catalogue::Parts as CatalogueParts;
+use greenroom_definitions::catalogue::CatalogueParts;
 use greenroom_definitions::{Agent, AgentSpec, Catalogue, Team, TeamSpec, Workflow, WorkflowSpec};
-use greenroom_protocol::request::{Options, StartRun, StartTeam};
-use greenroom_protocol::{AgentId, Cause, Code, ContentHash, Json, Request, RequestId, TeamId, Values, WorkflowId};
+use greenroom_protocol::request::{CallOptions, StartRun, StartTeam};
+use greenroom_protocol::{
+    AgentId, Cause, ContentHash, ErrorCode, Json, Request, RequestId, TeamId, Values, WorkflowId,
+};
 use serde_json::json;
 
-use crate::definition_resolver::Library;
+use crate::definition_resolver::DefinitionResolver;
 
 /// One call of an agent, as it came in at the door.
 #[derive(Debug, Clone)]
@@ -46,7 +48,7 @@ pub(crate) fn values(object: Json) -> Values {
 
 /// The definitions of a house.
 #[derive(Clone, Default)]
-pub(crate) struct Written {
+pub(crate) struct TestDefinitions {
     pub(crate) agents: Vec<Json>,
     pub(crate) workflows: Vec<Json>,
     pub(crate) teams: Vec<Json>,
@@ -68,29 +70,29 @@ pub(crate) fn workflow(id: &str, steps: Json) -> Json {
     json!({"workflow_id": id, "name": id, "steps": steps})
 }
 
-pub(super) struct Shelf {
+pub(super) struct FakeResolver {
     pub(super) newest: Mutex<Arc<Catalogue>>,
     pub(super) all: Vec<Arc<Catalogue>>,
 }
 
 #[async_trait]
-impl Library for Shelf {
+impl DefinitionResolver for FakeResolver {
     fn catalogue(&self) -> Arc<Catalogue> {
         self.newest.lock().unwrap().clone()
     }
     async fn agent(&self, id: &AgentId, version: Option<&ContentHash>) -> Result<Arc<Agent>, Cause> {
         let fits = |agent: &&Arc<Agent>| version.is_none_or(|version| agent.hash() == *version);
         let found = self.all.iter().rev().filter_map(|catalogue| catalogue.agent(id)).find(fits);
-        found.cloned().ok_or_else(|| Cause::new(Code::UnknownAgent, id.to_string()))
+        found.cloned().ok_or_else(|| Cause::new(ErrorCode::UnknownAgent, id.to_string()))
     }
     async fn workflow(&self, id: &WorkflowId, version: Option<&ContentHash>) -> Result<Arc<Workflow>, Cause> {
         let fits = |workflow: &&Arc<Workflow>| version.is_none_or(|version| workflow.hash() == *version);
         let found = self.all.iter().rev().filter_map(|catalogue| catalogue.workflow(id)).find(fits);
-        found.cloned().ok_or_else(|| Cause::new(Code::UnknownWorkflow, id.to_string()))
+        found.cloned().ok_or_else(|| Cause::new(ErrorCode::UnknownWorkflow, id.to_string()))
     }
 }
 
-pub(super) fn catalogue(files: &Written) -> Arc<Catalogue> {
+pub(super) fn catalogue(files: &TestDefinitions) -> Arc<Catalogue> {
     let agents = files.agents.iter().map(|spec| serde_json::from_value::<AgentSpec>(spec.clone()).unwrap());
     let workflows = files.workflows.iter().map(|spec| serde_json::from_value::<WorkflowSpec>(spec.clone()).unwrap());
     let teams = files.teams.iter().map(|spec| serde_json::from_value::<TeamSpec>(spec.clone()).unwrap());
@@ -110,7 +112,7 @@ pub(crate) fn run_of(workflow: &str, inputs: Json) -> StartRun {
         version: None,
         detach: false,
         key: None,
-        options: Options::default(),
+        options: CallOptions::default(),
     }
 }
 
@@ -130,6 +132,6 @@ pub(crate) fn start_team(team: &str, workflow: &str, inputs: Json, context: Json
         context: values(context),
         detach: false,
         key: None,
-        options: Options::default(),
+        options: CallOptions::default(),
     })
 }

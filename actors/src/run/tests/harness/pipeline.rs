@@ -10,27 +10,27 @@ use greenroom_protocol::audit::Opening;
 use greenroom_protocol::reply::Usage;
 use greenroom_protocol::request::Invoke;
 use greenroom_protocol::{
-    Cause, Code, Metadata, Outcome, PodId, Reply, Request, RequestId, RunId, Status, TenantId, Timestamp, TraceId,
+    Cause, ErrorCode, Metadata, Outcome, PodId, Reply, Request, RequestId, RunId, Status, TenantId, Timestamp, TraceId,
     UserId,
 };
 use greenroom_registry::Stores;
-use greenroom_registry::audit::Opened;
-use greenroom_registry::group_commit::Haste;
-use greenroom_rego::{Authenticated, Narrowed, Target, testing};
+use greenroom_registry::audit::PendingAuditEntry;
+use greenroom_registry::group_commit::CommitTiming;
+use greenroom_rego::{Authenticated, Resource, TypedPermit, testing};
 
-use super::definitions::{Called, Script, Shelf};
-use crate::definition_resolver::Library;
-use crate::dispatcher::TeamsHere;
-use crate::execution::invocation::Assignment;
-use crate::pipeline::{Behind, Door};
-use crate::run::Runs;
+use super::definitions::{Called, FakeResolver, Script};
+use crate::definition_resolver::DefinitionResolver;
+use crate::dispatcher::TeamHost;
+use crate::execution::invocation::Invocation;
+use crate::pipeline::{CommitWaiter, RequestPipeline};
+use crate::run::RunsHandle;
 use crate::run::effects::failed;
-use crate::team::Teams;
+use crate::team::TeamsHandle;
 
 /// The pipeline in small: a permit for everything, and then where it leads.
-pub(crate) struct MiniDoor {
-    pub(super) runs: Mutex<Option<(Runs, Teams)>>,
-    pub(super) shelf: Arc<Shelf>,
+pub(crate) struct FakePipeline {
+    pub(super) runs: Mutex<Option<(RunsHandle, TeamsHandle)>>,
+    pub(super) resolver: Arc<FakeResolver>,
     pub(super) stores: Stores,
     pub(super) script: Script,
     pub(crate) called: Mutex<Vec<Called>>,
@@ -43,81 +43,81 @@ pub(crate) struct MiniDoor {
     pub(crate) loses_openings: AtomicBool,
 }
 
-impl MiniDoor {
-    async fn target(&self, request: &Request) -> Result<Target, Cause> {
-        let catalogue = self.shelf.catalogue();
-        let of_run = async |run: &RunId| -> Result<Target, Cause> {
+impl FakePipeline {
+    async fn target(&self, request: &Request) -> Result<Resource, Cause> {
+        let catalogue = self.resolver.catalogue();
+        let of_run = async |run: &RunId| -> Result<Resource, Cause> {
             let head = self.stores.runs.get(run).await.map_err(|error| error.cause())?;
-            let head = head.ok_or_else(|| Cause::new(Code::UnknownRun, run.to_string()))?;
-            Ok(Target::Run { run: head.run, workflow: head.workflow, version: head.version, team: head.team })
+            let head = head.ok_or_else(|| Cause::new(ErrorCode::UnknownRun, run.to_string()))?;
+            Ok(Resource::Run { run: head.run, workflow: head.workflow, version: head.version, team: head.team })
         };
         Ok(match request {
             Request::Invoke(invoke) => {
-                let agent = self.shelf.agent(&invoke.agent, invoke.version.as_ref()).await?;
-                Target::Agent { agent: agent.id().clone(), version: agent.hash() }
+                let agent = self.resolver.agent(&invoke.agent, invoke.version.as_ref()).await?;
+                Resource::Agent { agent: agent.id().clone(), version: agent.hash() }
             }
             Request::StartRun(start) => {
-                let workflow = catalogue.expect_workflow(&start.workflow)?;
-                Target::Workflow { workflow: workflow.id().clone(), version: workflow.hash() }
+                let workflow = catalogue.require_workflow(&start.workflow)?;
+                Resource::Workflow { workflow: workflow.id().clone(), version: workflow.hash() }
             }
             Request::StartTeam(start) => {
-                let team = catalogue.expect_team(&start.team)?;
-                Target::Team { team: team.id().clone(), version: team.hash() }
+                let team = catalogue.require_team(&start.team)?;
+                Resource::Team { team: team.id().clone(), version: team.hash() }
             }
             Request::SignalRun(signal) => of_run(&signal.run).await?,
             Request::ResumeRun(resume) => of_run(&resume.run).await?,
-            Request::ContextRead(read) => Target::Context { run: read.run.clone(), key: None },
-            Request::ContextWrite(write) => Target::Context { run: write.run.clone(), key: Some(write.key.clone()) },
-            Request::MemoryRead(_) | Request::MemoryWrite(_) | Request::CallTool(_) | Request::Look(_) => {
-                Target::Records { what: "nothing".into() }
+            Request::ContextRead(read) => Resource::Context { run: read.run.clone(), key: None },
+            Request::ContextWrite(write) => Resource::Context { run: write.run.clone(), key: Some(write.key.clone()) },
+            Request::MemoryRead(_) | Request::MemoryWrite(_) | Request::CallTool(_) | Request::Query(_) => {
+                Resource::Collection { kind: "nothing".into() }
             }
         })
     }
 
-    async fn opened(&self, id: &RequestId) -> Result<Opened, Cause> {
+    async fn opened(&self, id: &RequestId) -> Result<PendingAuditEntry, Cause> {
         if self.loses_openings.load(Ordering::Relaxed) {
-            return Ok(Opened::lost_for_test());
+            return Ok(PendingAuditEntry::failed_for_test());
         }
         let opening = Opening {
             request: id.clone(),
-            trace: TraceId::fresh(1),
+            trace: TraceId::from_u128(1),
             pod: PodId::new("pod").unwrap(),
             tenant: TenantId::new("acme").unwrap(),
             user: UserId::new("admin").unwrap(),
-            speaker: "user:admin".into(),
+            caller: "user:admin".into(),
             action: "start_run".into(),
-            target: "x".into(),
+            resource: "x".into(),
             run: None,
         };
-        let opened = self.stores.audit.hand_in(opening, Haste::Company, Timestamp::default()).await;
+        let opened = self.stores.audit.submit(opening, CommitTiming::Coalesce, Timestamp::default()).await;
         opened.map_err(|error| error.cause())
     }
 
-    async fn answered(&self, asked: Authenticated, other: Behind) -> Result<Reply, Cause> {
-        self.asked.lock().unwrap().push(format!("{} {}", asked.request().verb(), asked.speaker()));
+    async fn answered(&self, asked: Authenticated, other: CommitWaiter) -> Result<Reply, Cause> {
+        self.asked.lock().unwrap().push(format!("{} {}", asked.request().verb(), asked.caller()));
         let (runs, teams) = self.runs.lock().unwrap().clone().unwrap();
         let (target, id) = (self.target(asked.request()).await?, asked.id().clone());
-        let permit = testing::permit_asked(asked, target).await.map_err(Cause::from)?;
-        other.reached().await?;
-        let outcome = match permit.narrow() {
-            Narrowed::StartRun(permit) => return Ok(runs.start(permit, &mut self.opened(&id).await?, None).await),
-            Narrowed::ResumeRun(permit) => {
-                let head = self.stores.runs.get(&permit.what().run).await.unwrap().unwrap();
+        let permit = testing::permit_request(asked, target).await.map_err(Cause::from)?;
+        other.wait().await?;
+        let outcome = match permit.into_typed() {
+            TypedPermit::StartRun(permit) => return Ok(runs.start(permit, &mut self.opened(&id).await?, None).await),
+            TypedPermit::ResumeRun(permit) => {
+                let head = self.stores.runs.get(&permit.request().run).await.unwrap().unwrap();
                 if self.outer_is_late.load(Ordering::Relaxed) && head.parent.is_none() {
                     tokio::time::sleep(Duration::from_secs(1)).await;
                 }
                 return Ok(runs.resume(permit).await);
             }
-            Narrowed::SignalRun(permit) => return Ok(runs.signal(permit).await),
-            Narrowed::StartTeam(permit) => return Ok(TeamsHere::start(&teams, permit).await),
-            Narrowed::ContextRead(permit) => teams.read(permit).await?,
-            Narrowed::ContextWrite(permit) => teams.write(permit).await?,
-            Narrowed::Invoke(permit) => {
-                let called = self.note(permit.what(), &id);
+            TypedPermit::SignalRun(permit) => return Ok(runs.signal(permit).await),
+            TypedPermit::StartTeam(permit) => return Ok(TeamHost::start(&teams, permit).await),
+            TypedPermit::ContextRead(permit) => teams.read(permit).await?,
+            TypedPermit::ContextWrite(permit) => teams.write(permit).await?,
+            TypedPermit::Invoke(permit) => {
+                let called = self.note(permit.request(), &id);
                 let run = permit.grant().run().cloned().unwrap();
-                let agent = self.shelf.agent(&permit.what().agent, permit.grant().version()).await?;
+                let agent = self.resolver.agent(&permit.request().agent, permit.grant().version()).await?;
                 let name = agent.id().clone();
-                let assignment = Assignment::redeem(permit, agent, None)?;
+                let assignment = Invocation::from_permit(permit, agent, None)?;
                 match teams.invoke(&run, assignment).await {
                     Ok(done) => done.map_err(|failure| failure.cause)?,
                     Err(_) => Outcome {
@@ -126,8 +126,11 @@ impl MiniDoor {
                     },
                 }
             }
-            Narrowed::MemoryRead(_) | Narrowed::MemoryWrite(_) | Narrowed::CallTool(_) | Narrowed::Look(_) => {
-                return Err(Cause::new(Code::Internal, "not here"));
+            TypedPermit::MemoryRead(_)
+            | TypedPermit::MemoryWrite(_)
+            | TypedPermit::CallTool(_)
+            | TypedPermit::Look(_) => {
+                return Err(Cause::new(ErrorCode::Internal, "not here"));
             }
         };
         Ok(reply(&id, outcome))
@@ -164,8 +167,8 @@ fn reply(id: &RequestId, outcome: Outcome) -> Reply {
 }
 
 #[async_trait]
-impl Door for MiniDoor {
-    async fn enter_behind(&self, asked: Authenticated, other: Behind) -> Reply {
+impl RequestPipeline for FakePipeline {
+    async fn handle_after(&self, asked: Authenticated, other: CommitWaiter) -> Reply {
         let id = asked.id().clone();
         self.answered(asked, other).await.unwrap_or_else(|cause| failed(&id, cause))
     }

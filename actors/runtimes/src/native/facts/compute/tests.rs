@@ -1,14 +1,14 @@
 //! The facts against figures that were computed another way.
 
-use greenroom_protocol::Code;
+use greenroom_protocol::ErrorCode;
 use serde_json::json;
 
 use super::facts;
 use crate::native::csv;
 use crate::native::dates::Period;
-use crate::native::facts::Facts;
+use crate::native::facts::TableFacts;
 
-fn facts_of(text: &str, quarter: Option<&str>) -> Facts {
+fn facts_of(text: &str, quarter: Option<&str>) -> TableFacts {
     let quarter = quarter.map(|quarter| Period::quarter_of(quarter).unwrap());
     facts("sales.csv", &csv::read(text.as_bytes()).unwrap(), quarter).unwrap()
 }
@@ -59,7 +59,7 @@ fn without_a_quarter_the_last_month_is_compared_with_the_first() {
 fn a_quarter_without_rows_names_the_range_of_the_file() {
     let table = csv::read(SALES.as_bytes()).unwrap();
     let cause = facts("sales.csv", &table, Period::quarter_of("Q2 2020")).unwrap_err();
-    assert_eq!(cause.code, Code::NoDataForPeriod);
+    assert_eq!(cause.code, ErrorCode::NoDataForPeriod);
     assert_eq!((&cause.details["from"], &cause.details["to"]), (&json!("2024-07-05"), &json!("2025-01-01")));
 }
 
@@ -91,9 +91,9 @@ fn a_file_without_dates_or_numbers_is_told_apart() {
     let facts = facts_of("region,revenue\nN,1\nS,2\n", None);
     assert_eq!((facts.period.label.as_str(), facts.growth), ("all rows", None));
     let table = csv::read(b"region,revenue\nN,1\nS,2\n").unwrap();
-    assert_eq!(super::facts("x", &table, Period::quarter_of("Q1 2025")).unwrap_err().code, Code::InvalidData);
+    assert_eq!(super::facts("x", &table, Period::quarter_of("Q1 2025")).unwrap_err().code, ErrorCode::InvalidData);
     let table = csv::read(b"date,name\n2024-01-01,a\n").unwrap();
-    assert_eq!(super::facts("x", &table, None).unwrap_err().code, Code::InvalidData);
+    assert_eq!(super::facts("x", &table, None).unwrap_err().code, ErrorCode::InvalidData);
     let table = csv::read(b"date,n\n2024-01-01,1\n,2\n").unwrap();
     assert_eq!(super::facts("x", &table, None).unwrap_err().details["line"], 3);
 }
@@ -101,8 +101,8 @@ fn a_file_without_dates_or_numbers_is_told_apart() {
 #[test]
 fn facts_survive_as_json() {
     let facts = facts_of(SALES, Some("Q4 2024"));
-    assert_eq!(Facts::from_json(&serde_json::to_value(&facts).unwrap()), Some(facts));
-    assert_eq!(Facts::from_json(&json!({ "measures": 1 })), None);
+    assert_eq!(TableFacts::from_json(&serde_json::to_value(&facts).unwrap()), Some(facts));
+    assert_eq!(TableFacts::from_json(&json!({ "measures": 1 })), None);
 }
 
 proptest::proptest! {

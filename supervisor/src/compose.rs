@@ -173,7 +173,7 @@ fn tee_observer(metrics: &Arc<Metrics>, other: Option<Arc<dyn Observer>>) -> Arc
 
 fn accounting(stores: &Stores, clock: &Arc<dyn Clock>, tasks: &mut BackgroundTasks) -> Accounting {
     let (accounting, mut settler) = Accounting::new(Arc::clone(&stores.ledger), Arc::clone(clock));
-    tasks.run("late settler", OnExit::Continue, async move {
+    tasks.run("reservation settler", OnExit::Continue, async move {
         settler.run().await;
         Ok(())
     });

@@ -53,7 +53,7 @@ pub async fn run_until_shutdown(mut pod: Pod, signals: &mut Signals) -> Shutdown
     };
     match &why {
         ShutdownReason::Signal => tracing::info!("process drains"),
-        ShutdownReason::Failure(what) => tracing::error!(lost = what, "process cannot go on and drains"),
+        ShutdownReason::Failure(what) => tracing::error!(error.message = what, "background task failed, draining"),
     }
     tokio::select! {
         () = pod.shutdown() => tracing::info!("process ended"),

@@ -127,8 +127,8 @@ impl Pod {
                     Ok(RecoveryReport { resumed: 0, terminated: 0, deferred: 0 }) => {}
                     Ok(round) => tracing::info!(
                         runs.resumed = round.resumed,
-                        runs.refused = round.terminated,
-                        runs.left = round.deferred,
+                        runs.terminated = round.terminated,
+                        runs.deferred = round.deferred,
                         "interrupted runs were taken up"
                     ),
                     Err(cause) => tracing::error!(error.code = %cause.code, "interrupted runs were not taken up"),
@@ -171,9 +171,9 @@ impl Pod {
         let pipeline = Arc::clone(&self.ingress.pipeline);
         pipeline.admission.close();
         if tokio::time::timeout(self.config.drain_timeout, pipeline.admission.drained()).await.is_err() {
-            tracing::warn!(requests.left = pipeline.admission.in_flight(), "drain ended before everything was done");
+            tracing::warn!(requests.in_flight = pipeline.admission.in_flight(), "drain ended before everything was done");
         }
-        for name in ["control socket", "watcher", "metrics", "recovery", "sweeper", "rates", "late settler"] {
+        for name in ["control socket", "watcher", "metrics", "recovery", "sweeper", "rates", "reservation settler"] {
             self.tasks.stop(name);
         }
         if let Some(tree) = self.tree.take() {

@@ -140,7 +140,7 @@ async fn the_demo_leaves_a_report_with_the_figures_of_its_data() -> Result<()> {
 #[tokio::test]
 async fn the_demo_tells_a_person_what_it_took() -> Result<()> {
     let terminal = CliHarness::open()?;
-    let said = terminal.run(&["demo", "-o", "table", "--quarter", "Q1 2024", "--to", "elsewhere"]).await?;
+    let said = terminal.run(&["demo", "-o", "table", "--quarter", "Q1 2024", "--out", "elsewhere"]).await?;
     assert_eq!(said.code, 0, "{said:?}");
     for word in ["report.md", "report.html", "5 steps", "agents", "tokens", "$0.0000", "policy decisions"] {
         assert!(said.out.contains(word), "{word}: {}", said.out);

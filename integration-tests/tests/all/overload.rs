@@ -55,7 +55,7 @@ async fn a_full_pod_says_when_to_come_back_and_its_places_come_back_at_the_deadl
     const PLACES: usize = 4;
     let server = model().await;
     let mut stand = stand(&server);
-    stand.terminal.variable("GREENROOM_GATE_PLACES", "4");
+    stand.terminal.variable("GREENROOM_ADMISSION_MAX_IN_FLIGHT", "4");
     let (process, client) = stand.up().await.expect("a process");
     let held = join_all((0..PLACES).map(|_| ask(&client, "hold")));
     let one_more = async {
@@ -76,7 +76,7 @@ async fn a_flood_of_one_tenant_leaves_the_places_of_another_alone() {
     const SHARE: usize = 3;
     let server = model().await;
     let mut stand = stand(&server);
-    stand.terminal.variable("GREENROOM_GATE_TENANT_PLACES", "3");
+    stand.terminal.variable("GREENROOM_ADMISSION_MAX_IN_FLIGHT_PER_TENANT", "3");
     let user = |name: &str| format!("[[users]]\nname = \"{name}\"\ntenant = \"{name}_tenant\"\nroles = [\"admin\"]\n");
     stand.terminal.file("greenroom.toml", user("admin") + &user("quiet")).expect("a file");
     let (process, flooding) = stand.up().await.expect("a process");
@@ -120,7 +120,7 @@ async fn a_cancelled_run_ends_while_its_model_is_silent() {
 async fn detached_runs_have_places_until_they_end() {
     let server = model().await;
     let mut stand = stand(&server);
-    stand.terminal.variable("GREENROOM_GATE_TENANT_PLACES", "3");
+    stand.terminal.variable("GREENROOM_ADMISSION_MAX_IN_FLIGHT_PER_TENANT", "3");
     let (process, client) = stand.up().await.expect("a process");
     let start = async || {
         let work = CallParams { detach: true, ..work("hold") };

@@ -70,7 +70,7 @@ async fn open(server: &ScriptServer, wanted: usize) {
 async fn a_cancelled_run_gives_back_its_place_its_money_and_its_socket() {
     let server = server().await;
     let mut stand = stand(&server);
-    stand.terminal.variable("GREENROOM_GATE_PLACES", "2");
+    stand.terminal.variable("GREENROOM_ADMISSION_MAX_IN_FLIGHT", "2");
     let (process, client) = stand.up().await.expect("a process");
     let run = detached(&client, ONCE, "hold").await;
     open(&server, 1).await;

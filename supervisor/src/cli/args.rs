@@ -118,9 +118,9 @@ pub struct DemoArgs {
     /// Which quarter of the sample data
     #[arg(long, default_value = "Q4 2024", value_name = "QUARTER")]
     pub quarter: String,
-    /// Where the report is written
+    /// Directory for the report
     #[arg(long, default_value = "greenroom-report", value_name = "DIR")]
-    pub to: PathBuf,
+    pub out: PathBuf,
     /// A model instead of the definitions': PROVIDER.NAME or a tier
     #[arg(long, value_name = "MODEL")]
     pub model: Option<String>,

@@ -82,7 +82,7 @@ fn write(session: &Session, arguments: &DemoArgs, reply: &Reply) -> Result<Vec<S
         policy: session.policy_revision().as_deref(),
         at: WallClock.now(),
     });
-    let dir = &arguments.to;
+    let dir = &arguments.out;
     let refused = |path: &Path, error: std::io::Error| {
         Cause::new(ErrorCode::PathNotAllowed, format!("{} cannot be written: {error}", path.display()))
     };

@@ -184,7 +184,7 @@ impl Actor for Root {
             && let Some(child) = state.children.get(index)
             && !self.closing.load(Ordering::Acquire)
         {
-            tracing::warn!(child.kind = child.kind.as_str(), child.how = ?how, child.why = %why, "child ended");
+            tracing::warn!(child.kind = child.kind.as_str(), child.exit = ?how, child.reason = %why, "child ended");
             let intensity = state.intensities.entry(index).or_default();
             match intensity.on_exit(&child.kind.rule(), how, Instant::now()) {
                 RestartDecision::RestartAfter(pause) => {

@@ -279,9 +279,9 @@ fn assemble(merged: &config::Config) -> Result<Config, Vec<String>> {
     };
     let people = people(&mut read);
     let (pod, user): (Option<PodId>, Option<UserId>) = (read.parsed("pod"), read.parsed("user"));
-    let places = read.get("gate.places");
-    let max_in_flight_per_tenant = read.get("gate.tenant_places");
-    let turns = read.get("gate.turns");
+    let places = read.get("admission.max_in_flight");
+    let max_in_flight_per_tenant = read.get("admission.max_in_flight_per_tenant");
+    let turns = read.get("admission.pipeline_concurrency");
     let config = (|| {
         Some(Config {
             pod: pod?,
@@ -294,7 +294,7 @@ fn assemble(merged: &config::Config) -> Result<Config, Vec<String>> {
                 max_in_flight_per_tenant: max_in_flight_per_tenant?,
                 pipeline_concurrency: turns?,
             },
-            guard_workers: read.get("guard.shards").unwrap_or_default(),
+            guard_workers: read.get("guard.workers").unwrap_or_default(),
             models: models(&mut read),
             metrics,
             log_filter: read.get("log.filter").unwrap_or_default(),

@@ -18,7 +18,7 @@ fn file(text: &str) -> (tempfile::TempDir, Flags) {
 
 #[test]
 fn the_later_layer_wins_and_says_so() {
-    let (_dir, mut flags) = file("data_dir = \"from-file\"\npod = \"from-file\"\nguard.shards = 3\n");
+    let (_dir, mut flags) = file("data_dir = \"from-file\"\npod = \"from-file\"\nguard.workers = 3\n");
     flags.data_dir = Some("from-flag".into());
     let loaded = load(&flags, environment(&[("GREENROOM_POD", "from-env")]).into_iter()).unwrap();
     assert_eq!(loaded.config.data_dir, std::path::absolute("from-flag").unwrap());
@@ -27,23 +27,23 @@ fn the_later_layer_wins_and_says_so() {
     let origin = |key: &str| loaded.shown.iter().find(|row| row.key == key).unwrap().origin.clone();
     assert_eq!(origin("data_dir"), "flag --data-dir");
     assert_eq!(origin("pod"), "environment GREENROOM_POD");
-    assert!(origin("guard.shards").ends_with("greenroom.toml"));
-    assert_eq!(origin("gate.places"), "default");
+    assert!(origin("guard.workers").ends_with("greenroom.toml"));
+    assert_eq!(origin("admission.max_in_flight"), "default");
 }
 
 #[test]
 fn unknown_names_are_errors_with_the_nearest_known_one() {
-    let (_dir, flags) = file("[gate]\nplacess = 3\n");
+    let (_dir, flags) = file("[admission]\nmax_in_flights = 3\n");
     let problems = load(&flags, environment(&[("GREENROOM_DATADIR", "x")]).into_iter()).unwrap_err().0;
-    assert!(problems.iter().any(|line| line.contains("gate.placess; did you mean gate.places?")), "{problems:?}");
+    assert!(problems.iter().any(|line| line.contains("admission.max_in_flights; did you mean admission.max_in_flight?")), "{problems:?}");
     assert!(problems.iter().any(|line| line.contains("did you mean GREENROOM_DATA_DIR?")), "{problems:?}");
 }
 
 #[test]
 fn a_wrong_value_is_an_error_that_names_its_key() {
-    let (_dir, flags) = file("[gate]\nplaces = \"many\"\n");
+    let (_dir, flags) = file("[admission]\nmax_in_flight = \"many\"\n");
     let problems = load(&flags, std::iter::empty()).unwrap_err().0;
-    assert!(problems.iter().any(|line| line.contains("gate.places")), "{problems:?}");
+    assert!(problems.iter().any(|line| line.contains("admission.max_in_flight")), "{problems:?}");
     let problems = load(&Flags::default(), environment(&[("DATABASE_URL", "postgres://u:pw@h/d")]).into_iter());
     let text = problems.unwrap_err().to_string();
     assert!(text.contains("postgres") && !text.contains("pw"), "{text}");

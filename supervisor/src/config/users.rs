@@ -16,7 +16,7 @@ const RATE_LIMIT: u64 = 100_000;
 pub enum LimitPeriod {
     /// From the first request on: what is spent stays spent.
     #[default]
-    Ever,
+    AllTime,
     /// Today, from midnight on.
     Day,
     /// The last seven days, today included.
@@ -28,7 +28,7 @@ pub enum LimitPeriod {
 impl From<LimitPeriod> for Period {
     fn from(span: LimitPeriod) -> Self {
         match span {
-            LimitPeriod::Ever => Self::AllTime,
+            LimitPeriod::AllTime => Self::AllTime,
             LimitPeriod::Day => Self::Days(1),
             LimitPeriod::Week => Self::Days(7),
             LimitPeriod::Month => Self::Month,

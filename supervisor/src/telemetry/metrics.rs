@@ -88,7 +88,7 @@ impl Metrics {
             completion_rate: gauge("workflow_completion_rate"),
             denials: DENIALS.into_iter().map(|code| (code, counter("policy_denials", "code", code.as_str()))).collect(),
             active_agents: gauge("active_agents"),
-            activation_time: recorder.register_histogram(&Key::from_static_name("agent_seating_time"), &METADATA),
+            activation_time: recorder.register_histogram(&Key::from_static_name("agent_activation_time"), &METADATA),
             concurrent_teams: gauge("concurrent_teams"),
             tokens_input: counter("llm_token_usage", "direction", "input"),
             tokens_output: counter("llm_token_usage", "direction", "output"),
@@ -169,13 +169,13 @@ fn describe(recorder: &PrometheusRecorder) {
     }
     for (name, help) in [
         ("agent_execution_time", "seconds of an execution"),
-        ("team_formation_time", "seconds until a team stands"),
-        ("agent_seating_time", "seconds until an agent's actor sits on its slot"),
+        ("team_formation_time", "seconds until a team is formed"),
+        ("agent_activation_time", "seconds until an agent's actor takes its first job"),
     ] {
         recorder.describe_histogram(name.into(), None, help.into());
     }
     for (name, help) in [
-        ("policy_denials", "decisions of the guard that were no"),
+        ("policy_denials", "policy decisions that denied a request"),
         ("llm_token_usage", "tokens as providers counted them"),
     ] {
         recorder.describe_counter(name.into(), None, help.into());
@@ -207,7 +207,7 @@ impl Observer for Metrics {
             ActorEvent::ChildRestarted { kind } => tracing::warn!(child.kind = kind, "child restarted"),
             ActorEvent::ChildAbandoned { kind } => {
                 self.abandoned.increment(1);
-                tracing::error!(child.kind = kind, "frozen actor left behind");
+                tracing::error!(child.kind = kind, "stalled actor abandoned");
             }
         }
     }

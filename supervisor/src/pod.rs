@@ -171,7 +171,10 @@ impl Pod {
         let pipeline = Arc::clone(&self.ingress.pipeline);
         pipeline.admission.close();
         if tokio::time::timeout(self.config.drain_timeout, pipeline.admission.drained()).await.is_err() {
-            tracing::warn!(requests.in_flight = pipeline.admission.in_flight(), "drain ended before everything was done");
+            tracing::warn!(
+                requests.in_flight = pipeline.admission.in_flight(),
+                "drain ended before everything was done"
+            );
         }
         for name in ["control socket", "watcher", "metrics", "recovery", "sweeper", "rates", "reservation settler"] {
             self.tasks.stop(name);

@@ -66,8 +66,18 @@ pub const SETTINGS: &[Setting] = &[
         help: "`memory:` or `sqlite:PATH`; default DATA_DIR/greenroom.db",
     },
     text("store.sync", &["GREENROOM_STORE_SYNC"], "full", "`full` survives a power cut, `normal` the process's death"),
-    number("admission.max_in_flight", &["GREENROOM_ADMISSION_MAX_IN_FLIGHT"], "131072", "requests and detached runs that this pod holds"),
-    number("admission.max_in_flight_per_tenant", &["GREENROOM_ADMISSION_MAX_IN_FLIGHT_PER_TENANT"], "120000", "of them, those of one tenant"),
+    number(
+        "admission.max_in_flight",
+        &["GREENROOM_ADMISSION_MAX_IN_FLIGHT"],
+        "131072",
+        "requests and detached runs that this pod holds",
+    ),
+    number(
+        "admission.max_in_flight_per_tenant",
+        &["GREENROOM_ADMISSION_MAX_IN_FLIGHT_PER_TENANT"],
+        "120000",
+        "of them, those of one tenant",
+    ),
     number(
         "admission.pipeline_concurrency",
         &["GREENROOM_ADMISSION_PIPELINE_CONCURRENCY"],

@@ -35,7 +35,10 @@ fn the_later_layer_wins_and_says_so() {
 fn unknown_names_are_errors_with_the_nearest_known_one() {
     let (_dir, flags) = file("[admission]\nmax_in_flights = 3\n");
     let problems = load(&flags, environment(&[("GREENROOM_DATADIR", "x")]).into_iter()).unwrap_err().0;
-    assert!(problems.iter().any(|line| line.contains("admission.max_in_flights; did you mean admission.max_in_flight?")), "{problems:?}");
+    assert!(
+        problems.iter().any(|line| line.contains("admission.max_in_flights; did you mean admission.max_in_flight?")),
+        "{problems:?}"
+    );
     assert!(problems.iter().any(|line| line.contains("did you mean GREENROOM_DATA_DIR?")), "{problems:?}");
 }
 

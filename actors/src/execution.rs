@@ -24,7 +24,7 @@ mod tools;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use greenroom_definitions::agent::Runtime;
+use greenroom_definitions::agent::RuntimeKind;
 use greenroom_protocol::{Cause, Clock, ErrorCode, IdGenerator, Values};
 use tokio::sync::Semaphore;
 
@@ -162,9 +162,9 @@ pub async fn execute(env: Arc<ExecutionEnv>, assignment: Box<Invocation>, meter:
         let ctx = invocation::ExecutionContext { env: &env, job: &assignment, meter: &meter, budget: &budget };
         // Boxed, so that a held execution of one runtime does not carry the other's state.
         let result = match agent.spec().implementation.runtime {
-            Runtime::Native => Box::pin(native::execute(&ctx)).await,
-            Runtime::Llm => Box::pin(llm::execute(&ctx)).await,
-            other @ (Runtime::Wasm | Runtime::Python | Runtime::Http) => Err(unavailable(other)),
+            RuntimeKind::Native => Box::pin(native::execute(&ctx)).await,
+            RuntimeKind::Llm => Box::pin(llm::execute(&ctx)).await,
+            other @ (RuntimeKind::Wasm | RuntimeKind::Python | RuntimeKind::Http) => Err(unavailable(other)),
         };
         let cause = match result {
             Ok(outputs) => return Ok(outputs),
@@ -178,7 +178,7 @@ pub async fn execute(env: Arc<ExecutionEnv>, assignment: Box<Invocation>, meter:
     }
 }
 
-fn unavailable(runtime: Runtime) -> Cause {
+fn unavailable(runtime: RuntimeKind) -> Cause {
     Cause::new(
         ErrorCode::RuntimeUnavailable,
         format!("this release does not execute the runtime `{}`", runtime.as_str()),

@@ -15,7 +15,7 @@ use crate::types::Field;
 mod parts;
 
 pub use parts::{
-    AgentLimits, Backoff, Collaboration, Example, Implementation, MemoryRecall, PromptSpec, Retry, Runtime, ToolRef,
+    AgentLimits, Backoff, Collaboration, Example, Implementation, MemoryRecall, PromptSpec, Retry, RuntimeKind, ToolRef,
 };
 
 /// How long an agent may work if its definition does not say, in seconds.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use greenroom_definitions::agent::Runtime;
+use greenroom_definitions::agent::RuntimeKind;
 use greenroom_definitions::models::{Priced, Tier};
 use greenroom_definitions::{Agent, ModelRef, Models};
 use greenroom_protocol::{Cause, ErrorCode, PriceBasis};
@@ -135,7 +135,7 @@ impl ModelRegistry {
     /// if it asks none; `deny_external_models` asks.
     #[must_use]
     pub fn is_internal(&self, models: &Models, agent: &Agent, asked: Option<&str>) -> bool {
-        if agent.spec().implementation.runtime == Runtime::Native {
+        if agent.spec().implementation.runtime == RuntimeKind::Native {
             return true;
         }
         self.candidates_for(models, agent, asked, false)

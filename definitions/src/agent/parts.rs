@@ -32,7 +32,7 @@ impl Collaboration {
 /// What kind of thing runs an agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Runtime {
+pub enum RuntimeKind {
     /// A language model with a prompt.
     Llm,
     /// A handler compiled into the platform.
@@ -45,7 +45,7 @@ pub enum Runtime {
     Http,
 }
 
-impl Runtime {
+impl RuntimeKind {
     /// Every runtime that a definition may name.
     pub const ALL: &'static [Self] = &[Self::Llm, Self::Native, Self::Wasm, Self::Python, Self::Http];
 
@@ -76,7 +76,7 @@ impl Runtime {
 #[serde(deny_unknown_fields)]
 pub struct Implementation {
     /// The kind of thing that runs it.
-    pub runtime: Runtime,
+    pub runtime: RuntimeKind,
     /// Which one: the name of a native handler, a module, a function, a URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handler: Option<String>,

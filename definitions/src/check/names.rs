@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::hint;
-use crate::agent::{Agent, Runtime, ToolRef};
+use crate::agent::{Agent, RuntimeKind, ToolRef};
 use crate::known_names::KnownNames;
 use crate::loader::{DefinitionSet, Located};
 use crate::models::ModelRef;
@@ -69,19 +69,19 @@ fn implementation(written: &Located<Agent>, vocabulary: &KnownNames, problems: &
     let spec = &written.value.spec().implementation;
     let at = |member: &'static str| [PathSegment::Name("implementation"), PathSegment::Name(member)];
     match (spec.runtime, &spec.handler) {
-        (Runtime::Native, None) => {
+        (RuntimeKind::Native, None) => {
             let found = "a native agent needs a `handler`";
             problems.push(written.error(&at("runtime"), ProblemKind::MissingField, found, ""));
         }
-        (Runtime::Native, Some(handler)) if !vocabulary.handlers.contains(handler) => {
+        (RuntimeKind::Native, Some(handler)) if !vocabulary.handlers.contains(handler) => {
             problems.push(unknown(written, &at("handler"), "handler", handler, &vocabulary.handlers));
         }
-        (Runtime::Wasm | Runtime::Python | Runtime::Http, _) => {
+        (RuntimeKind::Wasm | RuntimeKind::Python | RuntimeKind::Http, _) => {
             let found = format!("the runtime `{}` is not built into this release", spec.runtime.as_str());
             let wanted = "executing this agent answers `runtime_unavailable`";
             problems.push(written.warning(&at("runtime"), ProblemKind::RuntimeNotBuilt, found, wanted));
         }
-        (Runtime::Llm, Some(_)) => {
+        (RuntimeKind::Llm, Some(_)) => {
             let found = "a language model has no handler";
             problems.push(written.error(
                 &at("handler"),
@@ -90,9 +90,9 @@ fn implementation(written: &Located<Agent>, vocabulary: &KnownNames, problems: &
                 "leave it out, or change the runtime",
             ));
         }
-        (Runtime::Llm, None) | (Runtime::Native, Some(_)) => {}
+        (RuntimeKind::Llm, None) | (RuntimeKind::Native, Some(_)) => {}
     }
-    if spec.runtime == Runtime::Native && spec.prompt.is_some() {
+    if spec.runtime == RuntimeKind::Native && spec.prompt.is_some() {
         let found = "a native agent asks no model, so its prompt is never used";
         problems.push(written.error(&at("prompt"), ProblemKind::InvalidValue, found, "leave it out"));
     }

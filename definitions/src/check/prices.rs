@@ -1,6 +1,6 @@
 //! What a model costs is known, so that a budget can hold.
 
-use crate::agent::{Agent, Runtime};
+use crate::agent::{Agent, RuntimeKind};
 use crate::loader::{DefinitionSet, Located};
 use crate::models::Models;
 use crate::problem::{Problem, ProblemKind};
@@ -66,7 +66,7 @@ pub(super) fn check(all: &DefinitionSet) -> Vec<Problem> {
 /// A provider refuses a request for a longer answer than its model can give.
 fn max_tokens_too_high(written: &Located<Agent>, models: &Models) -> Option<Problem> {
     let agent = &written.value;
-    if agent.spec().implementation.runtime != Runtime::Llm {
+    if agent.spec().implementation.runtime != RuntimeKind::Llm {
         return None;
     }
     let wanted = u64::from(agent.tokens_max());

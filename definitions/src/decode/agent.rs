@@ -5,7 +5,7 @@ use super::{
     Decoder, MapFields, amount, ids, list, name, one_of, parsed, positive, positive_u32, text, texts, trimmed, values,
 };
 use crate::agent::{
-    AgentLimits, AgentSpec, Backoff, Collaboration, Example, Implementation, MemoryRecall, PromptSpec, Retry, Runtime,
+    AgentLimits, AgentSpec, Backoff, Collaboration, Example, Implementation, MemoryRecall, PromptSpec, Retry, RuntimeKind,
     TIMEOUT_SECONDS_DEFAULT, TIMEOUT_SECONDS_MAX, ToolRef,
 };
 use crate::models::ModelRef;
@@ -85,8 +85,8 @@ fn implementation(reader: &mut Decoder, node: &Node) -> Option<Implementation> {
     })
 }
 
-fn runtime(reader: &mut Decoder, node: &Node) -> Option<Runtime> {
-    let all: Vec<(&str, Runtime)> = Runtime::ALL.iter().map(|runtime| (runtime.as_str(), *runtime)).collect();
+fn runtime(reader: &mut Decoder, node: &Node) -> Option<RuntimeKind> {
+    let all: Vec<(&str, RuntimeKind)> = RuntimeKind::ALL.iter().map(|runtime| (runtime.as_str(), *runtime)).collect();
     one_of(reader, node, &all)
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use greenroom_actors::definition_resolver::DefinitionResolver;
-use greenroom_definitions::agent::Runtime;
+use greenroom_definitions::agent::RuntimeKind;
 use greenroom_protocol::event::RunEvent;
 use greenroom_protocol::limits::PAGE_ROWS_MAX;
 use greenroom_protocol::request::{Page, Query};
@@ -168,7 +168,7 @@ fn to_json<T: serde::Serialize>(spec: &T) -> Result<Json, Cause> {
     serde_json::to_value(spec).map_err(|error| Cause::new(ErrorCode::Internal, error.to_string()))
 }
 
-fn runtime(runtime: Runtime) -> Json {
+fn runtime(runtime: RuntimeKind) -> Json {
     serde_json::to_value(runtime).unwrap_or_default()
 }
 

@@ -5,8 +5,8 @@ use super::{
     Decoder, MapFields, amount, ids, list, name, one_of, parsed, positive, positive_u32, text, texts, trimmed, values,
 };
 use crate::agent::{
-    AgentLimits, AgentSpec, Backoff, Collaboration, Example, Implementation, MemoryRecall, PromptSpec, Retry, RuntimeKind,
-    TIMEOUT_SECONDS_DEFAULT, TIMEOUT_SECONDS_MAX, ToolRef,
+    AgentLimits, AgentSpec, Backoff, Collaboration, Example, Implementation, MemoryRecall, PromptSpec, Retry,
+    RuntimeKind, TIMEOUT_SECONDS_DEFAULT, TIMEOUT_SECONDS_MAX, ToolRef,
 };
 use crate::models::ModelRef;
 use crate::problem::{ProblemKind, did_you_mean};

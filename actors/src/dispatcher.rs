@@ -131,7 +131,7 @@ impl Dispatcher {
         permit: Permitted<Invoke>,
         sink: Option<DeltaSink>,
     ) -> Result<(Option<RunId>, Box<Invocation>), Cause> {
-        let (id, version) = match permit.grant().target() {
+        let (id, version) = match permit.grant().resource() {
             Resource::Agent { agent, version } => (agent.clone(), *version),
             Resource::Workflow { .. }
             | Resource::Team { .. }

@@ -351,7 +351,7 @@ impl TestEnv {
         let agent = self.agent(invoke.agent.as_str());
         let target = Resource::Agent { agent: agent.id().clone(), version: agent.hash() };
         let id = Counter::default().next_id() + u128::from(REQUESTS.fetch_add(1, Ordering::Relaxed));
-        let asked = testing::asked(who, id, Request::Invoke(invoke), self.clock.now());
+        let asked = testing::user_request(who, id, Request::Invoke(invoke), self.clock.now());
         match testing::permit_request(asked, target).await.unwrap().into_typed() {
             TypedPermit::Invoke(permit) => permit,
             other => panic!("{other:?}"),

@@ -104,7 +104,7 @@ codes! {
     // Denied: policy, or the lack of an identity.
     /// The caller could not be identified.
     Unauthenticated = "unauthenticated", Denied, 401, retry false;
-    /// A policy does not allow it; `details.rules` names the rules.
+    /// A policy does not allow it; `details.reasons` names the rules.
     PolicyDenied = "policy_denied", Denied, 403, retry false;
     /// The policy could not be evaluated, so the answer is no.
     PolicyError = "policy_fault", Denied, 503, retry true;

@@ -43,7 +43,7 @@ pub struct AccessMatrixRow {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AccessMatrix {
     /// The columns.
-    pub bearers: Vec<String>,
+    pub subjects: Vec<String>,
     /// The lines: actions in their order, and within them the categories as they were given.
     pub rows: Vec<AccessMatrixRow>,
 }
@@ -60,7 +60,7 @@ pub async fn access_matrix(
     let mut rows = Vec::new();
     for action in Action::ALL {
         let columns: Vec<_> =
-            if action.concerns_an_agent() { categories.iter().map(Some).collect() } else { vec![None] };
+            if action.needs_agent() { categories.iter().map(Some).collect() } else { vec![None] };
         for category in columns {
             let mut allowed = Vec::with_capacity(bearers.len());
             for subject in bearers {
@@ -70,7 +70,7 @@ pub async fn access_matrix(
             rows.push(AccessMatrixRow { action, category: category.cloned(), allowed });
         }
     }
-    Ok(AccessMatrix { bearers: bearers.iter().map(|subject| subject.name.clone()).collect(), rows })
+    Ok(AccessMatrix { subjects: bearers.iter().map(|subject| subject.name.clone()).collect(), rows })
 }
 
 /// A request in which everything but the bearer's rights is in order.
@@ -118,7 +118,7 @@ fn baseline_input(action: Action, category: Option<&CategoryId>, subject: &Subje
             permissions: PermissionsInput { allowed_categories: subject.categories.clone(), pii_access: false },
             rate_limit: 1,
         },
-        identity: InputIdentity::fresh(),
+        identity: InputIdentity::new(),
     })
 }
 
@@ -129,9 +129,9 @@ impl fmt::Display for AccessMatrix {
         let category = |row: &AccessMatrixRow| row.category.as_ref().map_or("–", CategoryId::as_str).to_owned();
         let categories =
             widest(&mut self.rows.iter().map(|row| category(row).chars().count()).chain(["category".len()]));
-        let columns: Vec<_> = self.bearers.iter().map(|name| name.chars().count() + 2).collect();
+        let columns: Vec<_> = self.subjects.iter().map(|name| name.chars().count() + 2).collect();
         let mut line = format!("{:<actions$}{:<categories$}", "action", "category");
-        for (name, width) in self.bearers.iter().zip(&columns) {
+        for (name, width) in self.subjects.iter().zip(&columns) {
             line.push_str(&format!("{name:<width$}"));
         }
         writeln!(f, "{}", line.trim_end())?;

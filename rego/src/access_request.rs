@@ -24,7 +24,7 @@ use input::{AgentInput, FactFlags, Flag, InputIdentity, NO_LIMIT, PermissionsInp
 #[must_use]
 pub struct AccessRequest {
     pub(crate) request: Authenticated,
-    pub(crate) target: Resource,
+    pub(crate) resource: Resource,
     pub(crate) policies: crate::identity::NameSet,
     pub(crate) callee: Option<Caller>,
     pub(crate) resource_matches: bool,
@@ -36,9 +36,9 @@ impl AccessRequest {
     /// a question that the guard refuses.
     pub fn new(request: Authenticated, facts: Facts) -> Self {
         let input = Arc::new(build_input(&request, &facts));
-        let callee = callee_of(&request, &facts.target);
-        let resource_matches = resource_matches(request.request(), &facts.target);
-        Self { request, target: facts.target, policies: facts.policies, callee, resource_matches, input }
+        let callee = callee_of(&request, &facts.resource);
+        let resource_matches = resource_matches(request.request(), &facts.resource);
+        Self { request, resource: facts.resource, policies: facts.policies, callee, resource_matches, input }
     }
 
     /// The document that Rego sees.
@@ -54,8 +54,8 @@ impl AccessRequest {
 
     /// What it is about.
     #[must_use]
-    pub const fn target(&self) -> &Resource {
-        &self.target
+    pub const fn resource(&self) -> &Resource {
+        &self.resource
     }
 }
 
@@ -65,7 +65,7 @@ fn build_input(asked: &Authenticated, facts: &Facts) -> Input {
     let capped = facts.cost_limited || has_cost_limit(asked.request());
     let internal_model = facts.agent.as_ref().is_some_and(|agent| agent.internal_model);
     Input {
-        action: Action::of(asked.request()),
+        action: Action::from_request(asked.request()),
         agent: facts.agent.as_ref().map(|agent| AgentInput {
             id: agent.agent.clone(),
             category: agent.category.clone(),
@@ -77,7 +77,7 @@ fn build_input(asked: &Authenticated, facts: &Facts) -> Input {
         policies: facts.policies.clone(),
         facts: FactFlags {
             audited: Flag(facts.audited),
-            authenticated: Flag(asked.proof() != AuthMethod::None),
+            authenticated: Flag(asked.auth_method() != AuthMethod::None),
             internal_model: Flag(internal_model),
             cost_limited: Flag(capped),
             own_tenant: Flag(relation.own_tenant),
@@ -90,7 +90,7 @@ fn build_input(asked: &Authenticated, facts: &Facts) -> Input {
             own_memory: Flag(relation.own_memory),
         },
         caller: asked.caller().kind().into(),
-        resource: match &facts.target {
+        resource: match &facts.resource {
             Resource::Agent { .. } => None,
             other => Some(other.name().to_owned()),
         },
@@ -105,7 +105,7 @@ fn build_input(asked: &Authenticated, facts: &Facts) -> Input {
             },
             rate_limit: principal.rate_limit,
         },
-        identity: InputIdentity::fresh(),
+        identity: InputIdentity::new(),
     }
 }
 

@@ -157,7 +157,7 @@ pub struct UsageFacts {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
     /// What it is about.
-    pub target: Resource,
+    pub resource: Resource,
     /// The agent at issue, where there is one.
     pub agent: Option<AgentFacts>,
     /// The `policies` of the target, and those of the team in whose name it is asked.
@@ -180,9 +180,9 @@ pub struct Facts {
 impl Facts {
     /// Facts about a target of which nothing else is known: almost everything is then denied.
     #[must_use]
-    pub fn about(target: Resource) -> Self {
+    pub fn for_resource(resource: Resource) -> Self {
         Self {
-            target,
+            resource,
             agent: None,
             policies: NameSet::default(),
             caller_policies: NameSet::default(),

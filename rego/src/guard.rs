@@ -85,7 +85,7 @@ impl From<Denied> for Cause {
             Denied::ByPolicy { reasons: rules, revision } => {
                 let reasons: Vec<_> = rules.iter().map(|rule| format!("{} ({})", rule.message, rule.code)).collect();
                 Self::new(ErrorCode::PolicyDenied, format!("policy denies this: {}", reasons.join("; ")))
-                    .with_details(json!({ "rules": rules, "revision": &*revision }))
+                    .with_details(json!({ "reasons": rules, "revision": &*revision }))
             }
             Denied::TooManyHops { hops } => Self::new(ErrorCode::TooManyHops, Denied::TooManyHops { hops }.to_string())
                 .with_details(json!({ "hops": hops, "hops_max": HOPS_MAX })),
@@ -113,7 +113,7 @@ impl Guard {
     /// [`Denied`]: by policy, or because the question does not fit together, or because the policy
     /// could not be evaluated.
     pub async fn permit(&self, request: AccessRequest) -> Result<Permitted<Request>, Denied> {
-        let AccessRequest { request: asked, target, policies, callee, resource_matches: fits, input } = request;
+        let AccessRequest { request: asked, resource: target, policies, callee, resource_matches: fits, input } = request;
         let hops = asked.chain.len();
         if hops > HOPS_MAX {
             return Err(Denied::TooManyHops { hops });
@@ -125,13 +125,13 @@ impl Guard {
         let Some(grounds) = verdict.open_for(&input)? else {
             return Err(self.reasons(input).await);
         };
-        let checks = Checks { of_action: grounds.checks, of_definition: policies };
+        let checks = Checks { action_checks: grounds.checks, definition_policies: policies };
         let grant = Grant::new(Granted {
-            particulars: asked.particulars,
-            known: asked.known,
+            meta: asked.meta,
+            resolved: asked.resolved,
             chain: asked.chain,
             callee,
-            target,
+            resource: target,
             checks,
             obligations: grounds.obligations,
             revision: grounds.revision,

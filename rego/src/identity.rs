@@ -218,6 +218,6 @@ impl fmt::Display for Caller {
 #[derive(Debug, Clone)]
 pub(crate) struct ResolvedPrincipal {
     pub(crate) principal: Arc<Principal>,
-    pub(crate) proof: AuthMethod,
-    pub(crate) at: Timestamp,
+    pub(crate) auth_method: AuthMethod,
+    pub(crate) resolved_at: Timestamp,
 }

@@ -10,7 +10,7 @@ use greenroom_protocol::request::{
 use greenroom_protocol::{ContentHash, Deadline, Request, RequestId, RunId, TeamId, Timestamp, TraceId};
 
 use crate::facts::Resource;
-use crate::identity::authenticated::{Authenticated, Idempotency, RequestMeta, run_of, team_of};
+use crate::identity::authenticated::{Authenticated, Idempotency, RequestMeta, innermost_run, innermost_team};
 use crate::identity::{Caller, NameSet, Principal, ResolvedPrincipal};
 
 pub use crate::engine::allowed::Obligations;
@@ -18,14 +18,14 @@ pub use crate::engine::allowed::Obligations;
 /// The checks that an allowed request has passed: those of its action, and its definition's policies.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Checks {
-    pub(crate) of_action: Arc<[Arc<str>]>,
-    pub(crate) of_definition: NameSet,
+    pub(crate) action_checks: Arc<[Arc<str>]>,
+    pub(crate) definition_policies: NameSet,
 }
 
 impl Checks {
     /// The names, those of the action first.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
-        self.of_action.iter().map(AsRef::as_ref).chain(self.of_definition.iter())
+        self.action_checks.iter().map(AsRef::as_ref).chain(self.definition_policies.iter())
     }
 
     /// The names, for a reply or an audit record.
@@ -96,7 +96,7 @@ pub enum TypedPermit {
     /// Use a tool.
     CallTool(Permitted<CallTool>),
     /// Look at what is known.
-    Look(Permitted<Query>),
+    Query(Permitted<Query>),
 }
 
 impl Permitted<Request> {
@@ -114,7 +114,7 @@ impl Permitted<Request> {
             Request::MemoryRead(what) => TypedPermit::MemoryRead(Permitted { grant, request: what }),
             Request::MemoryWrite(what) => TypedPermit::MemoryWrite(Permitted { grant, request: what }),
             Request::CallTool(what) => TypedPermit::CallTool(Permitted { grant, request: what }),
-            Request::Query(what) => TypedPermit::Look(Permitted { grant, request: what }),
+            Request::Query(what) => TypedPermit::Query(Permitted { grant, request: what }),
         }
     }
 }
@@ -125,11 +125,11 @@ impl Permitted<Request> {
 pub struct Grant(Arc<Granted>);
 
 pub(crate) struct Granted {
-    pub(crate) particulars: RequestMeta,
-    pub(crate) known: ResolvedPrincipal,
+    pub(crate) meta: RequestMeta,
+    pub(crate) resolved: ResolvedPrincipal,
     pub(crate) chain: Arc<[Caller]>,
     pub(crate) callee: Option<Caller>,
-    pub(crate) target: Resource,
+    pub(crate) resource: Resource,
     pub(crate) checks: Checks,
     pub(crate) obligations: Obligations,
     pub(crate) revision: Arc<str>,
@@ -144,11 +144,11 @@ impl Grant {
     /// team. A permit that called nobody, such as one to look at a list, speaks as
     /// [`Speaker::Nobody`], which no rule lets do anything.
     pub fn issue_request(&self, id: RequestId, request: Request) -> Authenticated {
-        let Granted { particulars, known, chain, callee, .. } = &*self.0;
+        let Granted { meta: particulars, resolved: known, chain, callee, .. } = &*self.0;
         let caller = callee.clone().unwrap_or(Caller::None);
         Authenticated {
-            particulars: RequestMeta { id, idempotency: None, ..particulars.clone() },
-            known: known.clone(),
+            meta: RequestMeta { id, idempotency: None, ..particulars.clone() },
+            resolved: known.clone(),
             chain: chain.iter().cloned().chain([caller]).collect(),
             request,
         }
@@ -174,14 +174,14 @@ impl Grant {
     }
 
     fn with_deadline(&self, deadline: Deadline) -> Self {
-        let Granted { particulars, known, chain, callee, target, checks, obligations, revision } = &*self.0;
+        let Granted { meta: particulars, resolved: known, chain, callee, resource: target, checks, obligations, revision } = &*self.0;
         let particulars = RequestMeta { deadline, ..particulars.clone() };
         Self::new(Granted {
-            particulars,
-            known: known.clone(),
+            meta: particulars,
+            resolved: known.clone(),
             chain: chain.clone(),
             callee: callee.clone(),
-            target: target.clone(),
+            resource: target.clone(),
             checks: checks.clone(),
             obligations: *obligations,
             revision: revision.clone(),
@@ -191,13 +191,13 @@ impl Grant {
     /// On whose behalf.
     #[must_use]
     pub fn principal(&self) -> &Arc<Principal> {
-        &self.0.known.principal
+        &self.0.resolved.principal
     }
 
     /// When the principal was last read.
     #[must_use]
     pub fn principal_read_at(&self) -> Timestamp {
-        self.0.known.at
+        self.0.resolved.resolved_at
     }
 
     /// Who asked.
@@ -220,14 +220,14 @@ impl Grant {
 
     /// What was judged; the actor that is seated has exactly this version.
     #[must_use]
-    pub fn target(&self) -> &Resource {
-        &self.0.target
+    pub fn resource(&self) -> &Resource {
+        &self.0.resource
     }
 
     /// The version that was judged, where the target has versions.
     #[must_use]
     pub fn version(&self) -> Option<&ContentHash> {
-        self.0.target.version()
+        self.0.resource.version()
     }
 
     /// The checks that were passed.
@@ -251,53 +251,53 @@ impl Grant {
     /// After which nobody waits.
     #[must_use]
     pub fn deadline(&self) -> Deadline {
-        self.0.particulars.deadline
+        self.0.meta.deadline
     }
 
     /// The trace that it belongs to.
     #[must_use]
     pub fn trace(&self) -> &TraceId {
-        &self.0.particulars.trace
+        &self.0.meta.trace
     }
 
     /// The request that it was given for.
     #[must_use]
     pub fn request_id(&self) -> &RequestId {
-        &self.0.particulars.id
+        &self.0.meta.id
     }
 
     /// The caller's idempotency key.
     #[must_use]
     pub fn idempotency(&self) -> Option<&Idempotency> {
-        self.0.particulars.idempotency.as_ref()
+        self.0.meta.idempotency.as_ref()
     }
 
     /// When the request that began the chain arrived.
     #[must_use]
-    pub fn at(&self) -> Timestamp {
-        self.0.particulars.at
+    pub fn received_at(&self) -> Timestamp {
+        self.0.meta.received_at
     }
 
     /// The run that the work belongs to: the one that the permit starts or goes on with, else the
     /// innermost one of the chain.
     #[must_use]
     pub fn run(&self) -> Option<&RunId> {
-        run_of(self.0.callee.as_slice()).or_else(|| run_of(&self.0.chain))
+        innermost_run(self.0.callee.as_slice()).or_else(|| innermost_run(&self.0.chain))
     }
 
     /// The team that the work belongs to: the one that the permit forms, else the innermost one.
     #[must_use]
     pub fn team(&self) -> Option<&TeamId> {
-        team_of(self.0.callee.as_slice()).or_else(|| team_of(&self.0.chain))
+        innermost_team(self.0.callee.as_slice()).or_else(|| innermost_team(&self.0.chain))
     }
 }
 
 impl fmt::Debug for Grant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Grant")
-            .field("request", &self.0.particulars.id)
-            .field("user", &self.0.known.principal.user)
-            .field("resource", &self.0.target.name())
+            .field("request", &self.0.meta.id)
+            .field("user", &self.0.resolved.principal.user)
+            .field("resource", &self.0.resource.name())
             .finish_non_exhaustive()
     }
 }

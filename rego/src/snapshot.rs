@@ -152,7 +152,7 @@ pub struct PolicySnapshot {
     revision: Arc<str>,
     hash: ContentHash,
     checks: BTreeMap<Action, Arc<[Arc<str>]>>,
-    vocabulary: PolicyReadSet,
+    read_set: PolicyReadSet,
 }
 
 impl PolicySnapshot {
@@ -165,11 +165,11 @@ impl PolicySnapshot {
         let Compiled { module, data, revision, hash } = compiled;
         validation::builtins(&module)?;
         let untried =
-            Self { module, data, revision, hash, checks: BTreeMap::new(), vocabulary: PolicyReadSet::default() };
+            Self { module, data, revision, hash, checks: BTreeMap::new(), read_set: PolicyReadSet::default() };
         let mut instance = validation::instance(&untried).await?;
         let (checks, vocabulary) = validation::checks(&mut instance).await?;
         validation::empty_input_is_denied(&mut instance).await?;
-        let snapshot = Arc::new(Self { checks, vocabulary, ..untried });
+        let snapshot = Arc::new(Self { checks, read_set: vocabulary, ..untried });
         validation::answers_agree(&snapshot).await?;
         Ok(snapshot)
     }
@@ -202,8 +202,8 @@ impl PolicySnapshot {
 
     /// The names that the policy says it reads.
     #[must_use]
-    pub const fn vocabulary(&self) -> &PolicyReadSet {
-        &self.vocabulary
+    pub const fn read_set(&self) -> &PolicyReadSet {
+        &self.read_set
     }
 
     pub(crate) const fn module(&self) -> &Module {

@@ -32,7 +32,7 @@ impl Evaluator for PermitAll {
             obligations: Obligations::default(),
             revision: Arc::from("testing"),
         };
-        Ok(PolicyDecision::of(&input, Some(grounds)))
+        Ok(PolicyDecision::new(&input, Some(grounds)))
     }
 
     async fn explain(&self, _: Arc<Input>) -> Result<Explanation, EvaluationError> {
@@ -49,7 +49,7 @@ impl Evaluator for PermitAll {
 #[async_trait]
 impl Evaluator for DenyAll {
     async fn allowed(&self, input: Arc<Input>) -> Result<PolicyDecision, EvaluationError> {
-        Ok(PolicyDecision::of(&input, None))
+        Ok(PolicyDecision::new(&input, None))
     }
 
     async fn explain(&self, _: Arc<Input>) -> Result<Explanation, EvaluationError> {
@@ -100,16 +100,16 @@ pub fn user(name: &str, roles: &[&str], categories: &[&str]) -> Principal {
 }
 
 /// A user's own request that arrived at `at`, with the usual deadline.
-pub fn asked(principal: Principal, id: u128, request: Request, at: Timestamp) -> Authenticated {
-    let known = ResolvedPrincipal { principal: Arc::new(principal), proof: AuthMethod::LocalUser, at };
+pub fn user_request(principal: Principal, id: u128, request: Request, at: Timestamp) -> Authenticated {
+    let known = ResolvedPrincipal { principal: Arc::new(principal), auth_method: AuthMethod::LocalUser, resolved_at: at };
     let particulars = RequestMeta {
         id: RequestId::from_u128(id),
         trace: TraceId::from_u128(id),
         deadline: Deadline::after(at, REQUEST_TIMEOUT),
         idempotency: None,
-        at,
+        received_at: at,
     };
-    Authenticated::of_user(known, request, particulars)
+    Authenticated::for_user(known, request, particulars)
 }
 
 /// A permit for an administrator's own request, as a guard that says yes to everything gives it.
@@ -117,7 +117,7 @@ pub fn asked(principal: Principal, id: u128, request: Request, at: Timestamp) ->
 /// # Errors
 /// [`Denied`] if the target does not fit the request.
 pub async fn permit(id: u128, request: Request, target: Resource, at: Timestamp) -> Result<Permitted<Request>, Denied> {
-    permit_request(asked(admin(), id, request, at), target).await
+    permit_request(user_request(admin(), id, request, at), target).await
 }
 
 /// A permit for a request that was asked by whomever, such as one that a grant spoke.
@@ -125,6 +125,6 @@ pub async fn permit(id: u128, request: Request, target: Resource, at: Timestamp)
 /// # Errors
 /// [`Denied`] if the target does not fit the request, or the chain is too long.
 pub async fn permit_request(asked: Authenticated, target: Resource) -> Result<Permitted<Request>, Denied> {
-    let facts = Facts { policies: NameSet::default(), ..Facts::about(target) };
+    let facts = Facts { policies: NameSet::default(), ..Facts::for_resource(target) };
     Guard::new(permit_all()).permit(AccessRequest::new(asked, facts)).await
 }

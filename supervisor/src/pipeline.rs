@@ -131,7 +131,7 @@ impl Pipeline {
         check_deadline(asked.deadline(), now)?;
         let asked = self.authenticator.refresh(*asked, now).await?;
         let facts = self.fact_collector.collect(&asked, now).await?;
-        if let greenroom_rego::Resource::Agent { agent, .. } = &facts.target {
+        if let greenroom_rego::Resource::Agent { agent, .. } = &facts.resource {
             info.agent = Some(agent.clone());
         }
         match self.guard.permit(AccessRequest::new(asked, facts)).await {
@@ -247,7 +247,7 @@ impl Pipeline {
             TypedPermit::CallTool(permit) => Box::pin(async move {
                 dispatcher.call_tool(wait_opening(opened).await?, permit).await.map(Dispatched::Outcome)
             }),
-            TypedPermit::Look(permit) => Box::pin(async move {
+            TypedPermit::Query(permit) => Box::pin(async move {
                 wait_opening(opened).await?;
                 Ok(Dispatched::Outcome(self.queries.handle(permit).await?))
             }),

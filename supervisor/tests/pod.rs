@@ -59,7 +59,7 @@ async fn a_request_is_judged_for_its_user_and_recorded_either_way() {
 
     let denied = summarise(&pod.client(&user("guest")), "x").await;
     assert_eq!((denied.status, denied.exit_code()), (Status::Denied, 3));
-    assert_eq!(denied.error.unwrap().details["rules"][0]["code"], "role_missing");
+    assert_eq!(denied.error.unwrap().details["reasons"][0]["code"], "role_missing");
     let elsewhere = AgentId::new("lead_qualification_agent").unwrap();
     let denied = pod.client(&user("operator")).run_agent(elsewhere, CallParams::default()).await.unwrap();
     assert_eq!(denied.error.unwrap().code, ErrorCode::PolicyDenied);

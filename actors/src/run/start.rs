@@ -63,7 +63,7 @@ impl RunsHandle {
 /// the call itself, whose inputs may be bound anew after a crash.
 pub(super) fn dedup_key(grant: &Grant, start: &StartRun) -> (ContentHash, Option<DedupKey>) {
     if let Some(idempotency) = grant.idempotency() {
-        return (idempotency.body, Some(DedupKey::Caller(idempotency.key.clone())));
+        return (idempotency.request_hash, Some(DedupKey::Caller(idempotency.key.clone())));
     }
     match (grant.caller(), team_dedup_key(start)) {
         (Caller::Team { .. }, Some((body, key))) => (body, Some(key)),

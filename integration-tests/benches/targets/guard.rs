@@ -33,7 +33,7 @@ pub(crate) fn main(_: &[&str]) -> anyhow::Result<()> {
         let inputs = tap.inputs();
         ensure!(inputs.len() >= 7, "the demo put only {} questions", inputs.len());
         let policy = rented.pod.guard().active_policy();
-        let sizes = inputs.iter().map(|input| input.to_pruned_json(policy.vocabulary()).map(|bytes| bytes.len()));
+        let sizes = inputs.iter().map(|input| input.to_pruned_json(policy.read_set()).map(|bytes| bytes.len()));
         let largest = sizes.collect::<Result<Vec<_>, _>>()?.into_iter().max().unwrap_or(0);
         record(
             "guard",

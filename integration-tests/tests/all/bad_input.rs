@@ -108,7 +108,7 @@ async fn a_document_of_more_than_ten_megabytes_is_denied_by_its_policy() -> Resu
     let said = terminal.run(&[&AGENT[..], &["--input", "document=@large.txt"]].concat()).await?;
     let error = said.refused(3)?;
     assert_eq!(
-        (&error["code"], &error["details"]["rules"][0]["code"]),
+        (&error["code"], &error["details"]["reasons"][0]["code"]),
         (&"policy_denied".into(), &"max_document_size_10mb".into())
     );
     assert_eq!(said.json()?["status"], "denied");

@@ -116,7 +116,7 @@ async fn whoever_may_not_look_into_a_memory_is_told_the_rule() -> Result<()> {
     ] {
         let error = stand.terminal.run(&[words, &["--user", user]].concat()).await?.refused(3)?;
         assert_eq!(error["code"], "policy_denied", "{user}");
-        assert_eq!(error["details"]["rules"][0]["code"], rule, "{user}: {error:#}");
+        assert_eq!(error["details"]["reasons"][0]["code"], rule, "{user}: {error:#}");
     }
     let unknown = stand.terminal.run(&["memory", "list", "nobody_agent"]).await?.refused(2)?;
     assert_eq!(unknown["code"], "unknown_agent");

@@ -22,7 +22,7 @@ async fn by(
 
 /// The codes of the rules that denied.
 fn rules(error: &Json) -> Vec<&str> {
-    let rules = error["details"]["rules"].as_array().into_iter().flatten();
+    let rules = error["details"]["reasons"].as_array().into_iter().flatten();
     rules.filter_map(|rule| rule["code"].as_str()).collect()
 }
 

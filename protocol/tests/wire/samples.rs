@@ -46,7 +46,7 @@ pub(crate) fn usage() -> Usage {
 }
 
 pub(crate) fn denial() -> Cause {
-    let rules = json!({"rules": [{"code": "access_allowed", "message": "the role `guest` may not do this"}]});
+    let rules = json!({"reasons": [{"code": "access_allowed", "message": "the role `guest` may not do this"}]});
     Cause::new(ErrorCode::PolicyDenied, "policy does not allow it").with_details(rules)
 }
 

@@ -79,7 +79,7 @@ impl Action {
 
     /// The action of a request.
     #[must_use]
-    pub const fn of(request: &Request) -> Self {
+    pub const fn from_request(request: &Request) -> Self {
         match request {
             Request::Invoke(_) => Self::Invoke,
             Request::StartRun(_) => Self::StartRun,
@@ -138,7 +138,7 @@ impl Action {
 
     /// True if the category of an agent matters to it.
     #[must_use]
-    pub const fn concerns_an_agent(self) -> bool {
+    pub const fn needs_agent(self) -> bool {
         matches!(self, Self::Invoke | Self::CallTool | Self::MemoryRead | Self::MemoryWrite | Self::MemoryForget)
     }
 }
@@ -173,18 +173,18 @@ impl<'de> Deserialize<'de> for Flag {
 pub(crate) struct InputIdentity(Arc<()>);
 
 impl InputIdentity {
-    pub(crate) fn fresh() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Arc::new(()))
     }
 
-    pub(crate) fn is(&self, other: &Self) -> bool {
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 }
 
 impl Default for InputIdentity {
     fn default() -> Self {
-        Self::fresh()
+        Self::new()
     }
 }
 

@@ -58,24 +58,24 @@ pub(crate) struct AllowDetails {
 #[must_use]
 #[derive(Debug)]
 pub struct PolicyDecision {
-    seal: InputIdentity,
-    grounds: Option<AllowDetails>,
+    identity: InputIdentity,
+    details: Option<AllowDetails>,
 }
 
 impl PolicyDecision {
-    pub(crate) fn of(input: &Input, grounds: Option<AllowDetails>) -> Self {
-        Self { seal: input.identity.clone(), grounds }
+    pub(crate) fn new(input: &Input, details: Option<AllowDetails>) -> Self {
+        Self { identity: input.identity.clone(), details }
     }
 
     /// True if policy allows it.
     #[must_use]
     pub const fn is_allowed(&self) -> bool {
-        self.grounds.is_some()
+        self.details.is_some()
     }
 
     /// Opens it with the input that it was made from.
     pub(crate) fn open_for(self, input: &Input) -> Result<Option<AllowDetails>, EvaluationError> {
-        if self.seal.is(&input.identity) { Ok(self.grounds) } else { Err(EvaluationError::DecisionMismatch) }
+        if self.identity.is_same(&input.identity) { Ok(self.details) } else { Err(EvaluationError::DecisionMismatch) }
     }
 }
 
@@ -122,13 +122,13 @@ impl Engine {
     /// [`Fault`] if the evaluation fails or its answer cannot be read; the instance is replaced.
     pub async fn allowed(&mut self, input: &Input) -> Result<PolicyDecision, EvaluationError> {
         let snapshot = Arc::clone(self.snapshot());
-        let seen = input.pruned(snapshot.vocabulary());
+        let seen = input.pruned(snapshot.read_set());
         let answer: ResultSet<Allow> = self.evaluate(ENTRYPOINT, &seen, FUEL_MAX).await?;
         let grounds = answer.0.filter(|answer| answer.allow).map(|answer| AllowDetails {
             checks: snapshot.checks(input.action),
             obligations: answer.obligations,
             revision: Arc::clone(snapshot.revision()),
         });
-        Ok(PolicyDecision::of(input, grounds))
+        Ok(PolicyDecision::new(input, grounds))
     }
 }

@@ -16,7 +16,7 @@ pub struct Idempotency {
     /// The key.
     pub key: IdempotencyKey,
     /// The hash of the request's canonical JSON: the same key with another body is a conflict.
-    pub body: ContentHash,
+    pub request_hash: ContentHash,
 }
 
 /// What belongs to one request at one hop, but for who asks and what.
@@ -26,53 +26,53 @@ pub(crate) struct RequestMeta {
     pub(crate) trace: TraceId,
     pub(crate) deadline: Deadline,
     pub(crate) idempotency: Option<Idempotency>,
-    pub(crate) at: Timestamp,
+    pub(crate) received_at: Timestamp,
 }
 
 /// A request whose asker is known. It cannot be copied, sent to another process or made elsewhere.
 #[must_use]
 pub struct Authenticated {
-    pub(crate) particulars: RequestMeta,
-    pub(crate) known: ResolvedPrincipal,
+    pub(crate) meta: RequestMeta,
+    pub(crate) resolved: ResolvedPrincipal,
     pub(crate) chain: Arc<[Caller]>,
     pub(crate) request: Request,
 }
 
 impl Authenticated {
     /// A user's own request: the chain begins.
-    pub(crate) fn of_user(known: ResolvedPrincipal, request: Request, particulars: RequestMeta) -> Self {
-        let user = Caller::User { user: known.principal.user.clone() };
-        Self { particulars, known, chain: Arc::new([user]), request }
+    pub(crate) fn for_user(resolved: ResolvedPrincipal, request: Request, meta: RequestMeta) -> Self {
+        let user = Caller::User { user: resolved.principal.user.clone() };
+        Self { meta, resolved, chain: Arc::new([user]), request }
     }
 
     /// The request's id.
     #[must_use]
     pub const fn id(&self) -> &RequestId {
-        &self.particulars.id
+        &self.meta.id
     }
 
     /// The trace that it belongs to.
     #[must_use]
     pub const fn trace(&self) -> &TraceId {
-        &self.particulars.trace
+        &self.meta.trace
     }
 
     /// On whose behalf it is asked.
     #[must_use]
     pub fn principal(&self) -> &Arc<Principal> {
-        &self.known.principal
+        &self.resolved.principal
     }
 
     /// How it is known that they are who they claim to be.
     #[must_use]
-    pub const fn proof(&self) -> AuthMethod {
-        self.known.proof
+    pub const fn auth_method(&self) -> AuthMethod {
+        self.resolved.auth_method
     }
 
     /// When the principal was last read.
     #[must_use]
     pub const fn principal_read_at(&self) -> Timestamp {
-        self.known.at
+        self.resolved.resolved_at
     }
 
     /// Who asks at this hop.
@@ -96,39 +96,39 @@ impl Authenticated {
     /// After which nobody waits.
     #[must_use]
     pub const fn deadline(&self) -> Deadline {
-        self.particulars.deadline
+        self.meta.deadline
     }
 
     /// The caller's idempotency key. Inner hops have none: their keys lie in the requests.
     #[must_use]
     pub const fn idempotency(&self) -> Option<&Idempotency> {
-        self.particulars.idempotency.as_ref()
+        self.meta.idempotency.as_ref()
     }
 
     /// When the request that began the chain arrived.
     #[must_use]
-    pub const fn at(&self) -> Timestamp {
-        self.particulars.at
+    pub const fn received_at(&self) -> Timestamp {
+        self.meta.received_at
     }
 
     /// The run in whose name it is asked; none at a user's own request.
     #[must_use]
     pub fn run(&self) -> Option<&RunId> {
-        run_of(&self.chain)
+        innermost_run(&self.chain)
     }
 
     /// The team in whose name it is asked.
     #[must_use]
     pub fn team(&self) -> Option<&TeamId> {
-        team_of(&self.chain)
+        innermost_team(&self.chain)
     }
 }
 
 impl fmt::Debug for Authenticated {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Authenticated")
-            .field("id", &self.particulars.id)
-            .field("user", &self.known.principal.user)
+            .field("id", &self.meta.id)
+            .field("user", &self.resolved.principal.user)
             .field("caller", self.caller())
             .field("verb", &self.request.verb())
             .finish_non_exhaustive()
@@ -136,7 +136,7 @@ impl fmt::Debug for Authenticated {
 }
 
 /// The innermost run of a chain.
-pub(crate) fn run_of(chain: &[Caller]) -> Option<&RunId> {
+pub(crate) fn innermost_run(chain: &[Caller]) -> Option<&RunId> {
     chain.iter().rev().find_map(|caller| match caller {
         Caller::Workflow { run, .. } | Caller::Team { run, .. } => Some(run),
         Caller::User { .. } | Caller::Agent { .. } | Caller::None => None,
@@ -144,7 +144,7 @@ pub(crate) fn run_of(chain: &[Caller]) -> Option<&RunId> {
 }
 
 /// The innermost team of a chain.
-pub(crate) fn team_of(chain: &[Caller]) -> Option<&TeamId> {
+pub(crate) fn innermost_team(chain: &[Caller]) -> Option<&TeamId> {
     chain.iter().rev().find_map(|caller| match caller {
         Caller::Team { team, .. } => Some(team),
         Caller::Workflow { team, .. } => team.as_ref(),

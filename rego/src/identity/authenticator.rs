@@ -95,11 +95,11 @@ impl Authenticator {
             }
             ClaimedIdentity::Anonymous => Cause::new(ErrorCode::Unauthenticated, "the request has no credential"),
         })?;
-        let known = ResolvedPrincipal { principal: Arc::new(principal), proof, at: parts.at };
-        let idempotency = parts.idempotency_key.zip(parts.body_hash).map(|(key, body)| Idempotency { key, body });
+        let known = ResolvedPrincipal { principal: Arc::new(principal), auth_method: proof, resolved_at: parts.at };
+        let idempotency = parts.idempotency_key.zip(parts.body_hash).map(|(key, body)| Idempotency { key, request_hash: body });
         let particulars =
-            RequestMeta { id: parts.id, trace: parts.trace, deadline: parts.deadline, idempotency, at: parts.at };
-        Ok(Authenticated::of_user(known, parts.request, particulars))
+            RequestMeta { id: parts.id, trace: parts.trace, deadline: parts.deadline, idempotency, received_at: parts.at };
+        Ok(Authenticated::for_user(known, parts.request, particulars))
     }
 
     /// Takes a run up again in the name of its recorded owner, who is read anew.
@@ -109,9 +109,9 @@ impl Authenticator {
     pub async fn recover(&self, recovery: RecoveryRequest) -> Result<Authenticated, Cause> {
         let RecoveryRequest { id, trace, owner, run, deadline, now } = recovery;
         let principal = self.recall(&owner, now).await?;
-        let known = ResolvedPrincipal { principal: Arc::new(principal), proof: AuthMethod::RecordedOwner, at: now };
-        let particulars = RequestMeta { id, trace, deadline, idempotency: None, at: now };
-        Ok(Authenticated::of_user(known, Request::ResumeRun(ResumeRun { run }), particulars))
+        let known = ResolvedPrincipal { principal: Arc::new(principal), auth_method: AuthMethod::RecordedOwner, resolved_at: now };
+        let particulars = RequestMeta { id, trace, deadline, idempotency: None, received_at: now };
+        Ok(Authenticated::for_user(known, Request::ResumeRun(ResumeRun { run }), particulars))
     }
 
     /// Reads the principal anew if it is older than [`PRINCIPAL_AGE_MAX`]. The pipeline does so at
@@ -120,17 +120,17 @@ impl Authenticator {
     /// # Errors
     /// [`ErrorCode::Unauthenticated`] if the user is gone; what [`Identities`] says if that is not known.
     pub async fn refresh(&self, mut authenticated: Authenticated, now: Timestamp) -> Result<Authenticated, Cause> {
-        let known = &authenticated.known;
-        if now.saturating_duration_since(known.at) <= PRINCIPAL_AGE_MAX {
+        let known = &authenticated.resolved;
+        if now.saturating_duration_since(known.resolved_at) <= PRINCIPAL_AGE_MAX {
             return Ok(authenticated);
         }
-        let principal = match known.proof {
+        let principal = match known.auth_method {
             AuthMethod::None => self.identities.anonymous(now).await?.ok_or_else(|| gone(&known.principal.user))?,
             AuthMethod::LocalUser | AuthMethod::Credential | AuthMethod::RecordedOwner => {
                 self.recall(&known.principal.user, now).await?
             }
         };
-        authenticated.known = ResolvedPrincipal { principal: Arc::new(principal), proof: known.proof, at: now };
+        authenticated.resolved = ResolvedPrincipal { principal: Arc::new(principal), auth_method: known.auth_method, resolved_at: now };
         Ok(authenticated)
     }
 

@@ -22,7 +22,7 @@ async fn who_may_do_what() {
         bearer("none", &[], &[]),
     ];
     let categories = ["business_ops", "data_analytics", "security_risk"].map(|name| CategoryId::new(name).unwrap());
-    let evaluator = harness::OneEngine::over(Mutex::new(harness::engine().await));
+    let evaluator = harness::OneEngine::new(Mutex::new(harness::engine().await));
     let found = access_matrix(&evaluator, &bearers, &categories).await.unwrap();
     insta::assert_snapshot!(found);
 }

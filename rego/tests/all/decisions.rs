@@ -12,8 +12,8 @@ fn codes(denied: &Denied) -> Vec<String> {
 
 #[tokio::test]
 async fn the_administrator_starts_the_demo_and_its_run_calls_the_agent() {
-    let grant = harness::run_of("admin").await;
-    let facts = harness::of_a_step(harness::summary_facts());
+    let grant = harness::run_grant("admin").await;
+    let facts = harness::step_facts(harness::summary_facts());
     let spoken = grant.issue_request(harness::request_id(2), harness::invoke("executive_summary_agent"));
     let permit = harness::guard().await.permit(AccessRequest::new(spoken, facts)).await.unwrap();
     let checks = permit.grant().checks().to_vec();
@@ -27,7 +27,7 @@ async fn the_administrator_starts_the_demo_and_its_run_calls_the_agent() {
 #[tokio::test]
 async fn the_operator_works_in_the_given_categories_only() {
     let guard = harness::guard().await;
-    let ask = || harness::asked("operator", harness::invoke("an_agent"));
+    let ask = || harness::user_request("operator", harness::invoke("an_agent"));
     let allowed = harness::agent_facts("an_agent", "business_ops", &[], &[]);
     assert!(guard.permit(AccessRequest::new(ask().await, allowed)).await.is_ok());
     let elsewhere = harness::agent_facts("an_agent", "security_risk", &[], &[]);
@@ -37,8 +37,8 @@ async fn the_operator_works_in_the_given_categories_only() {
 
 #[tokio::test]
 async fn a_run_has_no_more_rights_than_its_owner() {
-    let grant = harness::run_of("operator").await;
-    let facts = harness::of_a_step(harness::agent_facts("an_agent", "finance_accounting", &[], &[]));
+    let grant = harness::run_grant("operator").await;
+    let facts = harness::step_facts(harness::agent_facts("an_agent", "finance_accounting", &[], &[]));
     let request = AccessRequest::new(grant.issue_request(harness::request_id(2), harness::invoke("an_agent")), facts);
     let denied = harness::guard().await.permit(request).await.unwrap_err();
     assert_eq!(codes(&denied), ["category_not_allowed"]);
@@ -46,14 +46,14 @@ async fn a_run_has_no_more_rights_than_its_owner() {
 
 #[tokio::test]
 async fn a_guest_is_denied_with_the_name_of_the_rule() {
-    let asked = harness::asked("guest", harness::invoke("executive_summary_agent")).await;
+    let asked = harness::user_request("guest", harness::invoke("executive_summary_agent")).await;
     let denied = harness::guard().await.permit(AccessRequest::new(asked, harness::summary_facts())).await.unwrap_err();
     assert!(denied.revision().is_some());
     let cause = Cause::from(denied);
     assert_eq!(cause.code, ErrorCode::PolicyDenied);
     assert_eq!(cause.code.exit_code(), 3);
-    assert_eq!(cause.details["rules"][0]["code"], "role_missing");
-    assert_eq!(cause.details["rules"][0]["message"], "no role of the user guest allows invoke");
+    assert_eq!(cause.details["reasons"][0]["code"], "role_missing");
+    assert_eq!(cause.details["reasons"][0]["message"], "no role of the user guest allows invoke");
     assert!(cause.message.contains("role_missing"));
 }
 
@@ -61,7 +61,7 @@ async fn a_guest_is_denied_with_the_name_of_the_rule() {
 async fn a_guest_may_look_at_the_catalogue_and_nothing_else() {
     let guard = harness::guard().await;
     let records = || harness::facts(Resource::Collection { kind: "list".to_owned() });
-    let look = |look| async { AccessRequest::new(harness::asked("guest", Request::Query(look)).await, records()) };
+    let look = |look| async { AccessRequest::new(harness::user_request("guest", Request::Query(look)).await, records()) };
     assert!(guard.permit(look(Query::Agents).await).await.is_ok());
     let page = || greenroom_protocol::request::Page::default();
     for private in [Query::Runs { page: page() }, Query::Audit { page: page() }, Query::Costs { since: None }] {
@@ -84,12 +84,12 @@ async fn only_an_approver_of_the_same_tenant_answers_for_a_step() {
         Request::SignalRun(SignalRun { run: run.clone(), signal })
     };
     let request =
-        |name| async move { AccessRequest::new(harness::asked(name, signal()).await, harness::facts(target())) };
+        |name| async move { AccessRequest::new(harness::user_request(name, signal()).await, harness::facts(target())) };
     assert!(guard.permit(request("approver").await).await.is_ok());
     assert!(guard.permit(request("admin").await).await.is_ok());
     assert_eq!(codes(&guard.permit(request("operator").await).await.unwrap_err()), ["role_missing"]);
     let foreign = Facts { relation: Relation::default(), ..harness::facts(target()) };
-    let request = AccessRequest::new(harness::asked("approver", signal()).await, foreign);
+    let request = AccessRequest::new(harness::user_request("approver", signal()).await, foreign);
     assert_eq!(codes(&guard.permit(request).await.unwrap_err()), ["foreign_tenant"]);
 }
 
@@ -97,7 +97,7 @@ async fn only_an_approver_of_the_same_tenant_answers_for_a_step() {
 async fn a_document_above_ten_mebibytes_is_denied_by_that_policy() {
     let guard = harness::guard().await;
     let sized = |bytes| Facts { document_bytes: bytes, ..harness::summary_facts() };
-    let ask = || harness::asked("admin", harness::invoke("executive_summary_agent"));
+    let ask = || harness::user_request("admin", harness::invoke("executive_summary_agent"));
     let limit = greenroom_protocol::limits::DOCUMENT_BYTES_MAX;
     assert!(guard.permit(AccessRequest::new(ask().await, sized(limit))).await.is_ok());
     let denied = guard.permit(AccessRequest::new(ask().await, sized(limit + 1))).await.unwrap_err();
@@ -110,8 +110,8 @@ async fn nothing_of_the_inputs_is_sent() {
     if let Request::Invoke(invoke) = &mut request {
         invoke.inputs.insert("document".to_owned(), "a very private text".into());
     }
-    let request = AccessRequest::new(harness::asked("admin", request).await, harness::summary_facts());
-    let sent = request.input().to_pruned_json(harness::snapshot().await.vocabulary()).unwrap();
+    let request = AccessRequest::new(harness::user_request("admin", request).await, harness::summary_facts());
+    let sent = request.input().to_pruned_json(harness::snapshot().await.read_set()).unwrap();
     assert!(!String::from_utf8_lossy(&sent).contains("private"));
     assert!(!format!("{:?}", request.request()).contains("private"));
 }
@@ -137,7 +137,7 @@ async fn budgets_of_user_and_tenant_count_whichever_is_nearer() {
         (spent(0, 0, 500), vec!["tokens_exhausted"]),
         (UsageFacts { available: false, ..spent(0, 0, 0) }, vec!["usage_unknown"]),
     ] {
-        let asked = harness::asked_as(principal.clone(), harness::invoke("executive_summary_agent")).await;
+        let asked = harness::request_as(principal.clone(), harness::invoke("executive_summary_agent")).await;
         let request = AccessRequest::new(asked, Facts { usage, ..harness::summary_facts() });
         let found = guard.permit(request).await.map_or_else(|denied| denied.codes(), |_| Vec::new());
         assert_eq!(found, denied_by);

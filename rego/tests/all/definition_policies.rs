@@ -32,9 +32,9 @@ fn write() -> (Request, Resource) {
 }
 
 /// An agent speaks, with this policy of its own.
-async fn spoken_by_an_agent(policy: &str, request: Request, target: Resource) -> Vec<String> {
+async fn decide_for_agent_caller(policy: &str, request: Request, target: Resource) -> Vec<String> {
     let guard = harness::guard().await;
-    let asked = harness::asked("admin", harness::invoke("executive_summary_agent")).await;
+    let asked = harness::user_request("admin", harness::invoke("executive_summary_agent")).await;
     let permit = guard.permit(AccessRequest::new(asked, harness::summary_facts())).await.unwrap();
     let agent = carrying(policy).agent;
     let relation = Relation {
@@ -58,12 +58,12 @@ async fn decide(case: Case) -> Vec<String> {
         principal.roles = principal.roles.union(&harness::names(&["agent_operator"]));
         principal.permissions.allowed_categories = harness::names(&["business_ops"]);
     }
-    let asked = harness::asked_as(principal, case.request).await;
+    let asked = harness::request_as(principal, case.request).await;
     let request = AccessRequest::new(asked, case.facts);
     harness::guard().await.permit(request).await.map_or_else(|denied| denied.codes(), |_| Vec::new())
 }
 
-fn target_cases() -> Vec<(&'static str, Case, Case)> {
+fn resource_cases() -> Vec<(&'static str, Case, Case)> {
     let sized = |policy, document_bytes| Facts { document_bytes, ..carrying(policy) };
     let related = |policy, relation| Facts { relation, ..carrying(policy) };
     let none = Relation::default();
@@ -128,7 +128,7 @@ fn target_cases() -> Vec<(&'static str, Case, Case)> {
 
 #[tokio::test]
 async fn each_policy_of_a_target_allows_and_denies_by_name() {
-    for (name, allowed, denied) in target_cases() {
+    for (name, allowed, denied) in resource_cases() {
         assert_eq!(decide(allowed).await, Vec::<String>::new(), "{name} allows");
         assert_eq!(decide(denied).await, [name], "{name} denies");
     }
@@ -138,24 +138,24 @@ async fn each_policy_of_a_target_allows_and_denies_by_name() {
 async fn each_policy_of_a_speaking_agent_allows_and_denies_by_name() {
     let call = || Request::CallTool(CallTool { tool: "native:clock".into(), arguments: Values::new(), key: None });
     let tool = || Resource::Tool { tool: "native:clock".to_owned() };
-    let agent = || harness::summary_facts().target;
+    let agent = || harness::summary_facts().resource;
     let (write, context) = write();
     let none = Vec::<String>::new();
-    assert_eq!(spoken_by_an_agent("no_tools", harness::invoke("other_agent"), agent()).await, none);
-    assert_eq!(spoken_by_an_agent("no_tools", call(), tool()).await, ["no_tools"]);
-    assert_eq!(spoken_by_an_agent("no_agent_delegation", call(), tool()).await, none);
-    let delegated = spoken_by_an_agent("no_agent_delegation", harness::invoke("other_agent"), agent()).await;
+    assert_eq!(decide_for_agent_caller("no_tools", harness::invoke("other_agent"), agent()).await, none);
+    assert_eq!(decide_for_agent_caller("no_tools", call(), tool()).await, ["no_tools"]);
+    assert_eq!(decide_for_agent_caller("no_agent_delegation", call(), tool()).await, none);
+    let delegated = decide_for_agent_caller("no_agent_delegation", harness::invoke("other_agent"), agent()).await;
     assert_eq!(delegated, ["no_agent_delegation"]);
-    assert_eq!(spoken_by_an_agent("read_only_context", call(), tool()).await, none);
-    assert_eq!(spoken_by_an_agent("read_only_context", write, context).await, ["read_only_context"]);
+    assert_eq!(decide_for_agent_caller("read_only_context", call(), tool()).await, none);
+    assert_eq!(decide_for_agent_caller("read_only_context", write, context).await, ["read_only_context"]);
 }
 
 #[tokio::test]
 async fn require_authentication_denies_who_has_shown_nothing() {
     let guard = harness::guard().await;
-    let known = harness::asked("admin", harness::invoke("executive_summary_agent")).await;
+    let known = harness::user_request("admin", harness::invoke("executive_summary_agent")).await;
     assert!(guard.permit(AccessRequest::new(known, carrying("require_authentication"))).await.is_ok());
-    let nobody = || harness::asked_by_nobody(harness::invoke("executive_summary_agent"));
+    let nobody = || harness::anonymous_request(harness::invoke("executive_summary_agent"));
     let denied =
         guard.permit(AccessRequest::new(nobody().await, carrying("require_authentication"))).await.unwrap_err();
     assert_eq!(denied.codes(), ["require_authentication"]);
@@ -172,7 +172,7 @@ async fn a_policy_that_nobody_wrote_denies() {
 /// The cases above, the policy's data and the page name the same policies.
 #[test]
 fn every_policy_has_its_cases_and_its_paragraph() {
-    let mut tested: BTreeSet<_> = target_cases().iter().map(|(name, _, _)| (*name).to_owned()).collect();
+    let mut tested: BTreeSet<_> = resource_cases().iter().map(|(name, _, _)| (*name).to_owned()).collect();
     for name in ["no_tools", "no_agent_delegation", "read_only_context", "require_authentication"] {
         tested.insert(name.to_owned());
     }

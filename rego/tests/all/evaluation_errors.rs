@@ -9,8 +9,8 @@ use crate::harness;
 const FAULTS: u32 = 600;
 
 async fn input(target: &str) -> std::sync::Arc<Input> {
-    let asked = harness::asked("admin", harness::start_run(target)).await;
-    std::sync::Arc::clone(AccessRequest::new(asked, harness::facts(harness::workflow_target(target))).input())
+    let asked = harness::user_request("admin", harness::start_run(target)).await;
+    std::sync::Arc::clone(AccessRequest::new(asked, harness::facts(harness::workflow_resource(target))).input())
 }
 
 async fn faulty() -> Engine {
@@ -18,7 +18,7 @@ async fn faulty() -> Engine {
     Engine::new(PolicySnapshot::load(harness::compiler(), &bundle).await.unwrap()).await.unwrap()
 }
 
-async fn fault_of(engine: &mut Engine, target: &str) -> String {
+async fn evaluation_error(engine: &mut Engine, target: &str) -> String {
     match engine.allowed(&*input(target).await).await {
         Err(EvaluationError::Failed(why)) => why,
         Err(other) => panic!("{target}: {other}"),
@@ -36,7 +36,7 @@ async fn each_fault_denies_and_the_next_question_is_answered() {
         ("oblige", "dance"),
         ("mistype", "invalid type"),
     ] {
-        let found = fault_of(&mut engine, target).await;
+        let found = evaluation_error(&mut engine, target).await;
         assert!(found.contains(why), "{target}: {found}");
         assert!(engine.allowed(&*input("good").await).await.unwrap().is_allowed(), "after {target}");
         assert!(!engine.allowed(&*input("bad").await).await.unwrap().is_allowed(), "after {target}");
@@ -56,7 +56,7 @@ async fn a_caller_who_makes_the_policy_trap_wears_out_no_engine() {
 #[tokio::test]
 async fn many_decisions_leave_the_instance_as_it_was() {
     let mut engine = harness::engine().await;
-    let asked = harness::asked("admin", harness::invoke("executive_summary_agent")).await;
+    let asked = harness::user_request("admin", harness::invoke("executive_summary_agent")).await;
     let request = AccessRequest::new(asked, harness::summary_facts());
     for _ in 0..5_000 {
         assert!(engine.allowed(request.input()).await.unwrap().is_allowed());
@@ -75,8 +75,8 @@ async fn an_explanation_that_contradicts_itself_is_a_fault() {
 #[tokio::test]
 async fn an_input_larger_than_the_memory_is_a_fault() {
     let mut engine = harness::engine().await;
-    let asked = harness::asked("admin", harness::start_run("large")).await;
-    let mut facts = harness::facts(harness::workflow_target("large"));
+    let asked = harness::user_request("admin", harness::start_run("large")).await;
+    let mut facts = harness::facts(harness::workflow_resource("large"));
     facts.policies = (0..400_000).map(|number| format!("a_policy_with_a_long_name_{number:040}")).collect();
     let request = AccessRequest::new(asked, facts);
     assert!(matches!(engine.allowed(request.input()).await, Err(EvaluationError::Failed(_))));

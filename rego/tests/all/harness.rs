@@ -71,7 +71,7 @@ pub(crate) fn authenticator() -> Authenticator {
     Authenticator::new(Arc::new(Users))
 }
 
-pub(crate) async fn asked(name: &str, request: Request) -> Authenticated {
+pub(crate) async fn user_request(name: &str, request: Request) -> Authenticated {
     let received = Received::local(UserId::new(name).unwrap(), Envelope::of(request), &Counting, NOW).unwrap();
     authenticator().authenticate(received).await.unwrap()
 }
@@ -109,7 +109,7 @@ pub(crate) fn facts(target: Resource) -> Facts {
         relation: Relation { own_tenant: true, ..Relation::default() },
         usage: UsageFacts { requests: 1, available: true, ..UsageFacts::default() },
         audited: true,
-        ..Facts::about(target)
+        ..Facts::for_resource(target)
     }
 }
 
@@ -138,7 +138,7 @@ pub(crate) fn summary_facts() -> Facts {
     )
 }
 
-pub(crate) fn workflow_target(workflow: &str) -> Resource {
+pub(crate) fn workflow_resource(workflow: &str) -> Resource {
     Resource::Workflow { workflow: WorkflowId::new(workflow).unwrap(), version: version() }
 }
 
@@ -173,7 +173,7 @@ impl Evaluator for OneEngine {
 }
 
 impl OneEngine {
-    pub(crate) const fn over(engine: Mutex<Engine>) -> Self {
+    pub(crate) const fn new(engine: Mutex<Engine>) -> Self {
         Self(engine)
     }
 }
@@ -193,20 +193,20 @@ pub(crate) fn faulty_bundle(name: &str) -> Bundle {
 }
 
 /// A permit for a start of the demo's workflow by this user.
-pub(crate) async fn run_of(name: &str) -> greenroom_rego::Grant {
-    run_of_principal(user(name).unwrap()).await
+pub(crate) async fn run_grant(name: &str) -> greenroom_rego::Grant {
+    run_grant_of_principal(user(name).unwrap()).await
 }
 
 /// The same for a user of one's own making.
-pub(crate) async fn run_of_principal(principal: Principal) -> greenroom_rego::Grant {
-    let target = workflow_target("generate_quarterly_report");
-    let asked = asked_as(principal, start_run("generate_quarterly_report")).await;
+pub(crate) async fn run_grant_of_principal(principal: Principal) -> greenroom_rego::Grant {
+    let target = workflow_resource("generate_quarterly_report");
+    let asked = request_as(principal, start_run("generate_quarterly_report")).await;
     let permit = guard().await.permit(greenroom_rego::AccessRequest::new(asked, facts(target))).await.unwrap();
     permit.redeem().0
 }
 
 /// The facts of a step of that run.
-pub(crate) fn of_a_step(facts: Facts) -> Facts {
+pub(crate) fn step_facts(facts: Facts) -> Facts {
     Facts { relation: Relation { workflow_step: true, ..facts.relation }, ..facts }
 }
 
@@ -224,7 +224,7 @@ impl IdentityProvider for One {
 }
 
 /// A request of a user of one's own making.
-pub(crate) async fn asked_as(principal: Principal, request: Request) -> Authenticated {
+pub(crate) async fn request_as(principal: Principal, request: Request) -> Authenticated {
     let received = Received::local(principal.user.clone(), Envelope::of(request), &Counting, NOW).unwrap();
     Authenticator::new(Arc::new(One(principal))).authenticate(received).await.unwrap()
 }
@@ -247,7 +247,7 @@ impl IdentityProvider for Public {
 }
 
 /// A request without a credential, where the configuration has a user for those.
-pub(crate) async fn asked_by_nobody(request: Request) -> Authenticated {
+pub(crate) async fn anonymous_request(request: Request) -> Authenticated {
     let bytes = serde_json::to_vec(&Envelope::of(request)).unwrap();
     let received = Received::decode(&bytes, greenroom_protocol::IngressKind::Http, &Counting, NOW).unwrap();
     Authenticator::new(Arc::new(Public)).authenticate(received).await.unwrap()

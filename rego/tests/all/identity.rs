@@ -19,7 +19,7 @@ async fn from_the_wire(credential: Option<Credential>) -> Result<greenroom_rego:
 async fn a_credential_names_its_user() {
     let known = from_the_wire(Some(Credential::ApiKey("key-of-operator".into()))).await.unwrap();
     assert_eq!(known.principal().user.as_str(), "operator");
-    assert_eq!(known.proof(), AuthMethod::Credential);
+    assert_eq!(known.auth_method(), AuthMethod::Credential);
     assert_eq!(known.caller(), &Caller::User { user: UserId::new("operator").unwrap() });
     assert_eq!(known.chain().len(), 1);
     assert!(known.run().is_none() && known.team().is_none());
@@ -60,7 +60,7 @@ fn recovery(owner: &str) -> RecoveryRequest {
 #[tokio::test]
 async fn a_run_is_taken_up_in_the_name_of_its_owner_and_speaks_for_itself() {
     let asked = harness::authenticator().recover(recovery("operator")).await.unwrap();
-    assert_eq!(asked.proof(), AuthMethod::RecordedOwner);
+    assert_eq!(asked.auth_method(), AuthMethod::RecordedOwner);
     assert!(matches!(asked.request(), Request::ResumeRun(_)));
     let run = recovery("operator").run;
     let workflow = greenroom_protocol::WorkflowId::new("generate_quarterly_report").unwrap();
@@ -84,7 +84,7 @@ async fn an_old_principal_is_read_anew() {
     let authenticator = harness::authenticator();
     let mut principal = harness::user("operator").unwrap();
     principal.roles = harness::names(&["admin"]);
-    let stale = harness::asked_as(principal.clone(), harness::invoke("an_agent")).await;
+    let stale = harness::request_as(principal.clone(), harness::invoke("an_agent")).await;
     let soon = harness::NOW.saturating_add(PRINCIPAL_AGE_MAX);
     let stale = authenticator.refresh(stale, soon).await.unwrap();
     assert!(stale.principal().roles.contains("admin"), "not yet");
@@ -93,7 +93,7 @@ async fn an_old_principal_is_read_anew() {
     assert!(!fresh.principal().roles.contains("admin"), "the role was withdrawn");
     assert_eq!(fresh.principal_read_at(), later);
     principal.user = UserId::new("dismissed").unwrap();
-    let gone = harness::asked_as(principal, harness::invoke("an_agent")).await;
+    let gone = harness::request_as(principal, harness::invoke("an_agent")).await;
     let refused = authenticator.refresh(gone, later).await.unwrap_err();
     assert_eq!(refused.code, ErrorCode::Unauthenticated);
 }

@@ -29,21 +29,21 @@ fn changed(document: &Value, path: &str, value: Option<Value>) -> Value {
 }
 
 async fn documents() -> Vec<Value> {
-    let grant = harness::run_of("operator").await;
+    let grant = harness::run_grant("operator").await;
     let step = AccessRequest::new(
         grant.issue_request(harness::request_id(2), harness::invoke("executive_summary_agent")),
-        harness::of_a_step(harness::summary_facts()),
+        harness::step_facts(harness::summary_facts()),
     );
     let relation = Relation { own_tenant: true, ..Relation::default() };
     let own = AccessRequest::new(
-        harness::asked("admin", harness::invoke("executive_summary_agent")).await,
+        harness::user_request("admin", harness::invoke("executive_summary_agent")).await,
         Facts { relation, ..harness::agent_facts("an_agent", "business_ops", &[], &[]) },
     );
     let vocabulary = harness::snapshot().await;
     [step, own]
         .iter()
         .map(|request| {
-            serde_json::from_slice(&request.input().to_pruned_json(vocabulary.vocabulary()).unwrap()).unwrap()
+            serde_json::from_slice(&request.input().to_pruned_json(vocabulary.read_set()).unwrap()).unwrap()
         })
         .collect()
 }

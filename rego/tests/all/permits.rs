@@ -17,7 +17,7 @@ use crate::harness;
 #[tokio::test]
 async fn a_permit_speaks_as_what_it_called_on_stage() {
     let run = RunId::for_request(&harness::request_id(7));
-    let grant = harness::run_of("admin").await;
+    let grant = harness::run_grant("admin").await;
     assert_eq!(grant.run(), Some(&run), "a run is named after the request that starts it");
     assert_eq!(grant.version(), Some(&harness::version()));
     let spoken = grant.issue_request(harness::request_id(2), harness::invoke("executive_summary_agent"));
@@ -27,7 +27,7 @@ async fn a_permit_speaks_as_what_it_called_on_stage() {
     assert_eq!(spoken.trace(), grant.trace());
     assert_eq!(spoken.deadline(), grant.deadline());
     assert!(spoken.idempotency().is_none());
-    let facts = harness::of_a_step(harness::summary_facts());
+    let facts = harness::step_facts(harness::summary_facts());
     let permit = harness::guard().await.permit(AccessRequest::new(spoken, facts)).await.unwrap();
     let TypedPermit::Invoke(permit) = permit.into_typed() else { panic!("an invocation was permitted") };
     let (grant, invoke) = permit.redeem();
@@ -40,7 +40,7 @@ async fn a_permit_speaks_as_what_it_called_on_stage() {
 #[tokio::test]
 async fn a_permit_that_called_nobody_has_no_voice() {
     let guard = harness::guard().await;
-    let asked = harness::asked("admin", Request::Query(Query::Agents)).await;
+    let asked = harness::user_request("admin", Request::Query(Query::Agents)).await;
     let records = Resource::Collection { kind: "agents".to_owned() };
     let permit = guard.permit(AccessRequest::new(asked, harness::facts(records))).await.unwrap();
     let spoken = permit.grant().issue_request(harness::request_id(2), harness::invoke("executive_summary_agent"));
@@ -63,7 +63,7 @@ async fn a_permit_that_called_nobody_has_no_voice() {
 #[tokio::test]
 async fn a_chain_of_calls_ends() {
     let guard = harness::guard().await;
-    let mut grant = harness::run_of("admin").await;
+    let mut grant = harness::run_grant("admin").await;
     let relation = Relation {
         own_tenant: true,
         workflow_step: true,
@@ -85,8 +85,8 @@ async fn a_chain_of_calls_ends() {
 
 #[tokio::test]
 async fn facts_about_something_else_are_refused() {
-    let asked = harness::asked("admin", harness::invoke("executive_summary_agent")).await;
-    let facts = harness::facts(harness::workflow_target("generate_quarterly_report"));
+    let asked = harness::user_request("admin", harness::invoke("executive_summary_agent")).await;
+    let facts = harness::facts(harness::workflow_resource("generate_quarterly_report"));
     let denied = harness::guard().await.permit(AccessRequest::new(asked, facts)).await.unwrap_err();
     assert_eq!(denied, Denied::EvaluationFailed(EvaluationError::ResourceMismatch));
     assert_eq!(Cause::from(denied).code, ErrorCode::PolicyError);
@@ -118,7 +118,7 @@ async fn a_verdict_answers_its_own_question_only() {
     let parrot = Parrot { engine: Mutex::new(harness::engine().await), heard: Mutex::new(None) };
     let guard = Guard::new(Arc::new(parrot));
     let ask = || async {
-        let asked = harness::asked("admin", harness::invoke("executive_summary_agent")).await;
+        let asked = harness::user_request("admin", harness::invoke("executive_summary_agent")).await;
         AccessRequest::new(asked, harness::summary_facts())
     };
     let unreachable = guard.permit(ask().await).await.unwrap_err();
@@ -132,7 +132,7 @@ async fn a_verdict_answers_its_own_question_only() {
 #[tokio::test]
 async fn an_explanation_makes_no_permit_and_reads_documents_by_hand() {
     let guard = harness::guard().await;
-    let asked = harness::asked("guest", harness::invoke("executive_summary_agent")).await;
+    let asked = harness::user_request("guest", harness::invoke("executive_summary_agent")).await;
     let request = AccessRequest::new(asked, harness::summary_facts());
     let explained = guard.explain(&request).await.unwrap();
     assert!(!explained.allow);

@@ -20,13 +20,13 @@ const POLICIES: [&str; 3] = ["require_authentication", "audit_all_actions", "max
 const PRIVATE: [&str; 4] =
     ["require_authentication", "audit_all_actions", "max_document_size_1mb", "require_pii_permission"];
 
-async fn weigh(request: &AccessRequest) {
-    let sent = request.input().to_pruned_json(harness::snapshot().await.vocabulary()).unwrap();
+async fn assert_within_limit(request: &AccessRequest) {
+    let sent = request.input().to_pruned_json(harness::snapshot().await.read_set()).unwrap();
     assert!(sent.len() <= INPUT_BYTES_MAX, "{} bytes: {}", sent.len(), String::from_utf8_lossy(&sent));
 }
 
 /// Everything of an agent's facts that can be true at once, for names as long as the catalogue's.
-fn heavy(agent: &str, private: bool, of_team: bool) -> Facts {
+fn maximal_facts(agent: &str, private: bool, of_team: bool) -> Facts {
     let capabilities = ["text_summarization", "report_generation", "executive_communication", "pii_access"];
     let (category, capabilities, policies) = match private {
         true => ("sales_marketing", &capabilities[..], &PRIVATE[..]),
@@ -72,25 +72,25 @@ async fn no_input_is_large_however_much_is_listed() {
         ("lead_qualification_agent", false, true),
     ] {
         let user = || operator(limited);
-        let asked = harness::asked_as(user(), harness::invoke(agent)).await;
-        weigh(&AccessRequest::new(asked, heavy(agent, private, false))).await;
-        let run = harness::run_of_principal(user()).await;
+        let asked = harness::request_as(user(), harness::invoke(agent)).await;
+        assert_within_limit(&AccessRequest::new(asked, maximal_facts(agent, private, false))).await;
+        let run = harness::run_grant_of_principal(user()).await;
         let step = || {
             AccessRequest::new(
                 run.issue_request(harness::request_id(2), harness::invoke(agent)),
-                heavy(agent, private, true),
+                maximal_facts(agent, private, true),
             )
         };
-        weigh(&step()).await;
+        assert_within_limit(&step()).await;
         let (grant, _) = harness::guard().await.permit(step()).await.unwrap().redeem();
-        let delegated = Facts { caller_policies: bound.clone(), ..heavy(agent, private, !private) };
-        weigh(&AccessRequest::new(grant.issue_request(harness::request_id(3), harness::invoke(agent)), delegated))
+        let delegated = Facts { caller_policies: bound.clone(), ..maximal_facts(agent, private, !private) };
+        assert_within_limit(&AccessRequest::new(grant.issue_request(harness::request_id(3), harness::invoke(agent)), delegated))
             .await;
     }
-    let start = harness::asked_as(operator(true), harness::start_run("generate_quarterly_report")).await;
-    let facts = harness::facts(harness::workflow_target("generate_quarterly_report"));
-    let facts = Facts { policies: harness::names(&POLICIES), usage: heavy("an_agent", false, true).usage, ..facts };
-    weigh(&AccessRequest::new(start, facts)).await;
+    let start = harness::request_as(operator(true), harness::start_run("generate_quarterly_report")).await;
+    let facts = harness::facts(harness::workflow_resource("generate_quarterly_report"));
+    let facts = Facts { policies: harness::names(&POLICIES), usage: maximal_facts("an_agent", false, true).usage, ..facts };
+    assert_within_limit(&AccessRequest::new(start, facts)).await;
 }
 
 /// The words of the bundle, about what its rules read, are true: what is left out changes no answer.
@@ -105,7 +105,7 @@ async fn what_is_not_sent_changes_no_decision() {
         let document = oracle::document().new_tree(&mut runner).unwrap().current();
         // The host does not write an action that it does not know.
         let Ok(input) = serde_json::from_value::<Input>(document.clone()) else { continue };
-        let sent = Arc::new(input).to_pruned_json(snapshot.vocabulary()).unwrap();
+        let sent = Arc::new(input).to_pruned_json(snapshot.read_set()).unwrap();
         let sent = serde_json::from_slice(&sent).unwrap();
         let whole = policy.answer("guard/allowed", &document).await;
         assert_eq!(policy.answer("guard/allowed", &sent).await, whole, "{document} was sent as {sent}");

@@ -20,7 +20,7 @@ async fn the_embedded_bundle_lists_its_checks() {
         let checks = snapshot.checks(action);
         assert!(checks.iter().any(|check| check.as_ref() == "access_allowed"), "{action:?}");
     }
-    assert!(snapshot.vocabulary().capabilities.as_ref().is_some_and(|names| names.contains("pii_access")));
+    assert!(snapshot.read_set().capabilities.as_ref().is_some_and(|names| names.contains("pii_access")));
 }
 
 #[tokio::test]
@@ -58,8 +58,8 @@ async fn a_module_that_does_not_compile_is_refused() {
 async fn a_policy_whose_texts_cross_a_page_loads() {
     let snapshot = PolicySnapshot::load(harness::compiler(), &harness::faulty_bundle("long_texts")).await.unwrap();
     let mut engine = Engine::new(snapshot).await.unwrap();
-    let asked = harness::asked("guest", harness::start_run("case_100")).await;
-    let request = AccessRequest::new(asked, harness::facts(harness::workflow_target("case_100")));
+    let asked = harness::user_request("guest", harness::start_run("case_100")).await;
+    let request = AccessRequest::new(asked, harness::facts(harness::workflow_resource("case_100")));
     let explained = engine.explain(request.input()).await.unwrap();
     assert_eq!(explained.deny.iter().map(|rule| rule.code.as_str()).collect::<Vec<_>>(), ["case_100", "role_missing"]);
 }

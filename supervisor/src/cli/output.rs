@@ -81,7 +81,7 @@ pub fn print_note(line: &str) {
 #[must_use]
 pub fn describe(cause: &Cause) -> String {
     let mut text = format!("{}: {}", cause.code, cause.message);
-    if let Some(rules) = cause.details.get("rules").and_then(Json::as_array) {
+    if let Some(rules) = cause.details.get("reasons").and_then(Json::as_array) {
         for rule in rules {
             let part = |name| rule.get(name).and_then(Json::as_str).unwrap_or_default();
             text.push_str(&format!("\n  rule {}: {}", part("code"), part("message")));
@@ -203,7 +203,7 @@ mod tests {
     #[test]
     fn a_denial_names_its_rules_and_a_failed_step_its_cause() {
         let denied = Cause::new(ErrorCode::PolicyDenied, "no").with_details(serde_json::json!({
-            "rules": [{"code": "role_required", "message": "guest has no role"}]
+            "reasons": [{"code": "role_required", "message": "guest has no role"}]
         }));
         assert!(describe(&denied).contains("rule role_required: guest has no role"));
         let failed = Cause::new(ErrorCode::StepFailed, "step a").with_details(serde_json::json!({ "cause": denied }));

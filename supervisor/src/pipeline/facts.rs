@@ -100,7 +100,7 @@ impl FactCollector {
             relation,
             document_bytes: largest([&invoke.inputs, &invoke.context]),
             cost_limited: agent.cost_max().is_some(),
-            ..Facts::about(target)
+            ..Facts::for_resource(target)
         })
     }
 
@@ -128,7 +128,7 @@ impl FactCollector {
             relation,
             document_bytes: largest([&start.inputs, &start.context]),
             cost_limited: workflow.spec().limits.cost_max().is_some(),
-            ..Facts::about(target)
+            ..Facts::for_resource(target)
         })
     }
 
@@ -152,7 +152,7 @@ impl FactCollector {
             relation,
             document_bytes: largest([&start.inputs, &start.context]),
             cost_limited: team.spec().limits.cost_max().is_some() || workflow.spec().limits.cost_max().is_some(),
-            ..Facts::about(Resource::Team { team: team.id().clone(), version: team.hash() })
+            ..Facts::for_resource(Resource::Team { team: team.id().clone(), version: team.hash() })
         })
     }
 
@@ -167,7 +167,7 @@ impl FactCollector {
         };
         let workflow = self.definitions.workflow(&head.workflow, Some(&head.version)).await.ok();
         let policies = workflow.as_ref().map(|workflow| workflow.spec().policies.as_slice()).unwrap_or_default();
-        Ok(Facts { policies: self.policies(policies, head.team.as_ref()), relation, ..Facts::about(target) })
+        Ok(Facts { policies: self.policies(policies, head.team.as_ref()), relation, ..Facts::for_resource(target) })
     }
 
     async fn context_read(&self, asked: &Authenticated, read: &ContextRead) -> Result<Facts, Cause> {
@@ -214,7 +214,7 @@ impl FactCollector {
             caller_policies: policies_of(speaking.as_deref()),
             relation,
             document_bytes,
-            ..Facts::about(Resource::Context { run: head.run, key: key.cloned() })
+            ..Facts::for_resource(Resource::Context { run: head.run, key: key.cloned() })
         })
     }
 
@@ -237,7 +237,7 @@ impl FactCollector {
             caller_policies: policies_of(speaking.as_deref()),
             relation,
             document_bytes,
-            ..Facts::about(Resource::Memory { agent: agent.id().clone() })
+            ..Facts::for_resource(Resource::Memory { agent: agent.id().clone() })
         })
     }
 
@@ -256,7 +256,7 @@ impl FactCollector {
             caller_policies: policies_of(speaking.as_deref()),
             relation,
             document_bytes: largest([&call.arguments]),
-            ..Facts::about(Resource::Tool { tool: call.tool.clone() })
+            ..Facts::for_resource(Resource::Tool { tool: call.tool.clone() })
         })
     }
 
@@ -275,7 +275,7 @@ impl FactCollector {
             | Query::Costs { .. } => true,
         };
         let relation = Relation { own_tenant, ..Relation::default() };
-        Ok(Facts { relation, ..Facts::about(Resource::Collection { kind: look.resource() }) })
+        Ok(Facts { relation, ..Facts::for_resource(Resource::Collection { kind: look.resource() }) })
     }
 
     // === what the facts are made of ===

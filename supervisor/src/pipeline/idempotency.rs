@@ -40,7 +40,7 @@ impl IdempotencyKeys {
     /// [`ErrorCode::IdempotencyConflict`] if it was used with another body, [`ErrorCode::TimedOut`] if the first
     /// one takes longer than the deadline; what the store says.
     pub async fn claim(&self, grant: &Grant) -> Result<Option<KeyClaim>, Cause> {
-        let Some(Asked { key, body }) = grant.idempotency() else { return Ok(None) };
+        let Some(Asked { key, request_hash: body }) = grant.idempotency() else { return Ok(None) };
         let taken = ClaimedKey { tenant: grant.principal().tenant.clone(), key: DedupKey::Caller(key.clone()) };
         loop {
             let now = self.clock.now();

@@ -80,7 +80,7 @@ impl MemoryHandler {
 
 /// The agent that was judged, and the tenant of the one who asks.
 fn owner(grant: &Grant) -> Result<MemoryOwner, Cause> {
-    match grant.target() {
+    match grant.resource() {
         Resource::Memory { agent } => {
             Ok(MemoryOwner { tenant: grant.principal().tenant.clone(), agent: agent.clone() })
         }

@@ -50,7 +50,7 @@ fn the_deadline_ends_a_run_as_timed_out_and_not_before() {
 fn a_denial_of_a_step_is_a_denial_of_its_run_and_keeps_its_rules() {
     let mut world = quarterly();
     world.script = Box::new(|_, _| {
-        let rules = json!({"rules": [{"code": "access_allowed", "message": "no"}]});
+        let rules = json!({"reasons": [{"code": "access_allowed", "message": "no"}]});
         CallResult::Failed {
             cause: Cause::new(ErrorCode::PolicyDenied, "denied").with_details(rules),
             usage: Usage::default(),
@@ -59,7 +59,7 @@ fn a_denial_of_a_step_is_a_denial_of_its_run_and_keeps_its_rules() {
     let reply = world.begin().run_to_end();
     let error = reply.error.unwrap();
     assert_eq!((reply.status, error.code), (Status::Denied, ErrorCode::PolicyDenied));
-    assert_eq!(error.details["rules"][0]["code"], "access_allowed");
+    assert_eq!(error.details["reasons"][0]["code"], "access_allowed");
     assert_eq!(error.details["step"], "gather");
 }
 

@@ -129,7 +129,7 @@ impl FakePipeline {
             TypedPermit::MemoryRead(_)
             | TypedPermit::MemoryWrite(_)
             | TypedPermit::CallTool(_)
-            | TypedPermit::Look(_) => {
+            | TypedPermit::Query(_) => {
                 return Err(Cause::new(ErrorCode::Internal, "not here"));
             }
         };

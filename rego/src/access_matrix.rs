@@ -59,8 +59,7 @@ pub async fn access_matrix(
 ) -> Result<AccessMatrix, EvaluationError> {
     let mut rows = Vec::new();
     for action in Action::ALL {
-        let columns: Vec<_> =
-            if action.needs_agent() { categories.iter().map(Some).collect() } else { vec![None] };
+        let columns: Vec<_> = if action.needs_agent() { categories.iter().map(Some).collect() } else { vec![None] };
         for category in columns {
             let mut allowed = Vec::with_capacity(bearers.len());
             for subject in bearers {

@@ -113,7 +113,8 @@ impl Guard {
     /// [`Denied`]: by policy, or because the question does not fit together, or because the policy
     /// could not be evaluated.
     pub async fn permit(&self, request: AccessRequest) -> Result<Permitted<Request>, Denied> {
-        let AccessRequest { request: asked, resource: target, policies, callee, resource_matches: fits, input } = request;
+        let AccessRequest { request: asked, resource: target, policies, callee, resource_matches: fits, input } =
+            request;
         let hops = asked.chain.len();
         if hops > HOPS_MAX {
             return Err(Denied::TooManyHops { hops });

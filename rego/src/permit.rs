@@ -174,7 +174,16 @@ impl Grant {
     }
 
     fn with_deadline(&self, deadline: Deadline) -> Self {
-        let Granted { meta: particulars, resolved: known, chain, callee, resource: target, checks, obligations, revision } = &*self.0;
+        let Granted {
+            meta: particulars,
+            resolved: known,
+            chain,
+            callee,
+            resource: target,
+            checks,
+            obligations,
+            revision,
+        } = &*self.0;
         let particulars = RequestMeta { deadline, ..particulars.clone() };
         Self::new(Granted {
             meta: particulars,

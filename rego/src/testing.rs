@@ -101,7 +101,8 @@ pub fn user(name: &str, roles: &[&str], categories: &[&str]) -> Principal {
 
 /// A user's own request that arrived at `at`, with the usual deadline.
 pub fn user_request(principal: Principal, id: u128, request: Request, at: Timestamp) -> Authenticated {
-    let known = ResolvedPrincipal { principal: Arc::new(principal), auth_method: AuthMethod::LocalUser, resolved_at: at };
+    let known =
+        ResolvedPrincipal { principal: Arc::new(principal), auth_method: AuthMethod::LocalUser, resolved_at: at };
     let particulars = RequestMeta {
         id: RequestId::from_u128(id),
         trace: TraceId::from_u128(id),

@@ -64,8 +64,12 @@ async fn harness() -> Harness {
 
 /// A question of this user: may they look at the audit?
 fn question(who: Principal) -> AccessRequest {
-    let asked =
-        testing::user_request(who, 1, Request::Query(Query::Audit { page: Page::default() }), Timestamp::from_micros(1));
+    let asked = testing::user_request(
+        who,
+        1,
+        Request::Query(Query::Audit { page: Page::default() }),
+        Timestamp::from_micros(1),
+    );
     let mut facts = Facts::for_resource(Resource::Collection { kind: "audit".into() });
     facts.usage.available = true;
     facts.usage.requests = 1;

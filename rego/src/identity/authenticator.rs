@@ -96,9 +96,15 @@ impl Authenticator {
             ClaimedIdentity::Anonymous => Cause::new(ErrorCode::Unauthenticated, "the request has no credential"),
         })?;
         let known = ResolvedPrincipal { principal: Arc::new(principal), auth_method: proof, resolved_at: parts.at };
-        let idempotency = parts.idempotency_key.zip(parts.body_hash).map(|(key, body)| Idempotency { key, request_hash: body });
-        let particulars =
-            RequestMeta { id: parts.id, trace: parts.trace, deadline: parts.deadline, idempotency, received_at: parts.at };
+        let idempotency =
+            parts.idempotency_key.zip(parts.body_hash).map(|(key, body)| Idempotency { key, request_hash: body });
+        let particulars = RequestMeta {
+            id: parts.id,
+            trace: parts.trace,
+            deadline: parts.deadline,
+            idempotency,
+            received_at: parts.at,
+        };
         Ok(Authenticated::for_user(known, parts.request, particulars))
     }
 
@@ -109,7 +115,11 @@ impl Authenticator {
     pub async fn recover(&self, recovery: RecoveryRequest) -> Result<Authenticated, Cause> {
         let RecoveryRequest { id, trace, owner, run, deadline, now } = recovery;
         let principal = self.recall(&owner, now).await?;
-        let known = ResolvedPrincipal { principal: Arc::new(principal), auth_method: AuthMethod::RecordedOwner, resolved_at: now };
+        let known = ResolvedPrincipal {
+            principal: Arc::new(principal),
+            auth_method: AuthMethod::RecordedOwner,
+            resolved_at: now,
+        };
         let particulars = RequestMeta { id, trace, deadline, idempotency: None, received_at: now };
         Ok(Authenticated::for_user(known, Request::ResumeRun(ResumeRun { run }), particulars))
     }
@@ -130,7 +140,8 @@ impl Authenticator {
                 self.recall(&known.principal.user, now).await?
             }
         };
-        authenticated.resolved = ResolvedPrincipal { principal: Arc::new(principal), auth_method: known.auth_method, resolved_at: now };
+        authenticated.resolved =
+            ResolvedPrincipal { principal: Arc::new(principal), auth_method: known.auth_method, resolved_at: now };
         Ok(authenticated)
     }
 

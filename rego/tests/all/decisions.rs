@@ -61,7 +61,8 @@ async fn a_guest_is_denied_with_the_name_of_the_rule() {
 async fn a_guest_may_look_at_the_catalogue_and_nothing_else() {
     let guard = harness::guard().await;
     let records = || harness::facts(Resource::Collection { kind: "list".to_owned() });
-    let look = |look| async { AccessRequest::new(harness::user_request("guest", Request::Query(look)).await, records()) };
+    let look =
+        |look| async { AccessRequest::new(harness::user_request("guest", Request::Query(look)).await, records()) };
     assert!(guard.permit(look(Query::Agents).await).await.is_ok());
     let page = || greenroom_protocol::request::Page::default();
     for private in [Query::Runs { page: page() }, Query::Audit { page: page() }, Query::Costs { since: None }] {

@@ -42,9 +42,7 @@ async fn documents() -> Vec<Value> {
     let vocabulary = harness::snapshot().await;
     [step, own]
         .iter()
-        .map(|request| {
-            serde_json::from_slice(&request.input().to_pruned_json(vocabulary.read_set()).unwrap()).unwrap()
-        })
+        .map(|request| serde_json::from_slice(&request.input().to_pruned_json(vocabulary.read_set()).unwrap()).unwrap())
         .collect()
 }
 

@@ -84,12 +84,16 @@ async fn no_input_is_large_however_much_is_listed() {
         assert_within_limit(&step()).await;
         let (grant, _) = harness::guard().await.permit(step()).await.unwrap().redeem();
         let delegated = Facts { caller_policies: bound.clone(), ..maximal_facts(agent, private, !private) };
-        assert_within_limit(&AccessRequest::new(grant.issue_request(harness::request_id(3), harness::invoke(agent)), delegated))
-            .await;
+        assert_within_limit(&AccessRequest::new(
+            grant.issue_request(harness::request_id(3), harness::invoke(agent)),
+            delegated,
+        ))
+        .await;
     }
     let start = harness::request_as(operator(true), harness::start_run("generate_quarterly_report")).await;
     let facts = harness::facts(harness::workflow_resource("generate_quarterly_report"));
-    let facts = Facts { policies: harness::names(&POLICIES), usage: maximal_facts("an_agent", false, true).usage, ..facts };
+    let facts =
+        Facts { policies: harness::names(&POLICIES), usage: maximal_facts("an_agent", false, true).usage, ..facts };
     assert_within_limit(&AccessRequest::new(start, facts)).await;
 }
 

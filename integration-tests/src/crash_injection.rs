@@ -61,8 +61,18 @@ impl CrashPoint {
     /// Stores whose every write is counted.
     #[must_use]
     pub fn around(self: &Arc<Self>, stores: Stores) -> Stores {
-        let Stores { runs, journal, audit, ledger, context, artifacts, definitions, idempotency, memory, upkeep } =
-            stores;
+        let Stores {
+            runs,
+            journal,
+            audit,
+            ledger,
+            context,
+            artifacts,
+            definitions,
+            idempotency,
+            memory,
+            maintenance: upkeep,
+        } = stores;
         let plug = || Arc::clone(self);
         Stores {
             runs: Arc::new(runs::Runs { inner: runs, plug: plug() }),
@@ -74,7 +84,7 @@ impl CrashPoint {
             definitions: Arc::new(values::CrashingDefinitions { inner: definitions, plug: plug() }),
             idempotency: Arc::new(values::CrashingIdempotency { inner: idempotency, plug: plug() }),
             memory: Arc::new(values::Memories { inner: memory, plug: plug() }),
-            upkeep: Arc::new(values::CrashingMaintenance { inner: upkeep, plug: plug() }),
+            maintenance: Arc::new(values::CrashingMaintenance { inner: upkeep, plug: plug() }),
         }
     }
 

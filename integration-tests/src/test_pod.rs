@@ -8,7 +8,7 @@ use greenroom_client::Client;
 use greenroom_protocol::{Json, UserId, Values};
 use greenroom_supervisor::clock::{TimeOrdered, WallClock};
 use greenroom_supervisor::compose::{Overrides, compose_with};
-use greenroom_supervisor::config::{Config, StoreConfig, Sync};
+use greenroom_supervisor::config::{Config, StoreConfig, SyncMode};
 use greenroom_supervisor::pod::Pod;
 use tempfile::TempDir;
 
@@ -51,8 +51,8 @@ pub fn test_config(dir: &Path, keeps: StoreKind, definitions: Option<&Path>) -> 
     let path = dir.join("greenroom.db");
     config.store = match keeps {
         StoreKind::Memory => StoreConfig::Memory,
-        StoreKind::Full => StoreConfig::Sqlite { path, sync: Sync::Full },
-        StoreKind::Normal => StoreConfig::Sqlite { path, sync: Sync::Normal },
+        StoreKind::Full => StoreConfig::Sqlite { path, sync: SyncMode::Full },
+        StoreKind::Normal => StoreConfig::Sqlite { path, sync: SyncMode::Normal },
     };
     // A benchmark asks more often in a minute than a person may in an hour.
     for user in config.users.users.iter_mut() {

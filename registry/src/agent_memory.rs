@@ -43,7 +43,7 @@ pub struct Memory {
 impl Memory {
     /// True as long as its time is not up.
     #[must_use]
-    pub fn is_alive(&self, now: Timestamp) -> bool {
+    pub fn is_unexpired(&self, now: Timestamp) -> bool {
         self.expires_at.is_none_or(|until| until > now)
     }
 }

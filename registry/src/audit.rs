@@ -42,12 +42,12 @@ pub struct OpenAuditEntry {
     opened: AuditSeq,
     request: RequestId,
     at: Timestamp,
-    abandoned: Option<OnDrop>,
+    on_drop: Option<OnDrop>,
 }
 
 impl OpenAuditEntry {
-    pub(crate) const fn new(opened: AuditSeq, request: RequestId, at: Timestamp, abandoned: Option<OnDrop>) -> Self {
-        Self { opened, request, at, abandoned }
+    pub(crate) const fn new(opened: AuditSeq, request: RequestId, at: Timestamp, on_drop: Option<OnDrop>) -> Self {
+        Self { opened, request, at, on_drop }
     }
 
     /// A bracket for tests of other crates; never in the product.
@@ -76,13 +76,13 @@ impl OpenAuditEntry {
 
     /// Takes the bracket for closing: from here on its drop says nothing.
     pub(crate) fn disarm(&mut self) {
-        self.abandoned = None;
+        self.on_drop = None;
     }
 }
 
 impl Drop for OpenAuditEntry {
     fn drop(&mut self) {
-        if let Some(abandoned) = self.abandoned.take() {
+        if let Some(abandoned) = self.on_drop.take() {
             abandoned(self.opened);
         }
     }
@@ -99,13 +99,13 @@ impl fmt::Debug for OpenAuditEntry {
 pub struct PendingAuditEntry(EntryState);
 
 enum EntryState {
-    SubmittedCommand(SubmittedCommand<OpenAuditEntry, StoreError>),
+    Submitted(SubmittedCommand<OpenAuditEntry, StoreError>),
     Resolved(Result<OpenAuditEntry, AuditError>),
 }
 
 impl PendingAuditEntry {
     pub(crate) const fn submitted(handed: SubmittedCommand<OpenAuditEntry, StoreError>) -> Self {
-        Self(EntryState::SubmittedCommand(handed))
+        Self(EntryState::Submitted(handed))
     }
 
     /// An opening that was not written, for tests of other crates; never in the product.
@@ -114,7 +114,7 @@ impl PendingAuditEntry {
         Self(EntryState::Resolved(Err(AuditError::Store(StoreError::Full))))
     }
 
-    pub(crate) const fn known(entry: OpenAuditEntry) -> Self {
+    pub(crate) const fn resolved(entry: OpenAuditEntry) -> Self {
         Self(EntryState::Resolved(Ok(entry)))
     }
 
@@ -123,14 +123,14 @@ impl PendingAuditEntry {
     /// # Errors
     /// [`AuditError`], and then the act may not be done.
     pub async fn wait_durable(&mut self) -> Result<&OpenAuditEntry, AuditError> {
-        if let EntryState::SubmittedCommand(handed) = &mut self.0 {
-            let answer = handed.answer().await;
+        if let EntryState::Submitted(handed) = &mut self.0 {
+            let answer = handed.wait_reply().await;
             self.0 = EntryState::Resolved(answer.map_err(AuditError::from));
         }
         match &self.0 {
             EntryState::Resolved(Ok(entry)) => Ok(entry),
             EntryState::Resolved(Err(error)) => Err(error.clone()),
-            EntryState::SubmittedCommand(_) => Err(AuditError::Store(StoreError::Closed)),
+            EntryState::Submitted(_) => Err(AuditError::Store(StoreError::Closed)),
         }
     }
 
@@ -140,7 +140,7 @@ impl PendingAuditEntry {
     /// As [`Opened::durable`].
     pub async fn into_open_entry(self) -> Result<OpenAuditEntry, AuditError> {
         match self.0 {
-            EntryState::SubmittedCommand(mut handed) => Ok(handed.answer().await?),
+            EntryState::Submitted(mut handed) => Ok(handed.wait_reply().await?),
             EntryState::Resolved(known) => known,
         }
     }
@@ -175,7 +175,7 @@ pub struct AuditPage {
 
 /// What [`AuditLog::prune`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Pruned {
+pub struct PruneReport {
     /// How many records are gone.
     pub records: u64,
     /// The last of them; the chain now begins behind it, with a signed anchor.
@@ -238,5 +238,5 @@ pub trait AuditLog: Send + Sync {
     ///
     /// # Errors
     /// [`AuditError`], and then none was removed.
-    async fn prune(&self, before: Timestamp, now: Timestamp) -> Result<Pruned, AuditError>;
+    async fn prune(&self, before: Timestamp, now: Timestamp) -> Result<PruneReport, AuditError>;
 }

@@ -7,7 +7,7 @@ use greenroom_protocol::ContentHash;
 use crate::error::StoreError;
 
 /// Bytes of one body.
-pub const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+pub const DEFINITION_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Keeps bodies of definitions.
 #[async_trait]

@@ -31,7 +31,7 @@ pub enum StoreError {
     Closed,
     /// The store did not answer within [`crate::commit::COMMIT_WAIT_MAX`].
     #[error("the store did not answer in time")]
-    Late,
+    Timeout,
     /// More is waiting to be written than [`crate::commit::QUEUE_LENGTH_MAX`].
     #[error("the store has more to write than it can hold")]
     Overrun,
@@ -73,7 +73,7 @@ impl StoreError {
             Self::Corrupt(_) => ("corrupt", "run `greenroom db check`, and restore a backup"),
             Self::Version(_) => ("version", "start the release that wrote the database"),
             Self::Closed => ("closed", "the process is stopping; ask again"),
-            Self::Late => ("late", "the disk is slow; ask again"),
+            Self::Timeout => ("late", "the disk is slow; ask again"),
             Self::Overrun => ("overrun", "the disk is slower than the load; ask again"),
             Self::Codec(_) => ("codec", "run `greenroom db check`"),
             Self::Chain(_) => ("chain", "nothing is done on top of it; put back a copy of the database that has it"),
@@ -92,7 +92,7 @@ impl StoreError {
             | Self::ReadOnly
             | Self::Locked
             | Self::Closed
-            | Self::Late
+            | Self::Timeout
             | Self::Overrun
             | Self::Failed(_) => false,
         }

@@ -77,28 +77,28 @@ pub(crate) fn queue<C: BatchCommand>() -> (CommandSender<C>, CommandReceiver<C>)
 
 /// A command that was handed over, and whose answer may be waited for.
 pub(crate) struct SubmittedCommand<T, E> {
-    answered: oneshot::Receiver<Result<T, E>>,
+    reply: oneshot::Receiver<Result<T, E>>,
     deadline: Instant,
 }
 
 impl<T, E: From<StoreError>> SubmittedCommand<T, E> {
     /// Waits for the answer; once it was given there is none any more.
-    pub(crate) async fn answer(&mut self) -> Result<T, E> {
-        match timeout_at(self.deadline, &mut self.answered).await {
+    pub(crate) async fn wait_reply(&mut self) -> Result<T, E> {
+        match timeout_at(self.deadline, &mut self.reply).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(StoreError::Closed.into()),
-            Err(_) => Err(StoreError::Late.into()),
+            Err(_) => Err(StoreError::Timeout.into()),
         }
     }
 }
 
 impl<C: BatchCommand> CommandSender<C> {
     /// Hands over a command and waits for its answer.
-    pub(crate) async fn ask<T, E>(&self, command: impl FnOnce(ReplySender<T, E>) -> C) -> Result<T, E>
+    pub(crate) async fn request<T, E>(&self, command: impl FnOnce(ReplySender<T, E>) -> C) -> Result<T, E>
     where
         E: From<StoreError>,
     {
-        self.submit(command).await?.answer().await
+        self.submit(command).await?.wait_reply().await
     }
 
     /// Hands over a command, whose answer is waited for later; waits for a place in the queue only.
@@ -112,19 +112,19 @@ impl<C: BatchCommand> CommandSender<C> {
         let (answer, answered) = oneshot::channel();
         let deadline = Instant::now() + COMMIT_WAIT_MAX;
         let command = match self.0.try_send(command(answer)) {
-            Ok(()) => return Ok(SubmittedCommand { answered, deadline }),
+            Ok(()) => return Ok(SubmittedCommand { reply: answered, deadline }),
             Err(mpsc::error::TrySendError::Closed(_)) => return Err(StoreError::Closed.into()),
             Err(mpsc::error::TrySendError::Full(command)) => command,
         };
         match timeout_at(deadline, self.0.send(command)).await {
-            Ok(Ok(())) => Ok(SubmittedCommand { answered, deadline }),
+            Ok(Ok(())) => Ok(SubmittedCommand { reply: answered, deadline }),
             Ok(Err(_)) => Err(StoreError::Closed.into()),
             Err(_) => Err(StoreError::Overrun.into()),
         }
     }
 
     /// Hands over a command that nobody waits for; waits for a place in the queue only.
-    pub(crate) async fn tell(&self, command: C) -> Result<(), StoreError> {
+    pub(crate) async fn send(&self, command: C) -> Result<(), StoreError> {
         match timeout(COMMIT_WAIT_MAX, self.0.send(command)).await {
             Ok(sent) => sent.map_err(|_| StoreError::Closed),
             Err(_) => Err(StoreError::Overrun),

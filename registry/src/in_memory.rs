@@ -38,7 +38,7 @@ struct Shared {
 }
 
 impl Shared {
-    fn admit(&self) -> Result<(), StoreError> {
+    fn check_open(&self) -> Result<(), StoreError> {
         if self.is_closed.load(Ordering::Acquire) { Err(StoreError::Closed) } else { Ok(()) }
     }
 
@@ -71,9 +71,9 @@ pub(crate) fn open(parts: StoreParts) -> OpenedStores {
         definitions: Arc::new(definitions::InMemoryDefinitions::default()),
         idempotency: Arc::new(idempotency::InMemoryIdempotency(shared.clone())),
         memory: Arc::new(agent_memory::InMemoryAgentMemory::new(shared.clone())),
-        upkeep: Arc::new(InMemoryMaintenance { shared, audit }),
+        maintenance: Arc::new(InMemoryMaintenance { shared, audit }),
     };
-    OpenedStores { stores, writers: Vec::new() }
+    OpenedStores { stores, tasks: Vec::new() }
 }
 
 struct InMemoryMaintenance {
@@ -94,9 +94,9 @@ impl StoreMaintenance for InMemoryMaintenance {
 
     async fn referenced_artifacts(&self) -> Result<HashSet<ContentHash>, StoreError> {
         let mut names = HashScanner::default();
-        self.shared.runs().tell(&mut names)?;
-        self.shared.contexts().tell(&mut names)?;
-        Ok(names.found())
+        self.shared.runs().scan_hashes(&mut names)?;
+        self.shared.contexts().scan_hashes(&mut names)?;
+        Ok(names.into_hashes())
     }
 
     async fn close(&self, _now: Timestamp) -> Result<(), StoreError> {

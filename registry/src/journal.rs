@@ -91,17 +91,17 @@ impl Receipt {
 pub struct PendingAppend(AppendState);
 
 enum AppendState {
-    SubmittedCommand(SubmittedCommand<Receipt, JournalError>),
+    Submitted(SubmittedCommand<Receipt, JournalError>),
     Resolved(Result<Receipt, JournalError>),
 }
 
 impl PendingAppend {
     pub(crate) const fn submitted(handed: SubmittedCommand<Receipt, JournalError>) -> Self {
-        Self(AppendState::SubmittedCommand(handed))
+        Self(AppendState::Submitted(handed))
     }
 
     /// Entries of which it is known already whether they are durable.
-    pub const fn known(receipt: Result<Receipt, JournalError>) -> Self {
+    pub const fn resolved(receipt: Result<Receipt, JournalError>) -> Self {
         Self(AppendState::Resolved(receipt))
     }
 
@@ -111,7 +111,7 @@ impl PendingAppend {
     /// [`JournalError`], and then nothing was written.
     pub async fn wait_receipt(self) -> Result<Receipt, JournalError> {
         match self.0 {
-            AppendState::SubmittedCommand(mut handed) => handed.answer().await,
+            AppendState::Submitted(mut handed) => handed.wait_reply().await,
             AppendState::Resolved(receipt) => receipt,
         }
     }

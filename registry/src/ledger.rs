@@ -185,12 +185,12 @@ pub struct Reservation {
     id: ReservationId,
     key: CallKey,
     upper_bound: Amount,
-    abandoned: Option<OnDrop>,
+    on_drop: Option<OnDrop>,
 }
 
 impl Reservation {
-    pub(crate) const fn new(id: ReservationId, key: CallKey, upper_bound: Amount, abandoned: Option<OnDrop>) -> Self {
-        Self { id, key, upper_bound, abandoned }
+    pub(crate) const fn new(id: ReservationId, key: CallKey, upper_bound: Amount, on_drop: Option<OnDrop>) -> Self {
+        Self { id, key, upper_bound, on_drop }
     }
 
     /// A reservation for tests of other crates; never in the product.
@@ -201,7 +201,7 @@ impl Reservation {
 
     /// Takes the reservation for settling: from here on its drop does nothing.
     pub(crate) fn into_id(mut self) -> ReservationId {
-        self.abandoned = None;
+        self.on_drop = None;
         self.id
     }
 
@@ -220,7 +220,7 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        if let Some(abandoned) = self.abandoned.take() {
+        if let Some(abandoned) = self.on_drop.take() {
             abandoned(self.id);
         }
     }
@@ -244,7 +244,7 @@ pub enum Exceeded {
         /// Set aside by calls under way.
         reserved: MicroUsd,
         /// Asked for.
-        asked: MicroUsd,
+        requested: MicroUsd,
     },
     /// Tokens, likewise.
     Tokens {
@@ -255,7 +255,7 @@ pub enum Exceeded {
         /// Set aside by calls under way.
         reserved: u64,
         /// Asked for.
-        asked: u64,
+        requested: u64,
     },
 }
 
@@ -288,15 +288,17 @@ impl ReserveError {
             Self::Store(error) => return error.cause(),
         };
         let (message, mut details) = match *by {
-            Exceeded::Cost { max, spent, reserved, asked } => (
-                format!("{self}: {asked} on top of {spent} spent and {reserved} reserved is more than {max}"),
+            Exceeded::Cost { max, spent, reserved, requested } => (
+                format!("{self}: {requested} on top of {spent} spent and {reserved} reserved is more than {max}"),
                 serde_json::json!({ "max_usd": max.as_usd(), "spent_usd": spent.as_usd(),
-                    "reserved_usd": reserved.as_usd(), "asked_usd": asked.as_usd() }),
+                    "reserved_usd": reserved.as_usd(), "requested_usd": requested.as_usd() }),
             ),
-            Exceeded::Tokens { max, spent, reserved, asked } => (
-                format!("{self}: {asked} tokens on top of {spent} spent and {reserved} reserved is more than {max}"),
+            Exceeded::Tokens { max, spent, reserved, requested } => (
+                format!(
+                    "{self}: {requested} tokens on top of {spent} spent and {reserved} reserved is more than {max}"
+                ),
                 serde_json::json!({ "max_tokens": max, "spent_tokens": spent,
-                    "reserved_tokens": reserved, "asked_tokens": asked }),
+                    "reserved_tokens": reserved, "requested_tokens": requested }),
             ),
         };
         if let Some(members) = details.as_object_mut() {

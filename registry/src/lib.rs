@@ -72,7 +72,7 @@ pub struct Stores {
     /// What agents remember.
     pub memory: Arc<dyn MemoryStore>,
     /// Check, backup, close.
-    pub upkeep: Arc<dyn StoreMaintenance>,
+    pub maintenance: Arc<dyn StoreMaintenance>,
 }
 
 /// A future that must run for as long as the stores are used. It ends well once the stores are
@@ -90,7 +90,7 @@ pub struct OpenedStores {
     /// The stores.
     pub stores: Stores,
     /// What the root has to run.
-    pub writers: Vec<StoreTask>,
+    pub tasks: Vec<StoreTask>,
 }
 
 /// What every implementation needs from outside.
@@ -104,8 +104,9 @@ pub struct StoreParts {
 }
 
 /// What a power cut may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Synchronous {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SyncMode {
     /// Nothing that was answered: every commit is flushed to the disk.
     #[default]
     Full,
@@ -138,6 +139,6 @@ pub async fn examine_sqlite(path: &Path, signer: &Signer) -> Result<CheckReport,
 /// # Errors
 /// [`StoreError`] if the file cannot be opened, is damaged, is newer than this release, or does not
 /// hold what was signed last.
-pub async fn open_sqlite(path: &Path, synchronous: Synchronous, parts: StoreParts) -> Result<OpenedStores, StoreError> {
+pub async fn open_sqlite(path: &Path, synchronous: SyncMode, parts: StoreParts) -> Result<OpenedStores, StoreError> {
     sqlite::open(path, synchronous, parts).await
 }

@@ -62,7 +62,7 @@ pub(crate) struct TailSource<T, E> {
 }
 
 struct TailState<T, E> {
-    follow: TailSource<T, E>,
+    source: TailSource<T, E>,
     buffered: VecDeque<T>,
     is_done: bool,
 }
@@ -73,7 +73,7 @@ where
     T: Send + 'static,
     E: Send + 'static,
 {
-    let state = TailState { follow, buffered: VecDeque::new(), is_done: false };
+    let state = TailState { source: follow, buffered: VecDeque::new(), is_done: false };
     try_unfold(state, |mut state| async move { Ok(state.next().await?.map(|item| (item, state))) }).boxed()
 }
 
@@ -81,19 +81,19 @@ impl<T, E> TailState<T, E> {
     async fn next(&mut self) -> Result<Option<T>, E> {
         loop {
             if let Some(item) = self.buffered.pop_front() {
-                self.follow.after = (self.follow.position)(&item);
-                self.is_done |= (self.follow.is_last)(&item);
+                self.source.after = (self.source.position)(&item);
+                self.is_done |= (self.source.is_last)(&item);
                 return Ok(Some(item));
             }
             if self.is_done {
                 return Ok(None);
             }
             // A ring between this line and the end of the read is heard at the wait below.
-            self.follow.notify.mark_unchanged();
-            self.buffered = (self.follow.read)(self.follow.after).await?.into();
-            if self.buffered.is_empty() && self.follow.notify.changed().await.is_err() {
+            self.source.notify.mark_unchanged();
+            self.buffered = (self.source.read)(self.source.after).await?.into();
+            if self.buffered.is_empty() && self.source.notify.changed().await.is_err() {
                 // The bell came down; what was written just before is given all the same.
-                self.buffered = (self.follow.read)(self.follow.after).await?.into();
+                self.buffered = (self.source.read)(self.source.after).await?.into();
                 self.is_done = true;
             }
         }

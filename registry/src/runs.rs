@@ -99,7 +99,7 @@ pub struct RunRecord {
     /// The hash of the request that it came from.
     pub request_hash: ContentHash,
     /// Where it stands.
-    pub state: RunStatus,
+    pub status: RunStatus,
     /// Steps that wait for a person.
     pub pending_approvals: u32,
     /// The fence of its last owner.
@@ -120,7 +120,7 @@ pub struct RunFilter {
     /// Only those of this tenant; none means all, which only the platform itself may ask.
     pub tenant: Option<TenantId>,
     /// Only those in this state.
-    pub state: Option<RunStatus>,
+    pub status: Option<RunStatus>,
 }
 
 /// One part of a list of runs, the newest first.

@@ -22,7 +22,7 @@ use crate::group_commit::{CommandSender, queue};
 use crate::ledger::state::LedgerState;
 use crate::notify::RunNotifiers;
 use crate::runs::leases::Leases;
-use crate::{OpenedStores, StoreParts, StoreTask as Task, Stores, Synchronous};
+use crate::{OpenedStores, StoreParts, StoreTask as Task, Stores, SyncMode};
 
 use commands::Command;
 use writer::Writer;
@@ -85,12 +85,12 @@ impl Shared {
 
     /// Waits until everything that was told before is durable.
     async fn flush(&self) -> Result<(), StoreError> {
-        self.queue.ask(Command::Flush).await
+        self.queue.request(Command::Flush).await
     }
 }
 
 /// Opens every store.
-pub(crate) async fn open(path: &Path, synchronous: Synchronous, parts: StoreParts) -> Result<OpenedStores, StoreError> {
+pub(crate) async fn open(path: &Path, synchronous: SyncMode, parts: StoreParts) -> Result<OpenedStores, StoreError> {
     let StoreParts { clock, signer, artifacts } = parts;
     let options = options(path, synchronous);
     let mut connection = options.clone().create_if_missing(true).connect().await.map_err(|error| failed(&error))?;
@@ -127,16 +127,16 @@ pub(crate) async fn open(path: &Path, synchronous: Synchronous, parts: StorePart
         definitions: Arc::new(definitions::SqliteDefinitions(shared.clone())),
         idempotency: Arc::new(idempotency::SqliteIdempotency(shared.clone())),
         memory: Arc::new(agent_memory::SqliteMemories(shared.clone())),
-        upkeep: Arc::new(maintenance::SqliteUpkeep { shared, signer }),
+        maintenance: Arc::new(maintenance::SqliteUpkeep { shared, signer }),
     };
     let task = Task { name: "store_writer", run: Box::pin(writer.run(inbox)) };
-    Ok(OpenedStores { stores, writers: vec![task] })
+    Ok(OpenedStores { stores, tasks: vec![task] })
 }
 
-fn options(path: &Path, synchronous: Synchronous) -> SqliteConnectOptions {
+fn options(path: &Path, synchronous: SyncMode) -> SqliteConnectOptions {
     let synchronous = match synchronous {
-        Synchronous::Full => SqliteSynchronous::Full,
-        Synchronous::Normal => SqliteSynchronous::Normal,
+        SyncMode::Full => SqliteSynchronous::Full,
+        SyncMode::Normal => SqliteSynchronous::Normal,
     };
     SqliteConnectOptions::new()
         .filename(path)
@@ -148,14 +148,14 @@ fn options(path: &Path, synchronous: Synchronous) -> SqliteConnectOptions {
 }
 
 /// The connection that writes: docs/adr/0019.
-fn write_conn(path: &Path, synchronous: Synchronous) -> rusqlite::Result<rusqlite::Connection> {
+fn write_conn(path: &Path, synchronous: SyncMode) -> rusqlite::Result<rusqlite::Connection> {
     let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = rusqlite::Connection::open_with_flags(path, flags)?;
     conn.busy_timeout(BUSY_WAIT)?;
     conn.set_prepared_statement_cache_capacity(PREPARED_MAX);
     let synchronous = match synchronous {
-        Synchronous::Full => "FULL",
-        Synchronous::Normal => "NORMAL",
+        SyncMode::Full => "FULL",
+        SyncMode::Normal => "NORMAL",
     };
     conn.pragma_update(None, "synchronous", synchronous)?;
     conn.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
@@ -174,7 +174,7 @@ async fn connect_dedicated(path: &Path) -> Result<SqliteConnection, StoreError> 
 fn failed(error: &sqlx::Error) -> StoreError {
     let code = match error {
         sqlx::Error::Database(database) => database.code().and_then(|code| code.parse::<u32>().ok()),
-        sqlx::Error::PoolTimedOut => return StoreError::Late,
+        sqlx::Error::PoolTimedOut => return StoreError::Timeout,
         sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => return StoreError::Closed,
         sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => return StoreError::Codec(error.to_string()),
         _ => None,

@@ -16,9 +16,7 @@ use tokio::task::JoinSet;
 
 use crate::audit::signer::Signer;
 use crate::runs::{Created, Fence, NewRun};
-use crate::{
-    OpenedStores, StoreError, StoreParts, Stores, Synchronous, in_memory_artifacts, open_in_memory, open_sqlite,
-};
+use crate::{OpenedStores, StoreError, StoreParts, Stores, SyncMode, in_memory_artifacts, open_in_memory, open_sqlite};
 
 mod agent_memory;
 mod artifacts;
@@ -30,16 +28,16 @@ mod runs;
 
 /// A clock that stands still; what moves is handed in by each call.
 #[derive(Debug)]
-struct StandingClock;
+struct FixedClock;
 
-impl Clock for StandingClock {
+impl Clock for FixedClock {
     fn now(&self) -> Timestamp {
         NOW
     }
 }
 
 fn fixed_clock() -> Arc<dyn Clock> {
-    Arc::new(StandingClock)
+    Arc::new(FixedClock)
 }
 
 /// A moment in 2023.
@@ -56,10 +54,10 @@ pub(crate) struct TestStores {
 impl TestStores {
     /// One house of each kind, new.
     pub(crate) async fn each() -> Vec<Self> {
-        vec![Self::memory(), Self::sqlite().await]
+        vec![Self::in_memory(), Self::sqlite().await]
     }
 
-    fn memory() -> Self {
+    fn in_memory() -> Self {
         let signer = Signer::ephemeral([7; 32]);
         let opened = open_in_memory(StoreParts { clock: fixed_clock(), signer, artifacts: in_memory_artifacts() });
         Self::run(opened, None)
@@ -72,11 +70,11 @@ impl TestStores {
 
     /// Opens what lies in a folder.
     pub(crate) async fn open(folder: TempDir) -> Result<Self, StoreError> {
-        Self::open_as(folder, Synchronous::Full).await
+        Self::open_as(folder, SyncMode::Full).await
     }
 
     /// The same with another promise for power cuts.
-    pub(crate) async fn open_as(folder: TempDir, synchronous: Synchronous) -> Result<Self, StoreError> {
+    pub(crate) async fn open_as(folder: TempDir, synchronous: SyncMode) -> Result<Self, StoreError> {
         let signer = Signer::open(&folder.path().join("audit.key"), || Ok([7; 32]))?;
         let parts = StoreParts { clock: fixed_clock(), signer, artifacts: in_memory_artifacts() };
         let opened = open_sqlite(&folder.path().join("greenroom.db"), synchronous, parts).await?;
@@ -85,7 +83,7 @@ impl TestStores {
 
     fn run(opened: OpenedStores, folder: Option<TempDir>) -> Self {
         let mut writers = JoinSet::new();
-        for writer in opened.writers {
+        for writer in opened.tasks {
             writers.spawn(writer.run);
         }
         Self { stores: opened.stores, folder, writers }
@@ -97,7 +95,7 @@ impl TestStores {
     }
 
     /// A new run, and the fence of its owner.
-    pub(crate) async fn begun(&self, number: u128) -> Fence {
+    pub(crate) async fn create_run(&self, number: u128) -> Fence {
         match self.stores.runs.create(&new_run(number), None, NOW).await.unwrap() {
             Created::New(fence) => fence,
             other => panic!("the run is not new: {other:?}"),
@@ -112,7 +110,7 @@ impl TestStores {
 
     /// Ends the process in good order, and leaves its folder.
     pub(crate) async fn close(mut self) -> TempDir {
-        self.stores.upkeep.close(NOW).await.unwrap();
+        self.stores.maintenance.close(NOW).await.unwrap();
         while let Some(ended) = self.writers.join_next().await {
             ended.unwrap().unwrap();
         }
@@ -120,7 +118,7 @@ impl TestStores {
     }
 
     /// A crash, and the next start.
-    pub(crate) async fn after_crash(self) -> Self {
+    pub(crate) async fn crash_and_reopen(self) -> Self {
         Self::open(self.crash().await).await.unwrap()
     }
 }

@@ -59,12 +59,12 @@ impl AdminOps {
                 }))
             }
             AdminCommand::CheckStore => {
-                let report = self.stores.upkeep.check().await.map_err(|error| error.cause())?;
+                let report = self.stores.maintenance.check().await.map_err(|error| error.cause())?;
                 Ok(checked(&report))
             }
             AdminCommand::Backup { to } => {
                 require_absent(&to)?;
-                self.stores.upkeep.backup(&to).await.map_err(|error| error.cause())?;
+                self.stores.maintenance.backup(&to).await.map_err(|error| error.cause())?;
                 Ok(json!({ "backup": to }))
             }
             AdminCommand::ResumeAll => self.resume_all().await,
@@ -85,7 +85,7 @@ impl AdminOps {
     /// # Errors
     /// What the stores say; then whatever is named is still there.
     pub async fn sweep(&self) -> Result<SweepReport, Cause> {
-        let named = self.stores.upkeep.referenced_artifacts().await.map_err(|error| error.cause())?;
+        let named = self.stores.maintenance.referenced_artifacts().await.map_err(|error| error.cause())?;
         let swept = self.stores.artifacts.sweep(named, self.clock.now()).await.map_err(|error| error.cause())?;
         if swept.artifacts > 0 {
             let SweepReport { artifacts, bytes } = swept;
@@ -116,7 +116,7 @@ impl AdminOps {
     /// Follows a run until it has ended or waits for a person.
     async fn settled(&self, head: RunRecord) -> Json {
         let mut journal = self.stores.journal.tail(&head.run, head.seq);
-        while head.state != RunStatus::WaitingApproval
+        while head.status != RunStatus::WaitingApproval
             && let Some(Ok(kept)) = journal.next().await
         {
             match kept.entry {
@@ -155,6 +155,6 @@ pub(crate) fn checked(report: &CheckReport) -> Json {
 pub(crate) fn chain(verdict: &ChainReport) -> Json {
     json!({
         "holds": verdict.is_valid(), "records": verdict.records, "signed": verdict.signed, "anchor": verdict.anchor,
-        "fault": verdict.fault.map(|fault| fault.to_string()),
+        "fault": verdict.violation.map(|fault| fault.to_string()),
     })
 }

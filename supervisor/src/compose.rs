@@ -104,7 +104,7 @@ pub async fn compose_with(
     let policy = policy(config, bundle);
     let definitions = definitions(config, vocabulary.clone(), catalogue);
     let stores = stores::open(config, &clock, &ids);
-    let ((snapshot, compiler), catalogue, OpenedStores { stores, writers }) =
+    let ((snapshot, compiler), catalogue, OpenedStores { stores, tasks: writers }) =
         tokio::try_join!(policy, definitions, stores)?;
     let stores = if let Some(wrap) = wrap_stores { wrap(stores) } else { stores };
     let mut tasks = BackgroundTasks::new();

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use greenroom_protocol::PodId;
+pub use greenroom_registry::SyncMode;
 use serde::Deserialize;
 
 pub use secret::Secret;
@@ -30,16 +31,6 @@ impl From<ConfigError> for greenroom_protocol::Cause {
     }
 }
 
-/// How sure a commit of the embedded store is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Sync {
-    /// It survives a power cut.
-    Full,
-    /// It survives the death of the process; a power cut may lose the last commits.
-    Normal,
-}
-
 /// Where state is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreConfig {
@@ -50,7 +41,7 @@ pub enum StoreConfig {
         /// The file.
         path: PathBuf,
         /// How sure a commit is.
-        sync: Sync,
+        sync: SyncMode,
     },
 }
 

@@ -182,7 +182,7 @@ impl Pod {
         if let Some(tree) = self.tree.take() {
             tree.stop().await;
         }
-        if let Err(error) = self.ingress.stores.upkeep.close(self.ingress.clock.now()).await {
+        if let Err(error) = self.ingress.stores.maintenance.close(self.ingress.clock.now()).await {
             tracing::error!(error.message = %error, "stores were not closed cleanly");
         }
         self.tasks.join(STORE_CLOSE_MAX).await;

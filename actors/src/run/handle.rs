@@ -211,7 +211,7 @@ impl RunsHandle {
     /// Where a run stands, as a reply.
     pub(super) async fn status_reply(&self, run: &RunId) -> Result<Reply, Cause> {
         let head = self.head(run).await?;
-        Ok(state_reply(run, head.state))
+        Ok(state_reply(run, head.status))
     }
 
     async fn head(&self, run: &RunId) -> Result<RunRecord, Cause> {
@@ -273,8 +273,8 @@ impl RunsHandle {
             }
         }
         let head = self.head(&run).await?;
-        let message = if head.state.is_terminal() {
-            format!("the run has ended as {}", head.state.as_str())
+        let message = if head.status.is_terminal() {
+            format!("the run has ended as {}", head.status.as_str())
         } else {
             format!("the run is not under way here; `greenroom runs resume {run}` takes it up")
         };

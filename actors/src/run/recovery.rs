@@ -160,8 +160,8 @@ impl RunsHandle {
         let head = stores.runs.get(run).await.map_err(|error| error.cause())?;
         Err(match head {
             None => Cause::new(ErrorCode::UnknownRun, format!("there is no run `{run}`")),
-            Some(head) if head.state.is_terminal() => {
-                Cause::new(ErrorCode::RunNotActive, format!("the run has ended as {}", head.state.as_str()))
+            Some(head) if head.status.is_terminal() => {
+                Cause::new(ErrorCode::RunNotActive, format!("the run has ended as {}", head.status.as_str()))
             }
             Some(head) => Cause::new(ErrorCode::RunNotActive, format!("the run is under way on {}", head.pod)),
         })

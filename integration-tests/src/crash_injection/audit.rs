@@ -7,7 +7,7 @@ use greenroom_protocol::audit::{Closing, Opening, Record};
 use greenroom_protocol::{CallKey, Timestamp};
 use greenroom_registry::StoreError;
 use greenroom_registry::audit::{
-    AuditError, AuditLog, AuditPage, AuditSeq, ChainReport, OpenAuditEntry, PendingAuditEntry, Pruned,
+    AuditError, AuditLog, AuditPage, AuditSeq, ChainReport, OpenAuditEntry, PendingAuditEntry, PruneReport,
 };
 use greenroom_registry::group_commit::CommitTiming;
 use greenroom_registry::ledger::{
@@ -58,7 +58,7 @@ impl AuditLog for Audit {
         self.inner.verify().await
     }
 
-    async fn prune(&self, before: Timestamp, now: Timestamp) -> Result<Pruned, AuditError> {
+    async fn prune(&self, before: Timestamp, now: Timestamp) -> Result<PruneReport, AuditError> {
         self.plug.write(self.inner.prune(before, now)).await
     }
 }

@@ -148,9 +148,9 @@ async fn look<T, F: Future<Output = Result<T>>>(dir: &Path, look: impl FnOnce(St
     let config = test_config(dir, StoreKind::Full, None)?;
     let (clock, ids): (Arc<dyn Clock>, Arc<dyn IdGenerator>) = (Arc::new(WallClock), Arc::new(TimeOrdered));
     let opened = compose::stores::open(&config, &clock, &ids).await.map_err(|cause| anyhow::anyhow!("{cause:?}"))?;
-    let writers: Vec<_> = opened.writers.into_iter().map(|writer| tokio::spawn(writer.run)).collect();
+    let writers: Vec<_> = opened.tasks.into_iter().map(|writer| tokio::spawn(writer.run)).collect();
     let found = look(opened.stores.clone()).await;
-    opened.stores.upkeep.close(WallClock.now()).await?;
+    opened.stores.maintenance.close(WallClock.now()).await?;
     for writer in writers {
         writer.await??;
     }
@@ -159,7 +159,7 @@ async fn look<T, F: Future<Output = Result<T>>>(dir: &Path, look: impl FnOnce(St
 
 async fn runs_of(stores: &Stores) -> Result<BTreeMap<RunId, RunStatus>> {
     let page = stores.runs.list(&RunFilter::default(), None, 1_000).await?;
-    Ok(page.runs.into_iter().map(|head| (head.run, head.state)).collect())
+    Ok(page.runs.into_iter().map(|head| (head.run, head.status)).collect())
 }
 
 /// Calls that were settled: as the server said, with their tokens, and as estimated.
@@ -267,7 +267,7 @@ impl Harness {
             let due = if remembers { steps_done(&stores, &runs).await? } else { 0 };
             let remembered = memories(&stores).await?;
             ensure!(remembered == due, "{due} answers should be remembered, {remembered} are");
-            let report = stores.upkeep.check().await?;
+            let report = stores.maintenance.check().await?;
             ensure!(report.is_ok(), "{report:?}");
             Ok((settled(&stores).await?, runs.into_keys().collect()))
         })

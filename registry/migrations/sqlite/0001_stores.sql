@@ -1,34 +1,41 @@
--- Times are microseconds since 1970, UTC. Money is in millionths of a US dollar.
--- Hashes are 32 bytes. JSON is compact text.
+-- Schema of the registry's SQLite file.
+--
+-- Times are microseconds since 1970-01-01, UTC. Money is in millionths of a US dollar. Hashes are
+-- 32 bytes. JSON is compact text.
 
 CREATE TABLE runs (
-    number   INTEGER PRIMARY KEY,
-    run      TEXT    NOT NULL UNIQUE,
-    tenant   TEXT    NOT NULL,
-    owner    TEXT    NOT NULL,
-    workflow TEXT    NOT NULL,
-    version  BLOB    NOT NULL,
-    team     TEXT,
-    parent   TEXT,
-    body     BLOB    NOT NULL,
-    state    TEXT    NOT NULL,
-    ended    INTEGER NOT NULL,
-    fence    INTEGER NOT NULL,
-    pod      TEXT    NOT NULL,
-    created  INTEGER NOT NULL,
-    updated  INTEGER NOT NULL
+    number            INTEGER PRIMARY KEY,
+    run               TEXT    NOT NULL UNIQUE,
+    tenant            TEXT    NOT NULL,
+    owner             TEXT    NOT NULL,
+    workflow          TEXT    NOT NULL,
+    version           BLOB    NOT NULL,
+    team              TEXT,
+    parent            TEXT,
+    request_hash      BLOB    NOT NULL,
+    status            TEXT    NOT NULL,
+    ended             INTEGER NOT NULL,
+    -- Steps that await an approval; the run awaits approval until none is left.
+    pending_approvals INTEGER NOT NULL,
+    fence             INTEGER NOT NULL,
+    pod               TEXT    NOT NULL,
+    created           INTEGER NOT NULL,
+    updated           INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX runs_by_tenant ON runs (tenant, number);
 CREATE INDEX runs_unfinished ON runs (number) WHERE ended = 0;
 
--- `run` is runs.number: entries of one run lie together, and their key is short.
+-- `run` is runs.number, so that the key of an entry is short. Entries are stored in the order of
+-- their commits: a commit of many runs appends to the end of the table. A table clustered by run
+-- would rewrite one page for each of these runs.
 CREATE TABLE journal (
+    id    INTEGER PRIMARY KEY,
     run   INTEGER NOT NULL,
     seq   INTEGER NOT NULL,
     at    INTEGER NOT NULL,
-    entry TEXT    NOT NULL,
-    PRIMARY KEY (run, seq)
-) STRICT, WITHOUT ROWID;
+    entry TEXT    NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX journal_by_run ON journal (run, seq);
 
 CREATE TABLE audit (
     number  INTEGER PRIMARY KEY,
@@ -39,7 +46,8 @@ CREATE TABLE audit (
 ) STRICT;
 CREATE INDEX audit_by_request ON audit (request) WHERE request IS NOT NULL;
 
--- What was signed: one row a second at most while something happens, and the anchor of a pruning.
+-- Signed heads of the audit: at most one row a second while entries are written, and the anchor of
+-- each pruning.
 CREATE TABLE audit_heads (
     number    INTEGER NOT NULL,
     is_anchor INTEGER NOT NULL,
@@ -47,24 +55,25 @@ CREATE TABLE audit_heads (
     PRIMARY KEY (number, is_anchor)
 ) STRICT, WITHOUT ROWID;
 
--- Which brackets were open when record `through` was the last: where the next start begins to look.
+-- The audit entries that were open when record `through` was the last one. The next start reads the
+-- records after it only.
 CREATE TABLE audit_open (
     id      INTEGER PRIMARY KEY CHECK (id = 1),
     through INTEGER NOT NULL,
     open    TEXT    NOT NULL
 ) STRICT;
 
-CREATE TABLE once_keys (
-    key    TEXT    NOT NULL,
-    tenant TEXT    NOT NULL,
-    body   BLOB    NOT NULL,
-    run    TEXT,
-    reply  TEXT,
-    at     INTEGER NOT NULL,
+CREATE TABLE idempotency_keys (
+    key          TEXT    NOT NULL,
+    tenant       TEXT    NOT NULL,
+    request_hash BLOB    NOT NULL,
+    run          TEXT,
+    reply        TEXT,
+    at           INTEGER NOT NULL,
     PRIMARY KEY (key, tenant)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX once_keys_by_run ON once_keys (run) WHERE run IS NOT NULL;
-CREATE INDEX once_keys_open ON once_keys (at) WHERE run IS NULL AND reply IS NULL;
+CREATE INDEX idempotency_keys_by_run ON idempotency_keys (run) WHERE run IS NOT NULL;
+CREATE INDEX idempotency_keys_open ON idempotency_keys (at) WHERE run IS NULL AND reply IS NULL;
 
 CREATE TABLE contexts (
     run     TEXT    NOT NULL PRIMARY KEY,
@@ -72,18 +81,32 @@ CREATE TABLE contexts (
     version INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE context_values (
-    run     TEXT    NOT NULL,
-    key     TEXT    NOT NULL,
-    version INTEGER NOT NULL,
-    value   TEXT,
-    until   INTEGER,
+    run        TEXT    NOT NULL,
+    key        TEXT    NOT NULL,
+    version    INTEGER NOT NULL,
+    value      TEXT,
+    expires_at INTEGER,
     PRIMARY KEY (run, key)
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE bodies (
+-- Pinned versions of definitions.
+CREATE TABLE definition_versions (
     hash BLOB NOT NULL PRIMARY KEY,
     body TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+-- Texts that agents remember. Vectors are 32-bit floats, little-endian.
+CREATE TABLE memories (
+    tenant     TEXT    NOT NULL,
+    agent      TEXT    NOT NULL,
+    id         BLOB    NOT NULL,
+    at         INTEGER NOT NULL,
+    expires_at INTEGER,
+    text       TEXT    NOT NULL,
+    vector     BLOB    NOT NULL,
+    PRIMARY KEY (tenant, agent, id)
+) STRICT;
+CREATE INDEX memories_by_age ON memories (tenant, agent, at, id);
 
 CREATE TABLE usage_minutes (
     minute   INTEGER NOT NULL,
@@ -95,7 +118,8 @@ CREATE TABLE usage_minutes (
     PRIMARY KEY (minute, tenant, user)
 ) STRICT, WITHOUT ROWID;
 
--- `workflow` is empty for a call outside a workflow.
+-- `workflow` is empty for a call outside a workflow. The `assumed` columns count calls that were
+-- priced by their tier, because their model has no price of its own.
 CREATE TABLE costs (
     day              INTEGER NOT NULL,
     tenant           TEXT    NOT NULL,
@@ -110,10 +134,12 @@ CREATE TABLE costs (
     estimated_input  INTEGER NOT NULL,
     estimated_output INTEGER NOT NULL,
     estimated_cost   INTEGER NOT NULL,
+    calls_assumed    INTEGER NOT NULL,
+    assumed_cost     INTEGER NOT NULL,
     PRIMARY KEY (day, tenant, user, agent, workflow)
 ) STRICT, WITHOUT ROWID;
 
--- What executions and runs have spent; the other budgets follow from the costs.
+-- Spending of executions and runs. The other budgets are computed from the costs.
 CREATE TABLE budgets (
     budget        TEXT    NOT NULL PRIMARY KEY,
     day           INTEGER NOT NULL,
@@ -122,7 +148,8 @@ CREATE TABLE budgets (
     cost          INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- Reservations that are not settled yet.
 CREATE TABLE reservations (
-    id   INTEGER PRIMARY KEY,
-    held TEXT NOT NULL
+    id          INTEGER PRIMARY KEY,
+    reservation TEXT    NOT NULL
 ) STRICT;

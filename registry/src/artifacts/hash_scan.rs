@@ -14,7 +14,7 @@ const CHUNK_BYTES: usize = 64 * 1_024;
 /// Collects names from text that comes in pieces.
 #[derive(Debug, Default)]
 pub(crate) struct HashScanner {
-    found: HashSet<ContentHash>,
+    into_hashes: HashSet<ContentHash>,
     digits: String,
     /// The run of digits is longer than a name.
     is_longer: bool,
@@ -22,14 +22,14 @@ pub(crate) struct HashScanner {
 
 impl HashScanner {
     /// Reads one text to its end.
-    pub(crate) fn read(&mut self, text: &[u8]) {
+    pub(crate) fn scan(&mut self, text: &[u8]) {
         self.piece(text);
         self.end_of_run();
     }
 
     /// Every name that was found.
-    pub(crate) fn found(self) -> HashSet<ContentHash> {
-        self.found
+    pub(crate) fn into_hashes(self) -> HashSet<ContentHash> {
+        self.into_hashes
     }
 
     fn piece(&mut self, bytes: &[u8]) {
@@ -49,7 +49,7 @@ impl HashScanner {
             && !self.is_longer
             && let Ok(hash) = self.digits.parse()
         {
-            self.found.insert(hash);
+            self.into_hashes.insert(hash);
         }
         self.digits.clear();
         self.is_longer = false;
@@ -74,7 +74,7 @@ pub(crate) fn hashes_in(mut artifact: impl Read) -> io::Result<HashSet<ContentHa
         names.piece(bytes);
     }
     names.end_of_run();
-    Ok(names.found())
+    Ok(names.into_hashes())
 }
 
 #[cfg(test)]
@@ -103,9 +103,9 @@ mod tests {
         assert_eq!(hashes_in(Drop(text.as_bytes())).unwrap(), both);
         assert_eq!(hashes_in(format!("id,{one}\n").as_bytes()).unwrap(), HashSet::new(), "a CSV names nothing");
         let mut names = HashScanner::default();
-        names.read(&text.as_bytes()[..text.len() / 2]);
-        names.read(one.to_string().as_bytes());
-        names.read(b"");
-        assert!(names.found().contains(&one), "a text ends where it ends");
+        names.scan(&text.as_bytes()[..text.len() / 2]);
+        names.scan(one.to_string().as_bytes());
+        names.scan(b"");
+        assert!(names.into_hashes().contains(&one), "a text ends where it ends");
     }
 }

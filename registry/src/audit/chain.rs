@@ -60,7 +60,7 @@ impl EventJson {
     ///
     /// # Errors
     /// Those of the serialiser.
-    pub fn of(event: &Event) -> Result<Self, serde_json::Error> {
+    pub fn from_event(event: &Event) -> Result<Self, serde_json::Error> {
         serde_json::to_string(event).map(Self)
     }
 }
@@ -95,7 +95,7 @@ mod tests {
         let at = Timestamp::from_micros(1_700_000_000_123_456);
         let mut link = ChainTip::genesis();
         let previous = link.hash;
-        let row = link.append(at, &EventJson::of(&event).unwrap());
+        let row = link.append(at, &EventJson::from_event(&event).unwrap());
         let record = Record { number: 1, previous, at, event };
         assert_eq!(row.record, serde_json::to_string(&record).unwrap());
         assert_eq!(row.hash, hash(&previous, row.record.as_bytes()));

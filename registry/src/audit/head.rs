@@ -15,7 +15,7 @@ pub enum HeadKind {
     /// The chain had at least this record while the process ran.
     Running,
     /// The chain ended here when the process ended; nothing may follow until the next start.
-    Sealed,
+    Closed,
     /// Everything up to this record was pruned; the chain begins behind it.
     Anchor,
 }
@@ -26,7 +26,7 @@ impl HeadKind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Running => "running",
-            Self::Sealed => "sealed",
+            Self::Closed => "sealed",
             Self::Anchor => "anchor",
         }
     }
@@ -50,7 +50,7 @@ pub struct SignedHead {
 impl SignedHead {
     /// The end that is stated.
     #[must_use]
-    pub const fn link(&self) -> ChainTip {
+    pub const fn tip(&self) -> ChainTip {
         ChainTip { number: self.number, hash: self.hash }
     }
 
@@ -59,7 +59,7 @@ impl SignedHead {
     pub fn is_signed_by(&self, key: &VerifyingKey) -> bool {
         let mut bytes = [0_u8; Signature::BYTE_SIZE];
         hex::decode_to_slice(&self.signature, &mut bytes).is_ok()
-            && key.verify(&message(self.kind, self.link(), self.at), &Signature::from_bytes(&bytes)).is_ok()
+            && key.verify(&message(self.kind, self.tip(), self.at), &Signature::from_bytes(&bytes)).is_ok()
     }
 }
 

@@ -154,7 +154,7 @@ mod tests {
         assert_eq!(signer.load_head().unwrap(), Some(head.clone()));
         assert!(head.is_signed_by(&signer.verifying_key()));
         assert!(!head.is_signed_by(&Signer::ephemeral([8; 32]).verifying_key()));
-        let sealed = SignedHead { kind: HeadKind::Sealed, ..head };
+        let sealed = SignedHead { kind: HeadKind::Closed, ..head };
         assert!(!sealed.is_signed_by(&signer.verifying_key()), "a signature holds for its own statement only");
     }
 }

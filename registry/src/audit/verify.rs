@@ -86,14 +86,14 @@ pub struct ChainReport {
     /// process died before it could sign.
     pub signed: u64,
     /// Where the chain does not hold.
-    pub fault: Option<ChainViolation>,
+    pub violation: Option<ChainViolation>,
 }
 
 impl ChainReport {
     /// True if every record is what was written.
     #[must_use]
     pub const fn is_valid(&self) -> bool {
-        self.fault.is_none()
+        self.violation.is_none()
     }
 }
 
@@ -103,9 +103,9 @@ pub struct ChainVerifier {
     heads: Vec<SignedHead>,
     next_head: usize,
     begin: ChainTip,
-    link: ChainTip,
+    last: ChainTip,
     signed: u64,
-    fault: Option<ChainViolation>,
+    violation: Option<ChainViolation>,
 }
 
 impl ChainVerifier {
@@ -116,59 +116,59 @@ impl ChainVerifier {
         let forged = heads.iter().find(|head| !head.is_signed_by(key)).map(|head| head.number);
         heads.sort_by_key(|head| head.number);
         let anchor = heads.iter().rev().find(|head| head.kind == HeadKind::Anchor);
-        let begin = anchor.map_or_else(ChainTip::genesis, SignedHead::link);
+        let begin = anchor.map_or_else(ChainTip::genesis, SignedHead::tip);
         heads.retain(|head| head.number >= begin.number);
         let fault = forged.map(|number| ChainViolation::Forged { number });
-        Self { heads, next_head: 0, begin, link: begin, signed: begin.number, fault }.passed()
+        Self { heads, next_head: 0, begin, last: begin, signed: begin.number, violation: fault }.passed()
     }
 
     /// Begins a walk behind a record that is known to be right.
     #[must_use]
-    pub(crate) const fn from_tip(link: ChainTip) -> Self {
-        Self { heads: Vec::new(), next_head: 0, begin: link, link, signed: link.number, fault: None }
+    pub(crate) const fn from_tip(last: ChainTip) -> Self {
+        Self { heads: Vec::new(), next_head: 0, begin: last, last, signed: last.number, violation: None }
     }
 
     /// The end of what was walked, or the place where it does not hold.
     pub(crate) fn tip(&self) -> Result<ChainTip, ChainViolation> {
-        self.fault.map_or(Ok(self.link), Err)
+        self.violation.map_or(Ok(self.last), Err)
     }
 
     /// The number behind which the walk goes on.
     #[must_use]
-    pub const fn at(&self) -> u64 {
-        self.link.number
+    pub const fn last_number(&self) -> u64 {
+        self.last.number
     }
 
     /// Takes the next record; after the first fault, none is looked at.
     pub fn verify_next(&mut self, row: &ChainRow) {
-        if self.fault.is_some() {
+        if self.violation.is_some() {
             return;
         }
         match self.judge(row) {
             Ok(()) => {
-                self.link = ChainTip { number: row.number, hash: row.hash };
+                self.last = ChainTip { number: row.number, hash: row.hash };
                 self.pass_heads();
             }
-            Err(fault) => self.fault = Some(fault),
+            Err(fault) => self.violation = Some(fault),
         }
     }
 
     /// Ends the walk.
     #[must_use]
     pub fn finish(mut self) -> ChainReport {
-        if self.fault.is_none() {
-            self.fault = self.check_tip();
+        if self.violation.is_none() {
+            self.violation = self.check_tip();
         }
         ChainReport {
-            records: self.link.number.saturating_sub(self.begin.number),
+            records: self.last.number.saturating_sub(self.begin.number),
             anchor: self.begin.number,
             signed: self.signed,
-            fault: self.fault,
+            violation: self.violation,
         }
     }
 
     fn judge(&self, row: &ChainRow) -> Result<(), ChainViolation> {
-        let number = self.link.number.saturating_add(1);
+        let number = self.last.number.saturating_add(1);
         if row.number != number {
             return Err(if row.number > number {
                 ChainViolation::Removed { number }
@@ -186,7 +186,7 @@ impl ChainVerifier {
         if hash(&record.previous, row.record.as_bytes()) != row.hash {
             return Err(ChainViolation::Changed { number });
         }
-        if record.previous != self.link.hash {
+        if record.previous != self.last.hash {
             return Err(ChainViolation::Unlinked { number });
         }
         Ok(())
@@ -194,22 +194,22 @@ impl ChainVerifier {
 
     fn check_tip(&self) -> Option<ChainViolation> {
         let Some(last) = self.heads.last() else {
-            return (self.link.number > 0).then_some(ChainViolation::Unsigned);
+            return (self.last.number > 0).then_some(ChainViolation::Unsigned);
         };
-        if last.number > self.link.number {
-            return Some(ChainViolation::Truncated { after: self.link.number, signed: last.number });
+        if last.number > self.last.number {
+            return Some(ChainViolation::Truncated { after: self.last.number, signed: last.number });
         }
         let newest = self.heads.iter().max_by_key(|head| (head.number, head.at))?;
-        let is_past_seal = newest.kind == HeadKind::Sealed && self.link.number > newest.number;
+        let is_past_seal = newest.kind == HeadKind::Closed && self.last.number > newest.number;
         is_past_seal.then_some(ChainViolation::Inserted { number: newest.number.saturating_add(1) })
     }
 
     fn pass_heads(&mut self) {
-        while let Some(head) = self.heads.get(self.next_head).filter(|head| head.number <= self.link.number) {
-            if head.link() == self.link {
+        while let Some(head) = self.heads.get(self.next_head).filter(|head| head.number <= self.last.number) {
+            if head.tip() == self.last {
                 self.signed = head.number;
-            } else if self.fault.is_none() {
-                self.fault = Some(ChainViolation::Rewritten { after: self.signed, through: head.number });
+            } else if self.violation.is_none() {
+                self.violation = Some(ChainViolation::Rewritten { after: self.signed, through: head.number });
             }
             self.next_head += 1;
         }

@@ -22,14 +22,14 @@ pub(crate) struct StoredValue {
 }
 
 impl StoredValue {
-    fn live(&self, now: Timestamp) -> Option<&Json> {
+    fn unexpired(&self, now: Timestamp) -> Option<&Json> {
         self.value.as_ref().filter(|_| self.expires_at.is_none_or(|until| until > now))
     }
 }
 
 /// A key that was changed, as it has to be kept.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Changed {
+pub(crate) struct ChangedValue {
     pub(crate) key: ContextKey,
     pub(crate) stored: StoredValue,
 }
@@ -55,11 +55,11 @@ impl ContextData {
     }
 
     /// Writes one key.
-    pub(crate) fn put(&mut self, fence: Fence, put: ContextPut, now: Timestamp) -> Result<Changed, ContextError> {
+    pub(crate) fn put(&mut self, fence: Fence, put: ContextPut, now: Timestamp) -> Result<ChangedValue, ContextError> {
         self.check_fence(fence)?;
         let ContextPut { key, expect, change, ttl } = put;
         let stored = self.values.get(&key);
-        let live = stored.and_then(|stored| stored.live(now));
+        let live = stored.and_then(|stored| stored.unexpired(now));
         let found = stored.filter(|_| live.is_some()).map_or(Version(0), |stored| stored.version);
         if expect.is_some_and(|expect| expect != found) {
             return Err(ContextError::Conflict { key, found });
@@ -84,9 +84,9 @@ impl ContextData {
     }
 
     /// Removes the values whose time is up.
-    pub(crate) fn expire(&mut self, fence: Fence, now: Timestamp) -> Result<Vec<Changed>, ContextError> {
+    pub(crate) fn expire(&mut self, fence: Fence, now: Timestamp) -> Result<Vec<ChangedValue>, ContextError> {
         self.check_fence(fence)?;
-        let is_over = |stored: &StoredValue| stored.value.is_some() && stored.live(now).is_none();
+        let is_over = |stored: &StoredValue| stored.value.is_some() && stored.unexpired(now).is_none();
         let keys: Vec<_> =
             self.values.iter().filter(|(_, stored)| is_over(stored)).map(|(key, _)| key.clone()).collect();
         Ok(keys.into_iter().map(|key| self.set(key, None, None)).collect())
@@ -95,7 +95,7 @@ impl ContextData {
     /// One value.
     pub(crate) fn read(&self, key: &ContextKey, now: Timestamp) -> Option<Versioned> {
         let stored = self.values.get(key)?;
-        stored.live(now).map(|value| Versioned { version: stored.version, value: value.clone() })
+        stored.unexpired(now).map(|value| Versioned { version: stored.version, value: value.clone() })
     }
 
     /// Every value.
@@ -120,10 +120,10 @@ impl ContextData {
         events
     }
 
-    fn set(&mut self, key: ContextKey, value: Option<Json>, until: Option<Timestamp>) -> Changed {
+    fn set(&mut self, key: ContextKey, value: Option<Json>, until: Option<Timestamp>) -> ChangedValue {
         self.version = Version(self.version.0.saturating_add(1));
         let stored = StoredValue { version: self.version, value, expires_at: until };
         self.values.insert(key.clone(), stored.clone());
-        Changed { key, stored }
+        ChangedValue { key, stored }
     }
 }

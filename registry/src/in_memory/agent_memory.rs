@@ -29,7 +29,7 @@ impl InMemoryAgentMemory {
 
     fn alive(&self, owner: &MemoryOwner, now: Timestamp) -> OwnerMemories {
         let owners = lock(&self.owners);
-        owners.get(owner).into_iter().flatten().filter(|(memory, _)| memory.is_alive(now)).cloned().collect()
+        owners.get(owner).into_iter().flatten().filter(|(memory, _)| memory.is_unexpired(now)).cloned().collect()
     }
 }
 
@@ -42,10 +42,10 @@ impl MemoryStore for InMemoryAgentMemory {
         vector: &[f32],
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        self.shared.admit()?;
+        self.shared.check_open()?;
         let mut owners = lock(&self.owners);
         let kept = owners.entry(owner.clone()).or_default();
-        kept.retain(|(memory, _)| memory.is_alive(now));
+        kept.retain(|(memory, _)| memory.is_unexpired(now));
         if kept.iter().all(|(known, _)| known.id != memory.id) {
             kept.push((memory, vector.to_vec()));
             kept.sort_by(|(one, _), (other, _)| newest_first(one, other));
@@ -68,7 +68,7 @@ impl MemoryStore for InMemoryAgentMemory {
     }
 
     async fn forget(&self, owner: &MemoryOwner, id: Option<&ContentHash>) -> Result<u64, StoreError> {
-        self.shared.admit()?;
+        self.shared.check_open()?;
         let mut owners = lock(&self.owners);
         let Some(kept) = owners.get_mut(owner) else { return Ok(0) };
         let before = kept.len();

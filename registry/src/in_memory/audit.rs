@@ -13,7 +13,7 @@ use crate::audit::chain::{ChainRow, ChainTip, EventJson};
 use crate::audit::head::{HeadKind, SignedHead};
 use crate::audit::signer::Signer;
 use crate::audit::verify::{ChainReport, ChainVerifier};
-use crate::audit::{AuditError, AuditLog, AuditPage, AuditSeq, OpenAuditEntry, PendingAuditEntry, Pruned};
+use crate::audit::{AuditError, AuditLog, AuditPage, AuditSeq, OpenAuditEntry, PendingAuditEntry, PruneReport};
 use crate::error::StoreError;
 use crate::group_commit::CommitTiming;
 use crate::in_memory::{Shared, lock};
@@ -35,7 +35,7 @@ struct Chain {
 
 impl Chain {
     fn append(&mut self, event: &Event, request: Option<RequestId>, at: Timestamp) -> Result<u64, StoreError> {
-        let row = self.link.append(at, &EventJson::of(event)?);
+        let row = self.link.append(at, &EventJson::from_event(event)?);
         let number = row.number;
         self.rows.push(StoredEntry { row, at, request });
         Ok(number)
@@ -72,7 +72,7 @@ impl InMemoryAudit {
 #[async_trait]
 impl AuditLog for InMemoryAudit {
     async fn submit(&self, opening: Opening, _: CommitTiming, now: Timestamp) -> Result<PendingAuditEntry, AuditError> {
-        self.shared.admit()?;
+        self.shared.check_open()?;
         let request = opening.request.clone();
         let number = {
             let mut chain = lock(&self.chain);
@@ -80,7 +80,7 @@ impl AuditLog for InMemoryAudit {
             chain.open.insert(number);
             number
         };
-        Ok(PendingAuditEntry::known(self.entry(number, request, now)))
+        Ok(PendingAuditEntry::resolved(self.entry(number, request, now)))
     }
 
     async fn close(&self, mut entry: OpenAuditEntry, closing: Closing, now: Timestamp) {
@@ -95,7 +95,7 @@ impl AuditLog for InMemoryAudit {
     }
 
     async fn record_system_event(&self, subject: &str, message: &str, now: Timestamp) -> Result<AuditSeq, AuditError> {
-        self.shared.admit()?;
+        self.shared.check_open()?;
         let event = Event::System { subject: subject.to_owned(), message: message.to_owned() };
         Ok(AuditSeq(lock(&self.chain).append(&event, None, now)?))
     }
@@ -129,21 +129,21 @@ impl AuditLog for InMemoryAudit {
         Ok(verifier.finish())
     }
 
-    async fn prune(&self, before: Timestamp, now: Timestamp) -> Result<Pruned, AuditError> {
-        self.shared.admit()?;
+    async fn prune(&self, before: Timestamp, now: Timestamp) -> Result<PruneReport, AuditError> {
+        self.shared.check_open()?;
         let mut chain = lock(&self.chain);
         let oldest_open = chain.open.first().copied().unwrap_or(u64::MAX);
         let is_old = |kept: &StoredEntry| kept.at < before && kept.row.number < oldest_open;
         let records = chain.rows.iter().take_while(|kept| is_old(kept)).count();
         let Some(last) = records.checked_sub(1).and_then(|last| chain.rows.get(last)) else {
-            return Ok(Pruned::default());
+            return Ok(PruneReport::default());
         };
         let link = ChainTip { number: last.row.number, hash: last.row.hash };
         chain.anchor = Some(self.signer.sign(HeadKind::Anchor, link, now));
         chain.rows.drain(..records);
         let message = format!("{records} records pruned, through {}", link.number);
         chain.append(&Event::System { subject: "audit".into(), message }, None, now)?;
-        Ok(Pruned { records: records as u64, through: AuditSeq(link.number) })
+        Ok(PruneReport { records: records as u64, through: AuditSeq(link.number) })
     }
 }
 

@@ -23,10 +23,10 @@ pub(super) struct Contexts(HashMap<RunId, ContextData>);
 
 impl Contexts {
     /// Shows every text that may name an artifact.
-    pub(super) fn tell(&self, names: &mut HashScanner) -> Result<(), StoreError> {
+    pub(super) fn scan_hashes(&self, names: &mut HashScanner) -> Result<(), StoreError> {
         let values = self.0.values().flat_map(|data| data.values.values());
         for value in values.filter_map(|stored| stored.value.as_ref()) {
-            names.read(&serde_json::to_vec(value)?);
+            names.scan(&serde_json::to_vec(value)?);
         }
         Ok(())
     }
@@ -48,7 +48,7 @@ pub(super) struct InMemoryContexts(pub(super) Arc<Shared>);
 #[async_trait]
 impl ContextStore for InMemoryContexts {
     async fn claim(&self, run: &RunId) -> Result<Fence, ContextError> {
-        self.0.admit()?;
+        self.0.check_open()?;
         Ok(self.0.contexts().0.entry(run.clone()).or_default().claim())
     }
 
@@ -64,7 +64,7 @@ impl ContextStore for InMemoryContexts {
     }
 
     async fn write(&self, run: &RunId, fence: Fence, put: ContextPut, now: Timestamp) -> Result<Version, ContextError> {
-        self.0.admit()?;
+        self.0.check_open()?;
         let changed = self.0.contexts().data_mut(run)?.put(fence, put, now)?;
         self.0.context_notifiers.notify(run);
         Ok(changed.stored.version)
@@ -89,7 +89,7 @@ impl ContextStore for InMemoryContexts {
     }
 
     async fn expire(&self, run: &RunId, fence: Fence, now: Timestamp) -> Result<u64, ContextError> {
-        self.0.admit()?;
+        self.0.check_open()?;
         let gone = self.0.contexts().data_mut(run)?.expire(fence, now)?.len() as u64;
         if gone > 0 {
             self.0.context_notifiers.notify(run);
@@ -98,7 +98,7 @@ impl ContextStore for InMemoryContexts {
     }
 
     async fn remove(&self, run: &RunId, fence: Fence) -> Result<(), ContextError> {
-        self.0.admit()?;
+        self.0.check_open()?;
         let mut contexts = self.0.contexts();
         contexts.data_mut(run)?.check_fence(fence)?;
         contexts.forget(run);

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 use greenroom_protocol::ContentHash;
 
-use crate::definition_store::{BODY_BYTES_MAX, DefinitionStore};
+use crate::definition_store::{DEFINITION_BYTES_MAX, DefinitionStore};
 use crate::error::StoreError;
 use crate::in_memory::lock;
 
@@ -17,8 +17,8 @@ pub(super) struct InMemoryDefinitions(Mutex<HashMap<ContentHash, String>>);
 #[async_trait]
 impl DefinitionStore for InMemoryDefinitions {
     async fn put(&self, hash: &ContentHash, body: &str) -> Result<(), StoreError> {
-        if body.len() > BODY_BYTES_MAX {
-            return Err(StoreError::Codec(format!("a definition has at most {BODY_BYTES_MAX} bytes")));
+        if body.len() > DEFINITION_BYTES_MAX {
+            return Err(StoreError::Codec(format!("a definition has at most {DEFINITION_BYTES_MAX} bytes")));
         }
         lock(&self.0).entry(*hash).or_insert_with(|| body.to_owned());
         Ok(())

@@ -17,8 +17,8 @@ use crate::runs::DedupKey;
 pub(super) struct InMemoryIdempotency(pub(super) Arc<Shared>);
 
 impl KeyUse {
-    fn once(&self, body: &ContentHash) -> KeyStatus {
-        if self.body != *body {
+    fn status_for(&self, body: &ContentHash) -> KeyStatus {
+        if self.request_hash != *body {
             return KeyStatus::Conflict;
         }
         if let Some(run) = &self.run {
@@ -37,18 +37,18 @@ impl IdempotencyStore for InMemoryIdempotency {
         body: &ContentHash,
         now: Timestamp,
     ) -> Result<KeyStatus, StoreError> {
-        self.0.admit()?;
+        self.0.check_open()?;
         let mut runs = self.0.runs();
         let place = (tenant.clone(), key.to_stored());
         if let Some(used) = runs.keys.get(&place) {
-            return Ok(used.once(body));
+            return Ok(used.status_for(body));
         }
-        runs.keys.insert(place, KeyUse { body: *body, run: None, reply: None, at: now });
+        runs.keys.insert(place, KeyUse { request_hash: *body, run: None, reply: None, at: now });
         Ok(KeyStatus::New)
     }
 
     async fn finish(&self, tenant: &TenantId, key: &DedupKey, reply: &Reply, now: Timestamp) -> Result<(), StoreError> {
-        self.0.admit()?;
+        self.0.check_open()?;
         let mut runs = self.0.runs();
         let open = runs.keys.get_mut(&(tenant.clone(), key.to_stored())).filter(|used| used.reply.is_none());
         if let Some(used) = open {
@@ -59,7 +59,7 @@ impl IdempotencyStore for InMemoryIdempotency {
     }
 
     async fn abandon(&self, tenant: &TenantId, key: &DedupKey) -> Result<(), StoreError> {
-        self.0.admit()?;
+        self.0.check_open()?;
         let mut runs = self.0.runs();
         let place = (tenant.clone(), key.to_stored());
         if runs.keys.get(&place).is_some_and(|used| used.reply.is_none() && used.run.is_none()) {
@@ -70,11 +70,11 @@ impl IdempotencyStore for InMemoryIdempotency {
 
     async fn lookup(&self, tenant: &TenantId, key: &DedupKey, body: &ContentHash) -> Result<KeyStatus, StoreError> {
         let runs = self.0.runs();
-        Ok(runs.keys.get(&(tenant.clone(), key.to_stored())).map_or(KeyStatus::New, |used| used.once(body)))
+        Ok(runs.keys.get(&(tenant.clone(), key.to_stored())).map_or(KeyStatus::New, |used| used.status_for(body)))
     }
 
     async fn prune(&self, before: Timestamp) -> Result<u64, StoreError> {
-        self.0.admit()?;
+        self.0.check_open()?;
         let mut runs = self.0.runs();
         let all = runs.keys.len();
         runs.keys.retain(|_, used| used.reply.is_none() || used.at >= before);

@@ -49,7 +49,7 @@ impl InMemoryLedger {
 #[async_trait]
 impl Ledger for InMemoryLedger {
     async fn count(&self, who: &UsageKey, over: Periods, now: Timestamp) -> Result<UsageSummary, StoreError> {
-        self.shared.admit()?;
+        self.shared.check_open()?;
         let mut ledger = lock(&self.ledger);
         let usage = ledger.state.count(who, over, now);
         // Nobody writes these down.
@@ -69,7 +69,7 @@ impl Ledger for InMemoryLedger {
         key: &CallKey,
         now: Timestamp,
     ) -> Result<Reservation, ReserveError> {
-        self.shared.admit()?;
+        self.shared.check_open()?;
         let id = lock(&self.ledger).state.reserve(account, limits, worst, key, now)?;
         let (ledger, clock) = (self.ledger.clone(), self.clock.clone());
         let abandoned = move |id| {
@@ -84,13 +84,13 @@ impl Ledger for InMemoryLedger {
         settlement: Settlement,
         now: Timestamp,
     ) -> Result<Amount, StoreError> {
-        self.shared.admit()?;
+        self.shared.check_open()?;
         Ok(lock(&self.ledger).settle(reservation.into_id(), settlement, now))
     }
 
     async fn costs(&self, since: Option<Timestamp>) -> Result<Vec<CostRow>, StoreError> {
         let first = since.map_or(i64::MIN, day_of);
         let ledger = lock(&self.ledger);
-        Ok(ledger.costs.iter().filter(|(key, _)| key.day >= first).map(|(key, spend)| key.row(spend)).collect())
+        Ok(ledger.costs.iter().filter(|(key, _)| key.day >= first).map(|(key, spend)| key.to_row(spend)).collect())
     }
 }

@@ -26,7 +26,7 @@ const TAIL_ENTRIES: u32 = 256;
 /// What a key was used for.
 #[derive(Debug, Clone)]
 pub(super) struct KeyUse {
-    pub(super) body: ContentHash,
+    pub(super) request_hash: ContentHash,
     pub(super) run: Option<RunId>,
     pub(super) reply: Option<Reply>,
     pub(super) at: Timestamp,
@@ -34,14 +34,14 @@ pub(super) struct KeyUse {
 
 #[derive(Debug)]
 struct StoredRun {
-    head: RunRecord,
+    record: RunRecord,
     journal: Vec<JournalRecord>,
 }
 
 /// Every run, by the order of their creation.
 #[derive(Debug, Default)]
 pub(super) struct Runs {
-    kept: BTreeMap<u64, StoredRun>,
+    runs: BTreeMap<u64, StoredRun>,
     numbers: HashMap<RunId, u64>,
     last: u64,
     pub(super) keys: HashMap<(TenantId, String), KeyUse>,
@@ -49,40 +49,43 @@ pub(super) struct Runs {
 
 impl Runs {
     /// Shows every text that may name an artifact.
-    pub(super) fn tell(&self, names: &mut HashScanner) -> Result<(), StoreError> {
-        for kept in self.kept.values().flat_map(|kept| &kept.journal) {
-            names.read(&serde_json::to_vec(&kept.entry)?);
+    pub(super) fn scan_hashes(&self, names: &mut HashScanner) -> Result<(), StoreError> {
+        for kept in self.runs.values().flat_map(|kept| &kept.journal) {
+            names.scan(&serde_json::to_vec(&kept.entry)?);
         }
         for reply in self.keys.values().filter_map(|used| used.reply.as_ref()) {
-            names.read(&serde_json::to_vec(reply)?);
+            names.scan(&serde_json::to_vec(reply)?);
         }
         Ok(())
     }
 
     fn find(&self, run: &RunId) -> Option<&StoredRun> {
-        self.kept.get(self.numbers.get(run)?)
+        self.runs.get(self.numbers.get(run)?)
     }
 
     fn find_mut(&mut self, run: &RunId) -> Option<&mut StoredRun> {
-        self.kept.get_mut(self.numbers.get(run)?)
+        self.runs.get_mut(self.numbers.get(run)?)
     }
 
     fn create(&mut self, new: &NewRun, key: Option<&DedupKey>, now: Timestamp) -> Created {
         let key = key.map(|key| (new.tenant.clone(), key.to_stored()));
         if let Some(used) = key.as_ref().and_then(|key| self.keys.get(key)) {
-            let is_same = used.body == new.request_hash;
+            let is_same = used.request_hash == new.request_hash;
             return used.run.clone().filter(|_| is_same).map_or(Created::Conflict, Created::Existing);
         }
         if let Some(kept) = self.find(&new.run) {
-            return if kept.head.matches(new) { Created::Existing(new.run.clone()) } else { Created::Conflict };
+            return if kept.record.matches(new) { Created::Existing(new.run.clone()) } else { Created::Conflict };
         }
         let head = RunRecord::new(new, now);
         let fence = head.fence;
         self.last = self.last.saturating_add(1);
         self.numbers.insert(new.run.clone(), self.last);
-        self.kept.insert(self.last, StoredRun { head, journal: Vec::new() });
+        self.runs.insert(self.last, StoredRun { record: head, journal: Vec::new() });
         if let Some(key) = key {
-            self.keys.insert(key, KeyUse { body: new.request_hash, run: Some(new.run.clone()), reply: None, at: now });
+            self.keys.insert(
+                key,
+                KeyUse { request_hash: new.request_hash, run: Some(new.run.clone()), reply: None, at: now },
+            );
         }
         Created::New(fence)
     }
@@ -104,17 +107,17 @@ impl InMemoryRuns {
         let through = {
             let mut runs = self.0.runs();
             let kept = runs.find_mut(run).ok_or(JournalError::Unknown)?;
-            kept.head.append(fence, after, &StatusChange::from_entries(entries), now)?;
+            kept.record.append(fence, after, &StatusChange::from_entries(entries), now)?;
             let numbered = (after.0.saturating_add(1)..).zip(entries);
             kept.journal.extend(numbered.map(|(seq, entry)| JournalRecord {
                 seq: Seq(seq),
                 at: now,
                 entry: entry.clone(),
             }));
-            if kept.head.state.is_terminal() {
+            if kept.record.status.is_terminal() {
                 self.0.leases.release(run, fence);
             }
-            kept.head.seq
+            kept.record.seq
         };
         // A lapsed lease that nobody took is still the owner's.
         let _ = self.0.leases.renew(run, fence, None, now);
@@ -139,7 +142,7 @@ impl RunStore for InMemoryRuns {
         entries: &[Entry],
         now: Timestamp,
     ) -> Result<(Created, Option<Receipt>), JournalError> {
-        self.0.admit()?;
+        self.0.check_open()?;
         StatusChange::check_entries(&StatusChange::from_entries(entries))?;
         let created = self.0.runs().create(run, key, now);
         let Created::New(fence) = created else { return Ok((created, None)) };
@@ -158,19 +161,19 @@ impl RunStore for InMemoryRuns {
         lease: Duration,
         now: Timestamp,
     ) -> Result<Option<Fence>, StoreError> {
-        self.0.admit()?;
+        self.0.check_open()?;
         let mut runs = self.0.runs();
-        let Some(kept) = runs.find_mut(run).filter(|kept| !kept.head.state.is_terminal()) else { return Ok(None) };
+        let Some(kept) = runs.find_mut(run).filter(|kept| !kept.record.status.is_terminal()) else { return Ok(None) };
         if self.0.leases.is_held(run, now) {
             return Ok(None);
         }
-        let fence = kept.head.transfer_to(pod);
+        let fence = kept.record.transfer_to(pod);
         self.0.leases.grant(run, fence, lease, now);
         Ok(Some(fence))
     }
 
     async fn renew(&self, run: &RunId, fence: Fence, lease: Duration, now: Timestamp) -> Result<(), JournalError> {
-        self.0.admit()?;
+        self.0.check_open()?;
         self.0.leases.renew(run, fence, Some(lease), now)
     }
 
@@ -179,7 +182,7 @@ impl RunStore for InMemoryRuns {
     }
 
     async fn get(&self, run: &RunId) -> Result<Option<RunRecord>, StoreError> {
-        Ok(self.0.runs().find(run).map(|kept| kept.head.clone()))
+        Ok(self.0.runs().find(run).map(|kept| kept.record.clone()))
     }
 
     async fn reply(&self, run: &RunId) -> Result<Option<Reply>, StoreError> {
@@ -196,30 +199,31 @@ impl RunStore for InMemoryRuns {
         let runs = self.0.runs();
         let fits = |head: &RunRecord| {
             filter.tenant.as_ref().is_none_or(|tenant| *tenant == head.tenant)
-                && filter.state.is_none_or(|state| state == head.state)
+                && filter.status.is_none_or(|state| state == head.status)
         };
-        let newest_first = runs.kept.range(..before).rev().filter(|(_, kept)| fits(&kept.head));
+        let newest_first = runs.runs.range(..before).rev().filter(|(_, kept)| fits(&kept.record));
         let mut found: Vec<_> = newest_first.take(limit + 1).collect();
         let is_more = found.len() > limit;
         found.truncate(limit);
         let next = found.last().filter(|_| is_more).map(|(number, _)| **number);
-        Ok(RunPage { runs: found.into_iter().map(|(_, kept)| kept.head.clone()).collect(), next })
+        Ok(RunPage { runs: found.into_iter().map(|(_, kept)| kept.record.clone()).collect(), next })
     }
 
     async fn list_unclaimed(&self, now: Timestamp, limit: u32) -> Result<Vec<RunRecord>, StoreError> {
         let runs = self.0.runs();
-        let is_free = |head: &&RunRecord| !head.state.is_terminal() && !self.0.leases.is_held(&head.run, now);
-        Ok(runs.kept.values().map(|kept| &kept.head).filter(is_free).take(limit as usize).cloned().collect())
+        let is_free = |head: &&RunRecord| !head.status.is_terminal() && !self.0.leases.is_held(&head.run, now);
+        Ok(runs.runs.values().map(|kept| &kept.record).filter(is_free).take(limit as usize).cloned().collect())
     }
 
     async fn prune(&self, before: Timestamp) -> Result<u64, StoreError> {
-        self.0.admit()?;
+        self.0.check_open()?;
         let mut runs = self.0.runs();
-        let is_old = |head: &RunRecord| head.state.is_terminal() && head.updated < before;
-        let gone: Vec<_> = runs.kept.values().filter(|kept| is_old(&kept.head)).map(|k| k.head.run.clone()).collect();
+        let is_old = |head: &RunRecord| head.status.is_terminal() && head.updated < before;
+        let gone: Vec<_> =
+            runs.runs.values().filter(|kept| is_old(&kept.record)).map(|k| k.record.run.clone()).collect();
         for run in &gone {
             if let Some(number) = runs.numbers.remove(run) {
-                runs.kept.remove(&number);
+                runs.runs.remove(&number);
             }
             self.0.contexts().forget(run);
         }
@@ -237,8 +241,8 @@ impl Journal for InMemoryRuns {
         _: CommitTiming,
         now: Timestamp,
     ) -> Result<PendingAppend, JournalError> {
-        self.0.admit()?;
-        self.append_now(tip.run, tip.fence, tip.after, entries, now).map(|receipt| PendingAppend::known(Ok(receipt)))
+        self.0.check_open()?;
+        self.append_now(tip.run, tip.fence, tip.after, entries, now).map(|receipt| PendingAppend::resolved(Ok(receipt)))
     }
 
     async fn read(&self, run: &RunId, after: Seq, limit: u32) -> Result<Vec<JournalRecord>, JournalError> {

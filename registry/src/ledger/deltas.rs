@@ -45,7 +45,7 @@ impl CostEntry {
 
 impl CostKey {
     /// The row as it is answered.
-    pub(crate) fn row(&self, spend: &CostEntry) -> CostRow {
+    pub(crate) fn to_row(&self, spend: &CostEntry) -> CostRow {
         CostRow {
             day: day_start(self.day),
             tenant: self.tenant.clone(),
@@ -70,7 +70,7 @@ pub(crate) struct ReservationRecord {
     pub(crate) account: Account,
     /// Every budget that it stands in, each once.
     pub(crate) budgets: Vec<Budget>,
-    pub(crate) worst: Amount,
+    pub(crate) upper_bound: Amount,
     pub(crate) at: Timestamp,
 }
 
@@ -113,7 +113,7 @@ impl Deltas {
     }
 
     /// Puts earlier changes back, which could not be written.
-    pub(crate) fn put_back(&mut self, earlier: Self) {
+    pub(crate) fn merge(&mut self, earlier: Self) {
         for (key, counts) in earlier.minutes {
             *self.minutes.entry(key).or_default() += counts;
         }

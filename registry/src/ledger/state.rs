@@ -23,9 +23,9 @@ const RUN_DAYS_MAX: i64 = 366;
 pub(crate) struct LedgerState {
     windows: HashMap<UsageKey, Window>,
     usages: HashMap<Budget, BudgetUsage>,
-    held: HashMap<ReservationId, ReservationRecord>,
+    reservations: HashMap<ReservationId, ReservationRecord>,
     last_id: u64,
-    swept: i64,
+    last_sweep_day: i64,
     deltas: Deltas,
 }
 
@@ -79,9 +79,10 @@ impl LedgerState {
         self.last_id = self.last_id.saturating_add(1);
         let budgets = budgets_of(account, limits);
         let id = ReservationId(self.last_id);
-        let held = ReservationRecord { id, key: key.clone(), account: account.clone(), budgets, worst, at: now };
+        let held =
+            ReservationRecord { id, key: key.clone(), account: account.clone(), budgets, upper_bound: worst, at: now };
         self.deltas.reserved.push(held.clone());
-        self.hold(held);
+        self.add_reservation(held);
         Ok(id)
     }
 
@@ -93,9 +94,10 @@ impl LedgerState {
         let (amount, mut spend) = match settlement {
             Settlement::Unused => return Amount::default(),
             Settlement::Actual(actual) => (actual, CostEntry { calls: 1, actual, ..CostEntry::default() }),
-            Settlement::Estimated => {
-                (held.worst, CostEntry { calls_estimated: 1, estimated: held.worst, ..CostEntry::default() })
-            }
+            Settlement::Estimated => (
+                held.upper_bound,
+                CostEntry { calls_estimated: 1, estimated: held.upper_bound, ..CostEntry::default() },
+            ),
         };
         let day = day_of(now);
         for budget in &held.budgets {
@@ -115,7 +117,7 @@ impl LedgerState {
     }
 
     /// Takes a reservation back that could not be written, as if it had never been made.
-    pub(crate) fn undo(&mut self, id: ReservationId) {
+    pub(crate) fn cancel_reservation(&mut self, id: ReservationId) {
         self.remove_reservation(id);
         self.deltas.reserved.retain(|held| held.id != id);
         self.deltas.settled.push(id);
@@ -123,7 +125,7 @@ impl LedgerState {
 
     /// Settles every reservation that is still held, as estimated: what a crash left.
     pub(crate) fn settle_outstanding(&mut self, now: Timestamp) -> u64 {
-        let ids: Vec<_> = self.held.keys().copied().collect();
+        let ids: Vec<_> = self.reservations.keys().copied().collect();
         for id in &ids {
             self.settle(*id, Settlement::Estimated, now);
         }
@@ -139,7 +141,7 @@ impl LedgerState {
     pub(crate) fn restore_deltas(&mut self, deltas: Deltas) {
         let later = self.drain_deltas();
         self.deltas = deltas;
-        self.deltas.put_back(later);
+        self.deltas.merge(later);
     }
 
     /// Takes in a minute that was kept.
@@ -155,7 +157,7 @@ impl LedgerState {
     /// Takes in a reservation that was kept and not settled.
     pub(crate) fn restore_reservation(&mut self, held: ReservationRecord) {
         self.last_id = self.last_id.max(held.id.0);
-        self.hold(held);
+        self.add_reservation(held);
     }
 
     fn add_minute(&mut self, who: &UsageKey, minute: i64, counts: UsageCounts) {
@@ -169,19 +171,19 @@ impl LedgerState {
         *self.deltas.minutes.entry((who.clone(), minute)).or_default() += counts;
     }
 
-    fn hold(&mut self, held: ReservationRecord) {
+    fn add_reservation(&mut self, held: ReservationRecord) {
         let day = day_of(held.at);
         for budget in &held.budgets {
-            self.usages.entry(budget.clone()).or_default().reserve(day, held.worst);
+            self.usages.entry(budget.clone()).or_default().reserve(day, held.upper_bound);
         }
-        self.held.insert(held.id, held);
+        self.reservations.insert(held.id, held);
     }
 
     fn remove_reservation(&mut self, id: ReservationId) -> Option<ReservationRecord> {
-        let held = self.held.remove(&id)?;
+        let held = self.reservations.remove(&id)?;
         for budget in &held.budgets {
             if let Some(usage) = self.usages.get_mut(budget) {
-                usage.release(held.worst);
+                usage.release(held.upper_bound);
             }
         }
         Some(held)
@@ -189,10 +191,10 @@ impl LedgerState {
 
     /// Forgets, once a day, what nothing can ask for any more.
     fn sweep(&mut self, today: i64) {
-        if self.swept == today {
+        if self.last_sweep_day == today {
             return;
         }
-        self.swept = today;
+        self.last_sweep_day = today;
         self.usages.retain(|budget, usage| {
             let days = match budget {
                 Budget::Execution(_) => EXECUTION_DAYS_MAX,

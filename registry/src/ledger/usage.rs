@@ -137,16 +137,16 @@ impl BudgetUsage {
         if let Some(max) = limit.cost_max
             && spent.cost + self.reserved.cost + worst.cost > max
         {
-            let (spent, reserved, asked) = (spent.cost, self.reserved.cost, worst.cost);
-            return Some(Exceeded::Cost { max, spent, reserved, asked });
+            let (spent, reserved, requested) = (spent.cost, self.reserved.cost, worst.cost);
+            return Some(Exceeded::Cost { max, spent, reserved, requested });
         }
-        let (spent, reserved, asked) = (spent.tokens.total(), self.reserved.tokens.total(), worst.tokens.total());
+        let (spent, reserved, requested) = (spent.tokens.total(), self.reserved.tokens.total(), worst.tokens.total());
         let max = limit.tokens_max?;
-        (spent.saturating_add(reserved).saturating_add(asked) > max).then_some(Exceeded::Tokens {
+        (spent.saturating_add(reserved).saturating_add(requested) > max).then_some(Exceeded::Tokens {
             max,
             spent,
             reserved,
-            asked,
+            requested,
         })
     }
 

@@ -23,7 +23,7 @@ impl RunRecord {
             team: run.team.clone(),
             parent: run.parent.clone(),
             request_hash: run.request_hash,
-            state: RunStatus::Queued,
+            status: RunStatus::Queued,
             pending_approvals: 0,
             fence: FENCE_FIRST,
             pod: run.pod.clone(),
@@ -46,9 +46,9 @@ impl RunRecord {
     }
 
     /// The head of a run that has just been accepted with entries in its journal, which fit together.
-    pub(crate) fn begun(run: &NewRun, marks: &[StatusChange], now: Timestamp) -> Self {
+    pub(crate) fn with_entries(run: &NewRun, marks: &[StatusChange], now: Timestamp) -> Self {
         let mut head = Self::new(run, now);
-        head.mark(marks, now);
+        head.apply_changes(marks, now);
         head
     }
 
@@ -64,7 +64,7 @@ impl RunRecord {
         if fence != self.fence {
             return Err(JournalError::Fenced);
         }
-        if self.state.is_terminal() {
+        if self.status.is_terminal() {
             return Err(JournalError::Ended);
         }
         if after != self.seq {
@@ -74,14 +74,14 @@ impl RunRecord {
             return Err(JournalError::Size { found: 0 });
         }
         StatusChange::check_entries(marks)?;
-        Ok(self.mark(marks, now))
+        Ok(self.apply_changes(marks, now))
     }
 
-    fn mark(&mut self, marks: &[StatusChange], now: Timestamp) -> bool {
+    fn apply_changes(&mut self, marks: &[StatusChange], now: Timestamp) -> bool {
         self.seq = self.seq.plus(marks.len() as u64);
-        let before = (self.state, self.pending_approvals);
-        let after = marks.iter().fold(before, |(state, asked), mark| mark.after(state, asked));
-        (self.state, self.pending_approvals) = after;
+        let before = (self.status, self.pending_approvals);
+        let after = marks.iter().fold(before, |(state, asked), mark| mark.apply_to(state, asked));
+        (self.status, self.pending_approvals) = after;
         if before.0 != after.0 {
             self.updated = now;
         }
@@ -109,7 +109,7 @@ pub(crate) enum StatusChange {
 impl StatusChange {
     /// What each entry means.
     pub(crate) fn from_entries(entries: &[Entry]) -> Vec<Self> {
-        entries.iter().map(Self::of).collect()
+        entries.iter().map(Self::from_entry).collect()
     }
 
     /// Refuses more entries than one append may hold, and an entry behind an end.
@@ -121,7 +121,7 @@ impl StatusChange {
         Ok(())
     }
 
-    fn of(entry: &Entry) -> Self {
+    fn from_entry(entry: &Entry) -> Self {
         match entry {
             Entry::ApprovalResolved { .. } => Self::ApprovalResolved,
             Entry::RunStarted(_)
@@ -146,7 +146,7 @@ impl StatusChange {
     }
 
     /// Where the run stands then, and how many of its steps wait for a person.
-    fn after(self, state: RunStatus, asked: u32) -> (RunStatus, u32) {
+    fn apply_to(self, state: RunStatus, asked: u32) -> (RunStatus, u32) {
         match self {
             Self::None => (state, asked),
             Self::Resumed if state == RunStatus::WaitingApproval => (state, asked),
@@ -162,7 +162,7 @@ impl StatusChange {
 }
 
 /// Reads a state as it was kept.
-pub(crate) fn state_of(text: &str) -> Option<RunStatus> {
+pub(crate) fn parse_status(text: &str) -> Option<RunStatus> {
     const ALL: [RunStatus; 8] = [
         RunStatus::Queued,
         RunStatus::Running,

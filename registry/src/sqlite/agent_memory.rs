@@ -15,16 +15,16 @@ use crate::sqlite::statement_batch::{SqlValue, from_int};
 use crate::sqlite::writer::{Commit, hash_of, refuse as refuse_one};
 use crate::sqlite::{Shared, failed};
 
-const REMEMBER: &str = "INSERT INTO memories (tenant, agent, id, at, until, text, vector) \
+const REMEMBER: &str = "INSERT INTO memories (tenant, agent, id, at, expires_at, text, vector) \
                         VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (tenant, agent, id) DO NOTHING";
 /// Those whose time is up, and those behind the newest ones.
-const EVICT_OLDEST: &str = "DELETE FROM memories WHERE tenant = ? AND agent = ? AND (until <= ? OR id IN \
+const EVICT_OLDEST: &str = "DELETE FROM memories WHERE tenant = ? AND agent = ? AND (expires_at <= ? OR id IN \
                          (SELECT id FROM memories WHERE tenant = ? AND agent = ? \
                          ORDER BY at DESC, id DESC LIMIT -1 OFFSET ?))";
 const FORGET_ONE: &str = "DELETE FROM memories WHERE tenant = ? AND agent = ? AND id = ?";
 const FORGET_ALL: &str = "DELETE FROM memories WHERE tenant = ? AND agent = ?";
-const SELECT_MEMORIES: &str = "SELECT id, at, until, text, vector FROM memories WHERE tenant = ? AND agent = ? \
-                      AND (until IS NULL OR until > ?) ORDER BY at DESC, id DESC LIMIT ?";
+const SELECT_MEMORIES: &str = "SELECT id, at, expires_at, text, vector FROM memories WHERE tenant = ? AND agent = ? \
+                      AND (expires_at IS NULL OR expires_at > ?) ORDER BY at DESC, id DESC LIMIT ?";
 const COUNT: &str = "SELECT COUNT(*) FROM memories WHERE tenant = ? AND agent = ? AND (? IS NULL OR id = ?)";
 
 /// Decides one command.
@@ -84,7 +84,7 @@ impl SqliteMemories {
 fn memory_of(row: &SqliteRow) -> Result<Memory, StoreError> {
     let broken = |error| failed(&error);
     let id: &[u8] = row.try_get("id").map_err(broken)?;
-    let until: Option<i64> = row.try_get("until").map_err(broken)?;
+    let until: Option<i64> = row.try_get("expires_at").map_err(broken)?;
     Ok(Memory {
         id: hash_of(id)?,
         text: row.try_get("text").map_err(broken)?,
@@ -109,7 +109,7 @@ impl MemoryStore for SqliteMemories {
     ) -> Result<(), StoreError> {
         let (owner, memory, vector) = (owner.clone(), Box::new(memory), vector.to_vec());
         let remember = |answer| Command::Memory(AgentMemoryWrite::Remember { owner, memory, vector, now, answer });
-        self.0.queue.ask(remember).await
+        self.0.queue.request(remember).await
     }
 
     async fn recall(
@@ -138,7 +138,7 @@ impl MemoryStore for SqliteMemories {
             .await
             .map_err(|error| failed(&error))?;
         let (owner, id) = (owner.clone(), id.copied());
-        self.0.queue.ask(|answer| Command::Memory(AgentMemoryWrite::Forget { owner, id, answer })).await?;
+        self.0.queue.request(|answer| Command::Memory(AgentMemoryWrite::Forget { owner, id, answer })).await?;
         Ok(from_int(many))
     }
 }

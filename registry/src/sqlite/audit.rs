@@ -14,7 +14,7 @@ use crate::audit::chain::{ChainTip, EventJson};
 use crate::audit::head::SignedHead;
 use crate::audit::signer::Signer;
 use crate::audit::verify::{ChainReport, ChainVerifier};
-use crate::audit::{AuditError, AuditLog, AuditPage, AuditSeq, OpenAuditEntry, PendingAuditEntry, Pruned};
+use crate::audit::{AuditError, AuditLog, AuditPage, AuditSeq, OpenAuditEntry, PendingAuditEntry, PruneReport};
 use crate::error::StoreError;
 use crate::group_commit::CommitTiming;
 use crate::sqlite::commands::{AuditWrite, Command};
@@ -42,18 +42,18 @@ impl AuditLog for SqliteAudit {
         now: Timestamp,
     ) -> Result<PendingAuditEntry, AuditError> {
         let request = opening.request.clone();
-        let event = EventJson::of(&Event::Opened(opening)).map_err(StoreError::from)?;
+        let event = EventJson::from_event(&Event::Opened(opening)).map_err(StoreError::from)?;
         let open = |answer| Command::Audit(AuditWrite::Open { event, request, at: now, timing, answer });
         Ok(PendingAuditEntry::submitted(self.shared.queue.submit(open).await?))
     }
 
     async fn close(&self, mut entry: OpenAuditEntry, closing: Closing, now: Timestamp) {
         let opened = entry.opened();
-        let told = match EventJson::of(&Event::Closed { opened: opened.0, closing }) {
+        let told = match EventJson::from_event(&Event::Closed { opened: opened.0, closing }) {
             Ok(event) => {
                 let request = entry.request().clone();
                 let close = AuditWrite::Close { opened, event, request, at: now };
-                self.shared.queue.tell(Command::Audit(close)).await
+                self.shared.queue.send(Command::Audit(close)).await
             }
             Err(error) => Err(error.into()),
         };
@@ -65,9 +65,9 @@ impl AuditLog for SqliteAudit {
 
     async fn record_system_event(&self, subject: &str, message: &str, now: Timestamp) -> Result<AuditSeq, AuditError> {
         let event = Event::System { subject: subject.to_owned(), message: message.to_owned() };
-        let event = EventJson::of(&event).map_err(StoreError::from)?;
+        let event = EventJson::from_event(&event).map_err(StoreError::from)?;
         let note = |answer| Command::Audit(AuditWrite::Note { event, at: now, answer });
-        Ok(self.shared.queue.ask::<_, StoreError>(note).await?)
+        Ok(self.shared.queue.request::<_, StoreError>(note).await?)
     }
 
     async fn read(&self, before: Option<AuditSeq>, limit: u32) -> Result<AuditPage, AuditError> {
@@ -105,7 +105,7 @@ impl AuditLog for SqliteAudit {
         Ok(verifier(&mut snapshot, &self.signer).await?)
     }
 
-    async fn prune(&self, before: Timestamp, now: Timestamp) -> Result<Pruned, AuditError> {
+    async fn prune(&self, before: Timestamp, now: Timestamp) -> Result<PruneReport, AuditError> {
         self.shared.flush().await?;
         let oldest_open = self.shared.open_entries().first().copied().unwrap_or(u64::MAX);
         let last = sqlx::query(
@@ -118,13 +118,13 @@ impl AuditLog for SqliteAudit {
         .fetch_optional(&self.shared.readers)
         .await
         .map_err(|error| failed(&error))?;
-        let Some(last) = last else { return Ok(Pruned::default()) };
+        let Some(last) = last else { return Ok(PruneReport::default()) };
         let number: i64 = last.try_get("number").map_err(|error| failed(&error))?;
         let many: i64 = last.try_get("many").map_err(|error| failed(&error))?;
         let hash: &[u8] = last.try_get("hash").map_err(|error| failed(&error))?;
         let (through, records) = (ChainTip { number: from_int(number), hash: hash_of(hash)? }, from_int(many));
         let prune = |answer| Command::Audit(AuditWrite::Prune { through, records, now, answer });
-        Ok(self.shared.queue.ask::<_, StoreError>(prune).await?)
+        Ok(self.shared.queue.request::<_, StoreError>(prune).await?)
     }
 }
 
@@ -146,16 +146,16 @@ pub(super) async fn verifier(snapshot: &mut SqliteConnection, signer: &Signer) -
     let mut verifier = ChainVerifier::new(&signer.verifying_key(), heads);
     loop {
         let rows = sqlx::query("SELECT number, hash, record FROM audit WHERE number > ? ORDER BY number LIMIT ?")
-            .bind(to_int(verifier.at()))
+            .bind(to_int(verifier.last_number()))
             .bind(VERIFY_BATCH_ENTRIES)
             .fetch_all(&mut *snapshot)
             .await
             .map_err(|error| failed(&error))?;
-        let before = verifier.at();
+        let before = verifier.last_number();
         for row in &rows {
             verifier.verify_next(&write::row_of(row)?);
         }
-        if rows.is_empty() || verifier.at() == before {
+        if rows.is_empty() || verifier.last_number() == before {
             return Ok(verifier.finish());
         }
     }

@@ -8,7 +8,7 @@ use protocol::{ContentHash, PodId, RequestId, RunId, TenantId, Timestamp};
 
 use crate::agent_memory::{Memory, MemoryOwner};
 use crate::audit::chain::{ChainTip, EventJson};
-use crate::audit::{AuditSeq, OpenAuditEntry, Pruned};
+use crate::audit::{AuditSeq, OpenAuditEntry, PruneReport};
 use crate::context::{ContextError, ContextPut, Version};
 use crate::error::StoreError;
 use crate::group_commit::{self, CommitTiming, ReplySender};
@@ -64,7 +64,7 @@ pub(super) enum AuditWrite {
         through: ChainTip,
         records: u64,
         now: Timestamp,
-        answer: ReplySender<Pruned>,
+        answer: ReplySender<PruneReport>,
     },
 }
 

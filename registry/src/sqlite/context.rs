@@ -33,7 +33,7 @@ impl SqliteContext {
 impl ContextStore for SqliteContext {
     async fn claim(&self, run: &RunId) -> Result<Fence, ContextError> {
         let run = run.clone();
-        self.0.queue.ask(|answer| Command::Context(ContextCommand::Claim { run, answer })).await
+        self.0.queue.request(|answer| Command::Context(ContextCommand::Claim { run, answer })).await
     }
 
     async fn read(
@@ -48,7 +48,7 @@ impl ContextStore for SqliteContext {
 
     async fn write(&self, run: &RunId, fence: Fence, put: ContextPut, now: Timestamp) -> Result<Version, ContextError> {
         let (run, put) = (run.clone(), Box::new(put));
-        self.0.queue.ask(|answer| Command::Context(ContextCommand::Write { run, fence, put, now, answer })).await
+        self.0.queue.request(|answer| Command::Context(ContextCommand::Write { run, fence, put, now, answer })).await
     }
 
     async fn snapshot(&self, run: &RunId, now: Timestamp) -> Result<Snapshot, ContextError> {
@@ -71,12 +71,12 @@ impl ContextStore for SqliteContext {
 
     async fn expire(&self, run: &RunId, fence: Fence, now: Timestamp) -> Result<u64, ContextError> {
         let run = run.clone();
-        self.0.queue.ask(|answer| Command::Context(ContextCommand::Expire { run, fence, now, answer })).await
+        self.0.queue.request(|answer| Command::Context(ContextCommand::Expire { run, fence, now, answer })).await
     }
 
     async fn remove(&self, run: &RunId, fence: Fence) -> Result<(), ContextError> {
         let (name, notifiers) = (run.clone(), &self.0.context_notifiers);
-        self.0.queue.ask(|answer| Command::Context(ContextCommand::Remove { run: name, fence, answer })).await?;
+        self.0.queue.request(|answer| Command::Context(ContextCommand::Remove { run: name, fence, answer })).await?;
         notifiers.close(run);
         Ok(())
     }

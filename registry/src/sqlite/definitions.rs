@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use greenroom_protocol::ContentHash;
 
-use crate::definition_store::{BODY_BYTES_MAX, DefinitionStore};
+use crate::definition_store::{DEFINITION_BYTES_MAX, DefinitionStore};
 use crate::error::StoreError;
 use crate::sqlite::commands::Command;
 use crate::sqlite::{Shared, failed};
@@ -16,15 +16,15 @@ pub(super) struct SqliteDefinitions(pub(super) Arc<Shared>);
 #[async_trait]
 impl DefinitionStore for SqliteDefinitions {
     async fn put(&self, hash: &ContentHash, body: &str) -> Result<(), StoreError> {
-        if body.len() > BODY_BYTES_MAX {
-            return Err(StoreError::Codec(format!("a definition has at most {BODY_BYTES_MAX} bytes")));
+        if body.len() > DEFINITION_BYTES_MAX {
+            return Err(StoreError::Codec(format!("a definition has at most {DEFINITION_BYTES_MAX} bytes")));
         }
         let (hash, body) = (*hash, body.to_owned());
-        self.0.queue.ask(|answer| Command::Body { hash, body, answer }).await
+        self.0.queue.request(|answer| Command::Body { hash, body, answer }).await
     }
 
     async fn get(&self, hash: &ContentHash) -> Result<Option<String>, StoreError> {
-        sqlx::query_scalar("SELECT body FROM bodies WHERE hash = ?")
+        sqlx::query_scalar("SELECT body FROM definition_versions WHERE hash = ?")
             .bind(hash.as_bytes().to_vec())
             .fetch_optional(&self.0.readers)
             .await

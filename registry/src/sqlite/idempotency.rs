@@ -18,7 +18,7 @@ use crate::sqlite::statement_batch::{SqlValue, from_int};
 use crate::sqlite::writer::{Commit, hash_of, refuse as refuse_one};
 use crate::sqlite::{Shared, failed};
 
-pub(super) const INSERT_IDEMPOTENCY_KEY: &str = "INSERT INTO once_keys (key, tenant, body, run, reply, at) VALUES (?, ?, ?, ?, ?, ?) \
+pub(super) const INSERT_IDEMPOTENCY_KEY: &str = "INSERT INTO idempotency_keys (key, tenant, request_hash, run, reply, at) VALUES (?, ?, ?, ?, ?, ?) \
                                     ON CONFLICT (key, tenant) DO UPDATE SET reply = excluded.reply, at = excluded.at";
 
 /// What a key was used for.
@@ -55,7 +55,7 @@ impl KeyRow {
 }
 
 fn key_row(row: &SqliteRow) -> Result<KeyRow, StoreError> {
-    let body: &[u8] = row.try_get("body").map_err(|error| failed(&error))?;
+    let body: &[u8] = row.try_get("request_hash").map_err(|error| failed(&error))?;
     let run: Option<&str> = row.try_get("run").map_err(|error| failed(&error))?;
     let reply = row.try_get("reply").map_err(|error| failed(&error))?;
     Ok(KeyRow { body: hash_of(body)?, run: run.map(id).transpose()?, reply })
@@ -83,7 +83,7 @@ pub(super) async fn prefetch(
     let names = serde_json::to_string(&wanted.iter().map(|(key, _)| key).collect::<HashSet<_>>())?;
     known.extend(wanted.into_iter().map(|key| (key, None)));
     let rows = sqlx::query(
-        "SELECT key, tenant, body, run, reply FROM once_keys WHERE key IN (SELECT value FROM json_each(?))",
+        "SELECT key, tenant, request_hash, run, reply FROM idempotency_keys WHERE key IN (SELECT value FROM json_each(?))",
     )
     .bind(names)
     .fetch_all(connection)
@@ -129,13 +129,13 @@ pub(super) fn apply(command: IdempotencyWrite, commit: &mut Commit) {
             let is_open = |used: &KeyRow| used.reply.is_none() && used.run.is_none();
             if commit.keys.get(&place).and_then(Option::as_ref).is_some_and(is_open) {
                 let values = vec![place.0.as_str().into(), place.1.as_str().into()];
-                commit.script.add("DELETE FROM once_keys WHERE key = ? AND tenant = ?", values);
+                commit.script.add("DELETE FROM idempotency_keys WHERE key = ? AND tenant = ?", values);
                 commit.keys.insert(place, None);
             }
             commit.answer(answer, ());
         }
         IdempotencyWrite::Prune { before, answer } => {
-            let sql = "DELETE FROM once_keys WHERE reply IS NOT NULL AND at < ?";
+            let sql = "DELETE FROM idempotency_keys WHERE reply IS NOT NULL AND at < ?";
             commit.script.add(sql, vec![before.as_micros().into()]);
             commit.answer(answer, 0);
         }
@@ -166,7 +166,7 @@ impl IdempotencyStore for SqliteIdempotency {
         let (tenant, key, body) = (tenant.clone(), key.to_stored(), *body);
         self.0
             .queue
-            .ask(|answer| Command::Idempotency(IdempotencyWrite::Begin { tenant, key, body, now, answer }))
+            .request(|answer| Command::Idempotency(IdempotencyWrite::Begin { tenant, key, body, now, answer }))
             .await
     }
 
@@ -174,17 +174,17 @@ impl IdempotencyStore for SqliteIdempotency {
         let (tenant, key, reply) = (tenant.clone(), key.to_stored(), serde_json::to_string(reply)?);
         self.0
             .queue
-            .ask(|answer| Command::Idempotency(IdempotencyWrite::Finish { tenant, key, reply, now, answer }))
+            .request(|answer| Command::Idempotency(IdempotencyWrite::Finish { tenant, key, reply, now, answer }))
             .await
     }
 
     async fn abandon(&self, tenant: &TenantId, key: &DedupKey) -> Result<(), StoreError> {
         let (tenant, key) = (tenant.clone(), key.to_stored());
-        self.0.queue.ask(|answer| Command::Idempotency(IdempotencyWrite::Abandon { tenant, key, answer })).await
+        self.0.queue.request(|answer| Command::Idempotency(IdempotencyWrite::Abandon { tenant, key, answer })).await
     }
 
     async fn lookup(&self, tenant: &TenantId, key: &DedupKey, body: &ContentHash) -> Result<KeyStatus, StoreError> {
-        let row = sqlx::query("SELECT body, run, reply FROM once_keys WHERE key = ? AND tenant = ?")
+        let row = sqlx::query("SELECT request_hash, run, reply FROM idempotency_keys WHERE key = ? AND tenant = ?")
             .bind(key.to_stored())
             .bind(tenant.as_str())
             .fetch_optional(&self.0.readers)
@@ -194,12 +194,12 @@ impl IdempotencyStore for SqliteIdempotency {
     }
 
     async fn prune(&self, before: Timestamp) -> Result<u64, StoreError> {
-        let many: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM once_keys WHERE reply IS NOT NULL AND at < ?")
+        let many: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM idempotency_keys WHERE reply IS NOT NULL AND at < ?")
             .bind(before.as_micros())
             .fetch_one(&self.0.readers)
             .await
             .map_err(|error| failed(&error))?;
-        self.0.queue.ask(|answer| Command::Idempotency(IdempotencyWrite::Prune { before, answer })).await?;
+        self.0.queue.request(|answer| Command::Idempotency(IdempotencyWrite::Prune { before, answer })).await?;
         Ok(from_int(many))
     }
 }

@@ -34,7 +34,7 @@ struct ReserveGuard<'a> {
 impl Drop for ReserveGuard<'_> {
     fn drop(&mut self) {
         if let Some(id) = self.id.take() {
-            self.shared.state().undo(id);
+            self.shared.state().cancel_reservation(id);
             nudge(self.shared);
         }
     }
@@ -85,7 +85,7 @@ impl Ledger for SqliteLedger {
         now: Timestamp,
     ) -> Result<Amount, StoreError> {
         let booked = self.0.state().settle(reservation.into_id(), settlement, now);
-        self.0.queue.tell(Command::FlushLedger).await?;
+        self.0.queue.send(Command::FlushLedger).await?;
         Ok(booked)
     }
 
@@ -117,7 +117,7 @@ impl Ledger for SqliteLedger {
                     calls_assumed: number(row, "calls_assumed")?,
                     assumed: MicroUsd(number(row, "assumed_cost")?),
                 };
-                Ok(key.row(&spend))
+                Ok(key.to_row(&spend))
             })
             .collect()
     }

@@ -20,7 +20,7 @@ use crate::sqlite::{Shared, connect_dedicated, failed};
 /// Every text that may name an artifact. A test compares this with the schema.
 pub(super) const ARTIFACT_REFERENCES: [&str; 4] = [
     "SELECT entry FROM journal",
-    "SELECT reply FROM once_keys WHERE reply IS NOT NULL",
+    "SELECT reply FROM idempotency_keys WHERE reply IS NOT NULL",
     "SELECT value FROM context_values WHERE value IS NOT NULL",
     "SELECT text FROM memories",
 ];
@@ -60,15 +60,15 @@ impl StoreMaintenance for SqliteUpkeep {
         for select in ARTIFACT_REFERENCES {
             let mut texts = sqlx::query_scalar::<_, String>(select).fetch(&mut connection);
             while let Some(text) = texts.try_next().await.map_err(|error| failed(&error))? {
-                names.read(text.as_bytes());
+                names.scan(text.as_bytes());
             }
         }
         connection.close().await.map_err(|error| failed(&error))?;
-        Ok(names.found())
+        Ok(names.into_hashes())
     }
 
     async fn close(&self, now: Timestamp) -> Result<(), StoreError> {
-        match self.shared.queue.ask(|answer| Command::Close { now, answer }).await {
+        match self.shared.queue.request(|answer| Command::Close { now, answer }).await {
             // Closed before: there is nothing left to do.
             Ok(()) | Err(StoreError::Closed) => Ok(()),
             Err(error) => Err(error),

@@ -25,12 +25,12 @@ pub(super) async fn recover(writer: &mut Writer) -> Result<(), StoreError> {
     let open: Vec<u64> = writer.shared.open_entries().iter().copied().collect();
     for opened in &open {
         let request = request_of(writer, *opened).await?;
-        let event = EventJson::of(&Event::Interrupted { opened: *opened })?;
+        let event = EventJson::from_event(&Event::Interrupted { opened: *opened })?;
         let close = AuditWrite::Close { opened: AuditSeq(*opened), event, request, at: now };
         audit::write::apply(writer, close, &mut commit);
     }
     let settled = writer.shared.state().settle_outstanding(now);
-    commit.script.add("DELETE FROM once_keys WHERE run IS NULL AND reply IS NULL", Vec::new());
+    commit.script.add("DELETE FROM idempotency_keys WHERE run IS NULL AND reply IS NULL", Vec::new());
     writer.write(&mut commit)?;
     writer.sign(HeadKind::Running).await?;
     if settled > 0 || !open.is_empty() {

@@ -47,7 +47,7 @@ impl RunStore for SqliteRuns {
         let (new, key, entries) = (run.clone(), key.map(DedupKey::to_stored), Entries::of(entries)?);
         StatusChange::check_entries(&entries.marks)?;
         let begin = |answer| Command::Run(RunWrite::Begin(Box::new(Begin { new, key, entries, now, answer })));
-        self.0.queue.ask(begin).await
+        self.0.queue.request(begin).await
     }
 
     async fn claim(
@@ -58,7 +58,7 @@ impl RunStore for SqliteRuns {
         now: Timestamp,
     ) -> Result<Option<Fence>, StoreError> {
         let (run, pod) = (run.clone(), pod.clone());
-        self.0.queue.ask(|answer| Command::Run(RunWrite::Claim { run, pod, lease, now, answer })).await
+        self.0.queue.request(|answer| Command::Run(RunWrite::Claim { run, pod, lease, now, answer })).await
     }
 
     async fn renew(&self, run: &RunId, fence: Fence, lease: Duration, now: Timestamp) -> Result<(), JournalError> {
@@ -97,14 +97,14 @@ impl RunStore for SqliteRuns {
     async fn list(&self, filter: &RunFilter, before: Option<u64>, limit: u32) -> Result<RunPage, StoreError> {
         let before = before.and_then(|before| i64::try_from(before).ok()).unwrap_or(i64::MAX);
         let tenant = filter.tenant.as_ref().map(|tenant| tenant.as_str());
-        let state = filter.state.map(protocol::event::RunStatus::as_str);
+        let state = filter.status.map(protocol::event::RunStatus::as_str);
         let select = if tenant.is_some() {
             select_heads!(
-                "WHERE number < ? AND tenant = ? AND (?3 IS NULL OR state = ?3) ORDER BY number DESC LIMIT ?4"
+                "WHERE number < ? AND tenant = ? AND (?3 IS NULL OR status = ?3) ORDER BY number DESC LIMIT ?4"
             )
         } else {
             select_heads!(
-                "WHERE number < ? AND ?2 IS NULL AND (?3 IS NULL OR state = ?3) ORDER BY number DESC LIMIT ?4"
+                "WHERE number < ? AND ?2 IS NULL AND (?3 IS NULL OR status = ?3) ORDER BY number DESC LIMIT ?4"
             )
         };
         let rows = sqlx::query(select)
@@ -151,7 +151,7 @@ impl RunStore for SqliteRuns {
 
     async fn prune(&self, before: Timestamp) -> Result<u64, StoreError> {
         let many = write::count_prunable(&self.0, before).await?;
-        self.0.queue.ask(|answer| Command::Run(RunWrite::Prune { before, answer })).await?;
+        self.0.queue.request(|answer| Command::Run(RunWrite::Prune { before, answer })).await?;
         Ok(many)
     }
 }

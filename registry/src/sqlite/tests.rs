@@ -27,16 +27,6 @@ async fn notes(stores: &TestStores, many: u32) {
     }
 }
 
-/// Makes of a file one of schema 4, whose journal lay by run.
-const JOURNAL_BY_RUN: &str = "DELETE FROM _sqlx_migrations WHERE version >= 5;
-    ALTER TABLE journal RENAME TO later;
-    CREATE TABLE journal (
-        run INTEGER NOT NULL, seq INTEGER NOT NULL, at INTEGER NOT NULL, entry TEXT NOT NULL,
-        PRIMARY KEY (run, seq)
-    ) STRICT, WITHOUT ROWID;
-    INSERT INTO journal SELECT run, seq, at, entry FROM later;
-    DROP TABLE later";
-
 /// Twenty records, sealed by an orderly end.
 async fn sealed() -> TempDir {
     let stores = TestStores::sqlite().await;
@@ -58,7 +48,7 @@ async fn refused(folder: TempDir) -> StoreError {
 #[tokio::test]
 async fn everything_answered_survives_a_crash() {
     let stores = TestStores::sqlite().await;
-    let fence = stores.begun(1).await;
+    let fence = stores.create_run(1).await;
     let entries = [started("a"), done("a", "x")];
     let _ = stores.stores.journal.append(&run_id(1), fence, Seq(0), &entries, NOW).await.unwrap();
     let entry = stores.stores.audit.open(opening(7), NOW).await.unwrap();
@@ -77,30 +67,10 @@ async fn everything_answered_survives_a_crash() {
 }
 
 #[tokio::test]
-async fn a_journal_of_the_schema_before_is_taken_over_and_goes_on() {
-    let stores = TestStores::sqlite().await;
-    for run in [2, 1] {
-        let fence = stores.begun(run).await;
-        let entries = [started("a"), done("a", &run.to_string())];
-        let _ = stores.stores.journal.append(&run_id(run), fence, Seq(0), &entries, NOW).await.unwrap();
-    }
-    let before = stores.stores.journal.read(&run_id(1), Seq(0), 10).await.unwrap();
-    assert_eq!(before.len(), 2);
-    let folder = stores.close().await;
-    tamper(&database(&folder), JOURNAL_BY_RUN).await;
-    let stores = TestStores::open(folder).await.unwrap();
-    assert_eq!(stores.stores.journal.read(&run_id(1), Seq(0), 10).await.unwrap(), before);
-    let fence = stores.stores.runs.claim(&run_id(2), &pod(), MINUTE, NOW).await.unwrap().unwrap();
-    let _ = stores.stores.journal.append(&run_id(2), fence, Seq(2), &[ended()], NOW).await.unwrap();
-    assert_eq!(stores.stores.journal.read(&run_id(2), Seq(0), 10).await.unwrap().len(), 3);
-    assert!(stores.stores.upkeep.check().await.unwrap().is_ok());
-}
-
-#[tokio::test]
 async fn a_run_that_could_not_be_looked_up_is_looked_up_again() {
     let stores = TestStores::sqlite().await;
-    stores.begun(1).await;
-    let mut conn = write_conn(&stores.database(), Synchronous::Full).unwrap();
+    stores.create_run(1).await;
+    let mut conn = write_conn(&stores.database(), SyncMode::Full).unwrap();
     // It has no tables, so that nothing can be read.
     let mut unreadable = SqliteConnection::connect("sqlite::memory:").await.unwrap();
     let mut heads = runs::write::RunRecordCache::default();
@@ -138,7 +108,7 @@ async fn limits_survive_a_crash_and_what_was_reserved_is_settled_as_estimated() 
     assert_eq!(ledger.usage(&who, Periods::default(), NOW).await.unwrap().cost_spent, MicroUsd(70));
     assert!(ledger.reserve(&account, &limits, worst(31), &key, NOW).await.is_err());
     assert!(ledger.reserve(&account, &limits, worst(30), &key, NOW).await.is_ok());
-    let stores = stores.after_crash().await;
+    let stores = stores.crash_and_reopen().await;
     let costs = stores.stores.ledger.costs(None).await.unwrap();
     let estimated: u64 = costs.iter().map(|row| row.estimated.cost.0).sum();
     assert_eq!((costs[0].actual, estimated), (worst(10), 90), "the dropped reservation counts, once");
@@ -149,7 +119,7 @@ async fn a_request_under_way_at_the_crash_can_be_asked_again() {
     let stores = TestStores::sqlite().await;
     let (body, key) = (protocol::ContentHash::of(b"x"), DedupKey::Call(CallKey::new("k").unwrap()));
     stores.stores.idempotency.begin(&tenant("acme"), &key, &body, NOW).await.unwrap();
-    let stores = stores.after_crash().await;
+    let stores = stores.crash_and_reopen().await;
     let again = stores.stores.idempotency.begin(&tenant("acme"), &key, &body, NOW).await.unwrap();
     assert_eq!(again, crate::idempotency::KeyStatus::New);
 }
@@ -159,10 +129,10 @@ async fn a_changed_and_a_removed_record_are_named() {
     let stores = TestStores::sqlite().await;
     notes(&stores, 20).await;
     tamper(&stores.database(), "UPDATE audit SET record = replace(record, '\"7\"', '\"8\"') WHERE number = 7").await;
-    assert_eq!(stores.stores.audit.verify().await.unwrap().fault, Some(ChainViolation::Changed { number: 7 }));
+    assert_eq!(stores.stores.audit.verify().await.unwrap().violation, Some(ChainViolation::Changed { number: 7 }));
     tamper(&stores.database(), "DELETE FROM audit WHERE number = 5").await;
-    assert_eq!(stores.stores.audit.verify().await.unwrap().fault, Some(ChainViolation::Removed { number: 5 }));
-    assert!(!stores.stores.upkeep.check().await.unwrap().is_ok());
+    assert_eq!(stores.stores.audit.verify().await.unwrap().violation, Some(ChainViolation::Removed { number: 5 }));
+    assert!(!stores.stores.maintenance.check().await.unwrap().is_ok());
 }
 
 #[tokio::test]
@@ -189,9 +159,9 @@ async fn an_orderly_end_is_followed_by_an_orderly_start() {
     let verdict = stores.stores.audit.verify().await.unwrap();
     assert!(verdict.is_valid(), "{verdict:?}");
     let folder = stores.close().await;
-    let stores = TestStores::open_as(folder, Synchronous::Normal).await.unwrap();
+    let stores = TestStores::open_as(folder, SyncMode::Normal).await.unwrap();
     assert_eq!(stores.stores.audit.verify().await.unwrap().signed, 21);
-    assert!(stores.stores.upkeep.check().await.unwrap().is_ok());
+    assert!(stores.stores.maintenance.check().await.unwrap().is_ok());
 }
 
 #[tokio::test]
@@ -216,7 +186,7 @@ async fn a_damaged_file_and_a_newer_one_are_refused() {
 #[tokio::test]
 async fn a_locked_file_refuses_and_goes_on_when_it_is_free() {
     let stores = TestStores::sqlite().await;
-    let fence = stores.begun(1).await;
+    let fence = stores.create_run(1).await;
     let mut other = connect_dedicated(&stores.database()).await.unwrap();
     other.execute("BEGIN IMMEDIATE").await.unwrap();
     let refused = stores.stores.journal.append(&run_id(1), fence, Seq(0), &[started("a")], NOW).await;
@@ -249,8 +219,8 @@ async fn a_copy_is_whole_and_never_written_over() {
     stores.stores.runs.create(&new_run(1), None, NOW).await.unwrap();
     let copies = tempfile::tempdir().unwrap();
     let to = copies.path().join("greenroom.db");
-    stores.stores.upkeep.backup(&to).await.unwrap();
-    assert!(stores.stores.upkeep.backup(&to).await.is_err());
+    stores.stores.maintenance.backup(&to).await.unwrap();
+    assert!(stores.stores.maintenance.backup(&to).await.is_err());
     let copy = TestStores::open(copies).await.unwrap();
     assert!(copy.stores.runs.get(&run_id(1)).await.unwrap().is_some());
 }
@@ -297,7 +267,6 @@ const NAMELESS: &[&str] = &[
     "audit.request",
     "audit_heads.head",
     "audit_open.open",
-    "bodies.body",
     "budgets.budget",
     "context_values.key",
     "context_values.run",
@@ -306,17 +275,18 @@ const NAMELESS: &[&str] = &[
     "costs.tenant",
     "costs.user",
     "costs.workflow",
+    "definition_versions.body",
+    "idempotency_keys.key",
+    "idempotency_keys.run",
+    "idempotency_keys.tenant",
     "memories.agent",
     "memories.tenant",
-    "once_keys.key",
-    "once_keys.run",
-    "once_keys.tenant",
-    "reservations.held",
+    "reservations.reservation",
     "runs.owner",
     "runs.parent",
     "runs.pod",
     "runs.run",
-    "runs.state",
+    "runs.status",
     "runs.team",
     "runs.tenant",
     "runs.workflow",

@@ -11,7 +11,7 @@ use rusqlite::Connection;
 use sqlx::sqlite::SqliteConnection;
 use tokio::time::Instant;
 
-use crate::Synchronous;
+use crate::SyncMode;
 use crate::audit::head::HeadKind;
 use crate::audit::signer::Signer;
 use crate::error::StoreError;
@@ -28,7 +28,8 @@ use crate::sqlite::{agent_memory, audit, context, idempotency, ledger, runs};
 /// How often the audit's head is signed.
 const SIGN_INTERVAL: Duration = Duration::from_secs(1);
 
-const INSERT_DEFINITION: &str = "INSERT INTO bodies (hash, body) VALUES (?, ?) ON CONFLICT (hash) DO NOTHING";
+const INSERT_DEFINITION: &str =
+    "INSERT INTO definition_versions (hash, body) VALUES (?, ?) ON CONFLICT (hash) DO NOTHING";
 
 /// Owns the connection that writes, one that reads, and what has to be known to decide.
 pub(super) struct Writer {
@@ -36,7 +37,7 @@ pub(super) struct Writer {
     pub(super) connection: SqliteConnection,
     pub(super) shared: Arc<Shared>,
     pub(super) signer: Arc<Signer>,
-    pub(super) synchronous: Synchronous,
+    pub(super) synchronous: SyncMode,
     pub(super) chain: Chain,
     pub(super) heads: RunRecordCache,
     pub(super) contexts: ContextCache,
@@ -92,7 +93,7 @@ impl Writer {
         mut connection: SqliteConnection,
         shared: Arc<Shared>,
         signer: Arc<Signer>,
-        synchronous: Synchronous,
+        synchronous: SyncMode,
     ) -> Result<Self, StoreError> {
         let (chain, open) = Chain::load(&mut connection, &signer).await?;
         *shared.open_entries() = open;
@@ -122,7 +123,7 @@ impl Writer {
             let mut rest = Vec::new();
             while inbox.next_batch(&mut rest, Instant::now() + SIGN_INTERVAL).await {}
             self.commit(rest).await;
-            let sealed = self.sign(HeadKind::Sealed).await;
+            let sealed = self.sign(HeadKind::Closed).await;
             self.truncate_wal();
             self.shared.journal_notifiers.close_all();
             self.shared.context_notifiers.close_all();
@@ -200,7 +201,7 @@ impl Writer {
         let head = self.chain.seal(kind, &self.signer, now, &self.shared.open_entries(), &mut commit.script)?;
         self.write(&mut commit)?;
         let Some(head) = head else { return Ok(()) };
-        if self.synchronous == Synchronous::Normal {
+        if self.synchronous == SyncMode::Normal {
             // The head outside may not be ahead of what a power cut leaves of the database.
             checkpoint(&self.conn, "PRAGMA wal_checkpoint(PASSIVE)")?;
         }

@@ -127,14 +127,14 @@ async fn what_was_remembered_survives_a_crash() {
     let stores = TestStores::sqlite().await;
     let writer = owner("acme", "writer");
     stores.remember(&writer, memory("kept", NOW)).await;
-    let stores = stores.after_crash().await;
+    let stores = stores.crash_and_reopen().await;
     assert_eq!(stores.recall(&writer, "kept", 5, 0.9).await.len(), 1);
 }
 
 #[tokio::test]
 async fn a_closed_store_remembers_nothing() {
     for stores in TestStores::each().await {
-        stores.stores.upkeep.close(NOW).await.unwrap();
+        stores.stores.maintenance.close(NOW).await.unwrap();
         let writer = owner("acme", "writer");
         assert!(stores.stores.memory.remember(&writer, memory("late", NOW), &[1.0], NOW).await.is_err());
         assert!(stores.stores.memory.forget(&writer, None).await.is_err());

@@ -127,7 +127,7 @@ fn artifact(name: &str) -> ArtifactRef {
 async fn journals_kept_answers_and_contexts_name_artifacts_until_they_are_pruned() {
     for fixture in TestStores::each().await {
         let stores = &fixture.stores;
-        let fence = fixture.begun(1).await;
+        let fence = fixture.create_run(1).await;
         let (result, hash) = (ResultRef::Stored(artifact("step")), ContentHash::of(b"the value, not its place"));
         let key = StepKey { step: StepId::new("gather").unwrap(), index: None };
         let usage = protocol::reply::Usage::default();
@@ -143,14 +143,14 @@ async fn journals_kept_answers_and_contexts_name_artifacts_until_they_are_pruned
         let put = ContextPut { key: ContextKey::new("notes").unwrap(), expect: None, change, ttl: None };
         stores.context.write(&run_id(2), fence, put, NOW).await.unwrap();
 
-        let named = stores.upkeep.referenced_artifacts().await.unwrap();
+        let named = stores.maintenance.referenced_artifacts().await.unwrap();
         for name in ["step", "answer", "shared"] {
             assert!(named.contains(&artifact(name).hash), "{name}");
         }
         // The process dies after this: the next one finds that nothing names them.
         stores.runs.prune(NOW.saturating_add(MINUTE)).await.unwrap();
         stores.idempotency.prune(NOW.saturating_add(MINUTE)).await.unwrap();
-        let named = stores.upkeep.referenced_artifacts().await.unwrap();
+        let named = stores.maintenance.referenced_artifacts().await.unwrap();
         assert!(!named.contains(&artifact("step").hash) && !named.contains(&artifact("answer").hash));
         assert!(named.contains(&artifact("shared").hash));
     }

@@ -3,7 +3,7 @@
 use protocol::audit::Event;
 
 use super::*;
-use crate::audit::{AuditSeq, Pruned};
+use crate::audit::{AuditSeq, PruneReport};
 
 #[tokio::test]
 async fn an_act_has_an_opening_and_a_closing_and_the_chain_holds() {
@@ -76,9 +76,9 @@ async fn pruning_stops_before_what_is_open_and_leaves_an_anchor() {
         let entry = audit.open(opening(1), NOW).await.unwrap();
         audit.record_system_event("test", "behind", NOW).await.unwrap();
         let later = NOW.saturating_add(MINUTE);
-        assert_eq!(audit.prune(NOW, later).await.unwrap(), Pruned::default());
+        assert_eq!(audit.prune(NOW, later).await.unwrap(), PruneReport::default());
         let pruned = audit.prune(later, later).await.unwrap();
-        assert_eq!(pruned, Pruned { records: 4, through: AuditSeq(4) });
+        assert_eq!(pruned, PruneReport { records: 4, through: AuditSeq(4) });
         audit.close(entry, closing(), later).await;
         let verdict = audit.verify().await.unwrap();
         assert!(verdict.is_valid(), "{verdict:?}");

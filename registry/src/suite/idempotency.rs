@@ -65,7 +65,7 @@ async fn a_body_is_kept_under_its_hash() {
         bodies.put(&hash, "{}").await.unwrap();
         bodies.put(&hash, "{}").await.unwrap();
         assert_eq!(bodies.get(&hash).await.unwrap().as_deref(), Some("{}"));
-        let large = "x".repeat(crate::definition_store::BODY_BYTES_MAX + 1);
+        let large = "x".repeat(crate::definition_store::DEFINITION_BYTES_MAX + 1);
         assert!(bodies.put(&hash, &large).await.is_err());
     }
 }

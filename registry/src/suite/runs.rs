@@ -123,7 +123,7 @@ async fn a_head_follows_its_journal_to_the_end_and_no_further() {
     for stores in TestStores::each().await {
         let (runs, journal) = (&stores.stores.runs, &stores.stores.journal);
         let fence = create(&stores, 1).await;
-        let state = || async { runs.get(&run_id(1)).await.unwrap().unwrap().state };
+        let state = || async { runs.get(&run_id(1)).await.unwrap().unwrap().status };
         assert_eq!(state().await, RunStatus::Queued);
         let asked = Entry::ApprovalRequested { key: step_key("a"), prompt: "well?".into() };
         let _ = journal.append(&run_id(1), fence, Seq(0), &[started("a"), asked], NOW).await.unwrap();
@@ -160,7 +160,7 @@ async fn a_run_waits_for_a_person_until_the_last_of_its_questions_is_answered() 
         ];
         for (entries, state) in steps {
             seq = journal.append(&run_id(1), fence, seq, &entries, NOW).await.unwrap().through();
-            assert_eq!(runs.get(&run_id(1)).await.unwrap().unwrap().state, state, "after {entries:?}");
+            assert_eq!(runs.get(&run_id(1)).await.unwrap().unwrap().status, state, "after {entries:?}");
         }
     }
 }
@@ -181,7 +181,7 @@ async fn a_run_has_what_it_begins_with_or_does_not_begin() {
         assert_eq!(runs.get(&run_id(2)).await.unwrap(), None);
         let over = runs.create_with_entries(&new_run(3), None, &[started("a"), ended()], NOW).await.unwrap();
         assert!(matches!(over, (Created::New(_), Some(_))));
-        assert_eq!(runs.get(&run_id(3)).await.unwrap().unwrap().state, RunStatus::Success);
+        assert_eq!(runs.get(&run_id(3)).await.unwrap().unwrap().status, RunStatus::Success);
         assert_eq!(runs.list_unclaimed(NOW.saturating_add(MINUTE * 9), 10).await.unwrap(), []);
     }
 }
@@ -195,7 +195,7 @@ async fn lists_are_the_tenants_own_the_newest_first_and_go_on_where_they_stopped
         }
         let other = NewRun { tenant: tenant("other"), ..new_run(6) };
         let _ = runs.create(&other, None, NOW).await.unwrap();
-        let filter = RunFilter { tenant: Some(tenant("acme")), state: None };
+        let filter = RunFilter { tenant: Some(tenant("acme")), status: None };
         let first = runs.list(&filter, None, 3).await.unwrap();
         let names: Vec<_> = first.runs.iter().map(|head| head.run.clone()).collect();
         assert_eq!(names, [run_id(5), run_id(4), run_id(3)]);
@@ -204,7 +204,7 @@ async fn lists_are_the_tenants_own_the_newest_first_and_go_on_where_they_stopped
         assert_eq!(rest.next, None);
         let all = runs.list(&RunFilter::default(), None, 50).await.unwrap();
         assert_eq!(all.runs.len(), 6);
-        let ended = RunFilter { tenant: Some(tenant("acme")), state: Some(RunStatus::Success) };
+        let ended = RunFilter { tenant: Some(tenant("acme")), status: Some(RunStatus::Success) };
         assert_eq!(runs.list(&ended, None, 50).await.unwrap().runs, []);
     }
 }
@@ -232,7 +232,7 @@ async fn a_tail_ends_when_the_store_closes() {
     for stores in TestStores::each().await {
         create(&stores, 1).await;
         let tail = stores.stores.journal.tail(&run_id(1), Seq(0)).collect::<Vec<_>>();
-        let close = async { stores.stores.upkeep.close(NOW).await.unwrap() };
+        let close = async { stores.stores.maintenance.close(NOW).await.unwrap() };
         let (seen, ()) = tokio::join!(tail, close);
         assert!(seen.is_empty());
         let refused = stores.stores.runs.create(&new_run(2), None, NOW).await;

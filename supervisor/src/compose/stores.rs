@@ -5,9 +5,9 @@ use std::sync::Arc;
 use greenroom_protocol::{Cause, Clock, ErrorCode, IdGenerator};
 use greenroom_registry::audit::signer::Signer;
 use greenroom_registry::maintenance::CheckReport;
-use greenroom_registry::{OpenedStores, StoreParts, Synchronous};
+use greenroom_registry::{OpenedStores, StoreParts};
 
-use crate::config::{Config, StoreConfig, Sync};
+use crate::config::{Config, StoreConfig};
 
 /// Opens the stores.
 ///
@@ -30,12 +30,8 @@ pub async fn open(config: &Config, clock: &Arc<dyn Clock>, ids: &Arc<dyn IdGener
             let signer = Signer::open(&config.audit_key(), random_seed).map_err(|error| error.cause())?;
             let artifacts =
                 greenroom_registry::open_fs_artifacts(&config.artifacts_dir()).map_err(|error| error.cause())?;
-            let synchronous = match sync {
-                Sync::Full => Synchronous::Full,
-                Sync::Normal => Synchronous::Normal,
-            };
             let parts = StoreParts { clock, signer, artifacts };
-            greenroom_registry::open_sqlite(path, synchronous, parts).await.map_err(|error| error.cause())
+            greenroom_registry::open_sqlite(path, *sync, parts).await.map_err(|error| error.cause())
         }
     }
 }

@@ -14,7 +14,7 @@ use greenroom_protocol::{PodId, UserId};
 use super::secret::MASK;
 use super::settings::{CONFIG_FILE_VARIABLE, OUR_PREFIX, RESERVED_SETTINGS, SETTINGS, Setting, SettingKind};
 use super::users::{BUILT_IN_USERS, UserDirectory};
-use super::{AdmissionConfig, Config, ConfigError, ModelsConfig, ProviderConfig, Secret, StoreConfig, Sync};
+use super::{AdmissionConfig, Config, ConfigError, ModelsConfig, ProviderConfig, Secret, StoreConfig, SyncMode};
 
 /// Tables of the file, of which there may be several.
 const TABLES: [&str; 2] = ["users", "providers"];
@@ -76,7 +76,7 @@ pub struct LoadedConfig {
 struct Layer(BTreeMap<&'static str, (ValueKind, Origin)>);
 
 impl Source for Layer {
-    fn clone_into_box(&self) -> Box<dyn Source + Send + std::marker::Sync> {
+    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
         Box::new(self.clone())
     }
 
@@ -271,7 +271,7 @@ fn assemble(merged: &config::Config) -> Result<Config, Vec<String>> {
     let data_dir: PathBuf = read.get("data_dir").unwrap_or_default();
     let data_dir = std::path::absolute(&data_dir).unwrap_or(data_dir);
     let files_roots = read.get("files.roots").unwrap_or_else(|| vec![data_dir.join("files")]);
-    let sync = read.get("store.sync").unwrap_or(Sync::Full);
+    let sync = read.get("store.sync").unwrap_or(SyncMode::Full);
     let store = store(read.get("store.url"), &data_dir, sync, &mut read.problems);
     let metrics = match read.get::<String>("metrics.addr").as_deref() {
         None | Some("off") => None,
@@ -310,7 +310,7 @@ fn assemble(merged: &config::Config) -> Result<Config, Vec<String>> {
     }
 }
 
-fn store(url: Option<String>, data_dir: &Path, sync: Sync, problems: &mut Vec<String>) -> StoreConfig {
+fn store(url: Option<String>, data_dir: &Path, sync: SyncMode, problems: &mut Vec<String>) -> StoreConfig {
     let embedded = StoreConfig::Sqlite { path: data_dir.join("greenroom.db"), sync };
     match url.as_deref() {
         None | Some("") => embedded,

@@ -175,7 +175,7 @@ fn runtime(runtime: RuntimeKind) -> Json {
 fn head(head: &RunRecord) -> Json {
     json!({
         "run_id": head.run, "workflow_id": head.workflow, "version": head.version, "team_id": head.team,
-        "state": head.state, "owner": head.owner, "tenant": head.tenant, "parent": head.parent,
+        "state": head.status, "owner": head.owner, "tenant": head.tenant, "parent": head.parent,
         "created": head.created, "updated": head.updated, "entries": head.seq.0,
     })
 }

@@ -44,7 +44,7 @@ impl RunActor {
             ahead.committed(&receipt);
             Ok(receipt)
         };
-        let late = |_| JournalError::Store(greenroom_registry::StoreError::Late);
+        let late = |_| JournalError::Store(greenroom_registry::StoreError::Timeout);
         let receipt = match tokio::time::timeout(JOURNAL_WAIT_MAX, written).await.map_err(late).flatten() {
             Ok(receipt) => receipt,
             Err(JournalError::Fenced | JournalError::Ended) => {

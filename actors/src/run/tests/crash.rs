@@ -118,7 +118,7 @@ async fn a_run_whose_opening_was_not_written_ends_and_is_never_taken_up() {
     let refused = harness.ask(detached("w", json!({}))).await;
     assert_eq!((refused.status, refused.error.unwrap().code), (Status::Failed, ErrorCode::AuditUnavailable));
     let runs = harness.stores.runs.list(&RunFilter::default(), None, 50).await.unwrap().runs;
-    assert_eq!(runs.iter().map(|head| head.state).collect::<Vec<_>>(), [RunStatus::Failed]);
+    assert_eq!(runs.iter().map(|head| head.status).collect::<Vec<_>>(), [RunStatus::Failed]);
     let harness = harness.crash(vec![chain()], echo()).await;
     assert_eq!(harness.recover().await, RecoveryReport::default());
     assert!(harness.calls().is_empty());
@@ -196,7 +196,7 @@ async fn an_owner_that_was_overtaken_stops_quietly_and_changes_nothing() {
     until("the first owner has stopped", || first.runs.hosted() == 0).await;
     tokio::time::advance(std::time::Duration::from_secs(200)).await;
     let head = stores.runs.get(&run).await.unwrap().unwrap();
-    assert_eq!((head.seq, head.state), (entries, RunStatus::Success));
+    assert_eq!((head.seq, head.status), (entries, RunStatus::Success));
 }
 
 /// A journal that fails once, at its nth write.
@@ -216,7 +216,7 @@ impl Journal for Failing {
     ) -> Result<PendingAppend, JournalError> {
         if self.left.fetch_sub(1, Ordering::Relaxed) == 0 {
             // As on a disk: that it failed is known after it was handed in.
-            return Ok(PendingAppend::known(Err(JournalError::Store(StoreError::Full))));
+            return Ok(PendingAppend::resolved(Err(JournalError::Store(StoreError::Full))));
         }
         self.inner.submit(tip, entries, timing, now).await
     }

@@ -33,7 +33,7 @@ async fn waiting(harness: &Harness) -> RunId {
 async fn until_state(harness: &Harness, run: &RunId, state: RunStatus) {
     let waited = async {
         let mut looks = tokio::time::interval(Duration::from_millis(1));
-        while harness.stores.runs.get(run).await.unwrap().unwrap().state != state {
+        while harness.stores.runs.get(run).await.unwrap().unwrap().status != state {
             looks.tick().await;
         }
     };
@@ -138,7 +138,7 @@ async fn cancelling_lets_go_of_everything_at_once_down_to_the_runs_of_steps() {
     let (reply, run) = tokio::join!(asked, cancelled);
     assert_eq!((reply.status, reply.error.unwrap().code), (Status::Cancelled, ErrorCode::Cancelled));
     let heads = harness.stores.runs.list(&Default::default(), None, 50).await.unwrap().runs;
-    assert!(heads.iter().all(|head| head.state == RunStatus::Cancelled));
+    assert!(heads.iter().all(|head| head.status == RunStatus::Cancelled));
     let late = harness.signal(&run, Signal::Cancel).await.error.unwrap();
     assert_eq!((late.code, late.message.as_str()), (ErrorCode::RunNotActive, "the run has ended as cancelled"));
     let nobody = harness.signal(&RunId::new("run_none").unwrap(), Signal::Cancel).await.error.unwrap();

@@ -119,7 +119,7 @@ pub(super) async fn cancel() -> anyhow::Result<()> {
         let began = Instant::now();
         client.cancel(run.clone()).await?;
         wait(async || {
-            let ended = pod.stores().runs.get(&run).await?.is_some_and(|head| head.state.is_terminal());
+            let ended = pod.stores().runs.get(&run).await?.is_some_and(|head| head.status.is_terminal());
             Ok(ended && server.open() == 0 && estimated(&pod).await? == settled as u64)
         })
         .await?;

@@ -20,7 +20,7 @@ struct Chain {
 }
 
 fn event(message: &str) -> EventJson {
-    EventJson::of(&Event::System { subject: "test".into(), message: message.into() }).unwrap()
+    EventJson::from_event(&Event::System { subject: "test".into(), message: message.into() }).unwrap()
 }
 
 fn extend(link: &mut ChainTip, numbers: std::ops::RangeInclusive<u64>) -> Vec<ChainRow> {
@@ -51,14 +51,14 @@ impl Chain {
 
     #[track_caller]
     fn check(&self, fault: ChainViolation) {
-        assert_eq!(self.verdict().fault, Some(fault));
+        assert_eq!(self.verdict().violation, Some(fault));
     }
 }
 
 #[test]
 fn a_whole_chain_holds() {
     let verdict = chain().verdict();
-    assert_eq!(verdict, ChainReport { records: RECORDS, anchor: 0, signed: RECORDS, fault: None });
+    assert_eq!(verdict, ChainReport { records: RECORDS, anchor: 0, signed: RECORDS, violation: None });
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn a_signature_that_is_not_the_keys_own_is_named() {
 fn a_record_behind_a_sealed_end_was_inserted() {
     let mut chain = chain();
     let link = ChainTip { number: RECORDS, hash: chain.rows[19].hash };
-    chain.heads.push(chain.signer.sign(HeadKind::Sealed, link, Timestamp::from_micros(4)));
+    chain.heads.push(chain.signer.sign(HeadKind::Closed, link, Timestamp::from_micros(4)));
     assert!(chain.verdict().is_valid());
     let mut end = link;
     chain.rows.extend(extend(&mut end, RECORDS + 1..=RECORDS + 1));
@@ -147,7 +147,7 @@ fn a_pruned_chain_begins_behind_its_anchor_and_nowhere_else() {
     chain.heads.push(chain.signer.sign(HeadKind::Anchor, link, Timestamp::from_micros(4)));
     chain.rows.drain(..5);
     let verdict = chain.verdict();
-    assert_eq!(verdict, ChainReport { records: RECORDS - 5, anchor: 5, signed: RECORDS, fault: None });
+    assert_eq!(verdict, ChainReport { records: RECORDS - 5, anchor: 5, signed: RECORDS, violation: None });
     chain.rows.remove(0);
     chain.check(ChainViolation::Removed { number: 6 });
     chain.heads.pop();

@@ -58,7 +58,7 @@ fn the_tightest_budget_of_the_tree_decides_and_nothing_is_set_aside() {
     let refused = state.reserve(&account(), &limits, cost(60), &key(2), NOW).unwrap_err();
     let ReserveError::Exceeded { budget: Budget::Run(_), by } = refused else { panic!("{refused:?}") };
     let expected =
-        Exceeded::Cost { max: MicroUsd(100), spent: MicroUsd(0), reserved: MicroUsd(60), asked: MicroUsd(60) };
+        Exceeded::Cost { max: MicroUsd(100), spent: MicroUsd(0), reserved: MicroUsd(60), requested: MicroUsd(60) };
     assert_eq!(by, expected);
     assert_eq!(state.settle(first, Settlement::Actual(cost(10)), NOW), cost(10));
     assert!(state.reserve(&account(), &limits, cost(90), &key(3), NOW).is_ok());
@@ -93,7 +93,7 @@ fn a_reservation_that_could_not_be_written_leaves_no_trace() {
     let lost = state.reserve(&account(), &[tenant(100)], cost(100), &key(1), NOW).unwrap();
     let deltas = state.drain_deltas();
     state.restore_deltas(deltas);
-    state.undo(lost);
+    state.cancel_reservation(lost);
     assert!(state.drain_deltas().reserved.is_empty());
     assert!(state.reserve(&account(), &[tenant(100)], cost(100), &key(2), NOW).is_ok());
 }
@@ -111,7 +111,7 @@ fn what_a_crash_left_is_settled_as_estimated() {
 }
 
 proptest! {
-    /// Whatever is asked, in whatever order it is settled: what is spent and set aside never passes
+    /// Whatever is requested, in whatever order it is settled: what is spent and set aside never passes
     /// the limit, and what is booked is what was settled.
     #[test]
     fn no_order_of_calls_overspends(

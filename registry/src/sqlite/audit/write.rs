@@ -12,7 +12,7 @@ use crate::audit::chain::{ChainRow, ChainTip, EventJson};
 use crate::audit::head::{HeadKind, SignedHead};
 use crate::audit::signer::Signer;
 use crate::audit::verify::ChainVerifier;
-use crate::audit::{AuditSeq, OpenAuditEntry, Pruned};
+use crate::audit::{AuditSeq, OpenAuditEntry, PruneReport};
 use crate::error::StoreError;
 use crate::group_commit::ReplySender;
 use crate::sqlite::commands::{AuditWrite, Command};
@@ -59,14 +59,14 @@ impl Chain {
         signer: &Signer,
     ) -> Result<(Self, BTreeSet<u64>), StoreError> {
         let signed = newest_head(connection, signer).await?;
-        let base = signed.as_ref().map_or_else(ChainTip::genesis, SignedHead::link);
+        let base = signed.as_ref().map_or_else(ChainTip::genesis, SignedHead::tip);
         if base.number > 0 && !contains(connection, &base).await? {
             let text = format!("record {} was signed, and is gone or is another one now", base.number);
             return Err(StoreError::Chain(text));
         }
         let mut verifier = ChainVerifier::from_tip(base);
         let rows = rows_after(connection, base.number).await?;
-        if signed.as_ref().is_none_or(|head| head.kind == HeadKind::Sealed) && !rows.is_empty() {
+        if signed.as_ref().is_none_or(|head| head.kind == HeadKind::Closed) && !rows.is_empty() {
             return Err(StoreError::Chain(format!("records behind {} were inserted", base.number)));
         }
         rows.iter().for_each(|row| verifier.verify_next(row));
@@ -142,7 +142,7 @@ pub(in crate::sqlite) fn apply(writer: &mut Writer, command: AuditWrite, commit:
 fn entry(writer: &Writer, number: u64, request: RequestId, at: Timestamp) -> OpenAuditEntry {
     let (queue, clock, name) = (writer.shared.queue.clone(), writer.shared.clock.clone(), request.clone());
     let abandoned = move |opened: AuditSeq| {
-        let event = EventJson::of(&Event::Interrupted { opened: opened.0 }).map_err(StoreError::from);
+        let event = EventJson::from_event(&Event::Interrupted { opened: opened.0 }).map_err(StoreError::from);
         let told = event.and_then(|event| {
             let close = AuditWrite::Close { opened, event, request: name, at: clock.now() };
             queue.try_send(Command::Audit(close))
@@ -159,13 +159,13 @@ fn prune(
     through: ChainTip,
     records: u64,
     now: Timestamp,
-    answer: ReplySender<Pruned>,
+    answer: ReplySender<PruneReport>,
     commit: &mut Commit,
 ) {
     let anchor = writer.signer.sign(HeadKind::Anchor, through, now);
     let message = format!("{records} records pruned, through {}", through.number);
     let event = Event::System { subject: "audit".into(), message };
-    let written = EventJson::of(&event).and_then(|event| Ok((event, serde_json::to_string(&anchor)?)));
+    let written = EventJson::from_event(&event).and_then(|event| Ok((event, serde_json::to_string(&anchor)?)));
     let (event, anchor) = match written {
         Ok(written) => written,
         Err(error) => return refuse_one(answer, &error.into()),
@@ -175,7 +175,7 @@ fn prune(
     commit.script.add("DELETE FROM audit_heads WHERE number < ?", vec![number.into()]);
     commit.script.add(HEADS, vec![number.into(), 1_i64.into(), anchor.into()]);
     writer.chain.append(&event, None, now, commit);
-    commit.answer(answer, Pruned { records, through: AuditSeq(through.number) });
+    commit.answer(answer, PruneReport { records, through: AuditSeq(through.number) });
 }
 
 /// Refuses a command that could not be decided; a closing is kept for the next commit.
@@ -227,7 +227,7 @@ async fn contains(connection: &mut SqliteConnection, link: &ChainTip) -> Result<
         .await
         .map_err(|error| failed(&error))?;
     let anchor = anchor.map(|text| serde_json::from_str::<SignedHead>(&text)).transpose()?;
-    Ok(anchor.is_some_and(|anchor| anchor.link() == *link))
+    Ok(anchor.is_some_and(|anchor| anchor.tip() == *link))
 }
 
 async fn rows_after(connection: &mut SqliteConnection, number: u64) -> Result<Vec<ChainRow>, StoreError> {

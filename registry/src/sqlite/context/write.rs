@@ -7,7 +7,7 @@ use protocol::{Json, RunId, Timestamp};
 use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
-use crate::context::data::{Changed, ContextData, StoredValue};
+use crate::context::data::{ChangedValue, ContextData, StoredValue};
 use crate::context::{ContextError, Version};
 use crate::error::StoreError;
 use crate::group_commit::ReplySender;
@@ -23,9 +23,9 @@ const CACHED_CONTEXTS_MAX: usize = 256;
 
 const CONTEXTS: &str = "INSERT INTO contexts (run, fence, version) VALUES (?, ?, ?) \
                         ON CONFLICT (run) DO UPDATE SET fence = excluded.fence, version = excluded.version";
-const VALUES: &str = "INSERT INTO context_values (run, key, version, value, until) VALUES (?, ?, ?, ?, ?) \
+const VALUES: &str = "INSERT INTO context_values (run, key, version, value, expires_at) VALUES (?, ?, ?, ?, ?) \
                       ON CONFLICT (run, key) DO UPDATE SET version = excluded.version, value = excluded.value, \
-                      until = excluded.until";
+                      expires_at = excluded.expires_at";
 
 /// The contexts that are being written.
 #[derive(Default)]
@@ -67,7 +67,7 @@ pub(super) async fn read_context(
 ) -> Result<Option<ContextData>, StoreError> {
     // One statement sees one moment.
     let rows = sqlx::query(
-        "SELECT c.fence, c.version AS last, v.key, v.version, v.value, v.until FROM contexts c \
+        "SELECT c.fence, c.version AS last, v.key, v.version, v.value, v.expires_at FROM contexts c \
          LEFT JOIN context_values v ON v.run = c.run WHERE c.run = ?",
     )
     .bind(run.as_str())
@@ -84,7 +84,7 @@ pub(super) async fn read_context(
         let key: Option<&str> = row.try_get("key").map_err(|error| failed(&error))?;
         let Some(key) = key else { continue };
         let value: Option<&str> = row.try_get("value").map_err(|error| failed(&error))?;
-        let until: Option<i64> = row.try_get("until").map_err(|error| failed(&error))?;
+        let until: Option<i64> = row.try_get("expires_at").map_err(|error| failed(&error))?;
         let stored = StoredValue {
             version: Version(number(row, "version")?),
             value: value.map(serde_json::from_str::<Json>).transpose()?,
@@ -154,11 +154,11 @@ fn finish<T: Send + 'static>(
 fn write_changes(
     contexts: &mut ContextCache,
     run: &RunId,
-    changed: &[Changed],
+    changed: &[ChangedValue],
     commit: &mut Commit,
 ) -> Result<(), ContextError> {
     let data = contexts.find_mut(run)?;
-    for Changed { key, stored } in changed {
+    for ChangedValue { key, stored } in changed {
         let value = stored.value.as_ref().map(serde_json::to_string).transpose().map_err(StoreError::from)?;
         let until = stored.expires_at.map(Timestamp::as_micros);
         let row = vec![run.as_str().into(), key.as_str().into(), stored.version.0.into(), value.into(), until.into()];

@@ -33,7 +33,7 @@ const BUDGETS: &str = "INSERT INTO budgets (budget, day, tokens_input, tokens_ou
                        ON CONFLICT (budget) DO UPDATE SET day = excluded.day, \
                        tokens_input = tokens_input + excluded.tokens_input, \
                        tokens_output = tokens_output + excluded.tokens_output, cost = cost + excluded.cost";
-const RESERVATIONS: &str = "INSERT INTO reservations (id, held) VALUES (?, ?)";
+const RESERVATIONS: &str = "INSERT INTO reservations (id, reservation) VALUES (?, ?)";
 
 /// Minutes are kept somewhat longer than they count, so that they are cleared away rarely.
 const CLEANUP_INTERVAL_MINUTES: i64 = 16;
@@ -131,8 +131,8 @@ pub(in crate::sqlite) async fn load(connection: &mut SqliteConnection, shared: &
         let budget = serde_json::from_str(text(row, "budget")?)?;
         shared.state().restore_spent(budget, int(row, "day")?, amount_of(row)?);
     }
-    for row in &rows(connection, "SELECT held FROM reservations WHERE id > ?", i64::MIN).await? {
-        shared.state().restore_reservation(serde_json::from_str(text(row, "held")?)?);
+    for row in &rows(connection, "SELECT reservation FROM reservations WHERE id > ?", i64::MIN).await? {
+        shared.state().restore_reservation(serde_json::from_str(text(row, "reservation")?)?);
     }
     Ok(())
 }

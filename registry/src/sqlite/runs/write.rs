@@ -27,7 +27,7 @@ const JOURNAL: &str = "INSERT INTO journal (run, seq, at, entry) VALUES (?, ?, ?
 /// What goes with the runs that are forgotten; the runs themselves go last.
 const PRUNING: [&str; 6] = [
     "DELETE FROM journal WHERE run IN (SELECT number FROM runs WHERE ended = 1 AND updated < ?)",
-    "DELETE FROM once_keys WHERE run IN (SELECT run FROM runs WHERE ended = 1 AND updated < ?)",
+    "DELETE FROM idempotency_keys WHERE run IN (SELECT run FROM runs WHERE ended = 1 AND updated < ?)",
     "DELETE FROM context_values WHERE run IN (SELECT run FROM runs WHERE ended = 1 AND updated < ?)",
     "DELETE FROM contexts WHERE run IN (SELECT run FROM runs WHERE ended = 1 AND updated < ?)",
     "DELETE FROM budgets WHERE budget IN (SELECT '{\"Run\":\"' || run || '\"}' FROM runs WHERE ended = 1 AND updated < ?)",
@@ -142,7 +142,7 @@ pub(in crate::sqlite) fn apply(writer: &mut Writer, command: RunWrite, commit: &
         RunWrite::Begin(begin) => self::begin(writer, *begin, commit),
         RunWrite::Claim { run, pod, lease, now, answer } => {
             let leases = &writer.shared.leases;
-            let free = writer.heads.find_mut(&run).filter(|known| !known.head.state.is_terminal());
+            let free = writer.heads.find_mut(&run).filter(|known| !known.head.status.is_terminal());
             let Some(known) = free.filter(|_| !leases.is_held(&run, now)) else {
                 return commit.answer(answer, None);
             };
@@ -196,8 +196,8 @@ fn create(
     if let Some(known) = writer.heads.find_mut(&new.run) {
         return if known.head.matches(new) { Created::Existing(new.run.clone()) } else { Created::Conflict };
     }
-    let head = RunRecord::begun(new, &entries.marks, now);
-    let (fence, is_ended) = (head.fence, head.state.is_terminal());
+    let head = RunRecord::with_entries(new, &entries.marks, now);
+    let (fence, is_ended) = (head.fence, head.status.is_terminal());
     writer.heads.last += 1;
     let number = writer.heads.last;
     commit.script.add(BEGIN, row_of(number, &head));
@@ -249,7 +249,7 @@ fn append_entries(writer: &mut Writer, append: Append, commit: &mut Commit) {
         commit.script.add(CHANGE, changed(known.number, &known.head));
     }
     let receipt = Receipt::new(run.clone(), after, known.head.seq);
-    let is_ended = known.head.state.is_terminal();
+    let is_ended = known.head.status.is_terminal();
     if is_ended {
         writer.heads.ended.push(run.clone());
     }

@@ -3,76 +3,17 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use greenroom_protocol::{AgentId, CategoryId, Cause, ContentHash, ErrorCode, Json, MicroUsd, Values};
-use schemars::JsonSchema;
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use greenroom_protocol::{AgentId, Cause, ContentHash, ErrorCode, Json, MicroUsd, Values};
 
+use crate::canonical::{canonical_body, parse_stored};
 use crate::models::ModelRef;
 use crate::prompt::Prompt;
 use crate::types::Field;
 
-mod parts;
-
-pub use parts::{
-    AgentLimits, Backoff, Collaboration, Example, Implementation, MemoryRecall, PromptSpec, Retry, RuntimeKind, ToolRef,
+pub use crate::spec::agent::{
+    AgentLimits, AgentSpec, Backoff, Collaboration, Example, Implementation, MemoryRecall, PromptSpec, Retry,
+    RuntimeKind, TIMEOUT_SECONDS_DEFAULT, TIMEOUT_SECONDS_MAX, TOKENS_DEFAULT, TURNS_DEFAULT, ToolRef,
 };
-
-/// How long an agent may work if its definition does not say, in seconds.
-pub const TIMEOUT_SECONDS_DEFAULT: u64 = 60;
-/// The longest time that a definition may ask for, in seconds.
-pub const TIMEOUT_SECONDS_MAX: u64 = 24 * 60 * 60;
-/// Turns of a model's tool loop if the definition does not say.
-pub const TURNS_DEFAULT: u32 = 8;
-/// Tokens of a model's answer if the definition does not say.
-pub const TOKENS_DEFAULT: u32 = 4_096;
-
-/// An agent, as written.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct AgentSpec {
-    /// Its id, such as `executive_summary_agent_001`. A reference may leave out a trailing `_NNN`.
-    pub agent_id: AgentId,
-    /// What people call it.
-    pub name: String,
-    /// The category that it belongs to.
-    pub category: CategoryId,
-    /// What it does, in one sentence.
-    pub description: String,
-    /// The version that its author gave it.
-    pub version: String,
-    /// What it can do; `pii_access` is known to policy.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub capabilities: Vec<String>,
-    /// What it takes.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub inputs: Vec<Field>,
-    /// What it gives back.
-    pub outputs: Vec<Field>,
-    /// Whom it works with.
-    #[serde(default, skip_serializing_if = "Collaboration::is_empty")]
-    pub collaboration: Collaboration,
-    /// Rules that every request to it must pass.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub policies: Vec<String>,
-    /// What runs it.
-    pub implementation: Implementation,
-    /// What it may use while it works.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub tools: Vec<ToolRef>,
-    /// What it is reminded of before it works.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub memory_recall: Option<MemoryRecall>,
-    /// What one execution may use.
-    #[serde(default, skip_serializing_if = "AgentLimits::is_empty")]
-    pub limits: AgentLimits,
-    /// How often a failed execution is tried again.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retry: Option<Retry>,
-    /// Inputs, and what a good answer to them holds.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub examples: Vec<Example>,
-}
 
 /// An agent of the catalogue: what is written, with its templates compiled.
 #[derive(Debug, Clone)]
@@ -98,7 +39,7 @@ impl Agent {
 
     /// An agent whose templates are compiled already.
     pub(crate) fn with_prompt(spec: AgentSpec, prompt: Prompt) -> Self {
-        let (body, hash) = body_of(&spec);
+        let (body, hash) = canonical_body(&spec);
         Self { spec, prompt, body, hash, output_schema: OnceLock::new() }
     }
 
@@ -107,7 +48,7 @@ impl Agent {
     /// # Errors
     /// `internal`, if the body is not one that [`Agent::body`] gave.
     pub fn from_body(body: &str) -> Result<Self, Cause> {
-        Self::new(from_stored(body, "agent")?)
+        Self::new(parse_stored(body, "agent")?)
     }
 
     /// Its id.
@@ -210,19 +151,4 @@ impl Agent {
     pub fn input_schema(&self) -> Json {
         crate::types::object_schema(&self.spec.inputs)
     }
-}
-
-/// The canonical JSON of a definition and its hash. Members stand in the order of the struct, and
-/// maps in the order of their keys, so the same definition always has the same hash.
-pub(crate) fn body_of<T: Serialize>(spec: &T) -> (Arc<str>, ContentHash) {
-    // A definition holds no map with keys that are not text, so writing it as JSON cannot fail.
-    let text = serde_json::to_string(spec).unwrap_or_default();
-    let hash = ContentHash::of(text.as_bytes());
-    (Arc::from(text), hash)
-}
-
-pub(crate) fn from_stored<T: DeserializeOwned>(body: &str, what: &str) -> Result<T, Cause> {
-    serde_json::from_str(body).map_err(|error| {
-        Cause::new(ErrorCode::Internal, format!("the stored body of the {what} cannot be read: {error}"))
-    })
 }

@@ -10,8 +10,8 @@ use cel::{Context, Program, Value};
 use greenroom_protocol::value::size_bytes;
 use greenroom_protocol::{Cause, ErrorCode, Json, Values};
 
-use crate::binding::Scope;
 use crate::bounds::{CONDITION_INPUT_BYTES_MAX, CONDITION_ITEMS_MAX, check_condition};
+use crate::scope::Scope;
 
 mod names;
 

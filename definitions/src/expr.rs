@@ -8,8 +8,8 @@ use std::fmt;
 
 use greenroom_protocol::{Json, StepId};
 
-use crate::binding::Scope;
 use crate::bounds::{NESTING_MAX, TEMPLATE_BYTES_MAX};
+use crate::scope::Scope;
 
 mod parse;
 

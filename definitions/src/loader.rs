@@ -8,21 +8,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::agent::Agent;
 use crate::catalogue::{Catalogue, CatalogueParts};
-use crate::category::Categories;
 use crate::check::check;
+use crate::definition_set::DefinitionSet;
 use crate::known_names::KnownNames;
-use crate::models::Models;
 use crate::problem::{Problem, Report};
-use crate::team::Team;
-use crate::workflow::{Workflow, WorkflowSpec};
 
 mod file;
 mod find;
-mod located;
-
-pub(crate) use located::{DeclaredIds, Located};
 
 /// Files that are read at one time.
 const READERS_MAX: usize = 8;
@@ -47,35 +40,6 @@ pub struct LoadOutcome {
     pub report: Report,
 }
 
-/// A workflow as written, and compiled where that was possible.
-pub(crate) struct LoadedWorkflow {
-    pub(crate) spec: WorkflowSpec,
-    pub(crate) compiled: Option<Workflow>,
-}
-
-/// Everything that could be read, before it is compared with each other.
-#[derive(Default)]
-pub(crate) struct DefinitionSet {
-    pub(crate) agents: Vec<Located<Agent>>,
-    pub(crate) workflows: Vec<Located<LoadedWorkflow>>,
-    pub(crate) teams: Vec<Located<Team>>,
-    pub(crate) categories: Vec<Located<Categories>>,
-    pub(crate) models: Vec<Located<Models>>,
-    /// Ids of files that could not be read, so that a reference to one is not a second problem.
-    pub(crate) claimed: DeclaredIds,
-}
-
-impl DefinitionSet {
-    fn append(&mut self, mut other: Self) {
-        self.agents.append(&mut other.agents);
-        self.workflows.append(&mut other.workflows);
-        self.teams.append(&mut other.teams);
-        self.categories.append(&mut other.categories);
-        self.models.append(&mut other.models);
-        self.claimed.append(other.claimed);
-    }
-}
-
 /// Reads and checks everything.
 #[must_use]
 pub fn load(source: &Source, vocabulary: &KnownNames) -> LoadOutcome {
@@ -86,7 +50,7 @@ pub fn load(source: &Source, vocabulary: &KnownNames) -> LoadOutcome {
     let count = files.len();
     let (mut all, found) = read_all(files);
     problems.extend(found);
-    find::add_missing(&mut all);
+    add_missing(&mut all);
     problems.extend(check(&all, vocabulary));
     let report = Report::new(problems, count);
     let catalogue = if report.has_errors() { None } else { Some(Arc::new(assemble(all))) };
@@ -135,6 +99,22 @@ fn read_share(files: &[find::SourceFile]) -> (DefinitionSet, Vec<Problem>) {
         file::read(found, &mut all, &mut problems);
     }
     (all, problems)
+}
+
+/// The embedded categories and models, where a folder has none of its own.
+fn add_missing(all: &mut DefinitionSet) {
+    let mut wanted = Vec::new();
+    if all.categories.is_empty() && !all.claimed.categories {
+        wanted.push(find::DefinitionKind::Categories);
+    }
+    if all.models.is_empty() && !all.claimed.models {
+        wanted.push(find::DefinitionKind::Models);
+    }
+    let files: Vec<find::SourceFile> =
+        find::embedded().into_iter().filter(|found| wanted.contains(&found.sort)).collect();
+    // The embedded files are checked by a test, so they have no problems.
+    let (missing, _) = read_share(&files);
+    all.append(missing);
 }
 
 fn assemble(all: DefinitionSet) -> Catalogue {

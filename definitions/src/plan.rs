@@ -2,26 +2,26 @@
 //! declared or implied by a reference, every expression parsed and every condition compiled.
 //!
 //! A plan belongs to one version of a workflow and needs nothing else to be interpreted. It names
-//! agents as the workflow does; [`crate::Catalogue::pins`] says which versions these are.
+//! agents as the workflow does; [`crate::Catalogue::pinned_versions`] says which versions these are.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::time::Duration;
 
 use greenroom_protocol::{AgentId, ContentHash, MicroUsd, StepId, TeamId, WorkflowId};
 
-use crate::agent::Retry;
 use crate::condition::Condition;
 use crate::expr::Expr;
+use crate::spec::agent::Retry;
+use crate::spec::workflow::OnError;
 use crate::types::Field;
-use crate::workflow::{OnError, WorkflowSpec};
 
 mod compile;
 mod order;
+mod problem;
 
 pub(crate) use order::order;
 
-pub use compile::PlanPart;
+pub use problem::{PlanPart, PlanProblem};
 
 /// Steps of one workflow.
 pub const STEPS_MAX: usize = 200;
@@ -115,14 +115,6 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Compiles a workflow without a catalogue: order, references, conditions.
-    ///
-    /// # Errors
-    /// Everything that is wrong, and in which part of the workflow.
-    pub fn compile(spec: &WorkflowSpec, hash: ContentHash) -> Result<Self, Vec<PlanProblem>> {
-        compile::compile(spec, hash)
-    }
-
     /// The step of that id.
     #[must_use]
     pub fn step(&self, id: &StepId) -> Option<&PlanStep> {
@@ -166,28 +158,6 @@ impl PlanStep {
         match &self.target {
             StepTarget::Workflow(workflow) | StepTarget::Team { workflow, .. } => Some(workflow),
             StepTarget::Agent(_) | StepTarget::Approval => None,
-        }
-    }
-}
-
-/// What is wrong with a workflow, and in which part of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PlanProblem {
-    /// The step; none means the workflow itself.
-    pub step: Option<StepId>,
-    /// Which part of it.
-    pub part: PlanPart,
-    /// What kind of problem.
-    pub kind: crate::problem::ProblemKind,
-    /// What is wrong, as a sentence without its beginning.
-    pub message: String,
-}
-
-impl fmt::Display for PlanProblem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.step {
-            Some(step) => write!(f, "step `{step}`: {}", self.message),
-            None => f.write_str(&self.message),
         }
     }
 }

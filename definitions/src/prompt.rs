@@ -12,10 +12,10 @@ use greenroom_protocol::{Cause, ErrorCode, Values};
 use minijinja::{Environment, UndefinedBehavior, context};
 use serde::Serialize;
 
-use crate::agent::AgentSpec;
 use crate::binding::sections;
 use crate::bounds::{PROMPT_BYTES_MAX, TEMPLATE_FUEL, check_template};
 use crate::problem::did_you_mean;
+use crate::spec::agent::AgentSpec;
 
 mod filters;
 

@@ -2,39 +2,11 @@
 
 use std::sync::Arc;
 
-use greenroom_protocol::{AgentId, Cause, ContentHash, TeamId, Values, WorkflowId};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use greenroom_protocol::{Cause, ContentHash, TeamId};
 
-use crate::agent::{body_of, from_stored};
-use crate::workflow::RunLimits;
+use crate::canonical::{canonical_body, parse_stored};
 
-/// A team, as written.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct TeamSpec {
-    /// Its id, such as `reporting_team`.
-    pub team_id: TeamId,
-    /// What people call it.
-    pub name: String,
-    /// What it is for.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub description: String,
-    /// Its members, each by its id, with or without its `_NNN` ordinal.
-    pub agents: Vec<AgentId>,
-    /// The workflows that it may run; none means any.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub workflows: Vec<WorkflowId>,
-    /// What its shared context holds at the start, by name.
-    #[serde(default, skip_serializing_if = "Values::is_empty")]
-    pub shared_context: Values,
-    /// Rules that every request to it must pass.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub policies: Vec<String>,
-    /// What one of its runs may use.
-    #[serde(default, skip_serializing_if = "RunLimits::is_empty")]
-    pub limits: RunLimits,
-}
+pub use crate::spec::team::TeamSpec;
 
 /// A team of the catalogue.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,7 +20,7 @@ impl Team {
     /// Takes a team as written.
     #[must_use]
     pub fn new(spec: TeamSpec) -> Self {
-        let (body, hash) = body_of(&spec);
+        let (body, hash) = canonical_body(&spec);
         Self { spec, body, hash }
     }
 
@@ -57,7 +29,7 @@ impl Team {
     /// # Errors
     /// `internal`, if the body is not one that [`Team::body`] gave.
     pub fn from_body(body: &str) -> Result<Self, Cause> {
-        Ok(Self::new(from_stored(body, "team")?))
+        Ok(Self::new(parse_stored(body, "team")?))
     }
 
     /// Its id.

@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use greenroom_definitions::Agent;
+use greenroom_definitions::Scope;
 use greenroom_definitions::binding::{
-    self, Scope, approval_prompt, bind_agent, bind_compensation, bind_workflow, run_outputs, step_outputs,
+    self, approval_prompt, bind_agent, bind_compensation, bind_workflow, run_outputs, step_outputs,
 };
 use greenroom_definitions::plan::PlanStep;
 use greenroom_protocol::journal::{RunStarted, StepKey};

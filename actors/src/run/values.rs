@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use greenroom_definitions::binding::{Scope, item_outputs};
+use greenroom_definitions::Scope;
+use greenroom_definitions::binding::item_outputs;
 use greenroom_definitions::expr::{Expr, ReferenceRoot};
 use greenroom_definitions::plan::{Plan, PlanStep};
 use greenroom_protocol::journal::{ResultRef, RunStarted, StepKey};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use greenroom_protocol::{CategoryId, ContentHash};
 
-use crate::agent::body_of;
+use crate::canonical::canonical_body;
 use crate::category::Category;
 use crate::models::Models;
 
@@ -15,7 +15,7 @@ pub(super) fn digest(
     models: &Models,
 ) -> ContentHash {
     let mut bytes: Vec<u8> = definitions.flat_map(|hash| *hash.as_bytes()).collect();
-    bytes.extend_from_slice(body_of(categories).1.as_bytes());
-    bytes.extend_from_slice(body_of(models).1.as_bytes());
+    bytes.extend_from_slice(canonical_body(categories).1.as_bytes());
+    bytes.extend_from_slice(canonical_body(models).1.as_bytes());
     ContentHash::of(&bytes)
 }

@@ -1,8 +1,8 @@
 //! An agent fits itself: its examples, its memory, its tools.
 
-use super::hint;
+use super::index::hint;
 use crate::agent::Agent;
-use crate::loader::{DefinitionSet, Located};
+use crate::definition_set::{DefinitionSet, Located};
 use crate::problem::{Problem, ProblemKind};
 use crate::yaml::PathSegment;
 

@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Index, Lookup};
+use super::index::{Index, Lookup};
 use crate::agent::ToolRef;
-use crate::loader::{DefinitionSet, Located};
+use crate::definition_set::{DefinitionSet, Located};
 use crate::plan::order;
 use crate::problem::{Problem, ProblemKind};
 use crate::yaml::PathSegment;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::loader::{DefinitionSet, Located};
+use crate::definition_set::{DefinitionSet, Located};
 use crate::problem::{Problem, ProblemKind};
 use crate::yaml::PathSegment;
 

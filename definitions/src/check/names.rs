@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::hint;
+use super::index::hint;
 use crate::agent::{Agent, RuntimeKind, ToolRef};
+use crate::definition_set::{DefinitionSet, Located};
 use crate::known_names::KnownNames;
-use crate::loader::{DefinitionSet, Located};
 use crate::models::ModelRef;
 use crate::problem::{Problem, ProblemKind};
 use crate::yaml::PathSegment;

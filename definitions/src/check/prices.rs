@@ -1,7 +1,7 @@
 //! What a model costs is known, so that a budget can hold.
 
 use crate::agent::{Agent, RuntimeKind};
-use crate::loader::{DefinitionSet, Located};
+use crate::definition_set::{DefinitionSet, Located};
 use crate::models::Models;
 use crate::problem::{Problem, ProblemKind};
 use crate::yaml::PathSegment;

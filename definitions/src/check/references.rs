@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{Index, Lookup, hint, lookup};
+use super::index::{Index, Lookup, hint, lookup};
 use crate::agent::{Agent, ToolRef};
-use crate::loader::{DefinitionSet, Located};
+use crate::definition_set::{DefinitionSet, Located};
 use crate::problem::{Problem, ProblemKind};
 use crate::yaml::PathSegment;
 

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::{Index, Lookup, hint, lookup};
+use super::index::{Index, Lookup, hint, lookup};
 use crate::agent::Agent;
 use crate::condition::Condition;
+use crate::definition_set::{DefinitionSet, LoadedWorkflow, Located};
 use crate::expr::{Expr, ReferenceRoot};
-use crate::loader::{DefinitionSet, LoadedWorkflow, Located};
 use crate::problem::{Problem, ProblemKind};
 use crate::types::Field;
 use crate::workflow::{StepSpec, WorkflowSpec};

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::Condition;
-use crate::binding::Scope;
+use crate::scope::Scope;
 
 fn values(json: Json) -> Values {
     json.as_object().unwrap().clone().into_iter().collect()

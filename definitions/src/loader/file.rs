@@ -4,18 +4,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::find::{DefinitionKind, SourceFile, unreadable};
-use super::{DefinitionSet, LoadedWorkflow, Located};
 use crate::agent::{Agent, AgentSpec};
 use crate::decode::{self, Decoder};
+use crate::definition_set::{DefinitionSet, LoadedWorkflow, Located};
 use crate::plan::{PlanPart, PlanProblem};
 use crate::problem::{Location, Problem, ProblemKind, Severity};
 use crate::prompt::{Prompt, PromptError};
 use crate::team::Team;
 use crate::workflow::WorkflowSpec;
 use crate::yaml::{self, Node, NodeValue, PathSegment, Position};
-
-/// A workflow in its file.
-pub(super) type Workflow = Located<LoadedWorkflow>;
 
 pub(super) fn read(found: &SourceFile, all: &mut DefinitionSet, problems: &mut Vec<Problem>) {
     let bytes = match found.bytes() {

@@ -5,7 +5,6 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{DefinitionSet, file, read_share};
 use crate::embedded;
 use crate::problem::{Location, Problem, ProblemKind, Severity};
 
@@ -69,21 +68,6 @@ pub(super) fn embedded() -> Vec<SourceFile> {
 /// One file by itself.
 pub(super) fn alone(path: &Path) -> SourceFile {
     SourceFile { name: Arc::from(path), sort: DefinitionKind::Unknown, content: FileContent::OnDisk(path.to_owned()) }
-}
-
-/// The embedded categories and models, where a folder has none of its own.
-pub(super) fn add_missing(all: &mut DefinitionSet) {
-    let mut wanted = Vec::new();
-    if all.categories.is_empty() && !all.claimed.categories {
-        wanted.push(DefinitionKind::Categories);
-    }
-    if all.models.is_empty() && !all.claimed.models {
-        wanted.push(DefinitionKind::Models);
-    }
-    let files: Vec<SourceFile> = embedded().into_iter().filter(|found| wanted.contains(&found.sort)).collect();
-    // The embedded files are checked by a test, so they have no problems.
-    let (missing, _) = read_share(&files);
-    all.append(missing);
 }
 
 /// The files of a folder, in the order of their names.
@@ -191,23 +175,5 @@ pub(super) fn unreadable(name: PathBuf, found: String) -> Problem {
         kind: ProblemKind::Unreadable,
         found,
         expected: String::new(),
-    }
-}
-
-impl DefinitionSet {
-    /// Without what another one also holds.
-    pub(super) fn without(mut self, other: &Self) -> Self {
-        self.agents.retain(|written| !other.agents.iter().any(|one| one.value.id() == written.value.id()));
-        let same = |one: &file::Workflow, id| one.value.spec.workflow_id == id;
-        self.workflows
-            .retain(|written| !other.workflows.iter().any(|one| same(one, written.value.spec.workflow_id.clone())));
-        self.teams.retain(|written| !other.teams.iter().any(|one| one.value.id() == written.value.id()));
-        if !other.categories.is_empty() || other.claimed.categories {
-            self.categories.clear();
-        }
-        if !other.models.is_empty() || other.claimed.models {
-            self.models.clear();
-        }
-        self
     }
 }

@@ -6,22 +6,12 @@ use std::time::Duration;
 use greenroom_protocol::{ContentHash, Json, StepId, Values};
 
 use super::order::{ancestors, order};
-use super::{Compensate, ForEach, Plan, PlanProblem, PlanStep, STEPS_MAX, StepTarget};
+use super::problem::{PlanPart, PlanProblem};
+use super::{Compensate, ForEach, Plan, PlanStep, STEPS_MAX, StepTarget};
 use crate::condition::Condition;
 use crate::expr::{Expr, Reference, ReferenceRoot};
 use crate::problem::{ProblemKind, did_you_mean};
-use crate::workflow::{StepSpec, WorkflowSpec};
-
-/// A part of a workflow or of a step, so that a fault finds its line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PlanPart {
-    /// The step, or the workflow, as a whole.
-    Whole,
-    /// A member of that name: `depends_on`, `when`, …
-    Member(&'static str),
-    /// One input, or one of the workflow's outputs, by name.
-    Entry(&'static str, String),
-}
+use crate::spec::workflow::{StepSpec, WorkflowSpec};
 
 struct Compiler<'a> {
     spec: &'a WorkflowSpec,
@@ -30,7 +20,17 @@ struct Compiler<'a> {
     faults: Vec<PlanProblem>,
 }
 
-pub(super) fn compile(spec: &WorkflowSpec, hash: ContentHash) -> Result<Plan, Vec<PlanProblem>> {
+impl Plan {
+    /// Compiles a workflow without a catalogue: order, references, conditions.
+    ///
+    /// # Errors
+    /// Everything that is wrong, and in which part of the workflow.
+    pub fn compile(spec: &WorkflowSpec, hash: ContentHash) -> Result<Self, Vec<PlanProblem>> {
+        compile(spec, hash)
+    }
+}
+
+fn compile(spec: &WorkflowSpec, hash: ContentHash) -> Result<Plan, Vec<PlanProblem>> {
     let ids = spec.steps.iter().map(|step| step.id.as_str()).collect();
     let mut compiler = Compiler { spec, ids, depends_on: BTreeMap::new(), faults: Vec::new() };
     compiler.count();

@@ -1,0 +1,66 @@
+//! Definitions by id, for the checks that follow a reference.
+
+use std::collections::BTreeMap;
+
+use greenroom_protocol::AgentId;
+
+use crate::agent::Agent;
+use crate::catalogue::without_ordinal;
+use crate::definition_set::DefinitionSet;
+
+/// Agents by their ids, and by their ids without the ordinal.
+pub(super) struct Index<'a> {
+    pub(super) agents: BTreeMap<&'a str, Option<&'a Agent>>,
+    pub(super) workflows: BTreeMap<&'a str, Option<&'a crate::workflow::WorkflowSpec>>,
+    pub(super) teams: BTreeMap<&'a str, Option<&'a crate::team::TeamSpec>>,
+}
+
+/// What an id refers to.
+pub(super) enum Lookup<'a, T> {
+    /// This.
+    Found(&'a T),
+    /// Something that is there but cannot be read, which is a problem of its own.
+    Unreadable,
+    /// Nothing.
+    Missing,
+}
+
+impl<'a> Index<'a> {
+    pub(super) fn new(all: &'a DefinitionSet) -> Self {
+        let mut agents: BTreeMap<&str, Option<&Agent>> = BTreeMap::new();
+        let unreadable = all.claimed.agents.iter().map(|id| (id.as_str(), None));
+        let readable = all.agents.iter().map(|written| (written.value.id().as_str(), Some(&written.value)));
+        let full: Vec<_> = unreadable.chain(readable).collect();
+        for (id, agent) in &full {
+            agents.insert(id, *agent);
+        }
+        for (id, agent) in &full {
+            if let Some(short) = without_ordinal(id) {
+                agents.entry(short).or_insert(*agent);
+            }
+        }
+        let workflows = all.claimed.workflows.iter().map(|id| (id.as_str(), None));
+        let specs =
+            all.workflows.iter().map(|written| (written.value.spec.workflow_id.as_str(), Some(&written.value.spec)));
+        let teams = all.claimed.teams.iter().map(|id| (id.as_str(), None));
+        let members = all.teams.iter().map(|written| (written.value.id().as_str(), Some(written.value.spec())));
+        Self { agents, workflows: workflows.chain(specs).collect(), teams: teams.chain(members).collect() }
+    }
+
+    pub(super) fn agent(&self, id: &AgentId) -> Lookup<'a, Agent> {
+        lookup(&self.agents, id.as_str())
+    }
+}
+
+pub(super) fn lookup<'a, T>(all: &BTreeMap<&str, Option<&'a T>>, id: &str) -> Lookup<'a, T> {
+    match all.get(id) {
+        Some(Some(found)) => Lookup::Found(found),
+        Some(None) => Lookup::Unreadable,
+        None => Lookup::Missing,
+    }
+}
+
+/// A hint as the `wanted` of a problem: `did you mean `x`?`, or nothing.
+pub(super) fn hint<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    crate::problem::did_you_mean(found, known).map(crate::decode::trimmed).unwrap_or_default()
+}

@@ -1,0 +1,57 @@
+//! Every definition of one load that could be read, each with its location, before the checks
+//! compare them with each other. The loader fills a set and the checks read it.
+
+use crate::agent::Agent;
+use crate::category::Categories;
+use crate::models::Models;
+use crate::team::Team;
+use crate::workflow::{Workflow, WorkflowSpec};
+
+mod located;
+
+pub(crate) use located::{DeclaredIds, Located};
+
+/// A workflow as written, and compiled where that was possible.
+pub(crate) struct LoadedWorkflow {
+    pub(crate) spec: WorkflowSpec,
+    pub(crate) compiled: Option<Workflow>,
+}
+
+/// Everything that could be read, before it is compared with each other.
+#[derive(Default)]
+pub(crate) struct DefinitionSet {
+    pub(crate) agents: Vec<Located<Agent>>,
+    pub(crate) workflows: Vec<Located<LoadedWorkflow>>,
+    pub(crate) teams: Vec<Located<Team>>,
+    pub(crate) categories: Vec<Located<Categories>>,
+    pub(crate) models: Vec<Located<Models>>,
+    /// Ids of files that could not be read, so that a reference to one is not a second problem.
+    pub(crate) claimed: DeclaredIds,
+}
+
+impl DefinitionSet {
+    pub(crate) fn append(&mut self, mut other: Self) {
+        self.agents.append(&mut other.agents);
+        self.workflows.append(&mut other.workflows);
+        self.teams.append(&mut other.teams);
+        self.categories.append(&mut other.categories);
+        self.models.append(&mut other.models);
+        self.claimed.append(other.claimed);
+    }
+
+    /// Without what another one also holds.
+    pub(crate) fn without(mut self, other: &Self) -> Self {
+        self.agents.retain(|written| !other.agents.iter().any(|one| one.value.id() == written.value.id()));
+        let same = |one: &Located<LoadedWorkflow>, id| one.value.spec.workflow_id == id;
+        self.workflows
+            .retain(|written| !other.workflows.iter().any(|one| same(one, written.value.spec.workflow_id.clone())));
+        self.teams.retain(|written| !other.teams.iter().any(|one| one.value.id() == written.value.id()));
+        if !other.categories.is_empty() || other.claimed.categories {
+            self.categories.clear();
+        }
+        if !other.models.is_empty() || other.claimed.models {
+            self.models.clear();
+        }
+        self
+    }
+}

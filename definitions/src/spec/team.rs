@@ -1,0 +1,34 @@
+//! `teams/*.yaml` as written.
+
+use greenroom_protocol::{AgentId, TeamId, Values, WorkflowId};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::workflow::RunLimits;
+
+/// A team, as written.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TeamSpec {
+    /// Its id, such as `reporting_team`.
+    pub team_id: TeamId,
+    /// What people call it.
+    pub name: String,
+    /// What it is for.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// Its members, each by its id, with or without its `_NNN` ordinal.
+    pub agents: Vec<AgentId>,
+    /// The workflows that it may run; none means any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub workflows: Vec<WorkflowId>,
+    /// What its shared context holds at the start, by name.
+    #[serde(default, skip_serializing_if = "Values::is_empty")]
+    pub shared_context: Values,
+    /// Rules that every request to it must pass.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<String>,
+    /// What one of its runs may use.
+    #[serde(default, skip_serializing_if = "RunLimits::is_empty")]
+    pub limits: RunLimits,
+}

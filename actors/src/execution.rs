@@ -70,8 +70,8 @@ pub struct ExecutionEnvParts {
 
 /// Everything that executions share.
 pub struct ExecutionEnv {
-    pub(crate) handlers: HashMap<&'static str, Arc<dyn Handler>>,
-    pub(crate) tools: HashMap<&'static str, Arc<dyn Tool>>,
+    pub(crate) handlers: HashMap<Arc<str>, Arc<dyn Handler>>,
+    pub(crate) tools: HashMap<Arc<str>, Arc<dyn Tool>>,
     pub(crate) files: FileAccess,
     pub(crate) models: ModelRegistry,
     pub(crate) accounting: Accounting,
@@ -103,8 +103,8 @@ impl ExecutionEnv {
         } = props;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Arc::new(Self {
-            handlers: handlers.into_iter().map(|handler| (handler.name(), handler)).collect(),
-            tools: tools.into_iter().map(|tool| (tool.name(), tool)).collect(),
+            handlers: handlers.into_iter().map(|handler| (Arc::from(handler.name()), handler)).collect(),
+            tools: tools.into_iter().map(|tool| (Arc::from(tool.name()), tool)).collect(),
             files: desk,
             models,
             accounting: treasury,
@@ -123,16 +123,6 @@ impl ExecutionEnv {
     #[must_use]
     pub fn budgets(&self) -> &Arc<RetryBudgets> {
         &self.budgets
-    }
-
-    /// The names of the native handlers.
-    pub fn handler_names(&self) -> impl Iterator<Item = &'static str> {
-        self.handlers.keys().copied()
-    }
-
-    /// The names of the native tools, without `native:`.
-    pub fn tool_names(&self) -> impl Iterator<Item = &'static str> {
-        self.tools.keys().copied()
     }
 
     /// Uses a native tool. Who may use which was judged before.

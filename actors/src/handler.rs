@@ -110,7 +110,7 @@ impl FileAccess {
 #[async_trait]
 pub trait Handler: Send + Sync {
     /// Its name in a definition's `implementation.handler`, such as `native.data_collection`.
-    fn name(&self) -> &'static str;
+    fn name(&self) -> &str;
 
     /// Whether it gives its thread back.
     fn mode(&self) -> HandlerMode;

@@ -161,7 +161,7 @@ impl Tool for Adder {
     fn parameters(&self) -> Json {
         json!({"type": "object"})
     }
-    fn manner(&self) -> HandlerMode {
+    fn mode(&self) -> HandlerMode {
         HandlerMode::Blocking
     }
     async fn call(&self, arguments: &Values, _: &FileAccess) -> Result<Json, Cause> {
@@ -184,7 +184,7 @@ impl Tool for PanickingTool {
     fn parameters(&self) -> Json {
         json!({"type": "object"})
     }
-    fn manner(&self) -> HandlerMode {
+    fn mode(&self) -> HandlerMode {
         HandlerMode::Async
     }
     async fn call(&self, _: &Values, _: &FileAccess) -> Result<Json, Cause> {

@@ -12,16 +12,16 @@ pub const NATIVE_PREFIX: &str = "native:";
 #[async_trait]
 pub trait Tool: Send + Sync {
     /// Its name, without `native:`.
-    fn name(&self) -> &'static str;
+    fn name(&self) -> &str;
 
     /// What it does, for the model that may use it.
-    fn description(&self) -> &'static str;
+    fn description(&self) -> &str;
 
     /// The JSON Schema of its arguments: an object.
     fn parameters(&self) -> Json;
 
     /// Whether it gives its thread back.
-    fn manner(&self) -> HandlerMode;
+    fn mode(&self) -> HandlerMode;
 
     /// Does it once and gives a result.
     ///

@@ -1,8 +1,14 @@
-//! Models and handlers behind the seams of the actors.
+//! Models, handlers and tools behind the traits of `greenroom-actors`.
 //!
-//! Here live the providers of models (offline, scripted, and the real ones through the genai crate)
-//! and the native handlers and tools. What does not live here: who may use them, what a call may
-//! cost, when it is tried again, and any actor.
+//! ```text
+//! models    providers of language models: genai, offline, scripted
+//! native    handlers and tools that need no language model
+//! tables    files → facts; charts, report: facts → pictures and pages
+//! files     reads files within the configured directories
+//! ```
+//!
+//! This crate does not decide who may use them, what a call may cost or when it is retried, and it has
+//! no actor.
 
 use std::sync::Arc;
 
@@ -11,48 +17,49 @@ use greenroom_actors::model::ModelProvider;
 use greenroom_actors::tool::Tool;
 use greenroom_protocol::Cause;
 
+pub(crate) mod charts;
 pub mod files;
-pub mod genai;
-pub mod native;
-pub mod offline;
-pub mod scripted;
-#[cfg(test)]
-mod test_calls;
+pub mod models;
+mod native;
+pub mod report;
+pub mod tables;
 
-/// Which providers there are.
+use models::{genai, offline, scripted};
+
+/// The providers to open.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Settings {
-    /// The real ones.
-    pub real: genai::Settings,
-    /// What `scripted` plays, for tests and benchmarks; none in a product.
+    /// Providers reached through genai.
+    pub genai: genai::Settings,
+    /// The script that `scripted` plays, for tests and benchmarks; absent in production.
     pub script: Option<scripted::Script>,
 }
 
-/// Opens every provider of the settings; `offline` is always there.
+/// Opens every provider of the settings; `offline` is always among them.
 ///
 /// # Errors
-/// `invalid_configuration`, as [`genai::open`] says.
+/// `invalid_configuration`, as [`genai::open`].
 pub fn providers(settings: &Settings) -> Result<Vec<Arc<dyn ModelProvider>>, Cause> {
     let mut all: Vec<Arc<dyn ModelProvider>> = vec![Arc::new(offline::Offline)];
     if let Some(script) = &settings.script {
         all.push(Arc::new(scripted::Scripted::new(script.clone())));
     }
-    all.extend(genai::open(&settings.real)?);
+    all.extend(genai::open(&settings.genai)?);
     Ok(all)
 }
 
-/// Every native handler.
+/// Creates every native handler.
 #[must_use]
 pub fn handlers() -> Vec<Arc<dyn Handler>> {
     vec![
-        Arc::new(native::data_collection::DataCollection),
-        Arc::new(native::data_visualization::DataVisualization),
-        Arc::new(native::echo::Echo),
+        Arc::new(native::handlers::data_collection::DataCollection),
+        Arc::new(native::handlers::data_visualization::DataVisualization),
+        Arc::new(native::handlers::echo::Echo),
     ]
 }
 
-/// Every native tool.
+/// Creates every native tool.
 #[must_use]
 pub fn tools() -> Vec<Arc<dyn Tool>> {
-    vec![Arc::new(native::calculator::Calculator)]
+    vec![Arc::new(native::tools::calculator::Calculator)]
 }

@@ -42,7 +42,7 @@ pub(super) async fn call_tool(env: &ExecutionEnv, name: &str, arguments: Values)
     let Some(tool) = env.tools.get(name).cloned() else {
         return Err(Cause::new(ErrorCode::UnknownTool, format!("there is no native tool `{name}`")));
     };
-    match tool.manner() {
+    match tool.mode() {
         // A tool runs in its caller's task, which may be the pipeline's: its panic must end here.
         HandlerMode::Async => {
             let called = AssertUnwindSafe(tool.call(&arguments, &env.files)).catch_unwind().await;

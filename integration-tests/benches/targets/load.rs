@@ -18,7 +18,7 @@ use greenroom_integration_tests::bench::{Latencies, Threshold, cpu_time, memory,
 use greenroom_integration_tests::definitions_dir::DefinitionsDir;
 use greenroom_integration_tests::test_pod::{StoreKind, TestPod, start_pod, text};
 use greenroom_protocol::{AgentId, Status};
-use greenroom_runtimes::scripted::{Script, Scripted, ScriptedCall, ScriptedReply};
+use greenroom_runtimes::models::scripted::{Script, Scripted, ScriptedCall, ScriptedReply};
 use greenroom_supervisor::compose::Overrides;
 use tokio::task::JoinHandle;
 

@@ -14,7 +14,7 @@ use greenroom_integration_tests::bench::{Threshold, record};
 use greenroom_integration_tests::definitions_dir::DefinitionsDir;
 use greenroom_integration_tests::test_pod::{StoreKind, test_config, text};
 use greenroom_protocol::{UserId, WorkflowId};
-use greenroom_runtimes::scripted::{Script, Scripted, ScriptedCall, ScriptedReply};
+use greenroom_runtimes::models::scripted::{Script, Scripted, ScriptedCall, ScriptedReply};
 use greenroom_supervisor::clock::{TimeOrdered, WallClock};
 use greenroom_supervisor::compose::{Overrides, compose_with};
 use greenroom_supervisor::pod::Pod;

@@ -10,7 +10,7 @@ use greenroom_integration_tests::definitions_dir::DefinitionsDir;
 use greenroom_integration_tests::test_pod::{StoreKind, start_pod, text};
 use greenroom_protocol::request::{CallOptions, Invoke};
 use greenroom_protocol::{AgentId, Envelope, Request, Status, UserId, Values};
-use greenroom_runtimes::scripted::{Script, Scripted, ScriptedCall, ScriptedReply};
+use greenroom_runtimes::models::scripted::{Script, Scripted, ScriptedCall, ScriptedReply};
 use greenroom_supervisor::compose::Overrides;
 use tokio::sync::mpsc;
 

@@ -14,7 +14,7 @@ use greenroom_protocol::{AgentId, CallKey, Clock, PriceBasis, TenantId, UserId};
 use greenroom_registry::audit::signer::Signer;
 use greenroom_registry::ledger::{Account, Amount, Ledger};
 use greenroom_registry::{StoreParts, in_memory_artifacts, open_in_memory};
-use greenroom_runtimes::genai::{ApiKey, ProviderSettings, Settings, open};
+use greenroom_runtimes::models::genai::{ApiKey, ProviderSettings, Settings, open};
 use greenroom_supervisor::clock::WallClock;
 use tokio::runtime::Runtime;
 

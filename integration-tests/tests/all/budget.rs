@@ -11,7 +11,7 @@ use greenroom_integration_tests::script_server::{ScriptServer, ServerBehavior, T
 use greenroom_integration_tests::test_pod::{StoreKind, test_config};
 use greenroom_protocol::request::CallOptions;
 use greenroom_protocol::{AgentId, ErrorCode, Json, MicroUsd, Reply, Tokens, Values};
-use greenroom_runtimes::scripted::{self, Script, Scripted};
+use greenroom_runtimes::models::scripted::{self, Script, Scripted};
 use greenroom_supervisor::clock::{TimeOrdered, WallClock};
 use greenroom_supervisor::compose::{Overrides, compose_with};
 use greenroom_supervisor::config::TenantConfig;

@@ -5,7 +5,7 @@ use std::path::Path;
 use greenroom_client::CallParams;
 use greenroom_protocol::request::CallOptions;
 use greenroom_protocol::{Cause, Clock, ErrorCode, Json, Reply, RequestId, RunId, TeamId, Values, WorkflowId};
-use greenroom_runtimes::native::report::{self, ReportInput};
+use greenroom_runtimes::report::{self, ReportInput};
 
 use super::args::{DemoArgs, OutputFormat};
 use super::output::{Output, describe, print_note, totals};

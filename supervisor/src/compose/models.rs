@@ -7,8 +7,8 @@ use greenroom_actors::execution::ModelRegistry;
 use greenroom_actors::model::ModelProvider;
 use greenroom_definitions::ModelRef;
 use greenroom_protocol::{Cause, ErrorCode};
-use greenroom_runtimes::genai::{self, ApiKey, ProviderSettings};
-use greenroom_runtimes::scripted::Script;
+use greenroom_runtimes::models::genai::{self, ApiKey, ProviderSettings};
+use greenroom_runtimes::models::scripted::Script;
 
 use crate::config::{Config, ProviderConfig};
 
@@ -22,11 +22,11 @@ const OFFLINE_MODEL: &str = "offline.extractive";
 /// # Errors
 /// [`ErrorCode::InvalidConfiguration`] for an address, a name or a script that is none.
 pub fn open(config: &Config, extra: Vec<Arc<dyn ModelProvider>>) -> Result<ModelRegistry, Cause> {
-    let real = genai::Settings {
+    let genai = genai::Settings {
         providers: config.models.providers.iter().map(settings).collect(),
         ..genai::Settings::default()
     };
-    let settings = greenroom_runtimes::Settings { real, script: script(config)? };
+    let settings = greenroom_runtimes::Settings { genai, script: script(config)? };
     let mut providers = greenroom_runtimes::providers(&settings)?;
     providers.extend(extra);
     let pod = match &config.models.pod {

@@ -13,9 +13,9 @@ use greenroom_registry::StoreError;
 use greenroom_registry::artifacts::{ArtifactError, ArtifactStore, SweepReport};
 use serde_json::json;
 
-use super::data_collection::DataCollection;
-use super::data_visualization::DataVisualization;
-use super::echo::Echo;
+use super::handlers::data_collection::DataCollection;
+use super::handlers::data_visualization::DataVisualization;
+use super::handlers::echo::Echo;
 
 #[derive(Default)]
 struct Shelf(Mutex<BTreeMap<ContentHash, Vec<u8>>>);

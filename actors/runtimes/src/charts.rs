@@ -1,0 +1,227 @@
+//! Facts → SVG charts: what is drawn, and how it is told to somebody who cannot see it.
+//!
+//! A chart has no font file and no fixed size: its text is text, its `viewBox` scales, and its
+//! `<title>` and `<desc>` say what it shows. All words in it pass through the escaping of the plotting
+//! crate or of this module.
+
+use crate::tables::{Breakdown, Group, Measure, TableFacts, number_format};
+
+mod canvas;
+
+pub(crate) use canvas::escape_xml;
+use canvas::{Bar, BarRow};
+
+/// Measures that are drawn by month.
+const MONTHLY_MAX: usize = 2;
+/// Columns by which the first measure is drawn.
+const BREAKDOWNS_MAX: usize = 3;
+/// Bars of one chart.
+const BARS_MAX: usize = 24;
+/// Rows of one chart; what is left is drawn as one row.
+const ROWS_MAX: usize = 8;
+
+/// A chart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Chart {
+    /// What it shows, as a heading.
+    pub(crate) title: String,
+    /// What it says, for somebody who cannot see it.
+    pub(crate) alt: String,
+    /// The picture.
+    pub(crate) svg: String,
+}
+
+/// Every chart that the facts give, the most telling first. `headed` draws the title into the
+/// picture, for one that stands alone.
+#[must_use]
+pub(crate) fn render_all(facts: &TableFacts, headed: bool) -> Vec<Chart> {
+    let mut charts: Vec<Chart> =
+        facts.headline().take(MONTHLY_MAX).filter_map(|measure| by_month(facts, measure, headed)).collect();
+    if let Some(first) = facts.headline().next() {
+        let divided = facts.breakdowns.iter().take(BREAKDOWNS_MAX);
+        charts.extend(divided.filter_map(|breakdown| by_group(facts, breakdown, first, headed)));
+    }
+    charts.extend(growth(facts, headed));
+    if charts.is_empty() {
+        charts.extend(totals(facts, headed));
+    }
+    charts
+}
+
+/// The totals alone: what is left of a file that has one month, nothing to divide it by, and nothing to
+/// compare it with.
+fn totals(facts: &TableFacts, headed: bool) -> Option<Chart> {
+    let row = |measure: &Measure| {
+        let value = number_format::drawn(Some(&measure.total));
+        let note = number_format::compact(value, measure.unit.as_deref());
+        BarRow { label: number_format::title(&measure.name), value, note, good: true }
+    };
+    let rows: Vec<BarRow> = facts.headline().map(row).collect();
+    let title = format!("Totals, {}", facts.period.label);
+    let told: Vec<String> = rows.iter().map(|row| format!("{} {}", row.label, row.note)).collect();
+    let alt = format!("{title}: {}.", told.join(", "));
+    let svg = canvas::rows(headed.then_some(&title), &title, &alt, &rows)?;
+    Some(Chart { title, alt, svg })
+}
+
+fn by_month(facts: &TableFacts, measure: &Measure, headed: bool) -> Option<Chart> {
+    if facts.by_month.len() < 2 {
+        return None;
+    }
+    let name = number_format::title(&measure.name);
+    let unit = measure.unit.as_deref();
+    let skipped = facts.by_month.len().saturating_sub(BARS_MAX);
+    let bars: Vec<Bar> = facts
+        .by_month
+        .iter()
+        .skip(skipped)
+        .map(|month| Bar {
+            label: month.month.clone(),
+            value: number_format::drawn(month.totals.get(&measure.name)),
+            strong: month.in_period,
+        })
+        .collect();
+    let told: Vec<String> = bars
+        .iter()
+        .filter(|bar| bar.strong)
+        .map(|bar| format!("{} {}", number_format::month(&bar.label), number_format::compact(bar.value, unit)))
+        .collect();
+    let alt = format!("{name} by month; in {}: {}.", facts.period.label, told.join(", "));
+    let title = format!("{name} by month");
+    let svg = canvas::columns(headed.then_some(&title), &title, &alt, unit, &bars)?;
+    Some(Chart { title, alt, svg })
+}
+
+fn by_group(facts: &TableFacts, breakdown: &Breakdown, measure: &Measure, headed: bool) -> Option<Chart> {
+    if breakdown.groups.len() < 2 {
+        return None;
+    }
+    let unit = measure.unit.as_deref();
+    let total = |group: &Group| number_format::drawn(group.totals.get(&measure.name));
+    let mut rows: Vec<BarRow> = breakdown
+        .groups
+        .iter()
+        .take(ROWS_MAX)
+        .map(|group| BarRow {
+            label: group.value.clone(),
+            value: total(group),
+            note: format!(
+                "{} · {}",
+                number_format::compact(total(group), unit),
+                number_format::share(group.share_pct.as_ref())
+            ),
+            good: true,
+        })
+        .collect();
+    let rest: f64 = breakdown.groups.iter().skip(ROWS_MAX).map(total).sum();
+    if breakdown.groups.len() > ROWS_MAX {
+        let label = format!("{} others", breakdown.groups.len() - ROWS_MAX);
+        rows.push(BarRow { label, value: rest, note: number_format::compact(rest, unit), good: true });
+    }
+    let title = format!(
+        "{} by {}",
+        number_format::title(&measure.name),
+        number_format::title(&breakdown.column).to_lowercase()
+    );
+    let told: Vec<String> = rows.iter().map(|row| format!("{} {}", row.label, row.note)).collect();
+    let alt = format!("{title} in {}: {}.", facts.period.label, told.join(", "));
+    let svg = canvas::rows(headed.then_some(&title), &title, &alt, &rows)?;
+    Some(Chart { title, alt, svg })
+}
+
+fn growth(facts: &TableFacts, headed: bool) -> Option<Chart> {
+    let compared = facts.growth.as_ref()?;
+    let rows: Vec<BarRow> = facts
+        .headline()
+        .filter(|measure| measure.growth_pct.is_some())
+        .map(|measure| {
+            let value = number_format::drawn(measure.growth_pct.as_ref());
+            BarRow {
+                label: number_format::title(&measure.name),
+                value,
+                note: number_format::change(measure.growth_pct.as_ref()),
+                good: (value < 0.0) == measure.lower_is_better || value == 0.0,
+            }
+        })
+        .collect();
+    if rows.is_empty() {
+        return None;
+    }
+    let (now, before) = (number_format::month(&compared.now), number_format::month(&compared.before));
+    let title = format!("Growth, {now} against {before}");
+    let told: Vec<String> = rows.iter().map(|row| format!("{} {}", row.label, row.note)).collect();
+    let alt = format!("{title}: {}.", told.join(", "));
+    let svg = canvas::rows(headed.then_some(&title), &title, &alt, &rows)?;
+    Some(Chart { title, alt, svg })
+}
+
+/// Named values as one chart, for an agent that was given figures and no facts.
+#[must_use]
+pub(crate) fn chart_values(title: &str, values: &[(String, f64)]) -> Option<Chart> {
+    let rows: Vec<BarRow> = values
+        .iter()
+        .take(ROWS_MAX)
+        .map(|(label, value)| BarRow {
+            label: label.clone(),
+            value: *value,
+            note: number_format::compact(*value, None),
+            good: true,
+        })
+        .collect();
+    let told: Vec<String> = rows.iter().map(|row| format!("{} {}", row.label, row.note)).collect();
+    let alt = format!("{title}: {}.", told.join(", "));
+    let svg = canvas::rows(Some(&title.to_owned()), title, &alt, &rows)?;
+    Some(Chart { title: title.to_owned(), alt, svg })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{chart_values, render_all};
+    use crate::tables::{self, TableFacts};
+
+    fn facts_of(region: &str) -> TableFacts {
+        let text = format!(
+            "date,region,revenue,cost\n2024-07-05,\"{region}\",100,50\n2024-08-05,South,200,60\n2024-10-01,\"{region}\",300,70\n2024-11-14,South,-10,80\n"
+        );
+        tables::read_facts("x.csv", text.as_bytes(), Some("Q4 2024")).unwrap()
+    }
+
+    #[test]
+    fn a_file_of_one_month_has_its_totals_drawn() {
+        let facts = tables::read_facts("x.csv", b"date,sold\n2025-01-02,3\n2025-01-05,4\n", None).unwrap();
+        let charts = render_all(&facts, true);
+        let told: Vec<_> = charts.iter().map(|chart| chart.alt.as_str()).collect();
+        assert_eq!(told, ["Totals, 2025-01-02 to 2025-01-05: Sold 7."]);
+    }
+
+    #[test]
+    fn the_facts_give_months_groups_and_growth() {
+        let charts = render_all(&facts_of("North"), false);
+        let titles: Vec<_> = charts.iter().map(|chart| chart.title.as_str()).collect();
+        assert_eq!(
+            titles,
+            ["Revenue by month", "Cost by month", "Revenue by region", "Growth, Q4 2024 against Q3 2024"]
+        );
+        for chart in &charts {
+            assert!(chart.svg.starts_with("<svg viewBox="), "{}", chart.svg);
+            assert!(chart.svg.contains("<title>") && chart.svg.trim_end().ends_with("</svg>"));
+            assert!(chart.svg.len() < 24_000, "{} bytes", chart.svg.len());
+        }
+        assert!(charts[0].alt.contains("Oct 2024 300"), "{}", charts[0].alt);
+        assert!(charts[3].alt.contains("Revenue −3.3%"), "{}", charts[3].alt);
+    }
+
+    #[test]
+    fn words_of_the_data_are_words_in_the_picture() {
+        let charts = render_all(&facts_of("<script>alert(1)</script>"), true);
+        assert!(charts.iter().all(|chart| !chart.svg.contains("<script")));
+        assert!(charts[2].svg.contains("&lt;script"));
+    }
+
+    #[test]
+    fn values_that_cannot_be_drawn_are_left_out() {
+        assert!(chart_values("x", &[]).is_none());
+        assert!(chart_values("x", &[("a".into(), f64::NAN), ("b".into(), f64::INFINITY)]).is_none());
+        assert!(chart_values("x", &[("a".into(), 0.0)]).is_some());
+    }
+}

@@ -1,0 +1,13 @@
+//! The providers of language models, behind [`greenroom_actors::model::ModelProvider`].
+//!
+//! ```text
+//! genai      remote and local servers, through the genai crate
+//! offline    extracts from the request, without a model and without a network
+//! scripted   plays a script, for tests and benchmarks
+//! ```
+
+pub mod genai;
+pub mod offline;
+pub mod scripted;
+#[cfg(test)]
+mod test_calls;

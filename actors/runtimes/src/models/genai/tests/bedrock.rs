@@ -1,0 +1,118 @@
+//! Amazon Bedrock, whose answers come in binary frames (`application/vnd.amazon.eventstream`).
+
+use greenroom_actors::model::{ModelError, StopReason};
+use greenroom_protocol::{Json, Tokens};
+use serde_json::json;
+
+use super::server::{KEY, Server, Step, status};
+use crate::models::test_calls::{Call, CollectedAnswer};
+
+const MODEL: &str = "bedrock_api.anthropic.claude-test-v1:0";
+
+/// One frame: lengths, their checksum, headers, the payload, the checksum of all.
+/// <https://docs.aws.amazon.com/transcribe/latest/dg/event-stream.html>
+fn frame(kind: &str, payload: &Json) -> Vec<u8> {
+    let mut headers = Vec::new();
+    for (name, value) in [(":message-type", "event"), (":event-type", kind)] {
+        headers.push(u8::try_from(name.len()).unwrap());
+        headers.extend_from_slice(name.as_bytes());
+        // 7 is a text.
+        headers.push(7);
+        headers.extend_from_slice(&u16::try_from(value.len()).unwrap().to_be_bytes());
+        headers.extend_from_slice(value.as_bytes());
+    }
+    let payload = payload.to_string();
+    let length = 12 + headers.len() + payload.len() + 4;
+    let mut frame = u32::try_from(length).unwrap().to_be_bytes().to_vec();
+    frame.extend_from_slice(&u32::try_from(headers.len()).unwrap().to_be_bytes());
+    frame.extend_from_slice(&crc32fast::hash(&frame).to_be_bytes());
+    frame.extend_from_slice(&headers);
+    frame.extend_from_slice(payload.as_bytes());
+    frame.extend_from_slice(&crc32fast::hash(&frame).to_be_bytes());
+    frame
+}
+
+fn text(piece: &str) -> Vec<u8> {
+    let delta = frame("contentBlockDelta", &json!({ "contentBlockIndex": 0, "delta": { "text": piece } }));
+    [frame("messageStart", &json!({ "role": "assistant" })), delta].concat()
+}
+
+fn stop(reason: &str) -> Vec<u8> {
+    let closed = frame("contentBlockStop", &json!({ "contentBlockIndex": 0 }));
+    [closed, frame("messageStop", &json!({ "stopReason": reason }))].concat()
+}
+
+fn usage() -> Vec<u8> {
+    frame("metadata", &json!({ "usage": { "inputTokens": 25, "outputTokens": 7, "totalTokens": 32 } }))
+}
+
+async fn ask(body: Vec<u8>) -> (CollectedAnswer, Server) {
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/vnd.amazon.eventstream\r\nconnection: close\r\n\r\n";
+    let server = Server::start(vec![vec![Step::Send(head.to_owned()), Step::Bytes(body)]]).await;
+    let answer = Call::of(MODEL, "Be brief.", "hello").make(&*server.provider("bedrock_api")).await;
+    (answer, server)
+}
+
+#[tokio::test]
+async fn a_good_answer_is_streamed_and_counted_exactly() {
+    let (answer, server) = ask([text("hi"), stop("end_turn"), usage()].concat()).await;
+    let wanted = CollectedAnswer {
+        text: "hi".into(),
+        usage: Some(Tokens { input: 25, output: 7 }),
+        stop: Some(StopReason::Complete),
+        ..CollectedAnswer::default()
+    };
+    assert_eq!(answer, wanted);
+    let request = server.requests().remove(0);
+    assert_eq!(request.line, "POST /v1/model/anthropic.claude-test-v1%3A0/converse-stream HTTP/1.1");
+    assert_eq!(request.headers["authorization"], format!("Bearer {KEY}"));
+    assert_eq!(request.body["inferenceConfig"]["maxTokens"], 4096);
+    assert_eq!(request.body["system"][0]["text"], "Be brief.");
+    assert_eq!(request.body["messages"][0]["content"][0]["text"], "hello");
+}
+
+#[tokio::test]
+async fn each_reason_of_an_end_is_understood() {
+    for (reason, wanted) in [
+        ("max_tokens", StopReason::Length),
+        ("stop_sequence", StopReason::Complete),
+        ("content_filtered", StopReason::Refusal),
+        ("guardrail_intervened", StopReason::Refusal),
+    ] {
+        let (answer, _server) = ask([text("half"), stop(reason), usage()].concat()).await;
+        assert_eq!((answer.stop, answer.error), (Some(wanted), None), "{reason}");
+    }
+}
+
+/// genai makes an end of its own when the connection closes, so half an answer looks whole to it.
+#[tokio::test]
+async fn an_answer_cut_at_any_byte_ends_once_and_never_well() {
+    let (whole, ended) = (text("half"), stop("end_turn"));
+    for at in (0..whole.len() + ended.len()).step_by(13) {
+        let cut = [whole.clone(), ended.clone()].concat()[..at].to_vec();
+        let (answer, _server) = ask(cut).await;
+        assert!(matches!(answer.error, Some(ModelError::MalformedResponse { .. })), "{at} {answer:?}");
+        assert_eq!((answer.stop, answer.usage), (None, None), "{at}");
+    }
+    // What lacks its count only is whole; the count is estimated.
+    let (answer, _server) = ask([whole, ended].concat()).await;
+    assert_eq!((answer.stop, answer.usage), (Some(StopReason::Complete), None));
+}
+
+#[tokio::test]
+async fn a_frame_with_a_wrong_checksum_is_no_answer() {
+    let mut body = [text("hi"), stop("end_turn"), usage()].concat();
+    body[40] ^= 1;
+    let (answer, _server) = ask(body).await;
+    assert!(answer.error.is_some(), "{answer:?}");
+    assert_eq!((answer.stop, answer.usage), (None, None));
+}
+
+#[tokio::test]
+async fn a_full_server_says_when_to_come_back() {
+    let steps = status("429 Too Many Requests", "retry-after: 7\r\n", "{\"message\":\"busy\"}");
+    let server = Server::start(vec![steps]).await;
+    let answer = Call::of(MODEL, "", "hello").make(&*server.provider("bedrock_api")).await;
+    let after = Some(std::time::Duration::from_secs(7));
+    assert_eq!(answer.error, Some(ModelError::Overloaded { status: 429, retry_after: after }));
+}

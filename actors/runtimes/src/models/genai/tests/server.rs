@@ -1,0 +1,168 @@
+//! A model's server that plays a script over a real socket, and keeps every request that it got.
+
+use std::collections::BTreeMap;
+use std::future::pending;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use greenroom_actors::model::ModelProvider;
+use greenroom_protocol::Json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+
+use crate::models::genai::{ApiKey, ProviderSettings, Settings, open};
+
+/// The key that the tests plant.
+pub(super) const KEY: &str = "sk-planted-0123456789";
+
+/// One thing that the server does with a connection.
+#[derive(Clone)]
+pub(super) enum Step {
+    /// Writes.
+    Send(String),
+    /// Writes what is no text.
+    Bytes(Vec<u8>),
+    /// Waits.
+    Wait(Duration),
+    /// Writes the same for as long as somebody reads.
+    Endless(&'static str),
+    /// Breaks the connection.
+    Reset,
+    /// Says nothing more.
+    Silence,
+}
+
+/// A request as it came.
+#[derive(Debug, Clone)]
+pub(super) struct Request {
+    pub(super) line: String,
+    pub(super) headers: BTreeMap<String, String>,
+    pub(super) body: Json,
+}
+
+/// The server.
+pub(super) struct Server {
+    pub(super) url: String,
+    requests: Arc<Mutex<Vec<Request>>>,
+}
+
+impl Server {
+    /// Plays one list of steps a connection, the last one again and again.
+    #[expect(clippy::disallowed_methods, reason = "a test's server ends with the test's runtime")]
+    pub(super) async fn start(scripts: Vec<Vec<Step>>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/v1", listener.local_addr().unwrap());
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let kept = requests.clone();
+        tokio::spawn(async move {
+            let mut place = 0;
+            while let Ok((stream, _)) = listener.accept().await {
+                let steps = scripts[place.min(scripts.len() - 1)].clone();
+                place += 1;
+                tokio::spawn(play(stream, steps, kept.clone()));
+            }
+        });
+        Self { url, requests }
+    }
+
+    pub(super) fn requests(&self) -> Vec<Request> {
+        self.requests.lock().unwrap().clone()
+    }
+
+    /// A provider of this wire whose address is this server.
+    pub(super) fn provider(&self, wire: &str) -> Arc<dyn ModelProvider> {
+        let settings = Settings {
+            providers: vec![ProviderSettings {
+                name: wire.to_owned(),
+                api: wire.to_owned(),
+                key: Some(ApiKey::new(KEY)),
+                base_url: Some(self.url.clone()),
+            }],
+            ..Settings::default()
+        };
+        open(&settings).unwrap().remove(0)
+    }
+}
+
+async fn play(mut stream: TcpStream, steps: Vec<Step>, kept: Arc<Mutex<Vec<Request>>>) {
+    let Some(request) = read(&mut stream).await else { return };
+    kept.lock().unwrap().push(request);
+    for step in steps {
+        match step {
+            Step::Send(text) => {
+                if stream.write_all(text.as_bytes()).await.is_err() {
+                    return;
+                }
+            }
+            Step::Bytes(bytes) => {
+                if stream.write_all(&bytes).await.is_err() {
+                    return;
+                }
+            }
+            Step::Wait(duration) => {
+                let _ = timeout(duration, pending::<()>()).await;
+            }
+            Step::Endless(text) => while stream.write_all(text.as_bytes()).await.is_ok() {},
+            Step::Reset => {
+                stream.set_zero_linger().unwrap();
+                return;
+            }
+            Step::Silence => pending().await,
+        }
+    }
+    let _ = stream.shutdown().await;
+}
+
+async fn read(stream: &mut TcpStream) -> Option<Request> {
+    let mut bytes = Vec::new();
+    let head = loop {
+        let mut chunk = [0; 4096];
+        let count = stream.read(&mut chunk).await.ok().filter(|count| *count > 0)?;
+        bytes.extend_from_slice(&chunk[..count]);
+        if let Some(at) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
+            break at;
+        }
+    };
+    let text = String::from_utf8(bytes[..head].to_vec()).ok()?;
+    let mut lines = text.split("\r\n");
+    let line = lines.next()?.to_owned();
+    let headers: BTreeMap<String, String> = lines
+        .filter_map(|line| line.split_once(": "))
+        .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
+        .collect();
+    let length: usize = headers.get("content-length")?.parse().ok()?;
+    let mut body = bytes[head + 4..].to_vec();
+    while body.len() < length {
+        let mut chunk = [0; 4096];
+        let count = stream.read(&mut chunk).await.ok().filter(|count| *count > 0)?;
+        body.extend_from_slice(&chunk[..count]);
+    }
+    Some(Request { line, headers, body: serde_json::from_slice(&body).ok()? })
+}
+
+/// The `https` address of somebody who closes every connection at once.
+#[expect(clippy::disallowed_methods, reason = "a test's server ends with the test's runtime")]
+pub(super) async fn hangs_up() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}/v1", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            drop(stream);
+        }
+    });
+    url
+}
+
+/// An answer with a status and a body.
+pub(super) fn status(line: &str, headers: &str, body: &str) -> Vec<Step> {
+    let length = body.len();
+    vec![Step::Send(format!(
+        "HTTP/1.1 {line}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n{headers}\r\n{body}"
+    ))]
+}
+
+/// The head of a stream of events.
+pub(super) fn head() -> Step {
+    Step::Send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n".to_owned())
+}

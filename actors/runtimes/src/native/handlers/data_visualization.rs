@@ -1,0 +1,146 @@
+//! `native.data_visualization`: facts, or figures, → charts that are kept as artifacts.
+//!
+//! The document's workflow hands over what the narrators said, not the data. So the facts are looked
+//! for first in the inputs, then computed from the run's own file, and at last any named figures are
+//! drawn as they are.
+
+use async_trait::async_trait;
+use greenroom_actors::handler::{FileAccess, Handler, HandlerInput, HandlerMode};
+use greenroom_protocol::{Cause, ErrorCode, Json, Values};
+use serde_json::json;
+
+use super::data_source;
+use crate::charts::{self, Chart};
+use crate::tables::{TableFacts, number_format};
+
+/// How deep the inputs are searched.
+const DEPTH_MAX: usize = 5;
+/// Figures of one chart that was not drawn from facts.
+const VALUES_MAX: usize = 24;
+
+/// The handler.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct DataVisualization;
+
+#[async_trait]
+impl Handler for DataVisualization {
+    fn name(&self) -> &str {
+        "native.data_visualization"
+    }
+
+    fn mode(&self) -> HandlerMode {
+        HandlerMode::Blocking
+    }
+
+    async fn run(&self, work: &HandlerInput, files: &FileAccess) -> Result<Values, Cause> {
+        let facts = match work.inputs.values().find_map(|value| find_facts(value, 0)) {
+            Some(facts) => Some(facts),
+            None => facts_of_the_run(work, files).await?,
+        };
+        let drawn = match facts {
+            Some(facts) => charts::render_all(&facts, true),
+            None => figures_of(&work.inputs).into_iter().collect(),
+        };
+        if drawn.is_empty() {
+            let message = "the inputs have no facts, no file and no named figures to draw";
+            return Err(Cause::new(ErrorCode::InvalidInput, message));
+        }
+        let mut kept = Vec::with_capacity(drawn.len());
+        for chart in &drawn {
+            let name = format!("{}.svg", slug(&chart.title));
+            let artifact = files.store_artifact(chart.svg.as_bytes(), &name, "image/svg+xml").await?;
+            kept.push(json!({ "title": chart.title, "alt": chart.alt, "svg": artifact.to_json() }));
+        }
+        Ok([("charts".to_owned(), Json::Array(kept))].into())
+    }
+}
+
+async fn facts_of_the_run(work: &HandlerInput, files: &FileAccess) -> Result<Option<TableFacts>, Cause> {
+    let Some(source) = data_source::find_source(&work.inputs).or_else(|| data_source::find_source(&work.context))
+    else {
+        return Ok(None);
+    };
+    let quarter = match data_source::read_quarter(&work.inputs)? {
+        Some(quarter) => Some(quarter),
+        None => data_source::read_quarter(&work.context)?,
+    };
+    data_source::load_facts(files, source, quarter.as_deref()).await.map(Some)
+}
+
+fn find_facts(value: &Json, depth: usize) -> Option<TableFacts> {
+    if depth > DEPTH_MAX {
+        return None;
+    }
+    TableFacts::from_json(value).or_else(|| match value {
+        Json::Array(items) => items.iter().find_map(|item| find_facts(item, depth + 1)),
+        Json::Object(members) => members.values().find_map(|member| find_facts(member, depth + 1)),
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => None,
+    })
+}
+
+/// Objects with a name and a figure, wherever they stand in the inputs.
+fn figures_of(inputs: &Values) -> Option<Chart> {
+    let mut found = Vec::new();
+    for value in inputs.values() {
+        gather(value, 0, &mut found);
+    }
+    found.truncate(VALUES_MAX);
+    charts::chart_values("Figures", &found)
+}
+
+fn gather(value: &Json, depth: usize, found: &mut Vec<(String, f64)>) {
+    if depth > DEPTH_MAX || found.len() >= VALUES_MAX {
+        return;
+    }
+    match value {
+        Json::Array(items) => items.iter().for_each(|item| gather(item, depth + 1, found)),
+        Json::Object(members) => {
+            let named = ["name", "label", "metric", "measure"].iter().find_map(|name| members.get(*name)?.as_str());
+            let figure = ["value", "total", "amount"].iter().find_map(|name| members.get(*name)?.as_f64());
+            match (named, figure) {
+                (Some(name), Some(figure)) => found.push((number_format::title(name), figure)),
+                (None, _) | (_, None) => {
+                    for (name, member) in members {
+                        match member.as_f64() {
+                            Some(figure) => found.push((number_format::title(name), figure)),
+                            None => gather(member, depth + 1, found),
+                        }
+                    }
+                }
+            }
+        }
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => {}
+    }
+}
+
+/// A name for a file: letters and digits of the title, joined by dashes.
+fn slug(title: &str) -> String {
+    const CHARS_MAX: usize = 60;
+    let plain: String =
+        title.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { ' ' }).collect();
+    let joined = plain.split_whitespace().collect::<Vec<_>>().join("-");
+    let short: String = joined.chars().take(CHARS_MAX).collect();
+    if short.is_empty() { "chart".to_owned() } else { short }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{figures_of, slug};
+
+    #[test]
+    fn named_figures_are_drawn_without_facts() {
+        let inputs =
+            [("kpi_data".to_owned(), json!({ "items": [{ "name": "nps", "value": 41 }], "churn_pct": 2.5 }))].into();
+        let chart = figures_of(&inputs).unwrap();
+        assert!(chart.alt.contains("Churn pct 2.5") && chart.alt.contains("NPS 41"), "{}", chart.alt);
+        assert!(figures_of(&[("text".to_owned(), json!("no figure"))].into()).is_none());
+    }
+
+    #[test]
+    fn a_title_becomes_the_name_of_a_file() {
+        assert_eq!(slug("Revenue by region / 2024"), "revenue-by-region-2024");
+        assert_eq!(slug("…"), "chart");
+    }
+}

@@ -1,0 +1,3 @@
+//! The native tools.
+
+pub(crate) mod calculator;

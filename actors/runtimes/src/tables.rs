@@ -1,0 +1,44 @@
+//! Tables in files, and the facts about them: reads CSV, JSON and JSON Lines, types the columns, and
+//! computes exact figures for a period.
+//!
+//! ```text
+//! csv, json_lines → table → columns (dates, decimal) → facts
+//! ```
+//!
+//! Charts, reports and narratives are made from [`TableFacts`] and format figures by `number_format`.
+
+use greenroom_protocol::{Cause, ErrorCode};
+
+mod columns;
+mod csv;
+mod dates;
+mod decimal;
+mod facts;
+mod json_lines;
+pub(crate) mod number_format;
+#[cfg(test)]
+mod robustness_tests;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use columns::headline_weight;
+pub use facts::{Breakdown, ColumnFact, Group, GrowthFact, Measure, Month, PeriodFact, TableFacts, Totals};
+
+/// Computes the facts about a quarter of a file, or about all of it. `name` is what the facts call the
+/// file.
+///
+/// # Errors
+/// `invalid_input` if the quarter cannot be read; `invalid_data` with the line; `no_data_for_period`
+/// with the range of the file; `payload_too_large` beyond the bounds of a table.
+pub fn read_facts(name: &str, bytes: &[u8], quarter: Option<&str>) -> Result<TableFacts, Cause> {
+    let period = quarter.map(parse_quarter).transpose()?;
+    let table = if json_lines::is_json(bytes) { json_lines::read(bytes)? } else { csv::read(bytes)? };
+    facts::compute::compute_facts(name, &table, period)
+}
+
+fn parse_quarter(text: &str) -> Result<dates::Period, Cause> {
+    dates::Period::parse_quarter(text).ok_or_else(|| {
+        Cause::new(ErrorCode::InvalidInput, "the quarter is written like `Q4 2024`, `2024-Q4` or `2024Q4`")
+    })
+}

@@ -1,0 +1,123 @@
+//! The facts against figures that were computed another way.
+
+use greenroom_protocol::ErrorCode;
+use serde_json::json;
+
+use super::compute_facts;
+use crate::tables::csv;
+use crate::tables::dates::Period;
+use crate::tables::facts::TableFacts;
+
+fn facts_of(text: &str, quarter: Option<&str>) -> TableFacts {
+    let quarter = quarter.map(|quarter| Period::parse_quarter(quarter).unwrap());
+    compute_facts("sales.csv", &csv::read(text.as_bytes()).unwrap(), quarter).unwrap()
+}
+
+const SALES: &str = "date,region,revenue,units\n\
+    2024-07-05,North,100.10,1\n\
+    2024-08-05,South,200.20,2\n\
+    2024-10-01,North,300.30,3\n\
+    2024-11-14,South,100.00,4\n\
+    2024-12-31,North,50.05,5\n\
+    2025-01-01,South,999.99,6\n";
+
+#[test]
+fn a_quarter_has_its_rows_and_no_other() {
+    let facts = facts_of(SALES, Some("Q4 2024"));
+    assert_eq!(facts.period.rows, 3);
+    let revenue = facts.measure("revenue").unwrap();
+    assert_eq!(json!(revenue.total), json!(450.35));
+    assert_eq!(json!(revenue.mean), json!(150.116667));
+    assert_eq!((json!(revenue.min), json!(revenue.max)), (json!(50.05), json!(300.3)));
+    assert_eq!(json!(revenue.previous_total), json!(300.3));
+    assert_eq!(json!(revenue.growth_pct), json!(49.9667));
+    assert_eq!(json!(facts.measure("units").unwrap().total), json!(12));
+    assert_eq!(facts.growth.unwrap().before, "Q3 2024");
+    assert_eq!(facts.headline, ["revenue", "units"]);
+}
+
+#[test]
+fn a_quarter_without_one_before_has_no_growth() {
+    let facts = facts_of(SALES, Some("Q3 2024"));
+    assert_eq!(facts.previous, None);
+    assert_eq!(facts.growth, None);
+    assert_eq!(facts.measure("revenue").unwrap().growth_pct, None);
+}
+
+#[test]
+fn without_a_quarter_the_last_month_is_compared_with_the_first() {
+    let facts = facts_of(SALES, None);
+    assert_eq!(facts.period.rows, 6);
+    assert_eq!(facts.period.label, "2024-07-05 to 2025-01-01");
+    let revenue = facts.measure("revenue").unwrap();
+    assert_eq!(json!(revenue.total), json!(1750.64));
+    assert_eq!((json!(revenue.compared_total), json!(revenue.previous_total)), (json!(999.99), json!(100.1)));
+    assert_eq!(json!(revenue.growth_pct), json!(898.991));
+}
+
+#[test]
+fn a_quarter_without_rows_names_the_range_of_the_file() {
+    let table = csv::read(SALES.as_bytes()).unwrap();
+    let cause = compute_facts("sales.csv", &table, Period::parse_quarter("Q2 2020")).unwrap_err();
+    assert_eq!(cause.code, ErrorCode::NoDataForPeriod);
+    assert_eq!((&cause.details["from"], &cause.details["to"]), (&json!("2024-07-05"), &json!("2025-01-01")));
+}
+
+#[test]
+fn groups_and_months_add_up_to_the_whole() {
+    let facts = facts_of(SALES, Some("Q4 2024"));
+    let regions = &facts.breakdowns.first().unwrap().groups;
+    assert_eq!(regions.iter().map(|group| group.value.as_str()).collect::<Vec<_>>(), ["North", "South"]);
+    assert_eq!(json!(regions[0].totals["revenue"]), json!(350.35));
+    assert_eq!(json!(regions[0].growth_pct), json!(250));
+    let shares: f64 = regions.iter().filter_map(|group| group.share_pct.as_ref()?.as_f64()).sum();
+    assert!((shares - 100.0).abs() < 0.001);
+    let months: Vec<_> = facts.by_month.iter().map(|month| (month.month.as_str(), month.in_period)).collect();
+    assert_eq!(
+        months,
+        [
+            ("2024-07", false),
+            ("2024-08", false),
+            ("2024-10", true),
+            ("2024-11", true),
+            ("2024-12", true),
+            ("2025-01", false)
+        ]
+    );
+}
+
+#[test]
+fn a_file_without_dates_or_numbers_is_told_apart() {
+    let facts = facts_of("region,revenue\nN,1\nS,2\n", None);
+    assert_eq!((facts.period.label.as_str(), facts.growth), ("all rows", None));
+    let table = csv::read(b"region,revenue\nN,1\nS,2\n").unwrap();
+    assert_eq!(compute_facts("x", &table, Period::parse_quarter("Q1 2025")).unwrap_err().code, ErrorCode::InvalidData);
+    let table = csv::read(b"date,name\n2024-01-01,a\n").unwrap();
+    assert_eq!(compute_facts("x", &table, None).unwrap_err().code, ErrorCode::InvalidData);
+    let table = csv::read(b"date,n\n2024-01-01,1\n,2\n").unwrap();
+    assert_eq!(compute_facts("x", &table, None).unwrap_err().details["line"], 3);
+}
+
+#[test]
+fn facts_survive_as_json() {
+    let facts = facts_of(SALES, Some("Q4 2024"));
+    assert_eq!(TableFacts::from_json(&serde_json::to_value(&facts).unwrap()), Some(facts));
+    assert_eq!(TableFacts::from_json(&json!({ "measures": 1 })), None);
+}
+
+proptest::proptest! {
+    #[test]
+    fn totals_equal_whole_cents_added_another_way(cents in proptest::collection::vec(-1_000_000_i64..1_000_000_000, 1..60)) {
+        let mut text = String::from("date,revenue\n");
+        for (day, cents) in cents.iter().enumerate() {
+            let sign = if *cents < 0 { "-" } else { "" };
+            let plain = cents.unsigned_abs();
+            text.push_str(&format!("2024-0{}-{:02},{sign}{}.{:02}\n", 1 + day / 28, 1 + day % 28, plain / 100, plain % 100));
+        }
+        let facts = facts_of(&text, None);
+        let wanted: i64 = cents.iter().sum();
+        #[expect(clippy::cast_precision_loss, reason = "below 2^53")]
+        let wanted = wanted as f64 / 100.0;
+        proptest::prop_assert_eq!(facts.measure("revenue").unwrap().total.as_f64().unwrap(), wanted);
+    }
+}

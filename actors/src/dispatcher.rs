@@ -23,7 +23,6 @@ use crate::agent::{ExecutionFailure, ExecutionResult};
 use crate::category::CategoryHandles;
 use crate::execution::invocation::Invocation;
 use crate::execution::{DeltaSink, ExecutionEnv};
-use crate::tool::NATIVE_PREFIX;
 
 /// The output under which a tool's result stands.
 pub const TOOL_RESULT: &str = "result";
@@ -193,18 +192,16 @@ impl Dispatcher {
         Ok(self.teams.write(permit).await?)
     }
 
-    /// Uses a native tool.
+    /// Calls a tool.
     ///
     /// # Errors
-    /// [`ErrorCode::UnknownTool`]; [`ErrorCode::TimedOut`]; what the tool says.
+    /// [`ErrorCode::UnknownTool`]; [`ErrorCode::TimedOut`]; a cause of the tool.
     pub async fn call_tool(&self, _audit_entry: &OpenAuditEntry, permit: Permitted<CallTool>) -> ExecutionResult {
         let (grant, call) = permit.redeem();
-        let Some(name) = call.tool.strip_prefix(NATIVE_PREFIX) else {
-            return Err(Cause::new(ErrorCode::UnknownTool, format!("{} is no native tool", call.tool)).into());
-        };
         let left = grant.deadline().remaining(self.env.clock.now());
-        let used = tokio::time::timeout(left, self.env.use_tool(name, call.arguments)).await;
-        let late = |_| Cause::new(ErrorCode::TimedOut, format!("the tool {name} was not done before the deadline"));
+        let used = tokio::time::timeout(left, self.env.call_tool(&call.tool, call.arguments)).await;
+        let late =
+            |_| Cause::new(ErrorCode::TimedOut, format!("the tool {} was not done before the deadline", call.tool));
         let result = used.map_err(late)??;
         Ok(Outcome { outputs: Values::from([(TOOL_RESULT.to_owned(), result)]), usage: Usage::default() })
     }
@@ -220,18 +217,7 @@ impl ExecutionFailure {
             status: Status::of(&cause),
             outputs: Values::new(),
             error: Some(cause),
-            metadata: Metadata {
-                agents_involved: u32::try_from(usage.agents.len()).unwrap_or(u32::MAX),
-                agents: usage.agents,
-                workflow_steps: usage.steps,
-                tokens_used: usage.tokens,
-                cost_usd: usage.cost.as_usd(),
-                estimated: usage.estimated,
-                price: usage.price,
-                model: usage.model,
-                policy_decisions: usage.decisions,
-                ..Metadata::default()
-            },
+            metadata: Metadata::from(usage),
         }
     }
 }

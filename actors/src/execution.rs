@@ -1,15 +1,17 @@
 //! One execution of one agent, from its validated inputs to its validated outputs.
 //!
 //! ```text
-//! perform       inputs → attempts, as the definition's `retry` says → outputs
-//! ├── native    a handler that is compiled in
-//! └── llm       prompt, memory → turns { ask { models, spend, stream }, tools } → repair
+//! execute      inputs → attempts, as the definition's `retry` allows → outputs
+//! └── Runtime  the implementation of the definition's `runtime`
+//!     ├── native   a handler that is compiled in
+//!     └── llm      prompt, memory → turns { model calls, tool calls } → repair
 //! ```
 //!
-//! Everything that an execution needs from outside stands in the [`Backstage`]. What does not live
-//! here: actors. An execution is one future, and its agent's actor owns it.
+//! Everything that an execution needs from outside is in the [`ExecutionEnv`]. Actors are elsewhere: an
+//! execution is one future, and the actor of its agent owns it.
 
 pub mod accounting;
+mod agent_tools;
 mod conversation;
 pub mod invocation;
 mod llm;
@@ -18,60 +20,60 @@ mod model_call;
 pub mod model_registry;
 mod native;
 mod repair;
+pub mod runtime;
 mod stream;
 mod tools;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use greenroom_definitions::agent::RuntimeKind;
-use greenroom_protocol::{Cause, Clock, ErrorCode, IdGenerator, Values};
-use tokio::sync::Semaphore;
+use greenroom_protocol::{Cause, Clock, ErrorCode, IdGenerator, Json, Values};
 
 use crate::definition_resolver::DefinitionResolver;
 use crate::failure::{ProviderBackoff, RetryBudgets};
-use crate::handler::{FileAccess, Handler};
+use crate::handler::FileAccess;
 use crate::observer::Observer;
 use crate::pipeline::PipelineHandle;
-use crate::tool::Tool;
+use crate::tool::ToolSource;
 
 pub use accounting::Accounting;
+pub use agent_tools::AgentTools;
+pub use llm::LlmRuntime;
 pub use model_registry::ModelRegistry;
+pub use native::{NativeRuntime, NativeTools, register_native};
 pub use stream::{AnswerEvent, DeltaSink};
 
 use invocation::{Invocation, UsageMeter};
+use runtime::{ExecutionContext, Runtime};
 
-/// Handlers and tools that block a thread at the same time, for each core of the machine.
-const BLOCKING_PER_CORE: usize = 4;
-
-/// What is handed in to make a [`Backstage`].
+/// The parts of an [`ExecutionEnv`].
 pub struct ExecutionEnvParts {
-    /// Native handlers.
-    pub handlers: Vec<Arc<dyn Handler>>,
-    /// Native tools.
-    pub tools: Vec<Arc<dyn Tool>>,
-    /// What handlers and tools may reach.
+    /// The implementations of the runtimes that this pod has.
+    pub runtimes: Vec<Arc<dyn Runtime>>,
+    /// The sources of the tools that agents may call.
+    pub tool_sources: Vec<Arc<dyn ToolSource>>,
+    /// The access to files and artifacts.
     pub files: FileAccess,
-    /// Which models there are.
+    /// The configured models.
     pub models: ModelRegistry,
-    /// Who pays.
+    /// Reserves and settles the cost of model calls.
     pub accounting: Accounting,
-    /// The way back in.
+    /// Handles the nested requests of executions.
     pub pipeline: PipelineHandle,
-    /// Where definitions are found.
+    /// Resolves definitions.
     pub resolver: Arc<dyn DefinitionResolver>,
-    /// Who counts.
+    /// Receives actor events.
     pub observer: Arc<dyn Observer>,
     /// Reads the wall clock.
     pub clock: Arc<dyn Clock>,
-    /// Makes numbers.
+    /// Generates ids.
     pub ids: Arc<dyn IdGenerator>,
 }
 
-/// Everything that executions share.
+/// The dependencies that all executions share.
 pub struct ExecutionEnv {
-    pub(crate) handlers: HashMap<Arc<str>, Arc<dyn Handler>>,
-    pub(crate) tools: HashMap<Arc<str>, Arc<dyn Tool>>,
+    runtimes: Vec<Arc<dyn Runtime>>,
+    tool_sources: Vec<Arc<dyn ToolSource>>,
     pub(crate) files: FileAccess,
     pub(crate) models: ModelRegistry,
     pub(crate) accounting: Accounting,
@@ -80,99 +82,109 @@ pub struct ExecutionEnv {
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn IdGenerator>,
-    pub(crate) clocks: ProviderBackoff,
+    pub(crate) provider_backoff: ProviderBackoff,
     pub(crate) budgets: Arc<RetryBudgets>,
-    pub(crate) blocking: Arc<Semaphore>,
 }
 
 impl ExecutionEnv {
-    /// Sets the stage up.
+    /// Assembles the environment.
     #[must_use]
-    pub fn new(props: ExecutionEnvParts) -> Arc<Self> {
+    pub fn new(parts: ExecutionEnvParts) -> Arc<Self> {
         let ExecutionEnvParts {
-            handlers,
-            tools,
-            files: desk,
+            runtimes,
+            tool_sources,
+            files,
             models,
-            accounting: treasury,
-            pipeline: doorway,
-            resolver: library,
+            accounting,
+            pipeline,
+            resolver,
             observer,
             clock,
             ids,
-        } = props;
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        } = parts;
         Arc::new(Self {
-            handlers: handlers.into_iter().map(|handler| (Arc::from(handler.name()), handler)).collect(),
-            tools: tools.into_iter().map(|tool| (Arc::from(tool.name()), tool)).collect(),
-            files: desk,
+            runtimes,
+            tool_sources,
+            files,
             models,
-            accounting: treasury,
-            pipeline: doorway,
-            resolver: library,
+            accounting,
+            pipeline,
+            resolver,
             observer,
             clock,
             ids,
-            clocks: ProviderBackoff::default(),
+            provider_backoff: ProviderBackoff::default(),
             budgets: Arc::default(),
-            blocking: Arc::new(Semaphore::new(cores * BLOCKING_PER_CORE)),
         })
     }
 
-    /// The retry budgets of the runs under way.
+    /// The retry budgets of the active runs.
     #[must_use]
     pub fn budgets(&self) -> &Arc<RetryBudgets> {
         &self.budgets
     }
 
-    /// Uses a native tool. Who may use which was judged before.
+    /// Executes a tool, by its name with the scheme. Policy has permitted the call before.
     ///
     /// # Errors
-    /// [`ErrorCode::UnknownTool`]; what the tool says.
-    pub async fn use_tool(&self, name: &str, arguments: Values) -> Result<greenroom_protocol::Json, Cause> {
-        native::call_tool(self, name, arguments).await
+    /// [`ErrorCode::UnknownTool`]; a [`Cause`] of the tool.
+    pub async fn call_tool(&self, tool: &str, arguments: Values) -> Result<Json, Cause> {
+        let known = tool.split_once(':').and_then(|(scheme, name)| Some((self.tool_source(scheme)?, name)));
+        match known {
+            Some((source, name)) => source.call(name, arguments).await,
+            None => Err(Cause::new(ErrorCode::UnknownTool, format!("there is no tool `{tool}`"))),
+        }
+    }
+
+    pub(crate) fn tool_source(&self, scheme: &str) -> Option<&Arc<dyn ToolSource>> {
+        self.tool_sources.iter().find(|source| source.scheme() == scheme)
+    }
+
+    fn runtime(&self, kind: RuntimeKind) -> Result<&dyn Runtime, Cause> {
+        let runtime = self.runtimes.iter().find(|runtime| runtime.kind() == kind);
+        runtime.map(|runtime| &**runtime).ok_or_else(|| unavailable(kind))
     }
 }
 
-/// Lets an agent work once, and again as far as its definition and the run's budget allow. What it
-/// takes is written on `tab` as it happens, so that nothing is lost if this future is dropped.
+/// Executes an agent, and retries as far as its definition and the budget of the run allow. Usage is
+/// recorded in `meter` as it occurs, so that it is known even if this future is dropped.
 ///
 /// # Errors
 /// The cause of the last attempt.
-pub async fn execute(env: Arc<ExecutionEnv>, assignment: Box<Invocation>, meter: UsageMeter) -> Result<Values, Cause> {
-    let agent = Arc::clone(&assignment.agent);
+pub async fn execute(
+    env: Arc<ExecutionEnv>,
+    mut invocation: Box<Invocation>,
+    meter: UsageMeter,
+) -> Result<Values, Cause> {
+    let agent = Arc::clone(&invocation.agent);
     meter.record_agent(agent.id());
-    let budget = env.budgets.for_grant(&assignment.grant, &assignment.key());
-    let mut assignment = assignment;
-    // What is over before a model is waited for is boxed, here and below: who waits does not hold it.
-    Box::pin(invocation::load_artifacts(&env.files, &mut assignment)).await?;
-    assignment.invoke.inputs = agent.validate_inputs(std::mem::take(&mut assignment.invoke.inputs))?;
+    let budget = env.budgets.for_grant(&invocation.grant, &invocation.key());
+    // Futures that end before a model is awaited are boxed, here and below, so that an execution in
+    // flight does not carry their state.
+    Box::pin(invocation::load_artifacts(&env.files, &mut invocation)).await?;
+    invocation.invoke.inputs = agent.validate_inputs(std::mem::take(&mut invocation.invoke.inputs))?;
+    let runtime = env.runtime(agent.spec().implementation.runtime);
     let mut attempt = 1;
     loop {
-        let ctx = invocation::ExecutionContext { env: &env, job: &assignment, meter: &meter, budget: &budget };
-        // Boxed, so that a held execution of one runtime does not carry the other's state.
-        let result = match agent.spec().implementation.runtime {
-            RuntimeKind::Native => Box::pin(native::execute(&ctx)).await,
-            RuntimeKind::Llm => Box::pin(llm::execute(&ctx)).await,
-            other @ (RuntimeKind::Wasm | RuntimeKind::Python | RuntimeKind::Http) => Err(unavailable(other)),
+        let ctx = ExecutionContext { env: &env, invocation: &invocation, meter: &meter, budget: &budget };
+        let result = match &runtime {
+            Ok(runtime) => runtime.execute(&ctx).await,
+            Err(cause) => Err(cause.clone()),
         };
         let cause = match result {
             Ok(outputs) => return Ok(outputs),
             Err(cause) => cause,
         };
-        let wait = agent.spec().retry.as_ref().and_then(|retry| retry.delay_after(attempt));
-        let Some(wait) = wait.filter(|_| cause.code.is_retryable() && budget.try_take()) else { return Err(cause) };
+        let delay = agent.spec().retry.as_ref().and_then(|retry| retry.delay_after(attempt));
+        let Some(delay) = delay.filter(|_| cause.code.is_retryable() && budget.try_take()) else { return Err(cause) };
         tracing::debug!(agent.id = agent.id().as_str(), error.code = cause.code.as_str(), attempt, "attempt failed");
-        Box::pin(tokio::time::sleep(wait)).await;
+        Box::pin(tokio::time::sleep(delay)).await;
         attempt += 1;
     }
 }
 
-fn unavailable(runtime: RuntimeKind) -> Cause {
-    Cause::new(
-        ErrorCode::RuntimeUnavailable,
-        format!("this release does not execute the runtime `{}`", runtime.as_str()),
-    )
+fn unavailable(kind: RuntimeKind) -> Cause {
+    Cause::new(ErrorCode::RuntimeUnavailable, format!("this release does not execute the runtime `{}`", kind.as_str()))
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! The seam behind which native handlers stand: agents and tools that need no language model.
+//! The trait of native handlers, the code behind agents that need no language model, and the access to
+//! files that handlers and tools get.
 
 use std::sync::Arc;
 
@@ -7,42 +8,42 @@ use greenroom_definitions::agent::Agent;
 use greenroom_protocol::{ArtifactRef, CallKey, Cause, Deadline, ErrorCode, Json, RunId, Timestamp, Values};
 use greenroom_registry::artifacts::ArtifactStore;
 
-/// Whether a handler gives its thread back while it works.
+/// Whether a handler or tool yields its thread while it works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HandlerMode {
-    /// It awaits; it runs on the runtime's workers.
+    /// It awaits; it runs on tokio's worker threads.
     Async,
     /// It computes or parses; it runs on a blocking thread, of which there is a bounded number.
     Blocking,
 }
 
-/// What a handler is asked to do.
+/// The input of one call of a handler.
 #[derive(Debug, Clone)]
 pub struct HandlerInput {
-    /// The agent as it was judged.
+    /// The authorized version of the agent.
     pub agent: Arc<Agent>,
-    /// Its inputs, validated.
+    /// Its validated inputs.
     pub inputs: Values,
-    /// The run's or team's context.
+    /// The context of the run or the team.
     pub context: Values,
     /// The idempotency key, the same for every retry.
     pub key: CallKey,
-    /// The run that it belongs to.
+    /// The run that this call belongs to.
     pub run: Option<RunId>,
-    /// When it began.
+    /// When the attempt began.
     pub now: Timestamp,
-    /// After which nobody waits.
+    /// When the caller stops waiting.
     pub deadline: Deadline,
 }
 
-/// A file that an input names, read.
+/// The content of a file that an input names.
 #[derive(Debug, Clone)]
 pub struct File {
     /// Its bytes.
     pub bytes: Arc<[u8]>,
-    /// What its owner calls it; never a path.
+    /// Its base name; never a path.
     pub name: String,
-    /// What it is, such as `text/csv`.
+    /// Its media type, such as `text/csv`.
     pub media_type: String,
 }
 
@@ -52,12 +53,12 @@ pub trait FileReader: Send + Sync {
     /// Reads one file.
     ///
     /// # Errors
-    /// [`ErrorCode::PathNotAllowed`] outside the allowed folders, symbolic links followed first;
+    /// [`ErrorCode::PathNotAllowed`] outside the allowed folders, after symbolic links are resolved;
     /// [`ErrorCode::PayloadTooLarge`] above `bytes_max`.
     async fn read(&self, path: &str, bytes_max: u64) -> Result<File, Cause>;
 }
 
-/// What a handler may reach: files within roots, and artifacts. Nothing else is on the desk.
+/// What handlers and tools may read and store: files within the allowed folders, and artifacts.
 #[derive(Clone)]
 pub struct FileAccess {
     files: Arc<dyn FileReader>,
@@ -65,7 +66,7 @@ pub struct FileAccess {
 }
 
 impl FileAccess {
-    /// Lays the desk.
+    /// Grants access to these files and artifacts.
     #[must_use]
     pub fn new(files: Arc<dyn FileReader>, artifacts: Arc<dyn ArtifactStore>) -> Self {
         Self { files, artifacts }
@@ -74,8 +75,8 @@ impl FileAccess {
     /// Reads the file that an input names: an artifact, or a path within the allowed folders.
     ///
     /// # Errors
-    /// [`ErrorCode::InvalidInput`] if the value is neither; [`ErrorCode::UnknownRecord`] if the artifact is gone;
-    /// otherwise as [`Files::read`].
+    /// [`ErrorCode::InvalidInput`] if the value is neither; [`ErrorCode::UnknownRecord`] if the artifact
+    /// was deleted; otherwise as [`FileReader::read`].
     pub async fn open_file(&self, value: &Json, bytes_max: u64) -> Result<File, Cause> {
         if let Some(artifact) = ArtifactRef::from_json(value) {
             if artifact.bytes > bytes_max {
@@ -83,10 +84,12 @@ impl FileAccess {
                 return Err(Cause::new(ErrorCode::PayloadTooLarge, message));
             }
             let bytes = self.artifacts.get(&artifact.hash, bytes_max).await.map_err(|error| error.cause())?;
-            let gone =
-                || Cause::new(ErrorCode::UnknownRecord, format!("the artifact {} is gone", artifact.hash.short()));
+            let missing = || {
+                let message = format!("the artifact {} does not exist any more", artifact.hash.short());
+                Cause::new(ErrorCode::UnknownRecord, message)
+            };
             return Ok(File {
-                bytes: bytes.ok_or_else(gone)?.into(),
+                bytes: bytes.ok_or_else(missing)?.into(),
                 name: artifact.name,
                 media_type: artifact.media_type,
             });
@@ -97,7 +100,7 @@ impl FileAccess {
         }
     }
 
-    /// Keeps bytes as an artifact.
+    /// Stores bytes as an artifact.
     ///
     /// # Errors
     /// [`ErrorCode::StoreUnavailable`]; [`ErrorCode::PayloadTooLarge`].
@@ -112,13 +115,13 @@ pub trait Handler: Send + Sync {
     /// Its name in a definition's `implementation.handler`, such as `native.data_collection`.
     fn name(&self) -> &str;
 
-    /// Whether it gives its thread back.
+    /// Whether it awaits or blocks.
     fn mode(&self) -> HandlerMode;
 
-    /// Does the work and gives the outputs, by name.
+    /// Computes the outputs, by name.
     ///
     /// # Errors
     /// A [`Cause`] whose code is one of [`ErrorCode::HandlerFailed`], [`ErrorCode::InvalidData`],
-    /// [`ErrorCode::NoDataForPeriod`], [`ErrorCode::InvalidInput`] or what the desk answered.
-    async fn run(&self, work: &HandlerInput, files: &FileAccess) -> Result<Values, Cause>;
+    /// [`ErrorCode::NoDataForPeriod`], [`ErrorCode::InvalidInput`] or a code of [`FileAccess`].
+    async fn run(&self, input: &HandlerInput, files: &FileAccess) -> Result<Values, Cause>;
 }

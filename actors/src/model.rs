@@ -1,4 +1,5 @@
-//! The seam behind which language models stand. Nothing here knows a provider, a price or a wire.
+//! The trait of language model providers, and the types of a call and its answer. Nothing here knows a
+//! provider, a price or a protocol.
 
 use std::fmt;
 use std::str::FromStr;
@@ -37,10 +38,10 @@ impl FromStr for ModelName {
     }
 }
 
-/// Who wrote a message.
+/// The author of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// The one who asks; all data from outside arrives under this role.
+    /// The user; all data from outside has this role.
     User,
     /// The model.
     Assistant,
@@ -51,39 +52,39 @@ pub enum Role {
 pub enum Part {
     /// Text.
     Text(String),
-    /// The model asks for a tool.
+    /// A call of a tool by the model.
     ToolCall(ToolCall),
-    /// What the tool gave.
+    /// The result of such a call.
     ToolResult {
         /// The id of the call.
         id: String,
         /// The result, as JSON text.
         content: String,
-        /// True if the tool was refused or failed.
+        /// True if the call was denied or failed.
         is_error: bool,
     },
 }
 
-/// One message of the conversation. The system part is not one of them: it stands in the call.
+/// One message of the conversation. The system part is not a message but a field of the call.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Message {
-    /// Who wrote it.
+    /// Its author.
     pub role: Role,
-    /// What it says.
+    /// Its content.
     pub parts: Vec<Part>,
 }
 
 impl Message {
-    /// A message of one text.
+    /// Creates a message of one text.
     pub fn text(role: Role, text: impl Into<String>) -> Self {
         Self { role, parts: vec![Part::Text(text.into())] }
     }
 }
 
-/// A tool that the model may ask for.
+/// A tool that the model may call.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ToolSpec {
-    /// Its name on the wire: letters, digits, `_` and `-`.
+    /// Its name in the provider's protocol: letters, digits, `_` and `-`.
     pub name: String,
     /// What it does.
     pub description: String,
@@ -91,30 +92,30 @@ pub struct ToolSpec {
     pub parameters: Json,
 }
 
-/// The model asks for a tool.
+/// A call of a tool by the model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ToolCall {
     /// The provider's id of this call.
     pub id: String,
-    /// The tool's name on the wire.
+    /// The tool's name in the provider's protocol.
     pub name: String,
     /// Its arguments.
     pub arguments: Json,
 }
 
-/// The shape that an answer must have.
+/// The schema that an answer must match.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OutputSchema {
     /// A short name, `[a-z0-9_]`.
     pub name: String,
-    /// The JSON Schema: an object with one property an output.
+    /// The JSON Schema: an object with one property per output.
     pub schema: Arc<Json>,
 }
 
-/// How long each phase of a call may take.
+/// The timeouts of the phases of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
-    /// Until the connection stands.
+    /// Until the connection is established.
     pub connect: Duration,
     /// Until the first byte of the answer.
     pub first_token: Duration,
@@ -124,62 +125,62 @@ pub struct Timeouts {
     pub total: Duration,
 }
 
-/// One call of a model. It cannot be made without a reservation: no reservation, no call.
+/// One call of a model. It can only be made with a reservation of its worst-case cost.
 #[derive(Debug, Clone, Copy)]
 pub struct ModelCall<'a> {
-    /// Which model.
+    /// The model to call.
     pub model: &'a ModelName,
-    /// The system part; it comes from the definition alone.
+    /// The system part; only the definition contributes to it.
     pub system: &'a str,
     /// The conversation.
     pub messages: &'a [Message],
-    /// The shape of the answer, where the definition declares outputs.
+    /// The schema of the answer, if the definition declares outputs.
     pub schema: Option<&'a OutputSchema>,
-    /// The tools that the model may ask for.
+    /// The tools that the model may call.
     pub tools: &'a [ToolSpec],
-    /// Tokens of the answer at most; always sent.
+    /// Maximum tokens of the answer; always sent.
     pub tokens_max: u32,
     /// The idempotency key, the same for every retry.
     pub key: &'a CallKey,
-    /// How long each phase may take.
+    /// The timeouts of the phases.
     pub timeouts: Timeouts,
     /// The proof that the worst case of this call fits into every budget.
     pub reservation: &'a Reservation,
 }
 
-/// Why a model stopped.
+/// The reason why a model stopped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StopReason {
-    /// It was done.
+    /// The answer is complete.
     Complete,
-    /// It waits for the results of tools.
+    /// The model waits for tool results.
     Tools,
-    /// It was cut at `tokens_max`.
+    /// The answer was truncated at `tokens_max`.
     Length,
-    /// It declines.
+    /// The model declined to answer.
     Refusal,
-    /// Something else, in the provider's words.
+    /// Any other reason, as the provider names it.
     Other(String),
 }
 
 /// One piece of an answer.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Delta {
-    /// Text as it comes.
+    /// A piece of text.
     Text(String),
-    /// A complete call of a tool.
+    /// A complete tool call.
     Tool(ToolCall),
-    /// The provider's own count. The last one counts; an answer without any is settled at its
-    /// reservation.
+    /// The provider's own token count. The last one applies; an answer without a count is settled at
+    /// its reservation.
     Usage(Tokens),
     /// The end; nothing follows.
     End(StopReason),
 }
 
-/// Which phase took too long.
+/// The phase of a call that timed out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallPhase {
-    /// Until the connection stands.
+    /// Until the connection is established.
     Connect,
     /// Until the first byte of the answer.
     FirstToken,
@@ -189,7 +190,7 @@ pub enum CallPhase {
     Total,
 }
 
-/// Why there is no answer, in the classes that decide what happens next.
+/// The failure of a call, in the classes that decide between retry, fallback and error.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ModelError {
     /// The provider has no capacity (429, 503, 529).
@@ -197,11 +198,11 @@ pub enum ModelError {
     Overloaded {
         /// Its HTTP status.
         status: u16,
-        /// What its `Retry-After` says.
+        /// The delay of its `Retry-After` header.
         retry_after: Option<Duration>,
     },
-    /// No connection could be made: the name, the address, the port or the certificate is wrong, or
-    /// nobody listens. Not one byte of the request was sent.
+    /// No connection could be made: the name, the address, the port or the certificate is wrong, or no
+    /// server listens. No byte of the request was sent.
     #[error("the provider cannot be reached")]
     Unreachable,
     /// The provider does not accept the key (401, 403).
@@ -213,56 +214,56 @@ pub enum ModelError {
     /// The request does not fit into the model's context.
     #[error("the request does not fit into the model's context")]
     ContextOverflow {
-        /// Tokens asked for, where the provider says so.
+        /// Requested tokens, if the provider reports them.
         asked: Option<u64>,
-        /// Tokens that fit, where known.
+        /// The context size in tokens, if known.
         limit: Option<u64>,
     },
-    /// The provider says that the request is wrong (other 4xx).
-    #[error("the provider refuses the request ({status}): {message}")]
+    /// The provider rejected the request (other 4xx).
+    #[error("the provider rejected the request ({status}): {message}")]
     Rejected {
         /// Its HTTP status.
         status: u16,
-        /// Its words, shortened, without a secret.
+        /// The provider's message, shortened, without a secret.
         message: String,
     },
-    /// The provider failed (5xx), or the connection did.
+    /// The provider failed (5xx), or the connection broke.
     #[error("the provider failed: {message}")]
     Failed {
-        /// Its HTTP status, where there was one.
+        /// Its HTTP status, if there was one.
         status: Option<u16>,
         /// What happened, without a secret.
         message: String,
     },
-    /// The answer cannot be read: half an event, garbage, more bytes than allowed.
+    /// The answer cannot be read: an incomplete event, invalid data, or more bytes than allowed.
     #[error("the provider's answer cannot be read: {message}")]
     MalformedResponse {
-        /// What was wrong with it.
+        /// What is wrong with it.
         message: String,
     },
-    /// A phase took too long.
+    /// A phase exceeded its timeout.
     #[error("the provider took too long ({phase:?})")]
     TimedOut {
-        /// Which phase.
+        /// The phase.
         phase: CallPhase,
     },
 }
 
-/// An answer as it arrives. Dropping it stops the provider's work.
+/// The stream of an answer. Dropping it cancels the call.
 pub type Deltas = BoxStream<'static, Result<Delta, ModelError>>;
 
-/// A language model's provider.
+/// A provider of language models.
 #[async_trait]
 pub trait ModelProvider: Send + Sync {
-    /// Its name, as it stands before the dot of a model's name.
+    /// Its name, the part before the first dot of a model's name.
     fn name(&self) -> &str;
 
-    /// True if the request leaves this organisation; `deny_external_models` asks.
+    /// True if requests leave this organisation; the rule `deny_external_models` depends on it.
     fn is_external(&self) -> bool;
 
-    /// Sends the request and answers with the stream of its pieces.
+    /// Sends the request and returns the stream of the answer.
     ///
     /// # Errors
-    /// [`ModelError`], if there is no answer at all; later failures come in the stream.
+    /// [`ModelError`] if no answer begins; later failures are items of the stream.
     async fn stream(&self, call: ModelCall<'_>) -> Result<Deltas, ModelError>;
 }

@@ -24,7 +24,9 @@ use serde_json::json;
 use crate::agent::ExecutionFailure;
 use crate::definition_resolver::DefinitionResolver;
 use crate::execution::invocation::Invocation;
-use crate::execution::{Accounting, DeltaSink, ExecutionEnv, ExecutionEnvParts, ModelRegistry};
+use crate::execution::{
+    Accounting, AgentTools, DeltaSink, ExecutionEnv, ExecutionEnvParts, LlmRuntime, ModelRegistry, register_native,
+};
 use crate::handler::{File, FileAccess, FileReader, Handler, HandlerInput, HandlerMode};
 use crate::model::{Delta, Deltas, Message, ModelCall, ModelError, ModelProvider, StopReason, ToolSpec};
 use crate::observer::{ActorEvent, Observer};
@@ -326,10 +328,12 @@ impl TestEnv {
         let pipeline = PipelineHandle::default();
         assert!(pipeline.bind(recording.clone()).is_ok());
         let notes = Arc::new(RecordingObserver::default());
+        let files = FileAccess::new(Arc::new(NoFiles), artifacts);
+        let (runtime, tools) = register_native(wanted.handlers, vec![Arc::new(Adder), Arc::new(PanickingTool)], &files);
         let env = ExecutionEnv::new(ExecutionEnvParts {
-            handlers: wanted.handlers,
-            tools: vec![Arc::new(Adder), Arc::new(PanickingTool)],
-            files: FileAccess::new(Arc::new(NoFiles), artifacts),
+            runtimes: vec![Arc::new(runtime), Arc::new(LlmRuntime)],
+            tool_sources: vec![Arc::new(AgentTools), Arc::new(tools)],
+            files,
             models: ModelRegistry::new(wanted.providers),
             accounting,
             pipeline,

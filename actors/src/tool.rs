@@ -1,12 +1,62 @@
-//! The seam behind which native tools stand: what an agent may use besides other agents.
+//! Tools: what the model of an agent may call. A [`ToolSource`] provides the tools of one scheme; a
+//! [`Tool`] is one that is compiled in.
 
 use async_trait::async_trait;
-use greenroom_protocol::{Cause, Json, Values};
+use greenroom_definitions::Catalogue;
+use greenroom_protocol::request::{CallOptions, CallTool};
+use greenroom_protocol::{CallKey, Cause, Json, Request, Values};
 
 use crate::handler::{FileAccess, HandlerMode};
 
-/// What a tool's name begins with in a definition and in a request.
-pub const NATIVE_PREFIX: &str = "native:";
+/// What a model must know about a tool before it can call it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ToolDescription {
+    /// What the tool does.
+    pub description: String,
+    /// The JSON Schema of its arguments: an object.
+    pub parameters: Json,
+}
+
+/// One call of a tool, before it becomes a request.
+#[derive(Debug, Clone)]
+pub struct NestedCall<'a> {
+    /// The tool's name in its source, without the scheme.
+    pub name: &'a str,
+    /// The arguments, by name.
+    pub arguments: Values,
+    /// The idempotency key, the same for every retry.
+    pub key: CallKey,
+    /// The model and the cost limit that a called agent inherits.
+    pub options: CallOptions,
+}
+
+/// A source of tools. A definition names a tool as `SCHEME:NAME`.
+///
+/// An agent never calls a source: it issues the request that [`ToolSource::request`] builds, so each
+/// call is authenticated, authorized and audited. The dispatcher executes it by [`ToolSource::call`].
+#[async_trait]
+pub trait ToolSource: Send + Sync {
+    /// The scheme of its tools' names, such as `native`.
+    fn scheme(&self) -> &str;
+
+    /// Describes a tool; `None` if the source has no tool of this name.
+    fn describe(&self, name: &str, catalogue: &Catalogue) -> Option<ToolDescription>;
+
+    /// Builds the request that calls a tool.
+    ///
+    /// # Errors
+    /// A [`Cause`] if the name or the arguments cannot be sent.
+    fn request(&self, call: NestedCall<'_>) -> Result<Request, Cause> {
+        let tool = format!("{}:{}", self.scheme(), call.name);
+        Ok(Request::CallTool(CallTool { tool, arguments: call.arguments, key: Some(call.key) }))
+    }
+
+    /// Executes one call that policy has permitted.
+    ///
+    /// # Errors
+    /// [`greenroom_protocol::ErrorCode::UnknownTool`]; a [`Cause`] of the tool.
+    async fn call(&self, name: &str, arguments: Values) -> Result<Json, Cause>;
+}
 
 /// A native tool.
 #[async_trait]
@@ -14,16 +64,16 @@ pub trait Tool: Send + Sync {
     /// Its name, without `native:`.
     fn name(&self) -> &str;
 
-    /// What it does, for the model that may use it.
+    /// What it does, for the model that may call it.
     fn description(&self) -> &str;
 
     /// The JSON Schema of its arguments: an object.
     fn parameters(&self) -> Json;
 
-    /// Whether it gives its thread back.
+    /// Whether it awaits or blocks.
     fn mode(&self) -> HandlerMode;
 
-    /// Does it once and gives a result.
+    /// Executes one call.
     ///
     /// # Errors
     /// A [`Cause`] that the model may read.

@@ -124,6 +124,24 @@ pub struct Usage {
     pub decisions: u32,
 }
 
+impl From<Usage> for Metadata {
+    /// Reports usage; the caller adds what usage does not know, such as the duration and the trace.
+    fn from(usage: Usage) -> Self {
+        Self {
+            agents_involved: usage.members.unwrap_or_else(|| u32::try_from(usage.agents.len()).unwrap_or(u32::MAX)),
+            agents: usage.agents,
+            workflow_steps: usage.steps,
+            tokens_used: usage.tokens,
+            cost_usd: usage.cost.as_usd(),
+            estimated: usage.estimated,
+            price: usage.price,
+            model: usage.model,
+            policy_decisions: usage.decisions,
+            ..Self::default()
+        }
+    }
+}
+
 impl Usage {
     /// Adds what an inner call took.
     pub fn add(&mut self, inner: &Self) {

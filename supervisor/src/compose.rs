@@ -12,7 +12,9 @@ use std::time::Instant;
 
 use greenroom_actors::definition_resolver::DefinitionResolver;
 use greenroom_actors::dispatcher::Dispatcher;
-use greenroom_actors::execution::{Accounting, ExecutionEnv, ExecutionEnvParts, ModelRegistry};
+use greenroom_actors::execution::{
+    Accounting, AgentTools, ExecutionEnv, ExecutionEnvParts, LlmRuntime, ModelRegistry, register_native,
+};
 use greenroom_actors::guard::GuardHandle;
 use greenroom_actors::handler::{FileAccess, Handler};
 use greenroom_actors::model::ModelProvider;
@@ -119,10 +121,12 @@ pub async fn compose_with(
     let observer = tee_observer(&metrics, observer);
     let roster = models::open(config, providers)?;
     let pipeline = PipelineHandle::default();
+    let files = FileAccess::new(files::open(config.files_roots.clone()), Arc::clone(&stores.artifacts));
+    let (native, native_tools) = register_native(handlers, tools, &files);
     let env = ExecutionEnv::new(ExecutionEnvParts {
-        handlers,
-        tools,
-        files: FileAccess::new(files::open(config.files_roots.clone()), Arc::clone(&stores.artifacts)),
+        runtimes: vec![Arc::new(native), Arc::new(LlmRuntime)],
+        tool_sources: vec![Arc::new(AgentTools), Arc::new(native_tools)],
+        files,
         models: roster.clone(),
         accounting: accounting(&stores, &clock, &mut tasks),
         pipeline: pipeline.clone(),

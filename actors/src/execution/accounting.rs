@@ -1,5 +1,5 @@
-//! Money: the worst case of a call is set aside before a byte is sent, and settled after. A call that
-//! is dropped in the middle is settled too, at its reservation.
+//! Accounting of model calls: reserves the worst-case cost before a byte is sent, and settles it after the
+//! call. A call that is dropped before its end is settled at its reservation.
 
 use std::sync::Arc;
 
@@ -12,93 +12,95 @@ use super::invocation::{Invocation, UsageMeter};
 use super::model_registry::Candidate;
 use crate::model::{Message, OutputSchema, Part, ToolSpec};
 
-/// Dropped reservations that may wait to be settled; one more is settled at the next start.
+/// Maximum reservations of dropped calls that are queued for settlement; further ones are settled at the
+/// next start.
 const ORPHANED_MAX: usize = 65_536;
-/// Tokens that a provider may add to a message for its role and its ends.
+/// Tokens that a provider may add to a message for its role and its delimiters.
 const MESSAGE_TOKENS: u64 = 16;
-/// Tokens that a provider may add to a request for the words that explain tools and schemas.
+/// Tokens that a provider may add to a request to explain tools and schemas.
 const FRAME_TOKENS: u64 = 1_024;
 
-/// The ledger as executions use it. Cheap to clone.
+/// Reserves and settles on the ledger. Cheap to clone.
 #[derive(Clone)]
 pub struct Accounting {
     ledger: Arc<dyn Ledger>,
     clock: Arc<dyn Clock>,
-    late: mpsc::Sender<Reservation>,
+    orphaned: mpsc::Sender<Reservation>,
 }
 
-/// Settles what dropped executions leave behind; the tree's root runs it.
+/// Settles the reservations of dropped calls, in the background.
 pub struct OrphanedReservationSettler {
     ledger: Arc<dyn Ledger>,
     clock: Arc<dyn Clock>,
-    late: mpsc::Receiver<Reservation>,
+    orphaned: mpsc::Receiver<Reservation>,
 }
 
 impl OrphanedReservationSettler {
-    /// Settles until the last [`Treasury`] is gone.
+    /// Settles until every [`Accounting`] is dropped.
     pub async fn run(&mut self) {
-        while let Some(reservation) = self.late.recv().await {
+        while let Some(reservation) = self.orphaned.recv().await {
             if let Err(error) = self.ledger.settle(reservation, Settlement::Estimated, self.clock.now()).await {
-                tracing::error!(error = %error, "reservation could not be settled and waits for the next start");
+                tracing::error!(error = %error, "cannot settle reservation; it is settled as estimated at the next start");
             }
         }
     }
 }
 
 impl Accounting {
-    /// A treasury over this ledger, and what settles late.
+    /// Creates the accounting over this ledger, and the settler of its dropped calls.
     #[must_use]
     pub fn new(ledger: Arc<dyn Ledger>, clock: Arc<dyn Clock>) -> (Self, OrphanedReservationSettler) {
-        let (late, settled) = mpsc::channel(ORPHANED_MAX);
+        let (orphaned, receiver) = mpsc::channel(ORPHANED_MAX);
         let settler =
-            OrphanedReservationSettler { ledger: Arc::clone(&ledger), clock: Arc::clone(&clock), late: settled };
-        (Self { ledger, clock, late }, settler)
+            OrphanedReservationSettler { ledger: Arc::clone(&ledger), clock: Arc::clone(&clock), orphaned: receiver };
+        (Self { ledger, clock, orphaned }, settler)
     }
 
-    /// Sets the worst case of one call aside in every budget above it.
+    /// Reserves the worst-case cost of one call in every budget above it.
     ///
     /// # Errors
-    /// [`ErrorCode::BudgetExceeded`], [`ErrorCode::PriceUnknown`] or [`ErrorCode::StoreUnavailable`]; nothing was
-    /// set aside, and nothing may be sent.
-    pub async fn reserve<'t>(
-        &'t self,
-        job: &Invocation,
-        meter: &'t UsageMeter,
+    /// [`ErrorCode::BudgetExceeded`], [`ErrorCode::PriceUnknown`] or [`ErrorCode::StoreUnavailable`]; nothing
+    /// was reserved, and the call must not be sent.
+    pub async fn reserve<'a>(
+        &'a self,
+        invocation: &Invocation,
+        meter: &'a UsageMeter,
         candidate: &Candidate,
-        worst: Tokens,
+        upper_bound: Tokens,
         key: &CallKey,
-    ) -> Result<OpenReservation<'t>, Cause> {
-        let limits = limits(job);
+    ) -> Result<OpenReservation<'a>, Cause> {
+        let limits = limits(invocation);
         let cost = match candidate.price {
-            Some(priced) => priced.price.cost(worst),
+            Some(priced) => priced.price.cost(upper_bound),
             None if limits.iter().any(|limit| limit.cost_max.is_some()) => {
                 let message = format!("{} has no price, and a budget is set; nothing was sent", candidate.name);
                 return Err(Cause::new(ErrorCode::PriceUnknown, message));
             }
             None => MicroUsd::default(),
         };
-        let worst = Amount { tokens: worst, cost };
+        let upper_bound = Amount { tokens: upper_bound, cost };
         let reservation = self
             .ledger
-            .reserve(&account(job, candidate.basis()), &limits, worst, key, self.clock.now())
+            .reserve(&account(invocation, candidate.basis()), &limits, upper_bound, key, self.clock.now())
             .await
-            .map_err(|refusal| refusal.cause())?;
-        Ok(OpenReservation { accounting: self, meter, reservation: Some(reservation), worst, price: candidate.basis() })
+            .map_err(|error| error.cause())?;
+        let price = candidate.basis();
+        Ok(OpenReservation { accounting: self, meter, reservation: Some(reservation), upper_bound, price })
     }
 }
 
-/// A reservation under way. Dropping it settles it as estimated, later.
+/// A reservation of a call in flight. If it is dropped, the settler settles it as estimated.
 #[must_use]
-pub struct OpenReservation<'t> {
-    accounting: &'t Accounting,
-    meter: &'t UsageMeter,
+pub struct OpenReservation<'a> {
+    accounting: &'a Accounting,
+    meter: &'a UsageMeter,
     reservation: Option<Reservation>,
-    worst: Amount,
+    upper_bound: Amount,
     price: PriceBasis,
 }
 
 impl OpenReservation<'_> {
-    /// The proof that the call is paid for.
+    /// The proof that the budgets cover the call.
     ///
     /// # Errors
     /// [`ErrorCode::Internal`] once it is settled.
@@ -106,20 +108,20 @@ impl OpenReservation<'_> {
         self.reservation.as_ref().ok_or_else(|| Cause::new(ErrorCode::Internal, "a settled reservation was used again"))
     }
 
-    /// The provider has counted.
+    /// Settles at the tokens that the provider reported.
     pub async fn settle_actual(mut self, tokens: Tokens, candidate: &Candidate) {
         let cost = candidate.price.map(|priced| priced.price.cost(tokens)).unwrap_or_default();
         self.meter.record_tokens(tokens, cost, self.price);
         self.settle(Settlement::Actual(Amount { tokens, cost })).await;
     }
 
-    /// The provider has not counted: the whole reservation is taken.
+    /// Settles at the full reservation, because the provider reported no tokens.
     pub async fn settle_estimated(mut self) {
-        self.meter.record_estimate(self.worst.cost, self.price);
+        self.meter.record_estimate(self.upper_bound.cost, self.price);
         self.settle(Settlement::Estimated).await;
     }
 
-    /// Nothing was worked on.
+    /// Releases the reservation of a call that cost nothing.
     pub async fn release(mut self) {
         self.settle(Settlement::Unused).await;
     }
@@ -128,8 +130,8 @@ impl OpenReservation<'_> {
         let Some(reservation) = self.reservation.take() else { return };
         let settled = self.accounting.ledger.settle(reservation, settlement, self.accounting.clock.now()).await;
         if let Err(error) = settled {
-            // The money is set aside still, and the next start settles it: nothing is overspent.
-            tracing::error!(error = %error, "reservation could not be settled and waits for the next start");
+            // The amount stays reserved until the next start settles it, so no budget is exceeded.
+            tracing::error!(error = %error, "cannot settle reservation; it is settled as estimated at the next start");
         }
     }
 }
@@ -137,63 +139,63 @@ impl OpenReservation<'_> {
 impl Drop for OpenReservation<'_> {
     fn drop(&mut self) {
         if let Some(reservation) = self.reservation.take() {
-            self.meter.record_estimate(self.worst.cost, self.price);
-            if self.accounting.late.try_send(reservation).is_err() {
-                tracing::error!("reservation could not be settled and waits for the next start");
+            self.meter.record_estimate(self.upper_bound.cost, self.price);
+            if self.accounting.orphaned.try_send(reservation).is_err() {
+                tracing::error!("cannot settle reservation; it is settled as estimated at the next start");
             }
         }
     }
 }
 
-/// On whose account a call goes, and by whose price.
-fn account(job: &Invocation, price: PriceBasis) -> Account {
-    let principal = job.grant.principal();
+/// The account that a call is charged to.
+fn account(invocation: &Invocation, price: PriceBasis) -> Account {
+    let principal = invocation.grant.principal();
     Account {
         tenant: principal.tenant.clone(),
         user: principal.user.clone(),
-        agent: job.agent.id().clone(),
-        workflow: workflow_of(&job.grant),
-        run: job.grant.run().cloned(),
+        agent: invocation.agent.id().clone(),
+        workflow: workflow_of(&invocation.grant),
+        run: invocation.grant.run().cloned(),
         price,
     }
 }
 
 /// The workflow of the innermost run in the chain.
 fn workflow_of(grant: &Grant) -> Option<greenroom_protocol::WorkflowId> {
-    grant.chain().iter().rev().find_map(|speaker| match speaker {
+    grant.chain().iter().rev().find_map(|caller| match caller {
         Caller::Workflow { workflow, .. } => Some(workflow.clone()),
         Caller::User { .. } | Caller::Agent { .. } | Caller::Team { .. } | Caller::None => None,
     })
 }
 
-/// The budgets above a call, the nearest first. A limit of the request is the run's where there is a
-/// run, so that all its steps share it; else it is this execution's.
-fn limits(job: &Invocation) -> Vec<Limit> {
-    let principal = job.grant.principal();
-    let asked = job.invoke.options.cost_max;
-    let run = job.grant.run();
-    let of_execution = match (job.agent.cost_max(), asked.filter(|_| run.is_none())) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
+/// The budgets above a call, the nearest first. Inside a run, the limit of the request applies to the run,
+/// so that all its steps share it; otherwise it applies to this execution.
+fn limits(invocation: &Invocation) -> Vec<Limit> {
+    let principal = invocation.grant.principal();
+    let requested = invocation.invoke.options.cost_max;
+    let run = invocation.grant.run();
+    let execution_limit = match (invocation.agent.cost_max(), requested.filter(|_| run.is_none())) {
+        (Some(agent), Some(request)) => Some(agent.min(request)),
+        (agent, request) => agent.or(request),
     };
     let (tenant, user) = (principal.tenant.clone(), principal.user.clone());
-    let ever = |budget, cost_max| Limit { budget, period: Period::AllTime, cost_max, tokens_max: None };
-    let of = |budget, limits: &Limits| Limit {
+    let all_time = |budget, cost_max| Limit { budget, period: Period::AllTime, cost_max, tokens_max: None };
+    let periodic = |budget, limits: &Limits| Limit {
         budget,
         period: limits.period,
         cost_max: limits.usd,
         tokens_max: limits.tokens,
     };
     let all = [
-        Some(ever(Budget::Execution(job.key()), of_execution)),
-        run.map(|run| ever(Budget::Run(run.clone()), asked)),
-        Some(of(Budget::User(tenant.clone(), user), &principal.limits)),
-        Some(of(Budget::Tenant(tenant), &principal.tenant_limits)),
+        Some(all_time(Budget::Execution(invocation.key()), execution_limit)),
+        run.map(|run| all_time(Budget::Run(run.clone()), requested)),
+        Some(periodic(Budget::User(tenant.clone(), user), &principal.limits)),
+        Some(periodic(Budget::Tenant(tenant), &principal.tenant_limits)),
     ];
     all.into_iter().flatten().filter(|limit| limit.cost_max.is_some() || limit.tokens_max.is_some()).collect()
 }
 
-/// The most that a request may be counted as: one token a byte of everything that is sent.
+/// The upper bound of a request's tokens: one token per byte of everything that is sent.
 #[must_use]
 pub fn request_tokens(system: &str, messages: &[Message], schema: Option<&OutputSchema>, tools: &[ToolSpec]) -> u64 {
     let part = |part: &Part| match part {

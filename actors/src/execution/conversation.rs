@@ -1,114 +1,108 @@
-//! The conversation with a model: its turns with tools, its repairs, and how it ends.
+//! The conversation with a model: turns with tool calls, repairs of invalid answers, and its end.
 
 use greenroom_protocol::{CallKey, Cause, ErrorCode, Values};
 use serde_json::json;
 
-use super::invocation::ExecutionContext;
 use super::model_call::{self, FallbackChain, ModelRequest};
 use super::repair;
+use super::runtime::{ExecutionContext, child_key};
 use super::stream::{self, AnswerEvent, ModelAnswer};
-use super::tools::Tools;
+use super::tools::ToolSet;
 use crate::failure::REPAIRS_MAX;
 use crate::model::{Message, OutputSchema, Role, StopReason};
 
-/// A conversation.
+/// A conversation so far.
 pub(super) struct Conversation {
     system: String,
     messages: Vec<Message>,
     schema: OutputSchema,
     key: CallKey,
-    questions: u32,
+    requests: u32,
 }
 
 impl Conversation {
     pub(super) fn new(system: String, user: String, schema: OutputSchema, key: CallKey) -> Self {
-        Self { system, messages: vec![Message::text(Role::User, user)], schema, key, questions: 0 }
+        Self { system, messages: vec![Message::text(Role::User, user)], schema, key, requests: 0 }
     }
 
-    /// The key of the next question: the same for each retry of it, another for each new one.
+    /// Derives the key of the next model request: its retries share it, each new request has its own.
     fn next_key(&mut self) -> Result<CallKey, Cause> {
-        self.questions = self.questions.saturating_add(1);
-        match self.questions {
+        self.requests = self.requests.saturating_add(1);
+        match self.requests {
             1 => Ok(self.key.clone()),
-            more => child_key(&self.key, &format!("turn[{more}]")),
+            number => child_key(&self.key, &format!("turn[{number}]")),
         }
     }
 }
 
-/// The key of a part of an effect.
-///
-/// # Errors
-/// [`ErrorCode::TooManyHops`] if calls nest so deep that the key is too long.
-pub(super) fn child_key(key: &CallKey, part: &str) -> Result<CallKey, Cause> {
-    CallKey::new(format!("{key}/{part}")).map_err(|error| Cause::new(ErrorCode::TooManyHops, error.to_string()))
-}
-
-/// Talks until the model gives outputs that fit, or until something says no.
+/// Continues the conversation until an answer matches the declared outputs, or until a bound or a failure
+/// ends it.
 pub(super) async fn run_conversation(
     ctx: &ExecutionContext<'_>,
     chain: &mut FallbackChain,
     conversation: &mut Conversation,
-    tools: &Tools,
+    tools: &ToolSet,
 ) -> Result<Values, Cause> {
-    let agent = &ctx.job.agent;
+    let agent = &ctx.invocation.agent;
     let (mut turns, mut repairs) = (0_u32, 0_u32);
     loop {
         let key = conversation.next_key()?;
-        let question = ModelRequest {
+        let request = ModelRequest {
             system: &conversation.system,
             messages: &conversation.messages,
             schema: Some(&conversation.schema),
             tools: tools.specs(),
             key: &key,
         };
-        let answer = model_call::call_model(ctx, chain, &question).await?;
-        match ending(&answer)? {
+        let answer = model_call::call_model(ctx, chain, &request).await?;
+        match turn_end(&answer)? {
             TurnEnd::Tools => {
                 turns += 1;
                 if turns > agent.turns_max() {
                     return Err(too_many_turns(agent.turns_max()));
                 }
                 let results = Box::pin(tools.call_all(ctx, &answer.calls, &key)).await?;
-                conversation.messages.push(answer.message());
+                conversation.messages.push(answer.to_message());
                 conversation.messages.push(Message { role: Role::User, parts: results });
             }
-            TurnEnd::Complete => match repair::read(agent, &ctx.job.invoke.inputs, &answer.text) {
+            TurnEnd::Complete => match repair::parse_outputs(agent, &ctx.invocation.invoke.inputs, &answer.text) {
                 Ok(outputs) => return Ok(outputs),
-                Err(cause) if repairs >= REPAIRS_MAX => {
-                    return Err(cause);
-                }
+                Err(cause) if repairs >= REPAIRS_MAX => return Err(cause),
                 Err(cause) => {
                     repairs += 1;
-                    conversation.messages.push(answer.message());
-                    conversation.messages.push(Message::text(Role::User, repair::request(&cause)));
+                    conversation.messages.push(answer.to_message());
+                    conversation.messages.push(Message::text(Role::User, repair::repair_message(&cause)));
                 }
             },
         }
-        stream::publish(ctx.job.sink.as_ref(), AnswerEvent::Restarted).await;
+        stream::publish(ctx.invocation.sink.as_ref(), AnswerEvent::Restarted).await;
     }
 }
 
+/// How a turn of the model ended.
 enum TurnEnd {
-    /// The model waits for tools.
+    /// The model waits for tool results.
     Tools,
     /// The model is done.
     Complete,
 }
 
-fn ending(answer: &ModelAnswer) -> Result<TurnEnd, Cause> {
+fn turn_end(answer: &ModelAnswer) -> Result<TurnEnd, Cause> {
     match &answer.stop {
         StopReason::Complete | StopReason::Tools if !answer.calls.is_empty() => Ok(TurnEnd::Tools),
         StopReason::Complete | StopReason::Tools => Ok(TurnEnd::Complete),
         StopReason::Length => {
-            Err(Cause::new(ErrorCode::OutputTruncated, "the answer was cut at the agent's limits.max_tokens"))
+            Err(Cause::new(ErrorCode::OutputTruncated, "the answer was truncated at the agent's limits.max_tokens"))
         }
-        StopReason::Refusal => Err(Cause::new(ErrorCode::ModelRefused, "the model declines to answer")),
-        StopReason::Other(why) => Err(Cause::new(ErrorCode::ModelFailed, "the model stopped without being done")
-            .with_details(json!({ "stop": why }))),
+        StopReason::Refusal => Err(Cause::new(ErrorCode::ModelRefused, "the model declined to answer")),
+        StopReason::Other(reason) => {
+            Err(Cause::new(ErrorCode::ModelFailed, "the model stopped before its answer was complete")
+                .with_details(json!({ "stop": reason })))
+        }
     }
 }
 
 fn too_many_turns(turns_max: u32) -> Cause {
-    let message = format!("the model asked for tools more than {turns_max} times");
+    let message = format!("the model called tools in more than {turns_max} turns");
     Cause::new(ErrorCode::TooManyTurns, message).with_details(json!({ "max_turns": turns_max }))
 }

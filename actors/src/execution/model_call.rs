@@ -1,5 +1,5 @@
-//! One question to a model: reserved, sent, read, settled; and asked again, or of another model, as
-//! the table of failures says.
+//! One model request: reserves the cost, sends it, reads the answer and settles; retries it, or falls back
+//! to the next model, as the failure policy says.
 
 use std::time::Duration;
 
@@ -7,32 +7,32 @@ use greenroom_protocol::{CallKey, Cause, ErrorCode, Tokens};
 use tokio::time::Instant;
 
 use super::accounting::{self, OpenReservation};
-use super::invocation::ExecutionContext;
 use super::model_registry::Candidate;
+use super::runtime::ExecutionContext;
 use super::stream::{self, AnswerEvent, Collected, ModelAnswer};
 use crate::failure::{BackoffScope, FailureClass, RetryAction, cause_of, is_unbilled};
 use crate::model::{CallPhase, Message, ModelCall, ModelError, OutputSchema, Timeouts, ToolSpec};
 
-/// Until the connection stands.
-const CONNECT_MAX: Duration = Duration::from_secs(10);
-/// Until the first piece of an answer.
-const FIRST_TOKEN_MAX: Duration = Duration::from_secs(120);
-/// Between two pieces of an answer.
-const STREAM_IDLE_MAX: Duration = Duration::from_secs(60);
-/// How long an overloaded provider is waited for while another model could be asked instead.
+/// Until the connection is established.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Until the first delta of an answer.
+const FIRST_TOKEN_TIMEOUT: Duration = Duration::from_secs(120);
+/// Between two deltas of an answer.
+const STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Longest back-off of an overloaded provider that is waited for if another candidate is left.
 const OVERLOAD_WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// What is asked.
-pub(super) struct ModelRequest<'q> {
-    pub(super) system: &'q str,
-    pub(super) messages: &'q [Message],
-    pub(super) schema: Option<&'q OutputSchema>,
-    pub(super) tools: &'q [ToolSpec],
-    pub(super) key: &'q CallKey,
+/// A request to a model.
+pub(super) struct ModelRequest<'r> {
+    pub(super) system: &'r str,
+    pub(super) messages: &'r [Message],
+    pub(super) schema: Option<&'r OutputSchema>,
+    pub(super) tools: &'r [ToolSpec],
+    pub(super) key: &'r CallKey,
 }
 
-/// The models that may be asked, and the one that is asked now. A model that was given up is not
-/// asked again by the same execution.
+/// The candidates that may be called, and the current one. An execution never returns to a candidate that
+/// it has given up.
 pub(super) struct FallbackChain {
     candidates: std::iter::Peekable<std::vec::IntoIter<Candidate>>,
     current: Candidate,
@@ -41,10 +41,11 @@ pub(super) struct FallbackChain {
 
 impl FallbackChain {
     /// # Errors
-    /// [`ErrorCode::UnknownModel`] if nobody can be asked.
+    /// [`ErrorCode::UnknownModel`] if there is no candidate.
     pub(super) fn new(candidates: Vec<Candidate>) -> Result<Self, Cause> {
         let mut candidates = candidates.into_iter().peekable();
-        let current = candidates.next().ok_or_else(|| Cause::new(ErrorCode::UnknownModel, "no model can be asked"))?;
+        let current =
+            candidates.next().ok_or_else(|| Cause::new(ErrorCode::UnknownModel, "there is no model to call"))?;
         Ok(Self { candidates, current, attempts: 0 })
     }
 
@@ -52,7 +53,8 @@ impl FallbackChain {
         self.candidates.peek().is_some()
     }
 
-    fn next_model(&mut self) -> bool {
+    /// Moves to the next candidate; false if there is none.
+    fn advance(&mut self) -> bool {
         match self.candidates.next() {
             Some(next) => {
                 self.current = next;
@@ -64,34 +66,34 @@ impl FallbackChain {
     }
 }
 
-/// Why one attempt gave no answer.
+/// The failure of one attempt.
 enum AttemptError {
-    /// The model or its provider.
+    /// The model or its provider failed.
     Model(ModelError),
-    /// Something of ours, such as a budget.
+    /// The platform refused, for example by a budget.
     Internal(Cause),
 }
 
-/// Asks until there is an answer or nothing is left to try.
+/// Calls models until one answers or no attempt is left.
 pub(super) async fn call_model(
     ctx: &ExecutionContext<'_>,
     chain: &mut FallbackChain,
-    question: &ModelRequest<'_>,
+    request: &ModelRequest<'_>,
 ) -> Result<ModelAnswer, Cause> {
-    let clocks = &ctx.env.clocks;
+    let backoff = &ctx.env.provider_backoff;
     loop {
         let provider = chain.current.name.provider.clone();
-        if let Some(hold) = clocks.delay_for(&provider, question.key.as_str(), Instant::now()) {
-            if hold > OVERLOAD_WAIT_MAX && chain.next_model() {
+        if let Some(delay) = backoff.delay_for(&provider, request.key.as_str(), Instant::now()) {
+            if delay > OVERLOAD_WAIT_MAX && chain.advance() {
                 continue;
             }
-            Box::pin(wait_within_deadline(ctx, hold, || overloaded(&chain.current, hold))).await?;
+            Box::pin(wait_within_deadline(ctx, delay, || overloaded(&chain.current, delay))).await?;
         }
         chain.attempts = chain.attempts.saturating_add(1);
         ctx.meter.record_model(chain.current.name.to_string());
-        let error = match attempt(ctx, &chain.current, question).await {
+        let error = match attempt(ctx, &chain.current, request).await {
             Ok(answer) => {
-                clocks.record_success(&provider);
+                backoff.record_success(&provider);
                 return Ok(answer);
             }
             Err(AttemptError::Internal(cause)) => return Err(cause),
@@ -99,110 +101,116 @@ pub(super) async fn call_model(
         };
         tracing::warn!(model.name = %chain.current.name, error = %error, attempt = chain.attempts, "model call failed");
         if let ModelError::Overloaded { retry_after, .. } = &error {
-            clocks.record_overload(&provider, *retry_after, Instant::now());
+            backoff.record_overload(&provider, *retry_after, Instant::now());
         }
         Box::pin(prepare_retry(ctx, chain, &error)).await?;
-        stream::publish(ctx.job.sink.as_ref(), AnswerEvent::Restarted).await;
+        stream::publish(ctx.invocation.sink.as_ref(), AnswerEvent::Restarted).await;
     }
 }
 
-/// Decides what is asked next and waits for its time, or gives the cause if nothing is left to try.
+/// Selects the candidate of the next attempt and waits for its back-off.
+///
+/// # Errors
+/// The cause of the failure, if no attempt is left.
 async fn prepare_retry(ctx: &ExecutionContext<'_>, chain: &mut FallbackChain, error: &ModelError) -> Result<(), Cause> {
-    let treatment = FailureClass::of(error).policy();
+    let policy = FailureClass::of(error).policy();
     let name = chain.current.name.to_string();
     let cause = || cause_of(&name, error);
-    let same = match treatment.action {
+    let retries_same = match policy.action {
         RetryAction::SameModelThenFallback { attempts_max } => chain.attempts < attempts_max,
         RetryAction::Fallback => false,
         RetryAction::None | RetryAction::RepairOutput | RetryAction::DefinitionRetry => return Err(cause()),
     };
-    if !same && !chain.has_next() {
+    if !retries_same && !chain.has_next() {
         return Err(cause());
     }
     if !ctx.budget.try_take() {
         return Err(cause());
     }
-    if !same {
-        chain.next_model();
+    if !retries_same {
+        chain.advance();
         return Ok(());
     }
-    match treatment.scope {
-        BackoffScope::Execution => wait_within_deadline(ctx, treatment.backoff.before(chain.attempts), cause).await,
-        // The provider's own clock is looked at before the next attempt.
+    match policy.scope {
+        BackoffScope::Execution => wait_within_deadline(ctx, policy.backoff.before(chain.attempts), cause).await,
+        // `call_model` waits for the back-off of the provider before the next attempt.
         BackoffScope::Provider | BackoffScope::None => Ok(()),
     }
 }
 
-/// Waits, unless the deadline would pass meanwhile: then there is no use in waiting.
+/// Waits, or fails at once if the deadline would pass during the wait.
 async fn wait_within_deadline(
     ctx: &ExecutionContext<'_>,
-    how_long: Duration,
+    delay: Duration,
     cause: impl FnOnce() -> Cause,
 ) -> Result<(), Cause> {
-    let left = ctx.job.grant.deadline().remaining(ctx.env.clock.now());
-    if how_long >= left {
+    let remaining = ctx.invocation.grant.deadline().remaining(ctx.env.clock.now());
+    if delay >= remaining {
         return Err(cause());
     }
-    tokio::time::sleep(how_long).await;
+    tokio::time::sleep(delay).await;
     Ok(())
 }
 
-fn overloaded(candidate: &Candidate, hold: Duration) -> Cause {
-    let message = format!("{} is overloaded, and the deadline is nearer than its return", candidate.name);
-    Cause::new(ErrorCode::ModelOverloaded, message).with_retry_after(hold)
+fn overloaded(candidate: &Candidate, delay: Duration) -> Cause {
+    let message = format!("{} is overloaded, and the deadline passes before it can be called again", candidate.name);
+    Cause::new(ErrorCode::ModelOverloaded, message).with_retry_after(delay)
 }
 
-/// One attempt at one model.
+/// Makes one attempt at one model.
 async fn attempt(
     ctx: &ExecutionContext<'_>,
     candidate: &Candidate,
-    question: &ModelRequest<'_>,
+    request: &ModelRequest<'_>,
 ) -> Result<ModelAnswer, AttemptError> {
-    let agent = &ctx.job.agent;
+    let agent = &ctx.invocation.agent;
     let ceiling = candidate.output_tokens_max.and_then(|max| u32::try_from(max).ok()).unwrap_or(u32::MAX);
     let tokens_max = agent.tokens_max().min(ceiling);
-    let input = accounting::request_tokens(question.system, question.messages, question.schema, question.tools);
-    let worst = Tokens { input, output: u64::from(tokens_max) };
+    let input = accounting::request_tokens(request.system, request.messages, request.schema, request.tools);
+    let upper_bound = Tokens { input, output: u64::from(tokens_max) };
     let accounting = &ctx.env.accounting;
-    let spending =
-        accounting.reserve(ctx.job, ctx.meter, candidate, worst, question.key).await.map_err(AttemptError::Internal)?;
-    let total = ctx.job.grant.deadline().remaining(ctx.env.clock.now()).min(agent.timeout());
-    let timeouts = Timeouts { connect: CONNECT_MAX, first_token: FIRST_TOKEN_MAX, idle: STREAM_IDLE_MAX, total };
+    let reservation = accounting
+        .reserve(ctx.invocation, ctx.meter, candidate, upper_bound, request.key)
+        .await
+        .map_err(AttemptError::Internal)?;
+    let total = ctx.invocation.grant.deadline().remaining(ctx.env.clock.now()).min(agent.timeout());
+    let timeouts =
+        Timeouts { connect: CONNECT_TIMEOUT, first_token: FIRST_TOKEN_TIMEOUT, idle: STREAM_IDLE_TIMEOUT, total };
     let call = ModelCall {
         model: &candidate.name,
-        system: question.system,
-        messages: question.messages,
-        schema: question.schema,
-        tools: question.tools,
+        system: request.system,
+        messages: request.messages,
+        schema: request.schema,
+        tools: request.tools,
         tokens_max,
-        key: question.key,
+        key: request.key,
         timeouts,
-        reservation: spending.reservation().map_err(AttemptError::Internal)?,
+        reservation: reservation.reservation().map_err(AttemptError::Internal)?,
     };
-    let opened = tokio::time::timeout(CONNECT_MAX + FIRST_TOKEN_MAX, candidate.provider.stream(call)).await;
-    let deltas = match opened.unwrap_or(Err(ModelError::TimedOut { phase: CallPhase::FirstToken })) {
+    let stream = tokio::time::timeout(CONNECT_TIMEOUT + FIRST_TOKEN_TIMEOUT, candidate.provider.stream(call)).await;
+    let deltas = match stream.unwrap_or(Err(ModelError::TimedOut { phase: CallPhase::FirstToken })) {
         Ok(deltas) => deltas,
         Err(error) => {
-            Box::pin(settle(spending, candidate, None, Some(&error))).await;
+            Box::pin(settle(reservation, candidate, None, Some(&error))).await;
             return Err(AttemptError::Model(error));
         }
     };
-    let Collected { answer, usage: counted } = stream::collect(deltas, &timeouts, ctx.job.sink.as_ref()).await;
-    Box::pin(settle(spending, candidate, counted, answer.as_ref().err())).await;
+    let Collected { answer, usage } = stream::collect(deltas, &timeouts, ctx.invocation.sink.as_ref()).await;
+    Box::pin(settle(reservation, candidate, usage, answer.as_ref().err())).await;
     answer.map_err(AttemptError::Model)
 }
 
-/// Settles an attempt: at what the provider counted, at nothing where it turned the request away, and
-/// else at the reservation.
+/// Settles an attempt: at the tokens that the provider reported, at zero if it rejected the request, and
+/// otherwise at the reservation.
 async fn settle(
-    spending: OpenReservation<'_>,
+    reservation: OpenReservation<'_>,
     candidate: &Candidate,
-    counted: Option<Tokens>,
+    usage: Option<Tokens>,
     error: Option<&ModelError>,
 ) {
-    match (counted, error) {
-        (Some(tokens), _) => spending.settle_actual(tokens, candidate).await,
-        (None, Some(error)) if is_unbilled(error) => spending.release().await,
-        (None, Some(_) | None) => spending.settle_estimated().await,
+    match (usage, error) {
+        (Some(tokens), _) => reservation.settle_actual(tokens, candidate).await,
+        (None, Some(error)) if is_unbilled(error) => reservation.release().await,
+        (None, Some(_) | None) => reservation.settle_estimated().await,
     }
 }

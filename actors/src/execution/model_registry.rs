@@ -1,4 +1,4 @@
-//! Which model answers for an agent: tiers and names to providers that are there.
+//! The configured models: resolves the tier or model of an agent to the candidates that may be called.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,21 +10,21 @@ use greenroom_protocol::{Cause, ErrorCode, PriceBasis};
 
 use crate::model::{ModelName, ModelProvider};
 
-/// One model that can be asked.
+/// One model that may be called.
 #[derive(Clone)]
 pub struct Candidate {
     /// Its name.
     pub name: ModelName,
-    /// Who serves it.
+    /// Its provider.
     pub provider: Arc<dyn ModelProvider>,
-    /// What it costs.
+    /// Its price.
     pub price: Option<Priced>,
-    /// Tokens that one answer may have.
+    /// Maximum tokens of one answer.
     pub output_tokens_max: Option<u64>,
 }
 
 impl Candidate {
-    /// Whose price its calls are reckoned by.
+    /// The basis of its price: its own, or that of its tier.
     #[must_use]
     pub const fn basis(&self) -> PriceBasis {
         match self.price {
@@ -34,23 +34,23 @@ impl Candidate {
     }
 }
 
-/// The providers of this process, and where requests go that no definition decides.
+/// The providers of this pod, the default model and the offline model.
 #[derive(Clone, Default)]
 pub struct ModelRegistry {
     providers: HashMap<String, Arc<dyn ModelProvider>>,
     default_model: Option<ModelRef>,
-    last_resort: Option<ModelRef>,
+    offline_model: Option<ModelRef>,
 }
 
 impl ModelRegistry {
-    /// A roster of these providers.
+    /// Creates a registry of these providers.
     #[must_use]
     pub fn new(providers: Vec<Arc<dyn ModelProvider>>) -> Self {
         let providers = providers.into_iter().map(|provider| (provider.name().to_owned(), provider)).collect();
-        Self { providers, default_model: None, last_resort: None }
+        Self { providers, default_model: None, offline_model: None }
     }
 
-    /// The model to which every tier goes, and every model whose provider is not there:
+    /// Sets the model that serves every tier, and every model whose provider is not configured:
     /// `OPENAI_MODEL` at `OPENAI_BASE_URL`.
     #[must_use]
     pub fn with_default_model(mut self, model: Option<ModelRef>) -> Self {
@@ -58,50 +58,50 @@ impl ModelRegistry {
         self
     }
 
-    /// The model that answers where nothing else is there: the offline one.
+    /// Sets the offline model, which serves an agent that has no other candidate.
     #[must_use]
     pub fn with_offline_model(mut self, model: Option<ModelRef>) -> Self {
-        self.last_resort = model;
+        self.offline_model = model;
         self
     }
 
-    /// The models to ask for this agent, in order. `asked` stands instead of the definition's model.
-    /// With `internal_only`, no model outside the house is among them.
+    /// Lists the candidates for this agent, in order. `requested` overrides the model of the definition.
+    /// With `internal_only`, external models are left out.
     ///
     /// # Errors
-    /// [`ErrorCode::UnknownModel`] if `asked` is no model or its provider is not there, or if nothing at
-    /// all can answer.
+    /// [`ErrorCode::UnknownModel`] if `requested` is not a model, if its provider is not configured, or if
+    /// there is no candidate.
     pub fn candidates_for(
         &self,
         models: &Models,
         agent: &Agent,
-        asked: Option<&str>,
+        requested: Option<&str>,
         internal_only: bool,
     ) -> Result<Vec<Candidate>, Cause> {
-        let wanted = match asked {
-            Some(text) => text.parse::<ModelRef>().map_err(|why| Cause::new(ErrorCode::UnknownModel, why))?,
+        let model = match requested {
+            Some(text) => text.parse::<ModelRef>().map_err(|problem| Cause::new(ErrorCode::UnknownModel, problem))?,
             None => agent.model(),
         };
-        if asked.is_some() && wanted.tier().is_none() && !self.providers.contains_key(wanted.provider()) {
-            let message = format!("no provider of this process is called `{}`", wanted.provider());
+        if requested.is_some() && model.tier().is_none() && !self.providers.contains_key(model.provider()) {
+            let message = format!("there is no provider `{}` on this pod", model.provider());
             return Err(Cause::new(ErrorCode::UnknownModel, message));
         }
-        let fallbacks = if asked.is_some() { &[][..] } else { &agent.spec().implementation.fallback_models };
-        let tier = wanted.tier();
+        let fallbacks = if requested.is_some() { &[][..] } else { &agent.spec().implementation.fallback_models };
+        let tier = model.tier();
         let mut refs = match (&self.default_model, tier) {
-            (Some(harness), Some(_)) => vec![harness.clone()],
-            _ => models.chain(&wanted, fallbacks),
+            (Some(default_model), Some(_)) => vec![default_model.clone()],
+            _ => models.chain(&model, fallbacks),
         };
-        let fits = |candidate: &Candidate| !internal_only || !candidate.provider.is_external();
-        let mut chain = self.available(models, &refs, tier, fits);
-        for stand_in in [&self.default_model, &self.last_resort].into_iter().flatten() {
+        let is_allowed = |candidate: &Candidate| !internal_only || !candidate.provider.is_external();
+        let mut chain = self.available(models, &refs, tier, is_allowed);
+        for substitute in [&self.default_model, &self.offline_model].into_iter().flatten() {
             if chain.is_empty() {
-                refs = vec![stand_in.clone()];
-                chain = self.available(models, &refs, tier.or(Some(Tier::Standard)), fits);
+                refs = vec![substitute.clone()];
+                chain = self.available(models, &refs, tier.or(Some(Tier::Standard)), is_allowed);
             }
         }
         if chain.is_empty() {
-            let message = format!("no model can answer for {}: {wanted} has no provider here", agent.id());
+            let message = format!("there is no model for {}: {model} has no provider on this pod", agent.id());
             return Err(Cause::new(ErrorCode::UnknownModel, message));
         }
         Ok(chain)
@@ -112,37 +112,37 @@ impl ModelRegistry {
         models: &Models,
         refs: &[ModelRef],
         tier: Option<Tier>,
-        fits: impl Fn(&Candidate) -> bool,
+        is_allowed: impl Fn(&Candidate) -> bool,
     ) -> Vec<Candidate> {
-        // Room for as many as there are: a list that grows begins with room for four.
-        let mut there = Vec::with_capacity(refs.len());
-        there.extend(refs.iter().filter_map(|model| self.candidate(models, model, tier)).filter(fits));
-        there
+        // Sized exactly: a `Vec` that grows starts with a capacity of four.
+        let mut candidates = Vec::with_capacity(refs.len());
+        candidates.extend(refs.iter().filter_map(|model| self.candidate(models, model, tier)).filter(is_allowed));
+        candidates
     }
 
     fn candidate(&self, models: &Models, model: &ModelRef, tier: Option<Tier>) -> Option<Candidate> {
         let provider = Arc::clone(self.providers.get(model.provider())?);
-        let known = models.model(model);
+        let spec = models.model(model);
         Some(Candidate {
             name: ModelName { provider: model.provider().to_owned(), model: model.name().to_owned() },
             provider,
             price: models.price(model, tier),
-            output_tokens_max: known.and_then(|spec| spec.output_tokens_max),
+            output_tokens_max: spec.and_then(|spec| spec.output_tokens_max),
         })
     }
 
-    /// True if every model that may answer for this agent, stand-ins included, is inside the house, or
-    /// if it asks none; `deny_external_models` asks.
+    /// True if every candidate for this agent, substitutes included, is an internal model, or if the agent
+    /// calls no model. The rule `deny_external_models` depends on it.
     #[must_use]
-    pub fn is_internal(&self, models: &Models, agent: &Agent, asked: Option<&str>) -> bool {
+    pub fn is_internal(&self, models: &Models, agent: &Agent, requested: Option<&str>) -> bool {
         if agent.spec().implementation.runtime == RuntimeKind::Native {
             return true;
         }
-        self.candidates_for(models, agent, asked, false)
+        self.candidates_for(models, agent, requested, false)
             .is_ok_and(|chain| chain.iter().all(|candidate| !candidate.provider.is_external()))
     }
 
-    /// The names of the providers that are there.
+    /// The names of the configured providers.
     pub fn providers(&self) -> impl Iterator<Item = &str> {
         self.providers.keys().map(String::as_str)
     }

@@ -1,79 +1,140 @@
-//! Handlers and tools that are compiled in. Those that block run on a thread of their own, of which
-//! there is a bounded number.
+//! Handlers and tools that are compiled in. Those that block run on blocking threads, of which there is
+//! a bounded number.
 
+use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use futures::FutureExt;
+use greenroom_definitions::Catalogue;
+use greenroom_definitions::agent::RuntimeKind;
 use greenroom_protocol::{Cause, ErrorCode, Json, Values};
+use tokio::sync::Semaphore;
 
-use super::ExecutionEnv;
-use super::invocation::ExecutionContext;
-use crate::handler::{HandlerInput, HandlerMode};
+use super::runtime::{ExecutionContext, Runtime};
+use crate::handler::{FileAccess, Handler, HandlerInput, HandlerMode};
+use crate::tool::{Tool, ToolDescription, ToolSource};
 
-/// Runs the handler of an agent, and checks what it gives.
-pub(super) async fn execute(ctx: &ExecutionContext<'_>) -> Result<Values, Cause> {
-    let (env, job) = (ctx.env, ctx.job);
-    let name = job.agent.spec().implementation.handler.as_deref().unwrap_or_default();
-    let Some(handler) = env.handlers.get(name).cloned() else {
-        return Err(Cause::new(ErrorCode::RuntimeUnavailable, format!("this release has no native handler `{name}`")));
+/// Handlers and tools that block a thread concurrently, per core of the machine.
+const BLOCKING_PER_CORE: usize = 4;
+
+/// Registers native handlers and tools. Both share one bound on blocking threads.
+#[must_use]
+pub fn register_native(
+    handlers: Vec<Arc<dyn Handler>>,
+    tools: Vec<Arc<dyn Tool>>,
+    files: &FileAccess,
+) -> (NativeRuntime, NativeTools) {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = BlockingThreads(Arc::new(Semaphore::new(cores * BLOCKING_PER_CORE)));
+    let runtime = NativeRuntime {
+        handlers: handlers.into_iter().map(|handler| (Arc::from(handler.name()), handler)).collect(),
+        threads: threads.clone(),
     };
-    let work = HandlerInput {
-        agent: Arc::clone(&job.agent),
-        inputs: job.invoke.inputs.clone(),
-        context: job.invoke.context.clone(),
-        key: job.key(),
-        run: job.grant.run().cloned(),
-        now: env.clock.now(),
-        deadline: job.grant.deadline(),
-    };
-    let outputs = match handler.mode() {
-        HandlerMode::Async => handler.run(&work, &env.files).await?,
-        HandlerMode::Blocking => {
-            let files = env.files.clone();
-            run_blocking(env, async move { handler.run(&work, &files).await }).await??
-        }
-    };
-    job.agent.validate_outputs(&job.invoke.inputs, outputs)
+    let tools = tools.into_iter().map(|tool| (Arc::from(tool.name()), tool)).collect();
+    (runtime, NativeTools { tools, files: files.clone(), threads })
 }
 
-/// Runs a tool.
-pub(super) async fn call_tool(env: &ExecutionEnv, name: &str, arguments: Values) -> Result<Json, Cause> {
-    let Some(tool) = env.tools.get(name).cloned() else {
-        return Err(Cause::new(ErrorCode::UnknownTool, format!("there is no native tool `{name}`")));
-    };
-    match tool.mode() {
-        // A tool runs in its caller's task, which may be the pipeline's: its panic must end here.
-        HandlerMode::Async => {
-            let called = AssertUnwindSafe(tool.call(&arguments, &env.files)).catch_unwind().await;
-            called.unwrap_or_else(|_| Err(Cause::new(ErrorCode::AgentCrashed, format!("the tool {name} panicked"))))
-        }
-        HandlerMode::Blocking => {
-            let files = env.files.clone();
-            run_blocking(env, async move { tool.call(&arguments, &files).await }).await?
+/// Executes agents by native handlers.
+pub struct NativeRuntime {
+    handlers: HashMap<Arc<str>, Arc<dyn Handler>>,
+    threads: BlockingThreads,
+}
+
+#[async_trait]
+impl Runtime for NativeRuntime {
+    fn kind(&self) -> RuntimeKind {
+        RuntimeKind::Native
+    }
+
+    async fn execute(&self, ctx: &ExecutionContext<'_>) -> Result<Values, Cause> {
+        let (env, invocation) = (ctx.env, ctx.invocation);
+        let name = invocation.agent.spec().implementation.handler.as_deref().unwrap_or_default();
+        let Some(handler) = self.handlers.get(name).cloned() else {
+            let message = format!("this release has no native handler `{name}`");
+            return Err(Cause::new(ErrorCode::RuntimeUnavailable, message));
+        };
+        let input = HandlerInput {
+            agent: Arc::clone(&invocation.agent),
+            inputs: invocation.invoke.inputs.clone(),
+            context: invocation.invoke.context.clone(),
+            key: invocation.key(),
+            run: invocation.grant.run().cloned(),
+            now: env.clock.now(),
+            deadline: invocation.grant.deadline(),
+        };
+        let outputs = match handler.mode() {
+            HandlerMode::Async => handler.run(&input, &env.files).await?,
+            HandlerMode::Blocking => {
+                let files = env.files.clone();
+                self.threads.run(async move { handler.run(&input, &files).await }).await??
+            }
+        };
+        invocation.agent.validate_outputs(&invocation.invoke.inputs, outputs)
+    }
+}
+
+/// The native tools, `native:NAME`.
+pub struct NativeTools {
+    tools: HashMap<Arc<str>, Arc<dyn Tool>>,
+    files: FileAccess,
+    threads: BlockingThreads,
+}
+
+#[async_trait]
+impl ToolSource for NativeTools {
+    fn scheme(&self) -> &str {
+        "native"
+    }
+
+    fn describe(&self, name: &str, _: &Catalogue) -> Option<ToolDescription> {
+        let tool = self.tools.get(name)?;
+        Some(ToolDescription { description: tool.description().to_owned(), parameters: tool.parameters() })
+    }
+
+    async fn call(&self, name: &str, arguments: Values) -> Result<Json, Cause> {
+        let Some(tool) = self.tools.get(name).cloned() else {
+            return Err(Cause::new(ErrorCode::UnknownTool, format!("there is no native tool `{name}`")));
+        };
+        match tool.mode() {
+            // A tool runs in its caller's task, which may be the pipeline's: its panic must not unwind
+            // further.
+            HandlerMode::Async => {
+                let result = AssertUnwindSafe(tool.call(&arguments, &self.files)).catch_unwind().await;
+                let crashed = || Cause::new(ErrorCode::AgentCrashed, format!("the tool {name} panicked"));
+                result.unwrap_or_else(|_| Err(crashed()))
+            }
+            HandlerMode::Blocking => {
+                let files = self.files.clone();
+                self.threads.run(async move { tool.call(&arguments, &files).await }).await?
+            }
         }
     }
 }
 
-/// Drives a future on a thread that it may block. The thread's place is given back when the work is
-/// over, not when somebody stops waiting for it, since a thread cannot be stopped.
-async fn run_blocking<T: Send + 'static>(
-    env: &ExecutionEnv,
-    work: impl Future<Output = T> + Send + 'static,
-) -> Result<T, Cause> {
-    let closed = || Cause::new(ErrorCode::ShuttingDown, "the process is about to end");
-    let ticket = Arc::clone(&env.blocking).acquire_owned().await.map_err(|_| closed())?;
-    let runtime = tokio::runtime::Handle::current();
-    let thread = tokio::task::spawn_blocking(move || {
-        let _ticket = ticket;
-        runtime.block_on(work)
-    });
-    thread.await.map_err(|error| {
-        if error.is_panic() {
-            tracing::error!("handler panicked");
-            Cause::new(ErrorCode::AgentCrashed, "the handler panicked")
-        } else {
-            closed()
-        }
-    })
+/// A bounded number of blocking threads.
+#[derive(Clone)]
+struct BlockingThreads(Arc<Semaphore>);
+
+impl BlockingThreads {
+    /// Drives a future on a thread that it may block. The ticket is released when the work ends, and not
+    /// when the caller stops waiting, since a thread cannot be stopped.
+    async fn run<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T, Cause> {
+        let closed = || Cause::new(ErrorCode::ShuttingDown, "the pod is shutting down");
+        let ticket = Arc::clone(&self.0).acquire_owned().await.map_err(|_| closed())?;
+        let runtime = tokio::runtime::Handle::current();
+        let thread = tokio::task::spawn_blocking(move || {
+            let _ticket = ticket;
+            runtime.block_on(work)
+        });
+        thread.await.map_err(|error| {
+            if error.is_panic() {
+                tracing::error!("handler panicked");
+                Cause::new(ErrorCode::AgentCrashed, "the handler panicked")
+            } else {
+                closed()
+            }
+        })
+    }
 }

@@ -1,4 +1,4 @@
-//! The pieces of an answer, put together within bounds, and shown on the way to whoever watches.
+//! Assembles an answer from its deltas, within bounds, and publishes them to the client as they arrive.
 
 use std::time::Duration;
 
@@ -8,25 +8,25 @@ use tokio::sync::mpsc;
 
 use crate::model::{CallPhase, Delta, Deltas, Message, ModelError, Part, Role, StopReason, Timeouts, ToolCall};
 
-/// Bytes of one answer, tool calls included.
+/// Maximum size of one answer, tool calls included.
 const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Tools that one answer may ask for.
+/// Maximum tool calls of one answer.
 const TOOL_CALLS_MAX: usize = 64;
 
-/// What a watcher is shown of an answer as it comes.
+/// An event of an answer as a client sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AnswerEvent {
     /// More text.
     Text(String),
-    /// What was shown so far does not count: another attempt begins.
+    /// The text published so far is void: another attempt or turn begins.
     Restarted,
 }
 
-/// Where an answer is shown as it comes. The channel's bound slows the model down to its reader; a
-/// reader that has gone away is forgotten.
+/// Receives the events of an answer. The channel's bound slows the model down to the speed of its reader;
+/// a closed channel is ignored.
 pub type DeltaSink = mpsc::Sender<AnswerEvent>;
 
-/// A whole answer.
+/// A complete answer.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct ModelAnswer {
     pub(super) text: String,
@@ -35,55 +35,55 @@ pub(super) struct ModelAnswer {
 }
 
 impl ModelAnswer {
-    /// The answer as a message of the conversation.
-    pub(super) fn message(&self) -> Message {
+    /// Converts the answer to a message of the conversation.
+    pub(super) fn to_message(&self) -> Message {
         let text = (!self.text.is_empty()).then(|| Part::Text(self.text.clone()));
         let calls = self.calls.iter().cloned().map(Part::ToolCall);
         Message { role: Role::Assistant, parts: text.into_iter().chain(calls).collect() }
     }
 }
 
-/// What came of reading an answer: the answer or why there is none, and what the provider counted,
-/// which may have come before the failure.
+/// The result of reading an answer: the answer or the failure, and the tokens that the provider reported,
+/// possibly before the failure.
 pub(super) struct Collected {
     pub(super) answer: Result<ModelAnswer, ModelError>,
     pub(super) usage: Option<Tokens>,
 }
 
-/// Reads an answer to its end.
+/// Reads an answer to its end and publishes its text.
 pub(super) async fn collect(mut deltas: Deltas, timeouts: &Timeouts, sink: Option<&DeltaSink>) -> Collected {
-    let mut counted = None;
-    let answer = read(&mut deltas, timeouts, sink, &mut counted).await;
-    Collected { answer, usage: counted }
+    let mut usage = None;
+    let answer = read(&mut deltas, timeouts, sink, &mut usage).await;
+    Collected { answer, usage }
 }
 
 async fn read(
     deltas: &mut Deltas,
     timeouts: &Timeouts,
     sink: Option<&DeltaSink>,
-    counted: &mut Option<Tokens>,
+    usage: &mut Option<Tokens>,
 ) -> Result<ModelAnswer, ModelError> {
     let mut answer = ModelAnswer { text: String::new(), calls: Vec::new(), stop: StopReason::Complete };
     let mut bytes = 0_usize;
-    let mut wait = (timeouts.first_token, CallPhase::FirstToken);
+    let (mut timeout, mut phase) = (timeouts.first_token, CallPhase::FirstToken);
     loop {
-        let delta = next(deltas, wait.0, wait.1).await?;
-        wait = (timeouts.idle, CallPhase::Idle);
+        let delta = next_delta(deltas, timeout, phase).await?;
+        (timeout, phase) = (timeouts.idle, CallPhase::Idle);
         match delta {
             Delta::Text(text) => {
-                bytes = bounded(bytes, text.len())?;
+                bytes = add_bytes(bytes, text.len())?;
                 answer.text.push_str(&text);
                 publish(sink, AnswerEvent::Text(text)).await;
             }
             Delta::Tool(call) => {
-                bytes = bounded(bytes, call.name.len() + call.arguments.to_string().len())?;
+                bytes = add_bytes(bytes, call.name.len() + call.arguments.to_string().len())?;
                 if answer.calls.len() >= TOOL_CALLS_MAX {
-                    let message = format!("the answer asks for more than {TOOL_CALLS_MAX} tools");
+                    let message = format!("the answer has more than {TOOL_CALLS_MAX} tool calls");
                     return Err(ModelError::MalformedResponse { message });
                 }
                 answer.calls.push(call);
             }
-            Delta::Usage(tokens) => *counted = Some(tokens),
+            Delta::Usage(tokens) => *usage = Some(tokens),
             Delta::End(stop) => {
                 answer.stop = stop;
                 return Ok(answer);
@@ -92,16 +92,18 @@ async fn read(
     }
 }
 
-async fn next(deltas: &mut Deltas, wait: Duration, phase: CallPhase) -> Result<Delta, ModelError> {
-    match tokio::time::timeout(wait, deltas.next()).await {
+async fn next_delta(deltas: &mut Deltas, timeout: Duration, phase: CallPhase) -> Result<Delta, ModelError> {
+    match tokio::time::timeout(timeout, deltas.next()).await {
         Ok(Some(delta)) => delta,
-        Ok(None) => Err(ModelError::MalformedResponse { message: "the answer ends in the middle".to_owned() }),
+        Ok(None) => {
+            Err(ModelError::MalformedResponse { message: "the answer ended before it was complete".to_owned() })
+        }
         Err(_elapsed) => Err(ModelError::TimedOut { phase }),
     }
 }
 
-fn bounded(bytes: usize, more: usize) -> Result<usize, ModelError> {
-    let bytes = bytes.saturating_add(more);
+fn add_bytes(bytes: usize, added: usize) -> Result<usize, ModelError> {
+    let bytes = bytes.saturating_add(added);
     if bytes > ANSWER_BYTES_MAX {
         return Err(ModelError::MalformedResponse {
             message: format!("the answer has more than {ANSWER_BYTES_MAX} bytes"),
@@ -110,11 +112,11 @@ fn bounded(bytes: usize, more: usize) -> Result<usize, ModelError> {
     Ok(bytes)
 }
 
-/// Shows something to the watcher, if there is one still.
-pub(super) async fn publish(sink: Option<&DeltaSink>, what: AnswerEvent) {
+/// Publishes an event, if a client still reads.
+pub(super) async fn publish(sink: Option<&DeltaSink>, event: AnswerEvent) {
     if let Some(sink) = sink {
-        // Whoever has stopped watching misses nothing.
-        let _ = Box::pin(sink.send(what)).await;
+        // A closed channel means that the client stopped reading; the execution continues without it.
+        let _ = Box::pin(sink.send(event)).await;
     }
 }
 
@@ -136,18 +138,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn pieces_become_an_answer_and_are_shown_on_the_way() {
-        let (sink, mut shown) = mpsc::channel(8);
+    async fn deltas_become_an_answer_and_are_published_as_they_arrive() {
+        let (sink, mut published) = mpsc::channel(8);
         let tokens = Tokens { input: 3, output: 2 };
         let deltas = vec![text("a"), text("b"), Ok(Delta::Usage(tokens)), Ok(Delta::End(StopReason::Complete))];
         let collected = collect(Box::pin(stream::iter(deltas)), &TIMEOUTS, Some(&sink)).await;
         assert_eq!(collected.answer.unwrap().text, "ab");
         assert_eq!(collected.usage, Some(tokens));
-        assert_eq!(shown.recv().await, Some(AnswerEvent::Text("a".into())));
+        assert_eq!(published.recv().await, Some(AnswerEvent::Text("a".into())));
     }
 
     #[tokio::test]
-    async fn half_an_answer_keeps_what_was_counted() {
+    async fn an_incomplete_answer_retains_its_reported_usage() {
         let tokens = Tokens { input: 3, output: 0 };
         let deltas = vec![Ok(Delta::Usage(tokens)), text("a")];
         let collected = collect(Box::pin(stream::iter(deltas)), &TIMEOUTS, None).await;
@@ -156,7 +158,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn silence_is_told_apart_by_when_it_falls() {
+    async fn silence_before_the_first_token_differs_from_silence_after_it() {
         let silent = collect(Box::pin(stream::pending()), &TIMEOUTS, None).await;
         assert_eq!(silent.answer, Err(ModelError::TimedOut { phase: CallPhase::FirstToken }));
         let stalled = Box::pin(stream::iter(vec![text("a")]).chain(stream::pending()));
@@ -165,7 +167,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_endless_answer_ends_at_its_bound() {
+    async fn an_endless_answer_is_cut_at_its_bound() {
         let piece = "x".repeat(64 * 1024);
         let endless = stream::repeat_with(move || text(&piece));
         let collected = collect(Box::pin(endless), &TIMEOUTS, None).await;

@@ -1,72 +1,63 @@
-//! The tools of an agent: what the model is told of them, and how a call goes out: at the door, as
-//! the agent itself.
+//! The tools of one agent: describes them to the model, and issues each call as a nested request of the
+//! agent itself.
 
-use greenroom_definitions::agent::ToolRef;
+use std::sync::Arc;
+
 use greenroom_definitions::{Agent, Catalogue};
-use greenroom_protocol::request::{CallOptions, CallTool, Invoke};
-use greenroom_protocol::{CallKey, Cause, Json, MicroUsd, Reply, Request, RequestId, Values};
+use greenroom_protocol::request::CallOptions;
+use greenroom_protocol::{CallKey, Cause, Json, MicroUsd, Reply, Values};
 
 use super::ExecutionEnv;
-use super::conversation::child_key;
-use super::invocation::ExecutionContext;
+use super::runtime::{ExecutionContext, child_key};
 use crate::model::{Part, ToolCall, ToolSpec};
-use crate::tool::NATIVE_PREFIX;
+use crate::tool::{NestedCall, ToolSource};
 
-/// Bytes of one result that a model is given.
+/// Maximum size of one tool result in a model request.
 const RESULT_BYTES_MAX: usize = 64 * 1024;
-/// Characters of a tool's name that every provider takes.
+/// Characters of a tool's name that every provider accepts.
 const NAME_CHARS_MAX: usize = 64;
 
 /// The tools of one agent, by the names that its model sees.
-pub(super) struct Tools {
+pub(super) struct ToolSet {
     specs: Vec<ToolSpec>,
-    refs: Vec<ToolRef>,
+    /// The source and the name there of each spec, in the same order.
+    targets: Vec<(Arc<dyn ToolSource>, String)>,
 }
 
-impl Tools {
-    /// The tools that the definition names, as far as they are there.
+impl ToolSet {
+    /// Collects the tools that the definition names and that exist.
     pub(super) fn for_agent(env: &ExecutionEnv, catalogue: &Catalogue, agent: &Agent) -> Self {
-        let mut all = Self { specs: Vec::new(), refs: Vec::new() };
+        let mut set = Self { specs: Vec::new(), targets: Vec::new() };
         for tool in &agent.spec().tools {
-            let (description, parameters) = match tool {
-                ToolRef::Agent(id) => match catalogue.agent(id) {
-                    Some(other) => (other.spec().description.clone(), other.input_schema()),
-                    None => continue,
-                },
-                ToolRef::Native(name) => match env.tools.get(name.as_str()) {
-                    Some(native) => (native.description().to_owned(), native.parameters()),
-                    None => continue,
-                },
-            };
-            let name = all.unique_name(tool);
-            all.specs.push(ToolSpec { name, description, parameters });
-            all.refs.push(tool.clone());
+            let full_name = tool.to_string();
+            let Some((scheme, target)) = full_name.split_once(':') else { continue };
+            let Some(source) = env.tool_source(scheme) else { continue };
+            let Some(tool) = source.describe(target, catalogue) else { continue };
+            let name = set.unique_name(target);
+            set.specs.push(ToolSpec { name, description: tool.description, parameters: tool.parameters });
+            set.targets.push((Arc::clone(source), target.to_owned()));
         }
-        all
+        set
     }
 
-    /// A name of letters, digits, `_` and `-` that no other tool of this agent has.
-    fn unique_name(&self, tool: &ToolRef) -> String {
-        let text = match tool {
-            ToolRef::Agent(id) => id.as_str(),
-            ToolRef::Native(name) => name.as_str(),
-        };
+    /// Derives a name of letters, digits, `_` and `-` that no other tool of this agent has.
+    fn unique_name(&self, target: &str) -> String {
         let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
-        let name: String = text.chars().map(plain).take(NAME_CHARS_MAX - 4).collect();
-        let taken = |name: &str| self.specs.iter().any(|spec| spec.name == name);
-        if !taken(&name) {
+        let name: String = target.chars().map(plain).take(NAME_CHARS_MAX - 4).collect();
+        let is_used = |name: &str| self.specs.iter().any(|spec| spec.name == name);
+        if !is_used(&name) {
             return name;
         }
-        (2_u32..).map(|n| format!("{name}_{n}")).find(|name| !taken(name)).unwrap_or(name)
+        (2_u32..).map(|n| format!("{name}_{n}")).find(|name| !is_used(name)).unwrap_or(name)
     }
 
-    /// What the model is told.
+    /// The tools as the model request describes them.
     pub(super) fn specs(&self) -> &[ToolSpec] {
         &self.specs
     }
 
-    /// Makes the calls, one after the other, and gives the results in the same order. A call that is
-    /// refused or fails is a result too: the model may do without.
+    /// Makes the calls one after the other and returns the results in the same order. A call that is
+    /// denied or fails is a result too: the model may continue without it.
     pub(super) async fn call_all(
         &self,
         ctx: &ExecutionContext<'_>,
@@ -80,49 +71,34 @@ impl Tools {
                 Ok(content) => (content, false),
                 Err(message) => (message, true),
             };
-            results.push(Part::ToolResult { id: call.id.clone(), content: cut(content), is_error });
+            results.push(Part::ToolResult { id: call.id.clone(), content: truncate(content), is_error });
         }
         Ok(results)
     }
 
     async fn call_one(&self, ctx: &ExecutionContext<'_>, call: &ToolCall, key: CallKey) -> Result<String, String> {
-        let named = self.specs.iter().zip(&self.refs).find(|(spec, _)| spec.name == call.name);
-        let Some((_, tool)) = named else { return Err(format!("there is no tool {}", call.name)) };
-        let arguments = arguments(&call.arguments)?;
-        let request = match tool {
-            ToolRef::Agent(agent) => Request::Invoke(Invoke {
-                agent: agent.clone(),
-                inputs: arguments,
-                context: Values::new(),
-                version: None,
-                key: Some(key),
-                options: inner_options(ctx),
-            }),
-            ToolRef::Native(name) => {
-                Request::CallTool(CallTool { tool: format!("{NATIVE_PREFIX}{name}"), arguments, key: Some(key) })
-            }
-        };
-        let env = ctx.env;
-        env.budgets.share(&ctx.job.grant, &ctx.job.key(), ctx.budget);
-        let asked = ctx.job.grant.issue_request(RequestId::from_u128(env.ids.next_id()), request);
-        let reply = env.pipeline.enter(asked).await;
-        ctx.meter.add_nested(&reply.usage());
-        result_text(&reply)
+        let known = self.specs.iter().zip(&self.targets).find(|(spec, _)| spec.name == call.name);
+        let Some((_, (source, name))) = known else { return Err(format!("there is no tool {}", call.name)) };
+        let arguments = parse_arguments(&call.arguments)?;
+        let call = NestedCall { name, arguments, key, options: nested_options(ctx) };
+        let request = source.request(call).map_err(|cause| cause.to_string())?;
+        ctx.env.budgets.share(&ctx.invocation.grant, &ctx.invocation.key(), ctx.budget);
+        result_text(&ctx.issue_request(request).await)
     }
 }
 
-/// What an inner agent may spend: what is left of the request's limit. Where there is a run, all its
-/// calls share the run's budget anyway.
-fn inner_options(ctx: &ExecutionContext<'_>) -> CallOptions {
-    let options = &ctx.job.invoke.options;
-    let left = |max: MicroUsd| match ctx.job.grant.run() {
-        Some(_) => max,
-        None => max.saturating_sub(ctx.meter.total().cost),
+/// The options of a nested call: it may spend what remains of the request's cost limit. Inside a run, all
+/// calls share the budget of the run anyway.
+fn nested_options(ctx: &ExecutionContext<'_>) -> CallOptions {
+    let options = &ctx.invocation.invoke.options;
+    let remaining = |limit: MicroUsd| match ctx.invocation.grant.run() {
+        Some(_) => limit,
+        None => limit.saturating_sub(ctx.meter.total().cost),
     };
-    CallOptions { model: options.model.clone(), cost_max: options.cost_max.map(left) }
+    CallOptions { model: options.model.clone(), cost_max: options.cost_max.map(remaining) }
 }
 
-fn arguments(arguments: &Json) -> Result<Values, String> {
+fn parse_arguments(arguments: &Json) -> Result<Values, String> {
     match arguments {
         Json::Object(members) => Ok(members.clone().into_iter().collect()),
         Json::Null => Ok(Values::new()),
@@ -135,16 +111,15 @@ fn arguments(arguments: &Json) -> Result<Values, String> {
 fn result_text(reply: &Reply) -> Result<String, String> {
     match &reply.error {
         Some(cause) => Err(cause.to_string()),
-        // Values are JSON already, so writing them as JSON cannot fail.
+        // Values are JSON already, so serializing them cannot fail.
         None => Ok(serde_json::to_string(&reply.outputs).unwrap_or_default()),
     }
 }
 
-/// Cuts a result at its bound, and says so.
-fn cut(mut content: String) -> String {
+/// Truncates a result to its bound, and marks that it was cut.
+fn truncate(mut content: String) -> String {
     if content.len() > RESULT_BYTES_MAX {
-        let end = (0..=RESULT_BYTES_MAX).rev().find(|end| content.is_char_boundary(*end)).unwrap_or_default();
-        content.truncate(end);
+        content.truncate(content.floor_char_boundary(RESULT_BYTES_MAX));
         content.push_str(" … (cut)");
     }
     content

@@ -137,30 +137,13 @@ pub fn reply(
 
 fn refused(id: String, failure: ExecutionFailure) -> Reply {
     let ExecutionFailure { cause, usage } = failure;
-    let metadata = metadata_from(usage);
+    let metadata = Metadata::from(usage);
     Reply { id, status: Status::of(&cause), outputs: Values::new(), error: Some(cause), metadata }
 }
 
 fn reply_from_outcome(id: String, outcome: Outcome) -> Reply {
     let Outcome { outputs, usage } = outcome;
-    Reply { id, status: Status::Success, outputs, error: None, metadata: metadata_from(usage) }
-}
-
-/// What the work took, as the reply says it.
-fn metadata_from(usage: Usage) -> Metadata {
-    let agents_involved = usage.members.unwrap_or_else(|| u32::try_from(usage.agents.len()).unwrap_or(u32::MAX));
-    Metadata {
-        agents_involved,
-        agents: usage.agents,
-        workflow_steps: usage.steps,
-        tokens_used: usage.tokens,
-        cost_usd: usage.cost.as_usd(),
-        estimated: usage.estimated,
-        price: usage.price,
-        model: usage.model,
-        policy_decisions: usage.decisions,
-        ..Metadata::default()
-    }
+    Reply { id, status: Status::Success, outputs, error: None, metadata: Metadata::from(usage) }
 }
 
 /// The audit's closing record.

@@ -102,7 +102,8 @@ fn write_charts(out: &mut String, content: &Content) {
     out.push_str("<section class=\"charts\" aria-label=\"Charts\">\n");
     for chart in &content.charts {
         // The picture was drawn from the facts in this process, its words escaped.
-        let _ = write!(out, "<figure>\n<figcaption>{}</figcaption>\n{}</figure>\n", escape_xml(&chart.title), chart.svg);
+        let _ =
+            write!(out, "<figure>\n<figcaption>{}</figcaption>\n{}</figure>\n", escape_xml(&chart.title), chart.svg);
     }
     out.push_str("</section>\n");
 }

@@ -290,7 +290,11 @@ mod tests {
     #[test]
     fn a_quarter_is_read_as_people_write_it() {
         for text in ["Q4 2024", "2024-Q4", "2024Q4", "q4 2024", "Q4/2024", "4Q24", "2024 Q4", "Q42024"] {
-            assert_eq!(Period::parse_quarter(text).map(|period| period.to_string()).as_deref(), Some("Q4 2024"), "{text}");
+            assert_eq!(
+                Period::parse_quarter(text).map(|period| period.to_string()).as_deref(),
+                Some("Q4 2024"),
+                "{text}"
+            );
         }
         for text in ["Q5 2024", "Q0 2024", "Q", "fourth quarter", "Q4", "", "Q4 20245"] {
             assert_eq!(Period::parse_quarter(text), None, "{text}");

@@ -34,18 +34,10 @@ impl DecisionBuilder<'_> {
         };
         let metadata = Metadata {
             agents_involved: u32::try_from(involved).unwrap_or(u32::MAX),
-            agents: usage.agents.clone(),
-            workflow_steps: usage.steps,
             duration_ms: self.elapsed_ms(self.next.started_at),
-            tokens_used: usage.tokens,
-            cost_usd: usage.cost.as_usd(),
-            estimated: usage.estimated,
-            price: usage.price,
-            model: usage.model.clone(),
             policy_checks: begun.checks.clone(),
-            policy_decisions: usage.decisions,
             trace_id: begun.trace.clone(),
-            pod: None,
+            ..Metadata::from(usage.clone())
         };
         let (status, outputs, error) = match ending {
             Ok(outputs) => (Status::Success, outputs, None),
@@ -58,19 +50,8 @@ impl DecisionBuilder<'_> {
 /// The reply of a run that ends without having been able to begin, or to go on.
 pub(crate) fn refused(run: &RunId, state: &State, cause: Cause) -> Reply {
     let usage = state.usage();
-    let metadata = Metadata {
-        agents_involved: u32::try_from(usage.agents.len()).unwrap_or(u32::MAX),
-        agents: usage.agents.clone(),
-        workflow_steps: usage.steps,
-        tokens_used: usage.tokens,
-        cost_usd: usage.cost.as_usd(),
-        estimated: usage.estimated,
-        price: usage.price,
-        model: usage.model.clone(),
-        policy_decisions: usage.decisions,
-        trace_id: state.started().and_then(|begun| begun.trace.clone()),
-        ..Metadata::default()
-    };
+    let metadata =
+        Metadata { trace_id: state.started().and_then(|begun| begun.trace.clone()), ..Metadata::from(usage.clone()) };
     Reply { id: run.to_string(), status: Status::of(&cause), outputs: Values::new(), error: Some(cause), metadata }
 }
 

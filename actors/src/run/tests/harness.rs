@@ -23,7 +23,7 @@ use greenroom_rego::{Authenticator, IdentityProvider, Principal, testing};
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 
 use crate::category::CategoryConfig;
-use crate::execution::{Accounting, ExecutionEnv, ExecutionEnvParts, ModelRegistry};
+use crate::execution::{Accounting, ExecutionEnv, ExecutionEnvParts, ModelRegistry, register_native};
 use crate::failure::RetryBudgets;
 use crate::handler::{File, FileAccess, FileReader, Handler, HandlerInput, HandlerMode};
 use crate::observer::{ActorEvent, Observer};
@@ -200,10 +200,12 @@ impl Harness {
         });
         pipeline.bind(fake.clone()).unwrap();
         let (accounting, _) = Accounting::new(stores.ledger.clone(), clock.clone());
+        let files = FileAccess::new(Arc::new(NoFiles), stores.artifacts.clone());
+        let (runtime, _) = register_native(vec![Arc::new(TestHandler(script))], Vec::new(), &files);
         let execution_env = ExecutionEnv::new(ExecutionEnvParts {
-            handlers: vec![Arc::new(TestHandler(script))],
-            tools: Vec::new(),
-            files: FileAccess::new(Arc::new(NoFiles), stores.artifacts.clone()),
+            runtimes: vec![Arc::new(runtime)],
+            tool_sources: Vec::new(),
+            files,
             models: ModelRegistry::new(Vec::new()),
             accounting,
             pipeline: pipeline.clone(),

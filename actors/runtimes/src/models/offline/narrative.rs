@@ -77,12 +77,8 @@ fn spread_sentence(measure: &Measure) -> String {
 
 /// What is left of income after cost, if the file has one column of each.
 fn margin_sentence(facts: &TableFacts) -> Option<String> {
-    let income = facts
-        .headline()
-        .find(|measure| !measure.lower_is_better && headline_weight(&measure.name) == 100)?;
-    let cost = facts
-        .headline()
-        .find(|measure| measure.lower_is_better && headline_weight(&measure.name) == 60)?;
+    let income = facts.headline().find(|measure| !measure.lower_is_better && headline_weight(&measure.name) == 100)?;
+    let cost = facts.headline().find(|measure| measure.lower_is_better && headline_weight(&measure.name) == 60)?;
     let (all, part) = (number_format::drawn(Some(&income.total)), number_format::drawn(Some(&cost.total)));
     let left = serde_json::Number::from_f64(((all - part) * 100.0).round() / 100.0)?;
     let share = serde_json::Number::from_f64((all - part) / all * 100.0)?;

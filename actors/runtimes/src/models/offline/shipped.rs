@@ -9,8 +9,8 @@ use greenroom_protocol::{AgentId, Json, Values};
 use serde_json::json;
 
 use super::{DISCLAIMER, Offline};
-use crate::tables::read_facts;
 use crate::models::test_calls::Call;
+use crate::tables::read_facts;
 
 const DEMO: &str = include_str!("../../../../../supervisor/demo/sales.csv");
 

@@ -80,7 +80,8 @@ fn period_fact(period: &Period, rows: usize) -> PeriodFact {
 
 /// The measures that say the most, by their names; among equals, in the order of the file.
 fn headline(measures: &[Measure]) -> Vec<String> {
-    let mut ranked: Vec<&Measure> = measures.iter().filter(|measure| columns::headline_weight(&measure.name) > 0).collect();
+    let mut ranked: Vec<&Measure> =
+        measures.iter().filter(|measure| columns::headline_weight(&measure.name) > 0).collect();
     ranked.sort_by_key(|measure| std::cmp::Reverse(columns::headline_weight(&measure.name)));
     if ranked.is_empty() {
         ranked = measures.iter().collect();
@@ -116,8 +117,7 @@ impl<'a> Data<'a> {
         let mut days = Vec::new();
         if let Some(Column { name, cells: Cells::Dates(cells), .. }) = date.and_then(|place| columns.get(place)) {
             for (row, day) in table.rows.iter().zip(cells) {
-                let missing =
-                    || table::invalid(row.line, format!("the row has no date in column {name:?}"));
+                let missing = || table::invalid(row.line, format!("the row has no date in column {name:?}"));
                 days.push((*day).ok_or_else(missing)?);
             }
         }

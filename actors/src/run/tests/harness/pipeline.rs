@@ -156,14 +156,7 @@ impl FakePipeline {
 
 fn reply(id: &RequestId, outcome: Outcome) -> Reply {
     let Outcome { outputs, usage } = outcome;
-    let metadata = Metadata {
-        agents: usage.agents,
-        tokens_used: usage.tokens,
-        cost_usd: usage.cost.as_usd(),
-        policy_decisions: usage.decisions,
-        ..Metadata::default()
-    };
-    Reply { id: id.to_string(), status: Status::Success, outputs, error: None, metadata }
+    Reply { id: id.to_string(), status: Status::Success, outputs, error: None, metadata: Metadata::from(usage) }
 }
 
 #[async_trait]

@@ -1,0 +1,70 @@
+//! The trait behind which each kind of agent is executed, and the context that an attempt gets.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use greenroom_definitions::agent::RuntimeKind;
+use greenroom_protocol::{CallKey, Cause, ErrorCode, Reply, Request, RequestId, Timestamp, Values};
+
+use super::ExecutionEnv;
+use super::invocation::{Invocation, UsageMeter};
+use crate::failure::RetryBudget;
+use crate::handler::FileAccess;
+
+/// Executes the agents whose definitions name its kind.
+#[async_trait]
+pub trait Runtime: Send + Sync {
+    /// The kind that a definition names in `implementation.runtime`.
+    fn kind(&self) -> RuntimeKind;
+
+    /// Makes one attempt: computes the outputs and validates them against the definition.
+    ///
+    /// # Errors
+    /// The cause that the attempt failed with; a retryable one may be followed by another attempt.
+    async fn execute(&self, ctx: &ExecutionContext<'_>) -> Result<Values, Cause>;
+}
+
+/// The context of one attempt.
+pub struct ExecutionContext<'a> {
+    pub(crate) env: &'a ExecutionEnv,
+    pub(crate) invocation: &'a Invocation,
+    pub(crate) meter: &'a UsageMeter,
+    pub(crate) budget: &'a Arc<RetryBudget>,
+}
+
+impl ExecutionContext<'_> {
+    /// The call that this attempt serves.
+    #[must_use]
+    pub fn invocation(&self) -> &Invocation {
+        self.invocation
+    }
+
+    /// The access to files and artifacts.
+    #[must_use]
+    pub fn files(&self) -> &FileAccess {
+        &self.env.files
+    }
+
+    /// The current time.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.env.clock.now()
+    }
+
+    /// Issues a nested request as the agent itself, waits for its reply and adds its usage.
+    pub async fn issue_request(&self, request: Request) -> Reply {
+        let id = RequestId::from_u128(self.env.ids.next_id());
+        let request = self.invocation.grant.issue_request(id, request);
+        let reply = self.env.pipeline.enter(request).await;
+        self.meter.add_nested(&reply.usage());
+        reply
+    }
+}
+
+/// The key of a part of an effect.
+///
+/// # Errors
+/// [`ErrorCode::TooManyHops`] if calls nest so deep that the key is too long.
+pub(super) fn child_key(key: &CallKey, part: &str) -> Result<CallKey, Cause> {
+    CallKey::new(format!("{key}/{part}")).map_err(|error| Cause::new(ErrorCode::TooManyHops, error.to_string()))
+}

@@ -115,7 +115,7 @@ mod tests {
         assert_eq!(append_memories("What now?".into(), &[]), "What now?");
         let recalled =
             append_memories("What now?".into(), &[json!({ "text": "# first\nline" }), json!({ "text": "second" })]);
-        assert!(recalled.starts_append_memories("What now?\n\n## Remembered"), "{recalled}");
+        assert!(recalled.starts_with("What now?\n\n## Remembered"), "{recalled}");
         assert!(recalled.ends_with("\n- # first\n  line\n- second"), "{recalled}");
         let long = vec![json!({ "text": "ä".repeat(9_000) }); 3];
         let recalled = append_memories(String::new(), &long);

@@ -1,4 +1,4 @@
-//! Executions without actors: a model that plays, a ledger in memory, a door that records.
+//! Executions without actors: a scripted model, an in-memory ledger, a pipeline that records requests.
 
 mod failures;
 mod memory;
@@ -35,7 +35,7 @@ fn test_env(model: &Arc<ScriptedModel>) -> TestEnv {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_becomes_outputs_and_its_count_becomes_money() {
+async fn an_answer_becomes_outputs_and_its_tokens_become_cost() {
     let model = ScriptedModel::new("play", true, vec![says(r#"{"summary": "short", "extra": 1}"#, 100, 10)]);
     let test_env = test_env(&model);
     let meter = UsageMeter::default();
@@ -44,20 +44,20 @@ async fn an_answer_becomes_outputs_and_its_count_becomes_money() {
     assert_eq!(outputs, Values::from([("summary".to_owned(), json!("short"))]));
     let usage = meter.total();
     assert_eq!(usage.tokens, Tokens { input: 100, output: 10 });
-    assert_eq!(usage.cost.0, 120, "one and two millionths a token");
+    assert_eq!(usage.cost.0, 120, "one and two microdollars per token");
     assert_eq!((usage.model.as_deref(), usage.estimated), (Some("play.one"), false));
     assert_eq!(usage.agents.len(), 1);
     let heard = &model.heard()[0];
     assert_eq!(heard.model, "play.one");
     assert!(heard.system.contains("writer"));
     assert!(text(&heard.messages[0]).contains("a long text"));
-    assert!(!heard.system.contains("a long text"), "what a caller gives never reaches the system part");
+    assert!(!heard.system.contains("a long text"), "inputs never reach the system part");
     assert_eq!(heard.worst.output, u64::from(heard.tokens_max));
     assert!(heard.worst.input >= heard.system.len() as u64 + 11);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_does_not_fit_is_repaired_at_most_twice() {
+async fn an_answer_that_does_not_match_is_repaired_at_most_twice() {
     let wrong = || says("this is no JSON", 10, 1);
     let model = ScriptedModel::new("play", true, vec![wrong(), wrong(), says(r#"{"summary": "ok"}"#, 10, 1)]);
     let test_env = test_env(&model);
@@ -81,50 +81,51 @@ async fn an_answer_that_does_not_fit_is_repaired_at_most_twice() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn wrong_types_are_no_outputs() {
+async fn outputs_of_a_wrong_type_are_rejected() {
     let wrong = || says(r#"{"summary": ["a", 1]}"#, 1, 1);
     let model = ScriptedModel::new("play", true, vec![wrong(), wrong(), wrong()]);
     let test_env = test_env(&model);
     let job = test_env.assignment("writer", "x").await;
     let refused = execute(test_env.env.clone(), job, UsageMeter::default()).await.unwrap_err();
     assert_eq!(refused.code, ErrorCode::InvalidOutput);
-    assert!(text(&model.heard()[1].messages[2]).contains("summary"), "the model is told what is wrong");
+    assert!(text(&model.heard()[1].messages[2]).contains("summary"), "the repair message names the problem");
 }
 
 #[tokio::test(start_paused = true)]
-async fn tokens_are_shown_as_they_come() {
+async fn deltas_are_published_as_they_arrive() {
     let model = ScriptedModel::new("play", true, vec![says("no", 1, 1), says(r#"{"summary": "ok"}"#, 1, 1)]);
     let test_env = test_env(&model);
-    let (sink, mut shown) = mpsc::channel(8);
+    let (sink, mut published) = mpsc::channel(8);
     let job = test_env.assignment_of(greenroom_rego::testing::admin(), invoke("writer", "x"), Some(sink)).await;
     execute(test_env.env.clone(), job, UsageMeter::default()).await.unwrap();
-    assert_eq!(shown.recv().await, Some(AnswerEvent::Text("no".into())));
-    assert_eq!(shown.recv().await, Some(AnswerEvent::Restarted));
-    assert_eq!(shown.recv().await, Some(AnswerEvent::Text(r#"{"summary": "ok"}"#.into())));
-    assert_eq!(shown.recv().await, None);
+    assert_eq!(published.recv().await, Some(AnswerEvent::Text("no".into())));
+    assert_eq!(published.recv().await, Some(AnswerEvent::Restarted));
+    assert_eq!(published.recv().await, Some(AnswerEvent::Text(r#"{"summary": "ok"}"#.into())));
+    assert_eq!(published.recv().await, None);
 }
 
 #[tokio::test]
-async fn handlers_run_in_their_manner_and_their_outputs_are_checked() {
-    let says =
+async fn handlers_run_in_their_mode_and_their_outputs_are_validated() {
+    let copies =
         |work: HandlerInput| async move { Ok(Values::from([("summary".to_owned(), work.inputs["document"].clone())])) };
-    let lies = |_: HandlerInput| async { Ok(Values::new()) };
-    let bursts =
-        |work: HandlerInput| async move { if work.inputs.is_empty() { Ok(Values::new()) } else { panic!("burst") } };
+    let omits = |_: HandlerInput| async { Ok(Values::new()) };
+    let panics = |work: HandlerInput| async move {
+        if work.inputs.is_empty() { Ok(Values::new()) } else { panic!("as the test wants") }
+    };
     let test_env = TestEnv::new(TestEnvOptions {
         agents: vec![
-            native("yielder", "native.says"),
-            native("blocker", "native.blocks"),
-            native("liar", "native.lies"),
-            native("burster", "native.bursts"),
-            native("nobody", "native.nothing"),
+            native("async", "native.copies"),
+            native("blocking", "native.blocks"),
+            native("incomplete", "native.omits"),
+            native("panicking", "native.panics"),
+            native("unknown", "native.nothing"),
             agent("python", json!({"implementation": {"runtime": "python", "handler": "a.b"}})),
         ],
         handlers: vec![
-            Arc::new(FnHandler("native.says", HandlerMode::Async, says)),
-            Arc::new(FnHandler("native.blocks", HandlerMode::Blocking, says)),
-            Arc::new(FnHandler("native.lies", HandlerMode::Async, lies)),
-            Arc::new(FnHandler("native.bursts", HandlerMode::Blocking, bursts)),
+            Arc::new(FnHandler("native.copies", HandlerMode::Async, copies)),
+            Arc::new(FnHandler("native.blocks", HandlerMode::Blocking, copies)),
+            Arc::new(FnHandler("native.omits", HandlerMode::Async, omits)),
+            Arc::new(FnHandler("native.panics", HandlerMode::Blocking, panics)),
         ],
         ..TestEnvOptions::default()
     });
@@ -133,19 +134,19 @@ async fn handlers_run_in_their_manner_and_their_outputs_are_checked() {
         let done = execute(test_env.env.clone(), test_env.assignment(id, "text").await, meter.clone()).await;
         (done.map_err(|cause| cause.code), meter.total().model)
     };
-    for id in ["yielder", "blocker"] {
+    for id in ["async", "blocking"] {
         let (done, model) = run(id).await;
         assert_eq!(done, Ok(Values::from([("summary".to_owned(), json!("text"))])));
         assert_eq!(model.as_deref(), Some("native"));
     }
-    assert_eq!(run("liar").await.0, Err(ErrorCode::InvalidOutput));
-    assert_eq!(run("burster").await.0, Err(ErrorCode::AgentCrashed));
-    assert_eq!(run("nobody").await.0, Err(ErrorCode::RuntimeUnavailable));
+    assert_eq!(run("incomplete").await.0, Err(ErrorCode::InvalidOutput));
+    assert_eq!(run("panicking").await.0, Err(ErrorCode::AgentCrashed));
+    assert_eq!(run("unknown").await.0, Err(ErrorCode::RuntimeUnavailable));
     assert_eq!(run("python").await.0, Err(ErrorCode::RuntimeUnavailable));
 }
 
 #[tokio::test]
-async fn inputs_are_checked_before_anything_runs() {
+async fn inputs_are_validated_before_the_agent_runs() {
     let model = ScriptedModel::new("play", true, vec![]);
     let test_env = test_env(&model);
     let mut wrong = invoke("writer", "x");
@@ -156,23 +157,23 @@ async fn inputs_are_checked_before_anything_runs() {
 }
 
 #[tokio::test]
-async fn a_claim_check_is_read_before_the_prompt_is_rendered() {
+async fn an_artifact_is_loaded_before_the_prompt_is_rendered() {
     let model = ScriptedModel::new("play", true, vec![says(r#"{"summary": "ok"}"#, 1, 1)]);
     let test_env = test_env(&model);
-    let kept = test_env.stores.artifacts.put(b"the whole text".to_vec(), "text/plain", "report.txt").await.unwrap();
+    let artifact = test_env.stores.artifacts.put(b"the whole text".to_vec(), "text/plain", "report.txt").await.unwrap();
     let mut large = invoke("writer", "x");
-    large.inputs.insert("document".into(), kept.to_json());
+    large.inputs.insert("document".into(), artifact.to_json());
     let job = test_env.assignment_of(greenroom_rego::testing::admin(), large, None).await;
     execute(test_env.env.clone(), job, UsageMeter::default()).await.unwrap();
     assert!(text(&model.heard()[0].messages[0]).contains("the whole text"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_definition_says_how_often_its_agent_tries_again() {
+async fn an_agent_is_retried_as_its_definition_says() {
     let calls = Arc::new(std::sync::atomic::AtomicU32::new(0));
-    let seen = calls.clone();
+    let counter = calls.clone();
     let fails = move |work: HandlerInput| {
-        let times = seen.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        let times = counter.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         async move {
             if times < 2 {
                 return Err(Cause::new(ErrorCode::StoreUnavailable, "not now"));
@@ -194,6 +195,6 @@ async fn a_definition_says_how_often_its_agent_tries_again() {
     let job = test_env.assignment("stubborn", "x").await;
     let key = job.key();
     let done = execute(test_env.env.clone(), job, UsageMeter::default()).await.unwrap();
-    assert_eq!(done["summary"], key.as_str(), "the key is the same for every attempt");
+    assert_eq!(done["summary"], key.as_str(), "every attempt has the same key");
     assert_eq!(calls.load(std::sync::atomic::Ordering::SeqCst), 3);
 }

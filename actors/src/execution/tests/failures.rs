@@ -1,4 +1,4 @@
-//! What is tried next after each class of failure, and what the caller sees.
+//! The retry, fallback or error after each class of failure.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +30,7 @@ fn ends(stop: StopReason) -> ScriptedAnswer {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_overload_waits_as_the_provider_says_and_costs_nothing() {
+async fn an_overload_is_retried_after_the_providers_delay_and_costs_nothing() {
     let model = ScriptedModel::new("play", true, vec![overloaded(Some(7)), says(GOOD, 10, 1)]);
     let test_env = test_env(&model);
     let (start, meter) = (tokio::time::Instant::now(), UsageMeter::default());
@@ -41,20 +41,20 @@ async fn an_overload_waits_as_the_provider_says_and_costs_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_provider_that_fails_is_tried_again_and_its_silence_is_estimated() {
+async fn a_failed_call_is_retried_and_its_missing_usage_is_estimated() {
     let model = ScriptedModel::new("play", true, vec![failed(500), says(GOOD, 10, 1)]);
     let test_env = test_env(&model);
     let meter = UsageMeter::default();
     execute(test_env.env.clone(), test_env.assignment("writer", "x").await, meter.clone()).await.unwrap();
     let usage = meter.total();
-    assert_eq!(usage.tokens, Tokens { input: 10, output: 1 }, "only what was counted");
-    assert!(usage.estimated && usage.cost > MicroUsd(12), "and the reservation of the other");
+    assert_eq!(usage.tokens, Tokens { input: 10, output: 1 }, "only reported tokens");
+    assert!(usage.estimated && usage.cost > MicroUsd(12), "and the reservation of the failed call");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_provider_that_cannot_be_reached_costs_nothing_and_is_followed_by_the_next() {
-    let nobody = || ScriptedAnswer::Refuse(ModelError::Unreachable);
-    let model = ScriptedModel::new("play", true, vec![nobody(), nobody(), nobody()]);
+async fn an_unreachable_provider_costs_nothing_and_the_next_one_is_called() {
+    let unreachable = || ScriptedAnswer::Refuse(ModelError::Unreachable);
+    let model = ScriptedModel::new("play", true, vec![unreachable(), unreachable(), unreachable()]);
     let other = ScriptedModel::new("other", true, vec![says(GOOD, 10, 1)]);
     let test_env = TestEnv::new(TestEnvOptions {
         agents: vec![agent("writer", json!({}))],
@@ -70,7 +70,7 @@ async fn a_provider_that_cannot_be_reached_costs_nothing_and_is_followed_by_the_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_model_that_stays_down_is_followed_by_the_next_of_its_chain() {
+async fn a_model_that_keeps_failing_is_followed_by_the_next_of_its_chain() {
     let model = ScriptedModel::new("play", true, vec![failed(500), failed(502), failed(503)]);
     let other = ScriptedModel::new("other", true, vec![says(GOOD, 10, 1)]);
     let test_env = TestEnv::new(TestEnvOptions {
@@ -81,25 +81,25 @@ async fn a_model_that_stays_down_is_followed_by_the_next_of_its_chain() {
     let meter = UsageMeter::default();
     execute(test_env.env.clone(), test_env.assignment("writer", "x").await, meter.clone()).await.unwrap();
     assert_eq!((model.heard().len(), other.heard().len()), (3, 1));
-    assert_eq!(meter.total().model.as_deref(), Some("other.two"), "the reply names what answered");
+    assert_eq!(meter.total().model.as_deref(), Some("other.two"), "the reply names the model that answered");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_model_whose_provider_is_not_there_is_passed_over() {
+async fn a_model_without_a_configured_provider_is_skipped() {
     let other = ScriptedModel::new("other", true, vec![says(GOOD, 10, 1)]);
     let test_env = test_env(&other);
     let meter = UsageMeter::default();
     execute(test_env.env.clone(), test_env.assignment("writer", "x").await, meter.clone()).await.unwrap();
     assert_eq!(meter.total().model.as_deref(), Some("other.two"));
-    let mut asked = invoke("writer", "x");
-    asked.options.model = Some("absent.model".into());
-    let job = test_env.assignment_of(greenroom_rego::testing::admin(), asked, None).await;
+    let mut request = invoke("writer", "x");
+    request.options.model = Some("absent.model".into());
+    let job = test_env.assignment_of(greenroom_rego::testing::admin(), request, None).await;
     let refused = execute(test_env.env.clone(), job, UsageMeter::default()).await.unwrap_err();
-    assert_eq!(refused.code, ErrorCode::UnknownModel, "who asks for one by name is told");
+    assert_eq!(refused.code, ErrorCode::UnknownModel, "a request that names the model fails");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_helped_is_not_tried_again() {
+async fn a_permanent_failure_is_not_retried() {
     let overflow = ModelError::ContextOverflow { asked: Some(1_500), limit: Some(1_000) };
     let cases = [
         (ends(StopReason::Refusal), ErrorCode::ModelRefused),
@@ -122,10 +122,11 @@ async fn what_cannot_be_helped_is_not_tried_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn half_a_stream_is_tried_again_and_what_it_counted_counts() {
-    let half = ScriptedAnswer::Say(vec![Ok(Delta::Usage(Tokens { input: 9, output: 1 })), Ok(Delta::Text("{".into()))]);
+async fn an_incomplete_stream_is_retried_and_its_reported_usage_counts() {
+    let incomplete =
+        ScriptedAnswer::Say(vec![Ok(Delta::Usage(Tokens { input: 9, output: 1 })), Ok(Delta::Text("{".into()))]);
     let garbled = ScriptedAnswer::Say(vec![Err(ModelError::MalformedResponse { message: "x".into() })]);
-    for (play, counted) in [(half, true), (garbled, false)] {
+    for (play, counted) in [(incomplete, true), (garbled, false)] {
         let model = ScriptedModel::new("play", true, vec![play, says(GOOD, 10, 1)]);
         let test_env = test_env(&model);
         let meter = UsageMeter::default();
@@ -136,7 +137,7 @@ async fn half_a_stream_is_tried_again_and_what_it_counted_counts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_silent_model_times_out_and_its_reservation_is_taken() {
+async fn a_silent_model_times_out_and_is_settled_at_its_reservation() {
     let model = ScriptedModel::new(
         "play",
         true,
@@ -144,14 +145,14 @@ async fn a_silent_model_times_out_and_its_reservation_is_taken() {
     );
     let test_env = test_env(&model);
     let meter = UsageMeter::default();
-    let late =
+    let refused =
         execute(test_env.env.clone(), test_env.assignment("writer", "x").await, meter.clone()).await.unwrap_err();
-    assert_eq!(late.code, ErrorCode::TimedOut);
+    assert_eq!(refused.code, ErrorCode::TimedOut);
     assert!(meter.total().estimated);
 }
 
 #[tokio::test(start_paused = true)]
-async fn all_retries_of_a_request_come_out_of_one_budget() {
+async fn all_retries_of_a_request_share_one_budget() {
     let plays = (0..20).map(|_| failed(500)).collect();
     let model = ScriptedModel::new("play", true, plays);
     let retry = json!({"retry": {"max_attempts": 10, "delay": 0.1}});
@@ -168,7 +169,7 @@ async fn all_retries_of_a_request_come_out_of_one_budget() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_waits_for_a_provider_past_the_deadline() {
+async fn an_execution_never_waits_for_a_provider_past_the_deadline() {
     let model = ScriptedModel::new("play", true, vec![overloaded(Some(100_000)), says(GOOD, 1, 1)]);
     let test_env = test_env(&model);
     let start = tokio::time::Instant::now();

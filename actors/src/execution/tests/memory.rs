@@ -1,5 +1,5 @@
-//! An agent with a memory looks before it asks and remembers after it has answered, at the door, as
-//! itself; and it goes on without where that is refused.
+//! An agent with memory recalls before its model request and remembers after its answer, by nested requests;
+//! it continues without memory if they are denied.
 
 use std::sync::Arc;
 
@@ -30,10 +30,10 @@ fn test_env(model: &Arc<ScriptedModel>, replies: Vec<Reply>) -> TestEnv {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_remembered_reaches_the_users_part_only_and_the_answer_is_remembered() {
+async fn recalled_texts_reach_only_the_user_part_and_the_answer_is_remembered() {
     let model = ScriptedModel::new("play", true, vec![says(GOOD, 10, 1)]);
-    let found = reply(json!({ "memories": [{ "text": "onions make one cry" }] }));
-    let test_env = test_env(&model, vec![found, reply(json!({ "memory_id": "x" }))]);
+    let recalled = reply(json!({ "memories": [{ "text": "onions make one cry" }] }));
+    let test_env = test_env(&model, vec![recalled, reply(json!({ "memory_id": "x" }))]);
     let meter = UsageMeter::default();
     let job = test_env.assignment("writer", "what goes into the soup?").await;
     let key = job.key();
@@ -41,7 +41,7 @@ async fn what_is_remembered_reaches_the_users_part_only_and_the_answer_is_rememb
     let heard = &model.heard()[0];
     assert!(text(&heard.messages[0]).contains("what goes into the soup?"));
     assert!(text(&heard.messages[0]).contains("onions make one cry"));
-    assert!(!heard.system.contains("onions"), "what was said before never reaches the system part");
+    assert!(!heard.system.contains("onions"), "recalled texts never reach the system part");
     let asked = test_env.pipeline.asked.lock().unwrap();
     let [(first, Request::MemoryRead(read)), (second, Request::MemoryWrite(write))] = asked.as_slice() else {
         panic!("{asked:?}")
@@ -49,27 +49,27 @@ async fn what_is_remembered_reaches_the_users_part_only_and_the_answer_is_rememb
     assert_eq!((first.as_str(), second.as_str()), ("agent:writer", "agent:writer"));
     let query = Some("what goes into the soup?".to_owned());
     assert_eq!(*read, MemoryRead { agent: read.agent.clone(), query: query.clone(), limit: 3 });
-    let MemoryWrite { agent, change: MemoryChange::Remember { text, index_text }, key: kept } = write else {
+    let MemoryWrite { agent, change: MemoryChange::Remember { text, index_text }, key: stored_key } = write else {
         panic!("{write:?}")
     };
-    assert_eq!((agent.as_str(), index_text, kept), ("writer", &query, &Some(key)), "once for each effect");
+    assert_eq!((agent.as_str(), index_text, stored_key), ("writer", &query, &Some(key)), "once per call key");
     assert!(text.contains("what goes into the soup?") && text.contains("leek goes well with potatoes"), "{text}");
     assert_eq!(meter.total().decisions, 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_execution_goes_on_without_a_memory_that_it_may_not_use() {
+async fn an_execution_continues_without_a_memory_that_it_may_not_use() {
     let model = ScriptedModel::new("play", true, vec![says(GOOD, 10, 1)]);
     let test_env = test_env(&model, vec![]);
     let outputs =
         execute(test_env.env.clone(), test_env.assignment("writer", "soup?").await, UsageMeter::default()).await;
     assert_eq!(outputs.unwrap()["summary"], "leek goes well with potatoes");
     assert!(!text(&model.heard()[0].messages[0]).contains("Remembered"));
-    assert_eq!(test_env.pipeline.asked.lock().unwrap().len(), 2, "both were refused");
+    assert_eq!(test_env.pipeline.asked.lock().unwrap().len(), 2, "both were denied");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failed_execution_is_not_remembered_and_an_agent_without_memory_asks_nobody() {
+async fn a_failed_execution_is_not_remembered_and_no_memory_means_no_requests() {
     let wrong = || says("no JSON", 1, 1);
     let model = ScriptedModel::new("play", true, vec![wrong(), wrong(), wrong()]);
     let test_env = test_env(&model, vec![reply(json!({ "memories": [] }))]);

@@ -1,4 +1,5 @@
-//! Budgets: the worst case is refused before a byte is sent, and nothing that was sent is forgotten.
+//! Budgets: a call whose worst case exceeds one is refused before a byte is sent, and every call that was
+//! sent is settled.
 
 use greenroom_protocol::{ErrorCode, MicroUsd, PriceBasis};
 use greenroom_registry::ledger::Ledger;
@@ -19,7 +20,7 @@ fn limited(members: serde_json::Value, model: &std::sync::Arc<ScriptedModel>) ->
     })
 }
 
-async fn spent(ledger: &dyn Ledger) -> MicroUsd {
+async fn total_cost(ledger: &dyn Ledger) -> MicroUsd {
     let rows = ledger.costs(None).await.unwrap();
     rows.iter().map(|row| row.actual.cost + row.estimated.cost).sum()
 }
@@ -33,26 +34,26 @@ async fn a_call_that_could_exceed_a_budget_is_not_sent() {
         .await
         .unwrap_err();
     assert_eq!((refused.code, model.heard().len()), (ErrorCode::BudgetExceeded, 0));
-    assert_eq!(spent(&*test_env.ledger).await, MicroUsd(0));
+    assert_eq!(total_cost(&*test_env.ledger).await, MicroUsd(0));
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_limit_above_a_call_is_kept() {
-    let mut of_user = testing::admin();
-    of_user.limits.usd = Some(MicroUsd(100));
-    let mut of_tenant = testing::admin();
-    of_tenant.tenant_limits.tokens = Some(100);
-    let mut of_request = invoke("writer", "x");
-    of_request.options.cost_max = Some(MicroUsd(100));
+async fn each_limit_above_a_call_applies() {
+    let mut user_limited = testing::admin();
+    user_limited.limits.usd = Some(MicroUsd(100));
+    let mut tenant_limited = testing::admin();
+    tenant_limited.tenant_limits.tokens = Some(100);
+    let mut capped = invoke("writer", "x");
+    capped.options.cost_max = Some(MicroUsd(100));
     let cases = [
-        (of_user, invoke("writer", "x"), "user"),
-        (of_tenant, invoke("writer", "x"), "tenant"),
-        (testing::admin(), of_request, "execution"),
+        (user_limited, invoke("writer", "x"), "user"),
+        (tenant_limited, invoke("writer", "x"), "tenant"),
+        (testing::admin(), capped, "execution"),
     ];
-    for (who, request, budget) in cases {
+    for (principal, request, budget) in cases {
         let model = ScriptedModel::new("play", true, vec![says(GOOD, 10, 1)]);
         let test_env = test_env(&model);
-        let job = test_env.assignment_of(who, request, None).await;
+        let job = test_env.assignment_of(principal, request, None).await;
         let refused = execute(test_env.env.clone(), job, UsageMeter::default()).await.unwrap_err();
         assert_eq!((refused.code, model.heard().len()), (ErrorCode::BudgetExceeded, 0), "{budget}");
         assert_eq!(refused.details["budget"], budget);
@@ -74,7 +75,7 @@ async fn without_a_price_a_budget_refuses_and_no_budget_does_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_model_without_a_price_takes_that_of_its_tier_and_says_so() {
+async fn a_model_without_a_price_has_the_assumed_price_of_its_tier() {
     let mut models = crate::test_env::prices();
     models["models"]["play.bare"] = json!({"context_tokens": 1000, "tier": "standard"});
     let member = |name: &str| json!({"implementation": {"runtime": "llm", "model": name}});
@@ -96,7 +97,7 @@ async fn a_model_without_a_price_takes_that_of_its_tier_and_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn repairs_spend_from_the_same_budget() {
+async fn repairs_count_against_the_same_budget() {
     let wrong = || says("no", 4_000, 4_000);
     let model = ScriptedModel::new("play", true, vec![wrong(), wrong(), says(GOOD, 1, 1)]);
     let test_env = limited(json!({"limits": {"max_cost_usd": 0.02}}), &model);
@@ -104,8 +105,8 @@ async fn repairs_spend_from_the_same_budget() {
     let refused =
         execute(test_env.env.clone(), test_env.assignment("writer", "x").await, meter.clone()).await.unwrap_err();
     assert_eq!((refused.code, model.heard().len()), (ErrorCode::BudgetExceeded, 1));
-    assert_eq!(meter.total().cost, MicroUsd(12_000), "what was spent is told all the same");
-    assert_eq!(spent(&*test_env.ledger).await, MicroUsd(12_000));
+    assert_eq!(meter.total().cost, MicroUsd(12_000), "the failed execution reports its cost");
+    assert_eq!(total_cost(&*test_env.ledger).await, MicroUsd(12_000));
 }
 
 #[tokio::test(start_paused = true)]
@@ -122,37 +123,37 @@ async fn an_execution_that_is_dropped_is_settled_at_its_reservation() {
     let usage = meter.total();
     assert!(usage.estimated && usage.cost > MicroUsd(8_192));
     let ledger = test_env.ledger.clone();
-    let mut seen = MicroUsd(0);
+    let mut settled = MicroUsd(0);
     for _ in 0..100 {
-        seen = spent(&*ledger).await;
-        if seen > MicroUsd(0) {
+        settled = total_cost(&*ledger).await;
+        if settled > MicroUsd(0) {
             break;
         }
         tokio::task::yield_now().await;
     }
-    assert_eq!(seen, usage.cost);
+    assert_eq!(settled, usage.cost);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_crowd_cannot_overspend_together() {
-    // Each call sets about nine thousandths of a cent aside, and costs a hundredth of that.
+async fn concurrent_executions_cannot_exceed_a_budget() {
+    // Each call reserves about 0.9 cents and costs about a hundredth of that.
     let plays = (0..400).map(|_| says(GOOD, 60, 20)).collect();
     let model = ScriptedModel::new("play", true, plays);
     let test_env = test_env(&model);
-    let mut who = testing::admin();
-    who.limits.usd = Some(MicroUsd(30_000));
-    let mut crowd = tokio::task::JoinSet::new();
+    let mut principal = testing::admin();
+    principal.limits.usd = Some(MicroUsd(30_000));
+    let mut executions = tokio::task::JoinSet::new();
     for _ in 0..400 {
-        let job = test_env.assignment_of(who.clone(), invoke("writer", "x"), None).await;
-        crowd.spawn(execute(test_env.env.clone(), job, UsageMeter::default()));
+        let job = test_env.assignment_of(principal.clone(), invoke("writer", "x"), None).await;
+        executions.spawn(execute(test_env.env.clone(), job, UsageMeter::default()));
     }
-    let done = crowd.join_all().await;
-    let well = done.iter().filter(|done| done.is_ok()).count() as u64;
-    for refused in done.iter().filter_map(|done| done.as_ref().err()) {
+    let results = executions.join_all().await;
+    let succeeded = results.iter().filter(|result| result.is_ok()).count() as u64;
+    for refused in results.iter().filter_map(|result| result.as_ref().err()) {
         assert_eq!(refused.code, ErrorCode::BudgetExceeded);
     }
-    let all = spent(&*test_env.ledger).await;
-    assert_eq!(all, MicroUsd(well * 100), "exactly what was counted");
-    assert!(well > 0 && all <= MicroUsd(30_000), "{well} calls, {all}");
-    assert_eq!(model.heard().len() as u64, well, "who was refused has sent nothing");
+    let total = total_cost(&*test_env.ledger).await;
+    assert_eq!(total, MicroUsd(succeeded * 100), "exactly the reported usage");
+    assert!(succeeded > 0 && total <= MicroUsd(30_000), "{succeeded} calls, {total}");
+    assert_eq!(model.heard().len() as u64, succeeded, "a refused execution sends nothing");
 }

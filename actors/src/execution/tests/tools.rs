@@ -1,4 +1,4 @@
-//! The tool loop: each call goes to the door, as the agent itself.
+//! The tool loop: each call is a nested request of the agent itself.
 
 use std::sync::Arc;
 
@@ -53,7 +53,7 @@ fn test_env(model: &Arc<ScriptedModel>, replies: Vec<Reply>, turns: u32) -> Test
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_call_is_asked_at_the_door_as_the_agent_itself() {
+async fn each_call_is_a_nested_request_of_the_agent_itself() {
     let model = ScriptedModel::new("play", true, vec![calls(&["helper", "adder"]), says(GOOD, 10, 1)]);
     let test_env = test_env(&model, vec![reply(json!({"summary": "helped"})), reply(json!({"result": 5}))], 4);
     let meter = UsageMeter::default();
@@ -69,9 +69,9 @@ async fn each_call_is_asked_at_the_door_as_the_agent_itself() {
     assert_eq!(invoke.key.as_ref().unwrap().as_str(), format!("{key}/tool[0]"));
     assert_eq!(call.tool, "native:adder");
     let usage = meter.total();
-    assert_eq!(usage.tokens, Tokens { input: 26, output: 10 }, "its own two calls, and both inner ones");
+    assert_eq!(usage.tokens, Tokens { input: 26, output: 10 }, "its own two calls and both nested calls");
     assert_eq!((usage.cost.0, usage.decisions), (24 + 10, 2));
-    assert_eq!(usage.model.as_deref(), Some("play.one"), "its own model, not the inner one's");
+    assert_eq!(usage.model.as_deref(), Some("play.one"), "its own model, not that of the nested call");
     let heard = model.heard();
     assert_eq!(
         heard[0].tools.iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>(),
@@ -84,7 +84,7 @@ async fn each_call_is_asked_at_the_door_as_the_agent_itself() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_or_unknown_tool_is_a_result_that_the_model_may_do_without() {
+async fn a_denied_or_unknown_tool_is_a_result_and_the_conversation_continues() {
     let model = ScriptedModel::new("play", true, vec![calls(&["helper", "nonsense"]), says(GOOD, 10, 1)]);
     let test_env = test_env(&model, vec![], 4);
     execute(test_env.env.clone(), test_env.assignment("writer", "x").await, UsageMeter::default()).await.unwrap();
@@ -92,7 +92,7 @@ async fn a_refused_or_unknown_tool_is_a_result_that_the_model_may_do_without() {
     for (part, word) in heard[1].messages[2].parts.iter().zip(["policy_denied", "nonsense"]) {
         assert!(matches!(part, Part::ToolResult { content, is_error: true, .. } if content.contains(word)), "{part:?}");
     }
-    assert_eq!(test_env.pipeline.asked.lock().unwrap().len(), 1, "what is no tool is not asked for");
+    assert_eq!(test_env.pipeline.asked.lock().unwrap().len(), 1, "an unknown tool causes no request");
 }
 
 #[tokio::test(start_paused = true)]
@@ -108,7 +108,7 @@ async fn the_loop_ends_at_its_bound() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_long_result_is_cut_and_says_so() {
+async fn a_long_result_is_truncated_and_marked() {
     let model = ScriptedModel::new("play", true, vec![calls(&["adder"]), says(GOOD, 10, 1)]);
     let test_env = test_env(&model, vec![reply(json!({"result": "ö".repeat(200_000)}))], 4);
     execute(test_env.env.clone(), test_env.assignment("writer", "x").await, UsageMeter::default()).await.unwrap();
@@ -118,13 +118,18 @@ async fn a_long_result_is_cut_and_says_so() {
 }
 
 #[tokio::test]
-async fn a_native_tool_is_used_by_name() {
+async fn a_tool_is_called_by_scheme_and_name() {
     let model = ScriptedModel::new("play", true, vec![]);
     let test_env = test_env(&model, vec![], 1);
-    let sum = test_env.env.use_tool("adder", Values::from([("a".into(), json!(2)), ("b".into(), json!(3))])).await;
+    let sum =
+        test_env.env.call_tool("native:adder", Values::from([("a".into(), json!(2)), ("b".into(), json!(3))])).await;
     assert_eq!(sum.unwrap(), json!(5));
-    let unknown = test_env.env.use_tool("divider", Values::new()).await.unwrap_err();
+    let unknown = test_env.env.call_tool("native:divider", Values::new()).await.unwrap_err();
     assert_eq!(unknown.code, ErrorCode::UnknownTool);
-    let burst = test_env.env.use_tool("bomb", Values::new()).await.unwrap_err();
-    assert_eq!(burst.code, ErrorCode::AgentCrashed, "a panic ends with the tool");
+    for name in ["adder", "mcp:adder", "agent:helper_002"] {
+        let refused = test_env.env.call_tool(name, Values::new()).await.unwrap_err();
+        assert_eq!(refused.code, ErrorCode::UnknownTool, "{name}");
+    }
+    let crashed = test_env.env.call_tool("native:bomb", Values::new()).await.unwrap_err();
+    assert_eq!(crashed.code, ErrorCode::AgentCrashed, "a panic of a tool does not unwind further");
 }

@@ -1,8 +1,7 @@
-//! Facts → SVG charts: what is drawn, and how it is told to somebody who cannot see it.
+//! Facts → SVG charts, each with a description for readers who cannot see it.
 //!
-//! A chart has no font file and no fixed size: its text is text, its `viewBox` scales, and its
-//! `<title>` and `<desc>` say what it shows. All words in it pass through the escaping of the plotting
-//! crate or of this module.
+//! A chart has no font file and no fixed size: its text is text, its `viewBox` scales, and its `<title>` and
+//! `<desc>` describe it. All text in it is escaped by the plotting crate or by this module.
 
 use crate::tables::{Breakdown, Group, Measure, TableFacts, number_format};
 
@@ -11,60 +10,59 @@ mod canvas;
 pub(crate) use canvas::escape_xml;
 use canvas::{Bar, BarRow};
 
-/// Measures that are drawn by month.
+/// Maximum measures that are drawn by month.
 const MONTHLY_MAX: usize = 2;
-/// Columns by which the first measure is drawn.
+/// Maximum columns by which the first measure is drawn.
 const BREAKDOWNS_MAX: usize = 3;
-/// Bars of one chart.
+/// Maximum bars of one chart.
 const BARS_MAX: usize = 24;
-/// Rows of one chart; what is left is drawn as one row.
+/// Maximum rows of one chart; the remaining groups are drawn as one row.
 const ROWS_MAX: usize = 8;
 
 /// A chart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Chart {
-    /// What it shows, as a heading.
+    /// Its heading.
     pub(crate) title: String,
-    /// What it says, for somebody who cannot see it.
+    /// Its description, for readers who cannot see it.
     pub(crate) alt: String,
-    /// The picture.
+    /// The image.
     pub(crate) svg: String,
 }
 
-/// Every chart that the facts give, the most telling first. `headed` draws the title into the
-/// picture, for one that stands alone.
+/// Renders every chart that the facts allow, the most important first. `headed` draws the title into the
+/// image, for a chart outside of a page.
 #[must_use]
 pub(crate) fn render_all(facts: &TableFacts, headed: bool) -> Vec<Chart> {
     let mut charts: Vec<Chart> =
-        facts.headline().take(MONTHLY_MAX).filter_map(|measure| by_month(facts, measure, headed)).collect();
+        facts.headline().take(MONTHLY_MAX).filter_map(|measure| draw_months(facts, measure, headed)).collect();
     if let Some(first) = facts.headline().next() {
-        let divided = facts.breakdowns.iter().take(BREAKDOWNS_MAX);
-        charts.extend(divided.filter_map(|breakdown| by_group(facts, breakdown, first, headed)));
+        let breakdowns = facts.breakdowns.iter().take(BREAKDOWNS_MAX);
+        charts.extend(breakdowns.filter_map(|breakdown| draw_groups(facts, breakdown, first, headed)));
     }
-    charts.extend(growth(facts, headed));
+    charts.extend(draw_growth(facts, headed));
     if charts.is_empty() {
-        charts.extend(totals(facts, headed));
+        charts.extend(draw_totals(facts, headed));
     }
     charts
 }
 
-/// The totals alone: what is left of a file that has one month, nothing to divide it by, and nothing to
-/// compare it with.
-fn totals(facts: &TableFacts, headed: bool) -> Option<Chart> {
+/// Draws only the totals, for a file with a single month, no column that groups rows, and no comparison.
+fn draw_totals(facts: &TableFacts, headed: bool) -> Option<Chart> {
     let row = |measure: &Measure| {
-        let value = number_format::drawn(Some(&measure.total));
+        let value = number_format::to_f64(Some(&measure.total));
         let note = number_format::compact(value, measure.unit.as_deref());
         BarRow { label: number_format::title(&measure.name), value, note, good: true }
     };
     let rows: Vec<BarRow> = facts.headline().map(row).collect();
     let title = format!("Totals, {}", facts.period.label);
-    let told: Vec<String> = rows.iter().map(|row| format!("{} {}", row.label, row.note)).collect();
-    let alt = format!("{title}: {}.", told.join(", "));
+    let descriptions: Vec<String> = rows.iter().map(|row| format!("{} {}", row.label, row.note)).collect();
+    let alt = format!("{title}: {}.", descriptions.join(", "));
     let svg = canvas::rows(headed.then_some(&title), &title, &alt, &rows)?;
     Some(Chart { title, alt, svg })
 }
 
-fn by_month(facts: &TableFacts, measure: &Measure, headed: bool) -> Option<Chart> {
+fn draw_months(facts: &TableFacts, measure: &Measure, headed: bool) -> Option<Chart> {
     if facts.by_month.len() < 2 {
         return None;
     }
@@ -77,27 +75,27 @@ fn by_month(facts: &TableFacts, measure: &Measure, headed: bool) -> Option<Chart
         .skip(skipped)
         .map(|month| Bar {
             label: month.month.clone(),
-            value: number_format::drawn(month.totals.get(&measure.name)),
+            value: number_format::to_f64(month.totals.get(&measure.name)),
             strong: month.in_period,
         })
         .collect();
-    let told: Vec<String> = bars
+    let descriptions: Vec<String> = bars
         .iter()
         .filter(|bar| bar.strong)
         .map(|bar| format!("{} {}", number_format::month(&bar.label), number_format::compact(bar.value, unit)))
         .collect();
-    let alt = format!("{name} by month; in {}: {}.", facts.period.label, told.join(", "));
+    let alt = format!("{name} by month; in {}: {}.", facts.period.label, descriptions.join(", "));
     let title = format!("{name} by month");
     let svg = canvas::columns(headed.then_some(&title), &title, &alt, unit, &bars)?;
     Some(Chart { title, alt, svg })
 }
 
-fn by_group(facts: &TableFacts, breakdown: &Breakdown, measure: &Measure, headed: bool) -> Option<Chart> {
+fn draw_groups(facts: &TableFacts, breakdown: &Breakdown, measure: &Measure, headed: bool) -> Option<Chart> {
     if breakdown.groups.len() < 2 {
         return None;
     }
     let unit = measure.unit.as_deref();
-    let total = |group: &Group| number_format::drawn(group.totals.get(&measure.name));
+    let total = |group: &Group| number_format::to_f64(group.totals.get(&measure.name));
     let mut rows: Vec<BarRow> = breakdown
         .groups
         .iter()
@@ -113,29 +111,29 @@ fn by_group(facts: &TableFacts, breakdown: &Breakdown, measure: &Measure, headed
             good: true,
         })
         .collect();
-    let rest: f64 = breakdown.groups.iter().skip(ROWS_MAX).map(total).sum();
+    let remainder: f64 = breakdown.groups.iter().skip(ROWS_MAX).map(total).sum();
     if breakdown.groups.len() > ROWS_MAX {
         let label = format!("{} others", breakdown.groups.len() - ROWS_MAX);
-        rows.push(BarRow { label, value: rest, note: number_format::compact(rest, unit), good: true });
+        rows.push(BarRow { label, value: remainder, note: number_format::compact(remainder, unit), good: true });
     }
     let title = format!(
         "{} by {}",
         number_format::title(&measure.name),
         number_format::title(&breakdown.column).to_lowercase()
     );
-    let told: Vec<String> = rows.iter().map(|row| format!("{} {}", row.label, row.note)).collect();
-    let alt = format!("{title} in {}: {}.", facts.period.label, told.join(", "));
+    let descriptions: Vec<String> = rows.iter().map(|row| format!("{} {}", row.label, row.note)).collect();
+    let alt = format!("{title} in {}: {}.", facts.period.label, descriptions.join(", "));
     let svg = canvas::rows(headed.then_some(&title), &title, &alt, &rows)?;
     Some(Chart { title, alt, svg })
 }
 
-fn growth(facts: &TableFacts, headed: bool) -> Option<Chart> {
+fn draw_growth(facts: &TableFacts, headed: bool) -> Option<Chart> {
     let compared = facts.growth.as_ref()?;
     let rows: Vec<BarRow> = facts
         .headline()
         .filter(|measure| measure.growth_pct.is_some())
         .map(|measure| {
-            let value = number_format::drawn(measure.growth_pct.as_ref());
+            let value = number_format::to_f64(measure.growth_pct.as_ref());
             BarRow {
                 label: number_format::title(&measure.name),
                 value,
@@ -149,13 +147,13 @@ fn growth(facts: &TableFacts, headed: bool) -> Option<Chart> {
     }
     let (now, before) = (number_format::month(&compared.now), number_format::month(&compared.before));
     let title = format!("Growth, {now} against {before}");
-    let told: Vec<String> = rows.iter().map(|row| format!("{} {}", row.label, row.note)).collect();
-    let alt = format!("{title}: {}.", told.join(", "));
+    let descriptions: Vec<String> = rows.iter().map(|row| format!("{} {}", row.label, row.note)).collect();
+    let alt = format!("{title}: {}.", descriptions.join(", "));
     let svg = canvas::rows(headed.then_some(&title), &title, &alt, &rows)?;
     Some(Chart { title, alt, svg })
 }
 
-/// Named values as one chart, for an agent that was given figures and no facts.
+/// Draws named values as one chart, for inputs that have figures and no facts.
 #[must_use]
 pub(crate) fn chart_values(title: &str, values: &[(String, f64)]) -> Option<Chart> {
     let rows: Vec<BarRow> = values
@@ -168,8 +166,8 @@ pub(crate) fn chart_values(title: &str, values: &[(String, f64)]) -> Option<Char
             good: true,
         })
         .collect();
-    let told: Vec<String> = rows.iter().map(|row| format!("{} {}", row.label, row.note)).collect();
-    let alt = format!("{title}: {}.", told.join(", "));
+    let descriptions: Vec<String> = rows.iter().map(|row| format!("{} {}", row.label, row.note)).collect();
+    let alt = format!("{title}: {}.", descriptions.join(", "));
     let svg = canvas::rows(Some(&title.to_owned()), title, &alt, &rows)?;
     Some(Chart { title: title.to_owned(), alt, svg })
 }
@@ -187,15 +185,15 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_one_month_has_its_totals_drawn() {
+    fn a_file_with_a_single_month_is_drawn_by_its_totals() {
         let facts = tables::read_facts("x.csv", b"date,sold\n2025-01-02,3\n2025-01-05,4\n", None).unwrap();
         let charts = render_all(&facts, true);
-        let told: Vec<_> = charts.iter().map(|chart| chart.alt.as_str()).collect();
-        assert_eq!(told, ["Totals, 2025-01-02 to 2025-01-05: Sold 7."]);
+        let descriptions: Vec<_> = charts.iter().map(|chart| chart.alt.as_str()).collect();
+        assert_eq!(descriptions, ["Totals, 2025-01-02 to 2025-01-05: Sold 7."]);
     }
 
     #[test]
-    fn the_facts_give_months_groups_and_growth() {
+    fn facts_are_drawn_by_month_by_group_and_by_growth() {
         let charts = render_all(&facts_of("North"), false);
         let titles: Vec<_> = charts.iter().map(|chart| chart.title.as_str()).collect();
         assert_eq!(
@@ -212,14 +210,14 @@ mod tests {
     }
 
     #[test]
-    fn words_of_the_data_are_words_in_the_picture() {
+    fn text_of_the_data_is_escaped_in_the_image() {
         let charts = render_all(&facts_of("<script>alert(1)</script>"), true);
         assert!(charts.iter().all(|chart| !chart.svg.contains("<script")));
         assert!(charts[2].svg.contains("&lt;script"));
     }
 
     #[test]
-    fn values_that_cannot_be_drawn_are_left_out() {
+    fn values_that_cannot_be_drawn_give_no_chart() {
         assert!(chart_values("x", &[]).is_none());
         assert!(chart_values("x", &[("a".into(), f64::NAN), ("b".into(), f64::INFINITY)]).is_none());
         assert!(chart_values("x", &[("a".into(), 0.0)]).is_some());

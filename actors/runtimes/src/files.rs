@@ -1,5 +1,5 @@
-//! Reads files by path, within the folders that the configuration allows. Symbolic links are followed
-//! before anything is compared, so a link cannot lead out.
+//! Reads files by path, within the folders that the configuration allows. Symbolic links are resolved before
+//! paths are compared, so a link cannot lead out of a folder.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,11 +9,11 @@ use greenroom_actors::handler::{File, FileReader};
 use greenroom_protocol::{Cause, ErrorCode};
 use tokio::io::AsyncReadExt;
 
-/// Bytes of a path.
+/// Maximum size of a path.
 const PATH_BYTES_MAX: usize = 4096;
 
-/// Opens the folders. One that does not exist allows nothing; a relative path is looked for in each,
-/// in their order.
+/// Creates a reader of these folders. A folder that does not exist allows nothing; a relative path is
+/// resolved against each folder in order.
 #[must_use]
 pub fn open(roots: Vec<PathBuf>) -> Arc<dyn FileReader> {
     Arc::new(Folders { roots })
@@ -23,15 +23,15 @@ struct Folders {
     roots: Vec<PathBuf>,
 }
 
-fn refused(message: impl Into<String>) -> Cause {
+fn rejected(message: impl Into<String>) -> Cause {
     Cause::new(ErrorCode::PathNotAllowed, message)
 }
 
 impl Folders {
-    /// The file behind the path, after every link, if it lies in an allowed folder.
+    /// Resolves every link of the path and returns the real path, if it is within an allowed folder.
     async fn resolve(&self, path: &str) -> Result<PathBuf, Cause> {
         if path.is_empty() || path.len() > PATH_BYTES_MAX || path.contains('\0') {
-            return Err(refused("the path is empty, too long, or has a zero byte"));
+            return Err(rejected("the path is empty, too long, or has a zero byte"));
         }
         let mut roots = Vec::with_capacity(self.roots.len());
         for root in &self.roots {
@@ -40,23 +40,23 @@ impl Folders {
             }
         }
         if roots.is_empty() {
-            return Err(refused("no folder is allowed for reading; set `files.roots`"));
+            return Err(rejected("no folder is allowed for reading; set `files.roots`"));
         }
-        let asked = Path::new(path);
-        let candidates: Vec<PathBuf> = if asked.is_absolute() {
-            vec![asked.to_owned()]
+        let requested = Path::new(path);
+        let candidates: Vec<PathBuf> = if requested.is_absolute() {
+            vec![requested.to_owned()]
         } else {
-            roots.iter().map(|root| root.join(asked)).collect()
+            roots.iter().map(|root| root.join(requested)).collect()
         };
         for candidate in candidates {
-            // What lies outside and what does not exist get the same answer: a caller may not learn
-            // which files there are.
+            // A file outside the folders and a missing file cause the same error, so that a caller cannot
+            // find out which files exist.
             let Ok(real) = tokio::fs::canonicalize(&candidate).await else { continue };
             if roots.iter().any(|root| real.starts_with(root)) {
                 return Ok(real);
             }
         }
-        Err(refused("the file does not exist within the folders that may be read"))
+        Err(rejected("the file does not exist within the folders that may be read"))
     }
 }
 
@@ -64,22 +64,22 @@ impl Folders {
 impl FileReader for Folders {
     async fn read(&self, path: &str, bytes_max: u64) -> Result<File, Cause> {
         let real = self.resolve(path).await?;
-        let unreadable = |_| refused("the file cannot be read");
+        let unreadable = |_| rejected("the file cannot be read");
         let file = tokio::fs::File::open(&real).await.map_err(unreadable)?;
-        let facts = file.metadata().await.map_err(unreadable)?;
-        // A pipe or a device has no end.
-        if !facts.is_file() {
-            return Err(refused("the path is not a file"));
+        let metadata = file.metadata().await.map_err(unreadable)?;
+        // A pipe or a device may have no end.
+        if !metadata.is_file() {
+            return Err(rejected("the path is not a file"));
         }
         let too_large = |bytes: u64| {
             let message = format!("the file has {bytes} bytes, at most {bytes_max} are read");
             Cause::new(ErrorCode::PayloadTooLarge, message)
         };
-        if facts.len() > bytes_max {
-            return Err(too_large(facts.len()));
+        if metadata.len() > bytes_max {
+            return Err(too_large(metadata.len()));
         }
-        let mut bytes = Vec::with_capacity(usize::try_from(facts.len()).unwrap_or(0));
-        // It may grow while it is read.
+        let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
+        // The file may grow while it is read.
         file.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes).await.map_err(unreadable)?;
         let read = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         if read > bytes_max {
@@ -90,11 +90,11 @@ impl FileReader for Folders {
     }
 }
 
-/// What a file is, by its name's ending.
+/// The media type of a file, by the extension of its name.
 #[must_use]
 pub fn media_type(name: &str) -> &'static str {
-    let ending = name.rsplit('.').next().unwrap_or_default().to_ascii_lowercase();
-    match ending.as_str() {
+    let extension = name.rsplit('.').next().unwrap_or_default().to_ascii_lowercase();
+    match extension.as_str() {
         "csv" => "text/csv",
         "tsv" => "text/tab-separated-values",
         "json" => "application/json",
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_lies_outside_and_what_is_missing_look_the_same() {
+    async fn a_file_outside_the_folders_and_a_missing_file_look_the_same() {
         let allowed = tempfile::tempdir().unwrap();
         let files = open(vec![allowed.path().to_owned()]);
         let (outside, missing) =

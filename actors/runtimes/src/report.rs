@@ -168,7 +168,7 @@ fn against(facts: &TableFacts) -> String {
 }
 
 fn is_good(measure: &Measure) -> Option<bool> {
-    let growth = number_format::drawn(measure.growth_pct.as_ref());
+    let growth = number_format::to_f64(measure.growth_pct.as_ref());
     (measure.growth_pct.is_some() && growth.abs() >= 0.05).then_some((growth < 0.0) == measure.lower_is_better)
 }
 

@@ -1,4 +1,4 @@
-//! Bars on a sheet: sizes, colours, axes. Knows nothing of facts.
+//! Draws bars: sizes, colours, axes. Independent of facts.
 
 use plotters::backend::SVGBackend;
 use plotters::coord::Shift;
@@ -9,7 +9,7 @@ use plotters::style::{Color, IntoFont, RGBColor, ShapeStyle, TextStyle};
 
 use crate::tables::number_format;
 
-/// The sheet, in units of its `viewBox`; narrow enough that a telephone shows its text.
+/// Sizes in units of the `viewBox`; narrow enough that text is readable on a telephone.
 const WIDTH: u32 = 560;
 const COLUMNS_HEIGHT: u32 = 300;
 const ROW_HEIGHT: u32 = 36;
@@ -17,11 +17,11 @@ const TITLE_HEIGHT: u32 = 40;
 const TEXT_PX: u32 = 17;
 const TITLE_PX: u32 = 21;
 const FONT: &str = "system-ui, -apple-system, Segoe UI, Roboto, Helvetica, Arial, sans-serif";
-/// Mean width of a letter, in parts of the size that is asked for; the plotting crate writes less.
+/// Mean width of a letter relative to the font size; the plotting crate underestimates it.
 const LETTER: f64 = 0.5;
-/// Lines of the axis.
+/// Approximate number of grid lines.
 const TICKS: f64 = 4.0;
-/// Characters of a label on the side.
+/// Maximum characters of a row label.
 const LABEL_CHARS_MAX: usize = 22;
 
 const INK: RGBColor = RGBColor(30, 41, 59);
@@ -31,25 +31,25 @@ const STRONG: RGBColor = RGBColor(15, 118, 110);
 const WEAK: RGBColor = RGBColor(176, 210, 206);
 const BAD: RGBColor = RGBColor(190, 92, 38);
 
-/// One upright bar.
+/// One vertical bar.
 pub(super) struct Bar {
     /// `2024-11`
     pub(super) label: String,
     pub(super) value: f64,
-    /// True if it is what the chart is about.
+    /// True if the bar belongs to the period of the chart.
     pub(super) strong: bool,
 }
 
-/// One lying bar.
+/// One horizontal bar.
 pub(super) struct BarRow {
     pub(super) label: String,
     pub(super) value: f64,
-    /// What stands at its end.
+    /// The text at its end.
     pub(super) note: String,
     pub(super) good: bool,
 }
 
-type Sheet<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+type Canvas<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn = Option<()>;
 
 fn style(px: u32, color: RGBColor, h: HPos, v: VPos) -> TextStyle<'static> {
@@ -57,21 +57,21 @@ fn style(px: u32, color: RGBColor, h: HPos, v: VPos) -> TextStyle<'static> {
         .pos(Pos::new(h, v))
 }
 
-fn write(sheet: &Sheet<'_>, text: &str, at: (i32, i32), style: &TextStyle<'_>) -> Drawn {
-    sheet.draw(&Text::new(text.to_owned(), at, style)).ok()
+fn write(canvas: &Canvas<'_>, text: &str, at: (i32, i32), style: &TextStyle<'_>) -> Drawn {
+    canvas.draw(&Text::new(text.to_owned(), at, style)).ok()
 }
 
-fn fill(sheet: &Sheet<'_>, from: (i32, i32), to: (i32, i32), color: RGBColor) -> Drawn {
-    sheet.draw(&Rectangle::new([from, to], color.filled())).ok()
+fn fill(canvas: &Canvas<'_>, from: (i32, i32), to: (i32, i32), color: RGBColor) -> Drawn {
+    canvas.draw(&Rectangle::new([from, to], color.filled())).ok()
 }
 
-fn line(sheet: &Sheet<'_>, from: (i32, i32), to: (i32, i32), color: RGBColor) -> Drawn {
-    sheet.draw(&PathElement::new(vec![from, to], ShapeStyle::from(&color).stroke_width(1))).ok()
+fn line(canvas: &Canvas<'_>, from: (i32, i32), to: (i32, i32), color: RGBColor) -> Drawn {
+    canvas.draw(&PathElement::new(vec![from, to], ShapeStyle::from(&color).stroke_width(1))).ok()
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "places on a sheet of a few hundred units")]
-fn px(place: f64) -> i32 {
-    place.round().clamp(-10_000.0, 10_000.0) as i32
+#[expect(clippy::cast_possible_truncation, reason = "coordinates on a canvas of a few hundred units")]
+fn px(position: f64) -> i32 {
+    position.round().clamp(-10_000.0, 10_000.0) as i32
 }
 
 fn signed(size: u32) -> i32 {
@@ -83,8 +83,8 @@ fn text_width(text: &str) -> f64 {
 }
 
 fn short(label: &str) -> String {
-    let kept: String = label.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LABEL_CHARS_MAX).collect();
-    if label.chars().count() > LABEL_CHARS_MAX { format!("{}…", kept.trim_end()) } else { kept }
+    let shortened: String = label.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LABEL_CHARS_MAX).collect();
+    if label.chars().count() > LABEL_CHARS_MAX { format!("{}…", shortened.trim_end()) } else { shortened }
 }
 
 /// The step of an axis that shows `span` in about [`TICKS`] steps of 1, 2 or 5.
@@ -95,23 +95,23 @@ fn step(span: f64) -> f64 {
     first.unwrap_or(10.0) * power
 }
 
-/// Draws, then makes the picture scalable and tells what it shows.
-fn sheet(
+/// Draws, then makes the image scalable and adds its title and description.
+fn render(
     height: u32,
     heading: Option<&String>,
     title: &str,
     alt: &str,
-    draw: impl FnOnce(&Sheet<'_>, i32) -> Drawn,
+    draw: impl FnOnce(&Canvas<'_>, i32) -> Drawn,
 ) -> Option<String> {
     let top = if heading.is_some() { TITLE_HEIGHT } else { 0 };
     let mut svg = String::new();
     {
-        let sheet = SVGBackend::with_string(&mut svg, (WIDTH, height + top)).into_drawing_area();
+        let canvas = SVGBackend::with_string(&mut svg, (WIDTH, height + top)).into_drawing_area();
         if let Some(heading) = heading {
-            write(&sheet, heading, (8, 8), &style(TITLE_PX, INK, HPos::Left, VPos::Top))?;
+            write(&canvas, heading, (8, 8), &style(TITLE_PX, INK, HPos::Left, VPos::Top))?;
         }
-        draw(&sheet, signed(top))?;
-        sheet.present().ok()?;
+        draw(&canvas, signed(top))?;
+        canvas.present().ok()?;
     }
     let body = svg.split_once('>').map(|(_, body)| body)?;
     Some(format!(
@@ -122,7 +122,7 @@ fn sheet(
     ))
 }
 
-/// Text as it may stand in XML.
+/// Escapes text for XML.
 pub(crate) fn escape_xml(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -139,7 +139,7 @@ pub(crate) fn escape_xml(text: &str) -> String {
     out
 }
 
-/// Upright bars over time.
+/// Draws vertical bars over time.
 pub(super) fn columns(
     heading: Option<&String>,
     title: &str,
@@ -154,7 +154,7 @@ pub(super) fn columns(
         bars.iter().fold((0.0_f64, 0.0_f64), |(low, high), bar| (low.min(bar.value), high.max(bar.value)));
     let step = step(if high > low { high - low } else { 1.0 });
     let (low, high) = ((low / step).floor() * step, ((high / step).ceil() * step).max(step));
-    sheet(COLUMNS_HEIGHT, heading, title, alt, |sheet, top| {
+    render(COLUMNS_HEIGHT, heading, title, alt, |canvas, top| {
         let labels: Vec<(f64, String)> = (0..=px((high - low) / step))
             .map(|tick| low + f64::from(tick) * step)
             .map(|value| (value, number_format::compact(value, unit)))
@@ -163,33 +163,33 @@ pub(super) fn columns(
         let (right, ceiling, floor) = (signed(WIDTH) - 8, top + 14, top + signed(COLUMNS_HEIGHT) - 46);
         let y = |value: f64| floor - px((value - low) / (high - low) * f64::from(floor - ceiling));
         for (value, label) in &labels {
-            line(sheet, (left, y(*value)), (right, y(*value)), if *value == 0.0 { MUTED } else { GRID })?;
-            write(sheet, label, (left - 8, y(*value)), &style(TEXT_PX, MUTED, HPos::Right, VPos::Center))?;
+            line(canvas, (left, y(*value)), (right, y(*value)), if *value == 0.0 { MUTED } else { GRID })?;
+            write(canvas, label, (left - 8, y(*value)), &style(TEXT_PX, MUTED, HPos::Right, VPos::Center))?;
         }
         let count = u32::try_from(bars.len()).ok()?;
         let pitch = f64::from(right - left) / f64::from(count);
         let every = usize::try_from(px((text_width("Mmm") + 6.0) / pitch).max(0)).unwrap_or(0) + 1;
         let mut year = "";
-        for (place, bar) in (0_u32..).zip(bars) {
-            let from = f64::from(left) + pitch * f64::from(place);
+        for (index, bar) in (0_u32..).zip(bars) {
+            let from = f64::from(left) + pitch * f64::from(index);
             let (a, b) = (px(from + pitch * 0.16), px(from + pitch * 0.84));
             fill(
-                sheet,
+                canvas,
                 (a, y(bar.value.max(0.0))),
                 (b, y(bar.value.min(0.0))),
                 if bar.strong { STRONG } else { WEAK },
             )?;
-            let Some((its_year, month)) = bar.label.split_once('-') else { continue };
+            let Some((bar_year, month)) = bar.label.split_once('-') else { continue };
             let middle = px(from + pitch / 2.0);
-            if usize::try_from(place).ok()?.is_multiple_of(every) {
+            if usize::try_from(index).ok()?.is_multiple_of(every) {
                 let color = if bar.strong { INK } else { MUTED };
                 let name = number_format::short_month(month).unwrap_or(month);
-                write(sheet, name, (middle, floor + 8), &style(TEXT_PX, color, HPos::Center, VPos::Top))?;
+                write(canvas, name, (middle, floor + 8), &style(TEXT_PX, color, HPos::Center, VPos::Top))?;
             }
-            if its_year != year && (place == 0 || place + 1 < count || count <= 3) {
-                year = its_year;
+            if bar_year != year && (index == 0 || index + 1 < count || count <= 3) {
+                year = bar_year;
                 write(
-                    sheet,
+                    canvas,
                     year,
                     (px(from + pitch * 0.16), floor + 27),
                     &style(TEXT_PX, MUTED, HPos::Left, VPos::Top),
@@ -200,7 +200,7 @@ pub(super) fn columns(
     })
 }
 
-/// Lying bars with a label before and a note behind each; below zero they grow to the left.
+/// Draws horizontal bars, each with a label before it and a note after it; negative bars extend to the left.
 pub(super) fn rows(heading: Option<&String>, title: &str, alt: &str, rows: &[BarRow]) -> Option<String> {
     if rows.is_empty() || rows.iter().any(|row| !row.value.is_finite()) {
         return None;
@@ -209,25 +209,25 @@ pub(super) fn rows(heading: Option<&String>, title: &str, alt: &str, rows: &[Bar
     let (low, high) =
         rows.iter().fold((0.0_f64, 0.0_f64), |(low, high), row| (low.min(row.value), high.max(row.value)));
     let span = if high > low { high - low } else { 1.0 };
-    sheet(height, heading, title, alt, |sheet, top| {
+    render(height, heading, title, alt, |canvas, top| {
         let label_width = rows.iter().map(|row| text_width(&short(&row.label))).fold(40.0, f64::max);
         let note_width = rows.iter().map(|row| text_width(&row.note)).fold(30.0, f64::max) + 8.0;
-        let behind = if high > 0.0 || low == 0.0 { note_width } else { 0.0 };
+        let after = if high > 0.0 || low == 0.0 { note_width } else { 0.0 };
         let before = if low < 0.0 { note_width } else { 0.0 };
         let left = label_width + 18.0 + before;
-        let width = (f64::from(WIDTH) - left - behind - 8.0).max(40.0);
+        let width = (f64::from(WIDTH) - left - after - 8.0).max(40.0);
         let zero = left + (0.0 - low) / span * width;
-        for (place, row) in (0_i32..).zip(rows) {
-            let y = top + 8 + place * signed(ROW_HEIGHT);
+        for (index, row) in (0_i32..).zip(rows) {
+            let y = top + 8 + index * signed(ROW_HEIGHT);
             let middle = y + signed(ROW_HEIGHT) / 2;
-            write(sheet, &short(&row.label), (8, middle), &style(TEXT_PX, INK, HPos::Left, VPos::Center))?;
+            write(canvas, &short(&row.label), (8, middle), &style(TEXT_PX, INK, HPos::Left, VPos::Center))?;
             let end = zero + row.value / span * width;
             let color = if row.good { STRONG } else { BAD };
             let (a, b) = (px(zero.min(end)), px(zero.max(end)).max(px(zero.min(end)) + 1));
-            fill(sheet, (a, y + 7), (b, y + signed(ROW_HEIGHT) - 7), color)?;
+            fill(canvas, (a, y + 7), (b, y + signed(ROW_HEIGHT) - 7), color)?;
             let (at, side) = if row.value < 0.0 { (px(end) - 8, HPos::Right) } else { (px(end) + 8, HPos::Left) };
-            write(sheet, &row.note, (at, middle), &style(TEXT_PX, INK, side, VPos::Center))?;
+            write(canvas, &row.note, (at, middle), &style(TEXT_PX, INK, side, VPos::Center))?;
         }
-        line(sheet, (px(zero), top + 6), (px(zero), top + signed(height) - 6), MUTED)
+        line(canvas, (px(zero), top + 6), (px(zero), top + signed(height) - 6), MUTED)
     })
 }

@@ -1,4 +1,4 @@
-//! The handlers as an execution runs them: inputs of a definition, a desk, outputs.
+//! The handlers as an execution calls them: inputs, access to files, outputs.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
@@ -18,10 +18,10 @@ use super::handlers::data_visualization::DataVisualization;
 use super::handlers::echo::Echo;
 
 #[derive(Default)]
-struct Shelf(Mutex<BTreeMap<ContentHash, Vec<u8>>>);
+struct TestArtifacts(Mutex<BTreeMap<ContentHash, Vec<u8>>>);
 
 #[async_trait]
-impl ArtifactStore for Shelf {
+impl ArtifactStore for TestArtifacts {
     async fn put(&self, bytes: Vec<u8>, media_type: &str, name: &str) -> Result<ArtifactRef, ArtifactError> {
         let hash = ContentHash::of(&bytes);
         let artifact =
@@ -34,26 +34,26 @@ impl ArtifactStore for Shelf {
         Ok(self.0.lock().unwrap().get(hash).cloned())
     }
 
-    async fn sweep(&self, named: HashSet<ContentHash>, _: Timestamp) -> Result<SweepReport, StoreError> {
-        self.0.lock().unwrap().retain(|hash, _| named.contains(hash));
+    async fn sweep(&self, referenced: HashSet<ContentHash>, _: Timestamp) -> Result<SweepReport, StoreError> {
+        self.0.lock().unwrap().retain(|hash, _| referenced.contains(hash));
         Ok(SweepReport::default())
     }
 }
 
 struct Harness {
-    store: Arc<Shelf>,
+    store: Arc<TestArtifacts>,
     files: FileAccess,
     folder: tempfile::TempDir,
 }
 
 fn harness() -> Harness {
     let folder = tempfile::tempdir().unwrap();
-    let store = Arc::new(Shelf::default());
+    let store = Arc::new(TestArtifacts::default());
     let files = crate::files::open(vec![PathBuf::from(folder.path())]);
     Harness { files: FileAccess::new(files, store.clone()), store, folder }
 }
 
-fn work(inputs: Json, context: Json) -> HandlerInput {
+fn input(inputs: Json, context: Json) -> HandlerInput {
     let spec = json!({
         "agent_id": "a", "name": "A", "category": "c", "description": "d", "version": "1",
         "outputs": [{ "name": "out", "type": "object" }],
@@ -74,8 +74,8 @@ fn work(inputs: Json, context: Json) -> HandlerInput {
 
 const CSV: &[u8] = b"date,region,revenue\n2024-07-01,N,5\n2024-10-01,N,7\n2024-11-01,S,8\n2024-11-02,S,9\n";
 
-async fn refused(handler: &dyn Handler, harness: &Harness, inputs: Json) -> Cause {
-    handler.run(&work(inputs, json!({})), &harness.files).await.unwrap_err()
+async fn error_of(handler: &dyn Handler, harness: &Harness, inputs: Json) -> Cause {
+    handler.run(&input(inputs, json!({})), &harness.files).await.unwrap_err()
 }
 
 #[tokio::test]
@@ -84,8 +84,8 @@ async fn a_file_is_collected_by_path_and_by_artifact() {
     std::fs::write(harness.folder.path().join("sales.csv"), CSV).unwrap();
     let artifact = harness.store.put(CSV.to_vec(), "text/csv", "sales.csv").await.unwrap();
     for source in [json!("sales.csv"), artifact.to_json()] {
-        let work = work(json!({ "data_source": source, "quarter": "2024-Q4" }), json!({}));
-        let facts = &DataCollection.run(&work, &harness.files).await.unwrap()["raw_data"];
+        let input = input(json!({ "data_source": source, "quarter": "2024-Q4" }), json!({}));
+        let facts = &DataCollection.run(&input, &harness.files).await.unwrap()["raw_data"];
         assert_eq!(
             (&facts["file"], &facts["period"]["rows"], &facts["measures"][0]["total"]),
             (&json!("sales.csv"), &json!(3), &json!(24))
@@ -99,7 +99,7 @@ async fn a_file_is_collected_by_path_and_by_artifact() {
         (json!({ "data_source": missing.to_json() }), ErrorCode::UnknownRecord),
         (json!({ "data_source": "sales.csv", "quarter": "Q1 2019" }), ErrorCode::NoDataForPeriod),
     ] {
-        assert_eq!(refused(&DataCollection, &harness, inputs).await.code, code);
+        assert_eq!(error_of(&DataCollection, &harness, inputs).await.code, code);
     }
 }
 
@@ -107,13 +107,13 @@ async fn a_file_is_collected_by_path_and_by_artifact() {
 async fn charts_are_drawn_from_nested_facts_or_from_the_file_of_the_run() {
     let harness = harness();
     let artifact = harness.store.put(CSV.to_vec(), "text/csv", "sales.csv").await.unwrap();
-    let collected = work(json!({ "data_source": artifact.to_json() }), json!({}));
+    let collected = input(json!({ "data_source": artifact.to_json() }), json!({}));
     let facts = DataCollection.run(&collected, &harness.files).await.unwrap()["raw_data"].clone();
-    let nested = work(json!({ "financial_data": { "financial_summary": "…", "figures": facts } }), json!({}));
+    let nested = input(json!({ "financial_data": { "financial_summary": "…", "figures": facts } }), json!({}));
     let by_file =
-        work(json!({ "financial_data": {} }), json!({ "data_source": artifact.to_json(), "quarter": "Q4 2024" }));
-    for work in [nested, by_file] {
-        let outputs = DataVisualization.run(&work, &harness.files).await.unwrap();
+        input(json!({ "financial_data": {} }), json!({ "data_source": artifact.to_json(), "quarter": "Q4 2024" }));
+    for input in [nested, by_file] {
+        let outputs = DataVisualization.run(&input, &harness.files).await.unwrap();
         let charts = outputs["charts"].as_array().unwrap();
         assert!(charts.len() >= 3, "{charts:?}");
         for chart in charts {
@@ -124,13 +124,13 @@ async fn charts_are_drawn_from_nested_facts_or_from_the_file_of_the_run() {
         }
     }
     assert_eq!(
-        refused(&DataVisualization, &harness, json!({ "financial_data": { "text": "none" } })).await.code,
+        error_of(&DataVisualization, &harness, json!({ "financial_data": { "text": "none" } })).await.code,
         ErrorCode::InvalidInput
     );
 }
 
 #[tokio::test]
-async fn an_echo_gives_every_declared_output() {
-    let outputs = Echo.run(&work(json!({ "in": 5 }), json!({})), &harness().files).await.unwrap();
+async fn an_echo_returns_every_declared_output() {
+    let outputs = Echo.run(&input(json!({ "in": 5 }), json!({})), &harness().files).await.unwrap();
     assert_eq!(outputs, [("out".to_owned(), json!(5))].into());
 }

@@ -1,5 +1,5 @@
-//! What each column of a table is: a date, a figure, or a text. Decided by the whole column, so that
-//! one broken cell is an error with its line and never a column that quietly stops being counted.
+//! The types of the columns of a table: date, figure or text. The complete column determines its type, so
+//! that an invalid cell is an error with its line, and never turns its column into text unnoticed.
 
 use std::collections::BTreeSet;
 
@@ -10,25 +10,25 @@ use super::dates::{FORMATS, Format};
 use super::decimal::{self, Decimal, Style};
 use super::table::{self, Table};
 
-/// Of a column whose name says what it is, more than half of the cells must bear it out.
+/// Percentage of matching cells above which a column has the type that its name suggests.
 const NAMED_PERCENT: usize = 50;
-/// Any other column is mostly figures or dates from here on; the rest of its cells are broken.
+/// Percentage of matching cells from which any other column has the type; its other cells are invalid.
 const UNNAMED_PERCENT: usize = 90;
-/// Cells on which every format of a date is tried; the ones that read any are tried on all.
-const TRIED_CELLS: usize = 500;
-/// Different texts of a column that groups rows.
+/// Cells on which every date format is tried; only formats that match one are tried on the column.
+const SAMPLED_CELLS: usize = 500;
+/// Number of distinct texts of a column that groups rows.
 const GROUPS: std::ops::RangeInclusive<usize> = 2..=24;
 
-/// The cells of one column, typed. Each has as many as the table has rows.
+/// The typed cells of one column, one per row.
 #[derive(Debug)]
 pub(crate) enum Cells {
     /// Days.
     Dates(Vec<Option<Date>>),
     /// Figures.
     Numbers(Vec<Option<Decimal>>),
-    /// Texts; `groups` if they divide the rows into a few groups.
+    /// Texts.
     Texts {
-        /// True if there are few different ones.
+        /// True if few distinct texts divide the rows into groups.
         groups: bool,
     },
 }
@@ -38,30 +38,30 @@ pub(crate) enum Cells {
 pub(crate) struct Column {
     /// Its name.
     pub(crate) name: String,
-    /// Its sign, such as `$` or `%`, if all figures that have one have the same.
+    /// Its unit, such as `$` or `%`, if all figures with a unit have the same.
     pub(crate) unit: Option<&'static str>,
     /// Its cells.
     pub(crate) cells: Cells,
 }
 
-/// Types every column of a table.
+/// Determines the type of every column of a table.
 ///
 /// # Errors
-/// `invalid_data` for a cell that breaks what its column is.
-pub(crate) fn of(table: &Table) -> Result<Vec<Column>, Cause> {
+/// `invalid_data` for a cell that does not match the type of its column.
+pub(crate) fn type_columns(table: &Table) -> Result<Vec<Column>, Cause> {
     let styles: Vec<Option<Style>> = (0..table.columns.len())
-        .map(|place| decimal::evidence(table.cells(place).map(|(_, cell)| cell).filter(|cell| is_figure(cell))))
+        .map(|index| decimal::detect_style(table.cells(index).map(|(_, cell)| cell).filter(|cell| is_figure(cell))))
         .collect();
     let commas = table.semicolons || styles.contains(&Some(Style::CommaIsDecimal));
-    let harness = if commas && !styles.contains(&Some(Style::PointIsDecimal)) {
+    let default_style = if commas && !styles.contains(&Some(Style::PointIsDecimal)) {
         Style::CommaIsDecimal
     } else {
         Style::PointIsDecimal
     };
     let mut columns = Vec::with_capacity(table.columns.len());
-    for (place, (name, style)) in table.columns.iter().zip(styles).enumerate() {
-        let cells = typed(table, place, name, style.unwrap_or(harness))?;
-        let unit = matches!(cells, Cells::Numbers(_)).then(|| unit_of(table, place)).flatten();
+    for (index, (name, style)) in table.columns.iter().zip(styles).enumerate() {
+        let cells = type_cells(table, index, name, style.unwrap_or(default_style))?;
+        let unit = matches!(cells, Cells::Numbers(_)).then(|| unit_of(table, index)).flatten();
         columns.push(Column { name: name.clone(), unit, cells });
     }
     Ok(columns)
@@ -71,11 +71,11 @@ fn is_figure(cell: &str) -> bool {
     !decimal::is_blank(cell) && decimal::looks_numeric(cell)
 }
 
-/// The column that says when a row happened: by its name, else the first that is a date.
+/// The column that dates the rows: by its name, or else the first date column.
 pub(crate) fn date_column(columns: &[Column]) -> Option<usize> {
     let dates = || columns.iter().enumerate().filter(|(_, column)| matches!(column.cells, Cells::Dates(_)));
     let by_name = dates().find(|(_, column)| is_date_column(&column.name));
-    by_name.or_else(|| dates().next()).map(|(place, _)| place)
+    by_name.or_else(|| dates().next()).map(|(index, _)| index)
 }
 
 fn words(name: &str) -> Vec<String> {
@@ -121,107 +121,108 @@ fn is_number_column(name: &str) -> bool {
     names_any(name, &FIGURES)
 }
 
-fn typed(table: &Table, place: usize, name: &str, style: Style) -> Result<Cells, Cause> {
-    let filled = table.cells(place).filter(|(_, cell)| !decimal::is_blank(cell)).count();
+fn type_cells(table: &Table, index: usize, name: &str, style: Style) -> Result<Cells, Cause> {
+    let filled = table.cells(index).filter(|(_, cell)| !decimal::is_blank(cell)).count();
     if filled == 0 {
         return Ok(Cells::Texts { groups: false });
     }
-    let format = best_format(table, place, name);
-    let dates = format.map_or(0, |format| fitting(table, place, |cell| format.parse(cell).is_some()));
-    let figures = fitting(table, place, |cell| Decimal::parse(cell, style).is_some());
-    let enough =
-        |found: usize, named: bool| found * 100 > filled * if named { NAMED_PERCENT } else { UNNAMED_PERCENT - 1 };
+    let format = best_format(table, index, name);
+    let dates = format.map_or(0, |format| count_matches(table, index, |cell| format.parse(cell).is_some()));
+    let figures = count_matches(table, index, |cell| Decimal::parse(cell, style).is_some());
+    let is_enough = |matches: usize, is_named: bool| {
+        matches * 100 > filled * if is_named { NAMED_PERCENT } else { UNNAMED_PERCENT - 1 }
+    };
     if let Some(format) = format
         && dates >= figures
-        && enough(dates, is_date_column(name))
+        && is_enough(dates, is_date_column(name))
     {
-        return read(table, place, "date", |cell| format.parse(cell)).map(Cells::Dates);
+        return parse_cells(table, index, "date", |cell| format.parse(cell)).map(Cells::Dates);
     }
-    if enough(figures, is_number_column(name)) {
-        return read(table, place, "number", |cell| Decimal::parse(cell, style)).map(Cells::Numbers);
+    if is_enough(figures, is_number_column(name)) {
+        return parse_cells(table, index, "number", |cell| Decimal::parse(cell, style)).map(Cells::Numbers);
     }
-    let mut different: BTreeSet<&str> = BTreeSet::new();
-    for (_, cell) in table.cells(place) {
-        different.insert(cell);
-        if different.len() > *GROUPS.end() {
+    let mut distinct: BTreeSet<&str> = BTreeSet::new();
+    for (_, cell) in table.cells(index) {
+        distinct.insert(cell);
+        if distinct.len() > *GROUPS.end() {
             break;
         }
     }
-    let groups = GROUPS.contains(&different.len()) && different.len() * 2 <= table.rows.len();
+    let groups = GROUPS.contains(&distinct.len()) && distinct.len() * 2 <= table.rows.len();
     Ok(Cells::Texts { groups })
 }
 
-fn fitting(table: &Table, place: usize, fits: impl Fn(&str) -> bool) -> usize {
-    table.cells(place).filter(|(_, cell)| !decimal::is_blank(cell) && fits(cell)).count()
+fn count_matches(table: &Table, index: usize, is_match: impl Fn(&str) -> bool) -> usize {
+    table.cells(index).filter(|(_, cell)| !decimal::is_blank(cell) && is_match(cell)).count()
 }
 
-fn read<T>(
+fn parse_cells<T>(
     table: &Table,
-    place: usize,
-    what: &str,
+    index: usize,
+    type_name: &str,
     parse: impl Fn(&str) -> Option<T>,
 ) -> Result<Vec<Option<T>>, Cause> {
-    let name = table.columns.get(place).map_or("", String::as_str);
+    let name = table.columns.get(index).map_or("", String::as_str);
     table
-        .cells(place)
+        .cells(index)
         .map(|(line, cell)| {
             if decimal::is_blank(cell) {
                 return Ok(None);
             }
-            let broken = || {
+            let invalid = || {
                 table::invalid(
                     line,
-                    format!("{} in column {} is no {what}", table::preview(cell), table::preview(name)),
+                    format!("{} in column {} is not a {type_name}", table::preview(cell), table::preview(name)),
                 )
             };
-            parse(cell).map(Some).ok_or_else(broken)
+            parse(cell).map(Some).ok_or_else(invalid)
         })
         .collect()
 }
 
-/// The format that reads the most cells; of several that read as many, the first one, except that a
-/// file with semicolons writes the day first.
-fn best_format(table: &Table, place: usize, name: &str) -> Option<Format> {
+/// The format that matches the most cells; the first of several, except that a file with semicolons
+/// prefers the day first.
+fn best_format(table: &Table, index: usize, name: &str) -> Option<Format> {
     let mut best: Option<(usize, Format)> = None;
     for format in FORMATS {
         if format == Format::Compact && !is_date_column(name) {
             continue;
         }
-        // A format that reads none of the first cells is not the format of the column.
-        let first = table.cells(place).filter(|(_, cell)| !decimal::is_blank(cell)).take(TRIED_CELLS);
-        if !first.into_iter().any(|(_, cell)| format.parse(cell).is_some()) {
+        // A format that matches none of the first cells is not the format of the column.
+        let sample = table.cells(index).filter(|(_, cell)| !decimal::is_blank(cell)).take(SAMPLED_CELLS);
+        if !sample.into_iter().any(|(_, cell)| format.parse(cell).is_some()) {
             continue;
         }
-        let found = fitting(table, place, |cell| format.parse(cell).is_some());
-        let better = match best {
-            None => found > 0,
-            Some((most, Format::MonthFirst)) if format == Format::DayFirst && table.semicolons => found >= most,
-            Some((most, _)) => found > most,
+        let matches = count_matches(table, index, |cell| format.parse(cell).is_some());
+        let is_better = match best {
+            None => matches > 0,
+            Some((best, Format::MonthFirst)) if format == Format::DayFirst && table.semicolons => matches >= best,
+            Some((best, _)) => matches > best,
         };
-        if better {
-            best = Some((found, format));
+        if is_better {
+            best = Some((matches, format));
         }
     }
     best.map(|(_, format)| format)
 }
 
-fn unit_of(table: &Table, place: usize) -> Option<&'static str> {
+fn unit_of(table: &Table, index: usize) -> Option<&'static str> {
     const UNITS: [(&str, &str); 8] =
         [("$", "$"), ("USD", "$"), ("€", "€"), ("EUR", "€"), ("£", "£"), ("GBP", "£"), ("%", "%"), ("CHF", "CHF")];
-    let mut found = None;
+    let mut common = None;
     let plain = |cell: &str| cell.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b',' | b'-'));
-    for (_, cell) in table.cells(place).filter(|(_, cell)| !plain(cell)) {
+    for (_, cell) in table.cells(index).filter(|(_, cell)| !plain(cell)) {
         let unit = UNITS.iter().find(|(sign, _)| cell.contains(sign)).map(|(_, unit)| *unit);
-        match (found, unit) {
-            (None, Some(unit)) => found = Some(unit),
+        match (common, unit) {
+            (None, Some(unit)) => common = Some(unit),
             (Some(known), Some(unit)) if known != unit => return None,
             (Some(_), Some(_)) | (_, None) => {}
         }
     }
-    found
+    common
 }
 
-/// How much a figure says about a business, by its name: what a headline takes first.
+/// The importance of a figure in a headline, by its name; the headline takes the highest first.
 pub(crate) fn headline_weight(name: &str) -> u8 {
     const WEIGHTS: [(u8, &[&str]); 7] = [
         (0, &["id", "year", "month", "zip", "code", "number", "no", "day", "week", "lat", "lon", "phone"]),
@@ -232,11 +233,11 @@ pub(crate) fn headline_weight(name: &str) -> u8 {
         (60, &["cost", "costs", "cogs", "expense", "expenses", "spend"]),
         (50, &["units", "quantity", "qty", "volume", "orders", "customers", "users", "count"]),
     ];
-    let found = WEIGHTS.iter().find(|(_, list)| names_any(name, list));
-    found.map_or(30, |(weight, _)| *weight)
+    let entry = WEIGHTS.iter().find(|(_, list)| names_any(name, list));
+    entry.map_or(30, |(weight, _)| *weight)
 }
 
-/// True if less of it is better.
+/// True if a lower value is better.
 pub(crate) fn is_lower_better(name: &str) -> bool {
     names_any(
         name,
@@ -261,11 +262,11 @@ pub(crate) fn is_lower_better(name: &str) -> bool {
 mod tests {
     use greenroom_protocol::ErrorCode;
 
-    use super::{Cells, Column, date_column, headline_weight, of};
+    use super::{Cells, Column, date_column, headline_weight, type_columns};
     use crate::tables::csv;
 
     fn typed(text: &str) -> Vec<Column> {
-        of(&csv::read(text.as_bytes()).unwrap()).unwrap()
+        type_columns(&csv::read(text.as_bytes()).unwrap()).unwrap()
     }
 
     fn totals(columns: &[Column]) -> Vec<String> {
@@ -273,7 +274,10 @@ mod tests {
             .iter()
             .filter_map(|column| match &column.cells {
                 Cells::Numbers(all) => Some(
-                    all.iter().flatten().fold(super::Decimal::ZERO, |sum, one| sum.plus(*one).unwrap()).to_string(),
+                    all.iter()
+                        .flatten()
+                        .fold(super::Decimal::ZERO, |sum, one| sum.checked_add(*one).unwrap())
+                        .to_string(),
                 ),
                 Cells::Dates(_) | Cells::Texts { .. } => None,
             })
@@ -281,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn each_column_is_what_all_of_it_says() {
+    fn the_complete_column_determines_its_type() {
         let columns = typed(
             "order_date,region,revenue,code\n2024-01-01,N,\"$1,200.50\",007\n2024-01-02,N,n/a,008\n2024-01-03,S,$3,009\n2024-01-03,S,$1,010\n",
         );
@@ -293,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_european_file_is_read_the_european_way() {
+    fn a_european_file_has_decimal_commas_and_days_first() {
         let columns = typed("Datum;Umsatz;Menge\n03.04.2024;1.234,50;1.000\n04.04.2024;2,5;2.000\n");
         assert_eq!(totals(&columns), ["1237", "3000"]);
         let Cells::Dates(days) = &columns[0].cells else { panic!("no dates") };
@@ -301,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn one_day_above_twelve_decides_the_column() {
+    fn one_day_above_twelve_determines_the_format_of_the_column() {
         let Cells::Dates(days) = &typed("date,n\n03/04/2024,1\n14/04/2024,2\n")[0].cells else { panic!("no dates") };
         assert_eq!(days[0].unwrap().to_string(), "2024-04-03");
         let Cells::Dates(days) = &typed("date,n\n03/04/2024,1\n04/14/2024,2\n")[0].cells else { panic!("no dates") };
@@ -309,19 +313,19 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_cell_is_an_error_with_its_line() {
+    fn an_invalid_cell_is_an_error_with_its_line() {
         for (text, line) in [
             ("date,revenue\n2024-01-01,5\n2024-01-02,12x\n2024-01-03,6\n", 3),
             ("date,revenue\n2024-01-01,5\n2024-13-02,12\n2024-01-03,6\n", 3),
         ] {
-            let cause = of(&csv::read(text.as_bytes()).unwrap()).unwrap_err();
+            let cause = type_columns(&csv::read(text.as_bytes()).unwrap()).unwrap_err();
             assert_eq!(cause.code, ErrorCode::InvalidData);
             assert_eq!(cause.details["line"], line, "{cause}");
         }
     }
 
     #[test]
-    fn what_a_headline_takes_first_goes_by_name() {
+    fn the_headline_weight_depends_on_the_name() {
         assert!(headline_weight("net_revenue") > headline_weight("units"));
         assert!(headline_weight("units") > headline_weight("unit_price"));
         assert_eq!(headline_weight("customer_id"), 0);

@@ -1,5 +1,5 @@
-//! Delimiter-separated text → table: finds the delimiter and the header, and refuses what is broken
-//! with its line, since a row that is silently dropped makes every total wrong.
+//! Delimiter-separated text → table: detects the delimiter and the header, and rejects an invalid row with
+//! its line, since a row that is silently dropped makes every total wrong.
 
 use greenroom_protocol::{Cause, ErrorCode};
 
@@ -7,9 +7,9 @@ use super::dates;
 use super::decimal;
 use super::table::{self, Table, TableRow};
 
-/// Records that are looked at to find the delimiter.
+/// Maximum records that are read to detect the delimiter.
 const SNIFFED_RECORDS_MAX: usize = 100;
-/// In the order in which they win a tie: a comma may also be decimal, the others may not.
+/// In the order of preference in a tie: a comma may also be decimal, the others may not.
 const DELIMITERS: [u8; 4] = [b'\t', b';', b'|', b','];
 
 /// Reads the bytes as a table.
@@ -17,10 +17,10 @@ const DELIMITERS: [u8; 4] = [b'\t', b';', b'|', b','];
 /// # Errors
 /// [`ErrorCode::InvalidData`] with the line; [`ErrorCode::PayloadTooLarge`] beyond the bounds of a table.
 pub(crate) fn read(bytes: &[u8]) -> Result<Table, Cause> {
-    let text = text_of(bytes)?;
-    let delimiter = sniff(text);
-    if let Some(line) = open_quote(text, delimiter) {
-        return Err(table::invalid(line, "a quoted cell begins here and never ends"));
+    let text = decode_text(bytes)?;
+    let delimiter = detect_delimiter(text);
+    if let Some(line) = unclosed_quote(text, delimiter) {
+        return Err(table::invalid(line, "a quoted cell begins here and is never closed"));
     }
     let mut reader = ::csv::ReaderBuilder::new()
         .has_headers(false)
@@ -30,33 +30,33 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Table, Cause> {
         .from_reader(text.as_bytes());
     let mut records = Vec::new();
     let mut width = None;
-    let mut place = LineCounter { bytes: text.as_bytes(), line: 1, passed: 0 };
+    let mut lines = LineCounter { bytes: text.as_bytes(), line: 1, passed: 0 };
     for record in reader.records() {
-        let record = record.map_err(|_| table::invalid(place.line, "the row cannot be read"))?;
-        let line = place.line_number(record.position().map_or(0, ::csv::Position::byte));
+        let record = record.map_err(|_| table::invalid(lines.line, "the row cannot be read"))?;
+        let line = lines.line_number(record.position().map_or(0, ::csv::Position::byte));
         if record.iter().all(str::is_empty) {
             continue;
         }
-        let wanted = *width.get_or_insert(record.len());
-        table::check_width(wanted)?;
-        if record.len() != wanted {
-            let message = format!("the row has {} cells, the rows above have {wanted}", record.len());
+        let expected = *width.get_or_insert(record.len());
+        table::check_width(expected)?;
+        if record.len() != expected {
+            let message = format!("the row has {} cells, the rows above have {expected}", record.len());
             return Err(table::invalid(line, message));
         }
-        for (place, cell) in record.iter().enumerate() {
-            table::check_cell(line, &format!("{}", place + 1), cell.len())?;
+        for (index, cell) in record.iter().enumerate() {
+            table::check_cell(line, &format!("{}", index + 1), cell.len())?;
         }
         records.push(TableRow { line, cells: record.iter().map(str::to_owned).collect() });
         table::check_length(records.len())?;
     }
-    named(records, delimiter == b';')
+    with_header(records, delimiter == b';')
 }
 
-/// The text without its byte order mark.
+/// Decodes UTF-8 and strips the byte order mark.
 ///
 /// # Errors
 /// [`ErrorCode::InvalidData`], with the line of the first byte that is not UTF-8.
-pub(crate) fn text_of(bytes: &[u8]) -> Result<&str, Cause> {
+pub(crate) fn decode_text(bytes: &[u8]) -> Result<&str, Cause> {
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
         return Err(table::invalid(1, "the text is UTF-16; save it as UTF-8"));
     }
@@ -68,7 +68,7 @@ pub(crate) fn text_of(bytes: &[u8]) -> Result<&str, Cause> {
     })
 }
 
-/// Counts lines. The parser's own count is behind by the line ends that it has not read yet.
+/// Counts lines. The count of the parser lacks the line ends that it has not read yet.
 struct LineCounter<'a> {
     bytes: &'a [u8],
     line: u64,
@@ -76,7 +76,7 @@ struct LineCounter<'a> {
 }
 
 impl LineCounter<'_> {
-    /// The line of the first character at or behind this byte that does not end a line.
+    /// The line of the first character at or after this byte that does not end a line.
     fn line_number(&mut self, byte: u64) -> u64 {
         while let Some((first, rest)) = self.bytes.split_first() {
             if self.passed >= byte && !matches!(first, b'\r' | b'\n') {
@@ -90,11 +90,11 @@ impl LineCounter<'_> {
     }
 }
 
-fn named(mut records: Vec<TableRow>, semicolons: bool) -> Result<Table, Cause> {
+fn with_header(mut records: Vec<TableRow>, semicolons: bool) -> Result<Table, Cause> {
     let Some(first) = records.first() else {
         return Err(Cause::new(ErrorCode::InvalidData, "the file has no rows"));
     };
-    let is_header = !first.cells.iter().any(|cell| decimal::looks_numeric(cell) || dates::looks_like_a_date(cell));
+    let is_header = !first.cells.iter().any(|cell| decimal::looks_numeric(cell) || dates::looks_like_date(cell));
     let columns = if is_header {
         let header = records.remove(0);
         table::distinct_names(header.cells)
@@ -107,7 +107,7 @@ fn named(mut records: Vec<TableRow>, semicolons: bool) -> Result<Table, Cause> {
     Ok(Table { columns, rows: records, semicolons })
 }
 
-/// Where a record of the text ends, and how often the delimiter stands outside of quotes in it.
+/// Scans the records of a text and counts the delimiters outside of quotes.
 struct Scan<'a> {
     bytes: std::iter::Peekable<std::iter::Copied<std::slice::Iter<'a, u8>>>,
     delimiter: u8,
@@ -115,8 +115,8 @@ struct Scan<'a> {
 }
 
 impl Scan<'_> {
-    /// The delimiters of the next record that is not empty, or the line of a quote that never ends.
-    fn record(&mut self) -> Option<Result<usize, u64>> {
+    /// Counts the delimiters of the next non-empty record; an error is the line of an unclosed quote.
+    fn next_record(&mut self) -> Option<Result<usize, u64>> {
         let (mut count, mut empty, mut at_start, mut quoted) = (0, true, true, None);
         while let Some(byte) = self.bytes.next() {
             self.line += u64::from(byte == b'\n');
@@ -154,24 +154,24 @@ fn scan(text: &str, delimiter: u8) -> Scan<'_> {
     Scan { bytes: text.as_bytes().iter().copied().peekable(), delimiter, line: 1 }
 }
 
-fn open_quote(text: &str, delimiter: u8) -> Option<u64> {
+fn unclosed_quote(text: &str, delimiter: u8) -> Option<u64> {
     let mut scan = scan(text, delimiter);
     loop {
-        match scan.record()? {
+        match scan.next_record()? {
             Ok(_) => {}
             Err(line) => return Some(line),
         }
     }
 }
 
-/// The delimiter whose count is the same in most records; among equals, the first of the list.
-fn sniff(text: &str) -> u8 {
+/// The delimiter whose count is the same in most records; of several, the first of the list.
+fn detect_delimiter(text: &str) -> u8 {
     let mut best = (0_usize, 0_usize, b',');
     for delimiter in DELIMITERS {
         let mut scan = scan(text, delimiter);
         let counts: Vec<usize> =
-            std::iter::from_fn(|| scan.record()).take(SNIFFED_RECORDS_MAX).map_while(Result::ok).collect();
-        let Some(most) = counts
+            std::iter::from_fn(|| scan.next_record()).take(SNIFFED_RECORDS_MAX).map_while(Result::ok).collect();
+        let Some(mode) = counts
             .iter()
             .copied()
             .filter(|count| *count > 0)
@@ -179,10 +179,10 @@ fn sniff(text: &str) -> u8 {
         else {
             continue;
         };
-        let share = counts.iter().filter(|count| **count == most).count() * 100 / counts.len().max(1);
-        // A count that the other delimiter reaches in as many records wins only by being larger.
-        if share > best.0 || (share == best.0 && most > best.1) {
-            best = (share, most, delimiter);
+        let share = counts.iter().filter(|count| **count == mode).count() * 100 / counts.len().max(1);
+        // Of two delimiters with equal shares, the one with the larger count wins.
+        if share > best.0 || (share == best.0 && mode > best.1) {
+            best = (share, mode, delimiter);
         }
     }
     best.2
@@ -192,10 +192,10 @@ fn sniff(text: &str) -> u8 {
 mod tests {
     use greenroom_protocol::ErrorCode;
 
-    use super::{read, sniff};
+    use super::{detect_delimiter, read};
 
     #[test]
-    fn each_delimiter_is_found() {
+    fn each_delimiter_is_detected() {
         for (text, wanted) in [
             ("a,b\n1,2\n", b','),
             ("a;b\n1,5;2,5\n", b';'),
@@ -203,12 +203,12 @@ mod tests {
             ("a|b\n1|2", b'|'),
             ("\"x;y\",b\n\"p;q\",2\n", b','),
         ] {
-            assert_eq!(sniff(text), wanted, "{text}");
+            assert_eq!(detect_delimiter(text), wanted, "{text}");
         }
     }
 
     #[test]
-    fn a_header_is_told_from_data() {
+    fn a_header_is_distinguished_from_data() {
         let table = read(b"\xef\xbb\xbfdate,revenue\n2024-01-01,5\n").unwrap();
         assert_eq!(table.columns, ["date", "revenue"]);
         assert_eq!(table.rows.first().unwrap().line, 2);
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_rows_are_refused_with_their_line() {
+    fn invalid_rows_are_rejected_with_their_line() {
         for (text, line) in [
             (&b"a,b\n1,2\n3\n"[..], 3),
             (b"a,b\n1,2,3\n", 2),

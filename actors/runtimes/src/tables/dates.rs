@@ -1,19 +1,19 @@
-//! Dates as people write them, and the periods that a report is about.
+//! Dates in the formats that people write, and the periods of a report.
 //!
-//! Whether `03/04/2024` is in March or in April is a property of the column: one day above 12
-//! decides it, and where none does, slashes are read the American way and dots the European one.
+//! Whether `03/04/2024` is in March or in April is a property of the column: one day above 12 determines it;
+//! without one, slashes are read month first and dots day first.
 
 use std::fmt;
 
 use jiff::civil::Date;
 
-/// Years that a date may lie in; anything else is a number that looks like a date.
+/// Valid years of a date; any other year means that the text is a number.
 const YEARS: std::ops::RangeInclusive<i16> = 1900..=2200;
 
-/// How a column writes its dates.
+/// The date format of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Format {
-    /// `2024-11-14`, `2024/11/14`, with or without a time behind it.
+    /// `2024-11-14`, `2024/11/14`, with or without a time of day.
     YearFirst,
     /// `14.11.2024`, `14/11/2024`, `14-11-2024`
     DayFirst,
@@ -27,11 +27,11 @@ pub(crate) enum Format {
     Named,
     /// `Q4 2024`, `2024-Q4`
     Quarter,
-    /// `20241114`; only believed if the column's name says that it is a date.
+    /// `20241114`; only accepted if the name of the column suggests a date.
     Compact,
 }
 
-/// In the order in which they are tried. Of two that fit every cell, the first one is taken.
+/// In the order in which they are tried. Of two that match equally, the first is used.
 pub(crate) const FORMATS: [Format; 8] = [
     Format::YearFirst,
     Format::MonthFirst,
@@ -44,17 +44,17 @@ pub(crate) const FORMATS: [Format; 8] = [
 ];
 
 impl Format {
-    /// Reads one cell; `None` if it is no date of this format.
+    /// Parses one cell; `None` if it is not a date of this format.
     pub(crate) fn parse(self, text: &str) -> Option<Date> {
         let text = text.trim();
         match self {
             Self::YearFirst => numbers(date_part(text), &['-', '/', '.'], 0).and_then(|[y, m, d]| date(y, m, d)),
-            // Dots are never American.
+            // Dots are never used with the month first.
             Self::MonthFirst => {
-                numbers(date_part(text), &['/', '-'], 2).and_then(|[m, d, y]| date(long_year(y)?, m, d))
+                numbers(date_part(text), &['/', '-'], 2).and_then(|[m, d, y]| date(expand_year(y)?, m, d))
             }
             Self::DayFirst => {
-                numbers(date_part(text), &['/', '-', '.'], 2).and_then(|[d, m, y]| date(long_year(y)?, m, d))
+                numbers(date_part(text), &['/', '-', '.'], 2).and_then(|[d, m, y]| date(expand_year(y)?, m, d))
             }
             Self::YearMonth => pair(text).filter(|[y, _]| *y >= 1000).and_then(|[y, m]| date(y, m, 1)),
             Self::MonthYear => pair(text).filter(|[_, y]| *y >= 1000).and_then(|[m, y]| date(y, m, 1)),
@@ -65,8 +65,8 @@ impl Format {
     }
 }
 
-/// True if some format of the list reads the text.
-pub(crate) fn looks_like_a_date(text: &str) -> bool {
+/// True if some format except `Compact` matches the text.
+pub(crate) fn looks_like_date(text: &str) -> bool {
     FORMATS.iter().any(|format| *format != Format::Compact && format.parse(text).is_some())
 }
 
@@ -75,7 +75,7 @@ fn date(year: i32, month: i32, day: i32) -> Option<Date> {
     Date::new(year, i8::try_from(month).ok()?, i8::try_from(day).ok()?).ok()
 }
 
-fn long_year(year: i32) -> Option<i32> {
+fn expand_year(year: i32) -> Option<i32> {
     match year {
         0..=68 => Some(2000 + year),
         69..=99 => Some(1900 + year),
@@ -102,28 +102,28 @@ fn is_time(text: &str) -> bool {
             .all(|c| c.is_ascii_digit() || matches!(c, ':' | '.' | '+' | '-' | 'Z' | 'z' | ' ' | 'A' | 'P' | 'M'))
 }
 
-fn small(text: &str) -> Option<i32> {
+fn parse_small(text: &str) -> Option<i32> {
     ((1..=4).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().ok()).flatten()
 }
 
-/// Three numbers between two marks that are the same; only the year has more than two digits.
-fn numbers(text: &str, marks: &[char], year: usize) -> Option<[i32; 3]> {
-    let mark = text.chars().find(|c| !c.is_ascii_digit()).filter(|c| marks.contains(c))?;
-    if text.split(mark).enumerate().any(|(place, part)| place != year && part.len() > 2) {
+/// Splits three numbers at two equal separators; only the year has more than two digits.
+fn numbers(text: &str, separators: &[char], year: usize) -> Option<[i32; 3]> {
+    let separator = text.chars().find(|c| !c.is_ascii_digit()).filter(|c| separators.contains(c))?;
+    if text.split(separator).enumerate().any(|(index, part)| index != year && part.len() > 2) {
         return None;
     }
-    let mut parts = text.split(mark);
-    let all = [small(parts.next()?)?, small(parts.next()?)?, small(parts.next()?)?];
+    let mut parts = text.split(separator);
+    let all = [parse_small(parts.next()?)?, parse_small(parts.next()?)?, parse_small(parts.next()?)?];
     parts.next().is_none().then_some(all)
 }
 
 fn pair(text: &str) -> Option<[i32; 2]> {
     let (first, second) = text.split_once(['-', '/', '.'])?;
-    // `2024.11` and `12.2024` are more often figures than months, so a dot does not count.
+    // `2024.11` and `12.2024` are more often figures than months, so a dot is not a separator.
     if text.contains('.') {
         return None;
     }
-    Some([small(first)?, small(second)?])
+    Some([parse_small(first)?, parse_small(second)?])
 }
 
 fn compact(text: &str) -> Option<Date> {
@@ -151,22 +151,22 @@ const MONTHS_LONG: [&str; 12] = [
 
 fn month_named(word: &str) -> Option<i32> {
     let word = word.trim_end_matches('.').to_ascii_lowercase();
-    let place = MONTHS
+    let index = MONTHS
         .iter()
         .zip(MONTHS_LONG)
         .position(|(short, long)| word == *short || word == long || (word == "sept" && *short == "sep"))?;
-    i32::try_from(place + 1).ok()
+    i32::try_from(index + 1).ok()
 }
 
 fn named(text: &str) -> Option<Date> {
     let words: Vec<&str> = text.split([' ', ',', '-', '/']).filter(|word| !word.is_empty()).collect();
     match words.as_slice() {
-        [month, year] => date(small(year).filter(|y| *y >= 1000)?, month_named(month)?, 1),
+        [month, year] => date(parse_small(year).filter(|y| *y >= 1000)?, month_named(month)?, 1),
         [a, b, year] => {
-            let year = long_year(small(year)?)?;
+            let year = expand_year(parse_small(year)?)?;
             match (month_named(a), month_named(b)) {
-                (Some(month), None) => date(year, month, small(b)?),
-                (None, Some(month)) => date(year, month, small(a)?),
+                (Some(month), None) => date(year, month, parse_small(b)?),
+                (None, Some(month)) => date(year, month, parse_small(a)?),
                 (Some(_), Some(_)) | (None, None) => None,
             }
         }
@@ -174,10 +174,10 @@ fn named(text: &str) -> Option<Date> {
     }
 }
 
-/// A range of days with the name that people use for it.
+/// A range of days with its usual name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Period {
-    /// What kind of period it is.
+    /// Its kind.
     pub(crate) kind: PeriodKind,
     /// Its first day.
     pub(crate) from: Date,
@@ -192,12 +192,12 @@ pub(crate) enum PeriodKind {
     Quarter,
     /// One month.
     Month,
-    /// Whatever the file has.
-    Whole,
+    /// The complete range of the file.
+    Complete,
 }
 
 impl Period {
-    /// Reads a quarter: `Q4 2024`, `2024-Q4`, `2024Q4`, `4Q24`, `Q4/2024`.
+    /// Parses a quarter: `Q4 2024`, `2024-Q4`, `2024Q4`, `4Q24`, `Q4/2024`.
     pub(crate) fn parse_quarter(text: &str) -> Option<Self> {
         let text = text.trim().to_ascii_uppercase();
         let (before, after) = text.split_once('Q')?;
@@ -216,16 +216,16 @@ impl Period {
         if !matches!(year.len(), 2 | 4) {
             return None;
         }
-        let from = date(long_year(small(&year)?)?, number * 3 - 2, 1)?;
-        Self::of(PeriodKind::Quarter, from)
+        let from = date(expand_year(parse_small(&year)?)?, number * 3 - 2, 1)?;
+        Self::containing(PeriodKind::Quarter, from)
     }
 
-    /// The period of a kind that a day lies in; `None` for a kind without a calendar.
-    pub(crate) fn of(kind: PeriodKind, day: Date) -> Option<Self> {
+    /// The period of this kind that contains a day; `None` for a kind without a calendar.
+    pub(crate) fn containing(kind: PeriodKind, day: Date) -> Option<Self> {
         let first = match kind {
             PeriodKind::Month => day.month(),
             PeriodKind::Quarter => (day.month() - 1) / 3 * 3 + 1,
-            PeriodKind::Whole => return None,
+            PeriodKind::Complete => return None,
         };
         let from = Date::new(day.year(), first, 1).ok()?;
         let last = Date::new(day.year(), first + if kind == PeriodKind::Quarter { 2 } else { 0 }, 1).ok()?;
@@ -233,12 +233,12 @@ impl Period {
     }
 
     /// The period of the same kind that ends the day before this one begins.
-    pub(crate) fn before(&self) -> Option<Self> {
-        Self::of(self.kind, self.from.yesterday().ok()?)
+    pub(crate) fn previous(&self) -> Option<Self> {
+        Self::containing(self.kind, self.from.yesterday().ok()?)
     }
 
-    /// True if the day lies in it.
-    pub(crate) fn has(&self, day: Date) -> bool {
+    /// True if the period contains the day.
+    pub(crate) fn contains(&self, day: Date) -> bool {
         self.from <= day && day <= self.to
     }
 }
@@ -248,17 +248,17 @@ impl fmt::Display for Period {
         match self.kind {
             PeriodKind::Quarter => write!(f, "Q{} {}", (self.from.month() + 2) / 3, self.from.year()),
             PeriodKind::Month => write!(f, "{:04}-{:02}", self.from.year(), self.from.month()),
-            PeriodKind::Whole => write!(f, "{} to {}", self.from, self.to),
+            PeriodKind::Complete => write!(f, "{} to {}", self.from, self.to),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{FORMATS, Format, Period, looks_like_a_date};
+    use super::{FORMATS, Format, Period, looks_like_date};
 
     #[test]
-    fn each_format_reads_its_own() {
+    fn each_format_parses_its_own_dates() {
         for (format, text, wanted) in [
             (Format::YearFirst, "2024-11-14", "2024-11-14"),
             (Format::YearFirst, "2024/11/14", "2024-11-14"),
@@ -280,15 +280,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_date_is_refused_by_all() {
+    fn a_text_that_is_not_a_date_matches_no_format() {
         for text in ["", "2024", "13/13/2024", "2024-02-30", "1.5", "12.2024", "North", "0001-01-01", "2024-11-14x"] {
             assert!(FORMATS.iter().all(|format| format.parse(text).is_none()), "{text}");
         }
-        assert!(!looks_like_a_date("20241114"));
+        assert!(!looks_like_date("20241114"));
     }
 
     #[test]
-    fn a_quarter_is_read_as_people_write_it() {
+    fn a_quarter_is_parsed_in_every_usual_form() {
         for text in ["Q4 2024", "2024-Q4", "2024Q4", "q4 2024", "Q4/2024", "4Q24", "2024 Q4", "Q42024"] {
             assert_eq!(
                 Period::parse_quarter(text).map(|period| period.to_string()).as_deref(),
@@ -302,11 +302,11 @@ mod tests {
     }
 
     #[test]
-    fn the_quarter_before_crosses_the_year() {
+    fn the_previous_quarter_crosses_the_year() {
         let period = Period::parse_quarter("Q1 2025").unwrap();
-        let before = period.before().unwrap();
+        let before = period.previous().unwrap();
         assert_eq!(before.to_string(), "Q4 2024");
         assert_eq!((before.from.to_string(), before.to.to_string()), ("2024-10-01".into(), "2024-12-31".into()));
-        assert!(period.has("2025-03-31".parse().unwrap()) && !period.has("2025-04-01".parse().unwrap()));
+        assert!(period.contains("2025-03-31".parse().unwrap()) && !period.contains("2025-04-01".parse().unwrap()));
     }
 }

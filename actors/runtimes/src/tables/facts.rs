@@ -1,6 +1,6 @@
-//! What a table says about a period: the document that `native.data_collection` gives and that
-//! narratives, charts and the report are made from. Every figure is computed exactly and written
-//! once, here; nothing downstream adds up again.
+//! The facts about a table in a period: the document that `native.data_collection` returns, and the source
+//! of narratives, charts and the report. Every figure is computed here, once and exactly; no consumer adds
+//! figures up again.
 
 use std::collections::BTreeMap;
 
@@ -17,29 +17,29 @@ pub type Totals = BTreeMap<String, Number>;
 /// The facts of one file about one period.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TableFacts {
-    /// What the file is called; never a path.
+    /// The name of the file; never a path.
     pub file: String,
     /// Rows of the file.
     pub rows: u64,
     /// Its columns, in its order.
     pub columns: Vec<ColumnFact>,
-    /// The column that says when a row happened.
+    /// The column that dates the rows.
     pub date_column: Option<String>,
-    /// What the measures are about.
+    /// The period of the measures.
     pub period: PeriodFact,
-    /// The quarter before, if the file has rows of it.
+    /// The previous quarter, if the file has rows of it.
     pub previous: Option<PeriodFact>,
-    /// What growth compares; none if there is nothing to compare.
+    /// The periods that growth compares, if there are two.
     pub growth: Option<GrowthFact>,
     /// One for each number column, in the file's order.
     pub measures: Vec<Measure>,
-    /// The measures that a headline takes, the most telling first.
+    /// The names of the most important measures, the most important first.
     pub headline: Vec<String>,
-    /// Totals of each month of the file, the oldest first.
+    /// The totals of each month of the file, the oldest first.
     pub by_month: Vec<Month>,
-    /// Totals of the period by each column that groups rows.
+    /// The totals of the period by each column that groups rows.
     pub breakdowns: Vec<Breakdown>,
-    /// A few records of the period, as they stand in the file.
+    /// A few records of the period, as in the file.
     pub sample: Vec<BTreeMap<String, String>>,
 }
 
@@ -65,7 +65,7 @@ pub struct PeriodFact {
     pub rows: u64,
 }
 
-/// What growth compares: the labels of the two periods.
+/// The labels of the two periods that growth compares.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GrowthFact {
     /// The later one.
@@ -79,7 +79,7 @@ pub struct GrowthFact {
 pub struct Measure {
     /// The column.
     pub name: String,
-    /// Its sign, such as `$`.
+    /// Its unit, such as `$`.
     pub unit: Option<String>,
     /// Cells that have a figure.
     pub count: u64,
@@ -87,17 +87,17 @@ pub struct Measure {
     pub total: Number,
     /// Their mean.
     pub mean: Option<Number>,
-    /// The least.
+    /// The minimum.
     pub min: Option<Number>,
-    /// The greatest.
+    /// The maximum.
     pub max: Option<Number>,
     /// The total of the later period of the comparison.
     pub compared_total: Option<Number>,
     /// The total of the earlier one.
     pub previous_total: Option<Number>,
-    /// By how many per cent the later one differs; none where there is nothing to compare with.
+    /// The difference of the later one in per cent, if there is a comparison.
     pub growth_pct: Option<Number>,
-    /// True if less of it is better.
+    /// True if a lower value is better.
     #[serde(default)]
     pub lower_is_better: bool,
 }
@@ -109,13 +109,13 @@ pub struct Month {
     pub month: String,
     /// Rows in it.
     pub rows: u64,
-    /// True if it lies in the period.
+    /// True if the period contains rows of it.
     pub in_period: bool,
     /// The totals of the headline's measures.
     pub totals: Totals,
 }
 
-/// The period by one column.
+/// The totals of the period by one column.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Breakdown {
     /// The column.
@@ -127,11 +127,11 @@ pub struct Breakdown {
 /// One group of rows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Group {
-    /// What the column says.
+    /// The value of the column.
     pub value: String,
     /// Rows in it.
     pub rows: u64,
-    /// Its part of the first measure of the headline, in per cent.
+    /// Its share of the first measure of the headline, in per cent.
     pub share_pct: Option<Number>,
     /// Growth of the first measure of the headline, in per cent.
     pub growth_pct: Option<Number>,
@@ -140,10 +140,10 @@ pub struct Group {
 }
 
 impl TableFacts {
-    /// Reads a value as facts; `None` if it is something else.
+    /// Reads facts from a value; `None` if the value is another document.
     #[must_use]
     pub fn from_json(value: &Json) -> Option<Self> {
-        // Two members that no other document has, looked at before anything is copied.
+        // Tests for two members that only facts have, before anything is copied.
         let object = value.as_object()?;
         if !(object.contains_key("measures") && object.contains_key("by_month")) {
             return None;
@@ -157,7 +157,7 @@ impl TableFacts {
         self.measures.iter().find(|measure| measure.name == name)
     }
 
-    /// The headline's measures, the most telling first.
+    /// The measures of the headline, the most important first.
     pub fn headline(&self) -> impl Iterator<Item = &Measure> {
         self.headline.iter().filter_map(|name| self.measure(name))
     }

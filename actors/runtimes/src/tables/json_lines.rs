@@ -7,10 +7,10 @@ use greenroom_protocol::{Cause, ErrorCode, Json};
 use super::csv;
 use super::table::{self, Table, TableRow};
 
-/// Bytes of one line at most.
+/// Maximum size of one line.
 const LINE_BYTES_MAX: usize = 1024 * 1024;
 
-/// True if the bytes begin as JSON does.
+/// True if the bytes begin like JSON.
 pub(crate) fn is_json(bytes: &[u8]) -> bool {
     let bytes = bytes.strip_prefix(&[0xef, 0xbb, 0xbf]).unwrap_or(bytes);
     matches!(bytes.iter().find(|byte| !byte.is_ascii_whitespace()), Some(b'[' | b'{'))
@@ -21,20 +21,20 @@ pub(crate) fn is_json(bytes: &[u8]) -> bool {
 /// # Errors
 /// [`ErrorCode::InvalidData`] with the line; [`ErrorCode::PayloadTooLarge`] beyond the bounds of a table.
 pub(crate) fn read(bytes: &[u8]) -> Result<Table, Cause> {
-    let text = csv::text_of(bytes)?;
+    let text = csv::decode_text(bytes)?;
     let records = if text.trim_start().starts_with('[') {
-        array(text)?
+        parse_array(text)?
     } else {
-        match wrapped(text) {
-            Some(items) => number(items),
-            None => lines(text)?,
+        match unwrap_array(text) {
+            Some(items) => number_items(items),
+            None => parse_lines(text)?,
         }
     };
-    table_of(&records)
+    to_table(&records)
 }
 
 /// `{"data": [ … ]}` and the like: one object whose only array of objects is the table.
-fn wrapped(text: &str) -> Option<Vec<Json>> {
+fn unwrap_array(text: &str) -> Option<Vec<Json>> {
     let Ok(Json::Object(members)) = serde_json::from_str::<Json>(text) else { return None };
     let mut tables = members.into_iter().filter_map(|(_, member)| match member {
         Json::Array(items) if !items.is_empty() && items.iter().all(Json::is_object) => Some(items),
@@ -44,17 +44,18 @@ fn wrapped(text: &str) -> Option<Vec<Json>> {
     tables.next().is_none().then_some(first)
 }
 
-fn number(items: Vec<Json>) -> Vec<(u64, Json)> {
+fn number_items(items: Vec<Json>) -> Vec<(u64, Json)> {
     (1..).zip(items).collect()
 }
 
-fn array(text: &str) -> Result<Vec<(u64, Json)>, Cause> {
-    let items: Vec<Json> = serde_json::from_str(text)
-        .map_err(|error| table::invalid(error.line() as u64, format!("the JSON cannot be read: {}", plain(&error))))?;
-    Ok(number(items))
+fn parse_array(text: &str) -> Result<Vec<(u64, Json)>, Cause> {
+    let items: Vec<Json> = serde_json::from_str(text).map_err(|error| {
+        table::invalid(error.line() as u64, format!("the JSON cannot be read: {}", message_of(&error)))
+    })?;
+    Ok(number_items(items))
 }
 
-fn lines(text: &str) -> Result<Vec<(u64, Json)>, Cause> {
+fn parse_lines(text: &str) -> Result<Vec<(u64, Json)>, Cause> {
     let mut records = Vec::new();
     for (line, content) in (1_u64..).zip(text.lines()) {
         if content.trim().is_empty() {
@@ -67,20 +68,20 @@ fn lines(text: &str) -> Result<Vec<(u64, Json)>, Cause> {
             ));
         }
         let record = serde_json::from_str(content)
-            .map_err(|error| table::invalid(line, format!("the JSON cannot be read: {}", plain(&error))))?;
+            .map_err(|error| table::invalid(line, format!("the JSON cannot be read: {}", message_of(&error))))?;
         records.push((line, record));
         table::check_length(records.len())?;
     }
     Ok(records)
 }
 
-/// What the parser says, without its own line, which counts from the start of what it was given.
-fn plain(error: &serde_json::Error) -> String {
+/// The message of the parser, without its line, which is relative to the text that it parsed.
+fn message_of(error: &serde_json::Error) -> String {
     let text = error.to_string();
     text.split(" at line ").next().unwrap_or_default().to_owned()
 }
 
-fn table_of(records: &[(u64, Json)]) -> Result<Table, Cause> {
+fn to_table(records: &[(u64, Json)]) -> Result<Table, Cause> {
     if records.is_empty() {
         return Err(Cause::new(ErrorCode::InvalidData, "the file has no records"));
     }
@@ -136,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_records_are_refused_with_their_line() {
+    fn invalid_records_are_rejected_with_their_line() {
         for (text, line) in
             [("{\"a\":1}\n{\"a\":\n", 2), ("[{\"a\":1},\n2]", 2), ("[\n{\"a\":1}\n", 3), ("{\"a\":1}\n7\n", 2)]
         {

@@ -1,52 +1,52 @@
-//! Figures as a board reads them: `$555,597`, `1.2M`, `+12.3%`, `n/a`.
+//! Formats figures for readers: `$555,597`, `1.2M`, `+12.3%`, `n/a`.
 
 use serde_json::Number;
 
-/// What stands where there is no figure.
+/// Stands for a missing figure.
 pub(crate) const ABSENT: &str = "n/a";
 
-fn value(number: &Number) -> f64 {
+fn as_f64(number: &Number) -> f64 {
     number.as_f64().unwrap_or(f64::NAN)
 }
 
-/// The value of a figure for drawing; zero where there is none.
-pub(crate) fn drawn(number: Option<&Number>) -> f64 {
-    number.map_or(0.0, value)
+/// The value of a figure for drawing; zero if it is missing.
+pub(crate) fn to_f64(number: Option<&Number>) -> f64 {
+    number.map_or(0.0, as_f64)
 }
 
-/// In full: groups of three digits; at most two digits behind the point, none above ten thousand.
+/// Formats in full: groups of three digits; at most two digits after the point, none from ten thousand.
 pub(crate) fn full(number: Option<&Number>, unit: Option<&str>) -> String {
-    let Some(number) = number.map(value).filter(|number| number.is_finite()) else { return ABSENT.to_owned() };
+    let Some(number) = number.map(as_f64).filter(|number| number.is_finite()) else { return ABSENT.to_owned() };
     let digits = if number.fract() == 0.0 || number.abs() >= 10_000.0 { 0 } else { 2 };
-    signed(number, grouped(number.abs(), digits), unit)
+    with_sign(number, group_digits(number.abs(), digits), unit)
 }
 
-/// To the last digit that the data gives, for tables that must add up.
+/// Formats with all digits of the data, for tables that readers add up.
 pub(crate) fn exact(number: Option<&Number>, unit: Option<&str>) -> String {
-    let Some(number) = number.map(value).filter(|number| number.is_finite()) else { return ABSENT.to_owned() };
+    let Some(number) = number.map(as_f64).filter(|number| number.is_finite()) else { return ABSENT.to_owned() };
     let digits = if number.fract() == 0.0 { 0 } else { 2 };
-    signed(number, grouped(number.abs(), digits), unit)
+    with_sign(number, group_digits(number.abs(), digits), unit)
 }
 
-/// Short, for axes and labels.
+/// Formats briefly, for axes and labels.
 pub(crate) fn compact(number: f64, unit: Option<&str>) -> String {
     const STEPS: [(f64, &str); 3] = [(1e9, "B"), (1e6, "M"), (1e3, "K")];
     let magnitude = number.abs();
     let short = match STEPS.iter().find(|(step, _)| magnitude >= *step * 0.9995) {
         Some((step, letter)) => {
             let scaled = magnitude / step;
-            format!("{}{letter}", trimmed(scaled, if scaled < 10.0 { 2 } else { usize::from(scaled < 100.0) }))
+            format!("{}{letter}", trim_zeros(scaled, if scaled < 10.0 { 2 } else { usize::from(scaled < 100.0) }))
         }
-        None => trimmed(magnitude, if magnitude < 10.0 { 2 } else { usize::from(magnitude < 100.0) }),
+        None => trim_zeros(magnitude, if magnitude < 10.0 { 2 } else { usize::from(magnitude < 100.0) }),
     };
-    signed(number, short, unit)
+    with_sign(number, short, unit)
 }
 
-/// A change: always with its sign.
+/// Formats a change, always with its sign.
 pub(crate) fn change(number: Option<&Number>) -> String {
-    match number.map(value).filter(|number| number.is_finite()) {
+    match number.map(as_f64).filter(|number| number.is_finite()) {
         Some(number) => {
-            let rounded = format!("{}%", grouped(number.abs(), 1));
+            let rounded = format!("{}%", group_digits(number.abs(), 1));
             let sign = if rounded == "0.0%" {
                 ""
             } else if number < 0.0 {
@@ -60,9 +60,9 @@ pub(crate) fn change(number: Option<&Number>) -> String {
     }
 }
 
-/// A part of a whole.
+/// Formats a share.
 pub(crate) fn share(number: Option<&Number>) -> String {
-    match number.map(value).filter(|number| number.is_finite()) {
+    match number.map(as_f64).filter(|number| number.is_finite()) {
         Some(number) => format!("{number:.1}%"),
         None => ABSENT.to_owned(),
     }
@@ -95,11 +95,11 @@ pub(crate) fn month(text: &str) -> String {
 /// `11` → `Nov`
 pub(crate) fn short_month(number: &str) -> Option<&'static str> {
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let place = number.parse::<usize>().ok()?.checked_sub(1)?;
-    MONTHS.get(place).copied()
+    let index = number.parse::<usize>().ok()?.checked_sub(1)?;
+    MONTHS.get(index).copied()
 }
 
-fn signed(number: f64, plain: String, unit: Option<&str>) -> String {
+fn with_sign(number: f64, plain: String, unit: Option<&str>) -> String {
     let sign = if number < 0.0 { "−" } else { "" };
     match unit {
         Some("%") => format!("{sign}{plain}%"),
@@ -109,17 +109,17 @@ fn signed(number: f64, plain: String, unit: Option<&str>) -> String {
     }
 }
 
-fn trimmed(number: f64, digits: usize) -> String {
+fn trim_zeros(number: f64, digits: usize) -> String {
     let text = format!("{number:.digits$}");
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
 
-fn grouped(number: f64, digits: usize) -> String {
+fn group_digits(number: f64, digits: usize) -> String {
     let text = format!("{number:.digits$}");
-    let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
-    let mut out = String::with_capacity(text.len() + whole.len() / 3);
-    for (place, digit) in whole.chars().enumerate() {
-        if place > 0 && (whole.len() - place) % 3 == 0 {
+    let (integer, fraction) = text.split_once('.').unwrap_or((&text, ""));
+    let mut out = String::with_capacity(text.len() + integer.len() / 3);
+    for (index, digit) in integer.chars().enumerate() {
+        if index > 0 && (integer.len() - index) % 3 == 0 {
             out.push(',');
         }
         out.push(digit);
@@ -143,7 +143,7 @@ mod tests {
         assert_eq!(exact(Some(&number(555_596.95)), Some("$")), "$555,596.95");
         assert_eq!(full(Some(&number(-12.5)), None), "−12.50");
         assert_eq!(full(None, None), "n/a");
-        for (value, wanted) in [
+        for (value, expected) in [
             (0.0, "0"),
             (5.25, "5.25"),
             (999.0, "999"),
@@ -152,7 +152,7 @@ mod tests {
             (45_000.0, "45K"),
             (-2.5e9, "−2.5B"),
         ] {
-            assert_eq!(compact(value, None), wanted);
+            assert_eq!(compact(value, None), expected);
         }
     }
 

@@ -1,4 +1,4 @@
-//! Whatever a file holds, reading it ends with facts or with a cause, soon and without a panic.
+//! Any file content ends with facts or with a cause, soon and without a panic.
 
 use greenroom_protocol::{Cause, ErrorCode};
 use proptest::prelude::{any, prop_oneof, proptest};
@@ -12,7 +12,7 @@ fn facts_of(bytes: impl AsRef<[u8]>, quarter: Option<&str>) -> Result<TableFacts
     read_facts("x.csv", bytes.as_ref(), quarter)
 }
 
-/// Cells as they stand in files, good and bad.
+/// Cells as files contain them, valid and invalid.
 fn cell() -> impl Strategy<Value = String> {
     prop_oneof![
         Just("2024-11-14".to_owned()),
@@ -29,12 +29,12 @@ fn cell() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+    fn any_bytes_are_read_or_rejected(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
         let _ = facts_of(bytes, None);
     }
 
     #[test]
-    fn any_table_is_read_or_refused(
+    fn any_table_is_read_or_rejected(
         rows in proptest::collection::vec(proptest::collection::vec(cell(), 1..5), 1..12),
         delimiter in prop_oneof![Just(","), Just(";"), Just("\t"), Just("|")],
         quarter in prop_oneof![Just(None), Just(Some("Q4 2024"))],
@@ -46,7 +46,7 @@ proptest! {
     }
 
     #[test]
-    fn any_json_is_read_or_refused(text in "[\\[{][\\[\\]{}:,\"a-c0-9.e-]{0,60}") {
+    fn any_json_is_read_or_rejected(text in "[\\[{][\\[\\]{}:,\"a-c0-9.e-]{0,60}") {
         let _ = facts_of(text, None);
     }
 
@@ -57,7 +57,7 @@ proptest! {
     }
 
     #[test]
-    fn a_figure_survives_its_text(units in -1_000_000_000_000_i64..1_000_000_000_000, scale in 0_u32..6) {
+    fn a_figure_survives_its_round_trip_through_text(units in -1_000_000_000_000_i64..1_000_000_000_000, scale in 0_u32..6) {
         let text = format!("{units}e-{scale}");
         let number = Decimal::parse(&text, Style::PointIsDecimal).unwrap();
         proptest::prop_assert_eq!(Decimal::parse(&number.to_string(), Style::PointIsDecimal).unwrap().compare(number), std::cmp::Ordering::Equal);
@@ -65,7 +65,7 @@ proptest! {
 }
 
 #[test]
-fn nested_json_is_refused_before_the_stack_is() {
+fn deeply_nested_json_is_rejected_before_it_overflows_the_stack() {
     for open in ["[", "{\"a\":"] {
         let cause = facts_of(open.repeat(200_000), None).unwrap_err();
         assert_eq!(cause.code, ErrorCode::InvalidData);
@@ -73,7 +73,7 @@ fn nested_json_is_refused_before_the_stack_is() {
 }
 
 #[test]
-fn a_large_file_is_read_whole() {
+fn a_large_file_is_read_completely() {
     let mut text = String::from("date,region,product,revenue,units\n");
     let mut row = 0_u32;
     while text.len() < 2 * 1024 * 1024 {

@@ -1,38 +1,38 @@
-//! A table as it was read: named columns, rows with the line that each came from.
+//! A table as the parsers produce it: named columns, and rows with their line in the file.
 //!
-//! Cells are kept as text, since only the whole column says what a cell is.
+//! Cells are text, since only the complete column determines the type of a cell.
 
 use std::collections::BTreeSet;
 
 use greenroom_protocol::{Cause, ErrorCode};
 use serde_json::json;
 
-/// Rows of a file at most.
+/// Maximum rows of a file.
 pub(crate) const ROWS_MAX: usize = 500_000;
-/// Columns of a file at most.
+/// Maximum columns of a file.
 pub(crate) const COLUMNS_MAX: usize = 200;
-/// Bytes of one cell at most.
+/// Maximum size of one cell.
 pub(crate) const CELL_BYTES_MAX: usize = 32 * 1024;
-/// Characters of a cell that an error shows.
+/// Maximum characters of a cell in an error.
 const PREVIEW_CHARS_MAX: usize = 60;
 
 /// One row.
 #[derive(Debug, Clone)]
 pub(crate) struct TableRow {
-    /// The line of the file that it begins on, from 1; for a JSON array, the item's place.
+    /// The line of the file on which it begins, from 1; for a JSON array, the number of the item.
     pub(crate) line: u64,
-    /// As many as the table has columns.
+    /// One cell per column.
     pub(crate) cells: Vec<String>,
 }
 
 /// A table.
 #[derive(Debug, Clone)]
 pub(crate) struct Table {
-    /// The columns' names, each one once.
+    /// The names of the columns, all different.
     pub(crate) columns: Vec<String>,
     /// The rows, in the order of the file.
     pub(crate) rows: Vec<TableRow>,
-    /// True if cells are divided by semicolons, which mostly means that commas are decimal.
+    /// True if semicolons separate the cells, which usually means that commas are decimal.
     pub(crate) semicolons: bool,
 }
 
@@ -43,27 +43,27 @@ impl Table {
     }
 }
 
-/// The data cannot be read as what it claims to be; `line` is where.
+/// Creates the error for data that cannot be read at `line`.
 pub(crate) fn invalid(line: u64, message: impl std::fmt::Display) -> Cause {
     Cause::new(ErrorCode::InvalidData, format!("line {line}: {message}")).with_details(json!({ "line": line }))
 }
 
-/// A cell as an error may show it: short and on one line.
+/// Formats a cell for an error: short and on one line.
 pub(crate) fn preview(cell: &str) -> String {
     let line: String = cell.chars().map(|c| if c.is_control() { ' ' } else { c }).take(PREVIEW_CHARS_MAX).collect();
     if cell.chars().count() > PREVIEW_CHARS_MAX { format!("{line:?}…") } else { format!("{line:?}") }
 }
 
-/// Names of columns that are all different and never empty: `column_3`, `revenue_2`.
+/// Makes column names distinct and non-empty: `column_3`, `revenue_2`.
 pub(crate) fn distinct_names(raw: impl IntoIterator<Item = String>) -> Vec<String> {
-    let mut seen = BTreeSet::new();
+    let mut used = BTreeSet::new();
     let mut names = Vec::new();
-    for (place, name) in raw.into_iter().enumerate() {
+    for (index, name) in raw.into_iter().enumerate() {
         let name = name.trim();
-        let base = if name.is_empty() { format!("column_{}", place + 1) } else { name.to_owned() };
+        let base = if name.is_empty() { format!("column_{}", index + 1) } else { name.to_owned() };
         let mut unique = base.clone();
         let mut number = 2;
-        while !seen.insert(unique.clone()) {
+        while !used.insert(unique.clone()) {
             unique = format!("{base}_{number}");
             number += 1;
         }
@@ -72,7 +72,7 @@ pub(crate) fn distinct_names(raw: impl IntoIterator<Item = String>) -> Vec<Strin
     names
 }
 
-/// Refuses a table that is too wide.
+/// Rejects a table with too many columns.
 pub(crate) fn check_width(columns: usize) -> Result<(), Cause> {
     if columns > COLUMNS_MAX {
         let message = format!("the data has {columns} columns, at most {COLUMNS_MAX} are read");
@@ -81,16 +81,16 @@ pub(crate) fn check_width(columns: usize) -> Result<(), Cause> {
     Ok(())
 }
 
-/// Refuses a table that is too long.
+/// Rejects a table with too many rows.
 pub(crate) fn check_length(rows: usize) -> Result<(), Cause> {
     if rows > ROWS_MAX {
-        let message = format!("the data has more than {ROWS_MAX} rows, which is more than is read at once");
+        let message = format!("the data has more than {ROWS_MAX} rows, the maximum that is read");
         return Err(Cause::new(ErrorCode::PayloadTooLarge, message));
     }
     Ok(())
 }
 
-/// Refuses a cell that is too long to be a figure, a date or a name.
+/// Rejects a cell that is too long to be a figure, a date or a name.
 pub(crate) fn check_cell(line: u64, column: &str, bytes: usize) -> Result<(), Cause> {
     if bytes > CELL_BYTES_MAX {
         let message =
@@ -105,7 +105,7 @@ mod tests {
     use super::{distinct_names, preview};
 
     #[test]
-    fn columns_get_names_that_differ() {
+    fn column_names_are_made_distinct() {
         let names = distinct_names(["a", "", "a", "a_2", " b "].map(str::to_owned));
         assert_eq!(names, ["a", "column_2", "a_2", "a_2_2", "b"]);
     }

@@ -23,7 +23,7 @@ fn movement(facts: &TableFacts, growth: Option<&serde_json::Number>) -> Option<S
     let change = number_format::change(Some(growth));
     let size = change.trim_start_matches(['+', '−']);
     let base = before(facts);
-    Some(match number_format::drawn(Some(growth)) {
+    Some(match number_format::to_f64(Some(growth)) {
         _ if size == "0.0%" => format!("unchanged on {base}"),
         value if value < 0.0 => format!("down {size} on {base}"),
         _ => format!("up {size} on {base}"),
@@ -79,7 +79,7 @@ fn spread_sentence(measure: &Measure) -> String {
 fn margin_sentence(facts: &TableFacts) -> Option<String> {
     let income = facts.headline().find(|measure| !measure.lower_is_better && headline_weight(&measure.name) == 100)?;
     let cost = facts.headline().find(|measure| measure.lower_is_better && headline_weight(&measure.name) == 60)?;
-    let (all, part) = (number_format::drawn(Some(&income.total)), number_format::drawn(Some(&cost.total)));
+    let (all, part) = (number_format::to_f64(Some(&income.total)), number_format::to_f64(Some(&cost.total)));
     let left = serde_json::Number::from_f64(((all - part) * 100.0).round() / 100.0)?;
     let share = serde_json::Number::from_f64((all - part) / all * 100.0)?;
     Some(format!(
@@ -128,7 +128,7 @@ pub(super) fn financial(facts: &TableFacts) -> Vec<String> {
 fn by_growth(breakdown: &Breakdown) -> Vec<&Group> {
     let mut grown: Vec<&Group> = breakdown.groups.iter().filter(|group| group.growth_pct.is_some()).collect();
     grown.sort_by(|a, b| {
-        number_format::drawn(b.growth_pct.as_ref()).total_cmp(&number_format::drawn(a.growth_pct.as_ref()))
+        number_format::to_f64(b.growth_pct.as_ref()).total_cmp(&number_format::to_f64(a.growth_pct.as_ref()))
     });
     grown
 }
@@ -147,7 +147,7 @@ pub(super) fn kpis(facts: &TableFacts) -> Vec<String> {
         })
         .collect();
     let Some(first) = facts.headline().next() else { return lines };
-    let value = |month: &&Month| number_format::drawn(month.totals.get(&first.name));
+    let value = |month: &&Month| number_format::to_f64(month.totals.get(&first.name));
     let months = || facts.by_month.iter().filter(|month| month.in_period);
     if months().count() > 1
         && let Some(best) = months().max_by(|a, b| value(a).total_cmp(&value(b)))

@@ -1,8 +1,7 @@
-//! `native.data_visualization`: facts, or figures, → charts that are kept as artifacts.
+//! `native.data_visualization`: facts, or figures, → charts that are stored as artifacts.
 //!
-//! The document's workflow hands over what the narrators said, not the data. So the facts are looked
-//! for first in the inputs, then computed from the run's own file, and at last any named figures are
-//! drawn as they are.
+//! The shipped report workflow passes narratives and not the data. So the handler searches the inputs for
+//! facts, then computes them from the file of the run, and at last draws any named figures as they are.
 
 use async_trait::async_trait;
 use greenroom_actors::handler::{FileAccess, Handler, HandlerInput, HandlerMode};
@@ -13,9 +12,9 @@ use super::data_source;
 use crate::charts::{self, Chart};
 use crate::tables::{TableFacts, number_format};
 
-/// How deep the inputs are searched.
+/// Maximum depth to which the inputs are searched.
 const DEPTH_MAX: usize = 5;
-/// Figures of one chart that was not drawn from facts.
+/// Maximum figures of a chart that is not drawn from facts.
 const VALUES_MAX: usize = 24;
 
 /// The handler.
@@ -32,37 +31,37 @@ impl Handler for DataVisualization {
         HandlerMode::Blocking
     }
 
-    async fn run(&self, work: &HandlerInput, files: &FileAccess) -> Result<Values, Cause> {
-        let facts = match work.inputs.values().find_map(|value| find_facts(value, 0)) {
+    async fn run(&self, input: &HandlerInput, files: &FileAccess) -> Result<Values, Cause> {
+        let facts = match input.inputs.values().find_map(|value| find_facts(value, 0)) {
             Some(facts) => Some(facts),
-            None => facts_of_the_run(work, files).await?,
+            None => load_run_facts(input, files).await?,
         };
-        let drawn = match facts {
+        let charts = match facts {
             Some(facts) => charts::render_all(&facts, true),
-            None => figures_of(&work.inputs).into_iter().collect(),
+            None => draw_figures(&input.inputs).into_iter().collect(),
         };
-        if drawn.is_empty() {
+        if charts.is_empty() {
             let message = "the inputs have no facts, no file and no named figures to draw";
             return Err(Cause::new(ErrorCode::InvalidInput, message));
         }
-        let mut kept = Vec::with_capacity(drawn.len());
-        for chart in &drawn {
+        let mut stored = Vec::with_capacity(charts.len());
+        for chart in &charts {
             let name = format!("{}.svg", slug(&chart.title));
             let artifact = files.store_artifact(chart.svg.as_bytes(), &name, "image/svg+xml").await?;
-            kept.push(json!({ "title": chart.title, "alt": chart.alt, "svg": artifact.to_json() }));
+            stored.push(json!({ "title": chart.title, "alt": chart.alt, "svg": artifact.to_json() }));
         }
-        Ok([("charts".to_owned(), Json::Array(kept))].into())
+        Ok([("charts".to_owned(), Json::Array(stored))].into())
     }
 }
 
-async fn facts_of_the_run(work: &HandlerInput, files: &FileAccess) -> Result<Option<TableFacts>, Cause> {
-    let Some(source) = data_source::find_source(&work.inputs).or_else(|| data_source::find_source(&work.context))
+async fn load_run_facts(input: &HandlerInput, files: &FileAccess) -> Result<Option<TableFacts>, Cause> {
+    let Some(source) = data_source::find_source(&input.inputs).or_else(|| data_source::find_source(&input.context))
     else {
         return Ok(None);
     };
-    let quarter = match data_source::read_quarter(&work.inputs)? {
+    let quarter = match data_source::read_quarter(&input.inputs)? {
         Some(quarter) => Some(quarter),
-        None => data_source::read_quarter(&work.context)?,
+        None => data_source::read_quarter(&input.context)?,
     };
     data_source::load_facts(files, source, quarter.as_deref()).await.map(Some)
 }
@@ -78,32 +77,32 @@ fn find_facts(value: &Json, depth: usize) -> Option<TableFacts> {
     })
 }
 
-/// Objects with a name and a figure, wherever they stand in the inputs.
-fn figures_of(inputs: &Values) -> Option<Chart> {
-    let mut found = Vec::new();
+/// Draws the objects with a name and a figure, at any depth of the inputs.
+fn draw_figures(inputs: &Values) -> Option<Chart> {
+    let mut figures = Vec::new();
     for value in inputs.values() {
-        gather(value, 0, &mut found);
+        collect_figures(value, 0, &mut figures);
     }
-    found.truncate(VALUES_MAX);
-    charts::chart_values("Figures", &found)
+    figures.truncate(VALUES_MAX);
+    charts::chart_values("Figures", &figures)
 }
 
-fn gather(value: &Json, depth: usize, found: &mut Vec<(String, f64)>) {
-    if depth > DEPTH_MAX || found.len() >= VALUES_MAX {
+fn collect_figures(value: &Json, depth: usize, figures: &mut Vec<(String, f64)>) {
+    if depth > DEPTH_MAX || figures.len() >= VALUES_MAX {
         return;
     }
     match value {
-        Json::Array(items) => items.iter().for_each(|item| gather(item, depth + 1, found)),
+        Json::Array(items) => items.iter().for_each(|item| collect_figures(item, depth + 1, figures)),
         Json::Object(members) => {
-            let named = ["name", "label", "metric", "measure"].iter().find_map(|name| members.get(*name)?.as_str());
+            let name = ["name", "label", "metric", "measure"].iter().find_map(|name| members.get(*name)?.as_str());
             let figure = ["value", "total", "amount"].iter().find_map(|name| members.get(*name)?.as_f64());
-            match (named, figure) {
-                (Some(name), Some(figure)) => found.push((number_format::title(name), figure)),
+            match (name, figure) {
+                (Some(name), Some(figure)) => figures.push((number_format::title(name), figure)),
                 (None, _) | (_, None) => {
                     for (name, member) in members {
                         match member.as_f64() {
-                            Some(figure) => found.push((number_format::title(name), figure)),
-                            None => gather(member, depth + 1, found),
+                            Some(figure) => figures.push((number_format::title(name), figure)),
+                            None => collect_figures(member, depth + 1, figures),
                         }
                     }
                 }
@@ -113,7 +112,7 @@ fn gather(value: &Json, depth: usize, found: &mut Vec<(String, f64)>) {
     }
 }
 
-/// A name for a file: letters and digits of the title, joined by dashes.
+/// Derives a file name: letters and digits of the title, joined by dashes.
 fn slug(title: &str) -> String {
     const CHARS_MAX: usize = 60;
     let plain: String =
@@ -127,15 +126,15 @@ fn slug(title: &str) -> String {
 mod tests {
     use serde_json::json;
 
-    use super::{figures_of, slug};
+    use super::{draw_figures, slug};
 
     #[test]
     fn named_figures_are_drawn_without_facts() {
         let inputs =
             [("kpi_data".to_owned(), json!({ "items": [{ "name": "nps", "value": 41 }], "churn_pct": 2.5 }))].into();
-        let chart = figures_of(&inputs).unwrap();
+        let chart = draw_figures(&inputs).unwrap();
         assert!(chart.alt.contains("Churn pct 2.5") && chart.alt.contains("NPS 41"), "{}", chart.alt);
-        assert!(figures_of(&[("text".to_owned(), json!("no figure"))].into()).is_none());
+        assert!(draw_figures(&[("text".to_owned(), json!("no figure"))].into()).is_none());
     }
 
     #[test]

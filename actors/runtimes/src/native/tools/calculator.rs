@@ -1,5 +1,5 @@
-//! `native:calculator`: arithmetic for models, which are bad at it. Exact for sums and products of
-//! what a double holds; no names, no functions, no side effects.
+//! `native:calculator`: arithmetic for models, which are unreliable at it. Sums and products that fit a
+//! double are exact; there are no names, no functions and no side effects.
 
 use std::iter::Peekable;
 use std::str::Chars;
@@ -10,9 +10,9 @@ use greenroom_actors::tool::Tool;
 use greenroom_protocol::{Cause, ErrorCode, Json, Values};
 use serde_json::json;
 
-/// Bytes of an expression.
+/// Maximum size of an expression.
 const EXPRESSION_BYTES_MAX: usize = 1024;
-/// Brackets inside brackets.
+/// Maximum nesting of brackets.
 const DEPTH_MAX: usize = 32;
 
 /// The tool.
@@ -57,11 +57,11 @@ fn evaluate(text: &str) -> Result<f64, String> {
         return Err(format!("an expression has at most {EXPRESSION_BYTES_MAX} bytes"));
     }
     let mut parser = Parser { rest: text.chars().peekable(), depth: 0 };
-    let value = parser.sum()?;
-    match parser.next_mark() {
+    let value = parser.parse_sum()?;
+    match parser.peek_operator() {
         None if value.is_finite() => Ok(value),
         None => Err("the result is not a finite number".to_owned()),
-        Some(mark) => Err(format!("{mark:?} is not expected here")),
+        Some(operator) => Err(format!("{operator:?} is not expected here")),
     }
 }
 
@@ -71,33 +71,33 @@ struct Parser<'a> {
 }
 
 impl Parser<'_> {
-    fn next_mark(&mut self) -> Option<char> {
+    fn peek_operator(&mut self) -> Option<char> {
         while self.rest.next_if(|c| c.is_whitespace()).is_some() {}
         self.rest.peek().copied()
     }
 
-    fn take(&mut self, marks: &[char]) -> Option<char> {
-        let mark = self.next_mark()?;
-        marks.contains(&mark).then(|| self.rest.next()).flatten()
+    fn take(&mut self, operators: &[char]) -> Option<char> {
+        let operator = self.peek_operator()?;
+        operators.contains(&operator).then(|| self.rest.next()).flatten()
     }
 
-    fn sum(&mut self) -> Result<f64, String> {
-        let mut value = self.product()?;
-        while let Some(mark) = self.take(&['+', '-', '−']) {
-            let other = self.product()?;
-            value = if mark == '+' { value + other } else { value - other };
+    fn parse_sum(&mut self) -> Result<f64, String> {
+        let mut value = self.parse_product()?;
+        while let Some(operator) = self.take(&['+', '-', '−']) {
+            let other = self.parse_product()?;
+            value = if operator == '+' { value + other } else { value - other };
         }
         Ok(value)
     }
 
-    fn product(&mut self) -> Result<f64, String> {
-        let mut value = self.signed()?;
-        while let Some(mark) = self.take(&['*', '×', '/', '÷', '%']) {
-            let other = self.signed()?;
-            if other == 0.0 && !matches!(mark, '*' | '×') {
+    fn parse_product(&mut self) -> Result<f64, String> {
+        let mut value = self.parse_signed()?;
+        while let Some(operator) = self.take(&['*', '×', '/', '÷', '%']) {
+            let other = self.parse_signed()?;
+            if other == 0.0 && !matches!(operator, '*' | '×') {
                 return Err("a division by zero has no result".to_owned());
             }
-            value = match mark {
+            value = match operator {
                 '*' | '×' => value * other,
                 '%' => value % other,
                 _ => value / other,
@@ -106,40 +106,40 @@ impl Parser<'_> {
         Ok(value)
     }
 
-    fn signed(&mut self) -> Result<f64, String> {
-        self.deeper()?;
+    fn parse_signed(&mut self) -> Result<f64, String> {
+        self.enter()?;
         let value = match self.take(&['+', '-', '−']) {
-            Some('+') => self.signed(),
-            Some(_) => self.signed().map(|value| -value),
-            None => self.power(),
+            Some('+') => self.parse_signed(),
+            Some(_) => self.parse_signed().map(|value| -value),
+            None => self.parse_power(),
         };
         self.depth -= 1;
         value
     }
 
-    fn power(&mut self) -> Result<f64, String> {
-        let base = self.atom()?;
+    fn parse_power(&mut self) -> Result<f64, String> {
+        let base = self.parse_atom()?;
         match self.take(&['^']) {
-            Some(_) => Ok(base.powf(self.signed()?)),
+            Some(_) => Ok(base.powf(self.parse_signed()?)),
             None => Ok(base),
         }
     }
 
-    fn deeper(&mut self) -> Result<(), String> {
+    fn enter(&mut self) -> Result<(), String> {
         self.depth += 1;
         if self.depth > DEPTH_MAX { Err(format!("an expression nests at most {DEPTH_MAX} deep")) } else { Ok(()) }
     }
 
-    fn atom(&mut self) -> Result<f64, String> {
+    fn parse_atom(&mut self) -> Result<f64, String> {
         if self.take(&['(']).is_some() {
-            let value = self.sum()?;
+            let value = self.parse_sum()?;
             return match self.take(&[')']) {
                 Some(_) => Ok(value),
                 None => Err("a bracket is not closed".to_owned()),
             };
         }
         let mut digits = String::new();
-        self.next_mark();
+        self.peek_operator();
         while let Some(c) = self.rest.next_if(|c| c.is_ascii_digit() || matches!(c, '.' | '_' | ',')) {
             if c.is_ascii_digit() || c == '.' {
                 digits.push(c);
@@ -147,7 +147,7 @@ impl Parser<'_> {
         }
         match self.rest.peek() {
             _ if !digits.is_empty() => digits.parse().map_err(|_| format!("{digits:?} is not a number")),
-            Some(mark) => Err(format!("{mark:?} is not expected here")),
+            Some(operator) => Err(format!("{operator:?} is not expected here")),
             None => Err("the expression ends too early".to_owned()),
         }
     }
@@ -158,8 +158,8 @@ mod tests {
     use super::evaluate;
 
     #[test]
-    fn arithmetic_follows_its_rules() {
-        for (text, wanted) in [
+    fn operators_have_their_usual_precedence() {
+        for (text, expected) in [
             ("1 + 2 * 3", 7.0),
             ("(1 + 2) * 3", 9.0),
             ("-2 ^ 2", -4.0),
@@ -167,12 +167,12 @@ mod tests {
             ("1,000 / 4", 250.0),
             ("10 % 4 - -1", 3.0),
         ] {
-            assert_eq!(evaluate(text), Ok(wanted), "{text}");
+            assert_eq!(evaluate(text), Ok(expected), "{text}");
         }
     }
 
     #[test]
-    fn what_is_no_arithmetic_is_refused() {
+    fn an_invalid_expression_is_rejected() {
         for text in ["", "1 +", "1 / 0", "(1", "1)", "a", "1.2.3", "9^9^9^9"] {
             assert!(evaluate(text).is_err(), "{text}");
         }

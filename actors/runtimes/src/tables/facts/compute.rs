@@ -1,4 +1,4 @@
-//! Table → [`Facts`]: chooses the rows of the period and adds them up.
+//! Table → [`TableFacts`]: selects the rows of the period and adds them up.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,41 +12,41 @@ use crate::tables::dates::{Period, PeriodKind};
 use crate::tables::decimal::Decimal;
 use crate::tables::table::{self, Table};
 
-/// Measures of a headline, and so of each month and group.
+/// Maximum measures of the headline, and therefore of each month and group.
 const HEADLINE_MAX: usize = 6;
-/// Months that are listed, the newest ones.
+/// Maximum months that are listed; the newest are.
 const MONTHS_MAX: usize = 60;
-/// Columns by which the period is divided.
+/// Maximum columns by which the period is broken down.
 const BREAKDOWNS_MAX: usize = 6;
 /// Records of the sample.
 const SAMPLE_ROWS_MAX: usize = 5;
-/// Columns and characters of a cell in a sampled record.
+/// Maximum columns of a sampled record, and maximum characters of a cell in it.
 const SAMPLE_COLUMNS_MAX: usize = 24;
 const SAMPLE_CHARS_MAX: usize = 80;
 
 /// Computes the facts of a table about a quarter, or about all of it.
 ///
 /// # Errors
-/// `invalid_data` for a broken cell, a row without a date, or no number column at all;
+/// `invalid_data` for an invalid cell, a row without a date, or a table without a number column;
 /// `no_data_for_period` with the range of the file, if the quarter has no rows.
 pub(crate) fn compute_facts(file: &str, table: &Table, quarter: Option<Period>) -> Result<TableFacts, Cause> {
-    let columns = columns::of(table)?;
+    let columns = columns::type_columns(table)?;
     if !columns.iter().any(|column| matches!(column.cells, Cells::Numbers(_))) {
         return Err(Cause::new(ErrorCode::InvalidData, "the data has no column of numbers"));
     }
     let data = Data::new(table, &columns)?;
     let (period, rows) = data.period(quarter)?;
-    let previous = quarter.and_then(|quarter| quarter.before());
-    let previous_rows = previous.map(|previous| data.rows_of(&previous)).unwrap_or_default();
-    let compared = data.compared(quarter, &rows, &previous_rows);
-    let measures = data.measures(&rows, compared.as_ref())?;
+    let previous = quarter.and_then(|quarter| quarter.previous());
+    let previous_rows = previous.map(|previous| data.rows_in(&previous)).unwrap_or_default();
+    let comparison = data.comparison(quarter, &rows, &previous_rows);
+    let measures = data.measures(&rows, comparison.as_ref())?;
     let headline = headline(&measures);
     Ok(TableFacts {
         file: file.to_owned(),
         rows: table.rows.len() as u64,
-        columns: columns.iter().map(fact_of).collect(),
-        date_column: data.date.and_then(|place| columns.get(place)).map(|column| column.name.clone()),
-        growth: compared.as_ref().map(|compared| compared.labels.clone()),
+        columns: columns.iter().map(column_fact).collect(),
+        date_column: data.date.and_then(|index| columns.get(index)).map(|column| column.name.clone()),
+        growth: comparison.as_ref().map(|comparison| comparison.labels.clone()),
         by_month: data.by_month(&rows, &headline)?,
         breakdowns: data.breakdowns(&rows, &previous_rows, &headline)?,
         sample: data.sample(&rows),
@@ -59,7 +59,7 @@ pub(crate) fn compute_facts(file: &str, table: &Table, quarter: Option<Period>) 
     })
 }
 
-fn fact_of(column: &Column) -> ColumnFact {
+fn column_fact(column: &Column) -> ColumnFact {
     let kind = match column.cells {
         Cells::Dates(_) => "date",
         Cells::Numbers(_) => "number",
@@ -78,7 +78,7 @@ fn period_fact(period: &Period, rows: usize) -> PeriodFact {
     }
 }
 
-/// The measures that say the most, by their names; among equals, in the order of the file.
+/// The most important measures, by their names; of equal ones, in the order of the file.
 fn headline(measures: &[Measure]) -> Vec<String> {
     let mut ranked: Vec<&Measure> =
         measures.iter().filter(|measure| columns::headline_weight(&measure.name) > 0).collect();
@@ -97,7 +97,7 @@ fn number(decimal: Decimal) -> Number {
 }
 
 /// Two lists of rows that growth compares.
-struct Compared {
+struct Comparison {
     labels: GrowthFact,
     now: Vec<usize>,
     before: Vec<usize>,
@@ -115,7 +115,7 @@ impl<'a> Data<'a> {
     fn new(table: &'a Table, columns: &'a [Column]) -> Result<Self, Cause> {
         let date = columns::date_column(columns);
         let mut days = Vec::new();
-        if let Some(Column { name, cells: Cells::Dates(cells), .. }) = date.and_then(|place| columns.get(place)) {
+        if let Some(Column { name, cells: Cells::Dates(cells), .. }) = date.and_then(|index| columns.get(index)) {
             for (row, day) in table.rows.iter().zip(cells) {
                 let missing = || table::invalid(row.line, format!("the row has no date in column {name:?}"));
                 days.push((*day).ok_or_else(missing)?);
@@ -124,8 +124,8 @@ impl<'a> Data<'a> {
         Ok(Self { table, columns, date, days })
     }
 
-    fn rows_of(&self, period: &Period) -> Vec<usize> {
-        self.days.iter().enumerate().filter(|(_, day)| period.has(**day)).map(|(row, _)| row).collect()
+    fn rows_in(&self, period: &Period) -> Vec<usize> {
+        self.days.iter().enumerate().filter(|(_, day)| period.contains(**day)).map(|(row, _)| row).collect()
     }
 
     fn range(&self) -> Option<(Date, Date)> {
@@ -136,10 +136,10 @@ impl<'a> Data<'a> {
         let all: Vec<usize> = (0..self.table.rows.len()).collect();
         match (quarter, self.range()) {
             (Some(_), None) => {
-                Err(Cause::new(ErrorCode::InvalidData, "a quarter was asked for, and the data has no date column"))
+                Err(Cause::new(ErrorCode::InvalidData, "the request names a quarter, and the data has no date column"))
             }
             (Some(quarter), Some((from, to))) => {
-                let rows = self.rows_of(&quarter);
+                let rows = self.rows_in(&quarter);
                 if rows.is_empty() {
                     let message = format!("the data has no rows in {quarter}; it has {from} to {to}");
                     let details =
@@ -149,8 +149,8 @@ impl<'a> Data<'a> {
                 Ok((period_fact(&quarter, rows.len()), rows))
             }
             (None, Some((from, to))) => {
-                let whole = Period { kind: PeriodKind::Whole, from, to };
-                Ok((period_fact(&whole, all.len()), all))
+                let complete = Period { kind: PeriodKind::Complete, from, to };
+                Ok((period_fact(&complete, all.len()), all))
             }
             (None, None) => {
                 let label = "all rows".to_owned();
@@ -159,21 +159,21 @@ impl<'a> Data<'a> {
         }
     }
 
-    fn compared(&self, quarter: Option<Period>, rows: &[usize], previous: &[usize]) -> Option<Compared> {
+    fn comparison(&self, quarter: Option<Period>, rows: &[usize], previous: &[usize]) -> Option<Comparison> {
         if let Some(quarter) = quarter {
-            let before = quarter.before()?;
-            return (!previous.is_empty()).then(|| Compared {
+            let before = quarter.previous()?;
+            return (!previous.is_empty()).then(|| Comparison {
                 labels: GrowthFact { now: quarter.to_string(), before: before.to_string() },
                 now: rows.to_vec(),
                 before: previous.to_vec(),
             });
         }
         let (from, to) = self.range()?;
-        let (first, last) = (Period::of(PeriodKind::Month, from)?, Period::of(PeriodKind::Month, to)?);
-        (first != last).then(|| Compared {
+        let (first, last) = (Period::containing(PeriodKind::Month, from)?, Period::containing(PeriodKind::Month, to)?);
+        (first != last).then(|| Comparison {
             labels: GrowthFact { now: last.to_string(), before: first.to_string() },
-            now: self.rows_of(&last),
-            before: self.rows_of(&first),
+            now: self.rows_in(&last),
+            before: self.rows_in(&first),
         })
     }
 
@@ -184,15 +184,15 @@ impl<'a> Data<'a> {
         })
     }
 
-    fn measures(&self, rows: &[usize], compared: Option<&Compared>) -> Result<Vec<Measure>, Cause> {
+    fn measures(&self, rows: &[usize], comparison: Option<&Comparison>) -> Result<Vec<Measure>, Cause> {
         self.numbers()
             .map(|(column, cells)| {
-                let values: Vec<Decimal> = picked(cells, rows).collect();
+                let values: Vec<Decimal> = select_rows(cells, rows).collect();
                 let total = sum(column, values.iter().copied())?;
-                let (now, before) = match compared {
-                    Some(compared) => (
-                        Some(sum(column, picked(cells, &compared.now))?),
-                        Some(sum(column, picked(cells, &compared.before))?),
+                let (now, before) = match comparison {
+                    Some(comparison) => (
+                        Some(sum(column, select_rows(cells, &comparison.now))?),
+                        Some(sum(column, select_rows(cells, &comparison.before))?),
                     ),
                     None => (None, None),
                 };
@@ -201,7 +201,7 @@ impl<'a> Data<'a> {
                     unit: column.unit.map(str::to_owned),
                     count: values.len() as u64,
                     total: number(total),
-                    mean: total.per(values.len() as u64).map(number),
+                    mean: total.divide_by(values.len() as u64).map(number),
                     min: values.iter().copied().min_by(|a, b| a.compare(*b)).map(number),
                     max: values.iter().copied().max_by(|a, b| a.compare(*b)).map(number),
                     compared_total: now.map(number),
@@ -216,7 +216,7 @@ impl<'a> Data<'a> {
     fn totals(&self, rows: &[usize], headline: &[String]) -> Result<Totals, Cause> {
         self.numbers()
             .filter(|(column, _)| headline.contains(&column.name))
-            .map(|(column, cells)| Ok((column.name.clone(), number(sum(column, picked(cells, rows))?))))
+            .map(|(column, cells)| Ok((column.name.clone(), number(sum(column, select_rows(cells, rows))?))))
             .collect()
     }
 
@@ -246,9 +246,9 @@ impl<'a> Data<'a> {
         let mut all = Vec::new();
         let groups =
             self.columns.iter().enumerate().filter(|(_, column)| matches!(column.cells, Cells::Texts { groups: true }));
-        for (place, column) in groups.take(BREAKDOWNS_MAX) {
-            let (now, before) = (self.grouped(place, rows), self.grouped(place, previous));
-            let whole = self.total_of(first, rows)?;
+        for (index, column) in groups.take(BREAKDOWNS_MAX) {
+            let (now, before) = (self.group_rows(index, rows), self.group_rows(index, previous));
+            let total_of_all = self.total_of(first, rows)?;
             let mut ranked = Vec::with_capacity(now.len());
             for (value, rows) in &now {
                 let total = self.total_of(first, rows)?;
@@ -258,7 +258,7 @@ impl<'a> Data<'a> {
                     Group {
                         value: if value.is_empty() { "(none)".to_owned() } else { (*value).to_owned() },
                         rows: rows.len() as u64,
-                        share_pct: total.share_pct(whole).map(number),
+                        share_pct: total.share_pct(total_of_all).map(number),
                         growth_pct: earlier.and_then(|earlier| total.growth_pct(earlier)).map(number),
                         totals: self.totals(rows, headline)?,
                     },
@@ -271,10 +271,10 @@ impl<'a> Data<'a> {
         Ok(all)
     }
 
-    fn grouped(&self, place: usize, rows: &[usize]) -> BTreeMap<&'a str, Vec<usize>> {
+    fn group_rows(&self, index: usize, rows: &[usize]) -> BTreeMap<&'a str, Vec<usize>> {
         let mut groups: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for row in rows {
-            let cell = self.table.rows.get(*row).and_then(|row| row.cells.get(place)).map_or("", String::as_str);
+            let cell = self.table.rows.get(*row).and_then(|row| row.cells.get(index)).map_or("", String::as_str);
             groups.entry(cell).or_default().push(*row);
         }
         groups
@@ -282,7 +282,7 @@ impl<'a> Data<'a> {
 
     fn total_of(&self, name: &str, rows: &[usize]) -> Result<Decimal, Cause> {
         match self.numbers().find(|(column, _)| column.name == name) {
-            Some((column, cells)) => sum(column, picked(cells, rows)),
+            Some((column, cells)) => sum(column, select_rows(cells, rows)),
             None => Ok(Decimal::ZERO),
         }
     }
@@ -300,12 +300,12 @@ impl<'a> Data<'a> {
     }
 }
 
-fn picked<'c>(cells: &'c [Option<Decimal>], rows: &'c [usize]) -> impl Iterator<Item = Decimal> + 'c {
+fn select_rows<'c>(cells: &'c [Option<Decimal>], rows: &'c [usize]) -> impl Iterator<Item = Decimal> + 'c {
     rows.iter().filter_map(|row| cells.get(*row).copied().flatten())
 }
 
 fn sum(column: &Column, mut values: impl Iterator<Item = Decimal>) -> Result<Decimal, Cause> {
-    let total = values.try_fold(Decimal::ZERO, Decimal::plus);
+    let total = values.try_fold(Decimal::ZERO, Decimal::checked_add);
     total.ok_or_else(|| {
         Cause::new(
             ErrorCode::InvalidData,

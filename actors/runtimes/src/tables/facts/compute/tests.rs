@@ -1,4 +1,4 @@
-//! The facts against figures that were computed another way.
+//! Facts, compared with figures that are computed in another way.
 
 use greenroom_protocol::ErrorCode;
 use serde_json::json;
@@ -37,7 +37,7 @@ fn a_quarter_has_its_rows_and_no_other() {
 }
 
 #[test]
-fn a_quarter_without_one_before_has_no_growth() {
+fn a_quarter_without_a_previous_one_has_no_growth() {
     let facts = facts_of(SALES, Some("Q3 2024"));
     assert_eq!(facts.previous, None);
     assert_eq!(facts.growth, None);
@@ -64,7 +64,7 @@ fn a_quarter_without_rows_names_the_range_of_the_file() {
 }
 
 #[test]
-fn groups_and_months_add_up_to_the_whole() {
+fn groups_and_months_add_up_to_the_total() {
     let facts = facts_of(SALES, Some("Q4 2024"));
     let regions = &facts.breakdowns.first().unwrap().groups;
     assert_eq!(regions.iter().map(|group| group.value.as_str()).collect::<Vec<_>>(), ["North", "South"]);
@@ -87,7 +87,7 @@ fn groups_and_months_add_up_to_the_whole() {
 }
 
 #[test]
-fn a_file_without_dates_or_numbers_is_told_apart() {
+fn a_file_without_dates_has_facts_and_one_without_numbers_is_rejected() {
     let facts = facts_of("region,revenue\nN,1\nS,2\n", None);
     assert_eq!((facts.period.label.as_str(), facts.growth), ("all rows", None));
     let table = csv::read(b"region,revenue\nN,1\nS,2\n").unwrap();
@@ -107,7 +107,7 @@ fn facts_survive_as_json() {
 
 proptest::proptest! {
     #[test]
-    fn totals_equal_whole_cents_added_another_way(cents in proptest::collection::vec(-1_000_000_i64..1_000_000_000, 1..60)) {
+    fn totals_equal_the_sum_of_integer_cents(cents in proptest::collection::vec(-1_000_000_i64..1_000_000_000, 1..60)) {
         let mut text = String::from("date,revenue\n");
         for (day, cents) in cents.iter().enumerate() {
             let sign = if *cents < 0 { "-" } else { "" };
@@ -115,9 +115,9 @@ proptest::proptest! {
             text.push_str(&format!("2024-0{}-{:02},{sign}{}.{:02}\n", 1 + day / 28, 1 + day % 28, plain / 100, plain % 100));
         }
         let facts = facts_of(&text, None);
-        let wanted: i64 = cents.iter().sum();
+        let expected: i64 = cents.iter().sum();
         #[expect(clippy::cast_precision_loss, reason = "below 2^53")]
-        let wanted = wanted as f64 / 100.0;
-        proptest::prop_assert_eq!(facts.measure("revenue").unwrap().total.as_f64().unwrap(), wanted);
+        let expected = expected as f64 / 100.0;
+        proptest::prop_assert_eq!(facts.measure("revenue").unwrap().total.as_f64().unwrap(), expected);
     }
 }

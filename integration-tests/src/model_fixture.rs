@@ -1,4 +1,4 @@
-//! A terminal whose commands ask a scripted model: definitions of its own, and the address of a server.
+//! A terminal whose commands call a scripted model: definitions of its own, and the address of a server.
 
 use std::fs;
 use std::sync::Arc;
@@ -9,85 +9,85 @@ use greenroom_supervisor::ingress::control::client::ControlClient;
 
 use crate::definitions_dir::DefinitionsDir;
 use crate::terminal::{COMMAND_WAIT_MAX, CliHarness, RunningCommand};
-use crate::wait::until;
+use crate::wait::wait_until;
 
-/// The key that every command hands to the model's server.
+/// The API key that every command sends to the model's server.
 pub const MODEL_KEY: &str = "sk-planted-8c1f4ad97e";
 
 /// A terminal, and the definitions that its commands read.
 #[derive(Debug)]
 pub struct ModelFixture {
-    /// Where commands are typed.
+    /// Runs the commands.
     pub terminal: CliHarness,
-    /// What they may run, to be added to.
+    /// The definitions that the commands read; a test adds to them.
     pub definitions: DefinitionsDir,
 }
 
 impl ModelFixture {
-    /// Every tier goes to the server at this address, which speaks like OpenAI.
+    /// Sends every tier to the server at this address over OpenAI's API.
     ///
     /// # Errors
-    /// What the file system says.
-    pub fn asking(url: &str) -> anyhow::Result<Self> {
-        let mut stand = Self::open()?;
-        stand.terminal.variable("OPENAI_BASE_URL", url);
-        stand.terminal.variable("OPENAI_MODEL", "scripted-model");
-        stand.terminal.variable("OPENAI_API_KEY", MODEL_KEY);
-        Ok(stand)
+    /// If a file cannot be written.
+    pub fn with_openai(url: &str) -> anyhow::Result<Self> {
+        let mut fixture = Self::open()?;
+        fixture.terminal.set_variable("OPENAI_BASE_URL", url);
+        fixture.terminal.set_variable("OPENAI_MODEL", "scripted-model");
+        fixture.terminal.set_variable("OPENAI_API_KEY", MODEL_KEY);
+        Ok(fixture)
     }
 
-    /// The server at this address speaks like Anthropic.
+    /// Sends Anthropic's models to the server at this address.
     ///
     /// # Errors
-    /// What the file system says.
-    pub fn asking_anthropic(url: &str) -> anyhow::Result<Self> {
-        let mut stand = Self::open()?;
-        stand.terminal.variable("ANTHROPIC_BASE_URL", url);
-        stand.terminal.variable("ANTHROPIC_API_KEY", MODEL_KEY);
-        Ok(stand)
+    /// If a file cannot be written.
+    pub fn with_anthropic(url: &str) -> anyhow::Result<Self> {
+        let mut fixture = Self::open()?;
+        fixture.terminal.set_variable("ANTHROPIC_BASE_URL", url);
+        fixture.terminal.set_variable("ANTHROPIC_API_KEY", MODEL_KEY);
+        Ok(fixture)
     }
 
-    /// The provider `house` of the configuration's file is at this address and speaks this wire.
+    /// Configures the provider `custom` with this address and this API in `greenroom.toml`.
     ///
     /// # Errors
-    /// What the file system says.
-    pub fn with_custom_provider(url: &str, wire: &str) -> anyhow::Result<Self> {
-        let stand = Self::open()?;
+    /// If a file cannot be written.
+    pub fn with_custom_provider(url: &str, api: &str) -> anyhow::Result<Self> {
+        let fixture = Self::open()?;
         let table = format!(
-            "[[providers]]\nname = \"house\"\nwire = \"{wire}\"\napi_key = \"{MODEL_KEY}\"\nbase_url = \"{url}\"\n"
+            "[[providers]]\nname = \"custom\"\nwire = \"{api}\"\napi_key = \"{MODEL_KEY}\"\nbase_url = \"{url}\"\n"
         );
-        stand.terminal.file("greenroom.toml", table)?;
-        Ok(stand)
+        fixture.terminal.write_file("greenroom.toml", table)?;
+        Ok(fixture)
     }
 
     fn open() -> anyhow::Result<Self> {
         let mut terminal = CliHarness::open()?;
         let definitions = DefinitionsDir::new(&terminal.folder().join("definitions"))?;
-        terminal.variable("GREENROOM_DEFINITIONS", &definitions.dir().display().to_string());
-        terminal.always(&["-o", "json"]);
+        terminal.set_variable("GREENROOM_DEFINITIONS", &definitions.dir().display().to_string());
+        terminal.add_options(&["-o", "json"]);
         Ok(Self { terminal, definitions })
     }
 
-    /// Writes an agent that asks the standard tier to answer its `text`: it may take this many seconds,
-    /// and one answer may have this many tokens.
+    /// Writes an agent that sends its `text` to the standard tier, with a timeout in seconds and a limit of
+    /// the tokens of one answer.
     ///
     /// # Errors
-    /// What the file system says.
-    pub fn asking_agent(&self, id: &str, timeout_s: u32, tokens_max: u32) -> anyhow::Result<()> {
-        self.asking_agent_with(id, timeout_s, tokens_max, "")
+    /// If a file cannot be written.
+    pub fn write_llm_agent(&self, id: &str, timeout_s: u32, tokens_max: u32) -> anyhow::Result<()> {
+        self.write_llm_agent_with(id, timeout_s, tokens_max, "")
     }
 
-    /// As [`Stand::asking_agent`], with these further members.
+    /// Like [`Self::write_llm_agent`], with these further members.
     ///
     /// # Errors
-    /// What the file system says.
-    pub fn asking_agent_with(&self, id: &str, timeout_s: u32, tokens_max: u32, members: &str) -> anyhow::Result<()> {
+    /// If a file cannot be written.
+    pub fn write_llm_agent_with(&self, id: &str, timeout_s: u32, tokens_max: u32, members: &str) -> anyhow::Result<()> {
         let folder = self.definitions.dir().join("agents/business_ops");
         fs::create_dir_all(&folder)?;
         let field = "  - name: text\n    type: text\n    required: true\n";
         let text = format!(
-            "agent_id: {id}\nname: {id}\ncategory: business_ops\ndescription: Asks a model\nversion: \"1.0.0\"\n\
-             capabilities: [asking]\ninputs:\n{field}outputs:\n  - name: text\n    type: text\n\
+            "agent_id: {id}\nname: {id}\ncategory: business_ops\ndescription: Calls a model\nversion: \"1.0.0\"\n\
+             capabilities: [text]\ninputs:\n{field}outputs:\n  - name: text\n    type: text\n\
              policies: [require_authentication, audit_all_actions]\n\
              {members}limits:\n  max_concurrency: 10000\n  max_tokens: {tokens_max}\n\
              implementation:\n  runtime: llm\n  model: tier.standard\n  timeout: {timeout_s}\n\
@@ -96,16 +96,16 @@ impl ModelFixture {
         Ok(fs::write(folder.join(format!("{id}.yaml")), text)?)
     }
 
-    /// A process that hosts the runs, and a client that speaks with it for the administrator. Dropping
-    /// the process ends it at once, as `kill -9` does.
+    /// Starts `greenroom up`, and returns the process with a client that authenticates as the
+    /// administrator. Dropping the process kills it, as `kill -9` does.
     ///
     /// # Errors
-    /// If it does not come up.
+    /// If the process does not listen in time.
     pub async fn up(&self) -> anyhow::Result<(RunningCommand, Client)> {
         let process = self.terminal.start(&["up"])?;
         let socket = self.terminal.data_dir().join("control.sock");
-        let listens = || async { tokio::net::UnixStream::connect(&socket).await.ok() };
-        until("the process listens", COMMAND_WAIT_MAX, listens).await?;
+        let connect = || async { tokio::net::UnixStream::connect(&socket).await.ok() };
+        wait_until("the process listens", COMMAND_WAIT_MAX, connect).await?;
         let client = Client::new(Arc::new(ControlClient::new(&socket, UserId::new("admin")?)));
         Ok((process, client))
     }

@@ -1,5 +1,5 @@
-//! A server that speaks like OpenAI, Anthropic, Gemini or Ollama over a real socket, does what its
-//! script says with each request, and keeps every request that it got.
+//! A model server with the APIs of OpenAI, Anthropic, Gemini and Ollama over a real socket: a script decides
+//! its behavior for each request, and it records every request.
 
 mod dialect;
 
@@ -18,77 +18,77 @@ use dialect::Dialect;
 
 pub use dialect::{TOKENS_CACHED, TOKENS_TO_CACHE};
 
-/// Bytes of a request that this server reads at most.
+/// Maximum size of a request in bytes.
 const REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// How long what was written has to arrive before the connection is reset.
+/// Time for the written bytes to arrive before the connection is reset.
 const RESET_AFTER: Duration = Duration::from_millis(100);
-/// What the server counts for each whole answer.
+/// Input tokens that the server reports for each complete answer.
 pub const TOKENS_IN: u64 = 1_000;
-/// What the server counts for each whole answer.
+/// Output tokens that the server reports for each complete answer.
 pub const TOKENS_OUT: u64 = 130;
 
-/// What the server does with one request.
+/// The behavior of the server for one request.
 #[derive(Debug, Clone)]
 pub enum ServerBehavior {
-    /// Answers with `{"text": …}` and counts.
+    /// A complete answer `{"text": "done"}` with its usage.
     Good,
-    /// As [`Play::Good`], with this pause before the first and before the last event.
+    /// Like [`Self::Good`], with this delay before the first and before the last event.
     Slow(Duration),
-    /// A status with further header lines, and a body that says nothing.
+    /// An HTTP status with further header lines, and an empty JSON body.
     Status(&'static str, &'static str),
-    /// A status with this body.
+    /// An HTTP status with this body.
     Body(&'static str, String),
-    /// As [`Play::Good`], with these words.
-    Say(String),
-    /// Half an answer that ends for this reason, in the wire's own word.
+    /// Like [`Self::Good`], with this text.
+    Text(String),
+    /// An incomplete answer that ends with this stop reason of the API.
     Stops(&'static str),
-    /// A stream of these events, as they are.
+    /// A stream of these events, unchanged.
     Events(String),
-    /// The first half of an answer, then the connection is closed.
+    /// The first half of an answer; then the server closes the connection.
     Half,
-    /// As [`Play::Half`], and the last event breaks off in its middle.
+    /// Like [`Self::Half`], with a last event that is cut off.
     HalfEvent,
-    /// As [`Play::Half`], and the connection is reset.
+    /// Like [`Self::Half`], and the server resets the connection.
     Reset,
-    /// Pieces of an answer for as long as somebody reads.
+    /// Pieces of an answer for as long as the client reads.
     Endless,
-    /// Takes the request and never says anything.
+    /// Reads the request and sends nothing.
     Silence,
 }
 
-/// A request as it came.
+/// A request as the server received it.
 #[derive(Debug, Clone)]
 pub struct RecordedRequest {
-    /// Its place among all requests, from 0.
+    /// Its index among all requests, from 0.
     pub number: usize,
-    /// Its first line.
+    /// The request line.
     pub line: String,
-    /// Its headers, in lower case.
+    /// The headers, with names in lower case.
     pub headers: BTreeMap<String, String>,
-    /// Its body.
+    /// The body.
     pub body: Value,
 }
 
 impl RecordedRequest {
-    /// The key under which it is the same effect as another.
+    /// The idempotency key: requests with the same key are one effect.
     #[must_use]
     pub fn key(&self) -> &str {
         self.headers.get("idempotency-key").map_or("", String::as_str)
     }
 }
 
-/// What decides.
+/// Decides the behavior for a request.
 type Script = dyn Fn(&RecordedRequest) -> ServerBehavior + Send + Sync;
 
-/// What all connections share.
+/// The state that all connections share.
 struct ServerState {
     script: Box<Script>,
-    asked: Mutex<Vec<RecordedRequest>>,
-    answered: Mutex<BTreeMap<String, u32>>,
+    requests: Mutex<Vec<RecordedRequest>>,
+    answers_sent: Mutex<BTreeMap<String, u32>>,
     open: AtomicUsize,
 }
 
-/// The server; it ends with the runtime of its test.
+/// A handle of the server, which ends with the runtime of its test.
 #[derive(Clone)]
 pub struct ScriptServer {
     url: String,
@@ -96,10 +96,10 @@ pub struct ScriptServer {
 }
 
 impl ScriptServer {
-    /// Plays what `script` says to each request.
+    /// Starts a server that behaves as `script` decides for each request.
     ///
     /// # Errors
-    /// If there is no socket to be had.
+    /// If no socket is available.
     #[expect(clippy::disallowed_methods, reason = "a test's server ends with the test's runtime")]
     pub async fn start(
         script: impl Fn(&RecordedRequest) -> ServerBehavior + Send + Sync + 'static,
@@ -108,8 +108,8 @@ impl ScriptServer {
         let url = format!("http://{}/v1", listener.local_addr()?);
         let state = Arc::new(ServerState {
             script: Box::new(script),
-            asked: Mutex::default(),
-            answered: Mutex::default(),
+            requests: Mutex::default(),
+            answers_sent: Mutex::default(),
             open: AtomicUsize::new(0),
         });
         let shared = Arc::clone(&state);
@@ -118,7 +118,7 @@ impl ScriptServer {
                 let state = Arc::clone(&shared);
                 tokio::spawn(async move {
                     state.open.fetch_add(1, Ordering::AcqRel);
-                    play(stream, &state).await;
+                    serve(stream, &state).await;
                     state.open.fetch_sub(1, Ordering::AcqRel);
                 });
             }
@@ -126,82 +126,85 @@ impl ScriptServer {
         Ok(Self { url, state })
     }
 
-    /// Where it listens, as `OPENAI_BASE_URL` says it.
+    /// The base URL, as a value of `OPENAI_BASE_URL`.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Every request so far, in order.
+    /// All requests so far, in order.
     #[must_use]
-    pub fn asked(&self) -> Vec<RecordedRequest> {
-        self.state.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn requests(&self) -> Vec<RecordedRequest> {
+        self.state.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// How many requests there were so far.
+    /// Number of requests so far.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.state.asked.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.state.requests.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// How many connections are open now. One that is kept waiting by [`Play::Silence`] is open until its
-    /// client closes it.
+    /// Number of open connections. A connection with [`ServerBehavior::Silence`] is open until its client
+    /// closes it.
     #[must_use]
     pub fn open(&self) -> usize {
         self.state.open.load(Ordering::Acquire)
     }
 
-    /// How many whole answers went out, by the key of the effect.
+    /// Number of complete answers sent, by idempotency key.
     #[must_use]
-    pub fn answered(&self) -> BTreeMap<String, u32> {
-        self.state.answered.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn answers_sent(&self) -> BTreeMap<String, u32> {
+        self.state.answers_sent.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-async fn play(mut stream: TcpStream, state: &ServerState) {
+async fn serve(mut stream: TcpStream, state: &ServerState) {
     let Some((line, headers, body)) = read(&mut stream).await else { return };
-    let wire = Dialect::of(&line);
-    let asked = {
-        let mut all = state.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        let asked = RecordedRequest { number: all.len(), line, headers, body };
-        all.push(asked.clone());
-        asked
+    let dialect = Dialect::from_request_line(&line);
+    let request = {
+        let mut all = state.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        let request = RecordedRequest { number: all.len(), line, headers, body };
+        all.push(request.clone());
+        request
     };
-    let whole = |text: &str, reason: &str| wire.begin() + &wire.piece(text) + &wire.end(reason);
-    let first = || wire.head() + &wire.begin() + &wire.piece("{\"text\":");
-    let good = || wire.piece("\"done\"}") + &wire.end(wire.done());
-    let now = |text: String| vec![(Duration::ZERO, text)];
-    let play = (state.script)(&asked);
-    let is_whole = matches!(play, ServerBehavior::Good | ServerBehavior::Slow(_) | ServerBehavior::Say(_));
-    let pieces = match &play {
-        ServerBehavior::Good => now(first() + &good()),
-        ServerBehavior::Slow(pause) => vec![(*pause, first()), (*pause, good())],
-        ServerBehavior::Say(text) => now(wire.head() + &whole(text, wire.done())),
-        ServerBehavior::Stops(reason) => now(wire.head() + &whole("{\"text\":", reason)),
-        ServerBehavior::Status(line, headers) => now(refusal(line, headers, "{}")),
-        ServerBehavior::Body(line, body) => now(refusal(line, "", body)),
-        ServerBehavior::Events(events) => now(wire.head() + events),
-        ServerBehavior::Half | ServerBehavior::Reset | ServerBehavior::Endless => now(first()),
-        ServerBehavior::HalfEvent => now(first() + &cut(good())),
+    let complete = |text: &str, reason: &str| dialect.begin() + &dialect.piece(text) + &dialect.end(reason);
+    let first_half = || dialect.head() + &dialect.begin() + &dialect.piece("{\"text\":");
+    let rest = || dialect.piece("\"done\"}") + &dialect.end(dialect.stop_reason());
+    let immediately = |text: String| vec![(Duration::ZERO, text)];
+    let behavior = (state.script)(&request);
+    let is_complete_answer =
+        matches!(behavior, ServerBehavior::Good | ServerBehavior::Slow(_) | ServerBehavior::Text(_));
+    let chunks = match &behavior {
+        ServerBehavior::Good => immediately(first_half() + &rest()),
+        ServerBehavior::Slow(pause) => vec![(*pause, first_half()), (*pause, rest())],
+        ServerBehavior::Text(text) => immediately(dialect.head() + &complete(text, dialect.stop_reason())),
+        ServerBehavior::Stops(reason) => immediately(dialect.head() + &complete("{\"text\":", reason)),
+        ServerBehavior::Status(line, headers) => immediately(refusal(line, headers, "{}")),
+        ServerBehavior::Body(line, body) => immediately(refusal(line, "", body)),
+        ServerBehavior::Events(events) => immediately(dialect.head() + events),
+        ServerBehavior::Half | ServerBehavior::Reset | ServerBehavior::Endless => immediately(first_half()),
+        ServerBehavior::HalfEvent => immediately(first_half() + &cut(rest())),
         ServerBehavior::Silence => return client_disconnected(&mut stream).await,
     };
-    let last = pieces.len();
-    for (number, (pause, text)) in (1..).zip(pieces) {
+    let last = chunks.len();
+    for (number, (pause, text)) in (1..).zip(chunks) {
         if !pause.is_zero() {
             drop(timeout(pause, pending::<()>()).await);
         }
-        if is_whole && number == last {
-            // Counted before it is sent: what the client did with it can only be seen later.
-            let mut answered = state.answered.lock().unwrap_or_else(PoisonError::into_inner);
-            *answered.entry(asked.key().to_owned()).or_default() += 1;
+        if is_complete_answer && number == last {
+            // Counted before sending, because a test may observe the client's reaction at once.
+            let mut answers_sent = state.answers_sent.lock().unwrap_or_else(PoisonError::into_inner);
+            *answers_sent.entry(request.key().to_owned()).or_default() += 1;
         }
         if stream.write_all(text.as_bytes()).await.is_err() {
             return;
         }
     }
-    match play {
-        ServerBehavior::Endless => while stream.write_all(wire.piece(&"more ".repeat(512)).as_bytes()).await.is_ok() {},
-        // What was written is read before the connection breaks.
+    match behavior {
+        ServerBehavior::Endless => {
+            while stream.write_all(dialect.piece(&"more ".repeat(512)).as_bytes()).await.is_ok() {}
+        }
+        // The delay lets the client read the written bytes before the reset.
         ServerBehavior::Reset => {
             drop(timeout(RESET_AFTER, pending::<()>()).await);
             drop(stream.set_zero_linger());
@@ -210,30 +213,24 @@ async fn play(mut stream: TcpStream, state: &ServerState) {
     }
 }
 
-/// Waits until the client has closed its end.
+/// Waits until the client has closed the connection.
 async fn client_disconnected(stream: &mut TcpStream) {
     let mut nothing = [0; 64];
     while stream.read(&mut nothing).await.is_ok_and(|count| count > 0) {}
 }
 
-/// The first part of an event, which is no event.
+/// Cuts the first event in the middle.
 fn cut(mut events: String) -> String {
     events.truncate(events.find('\n').unwrap_or_default() / 2);
     events
 }
 
-/// An answer with a status that is no success.
+/// A response with an HTTP error status.
 fn refusal(line: &str, headers: &str, body: &str) -> String {
     let length = body.len();
     format!(
         "HTTP/1.1 {line}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n{headers}\r\n{body}"
     )
-}
-
-/// A whole answer whose text is this, for a script that wants its own words.
-#[must_use]
-pub fn answer(text: &str) -> ServerBehavior {
-    ServerBehavior::Say(text.to_owned())
 }
 
 async fn read(stream: &mut TcpStream) -> Option<(String, BTreeMap<String, String>, Value)> {

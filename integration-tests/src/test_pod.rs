@@ -1,4 +1,4 @@
-//! A whole house in a test or a benchmark: the real composition, in a folder of its own.
+//! A whole pod for a test or a benchmark: the real composition, in a folder of its own.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use greenroom_supervisor::config::{Config, StoreConfig, SyncMode};
 use greenroom_supervisor::pod::Pod;
 use tempfile::TempDir;
 
-/// Which stores a house has.
+/// The stores of a pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StoreKind {
     /// In memory.
@@ -23,59 +23,59 @@ pub enum StoreKind {
     Normal,
 }
 
-/// A house and the folder that it lives in.
+/// A pod and its folder.
 pub struct TestPod {
-    /// The house.
+    /// The pod.
     pub pod: Pod,
-    /// Its folder; gone with it.
+    /// Its folder, which is removed on drop.
     pub folder: TempDir,
 }
 
 impl TestPod {
-    /// A client that speaks for the administrator.
+    /// A client that authenticates as the administrator.
     ///
     /// # Errors
-    /// Never; the name is a user's.
+    /// Never: `admin` is a valid user name.
     pub fn admin(&self) -> anyhow::Result<Client> {
         Ok(self.pod.client(&UserId::new("admin")?))
     }
 }
 
-/// The default configuration in `dir`, with these stores and, where given, these definitions.
+/// The default configuration in `dir`, with these stores and, if present, these definitions.
 ///
 /// # Errors
-/// What the configuration says.
-pub fn test_config(dir: &Path, keeps: StoreKind, definitions: Option<&Path>) -> anyhow::Result<Config> {
+/// If the defaults are not valid for this folder.
+pub fn test_config(dir: &Path, store: StoreKind, definitions: Option<&Path>) -> anyhow::Result<Config> {
     let mut config = Config::defaults(dir)?;
     config.definitions_dir = definitions.map(Path::to_owned);
     let path = dir.join("greenroom.db");
-    config.store = match keeps {
+    config.store = match store {
         StoreKind::Memory => StoreConfig::Memory,
         StoreKind::Full => StoreConfig::Sqlite { path, sync: SyncMode::Full },
         StoreKind::Normal => StoreConfig::Sqlite { path, sync: SyncMode::Normal },
     };
-    // A benchmark asks more often in a minute than a person may in an hour.
+    // A benchmark sends more requests in a minute than the default limit allows a user in an hour.
     for user in config.users.users.iter_mut() {
         user.rate_limit = u64::MAX >> 1;
     }
     Ok(config)
 }
 
-/// Builds a house in a fresh folder.
+/// Starts a pod in a new folder.
 ///
 /// # Errors
-/// What the composition says.
-pub async fn start_pod(keeps: StoreKind, definitions: Option<&Path>, extras: Overrides) -> anyhow::Result<TestPod> {
+/// If the pod cannot be assembled.
+pub async fn start_pod(store: StoreKind, definitions: Option<&Path>, overrides: Overrides) -> anyhow::Result<TestPod> {
     let folder = tempfile::tempdir()?;
     std::fs::create_dir_all(folder.path())?;
-    let config = test_config(folder.path(), keeps, definitions)?;
-    let pod = compose_with(&config, Arc::new(WallClock), Arc::new(TimeOrdered), extras)
+    let config = test_config(folder.path(), store, definitions)?;
+    let pod = compose_with(&config, Arc::new(WallClock), Arc::new(TimeOrdered), overrides)
         .await
-        .context("the house cannot be built")?;
+        .context("the pod cannot be assembled")?;
     Ok(TestPod { pod, folder })
 }
 
-/// One text input, as the generated agents and workflows take it.
+/// The one text input that the generated agents and workflows take.
 #[must_use]
 pub fn text(value: impl Into<String>) -> Values {
     Values::from([("text".to_owned(), Json::String(value.into()))])

@@ -1,4 +1,4 @@
-//! What an idle agent weighs, and what seating one costs beside a bare actor.
+//! Measures the memory of an idle agent, and the cost of an activation compared with a bare actor's spawn.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +15,7 @@ use greenroom_protocol::{AgentId, Status};
 use greenroom_supervisor::compose::Overrides;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
 
-/// Agents that are seated.
+/// Agents that are activated.
 const AGENTS: usize = 5_000;
 
 pub(crate) fn main(_: &[&str]) -> anyhow::Result<()> {
@@ -23,79 +23,79 @@ pub(crate) fn main(_: &[&str]) -> anyhow::Result<()> {
     runtime.block_on(idle())
 }
 
-/// Seats every agent once, beside as many bare actors, and reads what the process has grown by.
+/// Activates every agent once, spawns as many bare actors, and reads the growth of the process.
 async fn idle() -> anyhow::Result<()> {
     let definitions = tempfile::tempdir()?;
-    let stagehand = DefinitionsDir::new(definitions.path())?;
-    stagehand.many_agents(AGENTS)?;
-    let seatings = Arc::new(ActivationTimes::default());
-    let extras = Overrides { observer: Some(seatings.clone()), ..Overrides::default() };
-    let rented = start_pod(StoreKind::Memory, Some(stagehand.dir()), extras).await?;
-    let what = format!("an idle pod with {AGENTS} definitions, nobody seated");
-    record("idle", what, memory()?.resident, "MiB", Threshold::Informational)?;
-    let client = rented.admin()?;
+    let definitions_dir = DefinitionsDir::new(definitions.path())?;
+    definitions_dir.write_many_agents(AGENTS)?;
+    let activation_times = Arc::new(ActivationTimes::default());
+    let overrides = Overrides { observer: Some(activation_times.clone()), ..Overrides::default() };
+    let test_pod = start_pod(StoreKind::Memory, Some(definitions_dir.dir()), overrides).await?;
+    let name = format!("an idle pod with {AGENTS} definitions, no agent active");
+    record("idle", name, memory()?.resident, "MiB", Threshold::Informational)?;
+    let client = test_pod.admin()?;
     let agents: Vec<AgentId> =
         (0..AGENTS).map(|number| AgentId::new(format!("generated_{number:03}_agent"))).collect::<Result<_, _>>()?;
-    // Half of them warm up what is not an agent: allocator, usage windows, audit.
+    // The first half warms up everything that is not an agent: allocator, usage windows, audit.
     let (warm, measured) = agents.split_at(AGENTS / 2);
     let (parent, _) = Actor::spawn(None, Parent, ()).await?;
     let mut bare = Vec::with_capacity(warm.len());
     for agent in warm {
-        seat(&client, agent).await?;
+        activate(&client, agent).await?;
         bare.push(bare_spawn(&parent).await?);
     }
     let before = memory()?.resident;
     for agent in measured {
-        seat(&client, agent).await?;
+        activate(&client, agent).await?;
     }
-    let grown = (memory()?.resident - before).max(0.0) * 1024.0 / measured.len() as f64;
+    let growth_kib = (memory()?.resident - before).max(0.0) * 1024.0 / measured.len() as f64;
     parent.stop(None);
-    record("idle", format!("an idle agent, of {}", measured.len()), grown, "KiB", Threshold::AtMost(16.0))?;
-    let seated: Latencies = seatings.taken(warm.len());
-    ensure!(seated.count() == warm.len(), "{} seats were filled, not {}", seated.count(), warm.len());
+    record("idle", format!("an idle agent, of {}", measured.len()), growth_kib, "KiB", Threshold::AtMost(16.0))?;
+    let activations: Latencies = activation_times.first(warm.len());
+    ensure!(activations.count() == warm.len(), "{} activations were timed, not {}", activations.count(), warm.len());
     let bare: Latencies = bare.into_iter().collect();
-    let ratio = seated.micros(0.5) / bare.micros(0.5);
+    let ratio = activations.micros(0.5) / bare.micros(0.5);
     record(
         "idle",
-        "seating an agent ÷ a bare spawn_linked, p50 of each, in turns",
+        "activating an agent ÷ a bare spawn_linked, p50 of each, alternating",
         ratio,
         "×",
         Threshold::AtMost(2.0),
     )?;
     record(
         "idle",
-        "  seating an agent: spawned, linked, on the roster, in its seat",
-        seated.micros(0.5),
+        "  activating an agent: spawned, linked, registered, attached to its queue",
+        activations.micros(0.5),
         "µs",
         Threshold::Informational,
     )?;
     record("idle", "  a bare spawn_linked", bare.micros(0.5), "µs", Threshold::Informational)?;
-    rented.pod.shutdown().await;
+    test_pod.pod.shutdown().await;
     Ok(())
 }
 
-/// Keeps what the categories tell of their seats: how long the filling of each took.
+/// Records the activation times that the categories report to their observer.
 #[derive(Default)]
 struct ActivationTimes {
-    took: Mutex<Vec<Duration>>,
+    durations: Mutex<Vec<Duration>>,
 }
 
 impl ActivationTimes {
-    /// The first ones.
-    fn taken(&self, count: usize) -> Latencies {
-        self.took.lock().unwrap_or_else(PoisonError::into_inner).iter().take(count).copied().collect()
+    /// The first `count` of them.
+    fn first(&self, count: usize) -> Latencies {
+        self.durations.lock().unwrap_or_else(PoisonError::into_inner).iter().take(count).copied().collect()
     }
 }
 
 impl Observer for ActivationTimes {
-    fn on_event(&self, what: ActorEvent) {
-        if let ActorEvent::ActivationTimed { elapsed } = what {
-            self.took.lock().unwrap_or_else(PoisonError::into_inner).push(elapsed);
+    fn on_event(&self, event: ActorEvent) {
+        if let ActorEvent::ActivationTimed { elapsed } = event {
+            self.durations.lock().unwrap_or_else(PoisonError::into_inner).push(elapsed);
         }
     }
 }
 
-async fn seat(client: &Client, agent: &AgentId) -> anyhow::Result<()> {
+async fn activate(client: &Client, agent: &AgentId) -> anyhow::Result<()> {
     let reply = client.run_agent(agent.clone(), CallParams { inputs: text("x"), ..CallParams::default() }).await?;
     ensure!(reply.status == Status::Success, "{:?}", reply.error);
     Ok(())
@@ -106,10 +106,10 @@ struct Child;
 enum Never {}
 impl ractor::Message for Never {}
 
-/// As much as an agent's actor holds when nothing is under way.
+/// The same fields as the state of an agent's actor without executions.
 #[derive(Default)]
-struct Held {
-    _under_way: HashMap<u64, Duration>,
+struct ActorState {
+    _executions: HashMap<u64, Duration>,
     _tasks: HashMap<u64, u64>,
 }
 
@@ -132,21 +132,21 @@ impl Actor for Parent {
 
 impl Actor for Child {
     type Msg = Never;
-    type State = Held;
+    type State = ActorState;
     type Arguments = ();
-    async fn pre_start(&self, _: ActorRef<Never>, (): ()) -> Result<Held, ActorProcessingErr> {
-        Ok(Held::default())
+    async fn pre_start(&self, _: ActorRef<Never>, (): ()) -> Result<ActorState, ActorProcessingErr> {
+        Ok(ActorState::default())
     }
 }
 
-/// How long one bare spawn under a parent takes.
+/// Times one bare spawn under a parent.
 async fn bare_spawn(parent: &ActorRef<Never>) -> anyhow::Result<Duration> {
     let cell = parent.get_cell();
-    // In a task of the runtime, as a category spawns its agents.
+    // A task of the runtime spawns it, as a category spawns its agents.
     let spawning = tokio::spawn(async move {
-        let began = Instant::now();
+        let started_at = Instant::now();
         Actor::spawn_linked(None, Child, (), cell).await?;
-        Ok::<_, SpawnErr>(began.elapsed())
+        Ok::<_, SpawnErr>(started_at.elapsed())
     });
     Ok(spawning.await??)
 }

@@ -1,9 +1,9 @@
-//! Measures what `docs/benchmarks.md` shows, beside its bars: `bars` runs every group, `bars GROUP…`
-//! those. Each group runs in a process of its own, so that none inherits another's memory.
+//! Measures the rows of `docs/benchmarks.md` against their targets: `targets` runs every group, `targets
+//! GROUP…` only those. Each group runs in a process of its own, so that none inherits another's memory.
 //!
-//! One program rather than nine, because each would be linked anew with everything it measures.
+//! The groups are one program, because separate programs would each link everything that they measure.
 
-#![expect(clippy::disallowed_methods, reason = "a benchmark spawns what it awaits")]
+#![expect(clippy::disallowed_methods, reason = "a benchmark awaits every task that it spawns")]
 
 mod durable;
 mod guard;
@@ -17,7 +17,7 @@ mod stream;
 use anyhow::ensure;
 use greenroom_integration_tests::bench::{Threshold, missing};
 
-/// A group: its name, and what runs it with the words behind the name.
+/// A group: its name, and the function that runs it with the arguments after the name.
 type Group = (&'static str, fn(&[&str]) -> anyhow::Result<()>);
 
 const GROUPS: [Group; 8] = [
@@ -27,40 +27,40 @@ const GROUPS: [Group; 8] = [
     ("idle", idle::main),
     ("stream", stream::main),
     ("recovery", recovery::main),
-    ("crowd", load::main),
+    ("load", load::main),
     ("durable", durable::main),
 ];
 
 fn main() -> anyhow::Result<()> {
-    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    match words.split_first() {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments.split_first() {
         Some((&"only", [name, rest @ ..])) => {
-            let group = GROUPS.iter().find(|(known, _)| known == name);
+            let group = GROUPS.iter().find(|(candidate, _)| candidate == name);
             ensure!(group.is_some(), "no group is named {name}");
             group.map_or(Ok(()), |(_, run)| run(rest))
         }
-        Some(_) => each(words.iter().copied()),
-        None => each(GROUPS.iter().map(|(name, _)| *name)),
+        Some(_) => run_groups(arguments.iter().copied()),
+        None => run_groups(GROUPS.iter().map(|(name, _)| *name)),
     }
 }
 
-/// Runs these groups. One that fails is said in the table and at the end, and takes no other with it.
-fn each<'a>(names: impl Iterator<Item = &'a str>) -> anyhow::Result<()> {
+/// Runs these groups. A group that fails is reported in the table and at the end; the others still run.
+fn run_groups<'a>(names: impl Iterator<Item = &'a str>) -> anyhow::Result<()> {
     let mut failed = Vec::new();
     for name in names {
-        if let Err(error) = alone(&[name]) {
+        if let Err(error) = run_separately(&[name]) {
             missing(name, "the rest of this group", &format!("{error:#}"), "", Threshold::AtLeast(0.0))?;
             failed.push(name);
         }
     }
-    ensure!(failed.is_empty(), "not everything could be measured: {}", failed.join(", "));
+    ensure!(failed.is_empty(), "these groups failed: {}", failed.join(", "));
     Ok(())
 }
 
 /// Runs a group, or a part of one, in a process of its own.
-fn alone(words: &[&str]) -> anyhow::Result<()> {
-    let status = std::process::Command::new(std::env::current_exe()?).arg("only").args(words).status()?;
-    ensure!(status.success(), "{} failed", words.join(" "));
+fn run_separately(arguments: &[&str]) -> anyhow::Result<()> {
+    let status = std::process::Command::new(std::env::current_exe()?).arg("only").args(arguments).status()?;
+    ensure!(status.success(), "{} failed", arguments.join(" "));
     Ok(())
 }

@@ -1,6 +1,6 @@
-//! A thousand runs in flight, the process killed: how soon the next one resumes the first step.
+//! Kills a process with a thousand runs in flight and measures how soon the next process resumes a step.
 //!
-//! The house lives in a child of this program, because only a process can be killed.
+//! The pod runs in a child of this program, because only a process can be killed.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -19,14 +19,14 @@ use greenroom_supervisor::clock::{TimeOrdered, WallClock};
 use greenroom_supervisor::compose::{Overrides, compose_with};
 use greenroom_supervisor::pod::Pod;
 
-/// Runs that are interrupted.
+/// Interrupted runs.
 const RUNS: usize = 1_000;
 
-pub(crate) fn main(words: &[&str]) -> anyhow::Result<()> {
-    match words {
+pub(crate) fn main(arguments: &[&str]) -> anyhow::Result<()> {
+    match arguments {
         [part, dir] => {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-            runtime.block_on(live(part, Path::new(dir)))
+            runtime.block_on(run_child(part, Path::new(dir)))
         }
         _ => measure(),
     }
@@ -34,18 +34,18 @@ pub(crate) fn main(words: &[&str]) -> anyhow::Result<()> {
 
 fn measure() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
-    let stagehand = DefinitionsDir::new(&definitions(folder.path()))?;
-    stagehand.model_agent("thinking_agent", "scripted.slow")?;
-    stagehand.row_workflow("three_steps", "thinking_agent", 3)?;
-    let (mut first, _) = child("start", folder.path())?;
-    first.kill()?;
-    first.wait()?;
-    let began = Instant::now();
-    let (mut second, told) = child("resume", folder.path())?;
-    let resumed = began.elapsed();
-    second.kill()?;
-    second.wait()?;
-    ensure!(told == "resumed", "the child said {told}");
+    let definitions_dir = DefinitionsDir::new(&definitions(folder.path()))?;
+    definitions_dir.write_model_agent("thinking_agent", "scripted.slow")?;
+    definitions_dir.write_row_workflow("three_steps", "thinking_agent", 3)?;
+    let (mut interrupted, _) = start_child("start", folder.path())?;
+    interrupted.kill()?;
+    interrupted.wait()?;
+    let started_at = Instant::now();
+    let (mut resuming, line) = start_child("resume", folder.path())?;
+    let resumed = started_at.elapsed();
+    resuming.kill()?;
+    resuming.wait()?;
+    ensure!(line == "resumed", "the child printed {line}");
     let name = format!("{RUNS} interrupted runs: first step resumed after");
     record("recovery", name, resumed.as_secs_f64() * 1e3, "ms", Threshold::AtMost(500.0))
 }
@@ -54,8 +54,8 @@ fn definitions(folder: &Path) -> PathBuf {
     folder.join("definitions")
 }
 
-/// Starts a child and waits for its one line.
-fn child(part: &str, folder: &Path) -> anyhow::Result<(Child, String)> {
+/// Starts a child process and waits for the line that it prints.
+fn start_child(part: &str, folder: &Path) -> anyhow::Result<(Child, String)> {
     let mut child = Command::new(std::env::current_exe()?)
         .args(["only", "recovery", part])
         .arg(folder)
@@ -67,23 +67,23 @@ fn child(part: &str, folder: &Path) -> anyhow::Result<(Child, String)> {
     Ok((child, line.trim().to_owned()))
 }
 
-async fn live(part: &str, folder: &Path) -> anyhow::Result<()> {
+async fn run_child(part: &str, folder: &Path) -> anyhow::Result<()> {
     let call = ScriptedCall { delay_ms: 300_000, reply: ScriptedReply::Blank, ..ScriptedCall::default() };
     let scripted = Arc::new(Scripted::new(Script { calls: vec![call] }));
     let mut config = test_config(folder, StoreKind::Full, Some(&definitions(folder)))?;
     config.data_dir = folder.to_owned();
-    let extras = Overrides { providers: vec![scripted.clone()], ..Overrides::default() };
-    let mut pod = compose_with(&config, Arc::new(WallClock), Arc::new(TimeOrdered), extras).await?;
+    let overrides = Overrides { providers: vec![scripted.clone()], ..Overrides::default() };
+    let mut pod = compose_with(&config, Arc::new(WallClock), Arc::new(TimeOrdered), overrides).await?;
     if part == "start" {
         start(&pod).await?;
-        called(&scripted, RUNS as u64).await?;
-        tell("started")?;
+        wait_for_calls(&scripted, RUNS as u64).await?;
+        print_line("started")?;
     } else {
         pod.recover();
-        called(&scripted, 1).await?;
-        tell("resumed")?;
+        wait_for_calls(&scripted, 1).await?;
+        print_line("resumed")?;
     }
-    // The parent kills this process; it never ends by itself.
+    // The parent kills this process; it does not end by itself.
     std::future::pending().await
 }
 
@@ -91,14 +91,14 @@ async fn start(pod: &Pod) -> anyhow::Result<()> {
     let client = pod.client(&UserId::new("admin")?);
     let workflow = WorkflowId::new("three_steps")?;
     for _ in 0..RUNS {
-        let work = CallParams { inputs: text("x"), detach: true, ..CallParams::default() };
-        let reply = client.run_workflow(workflow.clone(), work).await?;
+        let params = CallParams { inputs: text("x"), detach: true, ..CallParams::default() };
+        let reply = client.run_workflow(workflow.clone(), params).await?;
         ensure!(reply.error.is_none(), "{:?}", reply.error);
     }
     Ok(())
 }
 
-async fn called(scripted: &Scripted, count: u64) -> anyhow::Result<()> {
+async fn wait_for_calls(scripted: &Scripted, count: u64) -> anyhow::Result<()> {
     let waiting = async {
         while scripted.stats().calls < count {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -107,8 +107,8 @@ async fn called(scripted: &Scripted, count: u64) -> anyhow::Result<()> {
     tokio::time::timeout(Duration::from_secs(60), waiting).await.context("no step was called")
 }
 
-fn tell(word: &str) -> anyhow::Result<()> {
+fn print_line(line: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{word}")?;
+    writeln!(out, "{line}")?;
     Ok(out.flush()?)
 }

@@ -1,5 +1,5 @@
-//! From the start of the process to the end of its first governed execution, with 700 definitions:
-//! the real binary, a cold and a warm cache of the compiled policy.
+//! Measures the time from the start of the process to the end of its first governed execution, with 700
+//! definitions: the real binary, with a cold and with a warm cache of the compiled policy.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,23 +9,24 @@ use anyhow::{Context, ensure};
 use greenroom_integration_tests::bench::{Latencies, Threshold, record};
 use greenroom_integration_tests::definitions_dir::DefinitionsDir;
 
-/// Starts that are measured with a warm cache, and without one.
+/// Measured starts with a warm cache, and with a cold one.
 const WARM: usize = 15;
 const COLD: usize = 5;
 
 pub(crate) fn main(_: &[&str]) -> anyhow::Result<()> {
     let binary = binary()?;
     let definitions = tempfile::tempdir()?;
-    let stagehand = DefinitionsDir::new(definitions.path())?;
-    stagehand.many_agents(700)?;
+    let definitions_dir = DefinitionsDir::new(definitions.path())?;
+    definitions_dir.write_many_agents(700)?;
     let mut cold = Vec::new();
     for _ in 0..COLD {
         let data = tempfile::tempdir()?;
-        cold.push(start(&binary, stagehand.dir(), data.path())?);
+        cold.push(start(&binary, definitions_dir.dir(), data.path())?);
     }
     let data = tempfile::tempdir()?;
-    start(&binary, stagehand.dir(), data.path())?;
-    let warm: Vec<_> = (0..WARM).map(|_| start(&binary, stagehand.dir(), data.path())).collect::<Result<_, _>>()?;
+    start(&binary, definitions_dir.dir(), data.path())?;
+    let warm: Vec<_> =
+        (0..WARM).map(|_| start(&binary, definitions_dir.dir(), data.path())).collect::<Result<_, _>>()?;
     let (cold, warm): (Latencies, Latencies) = (cold.into_iter().collect(), warm.into_iter().collect());
     record(
         "start",
@@ -38,29 +39,29 @@ pub(crate) fn main(_: &[&str]) -> anyhow::Result<()> {
     record("start", "start to first governed execution, warm, worst", warm.millis(1.0), "ms", Threshold::Informational)
 }
 
-/// The product's binary, built beside this program.
+/// Path of the product's binary, which cargo builds into the same folder as this program.
 fn binary() -> anyhow::Result<PathBuf> {
-    let me = std::env::current_exe()?;
-    let folder = me.parent().and_then(Path::parent).context("no folder above the benchmark")?;
+    let program = std::env::current_exe()?;
+    let folder = program.parent().and_then(Path::parent).context("no folder above the benchmark")?;
     let binary = folder.join("greenroom");
     ensure!(binary.exists(), "{} is missing: cargo build --release -p greenroom-supervisor", binary.display());
     Ok(binary)
 }
 
-/// The whole life of a process that runs one agent: its end is later than its first execution's.
+/// Measures the whole lifetime of a process that runs one agent, an upper bound of its first execution.
 fn start(binary: &Path, definitions: &Path, data: &Path) -> anyhow::Result<Duration> {
-    let began = Instant::now();
+    let started_at = Instant::now();
     let mut command = Command::new(binary);
-    // The product refuses variables of its own prefix that it does not know.
+    // The product rejects unknown variables with its own prefix.
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("GREENROOM_")) {
         command.env_remove(name);
     }
-    let done = command
+    let output = command
         .args(["run", "agent", "generated_000_agent", "--input", "text=hello", "-o", "json", "--definitions"])
         .arg(definitions)
         .env("GREENROOM_DATA_DIR", data)
         .output()?;
-    let took = began.elapsed();
-    ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    Ok(took)
+    let elapsed = started_at.elapsed();
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(elapsed)
 }

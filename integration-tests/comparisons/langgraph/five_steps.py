@@ -1,9 +1,9 @@
-"""The five-step durable workflow on LangGraph with its SQLite checkpointer, and the load that drives it.
+"""The five-step durable workflow on LangGraph with its SQLite checkpointer, and its load generator.
 
-usage: five_steps.py SECONDS LEVEL...   prints one line of JSON a level.
+usage: five_steps.py SECONDS LEVEL...   prints one line of JSON per level.
 
-Each node does nothing but count, which is what a no-op agent is in our own measurement. Every
-checkpoint is written before the next node runs (durability "sync"), with SQLite's FULL sync.
+Each node only counts, like the no-op agent of Greenroom's own measurement. Every checkpoint is written
+before the next node runs (durability "sync"), with SQLite's FULL sync.
 """
 
 import asyncio
@@ -39,29 +39,29 @@ def graph() -> StateGraph:
 
 
 async def load(app, seconds: float, level: int) -> dict:
-    """Keeps `level` workflows in flight for `seconds` and sums up."""
-    took: list[float] = []
+    """Keeps `level` workflows in flight for `seconds` and returns the measurements."""
+    durations: list[float] = []
     start = time.perf_counter()
 
     async def worker() -> None:
         while time.perf_counter() - start < seconds:
-            began = time.perf_counter()
+            started_at = time.perf_counter()
             thread = {"configurable": {"thread_id": uuid.uuid4().hex}}
-            answer = await app.ainvoke({"total": 0}, thread, durability="sync")
-            assert answer["total"] == 5, answer
-            took.append(time.perf_counter() - began)
+            result = await app.ainvoke({"total": 0}, thread, durability="sync")
+            assert result["total"] == 5, result
+            durations.append(time.perf_counter() - started_at)
 
     await asyncio.gather(*(worker() for _ in range(level)))
     elapsed = time.perf_counter() - start
-    took.sort()
+    durations.sort()
 
     def quantile(share: float) -> float:
-        return took[int((len(took) - 1) * share)] * 1e3
+        return durations[int((len(durations) - 1) * share)] * 1e3
 
     return {
-        "rival": "langgraph",
+        "peer": "langgraph",
         "in_flight": level,
-        "per_second": len(took) / elapsed,
+        "per_second": len(durations) / elapsed,
         "p50_ms": quantile(0.5),
         "p99_ms": quantile(0.99),
     }

@@ -1,4 +1,4 @@
-//! cargo-fuzz's driver of the target `policy`; what it does is in `integration-tests/src/fuzz`.
+//! The cargo-fuzz driver of the target `policy`, which is defined in `integration-tests/src/fuzz`.
 
 #![no_main]
 

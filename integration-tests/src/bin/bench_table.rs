@@ -1,31 +1,31 @@
-//! Makes one table of what all benchmarks measured: on the terminal, and in `docs/benchmarks.md`.
+//! Makes one table of the results of all benchmarks: on the terminal, and in `docs/benchmarks.md`.
 //!
-//! usage: `bench_table RESULTS.jsonl [docs/benchmarks.md [SECTION]]`. What stands in the page outside of
-//! the section's two markers is left as it is; without a name it is the section `measured`.
+//! usage: `bench_table RESULTS.jsonl [docs/benchmarks.md [SECTION]]`. It replaces only the text between
+//! the section's two markers; the default section is `measured`.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::Command;
 
 use anyhow::Context;
-use greenroom_integration_tests::bench::{ResultRow, Threshold, quick};
+use greenroom_integration_tests::bench::{ResultRow, Threshold, is_quick};
 
-/// The section of the page where nothing is said.
+/// The default section of the page.
 const SECTION: &str = "measured";
 
 fn main() -> anyhow::Result<()> {
-    let mut words = std::env::args().skip(1);
-    let results = words.next().context("usage: bench_table RESULTS.jsonl [PAGE.md]")?;
+    let mut arguments = std::env::args().skip(1);
+    let results = arguments.next().context("usage: bench_table RESULTS.jsonl [PAGE.md]")?;
     let rows = read(&results)?;
     let table = table(&rows);
     let mut out = std::io::stdout().lock();
     writeln!(out, "{table}")?;
-    // The page keeps what is comparable only.
-    if let Some(page) = words.next().filter(|_| !quick()) {
-        write_page(&page, &words.next().unwrap_or_else(|| SECTION.to_owned()), &table)?;
+    // Only comparable results are written to the page.
+    if let Some(page) = arguments.next().filter(|_| !is_quick()) {
+        write_page(&page, &arguments.next().unwrap_or_else(|| SECTION.to_owned()), &table)?;
     }
-    let bars: Vec<&ResultRow> = rows.iter().filter(|row| row.bar != Threshold::Informational).collect();
-    let reached = bars.iter().filter(|row| row.holds()).count();
-    writeln!(out, "{reached} of {} bars are reached", bars.len())?;
+    let with_target: Vec<&ResultRow> = rows.iter().filter(|row| row.threshold != Threshold::Informational).collect();
+    let met = with_target.iter().filter(|row| row.is_met()).count();
+    writeln!(out, "{met} of {} targets are met", with_target.len())?;
     Ok(())
 }
 
@@ -35,17 +35,20 @@ fn read(path: &str) -> anyhow::Result<Vec<ResultRow>> {
 }
 
 fn table(rows: &[ResultRow]) -> String {
-    let caution = if quick() { "A quick run: a tenth of everything, not comparable. " } else { "" };
-    let mut text = format!("{caution}Machine: {}.\n\n| | what | bar | figure | |\n|---|---|---|---|---|\n", machine());
+    let caution = if is_quick() { "A quick run: a tenth of everything, not comparable. " } else { "" };
+    let mut text = format!(
+        "{caution}Machine: {}.\n\n| group | measurement | target | measured | |\n|---|---|---|---|---|\n",
+        machine()
+    );
     for row in rows {
-        let (bar, mark) = row.target_and_verdict();
-        let line = format!("| {} | {} | {bar} | {} | {mark} |\n", row.group, row.what, row.shown());
+        let (target, verdict) = row.target_and_verdict();
+        let line = format!("| {} | {} | {target} | {} | {verdict} |\n", row.group, row.name, row.measured_text());
         text.push_str(&line);
     }
     text
 }
 
-/// What the figures were measured on: a figure without its machine says nothing.
+/// Describes the machine: a value without its machine cannot be compared.
 fn machine() -> String {
     let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("unknown processor");

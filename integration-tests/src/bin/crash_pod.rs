@@ -1,6 +1,6 @@
-//! The product's own house, with a plug that is pulled at a chosen write: `crash_pod AT
-//! before|after WORKFLOW [TEAM]` runs the workflow with what the environment configures, approves
-//! whatever asks, and prints how many writes there were, if it lives to see the end.
+//! A pod of the product that crashes at a chosen write: `crash_pod WRITE before|after WORKFLOW [TEAM]` runs
+//! the workflow with the configuration of the environment, approves every approval step, and prints the
+//! number of writes if it reaches the end.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -24,42 +24,42 @@ fn main() -> anyhow::Result<()> {
 }
 
 async fn pod() -> anyhow::Result<u64> {
-    let mut words = std::env::args().skip(1);
-    let usage = "usage: crash_pod AT before|after WORKFLOW [TEAM]";
-    let at = words.next().context(usage)?.parse()?;
-    let plug = CrashPoint::new(at, words.next().context(usage)?.parse()?);
-    let workflow = WorkflowId::new(words.next().context(usage)?)?;
-    let team = words.next().map(TeamId::new).transpose()?;
+    let mut arguments = std::env::args().skip(1);
+    let usage = "usage: crash_pod WRITE before|after WORKFLOW [TEAM]";
+    let write = arguments.next().context(usage)?.parse()?;
+    let crash_point = CrashPoint::new(write, arguments.next().context(usage)?.parse()?);
+    let workflow = WorkflowId::new(arguments.next().context(usage)?)?;
+    let team = arguments.next().map(TeamId::new).transpose()?;
 
     let config = source::load(&Flags::default(), std::env::vars())?.config;
-    let owned = DataDirLock::acquire(&config.data_dir)?;
-    let around = Arc::clone(&plug);
-    let extras = Overrides { stores: Some(Box::new(move |stores| around.around(stores))), ..Overrides::default() };
-    let mut pod = compose_with(&config, Arc::new(WallClock), Arc::new(TimeOrdered), extras)
+    let lock = DataDirLock::acquire(&config.data_dir)?;
+    let wrapper = Arc::clone(&crash_point);
+    let overrides = Overrides { stores: Some(Box::new(move |stores| wrapper.wrap(stores))), ..Overrides::default() };
+    let mut pod = compose_with(&config, Arc::new(WallClock), Arc::new(TimeOrdered), overrides)
         .await
         .map_err(|cause| anyhow::anyhow!("{cause:?}"))?;
-    pod.attach_lock(owned);
+    pod.attach_lock(lock);
     let client = pod.client(&UserId::new("admin")?);
     let inputs = Values::from([("text".to_owned(), Json::from("hello"))]);
-    let work = CallParams { inputs, detach: true, ..CallParams::default() };
+    let params = CallParams { inputs, detach: true, ..CallParams::default() };
     let accepted = match team {
-        Some(team) => client.run_team(team, workflow, work).await?,
-        None => client.run_workflow(workflow, work).await?,
+        Some(team) => client.run_team(team, workflow, params).await?,
+        None => client.run_workflow(workflow, params).await?,
     };
     anyhow::ensure!(accepted.error.is_none(), "{accepted:?}");
     follow(&client, &RunId::new(accepted.id)?).await?;
     pod.shutdown().await;
-    Ok(plug.seen())
+    Ok(crash_point.write_count())
 }
 
-/// Says yes to whatever a run asks, until it has ended.
+/// Approves every approval step of a run until the run has ended.
 async fn follow(client: &Client, run: &RunId) -> anyhow::Result<()> {
     let mut events = client.watch(run, 0);
     while let Some(event) = events.next().await {
         match event?.kind {
             RunEventKind::ApprovalRequested { step, .. } => {
-                let answered = client.approve(run.clone(), step).await?;
-                anyhow::ensure!(answered.error.is_none(), "{answered:?}");
+                let approved = client.approve(run.clone(), step).await?;
+                anyhow::ensure!(approved.error.is_none(), "{approved:?}");
             }
             RunEventKind::RunEnded { .. } => return Ok(()),
             _ => {}

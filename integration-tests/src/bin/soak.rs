@@ -1,10 +1,11 @@
-//! A steady load over the whole pipeline, for a while: `soak [SECONDS] [REQUESTS_PER_SECOND]`.
+//! Applies a steady load to the whole pipeline: `soak [SECONDS] [REQUESTS_PER_SECOND]`.
 //!
-//! Agents, workflows, a scripted model, denials, unknown names and cancelled runs come in an open loop;
-//! memory, open files, threads and what is under way are sampled each second. Ends with 1 if one of
-//! them does not stay flat. The rule: behind a warm-up of a third, in which the caches of the database fill, the line of
-//! least squares through the samples may rise by [`RSS_GROWTH_MAX_MIB`] over the measured time, and the
-//! medians of the last fifth of open files and threads by [`COUNT_GROWTH_MAX`] over those of the first.
+//! Agents, workflows, a scripted model, denials, unknown names and cancelled runs arrive in an open loop;
+//! memory, open files, threads and requests in flight are sampled each second. It exits with 1 if one of
+//! them grows. The rule: after a warm-up of a third, in which the database's caches fill, the
+//! least-squares line through the memory samples may rise by [`RSS_GROWTH_MAX_MIB`] over the measured time,
+//! and the median of the last fifth of open files and threads may exceed that of the first by
+//! [`COUNT_GROWTH_MAX`].
 
 use std::io::Write;
 use std::sync::Arc;
@@ -22,86 +23,86 @@ use greenroom_runtimes::models::scripted::{Script, Scripted, ScriptedCall, Scrip
 use greenroom_supervisor::compose::Overrides;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-/// Where nothing is said.
+/// Defaults of the two arguments.
 const SECONDS: u64 = 600;
 const REQUESTS_PER_SECOND: u64 = 100;
-/// Milliseconds that the scripted model thinks.
-const THINKS_MS: u64 = 50;
-/// Between two arrivals of a batch.
+/// Milliseconds before the scripted model answers.
+const MODEL_DELAY_MS: u64 = 50;
+/// Interval between two batches of arrivals.
 const TICK: Duration = Duration::from_millis(100);
-/// Requests under way at one time; a steady load far from overload stays far below.
-const UNDER_WAY_MAX: usize = 2_000;
-/// MiB by which memory may rise over the measured time, and files and threads by how many.
+/// Maximum of pending requests; a steady load far from overload has far fewer.
+const PENDING_MAX: usize = 2_000;
+/// Maximum growth over the measured time: of memory in MiB, and of the number of open files and threads.
 const RSS_GROWTH_MAX_MIB: f64 = 8.0;
 const COUNT_GROWTH_MAX: f64 = 8.0;
 
 fn main() -> anyhow::Result<()> {
-    let mut words = std::env::args().skip(1);
-    let mut number = |otherwise| words.next().map_or(Ok(otherwise), |word| word.parse::<u64>());
+    let mut arguments = std::env::args().skip(1);
+    let mut number = |otherwise| arguments.next().map_or(Ok(otherwise), |word| word.parse::<u64>());
     let (seconds, rate) = (number(SECONDS)?, number(REQUESTS_PER_SECOND)?);
-    ensure!(seconds >= 30, "a soak of less than 30 s says nothing");
+    ensure!(seconds >= 30, "a soak of less than 30 s is too short to show growth");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let samples = runtime.block_on(soak(Duration::from_secs(seconds), rate))?;
-    told(&samples, rate)
+    report(&samples, rate)
 }
 
-/// What was there at one second.
+/// Resources of the process at one moment.
 #[derive(Debug, Clone, Copy)]
 struct Sample {
     rss_mib: f64,
     files: f64,
     threads: f64,
-    inside: f64,
+    in_flight: f64,
 }
 
 impl Sample {
-    fn now(rented: &TestPod) -> anyhow::Result<Self> {
+    fn now(test_pod: &TestPod) -> anyhow::Result<Self> {
         let status = std::fs::read_to_string("/proc/self/status")?;
         let threads = status.lines().find_map(|line| line.strip_prefix("Threads:")?.trim().parse().ok());
         let files = u32::try_from(std::fs::read_dir("/proc/self/fd")?.count())?;
-        let inside = u32::try_from(rented.pod.in_flight())?;
+        let in_flight = u32::try_from(test_pod.pod.in_flight())?;
         let threads = threads.context("the number of threads")?;
-        Ok(Self { rss_mib: memory()?.resident, files: files.into(), threads, inside: inside.into() })
+        Ok(Self { rss_mib: memory()?.resident, files: files.into(), threads, in_flight: in_flight.into() })
     }
 }
 
 async fn pod() -> anyhow::Result<(TestPod, tempfile::TempDir)> {
     let definitions = tempfile::tempdir()?;
-    let stagehand = DefinitionsDir::new(definitions.path())?;
-    stagehand.echo_agent("echo_agent")?;
-    stagehand.model_agent("thinking_agent", "scripted.slow")?;
-    stagehand.row_workflow("thinking_in_a_row", "thinking_agent", 3)?;
+    let definitions_dir = DefinitionsDir::new(definitions.path())?;
+    definitions_dir.write_echo_agent("echo_agent")?;
+    definitions_dir.write_model_agent("thinking_agent", "scripted.slow")?;
+    definitions_dir.write_row_workflow("thinking_in_a_row", "thinking_agent", 3)?;
     let usage = Some(Tokens { input: 100, output: 10 });
-    let call = ScriptedCall { delay_ms: THINKS_MS, reply: ScriptedReply::Blank, usage, ..ScriptedCall::default() };
+    let call = ScriptedCall { delay_ms: MODEL_DELAY_MS, reply: ScriptedReply::Blank, usage, ..ScriptedCall::default() };
     let scripted = Arc::new(Scripted::new(Script { calls: vec![call] }));
-    let extras = Overrides { providers: vec![scripted], ..Overrides::default() };
-    Ok((start_pod(StoreKind::Full, Some(stagehand.dir()), extras).await?, definitions))
+    let overrides = Overrides { providers: vec![scripted], ..Overrides::default() };
+    Ok((start_pod(StoreKind::Full, Some(definitions_dir.dir()), overrides).await?, definitions))
 }
 
-/// One arrival; which kind follows from its number, so that every soak has the same mixture.
+/// Sends one request; its kind follows from its number, so that every soak has the same mixture.
 async fn arrive(admin: Client, guest: Client, number: u64) -> anyhow::Result<()> {
-    let work = || CallParams { inputs: text("a small document"), ..CallParams::default() };
+    let params = || CallParams { inputs: text("a small document"), ..CallParams::default() };
     match number % 20 {
-        0..=11 => expect(admin.run_agent(AgentId::new("echo_agent")?, work()).await?.status, Status::Success),
-        12..=15 => expect(admin.run_agent(AgentId::new("thinking_agent")?, work()).await?.status, Status::Success),
+        0..=11 => expect(admin.run_agent(AgentId::new("echo_agent")?, params()).await?.status, Status::Success),
+        12..=15 => expect(admin.run_agent(AgentId::new("thinking_agent")?, params()).await?.status, Status::Success),
         16 => {
             let workflow = WorkflowId::new("thinking_in_a_row")?;
-            expect(admin.run_workflow(workflow, work()).await?.status, Status::Success)
+            expect(admin.run_workflow(workflow, params()).await?.status, Status::Success)
         }
-        17 => expect(guest.run_agent(AgentId::new("echo_agent")?, work()).await?.status, Status::Denied),
+        17 => expect(guest.run_agent(AgentId::new("echo_agent")?, params()).await?.status, Status::Denied),
         18 => {
-            let reply = admin.run_agent(AgentId::new("nobody_knows_this_agent")?, work()).await?;
+            let reply = admin.run_agent(AgentId::new("unregistered_agent")?, params()).await?;
             ensure!(reply.error.as_ref().is_some_and(|cause| cause.code == ErrorCode::UnknownAgent), "{reply:?}");
             Ok(())
         }
         _ => {
-            let detached = CallParams { detach: true, ..work() };
+            let detached = CallParams { detach: true, ..params() };
             let reply = admin.run_workflow(WorkflowId::new("thinking_in_a_row")?, detached).await?;
             ensure!(reply.error.is_none(), "{reply:?}");
             let cancelled = admin.cancel(RunId::new(reply.id)?).await?;
             // On a busy machine the run may have ended first.
-            let ended = cancelled.error.as_ref().is_none_or(|cause| cause.code == ErrorCode::RunNotActive);
-            ensure!(ended, "{cancelled:?}");
+            let outcome = cancelled.error.as_ref().is_none_or(|cause| cause.code == ErrorCode::RunNotActive);
+            ensure!(outcome, "{cancelled:?}");
             Ok(())
         }
     }
@@ -113,43 +114,43 @@ fn expect(found: Status, wanted: Status) -> anyhow::Result<()> {
 }
 
 async fn soak(length: Duration, rate: u64) -> anyhow::Result<Vec<Sample>> {
-    let (rented, _definitions) = pod().await?;
-    let (admin, guest) = (rented.admin()?, rented.pod.client(&UserId::new("guest")?));
-    let (mut arrivals, mut looks) = (interval(TICK), interval(Duration::from_secs(1)));
+    let (test_pod, _definitions) = pod().await?;
+    let (admin, guest) = (test_pod.admin()?, test_pod.pod.client(&UserId::new("guest")?));
+    let (mut arrivals, mut sample_ticks) = (interval(TICK), interval(Duration::from_secs(1)));
     arrivals.set_missed_tick_behavior(MissedTickBehavior::Burst);
-    let (mut under_way, mut samples, mut number) = (FuturesUnordered::new(), Vec::new(), 0_u64);
-    let until = Instant::now() + length;
-    let mut owed = 0;
-    while Instant::now() < until {
+    let (mut pending, mut samples, mut number) = (FuturesUnordered::new(), Vec::new(), 0_u64);
+    let ends_at = Instant::now() + length;
+    let mut due_tenths = 0;
+    while Instant::now() < ends_at {
         tokio::select! {
             _ = arrivals.tick() => {
-                owed += rate;
-                while owed >= 10 {
-                    owed -= 10;
-                    under_way.push(arrive(admin.clone(), guest.clone(), number));
+                due_tenths += rate;
+                while due_tenths >= 10 {
+                    due_tenths -= 10;
+                    pending.push(arrive(admin.clone(), guest.clone(), number));
                     number += 1;
                 }
-                ensure!(under_way.len() <= UNDER_WAY_MAX, "{} are under way: the load is no steady one", under_way.len());
+                ensure!(pending.len() <= PENDING_MAX, "{} requests are pending: the load exceeds the capacity", pending.len());
             }
-            _ = looks.tick() => samples.push(Sample::now(&rented)?),
-            Some(ended) = under_way.next() => ended?,
+            _ = sample_ticks.tick() => samples.push(Sample::now(&test_pod)?),
+            Some(outcome) = pending.next() => outcome?,
         }
     }
-    while let Some(ended) = under_way.next().await {
-        ended?;
+    while let Some(outcome) = pending.next().await {
+        outcome?;
     }
-    let verdict = rented.pod.stores().audit.verify().await?;
-    ensure!(verdict.is_valid(), "{verdict:?}");
-    writeln!(std::io::stdout(), "{number} requests in {length:?}, {} records in the audit", verdict.records)?;
-    rented.pod.shutdown().await;
+    let chain = test_pod.pod.stores().audit.verify().await?;
+    ensure!(chain.is_valid(), "{chain:?}");
+    writeln!(std::io::stdout(), "{number} requests in {length:?}, {} records in the audit", chain.records)?;
+    test_pod.pod.shutdown().await;
     Ok(samples)
 }
 
-/// Says what was measured, and fails if it is not flat.
-fn told(samples: &[Sample], rate: u64) -> anyhow::Result<()> {
+/// Reports the measurements, and fails if one of them grew.
+fn report(samples: &[Sample], rate: u64) -> anyhow::Result<()> {
     let warm = samples.get(samples.len() / 3..).context("samples")?;
-    let of = |what: fn(&Sample) -> f64| warm.iter().map(what).collect::<Vec<f64>>();
-    let rss = of(|sample| sample.rss_mib);
+    let series = |value: fn(&Sample) -> f64| warm.iter().map(value).collect::<Vec<f64>>();
+    let rss = series(|sample| sample.rss_mib);
     let (slope, seconds) = (slope(&rss), rss.iter().map(|_| 1.0).sum::<f64>());
     let growth = |counts: &[f64]| -> f64 {
         let fifth = (counts.len() / 5).max(1);
@@ -157,7 +158,7 @@ fn told(samples: &[Sample], rate: u64) -> anyhow::Result<()> {
         let last = counts.get(counts.len() - fifth..).map(median);
         last.unwrap_or_default() - first.unwrap_or_default()
     };
-    let (files, threads) = (growth(&of(|sample| sample.files)), growth(&of(|sample| sample.threads)));
+    let (files, threads) = (growth(&series(|sample| sample.files)), growth(&series(|sample| sample.threads)));
     let name = format!("{rate} requests/s for {} s", samples.len());
     record("soak", format!("{name}: memory, median"), median(&rss), "MiB", Threshold::Informational)?;
     record("soak", format!("{name}: memory's slope"), slope * 60.0, "MiB/min", Threshold::Informational)?;
@@ -166,30 +167,30 @@ fn told(samples: &[Sample], rate: u64) -> anyhow::Result<()> {
     record("soak", format!("{name}: more threads"), threads, "", Threshold::AtMost(COUNT_GROWTH_MAX))?;
     record(
         "soak",
-        format!("{name}: under way, median"),
-        median(&of(|sample| sample.inside)),
+        format!("{name}: in flight, median"),
+        median(&series(|sample| sample.in_flight)),
         "",
         Threshold::Informational,
     )?;
     let flat = slope * seconds <= RSS_GROWTH_MAX_MIB && files <= COUNT_GROWTH_MAX && threads <= COUNT_GROWTH_MAX;
     writeln!(std::io::stdout(), "{}", if flat { "flat" } else { "not flat" })?;
-    ensure!(flat, "what a steady load holds must not grow");
+    ensure!(flat, "memory, open files and threads must not grow under a steady load");
     Ok(())
 }
 
-/// The rise of the line of least squares, for each sample.
+/// Slope of the least-squares line, per sample.
 fn slope(values: &[f64]) -> f64 {
-    let numbered = || {
-        values.iter().scan(0.0, |place, value| {
-            *place += 1.0;
-            Some((*place, *value))
+    let points = || {
+        values.iter().scan(0.0, |index, value| {
+            *index += 1.0;
+            Some((*index, *value))
         })
     };
-    let count = numbered().map(|_| 1.0).sum::<f64>().max(1.0);
-    let mean = |of: fn((f64, f64)) -> f64| numbered().map(of).sum::<f64>() / count;
+    let count = points().map(|_| 1.0).sum::<f64>().max(1.0);
+    let mean = |coordinate: fn((f64, f64)) -> f64| points().map(coordinate).sum::<f64>() / count;
     let (mean_x, mean_y) = (mean(|(x, _)| x), mean(|(_, y)| y));
-    let covered: f64 = numbered().map(|(x, y)| (x - mean_x) * (y - mean_y)).sum();
-    let spread: f64 = numbered().map(|(x, _)| (x - mean_x).powi(2)).sum();
+    let covered: f64 = points().map(|(x, y)| (x - mean_x) * (y - mean_y)).sum();
+    let spread: f64 = points().map(|(x, _)| (x - mean_x).powi(2)).sum();
     if spread > 0.0 { covered / spread } else { 0.0 }
 }
 

@@ -1,4 +1,4 @@
-//! The audit and the ledger, with a plug in each write; what is read passes through.
+//! Decorators of the audit and the ledger: each write passes the crash point, reads are forwarded.
 
 use std::sync::Arc;
 
@@ -16,34 +16,34 @@ use greenroom_registry::ledger::{
 
 use super::CrashPoint;
 
-pub(super) struct Audit {
+pub(super) struct CrashingAudit {
     pub(super) inner: Arc<dyn AuditLog>,
-    pub(super) plug: Arc<CrashPoint>,
+    pub(super) crash_point: Arc<CrashPoint>,
 }
 
 #[async_trait]
-impl AuditLog for Audit {
+impl AuditLog for CrashingAudit {
     async fn submit(
         &self,
         opening: Opening,
         timing: CommitTiming,
         now: Timestamp,
     ) -> Result<PendingAuditEntry, AuditError> {
-        let is_here = self.plug.hit();
-        let mut opened = self.inner.submit(opening, timing, now).await?;
-        if is_here {
-            let _ = opened.wait_durable().await;
+        let is_crash_point = self.crash_point.hit();
+        let mut entry = self.inner.submit(opening, timing, now).await?;
+        if is_crash_point {
+            let _ = entry.wait_durable().await;
             std::process::abort();
         }
-        Ok(opened)
+        Ok(entry)
     }
 
     async fn close(&self, entry: OpenAuditEntry, closing: Closing, now: Timestamp) {
-        self.plug.write(self.inner.close(entry, closing, now)).await;
+        self.crash_point.write(self.inner.close(entry, closing, now)).await;
     }
 
     async fn record_system_event(&self, subject: &str, message: &str, now: Timestamp) -> Result<AuditSeq, AuditError> {
-        self.plug.write(self.inner.record_system_event(subject, message, now)).await
+        self.crash_point.write(self.inner.record_system_event(subject, message, now)).await
     }
 
     async fn read(&self, before: Option<AuditSeq>, limit: u32) -> Result<AuditPage, AuditError> {
@@ -59,34 +59,34 @@ impl AuditLog for Audit {
     }
 
     async fn prune(&self, before: Timestamp, now: Timestamp) -> Result<PruneReport, AuditError> {
-        self.plug.write(self.inner.prune(before, now)).await
+        self.crash_point.write(self.inner.prune(before, now)).await
     }
 }
 
 pub(super) struct CrashingLedger {
     pub(super) inner: Arc<dyn Ledger>,
-    pub(super) plug: Arc<CrashPoint>,
+    pub(super) crash_point: Arc<CrashPoint>,
 }
 
 #[async_trait]
 impl Ledger for CrashingLedger {
-    async fn count(&self, who: &UsageKey, over: Periods, now: Timestamp) -> Result<UsageSummary, StoreError> {
-        self.plug.write(self.inner.count(who, over, now)).await
+    async fn count(&self, key: &UsageKey, periods: Periods, now: Timestamp) -> Result<UsageSummary, StoreError> {
+        self.crash_point.write(self.inner.count(key, periods, now)).await
     }
 
-    async fn usage(&self, who: &UsageKey, over: Periods, now: Timestamp) -> Result<UsageSummary, StoreError> {
-        self.inner.usage(who, over, now).await
+    async fn usage(&self, key: &UsageKey, periods: Periods, now: Timestamp) -> Result<UsageSummary, StoreError> {
+        self.inner.usage(key, periods, now).await
     }
 
     async fn reserve(
         &self,
         account: &Account,
         limits: &[Limit],
-        worst: Amount,
+        worst_case: Amount,
         key: &CallKey,
         now: Timestamp,
     ) -> Result<Reservation, ReserveError> {
-        self.plug.write(self.inner.reserve(account, limits, worst, key, now)).await
+        self.crash_point.write(self.inner.reserve(account, limits, worst_case, key, now)).await
     }
 
     async fn settle(
@@ -95,7 +95,7 @@ impl Ledger for CrashingLedger {
         settlement: Settlement,
         now: Timestamp,
     ) -> Result<Amount, StoreError> {
-        self.plug.write(self.inner.settle(reservation, settlement, now)).await
+        self.crash_point.write(self.inner.settle(reservation, settlement, now)).await
     }
 
     async fn costs(&self, since: Option<Timestamp>) -> Result<Vec<CostRow>, StoreError> {

@@ -1,4 +1,4 @@
-//! Runs and their journals, with a plug in each write; what is read passes through.
+//! Decorators of the run store and the journal: each write passes the crash point, reads are forwarded.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,13 +14,13 @@ use greenroom_registry::runs::{Created, DedupKey, Fence, NewRun, RunFilter, RunP
 
 use super::CrashPoint;
 
-pub(super) struct Runs {
+pub(super) struct CrashingRuns {
     pub(super) inner: Arc<dyn RunStore>,
-    pub(super) plug: Arc<CrashPoint>,
+    pub(super) crash_point: Arc<CrashPoint>,
 }
 
 #[async_trait]
-impl RunStore for Runs {
+impl RunStore for CrashingRuns {
     async fn create_with_entries(
         &self,
         run: &NewRun,
@@ -28,7 +28,7 @@ impl RunStore for Runs {
         entries: &[Entry],
         now: Timestamp,
     ) -> Result<(Created, Option<Receipt>), JournalError> {
-        self.plug.write(self.inner.create_with_entries(run, key, entries, now)).await
+        self.crash_point.write(self.inner.create_with_entries(run, key, entries, now)).await
     }
 
     async fn claim(
@@ -38,15 +38,15 @@ impl RunStore for Runs {
         lease: Duration,
         now: Timestamp,
     ) -> Result<Option<Fence>, StoreError> {
-        self.plug.write(self.inner.claim(run, pod, lease, now)).await
+        self.crash_point.write(self.inner.claim(run, pod, lease, now)).await
     }
 
     async fn renew(&self, run: &RunId, fence: Fence, lease: Duration, now: Timestamp) -> Result<(), JournalError> {
-        self.plug.write(self.inner.renew(run, fence, lease, now)).await
+        self.crash_point.write(self.inner.renew(run, fence, lease, now)).await
     }
 
     async fn release(&self, run: &RunId, fence: Fence) {
-        self.plug.write(self.inner.release(run, fence)).await;
+        self.crash_point.write(self.inner.release(run, fence)).await;
     }
 
     async fn get(&self, run: &RunId) -> Result<Option<RunRecord>, StoreError> {
@@ -66,17 +66,17 @@ impl RunStore for Runs {
     }
 
     async fn prune(&self, before: Timestamp) -> Result<u64, StoreError> {
-        self.plug.write(self.inner.prune(before)).await
+        self.crash_point.write(self.inner.prune(before)).await
     }
 }
 
-pub(super) struct Journals {
+pub(super) struct CrashingJournal {
     pub(super) inner: Arc<dyn Journal>,
-    pub(super) plug: Arc<CrashPoint>,
+    pub(super) crash_point: Arc<CrashPoint>,
 }
 
 #[async_trait]
-impl Journal for Journals {
+impl Journal for CrashingJournal {
     async fn submit(
         &self,
         tip: AppendPosition<'_>,
@@ -84,9 +84,9 @@ impl Journal for Journals {
         timing: CommitTiming,
         now: Timestamp,
     ) -> Result<PendingAppend, JournalError> {
-        let is_here = self.plug.hit();
+        let is_crash_point = self.crash_point.hit();
         let pending = self.inner.submit(tip, entries, timing, now).await?;
-        if is_here {
+        if is_crash_point {
             let _ = pending.wait_receipt().await;
             std::process::abort();
         }

@@ -1,5 +1,5 @@
-//! Contexts, artifacts, bodies of definitions, kept answers and the stores as a whole, with a plug in
-//! each write; what is read passes through.
+//! Decorators of the stores of contexts, artifacts, definitions, idempotency keys and agent memories, and
+//! of their maintenance: each write passes the crash point, reads are forwarded.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -19,15 +19,15 @@ use greenroom_registry::runs::{DedupKey, Fence};
 
 use super::CrashPoint;
 
-pub(super) struct Contexts {
+pub(super) struct CrashingContext {
     pub(super) inner: Arc<dyn ContextStore>,
-    pub(super) plug: Arc<CrashPoint>,
+    pub(super) crash_point: Arc<CrashPoint>,
 }
 
 #[async_trait]
-impl ContextStore for Contexts {
+impl ContextStore for CrashingContext {
     async fn claim(&self, run: &RunId) -> Result<Fence, ContextError> {
-        self.plug.write(self.inner.claim(run)).await
+        self.crash_point.write(self.inner.claim(run)).await
     }
 
     async fn read(
@@ -40,7 +40,7 @@ impl ContextStore for Contexts {
     }
 
     async fn write(&self, run: &RunId, fence: Fence, put: ContextPut, now: Timestamp) -> Result<Version, ContextError> {
-        self.plug.write(self.inner.write(run, fence, put, now)).await
+        self.crash_point.write(self.inner.write(run, fence, put, now)).await
     }
 
     async fn snapshot(&self, run: &RunId, now: Timestamp) -> Result<Snapshot, ContextError> {
@@ -52,23 +52,23 @@ impl ContextStore for Contexts {
     }
 
     async fn expire(&self, run: &RunId, fence: Fence, now: Timestamp) -> Result<u64, ContextError> {
-        self.plug.write(self.inner.expire(run, fence, now)).await
+        self.crash_point.write(self.inner.expire(run, fence, now)).await
     }
 
     async fn remove(&self, run: &RunId, fence: Fence) -> Result<(), ContextError> {
-        self.plug.write(self.inner.remove(run, fence)).await
+        self.crash_point.write(self.inner.remove(run, fence)).await
     }
 }
 
 pub(super) struct CrashingArtifacts {
     pub(super) inner: Arc<dyn ArtifactStore>,
-    pub(super) plug: Arc<CrashPoint>,
+    pub(super) crash_point: Arc<CrashPoint>,
 }
 
 #[async_trait]
 impl ArtifactStore for CrashingArtifacts {
     async fn put(&self, bytes: Vec<u8>, media_type: &str, name: &str) -> Result<ArtifactRef, ArtifactError> {
-        self.plug.write(self.inner.put(bytes, media_type, name)).await
+        self.crash_point.write(self.inner.put(bytes, media_type, name)).await
     }
 
     async fn get(&self, hash: &ContentHash, bytes_max: u64) -> Result<Option<Vec<u8>>, ArtifactError> {
@@ -76,19 +76,19 @@ impl ArtifactStore for CrashingArtifacts {
     }
 
     async fn sweep(&self, named: HashSet<ContentHash>, now: Timestamp) -> Result<SweepReport, StoreError> {
-        self.plug.write(self.inner.sweep(named, now)).await
+        self.crash_point.write(self.inner.sweep(named, now)).await
     }
 }
 
 pub(super) struct CrashingDefinitions {
     pub(super) inner: Arc<dyn DefinitionStore>,
-    pub(super) plug: Arc<CrashPoint>,
+    pub(super) crash_point: Arc<CrashPoint>,
 }
 
 #[async_trait]
 impl DefinitionStore for CrashingDefinitions {
     async fn put(&self, hash: &ContentHash, body: &str) -> Result<(), StoreError> {
-        self.plug.write(self.inner.put(hash, body)).await
+        self.crash_point.write(self.inner.put(hash, body)).await
     }
 
     async fn get(&self, hash: &ContentHash) -> Result<Option<String>, StoreError> {
@@ -98,7 +98,7 @@ impl DefinitionStore for CrashingDefinitions {
 
 pub(super) struct CrashingIdempotency {
     pub(super) inner: Arc<dyn IdempotencyStore>,
-    pub(super) plug: Arc<CrashPoint>,
+    pub(super) crash_point: Arc<CrashPoint>,
 }
 
 #[async_trait]
@@ -110,15 +110,15 @@ impl IdempotencyStore for CrashingIdempotency {
         body: &ContentHash,
         now: Timestamp,
     ) -> Result<KeyStatus, StoreError> {
-        self.plug.write(self.inner.begin(tenant, key, body, now)).await
+        self.crash_point.write(self.inner.begin(tenant, key, body, now)).await
     }
 
     async fn finish(&self, tenant: &TenantId, key: &DedupKey, reply: &Reply, now: Timestamp) -> Result<(), StoreError> {
-        self.plug.write(self.inner.finish(tenant, key, reply, now)).await
+        self.crash_point.write(self.inner.finish(tenant, key, reply, now)).await
     }
 
     async fn abandon(&self, tenant: &TenantId, key: &DedupKey) -> Result<(), StoreError> {
-        self.plug.write(self.inner.abandon(tenant, key)).await
+        self.crash_point.write(self.inner.abandon(tenant, key)).await
     }
 
     async fn lookup(&self, tenant: &TenantId, key: &DedupKey, body: &ContentHash) -> Result<KeyStatus, StoreError> {
@@ -126,17 +126,17 @@ impl IdempotencyStore for CrashingIdempotency {
     }
 
     async fn prune(&self, before: Timestamp) -> Result<u64, StoreError> {
-        self.plug.write(self.inner.prune(before)).await
+        self.crash_point.write(self.inner.prune(before)).await
     }
 }
 
-pub(super) struct Memories {
+pub(super) struct CrashingMemory {
     pub(super) inner: Arc<dyn MemoryStore>,
-    pub(super) plug: Arc<CrashPoint>,
+    pub(super) crash_point: Arc<CrashPoint>,
 }
 
 #[async_trait]
-impl MemoryStore for Memories {
+impl MemoryStore for CrashingMemory {
     async fn remember(
         &self,
         owner: &MemoryOwner,
@@ -144,30 +144,30 @@ impl MemoryStore for Memories {
         vector: &[f32],
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        self.plug.write(self.inner.remember(owner, memory, vector, now)).await
+        self.crash_point.write(self.inner.remember(owner, memory, vector, now)).await
     }
 
     async fn recall(
         &self,
         owner: &MemoryOwner,
-        near: VectorQuery<'_>,
+        query: VectorQuery<'_>,
         now: Timestamp,
     ) -> Result<Vec<MemoryMatch>, StoreError> {
-        self.inner.recall(owner, near, now).await
+        self.inner.recall(owner, query, now).await
     }
 
-    async fn list(&self, owner: &MemoryOwner, most: usize, now: Timestamp) -> Result<Vec<Memory>, StoreError> {
-        self.inner.list(owner, most, now).await
+    async fn list(&self, owner: &MemoryOwner, limit: usize, now: Timestamp) -> Result<Vec<Memory>, StoreError> {
+        self.inner.list(owner, limit, now).await
     }
 
     async fn forget(&self, owner: &MemoryOwner, id: Option<&ContentHash>) -> Result<u64, StoreError> {
-        self.plug.write(self.inner.forget(owner, id)).await
+        self.crash_point.write(self.inner.forget(owner, id)).await
     }
 }
 
 pub(super) struct CrashingMaintenance {
     pub(super) inner: Arc<dyn StoreMaintenance>,
-    pub(super) plug: Arc<CrashPoint>,
+    pub(super) crash_point: Arc<CrashPoint>,
 }
 
 #[async_trait]
@@ -177,7 +177,7 @@ impl StoreMaintenance for CrashingMaintenance {
     }
 
     async fn backup(&self, to: &Path) -> Result<(), StoreError> {
-        self.plug.write(self.inner.backup(to)).await
+        self.crash_point.write(self.inner.backup(to)).await
     }
 
     async fn referenced_artifacts(&self) -> Result<HashSet<ContentHash>, StoreError> {
@@ -185,6 +185,6 @@ impl StoreMaintenance for CrashingMaintenance {
     }
 
     async fn close(&self, now: Timestamp) -> Result<(), StoreError> {
-        self.plug.write(self.inner.close(now)).await
+        self.crash_point.write(self.inner.close(now)).await
     }
 }

@@ -1,5 +1,5 @@
-//! The target `policy`: a document that says it is the guard's input, and the shipped engine. Nothing
-//! may fall over, and nobody without a role may be let through.
+//! The target `policy`: an untrusted document as policy input of the shipped engine. The engine must not
+//! panic, and it must not allow a user without a role.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -8,7 +8,7 @@ use greenroom_rego::snapshot::Compiler;
 use greenroom_rego::{Bundle, CacheDir, Engine, Input, PolicySnapshot};
 use tokio::runtime::Runtime;
 
-/// What documents are made of.
+/// Tokens of policy inputs.
 pub(super) const WORDS: &[&str] = &[
     "{",
     "}",
@@ -34,17 +34,17 @@ pub(super) const WORDS: &[&str] = &[
     "\"\\u0000\"",
 ];
 
-/// The one action that everybody may do.
-const EVERYBODYS: &str = "query_catalogue";
+/// The one action that is allowed without a role.
+const OPEN_ACTION: &str = "query_catalogue";
 
-/// One engine over the shipped bundle, for every input.
-struct Bench {
+/// One engine with the shipped bundle for all inputs.
+struct PolicyFixture {
     runtime: Runtime,
     snapshot: Arc<PolicySnapshot>,
     engine: Mutex<Engine>,
 }
 
-impl Bench {
+impl PolicyFixture {
     fn open() -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let compiler = Compiler::new(&CacheDir::Off)?;
@@ -53,41 +53,42 @@ impl Bench {
         Ok(Self { runtime, snapshot, engine })
     }
 
-    /// Whether it is allowed, by the hot decision and by the one that explains. An engine that erred is
-    /// thrown away, as its shard would do it, and an error denies.
-    fn asks(&self, input: &Input) -> (bool, bool) {
+    /// Evaluates the input with the decision entrypoint and with the explaining one, and returns whether each
+    /// allows it. An engine that failed is replaced, as its guard worker would do, and an error denies.
+    fn decide_and_explain(&self, input: &Input) -> (bool, bool) {
         let mut engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
-        let hot = self.runtime.block_on(engine.allowed(input));
-        if hot.is_err() {
-            *engine = self.fresh();
+        let decided = self.runtime.block_on(engine.allowed(input));
+        if decided.is_err() {
+            *engine = self.new_engine();
         }
-        let told = self.runtime.block_on(engine.explain(input));
-        if told.is_err() {
-            *engine = self.fresh();
+        let explained = self.runtime.block_on(engine.explain(input));
+        if explained.is_err() {
+            *engine = self.new_engine();
         }
-        let hot = hot.is_ok_and(|verdict| verdict.is_allowed());
-        (hot, told.is_ok_and(|explanation| explanation.allow))
+        let allowed = decided.is_ok_and(|decision| decision.is_allowed());
+        (allowed, explained.is_ok_and(|explanation| explanation.allow))
     }
 
-    #[expect(clippy::expect_used, reason = "the shipped bundle makes an engine, or nothing can be tried")]
-    fn fresh(&self) -> Engine {
-        self.runtime.block_on(Engine::new(Arc::clone(&self.snapshot))).expect("the shipped bundle makes an engine")
+    #[expect(clippy::expect_used, reason = "without an engine of the shipped bundle there is nothing to test")]
+    fn new_engine(&self) -> Engine {
+        self.runtime.block_on(Engine::new(Arc::clone(&self.snapshot))).expect("an engine loads the shipped bundle")
     }
 }
 
-/// A document of the guard.
-#[expect(clippy::expect_used, reason = "without the shipped bundle there is nothing to try")]
+/// Evaluates a policy input.
+#[expect(clippy::expect_used, reason = "without the shipped bundle there is nothing to test")]
 pub(super) fn policy(bytes: &[u8]) {
-    static BENCH: OnceLock<Bench> = OnceLock::new();
+    static FIXTURE: OnceLock<PolicyFixture> = OnceLock::new();
     let Ok(input) = serde_json::from_slice::<Input>(bytes) else { return };
     let Ok(document) = serde_json::to_value(&input) else { return };
-    let (allowed, explained) = BENCH.get_or_init(|| Bench::open().expect("the shipped bundle loads")).asks(&input);
+    let (allowed, explained) =
+        FIXTURE.get_or_init(|| PolicyFixture::open().expect("the shipped bundle loads")).decide_and_explain(&input);
     if allowed {
         assert!(explained, "the decision allows what its explanation denies: {document}");
         let roles = document.pointer("/user/roles").and_then(Json::as_object);
-        let is_somebody = roles.is_some_and(|roles| !roles.is_empty());
-        let is_everybodys = document.get("action").and_then(Json::as_str) == Some(EVERYBODYS);
-        assert!(is_somebody || is_everybodys, "nobody was let through: {document}");
+        let has_role = roles.is_some_and(|roles| !roles.is_empty());
+        let is_open_action = document.get("action").and_then(Json::as_str) == Some(OPEN_ACTION);
+        assert!(has_role || is_open_action, "a user without a role was allowed: {document}");
     }
 }
 
@@ -96,12 +97,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_corpus_holds_what_is_allowed_and_what_is_not() {
-        let bench = Bench::open().unwrap();
+    fn the_corpus_has_allowed_and_denied_inputs() {
+        let fixture = PolicyFixture::open().unwrap();
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/policy");
         for (name, wanted) in [("invoke", true), ("operator", true), ("start_run", true), ("guest", false)] {
             let input = serde_json::from_slice(&std::fs::read(folder.join(name)).unwrap()).unwrap();
-            assert_eq!(bench.asks(&input), (wanted, wanted), "{name}");
+            assert_eq!(fixture.decide_and_explain(&input), (wanted, wanted), "{name}");
         }
     }
 }

@@ -1,6 +1,6 @@
-//! The target `stream`: arbitrary bytes as the body of a provider's answer, over a real socket, through
-//! the real adapter. The first byte chooses the wire and how the rest is split. It ends within its
-//! bounds, and no usage is read where the bytes speak of none.
+//! The target `stream`: arbitrary bytes as the body of a provider's response, over a real socket, through
+//! the real adapter. The first byte selects the API and the size of the pieces. The call must end within
+//! its timeouts, and it must report no usage that the bytes do not contain.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -18,7 +18,7 @@ use greenroom_runtimes::models::genai::{ApiKey, ProviderSettings, Settings, open
 use greenroom_supervisor::clock::WallClock;
 use tokio::runtime::Runtime;
 
-/// What streams are made of.
+/// Tokens of streams.
 pub(super) const WORDS: &[&str] = &[
     "data: ",
     "event: ",
@@ -41,42 +41,42 @@ pub(super) const WORDS: &[&str] = &[
     "\u{fffd}",
 ];
 
-/// What every phase of a call may take here.
-const PHASE: Duration = Duration::from_secs(1);
-/// What the whole of it may take, with room for a busy machine.
-const ALL_MAX: Duration = Duration::from_secs(4);
-/// Pieces of one answer: far above what the bytes of one input can hold.
+/// Timeout of every phase of a call.
+const PHASE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Bound of the whole call, with room for a busy machine.
+const TOTAL_MAX: Duration = Duration::from_secs(4);
+/// Maximum number of deltas of one answer: far above what one input can encode.
 const DELTAS_MAX: usize = 200_000;
-const WIRES: [&str; 2] = ["openai", "anthropic"];
+const APIS: [&str; 2] = ["openai", "anthropic"];
 
-/// A server that answers each request with the bytes of the moment, and a provider of each wire.
-struct Bench {
+/// A server that replies to each request with the current bytes, and a provider for each API.
+struct StreamFixture {
     runtime: Runtime,
     body: Arc<Mutex<(Vec<u8>, usize)>>,
     providers: Vec<Arc<dyn ModelProvider>>,
     ledger: Arc<dyn Ledger>,
 }
 
-impl Bench {
+impl StreamFixture {
     fn open() -> anyhow::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let url = format!("http://{}/v1", listener.local_addr()?);
         let body = Arc::new(Mutex::new((Vec::new(), 0)));
-        let served = Arc::clone(&body);
+        let shared = Arc::clone(&body);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                // A client that hangs up in the middle is what is tried here.
-                drop(answer(stream, &served));
+                // The client may disconnect in the middle; that is part of the test.
+                drop(serve(stream, &shared));
             }
         });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let settings = |wire: &str| ProviderSettings {
-            name: wire.to_owned(),
-            api: wire.to_owned(),
+        let settings = |api: &str| ProviderSettings {
+            name: api.to_owned(),
+            api: api.to_owned(),
             key: Some(ApiKey::new("sk-none")),
             base_url: Some(url.clone()),
         };
-        let settings = Settings { providers: WIRES.iter().map(|wire| settings(wire)).collect(), ..Settings::default() };
+        let settings = Settings { providers: APIS.iter().map(|api| settings(api)).collect(), ..Settings::default() };
         let providers = runtime.block_on(async { open(&settings) }).map_err(|cause| anyhow::anyhow!("{cause}"))?;
         let parts = StoreParts {
             clock: Arc::new(WallClock),
@@ -86,10 +86,10 @@ impl Bench {
         Ok(Self { runtime, body, providers, ledger: open_in_memory(parts).stores.ledger })
     }
 
-    /// Streams the bytes through a provider; answers whether it told a usage.
-    fn reads(&self, wire: usize, split: usize, bytes: &[u8]) -> anyhow::Result<bool> {
+    /// Streams the bytes through a provider, and returns whether it reported usage.
+    fn stream_through(&self, api: usize, split: usize, bytes: &[u8]) -> anyhow::Result<bool> {
         *self.body.lock().unwrap_or_else(PoisonError::into_inner) = (bytes.to_vec(), split);
-        let provider = self.providers.get(wire).context("a wire")?;
+        let provider = self.providers.get(api).context("an API")?;
         let model: ModelName =
             format!("{}.test-model", provider.name()).parse().map_err(|_| anyhow::anyhow!("a model"))?;
         let key = CallKey::new("run_1/step")?;
@@ -102,9 +102,14 @@ impl Bench {
             price: PriceBasis::Listed,
         };
         self.runtime.block_on(async {
-            let paid = self.ledger.reserve(&account, &[], Amount::default(), &key, WallClock.now()).await?;
+            let reservation = self.ledger.reserve(&account, &[], Amount::default(), &key, WallClock.now()).await?;
             let messages = [Message::text(Role::User, "hello")];
-            let timeouts = Timeouts { connect: PHASE, first_token: PHASE, idle: PHASE, total: PHASE * 2 };
+            let timeouts = Timeouts {
+                connect: PHASE_TIMEOUT,
+                first_token: PHASE_TIMEOUT,
+                idle: PHASE_TIMEOUT,
+                total: PHASE_TIMEOUT * 2,
+            };
             let call = ModelCall {
                 model: &model,
                 system: "You answer.",
@@ -114,15 +119,15 @@ impl Bench {
                 tokens_max: 100,
                 key: &key,
                 timeouts,
-                reservation: &paid,
+                reservation: &reservation,
             };
             let Ok(mut deltas) = provider.stream(call).await else { return Ok(false) };
-            let (mut tells_usage, mut count) = (false, 0);
+            let (mut has_usage, mut count) = (false, 0);
             while let Some(Ok(delta)) = deltas.next().await {
                 count += 1;
-                assert!(count < DELTAS_MAX, "an answer has an end");
+                assert!(count < DELTAS_MAX, "a stream has an end");
                 match delta {
-                    Delta::Usage(_) => tells_usage = true,
+                    Delta::Usage(_) => has_usage = true,
                     Delta::End(_) => {
                         assert!(!matches!(deltas.next().await, Some(Ok(_))), "nothing follows the end");
                         break;
@@ -130,21 +135,21 @@ impl Bench {
                     Delta::Text(_) | Delta::Tool(_) => {}
                 }
             }
-            Ok(tells_usage)
+            Ok(has_usage)
         })
     }
 }
 
-/// Reads one request and answers with the bytes of the moment, in pieces.
-fn answer(mut stream: std::net::TcpStream, body: &Mutex<(Vec<u8>, usize)>) -> std::io::Result<()> {
-    stream.set_read_timeout(Some(PHASE))?;
+/// Reads one request and replies with the current bytes, in pieces.
+fn serve(mut stream: std::net::TcpStream, body: &Mutex<(Vec<u8>, usize)>) -> std::io::Result<()> {
+    stream.set_read_timeout(Some(PHASE_TIMEOUT))?;
     stream.set_nodelay(true)?;
-    let mut seen = Vec::new();
+    let mut request = Vec::new();
     let mut chunk = [0; 8192];
-    while !is_complete(&seen) {
+    while !is_complete(&request) {
         match stream.read(&mut chunk)? {
             0 => return Ok(()),
-            count => seen.extend_from_slice(chunk.get(..count).unwrap_or_default()),
+            count => request.extend_from_slice(chunk.get(..count).unwrap_or_default()),
         }
     }
     let (bytes, split) = body.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -155,27 +160,27 @@ fn answer(mut stream: std::net::TcpStream, body: &Mutex<(Vec<u8>, usize)>) -> st
     stream.shutdown(std::net::Shutdown::Write)
 }
 
-/// True once the head and as much of a body as it announces have come.
-fn is_complete(seen: &[u8]) -> bool {
-    let Some(head) = seen.windows(4).position(|window| window == b"\r\n\r\n") else { return false };
-    let text = String::from_utf8_lossy(seen.get(..head).unwrap_or_default()).to_lowercase();
+/// True once the head and a body of the announced length have been received.
+fn is_complete(request: &[u8]) -> bool {
+    let Some(head) = request.windows(4).position(|window| window == b"\r\n\r\n") else { return false };
+    let text = String::from_utf8_lossy(request.get(..head).unwrap_or_default()).to_lowercase();
     let length = text.lines().find_map(|line| line.strip_prefix("content-length: ")?.trim().parse::<usize>().ok());
-    seen.len() >= head + 4 + length.unwrap_or(0)
+    request.len() >= head + 4 + length.unwrap_or(0)
 }
 
-/// A provider's answer.
-#[expect(clippy::expect_used, reason = "without a socket there is nothing to try")]
+/// Streams a provider's response.
+#[expect(clippy::expect_used, reason = "without a socket there is nothing to test")]
 pub(super) fn stream(bytes: &[u8]) {
-    static BENCH: OnceLock<Bench> = OnceLock::new();
+    static FIXTURE: OnceLock<StreamFixture> = OnceLock::new();
     let Some((choice, body)) = bytes.split_first() else { return };
-    let bench = BENCH.get_or_init(|| Bench::open().expect("there is a socket to be had"));
-    // Few pieces of a long body, many of a short one: a write a byte of 64 KiB says nothing more.
+    let fixture = FIXTURE.get_or_init(|| StreamFixture::open().expect("a socket is available"));
+    // Large pieces of a long body and small ones of a short body: single-byte writes of 64 KiB test no more.
     let split = (usize::from(choice >> 1) + 1).max(body.len() / 64);
-    let begun = Instant::now();
-    let tells_usage = bench.reads(usize::from(choice & 1), split, body).expect("a call can be made");
-    assert!(begun.elapsed() < ALL_MAX, "it took {:?}", begun.elapsed());
-    let speaks_of_usage = body.windows(6).any(|window| window == b"tokens");
-    assert!(speaks_of_usage || !tells_usage, "a usage was told that nobody sent");
+    let started_at = Instant::now();
+    let has_usage = fixture.stream_through(usize::from(choice & 1), split, body).expect("a call can be made");
+    assert!(started_at.elapsed() < TOTAL_MAX, "it took {:?}", started_at.elapsed());
+    let mentions_usage = body.windows(6).any(|window| window == b"tokens");
+    assert!(mentions_usage || !has_usage, "the provider reported usage that the bytes do not contain");
 }
 
 #[cfg(test)]
@@ -183,13 +188,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_good_answer_of_the_corpus_tells_its_usage_and_half_of_it_tells_none() {
-        let bench = Bench::open().unwrap();
-        for (wire, name) in WIRES.iter().enumerate() {
+    fn a_complete_stream_of_the_corpus_reports_usage_and_half_of_it_does_not() {
+        let fixture = StreamFixture::open().unwrap();
+        for (api, name) in APIS.iter().enumerate() {
             let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/stream");
             let good = std::fs::read(folder.join(format!("{name}_good"))).unwrap();
-            assert!(bench.reads(wire, 7, &good[1..]).unwrap(), "{name}");
-            assert!(!bench.reads(wire, 7, &good[1..20]).unwrap(), "{name}");
+            assert!(fixture.stream_through(api, 7, &good[1..]).unwrap(), "{name}");
+            assert!(!fixture.stream_through(api, 7, &good[1..20]).unwrap(), "{name}");
         }
     }
 }

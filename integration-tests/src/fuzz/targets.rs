@@ -1,4 +1,4 @@
-//! The targets: how bytes become what the platform reads, and what must hold then.
+//! The targets that need no runtime: each parses bytes and checks the properties of the result.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use greenroom_protocol::received::IngressKind;
 use greenroom_protocol::{ContentHash, Envelope, IdGenerator, Json, Received, StepId, Timestamp, Values};
 use serde_json::json;
 
-/// What definitions are made of.
+/// Tokens of definitions.
 pub(super) const YAML_WORDS: &[&str] = &[
     "- ",
     ": ",
@@ -40,10 +40,10 @@ pub(super) const YAML_WORDS: &[&str] = &[
     ".nan",
     "\u{feff}",
 ];
-/// What `${…}` is made of.
+/// Tokens of `${…}` expressions.
 pub(super) const EXPRESSION_WORDS: &[&str] =
     &["${", "}", "inputs.", "context.", "steps.", ".outputs.", "first", "item", "index", "$$", "[0]", ".", "é"];
-/// What CEL is made of.
+/// Tokens of CEL.
 pub(super) const CEL_WORDS: &[&str] = &[
     "(",
     ")",
@@ -76,7 +76,7 @@ pub(super) const CEL_WORDS: &[&str] = &[
     "1u",
     "1.5e308",
 ];
-/// What templates are made of.
+/// Tokens of templates.
 pub(super) const TEMPLATE_WORDS: &[&str] = &[
     "{{ ",
     " }}",
@@ -103,7 +103,7 @@ pub(super) const TEMPLATE_WORDS: &[&str] = &[
     "*",
     "**",
 ];
-/// What requests are made of.
+/// Tokens of requests.
 pub(super) const JSON_WORDS: &[&str] = &[
     "{",
     "}",
@@ -127,14 +127,14 @@ pub(super) const JSON_WORDS: &[&str] = &[
     "\"request\"",
 ];
 
-/// A file of the catalogue: tree, then types, then plan or templates.
+/// Parses a file of the catalogue: tree, then types, then plan or templates.
 pub(super) fn definition(bytes: &[u8]) {
     let Ok(tree) = yaml::parse(bytes) else { return };
     let document = tree.to_json();
     if let Ok(spec) = serde_json::from_value::<WorkflowSpec>(document.clone()) {
-        // A workflow that compiles has an order, so each of its steps is found again.
+        // A compiled workflow has an order, so its plan contains each of its steps.
         if let Ok(plan) = Plan::compile(&spec, ContentHash::of(bytes)) {
-            assert!(spec.steps.iter().all(|step| plan.step(&step.id).is_some()), "a step got lost");
+            assert!(spec.steps.iter().all(|step| plan.step(&step.id).is_some()), "the plan lacks a step");
         }
     }
     if let Ok(spec) = serde_json::from_value::<AgentSpec>(document) {
@@ -142,23 +142,23 @@ pub(super) fn definition(bytes: &[u8]) {
     }
 }
 
-/// What a run knows while it weighs an expression.
-struct Known {
+/// The values that a run provides when it evaluates an expression.
+struct ScopeValues {
     inputs: Values,
     context: Values,
     steps: BTreeMap<StepId, Values>,
     item: Json,
 }
 
-impl Known {
+impl ScopeValues {
     fn new() -> Self {
-        let values = |value: Json| match value {
+        let to_values = |value: Json| match value {
             Json::Object(members) => members.into_iter().collect(),
             other => Values::from([("value".to_owned(), other)]),
         };
-        let inputs = values(json!({"a": "text", "n": 3, "list": [1, 2, 3], "map": {"k": "v"}, "none": null}));
+        let inputs = to_values(json!({"a": "text", "n": 3, "list": [1, 2, 3], "map": {"k": "v"}, "none": null}));
         let steps = StepId::new("first").map(|step| (step, inputs.clone())).into_iter().collect();
-        Self { context: values(json!({"quarter": "Q4 2024"})), item: json!({"name": "one"}), steps, inputs }
+        Self { context: to_values(json!({"quarter": "Q4 2024"})), item: json!({"name": "one"}), steps, inputs }
     }
 
     fn scope(&self) -> Scope<'_> {
@@ -166,39 +166,39 @@ impl Known {
     }
 }
 
-/// A value with `${…}` in it.
+/// Parses and evaluates a value with `${…}`.
 pub(super) fn expression(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
-    let known = Known::new();
+    let values = ScopeValues::new();
     let Ok(parsed) = Expr::parse(&Json::String(text.to_owned())) else { return };
-    let first = parsed.evaluate(&known.scope());
-    assert_eq!(first, parsed.evaluate(&known.scope()), "an expression has one value");
+    let first = parsed.evaluate(&values.scope());
+    assert_eq!(first, parsed.evaluate(&values.scope()), "an expression has one value");
     if parsed.references().is_empty() {
-        assert!(first.is_some(), "what refers to nothing always has a value");
+        assert!(first.is_some(), "an expression without references always has a value");
     }
 }
 
-/// A `when`.
+/// Compiles and evaluates a `when` condition.
 pub(super) fn condition(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
-    let known = Known::new();
+    let values = ScopeValues::new();
     let Ok(compiled) = Condition::compile(text) else { return };
-    let held = compiled.evaluate(&known.scope());
-    let again = compiled.evaluate(&known.scope());
-    assert_eq!(held.as_ref().ok(), again.as_ref().ok(), "a condition has one answer");
+    let first = compiled.evaluate(&values.scope());
+    let second = compiled.evaluate(&values.scope());
+    assert_eq!(first.as_ref().ok(), second.as_ref().ok(), "a condition has one value");
 }
 
-/// A prompt's user part, and data that tries to be a template.
+/// Renders a prompt's user part, and data that looks like a template.
 pub(super) fn template(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
-    let known = Known::new();
+    let values = ScopeValues::new();
     for (template, data) in [(text, "plain"), ("{{ inputs.a }}", text)] {
         let Ok(spec) = serde_json::from_value::<AgentSpec>(agent(template)) else { return };
         let Ok(prompt) = Prompt::compile(&spec) else { continue };
         let inputs = Values::from([("a".to_owned(), json!(data))]);
-        let rendered = prompt.render_user(&inputs, &known.context);
+        let rendered = prompt.render_user(&inputs, &values.context);
         if template != text {
-            assert_eq!(rendered.ok().as_deref(), Some(data), "data may never be read as a template");
+            assert_eq!(rendered.ok().as_deref(), Some(data), "data must never be parsed as a template");
         }
     }
 }
@@ -220,11 +220,11 @@ impl IdGenerator for Fixed {
     }
 }
 
-/// A request from a wire.
+/// Decodes a request from the network.
 pub(super) fn envelope(bytes: &[u8]) {
     let now = Timestamp::from_micros(1_735_787_045_000_000);
     let Ok(received) = Received::decode(bytes, IngressKind::Http, &Fixed, now) else { return };
-    assert!(!received.deadline().has_passed(now), "what arrives has time left");
+    assert!(!received.deadline().has_passed(now), "a received request has time remaining");
     let request = received.request().clone();
     let written = serde_json::to_vec(&Envelope::of(request.clone())).unwrap_or_default();
     let read = Received::decode(&written, IngressKind::Http, &Fixed, now);

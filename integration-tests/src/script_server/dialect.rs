@@ -1,15 +1,15 @@
-//! How a scripted server says an answer, on each wire that it speaks; what it says is decided elsewhere.
+//! Encodes an answer for each API of the scripted model server; the script decides the content.
 
 use serde_json::{Value, json};
 
 use super::{TOKENS_IN, TOKENS_OUT};
 
-/// Of what the server counts as read, the part that it says was read from its cache.
+/// The part of [`TOKENS_IN`] that the server reports as read from its cache.
 pub const TOKENS_CACHED: u64 = 300;
-/// Of what the server counts as read, the part that it says was written to its cache.
+/// The part of [`TOKENS_IN`] that the server reports as written to its cache.
 pub const TOKENS_TO_CACHE: u64 = 200;
 
-/// A wire.
+/// A provider's API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dialect {
     OpenAi,
@@ -19,8 +19,8 @@ pub(super) enum Dialect {
 }
 
 impl Dialect {
-    /// The wire of a request, by its first line.
-    pub(super) fn of(line: &str) -> Self {
+    /// The API of a request, by its request line.
+    pub(super) fn from_request_line(line: &str) -> Self {
         match line {
             _ if line.contains("/messages") => Self::Anthropic,
             _ if line.contains(":streamGenerateContent") => Self::Gemini,
@@ -29,7 +29,7 @@ impl Dialect {
         }
     }
 
-    /// The head of an answer whose end is the end of the connection.
+    /// The head of a response that ends with the connection.
     pub(super) fn head(self) -> String {
         let kind = match self {
             Self::OpenAi | Self::Anthropic | Self::Gemini => "text/event-stream",
@@ -38,7 +38,7 @@ impl Dialect {
         format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\nconnection: close\r\n\r\n")
     }
 
-    /// What comes before the first piece.
+    /// The events before the first piece.
     pub(super) fn begin(self) -> String {
         match self {
             Self::OpenAi | Self::Gemini | Self::Ollama => String::new(),
@@ -56,7 +56,7 @@ impl Dialect {
         }
     }
 
-    /// One event with a piece of the answer.
+    /// One event with a piece of the answer's text.
     pub(super) fn piece(self, text: &str) -> String {
         match self {
             Self::OpenAi => data(&json!({ "choices": [{ "index": 0, "delta": { "content": text } }] })),
@@ -76,8 +76,8 @@ impl Dialect {
         }
     }
 
-    /// The wire's word for a model that was done.
-    pub(super) const fn done(self) -> &'static str {
+    /// The API's stop reason of a complete answer.
+    pub(super) const fn stop_reason(self) -> &'static str {
         match self {
             Self::OpenAi | Self::Ollama => "stop",
             Self::Anthropic => "end_turn",
@@ -85,7 +85,7 @@ impl Dialect {
         }
     }
 
-    /// The events of an end, for this reason, with the server's own count.
+    /// The events at the end of an answer: the stop reason and the usage.
     pub(super) fn end(self, reason: &str) -> String {
         match self {
             Self::OpenAi => {
@@ -102,9 +102,9 @@ impl Dialect {
             }
             Self::Gemini => {
                 let content = json!({ "role": "model", "parts": [{ "text": "" }] });
-                let (thought, said) = (TOKENS_OUT / 2, TOKENS_OUT - TOKENS_OUT / 2);
+                let (thought, visible) = (TOKENS_OUT / 2, TOKENS_OUT - TOKENS_OUT / 2);
                 let usage = json!({
-                    "promptTokenCount": TOKENS_IN, "candidatesTokenCount": said, "thoughtsTokenCount": thought,
+                    "promptTokenCount": TOKENS_IN, "candidatesTokenCount": visible, "thoughtsTokenCount": thought,
                 });
                 let candidate = json!({ "content": content, "finishReason": reason });
                 data(&json!({ "candidates": [candidate], "usageMetadata": usage }))
@@ -124,7 +124,7 @@ fn data(document: &Value) -> String {
     format!("data: {document}\n\n")
 }
 
-/// An event whose name is its type.
+/// An event whose name is the document's type.
 fn named(document: &Value) -> String {
     let name = document.get("type").and_then(Value::as_str).unwrap_or_default();
     format!("event: {name}\ndata: {document}\n\n")

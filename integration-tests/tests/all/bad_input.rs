@@ -1,6 +1,6 @@
-//! What is wrong is refused with its code, its place and its exit code, and nothing is lost: wrong
-//! inputs, unknown names, files too large or broken, paths that lead out, text that looks like code,
-//! and definitions made to hurt their reader.
+//! Invalid input is rejected with its error code, its location and its exit code, and no record is lost:
+//! wrong inputs, unknown names, files that are too large or malformed, paths outside the allowed folder,
+//! text that looks like code, and hostile definitions.
 
 use std::os::unix::fs::symlink;
 
@@ -12,27 +12,27 @@ const AGENT: [&str; 3] = ["run", "agent", "executive_summary_agent"];
 const REPORT: [&str; 3] = ["run", "workflow", "generate_quarterly_report"];
 const MEGABYTE: usize = 1024 * 1024;
 
-/// Types each command, and fails unless it is refused with this exit code, this code and these words.
-async fn refused(terminal: &CliHarness, cases: &[(&[&str], i32, &str, &str)]) -> Result<()> {
-    for (words, exit, code, says) in cases {
-        let error = terminal.run(&[words, &["-o", "json"][..]].concat()).await?.refused(*exit);
+/// Runs each command, and fails unless it is rejected with this exit code, error code and text.
+async fn expect_refused(terminal: &CliHarness, cases: &[(&[&str], i32, &str, &str)]) -> Result<()> {
+    for (words, exit, code, text) in cases {
+        let error = terminal.run(&[words, &["-o", "json"][..]].concat()).await?.expect_error(*exit);
         let error = error.with_context(|| format!("{words:?}"))?;
         let message = error["message"].as_str().unwrap_or_default();
-        assert!(error["code"] == *code && message.contains(says), "{words:?}: {code} and {says:?}, not {error:#}");
+        assert!(error["code"] == *code && message.contains(text), "{words:?}: {code} and {text:?}, not {error:#}");
     }
     Ok(())
 }
 
-/// A report over this file, with more words.
-fn over<'a>(source: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+/// The arguments of a report about this file, with further arguments.
+fn report_of<'a>(source: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     [&REPORT[..], &["--input", source], more].concat()
 }
 
-/// The facts of a file that is well after all.
+/// The facts of a file that is valid.
 async fn facts(terminal: &CliHarness, name: &str, contents: &str, more: &[&str]) -> Result<Json> {
-    terminal.file(name, contents)?;
+    terminal.write_file(name, contents)?;
     let source = format!("data_source=@{name}");
-    let reply = terminal.run(&over(&source, more)).await?.done()?;
+    let reply = terminal.run(&report_of(&source, more)).await?.expect_success()?;
     Ok(reply["outputs"]["facts"].clone())
 }
 
@@ -55,26 +55,26 @@ async fn inputs_that_are_missing_or_mistyped_are_named() -> Result<()> {
         (with(&["--input", "document=x", "--max-cost-usd=-1"]), "invalid_input", "not a sum of money"),
         (REPORT.to_vec(), "missing_input", "`data_source` (file) is missing"),
     ];
-    for (words, code, says) in &cases {
-        refused(&terminal, &[(words, 2, code, says)]).await?;
+    for (words, code, text) in &cases {
+        expect_refused(&terminal, &[(words, 2, code, text)]).await?;
     }
-    // What clap itself refuses has the same exit code.
+    // An error of clap has the same exit code.
     assert_eq!(terminal.run(&["run", "nonsense"]).await?.code, 2);
     assert_eq!(terminal.run(&["run", "agent", "Not An Id"]).await?.code, 2);
-    terminal.file("latin.txt", b"caf\xe9")?;
+    terminal.write_file("latin.txt", b"caf\xe9")?;
     let latin = with(&["--input", "document=@latin.txt"]);
-    refused(&terminal, &[(&latin, 2, "invalid_input", "not UTF-8")]).await
+    expect_refused(&terminal, &[(&latin, 2, "invalid_input", "not UTF-8")]).await
 }
 
 #[tokio::test]
-async fn a_name_that_nothing_has_is_answered_with_the_nearest_one() -> Result<()> {
+async fn an_unknown_name_is_rejected_with_the_closest_known_one() -> Result<()> {
     let terminal = CliHarness::open()?;
-    terminal.file("s.csv", "day,sold\n2025-01-02,3\n")?;
+    terminal.write_file("s.csv", "day,sold\n2025-01-02,3\n")?;
     let data = "data_source=@s.csv";
     let agent = "did you mean `executive_summary_agent`?";
     let workflow = "did you mean `generate_quarterly_report`?";
-    let nobody = "run_01a20413e77e73a6b7b41a8dc5d64000";
-    refused(
+    let missing_run = "run_01a20413e77e73a6b7b41a8dc5d64000";
+    expect_refused(
         &terminal,
         &[
             (&["run", "agent", "executive_summery_agent", "--input", "document=x"], 2, "unknown_agent", agent),
@@ -83,8 +83,8 @@ async fn a_name_that_nothing_has_is_answered_with_the_nearest_one() -> Result<()
             (&["workflows", "show", "generate_quaterly_report"], 2, "unknown_workflow", workflow),
             (&["run", "team", "report_teem", "--input", data], 2, "unknown_team", "did you mean `report_team`?"),
             (&["teams", "show", "zzz"], 2, "unknown_team", "there is no team `zzz`"),
-            (&["runs", "show", nobody], 2, "unknown_run", nobody),
-            (&["runs", "cancel", nobody], 2, "unknown_run", nobody),
+            (&["runs", "show", missing_run], 2, "unknown_run", missing_run),
+            (&["runs", "cancel", missing_run], 2, "unknown_run", missing_run),
             (&["audit", "show", "4711"], 2, "unknown_record", "4711"),
         ],
     )
@@ -92,34 +92,34 @@ async fn a_name_that_nothing_has_is_answered_with_the_nearest_one() -> Result<()
 }
 
 #[tokio::test]
-async fn a_cursor_that_no_page_gave_is_named() -> Result<()> {
-    let says = "`yesterday` is none";
+async fn an_invalid_cursor_is_named() -> Result<()> {
+    let text = "`yesterday` is none";
     let cases: [(&[&str], _, _, _); 2] = [
-        (&["runs", "list", "--after", "yesterday"], 2, "invalid_input", says),
-        (&["audit", "list", "--after", "yesterday"], 2, "invalid_input", says),
+        (&["runs", "list", "--after", "yesterday"], 2, "invalid_input", text),
+        (&["audit", "list", "--after", "yesterday"], 2, "invalid_input", text),
     ];
-    refused(&CliHarness::open()?, &cases).await
+    expect_refused(&CliHarness::open()?, &cases).await
 }
 
 #[tokio::test]
 async fn a_document_of_more_than_ten_megabytes_is_denied_by_its_policy() -> Result<()> {
     let terminal = CliHarness::open()?;
-    terminal.file("large.txt", "A line of text.\n".repeat(10 * MEGABYTE / 16 + 1))?;
-    let said = terminal.run(&[&AGENT[..], &["--input", "document=@large.txt"]].concat()).await?;
-    let error = said.refused(3)?;
+    terminal.write_file("large.txt", "A line of text.\n".repeat(10 * MEGABYTE / 16 + 1))?;
+    let output = terminal.run(&[&AGENT[..], &["--input", "document=@large.txt"]].concat()).await?;
+    let error = output.expect_error(3)?;
     assert_eq!(
         (&error["code"], &error["details"]["reasons"][0]["code"]),
         (&"policy_denied".into(), &"max_document_size_10mb".into())
     );
-    assert_eq!(said.json()?["status"], "denied");
-    // A byte less than the limit is no document of a policy's concern.
-    terminal.file("small.txt", "A line of text.\n".repeat(MEGABYTE / 16))?;
-    let said = terminal.run(&[&AGENT[..], &["--input", "document=@small.txt"]].concat()).await?;
-    assert_ne!(said.code, 3, "{said:?}");
-    // What policy lets in is more than a model is given; then the error says by how much.
-    terminal.file("long.txt", "A line of text.\n".repeat(2 * MEGABYTE / 16))?;
-    let said = terminal.run(&[&AGENT[..], &["--input", "document=@long.txt"]].concat()).await?;
-    let error = said.refused(1)?;
+    assert_eq!(output.json()?["status"], "denied");
+    // The policy allows a document below its limit.
+    terminal.write_file("small.txt", "A line of text.\n".repeat(MEGABYTE / 16))?;
+    let output = terminal.run(&[&AGENT[..], &["--input", "document=@small.txt"]].concat()).await?;
+    assert_ne!(output.code, 3, "{output:?}");
+    // The policy allows more than the model's context holds; then the error reports by how much.
+    terminal.write_file("long.txt", "A line of text.\n".repeat(2 * MEGABYTE / 16))?;
+    let output = terminal.run(&[&AGENT[..], &["--input", "document=@long.txt"]].concat()).await?;
+    let error = output.expect_error(1)?;
     assert_eq!(error["code"], "context_overflow");
     let details = &error["details"];
     assert!(details["over"].as_u64().is_some_and(|over| over > 1_000_000), "{error:#}");
@@ -130,7 +130,7 @@ async fn a_document_of_more_than_ten_megabytes_is_denied_by_its_policy() -> Resu
 #[tokio::test]
 async fn a_broken_file_is_refused_with_its_line() -> Result<()> {
     let terminal = CliHarness::open()?;
-    for (name, contents, says) in [
+    for (name, contents, text) in [
         ("ragged.csv", "day,sold\n2025-01-02,3\n2025-01-03\n", "line 3: the row has 1 cells"),
         ("wide.csv", "day,sold\n2025-01-02,3,4\n", "line 2: the row has 3 cells"),
         ("quote.csv", "day,sold\n2025-01-02,\"3\n2025-01-03,4\n", "line 2: a quoted cell"),
@@ -140,23 +140,26 @@ async fn a_broken_file_is_refused_with_its_line() -> Result<()> {
         ("broken.json", "[{\"day\": \"2025-01-02\", ", "line 1"),
         ("broken.jsonl", "{\"day\": \"2025-01-02\", \"sold\": 3}\n{\"day\":\n", "line 2"),
     ] {
-        terminal.file(name, contents)?;
+        terminal.write_file(name, contents)?;
         let source = format!("data_source=@{name}");
-        refused(&terminal, &[(&over(&source, &[]), 1, "invalid_data", says)]).await.context(name)?;
+        expect_refused(&terminal, &[(&report_of(&source, &[]), 1, "invalid_data", text)]).await.context(name)?;
     }
-    terminal.file("bytes.csv", b"day,sold\n2025-01-02,\xff\n")?;
-    refused(&terminal, &[(&over("data_source=@bytes.csv", &[]), 1, "invalid_data", "line 2: the text is not UTF-8")])
-        .await?;
-    // Nothing is lost by any of it: each run is kept with what became of it, and the chain holds.
-    let runs = terminal.run(&["runs", "list", "-o", "json"]).await?.done()?;
-    let states: Vec<_> = runs["runs"].as_array().into_iter().flatten().map(|run| &run["state"]).collect();
-    assert_eq!(states, ["failed"; 9], "{runs:#}");
-    assert_eq!(terminal.run(&["audit", "verify"]).await?.done()?["holds"], true);
+    terminal.write_file("bytes.csv", b"day,sold\n2025-01-02,\xff\n")?;
+    expect_refused(
+        &terminal,
+        &[(&report_of("data_source=@bytes.csv", &[]), 1, "invalid_data", "line 2: the text is not UTF-8")],
+    )
+    .await?;
+    // Every run is recorded with its outcome, and the hash chain is valid.
+    let runs = terminal.run(&["runs", "list", "-o", "json"]).await?.expect_success()?;
+    let statuses: Vec<_> = runs["runs"].as_array().into_iter().flatten().map(|run| &run["state"]).collect();
+    assert_eq!(statuses, ["failed"; 9], "{runs:#}");
+    assert_eq!(terminal.run(&["audit", "verify"]).await?.expect_success()?["holds"], true);
     Ok(())
 }
 
 #[tokio::test]
-async fn other_delimiters_and_a_missing_header_are_understood() -> Result<()> {
+async fn other_delimiters_and_a_missing_header_are_accepted() -> Result<()> {
     let terminal = CliHarness::open()?;
     for (name, contents) in [
         ("semicolons.csv", "day;sold;place\n01.02.2025;1.234,5;A\n15.03.2025;2,25;B\n"),
@@ -186,31 +189,32 @@ async fn other_delimiters_and_a_missing_header_are_understood() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_quarter_without_rows_is_answered_with_the_range_of_the_file() -> Result<()> {
+async fn a_quarter_without_rows_is_rejected_with_the_range_of_the_file() -> Result<()> {
     let terminal = CliHarness::open()?;
-    terminal.file("s.csv", "day,sold\n2025-01-02,3\n2025-02-28,4\n")?;
+    terminal.write_file("s.csv", "day,sold\n2025-01-02,3\n2025-02-28,4\n")?;
     for form in ["quarter=Q3 2023", "quarter=2023-Q3"] {
-        let error = terminal.run(&over("data_source=@s.csv", &["--context", form])).await?.refused(1)?;
+        let error = terminal.run(&report_of("data_source=@s.csv", &["--context", form])).await?.expect_error(1)?;
         assert_eq!(error["code"], "no_data_for_period", "{error:#}");
         assert_eq!((&error["details"]["from"], &error["details"]["to"]), (&"2025-01-02".into(), &"2025-02-28".into()));
     }
-    let error = terminal.run(&over("data_source=@s.csv", &["--context", "quarter=Q5 2025"])).await?.refused(1)?;
+    let error =
+        terminal.run(&report_of("data_source=@s.csv", &["--context", "quarter=Q5 2025"])).await?.expect_error(1)?;
     assert_eq!((&error["code"], &error["details"]["cause"]["code"]), (&"step_failed".into(), &"invalid_input".into()));
     assert!(error["message"].as_str().is_some_and(|text| text.contains("`Q4 2024`")), "{error:#}");
     Ok(())
 }
 
 #[tokio::test]
-async fn a_path_leads_out_of_the_allowed_folder_in_no_way() -> Result<()> {
+async fn no_path_leads_out_of_the_allowed_folder() -> Result<()> {
     let terminal = CliHarness::open()?;
     let files = terminal.data_dir().join("files");
-    terminal.file("data/files/inside.csv", "day,sold\n2025-01-02,3\n")?;
-    let outside = terminal.file("outside.csv", "day,sold\n2025-01-02,3\n")?;
+    terminal.write_file("data/files/inside.csv", "day,sold\n2025-01-02,3\n")?;
+    let outside = terminal.write_file("outside.csv", "day,sold\n2025-01-02,3\n")?;
     symlink(&outside, files.join("link.csv"))?;
     symlink(terminal.folder(), files.join("folder"))?;
-    terminal.run(&over("data_source=inside.csv", &[])).await?.done()?;
+    terminal.run(&report_of("data_source=inside.csv", &[])).await?.expect_success()?;
     let absolute = format!("data_source={}", outside.display());
-    let mut answers = Vec::new();
+    let mut errors = Vec::new();
     for source in [
         "data_source=/etc/passwd",
         &absolute,
@@ -219,40 +223,41 @@ async fn a_path_leads_out_of_the_allowed_folder_in_no_way() -> Result<()> {
         "data_source=folder/outside.csv",
         "data_source=nothing.csv",
     ] {
-        let error = terminal.run(&over(source, &[])).await?.refused(1)?;
+        let error = terminal.run(&report_of(source, &[])).await?.expect_error(1)?;
         assert_eq!(error["details"]["cause"]["code"], "path_not_allowed", "{source}: {error:#}");
-        answers.push(error);
+        errors.push(error);
     }
-    // What lies outside and what does not exist look the same.
-    assert!(answers.windows(2).all(|two| two[0] == two[1]), "{answers:#?}");
+    // A file outside and a missing file yield the same error.
+    assert!(errors.windows(2).all(|two| two[0] == two[1]), "{errors:#?}");
     Ok(())
 }
 
 #[tokio::test]
-async fn text_that_looks_like_code_stays_text() -> Result<()> {
+async fn text_that_looks_like_code_is_not_evaluated() -> Result<()> {
     let terminal = CliHarness::open()?;
     let hostile = "{{ 7 * 7 }} {% for x in range(9) %}x{% endfor %} ${inputs.max_length} {{ agent.name }}. The end.";
     let document = format!("document={hostile}");
-    let reply = terminal.run(&[&AGENT[..], &["--input", &document]].concat()).await?.done()?;
+    let reply = terminal.run(&[&AGENT[..], &["--input", &document]].concat()).await?.expect_success()?;
     let summary = reply["outputs"]["summary"].as_str().context("a summary")?;
     assert!(summary.starts_with(hostile), "{summary}");
 
-    // In a file it can be the name of a column or a group, and reach every page of a report.
+    // In a file it can be the name of a column or a group, which every page of a report shows.
     let csv = "day,<script>alert(1)</script>,place\n2025-01-02,3,${context.quarter}\n2025-02-02,4,{{ 7 * 7 }}\n";
-    terminal.file("s.csv", csv)?;
-    let reply = terminal.run(&over("data_source=@s.csv", &["--context", "quarter=Q1 2025"])).await?.done()?;
+    terminal.write_file("s.csv", csv)?;
+    let reply =
+        terminal.run(&report_of("data_source=@s.csv", &["--context", "quarter=Q1 2025"])).await?.expect_success()?;
     let outputs = &reply["outputs"];
     assert_eq!(outputs["facts"]["measures"][0]["name"], "<script>alert(1)</script>", "{:#}", outputs["facts"]);
     let text = outputs["facts"].to_string();
     assert!(text.contains("${context.quarter}") && text.contains("{{ 7 * 7 }}") && !text.contains("49"), "{text}");
-    // An input names no file but those of the allowed folder, whatever it calls itself.
-    let words = over("data_source={\"$artifact\": {\"hash\": \"../../../etc/passwd\"}}", &[]);
+    // An input that imitates an artifact reference names no file outside the allowed folder.
+    let words = report_of("data_source={\"$artifact\": {\"hash\": \"../../../etc/passwd\"}}", &[]);
     assert_ne!(terminal.run(&words).await?.code, 0);
     Ok(())
 }
 
 #[tokio::test]
-async fn every_wrong_definition_is_named_with_its_place_at_once() -> Result<()> {
+async fn every_invalid_definition_is_reported_with_its_location_at_once() -> Result<()> {
     let terminal = CliHarness::open()?;
     let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
     for level in 1..9 {
@@ -267,25 +272,25 @@ async fn every_wrong_definition_is_named_with_its_place_at_once() -> Result<()> 
         ("bytes.yaml", b"workflow_id: \xff\xfe".to_vec(), "not_utf8"),
         ("large.yaml", vec![b'#'; 300 * 1024], "too_large"),
         ("field.yaml", format!("{}stepps: []\n", step("")).into_bytes(), "unknown_field"),
-        ("nobody.yaml", step("").into_bytes(), "unknown_reference"),
+        ("no_agent.yaml", step("").into_bytes(), "unknown_reference"),
         ("cycle.yaml", step(", depends_on: [a]").into_bytes(), "cycle"),
         ("nested.yaml", step(&nested(5_000)).into_bytes(), "expression"),
     ];
     for (name, contents, _) in &files {
-        terminal.file(&format!("wrong/workflows/{name}"), contents)?;
+        terminal.write_file(&format!("wrong/workflows/{name}"), contents)?;
     }
-    let said = terminal.run(&["definitions", "check", "wrong", "-o", "json"]).await?;
-    assert_eq!(said.code, 2, "{said:?}");
-    let report = said.json()?;
+    let output = terminal.run(&["definitions", "check", "wrong", "-o", "json"]).await?;
+    assert_eq!(output.code, 2, "{output:?}");
+    let report = output.json()?;
     let problems = report["problems"].as_array().context("problems")?;
-    for (name, _, flaw) in &files {
+    for (name, _, kind) in &files {
         let file = format!("workflows/{name}");
-        let found: Vec<_> = problems.iter().filter(|problem| problem["place"]["file"] == file).collect();
-        assert!(found.iter().any(|problem| problem["flaw"] == *flaw), "{name}: {flaw}, not {found:#?}");
+        let matches: Vec<_> = problems.iter().filter(|problem| problem["place"]["file"] == file).collect();
+        assert!(matches.iter().any(|problem| problem["flaw"] == *kind), "{name}: {kind}, not {matches:#?}");
     }
-    let said = terminal.run(&["definitions", "check", "wrong", "-o", "table"]).await?;
-    assert!(said.out.contains("workflows/nobody.yaml:4:") && said.out.contains("error[cycle]"), "{said:?}");
-    // What is shipped is right, and a folder that is not there is no empty catalogue.
+    let output = terminal.run(&["definitions", "check", "wrong", "-o", "table"]).await?;
+    assert!(output.out.contains("workflows/no_agent.yaml:4:") && output.out.contains("error[cycle]"), "{output:?}");
+    // The shipped definitions are valid, and a missing folder is not an empty catalogue.
     assert_eq!(terminal.run(&["definitions", "check"]).await?.code, 0);
-    refused(&terminal, &[(&["definitions", "check", "nowhere"], 2, "invalid_input", "nowhere")]).await
+    expect_refused(&terminal, &[(&["definitions", "check", "nowhere"], 2, "invalid_input", "nowhere")]).await
 }

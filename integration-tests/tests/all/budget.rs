@@ -1,5 +1,5 @@
-//! Money on the real binary: a run stops before it exceeds what it may cost, runs at one time do not
-//! overspend together, and `costs` agrees with the server's own count.
+//! Budgets on the real binary: a run stops before it exceeds its cost limit, concurrent runs do not overspend
+//! together, and `costs` agrees with the usage that the server reports.
 
 use std::sync::Arc;
 
@@ -19,70 +19,70 @@ use greenroom_supervisor::config::users::LimitsConfig;
 use proptest::test_runner::TestCaseError;
 use proptest::{prelude::ProptestConfig, prop_assert, prop_assert_eq, proptest};
 
-const AGENT: &str = "asking_agent";
-/// What the server's count of one answer costs, at the standard tier's 3 and 15 dollars a million.
+const AGENT: &str = "llm_agent";
+/// Cost of one answer, at the standard tier's 3 and 15 dollars per million tokens.
 const ANSWER_MICROS: u64 = TOKENS_IN * 3 + TOKENS_OUT * 15;
 
 fn micros(usd: &Json) -> u64 {
     format!("{:.0}", usd.as_f64().expect("a sum of money") * 1e6).parse().expect("a whole number of them")
 }
 
-/// What `costs` says: calls, tokens in, tokens out, millionths of a dollar.
-async fn costs(stand: &ModelFixture) -> (u64, u64, u64, u64) {
-    let document = stand.terminal.run(&["costs"]).await.expect("an end").done().expect("a document");
+/// Totals of `costs`: calls, input tokens, output tokens, millionths of a dollar.
+async fn costs(fixture: &ModelFixture) -> (u64, u64, u64, u64) {
+    let document = fixture.terminal.run(&["costs"]).await.expect("an end").expect_success().expect("a document");
     let rows = document["costs"].as_array().expect("rows");
     let sum = |path: &str| rows.iter().filter_map(|row| row.pointer(path)?.as_u64()).sum();
     (sum("/calls"), sum("/tokens/input"), sum("/tokens/output"), micros(&document["total_usd"]))
 }
 
 #[tokio::test]
-async fn a_cent_does_not_pay_for_three_and_costs_agrees_with_the_server() {
+async fn a_run_stops_at_its_cost_limit_and_costs_agrees_with_the_server() {
     let server = ScriptServer::start(|_| ServerBehavior::Good).await.expect("a server");
-    let stand = ModelFixture::asking(server.url()).expect("a stand");
-    stand.asking_agent(AGENT, 60, 200).expect("an agent's file");
-    stand.definitions.row_workflow("needs_three_cents", AGENT, 6).expect("a workflow's file");
-    let words = ["run", "workflow", "needs_three_cents", "--input", "text=hello", "--max-cost-usd", "0.01"];
-    let said = stand.terminal.run(&words).await.expect("an end");
-    let reply = said.json().expect("a reply");
-    assert_eq!((said.code, reply["error"]["code"].as_str()), (1, Some("budget_exceeded")), "{reply:#}");
+    let fixture = ModelFixture::with_openai(server.url()).expect("a fixture");
+    fixture.write_llm_agent(AGENT, 60, 200).expect("an agent's file");
+    fixture.definitions.write_row_workflow("needs_three_cents", AGENT, 6).expect("a workflow's file");
+    let arguments = ["run", "workflow", "needs_three_cents", "--input", "text=hello", "--max-cost-usd", "0.01"];
+    let output = fixture.terminal.run(&arguments).await.expect("an end");
+    let reply = output.json().expect("a reply");
+    assert_eq!((output.code, reply["error"]["code"].as_str()), (1, Some("budget_exceeded")), "{reply:#}");
     let answers = server.count() as u64;
     assert!(answers > 0 && answers * ANSWER_MICROS <= 10_000, "{answers} calls were made");
     assert_eq!(micros(&reply["metadata"]["cost_usd"]), answers * ANSWER_MICROS, "{reply:#}");
     let counted = (answers, answers * TOKENS_IN, answers * TOKENS_OUT, answers * ANSWER_MICROS);
-    assert_eq!(costs(&stand).await, counted);
+    assert_eq!(costs(&fixture).await, counted);
 }
 
 #[tokio::test]
 async fn a_call_that_may_exceed_the_budget_is_refused_before_a_byte_is_sent() {
     let server = ScriptServer::start(|_| ServerBehavior::Good).await.expect("a server");
-    let stand = ModelFixture::asking(server.url()).expect("a stand");
-    stand.asking_agent(AGENT, 60, 4_000).expect("an agent's file");
-    let words = ["run", "agent", AGENT, "--input", "text=hello", "--max-cost-usd", "0.01"];
-    let said = stand.terminal.run(&words).await.expect("an end");
-    assert_eq!(said.refused(1).expect("an error")["code"], "budget_exceeded");
+    let fixture = ModelFixture::with_openai(server.url()).expect("a fixture");
+    fixture.write_llm_agent(AGENT, 60, 4_000).expect("an agent's file");
+    let arguments = ["run", "agent", AGENT, "--input", "text=hello", "--max-cost-usd", "0.01"];
+    let output = fixture.terminal.run(&arguments).await.expect("an end");
+    assert_eq!(output.expect_error(1).expect("an error")["code"], "budget_exceeded");
     assert_eq!(server.count(), 0, "the worst case of 4,000 tokens costs six cents");
 }
 
 #[tokio::test]
-async fn many_at_one_time_do_not_overspend_the_limit_of_their_user() {
+async fn concurrent_calls_do_not_overspend_the_limit_of_their_user() {
     const LIMIT_MICROS: u64 = 30_000;
     const MANY: usize = 16;
     let server =
         ScriptServer::start(|_| ServerBehavior::Slow(std::time::Duration::from_millis(30))).await.expect("a server");
-    let stand = ModelFixture::asking(server.url()).expect("a stand");
-    stand.asking_agent(AGENT, 60, 200).expect("an agent's file");
+    let fixture = ModelFixture::with_openai(server.url()).expect("a fixture");
+    fixture.write_llm_agent(AGENT, 60, 200).expect("an agent's file");
     let user = "[[users]]\nname = \"admin\"\nroles = [\"admin\"]\nlimits = { usd = 0.03 }\n";
-    stand.terminal.file("greenroom.toml", user).expect("a file");
-    let (process, client) = stand.up().await.expect("a process");
-    let ask = |_| {
-        let work =
+    fixture.terminal.write_file("greenroom.toml", user).expect("a file");
+    let (process, client) = fixture.up().await.expect("a process");
+    let call_agent = |_| {
+        let params =
             CallParams { inputs: Values::from([("text".to_owned(), Json::from("hello"))]), ..CallParams::default() };
-        client.run_agent(AgentId::new(AGENT).expect("a name"), work)
+        client.run_agent(AgentId::new(AGENT).expect("a name"), params)
     };
     let replies: Vec<Reply> = futures::stream::iter(0..MANY)
-        .map(ask)
+        .map(call_agent)
         .buffer_unordered(MANY)
-        .map(|reply| reply.expect("an answer"))
+        .map(|reply| reply.expect("a reply"))
         .collect()
         .await;
     let (paid, refused): (Vec<&Reply>, Vec<&Reply>) = replies.iter().partition(|reply| reply.error.is_none());
@@ -91,21 +91,21 @@ async fn many_at_one_time_do_not_overspend_the_limit_of_their_user() {
         let code = reply.error.as_ref().map(|cause| cause.code);
         assert!(matches!(code, Some(ErrorCode::BudgetExceeded | ErrorCode::PolicyDenied)), "{:?}", reply.error);
     }
-    assert_eq!(server.count(), paid.len(), "what is refused is never sent");
+    assert_eq!(server.count(), paid.len(), "a rejected call is never sent");
     let answers = paid.len() as u64;
     assert!(answers * ANSWER_MICROS <= LIMIT_MICROS, "{answers} answers were paid for");
-    assert_eq!(costs(&stand).await, (answers, answers * TOKENS_IN, answers * TOKENS_OUT, answers * ANSWER_MICROS));
+    assert_eq!(costs(&fixture).await, (answers, answers * TOKENS_IN, answers * TOKENS_OUT, answers * ANSWER_MICROS));
     drop(process);
 }
 
-/// Runs at one time, of four calls each, under limits of the run, the user and the tenant; no call is ever
-/// made that could exceed one of them, whatever the calls come to.
-async fn crowd_of_runs(run_max: u64, user_max: u64, tenant_max: u64, tokens: Tokens) -> Result<(), TestCaseError> {
+/// Executes concurrent runs of four calls each, under limits of the run, the user and the tenant; no call is
+/// made that could exceed one of them, whatever the calls cost.
+async fn concurrent_runs(run_max: u64, user_max: u64, tenant_max: u64, tokens: Tokens) -> Result<(), TestCaseError> {
     const RUNS: usize = 250;
     let folder = tempfile::tempdir().expect("a folder");
     let definitions = DefinitionsDir::new(&folder.path().join("definitions")).expect("definitions");
-    definitions.model_agent("paid_agent", "scripted.paid").expect("an agent's file");
-    definitions.row_workflow("four_calls", "paid_agent", 4).expect("a workflow's file");
+    definitions.write_model_agent("paid_agent", "scripted.paid").expect("an agent's file");
+    definitions.write_row_workflow("four_calls", "paid_agent", 4).expect("a workflow's file");
     let models = definitions.dir().join("models.yaml");
     let listed = std::fs::read_to_string(&models).expect("the models");
     let paid = "\n  scripted.paid:\n    tier: standard\n    context_tokens: 100000\n    output_tokens_max: 100\n    price: { input: 3.00, output: 15.00 }\n";
@@ -116,12 +116,12 @@ async fn crowd_of_runs(run_max: u64, user_max: u64, tenant_max: u64, tokens: Tok
         user.limits = limit(user_max);
         config.users.tenants.insert(user.tenant.clone(), TenantConfig { limits: limit(tenant_max) });
     }
-    let play = scripted::ScriptedReply::Json(serde_json::json!({ "text": "done" }));
-    let model = Arc::new(Scripted::new(Script::always(std::time::Duration::from_millis(1), play, Some(tokens))));
-    let extras = Overrides { providers: vec![model.clone()], ..Overrides::default() };
-    let pod = compose_with(&config, Arc::new(WallClock), Arc::new(TimeOrdered), extras).await.expect("a house");
+    let reply = scripted::ScriptedReply::Json(serde_json::json!({ "text": "done" }));
+    let model = Arc::new(Scripted::new(Script::always(std::time::Duration::from_millis(1), reply, Some(tokens))));
+    let overrides = Overrides { providers: vec![model.clone()], ..Overrides::default() };
+    let pod = compose_with(&config, Arc::new(WallClock), Arc::new(TimeOrdered), overrides).await.expect("a pod");
     let client = pod.client(&"admin".parse().expect("a name"));
-    let begin = |_| {
+    let start_run = |_| {
         let options = CallOptions { cost_max: Some(MicroUsd(run_max)), ..CallOptions::default() };
         let inputs = Values::from([("text".to_owned(), Json::from("hello"))]);
         client.run_workflow(
@@ -130,9 +130,9 @@ async fn crowd_of_runs(run_max: u64, user_max: u64, tenant_max: u64, tokens: Tok
         )
     };
     let replies: Vec<Reply> = futures::stream::iter(0..RUNS)
-        .map(begin)
+        .map(start_run)
         .buffer_unordered(RUNS)
-        .map(|reply| reply.expect("an answer"))
+        .map(|reply| reply.expect("a reply"))
         .collect()
         .await;
     let cost = tokens.input * 3 + tokens.output * 15;
@@ -140,13 +140,16 @@ async fn crowd_of_runs(run_max: u64, user_max: u64, tenant_max: u64, tokens: Tok
     prop_assert!(spent > 0 && spent <= user_max.min(tenant_max), "{spent} of {user_max} and {tenant_max}");
     let mut sum = 0;
     for reply in &replies {
-        let of_run = (reply.metadata.cost_usd * 1e6).round();
-        prop_assert!(of_run <= f64::from(u32::try_from(run_max).expect("a small limit")), "{of_run} of {run_max}");
+        let run_micros = (reply.metadata.cost_usd * 1e6).round();
+        prop_assert!(
+            run_micros <= f64::from(u32::try_from(run_max).expect("a small limit")),
+            "{run_micros} of {run_max}"
+        );
         sum += micros(&Json::from(reply.metadata.cost_usd));
     }
     let rows = pod.stores().ledger.costs(None).await.expect("the costs");
-    let booked: u64 = rows.iter().map(|row| row.actual.cost.0 + row.estimated.cost.0).sum();
-    prop_assert_eq!((booked, sum), (spent, spent), "what the ledger and the replies say is what was played");
+    let recorded: u64 = rows.iter().map(|row| row.actual.cost.0 + row.estimated.cost.0).sum();
+    prop_assert_eq!((recorded, sum), (spent, spent), "ledger and replies agree with the calls of the model");
     pod.shutdown().await;
     Ok(())
 }
@@ -155,7 +158,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 4, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_thousand_calls_of_runs_at_one_time_never_overspend(
+    fn a_thousand_calls_of_concurrent_runs_never_overspend(
         run_max in 12_000_u64..40_000,
         user_max in 40_000_u64..400_000,
         tenant_max in 40_000_u64..400_000,
@@ -163,6 +166,6 @@ proptest! {
         output in 1_u64..100,
     ) {
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-        runtime.block_on(crowd_of_runs(run_max, user_max, tenant_max, Tokens { input, output }))?;
+        runtime.block_on(concurrent_runs(run_max, user_max, tenant_max, Tokens { input, output }))?;
     }
 }

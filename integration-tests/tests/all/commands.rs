@@ -1,6 +1,5 @@
-//! What the documents say to type can be typed, and what they say of settings is so: every
-//! `greenroom …` of every document is read by the command line's own parser, and the table of
-//! settings is that of the code.
+//! The documents agree with the code: the command line's own parser accepts every `greenroom …` command of
+//! every document, and the table of settings is generated from the code.
 
 use clap::CommandFactory as _;
 use greenroom_supervisor::cli::args::Cli;
@@ -8,12 +7,12 @@ use greenroom_supervisor::config::settings::{SETTINGS, Setting};
 
 use crate::tidy::tree::{File, Tree};
 
-/// Every document that a user reads.
+/// All documents.
 fn documents() -> impl Iterator<Item = &'static File> {
     Tree::get().ending(".md")
 }
 
-/// The words of a shell's line, up to a comment or a pipe. Quotes group; nothing here needs more.
+/// Splits a shell's line into words, up to a comment or a pipe. Quotes group; no document needs more.
 fn words_of(line: &str) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
     let (mut quote, mut in_word) = (None, false);
@@ -39,53 +38,53 @@ fn start(words: &mut Vec<String>, in_word: bool) -> bool {
     true
 }
 
-/// Commands in blocks marked `console`, with lines that end in `\` joined, and where they begin.
-fn typed(file: &'static File) -> Vec<(usize, String)> {
+/// Commands in blocks marked `console`, with their first lines; lines that end in `\` are joined.
+fn commands_of(file: &'static File) -> Vec<(usize, String)> {
     let mut commands: Vec<(usize, String)> = Vec::new();
-    let (mut in_block, mut goes_on) = (false, false);
+    let (mut in_block, mut is_continued) = (false, false);
     for (number, line) in file.lines() {
         if line.starts_with("```") {
             in_block = line == "```console";
             continue;
         }
         let line = line.strip_prefix("$ ").unwrap_or(line);
-        if !in_block || !(goes_on || line.starts_with("greenroom ")) {
+        if !in_block || !(is_continued || line.starts_with("greenroom ")) {
             continue;
         }
         let text = line.trim_end_matches('\\');
-        match commands.last_mut().filter(|_| goes_on) {
+        match commands.last_mut().filter(|_| is_continued) {
             Some((_, command)) => command.push_str(text),
             None => commands.push((number, text.to_owned())),
         }
-        goes_on = line.ends_with('\\');
+        is_continued = line.ends_with('\\');
     }
     commands
 }
 
 #[test]
-fn what_the_documents_type_is_understood() {
+fn every_command_of_a_document_is_parsed() {
     let mut problems = Vec::new();
-    let mut understood = 0;
+    let mut parsed = 0;
     for file in documents() {
-        for (number, command) in typed(file) {
+        for (number, command) in commands_of(file) {
             match Cli::command().try_get_matches_from(words_of(&command)) {
-                Ok(_) => understood += 1,
+                Ok(_) => parsed += 1,
                 Err(error) => problems.push(format!("{}:{number}: {command}\n{error}", file.path)),
             }
         }
     }
     assert!(problems.is_empty(), "{}", problems.join("\n"));
-    assert!(understood > 0, "no document types a command");
+    assert!(parsed > 0, "no document has a command");
 }
 
 #[test]
-fn commands_that_are_named_exist() {
+fn every_command_that_a_document_names_exists() {
     let mut problems = Vec::new();
     for file in documents() {
         for (number, line) in file.lines() {
-            for named in line.split('`').skip(1).step_by(2).filter_map(|text| text.strip_prefix("greenroom ")) {
-                if let Err(missing) = exists(named) {
-                    problems.push(format!("{}:{number}: `greenroom {named}`: no {missing}", file.path));
+            for command in line.split('`').skip(1).step_by(2).filter_map(|text| text.strip_prefix("greenroom ")) {
+                if let Err(missing) = check_command(command) {
+                    problems.push(format!("{}:{number}: `greenroom {command}`: no {missing}", file.path));
                 }
             }
         }
@@ -93,10 +92,10 @@ fn commands_that_are_named_exist() {
     assert!(problems.is_empty(), "\n{}\n", problems.join("\n"));
 }
 
-/// Follows the words of a command as far as subcommands go: `runs show ID`, `agents|teams list`.
-fn exists(named: &str) -> Result<(), String> {
+/// Checks the words of a command as far as they are subcommands: `runs show ID`, `agents|teams list`.
+fn check_command(command: &str) -> Result<(), String> {
     let mut commands = vec![Cli::command()];
-    for word in named.split_whitespace() {
+    for word in command.split_whitespace() {
         let choices: Vec<&str> = word.split(['|', '\\']).filter(|choice| !choice.is_empty()).collect();
         if !choices.iter().all(|choice| choice.chars().all(|c| c.is_ascii_lowercase())) {
             break;
@@ -121,29 +120,32 @@ fn row(setting: &Setting) -> String {
 }
 
 #[test]
-fn the_table_of_settings_is_that_of_the_code() {
+fn the_table_of_settings_matches_the_code() {
     const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md");
     const BEGIN: &str = "<!-- settings: begin -->\n";
     const END: &str = "<!-- settings: end -->";
     let text = std::fs::read_to_string(PAGE).expect("the page can be read");
-    let (before, rest) = text.split_once(BEGIN).expect("the page has the mark of the beginning");
-    let (_, after) = rest.split_once(END).expect("the page has the mark of the end");
+    let (before, rest) = text.split_once(BEGIN).expect("the page has the begin marker");
+    let (_, after) = rest.split_once(END).expect("the page has the end marker");
     let rows: String = SETTINGS.iter().map(row).collect();
     let head = "| setting | environment | default | what it is |\n|---|---|---|---|\n";
     let wanted = format!("{before}{BEGIN}{head}{rows}{END}{after}");
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(PAGE, &wanted).expect("the page can be written");
     } else {
-        assert!(text == wanted, "docs/configuration.md is old: UPDATE=1 cargo test --workspace --test all settings");
+        assert!(
+            text == wanted,
+            "docs/configuration.md is outdated: UPDATE=1 cargo test --workspace --test all settings"
+        );
     }
 }
 
 #[test]
 fn a_line_is_split_as_a_shell_does() {
     assert_eq!(
-        words_of(r#"greenroom run --context quarter="Q4 2024" # why"#),
+        words_of(r#"greenroom run --context quarter="Q4 2024" # comment"#),
         ["greenroom", "run", "--context", "quarter=Q4 2024"]
     );
-    assert!(exists("nothing of the kind").is_err());
-    assert!(exists("runs show ID").is_ok());
+    assert!(check_command("nothing of the kind").is_err());
+    assert!(check_command("runs show ID").is_ok());
 }

@@ -1,5 +1,5 @@
-//! One process hosts the platform, and others act on it: runs are started, followed, answered and
-//! stopped from a second terminal, a second host is refused, the host drains, and its metrics are read.
+//! One process hosts the platform, and other processes control it: runs are started, watched, approved and
+//! cancelled from a second terminal, a second host is rejected, the host drains, and its metrics are read.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -8,15 +8,15 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use greenroom_integration_tests::definitions_dir::DefinitionsDir;
 use greenroom_integration_tests::terminal::{COMMAND_WAIT_MAX, CliHarness, CommandOutput, RunningCommand};
-use greenroom_integration_tests::wait::until;
+use greenroom_integration_tests::wait::wait_until;
 use greenroom_protocol::Json;
 use serde_json::json;
 
 const UP: &str = "greenroom is up";
-/// How long one answer of a socket is waited for.
+/// Timeout of one read of a socket.
 const SOCKET_WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// A workflow that asks a person between two steps.
+/// A workflow with an approval step between two agents' steps.
 const LETTER: &str = "\
 workflow_id: signed_letter
 name: A letter that is signed
@@ -37,190 +37,193 @@ steps:
 final_output: \"${steps.send.outputs.text}\"
 ";
 
-/// A terminal whose definitions are an agent that echoes, one that takes its time, one that never
-/// answers, and a workflow of each.
-fn prepared() -> Result<CliHarness> {
+/// A terminal whose definitions are an agent that echoes, one with a slow model, one with a silent model, and
+/// two workflows.
+fn prepare() -> Result<CliHarness> {
     let mut terminal = CliHarness::open()?;
     let definitions = terminal.folder().join("definitions");
-    let state = DefinitionsDir::new(&definitions)?;
-    state.echo_agent("echo_agent")?;
-    state.model_agent("slow_agent", "scripted.slow")?;
-    state.model_agent("silent_agent", "scripted.silent")?;
-    state.workflow("signed_letter", LETTER)?;
-    state.row_workflow("silence", "silent_agent", 1)?;
+    let status = DefinitionsDir::new(&definitions)?;
+    status.write_echo_agent("echo_agent")?;
+    status.write_model_agent("slow_agent", "scripted.slow")?;
+    status.write_model_agent("silent_agent", "scripted.silent")?;
+    status.write_workflow("signed_letter", LETTER)?;
+    status.write_row_workflow("silence", "silent_agent", 1)?;
     let script = json!({ "calls": [
         { "model": "silent", "play": "silence" },
         { "model": "slow", "delay_ms": 1500, "reply": { "json": { "text": "at last" } } },
     ]});
-    let script = terminal.file("script.json", script.to_string())?;
-    terminal.variable("GREENROOM_SCRIPT", script.to_str().context("a path of words")?);
-    terminal.always(&["--definitions", definitions.to_str().context("a path of words")?]);
-    // The name of the process that did the work stands in each reply.
-    terminal.variable("GREENROOM_POD", "host");
+    let script = terminal.write_file("script.json", script.to_string())?;
+    terminal.set_variable("GREENROOM_SCRIPT", script.to_str().context("a path of words")?);
+    terminal.add_options(&["--definitions", definitions.to_str().context("a path of words")?]);
+    // Each reply names the pod that executed the request.
+    terminal.set_variable("GREENROOM_POD", "host");
     Ok(terminal)
 }
 
-/// Hosts the platform; what is typed afterwards is typed on another pod.
-async fn hosted(terminal: &mut CliHarness) -> Result<RunningCommand> {
+/// Starts the host; later commands run as another pod.
+async fn start_host(terminal: &mut CliHarness) -> Result<RunningCommand> {
     let up = terminal.start(&["up"])?;
-    up.says(UP).await?;
-    terminal.variable("GREENROOM_POD", "guest");
+    up.wait_for_output(UP).await?;
+    terminal.set_variable("GREENROOM_POD", "guest");
     Ok(up)
 }
 
-/// Starts a workflow, and answers with its run.
-async fn detached(terminal: &CliHarness, workflow: &str) -> Result<String> {
+/// Starts a workflow and returns the id of its run.
+async fn start_detached(terminal: &CliHarness, workflow: &str) -> Result<String> {
     let words = ["run", "workflow", workflow, "--input", "text=Dear all", "--detach", "-o", "json"];
-    let reply = terminal.run(&words).await?.done()?;
-    assert_eq!(reply["metadata"]["pod"], "host", "the host does the work: {reply:#}");
+    let reply = terminal.run(&words).await?.expect_success()?;
+    assert_eq!(reply["metadata"]["pod"], "host", "the host executes the run: {reply:#}");
     reply["id"].as_str().map(str::to_owned).with_context(|| format!("{reply:#} has no id"))
 }
 
-/// Waits until the run is in this state.
-async fn is_in(terminal: &CliHarness, run: &str, state: &str) -> Result<Json> {
-    until(&format!("{run} is {state}"), COMMAND_WAIT_MAX, || async {
-        let shown = terminal.run(&["runs", "show", run, "-o", "json"]).await.ok()?.done().ok()?;
-        (shown["run"]["state"] == state).then_some(shown)
+/// Waits until the run has this status.
+async fn wait_for_status(terminal: &CliHarness, run: &str, status: &str) -> Result<Json> {
+    wait_until(&format!("{run} is {status}"), COMMAND_WAIT_MAX, || async {
+        let report = terminal.run(&["runs", "show", run, "-o", "json"]).await.ok()?.expect_success().ok()?;
+        (report["run"]["state"] == status).then_some(report)
     })
     .await
 }
 
 /// The last event of a watch.
-fn last(watched: &CommandOutput) -> Result<Json> {
-    let line = watched.out.lines().last().with_context(|| format!("{watched:?} saw nothing"))?;
+fn last_event(watched: &CommandOutput) -> Result<Json> {
+    let line = watched.out.lines().last().with_context(|| format!("{watched:?} has no event"))?;
     serde_json::from_str(line).with_context(|| line.to_owned())
 }
 
 #[tokio::test]
-async fn a_run_that_waits_for_a_person_is_answered_from_another_terminal() -> Result<()> {
-    let mut terminal = prepared()?;
-    let _up = hosted(&mut terminal).await?;
-    let run = detached(&terminal, "signed_letter").await?;
+async fn a_run_that_awaits_approval_is_approved_from_another_terminal() -> Result<()> {
+    let mut terminal = prepare()?;
+    let _up = start_host(&mut terminal).await?;
+    let run = start_detached(&terminal, "signed_letter").await?;
     let watch = terminal.start(&["runs", "watch", &run, "-o", "json"])?;
-    watch.says("approval_asked").await?;
-    watch.says("Sign Dear all?").await?;
-    is_in(&terminal, &run, "waiting_approval").await?;
+    watch.wait_for_output("approval_asked").await?;
+    watch.wait_for_output("Sign Dear all?").await?;
+    wait_for_status(&terminal, &run, "waiting_approval").await?;
 
-    let denied = terminal.run(&["runs", "approve", &run, "sign", "--user", "operator"]).await?.refused(3)?;
+    let denied = terminal.run(&["runs", "approve", &run, "sign", "--user", "operator"]).await?.expect_error(3)?;
     assert_eq!(denied["code"], "policy_denied");
-    let wrong = terminal.run(&["runs", "approve", &run, "send"]).await?.refused(2)?;
+    let wrong = terminal.run(&["runs", "approve", &run, "send"]).await?.expect_error(2)?;
     assert_eq!(wrong["code"], "unknown_step");
-    terminal.run(&["runs", "approve", &run, "sign"]).await?.done()?;
+    terminal.run(&["runs", "approve", &run, "sign"]).await?.expect_success()?;
 
-    let watched = watch.ended().await?;
-    let end = last(&watched)?;
+    let watched = watch.wait().await?;
+    let end = last_event(&watched)?;
     assert_eq!((watched.code, &end["event"], &end["reply"]["status"]), (0, &"run_ended".into(), &"success".into()));
-    let shown = is_in(&terminal, &run, "success").await?;
-    assert!(shown["events"].as_array().is_some_and(|events| events.len() >= 7), "{shown:#}");
+    let report = wait_for_status(&terminal, &run, "success").await?;
+    assert!(report["events"].as_array().is_some_and(|events| events.len() >= 7), "{report:#}");
     assert_eq!(end["reply"]["outputs"]["final_output"], "Dear all, signed");
-    let late = terminal.run(&["runs", "approve", &run, "sign"]).await?.refused(2)?;
-    assert_eq!(late["code"], "run_not_active");
+    let second_approval = terminal.run(&["runs", "approve", &run, "sign"]).await?.expect_error(2)?;
+    assert_eq!(second_approval["code"], "run_not_active");
 
-    let run = detached(&terminal, "signed_letter").await?;
-    is_in(&terminal, &run, "waiting_approval").await?;
-    terminal.run(&["runs", "reject", &run, "sign"]).await?.done()?;
+    let run = start_detached(&terminal, "signed_letter").await?;
+    wait_for_status(&terminal, &run, "waiting_approval").await?;
+    terminal.run(&["runs", "reject", &run, "sign"]).await?.expect_success()?;
     let watched = terminal.run(&["runs", "watch", &run, "-o", "json"]).await?;
-    assert_eq!((watched.code, &last(&watched)?["reply"]["error"]["code"]), (1, &"approval_rejected".into()));
+    assert_eq!((watched.code, &last_event(&watched)?["reply"]["error"]["code"]), (1, &"approval_rejected".into()));
 
-    let runs = terminal.run(&["runs", "list", "-o", "json"]).await?.done()?;
-    let states: Vec<_> = runs["runs"].as_array().into_iter().flatten().map(|run| &run["state"]).collect();
-    assert_eq!(states, ["failed", "success"], "the newest first: {runs:#}");
-    assert_eq!(terminal.run(&["audit", "verify"]).await?.done()?["holds"], true);
+    let runs = terminal.run(&["runs", "list", "-o", "json"]).await?.expect_success()?;
+    let statuses: Vec<_> = runs["runs"].as_array().into_iter().flatten().map(|run| &run["state"]).collect();
+    assert_eq!(statuses, ["failed", "success"], "the newest first: {runs:#}");
+    assert_eq!(terminal.run(&["audit", "verify"]).await?.expect_success()?["holds"], true);
     Ok(())
 }
 
-/// Types a workflow that waits for a person, and then what it says to type, in another terminal.
-async fn approved_as_it_says(terminal: &CliHarness) -> Result<()> {
-    let work = terminal.start(&["run", "workflow", "signed_letter", "--input", "text=Dear all", "-o", "json"])?;
-    work.says("sign waits for a person: Sign Dear all?").await?;
-    let said = work.err();
-    let command = said.lines().find_map(|line| line.trim().strip_prefix("greenroom runs approve ")).context("how")?;
+/// Starts a workflow that awaits approval, and runs the command that it prints in another terminal.
+async fn approve_as_printed(terminal: &CliHarness) -> Result<()> {
+    let process = terminal.start(&["run", "workflow", "signed_letter", "--input", "text=Dear all", "-o", "json"])?;
+    process.wait_for_output("sign waits for a person: Sign Dear all?").await?;
+    let stderr = process.err();
+    let command = stderr
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("greenroom runs approve "))
+        .context("a command to approve with")?;
     let words: Vec<&str> = ["runs", "approve"].into_iter().chain(command.split_whitespace()).collect();
-    terminal.run(&words).await?.done()?;
-    assert_eq!(work.ended().await?.done()?["outputs"]["final_output"], "Dear all, signed");
+    terminal.run(&words).await?.expect_success()?;
+    assert_eq!(process.wait().await?.expect_success()?["outputs"]["final_output"], "Dear all, signed");
     Ok(())
 }
 
 #[tokio::test]
-async fn a_run_in_the_foreground_says_how_to_approve_it_and_waits() -> Result<()> {
-    let mut terminal = prepared()?;
-    let _up = hosted(&mut terminal).await?;
-    approved_as_it_says(&terminal).await
+async fn a_run_in_the_foreground_prints_how_to_approve_it_and_waits() -> Result<()> {
+    let mut terminal = prepare()?;
+    let _up = start_host(&mut terminal).await?;
+    approve_as_printed(&terminal).await
 }
 
 #[tokio::test]
 async fn a_run_without_a_host_is_approved_from_another_terminal_as_well() -> Result<()> {
-    approved_as_it_says(&prepared()?).await
+    approve_as_printed(&prepare()?).await
 }
 
 #[tokio::test]
 async fn a_run_is_cancelled_from_another_terminal() -> Result<()> {
-    let mut terminal = prepared()?;
-    let _up = hosted(&mut terminal).await?;
+    let mut terminal = prepare()?;
+    let _up = start_host(&mut terminal).await?;
     let words = ["run", "workflow", "silence", "--input", "text=Dear all", "-o", "json"];
-    let work = terminal.start(&words)?;
-    let run = until("the run is listed", COMMAND_WAIT_MAX, || async {
-        let runs = terminal.run(&["runs", "list", "-o", "json"]).await.ok()?.done().ok()?;
+    let process = terminal.start(&words)?;
+    let run = wait_until("the run is listed", COMMAND_WAIT_MAX, || async {
+        let runs = terminal.run(&["runs", "list", "-o", "json"]).await.ok()?.expect_success().ok()?;
         runs["runs"][0]["run_id"].as_str().map(str::to_owned)
     })
     .await?;
-    is_in(&terminal, &run, "running").await?;
-    let denied = terminal.run(&["runs", "cancel", &run, "--user", "guest"]).await?.refused(3)?;
+    wait_for_status(&terminal, &run, "running").await?;
+    let denied = terminal.run(&["runs", "cancel", &run, "--user", "guest"]).await?.expect_error(3)?;
     assert_eq!(denied["code"], "policy_denied");
-    terminal.run(&["runs", "cancel", &run]).await?.done()?;
+    terminal.run(&["runs", "cancel", &run]).await?.expect_success()?;
 
-    let ended = work.ended().await?;
-    assert_eq!(ended.refused(1)?["code"], "cancelled");
-    assert_eq!(ended.json()?["status"], "cancelled");
-    is_in(&terminal, &run, "cancelled").await?;
-    let again = terminal.run(&["runs", "cancel", &run]).await?.refused(2)?;
-    assert_eq!(again["code"], "run_not_active");
+    let output = process.wait().await?;
+    assert_eq!(output.expect_error(1)?["code"], "cancelled");
+    assert_eq!(output.json()?["status"], "cancelled");
+    wait_for_status(&terminal, &run, "cancelled").await?;
+    let second_cancel = terminal.run(&["runs", "cancel", &run]).await?.expect_error(2)?;
+    assert_eq!(second_cancel["code"], "run_not_active");
     Ok(())
 }
 
 #[tokio::test]
-async fn a_second_host_is_refused_and_told_who_the_first_is() -> Result<()> {
-    let mut terminal = prepared()?;
-    let up = hosted(&mut terminal).await?;
+async fn a_second_host_is_rejected_with_the_owner_of_the_directory() -> Result<()> {
+    let mut terminal = prepare()?;
+    let up = start_host(&mut terminal).await?;
     let second = terminal.run(&["up", "-o", "json"]).await?;
-    let error = second.refused(1)?;
+    let error = second.expect_error(1)?;
     assert_eq!((&error["code"], &error["details"]["owner"]), (&"data_directory_in_use".into(), &up.id().into()));
     assert!(second.err.contains(&up.id()), "{second:?}");
-    // The first one is none the worse.
-    detached(&terminal, "signed_letter").await?;
+    // The first host still works.
+    start_detached(&terminal, "signed_letter").await?;
     Ok(())
 }
 
 #[tokio::test]
-async fn a_host_that_is_asked_to_end_finishes_what_it_has_and_leaves_nothing_open() -> Result<()> {
-    let mut terminal = prepared()?;
-    let up = hosted(&mut terminal).await?;
+async fn a_terminated_host_finishes_its_executions_and_closes_every_audit_entry() -> Result<()> {
+    let mut terminal = prepare()?;
+    let up = start_host(&mut terminal).await?;
     let socket = terminal.data_dir().join("control.sock");
     assert!(socket.exists());
-    let work = terminal.start(&["run", "agent", "slow_agent", "--input", "text=Dear all", "-o", "json"])?;
-    until("the agent is at work", COMMAND_WAIT_MAX, || async {
-        let audit = terminal.run(&["audit", "list", "-o", "json"]).await.ok()?.done().ok()?;
+    let process = terminal.start(&["run", "agent", "slow_agent", "--input", "text=Dear all", "-o", "json"])?;
+    wait_until("the agent is executing", COMMAND_WAIT_MAX, || async {
+        let audit = terminal.run(&["audit", "list", "-o", "json"]).await.ok()?.expect_success().ok()?;
         let records = audit["records"].as_array()?;
         records.iter().any(|record| record["event"]["action"] == "invoke").then_some(())
     })
     .await?;
     up.terminate()?;
-    assert_eq!(work.ended().await?.done()?["outputs"]["text"], "at last");
-    let ended = up.ended().await?;
-    assert_eq!(ended.code, 0, "{ended:?}");
-    assert!(!socket.exists(), "the socket is gone");
+    assert_eq!(process.wait().await?.expect_success()?["outputs"]["text"], "at last");
+    let output = up.wait().await?;
+    assert_eq!(output.code, 0, "{output:?}");
+    assert!(!socket.exists(), "the socket is removed");
 
-    // The folder is free, and the audit has no open end.
-    let verified = terminal.run(&["audit", "verify", "-o", "json"]).await?.done()?;
+    // The directory is unlocked, and the audit has no open entry.
+    let verified = terminal.run(&["audit", "verify", "-o", "json"]).await?.expect_success()?;
     assert_eq!(verified["holds"], true, "{verified:#}");
-    let audit = terminal.run(&["audit", "list", "-o", "json"]).await?.done()?;
+    let audit = terminal.run(&["audit", "list", "-o", "json"]).await?.expect_success()?;
     assert!(!audit.to_string().contains("interrupted"), "{audit:#}");
     let words = ["run", "agent", "echo_agent", "--input", "text=Dear all", "-o", "json"];
-    assert_eq!(terminal.run(&words).await?.done()?["metadata"]["pod"], "guest");
+    assert_eq!(terminal.run(&words).await?.expect_success()?["metadata"]["pod"], "guest");
     Ok(())
 }
 
-/// The nine of the client's document, with the types that it gives them.
+/// The nine metrics of the client's document, with their types.
 const METRICS: [(&str, &str); 9] = [
     ("agent_execution_time", "histogram"),
     ("agent_success_rate", "gauge"),
@@ -233,7 +236,7 @@ const METRICS: [(&str, &str); 9] = [
     ("error_rate", "gauge"),
 ];
 
-fn scraped(address: &str) -> Result<String> {
+fn scrape(address: &str) -> Result<String> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(SOCKET_WAIT_MAX))?;
     write!(stream, "GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
@@ -246,12 +249,12 @@ fn scraped(address: &str) -> Result<String> {
 async fn the_host_serves_the_nine_metrics_under_their_names_and_types() -> Result<()> {
     let mut terminal = CliHarness::open()?;
     let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
-    terminal.variable("GREENROOM_METRICS_ADDR", &address);
+    terminal.set_variable("GREENROOM_METRICS_ADDR", &address);
     let up = terminal.start(&["up"])?;
-    up.says(&format!("http://{address}/metrics")).await?;
-    terminal.file("s.csv", "day,sold\n2025-01-02,3\n2025-02-02,4\n")?;
+    up.wait_for_output(&format!("http://{address}/metrics")).await?;
+    terminal.write_file("s.csv", "day,sold\n2025-01-02,3\n2025-02-02,4\n")?;
     let words = ["run", "team", "report_team", "--input", "data_source=@s.csv", "-o", "json"];
-    let reply = terminal.run(&words).await?.done()?;
+    let reply = terminal.run(&words).await?.expect_success()?;
     let denied = ["run", "agent", "executive_summary_agent", "--input", "document=x", "--user", "guest"];
     assert_eq!(terminal.run(&denied).await?.code, 3);
 
@@ -266,13 +269,13 @@ async fn the_host_serves_the_nine_metrics_under_their_names_and_types() -> Resul
         "error_rate 0".to_owned(),
     ];
     let mut page = String::new();
-    let seen = until("the figures are served", COMMAND_WAIT_MAX, || {
-        page = scraped(&address).unwrap_or_default();
-        let all = wanted.iter().all(|line| page.lines().any(|served| served == line));
-        async move { all.then_some(()) }
+    let served = wait_until("the metrics are served", COMMAND_WAIT_MAX, || {
+        page = scrape(&address).unwrap_or_default();
+        let has_all = wanted.iter().all(|line| page.lines().any(|served| served == line));
+        async move { has_all.then_some(()) }
     })
     .await;
-    seen.with_context(|| format!("wanted {wanted:#?}, served {page}"))?;
+    served.with_context(|| format!("wanted {wanted:#?}, served {page}"))?;
     for (name, kind) in METRICS {
         assert!(page.lines().any(|line| line == format!("# TYPE {name} {kind}")), "{name} is a {kind}: {page}");
     }

@@ -1,5 +1,5 @@
-//! The main job, as a stranger types it: the demo and its report, the client's end-to-end test, and a
-//! file of one's own. The figures are added up here anew, in whole hundredths.
+//! The main use case as a new user runs it: the demo and its report, the client's end-to-end test, and a file
+//! of the user. The test computes the expected figures independently, in integer hundredths.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use greenroom_protocol::Json;
 const SALES: &str = include_str!("../../../supervisor/demo/sales.csv");
 const REPORT: &str = "generate_quarterly_report";
 
-/// What one number column comes to, in hundredths.
+/// Aggregates of one number column, in hundredths.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Sum {
     count: i64,
@@ -19,7 +19,7 @@ struct Sum {
     max: i64,
 }
 
-/// Each number column over the rows whose date begins with one of the months.
+/// Aggregates each number column over the rows whose date begins with one of the months.
 fn sums(csv: &str, months: &[&str]) -> BTreeMap<String, Sum> {
     let mut lines = csv.lines().map(|line| line.split(',').collect::<Vec<_>>());
     let header = lines.next().expect("a file has a header");
@@ -44,19 +44,19 @@ fn hundredths(cell: &str) -> Option<i64> {
     (part.len() <= 2).then_some(value)
 }
 
-/// Divides and rounds to the nearest, half away from nought.
-fn divided(dividend: i64, divisor: i64) -> i64 {
+/// Divides and rounds to the nearest integer, half away from zero.
+fn divide_rounded(dividend: i64, divisor: i64) -> i64 {
     let half = divisor.abs() / 2;
     (dividend + if dividend < 0 { -half } else { half }) / divisor
 }
 
-/// `1,234.50`, or `1,234` where nothing stands behind the point.
-fn written(hundredths: i64) -> String {
+/// Formats as `1,234.50`, or as `1,234` without hundredths.
+fn format_amount(hundredths: i64) -> String {
     let (whole, part) = (hundredths / 100, hundredths % 100);
     let digits = whole.to_string();
     let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -64,9 +64,9 @@ fn written(hundredths: i64) -> String {
     if part > 0 { format!("{text}.{part:02}") } else { text }
 }
 
-/// `+62.1%`
+/// Formats the growth as `+62.1%`.
 fn growth(now: i64, before: i64) -> String {
-    let tenths = divided((now - before) * 1000, before);
+    let tenths = divide_rounded((now - before) * 1000, before);
     format!("{}{}.{}%", if tenths < 0 { '−' } else { '+' }, tenths.abs() / 10, tenths.abs() % 10)
 }
 
@@ -74,7 +74,7 @@ fn number(value: &Json) -> f64 {
     value.as_f64().unwrap_or(f64::NAN)
 }
 
-/// Fails unless the facts say of each column what was added up here.
+/// Fails unless the facts of each column agree with the expected aggregates.
 fn assert_measures(facts: &Json, now: &BTreeMap<String, Sum>, compared: (&[&str], &[&str]), csv: &str) {
     let measures = facts["measures"].as_array().expect("facts have measures");
     assert_eq!(measures.len(), now.len(), "{measures:#?}");
@@ -82,19 +82,19 @@ fn assert_measures(facts: &Json, now: &BTreeMap<String, Sum>, compared: (&[&str]
     for measure in measures {
         let name = measure["name"].as_str().expect("a measure has a name");
         let sum = now[name];
-        let near = |member: &str, hundredths: f64| {
-            let found = number(&measure[member]);
-            assert!((found - hundredths / 100.0).abs() < 1e-6, "{name}.{member} is {found}, not {hundredths} / 100");
+        let assert_close = |member: &str, hundredths: f64| {
+            let actual = number(&measure[member]);
+            assert!((actual - hundredths / 100.0).abs() < 1e-6, "{name}.{member} is {actual}, not {hundredths} / 100");
         };
-        near("total", sum.total as f64);
-        near("mean", sum.total as f64 / sum.count as f64);
-        near("min", sum.min as f64);
-        near("max", sum.max as f64);
+        assert_close("total", sum.total as f64);
+        assert_close("mean", sum.total as f64 / sum.count as f64);
+        assert_close("min", sum.min as f64);
+        assert_close("max", sum.max as f64);
         match (later.get(name), earlier.get(name)) {
             (Some(later), Some(earlier)) => {
-                let wanted = (later.total - earlier.total) as f64 / earlier.total as f64 * 100.0;
-                let found = number(&measure["growth_pct"]);
-                assert!((found - wanted).abs() < 0.01, "{name} grew by {found} per cent, not by {wanted}");
+                let expected = (later.total - earlier.total) as f64 / earlier.total as f64 * 100.0;
+                let actual = number(&measure["growth_pct"]);
+                assert!((actual - expected).abs() < 0.01, "{name} grew by {actual} per cent, not by {expected}");
             }
             (Some(_) | None, _) => assert_eq!(measure["growth_pct"], Json::Null, "{name}"),
         }
@@ -102,10 +102,10 @@ fn assert_measures(facts: &Json, now: &BTreeMap<String, Sum>, compared: (&[&str]
 }
 
 #[tokio::test]
-async fn the_demo_leaves_a_report_with_the_figures_of_its_data() -> Result<()> {
+async fn the_demo_writes_a_report_with_the_figures_of_its_data() -> Result<()> {
     let terminal = CliHarness::open()?;
-    let said = terminal.run(&["demo", "-o", "json"]).await?;
-    let document = said.done()?;
+    let output = terminal.run(&["demo", "-o", "json"]).await?;
+    let document = output.expect_success()?;
     let markdown = std::fs::read_to_string(terminal.folder().join("greenroom-report/report.md"))?;
     let html = std::fs::read_to_string(terminal.folder().join("greenroom-report/report.html"))?;
 
@@ -117,7 +117,7 @@ async fn the_demo_leaves_a_report_with_the_figures_of_its_data() -> Result<()> {
         [("cost", "Cost"), ("new_customers", "New customers"), ("revenue", "Revenue"), ("units", "Units")]
     {
         let sum = now[name];
-        let cells = [sum.total, divided(sum.total, sum.count), sum.min, sum.max].map(written);
+        let cells = [sum.total, divide_rounded(sum.total, sum.count), sum.min, sum.max].map(format_amount);
         let change = growth(sum.total, before[name].total);
         let row = format!("| {title} | {} | {change} |", cells.join(" | "));
         assert!(markdown.contains(&row), "{row}\n\n{markdown}");
@@ -125,27 +125,27 @@ async fn the_demo_leaves_a_report_with_the_figures_of_its_data() -> Result<()> {
             assert!(html.contains(figure.as_str()), "the page lacks {figure} of {title}");
         }
     }
-    // The page needs nothing else: its charts are in it, and nothing is fetched.
+    // The page is self-contained: its charts are inline, and it loads nothing.
     assert!(html.contains("<svg") && !html.contains("<script") && !html.contains("src=\"http"), "{html}");
     assert!(!html.contains("<link") && !html.contains("url(http"), "{html}");
     assert_eq!(document["reply"]["status"], "success");
     assert_eq!(document["reply"]["metadata"]["workflow_steps"], 5);
     assert_eq!(document["report"].as_array().context("the paths")?.len(), 2);
     for step in ["gather_data", "analyze_financials", "analyze_kpis", "create_visualizations"] {
-        assert!(said.err.contains(&format!("{step} done")), "{}", said.err);
+        assert!(output.err.contains(&format!("{step} done")), "{}", output.err);
     }
     Ok(())
 }
 
 #[tokio::test]
-async fn the_demo_tells_a_person_what_it_took() -> Result<()> {
+async fn the_demo_prints_its_usage() -> Result<()> {
     let terminal = CliHarness::open()?;
-    let said = terminal.run(&["demo", "-o", "table", "--quarter", "Q1 2024", "--out", "elsewhere"]).await?;
-    assert_eq!(said.code, 0, "{said:?}");
+    let output = terminal.run(&["demo", "-o", "table", "--quarter", "Q1 2024", "--out", "elsewhere"]).await?;
+    assert_eq!(output.code, 0, "{output:?}");
     for word in ["report.md", "report.html", "5 steps", "agents", "tokens", "$0.0000", "policy decisions"] {
-        assert!(said.out.contains(word), "{word}: {}", said.out);
+        assert!(output.out.contains(word), "{word}: {}", output.out);
     }
-    // The file begins with this quarter, so there is nothing to compare with.
+    // The file begins with this quarter, so there is no earlier quarter to compare with.
     let markdown = std::fs::read_to_string(terminal.folder().join("elsewhere/report.md"))?;
     assert!(markdown.contains("| n/a |"), "{markdown}");
     Ok(())
@@ -155,10 +155,10 @@ async fn the_demo_tells_a_person_what_it_took() -> Result<()> {
 #[tokio::test]
 async fn a_team_of_three_writes_the_quarterly_report() -> Result<()> {
     let terminal = CliHarness::open()?;
-    terminal.file("data/files/test_data.csv", SALES)?;
+    terminal.write_file("data/files/test_data.csv", SALES)?;
     let words = ["run", "team", "report_team", "--workflow", REPORT, "-o", "json"];
     let inputs = ["--input", "quarter=Q4 2024", "--input", "data_source=test_data.csv"];
-    let reply = terminal.run(&[&words[..], &inputs].concat()).await?.done()?;
+    let reply = terminal.run(&[&words[..], &inputs].concat()).await?.expect_success()?;
     let outputs = &reply["outputs"];
     assert_eq!(reply["status"], "success");
     assert!(outputs.get("executive_summary").is_some());
@@ -169,13 +169,13 @@ async fn a_team_of_three_writes_the_quarterly_report() -> Result<()> {
     assert_eq!(reply["metadata"]["agents_involved"], 3);
     assert_eq!(reply["metadata"]["workflow_steps"], 5);
 
-    let team = terminal.run(&["teams", "show", "report_team", "-o", "json"]).await?.done()?;
+    let team = terminal.run(&["teams", "show", "report_team", "-o", "json"]).await?.expect_success()?;
     assert_eq!(team["team"]["agents"].as_array().map(Vec::len), Some(3), "{team:#}");
     Ok(())
 }
 
 const LIGHTHOUSE: &str = "\
-Day,Keeper,Lamps,Oil
+Day,Crew,Lamps,Oil
 2024-10-03,Ann,4,10.25
 2024-11-17,Bo,2,7.5
 2025-01-05,Ann,3,10.5
@@ -185,13 +185,13 @@ Day,Keeper,Lamps,Oil
 
 async fn report(terminal: &CliHarness, more: &[&str]) -> Result<Json> {
     let words = ["run", "workflow", REPORT, "--input", "data_source=@lighthouse.csv", "-o", "json"];
-    terminal.run(&[&words[..], more].concat()).await?.done()
+    terminal.run(&[&words[..], more].concat()).await?.expect_success()
 }
 
 #[tokio::test]
 async fn any_file_with_dates_and_numbers_becomes_a_report() -> Result<()> {
     let terminal = CliHarness::open()?;
-    terminal.file("lighthouse.csv", LIGHTHOUSE)?;
+    terminal.write_file("lighthouse.csv", LIGHTHOUSE)?;
     let (q4, q1) = (["2024-10", "2024-11", "2024-12"], ["2025-01", "2025-02", "2025-03"]);
 
     let reply = report(&terminal, &["--context", "quarter=Q1 2025"]).await?;
@@ -210,11 +210,11 @@ async fn any_file_with_dates_and_numbers_becomes_a_report() -> Result<()> {
     assert_eq!(facts["period"]["label"], "Q1 2025");
     assert_measures(facts, &sums(LIGHTHOUSE, &q1), (&q1, &q4), LIGHTHOUSE);
 
-    // The file begins with this quarter: everything but growth.
+    // The file begins with this quarter: the facts have no growth.
     let reply = report(&terminal, &["--context", "quarter=Q4 2024"]).await?;
     assert_measures(&reply["outputs"]["facts"], &sums(LIGHTHOUSE, &q4), (&q4, &["2024-07"]), LIGHTHOUSE);
 
-    // Without a quarter it is the whole file, and its last month against its first.
+    // Without a quarter the facts cover the whole file, and growth compares its last month with its first.
     let reply = report(&terminal, &[]).await?;
     let facts = &reply["outputs"]["facts"];
     assert_eq!((&facts["growth"]["before"], &facts["growth"]["now"]), (&"2024-10".into(), &"2025-03".into()));
@@ -222,11 +222,11 @@ async fn any_file_with_dates_and_numbers_becomes_a_report() -> Result<()> {
     Ok(())
 }
 
-/// One day, no group, nothing before it: as little as a report can be made of.
+/// The smallest input of a report: one day, no group, no earlier period.
 #[tokio::test]
-async fn a_file_of_one_row_becomes_a_report_too() -> Result<()> {
+async fn a_file_of_one_row_becomes_a_report() -> Result<()> {
     let terminal = CliHarness::open()?;
-    terminal.file("lighthouse.csv", "Day,Lamps\n2025-01-05,3\n")?;
+    terminal.write_file("lighthouse.csv", "Day,Lamps\n2025-01-05,3\n")?;
     let reply = report(&terminal, &[]).await?;
     let measure = &reply["outputs"]["facts"]["measures"][0];
     assert_eq!((number(&measure["total"]), &measure["growth_pct"]), (3.0, &Json::Null));
@@ -237,12 +237,14 @@ async fn a_file_of_one_row_becomes_a_report_too() -> Result<()> {
 }
 
 #[tokio::test]
-async fn json_and_json_lines_are_data_as_well() -> Result<()> {
+async fn json_and_json_lines_are_accepted_as_data() -> Result<()> {
     let terminal = CliHarness::open()?;
-    terminal.file("a.json", r#"[{"on": "2025-01-02", "sold": 3}, {"on": "2025-02-02", "sold": 4.5}]"#)?;
-    terminal.file("a.jsonl", "{\"on\": \"2025-01-02\", \"sold\": 3}\n{\"on\": \"2025-02-02\", \"sold\": 4.5}\n")?;
+    terminal.write_file("a.json", r#"[{"on": "2025-01-02", "sold": 3}, {"on": "2025-02-02", "sold": 4.5}]"#)?;
+    terminal
+        .write_file("a.jsonl", "{\"on\": \"2025-01-02\", \"sold\": 3}\n{\"on\": \"2025-02-02\", \"sold\": 4.5}\n")?;
     for file in ["data_source=@a.json", "data_source=@a.jsonl"] {
-        let reply = terminal.run(&["run", "workflow", REPORT, "--input", file, "-o", "json"]).await?.done()?;
+        let reply =
+            terminal.run(&["run", "workflow", REPORT, "--input", file, "-o", "json"]).await?.expect_success()?;
         let measure = &reply["outputs"]["facts"]["measures"][0];
         assert_eq!((&measure["name"], number(&measure["total"])), (&Json::from("sold"), 7.5), "{file}");
         assert_eq!(number(&measure["growth_pct"]), 50.0, "{file}");

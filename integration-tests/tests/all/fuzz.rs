@@ -1,20 +1,20 @@
-//! Every fuzz target over its corpus, and over mutations of it with a fixed seed: what cargo-fuzz looks
-//! for at length, a test run looks for briefly and always in the same places.
+//! Runs every fuzz target with its corpus and with mutations of it from a fixed seed: cargo-fuzz searches at
+//! length, a test run briefly and always with the same inputs.
 //!
-//! `GREENROOM_FUZZ_SECONDS` makes it go on with fresh seeds for that long, a target.
+//! `GREENROOM_FUZZ_SECONDS` makes it continue with further mutations for that many seconds per target.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use greenroom_integration_tests::fuzz::{FuzzTarget, Mutator, TARGETS};
 
-/// Mutated inputs of a target in an ordinary test run.
+/// Mutated inputs per target in an ordinary test run.
 const ROUNDS: u64 = 2_000;
 /// The seed of an ordinary test run.
 const SEED: u64 = 20_241_122;
-/// How long one input may take, in a debug build on a busy machine.
+/// Bound of the time for one input, in a debug build on a busy machine.
 const ONE_INPUT_MAX: Duration = Duration::from_secs(5);
-/// Bytes of stack: those of a worker thread of tokio.
+/// Stack size in bytes: that of a worker thread of tokio.
 const STACK_BYTES: usize = 2 * 1024 * 1024;
 
 fn corpus(target: &FuzzTarget) -> Vec<Vec<u8>> {
@@ -28,40 +28,40 @@ fn corpus(target: &FuzzTarget) -> Vec<Vec<u8>> {
     files.iter().map(|file| std::fs::read(file).expect("a file of the corpus can be read")).collect()
 }
 
-/// Runs the target. What it is given lies in a file first, so that it is found after an abort.
-fn survives(target: &FuzzTarget, input: &[u8], kept: &Path) {
-    std::fs::write(kept, input).expect("the input can be kept");
-    let begun = Instant::now();
+/// Runs the target. The input is written to a file first, so that it is available after an abort.
+fn run_target(target: &FuzzTarget, input: &[u8], input_file: &Path) {
+    std::fs::write(input_file, input).expect("the input can be written");
+    let started_at = Instant::now();
     let outcome = std::panic::catch_unwind(|| (target.run)(input));
-    let (name, file) = (target.name, kept.display());
-    assert!(outcome.is_ok(), "`{name}` panicked on {file}: keep it in the corpus, and mend what reads it");
-    assert!(begun.elapsed() < ONE_INPUT_MAX, "`{name}` took {:?} on {file}", begun.elapsed());
+    let (name, file) = (target.name, input_file.display());
+    assert!(outcome.is_ok(), "`{name}` panicked on {file}: add it to the corpus and fix the parser");
+    assert!(started_at.elapsed() < ONE_INPUT_MAX, "`{name}` took {:?} on {file}", started_at.elapsed());
 }
 
-fn attack(target: FuzzTarget, until: Option<Instant>) {
+fn fuzz_target(target: FuzzTarget, ends_at: Option<Instant>) {
     let seeds = corpus(&target);
     let seeds: Vec<&[u8]> = seeds.iter().map(Vec::as_slice).collect();
-    let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("fuzz-{}", target.name));
+    let input_file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("fuzz-{}", target.name));
     for seed in &seeds {
-        survives(&target, seed, &kept);
+        run_target(&target, seed, &input_file);
     }
-    let mut chance = Mutator::of(SEED);
+    let mut mutator = Mutator::from_seed(SEED);
     let mut round = 0;
-    while round < ROUNDS || until.is_some_and(|until| Instant::now() < until) {
-        survives(&target, &chance.mutate(&seeds, target.words), &kept);
+    while round < ROUNDS || ends_at.is_some_and(|ends_at| Instant::now() < ends_at) {
+        run_target(&target, &mutator.mutate(&seeds, target.words), &input_file);
         round += 1;
     }
-    std::fs::remove_file(&kept).expect("the kept input can be removed");
+    std::fs::remove_file(&input_file).expect("the input file can be removed");
 }
 
 #[test]
-fn what_reads_foreign_bytes_neither_falls_over_nor_stalls() {
+fn parsers_of_untrusted_bytes_neither_panic_nor_stall() {
     let seconds = std::env::var("GREENROOM_FUZZ_SECONDS").ok();
-    let longer = seconds.map(|text| Duration::from_secs(text.parse().expect("GREENROOM_FUZZ_SECONDS is a number")));
+    let extra_time = seconds.map(|text| Duration::from_secs(text.parse().expect("GREENROOM_FUZZ_SECONDS is a number")));
     for target in TARGETS {
-        let until = longer.map(|longer| Instant::now() + longer);
+        let ends_at = extra_time.map(|extra_time| Instant::now() + extra_time);
         let thread = std::thread::Builder::new().name(target.name.to_owned()).stack_size(STACK_BYTES);
-        let ended = thread.spawn(move || attack(*target, until)).expect("a thread can be started").join();
-        assert!(ended.is_ok(), "`{}` does not hold", target.name);
+        let outcome = thread.spawn(move || fuzz_target(*target, ends_at)).expect("a thread can be started").join();
+        assert!(outcome.is_ok(), "the target `{}` failed", target.name);
     }
 }

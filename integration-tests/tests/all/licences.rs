@@ -1,13 +1,13 @@
-//! What the dependency tree may hold: the lists of `deny.toml`, kept also where cargo-deny is not
-//! installed. Advisories need their database, so `.github/workflows/security.yml` looks at those.
+//! Checks the dependency tree against the lists of `deny.toml`, also on machines without cargo-deny.
+//! Advisories need their database, so `.github/workflows/security.yml` checks those.
 
 use crate::metadata::Metadata;
 
-/// The platform whose dependencies are looked at; cargo-deny looks at all that `deny.toml` names.
+/// The platform whose dependencies are checked; cargo-deny checks all platforms of `deny.toml`.
 const PLATFORM: &str = "--filter-platform=x86_64-unknown-linux-gnu";
 
 fn metadata() -> Metadata {
-    // The tree is that of the lock file, whose packages this build has fetched.
+    // The tree is that of the lock file, whose packages this build has already downloaded.
     Metadata::read(&["--locked", "--offline", PLATFORM])
 }
 
@@ -16,7 +16,7 @@ fn deny() -> toml::Table {
     text.expect("deny.toml can be read").parse().expect("deny.toml is TOML")
 }
 
-/// The texts of an array somewhere in the file, or of the member `key` of its tables.
+/// The texts of the array at `path`, or of the member `key` of its tables.
 fn texts<'a>(table: &'a toml::Table, path: [&str; 2], key: &str) -> Vec<&'a str> {
     let [section, name] = path;
     let array = table.get(section).and_then(|section| section.get(name)).and_then(toml::Value::as_array);
@@ -24,8 +24,8 @@ fn texts<'a>(table: &'a toml::Table, path: [&str; 2], key: &str) -> Vec<&'a str>
     items.filter_map(|item| item.as_str().or_else(|| item.get(key).and_then(toml::Value::as_str))).collect()
 }
 
-/// Whether one alternative of each part of an SPDX expression is allowed. Older manifests write `/`
-/// for `OR`; no package of ours nests deeper than `(A OR B) AND C`.
+/// True if one alternative of each part of an SPDX expression is allowed. Older manifests write `/` for
+/// `OR`; no package in the tree nests deeper than `(A OR B) AND C`.
 fn is_allowed(expression: &str, allowed: &[&str]) -> bool {
     expression.replace('/', " OR ").split(" AND ").all(|part| {
         let part = part.trim().trim_start_matches('(').trim_end_matches(')');
@@ -54,9 +54,12 @@ fn nothing_banned_is_in_the_tree() {
     let banned = texts(&deny, ["bans", "deny"], "crate");
     assert!(banned.contains(&"openssl"), "deny.toml bans {banned:?}");
     let metadata = metadata();
-    let found: Vec<&str> =
+    let matches: Vec<&str> =
         metadata.packages.iter().map(|package| package.name.as_str()).filter(|name| banned.contains(name)).collect();
-    assert!(found.is_empty(), "banned by deny.toml: {found:?}; `cargo tree --invert NAME` shows who brings it");
+    assert!(
+        matches.is_empty(),
+        "banned by deny.toml: {matches:?}; `cargo tree --invert NAME` shows which package depends on it"
+    );
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! What the manifests declare: nothing that no source names, and nothing in the tests that would make
-//! the expensive crates of the product be compiled a second time.
+//! Checks the manifests: every declared dependency is used by a source file, and no dependency of the tests
+//! makes cargo compile the expensive crates of the product a second time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -8,7 +8,7 @@ use std::process::Command;
 
 use crate::metadata::Metadata;
 
-/// Every Rust source below a folder, but for those of the crates inside of it.
+/// Appends every Rust source below a folder, except those of nested crates.
 fn sources(folder: &Path, text: &mut String) {
     for entry in fs::read_dir(folder).expect("a folder of the tree can be read").flatten() {
         let path = entry.path();
@@ -21,7 +21,7 @@ fn sources(folder: &Path, text: &mut String) {
     }
 }
 
-/// True if the name stands in the text by itself.
+/// True if the text contains the name as a whole word.
 fn is_named(name: &str, text: &str) -> bool {
     let is_part = |c: char| c.is_alphanumeric() || c == '_';
     text.match_indices(name).any(|(at, _)| {
@@ -47,18 +47,18 @@ fn every_declared_dependency_is_named_in_the_source() {
 }
 
 #[test]
-fn what_the_workspace_offers_is_taken_by_a_crate() {
+fn every_workspace_dependency_is_used_by_a_crate() {
     let metadata = Metadata::read(&["--no-deps"]);
-    let taken: BTreeSet<&str> =
+    let used: BTreeSet<&str> =
         metadata.workspace_packages().flat_map(|package| &package.dependencies).map(|one| one.name.as_str()).collect();
     let root = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml")).expect("it can be read");
     let root: toml::Table = root.parse().expect("it is TOML");
-    let offered = root["workspace"]["dependencies"].as_table().expect("a table of dependencies");
-    let left: Vec<_> = offered.keys().filter(|name| !taken.contains(name.as_str())).collect();
-    assert!(left.is_empty(), "no crate takes {left:?} from the root Cargo.toml");
+    let declared = root["workspace"]["dependencies"].as_table().expect("a table of dependencies");
+    let unused: Vec<_> = declared.keys().filter(|name| !used.contains(name.as_str())).collect();
+    assert!(unused.is_empty(), "no crate uses {unused:?} of the root Cargo.toml");
 }
 
-/// One line of `cargo tree`: how deep it stands, the package, and the features that it is built with.
+/// One line of `cargo tree`: its depth, the package, and the features that it is built with.
 struct Line {
     depth: usize,
     package: String,
@@ -83,9 +83,9 @@ fn tree(options: &[&str]) -> Vec<Line> {
     text.lines().filter_map(read).collect()
 }
 
-/// The packages that this one stands on, and itself. A subtree is printed once, so the edges are
-/// gathered first.
-fn below(lines: &[Line], name: &str) -> BTreeSet<String> {
+/// The package and its transitive dependencies. `cargo tree` prints a subtree once, so the edges are
+/// collected first.
+fn dependencies_of(lines: &[Line], name: &str) -> BTreeSet<String> {
     let mut edges: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     let mut path: Vec<&str> = Vec::new();
     for line in lines {
@@ -95,29 +95,33 @@ fn below(lines: &[Line], name: &str) -> BTreeSet<String> {
         }
         path.push(&line.package);
     }
-    let mut found = BTreeSet::new();
-    let mut left: Vec<&str> = edges.keys().copied().filter(|package| package.split(' ').next() == Some(name)).collect();
-    while let Some(package) = left.pop() {
-        if found.insert(package.to_owned()) {
-            left.extend(edges.get(package).into_iter().flatten());
+    let mut visited = BTreeSet::new();
+    let mut pending: Vec<&str> =
+        edges.keys().copied().filter(|package| package.split(' ').next() == Some(name)).collect();
+    while let Some(package) = pending.pop() {
+        if visited.insert(package.to_owned()) {
+            pending.extend(edges.get(package).into_iter().flatten());
         }
     }
-    found
+    visited
 }
 
-/// The compiler of policies takes minutes to build. It is built once for the demo and for the tests, as
-/// long as nothing that only the tests take switches on a feature of what it stands on.
+/// wasmtime takes minutes to build. It is built once for the demo and for the tests, as long as no
+/// dependency of only the tests enables a feature of wasmtime's dependencies.
 #[test]
 fn the_tests_build_wasmtime_with_the_features_of_the_product() {
     let product = tree(&["--package=greenroom-supervisor", "--edges=normal,build"]);
     let tests = tree(&["--workspace", "--edges=normal,build,dev"]);
     let built: BTreeSet<(&str, &str)> = tests.iter().map(|line| (&*line.package, &*line.features)).collect();
-    let below = below(&product, "wasmtime");
-    assert!(below.len() > 50 && below.iter().any(|package| package.starts_with("cranelift-codegen ")), "{below:?}");
+    let expensive = dependencies_of(&product, "wasmtime");
+    assert!(
+        expensive.len() > 50 && expensive.iter().any(|package| package.starts_with("cranelift-codegen ")),
+        "{expensive:?}"
+    );
     let differ: BTreeSet<(&str, &str)> = product
         .iter()
         .map(|line| (&*line.package, &*line.features))
-        .filter(|(package, features)| below.contains(*package) && !built.contains(&(package, features)))
+        .filter(|(package, features)| expensive.contains(*package) && !built.contains(&(package, features)))
         .collect();
     assert!(
         differ.is_empty(),

@@ -1,6 +1,6 @@
-//! What `cargo metadata` says of the workspace, as far as the tests here ask.
+//! The part of `cargo metadata` that these tests need.
 //!
-//! Read with serde rather than with the `cargo_metadata` crate: that one switches on features of
+//! It is read with serde instead of the `cargo_metadata` crate, because that crate enables features of
 //! `serde_json` and `semver`, and wasmtime would be compiled once for the tests and once for the
 //! product. The format is cargo's: <https://doc.rust-lang.org/cargo/commands/cargo-metadata.html>.
 
@@ -10,7 +10,7 @@ use std::process::Command;
 
 use serde::Deserialize;
 
-/// The workspace with the packages that were asked for.
+/// The workspace with the requested packages.
 #[derive(Deserialize)]
 pub(crate) struct Metadata {
     pub(crate) packages: Vec<Package>,
@@ -30,7 +30,7 @@ pub(crate) struct Package {
     pub(crate) dependencies: Vec<Dependency>,
 }
 
-/// What the manifest of a package asks for.
+/// A dependency that a package declares.
 #[derive(Deserialize)]
 pub(crate) struct Dependency {
     pub(crate) name: String,
@@ -39,7 +39,7 @@ pub(crate) struct Dependency {
     pub(crate) features: Vec<String>,
 }
 
-/// When a dependency is needed; `None` in [`Dependency::kind`] is always.
+/// The kind of a dependency; a normal one has `None` in [`Dependency::kind`].
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Kind {
@@ -48,7 +48,7 @@ pub(crate) enum Kind {
 }
 
 impl Metadata {
-    /// What cargo says with `options`, of the workspace that this test is built from.
+    /// Runs `cargo metadata` with `options` on the workspace of this test.
     pub(crate) fn read(options: &[&str]) -> Self {
         let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
         let output = Command::new(env!("CARGO"))
@@ -67,7 +67,7 @@ impl Metadata {
 }
 
 impl Package {
-    /// What the package takes with it when somebody depends on it.
+    /// The dependencies that a dependent of this package also gets.
     pub(crate) fn shipped(&self) -> impl Iterator<Item = &Dependency> {
         self.dependencies.iter().filter(|dependency| dependency.kind != Some(Kind::Dev))
     }

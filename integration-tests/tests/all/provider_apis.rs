@@ -1,5 +1,5 @@
-//! The real binary over the other wires: Anthropic as thoroughly as OpenAI, Gemini and Ollama by a table
-//! of the configuration.
+//! The real binary over the other providers' APIs: Anthropic as thoroughly as OpenAI, Gemini and Ollama through
+//! a table of the configuration.
 
 use std::time::Duration;
 
@@ -9,33 +9,33 @@ use greenroom_integration_tests::script_server::{
 };
 use serde_json::{Value, json};
 
-const AGENT: &str = "asking_agent";
-/// A model of Anthropic that has a price and no fallback.
+const AGENT: &str = "llm_agent";
+/// A model of Anthropic with a price and without a fallback.
 const CLAUDE: &str = "anthropic.claude-sonnet-4-0";
-const HOUSE: &str = "house.some-model";
+const CUSTOM_MODEL: &str = "custom.some-model";
 
-/// A command's answer, and what the server saw of it.
-struct Seen {
+/// The reply of a command, and the requests that the server received.
+struct CallOutcome {
     code: i32,
     reply: Value,
-    asked: Vec<RecordedRequest>,
+    requests: Vec<RecordedRequest>,
 }
 
-impl Seen {
+impl CallOutcome {
     fn is_estimated(&self) -> bool {
         self.reply["metadata"]["estimated"] == true
     }
 
-    /// It succeeded after this many requests of one effect, and counts what the server counted.
+    /// Fails unless the call succeeded after this many requests, with the usage that the server reported.
     #[track_caller]
     fn expect_success(&self, requests: usize) {
         let metadata = &self.reply["metadata"];
         assert_eq!((self.code, &self.reply["outputs"]["text"]), (0, &json!("done")), "{:#}", self.reply);
         assert_eq!(metadata["tokens_used"], json!({ "input": TOKENS_IN, "output": TOKENS_OUT }), "{:#}", self.reply);
-        assert_eq!(self.asked.len(), requests, "{:?}", self.asked);
+        assert_eq!(self.requests.len(), requests, "{:?}", self.requests);
     }
 
-    /// It ended so, with this code, and exit code 1.
+    /// Fails unless the call ended with this status, this code and exit code 1.
     #[track_caller]
     fn expect_failure(&self, status: &str, code: &str) {
         let Self { reply, .. } = self;
@@ -48,50 +48,53 @@ impl Seen {
     }
 }
 
-/// Lets the agent of this stand ask this model.
-async fn run(stand: &ModelFixture, server: &ScriptServer, model: &str) -> Seen {
+/// Runs the agent of this fixture with this model.
+async fn call_agent(fixture: &ModelFixture, server: &ScriptServer, model: &str) -> CallOutcome {
     let words = ["run", "agent", AGENT, "--input", "text=hello", "--model", model];
-    let ended = stand.terminal.run(&words).await.expect("an end");
-    Seen { code: ended.code, reply: ended.json().expect("a reply"), asked: server.asked() }
+    let ended = fixture.terminal.run(&words).await.expect("an end");
+    CallOutcome { code: ended.code, reply: ended.json().expect("a reply"), requests: server.requests() }
 }
 
-/// Asks a server that speaks like Anthropic, by an agent that may take this many seconds.
-async fn claude_for(
+/// Calls a server with Anthropic's API through an agent with a timeout of this many seconds.
+async fn call_claude_within(
     timeout_s: u32,
     script: impl Fn(&RecordedRequest) -> ServerBehavior + Send + Sync + 'static,
-) -> Seen {
+) -> CallOutcome {
     let server = ScriptServer::start(script).await.expect("a server");
-    let stand = ModelFixture::asking_anthropic(server.url()).expect("a stand");
-    stand.asking_agent(AGENT, timeout_s, 1_000).expect("a file");
-    run(&stand, &server, CLAUDE).await
+    let fixture = ModelFixture::with_anthropic(server.url()).expect("a fixture");
+    fixture.write_llm_agent(AGENT, timeout_s, 1_000).expect("a file");
+    call_agent(&fixture, &server, CLAUDE).await
 }
 
-async fn claude(script: impl Fn(&RecordedRequest) -> ServerBehavior + Send + Sync + 'static) -> Seen {
-    claude_for(60, script).await
+async fn call_claude(script: impl Fn(&RecordedRequest) -> ServerBehavior + Send + Sync + 'static) -> CallOutcome {
+    call_claude_within(60, script).await
 }
 
-/// Asks a server that speaks this wire, as the file's table says.
-async fn pod(wire: &str, script: impl Fn(&RecordedRequest) -> ServerBehavior + Send + Sync + 'static) -> Seen {
+/// Calls a server with this API, as configured in the file's table.
+async fn call_custom_provider(
+    api: &str,
+    script: impl Fn(&RecordedRequest) -> ServerBehavior + Send + Sync + 'static,
+) -> CallOutcome {
     let server = ScriptServer::start(script).await.expect("a server");
-    let stand = ModelFixture::with_custom_provider(server.url(), wire).expect("a stand");
-    stand.asking_agent(AGENT, 60, 1_000).expect("a file");
-    run(&stand, &server, HOUSE).await
+    let fixture = ModelFixture::with_custom_provider(server.url(), api).expect("a fixture");
+    fixture.write_llm_agent(AGENT, 60, 1_000).expect("a file");
+    call_agent(&fixture, &server, CUSTOM_MODEL).await
 }
 
-/// The scripted answer comes only from the second request on.
-fn first(play: ServerBehavior) -> impl Fn(&RecordedRequest) -> ServerBehavior + Send + Sync {
-    move |asked| if asked.number == 0 { play.clone() } else { ServerBehavior::Good }
+/// A script with this behavior for the first request only; later ones get a complete answer.
+fn only_first(behavior: ServerBehavior) -> impl Fn(&RecordedRequest) -> ServerBehavior + Send + Sync {
+    move |request| if request.number == 0 { behavior.clone() } else { ServerBehavior::Good }
 }
 
 #[tokio::test]
 async fn anthropic_gets_every_field_and_header_and_is_counted_with_its_cache() {
-    let seen = claude(|_| ServerBehavior::Good).await;
-    seen.expect_success(1);
-    assert!(!seen.is_estimated() && TOKENS_CACHED + TOKENS_TO_CACHE < TOKENS_IN);
-    assert_eq!(seen.reply["metadata"]["cost_usd"].as_f64(), Some(0.004_950), "3 and 15 dollars a million");
-    assert_eq!(seen.reply["metadata"].get("price"), None, "the model's own price: {:#}", seen.reply);
-    assert_eq!(seen.reply["metadata"]["model"], CLAUDE);
-    let request = seen.asked.first().expect("a request");
+    let outcome = call_claude(|_| ServerBehavior::Good).await;
+    outcome.expect_success(1);
+    assert!(!outcome.is_estimated() && TOKENS_CACHED + TOKENS_TO_CACHE < TOKENS_IN);
+    assert_eq!(outcome.reply["metadata"]["cost_usd"].as_f64(), Some(0.004_950), "3 and 15 dollars a million");
+    assert_eq!(outcome.reply["metadata"].get("price"), None, "the model's own price: {:#}", outcome.reply);
+    assert_eq!(outcome.reply["metadata"]["model"], CLAUDE);
+    let request = outcome.requests.first().expect("a request");
     assert_eq!(request.line, "POST /v1/messages HTTP/1.1");
     let header = |name: &str| request.headers.get(name).map_or("", String::as_str);
     assert_eq!((header("x-api-key"), header("authorization")), (MODEL_KEY, ""));
@@ -108,7 +111,7 @@ async fn anthropic_gets_every_field_and_header_and_is_counted_with_its_cache() {
 }
 
 #[tokio::test]
-async fn anthropic_asks_for_a_tool_and_gets_its_result() {
+async fn anthropic_calls_a_tool_and_receives_its_result() {
     let events = [
         json!({ "type": "message_start", "message": { "usage": { "input_tokens": TOKENS_IN, "output_tokens": 1 } } }),
         json!({ "type": "content_block_start", "index": 0,
@@ -122,16 +125,16 @@ async fn anthropic_asks_for_a_tool_and_gets_its_result() {
         json!({ "type": "message_stop" }),
     ];
     let line = |event: &Value| format!("event: {}\ndata: {event}\n\n", event["type"].as_str().expect("a type"));
-    let asks: String = events.iter().map(line).collect();
-    let server = ScriptServer::start(first(ServerBehavior::Events(asks))).await.expect("a server");
-    let stand = ModelFixture::asking_anthropic(server.url()).expect("a stand");
-    stand.asking_agent_with(AGENT, 60, 1_000, "tools: [\"native:calculator\"]\n").expect("a file");
-    let seen = run(&stand, &server, CLAUDE).await;
-    assert_eq!((seen.code, seen.asked.len()), (0, 2), "{:#}", seen.reply);
+    let tool_call: String = events.iter().map(line).collect();
+    let server = ScriptServer::start(only_first(ServerBehavior::Events(tool_call))).await.expect("a server");
+    let fixture = ModelFixture::with_anthropic(server.url()).expect("a fixture");
+    fixture.write_llm_agent_with(AGENT, 60, 1_000, "tools: [\"native:calculator\"]\n").expect("a file");
+    let outcome = call_agent(&fixture, &server, CLAUDE).await;
+    assert_eq!((outcome.code, outcome.requests.len()), (0, 2), "{:#}", outcome.reply);
     let twice = json!({ "input": 2 * TOKENS_IN, "output": 2 * TOKENS_OUT });
-    assert_eq!(seen.reply["metadata"]["tokens_used"], twice);
-    assert_eq!(seen.asked[0].body["tools"][0]["name"], "calculator");
-    let messages = &seen.asked[1].body["messages"];
+    assert_eq!(outcome.reply["metadata"]["tokens_used"], twice);
+    assert_eq!(outcome.requests[0].body["tools"][0]["name"], "calculator");
+    let messages = &outcome.requests[1].body["messages"];
     assert_eq!(messages[1]["content"][0]["type"], "tool_use", "{messages:#}");
     let result = &messages[2]["content"][0];
     assert_eq!((&result["type"], &result["tool_use_id"]), (&json!("tool_result"), &json!("toolu_1")), "{messages:#}");
@@ -139,9 +142,9 @@ async fn anthropic_asks_for_a_tool_and_gets_its_result() {
 }
 
 #[tokio::test]
-async fn what_anthropic_does_once_is_made_up_for() {
+async fn a_single_failure_of_anthropic_is_retried() {
     let busy = |line, headers| ServerBehavior::Status(line, headers);
-    // What, whether nobody knows what it took, and what it takes at least.
+    // The first behavior, the number of requests, whether usage is estimated, and the minimum duration.
     let cases = [
         (ServerBehavior::Slow(Duration::from_millis(200)), 1, false, 400),
         (busy("429 Too Many Requests", "retry-after: 1\r\n"), 2, false, 1_000),
@@ -152,19 +155,19 @@ async fn what_anthropic_does_once_is_made_up_for() {
         (ServerBehavior::HalfEvent, 2, true, 200),
         (ServerBehavior::Reset, 2, true, 200),
     ];
-    for (play, requests, estimated, took_ms) in cases {
-        let name = format!("{play:?}");
-        let seen = claude(first(play)).await;
-        seen.expect_success(requests);
-        assert_eq!(seen.is_estimated(), estimated, "{name}: {:#}", seen.reply);
-        assert!(seen.reply["metadata"]["duration_ms"].as_u64() >= Some(took_ms), "{name}: {:#}", seen.reply);
-        let key = seen.asked[0].key();
-        assert!(seen.asked.iter().all(|asked| asked.key() == key), "{name}: one effect has one key");
+    for (behavior, requests, estimated, min_ms) in cases {
+        let name = format!("{behavior:?}");
+        let outcome = call_claude(only_first(behavior)).await;
+        outcome.expect_success(requests);
+        assert_eq!(outcome.is_estimated(), estimated, "{name}: {:#}", outcome.reply);
+        assert!(outcome.reply["metadata"]["duration_ms"].as_u64() >= Some(min_ms), "{name}: {:#}", outcome.reply);
+        let key = outcome.requests[0].key();
+        assert!(outcome.requests.iter().all(|request| request.key() == key), "{name}: one effect has one key");
     }
 }
 
 #[tokio::test]
-async fn what_anthropic_cannot_do_has_its_code() {
+async fn each_failure_of_anthropic_has_its_code() {
     let event = |document: Value| ServerBehavior::Events(format!("event: content_block_delta\ndata: {document}\n\n"));
     let wrong = json!({ "type": "content_block_delta", "index": 0, "delta": { "type": "text_delta", "text": 7 } });
     let cases = [
@@ -175,37 +178,41 @@ async fn what_anthropic_cannot_do_has_its_code() {
         (ServerBehavior::Stops("max_tokens"), "output_truncated", false),
         (ServerBehavior::Endless, "model_failed", true),
     ];
-    for (play, code, estimated) in cases {
-        let name = format!("{play:?}");
-        let seen = claude(move |_| play.clone()).await;
-        seen.expect_failure("failed", code);
-        assert_eq!(seen.is_estimated(), estimated, "{name}: {:#}", seen.reply);
+    for (behavior, code, estimated) in cases {
+        let name = format!("{behavior:?}");
+        let outcome = call_claude(move |_| behavior.clone()).await;
+        outcome.expect_failure("failed", code);
+        assert_eq!(outcome.is_estimated(), estimated, "{name}: {:#}", outcome.reply);
     }
-    let seen = claude_for(1, |_| ServerBehavior::Silence).await;
-    seen.expect_failure("timed_out", "timed_out");
-    assert!(seen.is_estimated(), "{:#}", seen.reply);
+    let outcome = call_claude_within(1, |_| ServerBehavior::Silence).await;
+    outcome.expect_failure("timed_out", "timed_out");
+    assert!(outcome.is_estimated(), "{:#}", outcome.reply);
 }
 
 #[tokio::test]
-async fn gemini_and_ollama_answer_by_a_table_of_the_configuration() {
-    for (wire, line) in [
+async fn gemini_and_ollama_are_called_through_a_table_of_the_configuration() {
+    for (api, line) in [
         ("gemini", "POST /v1/models/some-model:streamGenerateContent?alt=sse HTTP/1.1"),
         ("ollama", "POST /v1/api/chat HTTP/1.1"),
     ] {
-        let seen = pod(wire, |_| ServerBehavior::Good).await;
-        seen.expect_success(1);
-        assert_eq!(seen.reply["metadata"]["model"], HOUSE, "{wire}");
-        let request = &seen.asked[0];
+        let outcome = call_custom_provider(api, |_| ServerBehavior::Good).await;
+        outcome.expect_success(1);
+        assert_eq!(outcome.reply["metadata"]["model"], CUSTOM_MODEL, "{api}");
+        let request = &outcome.requests[0];
         assert_eq!(request.line, line);
         let key = request.headers.get("x-goog-api-key").map(String::as_str);
-        assert_eq!(key, (wire == "gemini").then_some(MODEL_KEY), "{wire}");
-        assert!(request.body.to_string().contains("hello"), "{wire}");
+        assert_eq!(key, (api == "gemini").then_some(MODEL_KEY), "{api}");
+        assert!(request.body.to_string().contains("hello"), "{api}");
 
-        let seen = pod(wire, first(ServerBehavior::Status("429 Too Many Requests", "retry-after: 1\r\n"))).await;
-        seen.expect_success(2);
-        assert!(!seen.is_estimated(), "{wire}");
-        let seen = pod(wire, first(ServerBehavior::Half)).await;
-        seen.expect_success(2);
-        assert!(seen.is_estimated(), "half an answer is none: {wire}: {:#}", seen.reply);
+        let outcome = call_custom_provider(
+            api,
+            only_first(ServerBehavior::Status("429 Too Many Requests", "retry-after: 1\r\n")),
+        )
+        .await;
+        outcome.expect_success(2);
+        assert!(!outcome.is_estimated(), "{api}");
+        let outcome = call_custom_provider(api, only_first(ServerBehavior::Half)).await;
+        outcome.expect_success(2);
+        assert!(outcome.is_estimated(), "half an answer is incomplete: {api}: {:#}", outcome.reply);
     }
 }

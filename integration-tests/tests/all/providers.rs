@@ -1,163 +1,172 @@
-//! The real binary against a server that answers well, slowly, once not at all, or nonsense: it
-//! succeeds where it can, else it says why with a code, and the money is the server's own count.
+//! The real binary with a model server that is good, slow, failing once, or malformed: the call succeeds where
+//! it can, otherwise it fails with a code, and its cost agrees with the usage that the server reports.
 
 use std::time::Duration;
 
 use greenroom_integration_tests::model_fixture::{MODEL_KEY, ModelFixture};
 use greenroom_integration_tests::script_server::{
-    RecordedRequest, ScriptServer, ServerBehavior, TOKENS_IN, TOKENS_OUT, answer,
+    RecordedRequest, ScriptServer, ServerBehavior, TOKENS_IN, TOKENS_OUT,
 };
 use greenroom_integration_tests::terminal::CommandOutput;
 use serde_json::{Value, json};
 
-const AGENT: &str = "asking_agent";
+const AGENT: &str = "llm_agent";
 
-/// A command's answer, and what the server saw of it.
-struct Seen {
-    ended: CommandOutput,
+/// The output and reply of a command, and the requests that the server received.
+struct CallOutcome {
+    output: CommandOutput,
     reply: Value,
-    asked: Vec<RecordedRequest>,
+    requests: Vec<RecordedRequest>,
 }
 
-/// Lets the agent ask a server that plays so.
-async fn ask(script: impl Fn(&RecordedRequest) -> ServerBehavior + Send + Sync + 'static) -> Seen {
-    ask_for(60, script).await
+/// Runs the agent with a server that behaves as `script` decides.
+async fn call_model(script: impl Fn(&RecordedRequest) -> ServerBehavior + Send + Sync + 'static) -> CallOutcome {
+    call_model_within(60, script).await
 }
 
-/// As [`ask`], by an agent that may take this many seconds.
-async fn ask_for(timeout_s: u32, script: impl Fn(&RecordedRequest) -> ServerBehavior + Send + Sync + 'static) -> Seen {
+/// Like [`call_model`], through an agent with a timeout of this many seconds.
+async fn call_model_within(
+    timeout_s: u32,
+    script: impl Fn(&RecordedRequest) -> ServerBehavior + Send + Sync + 'static,
+) -> CallOutcome {
     let server = ScriptServer::start(script).await.expect("a server");
-    let stand = ModelFixture::asking(server.url()).expect("a stand");
-    stand.asking_agent(AGENT, timeout_s, 1_000).expect("a file");
-    let ended = stand.terminal.run(&["run", "agent", AGENT, "--input", "text=hello"]).await.expect("an end");
-    let reply = ended.json().expect("a reply");
-    Seen { ended, reply, asked: server.asked() }
+    let fixture = ModelFixture::with_openai(server.url()).expect("a fixture");
+    fixture.write_llm_agent(AGENT, timeout_s, 1_000).expect("a file");
+    let output = fixture.terminal.run(&["run", "agent", AGENT, "--input", "text=hello"]).await.expect("an end");
+    let reply = output.json().expect("a reply");
+    CallOutcome { output, reply, requests: server.requests() }
 }
 
-/// It succeeded after this many requests, and the reply counts what the server counted.
+/// Fails unless the call succeeded after this many requests, with the usage that the server reported.
 #[track_caller]
-fn expect_success(seen: &Seen, requests: usize) {
-    let Seen { ended, reply, asked } = seen;
-    assert_eq!(ended.code, 0, "{ended:?}");
+fn expect_success(outcome: &CallOutcome, requests: usize) {
+    let CallOutcome { output, reply, requests: received } = outcome;
+    assert_eq!(output.code, 0, "{output:?}");
     assert_eq!((reply["status"].as_str(), reply["outputs"]["text"].as_str()), (Some("success"), Some("done")));
     assert_eq!(reply["metadata"]["tokens_used"], json!({ "input": TOKENS_IN, "output": TOKENS_OUT }));
     assert_eq!(reply["metadata"]["model"], "openai.scripted-model");
-    assert_eq!(asked.len(), requests, "{asked:?}");
-    let first = asked.first().map(RecordedRequest::key);
-    assert!(asked.iter().all(|request| Some(request.key()) == first), "one effect has one key: {asked:?}");
+    assert_eq!(received.len(), requests, "{received:?}");
+    let first_key = received.first().map(RecordedRequest::key);
+    assert!(received.iter().all(|request| Some(request.key()) == first_key), "one effect has one key: {received:?}");
 }
 
-/// It ended so, with this code, and exit code 1.
+/// Fails unless the call ended with this status, this code and exit code 1.
 #[track_caller]
-fn expect_failure(seen: &Seen, status: &str, code: &str) {
-    let Seen { ended, reply, .. } = seen;
+fn expect_failure(outcome: &CallOutcome, status: &str, code: &str) {
+    let CallOutcome { output, reply, .. } = outcome;
     assert_eq!((reply["status"].as_str(), reply["error"]["code"].as_str()), (Some(status), Some(code)), "{reply:#}");
-    assert_eq!(ended.code, 1, "{ended:?}");
+    assert_eq!(output.code, 1, "{output:?}");
 }
 
-/// A part of the cost is a reservation.
-fn is_estimated(seen: &Seen) -> bool {
-    seen.reply["metadata"]["estimated"] == true
+/// True if a part of the cost is estimated.
+fn is_estimated(outcome: &CallOutcome) -> bool {
+    outcome.reply["metadata"]["estimated"] == true
 }
 
-/// The scripted answer comes only from the second request on.
-fn first(play: ServerBehavior) -> impl Fn(&RecordedRequest) -> ServerBehavior + Send + Sync {
-    move |asked| if asked.number == 0 { play.clone() } else { ServerBehavior::Good }
+/// A script with this behavior for the first request only; later ones get a complete answer.
+fn only_first(behavior: ServerBehavior) -> impl Fn(&RecordedRequest) -> ServerBehavior + Send + Sync {
+    move |request| if request.number == 0 { behavior.clone() } else { ServerBehavior::Good }
 }
 
 #[tokio::test]
-async fn a_good_answer_is_counted_as_the_server_counts() {
-    let seen = ask(|_| ServerBehavior::Good).await;
-    expect_success(&seen, 1);
-    assert!(!is_estimated(&seen), "{:#}", seen.reply);
-    let request = seen.asked.first().expect("a request");
+async fn a_complete_answer_has_the_usage_that_the_server_reports() {
+    let outcome = call_model(|_| ServerBehavior::Good).await;
+    expect_success(&outcome, 1);
+    assert!(!is_estimated(&outcome), "{:#}", outcome.reply);
+    let request = outcome.requests.first().expect("a request");
     assert_eq!(request.headers.get("authorization").map(String::as_str), Some(format!("Bearer {MODEL_KEY}").as_str()));
     assert_eq!((request.body["model"].as_str(), &request.body["stream"]), (Some("scripted-model"), &json!(true)));
-    // The standard tier's price stands in for a model that has none: 3 and 15 dollars a million.
+    // A model without a price takes that of its tier: 3 and 15 dollars per million tokens.
     assert_eq!((TOKENS_IN * 3, TOKENS_OUT * 15), (3_000, 1_950));
-    assert_eq!(seen.reply["metadata"]["cost_usd"].as_f64(), Some(0.004_950));
+    assert_eq!(outcome.reply["metadata"]["cost_usd"].as_f64(), Some(0.004_950));
 }
 
 #[tokio::test]
-async fn a_slow_answer_is_waited_for() {
-    let seen = ask(|_| ServerBehavior::Slow(Duration::from_millis(400))).await;
-    expect_success(&seen, 1);
-    assert!(seen.reply["metadata"]["duration_ms"].as_u64() >= Some(800), "{:#}", seen.reply);
+async fn a_slow_answer_is_awaited() {
+    let outcome = call_model(|_| ServerBehavior::Slow(Duration::from_millis(400))).await;
+    expect_success(&outcome, 1);
+    assert!(outcome.reply["metadata"]["duration_ms"].as_u64() >= Some(800), "{:#}", outcome.reply);
 }
 
 #[tokio::test]
-async fn a_server_that_is_busy_once_is_asked_again_when_it_says() {
-    let seen = ask(first(ServerBehavior::Status("429 Too Many Requests", "retry-after: 1\r\n"))).await;
-    expect_success(&seen, 2);
-    assert!(seen.reply["metadata"]["duration_ms"].as_u64() >= Some(1_000), "{:#}", seen.reply);
-    assert!(!is_estimated(&seen), "what was turned away costs nothing: {:#}", seen.reply);
+async fn an_overloaded_server_is_retried_after_the_time_that_it_gives() {
+    let outcome = call_model(only_first(ServerBehavior::Status("429 Too Many Requests", "retry-after: 1\r\n"))).await;
+    expect_success(&outcome, 2);
+    assert!(outcome.reply["metadata"]["duration_ms"].as_u64() >= Some(1_000), "{:#}", outcome.reply);
+    assert!(!is_estimated(&outcome), "a rejected request costs nothing: {:#}", outcome.reply);
 }
 
 #[tokio::test]
-async fn a_server_that_fails_once_is_asked_again_and_the_first_attempt_is_an_estimate() {
-    let seen = ask(first(ServerBehavior::Status("500 Internal Server Error", ""))).await;
-    expect_success(&seen, 2);
-    assert!(is_estimated(&seen), "nobody knows what a failed attempt took: {:#}", seen.reply);
+async fn a_failed_attempt_is_retried_and_settled_as_estimated() {
+    let outcome = call_model(only_first(ServerBehavior::Status("500 Internal Server Error", ""))).await;
+    expect_success(&outcome, 2);
+    assert!(is_estimated(&outcome), "the usage of a failed attempt is unknown: {:#}", outcome.reply);
 }
 
 #[tokio::test]
-async fn half_a_stream_once_is_asked_again_and_the_first_attempt_is_an_estimate() {
-    let seen = ask(first(ServerBehavior::Half)).await;
-    expect_success(&seen, 2);
-    assert!(is_estimated(&seen), "{:#}", seen.reply);
+async fn an_incomplete_stream_is_retried_and_settled_as_estimated() {
+    let outcome = call_model(only_first(ServerBehavior::Half)).await;
+    expect_success(&outcome, 2);
+    assert!(is_estimated(&outcome), "{:#}", outcome.reply);
 }
 
 #[tokio::test]
-async fn a_server_that_is_always_busy_fails_with_its_code() {
-    let seen = ask(|_| ServerBehavior::Status("429 Too Many Requests", "retry-after: 0\r\n")).await;
-    expect_failure(&seen, "failed", "model_overloaded");
-    assert_eq!(seen.reply["metadata"]["tokens_used"], json!({ "input": 0, "output": 0 }));
-    assert_eq!(seen.reply["metadata"]["cost_usd"].as_f64(), Some(0.0), "{:#}", seen.reply);
+async fn a_server_that_is_always_overloaded_fails_with_its_code() {
+    let outcome = call_model(|_| ServerBehavior::Status("429 Too Many Requests", "retry-after: 0\r\n")).await;
+    expect_failure(&outcome, "failed", "model_overloaded");
+    assert_eq!(outcome.reply["metadata"]["tokens_used"], json!({ "input": 0, "output": 0 }));
+    assert_eq!(outcome.reply["metadata"]["cost_usd"].as_f64(), Some(0.0), "{:#}", outcome.reply);
 }
 
 #[tokio::test]
-async fn nonsense_fails_with_a_code_and_is_an_estimate() {
+async fn a_malformed_response_fails_with_a_code_and_is_settled_as_estimated() {
     let garbage = "data: <html>not an event</html>\n\n".to_owned();
     let wrong = format!("data: {}\n\n", json!({ "choices": [{ "index": 0, "delta": { "content": 7 } }] }));
     for events in [garbage, wrong] {
-        let seen = ask(move |_| ServerBehavior::Events(events.clone())).await;
-        expect_failure(&seen, "failed", "model_failed");
-        assert!(is_estimated(&seen), "{:#}", seen.reply);
-        assert_eq!(seen.reply["metadata"]["tokens_used"], json!({ "input": 0, "output": 0 }));
+        let outcome = call_model(move |_| ServerBehavior::Events(events.clone())).await;
+        expect_failure(&outcome, "failed", "model_failed");
+        assert!(is_estimated(&outcome), "{:#}", outcome.reply);
+        assert_eq!(outcome.reply["metadata"]["tokens_used"], json!({ "input": 0, "output": 0 }));
     }
 }
 
 #[tokio::test]
-async fn half_a_stream_every_time_fails_with_a_code() {
-    let seen = ask(|_| ServerBehavior::Half).await;
-    expect_failure(&seen, "failed", "model_failed");
-    assert!(is_estimated(&seen), "{:#}", seen.reply);
+async fn a_stream_that_is_always_incomplete_fails_with_a_code() {
+    let outcome = call_model(|_| ServerBehavior::Half).await;
+    expect_failure(&outcome, "failed", "model_failed");
+    assert!(is_estimated(&outcome), "{:#}", outcome.reply);
 }
 
 #[tokio::test]
-async fn silence_ends_as_timed_out() {
-    let seen = ask_for(1, |_| ServerBehavior::Silence).await;
-    expect_failure(&seen, "timed_out", "timed_out");
-    assert!(is_estimated(&seen), "{:#}", seen.reply);
+async fn a_silent_server_ends_as_timed_out() {
+    let outcome = call_model_within(1, |_| ServerBehavior::Silence).await;
+    expect_failure(&outcome, "timed_out", "timed_out");
+    assert!(is_estimated(&outcome), "{:#}", outcome.reply);
 }
 
 #[tokio::test]
-async fn outputs_that_do_not_fit_are_repaired_and_each_answer_is_counted() {
-    let seen = ask(|asked| if asked.number == 0 { answer("{\"other\":1}") } else { ServerBehavior::Good }).await;
-    assert_eq!(seen.ended.code, 0, "{:?}", seen.ended);
+async fn invalid_outputs_are_repaired_and_every_answer_is_counted() {
+    let outcome = call_model(|request| {
+        if request.number == 0 { ServerBehavior::Text("{\"other\":1}".to_owned()) } else { ServerBehavior::Good }
+    })
+    .await;
+    assert_eq!(outcome.output.code, 0, "{:?}", outcome.output);
     let twice = json!({ "input": 2 * TOKENS_IN, "output": 2 * TOKENS_OUT });
-    assert_eq!(seen.reply["metadata"]["tokens_used"], twice);
-    let keys: Vec<&str> = seen.asked.iter().map(RecordedRequest::key).collect();
-    assert!(matches!(keys.as_slice(), [first, second] if first != second), "a repair is another question: {keys:?}");
+    assert_eq!(outcome.reply["metadata"]["tokens_used"], twice);
+    let keys: Vec<&str> = outcome.requests.iter().map(RecordedRequest::key).collect();
+    assert!(
+        matches!(keys.as_slice(), [first, second] if first != second),
+        "a repair is another model request: {keys:?}"
+    );
 }
 
 #[tokio::test]
-async fn nobody_there_fails_with_a_code_and_costs_nothing() {
-    let stand = ModelFixture::asking("http://127.0.0.1:1/v1").expect("a stand");
-    stand.asking_agent(AGENT, 60, 1_000).expect("a file");
-    let ended = stand.terminal.run(&["run", "agent", AGENT, "--input", "text=hello"]).await.expect("an end");
-    let reply = ended.json().expect("a reply");
-    assert_eq!((ended.code, reply["error"]["code"].as_str()), (1, Some("model_failed")), "{reply:#}");
+async fn an_unreachable_server_fails_with_a_code_and_costs_nothing() {
+    let fixture = ModelFixture::with_openai("http://127.0.0.1:1/v1").expect("a fixture");
+    fixture.write_llm_agent(AGENT, 60, 1_000).expect("a file");
+    let output = fixture.terminal.run(&["run", "agent", AGENT, "--input", "text=hello"]).await.expect("an end");
+    let reply = output.json().expect("a reply");
+    assert_eq!((output.code, reply["error"]["code"].as_str()), (1, Some("model_failed")), "{reply:#}");
     assert_eq!(reply["metadata"]["tokens_used"], json!({ "input": 0, "output": 0 }), "{reply:#}");
     assert_eq!(reply["metadata"]["cost_usd"].as_f64(), Some(0.0), "no byte was sent: {reply:#}");
     assert_eq!(reply["metadata"].get("estimated"), None, "{reply:#}");

@@ -1,12 +1,12 @@
-//! What must not compile outside of its crate: making a witness, sending a permit, using one twice,
-//! naming a store or an actor's messages. Each attempt is given to the compiler against the crates that
-//! this test was built with, and must fail with the error that the wall gives, not with another one.
+//! Code that must not compile outside of its crate: constructing a proof type, copying a permit, using one
+//! twice, naming a store or an actor's messages. The compiler gets each attempt with the crates that this
+//! test was built with, and must reject it with the expected error, not with another one.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A wall: what it guards, the attempt, the crate attempted, and the compiler's error.
-type Wall = (&'static str, &'static str, &'static str, &'static str);
+/// A case: the rule, the attempt, the crate of the type, and the compiler's error.
+type SealedCase = (&'static str, &'static str, &'static str, &'static str);
 
 /// A private field was named, or a field is missing that cannot be named.
 const PRIVATE_FIELD: &str = "E0451";
@@ -16,12 +16,12 @@ const PRIVATE_VALUE: &str = "E0616";
 const PRIVATE_ITEM: &str = "E0603";
 /// There is no such method.
 const NO_METHOD: &str = "E0599";
-/// A value was used after it had been given away.
+/// A value was used after it had been moved.
 const MOVED: &str = "E0382";
 
-const WALLS: &[Wall] = &[
+const SEALED: &[SealedCase] = &[
     (
-        "a permit is made by the guard only",
+        "only the guard creates a permit",
         "pub fn f<T>(p: Permitted<T>, grant: Grant) -> Permitted<u8> { drop(p); Permitted { grant, what: 1 } }",
         "rego",
         PRIVATE_FIELD,
@@ -29,59 +29,69 @@ const WALLS: &[Wall] = &[
     ("a permit is used once", "pub fn f(p: Permitted<u8>) { drop(p.redeem()); drop(p.redeem()); }", "rego", MOVED),
     ("a permit is not copied", "pub fn f(p: Permitted<u8>) -> Permitted<u8> { p.clone() }", "rego", NO_METHOD),
     (
-        "a verdict is made by an engine only",
+        "only an engine creates a policy decision",
         "pub fn f(v: Verdict) -> Verdict { Verdict { grounds: None, ..v } }",
         "rego",
         PRIVATE_FIELD,
     ),
-    ("a verdict is not copied", "pub fn f(v: Verdict) -> Verdict { v.clone() }", "rego", NO_METHOD),
+    ("a policy decision is not copied", "pub fn f(v: Verdict) -> Verdict { v.clone() }", "rego", NO_METHOD),
     (
-        "nobody is authenticated by hand",
+        "only the authenticator creates an authenticated request",
         "pub fn f(a: Authenticated, request: greenroom_protocol::Request) -> Authenticated { Authenticated { request, ..a } }",
         "rego",
         PRIVATE_FIELD,
     ),
     (
-        "a receipt is made by a journal only",
+        "only a journal creates a receipt",
         "pub fn f(r: journal::Receipt, run: greenroom_protocol::RunId) -> journal::Receipt { journal::Receipt { run, ..r } }",
         "registry",
         PRIVATE_FIELD,
     ),
     (
-        "a bracket is made by the audit only",
+        "only the audit creates an open entry",
         "pub fn f(b: &audit::Bracket) { let audit::Bracket { abandoned, .. } = b; }",
         "registry",
         PRIVATE_FIELD,
     ),
-    ("a bracket is closed once", "pub fn f(b: audit::Bracket) -> [audit::Bracket; 2] { [b, b] }", "registry", MOVED),
     (
-        "a reservation is made by a ledger only",
+        "an open entry is closed once",
+        "pub fn f(b: audit::Bracket) -> [audit::Bracket; 2] { [b, b] }",
+        "registry",
+        MOVED,
+    ),
+    (
+        "only a ledger creates a reservation",
         "pub fn f(r: &ledger::Reservation) { let ledger::Reservation { key, .. } = r; }",
         "registry",
         PRIVATE_FIELD,
     ),
-    ("a store is a trait", "pub fn f(_: greenroom_registry::memory::runs::Memory) {}", "registry", PRIVATE_ITEM),
     (
-        "what was decided is done with a receipt only",
+        "a store is only reachable through its trait",
+        "pub fn f(_: greenroom_registry::memory::runs::Memory) {}",
+        "registry",
+        PRIVATE_ITEM,
+    ),
+    (
+        "effects are released by a receipt only",
         "pub fn f(d: run::machine::Decision) -> usize { d.effects.len() }",
         "actors",
         PRIVATE_VALUE,
     ),
     (
-        "an actor's messages are its own",
+        "an actor's messages are private",
         "pub fn f(_: greenroom_actors::team::actor::TeamMsg) {}",
         "actors",
         PRIVATE_ITEM,
     ),
 ];
 
-/// Where this test's own dependencies lie.
+/// The folder of this test's own dependencies.
 fn libraries() -> PathBuf {
     let this = std::env::current_exe().expect("a test knows its own path");
-    this.parent().expect("a test lies in a folder").to_path_buf()
+    this.parent().expect("a test binary is in a folder").to_path_buf()
 }
 
-/// The crate as it was built last: cargo keeps older builds beside it.
+/// The latest build of the crate: cargo keeps older builds in the same folder.
 fn newest(folder: &Path, name: &str) -> PathBuf {
     let start = format!("libgreenroom_{name}-");
     let built = std::fs::read_dir(folder).expect("the folder of this test can be read").filter_map(Result::ok);
@@ -93,10 +103,10 @@ fn newest(folder: &Path, name: &str) -> PathBuf {
         .unwrap_or_else(|| panic!("{start}*.rlib is not in {}", folder.display()))
 }
 
-/// What the compiler says to a source that may use the crate and the wire; empty if it compiles.
-fn said(source: &str, name: &str, number: usize) -> String {
+/// The compiler's errors for a source that may use the crate and `protocol`; empty if it compiles.
+fn compiler_errors(source: &str, name: &str, number: usize) -> String {
     let folder = libraries();
-    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("wall_{number}.rs"));
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("sealed_{number}.rs"));
     std::fs::write(&file, format!("#![allow(unused)]\nuse greenroom_{name}::*;\n{source}\n"))
         .expect("a file is written");
     let external = |name: &str| format!("greenroom_{name}={}", newest(&folder, name).display());
@@ -115,28 +125,28 @@ fn said(source: &str, name: &str, number: usize) -> String {
 }
 
 #[test]
-fn what_is_walled_off_does_not_compile_and_for_that_reason() {
+fn sealed_code_does_not_compile_for_the_expected_reason() {
     let mut problems = Vec::new();
-    for (number, (wall, source, name, error)) in WALLS.iter().enumerate() {
-        let text = said(source, name, number);
+    for (number, (case, source, name, error)) in SEALED.iter().enumerate() {
+        let text = compiler_errors(source, name, number);
         if text.is_empty() {
-            problems.push(format!("{wall}: this compiles:\n    {source}"));
+            problems.push(format!("{case}: this compiles:\n    {source}"));
         } else if !text.contains(&format!("error[{error}]")) {
-            problems.push(format!("{wall}: expected {error} from\n    {source}\n{text}"));
+            problems.push(format!("{case}: expected {error} from\n    {source}\n{text}"));
         }
     }
     assert!(problems.is_empty(), "\n{}\n", problems.join("\n"));
 }
 
 #[test]
-fn what_is_not_walled_off_compiles() {
+fn public_code_compiles() {
     let sources = [
         ("rego", "pub fn f(p: Permitted<u8>) -> (Grant, u8) { p.redeem() }"),
         ("registry", "pub fn f(r: &journal::Receipt, s: &Stores) { let _ = (r, &s.journal); }"),
         ("actors", "pub fn f(s: &stage::Stage) { let _ = s; }"),
     ];
     for (number, (name, source)) in sources.iter().enumerate() {
-        let text = said(source, name, WALLS.len() + number);
+        let text = compiler_errors(source, name, SEALED.len() + number);
         assert!(text.is_empty(), "{source}\n{text}");
     }
 }

@@ -1,5 +1,5 @@
-//! The three users that are shipped: what each may do, what the audit keeps of it, how policy explains
-//! it, and that an audit which somebody has touched is found out.
+//! The three default users: their permissions, the audit entries of their requests, the explanations of policy
+//! decisions, and the detection of a manipulated audit.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ use serde_json::json;
 const SUMMARISE: [&str; 6] = ["run", "agent", "executive_summary_agent", "--input", "document=Sales rose.", "--user"];
 const QUALIFY: [&str; 6] = ["run", "agent", "lead_qualification_agent", "--input", "lead={}", "--user"];
 
-async fn by(
+async fn run_as(
     terminal: &CliHarness,
     words: &[&str],
     user: &str,
@@ -20,53 +20,53 @@ async fn by(
     terminal.run(&[words, &[user, "-o", "json"]].concat()).await
 }
 
-/// The codes of the rules that denied.
+/// The codes of the denying rules.
 fn rules(error: &Json) -> Vec<&str> {
     let rules = error["details"]["reasons"].as_array().into_iter().flatten();
     rules.filter_map(|rule| rule["code"].as_str()).collect()
 }
 
 #[tokio::test]
-async fn each_user_may_do_what_is_theirs_and_the_audit_has_all_of_it() -> Result<()> {
+async fn each_user_has_the_permissions_of_its_roles_and_the_audit_records_every_request() -> Result<()> {
     let terminal = CliHarness::open()?;
-    let denied = by(&terminal, &SUMMARISE, "guest").await?.refused(3)?;
+    let denied = run_as(&terminal, &SUMMARISE, "guest").await?.expect_error(3)?;
     assert_eq!((&denied["code"], rules(&denied)), (&Json::from("policy_denied"), vec!["role_missing"]));
     assert!(denied["message"].as_str().is_some_and(|text| text.contains("guest")), "{denied:#}");
 
-    assert_eq!(by(&terminal, &SUMMARISE, "operator").await?.done()?["status"], "success");
-    let denied = by(&terminal, &QUALIFY, "operator").await?.refused(3)?;
+    assert_eq!(run_as(&terminal, &SUMMARISE, "operator").await?.expect_success()?["status"], "success");
+    let denied = run_as(&terminal, &QUALIFY, "operator").await?.expect_error(3)?;
     assert!(rules(&denied).contains(&"category_not_allowed"), "{denied:#}");
 
-    let nobody = by(&terminal, &SUMMARISE, "nobody").await?.refused(3)?;
-    assert_eq!(nobody["code"], "unauthenticated");
-    assert_eq!(terminal.run(&SUMMARISE[..5]).await?.done()?["status"], "success");
+    let unknown_user = run_as(&terminal, &SUMMARISE, "unregistered").await?.expect_error(3)?;
+    assert_eq!(unknown_user["code"], "unauthenticated");
+    assert_eq!(terminal.run(&SUMMARISE[..5]).await?.expect_success()?["status"], "success");
 
-    let looked = by(&terminal, &["audit", "list", "--user"], "operator").await?.refused(3)?;
-    assert_eq!(looked["code"], "policy_denied");
-    let audit = terminal.run(&["audit", "list", "-o", "json"]).await?.done()?;
+    let denied_query = run_as(&terminal, &["audit", "list", "--user"], "operator").await?.expect_error(3)?;
+    assert_eq!(denied_query["code"], "policy_denied");
+    let audit = terminal.run(&["audit", "list", "-o", "json"]).await?.expect_success()?;
     let records = audit["records"].as_array().context("records")?;
-    for (user, target, status, rule) in [
+    for (user, resource, status, rule) in [
         ("guest", "executive_summary_agent", "denied", Some("role_missing")),
         ("operator", "executive_summary_agent", "success", None),
         ("operator", "lead_qualification_agent", "denied", Some("category_not_allowed")),
         ("admin", "executive_summary_agent", "success", None),
     ] {
-        let closed = closed(records, user, target).with_context(|| format!("{user} and {target}"))?;
-        assert_eq!(closed["status"], status, "{user}: {closed:#}");
-        let checks = closed["checks"].as_array().context("checks")?;
-        assert!(rule.is_none_or(|rule| checks.iter().any(|check| check == rule)), "{user}: {closed:#}");
-        assert!(closed["policy"].is_string(), "{closed:#}");
+        let closing = closing_of(records, user, resource).with_context(|| format!("{user} and {resource}"))?;
+        assert_eq!(closing["status"], status, "{user}: {closing:#}");
+        let checks = closing["checks"].as_array().context("checks")?;
+        assert!(rule.is_none_or(|rule| checks.iter().any(|check| check == rule)), "{user}: {closing:#}");
+        assert!(closing["policy"].is_string(), "{closing:#}");
     }
-    assert!(!audit.to_string().contains("Sales rose"), "the audit never holds what was handed in");
-    assert_eq!(terminal.run(&["audit", "verify"]).await?.done()?["holds"], true);
+    assert!(!audit.to_string().contains("Sales rose"), "the audit contains no inputs");
+    assert_eq!(terminal.run(&["audit", "verify"]).await?.expect_success()?["holds"], true);
     Ok(())
 }
 
-/// How the attempt of this user to call this agent was closed.
-fn closed<'a>(records: &'a [Json], user: &str, target: &str) -> Option<&'a Json> {
+/// The closing of the entry for this user's call of this agent.
+fn closing_of<'a>(records: &'a [Json], user: &str, resource: &str) -> Option<&'a Json> {
     let opened = records.iter().find(|record| {
         let event = &record["event"];
-        event["user"] == user && event["action"] == "invoke" && event["resource"] == target
+        event["user"] == user && event["action"] == "invoke" && event["resource"] == resource
     })?;
     records.iter().map(|record| &record["event"]).find(|event| event["opened"] == opened["number"])
 }
@@ -74,10 +74,10 @@ fn closed<'a>(records: &'a [Json], user: &str, target: &str) -> Option<&'a Json>
 #[tokio::test]
 async fn a_run_has_no_more_rights_than_its_owner() -> Result<()> {
     let terminal = CliHarness::open()?;
-    terminal.file("s.csv", "day,sold\n2025-01-02,3\n2025-02-02,4\n")?;
+    terminal.write_file("s.csv", "day,sold\n2025-01-02,3\n2025-02-02,4\n")?;
     let words = ["run", "workflow", "generate_quarterly_report", "--input", "data_source=@s.csv", "--user"];
-    let denied = by(&terminal, &words, "operator").await?;
-    let error = denied.refused(3)?;
+    let denied = run_as(&terminal, &words, "operator").await?;
+    let error = denied.expect_error(3)?;
     assert_eq!(
         (&error["details"]["step"], rules(&error)),
         (&"analyze_financials".into(), vec!["category_not_allowed"])
@@ -86,8 +86,8 @@ async fn a_run_has_no_more_rights_than_its_owner() -> Result<()> {
     Ok(())
 }
 
-/// A request of this user to let this agent work, as policy sees it.
-fn question(user: &str, roles: Json, category: &str) -> Json {
+/// The policy input of this user's call of an agent of this category.
+fn policy_input(user: &str, roles: Json, category: &str) -> Json {
     json!({
         "action": "invoke",
         "agent": { "id": "an_agent", "category": category, "capabilities": {} },
@@ -106,117 +106,118 @@ fn question(user: &str, roles: Json, category: &str) -> Json {
 }
 
 #[tokio::test]
-async fn policy_explains_each_decision_and_runs_nothing() -> Result<()> {
+async fn policy_eval_explains_each_decision_and_executes_nothing() -> Result<()> {
     let terminal = CliHarness::open()?;
-    let operator = || json!({ "agent_operator": 1 });
-    let mut large = question("admin", json!({ "admin": 1 }), "business_ops");
+    let operator_roles = || json!({ "agent_operator": 1 });
+    let mut large = policy_input("admin", json!({ "admin": 1 }), "business_ops");
     large["document_bytes"] = json!(11_000_000);
     for (name, input, rule) in [
-        ("admin", question("admin", json!({ "admin": 1 }), "sales_marketing"), None),
-        ("operator", question("operator", operator(), "business_ops"), None),
-        ("elsewhere", question("operator", operator(), "sales_marketing"), Some("category_not_allowed")),
-        ("guest", question("guest", json!({}), "business_ops"), Some("role_missing")),
+        ("admin", policy_input("admin", json!({ "admin": 1 }), "sales_marketing"), None),
+        ("operator", policy_input("operator", operator_roles(), "business_ops"), None),
+        ("elsewhere", policy_input("operator", operator_roles(), "sales_marketing"), Some("category_not_allowed")),
+        ("guest", policy_input("guest", json!({}), "business_ops"), Some("role_missing")),
         ("large", large, Some("max_document_size_10mb")),
     ] {
-        let path = terminal.file(&format!("{name}.json"), input.to_string())?;
+        let path = terminal.write_file(&format!("{name}.json"), input.to_string())?;
         let path = path.to_str().context("a path of words")?;
-        let said = terminal.run(&["policy", "eval", "--input", path, "-o", "json"]).await?;
-        let explained = said.json()?;
-        assert_eq!((said.code, &explained["allow"]), (if rule.is_some() { 3 } else { 0 }, &rule.is_none().into()));
-        let denied: Vec<_> = explained["deny"].as_array().into_iter().flatten().map(|rule| &rule["code"]).collect();
-        assert_eq!(denied, Vec::from_iter(rule), "{name}: {explained:#}");
-        let checks = explained["checks"].as_array().context("checks")?;
-        assert_eq!(checks.iter().all(|check| check["pass"] == true), rule.is_none(), "{name}: {explained:#}");
-        let said = terminal.run(&["policy", "eval", "--input", path, "-o", "table"]).await?;
-        assert!(said.out.contains(if rule.is_some() { "✘" } else { "✔" }), "{said:?}");
+        let output = terminal.run(&["policy", "eval", "--input", path, "-o", "json"]).await?;
+        let explanation = output.json()?;
+        assert_eq!((output.code, &explanation["allow"]), (if rule.is_some() { 3 } else { 0 }, &rule.is_none().into()));
+        let denied: Vec<_> = explanation["deny"].as_array().into_iter().flatten().map(|rule| &rule["code"]).collect();
+        assert_eq!(denied, Vec::from_iter(rule), "{name}: {explanation:#}");
+        let checks = explanation["checks"].as_array().context("checks")?;
+        assert_eq!(checks.iter().all(|check| check["pass"] == true), rule.is_none(), "{name}: {explanation:#}");
+        let output = terminal.run(&["policy", "eval", "--input", path, "-o", "table"]).await?;
+        assert!(output.out.contains(if rule.is_some() { "✘" } else { "✔" }), "{output:?}");
     }
-    ensure!(!terminal.data_dir().join("greenroom.db").exists(), "explaining keeps nothing");
-    let garbage = terminal.file("garbage.json", r#"{"action": "invoke"}"#)?;
-    let said = terminal.run(&["policy", "eval", "--input", garbage.to_str().context("a path of words")?]).await?;
-    assert_eq!(said.refused(2)?["code"], "invalid_input");
+    ensure!(!terminal.data_dir().join("greenroom.db").exists(), "an explanation writes nothing");
+    let garbage = terminal.write_file("garbage.json", r#"{"action": "invoke"}"#)?;
+    let output = terminal.run(&["policy", "eval", "--input", garbage.to_str().context("a path of words")?]).await?;
+    assert_eq!(output.expect_error(2)?["code"], "invalid_input");
     Ok(())
 }
 
 #[tokio::test]
-async fn the_table_says_who_may_do_what() -> Result<()> {
-    let said = CliHarness::open()?.run(&["policy", "table", "-o", "table"]).await?;
-    assert_eq!(said.code, 0, "{said:?}");
-    insta::assert_snapshot!(said.out);
+async fn the_policy_table_matches_its_snapshot() -> Result<()> {
+    let output = CliHarness::open()?.run(&["policy", "table", "-o", "table"]).await?;
+    assert_eq!(output.code, 0, "{output:?}");
+    insta::assert_snapshot!(output.out);
     Ok(())
 }
 
-/// A copy of the data directory whose database is this file; what guards the chain comes along.
-fn copied(from: &CliHarness, database: &[u8]) -> Result<CliHarness> {
+/// A copy of the data directory with this database, and with the signed head and the key of the audit.
+fn copy_with_database(from: &CliHarness, database: &[u8]) -> Result<CliHarness> {
     let to = CliHarness::open()?;
-    to.file("data/greenroom.db", database)?;
+    to.write_file("data/greenroom.db", database)?;
     for name in ["audit.head", "audit.key"] {
         fs::copy(from.data_dir().join(name), to.data_dir().join(name)).with_context(|| name.to_owned())?;
     }
     Ok(to)
 }
 
-/// The first place of the words in the bytes, with other words of the same length there.
-fn changed(bytes: &[u8], old: &str, new: &str) -> Result<Vec<u8>> {
-    ensure!(old.len() == new.len(), "a file keeps its length");
-    let at = bytes.windows(old.len()).position(|found| found == old.as_bytes()).context("the words are there")?;
+/// Replaces the first occurrence of a text in the bytes with another text of the same length.
+fn replace_bytes(bytes: &[u8], old: &str, new: &str) -> Result<Vec<u8>> {
+    ensure!(old.len() == new.len(), "the file must keep its length");
+    let at =
+        bytes.windows(old.len()).position(|window| window == old.as_bytes()).context("the file contains the text")?;
     let mut bytes = bytes.to_vec();
     bytes.splice(at..at + old.len(), new.bytes());
     Ok(bytes)
 }
 
-async fn verified(terminal: &CliHarness) -> Result<(i32, Json)> {
-    let said = terminal.run(&["audit", "verify", "-o", "json"]).await?;
-    Ok((said.code, said.json()?))
+async fn verify_audit(terminal: &CliHarness) -> Result<(i32, Json)> {
+    let output = terminal.run(&["audit", "verify", "-o", "json"]).await?;
+    Ok((output.code, output.json()?))
 }
 
 #[tokio::test]
-async fn an_audit_that_was_touched_is_found_out() -> Result<()> {
+async fn a_manipulated_audit_is_detected() -> Result<()> {
     let terminal = CliHarness::open()?;
-    by(&terminal, &SUMMARISE, "guest").await?.refused(3)?;
+    run_as(&terminal, &SUMMARISE, "guest").await?.expect_error(3)?;
     let backup = async |name: &str| -> Result<Vec<u8>> {
-        terminal.run(&["db", "backup", name]).await?.done()?;
+        terminal.run(&["db", "backup", name]).await?.expect_success()?;
         Ok(fs::read(terminal.folder().join(name))?)
     };
-    let early = backup("early.db").await?;
-    by(&terminal, &SUMMARISE, "admin").await?.done()?;
-    let late = backup("late.db").await?;
+    let earlier_copy = backup("earlier.db").await?;
+    run_as(&terminal, &SUMMARISE, "admin").await?.expect_success()?;
+    let later_copy = backup("later.db").await?;
     assert_eq!(terminal.run(&["db", "check"]).await?.code, 0);
 
-    let (code, report) = verified(&copied(&terminal, &late)?).await?;
+    let (code, report) = verify_audit(&copy_with_database(&terminal, &later_copy)?).await?;
     assert_eq!((code, &report["holds"], &report["fault"]), (0, &true.into(), &Json::Null), "{report:#}");
 
-    // The guest's attempt is made to look like the administrator's.
-    let forged = changed(&late, r#""user":"guest","caller":"user:guest","action":"invoke""#, FORGED)?;
-    let (code, report) = verified(&copied(&terminal, &forged)?).await?;
+    // The guest's request is forged to look like the administrator's.
+    let forged = replace_bytes(&later_copy, r#""user":"guest","caller":"user:guest","action":"invoke""#, FORGED)?;
+    let (code, report) = verify_audit(&copy_with_database(&terminal, &forged)?).await?;
     assert_eq!((code, &report["holds"]), (1, &false.into()), "{report:#}");
-    assert!(!report["fault"].is_null(), "the place is named: {report:#}");
+    assert!(!report["fault"].is_null(), "the record is named: {report:#}");
 
-    // The last entries are gone, as if an older copy had been put back: nothing is done on top of that.
-    let gone = terminal.run(&["audit", "verify", "-o", "json"]).await?.done()?["signed"].clone();
-    let copy = copied(&terminal, &early)?;
-    let (code, report) = verified(&copy).await?;
+    // The last entries are missing, as after restoring an older copy: the pod does not start on it.
+    let last_signed = terminal.run(&["audit", "verify", "-o", "json"]).await?.expect_success()?["signed"].clone();
+    let copy = copy_with_database(&terminal, &earlier_copy)?;
+    let (code, report) = verify_audit(&copy).await?;
     assert_eq!((code, &report["holds"]), (1, &false.into()), "{report:#}");
     let fault = report["fault"].as_str().unwrap_or_default();
-    assert!(fault.contains(&format!("record {gone} was signed")), "the place is named: {report:#}");
-    let error = copy.run(&SUMMARISE[..5]).await?.refused(1)?;
+    assert!(fault.contains(&format!("record {last_signed} was signed")), "the record is named: {report:#}");
+    let error = copy.run(&SUMMARISE[..5]).await?.expect_error(1)?;
     assert_eq!(error["code"], "store_unavailable", "{error:#}");
     let message = error["message"].as_str().unwrap_or_default();
-    assert!(message.contains(&format!("record {gone}")), "the place is named: {message}");
+    assert!(message.contains(&format!("record {last_signed}")), "the record is named: {message}");
 
-    // The head is one that nobody signed.
-    let copy = copied(&terminal, &late)?;
+    // The head has no valid signature.
+    let copy = copy_with_database(&terminal, &later_copy)?;
     forge_head(&copy.data_dir())?;
-    let (code, report) = verified(&copy).await?;
+    let (code, report) = verify_audit(&copy).await?;
     assert_eq!((code, &report["holds"]), (1, &false.into()), "{report:#}");
     assert!(report["fault"].as_str().is_some_and(|fault| fault.contains("signature")), "{report:#}");
-    let error = copy.run(&SUMMARISE[..5]).await?.refused(1)?;
+    let error = copy.run(&SUMMARISE[..5]).await?.expect_error(1)?;
     assert_eq!(error["code"], "store_unavailable", "{error:#}");
     Ok(())
 }
 
 const FORGED: &str = r#""user":"admin","caller":"user:admin","action":"invoke""#;
 
-/// Makes the head say that one entry less was signed.
+/// Changes the head to one entry less than was signed.
 fn forge_head(data_dir: &Path) -> Result<()> {
     let path = data_dir.join("audit.head");
     let mut head: Json = serde_json::from_slice(&fs::read(&path)?)?;

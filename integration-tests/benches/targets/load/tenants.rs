@@ -1,5 +1,5 @@
-//! Between tenants: what a flood of one does to the times of another; and how soon a cancelled run has
-//! given everything back.
+//! Measures isolation between tenants: the effect of one tenant's load on the latency of another; and the
+//! time in which a cancelled run releases its resources.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,20 +18,20 @@ use greenroom_supervisor::pod::Pod;
 
 use super::execute;
 
-/// Requests of the quiet tenant that are measured, with the flood and without.
+/// Measured requests of the quiet tenant, with the other tenant's load and without it.
 const QUIET: usize = 1_000;
-/// Between two of them.
-const PAUSE: Duration = Duration::from_millis(5);
-/// Requests that the flooding tenant keeps in flight.
-const FLOOD: usize = 512;
-/// Runs that are cancelled.
+/// Interval between two of them.
+const INTERVAL: Duration = Duration::from_millis(5);
+/// Requests that the loading tenant keeps in flight.
+const LOAD: usize = 512;
+/// Cancelled runs.
 const CANCELLED: usize = 200;
-/// Nothing that is waited for here takes this long.
+/// Bound of every wait in this file; no wait reaches it unless something hangs.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 
-/// A house in this folder with a user `quiet` of a tenant of their own.
-async fn pod(stand: &ModelFixture, server: Option<&ScriptServer>) -> anyhow::Result<Pod> {
-    let mut config = test_config(stand.terminal.folder(), StoreKind::Full, Some(stand.definitions.dir()))?;
+/// Starts a pod in this folder, with a user `quiet` who has a tenant of their own.
+async fn pod(fixture: &ModelFixture, server: Option<&ScriptServer>) -> anyhow::Result<Pod> {
+    let mut config = test_config(fixture.terminal.folder(), StoreKind::Full, Some(fixture.definitions.dir()))?;
     let admin = config.users.users.iter().find(|user| user.name.as_str() == "admin").context("no administrator")?;
     let quiet = greenroom_supervisor::config::UserConfig {
         name: UserId::new("quiet")?,
@@ -52,97 +52,97 @@ async fn pod(stand: &ModelFixture, server: Option<&ScriptServer>) -> anyhow::Res
 }
 
 async fn quiet_times(client: &Client, agent: &AgentId) -> anyhow::Result<Latencies> {
-    let mut took = Vec::with_capacity(QUIET);
+    let mut durations = Vec::with_capacity(QUIET);
     for _ in 0..QUIET {
-        took.push(execute(client, agent).await?);
-        tokio::time::sleep(PAUSE).await;
+        durations.push(execute(client, agent).await?);
+        tokio::time::sleep(INTERVAL).await;
     }
-    Ok(took.into_iter().collect())
+    Ok(durations.into_iter().collect())
 }
 
-/// The times of a quiet tenant, alone and beside one who keeps hundreds of requests in flight.
+/// Measures the latency of a quiet tenant, alone and while another keeps hundreds of requests in flight.
 pub(super) async fn fair() -> anyhow::Result<()> {
-    let stand = ModelFixture::asking("http://127.0.0.1:1/v1")?;
-    stand.definitions.echo_agent("echo_agent")?;
-    let pod = pod(&stand, None).await?;
+    let fixture = ModelFixture::with_openai("http://127.0.0.1:1/v1")?;
+    fixture.definitions.write_echo_agent("echo_agent")?;
+    let pod = pod(&fixture, None).await?;
     let agent = AgentId::new("echo_agent")?;
-    let (quiet, flooding) = (pod.client(&UserId::new("quiet")?), pod.client(&UserId::new("admin")?));
+    let (quiet, loading) = (pod.client(&UserId::new("quiet")?), pod.client(&UserId::new("admin")?));
     execute(&quiet, &agent).await?;
     let alone = quiet_times(&quiet, &agent).await?;
-    let over = Arc::new(AtomicBool::new(false));
-    let flood: Vec<_> = (0..FLOOD)
+    let is_over = Arc::new(AtomicBool::new(false));
+    let load: Vec<_> = (0..LOAD)
         .map(|_| {
-            let (client, agent, over) = (flooding.clone(), agent.clone(), Arc::clone(&over));
+            let (client, agent, is_over) = (loading.clone(), agent.clone(), Arc::clone(&is_over));
             tokio::spawn(async move {
-                while !over.load(Ordering::Relaxed) {
+                while !is_over.load(Ordering::Relaxed) {
                     execute(&client, &agent).await?;
                 }
                 anyhow::Ok(())
             })
         })
         .collect();
-    let beside = quiet_times(&quiet, &agent).await?;
-    over.store(true, Ordering::Relaxed);
-    for one in flood {
-        one.await??;
+    let loaded = quiet_times(&quiet, &agent).await?;
+    is_over.store(true, Ordering::Relaxed);
+    for task in load {
+        task.await??;
     }
-    let (alone, beside) = (alone.millis(0.99), beside.millis(0.99));
-    record("crowd", "quiet tenant alone: p99", alone, "ms", Threshold::Informational)?;
+    let (alone, loaded) = (alone.millis(0.99), loaded.millis(0.99));
+    record("load", "quiet tenant alone: p99", alone, "ms", Threshold::Informational)?;
     record(
-        "crowd",
-        format!("quiet tenant beside {FLOOD} in flight of another: p99"),
-        beside,
+        "load",
+        format!("quiet tenant with {LOAD} in flight of another: p99"),
+        loaded,
         "ms",
         Threshold::Informational,
     )?;
-    record("crowd", "  of them, flooded ÷ quiet", beside / alone, "×", Threshold::AtMost(2.0))?;
+    record("load", "  of them, loaded ÷ alone", loaded / alone, "×", Threshold::AtMost(2.0))?;
     pod.shutdown().await;
     Ok(())
 }
 
-/// From the word to cancel until the run has ended, its socket at the provider is closed and its
-/// reservation is settled.
+/// Measures the time from the cancellation until the run has ended, its connection to the provider is
+/// closed and its reservation is settled.
 pub(super) async fn cancel() -> anyhow::Result<()> {
     let server = ScriptServer::start(|_| ServerBehavior::Silence).await?;
-    let stand = ModelFixture::asking(server.url())?;
-    stand.asking_agent("asking_agent", 120, 100)?;
-    stand.definitions.row_workflow("asking_once", "asking_agent", 1)?;
-    let pod = pod(&stand, Some(&server)).await?;
+    let fixture = ModelFixture::with_openai(server.url())?;
+    fixture.write_llm_agent("llm_agent", 120, 100)?;
+    fixture.definitions.write_row_workflow("one_call", "llm_agent", 1)?;
+    let pod = pod(&fixture, Some(&server)).await?;
     let client = pod.client(&UserId::new("admin")?);
-    let mut took = Vec::with_capacity(CANCELLED);
+    let mut durations = Vec::with_capacity(CANCELLED);
     for settled in 1..=CANCELLED {
-        let work = CallParams { inputs: text("hold"), detach: true, ..CallParams::default() };
-        let begun = client.run_workflow(WorkflowId::new("asking_once")?, work).await?;
-        ensure!(begun.error.is_none(), "{:?}", begun.error);
-        let run = RunId::new(begun.id)?;
+        let params = CallParams { inputs: text("hold"), detach: true, ..CallParams::default() };
+        let accepted = client.run_workflow(WorkflowId::new("one_call")?, params).await?;
+        ensure!(accepted.error.is_none(), "{:?}", accepted.error);
+        let run = RunId::new(accepted.id)?;
         wait(async || Ok(server.open() == 1)).await?;
-        let began = Instant::now();
+        let cancelled_at = Instant::now();
         client.cancel(run.clone()).await?;
         wait(async || {
-            let ended = pod.stores().runs.get(&run).await?.is_some_and(|head| head.status.is_terminal());
+            let ended = pod.stores().runs.get(&run).await?.is_some_and(|record| record.status.is_terminal());
             Ok(ended && server.open() == 0 && estimated(&pod).await? == settled as u64)
         })
         .await?;
-        took.push(began.elapsed());
+        durations.push(cancelled_at.elapsed());
     }
-    let times: Latencies = took.into_iter().collect();
-    record("crowd", "cancelled to all freed, p50", times.millis(0.5), "ms", Threshold::Informational)?;
-    record("crowd", "cancelled to all freed, p99", times.millis(0.99), "ms", Threshold::AtMost(100.0))?;
+    let times: Latencies = durations.into_iter().collect();
+    record("load", "cancelled to all released, p50", times.millis(0.5), "ms", Threshold::Informational)?;
+    record("load", "cancelled to all released, p99", times.millis(0.99), "ms", Threshold::AtMost(100.0))?;
     pod.shutdown().await;
     Ok(())
 }
 
-/// Calls that were settled at their reservations.
+/// Number of calls that were settled as estimated.
 async fn estimated(pod: &Pod) -> anyhow::Result<u64> {
     Ok(pod.stores().ledger.costs(None).await?.iter().map(|row| row.calls_estimated).sum())
 }
 
-async fn wait(is_so: impl AsyncFn() -> anyhow::Result<bool>) -> anyhow::Result<()> {
+async fn wait(is_true: impl AsyncFn() -> anyhow::Result<bool>) -> anyhow::Result<()> {
     let waiting = async {
-        while !is_so().await? {
+        while !is_true().await? {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         anyhow::Ok(())
     };
-    tokio::time::timeout(WAIT_MAX, waiting).await.context("it never came")?
+    tokio::time::timeout(WAIT_MAX, waiting).await.context("the condition did not become true")?
 }

@@ -1,8 +1,8 @@
-//! The five-step durable workflow on Restate, and the load that drives it.
+//! The five-step durable workflow on Restate, and its load generator.
 //!
-//! `restate-rival serve PORT` offers the service; `restate-rival load INGRESS SECONDS LEVEL…` calls it
-//! in a closed loop and prints one line of JSON a level. Each step is a journaled side effect that
-//! does nothing, which is what a no-op agent is in our own measurement.
+//! `restate-comparison serve PORT` serves the workflow; `restate-comparison load INGRESS SECONDS LEVEL…` calls it
+//! in a closed loop and prints one line of JSON per level. Each step is a journaled side effect
+//! that does nothing, like the no-op agent of Greenroom's own measurement.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -42,11 +42,11 @@ async fn main() -> anyhow::Result<()> {
             }
             Ok(())
         }
-        _ => anyhow::bail!("usage: restate-rival serve PORT | load INGRESS SECONDS LEVEL…"),
+        _ => anyhow::bail!("usage: restate-comparison serve PORT | load INGRESS SECONDS LEVEL…"),
     }
 }
 
-/// Keeps `level` workflows in flight for `span` and sums up.
+/// Keeps `level` workflows in flight for `span` and returns the measurements.
 async fn load(ingress: &str, span: Duration, level: usize) -> anyhow::Result<serde_json::Value> {
     let client = reqwest::Client::builder().pool_max_idle_per_host(level).build()?;
     let url: Arc<str> = format!("{ingress}/FiveSteps/run").into();
@@ -56,15 +56,15 @@ async fn load(ingress: &str, span: Duration, level: usize) -> anyhow::Result<ser
         .map(|_| {
             let (client, url, next) = (client.clone(), url.clone(), next.clone());
             tokio::spawn(async move {
-                let mut took = Vec::new();
+                let mut durations = Vec::new();
                 while start.elapsed() < span {
                     let number = next.fetch_add(1, Ordering::Relaxed);
-                    let began = Instant::now();
+                    let started_at = Instant::now();
                     let sum: u64 = client.post(&*url).json(&number).send().await?.error_for_status()?.json().await?;
-                    anyhow::ensure!(sum == number + 5, "a wrong answer: {sum} for {number}");
-                    took.push(began.elapsed());
+                    anyhow::ensure!(sum == number + 5, "a wrong result: {sum} for {number}");
+                    durations.push(started_at.elapsed());
                 }
-                Ok(took)
+                Ok(durations)
             })
         })
         .collect();
@@ -76,7 +76,7 @@ async fn load(ingress: &str, span: Duration, level: usize) -> anyhow::Result<ser
     all.sort();
     let quantile = |q: f64| all.get(((all.len() as f64 - 1.0) * q) as usize).map_or(0.0, |t| t.as_secs_f64() * 1e3);
     Ok(serde_json::json!({
-        "rival": "restate", "in_flight": level, "per_second": all.len() as f64 / elapsed,
+        "peer": "restate", "in_flight": level, "per_second": all.len() as f64 / elapsed,
         "p50_ms": quantile(0.5), "p99_ms": quantile(0.99),
     }))
 }

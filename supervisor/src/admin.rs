@@ -1,5 +1,6 @@
-//! What the owner of the data directory does to its stores as a whole: check, copy, prune, take up
-//! what a crash left. These are the operating-system user's own rights; a note in the audit says so.
+//! Admin operations of the owner of the data directory on its stores as a whole: check, back up, prune
+//! and resume interrupted runs. The operating-system user's rights permit them, not policy; the audit
+//! records a system event for each that removes data.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,10 +20,10 @@ use serde_json::json;
 
 use crate::ingress::frame::AdminCommand;
 
-/// Runs that are taken up with one look at the store.
+/// Runs that one command resumes.
 const RESUME_BATCH_MAX: u32 = 10_000;
 
-/// Does chores.
+/// Executes admin commands.
 pub struct AdminOps {
     pub(crate) runs: RunsHandle,
     pub(crate) authenticator: Authenticator,
@@ -32,35 +33,34 @@ pub struct AdminOps {
 }
 
 impl AdminOps {
-    /// Does one and says what came of it.
+    /// Executes a command and returns its report.
     ///
     /// # Errors
-    /// What the store says.
+    /// Those of the stores.
     pub async fn run(&self, command: AdminCommand) -> Result<Json, Cause> {
         match command {
             AdminCommand::VerifyAudit => {
-                let verdict = self.stores.audit.verify().await.map_err(|error| error.cause())?;
-                Ok(chain(&verdict))
+                let report = self.stores.audit.verify().await.map_err(|error| error.cause())?;
+                Ok(chain_json(&report))
             }
             AdminCommand::PruneAudit { before } => {
                 let now = self.clock.now();
                 let pruned = self.stores.audit.prune(before, now).await.map_err(|error| error.cause())?;
-                self.note("audit", &format!("{} records up to {} were pruned", pruned.records, pruned.through.0))
-                    .await?;
+                self.record("audit", &format!("pruned {} entries up to {}", pruned.records, pruned.through.0)).await?;
                 Ok(json!({ "pruned": pruned.records, "through": pruned.through.0 }))
             }
             AdminCommand::PruneRuns { before } => {
                 let runs = self.stores.runs.prune(before).await.map_err(|error| error.cause())?;
                 let keys = self.stores.idempotency.prune(before).await.map_err(|error| error.cause())?;
-                self.note("runs", &format!("{runs} runs and {keys} kept answers were pruned")).await?;
+                self.record("runs", &format!("pruned {runs} runs and {keys} stored replies")).await?;
                 let swept = self.sweep().await?;
                 Ok(json!({
-                    "runs": runs, "kept_answers": keys, "artifacts": swept.artifacts, "artifact_bytes": swept.bytes,
+                    "runs": runs, "stored_replies": keys, "artifacts": swept.artifacts, "artifact_bytes": swept.bytes,
                 }))
             }
             AdminCommand::CheckStore => {
                 let report = self.stores.maintenance.check().await.map_err(|error| error.cause())?;
-                Ok(checked(&report))
+                Ok(check_json(&report))
             }
             AdminCommand::Backup { to } => {
                 require_absent(&to)?;
@@ -71,90 +71,91 @@ impl AdminOps {
         }
     }
 
-    /// One round of taking up what nobody holds.
+    /// Runs one round of recovery, which resumes runs that have no owner.
     ///
     /// # Errors
-    /// What the store says.
+    /// Those of the stores.
     pub async fn recover(&self) -> Result<RecoveryReport, Cause> {
         self.runs.recover(&self.authenticator, &*self.ids).await
     }
 
-    /// Drops the artifacts that nothing names any more. A process that died between the pruning of runs
-    /// and this leaves them to the next sweep.
+    /// Drops the artifacts that no live record references. If a process dies between pruning runs and
+    /// sweeping, the next sweep drops their artifacts.
     ///
     /// # Errors
-    /// What the stores say; then whatever is named is still there.
+    /// Those of the stores; no referenced artifact is dropped then.
     pub async fn sweep(&self) -> Result<SweepReport, Cause> {
-        let named = self.stores.maintenance.referenced_artifacts().await.map_err(|error| error.cause())?;
-        let swept = self.stores.artifacts.sweep(named, self.clock.now()).await.map_err(|error| error.cause())?;
+        let referenced = self.stores.maintenance.referenced_artifacts().await.map_err(|error| error.cause())?;
+        let swept = self.stores.artifacts.sweep(referenced, self.clock.now()).await.map_err(|error| error.cause())?;
         if swept.artifacts > 0 {
             let SweepReport { artifacts, bytes } = swept;
-            self.note("artifacts", &format!("{artifacts} artifacts of {bytes} bytes that nothing names were dropped"))
-                .await?;
+            self.record("artifacts", &format!("dropped {artifacts} unreferenced artifacts of {bytes} bytes")).await?;
         }
         Ok(swept)
     }
 
-    async fn note(&self, subject: &str, message: &str) -> Result<(), Cause> {
-        let noted = self.stores.audit.record_system_event(subject, message, self.clock.now()).await;
-        noted.map(|_| ()).map_err(|error| error.cause())
+    async fn record(&self, subject: &str, message: &str) -> Result<(), Cause> {
+        let recorded = self.stores.audit.record_system_event(subject, message, self.clock.now()).await;
+        recorded.map(|_| ()).map_err(|error| error.cause())
     }
 
-    /// Takes up every run that nobody holds, and waits until each has ended or waits for a person.
+    /// Resumes every run that has no owner, and waits until each has ended or awaits approval.
     async fn resume_all(&self) -> Result<Json, Cause> {
-        let left = self.stores.runs.list_unclaimed(self.clock.now(), RESUME_BATCH_MAX).await;
-        let left = left.map_err(|error| error.cause())?;
+        let unclaimed = self.stores.runs.list_unclaimed(self.clock.now(), RESUME_BATCH_MAX).await;
+        let unclaimed = unclaimed.map_err(|error| error.cause())?;
         let round = self.runs.recover(&self.authenticator, &*self.ids).await?;
-        let ends = stream::iter(left).map(|head| self.settled(head)).buffer_unordered(RESUME_BATCH_MAX as usize);
+        let ends =
+            stream::iter(unclaimed).map(|run| self.wait_settled(run)).buffer_unordered(RESUME_BATCH_MAX as usize);
         let runs: Vec<Json> = ends.collect().await;
         let failed = runs.iter().filter(|run| run.get("failed") == Some(&Json::Bool(true))).count();
         Ok(json!({
-            "resumed": round.resumed, "refused": round.terminated, "left": round.deferred, "failed": failed, "runs": runs,
+            "resumed": round.resumed, "terminated": round.terminated, "deferred": round.deferred, "failed": failed,
+            "runs": runs,
         }))
     }
 
-    /// Follows a run until it has ended or waits for a person.
-    async fn settled(&self, head: RunRecord) -> Json {
-        let mut journal = self.stores.journal.tail(&head.run, head.seq);
-        while head.status != RunStatus::WaitingApproval
-            && let Some(Ok(kept)) = journal.next().await
+    /// Watches a run until it has ended or awaits approval.
+    async fn wait_settled(&self, run: RunRecord) -> Json {
+        let mut journal = self.stores.journal.tail(&run.run, run.seq);
+        while run.status != RunStatus::WaitingApproval
+            && let Some(Ok(record)) = journal.next().await
         {
-            match kept.entry {
+            match record.entry {
                 Entry::RunEnded { reply } => {
-                    return json!({ "run_id": head.run, "status": reply.status, "failed": reply.error.is_some() });
+                    return json!({ "run_id": run.run, "status": reply.status, "failed": reply.error.is_some() });
                 }
                 Entry::ApprovalRequested { .. } => break,
                 _ => {}
             }
         }
-        json!({ "run_id": head.run, "status": RunStatus::WaitingApproval, "failed": false })
+        json!({ "run_id": run.run, "status": RunStatus::WaitingApproval, "failed": false })
     }
 }
 
-/// A backup is never written over anything, and into a folder that is there.
+/// A backup is written to a new file in an existing directory, and never over anything.
 fn require_absent(to: &Path) -> Result<(), Cause> {
-    let wrong = |what: &str| Err(Cause::new(ErrorCode::InvalidInput, format!("{} {what}", to.display())));
+    let invalid = |problem: &str| Err(Cause::new(ErrorCode::InvalidInput, format!("{} {problem}", to.display())));
     if to.symlink_metadata().is_ok() {
-        return wrong("is there already; name a file that is not");
+        return invalid("exists already; name a new file");
     }
     match to.parent() {
-        Some(folder) if folder.is_dir() => Ok(()),
-        Some(_) | None => wrong("lies in no folder that is there; make it first"),
+        Some(dir) if dir.is_dir() => Ok(()),
+        Some(_) | None => invalid("is in a directory that does not exist; create it first"),
     }
 }
 
-/// What a check found, as it is shown.
-pub(crate) fn checked(report: &CheckReport) -> Json {
+/// The report of a check as JSON.
+pub(crate) fn check_json(report: &CheckReport) -> Json {
     json!({
-        "sound": report.is_ok(), "problems": report.problems, "audit": report.audit.as_ref().map(chain),
+        "sound": report.is_ok(), "problems": report.problems, "audit": report.audit.as_ref().map(chain_json),
         "schema": report.schema, "bytes": report.bytes,
     })
 }
 
-/// What a walk along the audit found, as it is shown.
-pub(crate) fn chain(verdict: &ChainReport) -> Json {
+/// The report of a verification of the audit chain as JSON.
+pub(crate) fn chain_json(report: &ChainReport) -> Json {
     json!({
-        "holds": verdict.is_valid(), "records": verdict.records, "signed": verdict.signed, "anchor": verdict.anchor,
-        "fault": verdict.violation.map(|fault| fault.to_string()),
+        "holds": report.is_valid(), "records": report.records, "signed": report.signed, "anchor": report.anchor,
+        "fault": report.violation.map(|violation| violation.to_string()),
     })
 }

@@ -1,7 +1,7 @@
-//! The definitions in force, and the older versions that runs are still pinned to.
+//! The active definitions, and the older versions that runs are still pinned to.
 //!
-//! A reload swaps the catalogue as a whole. A version that has left it is read from the registry by
-//! its hash, compiled once, and kept while it is used.
+//! A reload swaps the catalogue as a whole. A version that is no longer in it is read from the store by
+//! its hash, compiled once, and cached.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,55 +13,55 @@ use greenroom_definitions::{Agent, Catalogue, Workflow};
 use greenroom_protocol::{AgentId, Cause, ContentHash, ErrorCode, WorkflowId};
 use greenroom_registry::definition_store::DefinitionStore;
 
-/// Old versions that are kept compiled.
+/// Pinned versions of one kind that are cached.
 const PINNED_VERSIONS_MAX: usize = 256;
 
-/// The definitions of this process: the implementation of the actors' seam.
+/// The definition resolver of this pod.
 pub struct CachedDefinitions {
     current: ArcSwap<Catalogue>,
     store: Arc<dyn DefinitionStore>,
-    pinned: Mutex<Old>,
+    pinned: Mutex<PinnedVersions>,
 }
 
 #[derive(Default)]
-struct Old {
+struct PinnedVersions {
     agents: HashMap<ContentHash, Arc<Agent>>,
     workflows: HashMap<ContentHash, Arc<Workflow>>,
 }
 
 impl CachedDefinitions {
-    /// A library with this catalogue in force.
+    /// Definitions with this catalogue active.
     #[must_use]
     pub fn new(catalogue: Arc<Catalogue>, store: Arc<dyn DefinitionStore>) -> Self {
         Self { current: ArcSwap::new(catalogue), store, pinned: Mutex::default() }
     }
 
-    /// Puts another catalogue in force.
+    /// Makes another catalogue active.
     pub fn swap(&self, catalogue: Arc<Catalogue>) {
         self.current.store(catalogue);
     }
 
     async fn pinned_agent(&self, id: &AgentId, version: &ContentHash) -> Result<Arc<Agent>, Cause> {
-        if let Some(agent) = self.pinned(|old| old.agents.get(version).cloned()) {
+        if let Some(agent) = self.with_pinned(|pinned| pinned.agents.get(version).cloned()) {
             return Ok(agent);
         }
         let body = self.body(version).await?.ok_or_else(|| {
-            Cause::new(ErrorCode::UnknownAgent, format!("the version {} of {id} is not kept", version.short()))
+            Cause::new(ErrorCode::UnknownAgent, format!("the version {} of {id} is not stored", version.short()))
         })?;
         let agent = Arc::new(Agent::from_body(&body)?);
-        self.pinned(|old| cache(&mut old.agents, *version, Arc::clone(&agent)));
+        self.with_pinned(|pinned| cache(&mut pinned.agents, *version, Arc::clone(&agent)));
         Ok(agent)
     }
 
     async fn pinned_workflow(&self, id: &WorkflowId, version: &ContentHash) -> Result<Arc<Workflow>, Cause> {
-        if let Some(workflow) = self.pinned(|old| old.workflows.get(version).cloned()) {
+        if let Some(workflow) = self.with_pinned(|pinned| pinned.workflows.get(version).cloned()) {
             return Ok(workflow);
         }
         let body = self.body(version).await?.ok_or_else(|| {
-            Cause::new(ErrorCode::UnknownWorkflow, format!("the version {} of {id} is not kept", version.short()))
+            Cause::new(ErrorCode::UnknownWorkflow, format!("the version {} of {id} is not stored", version.short()))
         })?;
         let workflow = Arc::new(Workflow::from_body(&body)?);
-        self.pinned(|old| cache(&mut old.workflows, *version, Arc::clone(&workflow)));
+        self.with_pinned(|pinned| cache(&mut pinned.workflows, *version, Arc::clone(&workflow)));
         Ok(workflow)
     }
 
@@ -69,8 +69,8 @@ impl CachedDefinitions {
         self.store.get(version).await.map_err(|error| error.cause())
     }
 
-    fn pinned<T>(&self, act: impl FnOnce(&mut Old) -> T) -> T {
-        act(&mut self.pinned.lock().unwrap_or_else(PoisonError::into_inner))
+    fn with_pinned<T>(&self, access: impl FnOnce(&mut PinnedVersions) -> T) -> T {
+        access(&mut self.pinned.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -99,10 +99,10 @@ impl DefinitionResolver for CachedDefinitions {
     }
 }
 
-/// Keeps a version; a full shelf is cleared, since what is needed comes back at one read.
-fn cache<T>(shelf: &mut HashMap<ContentHash, T>, version: ContentHash, definition: T) {
-    if shelf.len() >= PINNED_VERSIONS_MAX {
-        shelf.clear();
+/// Caches a version. A full cache is cleared: a version that is needed again costs one read.
+fn cache<T>(versions: &mut HashMap<ContentHash, T>, version: ContentHash, definition: T) {
+    if versions.len() >= PINNED_VERSIONS_MAX {
+        versions.clear();
     }
-    shelf.insert(version, definition);
+    versions.insert(version, definition);
 }

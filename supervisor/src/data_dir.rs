@@ -1,5 +1,5 @@
-//! Who owns the data directory. One process at a time does, so that two never fork the audit's chain
-//! or spend one budget twice; the lock is the operating system's, so it ends with its owner.
+//! The lock of the data directory. One process at a time owns it, so that two never fork the chain of
+//! the audit or spend one budget twice. The operating system releases the lock when its owner ends.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -9,10 +9,10 @@ use greenroom_protocol::{Cause, ErrorCode};
 
 /// The file in the data directory that is locked.
 const LOCK_FILE: &str = "greenroom.lock";
-/// Bytes of the owner's line that are read.
+/// Bytes that are read of the owner's line.
 const OWNER_BYTES_MAX: u64 = 128;
 
-/// Why the directory cannot be owned.
+/// Why the lock cannot be acquired.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another process owns it.
@@ -20,15 +20,15 @@ pub enum LockError {
     Held {
         /// The directory.
         dir: PathBuf,
-        /// The owner's process id, as it wrote it.
+        /// The owner's process id, as the owner wrote it.
         owner: String,
     },
-    /// It cannot be made or opened.
+    /// It cannot be created or opened.
     #[error("the data directory {dir} cannot be used: {reason}")]
     Unusable {
         /// The directory.
         dir: PathBuf,
-        /// What the operating system says.
+        /// The error of the operating system.
         reason: String,
     },
 }
@@ -43,7 +43,7 @@ impl From<LockError> for Cause {
     }
 }
 
-/// The proof that this process owns the data directory; dropping it gives the directory back.
+/// Proof that this process owns the data directory; dropping it releases the lock.
 #[derive(Debug)]
 pub struct DataDirLock {
     path: PathBuf,
@@ -51,13 +51,13 @@ pub struct DataDirLock {
 }
 
 impl DataDirLock {
-    /// Makes the directory where it is missing (readable by its owner only) and takes its lock at once.
+    /// Creates the directory if it is missing (readable by its owner only) and tries the lock once.
     ///
     /// # Errors
-    /// [`LockError`], if another process has it or it cannot be used.
+    /// [`LockError`] if another process holds it or the directory cannot be used.
     pub fn acquire(dir: &Path) -> Result<Self, LockError> {
         let unusable = |error: std::io::Error| LockError::Unusable { dir: dir.to_owned(), reason: error.to_string() };
-        make_private(dir).map_err(unusable)?;
+        create_private(dir).map_err(unusable)?;
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -83,7 +83,7 @@ impl DataDirLock {
     }
 }
 
-fn make_private(dir: &Path) -> std::io::Result<()> {
+fn create_private(dir: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
@@ -108,22 +108,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_second_owner_is_refused_and_told_who_the_first_one_is() {
+    fn a_second_owner_is_rejected_with_the_process_id_of_the_first() {
         let dir = tempfile::tempdir().unwrap();
         let first = DataDirLock::acquire(dir.path()).unwrap();
-        let refused = DataDirLock::acquire(dir.path()).unwrap_err();
-        assert!(matches!(&refused, LockError::Held { owner, .. } if *owner == std::process::id().to_string()));
-        assert_eq!(Cause::from(refused).code, ErrorCode::DataDirectoryInUse);
+        let error = DataDirLock::acquire(dir.path()).unwrap_err();
+        assert!(matches!(&error, LockError::Held { owner, .. } if *owner == std::process::id().to_string()));
+        assert_eq!(Cause::from(error).code, ErrorCode::DataDirectoryInUse);
         drop(first);
         DataDirLock::acquire(dir.path()).unwrap();
     }
 
     #[test]
-    fn a_directory_that_cannot_be_made_is_named() {
+    fn a_directory_that_cannot_be_created_is_reported() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("file");
         std::fs::write(&file, "x").unwrap();
-        let refused = DataDirLock::acquire(&file.join("data")).unwrap_err();
-        assert_eq!(Cause::from(refused).code, ErrorCode::StoreUnavailable);
+        let error = DataDirLock::acquire(&file.join("data")).unwrap_err();
+        assert_eq!(Cause::from(error).code, ErrorCode::StoreUnavailable);
     }
 }

@@ -1,4 +1,4 @@
-//! The configuration's users as the authenticator sees them.
+//! The identity provider over the users of the configuration.
 
 use std::collections::HashMap;
 
@@ -6,30 +6,30 @@ use async_trait::async_trait;
 use greenroom_protocol::{Cause, Credential, ErrorCode, MicroUsd, Timestamp, UserId};
 use greenroom_rego::{IdentityProvider, Limits, Permissions, Principal};
 
-use crate::config::users;
+use crate::config::users::LimitsConfig;
 use crate::config::{UserConfig, UserDirectory};
 
-/// Knows the users of the configuration. Each is made a principal once: the sets of names in it are
-/// shared by all requests of that user.
+/// Finds the users of the configuration. Each becomes a principal once, and all requests of a user share
+/// the sets of names in it.
 pub struct ConfigIdentityProvider {
-    people: UserDirectory,
+    users: UserDirectory,
     principals: HashMap<UserId, Principal>,
 }
 
 impl ConfigIdentityProvider {
-    /// These people and nobody else.
+    /// A provider that knows exactly these users.
     #[must_use]
-    pub fn new(people: UserDirectory) -> Self {
-        // The first of a name counts, as it does for whoever looks the name up.
+    pub fn new(users: UserDirectory) -> Self {
+        // The first user of a name counts, as in `UserDirectory::user`.
         let mut principals = HashMap::new();
-        for user in &people.users {
-            principals.entry(user.name.clone()).or_insert_with(|| principal(&people, user));
+        for user in &users.users {
+            principals.entry(user.name.clone()).or_insert_with(|| principal(&users, user));
         }
-        Self { people, principals }
+        Self { users, principals }
     }
 }
 
-fn principal(people: &UserDirectory, user: &UserConfig) -> Principal {
+fn principal(users: &UserDirectory, user: &UserConfig) -> Principal {
     Principal {
         tenant: user.tenant.clone(),
         user: user.name.clone(),
@@ -40,12 +40,12 @@ fn principal(people: &UserDirectory, user: &UserConfig) -> Principal {
         },
         rate_limit: user.rate_limit,
         limits: limits(user.limits),
-        tenant_limits: limits(people.tenant_limits(&user.tenant)),
+        tenant_limits: limits(users.tenant_limits(&user.tenant)),
     }
 }
 
-fn limits(limits: users::LimitsConfig) -> Limits {
-    // A limit that is no sum of money allows nothing, rather than everything.
+fn limits(limits: LimitsConfig) -> Limits {
+    // A limit that is not a valid amount allows nothing rather than everything.
     let usd = limits.usd.map(|usd| MicroUsd::from_usd(usd).unwrap_or_default());
     Limits { usd, tokens: limits.tokens, period: limits.period.into() }
 }
@@ -55,10 +55,10 @@ impl IdentityProvider for ConfigIdentityProvider {
     async fn verify_credential(&self, credential: &Credential, _: Timestamp) -> Result<Option<Principal>, Cause> {
         match credential {
             Credential::Bearer(key) | Credential::ApiKey(key) => {
-                Ok(self.people.user_by_api_key(key).map(|user| principal(&self.people, user)))
+                Ok(self.users.user_by_api_key(key).map(|user| principal(&self.users, user)))
             }
             Credential::Delegation(_) => {
-                Err(Cause::new(ErrorCode::Unauthenticated, "this process knows no cluster's key"))
+                Err(Cause::new(ErrorCode::Unauthenticated, "this version does not accept delegated credentials"))
             }
         }
     }

@@ -1,5 +1,4 @@
-//! The ways in. Each turns what arrives into a `Received` and nothing else; what it means is decided
-//! behind the gate.
+//! The ingresses of a pod. Each turns bytes or calls into a `Received`; the pipeline does the rest.
 
 pub mod control;
 pub mod frame;

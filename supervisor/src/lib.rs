@@ -1,8 +1,8 @@
 //! The process: configuration, ingress, pipeline, root of the tree, lifecycle; the binary greenroom.
 //!
-//! `cli` → `compose` builds the house → `ingress` lets requests in → `pipeline` takes each through
-//! its stages. This crate knows every other one and is known by none; what an agent does, what policy
-//! says and where anything is stored is theirs.
+//! `cli` parses a command → `compose` assembles the pod → `ingress` accepts requests → `pipeline` runs
+//! each through its stages. This crate depends on every other crate, and no other crate depends on it.
+//! Agents, policy and stores are implemented in the others.
 
 #![cfg_attr(test, expect(clippy::disallowed_methods, reason = "a test spawns what it awaits"))]
 
@@ -19,5 +19,5 @@ pub mod lifecycle;
 pub mod pipeline;
 pub mod pod;
 pub mod reload;
-pub mod tasks;
+pub mod services;
 pub mod telemetry;

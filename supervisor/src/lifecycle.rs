@@ -1,5 +1,5 @@
-//! The end of the process: a first signal drains, a second one ends at once, and so does the loss of
-//! what nothing works without.
+//! The end of the process: a first signal drains the pod, a second one ends it at once. The failure of
+//! a part that the pod cannot work without drains it too.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -8,34 +8,34 @@ use crate::pod::Pod;
 /// `SIGXFSZ`, on every platform that this is built for.
 const FILE_TOO_LARGE: i32 = 25;
 
-/// Why the process ends.
+/// Why the process shuts down.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ShutdownReason {
-    /// Somebody asked it to.
+    /// A signal.
     Signal,
-    /// Something died without which nothing may go on.
+    /// A part failed that the pod cannot work without; its failure as a message.
     Failure(String),
 }
 
-/// The two signals that ask a process to end.
+/// The signals that shut a process down: SIGTERM and SIGINT.
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    /// Listens from here on.
+    /// Listens from this call on.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// Those of the operating system.
     pub fn listen() -> std::io::Result<Self> {
-        // Where a limit on the size of files is set, a write beyond it is then an error like a full disk's,
-        // instead of the end of the process. Once somebody listens, the default never comes back.
+        // With a limit on file sizes, a write beyond it then fails like a write to a full disk instead of
+        // killing the process. The handler stays installed after the listener is dropped.
         drop(signal(SignalKind::from_raw(FILE_TOO_LARGE))?);
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    /// Waits for one of them.
+    /// Waits for a signal.
     pub async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
@@ -44,20 +44,22 @@ impl Signals {
     }
 }
 
-/// Runs a house until it is asked to end or cannot go on, and drains it. A second signal while it
-/// drains ends at once; what was under way is then found as interrupted by the next process.
+/// Runs a pod until a signal arrives or a part fails, and drains it. A second signal during the drain
+/// ends it at once; the next process then recovers what was in flight as interrupted.
 pub async fn run_until_shutdown(mut pod: Pod, signals: &mut Signals) -> ShutdownReason {
-    let why = tokio::select! {
+    let reason = tokio::select! {
         () = signals.next() => ShutdownReason::Signal,
-        fallen = pod.wait_failed() => ShutdownReason::Failure(fallen),
+        failure = pod.wait_failed() => ShutdownReason::Failure(failure),
     };
-    match &why {
-        ShutdownReason::Signal => tracing::info!("process drains"),
-        ShutdownReason::Failure(what) => tracing::error!(error.message = what, "background task failed, draining"),
+    match &reason {
+        ShutdownReason::Signal => tracing::info!("draining"),
+        ShutdownReason::Failure(message) => {
+            tracing::error!(error.message = message, "background task failed, draining")
+        }
     }
     tokio::select! {
         () = pod.shutdown() => tracing::info!("process ended"),
-        () = signals.next() => tracing::warn!("process ended before it was drained"),
+        () = signals.next() => tracing::warn!("process ended before the drain was complete"),
     }
-    why
+    reason
 }

@@ -92,7 +92,7 @@ async fn a_second_process_acts_on_the_owner_over_its_socket() {
     pod.listen().unwrap();
     let socket = ControlClient::new(&pod.config().control_socket(), user("admin"));
     let client = Client::new(Arc::new(socket.clone()));
-    let sales = socket.keep(SALES, "text/csv", "sales.csv").await.unwrap();
+    let sales = socket.store_artifact(SALES, "text/csv", "sales.csv").await.unwrap();
     let work = CallParams {
         inputs: Values::from([("data_source".to_owned(), sales.to_json())]),
         context: Values::from([("quarter".to_owned(), Json::from("Q4 2024"))]),

@@ -34,11 +34,14 @@ async fn pod() -> anyhow::Result<u64> {
     let config = source::load(&Flags::default(), std::env::vars())?.config;
     let lock = DataDirLock::acquire(&config.data_dir)?;
     let wrapper = Arc::clone(&crash_point);
-    let overrides = Overrides { stores: Some(Box::new(move |stores| wrapper.wrap(stores))), ..Overrides::default() };
-    let mut pod = compose_with(&config, Arc::new(WallClock), Arc::new(TimeOrdered), overrides)
+    let overrides = Overrides {
+        lock: Some(lock),
+        stores: Some(Box::new(move |stores| wrapper.wrap(stores))),
+        ..Overrides::default()
+    };
+    let pod = compose_with(&config, Arc::new(WallClock), Arc::new(TimeOrdered), overrides)
         .await
         .map_err(|cause| anyhow::anyhow!("{cause:?}"))?;
-    pod.attach_lock(lock);
     let client = pod.client(&UserId::new("admin")?);
     let inputs = Values::from([("text".to_owned(), Json::from("hello"))]);
     let params = CallParams { inputs, detach: true, ..CallParams::default() };

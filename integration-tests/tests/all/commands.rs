@@ -3,7 +3,7 @@
 
 use clap::CommandFactory as _;
 use greenroom_supervisor::cli::args::Cli;
-use greenroom_supervisor::config::settings::{SETTINGS, Setting};
+use greenroom_supervisor::config::settings::{self, Setting};
 
 use crate::tidy::tree::{File, Tree};
 
@@ -127,7 +127,7 @@ fn the_table_of_settings_matches_the_code() {
     let text = std::fs::read_to_string(PAGE).expect("the page can be read");
     let (before, rest) = text.split_once(BEGIN).expect("the page has the begin marker");
     let (_, after) = rest.split_once(END).expect("the page has the end marker");
-    let rows: String = SETTINGS.iter().map(row).collect();
+    let rows: String = settings::all().map(row).collect();
     let head = "| setting | environment | default | what it is |\n|---|---|---|---|\n";
     let wanted = format!("{before}{BEGIN}{head}{rows}{END}{after}");
     if std::env::var_os("UPDATE").is_some() {

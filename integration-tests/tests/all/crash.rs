@@ -194,7 +194,7 @@ async fn a_thousand_runs_in_flight_all_end_and_no_step_is_done_twice() {
 
     let resumed = fixture.terminal.run(&["runs", "resume"]).await.expect("an end");
     let report = resumed.json().expect("a report");
-    let counts = (report["resumed"].as_u64(), report["failed"].as_u64(), report["left"].as_u64());
+    let counts = (report["resumed"].as_u64(), report["failed"].as_u64(), report["deferred"].as_u64());
     assert_eq!((resumed.code, counts), (0, (Some(1_000), Some(0), Some(0))), "{}", resumed.err);
     let output = report["runs"].as_array().expect("the runs");
     assert!(output.iter().all(|run| run["status"] == "success"), "{report:#}");

@@ -20,7 +20,7 @@ use serde_json::json;
 /// Bound of the wait for a change; longer than `RELOAD_MAX`, so that it only ends a test that hangs.
 const RELOAD_WAIT_MAX: Duration = Duration::from_secs(20);
 const REJECTED: &str = "change refused, the last good version stays in force";
-const APPLIED: &str = "change is in force";
+const APPLIED: &str = "reload activated";
 /// The shipped bundle, and one that allows unknown actions.
 pub(super) const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../rego/bundle/guard.tar.gz");
 const OPEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../rego/tests/bundles/open.tar.gz");
@@ -102,7 +102,7 @@ async fn start_host_with_echo_agent() -> Result<(CliHarness, DefinitionsDir, Run
     definitions.write_echo_agent("echo_agent")?;
     terminal.add_options(&["--definitions", folder.to_str().context("a path of words")?]);
     let up = terminal.start(&["up"])?;
-    up.wait_for_output("greenroom is up").await?;
+    up.wait_for_output("greenroom is running").await?;
     Ok((terminal, definitions, up))
 }
 
@@ -170,7 +170,7 @@ async fn a_valid_policy_is_activated_and_an_invalid_one_is_rejected() -> Result<
     let bundle = terminal.write_file("policy/guard.tar.gz", fs::read(SHIPPED)?)?;
     terminal.add_options(&["--policy", terminal.folder().join("policy").to_str().context("a path of words")?]);
     let up = terminal.start(&["up"])?;
-    up.wait_for_output("greenroom is up").await?;
+    up.wait_for_output("greenroom is running").await?;
     assert_eq!(list_audit_as_operator(&terminal).await?.expect_error(3)?["code"], "policy_denied");
 
     replace(&bundle, &bundle_with_wider_role()?)?;
@@ -198,7 +198,7 @@ async fn a_valid_policy_is_activated_and_an_invalid_one_is_rejected() -> Result<
     assert_eq!(list_audit_as_operator(&terminal).await?.expect_error(3)?["code"], "policy_denied");
     assert!(quickest(&up)? <= RELOAD_MAX, "{}", up.err());
     let messages = system_events(&terminal, "policy").await?;
-    assert!(messages.iter().any(|note| note.contains("is in force")), "{messages:#?}");
+    assert!(messages.iter().any(|note| note.contains("is active")), "{messages:#?}");
     assert!(messages.iter().any(|note| note.contains("refused")), "{messages:#?}");
     assert_eq!(terminal.run(&["audit", "verify"]).await?.expect_success()?["holds"], true);
     Ok(())

@@ -6,7 +6,7 @@ use crate::config::LoadedConfig;
 /// Does it.
 #[must_use]
 pub fn check(loaded: &LoadedConfig, output: Output) -> u8 {
-    let rows: Vec<_> = loaded.shown.iter().filter_map(|row| serde_json::to_value(row).ok()).collect();
+    let rows: Vec<_> = loaded.resolved.iter().filter_map(|row| serde_json::to_value(row).ok()).collect();
     let document = serde_json::json!({ "settings": rows, "warnings": loaded.warnings });
     output.document(&document, || table(&rows, &[("key", "SETTING"), ("value", "VALUE"), ("origin", "FROM")]));
     for warning in &loaded.warnings {

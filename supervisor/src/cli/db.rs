@@ -7,7 +7,7 @@ use super::args::{AuditCommand, Command, DbCommand};
 use super::output::Output;
 use super::runs::format_report;
 use super::session::Session;
-use crate::admin::{chain, checked};
+use crate::admin::{chain_json, check_json};
 use crate::compose::stores;
 use crate::config::Config;
 use crate::data_dir::DataDirLock;
@@ -51,8 +51,8 @@ pub async fn examined(config: &Config, command: &Command, output: Output, refuse
     let Ok(Some(found)) = stores::examine(config).await else { return Err(refused) };
     let mut report = match found.audit {
         _ if found.is_ok() => return Err(refused),
-        _ if wants_all => checked(&found),
-        Some(verdict) if !verdict.is_valid() => chain(&verdict),
+        _ if wants_all => check_json(&found),
+        Some(verdict) if !verdict.is_valid() => chain_json(&verdict),
         Some(_) | None => return Err(refused),
     };
     if let Some(members) = report.as_object_mut() {

@@ -7,7 +7,7 @@ use greenroom_protocol::{Cause, ErrorCode};
 
 use super::args::DefinitionsCommand;
 use super::output::Output;
-use crate::compose;
+use crate::compose::catalogue;
 use crate::config::Config;
 
 /// Does it. Nothing is run and nothing is stored, so no data directory is needed.
@@ -16,22 +16,22 @@ use crate::config::Config;
 /// [`ErrorCode::InvalidPolicy`] if the policy that names the rules cannot be read.
 pub fn definitions(config: &Config, command: DefinitionsCommand, output: Output) -> Result<u8, Cause> {
     let DefinitionsCommand::Check { path } = command;
-    let vocabulary = compose::known_names(config)?;
+    let known_names = catalogue::known_names(config)?;
     let path = path.or_else(|| config.definitions_dir.clone());
     let report = match path.as_deref() {
-        Some(file) if file.is_file() => greenroom_definitions::loader::check_file(file, &vocabulary),
-        Some(dir) => folder(dir, &vocabulary)?,
-        None => greenroom_definitions::load(&Source::Embedded, &vocabulary).report,
+        Some(file) if file.is_file() => greenroom_definitions::loader::check_file(file, &known_names),
+        Some(dir) => folder(dir, &known_names)?,
+        None => greenroom_definitions::load(&Source::Embedded, &known_names).report,
     };
     let document = serde_json::to_value(&report).map_err(|error| Cause::new(ErrorCode::Internal, error.to_string()))?;
     output.document(&document, || report.to_string());
     Ok(if report.has_errors() { ErrorCode::InvalidDefinition.exit_code() } else { 0 })
 }
 
-fn folder(dir: &Path, vocabulary: &greenroom_definitions::KnownNames) -> Result<Report, Cause> {
+fn folder(dir: &Path, known_names: &greenroom_definitions::KnownNames) -> Result<Report, Cause> {
     if !dir.is_dir() {
         let message = format!("{} is neither a file nor a folder", dir.display());
         return Err(Cause::new(ErrorCode::InvalidInput, message));
     }
-    Ok(greenroom_definitions::load(&Source::Directory(dir.to_owned()), vocabulary).report)
+    Ok(greenroom_definitions::load(&Source::Directory(dir.to_owned()), known_names).report)
 }

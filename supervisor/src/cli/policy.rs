@@ -24,7 +24,7 @@ const INPUT_BYTES_MAX: u64 = 64 * 1024;
 /// # Errors
 /// [`ErrorCode::InvalidInput`] for a document that is not what policy sees; [`ErrorCode::InvalidPolicy`].
 pub async fn policy(config: &Config, command: PolicyCommand, output: Output) -> Result<u8, Cause> {
-    let snapshot = compose::policy_in_force(config).await?;
+    let snapshot = compose::policy::load_snapshot(config).await?;
     let alone = Alone(Mutex::new(Engine::new(snapshot).await?));
     match command {
         PolicyCommand::Eval { input } => {
@@ -34,7 +34,7 @@ pub async fn policy(config: &Config, command: PolicyCommand, output: Output) -> 
             Ok(if explanation.allow { 0 } else { ErrorCode::PolicyDenied.exit_code() })
         }
         PolicyCommand::Table => {
-            let categories = compose::categories(config).await?;
+            let categories = compose::catalogue::categories(config).await?;
             let table = greenroom_rego::access_matrix::access_matrix(&alone, &bearers(config), &categories).await?;
             let document = serde_json::to_value(&table).unwrap_or_default();
             output.document(&document, || table.to_string());

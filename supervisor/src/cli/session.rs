@@ -1,5 +1,5 @@
-//! Where a command's requests go: to the process that owns the data directory, over its control
-//! socket, or, where nobody owns it, to a house that is built here and ends with the command.
+//! Where the requests of a command are sent: to the owner of the data directory over its control socket,
+//! or, if the directory has no owner, to a pod in this process that shuts down with the command.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,65 +8,66 @@ use greenroom_client::Client;
 use greenroom_protocol::{ArtifactRef, Cause, Json};
 
 use crate::clock::{TimeOrdered, WallClock};
-use crate::compose::compose;
+use crate::compose::{Overrides, compose_with};
 use crate::config::Config;
 use crate::data_dir::{DataDirLock, LockError};
 use crate::ingress::control::client::ControlClient;
 use crate::ingress::frame::AdminCommand;
 use crate::pod::Pod;
 
-/// How often, and how far apart, an owner that is only just starting is tried.
+/// Attempts to connect to an owner that is still starting, and the delay between two.
 const CONNECT_ATTEMPTS_MAX: u32 = 50;
 const CONNECT_RETRY_DELAY: Duration = Duration::from_millis(40);
 
-/// One command's way to the platform.
+/// The connection of one command to a pod.
 pub enum Session {
-    /// A house of its own.
+    /// A pod in this process.
     InProcess(Box<Pod>),
     /// The owner of the data directory.
     Remote {
-        /// Its socket.
+        /// Its control socket.
         socket: ControlClient,
-        /// What this command is told.
+        /// The configuration of this command.
         config: Box<Config>,
     },
 }
 
 impl Session {
-    /// Owns the data directory, or speaks with its owner.
+    /// Starts a pod if the data directory has no owner, or connects to its owner.
     ///
     /// # Errors
-    /// What stands in the way of a house; an owner that does not listen.
+    /// Those of assembling the pod; [`greenroom_protocol::ErrorCode::DataDirectoryInUse`] if the owner does
+    /// not listen.
     pub async fn open(config: Config) -> Result<Self, Cause> {
-        for tried in 0..CONNECT_ATTEMPTS_MAX {
+        for attempt in 1..=CONNECT_ATTEMPTS_MAX {
             match DataDirLock::acquire(&config.data_dir) {
-                Ok(owned) => return Self::own(config, owned).await,
+                Ok(lock) => return Self::start_pod(config, lock).await,
                 Err(LockError::Held { .. }) => {}
                 Err(error @ LockError::Unusable { .. }) => return Err(error.into()),
             }
-            // The owner may be starting, and may be ending just as well; then the lock is free again.
+            // The owner may be starting, or shutting down, which releases the lock.
             if tokio::net::UnixStream::connect(config.control_socket()).await.is_ok() {
                 let socket = ControlClient::new(&config.control_socket(), config.user.clone());
                 return Ok(Self::Remote { socket, config: Box::new(config) });
             }
-            if tried + 1 < CONNECT_ATTEMPTS_MAX {
+            if attempt < CONNECT_ATTEMPTS_MAX {
                 tokio::time::sleep(CONNECT_RETRY_DELAY).await;
             }
         }
         match DataDirLock::acquire(&config.data_dir) {
-            Ok(owned) => Self::own(config, owned).await,
+            Ok(lock) => Self::start_pod(config, lock).await,
             Err(error) => Err(error.into()),
         }
     }
 
-    async fn own(config: Config, owned: DataDirLock) -> Result<Self, Cause> {
-        let mut pod = compose(&config, Arc::new(WallClock), Arc::new(TimeOrdered)).await?;
-        pod.attach_lock(owned);
+    async fn start_pod(config: Config, lock: DataDirLock) -> Result<Self, Cause> {
+        let overrides = Overrides { lock: Some(lock), ..Overrides::default() };
+        let mut pod = compose_with(&config, Arc::new(WallClock), Arc::new(TimeOrdered), overrides).await?;
         pod.listen()?;
         Ok(Self::InProcess(Box::new(pod)))
     }
 
-    /// A client that speaks for the configured user.
+    /// A client that authenticates as the configured user.
     #[must_use]
     pub fn client(&self) -> Client {
         match self {
@@ -75,7 +76,7 @@ impl Session {
         }
     }
 
-    /// What this command is told.
+    /// The configuration of this command.
     #[must_use]
     pub fn config(&self) -> &Config {
         match self {
@@ -84,13 +85,13 @@ impl Session {
         }
     }
 
-    /// True if the platform ends with this command.
+    /// True if the pod shuts down with this command.
     #[must_use]
     pub const fn is_in_process(&self) -> bool {
         matches!(self, Self::InProcess(_))
     }
 
-    /// The revision of the policy in force, where this process can see it.
+    /// The revision of the active policy, if the pod is in this process.
     #[must_use]
     pub fn policy_revision(&self) -> Option<String> {
         match self {
@@ -99,21 +100,21 @@ impl Session {
         }
     }
 
-    /// Hands a file in.
+    /// Uploads a file.
     ///
     /// # Errors
-    /// What the store says.
+    /// Those of the store.
     pub async fn store_artifact(&self, bytes: Vec<u8>, media_type: &str, name: &str) -> Result<ArtifactRef, Cause> {
         match self {
             Self::InProcess(pod) => pod.ingress().store_artifact(bytes, media_type, name).await,
-            Self::Remote { socket, .. } => socket.keep(&bytes, media_type, name).await,
+            Self::Remote { socket, .. } => socket.store_artifact(&bytes, media_type, name).await,
         }
     }
 
-    /// Looks after the stores.
+    /// Executes an admin command on the stores.
     ///
     /// # Errors
-    /// What the store says.
+    /// Those of the store.
     pub async fn admin(&self, command: AdminCommand) -> Result<Json, Cause> {
         match self {
             Self::InProcess(pod) => pod.ingress().admin(command).await,
@@ -121,7 +122,7 @@ impl Session {
         }
     }
 
-    /// Ends what was built for this command: what is under way is waited for, with a bound.
+    /// Drains and shuts down the pod that was started for this command.
     pub async fn close(self) {
         match self {
             Self::InProcess(pod) => pod.shutdown().await,

@@ -1,4 +1,4 @@
-//! `greenroom up`: hosts the actors until it is asked to end.
+//! `greenroom up`: runs a pod until a signal arrives.
 
 use std::sync::Arc;
 
@@ -8,34 +8,34 @@ use super::output::print_note;
 use crate::clock::{TimeOrdered, WallClock};
 use crate::compose::{Overrides, compose_with};
 use crate::config::Config;
-use crate::data_dir::{DataDirLock, LockError};
+use crate::data_dir::DataDirLock;
 use crate::lifecycle::{ShutdownReason, Signals, run_until_shutdown};
 
-/// Does it.
+/// Executes the command.
 ///
 /// # Errors
-/// What stands in the way of a house. Another owner of the data directory is named.
+/// Those of assembling the pod; [`greenroom_protocol::ErrorCode::DataDirectoryInUse`] with the owner if there
+/// is one.
 pub async fn up(config: Config, signals: &mut Signals) -> Result<u8, Cause> {
-    let owned = match DataDirLock::acquire(&config.data_dir) {
-        Ok(owned) => owned,
-        Err(error @ (LockError::Held { .. } | LockError::Unusable { .. })) => return Err(error.into()),
-    };
-    let extras = Overrides { metrics: config.metrics, ..Overrides::default() };
-    let mut pod = compose_with(&config, Arc::new(WallClock), Arc::new(TimeOrdered), extras).await?;
-    pod.attach_lock(owned);
+    let lock = DataDirLock::acquire(&config.data_dir)?;
+    let overrides = Overrides { lock: Some(lock), metrics: config.metrics, ..Overrides::default() };
+    let mut pod = compose_with(&config, Arc::new(WallClock), Arc::new(TimeOrdered), overrides).await?;
     pod.listen()?;
     pod.watch();
     pod.recover();
     pod.sweep();
     tracing::info!(
-        data.dir = %config.data_dir.display(), policy.revision = %pod.guard().observe().revision, "process is up"
+        data.dir = %config.data_dir.display(), policy.revision = %pod.guard().observe().revision, "pod is running"
     );
     let metrics = config.metrics.map(|addr| format!(", metrics at http://{addr}/metrics")).unwrap_or_default();
-    print_note(&format!("greenroom is up in {}{metrics}; Ctrl-C drains it", config.data_dir.display()));
+    print_note(&format!(
+        "greenroom is running in {}{metrics}; press Ctrl-C to drain and exit",
+        config.data_dir.display()
+    ));
     match run_until_shutdown(pod, signals).await {
         ShutdownReason::Signal => Ok(0),
-        ShutdownReason::Failure(what) => {
-            print_note(&format!("error: {what}"));
+        ShutdownReason::Failure(message) => {
+            print_note(&format!("error: {message}"));
             Ok(1)
         }
     }

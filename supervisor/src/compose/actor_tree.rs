@@ -1,15 +1,15 @@
-//! The root of the actor tree, and the order in which it grows: guard, categories, teams, runs.
+//! The root of the actor tree and the order in which its children start: guard, categories, teams, runs.
 //!
 //! ```text
 //! Root
-//! ├── GuardKeeper
-//! ├── Category × 14
-//! ├── Teams
-//! └── Runs
+//! ├── GuardSupervisor
+//! ├── CategorySupervisor × 14
+//! ├── TeamSupervisor
+//! └── RunSupervisor
 //! ```
 //!
-//! Children that grew last are stopped first. One that dies is started again by the table; one that
-//! dies too often ends the process, since nothing works without it.
+//! Children stop in the reverse order. A child that dies is restarted by its restart policy; if it
+//! exceeds its restart intensity, the pod shuts down, since nothing works without it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,29 +27,29 @@ use tokio::time::Instant;
 /// How long one child may take to stop before it is killed.
 const STOP_WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// Makes a child anew, under the root.
+/// Starts a child under the root.
 pub type SpawnFn = Arc<dyn Fn(ActorCell) -> BoxFuture<'static, Result<ActorCell, SpawnErr>> + Send + Sync>;
 
-/// A child of the root.
+/// The spec of one child of the root.
 #[derive(Clone)]
 pub struct ChildSpec {
-    /// Its row in the table.
+    /// Its kind, which selects its restart policy.
     pub kind: ChildKind,
-    /// How to make it.
+    /// Starts it.
     pub spawn: SpawnFn,
 }
 
-/// What the root is told.
+/// Messages of the root.
 pub enum RootMsg {
-    /// A child's pause is over.
+    /// The back-off of a child is over.
     Restart(usize),
-    /// A child is there that was not when the tree grew.
+    /// A child is added to the running tree.
     AddChild(ChildSpec, oneshot::Sender<Result<(), Cause>>),
 }
 
 impl ractor::Message for RootMsg {}
 
-/// What the root holds.
+/// State of the root.
 pub struct RootState {
     children: Vec<ChildSpec>,
     actors: HashMap<ActorId, usize>,
@@ -64,60 +64,60 @@ pub struct Root {
     failed_tx: mpsc::Sender<&'static str>,
 }
 
-/// Where children are added to a tree that stands already.
+/// Adds children to a running tree.
 #[derive(Clone)]
 pub struct RootHandle {
     root: ActorRef<RootMsg>,
 }
 
 impl RootHandle {
-    /// Adds a child; it stands when this returns, and is looked after like those before it.
+    /// Adds a child and returns once it has started; the root supervises it like the others.
     ///
     /// # Errors
     /// [`ErrorCode::Internal`] if it does not start, [`ErrorCode::ShuttingDown`] if the tree is being stopped.
     pub async fn add_child(&self, child: ChildSpec) -> Result<(), Cause> {
         let stopped = || Cause::new(ErrorCode::ShuttingDown, "the actor tree is being stopped");
-        let (told, grown) = oneshot::channel();
-        self.root.send_message(RootMsg::AddChild(child, told)).map_err(|_| stopped())?;
-        grown.await.map_err(|_| stopped())?
+        let (reply_tx, reply) = oneshot::channel();
+        self.root.send_message(RootMsg::AddChild(child, reply_tx)).map_err(|_| stopped())?;
+        reply.await.map_err(|_| stopped())?
     }
 }
 
-/// The grown tree.
+/// The running tree.
 pub struct ActorTree {
     root: ActorRef<RootMsg>,
     closing: Arc<AtomicBool>,
-    over: mpsc::Receiver<&'static str>,
+    failed: mpsc::Receiver<&'static str>,
 }
 
 impl ActorTree {
-    /// Grows the tree; it stands when this returns.
+    /// Spawns the tree and returns once every child has started.
     ///
     /// # Errors
     /// [`ErrorCode::Internal`] if a child does not start.
     pub async fn spawn(children: Vec<ChildSpec>, observer: Arc<dyn Observer>) -> Result<Self, Cause> {
-        let (over_tx, over) = mpsc::channel(1);
+        let (failed_tx, failed) = mpsc::channel(1);
         let closing = Arc::new(AtomicBool::new(false));
-        let root = Root { observer, closing: Arc::clone(&closing), failed_tx: over_tx };
+        let root = Root { observer, closing: Arc::clone(&closing), failed_tx };
         let (root, _) = Actor::spawn(None, root, children).await.map_err(|error| spawn_failed(&error))?;
-        Ok(Self { root, closing, over })
+        Ok(Self { root, closing, failed })
     }
 
-    /// Where more children are added.
+    /// A handle that adds children.
     #[must_use]
     pub fn root_handle(&self) -> RootHandle {
         RootHandle { root: self.root.clone() }
     }
 
-    /// Waits until a child has died too often to go on; answers its kind.
+    /// Waits until a child has exceeded its restart intensity; returns its kind.
     pub async fn wait_failed(&mut self) -> &'static str {
-        match self.over.recv().await {
+        match self.failed.recv().await {
             Some(kind) => kind,
             None => "root",
         }
     }
 
-    /// Stops the children, those that grew last first, and then the root.
+    /// Stops the children in reverse order of their start, then the root.
     pub async fn stop(self) {
         self.closing.store(true, Ordering::Release);
         let mut children = self.root.get_cell().get_children();
@@ -162,12 +162,12 @@ impl Actor for Root {
         match message {
             RootMsg::Restart(index) => {
                 state.restart_timers.acknowledge(&index);
-                self.fill(&myself, state, index).await?;
+                self.restart(&myself, state, index).await?;
             }
-            RootMsg::AddChild(child, told) => {
-                let grown = self.add(&myself, state, child).await;
-                // Who has gone away does not need to know.
-                let _ = told.send(grown.map_err(|error| spawn_failed(&error)));
+            RootMsg::AddChild(child, reply_tx) => {
+                let started = self.add(&myself, state, child).await;
+                // The caller may have been dropped meanwhile.
+                let _ = reply_tx.send(started.map_err(|error| spawn_failed(&error)));
             }
         }
         Ok(())
@@ -179,22 +179,22 @@ impl Actor for Root {
         event: SupervisionEvent,
         state: &mut RootState,
     ) -> Result<(), ActorProcessingErr> {
-        if let ChildEvent::Ended { child: who, exit: how, reason: why } = ChildEvent::from_event(event)
-            && let Some(index) = state.actors.remove(&who)
+        if let ChildEvent::Ended { child: actor, exit, reason } = ChildEvent::from_event(event)
+            && let Some(index) = state.actors.remove(&actor)
             && let Some(child) = state.children.get(index)
             && !self.closing.load(Ordering::Acquire)
         {
-            tracing::warn!(child.kind = child.kind.as_str(), child.exit = ?how, child.reason = %why, "child ended");
+            tracing::warn!(child.kind = child.kind.as_str(), child.exit = ?exit, child.reason = %reason, "child ended");
             let intensity = state.intensities.entry(index).or_default();
-            match intensity.on_exit(&child.kind.rule(), how, Instant::now()) {
-                RestartDecision::RestartAfter(pause) => {
+            match intensity.on_exit(&child.kind.rule(), exit, Instant::now()) {
+                RestartDecision::RestartAfter(delay) => {
                     self.observer.on_event(ActorEvent::ChildRestarted { kind: child.kind.as_str() });
-                    state.restart_timers.run_after(index, pause, move || {
+                    state.restart_timers.run_after(index, delay, move || {
                         let _ = myself.send_message(RootMsg::Restart(index));
                     });
                 }
                 RestartDecision::Stay => {}
-                // Nothing above the root could do better, whatever the row says of giving up.
+                // The root has no supervisor to escalate to, whatever the policy says.
                 RestartDecision::MaxRestarts(_) => drop(self.failed_tx.try_send(child.kind.as_str())),
             }
         }
@@ -203,7 +203,7 @@ impl Actor for Root {
 }
 
 impl Root {
-    async fn fill(
+    async fn restart(
         &self,
         myself: &ActorRef<RootMsg>,
         state: &mut RootState,
@@ -218,7 +218,7 @@ impl Root {
         Ok(())
     }
 
-    /// Starts a child for the first time; one that does not start is no child.
+    /// Starts a child for the first time; a child that does not start is not added.
     async fn add(&self, myself: &ActorRef<RootMsg>, state: &mut RootState, child: ChildSpec) -> Result<(), SpawnErr> {
         let spawned = (child.spawn)(myself.get_cell()).await?;
         state.actors.insert(spawned.get_id(), state.children.len());
@@ -228,5 +228,5 @@ impl Root {
 }
 
 fn spawn_failed(error: &SpawnErr) -> Cause {
-    Cause::new(ErrorCode::Internal, format!("the actor tree did not grow: {error}"))
+    Cause::new(ErrorCode::Internal, format!("cannot start the actor tree: {error}"))
 }

@@ -1,5 +1,5 @@
-//! From keys and addresses to model providers. One whose key is missing is not there, and what names
-//! it goes down its fallback chain; `offline` is always there.
+//! From the configuration to the model registry. A provider without a key or an address is absent, and
+//! agents that name it use their fallback chain; `offline` is always present.
 
 use std::sync::Arc;
 
@@ -12,15 +12,15 @@ use greenroom_runtimes::models::scripted::Script;
 
 use crate::config::{Config, ProviderConfig};
 
-/// The names that definitions may use before the dot of a model, whether the provider is there or not.
+/// Names that definitions may use before the dot of a model, whether the provider is present or not.
 const PROVIDERS: [&str; 6] = ["offline", "scripted", "anthropic", "openai", "gemini", "ollama"];
-/// The model that answers where nothing else is there.
+/// The model at the end of every fallback chain.
 const OFFLINE_MODEL: &str = "offline.extractive";
 
-/// Opens the providers of this configuration and those that are handed in.
+/// Opens the providers of this configuration and adds `extra` ones.
 ///
 /// # Errors
-/// [`ErrorCode::InvalidConfiguration`] for an address, a name or a script that is none.
+/// [`ErrorCode::InvalidConfiguration`] for an invalid address, name or script.
 pub fn open(config: &Config, extra: Vec<Arc<dyn ModelProvider>>) -> Result<ModelRegistry, Cause> {
     let genai = genai::Settings {
         providers: config.models.providers.iter().map(settings).collect(),
@@ -29,14 +29,16 @@ pub fn open(config: &Config, extra: Vec<Arc<dyn ModelProvider>>) -> Result<Model
     let settings = greenroom_runtimes::Settings { genai, script: script(config)? };
     let mut providers = greenroom_runtimes::providers(&settings)?;
     providers.extend(extra);
-    let pod = match &config.models.pod {
+    let default_model = match &config.models.pod {
         None => None,
-        Some(name) => Some(named(&format!("openai.{name}"))?),
+        Some(name) => Some(parse_model(&format!("openai.{name}"))?),
     };
-    Ok(ModelRegistry::new(providers).with_default_model(pod).with_offline_model(Some(named(OFFLINE_MODEL)?)))
+    Ok(ModelRegistry::new(providers)
+        .with_default_model(default_model)
+        .with_offline_model(Some(parse_model(OFFLINE_MODEL)?)))
 }
 
-/// The names of providers that a definition may use.
+/// The provider names that definitions may use.
 pub fn provider_names(config: &Config) -> impl Iterator<Item = &str> {
     PROVIDERS.into_iter().chain(config.models.providers.iter().map(|provider| provider.name.as_str()))
 }
@@ -57,6 +59,6 @@ fn script(config: &Config) -> Result<Option<Script>, Cause> {
     Script::from_json(&text).map(Some)
 }
 
-fn named(text: &str) -> Result<ModelRef, Cause> {
-    text.parse().map_err(|why: String| Cause::new(ErrorCode::InvalidConfiguration, why))
+fn parse_model(text: &str) -> Result<ModelRef, Cause> {
+    text.parse().map_err(|problem: String| Cause::new(ErrorCode::InvalidConfiguration, problem))
 }

@@ -1,4 +1,4 @@
-//! From the configuration to the stores: in memory, or one SQLite file with a folder of artifacts.
+//! From the configuration to the stores: in memory, or one SQLite file with a directory of artifacts.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::config::{Config, StoreConfig};
 /// Opens the stores.
 ///
 /// # Errors
-/// What the store says; [`ErrorCode::StoreUnavailable`] if a folder cannot be made.
+/// Those of the store; [`ErrorCode::StoreUnavailable`] if a directory cannot be created.
 pub async fn open(config: &Config, clock: &Arc<dyn Clock>, ids: &Arc<dyn IdGenerator>) -> Result<OpenedStores, Cause> {
     let clock = Arc::clone(clock);
     match &config.store {
@@ -36,11 +36,11 @@ pub async fn open(config: &Config, clock: &Arc<dyn Clock>, ids: &Arc<dyn IdGener
     }
 }
 
-/// Reads the database without opening it for work, and says what is wrong with it. `None` where there
-/// is none: stores in memory, or a folder that is still empty.
+/// Checks the database without opening it for work. `None` if there is no database: the stores are in
+/// memory, or the directory is still empty.
 ///
 /// # Errors
-/// What the key of the audit, or the operating system, says.
+/// Those of the audit key and of the operating system.
 pub async fn examine(config: &Config) -> Result<Option<CheckReport>, Cause> {
     let StoreConfig::Sqlite { path, .. } = &config.store else { return Ok(None) };
     if !path.is_file() {
@@ -54,7 +54,7 @@ fn unusable(path: &std::path::Path, error: &std::io::Error) -> Cause {
     Cause::new(ErrorCode::StoreUnavailable, format!("{}: {error}", path.display()))
 }
 
-/// A seed for a key that lives as long as the process; it needs to be new, not secret.
+/// Seed of a key that exists only in this process; it has to be unique, not secret.
 fn seed(ids: &dyn IdGenerator) -> [u8; 32] {
     let mut seed = [0; 32];
     for (part, number) in seed.chunks_mut(16).zip([ids.next_id(), ids.next_id()]) {
@@ -63,7 +63,7 @@ fn seed(ids: &dyn IdGenerator) -> [u8; 32] {
     seed
 }
 
-/// A secret seed, from the operating system.
+/// A secret seed from the operating system.
 fn random_seed() -> std::io::Result<[u8; 32]> {
     use std::io::Read;
     let mut seed = [0; 32];

@@ -1,24 +1,24 @@
-//! A value that is used and never shown.
+//! A value that is used and never printed.
 
 use std::fmt;
 
 use serde::Deserialize;
 
-/// What stands for a secret wherever one would be printed.
+/// Printed instead of a secret.
 pub const MASK: &str = "***";
 
-/// A key or password. Neither its `Debug` nor its `Display` shows it.
+/// A key or password. Neither its `Debug` nor its `Display` prints it.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Keeps a text as a secret.
+    /// Makes a text a secret.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The secret itself, for the one place that needs it.
+    /// The secret itself, for the code that sends it.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0

@@ -1,8 +1,10 @@
 //! Layers, origins, unknown names, secrets.
 
+use std::path::Path;
+
 use greenroom_protocol::Period;
 
-use super::source::{Flags, load};
+use super::source::load;
 use super::*;
 
 fn environment(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -17,14 +19,14 @@ fn file(text: &str) -> (tempfile::TempDir, Flags) {
 }
 
 #[test]
-fn the_later_layer_wins_and_says_so() {
+fn a_later_layer_overrides_and_is_the_origin() {
     let (_dir, mut flags) = file("data_dir = \"from-file\"\npod = \"from-file\"\nguard.workers = 3\n");
     flags.data_dir = Some("from-flag".into());
     let loaded = load(&flags, environment(&[("GREENROOM_POD", "from-env")]).into_iter()).unwrap();
     assert_eq!(loaded.config.data_dir, std::path::absolute("from-flag").unwrap());
     assert_eq!(loaded.config.pod.as_str(), "from-env");
     assert_eq!(loaded.config.guard_workers, 3);
-    let origin = |key: &str| loaded.shown.iter().find(|row| row.key == key).unwrap().origin.clone();
+    let origin = |key: &str| loaded.resolved.iter().find(|row| row.key == key).unwrap().origin.clone();
     assert_eq!(origin("data_dir"), "flag --data-dir");
     assert_eq!(origin("pod"), "environment GREENROOM_POD");
     assert!(origin("guard.workers").ends_with("greenroom.toml"));
@@ -32,7 +34,7 @@ fn the_later_layer_wins_and_says_so() {
 }
 
 #[test]
-fn unknown_names_are_errors_with_the_nearest_known_one() {
+fn an_unknown_name_is_an_error_that_suggests_a_similar_known_name() {
     let (_dir, flags) = file("[admission]\nmax_in_flights = 3\n");
     let problems = load(&flags, environment(&[("GREENROOM_DATADIR", "x")]).into_iter()).unwrap_err().0;
     assert!(
@@ -43,7 +45,7 @@ fn unknown_names_are_errors_with_the_nearest_known_one() {
 }
 
 #[test]
-fn a_wrong_value_is_an_error_that_names_its_key() {
+fn an_invalid_value_is_an_error_that_names_its_key() {
     let (_dir, flags) = file("[admission]\nmax_in_flight = \"many\"\n");
     let problems = load(&flags, std::iter::empty()).unwrap_err().0;
     assert!(problems.iter().any(|line| line.contains("admission.max_in_flight")), "{problems:?}");
@@ -53,10 +55,10 @@ fn a_wrong_value_is_an_error_that_names_its_key() {
 }
 
 #[test]
-fn a_secret_is_masked_wherever_it_is_shown() {
+fn a_secret_is_masked_wherever_it_is_printed() {
     let (_dir, flags) = file("[[users]]\nname = \"robot\"\napi_key = \"hunter2\"\n");
     let loaded = load(&flags, environment(&[("OPENAI_API_KEY", "sk-live")]).into_iter()).unwrap();
-    let text = format!("{:?} {:?}", loaded.shown, loaded.config);
+    let text = format!("{:?} {:?}", loaded.resolved, loaded.config);
     assert!(!text.contains("sk-live") && !text.contains("hunter2"), "{text}");
     let key = |provider: &ProviderConfig| provider.api_key.as_ref().map(|key| key.reveal().to_owned());
     assert_eq!(loaded.config.models.providers.iter().find_map(key).as_deref(), Some("sk-live"));
@@ -75,33 +77,33 @@ fn three_users_are_built_in() {
 }
 
 #[test]
-fn what_is_set_and_not_used_is_said() {
+fn a_reserved_setting_that_is_set_causes_a_warning() {
     let loaded = load(&Flags::default(), environment(&[("NATS_URL", "nats://u:secret@h")]).into_iter()).unwrap();
     assert!(loaded.warnings.iter().any(|line| line.contains("nats.url")));
     assert!(!loaded.warnings.iter().any(|line| line.contains("secret")));
 }
 
 #[test]
-fn a_provider_is_there_with_a_key_an_address_or_a_table_of_its_own() {
+fn a_key_an_address_or_a_table_configures_a_provider() {
     let (_dir, flags) = file("[[providers]]\nname = \"groq\"\nwire = \"groq\"\napi_key = \"gsk\"\n");
-    let set = environment(&[("OPENAI_BASE_URL", "http://127.0.0.1:8000/v1/"), ("OPENAI_MODEL", "llama")]);
-    let loaded = load(&flags, set.into_iter()).unwrap();
+    let variables = environment(&[("OPENAI_BASE_URL", "http://127.0.0.1:8000/v1/"), ("OPENAI_MODEL", "llama")]);
+    let loaded = load(&flags, variables.into_iter()).unwrap();
     let names: Vec<_> = loaded.config.models.providers.iter().map(|provider| provider.name.as_str()).collect();
     assert_eq!(names, ["groq", "openai"]);
     assert_eq!(loaded.config.models.pod.as_deref(), Some("llama"));
-    assert!(!format!("{:?}", loaded.shown).contains("gsk"));
+    assert!(!format!("{:?}", loaded.resolved).contains("gsk"));
 }
 
 #[test]
-fn a_limit_says_over_which_time_it_counts() {
+fn a_limit_counts_over_its_period() {
     let (_dir, flags) = file(
         "[[users]]\nname = \"clara\"\nlimits = { usd = 1.0, period = \"day\" }\n\
          [[users]]\nname = \"robot\"\nlimits = { usd = 1.0 }\n[tenants.acme]\nlimits = { usd = 9.0, period = \"month\" }\n",
     );
-    let people = load(&flags, std::iter::empty()).unwrap().config.users;
-    let period = |name: &str| Period::from(people.user(&name.parse().unwrap()).unwrap().limits.period);
+    let users = load(&flags, std::iter::empty()).unwrap().config.users;
+    let period = |name: &str| Period::from(users.user(&name.parse().unwrap()).unwrap().limits.period);
     assert_eq!((period("clara"), period("robot")), (Period::Days(1), Period::AllTime));
-    assert_eq!(Period::from(people.tenant_limits(&"acme".parse().unwrap()).period), Period::Month);
+    assert_eq!(Period::from(users.tenant_limits(&"acme".parse().unwrap()).period), Period::Month);
     let (_dir, flags) = file("[[users]]\nname = \"clara\"\nlimits = { period = \"hour\" }\n");
     let problems = load(&flags, std::iter::empty()).unwrap_err().0;
     assert!(problems.iter().any(|line| line.contains("hour")), "{problems:?}");

@@ -1,33 +1,34 @@
-//! Who may ask: users and tenants, as the file says them, or the three that are built in.
+//! The tables `users` and `tenants` of the file, and the three built-in users.
 
 use std::collections::BTreeMap;
 
 use greenroom_protocol::{CategoryId, Period, TenantId, UserId};
 use serde::Deserialize;
 
+use super::reader::ConfigReader;
 use super::secret::Secret;
 
-/// Requests that a user of the built-in three may make in an hour.
+/// Requests per hour of a user without a rate limit of their own.
 const RATE_LIMIT: u64 = 100_000;
 
-/// Over which time a limit counts. Days, weeks and months are those of UTC.
+/// The period over which a limit counts. Days, weeks and months are those of UTC.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LimitPeriod {
-    /// From the first request on: what is spent stays spent.
+    /// From the first request on; nothing is reset.
     #[default]
     AllTime,
-    /// Today, from midnight on.
+    /// The current day, from midnight.
     Day,
     /// The last seven days, today included.
     Week,
-    /// The calendar's month, from its first day on.
+    /// The current calendar month, from its first day.
     Month,
 }
 
 impl From<LimitPeriod> for Period {
-    fn from(span: LimitPeriod) -> Self {
-        match span {
+    fn from(period: LimitPeriod) -> Self {
+        match period {
             LimitPeriod::AllTime => Self::AllTime,
             LimitPeriod::Day => Self::Days(1),
             LimitPeriod::Week => Self::Days(7),
@@ -36,50 +37,50 @@ impl From<LimitPeriod> for Period {
     }
 }
 
-/// What may be spent.
+/// Limits on usage.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitsConfig {
     /// US dollars.
     pub usd: Option<f64>,
-    /// Tokens, in and out.
+    /// Tokens, input and output together.
     pub tokens: Option<u64>,
-    /// Over which time both are counted.
+    /// The period over which both are counted.
     pub period: LimitPeriod,
 }
 
-/// What a user may touch beyond what their roles say.
+/// Permissions of a user beyond those of their roles.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PermissionsConfig {
     /// Categories whose agents an `agent_operator` may run.
     pub allowed_categories: Vec<CategoryId>,
-    /// True if they may run agents that see personal data.
+    /// True if they may run agents that process personal data.
     pub pii_access: bool,
 }
 
-/// Somebody who may ask.
+/// A user who may send requests.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UserConfig {
     /// Their name.
     pub name: UserId,
-    /// On whose account they ask.
+    /// The tenant whose account they use.
     #[serde(default)]
     pub tenant: TenantId,
     /// `admin`, `agent_operator`, …
     #[serde(default)]
     pub roles: Vec<String>,
-    /// What they may touch.
+    /// Their permissions.
     #[serde(default)]
     pub permissions: PermissionsConfig,
     /// Requests an hour.
     #[serde(default = "default_rate")]
     pub rate_limit: u64,
-    /// What they may spend.
+    /// Their limits.
     #[serde(default)]
     pub limits: LimitsConfig,
-    /// The key that names them on the wire.
+    /// The key that authenticates them over the network.
     #[serde(default)]
     pub api_key: Option<Secret>,
 }
@@ -88,7 +89,7 @@ pub struct UserConfig {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TenantConfig {
-    /// What all its users may spend together.
+    /// Limits on the usage of all its users together.
     pub limits: LimitsConfig,
 }
 
@@ -98,7 +99,7 @@ pub struct UserDirectory {
     /// The users.
     #[serde(default)]
     pub users: Vec<UserConfig>,
-    /// Tenants with limits of their own.
+    /// Tenants that have limits.
     #[serde(default)]
     pub tenants: BTreeMap<TenantId, TenantConfig>,
 }
@@ -107,8 +108,8 @@ const fn default_rate() -> u64 {
     RATE_LIMIT
 }
 
-/// The built-in three, as a file would say them: `admin` may do everything, `operator` runs agents of
-/// the categories that the demo needs, `guest` has no role.
+/// The built-in users as a file would define them: `admin` may do everything, `operator` runs agents of
+/// the categories that the demo uses, `guest` has no role.
 pub(super) const BUILT_IN_USERS: &str = r#"
 [[users]]
 name = "admin"
@@ -124,6 +125,18 @@ permissions = { allowed_categories = ["business_ops", "data_analytics"] }
 name = "guest"
 "#;
 
+/// The users and tenants; a problem if two users have one name.
+pub(super) fn read(reader: &mut ConfigReader<'_>) -> UserDirectory {
+    let tenants = reader.get("tenants").unwrap_or_default();
+    let users: Vec<UserConfig> = reader.get("users").unwrap_or_default();
+    for (index, user) in users.iter().enumerate() {
+        if users.iter().take(index).any(|other| other.name == user.name) {
+            reader.report(format!("users[{index}]: there is another user {}", user.name));
+        }
+    }
+    UserDirectory { users, tenants }
+}
+
 impl UserDirectory {
     /// The user of a name.
     #[must_use]
@@ -131,19 +144,19 @@ impl UserDirectory {
         self.users.iter().find(|user| user.name == *name)
     }
 
-    /// The user whose key this is. Every key is compared in full, so that the time says nothing.
+    /// The user with this key. Every key is compared in full, so that the time reveals nothing.
     #[must_use]
     pub fn user_by_api_key(&self, key: &str) -> Option<&UserConfig> {
-        let mut found = None;
+        let mut matching = None;
         for user in &self.users {
-            if user.api_key.as_ref().is_some_and(|known| constant_time_eq(known.reveal(), key)) {
-                found = Some(user);
+            if user.api_key.as_ref().is_some_and(|api_key| constant_time_eq(api_key.reveal(), key)) {
+                matching = Some(user);
             }
         }
-        found
+        matching
     }
 
-    /// What all users of a tenant may spend together.
+    /// Limits on the usage of all users of a tenant together.
     #[must_use]
     pub fn tenant_limits(&self, tenant: &TenantId) -> LimitsConfig {
         self.tenants.get(tenant).map(|tenant| tenant.limits).unwrap_or_default()
@@ -151,6 +164,6 @@ impl UserDirectory {
 }
 
 fn constant_time_eq(left: &str, right: &str) -> bool {
-    let differs = left.bytes().zip(right.bytes()).fold(0, |seen, (a, b)| seen | (a ^ b));
+    let differs = left.bytes().zip(right.bytes()).fold(0, |difference, (a, b)| difference | (a ^ b));
     differs == 0 && left.len() == right.len()
 }

@@ -1,5 +1,5 @@
-//! The control socket: how a second process of the same user acts on the owner of the data
-//! directory. The socket is for its owner alone (0600), and the peer's user id is checked besides.
+//! The control socket, over which a second process of the same user sends requests to the owner of the
+//! data directory. Only the user may open the socket (0600), and the peer's user id is checked too.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -17,9 +17,9 @@ use super::local::LocalIngress;
 
 pub mod client;
 
-/// Connections that are served at one moment; a watch holds one for as long as its run.
+/// Connections that are served concurrently; a watch uses one until its run ends.
 const CONNECTIONS_MAX: usize = 1_024;
-/// How long a connection may say nothing before its question is complete.
+/// Longest wait for a complete request on an open connection.
 const REQUEST_READ_MAX: Duration = Duration::from_secs(30);
 
 /// The bound socket; dropping it removes the file.
@@ -29,10 +29,10 @@ pub struct ControlServer {
 }
 
 impl ControlServer {
-    /// Binds the socket. The caller owns the data directory, so a file that is there is a dead one.
+    /// Binds the socket. The caller owns the data directory, so an existing file belongs to a dead process.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// Those of the operating system.
     pub fn bind(path: &Path) -> std::io::Result<Self> {
         match std::fs::remove_file(path) {
             Ok(()) => {}
@@ -44,29 +44,29 @@ impl ControlServer {
         Ok(Self { listener, path: path.to_owned() })
     }
 
-    /// Serves connections until it is dropped; the connections end with it.
+    /// Serves connections until it is dropped, which closes them.
     ///
     /// # Errors
-    /// Never by itself: a connection that cannot be accepted is logged, and the next one is awaited.
-    pub async fn serve(self, front: LocalIngress) -> Result<(), String> {
-        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        let mut open = futures::stream::FuturesUnordered::new();
+    /// None: an error of one connection is logged, and the next one is awaited.
+    pub async fn serve(self, ingress: LocalIngress) -> Result<(), String> {
+        let capacity = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let mut connections = futures::stream::FuturesUnordered::new();
         loop {
             tokio::select! {
                 accepted = self.listener.accept() => match accepted {
                     Ok((stream, _)) => {
-                        let (front, places) = (front.clone(), Arc::clone(&places));
-                        open.push(async move {
-                            let Ok(_place) = places.try_acquire() else { return };
-                            serve_connection(stream, front).await;
+                        let (ingress, capacity) = (ingress.clone(), Arc::clone(&capacity));
+                        connections.push(async move {
+                            let Ok(_permit) = capacity.try_acquire() else { return };
+                            serve_connection(stream, ingress).await;
                         });
                     }
                     Err(error) => {
-                        tracing::warn!(error.message = %error, "control connection not accepted");
+                        tracing::warn!(error.message = %error, "cannot accept control connection");
                         tokio::time::sleep(Duration::from_millis(100)).await;
                     }
                 },
-                Some(()) = open.next(), if !open.is_empty() => {}
+                Some(()) = connections.next(), if !connections.is_empty() => {}
             }
         }
     }
@@ -78,69 +78,73 @@ impl Drop for ControlServer {
     }
 }
 
-/// True if the other end belongs to the user of this process.
+/// True if the peer runs as the user of this process.
 fn is_same_user(stream: &UnixStream, own_uid: u32) -> bool {
     stream.peer_cred().is_ok_and(|peer| peer.uid() == own_uid)
 }
 
-async fn serve_connection(mut stream: UnixStream, front: LocalIngress) {
-    // Whoever owns the other end of a socket pair made here is this very user.
-    let own = UnixStream::pair().and_then(|(here, _)| here.peer_cred()).map(|peer| peer.uid());
-    if !own.is_ok_and(|uid| is_same_user(&stream, uid)) {
-        tracing::warn!("control connection of another user refused");
+async fn serve_connection(mut stream: UnixStream, ingress: LocalIngress) {
+    // The peer of a socket pair that is created here runs as this user.
+    let own_uid = UnixStream::pair().and_then(|(here, _)| here.peer_cred()).map(|peer| peer.uid());
+    if !own_uid.is_ok_and(|uid| is_same_user(&stream, uid)) {
+        tracing::warn!("rejected control connection of another user");
         let cause = Cause::new(ErrorCode::Unauthenticated, "the control socket belongs to another user");
         let _ = frame::write(&mut stream, &ControlResponse::Refused { cause }).await;
         return;
     }
-    let ended = loop {
-        let asked = tokio::time::timeout(REQUEST_READ_MAX, frame::read::<ControlRequest>(&mut stream)).await;
-        let answered = match asked {
-            Ok(Ok(Some(ask))) => handle_request(&mut stream, &front, ask).await,
+    let outcome = loop {
+        let request = tokio::time::timeout(REQUEST_READ_MAX, frame::read::<ControlRequest>(&mut stream)).await;
+        let handled = match request {
+            Ok(Ok(Some(request))) => handle_request(&mut stream, &ingress, request).await,
             Ok(Ok(None)) | Err(_) => break Ok(()),
             Ok(Err(error)) => Err(error),
         };
-        if let Err(error) = answered {
+        if let Err(error) = handled {
             break Err(error);
         }
     };
-    if let Err(error) = ended {
+    if let Err(error) = outcome {
         tracing::debug!(error.message = %error, "control connection ended");
     }
     let _ = stream.shutdown().await;
 }
 
-async fn handle_request(stream: &mut UnixStream, front: &LocalIngress, ask: ControlRequest) -> std::io::Result<()> {
-    let answer = match ask {
+async fn handle_request(
+    stream: &mut UnixStream,
+    ingress: &LocalIngress,
+    request: ControlRequest,
+) -> std::io::Result<()> {
+    let response = match request {
         ControlRequest::Send { user, envelope } => {
-            let working = front.send(user, *envelope);
-            match until_disconnected(stream, working).await {
+            let reply = ingress.send(user, *envelope);
+            match until_disconnected(stream, reply).await {
                 Some(reply) => ControlResponse::Reply { reply: Box::new(reply) },
                 None => return Err(std::io::ErrorKind::ConnectionReset.into()),
             }
         }
-        ControlRequest::Watch { user, run, after } => match front.watch(user, run, after).await {
-            Ok(events) => return follow(stream, events).await,
+        ControlRequest::Watch { user, run, after } => match ingress.watch(user, run, after).await {
+            Ok(events) => return send_events(stream, events).await,
             Err(cause) => ControlResponse::Refused { cause },
         },
-        ControlRequest::StoreArtifact { name, media_type, bytes } => match take(stream, bytes).await? {
-            Ok(bytes) => match front.store_artifact(bytes, &media_type, &name).await {
-                Ok(artifact) => ControlResponse::Kept { artifact },
+        ControlRequest::StoreArtifact { name, media_type, bytes } => match read_file(stream, bytes).await? {
+            Ok(bytes) => match ingress.store_artifact(bytes, &media_type, &name).await {
+                Ok(artifact) => ControlResponse::ArtifactStored { artifact },
                 Err(cause) => ControlResponse::Refused { cause },
             },
             Err(cause) => ControlResponse::Refused { cause },
         },
-        ControlRequest::Admin(command) => match front.admin(command).await {
+        ControlRequest::Admin(command) => match ingress.admin(command).await {
             Ok(report) => ControlResponse::Done { report },
             Err(cause) => ControlResponse::Refused { cause },
         },
     };
-    frame::write(stream, &answer).await
+    frame::write(stream, &response).await
 }
 
-/// Works until the other end goes away: who has left waits for nothing, and what they asked for is
-/// dropped, which frees all that it holds.
+/// Runs `work` until the peer disconnects. The work is dropped then, which releases all its
+/// resources: its result has no receiver.
 async fn until_disconnected<T>(stream: &UnixStream, work: impl Future<Output = T>) -> Option<T> {
-    let gone = async {
+    let disconnected = async {
         let mut byte = [0];
         loop {
             if stream.readable().await.is_err() {
@@ -148,18 +152,18 @@ async fn until_disconnected<T>(stream: &UnixStream, work: impl Future<Output = T
             }
             match stream.try_read(&mut byte) {
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-                // Nothing is sent while an answer is awaited: a byte is a fault, zero bytes the end.
+                // The peer sends nothing while it awaits a response: a byte is a fault, zero bytes are the end.
                 Ok(_) | Err(_) => return,
             }
         }
     };
     tokio::select! {
-        done = work => Some(done),
-        () = gone => None,
+        result = work => Some(result),
+        () = disconnected => None,
     }
 }
 
-async fn follow(stream: &mut UnixStream, mut events: greenroom_client::transport::Events) -> std::io::Result<()> {
+async fn send_events(stream: &mut UnixStream, mut events: greenroom_client::transport::Events) -> std::io::Result<()> {
     while let Some(Some(event)) = until_disconnected(stream, events.next()).await {
         match event {
             Ok(event) => frame::write(stream, &ControlResponse::Event { event: Box::new(event) }).await?,
@@ -169,20 +173,20 @@ async fn follow(stream: &mut UnixStream, mut events: greenroom_client::transport
     frame::write(stream, &ControlResponse::End).await
 }
 
-async fn take(stream: &mut UnixStream, bytes: u64) -> std::io::Result<Result<Vec<u8>, Cause>> {
+async fn read_file(stream: &mut UnixStream, bytes: u64) -> std::io::Result<Result<Vec<u8>, Cause>> {
     if bytes > FILE_BYTES_MAX {
-        let message = format!("the file has {bytes} bytes, at most {FILE_BYTES_MAX} are taken");
+        let message = format!("the file has {bytes} bytes, the limit is {FILE_BYTES_MAX}");
         return Ok(Err(Cause::new(ErrorCode::PayloadTooLarge, message)));
     }
-    let mut whole = Vec::new();
-    while (whole.len() as u64) < bytes {
+    let mut file = Vec::new();
+    while (file.len() as u64) < bytes {
         match frame::read_raw(stream).await? {
-            Some(part) if !part.is_empty() => whole.extend_from_slice(&part),
+            Some(part) if !part.is_empty() => file.extend_from_slice(&part),
             Some(_) | None => return Err(std::io::ErrorKind::UnexpectedEof.into()),
         }
     }
-    Ok(Ok(whole))
+    Ok(Ok(file))
 }
 
-/// Bytes of one part of a file on the socket.
+/// Bytes of one chunk of a file on the socket.
 pub(crate) const CHUNK_BYTES: usize = FRAME_BYTES_MAX / 4;

@@ -1,5 +1,5 @@
-//! What travels on the control socket: a length of four bytes, then that many bytes of JSON; the
-//! bytes of a file follow their question as frames of their own kind. Both ends are one user's.
+//! The frames of the control socket: a length of four bytes, then that many bytes of JSON. The bytes of a
+//! file follow their request as raw frames. Both ends run as the same user.
 
 use std::io;
 
@@ -11,98 +11,98 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// Bytes of one frame.
 pub const FRAME_BYTES_MAX: usize = 24 * 1024 * 1024;
-/// Bytes of a file that the command line hands in.
+/// Bytes of a file that the command line uploads.
 pub const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
-/// What is asked on the control socket.
+/// A request on the control socket.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(tag = "ask", rename_all = "snake_case")]
+#[serde(tag = "request", rename_all = "snake_case")]
 pub enum ControlRequest {
     /// A request of one of the configuration's users.
     Send {
-        /// Who asks; the operating system vouches for the person, who may be any of the users.
+        /// The user. The operating system has authenticated the person, who may act as any of the users.
         user: UserId,
-        /// What.
+        /// The request.
         envelope: Box<Envelope>,
     },
-    /// The events of a run, from the one after `after` on.
+    /// The events of a run after `after`.
     Watch {
-        /// Who asks.
+        /// The user.
         user: UserId,
         /// The run.
         run: RunId,
-        /// The last event that was seen; 0 for none.
+        /// Number of the last event that the client has; 0 for none.
         after: u64,
     },
-    /// Keep a file as an artifact; its bytes follow, as one raw frame for each part.
+    /// Stores a file as an artifact; its bytes follow, one raw frame for each chunk.
     StoreArtifact {
-        /// What its owner calls it.
+        /// Its name.
         name: String,
-        /// What it is.
+        /// Its media type.
         media_type: String,
-        /// How many bytes follow.
+        /// Number of bytes that follow.
         bytes: u64,
     },
-    /// Look after the stores.
+    /// Executes an admin command on the stores.
     Admin(AdminCommand),
 }
 
-/// What the owner of the data directory may do beside asking: these touch the files as a whole.
+/// What the owner of the data directory may do beside sending requests: commands on whole stores.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(tag = "chore", rename_all = "snake_case")]
+#[serde(tag = "command", rename_all = "snake_case")]
 pub enum AdminCommand {
-    /// Walk the audit's chain.
+    /// Verifies the hash chain of the audit.
     VerifyAudit,
-    /// Remove audit records from before this moment.
+    /// Removes audit entries older than this time.
     PruneAudit {
-        /// The moment.
+        /// The time.
         before: Timestamp,
     },
-    /// Forget runs that ended before this moment.
+    /// Removes runs that ended before this time.
     PruneRuns {
-        /// The moment.
+        /// The time.
         before: Timestamp,
     },
-    /// Check every file of the store.
+    /// Checks every file of the store.
     CheckStore,
-    /// Copy the store while work goes on.
+    /// Copies the store while the pod keeps running.
     Backup {
-        /// The new file; it may not exist.
+        /// The new file; it must not exist.
         to: std::path::PathBuf,
     },
-    /// Take up the runs that nobody holds.
+    /// Resumes the runs that have no owner.
     ResumeAll,
 }
 
-/// What is answered on the control socket.
+/// A response on the control socket.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(tag = "answer", rename_all = "snake_case")]
+#[serde(tag = "response", rename_all = "snake_case")]
 pub enum ControlResponse {
-    /// To [`Ask::Send`].
+    /// To [`ControlRequest::Send`].
     Reply {
         /// The reply.
         reply: Box<Reply>,
     },
-    /// To [`Ask::Watch`], one for each event.
+    /// To [`ControlRequest::Watch`], one for each event.
     Event {
         /// The event.
         event: Box<RunEvent>,
     },
-    /// To [`Ask::Watch`]: no event follows.
+    /// To [`ControlRequest::Watch`]: no event follows.
     End,
-    /// To [`Ask::Keep`].
-    Kept {
-        /// Where it lies.
+    /// To [`ControlRequest::StoreArtifact`].
+    ArtifactStored {
+        /// The artifact.
         artifact: ArtifactRef,
     },
-    /// To [`Ask::Maintain`].
+    /// To [`ControlRequest::Admin`].
     Done {
-        /// What there is to say.
+        /// The report.
         report: serde_json::Value,
     },
-    /// To anything: no.
+    /// To any request: it was rejected.
     Refused {
-        /// Why.
+        /// The cause.
         cause: Cause,
     },
 }
@@ -110,7 +110,7 @@ pub enum ControlResponse {
 /// Writes one message.
 ///
 /// # Errors
-/// What the operating system says; [`io::ErrorKind::InvalidData`] above [`FRAME_BYTES_MAX`].
+/// Those of the operating system; [`io::ErrorKind::InvalidData`] above [`FRAME_BYTES_MAX`].
 pub async fn write<T: Serialize + Sync>(to: &mut (impl AsyncWrite + Unpin + Send), message: &T) -> io::Result<()> {
     let bytes = serde_json::to_vec(message)?;
     write_raw(to, &bytes).await
@@ -128,10 +128,10 @@ pub async fn write_raw(to: &mut (impl AsyncWrite + Unpin + Send), bytes: &[u8]) 
     to.flush().await
 }
 
-/// Reads one message; `None` where the other end has nothing more to say.
+/// Reads one message; `None` if the peer has closed the connection.
 ///
 /// # Errors
-/// What the operating system says; [`io::ErrorKind::InvalidData`] if it is too large or no such message.
+/// Those of the operating system; [`io::ErrorKind::InvalidData`] if the frame is too large or is not such a message.
 pub async fn read<T: DeserializeOwned>(from: &mut (impl AsyncRead + Unpin + Send)) -> io::Result<Option<T>> {
     match read_raw(from).await? {
         Some(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
@@ -154,7 +154,7 @@ pub async fn read_raw(from: &mut (impl AsyncRead + Unpin + Send)) -> io::Result<
     if length > FRAME_BYTES_MAX {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "the message is too large"));
     }
-    // The buffer grows with what arrives, so that a length alone reserves nothing.
+    // The buffer grows with the bytes that arrive, so that a length alone allocates nothing.
     let mut bytes = Vec::new();
     let read = from.take(length as u64).read_to_end(&mut bytes).await?;
     if read < length { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(Some(bytes)) }
@@ -165,10 +165,10 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_message_survives_the_way_and_the_end_is_seen() {
+    async fn a_message_round_trips_and_the_end_of_the_stream_is_none() {
         let (mut here, mut there) = tokio::io::duplex(64);
-        let ask = ControlRequest::Admin(AdminCommand::PruneRuns { before: Timestamp::from_micros(7) });
-        let writer = tokio::spawn(async move { write(&mut here, &ask).await });
+        let request = ControlRequest::Admin(AdminCommand::PruneRuns { before: Timestamp::from_micros(7) });
+        let writer = tokio::spawn(async move { write(&mut here, &request).await });
         let read_back: Option<ControlRequest> = read(&mut there).await.unwrap();
         assert!(
             matches!(read_back, Some(ControlRequest::Admin(AdminCommand::PruneRuns { before })) if before.as_micros() == 7)
@@ -178,10 +178,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_frame_that_says_it_is_huge_is_refused_unread() {
+    async fn a_frame_with_a_huge_length_is_rejected_unread() {
         let mut bytes: &[u8] = &[0xff, 0xff, 0xff, 0xff, 1, 2];
-        let refused = read_raw(&mut bytes).await.unwrap_err();
-        assert_eq!(refused.kind(), io::ErrorKind::InvalidData);
+        let error = read_raw(&mut bytes).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
         let mut cut: &[u8] = &[0, 0, 0, 9, 1, 2];
         assert_eq!(read_raw(&mut cut).await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }

@@ -1,6 +1,5 @@
-//! The way in from this process: the in-process transport, and what the control socket hands on.
-//! The operating system vouches for the person; which of the configuration's users they speak for is
-//! theirs to say.
+//! The ingress of this process: the in-process transport and the requests of the control socket. The
+//! operating system has authenticated the person, who chooses one of the configuration's users.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,11 +23,12 @@ use super::frame::{AdminCommand, FILE_BYTES_MAX};
 use crate::admin::AdminOps;
 use crate::pipeline::Pipeline;
 
-/// How long a watch waits for a run that is only being started, and how often it looks.
+/// Longest wait of a watch for a run that is being started.
 const RUN_VISIBLE_MAX: Duration = Duration::from_secs(2);
+/// How often the watch checks for the run.
 const RUN_POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// What stands behind every local way in.
+/// The ingress of this process; the control socket uses it too.
 #[derive(Clone)]
 pub struct LocalIngress {
     pub(crate) pipeline: Arc<Pipeline>,
@@ -39,18 +39,18 @@ pub struct LocalIngress {
 }
 
 impl LocalIngress {
-    /// A client that speaks for this user.
+    /// A client that authenticates as this user.
     #[must_use]
     pub fn client(&self, user: &UserId) -> Client {
-        Client::new(Arc::new(LocalTransport { front: self.clone(), user: user.clone() }))
+        Client::new(Arc::new(LocalTransport { ingress: self.clone(), user: user.clone() }))
     }
 
-    /// Lets a request of this user through the whole pipeline.
+    /// Sends a request of this user through the whole pipeline.
     pub fn send(&self, user: UserId, envelope: Envelope) -> impl Future<Output = Reply> + Send + use<'_> {
         self.submit(user, envelope, None)
     }
 
-    /// As [`Front::send`]; what a model answers to the request itself is shown as it comes.
+    /// As [`LocalIngress::send`]; the answer of a model to this request is streamed into `sink`.
     pub fn send_streaming(
         &self,
         user: UserId,
@@ -60,7 +60,7 @@ impl LocalIngress {
         self.submit(user, envelope, Some(sink))
     }
 
-    /// What the future holds while it waits is the request as it was received, and not its envelope.
+    /// The future holds the received request while it waits, and not the envelope.
     fn submit(
         &self,
         user: UserId,
@@ -70,31 +70,31 @@ impl LocalIngress {
         let id = envelope.id.clone().unwrap_or_else(|| RequestId::from_u128(self.ids.next_id()));
         let envelope = Envelope { id: Some(id.clone()), ..envelope };
         let received = Received::local(user, envelope, &*self.ids, self.clock.now());
-        let received = received.map_err(|cause| Box::new(refusal(&id, cause)));
+        let received = received.map_err(|cause| Box::new(rejection(&id, cause)));
         async move {
             match received {
                 Ok(received) => self.pipeline.serve_streaming(received, sink).await,
-                Err(refusal) => *refusal,
+                Err(reply) => *reply,
             }
         }
     }
 
-    /// The events of a run. That they may be seen is judged once, when the watch begins; a run that is
-    /// being started in this moment is waited for.
+    /// The events of a run. The guard authorizes the watch once, when it starts; a run that is being
+    /// started is awaited.
     ///
     /// # Errors
-    /// What the guard or the store says.
+    /// Those of the guard and of the store.
     pub async fn watch(&self, user: UserId, run: RunId, after: u64) -> Result<Events, Cause> {
         self.wait_for_run(&run).await?;
-        let look = Query::Events { run: run.clone(), after };
-        let reply = self.send(user, Envelope::of(Request::Query(look))).await;
+        let query = Query::Events { run: run.clone(), after };
+        let reply = self.send(user, Envelope::of(Request::Query(query))).await;
         if let Some(cause) = reply.error {
             return Err(cause);
         }
         let tail = self.stores.journal.tail(&run, Seq(after));
-        let events = tail.filter_map(move |kept| {
-            let event = match kept {
-                Ok(kept) => RunEvent::from_entry(&run, kept.seq.0, kept.at, &kept.entry).map(Ok),
+        let events = tail.filter_map(move |record| {
+            let event = match record {
+                Ok(record) => RunEvent::from_entry(&run, record.seq.0, record.at, &record.entry).map(Ok),
                 Err(error) => Some(Err(TransportError::Rejected(error.cause()))),
             };
             futures::future::ready(event)
@@ -103,9 +103,9 @@ impl LocalIngress {
     }
 
     async fn wait_for_run(&self, run: &RunId) -> Result<(), Cause> {
-        let since = tokio::time::Instant::now();
+        let started = tokio::time::Instant::now();
         while self.stores.runs.get(run).await.map_err(|error| error.cause())?.is_none() {
-            if since.elapsed() > RUN_VISIBLE_MAX {
+            if started.elapsed() > RUN_VISIBLE_MAX {
                 return Ok(());
             }
             tokio::time::sleep(RUN_POLL_INTERVAL).await;
@@ -113,28 +113,28 @@ impl LocalIngress {
         Ok(())
     }
 
-    /// Keeps a file that its owner hands in.
+    /// Stores an uploaded file as an artifact.
     ///
     /// # Errors
-    /// [`ErrorCode::PayloadTooLarge`]; what the store says.
+    /// [`ErrorCode::PayloadTooLarge`]; those of the store.
     pub async fn store_artifact(&self, bytes: Vec<u8>, media_type: &str, name: &str) -> Result<ArtifactRef, Cause> {
         if bytes.len() as u64 > FILE_BYTES_MAX {
-            let message = format!("the file has {} bytes, at most {FILE_BYTES_MAX} are taken", bytes.len());
+            let message = format!("the file has {} bytes, the limit is {FILE_BYTES_MAX}", bytes.len());
             return Err(Cause::new(ErrorCode::PayloadTooLarge, message));
         }
         self.stores.artifacts.put(bytes, media_type, name).await.map_err(|error| error.cause())
     }
 
-    /// Looks after the stores.
+    /// Executes an admin command on the stores.
     ///
     /// # Errors
-    /// What the store says.
+    /// Those of the stores.
     pub async fn admin(&self, command: AdminCommand) -> Result<Json, Cause> {
         self.admin.run(command).await
     }
 }
 
-fn refusal(id: &RequestId, cause: Cause) -> Reply {
+fn rejection(id: &RequestId, cause: Cause) -> Reply {
     Reply {
         id: id.to_string(),
         status: Status::of(&cause),
@@ -146,25 +146,25 @@ fn refusal(id: &RequestId, cause: Cause) -> Reply {
 
 /// The in-process transport.
 struct LocalTransport {
-    front: LocalIngress,
+    ingress: LocalIngress,
     user: UserId,
 }
 
 #[async_trait]
 impl Transport for LocalTransport {
-    // Not an async function: its future would hold the envelope, and beside it what became of it.
+    // Not an async function: its future would hold the envelope beside the request made from it.
     fn send<'s, 'f>(&'s self, envelope: Envelope) -> BoxFuture<'f, Result<Reply, TransportError>>
     where
         's: 'f,
         Self: 'f,
     {
-        self.front.send(self.user.clone(), envelope).map(Ok).boxed()
+        self.ingress.send(self.user.clone(), envelope).map(Ok).boxed()
     }
 
     fn watch(&self, run: &RunId, after: u64) -> Events {
-        let (front, user, run) = (self.front.clone(), self.user.clone(), run.clone());
+        let (ingress, user, run) = (self.ingress.clone(), self.user.clone(), run.clone());
         let opening = async move {
-            match front.watch(user, run, after).await {
+            match ingress.watch(user, run, after).await {
                 Ok(events) => events,
                 Err(cause) => stream::once(async { Err(TransportError::Rejected(cause)) }).boxed(),
             }

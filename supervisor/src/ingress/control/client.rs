@@ -1,5 +1,5 @@
-//! The other end of the control socket: a transport for the client, and the owner's chores. Each
-//! request has a connection of its own, so a slow answer holds up nobody.
+//! The client end of the control socket: a transport, and the admin commands of the owner. Each request
+//! has a connection of its own, so a slow reply delays no other request.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use tokio::net::UnixStream;
 use super::super::frame::{self, AdminCommand, ControlRequest, ControlResponse};
 use super::CHUNK_BYTES;
 
-/// Speaks with the owner of a data directory.
+/// Sends requests to the owner of a data directory.
 #[derive(Debug, Clone)]
 pub struct ControlClient {
     path: PathBuf,
@@ -21,7 +21,7 @@ pub struct ControlClient {
 }
 
 impl ControlClient {
-    /// Speaks for this user.
+    /// A client that authenticates as this user.
     #[must_use]
     pub fn new(path: &Path, user: UserId) -> Self {
         Self { path: path.to_owned(), user }
@@ -34,40 +34,40 @@ impl ControlClient {
         })
     }
 
-    async fn ask(&self, ask: &ControlRequest) -> Result<ControlResponse, TransportError> {
+    async fn request(&self, request: &ControlRequest) -> Result<ControlResponse, TransportError> {
         let mut stream = self.connect().await?;
-        frame::write(&mut stream, ask).await.map_err(lost)?;
+        frame::write(&mut stream, request).await.map_err(transport_error)?;
         read_response(&mut stream).await
     }
 
-    /// Hands a file in.
+    /// Uploads a file.
     ///
     /// # Errors
-    /// What the owner says, or that it cannot be reached.
-    pub async fn keep(&self, bytes: &[u8], media_type: &str, name: &str) -> Result<ArtifactRef, Cause> {
+    /// Those of the owner; a transport error if it cannot be reached.
+    pub async fn store_artifact(&self, bytes: &[u8], media_type: &str, name: &str) -> Result<ArtifactRef, Cause> {
         let mut stream = self.connect().await?;
-        let ask = ControlRequest::StoreArtifact {
+        let request = ControlRequest::StoreArtifact {
             name: name.to_owned(),
             media_type: media_type.to_owned(),
             bytes: bytes.len() as u64,
         };
-        frame::write(&mut stream, &ask).await.map_err(lost)?;
-        for part in bytes.chunks(CHUNK_BYTES) {
-            frame::write_raw(&mut stream, part).await.map_err(lost)?;
+        frame::write(&mut stream, &request).await.map_err(transport_error)?;
+        for chunk in bytes.chunks(CHUNK_BYTES) {
+            frame::write_raw(&mut stream, chunk).await.map_err(transport_error)?;
         }
         match read_response(&mut stream).await? {
-            ControlResponse::Kept { artifact } => Ok(artifact),
+            ControlResponse::ArtifactStored { artifact } => Ok(artifact),
             ControlResponse::Refused { cause } => Err(cause),
             other => Err(unexpected(&other).into()),
         }
     }
 
-    /// Lets the owner do a chore.
+    /// Executes an admin command on the owner.
     ///
     /// # Errors
-    /// What the owner says, or that it cannot be reached.
+    /// Those of the owner; a transport error if it cannot be reached.
     pub async fn admin(&self, command: AdminCommand) -> Result<Json, Cause> {
-        match self.ask(&ControlRequest::Admin(command)).await? {
+        match self.request(&ControlRequest::Admin(command)).await? {
             ControlResponse::Done { report } => Ok(report),
             ControlResponse::Refused { cause } => Err(cause),
             other => Err(unexpected(&other).into()),
@@ -78,8 +78,8 @@ impl ControlClient {
 #[async_trait]
 impl Transport for ControlClient {
     async fn send(&self, envelope: Envelope) -> Result<Reply, TransportError> {
-        let ask = ControlRequest::Send { user: self.user.clone(), envelope: Box::new(envelope) };
-        match self.ask(&ask).await? {
+        let request = ControlRequest::Send { user: self.user.clone(), envelope: Box::new(envelope) };
+        match self.request(&request).await? {
             ControlResponse::Reply { reply } => Ok(*reply),
             ControlResponse::Refused { cause } => Err(TransportError::Rejected(cause)),
             other => Err(unexpected(&other)),
@@ -87,10 +87,11 @@ impl Transport for ControlClient {
     }
 
     fn watch(&self, run: &RunId, after: u64) -> Events {
-        let (socket, ask) = (self.clone(), ControlRequest::Watch { user: self.user.clone(), run: run.clone(), after });
+        let client = self.clone();
+        let request = ControlRequest::Watch { user: self.user.clone(), run: run.clone(), after };
         let opening = async move {
-            let mut stream = socket.connect().await?;
-            frame::write(&mut stream, &ask).await.map_err(lost)?;
+            let mut stream = client.connect().await?;
+            frame::write(&mut stream, &request).await.map_err(transport_error)?;
             Ok::<_, TransportError>(stream)
         };
         let events = |opened: Result<UnixStream, TransportError>| match opened {
@@ -110,24 +111,24 @@ impl Transport for ControlClient {
 }
 
 async fn read_response(stream: &mut UnixStream) -> Result<ControlResponse, TransportError> {
-    frame::read(stream).await.map_err(lost)?.ok_or(TransportError::ConnectionLost)
+    frame::read(stream).await.map_err(transport_error)?.ok_or(TransportError::ConnectionLost)
 }
 
-fn lost(error: std::io::Error) -> TransportError {
+fn transport_error(error: std::io::Error) -> TransportError {
     match error.kind() {
         std::io::ErrorKind::InvalidData => TransportError::InvalidResponse { reason: error.to_string() },
         _ => TransportError::ConnectionLost,
     }
 }
 
-fn unexpected(answer: &ControlResponse) -> TransportError {
-    let kind = match answer {
+fn unexpected(response: &ControlResponse) -> TransportError {
+    let kind = match response {
         ControlResponse::Reply { .. } => "a reply",
         ControlResponse::Event { .. } => "an event",
         ControlResponse::End => "the end of a watch",
-        ControlResponse::Kept { .. } => "an artifact",
+        ControlResponse::ArtifactStored { .. } => "an artifact",
         ControlResponse::Done { .. } => "a report",
-        ControlResponse::Refused { .. } => "a refusal",
+        ControlResponse::Refused { .. } => "a rejection",
     };
-    TransportError::InvalidResponse { reason: format!("the other end answered with {kind}") }
+    TransportError::InvalidResponse { reason: format!("unexpected response: {kind}") }
 }

@@ -1,0 +1,118 @@
+//! From the shared parts to the actor tree, and to the dispatcher through which permits reach it.
+
+use std::sync::Arc;
+
+use greenroom_actors::category::{CategoryConfig, CategoryHandle, CategoryHandles};
+use greenroom_actors::definition_resolver::DefinitionResolver as _;
+use greenroom_actors::dispatcher::{Dispatcher, DispatcherParts};
+use greenroom_actors::execution::{
+    Accounting, AgentTools, ExecutionEnv, ExecutionEnvParts, LlmRuntime, register_native,
+};
+use greenroom_actors::guard::{GuardHandle, GuardSupervisor};
+use greenroom_actors::handler::{FileAccess, Handler};
+use greenroom_actors::observer::Observer;
+use greenroom_actors::run::{LEASE, RunEnv, RunSupervisor, RunsHandle};
+use greenroom_actors::supervision::ChildKind;
+use greenroom_actors::team::{TeamSupervisor, TeamsHandle};
+use greenroom_actors::tool::Tool;
+use greenroom_protocol::Cause;
+use greenroom_runtimes::files;
+
+use super::actor_tree::{ActorTree, ChildSpec};
+use super::category_spawner::{CategorySpawner, category_child};
+use super::parts::PodParts;
+
+/// The spawned tree and the handles that lead into it.
+pub(crate) struct BuiltTree {
+    /// The actors.
+    pub tree: ActorTree,
+    /// Consumes permits and invokes the actors.
+    pub dispatcher: Dispatcher,
+    /// The runs.
+    pub runs: RunsHandle,
+    /// Adds the supervisors of categories that a later catalogue names.
+    pub spawner: CategorySpawner,
+}
+
+/// What all executions of this pod share.
+pub(crate) fn execution_env(
+    parts: &PodParts,
+    handlers: Vec<Arc<dyn Handler>>,
+    tools: Vec<Arc<dyn Tool>>,
+    accounting: Accounting,
+) -> Arc<ExecutionEnv> {
+    let files = files::open(parts.config.files_roots.clone());
+    let files = FileAccess::new(files, Arc::clone(&parts.stores.artifacts));
+    let (native, native_tools) = register_native(handlers, tools, &files);
+    ExecutionEnv::new(ExecutionEnvParts {
+        runtimes: vec![Arc::new(native), Arc::new(LlmRuntime)],
+        tool_sources: vec![Arc::new(AgentTools), Arc::new(native_tools)],
+        files,
+        models: parts.models.clone(),
+        accounting,
+        pipeline: parts.pipeline.clone(),
+        resolver: parts.definitions.clone(),
+        observer: Arc::clone(&parts.observer),
+        clock: Arc::clone(&parts.clock),
+        ids: Arc::clone(&parts.ids),
+    })
+}
+
+/// Spawns the tree: guard, categories, teams, runs.
+///
+/// # Errors
+/// Those of the first child that does not start.
+pub(crate) async fn spawn_tree(parts: &PodParts, env: &Arc<ExecutionEnv>) -> Result<BuiltTree, Cause> {
+    let mut children = vec![guard_child(&parts.guard, &parts.observer)];
+    let categories = CategoryHandles::default();
+    for category in parts.definitions.catalogue().categories() {
+        let handle = CategoryHandle::new(category.id.clone(), Arc::clone(env), CategoryConfig::default());
+        children.push(category_child(&handle));
+        categories.insert(handle);
+    }
+    let runs = RunsHandle::new(RunEnv {
+        pipeline: parts.pipeline.clone(),
+        resolver: parts.definitions.clone(),
+        stores: parts.stores.clone(),
+        clock: Arc::clone(&parts.clock),
+        observer: Arc::clone(&parts.observer),
+        budgets: Arc::clone(env.budgets()),
+        pod: parts.config.pod.clone(),
+        lease: LEASE,
+    });
+    let teams = TeamsHandle::new(runs.clone(), Arc::clone(env), CategoryConfig::default());
+    children.push(teams_child(&teams));
+    children.push(runs_child(&runs));
+    let dispatcher = Dispatcher::new(DispatcherParts {
+        categories: categories.clone(),
+        runs: Arc::new(runs.clone()),
+        teams: Arc::new(teams),
+        env: Arc::clone(env),
+    });
+    let tree = ActorTree::spawn(children, Arc::clone(&parts.observer)).await?;
+    let spawner = CategorySpawner::new(tree.root_handle(), categories, Arc::clone(env));
+    Ok(BuiltTree { tree, dispatcher, runs, spawner })
+}
+
+fn guard_child(guard: &GuardHandle, observer: &Arc<dyn Observer>) -> ChildSpec {
+    let (guard, observer) = (guard.clone(), Arc::clone(observer));
+    let spawn = move |root| {
+        let supervisor = GuardSupervisor::new(guard.clone(), Arc::clone(&observer));
+        Box::pin(supervisor.start_linked(root)) as _
+    };
+    ChildSpec { kind: ChildKind::GuardKeeper, spawn: Arc::new(spawn) }
+}
+
+fn teams_child(teams: &TeamsHandle) -> ChildSpec {
+    let teams = teams.clone();
+    let spawn = move |root| Box::pin(TeamSupervisor::start_linked(teams.clone(), root)) as _;
+    ChildSpec { kind: ChildKind::Teams, spawn: Arc::new(spawn) }
+}
+
+fn runs_child(runs: &RunsHandle) -> ChildSpec {
+    let runs = runs.clone();
+    ChildSpec {
+        kind: ChildKind::Runs,
+        spawn: Arc::new(move |root| Box::pin(RunSupervisor::start_linked(runs.clone(), root)) as _),
+    }
+}

@@ -1,0 +1,42 @@
+//! What a caller may put into a pod beside its configuration: the lock of the data directory, and
+//! models, handlers and tools of tests and benchmarks.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use greenroom_actors::handler::Handler;
+use greenroom_actors::model::ModelProvider;
+use greenroom_actors::observer::Observer;
+use greenroom_actors::tool::Tool;
+use greenroom_registry::Stores;
+use greenroom_rego::Evaluator;
+
+use crate::data_dir::DataDirLock;
+
+/// Wraps the evaluator of the guard.
+pub type WrapEvaluator = Box<dyn FnOnce(Arc<dyn Evaluator>) -> Arc<dyn Evaluator> + Send>;
+
+/// Wraps the stores.
+pub type WrapStores = Box<dyn FnOnce(Stores) -> Stores + Send>;
+
+/// What is added to a pod beside its configuration. The default adds nothing.
+#[derive(Default)]
+pub struct Overrides {
+    /// The lock of the data directory, which the pod holds until it has shut down. A pod whose
+    /// directory is its own by construction, as in tests, needs none.
+    pub lock: Option<DataDirLock>,
+    /// Providers beside those of the configuration.
+    pub providers: Vec<Arc<dyn ModelProvider>>,
+    /// Handlers beside those of the product.
+    pub handlers: Vec<Arc<dyn Handler>>,
+    /// Tools beside those of the product.
+    pub tools: Vec<Arc<dyn Tool>>,
+    /// Where `/metrics` is served; `None` serves it nowhere.
+    pub metrics: Option<SocketAddr>,
+    /// Receives the events that the metrics receive.
+    pub observer: Option<Arc<dyn Observer>>,
+    /// Wraps the evaluator between the pipeline and the engines; it can only pass decisions on.
+    pub evaluator: Option<WrapEvaluator>,
+    /// Wraps the stores; it can only pass on what they return.
+    pub stores: Option<WrapStores>,
+}

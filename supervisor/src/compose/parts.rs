@@ -1,0 +1,38 @@
+//! The parts of a pod that several steps of the composition share.
+
+use std::sync::Arc;
+
+use greenroom_actors::execution::ModelRegistry;
+use greenroom_actors::guard::GuardHandle;
+use greenroom_actors::observer::Observer;
+use greenroom_actors::pipeline::PipelineHandle;
+use greenroom_protocol::{Clock, IdGenerator};
+use greenroom_registry::Stores;
+
+use crate::cached_definitions::CachedDefinitions;
+use crate::config::Config;
+use crate::telemetry::Metrics;
+
+/// What the parts of one pod share.
+pub(crate) struct PodParts {
+    /// The configuration.
+    pub config: Config,
+    /// Reads the wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// Generates ids.
+    pub ids: Arc<dyn IdGenerator>,
+    /// The stores.
+    pub stores: Stores,
+    /// The active definitions and the pinned ones.
+    pub definitions: Arc<CachedDefinitions>,
+    /// The models that may be called.
+    pub models: ModelRegistry,
+    /// The guard; its supervisor is a child of the actor tree.
+    pub guard: GuardHandle,
+    /// Metrics of this pod.
+    pub metrics: Arc<Metrics>,
+    /// Receives the events of the actor tree.
+    pub observer: Arc<dyn Observer>,
+    /// Where actors send nested requests; bound once the pipeline is built.
+    pub pipeline: PipelineHandle,
+}

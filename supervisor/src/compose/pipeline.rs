@@ -1,0 +1,84 @@
+//! From the shared parts to the request pipeline and the ingress that feeds it.
+
+use std::sync::Arc;
+
+use greenroom_actors::definition_resolver::DefinitionResolver;
+use greenroom_actors::dispatcher::Dispatcher;
+use greenroom_actors::run::RunsHandle;
+use greenroom_protocol::{Cause, ErrorCode};
+use greenroom_registry::agent_memory::embedder;
+use greenroom_rego::{Authenticator, Evaluator, Guard};
+
+use super::overrides::WrapEvaluator;
+use super::parts::PodParts;
+use crate::admin::AdminOps;
+use crate::identity::ConfigIdentityProvider;
+use crate::ingress::local::LocalIngress;
+use crate::pipeline::Pipeline;
+use crate::pipeline::admission::AdmissionControl;
+use crate::pipeline::facts::FactCollector;
+use crate::pipeline::idempotency::IdempotencyKeys;
+use crate::pipeline::memory::MemoryHandler;
+use crate::pipeline::query::QueryHandler;
+
+/// Builds the pipeline and binds it to the handle through which actors issue nested requests.
+///
+/// # Errors
+/// [`ErrorCode::Internal`] if the handle is bound already.
+pub(crate) fn build(
+    parts: &PodParts,
+    dispatcher: Dispatcher,
+    wrap_evaluator: Option<WrapEvaluator>,
+) -> Result<Arc<Pipeline>, Cause> {
+    let PodParts { config, clock, stores, definitions, models, guard, metrics, .. } = parts;
+    let definitions: Arc<dyn DefinitionResolver> = definitions.clone();
+    let engines: Arc<dyn Evaluator> = Arc::new(guard.clone());
+    let evaluator = match wrap_evaluator {
+        Some(wrap) => wrap(engines),
+        None => engines,
+    };
+    let pipeline = Arc::new(Pipeline {
+        admission: AdmissionControl::new(config.admission.resolve_concurrency()),
+        authenticator: Authenticator::new(Arc::new(ConfigIdentityProvider::new(config.users.clone()))),
+        audit: Arc::clone(&stores.audit),
+        fact_collector: FactCollector {
+            definitions: Arc::clone(&definitions),
+            runs: Arc::clone(&stores.runs),
+            ledger: Arc::clone(&stores.ledger),
+            models: models.clone(),
+        },
+        guard: Guard::new(evaluator),
+        idempotency: IdempotencyKeys { store: Arc::clone(&stores.idempotency), clock: Arc::clone(clock) },
+        dispatcher,
+        queries: QueryHandler { definitions, stores: stores.clone() },
+        memory: MemoryHandler {
+            store: Arc::clone(&stores.memory),
+            embedder: embedder::hashing_embedder(),
+            clock: Arc::clone(clock),
+        },
+        metrics: Arc::clone(metrics),
+        clock: Arc::clone(clock),
+        pod: config.pod.clone(),
+    });
+    let bound = parts.pipeline.bind(pipeline.clone());
+    bound.map_err(|error| Cause::new(ErrorCode::Internal, error.to_string()))?;
+    Ok(pipeline)
+}
+
+/// The ingress of this process, with the admin operations on its stores.
+pub(crate) fn ingress(parts: &PodParts, pipeline: Arc<Pipeline>, runs: RunsHandle) -> LocalIngress {
+    let admin = AdminOps {
+        runs,
+        authenticator: pipeline.authenticator.clone(),
+        stores: parts.stores.clone(),
+        clock: Arc::clone(&parts.clock),
+        ids: Arc::clone(&parts.ids),
+    };
+    LocalIngress {
+        pipeline,
+        stores: parts.stores.clone(),
+        admin: Arc::new(admin),
+        clock: Arc::clone(&parts.clock),
+        ids: Arc::clone(&parts.ids),
+    }
+}

@@ -1,0 +1,154 @@
+//! The background services of a pod. The writers of the stores, the metrics and the reservation
+//! settler start with the pod; the others once the pod listens, watches or recovers.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use greenroom_actors::execution::Accounting;
+use greenroom_actors::observer::{Observer, TeeObserver};
+use greenroom_actors::run::RecoveryReport;
+use greenroom_definitions::KnownNames;
+use greenroom_protocol::{Cause, Clock, ErrorCode};
+use greenroom_registry::artifacts::SweepReport;
+use greenroom_registry::{StoreTask, Stores};
+
+use super::category_spawner::CategorySpawner;
+use super::parts::PodParts;
+use crate::admin::AdminOps;
+use crate::ingress::control::ControlServer;
+use crate::ingress::local::LocalIngress;
+use crate::reload::Reloader;
+use crate::services::{Phase, Restart, Service, Services};
+use crate::telemetry::{Metrics, metrics};
+
+/// How often recovery looks for runs that have lost their owner.
+const RECOVERY_INTERVAL: Duration = Duration::from_secs(2);
+/// Delay of the first sweep of artifacts: recovery has resumed interrupted runs by then.
+const SWEEP_DELAY: Duration = Duration::from_secs(5 * 60);
+/// How often artifacts are swept.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(6 * 60 * 60);
+
+/// Starts the writers of the stores, each on a thread of its own.
+pub(crate) fn start_writers(services: &mut Services, writers: Vec<StoreTask>) {
+    for StoreTask { name, run } in writers {
+        services.start_on_thread(Service {
+            name,
+            phase: Phase::Stores,
+            restart: Restart::WithPod,
+            // A writer ends when its store is closed, after it has written what is queued.
+            run: Box::new(move |_| Box::pin(async move { run.await.map_err(|error| error.to_string()) })),
+        });
+    }
+}
+
+/// Creates the metrics, updates their rates, and serves them at `addr` if there is one.
+///
+/// # Errors
+/// [`ErrorCode::InvalidConfiguration`] if they cannot be served at that address.
+pub(crate) fn start_metrics(services: &mut Services, addr: Option<SocketAddr>) -> Result<Arc<Metrics>, Cause> {
+    let invalid = |message| Cause::new(ErrorCode::InvalidConfiguration, message);
+    let metrics = match addr {
+        None => Metrics::new().map_err(invalid)?,
+        Some(addr) => {
+            let (metrics, exporter) = Metrics::with_exporter(addr).map_err(invalid)?;
+            services.start(Service::droppable("metrics", exporter));
+            metrics
+        }
+    };
+    let metrics = Arc::new(metrics);
+    services.start(Service::droppable("rates", tick_metrics(Arc::clone(&metrics))));
+    Ok(metrics)
+}
+
+/// The metrics as an observer, with another observer beside them if there is one.
+pub(crate) fn tee_observer(metrics: &Arc<Metrics>, other: Option<Arc<dyn Observer>>) -> Arc<dyn Observer> {
+    let metrics: Arc<dyn Observer> = metrics.clone();
+    match other {
+        Some(other) => Arc::new(TeeObserver(metrics, other)),
+        None => metrics,
+    }
+}
+
+/// Creates the accounting and starts what settles its orphaned reservations.
+pub(crate) fn start_accounting(services: &mut Services, stores: &Stores, clock: &Arc<dyn Clock>) -> Accounting {
+    let (accounting, mut settler) = Accounting::new(Arc::clone(&stores.ledger), Arc::clone(clock));
+    services.start(Service::droppable("reservation settler", async move {
+        settler.run().await;
+        Ok(())
+    }));
+    accounting
+}
+
+/// Serves the control socket.
+pub(crate) fn control_socket(server: ControlServer, ingress: LocalIngress) -> Service {
+    Service::droppable("control socket", server.serve(ingress))
+}
+
+/// What reloads changed definitions and policies.
+pub(crate) fn reloader(parts: &PodParts, known_names: KnownNames, spawner: CategorySpawner) -> Reloader {
+    Reloader {
+        definitions: Arc::clone(&parts.definitions),
+        known_names,
+        spawner,
+        guard: parts.guard.clone(),
+        audit: Arc::clone(&parts.stores.audit),
+        clock: Arc::clone(&parts.clock),
+        definitions_dir: parts.config.definitions_dir.clone(),
+        policy_dir: parts.config.policy_dir.clone(),
+    }
+}
+
+/// Reloads definitions and policy when their files change.
+pub(crate) fn watcher(reloader: Arc<Reloader>) -> Service {
+    Service::droppable("watcher", async move { reloader.run().await })
+}
+
+/// Resumes runs that have no owner, now and whenever a run loses its owner.
+pub(crate) fn recovery(admin: Arc<AdminOps>) -> Service {
+    Service::droppable("recovery", async move {
+        let mut rounds = tokio::time::interval(RECOVERY_INTERVAL);
+        rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            rounds.tick().await;
+            match admin.recover().await {
+                Ok(RecoveryReport { resumed: 0, terminated: 0, deferred: 0 }) => {}
+                Ok(RecoveryReport { resumed, terminated, deferred }) => tracing::info!(
+                    runs.resumed = resumed,
+                    runs.terminated = terminated,
+                    runs.deferred = deferred,
+                    "recovered interrupted runs"
+                ),
+                Err(cause) => tracing::error!(error.code = %cause.code, "cannot recover interrupted runs"),
+            }
+        }
+    })
+}
+
+/// Sweeps artifacts that no live record references, periodically.
+pub(crate) fn sweeper(admin: Arc<AdminOps>) -> Service {
+    Service::droppable("sweeper", async move {
+        let first = tokio::time::Instant::now() + SWEEP_DELAY;
+        let mut rounds = tokio::time::interval_at(first, SWEEP_INTERVAL);
+        rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            rounds.tick().await;
+            match admin.sweep().await {
+                Ok(SweepReport { artifacts: 0, bytes: _ }) => {}
+                Ok(SweepReport { artifacts, bytes }) => {
+                    tracing::info!(artifacts.dropped = artifacts, artifacts.bytes = bytes, "swept artifacts");
+                }
+                Err(cause) => tracing::error!(error.code = %cause.code, "cannot sweep artifacts"),
+            }
+        }
+    })
+}
+
+async fn tick_metrics(metrics: Arc<Metrics>) -> Result<(), String> {
+    let mut ticks = tokio::time::interval(metrics::TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    loop {
+        ticks.tick().await;
+        metrics.tick(Instant::now());
+    }
+}

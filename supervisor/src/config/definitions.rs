@@ -1,0 +1,22 @@
+//! The sections `definitions` and `policy`: directories that replace what is embedded.
+
+use std::path::PathBuf;
+
+use super::reader::ConfigReader;
+use super::setting::Setting;
+
+/// The settings.
+pub const SETTINGS: &[Setting] = &[
+    Setting::text("definitions.dir", &["GREENROOM_DEFINITIONS"], "definitions instead of the embedded ones; watched"),
+    Setting::text("policy.dir", &["GREENROOM_POLICY"], "a policy bundle instead of the embedded one; watched"),
+];
+
+/// The directory of definitions.
+pub(super) fn read_definitions_dir(reader: &mut ConfigReader<'_>) -> Option<PathBuf> {
+    reader.get("definitions.dir")
+}
+
+/// The directory of the policy bundle.
+pub(super) fn read_policy_dir(reader: &mut ConfigReader<'_>) -> Option<PathBuf> {
+    reader.get("policy.dir")
+}

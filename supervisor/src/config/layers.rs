@@ -1,0 +1,104 @@
+//! The layers of a configuration: defaults, environment and flags. Each value carries its origin.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use config::{Map, Source, Value, ValueKind};
+
+use super::settings::{self, CONFIG_FILE_VARIABLE, OUR_PREFIX, Setting, SettingKind};
+
+/// The variables of the environment that are set.
+pub(super) type Environment = BTreeMap<String, String>;
+
+/// How similar a known name must be to be suggested, 0 to 1.
+const SIMILARITY_MIN: f64 = 0.75;
+
+/// The flags of the command line; they override every other layer.
+#[derive(Debug, Clone, Default)]
+pub struct Flags {
+    /// `--config`.
+    pub config: Option<PathBuf>,
+    /// `--data-dir`.
+    pub data_dir: Option<PathBuf>,
+    /// `--definitions`.
+    pub definitions: Option<PathBuf>,
+    /// `--policy`.
+    pub policy: Option<PathBuf>,
+    /// `--user`.
+    pub user: Option<String>,
+}
+
+/// One layer: a value and its origin for each dotted key.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Layer(BTreeMap<&'static str, (ValueKind, String)>);
+
+impl Source for Layer {
+    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn collect(&self) -> Result<Map<String, Value>, config::ConfigError> {
+        let value = |(key, (kind, origin)): (&&str, &(ValueKind, String))| {
+            ((*key).to_owned(), Value::new(Some(origin), kind.clone()))
+        };
+        Ok(self.0.iter().map(value).collect())
+    }
+}
+
+/// The defaults of all settings.
+pub(super) fn defaults() -> Layer {
+    let with_default = settings::all().filter(|setting| !setting.default.is_empty());
+    Layer(
+        with_default.map(|setting| (setting.key, (to_value(setting, setting.default), "default".to_owned()))).collect(),
+    )
+}
+
+/// The settings that the environment sets.
+pub(super) fn variables(environment: &Environment) -> Layer {
+    let set = settings::all().filter_map(|setting| {
+        let (name, text) = setting.env.iter().find_map(|name| environment.get_key_value(*name))?;
+        Some((setting.key, (to_value(setting, text), format!("environment {name}"))))
+    });
+    Layer(set.collect())
+}
+
+/// The settings that flags set.
+pub(super) fn flags(flags: &Flags) -> Layer {
+    let mut layer = BTreeMap::new();
+    let mut set = |key, flag: &str, text: Option<String>| {
+        if let Some(text) = text {
+            layer.insert(key, (ValueKind::String(text), format!("flag {flag}")));
+        }
+    };
+    let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+    set("data_dir", "--data-dir", path(&flags.data_dir));
+    set("definitions.dir", "--definitions", path(&flags.definitions));
+    set("policy.dir", "--policy", path(&flags.policy));
+    set("user", "--user", flags.user.clone());
+    Layer(layer)
+}
+
+/// A problem for each variable with our prefix that no setting knows.
+pub(super) fn unknown_variables(environment: &Environment) -> Vec<String> {
+    let known: Vec<&str> =
+        settings::all().flat_map(|setting| setting.env).copied().chain([CONFIG_FILE_VARIABLE]).collect();
+    let ours = environment.keys().filter(|name| name.starts_with(OUR_PREFIX) && !known.contains(&name.as_str()));
+    ours.map(|name| format!("environment: unknown variable {name}{}", suggestion(name, &known))).collect()
+}
+
+/// The most similar known name as a question; empty if none is similar enough.
+pub(super) fn suggestion(name: &str, known: &[&str]) -> String {
+    let best = known.iter().map(|word| (strsim::jaro_winkler(name, word), word)).max_by(|a, b| a.0.total_cmp(&b.0));
+    match best {
+        Some((similarity, word)) if similarity >= SIMILARITY_MIN => format!("; did you mean {word}?"),
+        Some(_) | None => String::new(),
+    }
+}
+
+fn to_value(setting: &Setting, text: &str) -> ValueKind {
+    match setting.kind {
+        SettingKind::Text => ValueKind::String(text.to_owned()),
+        SettingKind::Number => text.parse().map_or_else(|_| ValueKind::String(text.to_owned()), ValueKind::I64),
+        SettingKind::Paths => ValueKind::Array(text.split(':').map(|path| Value::new(None, path.to_owned())).collect()),
+    }
+}

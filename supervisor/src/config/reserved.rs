@@ -1,0 +1,10 @@
+//! Settings that are known but unused by this version. Setting one causes a warning.
+
+use super::setting::Setting;
+
+/// The settings.
+pub const SETTINGS: &[Setting] = &[
+    Setting::text("nats.url", &["NATS_URL"], "address of NATS; this version does not use it yet").masked(),
+    Setting::text("redis.url", &["REDIS_URL"], "address of Redis; this version does not use it yet").masked(),
+    Setting::text("qdrant.url", &["QDRANT_URL"], "address of Qdrant; this version does not use it yet").masked(),
+];

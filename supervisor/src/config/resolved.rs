@@ -1,0 +1,95 @@
+//! The merged layers as a list: every value with its origin, secrets masked, unknown keys reported.
+
+use config::{Value, ValueKind};
+
+use super::layers::suggestion;
+use super::secret::MASK;
+use super::settings;
+
+/// Tables of the file with several entries.
+const TABLES: [&str; 2] = ["users", "providers"];
+/// The table of the file with one entry for each tenant.
+const TENANTS: &str = "tenants";
+/// The origin of a setting that no layer sets.
+const UNSET: &str = "not set";
+
+/// One value as it is printed.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct ResolvedSetting {
+    /// Its key.
+    pub key: String,
+    /// Its value; a secret is masked.
+    pub value: String,
+    /// The layer that set it, in words.
+    pub origin: String,
+}
+
+/// Lists every value of the merged layers and every setting that none sets, by key; reports each key that
+/// no setting knows.
+pub(super) fn list(merged: &Value, problems: &mut Vec<String>) -> Vec<ResolvedSetting> {
+    let mut resolved = Vec::new();
+    collect("", merged, &mut resolved, problems);
+    let unset: Vec<_> = settings::all()
+        .filter(|setting| resolved.iter().all(|row| row.key != setting.key))
+        .map(|setting| ResolvedSetting { key: setting.key.to_owned(), value: String::new(), origin: UNSET.to_owned() })
+        .collect();
+    resolved.extend(unset);
+    resolved.sort_by(|a, b| a.key.cmp(&b.key));
+    resolved
+}
+
+/// A warning for each setting that is set and unused.
+pub(super) fn warnings(resolved: &[ResolvedSetting]) -> Vec<String> {
+    let unused = resolved.iter().filter(|row| settings::is_reserved(&row.key) && row.origin != UNSET);
+    unused.map(|row| format!("{} is set ({}), but this version does not use it", row.key, row.origin)).collect()
+}
+
+fn collect(prefix: &str, value: &Value, resolved: &mut Vec<ResolvedSetting>, problems: &mut Vec<String>) {
+    match &value.kind {
+        ValueKind::Table(members) => {
+            for (name, member) in members {
+                let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+                collect(&key, member, resolved, problems);
+            }
+        }
+        ValueKind::Array(items) if TABLES.contains(&prefix) => {
+            for (index, item) in items.iter().enumerate() {
+                collect(&format!("{prefix}[{index}]"), item, resolved, problems);
+            }
+        }
+        kind => {
+            let origin = value.origin().unwrap_or("default").to_owned();
+            let setting = settings::find(prefix);
+            if setting.is_none() && !is_in_table(prefix) {
+                let known: Vec<&str> =
+                    settings::all().map(|setting| setting.key).chain(TABLES).chain([TENANTS]).collect();
+                problems.push(format!("{origin}: unknown setting {prefix}{}", suggestion(prefix, &known)));
+                return;
+            }
+            let is_secret = setting.map_or_else(|| prefix.ends_with("api_key"), |setting| setting.secret);
+            let text = if is_secret { MASK.to_owned() } else { to_text(kind, value) };
+            resolved.push(ResolvedSetting { key: prefix.to_owned(), value: text, origin });
+        }
+    }
+}
+
+/// True for a member of a table of the file; its type checks its own members.
+fn is_in_table(key: &str) -> bool {
+    TABLES.iter().any(|table| key.strip_prefix(table).is_some_and(|rest| rest.starts_with('[')))
+        || key.strip_prefix(TENANTS).is_some_and(|rest| rest.starts_with('.'))
+}
+
+fn to_text(kind: &ValueKind, value: &Value) -> String {
+    match kind {
+        ValueKind::Array(items) => items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+        ValueKind::Nil
+        | ValueKind::Boolean(_)
+        | ValueKind::I64(_)
+        | ValueKind::I128(_)
+        | ValueKind::U64(_)
+        | ValueKind::U128(_)
+        | ValueKind::Float(_)
+        | ValueKind::String(_)
+        | ValueKind::Table(_) => value.to_string(),
+    }
+}

@@ -1,7 +1,7 @@
-//! Who may do what, as a table: action × category × role, as the policy in force answers it.
+//! The access matrix: action × category × role, as the active policy decides it.
 //!
-//! Each mark is a decision on a request in which everything but the role and the category is in
-//! order: so a ✔ says what a role can do at best, and a ✘ what it can never do.
+//! Each mark is a decision on a request in which every fact but the role and the category supports an
+//! allow: so a ✔ is what a role can do at best, and a ✘ is what it can never do.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,69 +13,69 @@ use serde::Serialize;
 use crate::access_request::input::{
     Action, AgentInput, FactFlags, Flag, Input, InputIdentity, PermissionsInput, UsageInput, UserInput,
 };
-use crate::engine::EvaluationError;
 use crate::guard::Evaluator;
 use crate::identity::NameSet;
+use crate::instance::EvaluationError;
 
-/// Somebody whose rights are to be seen: a role by itself, or a user of the configuration.
+/// A subject whose rights the matrix shows: a role by itself, or a user of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subject {
     /// The heading of the column.
     pub name: String,
-    /// The roles.
+    /// The roles of the subject.
     pub roles: NameSet,
-    /// The categories that an operator may use.
+    /// The categories that the subject may use as an operator.
     pub categories: NameSet,
 }
 
-/// One line of the table.
+/// One row of the matrix.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AccessMatrixRow {
-    /// What is asked.
+    /// The action.
     pub action: Action,
-    /// Of agents of which category; none where that does not matter.
+    /// The category of the agent; none if the decision does not depend on it.
     pub category: Option<CategoryId>,
-    /// For each bearer, whether it is allowed.
+    /// For each subject, true if policy allows the action.
     pub allowed: Vec<bool>,
 }
 
-/// The table.
+/// The access matrix.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AccessMatrix {
     /// The columns.
     pub subjects: Vec<String>,
-    /// The lines: actions in their order, and within them the categories as they were given.
+    /// The rows: the actions in their order, and for each the categories in the order of the argument.
     pub rows: Vec<AccessMatrixRow>,
 }
 
-/// Asks for every action, category and bearer.
+/// Decides every action, category and subject.
 ///
 /// # Errors
-/// [`Fault`] if one of the evaluations fails.
+/// [`EvaluationError`] if one of the evaluations fails.
 pub async fn access_matrix(
     evaluator: &dyn Evaluator,
-    bearers: &[Subject],
+    subjects: &[Subject],
     categories: &[CategoryId],
 ) -> Result<AccessMatrix, EvaluationError> {
     let mut rows = Vec::new();
     for action in Action::ALL {
-        let columns: Vec<_> = if action.needs_agent() { categories.iter().map(Some).collect() } else { vec![None] };
-        for category in columns {
-            let mut allowed = Vec::with_capacity(bearers.len());
-            for subject in bearers {
+        let scopes: Vec<_> = if action.needs_agent() { categories.iter().map(Some).collect() } else { vec![None] };
+        for category in scopes {
+            let mut allowed = Vec::with_capacity(subjects.len());
+            for subject in subjects {
                 let input = baseline_input(action, category, subject)?;
                 allowed.push(evaluator.allowed(Arc::new(input)).await?.is_allowed());
             }
             rows.push(AccessMatrixRow { action, category: category.cloned(), allowed });
         }
     }
-    Ok(AccessMatrix { subjects: bearers.iter().map(|subject| subject.name.clone()).collect(), rows })
+    Ok(AccessMatrix { subjects: subjects.iter().map(|subject| subject.name.clone()).collect(), rows })
 }
 
-/// A request in which everything but the bearer's rights is in order.
+/// An input in which every fact but the subject's rights supports an allow.
 fn baseline_input(action: Action, category: Option<&CategoryId>, subject: &Subject) -> Result<Input, EvaluationError> {
     let name = |error: greenroom_protocol::id::IdError| EvaluationError::Failed(error.to_string());
-    let spoken_by_an_agent = matches!(action, Action::CallTool | Action::ContextWrite | Action::MemoryWrite);
+    let from_agent = matches!(action, Action::CallTool | Action::ContextWrite | Action::MemoryWrite);
     let agent = category
         .map(|category| {
             AgentId::new("an_agent").map(|id| AgentInput {
@@ -91,7 +91,7 @@ fn baseline_input(action: Action, category: Option<&CategoryId>, subject: &Subje
         agent,
         caller_policies: NameSet::default(),
         document_bytes: 1,
-        hops: if spoken_by_an_agent { 2 } else { 1 },
+        hops: if from_agent { 2 } else { 1 },
         policies: NameSet::default(),
         facts: FactFlags {
             audited: Flag(true),
@@ -101,14 +101,14 @@ fn baseline_input(action: Action, category: Option<&CategoryId>, subject: &Subje
             own_tenant: Flag(true),
             workflow_step: Flag(false),
             team_workflow: Flag(false),
-            team_member: Flag(spoken_by_an_agent),
+            team_member: Flag(from_agent),
             can_work_with: Flag(false),
-            tool_declared: Flag(spoken_by_an_agent),
-            provides_to_team: Flag(spoken_by_an_agent),
-            own_memory: Flag(spoken_by_an_agent),
+            tool_declared: Flag(from_agent),
+            provides_to_team: Flag(from_agent),
+            own_memory: Flag(from_agent),
         },
-        caller: Cow::Borrowed(if spoken_by_an_agent { "agent" } else { "user" }),
-        resource: Some("a_target".to_owned()),
+        caller: Cow::Borrowed(if from_agent { "agent" } else { "user" }),
+        resource: Some("a_resource".to_owned()),
         usage: UsageInput { requests: Some(1), unlimited: Flag(true), ..UsageInput::default() },
         user: UserInput {
             id: UserId::new("a_user").map_err(name)?,

@@ -1,7 +1,7 @@
-//! The question that policy answers: a request of a known user, and the host's facts about it,
-//! flattened into the one small document that Rego sees.
+//! The access request that policy decides: an authenticated request and the host's facts about it,
+//! flattened into the one small document that Rego reads.
 //!
-//! The document holds no input, no prompt and no secret: sizes and flags stand for them.
+//! The document contains no input, no prompt and no secret, only their sizes and flags.
 
 use std::sync::Arc;
 
@@ -19,8 +19,8 @@ pub use input::{Action, Input};
 
 use input::{AgentInput, FactFlags, Flag, InputIdentity, NO_LIMIT, PermissionsInput, UsageInput, UserInput};
 
-/// A request that waits for its answer. Who and what come from [`Authenticated`]; the host adds only
-/// facts.
+/// A request that the guard has not decided yet. Caller, principal and action come from
+/// [`Authenticated`]; the host adds only facts.
 #[must_use]
 pub struct AccessRequest {
     pub(crate) request: Authenticated,
@@ -32,8 +32,8 @@ pub struct AccessRequest {
 }
 
 impl AccessRequest {
-    /// Puts the two together. Facts about another kind of target than the one that is asked for make
-    /// a question that the guard refuses.
+    /// Combines a request with its facts. If the facts describe another kind of resource than the
+    /// request names, the guard rejects the access request.
     pub fn new(request: Authenticated, facts: Facts) -> Self {
         let input = Arc::new(build_input(&request, &facts));
         let callee = callee_of(&request, &facts.resource);
@@ -41,31 +41,31 @@ impl AccessRequest {
         Self { request, resource: facts.resource, policies: facts.policies, callee, resource_matches, input }
     }
 
-    /// The document that Rego sees.
+    /// The policy input.
     #[must_use]
     pub const fn input(&self) -> &Arc<Input> {
         &self.input
     }
 
-    /// Who asks what.
+    /// The authenticated request.
     pub const fn request(&self) -> &Authenticated {
         &self.request
     }
 
-    /// What it is about.
+    /// The resource of the request.
     #[must_use]
     pub const fn resource(&self) -> &Resource {
         &self.resource
     }
 }
 
-fn build_input(asked: &Authenticated, facts: &Facts) -> Input {
-    let principal = asked.principal();
+fn build_input(request: &Authenticated, facts: &Facts) -> Input {
+    let principal = request.principal();
     let relation = &facts.relation;
-    let capped = facts.cost_limited || has_cost_limit(asked.request());
+    let cost_limited = facts.cost_limited || has_cost_limit(request.request());
     let internal_model = facts.agent.as_ref().is_some_and(|agent| agent.internal_model);
     Input {
-        action: Action::from_request(asked.request()),
+        action: Action::from_request(request.request()),
         agent: facts.agent.as_ref().map(|agent| AgentInput {
             id: agent.agent.clone(),
             category: agent.category.clone(),
@@ -73,13 +73,13 @@ fn build_input(asked: &Authenticated, facts: &Facts) -> Input {
         }),
         caller_policies: facts.caller_policies.clone(),
         document_bytes: facts.document_bytes,
-        hops: u32::try_from(asked.chain().len()).unwrap_or(u32::MAX),
+        hops: u32::try_from(request.chain().len()).unwrap_or(u32::MAX),
         policies: facts.policies.clone(),
         facts: FactFlags {
             audited: Flag(facts.audited),
-            authenticated: Flag(asked.auth_method() != AuthMethod::None),
+            authenticated: Flag(request.auth_method() != AuthMethod::None),
             internal_model: Flag(internal_model),
-            cost_limited: Flag(capped),
+            cost_limited: Flag(cost_limited),
             own_tenant: Flag(relation.own_tenant),
             workflow_step: Flag(relation.workflow_step),
             team_workflow: Flag(relation.team_workflow),
@@ -89,7 +89,7 @@ fn build_input(asked: &Authenticated, facts: &Facts) -> Input {
             provides_to_team: Flag(relation.provides_to_team),
             own_memory: Flag(relation.own_memory),
         },
-        caller: asked.caller().kind().into(),
+        caller: request.caller().kind().into(),
         resource: match &facts.resource {
             Resource::Agent { .. } => None,
             other => Some(other.name().to_owned()),
@@ -109,21 +109,22 @@ fn build_input(asked: &Authenticated, facts: &Facts) -> Input {
     }
 }
 
-/// What is left to the user or to the tenant, whichever is less; nothing if the ledger is silent.
+/// What the user and the tenant may still use, the smaller of both; empty if the ledger is
+/// unavailable.
 fn usage(user: &Limits, tenant: &Limits, facts: &Facts) -> UsageInput {
     let spent = &facts.usage;
     if !spent.available {
         return UsageInput::default();
     }
-    let left = |limit: Option<u64>, spent: u64| limit.map(|limit| limit.saturating_sub(spent));
-    let less = |one: Option<u64>, other: Option<u64>| match (one, other) {
+    let remaining = |limit: Option<u64>, spent: u64| limit.map(|limit| limit.saturating_sub(spent));
+    let smaller = |one: Option<u64>, other: Option<u64>| match (one, other) {
         (Some(one), Some(other)) => i64::try_from(one.min(other)).unwrap_or(i64::MAX),
         (Some(one), None) | (None, Some(one)) => i64::try_from(one).unwrap_or(i64::MAX),
         (None, None) => NO_LIMIT,
     };
-    let usd = |limits: &Limits, spent: MicroUsd| left(limits.usd.map(|usd| usd.0), spent.0);
-    let tokens = less(left(user.tokens, spent.user.tokens), left(tenant.tokens, spent.tenant.tokens));
-    let money = less(usd(user, spent.user.usd), usd(tenant, spent.tenant.usd));
+    let usd = |limits: &Limits, spent: MicroUsd| remaining(limits.usd.map(|usd| usd.0), spent.0);
+    let tokens = smaller(remaining(user.tokens, spent.user.tokens), remaining(tenant.tokens, spent.tenant.tokens));
+    let money = smaller(usd(user, spent.user.usd), usd(tenant, spent.tenant.usd));
     let limited = tokens != NO_LIMIT || money != NO_LIMIT;
     UsageInput {
         requests: Some(spent.requests),
@@ -149,20 +150,20 @@ fn has_cost_limit(request: &Request) -> bool {
     }
 }
 
-/// Whom a permit for this would call on stage, to speak from there.
-fn callee_of(asked: &Authenticated, target: &Resource) -> Option<Caller> {
-    match (asked.request(), target) {
+/// The callee of the request: who acts next, and issues nested requests, if the guard permits it.
+fn callee_of(request: &Authenticated, resource: &Resource) -> Option<Caller> {
+    match (request.request(), resource) {
         (Request::Invoke(_), Resource::Agent { agent, version }) => {
             Some(Caller::Agent { agent: agent.clone(), version: *version })
         }
         (Request::StartRun(_), Resource::Workflow { workflow, version }) => Some(Caller::Workflow {
-            run: RunId::for_request(asked.id()),
+            run: RunId::for_request(request.id()),
             workflow: workflow.clone(),
             version: *version,
-            team: asked.team().cloned(),
+            team: request.team().cloned(),
         }),
         (Request::StartTeam(_), Resource::Team { team, version }) => {
-            Some(Caller::Team { team: team.clone(), run: RunId::for_request(asked.id()), version: *version })
+            Some(Caller::Team { team: team.clone(), run: RunId::for_request(request.id()), version: *version })
         }
         (Request::ResumeRun(_), Resource::Run { run, workflow, version, team }) => Some(Caller::Workflow {
             run: run.clone(),
@@ -174,16 +175,16 @@ fn callee_of(asked: &Authenticated, target: &Resource) -> Option<Caller> {
     }
 }
 
-/// True if the facts are about the kind of thing that is asked for.
-const fn resource_matches(request: &Request, target: &Resource) -> bool {
+/// True if the facts describe the kind of resource that the request names.
+const fn resource_matches(request: &Request, resource: &Resource) -> bool {
     match request {
-        Request::Invoke(_) => matches!(target, Resource::Agent { .. }),
-        Request::StartRun(_) => matches!(target, Resource::Workflow { .. }),
-        Request::StartTeam(_) => matches!(target, Resource::Team { .. }),
-        Request::SignalRun(_) | Request::ResumeRun(_) => matches!(target, Resource::Run { .. }),
-        Request::ContextRead(_) | Request::ContextWrite(_) => matches!(target, Resource::Context { .. }),
-        Request::MemoryRead(_) | Request::MemoryWrite(_) => matches!(target, Resource::Memory { .. }),
-        Request::CallTool(_) => matches!(target, Resource::Tool { .. }),
+        Request::Invoke(_) => matches!(resource, Resource::Agent { .. }),
+        Request::StartRun(_) => matches!(resource, Resource::Workflow { .. }),
+        Request::StartTeam(_) => matches!(resource, Resource::Team { .. }),
+        Request::SignalRun(_) | Request::ResumeRun(_) => matches!(resource, Resource::Run { .. }),
+        Request::ContextRead(_) | Request::ContextWrite(_) => matches!(resource, Resource::Context { .. }),
+        Request::MemoryRead(_) | Request::MemoryWrite(_) => matches!(resource, Resource::Memory { .. }),
+        Request::CallTool(_) => matches!(resource, Resource::Tool { .. }),
         Request::Query(_) => true,
     }
 }

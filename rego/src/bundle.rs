@@ -1,7 +1,7 @@
-//! A policy bundle: read, bounded, hashed and unpacked. Nothing in it is run here.
+//! Reads, bounds, hashes and unpacks a policy bundle. This module executes nothing of it.
 //!
 //! The bundle is what `opa build -t wasm` writes: a gzipped tar of `policy.wasm`, `data.json`,
-//! `.manifest` and the sources. The product embeds its own, so building it needs no OPA.
+//! `.manifest` and the sources. The product embeds its own bundle, so building it needs no OPA.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -14,18 +14,18 @@ use serde::Deserialize;
 pub mod memory;
 pub mod source;
 
-/// Bytes of a bundle as it lies on disk, at most.
+/// Maximum bytes of a packed bundle.
 pub const BUNDLE_BYTES_MAX: u64 = 4 * 1024 * 1024;
-/// Bytes of everything in a bundle together, at most.
+/// Maximum bytes of all unpacked files of a bundle together.
 pub const UNPACKED_BYTES_MAX: u64 = 16 * 1024 * 1024;
-/// Bytes of `data.json`, at most: parsed, it takes nine times as much in every instance.
+/// Maximum bytes of `data.json`: parsed, it takes nine times as much memory in every instance.
 pub const DATA_BYTES_MAX: usize = 256 * 1024;
-/// Files in a bundle, at most.
+/// Maximum files in a bundle.
 pub const FILES_MAX: usize = 256;
-/// The bundle's name in a policy directory.
+/// The bundle's file name in a policy directory.
 pub const BUNDLE_NAME: &str = "guard.tar.gz";
 
-/// The bundle that the binary carries.
+/// The bundle that is embedded in the binary.
 const EMBEDDED: &[u8] = include_bytes!("../bundle/guard.tar.gz");
 
 /// Why a bundle cannot be read.
@@ -34,32 +34,32 @@ pub enum BundleError {
     /// The file cannot be read.
     #[error("{} cannot be read", path.display())]
     Unreadable {
-        /// Which.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// There are only sources: the process has no compiler for them.
+    /// The directory has only sources, and the process has no compiler for them.
     #[error("{} has no {BUNDLE_NAME}; compile the sources with `opa build -t wasm` first", path.display())]
     NotCompiled {
         /// The directory.
         path: PathBuf,
     },
-    /// Something is larger than it may be.
-    #[error("{what} has more than {max} {unit}")]
+    /// The bundle, or a part of it, exceeds a limit.
+    #[error("{subject} has more than {max} {unit}")]
     TooLarge {
-        /// What.
-        what: String,
-        /// How much is allowed.
+        /// The bundle or its part.
+        subject: String,
+        /// The limit.
         max: u64,
-        /// Of what.
+        /// The unit of the limit.
         unit: &'static str,
     },
     /// The bytes are not a gzipped tar.
     #[error("the bundle is not a gzipped tar")]
     Corrupt(#[source] std::io::Error),
-    /// A file in it has a path that leads out of it.
-    #[error("the bundle holds a file with the path `{path}`")]
+    /// A file in the bundle is not a regular file, or its path leads out of the bundle.
+    #[error("the bundle has a file with the path `{path}`")]
     Path {
         /// The path.
         path: String,
@@ -67,18 +67,18 @@ pub enum BundleError {
     /// A file is missing.
     #[error("the bundle has no {name}")]
     Missing {
-        /// Which.
+        /// The name of the file.
         name: &'static str,
     },
-    /// A file is not the JSON it should be.
+    /// A file is not the JSON that is expected.
     #[error("{name} of the bundle cannot be read: {error}")]
     Json {
-        /// Which.
+        /// The name of the file.
         name: &'static str,
-        /// Why.
+        /// The error of the JSON parser.
         error: serde_json::Error,
     },
-    /// `policy.wasm` is not a module with an imported memory.
+    /// `policy.wasm` is not a module that imports a memory.
     #[error("policy.wasm is not a policy: {0}")]
     Module(#[from] memory::ModuleError),
 }
@@ -93,7 +93,7 @@ impl From<BundleError> for Cause {
     }
 }
 
-/// A bundle, unpacked.
+/// An unpacked bundle.
 #[derive(Debug, Clone)]
 pub struct Bundle {
     hash: ContentHash,
@@ -110,7 +110,7 @@ struct Manifest {
 }
 
 impl Bundle {
-    /// The bundle that the binary carries.
+    /// The bundle that is embedded in the binary.
     ///
     /// # Errors
     /// Never in a build whose tests have passed.
@@ -123,33 +123,33 @@ impl Bundle {
     /// # Errors
     /// [`BundleError`]
     pub fn open(path: &Path) -> Result<Self, BundleError> {
-        Self::read(&bytes_at(path)?)
+        Self::read(&read_bytes(path)?)
     }
 
-    /// What tells one content of a file or directory from another, also where neither can be read as
-    /// a bundle: the hash of its bytes, or of why there are none.
+    /// A hash that changes with the content of a file or directory, even if it is not a valid bundle:
+    /// the hash of its bytes, or of the error if they cannot be read.
     #[must_use]
     pub fn fingerprint(path: &Path) -> ContentHash {
-        match bytes_at(path) {
+        match read_bytes(path) {
             Ok(bytes) => ContentHash::of(&bytes),
             Err(error) => ContentHash::of(error.to_string().as_bytes()),
         }
     }
 
-    /// Reads a bundle.
+    /// Reads a bundle from its packed bytes.
     ///
     /// # Errors
     /// [`BundleError`]
     pub fn read(bytes: &[u8]) -> Result<Self, BundleError> {
         if bytes.len() as u64 > BUNDLE_BYTES_MAX {
-            return Err(BundleError::TooLarge { what: "the bundle".into(), max: BUNDLE_BYTES_MAX, unit: "bytes" });
+            return Err(BundleError::TooLarge { subject: "the bundle".into(), max: BUNDLE_BYTES_MAX, unit: "bytes" });
         }
         let mut files = unpack(bytes)?;
         let wasm = files.remove("policy.wasm").ok_or(BundleError::Missing { name: "policy.wasm" })?;
         let data = files.remove("data.json").ok_or(BundleError::Missing { name: "data.json" })?;
         if data.len() > DATA_BYTES_MAX {
             let max = DATA_BYTES_MAX as u64;
-            return Err(BundleError::TooLarge { what: "data.json of the bundle".into(), max, unit: "bytes" });
+            return Err(BundleError::TooLarge { subject: "data.json of the bundle".into(), max, unit: "bytes" });
         }
         let manifest = files.remove(".manifest").ok_or(BundleError::Missing { name: ".manifest" })?;
         let json = |name, error| BundleError::Json { name, error };
@@ -167,7 +167,7 @@ impl Bundle {
         &self.hash
     }
 
-    /// The revision that its builder gave it, else the beginning of its hash.
+    /// The revision in its manifest, else the beginning of its hash.
     #[must_use]
     pub fn revision(&self) -> &str {
         &self.revision
@@ -179,7 +179,7 @@ impl Bundle {
         &self.wasm
     }
 
-    /// What rules read as `data`.
+    /// The document that rules read as `data`.
     #[must_use]
     pub const fn data(&self) -> &Json {
         &self.data
@@ -193,24 +193,25 @@ impl Bundle {
 }
 
 /// The bytes of a file, or of the `guard.tar.gz` of a directory.
-fn bytes_at(path: &Path) -> Result<Vec<u8>, BundleError> {
+fn read_bytes(path: &Path) -> Result<Vec<u8>, BundleError> {
     let unreadable = |path: &Path, source| BundleError::Unreadable { path: path.to_owned(), source };
     let file = if path.is_dir() { path.join(BUNDLE_NAME) } else { path.to_owned() };
-    let opened = match std::fs::File::open(&file) {
-        Ok(opened) => opened,
+    let reader = match std::fs::File::open(&file) {
+        Ok(reader) => reader,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && path.is_dir() => {
             return Err(BundleError::NotCompiled { path: path.to_owned() });
         }
         Err(error) => return Err(unreadable(&file, error)),
     };
     let mut bytes = Vec::new();
-    opened.take(BUNDLE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| unreadable(&file, error))?;
+    reader.take(BUNDLE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| unreadable(&file, error))?;
     Ok(bytes)
 }
 
-/// Every regular file of the tar, by its path without a leading slash.
+/// Unpacks every file of the tar, by its path without a leading slash.
 fn unpack(bytes: &[u8]) -> Result<BTreeMap<String, Vec<u8>>, BundleError> {
-    // One byte more than allowed is let through, so that a cut stream is told from a large one.
+    // The limit is one byte more than allowed, so that a truncated stream differs from one that is too
+    // large.
     let mut archive = tar::Archive::new(GzDecoder::new(bytes).take(UNPACKED_BYTES_MAX + 1));
     let mut files = BTreeMap::new();
     let mut unpacked = 0_u64;
@@ -219,14 +220,14 @@ fn unpack(bytes: &[u8]) -> Result<BTreeMap<String, Vec<u8>>, BundleError> {
         if entry.header().entry_type().is_dir() {
             continue;
         }
-        let path = inside(&entry.path().map_err(BundleError::Corrupt)?, entry.header().entry_type())?;
+        let path = relative_path(&entry.path().map_err(BundleError::Corrupt)?, entry.header().entry_type())?;
         unpacked = unpacked.saturating_add(entry.size());
         if unpacked > UNPACKED_BYTES_MAX {
-            let what = "the unpacked bundle".into();
-            return Err(BundleError::TooLarge { what, max: UNPACKED_BYTES_MAX, unit: "bytes" });
+            let subject = "the unpacked bundle".into();
+            return Err(BundleError::TooLarge { subject, max: UNPACKED_BYTES_MAX, unit: "bytes" });
         }
         if files.len() >= FILES_MAX {
-            return Err(BundleError::TooLarge { what: "the bundle".into(), max: FILES_MAX as u64, unit: "files" });
+            return Err(BundleError::TooLarge { subject: "the bundle".into(), max: FILES_MAX as u64, unit: "files" });
         }
         let mut content = Vec::new();
         entry.read_to_end(&mut content).map_err(BundleError::Corrupt)?;
@@ -235,19 +236,19 @@ fn unpack(bytes: &[u8]) -> Result<BTreeMap<String, Vec<u8>>, BundleError> {
     Ok(files)
 }
 
-/// OPA writes absolute names; nothing else that leads anywhere is taken.
-fn inside(path: &Path, kind: tar::EntryType) -> Result<String, BundleError> {
-    let refuse = || BundleError::Path { path: path.display().to_string() };
+/// Converts a path to one inside the bundle. OPA writes absolute paths; a path with `..` is rejected.
+fn relative_path(path: &Path, kind: tar::EntryType) -> Result<String, BundleError> {
+    let path_error = || BundleError::Path { path: path.display().to_string() };
     if !kind.is_file() {
-        return Err(refuse());
+        return Err(path_error());
     }
     let mut names = Vec::new();
     for part in path.components() {
         match part {
             Component::RootDir | Component::CurDir => {}
-            Component::Normal(name) => names.push(name.to_str().ok_or_else(refuse)?),
-            Component::ParentDir | Component::Prefix(_) => return Err(refuse()),
+            Component::Normal(name) => names.push(name.to_str().ok_or_else(path_error)?),
+            Component::ParentDir | Component::Prefix(_) => return Err(path_error()),
         }
     }
-    if names.is_empty() { Err(refuse()) } else { Ok(names.join("/")) }
+    if names.is_empty() { Err(path_error()) } else { Ok(names.join("/")) }
 }

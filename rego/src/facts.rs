@@ -1,41 +1,41 @@
-//! What the host has found out about a request, flat and small. Facts state; Rego judges.
+//! The facts that the host tells policy about a request. They state what is; only Rego decides.
 //!
-//! The pipeline computes them from the catalogue and the ledger. A fact that was not established is
-//! left at its default, and every default denies.
+//! The pipeline collects them from the catalogue and the ledger. A fact that was not established keeps
+//! its default, and every default denies.
 
 use greenroom_protocol::{AgentId, CategoryId, ContentHash, ContextKey, MicroUsd, RunId, TeamId, WorkflowId};
 
 use crate::identity::NameSet;
 
-/// What a request is about, pinned to the version that is judged.
+/// The resource of a request, pinned to the version that is authorized.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resource {
     /// An agent's definition.
     Agent {
-        /// Which.
+        /// The agent's id.
         agent: AgentId,
-        /// The version that will be seated.
+        /// The version that will execute.
         version: ContentHash,
     },
     /// A workflow's definition.
     Workflow {
-        /// Which.
+        /// The workflow's id.
         workflow: WorkflowId,
         /// The version that will run.
         version: ContentHash,
     },
     /// A team's definition.
     Team {
-        /// Which.
+        /// The team's id.
         team: TeamId,
         /// The version that will be formed.
         version: ContentHash,
     },
     /// A run that exists.
     Run {
-        /// Which.
+        /// The run's id.
         run: RunId,
-        /// What it runs.
+        /// The workflow that it executes.
         workflow: WorkflowId,
         /// The version that it is pinned to.
         version: ContentHash,
@@ -46,12 +46,12 @@ pub enum Resource {
     Context {
         /// The run that the team was formed for.
         run: RunId,
-        /// The key, at a write.
+        /// The key of a write; none for a read.
         key: Option<ContextKey>,
     },
-    /// What an agent remembers for the tenant of the one who asks.
+    /// An agent's memory for the user's tenant.
     Memory {
-        /// Whose.
+        /// The agent that owns the memory.
         agent: AgentId,
     },
     /// A tool that is not an agent.
@@ -59,15 +59,15 @@ pub enum Resource {
         /// Its name.
         tool: String,
     },
-    /// Something that is only looked at: the catalogue, lists, the audit, costs.
+    /// A collection that can only be queried: the catalogue, runs, the audit, costs.
     Collection {
-        /// What, in a word.
+        /// The kind of its members, in one word.
         kind: String,
     },
 }
 
 impl Resource {
-    /// The version that is judged, where the target has versions.
+    /// The version that is authorized, if the resource has versions.
     #[must_use]
     pub const fn version(&self) -> Option<&ContentHash> {
         match self {
@@ -79,7 +79,7 @@ impl Resource {
         }
     }
 
-    /// What it is called.
+    /// The name of the resource in the policy input.
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
@@ -89,49 +89,49 @@ impl Resource {
             Self::Run { run, .. } | Self::Context { run, key: None } => run.as_str(),
             Self::Context { key: Some(key), .. } => key.as_str(),
             Self::Tool { tool } => tool,
-            Self::Collection { kind: what } => what,
+            Self::Collection { kind } => kind,
         }
     }
 }
 
-/// The agent at issue: the one that is called, or whose memory it is; for a tool call, or a context access of an agent, the
-/// one that asks.
+/// The agent that a request concerns: the called one, or the owner of the memory; the caller for a tool
+/// call or a context access by an agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AgentFacts {
-    /// Which.
+    /// The agent's id.
     pub agent: AgentId,
     /// Its category.
     pub category: CategoryId,
     /// Its capabilities.
     pub capabilities: NameSet,
-    /// True if every model that may answer for it, fallbacks included, runs inside the house; true
-    /// also for an agent without a model.
+    /// True if every model that may be called for it, fallbacks included, is an internal model; also
+    /// true for an agent without a model.
     pub internal_model: bool,
 }
 
-/// How the speaker stands to the target. Each is true only where it was looked up and found so.
+/// How the caller relates to the resource. Each field is true only if the host has established it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Relation {
-    /// The run, or the run in whose name it is asked, belongs to the user's tenant; true as well
-    /// where there is no run yet.
+    /// The run that is the resource, or the innermost run of the call chain, belongs to the user's
+    /// tenant; also true if there is no run yet.
     pub own_tenant: bool,
-    /// The speaking workflow has a step that calls this target.
+    /// The caller is a workflow, and one of its steps calls this resource.
     pub workflow_step: bool,
-    /// The speaking team names this workflow, or names none.
+    /// The caller is a team, and its definition names this workflow, or names none.
     pub team_workflow: bool,
-    /// The agent at issue is a member of the team in whose name it is asked.
+    /// The agent is a member of the innermost team of the call chain.
     pub team_member: bool,
-    /// The speaking agent has the called one in `collaboration.can_work_with`.
+    /// The caller is an agent, and its `collaboration.can_work_with` names the called agent.
     pub can_work_with: bool,
-    /// The speaking agent has the called agent or tool in its `tools`.
+    /// The caller is an agent, and its `tools` name the called agent or tool.
     pub tool_declared: bool,
-    /// The speaking agent has the context key in `collaboration.provides_to_team`.
+    /// The caller is an agent, and its `collaboration.provides_to_team` names the context key.
     pub provides_to_team: bool,
-    /// The memory is the speaking agent's own.
+    /// The caller is the agent that owns the memory.
     pub own_memory: bool,
 }
 
-/// What has been spent so far.
+/// The amounts used so far in the period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Spent {
     /// Tokens, reservations included.
@@ -140,45 +140,45 @@ pub struct Spent {
     pub usd: MicroUsd,
 }
 
-/// What the ledger says.
+/// The usage that the ledger reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct UsageFacts {
-    /// Requests of the user in the last hour, this one included: counted first, then judged.
+    /// Requests of the user in the last hour, this one included: it is counted before it is decided.
     pub requests: u64,
-    /// What the user has spent.
+    /// The user's usage.
     pub user: Spent,
-    /// What all users of the tenant have spent.
+    /// The usage of all users of the tenant together.
     pub tenant: Spent,
-    /// True if the ledger has answered.
+    /// True if the ledger could be read.
     pub available: bool,
 }
 
-/// Everything that the host adds to what is asked and by whom.
+/// Everything that the host adds to an authenticated request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
-    /// What it is about.
+    /// The resource of the request.
     pub resource: Resource,
-    /// The agent at issue, where there is one.
+    /// The agent that the request concerns, if there is one.
     pub agent: Option<AgentFacts>,
-    /// The `policies` of the target, and those of the team in whose name it is asked.
+    /// The `policies` of the resource's definition, and those of the innermost team of the call chain.
     pub policies: NameSet,
-    /// The `policies` of the speaking agent; empty if no agent speaks.
+    /// The `policies` of the caller's definition; empty if the caller is not an agent.
     pub caller_policies: NameSet,
-    /// How the speaker stands to the target.
+    /// How the caller relates to the resource.
     pub relation: Relation,
-    /// Bytes of the largest value that travels with the request, see
+    /// Bytes of the largest value in the request, see
     /// [`greenroom_protocol::value::size_bytes`].
     pub document_bytes: u64,
-    /// What the ledger says.
+    /// The usage that the ledger reports.
     pub usage: UsageFacts,
     /// True if the agent, the workflow or the run has a limit in USD of its own.
     pub cost_limited: bool,
-    /// True once the audit's bracket is open.
+    /// True once the audit entry is open.
     pub audited: bool,
 }
 
 impl Facts {
-    /// Facts about a target of which nothing else is known: almost everything is then denied.
+    /// Facts about a resource of which nothing else is known; policy then denies almost every action.
     #[must_use]
     pub fn for_resource(resource: Resource) -> Self {
         Self {

@@ -1,7 +1,7 @@
-//! The guard: from a question to a permit, or to a denial that says why.
+//! The guard: turns an access request into a permit, or into a denial with reasons.
 //!
-//! It is a struct and not a trait, because a trait could be implemented by somebody who permits
-//! everything. What varies is the [`Evaluator`], which can only carry a verdict from an engine.
+//! It is a struct and not a trait, because another crate could implement a trait so that it permits
+//! everything. The variable part is the [`Evaluator`], which can only forward a decision of an engine.
 
 use std::sync::Arc;
 
@@ -11,65 +11,68 @@ use greenroom_protocol::{Cause, ErrorCode, Request};
 use serde_json::json;
 
 use crate::access_request::{AccessRequest, Input};
-use crate::engine::EvaluationError;
 use crate::engine::allowed::PolicyDecision;
-use crate::engine::explain::{DenyReason, Explanation};
+use crate::engine::explain::Explanation;
+use crate::instance::EvaluationError;
+use crate::instance::explain::DenyReason;
 use crate::permit::{Checks, Grant, Granted, Permitted};
 
-/// Carries an input to an engine, and its verdict back. Implemented over the guard's shards.
+/// Sends an input to an engine and returns its decision. The actors implement it over the guard's
+/// workers.
 #[async_trait]
 pub trait Evaluator: Send + Sync {
-    /// The hot decision.
+    /// Evaluates the hot decision.
     ///
     /// # Errors
-    /// [`Fault`]; the request is then denied.
+    /// [`EvaluationError`]; the request is then denied.
     async fn allowed(&self, input: Arc<Input>) -> Result<PolicyDecision, EvaluationError>;
 
-    /// The same decision with its reasons.
+    /// Evaluates the same decision with its reasons.
     ///
     /// # Errors
-    /// [`Fault`]
+    /// [`EvaluationError`]
     async fn explain(&self, input: Arc<Input>) -> Result<Explanation, EvaluationError>;
 }
 
 /// Why a request is not permitted.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Denied {
-    /// Rules of the policy say no.
+    /// The policy denies it.
     #[error("policy denies this: {}", codes(reasons))]
     ByPolicy {
-        /// Which rules, and what they say.
+        /// The reasons of the policy.
         reasons: Vec<DenyReason>,
         /// The revision of the policy that decided.
         revision: Arc<str>,
     },
-    /// The chain of calls is longer than the platform allows.
-    #[error("the chain of calls has {hops} speakers, at most {HOPS_MAX} are allowed")]
+    /// The call chain is longer than the platform allows.
+    #[error("the call chain has {hops} callers, at most {HOPS_MAX} are allowed")]
     TooManyHops {
-        /// Speakers in the chain.
+        /// The number of callers in the chain.
         hops: usize,
     },
-    /// The policy could not be evaluated, so the answer is no.
+    /// The policy could not be evaluated, and the guard fails closed.
     #[error("the policy could not be evaluated")]
     EvaluationFailed(#[from] EvaluationError),
 }
 
-fn codes(rules: &[DenyReason]) -> String {
-    rules.iter().map(|rule| rule.code.as_str()).collect::<Vec<_>>().join(", ")
+fn codes(reasons: &[DenyReason]) -> String {
+    reasons.iter().map(|reason| reason.code.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 impl Denied {
-    /// The codes of the rules that denied, for the audit.
+    /// The codes of the reasons, for the audit.
     #[must_use]
     pub fn codes(&self) -> Vec<String> {
         match self {
-            Self::ByPolicy { reasons: rules, .. } => rules.iter().map(|rule| rule.code.clone()).collect(),
+            Self::ByPolicy { reasons, .. } => reasons.iter().map(|reason| reason.code.clone()).collect(),
             Self::TooManyHops { .. } => vec![ErrorCode::TooManyHops.as_str().to_owned()],
             Self::EvaluationFailed(_) => vec![ErrorCode::PolicyError.as_str().to_owned()],
         }
     }
 
-    /// The revision of the policy that denied; none if it was not asked, or gave no answer.
+    /// The revision of the policy that denied; none if the policy was not evaluated, or its evaluation
+    /// failed.
     #[must_use]
     pub fn revision(&self) -> Option<&str> {
         match self {
@@ -82,83 +85,84 @@ impl Denied {
 impl From<Denied> for Cause {
     fn from(denied: Denied) -> Self {
         match denied {
-            Denied::ByPolicy { reasons: rules, revision } => {
-                let reasons: Vec<_> = rules.iter().map(|rule| format!("{} ({})", rule.message, rule.code)).collect();
-                Self::new(ErrorCode::PolicyDenied, format!("policy denies this: {}", reasons.join("; ")))
-                    .with_details(json!({ "reasons": rules, "revision": &*revision }))
+            Denied::ByPolicy { reasons, revision } => {
+                let sentences: Vec<_> =
+                    reasons.iter().map(|reason| format!("{} ({})", reason.message, reason.code)).collect();
+                Self::new(ErrorCode::PolicyDenied, format!("policy denies this: {}", sentences.join("; ")))
+                    .with_details(json!({ "reasons": reasons, "revision": &*revision }))
             }
             Denied::TooManyHops { hops } => Self::new(ErrorCode::TooManyHops, Denied::TooManyHops { hops }.to_string())
                 .with_details(json!({ "hops": hops, "hops_max": HOPS_MAX })),
-            Denied::EvaluationFailed(fault) => fault.into(),
+            Denied::EvaluationFailed(error) => error.into(),
         }
     }
 }
 
-/// Answers questions with permits.
+/// Decides access requests and makes permits.
 #[derive(Clone)]
 pub struct Guard {
     evaluator: Arc<dyn Evaluator>,
 }
 
 impl Guard {
-    /// A guard that has its questions evaluated there.
+    /// Makes a guard that decides by this evaluator.
     #[must_use]
     pub fn new(evaluator: Arc<dyn Evaluator>) -> Self {
         Self { evaluator }
     }
 
-    /// Permits what policy allows. Reasons are asked for only after a no.
+    /// Makes a permit if policy allows the request. The reasons are evaluated only after a denial.
     ///
     /// # Errors
-    /// [`Denied`]: by policy, or because the question does not fit together, or because the policy
-    /// could not be evaluated.
+    /// [`Denied`]: by policy, or because the facts do not match the request, or because the policy could
+    /// not be evaluated.
     pub async fn permit(&self, request: AccessRequest) -> Result<Permitted<Request>, Denied> {
-        let AccessRequest { request: asked, resource: target, policies, callee, resource_matches: fits, input } =
-            request;
-        let hops = asked.chain.len();
+        let AccessRequest { request, resource, policies, callee, resource_matches, input } = request;
+        let hops = request.chain.len();
         if hops > HOPS_MAX {
             return Err(Denied::TooManyHops { hops });
         }
-        if !fits {
+        if !resource_matches {
             return Err(EvaluationError::ResourceMismatch.into());
         }
-        let verdict = self.evaluator.allowed(Arc::clone(&input)).await?;
-        let Some(grounds) = verdict.open_for(&input)? else {
-            return Err(self.reasons(input).await);
+        let decision = self.evaluator.allowed(Arc::clone(&input)).await?;
+        let Some(details) = decision.open_for(&input)? else {
+            return Err(self.explain_denial(input).await);
         };
-        let checks = Checks { action_checks: grounds.checks, definition_policies: policies };
+        let checks = Checks { action_checks: details.checks, definition_policies: policies };
         let grant = Grant::new(Granted {
-            meta: asked.meta,
-            resolved: asked.resolved,
-            chain: asked.chain,
+            meta: request.meta,
+            resolved: request.resolved,
+            chain: request.chain,
             callee,
-            resource: target,
+            resource,
             checks,
-            obligations: grounds.obligations,
-            revision: grounds.revision,
+            obligations: details.obligations,
+            revision: details.revision,
         });
-        Ok(Permitted::new(grant, asked.request))
+        Ok(Permitted::new(grant, request.request))
     }
 
     /// Explains the decision without making a permit.
     ///
     /// # Errors
-    /// [`Fault`]
+    /// [`EvaluationError`]
     pub async fn explain(&self, request: &AccessRequest) -> Result<Explanation, EvaluationError> {
         self.evaluator.explain(Arc::clone(&request.input)).await
     }
 
-    /// Explains the decision on a document that was written by hand.
+    /// Explains the decision on a policy input that the caller read from JSON.
     ///
     /// # Errors
-    /// [`Fault`]
+    /// [`EvaluationError`]
     pub async fn explain_input(&self, input: Input) -> Result<Explanation, EvaluationError> {
         self.evaluator.explain(Arc::new(input)).await
     }
 
-    async fn reasons(&self, input: Arc<Input>) -> Denied {
+    async fn explain_denial(&self, input: Arc<Input>) -> Denied {
         match self.evaluator.explain(input).await {
-            // A swap between the two evaluations may leave nothing to deny; the answer stays no.
+            // If the active policy was replaced between the two evaluations, the new one may allow the
+            // request; the denial stands.
             Ok(explanation) if explanation.deny.is_empty() => Denied::ByPolicy {
                 reasons: vec![DenyReason {
                     code: "policy_changed".into(),
@@ -167,7 +171,7 @@ impl Guard {
                 revision: explanation.revision,
             },
             Ok(explanation) => Denied::ByPolicy { reasons: explanation.deny, revision: explanation.revision },
-            Err(fault) => Denied::EvaluationFailed(fault),
+            Err(error) => Denied::EvaluationFailed(error),
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Who asks: the user with roles, permissions and limits, and who speaks for them at a hop.
+//! Identity: the principal with roles, permissions and limits, and the caller at each hop.
 //!
-//! How somebody proves who they are is the affair of [`authenticator::Identities`], which the
-//! composition root implements; a credential is never kept past that point.
+//! [`authenticator::IdentityProvider`], which the composition root implements, verifies credentials; no
+//! credential is stored beyond it.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -18,30 +18,30 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub mod authenticated;
 pub mod authenticator;
 
-/// A set of names that is cheap to hand on. Rego sees it as an object, `{"name": 1}`: a rule finds a
-/// name by its key, and `1` is shorter than `true` and compares equal to nothing else.
+/// A set of names that is cheap to clone. It is serialized as an object, `{"name": 1}`: a rule looks up
+/// a name by its key, and `1` is shorter than `true` and equals no value of another type.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct NameSet(Arc<BTreeSet<String>>);
 
 impl NameSet {
-    /// True if the name is among them.
+    /// True if the name is in the set.
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
         self.0.contains(name)
     }
 
-    /// True if there is none.
+    /// True if the set has no names.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The names in the order of the alphabet.
+    /// The names in alphabetical order.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(String::as_str)
     }
 
-    /// The names of both.
+    /// The names of both sets.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
         match (self.is_empty(), other.is_empty()) {
@@ -78,7 +78,9 @@ impl<'de> Deserialize<'de> for NameSet {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let members = std::collections::BTreeMap::<String, u8>::deserialize(deserializer)?;
         match members.iter().find(|(_, one)| **one != 1) {
-            Some((name, _)) => Err(D::Error::custom(format!("a set is written {{\"name\": 1}}, `{name}` is not 1"))),
+            Some((name, _)) => {
+                Err(D::Error::custom(format!("a set has the form {{\"name\": 1}}, but the value of `{name}` is not 1")))
+            }
             None => Ok(members.into_keys().collect()),
         }
     }
@@ -96,71 +98,71 @@ impl JsonSchema for NameSet {
     }
 }
 
-/// What the roles of a user are narrowed by.
+/// The permissions that restrict or extend the roles of a user.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Permissions {
     /// The categories whose agents an `agent_operator` may call.
     pub allowed_categories: NameSet,
-    /// May work with personal data.
+    /// True if the user may process personal data.
     pub pii_access: bool,
 }
 
-/// What may be spent in a period; `None` means that there is no limit.
+/// The limits of usage in a period; `None` means that there is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Limits {
     /// Money.
     pub usd: Option<MicroUsd>,
-    /// Tokens, read and written together.
+    /// Tokens, input and output together.
     pub tokens: Option<u64>,
-    /// Over which time both are counted.
+    /// The period over which both are counted.
     pub period: Period,
 }
 
-/// A user as the configuration, or an identity provider, knows them.
+/// A user as the configuration, or an identity provider, defines them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal {
-    /// On whose account.
+    /// The tenant whose accounts are charged.
     pub tenant: TenantId,
-    /// Who.
+    /// The user's id.
     pub user: UserId,
-    /// What they are here: `admin`, `agent_operator`, `approver`, `auditor`, `internal`.
+    /// The user's roles: `admin`, `agent_operator`, `approver`, `auditor`, `internal`.
     pub roles: NameSet,
-    /// What narrows the roles.
+    /// The permissions that restrict or extend the roles.
     pub permissions: Permissions,
-    /// Requests an hour.
+    /// Maximum requests per hour.
     pub rate_limit: u64,
-    /// What this user may spend.
+    /// The usage limits of this user.
     pub limits: Limits,
-    /// What all users of the tenant may spend together.
+    /// The usage limits of all users of the tenant together.
     pub tenant_limits: Limits,
 }
 
-/// How it is known that a user is who they claim to be.
+/// How the principal was authenticated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AuthMethod {
-    /// The operating system says so.
+    /// By the operating system, over the control socket or in the process.
     LocalUser,
-    /// A credential was verified.
+    /// By a verified credential.
     Credential,
-    /// The platform wrote down who owns the run that is taken up again.
+    /// By the recorded owner of the run that is resumed.
     RecordedOwner,
-    /// It is not: the configuration has a user for those who show nothing.
+    /// Not at all: the configuration has a user for requests without a credential.
     None,
 }
 
-/// Who speaks at a hop. What speaks besides a user was called on stage by a permit.
+/// The caller at a hop. Every caller but a user is the callee of an earlier permit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Caller {
     /// A person or a program outside.
     User {
-        /// Who.
+        /// The user's id.
         user: UserId,
     },
     /// A running workflow.
     Workflow {
-        /// The run.
+        /// The run's id.
         run: RunId,
-        /// What it runs.
+        /// The workflow that it executes.
         workflow: WorkflowId,
         /// The version that it is pinned to.
         version: ContentHash,
@@ -169,27 +171,26 @@ pub enum Caller {
     },
     /// An agent that executes.
     Agent {
-        /// Which.
+        /// The agent's id.
         agent: AgentId,
         /// The version that executes.
         version: ContentHash,
     },
     /// A team that has been formed.
     Team {
-        /// Which.
+        /// The team's id.
         team: TeamId,
         /// The run that it was formed for.
         run: RunId,
         /// The version of its definition.
         version: ContentHash,
     },
-    /// The holder of a permit that called nobody on stage, such as one to read a list. No rule lets
-    /// it do anything.
+    /// The holder of a permit without a callee, such as that of a query. Every policy denies it.
     None,
 }
 
 impl Caller {
-    /// The kind, as Rego sees it.
+    /// The kind of the caller in the policy input.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -214,7 +215,7 @@ impl fmt::Display for Caller {
     }
 }
 
-/// A principal as it was read at one moment.
+/// A principal, how it was authenticated, and when it was read from the identity provider.
 #[derive(Debug, Clone)]
 pub(crate) struct ResolvedPrincipal {
     pub(crate) principal: Arc<Principal>,

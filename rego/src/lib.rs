@@ -1,22 +1,23 @@
-//! What is allowed: identity, the question, the policy that answers it, and the permit.
+//! Authentication and authorization: identity, the access request, the policy that decides it, and
+//! the permit.
 //!
-//! This crate is the only maker of [`Authenticated`] and [`Permitted`], and so of every right to
-//! reach an actor. What does not live here: who asks (the `supervisor` injects [`Identities`]), what
-//! exists (facts are handed in as [`Facts`]), actors (they only carry [`Evaluator`]), HTTP and NATS.
+//! Only this crate makes [`Authenticated`] and [`Permitted`], and so every right to call an actor. It
+//! does not contain users (the `supervisor` implements [`IdentityProvider`]), knowledge of what exists
+//! (the pipeline passes it as [`Facts`]), actors (they implement [`Evaluator`]), HTTP or NATS.
 //!
-//! None of the three can be made outside:
+//! No other crate can make an authenticated request, a policy decision or a permit:
 //!
 //! ```compile_fail
-//! let permit: greenroom_rego::Permitted<u8> = greenroom_rego::Permitted { grant: todo!(), what: 1 };
+//! let permit: greenroom_rego::Permitted<u8> = greenroom_rego::Permitted { grant: todo!(), request: 1 };
 //! ```
 //! ```compile_fail
-//! let verdict = greenroom_rego::Verdict { seal: todo!(), grounds: None };
+//! let decision = greenroom_rego::PolicyDecision { identity: todo!(), details: None };
 //! ```
 //! ```compile_fail
-//! fn twice(verdict: greenroom_rego::Verdict) { let other = verdict.clone(); drop((verdict, other)); }
+//! fn twice(decision: greenroom_rego::PolicyDecision) { let other = decision.clone(); drop((decision, other)); }
 //! ```
 //! ```compile_fail
-//! fn forge() -> greenroom_rego::Authenticated { greenroom_rego::Authenticated::of_user(todo!()) }
+//! fn forge() -> greenroom_rego::Authenticated { greenroom_rego::Authenticated::for_user(todo!()) }
 //! ```
 //! ```compile_fail
 //! fn send(permit: &greenroom_rego::Permitted<u8>) -> String { serde_json::to_string(permit).unwrap_or_default() }
@@ -32,6 +33,7 @@ pub mod engine;
 pub mod facts;
 pub mod guard;
 pub mod identity;
+pub mod instance;
 pub mod permit;
 pub mod snapshot;
 #[cfg(feature = "testing")]
@@ -40,13 +42,16 @@ pub mod testing;
 pub use access_matrix::{AccessMatrix, Subject, access_matrix};
 pub use access_request::{AccessRequest, Action, Input};
 pub use bundle::{Bundle, BundleError};
+pub use engine::Engine;
 pub use engine::allowed::PolicyDecision;
-pub use engine::explain::{Check, DenyReason, Explanation};
-pub use engine::{Engine, EvaluationError};
+pub use engine::explain::Explanation;
 pub use facts::{AgentFacts, Facts, Relation, Resource, Spent, UsageFacts};
 pub use guard::{Denied, Evaluator, Guard};
 pub use identity::authenticated::{Authenticated, Idempotency};
 pub use identity::authenticator::{Authenticator, IdentityProvider, RecoveryRequest};
 pub use identity::{AuthMethod, Caller, Limits, NameSet, Permissions, Principal};
-pub use permit::{Checks, Grant, Obligations, Permitted, TypedPermit};
+pub use instance::EvaluationError;
+pub use instance::allowed::Obligations;
+pub use instance::explain::{Check, DenyReason};
+pub use permit::{Checks, Grant, Permitted, TypedPermit};
 pub use snapshot::{CacheDir, Compiled, Compiler, PolicySnapshot, SnapshotError};

@@ -1,4 +1,4 @@
-//! The permit: what only a guard can give, only one actor can redeem, and nobody can send.
+//! The permit: only the guard makes it, the dispatcher consumes it once, and it cannot be serialized.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use greenroom_protocol::{ContentHash, Deadline, Request, RequestId, RunId, TeamI
 use crate::facts::Resource;
 use crate::identity::authenticated::{Authenticated, Idempotency, RequestMeta, innermost_run, innermost_team};
 use crate::identity::{Caller, NameSet, Principal, ResolvedPrincipal};
+use crate::instance::allowed::Obligations;
 
-pub use crate::engine::allowed::Obligations;
-
-/// The checks that an allowed request has passed: those of its action, and its definition's policies.
+/// The checks that an allowed request has passed: those of its action, and the policies of the
+/// resource's definition.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Checks {
     pub(crate) action_checks: Arc<[Arc<str>]>,
@@ -23,20 +23,20 @@ pub struct Checks {
 }
 
 impl Checks {
-    /// The names, those of the action first.
+    /// The names of the checks, those of the action first.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.action_checks.iter().map(AsRef::as_ref).chain(self.definition_policies.iter())
     }
 
-    /// The names, for a reply or an audit record.
+    /// The names of the checks, for a reply or an audit entry.
     #[must_use]
     pub fn to_vec(&self) -> Vec<String> {
         self.iter().map(str::to_owned).collect()
     }
 }
 
-/// The right to do `T` once, as the guard gave it. There is no other maker, no copy and no way to
-/// send one: the pod that hosts an actor judges again.
+/// Proof that the guard allows `T` once. Only the guard makes it, and it can be neither cloned nor
+/// serialized: the pod that hosts an actor decides again.
 #[must_use]
 pub struct Permitted<T> {
     grant: Grant,
@@ -48,17 +48,17 @@ impl<T> Permitted<T> {
         Self { grant, request }
     }
 
-    /// What was permitted.
+    /// The permitted request.
     pub const fn request(&self) -> &T {
         &self.request
     }
 
-    /// What came with the permit.
+    /// The grant of the permit.
     pub const fn grant(&self) -> &Grant {
         &self.grant
     }
 
-    /// Uses it up.
+    /// Consumes the permit.
     #[must_use]
     pub fn redeem(self) -> (Grant, T) {
         (self.grant, self.request)
@@ -71,56 +71,57 @@ impl<T> fmt::Debug for Permitted<T> {
     }
 }
 
-/// A permit, sorted by what it permits.
+/// A permit, typed by the request that it permits.
 #[must_use]
 #[derive(Debug)]
 pub enum TypedPermit {
-    /// Let an agent work.
+    /// Invoke an agent.
     Invoke(Permitted<Invoke>),
     /// Start a workflow.
     StartRun(Permitted<StartRun>),
     /// Form a team.
     StartTeam(Permitted<StartTeam>),
-    /// Tell a run something.
+    /// Send a signal to a run.
     SignalRun(Permitted<SignalRun>),
-    /// Go on with a run.
+    /// Resume a run.
     ResumeRun(Permitted<ResumeRun>),
-    /// Read a context.
+    /// Read a team's shared context.
     ContextRead(Permitted<ContextRead>),
-    /// Write a context.
+    /// Write a team's shared context.
     ContextWrite(Permitted<ContextWrite>),
     /// Read an agent's memory.
     MemoryRead(Permitted<MemoryRead>),
     /// Change an agent's memory.
     MemoryWrite(Permitted<MemoryWrite>),
-    /// Use a tool.
+    /// Call a tool.
     CallTool(Permitted<CallTool>),
-    /// Look at what is known.
+    /// Query the catalogue, runs, the audit or costs.
     Query(Permitted<Query>),
 }
 
 impl Permitted<Request> {
-    /// Sorts it.
+    /// Converts the permit to that of its request's type.
     pub fn into_typed(self) -> TypedPermit {
-        let Self { grant, request: what } = self;
-        match what {
-            Request::Invoke(what) => TypedPermit::Invoke(Permitted { grant, request: what }),
-            Request::StartRun(what) => TypedPermit::StartRun(Permitted { grant, request: what }),
-            Request::StartTeam(what) => TypedPermit::StartTeam(Permitted { grant, request: what }),
-            Request::SignalRun(what) => TypedPermit::SignalRun(Permitted { grant, request: what }),
-            Request::ResumeRun(what) => TypedPermit::ResumeRun(Permitted { grant, request: what }),
-            Request::ContextRead(what) => TypedPermit::ContextRead(Permitted { grant, request: what }),
-            Request::ContextWrite(what) => TypedPermit::ContextWrite(Permitted { grant, request: what }),
-            Request::MemoryRead(what) => TypedPermit::MemoryRead(Permitted { grant, request: what }),
-            Request::MemoryWrite(what) => TypedPermit::MemoryWrite(Permitted { grant, request: what }),
-            Request::CallTool(what) => TypedPermit::CallTool(Permitted { grant, request: what }),
-            Request::Query(what) => TypedPermit::Query(Permitted { grant, request: what }),
+        let Self { grant, request } = self;
+        match request {
+            Request::Invoke(request) => TypedPermit::Invoke(Permitted { grant, request }),
+            Request::StartRun(request) => TypedPermit::StartRun(Permitted { grant, request }),
+            Request::StartTeam(request) => TypedPermit::StartTeam(Permitted { grant, request }),
+            Request::SignalRun(request) => TypedPermit::SignalRun(Permitted { grant, request }),
+            Request::ResumeRun(request) => TypedPermit::ResumeRun(Permitted { grant, request }),
+            Request::ContextRead(request) => TypedPermit::ContextRead(Permitted { grant, request }),
+            Request::ContextWrite(request) => TypedPermit::ContextWrite(Permitted { grant, request }),
+            Request::MemoryRead(request) => TypedPermit::MemoryRead(Permitted { grant, request }),
+            Request::MemoryWrite(request) => TypedPermit::MemoryWrite(Permitted { grant, request }),
+            Request::CallTool(request) => TypedPermit::CallTool(Permitted { grant, request }),
+            Request::Query(request) => TypedPermit::Query(Permitted { grant, request }),
         }
     }
 }
 
-/// What comes with a permit: in whose name it was given, what was judged, and the voice of what it
-/// called on stage. Cheap to clone; it permits nothing by itself.
+/// What a run or an execution keeps of its permit: the principal, the call chain, the authorized
+/// resource, and the right to issue nested requests as the callee. It is cheap to clone and permits
+/// nothing by itself.
 #[derive(Clone)]
 pub struct Grant(Arc<Granted>);
 
@@ -140,29 +141,29 @@ impl Grant {
         Self(Arc::new(granted))
     }
 
-    /// Asks for something as what the permit called on stage: the agent, the workflow's run or the
-    /// team. A permit that called nobody, such as one to look at a list, speaks as
-    /// [`Speaker::Nobody`], which no rule lets do anything.
+    /// Issues a nested request as the callee of the permit: the agent, the workflow's run or the team.
+    /// If the permit has no callee, as that of a query, the caller is [`Caller::None`], which every
+    /// policy denies.
     pub fn issue_request(&self, id: RequestId, request: Request) -> Authenticated {
-        let Granted { meta: particulars, resolved: known, chain, callee, .. } = &*self.0;
+        let Granted { meta, resolved, chain, callee, .. } = &*self.0;
         let caller = callee.clone().unwrap_or(Caller::None);
         Authenticated {
-            meta: RequestMeta { id, idempotency: None, ..particulars.clone() },
-            resolved: known.clone(),
+            meta: RequestMeta { id, idempotency: None, ..meta.clone() },
+            resolved: resolved.clone(),
             chain: chain.iter().cloned().chain([caller]).collect(),
             request,
         }
     }
 
-    /// The same grant with a nearer deadline: what is spoken from it is waited for no longer.
+    /// The same grant with this deadline, if it is earlier than the grant's own.
     #[must_use]
     pub fn with_earlier_deadline(&self, deadline: Deadline) -> Self {
         self.with_deadline(self.deadline().earlier(deadline))
     }
 
-    /// The same grant for a run that may go on after the request that started it was answered. It
-    /// permits nothing that it did not before: whatever is spoken from it is judged when it is, and
-    /// its principal is read anew. For anything but a run this is [`Grant::until`].
+    /// The same grant for a run that may continue after the reply to the request that started it. This
+    /// extends no right: the guard decides each nested request when it is issued, with a refreshed
+    /// principal. For any callee but a run this is [`Grant::with_earlier_deadline`].
     #[must_use]
     pub fn with_run_deadline(&self, deadline: Deadline) -> Self {
         match self.callee() {
@@ -174,30 +175,21 @@ impl Grant {
     }
 
     fn with_deadline(&self, deadline: Deadline) -> Self {
-        let Granted {
-            meta: particulars,
-            resolved: known,
-            chain,
-            callee,
-            resource: target,
-            checks,
-            obligations,
-            revision,
-        } = &*self.0;
-        let particulars = RequestMeta { deadline, ..particulars.clone() };
+        let Granted { meta, resolved, chain, callee, resource, checks, obligations, revision } = &*self.0;
+        let meta = RequestMeta { deadline, ..meta.clone() };
         Self::new(Granted {
-            meta: particulars,
-            resolved: known.clone(),
+            meta,
+            resolved: resolved.clone(),
             chain: chain.clone(),
             callee: callee.clone(),
-            resource: target.clone(),
+            resource: resource.clone(),
             checks: checks.clone(),
             obligations: *obligations,
             revision: revision.clone(),
         })
     }
 
-    /// On whose behalf.
+    /// The principal behind the call chain.
     #[must_use]
     pub fn principal(&self) -> &Arc<Principal> {
         &self.0.resolved.principal
@@ -209,43 +201,43 @@ impl Grant {
         self.0.resolved.resolved_at
     }
 
-    /// Who asked.
+    /// The caller of the permitted request.
     #[must_use]
     pub fn caller(&self) -> &Caller {
         self.0.chain.last().unwrap_or(&Caller::None)
     }
 
-    /// Whom the permit called on stage; [`Grant::speak`] speaks as them.
+    /// The callee of the permitted request, in whose name [`Grant::issue_request`] issues requests.
     #[must_use]
     pub fn callee(&self) -> Option<&Caller> {
         self.0.callee.as_ref()
     }
 
-    /// Everybody who has spoken, the user first, the one who asked last.
+    /// The call chain: the user first, the caller of the permitted request last.
     #[must_use]
     pub fn chain(&self) -> &Arc<[Caller]> {
         &self.0.chain
     }
 
-    /// What was judged; the actor that is seated has exactly this version.
+    /// The authorized resource; the dispatcher invokes exactly this version.
     #[must_use]
     pub fn resource(&self) -> &Resource {
         &self.0.resource
     }
 
-    /// The version that was judged, where the target has versions.
+    /// The authorized version, if the resource has versions.
     #[must_use]
     pub fn version(&self) -> Option<&ContentHash> {
         self.0.resource.version()
     }
 
-    /// The checks that were passed.
+    /// The checks that passed.
     #[must_use]
     pub fn checks(&self) -> &Checks {
         &self.0.checks
     }
 
-    /// What has to be kept to while doing it.
+    /// The obligations of whoever executes the request.
     #[must_use]
     pub fn obligations(&self) -> Obligations {
         self.0.obligations
@@ -257,44 +249,44 @@ impl Grant {
         &self.0.revision
     }
 
-    /// After which nobody waits.
+    /// The deadline of the request.
     #[must_use]
     pub fn deadline(&self) -> Deadline {
         self.0.meta.deadline
     }
 
-    /// The trace that it belongs to.
+    /// The trace of the request.
     #[must_use]
     pub fn trace(&self) -> &TraceId {
         &self.0.meta.trace
     }
 
-    /// The request that it was given for.
+    /// The id of the permitted request.
     #[must_use]
     pub fn request_id(&self) -> &RequestId {
         &self.0.meta.id
     }
 
-    /// The caller's idempotency key.
+    /// The idempotency key that the client sent.
     #[must_use]
     pub fn idempotency(&self) -> Option<&Idempotency> {
         self.0.meta.idempotency.as_ref()
     }
 
-    /// When the request that began the chain arrived.
+    /// When the pod received the request that began the call chain.
     #[must_use]
     pub fn received_at(&self) -> Timestamp {
         self.0.meta.received_at
     }
 
-    /// The run that the work belongs to: the one that the permit starts or goes on with, else the
-    /// innermost one of the chain.
+    /// The run of the request: the one that the permit starts or resumes, else the innermost one of the
+    /// call chain.
     #[must_use]
     pub fn run(&self) -> Option<&RunId> {
         innermost_run(self.0.callee.as_slice()).or_else(|| innermost_run(&self.0.chain))
     }
 
-    /// The team that the work belongs to: the one that the permit forms, else the innermost one.
+    /// The team of the request: the one that the permit forms, else the innermost one of the call chain.
     #[must_use]
     pub fn team(&self) -> Option<&TeamId> {
         innermost_team(self.0.callee.as_slice()).or_else(|| innermost_team(&self.0.chain))

@@ -1,151 +1,27 @@
-//! A policy in force: compiled, verified and tried, and immutable from then on.
+//! A policy bundle that is compiled and validated, and immutable from then on.
 //!
-//! A new bundle becomes a new snapshot, which every shard takes over after the trial; policy, data
-//! and revision can therefore never be of two ages. A bundle that fails any step leaves the old
-//! snapshot where it is.
+//! The guard makes a new snapshot of each new bundle and gives it to every worker after validation, so
+//! that policy, data and revision always belong together. If a bundle fails any step, the old snapshot
+//! stays active.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use greenroom_protocol::{Cause, ContentHash, ErrorCode, Json};
-use wasmtime::{Cache, CacheConfig, Config, InstanceAllocationStrategy, Module, PoolingAllocationConfig};
+use greenroom_protocol::{ContentHash, Json};
+use wasmtime::Module;
 
 use crate::access_request::Action;
 use crate::access_request::read_set::PolicyReadSet;
 use crate::bundle::Bundle;
 
+mod compiler;
+mod error;
 mod validation;
 
-/// Instances that may live at once: every shard's, those that replace them, and the trial's.
-const INSTANCES_MAX: u32 = 256;
+pub use compiler::{CacheDir, Compiled, Compiler};
+pub use error::SnapshotError;
 
-/// Where compiled modules are kept for the next start.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CacheDir {
-    /// Nowhere: every start compiles.
-    Off,
-    /// In this directory, which is made if it is missing and which only the owner should be able to
-    /// write: what lies in it is machine code.
-    At(PathBuf),
-}
-
-/// Why a bundle does not become the policy in force.
-#[derive(Debug, thiserror::Error)]
-pub enum SnapshotError {
-    /// The engine, or its cache, cannot be set up.
-    #[error("the policy engine cannot be set up: {0}")]
-    Setup(String),
-    /// The module does not compile.
-    #[error("policy.wasm does not compile: {0}")]
-    Compile(String),
-    /// The module compiles but makes no instance.
-    #[error("policy.wasm cannot be instantiated: {0}")]
-    Instantiate(String),
-    /// An entrypoint is missing.
-    #[error("the policy has no entrypoint `{entrypoint}`, only {found:?}")]
-    Entrypoint {
-        /// Which.
-        entrypoint: &'static str,
-        /// Those that it has.
-        found: Vec<String>,
-    },
-    /// The policy needs functions that the host would have to provide.
-    #[error("the policy uses built-ins that are not native to WebAssembly: {}", names.join(", "))]
-    Builtins {
-        /// Which.
-        names: Vec<String>,
-    },
-    /// The list of checks is not one.
-    #[error("`guard/checks` of the policy cannot be read: {0}")]
-    Checks(String),
-    /// The trial evaluation failed.
-    #[error("the policy fails its trial: {0}")]
-    Validation(String),
-}
-
-impl From<SnapshotError> for Cause {
-    fn from(error: SnapshotError) -> Self {
-        Self::new(ErrorCode::InvalidPolicy, error.to_string())
-    }
-}
-
-/// Compiles modules, all with the same settings. One serves the whole process.
-#[derive(Clone)]
-pub struct Compiler {
-    engine: wasmtime::Engine,
-    cache: Option<Cache>,
-}
-
-impl Compiler {
-    /// A compiler that keeps what it has compiled there.
-    ///
-    /// # Errors
-    /// [`SnapshotError::Setup`] if the directory cannot be used.
-    pub fn new(cache: &CacheDir) -> Result<Self, SnapshotError> {
-        let setup = |error: wasmtime::Error| SnapshotError::Setup(format!("{error:#}"));
-        let mut config = Config::new();
-        config.consume_fuel(true);
-        // A fault says what happened; in which function of the module helps nobody.
-        config.wasm_backtrace_max_frames(None);
-        // Stacks of evaluations come from a pool: mapping one anew costs as much as the decision.
-        let mut pool = PoolingAllocationConfig::new();
-        pool.total_core_instances(INSTANCES_MAX)
-            .total_stacks(INSTANCES_MAX)
-            .total_memories(INSTANCES_MAX)
-            .total_tables(INSTANCES_MAX)
-            .max_memory_size(crate::engine::MEMORY_BYTES_MAX);
-        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
-        let cache = match cache {
-            CacheDir::Off => None,
-            CacheDir::At(directory) => {
-                let mut settings = CacheConfig::new();
-                settings.with_directory(directory);
-                Some(Cache::new(settings).map_err(setup)?)
-            }
-        };
-        config.cache(cache.clone());
-        Ok(Self { engine: wasmtime::Engine::new(&config).map_err(setup)?, cache })
-    }
-
-    /// Modules that were found compiled.
-    #[must_use]
-    pub fn cache_hits(&self) -> usize {
-        self.cache.as_ref().map_or(0, Cache::cache_hits)
-    }
-
-    /// Modules that had to be compiled although there is a cache.
-    #[must_use]
-    pub fn cache_misses(&self) -> usize {
-        self.cache.as_ref().map_or(0, Cache::cache_misses)
-    }
-
-    /// Compiles a bundle's module. This takes a tenth of a second of CPU, or a millisecond if it is
-    /// found in the cache.
-    ///
-    /// # Errors
-    /// [`SnapshotError::Compile`]
-    pub fn compile(&self, bundle: &Bundle) -> Result<Compiled, SnapshotError> {
-        let module =
-            Module::new(&self.engine, bundle.wasm()).map_err(|error| SnapshotError::Compile(format!("{error:#}")))?;
-        Ok(Compiled {
-            module,
-            data: bundle.data().clone(),
-            revision: Arc::from(bundle.revision()),
-            hash: *bundle.hash(),
-        })
-    }
-}
-
-/// A compiled bundle that nobody has tried yet.
-pub struct Compiled {
-    module: Module,
-    data: Json,
-    revision: Arc<str>,
-    hash: ContentHash,
-}
-
-/// A policy in force.
+/// A validated policy.
 pub struct PolicySnapshot {
     module: Module,
     data: Json,
@@ -157,24 +33,21 @@ pub struct PolicySnapshot {
 
 impl PolicySnapshot {
     /// Verifies the entrypoints and built-ins of a compiled bundle, reads its checks, and evaluates
-    /// once what must be denied and once a request that is well formed.
+    /// two inputs: an empty one, which must be denied, and a well-formed one.
     ///
     /// # Errors
     /// [`SnapshotError`]
     pub async fn validate(compiled: Compiled) -> Result<Arc<Self>, SnapshotError> {
         let Compiled { module, data, revision, hash } = compiled;
-        validation::builtins(&module)?;
-        let untried =
-            Self { module, data, revision, hash, checks: BTreeMap::new(), read_set: PolicyReadSet::default() };
-        let mut instance = validation::instance(&untried).await?;
-        let (checks, vocabulary) = validation::checks(&mut instance).await?;
+        validation::require_native_builtins(&module)?;
+        let mut instance = validation::new_instance(&module, &data).await?;
+        let (checks, read_set) = validation::read_checks(&mut instance).await?;
         validation::empty_input_is_denied(&mut instance).await?;
-        let snapshot = Arc::new(Self { checks, read_set: vocabulary, ..untried });
-        validation::answers_agree(&snapshot).await?;
-        Ok(snapshot)
+        validation::entrypoints_agree(&mut instance, &read_set).await?;
+        Ok(Arc::new(Self { module, data, revision, hash, checks, read_set }))
     }
 
-    /// Compiles and tries a bundle. The compilation blocks the thread, see [`Compiler::compile`].
+    /// Compiles and validates a bundle. The compilation blocks the thread, see [`Compiler::compile`].
     ///
     /// # Errors
     /// [`SnapshotError`]
@@ -182,7 +55,7 @@ impl PolicySnapshot {
         Self::validate(compiler.compile(bundle)?).await
     }
 
-    /// The revision, as replies and the audit name it.
+    /// The revision that replies and audit entries name.
     #[must_use]
     pub const fn revision(&self) -> &Arc<str> {
         &self.revision
@@ -200,7 +73,7 @@ impl PolicySnapshot {
         self.checks.get(&action).cloned().unwrap_or_default()
     }
 
-    /// The names that the policy says it reads.
+    /// The fields and names that the policy declares to read.
     #[must_use]
     pub const fn read_set(&self) -> &PolicyReadSet {
         &self.read_set

@@ -1,6 +1,8 @@
-//! Makers for the tests of other crates: a user, a question, and guards that always say the same.
+//! Constructors for the tests of other crates: users, requests, permits, and evaluators with one fixed
+//! decision.
 //!
-//! Behind the feature `testing`, which the binary must never turn on (a test reads the manifests).
+//! The module requires the feature `testing`, which the binary must never enable (a test reads the
+//! manifests).
 
 use std::sync::Arc;
 
@@ -9,30 +11,32 @@ use greenroom_protocol::limits::REQUEST_TIMEOUT;
 use greenroom_protocol::{Deadline, Request, RequestId, TenantId, Timestamp, TraceId, UserId};
 
 use crate::access_request::{AccessRequest, Input};
-use crate::engine::EvaluationError;
-use crate::engine::allowed::{AllowDetails, Obligations, PolicyDecision};
-use crate::engine::explain::{Check, DenyReason, Explanation};
+use crate::engine::allowed::{AllowDetails, PolicyDecision};
+use crate::engine::explain::Explanation;
 use crate::facts::{Facts, Resource};
 use crate::guard::{Denied, Evaluator, Guard};
 use crate::identity::authenticated::{Authenticated, RequestMeta};
 use crate::identity::{AuthMethod, Limits, NameSet, Permissions, Principal, ResolvedPrincipal};
+use crate::instance::EvaluationError;
+use crate::instance::allowed::Obligations;
+use crate::instance::explain::{Check, DenyReason};
 use crate::permit::Permitted;
 
-/// Says yes to everything.
+/// Allows every request.
 struct PermitAll;
 
-/// Says no to everything, with one rule.
+/// Denies every request, with this code as the only reason.
 struct DenyAll(String);
 
 #[async_trait]
 impl Evaluator for PermitAll {
     async fn allowed(&self, input: Arc<Input>) -> Result<PolicyDecision, EvaluationError> {
-        let grounds = AllowDetails {
+        let details = AllowDetails {
             checks: Arc::new([Arc::from("access_allowed")]),
             obligations: Obligations::default(),
             revision: Arc::from("testing"),
         };
-        Ok(PolicyDecision::new(&input, Some(grounds)))
+        Ok(PolicyDecision::new(&input, Some(details)))
     }
 
     async fn explain(&self, _: Arc<Input>) -> Result<Explanation, EvaluationError> {
@@ -63,19 +67,19 @@ impl Evaluator for DenyAll {
     }
 }
 
-/// An evaluator that says yes to everything.
+/// An evaluator that allows every request.
 #[must_use]
 pub fn permit_all() -> Arc<dyn Evaluator> {
     Arc::new(PermitAll)
 }
 
-/// An evaluator that says no to everything, naming this rule.
+/// An evaluator that denies every request, with this code as the only reason.
 #[must_use]
 pub fn deny_all(code: &str) -> Arc<dyn Evaluator> {
     Arc::new(DenyAll(code.to_owned()))
 }
 
-/// An administrator of the tenant `acme`, without limits but for a thousand requests an hour.
+/// An administrator of the tenant `acme`, without limits except a thousand requests per hour.
 #[must_use]
 pub fn admin() -> Principal {
     user("admin", &["admin"], &[])
@@ -84,9 +88,9 @@ pub fn admin() -> Principal {
 /// A user of the tenant `acme` with these roles and categories.
 ///
 /// # Panics
-/// Never: the tenant's name is an id; a user's name that is not one becomes `user`.
+/// Never: the tenant's name is a valid id, and a user's name that is no valid id becomes `user`.
 #[must_use]
-#[expect(clippy::expect_used, reason = "for tests, and of a constant")]
+#[expect(clippy::expect_used, reason = "for tests, and of constants that are valid ids")]
 pub fn user(name: &str, roles: &[&str], categories: &[&str]) -> Principal {
     Principal {
         tenant: TenantId::new("acme").expect("an id"),
@@ -99,33 +103,38 @@ pub fn user(name: &str, roles: &[&str], categories: &[&str]) -> Principal {
     }
 }
 
-/// A user's own request that arrived at `at`, with the usual deadline.
+/// A user's own request that the pod received at `at`, with the default deadline.
 pub fn user_request(principal: Principal, id: u128, request: Request, at: Timestamp) -> Authenticated {
-    let known =
+    let resolved =
         ResolvedPrincipal { principal: Arc::new(principal), auth_method: AuthMethod::LocalUser, resolved_at: at };
-    let particulars = RequestMeta {
+    let meta = RequestMeta {
         id: RequestId::from_u128(id),
         trace: TraceId::from_u128(id),
         deadline: Deadline::after(at, REQUEST_TIMEOUT),
         idempotency: None,
         received_at: at,
     };
-    Authenticated::for_user(known, request, particulars)
+    Authenticated::for_user(resolved, request, meta)
 }
 
-/// A permit for an administrator's own request, as a guard that says yes to everything gives it.
+/// A permit for an administrator's own request, from a guard that allows every request.
 ///
 /// # Errors
-/// [`Denied`] if the target does not fit the request.
-pub async fn permit(id: u128, request: Request, target: Resource, at: Timestamp) -> Result<Permitted<Request>, Denied> {
-    permit_request(user_request(admin(), id, request, at), target).await
+/// [`Denied`] if the resource does not match the request.
+pub async fn permit(
+    id: u128,
+    request: Request,
+    resource: Resource,
+    at: Timestamp,
+) -> Result<Permitted<Request>, Denied> {
+    permit_request(user_request(admin(), id, request, at), resource).await
 }
 
-/// A permit for a request that was asked by whomever, such as one that a grant spoke.
+/// A permit for any authenticated request, such as a nested one that a grant issued.
 ///
 /// # Errors
-/// [`Denied`] if the target does not fit the request, or the chain is too long.
-pub async fn permit_request(asked: Authenticated, target: Resource) -> Result<Permitted<Request>, Denied> {
-    let facts = Facts { policies: NameSet::default(), ..Facts::for_resource(target) };
-    Guard::new(permit_all()).permit(AccessRequest::new(asked, facts)).await
+/// [`Denied`] if the resource does not match the request, or the call chain is too long.
+pub async fn permit_request(request: Authenticated, resource: Resource) -> Result<Permitted<Request>, Denied> {
+    let facts = Facts { policies: NameSet::default(), ..Facts::for_resource(resource) };
+    Guard::new(permit_all()).permit(AccessRequest::new(request, facts)).await
 }

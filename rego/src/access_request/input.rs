@@ -1,5 +1,5 @@
-//! The flat document that Rego sees, and nothing that makes one. Its schema is generated from these
-//! types, and `opa check` reads the policies against it.
+//! The types of the policy input, without the code that builds one. Its schema is generated from these
+//! types, and `opa check` type-checks the policies against the schema.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -12,51 +12,51 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::identity::NameSet;
 
-/// What is left where nothing is limited.
+/// The remaining amount where there is no limit.
 pub const NO_LIMIT: i64 = -1;
 
-/// What is asked, as finely as policy distinguishes it.
+/// The action of a request, as finely as policy distinguishes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
-    /// Let an agent work.
+    /// Invoke an agent.
     Invoke,
     /// Start a workflow.
     StartRun,
     /// Form a team.
     StartTeam,
-    /// Go on with a run that was interrupted.
+    /// Resume a run that was interrupted.
     ResumeRun,
-    /// Stop a run.
+    /// Cancel a run.
     CancelRun,
-    /// Let a waiting step go on.
+    /// Approve a step that awaits approval.
     ApproveStep,
-    /// Let a waiting step fail.
+    /// Reject a step that awaits approval.
     RejectStep,
-    /// Read a team's context.
+    /// Read a team's shared context.
     ContextRead,
-    /// Write a team's context.
+    /// Write a team's shared context.
     ContextWrite,
-    /// Read what an agent remembers.
+    /// Recall from an agent's memory.
     MemoryRead,
-    /// Let an agent remember something.
+    /// Write to an agent's memory.
     MemoryWrite,
-    /// Let an agent forget.
+    /// Delete from an agent's memory.
     MemoryForget,
-    /// Use a tool that is not an agent.
+    /// Call a tool that is not an agent.
     CallTool,
-    /// Look at agents, workflows and teams.
+    /// Query agents, workflows and teams.
     QueryCatalogue,
-    /// Look at runs and their events.
+    /// Query runs and their events.
     QueryRuns,
-    /// Look at the audit.
+    /// Query the audit.
     QueryAudit,
-    /// Look at what was spent.
+    /// Query costs.
     QueryCosts,
 }
 
 impl Action {
-    /// Every action, in the order of the policy table.
+    /// Every action, in the order of the access matrix.
     pub const ALL: [Self; 17] = [
         Self::Invoke,
         Self::StartRun,
@@ -98,7 +98,7 @@ impl Action {
                 Signal::Approve { .. } => Self::ApproveStep,
                 Signal::Reject { .. } => Self::RejectStep,
             },
-            Request::Query(look) => match look {
+            Request::Query(query) => match query {
                 Query::Agents
                 | Query::Agent { .. }
                 | Query::Workflows
@@ -112,7 +112,7 @@ impl Action {
         }
     }
 
-    /// The action as Rego sees it.
+    /// The action's name in the policy input.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -136,14 +136,14 @@ impl Action {
         }
     }
 
-    /// True if the category of an agent matters to it.
+    /// True if the decision on the action depends on an agent's category.
     #[must_use]
     pub const fn needs_agent(self) -> bool {
         matches!(self, Self::Invoke | Self::CallTool | Self::MemoryRead | Self::MemoryWrite | Self::MemoryForget)
     }
 }
 
-/// A fact that is proven, or absent: written `1`, or not at all.
+/// A fact that is proven or absent: it is serialized as `1`, or omitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Flag(pub bool);
 
@@ -163,12 +163,13 @@ impl<'de> Deserialize<'de> for Flag {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match u8::deserialize(deserializer)? {
             1 => Ok(Self(true)),
-            other => Err(D::Error::custom(format!("a proven fact is written 1, not {other}"))),
+            other => Err(D::Error::custom(format!("a proven fact has the value 1, not {other}"))),
         }
     }
 }
 
-/// What is identical only with itself: a verdict carries that of the input it was made from.
+/// An identity that equals only its own clones. A policy decision carries the identity of the input
+/// that it was made from.
 #[derive(Debug, Clone)]
 pub(crate) struct InputIdentity(Arc<()>);
 
@@ -188,46 +189,46 @@ impl Default for InputIdentity {
     }
 }
 
-/// The document that Rego sees. It is made by [`crate::Question::new`]; one that was read from JSON
-/// can be explained, but no permit comes of it.
+/// The policy input. [`crate::AccessRequest::new`] builds it; the guard can explain an input that was
+/// read from JSON, but never makes a permit from it.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Input {
-    /// What is asked.
+    /// The action of the request.
     #[schemars(with = "String")]
     pub action: Action,
-    /// The agent at issue; absent where there is none.
+    /// The agent that the request concerns; absent if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "AgentInput")]
     pub agent: Option<AgentInput>,
-    /// Who asks at this hop: `user`, `workflow`, `agent` or `team`.
+    /// The kind of the caller: `user`, `workflow`, `agent` or `team`.
     #[schemars(with = "String")]
     pub caller: Cow<'static, str>,
-    /// The policies that bind the speaker: those of a speaking agent; absent if there are none.
+    /// The policies of the caller's definition, if the caller is an agent; absent if there are none.
     #[serde(default, skip_serializing_if = "NameSet::is_empty")]
     pub caller_policies: NameSet,
-    /// Bytes of the largest value that travels with the request.
+    /// Bytes of the largest value in the request.
     pub document_bytes: u64,
-    /// What the host has looked up and found to be so.
+    /// The facts that the host has established.
     pub facts: FactFlags,
-    /// Speakers so far; 1 is the user.
+    /// The number of callers in the call chain; 1 is the user alone.
     pub hops: u32,
-    /// The definition's policies, and those of the team.
+    /// The policies of the resource's definition, and those of the team.
     pub policies: NameSet,
-    /// What it is about, where that is not an agent.
+    /// The name of the resource, if it is not an agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     pub resource: Option<String>,
-    /// What was used, and what is left.
+    /// The usage so far, and the remaining amounts.
     pub usage: UsageInput,
-    /// On whose behalf.
+    /// The user behind the call chain.
     pub user: UserInput,
     #[serde(skip)]
     #[schemars(skip)]
     pub(crate) identity: InputIdentity,
 }
 
-/// The agent at issue.
+/// The agent that the request concerns.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(inline)]
@@ -238,25 +239,25 @@ pub struct AgentInput {
     /// Its category.
     #[schemars(with = "String")]
     pub category: CategoryId,
-    /// Its capabilities; the engine sends those that the policy says it reads, if there are any.
+    /// Its capabilities; the hot decision receives only those that the policy declares to read.
     #[serde(default, skip_serializing_if = "NameSet::is_empty")]
     pub capabilities: NameSet,
 }
 
-/// What the host has looked up and found to be so.
+/// The facts that the host has established.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(inline)]
 pub struct FactFlags {
-    /// The audit's bracket is open.
+    /// The audit entry is open.
     #[serde(skip_serializing_if = "Flag::is_off")]
     #[schemars(with = "u8")]
     pub audited: Flag,
-    /// The user was proven by the system, a credential or a record.
+    /// The user was authenticated by the operating system, a credential or the record of a run.
     #[serde(skip_serializing_if = "Flag::is_off")]
     #[schemars(with = "u8")]
     pub authenticated: Flag,
-    /// Every model that may answer runs inside the house.
+    /// Every model that may be called for the agent is an internal model.
     #[serde(skip_serializing_if = "Flag::is_off")]
     #[schemars(with = "u8")]
     pub internal_model: Flag,
@@ -264,43 +265,43 @@ pub struct FactFlags {
     #[serde(skip_serializing_if = "Flag::is_off")]
     #[schemars(with = "u8")]
     pub cost_limited: Flag,
-    /// The run belongs to the user's tenant, or there is none yet.
+    /// The run belongs to the user's tenant, or there is no run yet.
     #[serde(skip_serializing_if = "Flag::is_off")]
     #[schemars(with = "u8")]
     pub own_tenant: Flag,
-    /// The speaking workflow has a step that calls this target.
+    /// The caller is a workflow, and one of its steps calls this resource.
     #[serde(skip_serializing_if = "Flag::is_off")]
     #[schemars(with = "u8")]
     pub workflow_step: Flag,
-    /// The speaking team names this workflow, or names none.
+    /// The caller is a team, and its definition names this workflow, or names none.
     #[serde(skip_serializing_if = "Flag::is_off")]
     #[schemars(with = "u8")]
     pub team_workflow: Flag,
-    /// The agent at issue is a member of the team.
+    /// The agent is a member of the team.
     #[serde(skip_serializing_if = "Flag::is_off")]
     #[schemars(with = "u8")]
     pub team_member: Flag,
-    /// The speaking agent may work with the called one.
+    /// The caller is an agent, and its `can_work_with` names the called agent.
     #[serde(skip_serializing_if = "Flag::is_off")]
     #[schemars(with = "u8")]
     pub can_work_with: Flag,
-    /// The speaking agent has the target among its tools.
+    /// The caller is an agent, and its `tools` name this resource.
     #[serde(skip_serializing_if = "Flag::is_off")]
     #[schemars(with = "u8")]
     pub tool_declared: Flag,
-    /// The speaking agent provides this key to its team.
+    /// The caller is an agent, and its `provides_to_team` names this context key.
     #[serde(skip_serializing_if = "Flag::is_off")]
     #[schemars(with = "u8")]
     pub provides_to_team: Flag,
-    /// The memory is the speaking agent's own.
+    /// The caller is the agent that owns the memory.
     #[serde(skip_serializing_if = "Flag::is_off")]
     #[schemars(with = "u8")]
     pub own_memory: Flag,
 }
 
-/// What was used, and what is left.
+/// The usage so far, and the remaining amounts.
 ///
-/// Empty if the ledger has not answered: rules that need a number then deny.
+/// Empty if the ledger is unavailable: rules that need a number then deny.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(inline)]
@@ -309,7 +310,7 @@ pub struct UsageInput {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "u64")]
     pub requests: Option<u64>,
-    /// Neither tokens nor money are limited; both numbers are then left out.
+    /// Neither tokens nor money are limited; both numbers are then omitted.
     #[serde(skip_serializing_if = "Flag::is_off")]
     #[schemars(with = "u8")]
     pub unlimited: Flag,
@@ -323,34 +324,34 @@ pub struct UsageInput {
     pub usd_left: Option<i64>,
 }
 
-/// On whose behalf.
+/// The user behind the call chain.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(inline)]
 pub struct UserInput {
-    /// Who.
+    /// The user's id.
     #[schemars(with = "String")]
     pub id: UserId,
-    /// On whose account.
+    /// The user's tenant.
     #[schemars(with = "String")]
     pub tenant: TenantId,
-    /// Their roles.
+    /// The user's roles.
     pub roles: NameSet,
-    /// What narrows them.
+    /// The permissions that restrict or extend the roles.
     pub permissions: PermissionsInput,
-    /// Requests an hour.
+    /// Maximum requests per hour.
     pub rate_limit: u64,
 }
 
-/// What narrows the roles. What is absent is not permitted.
+/// The permissions that restrict or extend the roles. An absent permission is not granted.
 #[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(inline)]
 pub struct PermissionsInput {
-    /// The categories whose agents an operator may call; the engine sends the one at issue.
+    /// The categories whose agents an operator may call; the hot decision receives only the agent's.
     #[serde(skip_serializing_if = "NameSet::is_empty")]
     pub allowed_categories: NameSet,
-    /// May work with personal data.
+    /// True if the user may process personal data.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub pii_access: bool,
 }

@@ -1,6 +1,6 @@
-//! What of an [`Input`] is sent into the engine to be judged: nothing but what a decision can depend
-//! on, which keeps the document under 512 bytes however much a definition or a user lists. What
-//! explains a decision is shown the whole input.
+//! Prunes an [`Input`] for the hot decision: only the fields and names that the policy reads are
+//! serialized, which keeps the document within 512 bytes however much a definition or a user lists. The
+//! explaining decision receives the whole input.
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -9,7 +9,7 @@ use super::input::{Action, FactFlags, Input, UsageInput};
 use super::read_set::{InputField, InputFields, PolicyReadSet};
 use crate::identity::NameSet;
 
-/// An input as it is sent.
+/// A view of an input that serializes only what the policy reads.
 #[derive(Serialize)]
 pub(crate) struct PrunedInput<'a> {
     action: Action,
@@ -57,19 +57,20 @@ struct PrunedPermissions<'a> {
     pii_access: bool,
 }
 
-/// A set without the names that nobody asks about.
+/// A subset of a name set.
 enum PrunedSet<'a> {
     All(&'a NameSet),
     None,
-    Both(&'a NameSet, &'a NameSet),
-    Without(&'a NameSet, &'a NameSet),
-    Only(&'a NameSet, &'a str),
+    Intersection(&'a NameSet, &'a NameSet),
+    Difference(&'a NameSet, &'a NameSet),
+    Single(&'a NameSet, &'a str),
 }
 
 impl<'a> PrunedSet<'a> {
-    const fn to(names: &'a NameSet, asked: Option<&'a NameSet>) -> Self {
-        match asked {
-            Some(asked) => Self::Both(names, asked),
+    /// The names that the policy reads; all of them if it declares none.
+    const fn for_reads(names: &'a NameSet, reads: Option<&'a NameSet>) -> Self {
+        match reads {
+            Some(reads) => Self::Intersection(names, reads),
             None => Self::All(names),
         }
     }
@@ -78,9 +79,9 @@ impl<'a> PrunedSet<'a> {
         match self {
             Self::All(names) => names.is_empty(),
             Self::None => true,
-            Self::Both(names, asked) => !asked.iter().any(|name| names.contains(name)),
-            Self::Without(names, known) => names.iter().all(|name| known.contains(name)),
-            Self::Only(names, name) => !names.contains(name),
+            Self::Intersection(names, reads) => !reads.iter().any(|name| names.contains(name)),
+            Self::Difference(names, excluded) => names.iter().all(|name| excluded.contains(name)),
+            Self::Single(names, name) => !names.contains(name),
         }
     }
 }
@@ -88,76 +89,85 @@ impl<'a> PrunedSet<'a> {
 impl Serialize for PrunedSet<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut members = serializer.serialize_map(None)?;
-        let mut all = |names: &mut dyn Iterator<Item = &str>| {
+        let mut serialize_all = |names: &mut dyn Iterator<Item = &str>| {
             for name in names {
                 members.serialize_entry(name, &1)?;
             }
             Ok(())
         };
         match self {
-            Self::All(names) => all(&mut names.iter())?,
+            Self::All(names) => serialize_all(&mut names.iter())?,
             Self::None => {}
-            Self::Both(names, asked) => all(&mut asked.iter().filter(|name| names.contains(name)))?,
-            Self::Without(names, known) => all(&mut names.iter().filter(|name| !known.contains(name)))?,
-            Self::Only(names, name) => all(&mut std::iter::once(*name).filter(|name| names.contains(name)))?,
+            Self::Intersection(names, reads) => serialize_all(&mut reads.iter().filter(|name| names.contains(name)))?,
+            Self::Difference(names, excluded) => {
+                serialize_all(&mut names.iter().filter(|name| !excluded.contains(name)))?
+            }
+            Self::Single(names, name) => {
+                serialize_all(&mut std::iter::once(*name).filter(|name| names.contains(name)))?
+            }
         }
         members.end()
     }
 }
 
 impl Input {
-    /// The input as it is sent to be judged, into an engine whose policy reads these names.
-    pub(crate) fn pruned<'a>(&'a self, vocabulary: &'a PolicyReadSet) -> PrunedInput<'a> {
-        let (user, reads) = (&self.user, vocabulary.reads.as_ref());
-        let parts = reads.map_or(InputFields::ALL, |reads| reads.parts(self));
+    /// Prunes the input for the hot decision of a policy with this read set.
+    pub(crate) fn pruned<'a>(&'a self, read_set: &'a PolicyReadSet) -> PrunedInput<'a> {
+        let (user, reads) = (&self.user, read_set.reads.as_ref());
+        let fields = reads.map_or(InputFields::ALL, |reads| reads.fields(self));
         let categories = &user.permissions.allowed_categories;
-        let asked = vocabulary.capabilities.as_ref();
-        let capable = self.agent.as_ref().is_some_and(|agent| !PrunedSet::to(&agent.capabilities, asked).is_empty());
+        let capabilities = read_set.capabilities.as_ref();
+        let has_read_capability = self
+            .agent
+            .as_ref()
+            .is_some_and(|agent| !PrunedSet::for_reads(&agent.capabilities, capabilities).is_empty());
         PrunedInput {
             action: self.action,
             agent: self.agent.as_ref().map(|agent| PrunedAgent {
-                id: parts.of(InputField::AgentId, agent.id.as_str()),
+                id: fields.select(InputField::AgentId, agent.id.as_str()),
                 category: agent.category.as_str(),
-                capabilities: PrunedSet::to(&agent.capabilities, asked),
+                capabilities: PrunedSet::for_reads(&agent.capabilities, capabilities),
             }),
             caller_policies: match reads {
-                // Nobody else may be bound: such an input is sent as it is, to be denied.
+                // Only an agent's policies may bind a caller: any other such input is not pruned, and so
+                // is denied.
                 Some(reads) if self.caller == "agent" => {
-                    PrunedSet::Without(&self.caller_policies, &reads.binds_resource)
+                    PrunedSet::Difference(&self.caller_policies, &reads.binds_resource)
                 }
                 Some(_) | None => PrunedSet::All(&self.caller_policies),
             },
             document_bytes: self.document_bytes,
             hops: self.hops,
             policies: reads.map_or(PrunedSet::All(&self.policies), |reads| {
-                PrunedSet::Without(&self.policies, &reads.binds_caller)
+                PrunedSet::Difference(&self.policies, &reads.binds_caller)
             }),
-            facts: parts.cut(self.facts),
+            facts: fields.select_facts(self.facts),
             caller: &self.caller,
-            resource: self.resource.as_deref().and_then(|target| parts.of(InputField::Resource, target)),
+            resource: self.resource.as_deref().and_then(|resource| fields.select(InputField::Resource, resource)),
             usage: self.usage,
             user: PrunedUser {
-                id: parts.of(InputField::UserId, user.id.as_str()),
-                tenant: parts.of(InputField::Tenant, user.tenant.as_str()),
-                roles: PrunedSet::to(&user.roles, reads.map(|reads| &reads.roles)),
+                id: fields.select(InputField::UserId, user.id.as_str()),
+                tenant: fields.select(InputField::Tenant, user.tenant.as_str()),
+                roles: PrunedSet::for_reads(&user.roles, reads.map(|reads| &reads.roles)),
                 permissions: PrunedPermissions {
                     allowed_categories: match (&self.agent, reads) {
-                        (Some(agent), _) => PrunedSet::Only(categories, agent.category.as_str()),
+                        (Some(agent), _) => PrunedSet::Single(categories, agent.category.as_str()),
                         (None, Some(_)) => PrunedSet::None,
                         (None, None) => PrunedSet::All(categories),
                     },
-                    pii_access: user.permissions.pii_access && (capable || parts.has(InputField::PiiAccess)),
+                    pii_access: user.permissions.pii_access
+                        && (has_read_capability || fields.contains(InputField::PiiAccess)),
                 },
-                rate_limit: parts.of(InputField::RateLimit, user.rate_limit),
+                rate_limit: fields.select(InputField::RateLimit, user.rate_limit),
             },
         }
     }
 
-    /// The bytes that are sent to be judged, into an engine whose policy reads these names.
+    /// The JSON that the hot decision of a policy with this read set receives.
     ///
     /// # Errors
-    /// Never for an input that [`crate::Question::new`] made: it holds nothing that JSON lacks.
-    pub fn to_pruned_json(&self, vocabulary: &PolicyReadSet) -> Result<Vec<u8>, serde_json::Error> {
-        serde_json::to_vec(&self.pruned(vocabulary))
+    /// Never for an input that [`crate::AccessRequest::new`] made: every value in it has a JSON form.
+    pub fn to_pruned_json(&self, read_set: &PolicyReadSet) -> Result<Vec<u8>, serde_json::Error> {
+        serde_json::to_vec(&self.pruned(read_set))
     }
 }

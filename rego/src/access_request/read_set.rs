@@ -1,5 +1,5 @@
-//! What a bundle says that its policy reads, so that nothing else is sent to be judged. The words
-//! come with the bundle and never from code: another policy may read other parts.
+//! What a bundle declares that its policy reads, so that the hot decision receives nothing else. The
+//! declaration comes with the bundle and never from code: another policy may read other fields.
 
 use std::collections::BTreeMap;
 
@@ -8,16 +8,17 @@ use serde::Deserialize;
 use super::input::{Action, FactFlags, Flag, Input};
 use crate::identity::NameSet;
 
-/// The names that a bundle says its policy reads. A bundle that says nothing is sent everything.
+/// The fields and names that a bundle declares that its policy reads. A policy whose bundle declares
+/// nothing receives the whole input.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PolicyReadSet {
     /// The capabilities that rules read; `None` for all.
     pub capabilities: Option<NameSet>,
-    /// The parts and names that rules read; `None` for all.
+    /// The fields and names that rules read; `None` for all.
     pub reads: Option<FieldReads>,
 }
 
-/// A part of the input that is sent only where a rule reads it.
+/// A field of the input that is serialized only if a rule reads it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum InputField {
@@ -31,7 +32,7 @@ pub enum InputField {
     Tenant,
     /// `user.rate_limit`
     RateLimit,
-    /// `user.permissions.pii_access`; read as well where the agent has a capability that rules read
+    /// `user.permissions.pii_access`; it is also read if the agent has a capability that rules read
     PiiAccess,
     /// `facts.audited`
     Audited,
@@ -59,59 +60,60 @@ pub enum InputField {
     OwnMemory,
 }
 
-/// A set of parts.
+/// A set of fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct InputFields(u32);
 
 impl InputFields {
     pub(crate) const ALL: Self = Self(u32::MAX);
 
-    const fn and(self, other: Self) -> Self {
+    const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
-    pub(crate) const fn has(self, part: InputField) -> bool {
-        self.0 & (1 << part as u32) != 0
+    pub(crate) const fn contains(self, field: InputField) -> bool {
+        self.0 & (1 << field as u32) != 0
     }
 
-    pub(crate) fn of<T>(self, part: InputField, value: T) -> Option<T> {
-        self.has(part).then_some(value)
+    /// The value, if its field is in the set.
+    pub(crate) fn select<T>(self, field: InputField, value: T) -> Option<T> {
+        self.contains(field).then_some(value)
     }
 
-    /// The facts among these parts.
-    pub(crate) fn cut(self, proven: FactFlags) -> FactFlags {
-        let cut = |flag: Flag, part| Flag(flag.0 && self.has(part));
+    /// The facts whose fields are in the set.
+    pub(crate) fn select_facts(self, facts: FactFlags) -> FactFlags {
+        let select = |flag: Flag, field| Flag(flag.0 && self.contains(field));
         FactFlags {
-            audited: cut(proven.audited, InputField::Audited),
-            authenticated: cut(proven.authenticated, InputField::Authenticated),
-            internal_model: cut(proven.internal_model, InputField::InternalModel),
-            cost_limited: cut(proven.cost_limited, InputField::CostLimited),
-            own_tenant: cut(proven.own_tenant, InputField::OwnTenant),
-            workflow_step: cut(proven.workflow_step, InputField::WorkflowStep),
-            team_workflow: cut(proven.team_workflow, InputField::TeamWorkflow),
-            team_member: cut(proven.team_member, InputField::TeamMember),
-            can_work_with: cut(proven.can_work_with, InputField::CanWorkWith),
-            tool_declared: cut(proven.tool_declared, InputField::ToolDeclared),
-            provides_to_team: cut(proven.provides_to_team, InputField::ProvidesToTeam),
-            own_memory: cut(proven.own_memory, InputField::OwnMemory),
+            audited: select(facts.audited, InputField::Audited),
+            authenticated: select(facts.authenticated, InputField::Authenticated),
+            internal_model: select(facts.internal_model, InputField::InternalModel),
+            cost_limited: select(facts.cost_limited, InputField::CostLimited),
+            own_tenant: select(facts.own_tenant, InputField::OwnTenant),
+            workflow_step: select(facts.workflow_step, InputField::WorkflowStep),
+            team_workflow: select(facts.team_workflow, InputField::TeamWorkflow),
+            team_member: select(facts.team_member, InputField::TeamMember),
+            can_work_with: select(facts.can_work_with, InputField::CanWorkWith),
+            tool_declared: select(facts.tool_declared, InputField::ToolDeclared),
+            provides_to_team: select(facts.provides_to_team, InputField::ProvidesToTeam),
+            own_memory: select(facts.own_memory, InputField::OwnMemory),
         }
     }
 }
 
 impl FromIterator<InputField> for InputFields {
-    fn from_iter<I: IntoIterator<Item = InputField>>(parts: I) -> Self {
-        parts.into_iter().fold(Self::default(), |all, part| all.and(Self(1 << part as u32)))
+    fn from_iter<I: IntoIterator<Item = InputField>>(fields: I) -> Self {
+        fields.into_iter().fold(Self::default(), |set, field| set.union(Self(1 << field as u32)))
     }
 }
 
-/// Which parts the rules read: those of the action, of who speaks, and of each policy at issue.
+/// The fields that rules read, by action, by kind of caller, and by policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldReads {
-    /// The roles that rules know.
+    /// The roles that rules read.
     pub(crate) roles: NameSet,
-    /// The policies that bind a definition when it is called, and not when it speaks.
+    /// The policies that bind a definition as the resource of a call, and not as a caller.
     pub(crate) binds_resource: NameSet,
-    /// The policies that bind an agent when it speaks, and not when it is called.
+    /// The policies that bind an agent as a caller, and not as the resource of a call.
     pub(crate) binds_caller: NameSet,
     actions: BTreeMap<Action, InputFields>,
     callers: BTreeMap<String, InputFields>,
@@ -119,26 +121,26 @@ pub struct FieldReads {
 }
 
 impl FieldReads {
-    /// The parts that the rules read of this input.
-    pub(crate) fn parts(&self, input: &Input) -> InputFields {
+    /// The fields that the rules read of this input.
+    pub(crate) fn fields(&self, input: &Input) -> InputFields {
         let action = self.actions.get(&input.action).copied().unwrap_or_default();
         let caller = self.callers.get(&*input.caller).copied().unwrap_or_default();
         let policies = input.policies.iter().filter_map(|name| self.policies.get(name).copied());
-        policies.fold(action.and(caller), InputFields::and)
+        policies.fold(action.union(caller), InputFields::union)
     }
 }
 
-type Listed<K> = BTreeMap<K, BTreeMap<InputField, u8>>;
+type FieldTable<K> = BTreeMap<K, BTreeMap<InputField, u8>>;
 
-/// What a bundle says, as it says it.
+/// The `reads` of a bundle's `guard/checks`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ReadsManifest {
     roles: NameSet,
     binds: BTreeMap<String, PolicyScope>,
-    actions: Listed<Action>,
-    callers: Listed<String>,
-    policies: Listed<String>,
+    actions: FieldTable<Action>,
+    callers: FieldTable<String>,
+    policies: FieldTable<String>,
 }
 
 #[derive(Deserialize, PartialEq, Eq)]
@@ -148,21 +150,22 @@ enum PolicyScope {
     Caller,
 }
 
-fn parts<K: Ord>(listed: Listed<K>) -> BTreeMap<K, InputFields> {
-    listed.into_iter().map(|(key, parts)| (key, parts.into_keys().collect())).collect()
+fn to_field_sets<K: Ord>(table: FieldTable<K>) -> BTreeMap<K, InputFields> {
+    table.into_iter().map(|(key, fields)| (key, fields.into_keys().collect())).collect()
 }
 
 impl From<ReadsManifest> for FieldReads {
-    fn from(said: ReadsManifest) -> Self {
-        let binding =
-            |whom: &PolicyScope| said.binds.iter().filter(|(_, binds)| *binds == whom).map(|(name, _)| name).collect();
+    fn from(manifest: ReadsManifest) -> Self {
+        let policies_of = |scope: &PolicyScope| {
+            manifest.binds.iter().filter(|(_, binds)| *binds == scope).map(|(name, _)| name).collect()
+        };
         Self {
-            roles: said.roles,
-            binds_resource: binding(&PolicyScope::Resource),
-            binds_caller: binding(&PolicyScope::Caller),
-            actions: parts(said.actions),
-            callers: parts(said.callers),
-            policies: parts(said.policies),
+            roles: manifest.roles,
+            binds_resource: policies_of(&PolicyScope::Resource),
+            binds_caller: policies_of(&PolicyScope::Caller),
+            actions: to_field_sets(manifest.actions),
+            callers: to_field_sets(manifest.callers),
+            policies: to_field_sets(manifest.policies),
         }
     }
 }

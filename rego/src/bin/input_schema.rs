@@ -1,4 +1,4 @@
-//! Prints the JSON Schema of the policy's input: `opa check` reads the policies against it.
+//! Prints the JSON Schema of the policy input; `opa check` type-checks the policies against it.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -11,8 +11,8 @@ fn main() -> ExitCode {
     match printed {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Nobody is left to tell if this cannot be written either.
-            let _ = writeln!(std::io::stderr(), "the schema cannot be printed: {error}");
+            // If stderr cannot be written either, there is no other channel for the error.
+            let _ = writeln!(std::io::stderr(), "cannot print the schema: {error}");
             ExitCode::FAILURE
         }
     }

@@ -1,12 +1,12 @@
-//! Raises the memory that a policy module declares.
+//! Raises the minimum memory that a policy module declares.
 //!
 //! OPA computes the minimum before it appends its last data segment, so whether a module can be
 //! instantiated depends on the length of the texts in it: 48 rules failed where 32 and 64 loaded.
-//! The host creates that memory from the declaration and offers no other way in, so the declared
-//! minimum is rewritten before the module is compiled. It is written with as many bytes as it had,
-//! padded, so that no size around it changes.
+//! opa-wasm creates the memory from the declaration and has no other interface for its size, so this
+//! module rewrites the declared minimum before the module is compiled. The number is padded to as many
+//! bytes as it had, so that no size around it changes.
 
-/// Pages of 64 KiB that a module declares at least.
+/// Minimum pages of 64 KiB that a module declares after the rewrite.
 pub const PAGES_MIN: u32 = 16;
 
 const MAGIC: &[u8] = b"\0asm\x01\0\0\0";
@@ -19,74 +19,74 @@ const KIND_GLOBAL: u8 = 3;
 /// Why bytes are not a policy module.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ModuleError {
-    /// The bytes do not begin as a module does.
+    /// The bytes do not begin with the magic number of a module.
     #[error("it is not a WebAssembly module")]
     NotAModule,
-    /// The module ends within something.
-    #[error("it is cut or malformed at byte {at}")]
+    /// The module is truncated or malformed.
+    #[error("it is truncated or malformed at byte {offset}")]
     Malformed {
-        /// Where.
-        at: usize,
+        /// The offset of the byte.
+        offset: usize,
     },
     /// The module imports no memory, which every policy does.
     #[error("it imports no memory")]
     NoMemory,
 }
 
-/// Walks over the bytes of a module.
+/// Decodes the bytes of a module in order.
 struct Cursor<'a> {
     bytes: &'a [u8],
-    at: usize,
+    offset: usize,
 }
 
 impl Cursor<'_> {
-    const fn malformed(&self) -> ModuleError {
-        ModuleError::Malformed { at: self.at }
+    const fn malformed_error(&self) -> ModuleError {
+        ModuleError::Malformed { offset: self.offset }
     }
 
-    fn byte(&mut self) -> Result<u8, ModuleError> {
-        let byte = *self.bytes.get(self.at).ok_or_else(|| self.malformed())?;
-        self.at += 1;
+    fn read_byte(&mut self) -> Result<u8, ModuleError> {
+        let byte = *self.bytes.get(self.offset).ok_or_else(|| self.malformed_error())?;
+        self.offset += 1;
         Ok(byte)
     }
 
     fn skip(&mut self, count: u32) -> Result<(), ModuleError> {
-        let end = usize::try_from(count).ok().and_then(|count| self.at.checked_add(count));
+        let end = usize::try_from(count).ok().and_then(|count| self.offset.checked_add(count));
         match end.filter(|end| *end <= self.bytes.len()) {
             Some(end) => {
-                self.at = end;
+                self.offset = end;
                 Ok(())
             }
-            None => Err(self.malformed()),
+            None => Err(self.malformed_error()),
         }
     }
 
-    /// An unsigned number of at most five bytes, seven bits in each, the lowest first.
-    fn number(&mut self) -> Result<u32, ModuleError> {
+    /// Decodes an unsigned LEB128 number of at most five bytes.
+    fn read_number(&mut self) -> Result<u32, ModuleError> {
         let mut value = 0_u64;
         for shift in [0, 7, 14, 21, 28] {
-            let byte = self.byte()?;
+            let byte = self.read_byte()?;
             value |= u64::from(byte & 0x7f) << shift;
             if byte & 0x80 == 0 {
-                return u32::try_from(value).map_err(|_| self.malformed());
+                return u32::try_from(value).map_err(|_| self.malformed_error());
             }
         }
-        Err(self.malformed())
+        Err(self.malformed_error())
     }
 
-    fn name(&mut self) -> Result<(), ModuleError> {
-        let length = self.number()?;
+    fn skip_name(&mut self) -> Result<(), ModuleError> {
+        let length = self.read_number()?;
         self.skip(length)
     }
 
-    /// Limits; answers where the minimum lies, and what it is.
-    fn limits(&mut self) -> Result<(std::ops::Range<usize>, u32), ModuleError> {
-        let flags = self.byte()?;
-        let from = self.at;
-        let minimum = self.number()?;
-        let range = from..self.at;
+    /// Decodes limits; returns the byte range of the minimum, and its value.
+    fn read_limits(&mut self) -> Result<(std::ops::Range<usize>, u32), ModuleError> {
+        let flags = self.read_byte()?;
+        let start = self.offset;
+        let minimum = self.read_number()?;
+        let range = start..self.offset;
         if flags & 1 == 1 {
-            self.number()?;
+            self.read_number()?;
         }
         Ok((range, minimum))
     }
@@ -97,7 +97,7 @@ impl Cursor<'_> {
 /// # Errors
 /// [`ModuleError`] if the bytes are not a module that imports a memory.
 pub fn raise_minimum(mut wasm: Vec<u8>) -> Result<Vec<u8>, ModuleError> {
-    let (range, minimum) = find(&wasm)?;
+    let (range, minimum) = find_memory_minimum(&wasm)?;
     if minimum >= PAGES_MIN {
         return Ok(wasm);
     }
@@ -112,30 +112,30 @@ pub fn raise_minimum(mut wasm: Vec<u8>) -> Result<Vec<u8>, ModuleError> {
     Ok(wasm)
 }
 
-fn find(wasm: &[u8]) -> Result<(std::ops::Range<usize>, u32), ModuleError> {
+fn find_memory_minimum(wasm: &[u8]) -> Result<(std::ops::Range<usize>, u32), ModuleError> {
     if !wasm.starts_with(MAGIC) {
         return Err(ModuleError::NotAModule);
     }
-    let mut cursor = Cursor { bytes: wasm, at: MAGIC.len() };
-    while cursor.at < wasm.len() {
-        let section = cursor.byte()?;
-        let length = cursor.number()?;
+    let mut cursor = Cursor { bytes: wasm, offset: MAGIC.len() };
+    while cursor.offset < wasm.len() {
+        let section = cursor.read_byte()?;
+        let length = cursor.read_number()?;
         if section != IMPORT_SECTION {
             cursor.skip(length)?;
             continue;
         }
-        for _ in 0..cursor.number()? {
-            cursor.name()?;
-            cursor.name()?;
-            match cursor.byte()? {
-                KIND_FUNCTION => drop(cursor.number()?),
+        for _ in 0..cursor.read_number()? {
+            cursor.skip_name()?;
+            cursor.skip_name()?;
+            match cursor.read_byte()? {
+                KIND_FUNCTION => drop(cursor.read_number()?),
                 KIND_TABLE => {
                     cursor.skip(1)?;
-                    cursor.limits()?;
+                    cursor.read_limits()?;
                 }
-                KIND_MEMORY => return cursor.limits(),
+                KIND_MEMORY => return cursor.read_limits(),
                 KIND_GLOBAL => cursor.skip(2)?,
-                _ => return Err(cursor.malformed()),
+                _ => return Err(cursor.malformed_error()),
             }
         }
         return Err(ModuleError::NoMemory);
@@ -161,24 +161,24 @@ mod tests {
     }
 
     #[test]
-    fn a_small_minimum_is_raised_in_place() {
+    fn a_small_minimum_is_raised_without_changing_the_length() {
         assert_eq!(raise_minimum(module(&[2])), Ok(module(&[16])));
         assert_eq!(raise_minimum(module(&[0x82, 0x80, 0])), Ok(module(&[0x90, 0x80, 0])));
     }
 
     #[test]
-    fn a_large_minimum_stays() {
+    fn a_large_minimum_is_not_changed() {
         assert_eq!(raise_minimum(module(&[17])), Ok(module(&[17])));
         assert_eq!(raise_minimum(module(&[0x80, 2])), Ok(module(&[0x80, 2])));
     }
 
     #[test]
-    fn what_is_no_policy_is_refused() {
+    fn bytes_that_are_no_policy_are_rejected() {
         assert_eq!(raise_minimum(b"hello".to_vec()), Err(ModuleError::NotAModule));
         assert_eq!(raise_minimum(MAGIC.to_vec()), Err(ModuleError::NoMemory));
         for length in MAGIC.len() + 1..module(&[2]).len() {
-            let cut = module(&[2]).into_iter().take(length).collect();
-            assert!(matches!(raise_minimum(cut), Err(ModuleError::Malformed { .. })), "cut at {length}");
+            let truncated = module(&[2]).into_iter().take(length).collect();
+            assert!(matches!(raise_minimum(truncated), Err(ModuleError::Malformed { .. })), "truncated at {length}");
         }
     }
 }

@@ -1,12 +1,12 @@
-//! The hash of the policies' sources, by which a stale bundle is found without OPA.
+//! Hashes the policies' sources, so that a test can detect a stale bundle without OPA.
 
 use std::collections::BTreeMap;
 
 use greenroom_protocol::ContentHash;
 use sha2::{Digest, Sha256};
 
-/// Hashes files by path and content; `build.sh` computes the same from the tree and gives its
-/// beginning to the bundle as its revision.
+/// Hashes files by path and content. `build.sh` computes the same hash from the tree and writes its
+/// beginning into the bundle as the revision.
 #[must_use]
 pub fn source_hash(files: &BTreeMap<String, Vec<u8>>) -> ContentHash {
     let mut all = Sha256::new();

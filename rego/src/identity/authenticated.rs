@@ -1,5 +1,5 @@
-//! A request whose asker is known. It has three makers, all in this crate: a verified claim, a
-//! recovery, and a grant that speaks.
+//! A request whose principal is authenticated. Three functions make it, all in this crate: the
+//! authentication of a claimed identity, the recovery of a run, and a grant that issues a nested request.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,16 +10,16 @@ use greenroom_protocol::{
 
 use super::{AuthMethod, Caller, Principal, ResolvedPrincipal};
 
-/// The caller's idempotency key, and the hash of what came with it.
+/// The idempotency key that the client sent, and the hash of its request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Idempotency {
     /// The key.
     pub key: IdempotencyKey,
-    /// The hash of the request's canonical JSON: the same key with another body is a conflict.
+    /// The hash of the request's canonical JSON: the same key with another hash is a conflict.
     pub request_hash: ContentHash,
 }
 
-/// What belongs to one request at one hop, but for who asks and what.
+/// The metadata of one request at one hop, apart from its principal, caller and action.
 #[derive(Debug, Clone)]
 pub(crate) struct RequestMeta {
     pub(crate) id: RequestId,
@@ -29,7 +29,8 @@ pub(crate) struct RequestMeta {
     pub(crate) received_at: Timestamp,
 }
 
-/// A request whose asker is known. It cannot be copied, sent to another process or made elsewhere.
+/// A request whose principal is authenticated. It can be neither cloned nor serialized, and only this
+/// crate makes it.
 #[must_use]
 pub struct Authenticated {
     pub(crate) meta: RequestMeta,
@@ -39,7 +40,7 @@ pub struct Authenticated {
 }
 
 impl Authenticated {
-    /// A user's own request: the chain begins.
+    /// Makes the first request of a call chain: the user's own.
     pub(crate) fn for_user(resolved: ResolvedPrincipal, request: Request, meta: RequestMeta) -> Self {
         let user = Caller::User { user: resolved.principal.user.clone() };
         Self { meta, resolved, chain: Arc::new([user]), request }
@@ -51,19 +52,19 @@ impl Authenticated {
         &self.meta.id
     }
 
-    /// The trace that it belongs to.
+    /// The trace of the request.
     #[must_use]
     pub const fn trace(&self) -> &TraceId {
         &self.meta.trace
     }
 
-    /// On whose behalf it is asked.
+    /// The principal behind the call chain.
     #[must_use]
     pub fn principal(&self) -> &Arc<Principal> {
         &self.resolved.principal
     }
 
-    /// How it is known that they are who they claim to be.
+    /// How the principal was authenticated.
     #[must_use]
     pub const fn auth_method(&self) -> AuthMethod {
         self.resolved.auth_method
@@ -75,49 +76,50 @@ impl Authenticated {
         self.resolved.resolved_at
     }
 
-    /// Who asks at this hop.
+    /// The caller at this hop.
     #[must_use]
     pub fn caller(&self) -> &Caller {
         self.chain.last().unwrap_or(&Caller::None)
     }
 
-    /// Everybody who speaks, the user first and the present speaker last.
+    /// The call chain, the user first and the caller of this hop last.
     #[must_use]
     pub const fn chain(&self) -> &Arc<[Caller]> {
         &self.chain
     }
 
-    /// What is asked.
+    /// The request itself.
     #[must_use]
     pub const fn request(&self) -> &Request {
         &self.request
     }
 
-    /// After which nobody waits.
+    /// The deadline of the request.
     #[must_use]
     pub const fn deadline(&self) -> Deadline {
         self.meta.deadline
     }
 
-    /// The caller's idempotency key. Inner hops have none: their keys lie in the requests.
+    /// The idempotency key that the client sent. Nested requests have none here: their keys are members
+    /// of the requests.
     #[must_use]
     pub const fn idempotency(&self) -> Option<&Idempotency> {
         self.meta.idempotency.as_ref()
     }
 
-    /// When the request that began the chain arrived.
+    /// When the pod received the request that began the call chain.
     #[must_use]
     pub const fn received_at(&self) -> Timestamp {
         self.meta.received_at
     }
 
-    /// The run in whose name it is asked; none at a user's own request.
+    /// The innermost run of the call chain; none for a user's own request.
     #[must_use]
     pub fn run(&self) -> Option<&RunId> {
         innermost_run(&self.chain)
     }
 
-    /// The team in whose name it is asked.
+    /// The innermost team of the call chain.
     #[must_use]
     pub fn team(&self) -> Option<&TeamId> {
         innermost_team(&self.chain)
@@ -135,7 +137,7 @@ impl fmt::Debug for Authenticated {
     }
 }
 
-/// The innermost run of a chain.
+/// The innermost run of a call chain.
 pub(crate) fn innermost_run(chain: &[Caller]) -> Option<&RunId> {
     chain.iter().rev().find_map(|caller| match caller {
         Caller::Workflow { run, .. } | Caller::Team { run, .. } => Some(run),
@@ -143,7 +145,7 @@ pub(crate) fn innermost_run(chain: &[Caller]) -> Option<&RunId> {
     })
 }
 
-/// The innermost team of a chain.
+/// The innermost team of a call chain.
 pub(crate) fn innermost_team(chain: &[Caller]) -> Option<&TeamId> {
     chain.iter().rev().find_map(|caller| match caller {
         Caller::Team { team, .. } => Some(team),

@@ -1,4 +1,4 @@
-//! From a claim to a known user: the second stage of every request from outside.
+//! Authenticates the claimed identity of a received request: the second stage of the pipeline.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,71 +13,72 @@ use greenroom_protocol::{
 use super::authenticated::{Authenticated, Idempotency, RequestMeta};
 use super::{AuthMethod, Principal, ResolvedPrincipal};
 
-/// How old a principal may be before it is read anew: a right that was withdrawn ends within it.
+/// Maximum age of a principal before it is read again: a revoked right ends within this time.
 pub const PRINCIPAL_AGE_MAX: Duration = Duration::from_secs(60);
 
-/// Who exists, and what they show to be known. Implemented by the composition root; it can only
-/// answer who somebody is, never what they asked.
+/// Resolves credentials and names to principals. The composition root implements it; it never learns
+/// what is requested.
 #[async_trait]
 pub trait IdentityProvider: Send + Sync {
-    /// The user whom a credential belongs to; `None` if it belongs to nobody (any more).
+    /// Returns the user of a credential; `None` if the credential has no user (any more).
     ///
     /// # Errors
-    /// A cause if this cannot be found out now; the request is then refused with it.
+    /// A cause if the provider is unavailable; the request is then rejected with it.
     async fn verify_credential(&self, credential: &Credential, now: Timestamp) -> Result<Option<Principal>, Cause>;
 
-    /// The user of that name; `None` if there is none (any more).
+    /// Returns the user of this name; `None` if there is none (any more).
     ///
     /// # Errors
-    /// As [`Identities::verify`].
+    /// As [`IdentityProvider::verify_credential`].
     async fn find_user(&self, user: &UserId, now: Timestamp) -> Result<Option<Principal>, Cause>;
 
-    /// The user as whom somebody without a credential is taken. By default there is none.
+    /// Returns the user for requests without a credential. By default there is none.
     ///
     /// # Errors
-    /// As [`Identities::verify`].
+    /// As [`IdentityProvider::verify_credential`].
     async fn anonymous(&self, _now: Timestamp) -> Result<Option<Principal>, Cause> {
         Ok(None)
     }
 }
 
-/// What a run that was interrupted says of itself. Its owner is read anew: no token is ever stored.
+/// A request to resume an interrupted run. Its owner is resolved again: no token is ever stored.
 #[derive(Debug, Clone)]
 pub struct RecoveryRequest {
-    /// A fresh id.
+    /// The id of the new request.
     pub id: RequestId,
     /// The trace of the run.
     pub trace: TraceId,
-    /// Who owns the run, as it was recorded.
+    /// The recorded owner of the run.
     pub owner: UserId,
-    /// The run.
+    /// The run to resume.
     pub run: RunId,
-    /// After which nobody waits.
+    /// The deadline of the request.
     pub deadline: Deadline,
-    /// The present moment.
+    /// The current time.
     pub now: Timestamp,
 }
 
-/// Makes a request of a known user out of what has arrived.
+/// Makes authenticated requests from received ones.
 #[derive(Clone)]
 pub struct Authenticator {
     identities: Arc<dyn IdentityProvider>,
 }
 
 impl Authenticator {
-    /// An authenticator that asks there.
+    /// Makes an authenticator over this identity provider.
     #[must_use]
     pub fn new(identities: Arc<dyn IdentityProvider>) -> Self {
         Self { identities }
     }
 
-    /// Finds out who asks.
+    /// Resolves the claimed identity of a received request.
     ///
     /// # Errors
-    /// [`ErrorCode::Unauthenticated`] if that is nobody; what [`Identities`] says if it cannot be found out.
+    /// [`ErrorCode::Unauthenticated`] if it resolves to no user; the cause of the [`IdentityProvider`] if
+    /// that is unavailable.
     pub async fn authenticate(&self, received: Received) -> Result<Authenticated, Cause> {
         let parts = received.into_parts();
-        let (principal, proof) = match &parts.identity {
+        let (principal, auth_method) = match &parts.identity {
             ClaimedIdentity::LocalUser(user) => {
                 (self.identities.find_user(user, parts.at).await?, AuthMethod::LocalUser)
             }
@@ -91,65 +92,69 @@ impl Authenticator {
                 Cause::new(ErrorCode::Unauthenticated, format!("the configuration has no user `{user}`"))
             }
             ClaimedIdentity::Credential(_) => {
-                Cause::new(ErrorCode::Unauthenticated, "the credential belongs to nobody")
+                Cause::new(ErrorCode::Unauthenticated, "the credential belongs to no user")
             }
             ClaimedIdentity::Anonymous => Cause::new(ErrorCode::Unauthenticated, "the request has no credential"),
         })?;
-        let known = ResolvedPrincipal { principal: Arc::new(principal), auth_method: proof, resolved_at: parts.at };
+        let resolved = ResolvedPrincipal { principal: Arc::new(principal), auth_method, resolved_at: parts.at };
         let idempotency =
             parts.idempotency_key.zip(parts.body_hash).map(|(key, body)| Idempotency { key, request_hash: body });
-        let particulars = RequestMeta {
+        let meta = RequestMeta {
             id: parts.id,
             trace: parts.trace,
             deadline: parts.deadline,
             idempotency,
             received_at: parts.at,
         };
-        Ok(Authenticated::for_user(known, parts.request, particulars))
+        Ok(Authenticated::for_user(resolved, parts.request, meta))
     }
 
-    /// Takes a run up again in the name of its recorded owner, who is read anew.
+    /// Makes the request that resumes a run in the name of its recorded owner, whom it resolves again.
     ///
     /// # Errors
-    /// [`ErrorCode::Unauthenticated`] if the owner is gone; what [`Identities`] says if that is not known.
+    /// [`ErrorCode::Unauthenticated`] if the owner does not exist any more; the cause of the
+    /// [`IdentityProvider`] if that is unavailable.
     pub async fn recover(&self, recovery: RecoveryRequest) -> Result<Authenticated, Cause> {
         let RecoveryRequest { id, trace, owner, run, deadline, now } = recovery;
-        let principal = self.recall(&owner, now).await?;
-        let known = ResolvedPrincipal {
+        let principal = self.find_existing_user(&owner, now).await?;
+        let resolved = ResolvedPrincipal {
             principal: Arc::new(principal),
             auth_method: AuthMethod::RecordedOwner,
             resolved_at: now,
         };
-        let particulars = RequestMeta { id, trace, deadline, idempotency: None, received_at: now };
-        Ok(Authenticated::for_user(known, Request::ResumeRun(ResumeRun { run }), particulars))
+        let meta = RequestMeta { id, trace, deadline, idempotency: None, received_at: now };
+        Ok(Authenticated::for_user(resolved, Request::ResumeRun(ResumeRun { run }), meta))
     }
 
-    /// Reads the principal anew if it is older than [`PRINCIPAL_AGE_MAX`]. The pipeline does so at
+    /// Resolves the principal again if it is older than [`PRINCIPAL_AGE_MAX`]. The pipeline does so at
     /// every hop, since a run may wait a week between two of them.
     ///
     /// # Errors
-    /// [`ErrorCode::Unauthenticated`] if the user is gone; what [`Identities`] says if that is not known.
+    /// [`ErrorCode::Unauthenticated`] if the user does not exist any more; the cause of the
+    /// [`IdentityProvider`] if that is unavailable.
     pub async fn refresh(&self, mut authenticated: Authenticated, now: Timestamp) -> Result<Authenticated, Cause> {
-        let known = &authenticated.resolved;
-        if now.saturating_duration_since(known.resolved_at) <= PRINCIPAL_AGE_MAX {
+        let resolved = &authenticated.resolved;
+        if now.saturating_duration_since(resolved.resolved_at) <= PRINCIPAL_AGE_MAX {
             return Ok(authenticated);
         }
-        let principal = match known.auth_method {
-            AuthMethod::None => self.identities.anonymous(now).await?.ok_or_else(|| gone(&known.principal.user))?,
+        let principal = match resolved.auth_method {
+            AuthMethod::None => {
+                self.identities.anonymous(now).await?.ok_or_else(|| unknown_user_error(&resolved.principal.user))?
+            }
             AuthMethod::LocalUser | AuthMethod::Credential | AuthMethod::RecordedOwner => {
-                self.recall(&known.principal.user, now).await?
+                self.find_existing_user(&resolved.principal.user, now).await?
             }
         };
         authenticated.resolved =
-            ResolvedPrincipal { principal: Arc::new(principal), auth_method: known.auth_method, resolved_at: now };
+            ResolvedPrincipal { principal: Arc::new(principal), auth_method: resolved.auth_method, resolved_at: now };
         Ok(authenticated)
     }
 
-    async fn recall(&self, user: &UserId, now: Timestamp) -> Result<Principal, Cause> {
-        self.identities.find_user(user, now).await?.ok_or_else(|| gone(user))
+    async fn find_existing_user(&self, user: &UserId, now: Timestamp) -> Result<Principal, Cause> {
+        self.identities.find_user(user, now).await?.ok_or_else(|| unknown_user_error(user))
     }
 }
 
-fn gone(user: &UserId) -> Cause {
-    Cause::new(ErrorCode::Unauthenticated, format!("the user `{user}` is not known any more"))
+fn unknown_user_error(user: &UserId) -> Cause {
+    Cause::new(ErrorCode::Unauthenticated, format!("the user `{user}` does not exist any more"))
 }

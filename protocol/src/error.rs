@@ -64,17 +64,17 @@ macro_rules! codes {
 
 codes! {
     // Rejected: nothing has happened.
-    /// The request cannot be read: its shape, its version, its size.
+    /// The request cannot be read: its shape, its version or its size is wrong.
     InvalidRequest = "invalid_request", Rejected, 400, retry false;
-    /// An input has the wrong type or breaks a constraint of the definition.
+    /// An input has the wrong type or violates a constraint of the definition.
     InvalidInput = "invalid_input", Rejected, 422, retry false;
-    /// A required input was not given, and nothing else can fill it.
+    /// A required input has no value, and no default provides one.
     MissingInput = "missing_input", Rejected, 422, retry false;
-    /// A definition file is wrong.
+    /// A definition file is invalid.
     InvalidDefinition = "invalid_definition", Rejected, 422, retry false;
-    /// A setting is wrong.
+    /// A setting is invalid.
     InvalidConfiguration = "invalid_configuration", Rejected, 500, retry false;
-    /// A policy bundle is wrong, and the old one stays in force.
+    /// A policy bundle is invalid; the active policy is unchanged.
     InvalidPolicy = "invalid_policy", Rejected, 422, retry false;
     /// No agent has this id.
     UnknownAgent = "unknown_agent", Rejected, 404, retry false;
@@ -84,101 +84,101 @@ codes! {
     UnknownTeam = "unknown_team", Rejected, 404, retry false;
     /// No run has this id.
     UnknownRun = "unknown_run", Rejected, 404, retry false;
-    /// The run has no such step, or the step does not wait for a person.
+    /// The run has no such step, or the step does not await approval.
     UnknownStep = "unknown_step", Rejected, 404, retry false;
     /// No tool has this name, or this agent does not have it.
     UnknownTool = "unknown_tool", Rejected, 404, retry false;
-    /// No provider of this process knows this model.
+    /// No provider of this process has this model.
     UnknownModel = "unknown_model", Rejected, 404, retry false;
     /// No audit entry, artifact or other record has this id.
     UnknownRecord = "unknown_record", Rejected, 404, retry false;
-    /// The request or a value in it is larger than the platform takes.
+    /// The request or a value in it exceeds a size limit.
     PayloadTooLarge = "payload_too_large", Rejected, 413, retry false;
-    /// A path lies outside the folders that may be read, or cannot be read.
+    /// A path is outside the directories that handlers may read, or cannot be read.
     PathNotAllowed = "path_not_allowed", Rejected, 403, retry false;
-    /// The idempotency key was used before with another body.
+    /// The idempotency key was already used with another request body.
     IdempotencyConflict = "idempotency_conflict", Rejected, 409, retry false;
-    /// The run has ended, or is in a state that does not take this signal.
+    /// The run has ended, or has a status that does not accept this signal.
     RunNotActive = "run_not_active", Rejected, 409, retry false;
 
     // Denied: policy, or the lack of an identity.
-    /// The caller could not be identified.
+    /// The caller could not be authenticated.
     Unauthenticated = "unauthenticated", Denied, 401, retry false;
-    /// A policy does not allow it; `details.reasons` names the rules.
+    /// A policy denied the request; `details.reasons` has the reasons.
     PolicyDenied = "policy_denied", Denied, 403, retry false;
-    /// The policy could not be evaluated, so the answer is no.
-    PolicyError = "policy_fault", Denied, 503, retry true;
-    /// The chain of calls is longer than the platform allows.
+    /// The policy could not be evaluated, so the request is denied.
+    PolicyError = "policy_error", Denied, 503, retry true;
+    /// The call chain is longer than the platform allows.
     TooManyHops = "too_many_hops", Denied, 403, retry false;
 
     // Failed: bounds and capacity.
-    /// The pod, the tenant or the agent has no place free; try again after the given time.
+    /// The pod, the tenant or the agent is at its limit of work in flight; retry after the given delay.
     Overloaded = "overloaded", Failed, 429, retry true;
-    /// The process is about to end and takes nothing new.
+    /// The pod is shutting down and accepts no new requests.
     ShuttingDown = "shutting_down", Failed, 503, retry true;
-    /// The deadline passed before the work was done.
+    /// The deadline passed before the work was finished.
     TimedOut = "timed_out", Failed, 504, retry true;
-    /// Somebody cancelled it.
+    /// A user cancelled it, or its caller disconnected.
     Cancelled = "cancelled", Failed, 409, retry false;
-    /// The process ended in the middle of it.
+    /// The process ended before the work was finished.
     Interrupted = "interrupted", Failed, 503, retry true;
 
     // Failed: the work itself.
-    /// A step of the run failed; `details.step` names it and `details.cause` says why.
+    /// A step of the run failed; `details.step` names it, `details.cause` has the cause.
     StepFailed = "step_failed", Failed, 500, retry false;
-    /// A person rejected a step that waited for approval.
+    /// A person rejected a step that awaited approval.
     ApprovalRejected = "approval_rejected", Failed, 409, retry false;
-    /// The agent's code panicked or its actor died.
+    /// The agent's code panicked, or its actor died.
     AgentCrashed = "agent_crashed", Failed, 500, retry true;
-    /// The agent died too often and rests for a while.
-    AgentCircuitOpen = "agent_barred", Failed, 503, retry true;
-    /// The agent's handler says that it cannot do this.
+    /// The agent exceeded its restart limit; new calls fail until its cooldown ends.
+    AgentCircuitOpen = "agent_circuit_open", Failed, 503, retry true;
+    /// The agent's handler rejected its inputs.
     HandlerFailed = "handler_failed", Failed, 500, retry false;
     /// The definition names a runtime that this process does not have.
     RuntimeUnavailable = "runtime_unavailable", Failed, 501, retry false;
-    /// The data cannot be read as what it claims to be; `details` names the line.
+    /// The data does not have the declared format; `details` names the line.
     InvalidData = "invalid_data", Failed, 422, retry false;
-    /// The data has no row in the period that was asked for; `details` names the range it has.
+    /// The data has no row in the requested period; `details` has the range of the data.
     NoDataForPeriod = "no_data_for_period", Failed, 422, retry false;
-    /// The agent's answer does not have the outputs that its definition declares.
+    /// The output of the agent does not match the outputs that its definition declares.
     InvalidOutput = "invalid_output", Failed, 502, retry true;
     /// A template or an expression could not be evaluated within its bounds.
     ExpressionFailed = "expression_failed", Failed, 422, retry false;
-    /// The model asked for tools more often than `limits.max_turns` allows.
+    /// The model called tools in more turns than `limits.max_turns` allows.
     TooManyTurns = "too_many_turns", Failed, 500, retry false;
 
     // Failed: models.
     /// The provider has no capacity now.
     ModelOverloaded = "model_overloaded", Failed, 503, retry true;
-    /// The provider failed, or its answer cannot be read.
+    /// The provider failed, or its response cannot be read.
     ModelFailed = "model_failed", Failed, 502, retry true;
-    /// The model declines to answer.
+    /// The model declined the request.
     ModelRefused = "model_refused", Failed, 422, retry false;
-    /// The request does not fit into the model's context; `details` says by how much.
+    /// The request does not fit into the model's context; `details` has both sizes.
     ContextOverflow = "context_overflow", Failed, 422, retry false;
-    /// The answer was cut at `max_tokens`.
+    /// The answer was cut off at `max_tokens`.
     OutputTruncated = "output_truncated", Failed, 502, retry false;
-    /// The provider does not accept the key.
+    /// The provider rejected the API key.
     ModelUnauthorized = "model_unauthorized", Failed, 502, retry false;
 
     // Failed: money.
-    /// The call's worst case would exceed a budget; nothing was sent.
+    /// The worst case of the call would exceed a budget; nothing was sent.
     BudgetExceeded = "budget_exceeded", Failed, 402, retry false;
-    /// A budget is set, and the model has no price, so nothing was sent.
+    /// A budget applies, and the model has no price; nothing was sent.
     PriceUnknown = "price_unknown", Failed, 422, retry false;
 
     // Failed: what holds the state.
-    /// The audit cannot be written, so nothing may be done.
+    /// The audit cannot be written, so nothing may be executed.
     AuditUnavailable = "audit_unavailable", Failed, 503, retry true;
     /// A store cannot be read or written.
     StoreUnavailable = "store_unavailable", Failed, 503, retry true;
-    /// Another owner has taken this over; this one may not write any more.
+    /// Another process owns this run or team now; this one must not write any more.
     LeaseLost = "lease_lost", Failed, 409, retry false;
     /// The key has another version than the one expected.
     VersionConflict = "version_conflict", Failed, 409, retry true;
     /// Another process owns the data directory.
     DataDirectoryInUse = "data_directory_in_use", Failed, 503, retry false;
-    /// The platform broke one of its own rules; the log has the rest.
+    /// An invariant of the platform was violated; details are in the log.
     Internal = "internal", Failed, 500, retry false;
 }
 

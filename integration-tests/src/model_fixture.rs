@@ -54,7 +54,7 @@ impl ModelFixture {
     pub fn with_custom_provider(url: &str, api: &str) -> anyhow::Result<Self> {
         let fixture = Self::open()?;
         let table = format!(
-            "[[providers]]\nname = \"custom\"\nwire = \"{api}\"\napi_key = \"{MODEL_KEY}\"\nbase_url = \"{url}\"\n"
+            "[[providers]]\nname = \"custom\"\napi = \"{api}\"\napi_key = \"{MODEL_KEY}\"\nbase_url = \"{url}\"\n"
         );
         fixture.terminal.write_file("greenroom.toml", table)?;
         Ok(fixture)

@@ -1,9 +1,8 @@
-//! A run's outputs and the facts behind them → a report for a board: Markdown, and one HTML page that
-//! needs nothing else.
+//! A run's outputs and their facts → a report: Markdown, and one self-contained HTML page.
 //!
-//! Every word in it is data: what a file, a user or a model wrote can become text and the plain marks
-//! of Markdown (headings, lists, emphasis), never an element, an address or a script. The charts are
-//! drawn here from the facts, so no picture comes from outside either.
+//! All content is data: text from a file, a user or a model can become text and plain Markdown marks
+//! (headings, lists, emphasis), never an element, a link or a script. The charts are drawn here from the
+//! facts, so no image comes from outside either.
 
 use greenroom_protocol::{Json, Metadata, Timestamp, Values};
 
@@ -14,15 +13,15 @@ mod html;
 mod markdown;
 mod prose;
 
-/// Figures at the head of the page.
+/// Maximum figures at the top of the page.
 const TILES_MAX: usize = 4;
-/// Bytes of one text that is shown; a report is read by people.
+/// Maximum size of one text; a report is read by people.
 const TEXT_BYTES_MAX: usize = 64 * 1024;
 
-/// What a report is made from.
+/// The input of a report.
 #[derive(Debug, Clone, Copy)]
 pub struct ReportInput<'a> {
-    /// Whose report it is.
+    /// The company that the report is about.
     pub company: Option<&'a str>,
     /// The run's id.
     pub run: &'a str,
@@ -30,13 +29,13 @@ pub struct ReportInput<'a> {
     pub workflow: &'a str,
     /// The run's outputs, by name.
     pub outputs: &'a Values,
-    /// The facts that `native.data_collection` gave; found in the outputs if they are there.
+    /// The facts of `native.data_collection`; if absent, they are searched in the outputs.
     pub facts: Option<&'a TableFacts>,
-    /// What the run took.
+    /// The metadata of the run's reply.
     pub metadata: &'a Metadata,
-    /// The revision of the policy that judged it.
+    /// The revision of the policy that authorized it.
     pub policy: Option<&'a str>,
-    /// When it was written.
+    /// The time of the report.
     pub at: Timestamp,
 }
 
@@ -51,11 +50,11 @@ pub struct Report {
 
 /// Writes the report.
 #[must_use]
-pub fn write(material: &ReportInput<'_>) -> Report {
-    let found = material.outputs.values().find_map(TableFacts::from_json);
-    let facts = material.facts.or(found.as_ref());
-    let content = Content::of(material, facts);
-    Report { markdown: markdown::page(&content), html: html::page(&content) }
+pub fn write(input: &ReportInput<'_>) -> Report {
+    let from_outputs = input.outputs.values().find_map(TableFacts::from_json);
+    let facts = input.facts.or(from_outputs.as_ref());
+    let content = Content::new(input, facts);
+    Report { markdown: markdown::render(&content), html: html::render(&content) }
 }
 
 /// A titled text.
@@ -64,28 +63,28 @@ struct Section {
     text: String,
 }
 
-/// One figure at the head of the page.
+/// One figure at the top of the page.
 struct KpiTile {
     label: String,
     value: String,
     change: Option<KpiChange>,
 }
 
-/// A change, and whether it is a good one.
+/// A change, and whether it is an improvement.
 struct KpiChange {
     text: String,
     against: String,
     good: Option<bool>,
 }
 
-/// A table: its head, and rows of cells.
+/// A table: its header and rows of cells.
 struct Table {
     title: String,
     head: Vec<String>,
     rows: Vec<Vec<String>>,
 }
 
-/// What the pages show, decided once for both.
+/// The content of both pages, in their order.
 struct Content {
     title: String,
     subtitle: String,
@@ -100,14 +99,14 @@ struct Content {
 }
 
 impl Content {
-    fn of(material: &ReportInput<'_>, facts: Option<&TableFacts>) -> Self {
-        let (summary, sections) = sections(material.outputs, facts.is_some());
+    fn new(input: &ReportInput<'_>, facts: Option<&TableFacts>) -> Self {
+        let (summary, sections) = sections(input.outputs, facts.is_some());
         let period = facts.map(|facts| facts.period.label.clone());
         let kind = match facts.map(|facts| facts.period.label.starts_with('Q')) {
             Some(true) => "Quarterly report",
             Some(false) | None => "Report",
         };
-        let title = match material.company {
+        let title = match input.company {
             Some(company) => format!("{company} — {}", kind.to_lowercase()),
             None => kind.to_owned(),
         };
@@ -115,7 +114,7 @@ impl Content {
             (Some(period), Some(facts)) => {
                 format!("{period} · {} of {} rows of {}", facts.period.rows, facts.rows, facts.file)
             }
-            (Some(_) | None, _) => material.workflow.to_owned(),
+            (Some(_) | None, _) => input.workflow.to_owned(),
         };
         Self {
             title,
@@ -127,27 +126,27 @@ impl Content {
             measures: facts.map(measures),
             breakdowns: facts.map(breakdowns).unwrap_or_default(),
             data: facts.map(about_the_data),
-            provenance: provenance(material),
+            provenance: provenance(input),
         }
     }
 }
 
-/// The summary, and every other text of the outputs in the order in which a board reads them.
+/// Splits the texts of the outputs into the summary and the sections, in reading order.
 fn sections(outputs: &Values, has_facts: bool) -> (Option<Section>, Vec<Section>) {
     const ORDER: [&str; 4] = ["executive_summary", "key_points", "financial_summary", "kpi_insights"];
-    let shown = |name: &str| match name {
+    let is_included = |name: &str| match name {
         "final_output" => !outputs.contains_key("executive_summary"),
-        // The table of measures says the same, in full.
+        // The table of measures contains the same figures.
         "kpis" => !has_facts,
         _ => true,
     };
-    let mut names: Vec<&String> = outputs.keys().filter(|name| shown(name)).collect();
+    let mut names: Vec<&String> = outputs.keys().filter(|name| is_included(name)).collect();
     names.sort_by_key(|name| ORDER.iter().position(|known| known == name).unwrap_or(ORDER.len()));
     let mut all = names.into_iter().filter_map(|name| {
         let value = outputs.get(name)?;
-        let text = prose::of(value)?;
+        let text = prose::to_markdown(value)?;
         let title = if name == "final_output" { "Executive summary".to_owned() } else { number_format::title(name) };
-        Some((name, Section { title, text: prose::bounded(&text, TEXT_BYTES_MAX) }))
+        Some((name, Section { title, text: prose::truncate(&text, TEXT_BYTES_MAX) }))
     });
     let mut summary = None;
     let mut rest = Vec::new();
@@ -163,7 +162,7 @@ fn sections(outputs: &Values, has_facts: bool) -> (Option<Section>, Vec<Section>
     (summary, rest)
 }
 
-fn against(facts: &TableFacts) -> String {
+fn compared_period(facts: &TableFacts) -> String {
     facts.growth.as_ref().map(|growth| number_format::month(&growth.before)).unwrap_or_default()
 }
 
@@ -182,7 +181,7 @@ fn tiles(facts: &TableFacts) -> Vec<KpiTile> {
             change: Some(match facts.growth {
                 Some(_) => KpiChange {
                     text: number_format::change(measure.growth_pct.as_ref()),
-                    against: format!("vs {}", against(facts)),
+                    against: format!("vs {}", compared_period(facts)),
                     good: is_good(measure),
                 },
                 None => KpiChange { text: number_format::ABSENT.to_owned(), against: "growth".to_owned(), good: None },
@@ -267,12 +266,12 @@ fn about_the_data(facts: &TableFacts) -> String {
     text
 }
 
-fn provenance(material: &ReportInput<'_>) -> Vec<(String, String)> {
-    let metadata = material.metadata;
+fn provenance(input: &ReportInput<'_>) -> Vec<(String, String)> {
+    let metadata = input.metadata;
     let mut all = vec![
-        ("Run".to_owned(), material.run.to_owned()),
-        ("Workflow".to_owned(), material.workflow.to_owned()),
-        ("Written".to_owned(), material.at.to_string()),
+        ("Run".to_owned(), input.run.to_owned()),
+        ("Workflow".to_owned(), input.workflow.to_owned()),
+        ("Written".to_owned(), input.at.to_string()),
         ("Model".to_owned(), metadata.model.clone().unwrap_or_else(|| "none".to_owned())),
         ("Steps".to_owned(), metadata.workflow_steps.to_string()),
     ];
@@ -282,7 +281,7 @@ fn provenance(material: &ReportInput<'_>) -> Vec<(String, String)> {
         if agents.is_empty() { metadata.agents_involved.to_string() } else { agents.join(", ") },
     ));
     all.push(("Policy decisions".to_owned(), format!("{}, all allowed", metadata.policy_decisions)));
-    if let Some(policy) = material.policy {
+    if let Some(policy) = input.policy {
         all.push(("Policy revision".to_owned(), policy.to_owned()));
     }
     let tokens = metadata.tokens_used;
@@ -292,7 +291,7 @@ fn provenance(material: &ReportInput<'_>) -> Vec<(String, String)> {
     all
 }
 
-/// A value as its JSON, for one that is neither text nor a list of texts.
+/// Formats a value that is neither a text nor a list of texts.
 fn compact_json(value: &Json) -> String {
     value.to_string()
 }

@@ -46,7 +46,7 @@ pub fn provider_names(config: &Config) -> impl Iterator<Item = &str> {
 fn settings(provider: &ProviderConfig) -> ProviderSettings {
     ProviderSettings {
         name: provider.name.clone(),
-        api: provider.wire.clone(),
+        api: provider.api.clone(),
         key: provider.api_key.as_ref().map(|key| ApiKey::new(key.reveal())),
         base_url: provider.base_url.clone(),
     }

@@ -30,7 +30,7 @@ pub struct ProviderConfig {
     /// The name before the dot of its models' names.
     pub name: String,
     /// Its API, by genai's name: `openai`, `gemini`, `groq`, …
-    pub wire: String,
+    pub api: String,
     /// Its key; a self-hosted server may need none.
     #[serde(default)]
     pub api_key: Option<Secret>,
@@ -57,7 +57,7 @@ pub(super) fn read(reader: &mut ConfigReader<'_>) -> ModelsConfig {
         let api_key = reader.get::<Secret>(&format!("{name}.api_key"));
         let base_url = reader.get::<String>(&format!("{name}.base_url"));
         if api_key.is_some() || base_url.is_some() {
-            providers.push(ProviderConfig { name: name.to_owned(), wire: name.to_owned(), api_key, base_url });
+            providers.push(ProviderConfig { name: name.to_owned(), api: name.to_owned(), api_key, base_url });
         }
     }
     for (index, provider) in providers.iter().enumerate() {

@@ -1,6 +1,6 @@
-//! Real providers through the genai crate, with one HTTP client of our own. What genai leaves open
-//! (usage that it drops, answers without an end, refusals that it does not see, bytes without a
-//! bound) is closed here and nowhere else; `docs/adr` says where and why.
+//! Providers reached through the genai crate, with one HTTP client of our own. The gaps of genai (dropped
+//! usage, answers without an end, missed refusals, unbounded bytes) are closed here and nowhere else; ADR 0015
+//! lists them.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -21,17 +21,17 @@ mod stream;
 use endpoint::ProviderEndpoint;
 use request::SchemaMode;
 
-/// How long a connection may take, if the configuration does not say.
+/// Default timeout of a connection attempt.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Models whose lack of structured output is remembered.
-const UNSHAPED_MAX: usize = 1_000;
+/// Maximum models that are remembered to lack structured output.
+const UNSUPPORTED_MAX: usize = 1_000;
 
-/// A key. Its `Debug` never prints it, and it has no `Display`.
+/// An API key. Its `Debug` never prints it, and it has no `Display`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ApiKey(String);
 
 impl ApiKey {
-    /// Takes a key from the configuration.
+    /// Wraps a key from the configuration.
     #[must_use]
     pub fn new(secret: impl Into<String>) -> Self {
         Self(secret.into())
@@ -44,29 +44,29 @@ impl ApiKey {
 
 impl fmt::Debug for ApiKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Key(***)")
+        f.write_str("ApiKey(***)")
     }
 }
 
-/// One provider, as configured.
+/// The configuration of one provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProviderSettings {
-    /// What stands before the dot of its models' names.
+    /// Its name, the part before the first dot of its models' names.
     pub name: String,
-    /// The wire that it speaks, by genai's name: `anthropic`, `openai`, `gemini`, `ollama`, `groq`, …
+    /// Its API, by genai's name: `anthropic`, `openai`, `gemini`, `ollama`, `groq`, …
     pub api: String,
-    /// Its key; a server of one's own may need none.
+    /// Its key; a local server may need none.
     pub key: Option<ApiKey>,
-    /// Its address, instead of the provider's own; the part before `chat/completions` or `messages`.
+    /// Overrides the address of the provider; the part before `chat/completions` or `messages`.
     pub base_url: Option<String>,
 }
 
-/// All of them.
+/// The configuration of all providers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// The providers.
     pub providers: Vec<ProviderSettings>,
-    /// How long a connection may take. The other phases come with each call.
+    /// Timeout of a connection attempt. Each call has the timeouts of the other phases.
     pub connect_timeout: Duration,
 }
 
@@ -79,74 +79,71 @@ impl Default for Settings {
 /// Opens the providers. They share one HTTP client and its connections.
 ///
 /// # Errors
-/// `invalid_configuration` for a wire that is not known, an address that is none, or a machine without
-/// certificates.
+/// `invalid_configuration` for an unknown API, an invalid address, or a machine without root certificates.
 pub fn open(settings: &Settings) -> Result<Vec<Arc<dyn ModelProvider>>, Cause> {
     if settings.providers.is_empty() {
         return Ok(Vec::new());
     }
-    let http = endpoint::http(settings.connect_timeout)?;
+    let http = endpoint::http_client(settings.connect_timeout)?;
     let open = |provider: &ProviderSettings| -> Result<Arc<dyn ModelProvider>, Cause> {
-        let target = ProviderEndpoint::of(provider)?;
-        Ok(Arc::new(Provider { client: target.client(&http)?, target, no_structured_output: Mutex::default() }))
+        let endpoint = ProviderEndpoint::new(provider)?;
+        Ok(Arc::new(Provider { client: endpoint.client(&http)?, endpoint, no_structured_output: Mutex::default() }))
     };
     settings.providers.iter().map(open).collect()
 }
 
 struct Provider {
     client: Client,
-    target: ProviderEndpoint,
-    /// Models that said that they know no structured output; they are told the schema in words.
+    endpoint: ProviderEndpoint,
+    /// Models that rejected structured output; their schema is written into the prompt.
     no_structured_output: Mutex<BTreeSet<String>>,
 }
 
 impl Provider {
-    fn shape_of(&self, model: &str) -> SchemaMode {
-        if !self.target.has_schemas() {
+    fn schema_mode(&self, model: &str) -> SchemaMode {
+        if !self.endpoint.has_schemas() {
             return SchemaMode::InPrompt;
         }
-        let unshaped = self.no_structured_output.lock().unwrap_or_else(PoisonError::into_inner);
-        if unshaped.contains(model) { SchemaMode::InPrompt } else { SchemaMode::Native }
+        let unsupported = self.no_structured_output.lock().unwrap_or_else(PoisonError::into_inner);
+        if unsupported.contains(model) { SchemaMode::InPrompt } else { SchemaMode::Native }
     }
 
-    fn remember_unshaped(&self, model: &str) {
-        let mut unshaped = self.no_structured_output.lock().unwrap_or_else(PoisonError::into_inner);
-        if unshaped.len() < UNSHAPED_MAX {
-            unshaped.insert(model.to_owned());
+    fn record_unsupported(&self, model: &str) {
+        let mut unsupported = self.no_structured_output.lock().unwrap_or_else(PoisonError::into_inner);
+        if unsupported.len() < UNSUPPORTED_MAX {
+            unsupported.insert(model.to_owned());
         }
     }
 
-    async fn ask(&self, call: &ModelCall<'_>, shape: SchemaMode) -> Result<Deltas, ModelError> {
-        let meter = frame_meter::FrameMeter::new(self.target.wire, call.tokens_max);
-        let (chat, options) = request::of(call, &self.target, shape, meter.clone());
+    async fn send(&self, call: &ModelCall<'_>, mode: SchemaMode) -> Result<Deltas, ModelError> {
+        let meter = frame_meter::FrameMeter::new(self.endpoint.api, call.tokens_max);
+        let (chat, options) = request::build(call, &self.endpoint, mode, meter.clone());
         let deadline = tokio::time::Instant::now() + call.timeouts.total;
-        let scrub = self.target.scrub();
-        let model = self.target.model(&call.model.model);
+        let redactor = self.endpoint.redactor();
+        let model = self.endpoint.model(&call.model.model);
         let response = self.client.exec_chat_stream(model, chat, Some(&options)).await;
-        let response = response.map_err(|error| error::of(&error, &scrub))?;
-        stream::open(response.stream, meter, call.timeouts, deadline, scrub).await
+        let response = response.map_err(|error| error::classify(&error, &redactor))?;
+        stream::open(response.stream, meter, call.timeouts, deadline, redactor).await
     }
 }
 
 #[async_trait]
 impl ModelProvider for Provider {
     fn name(&self) -> &str {
-        &self.target.name
+        &self.endpoint.name
     }
 
     fn is_external(&self) -> bool {
-        self.target.is_external
+        self.endpoint.is_external
     }
 
     async fn stream(&self, call: ModelCall<'_>) -> Result<Deltas, ModelError> {
-        let shape = self.shape_of(&call.model.model);
-        match self.ask(&call, shape).await {
-            // Nothing was done and nothing is owed: the provider refused the request for its shape.
-            Err(error)
-                if shape == SchemaMode::Native && call.schema.is_some() && error::is_schema_rejection(&error) =>
-            {
-                self.remember_unshaped(&call.model.model);
-                self.ask(&call, SchemaMode::InPrompt).await
+        let mode = self.schema_mode(&call.model.model);
+        match self.send(&call, mode).await {
+            // The provider rejected the request for its schema: it did no work and charges nothing.
+            Err(error) if mode == SchemaMode::Native && call.schema.is_some() && error::is_schema_rejection(&error) => {
+                self.record_unsupported(&call.model.model);
+                self.send(&call, SchemaMode::InPrompt).await
             }
             other => other,
         }

@@ -1,6 +1,6 @@
-//! The provider that needs no network and no key: it extracts from the request what the answer's
-//! schema asks for. It is deterministic, costs nothing, and never pretends to be a language model:
-//! its texts end with [`MARK`].
+//! The provider that needs no network and no key: it fills the schema of the answer with extracts of the
+//! request. It is deterministic, costs nothing, and does not present itself as a language model: its texts end
+//! with [`DISCLAIMER`].
 
 use async_trait::async_trait;
 use futures::StreamExt;
@@ -15,13 +15,13 @@ use parsed_prompt::ParsedPrompt;
 
 /// The name before the dot of a model's name.
 pub const NAME: &str = "offline";
-/// What every text of this provider says of itself.
+/// Ends every text of this provider.
 pub const DISCLAIMER: &str = "(offline extract, no language model)";
 
-/// Bytes of a request that are read; the rest adds nothing to an extract.
+/// Maximum bytes of a request that are read; more would add nothing to an extract.
 const READ_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Bytes of one piece of the stream.
-const PIECE_BYTES: usize = 256;
+/// Size of one delta of the stream.
+const DELTA_BYTES: usize = 256;
 /// Bytes that count as one token.
 const TOKEN_BYTES: u64 = 4;
 
@@ -40,29 +40,30 @@ impl ModelProvider for Offline {
     }
 
     async fn stream(&self, call: ModelCall<'_>) -> Result<Deltas, ModelError> {
-        let user = conversation(&call);
-        let input = tokens(call.system.len() + user.len());
-        let mut answer = answer(call.system, &user, call.schema.map(|schema| &*schema.schema));
+        let user = conversation_text(&call);
+        let input = count_tokens(call.system.len() + user.len());
+        let mut answer = write_answer(call.system, &user, call.schema.map(|schema| &*schema.schema));
         let mut stop = StopReason::Complete;
         let bytes_max = usize::try_from(u64::from(call.tokens_max) * TOKEN_BYTES).unwrap_or(usize::MAX);
         if answer.len() > bytes_max {
-            answer = parsed_prompt::cut(&answer, bytes_max).to_owned();
+            answer = parsed_prompt::truncate(&answer, bytes_max).to_owned();
             stop = StopReason::Length;
         }
-        let usage = Tokens { input, output: tokens(answer.len()) };
-        let mut deltas: Vec<Result<Delta, ModelError>> = pieces(&answer).map(|piece| Ok(Delta::Text(piece))).collect();
+        let usage = Tokens { input, output: count_tokens(answer.len()) };
+        let mut deltas: Vec<Result<Delta, ModelError>> =
+            split_deltas(&answer).map(|delta| Ok(Delta::Text(delta))).collect();
         deltas.push(Ok(Delta::Usage(usage)));
         deltas.push(Ok(Delta::End(stop)));
         Ok(futures::stream::iter(deltas).boxed())
     }
 }
 
-/// What the request says, tool results included, as one text.
-fn conversation(call: &ModelCall<'_>) -> String {
+/// The messages, tool results included, as one text.
+fn conversation_text(call: &ModelCall<'_>) -> String {
     let mut text = String::new();
     for part in call.messages.iter().flat_map(|message| &message.parts) {
         match part {
-            Part::Text(said) => text.push_str(said),
+            Part::Text(content) => text.push_str(content),
             Part::ToolResult { content, .. } => text.push_str(content),
             Part::ToolCall(_) => continue,
         }
@@ -71,28 +72,28 @@ fn conversation(call: &ModelCall<'_>) -> String {
     text
 }
 
-/// The answer: a JSON object where a schema asks for one, else a text.
-fn answer(system: &str, user: &str, schema: Option<&Json>) -> String {
-    let reading = ParsedPrompt::of(system, parsed_prompt::cut(user, READ_BYTES_MAX));
+/// Writes the answer: a JSON object if there is a schema, otherwise a text.
+fn write_answer(system: &str, user: &str, schema: Option<&Json>) -> String {
+    let prompt = ParsedPrompt::parse(system, parsed_prompt::truncate(user, READ_BYTES_MAX));
     match schema {
-        Some(schema) => schema_fill::object(&reading, schema).to_string(),
-        None => schema_fill::text(&reading),
+        Some(schema) => schema_fill::object(&prompt, schema).to_string(),
+        None => schema_fill::text(&prompt),
     }
 }
 
-fn tokens(bytes: usize) -> u64 {
+fn count_tokens(bytes: usize) -> u64 {
     u64::try_from(bytes).unwrap_or(u64::MAX).div_ceil(TOKEN_BYTES).max(1)
 }
 
-fn pieces(text: &str) -> impl Iterator<Item = String> {
+fn split_deltas(text: &str) -> impl Iterator<Item = String> {
     let mut rest = text;
     std::iter::from_fn(move || {
         if rest.is_empty() {
             return None;
         }
-        let piece = parsed_prompt::cut(rest, PIECE_BYTES);
-        rest = rest.get(piece.len()..).unwrap_or_default();
-        Some(piece.to_owned())
+        let delta = parsed_prompt::truncate(rest, DELTA_BYTES);
+        rest = rest.get(delta.len()..).unwrap_or_default();
+        Some(delta.to_owned())
     })
 }
 

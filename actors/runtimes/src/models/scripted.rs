@@ -1,8 +1,8 @@
-//! The provider that plays a script: for tests and for measuring everything but the model.
+//! The provider that replies by a script, for tests and for benchmarks of everything but the model.
 //!
-//! A script is a list of scenes; a call plays the first scene that fits it and is not used up. Waiting
-//! is done by the runtime's timer, so a hundred thousand calls can be held at once, and a paused clock
-//! makes a slow model instant.
+//! A script is a list of calls; each real call takes the first entry that matches and is not used up. Delays
+//! use tokio's timer, so that a hundred thousand calls can wait concurrently, and a paused clock makes a slow
+//! model instant.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,80 +17,80 @@ use serde::{Deserialize, Serialize};
 
 /// The name before the dot of a model's name.
 pub const NAME: &str = "scripted";
-/// Bytes of a script.
+/// Maximum size of a script.
 const SCRIPT_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Calls whose keys are counted one by one; beyond, only their sum is.
+/// Maximum keys whose calls are counted separately; further calls only count in the sum.
 const KEYS_MAX: usize = 1_000_000;
 
-/// What is played.
+/// A script.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Script {
-    /// The scenes, in the order in which they are tried.
+    /// The scripted calls, in the order in which they are tried.
     pub calls: Vec<ScriptedCall>,
 }
 
-/// One answer, and when it is given.
+/// One reply, and the calls that it applies to.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ScriptedCall {
-    /// Only for this model, the part behind the dot.
+    /// Only calls of this model, named without its provider.
     pub model: Option<String>,
-    /// Only if the system part or a message has this text.
+    /// Only calls whose system part or messages contain this text.
     pub contains: Option<String>,
-    /// How often it is played; without it, always.
+    /// Maximum uses; unlimited if absent.
     pub times: Option<u32>,
-    /// Milliseconds before the first piece.
+    /// Delay before the first delta, in milliseconds.
     pub delay_ms: u64,
-    /// What is played.
+    /// The reply.
     pub reply: ScriptedReply,
-    /// The provider's count; without it, none is reported.
+    /// The reported usage; none if absent.
     pub usage: Option<Tokens>,
 }
 
-/// What a scene plays.
+/// The reply to a scripted call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ScriptedReply {
-    /// A text in pieces, with so many milliseconds between them.
+    /// A text in pieces.
     Text {
         /// The pieces.
         pieces: Vec<String>,
-        /// Between two pieces.
+        /// Delay between two pieces, in milliseconds.
         #[serde(default)]
         gap_ms: u64,
     },
     /// A JSON value as one text.
     Json(Json),
-    /// The values of the answer's schema: empty texts and lists, zero, false.
+    /// The smallest value that the schema of the answer allows: empty texts and lists, zero, false.
     Blank,
-    /// Asks for a tool.
+    /// A tool call.
     Tool {
         /// The call's id.
         id: String,
-        /// The tool's name on the wire.
+        /// The name of the tool in the model request.
         name: String,
         /// Its arguments.
         arguments: Json,
     },
-    /// Declines.
+    /// The model declines.
     Refusal,
-    /// A text that is cut at the limit of tokens.
+    /// A text that is truncated at the token limit.
     Length(String),
-    /// No capacity.
+    /// The provider has no capacity.
     Overloaded {
-        /// What `Retry-After` says.
+        /// The delay of `Retry-After`, in milliseconds.
         #[serde(default)]
         retry_after_ms: Option<u64>,
     },
-    /// Fails with this HTTP status.
+    /// The provider fails with this HTTP status.
     Failed {
         /// The status.
         status: u16,
     },
-    /// An answer that breaks off after this text.
+    /// An answer that ends after this text with an error.
     Broken(String),
-    /// Never answers.
+    /// The provider never answers.
     Silence,
 }
 
@@ -101,10 +101,10 @@ impl Default for ScriptedReply {
 }
 
 impl Script {
-    /// Reads a script from JSON.
+    /// Parses a script from JSON.
     ///
     /// # Errors
-    /// `invalid_configuration`, with what the parser says.
+    /// `invalid_configuration`, with the message of the parser.
     pub fn from_json(text: &str) -> Result<Self, Cause> {
         if text.len() > SCRIPT_BYTES_MAX {
             return Err(Cause::new(
@@ -116,22 +116,22 @@ impl Script {
             .map_err(|error| Cause::new(ErrorCode::InvalidConfiguration, format!("the script cannot be read: {error}")))
     }
 
-    /// A script of one scene that is always played.
+    /// Creates a script that replies the same to every call.
     #[must_use]
-    pub fn always(hold: Duration, reply: ScriptedReply, usage: Option<Tokens>) -> Self {
-        let delay_ms = u64::try_from(hold.as_millis()).unwrap_or(u64::MAX);
+    pub fn always(delay: Duration, reply: ScriptedReply, usage: Option<Tokens>) -> Self {
+        let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
         Self { calls: vec![ScriptedCall { delay_ms, reply, usage, ..ScriptedCall::default() }] }
     }
 }
 
-/// What was played so far.
+/// The calls so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CallStats {
     /// All calls.
     pub calls: u64,
     /// Calls of each key.
     pub by_key: BTreeMap<CallKey, u32>,
-    /// The counts that were reported, added up.
+    /// The sum of the reported usage.
     pub tokens: Tokens,
 }
 
@@ -141,7 +141,7 @@ struct State {
     used: Vec<u32>,
 }
 
-/// The provider. Clones play the same script and count together.
+/// The provider. Clones share the script and the statistics.
 #[derive(Debug, Clone)]
 pub struct Scripted {
     script: Arc<Script>,
@@ -149,54 +149,53 @@ pub struct Scripted {
 }
 
 impl Scripted {
-    /// Opens the provider.
+    /// Creates the provider.
     #[must_use]
     pub fn new(script: Script) -> Self {
         let used = vec![0; script.calls.len()];
         Self { script: Arc::new(script), state: Arc::new(Mutex::new(State { stats: CallStats::default(), used })) }
     }
 
-    /// What was played so far.
+    /// The calls so far.
     #[must_use]
     pub fn stats(&self) -> CallStats {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).stats.clone()
     }
 
-    /// Counts the call and takes the first scene that fits.
-    fn next(&self, call: &ModelCall<'_>) -> Option<&ScriptedCall> {
+    /// Counts the call and takes the first entry that matches.
+    fn take_reply(&self, call: &ModelCall<'_>) -> Option<&ScriptedCall> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let State { stats: played, used } = &mut *state;
-        played.calls += 1;
-        if played.by_key.len() < KEYS_MAX || played.by_key.contains_key(call.key) {
-            *played.by_key.entry(call.key.clone()).or_default() += 1;
+        let State { stats, used } = &mut *state;
+        stats.calls += 1;
+        if stats.by_key.len() < KEYS_MAX || stats.by_key.contains_key(call.key) {
+            *stats.by_key.entry(call.key.clone()).or_default() += 1;
         }
-        let (scripted, count) = self
-            .script
-            .calls
-            .iter()
-            .zip(used.iter_mut())
-            .find(|(scripted, count)| scripted.times.is_none_or(|times| **count < times) && scripted.fits(call))?;
+        let (scripted, count) =
+            self.script.calls.iter().zip(used.iter_mut()).find(|(scripted, count)| {
+                scripted.times.is_none_or(|times| **count < times) && scripted.matches(call)
+            })?;
         *count += 1;
         if let Some(usage) = scripted.usage {
-            played.tokens += usage;
+            stats.tokens += usage;
         }
         Some(scripted)
     }
 }
 
 impl ScriptedCall {
-    fn fits(&self, call: &ModelCall<'_>) -> bool {
-        let said = |wanted: &String| {
-            call.system.contains(wanted.as_str())
+    fn matches(&self, call: &ModelCall<'_>) -> bool {
+        let contains = |expected: &String| {
+            call.system.contains(expected.as_str())
                 || call.messages.iter().flat_map(|message| &message.parts).any(|part| match part {
-                    Part::Text(text) | Part::ToolResult { content: text, .. } => text.contains(wanted.as_str()),
-                    Part::ToolCall(asked) => asked.name == *wanted,
+                    Part::Text(text) | Part::ToolResult { content: text, .. } => text.contains(expected.as_str()),
+                    Part::ToolCall(tool_call) => tool_call.name == *expected,
                 })
         };
-        self.model.as_ref().is_none_or(|model| *model == call.model.model) && self.contains.as_ref().is_none_or(said)
+        self.model.as_ref().is_none_or(|model| *model == call.model.model)
+            && self.contains.as_ref().is_none_or(contains)
     }
 
-    /// The pieces of the answer, or why there is none at all.
+    /// The deltas of the answer, or the error of the call.
     fn deltas(&self, schema: Option<&Json>) -> Result<Vec<Result<Delta, ModelError>>, ModelError> {
         let text = |text: &String| Ok(Delta::Text(text.clone()));
         let (mut deltas, stop) = match &self.reply {
@@ -204,21 +203,21 @@ impl ScriptedCall {
             ScriptedReply::Json(value) => (vec![Ok(Delta::Text(value.to_string()))], StopReason::Complete),
             ScriptedReply::Blank => (vec![Ok(Delta::Text(blank(schema).to_string()))], StopReason::Complete),
             ScriptedReply::Tool { id, name, arguments } => {
-                let asked = ToolCall { id: id.clone(), name: name.clone(), arguments: arguments.clone() };
-                (vec![Ok(Delta::Tool(asked))], StopReason::Tools)
+                let tool_call = ToolCall { id: id.clone(), name: name.clone(), arguments: arguments.clone() };
+                (vec![Ok(Delta::Tool(tool_call))], StopReason::Tools)
             }
             ScriptedReply::Refusal => (Vec::new(), StopReason::Refusal),
-            ScriptedReply::Length(said) => (vec![text(said)], StopReason::Length),
-            ScriptedReply::Broken(said) => {
-                let broken = ModelError::MalformedResponse { message: "the answer breaks off".to_owned() };
-                return Ok(vec![text(said), Err(broken)]);
+            ScriptedReply::Length(content) => (vec![text(content)], StopReason::Length),
+            ScriptedReply::Broken(content) => {
+                let broken = ModelError::MalformedResponse { message: "the answer broke off".to_owned() };
+                return Ok(vec![text(content), Err(broken)]);
             }
             ScriptedReply::Overloaded { retry_after_ms } => {
                 let retry_after = retry_after_ms.map(Duration::from_millis);
                 return Err(ModelError::Overloaded { status: 429, retry_after });
             }
             ScriptedReply::Failed { status } => {
-                return Err(ModelError::Failed { status: Some(*status), message: "as the script says".to_owned() });
+                return Err(ModelError::Failed { status: Some(*status), message: "as scripted".to_owned() });
             }
             ScriptedReply::Silence => return Ok(Vec::new()),
         };
@@ -243,26 +242,27 @@ impl ScriptedCall {
     }
 }
 
-/// The least value that a schema allows.
+/// The smallest value that a schema allows.
 fn blank(schema: Option<&Json>) -> Json {
     let Some(schema) = schema else { return Json::Object(serde_json::Map::new()) };
     if let Some(first) = schema.get("enum").and_then(Json::as_array).and_then(|all| all.first()) {
         return first.clone();
     }
-    let least =
-        |name: &str| schema.get(name).and_then(Json::as_u64).and_then(|least| usize::try_from(least).ok()).unwrap_or(0);
+    let minimum = |name: &str| {
+        schema.get(name).and_then(Json::as_u64).and_then(|minimum| usize::try_from(minimum).ok()).unwrap_or(0)
+    };
     match schema.get("type").and_then(Json::as_str) {
         Some("object") => {
             let properties = schema.get("properties").and_then(Json::as_object).into_iter().flatten();
             Json::Object(properties.map(|(name, schema)| (name.clone(), blank(Some(schema)))).collect())
         }
         Some("array") => Json::Array(
-            (0..least("minItems")).map(|_| blank(Some(schema.get("items").unwrap_or(&Json::Null)))).collect(),
+            (0..minimum("minItems")).map(|_| blank(Some(schema.get("items").unwrap_or(&Json::Null)))).collect(),
         ),
         Some("integer" | "number") => schema.get("minimum").cloned().unwrap_or_else(|| Json::from(0)),
         Some("boolean") => Json::Bool(false),
         Some("null") => Json::Null,
-        Some(_) | None => Json::String(".".repeat(least("minLength"))),
+        Some(_) | None => Json::String(".".repeat(minimum("minLength"))),
     }
 }
 
@@ -277,10 +277,10 @@ impl ModelProvider for Scripted {
     }
 
     async fn stream(&self, call: ModelCall<'_>) -> Result<Deltas, ModelError> {
-        let Some(scripted) = self.next(&call) else {
+        let Some(scripted) = self.take_reply(&call) else {
             return Err(ModelError::Rejected {
                 status: 404,
-                message: "the script has no scene for this call".to_owned(),
+                message: "the script has no reply to this call".to_owned(),
             });
         };
         if scripted.delay_ms > 0 {
@@ -301,8 +301,8 @@ fn paced(deltas: Vec<Result<Delta, ModelError>>, gap: Duration) -> BoxStream<'st
     }
     stream
         .enumerate()
-        .then(move |(place, delta)| async move {
-            if place > 0 {
+        .then(move |(index, delta)| async move {
+            if index > 0 {
                 tokio::time::sleep(gap).await;
             }
             delta

@@ -1,4 +1,4 @@
-//! Calls for the tests of this crate.
+//! Model calls for the tests of this crate.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ pub(crate) struct Call {
     pub(crate) timeouts: Timeouts,
 }
 
-/// What came of a call.
+/// The result of a call.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct CollectedAnswer {
     pub(crate) text: String,
@@ -31,7 +31,7 @@ pub(crate) struct CollectedAnswer {
 }
 
 impl Call {
-    pub(crate) fn of(model: &str, system: &str, user: &str) -> Self {
+    pub(crate) fn new(model: &str, system: &str, user: &str) -> Self {
         let second = Duration::from_secs(1);
         Self {
             model: model.parse().unwrap(),
@@ -44,15 +44,15 @@ impl Call {
         }
     }
 
-    pub(crate) fn wants(mut self, schema: impl Into<std::sync::Arc<Json>>) -> Self {
+    pub(crate) fn with_schema(mut self, schema: impl Into<std::sync::Arc<Json>>) -> Self {
         self.schema = Some(OutputSchema { name: "answer".to_owned(), schema: schema.into() });
         self
     }
 
-    /// Makes the call and reads all of it.
-    pub(crate) async fn make(&self, provider: &dyn ModelProvider) -> CollectedAnswer {
+    /// Makes the call and reads the complete answer.
+    pub(crate) async fn send(&self, provider: &dyn ModelProvider) -> CollectedAnswer {
         let key = CallKey::new("run_1/step").unwrap();
-        let paid = Reservation::for_test(key.clone(), Amount::default());
+        let reservation = Reservation::for_test(key.clone(), Amount::default());
         let call = ModelCall {
             model: &self.model,
             system: &self.system,
@@ -62,7 +62,7 @@ impl Call {
             tokens_max: self.tokens_max,
             key: &key,
             timeouts: self.timeouts,
-            reservation: &paid,
+            reservation: &reservation,
         };
         let mut answer = CollectedAnswer::default();
         let mut deltas = match provider.stream(call).await {

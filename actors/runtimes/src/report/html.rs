@@ -1,4 +1,4 @@
-//! The report as one HTML page: style and pictures inside, no script, nothing fetched.
+//! The report as one HTML page: inline style and images, no script, nothing fetched.
 
 use std::fmt::Write as _;
 
@@ -9,12 +9,12 @@ use crate::charts::escape_xml;
 
 const STYLE: &str = include_str!("style.css");
 
-/// Even a mistake above could not run anything: the page allows inline style and nothing else.
+/// Defence in depth: even unescaped text could not execute, since only inline style is allowed.
 const POLICY: &str =
     "default-src 'none'; style-src 'unsafe-inline'; img-src 'none'; base-uri 'none'; form-action 'none'";
 
-/// The whole page.
-pub(super) fn page(content: &Content) -> String {
+/// Renders the page.
+pub(super) fn render(content: &Content) -> String {
     let mut out = String::with_capacity(96 * 1024);
     let _ = write!(
         out,
@@ -91,7 +91,7 @@ fn write_section(out: &mut String, section: &Section, class: &str) {
         out,
         "<section class=\"{class}\">\n<h2>{}</h2>\n{}</section>\n",
         escape_xml(&section.title),
-        rendered(&section.text)
+        render_markdown(&section.text)
     );
 }
 
@@ -101,7 +101,7 @@ fn write_charts(out: &mut String, content: &Content) {
     }
     out.push_str("<section class=\"charts\" aria-label=\"Charts\">\n");
     for chart in &content.charts {
-        // The picture was drawn from the facts in this process, its words escaped.
+        // The image was drawn in this process from the facts, with its text escaped.
         let _ =
             write!(out, "<figure>\n<figcaption>{}</figcaption>\n{}</figure>\n", escape_xml(&chart.title), chart.svg);
     }
@@ -116,8 +116,8 @@ fn write_table(out: &mut String, table: &Table) {
     out.push_str("</tr></thead>\n<tbody>\n");
     for cells in &table.rows {
         out.push_str("<tr>");
-        for (place, (cell, name)) in cells.iter().zip(&table.head).enumerate() {
-            if place == 0 {
+        for (index, (cell, name)) in cells.iter().zip(&table.head).enumerate() {
+            if index == 0 {
                 let _ = write!(out, "<th scope=\"row\">{}</th>", escape_xml(cell));
             } else {
                 let _ = write!(out, "<td data-label=\"{}\">{}</td>", escape_xml(name), escape_xml(cell));
@@ -128,18 +128,20 @@ fn write_table(out: &mut String, table: &Table) {
     out.push_str("</tbody>\n</table>\n</section>\n");
 }
 
-/// Markdown with its marks kept and everything else shown as the text that it is: no raw element, no
-/// address, no picture.
-fn rendered(text: &str) -> String {
+/// Renders Markdown marks, and everything else as text: no raw elements, no links, no images.
+fn render_markdown(text: &str) -> String {
     let parser = Parser::new_ext(text, Options::ENABLE_TABLES);
     let events = parser.filter_map(|event| match event {
         Event::Html(raw) | Event::InlineHtml(raw) => Some(Event::Text(raw)),
         Event::Start(Tag::Link { .. } | Tag::Image { .. } | Tag::HtmlBlock)
         | Event::End(TagEnd::Link | TagEnd::Image | TagEnd::HtmlBlock) => None,
-        Event::Start(Tag::Heading { level, .. }) => {
-            Some(Event::Start(Tag::Heading { level: lowered(level), id: None, classes: Vec::new(), attrs: Vec::new() }))
-        }
-        Event::End(TagEnd::Heading(level)) => Some(Event::End(TagEnd::Heading(lowered(level)))),
+        Event::Start(Tag::Heading { level, .. }) => Some(Event::Start(Tag::Heading {
+            level: lower_heading(level),
+            id: None,
+            classes: Vec::new(),
+            attrs: Vec::new(),
+        })),
+        Event::End(TagEnd::Heading(level)) => Some(Event::End(TagEnd::Heading(lower_heading(level)))),
         other => Some(other),
     });
     let mut out = String::with_capacity(text.len() * 2);
@@ -147,8 +149,8 @@ fn rendered(text: &str) -> String {
     out
 }
 
-/// A heading inside a section stands below the section's own.
-const fn lowered(level: HeadingLevel) -> HeadingLevel {
+/// Lowers a heading inside a section below the heading of the section.
+const fn lower_heading(level: HeadingLevel) -> HeadingLevel {
     match level {
         HeadingLevel::H1 | HeadingLevel::H2 | HeadingLevel::H3 => HeadingLevel::H3,
         HeadingLevel::H4 => HeadingLevel::H4,

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use super::{Content, Section, Table};
 
-/// The whole document.
-pub(super) fn page(content: &Content) -> String {
+/// Renders the document.
+pub(super) fn render(content: &Content) -> String {
     let mut out = format!("# {}\n\n{}\n", inline(&content.title), inline(&content.subtitle));
     if !content.tiles.is_empty() {
         out.push('\n');
@@ -49,14 +49,14 @@ fn write_table(out: &mut String, table: &Table) {
         |cells: &[String]| format!("| {} |\n", cells.iter().map(|cell| inline(cell)).collect::<Vec<_>>().join(" | "));
     out.push_str(&row(&table.head));
     let rule: Vec<String> =
-        (0..table.head.len()).map(|place| if place == 0 { "---" } else { "---:" }.to_owned()).collect();
+        (0..table.head.len()).map(|index| if index == 0 { "---" } else { "---:" }.to_owned()).collect();
     let _ = writeln!(out, "| {} |", rule.join(" | "));
     for cells in &table.rows {
         out.push_str(&row(cells));
     }
 }
 
-/// A text that is one line of words and no mark-up at all.
+/// Escapes a text to one line without markup.
 fn inline(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -75,11 +75,11 @@ fn inline(text: &str) -> String {
     out
 }
 
-/// A text that may have headings, lists and emphasis, but no element and no address.
+/// Escapes a text that may have headings, lists and emphasis, but no elements and no links.
 fn block(text: &str) -> String {
     let text = text.replace('&', "&amp;").replace('<', "&lt;").replace("](", "]\\(").replace("]:", "]\\:");
     let lines = text.lines().map(|line| match line.chars().take_while(|c| *c == '#').count() {
-        // A heading inside a section stands below the section's own.
+        // Headings inside a section are lowered below the heading of the section.
         level @ 1..=2 => format!("{}{line}", "#".repeat(3 - level)),
         _ => line.to_owned(),
     });

@@ -1,4 +1,4 @@
-//! The report shows what the facts say, and nothing that was smuggled into them.
+//! The report shows the figures of the facts, and no element that a text of the data contains.
 
 use greenroom_protocol::{Metadata, Timestamp, Values};
 use serde_json::json;
@@ -54,14 +54,14 @@ fn facts_are_found_in_the_outputs() {
 }
 
 #[test]
-fn growth_is_absent_where_there_is_nothing_to_compare() {
+fn growth_is_absent_without_a_comparison() {
     let facts = facts_of("date,revenue\n2024-01-05,5\n2024-01-06,7\n", Some("Q1 2024"));
     let report = report(&Values::new(), Some(&facts));
     assert!(report.html.contains("<td data-label=\"Growth\">n/a</td>"), "{}", report.html);
 }
 
 #[test]
-fn nothing_from_the_data_becomes_an_element() {
+fn no_text_of_the_data_becomes_an_element() {
     let evil = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'";
     let csv = format!(
         "date,\"{0}\",\"cost{0}\"\n2024-01-05,\"{0}\",5\n2024-02-05,\"{0}\",6\n2024-02-06,b,6\n2024-02-06,b,6\n",
@@ -81,6 +81,6 @@ fn nothing_from_the_data_becomes_an_element() {
         }
     }
     assert!(!report.markdown.contains("]("), "a link in {}", report.markdown);
-    assert!(!report.html.contains("href") && !report.html.contains("src=\""), "an address or a source in the page");
+    assert!(!report.html.contains("href") && !report.html.contains("src=\""), "a link or a source in the page");
     assert!(report.html.contains("&lt;script&gt;"));
 }

@@ -42,7 +42,7 @@ async fn pod(fixture: &ModelFixture, server: Option<&ScriptServer>) -> anyhow::R
     if let Some(server) = server {
         config.models.providers.push(greenroom_supervisor::config::ProviderConfig {
             name: "openai".to_owned(),
-            wire: "openai".to_owned(),
+            api: "openai".to_owned(),
             api_key: None,
             base_url: Some(server.url().to_owned()),
         });

@@ -1,4 +1,4 @@
-//! Where a provider is, what it speaks, and the one HTTP client that reaches all of them.
+//! The address and the API of a provider, and the HTTP client that all providers share.
 
 use std::time::Duration;
 
@@ -10,30 +10,30 @@ use reqwest::Url;
 
 use super::{ApiKey, ProviderSettings};
 
-/// Connections to one host that are kept open without work.
+/// Maximum idle connections per host.
 const IDLE_CONNECTIONS_MAX: usize = 64;
-/// How long such a connection is kept.
-const IDLE_CONNECTION: Duration = Duration::from_secs(60);
-/// Bytes of one answer that a server may send ahead.
+/// Timeout of an idle connection.
+const IDLE_CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
+/// Bytes of one answer that a server may send before they are read.
 const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
-/// What a server of one's own is shown when it needs no key.
+/// Sent as the key to a server that needs none.
 const NO_KEY: &str = "none";
 
-/// Makes the client. It has no timeout for a whole request: a stream may be long, and its phases are
-/// bounded one by one.
-pub(super) fn http(connect: Duration) -> Result<reqwest::Client, Cause> {
-    // The process may have chosen its provider already; then that one is taken.
+/// Creates the client. It has no timeout for a complete request, since a stream may be long and each of its
+/// phases has a timeout.
+pub(super) fn http_client(connect: Duration) -> Result<reqwest::Client, Cause> {
+    // The process may have installed a crypto provider already, which is used then.
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         let _ = rustls::crypto::ring::default_provider().install_default();
     }
     reqwest::Client::builder()
         .connect_timeout(connect)
         .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
-        .pool_idle_timeout(IDLE_CONNECTION)
+        .pool_idle_timeout(IDLE_CONNECTION_TIMEOUT)
         .tcp_nodelay(true)
-        // Of an answer over HTTP/2, no more than this waits for a reader, who takes it in one read.
+        // Bounds the unread bytes of an answer over HTTP/2, which the reader takes in one read.
         .http2_initial_stream_window_size(STREAM_WINDOW_BYTES)
-        // What is packed may be a thousand times larger unpacked, in one read.
+        // Compressed data may expand a thousandfold in one read.
         .no_gzip()
         // A redirect would carry the key to another host.
         .redirect(reqwest::redirect::Policy::none())
@@ -47,82 +47,83 @@ pub(super) fn http(connect: Duration) -> Result<reqwest::Client, Cause> {
 /// One provider.
 pub(super) struct ProviderEndpoint {
     pub(super) name: String,
-    pub(super) wire: AdapterKind,
+    pub(super) api: AdapterKind,
     pub(super) is_external: bool,
     key: Option<ApiKey>,
     endpoint: Option<String>,
 }
 
 impl ProviderEndpoint {
-    pub(super) fn of(settings: &ProviderSettings) -> Result<Self, Cause> {
-        let wrong =
-            |what: String| Cause::new(ErrorCode::InvalidConfiguration, format!("provider {:?}: {what}", settings.name));
+    pub(super) fn new(settings: &ProviderSettings) -> Result<Self, Cause> {
+        let invalid = |problem: String| {
+            Cause::new(ErrorCode::InvalidConfiguration, format!("provider {:?}: {problem}", settings.name))
+        };
         if settings.name.is_empty() || settings.name.contains('.') {
-            return Err(wrong("a provider's name has no dot".to_owned()));
+            return Err(invalid("a provider's name is not empty and has no dot".to_owned()));
         }
-        let wire = AdapterKind::from_lower_str(&settings.api)
-            .ok_or_else(|| wrong(format!("the wire {:?} is not known", settings.api)))?;
+        let api = AdapterKind::from_lower_str(&settings.api)
+            .ok_or_else(|| invalid(format!("the API {:?} is not known", settings.api)))?;
         let url = settings
             .base_url
             .as_deref()
-            .map(|text| base(text).ok_or_else(|| wrong("the address is not an http(s) URL".to_owned())));
+            .map(|text| parse_base_url(text).ok_or_else(|| invalid("the address is not an http(s) URL".to_owned())));
         let url = url.transpose()?;
-        let is_local = url.as_ref().map_or(matches!(wire, AdapterKind::Ollama | AdapterKind::Omlx), is_local);
+        let is_local = url.as_ref().map_or(matches!(api, AdapterKind::Ollama | AdapterKind::Omlx), is_local);
         Ok(Self {
             name: settings.name.clone(),
-            wire,
+            api,
             is_external: !is_local,
             key: settings.key.clone(),
             endpoint: url.map(String::from),
         })
     }
 
-    /// A client that reaches this provider and no other. It is told the key, so that it looks for none
-    /// in the environment.
+    /// Creates the client of this provider. It is configured with the key, so that genai does not search the
+    /// environment for one.
     pub(super) fn client(&self, http: &reqwest::Client) -> Result<Client, Cause> {
         let key = self.key.as_ref().map_or(NO_KEY, ApiKey::expose);
         let mut config = ProviderConfig::from_auth(AuthData::from_single(key));
         if let Some(url) = &self.endpoint {
             config = config.with_endpoint(Endpoint::from_owned(url.as_str()));
         }
-        let client = Client::builder().with_reqwest(http.clone()).with_adapter_kind(self.wire);
-        let client = client.append_provider_config(self.wire, config).build();
+        let client = Client::builder().with_reqwest(http.clone()).with_adapter_kind(self.api);
+        let client = client.append_provider_config(self.api, config).build();
         client.map_err(|_| {
             Cause::new(ErrorCode::InvalidConfiguration, format!("provider {:?} cannot be opened", self.name))
         })
     }
 
-    /// True if genai hands the schema of an answer on to this wire. Where it does not, nobody would
-    /// tell the model.
+    /// True if genai sends the schema of an answer to this API. If it does not, the schema must be in the
+    /// prompt.
     pub(super) const fn has_schemas(&self) -> bool {
         !matches!(
-            self.wire,
+            self.api,
             AdapterKind::Ollama | AdapterKind::OllamaCloud | AdapterKind::Cohere | AdapterKind::BedrockApi
         )
     }
 
-    /// The model as genai names it.
+    /// The model in genai's terms.
     pub(super) fn model(&self, name: &str) -> ModelIden {
-        ModelIden::new(self.wire, name)
+        ModelIden::new(self.api, name)
     }
 
-    /// What takes this provider's key out of a text.
-    pub(super) fn scrub(&self) -> Redactor {
+    /// Creates the redactor of this provider's key.
+    pub(super) fn redactor(&self) -> Redactor {
         Redactor(self.key.clone())
     }
 }
 
-/// Takes a key out of texts that a provider wrote.
+/// Removes a key from texts of a provider.
 #[derive(Clone)]
 pub(super) struct Redactor(Option<ApiKey>);
 
 impl Redactor {
     #[cfg(test)]
-    pub(super) fn of(key: &str) -> Self {
+    pub(super) fn for_key(key: &str) -> Self {
         Self(Some(ApiKey::new(key)))
     }
 
-    /// The text without the key, on one line, at most so many characters.
+    /// Removes the key, joins the lines and truncates the text.
     pub(super) fn redact(&self, text: &str, chars_max: usize) -> String {
         let text = match &self.0 {
             Some(key) if !key.expose().is_empty() => text.replace(key.expose(), "***"),
@@ -132,8 +133,8 @@ impl Redactor {
     }
 }
 
-/// The address with a slash at its end, so that a path can be joined to it.
-fn base(text: &str) -> Option<Url> {
+/// Parses the address and appends a slash, so that a path can be joined to it.
+fn parse_base_url(text: &str) -> Option<Url> {
     let text = text.trim();
     let slashed = if text.ends_with('/') { text.to_owned() } else { format!("{text}/") };
     let url = Url::parse(&slashed).ok()?;

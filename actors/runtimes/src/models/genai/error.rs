@@ -1,6 +1,6 @@
-//! genai's errors → the classes that decide what happens next. No text of a provider passes through
-//! uncut or with a key in it, and no text of genai or of the HTTP client passes through at all: they
-//! may name the address, the request or the answer.
+//! genai's errors → the classes of [`ModelError`]. A provider's message is truncated and its key is redacted;
+//! messages of genai and of the HTTP client are dropped, since they may contain the address, the request or
+//! the answer.
 
 use std::time::Duration;
 
@@ -13,35 +13,35 @@ use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 
 use super::endpoint::Redactor;
 
-/// Characters of a provider's words.
-const WORDS_MAX: usize = 300;
-/// A provider that asks for more is taken at its word no further.
+/// Maximum characters of a provider's message.
+const MESSAGE_CHARS_MAX: usize = 300;
+/// Upper bound of a provider's retry delay.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 60 * 60);
-/// Anthropic's own status for "overloaded".
+/// Anthropic's status for "overloaded".
 const OVERLOADED: u16 = 529;
 
-/// The class of an error before the stream.
-pub(super) fn of(error: &Error, scrub: &Redactor) -> ModelError {
-    in_stream(error, CallPhase::FirstToken, scrub)
+/// Classifies an error before the stream.
+pub(super) fn classify(error: &Error, redactor: &Redactor) -> ModelError {
+    classify_in_stream(error, CallPhase::FirstToken, redactor)
 }
 
-/// The class of an error in the stream; `phase` is what was waited for.
-pub(super) fn in_stream(error: &Error, phase: CallPhase, scrub: &Redactor) -> ModelError {
+/// Classifies an error in the stream, in the current phase.
+pub(super) fn classify_in_stream(error: &Error, phase: CallPhase, redactor: &Redactor) -> ModelError {
     match error {
-        Error::WebStream { error, .. } => in_transport(error.as_ref(), phase, scrub),
-        Error::HttpError { status, body, headers, .. } => refused(*status, body, headers, scrub),
-        Error::ChatResponse { body, .. } => told(body, scrub),
+        Error::WebStream { error, .. } => classify_transport(error.as_ref(), phase, redactor),
+        Error::HttpError { status, body, headers, .. } => from_response(*status, body, headers, redactor),
+        Error::ChatResponse { body, .. } => from_event(body, redactor),
         Error::StreamParse { .. }
         | Error::JsonValueExt(_)
         | Error::SerdeJson(_)
         | Error::InvalidJsonResponseElement { .. } => {
-            ModelError::MalformedResponse { message: "an event of the answer is no JSON of its kind".to_owned() }
+            ModelError::MalformedResponse { message: "an event of the answer is not valid JSON of its type".to_owned() }
         }
         Error::RequiresApiKey { .. } | Error::NoAuthData { .. } | Error::NoAuthResolver { .. } => {
             ModelError::Unauthorized { status: 401 }
         }
         other => match (other.status(), other.headers()) {
-            (Some(status), Some(headers)) => refused(status, "", headers, scrub),
+            (Some(status), Some(headers)) => from_response(status, "", headers, redactor),
             (Some(_) | None, _) => ModelError::Rejected {
                 status: 400,
                 message: "the request cannot be written for this provider".to_owned(),
@@ -50,13 +50,13 @@ pub(super) fn in_stream(error: &Error, phase: CallPhase, scrub: &Redactor) -> Mo
     }
 }
 
-fn in_transport(
+fn classify_transport(
     error: &(dyn std::error::Error + Send + Sync + 'static),
     phase: CallPhase,
-    scrub: &Redactor,
+    redactor: &Redactor,
 ) -> ModelError {
     if let Some(error) = error.downcast_ref::<Error>() {
-        return in_stream(error, phase, scrub);
+        return classify_in_stream(error, phase, redactor);
     }
     if let Some(timeout) = error.downcast_ref::<StreamTimeout>() {
         let phase = match timeout {
@@ -76,62 +76,62 @@ fn in_transport(
     }
 }
 
-/// An answer with a status that is no success.
-fn refused(status: StatusCode, body: &str, headers: &HeaderMap, scrub: &Redactor) -> ModelError {
+/// Classifies a response with an error status.
+fn from_response(status: StatusCode, body: &str, headers: &HeaderMap, redactor: &Redactor) -> ModelError {
     let document: Json = serde_json::from_str(body).unwrap_or(Json::Null);
-    let (kind, words) = words_of(&document);
-    let message = scrub.redact(&words, WORDS_MAX);
+    let (kind, text) = kind_and_message(&document);
+    let message = redactor.redact(&text, MESSAGE_CHARS_MAX);
     match status.as_u16() {
         429 if kind.contains("insufficient_quota") => ModelError::Rejected { status: 429, message },
         status @ (429 | 503 | OVERLOADED) => ModelError::Overloaded { status, retry_after: retry_after(headers) },
         status @ (401 | 403) => ModelError::Unauthorized { status },
-        400 | 413 | 422 if is_overflow(&kind, &words) => overflow(&words),
+        400 | 413 | 422 if is_overflow(&kind, &text) => context_overflow(&text),
         408 | 504 => ModelError::TimedOut { phase: CallPhase::FirstToken },
         status @ 400..=499 => ModelError::Rejected { status, message },
         status => ModelError::Failed { status: Some(status), message },
     }
 }
 
-/// An error that came as an event of the stream.
-fn told(body: &Json, scrub: &Redactor) -> ModelError {
-    let (kind, words) = words_of(body);
-    let message = scrub.redact(&words, WORDS_MAX);
+/// Classifies an error that is an event of the stream.
+fn from_event(body: &Json, redactor: &Redactor) -> ModelError {
+    let (kind, text) = kind_and_message(body);
+    let message = redactor.redact(&text, MESSAGE_CHARS_MAX);
     match kind.as_str() {
         kind if kind.contains("overloaded") => ModelError::Overloaded { status: OVERLOADED, retry_after: None },
         kind if kind.contains("rate_limit") => ModelError::Overloaded { status: 429, retry_after: None },
         kind if kind.contains("authentication") || kind.contains("permission") => {
             ModelError::Unauthorized { status: 401 }
         }
-        kind if is_overflow(kind, &words) => overflow(&words),
+        kind if is_overflow(kind, &text) => context_overflow(&text),
         kind if kind.contains("invalid_request") => ModelError::Rejected { status: 400, message },
         _ => ModelError::Failed { status: None, message },
     }
 }
 
-/// The kind and the words of an error, wherever the provider puts them.
-fn words_of(document: &Json) -> (String, String) {
+/// Finds the kind and the message of an error in each provider's format.
+fn kind_and_message(document: &Json) -> (String, String) {
     let inner = document.get("error").unwrap_or(document);
-    let text = |name: &str| inner.get(name).and_then(Json::as_str).unwrap_or_default();
-    let kind = format!("{} {}", text("type"), text("code")).to_lowercase();
-    let words = match inner {
-        Json::String(words) => words.clone(),
-        Json::Null | Json::Bool(_) | Json::Number(_) | Json::Array(_) | Json::Object(_) => text("message").to_owned(),
+    let member = |name: &str| inner.get(name).and_then(Json::as_str).unwrap_or_default();
+    let kind = format!("{} {}", member("type"), member("code")).to_lowercase();
+    let message = match inner {
+        Json::String(message) => message.clone(),
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::Array(_) | Json::Object(_) => member("message").to_owned(),
     };
-    (kind, words)
+    (kind, message)
 }
 
-fn is_overflow(kind: &str, words: &str) -> bool {
-    let words = words.to_lowercase();
+fn is_overflow(kind: &str, message: &str) -> bool {
+    let message = message.to_lowercase();
     kind.contains("context_length_exceeded")
-        || words.contains("prompt is too long")
-        || words.contains("maximum context length")
-        || words.contains("context window")
+        || message.contains("prompt is too long")
+        || message.contains("maximum context length")
+        || message.contains("context window")
 }
 
-/// By how much the request does not fit, if the words say so: the larger of their two numbers was
-/// asked for, the smaller one fits.
-fn overflow(words: &str) -> ModelError {
-    let plain = words.replace(',', "");
+/// Reads requested tokens and limit from the message, if it has them: the larger of its two numbers was
+/// requested, the smaller one is the limit.
+fn context_overflow(message: &str) -> ModelError {
+    let plain = message.replace(',', "");
     let mut numbers: Vec<u64> = plain
         .split(|c: char| !c.is_ascii_digit())
         .filter_map(|digits| digits.parse().ok())
@@ -146,33 +146,33 @@ fn overflow(words: &str) -> ModelError {
     ModelError::ContextOverflow { asked, limit }
 }
 
-/// What `Retry-After` says: milliseconds, seconds, or a date, which is compared with the server's own.
+/// Parses `Retry-After`: milliseconds, seconds, or a date, which is compared with the server's date.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     if let Some(milliseconds) = text("retry-after-ms").and_then(|text| text.parse::<f64>().ok()) {
-        return bounded(milliseconds / 1000.0);
+        return clamp_delay(milliseconds / 1000.0);
     }
-    let said = text(RETRY_AFTER.as_str())?;
-    if let Ok(seconds) = said.parse::<f64>() {
-        return bounded(seconds);
+    let value = text(RETRY_AFTER.as_str())?;
+    if let Ok(seconds) = value.parse::<f64>() {
+        return clamp_delay(seconds);
     }
-    let moment = |text: &str| jiff::fmt::rfc2822::parse(text).ok().map(|moment| moment.timestamp());
-    let (then, now) = (moment(said)?, moment(text(DATE.as_str())?)?);
-    bounded((then - now).total(jiff::Unit::Second).ok()?)
+    let parse_date = |text: &str| jiff::fmt::rfc2822::parse(text).ok().map(|date| date.timestamp());
+    let (retry_at, now) = (parse_date(value)?, parse_date(text(DATE.as_str())?)?);
+    clamp_delay((retry_at - now).total(jiff::Unit::Second).ok()?)
 }
 
-fn bounded(seconds: f64) -> Option<Duration> {
+fn clamp_delay(seconds: f64) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds.max(0.0)).ok().map(|after| after.min(RETRY_AFTER_MAX))
 }
 
-/// True if the provider refuses the request because of its mechanism for structured answers.
+/// True if the provider rejected the request because it does not support the schema mechanism.
 pub(super) fn is_schema_rejection(error: &ModelError) -> bool {
     match error {
         ModelError::Rejected { status: 400 | 404 | 422, message } => {
-            let words = message.to_lowercase();
+            let message = message.to_lowercase();
             ["output_config", "output_format", "response_format", "json_schema", "structured output"]
                 .iter()
-                .any(|word| words.contains(word))
+                .any(|word| message.contains(word))
         }
         ModelError::Rejected { .. }
         | ModelError::Unreachable

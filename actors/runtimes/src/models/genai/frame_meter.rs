@@ -1,5 +1,5 @@
-//! Reads the provider's own frames beside genai, for what genai does not pass on: exact usage, a
-//! refusal, an end, values of a wrong type, and how many bytes there are.
+//! Observes the provider's raw frames beside genai, for what genai does not report: exact usage, a refusal,
+//! the end, values of a wrong type, and the number of bytes.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,15 +9,15 @@ use greenroom_actors::model::{ModelError, StopReason};
 use greenroom_protocol::{Json, Tokens};
 use tokio::sync::Notify;
 
-/// Bytes of an answer that has no tokens at all, and bytes that one token may take on the wire.
+/// Maximum bytes of an answer without tokens, and maximum bytes of one token in transit.
 const ANSWER_BYTES_BASE: u64 = 1024 * 1024;
 const TOKEN_BYTES_MAX: u64 = 1024;
-/// Reads of the socket that one frame may take. genai keeps what it has read of a frame and shows it to
-/// nobody before the frame is whole, so reads are all that can be counted. A frame of 700 KiB comes in
-/// so many packets of a network; one read takes 408 KiB at the most over HTTP/1.1, 64 KiB over HTTP/2.
+/// Maximum reads of the socket per frame. genai buffers a frame and reports nothing before it is complete,
+/// so only reads can be counted. A frame of 700 KiB arrives in about this many network packets; one read
+/// returns at most 408 KiB over HTTP/1.1 and 64 KiB over HTTP/2.
 const READS_MAX: u32 = 512;
 
-/// What the frames said so far.
+/// The content of the frames so far.
 #[derive(Debug, Default)]
 struct FrameTotals {
     bytes: u64,
@@ -25,219 +25,220 @@ struct FrameTotals {
     reads: u32,
     input: Option<u64>,
     usage: Option<Tokens>,
-    refused: bool,
-    finish: Option<String>,
-    /// The wire's own mark of an end has come.
-    marked: bool,
+    has_refusal: bool,
+    stop_reason: Option<String>,
+    /// True if the end marker of the API has arrived.
+    has_end: bool,
     fault: Option<ModelError>,
 }
 
 /// The meter of one answer.
 #[derive(Debug)]
 pub(super) struct FrameMeter {
-    wire: AdapterKind,
+    api: AdapterKind,
     bytes_max: u64,
-    seen: Mutex<FrameTotals>,
-    alarm: Notify,
+    totals: Mutex<FrameTotals>,
+    fault_raised: Notify,
 }
 
 impl FrameMeter {
-    pub(super) fn new(wire: AdapterKind, tokens_max: u32) -> Arc<Self> {
+    pub(super) fn new(api: AdapterKind, tokens_max: u32) -> Arc<Self> {
         let bytes_max = ANSWER_BYTES_BASE + u64::from(tokens_max) * TOKEN_BYTES_MAX;
-        Arc::new(Self { wire, bytes_max, seen: Mutex::default(), alarm: Notify::new() })
+        Arc::new(Self { api, bytes_max, totals: Mutex::default(), fault_raised: Notify::new() })
     }
 
-    fn seen<T>(&self, look: impl FnOnce(&mut FrameTotals) -> T) -> T {
-        look(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner))
+    fn with_totals<T>(&self, read: impl FnOnce(&mut FrameTotals) -> T) -> T {
+        read(&mut self.totals.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Takes something down, and raises the alarm where it makes the rest of the answer worthless.
-    fn note(&self, take_down: impl FnOnce(&mut FrameTotals)) {
-        let is_alarming = self.seen(|seen| {
-            take_down(seen);
-            seen.fault.is_some()
+    /// Updates the totals, and wakes the reader if the rest of the answer is unusable.
+    fn update(&self, change: impl FnOnce(&mut FrameTotals)) {
+        let is_faulty = self.with_totals(|totals| {
+            change(totals);
+            totals.fault.is_some()
         });
-        if is_alarming {
-            self.alarm.notify_one();
+        if is_faulty {
+            self.fault_raised.notify_one();
         }
     }
 
-    /// The provider's own count, once; only a final one, since half a count is none.
-    pub(super) fn reported_usage(&self) -> Option<Tokens> {
-        self.seen(|seen| seen.usage.take())
+    /// Takes the usage that the provider reported; only a complete count is reported.
+    pub(super) fn take_usage(&self) -> Option<Tokens> {
+        self.with_totals(|totals| totals.usage.take())
     }
 
-    /// True if the model declined.
-    pub(super) fn refused(&self) -> bool {
-        self.seen(|seen| seen.refused)
+    /// True if the model declined to answer.
+    pub(super) fn has_refusal(&self) -> bool {
+        self.with_totals(|totals| totals.has_refusal)
     }
 
-    /// Why the model stopped, if it said so.
-    pub(super) fn finish(&self) -> Option<StopReason> {
-        self.seen(|seen| seen.finish.as_deref().map(reason))
+    /// The stop reason, if the provider reported one.
+    pub(super) fn stop_reason(&self) -> Option<StopReason> {
+        self.with_totals(|totals| totals.stop_reason.as_deref().map(parse_reason))
     }
 
-    /// True if an end without a reason can be believed. On these wires genai makes an end of its own
-    /// when the connection closes, so there the provider must have said something.
+    /// True if an end without a stop reason is genuine. For these APIs genai synthesizes an end when the
+    /// connection closes, so that only an end marker of the provider proves it.
     pub(super) fn accepts_end(&self) -> bool {
-        match self.wire {
+        match self.api {
             AdapterKind::BedrockApi
             | AdapterKind::Gemini
             | AdapterKind::GeminiIx
             | AdapterKind::Ollama
             | AdapterKind::OllamaCloud
             | AdapterKind::OpenAIResp
-            | AdapterKind::Vertex => self.seen(|seen| seen.marked),
+            | AdapterKind::Vertex => self.with_totals(|totals| totals.has_end),
             _ => true,
         }
     }
 
-    /// Counts a read that brought no whole frame, or nothing at all.
+    /// Counts a read that completed no frame.
     pub(super) fn record_read(&self) {
-        self.note(|seen| {
-            seen.reads = seen.reads.saturating_add(1);
-            if seen.reads > READS_MAX {
+        self.update(|totals| {
+            totals.reads = totals.reads.saturating_add(1);
+            if totals.reads > READS_MAX {
                 let message = format!("one event of the answer took more than {READS_MAX} reads");
-                seen.fault.get_or_insert(ModelError::MalformedResponse { message });
+                totals.fault.get_or_insert(ModelError::MalformedResponse { message });
             }
         });
     }
 
-    /// Waits for a frame that makes the rest of the answer worthless.
+    /// Waits until the rest of the answer is unusable.
     pub(super) async fn wait_fault(&self) -> ModelError {
         loop {
-            self.alarm.notified().await;
+            self.fault_raised.notified().await;
             if let Some(fault) = self.fault() {
                 return fault;
             }
         }
     }
 
-    /// What made the rest of the answer worthless.
+    /// The fault that makes the rest of the answer unusable.
     pub(super) fn fault(&self) -> Option<ModelError> {
-        self.seen(|seen| seen.fault.clone())
+        self.with_totals(|totals| totals.fault.clone())
     }
 }
 
 impl ChatFrameSink for FrameMeter {
     fn on_frame(&self, _: &FrameCtx, frame: RawFrameRef<'_>) {
-        self.note(|seen| {
-            seen.bytes = seen.bytes.saturating_add(frame.data.len() as u64);
-            seen.reads = 0;
-            if seen.bytes > self.bytes_max && seen.fault.is_none() {
+        self.update(|totals| {
+            totals.bytes = totals.bytes.saturating_add(frame.data.len() as u64);
+            totals.reads = 0;
+            if totals.bytes > self.bytes_max && totals.fault.is_none() {
                 let message = format!("the answer has more than {} bytes", self.bytes_max);
-                seen.fault = Some(ModelError::MalformedResponse { message });
+                totals.fault = Some(ModelError::MalformedResponse { message });
             }
-            // What is no JSON is genai's to refuse, except the mark of an end.
+            // genai rejects frames that are not JSON, except for the end marker.
             if let Some(document) = frame.json() {
-                read(seen, &document);
+                read_frame(totals, &document);
             }
         });
     }
 }
 
-fn read(seen: &mut FrameTotals, document: &Json) {
+fn read_frame(totals: &mut FrameTotals, document: &Json) {
     match document.get("type").and_then(Json::as_str) {
         Some("message_start") => {
-            seen.input = document.pointer("/message/usage").and_then(anthropic_input);
+            totals.input = document.pointer("/message/usage").and_then(anthropic_input);
         }
         Some("message_delta") => {
             let usage = document.get("usage").unwrap_or(&Json::Null);
-            let input = anthropic_input(usage).or(seen.input);
+            let input = anthropic_input(usage).or(totals.input);
             if let (Some(input), Some(output)) = (input, usage.get("output_tokens").and_then(Json::as_u64)) {
-                seen.usage = Some(Tokens { input, output });
+                totals.usage = Some(Tokens { input, output });
             }
-            note_finish(seen, document.pointer("/delta/stop_reason"));
+            record_stop_reason(totals, document.pointer("/delta/stop_reason"));
         }
         Some(_) => {}
-        None if document.get("candidates").is_some() => read_candidates(seen, document),
-        None if document.get("done").is_some() => read_line(seen, document),
-        None => read_choices(seen, document),
+        None if document.get("candidates").is_some() => read_candidates(totals, document),
+        None if document.get("done").is_some() => read_line(totals, document),
+        None => read_choices(totals, document),
     }
 }
 
-/// What the prompt took, with what was read from and written to the cache.
+/// The input tokens, including those that were read from and written to the cache.
 fn anthropic_input(usage: &Json) -> Option<u64> {
     let input = usage.get("input_tokens")?.as_u64()?;
     let cached = ["cache_creation_input_tokens", "cache_read_input_tokens"];
     Some(cached.iter().filter_map(|name| usage.get(*name)?.as_u64()).fold(input, u64::saturating_add))
 }
 
-/// A chunk of Gemini. Each one counts; the count of the last one, which says why it ends, is whole.
-fn read_candidates(seen: &mut FrameTotals, document: &Json) {
+/// Reads a chunk of Gemini. Each chunk has a count; that of the last one, which has the stop reason, is
+/// complete.
+fn read_candidates(totals: &mut FrameTotals, document: &Json) {
     let Some(candidates) = document.get("candidates").and_then(Json::as_array) else {
-        return wrong_type(seen, "candidates");
+        return wrong_type(totals, "candidates");
     };
     let reason = candidates.first().and_then(|candidate| candidate.get("finishReason"));
-    note_finish(seen, reason);
+    record_stop_reason(totals, reason);
     if reason.is_none() {
         return;
     }
-    seen.marked = true;
+    totals.has_end = true;
     let count = |name: &str| document.pointer(&format!("/usageMetadata/{name}")).and_then(Json::as_u64);
     if let (Some(prompt), Some(written)) = (count("promptTokenCount"), count("candidatesTokenCount")) {
         let input = prompt.saturating_add(count("toolUsePromptTokenCount").unwrap_or_default());
         let output = written.saturating_add(count("thoughtsTokenCount").unwrap_or_default());
-        seen.usage = Some(Tokens { input, output });
+        totals.usage = Some(Tokens { input, output });
     }
 }
 
-/// A line of Ollama; the last one counts.
-fn read_line(seen: &mut FrameTotals, document: &Json) {
+/// Reads a line of Ollama; the last one has the count.
+fn read_line(totals: &mut FrameTotals, document: &Json) {
     match document.pointer("/message/content") {
         None | Some(Json::Null | Json::String(_)) => {}
-        Some(Json::Bool(_) | Json::Number(_) | Json::Array(_) | Json::Object(_)) => wrong_type(seen, "content"),
+        Some(Json::Bool(_) | Json::Number(_) | Json::Array(_) | Json::Object(_)) => wrong_type(totals, "content"),
     }
     if document.get("done").and_then(Json::as_bool) != Some(true) {
         return;
     }
-    seen.marked = true;
-    note_finish(seen, document.get("done_reason"));
+    totals.has_end = true;
+    record_stop_reason(totals, document.get("done_reason"));
     let count = |name: &str| document.get(name).and_then(Json::as_u64);
     if let (Some(input), Some(output)) = (count("prompt_eval_count"), count("eval_count")) {
-        seen.usage = Some(Tokens { input, output });
+        totals.usage = Some(Tokens { input, output });
     }
 }
 
-fn read_choices(seen: &mut FrameTotals, document: &Json) {
+fn read_choices(totals: &mut FrameTotals, document: &Json) {
     for path in ["/usage", "/x_groq/usage"] {
         let Some(usage) = document.pointer(path) else { continue };
         let count = |name: &str| usage.get(name).and_then(Json::as_u64);
         if let (Some(input), Some(output)) = (count("prompt_tokens"), count("completion_tokens")) {
-            seen.usage = Some(Tokens { input, output });
+            totals.usage = Some(Tokens { input, output });
         }
     }
     let choices = match document.get("choices") {
         Some(Json::Array(choices)) => choices,
         None | Some(Json::Null) => return,
-        Some(_) => return wrong_type(seen, "choices"),
+        Some(_) => return wrong_type(totals, "choices"),
     };
     let Some(choice) = choices.first() else { return };
     match choice.pointer("/delta/content") {
         None | Some(Json::Null | Json::String(_) | Json::Array(_)) => {}
-        Some(Json::Bool(_) | Json::Number(_) | Json::Object(_)) => wrong_type(seen, "content"),
+        Some(Json::Bool(_) | Json::Number(_) | Json::Object(_)) => wrong_type(totals, "content"),
     }
-    if choice.pointer("/delta/refusal").and_then(Json::as_str).is_some_and(|said| !said.is_empty()) {
-        seen.refused = true;
+    if choice.pointer("/delta/refusal").and_then(Json::as_str).is_some_and(|text| !text.is_empty()) {
+        totals.has_refusal = true;
     }
-    note_finish(seen, choice.get("finish_reason"));
+    record_stop_reason(totals, choice.get("finish_reason"));
 }
 
-fn note_finish(seen: &mut FrameTotals, reason: Option<&Json>) {
+fn record_stop_reason(totals: &mut FrameTotals, reason: Option<&Json>) {
     match reason {
         None | Some(Json::Null) => {}
-        Some(Json::String(reason)) => seen.finish = Some(reason.clone()),
-        Some(_) => wrong_type(seen, "the reason of the end"),
+        Some(Json::String(reason)) => totals.stop_reason = Some(reason.clone()),
+        Some(_) => wrong_type(totals, "the stop reason"),
     }
 }
 
-fn wrong_type(seen: &mut FrameTotals, what: &str) {
-    seen.fault.get_or_insert_with(|| ModelError::MalformedResponse { message: format!("{what} has a wrong type") });
+fn wrong_type(totals: &mut FrameTotals, member: &str) {
+    totals.fault.get_or_insert_with(|| ModelError::MalformedResponse { message: format!("{member} has a wrong type") });
 }
 
-/// The provider's word for an end.
-fn reason(text: &str) -> StopReason {
-    // Amazon Bedrock's words for it, which genai does not know.
+/// Parses the provider's stop reason.
+fn parse_reason(text: &str) -> StopReason {
+    // Reasons of Amazon Bedrock that genai does not know.
     if matches!(text, "content_filtered" | "guardrail_intervened") {
         return StopReason::Refusal;
     }
@@ -250,7 +251,7 @@ fn reason(text: &str) -> StopReason {
     }
 }
 
-/// genai's word for an end.
-pub(super) fn reason_of(said: &genai::chat::StopReason) -> StopReason {
-    reason(said.raw())
+/// Converts genai's stop reason.
+pub(super) fn convert_reason(reason: &genai::chat::StopReason) -> StopReason {
+    parse_reason(reason.raw())
 }

@@ -1,4 +1,4 @@
-//! A call → genai's request. The system part is always the system part; data is always a message.
+//! Model call → genai's request. The system part remains the system part; data is always a message.
 
 use std::sync::Arc;
 
@@ -15,20 +15,20 @@ use serde_json::json;
 use super::endpoint::ProviderEndpoint;
 use super::frame_meter::FrameMeter;
 
-/// How the model is told the shape of its answer.
+/// How a request carries the schema of the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SchemaMode {
     /// By the provider's own mechanism.
     Native,
-    /// In words, for a model that has none; what it answers is checked all the same.
+    /// In the prompt, for a model without such a mechanism; its answer is validated in either mode.
     InPrompt,
 }
 
-/// The request and its options.
-pub(super) fn of(
+/// Builds the request and its options.
+pub(super) fn build(
     call: &ModelCall<'_>,
-    target: &ProviderEndpoint,
-    shape: SchemaMode,
+    endpoint: &ProviderEndpoint,
+    mode: SchemaMode,
     meter: Arc<FrameMeter>,
 ) -> (ChatRequest, ChatOptions) {
     let mut system = call.system.to_owned();
@@ -40,12 +40,12 @@ pub(super) fn of(
         .with_stream_read_timeout(call.timeouts.idle.max(call.timeouts.first_token))
         .with_extra_headers(Headers::from([("Idempotency-Key", call.key.as_str())]))
         .with_raw_frame_sink_arc(meter);
-    if target.wire == AdapterKind::Anthropic {
-        // The system part and the tools come from the definition and are the same in every call.
+    if endpoint.api == AdapterKind::Anthropic {
+        // System part and tools come from the definition and are identical in every call, so they are cached.
         options = options.with_cache_control(CacheControl::Ephemeral);
     }
     if let Some(schema) = call.schema {
-        match shape {
+        match mode {
             SchemaMode::Native => {
                 options = options.with_response_format(JsonSpec::new(schema.name.as_str(), (*schema.schema).clone()))
             }
@@ -55,7 +55,7 @@ pub(super) fn of(
             }
         }
     }
-    let mut chat = ChatRequest::new(call.messages.iter().flat_map(|message| messages(message, target.wire)).collect());
+    let mut chat = ChatRequest::new(call.messages.iter().flat_map(|message| messages(message, endpoint.api)).collect());
     if !system.is_empty() {
         chat = chat.with_system(system);
     }
@@ -70,20 +70,20 @@ pub(super) fn of(
     (chat, options)
 }
 
-/// One message is two where it has results of tools and words: results come first, on their own.
-fn messages(message: &Message, wire: AdapterKind) -> Vec<ChatMessage> {
+/// Splits a message with tool results and text in two: the results come first.
+fn messages(message: &Message, api: AdapterKind) -> Vec<ChatMessage> {
     let mut results: Vec<ContentPart> = Vec::new();
     let mut parts: Vec<ContentPart> = Vec::new();
     for part in &message.parts {
         match part {
             Part::Text(text) => parts.push(ContentPart::from_text(text.as_str())),
-            Part::ToolCall(asked) => parts.push(ContentPart::ToolCall(ToolCall {
-                call_id: asked.id.clone(),
-                fn_name: asked.name.clone(),
-                fn_arguments: asked.arguments.clone(),
+            Part::ToolCall(call) => parts.push(ContentPart::ToolCall(ToolCall {
+                call_id: call.id.clone(),
+                fn_name: call.name.clone(),
+                fn_arguments: call.arguments.clone(),
                 thought_signatures: None,
             })),
-            Part::ToolResult { id, content, is_error } => results.push(result(id, content, *is_error, wire)),
+            Part::ToolResult { id, content, is_error } => results.push(tool_result(id, content, *is_error, api)),
         }
     }
     let mut all = Vec::new();
@@ -100,9 +100,10 @@ fn messages(message: &Message, wire: AdapterKind) -> Vec<ChatMessage> {
     all
 }
 
-/// genai has no mark for a tool that failed; Anthropic's wire has one, so it is written as it stands.
-fn result(id: &str, content: &str, is_error: bool, wire: AdapterKind) -> ContentPart {
-    if is_error && wire == AdapterKind::Anthropic {
+/// Converts a tool result. genai has no flag for a failed tool, but Anthropic's API has, so that part is
+/// written directly.
+fn tool_result(id: &str, content: &str, is_error: bool, api: AdapterKind) -> ContentPart {
+    if is_error && api == AdapterKind::Anthropic {
         let data: Json = json!({ "type": "tool_result", "tool_use_id": id, "content": content, "is_error": true });
         return ContentPart::Custom(CustomPart { model_iden: None, data });
     }

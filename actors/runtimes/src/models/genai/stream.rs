@@ -1,4 +1,4 @@
-//! genai's stream → deltas, with a bound on every wait and exactly one end.
+//! genai's stream → deltas, with a timeout for every wait and exactly one end.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -15,71 +15,77 @@ use super::endpoint::Redactor;
 use super::error;
 use super::frame_meter::{self, FrameMeter};
 
-/// An answer that is being read.
+/// Reads one answer.
 struct AnswerReader {
     events: ChatStream,
     meter: Arc<FrameMeter>,
-    waiting: VecDeque<Result<Delta, ModelError>>,
+    pending: VecDeque<Result<Delta, ModelError>>,
     idle: Duration,
     deadline: Instant,
-    scrub: Redactor,
-    ended: bool,
+    redactor: Redactor,
+    is_ended: bool,
 }
 
-/// Waits for the first event of the answer, so that a refusal by the server is an error of the call.
+/// Waits for the first event of the answer, so that a rejection by the server is an error of the call.
 ///
 /// # Errors
-/// [`ModelError`], if there is no answer at all.
+/// [`ModelError`] if no answer begins.
 pub(super) async fn open(
     events: ChatStream,
     meter: Arc<FrameMeter>,
     timeouts: Timeouts,
     deadline: Instant,
-    scrub: Redactor,
+    redactor: Redactor,
 ) -> Result<Deltas, ModelError> {
-    let mut reading =
-        AnswerReader { events, meter, waiting: VecDeque::new(), idle: timeouts.idle, deadline, scrub, ended: false };
-    reading.read(timeouts.first_token, CallPhase::FirstToken).await;
-    if let Some(Err(_)) = reading.waiting.front()
-        && let Some(Err(error)) = reading.waiting.pop_front()
+    let mut reader = AnswerReader {
+        events,
+        meter,
+        pending: VecDeque::new(),
+        idle: timeouts.idle,
+        deadline,
+        redactor,
+        is_ended: false,
+    };
+    reader.read(timeouts.first_token, CallPhase::FirstToken).await;
+    if let Some(Err(_)) = reader.pending.front()
+        && let Some(Err(error)) = reader.pending.pop_front()
     {
         return Err(error);
     }
-    Ok(futures::stream::unfold(reading, |mut reading| async move {
-        let delta = reading.next().await?;
-        Some((delta, reading))
+    Ok(futures::stream::unfold(reader, |mut reader| async move {
+        let delta = reader.next().await?;
+        Some((delta, reader))
     })
     .boxed())
 }
 
 impl AnswerReader {
     async fn next(&mut self) -> Option<Result<Delta, ModelError>> {
-        if self.waiting.is_empty() && !self.ended {
+        if self.pending.is_empty() && !self.is_ended {
             self.read(self.idle, CallPhase::Idle).await;
         }
-        self.waiting.pop_front()
+        self.pending.pop_front()
     }
 
     /// Reads until there is a delta, an error or the end.
-    async fn read(&mut self, bound: Duration, phase: CallPhase) {
-        let mut bound = bound;
-        let mut phase = phase;
-        while self.waiting.is_empty() && !self.ended {
-            match self.event(bound, phase).await {
+    async fn read(&mut self, timeout: Duration, phase: CallPhase) {
+        let (mut timeout, mut phase) = (timeout, phase);
+        while self.pending.is_empty() && !self.is_ended {
+            match self.next_event(timeout, phase).await {
                 Ok(Some(ChatStreamEvent::Start)) => continue,
-                Ok(Some(event)) => self.take(event),
-                Ok(None) => self.broke_off(),
+                Ok(Some(event)) => self.handle_event(event),
+                Ok(None) => self.handle_close(),
                 Err(error) => self.fail(error),
             }
-            // A sign of life ends the wait for the first byte.
-            (bound, phase) = (self.idle, CallPhase::Idle);
+            // The first event ends the wait for the first token.
+            (timeout, phase) = (self.idle, CallPhase::Idle);
         }
     }
 
-    async fn event(&mut self, bound: Duration, phase: CallPhase) -> Result<Option<ChatStreamEvent>, ModelError> {
-        let bounded = Instant::now() + bound;
+    async fn next_event(&mut self, timeout: Duration, phase: CallPhase) -> Result<Option<ChatStreamEvent>, ModelError> {
+        let timeout_at = Instant::now() + timeout;
         let (until, phase) =
-            if self.deadline <= bounded { (self.deadline, CallPhase::Total) } else { (bounded, phase) };
+            if self.deadline <= timeout_at { (self.deadline, CallPhase::Total) } else { (timeout_at, phase) };
         let (meter, events) = (&*self.meter, &mut self.events);
         let read = poll_fn(|task| {
             let polled = events.poll_next_unpin(task);
@@ -97,22 +103,22 @@ impl AnswerReader {
             Err(_) => return Err(ModelError::TimedOut { phase }),
             Ok(None) => None,
             Ok(Some(Ok(event))) => Some(event),
-            Ok(Some(Err(error))) => return Err(error::in_stream(&error, phase, &self.scrub)),
+            Ok(Some(Err(error))) => return Err(error::classify_in_stream(&error, phase, &self.redactor)),
         };
-        // The meter reads a frame before genai makes an event of it.
+        // The meter sees a frame before genai converts it to an event.
         match self.meter.fault() {
             Some(fault) => Err(fault),
             None => Ok(event),
         }
     }
 
-    fn take(&mut self, event: ChatStreamEvent) {
+    fn handle_event(&mut self, event: ChatStreamEvent) {
         match event {
             ChatStreamEvent::Chunk(chunk) if !chunk.content.is_empty() => {
-                self.waiting.push_back(Ok(Delta::Text(chunk.content)));
+                self.pending.push_back(Ok(Delta::Text(chunk.content)));
             }
             ChatStreamEvent::End(end) => self.finish(end),
-            // Thoughts are not the answer, and a call of a tool is passed on when it is whole.
+            // Reasoning is not part of the answer, and a tool call is passed on when it is complete.
             ChatStreamEvent::Start
             | ChatStreamEvent::Chunk(_)
             | ChatStreamEvent::ReasoningChunk(_)
@@ -123,75 +129,80 @@ impl AnswerReader {
     }
 
     fn finish(&mut self, end: StreamEnd) {
-        let stop = match end.captured_stop_reason.as_ref().map(frame_meter::reason_of).or_else(|| self.meter.finish()) {
-            _ if self.meter.refused() => StopReason::Refusal,
+        let stop = match end
+            .captured_stop_reason
+            .as_ref()
+            .map(frame_meter::convert_reason)
+            .or_else(|| self.meter.stop_reason())
+        {
+            _ if self.meter.has_refusal() => StopReason::Refusal,
             Some(stop) => stop,
             None if self.meter.accepts_end() => StopReason::Complete,
-            None => return self.broke_off(),
+            None => return self.handle_close(),
         };
-        let counted = end.captured_usage.as_ref().and_then(counted);
+        let usage = end.captured_usage.as_ref().and_then(convert_usage);
         let calls = end.captured_into_tool_calls().unwrap_or_default();
-        // A call that was cut off by the limit of tokens has half its arguments.
+        // A tool call that was truncated at the token limit has incomplete arguments.
         if stop != StopReason::Length {
             for call in calls {
-                match arguments(call.fn_arguments) {
+                match parse_arguments(call.fn_arguments) {
                     Some(arguments) => {
                         let call = ToolCall { id: call.call_id, name: call.fn_name, arguments };
-                        self.waiting.push_back(Ok(Delta::Tool(call)));
+                        self.pending.push_back(Ok(Delta::Tool(call)));
                     }
                     None => {
-                        self.emit_usage(counted);
-                        return self.fail(garbled("the arguments of a tool are no JSON object"));
+                        self.emit_usage(usage);
+                        return self.fail(malformed("the arguments of a tool are not a JSON object"));
                     }
                 }
             }
         }
-        self.emit_usage(counted);
-        self.waiting.push_back(Ok(Delta::End(stop)));
-        self.ended = true;
+        self.emit_usage(usage);
+        self.pending.push_back(Ok(Delta::End(stop)));
+        self.is_ended = true;
     }
 
-    /// The stream ended without an end. A server that said why the model stopped, and only left out its
-    /// last mark, has answered; any other has not.
-    fn broke_off(&mut self) {
-        match self.meter.finish() {
+    /// Handles a stream that closed without an end. If the server reported a stop reason and only omitted the
+    /// end marker, the answer is complete; otherwise it is not.
+    fn handle_close(&mut self) {
+        match self.meter.stop_reason() {
             Some(stop @ (StopReason::Complete | StopReason::Length | StopReason::Refusal)) => {
-                let stop = if self.meter.refused() { StopReason::Refusal } else { stop };
+                let stop = if self.meter.has_refusal() { StopReason::Refusal } else { stop };
                 self.emit_usage(None);
-                self.waiting.push_back(Ok(Delta::End(stop)));
-                self.ended = true;
+                self.pending.push_back(Ok(Delta::End(stop)));
+                self.is_ended = true;
             }
-            Some(StopReason::Tools | StopReason::Other(_)) | None => self.fail(garbled("the answer broke off")),
+            Some(StopReason::Tools | StopReason::Other(_)) | None => self.fail(malformed("the answer broke off")),
         }
     }
 
     fn fail(&mut self, error: ModelError) {
         self.emit_usage(None);
-        self.waiting.push_back(Err(error));
-        self.ended = true;
+        self.pending.push_back(Err(error));
+        self.is_ended = true;
     }
 
-    /// What the provider's own frames say comes before what genai made of it.
-    fn emit_usage(&mut self, counted: Option<Tokens>) {
-        if let Some(usage) = self.meter.reported_usage().or(counted) {
-            self.waiting.push_back(Ok(Delta::Usage(usage)));
+    /// Emits the usage. The provider's own frames take precedence over the usage that genai captured.
+    fn emit_usage(&mut self, captured: Option<Tokens>) {
+        if let Some(usage) = self.meter.take_usage().or(captured) {
+            self.pending.push_back(Ok(Delta::Usage(usage)));
         }
     }
 }
 
-fn garbled(message: &str) -> ModelError {
+fn malformed(message: &str) -> ModelError {
     ModelError::MalformedResponse { message: message.to_owned() }
 }
 
-/// A count that has both sides; one that lacks a side is none.
-fn counted(usage: &genai::chat::Usage) -> Option<Tokens> {
+/// Converts a usage that has both counts; one that lacks a count is ignored.
+fn convert_usage(usage: &genai::chat::Usage) -> Option<Tokens> {
     let input = u64::try_from(usage.prompt_tokens?).ok()?;
     let output = u64::try_from(usage.completion_tokens?).ok()?;
     Some(Tokens { input, output })
 }
 
-/// The arguments as an object; genai leaves what it cannot parse as a text.
-fn arguments(raw: Json) -> Option<Json> {
+/// Parses the arguments as an object; genai returns a text if it cannot parse them.
+fn parse_arguments(raw: Json) -> Option<Json> {
     match raw {
         Json::Object(_) => Some(raw),
         Json::Null => Some(Json::Object(serde_json::Map::new())),

@@ -1,4 +1,4 @@
-//! Four wires over real sockets: what is sent, and what comes of each thing that a server may do.
+//! Four APIs over real sockets: the requests that are sent, and the result of each behaviour of a server.
 
 mod bedrock;
 mod failure_modes;
@@ -7,16 +7,16 @@ mod server;
 
 use server::{Step, head};
 
-/// Which wire a test speaks.
+/// The API of a test.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Wire {
+enum Api {
     OpenAi,
     Anthropic,
     Gemini,
     Ollama,
 }
 
-impl Wire {
+impl Api {
     const ALL: [Self; 4] = [Self::OpenAi, Self::Anthropic, Self::Gemini, Self::Ollama];
 
     const fn name(self) -> &'static str {
@@ -28,7 +28,7 @@ impl Wire {
         }
     }
 
-    /// Events of a text, up to but without the end.
+    /// The events of a text, without the end.
     fn text(self, pieces: &[&str]) -> String {
         match self {
             Self::OpenAi => pieces
@@ -60,7 +60,7 @@ impl Wire {
         }
     }
 
-    /// The events of an end: why, the usage (25 read, 7 written), the last mark.
+    /// The events of an end: the stop reason, the usage (25 input, 7 output), the end marker.
     fn end(self, reason: &str) -> String {
         match self {
             Self::OpenAi => format!(
@@ -82,7 +82,7 @@ impl Wire {
         }
     }
 
-    const fn done(self) -> &'static str {
+    const fn complete_reason(self) -> &'static str {
         match self {
             Self::OpenAi => "stop",
             Self::Anthropic => "end_turn",
@@ -91,9 +91,9 @@ impl Wire {
         }
     }
 
-    /// A good answer.
-    fn good(self, text: &str) -> Vec<Step> {
-        vec![head(), Step::Send(self.text(&[text])), Step::Send(self.end(self.done()))]
+    /// A valid answer.
+    fn valid(self, text: &str) -> Vec<Step> {
+        vec![head(), Step::Send(self.text(&[text])), Step::Send(self.end(self.complete_reason()))]
     }
 
     fn model(self) -> String {

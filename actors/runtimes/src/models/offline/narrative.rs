@@ -1,28 +1,27 @@
-//! Facts and sentences → texts. Every figure stands in the facts; nothing is concluded that they do
-//! not say.
+//! Facts and sentences → texts. Every figure comes from the facts; the texts draw no conclusions beyond them.
 
 use super::parsed_prompt::{ParsedPrompt, Sentence};
 use crate::tables::{Breakdown, Group, Measure, Month, TableFacts, headline_weight, number_format};
 
-/// Measures that a text goes through.
+/// Maximum measures of a text.
 const MEASURES_MAX: usize = 4;
-/// Breakdowns that a text goes through.
+/// Maximum breakdowns of a text.
 const BREAKDOWNS_MAX: usize = 3;
 
-fn lower(name: &str) -> String {
+fn lower_title(name: &str) -> String {
     number_format::title(name).to_lowercase()
 }
 
-fn before(facts: &TableFacts) -> String {
+fn compared_period(facts: &TableFacts) -> String {
     facts.growth.as_ref().map(|growth| number_format::month(&growth.before)).unwrap_or_default()
 }
 
-/// `up 12.3% on Q3 2024`, if there is something to compare with.
+/// Formats a change, such as `up 12.3% on Q3 2024`, if there is a comparison.
 fn movement(facts: &TableFacts, growth: Option<&serde_json::Number>) -> Option<String> {
     let growth = growth?;
     let change = number_format::change(Some(growth));
     let size = change.trim_start_matches(['+', '−']);
-    let base = before(facts);
+    let base = compared_period(facts);
     Some(match number_format::to_f64(Some(growth)) {
         _ if size == "0.0%" => format!("unchanged on {base}"),
         value if value < 0.0 => format!("down {size} on {base}"),
@@ -30,8 +29,8 @@ fn movement(facts: &TableFacts, growth: Option<&serde_json::Number>) -> Option<S
     })
 }
 
-/// What the period and its rows are, in one sentence.
-fn scope(facts: &TableFacts) -> String {
+/// Describes the period and its rows in one sentence.
+fn scope_sentence(facts: &TableFacts) -> String {
     match (&facts.period.from, &facts.period.to) {
         (Some(from), Some(to)) if facts.period.label.contains(from.as_str()) => {
             format!("All {} rows of {} are counted, {from} to {to}.", facts.rows, facts.file)
@@ -69,26 +68,26 @@ fn spread_sentence(measure: &Measure) -> String {
     format!(
         "A row has {} of {} on average, {} at least and {} at most.",
         number_format::exact(measure.mean.as_ref(), unit),
-        lower(&measure.name),
+        lower_title(&measure.name),
         number_format::exact(measure.min.as_ref(), unit),
         number_format::exact(measure.max.as_ref(), unit)
     )
 }
 
-/// What is left of income after cost, if the file has one column of each.
+/// States income less cost, if the file has a column of each.
 fn margin_sentence(facts: &TableFacts) -> Option<String> {
     let income = facts.headline().find(|measure| !measure.lower_is_better && headline_weight(&measure.name) == 100)?;
     let cost = facts.headline().find(|measure| measure.lower_is_better && headline_weight(&measure.name) == 60)?;
     let (all, part) = (number_format::to_f64(Some(&income.total)), number_format::to_f64(Some(&cost.total)));
-    let left = serde_json::Number::from_f64(((all - part) * 100.0).round() / 100.0)?;
+    let difference = serde_json::Number::from_f64(((all - part) * 100.0).round() / 100.0)?;
     let share = serde_json::Number::from_f64((all - part) / all * 100.0)?;
     Some(format!(
         "{} less {} leaves {}, {} of {}.",
         number_format::title(&income.name),
-        lower(&cost.name),
-        number_format::exact(Some(&left), income.unit.as_deref()),
+        lower_title(&cost.name),
+        number_format::exact(Some(&difference), income.unit.as_deref()),
         number_format::share(Some(&share)),
-        lower(&income.name)
+        lower_title(&income.name)
     ))
 }
 
@@ -96,10 +95,10 @@ fn leader_sentence(first: &Measure, breakdown: &Breakdown) -> Option<String> {
     let leader = breakdown.groups.first()?;
     let mut text = format!(
         "By {}, {} leads with {} of {} ({})",
-        lower(&breakdown.column),
+        lower_title(&breakdown.column),
         leader.value,
         number_format::share(leader.share_pct.as_ref()),
-        lower(&first.name),
+        lower_title(&first.name),
         number_format::exact(leader.totals.get(&first.name), first.unit.as_deref())
     );
     if let Some(last) = breakdown.groups.last().filter(|last| last.value != leader.value) {
@@ -109,31 +108,31 @@ fn leader_sentence(first: &Measure, breakdown: &Breakdown) -> Option<String> {
     Some(text)
 }
 
-/// The paragraphs of a financial narrative.
+/// Writes the paragraphs of a financial narrative.
 pub(super) fn financial(facts: &TableFacts) -> Vec<String> {
-    let mut money: Vec<String> =
+    let mut measures: Vec<String> =
         facts.headline().take(MEASURES_MAX).map(|measure| measure_sentence(facts, measure)).collect();
-    money.insert(money.len().min(2), margin_sentence(facts).unwrap_or_default());
-    money.retain(|sentence| !sentence.is_empty());
-    let mut paragraphs = vec![money.join(" ")];
+    measures.insert(measures.len().min(2), margin_sentence(facts).unwrap_or_default());
+    measures.retain(|sentence| !sentence.is_empty());
+    let mut paragraphs = vec![measures.join(" ")];
     if let Some(first) = facts.headline().next() {
-        let divided = facts.breakdowns.iter().take(BREAKDOWNS_MAX);
-        let mut split: Vec<String> = divided.filter_map(|breakdown| leader_sentence(first, breakdown)).collect();
-        split.extend([spread_sentence(first), scope(facts)]);
-        paragraphs.push(split.join(" "));
+        let breakdowns = facts.breakdowns.iter().take(BREAKDOWNS_MAX);
+        let mut details: Vec<String> = breakdowns.filter_map(|breakdown| leader_sentence(first, breakdown)).collect();
+        details.extend([spread_sentence(first), scope_sentence(facts)]);
+        paragraphs.push(details.join(" "));
     }
     paragraphs
 }
 
-fn by_growth(breakdown: &Breakdown) -> Vec<&Group> {
-    let mut grown: Vec<&Group> = breakdown.groups.iter().filter(|group| group.growth_pct.is_some()).collect();
-    grown.sort_by(|a, b| {
+fn rank_by_growth(breakdown: &Breakdown) -> Vec<&Group> {
+    let mut ranked: Vec<&Group> = breakdown.groups.iter().filter(|group| group.growth_pct.is_some()).collect();
+    ranked.sort_by(|a, b| {
         number_format::to_f64(b.growth_pct.as_ref()).total_cmp(&number_format::to_f64(a.growth_pct.as_ref()))
     });
-    grown
+    ranked
 }
 
-/// One line for each thing that moved.
+/// Writes one line per measure, and lines for the strongest and weakest months and groups.
 pub(super) fn kpis(facts: &TableFacts) -> Vec<String> {
     let mut lines: Vec<String> = facts
         .headline()
@@ -156,7 +155,7 @@ pub(super) fn kpis(facts: &TableFacts) -> Vec<String> {
         let unit = first.unit.as_deref();
         lines.push(format!(
             "Strongest month for {}: {} with {}; weakest: {} with {}.",
-            lower(&first.name),
+            lower_title(&first.name),
             number_format::month(&best.month),
             number_format::exact(best.totals.get(&first.name), unit),
             number_format::month(&least.month),
@@ -164,14 +163,14 @@ pub(super) fn kpis(facts: &TableFacts) -> Vec<String> {
         ));
     }
     for breakdown in facts.breakdowns.iter().take(BREAKDOWNS_MAX) {
-        let grown = by_growth(breakdown);
-        if let (Some(best), Some(least)) = (grown.first(), grown.last())
+        let ranked = rank_by_growth(breakdown);
+        if let (Some(best), Some(least)) = (ranked.first(), ranked.last())
             && best.value != least.value
         {
             lines.push(format!(
                 "Growth of {} by {}: best {} ({}), weakest {} ({}).",
-                lower(&first.name),
-                lower(&breakdown.column),
+                lower_title(&first.name),
+                lower_title(&breakdown.column),
                 best.value,
                 number_format::change(best.growth_pct.as_ref()),
                 least.value,
@@ -182,33 +181,33 @@ pub(super) fn kpis(facts: &TableFacts) -> Vec<String> {
     lines
 }
 
-/// The sentences that a busy reader needs, the ones with figures first in worth, in their order.
+/// Selects the most important sentences, those with figures first, and returns them in their order.
 pub(super) fn extract(sentences: &[Sentence], characters_max: usize, count_max: usize) -> Vec<String> {
-    let worth = |place: usize, sentence: &Sentence| {
-        let early = if place < 3 { 2 } else { 0 };
-        u8::from(sentence.figure) * 3 + u8::from(sentence.opens) * 2 + early + u8::from(sentence.text.contains('%'))
+    let score = |index: usize, sentence: &Sentence| {
+        let early = if index < 3 { 2 } else { 0 };
+        u8::from(sentence.has_figure) * 3 + u8::from(sentence.opens) * 2 + early + u8::from(sentence.text.contains('%'))
     };
     let mut ranked: Vec<(usize, &Sentence)> = sentences.iter().enumerate().collect();
-    ranked.sort_by_key(|(place, sentence)| (std::cmp::Reverse(worth(*place, sentence)), *place));
+    ranked.sort_by_key(|(index, sentence)| (std::cmp::Reverse(score(*index, sentence)), *index));
     let mut chosen: Vec<(usize, &str)> = Vec::new();
-    let mut told: Vec<&str> = Vec::new();
+    let mut used_figures: Vec<&str> = Vec::new();
     let mut used = 0;
-    for (place, sentence) in ranked {
+    for (index, sentence) in ranked {
         let length = sentence.text.chars().count() + 1;
         let figures = figures_in(&sentence.text);
-        // A sentence whose every figure was said before says it twice.
-        let is_repeated = !figures.is_empty() && figures.iter().all(|figure| told.contains(figure));
+        // A sentence that adds no new figure repeats earlier ones.
+        let is_repeated = !figures.is_empty() && figures.iter().all(|figure| used_figures.contains(figure));
         if chosen.len() < count_max && used + length <= characters_max && !is_repeated {
-            chosen.push((place, &sentence.text));
-            told.extend(figures);
+            chosen.push((index, &sentence.text));
+            used_figures.extend(figures);
             used += length;
         }
     }
-    chosen.sort_by_key(|(place, _)| *place);
+    chosen.sort_by_key(|(index, _)| *index);
     chosen.into_iter().map(|(_, text)| text.to_owned()).collect()
 }
 
-/// The words of a sentence that have a digit.
+/// The words of a sentence that contain a digit.
 fn figures_in(text: &str) -> Vec<&str> {
     let words = text
         .split(|c: char| c.is_whitespace() || "()[];:".contains(c))
@@ -216,9 +215,9 @@ fn figures_in(text: &str) -> Vec<&str> {
     words.filter(|word| word.chars().any(|c| c.is_ascii_digit())).collect()
 }
 
-/// The sentences of a summary: from the facts if there are any, else from the text.
-pub(super) fn summary(reading: &ParsedPrompt, characters_max: usize) -> Vec<String> {
-    match &reading.facts {
+/// Writes the sentences of a summary: from the facts if there are any, otherwise from the text.
+pub(super) fn summary(prompt: &ParsedPrompt, characters_max: usize) -> Vec<String> {
+    match &prompt.facts {
         Some(facts) => {
             let mut all: Vec<String> =
                 facts.headline().take(MEASURES_MAX).map(|measure| measure_sentence(facts, measure)).collect();
@@ -226,14 +225,14 @@ pub(super) fn summary(reading: &ParsedPrompt, characters_max: usize) -> Vec<Stri
             if let Some(first) = facts.headline().next() {
                 all.extend(facts.breakdowns.iter().filter_map(|breakdown| leader_sentence(first, breakdown)));
             }
-            within(all, characters_max)
+            take_within(all, characters_max)
         }
-        None => extract(&reading.sentences, characters_max, 12),
+        None => extract(&prompt.sentences, characters_max, 12),
     }
 }
 
-/// As many of the texts, from the first one, as fit.
-pub(super) fn within(texts: Vec<String>, characters_max: usize) -> Vec<String> {
+/// Takes texts from the first one as long as they fit.
+pub(super) fn take_within(texts: Vec<String>, characters_max: usize) -> Vec<String> {
     let mut used = 0;
     texts
         .into_iter()

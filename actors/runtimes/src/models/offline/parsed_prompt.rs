@@ -1,48 +1,48 @@
-//! What a request says: the facts in it, its sentences, and how long an answer may be.
+//! Parses a request: its facts, its sentences, and the length that it allows for an answer.
 
 use greenroom_protocol::Json;
 
 use super::DISCLAIMER;
 use crate::tables::TableFacts;
 
-/// Sentences that are looked at.
+/// Maximum sentences that are read.
 const SENTENCES_MAX: usize = 2_000;
-/// Bytes of a sentence; a longer line is a table or a picture.
+/// Maximum size of a sentence; a longer line is a table or an image.
 const SENTENCE_BYTES_MAX: usize = 600;
-/// Documents that are tried as JSON.
+/// Maximum JSON documents that are parsed.
 const DOCUMENTS_MAX: usize = 64;
 
-/// A request, read.
+/// A parsed request.
 pub(super) struct ParsedPrompt {
-    /// What the definition says, in lower case.
+    /// The system part, in lower case.
     pub(super) task: String,
-    /// The facts, if there are any.
+    /// The facts, if the request has any.
     pub(super) facts: Option<TableFacts>,
     /// Other JSON documents.
     pub(super) documents: Vec<Json>,
     /// Sentences of the data, in order.
     pub(super) sentences: Vec<Sentence>,
-    /// Characters that the request allows, if it says so.
+    /// Maximum characters of the answer, if the request has a limit.
     pub(super) characters_max: Option<usize>,
 }
 
-/// A sentence and what it is worth.
+/// A sentence and the properties that its rank depends on.
 pub(super) struct Sentence {
     pub(super) text: String,
     /// True if it opens a section or a paragraph.
     pub(super) opens: bool,
-    /// True if it has a figure in it.
-    pub(super) figure: bool,
+    /// True if it contains a figure.
+    pub(super) has_figure: bool,
 }
 
 impl ParsedPrompt {
-    pub(super) fn of(system: &str, user: &str) -> Self {
-        let (asked, data) = parts(user);
-        let (documents, prose) = split(data);
+    pub(super) fn parse(system: &str, user: &str) -> Self {
+        let (instructions, data) = split_data(user);
+        let (documents, prose) = split_documents(data);
         let facts = documents.iter().find_map(find_facts);
         let mut sentences = Vec::new();
         for document in documents.iter().filter(|_| facts.is_none()) {
-            texts_of(document, &mut |text| read_sentences(text, &mut sentences));
+            visit_texts(document, &mut |text| read_sentences(text, &mut sentences));
         }
         read_sentences(&prose, &mut sentences);
         Self {
@@ -50,26 +50,19 @@ impl ParsedPrompt {
             facts,
             documents,
             sentences,
-            characters_max: limit(asked).or_else(|| limit(system)),
+            characters_max: parse_limit(instructions).or_else(|| parse_limit(system)),
         }
     }
 }
 
-/// The text up to so many bytes, cut at a character.
-pub(super) fn cut(text: &str, bytes_max: usize) -> &str {
-    if text.len() <= bytes_max {
-        return text;
-    }
-    let mut end = bytes_max;
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.get(..end).unwrap_or_default()
+/// Truncates the text between two characters.
+pub(super) fn truncate(text: &str, bytes_max: usize) -> &str {
+    text.get(..text.floor_char_boundary(bytes_max)).unwrap_or_default()
 }
 
-/// What is asked, and the data: a prompt puts its data below a heading of the first level. One that has
-/// none is all data.
-fn parts(user: &str) -> (&str, &str) {
+/// Splits the user part into instructions and data: data follows the first heading of the first level.
+/// Without such a heading, everything is data.
+fn split_data(user: &str) -> (&str, &str) {
     let heading = user
         .match_indices("# ")
         .map(|(at, _)| at)
@@ -80,8 +73,8 @@ fn parts(user: &str) -> (&str, &str) {
     }
 }
 
-/// JSON documents that stand in the text, and the text without them.
-fn split(text: &str) -> (Vec<Json>, String) {
+/// Separates the JSON documents in a text from the rest of the text.
+fn split_documents(text: &str) -> (Vec<Json>, String) {
     let mut documents = Vec::new();
     let mut prose = String::new();
     let mut rest = text;
@@ -114,25 +107,25 @@ fn find_facts(value: &Json) -> Option<TableFacts> {
     })
 }
 
-fn texts_of(value: &Json, take: &mut impl FnMut(&str)) {
+fn visit_texts(value: &Json, take: &mut impl FnMut(&str)) {
     match value {
         Json::String(text) => take(text),
-        Json::Array(items) => items.iter().for_each(|item| texts_of(item, take)),
-        Json::Object(members) => members.values().for_each(|member| texts_of(member, take)),
+        Json::Array(items) => items.iter().for_each(|item| visit_texts(item, take)),
+        Json::Object(members) => members.values().for_each(|member| visit_texts(member, take)),
         Json::Null | Json::Bool(_) | Json::Number(_) => {}
     }
 }
 
-/// Sentences of a text. Headings, instructions that end in a colon, tags, the description of pictures
-/// and this provider's own mark are none.
+/// Collects the sentences of a text. Headings, instructions that end in a colon, tags, descriptions of
+/// charts and the disclaimer of this provider are left out.
 fn read_sentences(text: &str, sentences: &mut Vec<Sentence>) {
     let text = text.replace(DISCLAIMER, "");
     let mut opens = true;
-    let mut pictures = false;
+    let mut in_charts = false;
     for line in text.lines() {
         let line = line.trim();
         if line.starts_with('#') {
-            pictures = line.to_lowercase().contains("chart");
+            in_charts = line.to_lowercase().contains("chart");
             opens = true;
             continue;
         }
@@ -141,11 +134,11 @@ fn read_sentences(text: &str, sentences: &mut Vec<Sentence>) {
             continue;
         }
         let is_tag = line.starts_with('<') && line.ends_with('>');
-        if pictures || is_tag || line.ends_with(':') || line.starts_with("```") || line.starts_with("---") {
+        if in_charts || is_tag || line.ends_with(':') || line.starts_with("```") || line.starts_with("---") {
             continue;
         }
         let line = line.trim_start_matches(['-', '*', '•', '>', '|', ' ']).trim();
-        for sentence in sentences_of(line) {
+        for sentence in split_sentences(line) {
             let plain = sentence.replace("**", "").replace("__", "");
             let plain = plain.trim();
             if !plain.chars().any(char::is_alphabetic)
@@ -157,15 +150,15 @@ fn read_sentences(text: &str, sentences: &mut Vec<Sentence>) {
             if sentences.iter().any(|known| known.text == plain) {
                 continue;
             }
-            let figure = plain.chars().any(|c| c.is_ascii_digit());
-            sentences.push(Sentence { text: plain.to_owned(), opens, figure });
+            let has_figure = plain.chars().any(|c| c.is_ascii_digit());
+            sentences.push(Sentence { text: plain.to_owned(), opens, has_figure });
             opens = false;
         }
     }
 }
 
-/// Cuts a line behind a mark that ends a sentence and is followed by a space.
-fn sentences_of(line: &str) -> Vec<&str> {
+/// Splits a line after each punctuation mark that ends a sentence and is followed by a space.
+fn split_sentences(line: &str) -> Vec<&str> {
     let mut all = Vec::new();
     let mut start = 0;
     let mut letters = line.char_indices().peekable();
@@ -173,7 +166,7 @@ fn sentences_of(line: &str) -> Vec<&str> {
         if matches!(c, '.' | '!' | '?') && letters.peek().is_none_or(|(_, next)| next.is_whitespace()) {
             let end = at + c.len_utf8();
             let sentence = line.get(start..end).unwrap_or_default().trim();
-            // `e.g.`, `No.` and an initial end nothing.
+            // `e.g.`, `No.` and an initial do not end a sentence.
             let last = sentence.trim_end_matches('.').rsplit([' ', '.']).next().unwrap_or_default();
             if c == '.' && (last.chars().count() <= 1 || ["No", "vs", "Mr", "Ms", "Dr", "approx"].contains(&last)) {
                 continue;
@@ -189,11 +182,11 @@ fn sentences_of(line: &str) -> Vec<&str> {
     all
 }
 
-/// `under 1,000 characters`, `at most 120 words`: the number before the word.
-fn limit(text: &str) -> Option<usize> {
-    const LETTERS_OF_A_WORD: usize = 6;
+/// Parses a limit such as `under 1,000 characters` or `at most 120 words`.
+fn parse_limit(text: &str) -> Option<usize> {
+    const CHARS_PER_WORD: usize = 6;
     let lower = text.to_lowercase();
-    for (unit, factor) in [("characters", 1), ("words", LETTERS_OF_A_WORD)] {
+    for (unit, factor) in [("characters", 1), ("words", CHARS_PER_WORD)] {
         for (at, _) in lower.match_indices(unit) {
             let before = lower.get(..at).unwrap_or_default().trim_end();
             let number: String = before

@@ -1,4 +1,4 @@
-//! Amazon Bedrock, whose answers come in binary frames (`application/vnd.amazon.eventstream`).
+//! Amazon Bedrock, whose answers are binary frames (`application/vnd.amazon.eventstream`).
 
 use greenroom_actors::model::{ModelError, StopReason};
 use greenroom_protocol::{Json, Tokens};
@@ -16,7 +16,7 @@ fn frame(kind: &str, payload: &Json) -> Vec<u8> {
     for (name, value) in [(":message-type", "event"), (":event-type", kind)] {
         headers.push(u8::try_from(name.len()).unwrap());
         headers.extend_from_slice(name.as_bytes());
-        // 7 is a text.
+        // 7 is the type of a text.
         headers.push(7);
         headers.extend_from_slice(&u16::try_from(value.len()).unwrap().to_be_bytes());
         headers.extend_from_slice(value.as_bytes());
@@ -46,16 +46,16 @@ fn usage() -> Vec<u8> {
     frame("metadata", &json!({ "usage": { "inputTokens": 25, "outputTokens": 7, "totalTokens": 32 } }))
 }
 
-async fn ask(body: Vec<u8>) -> (CollectedAnswer, Server) {
+async fn call(body: Vec<u8>) -> (CollectedAnswer, Server) {
     let head = "HTTP/1.1 200 OK\r\ncontent-type: application/vnd.amazon.eventstream\r\nconnection: close\r\n\r\n";
     let server = Server::start(vec![vec![Step::Send(head.to_owned()), Step::Bytes(body)]]).await;
-    let answer = Call::of(MODEL, "Be brief.", "hello").make(&*server.provider("bedrock_api")).await;
+    let answer = Call::new(MODEL, "Be brief.", "hello").send(&*server.provider("bedrock_api")).await;
     (answer, server)
 }
 
 #[tokio::test]
-async fn a_good_answer_is_streamed_and_counted_exactly() {
-    let (answer, server) = ask([text("hi"), stop("end_turn"), usage()].concat()).await;
+async fn a_valid_answer_is_streamed_with_its_exact_usage() {
+    let (answer, server) = call([text("hi"), stop("end_turn"), usage()].concat()).await;
     let wanted = CollectedAnswer {
         text: "hi".into(),
         usage: Some(Tokens { input: 25, output: 7 }),
@@ -72,47 +72,47 @@ async fn a_good_answer_is_streamed_and_counted_exactly() {
 }
 
 #[tokio::test]
-async fn each_reason_of_an_end_is_understood() {
+async fn each_stop_reason_is_mapped() {
     for (reason, wanted) in [
         ("max_tokens", StopReason::Length),
         ("stop_sequence", StopReason::Complete),
         ("content_filtered", StopReason::Refusal),
         ("guardrail_intervened", StopReason::Refusal),
     ] {
-        let (answer, _server) = ask([text("half"), stop(reason), usage()].concat()).await;
+        let (answer, _server) = call([text("half"), stop(reason), usage()].concat()).await;
         assert_eq!((answer.stop, answer.error), (Some(wanted), None), "{reason}");
     }
 }
 
-/// genai makes an end of its own when the connection closes, so half an answer looks whole to it.
+/// genai synthesizes an end when the connection closes, so an incomplete answer looks complete to it.
 #[tokio::test]
-async fn an_answer_cut_at_any_byte_ends_once_and_never_well() {
-    let (whole, ended) = (text("half"), stop("end_turn"));
-    for at in (0..whole.len() + ended.len()).step_by(13) {
-        let cut = [whole.clone(), ended.clone()].concat()[..at].to_vec();
-        let (answer, _server) = ask(cut).await;
+async fn an_answer_cut_at_any_byte_has_an_error_and_no_end() {
+    let (content, end) = (text("half"), stop("end_turn"));
+    for at in (0..content.len() + end.len()).step_by(13) {
+        let cut = [content.clone(), end.clone()].concat()[..at].to_vec();
+        let (answer, _server) = call(cut).await;
         assert!(matches!(answer.error, Some(ModelError::MalformedResponse { .. })), "{at} {answer:?}");
         assert_eq!((answer.stop, answer.usage), (None, None), "{at}");
     }
-    // What lacks its count only is whole; the count is estimated.
-    let (answer, _server) = ask([whole, ended].concat()).await;
+    // An answer that lacks only its usage is complete; its usage is estimated.
+    let (answer, _server) = call([content, end].concat()).await;
     assert_eq!((answer.stop, answer.usage), (Some(StopReason::Complete), None));
 }
 
 #[tokio::test]
-async fn a_frame_with_a_wrong_checksum_is_no_answer() {
+async fn a_frame_with_a_wrong_checksum_is_an_error() {
     let mut body = [text("hi"), stop("end_turn"), usage()].concat();
     body[40] ^= 1;
-    let (answer, _server) = ask(body).await;
+    let (answer, _server) = call(body).await;
     assert!(answer.error.is_some(), "{answer:?}");
     assert_eq!((answer.stop, answer.usage), (None, None));
 }
 
 #[tokio::test]
-async fn a_full_server_says_when_to_come_back() {
+async fn the_retry_delay_of_an_overloaded_server_is_reported() {
     let steps = status("429 Too Many Requests", "retry-after: 7\r\n", "{\"message\":\"busy\"}");
     let server = Server::start(vec![steps]).await;
-    let answer = Call::of(MODEL, "", "hello").make(&*server.provider("bedrock_api")).await;
+    let answer = Call::new(MODEL, "", "hello").send(&*server.provider("bedrock_api")).await;
     let after = Some(std::time::Duration::from_secs(7));
     assert_eq!(answer.error, Some(ModelError::Overloaded { status: 429, retry_after: after }));
 }

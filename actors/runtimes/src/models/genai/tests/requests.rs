@@ -1,17 +1,17 @@
-//! What is sent: every field and header, on each wire.
+//! The requests that are sent: every field and header, for each API.
 
 use greenroom_actors::model::{Message, Part, Role, StopReason, ToolCall, ToolSpec};
 use greenroom_protocol::{ErrorCode, Tokens};
 use serde_json::json;
 
-use super::Wire;
+use super::Api;
 use super::server::{KEY, Server, Step, head, status};
 use crate::models::genai::{ApiKey, ProviderSettings, Settings, open};
 use crate::models::test_calls::{Call, CollectedAnswer};
 
-fn call(wire: Wire) -> Call {
+fn call(api: Api) -> Call {
     let schema = json!({ "type": "object", "properties": { "summary": { "type": "string" } }, "required": ["summary"], "additionalProperties": false });
-    let mut call = Call::of(&wire.model(), "Be brief.", "Say {\"it\"}.").wants(schema);
+    let mut call = Call::new(&api.model(), "Be brief.", "Say {\"it\"}.").with_schema(schema);
     call.tokens_max = 321;
     call.tools = vec![ToolSpec {
         name: "calculator".into(),
@@ -22,26 +22,29 @@ fn call(wire: Wire) -> Call {
 }
 
 #[tokio::test]
-async fn a_good_answer_is_streamed_and_counted_exactly() {
-    for wire in Wire::ALL {
-        let events =
-            vec![head(), Step::Send(wire.text(&["{\"summary\":", "\"ünï\"}"])), Step::Send(wire.end(wire.done()))];
+async fn a_valid_answer_is_streamed_with_its_exact_usage() {
+    for api in Api::ALL {
+        let events = vec![
+            head(),
+            Step::Send(api.text(&["{\"summary\":", "\"ünï\"}"])),
+            Step::Send(api.end(api.complete_reason())),
+        ];
         let server = Server::start(vec![events]).await;
-        let answer = call(wire).make(&*server.provider(wire.name())).await;
+        let answer = call(api).send(&*server.provider(api.name())).await;
         let wanted = CollectedAnswer {
             text: "{\"summary\":\"ünï\"}".into(),
             usage: Some(Tokens { input: 25, output: 7 }),
             stop: Some(StopReason::Complete),
             ..CollectedAnswer::default()
         };
-        assert_eq!(answer, wanted, "{wire:?}");
+        assert_eq!(answer, wanted, "{api:?}");
     }
 }
 
 #[tokio::test]
 async fn openai_gets_every_field_and_header() {
-    let server = Server::start(vec![Wire::OpenAi.good("{}")]).await;
-    call(Wire::OpenAi).make(&*server.provider("openai")).await;
+    let server = Server::start(vec![Api::OpenAi.valid("{}")]).await;
+    call(Api::OpenAi).send(&*server.provider("openai")).await;
     let request = server.requests().remove(0);
     assert_eq!(request.line, "POST /v1/chat/completions HTTP/1.1");
     assert_eq!(request.headers["authorization"], format!("Bearer {KEY}"));
@@ -66,8 +69,8 @@ async fn openai_gets_every_field_and_header() {
 
 #[tokio::test]
 async fn anthropic_gets_every_field_and_header() {
-    let server = Server::start(vec![Wire::Anthropic.good("{}")]).await;
-    call(Wire::Anthropic).make(&*server.provider("anthropic")).await;
+    let server = Server::start(vec![Api::Anthropic.valid("{}")]).await;
+    call(Api::Anthropic).send(&*server.provider("anthropic")).await;
     let request = server.requests().remove(0);
     assert_eq!(request.line, "POST /v1/messages HTTP/1.1");
     assert_eq!(request.headers["x-api-key"], KEY);
@@ -90,8 +93,8 @@ async fn anthropic_gets_every_field_and_header() {
 
 #[tokio::test]
 async fn gemini_gets_every_field_and_header() {
-    let server = Server::start(vec![Wire::Gemini.good("{}")]).await;
-    call(Wire::Gemini).make(&*server.provider("gemini")).await;
+    let server = Server::start(vec![Api::Gemini.valid("{}")]).await;
+    call(Api::Gemini).send(&*server.provider("gemini")).await;
     let request = server.requests().remove(0);
     assert_eq!(request.line, "POST /v1/models/test-model:streamGenerateContent?alt=sse HTTP/1.1");
     assert_eq!(request.headers["x-goog-api-key"], KEY);
@@ -106,9 +109,9 @@ async fn gemini_gets_every_field_and_header() {
 }
 
 #[tokio::test]
-async fn ollama_gets_every_field_and_the_schema_in_words() {
-    let server = Server::start(vec![Wire::Ollama.good("{}")]).await;
-    call(Wire::Ollama).make(&*server.provider("ollama")).await;
+async fn ollama_gets_every_field_and_the_schema_in_the_prompt() {
+    let server = Server::start(vec![Api::Ollama.valid("{}")]).await;
+    call(Api::Ollama).send(&*server.provider("ollama")).await;
     let request = server.requests().remove(0);
     assert_eq!(request.line, "POST /v1/api/chat HTTP/1.1");
     assert_eq!(request.headers["idempotency-key"], "run_1/step");
@@ -128,53 +131,54 @@ async fn tools_are_called_and_their_results_sent_back() {
     let anthropic = "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":25,\"output_tokens\":1}}}\n\n\
         event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"tool_use\",\"id\":\"c1\",\"name\":\"calculator\",\"input\":{}}}\n\n\
         event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"input_json_delta\",\"partial_json\":\"{\\\"expression\\\":\\\"1+1\\\"}\"}}\n\n";
-    for (wire, events, reason) in [(Wire::OpenAi, openai, "tool_calls"), (Wire::Anthropic, anthropic, "tool_use")] {
+    for (api, events, reason) in [(Api::OpenAi, openai, "tool_calls"), (Api::Anthropic, anthropic, "tool_use")] {
         let server = Server::start(vec![
-            vec![head(), Step::Send(events.to_owned()), Step::Send(wire.end(reason))],
-            wire.good("two"),
+            vec![head(), Step::Send(events.to_owned()), Step::Send(api.end(reason))],
+            api.valid("two"),
         ])
         .await;
-        let provider = server.provider(wire.name());
-        let mut call = call(wire);
-        let answer = call.make(&*provider).await;
-        assert_eq!(answer.tools, [("calculator".to_owned(), json!({ "expression": "1+1" }))], "{wire:?} {answer:?}");
+        let provider = server.provider(api.name());
+        let mut call = call(api);
+        let answer = call.send(&*provider).await;
+        assert_eq!(answer.tools, [("calculator".to_owned(), json!({ "expression": "1+1" }))], "{api:?} {answer:?}");
         assert_eq!((answer.stop, answer.usage), (Some(StopReason::Tools), Some(Tokens { input: 25, output: 7 })));
-        let asked = ToolCall { id: "c1".into(), name: "calculator".into(), arguments: json!({ "expression": "1+1" }) };
-        call.messages.push(Message { role: Role::Assistant, parts: vec![Part::ToolCall(asked)] });
+        let tool_call =
+            ToolCall { id: "c1".into(), name: "calculator".into(), arguments: json!({ "expression": "1+1" }) };
+        call.messages.push(Message { role: Role::Assistant, parts: vec![Part::ToolCall(tool_call)] });
         let result = Part::ToolResult { id: "c1".into(), content: "{\"error\":\"no\"}".into(), is_error: true };
         call.messages.push(Message { role: Role::User, parts: vec![result] });
-        assert_eq!(call.make(&*provider).await.text, "two");
+        assert_eq!(call.send(&*provider).await.text, "two");
         let messages = server.requests()[1].body["messages"].clone();
-        match wire {
-            Wire::OpenAi => {
+        match api {
+            Api::OpenAi => {
                 assert_eq!(messages[2]["tool_calls"][0]["id"], "c1");
                 assert_eq!(
                     messages[3],
                     json!({ "role": "tool", "tool_call_id": "c1", "content": "{\"error\":\"no\"}" })
                 );
             }
-            Wire::Anthropic => {
+            Api::Anthropic => {
                 assert_eq!(messages[1]["content"][0]["type"], "tool_use");
                 let result = &messages[2]["content"][0];
                 assert_eq!((&result["tool_use_id"], &result["is_error"]), (&json!("c1"), &json!(true)));
             }
-            Wire::Gemini | Wire::Ollama => unreachable!("not among the wires of this test"),
+            Api::Gemini | Api::Ollama => unreachable!("not among the APIs of this test"),
         }
     }
 }
 
 #[tokio::test]
-async fn a_model_without_structured_output_is_told_the_schema_in_words() {
-    for (wire, field) in [(Wire::OpenAi, "response_format"), (Wire::Anthropic, "output_config")] {
+async fn a_model_without_structured_output_gets_the_schema_in_its_prompt() {
+    for (api, field) in [(Api::OpenAi, "response_format"), (Api::Anthropic, "output_config")] {
         let body = format!(
             "{{\"error\":{{\"type\":\"invalid_request_error\",\"message\":\"{field}: not supported by this model\"}}}}"
         );
-        let server = Server::start(vec![status("400 Bad Request", "", &body), wire.good("{}")]).await;
-        let provider = server.provider(wire.name());
-        assert_eq!(call(wire).make(&*provider).await.text, "{}", "{wire:?}");
-        assert_eq!(call(wire).make(&*provider).await.text, "{}");
+        let server = Server::start(vec![status("400 Bad Request", "", &body), api.valid("{}")]).await;
+        let provider = server.provider(api.name());
+        assert_eq!(call(api).send(&*provider).await.text, "{}", "{api:?}");
+        assert_eq!(call(api).send(&*provider).await.text, "{}");
         let requests = server.requests();
-        assert_eq!(requests.len(), 3, "it is asked once and then remembered");
+        assert_eq!(requests.len(), 3, "structured output is tried once, and the rejection is remembered");
         assert!(
             requests[0].body.get(field).is_some()
                 && requests[1].body.get(field).is_none()
@@ -185,17 +189,17 @@ async fn a_model_without_structured_output_is_told_the_schema_in_words() {
 }
 
 #[test]
-fn settings_are_checked_and_never_show_a_key() {
-    let one = |name: &str, wire: &str, url: Option<&str>| Settings {
+fn settings_are_validated_and_never_print_a_key() {
+    let one = |name: &str, api: &str, url: Option<&str>| Settings {
         providers: vec![ProviderSettings {
             name: name.into(),
-            api: wire.into(),
+            api: api.into(),
             key: Some(ApiKey::new(KEY)),
             base_url: url.map(str::to_owned),
         }],
         ..Settings::default()
     };
-    for (name, wire, url) in [
+    for (name, api, url) in [
         ("a.b", "openai", None),
         ("", "openai", None),
         ("a", "telegraph", None),
@@ -203,13 +207,13 @@ fn settings_are_checked_and_never_show_a_key() {
         ("a", "openai", Some("http://u:p@x")),
     ] {
         assert_eq!(
-            open(&one(name, wire, url)).err().unwrap().code,
+            open(&one(name, api, url)).err().unwrap().code,
             ErrorCode::InvalidConfiguration,
-            "{name} {wire} {url:?}"
+            "{name} {api} {url:?}"
         );
     }
     assert!(!format!("{:?}", one("a", "openai", None)).contains(KEY));
-    let external = |wire: &str, url| open(&one("a", wire, url)).unwrap()[0].is_external();
+    let external = |api: &str, url| open(&one("a", api, url)).unwrap()[0].is_external();
     assert!(
         external("anthropic", None) && external("gemini", None) && external("openai", Some("https://example.org/v1"))
     );

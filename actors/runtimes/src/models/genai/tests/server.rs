@@ -1,4 +1,4 @@
-//! A model's server that plays a script over a real socket, and keeps every request that it got.
+//! A model server that replays scripted steps over a real socket and records every request.
 
 use std::collections::BTreeMap;
 use std::future::pending;
@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::models::genai::{ApiKey, ProviderSettings, Settings, open};
 
-/// The key that the tests plant.
+/// The key that the tests search for in messages.
 pub(super) const KEY: &str = "sk-planted-0123456789";
 
 /// One thing that the server does with a connection.
@@ -21,19 +21,19 @@ pub(super) const KEY: &str = "sk-planted-0123456789";
 pub(super) enum Step {
     /// Writes.
     Send(String),
-    /// Writes what is no text.
+    /// Writes binary data.
     Bytes(Vec<u8>),
     /// Waits.
     Wait(Duration),
-    /// Writes the same for as long as somebody reads.
+    /// Writes the same text until the client closes the connection.
     Endless(&'static str),
-    /// Breaks the connection.
+    /// Resets the connection.
     Reset,
-    /// Says nothing more.
+    /// Sends nothing more.
     Silence,
 }
 
-/// A request as it came.
+/// A received request.
 #[derive(Debug, Clone)]
 pub(super) struct Request {
     pub(super) line: String,
@@ -48,19 +48,19 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Plays one list of steps a connection, the last one again and again.
+    /// Replays one list of steps per connection, and repeats the last one.
     #[expect(clippy::disallowed_methods, reason = "a test's server ends with the test's runtime")]
     pub(super) async fn start(scripts: Vec<Vec<Step>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/v1", listener.local_addr().unwrap());
         let requests = Arc::new(Mutex::new(Vec::new()));
-        let kept = requests.clone();
+        let recorded = requests.clone();
         tokio::spawn(async move {
-            let mut place = 0;
+            let mut index = 0;
             while let Ok((stream, _)) = listener.accept().await {
-                let steps = scripts[place.min(scripts.len() - 1)].clone();
-                place += 1;
-                tokio::spawn(play(stream, steps, kept.clone()));
+                let steps = scripts[index.min(scripts.len() - 1)].clone();
+                index += 1;
+                tokio::spawn(replay(stream, steps, recorded.clone()));
             }
         });
         Self { url, requests }
@@ -70,12 +70,12 @@ impl Server {
         self.requests.lock().unwrap().clone()
     }
 
-    /// A provider of this wire whose address is this server.
-    pub(super) fn provider(&self, wire: &str) -> Arc<dyn ModelProvider> {
+    /// Opens a provider of this API at the address of this server.
+    pub(super) fn provider(&self, api: &str) -> Arc<dyn ModelProvider> {
         let settings = Settings {
             providers: vec![ProviderSettings {
-                name: wire.to_owned(),
-                api: wire.to_owned(),
+                name: api.to_owned(),
+                api: api.to_owned(),
                 key: Some(ApiKey::new(KEY)),
                 base_url: Some(self.url.clone()),
             }],
@@ -85,9 +85,9 @@ impl Server {
     }
 }
 
-async fn play(mut stream: TcpStream, steps: Vec<Step>, kept: Arc<Mutex<Vec<Request>>>) {
+async fn replay(mut stream: TcpStream, steps: Vec<Step>, recorded: Arc<Mutex<Vec<Request>>>) {
     let Some(request) = read(&mut stream).await else { return };
-    kept.lock().unwrap().push(request);
+    recorded.lock().unwrap().push(request);
     for step in steps {
         match step {
             Step::Send(text) => {
@@ -141,9 +141,9 @@ async fn read(stream: &mut TcpStream) -> Option<Request> {
     Some(Request { line, headers, body: serde_json::from_slice(&body).ok()? })
 }
 
-/// The `https` address of somebody who closes every connection at once.
+/// Starts a server that closes every connection at once; returns its `https` address.
 #[expect(clippy::disallowed_methods, reason = "a test's server ends with the test's runtime")]
-pub(super) async fn hangs_up() -> String {
+pub(super) async fn closing_server() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://{}/v1", listener.local_addr().unwrap());
     tokio::spawn(async move {
@@ -154,7 +154,7 @@ pub(super) async fn hangs_up() -> String {
     url
 }
 
-/// An answer with a status and a body.
+/// A response with a status and a body.
 pub(super) fn status(line: &str, headers: &str, body: &str) -> Vec<Step> {
     let length = body.len();
     vec![Step::Send(format!(
@@ -162,7 +162,7 @@ pub(super) fn status(line: &str, headers: &str, body: &str) -> Vec<Step> {
     ))]
 }
 
-/// The head of a stream of events.
+/// The head of an event stream.
 pub(super) fn head() -> Step {
     Step::Send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n".to_owned())
 }

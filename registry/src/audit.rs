@@ -1,5 +1,6 @@
-//! The audit: a hash-chained, append-only log that brackets every act. The opening is durable before
-//! the act, or the act is refused; the closing follows it and never undoes it.
+//! The audit: a hash-chained, append-only log with one entry for every call. The entry is open and
+//! durable before the call is executed, or the call is rejected. It is closed after the call; a failure
+//! to close it never reverts the call.
 
 use std::fmt;
 
@@ -22,22 +23,22 @@ pub use verify::{ChainReport, ChainViolation};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct AuditSeq(pub u64);
 
-/// Called with a bracket's number when it is dropped without having been closed.
+/// Called with the number of an open entry that is dropped before it is closed.
 pub(crate) type OnDrop = Box<dyn FnOnce(AuditSeq) + Send + Sync>;
 
-/// Proof that an opening is durable. It is closed once; dropped, its record says `interrupted`.
-/// Only an audit log makes it:
+/// Proof that an audit entry is open and durable. It is closed once. If it is dropped before that, the
+/// log closes the entry as interrupted. Only an audit log constructs it:
 ///
 /// ```compile_fail
-/// use greenroom_registry::audit::{AuditSeq, Bracket};
-/// let bracket = Bracket { opened: AuditSeq(1), request: todo!(), at: todo!(), abandoned: None };
+/// use greenroom_registry::audit::{AuditSeq, OpenAuditEntry};
+/// let entry = OpenAuditEntry { opened: AuditSeq(1), request: todo!(), at: todo!(), on_drop: None };
 /// ```
 ///
 /// ```compile_fail
-/// use greenroom_registry::audit::{AuditSeq, Bracket};
-/// let bracket = Bracket::new(AuditSeq(1), todo!(), todo!(), None);
+/// use greenroom_registry::audit::{AuditSeq, OpenAuditEntry};
+/// let entry = OpenAuditEntry::new(AuditSeq(1), todo!(), todo!(), None);
 /// ```
-#[must_use = "an opened record is to be closed"]
+#[must_use = "an open audit entry must be closed"]
 pub struct OpenAuditEntry {
     opened: AuditSeq,
     request: RequestId,
@@ -50,31 +51,31 @@ impl OpenAuditEntry {
         Self { opened, request, at, on_drop }
     }
 
-    /// A bracket for tests of other crates; never in the product.
+    /// An open entry for tests of other crates.
     #[cfg(feature = "testing")]
     pub const fn for_test(opened: AuditSeq, request: RequestId, at: Timestamp) -> Self {
         Self::new(opened, request, at, None)
     }
 
-    /// The number of the opening.
+    /// The number of the record that opened the entry.
     #[must_use]
     pub const fn opened(&self) -> AuditSeq {
         self.opened
     }
 
-    /// The request that it brackets.
+    /// The request that the entry is about.
     #[must_use]
     pub const fn request(&self) -> &RequestId {
         &self.request
     }
 
-    /// When it was opened.
+    /// When the entry was opened.
     #[must_use]
     pub const fn at(&self) -> Timestamp {
         self.at
     }
 
-    /// Takes the bracket for closing: from here on its drop says nothing.
+    /// Disables the callback, because the entry is being closed.
     pub(crate) fn disarm(&mut self) {
         self.on_drop = None;
     }
@@ -82,20 +83,23 @@ impl OpenAuditEntry {
 
 impl Drop for OpenAuditEntry {
     fn drop(&mut self) {
-        if let Some(abandoned) = self.on_drop.take() {
-            abandoned(self.opened);
+        if let Some(on_drop) = self.on_drop.take() {
+            on_drop(self.opened);
         }
     }
 }
 
 impl fmt::Debug for OpenAuditEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Bracket").field("opened", &self.opened).field("request", &self.request).finish_non_exhaustive()
+        f.debug_struct("OpenAuditEntry")
+            .field("opened", &self.opened)
+            .field("request", &self.request)
+            .finish_non_exhaustive()
     }
 }
 
-/// An opening that was handed in and may not be durable yet.
-#[must_use = "the act waits for the bracket"]
+/// An entry whose opening was submitted and may not be durable yet.
+#[must_use = "the call must wait until the entry is durable"]
 pub struct PendingAuditEntry(EntryState);
 
 enum EntryState {
@@ -104,11 +108,11 @@ enum EntryState {
 }
 
 impl PendingAuditEntry {
-    pub(crate) const fn submitted(handed: SubmittedCommand<OpenAuditEntry, StoreError>) -> Self {
-        Self(EntryState::Submitted(handed))
+    pub(crate) const fn submitted(command: SubmittedCommand<OpenAuditEntry, StoreError>) -> Self {
+        Self(EntryState::Submitted(command))
     }
 
-    /// An opening that was not written, for tests of other crates; never in the product.
+    /// An entry that could not be opened, for tests of other crates.
     #[cfg(feature = "testing")]
     pub const fn failed_for_test() -> Self {
         Self(EntryState::Resolved(Err(AuditError::Store(StoreError::Full))))
@@ -118,14 +122,14 @@ impl PendingAuditEntry {
         Self(EntryState::Resolved(Ok(entry)))
     }
 
-    /// Waits until the opening is durable, and shows the proof.
+    /// Waits until the entry is durable, and returns the proof by reference.
     ///
     /// # Errors
-    /// [`AuditError`], and then the act may not be done.
+    /// [`AuditError`]: the call must not be executed.
     pub async fn wait_durable(&mut self) -> Result<&OpenAuditEntry, AuditError> {
-        if let EntryState::Submitted(handed) = &mut self.0 {
-            let answer = handed.wait_reply().await;
-            self.0 = EntryState::Resolved(answer.map_err(AuditError::from));
+        if let EntryState::Submitted(command) = &mut self.0 {
+            let reply = command.wait_reply().await;
+            self.0 = EntryState::Resolved(reply.map_err(AuditError::from));
         }
         match &self.0 {
             EntryState::Resolved(Ok(entry)) => Ok(entry),
@@ -134,23 +138,23 @@ impl PendingAuditEntry {
         }
     }
 
-    /// Waits until the opening is durable, and gives what closes it.
+    /// Waits until the entry is durable, and returns it, so that it can be closed.
     ///
     /// # Errors
-    /// As [`Opened::durable`].
+    /// As [`PendingAuditEntry::wait_durable`].
     pub async fn into_open_entry(self) -> Result<OpenAuditEntry, AuditError> {
         match self.0 {
-            EntryState::Submitted(mut handed) => Ok(handed.wait_reply().await?),
-            EntryState::Resolved(known) => known,
+            EntryState::Submitted(mut command) => Ok(command.wait_reply().await?),
+            EntryState::Resolved(result) => result,
         }
     }
 }
 
-/// Why the audit refused; what cannot be recorded may not be done.
+/// An error of the audit. A call that cannot be recorded must not be executed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum AuditError {
-    /// The record cannot be kept, or cannot be read.
-    #[error("the audit cannot be kept")]
+    /// A record cannot be written or read.
+    #[error("the audit cannot be written or read")]
     Store(#[from] StoreError),
 }
 
@@ -164,40 +168,40 @@ impl AuditError {
     }
 }
 
-/// One part of the audit, the newest first.
+/// One page of the audit, the newest record first.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct AuditPage {
     /// The records.
     pub records: Vec<Record>,
-    /// Ask for what lies before this one; none if this is the last part.
+    /// The next page contains the records before this one; none if this is the last page.
     pub next: Option<AuditSeq>,
 }
 
-/// What [`AuditLog::prune`] did.
+/// The result of [`AuditLog::prune`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PruneReport {
-    /// How many records are gone.
+    /// Records that were removed.
     pub records: u64,
-    /// The last of them; the chain now begins behind it, with a signed anchor.
+    /// The last removed record; the chain now starts after it, with a signed anchor.
     pub through: AuditSeq,
 }
 
-/// Keeps the audit.
+/// The audit log.
 #[async_trait]
 pub trait AuditLog: Send + Sync {
-    /// Writes the opening of an act; it is durable when the bracket is there.
+    /// Opens an entry and waits until it is durable.
     ///
     /// # Errors
-    /// [`AuditError`], and then the act may not be done.
+    /// [`AuditError`]: the call must not be executed.
     async fn open(&self, opening: Opening, now: Timestamp) -> Result<OpenAuditEntry, AuditError> {
         self.submit(opening, CommitTiming::Immediate, now).await?.into_open_entry().await
     }
 
-    /// As [`AuditLog::open`], but does not wait for the disk: with [`Haste::Company`] the opening shares
-    /// the commit of what the caller hands in next.
+    /// As [`AuditLog::open`], but does not wait for the disk. With [`CommitTiming::Coalesce`] the entry
+    /// shares the commit of what the caller submits next.
     ///
     /// # Errors
-    /// [`AuditError`] if it could not even be handed in.
+    /// [`AuditError`] if the entry could not be submitted.
     async fn submit(
         &self,
         opening: Opening,
@@ -205,38 +209,39 @@ pub trait AuditLog: Send + Sync {
         now: Timestamp,
     ) -> Result<PendingAuditEntry, AuditError>;
 
-    /// Writes what came of the act. It is queued, retried where the store fails, and logged; it
-    /// never undoes what was done, and the caller does not wait for the disk.
+    /// Closes an entry with the outcome of the call. The write is queued and retried if the store
+    /// fails; a failure is logged and never reverts the call. The caller does not wait for the disk.
     async fn close(&self, entry: OpenAuditEntry, closing: Closing, now: Timestamp);
 
-    /// Writes that something happened to the platform itself; durable when it returns.
+    /// Records an event of the platform itself, and waits until it is durable.
     ///
     /// # Errors
-    /// [`AuditError`] if it cannot be kept.
+    /// [`AuditError`] if it cannot be written.
     async fn record_system_event(&self, subject: &str, message: &str, now: Timestamp) -> Result<AuditSeq, AuditError>;
 
-    /// At most `limit` records before `before` (none: the newest), the newest first.
+    /// Reads at most `limit` records before `before` (none: the newest), the newest first.
     ///
     /// # Errors
     /// [`AuditError`] if they cannot be read.
     async fn read(&self, before: Option<AuditSeq>, limit: u32) -> Result<AuditPage, AuditError>;
 
-    /// The records of one request, or the one of a number, in the order of their writing.
+    /// Finds the records of a request by its id, or one record by its number, in the order in which
+    /// they were written.
     ///
     /// # Errors
     /// [`AuditError`] if they cannot be read.
     async fn find(&self, id: &str) -> Result<Vec<Record>, AuditError>;
 
-    /// Walks the whole chain.
+    /// Verifies the whole hash chain.
     ///
     /// # Errors
-    /// [`AuditError`] if it cannot be read; a broken chain is no error but a [`Verdict`].
+    /// [`AuditError`] if it cannot be read. A violation is no error: the [`ChainReport`] contains it.
     async fn verify(&self) -> Result<ChainReport, AuditError>;
 
-    /// Removes the records older than `before`, up to the oldest that is still open, and leaves a
-    /// signed anchor in their place.
+    /// Removes the records older than `before`, up to the oldest open entry, and replaces them by a
+    /// signed anchor.
     ///
     /// # Errors
-    /// [`AuditError`], and then none was removed.
+    /// [`AuditError`], and then no record was removed.
     async fn prune(&self, before: Timestamp, now: Timestamp) -> Result<PruneReport, AuditError>;
 }

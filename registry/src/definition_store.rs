@@ -1,4 +1,4 @@
-//! The bodies of definitions by their hash, so that a run that is pinned to a version finds it after
+//! Versions of definitions by their hash, so that a run that is pinned to a version can load it after
 //! the file has changed.
 
 use async_trait::async_trait;
@@ -6,20 +6,20 @@ use greenroom_protocol::ContentHash;
 
 use crate::error::StoreError;
 
-/// Bytes of one body.
+/// Bytes of one definition.
 pub const DEFINITION_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// Keeps bodies of definitions.
+/// Stores versions of definitions.
 #[async_trait]
 pub trait DefinitionStore: Send + Sync {
-    /// Keeps a body under the hash that its definition has; durable when it returns. The same hash
-    /// twice is kept once.
+    /// Stores the text of a definition under the definition's hash, and waits until it is durable.
+    /// Storing the same hash again changes nothing.
     ///
     /// # Errors
-    /// [`StoreError`], and then it was not kept.
+    /// [`StoreError`], and then it was not stored.
     async fn put(&self, hash: &ContentHash, body: &str) -> Result<(), StoreError>;
 
-    /// A body; `None` if there is none of this hash.
+    /// Returns the text of a definition; `None` if no definition has this hash.
     ///
     /// # Errors
     /// [`StoreError`] if it cannot be read.

@@ -1,47 +1,47 @@
-//! What can go wrong with a store, told apart where the answer differs: a full disk is not a locked
-//! file, and neither is a broken one. What a user sees of it is decided here too.
+//! The errors of a store, one variant for each that an operator resolves differently: a full disk, a
+//! locked file and a damaged one are three things. Each maps to the cause that a user sees.
 
 use protocol::{Cause, ErrorCode};
 
 use greenroom_protocol as protocol;
 
-/// Why a store did not do what was asked. Nothing of the request was kept.
+/// An error of a store. Nothing of the failed request was stored.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
-    /// There is no room for another byte; work that was accepted is safe, new work is refused.
+    /// The disk is full. Accepted work is safe, new work is rejected.
     #[error("the disk is full")]
     Full,
-    /// The operating system refused a read or a write: a broken disk, or a limit on the size of files.
-    #[error("the disk refused: {0}")]
+    /// The operating system failed a read or a write: a broken disk, or a limit on the size of files.
+    #[error("the disk failed: {0}")]
     Disk(String),
-    /// The database may be read and not written.
+    /// The database cannot be written.
     #[error("the database is read-only")]
     ReadOnly,
-    /// Another process holds the database.
+    /// Another process has locked the database.
     #[error("the database is locked by another process")]
     Locked,
-    /// The file is damaged, or is no database of ours.
+    /// The file is damaged, or is not a database of Greenroom.
     #[error("the database is damaged: {0}")]
     Corrupt(String),
     /// The database was written by a newer release.
-    #[error("the database does not fit this release: {0}")]
+    #[error("the database is not compatible with this release: {0}")]
     Version(String),
-    /// The writer has ended, since the process is stopping.
+    /// The writer has ended, because the process is stopping.
     #[error("the store is closed")]
     Closed,
-    /// The store did not answer within [`crate::commit::COMMIT_WAIT_MAX`].
-    #[error("the store did not answer in time")]
+    /// The store did not reply within [`crate::group_commit::COMMIT_WAIT_MAX`].
+    #[error("the store did not reply in time")]
     Timeout,
-    /// More is waiting to be written than [`crate::commit::QUEUE_LENGTH_MAX`].
-    #[error("the store has more to write than it can hold")]
+    /// The queue of the writer has [`crate::group_commit::QUEUE_LENGTH_MAX`] commands.
+    #[error("the write queue of the store is full")]
     Overrun,
     /// A stored value cannot be read back, or a value cannot be stored.
     #[error("a stored value cannot be read: {0}")]
     Codec(String),
-    /// The signed head does not cover what the audit holds.
-    #[error("the audit chain does not hold: {0}")]
+    /// The audit chain does not match its signed head.
+    #[error("the audit chain is not valid: {0}")]
     Chain(String),
-    /// Anything else that the operating system or the database says.
+    /// Any other error of the operating system or the database.
     #[error("the store failed: {0}")]
     Failed(String),
 }
@@ -53,36 +53,37 @@ impl StoreError {
         self.as_cause(ErrorCode::StoreUnavailable)
     }
 
-    /// The same for the audit, without which nothing may be done.
+    /// The cause of a failed write to the audit, without which no call may be executed.
     #[must_use]
     pub fn audit_cause(&self) -> Cause {
         self.as_cause(ErrorCode::AuditUnavailable)
     }
 
     fn as_cause(&self, code: ErrorCode) -> Cause {
-        let (what, advice) = match self {
-            Self::Full => ("disk_full", "free some space; nothing that was accepted is lost"),
-            Self::Disk(_) => (
-                "disk",
-                "look at the disk, its quota and the limit on the size of files; nothing that was accepted is lost",
-            ),
+        let (detail, advice) = match self {
+            Self::Full => ("disk_full", "free some space; accepted work is safe"),
+            Self::Disk(_) => {
+                ("disk", "check the disk, its quota and the limit on the size of files; accepted work is safe")
+            }
             Self::ReadOnly => ("read_only", "let this user write to the data directory, or mount its disk for writing"),
             Self::Locked => {
-                ("locked", "end the other process that has greenroom.db open (`fuser` names it), and ask again")
+                ("locked", "end the other process that has greenroom.db open (`fuser` names it), and retry")
             }
             Self::Corrupt(_) => ("corrupt", "run `greenroom db check`, and restore a backup"),
             Self::Version(_) => ("version", "start the release that wrote the database"),
-            Self::Closed => ("closed", "the process is stopping; ask again"),
-            Self::Timeout => ("late", "the disk is slow; ask again"),
-            Self::Overrun => ("overrun", "the disk is slower than the load; ask again"),
+            Self::Closed => ("closed", "the process is stopping; retry later"),
+            Self::Timeout => ("timeout", "the disk is slow; retry later"),
+            Self::Overrun => ("overrun", "the disk is slower than the load; retry later"),
             Self::Codec(_) => ("codec", "run `greenroom db check`"),
-            Self::Chain(_) => ("chain", "nothing is done on top of it; put back a copy of the database that has it"),
-            Self::Failed(_) => ("failed", "the log has the rest"),
+            Self::Chain(_) => {
+                ("chain", "no call is executed; restore a backup of the database that matches the signed head")
+            }
+            Self::Failed(_) => ("failed", "details are in the log"),
         };
-        Cause::new(code, format!("{self}; {advice}")).with_details(serde_json::json!({ "store": what }))
+        Cause::new(code, format!("{self}; {advice}")).with_details(serde_json::json!({ "store": detail }))
     }
 
-    /// True if the database itself may be wrong, so that going on could do harm.
+    /// True if the database itself may be damaged, so that further writes could do harm.
     #[must_use]
     pub const fn is_damage(&self) -> bool {
         match self {
@@ -121,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_disk_is_told_apart_from_other_failures() {
+    fn a_full_disk_has_a_detail_of_its_own() {
         let full = StoreError::from(std::io::Error::from(std::io::ErrorKind::StorageFull));
         assert!(matches!(full, StoreError::Full));
         let cause = full.cause();

@@ -1,10 +1,10 @@
-//! Group commit: many callers, one writer, one flush of the disk for all that came meanwhile.
+//! Group commit: one writer makes the commands of many callers durable with one flush of the disk.
 //!
-//! A caller hands over a command and waits for its answer; the writer takes all commands that are
-//! there, in the order in which they came, makes them durable together, and answers them all. What
-//! has patience does not start a commit of its own at once, but rides along with the next one: for
-//! [`LINGER`] where nobody waits, for [`COMPANY_WAIT`] where somebody waits who knows that another
-//! command follows at once.
+//! A caller submits a command and awaits its reply. The writer takes all queued commands in the order
+//! of their submission, makes them durable in one transaction, and replies to all callers. A command
+//! that may be delayed does not start a commit at once but joins the next one: for up to [`LINGER`]
+//! if no caller awaits it, for up to [`COALESCE_WAIT`] if its caller knows that another command
+//! follows at once.
 
 use std::time::Duration;
 
@@ -13,30 +13,30 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::error::StoreError;
 
-/// How long a caller waits for its answer.
+/// How long a caller awaits its reply.
 pub const COMMIT_WAIT_MAX: Duration = Duration::from_secs(30);
-/// Commands that may wait for the writer; callers beyond that wait for a place.
+/// Commands that may be queued for the writer; further callers wait until the queue has room.
 pub const QUEUE_LENGTH_MAX: usize = 65_536;
-/// Commands that one commit takes at most.
+/// Commands in one commit.
 pub const BATCH_LENGTH_MAX: usize = 1_024;
-/// How long something that nobody waits for may wait for company.
+/// How long a command that no caller awaits may be delayed until another one starts a commit.
 pub const LINGER: Duration = Duration::from_millis(20);
-/// How long a command whose company was promised waits for it. Company comes within microseconds; this
-/// is the price where it does not come at all.
+/// How long a coalescing command is delayed. The next command usually arrives within microseconds;
+/// this is the delay if it does not arrive at all.
 pub const COALESCE_WAIT: Duration = Duration::from_millis(1);
 
 /// Whether a command starts a commit of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CommitTiming {
-    /// At once.
+    /// It starts a commit at once.
     Immediate,
-    /// The caller hands in something else at once that does; until then it waits, for
-    /// [`COMPANY_WAIT`] at most.
+    /// The caller submits another command at once that starts a commit. Until then the command waits,
+    /// for at most [`COALESCE_WAIT`].
     Coalesce,
 }
 
 impl CommitTiming {
-    /// How long the command waits for company.
+    /// How long the command may be delayed.
     #[must_use]
     pub const fn max_delay(self) -> Duration {
         match self {
@@ -46,16 +46,31 @@ impl CommitTiming {
     }
 }
 
-/// Where a command's answer goes.
-pub(crate) type ReplySender<T, E = StoreError> = oneshot::Sender<Result<T, E>>;
+/// The writer's end of one caller's reply. A sender that is dropped without a reply rejects its caller
+/// with [`StoreError::Closed`].
+#[derive(Debug)]
+pub(crate) struct ReplySender<T, E = StoreError>(oneshot::Sender<Result<T, E>>);
 
-/// Something that a writer does.
+impl<T, E> ReplySender<T, E> {
+    /// Replies. A caller that does not wait any more is ignored.
+    pub(crate) fn send(self, reply: Result<T, E>) {
+        drop(self.0.send(reply));
+    }
+}
+
+/// A command of a writer.
 pub(crate) trait BatchCommand: Send {
-    /// How long it may wait for company; nothing if it starts a commit at once.
+    /// How long it may be delayed; zero if it starts a commit at once.
     fn max_delay(&self) -> Duration;
 }
 
-/// The callers' end.
+impl<C: BatchCommand + ?Sized> BatchCommand for Box<C> {
+    fn max_delay(&self) -> Duration {
+        (**self).max_delay()
+    }
+}
+
+/// The callers' end of the queue.
 #[derive(Debug)]
 pub(crate) struct CommandSender<C>(mpsc::Sender<C>);
 
@@ -65,27 +80,27 @@ impl<C> Clone for CommandSender<C> {
     }
 }
 
-/// The writer's end.
+/// The writer's end of the queue.
 #[derive(Debug)]
 pub(crate) struct CommandReceiver<C>(mpsc::Receiver<C>);
 
-/// Makes both ends.
+/// Creates both ends of a queue.
 pub(crate) fn queue<C: BatchCommand>() -> (CommandSender<C>, CommandReceiver<C>) {
     let (sender, receiver) = mpsc::channel(QUEUE_LENGTH_MAX);
     (CommandSender(sender), CommandReceiver(receiver))
 }
 
-/// A command that was handed over, and whose answer may be waited for.
+/// A submitted command whose reply can be awaited.
 pub(crate) struct SubmittedCommand<T, E> {
     reply: oneshot::Receiver<Result<T, E>>,
     deadline: Instant,
 }
 
 impl<T, E: From<StoreError>> SubmittedCommand<T, E> {
-    /// Waits for the answer; once it was given there is none any more.
+    /// Waits for the reply. A second call after the reply fails with [`StoreError::Closed`].
     pub(crate) async fn wait_reply(&mut self) -> Result<T, E> {
         match timeout_at(self.deadline, &mut self.reply).await {
-            Ok(Ok(answer)) => answer,
+            Ok(Ok(reply)) => reply,
             Ok(Err(_)) => Err(StoreError::Closed.into()),
             Err(_) => Err(StoreError::Timeout.into()),
         }
@@ -93,7 +108,7 @@ impl<T, E: From<StoreError>> SubmittedCommand<T, E> {
 }
 
 impl<C: BatchCommand> CommandSender<C> {
-    /// Hands over a command and waits for its answer.
+    /// Submits a command and waits for its reply.
     pub(crate) async fn request<T, E>(&self, command: impl FnOnce(ReplySender<T, E>) -> C) -> Result<T, E>
     where
         E: From<StoreError>,
@@ -101,7 +116,7 @@ impl<C: BatchCommand> CommandSender<C> {
         self.submit(command).await?.wait_reply().await
     }
 
-    /// Hands over a command, whose answer is waited for later; waits for a place in the queue only.
+    /// Submits a command whose reply is awaited later; waits only until the queue has room.
     pub(crate) async fn submit<T, E>(
         &self,
         command: impl FnOnce(ReplySender<T, E>) -> C,
@@ -109,21 +124,21 @@ impl<C: BatchCommand> CommandSender<C> {
     where
         E: From<StoreError>,
     {
-        let (answer, answered) = oneshot::channel();
+        let (sender, reply) = oneshot::channel();
         let deadline = Instant::now() + COMMIT_WAIT_MAX;
-        let command = match self.0.try_send(command(answer)) {
-            Ok(()) => return Ok(SubmittedCommand { reply: answered, deadline }),
+        let command = match self.0.try_send(command(ReplySender(sender))) {
+            Ok(()) => return Ok(SubmittedCommand { reply, deadline }),
             Err(mpsc::error::TrySendError::Closed(_)) => return Err(StoreError::Closed.into()),
             Err(mpsc::error::TrySendError::Full(command)) => command,
         };
         match timeout_at(deadline, self.0.send(command)).await {
-            Ok(Ok(())) => Ok(SubmittedCommand { reply: answered, deadline }),
+            Ok(Ok(())) => Ok(SubmittedCommand { reply, deadline }),
             Ok(Err(_)) => Err(StoreError::Closed.into()),
             Err(_) => Err(StoreError::Overrun.into()),
         }
     }
 
-    /// Hands over a command that nobody waits for; waits for a place in the queue only.
+    /// Submits a command without a reply; waits only until the queue has room.
     pub(crate) async fn send(&self, command: C) -> Result<(), StoreError> {
         match timeout(COMMIT_WAIT_MAX, self.0.send(command)).await {
             Ok(sent) => sent.map_err(|_| StoreError::Closed),
@@ -131,9 +146,9 @@ impl<C: BatchCommand> CommandSender<C> {
         }
     }
 
-    /// The same where waiting is impossible.
+    /// As [`CommandSender::send`], for callers that cannot wait: a full queue is an error.
     pub(crate) fn try_send(&self, command: C) -> Result<(), StoreError> {
-        self.0.try_send(command).map_err(|refused| match refused {
+        self.0.try_send(command).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => StoreError::Overrun,
             mpsc::error::TrySendError::Closed(_) => StoreError::Closed,
         })
@@ -141,23 +156,23 @@ impl<C: BatchCommand> CommandSender<C> {
 }
 
 impl<C: BatchCommand> CommandReceiver<C> {
-    /// The next commands to be done together: at least one, unless `until` comes first or every
-    /// caller is gone. False in the last case.
+    /// Fills `batch` with the commands of the next commit: at least one, unless `until` passes first
+    /// or every sender is dropped. Returns false in the last case.
     pub(crate) async fn next_batch(&mut self, batch: &mut Vec<C>, until: Instant) -> bool {
         if let Ok(0) = timeout_at(until, self.0.recv_many(batch, BATCH_LENGTH_MAX)).await {
             return false;
         }
-        let mut lingers_until = until;
-        let mut seen = 0;
+        let mut commit_at = until;
+        let mut checked = 0;
         while !batch.is_empty() && batch.len() < BATCH_LENGTH_MAX {
-            let patience = batch.iter().skip(seen).map(BatchCommand::max_delay).min().unwrap_or(LINGER);
-            if patience.is_zero() {
+            let max_delay = batch.iter().skip(checked).map(BatchCommand::max_delay).min().unwrap_or(LINGER);
+            if max_delay.is_zero() {
                 break;
             }
-            lingers_until = lingers_until.min(Instant::now() + patience);
-            seen = batch.len();
+            commit_at = commit_at.min(Instant::now() + max_delay);
+            checked = batch.len();
             let room = BATCH_LENGTH_MAX - batch.len();
-            match timeout_at(lingers_until, self.0.recv_many(batch, room)).await {
+            match timeout_at(commit_at, self.0.recv_many(batch, room)).await {
                 Ok(0) | Err(_) => break,
                 Ok(_) => {}
             }
@@ -165,7 +180,7 @@ impl<C: BatchCommand> CommandReceiver<C> {
         true
     }
 
-    /// Lets no more commands in; those that are there can still be taken.
+    /// Rejects further commands; those that are queued can still be taken.
     pub(crate) fn close(&mut self) {
         self.0.close();
     }

@@ -15,7 +15,7 @@ use crate::error::StoreError;
 use crate::maintenance::{CheckReport, StoreMaintenance};
 use crate::notify::RunNotifiers;
 use crate::runs::leases::Leases;
-use crate::{OpenedStores, StoreParts, Stores};
+use crate::stores::{OpenedStores, StoreParts, Stores};
 
 mod agent_memory;
 pub(crate) mod artifacts;

@@ -1,5 +1,4 @@
-//! What an operator does to a store as a whole: check it, copy it, say what it names,
-//! close it.
+//! Operations on a store as a whole: check, backup, listing the referenced artifacts, close.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -10,52 +9,52 @@ use greenroom_protocol::{ContentHash, Timestamp};
 use crate::audit::ChainReport;
 use crate::error::StoreError;
 
-/// What a check found.
+/// The result of a check.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CheckReport {
-    /// What the store says of its own files; empty if they are sound.
+    /// Problems of the store's own files; empty if there are none.
     pub problems: Vec<String>,
-    /// What the audit's chain says; none if it cannot even be read, and then a problem says why.
+    /// The verification of the audit; none if the audit cannot be read, which is then one of the problems.
     pub audit: Option<ChainReport>,
     /// The version of the schema.
     pub schema: i64,
-    /// Bytes on disk; zero in memory.
+    /// Bytes on the disk; zero in memory.
     pub bytes: u64,
 }
 
 impl CheckReport {
-    /// True if nothing is wrong.
+    /// True if there is no problem and the audit is valid.
     #[must_use]
     pub fn is_ok(&self) -> bool {
         self.problems.is_empty() && self.audit.is_some_and(|audit| audit.is_valid())
     }
 }
 
-/// Looks after a store.
+/// Maintenance of a store.
 #[async_trait]
 pub trait StoreMaintenance: Send + Sync {
-    /// Reads everything and says what is wrong.
+    /// Reads the whole store and reports its problems.
     ///
     /// # Errors
-    /// [`StoreError`] if it cannot even be read.
+    /// [`StoreError`] if the store cannot be read at all.
     async fn check(&self) -> Result<CheckReport, StoreError>;
 
-    /// Writes a consistent copy while work goes on. The file must not exist.
+    /// Writes a consistent copy while the store is in use. The file must not exist.
     ///
     /// # Errors
     /// [`StoreError`], and then there is no copy.
     async fn backup(&self, to: &Path) -> Result<(), StoreError>;
 
-    /// The artifacts that any journal, kept answer or shared context names.
+    /// Returns the artifacts that a journal, a stored reply, a memory or a shared context references.
     ///
     /// # Errors
-    /// [`StoreError`] if not everything could be read: then nothing may be swept.
+    /// [`StoreError`] if not everything could be read; the caller must not sweep then.
     async fn referenced_artifacts(&self) -> Result<HashSet<ContentHash>, StoreError>;
 
-    /// Writes what waits, signs the end of the audit and lets the writers end. Every later call is
-    /// refused with [`StoreError::Closed`].
+    /// Writes all queued commands, signs the end of the audit and ends the store's tasks. Every later
+    /// write is rejected with [`StoreError::Closed`].
     ///
     /// # Errors
-    /// [`StoreError`] if the last writes failed.
+    /// [`StoreError`] if the end of the audit could not be signed.
     async fn close(&self, now: Timestamp) -> Result<(), StoreError>;
 }

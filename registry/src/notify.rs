@@ -1,4 +1,4 @@
-//! Waking those who watch a run: a bell rings after the commit, and its hearers read the store.
+//! Notifies the watchers of a run after a commit, so that they read the store again.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,7 +8,7 @@ use futures::stream::{BoxStream, StreamExt, try_unfold};
 use greenroom_protocol::RunId;
 use tokio::sync::watch;
 
-/// One bell for each run that somebody watches.
+/// One notifier for each run that has watchers.
 #[derive(Debug, Default)]
 pub(crate) struct RunNotifiers(Mutex<HashMap<RunId, watch::Sender<u64>>>);
 
@@ -17,47 +17,47 @@ impl RunNotifiers {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hears every ring from now on.
+    /// Subscribes to all later notifications of a run.
     pub(crate) fn subscribe(&self, run: &RunId) -> watch::Receiver<u64> {
         self.all().entry(run.clone()).or_insert_with(|| watch::Sender::new(0)).subscribe()
     }
 
-    /// Says that there is something new; a bell that nobody hears any more is taken down.
+    /// Notifies the watchers of a run. A notifier without watchers is removed.
     pub(crate) fn notify(&self, run: &RunId) {
         let mut all = self.all();
-        if let Some(bell) = all.get(run) {
-            bell.send_modify(|rings| *rings = rings.wrapping_add(1));
-            if bell.receiver_count() == 0 {
+        if let Some(notifier) = all.get(run) {
+            notifier.send_modify(|count| *count = count.wrapping_add(1));
+            if notifier.receiver_count() == 0 {
                 all.remove(run);
             }
         }
     }
 
-    /// Ends every stream that waits for this run.
+    /// Ends every stream of this run.
     pub(crate) fn close(&self, run: &RunId) {
         self.all().remove(run);
     }
 
-    /// Ends every stream that waits.
+    /// Ends every stream.
     pub(crate) fn close_all(&self) {
         self.all().clear();
     }
 }
 
-/// Reads what lies behind a place.
+/// Reads the items after a position.
 type Read<T, E> = Box<dyn Fn(u64) -> BoxFuture<'static, Result<Vec<T>, E>> + Send + Sync>;
 
-/// What a stream of things that have a place needs to go on.
+/// The source of a stream of items that have a position.
 pub(crate) struct TailSource<T, E> {
-    /// Rings when there is more.
+    /// Notifies when there may be more items.
     pub(crate) notify: watch::Receiver<u64>,
-    /// The place of the last thing that was given.
+    /// The position of the last item of the stream.
     pub(crate) after: u64,
-    /// Reads what lies behind a place.
+    /// Reads the items after a position.
     pub(crate) read: Read<T, E>,
-    /// The place of a thing.
+    /// The position of an item.
     pub(crate) position: fn(&T) -> u64,
-    /// True for a thing that nothing follows.
+    /// True for an item that no other follows.
     pub(crate) is_last: fn(&T) -> bool,
 }
 
@@ -67,13 +67,13 @@ struct TailState<T, E> {
     is_done: bool,
 }
 
-/// Gives what is there, then what comes, until the last thing or until the bell is taken down.
-pub(crate) fn tail<T, E>(follow: TailSource<T, E>) -> BoxStream<'static, Result<T, E>>
+/// Streams the existing items, then later ones, until the last item or until the notifier is closed.
+pub(crate) fn tail<T, E>(source: TailSource<T, E>) -> BoxStream<'static, Result<T, E>>
 where
     T: Send + 'static,
     E: Send + 'static,
 {
-    let state = TailState { source: follow, buffered: VecDeque::new(), is_done: false };
+    let state = TailState { source, buffered: VecDeque::new(), is_done: false };
     try_unfold(state, |mut state| async move { Ok(state.next().await?.map(|item| (item, state))) }).boxed()
 }
 
@@ -88,11 +88,11 @@ impl<T, E> TailState<T, E> {
             if self.is_done {
                 return Ok(None);
             }
-            // A ring between this line and the end of the read is heard at the wait below.
+            // A notification between this line and the end of the read ends the wait below at once.
             self.source.notify.mark_unchanged();
             self.buffered = (self.source.read)(self.source.after).await?.into();
             if self.buffered.is_empty() && self.source.notify.changed().await.is_err() {
-                // The bell came down; what was written just before is given all the same.
+                // The notifier was closed; the items of the last commit are streamed all the same.
                 self.buffered = (self.source.read)(self.source.after).await?.into();
                 self.is_done = true;
             }

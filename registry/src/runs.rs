@@ -16,12 +16,11 @@ use protocol::{
 use crate::error::StoreError;
 use crate::journal::{JournalError, Receipt, Seq};
 
+pub use fence::Fence;
+
+mod fence;
 pub(crate) mod leases;
 pub(crate) mod record;
-
-/// The right to write to a run: larger for each owner than for the one before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Fence(pub u64);
 
 /// What names an effect that may be asked for twice and done once; always within one tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -1,7 +1,7 @@
-//! The chain itself, without a store: how a record is written, and what its hash is.
+//! The hash chain without a store: the encoding of a record, and its hash.
 //!
-//! A record's hash is the SHA-256 of the hash before it and of the record's compact JSON, so nobody
-//! can change one record without changing every hash behind it.
+//! The hash of a record is the SHA-256 of the previous hash and of the record's compact JSON. A change
+//! of one record therefore changes every later hash.
 
 use std::fmt::Write as _;
 
@@ -10,26 +10,26 @@ use protocol::audit::Event;
 use protocol::{ContentHash, Timestamp};
 use sha2::{Digest, Sha256};
 
-/// Room for what a record has around its event: two names, a number, a hash and a time.
+/// Bytes of a record around its event: the member names, a number, a hash and a time.
 const ENTRY_OVERHEAD_BYTES: usize = 160;
 
-/// The end of a chain: the number of its last record, and that record's hash.
+/// The tip of a chain: the number and the hash of its last record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChainTip {
     /// The number of the last record; zero before the first.
     pub number: u64,
-    /// Its hash; of nothing, before the first.
+    /// Its hash; before the first record, the hash of no bytes.
     pub hash: ContentHash,
 }
 
 impl ChainTip {
-    /// The end of an empty chain.
+    /// The tip of an empty chain.
     #[must_use]
     pub fn genesis() -> Self {
         Self { number: 0, hash: ContentHash::of(b"") }
     }
 
-    /// Writes the next record and moves the end behind it.
+    /// Appends the next record and moves the tip to it.
     #[must_use]
     pub fn append(&mut self, at: Timestamp, event: &EventJson) -> ChainRow {
         let number = self.number.saturating_add(1);
@@ -40,7 +40,7 @@ impl ChainTip {
     }
 }
 
-/// A record as it is kept.
+/// A record as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChainRow {
     /// Its number.
@@ -51,21 +51,21 @@ pub struct ChainRow {
     pub record: String,
 }
 
-/// An event as compact JSON, made where the caller runs, so that the one writer has less to do.
+/// An event as compact JSON. The caller's thread encodes it, so that the one writer has less to do.
 #[derive(Debug, Clone)]
 pub struct EventJson(String);
 
 impl EventJson {
-    /// Writes an event.
+    /// Encodes an event.
     ///
     /// # Errors
-    /// Those of the serialiser.
+    /// The errors of the serialiser.
     pub fn from_event(event: &Event) -> Result<Self, serde_json::Error> {
         serde_json::to_string(event).map(Self)
     }
 }
 
-/// The hash of a record's bytes behind the hash before it.
+/// Hashes a record after the previous hash.
 #[must_use]
 pub fn hash(previous: &ContentHash, record: &[u8]) -> ContentHash {
     let mut digest = Sha256::new();
@@ -74,7 +74,7 @@ pub fn hash(previous: &ContentHash, record: &[u8]) -> ContentHash {
     ContentHash::from_digest(digest.finalize().into())
 }
 
-/// The compact JSON of [`protocol::audit::Record`], byte by byte what its serialiser would write.
+/// Encodes a [`protocol::audit::Record`] as compact JSON, byte for byte as its serialiser does.
 fn encode(number: u64, previous: &ContentHash, at: Timestamp, event: &EventJson) -> String {
     let EventJson(event) = event;
     let mut record = String::with_capacity(event.len() + ENTRY_OVERHEAD_BYTES);
@@ -90,15 +90,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_is_written_as_its_serialiser_would() {
+    fn a_record_is_encoded_as_its_serialiser_would() {
         let event = Event::System { subject: "policy".into(), message: "a \"new\" one\n".into() };
         let at = Timestamp::from_micros(1_700_000_000_123_456);
-        let mut link = ChainTip::genesis();
-        let previous = link.hash;
-        let row = link.append(at, &EventJson::from_event(&event).unwrap());
+        let mut tip = ChainTip::genesis();
+        let previous = tip.hash;
+        let row = tip.append(at, &EventJson::from_event(&event).unwrap());
         let record = Record { number: 1, previous, at, event };
         assert_eq!(row.record, serde_json::to_string(&record).unwrap());
         assert_eq!(row.hash, hash(&previous, row.record.as_bytes()));
-        assert_eq!(link, ChainTip { number: 1, hash: row.hash });
+        assert_eq!(tip, ChainTip { number: 1, hash: row.hash });
     }
 }

@@ -1,5 +1,5 @@
-//! A signed statement about the chain: "record N has this hash". Nobody without the key can make
-//! one for a chain that was cut or rewritten.
+//! A signed head: the statement "record N has this hash". Without the key it cannot be made for a chain
+//! that was truncated or rewritten.
 
 use ed25519_dalek::{Signature, Verifier, VerifyingKey};
 use greenroom_protocol as protocol;
@@ -8,25 +8,26 @@ use serde::{Deserialize, Serialize};
 
 use crate::audit::chain::ChainTip;
 
-/// What the statement is about.
+/// The meaning of a signed head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HeadKind {
-    /// The chain had at least this record while the process ran.
+    /// The chain had at least this record while the process was running.
     Running,
-    /// The chain ended here when the process ended; nothing may follow until the next start.
+    /// The chain ended with this record when the process ended. No record may follow until the next
+    /// start.
     Closed,
-    /// Everything up to this record was pruned; the chain begins behind it.
+    /// The records up to this one were pruned; the chain starts after it.
     Anchor,
 }
 
 impl HeadKind {
-    /// The kind as it is kept.
+    /// The kind as it is signed.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Running => "running",
-            Self::Closed => "sealed",
+            Self::Closed => "closed",
             Self::Anchor => "anchor",
         }
     }
@@ -35,7 +36,7 @@ impl HeadKind {
 /// A signed statement about one record of the chain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignedHead {
-    /// What the statement is about.
+    /// The meaning of a signed head.
     pub kind: HeadKind,
     /// The record's number; zero for an empty chain.
     pub number: u64,
@@ -48,13 +49,13 @@ pub struct SignedHead {
 }
 
 impl SignedHead {
-    /// The end that is stated.
+    /// The tip that the statement names.
     #[must_use]
     pub const fn tip(&self) -> ChainTip {
         ChainTip { number: self.number, hash: self.hash }
     }
 
-    /// True if the key's owner made this statement.
+    /// True if the signature is valid for this key.
     #[must_use]
     pub fn is_signed_by(&self, key: &VerifyingKey) -> bool {
         let mut bytes = [0_u8; Signature::BYTE_SIZE];
@@ -63,9 +64,9 @@ impl SignedHead {
     }
 }
 
-/// The bytes that are signed. The first line keeps them apart from anything else the key may sign.
-pub(super) fn message(kind: HeadKind, link: ChainTip, at: Timestamp) -> Vec<u8> {
-    let text =
-        format!("greenroom audit head 1\n{}\n{}\n{}\n{}\n", kind.as_str(), link.number, link.hash, at.as_micros());
+/// Returns the bytes that are signed. The first line separates them from anything else that the key
+/// may sign.
+pub(super) fn message(kind: HeadKind, tip: ChainTip, at: Timestamp) -> Vec<u8> {
+    let text = format!("greenroom audit head 1\n{}\n{}\n{}\n{}\n", kind.as_str(), tip.number, tip.hash, at.as_micros());
     text.into_bytes()
 }

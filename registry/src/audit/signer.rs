@@ -1,5 +1,5 @@
-//! The key that signs the audit's head, and the file that holds the newest signed head. Both lie
-//! outside the database: whoever can only write the database can forge neither.
+//! The key that signs the head of the audit, and the file with the newest signed head. Both are outside
+//! the database, so that write access to the database is not enough to forge either.
 
 use std::fs;
 use std::io::{self, Write};
@@ -13,12 +13,12 @@ use crate::audit::chain::ChainTip;
 use crate::audit::head::{HeadKind, SignedHead, message};
 use crate::error::StoreError;
 
-/// Only its owner may read the key.
+/// Only the owner of the key file may read it.
 const KEY_MODE: u32 = 0o600;
-/// Bytes of a key file or a head file at most.
+/// Bytes that are read of a key file or a head file.
 const FILE_BYTES_MAX: u64 = 4096;
 
-/// Signs the audit's head. Its `Debug` never prints the key.
+/// Signs the head of the audit. Its `Debug` never prints the key.
 pub struct Signer {
     key: SigningKey,
     head: Option<PathBuf>,
@@ -31,11 +31,11 @@ impl std::fmt::Debug for Signer {
 }
 
 impl Signer {
-    /// Reads the key from `key`, or makes it from 32 random bytes if there is no such file. The
-    /// newest signed head is kept beside it, under the same name with the ending `head`.
+    /// Reads the key from the file `key`, or creates it from the 32 random bytes of `seed` if the file
+    /// does not exist. The newest signed head is stored beside it, with the extension `head`.
     ///
     /// # Errors
-    /// [`StoreError`] if the file cannot be read, is no key, or others may read it.
+    /// [`StoreError`] if the file cannot be read, is no key, or is readable by other users.
     pub fn open(key: &Path, seed: impl FnOnce() -> io::Result<[u8; 32]>) -> Result<Self, StoreError> {
         let seed = match read_key(key)? {
             Some(seed) => seed,
@@ -48,29 +48,29 @@ impl Signer {
         Ok(Self { key: SigningKey::from_bytes(&seed), head: Some(key.with_extension("head")) })
     }
 
-    /// A key that is kept nowhere, for stores in memory.
+    /// A key that is stored nowhere, for in-memory stores.
     #[must_use]
     pub fn ephemeral(seed: [u8; 32]) -> Self {
         Self { key: SigningKey::from_bytes(&seed), head: None }
     }
 
-    /// The public half.
+    /// The public key.
     #[must_use]
     pub fn verifying_key(&self) -> VerifyingKey {
         self.key.verifying_key()
     }
 
-    /// States that the chain has this record.
+    /// Signs the statement that the chain has this record.
     #[must_use]
-    pub fn sign(&self, kind: HeadKind, link: ChainTip, at: Timestamp) -> SignedHead {
-        let signature = hex::encode(self.key.sign(&message(kind, link, at)).to_bytes());
-        SignedHead { kind, number: link.number, hash: link.hash, at, signature }
+    pub fn sign(&self, kind: HeadKind, tip: ChainTip, at: Timestamp) -> SignedHead {
+        let signature = hex::encode(self.key.sign(&message(kind, tip, at)).to_bytes());
+        SignedHead { kind, number: tip.number, hash: tip.hash, at, signature }
     }
 
-    /// The head that was kept last; `None` if there is none.
+    /// Reads the head that was saved last; `None` if there is none.
     ///
     /// # Errors
-    /// [`StoreError`] if it cannot be read, or is no head.
+    /// [`StoreError`] if it cannot be read or is no head.
     pub fn load_head(&self) -> Result<Option<SignedHead>, StoreError> {
         let Some(text) = self.head.as_deref().map(read_bounded).transpose()?.flatten() else { return Ok(None) };
         serde_json::from_str(&text)
@@ -78,17 +78,18 @@ impl Signer {
             .map_err(|error| StoreError::Chain(format!("the signed head cannot be read: {error}")))
     }
 
-    /// Keeps a head in the place of the one before. A crash leaves either of them, never half of one.
+    /// Replaces the saved head. After a crash the file has either the old head or the new one, never
+    /// a part of one.
     ///
     /// # Errors
     /// [`StoreError`] if it cannot be written.
     pub fn save_head(&self, head: &SignedHead) -> Result<(), StoreError> {
         let Some(path) = &self.head else { return Ok(()) };
-        let draft = path.with_extension("head.new");
-        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(KEY_MODE).open(&draft)?;
+        let staging = path.with_extension("head.new");
+        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(KEY_MODE).open(&staging)?;
         file.write_all(&serde_json::to_vec(head)?)?;
         file.sync_data()?;
-        fs::rename(&draft, path)?;
+        fs::rename(&staging, path)?;
         Ok(())
     }
 }
@@ -98,11 +99,14 @@ fn read_key(path: &Path) -> Result<Option<[u8; 32]>, StoreError> {
 
     let Some(text) = read_bounded(path)? else { return Ok(None) };
     if fs::metadata(path)?.mode() & 0o077 != 0 {
-        return Err(StoreError::Failed(format!("others may read the key {}: set its mode to 600", path.display())));
+        return Err(StoreError::Failed(format!(
+            "other users may read the key {}: set its mode to 600",
+            path.display()
+        )));
     }
     let mut seed = [0; 32];
     hex::decode_to_slice(text.trim(), &mut seed)
-        .map_err(|_| StoreError::Failed(format!("{} is not an audit key: 64 hex digits", path.display())))?;
+        .map_err(|_| StoreError::Failed(format!("{} is not an audit key, which has 64 hex digits", path.display())))?;
     Ok(Some(seed))
 }
 
@@ -131,30 +135,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_made_once_and_read_by_its_owner_only() {
+    fn a_key_is_created_once_and_read_by_its_owner_only() {
         use std::os::unix::fs::PermissionsExt;
 
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("audit.key");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.key");
         let first = Signer::open(&path, || Ok([7; 32])).unwrap();
-        let again = Signer::open(&path, || Err(io::Error::other("not asked again"))).unwrap();
-        assert_eq!(first.verifying_key(), again.verifying_key());
+        let reopened = Signer::open(&path, || Err(io::Error::other("the key exists already"))).unwrap();
+        assert_eq!(first.verifying_key(), reopened.verifying_key());
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         let open_to_all = Signer::open(&path, || Ok([7; 32]));
         assert!(open_to_all.unwrap_err().to_string().contains("600"));
     }
 
     #[test]
-    fn a_head_is_kept_and_its_signature_is_the_keys_own() {
-        let folder = tempfile::tempdir().unwrap();
-        let signer = Signer::open(&folder.path().join("audit.key"), || Ok([7; 32])).unwrap();
+    fn a_saved_head_is_read_back_and_only_its_own_key_verifies_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let signer = Signer::open(&dir.path().join("audit.key"), || Ok([7; 32])).unwrap();
         assert_eq!(signer.load_head().unwrap(), None);
         let head = signer.sign(HeadKind::Running, ChainTip::genesis(), Timestamp::from_micros(5));
         signer.save_head(&head).unwrap();
         assert_eq!(signer.load_head().unwrap(), Some(head.clone()));
         assert!(head.is_signed_by(&signer.verifying_key()));
         assert!(!head.is_signed_by(&Signer::ephemeral([8; 32]).verifying_key()));
-        let sealed = SignedHead { kind: HeadKind::Closed, ..head };
-        assert!(!sealed.is_signed_by(&signer.verifying_key()), "a signature holds for its own statement only");
+        let closed = SignedHead { kind: HeadKind::Closed, ..head };
+        assert!(!closed.is_signed_by(&signer.verifying_key()), "a signature is valid for its own statement only");
     }
 }

@@ -1,4 +1,4 @@
-//! Walks a chain record by record and names the first place where it does not hold.
+//! Verifies a hash chain record by record and reports the first violation.
 
 use std::fmt;
 
@@ -8,20 +8,20 @@ use greenroom_protocol::audit::Record;
 use crate::audit::chain::{ChainRow, ChainTip, hash};
 use crate::audit::head::{HeadKind, SignedHead};
 
-/// Where a chain does not hold, and how.
+/// The first violation of a chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChainViolation {
-    /// The record is not what was written.
+    /// The record was changed.
     Changed {
         /// Its number.
         number: u64,
     },
-    /// The record is not there.
+    /// The record is missing.
     Removed {
         /// Its number.
         number: u64,
     },
-    /// The record was put in by somebody else.
+    /// The record was inserted later.
     Inserted {
         /// Its number.
         number: u64,
@@ -31,26 +31,26 @@ pub enum ChainViolation {
         /// Its number.
         number: u64,
     },
-    /// The end is missing.
+    /// The last records are missing.
     Truncated {
-        /// The last record that is there.
+        /// The last record that exists.
         after: u64,
-        /// The last one that was signed.
+        /// The last record that was signed.
         signed: u64,
     },
-    /// The records agree with each other, but not with what was signed.
+    /// The records are consistent with each other, but not with a signed head.
     Rewritten {
-        /// The last record that a signature still holds for.
+        /// The last record that a signed head confirms.
         after: u64,
-        /// The signed record that is another one now.
+        /// The signed record that has changed.
         through: u64,
     },
-    /// A signature is not the key's own.
+    /// A signature is not valid for the key.
     Forged {
-        /// The record that it is about.
+        /// The record that the head names.
         number: u64,
     },
-    /// There are records, but nothing that was signed.
+    /// There are records, but no signed head.
     Unsigned,
 }
 
@@ -64,110 +64,110 @@ impl fmt::Display for ChainViolation {
                 write!(f, "record {number} does not follow record {}: one was replaced", number.saturating_sub(1))
             }
             Self::Truncated { after, signed } => {
-                write!(f, "the end was cut off: record {after} is the last, but record {signed} was signed")
+                write!(f, "the chain was truncated: record {after} is the last, but record {signed} was signed")
             }
             Self::Rewritten { after, through } => {
-                write!(f, "the chain was rewritten behind record {after}: record {through} is not the one signed")
+                write!(f, "the chain was rewritten after record {after}: record {through} is not the one signed")
             }
             Self::Forged { number } => write!(f, "the signature for record {number} is not the key's"),
-            Self::Unsigned => f.write_str("nothing was signed"),
+            Self::Unsigned => f.write_str("no head was signed"),
         }
     }
 }
 
-/// What a walk along the chain found.
+/// The result of a verification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChainReport {
-    /// Records that hold.
+    /// Valid records.
     pub records: u64,
-    /// The last record before the chain begins: zero, or the last one that was pruned.
+    /// The last record before the start of the chain: zero, or the last one that was pruned.
     pub anchor: u64,
-    /// The last record that a signature covers. Those behind it are at most a second old, or the
-    /// process died before it could sign.
+    /// The last record that a signed head confirms. Later records are at most a second old, or the
+    /// process crashed before it could sign them.
     pub signed: u64,
-    /// Where the chain does not hold.
+    /// The first violation.
     pub violation: Option<ChainViolation>,
 }
 
 impl ChainReport {
-    /// True if every record is what was written.
+    /// True if no record violates the chain.
     #[must_use]
     pub const fn is_valid(&self) -> bool {
         self.violation.is_none()
     }
 }
 
-/// Walks a chain from its anchor on.
+/// Verifies a chain from its anchor on.
 #[derive(Debug)]
 pub struct ChainVerifier {
     heads: Vec<SignedHead>,
     next_head: usize,
-    begin: ChainTip,
+    start: ChainTip,
     last: ChainTip,
     signed: u64,
     violation: Option<ChainViolation>,
 }
 
 impl ChainVerifier {
-    /// Begins a walk. `heads` are all signed statements that were kept, in any order, anchors among
-    /// them: the newest anchor is where the chain must begin.
+    /// Starts a verification. `heads` are all stored signed heads in any order, anchors included: the
+    /// chain must start at the newest anchor.
     #[must_use]
     pub fn new(key: &VerifyingKey, mut heads: Vec<SignedHead>) -> Self {
         let forged = heads.iter().find(|head| !head.is_signed_by(key)).map(|head| head.number);
         heads.sort_by_key(|head| head.number);
         let anchor = heads.iter().rev().find(|head| head.kind == HeadKind::Anchor);
-        let begin = anchor.map_or_else(ChainTip::genesis, SignedHead::tip);
-        heads.retain(|head| head.number >= begin.number);
-        let fault = forged.map(|number| ChainViolation::Forged { number });
-        Self { heads, next_head: 0, begin, last: begin, signed: begin.number, violation: fault }.passed()
+        let start = anchor.map_or_else(ChainTip::genesis, SignedHead::tip);
+        heads.retain(|head| head.number >= start.number);
+        let violation = forged.map(|number| ChainViolation::Forged { number });
+        Self { heads, next_head: 0, start, last: start, signed: start.number, violation }.with_checked_heads()
     }
 
-    /// Begins a walk behind a record that is known to be right.
+    /// Starts a verification after a record that is known to be valid.
     #[must_use]
     pub(crate) const fn from_tip(last: ChainTip) -> Self {
-        Self { heads: Vec::new(), next_head: 0, begin: last, last, signed: last.number, violation: None }
+        Self { heads: Vec::new(), next_head: 0, start: last, last, signed: last.number, violation: None }
     }
 
-    /// The end of what was walked, or the place where it does not hold.
+    /// Returns the tip of the verified records, or the first violation.
     pub(crate) fn tip(&self) -> Result<ChainTip, ChainViolation> {
         self.violation.map_or(Ok(self.last), Err)
     }
 
-    /// The number behind which the walk goes on.
+    /// The number of the last verified record.
     #[must_use]
     pub const fn last_number(&self) -> u64 {
         self.last.number
     }
 
-    /// Takes the next record; after the first fault, none is looked at.
+    /// Verifies the next record. Records after the first violation are ignored.
     pub fn verify_next(&mut self, row: &ChainRow) {
         if self.violation.is_some() {
             return;
         }
-        match self.judge(row) {
+        match self.check_record(row) {
             Ok(()) => {
                 self.last = ChainTip { number: row.number, hash: row.hash };
-                self.pass_heads();
+                self.check_heads();
             }
-            Err(fault) => self.violation = Some(fault),
+            Err(violation) => self.violation = Some(violation),
         }
     }
 
-    /// Ends the walk.
+    /// Ends the verification.
     #[must_use]
     pub fn finish(mut self) -> ChainReport {
         if self.violation.is_none() {
             self.violation = self.check_tip();
         }
         ChainReport {
-            records: self.last.number.saturating_sub(self.begin.number),
-            anchor: self.begin.number,
+            records: self.last.number.saturating_sub(self.start.number),
+            anchor: self.start.number,
             signed: self.signed,
             violation: self.violation,
         }
     }
 
-    fn judge(&self, row: &ChainRow) -> Result<(), ChainViolation> {
+    fn check_record(&self, row: &ChainRow) -> Result<(), ChainViolation> {
         let number = self.last.number.saturating_add(1);
         if row.number != number {
             return Err(if row.number > number {
@@ -200,11 +200,11 @@ impl ChainVerifier {
             return Some(ChainViolation::Truncated { after: self.last.number, signed: last.number });
         }
         let newest = self.heads.iter().max_by_key(|head| (head.number, head.at))?;
-        let is_past_seal = newest.kind == HeadKind::Closed && self.last.number > newest.number;
-        is_past_seal.then_some(ChainViolation::Inserted { number: newest.number.saturating_add(1) })
+        let is_after_close = newest.kind == HeadKind::Closed && self.last.number > newest.number;
+        is_after_close.then_some(ChainViolation::Inserted { number: newest.number.saturating_add(1) })
     }
 
-    fn pass_heads(&mut self) {
+    fn check_heads(&mut self) {
         while let Some(head) = self.heads.get(self.next_head).filter(|head| head.number <= self.last.number) {
             if head.tip() == self.last {
                 self.signed = head.number;
@@ -215,8 +215,8 @@ impl ChainVerifier {
         }
     }
 
-    fn passed(mut self) -> Self {
-        self.pass_heads();
+    fn with_checked_heads(mut self) -> Self {
+        self.check_heads();
         self
     }
 }

@@ -1,4 +1,4 @@
-//! The audit in SQLite: what is read comes from a reader, what is written goes to the writer.
+//! The audit in SQLite: readers serve reads, the writer serves writes.
 
 use std::sync::Arc;
 
@@ -7,7 +7,6 @@ use greenroom_protocol as protocol;
 use protocol::Timestamp;
 use protocol::audit::{Closing, Event, Opening, Record};
 use protocol::limits::PAGE_ROWS_MAX;
-use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 
 use crate::audit::chain::{ChainTip, EventJson};
@@ -17,19 +16,23 @@ use crate::audit::verify::{ChainReport, ChainVerifier};
 use crate::audit::{AuditError, AuditLog, AuditPage, AuditSeq, OpenAuditEntry, PendingAuditEntry, PruneReport};
 use crate::error::StoreError;
 use crate::group_commit::CommitTiming;
-use crate::sqlite::commands::{AuditWrite, Command};
+use crate::sqlite::columns::Columns as _;
+use crate::sqlite::error::sqlx_error;
+use crate::sqlite::handle::StoreHandle;
 use crate::sqlite::statement_batch::{from_int, to_int};
-use crate::sqlite::writer::hash_of;
-use crate::sqlite::{Shared, failed};
 
-pub(super) mod write;
+use chain::{CloseEntry, decode_row};
+use commands::{OpenEntry, PruneAudit, RecordSystemEvent};
 
-/// Records that a walk reads at once.
+pub(super) mod chain;
+mod commands;
+
+/// Records that a verification reads at once.
 const VERIFY_BATCH_ENTRIES: i64 = 4_096;
 
 /// The audit.
 pub(super) struct SqliteAudit {
-    pub(super) shared: Arc<Shared>,
+    pub(super) store: StoreHandle,
     pub(super) signer: Arc<Signer>,
 }
 
@@ -43,42 +46,40 @@ impl AuditLog for SqliteAudit {
     ) -> Result<PendingAuditEntry, AuditError> {
         let request = opening.request.clone();
         let event = EventJson::from_event(&Event::Opened(opening)).map_err(StoreError::from)?;
-        let open = |answer| Command::Audit(AuditWrite::Open { event, request, at: now, timing, answer });
-        Ok(PendingAuditEntry::submitted(self.shared.queue.submit(open).await?))
+        let open = OpenEntry { event, request, at: now, timing, queue: self.store.queue.clone() };
+        Ok(PendingAuditEntry::submitted(self.store.queue.submit(open).await?))
     }
 
     async fn close(&self, mut entry: OpenAuditEntry, closing: Closing, now: Timestamp) {
         let opened = entry.opened();
-        let told = match EventJson::from_event(&Event::Closed { opened: opened.0, closing }) {
+        let submitted = match EventJson::from_event(&Event::Closed { opened: opened.0, closing }) {
             Ok(event) => {
                 let request = entry.request().clone();
-                let close = AuditWrite::Close { opened, event, request, at: now };
-                self.shared.queue.send(Command::Audit(close)).await
+                self.store.queue.send(CloseEntry { opened, event, request, at: now }).await
             }
             Err(error) => Err(error.into()),
         };
-        match told {
+        match submitted {
             Ok(()) => entry.disarm(),
-            Err(error) => tracing::error!(audit.opened = opened.0, error = %error, "a record cannot be closed"),
+            Err(error) => tracing::error!(audit.opened = opened.0, error = %error, "an audit entry cannot be closed"),
         }
     }
 
     async fn record_system_event(&self, subject: &str, message: &str, now: Timestamp) -> Result<AuditSeq, AuditError> {
         let event = Event::System { subject: subject.to_owned(), message: message.to_owned() };
         let event = EventJson::from_event(&event).map_err(StoreError::from)?;
-        let note = |answer| Command::Audit(AuditWrite::Note { event, at: now, answer });
-        Ok(self.shared.queue.request::<_, StoreError>(note).await?)
+        Ok(self.store.queue.execute(RecordSystemEvent { event, at: now }).await?)
     }
 
     async fn read(&self, before: Option<AuditSeq>, limit: u32) -> Result<AuditPage, AuditError> {
-        self.shared.flush().await?;
+        self.store.flush().await?;
         let limit = limit.clamp(1, PAGE_ROWS_MAX);
         let rows = sqlx::query("SELECT record FROM audit WHERE number < ? ORDER BY number DESC LIMIT ?")
             .bind(before.map_or(i64::MAX, |AuditSeq(number)| to_int(number)))
             .bind(i64::from(limit) + 1)
-            .fetch_all(&self.shared.readers)
+            .fetch_all(&self.store.readers)
             .await
-            .map_err(|error| failed(&error))?;
+            .map_err(|error| sqlx_error(&error))?;
         let is_more = rows.len() > limit as usize;
         let records = rows.iter().take(limit as usize).map(record_of).collect::<Result<Vec<_>, _>>()?;
         let next = records.last().filter(|_| is_more).map(|record| AuditSeq(record.number));
@@ -86,63 +87,57 @@ impl AuditLog for SqliteAudit {
     }
 
     async fn find(&self, id: &str) -> Result<Vec<Record>, AuditError> {
-        self.shared.flush().await?;
+        self.store.flush().await?;
         let query = match id.parse::<u64>() {
             Ok(number) => sqlx::query("SELECT record FROM audit WHERE number = ?").bind(to_int(number)),
             Err(_) => sqlx::query("SELECT record FROM audit WHERE request = ? ORDER BY number").bind(id.to_owned()),
         };
-        let rows = query.fetch_all(&self.shared.readers).await.map_err(|error| failed(&error))?;
+        let rows = query.fetch_all(&self.store.readers).await.map_err(|error| sqlx_error(&error))?;
         Ok(rows.iter().map(record_of).collect::<Result<_, _>>()?)
     }
 
     async fn verify(&self) -> Result<ChainReport, AuditError> {
-        // A closed store can still be walked.
-        match self.shared.flush().await {
-            Ok(()) | Err(StoreError::Closed) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let mut snapshot = self.shared.readers.begin().await.map_err(|error| failed(&error))?;
-        Ok(verifier(&mut snapshot, &self.signer).await?)
+        // The chain of a closed store can still be verified.
+        self.store.flush_if_open().await?;
+        let mut snapshot = self.store.readers.begin().await.map_err(|error| sqlx_error(&error))?;
+        Ok(verify_chain(&mut snapshot, &self.signer).await?)
     }
 
     async fn prune(&self, before: Timestamp, now: Timestamp) -> Result<PruneReport, AuditError> {
-        self.shared.flush().await?;
-        let oldest_open = self.shared.open_entries().first().copied().unwrap_or(u64::MAX);
+        self.store.flush().await?;
+        let oldest_open = self.store.open_entries().first().copied().unwrap_or(u64::MAX);
         let last = sqlx::query(
-            "SELECT number, hash, number - (SELECT MIN(number) FROM audit) + 1 AS many FROM audit \
+            "SELECT number, hash, number - (SELECT MIN(number) FROM audit) + 1 AS records FROM audit \
              WHERE number < ?1 AND number < COALESCE((SELECT MIN(number) FROM audit WHERE at >= ?2), ?1) \
              ORDER BY number DESC LIMIT 1",
         )
         .bind(to_int(oldest_open))
         .bind(before.as_micros())
-        .fetch_optional(&self.shared.readers)
+        .fetch_optional(&self.store.readers)
         .await
-        .map_err(|error| failed(&error))?;
+        .map_err(|error| sqlx_error(&error))?;
         let Some(last) = last else { return Ok(PruneReport::default()) };
-        let number: i64 = last.try_get("number").map_err(|error| failed(&error))?;
-        let many: i64 = last.try_get("many").map_err(|error| failed(&error))?;
-        let hash: &[u8] = last.try_get("hash").map_err(|error| failed(&error))?;
-        let (through, records) = (ChainTip { number: from_int(number), hash: hash_of(hash)? }, from_int(many));
-        let prune = |answer| Command::Audit(AuditWrite::Prune { through, records, now, answer });
-        Ok(self.shared.queue.request::<_, StoreError>(prune).await?)
+        let through = ChainTip { number: last.number("number")?, hash: last.hash("hash")? };
+        let prune = PruneAudit { through, records: last.number("records")?, now };
+        Ok(self.store.queue.execute(prune).await?)
     }
 }
 
-/// Walks the chain as it stood when this transaction began.
-pub(super) async fn verifier(snapshot: &mut SqliteConnection, signer: &Signer) -> Result<ChainReport, StoreError> {
+/// Verifies the chain as it was when this transaction began.
+pub(super) async fn verify_chain(snapshot: &mut SqliteConnection, signer: &Signer) -> Result<ChainReport, StoreError> {
     let last: Option<i64> = sqlx::query_scalar("SELECT MAX(number) FROM audit")
         .fetch_one(&mut *snapshot)
         .await
-        .map_err(|error| failed(&error))?;
+        .map_err(|error| sqlx_error(&error))?;
     let texts: Vec<String> = sqlx::query_scalar("SELECT head FROM audit_heads")
         .fetch_all(&mut *snapshot)
         .await
-        .map_err(|error| failed(&error))?;
+        .map_err(|error| sqlx_error(&error))?;
     let mut heads = texts.iter().map(|text| serde_json::from_str(text)).collect::<Result<Vec<SignedHead>, _>>()?;
-    // What was signed while the snapshot was being taken says nothing about the snapshot.
+    // A head that was signed while the snapshot was taken may name a record outside the snapshot.
     let last = from_int(last.unwrap_or_default());
     let newest = heads.iter().map(|head| head.number).max().unwrap_or_default();
-    heads.extend(signer.load_head()?.filter(|kept| kept.number <= newest || kept.number > last));
+    heads.extend(signer.load_head()?.filter(|head| head.number <= newest || head.number > last));
     let mut verifier = ChainVerifier::new(&signer.verifying_key(), heads);
     loop {
         let rows = sqlx::query("SELECT number, hash, record FROM audit WHERE number > ? ORDER BY number LIMIT ?")
@@ -150,10 +145,10 @@ pub(super) async fn verifier(snapshot: &mut SqliteConnection, signer: &Signer) -
             .bind(VERIFY_BATCH_ENTRIES)
             .fetch_all(&mut *snapshot)
             .await
-            .map_err(|error| failed(&error))?;
+            .map_err(|error| sqlx_error(&error))?;
         let before = verifier.last_number();
         for row in &rows {
-            verifier.verify_next(&write::row_of(row)?);
+            verifier.verify_next(&decode_row(row)?);
         }
         if rows.is_empty() || verifier.last_number() == before {
             return Ok(verifier.finish());
@@ -162,6 +157,5 @@ pub(super) async fn verifier(snapshot: &mut SqliteConnection, signer: &Signer) -
 }
 
 fn record_of(row: &sqlx::sqlite::SqliteRow) -> Result<Record, StoreError> {
-    let record: &str = row.try_get("record").map_err(|error| failed(&error))?;
-    Ok(serde_json::from_str(record)?)
+    Ok(serde_json::from_str(row.text("record")?)?)
 }

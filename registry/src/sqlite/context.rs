@@ -1,6 +1,4 @@
-//! Shared contexts in SQLite: what is read comes from a reader, what is written goes to the writer.
-
-use std::sync::Arc;
+//! Shared contexts in SQLite: readers serve reads, the writer serves writes.
 
 use async_trait::async_trait;
 use futures::future::FutureExt;
@@ -13,27 +11,35 @@ use crate::context::{ContextError, ContextEvent, ContextPut, ContextStore, Snaps
 use crate::error::StoreError;
 use crate::notify::{TailSource, tail};
 use crate::runs::Fence;
-use crate::sqlite::commands::{Command, ContextCommand};
-use crate::sqlite::{Shared, failed};
+use crate::sqlite::error::sqlx_error;
+use crate::sqlite::handle::StoreHandle;
 
-pub(super) mod write;
+use cache::{SELECT_CONTEXT, assemble, decode_row};
+use commands::{ClaimContext, ExpireValues, RemoveContext, WriteValue};
 
-/// The contexts.
+pub(super) mod cache;
+mod commands;
+
+/// The shared contexts.
 #[derive(Clone)]
-pub(super) struct SqliteContext(pub(super) Arc<Shared>);
+pub(super) struct SqliteContext(pub(super) StoreHandle);
 
 impl SqliteContext {
     async fn data(&self, run: &RunId) -> Result<ContextData, StoreError> {
-        let mut reader = self.0.readers.acquire().await.map_err(|error| failed(&error))?;
-        Ok(write::read_context(&mut reader, run).await?.unwrap_or_default())
+        let rows = sqlx::query(SELECT_CONTEXT)
+            .bind(run.as_str())
+            .fetch_all(&self.0.readers)
+            .await
+            .map_err(|error| sqlx_error(&error))?;
+        let rows = rows.iter().map(decode_row).collect::<Result<Vec<_>, _>>()?;
+        Ok(assemble(rows).unwrap_or_default())
     }
 }
 
 #[async_trait]
 impl ContextStore for SqliteContext {
     async fn claim(&self, run: &RunId) -> Result<Fence, ContextError> {
-        let run = run.clone();
-        self.0.queue.request(|answer| Command::Context(ContextCommand::Claim { run, answer })).await
+        self.0.queue.execute(ClaimContext { run: run.clone() }).await
     }
 
     async fn read(
@@ -47,8 +53,7 @@ impl ContextStore for SqliteContext {
     }
 
     async fn write(&self, run: &RunId, fence: Fence, put: ContextPut, now: Timestamp) -> Result<Version, ContextError> {
-        let (run, put) = (run.clone(), Box::new(put));
-        self.0.queue.request(|answer| Command::Context(ContextCommand::Write { run, fence, put, now, answer })).await
+        self.0.queue.execute(WriteValue { run: run.clone(), fence, put, now }).await
     }
 
     async fn snapshot(&self, run: &RunId, now: Timestamp) -> Result<Snapshot, ContextError> {
@@ -56,13 +61,13 @@ impl ContextStore for SqliteContext {
     }
 
     fn watch(&self, run: &RunId, after: Version) -> BoxStream<'static, Result<ContextEvent, ContextError>> {
-        let (store, name) = (self.clone(), run.clone());
+        let (store, run_id) = (self.clone(), run.clone());
         tail(TailSource {
             notify: self.0.context_notifiers.subscribe(run),
             after: after.0,
             read: Box::new(move |after| {
-                let (store, name) = (store.clone(), name.clone());
-                async move { Ok(store.data(&name).await?.changes(Version(after))) }.boxed()
+                let (store, run_id) = (store.clone(), run_id.clone());
+                async move { Ok(store.data(&run_id).await?.changes(Version(after))) }.boxed()
             }),
             position: |event: &ContextEvent| event.version.0,
             is_last: |_| false,
@@ -70,14 +75,12 @@ impl ContextStore for SqliteContext {
     }
 
     async fn expire(&self, run: &RunId, fence: Fence, now: Timestamp) -> Result<u64, ContextError> {
-        let run = run.clone();
-        self.0.queue.request(|answer| Command::Context(ContextCommand::Expire { run, fence, now, answer })).await
+        self.0.queue.execute(ExpireValues { run: run.clone(), fence, now }).await
     }
 
     async fn remove(&self, run: &RunId, fence: Fence) -> Result<(), ContextError> {
-        let (name, notifiers) = (run.clone(), &self.0.context_notifiers);
-        self.0.queue.request(|answer| Command::Context(ContextCommand::Remove { run: name, fence, answer })).await?;
-        notifiers.close(run);
+        self.0.queue.execute(RemoveContext { run: run.clone(), fence }).await?;
+        self.0.context_notifiers.close(run);
         Ok(())
     }
 }

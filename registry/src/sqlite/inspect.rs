@@ -1,5 +1,5 @@
-//! Reads a whole database and says what is wrong with it. Nothing is written, so it works just as well
-//! on a file that is too damaged, or too old, to be opened for work.
+//! Checks a whole database without writing to it, so that it also works on a file that is too damaged
+//! or too old to be opened for writing.
 
 use std::path::Path;
 
@@ -10,53 +10,57 @@ use crate::audit::signer::Signer;
 use crate::audit::verify::ChainReport;
 use crate::error::StoreError;
 use crate::maintenance::CheckReport;
-use crate::sqlite::audit::verifier;
-use crate::sqlite::{BUSY_WAIT, failed};
+use crate::sqlite::audit::verify_chain;
+use crate::sqlite::connection::BUSY_TIMEOUT;
+use crate::sqlite::error::sqlx_error;
 
-/// Examines the file. What cannot be read is a problem that the report names.
+/// Checks the file. Content that cannot be read is a problem in the report.
 pub(crate) async fn examine(path: &Path, signer: &Signer) -> Result<CheckReport, StoreError> {
     let bytes = tokio::fs::metadata(path).await?.len();
     let mut report = CheckReport { problems: Vec::new(), audit: None, schema: 0, bytes };
-    let options =
-        SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(BUSY_WAIT).disable_statement_logging();
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .read_only(true)
+        .busy_timeout(BUSY_TIMEOUT)
+        .disable_statement_logging();
     let mut connection = match options.connect().await {
         Ok(connection) => connection,
         Err(error) => {
-            report.problems.push(failed(&error).to_string());
+            report.problems.push(sqlx_error(&error).to_string());
             return Ok(report);
         }
     };
-    match integrity(&mut connection).await {
+    match check_integrity(&mut connection).await {
         Ok(problems) => report.problems.extend(problems),
         Err(error) => report.problems.push(error.to_string()),
     }
-    match schema(&mut connection).await {
+    match read_schema_version(&mut connection).await {
         Ok(schema) => report.schema = schema,
         Err(error) => report.problems.push(format!("the version of the schema cannot be read: {error}")),
     }
-    match verdict(&mut connection, signer).await {
-        Ok(verdict) => report.audit = Some(verdict),
+    match verify_audit(&mut connection, signer).await {
+        Ok(audit) => report.audit = Some(audit),
         Err(error) => report.problems.push(format!("the audit cannot be read: {error}")),
     }
-    // What was read stands, whether or not the connection ends well.
+    // The report is complete; a failure to close the connection does not change it.
     drop(connection.close().await);
     Ok(report)
 }
 
-async fn integrity(connection: &mut SqliteConnection) -> Result<Vec<String>, StoreError> {
-    let found: Vec<String> =
-        sqlx::query_scalar("PRAGMA integrity_check").fetch_all(connection).await.map_err(|error| failed(&error))?;
-    Ok(found.into_iter().filter(|line| line != "ok").collect())
+async fn check_integrity(connection: &mut SqliteConnection) -> Result<Vec<String>, StoreError> {
+    let lines: Vec<String> =
+        sqlx::query_scalar("PRAGMA integrity_check").fetch_all(connection).await.map_err(|error| sqlx_error(&error))?;
+    Ok(lines.into_iter().filter(|line| line != "ok").collect())
 }
 
-async fn schema(connection: &mut SqliteConnection) -> Result<i64, StoreError> {
+async fn read_schema_version(connection: &mut SqliteConnection) -> Result<i64, StoreError> {
     sqlx::query_scalar("SELECT COALESCE(MAX(version), 0) FROM _sqlx_migrations")
         .fetch_one(connection)
         .await
-        .map_err(|error| failed(&error))
+        .map_err(|error| sqlx_error(&error))
 }
 
-async fn verdict(connection: &mut SqliteConnection, signer: &Signer) -> Result<ChainReport, StoreError> {
-    let mut snapshot = connection.begin().await.map_err(|error| failed(&error))?;
-    verifier(&mut snapshot, signer).await
+async fn verify_audit(connection: &mut SqliteConnection, signer: &Signer) -> Result<ChainReport, StoreError> {
+    let mut snapshot = connection.begin().await.map_err(|error| sqlx_error(&error))?;
+    verify_chain(&mut snapshot, signer).await
 }

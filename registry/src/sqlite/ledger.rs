@@ -1,81 +1,101 @@
-//! Usage and money in SQLite: decided in the book, which all callers share, and written by sums
-//! with whatever is committed next.
+//! Usage and money in SQLite: decided in the ledger's state, which all callers share, and written as
+//! sums with the next commit.
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use greenroom_protocol as protocol;
 use protocol::{CallKey, MicroUsd, Timestamp};
+use sqlx::sqlite::SqliteRow;
 
 use crate::error::StoreError;
+use crate::group_commit::LINGER;
 use crate::ledger::deltas::{CostEntry, CostKey};
 use crate::ledger::usage::day_of;
 use crate::ledger::{
     Account, Amount, CostRow, Ledger, Limit, Periods, Reservation, ReservationId, ReserveError, Settlement, UsageKey,
     UsageSummary,
 };
-use crate::sqlite::commands::Command;
-use crate::sqlite::runs::row::id;
-use crate::sqlite::{Shared, failed};
+use crate::sqlite::columns::Columns as _;
+use crate::sqlite::command::WriteCommand;
+use crate::sqlite::commit::Commit;
+use crate::sqlite::error::sqlx_error;
+use crate::sqlite::handle::StoreHandle;
+use crate::sqlite::writer_state::WriterState;
 
-use write::{amount_of, estimated_of, int, number, text};
+use rows::{actual_amount, estimated_amount};
 
-pub(super) mod write;
+pub(super) mod rows;
 
 /// The ledger.
-pub(super) struct SqliteLedger(pub(super) Arc<Shared>);
+pub(super) struct SqliteLedger(pub(super) StoreHandle);
 
-/// A reservation whose commit is awaited: if it fails, or nobody waits any more, it never was.
+/// Starts a commit soon, which writes the changes of the ledger as every commit does.
+struct FlushLedger;
+
+impl WriteCommand for FlushLedger {
+    type Output = ();
+    type Error = StoreError;
+
+    fn max_delay(&self) -> Duration {
+        LINGER
+    }
+
+    fn apply(self, _state: &mut WriterState, _commit: &mut Commit) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+/// Cancels a reservation on drop, unless its commit succeeded.
 struct ReserveGuard<'a> {
-    shared: &'a Shared,
+    store: &'a StoreHandle,
     id: Option<ReservationId>,
 }
 
 impl Drop for ReserveGuard<'_> {
     fn drop(&mut self) {
         if let Some(id) = self.id.take() {
-            self.shared.state().cancel_reservation(id);
-            nudge(self.shared);
+            self.store.ledger().cancel_reservation(id);
+            flush_soon(self.store);
         }
     }
 }
 
-/// Lets the writer write what has changed, soon.
-fn nudge(shared: &Shared) {
-    if let Err(error) = shared.queue.try_send(Command::FlushLedger) {
-        // The next commit, or the next start, does the same.
-        tracing::debug!(error = %error, "the ledger waits for the next commit");
+fn flush_soon(store: &StoreHandle) {
+    if let Err(error) = store.queue.try_send(FlushLedger) {
+        // The next commit, or the recovery at the next start, has the same effect.
+        tracing::debug!(error = %error, "the ledger's changes are written with the next commit");
     }
 }
 
 #[async_trait]
 impl Ledger for SqliteLedger {
-    async fn count(&self, who: &UsageKey, over: Periods, now: Timestamp) -> Result<UsageSummary, StoreError> {
-        Ok(self.0.state().count(who, over, now))
+    async fn count(&self, key: &UsageKey, periods: Periods, now: Timestamp) -> Result<UsageSummary, StoreError> {
+        Ok(self.0.ledger().count(key, periods, now))
     }
 
-    async fn usage(&self, who: &UsageKey, over: Periods, now: Timestamp) -> Result<UsageSummary, StoreError> {
-        Ok(self.0.state().usage(who, over, now))
+    async fn usage(&self, key: &UsageKey, periods: Periods, now: Timestamp) -> Result<UsageSummary, StoreError> {
+        Ok(self.0.ledger().usage(key, periods, now))
     }
 
     async fn reserve(
         &self,
         account: &Account,
         limits: &[Limit],
-        worst: Amount,
+        upper_bound: Amount,
         key: &CallKey,
         now: Timestamp,
     ) -> Result<Reservation, ReserveError> {
-        let id = self.0.state().reserve(account, limits, worst, key, now)?;
-        let mut pending = ReserveGuard { shared: &self.0, id: Some(id) };
+        let id = self.0.ledger().reserve(account, limits, upper_bound, key, now)?;
+        let mut guard = ReserveGuard { store: &self.0, id: Some(id) };
         self.0.flush().await?;
-        pending.id = None;
-        let shared = self.0.clone();
-        let abandoned = move |id| {
-            shared.state().settle(id, Settlement::Estimated, shared.clock.now());
-            nudge(&shared);
+        guard.id = None;
+        let store = self.0.clone();
+        let settle_as_estimated = move |id| {
+            store.ledger().settle(id, Settlement::Estimated, store.clock.now());
+            flush_soon(&store);
         };
-        Ok(Reservation::new(id, key.clone(), worst, Some(Box::new(abandoned))))
+        Ok(Reservation::new(id, key.clone(), upper_bound, Some(Box::new(settle_as_estimated))))
     }
 
     async fn settle(
@@ -84,41 +104,38 @@ impl Ledger for SqliteLedger {
         settlement: Settlement,
         now: Timestamp,
     ) -> Result<Amount, StoreError> {
-        let booked = self.0.state().settle(reservation.into_id(), settlement, now);
-        self.0.queue.send(Command::FlushLedger).await?;
-        Ok(booked)
+        let amount = self.0.ledger().settle(reservation.into_id(), settlement, now);
+        self.0.queue.send(FlushLedger).await?;
+        Ok(amount)
     }
 
     async fn costs(&self, since: Option<Timestamp>) -> Result<Vec<CostRow>, StoreError> {
-        match self.0.flush().await {
-            Ok(()) | Err(StoreError::Closed) => {}
-            Err(error) => return Err(error),
-        }
+        self.0.flush_if_open().await?;
         let rows = sqlx::query("SELECT * FROM costs WHERE day >= ? ORDER BY day, tenant, user, agent, workflow")
             .bind(since.map_or(i64::MIN, day_of))
             .fetch_all(&self.0.readers)
             .await
-            .map_err(|error| failed(&error))?;
-        rows.iter()
-            .map(|row| {
-                let workflow = text(row, "workflow")?;
-                let key = CostKey {
-                    day: int(row, "day")?,
-                    tenant: id(text(row, "tenant")?)?,
-                    user: id(text(row, "user")?)?,
-                    agent: id(text(row, "agent")?)?,
-                    workflow: Some(workflow).filter(|text| !text.is_empty()).map(id).transpose()?,
-                };
-                let spend = CostEntry {
-                    calls: number(row, "calls")?,
-                    actual: amount_of(row)?,
-                    calls_estimated: number(row, "calls_estimated")?,
-                    estimated: estimated_of(row)?,
-                    calls_assumed: number(row, "calls_assumed")?,
-                    assumed: MicroUsd(number(row, "assumed_cost")?),
-                };
-                Ok(key.to_row(&spend))
-            })
-            .collect()
+            .map_err(|error| sqlx_error(&error))?;
+        rows.iter().map(decode_cost).collect()
     }
+}
+
+fn decode_cost(row: &SqliteRow) -> Result<CostRow, StoreError> {
+    let workflow = row.text("workflow")?;
+    let key = CostKey {
+        day: row.int("day")?,
+        tenant: row.id("tenant")?,
+        user: row.id("user")?,
+        agent: row.id("agent")?,
+        workflow: if workflow.is_empty() { None } else { Some(row.id("workflow")?) },
+    };
+    let cost = CostEntry {
+        calls: row.number("calls")?,
+        actual: actual_amount(row)?,
+        calls_estimated: row.number("calls_estimated")?,
+        estimated: estimated_amount(row)?,
+        calls_assumed: row.number("calls_assumed")?,
+        assumed: MicroUsd(row.number("assumed_cost")?),
+    };
+    Ok(key.to_row(&cost))
 }

@@ -1,55 +1,57 @@
-//! What the last process left, put in order before the first request: brackets that it left open
-//! are closed as interrupted, reservations are settled as estimated, keys of requests that were
-//! under way are free again.
+//! Recovery from an unclean shutdown, before the first request: audit entries that the last process
+//! left open are closed as interrupted, reservations are settled as estimated, and the keys of requests
+//! in flight are released.
 
 use greenroom_protocol as protocol;
 use protocol::RequestId;
 use protocol::audit::{Event, Record};
-use sqlx::Row as _;
+use rusqlite::Connection;
 
 use crate::audit::AuditSeq;
 use crate::audit::chain::EventJson;
 use crate::audit::head::HeadKind;
 use crate::error::StoreError;
-use crate::sqlite::commands::AuditWrite;
+use crate::sqlite::audit::chain::{CloseEntry, append_closing};
+use crate::sqlite::columns::{Columns as _, select};
+use crate::sqlite::commit::Commit;
 use crate::sqlite::statement_batch::to_int;
-use crate::sqlite::writer::{Commit, Writer};
-use crate::sqlite::{audit, failed};
+use crate::sqlite::writer::Writer;
 
-/// Puts everything in order, in one commit, and signs the end of the audit.
+/// Recovers in one commit, and signs the tip of the audit.
 pub(super) async fn recover(writer: &mut Writer) -> Result<(), StoreError> {
-    // What is written from here on follows a statement of this process, not the sealed end of the last.
+    // The records from here on follow a head signed by this process, not the closed end of the last.
     writer.sign(HeadKind::Running).await?;
-    let now = writer.shared.clock.now();
+    let now = writer.state.shared.clock.now();
     let mut commit = Commit::default();
-    let open: Vec<u64> = writer.shared.open_entries().iter().copied().collect();
+    let open: Vec<u64> = writer.state.shared.open_entries().iter().copied().collect();
     for opened in &open {
-        let request = request_of(writer, *opened).await?;
+        let request = request_of(&writer.conn, *opened)?;
         let event = EventJson::from_event(&Event::Interrupted { opened: *opened })?;
-        let close = AuditWrite::Close { opened: AuditSeq(*opened), event, request, at: now };
-        audit::write::apply(writer, close, &mut commit);
+        let closing = CloseEntry { opened: AuditSeq(*opened), event, request, at: now };
+        append_closing(&mut writer.state.chain, closing, &mut commit.audit, &mut commit.statements);
     }
-    let settled = writer.shared.state().settle_outstanding(now);
-    commit.script.add("DELETE FROM idempotency_keys WHERE run IS NULL AND reply IS NULL", Vec::new());
+    let settled = writer.state.shared.ledger().settle_outstanding(now);
+    commit.statements.add("DELETE FROM idempotency_keys WHERE run IS NULL AND reply IS NULL", Vec::new());
     writer.write(&mut commit)?;
     writer.sign(HeadKind::Running).await?;
     if settled > 0 || !open.is_empty() {
-        tracing::info!(audit.interrupted = open.len(), ledger.estimated = settled, "put in order what was left");
+        tracing::info!(
+            audit.interrupted = open.len(),
+            ledger.estimated = settled,
+            "recovered after an unclean shutdown"
+        );
     }
     Ok(())
 }
 
-async fn request_of(writer: &mut Writer, number: u64) -> Result<RequestId, StoreError> {
-    let row = sqlx::query("SELECT record FROM audit WHERE number = ?")
-        .bind(to_int(number))
-        .fetch_one(&mut writer.connection)
-        .await
-        .map_err(|error| failed(&error))?;
-    let record: &str = row.try_get("record").map_err(|error| failed(&error))?;
-    match serde_json::from_str::<Record>(record)?.event {
-        Event::Opened(opening) => Ok(opening.request),
-        Event::Closed { .. } | Event::Interrupted { .. } | Event::System { .. } => {
-            Err(StoreError::Codec(format!("record {number} is noted as open, and opens nothing")))
+fn request_of(conn: &Connection, number: u64) -> Result<RequestId, StoreError> {
+    let records = select(conn, "SELECT record FROM audit WHERE number = ?", [to_int(number)], |row| {
+        Ok(serde_json::from_str::<Record>(row.text("record")?)?)
+    })?;
+    match records.into_iter().next().map(|record| record.event) {
+        Some(Event::Opened(opening)) => Ok(opening.request),
+        Some(Event::Closed { .. } | Event::Interrupted { .. } | Event::System { .. }) | None => {
+            Err(StoreError::Codec(format!("record {number} is listed as open, but opens no entry")))
         }
     }
 }

@@ -1,12 +1,12 @@
-//! What one commit writes: statements with their values, in one transaction.
+//! The statements of one commit with their values, executed in one transaction.
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ToSql, TransactionBehavior, params_from_iter};
 
 use crate::error::StoreError;
-use crate::sqlite::write_error;
+use crate::sqlite::error::rusqlite_error;
 
-/// A value of a row.
+/// A value of a column.
 #[derive(Debug, Clone)]
 pub(super) enum SqlValue {
     Null,
@@ -51,17 +51,17 @@ impl<T: Into<Self>> From<Option<T>> for SqlValue {
     }
 }
 
-/// SQLite's integers are signed; what would not fit stays at their end.
+/// Converts to the signed integers of SQLite; a larger number becomes the largest one.
 pub(super) fn to_int(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// The way back.
+/// Converts back; a negative number becomes zero.
 pub(super) fn from_int(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
 }
 
-/// What one commit writes, in its order.
+/// The statements of one commit, in order.
 #[derive(Debug, Default)]
 pub(super) struct StatementBatch(Vec<(&'static str, Vec<SqlValue>)>);
 
@@ -76,13 +76,13 @@ impl StatementBatch {
         self.0.push((sql, values));
     }
 
-    /// Writes everything, or nothing.
-    pub(super) fn run(self, conn: &mut Connection) -> Result<(), StoreError> {
-        self.try_run(conn).map_err(|error| write_error(&error))
+    /// Executes all statements in one transaction.
+    pub(super) fn execute(self, conn: &mut Connection) -> Result<(), StoreError> {
+        self.try_execute(conn).map_err(|error| rusqlite_error(&error))
     }
 
-    fn try_run(self, conn: &mut Connection) -> rusqlite::Result<()> {
-        // Rolled back when it is dropped without having been committed.
+    fn try_execute(self, conn: &mut Connection) -> rusqlite::Result<()> {
+        // Dropping the transaction without a commit rolls it back.
         let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
         for (sql, values) in self.0 {
             transaction.prepare_cached(sql)?.execute(params_from_iter(values))?;

@@ -2,13 +2,17 @@
 
 use std::path::Path;
 
+use greenroom_protocol as protocol;
 use protocol::audit::Event;
 use protocol::{AgentId, CallKey, MicroUsd, PriceBasis, UserId, WorkflowId};
-use sqlx::Executor;
+use sqlx::{Connection, Executor};
 use tempfile::TempDir;
 
-use super::*;
+use super::connection::connect_dedicated;
+use super::{maintenance, runs};
+use crate::SyncMode;
 use crate::audit::ChainViolation;
+use crate::error::StoreError;
 use crate::journal::{JournalError, Seq};
 use crate::ledger::{Account, Amount, Budget, Limit, Period, Periods, Settlement, UsageKey};
 use crate::runs::DedupKey;
@@ -70,12 +74,11 @@ async fn everything_answered_survives_a_crash() {
 async fn a_run_that_could_not_be_looked_up_is_looked_up_again() {
     let stores = TestStores::sqlite().await;
     stores.create_run(1).await;
-    let mut conn = write_conn(&stores.database(), SyncMode::Full).unwrap();
-    // It has no tables, so that nothing can be read.
-    let mut unreadable = SqliteConnection::connect("sqlite::memory:").await.unwrap();
-    let mut heads = runs::write::RunRecordCache::default();
-    assert!(heads.prefetch(&mut conn, &mut unreadable, vec![run_id(1)]).await.is_err());
-    assert!(!heads.knows(&run_id(1)), "it would pass for a run that is not there");
+    // This database has no tables, so every read fails.
+    let unreadable = rusqlite::Connection::open_in_memory().unwrap();
+    let mut cache = runs::cache::RunRecordCache::default();
+    assert!(cache.prefetch(&unreadable, vec![run_id(1)]).is_err());
+    assert!(!cache.contains(&run_id(1)), "it would pass for a run that does not exist");
 }
 
 #[tokio::test]

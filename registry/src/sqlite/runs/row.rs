@@ -1,103 +1,88 @@
-//! A run's head as a row, and back.
-
-use greenroom_protocol as protocol;
-use protocol::Timestamp;
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
+//! The record of a run as a row, and back.
 
 use crate::error::StoreError;
 use crate::journal::Seq;
 use crate::runs::record::parse_status;
 use crate::runs::{Fence, RunRecord};
-use crate::sqlite::failed;
+use crate::sqlite::columns::Columns;
 use crate::sqlite::statement_batch::{SqlValue, from_int};
-use crate::sqlite::writer::hash_of;
 
-/// Selects heads; what follows says which.
-macro_rules! select_heads {
-    ($which:literal) => {
+/// Selects run records; the argument is the rest of the statement.
+macro_rules! select_records {
+    ($rest:literal) => {
         concat!(
-            "SELECT number, run, tenant, owner, workflow, version, team, parent, request_hash, status, pending_approvals, fence, pod, ",
-            "created, updated, ",
+            "SELECT number, run, tenant, owner, workflow, version, team, parent, request_hash, status, ",
+            "pending_approvals, fence, pod, created, updated, ",
             "COALESCE((SELECT MAX(seq) FROM journal WHERE journal.run = runs.number), 0) AS seq FROM runs ",
-            $which
+            $rest
         )
     };
 }
-pub(super) use select_heads;
+pub(super) use select_records;
 
-pub(super) const BEGIN: &str = "INSERT INTO runs (number, run, tenant, owner, workflow, version, team, parent, request_hash, \
-                               status, ended, pending_approvals, fence, pod, created, updated) \
-                               VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+pub(super) const INSERT_RUN: &str = "INSERT INTO runs (number, run, tenant, owner, workflow, version, team, parent, \
+                                     request_hash, status, ended, pending_approvals, fence, pod, created, updated) \
+                                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
-/// Of a run that is there, what can change.
-pub(super) const CHANGE: &str =
-    "UPDATE runs SET status = ?, ended = ?, pending_approvals = ?, fence = ?, pod = ?, updated = ? WHERE number = ?";
+/// Updates the columns of an existing run that can change.
+pub(super) const UPDATE_RUN: &str = "UPDATE runs SET status = ?, ended = ?, pending_approvals = ?, fence = ?, pod = ?, \
+                                     updated = ? WHERE number = ?";
 
-/// The values of [`CHANGE`].
-pub(super) fn changed(number: i64, head: &RunRecord) -> Vec<SqlValue> {
+/// The values of [`UPDATE_RUN`].
+pub(super) fn update_values(number: i64, record: &RunRecord) -> Vec<SqlValue> {
     vec![
-        head.status.as_str().into(),
-        i64::from(head.status.is_terminal()).into(),
-        i64::from(head.pending_approvals).into(),
-        head.fence.0.into(),
-        head.pod.as_str().into(),
-        head.updated.as_micros().into(),
+        record.status.as_str().into(),
+        i64::from(record.status.is_terminal()).into(),
+        i64::from(record.pending_approvals).into(),
+        record.fence.0.into(),
+        record.pod.as_str().into(),
+        record.updated.as_micros().into(),
         number.into(),
     ]
 }
 
-/// The values of [`BEGIN`].
-pub(super) fn row_of(number: i64, head: &RunRecord) -> Vec<SqlValue> {
+/// The values of [`INSERT_RUN`].
+pub(super) fn insert_values(number: i64, record: &RunRecord) -> Vec<SqlValue> {
     vec![
         number.into(),
-        head.run.as_str().into(),
-        head.tenant.as_str().into(),
-        head.owner.as_str().into(),
-        head.workflow.as_str().into(),
-        SqlValue::from(&head.version),
-        head.team.as_ref().map(|team| team.as_str()).into(),
-        head.parent.as_ref().map(|parent| parent.as_str()).into(),
-        SqlValue::from(&head.request_hash),
-        head.status.as_str().into(),
-        i64::from(head.status.is_terminal()).into(),
-        i64::from(head.pending_approvals).into(),
-        head.fence.0.into(),
-        head.pod.as_str().into(),
-        head.created.as_micros().into(),
-        head.updated.as_micros().into(),
+        record.run.as_str().into(),
+        record.tenant.as_str().into(),
+        record.owner.as_str().into(),
+        record.workflow.as_str().into(),
+        SqlValue::from(&record.version),
+        record.team.as_ref().map(|team| team.as_str()).into(),
+        record.parent.as_ref().map(|parent| parent.as_str()).into(),
+        SqlValue::from(&record.request_hash),
+        record.status.as_str().into(),
+        i64::from(record.status.is_terminal()).into(),
+        i64::from(record.pending_approvals).into(),
+        record.fence.0.into(),
+        record.pod.as_str().into(),
+        record.created.as_micros().into(),
+        record.updated.as_micros().into(),
     ]
 }
 
-/// Reads a head, and its number.
-pub(super) fn head_of(row: &SqliteRow) -> Result<(i64, RunRecord), StoreError> {
-    let text = |column: &str| row.try_get::<&str, _>(column).map_err(|error| failed(&error));
-    let maybe = |column: &str| row.try_get::<Option<&str>, _>(column).map_err(|error| failed(&error));
-    let int = |column: &str| row.try_get::<i64, _>(column).map_err(|error| failed(&error));
-    let hash = |column: &str| row.try_get::<&[u8], _>(column).map_err(|error| failed(&error)).and_then(hash_of);
-    let state = text("status")?;
-    let head = RunRecord {
-        run: id(text("run")?)?,
-        tenant: id(text("tenant")?)?,
-        owner: id(text("owner")?)?,
-        workflow: id(text("workflow")?)?,
-        version: hash("version")?,
-        team: maybe("team")?.map(id).transpose()?,
-        parent: maybe("parent")?.map(id).transpose()?,
-        request_hash: hash("request_hash")?,
-        status: parse_status(state)
-            .ok_or_else(|| StoreError::Codec(format!("a run is in no state called {state:?}")))?,
-        pending_approvals: u32::try_from(int("pending_approvals")?).unwrap_or_default(),
-        fence: Fence(from_int(int("fence")?)),
-        pod: id(text("pod")?)?,
-        seq: Seq(from_int(int("seq")?)),
-        created: Timestamp::from_micros(int("created")?),
-        updated: Timestamp::from_micros(int("updated")?),
+/// Decodes a run's number and its record.
+pub(super) fn decode_record(row: &impl Columns) -> Result<(i64, RunRecord), StoreError> {
+    let status = row.text("status")?;
+    let unknown_status = || StoreError::Codec(format!("a run has the unknown status {status:?}"));
+    let record = RunRecord {
+        run: row.id("run")?,
+        tenant: row.id("tenant")?,
+        owner: row.id("owner")?,
+        workflow: row.id("workflow")?,
+        version: row.hash("version")?,
+        team: row.optional_id("team")?,
+        parent: row.optional_id("parent")?,
+        request_hash: row.hash("request_hash")?,
+        status: parse_status(status).ok_or_else(unknown_status)?,
+        pending_approvals: u32::try_from(row.int("pending_approvals")?).unwrap_or_default(),
+        fence: Fence(row.number("fence")?),
+        pod: row.id("pod")?,
+        seq: Seq(from_int(row.int("seq")?)),
+        created: row.timestamp("created")?,
+        updated: row.timestamp("updated")?,
     };
-    Ok((int("number")?, head))
-}
-
-/// An id as it was kept.
-pub(in crate::sqlite) fn id<T: std::str::FromStr<Err = protocol::id::IdError>>(text: &str) -> Result<T, StoreError> {
-    text.parse().map_err(|error: protocol::id::IdError| StoreError::Codec(error.to_string()))
+    Ok((row.int("number")?, record))
 }

@@ -1,0 +1,195 @@
+//! The tip of the audit's hash chain, as the writer keeps it: loaded and checked at the start, moved by
+//! each commit, and signed at intervals.
+
+use std::collections::BTreeSet;
+
+use greenroom_protocol as protocol;
+use protocol::audit::{Event, Record};
+use protocol::{RequestId, Timestamp};
+use rusqlite::Connection;
+
+use crate::audit::AuditSeq;
+use crate::audit::chain::{ChainRow, ChainTip, EventJson};
+use crate::audit::head::{HeadKind, SignedHead};
+use crate::audit::signer::Signer;
+use crate::audit::verify::ChainVerifier;
+use crate::error::StoreError;
+use crate::sqlite::columns::{Columns, select};
+use crate::sqlite::statement_batch::{SqlValue, StatementBatch, from_int, to_int};
+
+const INSERT_RECORD: &str = "INSERT INTO audit (number, hash, at, request, record) VALUES (?, ?, ?, ?, ?)";
+pub(super) const UPSERT_HEAD: &str = "INSERT INTO audit_heads (number, is_anchor, head) VALUES (?, ?, ?) \
+                                      ON CONFLICT (number, is_anchor) DO UPDATE SET head = excluded.head";
+const UPSERT_OPEN: &str = "INSERT INTO audit_open (id, through, open) VALUES (?, ?, ?) \
+                           ON CONFLICT (id) DO UPDATE SET through = excluded.through, open = excluded.open";
+
+/// The tip of the chain, as it is on the disk after the last commit.
+pub(in crate::sqlite) struct Chain {
+    tip: ChainTip,
+    /// The kind and the record of the last signature of this process.
+    signed: Option<(HeadKind, u64)>,
+}
+
+/// A request to close an open entry. It has no reply, and is written again if its commit fails.
+pub(in crate::sqlite) struct CloseEntry {
+    pub(in crate::sqlite) opened: AuditSeq,
+    pub(in crate::sqlite) event: EventJson,
+    pub(in crate::sqlite) request: RequestId,
+    pub(in crate::sqlite) at: Timestamp,
+}
+
+/// The changes of one commit to the chain.
+#[derive(Default)]
+pub(in crate::sqlite) struct ChainChange {
+    /// The tip before the commit, if the commit appends anything.
+    tip_before: Option<ChainTip>,
+    pub(super) opened: Vec<u64>,
+    closed: Vec<u64>,
+    closings: Vec<CloseEntry>,
+}
+
+impl ChainChange {
+    /// Updates the set of open entries, once the commit is durable.
+    pub(in crate::sqlite) fn apply_to(self, open: &mut BTreeSet<u64>) {
+        open.extend(self.opened);
+        for number in &self.closed {
+            open.remove(number);
+        }
+    }
+}
+
+impl Chain {
+    /// Loads the tip of the chain, checks it against the last signed head, and returns the open entries
+    /// too.
+    pub(in crate::sqlite) fn load(conn: &Connection, signer: &Signer) -> Result<(Self, BTreeSet<u64>), StoreError> {
+        let signed = newest_head(conn, signer)?;
+        let base = signed.as_ref().map_or_else(ChainTip::genesis, SignedHead::tip);
+        if base.number > 0 && !contains(conn, &base)? {
+            let text = format!("record {} was signed, but is missing or has changed", base.number);
+            return Err(StoreError::Chain(text));
+        }
+        let mut verifier = ChainVerifier::from_tip(base);
+        let rows = rows_after(conn, base.number)?;
+        if signed.as_ref().is_none_or(|head| head.kind == HeadKind::Closed) && !rows.is_empty() {
+            return Err(StoreError::Chain(format!("records after {} were inserted", base.number)));
+        }
+        rows.iter().for_each(|row| verifier.verify_next(row));
+        let tip = verifier.tip().map_err(|violation| StoreError::Chain(violation.to_string()))?;
+        let open = open_entries(conn)?;
+        Ok((Self { tip, signed: None }, open))
+    }
+
+    /// Moves the tip back before a commit that failed, and returns the closings to write again.
+    pub(in crate::sqlite) fn roll_back(&mut self, change: ChainChange) -> Vec<CloseEntry> {
+        self.tip = change.tip_before.unwrap_or(self.tip);
+        change.closings
+    }
+
+    /// Signs the tip, unless it is signed already, and stores which entries are open.
+    pub(in crate::sqlite) fn sign_tip(
+        &self,
+        kind: HeadKind,
+        signer: &Signer,
+        now: Timestamp,
+        open: &BTreeSet<u64>,
+        statements: &mut StatementBatch,
+    ) -> Result<Option<SignedHead>, StoreError> {
+        if self.signed == Some((kind, self.tip.number)) {
+            return Ok(None);
+        }
+        let head = signer.sign(kind, self.tip, now);
+        statements.add(UPSERT_HEAD, vec![head.number.into(), 0_i64.into(), serde_json::to_string(&head)?.into()]);
+        let open = serde_json::to_string(open)?;
+        statements.add(UPSERT_OPEN, vec![1_i64.into(), self.tip.number.into(), open.into()]);
+        Ok(Some(head))
+    }
+
+    /// Remembers which head was signed last.
+    pub(in crate::sqlite) const fn on_signed(&mut self, head: &SignedHead) {
+        self.signed = Some((head.kind, head.number));
+    }
+
+    /// Appends a record and returns its number.
+    pub(super) fn append(
+        &mut self,
+        event: &EventJson,
+        request: Option<&RequestId>,
+        at: Timestamp,
+        change: &mut ChainChange,
+        statements: &mut StatementBatch,
+    ) -> u64 {
+        change.tip_before.get_or_insert(self.tip);
+        let ChainRow { number, hash, record } = self.tip.append(at, event);
+        let request = request.map(RequestId::as_str).into();
+        let values = vec![number.into(), SqlValue::from(&hash), at.as_micros().into(), request, record.into()];
+        statements.add(INSERT_RECORD, values);
+        number
+    }
+}
+
+/// Appends the record that closes an entry.
+pub(in crate::sqlite) fn append_closing(
+    chain: &mut Chain,
+    closing: CloseEntry,
+    change: &mut ChainChange,
+    statements: &mut StatementBatch,
+) {
+    chain.append(&closing.event, Some(&closing.request), closing.at, change, statements);
+    change.closed.push(closing.opened.0);
+    change.closings.push(closing);
+}
+
+/// Decodes a stored record.
+pub(super) fn decode_row(row: &impl Columns) -> Result<ChainRow, StoreError> {
+    Ok(ChainRow { number: row.number("number")?, hash: row.hash("hash")?, record: row.text("record")?.to_owned() })
+}
+
+/// Returns the newest signed head among those in the database and the one in the file beside it.
+fn newest_head(conn: &Connection, signer: &Signer) -> Result<Option<SignedHead>, StoreError> {
+    let sql = "SELECT head FROM audit_heads ORDER BY number DESC LIMIT 2";
+    let mut heads = select(conn, sql, [], |row| Ok(serde_json::from_str::<SignedHead>(row.text("head")?)?))?;
+    heads.extend(signer.load_head()?);
+    if let Some(forged) = heads.iter().find(|head| !head.is_signed_by(&signer.verifying_key())) {
+        return Err(StoreError::Chain(format!("the signature for record {} is not the key's", forged.number)));
+    }
+    Ok(heads.into_iter().max_by_key(|head| (head.number, head.at)))
+}
+
+/// True if the chain has this record, or was pruned up to it.
+fn contains(conn: &Connection, tip: &ChainTip) -> Result<bool, StoreError> {
+    let number = [to_int(tip.number)];
+    let hashes = select(conn, "SELECT hash FROM audit WHERE number = ?", number, |row| row.hash("hash"))?;
+    if let Some(hash) = hashes.first() {
+        return Ok(*hash == tip.hash);
+    }
+    let sql = "SELECT head FROM audit_heads WHERE number = ? AND is_anchor = 1";
+    let anchors = select(conn, sql, number, |row| Ok(serde_json::from_str::<SignedHead>(row.text("head")?)?))?;
+    Ok(anchors.first().is_some_and(|anchor| anchor.tip() == *tip))
+}
+
+fn rows_after(conn: &Connection, number: u64) -> Result<Vec<ChainRow>, StoreError> {
+    let sql = "SELECT number, hash, record FROM audit WHERE number > ? ORDER BY number";
+    select(conn, sql, [to_int(number)], |row| decode_row(row))
+}
+
+/// Returns the entries that the last process left open: those stored with its last signature, and those
+/// of the records after it.
+fn open_entries(conn: &Connection) -> Result<BTreeSet<u64>, StoreError> {
+    let stored = select(conn, "SELECT through, open FROM audit_open WHERE id = 1", [], |row| {
+        Ok((from_int(row.int("through")?), serde_json::from_str::<BTreeSet<u64>>(row.text("open")?)?))
+    })?;
+    let (through, mut open) = stored.into_iter().next().unwrap_or_default();
+    for row in rows_after(conn, through)? {
+        let record: Record = serde_json::from_str(&row.record)?;
+        match record.event {
+            Event::Opened(_) => {
+                open.insert(record.number);
+            }
+            Event::Closed { opened, .. } | Event::Interrupted { opened } => {
+                open.remove(&opened);
+            }
+            Event::System { .. } => {}
+        }
+    }
+    Ok(open)
+}

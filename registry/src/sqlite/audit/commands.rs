@@ -1,0 +1,122 @@
+//! The writer's commands for the audit.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use greenroom_protocol as protocol;
+use protocol::audit::Event;
+use protocol::{Clock, RequestId, Timestamp};
+
+use crate::audit::chain::{ChainTip, EventJson};
+use crate::audit::head::HeadKind;
+use crate::audit::{AuditSeq, OpenAuditEntry, PruneReport};
+use crate::error::StoreError;
+use crate::group_commit::{CommitTiming, LINGER};
+use crate::sqlite::audit::chain::{CloseEntry, UPSERT_HEAD, append_closing};
+use crate::sqlite::command::WriteCommand;
+use crate::sqlite::commit::Commit;
+use crate::sqlite::handle::WriterQueue;
+use crate::sqlite::statement_batch::to_int;
+use crate::sqlite::writer_state::WriterState;
+
+/// Opens an entry.
+pub(super) struct OpenEntry {
+    pub(super) event: EventJson,
+    pub(super) request: RequestId,
+    pub(super) at: Timestamp,
+    pub(super) timing: CommitTiming,
+    /// The way back to the writer, for an entry that is dropped before it is closed.
+    pub(super) queue: WriterQueue,
+}
+
+impl WriteCommand for OpenEntry {
+    type Output = OpenAuditEntry;
+    type Error = StoreError;
+
+    fn max_delay(&self) -> Duration {
+        self.timing.max_delay()
+    }
+
+    fn apply(self, state: &mut WriterState, commit: &mut Commit) -> Result<OpenAuditEntry, StoreError> {
+        let Self { event, request, at, timing: _, queue } = self;
+        let number = state.chain.append(&event, Some(&request), at, &mut commit.audit, &mut commit.statements);
+        commit.audit.opened.push(number);
+        let on_drop = interrupt_on_drop(queue, state.shared.clock.clone(), request.clone());
+        Ok(OpenAuditEntry::new(AuditSeq(number), request, at, Some(on_drop)))
+    }
+}
+
+/// Closes an entry as interrupted when its handle is dropped.
+fn interrupt_on_drop(queue: WriterQueue, clock: Arc<dyn Clock>, request: RequestId) -> crate::audit::OnDrop {
+    Box::new(move |opened: AuditSeq| {
+        let event = EventJson::from_event(&Event::Interrupted { opened: opened.0 }).map_err(StoreError::from);
+        let submitted = event.and_then(|event| queue.try_send(CloseEntry { opened, event, request, at: clock.now() }));
+        if let Err(error) = submitted {
+            tracing::warn!(
+                audit.opened = opened.0,
+                error = %error,
+                "a dropped audit entry stays open until the next start"
+            );
+        }
+    })
+}
+
+impl WriteCommand for CloseEntry {
+    type Output = ();
+    type Error = StoreError;
+
+    fn max_delay(&self) -> Duration {
+        LINGER
+    }
+
+    fn apply(self, state: &mut WriterState, commit: &mut Commit) -> Result<(), StoreError> {
+        append_closing(&mut state.chain, self, &mut commit.audit, &mut commit.statements);
+        Ok(())
+    }
+
+    /// The next commit writes it.
+    fn on_rejected(self, state: &mut WriterState) {
+        state.unwritten_closings.push(self);
+    }
+}
+
+/// Records an event of the platform itself.
+pub(super) struct RecordSystemEvent {
+    pub(super) event: EventJson,
+    pub(super) at: Timestamp,
+}
+
+impl WriteCommand for RecordSystemEvent {
+    type Output = AuditSeq;
+    type Error = StoreError;
+
+    fn apply(self, state: &mut WriterState, commit: &mut Commit) -> Result<AuditSeq, StoreError> {
+        let number = state.chain.append(&self.event, None, self.at, &mut commit.audit, &mut commit.statements);
+        Ok(AuditSeq(number))
+    }
+}
+
+/// Removes the records up to one that is older than every open entry.
+pub(super) struct PruneAudit {
+    pub(super) through: ChainTip,
+    pub(super) records: u64,
+    pub(super) now: Timestamp,
+}
+
+impl WriteCommand for PruneAudit {
+    type Output = PruneReport;
+    type Error = StoreError;
+
+    fn apply(self, state: &mut WriterState, commit: &mut Commit) -> Result<PruneReport, StoreError> {
+        let Self { through, records, now } = self;
+        let anchor = serde_json::to_string(&state.signer.sign(HeadKind::Anchor, through, now))?;
+        let message = format!("{records} records pruned, through {}", through.number);
+        let event = EventJson::from_event(&Event::System { subject: "audit".into(), message })?;
+        let number = to_int(through.number);
+        commit.statements.add("DELETE FROM audit WHERE number <= ?", vec![number.into()]);
+        commit.statements.add("DELETE FROM audit_heads WHERE number < ?", vec![number.into()]);
+        commit.statements.add(UPSERT_HEAD, vec![number.into(), 1_i64.into(), anchor.into()]);
+        state.chain.append(&event, None, now, &mut commit.audit, &mut commit.statements);
+        Ok(PruneReport { records, through: AuditSeq(through.number) })
+    }
+}

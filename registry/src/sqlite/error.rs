@@ -1,0 +1,45 @@
+//! From the errors of the two SQLite drivers to the error of the store.
+
+use sqlx::migrate::MigrateError;
+
+use crate::error::StoreError;
+
+/// Maps an error of the reading driver.
+pub(super) fn sqlx_error(error: &sqlx::Error) -> StoreError {
+    let code = match error {
+        sqlx::Error::Database(database) => database.code().and_then(|code| code.parse::<u32>().ok()),
+        sqlx::Error::PoolTimedOut => return StoreError::Timeout,
+        sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => return StoreError::Closed,
+        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => return StoreError::Codec(error.to_string()),
+        _ => None,
+    };
+    from_result_code(code, error.to_string())
+}
+
+/// Maps an error of the writing driver.
+pub(super) fn rusqlite_error(error: &rusqlite::Error) -> StoreError {
+    from_result_code(error.sqlite_error().map(|error| error.extended_code.unsigned_abs()), error.to_string())
+}
+
+/// Distinguishes the primary result codes of SQLite that an operator can act on.
+fn from_result_code(code: Option<u32>, text: String) -> StoreError {
+    match code.map(|code| code & 0xff) {
+        Some(5 | 6) => StoreError::Locked,
+        Some(8) => StoreError::ReadOnly,
+        Some(10) => StoreError::Disk(text),
+        Some(11 | 26) => StoreError::Corrupt(text),
+        Some(13) => StoreError::Full,
+        _ => StoreError::Failed(text),
+    }
+}
+
+/// Maps an error of the migrations.
+pub(super) fn migration_error(error: MigrateError) -> StoreError {
+    match error {
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => sqlx_error(&error),
+        MigrateError::VersionMissing(version) | MigrateError::VersionTooNew(version, _) => {
+            StoreError::Version(format!("its schema is {version}, which this release does not know"))
+        }
+        other => StoreError::Version(other.to_string()),
+    }
+}

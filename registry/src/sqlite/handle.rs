@@ -1,0 +1,84 @@
+//! The handle through which the stores of one file read and submit commands to the writer.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use crate::error::StoreError;
+use crate::group_commit::{CommandSender, SubmittedCommand};
+use crate::sqlite::command::{CloseStore, Command, Flush, WriteCommand, with_reply, without_reply};
+use crate::sqlite::shared::Shared;
+
+/// The way to the writer; cheap to clone.
+#[derive(Clone)]
+pub(super) struct WriterQueue(CommandSender<Command>);
+
+impl WriterQueue {
+    pub(super) const fn new(sender: CommandSender<Command>) -> Self {
+        Self(sender)
+    }
+
+    /// Submits a command and waits until it is durable.
+    pub(super) async fn execute<C: WriteCommand>(&self, command: C) -> Result<C::Output, C::Error> {
+        self.0.request(|reply| with_reply(command, reply)).await
+    }
+
+    /// Submits a command whose reply is awaited later.
+    pub(super) async fn submit<C: WriteCommand>(
+        &self,
+        command: C,
+    ) -> Result<SubmittedCommand<C::Output, C::Error>, C::Error> {
+        self.0.submit(|reply| with_reply(command, reply)).await
+    }
+
+    /// Submits a command without a reply.
+    pub(super) async fn send<C: WriteCommand>(&self, command: C) -> Result<(), StoreError> {
+        self.0.send(without_reply(command)).await
+    }
+
+    /// Submits a command without a reply, for callers that cannot wait.
+    pub(super) fn try_send<C: WriteCommand>(&self, command: C) -> Result<(), StoreError> {
+        self.0.try_send(without_reply(command))
+    }
+}
+
+/// What each store of one file has: the shared state, with its readers, and the way to the writer.
+#[derive(Clone)]
+pub(super) struct StoreHandle {
+    shared: Arc<Shared>,
+    pub(super) queue: WriterQueue,
+}
+
+impl Deref for StoreHandle {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
+}
+
+impl StoreHandle {
+    pub(super) const fn new(shared: Arc<Shared>, queue: WriterQueue) -> Self {
+        Self { shared, queue }
+    }
+
+    /// Waits until every command submitted before is durable.
+    pub(super) async fn flush(&self) -> Result<(), StoreError> {
+        self.queue.execute(Flush).await
+    }
+
+    /// As [`StoreHandle::flush`]; a closed store, which has nothing left to write, is no error.
+    pub(super) async fn flush_if_open(&self) -> Result<(), StoreError> {
+        match self.flush().await {
+            Ok(()) | Err(StoreError::Closed) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Ends the writer. Closing a closed store does nothing.
+    pub(super) async fn close(&self) -> Result<(), StoreError> {
+        match self.queue.0.request(|reply| Box::new(CloseStore { reply }) as Command).await {
+            Ok(()) | Err(StoreError::Closed) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Idempotency keys as rows, and prefetching those that a batch needs.
+
+use std::collections::{HashMap, HashSet};
+
+use greenroom_protocol as protocol;
+use protocol::{ContentHash, Reply, RunId, TenantId, Timestamp};
+use rusqlite::Connection;
+
+use crate::error::StoreError;
+use crate::idempotency::KeyStatus;
+use crate::sqlite::columns::{Columns, select};
+use crate::sqlite::statement_batch::{SqlValue, StatementBatch};
+
+/// Inserts a key, or stores the reply of an existing one. Only this column and the time of an existing
+/// key change.
+const UPSERT_KEY: &str = "INSERT INTO idempotency_keys (key, tenant, request_hash, run, reply, at) \
+                          VALUES (?, ?, ?, ?, ?, ?) \
+                          ON CONFLICT (key, tenant) DO UPDATE SET reply = excluded.reply, at = excluded.at";
+const SELECT_KEYS: &str = "SELECT key, tenant, request_hash, run, reply FROM idempotency_keys \
+                           WHERE key IN (SELECT value FROM json_each(?))";
+
+/// The stored keys of one batch by key and tenant; `None` for a key that does not exist.
+pub(in crate::sqlite) type KeyRows = HashMap<(String, TenantId), Option<KeyRow>>;
+
+/// The request that used a key, and its outcome.
+#[derive(Debug, Clone)]
+pub(in crate::sqlite) struct KeyRow {
+    pub(in crate::sqlite) request_hash: ContentHash,
+    pub(in crate::sqlite) run: Option<RunId>,
+    /// The reply as JSON.
+    pub(in crate::sqlite) reply: Option<String>,
+}
+
+impl KeyRow {
+    /// Adds the statement that stores the row.
+    pub(in crate::sqlite) fn upsert(
+        &self,
+        key: &str,
+        tenant: &TenantId,
+        at: Timestamp,
+        statements: &mut StatementBatch,
+    ) {
+        let values = vec![
+            key.into(),
+            tenant.as_str().into(),
+            SqlValue::from(&self.request_hash),
+            self.run.as_ref().map(|run| run.as_str()).into(),
+            self.reply.clone().into(),
+            at.as_micros().into(),
+        ];
+        statements.add(UPSERT_KEY, values);
+    }
+
+    /// Returns the status of the key for a request with this hash.
+    pub(super) fn status_for(&self, request_hash: &ContentHash) -> Result<KeyStatus, StoreError> {
+        if self.request_hash != *request_hash {
+            return Ok(KeyStatus::Conflict);
+        }
+        if let Some(run) = &self.run {
+            return Ok(KeyStatus::RunStarted(run.clone()));
+        }
+        let reply = self.reply.as_deref().map(serde_json::from_str::<Reply>).transpose()?;
+        Ok(reply.map_or(KeyStatus::InProgress, |reply| KeyStatus::Completed(Box::new(reply))))
+    }
+}
+
+/// Decodes a row.
+pub(super) fn decode_row(row: &impl Columns) -> Result<KeyRow, StoreError> {
+    let reply = row.optional_text("reply")?.map(str::to_owned);
+    Ok(KeyRow { request_hash: row.hash("request_hash")?, run: row.optional_id("run")?, reply })
+}
+
+/// Reads these keys with one statement.
+pub(in crate::sqlite) fn prefetch_keys(
+    conn: &Connection,
+    keys: Vec<(String, TenantId)>,
+    rows: &mut KeyRows,
+) -> Result<(), StoreError> {
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let names = serde_json::to_string(&keys.iter().map(|(key, _)| key).collect::<HashSet<_>>())?;
+    rows.extend(keys.into_iter().map(|key| (key, None)));
+    let stored = select(conn, SELECT_KEYS, [names], |row| {
+        Ok(((row.text("key")?.to_owned(), row.id("tenant")?), Some(decode_row(row)?)))
+    })?;
+    rows.extend(stored);
+    Ok(())
+}

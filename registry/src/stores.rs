@@ -1,0 +1,84 @@
+//! The set of stores, and what an implementation needs to open and run it.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use greenroom_protocol::Clock;
+
+use crate::agent_memory::MemoryStore;
+use crate::artifacts::ArtifactStore;
+use crate::audit::AuditLog;
+use crate::audit::signer::Signer;
+use crate::context::ContextStore;
+use crate::definition_store::DefinitionStore;
+use crate::error::StoreError;
+use crate::idempotency::IdempotencyStore;
+use crate::journal::Journal;
+use crate::ledger::Ledger;
+use crate::maintenance::StoreMaintenance;
+use crate::runs::RunStore;
+
+/// Every store of one process.
+#[derive(Clone)]
+pub struct Stores {
+    /// Runs and their owners.
+    pub runs: Arc<dyn RunStore>,
+    /// The journals of runs.
+    pub journal: Arc<dyn Journal>,
+    /// The audit of requests, decisions and effects.
+    pub audit: Arc<dyn AuditLog>,
+    /// Usage and money.
+    pub ledger: Arc<dyn Ledger>,
+    /// The shared contexts of teams.
+    pub context: Arc<dyn ContextStore>,
+    /// Blobs by their hash.
+    pub artifacts: Arc<dyn ArtifactStore>,
+    /// Pinned versions of definitions by their hash.
+    pub definitions: Arc<dyn DefinitionStore>,
+    /// Replies by idempotency key.
+    pub idempotency: Arc<dyn IdempotencyStore>,
+    /// The memories of agents.
+    pub memory: Arc<dyn MemoryStore>,
+    /// Check, backup and close.
+    pub maintenance: Arc<dyn StoreMaintenance>,
+}
+
+/// A future that must run for as long as the stores are used. It returns `Ok` once the stores are
+/// closed. An error means that nothing can be recorded any more and the process must stop. The future
+/// may block its thread while the disk writes, so it needs a thread of its own.
+pub struct StoreTask {
+    /// Its name, for logs.
+    pub name: &'static str,
+    /// The future.
+    pub run: BoxFuture<'static, Result<(), StoreError>>,
+}
+
+/// Stores and the tasks that must run beside them.
+pub struct OpenedStores {
+    /// The stores.
+    pub stores: Stores,
+    /// The tasks, which the composition root runs.
+    pub tasks: Vec<StoreTask>,
+}
+
+/// Constructor arguments of every implementation.
+pub struct StoreParts {
+    /// The wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// Signs the head of the audit.
+    pub signer: Signer,
+    /// The artifact store.
+    pub artifacts: Arc<dyn ArtifactStore>,
+}
+
+/// The durability of a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SyncMode {
+    /// A commit survives a power failure: it is flushed to the disk before its callers get a reply.
+    #[default]
+    Full,
+    /// A commit survives a crash of the process. A power failure may lose the last commits; the
+    /// database stays consistent.
+    Normal,
+}

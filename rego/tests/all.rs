@@ -1,4 +1,4 @@
-//! The policy as the host meets it: the real bundle, through the real engine, by the public way in.
+//! Tests of the embedded bundle in the real engine, through the crate's public interface.
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 #[path = "all/harness.rs"]
@@ -14,8 +14,8 @@ mod decisions;
 mod definition_policies;
 #[path = "all/evaluation_errors.rs"]
 mod evaluation_errors;
-#[path = "all/fresh.rs"]
-mod fresh;
+#[path = "all/generated_files.rs"]
+mod generated_files;
 #[path = "all/identity.rs"]
 mod identity;
 #[path = "all/mutations.rs"]
@@ -24,9 +24,9 @@ mod mutations;
 mod oracle;
 #[path = "all/permits.rs"]
 mod permits;
-#[path = "all/raw.rs"]
-mod raw;
-#[path = "all/sent.rs"]
-mod sent;
+#[path = "all/pruned_input.rs"]
+mod pruned_input;
+#[path = "all/raw_module.rs"]
+mod raw_module;
 #[path = "all/snapshots.rs"]
 mod snapshots;

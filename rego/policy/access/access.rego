@@ -1,14 +1,14 @@
-# Who may do what: roles, categories, personal data, and whose run it is.
+# Access rights: roles, categories, personal data, and the tenant of a run.
 package access
 
-# A role lets its bearer do this, whatever the category.
+# A role of the user allows the action in every category.
 access_allowed if {
 	some role, one in input.user.roles
 	one == 1
 	data.cfg.roles[role].anywhere[input.action] == 1
 }
 
-# A role lets its bearer do this in the categories that the user was given.
+# A role of the user allows the action in the user's allowed categories.
 access_allowed if {
 	some role, one in input.user.roles
 	one == 1
@@ -16,45 +16,45 @@ access_allowed if {
 	input.user.permissions.allowed_categories[input.agent.category] == 1
 }
 
-access_allowed if data.cfg.everybody[input.action] == 1
+access_allowed if data.cfg.every_user[input.action] == 1
 
-# An agent that works with personal data does so only for users who may.
+# An agent that processes personal data may be invoked only for users with the permission.
 pii_access_ok if input.user.permissions.pii_access == true
 
 pii_access_ok if object.get(capabilities, "pii_access", 0) == 0
 
-# An agent without one that a rule reads is sent without.
+# The host omits the capabilities if the agent has none that a rule reads.
 capabilities := object.get(input.agent, "capabilities", {})
 
 tenant_ok if input.facts.own_tenant == 1
 
-# The policies of definitions that this area keeps.
-holds(name) if {
+# The policies of definitions that this package evaluates.
+resource_policy_ok(name) if {
 	name == "require_authentication"
 	input.facts.authenticated == 1
 }
 
-holds(name) if {
+resource_policy_ok(name) if {
 	name == "audit_all_actions"
 	input.facts.audited == 1
 }
 
-holds(name) if {
+resource_policy_ok(name) if {
 	name == "require_pii_permission"
 	input.user.permissions.pii_access == true
 }
 
-holds(name) if {
+resource_policy_ok(name) if {
 	name == "require_approval_role"
 	has_role("approver")
 }
 
-holds(name) if {
+resource_policy_ok(name) if {
 	name == "internal_users_only"
 	has_role("internal")
 }
 
-holds(name) if {
+resource_policy_ok(name) if {
 	name == "tenant_isolation"
 	input.facts.own_tenant == 1
 }
@@ -63,23 +63,23 @@ has_role(role) if input.user.roles[role] == 1
 
 has_role(_) if input.user.roles.admin == 1
 
-# Reasons, read only after a no.
+# Reasons, evaluated only after a denial.
 reasons contains {"check": "access_allowed", "code": "category_not_allowed", "message": message} if {
-	operates
+	has_operator_role
 	message := concat("", [
 		"the user ", input.user.id, " may not use agents of the category ", input.agent.category,
 	])
 }
 
 reasons contains {"check": "access_allowed", "code": "role_missing", "message": message} if {
-	not operates
+	not has_operator_role
 	message := concat("", ["no role of the user ", input.user.id, " allows ", input.action])
 }
 
 reasons contains {
 	"check": "pii_access_ok",
 	"code": "pii_permission_missing",
-	"message": "the agent works with personal data, and the user lacks the permission pii_access",
+	"message": "the agent processes personal data, and the user lacks the permission pii_access",
 }
 
 reasons contains {
@@ -88,7 +88,7 @@ reasons contains {
 	"message": "the run does not belong to the user's tenant",
 }
 
-operates if {
+has_operator_role if {
 	some role, one in input.user.roles
 	one == 1
 	data.cfg.roles[role].own_categories[input.action] == 1

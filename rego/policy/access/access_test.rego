@@ -28,7 +28,7 @@ test_an_operator_starts_runs_but_approves_nothing if {
 	not guard.allowed with input as request
 }
 
-test_a_guest_may_only_look_at_the_catalogue if {
+test_a_guest_may_only_query_the_catalogue if {
 	every action, _ in data.cfg.checks {
 		request := object.union(object.remove(fixtures.act(action), ["user"]), {"user": fixtures.guest})
 		allowed := {name | some name in ["query_catalogue"]; access.access_allowed with input as request}
@@ -36,15 +36,15 @@ test_a_guest_may_only_look_at_the_catalogue if {
 	}
 }
 
-test_a_guest_is_told_the_rule if {
+test_a_guest_is_denied_with_a_reason if {
 	decision := guard.decision with input as fixtures.requested_by(fixtures.guest)
 	not decision.allow
 	decision.deny == {{"code": "role_missing", "message": "no role of the user guest allows invoke"}}
 }
 
-bearer(role) := {"user": object.union(fixtures.guest, {"roles": {role: 1}})}
+user_with_role(role) := {"user": object.union(fixtures.guest, {"roles": {role: 1}})}
 
-test_each_role_does_its_own_work if {
+test_each_role_allows_its_own_actions if {
 	cases := {
 		"approver": {"approve_step", "reject_step", "query_runs", "query_catalogue"},
 		"auditor": {"query_audit", "query_costs", "query_runs", "query_catalogue"},
@@ -52,14 +52,14 @@ test_each_role_does_its_own_work if {
 	}
 	every role, actions in cases {
 		every action, _ in data.cfg.checks {
-			request := object.union(object.remove(fixtures.act(action), ["user"]), bearer(role))
-			may := [1 | access.access_allowed with input as request]
-			count(may) == count([1 | action in actions])
+			request := object.union(object.remove(fixtures.act(action), ["user"]), user_with_role(role))
+			allowed := [1 | access.access_allowed with input as request]
+			count(allowed) == count([1 | action in actions])
 		}
 	}
 }
 
-test_a_role_that_is_not_written_1_is_none if {
+test_a_role_with_a_value_other_than_1_is_ignored if {
 	every value in [null, true, 0, "1", {}] {
 		user := object.union(fixtures.guest, {"roles": {"admin": value}})
 		not guard.allowed with input as fixtures.requested_by(user)
@@ -75,15 +75,15 @@ test_personal_data_needs_the_permission if {
 	guard.allowed with input as object.union(pii, {"user": {"permissions": {"pii_access": true}}})
 }
 
-test_a_run_of_another_tenant_is_out_of_reach if {
+test_a_run_of_another_tenant_is_denied if {
 	request := fixtures.act("cancel_run")
 	guard.allowed with input as request
 	decision := guard.decision with input as fixtures.without(request, ["own_tenant"])
 	fixtures.codes(decision) == {"foreign_tenant"}
 }
 
-# Every policy of a definition that this area keeps, once allowed and once denied.
-kept := {
+# Every policy of a definition that this package evaluates, once allowed and once denied.
+policy_cases := {
 	"require_authentication": [fixtures.invoke, fixtures.without(fixtures.invoke, ["authenticated"])],
 	"audit_all_actions": [fixtures.invoke, fixtures.without(fixtures.invoke, ["audited"])],
 	"require_pii_permission": [
@@ -102,7 +102,7 @@ kept := {
 }
 
 test_policies_of_definitions if {
-	every name, documents in kept {
+	every name, documents in policy_cases {
 		guard.allowed with input as fixtures.with_policies(documents[0], [name])
 		decision := guard.decision with input as fixtures.with_policies(documents[1], [name])
 		not decision.allow

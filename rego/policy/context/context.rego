@@ -1,7 +1,7 @@
-# Who may read and write the context that a team shares.
+# Access to the context that a team shares.
 package context
 
-# A user may look at a team's context; whose run it is, is judged under tenant_ok.
+# A user may read a team's context; tenant_ok checks that the run belongs to the user's tenant.
 context_allowed if {
 	input.caller == "user"
 	input.action == "context_read"
@@ -13,14 +13,14 @@ context_allowed if {
 	input.facts.team_member == 1
 }
 
-# The team itself and its run write what they have to.
+# The team itself and its run may write every key.
 context_allowed if {
 	data.cfg.callers.owners[input.caller] == 1
 	input.action == "context_write"
 	input.facts.team_member == 1
 }
 
-# A member writes what its definition says that it provides.
+# A member may write the keys that its definition provides to the team.
 context_allowed if {
 	input.caller == "agent"
 	input.action == "context_write"
@@ -28,8 +28,8 @@ context_allowed if {
 	input.facts.provides_to_team == 1
 }
 
-# Bound is the agent that carries the policy, whenever it speaks.
-binds(name) if {
+# The policy binds the agent whose definition names it, whenever that agent is the caller.
+caller_policy_ok(name) if {
 	name == "read_only_context"
 	input.action != "context_write"
 }

@@ -5,7 +5,7 @@ import data.guard
 
 read(caller, hops) := object.union(fixtures.write, {"action": "context_read", "caller": caller, "hops": hops})
 
-test_a_user_looks_at_the_contexts_of_the_tenant if {
+test_a_user_reads_the_contexts_of_the_tenant if {
 	document := fixtures.without(read("user", 1), ["team_member", "provides_to_team"])
 	guard.allowed with input as document
 	not guard.allowed with input as fixtures.without(document, ["own_tenant"])
@@ -28,7 +28,7 @@ test_a_member_writes_what_it_provides if {
 	}}
 }
 
-test_the_team_and_its_run_write_what_they_have_to if {
+test_the_team_and_its_run_write_every_key if {
 	every caller in ["workflow", "team"] {
 		document := object.union(fixtures.without(fixtures.write, ["provides_to_team"]), {"caller": caller})
 		guard.allowed with input as document
@@ -36,7 +36,7 @@ test_the_team_and_its_run_write_what_they_have_to if {
 	}
 }
 
-test_another_tenants_context_is_out_of_reach if {
+test_the_context_of_another_tenant_is_denied if {
 	decision := guard.decision with input as fixtures.without(fixtures.write, ["own_tenant"])
 	fixtures.codes(decision) == {"foreign_tenant"}
 }
@@ -47,7 +47,7 @@ test_a_large_value_is_denied if {
 }
 
 test_read_only_context if {
-	guard.allowed with input as fixtures.caller_bound_by(read("agent", 3), ["read_only_context"])
-	decision := guard.decision with input as fixtures.caller_bound_by(fixtures.write, ["read_only_context"])
+	guard.allowed with input as fixtures.with_caller_policies(read("agent", 3), ["read_only_context"])
+	decision := guard.decision with input as fixtures.with_caller_policies(fixtures.write, ["read_only_context"])
 	fixtures.codes(decision) == {"read_only_context"}
 }

@@ -1,20 +1,20 @@
-# How large what travels may be, and whether it may leave the house.
+# The size of values, and whether an external model may receive them.
 package documents
 
 document_size_ok if input.document_bytes <= data.cfg.bytes_max
 
-holds(name) if {
+resource_policy_ok(name) if {
 	name == "max_document_size_10mb"
 	input.document_bytes <= 10485760
 }
 
-holds(name) if {
+resource_policy_ok(name) if {
 	name == "max_document_size_1mb"
 	input.document_bytes <= 1048576
 }
 
-# The host keeps to it as well while it chooses the model, see the obligation.
-holds(name) if {
+# The host also enforces it while it selects the model, see the obligation.
+resource_policy_ok(name) if {
 	name == "deny_external_models"
 	model_is_internal
 }

@@ -5,7 +5,7 @@ import data.guard
 
 sized(bytes, policies) := fixtures.with_policies(object.union(fixtures.invoke, {"document_bytes": bytes}), policies)
 
-test_a_policy_lets_its_size_through_and_no_byte_more if {
+test_a_policy_allows_its_size_and_no_byte_more if {
 	cases := {"max_document_size_10mb": 10485760, "max_document_size_1mb": 1048576}
 	every name, bytes in cases {
 		guard.allowed with input as sized(bytes, [name])
@@ -14,7 +14,7 @@ test_a_policy_lets_its_size_through_and_no_byte_more if {
 	}
 }
 
-test_without_a_policy_the_platform_has_a_bound if {
+test_without_a_policy_the_limit_of_the_platform_applies if {
 	guard.allowed with input as sized(data.cfg.bytes_max, [])
 	decision := guard.decision with input as sized(data.cfg.bytes_max + 1, [])
 	fixtures.codes(decision) == {"document_too_large"}

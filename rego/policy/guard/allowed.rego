@@ -2,7 +2,7 @@ package guard
 
 # METADATA
 # title: The hot decision
-# description: Allow with its obligations, or undefined, which is a denial. One conjunction, no texts.
+# description: Allow with its obligations, or undefined, which is a denial. One conjunction without texts.
 # scope: document
 # entrypoint: true
 allowed := {"allow": true, "obligations": obligations} if {
@@ -80,7 +80,7 @@ kind_ok if {
 
 kind_ok if kind == "query"
 
-# Only what is written has a size.
+# Only actions with the check document_size_ok carry a value.
 memory_size_ok if not data.cfg.checks[input.action].document_size_ok
 
 memory_size_ok if data.documents.document_size_ok

@@ -7,7 +7,7 @@ documents := [
 	fixtures.invoke, fixtures.step, fixtures.delegation, fixtures.tool, fixtures.write,
 	fixtures.requested_by(fixtures.operator), fixtures.requested_by(fixtures.guest),
 	fixtures.act("start_run"), fixtures.act("start_team"), fixtures.act("resume_run"), fixtures.act("cancel_run"),
-	fixtures.act("query_audit"), fixtures.act("query_catalogue"), fixtures.act("unheard_of"),
+	fixtures.act("query_audit"), fixtures.act("query_catalogue"), fixtures.act("unknown_action"),
 	fixtures.without(fixtures.act("resume_run"), ["own_tenant"]),
 	object.union(fixtures.act("resume_run"), {"usage": {"requests": 1000}}),
 	{},
@@ -21,11 +21,11 @@ test_both_entrypoints_agree if {
 	}
 }
 
-test_an_allow_says_nothing_but_that if {
+test_an_allow_has_only_obligations if {
 	allowed := guard.allowed with input as fixtures.invoke
 	allowed == {"allow": true, "obligations": {}}
 }
 
 test_an_unknown_action_is_undefined if {
-	not guard.allowed with input as fixtures.act("unheard_of")
+	not guard.allowed with input as fixtures.act("unknown_action")
 }

@@ -19,7 +19,7 @@ test_the_capabilities_that_rules_read_are_listed if {
 	guard.checks.capabilities == {"pii_access": 1}
 }
 
-test_what_rules_read_is_listed_for_things_that_exist if {
+test_the_read_set_names_only_actions_policies_and_roles_that_exist if {
 	object.keys(guard.checks.reads.actions) - object.keys(guard.checks.actions) == set()
 	object.keys(guard.checks.reads.policies) - object.keys(data.cfg.policies) == set()
 	object.keys(guard.checks.reads.binds) == object.keys(data.cfg.policies)
@@ -29,7 +29,7 @@ test_what_rules_read_is_listed_for_things_that_exist if {
 	}
 }
 
-test_an_allow_has_proven_its_checks if {
+test_an_allow_has_passed_its_checks if {
 	decision := guard.decision with input as fixtures.invoke
 	{check.id | some check in decision.checks; check.pass} == object.keys(guard.checks.actions.invoke)
 }

@@ -2,7 +2,7 @@ package guard
 
 # METADATA
 # title: The decision with its reasons
-# description: Evaluated only after a no, or when somebody asks why.
+# description: Evaluated only after a denial, or when an explanation is requested.
 # scope: document
 # entrypoint: true
 decision := {
@@ -74,13 +74,13 @@ deny contains reason if {
 
 policy_reasons contains {"code": name, "message": message} if {
 	some name, _ in input.policies
-	not resource_holds(name)
+	not resource_policy_ok(name)
 	message := data.cfg.policies[name].message
 }
 
 policy_reasons contains {"code": name, "message": message} if {
 	some name, _ in caller_policies
-	not caller_holds(name)
+	not caller_policy_ok(name)
 	message := data.cfg.policies[name].message
 }
 
@@ -91,8 +91,8 @@ policy_reasons contains {"code": "policy_unknown", "message": message} if {
 	message := concat("", ["no rule has the name ", name])
 }
 
-# A failed check always has a reason, even where none of the above could be formed.
-deny contains {"code": name, "message": concat("", ["the check ", name, " is not proven"])} if {
+# A failed check always has a reason, even if none of the rules above produced one.
+deny contains {"code": name, "message": concat("", ["the check ", name, " failed"])} if {
 	some name in failed
 	not explained(name)
 }
@@ -107,6 +107,6 @@ explained(name) if {
 	count(policy_reasons) > 0
 }
 
-deny contains {"code": "action_unknown", "message": "nobody may do this: the action is unknown"} if {
+deny contains {"code": "action_unknown", "message": "the action is unknown"} if {
 	count(required) == 0
 }

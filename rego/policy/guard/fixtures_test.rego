@@ -1,4 +1,4 @@
-# Documents for the tests: each is allowed as it stands.
+# Inputs for the tests: policy allows each of them unchanged.
 package fixtures
 
 admin := {
@@ -21,7 +21,7 @@ guest := object.union(object.remove(admin, ["roles"]), {"id": "guest", "roles": 
 
 agent := {"id": "executive_summary_agent_001", "category": "business_ops", "capabilities": {}}
 
-# An administrator calls an agent.
+# An administrator invokes an agent.
 invoke := {
 	"action": "invoke",
 	"agent": agent,
@@ -35,7 +35,7 @@ invoke := {
 	"user": admin,
 }
 
-# The same for anything that is not about an agent.
+# The same for an action whose resource is not an agent.
 act(action) := object.union(object.remove(invoke, ["agent"]), {"action": action, "resource": "something"})
 
 requested_by(user) := object.union(object.remove(invoke, ["user"]), {"user": user})
@@ -54,7 +54,7 @@ delegation := object.union(invoke, {
 	"facts": object.union(invoke.facts, {"can_work_with": 1, "tool_declared": 1}),
 })
 
-# An agent uses a tool.
+# An agent calls a tool.
 tool := object.union(invoke, {
 	"action": "call_tool",
 	"hops": 3,
@@ -63,7 +63,7 @@ tool := object.union(invoke, {
 	"facts": object.union(invoke.facts, {"tool_declared": 1}),
 })
 
-# An agent writes what it provides into its team's context.
+# An agent writes a key that it provides to its team's context.
 write := object.union(invoke, {
 	"action": "context_write",
 	"hops": 3,
@@ -74,14 +74,14 @@ write := object.union(invoke, {
 
 with_policies(document, names) := object.union(document, {"policies": {name: 1 | some name in names}})
 
-caller_bound_by(document, names) := object.union(document, {"caller_policies": {name: 1 | some name in names}})
+with_caller_policies(document, names) := object.union(document, {"caller_policies": {name: 1 | some name in names}})
 
 with_facts(document, names) := object.union(document, {"facts": {name: 1 | some name in names}})
 
-# object.union merges, so that a fact can only be taken away by building the object anew.
+# object.union merges, so a fact can only be removed by building the object again.
 without(document, names) := object.union(
 	object.remove(document, ["facts"]),
 	{"facts": object.remove(document.facts, names)},
 )
 
-codes(decision) := {rule.code | some rule in decision.deny}
+codes(decision) := {reason.code | some reason in decision.deny}

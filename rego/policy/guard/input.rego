@@ -1,5 +1,5 @@
-# What a document must be before anything in it is compared: Rego orders across types, so that
-# null is less than every number, and a text more.
+# The types of the fields, checked before any value is compared: Rego orders values across types, so
+# that null is less than every number, and a string is more.
 package guard
 
 input_ok if {
@@ -20,5 +20,5 @@ agent_ok if {
 	is_object(data.access.capabilities)
 }
 
-# An agent that no policy binds is sent without.
+# The host omits the caller's policies if there are none.
 caller_policies := object.get(input, "caller_policies", {})

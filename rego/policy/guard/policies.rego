@@ -1,51 +1,51 @@
-# The policies that a definition names: every name is a rule that runs, and an unknown one denies.
+# The policies that a definition names: every name has a rule, and an unknown name denies.
 package guard
 
 policies_ok if {
-	resources_hold
-	callers_hold
+	resource_policies_ok
+	caller_policies_ok
 }
 
-resources_hold if count(input.policies) == 0
+resource_policies_ok if count(input.policies) == 0
 
-resources_hold if {
+resource_policies_ok if {
 	every name, one in input.policies {
 		one == 1
-		resource_holds(name)
+		resource_policy_ok(name)
 	}
 }
 
-resource_holds(name) if data.access.holds(name)
+resource_policy_ok(name) if data.access.resource_policy_ok(name)
 
-resource_holds(name) if data.quota.holds(name)
+resource_policy_ok(name) if data.quota.resource_policy_ok(name)
 
-resource_holds(name) if data.documents.holds(name)
+resource_policy_ok(name) if data.documents.resource_policy_ok(name)
 
-resource_holds(name) if data.messages.holds(name)
+resource_policy_ok(name) if data.messages.resource_policy_ok(name)
 
-# It binds the agent when it speaks, not when it is called.
-resource_holds(name) if data.cfg.policies[name].binds == "caller"
+# This policy binds the agent as a caller, not as the resource of a call.
+resource_policy_ok(name) if data.cfg.policies[name].binds == "caller"
 
-callers_hold if count(caller_policies) == 0
+caller_policies_ok if count(caller_policies) == 0
 
-callers_hold if {
+caller_policies_ok if {
 	input.caller == "agent"
 	every name, one in caller_policies {
 		one == 1
-		caller_holds(name)
+		caller_policy_ok(name)
 	}
 }
 
-# It was judged when the agent itself was called.
-caller_holds(name) if data.cfg.policies[name].binds == "resource"
+# This policy was checked when the agent itself was called.
+caller_policy_ok(name) if data.cfg.policies[name].binds == "resource"
 
-caller_holds(name) if data.messages.binds(name)
+caller_policy_ok(name) if data.messages.caller_policy_ok(name)
 
-caller_holds(name) if data.context.binds(name)
+caller_policy_ok(name) if data.context.caller_policy_ok(name)
 
-caller_holds(name) if data.tools.binds(name)
+caller_policy_ok(name) if data.tools.caller_policy_ok(name)
 
-# What the host has to keep to while it does what was allowed.
+# The obligations of the host while it executes the allowed request.
 obligations[obligation] := 1 if {
 	some name, obligation in data.cfg.obligations
 	input.policies[name] == 1

@@ -10,7 +10,7 @@ test_an_unknown_policy_denies if {
 	{"code": "policy_unknown", "message": "no rule has the name require_magic"} in decision.deny
 }
 
-test_a_policy_that_is_not_written_1_denies if {
+test_a_policy_with_a_value_other_than_1_denies if {
 	every value in [null, true, 0, "1"] {
 		document := object.union(fixtures.invoke, {"policies": {"require_authentication": value}})
 		not guard.allowed with input as document
@@ -19,23 +19,23 @@ test_a_policy_that_is_not_written_1_denies if {
 	}
 }
 
-test_only_an_agent_is_bound_when_it_speaks if {
-	document := fixtures.caller_bound_by(fixtures.step, ["max_document_size_1mb"])
+test_caller_policies_bind_only_agents if {
+	document := fixtures.with_caller_policies(fixtures.step, ["max_document_size_1mb"])
 	not guard.allowed with input as document
-	guard.allowed with input as fixtures.caller_bound_by(fixtures.delegation, ["max_document_size_1mb"])
+	guard.allowed with input as fixtures.with_caller_policies(fixtures.delegation, ["max_document_size_1mb"])
 }
 
-test_a_speaker_is_bound_by_no_unknown_policy if {
+test_an_unknown_caller_policy_denies if {
 	every document in [fixtures.delegation, fixtures.invoke] {
-		bound := fixtures.caller_bound_by(document, ["require_magic"])
-		not guard.allowed with input as bound
-		decision := guard.decision with input as bound
+		request := fixtures.with_caller_policies(document, ["require_magic"])
+		not guard.allowed with input as request
+		decision := guard.decision with input as request
 		decision.deny == {{"code": "policy_unknown", "message": "no rule has the name require_magic"}}
 	}
 }
 
-# Each name has its rule: allowed somewhere, and denied where it does not hold.
-test_every_policy_has_a_rule if {
+# Each policy has a scope and a message.
+test_every_policy_has_a_scope_and_a_message if {
 	every policy in data.cfg.policies {
 		policy.binds in {"resource", "caller"}
 		count(policy.message) > 0

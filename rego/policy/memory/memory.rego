@@ -1,14 +1,14 @@
-# Who may read and change what an agent remembers. A memory belongs to one agent and one tenant: the
-# host looks nowhere else than in that of the user's tenant.
+# Access to the memory of agents. A memory belongs to one agent and one tenant: the host reads and
+# writes only that of the user's tenant.
 package memory
 
-# A user looks, and lets forget, as far as the roles say; what is remembered comes from agents only.
+# A user may read and delete as far as the roles allow; only agents may write.
 memory_allowed if {
 	input.caller == "user"
 	input.action != "memory_write"
 }
 
-# An agent reads and writes its own memory, and nobody else's.
+# An agent may read and write its own memory only.
 memory_allowed if {
 	input.caller == "agent"
 	input.action != "memory_forget"

@@ -3,7 +3,7 @@ package memory_test
 import data.fixtures
 import data.guard
 
-# An agent works on its own memory, on behalf of an administrator.
+# An agent accesses its own memory for an administrator.
 own(action) := object.union(fixtures.invoke, {
 	"action": action,
 	"hops": 2,
@@ -12,7 +12,7 @@ own(action) := object.union(fixtures.invoke, {
 	"facts": {"own_memory": 1},
 })
 
-asked(action, user) := object.union(
+by_user(action, user) := object.union(
 	object.remove(fixtures.invoke, ["user"]),
 	{"action": action, "resource": "executive_summary_agent_001", "user": user},
 )
@@ -32,40 +32,40 @@ test_an_agent_does_not_use_the_memory_of_another if {
 	}
 }
 
-test_an_agent_forgets_nothing if {
+test_an_agent_deletes_nothing if {
 	not guard.allowed with input as own("memory_forget")
 }
 
-test_an_administrator_reads_and_lets_forget if {
-	guard.allowed with input as asked("memory_read", fixtures.admin)
-	guard.allowed with input as asked("memory_forget", fixtures.admin)
+test_an_administrator_reads_and_deletes if {
+	guard.allowed with input as by_user("memory_read", fixtures.admin)
+	guard.allowed with input as by_user("memory_forget", fixtures.admin)
 }
 
-test_no_user_puts_words_into_a_memory if {
-	decision := guard.decision with input as asked("memory_write", fixtures.admin)
+test_a_user_writes_to_no_memory if {
+	decision := guard.decision with input as by_user("memory_write", fixtures.admin)
 	fixtures.codes(decision) == {"caller_not_allowed", "memory_allowed"}
 }
 
 test_an_operator_reads_in_the_given_categories if {
-	guard.allowed with input as asked("memory_read", fixtures.operator)
-	elsewhere := object.union(asked("memory_read", fixtures.operator), {"agent": {"category": "security_risk"}})
+	guard.allowed with input as by_user("memory_read", fixtures.operator)
+	elsewhere := object.union(by_user("memory_read", fixtures.operator), {"agent": {"category": "security_risk"}})
 	decision := guard.decision with input as elsewhere
 	fixtures.codes(decision) == {"category_not_allowed"}
-	forget := guard.decision with input as asked("memory_forget", fixtures.operator)
+	forget := guard.decision with input as by_user("memory_forget", fixtures.operator)
 	fixtures.codes(forget) == {"role_missing"}
 }
 
-test_others_read_nothing if {
+test_other_roles_read_nothing if {
 	every role in ["approver", "auditor", "internal"] {
 		user := object.union(fixtures.guest, {"roles": {role: 1}})
-		not guard.allowed with input as asked("memory_read", user)
+		not guard.allowed with input as by_user("memory_read", user)
 	}
-	decision := guard.decision with input as asked("memory_read", fixtures.guest)
+	decision := guard.decision with input as by_user("memory_read", fixtures.guest)
 	decision.deny == {{"code": "role_missing", "message": "no role of the user guest allows memory_read"}}
 }
 
-test_what_an_agent_with_personal_data_remembers_needs_the_permission if {
-	every document in [own("memory_read"), own("memory_write"), asked("memory_read", fixtures.admin)] {
+test_the_memory_of_an_agent_with_personal_data_needs_the_permission if {
+	every document in [own("memory_read"), own("memory_write"), by_user("memory_read", fixtures.admin)] {
 		private := object.union(document, {"agent": {"capabilities": {"pii_access": 1}}})
 		decision := guard.decision with input as private
 		fixtures.codes(decision) == {"pii_permission_missing"}
@@ -73,7 +73,7 @@ test_what_an_agent_with_personal_data_remembers_needs_the_permission if {
 	}
 }
 
-test_nobody_else_uses_a_memory if {
+test_no_other_caller_uses_a_memory if {
 	every caller in ["workflow", "team", "nobody", ""] {
 		every action in ["memory_read", "memory_write", "memory_forget"] {
 			not guard.allowed with input as object.union(own(action), {"caller": caller})
@@ -81,17 +81,17 @@ test_nobody_else_uses_a_memory if {
 	}
 }
 
-test_policies_of_the_agent_hold_for_its_memory if {
+test_policies_of_the_agent_apply_to_its_memory if {
 	guard.allowed with input as fixtures.with_policies(own("memory_read"), ["require_budget", "deny_external_models"])
 	decision := guard.decision with input as fixtures.with_policies(own("memory_read"), ["internal_users_only"])
 	decision.allow
-	stranger := fixtures.with_policies(asked("memory_read", fixtures.operator), ["internal_users_only"])
-	denied := guard.decision with input as stranger
+	other_user := fixtures.with_policies(by_user("memory_read", fixtures.operator), ["internal_users_only"])
+	denied := guard.decision with input as other_user
 	fixtures.codes(denied) == {"internal_users_only"}
 }
 
-test_a_silent_agent_still_remembers if {
-	guard.allowed with input as fixtures.caller_bound_by(own("memory_write"), ["no_agent_delegation", "no_tools"])
+test_an_agent_without_delegation_and_tools_still_writes_its_memory if {
+	guard.allowed with input as fixtures.with_caller_policies(own("memory_write"), ["no_agent_delegation", "no_tools"])
 }
 
 test_a_large_text_is_denied if {

@@ -1,4 +1,4 @@
-# Who may speak to whom, and how long a chain of calls may be.
+# Which caller may call what, and how long a call chain may be.
 package messages
 
 hops_ok if {
@@ -6,14 +6,14 @@ hops_ok if {
 	input.hops <= data.cfg.hops_max
 }
 
-# A user begins the chain.
+# A user begins the call chain.
 message_allowed if {
 	input.caller == "user"
 	input.hops == 1
 	data.cfg.user_actions[input.action] == 1
 }
 
-# A workflow calls what its steps name.
+# A workflow calls the resources that its steps name.
 message_allowed if {
 	input.caller == "workflow"
 	data.cfg.calls.step[input.action] == 1
@@ -46,49 +46,49 @@ message_allowed if {
 	input.action == "call_tool"
 }
 
-# Whose memory it is, is judged by the area of that name.
+# The package memory checks whose memory it is.
 message_allowed if {
 	input.caller == "agent"
 	data.cfg.calls.memory[input.action] == 1
 }
 
-# Whose context it is, is judged by the area of that name.
+# The package context checks whose context it is.
 message_allowed if {
 	data.cfg.callers.inner[input.caller] == 1
 	data.cfg.calls.context[input.action] == 1
 }
 
-holds(name) if {
+resource_policy_ok(name) if {
 	name == "team_members_only"
 	input.facts.team_member == 1
 }
 
-# A team and a workflow have no members to be one of; it binds the agents.
-holds(name) if {
+# The policy restricts only calls of agents; starting a team or a workflow is not such a call.
+resource_policy_ok(name) if {
 	name == "team_members_only"
 	input.action != "invoke"
 }
 
-# Bound is the agent that carries the policy, whenever it speaks.
-binds(name) if {
+# The policy binds the agent whose definition names it, whenever that agent is the caller.
+caller_policy_ok(name) if {
 	name == "no_agent_delegation"
-	data.cfg.calls.silent[input.action] == 1
+	data.cfg.calls.without_delegation[input.action] == 1
 }
 
 reasons contains {"check": "hops_ok", "code": "hops_exceeded", "message": message} if {
 	message := concat("", [
-		"the chain of calls has ", format_int(input.hops, 10), " callers, ",
+		"the call chain has ", format_int(input.hops, 10), " callers, ",
 		format_int(data.cfg.hops_max, 10), " are allowed",
 	])
 }
 
 reasons contains {"check": "message_allowed", "code": "caller_not_allowed", "message": message} if {
-	message := concat("", ["this ", input.caller, " may not ask for ", input.action, " here", hint])
+	message := concat("", ["this ", input.caller, " may not request ", input.action, " here", hint])
 }
 
 default hint := ""
 
-hint := ": no step of it calls this" if {
+hint := ": none of its steps calls this resource" if {
 	input.caller == "workflow"
 	not input.facts.workflow_step == 1
 }
@@ -104,7 +104,7 @@ hint := ": its tools do not name the agent" if {
 	not input.facts.tool_declared == 1
 }
 
-hint := ": it is not one of the team's" if {
+hint := ": the team's definition does not name it" if {
 	input.caller == "team"
 	not input.facts.team_workflow == 1
 	not input.facts.team_member == 1

@@ -10,7 +10,7 @@ test_a_user_begins_the_chain if {
 	fixtures.codes(decision) == {"caller_not_allowed"}
 }
 
-test_a_user_uses_no_tool_and_writes_no_context if {
+test_a_user_calls_no_tool_and_writes_no_context if {
 	every document in [fixtures.tool, fixtures.write] {
 		not guard.allowed with input as object.union(document, {"caller": "user", "hops": 1})
 	}
@@ -21,7 +21,7 @@ test_a_workflow_calls_its_steps if {
 	decision := guard.decision with input as fixtures.without(fixtures.step, ["workflow_step"])
 	decision.deny == {{
 		"code": "caller_not_allowed",
-		"message": "this workflow may not ask for invoke here: no step of it calls this",
+		"message": "this workflow may not request invoke here: none of its steps calls this resource",
 	}}
 }
 
@@ -34,8 +34,8 @@ test_a_workflow_starts_sub_workflows_and_teams if {
 	}
 }
 
-team(action, proven) := object.union(
-	fixtures.with_facts(object.union(fixtures.invoke, {"action": action}), proven),
+team(action, facts) := object.union(
+	fixtures.with_facts(object.union(fixtures.invoke, {"action": action}), facts),
 	{"caller": "team", "hops": 2},
 )
 
@@ -48,24 +48,24 @@ test_a_team_runs_its_workflows_and_calls_its_members if {
 	}
 }
 
-test_an_agent_calls_whom_it_may_work_with_and_names_as_a_tool if {
+test_an_agent_calls_agents_that_can_work_with_and_tools_name if {
 	guard.allowed with input as fixtures.delegation
 	not messages.message_allowed with input as fixtures.without(fixtures.delegation, ["can_work_with"])
 	not messages.message_allowed with input as fixtures.without(fixtures.delegation, ["tool_declared"])
 }
 
-test_an_agent_is_told_what_is_missing if {
-	one := guard.decision with input as fixtures.without(fixtures.delegation, ["can_work_with"])
-	[rule.message | some rule in one.deny] == ["this agent may not ask for invoke here: can_work_with does not name the agent"]
-	other := guard.decision with input as fixtures.without(fixtures.delegation, ["tool_declared"])
-	[rule.message | some rule in other.deny] == ["this agent may not ask for invoke here: its tools do not name the agent"]
+test_the_reason_names_the_missing_declaration if {
+	first := guard.decision with input as fixtures.without(fixtures.delegation, ["can_work_with"])
+	[reason.message | some reason in first.deny] == ["this agent may not request invoke here: can_work_with does not name the agent"]
+	second := guard.decision with input as fixtures.without(fixtures.delegation, ["tool_declared"])
+	[reason.message | some reason in second.deny] == ["this agent may not request invoke here: its tools do not name the agent"]
 }
 
 test_an_agent_starts_no_run if {
 	not guard.allowed with input as object.union(fixtures.delegation, {"action": "start_run"})
 }
 
-test_nobody_else_says_anything if {
+test_no_other_caller_is_allowed if {
 	every caller in ["nobody", "", "root"] {
 		every document in [fixtures.invoke, fixtures.step, fixtures.delegation, fixtures.tool, fixtures.write] {
 			not guard.allowed with input as object.union(document, {"caller": caller})
@@ -73,12 +73,12 @@ test_nobody_else_says_anything if {
 	}
 }
 
-test_a_chain_has_an_end if {
+test_the_length_of_a_call_chain_is_limited if {
 	guard.allowed with input as object.union(fixtures.step, {"hops": 8})
 	decision := guard.decision with input as object.union(fixtures.step, {"hops": 9})
 	decision.deny == {{
 		"code": "hops_exceeded",
-		"message": "the chain of calls has 9 callers, 8 are allowed",
+		"message": "the call chain has 9 callers, 8 are allowed",
 	}}
 	not guard.allowed with input as object.union(fixtures.step, {"hops": 0})
 }
@@ -91,9 +91,9 @@ test_team_members_only if {
 	guard.allowed with input as fixtures.with_policies(fixtures.act("start_team"), ["team_members_only"])
 }
 
-test_no_agent_delegation_binds_the_one_that_speaks if {
-	decision := guard.decision with input as fixtures.caller_bound_by(fixtures.delegation, ["no_agent_delegation"])
+test_no_agent_delegation_binds_the_caller if {
+	decision := guard.decision with input as fixtures.with_caller_policies(fixtures.delegation, ["no_agent_delegation"])
 	fixtures.codes(decision) == {"no_agent_delegation"}
-	guard.allowed with input as fixtures.caller_bound_by(fixtures.tool, ["no_agent_delegation"])
+	guard.allowed with input as fixtures.with_caller_policies(fixtures.tool, ["no_agent_delegation"])
 	guard.allowed with input as fixtures.with_policies(fixtures.delegation, ["no_agent_delegation"])
 }

@@ -1,7 +1,7 @@
-# How often and for how much: requests in the last hour, tokens, money.
+# Quotas: requests in the last hour, tokens, money.
 package quota
 
-# The host counts the request first and asks then, so the limit itself is still allowed.
+# The host counts the request before the decision, so a count equal to the limit is allowed.
 rate_limit_ok if {
 	input.caller == "user"
 	is_number(input.usage.requests)
@@ -9,51 +9,51 @@ rate_limit_ok if {
 	input.usage.requests <= input.user.rate_limit
 }
 
-# What a request leads to is not counted again: its own request was.
+# Nested requests are not counted: the user's request was.
 rate_limit_ok if {
 	data.cfg.callers.inner[input.caller] == 1
 	is_number(input.usage.requests)
 }
 
-tokens_ok if left(input.usage.tokens_left)
+tokens_ok if has_remaining(input.usage.tokens_left)
 
 tokens_ok if input.usage.unlimited == 1
 
-budget_ok if left(input.usage.usd_left)
+budget_ok if has_remaining(input.usage.usd_left)
 
 budget_ok if input.usage.unlimited == 1
 
-# -1 is what the host writes where only the other one is limited.
-left(amount) if amount == -1
+# The host writes -1 for an amount without a limit if the other amount has one.
+has_remaining(amount) if amount == -1
 
-left(amount) if {
+has_remaining(amount) if {
 	is_number(amount)
 	amount > 0
 }
 
-holds(name) if {
+resource_policy_ok(name) if {
 	name == "require_budget"
 	is_number(input.usage.usd_left)
 	input.usage.usd_left >= 0
 }
 
-holds(name) if {
+resource_policy_ok(name) if {
 	name == "require_budget"
 	input.facts.cost_limited == 1
 }
 
-# A memory costs nothing: who spends was asked when the agent was called.
-holds(name) if {
+# Access to a memory costs nothing: the budget was checked when the agent was called.
+resource_policy_ok(name) if {
 	name == "require_budget"
 	data.cfg.calls.memory[input.action] == 1
 }
 
-reasons contains {"check": check, "code": "usage_unknown", "message": "what was used so far is not known"} if {
+reasons contains {"check": check, "code": "usage_unknown", "message": "the usage so far is unknown"} if {
 	some check, name in {"rate_limit_ok": "requests", "tokens_ok": "tokens_left", "budget_ok": "usd_left"}
-	not known(name)
+	not has_number(name)
 }
 
-known(name) if is_number(input.usage[name])
+has_number(name) if is_number(input.usage[name])
 
 reasons contains {"check": "rate_limit_ok", "code": "rate_limit_exceeded", "message": message} if {
 	input.usage.requests > input.user.rate_limit

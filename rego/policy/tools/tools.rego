@@ -1,4 +1,4 @@
-# Which tools an agent may use.
+# The tools that an agent may call.
 package tools
 
 tool_allowed if {
@@ -6,8 +6,8 @@ tool_allowed if {
 	input.facts.tool_declared == 1
 }
 
-# Bound is the agent that carries the policy, whenever it speaks.
-binds(name) if {
+# The policy binds the agent whose definition names it, whenever that agent is the caller.
+caller_policy_ok(name) if {
 	name == "no_tools"
 	input.action != "call_tool"
 }

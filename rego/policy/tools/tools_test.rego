@@ -3,7 +3,7 @@ package tools_test
 import data.fixtures
 import data.guard
 
-test_an_agent_uses_the_tools_that_it_declares if {
+test_an_agent_calls_the_tools_that_it_declares if {
 	guard.allowed with input as fixtures.tool
 	decision := guard.decision with input as fixtures.without(fixtures.tool, ["tool_declared"])
 	decision.deny == {{
@@ -12,7 +12,7 @@ test_an_agent_uses_the_tools_that_it_declares if {
 	}}
 }
 
-test_a_tool_without_a_name_is_none if {
+test_a_tool_without_a_name_is_denied if {
 	not guard.allowed with input as object.remove(fixtures.tool, ["resource"])
 	every value in [null, 1, true] {
 		not guard.allowed with input as object.union(fixtures.tool, {"resource": value})
@@ -20,7 +20,7 @@ test_a_tool_without_a_name_is_none if {
 }
 
 test_no_tools if {
-	decision := guard.decision with input as fixtures.caller_bound_by(fixtures.tool, ["no_tools"])
+	decision := guard.decision with input as fixtures.with_caller_policies(fixtures.tool, ["no_tools"])
 	fixtures.codes(decision) == {"no_tools"}
-	guard.allowed with input as fixtures.caller_bound_by(fixtures.delegation, ["no_tools"])
+	guard.allowed with input as fixtures.with_caller_policies(fixtures.delegation, ["no_tools"])
 }

@@ -1,4 +1,4 @@
-//! Who may do what, through the guard: the users of the embedded configuration.
+//! Decisions of the guard on requests of the users of the embedded configuration.
 
 use greenroom_protocol::request::{Query, Signal, SignalRun};
 use greenroom_protocol::{Cause, ErrorCode, Request, RunId, StepId};
@@ -14,8 +14,8 @@ fn codes(denied: &Denied) -> Vec<String> {
 async fn the_administrator_starts_the_demo_and_its_run_calls_the_agent() {
     let grant = harness::run_grant("admin").await;
     let facts = harness::step_facts(harness::summary_facts());
-    let spoken = grant.issue_request(harness::request_id(2), harness::invoke("executive_summary_agent"));
-    let permit = harness::guard().await.permit(AccessRequest::new(spoken, facts)).await.unwrap();
+    let nested = grant.issue_request(harness::request_id(2), harness::invoke("executive_summary_agent"));
+    let permit = harness::guard().await.permit(AccessRequest::new(nested, facts)).await.unwrap();
     let checks = permit.grant().checks().to_vec();
     assert!(checks.iter().any(|check| check == "access_allowed"));
     assert!(checks.iter().any(|check| check == "rate_limit_ok"));
@@ -25,13 +25,13 @@ async fn the_administrator_starts_the_demo_and_its_run_calls_the_agent() {
 }
 
 #[tokio::test]
-async fn the_operator_works_in_the_given_categories_only() {
+async fn an_operator_invokes_agents_of_the_allowed_categories_only() {
     let guard = harness::guard().await;
-    let ask = || harness::user_request("operator", harness::invoke("an_agent"));
+    let request = || harness::user_request("operator", harness::invoke("an_agent"));
     let allowed = harness::agent_facts("an_agent", "business_ops", &[], &[]);
-    assert!(guard.permit(AccessRequest::new(ask().await, allowed)).await.is_ok());
+    assert!(guard.permit(AccessRequest::new(request().await, allowed)).await.is_ok());
     let elsewhere = harness::agent_facts("an_agent", "security_risk", &[], &[]);
-    let denied = guard.permit(AccessRequest::new(ask().await, elsewhere)).await.unwrap_err();
+    let denied = guard.permit(AccessRequest::new(request().await, elsewhere)).await.unwrap_err();
     assert_eq!(codes(&denied), ["category_not_allowed"]);
 }
 
@@ -45,9 +45,10 @@ async fn a_run_has_no_more_rights_than_its_owner() {
 }
 
 #[tokio::test]
-async fn a_guest_is_denied_with_the_name_of_the_rule() {
-    let asked = harness::user_request("guest", harness::invoke("executive_summary_agent")).await;
-    let denied = harness::guard().await.permit(AccessRequest::new(asked, harness::summary_facts())).await.unwrap_err();
+async fn a_guest_is_denied_with_the_code_of_the_reason() {
+    let request = harness::user_request("guest", harness::invoke("executive_summary_agent")).await;
+    let denied =
+        harness::guard().await.permit(AccessRequest::new(request, harness::summary_facts())).await.unwrap_err();
     assert!(denied.revision().is_some());
     let cause = Cause::from(denied);
     assert_eq!(cause.code, ErrorCode::PolicyDenied);
@@ -58,23 +59,23 @@ async fn a_guest_is_denied_with_the_name_of_the_rule() {
 }
 
 #[tokio::test]
-async fn a_guest_may_look_at_the_catalogue_and_nothing_else() {
+async fn a_guest_may_query_the_catalogue_and_nothing_else() {
     let guard = harness::guard().await;
-    let records = || harness::facts(Resource::Collection { kind: "list".to_owned() });
+    let facts = || harness::facts(Resource::Collection { kind: "list".to_owned() });
     let look =
         |look| async { AccessRequest::new(harness::user_request("guest", Request::Query(look)).await, records()) };
-    assert!(guard.permit(look(Query::Agents).await).await.is_ok());
+    assert!(guard.permit(query(Query::Agents).await).await.is_ok());
     let page = || greenroom_protocol::request::Page::default();
     for private in [Query::Runs { page: page() }, Query::Audit { page: page() }, Query::Costs { since: None }] {
-        assert!(guard.permit(look(private).await).await.is_err());
+        assert!(guard.permit(query(private).await).await.is_err());
     }
 }
 
 #[tokio::test]
-async fn only_an_approver_of_the_same_tenant_answers_for_a_step() {
+async fn only_an_approver_of_the_same_tenant_approves_a_step() {
     let guard = harness::guard().await;
     let run = RunId::for_request(&harness::request_id(5));
-    let target = || Resource::Run {
+    let resource = || Resource::Run {
         run: run.clone(),
         workflow: greenroom_protocol::WorkflowId::new("w").unwrap(),
         version: harness::version(),
@@ -84,12 +85,13 @@ async fn only_an_approver_of_the_same_tenant_answers_for_a_step() {
         let signal = Signal::Approve { step: StepId::new("publish").unwrap() };
         Request::SignalRun(SignalRun { run: run.clone(), signal })
     };
-    let request =
-        |name| async move { AccessRequest::new(harness::user_request(name, signal()).await, harness::facts(target())) };
+    let request = |name| async move {
+        AccessRequest::new(harness::user_request(name, signal()).await, harness::facts(resource()))
+    };
     assert!(guard.permit(request("approver").await).await.is_ok());
     assert!(guard.permit(request("admin").await).await.is_ok());
     assert_eq!(codes(&guard.permit(request("operator").await).await.unwrap_err()), ["role_missing"]);
-    let foreign = Facts { relation: Relation::default(), ..harness::facts(target()) };
+    let foreign = Facts { relation: Relation::default(), ..harness::facts(resource()) };
     let request = AccessRequest::new(harness::user_request("approver", signal()).await, foreign);
     assert_eq!(codes(&guard.permit(request).await.unwrap_err()), ["foreign_tenant"]);
 }
@@ -98,27 +100,27 @@ async fn only_an_approver_of_the_same_tenant_answers_for_a_step() {
 async fn a_document_above_ten_mebibytes_is_denied_by_that_policy() {
     let guard = harness::guard().await;
     let sized = |bytes| Facts { document_bytes: bytes, ..harness::summary_facts() };
-    let ask = || harness::user_request("admin", harness::invoke("executive_summary_agent"));
+    let request = || harness::user_request("admin", harness::invoke("executive_summary_agent"));
     let limit = greenroom_protocol::limits::DOCUMENT_BYTES_MAX;
-    assert!(guard.permit(AccessRequest::new(ask().await, sized(limit))).await.is_ok());
-    let denied = guard.permit(AccessRequest::new(ask().await, sized(limit + 1))).await.unwrap_err();
+    assert!(guard.permit(AccessRequest::new(request().await, sized(limit))).await.is_ok());
+    let denied = guard.permit(AccessRequest::new(request().await, sized(limit + 1))).await.unwrap_err();
     assert_eq!(codes(&denied), ["max_document_size_10mb"]);
 }
 
 #[tokio::test]
-async fn nothing_of_the_inputs_is_sent() {
+async fn the_policy_input_contains_no_inputs_of_the_request() {
     let mut request = harness::invoke("executive_summary_agent");
     if let Request::Invoke(invoke) = &mut request {
         invoke.inputs.insert("document".to_owned(), "a very private text".into());
     }
     let request = AccessRequest::new(harness::user_request("admin", request).await, harness::summary_facts());
-    let sent = request.input().to_pruned_json(harness::snapshot().await.read_set()).unwrap();
-    assert!(!String::from_utf8_lossy(&sent).contains("private"));
+    let json = request.input().to_pruned_json(harness::snapshot().await.read_set()).unwrap();
+    assert!(!String::from_utf8_lossy(&json).contains("private"));
     assert!(!format!("{:?}", request.request()).contains("private"));
 }
 
 #[tokio::test]
-async fn budgets_of_user_and_tenant_count_whichever_is_nearer() {
+async fn the_smaller_of_the_remaining_budgets_of_user_and_tenant_decides() {
     use greenroom_protocol::MicroUsd;
     use greenroom_rego::{Limits, Spent, UsageFacts};
     let mut principal = harness::user("admin").unwrap();
@@ -138,9 +140,9 @@ async fn budgets_of_user_and_tenant_count_whichever_is_nearer() {
         (spent(0, 0, 500), vec!["tokens_exhausted"]),
         (UsageFacts { available: false, ..spent(0, 0, 0) }, vec!["usage_unknown"]),
     ] {
-        let asked = harness::request_as(principal.clone(), harness::invoke("executive_summary_agent")).await;
-        let request = AccessRequest::new(asked, Facts { usage, ..harness::summary_facts() });
-        let found = guard.permit(request).await.map_or_else(|denied| denied.codes(), |_| Vec::new());
-        assert_eq!(found, denied_by);
+        let request = harness::request_as(principal.clone(), harness::invoke("executive_summary_agent")).await;
+        let request = AccessRequest::new(request, Facts { usage, ..harness::summary_facts() });
+        let codes = guard.permit(request).await.map_or_else(|denied| denied.codes(), |_| Vec::new());
+        assert_eq!(codes, denied_by);
     }
 }

@@ -1,4 +1,4 @@
-//! Users, facts and engines for the tests of this folder.
+//! Users, requests, facts and engines for the tests of this folder.
 
 use std::sync::{Arc, OnceLock};
 
@@ -22,7 +22,7 @@ pub(crate) fn names(all: &[&str]) -> NameSet {
     all.iter().copied().collect()
 }
 
-/// The three users of the embedded configuration, and two more.
+/// The three users of the embedded configuration, an approver and an auditor.
 pub(crate) fn user(name: &str) -> Option<Principal> {
     let (roles, categories): (&[&str], &[&str]) = match name {
         "admin" => (&["admin"], &[]),
@@ -43,10 +43,10 @@ pub(crate) fn user(name: &str) -> Option<Principal> {
     })
 }
 
-pub(crate) struct Users;
+pub(crate) struct ConfiguredUsers;
 
 #[async_trait]
-impl IdentityProvider for Users {
+impl IdentityProvider for ConfiguredUsers {
     async fn verify_credential(&self, credential: &Credential, _: Timestamp) -> Result<Option<Principal>, Cause> {
         Ok(match credential {
             Credential::ApiKey(key) => key.strip_prefix("key-of-").and_then(user),
@@ -59,20 +59,20 @@ impl IdentityProvider for Users {
     }
 }
 
-pub(crate) struct Counting;
+pub(crate) struct FixedIds;
 
-impl IdGenerator for Counting {
+impl IdGenerator for FixedIds {
     fn next_id(&self) -> u128 {
         7
     }
 }
 
 pub(crate) fn authenticator() -> Authenticator {
-    Authenticator::new(Arc::new(Users))
+    Authenticator::new(Arc::new(ConfiguredUsers))
 }
 
 pub(crate) async fn user_request(name: &str, request: Request) -> Authenticated {
-    let received = Received::local(UserId::new(name).unwrap(), Envelope::of(request), &Counting, NOW).unwrap();
+    let received = Received::local(UserId::new(name).unwrap(), Envelope::of(request), &FixedIds, NOW).unwrap();
     authenticator().authenticate(received).await.unwrap()
 }
 
@@ -103,13 +103,13 @@ pub(crate) fn version() -> ContentHash {
     ContentHash::of(b"version")
 }
 
-/// What holds for everything that is in order.
-pub(crate) fn facts(target: Resource) -> Facts {
+/// Facts that support an allow of most actions.
+pub(crate) fn facts(resource: Resource) -> Facts {
     Facts {
         relation: Relation { own_tenant: true, ..Relation::default() },
         usage: UsageFacts { requests: 1, available: true, ..UsageFacts::default() },
         audited: true,
-        ..Facts::for_resource(target)
+        ..Facts::for_resource(resource)
     }
 }
 
@@ -128,7 +128,7 @@ pub(crate) fn agent_facts(agent: &str, category: &str, capabilities: &[&str], po
     }
 }
 
-/// The agent of the client's document, as its file says.
+/// Facts about the agent of the client's document, as in its definition file.
 pub(crate) fn summary_facts() -> Facts {
     agent_facts(
         "executive_summary_agent_001",
@@ -146,7 +146,7 @@ pub(crate) fn request_id(number: u128) -> RequestId {
     RequestId::from_u128(number)
 }
 
-/// Compiles the embedded bundle once for all tests.
+/// The compiler that all tests share.
 pub(crate) fn compiler() -> &'static Compiler {
     static COMPILER: OnceLock<Compiler> = OnceLock::new();
     COMPILER.get_or_init(|| Compiler::new(&CacheDir::Off).unwrap())
@@ -158,11 +158,11 @@ pub(crate) async fn snapshot() -> Arc<PolicySnapshot> {
     Arc::clone(SNAPSHOT.get_or_init(load).await)
 }
 
-/// One engine behind a lock; the real guard has one a core, each owned by an actor.
-pub(crate) struct OneEngine(Mutex<Engine>);
+/// An evaluator over one engine behind a lock; the real guard has one engine per worker.
+pub(crate) struct SingleEngine(Mutex<Engine>);
 
 #[async_trait]
-impl Evaluator for OneEngine {
+impl Evaluator for SingleEngine {
     async fn allowed(&self, input: Arc<Input>) -> Result<PolicyDecision, EvaluationError> {
         self.0.lock().await.allowed(&input).await
     }
@@ -172,7 +172,7 @@ impl Evaluator for OneEngine {
     }
 }
 
-impl OneEngine {
+impl SingleEngine {
     pub(crate) const fn new(engine: Mutex<Engine>) -> Self {
         Self(engine)
     }
@@ -183,37 +183,37 @@ pub(crate) async fn engine() -> Engine {
 }
 
 pub(crate) async fn guard() -> Guard {
-    Guard::new(Arc::new(OneEngine(Mutex::new(engine().await))))
+    Guard::new(Arc::new(SingleEngine(Mutex::new(engine().await))))
 }
 
-/// One of the bundles with a fault, which `build.sh` compiles.
+/// Reads one of the faulty bundles that `build.sh` compiles.
 pub(crate) fn faulty_bundle(name: &str) -> Bundle {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bundles");
     Bundle::open(&folder.join(format!("{name}.tar.gz"))).unwrap()
 }
 
-/// A permit for a start of the demo's workflow by this user.
+/// The grant of a run of the demo's workflow that this user starts.
 pub(crate) async fn run_grant(name: &str) -> greenroom_rego::Grant {
     run_grant_of_principal(user(name).unwrap()).await
 }
 
-/// The same for a user of one's own making.
+/// The same for any principal.
 pub(crate) async fn run_grant_of_principal(principal: Principal) -> greenroom_rego::Grant {
-    let target = workflow_resource("generate_quarterly_report");
-    let asked = request_as(principal, start_run("generate_quarterly_report")).await;
-    let permit = guard().await.permit(greenroom_rego::AccessRequest::new(asked, facts(target))).await.unwrap();
+    let resource = workflow_resource("generate_quarterly_report");
+    let request = request_as(principal, start_run("generate_quarterly_report")).await;
+    let permit = guard().await.permit(greenroom_rego::AccessRequest::new(request, facts(resource))).await.unwrap();
     permit.redeem().0
 }
 
-/// The facts of a step of that run.
+/// The same facts for a call by a step of a workflow.
 pub(crate) fn step_facts(facts: Facts) -> Facts {
     Facts { relation: Relation { workflow_step: true, ..facts.relation }, ..facts }
 }
 
-struct One(Principal);
+struct SingleUser(Principal);
 
 #[async_trait]
-impl IdentityProvider for One {
+impl IdentityProvider for SingleUser {
     async fn verify_credential(&self, _: &Credential, _: Timestamp) -> Result<Option<Principal>, Cause> {
         Ok(None)
     }
@@ -223,16 +223,16 @@ impl IdentityProvider for One {
     }
 }
 
-/// A request of a user of one's own making.
+/// An authenticated request of any principal.
 pub(crate) async fn request_as(principal: Principal, request: Request) -> Authenticated {
-    let received = Received::local(principal.user.clone(), Envelope::of(request), &Counting, NOW).unwrap();
-    Authenticator::new(Arc::new(One(principal))).authenticate(received).await.unwrap()
+    let received = Received::local(principal.user.clone(), Envelope::of(request), &FixedIds, NOW).unwrap();
+    Authenticator::new(Arc::new(SingleUser(principal))).authenticate(received).await.unwrap()
 }
 
-struct Public;
+struct AnonymousAllowed;
 
 #[async_trait]
-impl IdentityProvider for Public {
+impl IdentityProvider for AnonymousAllowed {
     async fn verify_credential(&self, _: &Credential, _: Timestamp) -> Result<Option<Principal>, Cause> {
         Ok(None)
     }
@@ -246,14 +246,14 @@ impl IdentityProvider for Public {
     }
 }
 
-/// A request without a credential, where the configuration has a user for those.
+/// A request without a credential, authenticated as the configuration's anonymous user.
 pub(crate) async fn anonymous_request(request: Request) -> Authenticated {
     let bytes = serde_json::to_vec(&Envelope::of(request)).unwrap();
-    let received = Received::decode(&bytes, greenroom_protocol::IngressKind::Http, &Counting, NOW).unwrap();
-    Authenticator::new(Arc::new(Public)).authenticate(received).await.unwrap()
+    let received = Received::decode(&bytes, greenroom_protocol::IngressKind::Http, &FixedIds, NOW).unwrap();
+    Authenticator::new(Arc::new(AnonymousAllowed)).authenticate(received).await.unwrap()
 }
 
-/// A bundle with its module changed, packed and read anew.
+/// The bundle with a changed module, packed and read again.
 pub(crate) fn with_wasm(bundle: &Bundle, change: impl FnOnce(&mut Vec<u8>)) -> Bundle {
     let mut wasm = bundle.wasm().to_vec();
     change(&mut wasm);

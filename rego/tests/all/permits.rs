@@ -1,4 +1,4 @@
-//! What a permit carries, whom it lets speak, and what the guard refuses before any policy.
+//! Permits and their grants: the callers of nested requests, and what the guard rejects before policy.
 
 use std::sync::Arc;
 
@@ -15,36 +15,36 @@ use tokio::sync::Mutex;
 use crate::harness;
 
 #[tokio::test]
-async fn a_permit_speaks_as_what_it_called_on_stage() {
+async fn a_grant_issues_requests_as_the_callee_of_its_permit() {
     let run = RunId::for_request(&harness::request_id(7));
     let grant = harness::run_grant("admin").await;
-    assert_eq!(grant.run(), Some(&run), "a run is named after the request that starts it");
+    assert_eq!(grant.run(), Some(&run), "the id of a run derives from the request that starts it");
     assert_eq!(grant.version(), Some(&harness::version()));
-    let spoken = grant.issue_request(harness::request_id(2), harness::invoke("executive_summary_agent"));
-    assert_eq!(spoken.run(), Some(&run));
-    assert_eq!(spoken.caller().kind(), "workflow");
-    assert_eq!(spoken.chain().iter().map(Caller::kind).collect::<Vec<_>>(), ["user", "workflow"]);
-    assert_eq!(spoken.trace(), grant.trace());
-    assert_eq!(spoken.deadline(), grant.deadline());
-    assert!(spoken.idempotency().is_none());
+    let nested = grant.issue_request(harness::request_id(2), harness::invoke("executive_summary_agent"));
+    assert_eq!(nested.run(), Some(&run));
+    assert_eq!(nested.caller().kind(), "workflow");
+    assert_eq!(nested.chain().iter().map(Caller::kind).collect::<Vec<_>>(), ["user", "workflow"]);
+    assert_eq!(nested.trace(), grant.trace());
+    assert_eq!(nested.deadline(), grant.deadline());
+    assert!(nested.idempotency().is_none());
     let facts = harness::step_facts(harness::summary_facts());
-    let permit = harness::guard().await.permit(AccessRequest::new(spoken, facts)).await.unwrap();
+    let permit = harness::guard().await.permit(AccessRequest::new(nested, facts)).await.unwrap();
     let TypedPermit::Invoke(permit) = permit.into_typed() else { panic!("an invocation was permitted") };
     let (grant, invoke) = permit.redeem();
     assert_eq!(invoke.agent.as_str(), "executive_summary_agent");
     assert_eq!(grant.run(), Some(&run));
-    let caller = grant.issue_request(harness::request_id(3), harness::invoke("other_agent"));
-    assert_eq!(caller.caller().to_string(), "agent:executive_summary_agent_001");
+    let next = grant.issue_request(harness::request_id(3), harness::invoke("other_agent"));
+    assert_eq!(next.caller().to_string(), "agent:executive_summary_agent_001");
 }
 
 #[tokio::test]
-async fn a_permit_that_called_nobody_has_no_voice() {
+async fn a_grant_without_a_callee_issues_only_denied_requests() {
     let guard = harness::guard().await;
-    let asked = harness::user_request("admin", Request::Query(Query::Agents)).await;
-    let records = Resource::Collection { kind: "agents".to_owned() };
-    let permit = guard.permit(AccessRequest::new(asked, harness::facts(records))).await.unwrap();
-    let spoken = permit.grant().issue_request(harness::request_id(2), harness::invoke("executive_summary_agent"));
-    assert_eq!(spoken.caller(), &Caller::None);
+    let request = harness::user_request("admin", Request::Query(Query::Agents)).await;
+    let resource = Resource::Collection { kind: "agents".to_owned() };
+    let permit = guard.permit(AccessRequest::new(request, harness::facts(resource))).await.unwrap();
+    let nested = permit.grant().issue_request(harness::request_id(2), harness::invoke("executive_summary_agent"));
+    assert_eq!(nested.caller(), &Caller::None);
     let relation = Relation {
         own_tenant: true,
         workflow_step: true,
@@ -56,12 +56,12 @@ async fn a_permit_that_called_nobody_has_no_voice() {
         own_memory: true,
     };
     let facts = Facts { relation, ..harness::summary_facts() };
-    let denied = guard.permit(AccessRequest::new(spoken, facts)).await.unwrap_err();
+    let denied = guard.permit(AccessRequest::new(nested, facts)).await.unwrap_err();
     assert!(denied.codes().contains(&"caller_not_allowed".to_owned()), "{denied}");
 }
 
 #[tokio::test]
-async fn a_chain_of_calls_ends() {
+async fn the_length_of_a_call_chain_is_limited() {
     let guard = harness::guard().await;
     let mut grant = harness::run_grant("admin").await;
     let relation = Relation {
@@ -72,39 +72,39 @@ async fn a_chain_of_calls_ends() {
         ..Relation::default()
     };
     for hop in 2..=HOPS_MAX {
-        let spoken = grant.issue_request(harness::request_id(hop as u128), harness::invoke("executive_summary_agent"));
-        let request = AccessRequest::new(spoken, Facts { relation, ..harness::summary_facts() });
+        let nested = grant.issue_request(harness::request_id(hop as u128), harness::invoke("executive_summary_agent"));
+        let request = AccessRequest::new(nested, Facts { relation, ..harness::summary_facts() });
         grant = guard.permit(request).await.unwrap().redeem().0;
     }
-    let spoken = grant.issue_request(harness::request_id(99), harness::invoke("executive_summary_agent"));
-    let request = AccessRequest::new(spoken, Facts { relation, ..harness::summary_facts() });
+    let nested = grant.issue_request(harness::request_id(99), harness::invoke("executive_summary_agent"));
+    let request = AccessRequest::new(nested, Facts { relation, ..harness::summary_facts() });
     let denied = guard.permit(request).await.unwrap_err();
     assert_eq!(denied, Denied::TooManyHops { hops: HOPS_MAX + 1 });
     assert_eq!(Cause::from(denied).code, ErrorCode::TooManyHops);
 }
 
 #[tokio::test]
-async fn facts_about_something_else_are_refused() {
-    let asked = harness::user_request("admin", harness::invoke("executive_summary_agent")).await;
+async fn facts_about_another_resource_are_rejected() {
+    let request = harness::user_request("admin", harness::invoke("executive_summary_agent")).await;
     let facts = harness::facts(harness::workflow_resource("generate_quarterly_report"));
-    let denied = harness::guard().await.permit(AccessRequest::new(asked, facts)).await.unwrap_err();
+    let denied = harness::guard().await.permit(AccessRequest::new(request, facts)).await.unwrap_err();
     assert_eq!(denied, Denied::EvaluationFailed(EvaluationError::ResourceMismatch));
     assert_eq!(Cause::from(denied).code, ErrorCode::PolicyError);
 }
 
-/// Keeps the first verdict that it hears, and answers the next question with it.
-struct Parrot {
+/// Returns for each input the decision on the one before.
+struct DelayedEvaluator {
     engine: Mutex<Engine>,
-    heard: Mutex<Option<PolicyDecision>>,
+    previous: Mutex<Option<PolicyDecision>>,
 }
 
 #[async_trait]
-impl Evaluator for Parrot {
+impl Evaluator for DelayedEvaluator {
     async fn allowed(&self, input: Arc<Input>) -> Result<PolicyDecision, EvaluationError> {
-        let fresh = self.engine.lock().await.allowed(&input).await?;
-        match self.heard.lock().await.replace(fresh) {
-            Some(old) => Ok(old),
-            None => Err(EvaluationError::Unavailable("listening".into())),
+        let decision = self.engine.lock().await.allowed(&input).await?;
+        match self.previous.lock().await.replace(decision) {
+            Some(previous) => Ok(previous),
+            None => Err(EvaluationError::Unavailable("no previous decision".into())),
         }
     }
 
@@ -114,30 +114,30 @@ impl Evaluator for Parrot {
 }
 
 #[tokio::test]
-async fn a_verdict_answers_its_own_question_only() {
-    let parrot = Parrot { engine: Mutex::new(harness::engine().await), heard: Mutex::new(None) };
-    let guard = Guard::new(Arc::new(parrot));
-    let ask = || async {
-        let asked = harness::user_request("admin", harness::invoke("executive_summary_agent")).await;
-        AccessRequest::new(asked, harness::summary_facts())
+async fn a_decision_is_valid_for_its_own_input_only() {
+    let evaluator = DelayedEvaluator { engine: Mutex::new(harness::engine().await), previous: Mutex::new(None) };
+    let guard = Guard::new(Arc::new(evaluator));
+    let request = || async {
+        let request = harness::user_request("admin", harness::invoke("executive_summary_agent")).await;
+        AccessRequest::new(request, harness::summary_facts())
     };
-    let unreachable = guard.permit(ask().await).await.unwrap_err();
-    assert_eq!(unreachable, Denied::EvaluationFailed(EvaluationError::Unavailable("listening".into())));
+    let unavailable = guard.permit(request().await).await.unwrap_err();
+    assert_eq!(unavailable, Denied::EvaluationFailed(EvaluationError::Unavailable("no previous decision".into())));
     assert_eq!(
-        guard.permit(ask().await).await.unwrap_err(),
+        guard.permit(request().await).await.unwrap_err(),
         Denied::EvaluationFailed(EvaluationError::DecisionMismatch)
     );
 }
 
 #[tokio::test]
-async fn an_explanation_makes_no_permit_and_reads_documents_by_hand() {
+async fn an_explanation_of_an_input_from_json_equals_that_of_its_request() {
     let guard = harness::guard().await;
-    let asked = harness::user_request("guest", harness::invoke("executive_summary_agent")).await;
-    let request = AccessRequest::new(asked, harness::summary_facts());
+    let request = harness::user_request("guest", harness::invoke("executive_summary_agent")).await;
+    let request = AccessRequest::new(request, harness::summary_facts());
     let explained = guard.explain(&request).await.unwrap();
     assert!(!explained.allow);
     assert!(explained.checks.iter().any(|check| check.id == "access_allowed" && !check.pass));
-    let by_hand = serde_json::to_vec(request.input().as_ref()).unwrap();
-    let input: Input = serde_json::from_slice(&by_hand).unwrap();
+    let json = serde_json::to_vec(request.input().as_ref()).unwrap();
+    let input: Input = serde_json::from_slice(&json).unwrap();
     assert_eq!(guard.explain_input(input).await.unwrap(), explained);
 }

@@ -1,4 +1,4 @@
-# A policy that needs a function of the host.
+# A policy that needs a built-in of the host.
 package guard
 
 # METADATA

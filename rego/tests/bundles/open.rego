@@ -1,4 +1,4 @@
-# A policy that lets through what it knows nothing of.
+# A policy that allows an empty input.
 package guard
 
 # METADATA

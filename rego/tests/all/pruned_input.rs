@@ -1,4 +1,4 @@
-//! What is sent to be judged: small, and yet everything that the decision depends on.
+//! The pruned input: small, and still everything that the decision depends on.
 
 use std::sync::Arc;
 
@@ -7,25 +7,25 @@ use greenroom_rego::{AccessRequest, Facts, Input, Limits, Principal, Relation, U
 use proptest::strategy::{Strategy as _, ValueTree as _};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
-use crate::{harness, oracle, raw};
+use crate::{harness, oracle, raw_module};
 
-/// Bytes of the document that a decision is made on, at most: what it costs follows from them.
+/// Maximum bytes of the pruned input: the cost of a decision follows from its size.
 const INPUT_BYTES_MAX: usize = 512;
-/// Documents that are judged twice.
+/// The number of inputs that are evaluated whole and pruned.
 const DOCUMENTS: usize = 2_000;
 
-/// The policies that the catalogue's agents carry.
+/// The policies that the catalogue's agents name.
 const POLICIES: [&str; 3] = ["require_authentication", "audit_all_actions", "max_document_size_10mb"];
-/// Those of an agent that works with personal data.
+/// The policies of an agent that processes personal data.
 const PRIVATE: [&str; 4] =
     ["require_authentication", "audit_all_actions", "max_document_size_1mb", "require_pii_permission"];
 
 async fn assert_within_limit(request: &AccessRequest) {
-    let sent = request.input().to_pruned_json(harness::snapshot().await.read_set()).unwrap();
-    assert!(sent.len() <= INPUT_BYTES_MAX, "{} bytes: {}", sent.len(), String::from_utf8_lossy(&sent));
+    let json = request.input().to_pruned_json(harness::snapshot().await.read_set()).unwrap();
+    assert!(json.len() <= INPUT_BYTES_MAX, "{} bytes: {}", json.len(), String::from_utf8_lossy(&json));
 }
 
-/// Everything of an agent's facts that can be true at once, for names as long as the catalogue's.
+/// All facts about an agent that can be true at once, with names as long as the catalogue's.
 fn maximal_facts(agent: &str, private: bool, of_team: bool) -> Facts {
     let capabilities = ["text_summarization", "report_generation", "executive_communication", "pii_access"];
     let (category, capabilities, policies) = match private {
@@ -52,7 +52,7 @@ fn maximal_facts(agent: &str, private: bool, of_team: bool) -> Facts {
     }
 }
 
-/// Somebody who may work almost everywhere, with limits or without.
+/// An operator of many categories, with limits or without.
 fn operator(limited: bool) -> Principal {
     let all = ["business_ops", "content_communications", "data_analytics", "sales_marketing", "software_engineering"];
     let limits = Limits { usd: Some(MicroUsd(500_000_000)), tokens: Some(900_000_000), ..Limits::default() };
@@ -64,16 +64,16 @@ fn operator(limited: bool) -> Principal {
 }
 
 #[tokio::test]
-async fn no_input_is_large_however_much_is_listed() {
-    let bound = harness::names(&["require_authentication", "audit_all_actions", "require_pii_permission"]);
+async fn a_pruned_input_stays_within_its_limit_however_much_is_listed() {
+    let caller_policies = harness::names(&["require_authentication", "audit_all_actions", "require_pii_permission"]);
     for (agent, limited, private) in [
         ("executive_summary_agent_001", true, false),
         ("kpi_dashboard_narrator_agent", true, false),
         ("lead_qualification_agent", false, true),
     ] {
         let user = || operator(limited);
-        let asked = harness::request_as(user(), harness::invoke(agent)).await;
-        assert_within_limit(&AccessRequest::new(asked, maximal_facts(agent, private, false))).await;
+        let request = harness::request_as(user(), harness::invoke(agent)).await;
+        assert_within_limit(&AccessRequest::new(request, maximal_facts(agent, private, false))).await;
         let run = harness::run_grant_of_principal(user()).await;
         let step = || {
             AccessRequest::new(
@@ -83,7 +83,7 @@ async fn no_input_is_large_however_much_is_listed() {
         };
         assert_within_limit(&step()).await;
         let (grant, _) = harness::guard().await.permit(step()).await.unwrap().redeem();
-        let delegated = Facts { caller_policies: bound.clone(), ..maximal_facts(agent, private, !private) };
+        let delegated = Facts { caller_policies: caller_policies.clone(), ..maximal_facts(agent, private, !private) };
         assert_within_limit(&AccessRequest::new(
             grant.issue_request(harness::request_id(3), harness::invoke(agent)),
             delegated,
@@ -97,24 +97,24 @@ async fn no_input_is_large_however_much_is_listed() {
     assert_within_limit(&AccessRequest::new(start, facts)).await;
 }
 
-/// The words of the bundle, about what its rules read, are true: what is left out changes no answer.
+/// The read set that the bundle declares is complete: what the host omits changes no decision.
 #[tokio::test]
-async fn what_is_not_sent_changes_no_decision() {
+async fn an_omitted_field_changes_no_decision() {
     let snapshot = harness::snapshot().await;
-    let mut policy = raw::Policy::embedded().await;
+    let mut policy = raw_module::RawModule::embedded().await;
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, b"greenroom sends what rules read!");
     let mut runner = TestRunner::new_with_rng(Config::default(), rng);
-    let (mut judged, mut allowed) = (0, 0);
-    while judged < DOCUMENTS {
+    let (mut decided, mut allowed) = (0, 0);
+    while decided < DOCUMENTS {
         let document = oracle::document().new_tree(&mut runner).unwrap().current();
-        // The host does not write an action that it does not know.
+        // The host never writes an unknown action.
         let Ok(input) = serde_json::from_value::<Input>(document.clone()) else { continue };
-        let sent = Arc::new(input).to_pruned_json(snapshot.read_set()).unwrap();
-        let sent = serde_json::from_slice(&sent).unwrap();
-        let whole = policy.answer("guard/allowed", &document).await;
-        assert_eq!(policy.answer("guard/allowed", &sent).await, whole, "{document} was sent as {sent}");
-        judged += 1;
-        allowed += usize::from(!whole.is_null());
+        let pruned = Arc::new(input).to_pruned_json(snapshot.read_set()).unwrap();
+        let pruned = serde_json::from_slice(&pruned).unwrap();
+        let decision = policy.evaluate("guard/allowed", &document).await;
+        assert_eq!(policy.evaluate("guard/allowed", &pruned).await, decision, "{document} was pruned to {pruned}");
+        decided += 1;
+        allowed += usize::from(!decision.is_null());
     }
-    assert!(allowed > DOCUMENTS / 20, "only {allowed} of {DOCUMENTS} documents are allowed: they prove little");
+    assert!(allowed > DOCUMENTS / 20, "only {allowed} of {DOCUMENTS} documents are allowed: the test proves little");
 }

@@ -34,7 +34,7 @@ fn valid_entries() -> Vec<Entry<'static>> {
 }
 
 fn read_error(entries: &[Entry<'_>]) -> BundleError {
-    Bundle::read(&packed(entries, tar::EntryType::Regular)).unwrap_err()
+    Bundle::read(&pack(entries, tar::EntryType::Regular)).unwrap_err()
 }
 
 fn entries_with(name: &str, content: &[u8]) -> Vec<Entry<'static>> {

@@ -62,8 +62,8 @@ async fn a_guest_is_denied_with_the_code_of_the_reason() {
 async fn a_guest_may_query_the_catalogue_and_nothing_else() {
     let guard = harness::guard().await;
     let facts = || harness::facts(Resource::Collection { kind: "list".to_owned() });
-    let look =
-        |look| async { AccessRequest::new(harness::user_request("guest", Request::Query(look)).await, records()) };
+    let query =
+        |query| async { AccessRequest::new(harness::user_request("guest", Request::Query(query)).await, facts()) };
     assert!(guard.permit(query(Query::Agents).await).await.is_ok());
     let page = || greenroom_protocol::request::Page::default();
     for private in [Query::Runs { page: page() }, Query::Audit { page: page() }, Query::Costs { since: None }] {

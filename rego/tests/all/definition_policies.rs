@@ -34,8 +34,8 @@ fn context_write() -> (Request, Resource) {
 /// Decides a nested request of an agent whose definition names this policy.
 async fn decide_for_agent_caller(policy: &str, request: Request, resource: Resource) -> Vec<String> {
     let guard = harness::guard().await;
-    let request = harness::user_request("admin", harness::invoke("executive_summary_agent")).await;
-    let permit = guard.permit(AccessRequest::new(request, harness::summary_facts())).await.unwrap();
+    let invocation = harness::user_request("admin", harness::invoke("executive_summary_agent")).await;
+    let permit = guard.permit(AccessRequest::new(invocation, harness::summary_facts())).await.unwrap();
     let agent = facts_with_policy(policy).agent;
     let relation = Relation {
         own_tenant: true,
@@ -47,8 +47,8 @@ async fn decide_for_agent_caller(policy: &str, request: Request, resource: Resou
     };
     let caller_policies = harness::names(&[policy]);
     let facts = Facts { agent, relation, caller_policies, ..harness::facts(resource) };
-    let request = AccessRequest::new(permit.grant().issue_request(harness::request_id(4), request), facts);
-    guard.permit(request).await.map_or_else(|denied| denied.codes(), |_| Vec::new())
+    let nested = permit.grant().issue_request(harness::request_id(4), request);
+    guard.permit(AccessRequest::new(nested, facts)).await.map_or_else(|denied| denied.codes(), |_| Vec::new())
 }
 
 async fn decide(case: Case) -> Vec<String> {

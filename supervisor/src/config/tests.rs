@@ -85,7 +85,7 @@ fn a_reserved_setting_that_is_set_causes_a_warning() {
 
 #[test]
 fn a_key_an_address_or_a_table_configures_a_provider() {
-    let (_dir, flags) = file("[[providers]]\nname = \"groq\"\nwire = \"groq\"\napi_key = \"gsk\"\n");
+    let (_dir, flags) = file("[[providers]]\nname = \"groq\"\napi = \"groq\"\napi_key = \"gsk\"\n");
     let variables = environment(&[("OPENAI_BASE_URL", "http://127.0.0.1:8000/v1/"), ("OPENAI_MODEL", "llama")]);
     let loaded = load(&flags, variables.into_iter()).unwrap();
     let names: Vec<_> = loaded.config.models.providers.iter().map(|provider| provider.name.as_str()).collect();

@@ -163,15 +163,11 @@ pub async fn execute(
     // flight does not carry their state.
     Box::pin(invocation::load_artifacts(&env.files, &mut invocation)).await?;
     invocation.invoke.inputs = agent.validate_inputs(std::mem::take(&mut invocation.invoke.inputs))?;
-    let runtime = env.runtime(agent.spec().implementation.runtime);
+    let runtime = env.runtime(agent.spec().implementation.runtime)?;
     let mut attempt = 1;
     loop {
         let ctx = ExecutionContext { env: &env, invocation: &invocation, meter: &meter, budget: &budget };
-        let result = match &runtime {
-            Ok(runtime) => runtime.execute(&ctx).await,
-            Err(cause) => Err(cause.clone()),
-        };
-        let cause = match result {
+        let cause = match runtime.execute(&ctx).await {
             Ok(outputs) => return Ok(outputs),
             Err(cause) => cause,
         };

@@ -277,13 +277,16 @@ impl Harness {
         .await?;
         let (calls, tokens, estimated) =
             (calls - self.settled_calls.0, tokens - self.settled_calls.1, estimated - self.settled_calls.2);
-        let answered_calls = requests.iter().filter(|request| label(request) != "say last").count() as u64;
+        let successful_calls = requests.iter().filter(|request| label(request) != "say last").count() as u64;
         ensure!(tokens % (TOKENS_IN + TOKENS_OUT) == 0, "{tokens} tokens are no whole number of answers");
-        ensure!(tokens <= answered_calls * (TOKENS_IN + TOKENS_OUT), "more usage was settled than the server reported");
+        ensure!(
+            tokens <= successful_calls * (TOKENS_IN + TOKENS_OUT),
+            "more usage was settled than the server reported"
+        );
         ensure!(estimated <= parallel, "one crash left {estimated} reservations");
         let (sent, settled_total) = (requests.len() as u64, calls + estimated);
         ensure!(
-            settled_total >= answered_calls && settled_total <= sent + parallel,
+            settled_total >= successful_calls && settled_total <= sent + parallel,
             "{settled_total} calls were settled, {sent} were sent"
         );
         self.settled_calls =

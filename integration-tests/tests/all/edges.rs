@@ -1,12 +1,13 @@
-//! Which crate may know which: the table of `docs/ARCHITECTURE.md`, compared with the manifests.
+//! Allowed dependencies between crates: the table of `docs/ARCHITECTURE.md`, compared with the manifests.
 //!
-//! A new edge is a line of this file, and so a decision that somebody reviews.
+//! A new edge needs a change of this file, so that it is reviewed as a decision.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
-use crate::metadata::{Dependency, Metadata};
+use crate::metadata::{Dependency, Metadata, Package};
 
-/// Each crate of ours with those that it may depend on outside its tests.
+/// Each crate of the workspace with the crates that it may depend on outside its tests.
 const EDGES: &[(&str, &[&str])] = &[
     ("protocol", &[]),
     ("client", &["protocol"]),
@@ -22,7 +23,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Crates of others that only these of ours may use outside their tests.
+/// External crates that only these crates of the workspace may use outside their tests.
 const ALLOWED_USERS: &[(&str, &[&str])] = &[
     ("async-nats", &["supervisor"]),
     ("cel", &["definitions"]),
@@ -42,11 +43,11 @@ const ALLOWED_USERS: &[(&str, &[&str])] = &[
     ("uuid", &["supervisor"]),
 ];
 
-/// Crates of others that these of ours may not use even so.
+/// External crates that these crates of the workspace may not use.
 const FORBIDDEN_USERS: &[(&str, &[&str])] =
     &[("protocol", &["tokio", "futures"]), ("client", &["tokio"]), ("definitions", &["tokio"])];
 
-/// A feature that exists for tests is never on in what ships.
+/// The feature for tests, which is never enabled in the product.
 const TEST_FEATURE: &str = "testing";
 
 fn metadata() -> Metadata {
@@ -58,22 +59,22 @@ fn short(name: &str) -> Option<&str> {
 }
 
 #[test]
-fn our_crates_depend_only_downwards() {
+fn crates_depend_only_on_allowed_crates() {
     let allowed: BTreeMap<&str, &[&str]> = EDGES.iter().copied().collect();
     let mut problems = Vec::new();
     let metadata = metadata();
     for package in metadata.workspace_packages() {
         let Some(name) = short(&package.name) else {
-            problems.push(format!("{}: call it greenroom-…", package.name));
+            problems.push(format!("{}: name it greenroom-…", package.name));
             continue;
         };
         let Some(allowed) = allowed.get(name) else {
-            problems.push(format!("{name}: has no row in EDGES; say what it may depend on"));
+            problems.push(format!("{name}: has no row in EDGES; add its allowed dependencies"));
             continue;
         };
         let edges = package.shipped().filter_map(|dependency| short(&dependency.name));
         problems.extend(edges.filter(|to| !allowed.contains(to)).map(|to| {
-            format!("{name} → {to}: this edge is not allowed; hand the thing in through a trait, or move it down")
+            format!("{name} → {to}: this edge is not allowed; pass the value through a trait, or move the item to a lower crate")
         }));
     }
     assert!(problems.is_empty(), "\n{}\n", problems.join("\n"));
@@ -86,20 +87,45 @@ fn the_table_names_every_crate_below_before_the_crate_above() {
         for edge in *allowed {
             assert!(
                 below.contains(edge),
-                "{name} → {edge}: rows stand in the order of the edges, so that no cycle can"
+                "{name} → {edge}: rows are in the order of the edges, so that they have no cycle"
             );
         }
         below.insert(*name);
     }
 }
 
+/// The folder of the top level in which a crate is.
+fn top_folder(package: &Package) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().expect("the root exists");
+    let folder = package.manifest_path.strip_prefix(&root).expect("a crate is below the root");
+    folder.iter().next().expect("a manifest is in a folder").to_string_lossy().into_owned()
+}
+
 #[test]
-fn the_document_shows_the_same_table() {
+fn each_top_level_folder_depends_only_on_the_folders_before_it() {
+    let metadata = metadata();
+    let folder_of =
+        |name: &str| metadata.workspace_packages().find(|package| short(&package.name) == Some(name)).map(top_folder);
+    let mut folders: Vec<String> = EDGES.iter().filter_map(|(name, _)| folder_of(name)).collect();
+    folders.dedup();
+    let distinct: BTreeSet<&String> = folders.iter().collect();
+    assert_eq!(distinct.len(), folders.len(), "the crates of one folder are consecutive rows of EDGES: {folders:?}");
+    let position = |name: &str| folders.iter().position(|folder| Some(folder) == folder_of(name).as_ref());
+    for package in metadata.workspace_packages() {
+        for dependency in package.shipped().filter_map(|dependency| short(&dependency.name)) {
+            let name = short(&package.name).expect("a crate of the workspace");
+            assert!(position(dependency) <= position(name), "{name} → {dependency}: the folder is above");
+        }
+    }
+}
+
+#[test]
+fn the_document_has_the_same_table() {
     let text = include_str!("../../../docs/ARCHITECTURE.md");
     let (_, section) = text.split_once("\n## Who may know whom\n").expect("ARCHITECTURE.md has the section");
     let rows = section.lines().skip_while(|line| !line.starts_with("|---")).skip(1);
     let in_quotes = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
-    let shown: Vec<(String, Vec<String>)> = rows
+    let documented: Vec<(String, Vec<String>)> = rows
         .take_while(|line| line.starts_with('|'))
         .filter_map(|line| {
             let mut cells = line.split('|').skip(1);
@@ -108,22 +134,22 @@ fn the_document_shows_the_same_table() {
         .collect();
     let known: Vec<(String, Vec<String>)> =
         EDGES.iter().map(|(name, to)| ((*name).to_owned(), to.iter().map(|to| (*to).to_owned()).collect())).collect();
-    assert_eq!(shown, known, "the table in docs/ARCHITECTURE.md and EDGES differ");
+    assert_eq!(documented, known, "the table in docs/ARCHITECTURE.md and EDGES differ");
 }
 
 #[test]
-fn each_outside_world_is_known_to_one_crate() {
+fn each_external_system_is_used_by_one_crate() {
     let mut problems = Vec::new();
     let metadata = metadata();
     for package in metadata.workspace_packages() {
         let Some(name) = short(&package.name).filter(|name| *name != "integration-tests") else { continue };
         for dependency in package.shipped().map(|dependency| dependency.name.as_str()) {
-            let kept = ALLOWED_USERS.iter().find(|(what, _)| *what == dependency);
-            if let Some((_, keepers)) = kept.filter(|(_, keepers)| !keepers.contains(&name)) {
-                problems.push(format!("{name} uses {dependency}: only {} may", keepers.join(" and ")));
+            let allowed = ALLOWED_USERS.iter().find(|(external, _)| *external == dependency);
+            if let Some((_, users)) = allowed.filter(|(_, users)| !users.contains(&name)) {
+                problems.push(format!("{name} uses {dependency}: only {} may", users.join(" and ")));
             }
-            if FORBIDDEN_USERS.iter().any(|(who, what)| *who == name && what.contains(&dependency)) {
-                problems.push(format!("{name} uses {dependency}: it must not know it"));
+            if FORBIDDEN_USERS.iter().any(|(user, external)| *user == name && external.contains(&dependency)) {
+                problems.push(format!("{name} uses {dependency}: it must not depend on it"));
             }
         }
     }
@@ -131,7 +157,7 @@ fn each_outside_world_is_known_to_one_crate() {
 }
 
 #[test]
-fn ractor_is_built_for_a_cluster_from_the_first_commit() {
+fn ractor_is_built_with_its_cluster_feature_and_without_defaults() {
     let metadata = metadata();
     let users: Vec<(&str, &Dependency)> = metadata
         .workspace_packages()
@@ -140,14 +166,14 @@ fn ractor_is_built_for_a_cluster_from_the_first_commit() {
         .collect();
     assert!(!users.is_empty(), "nothing depends on ractor");
     for (name, ractor) in users {
-        assert!(!ractor.uses_default_features, "{name}: ractor's default features cost 11 KiB an actor");
+        assert!(!ractor.uses_default_features, "{name}: ractor's default features cost 11 KiB per actor");
         let features: BTreeSet<&str> = ractor.features.iter().map(String::as_str).collect();
         assert_eq!(features, BTreeSet::from(["cluster", "tokio_runtime"]), "{name}: the features of ractor");
     }
 }
 
 #[test]
-fn what_ships_has_no_feature_of_the_tests() {
+fn the_product_has_no_feature_for_tests() {
     let metadata = metadata();
     for package in metadata.workspace_packages() {
         let defaults = package.features.get("default").map(Vec::as_slice).unwrap_or_default();

@@ -1,13 +1,13 @@
-//! Every test of the whole platform, in one binary: linking a house takes longer than running it.
+//! Every test of the whole platform, in one binary, because linking takes longer than running.
 //!
-//! A module a subject. What a test needs to stand on (a house, a scripted model, a bounded wait)
-//! lives in the library of this crate, so that benchmarks stand on it too.
+//! Each module has one subject. The fixtures (a pod, a scripted model, a bounded wait) are in the library of
+//! this crate, so that benchmarks use them too.
 
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
-    reason = "a test fails by panicking, and so may what it calls"
+    reason = "a test fails by panicking, and so may its helper functions"
 )]
 
 mod bad_input;

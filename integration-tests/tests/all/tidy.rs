@@ -1,9 +1,12 @@
-//! The rules of the house that a compiler cannot see, each as a test over the files of the tree.
+//! Rules of the workspace that the compiler does not check, each as a test over the files of the tree.
 //!
-//! A rule is a function from the tree to problems; a problem names file and line, what was found and
-//! what to do. `docs/STYLE.md` gives the reasons. Rules that clippy knows live in `clippy.toml`.
+//! A rule is a function from the tree to problems; a problem names file and line, the finding and the
+//! remedy. `docs/STYLE.md` gives the reasons. The rules that clippy checks are in `clippy.toml`.
 
+mod cycles;
+mod imports;
 mod pages;
+mod retired;
 mod source;
 mod syntax;
 pub(crate) mod tree;
@@ -11,7 +14,7 @@ mod words;
 
 use tree::{Problem, Tree};
 
-/// Fails with every problem at once, so that one run shows all there is to do.
+/// Fails with all problems at once, so that one run shows everything to fix.
 #[track_caller]
 fn expect_none(mut problems: Vec<Problem>) {
     problems.sort();
@@ -20,8 +23,23 @@ fn expect_none(mut problems: Vec<Problem>) {
 }
 
 #[test]
-fn files_are_short_enough_to_be_read_at_once() {
+fn no_file_is_longer_than_its_limit() {
     expect_none(source::file_sizes(Tree::get()));
+}
+
+#[test]
+fn half_of_the_files_are_short() {
+    expect_none(source::median_file_size(Tree::get()));
+}
+
+#[test]
+fn no_files_import_each_other() {
+    expect_none(cycles::of_files(Tree::get()));
+}
+
+#[test]
+fn no_name_has_a_retired_word() {
+    expect_none(retired::names(Tree::get()));
 }
 
 #[test]
@@ -30,7 +48,7 @@ fn functions_fit_on_a_screen() {
 }
 
 #[test]
-fn every_source_file_says_what_lives_in_it() {
+fn every_source_file_opens_with_a_header() {
     expect_none(source::headers(Tree::get()));
 }
 
@@ -45,12 +63,12 @@ fn lints_are_expected_with_a_reason_and_never_allowed() {
 }
 
 #[test]
-fn imports_name_what_they_import() {
+fn no_import_is_a_glob() {
     expect_none(source::globs(Tree::get()));
 }
 
 #[test]
-fn tests_run_always_wait_on_predicates_and_say_the_behaviour() {
+fn tests_are_never_ignored_never_sleep_and_name_a_behaviour() {
     expect_none(source::tests(Tree::get()));
 }
 
@@ -65,22 +83,22 @@ fn nothing_is_called_manager_or_utils() {
 }
 
 #[test]
-fn no_path_of_a_machine_and_no_unfinished_work_is_in_the_tree() {
+fn no_local_path_and_no_unfinished_work_is_in_the_tree() {
     expect_none(words::texts(Tree::get()));
 }
 
 #[test]
-fn links_lead_to_known_hosts() {
+fn links_go_to_known_hosts() {
     expect_none(words::hosts(Tree::get()));
 }
 
 #[test]
-fn dependencies_come_from_one_place() {
+fn dependencies_come_from_one_registry() {
     expect_none(words::lock_file(Tree::get()));
 }
 
 #[test]
-fn every_error_code_has_its_page_and_the_page_is_right() {
+fn every_error_code_has_a_page_that_agrees_with_it() {
     expect_none(pages::errors(Tree::get()));
 }
 
@@ -100,6 +118,6 @@ fn every_policy_has_its_tests() {
 }
 
 #[test]
-fn what_the_readme_starts_can_be_started() {
+fn every_script_that_a_document_starts_exists() {
     expect_none(pages::scripts(Tree::get()));
 }

@@ -1,4 +1,4 @@
-//! Rules about what stands beside the code: error pages, decisions, documents, policies, scripts.
+//! Rules about everything beside the code: error pages, decisions, documents, policies, scripts.
 
 use std::collections::BTreeSet;
 
@@ -9,19 +9,23 @@ use super::tree::{File, Problem, Tree};
 const ERROR_PAGES: &str = "docs/errors/";
 const DECISIONS: &str = "docs/adr/";
 
-/// The second paragraph of a code's page, as it follows from the code.
+/// The second paragraph of a code's page, which follows from the code.
 fn facts_of(code: ErrorCode) -> String {
-    let again = if code.is_retryable() { "may succeed later" } else { "will fail again" };
-    format!("Exit code {}, HTTP status {}. The same request, unchanged, {again}.", code.exit_code(), code.http_status())
+    let repeated = if code.is_retryable() { "may succeed later" } else { "will fail again" };
+    format!(
+        "Exit code {}, HTTP status {}. The same request, unchanged, {repeated}.",
+        code.exit_code(),
+        code.http_status()
+    )
 }
 
-/// Each code has a page, each page a code, and the page agrees with the code.
+/// Each code has a page, each page has a code, and the two agree.
 pub(super) fn errors(tree: &Tree) -> Vec<Problem> {
     let mut problems = Vec::new();
     for code in ErrorCode::ALL {
         let path = format!("{ERROR_PAGES}{code}.md");
         let Some(file) = tree.file(&path) else {
-            problems.push(Problem::missing(path, "write what happened and what to do"));
+            problems.push(Problem::missing(path, "write the sections `What happened` and `What to do`"));
             continue;
         };
         let text = file.text.as_deref().unwrap_or_default();
@@ -52,15 +56,19 @@ pub(super) fn decisions(tree: &Tree) -> Vec<Problem> {
     for (expected, file) in (1_usize..).zip(files) {
         let number = format!("{expected:04}");
         if !file.name().starts_with(&format!("{number}-")) {
-            problems.push(file.problem(0, "a number that is taken or leaves a gap", format!("call it {number}-….md")));
+            problems.push(file.problem(0, "a duplicate number or a gap", format!("call it {number}-….md")));
         } else if !file.text.as_deref().unwrap_or_default().starts_with(&format!("# {number}: ")) {
-            problems.push(file.problem(1, "another title than its name says", format!("open with `# {number}: `")));
+            problems.push(file.problem(
+                1,
+                "a title that differs from the file's name",
+                format!("open with `# {number}: `"),
+            ));
         }
     }
     problems
 }
 
-/// A link or a path in back-quotes, in a document of ours, leads to something in the tree.
+/// The target of a link and a path in back-quotes exist in the tree.
 pub(super) fn links(tree: &Tree) -> Vec<Problem> {
     let mut problems = Vec::new();
     let documents = tree.ending(".md").filter(|file| !file.path.contains("/corpus/"));
@@ -73,17 +81,21 @@ pub(super) fn links(tree: &Tree) -> Vec<Problem> {
                 continue;
             }
             for target in links_of(line).filter(|target| !exists(tree, folder, target)) {
-                problems.push(file.problem(number, format!("a link to `{target}`, which does not exist"), "mend it"));
+                problems.push(file.problem(
+                    number,
+                    format!("a link to `{target}`, which does not exist"),
+                    "correct it",
+                ));
             }
             for path in paths_of(line).filter(|path| !exists(tree, "", path)) {
-                problems.push(file.problem(number, format!("`{path}` does not exist"), "mend it"));
+                problems.push(file.problem(number, format!("`{path}` does not exist"), "correct it"));
             }
         }
     }
     problems
 }
 
-/// The targets of `[text](target)` that are files.
+/// The targets of `[text](target)` links to files.
 fn links_of(line: &str) -> impl Iterator<Item = &str> {
     line.split("](")
         .skip(1)
@@ -91,7 +103,7 @@ fn links_of(line: &str) -> impl Iterator<Item = &str> {
         .filter(|target| !target.is_empty() && !target.contains("://") && !target.starts_with("mailto:"))
 }
 
-/// What is in back-quotes and looks like a path of ours to a source file.
+/// Texts in back-quotes that look like paths of files of the tree.
 fn paths_of(line: &str) -> impl Iterator<Item = &str> {
     const ENDINGS: [&str; 8] = [".rs", ".rego", ".yaml", ".toml", ".md", ".sql", ".json", ".csv"];
     line.split('`').skip(1).step_by(2).filter(|text| {
@@ -105,7 +117,7 @@ fn exists(tree: &Tree, folder: &str, target: &str) -> bool {
     tree.root.join(folder).join(target).exists()
 }
 
-/// `x_test.rego` stands beside `x.rego`.
+/// Every `x.rego` has its tests in `x_test.rego` beside it.
 pub(super) fn policies(tree: &Tree) -> Vec<Problem> {
     let untested = tree.below("rego/policy/").filter(|file| file.path.ends_with(".rego")).filter(|file| {
         let stem = file.path.trim_end_matches(".rego");
@@ -116,12 +128,12 @@ pub(super) fn policies(tree: &Tree) -> Vec<Problem> {
         .collect()
 }
 
-/// The scripts are there, can be executed and stop at the first error.
+/// The scripts exist, are executable and stop at the first error.
 pub(super) fn scripts(tree: &Tree) -> Vec<Problem> {
     let mut problems = Vec::new();
     for starter in ["README.md", "justfile", ".ci/run", ".github/workflows/ci.yml"] {
         let Some(file) = tree.file(starter) else {
-            problems.push(Problem::missing(starter, "write it: it starts what a person and CI start"));
+            problems.push(Problem::missing(starter, "write it: it starts the scripts that developers and CI use"));
             continue;
         };
         for (number, line) in file.lines() {
@@ -129,27 +141,27 @@ pub(super) fn scripts(tree: &Tree) -> Vec<Problem> {
                 problems.push(file.problem(
                     number,
                     format!("`{script}` does not exist"),
-                    "write it, or do not start it",
+                    "write it, or remove the reference",
                 ));
             }
         }
     }
     let scripts = tree.files.iter().filter(|file| file.path.starts_with("scripts/") || file.path == ".ci/run");
-    // A file without `#!` is sourced by the others.
+    // A file without `#!` is sourced by other scripts.
     for file in scripts.filter(|file| file.lines().next().is_some_and(|(_, line)| line.starts_with("#!"))) {
         if !is_executable(tree, file) {
-            problems.push(file.problem(0, "cannot be executed", "chmod +x it"));
+            problems.push(file.problem(0, "not executable", "chmod +x it"));
         }
         let mut lines = file.lines().map(|(_, line)| line);
         let is_bash = lines.next().is_some_and(|line| line == "#!/usr/bin/env bash");
         if is_bash && !lines.any(|line| line == "set -euo pipefail") {
-            problems.push(file.problem(0, "goes on after an error", "write `set -euo pipefail` below its header"));
+            problems.push(file.problem(0, "continues after an error", "write `set -euo pipefail` below its header"));
         }
     }
     problems
 }
 
-/// What a line starts below `scripts/`.
+/// The scripts that a line starts.
 fn scripts_of(line: &str) -> impl Iterator<Item = &str> {
     line.split_whitespace().map(|word| word.trim_matches(|c| matches!(c, '`' | ',' | '.' | ';'))).filter(|word| {
         word.strip_prefix("scripts/")

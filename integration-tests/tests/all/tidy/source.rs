@@ -3,16 +3,18 @@
 use super::syntax;
 use super::tree::{Problem, Tree};
 
-/// Lines of a file.
+/// Maximum lines of a file.
 const FILE_LINES_MAX: usize = 400;
-/// Lines of a function, from `fn` to the closing brace.
+/// Maximum of the median of the lines of all Rust files.
+const FILE_LINES_MEDIAN_MAX: usize = 140;
+/// Maximum lines of a function, from `fn` to the closing brace.
 const FUNCTION_LINES_MAX: usize = 70;
-/// Lines of a test module inside the file that it tests.
+/// Maximum lines of a test module inside the file that it tests.
 const INLINE_TEST_LINES_MAX: usize = 100;
-/// Files that may be longer, each with its reason. Splitting is nearly always better.
+/// Files that may be longer, each with its reason. Splitting a file is nearly always better.
 const LONG_FILES: &[(&str, &str)] = &[];
 
-/// Source of any language that a person has to read is at most [`FILE_LINES_MAX`] lines long.
+/// A source file of any language is at most [`FILE_LINES_MAX`] lines long.
 pub(super) fn file_sizes(tree: &Tree) -> Vec<Problem> {
     let endings = [".rs", ".rego", ".sh", ".sql", ".py"];
     let mut problems = Vec::new();
@@ -29,10 +31,21 @@ pub(super) fn file_sizes(tree: &Tree) -> Vec<Problem> {
     }
     for (path, _) in LONG_FILES {
         if tree.file(path).is_none_or(|file| file.lines().count() <= FILE_LINES_MAX) {
-            problems.push(Problem::missing(*path, "remove its row from LONG_FILES, nothing needs it any more"));
+            problems.push(Problem::missing(*path, "remove its row from LONG_FILES, the file is short enough"));
         }
     }
     problems
+}
+
+/// Half of the Rust files are at most [`FILE_LINES_MEDIAN_MAX`] lines long.
+pub(super) fn median_file_size(tree: &Tree) -> Vec<Problem> {
+    let files = tree.ending(".rs").filter(|file| !syntax::is_sample(&file.path));
+    let mut lengths: Vec<usize> = files.map(|file| file.lines().count()).collect();
+    lengths.sort_unstable();
+    let median = lengths.get(lengths.len() / 2).copied().unwrap_or_default();
+    let found = format!("a median of {median} lines per file, at most {FILE_LINES_MEDIAN_MAX}");
+    let is_long = median > FILE_LINES_MEDIAN_MAX;
+    is_long.then(|| Problem::in_tree(found, "split the longest files by verb")).into_iter().collect()
 }
 
 /// A function is at most [`FUNCTION_LINES_MAX`] lines long.
@@ -40,7 +53,7 @@ pub(super) fn function_sizes(tree: &'static Tree) -> Vec<Problem> {
     let long = syntax::all(tree).iter().flat_map(|(file, facts)| {
         facts.functions.iter().filter(|function| function.lines > FUNCTION_LINES_MAX).map(move |function| {
             let found = format!("`{}` has {} lines, at most {FUNCTION_LINES_MAX}", function.name, function.lines);
-            file.problem(function.line, found, "give each thing that it does a function with a name")
+            file.problem(function.line, found, "extract named functions")
         })
     });
     long.collect()
@@ -52,60 +65,56 @@ pub(super) fn headers(tree: &Tree) -> Vec<Problem> {
         let first = file.lines().next().map(|(_, line)| line).unwrap_or_default();
         first.strip_prefix("//! ").is_none_or(|text| text.trim().is_empty())
     });
-    bare.map(|file| file.problem(1, "no `//!` header", "open with a sentence: what lives here, and what may not"))
+    bare.map(|file| file.problem(1, "no `//!` header", "open with a sentence that describes the content of the file"))
         .collect()
 }
 
-/// `x.rs` beside `x/`, so that an editor's tabs have names.
+/// A module with children is `x.rs` beside `x/`, so that an editor's tabs have distinct names.
 pub(super) fn module_files(tree: &Tree) -> Vec<Problem> {
     tree.ending("/mod.rs")
-        .map(|file| file.problem(0, "a `mod.rs`", "name it after its folder and put it beside the folder"))
+        .map(|file| file.problem(0, "a `mod.rs`", "name it after its folder and move it beside the folder"))
         .collect()
 }
 
-/// `#[expect(…, reason = "…")]` goes away when it is not needed any more; `#[allow]` stays for ever.
+/// The compiler reports an `#[expect(…, reason = "…")]` that is no longer needed, but never an `#[allow]`.
 pub(super) fn lint_attributes(tree: &'static Tree) -> Vec<Problem> {
     let wanted = "write `#[expect(…, reason = \"…\")]`";
     let found = syntax::all(tree)
         .iter()
-        .flat_map(|(file, facts)| facts.lints.iter().map(move |at| file.problem(at.line, at.what.clone(), wanted)));
+        .flat_map(|(file, facts)| facts.lints.iter().map(move |at| file.problem(at.line, at.found.clone(), wanted)));
     found.collect()
 }
 
-/// A glob hides where a name comes from, and ractor's hides our crate `registry`.
+/// A glob import hides the origin of a name, and ractor's shadows the crate `registry`.
 pub(super) fn globs(tree: &'static Tree) -> Vec<Problem> {
     let found = syntax::all(tree).iter().flat_map(|(file, facts)| {
-        facts.globs.iter().map(move |at| file.problem(at.line, format!("`use {}`", at.what), "name what is imported"))
+        facts.globs.iter().map(move |at| file.problem(at.line, format!("`use {}`", at.found), "import items by name"))
     });
     found.collect()
 }
 
-/// A test runs in every run, waits on a predicate with a bound, and is named by a behaviour.
+/// A test is never ignored, waits for a condition with a bound, and is named after a behaviour.
 pub(super) fn tests(tree: &'static Tree) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (file, facts) in syntax::all(tree) {
         for at in &facts.ignored {
-            problems.push(file.problem(at.line, at.what.clone(), "let it run always, or remove it"));
+            problems.push(file.problem(at.line, at.found.clone(), "enable it, or remove it"));
         }
         for at in &facts.sleeps {
-            let wanted = "wait on a predicate with a bound, or pause tokio's clock";
-            problems.push(file.problem(at.line, format!("`{}` in a test", at.what), wanted));
+            let wanted = "wait for a condition with a bound, or pause tokio's clock";
+            problems.push(file.problem(at.line, format!("`{}` in a test", at.found), wanted));
         }
         for function in facts.functions.iter().filter(|function| function.is_test) {
             if function.name.starts_with("test_") {
                 let found = format!("`{}`", function.name);
-                problems.push(file.problem(
-                    function.line,
-                    found,
-                    "name the behaviour; `#[test]` says that it is a test",
-                ));
+                problems.push(file.problem(function.line, found, "name the behaviour; `#[test]` already marks a test"));
             }
         }
     }
     problems
 }
 
-/// Tests over [`INLINE_TEST_LINES_MAX`] lines live in `x/tests.rs`.
+/// Tests over [`INLINE_TEST_LINES_MAX`] lines are in `x/tests.rs`.
 pub(super) fn inline_tests(tree: &'static Tree) -> Vec<Problem> {
     let long = syntax::all(tree).iter().flat_map(|(file, facts)| {
         facts.inline_tests.iter().filter(|(_, lines)| *lines > INLINE_TEST_LINES_MAX).map(move |(line, lines)| {

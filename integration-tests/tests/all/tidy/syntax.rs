@@ -1,4 +1,4 @@
-//! One walk over the syntax of every Rust file; the rules in `source.rs` read what it found.
+//! One traversal of the syntax of every Rust file; the rules in `source.rs` read the facts that it collects.
 
 use std::sync::OnceLock;
 
@@ -17,13 +17,13 @@ pub(super) struct Function {
     pub(super) is_test: bool,
 }
 
-/// Something at a line.
+/// A finding at a line.
 pub(super) struct At {
     pub(super) line: usize,
-    pub(super) what: String,
+    pub(super) found: String,
 }
 
-/// What one file holds, as far as a rule asks.
+/// The facts of one file that the rules need.
 #[derive(Default)]
 pub(super) struct Facts {
     pub(super) functions: Vec<Function>,
@@ -31,7 +31,7 @@ pub(super) struct Facts {
     pub(super) lints: Vec<At>,
     pub(super) globs: Vec<At>,
     pub(super) ignored: Vec<At>,
-    /// Calls of `sleep` that a test makes to wait: in a test or in a free function of a test file.
+    /// Calls of `sleep` by which a test waits: in a test or in a free function of a test file.
     pub(super) sleeps: Vec<At>,
     /// `mod tests { … }` with its lines.
     pub(super) inline_tests: Vec<(usize, usize)>,
@@ -45,7 +45,7 @@ pub(super) fn all(tree: &'static Tree) -> &'static [(&'static File, Facts)] {
     FACTS.get_or_init(|| tree.ending(".rs").filter(|file| !is_sample(&file.path)).map(read).collect())
 }
 
-/// Files that must not compile, or that no build of ours sees, keep their own shape.
+/// True for files that must not compile or that no build includes; the rules do not apply to them.
 pub(super) fn is_sample(path: &str) -> bool {
     path.contains("/compile_fail/") || path.contains("/corpus/")
 }
@@ -58,22 +58,22 @@ fn read(file: &'static File) -> (&'static File, Facts) {
 }
 
 fn facts_of(path: &str, text: &str) -> syn::Result<Facts> {
-    let mut walk = Walk { in_tests: is_test_file(path), ..Walk::default() };
-    walk.visit_file(&syn::parse_file(text)?);
-    Ok(walk.facts)
+    let mut visitor = SyntaxVisitor { in_tests: is_test_file(path), ..SyntaxVisitor::default() };
+    visitor.visit_file(&syn::parse_file(text)?);
+    Ok(visitor.facts)
 }
 
 fn is_test_file(path: &str) -> bool {
-    // A suite is what the tests of several implementations share.
+    // A suite has the tests that several implementations share.
     path.contains("/tests/") || path.ends_with("/tests.rs") || path.contains("/suite/")
 }
 
 #[derive(Default)]
-struct Walk {
+struct SyntaxVisitor {
     facts: Facts,
     /// Inside `#[cfg(test)]`, or in a test file.
     in_tests: bool,
-    /// Inside a method: a slow fake may sleep, a test may not wait so.
+    /// Inside a method, where a slow fake may sleep; a test may not.
     in_method: bool,
     /// Inside a test with a paused clock, where a sleep takes no time.
     on_paused_clock: bool,
@@ -100,7 +100,7 @@ fn tokens_of(attribute: &syn::Attribute) -> String {
     }
 }
 
-impl Walk {
+impl SyntaxVisitor {
     fn function(&mut self, attributes: &[syn::Attribute], signature: &syn::Signature, block: &syn::Block) {
         let line = line_of(signature.fn_token.span);
         let end = block.brace_token.span.close().end().line;
@@ -113,23 +113,23 @@ impl Walk {
     }
 
     fn named(&mut self, name: &syn::Ident) {
-        self.facts.types.push(At { line: line_of(name.span()), what: name.to_string() });
+        self.facts.types.push(At { line: line_of(name.span()), found: name.to_string() });
     }
 }
 
-impl<'ast> Visit<'ast> for Walk {
+impl<'ast> Visit<'ast> for SyntaxVisitor {
     fn visit_attribute(&mut self, attribute: &'ast syn::Attribute) {
         let line = line_of(attribute.span());
         let tokens = tokens_of(attribute);
         let path = attribute.path();
         if path.is_ident("allow") || (path.is_ident("cfg_attr") && tokens.contains("allow (")) {
-            self.facts.lints.push(At { line, what: format!("allow({tokens})") });
+            self.facts.lints.push(At { line, found: format!("allow({tokens})") });
         }
         if path.is_ident("expect") && !tokens.contains("reason =") {
-            self.facts.lints.push(At { line, what: format!("expect({tokens}) without a reason") });
+            self.facts.lints.push(At { line, found: format!("expect({tokens}) without a reason") });
         }
         if path.is_ident("ignore") {
-            self.facts.ignored.push(At { line, what: "#[ignore]".into() });
+            self.facts.ignored.push(At { line, found: "#[ignore]".into() });
         }
         visit::visit_attribute(self, attribute);
     }
@@ -173,10 +173,10 @@ impl<'ast> Visit<'ast> for Walk {
     fn visit_item_use(&mut self, import: &'ast syn::ItemUse) {
         let mut paths = Vec::new();
         globs_of(&import.tree, String::new(), &mut paths);
-        // `use super::*` is how a test module sees what it tests, and a prelude is made to be taken whole.
+        // A test module imports its subject with `use super::*`, and a prelude is meant to be imported whole.
         paths.retain(|path| !(self.in_tests && (path == "super::*" || path.ends_with("::prelude::*"))));
         let line = line_of(import.use_token.span);
-        self.facts.globs.extend(paths.into_iter().map(|what| At { line, what }));
+        self.facts.globs.extend(paths.into_iter().map(|found| At { line, found }));
     }
 
     fn visit_expr_call(&mut self, call: &'ast syn::ExprCall) {
@@ -187,7 +187,7 @@ impl<'ast> Visit<'ast> for Walk {
             && !self.on_paused_clock
             && (last.ident == "sleep" || last.ident == "sleep_until")
         {
-            self.facts.sleeps.push(At { line: line_of(last.ident.span()), what: format!("{}()", last.ident) });
+            self.facts.sleeps.push(At { line: line_of(last.ident.span()), found: format!("{}()", last.ident) });
         }
         visit::visit_expr_call(self, call);
     }
@@ -218,7 +218,7 @@ fn globs_of(tree: &syn::UseTree, path: String, found: &mut Vec<String>) {
 }
 
 #[test]
-fn the_walk_finds_what_the_rules_forbid() {
+fn the_visitor_finds_violations_of_the_rules() {
     let text = r#"
         use super::*;
         #[allow(dead_code)]
@@ -235,12 +235,12 @@ fn the_walk_finds_what_the_rules_forbid() {
         impl Model for SlowFake { fn answer(&self) { sleep(second()) } }
     "#;
     let facts = facts_of("supervisor/tests/x.rs", text).expect("it parses");
-    assert_eq!(facts.globs.len(), 0, "a test module may see what it tests");
+    assert_eq!(facts.globs.len(), 0, "a test module may import its subject");
     assert_eq!(facts_of("supervisor/src/x.rs", text).expect("it parses").globs.len(), 1);
     assert_eq!(facts.lints.len(), 2);
     assert_eq!(facts.ignored.len(), 1);
     assert_eq!(facts.sleeps.iter().map(|at| at.line).collect::<Vec<_>>(), [6, 10]);
-    assert_eq!(facts.types.first().map(|at| at.what.as_str()), Some("TaskManager"));
+    assert_eq!(facts.types.first().map(|at| at.found.as_str()), Some("TaskManager"));
     let tests: Vec<&str> = facts.functions.iter().filter(|f| f.is_test).map(|f| f.name.as_str()).collect();
     assert_eq!(tests, ["test_of_nothing", "time_passes_at_once"]);
     assert_eq!(facts.functions.iter().find(|f| f.name == "test_of_nothing").map(|f| f.lines), Some(3));

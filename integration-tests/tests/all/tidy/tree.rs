@@ -1,11 +1,11 @@
-//! The files of the tree as git knows them, read once, and the shape of a problem.
+//! The files of the tree as git lists them, read once, and the type of a problem.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// One file: its path from the root with `/` between the parts, and its text.
+/// One file: its path from the root with `/` as separator, and its text.
 pub(crate) struct File {
     pub(crate) path: String,
     /// `None` if the file is not UTF-8.
@@ -23,13 +23,13 @@ impl File {
         self.path.rsplit('/').next().unwrap_or(&self.path)
     }
 
-    /// A problem at a line of this file; line 0 is the file itself.
+    /// A problem at a line of this file; line 0 is the whole file.
     pub(crate) fn problem(&self, line: usize, found: impl Into<String>, wanted: impl Into<String>) -> Problem {
         Problem { path: self.path.clone(), line, found: found.into(), wanted: wanted.into() }
     }
 }
 
-/// What is wrong, where, and what to do about it.
+/// A violation of a rule: its location, the finding and the remedy.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Problem {
     path: String,
@@ -39,7 +39,17 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
-    /// A problem of something that has no file yet.
+    /// The path of the file.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// A problem of the tree as a whole.
+    pub(crate) fn in_tree(found: impl Into<String>, wanted: impl Into<String>) -> Self {
+        Self { path: "the tree".into(), line: 0, found: found.into(), wanted: wanted.into() }
+    }
+
+    /// A problem of a missing file.
     pub(crate) fn missing(path: impl Into<String>, wanted: impl Into<String>) -> Self {
         Self { path: path.into(), line: 0, found: "does not exist".into(), wanted: wanted.into() }
     }
@@ -54,14 +64,14 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Every file that is, or is about to be, in the repository.
+/// Every file of the repository, and every new file that git does not ignore.
 pub(crate) struct Tree {
     pub(crate) root: PathBuf,
     pub(crate) files: Vec<File>,
 }
 
 impl Tree {
-    /// The tree, read at the first call.
+    /// Returns the tree, which the first call reads.
     pub(crate) fn get() -> &'static Self {
         static TREE: OnceLock<Tree> = OnceLock::new();
         TREE.get_or_init(Self::read)
@@ -69,12 +79,12 @@ impl Tree {
 
     fn read() -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().expect("the root exists");
-        let mut paths = tracked(&root).unwrap_or_else(|| walked(&root));
+        let mut paths = list_tracked(&root).unwrap_or_else(|| list_folders(&root));
         paths.sort();
         paths.dedup();
         let files: Vec<File> = paths
             .into_iter()
-            // A file that was removed but not yet committed is still listed.
+            // Git still lists a removed file before the removal is committed.
             .filter(|path| root.join(path).is_file())
             .map(|path| File {
                 text: std::fs::read(root.join(&path)).ok().and_then(|b| String::from_utf8(b).ok()),
@@ -101,8 +111,8 @@ impl Tree {
     }
 }
 
-/// What git tracks and what it would, if it were added.
-fn tracked(root: &Path) -> Option<Vec<String>> {
+/// Lists the tracked files and the new files that git does not ignore.
+fn list_tracked(root: &Path) -> Option<Vec<String>> {
     let output = Command::new("git")
         .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
         .current_dir(root)
@@ -113,8 +123,8 @@ fn tracked(root: &Path) -> Option<Vec<String>> {
     Some(text.split('\0').filter(|path| !path.is_empty()).map(ToOwned::to_owned).collect())
 }
 
-/// The same for a tree without git, such as an unpacked archive.
-fn walked(root: &Path) -> Vec<String> {
+/// Lists the files of a tree without git, such as an unpacked archive.
+fn list_folders(root: &Path) -> Vec<String> {
     let mut found = Vec::new();
     let mut folders = vec![root.to_path_buf()];
     while let Some(folder) = folders.pop() {

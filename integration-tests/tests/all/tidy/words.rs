@@ -1,13 +1,13 @@
-//! Rules about words: names that say nothing, texts that belong to a machine, links that lead away.
+//! Rules about words: empty names, local paths, unknown link hosts, and the source of dependencies.
 
 use super::syntax;
 use super::tree::{File, Problem, Tree};
 
-/// Parts of a file's name that say nothing about what lives in it.
+/// File names that do not describe the content of the file.
 const EMPTY_FILE_NAMES: &[&str] = &["utils", "util", "helpers", "helper", "common", "misc", "manager", "stuff", "base"];
-/// Endings of a type's name that say nothing about what it does.
+/// Suffixes of type names that do not describe the purpose of the type.
 const EMPTY_TYPE_ENDINGS: &[&str] = &["Manager", "Helper", "Helpers", "Util", "Utils", "Impl"];
-/// Hosts that a text of ours may name. Packages come through their clients, which know their own.
+/// Hosts that a text of the tree may link to. Package clients have their own configuration.
 const HOSTS: &[&str] = &[
     "127.0.0.1",
     "api.anthropic.com",
@@ -32,13 +32,13 @@ const HOSTS: &[&str] = &[
     "www.w3.org",
 ];
 
-/// Files and types are named by what they hold and do.
+/// Files and types are named after their content and purpose.
 pub(super) fn names(tree: &'static Tree) -> Vec<Problem> {
     let mut problems = Vec::new();
     for file in tree.ending(".rs") {
         let stem = file.name().trim_end_matches(".rs");
         if EMPTY_FILE_NAMES.contains(&stem) {
-            problems.push(file.problem(0, format!("a file called `{stem}`"), "name it after what it holds"));
+            problems.push(file.problem(0, format!("a file called `{stem}`"), "name it after its content"));
         }
         if !stem.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_') {
             problems.push(file.problem(0, format!("`{stem}` as a file's name"), "use snake_case"));
@@ -46,32 +46,31 @@ pub(super) fn names(tree: &'static Tree) -> Vec<Problem> {
     }
     for (file, facts) in syntax::all(tree) {
         for at in &facts.types {
-            if EMPTY_TYPE_ENDINGS.iter().any(|ending| at.what.ends_with(ending)) {
-                problems.push(file.problem(at.line, format!("`{}`", at.what), "name it after what it does"));
+            if EMPTY_TYPE_ENDINGS.iter().any(|ending| at.found.ends_with(ending)) {
+                problems.push(file.problem(at.line, format!("`{}`", at.found), "name it after its purpose"));
             }
         }
     }
     problems
 }
 
-/// Texts that may stand nowhere, each with what to do. They are put together here so that this file
-/// does not hold them itself.
+/// Forbidden texts with their remedies. They are concatenated here so that this file does not contain them.
 fn forbidden() -> Vec<(String, &'static str)> {
-    let of_a_machine = "it is a path of one machine; take it from the environment or from the root of the tree";
-    let unfinished = "finish it, or file it";
+    let local_path = "a path of one machine; take it from the environment or from the root of the tree";
+    let unfinished = "finish it, or file an issue";
     vec![
-        (["/wo", "rk/"].concat(), of_a_machine),
-        (["/ro", "ot/"].concat(), of_a_machine),
-        (["/home", "/"].concat(), of_a_machine),
+        (["/wo", "rk/"].concat(), local_path),
+        (["/ro", "ot/"].concat(), local_path),
+        (["/home", "/"].concat(), local_path),
         (["TO", "DO"].concat(), unfinished),
         (["FIX", "ME"].concat(), unfinished),
         (["XX", "X:"].concat(), unfinished),
-        (["<<<<", "<<< "].concat(), "a merge was left half done"),
-        (["BEGIN PRIVATE", " KEY"].concat(), "a key may never be in the tree"),
+        (["<<<<", "<<< "].concat(), "resolve the merge conflict"),
+        (["BEGIN PRIVATE", " KEY"].concat(), "remove the key; the tree must not contain one"),
     ]
 }
 
-/// The tree runs on any machine, and what it says is finished.
+/// No file has a path of one machine or unfinished work.
 pub(super) fn texts(tree: &Tree) -> Vec<Problem> {
     let forbidden = forbidden();
     let mut problems = Vec::new();
@@ -85,20 +84,20 @@ pub(super) fn texts(tree: &Tree) -> Vec<Problem> {
     problems
 }
 
-/// Generated, recorded or licensed texts, which nobody edits.
+/// True for generated, recorded and licensed texts, which are not edited.
 fn is_data(file: &File) -> bool {
     let generated = ["Cargo.lock", "LICENSE"].contains(&file.path.as_str());
     generated || file.path.contains("/corpus/") || file.path.ends_with(".csv") || file.path.ends_with(".svg")
 }
 
-/// A link leads to a host of the list: a typing error, or a host of somebody's network, stands out.
+/// Every link goes to a host of the list, so that a typing error or a private host is found.
 pub(super) fn hosts(tree: &Tree) -> Vec<Problem> {
     let mut problems = Vec::new();
     for file in tree.files.iter().filter(|file| !is_data(file)) {
         for (number, line) in file.lines() {
             for host in hosts_of(line) {
                 if !HOSTS.contains(&host) && !host.ends_with(".example") && !host.ends_with(".invalid") {
-                    let wanted = "take it out, or add it to HOSTS in tidy/words.rs if a reader needs it";
+                    let wanted = "remove it, or add it to HOSTS in tidy/words.rs if a reader needs it";
                     problems.push(file.problem(number, format!("a link to `{host}`"), wanted));
                 }
             }
@@ -107,7 +106,7 @@ pub(super) fn hosts(tree: &Tree) -> Vec<Problem> {
     problems
 }
 
-/// The hosts of the `http://` and `https://` links of a line. A template's braces are no host.
+/// The hosts of the `http://` and `https://` links of a line; a template in braces is not a host.
 fn hosts_of(line: &str) -> impl Iterator<Item = &str> {
     let after = |scheme: &'static str| line.split(scheme).skip(1);
     after("http://").chain(after("https://")).filter_map(|rest| {
@@ -116,10 +115,10 @@ fn hosts_of(line: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Every dependency that is not ours comes from crates.io.
+/// Every external dependency comes from crates.io.
 pub(super) fn lock_file(tree: &Tree) -> Vec<Problem> {
     let Some(file) = tree.file("Cargo.lock") else {
-        return vec![Problem::missing("Cargo.lock", "commit it: a build is repeatable or it is luck")];
+        return vec![Problem::missing("Cargo.lock", "commit it, so that builds are reproducible")];
     };
     let elsewhere = file.lines().filter(|(_, line)| {
         line.strip_prefix("source = ")
@@ -129,7 +128,7 @@ pub(super) fn lock_file(tree: &Tree) -> Vec<Problem> {
 }
 
 #[test]
-fn a_link_is_read_up_to_its_host() {
+fn the_hosts_of_links_are_read() {
     let line = "see https://docs.rs/syn, http://127.0.0.1:9464/metrics and https://{host}/v1";
     assert_eq!(hosts_of(line).collect::<Vec<_>>(), ["127.0.0.1", "docs.rs"]);
 }

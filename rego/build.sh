@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Checks the policies and compiles them into bundle/guard.tar.gz.
 #   build.sh           rebuilds the bundle, its source hash and the bundles of the tests
-#   build.sh --check   rebuilds it elsewhere, and fails unless every byte in it is the same
-# The product embeds the bundle, so nobody else needs OPA.
+#   build.sh --check   rebuilds it in a temporary directory, and fails if any byte in it differs
+# The product embeds the bundle, so building it needs no OPA.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -26,7 +26,7 @@ for name, file in json.load(sys.stdin)["files"].items():
     exit 1
 }
 
-# The same as bundle::source::source_hash: the hash of the list of hashes, in the order of the paths.
+# Computes the same as bundle::source::source_hash: the hash of the list of hashes, in the order of paths.
 source_hash=$({
     (cd policy && find . -name '*.rego' ! -name '*_test.rego' -exec sha256sum {} +) | sed 's|  \./|  |'
     (cd bundle && sha256sum data.json)
@@ -41,19 +41,19 @@ fi
 "$opa" build --target wasm --capabilities bundle/capabilities.json --prune-unused --ignore '*_test.rego' \
     --revision "${source_hash:0:12}" --output "$out/bundle/guard.tar.gz" policy bundle/data.json
 echo "$source_hash" >"$out/bundle/source.sha256"
-# Policies with a fault each, which the engine's tests need.
+# The engine's tests need these policies, each of which fails in its own way.
 for source in tests/bundles/*.rego; do
     "$opa" build --target wasm --prune-unused --output "$out/${source%.rego}.tar.gz" "$source"
 done
 if [ "$out" != . ]; then
     cmp "$out/bundle/source.sha256" bundle/source.sha256
-    # What is packed is compared, not how: Go, with which OPA was built, packs differently from version
-    # to version (1.26 and 1.27 do).
-    for made in bundle/guard.tar.gz tests/bundles/*.tar.gz; do
-        cmp <(gzip -dc "$out/$made") <(gzip -dc "$made") || {
-            echo "$made is not what its sources say; 'scripts/policy build' makes it anew" >&2
+    # The comparison is of the unpacked bytes: the gzip of Go, with which OPA is built, differs between
+    # versions (1.26 and 1.27 do).
+    for bundle in bundle/guard.tar.gz tests/bundles/*.tar.gz; do
+        cmp <(gzip -dc "$out/$bundle") <(gzip -dc "$bundle") || {
+            echo "$bundle differs from its sources; run 'scripts/policy build'" >&2
             exit 1
         }
     done
-    echo "the bundle is what its sources say"
+    echo "the bundle matches its sources"
 fi

@@ -198,7 +198,7 @@ impl Caller {
             Self::Workflow { .. } => "workflow",
             Self::Agent { .. } => "agent",
             Self::Team { .. } => "team",
-            Self::None => "nobody",
+            Self::None => "none",
         }
     }
 }
@@ -210,7 +210,7 @@ impl fmt::Display for Caller {
             Self::Workflow { run, workflow, .. } => write!(f, "workflow:{workflow}/{run}"),
             Self::Agent { agent, .. } => write!(f, "agent:{agent}"),
             Self::Team { team, run, .. } => write!(f, "team:{team}/{run}"),
-            Self::None => f.write_str("nobody"),
+            Self::None => f.write_str("none"),
         }
     }
 }

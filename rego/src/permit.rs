@@ -119,7 +119,7 @@ impl Permitted<Request> {
     }
 }
 
-/// What a run or an execution keeps of its permit: the principal, the call chain, the authorized
+/// The part of a permit that a run or an execution holds: the principal, the call chain, the authorized
 /// resource, and the right to issue nested requests as the callee. It is cheap to clone and permits
 /// nothing by itself.
 #[derive(Clone)]
@@ -237,7 +237,7 @@ impl Grant {
         &self.0.checks
     }
 
-    /// The obligations of whoever executes the request.
+    /// The obligations of the request's executor.
     #[must_use]
     pub fn obligations(&self) -> Obligations {
         self.0.obligations

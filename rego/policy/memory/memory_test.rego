@@ -74,7 +74,7 @@ test_the_memory_of_an_agent_with_personal_data_needs_the_permission if {
 }
 
 test_no_other_caller_uses_a_memory if {
-	every caller in ["workflow", "team", "nobody", ""] {
+	every caller in ["workflow", "team", "none", ""] {
 		every action in ["memory_read", "memory_write", "memory_forget"] {
 			not guard.allowed with input as object.union(own(action), {"caller": caller})
 		}

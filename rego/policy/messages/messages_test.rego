@@ -66,7 +66,7 @@ test_an_agent_starts_no_run if {
 }
 
 test_no_other_caller_is_allowed if {
-	every caller in ["nobody", "", "root"] {
+	every caller in ["none", "", "root"] {
 		every document in [fixtures.invoke, fixtures.step, fixtures.delegation, fixtures.tool, fixtures.write] {
 			not guard.allowed with input as object.union(document, {"caller": caller})
 		}

@@ -9,7 +9,7 @@ use super::input::{Action, FactFlags, Flag, Input};
 use crate::identity::NameSet;
 
 /// The fields and names that a bundle declares that its policy reads. A policy whose bundle declares
-/// nothing receives the whole input.
+/// nothing receives every field.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PolicyReadSet {
     /// The capabilities that rules read; `None` for all.

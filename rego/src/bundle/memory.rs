@@ -103,11 +103,11 @@ pub fn raise_minimum(mut wasm: Vec<u8>) -> Result<Vec<u8>, ModuleError> {
     }
     let bytes = wasm.get_mut(range).ok_or(ModuleError::NoMemory)?;
     let last = bytes.len().saturating_sub(1);
-    let mut rest = PAGES_MIN;
+    let mut remaining = PAGES_MIN;
     for (index, byte) in bytes.iter_mut().enumerate() {
-        let more = if index == last { 0 } else { 0x80 };
-        *byte = more | u8::try_from(rest & 0x7f).unwrap_or(0);
-        rest >>= 7;
+        let continuation = if index == last { 0 } else { 0x80 };
+        *byte = continuation | u8::try_from(remaining & 0x7f).unwrap_or(0);
+        remaining >>= 7;
     }
     Ok(wasm)
 }

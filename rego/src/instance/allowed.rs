@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 /// The path of the entrypoint.
 pub const ENTRYPOINT: &str = "guard/allowed";
 
-/// What an allow demands of whoever executes the request. An obligation that this host does not know
+/// The obligations of an allow, for the executor of the request. An obligation that this host does not know
 /// is an evaluation error, and so denies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -29,7 +29,7 @@ async fn a_credential_names_its_user() {
 async fn a_missing_and_a_wrong_credential_are_rejected() {
     for credential in [
         None,
-        Some(Credential::ApiKey("key-of-nobody".into())),
+        Some(Credential::ApiKey("key-of-stranger".into())),
         Some(Credential::Bearer("x".into())),
         Some(Credential::Delegation("x".into())),
     ] {

@@ -104,7 +104,7 @@ pub(crate) fn document() -> impl Strategy<Value = Value> {
         let capabilities = if pii && none == 1 { json!({ "pii_access": 1 }) } else { json!({}) };
         (none > 0).then(|| json!({ "id": "an_agent", "category": "business_ops", "capabilities": capabilities }))
     });
-    let caller = select(vec!["user", "user", "user", "user", "workflow", "agent", "team", "nobody"]);
+    let caller = select(vec!["user", "user", "user", "user", "workflow", "agent", "team", "none"]);
     let hops = select(vec![1, 1, 1, 1, 1, 1, 2, 8, 9, 0]);
     let bytes = select(vec![0_u64, 1, 500, 4_000, 1_048_576, 1_048_577, 10_485_760, 10_485_761, 268_435_457]);
     let facts = subsequence(FACTS, FACTS.len() - 1..=FACTS.len()).prop_map(|names| set(&names));

@@ -1,4 +1,4 @@
-# A policy that goes wrong on demand: what the target says decides how.
+# A policy that fails on demand: the resource selects the failure.
 package guard
 
 # METADATA

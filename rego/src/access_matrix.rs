@@ -64,7 +64,7 @@ pub async fn access_matrix(
             let mut allowed = Vec::with_capacity(subjects.len());
             for subject in subjects {
                 let input = baseline_input(action, category, subject)?;
-                allowed.push(evaluator.allowed(Arc::new(input)).await?.is_allowed());
+                allowed.push(evaluator.decide(Arc::new(input)).await?.is_allowed());
             }
             rows.push(AccessMatrixRow { action, category: category.cloned(), allowed });
         }

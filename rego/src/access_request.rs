@@ -94,7 +94,7 @@ fn build_input(request: &Authenticated, facts: &Facts) -> Input {
             Resource::Agent { .. } => None,
             other => Some(other.name().to_owned()),
         },
-        usage: usage(&principal.limits, &principal.tenant_limits, facts),
+        usage: build_usage(&principal.limits, &principal.tenant_limits, facts),
         user: UserInput {
             id: principal.user.clone(),
             tenant: principal.tenant.clone(),
@@ -111,15 +111,15 @@ fn build_input(request: &Authenticated, facts: &Facts) -> Input {
 
 /// What the user and the tenant may still use, the smaller of both; empty if the ledger is
 /// unavailable.
-fn usage(user: &Limits, tenant: &Limits, facts: &Facts) -> UsageInput {
+fn build_usage(user: &Limits, tenant: &Limits, facts: &Facts) -> UsageInput {
     let spent = &facts.usage;
     if !spent.available {
         return UsageInput::default();
     }
     let remaining = |limit: Option<u64>, spent: u64| limit.map(|limit| limit.saturating_sub(spent));
-    let smaller = |one: Option<u64>, other: Option<u64>| match (one, other) {
-        (Some(one), Some(other)) => i64::try_from(one.min(other)).unwrap_or(i64::MAX),
-        (Some(one), None) | (None, Some(one)) => i64::try_from(one).unwrap_or(i64::MAX),
+    let smaller = |user: Option<u64>, tenant: Option<u64>| match (user, tenant) {
+        (Some(user), Some(tenant)) => i64::try_from(user.min(tenant)).unwrap_or(i64::MAX),
+        (Some(amount), None) | (None, Some(amount)) => i64::try_from(amount).unwrap_or(i64::MAX),
         (None, None) => NO_LIMIT,
     };
     let usd = |limits: &Limits, spent: MicroUsd| remaining(limits.usd.map(|usd| usd.0), spent.0);

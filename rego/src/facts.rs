@@ -133,7 +133,7 @@ pub struct Relation {
 
 /// The amounts used so far in the period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Spent {
+pub struct UsageTotals {
     /// Tokens, reservations included.
     pub tokens: u64,
     /// Money, reservations included.
@@ -146,9 +146,9 @@ pub struct UsageFacts {
     /// Requests of the user in the last hour, this one included: it is counted before it is decided.
     pub requests: u64,
     /// The user's usage.
-    pub user: Spent,
+    pub user: UsageTotals,
     /// The usage of all users of the tenant together.
-    pub tenant: Spent,
+    pub tenant: UsageTotals,
     /// True if the ledger could be read.
     pub available: bool,
 }

@@ -15,7 +15,7 @@ use crate::engine::allowed::PolicyDecision;
 use crate::engine::explain::Explanation;
 use crate::instance::EvaluationError;
 use crate::instance::explain::DenyReason;
-use crate::permit::{Checks, Grant, Granted, Permitted};
+use crate::permit::{Checks, Grant, GrantParts, Permitted};
 
 /// Sends an input to an engine and returns its decision. The actors implement it over the guard's
 /// workers.
@@ -25,7 +25,7 @@ pub trait Evaluator: Send + Sync {
     ///
     /// # Errors
     /// [`EvaluationError`]; the request is then denied.
-    async fn allowed(&self, input: Arc<Input>) -> Result<PolicyDecision, EvaluationError>;
+    async fn decide(&self, input: Arc<Input>) -> Result<PolicyDecision, EvaluationError>;
 
     /// Evaluates the same decision with its reasons.
     ///
@@ -125,12 +125,12 @@ impl Guard {
         if !resource_matches {
             return Err(EvaluationError::ResourceMismatch.into());
         }
-        let decision = self.evaluator.allowed(Arc::clone(&input)).await?;
+        let decision = self.evaluator.decide(Arc::clone(&input)).await?;
         let Some(details) = decision.open_for(&input)? else {
             return Err(self.explain_denial(input).await);
         };
         let checks = Checks { action_checks: details.checks, definition_policies: policies };
-        let grant = Grant::new(Granted {
+        let grant = Grant::new(GrantParts {
             meta: request.meta,
             resolved: request.resolved,
             chain: request.chain,

@@ -123,9 +123,9 @@ impl Permitted<Request> {
 /// resource, and the right to issue nested requests as the callee. It is cheap to clone and permits
 /// nothing by itself.
 #[derive(Clone)]
-pub struct Grant(Arc<Granted>);
+pub struct Grant(Arc<GrantParts>);
 
-pub(crate) struct Granted {
+pub(crate) struct GrantParts {
     pub(crate) meta: RequestMeta,
     pub(crate) resolved: ResolvedPrincipal,
     pub(crate) chain: Arc<[Caller]>,
@@ -137,7 +137,7 @@ pub(crate) struct Granted {
 }
 
 impl Grant {
-    pub(crate) fn new(granted: Granted) -> Self {
+    pub(crate) fn new(granted: GrantParts) -> Self {
         Self(Arc::new(granted))
     }
 
@@ -145,7 +145,7 @@ impl Grant {
     /// If the permit has no callee, as that of a query, the caller is [`Caller::None`], which every
     /// policy denies.
     pub fn issue_request(&self, id: RequestId, request: Request) -> Authenticated {
-        let Granted { meta, resolved, chain, callee, .. } = &*self.0;
+        let GrantParts { meta, resolved, chain, callee, .. } = &*self.0;
         let caller = callee.clone().unwrap_or(Caller::None);
         Authenticated {
             meta: RequestMeta { id, idempotency: None, ..meta.clone() },
@@ -175,9 +175,9 @@ impl Grant {
     }
 
     fn with_deadline(&self, deadline: Deadline) -> Self {
-        let Granted { meta, resolved, chain, callee, resource, checks, obligations, revision } = &*self.0;
+        let GrantParts { meta, resolved, chain, callee, resource, checks, obligations, revision } = &*self.0;
         let meta = RequestMeta { deadline, ..meta.clone() };
-        Self::new(Granted {
+        Self::new(GrantParts {
             meta,
             resolved: resolved.clone(),
             chain: chain.clone(),

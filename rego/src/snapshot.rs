@@ -18,7 +18,7 @@ mod compiler;
 mod error;
 mod validation;
 
-pub use compiler::{CacheDir, Compiled, Compiler};
+pub use compiler::{CacheDir, CompiledBundle, Compiler};
 pub use error::SnapshotError;
 
 /// A validated policy.
@@ -37,8 +37,8 @@ impl PolicySnapshot {
     ///
     /// # Errors
     /// [`SnapshotError`]
-    pub async fn validate(compiled: Compiled) -> Result<Arc<Self>, SnapshotError> {
-        let Compiled { module, data, revision, hash } = compiled;
+    pub async fn validate(compiled: CompiledBundle) -> Result<Arc<Self>, SnapshotError> {
+        let CompiledBundle { module, data, revision, hash } = compiled;
         validation::require_native_builtins(&module)?;
         let mut instance = validation::new_instance(&module, &data).await?;
         let (checks, read_set) = validation::read_checks(&mut instance).await?;

@@ -30,7 +30,7 @@ struct DenyAll(String);
 
 #[async_trait]
 impl Evaluator for PermitAll {
-    async fn allowed(&self, input: Arc<Input>) -> Result<PolicyDecision, EvaluationError> {
+    async fn decide(&self, input: Arc<Input>) -> Result<PolicyDecision, EvaluationError> {
         let details = AllowDetails {
             checks: Arc::new([Arc::from("access_allowed")]),
             obligations: Obligations::default(),
@@ -52,7 +52,7 @@ impl Evaluator for PermitAll {
 
 #[async_trait]
 impl Evaluator for DenyAll {
-    async fn allowed(&self, input: Arc<Input>) -> Result<PolicyDecision, EvaluationError> {
+    async fn decide(&self, input: Arc<Input>) -> Result<PolicyDecision, EvaluationError> {
         Ok(PolicyDecision::new(&input, None))
     }
 

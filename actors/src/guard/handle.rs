@@ -125,7 +125,7 @@ impl GuardHandle {
 
 #[async_trait]
 impl Evaluator for GuardHandle {
-    async fn allowed(&self, input: Arc<Input>) -> Result<PolicyDecision, EvaluationError> {
+    async fn decide(&self, input: Arc<Input>) -> Result<PolicyDecision, EvaluationError> {
         let (port, answer) = oneshot::channel();
         self.enqueue(PolicyJob::Allowed(input, port))?;
         self.await_decision(answer).await

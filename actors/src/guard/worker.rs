@@ -68,7 +68,7 @@ impl GuardWorker {
             PolicyJob::Explain(_, port) if port.is_closed() => {}
             PolicyJob::Allowed(input, port) => {
                 let answer = match ready {
-                    Ok(()) => engine.allowed(&input).await,
+                    Ok(()) => engine.decide(&input).await,
                     Err(fault) => Err(fault),
                 };
                 let _ = port.send(answer);

@@ -91,9 +91,9 @@ struct RecordingEvaluator {
 
 #[async_trait]
 impl Evaluator for RecordingEvaluator {
-    async fn allowed(&self, input: Arc<Input>) -> Result<PolicyDecision, EvaluationError> {
+    async fn decide(&self, input: Arc<Input>) -> Result<PolicyDecision, EvaluationError> {
         self.recorder.inputs.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&input));
-        self.guard.allowed(input).await
+        self.guard.decide(input).await
     }
 
     async fn explain(&self, input: Arc<Input>) -> Result<Explanation, EvaluationError> {
@@ -127,7 +127,7 @@ async fn decisions(guard: impl Evaluator, inputs: Vec<Arc<Input>>) -> anyhow::Re
     let mut durations = Vec::with_capacity(DECISIONS);
     for (round, input) in inputs.iter().cycle().take(WARM_UP + DECISIONS).enumerate() {
         let started_at = Instant::now();
-        let verdict = guard.allowed(Arc::clone(input)).await?;
+        let verdict = guard.decide(Arc::clone(input)).await?;
         let elapsed = started_at.elapsed();
         ensure!(verdict.is_allowed(), "an access request of the demo was denied");
         if round >= WARM_UP {

@@ -57,7 +57,7 @@ impl PolicyFixture {
     /// allows it. An engine that failed is replaced, as its guard worker would do, and an error denies.
     fn decide_and_explain(&self, input: &Input) -> (bool, bool) {
         let mut engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
-        let decided = self.runtime.block_on(engine.allowed(input));
+        let decided = self.runtime.block_on(engine.decide(input));
         if decided.is_err() {
             *engine = self.new_engine();
         }

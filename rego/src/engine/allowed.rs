@@ -48,7 +48,7 @@ impl Engine {
     /// # Errors
     /// [`EvaluationError`] if the evaluation fails or its result cannot be decoded; the instance is
     /// replaced.
-    pub async fn allowed(&mut self, input: &Input) -> Result<PolicyDecision, EvaluationError> {
+    pub async fn decide(&mut self, input: &Input) -> Result<PolicyDecision, EvaluationError> {
         let snapshot = Arc::clone(self.snapshot());
         let pruned = input.pruned(snapshot.read_set());
         let result: ResultSet<Allow> = self.evaluate(ENTRYPOINT, &pruned, FUEL_MAX).await?;

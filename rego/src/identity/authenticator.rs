@@ -36,7 +36,7 @@ pub trait IdentityProvider: Send + Sync {
     ///
     /// # Errors
     /// As [`IdentityProvider::verify_credential`].
-    async fn anonymous(&self, _now: Timestamp) -> Result<Option<Principal>, Cause> {
+    async fn find_anonymous_user(&self, _now: Timestamp) -> Result<Option<Principal>, Cause> {
         Ok(None)
     }
 }
@@ -85,7 +85,7 @@ impl Authenticator {
             ClaimedIdentity::Credential(credential) => {
                 (self.identities.verify_credential(credential, parts.at).await?, AuthMethod::Credential)
             }
-            ClaimedIdentity::Anonymous => (self.identities.anonymous(parts.at).await?, AuthMethod::None),
+            ClaimedIdentity::Anonymous => (self.identities.find_anonymous_user(parts.at).await?, AuthMethod::None),
         };
         let principal = principal.ok_or_else(|| match &parts.identity {
             ClaimedIdentity::LocalUser(user) => {
@@ -138,9 +138,11 @@ impl Authenticator {
             return Ok(authenticated);
         }
         let principal = match resolved.auth_method {
-            AuthMethod::None => {
-                self.identities.anonymous(now).await?.ok_or_else(|| unknown_user_error(&resolved.principal.user))?
-            }
+            AuthMethod::None => self
+                .identities
+                .find_anonymous_user(now)
+                .await?
+                .ok_or_else(|| unknown_user_error(&resolved.principal.user))?,
             AuthMethod::LocalUser | AuthMethod::Credential | AuthMethod::RecordedOwner => {
                 self.find_existing_user(&resolved.principal.user, now).await?
             }

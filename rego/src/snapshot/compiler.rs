@@ -78,10 +78,10 @@ impl Compiler {
     ///
     /// # Errors
     /// [`SnapshotError::Compile`]
-    pub fn compile(&self, bundle: &Bundle) -> Result<Compiled, SnapshotError> {
+    pub fn compile(&self, bundle: &Bundle) -> Result<CompiledBundle, SnapshotError> {
         let module =
             Module::new(&self.engine, bundle.wasm()).map_err(|error| SnapshotError::Compile(format!("{error:#}")))?;
-        Ok(Compiled {
+        Ok(CompiledBundle {
             module,
             data: bundle.data().clone(),
             revision: Arc::from(bundle.revision()),
@@ -91,7 +91,7 @@ impl Compiler {
 }
 
 /// A compiled bundle that has not been validated.
-pub struct Compiled {
+pub struct CompiledBundle {
     pub(super) module: Module,
     pub(super) data: Json,
     pub(super) revision: Arc<str>,

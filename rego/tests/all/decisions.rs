@@ -122,14 +122,14 @@ async fn the_policy_input_contains_no_inputs_of_the_request() {
 #[tokio::test]
 async fn the_smaller_of_the_remaining_budgets_of_user_and_tenant_decides() {
     use greenroom_protocol::MicroUsd;
-    use greenroom_rego::{Limits, Spent, UsageFacts};
+    use greenroom_rego::{Limits, UsageFacts, UsageTotals};
     let mut principal = harness::user("admin").unwrap();
     principal.limits = Limits { usd: Some(MicroUsd(1_000)), tokens: None, ..Limits::default() };
     principal.tenant_limits = Limits { usd: Some(MicroUsd(10_000)), tokens: Some(500), ..Limits::default() };
     let spent = |user: u64, tenant: u64, tokens: u64| UsageFacts {
         requests: 1,
-        user: Spent { tokens, usd: MicroUsd(user) },
-        tenant: Spent { tokens, usd: MicroUsd(tenant) },
+        user: UsageTotals { tokens, usd: MicroUsd(user) },
+        tenant: UsageTotals { tokens, usd: MicroUsd(tenant) },
         available: true,
     };
     let guard = harness::guard().await;

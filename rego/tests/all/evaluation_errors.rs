@@ -19,7 +19,7 @@ async fn faulty_engine() -> Engine {
 }
 
 async fn evaluation_error(engine: &mut Engine, resource: &str) -> String {
-    match engine.allowed(&*input(resource).await).await {
+    match engine.decide(&*input(resource).await).await {
         Err(EvaluationError::Failed(message)) => message,
         Err(other) => panic!("{resource}: {other}"),
         Ok(decision) => panic!("{resource} was decided: {decision:?}"),
@@ -38,8 +38,8 @@ async fn each_evaluation_error_denies_and_the_next_request_is_decided() {
     ] {
         let message = evaluation_error(&mut engine, resource).await;
         assert!(message.contains(expected), "{resource}: {message}");
-        assert!(engine.allowed(&*input("good").await).await.unwrap().is_allowed(), "after {resource}");
-        assert!(!engine.allowed(&*input("bad").await).await.unwrap().is_allowed(), "after {resource}");
+        assert!(engine.decide(&*input("good").await).await.unwrap().is_allowed(), "after {resource}");
+        assert!(!engine.decide(&*input("bad").await).await.unwrap().is_allowed(), "after {resource}");
     }
 }
 
@@ -48,9 +48,9 @@ async fn a_caller_who_makes_the_policy_trap_exhausts_no_engine() {
     let mut engine = faulty_engine().await;
     let (conflict, good) = (input("conflict").await, input("good").await);
     for _ in 0..ERRORS {
-        assert!(engine.allowed(&conflict).await.is_err());
+        assert!(engine.decide(&conflict).await.is_err());
     }
-    assert!(engine.allowed(&good).await.unwrap().is_allowed());
+    assert!(engine.decide(&good).await.unwrap().is_allowed());
 }
 
 #[tokio::test]
@@ -59,7 +59,7 @@ async fn an_instance_does_not_degrade_over_many_decisions() {
     let request = harness::user_request("admin", harness::invoke("executive_summary_agent")).await;
     let request = AccessRequest::new(request, harness::summary_facts());
     for _ in 0..5_000 {
-        assert!(engine.allowed(request.input()).await.unwrap().is_allowed());
+        assert!(engine.decide(request.input()).await.unwrap().is_allowed());
     }
 }
 
@@ -79,6 +79,6 @@ async fn an_input_larger_than_the_memory_is_an_evaluation_error() {
     let mut facts = harness::facts(harness::workflow_resource("large"));
     facts.policies = (0..400_000).map(|number| format!("a_policy_with_a_long_name_{number:040}")).collect();
     let request = AccessRequest::new(request, facts);
-    assert!(matches!(engine.allowed(request.input()).await, Err(EvaluationError::Failed(_))));
-    assert!(engine.allowed(&*input("good").await).await.unwrap().is_allowed());
+    assert!(matches!(engine.decide(request.input()).await, Err(EvaluationError::Failed(_))));
+    assert!(engine.decide(&*input("good").await).await.unwrap().is_allowed());
 }

@@ -163,8 +163,8 @@ pub(crate) struct SingleEngine(Mutex<Engine>);
 
 #[async_trait]
 impl Evaluator for SingleEngine {
-    async fn allowed(&self, input: Arc<Input>) -> Result<PolicyDecision, EvaluationError> {
-        self.0.lock().await.allowed(&input).await
+    async fn decide(&self, input: Arc<Input>) -> Result<PolicyDecision, EvaluationError> {
+        self.0.lock().await.decide(&input).await
     }
 
     async fn explain(&self, input: Arc<Input>) -> Result<Explanation, EvaluationError> {
@@ -241,7 +241,7 @@ impl IdentityProvider for AnonymousAllowed {
         Ok(None)
     }
 
-    async fn anonymous(&self, _: Timestamp) -> Result<Option<Principal>, Cause> {
+    async fn find_anonymous_user(&self, _: Timestamp) -> Result<Option<Principal>, Cause> {
         Ok(user("admin"))
     }
 }

@@ -100,8 +100,8 @@ struct DelayedEvaluator {
 
 #[async_trait]
 impl Evaluator for DelayedEvaluator {
-    async fn allowed(&self, input: Arc<Input>) -> Result<PolicyDecision, EvaluationError> {
-        let decision = self.engine.lock().await.allowed(&input).await?;
+    async fn decide(&self, input: Arc<Input>) -> Result<PolicyDecision, EvaluationError> {
+        let decision = self.engine.lock().await.decide(&input).await?;
         match self.previous.lock().await.replace(decision) {
             Some(previous) => Ok(previous),
             None => Err(EvaluationError::Unavailable("no previous decision".into())),

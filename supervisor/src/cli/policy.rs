@@ -48,8 +48,8 @@ struct Alone(Mutex<Engine>);
 
 #[async_trait]
 impl Evaluator for Alone {
-    async fn allowed(&self, input: Arc<Input>) -> Result<PolicyDecision, EvaluationError> {
-        self.0.lock().await.allowed(&input).await
+    async fn decide(&self, input: Arc<Input>) -> Result<PolicyDecision, EvaluationError> {
+        self.0.lock().await.decide(&input).await
     }
 
     async fn explain(&self, input: Arc<Input>) -> Result<Explanation, EvaluationError> {

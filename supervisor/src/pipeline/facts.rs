@@ -15,7 +15,7 @@ use greenroom_protocol::value::size_bytes;
 use greenroom_protocol::{AgentId, Cause, ContextKey, ErrorCode, Request, RunId, TeamId, Timestamp, Values};
 use greenroom_registry::ledger::{Ledger, Periods, UsageKey};
 use greenroom_registry::runs::{RunRecord, RunStore};
-use greenroom_rego::{AgentFacts, Authenticated, Caller, Facts, NameSet, Relation, Resource, Spent, UsageFacts};
+use greenroom_rego::{AgentFacts, Authenticated, Caller, Facts, NameSet, Relation, Resource, UsageFacts, UsageTotals};
 
 /// Finds facts out.
 pub struct FactCollector {
@@ -61,8 +61,8 @@ impl FactCollector {
         let used = found.map_err(|error| error.cause())?;
         Ok(UsageFacts {
             requests: used.requests_hour,
-            user: Spent { tokens: used.tokens_spent, usd: used.cost_spent },
-            tenant: Spent { tokens: used.tenant_tokens_spent, usd: used.tenant_cost_spent },
+            user: UsageTotals { tokens: used.tokens_spent, usd: used.cost_spent },
+            tenant: UsageTotals { tokens: used.tenant_tokens_spent, usd: used.tenant_cost_spent },
             available: true,
         })
     }

@@ -1,9 +1,9 @@
-//! What agents remember: texts with a vector each, kept by tenant and agent, and found again by how
-//! alike the vectors are. What makes vectors of texts is an [`embedder::Embedder`].
+//! Agent memory: texts with a vector each, stored by tenant and agent, and found by the similarity of
+//! their vectors. An [`embedder::Embedder`] computes the vector of a text.
 //!
-//! A look compares with every memory of its owner: at most [`MEMORIES_MAX`] of
-//! [`embedder::DIMENSIONS`] numbers, about a quarter of a million multiplications. A store for more
-//! than that is a vector database behind the same trait.
+//! A query compares its vector with every memory of its owner: at most [`MEMORIES_MAX`] vectors of
+//! [`embedder::DIMENSIONS`] numbers, about a quarter of a million multiplications. For more memories, a
+//! vector database can implement the same trait.
 
 use std::cmp::Ordering;
 
@@ -15,10 +15,10 @@ use crate::error::StoreError;
 
 pub mod embedder;
 
-/// Memories of one agent for one tenant; the oldest give way.
+/// Memories of one agent for one tenant; the oldest are evicted.
 pub const MEMORIES_MAX: usize = 1_000;
 
-/// Whose memory. Nothing is ever found in that of another.
+/// The owner of memories. A query never finds the memories of another owner.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MemoryOwner {
     /// The tenant.
@@ -27,55 +27,55 @@ pub struct MemoryOwner {
     pub agent: AgentId,
 }
 
-/// A text that is remembered.
+/// A remembered text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Memory {
-    /// Names it; the same for the same work, however often that is repeated.
+    /// Its id, which is the same for the same execution, however often that is repeated.
     pub id: ContentHash,
     /// The text.
     pub text: String,
     /// When it was remembered.
     pub at: Timestamp,
-    /// When it is forgotten by itself; without it, only when it has to give way.
+    /// When it expires; without it, it is only evicted.
     pub expires_at: Option<Timestamp>,
 }
 
 impl Memory {
-    /// True as long as its time is not up.
+    /// True if it has not expired.
     #[must_use]
     pub fn is_unexpired(&self, now: Timestamp) -> bool {
-        self.expires_at.is_none_or(|until| until > now)
+        self.expires_at.is_none_or(|expires_at| expires_at > now)
     }
 }
 
-/// A memory that was found.
+/// A memory that matches a query.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MemoryMatch {
     /// The memory.
     pub memory: Memory,
-    /// How alike: 1 is the same direction, 0 has nothing in common.
+    /// The cosine similarity: 1 for the same direction, 0 for nothing in common.
     pub similarity: f32,
 }
 
-/// What is looked for.
+/// A query by vector.
 #[derive(Debug, Clone, Copy)]
 pub struct VectorQuery<'a> {
-    /// The vector; memories of another length are not found.
+    /// The vector; memories with a vector of another length do not match.
     pub vector: &'a [f32],
-    /// How many at most.
+    /// The maximum number of matches.
     pub limit: usize,
-    /// How alike at least.
+    /// The minimum similarity of a match.
     pub min_similarity: f32,
 }
 
-/// Keeps what agents remember.
+/// The memories of agents.
 #[async_trait]
 pub trait MemoryStore: Send + Sync {
-    /// Keeps one more; durable when it is answered. One whose id is there already stays as it was.
-    /// If there are [`MEMORIES_MAX`] already, the oldest is forgotten.
+    /// Stores a memory, and waits until it is durable. If its id is stored already, nothing changes.
+    /// If the owner has [`MEMORIES_MAX`] memories already, the oldest is evicted.
     ///
     /// # Errors
-    /// [`StoreError`], and then nothing was kept.
+    /// [`StoreError`], and then nothing was stored.
     async fn remember(
         &self,
         owner: &MemoryOwner,
@@ -84,55 +84,59 @@ pub trait MemoryStore: Send + Sync {
         now: Timestamp,
     ) -> Result<(), StoreError>;
 
-    /// The memories most like this, the most alike first; of equals, the newest first.
+    /// Finds the most similar memories, the most similar first; of equals, the newest first.
     ///
     /// # Errors
     /// [`StoreError`] if they cannot be read.
     async fn recall(
         &self,
         owner: &MemoryOwner,
-        near: VectorQuery<'_>,
+        query: VectorQuery<'_>,
         now: Timestamp,
     ) -> Result<Vec<MemoryMatch>, StoreError>;
 
-    /// The newest memories, at most so many.
+    /// Lists the newest memories, at most `limit`.
     ///
     /// # Errors
     /// [`StoreError`] if they cannot be read.
-    async fn list(&self, owner: &MemoryOwner, most: usize, now: Timestamp) -> Result<Vec<Memory>, StoreError>;
+    async fn list(&self, owner: &MemoryOwner, limit: usize, now: Timestamp) -> Result<Vec<Memory>, StoreError>;
 
-    /// Forgets one memory, or all of this owner, and answers how many; durable when it is answered.
+    /// Deletes one memory of an owner, or all of them, waits until that is durable, and returns their
+    /// number.
     ///
     /// # Errors
-    /// [`StoreError`], and then none was forgotten.
+    /// [`StoreError`], and then no memory was deleted.
     async fn forget(&self, owner: &MemoryOwner, id: Option<&ContentHash>) -> Result<u64, StoreError>;
 }
 
-/// How alike two vectors of length one are; nothing for vectors of different lengths.
+/// Returns the similarity of two vectors of length one; none for vectors of different dimensions.
 #[must_use]
 pub fn similarity(one: &[f32], other: &[f32]) -> Option<f32> {
     let product = || one.iter().zip(other).map(|(a, b)| a * b).sum();
     (one.len() == other.len()).then(product)
 }
 
-/// The best of these, as [`MemoryStore::recall`] promises them.
-pub(crate) fn top_matches(near: VectorQuery<'_>, all: impl Iterator<Item = (Memory, Vec<f32>)>) -> Vec<MemoryMatch> {
-    let mut found: Vec<_> = all
+/// Returns the best matches, in the order of [`MemoryStore::recall`].
+pub(crate) fn top_matches(
+    query: VectorQuery<'_>,
+    memories: impl Iterator<Item = (Memory, Vec<f32>)>,
+) -> Vec<MemoryMatch> {
+    let mut matches: Vec<_> = memories
         .filter_map(|(memory, vector)| {
             let similarity =
-                similarity(near.vector, &vector).filter(|similarity| *similarity >= near.min_similarity)?;
+                similarity(query.vector, &vector).filter(|similarity| *similarity >= query.min_similarity)?;
             Some(MemoryMatch { memory, similarity })
         })
         .collect();
-    found.sort_by(|one, other| {
-        let alike = other.similarity.partial_cmp(&one.similarity).unwrap_or(Ordering::Equal);
-        alike.then_with(|| newest_first(&one.memory, &other.memory))
+    matches.sort_by(|one, other| {
+        let by_similarity = other.similarity.partial_cmp(&one.similarity).unwrap_or(Ordering::Equal);
+        by_similarity.then_with(|| newest_first(&one.memory, &other.memory))
     });
-    found.truncate(near.limit);
-    found
+    matches.truncate(query.limit);
+    matches
 }
 
-/// The order of a list.
+/// Orders memories by age, the newest first.
 pub(crate) fn newest_first(one: &Memory, other: &Memory) -> Ordering {
     (other.at, other.id).cmp(&(one.at, one.id))
 }

@@ -1,5 +1,5 @@
-//! Bytes that are too large to travel, found by the hash of what they hold. What no record names any
-//! more is swept away.
+//! Artifacts: blobs that are too large for a message, addressed by the hash of their content. A sweep
+//! removes those that no record references.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -17,32 +17,32 @@ pub(crate) mod hash_scan;
 pub const ARTIFACT_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Bytes of an artifact's name and of its media type.
 pub const LABEL_BYTES_MAX: usize = 255;
-/// How long an artifact that no record names is left alone after it was put: whoever put it may be
-/// about to name it, and no request is under way for longer than this.
+/// How long an artifact without a reference is retained after it was put: the request that put it may
+/// still store a reference, and no request lasts longer than this.
 pub const UNREFERENCED_RETENTION: Duration = REQUEST_TIMEOUT_MAX.saturating_mul(2);
 
-/// Why an artifact was not kept or not given.
+/// An error of the artifact store.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ArtifactError {
-    /// It is larger than the store or the reader takes.
-    #[error("the artifact has {bytes} bytes, at most {max} are taken")]
+    /// It is larger than the limit of the store or of the reader.
+    #[error("the artifact has {bytes} bytes, the limit is {max}")]
     TooLarge {
-        /// How large it is.
+        /// Its size.
         bytes: u64,
-        /// What is taken.
+        /// The limit.
         max: u64,
     },
-    /// Its name or its media type is too long, or would be a path.
+    /// Its name or its media type is empty, too long or a path.
     #[error("an artifact's name has no slash and at most {LABEL_BYTES_MAX} bytes")]
     Label,
-    /// What lies there is not what the hash says.
+    /// The stored bytes do not match the hash.
     #[error("the artifact {hash} is damaged")]
     Damaged {
-        /// Its name in the store.
+        /// Its hash.
         hash: ContentHash,
     },
     /// The store failed.
-    #[error("the artifact cannot be kept or read")]
+    #[error("the artifact cannot be written or read")]
     Store(#[from] StoreError),
 }
 
@@ -59,59 +59,60 @@ impl ArtifactError {
     }
 }
 
-/// What a sweep took away.
+/// The result of a sweep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SweepReport {
-    /// Artifacts.
+    /// Removed artifacts.
     pub artifacts: u64,
-    /// Their bytes.
+    /// Their total size in bytes.
     pub bytes: u64,
 }
 
-/// Keeps bytes.
+/// The artifact store.
 #[async_trait]
 pub trait ArtifactStore: Send + Sync {
-    /// Keeps the bytes, durably; the same bytes twice are kept once.
+    /// Stores the bytes durably. The same bytes are stored once.
     ///
     /// # Errors
-    /// [`ArtifactError`], and then nothing was kept.
+    /// [`ArtifactError`], and then nothing was stored.
     async fn put(&self, bytes: Vec<u8>, media_type: &str, name: &str) -> Result<ArtifactRef, ArtifactError>;
 
-    /// The bytes; `None` if there is no such artifact.
+    /// Returns the bytes; `None` if the artifact does not exist.
     ///
     /// # Errors
     /// [`ArtifactError::TooLarge`] before anything is read; [`ArtifactError::Damaged`] if the bytes
-    /// are not those that were put.
+    /// do not match the hash.
     async fn get(&self, hash: &ContentHash, bytes_max: u64) -> Result<Option<Vec<u8>>, ArtifactError>;
 
-    /// Drops each artifact that was put last more than [`UNNAMED_KEPT`] ago and that nobody names:
-    /// neither `named`, nor the JSON of an artifact that stays. It may be stopped at any moment and
-    /// begun anew; nothing that is named is ever gone.
+    /// Removes each artifact that was put last more than [`UNREFERENCED_RETENTION`] ago and is not
+    /// reachable: neither in `referenced` nor in the JSON of a reachable artifact. A sweep may be
+    /// interrupted and repeated at any time; it never removes a reachable artifact.
     ///
     /// # Errors
-    /// [`StoreError`]; what was dropped before stays dropped.
-    async fn sweep(&self, named: HashSet<ContentHash>, now: Timestamp) -> Result<SweepReport, StoreError>;
+    /// [`StoreError`]; artifacts that were removed before the error remain removed.
+    async fn sweep(&self, referenced: HashSet<ContentHash>, now: Timestamp) -> Result<SweepReport, StoreError>;
 }
 
-/// What stays of `all`: those that `is_held` says, and whatever their JSON names, however deep.
+/// Returns the reachable artifacts of `all`: the roots, and everything that their JSON references,
+/// directly or indirectly.
 pub(crate) fn reachable(
     all: &HashSet<ContentHash>,
-    is_held: impl Fn(&ContentHash) -> bool,
-    names_in: impl Fn(&ContentHash) -> Result<HashSet<ContentHash>, StoreError>,
+    is_root: impl Fn(&ContentHash) -> bool,
+    hashes_of: impl Fn(&ContentHash) -> Result<HashSet<ContentHash>, StoreError>,
 ) -> Result<HashSet<ContentHash>, StoreError> {
-    let mut unread: Vec<ContentHash> = all.iter().filter(|hash| is_held(hash)).copied().collect();
-    let mut stays: HashSet<ContentHash> = unread.iter().copied().collect();
-    while let Some(hash) = unread.pop() {
-        for name in names_in(&hash)? {
-            if all.contains(&name) && stays.insert(name) {
-                unread.push(name);
+    let mut unscanned: Vec<ContentHash> = all.iter().filter(|hash| is_root(hash)).copied().collect();
+    let mut reachable_hashes: HashSet<ContentHash> = unscanned.iter().copied().collect();
+    while let Some(hash) = unscanned.pop() {
+        for inner in hashes_of(&hash)? {
+            if all.contains(&inner) && reachable_hashes.insert(inner) {
+                unscanned.push(inner);
             }
         }
     }
-    Ok(stays)
+    Ok(reachable_hashes)
 }
 
-/// Refuses what may not be kept, and otherwise answers the reference.
+/// Checks the limits of an artifact and returns its reference.
 pub(crate) fn reference(bytes: &[u8], media_type: &str, name: &str) -> Result<ArtifactRef, ArtifactError> {
     let length = bytes.len() as u64;
     if length > ARTIFACT_BYTES_MAX {

@@ -1,5 +1,5 @@
-//! What a team shares while it runs: versioned values under keys, changed by compare-and-set or by
-//! appending, watched, and gone when their time is up. Only the owner of the last fence may write.
+//! The shared context of a team: versioned values by key. They are changed by compare-and-set or by
+//! appending, can be watched, and expire. Only the owner with the last fence may write.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,20 +16,20 @@ use crate::runs::Fence;
 
 pub(crate) mod data;
 
-/// Keys of one context.
+/// Keys in one context.
 pub const CONTEXT_KEYS_MAX: usize = 1_000;
-/// Bytes of one value; a larger one belongs into the artifact store.
+/// Bytes of one value; a larger value belongs in the artifact store.
 pub const CONTEXT_VALUE_BYTES_MAX: usize = 16 * INLINE_VALUE_BYTES_MAX;
 
-/// The number of a change of one context. A key's version is that of its last change, so versions
-/// order the changes of all keys; zero stands before the first.
+/// The number of a change of one context. The version of a key is that of its last change, so versions
+/// order the changes of all keys; zero is before the first change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Version(pub u64);
 
-/// A value and the change that made it.
+/// A value and the version of its last change.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Versioned {
-    /// The change.
+    /// The version.
     pub version: Version,
     /// The value.
     pub value: Json,
@@ -40,51 +40,51 @@ pub struct Versioned {
 pub struct ContextPut {
     /// The key.
     pub key: ContextKey,
-    /// The version that the writer has seen; zero if it has seen none. Without it, whatever is
-    /// there is replaced.
+    /// The version that the caller has read; zero if the key had no value. Without it, any value is
+    /// replaced.
     pub expect: Option<Version>,
-    /// What to write.
+    /// The change.
     pub change: ContextChange,
-    /// For how long; without it, for as long as the context.
+    /// How long until the value expires; without it, the value lasts as long as the context.
     pub ttl: Option<Duration>,
 }
 
-/// What watching a context shows: the newest value of each key that changed. Of several changes of
-/// one key only the last may be seen.
+/// An event of a watched context: the newest value of a key that changed. Of several changes of one key
+/// a watcher may see only the last.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ContextEvent {
-    /// The change.
+    /// The version of the change.
     pub version: Version,
     /// The key.
     pub key: ContextKey,
-    /// Its value now; none if its time was up.
+    /// Its new value; none if the value expired.
     pub value: Option<Json>,
 }
 
-/// A whole context at one moment.
+/// A whole context at one time.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Snapshot {
-    /// The last change.
+    /// The version of the last change.
     pub version: Version,
-    /// Every value that is there.
+    /// Every value that has not expired.
     pub values: BTreeMap<ContextKey, Versioned>,
 }
 
-/// Why a context refused.
+/// An error of a context.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ContextError {
-    /// Another owner has taken the context over.
-    #[error("another owner has taken over the context")]
+    /// Another owner has claimed the context.
+    #[error("another owner has claimed the context")]
     Fenced,
-    /// Nobody has claimed this context yet, or it is gone.
-    #[error("there is no such context")]
+    /// The context was never claimed, or was removed.
+    #[error("the context does not exist")]
     Unknown,
-    /// The key has another version than the writer has seen.
+    /// The key has another version than the caller has read.
     #[error("the key `{key}` has version {}, not the one expected", .found.0)]
     Conflict {
         /// The key.
         key: ContextKey,
-        /// Its version; zero if it is not there.
+        /// Its version; zero if it has no value.
         found: Version,
     },
     /// The value under the key is no list.
@@ -94,18 +94,18 @@ pub enum ContextError {
         key: ContextKey,
     },
     /// The value is larger than [`CONTEXT_VALUE_BYTES_MAX`].
-    #[error("the value under `{key}` has {bytes} bytes, at most {CONTEXT_VALUE_BYTES_MAX} are kept")]
+    #[error("the value under `{key}` has {bytes} bytes, the limit is {CONTEXT_VALUE_BYTES_MAX}")]
     TooLarge {
         /// The key.
         key: ContextKey,
-        /// How large it would be.
+        /// The size of the new value.
         bytes: usize,
     },
     /// The context has [`CONTEXT_KEYS_MAX`] keys already.
     #[error("a context has at most {CONTEXT_KEYS_MAX} keys")]
     TooManyKeys,
     /// The store failed, and nothing was written.
-    #[error("the context cannot be kept")]
+    #[error("the context cannot be written or read")]
     Store(#[from] StoreError),
 }
 
@@ -125,17 +125,17 @@ impl ContextError {
     }
 }
 
-/// Keeps the shared contexts of teams, each named by its run.
+/// The shared contexts of teams, each named by its run.
 #[async_trait]
 pub trait ContextStore: Send + Sync {
-    /// Takes a context over, making it if there is none: every fence given before is stale from
-    /// now. The answer is durable.
+    /// Claims a context, and creates it if it does not exist. Every earlier fence is rejected from now
+    /// on. The result is durable.
     ///
     /// # Errors
-    /// [`ContextError::Store`], and then nothing was taken.
+    /// [`ContextError::Store`], and then the context was not claimed.
     async fn claim(&self, run: &RunId) -> Result<Fence, ContextError>;
 
-    /// The values under these keys, in their order; `None` where there is none.
+    /// Reads the values of these keys, in their order; `None` for a key without a value.
     ///
     /// # Errors
     /// [`ContextError::Store`] if they cannot be read.
@@ -146,32 +146,32 @@ pub trait ContextStore: Send + Sync {
         now: Timestamp,
     ) -> Result<Vec<Option<Versioned>>, ContextError>;
 
-    /// Writes one key; durable when the version is there.
+    /// Writes one key, and waits until it is durable.
     ///
     /// # Errors
     /// [`ContextError`], and then nothing was written.
     async fn write(&self, run: &RunId, fence: Fence, put: ContextPut, now: Timestamp) -> Result<Version, ContextError>;
 
-    /// Everything.
+    /// Reads the whole context.
     ///
     /// # Errors
     /// [`ContextError::Store`] if it cannot be read.
     async fn snapshot(&self, run: &RunId, now: Timestamp) -> Result<Snapshot, ContextError>;
 
-    /// Changes after this one, those that come later too, until the context is removed or the store
-    /// closes.
+    /// Streams the changes after this version, including later ones, until the context is removed or
+    /// the store is closed.
     fn watch(&self, run: &RunId, after: Version) -> BoxStream<'static, Result<ContextEvent, ContextError>>;
 
-    /// Removes the values whose time is up, so that watchers see it, and answers how many. Reading
-    /// never shows them, whether this was called or not.
+    /// Removes the expired values, so that watchers see it, and returns their number. Reads never
+    /// return expired values, whether or not this was called.
     ///
     /// # Errors
-    /// [`ContextError`], and then none was removed.
+    /// [`ContextError`], and then no value was removed.
     async fn expire(&self, run: &RunId, fence: Fence, now: Timestamp) -> Result<u64, ContextError>;
 
-    /// Forgets the whole context.
+    /// Removes the whole context.
     ///
     /// # Errors
-    /// [`ContextError`], and then it is still there.
+    /// [`ContextError`], and then the context was not removed.
     async fn remove(&self, run: &RunId, fence: Fence) -> Result<(), ContextError>;
 }

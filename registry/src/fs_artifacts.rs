@@ -1,4 +1,5 @@
-//! Artifacts in a folder: one file each, named by the hash of its bytes, in 256 sub-folders.
+//! The artifact store in a directory: one file for each artifact, named by its hash, in 256
+//! subdirectories.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -19,27 +20,27 @@ use crate::error::StoreError;
 #[derive(Debug, Clone)]
 struct FsArtifactStore {
     root: Arc<Path>,
-    drafts: Arc<AtomicU64>,
-    /// Held where a file is found to be there, and where one is taken away: so that nobody is told
-    /// that a file is kept which a sweep is about to drop.
+    staged: Arc<AtomicU64>,
+    /// Locked while an existing file is touched and while a file is removed, so that `put` never reports
+    /// a file as stored that a sweep is about to remove.
     sweep_lock: Arc<Mutex<()>>,
 }
 
-/// Opens, or makes, the folder. What a crash left half written is removed.
+/// Opens the directory, or creates it. Files that a crash left partly written are removed.
 ///
 /// # Errors
-/// [`StoreError`] if the folder cannot be made or read.
+/// [`StoreError`] if the directory cannot be created or read.
 pub fn open_fs_artifacts(root: &Path) -> Result<Arc<dyn ArtifactStore>, StoreError> {
-    let drafts = root.join(STAGING_DIR);
-    fs::create_dir_all(&drafts)?;
-    for draft in fs::read_dir(&drafts)? {
-        fs::remove_file(draft?.path())?;
+    let staging = root.join(STAGING_DIR);
+    fs::create_dir_all(&staging)?;
+    for staging_path in fs::read_dir(&staging)? {
+        fs::remove_file(staging_path?.path())?;
     }
-    Ok(Arc::new(FsArtifactStore { root: root.into(), drafts: Arc::default(), sweep_lock: Arc::default() }))
+    Ok(Arc::new(FsArtifactStore { root: root.into(), staged: Arc::default(), sweep_lock: Arc::default() }))
 }
 
-/// Where files lie until they are whole.
-const STAGING_DIR: &str = "drafts";
+/// The directory of files until they are complete.
+const STAGING_DIR: &str = "staging";
 
 impl FsArtifactStore {
     fn path(&self, hash: &ContentHash) -> PathBuf {
@@ -48,42 +49,43 @@ impl FsArtifactStore {
         self.root.join(directory).join(&name)
     }
 
-    /// Writes under another name, flushes, then renames: a file of the right name is always whole.
-    fn keep(&self, hash: &ContentHash, bytes: &[u8]) -> Result<(), StoreError> {
+    /// Writes to a staging file, flushes it and renames it, so that a file with an artifact's name is
+    /// always complete.
+    fn store(&self, hash: &ContentHash, bytes: &[u8]) -> Result<(), StoreError> {
         let path = self.path(hash);
         if self.touch_existing(hash, &path)? {
             return Ok(());
         }
         let directory = path.parent().unwrap_or(&self.root);
         fs::create_dir_all(directory)?;
-        let draft = self.draft(hash);
-        let kept = write_synced(&draft, bytes).and_then(|()| fs::rename(&draft, &path));
-        if let Err(error) = kept {
-            // The draft is of no use to anybody; if it cannot be removed now, the next start does it.
-            let _ = fs::remove_file(&draft);
+        let staging_path = self.staging_path(hash);
+        let written = write_synced(&staging_path, bytes).and_then(|()| fs::rename(&staging_path, &path));
+        if let Err(error) = written {
+            // If the staging file cannot be removed now, the next start removes it.
+            let _ = fs::remove_file(&staging_path);
             return Err(error.into());
         }
         fs::File::open(directory)?.sync_all()?;
         Ok(())
     }
 
-    fn draft(&self, hash: &ContentHash) -> PathBuf {
-        let number = self.drafts.fetch_add(1, Ordering::Relaxed);
+    fn staging_path(&self, hash: &ContentHash) -> PathBuf {
+        let number = self.staged.fetch_add(1, Ordering::Relaxed);
         self.root.join(STAGING_DIR).join(format!("{hash}.{number}"))
     }
 
-    /// True if the file is there already; from then on it counts as put just now. What is now, a new
-    /// file knows from the file system.
+    /// True if the file exists already. Its modification time becomes the current time, which a new file
+    /// gets from the file system: the clock of a sweep must be the same as that of the files.
     fn touch_existing(&self, hash: &ContentHash, path: &Path) -> Result<bool, StoreError> {
-        let _shelves = self.sweep_lock();
+        let _guard = self.sweep_lock();
         let file = match fs::File::options().append(true).open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(error) => return Err(error.into()),
         };
-        let draft = self.draft(hash);
-        let now = fs::File::create_new(&draft)?.metadata()?.modified()?;
-        fs::remove_file(&draft)?;
+        let staging_path = self.staging_path(hash);
+        let now = fs::File::create_new(&staging_path)?.metadata()?.modified()?;
+        fs::remove_file(&staging_path)?;
         file.set_modified(now)?;
         Ok(true)
     }
@@ -92,7 +94,7 @@ impl FsArtifactStore {
         self.sweep_lock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Every artifact, with its path. A file of another name is none of ours.
+    /// Lists every artifact with its path. Files with other names are ignored.
     fn list_files(&self) -> Result<HashMap<ContentHash, PathBuf>, StoreError> {
         let mut all = HashMap::new();
         for directory in fs::read_dir(&self.root)? {
@@ -110,27 +112,28 @@ impl FsArtifactStore {
         Ok(all)
     }
 
-    fn sweep(&self, named: &HashSet<ContentHash>, now: Timestamp) -> Result<SweepReport, StoreError> {
+    fn sweep(&self, referenced: &HashSet<ContentHash>, now: Timestamp) -> Result<SweepReport, StoreError> {
         let all = self.list_files()?;
-        let until = since_1970(now).saturating_sub(UNREFERENCED_RETENTION);
-        let is_held =
-            |hash: &ContentHash| named.contains(hash) || all.get(hash).is_some_and(|path| is_newer_than(path, until));
-        let inside = |hash: &ContentHash| match all.get(hash) {
+        let cutoff = since_1970(now).saturating_sub(UNREFERENCED_RETENTION);
+        let is_root = |hash: &ContentHash| {
+            referenced.contains(hash) || all.get(hash).is_some_and(|path| is_newer_than(path, cutoff))
+        };
+        let hashes_of = |hash: &ContentHash| match all.get(hash) {
             Some(path) => Ok(hashes_in(fs::File::open(path)?)?),
             None => Ok(HashSet::new()),
         };
-        let stays = reachable(&all.keys().copied().collect(), is_held, inside)?;
-        let mut swept = SweepReport::default();
-        for (_, path) in all.iter().filter(|(hash, _)| !stays.contains(hash)) {
-            let _shelves = self.sweep_lock();
-            // It may have been put again while the others were read.
-            if !is_newer_than(path, until) {
-                swept.bytes += fs::metadata(path)?.len();
+        let reachable = reachable(&all.keys().copied().collect(), is_root, hashes_of)?;
+        let mut report = SweepReport::default();
+        for (_, path) in all.iter().filter(|(hash, _)| !reachable.contains(hash)) {
+            let _guard = self.sweep_lock();
+            // It may have been put again while the other artifacts were scanned.
+            if !is_newer_than(path, cutoff) {
+                report.bytes += fs::metadata(path)?.len();
                 fs::remove_file(path)?;
-                swept.artifacts += 1;
+                report.artifacts += 1;
             }
         }
-        Ok(swept)
+        Ok(report)
     }
 
     fn fetch(&self, hash: &ContentHash, bytes_max: u64) -> Result<Option<Vec<u8>>, ArtifactError> {
@@ -149,10 +152,10 @@ impl FsArtifactStore {
     }
 }
 
-/// A file whose time cannot be read counts as put just now.
-fn is_newer_than(path: &Path, until: Duration) -> bool {
+/// True if the file was put after the cutoff, or its modification time cannot be read.
+fn is_newer_than(path: &Path, cutoff: Duration) -> bool {
     let put = fs::metadata(path).and_then(|metadata| metadata.modified());
-    put.map_or(true, |put| put.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default() > until)
+    put.map_or(true, |put| put.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default() > cutoff)
 }
 
 fn since_1970(now: Timestamp) -> Duration {
@@ -169,24 +172,24 @@ fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
 impl ArtifactStore for FsArtifactStore {
     async fn put(&self, bytes: Vec<u8>, media_type: &str, name: &str) -> Result<ArtifactRef, ArtifactError> {
         let reference = reference(&bytes, media_type, name)?;
-        let (folder, hash) = (self.clone(), reference.hash);
-        run_blocking(move || folder.keep(&hash, &bytes)).await??;
+        let (store, hash) = (self.clone(), reference.hash);
+        run_blocking(move || store.store(&hash, &bytes)).await??;
         Ok(reference)
     }
 
     async fn get(&self, hash: &ContentHash, bytes_max: u64) -> Result<Option<Vec<u8>>, ArtifactError> {
-        let (folder, hash) = (self.clone(), *hash);
-        run_blocking(move || folder.fetch(&hash, bytes_max)).await?
+        let (store, hash) = (self.clone(), *hash);
+        run_blocking(move || store.fetch(&hash, bytes_max)).await?
     }
 
-    async fn sweep(&self, named: HashSet<ContentHash>, now: Timestamp) -> Result<SweepReport, StoreError> {
-        let folder = self.clone();
-        run_blocking(move || folder.sweep(&named, now)).await?
+    async fn sweep(&self, referenced: HashSet<ContentHash>, now: Timestamp) -> Result<SweepReport, StoreError> {
+        let store = self.clone();
+        run_blocking(move || store.sweep(&referenced, now)).await?
     }
 }
 
-/// Files are read and written on tokio's blocking threads; the caller waits for the end.
+/// Runs file operations on tokio's blocking threads and waits for the result.
 async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, StoreError> {
-    let ended = tokio::task::spawn_blocking(work).await;
-    ended.map_err(|error| StoreError::Failed(format!("the work on a file ended early: {error}")))
+    let result = tokio::task::spawn_blocking(work).await;
+    result.map_err(|error| StoreError::Failed(format!("a file operation ended early: {error}")))
 }

@@ -1,5 +1,6 @@
-//! Answers by the key that a caller sent along: the same key and body get the same answer, another
-//! body is a conflict. Runs have this in [`crate::runs::RunStore::create`]; this is for all else.
+//! Replies by idempotency key: the same key with the same request gets the same reply, with another
+//! request it is a conflict. For runs [`crate::runs::RunStore::create`] does this; this store is for all
+//! other requests.
 
 use async_trait::async_trait;
 use greenroom_protocol as protocol;
@@ -8,58 +9,63 @@ use protocol::{ContentHash, Reply, RunId, TenantId, Timestamp};
 use crate::error::StoreError;
 use crate::runs::DedupKey;
 
-/// What is known of a key.
+/// The status of a key for one request.
 #[derive(Debug, Clone, PartialEq)]
 pub enum KeyStatus {
-    /// Nothing: the caller may go on, and is the only one.
+    /// The key is new; this caller alone may execute the request.
     New,
-    /// The same request is under way.
+    /// The same request is in flight.
     InProgress,
-    /// The same request began this run, which has the answer or will have it.
+    /// The same request started this run, which has or will have the reply.
     RunStarted(RunId),
-    /// The same request was answered.
+    /// The same request has this reply.
     Completed(Box<Reply>),
-    /// The key was used with another body.
+    /// The key was used for another request.
     Conflict,
 }
 
-/// Keeps answers by key, within a tenant.
+/// Stores replies by key, within a tenant.
 #[async_trait]
 pub trait IdempotencyStore: Send + Sync {
-    /// Takes a key for a request. [`Once::New`] is durable, and goes to one caller only.
+    /// Reserves a key for a request. [`KeyStatus::New`] is durable, and one caller alone gets it.
     ///
     /// # Errors
-    /// [`StoreError`], and then the key was not taken.
+    /// [`StoreError`], and then the key was not reserved.
     async fn begin(
         &self,
         tenant: &TenantId,
         key: &DedupKey,
-        body: &ContentHash,
+        request_hash: &ContentHash,
         now: Timestamp,
     ) -> Result<KeyStatus, StoreError>;
 
-    /// Keeps the answer of a request that took its key; durable when it returns. A key that was not
-    /// taken, or is answered already, stays as it is.
+    /// Stores the reply of a request that reserved its key, and waits until it is durable. A key that
+    /// was not reserved, or that has a reply, does not change.
     ///
     /// # Errors
-    /// [`StoreError`], and then the key is free again after the next start.
+    /// [`StoreError`], and then the next start releases the key.
     async fn finish(&self, tenant: &TenantId, key: &DedupKey, reply: &Reply, now: Timestamp) -> Result<(), StoreError>;
 
-    /// Frees a key whose request was never done, so that it can be asked again.
+    /// Releases a key whose request was not executed, so that the request can be repeated.
     ///
     /// # Errors
-    /// [`StoreError`], and then the key is free again after the next start.
+    /// [`StoreError`], and then the next start releases the key.
     async fn abandon(&self, tenant: &TenantId, key: &DedupKey) -> Result<(), StoreError>;
 
-    /// What is known of a key, without taking it.
+    /// Returns the status of a key, without reserving it.
     ///
     /// # Errors
     /// [`StoreError`] if it cannot be read.
-    async fn lookup(&self, tenant: &TenantId, key: &DedupKey, body: &ContentHash) -> Result<KeyStatus, StoreError>;
+    async fn lookup(
+        &self,
+        tenant: &TenantId,
+        key: &DedupKey,
+        request_hash: &ContentHash,
+    ) -> Result<KeyStatus, StoreError>;
 
-    /// Forgets the answers given before this moment, and answers how many.
+    /// Deletes the keys whose reply was stored before this time, and returns their number.
     ///
     /// # Errors
-    /// [`StoreError`], and then none was forgotten.
+    /// [`StoreError`], and then no key was deleted.
     async fn prune(&self, before: Timestamp) -> Result<u64, StoreError>;
 }

@@ -1,5 +1,5 @@
-//! Stores that live as long as the process: for tests, for measuring what the disk costs, and as the
-//! plainest reading of what each store means. They take the same decisions as those on disk.
+//! Stores that live as long as the process: for tests, for measuring the cost of the disk, and as the
+//! simplest implementation of each trait. They make the same decisions as the stores on the disk.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -26,7 +26,7 @@ mod idempotency;
 mod ledger;
 mod runs;
 
-/// What the stores of one process share.
+/// State that the stores of one process share.
 #[derive(Debug, Default)]
 struct Shared {
     runs: Mutex<runs::Runs>,
@@ -51,7 +51,7 @@ impl Shared {
     }
 }
 
-/// A panic under one of these locks leaves a value that is whole: each is changed by one step.
+/// Locks a value. A poisoned lock is still consistent: each value is changed in one step.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -89,14 +89,14 @@ impl StoreMaintenance for InMemoryMaintenance {
     }
 
     async fn backup(&self, _to: &Path) -> Result<(), StoreError> {
-        Err(StoreError::Failed("stores in memory have no copy".into()))
+        Err(StoreError::Failed("in-memory stores have no backup".into()))
     }
 
     async fn referenced_artifacts(&self) -> Result<HashSet<ContentHash>, StoreError> {
-        let mut names = HashScanner::default();
-        self.shared.runs().scan_hashes(&mut names)?;
-        self.shared.contexts().scan_hashes(&mut names)?;
-        Ok(names.into_hashes())
+        let mut scanner = HashScanner::default();
+        self.shared.runs().scan_hashes(&mut scanner)?;
+        self.shared.contexts().scan_hashes(&mut scanner)?;
+        Ok(scanner.into_hashes())
     }
 
     async fn close(&self, _now: Timestamp) -> Result<(), StoreError> {

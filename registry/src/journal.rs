@@ -1,5 +1,5 @@
-//! What a run remembers, entry by entry. What follows from an entry may only be done with the
-//! [`Receipt`] that says it is durable.
+//! The journal of a run: an append-only log of entries. The effects that follow from an entry may only
+//! be released with the [`Receipt`], the proof that the entry is durable.
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
@@ -11,22 +11,22 @@ use crate::error::StoreError;
 use crate::group_commit::{CommitTiming, SubmittedCommand};
 use crate::runs::Fence;
 
-/// The number of an entry in its run: 1, 2, 3, …; zero stands before the first.
+/// The number of an entry in its run: 1, 2, 3, …; zero is before the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Seq(pub u64);
 
 impl Seq {
-    /// The number `count` later.
+    /// The number that is larger by `count`.
     #[must_use]
     pub const fn plus(self, count: u64) -> Self {
         Self(self.0.saturating_add(count))
     }
 }
 
-/// Entries that one append may hold.
+/// Entries in one append.
 pub const APPEND_ENTRIES_MAX: usize = 10_000;
 
-/// Proof that entries of one run are durable, up to one number. Only a journal makes it:
+/// Proof that the entries of one run are durable, up to one number. Only a journal constructs it:
 ///
 /// ```compile_fail
 /// use greenroom_protocol::RunId;
@@ -40,7 +40,7 @@ pub const APPEND_ENTRIES_MAX: usize = 10_000;
 /// let receipt = Receipt::new(RunId::new("run_1").unwrap(), Seq(0), Seq(1));
 /// ```
 ///
-/// and it cannot be had twice:
+/// and it cannot be cloned:
 ///
 /// ```compile_fail
 /// fn twice(receipt: greenroom_registry::journal::Receipt) -> (greenroom_registry::journal::Receipt, greenroom_registry::journal::Receipt) {
@@ -48,7 +48,7 @@ pub const APPEND_ENTRIES_MAX: usize = 10_000;
 /// }
 /// ```
 #[derive(Debug, PartialEq, Eq)]
-#[must_use = "what was journalled may now be done"]
+#[must_use = "the effects of the entries may be released now"]
 pub struct Receipt {
     run: RunId,
     after: Seq,
@@ -60,34 +60,34 @@ impl Receipt {
         Self { run, after, through }
     }
 
-    /// A receipt for tests of other crates; never in the product.
+    /// A receipt for tests of other crates.
     #[cfg(feature = "testing")]
     pub const fn for_test(run: RunId, after: Seq, through: Seq) -> Self {
         Self::new(run, after, through)
     }
 
-    /// The run whose entries these are.
+    /// The run of the entries.
     #[must_use]
     pub const fn run(&self) -> &RunId {
         &self.run
     }
 
-    /// The number before the first of them.
+    /// The number before the first entry.
     #[must_use]
     pub const fn after(&self) -> Seq {
         self.after
     }
 
-    /// The number of the last of them.
+    /// The number of the last entry.
     #[must_use]
     pub const fn through(&self) -> Seq {
         self.through
     }
 }
 
-/// Entries that were handed in and may not be durable yet. Whatever is handed to the same stores after
-/// them is durable no sooner than they are.
-#[must_use = "nothing may be done before the receipt is there"]
+/// Submitted entries that may not be durable yet. A command that is submitted to the same stores later
+/// is durable no sooner than these entries.
+#[must_use = "effects must wait for the receipt"]
 pub struct PendingAppend(AppendState);
 
 enum AppendState {
@@ -96,53 +96,53 @@ enum AppendState {
 }
 
 impl PendingAppend {
-    pub(crate) const fn submitted(handed: SubmittedCommand<Receipt, JournalError>) -> Self {
-        Self(AppendState::Submitted(handed))
+    pub(crate) const fn submitted(command: SubmittedCommand<Receipt, JournalError>) -> Self {
+        Self(AppendState::Submitted(command))
     }
 
-    /// Entries of which it is known already whether they are durable.
+    /// Entries of which it is known whether they are durable.
     pub const fn resolved(receipt: Result<Receipt, JournalError>) -> Self {
         Self(AppendState::Resolved(receipt))
     }
 
-    /// Waits until they are durable.
+    /// Waits until the entries are durable.
     ///
     /// # Errors
     /// [`JournalError`], and then nothing was written.
     pub async fn wait_receipt(self) -> Result<Receipt, JournalError> {
         match self.0 {
-            AppendState::Submitted(mut handed) => handed.wait_reply().await,
+            AppendState::Submitted(mut command) => command.wait_reply().await,
             AppendState::Resolved(receipt) => receipt,
         }
     }
 }
 
-/// Why a journal refused.
+/// An error of a journal.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum JournalError {
-    /// Another owner has claimed the run; this one stops quietly.
-    #[error("another owner has taken over the run")]
+    /// Another owner has claimed the run; this owner must stop.
+    #[error("another owner has claimed the run")]
     Fenced,
-    /// There is no such run.
-    #[error("there is no such run")]
+    /// The run does not exist.
+    #[error("the run does not exist")]
     Unknown,
-    /// The run has ended, and nothing follows an end.
+    /// The run has ended, so no further entry is allowed.
     #[error("the run has ended")]
     Ended,
-    /// The writer does not know the run's last entry.
-    #[error("the run's last entry is {found:?}, not the one that the writer knows")]
+    /// The append does not follow the run's last entry.
+    #[error("the run's last entry is {found:?}, not the one before the append")]
     OutOfOrder {
-        /// The last entry that there is.
+        /// The last entry of the run.
         found: Seq,
     },
-    /// More entries at once than [`APPEND_ENTRIES_MAX`], or none.
+    /// The append has more than [`APPEND_ENTRIES_MAX`] entries, none, or one after the end of the run.
     #[error("an append takes 1 to {APPEND_ENTRIES_MAX} entries, not {found}")]
     Size {
-        /// How many there were.
+        /// The number of entries.
         found: usize,
     },
     /// The store failed, and nothing was written.
-    #[error("the journal cannot be kept")]
+    #[error("the journal cannot be written or read")]
     Store(#[from] StoreError),
 }
 
@@ -160,33 +160,33 @@ impl JournalError {
     }
 }
 
-/// One entry as it was kept.
+/// A stored entry.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JournalRecord {
-    /// Its number.
+    /// The number of the entry.
     pub seq: Seq,
-    /// When it was written.
+    /// When the entry was written.
     pub at: Timestamp,
-    /// What it says.
+    /// The entry.
     pub entry: Entry,
 }
 
-/// The end of a run's journal, as the run's owner knows it.
+/// The position of an append: the run, its owner and the last entry that the owner knows.
 #[derive(Debug, Clone, Copy)]
 pub struct AppendPosition<'r> {
-    /// Whose journal it is.
+    /// The run.
     pub run: &'r RunId,
-    /// Which owner speaks; an earlier one is refused.
+    /// The fence of the owner; a smaller one than the last is rejected.
     pub fence: Fence,
-    /// The last entry that was written.
+    /// The last entry before the append.
     pub after: Seq,
 }
 
-/// Keeps the journals of runs.
+/// The journals of runs.
 #[async_trait]
 pub trait Journal: Send + Sync {
-    /// Writes entries behind the one numbered `after`, all or none; they are durable when the
-    /// receipt is there. The run's head follows from them.
+    /// Appends entries after the one numbered `after`, all or none, and waits until they are durable.
+    /// The run's record is updated with them.
     ///
     /// # Errors
     /// [`JournalError`], and then nothing was written.
@@ -204,26 +204,26 @@ pub trait Journal: Send + Sync {
             .await
     }
 
-    /// As [`Journal::append`], but does not wait for the disk: with [`Haste::Company`] the entries share
-    /// the commit of what the caller hands in next.
+    /// As [`Journal::append`], but does not wait for the disk. With [`CommitTiming::Coalesce`] the entries
+    /// share the commit of what the caller submits next.
     ///
     /// # Errors
-    /// [`JournalError`] if they could not even be handed in.
+    /// [`JournalError`] if the entries could not be submitted.
     async fn submit(
         &self,
-        tip: AppendPosition<'_>,
+        position: AppendPosition<'_>,
         entries: &[Entry],
         timing: CommitTiming,
         now: Timestamp,
     ) -> Result<PendingAppend, JournalError>;
 
-    /// At most `limit` entries behind the one numbered `after`; empty for a run that does not exist.
+    /// Reads at most `limit` entries after the one numbered `after`; none for a run that does not exist.
     ///
     /// # Errors
     /// [`JournalError::Store`] if they cannot be read.
     async fn read(&self, run: &RunId, after: Seq, limit: u32) -> Result<Vec<JournalRecord>, JournalError>;
 
-    /// All entries behind the one numbered `after`, those that come later too, until the run ends.
-    /// The stream also ends where the store closes; a run that does not exist is waited for.
+    /// Streams the entries after the one numbered `after`, including later ones, until the run ends.
+    /// The stream also ends when the store is closed. For a run that does not exist it waits.
     fn tail(&self, run: &RunId, after: Seq) -> BoxStream<'static, Result<JournalRecord, JournalError>>;
 }

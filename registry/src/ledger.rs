@@ -1,5 +1,6 @@
-//! Who used what: requests and tokens of the last hour, and money as a tree of budgets. A call's
-//! worst case is reserved in every budget above it before a byte is sent, and settled after.
+//! Usage and money: requests and tokens of the last hour, and a tree of budgets. Before a model call
+//! sends anything, its worst case is reserved in every budget above it; after the call the reservation
+//! is settled.
 
 use std::time::Duration;
 
@@ -17,14 +18,14 @@ pub(crate) mod deltas;
 pub(crate) mod state;
 pub(crate) mod usage;
 
-/// How far back usage is counted.
+/// The window in which usage is counted.
 pub const USAGE_WINDOW: Duration = Duration::from_secs(60 * 60);
 /// The longest sliding period of a budget, in days.
 pub const PERIOD_DAYS_MAX: u16 = 31;
-/// Budgets that one reservation may stand in.
+/// Budgets that limit one reservation.
 pub const LIMITS_MAX: usize = 16;
 
-/// Whose requests are counted.
+/// The user whose usage is counted.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UsageKey {
     /// The tenant.
@@ -33,35 +34,35 @@ pub struct UsageKey {
     pub user: UserId,
 }
 
-/// Over which time what is spent is summed.
+/// The periods over which spending is summed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Periods {
-    /// Of the user.
+    /// The period of the user.
     pub user: Period,
-    /// Of all users of the tenant.
+    /// The period of the tenant, for all its users.
     pub tenant: Period,
 }
 
-/// What a user has used.
+/// The usage of one user and of the user's tenant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct UsageSummary {
-    /// Requests of the last hour, this one included.
+    /// Requests of the last hour, including the current one.
     pub requests_hour: u64,
     /// Tokens of the last hour.
     pub tokens_hour: u64,
     /// Money of the last hour.
     pub cost_hour: MicroUsd,
-    /// Tokens of this user in their period: what has been settled.
+    /// Settled tokens of this user in the user's period.
     pub tokens_spent: u64,
-    /// Money of this user in their period: what has been settled.
+    /// Settled money of this user in the user's period.
     pub cost_spent: MicroUsd,
-    /// Tokens of all users of the tenant in its period: what has been settled.
+    /// Settled tokens of all users of the tenant in its period.
     pub tenant_tokens_spent: u64,
-    /// Money of all users of the tenant in its period: what has been settled.
+    /// Settled money of all users of the tenant in its period.
     pub tenant_cost_spent: MicroUsd,
 }
 
-/// On whose account a call goes, and by whose price it is reckoned.
+/// The account that a call is charged to, and the basis of its price.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Account {
     /// The tenant.
@@ -74,17 +75,17 @@ pub struct Account {
     pub workflow: Option<WorkflowId>,
     /// The run that the agent works for.
     pub run: Option<RunId>,
-    /// Whose price it is.
+    /// The basis of the price.
     #[serde(default)]
     pub price: PriceBasis,
 }
 
-/// A node of the tree of budgets.
+/// A node in the tree of budgets.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Budget {
-    /// One execution of an agent, all its attempts and turns together.
+    /// One execution of an agent with all its attempts and turns.
     Execution(CallKey),
-    /// One run, all its steps together.
+    /// One run with all its steps.
     Run(RunId),
     /// All executions of one agent.
     Agent(AgentId),
@@ -120,20 +121,20 @@ impl Budget {
     }
 }
 
-/// What one budget may not exceed.
+/// The limit of one budget.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limit {
     /// The budget.
     pub budget: Budget,
-    /// Over which time; at most [`PERIOD_DAYS_MAX`] days.
+    /// The period; at most [`PERIOD_DAYS_MAX`] days.
     pub period: Period,
-    /// Money at most.
+    /// The maximum cost.
     pub cost_max: Option<MicroUsd>,
-    /// Tokens at most, read and written together.
+    /// The maximum of input and output tokens together.
     pub tokens_max: Option<u64>,
 }
 
-/// Tokens and what they cost.
+/// Tokens and their cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Amount {
     /// Tokens.
@@ -149,14 +150,14 @@ impl std::ops::AddAssign for Amount {
     }
 }
 
-/// What a call came to.
+/// The actual usage of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settlement {
-    /// The provider said so.
+    /// The provider reported it.
     Actual(Amount),
-    /// The provider's word never arrived: the whole reservation is taken, and marked.
+    /// The provider reported nothing: the whole reservation is charged, and marked as estimated.
     Estimated,
-    /// Nothing was sent.
+    /// The call cost nothing: it was not sent, or the provider rejected it unbilled.
     Unused,
 }
 
@@ -164,23 +165,23 @@ pub enum Settlement {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ReservationId(pub(crate) u64);
 
-/// Called with a reservation's number when it is dropped without having been settled.
+/// Called with the number of a reservation that is dropped before it is settled.
 pub(crate) type OnDrop = Box<dyn FnOnce(ReservationId) + Send + Sync>;
 
-/// Money that is set aside for one call, durably. A model call borrows it and [`Ledger::settle`]
-/// takes it; one that is dropped, or that a crash left, is settled as estimated. Only a ledger
-/// makes it:
+/// Money that is durably reserved for one call. A model call borrows the reservation and
+/// [`Ledger::settle`] consumes it. A reservation that is dropped, or that was open at a crash, is settled
+/// as estimated. Only a ledger constructs it:
 ///
 /// ```compile_fail
 /// use greenroom_registry::ledger::Reservation;
-/// let reservation = Reservation { id: todo!(), key: todo!(), worst: todo!(), abandoned: None };
+/// let reservation = Reservation { id: todo!(), key: todo!(), upper_bound: todo!(), on_drop: None };
 /// ```
 ///
 /// ```compile_fail
 /// use greenroom_registry::ledger::Reservation;
 /// let reservation = Reservation::new(todo!(), todo!(), todo!(), None);
 /// ```
-#[must_use = "a reservation is to be settled"]
+#[must_use = "a reservation must be settled"]
 pub struct Reservation {
     id: ReservationId,
     key: CallKey,
@@ -193,25 +194,25 @@ impl Reservation {
         Self { id, key, upper_bound, on_drop }
     }
 
-    /// A reservation for tests of other crates; never in the product.
+    /// A reservation for tests of other crates.
     #[cfg(feature = "testing")]
-    pub const fn for_test(key: CallKey, worst: Amount) -> Self {
-        Self::new(ReservationId(0), key, worst, None)
+    pub const fn for_test(key: CallKey, upper_bound: Amount) -> Self {
+        Self::new(ReservationId(0), key, upper_bound, None)
     }
 
-    /// Takes the reservation for settling: from here on its drop does nothing.
+    /// Disables the callback, because the reservation is being settled.
     pub(crate) fn into_id(mut self) -> ReservationId {
         self.on_drop = None;
         self.id
     }
 
-    /// The call that it is for.
+    /// The call that the reservation is for.
     #[must_use]
     pub const fn key(&self) -> &CallKey {
         &self.key
     }
 
-    /// What the call may come to at most.
+    /// The maximum usage of the call.
     #[must_use]
     pub const fn upper_bound(&self) -> Amount {
         self.upper_bound
@@ -220,61 +221,64 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        if let Some(abandoned) = self.on_drop.take() {
-            abandoned(self.id);
+        if let Some(on_drop) = self.on_drop.take() {
+            on_drop(self.id);
         }
     }
 }
 
 impl std::fmt::Debug for Reservation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reservation").field("key", &self.key).field("worst", &self.upper_bound).finish_non_exhaustive()
+        f.debug_struct("Reservation")
+            .field("key", &self.key)
+            .field("upper_bound", &self.upper_bound)
+            .finish_non_exhaustive()
     }
 }
 
-/// Which side of a budget would be exceeded.
+/// Which limit of a budget would be exceeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exceeded {
-    /// Money: the limit, what is spent, what others have set aside, what was asked for.
+    /// The limit of the cost.
     Cost {
         /// The limit.
         max: MicroUsd,
-        /// Spent.
+        /// Spent already.
         spent: MicroUsd,
-        /// Set aside by calls under way.
+        /// Reserved by calls in flight.
         reserved: MicroUsd,
-        /// Asked for.
+        /// Requested by this call.
         requested: MicroUsd,
     },
-    /// Tokens, likewise.
+    /// The limit of the tokens.
     Tokens {
         /// The limit.
         max: u64,
-        /// Spent.
+        /// Spent already.
         spent: u64,
-        /// Set aside by calls under way.
+        /// Reserved by calls in flight.
         reserved: u64,
-        /// Asked for.
+        /// Requested by this call.
         requested: u64,
     },
 }
 
-/// Why nothing was reserved.
+/// An error of a reservation. Nothing was reserved.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ReserveError {
-    /// The call's worst case would exceed a budget.
+    /// The worst case of the call would exceed a budget.
     #[error("the call could exceed the budget of the {} `{}`", .budget.kind(), .budget.owner())]
     Exceeded {
         /// The budget.
         budget: Budget,
-        /// By what.
+        /// The limit and the amounts.
         by: Exceeded,
     },
     /// More limits than [`LIMITS_MAX`], or a period that is too long.
-    #[error("a reservation stands in at most {LIMITS_MAX} budgets of at most {PERIOD_DAYS_MAX} days")]
+    #[error("a reservation has at most {LIMITS_MAX} limits with periods of at most {PERIOD_DAYS_MAX} days")]
     Bounds,
-    /// The ledger cannot be kept.
-    #[error("the ledger cannot be kept")]
+    /// The ledger cannot be written.
+    #[error("the ledger cannot be written")]
     Store(#[from] StoreError),
 }
 
@@ -309,10 +313,10 @@ impl ReserveError {
     }
 }
 
-/// Who spent what on one day.
+/// The costs of one day, tenant, user, agent and workflow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CostRow {
-    /// The day's first moment, UTC.
+    /// The start of the day, UTC.
     pub day: Timestamp,
     /// The tenant.
     pub tenant: TenantId,
@@ -322,52 +326,52 @@ pub struct CostRow {
     pub agent: AgentId,
     /// The workflow that the agent worked for.
     pub workflow: Option<WorkflowId>,
-    /// Calls that were settled.
+    /// Calls that were settled with actual usage.
     pub calls: u64,
-    /// Tokens and money, as the providers said.
+    /// Their tokens and money, as the providers reported them.
     pub actual: Amount,
-    /// Calls whose word never arrived.
+    /// Calls that were settled as estimated.
     pub calls_estimated: u64,
-    /// Their reservations: counted as spent, and shown apart.
+    /// Their reservations, which count as spent and are shown separately.
     pub estimated: Amount,
     /// Calls of either kind whose model has no price of its own.
     pub calls_assumed: u64,
-    /// The part of the money that was reckoned by the price of their tier.
+    /// The part of the money that was computed with the price of their tier.
     pub assumed: MicroUsd,
 }
 
-/// Keeps usage and money.
+/// The ledger of usage and money.
 #[async_trait]
 pub trait Ledger: Send + Sync {
-    /// Counts one request of this user, then answers; what is spent is summed over these periods. The
-    /// count survives a restart, but for those of the last second before a crash.
+    /// Counts one request of this user and returns the usage, with spending summed over these periods.
+    /// The count survives a restart, except for the requests of the last second before a crash.
     ///
     /// # Errors
     /// [`StoreError`] once the store is closed.
-    async fn count(&self, who: &UsageKey, over: Periods, now: Timestamp) -> Result<UsageSummary, StoreError>;
+    async fn count(&self, key: &UsageKey, periods: Periods, now: Timestamp) -> Result<UsageSummary, StoreError>;
 
-    /// Answers without counting.
+    /// Returns the usage without counting a request.
     ///
     /// # Errors
     /// [`StoreError`] once the store is closed.
-    async fn usage(&self, who: &UsageKey, over: Periods, now: Timestamp) -> Result<UsageSummary, StoreError>;
+    async fn usage(&self, key: &UsageKey, periods: Periods, now: Timestamp) -> Result<UsageSummary, StoreError>;
 
-    /// Sets the worst case aside in the account's budgets and in every limit's, or in none. Calls
-    /// that come at the same time cannot overspend together. The reservation is durable.
+    /// Reserves the worst case in the budgets of the account and of every limit, or in none. Concurrent
+    /// calls cannot overspend together. The reservation is durable.
     ///
     /// # Errors
-    /// [`Refusal::Exceeded`] names the first limit that does not hold; nothing was set aside.
+    /// [`ReserveError::Exceeded`] names the first limit that would be exceeded; nothing was reserved.
     async fn reserve(
         &self,
         account: &Account,
         limits: &[Limit],
-        worst: Amount,
+        upper_bound: Amount,
         key: &CallKey,
         now: Timestamp,
     ) -> Result<Reservation, ReserveError>;
 
-    /// Replaces a reservation by what the call came to, and answers what was booked. It is in force
-    /// at once, and durable before anything that is journalled after it.
+    /// Replaces a reservation by the actual usage of the call, and returns the charged amount. It takes
+    /// effect at once, and is durable before any entry that is journalled after it.
     ///
     /// # Errors
     /// [`StoreError`] once the store is closed; the reservation is then settled at the next start.
@@ -378,7 +382,7 @@ pub trait Ledger: Send + Sync {
         now: Timestamp,
     ) -> Result<Amount, StoreError>;
 
-    /// Who spent what on the days from this moment's on, the oldest day first.
+    /// Lists the costs from the day of this time on, the oldest day first.
     ///
     /// # Errors
     /// [`StoreError`] if it cannot be read.

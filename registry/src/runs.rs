@@ -1,7 +1,7 @@
-//! Which runs exist, where each stands, and who may write to it: heads, leases and fences.
+//! Runs: their records, and the leases and fences that decide which pod may write to them.
 //!
-//! A run's owner holds a lease and a fence. Whoever claims the run next gets a larger fence, and
-//! from then on every write with the older one is refused, however late it arrives.
+//! The owner of a run has a lease and a fence. The next owner that claims the run gets a larger fence.
+//! From then on every write with the smaller fence is rejected, no matter how long it was delayed.
 
 use std::time::Duration;
 
@@ -22,17 +22,17 @@ mod fence;
 pub(crate) mod leases;
 pub(crate) mod record;
 
-/// What names an effect that may be asked for twice and done once; always within one tenant.
+/// The key by which a repeated request is recognized and executed once, within one tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum DedupKey {
-    /// The key that a caller sent along.
+    /// The idempotency key of the client.
     Caller(IdempotencyKey),
-    /// The key that a run gives to an effect of its own.
+    /// The key of a call that a run makes.
     Call(CallKey),
 }
 
 impl DedupKey {
-    /// The key as it is kept; the two kinds can never meet.
+    /// The key as it is stored. The prefix separates the two kinds.
     #[must_use]
     pub fn to_stored(&self) -> String {
         match self {
@@ -42,14 +42,14 @@ impl DedupKey {
     }
 }
 
-/// A run that is about to exist.
+/// A run to create.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewRun {
     /// Its id.
     pub run: RunId,
-    /// Whose it is.
+    /// Its tenant.
     pub tenant: TenantId,
-    /// Who asked for it; read anew when it resumes.
+    /// The user who started it; the user's permissions are read again when it resumes.
     pub owner: UserId,
     /// Its workflow.
     pub workflow: WorkflowId,
@@ -59,33 +59,33 @@ pub struct NewRun {
     pub team: Option<TeamId>,
     /// The run that called it as a step.
     pub parent: Option<RunId>,
-    /// The hash of the request, by which a repeated one is known.
+    /// The hash of the request, by which a repeated request is recognized.
     pub request_hash: ContentHash,
     /// The pod that will run it.
     pub pod: PodId,
-    /// For how long that pod holds it without a sign of life.
+    /// How long the lease of that pod lasts without a renewal.
     pub lease: Duration,
 }
 
-/// What came of [`RunStore::create`].
+/// The result of [`RunStore::create`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Created {
-    /// The run exists now, and the caller owns it.
+    /// The run was created, and the caller owns it.
     New(Fence),
-    /// The same request was made before; this is its run.
+    /// The same request created this run before.
     Existing(RunId),
     /// The key, or the run's id, was used before with another request.
     Conflict,
 }
 
-/// What is known of a run without reading its journal.
+/// The state of a run that is known without reading its journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunRecord {
     /// Its id.
     pub run: RunId,
-    /// Whose it is.
+    /// Its tenant.
     pub tenant: TenantId,
-    /// Who asked for it.
+    /// The user who started it.
     pub owner: UserId,
     /// Its workflow.
     pub workflow: WorkflowId,
@@ -95,11 +95,11 @@ pub struct RunRecord {
     pub team: Option<TeamId>,
     /// The run that called it as a step.
     pub parent: Option<RunId>,
-    /// The hash of the request that it came from.
+    /// The hash of the request that started it.
     pub request_hash: ContentHash,
-    /// Where it stands.
+    /// Its status.
     pub status: RunStatus,
-    /// Steps that wait for a person.
+    /// Steps that await an approval.
     pub pending_approvals: u32,
     /// The fence of its last owner.
     pub fence: Fence,
@@ -107,38 +107,38 @@ pub struct RunRecord {
     pub pod: PodId,
     /// The number of its last journal entry; zero for none.
     pub seq: Seq,
-    /// When it was accepted.
+    /// When it was created.
     pub created: Timestamp,
-    /// When its state changed last.
+    /// When its status changed last.
     pub updated: Timestamp,
 }
 
 /// Which runs to list.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RunFilter {
-    /// Only those of this tenant; none means all, which only the platform itself may ask.
+    /// Only runs of this tenant. None means all tenants, which only the platform itself may request.
     pub tenant: Option<TenantId>,
-    /// Only those in this state.
+    /// Only runs with this status.
     pub status: Option<RunStatus>,
 }
 
-/// One part of a list of runs, the newest first.
+/// One page of runs, the newest first.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RunPage {
     /// The runs.
     pub runs: Vec<RunRecord>,
-    /// Before what number the next part begins; none if this is the last one.
+    /// The next page contains the runs before this number; none if this is the last page.
     pub next: Option<u64>,
 }
 
-/// Keeps the heads of runs.
+/// The records of runs.
 #[async_trait]
 pub trait RunStore: Send + Sync {
-    /// Makes a run exist, once: a second request with the same key, or the same run id, finds the
-    /// first. The answer is durable.
+    /// Creates a run once: a second request with the same key or the same run id finds the first run.
+    /// The result is durable.
     ///
     /// # Errors
-    /// [`StoreError`], and then there is no such run.
+    /// [`StoreError`], and then no run was created.
     async fn create(&self, run: &NewRun, key: Option<&DedupKey>, now: Timestamp) -> Result<Created, StoreError> {
         match self.create_with_entries(run, key, &[], now).await {
             Ok((created, _)) => Ok(created),
@@ -147,11 +147,11 @@ pub trait RunStore: Send + Sync {
         }
     }
 
-    /// As [`RunStore::create`]; a run that is new has these entries in its journal from the first moment
-    /// on, and then their receipt is answered too.
+    /// As [`RunStore::create`]. A new run is created together with these journal entries in one commit,
+    /// and their receipt is returned too.
     ///
     /// # Errors
-    /// [`JournalError`], and then there is no such run.
+    /// [`JournalError`], and then no run was created.
     async fn create_with_entries(
         &self,
         run: &NewRun,
@@ -160,11 +160,11 @@ pub trait RunStore: Send + Sync {
         now: Timestamp,
     ) -> Result<(Created, Option<Receipt>), JournalError>;
 
-    /// Takes over a run that nobody holds. `None` if there is no such run, it has ended, or somebody
-    /// holds it. After a restart nobody holds anything, since one process owns the data directory.
+    /// Claims a run that has no owner. `None` if the run does not exist, has ended, or has an owner.
+    /// After a restart no run has an owner, because one process owns the data directory.
     ///
     /// # Errors
-    /// [`StoreError`], and then nothing was taken.
+    /// [`StoreError`], and then the run was not claimed.
     async fn claim(
         &self,
         run: &RunId,
@@ -173,43 +173,43 @@ pub trait RunStore: Send + Sync {
         now: Timestamp,
     ) -> Result<Option<Fence>, StoreError>;
 
-    /// Says that the owner is alive: the lease starts anew. Every append does so too.
+    /// Renews the lease of the owner. Every append renews it too.
     ///
     /// # Errors
-    /// [`JournalError::Fenced`] if another owner has it.
+    /// [`JournalError::Fenced`] if the run has another owner.
     async fn renew(&self, run: &RunId, fence: Fence, lease: Duration, now: Timestamp) -> Result<(), JournalError>;
 
-    /// Gives up the lease, so that the run can be claimed at once. A stale owner's call does nothing.
+    /// Ends the lease, so that the run can be claimed at once. A call of an earlier owner does nothing.
     async fn release(&self, run: &RunId, fence: Fence);
 
-    /// One run; `None` if there is none of this id.
+    /// Returns the record of a run; `None` if it does not exist.
     ///
     /// # Errors
     /// [`StoreError`] if it cannot be read.
     async fn get(&self, run: &RunId) -> Result<Option<RunRecord>, StoreError>;
 
-    /// How a run ended; `None` if there is no such run, or it has not.
+    /// Returns the reply of a run; `None` if the run does not exist or has not ended.
     ///
     /// # Errors
     /// [`StoreError`] if it cannot be read.
     async fn reply(&self, run: &RunId) -> Result<Option<Reply>, StoreError>;
 
-    /// At most `limit` runs before `before` (none: the newest), the newest first.
+    /// Lists at most `limit` runs before `before` (none: the newest), the newest first.
     ///
     /// # Errors
     /// [`StoreError`] if they cannot be read.
     async fn list(&self, filter: &RunFilter, before: Option<u64>, limit: u32) -> Result<RunPage, StoreError>;
 
-    /// Runs that have not ended and that nobody holds, the oldest first: what recovery takes up.
+    /// Lists the runs that have not ended and have no owner, the oldest first; recovery resumes them.
     ///
     /// # Errors
     /// [`StoreError`] if they cannot be read.
     async fn list_unclaimed(&self, now: Timestamp, limit: u32) -> Result<Vec<RunRecord>, StoreError>;
 
-    /// Forgets the runs that ended before this moment, with their journals, contexts and keys, and
-    /// answers how many.
+    /// Deletes the runs that ended before this time, with their journals, contexts and keys, and
+    /// returns their number.
     ///
     /// # Errors
-    /// [`StoreError`], and then none was forgotten.
+    /// [`StoreError`], and then no run was deleted.
     async fn prune(&self, before: Timestamp) -> Result<u64, StoreError>;
 }

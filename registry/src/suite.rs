@@ -1,4 +1,4 @@
-//! One suite for every implementation: what each store promises, in memory and in SQLite files.
+//! One suite for every implementation: the contract of each store, in memory and in SQLite files.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ mod idempotency;
 mod ledger;
 mod runs;
 
-/// A clock that stands still; what moves is handed in by each call.
+/// A clock that always returns the same time; a test passes other times to the calls.
 #[derive(Debug)]
 struct FixedClock;
 
@@ -40,19 +40,19 @@ fn fixed_clock() -> Arc<dyn Clock> {
     Arc::new(FixedClock)
 }
 
-/// A moment in 2023.
+/// A time in 2023.
 pub(crate) const NOW: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 
-/// Stores with what runs beside them.
+/// Stores with their tasks.
 pub(crate) struct TestStores {
     pub(crate) stores: Stores,
-    folder: Option<TempDir>,
-    writers: JoinSet<Result<(), StoreError>>,
+    dir: Option<TempDir>,
+    tasks: JoinSet<Result<(), StoreError>>,
 }
 
 impl TestStores {
-    /// One house of each kind, new.
+    /// New stores of each implementation.
     pub(crate) async fn each() -> Vec<Self> {
         vec![Self::in_memory(), Self::sqlite().await]
     }
@@ -63,38 +63,38 @@ impl TestStores {
         Self::run(opened, None)
     }
 
-    /// A new database in a folder of its own.
+    /// A new database in a directory of its own.
     pub(crate) async fn sqlite() -> Self {
         Self::open(tempfile::tempdir().unwrap()).await.unwrap()
     }
 
-    /// Opens what lies in a folder.
-    pub(crate) async fn open(folder: TempDir) -> Result<Self, StoreError> {
-        Self::open_as(folder, SyncMode::Full).await
+    /// Opens the database in a directory.
+    pub(crate) async fn open(dir: TempDir) -> Result<Self, StoreError> {
+        Self::open_with(dir, SyncMode::Full).await
     }
 
-    /// The same with another promise for power cuts.
-    pub(crate) async fn open_as(folder: TempDir, synchronous: SyncMode) -> Result<Self, StoreError> {
-        let signer = Signer::open(&folder.path().join("audit.key"), || Ok([7; 32]))?;
+    /// Opens the database in a directory with this sync mode.
+    pub(crate) async fn open_with(dir: TempDir, sync_mode: SyncMode) -> Result<Self, StoreError> {
+        let signer = Signer::open(&dir.path().join("audit.key"), || Ok([7; 32]))?;
         let parts = StoreParts { clock: fixed_clock(), signer, artifacts: in_memory_artifacts() };
-        let opened = open_sqlite(&folder.path().join("greenroom.db"), synchronous, parts).await?;
-        Ok(Self::run(opened, Some(folder)))
+        let opened = open_sqlite(&dir.path().join("greenroom.db"), sync_mode, parts).await?;
+        Ok(Self::run(opened, Some(dir)))
     }
 
-    fn run(opened: OpenedStores, folder: Option<TempDir>) -> Self {
-        let mut writers = JoinSet::new();
-        for writer in opened.tasks {
-            writers.spawn(writer.run);
+    fn run(opened: OpenedStores, dir: Option<TempDir>) -> Self {
+        let mut tasks = JoinSet::new();
+        for task in opened.tasks {
+            tasks.spawn(task.run);
         }
-        Self { stores: opened.stores, folder, writers }
+        Self { stores: opened.stores, dir, tasks }
     }
 
-    /// Where the database lies.
+    /// The path of the database.
     pub(crate) fn database(&self) -> PathBuf {
-        self.folder.as_ref().unwrap().path().join("greenroom.db")
+        self.dir.as_ref().unwrap().path().join("greenroom.db")
     }
 
-    /// A new run, and the fence of its owner.
+    /// Creates a run and returns the fence of its owner.
     pub(crate) async fn create_run(&self, number: u128) -> Fence {
         match self.stores.runs.create(&new_run(number), None, NOW).await.unwrap() {
             Created::New(fence) => fence,
@@ -102,22 +102,22 @@ impl TestStores {
         }
     }
 
-    /// Ends the process in the middle of everything, and leaves its folder.
+    /// Aborts the tasks as a crash does, and returns the directory.
     pub(crate) async fn crash(mut self) -> TempDir {
-        self.writers.shutdown().await;
-        self.folder.unwrap()
+        self.tasks.shutdown().await;
+        self.dir.unwrap()
     }
 
-    /// Ends the process in good order, and leaves its folder.
+    /// Closes the stores, and returns the directory.
     pub(crate) async fn close(mut self) -> TempDir {
         self.stores.maintenance.close(NOW).await.unwrap();
-        while let Some(ended) = self.writers.join_next().await {
-            ended.unwrap().unwrap();
+        while let Some(result) = self.tasks.join_next().await {
+            result.unwrap().unwrap();
         }
-        self.folder.unwrap()
+        self.dir.unwrap()
     }
 
-    /// A crash, and the next start.
+    /// Crashes, and opens the database again.
     pub(crate) async fn crash_and_reopen(self) -> Self {
         Self::open(self.crash().await).await.unwrap()
     }
@@ -151,12 +151,12 @@ pub(crate) fn new_run(number: u128) -> NewRun {
     }
 }
 
-/// The start of a step.
+/// An entry: the start of a step.
 pub(crate) fn started(step: &str) -> Entry {
     Entry::StepStarted { key: step_key(step), attempt: 1, agent: None }
 }
 
-/// A step's result.
+/// An entry: the result of a step.
 pub(crate) fn done(step: &str, value: &str) -> Entry {
     let outputs = Values::from([("text".to_owned(), value.into())]);
     Entry::StepDone {
@@ -169,7 +169,7 @@ pub(crate) fn done(step: &str, value: &str) -> Entry {
     }
 }
 
-/// A good end.
+/// An entry: the successful end of a run.
 pub(crate) fn ended() -> Entry {
     Entry::RunEnded { reply: Box::new(reply("run_1")) }
 }
@@ -197,7 +197,7 @@ pub(crate) fn opening(number: u128) -> Opening {
         user: UserId::new("alice").unwrap(),
         caller: "user:alice".into(),
         action: "invoke".into(),
-        resource: "writer".into(),
+        resource: "task".into(),
         run: None,
     }
 }

@@ -212,7 +212,7 @@ async fn a_restored_older_copy_is_rejected_and_the_missing_record_is_named() -> 
     let report = verified.json()?;
     assert_eq!((verified.code, &report["holds"]), (1, &false.into()), "{report:#}");
     let fault = report["fault"].as_str().context("a fault")?;
-    assert!(fault.contains("the end was cut off"), "{report:#}");
+    assert!(fault.contains("the chain was truncated"), "{report:#}");
     let last = fault.split("but record ").nth(1).and_then(|rest| rest.split(' ').next()).context("a number")?;
     assert!(last.parse::<u64>()? >= signed.as_u64().context("a number")?, "{fault}, {signed}");
     let report = check_unsound(terminal).await?;

@@ -1,27 +1,27 @@
-//! Vectors of texts. The embedded way needs no key and no network: it counts words and pieces of
-//! words, so that texts with words in common lie near each other. It knows no synonyms, and never
-//! pretends to. A model's vectors come from an implementation elsewhere, behind the same trait.
+//! Vectors of texts. The embedded embedder needs no key and no network: it hashes words and pieces of
+//! words, so that texts with words in common have similar vectors. It knows no synonyms. An embedder
+//! that uses a model is implemented elsewhere, behind the same trait.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use greenroom_protocol::Cause;
 
-/// Numbers of a vector of the embedded embedder.
+/// Dimensions of the vectors of the embedded embedder.
 pub const DIMENSIONS: usize = 256;
-/// Letters of a piece of a word.
+/// Characters in a piece of a word.
 const PIECE_CHARS: usize = 4;
-/// How much a whole word counts, where a piece of one counts 1.
+/// The weight of a whole word; a piece of a word has the weight 1.
 const WORD_WEIGHT: f32 = 2.0;
 
-/// Makes a vector of a text. Vectors have the length one, so that their product is their likeness;
-/// that of a text without a word is all zero, and like nothing.
+/// Computes the vector of a text. Vectors have the length one, so that their dot product is their
+/// similarity. The vector of a text without a word is zero, and similar to nothing.
 #[async_trait]
 pub trait Embedder: Send + Sync {
-    /// The vector of a text; the same for the same text.
+    /// Computes the vector of a text; the same text always has the same vector.
     ///
     /// # Errors
-    /// What a model behind it says; the embedded one never fails.
+    /// The errors of the model, if there is one; the embedded embedder never fails.
     async fn embed(&self, text: &str) -> Result<Vec<f32>, Cause>;
 }
 
@@ -40,8 +40,9 @@ impl Embedder for HashingEmbedder {
     }
 }
 
-/// Words and their pieces, each added to or taken from the place that its hash names; a word that is
-/// repeated counts less each time, so that a long text is not all about its commonest word.
+/// Adds each word and its pieces to the dimension that its hash selects, with a sign that the hash
+/// selects. The square root dampens repeated words, so that the commonest word does not dominate a long
+/// text.
 fn vector(text: &str) -> Vec<f32> {
     let mut counts = [0.0_f32; DIMENSIONS];
     let lower = text.to_lowercase();
@@ -64,15 +65,15 @@ fn vector(text: &str) -> Vec<f32> {
 
 fn add(counts: &mut [f32; DIMENSIONS], bytes: &[u8], kind: u8, weight: f32) {
     let hash = fnv(kind, bytes);
-    let place = usize::try_from(hash % DIMENSIONS as u64).unwrap_or(0);
-    // Words that share a place cancel out as often as they add up.
-    let sign = if hash >> 63 == 0 { weight } else { -weight };
-    if let Some(count) = counts.get_mut(place) {
-        *count += sign;
+    let dimension = usize::try_from(hash % DIMENSIONS as u64).unwrap_or(0);
+    // Words that share a dimension cancel out as often as they add up.
+    let signed_weight = if hash >> 63 == 0 { weight } else { -weight };
+    if let Some(count) = counts.get_mut(dimension) {
+        *count += signed_weight;
     }
 }
 
-/// FNV-1a, mixed at its end: kept vectors must mean the same in every release.
+/// FNV-1a with a final mix. It must not change: stored vectors have to stay comparable.
 fn fnv(kind: u8, bytes: &[u8]) -> u64 {
     let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     let hash = bytes.iter().fold(step(0xcbf2_9ce4_8422_2325, kind), |hash, byte| step(hash, *byte));
@@ -85,25 +86,25 @@ mod tests {
     use super::*;
     use crate::agent_memory::similarity;
 
-    fn alike(one: &str, other: &str) -> f32 {
+    fn similarity_of(one: &str, other: &str) -> f32 {
         similarity(&vector(one), &vector(other)).unwrap()
     }
 
     #[test]
-    fn texts_with_words_in_common_are_alike_and_others_are_not() {
-        let asked = "revenue of the northern region in the fourth quarter";
-        assert!((alike(asked, asked) - 1.0).abs() < 1e-5);
-        let near = alike(asked, "Northern region: revenue rose in the fourth quarter.");
-        let far = alike(asked, "a recipe for soup with potatoes and leek");
-        assert!(near > 0.5, "{near}");
-        assert!(far < 0.25, "{far}");
-        assert!(alike("quarterly reports", "quarter report") > 0.25, "pieces of words count");
+    fn texts_with_words_in_common_are_similar_and_others_are_not() {
+        let query = "revenue of the northern region in the fourth quarter";
+        assert!((similarity_of(query, query) - 1.0).abs() < 1e-5);
+        let similar = similarity_of(query, "Northern region: revenue rose in the fourth quarter.");
+        let different = similarity_of(query, "a recipe for soup with potatoes and leek");
+        assert!(similar > 0.5, "{similar}");
+        assert!(different < 0.25, "{different}");
+        assert!(similarity_of("quarterly reports", "quarter report") > 0.25, "pieces of words count");
     }
 
     #[test]
-    fn a_text_without_a_word_is_like_nothing() {
+    fn a_text_without_a_word_is_similar_to_nothing() {
         for nothing in ["", "  \n", "…!?"] {
-            assert!(alike(nothing, nothing).abs() < 1e-6);
+            assert!(similarity_of(nothing, nothing).abs() < 1e-6);
         }
     }
 

@@ -1,41 +1,41 @@
-//! Finds the names of artifacts in whatever text was kept. It takes every run of 64 hex digits for a
-//! name, so it knows no shape of a record, and errs on the side of keeping.
+//! Finds the hashes of artifacts in stored text. Every run of exactly 64 hex digits counts as a hash, so
+//! that the scanner needs no schema and may find too many references, but never too few.
 
 use std::collections::HashSet;
 use std::io::{self, Read};
 
 use greenroom_protocol::ContentHash;
 
-/// Hex digits of a name.
+/// Hex digits of a hash.
 const DIGITS: usize = 64;
 /// Bytes that are read at once.
 const CHUNK_BYTES: usize = 64 * 1_024;
 
-/// Collects names from text that comes in pieces.
+/// Collects the hashes in texts that are scanned chunk by chunk.
 #[derive(Debug, Default)]
 pub(crate) struct HashScanner {
-    into_hashes: HashSet<ContentHash>,
+    hashes: HashSet<ContentHash>,
     digits: String,
-    /// The run of digits is longer than a name.
+    /// True if the run of digits is longer than a hash.
     is_longer: bool,
 }
 
 impl HashScanner {
-    /// Reads one text to its end.
+    /// Scans one complete text.
     pub(crate) fn scan(&mut self, text: &[u8]) {
-        self.piece(text);
-        self.end_of_run();
+        self.scan_chunk(text);
+        self.finish_run();
     }
 
-    /// Every name that was found.
+    /// Returns all hashes.
     pub(crate) fn into_hashes(self) -> HashSet<ContentHash> {
-        self.into_hashes
+        self.hashes
     }
 
-    fn piece(&mut self, bytes: &[u8]) {
+    fn scan_chunk(&mut self, bytes: &[u8]) {
         for byte in bytes {
             if !matches!(byte, b'0'..=b'9' | b'a'..=b'f') {
-                self.end_of_run();
+                self.finish_run();
             } else if self.digits.len() < DIGITS {
                 self.digits.push(char::from(*byte));
             } else {
@@ -44,24 +44,25 @@ impl HashScanner {
         }
     }
 
-    fn end_of_run(&mut self) {
+    fn finish_run(&mut self) {
         if self.digits.len() == DIGITS
             && !self.is_longer
             && let Ok(hash) = self.digits.parse()
         {
-            self.into_hashes.insert(hash);
+            self.hashes.insert(hash);
         }
         self.digits.clear();
         self.is_longer = false;
     }
 }
 
-/// The names in an artifact. Only JSON names others: in another file, digits are digits.
+/// Returns the hashes in an artifact. Only JSON can reference artifacts; in another file, digits are
+/// only digits.
 ///
 /// # Errors
-/// What the reader says.
+/// The errors of the reader.
 pub(crate) fn hashes_in(mut artifact: impl Read) -> io::Result<HashSet<ContentHash>> {
-    let mut names = HashScanner::default();
+    let mut scanner = HashScanner::default();
     let mut chunk = vec![0; CHUNK_BYTES];
     let mut is_first = true;
     loop {
@@ -71,20 +72,20 @@ pub(crate) fn hashes_in(mut artifact: impl Read) -> io::Result<HashSet<ContentHa
             break;
         }
         is_first = false;
-        names.piece(bytes);
+        scanner.scan_chunk(bytes);
     }
-    names.end_of_run();
-    Ok(names.into_hashes())
+    scanner.finish_run();
+    Ok(scanner.into_hashes())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Gives one byte at a time.
-    struct Drop<'a>(&'a [u8]);
+    /// Reads one byte at a time.
+    struct ByteReader<'a>(&'a [u8]);
 
-    impl Read for Drop<'_> {
+    impl Read for ByteReader<'_> {
         fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
             let Some((first, rest)) = self.0.split_first() else { return Ok(0) };
             into[0] = *first;
@@ -94,18 +95,22 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_found_wherever_it_stands_and_nothing_else_is() {
+    fn a_hash_is_found_anywhere_in_json_and_nothing_else_is() {
         let (one, two) = (ContentHash::of(b"one"), ContentHash::of(b"two"));
         let text =
             format!(r#"{{"a":{{"$artifact":{{"hash":"{one}"}}}},"b":"say \"{two}\"","c":"{one}{two}","d":"abc"}}"#);
         let both = HashSet::from([one, two]);
         assert_eq!(hashes_in(text.as_bytes()).unwrap(), both);
-        assert_eq!(hashes_in(Drop(text.as_bytes())).unwrap(), both);
-        assert_eq!(hashes_in(format!("id,{one}\n").as_bytes()).unwrap(), HashSet::new(), "a CSV names nothing");
-        let mut names = HashScanner::default();
-        names.scan(&text.as_bytes()[..text.len() / 2]);
-        names.scan(one.to_string().as_bytes());
-        names.scan(b"");
-        assert!(names.into_hashes().contains(&one), "a text ends where it ends");
+        assert_eq!(hashes_in(ByteReader(text.as_bytes())).unwrap(), both);
+        assert_eq!(
+            hashes_in(format!("id,{one}\n").as_bytes()).unwrap(),
+            HashSet::new(),
+            "a CSV file references nothing"
+        );
+        let mut scanner = HashScanner::default();
+        scanner.scan(&text.as_bytes()[..text.len() / 2]);
+        scanner.scan(one.to_string().as_bytes());
+        scanner.scan(b"");
+        assert!(scanner.into_hashes().contains(&one), "a run of digits does not continue in the next text");
     }
 }

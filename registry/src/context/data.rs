@@ -1,4 +1,4 @@
-//! One shared context, without a store: who may write, which version a key has, what is still there.
+//! One shared context without a store: its fence, its versions, and which values have expired.
 
 use std::collections::BTreeMap;
 
@@ -12,8 +12,8 @@ use crate::context::{
 };
 use crate::runs::Fence;
 
-/// What lies under a key. A value whose time was up leaves its version behind, so that watchers see
-/// it go and nobody writes over what they have not seen.
+/// The value of a key. An expired value keeps its version, so that watchers see the change and no
+/// caller overwrites a change that it has not read.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct StoredValue {
     pub(crate) version: Version,
@@ -23,11 +23,11 @@ pub(crate) struct StoredValue {
 
 impl StoredValue {
     fn unexpired(&self, now: Timestamp) -> Option<&Json> {
-        self.value.as_ref().filter(|_| self.expires_at.is_none_or(|until| until > now))
+        self.value.as_ref().filter(|_| self.expires_at.is_none_or(|expires_at| expires_at > now))
     }
 }
 
-/// A key that was changed, as it has to be kept.
+/// A changed key, as it must be stored.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ChangedValue {
     pub(crate) key: ContextKey,
@@ -43,13 +43,13 @@ pub(crate) struct ContextData {
 }
 
 impl ContextData {
-    /// Hands the context to its next owner.
+    /// Transfers the context to its next owner, and returns the owner's fence.
     pub(crate) fn claim(&mut self) -> Fence {
         self.fence = Fence(self.fence.0.saturating_add(1));
         self.fence
     }
 
-    /// Refuses an owner who is not the last one.
+    /// Rejects an owner that is not the last one.
     pub(crate) fn check_fence(&self, fence: Fence) -> Result<(), ContextError> {
         if fence == self.fence { Ok(()) } else { Err(ContextError::Fenced) }
     }
@@ -59,8 +59,8 @@ impl ContextData {
         self.check_fence(fence)?;
         let ContextPut { key, expect, change, ttl } = put;
         let stored = self.values.get(&key);
-        let live = stored.and_then(|stored| stored.unexpired(now));
-        let found = stored.filter(|_| live.is_some()).map_or(Version(0), |stored| stored.version);
+        let current = stored.and_then(|stored| stored.unexpired(now));
+        let found = stored.filter(|_| current.is_some()).map_or(Version(0), |stored| stored.version);
         if expect.is_some_and(|expect| expect != found) {
             return Err(ContextError::Conflict { key, found });
         }
@@ -69,7 +69,7 @@ impl ContextData {
         }
         let value = match change {
             ContextChange::Put(value) => value,
-            ContextChange::Append(item) => match live {
+            ContextChange::Append(item) => match current {
                 None => Json::Array(vec![item]),
                 Some(Json::Array(items)) => Json::Array(items.iter().cloned().chain([item]).collect()),
                 Some(_) => return Err(ContextError::NotAList { key }),
@@ -79,32 +79,32 @@ impl ContextData {
         if bytes > CONTEXT_VALUE_BYTES_MAX {
             return Err(ContextError::TooLarge { key, bytes });
         }
-        let until = ttl.map(|ttl| now.saturating_add(ttl));
-        Ok(self.set(key, Some(value), until))
+        let expires_at = ttl.map(|ttl| now.saturating_add(ttl));
+        Ok(self.set(key, Some(value), expires_at))
     }
 
-    /// Removes the values whose time is up.
+    /// Removes the expired values.
     pub(crate) fn expire(&mut self, fence: Fence, now: Timestamp) -> Result<Vec<ChangedValue>, ContextError> {
         self.check_fence(fence)?;
-        let is_over = |stored: &StoredValue| stored.value.is_some() && stored.unexpired(now).is_none();
+        let is_expired = |stored: &StoredValue| stored.value.is_some() && stored.unexpired(now).is_none();
         let keys: Vec<_> =
-            self.values.iter().filter(|(_, stored)| is_over(stored)).map(|(key, _)| key.clone()).collect();
+            self.values.iter().filter(|(_, stored)| is_expired(stored)).map(|(key, _)| key.clone()).collect();
         Ok(keys.into_iter().map(|key| self.set(key, None, None)).collect())
     }
 
-    /// One value.
+    /// Returns one value.
     pub(crate) fn read(&self, key: &ContextKey, now: Timestamp) -> Option<Versioned> {
         let stored = self.values.get(key)?;
         stored.unexpired(now).map(|value| Versioned { version: stored.version, value: value.clone() })
     }
 
-    /// Every value.
+    /// Returns every value.
     pub(crate) fn snapshot(&self, now: Timestamp) -> Snapshot {
         let values = self.values.keys().filter_map(|key| Some((key.clone(), self.read(key, now)?))).collect();
         Snapshot { version: self.version, values }
     }
 
-    /// The changes behind a version, in their order.
+    /// Returns the changes after a version, in their order.
     pub(crate) fn changes(&self, after: Version) -> Vec<ContextEvent> {
         let mut events: Vec<_> = self
             .values
@@ -120,9 +120,9 @@ impl ContextData {
         events
     }
 
-    fn set(&mut self, key: ContextKey, value: Option<Json>, until: Option<Timestamp>) -> ChangedValue {
+    fn set(&mut self, key: ContextKey, value: Option<Json>, expires_at: Option<Timestamp>) -> ChangedValue {
         self.version = Version(self.version.0.saturating_add(1));
-        let stored = StoredValue { version: self.version, value, expires_at: until };
+        let stored = StoredValue { version: self.version, value, expires_at };
         self.values.insert(key.clone(), stored.clone());
         ChangedValue { key, stored }
     }

@@ -1,4 +1,4 @@
-//! What agents remember, in memory.
+//! The memories of agents, in memory.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -13,10 +13,10 @@ use crate::agent_memory::{
 use crate::error::StoreError;
 use crate::in_memory::{Shared, lock};
 
-/// The newest come first.
+/// The memories of one owner, the newest first.
 type OwnerMemories = Vec<(Memory, Vec<f32>)>;
 
-/// The memories.
+/// The memories of agents.
 pub(super) struct InMemoryAgentMemory {
     shared: Arc<Shared>,
     owners: Mutex<BTreeMap<MemoryOwner, OwnerMemories>>,
@@ -27,7 +27,7 @@ impl InMemoryAgentMemory {
         Self { shared, owners: Mutex::default() }
     }
 
-    fn alive(&self, owner: &MemoryOwner, now: Timestamp) -> OwnerMemories {
+    fn unexpired(&self, owner: &MemoryOwner, now: Timestamp) -> OwnerMemories {
         let owners = lock(&self.owners);
         owners.get(owner).into_iter().flatten().filter(|(memory, _)| memory.is_unexpired(now)).cloned().collect()
     }
@@ -44,12 +44,12 @@ impl MemoryStore for InMemoryAgentMemory {
     ) -> Result<(), StoreError> {
         self.shared.check_open()?;
         let mut owners = lock(&self.owners);
-        let kept = owners.entry(owner.clone()).or_default();
-        kept.retain(|(memory, _)| memory.is_unexpired(now));
-        if kept.iter().all(|(known, _)| known.id != memory.id) {
-            kept.push((memory, vector.to_vec()));
-            kept.sort_by(|(one, _), (other, _)| newest_first(one, other));
-            kept.truncate(MEMORIES_MAX);
+        let memories = owners.entry(owner.clone()).or_default();
+        memories.retain(|(memory, _)| memory.is_unexpired(now));
+        if memories.iter().all(|(stored, _)| stored.id != memory.id) {
+            memories.push((memory, vector.to_vec()));
+            memories.sort_by(|(one, _), (other, _)| newest_first(one, other));
+            memories.truncate(MEMORIES_MAX);
         }
         Ok(())
     }
@@ -57,22 +57,22 @@ impl MemoryStore for InMemoryAgentMemory {
     async fn recall(
         &self,
         owner: &MemoryOwner,
-        near: VectorQuery<'_>,
+        query: VectorQuery<'_>,
         now: Timestamp,
     ) -> Result<Vec<MemoryMatch>, StoreError> {
-        Ok(top_matches(near, self.alive(owner, now).into_iter()))
+        Ok(top_matches(query, self.unexpired(owner, now).into_iter()))
     }
 
-    async fn list(&self, owner: &MemoryOwner, most: usize, now: Timestamp) -> Result<Vec<Memory>, StoreError> {
-        Ok(self.alive(owner, now).into_iter().take(most).map(|(memory, _)| memory).collect())
+    async fn list(&self, owner: &MemoryOwner, limit: usize, now: Timestamp) -> Result<Vec<Memory>, StoreError> {
+        Ok(self.unexpired(owner, now).into_iter().take(limit).map(|(memory, _)| memory).collect())
     }
 
     async fn forget(&self, owner: &MemoryOwner, id: Option<&ContentHash>) -> Result<u64, StoreError> {
         self.shared.check_open()?;
         let mut owners = lock(&self.owners);
-        let Some(kept) = owners.get_mut(owner) else { return Ok(0) };
-        let before = kept.len();
-        kept.retain(|(memory, _)| id.is_some_and(|id| memory.id != *id));
-        Ok((before - kept.len()) as u64)
+        let Some(memories) = owners.get_mut(owner) else { return Ok(0) };
+        let before = memories.len();
+        memories.retain(|(memory, _)| id.is_some_and(|id| memory.id != *id));
+        Ok((before - memories.len()) as u64)
     }
 }

@@ -19,10 +19,10 @@ struct InMemoryArtifacts(Mutex<HashMap<ContentHash, StoredArtifact>>);
 #[derive(Debug)]
 struct StoredArtifact {
     bytes: Arc<[u8]>,
-    put: Instant,
+    put_at: Instant,
 }
 
-/// Artifacts that live as long as the process.
+/// Creates an artifact store that lives as long as the process.
 #[must_use]
 pub fn in_memory_artifacts() -> Arc<dyn ArtifactStore> {
     Arc::new(InMemoryArtifacts::default())
@@ -32,13 +32,14 @@ pub fn in_memory_artifacts() -> Arc<dyn ArtifactStore> {
 impl ArtifactStore for InMemoryArtifacts {
     async fn put(&self, bytes: Vec<u8>, media_type: &str, name: &str) -> Result<ArtifactRef, ArtifactError> {
         let reference = reference(&bytes, media_type, name)?;
-        let put = Instant::now();
-        lock(&self.0).entry(reference.hash).or_insert_with(|| StoredArtifact { bytes: bytes.into(), put }).put = put;
+        let put_at = Instant::now();
+        lock(&self.0).entry(reference.hash).or_insert_with(|| StoredArtifact { bytes: bytes.into(), put_at }).put_at =
+            put_at;
         Ok(reference)
     }
 
     async fn get(&self, hash: &ContentHash, bytes_max: u64) -> Result<Option<Vec<u8>>, ArtifactError> {
-        let Some(bytes) = lock(&self.0).get(hash).map(|kept| Arc::clone(&kept.bytes)) else { return Ok(None) };
+        let Some(bytes) = lock(&self.0).get(hash).map(|stored| Arc::clone(&stored.bytes)) else { return Ok(None) };
         let length = bytes.len() as u64;
         if length > bytes_max {
             return Err(ArtifactError::TooLarge { bytes: length, max: bytes_max });
@@ -46,25 +47,26 @@ impl ArtifactStore for InMemoryArtifacts {
         Ok(Some(bytes.to_vec()))
     }
 
-    async fn sweep(&self, named: HashSet<ContentHash>, _now: Timestamp) -> Result<SweepReport, StoreError> {
+    async fn sweep(&self, referenced: HashSet<ContentHash>, _now: Timestamp) -> Result<SweepReport, StoreError> {
         let mut all = lock(&self.0);
-        let is_held = |hash: &ContentHash| {
-            named.contains(hash) || all.get(hash).is_some_and(|kept| kept.put.elapsed() < UNREFERENCED_RETENTION)
+        let is_root = |hash: &ContentHash| {
+            referenced.contains(hash)
+                || all.get(hash).is_some_and(|stored| stored.put_at.elapsed() < UNREFERENCED_RETENTION)
         };
-        let inside = |hash: &ContentHash| match all.get(hash) {
-            Some(kept) => Ok(hashes_in(&*kept.bytes)?),
+        let hashes_of = |hash: &ContentHash| match all.get(hash) {
+            Some(stored) => Ok(hashes_in(&*stored.bytes)?),
             None => Ok(HashSet::new()),
         };
-        let stays = reachable(&all.keys().copied().collect(), is_held, inside)?;
-        let mut swept = SweepReport::default();
-        all.retain(|hash, kept| {
-            let is_kept = stays.contains(hash);
-            if !is_kept {
-                swept.artifacts += 1;
-                swept.bytes += kept.bytes.len() as u64;
+        let reachable = reachable(&all.keys().copied().collect(), is_root, hashes_of)?;
+        let mut report = SweepReport::default();
+        all.retain(|hash, stored| {
+            let is_reachable = reachable.contains(hash);
+            if !is_reachable {
+                report.artifacts += 1;
+                report.bytes += stored.bytes.len() as u64;
             }
-            is_kept
+            is_reachable
         });
-        Ok(swept)
+        Ok(report)
     }
 }

@@ -1,4 +1,4 @@
-//! The audit in memory: the same chain, signed when it is walked.
+//! The audit in memory: the same chain, signed when it is verified.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -27,7 +27,7 @@ struct StoredEntry {
 
 #[derive(Debug)]
 struct Chain {
-    link: ChainTip,
+    tip: ChainTip,
     rows: Vec<StoredEntry>,
     open: BTreeSet<u64>,
     anchor: Option<SignedHead>,
@@ -35,7 +35,7 @@ struct Chain {
 
 impl Chain {
     fn append(&mut self, event: &Event, request: Option<RequestId>, at: Timestamp) -> Result<u64, StoreError> {
-        let row = self.link.append(at, &EventJson::from_event(event)?);
+        let row = self.tip.append(at, &EventJson::from_event(event)?);
         let number = row.number;
         self.rows.push(StoredEntry { row, at, request });
         Ok(number)
@@ -52,20 +52,20 @@ pub(super) struct InMemoryAudit {
 
 impl InMemoryAudit {
     pub(super) fn new(shared: Arc<Shared>, signer: Signer, clock: Arc<dyn Clock>) -> Self {
-        let chain = Chain { link: ChainTip::genesis(), rows: Vec::new(), open: BTreeSet::new(), anchor: None };
+        let chain = Chain { tip: ChainTip::genesis(), rows: Vec::new(), open: BTreeSet::new(), anchor: None };
         Self { shared, chain: Arc::new(Mutex::new(chain)), signer, clock }
     }
 
     fn entry(&self, number: u64, request: RequestId, at: Timestamp) -> OpenAuditEntry {
         let (chain, clock, name) = (self.chain.clone(), self.clock.clone(), request.clone());
-        let abandoned = move |AuditSeq(opened): AuditSeq| {
+        let interrupt = move |AuditSeq(opened): AuditSeq| {
             let mut chain = lock(&chain);
             chain.open.remove(&opened);
             if let Err(error) = chain.append(&Event::Interrupted { opened }, Some(name), clock.now()) {
-                tracing::error!(audit.opened = opened, error = %error, "an abandoned record cannot be closed");
+                tracing::error!(audit.opened = opened, error = %error, "a dropped audit entry cannot be closed");
             }
         };
-        OpenAuditEntry::new(AuditSeq(number), request, at, Some(Box::new(abandoned)))
+        OpenAuditEntry::new(AuditSeq(number), request, at, Some(Box::new(interrupt)))
     }
 }
 
@@ -90,7 +90,7 @@ impl AuditLog for InMemoryAudit {
         chain.open.remove(&opened);
         let closed = chain.append(&Event::Closed { opened, closing }, Some(entry.request().clone()), now);
         if let Err(error) = closed {
-            tracing::error!(audit.opened = opened, error = %error, "a record cannot be closed");
+            tracing::error!(audit.opened = opened, error = %error, "an audit entry cannot be closed");
         }
     }
 
@@ -103,29 +103,29 @@ impl AuditLog for InMemoryAudit {
     async fn read(&self, before: Option<AuditSeq>, limit: u32) -> Result<AuditPage, AuditError> {
         let before = before.map_or(u64::MAX, |AuditSeq(number)| number);
         let chain = lock(&self.chain);
-        let rows = chain.rows.iter().rev().filter(|kept| kept.row.number < before).take(limit as usize);
-        let records = rows.map(|kept| parse(&kept.row)).collect::<Result<Vec<_>, _>>()?;
-        let first = chain.rows.first().map_or(0, |kept| kept.row.number);
+        let rows = chain.rows.iter().rev().filter(|entry| entry.row.number < before).take(limit as usize);
+        let records = rows.map(|entry| parse(&entry.row)).collect::<Result<Vec<_>, _>>()?;
+        let first = chain.rows.first().map_or(0, |entry| entry.row.number);
         let next = records.last().filter(|record| record.number > first).map(|record| AuditSeq(record.number));
         Ok(AuditPage { records, next })
     }
 
     async fn find(&self, id: &str) -> Result<Vec<Record>, AuditError> {
         let number = id.parse::<u64>().ok();
-        let is_meant = |kept: &&StoredEntry| match number {
-            Some(number) => kept.row.number == number,
-            None => kept.request.as_ref().is_some_and(|request| request.as_str() == id),
+        let matches = |entry: &&StoredEntry| match number {
+            Some(number) => entry.row.number == number,
+            None => entry.request.as_ref().is_some_and(|request| request.as_str() == id),
         };
         let chain = lock(&self.chain);
-        Ok(chain.rows.iter().filter(is_meant).map(|kept| parse(&kept.row)).collect::<Result<_, _>>()?)
+        Ok(chain.rows.iter().filter(matches).map(|entry| parse(&entry.row)).collect::<Result<_, _>>()?)
     }
 
     async fn verify(&self) -> Result<ChainReport, AuditError> {
         let chain = lock(&self.chain);
-        let now = self.signer.sign(HeadKind::Running, chain.link, self.clock.now());
+        let head = self.signer.sign(HeadKind::Running, chain.tip, self.clock.now());
         let mut verifier =
-            ChainVerifier::new(&self.signer.verifying_key(), chain.anchor.iter().cloned().chain([now]).collect());
-        chain.rows.iter().for_each(|kept| verifier.verify_next(&kept.row));
+            ChainVerifier::new(&self.signer.verifying_key(), chain.anchor.iter().cloned().chain([head]).collect());
+        chain.rows.iter().for_each(|entry| verifier.verify_next(&entry.row));
         Ok(verifier.finish())
     }
 
@@ -133,17 +133,17 @@ impl AuditLog for InMemoryAudit {
         self.shared.check_open()?;
         let mut chain = lock(&self.chain);
         let oldest_open = chain.open.first().copied().unwrap_or(u64::MAX);
-        let is_old = |kept: &StoredEntry| kept.at < before && kept.row.number < oldest_open;
-        let records = chain.rows.iter().take_while(|kept| is_old(kept)).count();
+        let is_old = |entry: &StoredEntry| entry.at < before && entry.row.number < oldest_open;
+        let records = chain.rows.iter().take_while(|entry| is_old(entry)).count();
         let Some(last) = records.checked_sub(1).and_then(|last| chain.rows.get(last)) else {
             return Ok(PruneReport::default());
         };
-        let link = ChainTip { number: last.row.number, hash: last.row.hash };
-        chain.anchor = Some(self.signer.sign(HeadKind::Anchor, link, now));
+        let tip = ChainTip { number: last.row.number, hash: last.row.hash };
+        chain.anchor = Some(self.signer.sign(HeadKind::Anchor, tip, now));
         chain.rows.drain(..records);
-        let message = format!("{records} records pruned, through {}", link.number);
+        let message = format!("{records} records pruned, through {}", tip.number);
         chain.append(&Event::System { subject: "audit".into(), message }, None, now)?;
-        Ok(PruneReport { records: records as u64, through: AuditSeq(link.number) })
+        Ok(PruneReport { records: records as u64, through: AuditSeq(tip.number) })
     }
 }
 

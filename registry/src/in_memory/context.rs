@@ -17,22 +17,22 @@ use crate::in_memory::Shared;
 use crate::notify::{TailSource, tail};
 use crate::runs::Fence;
 
-/// Every context.
+/// All shared contexts.
 #[derive(Debug, Default)]
 pub(super) struct Contexts(HashMap<RunId, ContextData>);
 
 impl Contexts {
-    /// Shows every text that may name an artifact.
-    pub(super) fn scan_hashes(&self, names: &mut HashScanner) -> Result<(), StoreError> {
+    /// Scans every value that may reference an artifact.
+    pub(super) fn scan_hashes(&self, scanner: &mut HashScanner) -> Result<(), StoreError> {
         let values = self.0.values().flat_map(|data| data.values.values());
         for value in values.filter_map(|stored| stored.value.as_ref()) {
-            names.scan(&serde_json::to_vec(value)?);
+            scanner.scan(&serde_json::to_vec(value)?);
         }
         Ok(())
     }
 
-    /// Forgets one.
-    pub(super) fn forget(&mut self, run: &RunId) {
+    /// Removes a context.
+    pub(super) fn remove(&mut self, run: &RunId) {
         self.0.remove(run);
     }
 
@@ -41,7 +41,7 @@ impl Contexts {
     }
 }
 
-/// The contexts.
+/// The shared contexts.
 #[derive(Debug, Clone)]
 pub(super) struct InMemoryContexts(pub(super) Arc<Shared>);
 
@@ -75,12 +75,12 @@ impl ContextStore for InMemoryContexts {
     }
 
     fn watch(&self, run: &RunId, after: Version) -> BoxStream<'static, Result<ContextEvent, ContextError>> {
-        let (store, name) = (self.clone(), run.clone());
+        let (store, run_id) = (self.clone(), run.clone());
         tail(TailSource {
             notify: self.0.context_notifiers.subscribe(run),
             after: after.0,
             read: Box::new(move |after| {
-                let changes = store.0.contexts().0.get(&name).map(|data| data.changes(Version(after)));
+                let changes = store.0.contexts().0.get(&run_id).map(|data| data.changes(Version(after)));
                 futures::future::ready(Ok(changes.unwrap_or_default())).boxed()
             }),
             position: |event: &ContextEvent| event.version.0,
@@ -90,18 +90,18 @@ impl ContextStore for InMemoryContexts {
 
     async fn expire(&self, run: &RunId, fence: Fence, now: Timestamp) -> Result<u64, ContextError> {
         self.0.check_open()?;
-        let gone = self.0.contexts().data_mut(run)?.expire(fence, now)?.len() as u64;
-        if gone > 0 {
+        let count = self.0.contexts().data_mut(run)?.expire(fence, now)?.len() as u64;
+        if count > 0 {
             self.0.context_notifiers.notify(run);
         }
-        Ok(gone)
+        Ok(count)
     }
 
     async fn remove(&self, run: &RunId, fence: Fence) -> Result<(), ContextError> {
         self.0.check_open()?;
         let mut contexts = self.0.contexts();
         contexts.data_mut(run)?.check_fence(fence)?;
-        contexts.forget(run);
+        contexts.remove(run);
         self.0.context_notifiers.close(run);
         Ok(())
     }

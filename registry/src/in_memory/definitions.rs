@@ -1,4 +1,4 @@
-//! Bodies of definitions in memory.
+//! Pinned versions of definitions in memory.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -10,7 +10,7 @@ use crate::definition_store::{DEFINITION_BYTES_MAX, DefinitionStore};
 use crate::error::StoreError;
 use crate::in_memory::lock;
 
-/// The bodies.
+/// The versions of definitions.
 #[derive(Debug, Default)]
 pub(super) struct InMemoryDefinitions(Mutex<HashMap<ContentHash, String>>);
 

@@ -1,4 +1,4 @@
-//! Answers by key in memory.
+//! Idempotency keys in memory.
 
 use std::sync::Arc;
 
@@ -12,13 +12,13 @@ use crate::in_memory::Shared;
 use crate::in_memory::runs::KeyUse;
 use crate::runs::DedupKey;
 
-/// The answers.
+/// The idempotency keys.
 #[derive(Debug)]
 pub(super) struct InMemoryIdempotency(pub(super) Arc<Shared>);
 
 impl KeyUse {
-    fn status_for(&self, body: &ContentHash) -> KeyStatus {
-        if self.request_hash != *body {
+    fn status_for(&self, request_hash: &ContentHash) -> KeyStatus {
+        if self.request_hash != *request_hash {
             return KeyStatus::Conflict;
         }
         if let Some(run) = &self.run {
@@ -34,26 +34,26 @@ impl IdempotencyStore for InMemoryIdempotency {
         &self,
         tenant: &TenantId,
         key: &DedupKey,
-        body: &ContentHash,
+        request_hash: &ContentHash,
         now: Timestamp,
     ) -> Result<KeyStatus, StoreError> {
         self.0.check_open()?;
         let mut runs = self.0.runs();
-        let place = (tenant.clone(), key.to_stored());
-        if let Some(used) = runs.keys.get(&place) {
-            return Ok(used.status_for(body));
+        let scoped_key = (tenant.clone(), key.to_stored());
+        if let Some(key_use) = runs.keys.get(&scoped_key) {
+            return Ok(key_use.status_for(request_hash));
         }
-        runs.keys.insert(place, KeyUse { request_hash: *body, run: None, reply: None, at: now });
+        runs.keys.insert(scoped_key, KeyUse { request_hash: *request_hash, run: None, reply: None, at: now });
         Ok(KeyStatus::New)
     }
 
     async fn finish(&self, tenant: &TenantId, key: &DedupKey, reply: &Reply, now: Timestamp) -> Result<(), StoreError> {
         self.0.check_open()?;
         let mut runs = self.0.runs();
-        let open = runs.keys.get_mut(&(tenant.clone(), key.to_stored())).filter(|used| used.reply.is_none());
-        if let Some(used) = open {
-            used.reply = Some(reply.clone());
-            used.at = now;
+        let open = runs.keys.get_mut(&(tenant.clone(), key.to_stored())).filter(|key_use| key_use.reply.is_none());
+        if let Some(key_use) = open {
+            key_use.reply = Some(reply.clone());
+            key_use.at = now;
         }
         Ok(())
     }
@@ -61,23 +61,31 @@ impl IdempotencyStore for InMemoryIdempotency {
     async fn abandon(&self, tenant: &TenantId, key: &DedupKey) -> Result<(), StoreError> {
         self.0.check_open()?;
         let mut runs = self.0.runs();
-        let place = (tenant.clone(), key.to_stored());
-        if runs.keys.get(&place).is_some_and(|used| used.reply.is_none() && used.run.is_none()) {
-            runs.keys.remove(&place);
+        let scoped_key = (tenant.clone(), key.to_stored());
+        if runs.keys.get(&scoped_key).is_some_and(|key_use| key_use.reply.is_none() && key_use.run.is_none()) {
+            runs.keys.remove(&scoped_key);
         }
         Ok(())
     }
 
-    async fn lookup(&self, tenant: &TenantId, key: &DedupKey, body: &ContentHash) -> Result<KeyStatus, StoreError> {
+    async fn lookup(
+        &self,
+        tenant: &TenantId,
+        key: &DedupKey,
+        request_hash: &ContentHash,
+    ) -> Result<KeyStatus, StoreError> {
         let runs = self.0.runs();
-        Ok(runs.keys.get(&(tenant.clone(), key.to_stored())).map_or(KeyStatus::New, |used| used.status_for(body)))
+        Ok(runs
+            .keys
+            .get(&(tenant.clone(), key.to_stored()))
+            .map_or(KeyStatus::New, |key_use| key_use.status_for(request_hash)))
     }
 
     async fn prune(&self, before: Timestamp) -> Result<u64, StoreError> {
         self.0.check_open()?;
         let mut runs = self.0.runs();
         let all = runs.keys.len();
-        runs.keys.retain(|_, used| used.reply.is_none() || used.at >= before);
+        runs.keys.retain(|_, key_use| key_use.reply.is_none() || key_use.at >= before);
         Ok((all - runs.keys.len()) as u64)
     }
 }

@@ -25,11 +25,11 @@ struct LedgerWithCosts {
 
 impl LedgerWithCosts {
     fn settle(&mut self, id: ReservationId, settlement: Settlement, now: Timestamp) -> Amount {
-        let booked = self.state.settle(id, settlement, now);
-        for (key, spend) in self.state.drain_deltas().costs {
-            self.costs.entry(key).or_default().add(&spend);
+        let amount = self.state.settle(id, settlement, now);
+        for (key, cost) in self.state.drain_deltas().costs {
+            self.costs.entry(key).or_default().add(&cost);
         }
-        booked
+        amount
     }
 }
 
@@ -48,34 +48,34 @@ impl InMemoryLedger {
 
 #[async_trait]
 impl Ledger for InMemoryLedger {
-    async fn count(&self, who: &UsageKey, over: Periods, now: Timestamp) -> Result<UsageSummary, StoreError> {
+    async fn count(&self, key: &UsageKey, periods: Periods, now: Timestamp) -> Result<UsageSummary, StoreError> {
         self.shared.check_open()?;
         let mut ledger = lock(&self.ledger);
-        let usage = ledger.state.count(who, over, now);
-        // Nobody writes these down.
+        let usage = ledger.state.count(key, periods, now);
+        // In memory there is nothing to write them to.
         ledger.state.drain_deltas();
         Ok(usage)
     }
 
-    async fn usage(&self, who: &UsageKey, over: Periods, now: Timestamp) -> Result<UsageSummary, StoreError> {
-        Ok(lock(&self.ledger).state.usage(who, over, now))
+    async fn usage(&self, key: &UsageKey, periods: Periods, now: Timestamp) -> Result<UsageSummary, StoreError> {
+        Ok(lock(&self.ledger).state.usage(key, periods, now))
     }
 
     async fn reserve(
         &self,
         account: &Account,
         limits: &[Limit],
-        worst: Amount,
+        upper_bound: Amount,
         key: &CallKey,
         now: Timestamp,
     ) -> Result<Reservation, ReserveError> {
         self.shared.check_open()?;
-        let id = lock(&self.ledger).state.reserve(account, limits, worst, key, now)?;
+        let id = lock(&self.ledger).state.reserve(account, limits, upper_bound, key, now)?;
         let (ledger, clock) = (self.ledger.clone(), self.clock.clone());
-        let abandoned = move |id| {
+        let settle_as_estimated = move |id| {
             lock(&ledger).settle(id, Settlement::Estimated, clock.now());
         };
-        Ok(Reservation::new(id, key.clone(), worst, Some(Box::new(abandoned))))
+        Ok(Reservation::new(id, key.clone(), upper_bound, Some(Box::new(settle_as_estimated))))
     }
 
     async fn settle(
@@ -91,6 +91,6 @@ impl Ledger for InMemoryLedger {
     async fn costs(&self, since: Option<Timestamp>) -> Result<Vec<CostRow>, StoreError> {
         let first = since.map_or(i64::MIN, day_of);
         let ledger = lock(&self.ledger);
-        Ok(ledger.costs.iter().filter(|(key, _)| key.day >= first).map(|(key, spend)| key.to_row(spend)).collect())
+        Ok(ledger.costs.iter().filter(|(key, _)| key.day >= first).map(|(key, cost)| key.to_row(cost)).collect())
     }
 }

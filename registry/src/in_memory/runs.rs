@@ -23,7 +23,7 @@ use crate::runs::{Created, DedupKey, Fence, NewRun, RunFilter, RunPage, RunRecor
 /// Entries that a tail reads at once.
 const TAIL_ENTRIES: u32 = 256;
 
-/// What a key was used for.
+/// The request that key_use a key, and its outcome.
 #[derive(Debug, Clone)]
 pub(super) struct KeyUse {
     pub(super) request_hash: ContentHash,
@@ -38,7 +38,7 @@ struct StoredRun {
     journal: Vec<JournalRecord>,
 }
 
-/// Every run, by the order of their creation.
+/// All runs in the order of their creation, and the idempotency keys.
 #[derive(Debug, Default)]
 pub(super) struct Runs {
     runs: BTreeMap<u64, StoredRun>,
@@ -48,13 +48,13 @@ pub(super) struct Runs {
 }
 
 impl Runs {
-    /// Shows every text that may name an artifact.
-    pub(super) fn scan_hashes(&self, names: &mut HashScanner) -> Result<(), StoreError> {
-        for kept in self.runs.values().flat_map(|kept| &kept.journal) {
-            names.scan(&serde_json::to_vec(&kept.entry)?);
+    /// Scans every text that may reference an artifact.
+    pub(super) fn scan_hashes(&self, scanner: &mut HashScanner) -> Result<(), StoreError> {
+        for entry in self.runs.values().flat_map(|stored| &stored.journal) {
+            scanner.scan(&serde_json::to_vec(&entry.entry)?);
         }
-        for reply in self.keys.values().filter_map(|used| used.reply.as_ref()) {
-            names.scan(&serde_json::to_vec(reply)?);
+        for reply in self.keys.values().filter_map(|key_use| key_use.reply.as_ref()) {
+            scanner.scan(&serde_json::to_vec(reply)?);
         }
         Ok(())
     }
@@ -69,18 +69,18 @@ impl Runs {
 
     fn create(&mut self, new: &NewRun, key: Option<&DedupKey>, now: Timestamp) -> Created {
         let key = key.map(|key| (new.tenant.clone(), key.to_stored()));
-        if let Some(used) = key.as_ref().and_then(|key| self.keys.get(key)) {
-            let is_same = used.request_hash == new.request_hash;
-            return used.run.clone().filter(|_| is_same).map_or(Created::Conflict, Created::Existing);
+        if let Some(key_use) = key.as_ref().and_then(|key| self.keys.get(key)) {
+            let is_same = key_use.request_hash == new.request_hash;
+            return key_use.run.clone().filter(|_| is_same).map_or(Created::Conflict, Created::Existing);
         }
-        if let Some(kept) = self.find(&new.run) {
-            return if kept.record.matches(new) { Created::Existing(new.run.clone()) } else { Created::Conflict };
+        if let Some(stored) = self.find(&new.run) {
+            return if stored.record.matches(new) { Created::Existing(new.run.clone()) } else { Created::Conflict };
         }
-        let head = RunRecord::new(new, now);
-        let fence = head.fence;
+        let record = RunRecord::new(new, now);
+        let fence = record.fence;
         self.last = self.last.saturating_add(1);
         self.numbers.insert(new.run.clone(), self.last);
-        self.runs.insert(self.last, StoredRun { record: head, journal: Vec::new() });
+        self.runs.insert(self.last, StoredRun { record, journal: Vec::new() });
         if let Some(key) = key {
             self.keys.insert(
                 key,
@@ -91,7 +91,7 @@ impl Runs {
     }
 }
 
-/// The runs.
+/// The runs and their journals.
 #[derive(Debug, Clone)]
 pub(super) struct InMemoryRuns(pub(super) Arc<Shared>);
 
@@ -106,20 +106,20 @@ impl InMemoryRuns {
     ) -> Result<Receipt, JournalError> {
         let through = {
             let mut runs = self.0.runs();
-            let kept = runs.find_mut(run).ok_or(JournalError::Unknown)?;
-            kept.record.append(fence, after, &StatusChange::from_entries(entries), now)?;
+            let stored = runs.find_mut(run).ok_or(JournalError::Unknown)?;
+            stored.record.append(fence, after, &StatusChange::from_entries(entries), now)?;
             let numbered = (after.0.saturating_add(1)..).zip(entries);
-            kept.journal.extend(numbered.map(|(seq, entry)| JournalRecord {
+            stored.journal.extend(numbered.map(|(seq, entry)| JournalRecord {
                 seq: Seq(seq),
                 at: now,
                 entry: entry.clone(),
             }));
-            if kept.record.status.is_terminal() {
+            if stored.record.status.is_terminal() {
                 self.0.leases.release(run, fence);
             }
-            kept.record.seq
+            stored.record.seq
         };
-        // A lapsed lease that nobody took is still the owner's.
+        // An owner whose lease expired keeps the run as long as no other owner has claimed it.
         let _ = self.0.leases.renew(run, fence, None, now);
         self.0.journal_notifiers.notify(run);
         Ok(Receipt::new(run.clone(), after, through))
@@ -127,9 +127,9 @@ impl InMemoryRuns {
 
     fn entries(&self, run: &RunId, after: Seq, limit: u32) -> Vec<JournalRecord> {
         let runs = self.0.runs();
-        let Some(kept) = runs.find(run) else { return Vec::new() };
+        let Some(stored) = runs.find(run) else { return Vec::new() };
         let skipped = usize::try_from(after.0).unwrap_or(usize::MAX);
-        kept.journal.iter().skip(skipped).take(limit as usize).cloned().collect()
+        stored.journal.iter().skip(skipped).take(limit as usize).cloned().collect()
     }
 }
 
@@ -163,11 +163,13 @@ impl RunStore for InMemoryRuns {
     ) -> Result<Option<Fence>, StoreError> {
         self.0.check_open()?;
         let mut runs = self.0.runs();
-        let Some(kept) = runs.find_mut(run).filter(|kept| !kept.record.status.is_terminal()) else { return Ok(None) };
-        if self.0.leases.is_held(run, now) {
+        let Some(stored) = runs.find_mut(run).filter(|stored| !stored.record.status.is_terminal()) else {
+            return Ok(None);
+        };
+        if self.0.leases.is_leased(run, now) {
             return Ok(None);
         }
-        let fence = kept.record.transfer_to(pod);
+        let fence = stored.record.transfer_to(pod);
         self.0.leases.grant(run, fence, lease, now);
         Ok(Some(fence))
     }
@@ -182,12 +184,12 @@ impl RunStore for InMemoryRuns {
     }
 
     async fn get(&self, run: &RunId) -> Result<Option<RunRecord>, StoreError> {
-        Ok(self.0.runs().find(run).map(|kept| kept.record.clone()))
+        Ok(self.0.runs().find(run).map(|stored| stored.record.clone()))
     }
 
     async fn reply(&self, run: &RunId) -> Result<Option<Reply>, StoreError> {
         let runs = self.0.runs();
-        let last = runs.find(run).and_then(|kept| kept.journal.last());
+        let last = runs.find(run).and_then(|stored| stored.journal.last());
         Ok(last.and_then(|last| match &last.entry {
             Entry::RunEnded { reply } => Some(reply.as_ref().clone()),
             _ => None,
@@ -197,38 +199,43 @@ impl RunStore for InMemoryRuns {
     async fn list(&self, filter: &RunFilter, before: Option<u64>, limit: u32) -> Result<RunPage, StoreError> {
         let (before, limit) = (before.unwrap_or(u64::MAX), limit as usize);
         let runs = self.0.runs();
-        let fits = |head: &RunRecord| {
-            filter.tenant.as_ref().is_none_or(|tenant| *tenant == head.tenant)
-                && filter.status.is_none_or(|state| state == head.status)
+        let matches = |record: &RunRecord| {
+            filter.tenant.as_ref().is_none_or(|tenant| *tenant == record.tenant)
+                && filter.status.is_none_or(|status| status == record.status)
         };
-        let newest_first = runs.runs.range(..before).rev().filter(|(_, kept)| fits(&kept.record));
-        let mut found: Vec<_> = newest_first.take(limit + 1).collect();
-        let is_more = found.len() > limit;
-        found.truncate(limit);
-        let next = found.last().filter(|_| is_more).map(|(number, _)| **number);
-        Ok(RunPage { runs: found.into_iter().map(|(_, kept)| kept.record.clone()).collect(), next })
+        let newest_first = runs.runs.range(..before).rev().filter(|(_, stored)| matches(&stored.record));
+        let mut page: Vec<_> = newest_first.take(limit + 1).collect();
+        let is_more = page.len() > limit;
+        page.truncate(limit);
+        let next = page.last().filter(|_| is_more).map(|(number, _)| **number);
+        Ok(RunPage { runs: page.into_iter().map(|(_, stored)| stored.record.clone()).collect(), next })
     }
 
     async fn list_unclaimed(&self, now: Timestamp, limit: u32) -> Result<Vec<RunRecord>, StoreError> {
         let runs = self.0.runs();
-        let is_free = |head: &&RunRecord| !head.status.is_terminal() && !self.0.leases.is_held(&head.run, now);
-        Ok(runs.runs.values().map(|kept| &kept.record).filter(is_free).take(limit as usize).cloned().collect())
+        let is_unclaimed =
+            |record: &&RunRecord| !record.status.is_terminal() && !self.0.leases.is_leased(&record.run, now);
+        Ok(runs.runs.values().map(|stored| &stored.record).filter(is_unclaimed).take(limit as usize).cloned().collect())
     }
 
     async fn prune(&self, before: Timestamp) -> Result<u64, StoreError> {
         self.0.check_open()?;
         let mut runs = self.0.runs();
-        let is_old = |head: &RunRecord| head.status.is_terminal() && head.updated < before;
-        let gone: Vec<_> =
-            runs.runs.values().filter(|kept| is_old(&kept.record)).map(|k| k.record.run.clone()).collect();
-        for run in &gone {
+        let is_old = |record: &RunRecord| record.status.is_terminal() && record.updated < before;
+        let removed: Vec<_> = runs
+            .runs
+            .values()
+            .filter(|stored| is_old(&stored.record))
+            .map(|stored| stored.record.run.clone())
+            .collect();
+        for run in &removed {
             if let Some(number) = runs.numbers.remove(run) {
                 runs.runs.remove(&number);
             }
-            self.0.contexts().forget(run);
+            self.0.contexts().remove(run);
         }
-        runs.keys.retain(|_, used| used.run.as_ref().is_none_or(|run| !gone.contains(run)));
-        Ok(gone.len() as u64)
+        runs.keys.retain(|_, key_use| key_use.run.as_ref().is_none_or(|run| !removed.contains(run)));
+        Ok(removed.len() as u64)
     }
 }
 
@@ -236,13 +243,14 @@ impl RunStore for InMemoryRuns {
 impl Journal for InMemoryRuns {
     async fn submit(
         &self,
-        tip: AppendPosition<'_>,
+        position: AppendPosition<'_>,
         entries: &[Entry],
         _: CommitTiming,
         now: Timestamp,
     ) -> Result<PendingAppend, JournalError> {
         self.0.check_open()?;
-        self.append_now(tip.run, tip.fence, tip.after, entries, now).map(|receipt| PendingAppend::resolved(Ok(receipt)))
+        self.append_now(position.run, position.fence, position.after, entries, now)
+            .map(|receipt| PendingAppend::resolved(Ok(receipt)))
     }
 
     async fn read(&self, run: &RunId, after: Seq, limit: u32) -> Result<Vec<JournalRecord>, JournalError> {
@@ -250,12 +258,12 @@ impl Journal for InMemoryRuns {
     }
 
     fn tail(&self, run: &RunId, after: Seq) -> BoxStream<'static, Result<JournalRecord, JournalError>> {
-        let (store, name) = (self.clone(), run.clone());
+        let (store, run_id) = (self.clone(), run.clone());
         tail(TailSource {
             notify: self.0.journal_notifiers.subscribe(run),
             after: after.0,
             read: Box::new(move |after| {
-                futures::future::ready(Ok(store.entries(&name, Seq(after), TAIL_ENTRIES))).boxed()
+                futures::future::ready(Ok(store.entries(&run_id, Seq(after), TAIL_ENTRIES))).boxed()
             }),
             position: |item: &JournalRecord| item.seq.0,
             is_last: |item: &JournalRecord| matches!(item.entry, Entry::RunEnded { .. }),

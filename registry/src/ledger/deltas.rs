@@ -1,5 +1,5 @@
-//! What changed in the ledger since it was last written: sums to add, so that a thousand calls
-//! between two commits become a handful of rows.
+//! The changes of the ledger since the last commit, as sums: a thousand calls between two commits
+//! become a few rows.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::ledger::usage::{UsageCounts, day_start};
 use crate::ledger::{Account, Amount, Budget, CostRow, ReservationId, UsageKey};
 
-/// What one row of the costs is about.
+/// The key of a row of the costs.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct CostKey {
     pub(crate) day: i64,
@@ -20,7 +20,7 @@ pub(crate) struct CostKey {
     pub(crate) workflow: Option<WorkflowId>,
 }
 
-/// What one row of the costs says.
+/// The values of a row of the costs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct CostEntry {
     pub(crate) calls: u64,
@@ -44,20 +44,20 @@ impl CostEntry {
 }
 
 impl CostKey {
-    /// The row as it is answered.
-    pub(crate) fn to_row(&self, spend: &CostEntry) -> CostRow {
+    /// Converts to a row of the public interface.
+    pub(crate) fn to_row(&self, entry: &CostEntry) -> CostRow {
         CostRow {
             day: day_start(self.day),
             tenant: self.tenant.clone(),
             user: self.user.clone(),
             agent: self.agent.clone(),
             workflow: self.workflow.clone(),
-            calls: spend.calls,
-            actual: spend.actual,
-            calls_estimated: spend.calls_estimated,
-            estimated: spend.estimated,
-            calls_assumed: spend.calls_assumed,
-            assumed: spend.assumed,
+            calls: entry.calls,
+            actual: entry.actual,
+            calls_estimated: entry.calls_estimated,
+            estimated: entry.estimated,
+            calls_assumed: entry.calls_assumed,
+            assumed: entry.assumed,
         }
     }
 }
@@ -68,18 +68,18 @@ pub(crate) struct ReservationRecord {
     pub(crate) id: ReservationId,
     pub(crate) key: CallKey,
     pub(crate) account: Account,
-    /// Every budget that it stands in, each once.
+    /// The budgets in which it is reserved, each once.
     pub(crate) budgets: Vec<Budget>,
     pub(crate) upper_bound: Amount,
     pub(crate) at: Timestamp,
 }
 
-/// What changed.
+/// The changes since the last commit.
 #[derive(Debug, Default)]
 pub(crate) struct Deltas {
     pub(crate) minutes: HashMap<(UsageKey, i64), UsageCounts>,
     pub(crate) costs: HashMap<CostKey, CostEntry>,
-    /// Of executions and runs only, with the day; the other budgets follow from the costs.
+    /// Budgets of executions and runs, with the day; the other budgets are computed from the costs.
     pub(crate) budgets: HashMap<Budget, (Amount, i64)>,
     pub(crate) reserved: Vec<ReservationRecord>,
     pub(crate) settled: Vec<ReservationId>,
@@ -96,11 +96,11 @@ impl Deltas {
     }
 
     /// Adds to the costs.
-    pub(crate) fn add_cost(&mut self, key: CostKey, spend: &CostEntry) {
-        self.costs.entry(key).or_default().add(spend);
+    pub(crate) fn add_cost(&mut self, key: CostKey, entry: &CostEntry) {
+        self.costs.entry(key).or_default().add(entry);
     }
 
-    /// Adds to a budget, if its sum is kept by itself.
+    /// Adds to a budget that has a row of its own.
     pub(crate) fn add_budget(&mut self, budget: &Budget, amount: Amount, day: i64) {
         match budget {
             Budget::Execution(_) | Budget::Run(_) => {
@@ -112,19 +112,18 @@ impl Deltas {
         }
     }
 
-    /// Puts earlier changes back, which could not be written.
-    pub(crate) fn merge(&mut self, earlier: Self) {
-        for (key, counts) in earlier.minutes {
+    /// Adds later changes to these.
+    pub(crate) fn merge(&mut self, later: Self) {
+        for (key, counts) in later.minutes {
             *self.minutes.entry(key).or_default() += counts;
         }
-        for (key, spend) in earlier.costs {
-            self.add_cost(key, &spend);
+        for (key, entry) in later.costs {
+            self.add_cost(key, &entry);
         }
-        for (budget, (amount, day)) in earlier.budgets {
+        for (budget, (amount, day)) in later.budgets {
             self.add_budget(&budget, amount, day);
         }
-        let later = std::mem::replace(&mut self.reserved, earlier.reserved);
-        self.reserved.extend(later);
-        self.settled.extend(earlier.settled);
+        self.reserved.extend(later.reserved);
+        self.settled.extend(later.settled);
     }
 }

@@ -1,5 +1,5 @@
-//! The ledger's decisions, without a store: count, reserve in all budgets or in none, settle. One
-//! lock around the book makes concurrent calls unable to overspend together.
+//! The decisions of the ledger without a store: count, reserve in all budgets or in none, settle. One
+//! lock around this state prevents concurrent calls from overspending together.
 
 use std::collections::HashMap;
 
@@ -13,12 +13,12 @@ use crate::ledger::{
     Settlement, UsageKey, UsageSummary,
 };
 
-/// Days after which an execution's budget is forgotten; nothing retries that late.
+/// Days after which the budget of an execution is removed; no retry is that late.
 const EXECUTION_DAYS_MAX: i64 = 2;
-/// Days without a call after which a run's budget is forgotten.
+/// Days without a call after which the budget of a run is removed.
 const RUN_DAYS_MAX: i64 = 366;
 
-/// Everything that is used, spent and set aside.
+/// All usage, spending and open reservations.
 #[derive(Debug, Default)]
 pub(crate) struct LedgerState {
     windows: HashMap<UsageKey, Window>,
@@ -30,20 +30,20 @@ pub(crate) struct LedgerState {
 }
 
 impl LedgerState {
-    /// Counts one request, then answers.
-    pub(crate) fn count(&mut self, who: &UsageKey, over: Periods, now: Timestamp) -> UsageSummary {
-        self.add_minute(who, minute_of(now), UsageCounts { requests: 1, ..UsageCounts::default() });
-        self.usage(who, over, now)
+    /// Counts one request and returns the usage.
+    pub(crate) fn count(&mut self, key: &UsageKey, periods: Periods, now: Timestamp) -> UsageSummary {
+        self.add_minute(key, minute_of(now), UsageCounts { requests: 1, ..UsageCounts::default() });
+        self.usage(key, periods, now)
     }
 
-    /// Answers without counting.
-    pub(crate) fn usage(&self, who: &UsageKey, over: Periods, now: Timestamp) -> UsageSummary {
-        let hour = self.windows.get(who).map_or_else(UsageCounts::default, |window| window.sum(minute_of(now)));
+    /// Returns the usage without counting a request.
+    pub(crate) fn usage(&self, key: &UsageKey, periods: Periods, now: Timestamp) -> UsageSummary {
+        let hour = self.windows.get(key).map_or_else(UsageCounts::default, |window| window.sum(minute_of(now)));
         let spent = |budget, period| {
             self.usages.get(&budget).map_or_else(Amount::default, |usage| usage.spent(period, day_of(now)))
         };
-        let tenant = spent(Budget::Tenant(who.tenant.clone()), over.tenant);
-        let user = spent(Budget::User(who.tenant.clone(), who.user.clone()), over.user);
+        let tenant = spent(Budget::Tenant(key.tenant.clone()), periods.tenant);
+        let user = spent(Budget::User(key.tenant.clone(), key.user.clone()), periods.user);
         UsageSummary {
             requests_hour: hour.requests,
             tokens_hour: hour.tokens,
@@ -55,12 +55,12 @@ impl LedgerState {
         }
     }
 
-    /// Sets `worst` aside in every budget, or in none.
+    /// Reserves `upper_bound` in every budget, or in none.
     pub(crate) fn reserve(
         &mut self,
         account: &Account,
         limits: &[Limit],
-        worst: Amount,
+        upper_bound: Amount,
         key: &CallKey,
         now: Timestamp,
     ) -> Result<ReservationId, ReserveError> {
@@ -69,61 +69,67 @@ impl LedgerState {
             return Err(ReserveError::Bounds);
         }
         let today = day_of(now);
-        let untouched = BudgetUsage::default();
+        let unused = BudgetUsage::default();
         for limit in limits {
-            let usage = self.usages.get(&limit.budget).unwrap_or(&untouched);
-            if let Some(by) = usage.exceeded(limit, worst, today) {
+            let usage = self.usages.get(&limit.budget).unwrap_or(&unused);
+            if let Some(by) = usage.exceeded(limit, upper_bound, today) {
                 return Err(ReserveError::Exceeded { budget: limit.budget.clone(), by });
             }
         }
         self.last_id = self.last_id.saturating_add(1);
         let budgets = budgets_of(account, limits);
         let id = ReservationId(self.last_id);
-        let held =
-            ReservationRecord { id, key: key.clone(), account: account.clone(), budgets, upper_bound: worst, at: now };
-        self.deltas.reserved.push(held.clone());
-        self.add_reservation(held);
+        let record = ReservationRecord {
+            id,
+            key: key.clone(),
+            account: account.clone(),
+            budgets,
+            upper_bound: upper_bound,
+            at: now,
+        };
+        self.deltas.reserved.push(record.clone());
+        self.add_reservation(record);
         Ok(id)
     }
 
-    /// Replaces a reservation by what the call came to, and answers what was booked. One that is
-    /// not held any more changes nothing.
+    /// Replaces a reservation by the actual usage of the call, and returns the charged amount. A
+    /// reservation that is not open changes nothing.
     pub(crate) fn settle(&mut self, id: ReservationId, settlement: Settlement, now: Timestamp) -> Amount {
-        let Some(held) = self.remove_reservation(id) else { return Amount::default() };
+        let Some(record) = self.remove_reservation(id) else { return Amount::default() };
         self.deltas.settled.push(id);
-        let (amount, mut spend) = match settlement {
+        let (amount, mut cost) = match settlement {
             Settlement::Unused => return Amount::default(),
             Settlement::Actual(actual) => (actual, CostEntry { calls: 1, actual, ..CostEntry::default() }),
             Settlement::Estimated => (
-                held.upper_bound,
-                CostEntry { calls_estimated: 1, estimated: held.upper_bound, ..CostEntry::default() },
+                record.upper_bound,
+                CostEntry { calls_estimated: 1, estimated: record.upper_bound, ..CostEntry::default() },
             ),
         };
         let day = day_of(now);
-        for budget in &held.budgets {
+        for budget in &record.budgets {
             self.usages.entry(budget.clone()).or_default().spend(day, amount);
             self.deltas.add_budget(budget, amount, day);
         }
-        let Account { tenant, user, agent, workflow, run: _, price } = held.account;
+        let Account { tenant, user, agent, workflow, run: _, price } = record.account;
         if price == PriceBasis::Assumed {
-            (spend.calls_assumed, spend.assumed) = (1, amount.cost);
+            (cost.calls_assumed, cost.assumed) = (1, amount.cost);
         }
-        let who = UsageKey { tenant: tenant.clone(), user: user.clone() };
+        let usage_key = UsageKey { tenant: tenant.clone(), user: user.clone() };
         let counts = UsageCounts { requests: 0, tokens: amount.tokens.total(), cost: amount.cost };
-        self.add_minute(&who, minute_of(now), counts);
-        self.deltas.add_cost(CostKey { day, tenant, user, agent, workflow }, &spend);
+        self.add_minute(&usage_key, minute_of(now), counts);
+        self.deltas.add_cost(CostKey { day, tenant, user, agent, workflow }, &cost);
         self.sweep(day);
         amount
     }
 
-    /// Takes a reservation back that could not be written, as if it had never been made.
+    /// Removes a reservation that could not be written, as if it had never been made.
     pub(crate) fn cancel_reservation(&mut self, id: ReservationId) {
         self.remove_reservation(id);
-        self.deltas.reserved.retain(|held| held.id != id);
+        self.deltas.reserved.retain(|record| record.id != id);
         self.deltas.settled.push(id);
     }
 
-    /// Settles every reservation that is still held, as estimated: what a crash left.
+    /// Settles every open reservation as estimated, after a crash.
     pub(crate) fn settle_outstanding(&mut self, now: Timestamp) -> u64 {
         let ids: Vec<_> = self.reservations.keys().copied().collect();
         for id in &ids {
@@ -132,64 +138,64 @@ impl LedgerState {
         ids.len() as u64
     }
 
-    /// What changed since this was last asked.
+    /// Returns the changes since the last call.
     pub(crate) fn drain_deltas(&mut self) -> Deltas {
         std::mem::take(&mut self.deltas)
     }
 
-    /// Puts changes back that could not be written.
+    /// Restores changes that could not be written.
     pub(crate) fn restore_deltas(&mut self, deltas: Deltas) {
         let later = self.drain_deltas();
         self.deltas = deltas;
         self.deltas.merge(later);
     }
 
-    /// Takes in a minute that was kept.
-    pub(crate) fn restore_minute(&mut self, who: &UsageKey, minute: i64, counts: UsageCounts) {
-        self.windows.entry(who.clone()).or_default().add(minute, counts);
+    /// Restores a stored minute.
+    pub(crate) fn restore_minute(&mut self, key: &UsageKey, minute: i64, counts: UsageCounts) {
+        self.windows.entry(key.clone()).or_default().add(minute, counts);
     }
 
-    /// Takes in what a budget had spent on a day.
+    /// Restores the spending of a budget on a day.
     pub(crate) fn restore_spent(&mut self, budget: Budget, day: i64, amount: Amount) {
         self.usages.entry(budget).or_default().spend(day, amount);
     }
 
-    /// Takes in a reservation that was kept and not settled.
-    pub(crate) fn restore_reservation(&mut self, held: ReservationRecord) {
-        self.last_id = self.last_id.max(held.id.0);
-        self.add_reservation(held);
+    /// Restores a stored reservation that is not settled.
+    pub(crate) fn restore_reservation(&mut self, record: ReservationRecord) {
+        self.last_id = self.last_id.max(record.id.0);
+        self.add_reservation(record);
     }
 
-    fn add_minute(&mut self, who: &UsageKey, minute: i64, counts: UsageCounts) {
+    fn add_minute(&mut self, key: &UsageKey, minute: i64, counts: UsageCounts) {
         if counts == UsageCounts::default() {
             return;
         }
-        match self.windows.get_mut(who) {
+        match self.windows.get_mut(key) {
             Some(window) => window.add(minute, counts),
-            None => self.windows.entry(who.clone()).or_default().add(minute, counts),
+            None => self.windows.entry(key.clone()).or_default().add(minute, counts),
         }
-        *self.deltas.minutes.entry((who.clone(), minute)).or_default() += counts;
+        *self.deltas.minutes.entry((key.clone(), minute)).or_default() += counts;
     }
 
-    fn add_reservation(&mut self, held: ReservationRecord) {
-        let day = day_of(held.at);
-        for budget in &held.budgets {
-            self.usages.entry(budget.clone()).or_default().reserve(day, held.upper_bound);
+    fn add_reservation(&mut self, record: ReservationRecord) {
+        let day = day_of(record.at);
+        for budget in &record.budgets {
+            self.usages.entry(budget.clone()).or_default().reserve(day, record.upper_bound);
         }
-        self.reservations.insert(held.id, held);
+        self.reservations.insert(record.id, record);
     }
 
     fn remove_reservation(&mut self, id: ReservationId) -> Option<ReservationRecord> {
-        let held = self.reservations.remove(&id)?;
-        for budget in &held.budgets {
+        let record = self.reservations.remove(&id)?;
+        for budget in &record.budgets {
             if let Some(usage) = self.usages.get_mut(budget) {
-                usage.release(held.upper_bound);
+                usage.release(record.upper_bound);
             }
         }
-        Some(held)
+        Some(record)
     }
 
-    /// Forgets, once a day, what nothing can ask for any more.
+    /// Removes, once a day, the budgets and windows that no request can use any more.
     fn sweep(&mut self, today: i64) {
         if self.last_sweep_day == today {
             return;
@@ -201,14 +207,14 @@ impl LedgerState {
                 Budget::Run(_) => RUN_DAYS_MAX,
                 Budget::Agent(_) | Budget::User(..) | Budget::Tenant(_) => return true,
             };
-            !usage.is_settled() || usage.touched() > today.saturating_sub(days)
+            !usage.is_settled() || usage.last_change_day() > today.saturating_sub(days)
         });
         let minute = today.saturating_mul(24 * 60);
         self.windows.retain(|_, window| window.sum(minute) != UsageCounts::default());
     }
 }
 
-/// The account's budgets and those of the limits, each once.
+/// Returns the budgets of the account and of the limits, each once.
 fn budgets_of(account: &Account, limits: &[Limit]) -> Vec<Budget> {
     let mut budgets = vec![
         Budget::Tenant(account.tenant.clone()),
@@ -225,7 +231,7 @@ fn budgets_of(account: &Account, limits: &[Limit]) -> Vec<Budget> {
 }
 
 impl Amount {
-    /// An amount of money alone.
+    /// An amount of money without tokens.
     #[must_use]
     pub fn of_cost(cost: MicroUsd) -> Self {
         Self { cost, ..Self::default() }

@@ -1,4 +1,4 @@
-//! What has been used: by minute for the last hour, by day and in all for a budget.
+//! Usage counters: by minute for the last hour of a user, by day and in total for a budget.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -10,24 +10,25 @@ use crate::ledger::{Amount, Exceeded, Limit, PERIOD_DAYS_MAX, Period, USAGE_WIND
 const MICROS_PER_MINUTE: i64 = 60 * 1_000_000;
 const MICROS_PER_DAY: i64 = 24 * 60 * MICROS_PER_MINUTE;
 
-/// The minute of a moment, counted from the epoch.
+/// The minute of a time, counted from the epoch.
 pub(crate) const fn minute_of(at: Timestamp) -> i64 {
     at.as_micros().div_euclid(MICROS_PER_MINUTE)
 }
 
-/// The day of a moment, counted from the epoch, UTC.
+/// The day of a time, counted from the epoch, UTC.
 pub(crate) const fn day_of(at: Timestamp) -> i64 {
     at.as_micros().div_euclid(MICROS_PER_DAY)
 }
 
-/// A day's first moment.
+/// The start of a day.
 pub(crate) const fn day_start(day: i64) -> Timestamp {
     Timestamp::from_micros(day.saturating_mul(MICROS_PER_DAY))
 }
 
 /// The first day of a day's month, both counted from the epoch, UTC.
 const fn month_start(day: i64) -> i64 {
-    // Years are counted from March on, in eras of 400 of them, so that the leap day is a year's last.
+    // Years start in March and are counted in eras of 400 years, so that the leap day is the last day
+    // of a year.
     const DAYS_BEFORE_EPOCH: i64 = 719_468;
     const ERA_DAYS: i64 = 146_097;
     let since = day.saturating_add(DAYS_BEFORE_EPOCH).rem_euclid(ERA_DAYS);
@@ -37,7 +38,7 @@ const fn month_start(day: i64) -> i64 {
     day - (of_year - (153 * month + 2) / 5)
 }
 
-/// What was used within one minute.
+/// The usage within one minute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct UsageCounts {
     pub(crate) requests: u64,
@@ -53,27 +54,27 @@ impl std::ops::AddAssign for UsageCounts {
     }
 }
 
-/// The last hour of one user, minute by minute. A minute counts until it is a whole hour old, so a
-/// request counts for sixty to sixty-one minutes.
+/// The usage of one user in the last hour, minute by minute. A minute counts until it is a whole hour
+/// old, so a request counts for 60 to 61 minutes.
 #[derive(Debug, Default)]
 pub(crate) struct Window {
     minutes: VecDeque<(i64, UsageCounts)>,
 }
 
 impl Window {
-    /// Adds to a minute, and forgets what is older than the window.
+    /// Adds to a minute, and removes the minutes before the window.
     pub(crate) fn add(&mut self, minute: i64, counts: UsageCounts) {
-        let place = self.minutes.partition_point(|(at, _)| *at < minute);
-        match self.minutes.get_mut(place) {
+        let index = self.minutes.partition_point(|(at, _)| *at < minute);
+        match self.minutes.get_mut(index) {
             Some((at, sum)) if *at == minute => *sum += counts,
-            Some(_) | None => self.minutes.insert(place, (minute, counts)),
+            Some(_) | None => self.minutes.insert(index, (minute, counts)),
         }
         while self.minutes.front().is_some_and(|(at, _)| *at <= minute.saturating_sub(window_minutes())) {
             self.minutes.pop_front();
         }
     }
 
-    /// What was used in the hour before this minute, and in it.
+    /// Returns the usage in this minute and in the hour before it.
     pub(crate) fn sum(&self, minute: i64) -> UsageCounts {
         let oldest = minute.saturating_sub(window_minutes());
         let mut sum = UsageCounts::default();
@@ -82,65 +83,66 @@ impl Window {
     }
 }
 
-/// Minutes of the window, the present one included.
+/// Minutes in the window, including the current one.
 pub(crate) const fn window_minutes() -> i64 {
     (USAGE_WINDOW.as_secs() / 60) as i64 + 1
 }
 
-/// What one budget has spent and set aside.
+/// The spending and the open reservations of one budget.
 #[derive(Debug, Default)]
 pub(crate) struct BudgetUsage {
     days: BTreeMap<i64, Amount>,
     total: Amount,
     reserved: Amount,
-    touched: i64,
+    last_change_day: i64,
 }
 
 impl BudgetUsage {
     /// The day of the last change.
-    pub(crate) const fn touched(&self) -> i64 {
-        self.touched
+    pub(crate) const fn last_change_day(&self) -> i64 {
+        self.last_change_day
     }
 
-    /// True if no call under way has set anything aside.
+    /// True if no call in flight has a reservation.
     pub(crate) fn is_settled(&self) -> bool {
         self.reserved == Amount::default()
     }
 
-    /// Adds to what is spent.
+    /// Adds to the spending.
     pub(crate) fn spend(&mut self, day: i64, amount: Amount) {
         self.total += amount;
         *self.days.entry(day).or_default() += amount;
-        self.touched = self.touched.max(day);
-        let oldest = self.touched.saturating_sub(i64::from(PERIOD_DAYS_MAX));
+        self.last_change_day = self.last_change_day.max(day);
+        let oldest = self.last_change_day.saturating_sub(i64::from(PERIOD_DAYS_MAX));
         while self.days.first_key_value().is_some_and(|(first, _)| *first <= oldest) {
             self.days.pop_first();
         }
     }
 
-    /// Sets aside.
-    pub(crate) fn reserve(&mut self, day: i64, worst: Amount) {
-        self.reserved += worst;
-        self.touched = self.touched.max(day);
+    /// Adds a reservation.
+    pub(crate) fn reserve(&mut self, day: i64, upper_bound: Amount) {
+        self.reserved += upper_bound;
+        self.last_change_day = self.last_change_day.max(day);
     }
 
-    /// Gives back what was set aside.
-    pub(crate) fn release(&mut self, worst: Amount) {
-        self.reserved.cost = self.reserved.cost.saturating_sub(worst.cost);
-        self.reserved.tokens.input = self.reserved.tokens.input.saturating_sub(worst.tokens.input);
-        self.reserved.tokens.output = self.reserved.tokens.output.saturating_sub(worst.tokens.output);
+    /// Removes a reservation.
+    pub(crate) fn release(&mut self, upper_bound: Amount) {
+        self.reserved.cost = self.reserved.cost.saturating_sub(upper_bound.cost);
+        self.reserved.tokens.input = self.reserved.tokens.input.saturating_sub(upper_bound.tokens.input);
+        self.reserved.tokens.output = self.reserved.tokens.output.saturating_sub(upper_bound.tokens.output);
     }
 
-    /// Says by what a limit would be exceeded if `worst` were set aside too.
-    pub(crate) fn exceeded(&self, limit: &Limit, worst: Amount, today: i64) -> Option<Exceeded> {
+    /// Returns how the limit would be exceeded if `upper_bound` were reserved too.
+    pub(crate) fn exceeded(&self, limit: &Limit, upper_bound: Amount, today: i64) -> Option<Exceeded> {
         let spent = self.spent(limit.period, today);
         if let Some(max) = limit.cost_max
-            && spent.cost + self.reserved.cost + worst.cost > max
+            && spent.cost + self.reserved.cost + upper_bound.cost > max
         {
-            let (spent, reserved, requested) = (spent.cost, self.reserved.cost, worst.cost);
+            let (spent, reserved, requested) = (spent.cost, self.reserved.cost, upper_bound.cost);
             return Some(Exceeded::Cost { max, spent, reserved, requested });
         }
-        let (spent, reserved, requested) = (spent.tokens.total(), self.reserved.tokens.total(), worst.tokens.total());
+        let (spent, reserved, requested) =
+            (spent.tokens.total(), self.reserved.tokens.total(), upper_bound.tokens.total());
         let max = limit.tokens_max?;
         (spent.saturating_add(reserved).saturating_add(requested) > max).then_some(Exceeded::Tokens {
             max,
@@ -150,7 +152,7 @@ impl BudgetUsage {
         })
     }
 
-    /// What was spent in this period.
+    /// Returns the spending in this period.
     pub(crate) fn spent(&self, period: Period, today: i64) -> Amount {
         let first = match period {
             Period::AllTime => return self.total,
@@ -168,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_minute_leaves_the_window_after_an_hour() {
+    fn a_minute_does_not_count_after_an_hour() {
         let mut window = Window::default();
         let one = UsageCounts { requests: 1, ..UsageCounts::default() };
         window.add(100, one);
@@ -181,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sliding_budget_forgets_old_days_and_an_eternal_one_does_not() {
+    fn a_sliding_period_excludes_old_days_and_all_time_does_not() {
         let mut usage = BudgetUsage::default();
         let cent = Amount { cost: MicroUsd(10_000), ..Amount::default() };
         usage.spend(10, cent);
@@ -194,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_month_begins_with_its_first_day() {
+    fn a_month_starts_on_its_first_day() {
         let mut day = 0;
         for year in 1970..2400 {
             let leap = i64::from(year % 4 == 0 && (year % 100 != 0 || year % 400 == 0));
@@ -206,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn the_whole_of_the_longest_month_counts() {
+    fn every_day_of_the_longest_month_counts() {
         let mut usage = BudgetUsage::default();
         let cent = Amount { cost: MicroUsd(10_000), ..Amount::default() };
         // January 1970, and the first of February.

@@ -1,4 +1,4 @@
-//! What an append or a claim does to a run's head: decided here once, for every store.
+//! The changes of an append or a claim to the record of a run, decided here once for every store.
 
 use greenroom_protocol as protocol;
 use protocol::event::RunStatus;
@@ -8,11 +8,11 @@ use protocol::{PodId, Timestamp};
 use crate::journal::{APPEND_ENTRIES_MAX, JournalError, Seq};
 use crate::runs::{Fence, NewRun, RunRecord};
 
-/// The first owner's fence.
+/// The fence of the first owner.
 const FENCE_FIRST: Fence = Fence(1);
 
 impl RunRecord {
-    /// The head of a run that has just been accepted; its maker owns it.
+    /// The record of a new run; its creator owns it.
     pub(crate) fn new(run: &NewRun, now: Timestamp) -> Self {
         Self {
             run: run.run.clone(),
@@ -33,32 +33,32 @@ impl RunRecord {
         }
     }
 
-    /// True if the next request of this run's id is the same one again.
+    /// True if a request with the same run id is a repetition of the request that created the run.
     pub(crate) fn matches(&self, run: &NewRun) -> bool {
         self.tenant == run.tenant && self.request_hash == run.request_hash
     }
 
-    /// Hands the run to its next owner.
+    /// Transfers the run to its next owner, and returns the owner's fence.
     pub(crate) fn transfer_to(&mut self, pod: &PodId) -> Fence {
         self.fence = Fence(self.fence.0.saturating_add(1));
         self.pod.clone_from(pod);
         self.fence
     }
 
-    /// The head of a run that has just been accepted with entries in its journal, which fit together.
-    pub(crate) fn with_entries(run: &NewRun, marks: &[StatusChange], now: Timestamp) -> Self {
-        let mut head = Self::new(run, now);
-        head.apply_changes(marks, now);
-        head
+    /// The record of a new run that is created together with checked journal entries.
+    pub(crate) fn with_entries(run: &NewRun, changes: &[StatusChange], now: Timestamp) -> Self {
+        let mut record = Self::new(run, now);
+        record.apply_changes(changes, now);
+        record
     }
 
-    /// Lets an owner write entries behind `after`, and answers whether the head has to be kept anew:
-    /// its number follows from the entries themselves, only a change of state does not.
+    /// Applies entries that an owner appends after `after`. Returns whether the record must be stored:
+    /// its sequence number can be read from the entries, but a change of status cannot.
     pub(crate) fn append(
         &mut self,
         fence: Fence,
         after: Seq,
-        marks: &[StatusChange],
+        changes: &[StatusChange],
         now: Timestamp,
     ) -> Result<bool, JournalError> {
         if fence != self.fence {
@@ -70,17 +70,17 @@ impl RunRecord {
         if after != self.seq {
             return Err(JournalError::OutOfOrder { found: self.seq });
         }
-        if marks.is_empty() {
+        if changes.is_empty() {
             return Err(JournalError::Size { found: 0 });
         }
-        StatusChange::check_entries(marks)?;
-        Ok(self.apply_changes(marks, now))
+        StatusChange::check_entries(changes)?;
+        Ok(self.apply_changes(changes, now))
     }
 
-    fn apply_changes(&mut self, marks: &[StatusChange], now: Timestamp) -> bool {
-        self.seq = self.seq.plus(marks.len() as u64);
+    fn apply_changes(&mut self, changes: &[StatusChange], now: Timestamp) -> bool {
+        self.seq = self.seq.plus(changes.len() as u64);
         let before = (self.status, self.pending_approvals);
-        let after = marks.iter().fold(before, |(state, asked), mark| mark.apply_to(state, asked));
+        let after = changes.iter().fold(before, |(status, pending), change| change.apply_to(status, pending));
         (self.status, self.pending_approvals) = after;
         if before.0 != after.0 {
             self.updated = now;
@@ -89,34 +89,34 @@ impl RunRecord {
     }
 }
 
-/// What an entry means for where its run stands.
+/// The meaning of an entry for the status of its run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StatusChange {
-    /// Nothing.
+    /// No change.
     None,
-    /// It runs.
+    /// The run is running.
     Running,
-    /// It was taken up again; if it waited for a person, it still does.
+    /// The run was resumed; if it awaited an approval, it still does.
     Resumed,
-    /// One of its steps waits for a person.
+    /// One of its steps awaits an approval.
     ApprovalRequested,
-    /// One of its steps was answered.
+    /// The approval of one of its steps was decided.
     ApprovalResolved,
-    /// It has ended.
+    /// The run has ended.
     Ended(RunStatus),
 }
 
 impl StatusChange {
-    /// What each entry means.
+    /// Returns the change of each entry.
     pub(crate) fn from_entries(entries: &[Entry]) -> Vec<Self> {
         entries.iter().map(Self::from_entry).collect()
     }
 
-    /// Refuses more entries than one append may hold, and an entry behind an end.
-    pub(crate) fn check_entries(marks: &[Self]) -> Result<(), JournalError> {
-        let is_past_end = marks.iter().rev().skip(1).any(|mark| matches!(mark, Self::Ended(_)));
-        if marks.len() > APPEND_ENTRIES_MAX || is_past_end {
-            return Err(JournalError::Size { found: marks.len() });
+    /// Rejects more entries than one append may have, and an entry after the end of the run.
+    pub(crate) fn check_entries(changes: &[Self]) -> Result<(), JournalError> {
+        let is_after_end = changes.iter().rev().skip(1).any(|change| matches!(change, Self::Ended(_)));
+        if changes.len() > APPEND_ENTRIES_MAX || is_after_end {
+            return Err(JournalError::Size { found: changes.len() });
         }
         Ok(())
     }
@@ -145,23 +145,23 @@ impl StatusChange {
         }
     }
 
-    /// Where the run stands then, and how many of its steps wait for a person.
-    fn apply_to(self, state: RunStatus, asked: u32) -> (RunStatus, u32) {
+    /// Returns the status after the entry, and the number of steps that await an approval.
+    fn apply_to(self, status: RunStatus, pending: u32) -> (RunStatus, u32) {
         match self {
-            Self::None => (state, asked),
-            Self::Resumed if state == RunStatus::WaitingApproval => (state, asked),
+            Self::None => (status, pending),
+            Self::Resumed if status == RunStatus::WaitingApproval => (status, pending),
             Self::Running | Self::Resumed => (RunStatus::Running, 0),
-            Self::ApprovalRequested => (RunStatus::WaitingApproval, asked.saturating_add(1)),
-            Self::ApprovalResolved => match asked.saturating_sub(1) {
+            Self::ApprovalRequested => (RunStatus::WaitingApproval, pending.saturating_add(1)),
+            Self::ApprovalResolved => match pending.saturating_sub(1) {
                 0 => (RunStatus::Running, 0),
-                left => (RunStatus::WaitingApproval, left),
+                pending => (RunStatus::WaitingApproval, pending),
             },
             Self::Ended(ended) => (ended, 0),
         }
     }
 }
 
-/// Reads a state as it was kept.
+/// Parses a stored status.
 pub(crate) fn parse_status(text: &str) -> Option<RunStatus> {
     const ALL: [RunStatus; 8] = [
         RunStatus::Queued,
@@ -173,5 +173,5 @@ pub(crate) fn parse_status(text: &str) -> Option<RunStatus> {
         RunStatus::Cancelled,
         RunStatus::TimedOut,
     ];
-    ALL.into_iter().find(|state| state.as_str() == text)
+    ALL.into_iter().find(|status| status.as_str() == text)
 }

@@ -135,7 +135,7 @@ impl RunStore for SqliteRuns {
             for row in &rows {
                 let (number, record) = decode_record(row)?;
                 after = number;
-                if !self.0.leases.is_held(&record.run, now) {
+                if !self.0.leases.is_leased(&record.run, now) {
                     unclaimed.push(record);
                 }
                 if unclaimed.len() >= limit as usize {

@@ -1,4 +1,4 @@
-//! What only a file on a disk can show: crashes, tampering, full, locked and damaged files, copies.
+//! Tests that need a file on a disk: crashes, tampering, locked and damaged files, backups.
 
 use std::path::Path;
 
@@ -18,60 +18,60 @@ use crate::ledger::{Account, Amount, Budget, Limit, Period, Periods, Settlement,
 use crate::runs::DedupKey;
 use crate::suite::{MINUTE, NOW, TestStores, closing, done, ended, new_run, opening, pod, run_id, started, tenant};
 
-/// Runs a statement on the file itself, as somebody with an editor would.
+/// Executes a statement on the file itself, past the stores.
 async fn tamper(path: &Path, sql: &'static str) {
     let mut connection = connect_dedicated(path).await.unwrap();
     connection.execute(sql).await.unwrap();
     connection.close().await.unwrap();
 }
 
-async fn notes(stores: &TestStores, many: u32) {
-    for number in 1..=many {
+async fn record_events(stores: &TestStores, count: u32) {
+    for number in 1..=count {
         stores.stores.audit.record_system_event("test", &number.to_string(), NOW).await.unwrap();
     }
 }
 
-/// Twenty records, sealed by an orderly end.
-async fn sealed() -> TempDir {
+/// A closed database with twenty audit records.
+async fn closed_database() -> TempDir {
     let stores = TestStores::sqlite().await;
-    notes(&stores, 20).await;
+    record_events(&stores, 20).await;
     stores.close().await
 }
 
-fn database(folder: &TempDir) -> std::path::PathBuf {
-    folder.path().join("greenroom.db")
+fn database(dir: &TempDir) -> std::path::PathBuf {
+    dir.path().join("greenroom.db")
 }
 
-async fn refused(folder: TempDir) -> StoreError {
-    match TestStores::open(folder).await {
+async fn open_error(dir: TempDir) -> StoreError {
+    match TestStores::open(dir).await {
         Ok(_) => panic!("the file was opened"),
         Err(error) => error,
     }
 }
 
 #[tokio::test]
-async fn everything_answered_survives_a_crash() {
+async fn every_durable_write_survives_a_crash() {
     let stores = TestStores::sqlite().await;
     let fence = stores.create_run(1).await;
     let entries = [started("a"), done("a", "x")];
     let _ = stores.stores.journal.append(&run_id(1), fence, Seq(0), &entries, NOW).await.unwrap();
     let entry = stores.stores.audit.open(opening(7), NOW).await.unwrap();
-    let folder = stores.crash().await;
+    let dir = stores.crash().await;
     std::mem::forget(entry);
-    let stores = TestStores::open(folder).await.unwrap();
+    let stores = TestStores::open(dir).await.unwrap();
     let free = stores.stores.runs.list_unclaimed(NOW, 10).await.unwrap();
     assert_eq!((free.len(), &free[0].run, free[0].seq), (1, &run_id(1), Seq(2)));
     let second = stores.stores.runs.claim(&run_id(1), &pod(), MINUTE, NOW).await.unwrap().unwrap();
     let stale = stores.stores.journal.append(&run_id(1), fence, Seq(2), &[ended()], NOW).await;
     assert!(matches!(stale, Err(JournalError::Fenced)));
     let _ = stores.stores.journal.append(&run_id(1), second, Seq(2), &[ended()], NOW).await.unwrap();
-    let found = stores.stores.audit.find(opening(7).request.as_str()).await.unwrap();
-    assert_eq!(found[1].event, Event::Interrupted { opened: 1 });
+    let records = stores.stores.audit.find(opening(7).request.as_str()).await.unwrap();
+    assert_eq!(records[1].event, Event::Interrupted { opened: 1 });
     assert!(stores.stores.audit.verify().await.unwrap().is_valid());
 }
 
 #[tokio::test]
-async fn a_run_that_could_not_be_looked_up_is_looked_up_again() {
+async fn a_run_that_could_not_be_read_is_not_cached_as_missing() {
     let stores = TestStores::sqlite().await;
     stores.create_run(1).await;
     // This database has no tables, so every read fails.
@@ -82,12 +82,12 @@ async fn a_run_that_could_not_be_looked_up_is_looked_up_again() {
 }
 
 #[tokio::test]
-async fn limits_survive_a_crash_and_what_was_reserved_is_settled_as_estimated() {
+async fn limits_survive_a_crash_and_open_reservations_are_settled_as_estimated() {
     let stores = TestStores::sqlite().await;
-    let who = UsageKey { tenant: tenant("acme"), user: UserId::new("alice").unwrap() };
+    let usage_key = UsageKey { tenant: tenant("acme"), user: UserId::new("alice").unwrap() };
     let account = Account {
-        tenant: who.tenant.clone(),
-        user: who.user.clone(),
+        tenant: usage_key.tenant.clone(),
+        user: usage_key.user.clone(),
         agent: AgentId::new("writer").unwrap(),
         workflow: Some(WorkflowId::new("report").unwrap()),
         run: Some(run_id(1)),
@@ -95,42 +95,42 @@ async fn limits_survive_a_crash_and_what_was_reserved_is_settled_as_estimated() 
     };
     let run = Budget::Run(run_id(1));
     let limits = [Limit { budget: run, period: Period::AllTime, cost_max: Some(MicroUsd(100)), tokens_max: None }];
-    let worst = |micros| Amount::of_cost(MicroUsd(micros));
+    let upper_bound = |micros| Amount::of_cost(MicroUsd(micros));
     let key = CallKey::new("call/1").unwrap();
     let ledger = &stores.stores.ledger;
-    ledger.count(&who, Periods::default(), NOW).await.unwrap();
-    ledger.count(&who, Periods::default(), NOW).await.unwrap();
-    let settled = ledger.reserve(&account, &limits, worst(20), &key, NOW).await.unwrap();
-    ledger.settle(settled, Settlement::Actual(worst(10)), NOW).await.unwrap();
-    let lost = ledger.reserve(&account, &limits, worst(60), &key, NOW).await.unwrap();
-    let folder = stores.crash().await;
-    std::mem::forget(lost);
-    let stores = TestStores::open(folder).await.unwrap();
+    ledger.count(&usage_key, Periods::default(), NOW).await.unwrap();
+    ledger.count(&usage_key, Periods::default(), NOW).await.unwrap();
+    let settled = ledger.reserve(&account, &limits, upper_bound(20), &key, NOW).await.unwrap();
+    ledger.settle(settled, Settlement::Actual(upper_bound(10)), NOW).await.unwrap();
+    let open = ledger.reserve(&account, &limits, upper_bound(60), &key, NOW).await.unwrap();
+    let dir = stores.crash().await;
+    std::mem::forget(open);
+    let stores = TestStores::open(dir).await.unwrap();
     let ledger = &stores.stores.ledger;
-    assert_eq!(ledger.usage(&who, Periods::default(), NOW).await.unwrap().requests_hour, 2);
-    assert_eq!(ledger.usage(&who, Periods::default(), NOW).await.unwrap().cost_spent, MicroUsd(70));
-    assert!(ledger.reserve(&account, &limits, worst(31), &key, NOW).await.is_err());
-    assert!(ledger.reserve(&account, &limits, worst(30), &key, NOW).await.is_ok());
+    assert_eq!(ledger.usage(&usage_key, Periods::default(), NOW).await.unwrap().requests_hour, 2);
+    assert_eq!(ledger.usage(&usage_key, Periods::default(), NOW).await.unwrap().cost_spent, MicroUsd(70));
+    assert!(ledger.reserve(&account, &limits, upper_bound(31), &key, NOW).await.is_err());
+    assert!(ledger.reserve(&account, &limits, upper_bound(30), &key, NOW).await.is_ok());
     let stores = stores.crash_and_reopen().await;
     let costs = stores.stores.ledger.costs(None).await.unwrap();
     let estimated: u64 = costs.iter().map(|row| row.estimated.cost.0).sum();
-    assert_eq!((costs[0].actual, estimated), (worst(10), 90), "the dropped reservation counts, once");
+    assert_eq!((costs[0].actual, estimated), (upper_bound(10), 90), "the dropped reservation counts, once");
 }
 
 #[tokio::test]
-async fn a_request_under_way_at_the_crash_can_be_asked_again() {
+async fn a_request_in_flight_at_a_crash_can_be_repeated() {
     let stores = TestStores::sqlite().await;
-    let (body, key) = (protocol::ContentHash::of(b"x"), DedupKey::Call(CallKey::new("k").unwrap()));
-    stores.stores.idempotency.begin(&tenant("acme"), &key, &body, NOW).await.unwrap();
+    let (request_hash, key) = (protocol::ContentHash::of(b"x"), DedupKey::Call(CallKey::new("k").unwrap()));
+    stores.stores.idempotency.begin(&tenant("acme"), &key, &request_hash, NOW).await.unwrap();
     let stores = stores.crash_and_reopen().await;
-    let again = stores.stores.idempotency.begin(&tenant("acme"), &key, &body, NOW).await.unwrap();
-    assert_eq!(again, crate::idempotency::KeyStatus::New);
+    let repeated = stores.stores.idempotency.begin(&tenant("acme"), &key, &request_hash, NOW).await.unwrap();
+    assert_eq!(repeated, crate::idempotency::KeyStatus::New);
 }
 
 #[tokio::test]
-async fn a_changed_and_a_removed_record_are_named() {
+async fn a_changed_and_a_removed_record_are_reported() {
     let stores = TestStores::sqlite().await;
-    notes(&stores, 20).await;
+    record_events(&stores, 20).await;
     tamper(&stores.database(), "UPDATE audit SET record = replace(record, '\"7\"', '\"8\"') WHERE number = 7").await;
     assert_eq!(stores.stores.audit.verify().await.unwrap().violation, Some(ChainViolation::Changed { number: 7 }));
     tamper(&stores.database(), "DELETE FROM audit WHERE number = 5").await;
@@ -139,67 +139,67 @@ async fn a_changed_and_a_removed_record_are_named() {
 }
 
 #[tokio::test]
-async fn a_cut_tail_is_found_and_nothing_is_written_behind_it() {
-    let folder = sealed().await;
-    tamper(&database(&folder), "DELETE FROM audit WHERE number > 15").await;
-    tamper(&database(&folder), "DELETE FROM audit_heads").await;
-    let error = refused(folder).await;
+async fn a_truncated_audit_is_detected_and_the_file_is_not_opened() {
+    let dir = closed_database().await;
+    tamper(&database(&dir), "DELETE FROM audit WHERE number > 15").await;
+    tamper(&database(&dir), "DELETE FROM audit_heads").await;
+    let error = open_error(dir).await;
     assert!(matches!(&error, StoreError::Chain(text) if text.contains("20")), "{error}");
 }
 
 #[tokio::test]
-async fn a_record_behind_the_sealed_end_is_found() {
-    let folder = sealed().await;
+async fn a_record_after_the_closed_end_is_detected() {
+    let dir = closed_database().await;
     let insert = "INSERT INTO audit SELECT number + 1, hash, at, request, record FROM audit WHERE number = 20";
-    tamper(&database(&folder), insert).await;
-    assert!(matches!(refused(folder).await, StoreError::Chain(_)));
+    tamper(&database(&dir), insert).await;
+    assert!(matches!(open_error(dir).await, StoreError::Chain(_)));
 }
 
 #[tokio::test]
-async fn an_orderly_end_is_followed_by_an_orderly_start() {
-    let stores = TestStores::open(sealed().await).await.unwrap();
-    notes(&stores, 1).await;
-    let verdict = stores.stores.audit.verify().await.unwrap();
-    assert!(verdict.is_valid(), "{verdict:?}");
-    let folder = stores.close().await;
-    let stores = TestStores::open_as(folder, SyncMode::Normal).await.unwrap();
+async fn a_closed_database_can_be_opened_again() {
+    let stores = TestStores::open(closed_database().await).await.unwrap();
+    record_events(&stores, 1).await;
+    let report = stores.stores.audit.verify().await.unwrap();
+    assert!(report.is_valid(), "{report:?}");
+    let dir = stores.close().await;
+    let stores = TestStores::open_with(dir, SyncMode::Normal).await.unwrap();
     assert_eq!(stores.stores.audit.verify().await.unwrap().signed, 21);
     assert!(stores.stores.maintenance.check().await.unwrap().is_ok());
 }
 
 #[tokio::test]
-async fn another_key_is_not_accepted() {
-    let folder = sealed().await;
-    std::fs::write(folder.path().join("audit.key"), "08".repeat(32)).unwrap();
-    assert!(matches!(refused(folder).await, StoreError::Chain(text) if text.contains("not the key's")));
+async fn another_audit_key_is_rejected() {
+    let dir = closed_database().await;
+    std::fs::write(dir.path().join("audit.key"), "08".repeat(32)).unwrap();
+    assert!(matches!(open_error(dir).await, StoreError::Chain(text) if text.contains("not the key's")));
 }
 
 #[tokio::test]
-async fn a_damaged_file_and_a_newer_one_are_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(database(&folder), "this is no database, and it is long enough to be looked at".repeat(99)).unwrap();
-    assert!(matches!(refused(folder).await, StoreError::Corrupt(_)));
-    let folder = sealed().await;
+async fn a_damaged_file_and_a_newer_one_are_rejected() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(database(&dir), "this is not a database, but long enough to be read as one".repeat(99)).unwrap();
+    assert!(matches!(open_error(dir).await, StoreError::Corrupt(_)));
+    let dir = closed_database().await;
     let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
                  VALUES (9999, 'later', 1, x'00', 0)";
-    tamper(&database(&folder), newer).await;
-    assert!(matches!(refused(folder).await, StoreError::Version(_)));
+    tamper(&database(&dir), newer).await;
+    assert!(matches!(open_error(dir).await, StoreError::Version(_)));
 }
 
 #[tokio::test]
-async fn a_locked_file_refuses_and_goes_on_when_it_is_free() {
+async fn a_locked_file_fails_writes_until_it_is_unlocked() {
     let stores = TestStores::sqlite().await;
     let fence = stores.create_run(1).await;
     let mut other = connect_dedicated(&stores.database()).await.unwrap();
     other.execute("BEGIN IMMEDIATE").await.unwrap();
-    let refused = stores.stores.journal.append(&run_id(1), fence, Seq(0), &[started("a")], NOW).await;
-    assert!(matches!(refused, Err(JournalError::Store(StoreError::Locked))), "{refused:?}");
+    let error = stores.stores.journal.append(&run_id(1), fence, Seq(0), &[started("a")], NOW).await;
+    assert!(matches!(error, Err(JournalError::Store(StoreError::Locked))), "{error:?}");
     assert!(stores.stores.audit.open(opening(1), NOW).await.is_err());
     other.execute("ROLLBACK").await.unwrap();
     let receipt = stores.stores.journal.append(&run_id(1), fence, Seq(0), &[started("a")], NOW).await.unwrap();
     assert_eq!(receipt.through(), Seq(1));
-    let verdict = stores.stores.audit.verify().await.unwrap();
-    assert!(verdict.is_valid(), "{verdict:?}");
+    let report = stores.stores.audit.verify().await.unwrap();
+    assert!(report.is_valid(), "{report:?}");
 }
 
 #[tokio::test]
@@ -211,61 +211,61 @@ async fn a_closing_that_could_not_be_written_is_written_later() {
     stores.stores.audit.close(entry, closing(), NOW).await;
     assert!(stores.stores.audit.record_system_event("test", "x", NOW).await.is_err());
     other.execute("ROLLBACK").await.unwrap();
-    let found = stores.stores.audit.find(opening(1).request.as_str()).await.unwrap();
-    assert_eq!(found.len(), 2);
+    let records = stores.stores.audit.find(opening(1).request.as_str()).await.unwrap();
+    assert_eq!(records.len(), 2);
     assert!(stores.stores.audit.verify().await.unwrap().is_valid());
 }
 
 #[tokio::test]
-async fn a_copy_is_whole_and_never_written_over() {
+async fn a_backup_is_complete_and_never_overwritten() {
     let stores = TestStores::sqlite().await;
     stores.stores.runs.create(&new_run(1), None, NOW).await.unwrap();
-    let copies = tempfile::tempdir().unwrap();
-    let to = copies.path().join("greenroom.db");
+    let backup_dir = tempfile::tempdir().unwrap();
+    let to = backup_dir.path().join("greenroom.db");
     stores.stores.maintenance.backup(&to).await.unwrap();
     assert!(stores.stores.maintenance.backup(&to).await.is_err());
-    let copy = TestStores::open(copies).await.unwrap();
+    let copy = TestStores::open(backup_dir).await.unwrap();
     assert!(copy.stores.runs.get(&run_id(1)).await.unwrap().is_some());
 }
 
-/// Prints what the hot path costs here; run with `GREENROOM_MEASURE=1` and `--nocapture`.
+/// Prints the cost of the hot path on this machine; run with `GREENROOM_MEASURE=1` and `--nocapture`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn brackets_of_many_callers_share_their_commits() {
+async fn audit_entries_of_many_callers_share_their_commits() {
     let stores = TestStores::sqlite().await;
-    let many = if std::env::var_os("GREENROOM_MEASURE").is_some() { 2_000 } else { 20 };
+    let count = if std::env::var_os("GREENROOM_MEASURE").is_some() { 2_000 } else { 20 };
     for callers in [1_u128, 64, 512] {
-        let begun = std::time::Instant::now();
-        let act = |caller: u128| {
+        let start = std::time::Instant::now();
+        let call = |caller: u128| {
             let (audit, ledger) = (stores.stores.audit.clone(), stores.stores.ledger.clone());
-            let who = UsageKey { tenant: tenant("acme"), user: UserId::new("alice").unwrap() };
+            let usage_key = UsageKey { tenant: tenant("acme"), user: UserId::new("alice").unwrap() };
             async move {
-                for number in 0..many / callers.min(8) {
+                for number in 0..count / callers.min(8) {
                     let entry = audit.open(opening(caller * 100_000 + number), NOW).await.unwrap();
-                    ledger.count(&who, Periods::default(), NOW).await.unwrap();
+                    ledger.count(&usage_key, Periods::default(), NOW).await.unwrap();
                     audit.close(entry, closing(), NOW).await;
                 }
             }
         };
         let mut tasks = tokio::task::JoinSet::new();
         (0..callers).for_each(|caller| {
-            tasks.spawn(act(caller));
+            tasks.spawn(call(caller));
         });
-        while let Some(ended) = tasks.join_next().await {
-            ended.unwrap();
+        while let Some(result) = tasks.join_next().await {
+            result.unwrap();
         }
-        let acts = callers * (many / callers.min(8));
-        let seconds = begun.elapsed().as_secs_f64();
+        let calls = callers * (count / callers.min(8));
+        let seconds = start.elapsed().as_secs_f64();
         println!(
-            "{callers} callers: {:.0} acts/s, {:.3} ms each",
-            acts as f64 / seconds,
-            seconds * 1e3 * callers as f64 / acts as f64
+            "{callers} callers: {:.0} calls/s, {:.3} ms each",
+            calls as f64 / seconds,
+            seconds * 1e3 * callers as f64 / calls as f64
         );
     }
     assert!(stores.stores.audit.verify().await.unwrap().is_valid());
 }
 
-/// Texts that hold no value of a request: names, states, records of the audit, bodies of definitions.
-const NAMELESS: &[&str] = &[
+/// Text columns without values of a request: names, statuses, audit records, definitions.
+const UNREFERENCING: &[&str] = &[
     "audit.record",
     "audit.request",
     "audit_heads.head",
@@ -298,7 +298,7 @@ const NAMELESS: &[&str] = &[
 ];
 
 #[tokio::test]
-async fn every_text_of_the_schema_is_searched_for_artifacts_or_known_to_name_none() {
+async fn every_text_column_is_scanned_for_artifacts_or_listed_without_references() {
     let stores = TestStores::sqlite().await;
     let mut connection = connect_dedicated(&stores.database()).await.unwrap();
     let columns: Vec<(String, String)> = sqlx::query_as(
@@ -310,12 +310,12 @@ async fn every_text_of_the_schema_is_searched_for_artifacts_or_known_to_name_non
     .await
     .unwrap();
     connection.close().await.unwrap();
-    assert!(columns.len() > NAMELESS.len());
+    assert!(columns.len() > UNREFERENCING.len());
     for (table, column) in columns {
-        let is_searched = maintenance::ARTIFACT_REFERENCES
+        let is_scanned = maintenance::ARTIFACT_REFERENCES
             .iter()
             .any(|select| select.starts_with(&format!("SELECT {column} FROM {table}")));
-        let is_nameless = NAMELESS.contains(&format!("{table}.{column}").as_str());
-        assert_ne!(is_searched, is_nameless, "{table}.{column}: say in sqlite/upkeep.rs or here what it may hold");
+        let is_unreferencing = UNREFERENCING.contains(&format!("{table}.{column}").as_str());
+        assert_ne!(is_scanned, is_unreferencing, "{table}.{column}: list it in sqlite/maintenance.rs or here");
     }
 }

@@ -1,5 +1,5 @@
 //! The one writer: takes all queued commands, decides each in order, makes all of them durable in one
-//! transaction, then replies. If the commit fails, no decision of it stands.
+//! transaction, then replies. If the commit fails, all its decisions are rolled back.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -192,6 +192,6 @@ impl Writer {
 }
 
 fn checkpoint(conn: &Connection, pragma: &str) -> Result<(), StoreError> {
-    // The row says how many pages were written back, which does not matter here.
+    // The result row counts the pages that were written back, which does not matter here.
     conn.query_row(pragma, [], |_| Ok(())).map_err(|error| rusqlite_error(&error))
 }

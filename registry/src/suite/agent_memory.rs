@@ -1,4 +1,4 @@
-//! What agents remember: kept once, found by likeness, bounded, and each owner's own.
+//! Agent memory: stored once, found by similarity, bounded, separate for each owner.
 
 use protocol::AgentId;
 
@@ -6,8 +6,8 @@ use super::*;
 use crate::agent_memory::embedder::hashing_embedder;
 use crate::agent_memory::{MEMORIES_MAX, Memory, MemoryMatch, MemoryOwner, VectorQuery};
 
-fn owner(of: &str, agent: &str) -> MemoryOwner {
-    MemoryOwner { tenant: tenant(of), agent: AgentId::new(agent).unwrap() }
+fn owner(tenant_name: &str, agent: &str) -> MemoryOwner {
+    MemoryOwner { tenant: tenant(tenant_name), agent: AgentId::new(agent).unwrap() }
 }
 
 fn memory(text: &str, at: Timestamp) -> Memory {
@@ -20,13 +20,9 @@ impl TestStores {
         self.stores.memory.remember(owner, memory, &vector, NOW).await.unwrap();
     }
 
-    async fn recall(&self, owner: &MemoryOwner, text: &str, most: usize, floor: f32) -> Vec<MemoryMatch> {
+    async fn recall(&self, owner: &MemoryOwner, text: &str, limit: usize, min_similarity: f32) -> Vec<MemoryMatch> {
         let vector = hashing_embedder().embed(text).await.unwrap();
-        self.stores
-            .memory
-            .recall(owner, VectorQuery { vector: &vector, limit: most, min_similarity: floor }, NOW)
-            .await
-            .unwrap()
+        self.stores.memory.recall(owner, VectorQuery { vector: &vector, limit, min_similarity }, NOW).await.unwrap()
     }
 
     async fn texts(&self, owner: &MemoryOwner, now: Timestamp) -> Vec<String> {
@@ -36,15 +32,15 @@ impl TestStores {
 }
 
 #[tokio::test]
-async fn what_is_most_alike_comes_first_and_what_is_not_alike_does_not_come() {
+async fn the_most_similar_memory_is_first_and_dissimilar_ones_do_not_match() {
     for stores in TestStores::each().await {
         let writer = owner("acme", "writer");
         let texts = ["revenue of the northern region fell", "revenue of the southern region rose", "soup with leek"];
         for (minute, text) in texts.iter().enumerate() {
             stores.remember(&writer, memory(text, NOW.saturating_add(MINUTE * u32::try_from(minute).unwrap()))).await;
         }
-        let found = stores.recall(&writer, "the northern region's revenue", 5, 0.3).await;
-        let found: Vec<_> = found.iter().map(|found| found.memory.text.as_str()).collect();
+        let matches = stores.recall(&writer, "the northern region's revenue", 5, 0.3).await;
+        let found: Vec<_> = matches.iter().map(|found| found.memory.text.as_str()).collect();
         assert_eq!(found, [texts[0], texts[1]]);
         assert_eq!(stores.recall(&writer, "the northern region's revenue", 1, 0.3).await.len(), 1);
         assert_eq!(stores.recall(&writer, "", 5, 0.3).await, []);
@@ -66,18 +62,18 @@ async fn each_agent_and_tenant_has_a_memory_of_its_own() {
 }
 
 #[tokio::test]
-async fn the_same_work_is_remembered_once() {
+async fn the_same_execution_is_remembered_once() {
     for stores in TestStores::each().await {
         let writer = owner("acme", "writer");
-        let first = memory("said once", NOW);
+        let first = memory("first", NOW);
         stores.remember(&writer, first.clone()).await;
-        stores.remember(&writer, Memory { text: "said again".into(), at: NOW.saturating_add(MINUTE), ..first }).await;
-        assert_eq!(stores.texts(&writer, NOW).await, ["said once"]);
+        stores.remember(&writer, Memory { text: "second".into(), at: NOW.saturating_add(MINUTE), ..first }).await;
+        assert_eq!(stores.texts(&writer, NOW).await, ["first"]);
     }
 }
 
 #[tokio::test]
-async fn the_oldest_give_way() {
+async fn the_oldest_memories_are_evicted() {
     for stores in TestStores::each().await {
         let writer = owner("acme", "writer");
         let all = (0..MEMORIES_MAX + 3).map(|number| {
@@ -93,21 +89,21 @@ async fn the_oldest_give_way() {
 }
 
 #[tokio::test]
-async fn what_has_a_time_is_gone_after_it() {
+async fn a_memory_with_an_expiry_is_not_found_after_it() {
     for stores in TestStores::each().await {
         let writer = owner("acme", "writer");
-        let until = Some(NOW.saturating_add(MINUTE));
-        stores.remember(&writer, Memory { expires_at: until, ..memory("for a minute", NOW) }).await;
+        let expires_at = Some(NOW.saturating_add(MINUTE));
+        stores.remember(&writer, Memory { expires_at, ..memory("for a minute", NOW) }).await;
         assert_eq!(stores.texts(&writer, NOW).await.len(), 1);
         assert_eq!(stores.texts(&writer, NOW.saturating_add(MINUTE)).await, Vec::<String>::new());
         let vector = hashing_embedder().embed("for a minute").await.unwrap();
-        let near = VectorQuery { vector: &vector, limit: 5, min_similarity: 0.0 };
-        assert_eq!(stores.stores.memory.recall(&writer, near, NOW.saturating_add(MINUTE)).await.unwrap(), []);
+        let query = VectorQuery { vector: &vector, limit: 5, min_similarity: 0.0 };
+        assert_eq!(stores.stores.memory.recall(&writer, query, NOW.saturating_add(MINUTE)).await.unwrap(), []);
     }
 }
 
 #[tokio::test]
-async fn one_memory_or_all_are_forgotten() {
+async fn one_memory_or_all_can_be_forgotten() {
     for stores in TestStores::each().await {
         let writer = owner("acme", "writer");
         for text in ["one", "two", "three"] {
@@ -123,12 +119,12 @@ async fn one_memory_or_all_are_forgotten() {
 }
 
 #[tokio::test]
-async fn what_was_remembered_survives_a_crash() {
+async fn a_memory_survives_a_crash() {
     let stores = TestStores::sqlite().await;
     let writer = owner("acme", "writer");
-    stores.remember(&writer, memory("kept", NOW)).await;
+    stores.remember(&writer, memory("stored", NOW)).await;
     let stores = stores.crash_and_reopen().await;
-    assert_eq!(stores.recall(&writer, "kept", 5, 0.9).await.len(), 1);
+    assert_eq!(stores.recall(&writer, "stored", 5, 0.9).await.len(), 1);
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! The audit: brackets, reading, walking, pruning.
+//! The audit: entries, reading, verification, pruning.
 
 use protocol::audit::Event;
 
@@ -6,31 +6,31 @@ use super::*;
 use crate::audit::{AuditSeq, PruneReport};
 
 #[tokio::test]
-async fn an_act_has_an_opening_and_a_closing_and_the_chain_holds() {
+async fn an_entry_is_opened_and_closed_and_the_chain_is_valid() {
     for stores in TestStores::each().await {
         let audit = &stores.stores.audit;
         let entry = audit.open(opening(1), NOW).await.unwrap();
         assert_eq!((entry.opened(), entry.request()), (AuditSeq(1), &RequestId::from_u128(1)));
         assert_eq!(audit.record_system_event("policy", "a new bundle", NOW).await.unwrap(), AuditSeq(2));
         audit.close(entry, closing(), NOW).await;
-        let found = audit.find(RequestId::from_u128(1).as_str()).await.unwrap();
-        assert_eq!(found.iter().map(|record| record.number).collect::<Vec<_>>(), [1, 3]);
-        assert_eq!(found[0].event, Event::Opened(opening(1)));
-        assert_eq!(found[1].event, Event::Closed { opened: 1, closing: closing() });
+        let records = audit.find(RequestId::from_u128(1).as_str()).await.unwrap();
+        assert_eq!(records.iter().map(|record| record.number).collect::<Vec<_>>(), [1, 3]);
+        assert_eq!(records[0].event, Event::Opened(opening(1)));
+        assert_eq!(records[1].event, Event::Closed { opened: 1, closing: closing() });
         assert_eq!(audit.find("2").await.unwrap().len(), 1);
         assert_eq!(audit.find("99").await.unwrap(), []);
-        let verdict = audit.verify().await.unwrap();
-        assert!(verdict.is_valid(), "{verdict:?}");
-        assert_eq!(verdict.records, 3);
+        let report = audit.verify().await.unwrap();
+        assert!(report.is_valid(), "{report:?}");
+        assert_eq!(report.records, 3);
     }
 }
 
 #[tokio::test]
-async fn a_bracket_that_is_dropped_says_so() {
+async fn an_entry_that_is_dropped_is_closed_as_interrupted() {
     for stores in TestStores::each().await {
         drop(stores.stores.audit.open(opening(1), NOW).await.unwrap());
-        let found = stores.stores.audit.find(RequestId::from_u128(1).as_str()).await.unwrap();
-        assert_eq!(found[1].event, Event::Interrupted { opened: 1 });
+        let records = stores.stores.audit.find(RequestId::from_u128(1).as_str()).await.unwrap();
+        assert_eq!(records[1].event, Event::Interrupted { opened: 1 });
     }
 }
 
@@ -50,42 +50,42 @@ async fn pages_go_from_the_newest_to_the_oldest() {
 }
 
 #[tokio::test]
-async fn concurrent_acts_share_one_chain() {
+async fn concurrent_entries_share_one_chain() {
     for stores in TestStores::each().await {
-        let act = |number: u128| {
+        let call = |number: u128| {
             let audit = stores.stores.audit.clone();
             async move {
                 let entry = audit.open(opening(number), NOW).await.unwrap();
                 audit.close(entry, closing(), NOW).await;
             }
         };
-        futures::future::join_all((0..500).map(act)).await;
-        let verdict = stores.stores.audit.verify().await.unwrap();
-        assert!(verdict.is_valid(), "{verdict:?}");
-        assert_eq!(verdict.records, 1_000);
+        futures::future::join_all((0..500).map(call)).await;
+        let report = stores.stores.audit.verify().await.unwrap();
+        assert!(report.is_valid(), "{report:?}");
+        assert_eq!(report.records, 1_000);
     }
 }
 
 #[tokio::test]
-async fn pruning_stops_before_what_is_open_and_leaves_an_anchor() {
+async fn pruning_stops_before_an_open_entry_and_leaves_an_anchor() {
     for stores in TestStores::each().await {
         let audit = &stores.stores.audit;
         for number in 1..=4 {
             audit.record_system_event("test", &number.to_string(), NOW).await.unwrap();
         }
         let entry = audit.open(opening(1), NOW).await.unwrap();
-        audit.record_system_event("test", "behind", NOW).await.unwrap();
+        audit.record_system_event("test", "later", NOW).await.unwrap();
         let later = NOW.saturating_add(MINUTE);
         assert_eq!(audit.prune(NOW, later).await.unwrap(), PruneReport::default());
         let pruned = audit.prune(later, later).await.unwrap();
         assert_eq!(pruned, PruneReport { records: 4, through: AuditSeq(4) });
         audit.close(entry, closing(), later).await;
-        let verdict = audit.verify().await.unwrap();
-        assert!(verdict.is_valid(), "{verdict:?}");
-        assert_eq!((verdict.anchor, verdict.records), (4, 4));
+        let report = audit.verify().await.unwrap();
+        assert!(report.is_valid(), "{report:?}");
+        assert_eq!((report.anchor, report.records), (4, 4));
         assert_eq!(audit.prune(later.saturating_add(MINUTE), later).await.unwrap().through, AuditSeq(8));
-        let verdict = audit.verify().await.unwrap();
-        assert!(verdict.is_valid(), "{verdict:?}");
-        assert_eq!((verdict.anchor, verdict.records), (8, 1));
+        let report = audit.verify().await.unwrap();
+        assert!(report.is_valid(), "{report:?}");
+        assert_eq!((report.anchor, report.records), (8, 1));
     }
 }

@@ -38,7 +38,7 @@ async fn each_change_has_a_version_and_is_read_back() {
 }
 
 #[tokio::test]
-async fn of_two_who_saw_the_same_version_one_writes() {
+async fn of_two_writers_that_read_the_same_version_one_succeeds() {
     for stores in TestStores::each().await {
         let fence = stores.stores.context.claim(&run_id(1)).await.unwrap();
         let expecting = |version| ContextPut { expect: Some(Version(version)), ..put("a", json!("x")) };
@@ -50,7 +50,7 @@ async fn of_two_who_saw_the_same_version_one_writes() {
 }
 
 #[tokio::test]
-async fn appending_makes_a_list_and_only_a_list_is_appended_to() {
+async fn appending_creates_a_list_and_only_a_list_can_be_appended_to() {
     for stores in TestStores::each().await {
         let fence = stores.stores.context.claim(&run_id(1)).await.unwrap();
         let append = |item: Json| ContextPut { change: ContextChange::Append(item), ..put("list", Json::Null) };
@@ -65,7 +65,7 @@ async fn appending_makes_a_list_and_only_a_list_is_appended_to() {
 }
 
 #[tokio::test]
-async fn a_new_owner_locks_the_old_one_out() {
+async fn a_new_owner_fences_the_old_one() {
     for stores in TestStores::each().await {
         let context = &stores.stores.context;
         let unknown = write(&stores, Fence(1), put("a", json!(1))).await;
@@ -83,7 +83,7 @@ async fn a_new_owner_locks_the_old_one_out() {
 }
 
 #[tokio::test]
-async fn a_value_whose_time_is_up_is_not_read_and_its_end_is_seen() {
+async fn an_expired_value_is_not_read_and_watchers_see_its_end() {
     for stores in TestStores::each().await {
         let context = &stores.stores.context;
         let fence = context.claim(&run_id(1)).await.unwrap();
@@ -97,13 +97,13 @@ async fn a_value_whose_time_is_up_is_not_read_and_its_end_is_seen() {
         let mut watch = context.watch(&run_id(1), Version(1));
         let event = watch.next().await.unwrap().unwrap();
         assert_eq!((event.version, event.value), (Version(2), None));
-        let fresh = ContextPut { expect: Some(Version(0)), ..put("a", json!(2)) };
-        assert_eq!(context.write(&run_id(1), fence, fresh, later).await.unwrap(), Version(3));
+        let new_value = ContextPut { expect: Some(Version(0)), ..put("a", json!(2)) };
+        assert_eq!(context.write(&run_id(1), fence, new_value, later).await.unwrap(), Version(3));
     }
 }
 
 #[tokio::test]
-async fn a_watcher_sees_changes_in_order_until_the_context_goes() {
+async fn a_watcher_sees_changes_in_order_until_the_context_is_removed() {
     for stores in TestStores::each().await {
         let context = stores.stores.context.clone();
         let fence = context.claim(&run_id(1)).await.unwrap();
@@ -115,8 +115,8 @@ async fn a_watcher_sees_changes_in_order_until_the_context_goes() {
             }
             while context.snapshot(&run_id(1), NOW).await.unwrap().version < Version(5) {}
         };
-        let (seen, ()) = tokio::join!(watch.take(5).collect::<Vec<_>>(), change);
-        assert_eq!(seen, [1, 2, 3, 4, 5]);
+        let (versions, ()) = tokio::join!(watch.take(5).collect::<Vec<_>>(), change);
+        assert_eq!(versions, [1, 2, 3, 4, 5]);
         let rest = context.watch(&run_id(1), Version(5)).collect::<Vec<_>>();
         let remove = async { context.remove(&run_id(1), fence).await.unwrap() };
         assert!(tokio::join!(rest, remove).0.is_empty());

@@ -1,4 +1,4 @@
-//! Usage and money: counted, limited, settled, shown.
+//! Usage and money: counting, limits, settlements, costs.
 
 use protocol::{AgentId, CallKey, ErrorCode, PriceBasis};
 
@@ -25,13 +25,13 @@ fn cost(micros: u64) -> Amount {
     Amount { tokens: Tokens { input: 3, output: 4 }, cost: MicroUsd(micros) }
 }
 
-async fn reserve(stores: &TestStores, limit: u64, worst: u64, number: u64) -> Result<Reservation, ReserveError> {
+async fn reserve(stores: &TestStores, limit: u64, upper_bound: u64, number: u64) -> Result<Reservation, ReserveError> {
     let key = CallKey::new(format!("call/{number}")).unwrap();
-    stores.stores.ledger.reserve(&account("alice"), &limits(limit), cost(worst), &key, NOW).await
+    stores.stores.ledger.reserve(&account("alice"), &limits(limit), cost(upper_bound), &key, NOW).await
 }
 
 #[tokio::test]
-async fn requests_are_counted_first_and_forgotten_after_an_hour() {
+async fn requests_count_at_once_and_not_after_an_hour() {
     for stores in TestStores::each().await {
         let ledger = &stores.stores.ledger;
         let alice = UsageKey { tenant: tenant("acme"), user: UserId::new("alice").unwrap() };
@@ -52,17 +52,18 @@ async fn requests_are_counted_first_and_forgotten_after_an_hour() {
 }
 
 #[tokio::test]
-async fn a_thousand_calls_at_once_cannot_overspend_together() {
+async fn a_thousand_concurrent_calls_cannot_overspend_together() {
     for stores in TestStores::each().await {
         let all = futures::future::join_all((0..1_000).map(|number| reserve(&stores, 10_000, 37, number))).await;
-        let (held, refused): (Vec<_>, Vec<_>) = all.into_iter().partition(Result::is_ok);
-        assert_eq!(held.len(), 10_000 / 37);
-        assert!(refused.iter().all(|refusal| matches!(refusal, Err(ReserveError::Exceeded { .. }))));
+        let (reserved, errors): (Vec<_>, Vec<_>) = all.into_iter().partition(Result::is_ok);
+        assert_eq!(reserved.len(), 10_000 / 37);
+        assert!(errors.iter().all(|error| matches!(error, Err(ReserveError::Exceeded { .. }))));
         let settle = |reservation: Result<Reservation, ReserveError>| {
             let ledger = stores.stores.ledger.clone();
             async move { ledger.settle(reservation.unwrap(), Settlement::Actual(cost(30)), NOW).await.unwrap() }
         };
-        let spent: u64 = futures::future::join_all(held.into_iter().map(settle)).await.iter().map(|a| a.cost.0).sum();
+        let spent: u64 =
+            futures::future::join_all(reserved.into_iter().map(settle)).await.iter().map(|a| a.cost.0).sum();
         assert_eq!(spent, 270 * 30);
         let costs = stores.stores.ledger.costs(None).await.unwrap();
         assert_eq!(costs.iter().map(|row| row.actual.cost.0).sum::<u64>(), spent);
@@ -72,15 +73,15 @@ async fn a_thousand_calls_at_once_cannot_overspend_together() {
 }
 
 #[tokio::test]
-async fn a_refusal_says_what_stands_in_the_way() {
+async fn a_rejection_names_the_exceeded_budget() {
     for stores in TestStores::each().await {
-        let held = reserve(&stores, 100, 60, 1).await.unwrap();
+        let reservation = reserve(&stores, 100, 60, 1).await.unwrap();
         let cause = reserve(&stores, 100, 60, 2).await.unwrap_err().cause();
         assert_eq!(cause.code, ErrorCode::BudgetExceeded);
         assert_eq!(cause.details["budget"], "tenant");
         assert_eq!(cause.details["owner"], "acme");
         assert_eq!(cause.details["reserved_usd"], 0.00006);
-        stores.stores.ledger.settle(held, Settlement::Unused, NOW).await.unwrap();
+        stores.stores.ledger.settle(reservation, Settlement::Unused, NOW).await.unwrap();
         assert!(reserve(&stores, 100, 100, 3).await.is_ok());
     }
 }
@@ -98,14 +99,14 @@ async fn a_reservation_that_is_dropped_is_settled_as_estimated() {
 }
 
 #[tokio::test]
-async fn costs_name_who_spent_what_and_when() {
+async fn costs_name_the_user_the_amount_and_the_day() {
     for stores in TestStores::each().await {
         let ledger = &stores.stores.ledger;
         let tomorrow = NOW.saturating_add(MINUTE * 24 * 60);
         for (user, at) in [("alice", NOW), ("bob", NOW), ("alice", tomorrow), ("alice", tomorrow)] {
             let key = CallKey::new("call").unwrap();
-            let held = ledger.reserve(&account(user), &[], cost(9), &key, at).await.unwrap();
-            ledger.settle(held, Settlement::Actual(cost(5)), at).await.unwrap();
+            let reservation = ledger.reserve(&account(user), &[], cost(9), &key, at).await.unwrap();
+            ledger.settle(reservation, Settlement::Actual(cost(5)), at).await.unwrap();
         }
         let all = ledger.costs(None).await.unwrap();
         let rows: Vec<_> = all.iter().map(|row| (row.user.as_str(), row.calls, row.actual.cost.0)).collect();
@@ -116,63 +117,70 @@ async fn costs_name_who_spent_what_and_when() {
         let alice = UsageKey { tenant: tenant("acme"), user: UserId::new("alice").unwrap() };
         let usage = ledger.usage(&alice, Periods::default(), tomorrow).await.unwrap();
         assert_eq!((usage.cost_hour, usage.cost_spent, usage.tokens_spent), (MicroUsd(10), MicroUsd(15), 21));
-        assert_eq!((usage.tenant_cost_spent, usage.tenant_tokens_spent), (MicroUsd(20), 28), "bob's as well");
+        assert_eq!((usage.tenant_cost_spent, usage.tenant_tokens_spent), (MicroUsd(20), 28), "including bob's");
     }
 }
 
-/// Reserves and settles `micros` of alice's, of whom this period may cost a hundred.
+/// Reserves and settles `micros` for alice, whose limit in this period is 100.
 async fn pay(stores: &TestStores, period: Period, micros: u64, at: Timestamp) -> Result<(), ReserveError> {
     let account = account("alice");
     let budget = Budget::User(account.tenant.clone(), account.user.clone());
     let limit = Limit { budget, period, cost_max: Some(MicroUsd(100)), tokens_max: None };
     let key = CallKey::new("call").unwrap();
     let ledger = &stores.stores.ledger;
-    let held = ledger.reserve(&account, &[limit], cost(micros), &key, at).await?;
-    ledger.settle(held, Settlement::Actual(cost(micros)), at).await.unwrap();
+    let reservation = ledger.reserve(&account, &[limit], cost(micros), &key, at).await?;
+    ledger.settle(reservation, Settlement::Actual(cost(micros)), at).await.unwrap();
     Ok(())
 }
 
 #[tokio::test]
-async fn a_limit_of_a_period_begins_anew_at_its_midnight() {
+async fn a_limit_is_free_again_at_the_midnight_that_ends_its_period() {
     // The last second of 30 January 2024, UTC, and the days after it.
     let evening = Timestamp::from_micros(1_706_659_199_000_000);
     let days = |days: u32| evening.saturating_add(MINUTE * 24 * 60 * days + MINUTE);
     let alice = UsageKey { tenant: tenant("acme"), user: UserId::new("alice").unwrap() };
     let cases = [
-        // A period, the first day on which the limit is free again, and the last on which it is not.
+        // A period, the first day on which the limit is free_at again, and the last on which it is not.
         (Period::Days(1), Some(days(0)), evening),
         (Period::Days(7), Some(days(6)), days(5)),
         (Period::Month, Some(days(1)), days(0)),
         (Period::AllTime, None, days(400)),
     ];
-    for (period, free, taken) in cases {
+    for (period, free_at, exceeded_at) in cases {
         for stores in TestStores::each().await {
             pay(&stores, period, 90, evening).await.unwrap();
-            assert!(matches!(pay(&stores, period, 20, taken).await, Err(ReserveError::Exceeded { .. })), "{period:?}");
-            let spent =
-                stores.stores.ledger.usage(&alice, Periods { user: period, tenant: period }, taken).await.unwrap();
+            assert!(
+                matches!(pay(&stores, period, 20, exceeded_at).await, Err(ReserveError::Exceeded { .. })),
+                "{period:?}"
+            );
+            let spent = stores
+                .stores
+                .ledger
+                .usage(&alice, Periods { user: period, tenant: period }, exceeded_at)
+                .await
+                .unwrap();
             assert_eq!((spent.cost_spent, spent.tenant_tokens_spent), (MicroUsd(90), 7), "{period:?}");
-            let Some(free) = free else { continue };
-            pay(&stores, period, 90, free).await.unwrap();
-            assert!(pay(&stores, period, 20, free).await.is_err(), "{period:?}");
+            let Some(free_at) = free_at else { continue };
+            pay(&stores, period, 90, free_at).await.unwrap();
+            assert!(pay(&stores, period, 20, free_at).await.is_err(), "{period:?}");
             let spent =
-                stores.stores.ledger.usage(&alice, Periods { user: period, tenant: period }, free).await.unwrap();
+                stores.stores.ledger.usage(&alice, Periods { user: period, tenant: period }, free_at).await.unwrap();
             assert_eq!(spent.cost_spent, MicroUsd(90), "{period:?}");
         }
     }
 }
 
 #[tokio::test]
-async fn what_was_reckoned_by_the_price_of_a_tier_is_shown_apart() {
+async fn calls_priced_by_their_tier_are_shown_separately() {
     for stores in TestStores::each().await {
         let ledger = &stores.stores.ledger;
         let assumed = Account { price: PriceBasis::Assumed, ..account("alice") };
         let key = CallKey::new("call").unwrap();
-        let held = ledger.reserve(&account("alice"), &[], cost(9), &key, NOW).await.unwrap();
-        ledger.settle(held, Settlement::Actual(cost(5)), NOW).await.unwrap();
+        let reservation = ledger.reserve(&account("alice"), &[], cost(9), &key, NOW).await.unwrap();
+        ledger.settle(reservation, Settlement::Actual(cost(5)), NOW).await.unwrap();
         for settlement in [Settlement::Actual(cost(7)), Settlement::Estimated, Settlement::Unused] {
-            let held = ledger.reserve(&assumed, &[], cost(9), &key, NOW).await.unwrap();
-            ledger.settle(held, settlement, NOW).await.unwrap();
+            let reservation = ledger.reserve(&assumed, &[], cost(9), &key, NOW).await.unwrap();
+            ledger.settle(reservation, settlement, NOW).await.unwrap();
         }
         let rows = ledger.costs(None).await.unwrap();
         let [row] = rows.as_slice() else { panic!("{rows:?}") };

@@ -1,4 +1,4 @@
-//! Runs and their journals: once, owned by one, in order, watched, forgotten.
+//! Runs and their journals: created once, one owner, ordered entries, tails, pruning.
 
 use futures::StreamExt;
 use protocol::event::RunStatus;
@@ -20,16 +20,16 @@ async fn create(stores: &TestStores, number: u128) -> Fence {
 }
 
 #[tokio::test]
-async fn the_same_key_and_body_find_the_first_run_and_another_body_is_a_conflict() {
+async fn the_same_key_and_request_find_the_first_run_and_another_request_conflicts() {
     for stores in TestStores::each().await {
         let runs = &stores.stores.runs;
         assert!(matches!(runs.create(&new_run(1), Some(&key("k")), NOW).await.unwrap(), Created::New(_)));
-        let again = runs.create(&new_run(2), Some(&key("k")), NOW).await.unwrap();
-        assert_eq!(again, Created::Existing(run_id(1)));
+        let repeated = runs.create(&new_run(2), Some(&key("k")), NOW).await.unwrap();
+        assert_eq!(repeated, Created::Existing(run_id(1)));
         let other = NewRun { request_hash: ContentHash::of(b"other"), ..new_run(3) };
         assert_eq!(runs.create(&other, Some(&key("k")), NOW).await.unwrap(), Created::Conflict);
-        let elsewhere = NewRun { tenant: tenant("other"), ..new_run(4) };
-        assert!(matches!(runs.create(&elsewhere, Some(&key("k")), NOW).await.unwrap(), Created::New(_)));
+        let other_tenant = NewRun { tenant: tenant("other"), ..new_run(4) };
+        assert!(matches!(runs.create(&other_tenant, Some(&key("k")), NOW).await.unwrap(), Created::New(_)));
         assert_eq!(runs.get(&run_id(2)).await.unwrap(), None);
     }
 }
@@ -46,7 +46,7 @@ async fn a_repeated_request_finds_its_run_by_its_id() {
 }
 
 #[tokio::test]
-async fn of_many_requests_with_one_key_at_once_one_makes_the_run() {
+async fn of_concurrent_requests_with_one_key_one_creates_the_run() {
     for stores in TestStores::each().await {
         let create = |number: u128| {
             let runs = stores.stores.runs.clone();
@@ -59,7 +59,7 @@ async fn of_many_requests_with_one_key_at_once_one_makes_the_run() {
 }
 
 #[tokio::test]
-async fn a_run_is_held_by_one_owner_until_the_lease_lapses() {
+async fn a_run_has_one_owner_until_its_lease_expires() {
     for stores in TestStores::each().await {
         let runs = &stores.stores.runs;
         let first = create(&stores, 1).await;
@@ -72,8 +72,8 @@ async fn a_run_is_held_by_one_owner_until_the_lease_lapses() {
         let second = runs.claim(&run_id(1), &next, MINUTE, later).await.unwrap().unwrap();
         assert!(second > first);
         assert_eq!(runs.list_unclaimed(later, 10).await.unwrap(), []);
-        let head = runs.get(&run_id(1)).await.unwrap().unwrap();
-        assert_eq!((head.fence, head.pod), (second, next));
+        let record = runs.get(&run_id(1)).await.unwrap().unwrap();
+        assert_eq!((record.fence, record.pod), (second, next));
         assert!(matches!(runs.renew(&run_id(1), first, MINUTE, later).await, Err(JournalError::Fenced)));
         runs.release(&run_id(1), first).await;
         assert_eq!(runs.claim(&run_id(1), &pod(), MINUTE, later).await.unwrap(), None);
@@ -106,8 +106,8 @@ async fn entries_follow_each_other_without_a_gap() {
         let entries = [started("a"), done("a", "one")];
         let receipt = journal.append(&run_id(1), fence, Seq(0), &entries, NOW).await.unwrap();
         assert_eq!(receipt.through(), Seq(2));
-        let late = journal.append(&run_id(1), fence, Seq(1), &[started("b")], NOW).await;
-        assert!(matches!(late, Err(JournalError::OutOfOrder { found: Seq(2) })));
+        let stale = journal.append(&run_id(1), fence, Seq(1), &[started("b")], NOW).await;
+        assert!(matches!(stale, Err(JournalError::OutOfOrder { found: Seq(2) })));
         let empty = journal.append(&run_id(1), fence, Seq(2), &[], NOW).await;
         assert!(matches!(empty, Err(JournalError::Size { found: 0 })));
         let unknown = journal.append(&run_id(9), fence, Seq(0), &[started("b")], NOW).await;
@@ -119,21 +119,21 @@ async fn entries_follow_each_other_without_a_gap() {
 }
 
 #[tokio::test]
-async fn a_head_follows_its_journal_to_the_end_and_no_further() {
+async fn a_run_record_follows_its_journal_to_the_end_and_no_further() {
     for stores in TestStores::each().await {
         let (runs, journal) = (&stores.stores.runs, &stores.stores.journal);
         let fence = create(&stores, 1).await;
-        let state = || async { runs.get(&run_id(1)).await.unwrap().unwrap().status };
-        assert_eq!(state().await, RunStatus::Queued);
-        let asked = Entry::ApprovalRequested { key: step_key("a"), prompt: "well?".into() };
-        let _ = journal.append(&run_id(1), fence, Seq(0), &[started("a"), asked], NOW).await.unwrap();
-        assert_eq!(state().await, RunStatus::WaitingApproval);
+        let status = || async { runs.get(&run_id(1)).await.unwrap().unwrap().status };
+        assert_eq!(status().await, RunStatus::Queued);
+        let requested = Entry::ApprovalRequested { key: step_key("a"), prompt: "well?".into() };
+        let _ = journal.append(&run_id(1), fence, Seq(0), &[started("a"), requested], NOW).await.unwrap();
+        assert_eq!(status().await, RunStatus::WaitingApproval);
         assert_eq!(runs.reply(&run_id(1)).await.unwrap(), None);
-        let past = [ended(), started("b")];
-        let refused = journal.append(&run_id(1), fence, Seq(2), &past, NOW).await;
-        assert!(matches!(refused, Err(JournalError::Size { .. })));
+        let after_end = [ended(), started("b")];
+        let error = journal.append(&run_id(1), fence, Seq(2), &after_end, NOW).await;
+        assert!(matches!(error, Err(JournalError::Size { .. })));
         let _ = journal.append(&run_id(1), fence, Seq(2), &[ended()], NOW).await.unwrap();
-        assert_eq!(state().await, RunStatus::Success);
+        assert_eq!(status().await, RunStatus::Success);
         assert_eq!(runs.reply(&run_id(1)).await.unwrap(), Some(reply("run_1")));
         let after = journal.append(&run_id(1), fence, Seq(3), &[started("b")], NOW).await;
         assert!(matches!(after, Err(JournalError::Ended)), "{after:?}");
@@ -143,41 +143,42 @@ async fn a_head_follows_its_journal_to_the_end_and_no_further() {
 }
 
 #[tokio::test]
-async fn a_run_waits_for_a_person_until_the_last_of_its_questions_is_answered() {
+async fn a_run_awaits_approval_until_its_last_request_is_resolved() {
     for stores in TestStores::each().await {
         let (runs, journal) = (&stores.stores.runs, &stores.stores.journal);
         let fence = create(&stores, 1).await;
-        let asked = |step: &str| Entry::ApprovalRequested { key: step_key(step), prompt: "well?".into() };
+        let requested = |step: &str| Entry::ApprovalRequested { key: step_key(step), prompt: "well?".into() };
         let by = UserId::new("admin").unwrap();
-        let answered = |step: &str| Entry::ApprovalResolved { key: step_key(step), approved: true, by: by.clone() };
+        let resolved = |step: &str| Entry::ApprovalResolved { key: step_key(step), approved: true, by: by.clone() };
         let mut seq = Seq(0);
         let steps = [
-            (vec![asked("a"), asked("b")], RunStatus::WaitingApproval),
-            (vec![answered("a"), started("a")], RunStatus::WaitingApproval),
-            (vec![answered("b")], RunStatus::Running),
-            (vec![asked("c")], RunStatus::WaitingApproval),
+            (vec![requested("a"), requested("b")], RunStatus::WaitingApproval),
+            (vec![resolved("a"), started("a")], RunStatus::WaitingApproval),
+            (vec![resolved("b")], RunStatus::Running),
+            (vec![requested("c")], RunStatus::WaitingApproval),
             (vec![Entry::DeadlinePassed], RunStatus::Running),
         ];
-        for (entries, state) in steps {
+        for (entries, status) in steps {
             seq = journal.append(&run_id(1), fence, seq, &entries, NOW).await.unwrap().through();
-            assert_eq!(runs.get(&run_id(1)).await.unwrap().unwrap().status, state, "after {entries:?}");
+            assert_eq!(runs.get(&run_id(1)).await.unwrap().unwrap().status, status, "after {entries:?}");
         }
     }
 }
 
 #[tokio::test]
-async fn a_run_has_what_it_begins_with_or_does_not_begin() {
+async fn a_run_is_created_with_its_entries_or_not_at_all() {
     for stores in TestStores::each().await {
         let (runs, journal) = (&stores.stores.runs, &stores.stores.journal);
-        let begun = runs.create_with_entries(&new_run(1), None, &[started("a"), done("a", "one")], NOW).await.unwrap();
-        let (Created::New(fence), Some(receipt)) = begun else { panic!("{begun:?}") };
+        let created =
+            runs.create_with_entries(&new_run(1), None, &[started("a"), done("a", "one")], NOW).await.unwrap();
+        let (Created::New(fence), Some(receipt)) = created else { panic!("{created:?}") };
         assert_eq!((receipt.run(), receipt.after(), receipt.through()), (&run_id(1), Seq(0), Seq(2)));
-        let again = runs.create_with_entries(&new_run(1), None, &[started("a")], NOW).await.unwrap();
-        assert_eq!(again, (Created::Existing(run_id(1)), None));
+        let repeated = runs.create_with_entries(&new_run(1), None, &[started("a")], NOW).await.unwrap();
+        assert_eq!(repeated, (Created::Existing(run_id(1)), None));
         assert_eq!(journal.read(&run_id(1), Seq(0), 10).await.unwrap().len(), 2);
         let _ = journal.append(&run_id(1), fence, Seq(2), &[ended()], NOW).await.unwrap();
-        let refused = runs.create_with_entries(&new_run(2), None, &[ended(), started("a")], NOW).await;
-        assert!(matches!(refused, Err(JournalError::Size { found: 2 })));
+        let error = runs.create_with_entries(&new_run(2), None, &[ended(), started("a")], NOW).await;
+        assert!(matches!(error, Err(JournalError::Size { found: 2 })));
         assert_eq!(runs.get(&run_id(2)).await.unwrap(), None);
         let over = runs.create_with_entries(&new_run(3), None, &[started("a"), ended()], NOW).await.unwrap();
         assert!(matches!(over, (Created::New(_), Some(_))));
@@ -187,7 +188,7 @@ async fn a_run_has_what_it_begins_with_or_does_not_begin() {
 }
 
 #[tokio::test]
-async fn lists_are_the_tenants_own_the_newest_first_and_go_on_where_they_stopped() {
+async fn lists_show_one_tenants_runs_newest_first_page_by_page() {
     for stores in TestStores::each().await {
         let runs = &stores.stores.runs;
         for number in 1..=5 {
@@ -197,7 +198,7 @@ async fn lists_are_the_tenants_own_the_newest_first_and_go_on_where_they_stopped
         let _ = runs.create(&other, None, NOW).await.unwrap();
         let filter = RunFilter { tenant: Some(tenant("acme")), status: None };
         let first = runs.list(&filter, None, 3).await.unwrap();
-        let names: Vec<_> = first.runs.iter().map(|head| head.run.clone()).collect();
+        let names: Vec<_> = first.runs.iter().map(|record| record.run.clone()).collect();
         assert_eq!(names, [run_id(5), run_id(4), run_id(3)]);
         let rest = runs.list(&filter, first.next, 3).await.unwrap();
         assert_eq!(rest.runs.len(), 2);
@@ -210,7 +211,7 @@ async fn lists_are_the_tenants_own_the_newest_first_and_go_on_where_they_stopped
 }
 
 #[tokio::test]
-async fn a_tail_gives_what_was_and_what_comes_and_ends_with_the_run() {
+async fn a_tail_streams_old_and_new_entries_and_ends_with_the_run() {
     for stores in TestStores::each().await {
         let journal = stores.stores.journal.clone();
         let fence = create(&stores, 1).await;
@@ -220,10 +221,10 @@ async fn a_tail_gives_what_was_and_what_comes_and_ends_with_the_run() {
             let _ = journal.append(&run_id(1), fence, Seq(1), &[done("a", "x")], NOW).await.unwrap();
             let _ = journal.append(&run_id(1), fence, Seq(2), &[ended()], NOW).await.unwrap();
         };
-        let (seen, ()) = tokio::join!(tail, write);
-        assert_eq!(seen, [1, 2, 3]);
-        let late = journal.tail(&run_id(1), Seq(1)).map(|item| item.unwrap().seq.0).collect::<Vec<_>>().await;
-        assert_eq!(late, [2, 3]);
+        let (numbers, ()) = tokio::join!(tail, write);
+        assert_eq!(numbers, [1, 2, 3]);
+        let stale = journal.tail(&run_id(1), Seq(1)).map(|item| item.unwrap().seq.0).collect::<Vec<_>>().await;
+        assert_eq!(stale, [2, 3]);
     }
 }
 
@@ -233,15 +234,15 @@ async fn a_tail_ends_when_the_store_closes() {
         create(&stores, 1).await;
         let tail = stores.stores.journal.tail(&run_id(1), Seq(0)).collect::<Vec<_>>();
         let close = async { stores.stores.maintenance.close(NOW).await.unwrap() };
-        let (seen, ()) = tokio::join!(tail, close);
-        assert!(seen.is_empty());
-        let refused = stores.stores.runs.create(&new_run(2), None, NOW).await;
-        assert!(matches!(refused, Err(StoreError::Closed)));
+        let (numbers, ()) = tokio::join!(tail, close);
+        assert!(numbers.is_empty());
+        let error = stores.stores.runs.create(&new_run(2), None, NOW).await;
+        assert!(matches!(error, Err(StoreError::Closed)));
     }
 }
 
 #[tokio::test]
-async fn what_ended_long_ago_is_forgotten_and_its_key_is_free_again() {
+async fn a_run_that_ended_long_ago_is_pruned_and_its_key_is_free() {
     for stores in TestStores::each().await {
         let (runs, journal) = (&stores.stores.runs, &stores.stores.journal);
         let Created::New(fence) = runs.create(&new_run(1), Some(&key("k")), NOW).await.unwrap() else { panic!() };

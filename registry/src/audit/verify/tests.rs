@@ -1,4 +1,4 @@
-//! Every way to tamper with a chain, and the place that the walk names.
+//! Every way to tamper with a chain, and the violation that the verifier reports.
 
 use ed25519_dalek::VerifyingKey;
 use greenroom_protocol as protocol;
@@ -23,18 +23,18 @@ fn event(message: &str) -> EventJson {
     EventJson::from_event(&Event::System { subject: "test".into(), message: message.into() }).unwrap()
 }
 
-fn extend(link: &mut ChainTip, numbers: std::ops::RangeInclusive<u64>) -> Vec<ChainRow> {
-    numbers.map(|number| link.append(Timestamp::from_micros(1), &event(&format!("record {number}")))).collect()
+fn extend(tip: &mut ChainTip, numbers: std::ops::RangeInclusive<u64>) -> Vec<ChainRow> {
+    numbers.map(|number| tip.append(Timestamp::from_micros(1), &event(&format!("record {number}")))).collect()
 }
 
 /// Twenty records; the tenth and the last are signed.
 fn chain() -> Chain {
     let signer = Signer::ephemeral([7; 32]);
-    let mut link = ChainTip::genesis();
-    let mut rows = extend(&mut link, 1..=SIGNED);
-    let middle = signer.sign(HeadKind::Running, link, Timestamp::from_micros(2));
-    rows.extend(extend(&mut link, SIGNED + 1..=RECORDS));
-    let end = signer.sign(HeadKind::Running, link, Timestamp::from_micros(3));
+    let mut tip = ChainTip::genesis();
+    let mut rows = extend(&mut tip, 1..=SIGNED);
+    let middle = signer.sign(HeadKind::Running, tip, Timestamp::from_micros(2));
+    rows.extend(extend(&mut tip, SIGNED + 1..=RECORDS));
+    let end = signer.sign(HeadKind::Running, tip, Timestamp::from_micros(3));
     Chain { signer, rows, heads: vec![end, middle] }
 }
 
@@ -43,22 +43,22 @@ impl Chain {
         self.signer.verifying_key()
     }
 
-    fn verdict(&self) -> ChainReport {
+    fn report(&self) -> ChainReport {
         let mut verifier = ChainVerifier::new(&self.key(), self.heads.clone());
         self.rows.iter().for_each(|row| verifier.verify_next(row));
         verifier.finish()
     }
 
     #[track_caller]
-    fn check(&self, fault: ChainViolation) {
-        assert_eq!(self.verdict().violation, Some(fault));
+    fn check(&self, violation: ChainViolation) {
+        assert_eq!(self.report().violation, Some(violation));
     }
 }
 
 #[test]
-fn a_whole_chain_holds() {
-    let verdict = chain().verdict();
-    assert_eq!(verdict, ChainReport { records: RECORDS, anchor: 0, signed: RECORDS, violation: None });
+fn a_complete_chain_is_valid() {
+    let report = chain().report();
+    assert_eq!(report, ChainReport { records: RECORDS, anchor: 0, signed: RECORDS, violation: None });
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn a_changed_record_is_named() {
 }
 
 #[test]
-fn a_changed_record_with_a_new_hash_is_found_by_its_successor() {
+fn a_changed_record_with_a_new_hash_is_detected_at_its_successor() {
     let mut chain = chain();
     let row = &mut chain.rows[6];
     row.record = row.record.replace("record 7", "record X");
@@ -90,15 +90,15 @@ fn a_removed_record_is_named_whether_or_not_the_rest_was_renumbered() {
 #[test]
 fn an_inserted_record_is_named() {
     let mut chain = chain();
-    let mut link = ChainTip { number: 6, hash: chain.rows[5].hash };
-    let forged = link.append(Timestamp::from_micros(1), &event("forged"));
+    let mut tip = ChainTip { number: 6, hash: chain.rows[5].hash };
+    let forged = tip.append(Timestamp::from_micros(1), &event("forged"));
     chain.rows.iter_mut().skip(6).for_each(|row| row.number += 1);
     chain.rows.insert(6, forged);
     chain.check(ChainViolation::Inserted { number: 7 });
 }
 
 #[test]
-fn a_cut_tail_is_found_by_the_signature() {
+fn a_truncated_chain_is_detected_by_the_signed_head() {
     let mut chain = chain();
     chain.rows.truncate(15);
     chain.check(ChainViolation::Truncated { after: 15, signed: RECORDS });
@@ -107,47 +107,47 @@ fn a_cut_tail_is_found_by_the_signature() {
 }
 
 #[test]
-fn a_rewritten_chain_is_found_between_two_signatures() {
+fn a_rewritten_chain_is_detected_between_two_signed_heads() {
     let mut chain = chain();
-    let mut link = ChainTip { number: 12, hash: chain.rows[11].hash };
+    let mut tip = ChainTip { number: 12, hash: chain.rows[11].hash };
     chain.rows.truncate(12);
-    chain.rows.extend((13..=RECORDS).map(|_| link.append(Timestamp::from_micros(1), &event("rewritten"))));
+    chain.rows.extend((13..=RECORDS).map(|_| tip.append(Timestamp::from_micros(1), &event("rewritten"))));
     chain.check(ChainViolation::Rewritten { after: SIGNED, through: RECORDS });
 }
 
 #[test]
 fn a_signature_that_is_not_the_keys_own_is_named() {
     let mut chain = chain();
-    let mut link = ChainTip { number: 12, hash: chain.rows[11].hash };
+    let mut tip = ChainTip { number: 12, hash: chain.rows[11].hash };
     chain.rows.truncate(12);
-    chain.rows.extend((13..=RECORDS).map(|_| link.append(Timestamp::from_micros(1), &event("rewritten"))));
-    chain.heads[0] = Signer::ephemeral([9; 32]).sign(HeadKind::Running, link, Timestamp::from_micros(3));
+    chain.rows.extend((13..=RECORDS).map(|_| tip.append(Timestamp::from_micros(1), &event("rewritten"))));
+    chain.heads[0] = Signer::ephemeral([9; 32]).sign(HeadKind::Running, tip, Timestamp::from_micros(3));
     chain.check(ChainViolation::Forged { number: RECORDS });
     chain.heads.clear();
     chain.check(ChainViolation::Unsigned);
 }
 
 #[test]
-fn a_record_behind_a_sealed_end_was_inserted() {
+fn a_record_after_a_closed_end_was_inserted() {
     let mut chain = chain();
-    let link = ChainTip { number: RECORDS, hash: chain.rows[19].hash };
-    chain.heads.push(chain.signer.sign(HeadKind::Closed, link, Timestamp::from_micros(4)));
-    assert!(chain.verdict().is_valid());
-    let mut end = link;
+    let tip = ChainTip { number: RECORDS, hash: chain.rows[19].hash };
+    chain.heads.push(chain.signer.sign(HeadKind::Closed, tip, Timestamp::from_micros(4)));
+    assert!(chain.report().is_valid());
+    let mut end = tip;
     chain.rows.extend(extend(&mut end, RECORDS + 1..=RECORDS + 1));
     chain.check(ChainViolation::Inserted { number: RECORDS + 1 });
-    chain.heads.push(chain.signer.sign(HeadKind::Running, link, Timestamp::from_micros(5)));
-    assert!(chain.verdict().is_valid(), "the next start opens the end again");
+    chain.heads.push(chain.signer.sign(HeadKind::Running, tip, Timestamp::from_micros(5)));
+    assert!(chain.report().is_valid(), "the next start may append after the end again");
 }
 
 #[test]
-fn a_pruned_chain_begins_behind_its_anchor_and_nowhere_else() {
+fn a_pruned_chain_starts_after_its_anchor_and_nowhere_else() {
     let mut chain = chain();
-    let link = ChainTip { number: 5, hash: chain.rows[4].hash };
-    chain.heads.push(chain.signer.sign(HeadKind::Anchor, link, Timestamp::from_micros(4)));
+    let tip = ChainTip { number: 5, hash: chain.rows[4].hash };
+    chain.heads.push(chain.signer.sign(HeadKind::Anchor, tip, Timestamp::from_micros(4)));
     chain.rows.drain(..5);
-    let verdict = chain.verdict();
-    assert_eq!(verdict, ChainReport { records: RECORDS - 5, anchor: 5, signed: RECORDS, violation: None });
+    let report = chain.report();
+    assert_eq!(report, ChainReport { records: RECORDS - 5, anchor: 5, signed: RECORDS, violation: None });
     chain.rows.remove(0);
     chain.check(ChainViolation::Removed { number: 6 });
     chain.heads.pop();

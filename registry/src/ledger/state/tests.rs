@@ -1,4 +1,4 @@
-//! The book's arithmetic: windows, trees of budgets, settling, what a crash left.
+//! The arithmetic of the ledger: windows, trees of budgets, settlements, recovery after a crash.
 
 use proptest::prelude::{Strategy, any, prop};
 use proptest::{prop_assert, prop_assert_eq, proptest};
@@ -18,7 +18,7 @@ fn account() -> Account {
     }
 }
 
-fn who() -> UsageKey {
+fn usage_key() -> UsageKey {
     UsageKey { tenant: account().tenant, user: account().user }
 }
 
@@ -43,20 +43,20 @@ const NOW: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
 #[test]
 fn a_request_counts_itself() {
     let mut state = LedgerState::default();
-    assert_eq!(state.count(&who(), Periods::default(), NOW).requests_hour, 1);
-    assert_eq!(state.count(&who(), Periods::default(), NOW).requests_hour, 2);
-    assert_eq!(state.usage(&who(), Periods::default(), NOW).requests_hour, 2);
+    assert_eq!(state.count(&usage_key(), Periods::default(), NOW).requests_hour, 1);
+    assert_eq!(state.count(&usage_key(), Periods::default(), NOW).requests_hour, 2);
+    assert_eq!(state.usage(&usage_key(), Periods::default(), NOW).requests_hour, 2);
     let later = NOW.saturating_add(std::time::Duration::from_secs(62 * 60));
-    assert_eq!(state.usage(&who(), Periods::default(), later).requests_hour, 0);
+    assert_eq!(state.usage(&usage_key(), Periods::default(), later).requests_hour, 0);
 }
 
 #[test]
-fn the_tightest_budget_of_the_tree_decides_and_nothing_is_set_aside() {
+fn the_tightest_budget_of_the_tree_decides_and_nothing_is_reserved() {
     let mut state = LedgerState::default();
     let limits = [tenant(1_000), limit(Budget::Run(RunId::new("run_1").unwrap()), 100)];
     let first = state.reserve(&account(), &limits, cost(60), &key(1), NOW).unwrap();
-    let refused = state.reserve(&account(), &limits, cost(60), &key(2), NOW).unwrap_err();
-    let ReserveError::Exceeded { budget: Budget::Run(_), by } = refused else { panic!("{refused:?}") };
+    let error = state.reserve(&account(), &limits, cost(60), &key(2), NOW).unwrap_err();
+    let ReserveError::Exceeded { budget: Budget::Run(_), by } = error else { panic!("{error:?}") };
     let expected =
         Exceeded::Cost { max: MicroUsd(100), spent: MicroUsd(0), reserved: MicroUsd(60), requested: MicroUsd(60) };
     assert_eq!(by, expected);
@@ -68,68 +68,68 @@ fn the_tightest_budget_of_the_tree_decides_and_nothing_is_set_aside() {
 fn tokens_have_limits_of_their_own() {
     let mut state = LedgerState::default();
     let limits = [Limit { cost_max: None, tokens_max: Some(100), ..tenant(0) }];
-    let worst = Amount { tokens: Tokens { input: 60, output: 41 }, cost: MicroUsd(0) };
-    let refused = state.reserve(&account(), &limits, worst, &key(1), NOW).unwrap_err();
-    assert_eq!(refused.cause().details["max_tokens"], 100);
-    assert_eq!(refused.cause().code, protocol::ErrorCode::BudgetExceeded);
+    let upper_bound = Amount { tokens: Tokens { input: 60, output: 41 }, cost: MicroUsd(0) };
+    let error = state.reserve(&account(), &limits, upper_bound, &key(1), NOW).unwrap_err();
+    assert_eq!(error.cause().details["max_tokens"], 100);
+    assert_eq!(error.cause().code, protocol::ErrorCode::BudgetExceeded);
 }
 
 #[test]
-fn what_was_not_sent_costs_nothing_and_what_never_answered_costs_its_reservation() {
+fn an_unsent_call_is_free_and_an_unreported_one_costs_its_reservation() {
     let mut state = LedgerState::default();
     let unsent = state.reserve(&account(), &[], cost(60), &key(1), NOW).unwrap();
     assert_eq!(state.settle(unsent, Settlement::Unused, NOW), Amount::default());
-    let silent = state.reserve(&account(), &[], cost(60), &key(2), NOW).unwrap();
-    assert_eq!(state.settle(silent, Settlement::Estimated, NOW), cost(60));
+    let unreported = state.reserve(&account(), &[], cost(60), &key(2), NOW).unwrap();
+    assert_eq!(state.settle(unreported, Settlement::Estimated, NOW), cost(60));
     let deltas = state.drain_deltas();
-    let (_, spend) = deltas.costs.iter().next().unwrap();
-    assert_eq!((spend.calls, spend.calls_estimated, spend.estimated), (0, 1, cost(60)));
-    assert_eq!(state.usage(&who(), Periods::default(), NOW).cost_spent, MicroUsd(60));
+    let (_, cost) = deltas.costs.iter().next().unwrap();
+    assert_eq!((cost.calls, cost.calls_estimated, cost.estimated), (0, 1, Amount::of_cost(MicroUsd(60))));
+    assert_eq!(state.usage(&usage_key(), Periods::default(), NOW).cost_spent, MicroUsd(60));
 }
 
 #[test]
-fn a_reservation_that_could_not_be_written_leaves_no_trace() {
+fn a_reservation_that_could_not_be_written_has_no_effect() {
     let mut state = LedgerState::default();
-    let lost = state.reserve(&account(), &[tenant(100)], cost(100), &key(1), NOW).unwrap();
+    let failed = state.reserve(&account(), &[tenant(100)], cost(100), &key(1), NOW).unwrap();
     let deltas = state.drain_deltas();
     state.restore_deltas(deltas);
-    state.cancel_reservation(lost);
+    state.cancel_reservation(failed);
     assert!(state.drain_deltas().reserved.is_empty());
     assert!(state.reserve(&account(), &[tenant(100)], cost(100), &key(2), NOW).is_ok());
 }
 
 #[test]
-fn what_a_crash_left_is_settled_as_estimated() {
+fn a_reservation_open_at_a_crash_is_settled_as_estimated() {
     let mut state = LedgerState::default();
-    let _lost = state.reserve(&account(), &[], cost(60), &key(1), NOW).unwrap();
-    let mut held = state.drain_deltas().reserved;
+    let _open = state.reserve(&account(), &[], cost(60), &key(1), NOW).unwrap();
+    let mut open = state.drain_deltas().reserved;
     let mut next = LedgerState::default();
-    next.restore_reservation(held.remove(0));
+    next.restore_reservation(open.remove(0));
     assert_eq!(next.settle_outstanding(NOW), 1);
     assert_eq!(next.settle_outstanding(NOW), 0);
-    assert_eq!(next.usage(&who(), Periods::default(), NOW).cost_spent, MicroUsd(60));
+    assert_eq!(next.usage(&usage_key(), Periods::default(), NOW).cost_spent, MicroUsd(60));
 }
 
 proptest! {
-    /// Whatever is requested, in whatever order it is settled: what is spent and set aside never passes
-    /// the limit, and what is booked is what was settled.
+    /// For any requests, settled in any order: spending plus reservations never exceeds the limit, and
+    /// the charged sum equals the settled sum.
     #[test]
     fn no_order_of_calls_overspends(
         calls in prop::collection::vec((1_u64..50, 0_u64..=100, any::<bool>()), 1..200).prop_map(|calls| calls),
     ) {
         let mut state = LedgerState::default();
-        let mut held = Vec::new();
+        let mut open = Vec::new();
         let mut spent = 0;
-        for (number, (worst, percent, settles_now)) in calls.into_iter().enumerate() {
-            if let Ok(reservation) = state.reserve(&account(), &[tenant(1_000)], cost(worst), &key(number as u64), NOW) {
-                held.push((reservation, worst, worst * percent / 100));
+        for (number, (upper_bound, percent, is_settled_now)) in calls.into_iter().enumerate() {
+            if let Ok(reservation) = state.reserve(&account(), &[tenant(1_000)], cost(upper_bound), &key(number as u64), NOW) {
+                open.push((reservation, upper_bound, upper_bound * percent / 100));
             }
-            let reserved: u64 = held.iter().map(|(_, worst, _)| worst).sum();
+            let reserved: u64 = open.iter().map(|(_, upper_bound, _)| upper_bound).sum();
             prop_assert!(spent + reserved <= 1_000);
-            if settles_now && let Some((reservation, _, actual)) = held.pop() {
+            if is_settled_now && let Some((reservation, _, actual)) = open.pop() {
                 spent += state.settle(reservation, Settlement::Actual(cost(actual)), NOW).cost.0;
             }
         }
-        prop_assert_eq!(state.usage(&who(), Periods::default(), NOW).cost_spent.0, spent);
+        prop_assert_eq!(state.usage(&usage_key(), Periods::default(), NOW).cost_spent.0, spent);
     }
 }

@@ -1,5 +1,5 @@
-//! The tip of the audit's hash chain, as the writer keeps it: loaded and checked at the start, moved by
-//! each commit, and signed at intervals.
+//! The writer's state of the audit's hash chain: its tip is loaded and checked at the start, moved by each
+//! commit, and signed at intervals.
 
 use std::collections::BTreeSet;
 

@@ -19,7 +19,7 @@ const UPSERT_VALUE: &str = "INSERT INTO context_values (run, key, version, value
                             ON CONFLICT (run, key) DO UPDATE SET version = excluded.version, value = excluded.value, \
                             expires_at = excluded.expires_at";
 
-/// Takes over a context, and creates it if it does not exist.
+/// Claims a context, and creates it if it does not exist.
 pub(super) struct ClaimContext {
     pub(super) run: RunId,
 }

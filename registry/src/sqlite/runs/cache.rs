@@ -13,7 +13,7 @@ use crate::sqlite::columns::{Columns as _, select};
 /// Records that are cached between commits.
 const CACHED_RECORDS_MAX: usize = 100_000;
 
-/// The record of an existing run, with the number that names it in the journal's table.
+/// The record of an existing run, with its number, which the rows of its journal refer to.
 pub(super) struct CachedRecord {
     pub(super) number: i64,
     pub(super) record: RunRecord,

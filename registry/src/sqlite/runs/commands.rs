@@ -109,7 +109,7 @@ impl WriteCommand for CreateRun {
     }
 }
 
-/// Takes over a run that has no owner.
+/// Claims a run that has no owner.
 pub(super) struct ClaimRun {
     pub(super) run: RunId,
     pub(super) pod: PodId,
@@ -129,7 +129,7 @@ impl WriteCommand for ClaimRun {
         let Self { run, pod, lease, now } = self;
         let leases = &state.shared.leases;
         let active = state.runs.find_mut(&run).filter(|cached| !cached.record.status.is_terminal());
-        let Some(CachedRecord { number, record }) = active.filter(|_| !leases.is_held(&run, now)) else {
+        let Some(CachedRecord { number, record }) = active.filter(|_| !leases.is_leased(&run, now)) else {
             return Ok(None);
         };
         let fence = record.transfer_to(&pod);

@@ -1,4 +1,4 @@
-//! The command line: words in, an exit code out. One file a family of commands.
+//! The command line: arguments in, an exit code out. One file for each group of commands.
 
 pub mod args;
 pub mod audit;
@@ -32,24 +32,24 @@ use crate::config::{Flags, LoadedConfig};
 use crate::lifecycle::Signals;
 use crate::telemetry;
 
-/// Log lines of a command, and of a process that hosts the platform, where nothing else is said.
+/// Default log filters: of a command, and of `up`.
 const COMMAND_LOG: &str = "error";
 const UP_LOG: &str = "info";
 /// The exit code of a command that was interrupted.
 const INTERRUPTED: u8 = 130;
 
-/// Does what the words say.
+/// Executes a command.
 pub async fn main(cli: Cli) -> u8 {
     let output = Output::new(cli.common.output);
     if let Command::Completions { shell } = cli.command {
         clap_complete::generate(shell, &mut Cli::command(), "greenroom", &mut std::io::stdout());
         return 0;
     }
-    let done = match load(&flags(&cli.common), std::env::vars()) {
-        Ok(loaded) => command(loaded, cli.command, output).await,
+    let outcome = match load(&flags(&cli.common), std::env::vars()) {
+        Ok(loaded) => execute(loaded, cli.command, output).await,
         Err(error) => Err(error.into()),
     };
-    done.unwrap_or_else(|cause| {
+    outcome.unwrap_or_else(|cause| {
         output.print_error(&cause);
         cause.code.exit_code()
     })
@@ -65,11 +65,11 @@ fn flags(common: &GlobalArgs) -> Flags {
     }
 }
 
-async fn command(loaded: LoadedConfig, command: Command, output: Output) -> Result<u8, Cause> {
+async fn execute(loaded: LoadedConfig, command: Command, output: Output) -> Result<u8, Cause> {
     let config = loaded.config.clone();
     start_log(&loaded, matches!(command, Command::Up))?;
     let mut signals = Signals::listen().map_err(|error| {
-        Cause::new(greenroom_protocol::ErrorCode::Internal, format!("signals cannot be heard: {error}"))
+        Cause::new(greenroom_protocol::ErrorCode::Internal, format!("cannot listen for signals: {error}"))
     })?;
     match command {
         Command::Config(ConfigCommand::Check) => Ok(config::check(&loaded, output)),
@@ -79,23 +79,23 @@ async fn command(loaded: LoadedConfig, command: Command, output: Output) -> Resu
         other => {
             let session = match Session::open(config.clone()).await {
                 Ok(session) => session,
-                Err(refused) => return db::examined(&config, &other, output, refused).await,
+                Err(cause) => return db::examine(&config, &other, output, cause).await,
             };
-            let done = tokio::select! {
-                done = Box::pin(asked(&session, other, output)) => done,
+            let outcome = tokio::select! {
+                outcome = Box::pin(execute_in(&session, other, output)) => outcome,
                 () = signals.next() => Ok(INTERRUPTED),
             };
             tokio::select! {
                 () = session.close() => {}
                 () = signals.next() => {}
             }
-            done
+            outcome
         }
     }
 }
 
-/// The commands that need a platform.
-async fn asked(session: &Session, command: Command, output: Output) -> Result<u8, Cause> {
+/// Executes a command that needs a pod.
+async fn execute_in(session: &Session, command: Command, output: Output) -> Result<u8, Cause> {
     match command {
         Command::Demo(arguments) => demo::demo(session, arguments, output).await,
         Command::Run(command) => run::run(session, command, output).await,
@@ -107,7 +107,7 @@ async fn asked(session: &Session, command: Command, output: Output) -> Result<u8
         Command::Memory(command) => memory::memory(session, command, output).await,
         Command::Costs { since } => costs::costs(session, since, output).await,
         Command::Db(command) => db::db(session, command, output).await,
-        // These need none, and were done before.
+        // These need no pod and are executed by the caller.
         Command::Config(_)
         | Command::Definitions(_)
         | Command::Policy(_)
@@ -116,15 +116,15 @@ async fn asked(session: &Session, command: Command, output: Output) -> Result<u8
     }
 }
 
-fn start_log(loaded: &LoadedConfig, hosts: bool) -> Result<(), Cause> {
+fn start_log(loaded: &LoadedConfig, is_up: bool) -> Result<(), Cause> {
     let filter = match loaded.config.log_filter.as_str() {
-        "" if hosts => UP_LOG,
+        "" if is_up => UP_LOG,
         "" => COMMAND_LOG,
-        said => said,
+        filter => filter,
     };
     telemetry::start(filter, Arc::new(WallClock))
         .map_err(|message| Cause::new(greenroom_protocol::ErrorCode::InvalidConfiguration, message))?;
-    if hosts {
+    if is_up {
         for warning in &loaded.warnings {
             print_note(&format!("warning: {warning}"));
         }

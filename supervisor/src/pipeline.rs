@@ -1,6 +1,7 @@
-//! One request, top-down: gate → authenticate → audit → facts → guard → dispatch → answer. A request
-//! from outside enters at the top; an actor that needs another one re-enters behind the gate, as
-//! itself, and is audited and judged like everybody else.
+//! One request, top-down: admit → authenticate → audit → collect facts → authorize → dispatch → reply. A
+//! request from an ingress passes every stage. A nested request of an actor skips admission and
+//! authentication, because it carries the grant of its permit; it is audited and authorized like any
+//! other.
 
 pub mod admission;
 pub mod facts;
@@ -33,7 +34,7 @@ use self::reply::{Dispatched, PolicyOutcome};
 use self::request_info::RequestInfo;
 use crate::telemetry::Metrics;
 
-/// The stages, in the order of a request.
+/// The stages of a request.
 pub struct Pipeline {
     pub(crate) admission: AdmissionControl,
     pub(crate) authenticator: Authenticator,
@@ -50,128 +51,130 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// Lets a request from outside through. The place that it takes is given back with the reply.
+    /// Serves a request from an ingress. It is in flight until the reply is made.
     pub async fn serve(&self, received: Received) -> Reply {
         self.serve_streaming(received, None).await
     }
 
-    /// As [`Pipeline::serve`]; what a model answers to the request itself is shown as it comes.
+    /// As [`Pipeline::serve`]; the answer of a model to this request is streamed into `sink`.
     pub async fn serve_streaming(&self, received: Received, sink: Option<DeltaSink>) -> Reply {
         let reply = match self.admit(received).await {
-            Ok((_ticket, turn, asked)) => self.process(asked, Some(turn), sink, CommitWaiter::ready()).await,
+            Ok((_in_flight, ticket, request)) => self.process(request, Some(ticket), sink, CommitWaiter::ready()).await,
             Err(reply) => *reply,
         };
         self.metrics.count_reply(reply.status);
         reply
     }
 
-    /// The gate, the authenticator, and the turn of the tenant.
+    /// Admits and authenticates a request, then waits for a pipeline ticket; waiting requests are
+    /// scheduled fairly across tenants.
     async fn admit(
         &self,
         received: Received,
     ) -> Result<(InFlightTicket, PipelineTicket, Box<Authenticated>), Box<Reply>> {
         let info = RequestInfo::from_received(&received);
-        let refused = |cause| Box::new(self.reject(&info, cause));
-        let mut ticket = self.admission.admit().map_err(refused)?;
-        let asked = self.authenticator.authenticate(received).await.map_err(refused)?;
-        let patience = asked.deadline().remaining(self.clock.now());
-        let turn = ticket.wait_turn(&asked.principal().tenant, patience).await.map_err(refused)?;
-        Ok((ticket, turn, Box::new(asked)))
+        let reject = |cause| Box::new(self.reject(&info, cause));
+        let mut in_flight = self.admission.admit().map_err(reject)?;
+        let request = self.authenticator.authenticate(received).await.map_err(reject)?;
+        let timeout = request.deadline().remaining(self.clock.now());
+        let tenant = &request.principal().tenant;
+        let ticket = in_flight.wait_pipeline_ticket(tenant, timeout).await.map_err(reject)?;
+        Ok((in_flight, ticket, Box::new(request)))
     }
 
-    /// Everything behind the gate, at every hop: the bracket, the judgement, the act, the answer. The
-    /// guard judges while the disk writes the opening; the act waits for both.
+    /// The stages of every hop: audit, authorize, execute, reply. The guard evaluates while the disk writes
+    /// the opening of the audit entry; the execution waits for both.
     ///
-    /// A request waits here for its model, thousands at a time, and this future is what it holds
-    /// meanwhile. So what the stages hand on is boxed, and so is each stage that is over by then.
+    /// Thousands of requests wait here for their models, and this future is the memory of each. So the
+    /// values that the stages pass on are boxed, and so is each stage that has ended by then.
     async fn process(
         &self,
-        asked: Box<Authenticated>,
-        turn: Option<PipelineTicket>,
+        request: Box<Authenticated>,
+        ticket: Option<PipelineTicket>,
         sink: Option<DeltaSink>,
-        other: CommitWaiter,
+        caller_commit: CommitWaiter,
     ) -> Reply {
-        let mut info = RequestInfo::from_authenticated(&asked);
-        let handing_in = {
-            let opening = request_info::opening(&asked, &info, &self.pod);
-            // The record of a run is written behind the opening of its start, in one commit.
-            let is_start = matches!(asked.request(), Request::StartRun(_));
+        let mut info = RequestInfo::from_authenticated(&request);
+        let submitted = {
+            let opening = request_info::make_opening(&request, &info, &self.pod);
+            // The run record is written after the opening of its start, in the same commit.
+            let is_start = matches!(request.request(), Request::StartRun(_));
             let timing = if is_start { CommitTiming::Coalesce } else { CommitTiming::Immediate };
             self.audit.submit(opening, timing, self.clock.now())
         };
-        let mut opened = match handing_in.await {
-            Ok(opened) => opened,
-            Err(error) => return self.reject(&info, error.cause()),
-        };
-        let mut decision = PolicyOutcome::default();
-        let came = match Box::pin(self.authorize(asked, &mut info, &mut decision)).await {
-            Ok(permit) => self.execute(&mut opened, other, permit, turn, sink).await,
-            Err(cause) => Err((*cause).into()),
-        };
-        let audit_entry = match opened.into_open_entry().await {
+        let mut audit_entry = match submitted.await {
             Ok(audit_entry) => audit_entry,
             Err(error) => return self.reject(&info, error.cause()),
         };
-        let reply = reply::reply(&info, &self.pod, &decision, came);
+        let mut decision = PolicyOutcome::default();
+        let outcome = match Box::pin(self.authorize(request, &mut info, &mut decision)).await {
+            Ok(permit) => self.execute(&mut audit_entry, caller_commit, permit, ticket, sink).await,
+            Err(cause) => Err((*cause).into()),
+        };
+        let open_entry = match audit_entry.into_open_entry().await {
+            Ok(open_entry) => open_entry,
+            Err(error) => return self.reject(&info, error.cause()),
+        };
+        let reply = reply::make_reply(&info, &self.pod, &decision, outcome);
         self.metrics.count_denial(reply.error.as_ref().map(|cause| cause.code));
-        reply::log(&info, &decision, &reply);
-        let closing = reply::closing(&info, &decision, &reply);
-        self.audit.close(audit_entry, closing, self.clock.now()).await;
+        reply::log_execution(&info, &decision, &reply);
+        let closing = reply::make_closing(&info, &decision, &reply);
+        self.audit.close(open_entry, closing, self.clock.now()).await;
         reply
     }
 
-    /// The facts and the guard.
+    /// Collects the facts of a request and has the guard decide.
     async fn authorize(
         &self,
-        asked: Box<Authenticated>,
+        request: Box<Authenticated>,
         info: &mut RequestInfo,
         decision: &mut PolicyOutcome,
     ) -> Result<Box<Permitted<Request>>, Box<Cause>> {
         let now = self.clock.now();
-        check_deadline(asked.deadline(), now)?;
-        let asked = self.authenticator.refresh(*asked, now).await?;
-        let facts = self.fact_collector.collect(&asked, now).await?;
+        check_deadline(request.deadline(), now)?;
+        let request = self.authenticator.refresh(*request, now).await?;
+        let facts = self.fact_collector.collect(&request, now).await?;
         if let greenroom_rego::Resource::Agent { agent, .. } = &facts.resource {
             info.agent = Some(agent.clone());
         }
-        match self.guard.permit(AccessRequest::new(asked, facts)).await {
+        match self.guard.permit(AccessRequest::new(request, facts)).await {
             Ok(permit) => {
-                *decision = PolicyOutcome::yes(&permit);
+                *decision = PolicyOutcome::from_permit(&permit);
                 Ok(Box::new(permit))
             }
             Err(denied) => {
-                *decision = PolicyOutcome::no(&denied);
+                *decision = PolicyOutcome::from_denial(&denied);
                 Err(Box::new(denied.into()))
             }
         }
     }
 
-    /// The act itself, done once for each idempotency key.
+    /// Executes a permitted request, once for each idempotency key.
     async fn execute(
         &self,
-        opened: &mut PendingAuditEntry,
-        other: CommitWaiter,
+        audit_entry: &mut PendingAuditEntry,
+        caller_commit: CommitWaiter,
         permit: Box<Permitted<Request>>,
-        turn: Option<PipelineTicket>,
+        ticket: Option<PipelineTicket>,
         sink: Option<DeltaSink>,
     ) -> Result<Dispatched, ExecutionFailure> {
-        other.wait().await?;
-        let once = matches!(permit.request(), Request::Invoke(_) | Request::CallTool(_));
-        if once {
-            wait_opening(opened).await?;
+        caller_commit.wait().await?;
+        let is_call = matches!(permit.request(), Request::Invoke(_) | Request::CallTool(_));
+        if is_call {
+            wait_opening(audit_entry).await?;
         }
         check_deadline(permit.grant().deadline(), self.clock.now())?;
-        if once && permit.grant().idempotency().is_some() {
-            return Box::pin(self.execute_idempotent(opened, permit, turn, sink)).await;
+        if is_call && permit.grant().idempotency().is_some() {
+            return Box::pin(self.execute_idempotent(audit_entry, permit, ticket, sink)).await;
         }
-        let held = self.detached_ticket(&permit)?;
-        // The turn ends here: what waits now waits for an actor, not for a stage.
-        drop(turn);
-        self.dispatch(opened, *permit, sink, held).await
+        let run_ticket = self.detached_ticket(&permit)?;
+        // From here on, the request waits for an actor and not for a stage.
+        drop(ticket);
+        self.dispatch(audit_entry, *permit, sink, run_ticket).await
     }
 
-    /// What a run that nobody waits for takes along: a place of its own, or who starts many of them
-    /// would hold none.
+    /// The ticket of a detached run. Without it, a caller could start any number of runs, since the request
+    /// that starts one ends at once.
     fn detached_ticket(&self, permit: &Permitted<Request>) -> Result<Option<RunTicket>, Cause> {
         match permit.request() {
             Request::StartRun(start) if start.detach => {
@@ -181,104 +184,108 @@ impl Pipeline {
         }
     }
 
-    /// As [`Pipeline::act`], for what the caller gave an idempotency key to.
+    /// As [`Pipeline::execute`], for a request with an idempotency key.
     async fn execute_idempotent(
         &self,
-        opened: &mut PendingAuditEntry,
+        audit_entry: &mut PendingAuditEntry,
         permit: Box<Permitted<Request>>,
-        turn: Option<PipelineTicket>,
+        ticket: Option<PipelineTicket>,
         sink: Option<DeltaSink>,
     ) -> Result<Dispatched, ExecutionFailure> {
-        let taken = match self.idempotency.claim(permit.grant()).await? {
+        let claimed = match self.idempotency.claim(permit.grant()).await? {
             Some(KeyClaim::Replay(reply)) => return Ok(Dispatched::Reply(reply)),
-            Some(KeyClaim::Claimed(taken)) => Some(taken),
+            Some(KeyClaim::Claimed(key)) => Some(key),
             None => None,
         };
         let id = permit.grant().request_id().clone();
-        drop(turn);
-        let came = self.dispatch(opened, *permit, sink, None).await;
-        if let Some(taken) = taken {
-            self.idempotency.complete(taken, &reply::stored_reply(&id, &came)).await;
+        drop(ticket);
+        let outcome = self.dispatch(audit_entry, *permit, sink, None).await;
+        if let Some(key) = claimed {
+            self.idempotency.complete(key, &reply::stored_reply(&id, &outcome)).await;
         }
-        came
+        outcome
     }
 
-    /// To the actor that does it, or to the stores where it is only a look. Nobody acts before the opening
-    /// is durable; a run is made behind it, and waits itself. What waits is boxed by itself: a request
-    /// holds the future of its own verb, and not room for the largest of all.
+    /// Passes the permit to the dispatcher, or to the store that a query reads. Nothing is executed before
+    /// the opening is durable; the start of a run waits for that itself, since its record is written in the
+    /// same commit. Each future is boxed by itself, so that a request has the size of its own verb and not
+    /// that of the largest.
     fn dispatch<'a>(
         &'a self,
-        opened: &'a mut PendingAuditEntry,
+        audit_entry: &'a mut PendingAuditEntry,
         permit: Permitted<Request>,
         sink: Option<DeltaSink>,
-        held: Option<RunTicket>,
+        run_ticket: Option<RunTicket>,
     ) -> BoxFuture<'a, Result<Dispatched, ExecutionFailure>> {
         let dispatcher = &self.dispatcher;
         match permit.into_typed() {
             TypedPermit::Invoke(permit) => Box::pin(async move {
-                dispatcher.invoke_streaming(wait_opening(opened).await?, permit, sink).await.map(Dispatched::Outcome)
+                dispatcher
+                    .invoke_streaming(wait_opening(audit_entry).await?, permit, sink)
+                    .await
+                    .map(Dispatched::Outcome)
             }),
             TypedPermit::StartRun(permit) => {
-                Box::pin(dispatcher.start_run(opened, permit, held).map(Dispatched::from_reply).map(Ok))
+                Box::pin(dispatcher.start_run(audit_entry, permit, run_ticket).map(Dispatched::from_reply).map(Ok))
             }
             TypedPermit::StartTeam(permit) => Box::pin(async move {
-                Ok(Dispatched::from_reply(dispatcher.start_team(wait_opening(opened).await?, permit).await))
+                Ok(Dispatched::from_reply(dispatcher.start_team(wait_opening(audit_entry).await?, permit).await))
             }),
             TypedPermit::SignalRun(permit) => Box::pin(async move {
-                Ok(Dispatched::from_reply(dispatcher.signal_run(wait_opening(opened).await?, permit).await))
+                Ok(Dispatched::from_reply(dispatcher.signal_run(wait_opening(audit_entry).await?, permit).await))
             }),
             TypedPermit::ResumeRun(permit) => Box::pin(async move {
-                Ok(Dispatched::from_reply(dispatcher.resume_run(wait_opening(opened).await?, permit).await))
+                Ok(Dispatched::from_reply(dispatcher.resume_run(wait_opening(audit_entry).await?, permit).await))
             }),
             TypedPermit::ContextRead(permit) => Box::pin(async move {
-                dispatcher.context_read(wait_opening(opened).await?, permit).await.map(Dispatched::Outcome)
+                dispatcher.context_read(wait_opening(audit_entry).await?, permit).await.map(Dispatched::Outcome)
             }),
             TypedPermit::ContextWrite(permit) => Box::pin(async move {
-                dispatcher.context_write(wait_opening(opened).await?, permit).await.map(Dispatched::Outcome)
+                dispatcher.context_write(wait_opening(audit_entry).await?, permit).await.map(Dispatched::Outcome)
             }),
             TypedPermit::MemoryRead(permit) => Box::pin(async move {
-                wait_opening(opened).await?;
+                wait_opening(audit_entry).await?;
                 Ok(Dispatched::Outcome(self.memory.read(permit).await?))
             }),
             TypedPermit::MemoryWrite(permit) => Box::pin(async move {
-                wait_opening(opened).await?;
+                wait_opening(audit_entry).await?;
                 Ok(Dispatched::Outcome(self.memory.write(permit).await?))
             }),
             TypedPermit::CallTool(permit) => Box::pin(async move {
-                dispatcher.call_tool(wait_opening(opened).await?, permit).await.map(Dispatched::Outcome)
+                dispatcher.call_tool(wait_opening(audit_entry).await?, permit).await.map(Dispatched::Outcome)
             }),
             TypedPermit::Query(permit) => Box::pin(async move {
-                wait_opening(opened).await?;
+                wait_opening(audit_entry).await?;
                 Ok(Dispatched::Outcome(self.queries.handle(permit).await?))
             }),
         }
     }
 
-    /// The answer to a request that was refused before its bracket could be opened.
+    /// The reply to a request that is rejected before its audit entry is open.
     fn reject(&self, info: &RequestInfo, cause: Cause) -> Reply {
         self.metrics.count_denial(Some(cause.code));
         tracing::info!(
-            request.id = %info.id, trace_id = %info.trace, error.code = %cause.code, "request refused at the door"
+            request.id = %info.id, trace_id = %info.trace, error.code = %cause.code, "request rejected before audit"
         );
-        reply::reply(info, &self.pod, &PolicyOutcome::default(), Err(cause.into()))
+        reply::make_reply(info, &self.pod, &PolicyOutcome::default(), Err(cause.into()))
     }
 }
 
 #[async_trait]
 impl RequestPipeline for Pipeline {
-    async fn handle_after(&self, asked: Authenticated, other: CommitWaiter) -> Reply {
-        self.process(Box::new(asked), None, None, other).await
+    async fn handle_after(&self, request: Authenticated, caller_commit: CommitWaiter) -> Reply {
+        self.process(Box::new(request), None, None, caller_commit).await
     }
 }
 
-/// Waits until the opening is durable.
-async fn wait_opening(opened: &mut PendingAuditEntry) -> Result<&OpenAuditEntry, Cause> {
-    opened.wait_durable().await.map_err(|error| error.cause())
+/// Waits until the opening of the audit entry is durable.
+async fn wait_opening(audit_entry: &mut PendingAuditEntry) -> Result<&OpenAuditEntry, Cause> {
+    audit_entry.wait_durable().await.map_err(|error| error.cause())
 }
 
 fn check_deadline(deadline: Deadline, now: greenroom_protocol::Timestamp) -> Result<(), Cause> {
     if deadline.has_passed(now) {
-        return Err(Cause::new(ErrorCode::TimedOut, "the deadline passed before the request was done"));
+        return Err(Cause::new(ErrorCode::TimedOut, "the deadline passed before the request was executed"));
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What the process tells of itself: log lines in the document's shape, and its nine metrics.
+//! Telemetry of the process: log lines in the required format, and metrics.
 
 pub mod logs;
 pub mod metrics;

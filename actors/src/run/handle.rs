@@ -324,7 +324,7 @@ fn late() -> Cause {
 
 /// The reply to whoever does not wait for the end.
 fn state_reply(run: &RunId, state: RunStatus) -> Reply {
-    let outputs = [("run_id", run.as_str()), ("state", state.as_str())];
+    let outputs = [("run_id", run.as_str()), ("status", state.as_str())];
     Reply {
         id: run.to_string(),
         status: Status::Success,

@@ -80,7 +80,7 @@ async fn start_detached(terminal: &CliHarness, workflow: &str) -> Result<String>
 async fn wait_for_status(terminal: &CliHarness, run: &str, status: &str) -> Result<Json> {
     wait_until(&format!("{run} is {status}"), COMMAND_WAIT_MAX, || async {
         let report = terminal.run(&["runs", "show", run, "-o", "json"]).await.ok()?.expect_success().ok()?;
-        (report["run"]["state"] == status).then_some(report)
+        (report["run"]["status"] == status).then_some(report)
     })
     .await
 }
@@ -123,7 +123,7 @@ async fn a_run_that_awaits_approval_is_approved_from_another_terminal() -> Resul
     assert_eq!((watched.code, &last_event(&watched)?["reply"]["error"]["code"]), (1, &"approval_rejected".into()));
 
     let runs = terminal.run(&["runs", "list", "-o", "json"]).await?.expect_success()?;
-    let statuses: Vec<_> = runs["runs"].as_array().into_iter().flatten().map(|run| &run["state"]).collect();
+    let statuses: Vec<_> = runs["runs"].as_array().into_iter().flatten().map(|run| &run["status"]).collect();
     assert_eq!(statuses, ["failed", "success"], "the newest first: {runs:#}");
     assert_eq!(terminal.run(&["audit", "verify"]).await?.expect_success()?["holds"], true);
     Ok(())
@@ -132,7 +132,7 @@ async fn a_run_that_awaits_approval_is_approved_from_another_terminal() -> Resul
 /// Starts a workflow that awaits approval, and runs the command that it prints in another terminal.
 async fn approve_as_printed(terminal: &CliHarness) -> Result<()> {
     let process = terminal.start(&["run", "workflow", "signed_letter", "--input", "text=Dear all", "-o", "json"])?;
-    process.wait_for_output("sign waits for a person: Sign Dear all?").await?;
+    process.wait_for_output("sign awaits approval: Sign Dear all?").await?;
     let stderr = process.err();
     let command = stderr
         .lines()

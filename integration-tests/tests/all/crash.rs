@@ -45,7 +45,7 @@ async fn run_report(fixture: &ModelFixture, run: &RunId) -> Value {
 /// Steps that are done according to the events, in order.
 fn done_steps(run_report: &Value) -> Vec<String> {
     let events = run_report["events"].as_array().expect("events");
-    let output = events.iter().filter(|event| event["event"] == "step_ended" && event["state"] == "done");
+    let output = events.iter().filter(|event| event["event"] == "step_ended" && event["status"] == "done");
     output.map(|event| event["step"].as_str().expect("a step").to_owned()).collect()
 }
 
@@ -116,7 +116,7 @@ async fn a_kill_after_each_journal_entry_loses_nothing_and_repeats_nothing_recor
         let resumed = fixture.terminal.run(&["runs", "resume"]).await.expect("an end");
         assert_eq!(resumed.code, 0, "point {points}: {resumed:?}");
         let run_report = run_report(&fixture, &run).await;
-        assert_eq!(run_report["run"]["state"], "success", "point {points}: {run_report:#}");
+        assert_eq!(run_report["run"]["status"], "success", "point {points}: {run_report:#}");
         assert_eq!(
             done_steps(&run_report),
             ["step_0", "step_1"],

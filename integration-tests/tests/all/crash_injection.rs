@@ -235,7 +235,7 @@ impl Harness {
             let Some(run) = waiting.and_then(|run| run["run_id"].as_str()) else { return Ok(()) };
             // One process resumes the run, and another one approves the step.
             let host = terminal.start(&["runs", "resume", run])?;
-            host.wait_for_output("waits for a person").await?;
+            host.wait_for_output("awaits approval").await?;
             terminal.run(&["runs", "approve", run, "approve"]).await?.expect_success()?;
             host.wait().await?;
         }

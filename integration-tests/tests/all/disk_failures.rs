@@ -80,10 +80,10 @@ async fn a_full_disk_rejects_new_work_and_loses_none() -> Result<()> {
     wait_until("new work succeeds", COMMAND_WAIT_MAX, succeeds).await?;
     let has_ended = || async {
         let report = terminal.run(&["runs", "show", &run]).await.ok()?.expect_success().ok()?;
-        (report["run"]["state"] != "running").then_some(report)
+        (report["run"]["status"] != "running").then_some(report)
     };
     let report = wait_until("the run continues by itself", COMMAND_WAIT_MAX, has_ended).await?;
-    assert_eq!(report["run"]["state"], "success", "{report:#}");
+    assert_eq!(report["run"]["status"], "success", "{report:#}");
     assert_eq!(server.answers_sent().len(), 2, "each step has one key: {:?}", server.answers_sent());
     expect_sound(terminal).await?;
     up.terminate()?;
@@ -165,7 +165,7 @@ async fn a_file_that_is_no_database_is_rejected_and_checked() -> Result<()> {
     assert!(message.contains("greenroom db check") && message.contains("backup"), "{message}");
     let report = check_unsound(terminal).await?;
     assert!(names_a_problem(&report), "{report:#}");
-    assert!(report["refused"].as_str().is_some_and(|text| text.contains("restore a backup")), "{report:#}");
+    assert!(report["error"].as_str().is_some_and(|text| text.contains("restore a backup")), "{report:#}");
     Ok(())
 }
 
@@ -231,7 +231,7 @@ async fn a_backup_overwrites_no_file_and_creates_no_folder() -> Result<()> {
     let existing = terminal.write_file("there.db", "")?;
     let error = terminal.run(&["db", "backup", "there.db"]).await?.expect_error(2)?;
     assert_eq!(error["code"], "invalid_input", "{error:#}");
-    assert!(error["message"].as_str().is_some_and(|text| text.contains("there.db is there already")), "{error:#}");
+    assert!(error["message"].as_str().is_some_and(|text| text.contains("there.db exists already")), "{error:#}");
     assert_eq!(fs::metadata(existing)?.len(), 0, "the existing file is unchanged");
     let error = terminal.run(&["db", "backup", "nowhere/copy.db"]).await?.expect_error(2)?;
     assert_eq!(error["code"], "invalid_input", "{error:#}");

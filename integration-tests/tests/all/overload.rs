@@ -109,7 +109,7 @@ async fn a_cancelled_run_ends_while_its_model_is_silent() {
     assert!(cancelled.error.is_none(), "{:?}", cancelled.error);
     let ended = || async {
         let report = client.run(run.clone()).await.ok()?;
-        (report.outputs["run"]["state"] == "cancelled").then_some(())
+        (report.outputs["run"]["status"] == "cancelled").then_some(())
     };
     wait_until("the run has ended", WAIT_MAX, ended).await.expect("an end");
     drop(process);

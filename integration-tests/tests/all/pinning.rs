@@ -68,7 +68,7 @@ async fn an_interrupted_run_ends_with_its_pinned_versions_and_reports_the_change
     assert_eq!(report["resumed"], 1, "{report:#}");
     let report = run_report(&fixture, &run).await?;
     assert_eq!(
-        (&report["run"]["state"], &report["run"]["version"]),
+        (&report["run"]["status"], &report["run"]["version"]),
         (&json!("success"), &pinned_version),
         "{report:#}"
     );
@@ -115,10 +115,10 @@ async fn a_run_whose_resumption_is_denied_ends_denied() -> Result<()> {
     let (fixture, server, run) = interrupt_run().await?;
     fixture.terminal.write_file("policy/guard.tar.gz", without("resume_run")?)?;
     let resumed = fixture.terminal.run(&["runs", "resume"]).await?.json()?;
-    assert_eq!(resumed["refused"], 1, "{resumed:#}");
+    assert_eq!(resumed["terminated"], 1, "{resumed:#}");
     let report = run_report(&fixture, &run).await?;
     assert_eq!(
-        (&report["run"]["state"], &report["reply"]["error"]["code"]),
+        (&report["run"]["status"], &report["reply"]["error"]["code"]),
         (&json!("denied"), &json!("policy_denied"))
     );
     assert_eq!(server.count(), 2, "no request was sent after the denial");

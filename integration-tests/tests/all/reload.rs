@@ -19,7 +19,7 @@ use serde_json::json;
 
 /// Bound of the wait for a change; longer than `RELOAD_MAX`, so that it only ends a test that hangs.
 const RELOAD_WAIT_MAX: Duration = Duration::from_secs(20);
-const REJECTED: &str = "change refused, the last good version stays in force";
+const REJECTED: &str = "reload rejected, keeping the active version";
 const APPLIED: &str = "reload activated";
 /// The shipped bundle, and one that allows unknown actions.
 pub(super) const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../rego/bundle/guard.tar.gz");
@@ -138,7 +138,7 @@ async fn a_valid_definition_change_is_activated_and_an_invalid_one_is_rejected()
 
     let messages = system_events(&terminal, "definitions").await?;
     assert!(messages.len() >= 4, "{messages:#?}");
-    let refusals: Vec<_> = messages.iter().filter(|note| note.contains("refused")).collect();
+    let refusals: Vec<_> = messages.iter().filter(|note| note.contains("rejected")).collect();
     assert!(refusals.iter().any(|note| note.contains("echo_agent.yaml:")), "the location is named: {messages:#?}");
     up.terminate()?;
     assert_eq!(up.wait().await?.code, 0);
@@ -199,7 +199,7 @@ async fn a_valid_policy_is_activated_and_an_invalid_one_is_rejected() -> Result<
     assert!(quickest(&up)? <= RELOAD_MAX, "{}", up.err());
     let messages = system_events(&terminal, "policy").await?;
     assert!(messages.iter().any(|note| note.contains("is active")), "{messages:#?}");
-    assert!(messages.iter().any(|note| note.contains("refused")), "{messages:#?}");
+    assert!(messages.iter().any(|note| note.contains("rejected")), "{messages:#?}");
     assert_eq!(terminal.run(&["audit", "verify"]).await?.expect_success()?["holds"], true);
     Ok(())
 }

@@ -78,7 +78,7 @@ async fn a_cancelled_run_releases_its_ticket_its_reservation_and_its_connection(
     wait_for_connections(&server, 0).await;
     let has_ended = || async {
         let report = client.run(run.clone()).await.ok()?;
-        (report.outputs["run"]["state"] == "cancelled").then_some(())
+        (report.outputs["run"]["status"] == "cancelled").then_some(())
     };
     wait_until("the run has ended", WAIT_MAX, has_ended).await.expect("an end");
     let settled = || async {
@@ -177,7 +177,7 @@ async fn a_second_signal_or_the_drain_timeout_ends_the_process_and_loses_nothing
 async fn expect_runs(fixture: &ModelFixture, succeeded: usize, cancelled: usize) {
     let page = fixture.terminal.run(&["runs", "list"]).await.expect("an end").json().expect("a document");
     let runs = page["runs"].as_array().expect("runs");
-    let count = |state: &str| runs.iter().filter(|run| run["state"] == state).count();
+    let count = |state: &str| runs.iter().filter(|run| run["status"] == state).count();
     assert_eq!(
         (count("success"), count("cancelled"), runs.len()),
         (succeeded, cancelled, succeeded + cancelled),

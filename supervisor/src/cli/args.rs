@@ -1,14 +1,15 @@
-//! The words of the command line. What they do lies in the files beside this one.
+//! The arguments of the command line. The commands are implemented in the files beside this one.
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use greenroom_protocol::{AgentId, ContentHash, IdempotencyKey, RunId, StepId, TeamId, WorkflowId};
 
-const ABOUT: &str = "Runs declarative AI agents, teams and workflows; every message is judged by policy and recorded.";
+const ABOUT: &str =
+    "Runs declarative AI agents, teams and workflows; every message is authorized by policy and audited.";
 const AFTER_HELP: &str = "\
-Exit codes: 0 done; 1 the work failed, was cancelled or timed out; 2 rejected before any work (usage, \
-input, definition); 3 denied by policy.
+Exit codes: 0 success; 1 failed, cancelled or timed out; 2 rejected before execution (usage, input, \
+definition); 3 denied by policy.
 
 Try `greenroom demo` first: it needs no key and no server.";
 
@@ -16,96 +17,96 @@ Try `greenroom demo` first: it needs no key and no server.";
 #[derive(Debug, Parser)]
 #[command(name = "greenroom", version, about = ABOUT, after_help = AFTER_HELP, propagate_version = true)]
 pub struct Cli {
-    /// What every command takes.
+    /// Options of every command.
     #[command(flatten)]
     pub common: GlobalArgs,
-    /// What is to be done.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What every command takes.
+/// Options of every command.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Options of every command")]
 pub struct GlobalArgs {
     /// Settings file instead of ./greenroom.toml
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Folder that holds all state; one process owns it at a time
+    /// Directory of all state; one process owns it at a time
     #[arg(long, global = true, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
     /// Definitions instead of the embedded catalogue
     #[arg(long, global = true, value_name = "DIR")]
     pub definitions: Option<PathBuf>,
-    /// Policy bundle (a folder with guard.tar.gz) instead of the embedded one
+    /// Policy bundle (a directory with guard.tar.gz) instead of the embedded one
     #[arg(long, global = true, value_name = "DIR")]
     pub policy: Option<PathBuf>,
-    /// Who asks: one of the configuration's users
+    /// User that the command line authenticates as
     #[arg(long, global = true, value_name = "NAME")]
     pub user: Option<String>,
-    /// How the answer is written; default: table on a terminal, json in a pipe
+    /// Output format; default: table on a terminal, json in a pipe
     #[arg(short, long, global = true, value_enum, value_name = "FORMAT")]
     pub output: Option<OutputFormat>,
 }
 
-/// How an answer is written.
+/// The output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum OutputFormat {
     /// One JSON document
     Json,
     /// One YAML document
     Yaml,
-    /// For people
+    /// Text for reading
     Table,
 }
 
-/// What is to be done.
+/// The command.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the quarterly report on sample data: no key, no server
     Demo(DemoArgs),
-    /// Host the actors here: control socket, watcher, /metrics
+    /// Run a pod: control socket, reload of changed files, /metrics
     Up,
-    /// Let an agent, a workflow or a team work
+    /// Run an agent, a workflow or a team
     #[command(subcommand)]
     Run(RunCommand),
-    /// Agents of the catalogue
+    /// List and show agents
     #[command(subcommand)]
     Agents(CatalogueCommand),
-    /// Workflows of the catalogue
+    /// List and show workflows
     #[command(subcommand)]
     Workflows(CatalogueCommand),
-    /// Teams of the catalogue
+    /// List and show teams
     #[command(subcommand)]
     Teams(CatalogueCommand),
-    /// Runs: look, follow, answer, stop
+    /// List, watch, resume, approve and cancel runs
     #[command(subcommand)]
     Runs(RunsCommand),
-    /// Definition files
+    /// Check definition files
     #[command(subcommand)]
     Definitions(DefinitionsCommand),
-    /// Policy: one decision explained, or all of them as a table
+    /// Explain one policy decision, or show all as a table
     #[command(subcommand)]
     Policy(PolicyCommand),
-    /// What was asked, decided and done
+    /// List, verify and prune the audit
     #[command(subcommand)]
     Audit(AuditCommand),
-    /// What agents remember
+    /// List, recall and forget memories of agents
     #[command(subcommand)]
     Memory(MemoryCommand),
-    /// Who spent what
+    /// Show model costs
     Costs {
-        /// Only the last days, such as `7d`
+        /// Only costs since this long ago, such as `7d`
         #[arg(long, value_name = "AGE")]
         since: Option<humantime::Duration>,
     },
-    /// Settings
+    /// Check the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// The database
+    /// Check and back up the database
     #[command(subcommand)]
     Db(DbCommand),
-    /// Shell completion on standard output
+    /// Print a shell completion script
     Completions {
         /// The shell
         shell: clap_complete::Shell,
@@ -115,241 +116,241 @@ pub enum Command {
 /// Arguments of `demo`.
 #[derive(Debug, Args)]
 pub struct DemoArgs {
-    /// Which quarter of the sample data
+    /// Quarter of the sample data
     #[arg(long, default_value = "Q4 2024", value_name = "QUARTER")]
     pub quarter: String,
     /// Directory for the report
     #[arg(long, default_value = "greenroom-report", value_name = "DIR")]
     pub out: PathBuf,
-    /// A model instead of the definitions': PROVIDER.NAME or a tier
+    /// Model instead of those of the definitions: PROVIDER.NAME or a tier
     #[arg(long, value_name = "MODEL")]
     pub model: Option<String>,
 }
 
-/// What is to work.
+/// Commands of `run`.
 #[derive(Debug, Subcommand)]
 pub enum RunCommand {
-    /// Let one agent work
+    /// Run one agent
     Agent {
         /// The agent, with or without its trailing number
         id: AgentId,
-        /// What it is given
+        /// Inputs and options
         #[command(flatten)]
-        work: CallArgs,
+        call: CallArgs,
     },
     /// Run a workflow
     Workflow {
         /// The workflow
         id: WorkflowId,
-        /// What it is given
+        /// Inputs and options
         #[command(flatten)]
-        work: CallArgs,
+        call: CallArgs,
     },
-    /// Form a team and let it run a workflow
+    /// Form a team that runs a workflow
     Team {
         /// The team
         id: TeamId,
-        /// The workflow; may be left out where the team names one
+        /// The workflow; optional if the team names one
         #[arg(long, value_name = "ID")]
         workflow: Option<WorkflowId>,
-        /// What it is given
+        /// Inputs and options
         #[command(flatten)]
-        work: CallArgs,
+        call: CallArgs,
     },
 }
 
-/// What the work is given.
+/// Inputs and options of a call.
 #[derive(Debug, Args)]
 pub struct CallArgs {
-    /// An input: `k=v` is read as its declared type, `k=@PATH` hands a file in
+    /// An input: `k=v` is parsed as its declared type; `k=@PATH` uploads a file, read with your own permissions
     #[arg(short, long = "input", value_name = "K=V")]
     pub inputs: Vec<String>,
-    /// A value of the run's context: `k=v`
+    /// A value of the context of the run: `k=v`
     #[arg(short, long = "context", value_name = "K=V")]
     pub context: Vec<String>,
-    /// A model instead of the definition's: PROVIDER.NAME or a tier
+    /// Model instead of that of the definition: PROVIDER.NAME or a tier
     #[arg(long, value_name = "MODEL")]
     pub model: Option<String>,
-    /// What the work may cost at most
+    /// Maximum cost
     #[arg(long, value_name = "USD")]
     pub max_cost_usd: Option<f64>,
-    /// Answer with the run's id as soon as it is accepted
+    /// Return the id of the run as soon as it is accepted
     #[arg(long)]
     pub detach: bool,
-    /// How long to wait for the answer, such as `90s`
+    /// Timeout of the request, such as `90s`
     #[arg(long, value_name = "TIME")]
     pub timeout: Option<humantime::Duration>,
-    /// Asked twice with one key, it is done once
+    /// Repeating a request with the same key returns the first reply
     #[arg(long, value_name = "KEY")]
     pub idempotency_key: Option<IdempotencyKey>,
 }
 
-/// Looking at the catalogue.
+/// Commands of the catalogue.
 #[derive(Debug, Subcommand)]
 pub enum CatalogueCommand {
-    /// All of them
+    /// List all
     List,
-    /// One of them, as it is written
+    /// Show one as YAML
     Show {
-        /// Which
+        /// Its id
         id: String,
     },
 }
 
-/// Runs.
+/// Commands of `runs`.
 #[derive(Debug, Subcommand)]
 pub enum RunsCommand {
-    /// The newest runs
+    /// List the newest runs
     List {
-        /// How many
+        /// Maximum number of rows
         #[arg(long, default_value_t = 20)]
         limit: u32,
-        /// The cursor that the list before gave
+        /// Cursor of the previous page
         #[arg(long)]
         after: Option<String>,
     },
-    /// One run with its steps
+    /// Show one run with its steps
     Show {
-        /// Which
+        /// Run id
         run: RunId,
     },
-    /// Follow a run until it ends
+    /// Watch a run until it ends
     Watch {
-        /// Which
+        /// Run id
         run: RunId,
-        /// Begin behind this event
+        /// Show events after this number
         #[arg(long, default_value_t = 0)]
         after: u64,
     },
-    /// Stop a run; what `compensate` says is undone
+    /// Cancel a run and compensate its finished steps
     Cancel {
-        /// Which
+        /// Run id
         run: RunId,
     },
-    /// Go on with an interrupted run, or with all of them
+    /// Resume an interrupted run, or all of them
     Resume {
-        /// Which; without it, all that nobody holds
+        /// Run id; without it, every run that has no owner
         run: Option<RunId>,
     },
-    /// Let a step that waits for a person go on
+    /// Approve a step that awaits approval
     Approve {
-        /// Which run
+        /// Run id
         run: RunId,
-        /// Which step
+        /// Step id
         step: StepId,
     },
-    /// Let a step that waits for a person fail
+    /// Reject a step that awaits approval
     Reject {
-        /// Which run
+        /// Run id
         run: RunId,
-        /// Which step
+        /// Step id
         step: StepId,
     },
-    /// Forget runs that ended long ago
+    /// Remove runs that ended long ago
     Prune {
-        /// How long ago, such as `30d`
+        /// Minimum age, such as `30d`
         #[arg(long, value_name = "AGE")]
         older_than: humantime::Duration,
     },
 }
 
-/// Definition files.
+/// Commands of `definitions`.
 #[derive(Debug, Subcommand)]
 pub enum DefinitionsCommand {
-    /// Every problem of every file, with its place
+    /// Print every problem of every file with its location
     Check {
-        /// The folder; without it, what the configuration names, else the embedded catalogue
+        /// File or directory; default: the configured directory, else the embedded catalogue
         path: Option<PathBuf>,
     },
 }
 
-/// Policy.
+/// Commands of `policy`.
 #[derive(Debug, Subcommand)]
 pub enum PolicyCommand {
-    /// Explain one decision; the input is the document that policy sees
+    /// Explain the decision on one policy input
     Eval {
-        /// The input as JSON; `-` reads standard input
+        /// File with the input as JSON; `-` reads standard input
         #[arg(long, value_name = "FILE")]
         input: PathBuf,
     },
-    /// Role × category × action, as ✔ and ✘
+    /// Show role × category × action as ✔ and ✘
     Table,
 }
 
-/// Audit.
+/// Commands of `audit`.
 #[derive(Debug, Subcommand)]
 pub enum AuditCommand {
-    /// The newest entries
+    /// List the newest entries
     List {
-        /// How many
+        /// Maximum number of rows
         #[arg(long, default_value_t = 50)]
         limit: u32,
-        /// The cursor that the list before gave
+        /// Cursor of the previous page
         #[arg(long)]
         after: Option<String>,
     },
-    /// The entries of one number or request
+    /// Show the entries of one number or request
     Show {
-        /// Its number, or the id of its request
+        /// Number of the entry, or id of its request
         id: String,
     },
-    /// Walk the whole chain
+    /// Verify the hash chain of the audit
     Verify,
-    /// Remove old entries and leave a signed anchor
+    /// Remove old entries; a signed anchor replaces them
     Prune {
-        /// How long ago, such as `365d`
+        /// Minimum age, such as `365d`
         #[arg(long, value_name = "AGE")]
         older_than: humantime::Duration,
     },
 }
 
-/// What agents remember.
+/// Commands of `memory`.
 #[derive(Debug, Subcommand)]
 pub enum MemoryCommand {
-    /// The newest memories of an agent
+    /// List the newest memories of an agent
     List {
         /// The agent, with or without its trailing number
         agent: AgentId,
-        /// How many
+        /// Maximum number of rows
         #[arg(long, default_value_t = 20)]
         limit: u32,
     },
-    /// The memories that are most like a text
+    /// Show the memories that are most similar to a text
     Recall {
         /// The agent, with or without its trailing number
         agent: AgentId,
-        /// What to look for
+        /// The text
         query: String,
-        /// How many
+        /// Maximum number of rows
         #[arg(long, default_value_t = 5)]
         limit: u32,
     },
-    /// Forget one memory, or all of an agent's
+    /// Forget one memory, or all memories of an agent
     Forget {
         /// The agent, with or without its trailing number
         agent: AgentId,
-        /// Which, as `list` names it
+        /// Id of the memory, as `list` prints it
         #[arg(required_unless_present = "all")]
         memory: Option<ContentHash>,
-        /// All of them
+        /// All memories of the agent
         #[arg(long, conflicts_with = "memory")]
         all: bool,
     },
 }
 
-/// Settings.
+/// Commands of `config`.
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
-    /// Every value and where it came from, secrets masked
+    /// Print every setting with its origin, secrets masked
     Check,
 }
 
-/// The database.
+/// Commands of `db`.
 #[derive(Debug, Subcommand)]
 pub enum DbCommand {
-    /// Read everything and say what is wrong
+    /// Check every file of the store
     Check,
-    /// Write a consistent copy while work goes on
+    /// Write a consistent copy while the pod keeps running
     Backup {
         /// The new file
         to: PathBuf,

@@ -1,4 +1,4 @@
-//! `greenroom audit`: what was asked, decided and done, and whether the chain still holds.
+//! `greenroom audit`: lists, shows, verifies and prunes audit entries.
 
 use greenroom_protocol::audit::{Event, Record};
 use greenroom_protocol::request::Page;
@@ -12,15 +12,15 @@ use super::session::Session;
 use crate::clock::WallClock;
 use crate::ingress::frame::AdminCommand;
 
-/// Does it.
+/// Executes the command.
 ///
 /// # Errors
-/// A cause that came before any reply.
+/// A cause that prevents the request or its reply.
 pub async fn audit(session: &Session, command: AuditCommand, output: Output) -> Result<u8, Cause> {
     let client = session.client();
     match command {
-        AuditCommand::List { limit, after } => Ok(records(&client.audit(Page { after, limit }).await?, output)),
-        AuditCommand::Show { id } => Ok(records(&client.audit_entry(id).await?, output)),
+        AuditCommand::List { limit, after } => Ok(print_records(&client.audit(Page { after, limit }).await?, output)),
+        AuditCommand::Show { id } => Ok(print_records(&client.audit_entry(id).await?, output)),
         AuditCommand::Verify => {
             let report = session.admin(AdminCommand::VerifyAudit).await?;
             output.document(&report, || format_report(&report));
@@ -35,7 +35,7 @@ pub async fn audit(session: &Session, command: AuditCommand, output: Output) -> 
     }
 }
 
-fn records(reply: &Reply, output: Output) -> u8 {
+fn print_records(reply: &Reply, output: Output) -> u8 {
     if let Some(cause) = &reply.error {
         output.print_error(cause);
         return reply.exit_code();
@@ -59,7 +59,7 @@ fn records(reply: &Reply, output: Output) -> u8 {
     0
 }
 
-/// A record as a row for people.
+/// The row of a record in the table format.
 fn row(record: &Json) -> Option<Json> {
     let record: Record = serde_json::from_value(record.clone()).ok()?;
     let (number, at) = (record.number, record.at);
@@ -70,10 +70,10 @@ fn row(record: &Json) -> Option<Json> {
         }),
         Event::Closed { opened, closing } => {
             let code = closing.code.map(|code| format!(" {code}")).unwrap_or_default();
-            let rules = if closing.code.is_some() { format!(" {}", closing.checks.join(",")) } else { String::new() };
+            let reasons = if closing.code.is_some() { format!(" {}", closing.checks.join(",")) } else { String::new() };
             json!({
                 "number": number, "at": at, "event": format!("closed {opened}"),
-                "result": format!("{}{code}{rules}", closing.status.as_str()),
+                "result": format!("{}{code}{reasons}", closing.status.as_str()),
             })
         }
         Event::Interrupted { opened } => {

@@ -1,4 +1,4 @@
-//! `greenroom agents|workflows|teams list|show`: what there is, and how it is written.
+//! `greenroom agents|workflows|teams list|show`: lists and shows definitions.
 
 use greenroom_protocol::{AgentId, Cause, ErrorCode, Json, Reply, TeamId, WorkflowId};
 
@@ -6,60 +6,66 @@ use super::args::CatalogueCommand;
 use super::output::Output;
 use super::session::Session;
 
-/// Looks at agents.
+/// Lists or shows agents.
 ///
 /// # Errors
-/// A cause that came before any reply.
+/// A cause that prevents the request or its reply.
 pub async fn agents(session: &Session, command: CatalogueCommand, output: Output) -> Result<u8, Cause> {
     let client = session.client();
     match command {
         CatalogueCommand::List => {
-            let columns =
-                [("agent_id", "AGENT"), ("category", "CATEGORY"), ("runtime", "RUNTIME"), ("description", "DOES")];
-            Ok(list(&client.agents().await?, "agents", &columns, output))
+            let columns = [
+                ("agent_id", "AGENT"),
+                ("category", "CATEGORY"),
+                ("runtime", "RUNTIME"),
+                ("description", "DESCRIPTION"),
+            ];
+            Ok(print_list(&client.agents().await?, "agents", &columns, output))
         }
-        CatalogueCommand::Show { id } => Ok(show(&client.agent(id_of::<AgentId>(&id)?).await?, "agent", output)),
+        CatalogueCommand::Show { id } => {
+            Ok(print_one(&client.agent(parse_id::<AgentId>(&id)?).await?, "agent", output))
+        }
     }
 }
 
-/// Looks at workflows.
+/// Lists or shows workflows.
 ///
 /// # Errors
-/// A cause that came before any reply.
+/// A cause that prevents the request or its reply.
 pub async fn workflows(session: &Session, command: CatalogueCommand, output: Output) -> Result<u8, Cause> {
     let client = session.client();
     match command {
         CatalogueCommand::List => {
-            let columns = [("workflow_id", "WORKFLOW"), ("steps", "STEPS"), ("description", "DOES")];
-            Ok(list(&client.workflows().await?, "workflows", &columns, output))
+            let columns = [("workflow_id", "WORKFLOW"), ("steps", "STEPS"), ("description", "DESCRIPTION")];
+            Ok(print_list(&client.workflows().await?, "workflows", &columns, output))
         }
         CatalogueCommand::Show { id } => {
-            Ok(show(&client.workflow(id_of::<WorkflowId>(&id)?).await?, "workflow", output))
+            Ok(print_one(&client.workflow(parse_id::<WorkflowId>(&id)?).await?, "workflow", output))
         }
     }
 }
 
-/// Looks at teams.
+/// Lists or shows teams.
 ///
 /// # Errors
-/// A cause that came before any reply.
+/// A cause that prevents the request or its reply.
 pub async fn teams(session: &Session, command: CatalogueCommand, output: Output) -> Result<u8, Cause> {
     let client = session.client();
     match command {
         CatalogueCommand::List => {
             let columns = [("team_id", "TEAM"), ("agents", "AGENTS"), ("workflows", "WORKFLOWS")];
-            Ok(list(&client.teams().await?, "teams", &columns, output))
+            Ok(print_list(&client.teams().await?, "teams", &columns, output))
         }
-        CatalogueCommand::Show { id } => Ok(show(&client.team(id_of::<TeamId>(&id)?).await?, "team", output)),
+        CatalogueCommand::Show { id } => Ok(print_one(&client.team(parse_id::<TeamId>(&id)?).await?, "team", output)),
     }
 }
 
-fn id_of<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, Cause> {
+fn parse_id<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, Cause> {
     text.parse().map_err(|error| Cause::new(ErrorCode::InvalidInput, format!("{text:?}: {error}")))
 }
 
-/// Writes a list that a look gave back.
-pub(super) fn list(reply: &Reply, name: &str, columns: &[(&str, &str)], output: Output) -> u8 {
+/// Writes the list of a query.
+pub(super) fn print_list(reply: &Reply, name: &str, columns: &[(&str, &str)], output: Output) -> u8 {
     if let Some(cause) = &reply.error {
         output.print_error(cause);
         return reply.exit_code();
@@ -70,16 +76,16 @@ pub(super) fn list(reply: &Reply, name: &str, columns: &[(&str, &str)], output: 
     0
 }
 
-/// Writes one thing that a look gave back; a person reads it as YAML, as its file is written.
-pub(super) fn show(reply: &Reply, name: &str, output: Output) -> u8 {
+/// Writes the definition of a query; in the table format as YAML, like its file.
+pub(super) fn print_one(reply: &Reply, name: &str, output: Output) -> u8 {
     if let Some(cause) = &reply.error {
         output.print_error(cause);
         return reply.exit_code();
     }
     let document = serde_json::to_value(&reply.outputs).unwrap_or_default();
     output.document(&document, || {
-        let shown = reply.outputs.get(name).unwrap_or(&document);
-        serde_yaml_ng::to_string(shown).unwrap_or_default()
+        let definition = reply.outputs.get(name).unwrap_or(&document);
+        serde_yaml_ng::to_string(definition).unwrap_or_default()
     });
     0
 }

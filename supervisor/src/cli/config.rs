@@ -1,14 +1,14 @@
-//! `greenroom config check`: every value and where it came from.
+//! `greenroom config check`: prints every setting with its origin.
 
 use super::output::{Output, print_note, table};
 use crate::config::LoadedConfig;
 
-/// Does it.
+/// Executes the command.
 #[must_use]
 pub fn check(loaded: &LoadedConfig, output: Output) -> u8 {
     let rows: Vec<_> = loaded.resolved.iter().filter_map(|row| serde_json::to_value(row).ok()).collect();
     let document = serde_json::json!({ "settings": rows, "warnings": loaded.warnings });
-    output.document(&document, || table(&rows, &[("key", "SETTING"), ("value", "VALUE"), ("origin", "FROM")]));
+    output.document(&document, || table(&rows, &[("key", "SETTING"), ("value", "VALUE"), ("origin", "ORIGIN")]));
     for warning in &loaded.warnings {
         print_note(&format!("warning: {warning}"));
     }

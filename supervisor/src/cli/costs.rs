@@ -1,5 +1,5 @@
-//! `greenroom costs`: who spent what, by day, user, agent and workflow. Estimates, and what was
-//! reckoned by the price of a tier, are shown apart.
+//! `greenroom costs`: model costs by day, user, agent and workflow. Estimated costs and costs at the
+//! assumed price of a tier have columns of their own.
 
 use greenroom_protocol::{Cause, Clock, Json};
 
@@ -7,10 +7,10 @@ use super::output::{Output, table};
 use super::session::Session;
 use crate::clock::WallClock;
 
-/// Does it.
+/// Executes the command.
 ///
 /// # Errors
-/// A cause that came before any reply.
+/// A cause that prevents the request or its reply.
 pub async fn costs(session: &Session, since: Option<humantime::Duration>, output: Output) -> Result<u8, Cause> {
     let since = since.map(|age| WallClock.now().saturating_sub(age.into()));
     let reply = session.client().costs(since).await?;

@@ -1,5 +1,5 @@
-//! `greenroom db`: check the store, copy it while work goes on. A store that cannot be opened is
-//! examined as it lies there.
+//! `greenroom db`: checks and backs up the store. A store that cannot be opened is examined without
+//! opening it.
 
 use greenroom_protocol::{Cause, ErrorCode, Json};
 
@@ -13,10 +13,10 @@ use crate::config::Config;
 use crate::data_dir::DataDirLock;
 use crate::ingress::frame::AdminCommand;
 
-/// Does it.
+/// Executes the command.
 ///
 /// # Errors
-/// What the store says.
+/// Those of the store.
 pub async fn db(session: &Session, command: DbCommand, output: Output) -> Result<u8, Cause> {
     match command {
         DbCommand::Check => {
@@ -25,7 +25,7 @@ pub async fn db(session: &Session, command: DbCommand, output: Output) -> Result
             Ok(u8::from(report.get("sound") != Some(&Json::Bool(true))))
         }
         DbCommand::Backup { to } => {
-            // The owner of the store may stand in another folder.
+            // The owner of the store may run in another directory.
             let to = std::path::absolute(&to)
                 .map_err(|error| Cause::new(ErrorCode::InvalidInput, format!("{}: {error}", to.display())))?;
             let report = session.admin(AdminCommand::Backup { to }).await?;
@@ -35,29 +35,29 @@ pub async fn db(session: &Session, command: DbCommand, output: Output) -> Result
     }
 }
 
-/// What `db check` and `audit verify` say of a store that cannot be opened: their own report, with the
-/// refusal in it. Any other command, and a store in which nothing is wrong, is left with the refusal.
+/// Reports for `db check` and `audit verify` on a store that cannot be opened; the report contains the error
+/// of opening it.
 ///
 /// # Errors
-/// The refusal.
-pub async fn examined(config: &Config, command: &Command, output: Output, refused: Cause) -> Result<u8, Cause> {
-    let wants_all = match command {
+/// `error`, for any other command and for a store without problems.
+pub async fn examine(config: &Config, command: &Command, output: Output, error: Cause) -> Result<u8, Cause> {
+    let is_full_check = match command {
         Command::Db(DbCommand::Check) => true,
         Command::Audit(AuditCommand::Verify) => false,
-        _ => return Err(refused),
+        _ => return Err(error),
     };
-    // Nobody may write meanwhile.
-    let Ok(_owned) = DataDirLock::acquire(&config.data_dir) else { return Err(refused) };
-    let Ok(Some(found)) = stores::examine(config).await else { return Err(refused) };
-    let mut report = match found.audit {
-        _ if found.is_ok() => return Err(refused),
-        _ if wants_all => check_json(&found),
-        Some(verdict) if !verdict.is_valid() => chain_json(&verdict),
-        Some(_) | None => return Err(refused),
+    // The lock keeps other processes from writing meanwhile.
+    let Ok(_lock) = DataDirLock::acquire(&config.data_dir) else { return Err(error) };
+    let Ok(Some(check)) = stores::examine(config).await else { return Err(error) };
+    let mut report = match check.audit {
+        _ if check.is_ok() => return Err(error),
+        _ if is_full_check => check_json(&check),
+        Some(chain) if !chain.is_valid() => chain_json(&chain),
+        Some(_) | None => return Err(error),
     };
     if let Some(members) = report.as_object_mut() {
-        members.insert("refused".to_owned(), Json::String(refused.to_string()));
+        members.insert("error".to_owned(), Json::String(error.to_string()));
     }
     output.document(&report, || format_report(&report));
-    Ok(refused.code.exit_code())
+    Ok(error.code.exit_code())
 }

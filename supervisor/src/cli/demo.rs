@@ -1,4 +1,5 @@
-//! `greenroom demo`: a team of agents turns a real CSV into a quarterly report. No key, no server.
+//! `greenroom demo`: a team of agents writes a quarterly report from sample data. It needs no key and no
+//! server.
 
 use std::path::Path;
 
@@ -14,20 +15,20 @@ use super::run::follow_run;
 use super::session::Session;
 use crate::clock::{TimeOrdered, WallClock};
 
-/// A few hundred rows of a company that could exist.
+/// Sample data: a few hundred rows of a fictitious company.
 const SALES: &[u8] = include_bytes!("../../demo/sales.csv");
-/// Whose figures they are.
+/// The company.
 const COMPANY: &str = "Hearth & Larder";
 const TEAM: &str = "reporting_team";
 const WORKFLOW: &str = "generate_quarterly_report";
 
-/// Does it.
+/// Executes the command.
 ///
 /// # Errors
-/// A cause that came before any reply; a folder that cannot be written.
+/// A cause that prevents the request or its reply; [`ErrorCode::PathNotAllowed`] if the report cannot be written.
 pub async fn demo(session: &Session, arguments: DemoArgs, output: Output) -> Result<u8, Cause> {
     print_note(&format!(
-        "{TEAM} writes the report of {COMPANY} for {}; every message is judged and recorded",
+        "{TEAM} writes the report of {COMPANY} for {}; every message is authorized and audited",
         arguments.quarter
     ));
     let reply = run(session, &arguments).await?;
@@ -45,16 +46,16 @@ pub async fn demo(session: &Session, arguments: DemoArgs, output: Output) -> Res
         format!("\nThe report:\n{}\n\n{}", paths.join("\n"), totals(&reply))
     });
     if reply.metadata.model.as_deref().is_some_and(|model| model.starts_with("offline")) {
-        print_note("no key is set, so the texts were extracted by `offline`, not written by a language model");
+        print_note("no API key is set: the provider `offline` extracted the texts; no language model wrote them");
     }
     Ok(0)
 }
 
 async fn run(session: &Session, arguments: &DemoArgs) -> Result<Reply, Cause> {
-    let named = |error: greenroom_protocol::id::IdError| Cause::new(ErrorCode::Internal, error.to_string());
+    let invalid = |error: greenroom_protocol::id::IdError| Cause::new(ErrorCode::Internal, error.to_string());
     let sales = session.store_artifact(SALES.to_vec(), "text/csv", "sales.csv").await?;
     let text = |text: &str| Json::from(text);
-    let work = CallParams {
+    let params = CallParams {
         inputs: Values::from([("data_source".to_owned(), sales.to_json())]),
         context: Values::from([
             ("quarter".to_owned(), text(&arguments.quarter)),
@@ -66,11 +67,11 @@ async fn run(session: &Session, arguments: &DemoArgs) -> Result<Reply, Cause> {
     let request = RequestId::from_u128(greenroom_protocol::IdGenerator::next_id(&TimeOrdered));
     let run = RunId::for_request(&request);
     let client = session.client().with_request_id(request);
-    let (team, workflow) = (TeamId::new(TEAM).map_err(named)?, WorkflowId::new(WORKFLOW).map_err(named)?);
-    follow_run(&session.client(), &run, Progress::always(), client.run_team(team, workflow, work)).await
+    let (team, workflow) = (TeamId::new(TEAM).map_err(invalid)?, WorkflowId::new(WORKFLOW).map_err(invalid)?);
+    follow_run(&session.client(), &run, Progress::always(), client.run_team(team, workflow, params)).await
 }
 
-/// Writes the report as Markdown and as one page, and answers where they lie.
+/// Writes the report as Markdown and as one HTML page; returns their paths.
 fn write(session: &Session, arguments: &DemoArgs, reply: &Reply) -> Result<Vec<String>, Cause> {
     let report = report::write(&ReportInput {
         company: Some(COMPANY),
@@ -83,14 +84,14 @@ fn write(session: &Session, arguments: &DemoArgs, reply: &Reply) -> Result<Vec<S
         at: WallClock.now(),
     });
     let dir = &arguments.out;
-    let refused = |path: &Path, error: std::io::Error| {
+    let unwritable = |path: &Path, error: std::io::Error| {
         Cause::new(ErrorCode::PathNotAllowed, format!("{} cannot be written: {error}", path.display()))
     };
-    std::fs::create_dir_all(dir).map_err(|error| refused(dir, error))?;
+    std::fs::create_dir_all(dir).map_err(|error| unwritable(dir, error))?;
     let mut written = Vec::new();
     for (name, text) in [("report.md", report.markdown), ("report.html", report.html)] {
-        let path = std::path::absolute(dir.join(name)).map_err(|error| refused(dir, error))?;
-        std::fs::write(&path, text).map_err(|error| refused(&path, error))?;
+        let path = std::path::absolute(dir.join(name)).map_err(|error| unwritable(dir, error))?;
+        std::fs::write(&path, text).map_err(|error| unwritable(&path, error))?;
         written.push(path.display().to_string());
     }
     Ok(written)

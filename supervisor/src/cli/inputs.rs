@@ -1,5 +1,5 @@
-//! `k=v` and `k=@PATH` become typed values. A file is read here, with the rights of the person who
-//! types; the platform itself reads nothing of theirs.
+//! Parses `k=v` and `k=@PATH` into typed values. The command reads the file, with the permissions of its
+//! user; the pod reads none of the user's files.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,14 +15,14 @@ use crate::ingress::frame::FILE_BYTES_MAX;
 /// The declared types of inputs by name.
 pub type Types = BTreeMap<String, FieldType>;
 
-/// Reads inputs.
+/// Parses inputs.
 ///
 /// # Errors
-/// [`ErrorCode::InvalidInput`] if one has no `=`, comes twice, or is not of its type;
+/// [`ErrorCode::InvalidInput`] if an input has no `=`, is repeated, or is not of its type;
 /// [`ErrorCode::PathNotAllowed`] if a file cannot be read.
-pub async fn inputs(session: &Session, written: &[String], types: &Types) -> Result<Values, Cause> {
+pub async fn inputs(session: &Session, arguments: &[String], types: &Types) -> Result<Values, Cause> {
     let mut values = Values::new();
-    for text in written {
+    for text in arguments {
         let (name, value) = split(text)?;
         let kind = types.get(name).copied();
         let value = match value.strip_prefix('@') {
@@ -36,13 +36,13 @@ pub async fn inputs(session: &Session, written: &[String], types: &Types) -> Res
     Ok(values)
 }
 
-/// Reads values of the context, which have no declared type.
+/// Parses values of the context, which have no declared type.
 ///
 /// # Errors
 /// As [`inputs`].
-pub fn context(written: &[String]) -> Result<Values, Cause> {
+pub fn context(arguments: &[String]) -> Result<Values, Cause> {
     let mut values = Values::new();
-    for text in written {
+    for text in arguments {
         let (name, value) = split(text)?;
         values.insert(name.to_owned(), parse(name, value, None)?);
     }
@@ -56,12 +56,12 @@ fn split(text: &str) -> Result<(&str, &str), Cause> {
     }
 }
 
-/// Reads a value as its declared type. Without one, only what looks like a list or an object is read
-/// as JSON: a quarter, a year or a postcode stays what was typed.
+/// Parses a value as its declared type. Without one, only a list or an object is parsed as JSON: a
+/// quarter, a year or a postcode remains text.
 fn parse(name: &str, text: &str, kind: Option<FieldType>) -> Result<Json, Cause> {
     match kind {
         Some(kind) => parse_cli_value(kind, text)
-            .map_err(|wrong| Cause::new(ErrorCode::InvalidInput, format!("the input {name} {wrong}"))),
+            .map_err(|problem| Cause::new(ErrorCode::InvalidInput, format!("the input {name} {problem}"))),
         None if text.starts_with(['[', '{']) => Ok(serde_json::from_str(text).unwrap_or_else(|_| Json::from(text))),
         None => Ok(Json::from(text)),
     }
@@ -69,10 +69,10 @@ fn parse(name: &str, text: &str, kind: Option<FieldType>) -> Result<Json, Cause>
 
 async fn file(session: &Session, name: &str, path: &Path, kind: Option<FieldType>) -> Result<Json, Cause> {
     let bytes = read(path)?;
-    let Some(kind) = kind.filter(|kind| *kind != FieldType::File) else { return keep(session, path, &bytes).await };
-    // A text that is larger than any policy lets through travels as an artifact: policy sees its size.
+    let Some(kind) = kind.filter(|kind| *kind != FieldType::File) else { return store(session, path, &bytes).await };
+    // A text above the limit of every policy is sent as an artifact, whose size is a fact for policy.
     if bytes.len() as u64 > DOCUMENT_BYTES_MAX {
-        return keep(session, path, &bytes).await;
+        return store(session, path, &bytes).await;
     }
     let text = String::from_utf8(bytes).map_err(|_| {
         let message = format!("the input {name} takes text, and {} is not UTF-8", path.display());
@@ -82,26 +82,26 @@ async fn file(session: &Session, name: &str, path: &Path, kind: Option<FieldType
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Cause> {
-    let refused = |error: std::io::Error| {
+    let unreadable = |error: std::io::Error| {
         Cause::new(ErrorCode::PathNotAllowed, format!("{} cannot be read: {error}", path.display()))
     };
-    let bytes = std::fs::metadata(path).map_err(refused)?.len();
+    let bytes = std::fs::metadata(path).map_err(unreadable)?.len();
     if bytes > FILE_BYTES_MAX {
-        let message = format!("{} has {bytes} bytes, at most {FILE_BYTES_MAX} are taken", path.display());
+        let message = format!("{} has {bytes} bytes, the limit is {FILE_BYTES_MAX}", path.display());
         return Err(Cause::new(ErrorCode::PayloadTooLarge, message));
     }
-    std::fs::read(path).map_err(refused)
+    std::fs::read(path).map_err(unreadable)
 }
 
-async fn keep(session: &Session, path: &Path, bytes: &[u8]) -> Result<Json, Cause> {
+async fn store(session: &Session, path: &Path, bytes: &[u8]) -> Result<Json, Cause> {
     let name = path.file_name().map_or_else(|| "input".into(), |name| name.to_string_lossy().into_owned());
     let artifact = session.store_artifact(bytes.to_vec(), media_type(path), &name).await?;
     Ok(artifact.to_json())
 }
 
 fn media_type(path: &Path) -> &'static str {
-    let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default().to_ascii_lowercase();
-    match ending.as_str() {
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default().to_ascii_lowercase();
+    match extension.as_str() {
         "csv" => "text/csv",
         "tsv" => "text/tab-separated-values",
         "json" => "application/json",
@@ -117,16 +117,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_is_read_as_its_declared_type() {
+    fn a_value_is_parsed_as_its_declared_type() {
         assert_eq!(parse("n", "7", Some(FieldType::Integer)).unwrap(), 7);
         assert_eq!(parse("n", "7", Some(FieldType::Text)).unwrap(), "7");
-        let wrong = parse("n", "7.5", Some(FieldType::Integer)).unwrap_err();
-        assert_eq!(wrong.code, ErrorCode::InvalidInput);
-        assert!(wrong.message.contains("the input n must be"), "{}", wrong.message);
+        let error = parse("n", "7.5", Some(FieldType::Integer)).unwrap_err();
+        assert_eq!(error.code, ErrorCode::InvalidInput);
+        assert!(error.message.contains("the input n must be"), "{}", error.message);
     }
 
     #[test]
-    fn without_a_type_only_lists_and_objects_are_more_than_text() {
+    fn without_a_type_only_lists_and_objects_are_not_text() {
         assert_eq!(parse("q", "Q4 2024", None).unwrap(), "Q4 2024");
         assert_eq!(parse("year", "2024", None).unwrap(), "2024");
         assert_eq!(parse("list", "[1, 2]", None).unwrap(), serde_json::json!([1, 2]));

@@ -1,4 +1,4 @@
-//! How answers are written: JSON, YAML, or tables for people. Nothing here decides what is said.
+//! Output formats: JSON, YAML, or text and tables. This module formats and decides nothing.
 
 use std::io::{IsTerminal, Write};
 
@@ -11,14 +11,14 @@ use super::args::OutputFormat;
 /// Characters of one cell; the rest is cut.
 const CELL_CHARS_MAX: usize = 80;
 
-/// Writes answers to standard output and remarks to standard error.
+/// Writes results to standard output and notes to standard error.
 #[derive(Debug, Clone, Copy)]
 pub struct Output {
     format: OutputFormat,
 }
 
 impl Output {
-    /// In this format; by default a table on a terminal, JSON in a pipe.
+    /// Output in this format; by default a table on a terminal, JSON in a pipe.
     #[must_use]
     pub fn new(format: Option<OutputFormat>) -> Self {
         let default = if std::io::stdout().is_terminal() { OutputFormat::Table } else { OutputFormat::Json };
@@ -31,7 +31,7 @@ impl Output {
         self.format
     }
 
-    /// Writes a document; a person sees `table`.
+    /// Writes a document, or `table` in the table format.
     pub fn document(self, document: &Json, table: impl FnOnce() -> String) {
         let text = match self.format {
             OutputFormat::Json => serde_json::to_string_pretty(document).unwrap_or_default(),
@@ -41,18 +41,18 @@ impl Output {
         print(&text);
     }
 
-    /// Writes a list of like objects; a person sees the named columns.
+    /// Writes a list of objects, or their columns in the table format.
     pub fn rows(self, document: &Json, rows: &[Json], columns: &[(&str, &str)]) {
         self.document(document, || table(rows, columns));
     }
 
-    /// Writes the reply to a piece of work.
+    /// Writes a reply.
     pub fn reply(self, reply: &Reply) {
         let document = serde_json::to_value(reply).unwrap_or_default();
-        self.document(&document, || for_people(reply));
+        self.document(&document, || format_reply(reply));
     }
 
-    /// Writes a refusal that is no reply.
+    /// Writes an error.
     pub fn print_error(self, cause: &Cause) {
         match self.format {
             OutputFormat::Json | OutputFormat::Yaml => {
@@ -65,26 +65,26 @@ impl Output {
     }
 }
 
-/// Writes to standard output. A reader that has gone away is no failure of ours.
+/// Writes to standard output. A closed pipe is not an error.
 pub fn print(text: &str) {
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{}", text.trim_end());
 }
 
-/// Writes a line for people to standard error.
+/// Writes a line to standard error.
 pub fn print_note(line: &str) {
     let mut out = std::io::stderr().lock();
     let _ = writeln!(out, "{line}");
 }
 
-/// A cause in a few lines: the code, the message, the rules that denied.
+/// Formats a cause in a few lines: the code, the message, the reasons for a denial.
 #[must_use]
 pub fn describe(cause: &Cause) -> String {
     let mut text = format!("{}: {}", cause.code, cause.message);
-    if let Some(rules) = cause.details.get("reasons").and_then(Json::as_array) {
-        for rule in rules {
-            let part = |name| rule.get(name).and_then(Json::as_str).unwrap_or_default();
-            text.push_str(&format!("\n  rule {}: {}", part("code"), part("message")));
+    if let Some(reasons) = cause.details.get("reasons").and_then(Json::as_array) {
+        for reason in reasons {
+            let part = |name| reason.get(name).and_then(Json::as_str).unwrap_or_default();
+            text.push_str(&format!("\n  reason {}: {}", part("code"), part("message")));
         }
     }
     if let Some(inner) = cause.details.get("cause").and_then(|inner| serde_json::from_value(inner.clone()).ok()) {
@@ -93,7 +93,7 @@ pub fn describe(cause: &Cause) -> String {
     text
 }
 
-fn for_people(reply: &Reply) -> String {
+fn format_reply(reply: &Reply) -> String {
     let mut text = format!("{}  {}\n", reply.status.as_str(), reply.id);
     if let Some(cause) = &reply.error {
         text.push_str(&format!("{}\n", describe(cause)));
@@ -108,37 +108,37 @@ fn for_people(reply: &Reply) -> String {
     text
 }
 
-/// What the work took, in one line.
+/// Formats the usage of a request in one line.
 #[must_use]
 pub fn totals(reply: &Reply) -> String {
-    let taken = &reply.metadata;
-    let estimated = match (taken.estimated, taken.price) {
+    let metadata = &reply.metadata;
+    let estimated = match (metadata.estimated, metadata.price) {
         (true, PriceBasis::Listed) => " (part of it estimated)",
         (true, PriceBasis::Assumed) => " (part of it estimated, price assumed)",
         (false, PriceBasis::Assumed) => " (price assumed)",
         (false, PriceBasis::Listed) => "",
     };
-    let model = taken.model.as_deref().map(|model| format!(" · model {model}")).unwrap_or_default();
-    let steps = match taken.workflow_steps {
+    let model = metadata.model.as_deref().map(|model| format!(" · model {model}")).unwrap_or_default();
+    let steps = match metadata.workflow_steps {
         0 => String::new(),
-        many => format!("{} · ", pluralize(many.into(), "step")),
+        steps => format!("{} · ", pluralize(steps.into(), "step")),
     };
     format!(
         "{steps}{} · {:.2} s · {} · ${:.4}{estimated} · {}{model}",
-        pluralize(taken.agents_involved.into(), "agent"),
-        std::time::Duration::from_millis(taken.duration_ms).as_secs_f64(),
-        pluralize(taken.tokens_used.total(), "token"),
-        taken.cost_usd,
-        pluralize(taken.policy_decisions.into(), "policy decision"),
+        pluralize(metadata.agents_involved.into(), "agent"),
+        std::time::Duration::from_millis(metadata.duration_ms).as_secs_f64(),
+        pluralize(metadata.tokens_used.total(), "token"),
+        metadata.cost_usd,
+        pluralize(metadata.policy_decisions.into(), "policy decision"),
     )
 }
 
 /// `1 agent`, `2 agents`.
-fn pluralize(many: u64, what: &str) -> String {
-    if many == 1 { format!("1 {what}") } else { format!("{many} {what}s") }
+fn pluralize(count: u64, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
-/// A table of the named members, `(member, heading)` for each column; `a.b` reaches inside.
+/// Formats a table of members, `(member, heading)` for each column; `a.b` is a member of a member.
 #[must_use]
 pub fn table(rows: &[Json], columns: &[(&str, &str)]) -> String {
     if rows.is_empty() {
@@ -153,8 +153,8 @@ pub fn table(rows: &[Json], columns: &[(&str, &str)]) -> String {
 }
 
 fn cell(row: &Json, path: &str) -> String {
-    let found = path.split('.').try_fold(row, |value, name| value.get(name));
-    match found {
+    let value = path.split('.').try_fold(row, |value, name| value.get(name));
+    match value {
         None | Some(Json::Null) => String::new(),
         Some(Json::String(text)) => shorten(text, CELL_CHARS_MAX),
         Some(Json::Array(items)) => {
@@ -181,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_table_reaches_inside_and_cuts_what_is_long() {
+    fn a_table_shows_nested_members_and_shortens_long_cells() {
         let rows = [serde_json::json!({"id": "a", "in": {"n": 3}, "tags": ["x", "y"], "text": "l".repeat(200)})];
         let text = table(&rows, &[("id", "ID"), ("in.n", "N"), ("tags", "TAGS"), ("text", "TEXT"), ("none", "NONE")]);
         assert!(text.contains("x, y") && text.contains('3') && text.contains('…'), "{text}");
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn the_totals_count_what_there_is() {
+    fn the_totals_are_pluralized_and_omit_absent_steps() {
         let mut reply: Reply = serde_json::from_value(serde_json::json!({
             "id": "req_1", "status": "success", "outputs": {}, "metadata": greenroom_protocol::Metadata::default(),
         }))
@@ -201,11 +201,11 @@ mod tests {
     }
 
     #[test]
-    fn a_denial_names_its_rules_and_a_failed_step_its_cause() {
+    fn a_denial_is_described_with_its_reasons_and_a_failed_step_with_its_cause() {
         let denied = Cause::new(ErrorCode::PolicyDenied, "no").with_details(serde_json::json!({
             "reasons": [{"code": "role_required", "message": "guest has no role"}]
         }));
-        assert!(describe(&denied).contains("rule role_required: guest has no role"));
+        assert!(describe(&denied).contains("reason role_required: guest has no role"));
         let failed = Cause::new(ErrorCode::StepFailed, "step a").with_details(serde_json::json!({ "cause": denied }));
         assert!(describe(&failed).contains("because policy_denied"), "{}", describe(&failed));
     }

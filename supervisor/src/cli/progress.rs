@@ -1,5 +1,5 @@
-//! What a person sees while a run goes on: one line for each thing that happened, on standard error,
-//! and only where that is a terminal. A run that waits for a person says so in a pipe, too.
+//! The progress of a run: one line for each event, on standard error, if that is a terminal. A request for
+//! approval is printed in any case.
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -8,29 +8,29 @@ use greenroom_protocol::event::{RunEvent, RunEventKind};
 
 use super::output::print_note;
 
-/// Tells of a run.
+/// Prints the events of a run.
 #[derive(Debug, Clone, Copy)]
 pub struct Progress {
-    shown: bool,
+    is_enabled: bool,
 }
 
 impl Progress {
     /// Progress on a terminal; none in a pipe.
     #[must_use]
     pub fn new() -> Self {
-        Self { shown: std::io::stderr().is_terminal() }
+        Self { is_enabled: std::io::stderr().is_terminal() }
     }
 
     /// Progress wherever standard error goes, for the demo.
     #[must_use]
     pub const fn always() -> Self {
-        Self { shown: true }
+        Self { is_enabled: true }
     }
 
-    /// Tells of one event.
-    pub fn print_events(self, event: &RunEvent) {
-        let waits = matches!(event.kind, RunEventKind::ApprovalRequested { .. });
-        if let Some(text) = line(event).filter(|_| self.shown || waits) {
+    /// Prints one event.
+    pub fn print_event(self, event: &RunEvent) {
+        let awaits_approval = matches!(event.kind, RunEventKind::ApprovalRequested { .. });
+        if let Some(text) = line(event).filter(|_| self.is_enabled || awaits_approval) {
             print_note(&text);
         }
     }
@@ -42,7 +42,7 @@ impl Default for Progress {
     }
 }
 
-/// One event as a line; `None` where there is nothing to say.
+/// Formats one event as a line.
 #[must_use]
 pub fn line(event: &RunEvent) -> Option<String> {
     let at = |step: &greenroom_protocol::StepId, index: &Option<u32>| match index {
@@ -51,32 +51,31 @@ pub fn line(event: &RunEvent) -> Option<String> {
     };
     Some(match &event.kind {
         RunEventKind::RunStarted { steps } => format!("▶ {} · {steps} steps", event.run),
-        RunEventKind::RunResumed { definitions_changed: false } => "  ↻ goes on after an interruption".to_owned(),
+        RunEventKind::RunResumed { definitions_changed: false } => "  ↻ resumed after an interruption".to_owned(),
         RunEventKind::RunResumed { definitions_changed: true } => {
-            "  ↻ goes on after an interruption, with the versions it began with: definitions have changed since"
-                .to_owned()
+            "  ↻ resumed after an interruption, pinned to its original definitions (they have changed since)".to_owned()
         }
         RunEventKind::StepStarted { step, index, agent, attempt } => {
-            let who = agent.as_ref().map(|agent| format!(" · {agent}")).unwrap_or_default();
-            let again = if *attempt > 1 { format!(" · attempt {attempt}") } else { String::new() };
-            format!("  … {}{who}{again}", at(step, index))
+            let agent = agent.as_ref().map(|agent| format!(" · {agent}")).unwrap_or_default();
+            let attempt = if *attempt > 1 { format!(" · attempt {attempt}") } else { String::new() };
+            format!("  … {}{agent}{attempt}", at(step, index))
         }
-        RunEventKind::StepEnded { step, index, status: state, duration_ms, cause } => {
-            let mark = match state.as_str() {
+        RunEventKind::StepEnded { step, index, status, duration_ms, cause } => {
+            let mark = match status.as_str() {
                 "done" => "✔",
                 "skipped" => "–",
                 "compensated" => "↩",
                 _ => "✘",
             };
-            let took = format_duration(Duration::from_millis(*duration_ms));
-            let why = cause.as_ref().map(|cause| format!(" · {cause}")).unwrap_or_default();
-            format!("  {mark} {} {state}{took}{why}", at(step, index))
+            let duration = format_duration(Duration::from_millis(*duration_ms));
+            let cause = cause.as_ref().map(|cause| format!(" · {cause}")).unwrap_or_default();
+            format!("  {mark} {} {status}{duration}{cause}", at(step, index))
         }
         RunEventKind::StepRetried { step, cause, after_ms } => {
-            format!("  ↻ {step} again after {after_ms} ms · {cause}")
+            format!("  ↻ {step} retried after {after_ms} ms · {cause}")
         }
         RunEventKind::ApprovalRequested { step, prompt } => format!(
-            "  ? {step} waits for a person: {prompt}\n    greenroom runs approve {run} {step}\n    greenroom runs reject {run} {step}",
+            "  ? {step} awaits approval: {prompt}\n    greenroom runs approve {run} {step}\n    greenroom runs reject {run} {step}",
             run = event.run
         ),
         RunEventKind::ApprovalResolved { step, approved, by } => {
@@ -101,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_approval_says_how_to_give_it() {
+    fn a_requested_approval_prints_the_commands_that_resolve_it() {
         let event = RunEvent {
             run: RunId::new("run_1").unwrap(),
             seq: 3,

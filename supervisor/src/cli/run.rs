@@ -1,4 +1,4 @@
-//! `greenroom run agent|workflow|team`: words become a request, its progress is told, and the reply
+//! `greenroom run agent|workflow|team`: sends a request, prints its progress and its reply, whose status
 //! decides the exit code.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,33 +20,33 @@ use super::progress::Progress;
 use super::session::Session;
 use crate::clock::WallClock;
 
-/// How long a run of the command line may take where nothing is said: it may wait for a person.
-const RUN_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
-/// How long the last events of a run may come behind its reply.
+/// Default timeout of a run: it may await an approval.
+const RUN_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+/// Longest wait for the last events of a run after its reply.
 const LAST_EVENTS_WAIT: Duration = Duration::from_secs(1);
 
-/// Does it.
+/// Executes the command.
 ///
 /// # Errors
-/// A cause that came before any reply.
+/// A cause that prevents the request or its reply.
 pub async fn run(session: &Session, command: RunCommand, output: Output) -> Result<u8, Cause> {
     let reply = match command {
-        RunCommand::Agent { id, work } => {
+        RunCommand::Agent { id, call } => {
             let types = agent_types(&session.client(), &id).await;
-            let (client, work) = prepare(session, work, &types).await?;
-            client.run_agent(id, work).await?
+            let (client, params) = prepare(session, call, &types).await?;
+            client.run_agent(id, params).await?
         }
-        RunCommand::Workflow { id, work } => {
+        RunCommand::Workflow { id, call } => {
             let types = workflow_types(&session.client(), &id).await;
-            start(session, work, &types, |client, work| async move { client.run_workflow(id, work).await }).await?
+            start(session, call, &types, |client, params| async move { client.run_workflow(id, params).await }).await?
         }
-        RunCommand::Team { id, workflow, work } => {
+        RunCommand::Team { id, workflow, call } => {
             let workflow = match workflow {
                 Some(workflow) => workflow,
                 None => only_workflow(&session.client(), &id).await?,
             };
             let types = workflow_types(&session.client(), &workflow).await;
-            start(session, work, &types, |client, work| async move { client.run_team(id, workflow, work).await })
+            start(session, call, &types, |client, params| async move { client.run_team(id, workflow, params).await })
                 .await?
         }
     };
@@ -54,88 +54,93 @@ pub async fn run(session: &Session, command: RunCommand, output: Output) -> Resu
     Ok(reply.exit_code())
 }
 
-async fn prepare(session: &Session, work: CallArgs, types: &Types) -> Result<(Client, CallParams), Cause> {
-    let cost_max = match work.max_cost_usd {
+async fn prepare(session: &Session, call: CallArgs, types: &Types) -> Result<(Client, CallParams), Cause> {
+    let cost_max = match call.max_cost_usd {
         None => None,
         Some(usd) => Some(MicroUsd::from_usd(usd).ok_or_else(|| {
-            Cause::new(ErrorCode::InvalidInput, format!("--max-cost-usd is {usd}, not a sum of money"))
+            Cause::new(ErrorCode::InvalidInput, format!("--max-cost-usd: {usd} is not an amount of money"))
         })?),
     };
     let mut client = session.client();
-    let wait = work.timeout.map_or(RUN_WAIT, Duration::from);
-    client = client.with_deadline(Deadline::after(WallClock.now(), wait));
-    if let Some(key) = work.idempotency_key {
+    let timeout = call.timeout.map_or(RUN_TIMEOUT, Duration::from);
+    client = client.with_deadline(Deadline::after(WallClock.now(), timeout));
+    if let Some(key) = call.idempotency_key {
         client = client.with_idempotency_key(key);
     }
-    let prepared = CallParams {
-        inputs: inputs(session, &work.inputs, types).await?,
-        context: context(&work.context)?,
-        options: CallOptions { model: work.model, cost_max },
-        detach: work.detach,
+    let params = CallParams {
+        inputs: inputs(session, &call.inputs, types).await?,
+        context: context(&call.context)?,
+        options: CallOptions { model: call.model, cost_max },
+        detach: call.detach,
     };
-    Ok((client, prepared))
+    Ok((client, params))
 }
 
-/// Starts a run and tells of it while it goes on.
+/// Starts a run and prints its events until its reply.
 async fn start<F>(
     session: &Session,
-    work: CallArgs,
+    call: CallArgs,
     types: &Types,
-    ask: impl FnOnce(Client, CallParams) -> F,
+    send: impl FnOnce(Client, CallParams) -> F,
 ) -> Result<Reply, Cause>
 where
     F: Future<Output = Result<Reply, greenroom_client::TransportError>>,
 {
-    let detach = work.detach;
-    let (client, work) = prepare(session, work, types).await?;
-    let named = RequestId::from_u128(greenroom_protocol::IdGenerator::next_id(&crate::clock::TimeOrdered));
-    let run = RunId::for_request(&named);
-    let client = client.with_request_id(named);
+    let detach = call.detach;
+    let (client, params) = prepare(session, call, types).await?;
+    let request = RequestId::from_u128(greenroom_protocol::IdGenerator::next_id(&crate::clock::TimeOrdered));
+    let run = RunId::for_request(&request);
+    let client = client.with_request_id(request);
     if detach {
-        let reply = ask(client, work).await?;
+        let reply = send(client, params).await?;
         if session.is_in_process() && reply.error.is_none() {
             print_note(
-                "no `greenroom up` is running: the run goes on with the next one, or with `greenroom runs resume`",
+                "no pod is running: the run resumes when `greenroom up` starts, or with `greenroom runs resume`",
             );
         }
         return Ok(reply);
     }
-    follow_run(&session.client(), &run, Progress::new(), ask(client, work)).await
+    follow_run(&session.client(), &run, Progress::new(), send(client, params)).await
 }
 
-/// Waits for a run's reply and tells of the run meanwhile.
+/// Waits for the reply of a run and prints its events meanwhile.
 pub(super) async fn follow_run(
     client: &Client,
     run: &RunId,
     progress: Progress,
-    asked: impl Future<Output = Result<Reply, greenroom_client::TransportError>>,
+    reply: impl Future<Output = Result<Reply, greenroom_client::TransportError>>,
 ) -> Result<Reply, Cause> {
-    let has_begun = AtomicBool::new(false);
-    let telling = print_events_from(client, run, progress, &has_begun);
-    tokio::pin!(asked, telling);
+    let has_started = AtomicBool::new(false);
+    let events = print_events_from(client, run, progress, &has_started);
+    tokio::pin!(reply, events);
     tokio::select! {
-        reply = &mut asked => {
-            // The reply overtakes the last events; without them, the last step would seem unfinished.
-            if reply.is_ok() && has_begun.load(Ordering::Relaxed) {
-                let _ = tokio::time::timeout(LAST_EVENTS_WAIT, telling).await;
+        reply = &mut reply => {
+            // The reply arrives before the last events; without them, the last step would seem unfinished.
+            if reply.is_ok() && has_started.load(Ordering::Relaxed) {
+                let _ = tokio::time::timeout(LAST_EVENTS_WAIT, events).await;
             }
             Ok(reply?)
         }
-        _ = &mut telling => Ok(asked.await?),
+        _ = &mut events => Ok(reply.await?),
     }
 }
 
-/// Tells of a run from its first event to its last, and answers with its reply.
+/// Prints the events of a run from its first to its last, and returns its reply.
 pub(super) async fn print_events(client: &Client, run: &RunId, progress: Progress) -> Option<Reply> {
     print_events_from(client, run, progress, &AtomicBool::new(false)).await
 }
 
-/// The same, and says as soon as there is something to tell of.
-async fn print_events_from(client: &Client, run: &RunId, progress: Progress, has_begun: &AtomicBool) -> Option<Reply> {
+/// As [`print_events`]; sets `has_started` at the first event.
+async fn print_events_from(
+    client: &Client,
+    run: &RunId,
+    progress: Progress,
+    has_started: &AtomicBool,
+) -> Option<Reply> {
     let mut events = client.watch(run, 0);
     while let Some(Ok(event)) = events.next().await {
-        has_begun.store(true, Ordering::Relaxed);
-        progress.print_events(&event);
+        has_started.store(true, Ordering::Relaxed);
+        progress.print_event(&event);
         if let RunEventKind::RunEnded { reply } = event.kind {
             return Some(*reply);
         }
@@ -146,15 +151,15 @@ async fn print_events_from(client: &Client, run: &RunId, progress: Progress, has
 // === declared types ===
 
 async fn agent_types(client: &Client, id: &AgentId) -> Types {
-    // A refused look is no reason to stop: the request itself is judged, and says why.
+    // A rejected query does not stop the command: the request itself is authorized, and its reply has the reason.
     match client.agent(id.clone()).await {
         Ok(reply) => fields(reply.outputs.get("agent")),
         Err(_) => Types::new(),
     }
 }
 
-/// The workflow's declared inputs; one that it does not declare has the type that the first agent of
-/// its steps gives to that name, since that is where it ends up.
+/// The declared inputs of the workflow. An input that it does not declare has the type that the first
+/// agent of its steps declares for that name, since that agent receives it.
 async fn workflow_types(client: &Client, id: &WorkflowId) -> Types {
     let Ok(reply) = client.workflow(id.clone()).await else { return Types::new() };
     let workflow = reply.outputs.get("workflow");
@@ -181,9 +186,12 @@ async fn only_workflow(client: &Client, team: &TeamId) -> Result<WorkflowId, Cau
     if let Some(cause) = reply.error {
         return Err(cause);
     }
-    let named = reply.outputs.get("team").and_then(|team| team.get("workflows")).and_then(Json::as_array);
-    let first = named.and_then(|named| named.first()).and_then(Json::as_str).and_then(|id| WorkflowId::new(id).ok());
+    let workflows = reply.outputs.get("team").and_then(|team| team.get("workflows")).and_then(Json::as_array);
+    let first = workflows
+        .and_then(|workflows| workflows.first())
+        .and_then(Json::as_str)
+        .and_then(|id| WorkflowId::new(id).ok());
     first.ok_or_else(|| {
-        Cause::new(ErrorCode::MissingInput, format!("the team {team} names no workflow; say --workflow ID"))
+        Cause::new(ErrorCode::MissingInput, format!("the team {team} names no workflow; pass --workflow ID"))
     })
 }

@@ -1,4 +1,4 @@
-//! `greenroom runs`: look at runs, follow one, answer one that waits, stop one, forget old ones.
+//! `greenroom runs`: list, show, watch, resume, approve, reject, cancel and prune runs.
 
 use futures::StreamExt;
 use greenroom_protocol::event::RunEventKind;
@@ -6,7 +6,7 @@ use greenroom_protocol::request::{Page, Signal};
 use greenroom_protocol::{Cause, Clock, Json, Reply, RunId};
 
 use super::args::{OutputFormat, RunsCommand};
-use super::catalogue::list;
+use super::catalogue::print_list;
 use super::output::{Output, print, print_note};
 use super::progress::{Progress, line};
 use super::run::print_events;
@@ -14,31 +14,31 @@ use super::session::Session;
 use crate::clock::WallClock;
 use crate::ingress::frame::AdminCommand;
 
-/// Does it.
+/// Executes the command.
 ///
 /// # Errors
-/// A cause that came before any reply.
+/// A cause that prevents the request or its reply.
 pub async fn runs(session: &Session, command: RunsCommand, output: Output) -> Result<u8, Cause> {
     let client = session.client();
     match command {
         RunsCommand::List { limit, after } => {
             let columns = [
                 ("run_id", "RUN"),
-                ("state", "STATE"),
+                ("status", "STATUS"),
                 ("workflow_id", "WORKFLOW"),
                 ("owner", "OWNER"),
                 ("created", "CREATED"),
             ];
-            Ok(list(&client.runs(Page { after, limit }).await?, "runs", &columns, output))
+            Ok(print_list(&client.runs(Page { after, limit }).await?, "runs", &columns, output))
         }
-        RunsCommand::Show { run } => Ok(show(&client.run(run).await?, output)),
+        RunsCommand::Show { run } => Ok(print_run(&client.run(run).await?, output)),
         RunsCommand::Watch { run, after } => watch(session, &run, after, output).await,
-        RunsCommand::Cancel { run } => answered(&client.cancel(run).await?, Signal::Cancel, output),
+        RunsCommand::Cancel { run } => print_signalled(&client.cancel(run).await?, Signal::Cancel, output),
         RunsCommand::Approve { run, step } => {
-            answered(&client.approve(run, step.clone()).await?, Signal::Approve { step }, output)
+            print_signalled(&client.approve(run, step.clone()).await?, Signal::Approve { step }, output)
         }
         RunsCommand::Reject { run, step } => {
-            answered(&client.reject(run, step.clone()).await?, Signal::Reject { step }, output)
+            print_signalled(&client.reject(run, step.clone()).await?, Signal::Reject { step }, output)
         }
         RunsCommand::Resume { run: Some(run) } => resume(session, run, output).await,
         RunsCommand::Resume { run: None } => {
@@ -55,14 +55,14 @@ pub async fn runs(session: &Session, command: RunsCommand, output: Output) -> Re
     }
 }
 
-/// A small report as `name: value` lines.
+/// Formats a small report as `name: value` lines.
 pub(super) fn format_report(report: &Json) -> String {
     let members = report.as_object().into_iter().flatten();
     let text = |value: &Json| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     members.map(|(name, value)| format!("{name}: {}", text(value))).collect::<Vec<_>>().join("\n")
 }
 
-fn show(reply: &Reply, output: Output) -> u8 {
+fn print_run(reply: &Reply, output: Output) -> u8 {
     if let Some(cause) = &reply.error {
         output.print_error(cause);
         return reply.exit_code();
@@ -87,10 +87,10 @@ async fn watch(session: &Session, run: &RunId, after: u64, output: Output) -> Re
     while let Some(event) = events.next().await {
         let event = event?;
         match output.format() {
-            // One line an event, so that a reader need not wait for the end.
+            // One line for each event, so that a reader need not wait for the end.
             OutputFormat::Json => print(&serde_json::to_string(&event).unwrap_or_default()),
             OutputFormat::Yaml => print(&format!("---\n{}", serde_yaml_ng::to_string(&event).unwrap_or_default())),
-            OutputFormat::Table => Progress::always().print_events(&event),
+            OutputFormat::Table => Progress::always().print_event(&event),
         }
         if let RunEventKind::RunEnded { reply } = event.kind {
             return Ok(reply.exit_code());
@@ -100,28 +100,28 @@ async fn watch(session: &Session, run: &RunId, after: u64, output: Output) -> Re
     Ok(1)
 }
 
-/// Lets an interrupted run go on and follows it to its end.
+/// Resumes an interrupted run and watches it until it ends.
 async fn resume(session: &Session, run: RunId, output: Output) -> Result<u8, Cause> {
     let client = session.client();
-    let standing = client.resume(run.clone()).await?;
-    if standing.error.is_some() {
-        output.reply(&standing);
-        return Ok(standing.exit_code());
+    let resumed = client.resume(run.clone()).await?;
+    if resumed.error.is_some() {
+        output.reply(&resumed);
+        return Ok(resumed.exit_code());
     }
-    let reply = print_events(&client, &run, Progress::new()).await.unwrap_or(standing);
+    let reply = print_events(&client, &run, Progress::new()).await.unwrap_or(resumed);
     output.reply(&reply);
     Ok(reply.exit_code())
 }
 
-fn answered(reply: &Reply, signal: Signal, output: Output) -> Result<u8, Cause> {
+fn print_signalled(reply: &Reply, signal: Signal, output: Output) -> Result<u8, Cause> {
     if let Some(cause) = &reply.error {
         output.print_error(cause);
         return Ok(reply.exit_code());
     }
     let document = serde_json::to_value(reply).unwrap_or_default();
     output.document(&document, || match signal {
-        Signal::Cancel => format!("{} was asked to stop", reply.id),
-        Signal::Approve { step } => format!("{} of {} goes on", step, reply.id),
+        Signal::Cancel => format!("cancelling {}", reply.id),
+        Signal::Approve { step } => format!("{} of {} was approved", step, reply.id),
         Signal::Reject { step } => format!("{} of {} was rejected", step, reply.id),
     });
     Ok(0)

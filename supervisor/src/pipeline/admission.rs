@@ -1,10 +1,11 @@
-//! The first stage: how many requests may be inside. A place on the pod is given at once or not at
-//! all; the turn through the stages up to dispatch is given fairly, tenant after tenant.
+//! The first stage: admission control. It bounds the requests in flight of the pod and of each tenant,
+//! and rejects at once what exceeds the bounds. Requests are scheduled through the stages up to dispatch
+//! fairly across tenants.
 //!
-//! A [`Ticket`] is the place; it comes back when the reply is made, and once all are back the pod is
-//! drained. A [`Turn`] ends at dispatch. Inner hops ride on their root's ticket: two nested waits for
-//! one bound could block each other. A run that nobody waits for has a [`Stay`] instead, which comes
-//! back at its end: the pod is drained without it, since the next process goes on with the run.
+//! An [`InFlightTicket`] is held until the reply is made; the pod is drained once none is left. A
+//! [`PipelineTicket`] is held until dispatch. Nested requests use the tickets of their root request: two
+//! nested waits for one bound could deadlock. A detached run has a [`DetachedRunTicket`] until it ends;
+//! a drain does not wait for it, since the next process resumes the run.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,12 +16,12 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::config::AdmissionConfig;
 
-/// After how long a refused caller is told to ask again, where nothing better is known.
+/// When a caller may retry after `overloaded`; an estimate.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// After how long one who came too late is told to ask again: by then another process may be up.
+/// When a caller may retry after `shutting_down`: another process may be running by then.
 const SHUTDOWN_RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// The gate.
+/// Admission control of one pod.
 #[derive(Clone)]
 pub struct AdmissionControl(Arc<Inner>);
 
@@ -34,48 +35,51 @@ struct Inner {
 struct State {
     closed: bool,
     in_flight: usize,
-    /// Runs that nobody waits for.
+    /// Detached runs.
     detached: usize,
     tenants: HashMap<TenantId, usize>,
-    turns: usize,
+    /// Pipeline tickets that are held.
+    in_pipeline: usize,
+    /// Requests that wait for a pipeline ticket, by tenant.
     waiters: HashMap<TenantId, VecDeque<oneshot::Sender<()>>>,
-    /// Tenants that wait, each once, in the order of their next turn.
+    /// Tenants with waiters, each once, in the order in which they get the next tickets.
     tenant_queue: VecDeque<TenantId>,
 }
 
-/// A place on this pod; dropping it gives it back.
-#[must_use = "the place is given back when the ticket is dropped"]
+/// Counts a request in flight until it is dropped.
+#[must_use = "the capacity is released when the ticket is dropped"]
 pub struct InFlightTicket {
     admission: AdmissionControl,
     tenant: Option<TenantId>,
 }
 
-/// A place on this pod for what goes on when its request was answered; dropping it gives it back.
-#[must_use = "the place is given back when the stay is dropped"]
+/// Counts a detached run, which outlives the request that started it, until it is dropped.
+#[must_use = "the capacity is released when the ticket is dropped"]
 pub struct DetachedRunTicket {
     admission: AdmissionControl,
     tenant: TenantId,
 }
 
-/// A turn through the stages before dispatch; dropping it lets the next one go.
-#[must_use = "the turn ends when it is dropped"]
+/// Counts a request between authentication and dispatch; dropping it grants the next waiter.
+#[must_use = "the next waiter is granted when the ticket is dropped"]
 pub struct PipelineTicket(AdmissionControl);
 
 impl AdmissionControl {
-    /// A gate with these bounds.
+    /// Admission control with these bounds.
     #[must_use]
     pub fn new(bounds: AdmissionConfig) -> Self {
         Self(Arc::new(Inner { bounds, state: Mutex::new(State::default()), drained: Notify::new() }))
     }
 
-    /// Takes a place, at once.
+    /// Admits a request, at once.
     ///
     /// # Errors
-    /// [`ErrorCode::Overloaded`] if there is none, [`ErrorCode::ShuttingDown`] once the gate is closed.
+    /// [`ErrorCode::Overloaded`] if the pod is at its limit, [`ErrorCode::ShuttingDown`] after
+    /// [`AdmissionControl::close`].
     pub fn admit(&self) -> Result<InFlightTicket, Cause> {
         let mut state = self.state();
         if state.closed {
-            let cause = Cause::new(ErrorCode::ShuttingDown, "the process is about to end and takes nothing new");
+            let cause = Cause::new(ErrorCode::ShuttingDown, "the pod is shutting down and accepts no new requests");
             return Err(cause.with_retry_after(SHUTDOWN_RETRY_AFTER));
         }
         state.check_capacity(&self.0.bounds)?;
@@ -83,10 +87,10 @@ impl AdmissionControl {
         Ok(InFlightTicket { admission: self.clone(), tenant: None })
     }
 
-    /// Takes a place beside that of the request, at once, for a run that outlives it.
+    /// Admits a run that outlives its request, at once.
     ///
     /// # Errors
-    /// [`ErrorCode::Overloaded`] if the pod or the tenant has none left.
+    /// [`ErrorCode::Overloaded`] if the pod or the tenant is at its limit.
     pub fn admit_detached_run(&self, tenant: &TenantId) -> Result<DetachedRunTicket, Cause> {
         let mut state = self.state();
         state.check_capacity(&self.0.bounds)?;
@@ -95,12 +99,12 @@ impl AdmissionControl {
         Ok(DetachedRunTicket { admission: self.clone(), tenant: tenant.clone() })
     }
 
-    /// Takes nothing new from here on.
+    /// Rejects every request from here on.
     pub fn close(&self) {
         self.state().closed = true;
     }
 
-    /// Waits until every place is back.
+    /// Waits until no request is in flight.
     pub async fn drained(&self) {
         loop {
             let notified = self.0.drained.notified();
@@ -111,17 +115,18 @@ impl AdmissionControl {
         }
     }
 
-    /// How many are inside.
+    /// Requests in flight.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.state().in_flight
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing panics while it holds the lock; were it so, the numbers would still be whole.
+        // No code panics while it holds the lock, and the counters would be consistent even then.
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Grants a released pipeline ticket to the next tenant that has a waiter.
     fn grant_next(&self) {
         let mut state = self.state();
         while let Some(tenant) = state.tenant_queue.pop_front() {
@@ -132,17 +137,17 @@ impl AdmissionControl {
             } else {
                 state.waiters.remove(&tenant);
             }
-            // Who went away while waiting is passed over.
+            // A waiter that was dropped meanwhile is skipped.
             if next.is_some_and(|waiter| waiter.send(()).is_ok()) {
                 return;
             }
         }
-        state.turns = state.turns.saturating_sub(1);
+        state.in_pipeline = state.in_pipeline.saturating_sub(1);
     }
 }
 
 impl State {
-    /// Refuses where the pod has no place left.
+    /// Fails if the pod is at its limit.
     fn check_capacity(&self, bounds: &AdmissionConfig) -> Result<(), Cause> {
         if self.in_flight.saturating_add(self.detached) >= bounds.max_in_flight {
             return Err(overloaded("the pod", bounds.max_in_flight));
@@ -150,20 +155,20 @@ impl State {
         Ok(())
     }
 
-    /// Counts a place for its tenant, if the tenant has one left.
+    /// Counts one more for a tenant; fails if the tenant is at its limit.
     fn charge_tenant(&mut self, tenant: &TenantId, bounds: &AdmissionConfig) -> Result<(), Cause> {
-        let share = self.tenants.entry(tenant.clone()).or_insert(0);
-        if *share >= bounds.max_in_flight_per_tenant {
+        let in_flight = self.tenants.entry(tenant.clone()).or_insert(0);
+        if *in_flight >= bounds.max_in_flight_per_tenant {
             return Err(overloaded("the tenant", bounds.max_in_flight_per_tenant));
         }
-        *share += 1;
+        *in_flight += 1;
         Ok(())
     }
 
     fn refund_tenant(&mut self, tenant: &TenantId) {
-        if let Some(share) = self.tenants.get_mut(tenant) {
-            *share = share.saturating_sub(1);
-            if *share == 0 {
+        if let Some(in_flight) = self.tenants.get_mut(tenant) {
+            *in_flight = in_flight.saturating_sub(1);
+            if *in_flight == 0 {
                 self.tenants.remove(tenant);
             }
         }
@@ -171,58 +176,62 @@ impl State {
 }
 
 impl InFlightTicket {
-    /// Counts the place for its tenant and waits for a turn, at most `patience` long.
+    /// Counts the request for its tenant and waits for a pipeline ticket, at most `timeout`.
     ///
     /// # Errors
-    /// [`ErrorCode::Overloaded`] if the tenant has its share of places, [`ErrorCode::TimedOut`] if the turn does
-    /// not come in time.
-    pub async fn wait_turn(&mut self, tenant: &TenantId, patience: Duration) -> Result<PipelineTicket, Cause> {
-        let turn = {
+    /// [`ErrorCode::Overloaded`] if the tenant is at its limit, [`ErrorCode::TimedOut`] if no ticket is granted
+    /// in time.
+    pub async fn wait_pipeline_ticket(
+        &mut self,
+        tenant: &TenantId,
+        timeout: Duration,
+    ) -> Result<PipelineTicket, Cause> {
+        let granted = {
             let mut state = self.admission.state();
             state.charge_tenant(tenant, &self.admission.0.bounds)?;
             self.tenant = Some(tenant.clone());
-            if state.turns < self.admission.0.bounds.pipeline_concurrency.max(1) {
-                state.turns += 1;
+            if state.in_pipeline < self.admission.0.bounds.pipeline_concurrency.max(1) {
+                state.in_pipeline += 1;
                 return Ok(PipelineTicket(self.admission.clone()));
             }
-            let (waiter, turn) = oneshot::channel();
+            let (waiter, granted) = oneshot::channel();
             let queue = state.waiters.entry(tenant.clone()).or_default();
             queue.push_back(waiter);
             if queue.len() == 1 {
                 state.tenant_queue.push_back(tenant.clone());
             }
-            turn
+            granted
         };
-        let waited = TurnWaiter { turn: Some(turn), admission: &self.admission };
-        match tokio::time::timeout(patience, waited.wait()).await {
+        let waiter = TicketWaiter { granted: Some(granted), admission: &self.admission };
+        match tokio::time::timeout(timeout, waiter.wait()).await {
             Ok(()) => Ok(PipelineTicket(self.admission.clone())),
-            Err(_) => Err(Cause::new(ErrorCode::TimedOut, "the deadline passed before the request's turn came")),
+            Err(_) => Err(Cause::new(ErrorCode::TimedOut, "the deadline passed while the request was queued")),
         }
     }
 }
 
-/// A wait for a turn that may be given up. A turn that was handed over in that very moment is passed
-/// on, or it would be lost for good.
-struct TurnWaiter<'a> {
-    turn: Option<oneshot::Receiver<()>>,
+/// Waits for a pipeline ticket and may be dropped meanwhile. A ticket that is granted at that very time
+/// is passed on, or its capacity would be lost for good.
+struct TicketWaiter<'a> {
+    granted: Option<oneshot::Receiver<()>>,
     admission: &'a AdmissionControl,
 }
 
-impl TurnWaiter<'_> {
+impl TicketWaiter<'_> {
     async fn wait(mut self) {
-        if let Some(turn) = self.turn.as_mut() {
-            // The sender is dropped only when its turn is passed over, which needs this end to be gone.
-            let _ = turn.await;
+        if let Some(granted) = self.granted.as_mut() {
+            // The sender is dropped unsent only after this receiver is dropped, so it cannot fail here.
+            let _ = granted.await;
         }
-        self.turn = None;
+        self.granted = None;
     }
 }
 
-impl Drop for TurnWaiter<'_> {
+impl Drop for TicketWaiter<'_> {
     fn drop(&mut self) {
-        if let Some(turn) = self.turn.as_mut() {
-            turn.close();
-            if turn.try_recv().is_ok() {
+        if let Some(granted) = self.granted.as_mut() {
+            granted.close();
+            if granted.try_recv().is_ok() {
                 self.admission.grant_next();
             }
         }
@@ -256,8 +265,8 @@ impl Drop for DetachedRunTicket {
     }
 }
 
-fn overloaded(whose: &str, places: usize) -> Cause {
-    Cause::new(ErrorCode::Overloaded, format!("{whose} has all its {places} places taken"))
+fn overloaded(subject: &str, limit: usize) -> Cause {
+    Cause::new(ErrorCode::Overloaded, format!("{subject} is at its limit of {limit} requests in flight"))
         .with_retry_after(RETRY_AFTER)
 }
 

@@ -1,5 +1,5 @@
-//! What policy needs to know about a request, found out from the catalogue and the ledger. Facts
-//! state and never judge: what is not found out stays at a default that denies.
+//! Collects the facts of a request for policy from the catalogue and the stores. Facts state and never
+//! decide; a fact that is not collected has a default that denies.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use greenroom_registry::ledger::{Ledger, Periods, UsageKey};
 use greenroom_registry::runs::{RunRecord, RunStore};
 use greenroom_rego::{AgentFacts, Authenticated, Caller, Facts, NameSet, Relation, Resource, UsageFacts, UsageTotals};
 
-/// Finds facts out.
+/// Collects facts.
 pub struct FactCollector {
     pub(crate) definitions: Arc<dyn DefinitionResolver>,
     pub(crate) runs: Arc<dyn RunStore>,
@@ -26,66 +26,66 @@ pub struct FactCollector {
 }
 
 impl FactCollector {
-    /// The facts about a request whose bracket is open.
+    /// Collects the facts of a request whose audit entry is submitted.
     ///
     /// # Errors
-    /// A code of the class "rejected" if what is asked for does not exist; what a store says.
-    pub async fn collect(&self, asked: &Authenticated, now: Timestamp) -> Result<Facts, Cause> {
-        let usage = self.usage(asked, now).await?;
-        let facts = match asked.request() {
-            Request::Invoke(invoke) => self.invoke(asked, invoke).await?,
-            Request::StartRun(start) => self.start_run(asked, start).await?,
-            Request::StartTeam(start) => self.start_team(asked, start).await?,
-            Request::SignalRun(signal) => self.run(asked, &signal.run).await?,
-            Request::ResumeRun(resume) => self.run(asked, &resume.run).await?,
-            Request::ContextRead(read) => self.context_read(asked, read).await?,
-            Request::ContextWrite(write) => self.context_write(asked, write).await?,
-            Request::MemoryRead(read) => self.memory(asked, &read.agent, 0).await?,
-            Request::MemoryWrite(write) => self.memory(asked, &write.agent, text_bytes(&write.change)).await?,
-            Request::CallTool(call) => self.call_tool(asked, call).await?,
-            Request::Query(look) => self.look(asked, look).await?,
+    /// A code of the class "rejected" if the resource does not exist; those of a store.
+    pub async fn collect(&self, request: &Authenticated, now: Timestamp) -> Result<Facts, Cause> {
+        let usage = self.usage(request, now).await?;
+        let facts = match request.request() {
+            Request::Invoke(invoke) => self.invoke(request, invoke).await?,
+            Request::StartRun(start) => self.start_run(request, start).await?,
+            Request::StartTeam(start) => self.start_team(request, start).await?,
+            Request::SignalRun(signal) => self.run(request, &signal.run).await?,
+            Request::ResumeRun(resume) => self.run(request, &resume.run).await?,
+            Request::ContextRead(read) => self.context_read(request, read).await?,
+            Request::ContextWrite(write) => self.context_write(request, write).await?,
+            Request::MemoryRead(read) => self.memory(request, &read.agent, 0).await?,
+            Request::MemoryWrite(write) => self.memory(request, &write.agent, text_bytes(&write.change)).await?,
+            Request::CallTool(call) => self.call_tool(request, call).await?,
+            Request::Query(query) => self.query(request, query).await?,
         };
         Ok(Facts { usage, audited: true, ..facts })
     }
 
-    /// A user's own request is counted first and then judged; the hops behind it are part of it.
-    async fn usage(&self, asked: &Authenticated, now: Timestamp) -> Result<UsageFacts, Cause> {
-        let principal = asked.principal();
+    /// The usage so far. A request of a user counts itself; its nested requests are part of it.
+    async fn usage(&self, request: &Authenticated, now: Timestamp) -> Result<UsageFacts, Cause> {
+        let principal = request.principal();
         let scope = UsageKey { tenant: principal.tenant.clone(), user: principal.user.clone() };
-        let over = Periods { user: principal.limits.period, tenant: principal.tenant_limits.period };
-        let found = if asked.chain().len() <= 1 {
-            self.ledger.count(&scope, over, now).await
+        let periods = Periods { user: principal.limits.period, tenant: principal.tenant_limits.period };
+        let usage = if request.chain().len() <= 1 {
+            self.ledger.count(&scope, periods, now).await
         } else {
-            self.ledger.usage(&scope, over, now).await
+            self.ledger.usage(&scope, periods, now).await
         };
-        let used = found.map_err(|error| error.cause())?;
+        let usage = usage.map_err(|error| error.cause())?;
         Ok(UsageFacts {
-            requests: used.requests_hour,
-            user: UsageTotals { tokens: used.tokens_spent, usd: used.cost_spent },
-            tenant: UsageTotals { tokens: used.tenant_tokens_spent, usd: used.tenant_cost_spent },
+            requests: usage.requests_hour,
+            user: UsageTotals { tokens: usage.tokens_spent, usd: usage.cost_spent },
+            tenant: UsageTotals { tokens: usage.tenant_tokens_spent, usd: usage.tenant_cost_spent },
             available: true,
         })
     }
 
-    async fn invoke(&self, asked: &Authenticated, invoke: &Invoke) -> Result<Facts, Cause> {
+    async fn invoke(&self, request: &Authenticated, invoke: &Invoke) -> Result<Facts, Cause> {
         let agent = self.definitions.agent(&invoke.agent, invoke.version.as_ref()).await?;
-        let target = Resource::Agent { agent: agent.id().clone(), version: agent.hash() };
-        let speaking = self.calling_agent(asked).await?;
+        let resource = Resource::Agent { agent: agent.id().clone(), version: agent.hash() };
+        let caller = self.calling_agent(request).await?;
         let relation = Relation {
             own_tenant: true,
             workflow_step: self
-                .is_step(asked, |target| match target {
+                .is_step(request, |target| match target {
                     StepTarget::Agent(named) => self.is_agent(named, agent.id()),
                     StepTarget::Workflow(_) | StepTarget::Team { .. } | StepTarget::Approval => false,
                 })
                 .await?
-                || self.compensates(asked, agent.id()).await?,
-            team_member: self.is_member(asked.team(), agent.id()),
-            can_work_with: speaking
+                || self.compensates(request, agent.id()).await?,
+            team_member: self.is_member(request.team(), agent.id()),
+            can_work_with: caller
                 .as_ref()
-                .is_some_and(|speaking| self.definitions.catalogue().may_work_with(speaking.id(), agent.id())),
-            tool_declared: speaking.as_ref().is_some_and(|speaking| {
-                speaking.spec().tools.iter().any(|tool| match tool {
+                .is_some_and(|caller| self.definitions.catalogue().may_work_with(caller.id(), agent.id())),
+            tool_declared: caller.as_ref().is_some_and(|caller| {
+                caller.spec().tools.iter().any(|tool| match tool {
                     ToolRef::Agent(named) => self.is_agent(named, agent.id()),
                     ToolRef::Native(_) => false,
                 })
@@ -95,20 +95,20 @@ impl FactCollector {
         let model = invoke.options.model.as_deref();
         Ok(Facts {
             agent: Some(self.agent_facts(&agent, model)),
-            policies: self.policies(&agent.spec().policies, asked.team()),
-            caller_policies: policies_of(speaking.as_deref()),
+            policies: self.policies(&agent.spec().policies, request.team()),
+            caller_policies: policies_of(caller.as_deref()),
             relation,
             document_bytes: largest([&invoke.inputs, &invoke.context]),
             cost_limited: agent.cost_max().is_some(),
-            ..Facts::for_resource(target)
+            ..Facts::for_resource(resource)
         })
     }
 
-    async fn start_run(&self, asked: &Authenticated, start: &StartRun) -> Result<Facts, Cause> {
+    async fn start_run(&self, request: &Authenticated, start: &StartRun) -> Result<Facts, Cause> {
         let workflow = self.definitions.workflow(&start.workflow, start.version.as_ref()).await?;
-        let target = Resource::Workflow { workflow: workflow.id().clone(), version: workflow.hash() };
+        let resource = Resource::Workflow { workflow: workflow.id().clone(), version: workflow.hash() };
         let team_workflow =
-            asked.team().and_then(|team| self.definitions.catalogue().team(team).cloned()).is_some_and(|team| {
+            request.team().and_then(|team| self.definitions.catalogue().team(team).cloned()).is_some_and(|team| {
                 let named = &team.spec().workflows;
                 named.is_empty() || named.contains(workflow.id())
             });
@@ -116,7 +116,7 @@ impl FactCollector {
             own_tenant: true,
             team_workflow,
             workflow_step: self
-                .is_step(asked, |target| match target {
+                .is_step(request, |target| match target {
                     StepTarget::Workflow(named) => named == workflow.id(),
                     StepTarget::Agent(_) | StepTarget::Team { .. } | StepTarget::Approval => false,
                 })
@@ -124,15 +124,15 @@ impl FactCollector {
             ..Relation::default()
         };
         Ok(Facts {
-            policies: self.policies(&workflow.spec().policies, asked.team()),
+            policies: self.policies(&workflow.spec().policies, request.team()),
             relation,
             document_bytes: largest([&start.inputs, &start.context]),
             cost_limited: workflow.spec().limits.cost_max().is_some(),
-            ..Facts::for_resource(target)
+            ..Facts::for_resource(resource)
         })
     }
 
-    async fn start_team(&self, asked: &Authenticated, start: &StartTeam) -> Result<Facts, Cause> {
+    async fn start_team(&self, request: &Authenticated, start: &StartTeam) -> Result<Facts, Cause> {
         let team = self.definitions.catalogue().require_team(&start.team).cloned()?;
         let workflow = self.definitions.workflow(&start.workflow, None).await?;
         let named = &team.spec().workflows;
@@ -140,7 +140,7 @@ impl FactCollector {
             own_tenant: true,
             team_workflow: named.is_empty() || named.contains(workflow.id()),
             workflow_step: self
-                .is_step(asked, |target| match target {
+                .is_step(request, |target| match target {
                     StepTarget::Team { team: named, .. } => named == team.id(),
                     StepTarget::Agent(_) | StepTarget::Workflow(_) | StepTarget::Approval => false,
                 })
@@ -156,113 +156,113 @@ impl FactCollector {
         })
     }
 
-    async fn run(&self, asked: &Authenticated, run: &RunId) -> Result<Facts, Cause> {
-        let head = self.head(run).await?;
-        let relation = Relation { own_tenant: owns(asked, &head), ..Relation::default() };
-        let target = Resource::Run {
-            run: head.run,
-            workflow: head.workflow.clone(),
-            version: head.version,
-            team: head.team.clone(),
+    async fn run(&self, request: &Authenticated, run: &RunId) -> Result<Facts, Cause> {
+        let record = self.run_record(run).await?;
+        let relation = Relation { own_tenant: is_own_tenant(request, &record), ..Relation::default() };
+        let resource = Resource::Run {
+            run: record.run,
+            workflow: record.workflow.clone(),
+            version: record.version,
+            team: record.team.clone(),
         };
-        let workflow = self.definitions.workflow(&head.workflow, Some(&head.version)).await.ok();
+        let workflow = self.definitions.workflow(&record.workflow, Some(&record.version)).await.ok();
         let policies = workflow.as_ref().map(|workflow| workflow.spec().policies.as_slice()).unwrap_or_default();
-        Ok(Facts { policies: self.policies(policies, head.team.as_ref()), relation, ..Facts::for_resource(target) })
+        Ok(Facts { policies: self.policies(policies, record.team.as_ref()), relation, ..Facts::for_resource(resource) })
     }
 
-    async fn context_read(&self, asked: &Authenticated, read: &ContextRead) -> Result<Facts, Cause> {
-        self.context(asked, &read.run, None, 0).await
+    async fn context_read(&self, request: &Authenticated, read: &ContextRead) -> Result<Facts, Cause> {
+        self.context(request, &read.run, None, 0).await
     }
 
-    async fn context_write(&self, asked: &Authenticated, write: &ContextWrite) -> Result<Facts, Cause> {
+    async fn context_write(&self, request: &Authenticated, write: &ContextWrite) -> Result<Facts, Cause> {
         let bytes = match &write.change {
             ContextChange::Put(value) | ContextChange::Append(value) => size_bytes(value),
         };
-        self.context(asked, &write.run, Some(&write.key), bytes).await
+        self.context(request, &write.run, Some(&write.key), bytes).await
     }
 
     async fn context(
         &self,
-        asked: &Authenticated,
+        request: &Authenticated,
         run: &RunId,
         key: Option<&ContextKey>,
         document_bytes: u64,
     ) -> Result<Facts, Cause> {
-        let head = self.head(run).await?;
-        let speaking = self.calling_agent(asked).await?;
-        let own_run = asked.chain().len() <= 1 || asked.run() == Some(run);
+        let record = self.run_record(run).await?;
+        let caller = self.calling_agent(request).await?;
+        let own_run = request.chain().len() <= 1 || request.run() == Some(run);
         let relation = Relation {
-            own_tenant: owns(asked, &head) && own_run,
-            // The team and its run are of the team themselves; an agent has to be one of its members.
+            own_tenant: is_own_tenant(request, &record) && own_run,
+            // A team and its run belong to the team themselves; an agent has to be one of its members.
             team_member: own_run
-                && match asked.caller() {
+                && match request.caller() {
                     Caller::Workflow { .. } | Caller::Team { .. } => {
-                        head.team.is_some() && asked.team() == head.team.as_ref()
+                        record.team.is_some() && request.team() == record.team.as_ref()
                     }
-                    Caller::Agent { agent, .. } => self.is_member(head.team.as_ref(), agent),
+                    Caller::Agent { agent, .. } => self.is_member(record.team.as_ref(), agent),
                     Caller::User { .. } | Caller::None => false,
                 },
-            provides_to_team: speaking
+            provides_to_team: caller
                 .as_ref()
                 .zip(key)
                 .is_some_and(|(agent, key)| agent.spec().collaboration.provides_to_team.contains(key)),
             ..Relation::default()
         };
         Ok(Facts {
-            agent: speaking.as_ref().map(|agent| self.agent_facts(agent, None)),
-            policies: self.policies(&[], head.team.as_ref()),
-            caller_policies: policies_of(speaking.as_deref()),
+            agent: caller.as_ref().map(|agent| self.agent_facts(agent, None)),
+            policies: self.policies(&[], record.team.as_ref()),
+            caller_policies: policies_of(caller.as_deref()),
             relation,
             document_bytes,
-            ..Facts::for_resource(Resource::Context { run: head.run, key: key.cloned() })
+            ..Facts::for_resource(Resource::Context { run: record.run, key: key.cloned() })
         })
     }
 
-    async fn memory(&self, asked: &Authenticated, wanted: &AgentId, document_bytes: u64) -> Result<Facts, Cause> {
-        let speaking = self.calling_agent(asked).await?;
-        let agent = match &speaking {
-            // The version that speaks, which may be in the catalogue no more.
-            Some(own) if own.id() == wanted => Arc::clone(own),
-            Some(_) | None => self.definitions.agent(wanted, None).await?,
+    async fn memory(&self, request: &Authenticated, requested: &AgentId, document_bytes: u64) -> Result<Facts, Cause> {
+        let caller = self.calling_agent(request).await?;
+        let agent = match &caller {
+            // The version of the caller, which may no longer be in the catalogue.
+            Some(own) if own.id() == requested => Arc::clone(own),
+            Some(_) | None => self.definitions.agent(requested, None).await?,
         };
         let relation = Relation {
             own_tenant: true,
-            own_memory: speaking.as_ref().is_some_and(|speaking| speaking.id() == agent.id()),
-            team_member: self.is_member(asked.team(), agent.id()),
+            own_memory: caller.as_ref().is_some_and(|caller| caller.id() == agent.id()),
+            team_member: self.is_member(request.team(), agent.id()),
             ..Relation::default()
         };
         Ok(Facts {
             agent: Some(self.agent_facts(&agent, None)),
             policies: self.policies(&agent.spec().policies, None),
-            caller_policies: policies_of(speaking.as_deref()),
+            caller_policies: policies_of(caller.as_deref()),
             relation,
             document_bytes,
             ..Facts::for_resource(Resource::Memory { agent: agent.id().clone() })
         })
     }
 
-    async fn call_tool(&self, asked: &Authenticated, call: &CallTool) -> Result<Facts, Cause> {
-        let speaking = self.calling_agent(asked).await?;
+    async fn call_tool(&self, request: &Authenticated, call: &CallTool) -> Result<Facts, Cause> {
+        let caller = self.calling_agent(request).await?;
         let relation = Relation {
             own_tenant: true,
-            tool_declared: speaking
+            tool_declared: caller
                 .as_ref()
                 .is_some_and(|agent| agent.spec().tools.iter().any(|tool| tool.to_string() == call.tool)),
-            team_member: speaking.as_ref().is_some_and(|agent| self.is_member(asked.team(), agent.id())),
+            team_member: caller.as_ref().is_some_and(|agent| self.is_member(request.team(), agent.id())),
             ..Relation::default()
         };
         Ok(Facts {
-            agent: speaking.as_ref().map(|agent| self.agent_facts(agent, None)),
-            caller_policies: policies_of(speaking.as_deref()),
+            agent: caller.as_ref().map(|agent| self.agent_facts(agent, None)),
+            caller_policies: policies_of(caller.as_deref()),
             relation,
             document_bytes: largest([&call.arguments]),
             ..Facts::for_resource(Resource::Tool { tool: call.tool.clone() })
         })
     }
 
-    async fn look(&self, asked: &Authenticated, look: &Query) -> Result<Facts, Cause> {
-        let own_tenant = match look {
-            Query::Run { run } | Query::Events { run, .. } => owns(asked, &self.head(run).await?),
+    async fn query(&self, request: &Authenticated, query: &Query) -> Result<Facts, Cause> {
+        let own_tenant = match query {
+            Query::Run { run } | Query::Events { run, .. } => is_own_tenant(request, &self.run_record(run).await?),
             Query::Agents
             | Query::Agent { .. }
             | Query::Workflows
@@ -275,26 +275,26 @@ impl FactCollector {
             | Query::Costs { .. } => true,
         };
         let relation = Relation { own_tenant, ..Relation::default() };
-        Ok(Facts { relation, ..Facts::for_resource(Resource::Collection { kind: look.resource() }) })
+        Ok(Facts { relation, ..Facts::for_resource(Resource::Collection { kind: query.resource() }) })
     }
 
-    // === what the facts are made of ===
+    // === sources of facts ===
 
-    async fn head(&self, run: &RunId) -> Result<RunRecord, Cause> {
-        let found = self.runs.get(run).await.map_err(|error| error.cause())?;
-        found.ok_or_else(|| Cause::new(ErrorCode::UnknownRun, format!("there is no run {run}")))
+    async fn run_record(&self, run: &RunId) -> Result<RunRecord, Cause> {
+        let record = self.runs.get(run).await.map_err(|error| error.cause())?;
+        record.ok_or_else(|| Cause::new(ErrorCode::UnknownRun, format!("there is no run {run}")))
     }
 
-    /// The agent that speaks, in the version that was called on stage.
-    async fn calling_agent(&self, asked: &Authenticated) -> Result<Option<Arc<Agent>>, Cause> {
-        match asked.caller() {
+    /// The calling agent, in the version of its permit.
+    async fn calling_agent(&self, request: &Authenticated) -> Result<Option<Arc<Agent>>, Cause> {
+        match request.caller() {
             Caller::Agent { agent, version } => self.definitions.agent(agent, Some(version)).await.map(Some),
             Caller::User { .. } | Caller::Workflow { .. } | Caller::Team { .. } | Caller::None => Ok(None),
         }
     }
 
-    async fn speaking_workflow(&self, asked: &Authenticated) -> Result<Option<Arc<Workflow>>, Cause> {
-        match asked.caller() {
+    async fn calling_workflow(&self, request: &Authenticated) -> Result<Option<Arc<Workflow>>, Cause> {
+        match request.caller() {
             Caller::Workflow { workflow, version, .. } => {
                 self.definitions.workflow(workflow, Some(version)).await.map(Some)
             }
@@ -302,22 +302,26 @@ impl FactCollector {
         }
     }
 
-    async fn is_step(&self, asked: &Authenticated, is: impl Fn(&StepTarget) -> bool + Send) -> Result<bool, Cause> {
-        let workflow = self.speaking_workflow(asked).await?;
-        Ok(workflow.is_some_and(|workflow| workflow.plan().steps.iter().any(|step| is(&step.target))))
+    async fn is_step(
+        &self,
+        request: &Authenticated,
+        matches: impl Fn(&StepTarget) -> bool + Send,
+    ) -> Result<bool, Cause> {
+        let workflow = self.calling_workflow(request).await?;
+        Ok(workflow.is_some_and(|workflow| workflow.plan().steps.iter().any(|step| matches(&step.target))))
     }
 
-    async fn compensates(&self, asked: &Authenticated, agent: &AgentId) -> Result<bool, Cause> {
-        let workflow = self.speaking_workflow(asked).await?;
+    async fn compensates(&self, request: &Authenticated, agent: &AgentId) -> Result<bool, Cause> {
+        let workflow = self.calling_workflow(request).await?;
         Ok(workflow.is_some_and(|workflow| {
-            let mut undoing = workflow.plan().steps.iter().filter_map(|step| step.compensate.as_ref());
-            undoing.any(|compensate| self.is_agent(&compensate.agent, agent))
+            let mut compensations = workflow.plan().steps.iter().filter_map(|step| step.compensate.as_ref());
+            compensations.any(|compensate| self.is_agent(&compensate.agent, agent))
         }))
     }
 
-    /// True if the name, with or without an ordinal, means this agent.
+    /// True if the id, with or without an ordinal, names this agent.
     fn is_agent(&self, named: &AgentId, agent: &AgentId) -> bool {
-        named == agent || self.definitions.catalogue().agent(named).is_some_and(|found| found.id() == agent)
+        named == agent || self.definitions.catalogue().agent(named).is_some_and(|other| other.id() == agent)
     }
 
     fn is_member(&self, team: Option<&TeamId>, agent: &AgentId) -> bool {
@@ -327,8 +331,8 @@ impl FactCollector {
 
     fn policies(&self, own: &[String], team: Option<&TeamId>) -> NameSet {
         let catalogue = self.definitions.catalogue();
-        let of_team = team.and_then(|team| catalogue.team(team)).map(|team| team.spec().policies.as_slice());
-        own.iter().chain(of_team.unwrap_or_default()).collect()
+        let team_policies = team.and_then(|team| catalogue.team(team)).map(|team| team.spec().policies.as_slice());
+        own.iter().chain(team_policies.unwrap_or_default()).collect()
     }
 
     fn agent_facts(&self, agent: &Agent, model: Option<&str>) -> AgentFacts {
@@ -341,19 +345,19 @@ impl FactCollector {
     }
 }
 
-fn owns(asked: &Authenticated, head: &RunRecord) -> bool {
-    head.tenant == asked.principal().tenant
+fn is_own_tenant(request: &Authenticated, record: &RunRecord) -> bool {
+    record.tenant == request.principal().tenant
 }
 
 fn policies_of(agent: Option<&Agent>) -> NameSet {
     agent.map(|agent| agent.spec().policies.iter().collect()).unwrap_or_default()
 }
 
-/// Bytes of the larger of the texts.
+/// Bytes of the larger text.
 fn text_bytes(change: &MemoryChange) -> u64 {
     match change {
-        MemoryChange::Remember { text, index_text: about } => {
-            text.len().max(about.as_ref().map_or(0, String::len)).try_into().unwrap_or(u64::MAX)
+        MemoryChange::Remember { text, index_text } => {
+            text.len().max(index_text.as_ref().map_or(0, String::len)).try_into().unwrap_or(u64::MAX)
         }
         MemoryChange::Forget { .. } => 0,
     }

@@ -1,5 +1,5 @@
-//! What agents remember: the store answers behind the guard, always for the tenant of the one who
-//! asks. Vectors are made here, so that none comes from outside.
+//! Memory requests: reads and writes of agent memory after the guard has permitted them, always for the
+//! tenant of the principal. Vectors are computed here, so that no caller can supply one.
 
 use std::sync::Arc;
 
@@ -13,12 +13,12 @@ use serde_json::json;
 
 use super::reply::query_outcome;
 
-/// How alike a memory has to be to what is looked for; less is chance.
+/// Least similarity of a memory to the query; less is chance.
 const SIMILARITY_MIN: f32 = 0.25;
-/// Memories of an answer to a request that does not say how many it wants.
+/// Memories in a reply if the request has no limit.
 const MEMORIES_DEFAULT: u32 = 10;
 
-/// Answers for the memories.
+/// Handles memory requests.
 pub struct MemoryHandler {
     pub(crate) store: Arc<dyn MemoryStore>,
     pub(crate) embedder: Arc<dyn Embedder>,
@@ -26,43 +26,43 @@ pub struct MemoryHandler {
 }
 
 impl MemoryHandler {
-    /// The memories that are most like a query, or the newest ones.
+    /// Recalls the memories that are most similar to a query, or lists the newest ones.
     ///
     /// # Errors
-    /// [`ErrorCode::PayloadTooLarge`]; what the store or the embedder says.
+    /// [`ErrorCode::PayloadTooLarge`]; those of the store and of the embedder.
     pub async fn read(&self, permit: Permitted<MemoryRead>) -> Result<Outcome, Cause> {
         let (grant, read) = permit.redeem();
         let owner = owner(&grant)?;
         let now = self.clock.now();
-        let most = |most: usize| match read.limit {
+        let limit = |limit_max: usize| match read.limit {
             0 => MEMORIES_DEFAULT as usize,
-            limit => most.min(limit as usize),
+            limit => limit_max.min(limit as usize),
         };
         let Some(query) = &read.query else {
-            let found = self.store.list(&owner, most(MEMORIES_MAX), now).await.map_err(|error| error.cause())?;
-            return Ok(query_outcome([("memories", found.iter().map(memory_json).collect())]));
+            let memories = self.store.list(&owner, limit(MEMORIES_MAX), now).await.map_err(|error| error.cause())?;
+            return Ok(query_outcome([("memories", memories.iter().map(memory_json).collect())]));
         };
-        bounded("what is looked for", query, MEMORY_QUERY_BYTES_MAX)?;
+        check_size("the query", query, MEMORY_QUERY_BYTES_MAX)?;
         let vector = self.embedder.embed(query).await?;
-        let near =
-            VectorQuery { vector: &vector, limit: most(MEMORY_RECALL_MAX as usize), min_similarity: SIMILARITY_MIN };
-        let found = self.store.recall(&owner, near, now).await.map_err(|error| error.cause())?;
-        Ok(query_outcome([("memories", found.iter().map(match_json).collect())]))
+        let vector_query =
+            VectorQuery { vector: &vector, limit: limit(MEMORY_RECALL_MAX as usize), min_similarity: SIMILARITY_MIN };
+        let matches = self.store.recall(&owner, vector_query, now).await.map_err(|error| error.cause())?;
+        Ok(query_outcome([("memories", matches.iter().map(match_json).collect())]))
     }
 
-    /// Keeps one more memory, or forgets.
+    /// Remembers a text, or forgets memories.
     ///
     /// # Errors
-    /// [`ErrorCode::PayloadTooLarge`]; what the store or the embedder says.
+    /// [`ErrorCode::PayloadTooLarge`]; those of the store and of the embedder.
     pub async fn write(&self, permit: Permitted<MemoryWrite>) -> Result<Outcome, Cause> {
         let (grant, write) = permit.redeem();
         let owner = owner(&grant)?;
         match write.change {
-            MemoryChange::Remember { text, index_text: about } => {
-                bounded("a memory", &text, MEMORY_TEXT_BYTES_MAX)?;
-                let about = about.as_ref().unwrap_or(&text);
-                bounded("what a memory is about", about, MEMORY_QUERY_BYTES_MAX)?;
-                let vector = self.embedder.embed(about).await?;
+            MemoryChange::Remember { text, index_text } => {
+                check_size("the memory", &text, MEMORY_TEXT_BYTES_MAX)?;
+                let index_text = index_text.as_ref().unwrap_or(&text);
+                check_size("the text that a memory is indexed by", index_text, MEMORY_QUERY_BYTES_MAX)?;
+                let vector = self.embedder.embed(index_text).await?;
                 let key = write.key.unwrap_or_else(|| CallKey::for_request(grant.request_id()));
                 let id = ContentHash::of(key.as_str().as_bytes());
                 let now = self.clock.now();
@@ -71,14 +71,14 @@ impl MemoryHandler {
                 Ok(query_outcome([("memory_id", json!(id))]))
             }
             MemoryChange::Forget { id } => {
-                let many = self.store.forget(&owner, id.as_ref()).await.map_err(|error| error.cause())?;
-                Ok(query_outcome([("forgotten", json!(many))]))
+                let forgotten = self.store.forget(&owner, id.as_ref()).await.map_err(|error| error.cause())?;
+                Ok(query_outcome([("forgotten", json!(forgotten))]))
             }
         }
     }
 }
 
-/// The agent that was judged, and the tenant of the one who asks.
+/// The owner of the memories: the authorized agent, for the tenant of the principal.
 fn owner(grant: &Grant) -> Result<MemoryOwner, Cause> {
     match grant.resource() {
         Resource::Memory { agent } => {
@@ -90,25 +90,25 @@ fn owner(grant: &Grant) -> Result<MemoryOwner, Cause> {
         | Resource::Run { .. }
         | Resource::Context { .. }
         | Resource::Tool { .. }
-        | Resource::Collection { .. } => Err(Cause::new(ErrorCode::Internal, "the permit was not given for a memory")),
+        | Resource::Collection { .. } => Err(Cause::new(ErrorCode::Internal, "the permit does not name a memory")),
     }
 }
 
-fn bounded(what: &str, text: &str, most: usize) -> Result<(), Cause> {
-    if text.len() <= most {
+fn check_size(subject: &str, text: &str, bytes_max: usize) -> Result<(), Cause> {
+    if text.len() <= bytes_max {
         return Ok(());
     }
-    Err(Cause::new(ErrorCode::PayloadTooLarge, format!("{what} has {} bytes, at most {most} are taken", text.len())))
+    Err(Cause::new(ErrorCode::PayloadTooLarge, format!("{subject} has {} bytes, the limit is {bytes_max}", text.len())))
 }
 
 fn memory_json(memory: &Memory) -> Json {
     json!({ "memory_id": memory.id, "text": memory.text, "at": memory.at, "until": memory.expires_at })
 }
 
-fn match_json(found: &MemoryMatch) -> Json {
-    let mut row = memory_json(&found.memory);
+fn match_json(matching: &MemoryMatch) -> Json {
+    let mut row = memory_json(&matching.memory);
     if let Some(members) = row.as_object_mut() {
-        members.insert("similarity".to_owned(), json!((f64::from(found.similarity) * 1_000.0).round() / 1_000.0));
+        members.insert("similarity".to_owned(), json!((f64::from(matching.similarity) * 1_000.0).round() / 1_000.0));
     }
     row
 }

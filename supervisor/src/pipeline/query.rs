@@ -1,4 +1,4 @@
-//! Reading what is known: the stores and the catalogue answer, behind the guard, never an actor.
+//! Queries: reads of the stores and the catalogue, after the guard has permitted them. No actor is involved.
 
 use std::sync::Arc;
 
@@ -18,24 +18,24 @@ use serde_json::json;
 
 use super::reply::query_outcome;
 
-/// Events of a run after which one reply asks for another look.
+/// Events of a run in one reply; the rest is on the next page.
 const EVENTS_MAX: usize = 50_000;
 
-/// Answers looks.
+/// Handles queries.
 pub struct QueryHandler {
     pub(crate) definitions: Arc<dyn DefinitionResolver>,
     pub(crate) stores: Stores,
 }
 
 impl QueryHandler {
-    /// Answers a permitted look, for the tenant of the one who asks.
+    /// Handles a permitted query, for the tenant of its principal.
     ///
     /// # Errors
-    /// A code of the class "rejected" if what is looked for does not exist; what a store says.
+    /// A code of the class "rejected" if the resource does not exist; those of a store.
     pub async fn handle(&self, permit: Permitted<Query>) -> Result<Outcome, Cause> {
-        let (grant, look) = permit.redeem();
+        let (grant, query) = permit.redeem();
         let tenant = &grant.principal().tenant;
-        match look {
+        match query {
             Query::Agents => Ok(self.agents()),
             Query::Agent { id } => {
                 let agent = self.definitions.agent(&id, None).await?;
@@ -66,7 +66,7 @@ impl QueryHandler {
             let spec = agent.spec();
             json!({
                 "agent_id": spec.agent_id, "name": spec.name, "category": spec.category, "version": spec.version,
-                "runtime": runtime(spec.implementation.runtime), "description": spec.description,
+                "runtime": runtime_json(spec.implementation.runtime), "description": spec.description,
             })
         });
         query_outcome([("agents", rows.collect())])
@@ -98,20 +98,20 @@ impl QueryHandler {
 
     async fn runs(&self, tenant: &TenantId, page: &Page) -> Result<Outcome, Cause> {
         let filter = RunFilter { tenant: Some(tenant.clone()), ..RunFilter::default() };
-        let found = self.stores.runs.list(&filter, page.cursor()?, page.effective_limit()).await;
-        let found = found.map_err(|error| error.cause())?;
-        let rows = found.runs.iter().map(head).collect();
-        let next = found.next.map(|number| number.to_string());
+        let page = self.stores.runs.list(&filter, page.cursor()?, page.effective_limit()).await;
+        let page = page.map_err(|error| error.cause())?;
+        let rows = page.runs.iter().map(run_json).collect();
+        let next = page.next.map(|number| number.to_string());
         Ok(query_outcome([("runs", rows), ("next", json!(next))]))
     }
 
     async fn run(&self, run: &RunId) -> Result<Outcome, Cause> {
-        let found = self.stores.runs.get(run).await.map_err(|error| error.cause())?;
-        let found = found.ok_or_else(|| Cause::new(ErrorCode::UnknownRun, format!("there is no run {run}")))?;
+        let record = self.stores.runs.get(run).await.map_err(|error| error.cause())?;
+        let record = record.ok_or_else(|| Cause::new(ErrorCode::UnknownRun, format!("there is no run {run}")))?;
         let reply = self.stores.runs.reply(run).await.map_err(|error| error.cause())?;
         let (events, next) = self.journal(run, 0).await?;
         Ok(query_outcome([
-            ("run", head(&found)),
+            ("run", run_json(&record)),
             ("events", json!(events)),
             ("next", json!(next)),
             ("reply", json!(reply)),
@@ -123,14 +123,16 @@ impl QueryHandler {
         Ok(query_outcome([("events", json!(events)), ("next", json!(next))]))
     }
 
-    /// What has happened in a run behind this entry, and after which entry to ask for the rest where it
-    /// is more than one reply may carry.
+    /// The events of a run after this entry, and the last entry of this page if there are more than one
+    /// reply may have.
     async fn journal(&self, run: &RunId, after: u64) -> Result<(Vec<RunEvent>, Option<u64>), Cause> {
         let (mut events, mut after) = (Vec::new(), Seq(after));
         loop {
-            let read = self.stores.journal.read(run, after, PAGE_ROWS_MAX).await.map_err(|error| error.cause())?;
-            events.extend(read.iter().filter_map(|kept| RunEvent::from_entry(run, kept.seq.0, kept.at, &kept.entry)));
-            let Some(last) = read.last().filter(|_| read.len() == PAGE_ROWS_MAX as usize) else {
+            let records = self.stores.journal.read(run, after, PAGE_ROWS_MAX).await.map_err(|error| error.cause())?;
+            events.extend(
+                records.iter().filter_map(|record| RunEvent::from_entry(run, record.seq.0, record.at, &record.entry)),
+            );
+            let Some(last) = records.last().filter(|_| records.len() == PAGE_ROWS_MAX as usize) else {
                 return Ok((events, None));
             };
             after = last.seq;
@@ -142,9 +144,9 @@ impl QueryHandler {
 
     async fn audit(&self, page: &Page) -> Result<Outcome, Cause> {
         let before = page.cursor()?.map(AuditSeq);
-        let found = self.stores.audit.read(before, page.effective_limit()).await.map_err(|error| error.cause())?;
-        let next = found.next.map(|seq| seq.0.to_string());
-        Ok(query_outcome([("records", json!(found.records)), ("next", json!(next))]))
+        let page = self.stores.audit.read(before, page.effective_limit()).await.map_err(|error| error.cause())?;
+        let next = page.next.map(|seq| seq.0.to_string());
+        Ok(query_outcome([("records", json!(page.records)), ("next", json!(next))]))
     }
 
     async fn audit_entry(&self, id: &str) -> Result<Outcome, Cause> {
@@ -159,7 +161,7 @@ impl QueryHandler {
         let rows = self.stores.ledger.costs(since).await.map_err(|error| error.cause())?;
         let own: Vec<_> = rows.iter().filter(|row| row.tenant == *tenant).collect();
         let total: f64 = own.iter().map(|row| (row.actual.cost + row.estimated.cost).as_usd()).sum();
-        let costs: Vec<Json> = own.iter().map(|row| cost(row)).collect();
+        let costs: Vec<Json> = own.iter().map(|row| cost_json(row)).collect();
         Ok(query_outcome([("costs", json!(costs)), ("total_usd", json!(total))]))
     }
 }
@@ -168,19 +170,19 @@ fn to_json<T: serde::Serialize>(spec: &T) -> Result<Json, Cause> {
     serde_json::to_value(spec).map_err(|error| Cause::new(ErrorCode::Internal, error.to_string()))
 }
 
-fn runtime(runtime: RuntimeKind) -> Json {
+fn runtime_json(runtime: RuntimeKind) -> Json {
     serde_json::to_value(runtime).unwrap_or_default()
 }
 
-fn head(head: &RunRecord) -> Json {
+fn run_json(record: &RunRecord) -> Json {
     json!({
-        "run_id": head.run, "workflow_id": head.workflow, "version": head.version, "team_id": head.team,
-        "state": head.status, "owner": head.owner, "tenant": head.tenant, "parent": head.parent,
-        "created": head.created, "updated": head.updated, "entries": head.seq.0,
+        "run_id": record.run, "workflow_id": record.workflow, "version": record.version, "team_id": record.team,
+        "status": record.status, "owner": record.owner, "tenant": record.tenant, "parent": record.parent,
+        "created": record.created, "updated": record.updated, "entries": record.seq.0,
     })
 }
 
-fn cost(row: &CostRow) -> Json {
+fn cost_json(row: &CostRow) -> Json {
     json!({
         "day": row.day.to_string().chars().take(10).collect::<String>(),
         "tenant": row.tenant, "user": row.user, "agent_id": row.agent, "workflow_id": row.workflow,

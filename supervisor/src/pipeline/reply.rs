@@ -1,5 +1,5 @@
-//! The last stage: what came of a request, as its reply, its audit record, its log line and its
-//! metrics. A cause becomes a reply here and nowhere else.
+//! The last stage: the outcome of a request becomes its reply, the closing of its audit entry and its log
+//! line. Only this module turns a cause into a reply.
 
 use greenroom_actors::agent::ExecutionFailure;
 use greenroom_protocol::audit::Closing;
@@ -12,44 +12,44 @@ use greenroom_rego::{Denied, Grant, Permitted};
 use super::request_info::RequestInfo;
 use crate::telemetry::EXECUTION;
 
-/// What the guard said. A yes is kept as the grant itself and spelled out when the answer is made: who
-/// waits for a model holds no copy of it.
+/// The decision of the guard. An allow is held as the grant and expanded when the reply is made, so that a
+/// request that waits for a model needs no copy of it.
 #[derive(Debug, Clone, Default)]
 pub enum PolicyOutcome {
-    /// It was not asked.
+    /// The guard has not evaluated the request.
     #[default]
     NotEvaluated,
-    /// Yes.
+    /// The policy allowed it.
     Allowed(Grant),
-    /// No: the rules that denied, and the revision of the policy that they belong to.
+    /// The policy denied it.
     Denied {
-        /// The codes of the rules.
-        rules: Vec<String>,
-        /// The policy's revision, where one decided.
+        /// The codes of the reasons.
+        codes: Vec<String>,
+        /// The revision of the policy, if one decided.
         revision: Option<String>,
     },
 }
 
 impl PolicyOutcome {
-    /// A yes.
+    /// The outcome of an allow.
     #[must_use]
-    pub fn yes(permit: &Permitted<Request>) -> Self {
+    pub fn from_permit(permit: &Permitted<Request>) -> Self {
         Self::Allowed(permit.grant().clone())
     }
 
-    /// A no.
+    /// The outcome of a denial.
     #[must_use]
-    pub fn no(denied: &Denied) -> Self {
-        Self::Denied { rules: denied.codes(), revision: denied.revision().map(str::to_owned) }
+    pub fn from_denial(denied: &Denied) -> Self {
+        Self::Denied { codes: denied.codes(), revision: denied.revision().map(str::to_owned) }
     }
 
-    /// The checks that were passed, or the rules that denied.
+    /// The checks that passed, or the codes of the reasons for a denial.
     #[must_use]
     pub fn checks(&self) -> Vec<String> {
         match self {
             Self::NotEvaluated => Vec::new(),
             Self::Allowed(grant) => grant.checks().to_vec(),
-            Self::Denied { rules, .. } => rules.clone(),
+            Self::Denied { codes, .. } => codes.clone(),
         }
     }
 
@@ -63,7 +63,7 @@ impl PolicyOutcome {
         }
     }
 
-    /// The version of the target that was judged.
+    /// The version of the resource that was authorized.
     #[must_use]
     pub fn version(&self) -> Option<&ContentHash> {
         match self {
@@ -72,7 +72,7 @@ impl PolicyOutcome {
         }
     }
 
-    /// True once the guard has decided at all.
+    /// True once the guard has decided.
     #[must_use]
     pub const fn was_evaluated(&self) -> bool {
         match self {
@@ -82,51 +82,51 @@ impl PolicyOutcome {
     }
 }
 
-/// What came of the act behind the guard: the outcome of this hop, or the whole reply of a run.
+/// What dispatching a permit returned.
 pub enum Dispatched {
-    /// The act's own outcome.
+    /// The outcome of this hop.
     Outcome(Outcome),
-    /// A reply that was made elsewhere: of a run, or kept under an idempotency key.
+    /// A complete reply: of a run, or stored under an idempotency key.
     Reply(Box<Reply>),
 }
 
 impl Dispatched {
-    /// A reply that was made elsewhere.
+    /// A complete reply.
     #[must_use]
     pub fn from_reply(reply: Reply) -> Self {
         Self::Reply(Box::new(reply))
     }
 }
 
-/// What is kept under an idempotency key; the next one who asks with it sees this.
+/// The reply that is stored under an idempotency key and returned when the key is repeated.
 #[must_use]
-pub fn stored_reply(id: &RequestId, came: &Result<Dispatched, ExecutionFailure>) -> Reply {
-    match came {
+pub fn stored_reply(id: &RequestId, outcome: &Result<Dispatched, ExecutionFailure>) -> Reply {
+    match outcome {
         Ok(Dispatched::Outcome(outcome)) => reply_from_outcome(id.to_string(), outcome.clone()),
         Ok(Dispatched::Reply(reply)) => (**reply).clone(),
-        Err(failure) => refused(id.to_string(), failure.clone()),
+        Err(failure) => reply_from_failure(id.to_string(), failure.clone()),
     }
 }
 
 /// Makes the reply.
 #[must_use]
-pub fn reply(
+pub fn make_reply(
     info: &RequestInfo,
     pod: &PodId,
     decision: &PolicyOutcome,
-    came: Result<Dispatched, ExecutionFailure>,
+    outcome: Result<Dispatched, ExecutionFailure>,
 ) -> Reply {
     let duration_ms = u64::try_from(info.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let own = u32::from(decision.was_evaluated());
-    let mut reply = match came {
+    let own_decisions = u32::from(decision.was_evaluated());
+    let mut reply = match outcome {
         Ok(Dispatched::Outcome(outcome)) => reply_from_outcome(info.reply_id(), outcome),
         Ok(Dispatched::Reply(reply)) => *reply,
-        // Where it was refused there may be no run to name.
-        Err(failure) => refused(info.id.to_string(), failure),
+        // A rejected request may have no run whose id its reply could have.
+        Err(failure) => reply_from_failure(info.id.to_string(), failure),
     };
     let metadata = &mut reply.metadata;
     metadata.duration_ms = duration_ms;
-    metadata.policy_decisions = metadata.policy_decisions.saturating_add(own);
+    metadata.policy_decisions = metadata.policy_decisions.saturating_add(own_decisions);
     if metadata.policy_checks.is_empty() && reply.error.is_none() {
         metadata.policy_checks = decision.checks();
     }
@@ -135,7 +135,7 @@ pub fn reply(
     reply
 }
 
-fn refused(id: String, failure: ExecutionFailure) -> Reply {
+fn reply_from_failure(id: String, failure: ExecutionFailure) -> Reply {
     let ExecutionFailure { cause, usage } = failure;
     let metadata = Metadata::from(usage);
     Reply { id, status: Status::of(&cause), outputs: Values::new(), error: Some(cause), metadata }
@@ -146,9 +146,9 @@ fn reply_from_outcome(id: String, outcome: Outcome) -> Reply {
     Reply { id, status: Status::Success, outputs, error: None, metadata: Metadata::from(usage) }
 }
 
-/// The audit's closing record.
+/// The closing of the audit entry.
 #[must_use]
-pub fn closing(info: &RequestInfo, decision: &PolicyOutcome, reply: &Reply) -> Closing {
+pub fn make_closing(info: &RequestInfo, decision: &PolicyOutcome, reply: &Reply) -> Closing {
     Closing {
         status: reply.status,
         code: reply.error.as_ref().map(|cause| cause.code),
@@ -161,8 +161,8 @@ pub fn closing(info: &RequestInfo, decision: &PolicyOutcome, reply: &Reply) -> C
     }
 }
 
-/// Writes the document's line for an execution: one for each invocation of an agent, refused ones too.
-pub fn log(info: &RequestInfo, decision: &PolicyOutcome, reply: &Reply) {
+/// Writes the execution line of the log: one for each invocation of an agent, rejected ones included.
+pub fn log_execution(info: &RequestInfo, decision: &PolicyOutcome, reply: &Reply) {
     let Some(agent) = &info.agent else { return };
     tracing::info!(
         target: EXECUTION,
@@ -179,7 +179,7 @@ pub fn log(info: &RequestInfo, decision: &PolicyOutcome, reply: &Reply) {
     );
 }
 
-/// What a look gives back, as an outcome.
+/// The outcome of a query or a memory request: these outputs, no usage.
 #[must_use]
 pub fn query_outcome(outputs: impl IntoIterator<Item = (&'static str, Json)>) -> Outcome {
     let outputs = outputs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();

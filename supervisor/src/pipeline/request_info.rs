@@ -14,35 +14,35 @@ pub struct RequestInfo {
     pub id: RequestId,
     /// The trace that it belongs to.
     pub trace: TraceId,
-    /// The run that it starts, goes on with or signals; its reply is named after it.
+    /// The run that it starts, resumes or signals; the id of its reply is that of the run.
     pub run: Option<RunId>,
-    /// The agent that is to work, as it was asked for until the facts say which one that is.
+    /// The agent that it invokes: the requested id until the facts have resolved it.
     pub agent: Option<AgentId>,
-    /// On whose behalf, once that is known.
+    /// The user, once authenticated.
     pub user: Option<String>,
     /// The workflow that it belongs to.
     pub workflow: Option<WorkflowId>,
     /// The team that it belongs to.
     pub team: Option<TeamId>,
     /// When it arrived here.
-    begun: Instant,
+    arrived_at: Instant,
 }
 
 impl RequestInfo {
-    /// A request that nobody has judged yet.
+    /// The information about a request that is not authenticated yet.
     #[must_use]
     pub fn from_received(received: &Received) -> Self {
         Self::new(received.id(), received.trace(), received.request())
     }
 
-    /// A request of a known user, at any hop.
+    /// The information about a request of a known user, at any hop.
     #[must_use]
-    pub fn from_authenticated(asked: &Authenticated) -> Self {
-        let mut info = Self::new(asked.id(), asked.trace(), asked.request());
-        info.user = Some(asked.principal().user.to_string());
-        info.team = info.team.or_else(|| asked.team().cloned());
+    pub fn from_authenticated(request: &Authenticated) -> Self {
+        let mut info = Self::new(request.id(), request.trace(), request.request());
+        info.user = Some(request.principal().user.to_string());
+        info.team = info.team.or_else(|| request.team().cloned());
         if info.workflow.is_none() {
-            info.workflow = asked.chain().iter().rev().find_map(|caller| match caller {
+            info.workflow = request.chain().iter().rev().find_map(|caller| match caller {
                 Caller::Workflow { workflow, .. } => Some(workflow.clone()),
                 Caller::User { .. } | Caller::Agent { .. } | Caller::Team { .. } | Caller::None => None,
             });
@@ -59,7 +59,7 @@ impl RequestInfo {
             user: None,
             workflow: None,
             team: None,
-            begun: Instant::now(),
+            arrived_at: Instant::now(),
         };
         match request {
             Request::Invoke(invoke) => info.agent = Some(invoke.agent.clone()),
@@ -84,33 +84,33 @@ impl RequestInfo {
         info
     }
 
-    /// How long it has been here.
+    /// Time since it arrived.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
-        self.begun.elapsed()
+        self.arrived_at.elapsed()
     }
 
-    /// How its reply is named: after the run where there is one.
+    /// The id of its reply: that of its run if it has one.
     #[must_use]
     pub fn reply_id(&self) -> String {
         self.run.as_ref().map_or_else(|| self.id.to_string(), ToString::to_string)
     }
 }
 
-/// The audit's opening record of a request.
+/// The opening of the audit entry of a request.
 #[must_use]
-pub fn opening(asked: &Authenticated, info: &RequestInfo, pod: &PodId) -> Opening {
-    let principal = asked.principal();
-    let run = info.run.as_ref().or_else(|| asked.run());
+pub fn make_opening(request: &Authenticated, info: &RequestInfo, pod: &PodId) -> Opening {
+    let principal = request.principal();
+    let run = info.run.as_ref().or_else(|| request.run());
     Opening {
-        request: asked.id().clone(),
-        trace: asked.trace().clone(),
+        request: request.id().clone(),
+        trace: request.trace().clone(),
         pod: pod.clone(),
         tenant: principal.tenant.clone(),
         user: principal.user.clone(),
-        caller: asked.caller().to_string(),
-        action: asked.request().verb().to_owned(),
-        resource: asked.request().resource(),
+        caller: request.caller().to_string(),
+        action: request.request().verb().to_owned(),
+        resource: request.request().resource(),
         run: run.map(ToString::to_string),
     }
 }

@@ -1,5 +1,5 @@
-//! Log lines: one flat JSON object each, on standard error. Every line has `timestamp` and `level`;
-//! the line of an execution has exactly the fields of [`FIELDS`] beside them, absent ones as null.
+//! Log lines: one flat JSON object each, on standard error. Every line has `timestamp` and `level`; the
+//! line of an execution also has exactly the fields of [`FIELDS`], absent ones as null.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-/// The target of the line that each execution writes.
+/// The target of the line of an execution.
 pub const EXECUTION: &str = "greenroom::execution";
 
-/// The fields of an execution's line, behind `timestamp` and `level`.
+/// The fields of the line of an execution, after `timestamp` and `level`.
 pub const FIELDS: [&str; 10] = [
     "agent_id",
     "team_id",
@@ -29,16 +29,16 @@ pub const FIELDS: [&str; 10] = [
     "trace_id",
 ];
 
-/// What separates the members of `policy_checks` on their way through `tracing`, which has no lists.
+/// Separates the members of `policy_checks` in a `tracing` field, which cannot be a list.
 pub const LIST_SEPARATOR: char = ',';
 
-/// The client of models writes what providers answered into its lines; nobody may turn them on.
+/// Targets whose lines no filter can enable: the client of models logs answers of providers.
 const SILENCED_TARGETS: &str = "genai=off";
 
-/// Writes log lines for the whole process. A filter that cannot be read is answered with its problem.
+/// Installs the log writer of the process.
 ///
 /// # Errors
-/// The filter's problem, or that there is a writer already.
+/// A message, if the filter is invalid or a writer is installed already.
 pub fn start(filter: &str, clock: Arc<dyn Clock>) -> Result<(), String> {
     let filter = EnvFilter::try_new(filter).map_err(|error| format!("log.filter: {error}"))?;
     let silent = SILENCED_TARGETS.parse().map_err(|error| format!("{SILENCED_TARGETS}: {error}"))?;
@@ -46,7 +46,7 @@ pub fn start(filter: &str, clock: Arc<dyn Clock>) -> Result<(), String> {
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        // A line that cannot be written is lost. Its complaint would go the same way, and panic there.
+        // A line that cannot be written is lost. Its error would be written to the same stream, and panic there.
         .log_internal_errors(false)
         .event_format(JsonLine { clock })
         .finish();
@@ -59,7 +59,7 @@ pub struct JsonLine {
 }
 
 impl JsonLine {
-    /// Lines that are dated by this clock.
+    /// Lines with timestamps of this clock.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self { clock }
@@ -151,9 +151,9 @@ mod tests {
     use super::*;
 
     #[derive(Clone, Default)]
-    struct Page(Arc<Mutex<Vec<u8>>>);
+    struct Buffer(Arc<Mutex<Vec<u8>>>);
 
-    impl Write for Page {
+    impl Write for Buffer {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
             self.0.lock().unwrap().extend_from_slice(bytes);
             Ok(bytes.len())
@@ -170,15 +170,15 @@ mod tests {
         }
     }
 
-    fn lines(tell: impl FnOnce()) -> Vec<Json> {
-        let page = Page::default();
-        let writer = page.clone();
+    fn lines(log: impl FnOnce()) -> Vec<Json> {
+        let buffer = Buffer::default();
+        let writer = buffer.clone();
         let subscriber = tracing_subscriber::fmt()
             .with_writer(move || writer.clone())
             .event_format(JsonLine::new(Arc::new(Noon)))
             .finish();
-        tracing::subscriber::with_default(subscriber, tell);
-        let text = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
+        tracing::subscriber::with_default(subscriber, log);
+        let text = String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 

@@ -1,5 +1,5 @@
-//! The nine metrics, under exactly the document's names and types. They belong to one house, not to
-//! the process, so two houses in one test do not count into each other.
+//! The nine metrics, with exactly the names and types of the requirements, and two of our own. They belong
+//! to one pod and not to the process, so that two pods in one test have separate metrics.
 
 use std::net::SocketAddr;
 use std::sync::Mutex;
@@ -13,9 +13,9 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, Prometheu
 
 use super::rate::Rate;
 
-/// Seconds; the upper edges of all histograms.
+/// Upper bounds of the buckets of all histograms, in seconds.
 const BUCKETS_SECONDS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0];
-/// How often the rates are computed anew and the samples of histograms are put into their buckets.
+/// How often rates are computed and samples of histograms are moved into their buckets.
 pub const TICK: Duration = Duration::from_secs(1);
 
 const METADATA: Metadata<'static> = Metadata::new("greenroom", Level::INFO, Some(module_path!()));
@@ -23,7 +23,7 @@ const STATUSES: [Status; 5] = [Status::Success, Status::Failed, Status::Denied, 
 const DENIALS: [ErrorCode; 4] =
     [ErrorCode::PolicyDenied, ErrorCode::PolicyError, ErrorCode::Unauthenticated, ErrorCode::TooManyHops];
 
-/// Counts what actors and the pipeline tell.
+/// Counts events of actors and replies of the pipeline.
 pub struct Metrics {
     execution_time: Vec<(Status, Histogram)>,
     success_rate: Gauge,
@@ -52,18 +52,18 @@ struct Rates {
 pub type Exporter = BoxFuture<'static, Result<(), String>>;
 
 impl Metrics {
-    /// Meters that nobody serves; [`Meters::render`] shows them.
+    /// Metrics that are not served; see [`Metrics::render`].
     ///
     /// # Errors
-    /// What the exporter says of the buckets.
+    /// Those of the exporter for the buckets.
     pub fn new() -> Result<Self, String> {
         Ok(Self::over(&builder()?.build_recorder()))
     }
 
-    /// Meters that are served at `addr` while the future is polled.
+    /// Metrics that are served at `addr` while the future is polled.
     ///
     /// # Errors
-    /// What the operating system says of the address.
+    /// Those of the operating system for the address.
     pub fn with_exporter(addr: SocketAddr) -> Result<(Self, Exporter), String> {
         let (recorder, exporter) =
             builder()?.with_http_listener(addr).build().map_err(|error| format!("metrics at {addr}: {error}"))?;
@@ -107,7 +107,7 @@ impl Metrics {
         self
     }
 
-    /// Counts one answer of the pipeline to a request from outside.
+    /// Counts a reply with an error code that denies, at any hop.
     pub fn count_denial(&self, code: Option<ErrorCode>) {
         if let Some(code) = code
             && let Some((_, counter)) = self.denials.iter().find(|(known, _)| *known == code)
@@ -116,13 +116,13 @@ impl Metrics {
         }
     }
 
-    /// Counts whether a request from outside ended well; `error_rate` is made of these.
+    /// Counts a reply to a request from an ingress; `error_rate` is computed from these.
     pub fn count_reply(&self, status: Status) {
         let failed = matches!(status, Status::Failed | Status::TimedOut);
         self.rates(|rates, now| rates.replies.count(failed, now));
     }
 
-    /// Computes the rates anew; to be called every [`TICK`].
+    /// Computes the rates; the caller calls it every [`TICK`].
     pub fn tick(&self, now: Instant) {
         let (success, completion, errors) = match self.rates.lock() {
             Ok(mut rates) => {
@@ -136,7 +136,7 @@ impl Metrics {
         self.handle.run_upkeep();
     }
 
-    /// What `/metrics` says.
+    /// The text of `/metrics`.
     #[must_use]
     pub fn render(&self) -> String {
         self.tick(Instant::now());
@@ -158,17 +158,17 @@ fn builder() -> Result<PrometheusBuilder, String> {
 
 fn describe(recorder: &PrometheusRecorder) {
     let gauges = [
-        ("agent_success_rate", "share of executions of the last five minutes that ended well"),
-        ("workflow_completion_rate", "share of runs of the last five minutes that ended well"),
-        ("active_agents", "agents that have an actor now"),
-        ("concurrent_teams", "teams that are formed now"),
-        ("error_rate", "share of requests of the last five minutes that failed"),
+        ("agent_success_rate", "share of executions in the last five minutes that succeeded"),
+        ("workflow_completion_rate", "share of runs in the last five minutes that succeeded"),
+        ("active_agents", "agents that have an active actor"),
+        ("concurrent_teams", "teams that are formed"),
+        ("error_rate", "share of requests in the last five minutes that failed"),
     ];
     for (name, help) in gauges {
         recorder.describe_gauge(name.into(), None, help.into());
     }
     for (name, help) in [
-        ("agent_execution_time", "seconds of an execution"),
+        ("agent_execution_time", "duration of an execution in seconds"),
         ("team_formation_time", "seconds until a team is formed"),
         ("agent_activation_time", "seconds until an agent's actor takes its first job"),
     ] {
@@ -183,8 +183,8 @@ fn describe(recorder: &PrometheusRecorder) {
 }
 
 impl Observer for Metrics {
-    fn on_event(&self, what: ActorEvent) {
-        match what {
+    fn on_event(&self, event: ActorEvent) {
+        match event {
             ActorEvent::AgentActivated(_) => self.active_agents.increment(1.0),
             ActorEvent::ActivationTimed { elapsed } => self.activation_time.record(elapsed.as_secs_f64()),
             ActorEvent::AgentPassivated(_) => self.active_agents.decrement(1.0),
@@ -218,7 +218,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_nine_have_the_names_and_types_of_the_document() {
+    fn the_nine_metrics_have_the_required_names_and_types() {
         let metrics = Metrics::new().unwrap();
         let page = metrics.render();
         for (name, kind) in [
@@ -233,7 +233,7 @@ mod tests {
             ("error_rate", "gauge"),
         ] {
             let line = format!("# TYPE {name} {kind}");
-            assert!(page.lines().any(|found| found == line), "{line} is missing in\n{page}");
+            assert!(page.lines().any(|other| other == line), "{line} is missing in\n{page}");
         }
     }
 

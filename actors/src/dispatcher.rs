@@ -214,7 +214,7 @@ impl ExecutionFailure {
         let Self { cause, usage } = self;
         Reply {
             id,
-            status: Status::of(&cause),
+            status: Status::from_cause(&cause),
             outputs: Values::new(),
             error: Some(cause),
             metadata: Metadata::from(usage),

@@ -1,7 +1,7 @@
-//! What a customer links: named methods over a transport.
+//! The client library: one method for each request, over a transport.
 //!
-//! [`Client`] says what can be asked, one method a verb; a [`Transport`] carries it. Nothing here knows
-//! an actor, a policy or a store: the transports live beside what they speak to.
+//! [`Client`] builds the requests and a [`Transport`] sends them. This crate knows no actor, policy or
+//! store: each transport is implemented next to the server that it connects to.
 
 pub mod client;
 pub mod transport;

@@ -1,32 +1,32 @@
-//! How a request travels and what may go wrong on the way. What was asked and what was answered is
-//! not judged here: a refusal is a [`Reply`], and only a lost one is a [`TransportError`].
+//! The transport of requests and its errors. A denied or failed request is a [`Reply`]; only a
+//! missing reply is a [`TransportError`].
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use greenroom_protocol::event::RunEvent;
 use greenroom_protocol::{Cause, Envelope, ErrorCode, Reply, RunId};
 
-/// Why there is no answer.
+/// The reason for a missing reply.
 #[derive(Debug, thiserror::Error)]
 pub enum TransportError {
-    /// Nobody listens at the other end.
-    #[error("nobody answers at {at}: {reason}")]
+    /// No pod listens at the address.
+    #[error("no pod listens at {address}: {reason}")]
     Unreachable {
-        /// Where the other end should be.
-        at: String,
-        /// What the operating system says.
+        /// The address.
+        address: String,
+        /// The operating system's message.
         reason: String,
     },
-    /// The connection ended before the answer came; what was asked may or may not have been done.
-    #[error("the connection ended before the answer came")]
+    /// The connection ended before the reply arrived; the request may or may not have been executed.
+    #[error("the connection ended before the reply arrived")]
     ConnectionLost,
-    /// The other end sent something that is not an answer.
-    #[error("the answer cannot be read: {reason}")]
+    /// The response is not a reply.
+    #[error("the reply cannot be decoded: {reason}")]
     InvalidResponse {
-        /// What was wrong with it.
+        /// The decoder's message.
         reason: String,
     },
-    /// The other end answered with a refusal where a stream was expected.
+    /// The pod rejected the request for a stream.
     #[error("{0}")]
     Rejected(Cause),
 }
@@ -42,18 +42,18 @@ impl From<TransportError> for Cause {
     }
 }
 
-/// The events of a run as they come; the stream ends after the run's last one.
+/// The events of a run; the stream ends after the last one.
 pub type Events = BoxStream<'static, Result<RunEvent, TransportError>>;
 
-/// Carries requests to a running platform and its replies back.
+/// Sends requests to a running pod and returns its replies.
 #[async_trait]
 pub trait Transport: Send + Sync {
     /// Sends a request and waits for its reply.
     ///
     /// # Errors
-    /// [`TransportError`], if no reply came; a refused request is a reply.
+    /// [`TransportError`] if no reply arrived; a denied or failed request is a reply.
     async fn send(&self, envelope: Envelope) -> Result<Reply, TransportError>;
 
-    /// Follows a run, from the event after `after` on; 0 means from its start.
+    /// Streams the events of a run after the number `after`; 0 means all of them.
     fn watch(&self, run: &RunId, after: u64) -> Events;
 }

@@ -1,4 +1,4 @@
-//! What a step is given, and what it gives back: pure functions over a run's values.
+//! What a step is inputs, and what it gives back: pure functions over a run's values.
 //!
 //! The rules, in order: an input is what the step says; else the run's input of that name; else the
 //! context's; else its default. If the agent's only required text is still missing, it receives the
@@ -24,8 +24,8 @@ pub use markdown::{render, sections};
 /// # Errors
 /// `missing_input` or `invalid_input`; the step is named in the message and in `details.step`.
 pub fn bind_agent(step: &PlanStep, agent: &Agent, scope: &Scope<'_>) -> Result<Values, Cause> {
-    let given = step_inputs(&step.inputs, scope);
-    bind(step, agent.id().as_str(), &agent.spec().inputs, given, scope)
+    let inputs = step_inputs(&step.inputs, scope);
+    bind(step, agent.id().as_str(), &agent.spec().inputs, inputs, scope)
 }
 
 /// The inputs of the agent that undoes a step.
@@ -33,22 +33,22 @@ pub fn bind_agent(step: &PlanStep, agent: &Agent, scope: &Scope<'_>) -> Result<V
 /// # Errors
 /// As [`bind_agent`].
 pub fn bind_compensation(step: &PlanStep, agent: &Agent, scope: &Scope<'_>) -> Result<Values, Cause> {
-    let inputs = step.compensate.as_ref().map(|undo| &undo.inputs);
-    let given = inputs.map(|inputs| self::step_inputs(inputs, scope)).unwrap_or_default();
-    bind(step, agent.id().as_str(), &agent.spec().inputs, given, scope)
+    let expressions = step.compensate.as_ref().map(|compensation| &compensation.inputs);
+    let inputs = expressions.map(|expressions| step_inputs(expressions, scope)).unwrap_or_default();
+    bind(step, agent.id().as_str(), &agent.spec().inputs, inputs, scope)
 }
 
 /// The inputs of a step that another workflow does, alone or as a team's. A workflow that declares no
-/// inputs is given everything, since its own steps may take it.
+/// inputs is inputs everything, since its own steps may take it.
 ///
 /// # Errors
 /// As [`bind_agent`].
 pub fn bind_workflow(step: &PlanStep, plan: &Plan, scope: &Scope<'_>) -> Result<Values, Cause> {
-    let given = step_inputs(&step.inputs, scope);
+    let inputs = step_inputs(&step.inputs, scope);
     if plan.inputs.is_empty() {
-        return Ok(given);
+        return Ok(inputs);
     }
-    bind(step, plan.workflow.as_str(), &plan.inputs, given, scope)
+    bind(step, plan.workflow.as_str(), &plan.inputs, inputs, scope)
 }
 
 /// What the step itself says, without what is not there.
@@ -64,47 +64,47 @@ fn bind(
     step: &PlanStep,
     receiver: &str,
     fields: &[Field],
-    mut given: Values,
+    mut inputs: Values,
     scope: &Scope<'_>,
 ) -> Result<Values, Cause> {
     let mut bound = Values::new();
     for field in fields {
-        let taken = given.remove(&field.name).or_else(|| inherited(&field.name, scope));
-        if let Some(value) = taken.or_else(|| field.default.clone()) {
+        let value = inputs.remove(&field.name).or_else(|| inherited_input(&field.name, scope));
+        if let Some(value) = value.or_else(|| field.default.clone()) {
             bound.insert(field.name.clone(), value);
         }
     }
     let mut gaps = fields.iter().filter(|field| field.required && !bound.contains_key(&field.name));
     if let (Some(gap), None) = (gaps.next(), gaps.next()) {
         let only_text = fields.iter().filter(|field| field.required && field.field_type.is_text()).count() == 1;
-        if gap.field_type.is_text() && only_text && !given.is_empty() {
-            bound.insert(gap.name.clone(), Json::String(sections(&given)));
+        if gap.field_type.is_text() && only_text && !inputs.is_empty() {
+            bound.insert(gap.name.clone(), Json::String(sections(&inputs)));
         }
     }
     // What is neither declared nor taken by a text is left behind: the check of the files says so.
-    crate::types::validate_inputs(receiver, fields, bound).map_err(|cause| located(step, cause))
+    crate::types::validate_inputs(receiver, fields, bound).map_err(|cause| with_step(step, cause))
 }
 
 /// What a step does not say is taken from the run's inputs, then from the context.
-fn inherited(name: &str, scope: &Scope<'_>) -> Option<Json> {
+fn inherited_input(name: &str, scope: &Scope<'_>) -> Option<Json> {
     scope.inputs.get(name).or_else(|| scope.context.get(name)).filter(|value| !value.is_null()).cloned()
 }
 
-fn located(step: &PlanStep, cause: Cause) -> Cause {
+fn with_step(step: &PlanStep, cause: Cause) -> Cause {
     let problems = cause.details.get("problems").cloned().unwrap_or_default();
     Cause::new(cause.code, format!("step `{}`: {}", step.id, cause.message))
         .with_details(json!({ "step": step.id, "problems": problems }))
 }
 
-/// What the run keeps of a step: everything that was given back, and, where the step names one
+/// What the run keeps of a step: everything that was inputs back, and, where the step names one
 /// output that is not among it, the first output of the agent under that name.
 #[must_use]
 pub fn step_outputs(step: &PlanStep, agent: &Agent, outputs: Values) -> Values {
     let first = agent.spec().outputs.first().map(|field| field.name.as_str());
-    renamed(&step.outputs, first, outputs)
+    rename_single_output(&step.outputs, first, outputs)
 }
 
-fn renamed(names: &[String], first: Option<&str>, mut outputs: Values) -> Values {
+fn rename_single_output(names: &[String], first: Option<&str>, mut outputs: Values) -> Values {
     if let ([name], Some(first)) = (names, first)
         && !outputs.contains_key(name)
         && let Some(value) = outputs.get(first).cloned()
@@ -134,19 +134,19 @@ pub fn item_outputs(items: &[Option<Values>]) -> Values {
 /// `invalid_input`, if what it names is not a list, or has too many items.
 pub fn items(step: &PlanStep, scope: &Scope<'_>) -> Result<Option<Vec<Json>>, Cause> {
     let Some(for_each) = &step.for_each else { return Ok(None) };
-    let wrong = |why: String| {
-        Cause::new(ErrorCode::InvalidInput, format!("step `{}`: `for_each` {why}", step.id))
+    let invalid = |message: String| {
+        Cause::new(ErrorCode::InvalidInput, format!("step `{}`: `for_each` {message}", step.id))
             .with_details(json!({ "step": step.id }))
     };
     match for_each.items.evaluate(scope) {
         Some(Json::Array(items)) if items.len() > greenroom_protocol::limits::RUN_STEPS_MAX => {
             let max = greenroom_protocol::limits::RUN_STEPS_MAX;
-            Err(wrong(format!("has {} items, {max} are allowed", items.len())))
+            Err(invalid(format!("has {} items, {max} are allowed", items.len())))
         }
         Some(Json::Array(items)) => Ok(Some(items)),
-        Some(Json::Null) | None => Err(wrong("names a list that is not there".into())),
+        Some(Json::Null) | None => Err(invalid("names a list that is not there".into())),
         Some(Json::Bool(_) | Json::Number(_) | Json::String(_) | Json::Object(_)) => {
-            Err(wrong("must name a list".into()))
+            Err(invalid("must name a list".into()))
         }
     }
 }
@@ -157,12 +157,12 @@ pub fn items(step: &PlanStep, scope: &Scope<'_>) -> Result<Option<Vec<Json>>, Ca
 #[must_use]
 pub fn run_outputs(plan: &Plan, scope: &Scope<'_>) -> Values {
     let mut outputs: Values = if plan.outputs.is_empty() {
-        let of_step = |step: &PlanStep| {
+        let step_values = |step: &PlanStep| {
             let values = scope.steps.get(&step.id)?;
             let named = |name: &String| Some((name.clone(), values.get(name)?.clone()));
             Some(step.outputs.iter().filter_map(named).collect::<Vec<_>>())
         };
-        plan.steps.iter().filter_map(of_step).flatten().collect()
+        plan.steps.iter().filter_map(step_values).flatten().collect()
     } else {
         plan.outputs.iter().filter_map(|(name, expr)| Some((name.clone(), expr.evaluate(scope)?))).collect()
     };

@@ -150,11 +150,11 @@ impl Catalogue {
     #[must_use]
     pub fn may_work_with(&self, one: &AgentId, other: &AgentId) -> bool {
         let (Some(one), Some(other)) = (self.agent(one), self.agent(other)) else { return false };
-        let says = |who: &Agent, whom: &Agent| {
-            let named = &who.spec().collaboration.can_work_with;
-            named.iter().any(|id| self.agent(id).is_some_and(|found| found.id() == whom.id()))
+        let lists = |caller: &Agent, callee: &Agent| {
+            let named = &caller.spec().collaboration.can_work_with;
+            named.iter().any(|id| self.agent(id).is_some_and(|found| found.id() == callee.id()))
         };
-        says(one, other) || says(other, one)
+        lists(one, other) || lists(other, one)
     }
 
     /// True if the agent is one of the team's members.
@@ -192,9 +192,9 @@ impl Catalogue {
     }
 }
 
-fn unknown<'a>(code: ErrorCode, what: &str, id: &str, known: impl Iterator<Item = &'a str>) -> Cause {
+fn unknown<'a>(code: ErrorCode, kind: &str, id: &str, known: impl Iterator<Item = &'a str>) -> Cause {
     let hint = did_you_mean(id, known).unwrap_or_default();
-    Cause::new(code, format!("there is no {what} `{id}`{hint}"))
+    Cause::new(code, format!("there is no {kind} `{id}`{hint}"))
 }
 
 #[cfg(test)]

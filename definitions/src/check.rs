@@ -1,4 +1,4 @@
-//! Definitions compared with each other and with the vocabulary. Each family of checks is pure and
+//! Definitions compared with each other and with the known_names. Each family of checks is pure and
 //! sees everything that could be read; nothing here stops at the first problem.
 
 use index::Index;
@@ -17,11 +17,11 @@ mod references;
 mod steps;
 
 /// Every problem of definitions that could be read.
-pub(crate) fn check(all: &DefinitionSet, vocabulary: &KnownNames) -> Vec<Problem> {
+pub(crate) fn check(all: &DefinitionSet, known_names: &KnownNames) -> Vec<Problem> {
     let index = Index::new(all);
     let mut problems = ids::check(all);
     problems.extend(references::check(all, &index));
-    problems.extend(names::check(all, vocabulary));
+    problems.extend(names::check(all, known_names));
     problems.extend(agents::check(all));
     problems.extend(steps::check(all, &index));
     problems.extend(cycles::check(all, &index));

@@ -44,13 +44,8 @@ impl Condition {
             let message = first.map_or_else(String::new, |error| format!("at column {}: {}", error.pos.1, error.msg));
             format!("the condition cannot be read {}", message.trim())
         })?;
-        let named = names::variable_refs(program.expression())?;
-        Ok(Self {
-            text: Arc::from(text),
-            program: Arc::new(program),
-            variable_refs: named,
-            comprehends: shape.comprehends,
-        })
+        let variable_refs = names::variable_refs(program.expression())?;
+        Ok(Self { text: Arc::from(text), program: Arc::new(program), variable_refs, comprehends: shape.comprehends })
     }
 
     /// The condition as written.
@@ -61,7 +56,7 @@ impl Condition {
 
     /// The steps whose outputs it looks at.
     pub fn steps(&self) -> impl Iterator<Item = &str> {
-        self.variable_refs.iter().filter_map(|named| match named {
+        self.variable_refs.iter().filter_map(|reference| match reference {
             VariableRef::Output(step, _) | VariableRef::Outputs(step) => Some(step.as_str()),
             VariableRef::Input(_)
             | VariableRef::Context(_)
@@ -74,7 +69,7 @@ impl Condition {
 
     /// The outputs that it looks at by name, each with its step.
     pub fn outputs(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.variable_refs.iter().filter_map(|named| match named {
+        self.variable_refs.iter().filter_map(|reference| match reference {
             VariableRef::Output(step, name) => Some((step.as_str(), name.as_str())),
             VariableRef::Outputs(_)
             | VariableRef::Input(_)
@@ -88,7 +83,7 @@ impl Condition {
 
     /// The run's inputs that it looks at by name.
     pub fn inputs(&self) -> impl Iterator<Item = &str> {
-        self.variable_refs.iter().filter_map(|named| match named {
+        self.variable_refs.iter().filter_map(|reference| match reference {
             VariableRef::Input(name) => Some(name.as_str()),
             VariableRef::Output(..)
             | VariableRef::Outputs(_)
@@ -112,8 +107,8 @@ impl Condition {
     /// `expression_failed`, if a value is not there, does not fit, is too large, or the answer is
     /// neither true nor false.
     pub fn evaluate(&self, scope: &Scope<'_>) -> Result<bool, Cause> {
-        let failed = |why: String| {
-            Cause::new(ErrorCode::ExpressionFailed, format!("the condition `{}` {why}", self.text))
+        let failed = |message: String| {
+            Cause::new(ErrorCode::ExpressionFailed, format!("the condition `{}` {message}", self.text))
                 .with_details(serde_json::json!({ "expression": &*self.text }))
         };
         let mut context = Context::default();
@@ -121,46 +116,46 @@ impl Condition {
             context.add_variable_from_value(name, value);
         }
         match self.program.execute(&context) {
-            Ok(Value::Bool(answer)) => Ok(answer),
+            Ok(Value::Bool(result)) => Ok(result),
             Ok(_) => Err(failed("must answer true or false".into())),
             Err(error) => Err(failed(format!("failed: {error}"))),
         }
     }
 
     fn variables(&self, scope: &Scope<'_>) -> Result<Vec<(&'static str, Value)>, String> {
-        let mut meter = InputBudget { bytes_left: CONDITION_INPUT_BYTES_MAX, comprehends: self.comprehends };
+        let mut budget = InputBudget { bytes_left: CONDITION_INPUT_BYTES_MAX, comprehends: self.comprehends };
         let (mut inputs, mut context) = (HashMap::new(), HashMap::new());
         let mut steps: HashMap<String, HashMap<String, Value>> = HashMap::new();
-        let mut found = Vec::new();
-        for named in &self.variable_refs {
-            match named {
-                VariableRef::Input(name) => meter.put(&mut inputs, name, scope.inputs.get(name.as_str()))?,
-                VariableRef::Inputs => meter.put_all(&mut inputs, scope.inputs)?,
+        let mut variables = Vec::new();
+        for reference in &self.variable_refs {
+            match reference {
+                VariableRef::Input(name) => budget.put(&mut inputs, name, scope.inputs.get(name.as_str()))?,
+                VariableRef::Inputs => budget.put_all(&mut inputs, scope.inputs)?,
                 VariableRef::Context(name) => {
                     let value = scope.context.get(name.as_str()).or_else(|| scope.inputs.get(name.as_str()));
-                    meter.put(&mut context, name, value)?;
+                    budget.put(&mut context, name, value)?;
                 }
-                VariableRef::AllContext => meter.put_all(&mut context, scope.context)?,
+                VariableRef::AllContext => budget.put_all(&mut context, scope.context)?,
                 VariableRef::Output(step, name) => {
                     if let Some(outputs) = outputs_of(step, scope) {
-                        meter.put(steps.entry(step.clone()).or_default(), name, outputs.get(name.as_str()))?;
+                        budget.put(steps.entry(step.clone()).or_default(), name, outputs.get(name.as_str()))?;
                     }
                 }
                 VariableRef::Outputs(step) => {
                     if let Some(outputs) = outputs_of(step, scope) {
-                        meter.put_all(steps.entry(step.clone()).or_default(), outputs)?;
+                        budget.put_all(steps.entry(step.clone()).or_default(), outputs)?;
                     }
                 }
-                VariableRef::Item => found.push(("item", meter.take(scope.item.unwrap_or(&Json::Null))?)),
-                VariableRef::Index => found.push(("index", Value::Int(scope.index.map_or(0, i64::from)))),
+                VariableRef::Item => variables.push(("item", budget.take(scope.item.unwrap_or(&Json::Null))?)),
+                VariableRef::Index => variables.push(("index", Value::Int(scope.index.map_or(0, i64::from)))),
             }
         }
-        let wrapped = |(step, outputs): (String, HashMap<String, Value>)| {
+        let to_step = |(step, outputs): (String, HashMap<String, Value>)| {
             (step, Value::from(HashMap::from([("outputs".to_owned(), Value::from(outputs))])))
         };
-        let steps: HashMap<String, Value> = steps.into_iter().map(wrapped).collect();
-        found.extend([("inputs", inputs.into()), ("context", context.into()), ("steps", steps.into())]);
-        Ok(found)
+        let steps: HashMap<String, Value> = steps.into_iter().map(to_step).collect();
+        variables.extend([("inputs", inputs.into()), ("context", context.into()), ("steps", steps.into())]);
+        Ok(variables)
     }
 }
 

@@ -38,21 +38,26 @@ impl Decoder {
     pub(crate) fn error(
         &mut self,
         at: Position,
-        flaw: ProblemKind,
+        kind: ProblemKind,
         found: impl Into<String>,
-        wanted: impl Into<String>,
+        expected: impl Into<String>,
     ) {
         self.problems.push(Problem {
-            place: Location { file: self.file.clone(), line: at.line, column: at.column },
+            location: Location { file: self.file.clone(), line: at.line, column: at.column },
             severity: Severity::Error,
-            kind: flaw,
+            kind,
             found: found.into(),
-            expected: wanted.into(),
+            expected: expected.into(),
         });
     }
 
-    fn mistyped<T>(&mut self, node: &Node, wanted: &str) -> Option<T> {
-        self.error(node.at, ProblemKind::WrongType, format!("found {}", node.described()), format!("wanted {wanted}"));
+    fn mistyped<T>(&mut self, node: &Node, expected: &str) -> Option<T> {
+        self.error(
+            node.at,
+            ProblemKind::WrongType,
+            format!("found {}", node.described()),
+            format!("expected {expected}"),
+        );
         None
     }
 }
@@ -61,20 +66,20 @@ impl Decoder {
 pub(crate) struct MapFields<'n> {
     at: Position,
     /// What the map is, in a sentence: `an agent`.
-    what: &'static str,
+    kind: &'static str,
     entries: Vec<&'n MapEntry>,
     known: Vec<&'static str>,
 }
 
 impl<'n> MapFields<'n> {
     /// `None` if the node is no map.
-    pub(crate) fn of(reader: &mut Decoder, node: &'n Node, what: &'static str) -> Option<Self> {
-        match &node.tree {
+    pub(crate) fn new(decoder: &mut Decoder, node: &'n Node, kind: &'static str) -> Option<Self> {
+        match &node.value {
             NodeValue::Map(entries) => {
-                Some(Self { at: node.at, what, entries: entries.iter().collect(), known: Vec::new() })
+                Some(Self { at: node.at, kind, entries: entries.iter().collect(), known: Vec::new() })
             }
             NodeValue::Null | NodeValue::Bool(_) | NodeValue::Number(_) | NodeValue::Text(_) | NodeValue::List(_) => {
-                reader.mistyped(node, &format!("{what}, which is a map"))
+                decoder.mistyped(node, &format!("{kind}, which is a map"))
             }
         }
     }
@@ -84,23 +89,23 @@ impl<'n> MapFields<'n> {
         self.known.push(name);
         let at = self.entries.iter().position(|entry| entry.name == name)?;
         let entry = self.entries.remove(at);
-        Some(&entry.value).filter(|node| node.tree != NodeValue::Null)
+        Some(&entry.value).filter(|node| node.value != NodeValue::Null)
     }
 
     /// A member that must be there.
-    pub(crate) fn required<T>(&mut self, reader: &mut Decoder, name: &'static str, read: Read<T>) -> Option<T> {
+    pub(crate) fn required<T>(&mut self, decoder: &mut Decoder, name: &'static str, read: Read<T>) -> Option<T> {
         match self.take(name) {
-            Some(node) => read(reader, node),
+            Some(node) => read(decoder, node),
             None => {
                 let hint = did_you_mean(name, self.entries.iter().map(|entry| entry.name.as_str()));
                 // A name that is like it will be reported as unknown, with this one offered.
                 if hint.is_none() {
-                    reader.error(self.at, ProblemKind::MissingField, format!("{} needs `{name}`", self.what), "");
+                    decoder.error(self.at, ProblemKind::MissingField, format!("{} needs `{name}`", self.kind), "");
                 } else {
-                    reader.error(
+                    decoder.error(
                         self.at,
                         ProblemKind::MissingField,
-                        format!("{} needs `{name}`", self.what),
+                        format!("{} needs `{name}`", self.kind),
                         "see below",
                     );
                 }
@@ -110,9 +115,14 @@ impl<'n> MapFields<'n> {
     }
 
     /// A member that need not be there. `Some(None)` if it is not, `None` if it is wrong.
-    pub(crate) fn optional<T>(&mut self, reader: &mut Decoder, name: &'static str, read: Read<T>) -> Option<Option<T>> {
+    pub(crate) fn optional<T>(
+        &mut self,
+        decoder: &mut Decoder,
+        name: &'static str,
+        read: Read<T>,
+    ) -> Option<Option<T>> {
         match self.take(name) {
-            Some(node) => read(reader, node).map(Some),
+            Some(node) => read(decoder, node).map(Some),
             None => Some(None),
         }
     }
@@ -120,23 +130,23 @@ impl<'n> MapFields<'n> {
     /// A member that has a value even where it is not there.
     pub(crate) fn or_default<T: Default>(
         &mut self,
-        reader: &mut Decoder,
+        decoder: &mut Decoder,
         name: &'static str,
         read: Read<T>,
     ) -> Option<T> {
-        self.optional(reader, name, read).map(Option::unwrap_or_default)
+        self.optional(decoder, name, read).map(Option::unwrap_or_default)
     }
 
     /// Reports what nobody took.
-    pub(crate) fn finish(self, reader: &mut Decoder) {
+    pub(crate) fn finish(self, decoder: &mut Decoder) {
         for entry in &self.entries {
             let hint = did_you_mean(&entry.name, self.known.iter().copied());
-            let wanted = hint.map_or_else(|| format!("{} has {}", self.what, self.known.join(", ")), trimmed);
-            reader.error(
+            let expected = hint.map_or_else(|| format!("{} has {}", self.kind, self.known.join(", ")), trimmed);
+            decoder.error(
                 entry.at,
                 ProblemKind::UnknownField,
-                format!("`{}` is not a field of {}", entry.name, self.what),
-                wanted,
+                format!("`{}` is not a field of {}", entry.name, self.kind),
+                expected,
             );
         }
     }
@@ -147,72 +157,72 @@ pub(crate) fn trimmed(hint: String) -> String {
     hint.trim_start_matches([',', ' ']).to_owned()
 }
 
-pub(crate) fn text(reader: &mut Decoder, node: &Node) -> Option<String> {
-    match &node.tree {
+pub(crate) fn text(decoder: &mut Decoder, node: &Node) -> Option<String> {
+    match &node.value {
         NodeValue::Text(text) => Some(text.clone()),
-        NodeValue::Number(_) | NodeValue::Bool(_) => reader.mistyped(node, "a text; put it in quotes"),
-        NodeValue::Null | NodeValue::List(_) | NodeValue::Map(_) => reader.mistyped(node, "a text"),
+        NodeValue::Number(_) | NodeValue::Bool(_) => decoder.mistyped(node, "a text; put it in quotes"),
+        NodeValue::Null | NodeValue::List(_) | NodeValue::Map(_) => decoder.mistyped(node, "a text"),
     }
 }
 
 /// A text that is not empty.
-pub(crate) fn name(reader: &mut Decoder, node: &Node) -> Option<String> {
-    let text = text(reader, node)?;
+pub(crate) fn name(decoder: &mut Decoder, node: &Node) -> Option<String> {
+    let text = text(decoder, node)?;
     if text.trim().is_empty() {
-        reader.error(node.at, ProblemKind::InvalidValue, "the text is empty", "");
+        decoder.error(node.at, ProblemKind::InvalidValue, "the text is empty", "");
         return None;
     }
     Some(text)
 }
 
-pub(crate) fn boolean(reader: &mut Decoder, node: &Node) -> Option<bool> {
-    match &node.tree {
+pub(crate) fn boolean(decoder: &mut Decoder, node: &Node) -> Option<bool> {
+    match &node.value {
         NodeValue::Bool(truth) => Some(*truth),
         NodeValue::Null | NodeValue::Number(_) | NodeValue::Text(_) | NodeValue::List(_) | NodeValue::Map(_) => {
-            reader.mistyped(node, "`true` or `false`")
+            decoder.mistyped(node, "`true` or `false`")
         }
     }
 }
 
-pub(crate) fn number(reader: &mut Decoder, node: &Node) -> Option<f64> {
-    match &node.tree {
+pub(crate) fn number(decoder: &mut Decoder, node: &Node) -> Option<f64> {
+    match &node.value {
         NodeValue::Number(number) => number.as_f64(),
         NodeValue::Null | NodeValue::Bool(_) | NodeValue::Text(_) | NodeValue::List(_) | NodeValue::Map(_) => {
-            reader.mistyped(node, "a number")
+            decoder.mistyped(node, "a number")
         }
     }
 }
 
 /// A number that is not negative.
-pub(crate) fn amount(reader: &mut Decoder, node: &Node) -> Option<f64> {
-    let amount = number(reader, node)?;
+pub(crate) fn amount(decoder: &mut Decoder, node: &Node) -> Option<f64> {
+    let amount = number(decoder, node)?;
     if amount < 0.0 {
-        reader.error(node.at, ProblemKind::InvalidValue, format!("{amount} is negative"), "");
+        decoder.error(node.at, ProblemKind::InvalidValue, format!("{amount} is negative"), "");
         return None;
     }
     Some(amount)
 }
 
-pub(crate) fn count(reader: &mut Decoder, node: &Node) -> Option<u64> {
+pub(crate) fn count(decoder: &mut Decoder, node: &Node) -> Option<u64> {
     match node.to_json().as_u64() {
         Some(count) => Some(count),
-        None => reader.mistyped(node, "a whole number, 0 or more"),
+        None => decoder.mistyped(node, "a whole number, 0 or more"),
     }
 }
 
 /// A whole number from 1.
-pub(crate) fn positive(reader: &mut Decoder, node: &Node) -> Option<u64> {
+pub(crate) fn positive(decoder: &mut Decoder, node: &Node) -> Option<u64> {
     match node.to_json().as_u64() {
         Some(count) if count > 0 => Some(count),
-        Some(_) | None => reader.mistyped(node, "a whole number, 1 or more"),
+        Some(_) | None => decoder.mistyped(node, "a whole number, 1 or more"),
     }
 }
 
-pub(crate) fn positive_u32(reader: &mut Decoder, node: &Node) -> Option<u32> {
-    let count = positive(reader, node)?;
+pub(crate) fn positive_u32(decoder: &mut Decoder, node: &Node) -> Option<u32> {
+    let count = positive(decoder, node)?;
     let narrow = u32::try_from(count).ok();
     if narrow.is_none() {
-        reader.error(
+        decoder.error(
             node.at,
             ProblemKind::InvalidValue,
             format!("{count} is too large"),
@@ -227,55 +237,55 @@ pub(crate) fn json(_: &mut Decoder, node: &Node) -> Option<Json> {
     Some(node.to_json())
 }
 
-pub(crate) fn values(reader: &mut Decoder, node: &Node) -> Option<Values> {
+pub(crate) fn values(decoder: &mut Decoder, node: &Node) -> Option<Values> {
     match node.to_json() {
         Json::Object(members) => Some(members.into_iter().collect()),
         Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) | Json::Array(_) => {
-            reader.mistyped(node, "a map of names and values")
+            decoder.mistyped(node, "a map of names and values")
         }
     }
 }
 
 /// A value that is written as a text: an id, a reference, a name of a closed list.
-pub(crate) fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(reader: &mut Decoder, node: &Node) -> Option<T> {
-    let text = text(reader, node)?;
+pub(crate) fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(decoder: &mut Decoder, node: &Node) -> Option<T> {
+    let text = text(decoder, node)?;
     match text.parse() {
         Ok(value) => Some(value),
-        Err(why) => {
-            reader.error(node.at, ProblemKind::InvalidValue, format!("{text:?} does not fit"), why.to_string());
+        Err(message) => {
+            decoder.error(node.at, ProblemKind::InvalidValue, format!("{text:?} does not fit"), message.to_string());
             None
         }
     }
 }
 
 /// One of a closed list of words.
-pub(crate) fn one_of<T: Copy>(reader: &mut Decoder, node: &Node, all: &[(&str, T)]) -> Option<T> {
-    let text = text(reader, node)?;
+pub(crate) fn one_of<T: Copy>(decoder: &mut Decoder, node: &Node, all: &[(&str, T)]) -> Option<T> {
+    let text = text(decoder, node)?;
     if let Some((_, value)) = all.iter().find(|(word, _)| *word == text) {
         return Some(*value);
     }
     let words: Vec<&str> = all.iter().map(|(word, _)| *word).collect();
     let hint = did_you_mean(&text, words.iter().copied()).unwrap_or_default();
-    reader.error(
+    decoder.error(
         node.at,
         ProblemKind::InvalidValue,
         format!("`{text}` is not known{hint}"),
-        format!("wanted one of {}", words.join(", ")),
+        format!("expected one of {}", words.join(", ")),
     );
     None
 }
 
 /// A list; items that are wrong are left out, and the whole then counts as wrong.
-pub(crate) fn list<T>(reader: &mut Decoder, node: &Node, read: Read<T>) -> Option<Vec<T>> {
-    let NodeValue::List(items) = &node.tree else { return reader.mistyped(node, "a list") };
-    let read: Vec<Option<T>> = items.iter().map(|item| read(reader, item)).collect();
+pub(crate) fn list<T>(decoder: &mut Decoder, node: &Node, read: Read<T>) -> Option<Vec<T>> {
+    let NodeValue::List(items) = &node.value else { return decoder.mistyped(node, "a list") };
+    let read: Vec<Option<T>> = items.iter().map(|item| read(decoder, item)).collect();
     read.into_iter().collect()
 }
 
-pub(crate) fn texts(reader: &mut Decoder, node: &Node) -> Option<Vec<String>> {
-    list(reader, node, name)
+pub(crate) fn texts(decoder: &mut Decoder, node: &Node) -> Option<Vec<String>> {
+    list(decoder, node, name)
 }
 
-pub(crate) fn ids<T: std::str::FromStr<Err: std::fmt::Display>>(reader: &mut Decoder, node: &Node) -> Option<Vec<T>> {
-    list(reader, node, parsed)
+pub(crate) fn ids<T: std::str::FromStr<Err: std::fmt::Display>>(decoder: &mut Decoder, node: &Node) -> Option<Vec<T>> {
+    list(decoder, node, parsed)
 }

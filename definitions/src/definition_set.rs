@@ -11,7 +11,7 @@ mod located;
 
 pub(crate) use located::{DeclaredIds, Located};
 
-/// A workflow as written, and compiled where that was possible.
+/// A workflow as definition, and compiled where that was possible.
 pub(crate) struct LoadedWorkflow {
     pub(crate) spec: WorkflowSpec,
     pub(crate) compiled: Option<Workflow>,
@@ -26,7 +26,7 @@ pub(crate) struct DefinitionSet {
     pub(crate) categories: Vec<Located<Categories>>,
     pub(crate) models: Vec<Located<Models>>,
     /// Ids of files that could not be read, so that a reference to one is not a second problem.
-    pub(crate) claimed: DeclaredIds,
+    pub(crate) declared: DeclaredIds,
 }
 
 impl DefinitionSet {
@@ -36,20 +36,21 @@ impl DefinitionSet {
         self.teams.append(&mut other.teams);
         self.categories.append(&mut other.categories);
         self.models.append(&mut other.models);
-        self.claimed.append(other.claimed);
+        self.declared.append(other.declared);
     }
 
     /// Without what another one also holds.
     pub(crate) fn without(mut self, other: &Self) -> Self {
-        self.agents.retain(|written| !other.agents.iter().any(|one| one.value.id() == written.value.id()));
+        self.agents.retain(|definition| !other.agents.iter().any(|one| one.value.id() == definition.value.id()));
         let same = |one: &Located<LoadedWorkflow>, id| one.value.spec.workflow_id == id;
-        self.workflows
-            .retain(|written| !other.workflows.iter().any(|one| same(one, written.value.spec.workflow_id.clone())));
-        self.teams.retain(|written| !other.teams.iter().any(|one| one.value.id() == written.value.id()));
-        if !other.categories.is_empty() || other.claimed.categories {
+        self.workflows.retain(|definition| {
+            !other.workflows.iter().any(|one| same(one, definition.value.spec.workflow_id.clone()))
+        });
+        self.teams.retain(|definition| !other.teams.iter().any(|one| one.value.id() == definition.value.id()));
+        if !other.categories.is_empty() || other.declared.categories {
             self.categories.clear();
         }
-        if !other.models.is_empty() || other.claimed.models {
+        if !other.models.is_empty() || other.declared.models {
             self.models.clear();
         }
         self

@@ -28,7 +28,7 @@ pub enum ReferenceRoot {
     Index,
 }
 
-/// One part of a reference behind its root.
+/// One part of a reference after_brace its root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Segment {
     /// `.name`
@@ -49,18 +49,18 @@ pub struct Reference {
 impl Reference {
     /// What it names in a scope; `None` if that is not there.
     #[must_use]
-    pub fn find(&self, scope: &Scope<'_>) -> Option<Json> {
+    pub fn resolve(&self, scope: &Scope<'_>) -> Option<Json> {
         let name = match self.path.first() {
             Some(Segment::Name(name)) => Some(name.as_str()),
             Some(Segment::Index(_)) | None => None,
         };
-        let behind = self.path.get(1..).unwrap_or_default();
+        let rest = self.path.get(1..).unwrap_or_default();
         match (&self.root, name) {
-            (ReferenceRoot::Inputs, Some(name)) => walk(scope.inputs.get(name)?, behind).cloned(),
+            (ReferenceRoot::Inputs, Some(name)) => value_at(scope.inputs.get(name)?, rest).cloned(),
             (ReferenceRoot::Context, Some(name)) => {
-                walk(scope.context.get(name).or_else(|| scope.inputs.get(name))?, behind).cloned()
+                value_at(scope.context.get(name).or_else(|| scope.inputs.get(name))?, rest).cloned()
             }
-            (ReferenceRoot::Step(step), Some(name)) => walk(scope.steps.get(step)?.get(name)?, behind).cloned(),
+            (ReferenceRoot::Step(step), Some(name)) => value_at(scope.steps.get(step)?.get(name)?, rest).cloned(),
             (ReferenceRoot::Inputs, None) => {
                 Some(scope.inputs.iter().map(|(key, value)| (key.clone(), value.clone())).collect())
             }
@@ -70,12 +70,12 @@ impl Reference {
             (ReferenceRoot::Step(step), None) => {
                 Some(scope.steps.get(step)?.iter().map(|(key, value)| (key.clone(), value.clone())).collect())
             }
-            (ReferenceRoot::Item, _) => walk(scope.item?, &self.path).cloned(),
+            (ReferenceRoot::Item, _) => value_at(scope.item?, &self.path).cloned(),
             (ReferenceRoot::Index, _) => scope.index.map(Json::from),
         }
     }
 
-    /// The first name behind the root: the input, the context key or the step's output.
+    /// The first name after_brace the root: the input, the context key or the step's output.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         match self.path.first()? {
@@ -85,7 +85,7 @@ impl Reference {
     }
 }
 
-fn walk<'a>(value: &'a Json, path: &[Segment]) -> Option<&'a Json> {
+fn value_at<'a>(value: &'a Json, path: &[Segment]) -> Option<&'a Json> {
     path.iter().try_fold(value, |value, segment| match segment {
         Segment::Name(name) => value.get(name),
         Segment::Index(index) => value.get(index),
@@ -126,7 +126,7 @@ pub enum Expr {
     /// A value without a reference.
     Literal(Json),
     /// A reference that is the whole text.
-    Whole(Reference),
+    Reference(Reference),
     /// A text with references in it.
     Text(Vec<TextPart>),
     /// A list.
@@ -139,7 +139,7 @@ impl Expr {
     /// Parses a value as it is written.
     ///
     /// # Errors
-    /// What is wrong, as a sentence without its beginning.
+    /// What is invalid, as a sentence without its beginning.
     pub fn parse(value: &Json) -> Result<Self, String> {
         Self::parse_at(value, 0)
     }
@@ -172,14 +172,14 @@ impl Expr {
     pub fn evaluate(&self, scope: &Scope<'_>) -> Option<Json> {
         match self {
             Self::Literal(value) => Some(value.clone()),
-            Self::Whole(reference) => reference.find(scope),
+            Self::Reference(reference) => reference.resolve(scope),
             Self::Text(parts) => {
                 let mut text = String::new();
                 for part in parts {
                     match part {
                         TextPart::Text(plain) => text.push_str(plain),
                         TextPart::Reference(reference) => {
-                            text.push_str(&reference.find(scope).map(rendered).unwrap_or_default());
+                            text.push_str(&reference.resolve(scope).map(render).unwrap_or_default());
                         }
                     }
                 }
@@ -194,13 +194,13 @@ impl Expr {
 
     /// Every reference in it.
     pub fn references(&self) -> Vec<&Reference> {
-        let mut found = Vec::new();
+        let mut references = Vec::new();
         let mut queue = vec![self];
         while let Some(next) = queue.pop() {
             match next {
                 Self::Literal(_) => {}
-                Self::Whole(reference) => found.push(reference),
-                Self::Text(parts) => found.extend(parts.iter().filter_map(|part| match part {
+                Self::Reference(reference) => references.push(reference),
+                Self::Text(parts) => references.extend(parts.iter().filter_map(|part| match part {
                     TextPart::Text(_) => None,
                     TextPart::Reference(reference) => Some(reference),
                 })),
@@ -208,12 +208,12 @@ impl Expr {
                 Self::Object(members) => queue.extend(members.values()),
             }
         }
-        found
+        references
     }
 }
 
 /// A value inside a text: a text as it is, nothing for null, anything else as compact JSON.
-fn rendered(value: Json) -> String {
+fn render(value: Json) -> String {
     match value {
         Json::String(text) => text,
         Json::Null => String::new(),

@@ -3,7 +3,7 @@
 //! A folder holds `categories.yaml`, `models.yaml`, `agents/<category>/<id>.yaml`, `workflows/*.yaml`
 //! and `teams/*.yaml`. Without the first two, those of the embedded catalogue stand in. Files are
 //! read and compiled in parallel; then they are compared with each other. A catalogue is only made
-//! where nothing is wrong, so that a process goes on with its last good one.
+//! where nothing is problem, so that a process goes on with its last good one.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub enum Source {
 /// What was loaded.
 #[derive(Debug, Clone)]
 pub struct LoadOutcome {
-    /// Everything, if nothing is wrong. Warnings are not wrong.
+    /// Everything, if nothing is problem. Warnings are not problem.
     pub catalogue: Option<Arc<Catalogue>>,
     /// Every problem of every file.
     pub report: Report,
@@ -42,16 +42,16 @@ pub struct LoadOutcome {
 
 /// Reads and checks everything.
 #[must_use]
-pub fn load(source: &Source, vocabulary: &KnownNames) -> LoadOutcome {
+pub fn load(source: &Source, known_names: &KnownNames) -> LoadOutcome {
     let (files, mut problems) = match source {
-        Source::Embedded => (find::embedded(), Vec::new()),
-        Source::Directory(folder) => find::in_folder(folder),
+        Source::Embedded => (find::embedded_files(), Vec::new()),
+        Source::Directory(folder) => find::directory_files(folder),
     };
     let count = files.len();
-    let (mut all, found) = read_all(files);
-    problems.extend(found);
+    let (mut all, file_problems) = read_files(files);
+    problems.extend(file_problems);
     add_missing(&mut all);
-    problems.extend(check(&all, vocabulary));
+    problems.extend(check(&all, known_names));
     let report = Report::new(problems, count);
     let catalogue = if report.has_errors() { None } else { Some(Arc::new(assemble(all))) };
     LoadOutcome { catalogue, report }
@@ -60,16 +60,16 @@ pub fn load(source: &Source, vocabulary: &KnownNames) -> LoadOutcome {
 /// Reads and checks one file as part of the embedded catalogue: what an editor or a person asks of
 /// a file that lies anywhere.
 #[must_use]
-pub fn check_file(path: &Path, vocabulary: &KnownNames) -> Report {
-    let (mut all, mut problems) = read_all(vec![find::alone(path)]);
-    let (others, _) = read_all(find::embedded());
-    all.append(others.without(&all));
-    problems.extend(check(&all, vocabulary));
-    problems.retain(|problem| &*problem.place.file == path);
+pub fn check_file(path: &Path, known_names: &KnownNames) -> Report {
+    let (mut all, mut problems) = read_files(vec![find::single_file(path)]);
+    let (embedded, _) = read_files(find::embedded_files());
+    all.append(embedded.without(&all));
+    problems.extend(check(&all, known_names));
+    problems.retain(|problem| &*problem.location.file == path);
     Report::new(problems, 1)
 }
 
-fn read_all(files: Vec<find::SourceFile>) -> (DefinitionSet, Vec<Problem>) {
+fn read_files(files: Vec<find::SourceFile>) -> (DefinitionSet, Vec<Problem>) {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let readers = cores.min(READERS_MAX).min(files.len() / FILES_PER_READER + 1);
     let share = files.len().div_ceil(readers).max(1);
@@ -85,9 +85,9 @@ fn read_all(files: Vec<find::SourceFile>) -> (DefinitionSet, Vec<Problem>) {
     });
     let mut all = DefinitionSet::default();
     let mut problems = Vec::new();
-    for (some, found) in read {
-        all.append(some);
-        problems.extend(found);
+    for (set, set_problems) in read {
+        all.append(set);
+        problems.extend(set_problems);
     }
     (all, problems)
 }
@@ -95,23 +95,23 @@ fn read_all(files: Vec<find::SourceFile>) -> (DefinitionSet, Vec<Problem>) {
 fn read_share(files: &[find::SourceFile]) -> (DefinitionSet, Vec<Problem>) {
     let mut all = DefinitionSet::default();
     let mut problems = Vec::new();
-    for found in files {
-        file::read(found, &mut all, &mut problems);
+    for file in files {
+        file::read(file, &mut all, &mut problems);
     }
     (all, problems)
 }
 
 /// The embedded categories and models, where a folder has none of its own.
 fn add_missing(all: &mut DefinitionSet) {
-    let mut wanted = Vec::new();
-    if all.categories.is_empty() && !all.claimed.categories {
-        wanted.push(find::DefinitionKind::Categories);
+    let mut missing_kinds = Vec::new();
+    if all.categories.is_empty() && !all.declared.categories {
+        missing_kinds.push(find::DefinitionKind::Categories);
     }
-    if all.models.is_empty() && !all.claimed.models {
-        wanted.push(find::DefinitionKind::Models);
+    if all.models.is_empty() && !all.declared.models {
+        missing_kinds.push(find::DefinitionKind::Models);
     }
     let files: Vec<find::SourceFile> =
-        find::embedded().into_iter().filter(|found| wanted.contains(&found.sort)).collect();
+        find::embedded_files().into_iter().filter(|file| missing_kinds.contains(&file.kind)).collect();
     // The embedded files are checked by a test, so they have no problems.
     let (missing, _) = read_share(&files);
     all.append(missing);

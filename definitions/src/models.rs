@@ -33,7 +33,7 @@ impl ModelRef {
 
     /// A tier, as a reference.
     #[must_use]
-    pub fn of_tier(tier: Tier) -> Self {
+    pub fn from_tier(tier: Tier) -> Self {
         Self { provider: TIER.to_owned(), name: tier.as_str().to_owned() }
     }
 
@@ -203,11 +203,11 @@ impl Models {
     /// for), the definition's own fallbacks, then the chain of each of them. A tier never appears.
     #[must_use]
     pub fn chain(&self, model: &ModelRef, fallbacks: &[ModelRef]) -> Vec<ModelRef> {
-        let mut found: Vec<ModelRef> = Vec::new();
+        let mut chain: Vec<ModelRef> = Vec::new();
         let mut first: Vec<&ModelRef> = Vec::new();
         let mut later: Vec<&ModelRef> = Vec::new();
-        for wanted in std::iter::once(model).chain(fallbacks) {
-            let (head, tail) = self.step(wanted);
+        for reference in std::iter::once(model).chain(fallbacks) {
+            let (head, tail) = self.step(reference);
             first.extend(head);
             later.extend(tail);
         }
@@ -215,12 +215,12 @@ impl Models {
         while let Some(next) = queue.pop_front() {
             let (head, tail) = self.step(next);
             match head {
-                Some(head) if !found.contains(head) => found.push(head.clone()),
+                Some(head) if !chain.contains(head) => chain.push(head.clone()),
                 Some(_) | None => continue,
             }
             queue.extend(tail);
         }
-        found
+        chain
     }
 
     /// What a reference stands for, and what follows it.
@@ -246,8 +246,8 @@ impl Models {
             return Some(Priced { price, assumed: false });
         }
         let tier = known.and_then(|spec| spec.tier).or(stands_for)?;
-        let of_tier = self.models.get(&self.tiers.get(&tier)?.model)?;
-        of_tier.price.map(|price| Priced { price, assumed: true })
+        let tier_model = self.models.get(&self.tiers.get(&tier)?.model)?;
+        tier_model.price.map(|price| Priced { price, assumed: true })
     }
 }
 

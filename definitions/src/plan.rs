@@ -124,21 +124,21 @@ impl Plan {
     /// The agents that it names, those that undo steps included.
     #[must_use]
     pub fn agents(&self) -> BTreeSet<&AgentId> {
-        let does = self.steps.iter().filter_map(|step| match &step.target {
+        let targets = self.steps.iter().filter_map(|step| match &step.target {
             StepTarget::Agent(agent) => Some(agent),
             StepTarget::Workflow(_) | StepTarget::Team { .. } | StepTarget::Approval => None,
         });
-        does.chain(self.steps.iter().filter_map(|step| Some(&step.compensate.as_ref()?.agent))).collect()
+        targets.chain(self.steps.iter().filter_map(|step| Some(&step.compensate.as_ref()?.agent))).collect()
     }
 
     /// The workflows that it starts, alone or as a team's.
     #[must_use]
     pub fn workflows(&self) -> BTreeSet<&WorkflowId> {
-        let of_step = |step: &'_ PlanStep| match &step.target {
+        let starts_workflow = |step: &'_ PlanStep| match &step.target {
             StepTarget::Workflow(_) | StepTarget::Team { .. } => true,
             StepTarget::Agent(_) | StepTarget::Approval => false,
         };
-        self.steps.iter().filter(|step| of_step(step)).filter_map(PlanStep::workflow).collect()
+        self.steps.iter().filter(|step| starts_workflow(step)).filter_map(PlanStep::workflow).collect()
     }
 }
 

@@ -22,7 +22,7 @@ pub enum Severity {
     Warning,
 }
 
-macro_rules! flaws {
+macro_rules! problem_kinds {
     ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
         /// What kind of problem it is. Each has one name, for programs.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -43,7 +43,7 @@ macro_rules! flaws {
     };
 }
 
-flaws! {
+problem_kinds! {
     /// The file or folder cannot be read.
     Unreadable = "unreadable";
     /// The file is larger than a definition may be.
@@ -70,9 +70,9 @@ flaws! {
     DuplicateId = "duplicate_id";
     /// A name refers to nothing.
     UnknownReference = "unknown_reference";
-    /// A policy is not in the vocabulary.
+    /// A policy is not in the known_names.
     UnknownPolicy = "unknown_policy";
-    /// A handler, tool or provider is not in the vocabulary.
+    /// A handler, tool or provider is not in the known_names.
     UnknownName = "unknown_name";
     /// Steps, workflows or agents depend on themselves.
     Cycle = "cycle";
@@ -131,7 +131,7 @@ impl fmt::Display for Location {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Problem {
     /// Where.
-    pub place: Location,
+    pub location: Location,
     /// Whether it keeps the definition from being loaded.
     pub severity: Severity,
     /// What kind.
@@ -149,7 +149,7 @@ impl fmt::Display for Problem {
             Severity::Error => "error",
             Severity::Warning => "warning",
         };
-        write!(f, "{}: {severity}[{}]: {}", self.place, self.kind, self.found)?;
+        write!(f, "{}: {severity}[{}]: {}", self.location, self.kind, self.found)?;
         if !self.expected.is_empty() {
             write!(f, "; {}", self.expected)?;
         }

@@ -55,14 +55,14 @@ type Compiled = Environment<'static>;
 
 /// Which template is wrong, and why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the {part} template {why}")]
+#[error("the {part} template {message}")]
 pub struct PromptError {
     /// `system` or `user`.
     pub part: &'static str,
     /// What is wrong, as the end of a sentence.
-    pub why: String,
+    pub message: String,
     /// True if a bound is passed, false if it cannot be read.
-    pub bound: bool,
+    pub out_of_bounds: bool,
     /// The line in the template, from 1; 0 if unknown.
     pub line: usize,
 }
@@ -80,7 +80,7 @@ struct Constants<'a> {
 }
 
 impl<'a> Constants<'a> {
-    fn of(spec: &'a AgentSpec) -> Self {
+    fn new(spec: &'a AgentSpec) -> Self {
         Self {
             id: spec.agent_id.as_str(),
             name: &spec.name,
@@ -100,21 +100,21 @@ impl Prompt {
     /// # Errors
     /// The first template that is wrong.
     pub fn compile(spec: &AgentSpec) -> Result<Self, PromptError> {
-        let written = spec.implementation.prompt.as_ref();
-        let system = match written.and_then(|prompt| prompt.system.as_deref()) {
+        let prompt_spec = spec.implementation.prompt.as_ref();
+        let system = match prompt_spec.and_then(|prompt| prompt.system.as_deref()) {
             Some(text) => {
                 let compiled = check("system", text, SYSTEM_ROOTS, spec)?;
-                let agent = Constants::of(spec);
-                render(&compiled, context! { agent }).map_err(|unrendered| PromptError {
+                let agent = Constants::new(spec);
+                render(&compiled, context! { agent }).map_err(|error| PromptError {
                     part: "system",
-                    why: unrendered.to_string(),
-                    bound: false,
+                    message: error.to_string(),
+                    out_of_bounds: false,
                     line: 0,
                 })?
             }
             None => format!("You are the {}. {}", spec.name, spec.description),
         };
-        let user = written.and_then(|prompt| prompt.user.as_deref());
+        let user = prompt_spec.and_then(|prompt| prompt.user.as_deref());
         let user = user.map(|text| check("user", text, USER_ROOTS, spec)).transpose()?.map(Arc::new);
         Ok(Self { system, user })
     }
@@ -175,43 +175,43 @@ impl RenderError {
 impl From<minijinja::Error> for RenderError {
     fn from(error: minijinja::Error) -> Self {
         let too_long = error.source().and_then(|source| source.downcast_ref::<TooLong>());
-        let said = || error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
-        too_long.map_or_else(|| Self::Failed(said()), |too_long| Self::TooLong(*too_long))
+        let detail = || error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
+        too_long.map_or_else(|| Self::Failed(detail()), |too_long| Self::TooLong(*too_long))
     }
 }
 
 fn check(part: &'static str, text: &str, roots: &[&str], spec: &AgentSpec) -> Result<Compiled, PromptError> {
-    check_template(text).map_err(|why| PromptError { part, why, bound: true, line: 0 })?;
-    let wrong = |why: String, line: usize| PromptError { part, why, bound: false, line };
+    check_template(text).map_err(|message| PromptError { part, message, out_of_bounds: true, line: 0 })?;
+    let invalid = |message: String, line: usize| PromptError { part, message, out_of_bounds: false, line };
     let mut compiled = ENVIRONMENT.clone();
     let read = compiled.add_template_owned(TEMPLATE, text.to_owned()).and_then(|()| {
         let template = compiled.get_template(TEMPLATE)?;
         Ok(template.undeclared_variables(true).into_iter().collect())
     });
-    let mut looked_at: Vec<String> = read.map_err(|error| {
+    let mut variables: Vec<String> = read.map_err(|error| {
         let detail = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
-        wrong(format!("cannot be read: {detail}"), error.line().unwrap_or_default())
+        invalid(format!("cannot be read: {detail}"), error.line().unwrap_or_default())
     })?;
-    looked_at.sort();
-    for path in &looked_at {
+    variables.sort();
+    for path in &variables {
         let mut names = path.split('.');
         let root = names.next().unwrap_or_default();
         if !roots.contains(&root) {
             let hint = did_you_mean(root, roots.iter().copied()).unwrap_or_default();
             let known = roots.join(", ");
-            return Err(wrong(format!("looks at `{path}`{hint}; it may look at {known}"), line_of(text, path)));
+            return Err(invalid(format!("looks at `{path}`{hint}; it may look at {known}"), line_of(text, path)));
         }
         if let ("inputs", Some(name)) = (root, names.next())
             && !spec.inputs.iter().any(|field| field.name == name)
         {
             let hint = did_you_mean(name, spec.inputs.iter().map(|field| field.name.as_str())).unwrap_or_default();
-            return Err(wrong(
+            return Err(invalid(
                 format!("looks at the input `{name}`, which is not declared{hint}"),
                 line_of(text, path),
             ));
         }
     }
-    filters::check_names(text).map_err(|why| wrong(why, 0))?;
+    filters::check_names(text).map_err(|message| invalid(message, 0))?;
     Ok(compiled)
 }
 
@@ -238,15 +238,15 @@ struct Bounded {
 
 impl io::Write for Bounded {
     /// What is too much is only counted, and not for long.
-    fn write(&mut self, more: &[u8]) -> io::Result<usize> {
-        self.written = self.written.saturating_add(more.len());
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.written = self.written.saturating_add(bytes.len());
         if self.written > COUNTED_BYTES_MAX {
             return Err(io::Error::other("the prompt is too long"));
         }
         if self.written <= PROMPT_BYTES_MAX {
-            self.bytes.extend_from_slice(more);
+            self.bytes.extend_from_slice(bytes);
         }
-        Ok(more.len())
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -35,7 +35,7 @@ pub struct Node {
     /// Where it begins.
     pub at: Position,
     /// What it is.
-    pub tree: NodeValue,
+    pub value: NodeValue,
 }
 
 /// What a node is.
@@ -81,11 +81,11 @@ pub struct YamlError {
     /// Where.
     pub at: Position,
     /// What kind of problem.
-    pub flaw: ProblemKind,
+    pub kind: ProblemKind,
     /// What was found.
     pub found: String,
     /// What would be right.
-    pub wanted: String,
+    pub expected: String,
 }
 
 impl Node {
@@ -93,8 +93,8 @@ impl Node {
     #[must_use]
     pub fn nearest(&self, path: &[PathSegment<'_>]) -> &Self {
         let mut node = self;
-        for step in path {
-            match node.child(*step) {
+        for segment in path {
+            match node.child(*segment) {
                 Some(child) => node = child,
                 None => break,
             }
@@ -102,8 +102,8 @@ impl Node {
         node
     }
 
-    fn child(&self, step: PathSegment<'_>) -> Option<&Self> {
-        match (step, &self.tree) {
+    fn child(&self, segment: PathSegment<'_>) -> Option<&Self> {
+        match (segment, &self.value) {
             (PathSegment::Name(name), NodeValue::Map(entries)) => {
                 entries.iter().find(|entry| entry.name == name).map(|entry| &entry.value)
             }
@@ -122,7 +122,7 @@ impl Node {
     /// The value as JSON. The depth of a tree is bounded, so this may recurse.
     #[must_use]
     pub fn to_json(&self) -> Json {
-        match &self.tree {
+        match &self.value {
             NodeValue::Null => Json::Null,
             NodeValue::Bool(truth) => Json::Bool(*truth),
             NodeValue::Number(number) => Json::Number(number.clone()),
@@ -137,7 +137,7 @@ impl Node {
     /// What the node is, in a sentence.
     #[must_use]
     pub fn described(&self) -> String {
-        match &self.tree {
+        match &self.value {
             NodeValue::Null => "nothing".into(),
             NodeValue::Bool(truth) => format!("`{truth}`"),
             NodeValue::Number(number) => format!("the number {number}"),

@@ -1,7 +1,7 @@
-//! The audit as it is written and hashed: an opening before the act, a closing after it.
+//! The audit log as it is written and hashed: an entry is opened before the act and closed after it.
 //!
-//! A record is hashed as the compact JSON of [`Record`] (fields in the order of this file) behind
-//! the hash of the record before it; `greenroom audit verify` needs nothing but this file to check.
+//! The hash of a record covers the hash of the previous record, then the compact JSON of [`Record`]
+//! with its fields in the order of this file. `greenroom audit verify` needs no other definition.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,91 +13,91 @@ use crate::money::{MicroUsd, Tokens};
 use crate::reply::Status;
 use crate::time::Timestamp;
 
-/// What is about to be asked of the guard, written before the act.
+/// The opening of an entry: the access request, written before the act.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Opening {
     /// The request.
     pub request: RequestId,
     /// The trace that it belongs to.
     pub trace: TraceId,
-    /// The pod that was asked.
+    /// The pod that received the request.
     pub pod: PodId,
-    /// On whose account.
+    /// The tenant of the principal.
     pub tenant: TenantId,
-    /// On whose behalf.
+    /// The user of the principal.
     pub user: UserId,
-    /// Who speaks: `user:admin`, `workflow:run_…/gather_data`, `agent:ID`, `team:ID`.
+    /// The caller: `user:admin`, `workflow:run_…/gather_data`, `agent:ID`, `team:ID`.
     pub caller: String,
     /// The verb, such as `invoke`.
     pub action: String,
-    /// What it is about, such as an agent's id.
+    /// The resource, such as an agent's id.
     pub resource: String,
     /// The run that the request belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<String>,
 }
 
-/// What came of it, written after the act.
+/// The closing of an entry: the outcome, written after the act.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Closing {
-    /// How it ended.
+    /// The status of the outcome.
     pub status: Status,
-    /// Why, if not well.
+    /// The error code, unless the status is success.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<ErrorCode>,
-    /// The checks that the policy proved, or the rules that denied.
+    /// The checks that the policy passed, or the reasons for its denial.
     pub checks: Vec<String>,
-    /// The revision of the policy that decided; none if it was never asked.
+    /// The revision of the policy that decided; `None` if the request did not reach the guard.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy_revision: Option<String>,
-    /// The version of the target that was judged and seated.
+    /// The version of the resource that was authorized and executed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<ContentHash>,
-    /// From opening to closing.
+    /// The time from opening to closing.
     pub elapsed_us: u64,
-    /// Tokens, as the providers counted them.
+    /// Tokens, as reported by the providers.
     pub tokens: Tokens,
-    /// What it cost.
+    /// The cost.
     pub cost: MicroUsd,
 }
 
-/// What one record says.
+/// The content of one record.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Event {
-    /// The act was about to be asked for.
+    /// An entry was opened.
     Opened(Opening),
-    /// The act ended.
+    /// An entry was closed.
     Closed {
-        /// The number of the opening.
+        /// The number of the record that opened the entry.
         opened: u64,
-        /// What came of it.
+        /// The outcome.
         #[serde(flatten)]
         closing: Closing,
     },
-    /// The process ended between the two, and the next one found it so.
+    /// The process ended while the entry was open; the next process recorded that.
     Interrupted {
-        /// The number of the opening.
+        /// The number of the record that opened the entry.
         opened: u64,
     },
-    /// Something happened to the platform itself: a policy or a definition was swapped or refused.
+    /// An event of the platform itself: a policy or a definition was replaced, or its reload rejected.
     System {
-        /// What it is about: `policy`, `definitions`, `audit`.
+        /// The subject: `policy`, `definitions`, `audit`.
         subject: String,
-        /// What happened, in a sentence.
+        /// A sentence that describes the event.
         message: String,
     },
 }
 
-/// One link of the chain.
+/// One record of the hash chain.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Record {
-    /// 1, 2, 3, … without a gap.
+    /// The position in the chain: 1, 2, 3, … without a gap.
     pub number: u64,
-    /// The hash of the record before; of nothing, for the first.
+    /// The hash of the previous record; for the first record, the hash of the empty string.
     pub previous: ContentHash,
-    /// When it was written.
+    /// The time of writing.
     pub at: Timestamp,
-    /// What it says.
+    /// The content.
     pub event: Event,
 }

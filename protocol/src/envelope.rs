@@ -1,4 +1,4 @@
-//! The outside of a request as it travels: who says so, by when, and under which trace.
+//! The envelope of a request: its credential, deadline, idempotency key and trace.
 
 use std::fmt;
 
@@ -9,13 +9,13 @@ use crate::id::{IdempotencyKey, RequestId, TraceId};
 use crate::request::Request;
 use crate::time::Deadline;
 
-/// What a caller shows to be known. Its `Debug` never prints the secret.
+/// The credential of a caller. Its `Debug` never prints the secret.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "scheme", content = "secret", rename_all = "snake_case")]
 pub enum Credential {
     /// `Authorization: Bearer …`
     Bearer(String),
-    /// A key that the configuration gave to a user.
+    /// A key that the configuration assigns to a user.
     ApiKey(String),
     /// A short-lived token, signed by the cluster, that names a run, its owner and the hop.
     Delegation(String),
@@ -37,13 +37,13 @@ impl fmt::Debug for Credential {
 pub struct Envelope {
     /// [`crate::limits::PROTOCOL_VERSION`] of the sender.
     pub version: u16,
-    /// The request's id, made by the first ingress that it met.
+    /// The request's id; the first ingress generates it if it is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<RequestId>,
-    /// What the caller shows to be known; none on a local socket, whose peer is the user.
+    /// The credential of the caller; absent on a local socket, where the operating system authenticates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential: Option<Credential>,
-    /// After which nobody waits.
+    /// The time until which the caller waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Deadline>,
     /// The caller's idempotency key.
@@ -52,14 +52,14 @@ pub struct Envelope {
     /// The trace that the request belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<TraceId>,
-    /// What is asked.
+    /// The request.
     pub request: Request,
 }
 
 impl Envelope {
-    /// An envelope of this version with nothing but the request in it.
+    /// Creates an envelope of this version with only a request.
     #[must_use]
-    pub const fn of(request: Request) -> Self {
+    pub const fn new(request: Request) -> Self {
         Self {
             version: crate::limits::PROTOCOL_VERSION,
             id: None,

@@ -1,9 +1,9 @@
-//! One closed list of error codes, and what each one means to a caller.
+//! The closed list of error codes, with the meaning of each one to a caller.
 //!
 //! A code is for programs, its message for people. Each code has a page, `docs/errors/<code>.md`,
 //! and a test fails where one is missing. The exit code and the HTTP status of a code are decided
-//! here once: 403 is answered only for a denial by policy, and a thing that does not exist is 404
-//! to everybody, since the catalogue is not a secret.
+//! here once: only a denial by policy is 403, and a resource that does not exist is 404 for every
+//! caller, since the catalogue is not a secret.
 
 use std::fmt;
 
@@ -12,20 +12,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::value::Json;
 
-/// Who has to do something about it: the exit code of the command line follows from this.
+/// The class of an error, which determines the exit code of the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorClass {
-    /// The work was done badly, was stopped, or took too long: exit code 1.
+    /// The work failed, was cancelled or timed out: exit code 1.
     Failed,
-    /// The request was wrong, and nothing has happened: exit code 2.
+    /// The request was invalid and had no effect: exit code 2.
     Rejected,
-    /// Policy says no: exit code 3.
+    /// Policy denied the request, or the caller is not authenticated: exit code 3.
     Denied,
 }
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $text:literal, $class:ident, $http:literal, retry $retry:literal;)*) => {
-        /// What went wrong. The list is closed: a new code is a new version of the protocol.
+        /// The code of an error. The list is closed: a new code is a new version of the protocol.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
         pub enum ErrorCode {
             $($(#[$doc])* #[serde(rename = $text)] $name,)*
@@ -41,7 +41,7 @@ macro_rules! codes {
                 match self { $(ErrorCode::$name => $text,)* }
             }
 
-            /// Who has to act.
+            /// The class of this code.
             #[must_use]
             pub const fn class(self) -> ErrorClass {
                 match self { $(ErrorCode::$name => ErrorClass::$class,)* }
@@ -134,7 +134,7 @@ codes! {
     AgentCircuitOpen = "agent_circuit_open", Failed, 503, retry true;
     /// The agent's handler rejected its inputs.
     HandlerFailed = "handler_failed", Failed, 500, retry false;
-    /// The definition names a runtime that this process does not have.
+    /// The definition names a runtime that this pod does not have.
     RuntimeUnavailable = "runtime_unavailable", Failed, 501, retry false;
     /// The data does not have the declared format; `details` names the line.
     InvalidData = "invalid_data", Failed, 422, retry false;
@@ -148,7 +148,7 @@ codes! {
     TooManyTurns = "too_many_turns", Failed, 500, retry false;
 
     // Failed: models.
-    /// The provider has no capacity now.
+    /// The provider has no capacity at present.
     ModelOverloaded = "model_overloaded", Failed, 503, retry true;
     /// The provider failed, or its response cannot be read.
     ModelFailed = "model_failed", Failed, 502, retry true;
@@ -174,7 +174,7 @@ codes! {
     StoreUnavailable = "store_unavailable", Failed, 503, retry true;
     /// Another process owns this run or team now; this one must not write any more.
     LeaseLost = "lease_lost", Failed, 409, retry false;
-    /// The key has another version than the one expected.
+    /// The version of the key differs from the expected one.
     VersionConflict = "version_conflict", Failed, 409, retry true;
     /// Another process owns the data directory.
     DataDirectoryInUse = "data_directory_in_use", Failed, 503, retry false;
@@ -200,36 +200,36 @@ impl fmt::Display for ErrorCode {
     }
 }
 
-/// Why a request was not done: the code for programs, the message for people, the rest for both.
+/// The body of an error: a code for programs, a message for people, and details for both.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, thiserror::Error)]
 #[error("{code}: {message}")]
 pub struct Cause {
-    /// What went wrong.
+    /// The error code.
     pub code: ErrorCode,
-    /// What was wrong, where, and what to do, in a sentence without a secret in it.
+    /// A sentence without secrets: what is wrong, where, and how to fix it.
     pub message: String,
-    /// Named facts: the rule, the step, the line, the range. An object, or null.
+    /// Named details, such as the reason, the step, the line or the range. An object, or null.
     #[serde(default, skip_serializing_if = "Json::is_null")]
     pub details: Json,
-    /// After how many milliseconds the same request may be worth another try.
+    /// The delay in milliseconds after which a retry may succeed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
 }
 
 impl Cause {
-    /// A cause without details.
+    /// Creates a cause without details.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), details: Json::Null, retry_after_ms: None }
     }
 
-    /// Adds named facts; `details` is an object.
+    /// Sets the named details; `details` is an object.
     #[must_use]
     pub fn with_details(mut self, details: Json) -> Self {
         self.details = details;
         self
     }
 
-    /// Says when to try again.
+    /// Sets the delay before a retry.
     #[must_use]
     pub fn with_retry_after(mut self, after: std::time::Duration) -> Self {
         self.retry_after_ms = Some(u64::try_from(after.as_millis()).unwrap_or(u64::MAX));

@@ -1,4 +1,4 @@
-//! What watching a run shows.
+//! The events and statuses of a run that callers see.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,30 +9,30 @@ use crate::journal::{Entry, StepKey};
 use crate::reply::{Reply, Status};
 use crate::time::Timestamp;
 
-/// Where a run stands.
+/// The status of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RunStatus {
-    /// Accepted, not begun.
+    /// Accepted, not started.
     Queued,
-    /// Under way.
+    /// Active.
     Running,
-    /// A step waits for a person.
+    /// A step awaits approval.
     WaitingApproval,
-    /// Ended well.
+    /// Completed.
     Success,
-    /// Ended badly.
+    /// Ended with an error.
     Failed,
-    /// Stopped by policy.
+    /// Denied by policy.
     Denied,
-    /// Stopped by a person.
+    /// Cancelled by a user.
     Cancelled,
-    /// Stopped by the clock.
+    /// Ended by its deadline.
     TimedOut,
 }
 
 impl RunStatus {
-    /// True if nothing will change any more.
+    /// True if the run has ended.
     #[must_use]
     pub const fn is_terminal(self) -> bool {
         match self {
@@ -41,7 +41,7 @@ impl RunStatus {
         }
     }
 
-    /// The state as it is written.
+    /// The status as it is written in JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -69,115 +69,115 @@ impl From<Status> for RunStatus {
     }
 }
 
-/// One thing that happened in a run.
+/// One event of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RunEvent {
     /// The run.
     pub run: RunId,
-    /// The number of the journal entry that says so.
+    /// The number of the journal entry behind the event.
     pub seq: u64,
-    /// When.
+    /// The time of the event.
     pub at: Timestamp,
-    /// What.
+    /// The kind of event and its data.
     #[serde(flatten)]
     pub kind: RunEventKind,
 }
 
-/// What happened.
+/// The kinds of events.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum RunEventKind {
-    /// The run has begun.
+    /// The run started.
     RunStarted {
-        /// Steps of its plan.
+        /// The number of steps in its plan.
         steps: u32,
     },
-    /// The run goes on after its process had ended.
+    /// The run resumed after its process ended.
     RunResumed {
-        /// True if the definitions have changed since it began; it goes on with those it is pinned to.
+        /// True if the definitions changed since the start; the run keeps its pinned versions.
         definitions_changed: bool,
     },
-    /// A step has begun, or begun again.
+    /// An attempt of a step started.
     StepStarted {
         /// The step.
         step: StepId,
-        /// Its place in a `for_each`.
+        /// The index of the item in a `for_each`, from 0.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         index: Option<u32>,
-        /// Who does it, where it is an agent.
+        /// The agent that executes it, if the step names an agent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         agent: Option<AgentId>,
         /// 1 for the first attempt.
         attempt: u32,
     },
-    /// A step has ended.
+    /// A step ended.
     StepEnded {
         /// The step.
         step: StepId,
-        /// Its place in a `for_each`.
+        /// The index of the item in a `for_each`, from 0.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         index: Option<u32>,
         /// `done`, `skipped`, `failed`, `cancelled`, `compensated` or `not_compensated`.
         status: String,
-        /// From start to end.
+        /// The time from start to end.
         duration_ms: u64,
-        /// Why, if not well.
+        /// The cause, if the step failed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         cause: Option<Cause>,
     },
-    /// A step will be tried again.
+    /// An attempt failed, and the step will be retried.
     StepRetried {
         /// The step.
         step: StepId,
-        /// Why.
+        /// The cause.
         cause: Cause,
-        /// After how long.
+        /// The delay until the next attempt.
         after_ms: u64,
     },
-    /// A step waits for a person.
+    /// A step awaits approval.
     ApprovalRequested {
         /// The step.
         step: StepId,
-        /// What the person is asked.
+        /// The approval prompt.
         prompt: String,
     },
-    /// A person answered.
+    /// A user approved or rejected a step.
     ApprovalResolved {
         /// The step.
         step: StepId,
-        /// What they said.
+        /// True if approved.
         approved: bool,
-        /// Who.
+        /// The user.
         by: String,
     },
-    /// The run has ended; this is its last event.
+    /// The run ended; this is its last event.
     RunEnded {
-        /// The answer.
+        /// The reply.
         reply: Box<Reply>,
     },
 }
 
 impl RunEvent {
-    /// What a journal entry shows to those who watch; `None` if it shows them nothing.
+    /// Converts a journal entry to the event that a watcher sees; `None` if the entry is internal.
     #[must_use]
     pub fn from_entry(run: &RunId, seq: u64, at: Timestamp, entry: &Entry) -> Option<Self> {
-        RunEventKind::of(entry).map(|what| Self { run: run.clone(), seq, at, kind: what })
+        RunEventKind::from_entry(entry).map(|kind| Self { run: run.clone(), seq, at, kind })
     }
 }
 
 impl RunEventKind {
-    /// What a journal entry shows to those who watch; `None` if it shows them nothing.
+    /// Converts a journal entry to the event that a watcher sees; `None` if the entry is internal.
     #[must_use]
-    pub fn of(entry: &Entry) -> Option<Self> {
-        let ended = |key: &StepKey, state: &str, duration_ms: u64, cause: Option<&Cause>| Self::StepEnded {
+    pub fn from_entry(entry: &Entry) -> Option<Self> {
+        let ended = |key: &StepKey, status: &str, duration_ms: u64, cause: Option<&Cause>| Self::StepEnded {
             step: key.step.clone(),
             index: key.index,
-            status: state.to_owned(),
+            status: status.to_owned(),
             duration_ms,
             cause: cause.cloned(),
         };
         Some(match entry {
-            Entry::RunStarted(begun) => Self::RunStarted { steps: begun.steps },
+            Entry::RunStarted(started) => Self::RunStarted { steps: started.steps },
             Entry::StepStarted { key, attempt, agent } => {
                 Self::StepStarted { step: key.step.clone(), index: key.index, agent: agent.clone(), attempt: *attempt }
             }
@@ -195,8 +195,8 @@ impl RunEventKind {
                 Self::ApprovalResolved { step: key.step.clone(), approved: *approved, by: by.to_string() }
             }
             Entry::StepCompensationEnded { key, cause, duration_ms, .. } => {
-                let state = if cause.is_some() { "not_compensated" } else { "compensated" };
-                ended(key, state, *duration_ms, cause.as_ref())
+                let status = if cause.is_some() { "not_compensated" } else { "compensated" };
+                ended(key, status, *duration_ms, cause.as_ref())
             }
             Entry::RunResumed { definitions_changed, .. } => {
                 Self::RunResumed { definitions_changed: *definitions_changed }
@@ -219,18 +219,18 @@ mod tests {
     use crate::id::UserId;
 
     #[test]
-    fn watching_shows_what_the_journal_says_and_no_bookkeeping() {
+    fn a_watcher_sees_the_events_of_the_journal_but_no_internal_entries() {
         let step = StepId::new("a").unwrap_or_else(|_| unreachable!());
         let key = StepKey { step: step.clone(), index: Some(2) };
         let started = Entry::StepStarted { key: key.clone(), attempt: 1, agent: None };
         assert_eq!(
-            RunEventKind::of(&started),
+            RunEventKind::from_entry(&started),
             Some(RunEventKind::StepStarted { step: step.clone(), index: Some(2), agent: None, attempt: 1 })
         );
-        let skipped = RunEventKind::of(&Entry::StepSkipped { key });
+        let skipped = RunEventKind::from_entry(&Entry::StepSkipped { key });
         assert!(matches!(skipped, Some(RunEventKind::StepEnded { status, .. }) if status == "skipped"));
-        assert_eq!(RunEventKind::of(&Entry::StepReady { step }), None);
+        assert_eq!(RunEventKind::from_entry(&Entry::StepReady { step }), None);
         let by = UserId::new("admin").unwrap_or_else(|_| unreachable!());
-        assert_eq!(RunEventKind::of(&Entry::CancelRequested { by }), None);
+        assert_eq!(RunEventKind::from_entry(&Entry::CancelRequested { by }), None);
     }
 }

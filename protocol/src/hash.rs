@@ -1,4 +1,4 @@
-//! What names content by what it holds: definitions, artifacts and records of the audit.
+//! Hashes that identify content: definitions, artifacts and audit records.
 
 use std::fmt;
 use std::str::FromStr;
@@ -20,7 +20,7 @@ impl ContentHash {
         Self(Sha256::digest(bytes).into())
     }
 
-    /// Takes a digest that was made elsewhere.
+    /// Wraps a digest that was computed elsewhere.
     #[must_use]
     pub const fn from_digest(digest: [u8; 32]) -> Self {
         Self(digest)
@@ -32,7 +32,7 @@ impl ContentHash {
         &self.0
     }
 
-    /// The first twelve hex digits, for people.
+    /// The first twelve hex digits, for display.
     #[must_use]
     pub fn short(&self) -> String {
         self.to_string().chars().take(12).collect()

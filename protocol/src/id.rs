@@ -1,4 +1,4 @@
-//! Names of things: one newtype a kind, so that a team's id can never stand where a run's is meant.
+//! Identifiers: one newtype for each kind, so that a team's id cannot be passed as a run's.
 //!
 //! An id is a short text of `[A-Za-z0-9_.-]` (see [`IdError`]); it is safe in a NATS subject token,
 //! a file name, a log field and an SQL parameter.
@@ -19,18 +19,18 @@ pub enum IdError {
     /// The text is empty.
     #[error("an id may not be empty")]
     Empty,
-    /// The text is longer than its kind allows.
-    #[error("an id may have {max} bytes, this one has {found}")]
+    /// The text is longer than an id of this kind may be.
+    #[error("an id may have at most {max} bytes, this one has {found}")]
     TooLong {
-        /// Bytes found.
+        /// The length of the text in bytes.
         found: usize,
-        /// Bytes allowed.
+        /// The maximum length in bytes.
         max: usize,
     },
     /// The text has a character that an id may not have.
     #[error("an id may have letters, digits, `_`, `-` and `.`, not {found:?}")]
     Character {
-        /// The first character that does not fit.
+        /// The first character that is not allowed.
         found: char,
     },
 }
@@ -52,7 +52,7 @@ fn plain(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.')
 }
 
-/// Keys may name a place inside something: `run/step[3]/2`.
+/// A key may contain a path: `run/step[3]/2`.
 fn printable(c: char) -> bool {
     c.is_ascii_graphic()
 }
@@ -66,10 +66,10 @@ macro_rules! text_id {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// Checks the text and makes it an id.
+            /// Validates the text and wraps it.
             ///
             /// # Errors
-            /// [`IdError`], if the text is empty, too long or has a character that does not fit.
+            /// [`IdError`] if the text is empty, too long or contains a character that is not allowed.
             pub fn new(text: impl AsRef<str>) -> Result<Self, IdError> {
                 check(text.as_ref(), $max, $fits)?;
                 Ok(Self(Arc::from(text.as_ref())))
@@ -149,18 +149,18 @@ text_id!(
     TeamId, ID_BYTES_MAX, plain
 );
 text_id!(
-    /// A customer of the platform; users, budgets and fairness belong to one.
+    /// A customer of the platform; users, budgets and fair scheduling are per tenant.
     TenantId, ID_BYTES_MAX, plain
 );
 impl Default for TenantId {
-    /// The tenant of a house that knows only one: `default`.
+    /// The tenant of a pod without tenants: `default`.
     fn default() -> Self {
         Self(Arc::from("default"))
     }
 }
 
 text_id!(
-    /// Somebody who may ask.
+    /// A user.
     UserId, ID_BYTES_MAX, plain
 );
 text_id!(
@@ -168,7 +168,7 @@ text_id!(
     PodId, ID_BYTES_MAX, plain
 );
 text_id!(
-    /// One request, made at ingress: `req_<32 hex>`.
+    /// One request; ingress generates its id: `req_<32 hex>`.
     RequestId, ID_BYTES_MAX, plain
 );
 text_id!(
@@ -188,13 +188,13 @@ text_id!(
     IdempotencyKey, KEY_BYTES_MAX, printable
 );
 text_id!(
-    /// One attempt-independent effect of a run (`run_…/step[3]`): the idempotency key that is handed
-    /// to agents, tools and providers, the same for every retry.
+    /// One effect of a run (`run_…/step[3]`), the same for each attempt: the idempotency key that
+    /// agents, tools and providers receive.
     CallKey, KEY_BYTES_MAX, printable
 );
 
 impl RequestId {
-    /// Makes the id of a request from a fresh number.
+    /// Formats a generated number as the id of a request.
     #[must_use]
     pub fn from_u128(number: u128) -> Self {
         Self(Arc::from(format!("req_{number:032x}")))
@@ -202,7 +202,7 @@ impl RequestId {
 }
 
 impl RunId {
-    /// The run that a request starts. A repeated request therefore names the same run.
+    /// Derives the id of the run that a request starts, so that a repeated request names the same run.
     #[must_use]
     pub fn for_request(request: &RequestId) -> Self {
         let text = request.as_str();
@@ -211,7 +211,7 @@ impl RunId {
 }
 
 impl TraceId {
-    /// Makes a trace id from a fresh number.
+    /// Formats a generated number as a trace id.
     #[must_use]
     pub fn from_u128(number: u128) -> Self {
         Self(Arc::from(format!("{number:032x}")))
@@ -219,13 +219,13 @@ impl TraceId {
 }
 
 impl CallKey {
-    /// The key of a call that a request makes itself.
+    /// Returns the key of a request's own call.
     #[must_use]
     pub fn for_request(request: &RequestId) -> Self {
         Self(request.0.clone())
     }
 
-    /// The key of a step's call: `run_…/step`, or `run_…/step[3]` for an item of a `for_each`.
+    /// Returns the key of a step's call: `run_…/step`, or `run_…/step[3]` for an item of a `for_each`.
     #[must_use]
     pub fn for_step(run: &RunId, step: &StepId, index: Option<u32>) -> Self {
         Self(Arc::from(match index {
@@ -234,32 +234,33 @@ impl CallKey {
         }))
     }
 
-    /// The key of the call that undoes what this one did.
+    /// Returns the key of the call that compensates this one.
     #[must_use]
     pub fn compensation(&self) -> Self {
         self.child("undo")
     }
 
-    /// The key of something that belongs to this call; `part` is an id or a word.
+    /// Returns the key of a nested call of this one; `part` is an id or a word.
     #[must_use]
     pub fn child(&self, part: &str) -> Self {
         Self(Arc::from(format!("{self}/{part}")))
     }
 
-    /// The request that makes this call for the `attempt`th time. A process that takes a run up
-    /// again makes the same request, so whatever it began before is found instead of begun twice.
+    /// Derives the id of the request that makes the given attempt of this call. A process that resumes
+    /// a run sends the same id, so that the callee recognises a repeated request instead of starting
+    /// the work twice.
     ///
-    /// The id begins with the time at which the run began, as all generated ids begin with theirs:
-    /// requests that are made together lie together in an index by id.
+    /// The id begins with the time of the generated id in the key, as all generated ids begin with a
+    /// time: requests of one run are adjacent in an index by id.
     #[must_use]
     pub fn request_id(&self, attempt: u32) -> RequestId {
         let digest = ContentHash::of(format!("{self}#{attempt}").as_bytes()).to_string();
-        let began = self.timestamp_prefix().unwrap_or_default();
-        let rest = digest.get(..32 - began.len()).unwrap_or(&digest);
-        RequestId(Arc::from(format!("req_{began}{rest}")))
+        let timestamp = self.timestamp_prefix().unwrap_or_default();
+        let rest = digest.get(..32 - timestamp.len()).unwrap_or(&digest);
+        RequestId(Arc::from(format!("req_{timestamp}{rest}")))
     }
 
-    /// The time in the generated id with which the key begins: the first 48 bits of a UUID of
+    /// Returns the timestamp of the generated id at the start of the key: the first 48 bits of a UUID of
     /// version 7, as hex digits (RFC 9562, 5.7).
     fn timestamp_prefix(&self) -> Option<&str> {
         let (_, id) = self.0.split('/').next()?.split_once('_')?;
@@ -273,7 +274,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_is_refused_for_what_it_holds() {
+    fn an_id_with_a_disallowed_character_or_length_is_rejected() {
         assert_eq!(AgentId::new(""), Err(IdError::Empty));
         assert_eq!(AgentId::new("a b"), Err(IdError::Character { found: ' ' }));
         assert!(matches!(AgentId::new("x".repeat(500)), Err(IdError::TooLong { .. })));
@@ -287,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_calls_by_the_same_request_after_a_crash_and_by_another_one_at_a_retry() {
+    fn a_step_sends_the_same_request_id_after_a_crash_and_a_new_one_for_a_retry() {
         let run = RunId::for_request(&RequestId::from_u128(10));
         let step = StepId::new("gather").unwrap_or_else(|_| unreachable!());
         let key = CallKey::for_step(&run, &step, Some(3));
@@ -299,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn the_requests_of_a_run_lie_beside_those_of_its_time() {
+    fn request_ids_of_a_run_begin_with_its_timestamp() {
         let run = RunId::for_request(&RequestId::from_u128(0x0192_aaaa_bbbb_7ccc_8ddd_eeee_ffff_0000));
         let step = StepId::new("gather").unwrap_or_else(|_| unreachable!());
         let request = CallKey::for_step(&run, &step, None).request_id(1);

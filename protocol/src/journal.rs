@@ -1,8 +1,8 @@
-//! What a run remembers. The state of a run is the fold of its entries, so an entry that was never
-//! written never happened, and one that was is never done again.
+//! The journal of a run. The state of a run is the fold of its entries: an effect without an entry
+//! has not happened, and an effect with an entry is not repeated.
 //!
-//! The journal grows with what changed, never with the whole state: a result above
-//! [`crate::limits::INLINE_VALUE_BYTES_MAX`] lies in the artifact store and is named here.
+//! An entry records a change, never the whole state: a result above
+//! [`crate::limits::INLINE_VALUE_BYTES_MAX`] is stored as an artifact and referenced here.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -20,22 +20,22 @@ use crate::value::{ArtifactRef, Values};
 pub struct StepKey {
     /// The step.
     pub step: StepId,
-    /// Its place in a `for_each`.
+    /// The index of the item in a `for_each`, from 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index: Option<u32>,
 }
 
-/// Where a result lies.
+/// A result, inline or by reference.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ResultRef {
-    /// Here.
+    /// The result itself.
     Inline(Values),
-    /// In the artifact store, as JSON.
+    /// A JSON document in the artifact store.
     Stored(ArtifactRef),
 }
 
-/// What a run needs to begin, and what it is pinned to.
+/// The parameters of a run, and the versions that it is pinned to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RunStarted {
     /// The run.
@@ -52,24 +52,24 @@ pub struct RunStarted {
     /// The run that called this one as a step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<RunId>,
-    /// Its owner, who is read anew when it resumes.
+    /// Its owner, whose roles and permissions are looked up again when the run resumes.
     pub owner: UserId,
     /// Its inputs.
     pub inputs: ResultRef,
     /// Its context at the start.
     pub context: ResultRef,
-    /// What differs from the definition.
+    /// Overrides of the definition.
     pub options: CallOptions,
-    /// When it must have ended.
+    /// The time by which it must have ended.
     pub deadline: Deadline,
-    /// Steps of its plan.
+    /// The number of steps in its plan.
     pub steps: u32,
-    /// Retries that all steps have together.
+    /// The number of retries that all steps share.
     pub retry_budget: u32,
     /// The team's members; empty without a team.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub members: Vec<AgentId>,
-    /// The checks that the policy proved for the request that started it.
+    /// The checks that the policy passed for the request that started it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<String>,
     /// The trace that it belongs to.
@@ -78,17 +78,17 @@ pub struct RunStarted {
 }
 
 impl RunStarted {
-    /// The agent that a step means, and the version that the run is pinned to: the agent of this id,
-    /// or the first of this id with a trailing `_NNN`.
+    /// Returns the agent that a step names and its pinned version: the agent with exactly this id, or
+    /// the first one whose id is this one plus `_NNN`.
     #[must_use]
-    pub fn agent(&self, written: &AgentId) -> Option<(&AgentId, ContentHash)> {
-        let ordinal = |id: &AgentId| {
-            let rest = id.as_str().strip_prefix(written.as_str())?.strip_prefix('_')?;
+    pub fn agent(&self, id: &AgentId) -> Option<(&AgentId, ContentHash)> {
+        let ordinal = |pinned: &AgentId| {
+            let rest = pinned.as_str().strip_prefix(id.as_str())?.strip_prefix('_')?;
             (!rest.is_empty() && rest.bytes().all(|digit| digit.is_ascii_digit())).then_some(())
         };
-        let exact = self.agents.get_key_value(written);
-        let found = exact.or_else(|| self.agents.iter().find(|(id, _)| ordinal(id).is_some()));
-        found.map(|(id, hash)| (id, *hash))
+        let exact = self.agents.get_key_value(id);
+        let pinned = exact.or_else(|| self.agents.iter().find(|(id, _)| ordinal(id).is_some()));
+        pinned.map(|(id, hash)| (id, *hash))
     }
 }
 
@@ -96,147 +96,147 @@ impl RunStarted {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "entry", rename_all = "snake_case")]
 pub enum Entry {
-    /// The run has begun.
+    /// The run started.
     RunStarted(Box<RunStarted>),
-    /// All that a step depends on is there, and its condition, items or question are being worked out.
+    /// The dependencies of a step are finished; its condition, items or approval prompt are evaluated.
     StepReady {
         /// The step.
         step: StepId,
     },
-    /// A `for_each` step found its items.
+    /// The items of a `for_each` step were evaluated.
     ItemsExpanded {
         /// The step.
         step: StepId,
-        /// How many items.
+        /// The number of items.
         items: u32,
-        /// Those, by their place, whose condition was false.
+        /// The indexes of the items whose condition was false.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         skipped: Vec<u32>,
     },
-    /// A step is about to be tried.
+    /// An attempt of a step starts.
     StepStarted {
         /// The step.
         key: StepKey,
         /// 1 for the first attempt.
         attempt: u32,
-        /// Who does it, where it is an agent.
+        /// The agent that executes it, if the step names an agent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         agent: Option<AgentId>,
     },
-    /// A step gave its result.
+    /// A step completed.
     StepDone {
         /// The step.
         key: StepKey,
-        /// The attempt that did it.
+        /// The attempt that completed.
         attempt: u32,
         /// Its outputs.
         result: ResultRef,
         /// The hash of the outputs' canonical JSON.
         hash: ContentHash,
-        /// What it took.
+        /// Its usage.
         usage: Usage,
         /// From the start of the attempt to its end.
         duration_ms: u64,
     },
-    /// A step's condition was false, or what it refers to was skipped.
+    /// A step was skipped: its condition was false, or a step that it refers to was skipped.
     StepSkipped {
         /// The step.
         key: StepKey,
     },
-    /// A step will be tried again.
+    /// An attempt failed, and the step will be retried.
     StepRetried {
         /// The step.
         key: StepKey,
         /// The attempt that failed.
         attempt: u32,
-        /// Why.
+        /// The cause.
         cause: Cause,
-        /// When it is tried again.
+        /// The time of the next attempt.
         at: Timestamp,
-        /// How long that is away.
+        /// The delay until the next attempt.
         after_ms: u64,
-        /// What the failed attempt took.
+        /// The usage of the failed attempt.
         usage: Usage,
     },
-    /// A call below the run took one of the run's retries.
+    /// A nested call took one retry of the run's retry budget.
     NestedRetryTaken,
-    /// A step failed for good.
+    /// A step failed without another retry.
     StepFailed {
         /// The step.
         key: StepKey,
-        /// The attempt that failed; 0 if none was made.
+        /// The attempt that failed; 0 if the step failed before its first attempt.
         attempt: u32,
-        /// Why.
+        /// The cause.
         cause: Cause,
-        /// What the failed attempt took.
+        /// The usage of the failed attempt.
         usage: Usage,
         /// From the start of the attempt to its end.
         duration_ms: u64,
     },
-    /// A step was stopped.
+    /// A step was cancelled.
     StepCancelled {
         /// The step.
         key: StepKey,
     },
-    /// A step waits for a person.
+    /// A step awaits approval.
     ApprovalRequested {
         /// The step.
         key: StepKey,
-        /// What the person is asked.
+        /// The approval prompt.
         prompt: String,
     },
-    /// A person answered.
+    /// A user approved or rejected a step.
     ApprovalResolved {
         /// The step.
         key: StepKey,
-        /// What they said.
+        /// True if approved.
         approved: bool,
-        /// Who.
+        /// The user.
         by: UserId,
     },
-    /// Somebody asked the run to stop.
+    /// A user requested that the run be cancelled.
     CancelRequested {
-        /// Who.
+        /// The user.
         by: UserId,
     },
     /// The run's deadline passed.
     DeadlinePassed,
-    /// What was done is being undone, because of this.
+    /// Compensation of the finished steps started.
     RunCompensationStarted {
-        /// Why.
+        /// The cause.
         cause: Cause,
-        /// After which the rest is left as it is.
+        /// The time after which no further step is compensated.
         give_up_at: Timestamp,
     },
-    /// The undoing of a step is about to be tried.
+    /// An attempt to compensate a step starts.
     StepCompensationStarted {
         /// The step.
         key: StepKey,
         /// 1 for the first attempt.
         attempt: u32,
     },
-    /// A step was undone, or could not be.
+    /// A step was compensated, or its compensation failed.
     StepCompensationEnded {
         /// The step.
         key: StepKey,
-        /// Why not.
+        /// The cause of a failed compensation.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         cause: Option<Cause>,
-        /// What it took.
+        /// Its usage.
         usage: Usage,
         /// From the start of the last attempt to its end.
         duration_ms: u64,
     },
-    /// The run was taken up again after its process ended.
+    /// The run resumed after its process ended.
     RunResumed {
-        /// True if the definitions have changed since it began; it goes on with those it is pinned to.
+        /// True if the definitions changed since the start; the run keeps its pinned versions.
         definitions_changed: bool,
-        /// When it must have ended now: the time that its process was dead does not count.
+        /// The new deadline: the time without a process does not count.
         deadline: Deadline,
     },
-    /// The run has ended; nothing follows.
+    /// The run ended; this is its last entry.
     RunEnded {
-        /// The answer.
+        /// The reply.
         reply: Box<Reply>,
     },
 }

@@ -1,9 +1,8 @@
-//! What may cross a process boundary, and nothing else.
+//! The types that cross a process boundary, and no others.
 //!
 //! Every type here is versioned by [`limits::PROTOCOL_VERSION`], serialisable, and has a snapshot
-//! test, because another pod, another release or a customer's client may read it. What does not
-//! live here: how a message travels (NATS, HTTP, a socket), what an agent is, who may do what, and
-//! where anything is stored.
+//! test, because another pod, another release or a customer's client may read it. Transports (NATS,
+//! HTTP, a socket), definitions, policy and stores are in other crates.
 
 pub mod audit;
 pub mod envelope;

@@ -1,8 +1,8 @@
-//! Every bound of the wire, by name and unit. Nothing that crosses a process boundary is unbounded.
+//! Every bound of the protocol, with its unit. Everything that crosses a process boundary is bounded.
 
 use std::time::Duration;
 
-/// Version of every type in this crate; an [`crate::Envelope`] with another one is refused.
+/// Version of every type in this crate; an [`crate::Envelope`] with another one is rejected.
 pub const PROTOCOL_VERSION: u16 = 1;
 
 /// Bytes of an id.
@@ -11,25 +11,25 @@ pub const ID_BYTES_MAX: usize = 128;
 pub const KEY_BYTES_MAX: usize = 512;
 /// Bytes of an envelope as it arrives, before anything is parsed.
 pub const ENVELOPE_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Bytes of a document that `max_document_size_10mb` lets through.
+/// Bytes of a document that the policy `max_document_size_10mb` allows.
 pub const DOCUMENT_BYTES_MAX: u64 = 10 * 1024 * 1024;
 /// Bytes of one value in a journal, a context or a reply; above it, the value becomes an artifact.
 pub const INLINE_VALUE_BYTES_MAX: usize = 64 * 1024;
-/// Speakers in one chain of calls: user, workflow, agent, agent, …
+/// Callers in one call chain: user, workflow, agent, agent, …
 pub const HOPS_MAX: usize = 8;
 /// Bytes of one text that an agent remembers.
 pub const MEMORY_TEXT_BYTES_MAX: usize = 8 * 1024;
-/// Bytes of a text that a memory is looked for or found by.
+/// Bytes of a text by which memories are searched or indexed.
 pub const MEMORY_QUERY_BYTES_MAX: usize = 64 * 1024;
-/// Memories that one look for them answers.
+/// Memories that one recall returns.
 pub const MEMORY_RECALL_MAX: u32 = 100;
 /// Steps that one run may have, `for_each` included.
 pub const RUN_STEPS_MAX: usize = 10_000;
-/// How long an interactive request waits, unless it says otherwise.
+/// Timeout of a request without a deadline.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(300);
-/// The longest deadline that a request may ask for.
+/// The longest timeout that a request may set.
 pub const REQUEST_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Rows of one page of a list.
 pub const PAGE_ROWS_MAX: u32 = 1_000;
-/// Rows of a page that does not say how many it wants.
+/// Rows of a page without a limit.
 pub const PAGE_ROWS_DEFAULT: u32 = 50;

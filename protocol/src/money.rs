@@ -1,4 +1,4 @@
-//! What a call costs, in units that add up exactly.
+//! Money and tokens, in units that add up exactly.
 
 use std::fmt;
 use std::iter::Sum;
@@ -7,25 +7,25 @@ use std::ops::{Add, AddAssign};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Whose price a cost was reckoned by.
+/// The price by which a cost was computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PriceBasis {
-    /// The model's own, as `models.yaml` has it.
+    /// The model's own price in `models.yaml`.
     #[default]
     Listed,
-    /// That of the tier which the model stands for, since it has none of its own.
+    /// The price of the model's tier, because the model has none of its own.
     Assumed,
 }
 
 impl PriceBasis {
-    /// True if it is the model's own.
+    /// True if the price is the model's own.
     #[must_use]
     pub const fn is_listed(&self) -> bool {
         matches!(self, Self::Listed)
     }
 
-    /// The basis of two costs together: assumed if a part of it is.
+    /// The basis of the sum of two costs: assumed if either of them is.
     #[must_use]
     pub const fn combine(self, other: Self) -> Self {
         match (self, other) {
@@ -35,44 +35,44 @@ impl PriceBasis {
     }
 }
 
-/// Over which time a limit is counted. Days and months are those of UTC.
+/// The period of a limit. Days and months are in UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Period {
-    /// All time: what is spent stays spent.
+    /// All time, without a reset.
     #[default]
     AllTime,
-    /// The last days, today included.
+    /// This number of days, the current one included.
     Days(u16),
-    /// The calendar's month, from its first day on.
+    /// The current calendar month.
     Month,
 }
 
-/// Millionths of a US dollar. Whole numbers, so that a thousand small calls add up to what was spent.
+/// Millionths of a US dollar, as a whole number, so that the sum of many small costs is exact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct MicroUsd(pub u64);
 
 impl MicroUsd {
-    /// Rounds dollars up to the next millionth; `None` if the number is negative or not finite. What
-    /// [`MicroUsd::as_usd`] gave comes back as it was.
+    /// Rounds dollars up to the next millionth; `None` if the number is negative or not finite. It is
+    /// the exact inverse of [`MicroUsd::as_usd`].
     #[must_use]
     pub fn from_usd(usd: f64) -> Option<Self> {
         let exact = usd * 1e6;
         let nearest = exact.round();
-        // A hair above a whole millionth is the price of writing it in binary, not another millionth.
+        // An excess of a few ulps over a whole millionth is a rounding error of the binary fraction.
         let micros = if (exact - nearest).abs() <= exact.abs() * f64::EPSILON * 4.0 { nearest } else { exact.ceil() };
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range is checked")]
         (micros.is_finite() && (0.0..=1e18).contains(&micros)).then_some(Self(micros as u64))
     }
 
-    /// Dollars, for people and for the reply.
+    /// Converts to dollars, for display and for the reply.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "a display value; sums stay in whole millionths")]
     pub fn as_usd(self) -> f64 {
         self.0 as f64 / 1e6
     }
 
-    /// The difference; zero if `other` is larger.
+    /// Subtracts; the result is zero if `other` is larger.
     #[must_use]
     pub const fn saturating_sub(self, other: Self) -> Self {
         Self(self.0.saturating_sub(other.0))
@@ -104,7 +104,7 @@ impl Sum for MicroUsd {
     }
 }
 
-/// Tokens that a model read and wrote, as its provider counted them.
+/// Tokens that a model read and wrote, as its provider reported them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Tokens {
     /// Tokens of the request.
@@ -114,7 +114,7 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// Both together.
+    /// The sum of both.
     #[must_use]
     pub const fn total(self) -> u64 {
         self.input.saturating_add(self.output)
@@ -139,14 +139,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_written_in_dollars_comes_back_as_it_was() {
+    fn an_amount_survives_its_form_in_dollars() {
         for micros in (0..2_000_000).step_by(7).chain([12_300, 123_456_789_012]) {
             assert_eq!(MicroUsd::from_usd(MicroUsd(micros).as_usd()), Some(MicroUsd(micros)));
         }
     }
 
     #[test]
-    fn dollars_round_up_and_refuse_nonsense() {
+    fn dollars_round_up_and_a_negative_or_infinite_number_is_rejected() {
         assert_eq!(MicroUsd::from_usd(0.01), Some(MicroUsd(10_000)));
         assert_eq!(MicroUsd::from_usd(0.000_000_1), Some(MicroUsd(1)));
         assert_eq!(MicroUsd::from_usd(-1.0), None);

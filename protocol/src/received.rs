@@ -1,5 +1,5 @@
-//! The two ways in. Bytes from outside become a [`Received`] with a credential; a local user becomes
-//! one without, and cannot be written on the wire.
+//! The two constructors of [`Received`]: `decode` for bytes from the network, and `local` for a user
+//! whom the operating system has authenticated. A local identity cannot be expressed in a message.
 
 use crate::envelope::{Credential, Envelope};
 use crate::error::{Cause, ErrorCode};
@@ -9,32 +9,32 @@ use crate::limits::{ENVELOPE_BYTES_MAX, PROTOCOL_VERSION, REQUEST_TIMEOUT, REQUE
 use crate::request::Request;
 use crate::time::{Deadline, IdGenerator, Timestamp};
 
-/// By which door a request came.
+/// The ingress through which a request arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum IngressKind {
-    /// From this process or its own control socket.
+    /// This process or its control socket.
     Local,
-    /// From a NATS subject.
+    /// A NATS subject.
     Nats,
-    /// From the HTTP bridge.
+    /// The HTTP bridge.
     Http,
-    /// From another pod.
+    /// Another pod.
     Peer,
 }
 
-/// Who says that they ask; the authenticator decides whether it is so.
+/// The identity that a request claims; the authenticator verifies it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClaimedIdentity {
-    /// A user of this machine, proven by the operating system.
+    /// A user of this machine, authenticated by the operating system.
     LocalUser(UserId),
-    /// A credential from the wire.
+    /// A credential from the envelope.
     Credential(Credential),
-    /// Nothing.
+    /// No identity.
     Anonymous,
 }
 
-/// A request that has arrived and that nobody has judged yet. It is one pointer: it is handed from
-/// stage to stage, and each stage that held it whole would keep room for it until the reply.
+/// A request that has arrived and is not authenticated yet. It is a single pointer because it moves
+/// from stage to stage: a future of each stage would otherwise reserve its full size until the reply.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Received(Box<Parts>);
 
@@ -43,60 +43,60 @@ pub struct Received(Box<Parts>);
 pub struct Parts {
     /// The request's id.
     pub id: RequestId,
-    /// By which door it came.
+    /// The ingress through which it arrived.
     pub ingress: IngressKind,
-    /// Who says that they ask.
+    /// The claimed identity.
     pub identity: ClaimedIdentity,
-    /// What is asked.
+    /// The request itself.
     pub request: Request,
-    /// After which nobody waits.
+    /// The time until which the caller waits.
     pub deadline: Deadline,
     /// The caller's idempotency key.
     pub idempotency_key: Option<IdempotencyKey>,
-    /// The hash of the request's canonical JSON, where there is an idempotency key.
+    /// The hash of the request's canonical JSON, if the request has an idempotency key.
     pub body_hash: Option<ContentHash>,
     /// The trace that it belongs to.
     pub trace: TraceId,
-    /// When it arrived.
+    /// The time of arrival.
     pub at: Timestamp,
 }
 
 impl Received {
-    /// Reads an envelope that came from outside.
+    /// Decodes an envelope from the network.
     ///
     /// # Errors
-    /// [`ErrorCode::PayloadTooLarge`] before anything is parsed; [`ErrorCode::InvalidRequest`] if the bytes are
-    /// not an envelope of this version; [`ErrorCode::TimedOut`] if its deadline has passed already.
-    pub fn decode(bytes: &[u8], source: IngressKind, ids: &dyn IdGenerator, now: Timestamp) -> Result<Self, Cause> {
+    /// [`ErrorCode::PayloadTooLarge`], before parsing; [`ErrorCode::InvalidRequest`] if the bytes are not
+    /// an envelope of this version; [`ErrorCode::TimedOut`] if the deadline has already passed.
+    pub fn decode(bytes: &[u8], ingress: IngressKind, ids: &dyn IdGenerator, now: Timestamp) -> Result<Self, Cause> {
         if bytes.len() > ENVELOPE_BYTES_MAX {
-            let message = format!("the request has {} bytes, at most {ENVELOPE_BYTES_MAX} are taken", bytes.len());
+            let message = format!("the request has {} bytes, at most {ENVELOPE_BYTES_MAX} are allowed", bytes.len());
             return Err(Cause::new(ErrorCode::PayloadTooLarge, message));
         }
         let envelope: Envelope = serde_json::from_slice(bytes)
             .map_err(|error| Cause::new(ErrorCode::InvalidRequest, format!("the request cannot be read: {error}")))?;
-        let claim = envelope.credential.clone().map_or(ClaimedIdentity::Anonymous, ClaimedIdentity::Credential);
-        Self::from_envelope(envelope, claim, source, ids, now)
+        let identity = envelope.credential.clone().map_or(ClaimedIdentity::Anonymous, ClaimedIdentity::Credential);
+        Self::from_envelope(envelope, identity, ingress, ids, now)
     }
 
-    /// Takes a request of a user whom the operating system vouches for. What the envelope says of a
-    /// credential is not read.
+    /// Wraps a request of a user whom the operating system has authenticated. The credential of the
+    /// envelope is ignored.
     ///
     /// # Errors
-    /// As [`Received::decode`], but for the size.
+    /// As [`Received::decode`], except for the size.
     pub fn local(user: UserId, envelope: Envelope, ids: &dyn IdGenerator, now: Timestamp) -> Result<Self, Cause> {
         Self::from_envelope(envelope, ClaimedIdentity::LocalUser(user), IngressKind::Local, ids, now)
     }
 
     fn from_envelope(
         envelope: Envelope,
-        claim: ClaimedIdentity,
-        source: IngressKind,
+        identity: ClaimedIdentity,
+        ingress: IngressKind,
         ids: &dyn IdGenerator,
         now: Timestamp,
     ) -> Result<Self, Cause> {
         if envelope.version != PROTOCOL_VERSION {
             let message =
-                format!("the request speaks version {}, this process speaks {PROTOCOL_VERSION}", envelope.version);
+                format!("the request has protocol version {}, this pod has {PROTOCOL_VERSION}", envelope.version);
             return Err(Cause::new(ErrorCode::InvalidRequest, message));
         }
         let latest = Deadline::after(now, REQUEST_TIMEOUT_MAX);
@@ -112,8 +112,8 @@ impl Received {
             .map_err(|error| Cause::new(ErrorCode::InvalidRequest, error.to_string()))?;
         Ok(Self(Box::new(Parts {
             id: envelope.id.unwrap_or_else(|| RequestId::from_u128(ids.next_id())),
-            ingress: source,
-            identity: claim,
+            ingress,
+            identity,
             request: envelope.request,
             deadline,
             idempotency_key: envelope.idempotency_key,
@@ -129,13 +129,13 @@ impl Received {
         &self.0.id
     }
 
-    /// After which nobody waits.
+    /// The time until which the caller waits.
     #[must_use]
     pub fn deadline(&self) -> Deadline {
         self.0.deadline
     }
 
-    /// What is asked.
+    /// The request itself.
     #[must_use]
     pub fn request(&self) -> &Request {
         &self.0.request
@@ -147,13 +147,13 @@ impl Received {
         &self.0.trace
     }
 
-    /// When it arrived.
+    /// The time of arrival.
     #[must_use]
     pub fn at(&self) -> Timestamp {
         self.0.at
     }
 
-    /// Hands everything to the authenticator.
+    /// Returns the parts, for the authenticator.
     #[must_use]
     pub fn into_parts(self) -> Parts {
         *self.0
@@ -165,36 +165,36 @@ mod tests {
     use super::*;
     use crate::request::Query;
 
-    struct Counting;
-    impl IdGenerator for Counting {
+    struct FixedIds;
+    impl IdGenerator for FixedIds {
         fn next_id(&self) -> u128 {
             7
         }
     }
 
     fn envelope() -> Envelope {
-        Envelope::of(Request::Query(Query::Agents))
+        Envelope::new(Request::Query(Query::Agents))
     }
 
     #[test]
-    fn a_local_user_cannot_be_written_on_the_wire() {
+    fn a_local_identity_cannot_be_expressed_in_a_message() {
         let mut value = serde_json::to_value(envelope()).unwrap_or_default();
         if let Some(members) = value.as_object_mut() {
             members.insert("credential".into(), serde_json::json!({"scheme": "local_user", "secret": "admin"}));
         }
-        let refused =
-            Received::decode(value.to_string().as_bytes(), IngressKind::Http, &Counting, Timestamp::default());
-        assert_eq!(refused.map_err(|cause| cause.code), Err(ErrorCode::InvalidRequest));
+        let rejected =
+            Received::decode(value.to_string().as_bytes(), IngressKind::Http, &FixedIds, Timestamp::default());
+        assert_eq!(rejected.map_err(|cause| cause.code), Err(ErrorCode::InvalidRequest));
     }
 
     #[test]
-    fn another_version_and_a_passed_deadline_are_refused() {
+    fn another_version_and_a_passed_deadline_are_rejected() {
         let user = || UserId::new("admin").unwrap_or_else(|_| unreachable!());
         let other = Envelope { version: 9, ..envelope() };
-        let refused = Received::local(user(), other, &Counting, Timestamp::default());
-        assert_eq!(refused.map_err(|cause| cause.code), Err(ErrorCode::InvalidRequest));
-        let late = Envelope { deadline: Some(Deadline(Timestamp::from_micros(1))), ..envelope() };
-        let refused = Received::local(user(), late, &Counting, Timestamp::from_micros(2));
-        assert_eq!(refused.map_err(|cause| cause.code), Err(ErrorCode::TimedOut));
+        let rejected = Received::local(user(), other, &FixedIds, Timestamp::default());
+        assert_eq!(rejected.map_err(|cause| cause.code), Err(ErrorCode::InvalidRequest));
+        let expired = Envelope { deadline: Some(Deadline(Timestamp::from_micros(1))), ..envelope() };
+        let rejected = Received::local(user(), expired, &FixedIds, Timestamp::from_micros(2));
+        assert_eq!(rejected.map_err(|cause| cause.code), Err(ErrorCode::TimedOut));
     }
 }

@@ -1,4 +1,4 @@
-//! The one document that answers a request.
+//! The reply to a request, and the usage in it.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,26 +8,26 @@ use crate::id::{AgentId, PodId, TraceId};
 use crate::money::{MicroUsd, PriceBasis, Tokens};
 use crate::value::Values;
 
-/// How a request ended.
+/// The status of a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// It was done.
+    /// The request succeeded.
     Success,
-    /// It was not done, or was refused as wrong.
+    /// The request failed, or was rejected as invalid.
     Failed,
-    /// Policy said no.
+    /// Policy denied the request.
     Denied,
-    /// Somebody cancelled it.
+    /// A user cancelled the request.
     Cancelled,
-    /// Its deadline or its timeout passed.
+    /// The deadline or a timeout passed.
     TimedOut,
 }
 
 impl Status {
-    /// The status that a cause leads to.
+    /// Derives the status of a reply with this cause.
     #[must_use]
-    pub const fn of(cause: &Cause) -> Self {
+    pub const fn from_cause(cause: &Cause) -> Self {
         match (cause.code, cause.code.class()) {
             (ErrorCode::Cancelled, _) => Self::Cancelled,
             (ErrorCode::TimedOut, _) => Self::TimedOut,
@@ -36,7 +36,7 @@ impl Status {
         }
     }
 
-    /// The status as it is written.
+    /// The status as it is written in JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -49,77 +49,77 @@ impl Status {
     }
 }
 
-/// What the work took.
+/// The usage and the circumstances of a request.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Metadata {
-    /// The team's members that ran, or the distinct agents where there is no team.
+    /// The number of the team's members that ran; without a team, the number of distinct agents.
     pub agents_involved: u32,
     /// The distinct agents that ran, in the order of their first call.
     pub agents: Vec<AgentId>,
-    /// Steps that ran.
+    /// The number of steps that ran.
     pub workflow_steps: u32,
-    /// From arrival to answer.
+    /// The time from arrival to reply.
     pub duration_ms: u64,
-    /// Tokens, as the providers counted them.
+    /// Tokens, as reported by the providers.
     pub tokens_used: Tokens,
-    /// What it cost, in US dollars.
+    /// The cost in US dollars.
     pub cost_usd: f64,
-    /// True if a part of the cost is a reservation whose usage never arrived.
+    /// True if a part of the cost is a reservation whose actual usage is unknown.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub estimated: bool,
-    /// `assumed` if a part of the cost was reckoned by the price of a tier, for a model without one.
+    /// `assumed` if a part of the cost was computed with the price of a tier, for a model without its own.
     #[serde(default, skip_serializing_if = "PriceBasis::is_listed")]
     pub price: PriceBasis,
-    /// What answered: `provider.name`, or `native`.
+    /// The model that answered (`provider.name`), or `native`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// The checks that the policy proved for this request.
+    /// The checks that the policy passed for this request.
     pub policy_checks: Vec<String>,
-    /// How many decisions of the guard this request took, inner calls included.
+    /// The number of policy decisions for this request, nested requests included.
     pub policy_decisions: u32,
     /// The trace that it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<TraceId>,
-    /// The pod that answered.
+    /// The pod that replied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod: Option<PodId>,
 }
 
-/// What the work gave back, and what it took.
+/// The outputs and the usage of one call.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Outcome {
     /// The outputs, by name.
     pub outputs: Values,
-    /// What was used on the way.
+    /// The usage.
     pub usage: Usage,
 }
 
-/// What work took, to be added up along the calls.
+/// The usage of one call, which its caller adds to its own.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Usage {
-    /// Tokens, as the providers counted them.
+    /// Tokens, as reported by the providers.
     pub tokens: Tokens,
-    /// What it cost.
+    /// The cost.
     pub cost: MicroUsd,
-    /// True if a part of the cost is a reservation whose usage never arrived.
+    /// True if a part of the cost is a reservation whose actual usage is unknown.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub estimated: bool,
-    /// `assumed` if a part of the cost was reckoned by the price of a tier, for a model without one.
+    /// `assumed` if a part of the cost was computed with the price of a tier, for a model without its own.
     #[serde(default, skip_serializing_if = "PriceBasis::is_listed")]
     pub price: PriceBasis,
-    /// What answered last: `provider.name`, or `native`.
+    /// The model that answered last (`provider.name`), or `native`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
     /// The distinct agents that ran, in the order of their first call.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub agents: Vec<AgentId>,
-    /// The team's members among them, where there is a team.
+    /// The number of the team's members among them, if there is a team.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub members: Option<u32>,
-    /// Steps that ran.
+    /// The number of steps that ran.
     #[serde(default)]
     pub steps: u32,
-    /// Decisions of the guard.
+    /// The number of policy decisions.
     #[serde(default)]
     pub decisions: u32,
 }
@@ -143,7 +143,7 @@ impl From<Usage> for Metadata {
 }
 
 impl Usage {
-    /// Adds what an inner call took.
+    /// Adds the usage of a nested call.
     pub fn add(&mut self, inner: &Self) {
         self.tokens += inner.tokens;
         self.cost += inner.cost;
@@ -162,24 +162,24 @@ impl Usage {
     }
 }
 
-/// The answer to a request.
+/// The reply to a request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Reply {
-    /// The run's id where there is a run, else the request's.
+    /// The id of the run if there is one, else of the request.
     pub id: String,
-    /// How it ended.
+    /// The status.
     pub status: Status,
     /// The outputs, by name.
     pub outputs: Values,
-    /// Why it did not end well.
+    /// The cause, unless the status is success.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Cause>,
-    /// What it took.
+    /// The usage and the circumstances.
     pub metadata: Metadata,
 }
 
 impl Reply {
-    /// The exit code of a command that was answered so.
+    /// The exit code of a command that receives this reply.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match &self.error {
@@ -189,7 +189,7 @@ impl Reply {
         }
     }
 
-    /// What the work took, as a caller inside the platform adds it up.
+    /// Converts the metadata to the usage that a caller inside the platform adds to its own.
     #[must_use]
     pub fn usage(&self) -> Usage {
         let metadata = &self.metadata;

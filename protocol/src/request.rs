@@ -1,5 +1,5 @@
-//! What can be asked: one struct a verb. The same types serve a customer's request, the steps of a
-//! run and the calls between pods, so nothing has a second way in.
+//! The requests: one struct for each verb. Clients, the steps of a run and calls between pods all use
+//! these types, so every request passes the same pipeline.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -16,47 +16,47 @@ mod memory;
 
 pub use memory::{MemoryChange, MemoryRead, MemoryWrite};
 
-/// Anything that can be asked.
+/// A request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "verb", rename_all = "snake_case")]
 pub enum Request {
-    /// Let an agent work.
+    /// Executes an agent.
     Invoke(Invoke),
-    /// Start a workflow.
+    /// Starts a run of a workflow.
     StartRun(StartRun),
-    /// Form a team and let it run a workflow.
+    /// Forms a team, which runs a workflow.
     StartTeam(StartTeam),
-    /// Cancel a run, or answer a step that waits for a person.
+    /// Cancels a run, or approves or rejects a step.
     SignalRun(SignalRun),
-    /// Go on with a run that was interrupted.
+    /// Resumes an interrupted run.
     ResumeRun(ResumeRun),
-    /// Read a team's shared context.
+    /// Reads a team's shared context.
     ContextRead(ContextRead),
-    /// Write a team's shared context.
+    /// Writes a team's shared context.
     ContextWrite(ContextWrite),
-    /// Read what an agent remembers.
+    /// Reads memories of an agent.
     MemoryRead(MemoryRead),
-    /// Change what an agent remembers.
+    /// Changes the memory of an agent.
     MemoryWrite(MemoryWrite),
-    /// Let an agent use a tool that is not an agent.
+    /// Calls a native tool for an agent.
     CallTool(CallTool),
-    /// Read what is known: catalogue, runs, audit, costs.
+    /// Queries the catalogue, runs, the audit or costs.
     Query(Query),
 }
 
-/// How one piece of work differs from what its definition says.
+/// Overrides of a definition for one call.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CallOptions {
-    /// `PROVIDER.NAME` or a tier, instead of the definition's model.
+    /// A model (`PROVIDER.NAME`) or a tier, instead of the definition's model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// What the whole request may cost at most.
+    /// The cost limit of the whole request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cost_max: Option<MicroUsd>,
 }
 
-/// Let an agent work.
+/// Executes an agent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Invoke {
@@ -73,12 +73,12 @@ pub struct Invoke {
     /// The idempotency key of this effect, the same for every retry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<CallKey>,
-    /// What differs from the definition.
+    /// Overrides of the definition.
     #[serde(default)]
     pub options: CallOptions,
 }
 
-/// Start a workflow.
+/// Starts a run of a workflow.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StartRun {
@@ -93,24 +93,24 @@ pub struct StartRun {
     /// The version to pin; without it, the newest one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<ContentHash>,
-    /// Answer as soon as the run is accepted, not when it has ended.
+    /// Reply when the run is accepted instead of when it has ended.
     #[serde(default)]
     pub detach: bool,
     /// The idempotency key of a sub-workflow's call, the same for every retry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<CallKey>,
-    /// What differs from the definition.
+    /// Overrides of the definition.
     #[serde(default)]
     pub options: CallOptions,
 }
 
-/// Form a team and let it run a workflow.
+/// Forms a team, which runs a workflow.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StartTeam {
     /// The team's id.
     pub team: TeamId,
-    /// The workflow, one of the team's where the team names any.
+    /// The workflow; one of the team's, if the team lists any.
     pub workflow: WorkflowId,
     /// The run's inputs, by name.
     #[serde(default)]
@@ -118,46 +118,46 @@ pub struct StartTeam {
     /// Added to the team's `shared_context`, by name.
     #[serde(default, skip_serializing_if = "Values::is_empty")]
     pub context: Values,
-    /// Answer as soon as the run is accepted, not when it has ended.
+    /// Reply when the run is accepted instead of when it has ended.
     #[serde(default)]
     pub detach: bool,
     /// The idempotency key of a step's call, the same for every retry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<CallKey>,
-    /// What differs from the definition.
+    /// Overrides of the definition.
     #[serde(default)]
     pub options: CallOptions,
 }
 
-/// What a run is told from outside.
+/// A signal to a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "signal", rename_all = "snake_case")]
 pub enum Signal {
-    /// Stop, and undo what `compensate` says.
+    /// Cancels the run and compensates its finished steps.
     Cancel,
-    /// Let the waiting step go on.
+    /// Approves a step that awaits approval.
     Approve {
-        /// The step that waits.
+        /// The step.
         step: StepId,
     },
-    /// Let the waiting step fail.
+    /// Rejects a step that awaits approval, which fails it.
     Reject {
-        /// The step that waits.
+        /// The step.
         step: StepId,
     },
 }
 
-/// Tell a run something.
+/// Sends a signal to a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SignalRun {
     /// The run.
     pub run: RunId,
-    /// What it is told.
+    /// The signal.
     #[serde(flatten)]
     pub signal: Signal,
 }
 
-/// Go on with a run that was interrupted.
+/// Resumes an interrupted run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ResumeRun {
@@ -165,46 +165,46 @@ pub struct ResumeRun {
     pub run: RunId,
 }
 
-/// Read a team's shared context.
+/// Reads a team's shared context.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ContextRead {
-    /// The running team, by its run.
+    /// The run of the team.
     pub run: RunId,
-    /// The keys; none means all of them.
+    /// The keys; an empty list means all.
     #[serde(default)]
     pub keys: Vec<ContextKey>,
 }
 
-/// What is written into a shared context.
+/// A change of a shared context.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ContextChange {
-    /// Replace the value.
+    /// Replaces the value.
     Put(Json),
-    /// Append one item to the list under the key.
+    /// Appends one item to the list under the key.
     Append(Json),
 }
 
-/// Write a team's shared context.
+/// Writes a team's shared context.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ContextWrite {
-    /// The running team, by its run.
+    /// The run of the team.
     pub run: RunId,
     /// The key.
     pub key: ContextKey,
-    /// The version that the writer has seen; 0 means that there is none yet.
+    /// The version that the writer expects; 0 means that the key must not exist.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expect: Option<u64>,
-    /// What to write.
+    /// The change.
     pub change: ContextChange,
-    /// After how many milliseconds the key is gone.
+    /// The time in milliseconds after which the key expires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_ms: Option<u64>,
 }
 
-/// Let an agent use a tool that is not an agent.
+/// Calls a native tool for an agent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CallTool {
@@ -217,19 +217,19 @@ pub struct CallTool {
     pub key: Option<CallKey>,
 }
 
-/// Which part of a list.
+/// A page of a list.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Page {
-    /// The cursor that the page before gave; none means the start.
+    /// The cursor from the previous page; absent for the first page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
-    /// Rows at most; 0 means the default.
+    /// The maximum number of rows; 0 means the default.
     pub limit: u32,
 }
 
 impl Page {
-    /// Rows at most, within the bounds of the wire.
+    /// Returns the limit, with the default and the maximum applied.
     #[must_use]
     pub const fn effective_limit(&self) -> u32 {
         match self.limit {
@@ -239,25 +239,22 @@ impl Page {
         }
     }
 
-    /// The number behind which the page begins; every cursor is one.
+    /// Parses the cursor: the number after which the page begins.
     ///
     /// # Errors
-    /// [`ErrorCode::InvalidInput`] if it is none that a page gave.
+    /// [`ErrorCode::InvalidInput`] if it is not a cursor of a previous page.
     pub fn cursor(&self) -> Result<Option<u64>, Cause> {
         let number = self.after.as_deref().map(str::parse).transpose();
         number.map_err(|_| {
             let found = self.after.as_deref().unwrap_or_default();
-            Cause::new(
-                ErrorCode::InvalidInput,
-                format!("a cursor is what `next` of the page before says; `{found}` is none"),
-            )
+            Cause::new(ErrorCode::InvalidInput, format!("`{found}` is not a cursor; use `next` of the previous page"))
         })
     }
 }
 
-/// Read what is known. Reading goes to the stores, never through an actor.
+/// A query. Queries read from the stores, never through an actor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "look", rename_all = "snake_case")]
+#[serde(tag = "query", rename_all = "snake_case")]
 pub enum Query {
     /// Every agent of the catalogue.
     Agents,
@@ -282,7 +279,7 @@ pub enum Query {
     },
     /// The runs of the caller's tenant, the newest first.
     Runs {
-        /// Which part of the list.
+        /// The page of the list.
         page: Page,
     },
     /// One run with its steps.
@@ -290,16 +287,16 @@ pub enum Query {
         /// Its id.
         run: RunId,
     },
-    /// The events of a run after one of them: the watch.
+    /// The events of a run after a given one, to watch it.
     Events {
         /// The run.
         run: RunId,
-        /// The last one that the caller has seen; 0 means none.
+        /// The number of the last event that the caller received; 0 means none.
         after: u64,
     },
     /// The audit, the newest first.
     Audit {
-        /// Which part of the list.
+        /// The page of the list.
         page: Page,
     },
     /// One audit entry.
@@ -307,9 +304,9 @@ pub enum Query {
         /// Its number, or the id of its request.
         id: String,
     },
-    /// Who spent what.
+    /// Model costs.
     Costs {
-        /// Days before this moment are left out.
+        /// The start of the period: earlier days are excluded.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         since: Option<Timestamp>,
     },
@@ -333,11 +330,11 @@ impl Request {
                 MemoryChange::Forget { .. } => "memory_forget",
             },
             Self::CallTool(_) => "call_tool",
-            Self::Query(_) => "look",
+            Self::Query(_) => "query",
         }
     }
 
-    /// What the request is about, for logs and audit: an id, never an input.
+    /// The resource of the request, for logs and audit: an id, never an input.
     #[must_use]
     pub fn resource(&self) -> String {
         match self {
@@ -351,14 +348,14 @@ impl Request {
             Self::MemoryRead(read) => read.agent.to_string(),
             Self::MemoryWrite(write) => write.agent.to_string(),
             Self::CallTool(call) => call.tool.clone(),
-            Self::Query(look) => look.resource(),
+            Self::Query(query) => query.resource(),
         }
     }
 
-    /// Reads a request from JSON.
+    /// Decodes a request from JSON.
     ///
     /// # Errors
-    /// [`ErrorCode::InvalidRequest`], with what the parser says.
+    /// [`ErrorCode::InvalidRequest`], with the parser's message.
     pub fn from_json(value: Json) -> Result<Self, Cause> {
         serde_json::from_value(value)
             .map_err(|error| Cause::new(ErrorCode::InvalidRequest, format!("the request cannot be read: {error}")))
@@ -366,7 +363,7 @@ impl Request {
 }
 
 impl Query {
-    /// What is looked at: the noun, and the id where there is one.
+    /// The resource of the query: an id, or the name of a collection.
     #[must_use]
     pub fn resource(&self) -> String {
         match self {

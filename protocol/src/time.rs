@@ -1,4 +1,4 @@
-//! Wall-clock time and randomness as things that are handed in, so that a test decides both.
+//! Wall-clock time and generated ids, behind traits, so that a test controls both.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize, Serializer};
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// Makes a moment from microseconds since the epoch.
+    /// Creates a moment from microseconds since the epoch.
     #[must_use]
     pub const fn from_micros(micros: i64) -> Self {
         Self(micros)
@@ -25,19 +25,19 @@ impl Timestamp {
         self.0
     }
 
-    /// The moment `after` later; the last one that can be written, if there is none.
+    /// The moment `after` later, or the latest representable one.
     #[must_use]
     pub fn saturating_add(self, after: Duration) -> Self {
         Self(self.0.saturating_add(i64::try_from(after.as_micros()).unwrap_or(i64::MAX)))
     }
 
-    /// The moment `before` earlier.
+    /// The moment `before` earlier, or the earliest representable one.
     #[must_use]
     pub fn saturating_sub(self, before: Duration) -> Self {
         Self(self.0.saturating_sub(i64::try_from(before.as_micros()).unwrap_or(i64::MAX)))
     }
 
-    /// How long after `earlier` this moment is; zero if it is not.
+    /// The time since `earlier`; zero if `earlier` is later.
     #[must_use]
     pub fn saturating_duration_since(self, earlier: Self) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
@@ -72,7 +72,7 @@ impl TryFrom<String> for Timestamp {
     }
 }
 
-/// The moment after which nobody waits for the answer any more.
+/// The time until which the caller waits for a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Deadline(pub Timestamp);
@@ -84,34 +84,34 @@ impl Deadline {
         Self(now.saturating_add(after))
     }
 
-    /// What is left; zero once it has passed.
+    /// The remaining time; zero after the deadline.
     #[must_use]
     pub fn remaining(self, now: Timestamp) -> Duration {
         self.0.saturating_duration_since(now)
     }
 
-    /// True once nobody waits.
+    /// True at and after the deadline.
     #[must_use]
     pub fn has_passed(self, now: Timestamp) -> bool {
         now >= self.0
     }
 
-    /// The nearer of two deadlines.
+    /// The earlier of two deadlines.
     #[must_use]
     pub fn earlier(self, other: Self) -> Self {
         self.min(other)
     }
 }
 
-/// Reads the wall clock. Only the composition root has the real one.
+/// Reads the wall clock. Only the composition root creates the real one.
 pub trait Clock: Send + Sync {
     /// The present moment.
     fn now(&self) -> Timestamp;
 }
 
-/// Makes numbers that no other caller gets. Only the composition root has the real one.
+/// Generates unique numbers. Only the composition root creates the real one.
 pub trait IdGenerator: Send + Sync {
-    /// A fresh 128-bit number, sortable by time where the source allows.
+    /// Generates a 128-bit number, sortable by time if the source allows.
     fn next_id(&self) -> u128;
 }
 
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_passed_deadline_leaves_nothing() {
+    fn a_passed_deadline_has_no_remaining_time() {
         let now = Timestamp::from_micros(5_000_000);
         let deadline = Deadline::after(now, Duration::from_secs(1));
         assert_eq!(deadline.remaining(now.saturating_add(Duration::from_secs(3))), Duration::ZERO);

@@ -1,4 +1,4 @@
-//! Values that agents are given and give back, and how a large one travels as a claim check.
+//! Inputs and outputs of agents, and the claim check by which a large value travels.
 
 use std::collections::BTreeMap;
 
@@ -16,17 +16,17 @@ pub type Values = BTreeMap<String, Json>;
 /// The member that marks an object as a reference to an artifact.
 pub const ARTIFACT_MEMBER: &str = "$artifact";
 
-/// A value that lies in the artifact store, found by the hash of its bytes.
+/// A reference to a value in the artifact store, by the hash of its bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ArtifactRef {
     /// SHA-256 of the bytes; also their name in the store.
     pub hash: ContentHash,
-    /// How many bytes there are.
+    /// The number of bytes.
     pub bytes: u64,
-    /// What they are, such as `text/csv`.
+    /// The media type, such as `text/csv`.
     pub media_type: String,
-    /// What their owner called them, such as `sales.csv`; never a path.
+    /// The file name that the owner gave, such as `sales.csv`; never a path.
     pub name: String,
 }
 
@@ -45,8 +45,8 @@ impl ArtifactRef {
     }
 }
 
-/// Bytes of a value as its reader counts them: a text by itself, an artifact by what it stands for,
-/// anything else as compact JSON.
+/// The size of a value in bytes: a text by its length, an artifact by the size of its content, any
+/// other value approximately as compact JSON.
 #[must_use]
 pub fn size_bytes(value: &Json) -> u64 {
     if let Some(artifact) = ArtifactRef::from_json(value) {
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reference_survives_as_a_value_and_counts_what_it_stands_for() {
+    fn a_reference_survives_as_a_value_and_counts_the_bytes_of_its_artifact() {
         let artifact = ArtifactRef {
             hash: ContentHash::of(b"x"),
             bytes: 12_000_000,

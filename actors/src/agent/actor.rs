@@ -186,7 +186,7 @@ impl AgentActor {
         let usage = running.meter.total();
         let (status, code) = match &result {
             Ok(_) => (Status::Success, None),
-            Err(cause) => (Status::of(cause), Some(cause.code)),
+            Err(cause) => (Status::from_cause(cause), Some(cause.code)),
         };
         self.observe(elapsed, status, code, &usage);
         let done = match result {

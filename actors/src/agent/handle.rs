@@ -35,7 +35,7 @@ impl Drop for AbortOnDrop<'_> {
 /// nobody sits there: it asks the supervisor to seat an actor. Dropping the future aborts the work.
 ///
 /// # Errors
-/// `overloaded` if there is no place, `agent_barred` while the agent rests, `agent_crashed` if its
+/// `overloaded` if there is no place, `agent_circuit_open` while the agent rests, `agent_crashed` if its
 /// actor died over the work, `timed_out`, or what the execution itself says.
 pub async fn invoke(
     hosted: &Arc<HostedAgent>,

@@ -327,7 +327,7 @@ fn provided(agent: &Agent, outputs: &Values) -> BTreeMap<ContextKey, Json> {
 pub(super) fn failed(id: &greenroom_protocol::RequestId, cause: Cause) -> Reply {
     Reply {
         id: id.to_string(),
-        status: Status::of(&cause),
+        status: Status::from_cause(&cause),
         outputs: Values::new(),
         error: Some(cause),
         metadata: greenroom_protocol::Metadata::default(),

@@ -47,7 +47,7 @@ pub enum RestartMode {
 /// What it means when a child dies more often than its rule allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnMaxRestarts {
-    /// Its slot answers `agent_barred` for this long; then it may try again.
+    /// Its slot answers `agent_circuit_open` for this long; then it may try again.
     OpenCircuit {
         /// How long it rests.
         cooldown: Duration,

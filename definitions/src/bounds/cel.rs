@@ -73,8 +73,8 @@ impl Scan {
     fn word(&mut self, text: &str, at: usize) -> Result<usize, String> {
         let rest = text.get(at..).unwrap_or_default();
         let length = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(rest.len());
-        let (word, behind) = rest.split_at_checked(length).unwrap_or((rest, ""));
-        let called = behind.trim_start().starts_with('(');
+        let (word, rest_of_text) = rest.split_at_checked(length).unwrap_or((rest, ""));
+        let called = rest_of_text.trim_start().starts_with('(');
         let member = text.get(..at).unwrap_or_default().trim_end().ends_with('.');
         let mut end = at + length;
         if called && member && word == "map" {
@@ -86,7 +86,7 @@ impl Scan {
             }
             self.comprehends = true;
             self.open_bracket(true)?;
-            end += behind.len() - behind.trim_start().len() + 1;
+            end += rest_of_text.len() - rest_of_text.trim_start().len() + 1;
         } else if called && word == "matches" {
             self.matches = true;
         } else if word == "in" {

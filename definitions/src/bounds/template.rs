@@ -70,17 +70,17 @@ pub fn tags(text: &str) -> Result<Vec<(TagKind, &str)>, String> {
         rest = match from.as_bytes().get(1) {
             Some(b'#') => inside.split_once("#}").ok_or("has a comment that does not end")?.1,
             Some(b'{') => {
-                let (tag, behind) = split_tag(inside, b"}}").ok_or("has a `{{` that does not end")?;
+                let (tag, rest_of_text) = split_tag(inside, b"}}").ok_or("has a `{{` that does not end")?;
                 found.push((TagKind::Value, tag));
-                behind
+                rest_of_text
             }
             Some(b'%') => {
-                let (tag, behind) = split_tag(inside, b"%}").ok_or("has a `{%` that does not end")?;
+                let (tag, rest_of_text) = split_tag(inside, b"%}").ok_or("has a `{%` that does not end")?;
                 if tag.trim_matches(|c: char| c.is_whitespace() || matches!(c, '-' | '+')) == "raw" {
-                    behind_raw(behind).ok_or("has a raw block that does not end")?
+                    after_raw(rest_of_text).ok_or("has a raw block that does not end")?
                 } else {
                     found.push((TagKind::Statement, tag));
-                    behind
+                    rest_of_text
                 }
             }
             Some(_) | None => from.get(1..).unwrap_or_default(),
@@ -113,15 +113,15 @@ fn split_tag<'a>(text: &'a str, close: &[u8; 2]) -> Option<(&'a str, &'a str)> {
     None
 }
 
-fn behind_raw(text: &str) -> Option<&str> {
+fn after_raw(text: &str) -> Option<&str> {
     let mut rest = text;
     loop {
-        let (_, behind) = rest.split_once("{%")?;
-        let (tag, after) = behind.split_once("%}")?;
+        let (_, rest_of_text) = rest.split_once("{%")?;
+        let (tag, after) = rest_of_text.split_once("%}")?;
         if tag.trim_matches(|c: char| c.is_whitespace() || matches!(c, '-' | '+')) == "endraw" {
             return Some(after);
         }
-        rest = behind;
+        rest = rest_of_text;
     }
 }
 

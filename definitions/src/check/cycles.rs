@@ -1,5 +1,5 @@
 //! Nothing calls itself: workflows that start workflows, agents that use agents as tools.
-//! A circle of steps is found when the workflow is compiled.
+//! A cycle of steps is found when the workflow is compiled.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,30 +12,30 @@ use crate::yaml::PathSegment;
 
 pub(super) fn check(all: &DefinitionSet, index: &Index<'_>) -> Vec<Problem> {
     let mut starts: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for written in &all.workflows {
-        let spec = &written.value.spec;
+    for definition in &all.workflows {
+        let spec = &definition.value.spec;
         let inner = spec.steps.iter().filter_map(|step| step.workflow.as_ref().map(AsRef::as_ref));
         starts.entry(spec.workflow_id.as_str()).or_default().extend(inner);
     }
     let mut problems = cycle(&starts, |name| {
-        let written = all.workflows.iter().find(|written| written.value.spec.workflow_id.as_str() == name)?;
-        Some(Box::new(move |text| problem(written, "steps", text)))
+        let definition = all.workflows.iter().find(|definition| definition.value.spec.workflow_id.as_str() == name)?;
+        Some(Box::new(move |text| problem(definition, "steps", text)))
     });
 
     let mut uses: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for written in &all.agents {
-        let tools = written.value.spec().tools.iter().filter_map(|tool| match tool {
+    for definition in &all.agents {
+        let tools = definition.value.spec().tools.iter().filter_map(|tool| match tool {
             ToolRef::Agent(id) => match index.agent(id) {
                 Lookup::Found(agent) => Some(agent.id().as_str()),
                 Lookup::Unreadable | Lookup::Missing => None,
             },
             ToolRef::Native(_) => None,
         });
-        uses.entry(written.value.id().as_str()).or_default().extend(tools);
+        uses.entry(definition.value.id().as_str()).or_default().extend(tools);
     }
     problems.extend(cycle(&uses, |name| {
-        let written = all.agents.iter().find(|written| written.value.id().as_str() == name)?;
-        Some(Box::new(move |text| problem(written, "tools", text)))
+        let definition = all.agents.iter().find(|definition| definition.value.id().as_str() == name)?;
+        Some(Box::new(move |text| problem(definition, "tools", text)))
     }));
     problems
 }
@@ -55,14 +55,14 @@ fn cycle<'a>(
         .collect();
     match order(&names, &known) {
         Ok(_) => Vec::new(),
-        Err(circle) => {
-            let first = circle.first().copied().unwrap_or_default();
-            let text = format!("this leads back to itself: {} → {first}", circle.join(" → "));
+        Err(cycle) => {
+            let first = cycle.first().copied().unwrap_or_default();
+            let text = format!("this leads back to itself: {} → {first}", cycle.join(" → "));
             locate(first).map(|locate| locate(text)).into_iter().collect()
         }
     }
 }
 
-fn problem<T>(written: &Located<T>, member: &str, text: String) -> Problem {
-    written.error(&[PathSegment::Name(member)], ProblemKind::Cycle, text, "")
+fn problem<T>(definition: &Located<T>, member: &str, text: String) -> Problem {
+    definition.error(&[PathSegment::Name(member)], ProblemKind::Cycle, text, "")
 }

@@ -10,14 +10,14 @@ pub(super) fn check(all: &DefinitionSet) -> Vec<Problem> {
     let mut problems = repeated(&all.agents, "agent", "agent_id", |agent| agent.id().as_str());
     problems.extend(repeated(&all.workflows, "workflow", "workflow_id", |workflow| workflow.spec.workflow_id.as_str()));
     problems.extend(repeated(&all.teams, "team", "team_id", |team| team.id().as_str()));
-    problems.extend(all.categories.iter().skip(1).map(|written| second(written, "categories")));
-    problems.extend(all.models.iter().skip(1).map(|written| second(written, "models")));
-    for written in &all.categories {
-        let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
-        for (at, category) in written.value.categories.iter().enumerate() {
-            if seen.insert(category.id.as_str(), at).is_some() {
+    problems.extend(all.categories.iter().skip(1).map(|definition| second(definition, "categories")));
+    problems.extend(all.models.iter().skip(1).map(|definition| second(definition, "models")));
+    for definition in &all.categories {
+        let mut names: BTreeMap<&str, usize> = BTreeMap::new();
+        for (at, category) in definition.value.categories.iter().enumerate() {
+            if names.insert(category.id.as_str(), at).is_some() {
                 let path = [PathSegment::Name("categories"), PathSegment::Item(at), PathSegment::Name("id")];
-                problems.push(written.error(
+                problems.push(definition.error(
                     &path,
                     ProblemKind::DuplicateId,
                     format!("`{}` is there twice", category.id),
@@ -29,34 +29,34 @@ pub(super) fn check(all: &DefinitionSet) -> Vec<Problem> {
     problems
 }
 
-fn repeated<'a, T>(all: &'a [Located<T>], what: &str, member: &str, id: impl Fn(&'a T) -> &'a str) -> Vec<Problem> {
+fn repeated<'a, T>(all: &'a [Located<T>], kind: &str, member: &str, id: impl Fn(&'a T) -> &'a str) -> Vec<Problem> {
     let mut first: BTreeMap<&str, &Located<T>> = BTreeMap::new();
     let mut problems = Vec::new();
-    for written in all {
-        let id = id(&written.value);
+    for definition in all {
+        let id = id(&definition.value);
         match first.get(id) {
             Some(before) => {
                 let path = [PathSegment::Name(member)];
                 let line = before.node.nearest(&path).at.line;
-                let wanted = format!("it is also in {}:{line}", before.file.display());
-                problems.push(written.error(
+                let expected = format!("it is also in {}:{line}", before.file.display());
+                problems.push(definition.error(
                     &path,
                     ProblemKind::DuplicateId,
-                    format!("the {what} `{id}` is there twice"),
-                    wanted,
+                    format!("the {kind} `{id}` is there twice"),
+                    expected,
                 ));
             }
-            None => drop(first.insert(id, written)),
+            None => drop(first.insert(id, definition)),
         }
     }
     problems
 }
 
-fn second<T>(written: &Located<T>, what: &str) -> Problem {
-    written.error(
+fn second<T>(definition: &Located<T>, kind: &str) -> Problem {
+    definition.error(
         &[],
         ProblemKind::DuplicateId,
-        format!("this is a second file of {what}"),
+        format!("this is a second file of {kind}"),
         "one file holds all of them",
     )
 }

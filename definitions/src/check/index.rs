@@ -28,8 +28,8 @@ pub(super) enum Lookup<'a, T> {
 impl<'a> Index<'a> {
     pub(super) fn new(all: &'a DefinitionSet) -> Self {
         let mut agents: BTreeMap<&str, Option<&Agent>> = BTreeMap::new();
-        let unreadable = all.claimed.agents.iter().map(|id| (id.as_str(), None));
-        let readable = all.agents.iter().map(|written| (written.value.id().as_str(), Some(&written.value)));
+        let unreadable = all.declared.agents.iter().map(|id| (id.as_str(), None));
+        let readable = all.agents.iter().map(|definition| (definition.value.id().as_str(), Some(&definition.value)));
         let full: Vec<_> = unreadable.chain(readable).collect();
         for (id, agent) in &full {
             agents.insert(id, *agent);
@@ -39,11 +39,14 @@ impl<'a> Index<'a> {
                 agents.entry(short).or_insert(*agent);
             }
         }
-        let workflows = all.claimed.workflows.iter().map(|id| (id.as_str(), None));
-        let specs =
-            all.workflows.iter().map(|written| (written.value.spec.workflow_id.as_str(), Some(&written.value.spec)));
-        let teams = all.claimed.teams.iter().map(|id| (id.as_str(), None));
-        let members = all.teams.iter().map(|written| (written.value.id().as_str(), Some(written.value.spec())));
+        let workflows = all.declared.workflows.iter().map(|id| (id.as_str(), None));
+        let specs = all
+            .workflows
+            .iter()
+            .map(|definition| (definition.value.spec.workflow_id.as_str(), Some(&definition.value.spec)));
+        let teams = all.declared.teams.iter().map(|id| (id.as_str(), None));
+        let members =
+            all.teams.iter().map(|definition| (definition.value.id().as_str(), Some(definition.value.spec())));
         Self { agents, workflows: workflows.chain(specs).collect(), teams: teams.chain(members).collect() }
     }
 
@@ -60,7 +63,7 @@ pub(super) fn lookup<'a, T>(all: &BTreeMap<&str, Option<&'a T>>, id: &str) -> Lo
     }
 }
 
-/// A hint as the `wanted` of a problem: `did you mean `x`?`, or nothing.
+/// A hint as the `expected` of a problem: `did you mean `x`?`, or nothing.
 pub(super) fn hint<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     crate::problem::did_you_mean(found, known).map(crate::decode::trimmed).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! Names of policies, handlers, tools and providers are in the vocabulary.
+//! Names of policies, handlers, tools and providers are in the known_names.
 
 use std::collections::BTreeSet;
 
@@ -10,80 +10,80 @@ use crate::models::ModelRef;
 use crate::problem::{Problem, ProblemKind};
 use crate::yaml::PathSegment;
 
-pub(super) fn check(all: &DefinitionSet, vocabulary: &KnownNames) -> Vec<Problem> {
+pub(super) fn check(all: &DefinitionSet, known_names: &KnownNames) -> Vec<Problem> {
     let mut problems = Vec::new();
-    for written in &all.agents {
-        let spec = written.value.spec();
-        policies(written, &spec.policies, vocabulary, &mut problems);
-        implementation(written, vocabulary, &mut problems);
+    for definition in &all.agents {
+        let spec = definition.value.spec();
+        policies(definition, &spec.policies, known_names, &mut problems);
+        implementation(definition, known_names, &mut problems);
         for (at, tool) in spec.tools.iter().enumerate() {
             if let ToolRef::Native(name) = tool
-                && !vocabulary.tools.contains(name)
+                && !known_names.tools.contains(name)
             {
                 let path = [PathSegment::Name("tools"), PathSegment::Item(at)];
-                problems.push(unknown(written, &path, "tool", name, &vocabulary.tools));
+                problems.push(unknown(definition, &path, "tool", name, &known_names.tools));
             }
         }
     }
-    for written in &all.workflows {
-        policies(written, &written.value.spec.policies, vocabulary, &mut problems);
+    for definition in &all.workflows {
+        policies(definition, &definition.value.spec.policies, known_names, &mut problems);
     }
-    for written in &all.teams {
-        policies(written, &written.value.spec().policies, vocabulary, &mut problems);
+    for definition in &all.teams {
+        policies(definition, &definition.value.spec().policies, known_names, &mut problems);
     }
-    for written in &all.models {
-        for (tier, spec) in &written.value.tiers {
+    for definition in &all.models {
+        for (tier, spec) in &definition.value.tiers {
             let path = [PathSegment::Name("tiers"), PathSegment::Name(tier.as_str())];
             let models = std::iter::once(&spec.model).chain(&spec.fallback);
-            models.for_each(|model| provider(written, &path, model, vocabulary, &mut problems));
+            models.for_each(|model| provider(definition, &path, model, known_names, &mut problems));
         }
-        for (model, spec) in &written.value.models {
+        for (model, spec) in &definition.value.models {
             let name = model.to_string();
             let path = [PathSegment::Name("models"), PathSegment::Name(&name)];
             let models = std::iter::once(model).chain(&spec.fallback);
-            models.for_each(|model| provider(written, &path, model, vocabulary, &mut problems));
+            models.for_each(|model| provider(definition, &path, model, known_names, &mut problems));
         }
     }
     problems
 }
 
-fn policies<T>(written: &Located<T>, named: &[String], vocabulary: &KnownNames, problems: &mut Vec<Problem>) {
-    let mut seen: BTreeSet<&str> = BTreeSet::new();
+fn policies<T>(definition: &Located<T>, named: &[String], known_names: &KnownNames, problems: &mut Vec<Problem>) {
+    let mut names: BTreeSet<&str> = BTreeSet::new();
     for (at, name) in named.iter().enumerate() {
         let path = [PathSegment::Name("policies"), PathSegment::Item(at)];
-        if !vocabulary.policies.contains(name) {
-            let wanted = hint(name, vocabulary.policies.iter().map(String::as_str));
-            problems.push(written.error(
+        if !known_names.policies.contains(name) {
+            let expected = hint(name, known_names.policies.iter().map(String::as_str));
+            problems.push(definition.error(
                 &path,
                 ProblemKind::UnknownPolicy,
                 format!("there is no policy `{name}`"),
-                wanted,
+                expected,
             ));
-        } else if !seen.insert(name) {
-            problems.push(written.error(&path, ProblemKind::DuplicateId, format!("`{name}` is there twice"), ""));
+        } else if !names.insert(name) {
+            problems.push(definition.error(&path, ProblemKind::DuplicateId, format!("`{name}` is there twice"), ""));
         }
     }
 }
 
-fn implementation(written: &Located<Agent>, vocabulary: &KnownNames, problems: &mut Vec<Problem>) {
-    let spec = &written.value.spec().implementation;
+fn implementation(definition: &Located<Agent>, known_names: &KnownNames, problems: &mut Vec<Problem>) {
+    let spec = &definition.value.spec().implementation;
     let at = |member: &'static str| [PathSegment::Name("implementation"), PathSegment::Name(member)];
     match (spec.runtime, &spec.handler) {
         (RuntimeKind::Native, None) => {
             let found = "a native agent needs a `handler`";
-            problems.push(written.error(&at("runtime"), ProblemKind::MissingField, found, ""));
+            problems.push(definition.error(&at("runtime"), ProblemKind::MissingField, found, ""));
         }
-        (RuntimeKind::Native, Some(handler)) if !vocabulary.handlers.contains(handler) => {
-            problems.push(unknown(written, &at("handler"), "handler", handler, &vocabulary.handlers));
+        (RuntimeKind::Native, Some(handler)) if !known_names.handlers.contains(handler) => {
+            problems.push(unknown(definition, &at("handler"), "handler", handler, &known_names.handlers));
         }
         (RuntimeKind::Wasm | RuntimeKind::Python | RuntimeKind::Http, _) => {
             let found = format!("the runtime `{}` is not built into this release", spec.runtime.as_str());
-            let wanted = "executing this agent answers `runtime_unavailable`";
-            problems.push(written.warning(&at("runtime"), ProblemKind::RuntimeNotBuilt, found, wanted));
+            let expected = "executing this agent answers `runtime_unavailable`";
+            problems.push(definition.warning(&at("runtime"), ProblemKind::RuntimeNotBuilt, found, expected));
         }
         (RuntimeKind::Llm, Some(_)) => {
             let found = "a language model has no handler";
-            problems.push(written.error(
+            problems.push(definition.error(
                 &at("handler"),
                 ProblemKind::InvalidValue,
                 found,
@@ -94,35 +94,35 @@ fn implementation(written: &Located<Agent>, vocabulary: &KnownNames, problems: &
     }
     if spec.runtime == RuntimeKind::Native && spec.prompt.is_some() {
         let found = "a native agent asks no model, so its prompt is never used";
-        problems.push(written.error(&at("prompt"), ProblemKind::InvalidValue, found, "leave it out"));
+        problems.push(definition.error(&at("prompt"), ProblemKind::InvalidValue, found, "leave it out"));
     }
     if let Some(model) = &spec.model {
-        provider(written, &at("model"), model, vocabulary, problems);
+        provider(definition, &at("model"), model, known_names, problems);
     }
     for model in &spec.fallback_models {
-        provider(written, &at("fallback_models"), model, vocabulary, problems);
+        provider(definition, &at("fallback_models"), model, known_names, problems);
     }
 }
 
 fn provider<T>(
-    written: &Located<T>,
+    definition: &Located<T>,
     path: &[PathSegment<'_>],
     model: &ModelRef,
-    vocabulary: &KnownNames,
+    known_names: &KnownNames,
     problems: &mut Vec<Problem>,
 ) {
-    if model.tier().is_none() && !vocabulary.providers.contains(model.provider()) {
-        problems.push(unknown(written, path, "provider", model.provider(), &vocabulary.providers));
+    if model.tier().is_none() && !known_names.providers.contains(model.provider()) {
+        problems.push(unknown(definition, path, "provider", model.provider(), &known_names.providers));
     }
 }
 
 fn unknown<T>(
-    written: &Located<T>,
+    definition: &Located<T>,
     path: &[PathSegment<'_>],
-    what: &str,
+    kind: &str,
     name: &str,
     known: &BTreeSet<String>,
 ) -> Problem {
-    let wanted = hint(name, known.iter().map(String::as_str));
-    written.error(path, ProblemKind::UnknownName, format!("there is no {what} `{name}`"), wanted)
+    let expected = hint(name, known.iter().map(String::as_str));
+    definition.error(path, ProblemKind::UnknownName, format!("there is no {kind} `{name}`"), expected)
 }

@@ -31,12 +31,12 @@ pub(super) fn check(all: &DefinitionSet) -> Vec<Problem> {
         let name = model.to_string();
         let path = [PathSegment::Name("models"), PathSegment::Name(&name)];
         if models.price(model, None).is_none() {
-            let wanted = "where a budget is set, its calls are refused";
+            let expected = "where a budget is set, its calls are refused";
             problems.push(file.warning(
                 &path,
                 ProblemKind::NoPrice,
                 format!("the model `{model}` has no price"),
-                wanted,
+                expected,
             ));
         }
         for other in spec.fallback.iter().filter(|other| other.tier().is_none() && models.model(other).is_none()) {
@@ -44,19 +44,19 @@ pub(super) fn check(all: &DefinitionSet) -> Vec<Problem> {
             problems.push(file.error(&path, ProblemKind::UnknownReference, found, "describe it under `models`"));
         }
     }
-    for written in &all.agents {
-        problems.extend(max_tokens_too_high(written, models));
-        let spec = &written.value.spec().implementation;
+    for definition in &all.agents {
+        problems.extend(max_tokens_too_high(definition, models));
+        let spec = &definition.value.spec().implementation;
         let model = spec.model.as_ref().filter(|model| model.tier().is_none());
         let named = model.into_iter().chain(&spec.fallback_models);
         for model in named.filter(|model| model.tier().is_none() && models.price(model, None).is_none()) {
             let path = [PathSegment::Name("implementation"), PathSegment::Name("model")];
-            let wanted = "where a budget is set, its calls are refused";
-            problems.push(written.warning(
+            let expected = "where a budget is set, its calls are refused";
+            problems.push(definition.warning(
                 &path,
                 ProblemKind::NoPrice,
                 format!("the model `{model}` has no price"),
-                wanted,
+                expected,
             ));
         }
     }
@@ -64,17 +64,17 @@ pub(super) fn check(all: &DefinitionSet) -> Vec<Problem> {
 }
 
 /// A provider refuses a request for a longer answer than its model can give.
-fn max_tokens_too_high(written: &Located<Agent>, models: &Models) -> Option<Problem> {
-    let agent = &written.value;
+fn max_tokens_too_high(definition: &Located<Agent>, models: &Models) -> Option<Problem> {
+    let agent = &definition.value;
     if agent.spec().implementation.runtime != RuntimeKind::Llm {
         return None;
     }
-    let wanted = u64::from(agent.tokens_max());
+    let expected = u64::from(agent.tokens_max());
     let chain = models.chain(&agent.model(), &agent.spec().implementation.fallback_models);
     let short = chain.iter().find_map(|model| {
         let max = models.model(model)?.output_tokens_max?;
-        (wanted > max).then(|| format!("the model `{model}` answers with at most {max} tokens, not {wanted}"))
+        (expected > max).then(|| format!("the model `{model}` answers with at most {max} tokens, not {expected}"))
     });
     let path = [PathSegment::Name("limits"), PathSegment::Name("max_tokens")];
-    short.map(|found| written.warning(&path, ProblemKind::InvalidValue, found, "its calls would be refused"))
+    short.map(|found| definition.warning(&path, ProblemKind::InvalidValue, found, "its calls would be refused"))
 }

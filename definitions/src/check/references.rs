@@ -10,35 +10,37 @@ use crate::yaml::PathSegment;
 
 pub(super) fn check(all: &DefinitionSet, index: &Index<'_>) -> Vec<Problem> {
     let mut problems = Vec::new();
-    for written in &all.agents {
-        category(all, written, &mut problems);
-        collaborators(index, written, &mut problems);
-        tools(index, written, &mut problems);
+    for definition in &all.agents {
+        category(all, definition, &mut problems);
+        collaborators(index, definition, &mut problems);
+        tools(index, definition, &mut problems);
     }
-    for written in &all.workflows {
-        for (at, step) in written.value.spec.steps.iter().enumerate() {
+    for definition in &all.workflows {
+        for (at, step) in definition.value.spec.steps.iter().enumerate() {
             let path = [PathSegment::Name("steps"), PathSegment::Item(at)];
-            let agents =
-                [("agent", step.agent.as_ref()), ("compensate", step.compensate.as_ref().map(|undo| &undo.agent))];
+            let agents = [
+                ("agent", step.agent.as_ref()),
+                ("compensate", step.compensate.as_ref().map(|compensation| &compensation.agent)),
+            ];
             for (member, id) in agents {
                 let Some(id) = id else { continue };
                 let inner = [path[0], path[1], PathSegment::Name(member), PathSegment::Name("agent")];
-                agent(index, written, &inner, id.as_str(), &mut problems);
+                agent_reference(index, definition, &inner, id.as_str(), &mut problems);
             }
             if let Some(id) = &step.workflow {
                 let inner = [path[0], path[1], PathSegment::Name("workflow")];
-                other(&index.workflows, written, &inner, "workflow", id.as_str(), &mut problems);
+                reference(&index.workflows, definition, &inner, "workflow", id.as_str(), &mut problems);
             }
             if let Some(id) = &step.team {
                 let inner = [path[0], path[1], PathSegment::Name("team")];
-                other(&index.teams, written, &inner, "team", id.as_str(), &mut problems);
+                reference(&index.teams, definition, &inner, "team", id.as_str(), &mut problems);
             }
         }
     }
-    for written in &all.teams {
-        let spec = written.value.spec();
+    for definition in &all.teams {
+        let spec = definition.value.spec();
         if spec.agents.is_empty() {
-            problems.push(written.error(
+            problems.push(definition.error(
                 &[PathSegment::Name("agents")],
                 ProblemKind::InvalidValue,
                 "the team has no agents",
@@ -48,79 +50,95 @@ pub(super) fn check(all: &DefinitionSet, index: &Index<'_>) -> Vec<Problem> {
         let mut members: BTreeSet<&str> = BTreeSet::new();
         for (at, id) in spec.agents.iter().enumerate() {
             let path = [PathSegment::Name("agents"), PathSegment::Item(at)];
-            agent(index, written, &path, id.as_str(), &mut problems);
+            agent_reference(index, definition, &path, id.as_str(), &mut problems);
             if let Lookup::Found(found) = index.agent(id)
                 && !members.insert(found.id().as_str())
             {
-                problems.push(written.error(&path, ProblemKind::DuplicateId, format!("`{id}` is there twice"), ""));
+                problems.push(definition.error(&path, ProblemKind::DuplicateId, format!("`{id}` is there twice"), ""));
             }
         }
         for (at, id) in spec.workflows.iter().enumerate() {
             let path = [PathSegment::Name("workflows"), PathSegment::Item(at)];
-            other(&index.workflows, written, &path, "workflow", id.as_str(), &mut problems);
+            reference(&index.workflows, definition, &path, "workflow", id.as_str(), &mut problems);
         }
     }
     problems
 }
 
-fn category(all: &DefinitionSet, written: &Located<Agent>, problems: &mut Vec<Problem>) {
-    let found = &written.value.spec().category;
+fn category(all: &DefinitionSet, definition: &Located<Agent>, problems: &mut Vec<Problem>) {
+    let found = &definition.value.spec().category;
     let mut known = all.categories.iter().flat_map(|file| &file.value.categories).map(|category| category.id.as_str());
-    if !all.claimed.categories && !known.clone().any(|id| id == found.as_str()) {
+    if !all.declared.categories && !known.clone().any(|id| id == found.as_str()) {
         let text = format!("there is no category `{found}`");
-        let wanted = hint(found.as_str(), known.by_ref());
-        problems.push(written.error(&[PathSegment::Name("category")], ProblemKind::UnknownReference, text, wanted));
+        let expected = hint(found.as_str(), known.by_ref());
+        problems.push(definition.error(
+            &[PathSegment::Name("category")],
+            ProblemKind::UnknownReference,
+            text,
+            expected,
+        ));
     }
 }
 
-fn collaborators(index: &Index<'_>, written: &Located<Agent>, problems: &mut Vec<Problem>) {
-    let named = &written.value.spec().collaboration.can_work_with;
+fn collaborators(index: &Index<'_>, definition: &Located<Agent>, problems: &mut Vec<Problem>) {
+    let named = &definition.value.spec().collaboration.can_work_with;
     for (at, id) in named.iter().enumerate() {
         let path = [PathSegment::Name("collaboration"), PathSegment::Name("can_work_with"), PathSegment::Item(at)];
-        agent(index, written, &path, id.as_str(), problems);
+        agent_reference(index, definition, &path, id.as_str(), problems);
     }
 }
 
 /// A tool that is an agent must exist, and one of the two must say that they work together, or the
 /// guard would refuse every call.
-fn tools(index: &Index<'_>, written: &Located<Agent>, problems: &mut Vec<Problem>) {
-    for (at, tool) in written.value.spec().tools.iter().enumerate() {
+fn tools(index: &Index<'_>, definition: &Located<Agent>, problems: &mut Vec<Problem>) {
+    for (at, tool) in definition.value.spec().tools.iter().enumerate() {
         let ToolRef::Agent(id) = tool else { continue };
         let path = [PathSegment::Name("tools"), PathSegment::Item(at)];
-        agent(index, written, &path, id.as_str(), problems);
+        agent_reference(index, definition, &path, id.as_str(), problems);
         let Lookup::Found(found) = index.agent(id) else { continue };
-        if found.id() != written.value.id()
-            && !says(index, &written.value, found)
-            && !says(index, found, &written.value)
+        if found.id() != definition.value.id()
+            && !lists_collaborator(index, &definition.value, found)
+            && !lists_collaborator(index, found, &definition.value)
         {
             let text = format!("every call of `{id}` would be denied: neither agent says that they work together");
-            let wanted = format!("add `{id}` to `collaboration.can_work_with`");
-            problems.push(written.error(&path, ProblemKind::InvalidValue, text, wanted));
+            let expected = format!("add `{id}` to `collaboration.can_work_with`");
+            problems.push(definition.error(&path, ProblemKind::InvalidValue, text, expected));
         }
     }
 }
 
-fn says(index: &Index<'_>, who: &Agent, whom: &Agent) -> bool {
-    who.spec().collaboration.can_work_with.iter().any(|id| match index.agent(id) {
-        Lookup::Found(found) => found.id() == whom.id(),
+fn lists_collaborator(index: &Index<'_>, caller: &Agent, callee: &Agent) -> bool {
+    caller.spec().collaboration.can_work_with.iter().any(|id| match index.agent(id) {
+        Lookup::Found(found) => found.id() == callee.id(),
         Lookup::Unreadable | Lookup::Missing => false,
     })
 }
 
-fn agent<T>(index: &Index<'_>, written: &Located<T>, path: &[PathSegment<'_>], id: &str, problems: &mut Vec<Problem>) {
-    other(&index.agents, written, path, "agent", id, problems);
+fn agent_reference<T>(
+    index: &Index<'_>,
+    definition: &Located<T>,
+    path: &[PathSegment<'_>],
+    id: &str,
+    problems: &mut Vec<Problem>,
+) {
+    reference(&index.agents, definition, path, "agent", id, problems);
 }
 
-fn other<T, K>(
+fn reference<T, K>(
     all: &std::collections::BTreeMap<&str, Option<&K>>,
-    written: &Located<T>,
+    definition: &Located<T>,
     path: &[PathSegment<'_>],
-    what: &str,
+    kind: &str,
     id: &str,
     problems: &mut Vec<Problem>,
 ) {
     if let Lookup::Missing = lookup(all, id) {
-        let wanted = hint(id, all.keys().copied());
-        problems.push(written.error(path, ProblemKind::UnknownReference, format!("there is no {what} `{id}`"), wanted));
+        let expected = hint(id, all.keys().copied());
+        problems.push(definition.error(
+            path,
+            ProblemKind::UnknownReference,
+            format!("there is no {kind} `{id}`"),
+            expected,
+        ));
     }
 }

@@ -14,37 +14,43 @@ use crate::yaml::PathSegment;
 
 pub(super) fn check(all: &DefinitionSet, index: &Index<'_>) -> Vec<Problem> {
     let mut problems = Vec::new();
-    for written in &all.workflows {
-        let spec = &written.value.spec;
+    for definition in &all.workflows {
+        let spec = &definition.value.spec;
         for (at, step) in spec.steps.iter().enumerate() {
             if let Some(Lookup::Found(agent)) = step.agent.as_ref().map(|id| index.agent(id)) {
-                let receiver = Receiver { what: "agent", id: agent.id().as_str(), fields: &agent.spec().inputs };
-                inputs(written, at, step, &receiver, &mut problems);
-                outputs(written, at, step, agent, &mut problems);
+                let receiver = Receiver { kind: "agent", id: agent.id().as_str(), fields: &agent.spec().inputs };
+                inputs(definition, at, step, &receiver, &mut problems);
+                outputs(definition, at, step, agent, &mut problems);
             }
             if let Some(Lookup::Found(inner)) = step.workflow.as_ref().map(|id| lookup(&index.workflows, id.as_str()))
                 && !inner.inputs.is_empty()
             {
-                let receiver = Receiver { what: "workflow", id: inner.workflow_id.as_str(), fields: &inner.inputs };
-                inputs(written, at, step, &receiver, &mut problems);
+                let receiver = Receiver { kind: "workflow", id: inner.workflow_id.as_str(), fields: &inner.inputs };
+                inputs(definition, at, step, &receiver, &mut problems);
             }
-            condition(written, index, at, step, &mut problems);
+            condition(definition, index, at, step, &mut problems);
             let path = [PathSegment::Name("steps"), PathSegment::Item(at), PathSegment::Name("inputs")];
             for (name, value) in &step.inputs {
-                let place = [path[0], path[1], path[2], PathSegment::Name(name)];
-                references(written, index, &place, value, &mut problems);
+                let path = [path[0], path[1], path[2], PathSegment::Name(name)];
+                references(definition, index, &path, value, &mut problems);
             }
         }
         for (name, value) in &spec.outputs {
-            references(written, index, &[PathSegment::Name("outputs"), PathSegment::Name(name)], value, &mut problems);
+            references(
+                definition,
+                index,
+                &[PathSegment::Name("outputs"), PathSegment::Name(name)],
+                value,
+                &mut problems,
+            );
         }
         if let Some(value) = &spec.final_output {
-            references(written, index, &[PathSegment::Name("final_output")], value, &mut problems);
+            references(definition, index, &[PathSegment::Name("final_output")], value, &mut problems);
         }
         if spec.outputs.is_empty() {
-            shadowed(written, &mut problems);
+            shadowed(definition, &mut problems);
         }
-        team(written, index, &mut problems);
+        team(definition, index, &mut problems);
     }
     problems
 }
@@ -52,24 +58,24 @@ pub(super) fn check(all: &DefinitionSet, index: &Index<'_>) -> Vec<Problem> {
 /// Who is given a step's inputs.
 struct Receiver<'a> {
     /// `agent` or `workflow`.
-    what: &'static str,
+    kind: &'static str,
     id: &'a str,
     fields: &'a [Field],
 }
 
 /// Every input that a step gives is one of the receiver's, or goes into its only text.
 fn inputs(
-    written: &Located<LoadedWorkflow>,
+    definition: &Located<LoadedWorkflow>,
     at: usize,
     step: &StepSpec,
     to: &Receiver<'_>,
     problems: &mut Vec<Problem>,
 ) {
-    let spec = &written.value.spec;
+    let spec = &definition.value.spec;
     let fields = to.fields;
-    let comes = |name: &str| step.inputs.contains_key(name) || spec.inputs.iter().any(|field| field.name == name);
+    let is_provided = |name: &str| step.inputs.contains_key(name) || spec.inputs.iter().any(|field| field.name == name);
     let gaps: Vec<_> =
-        fields.iter().filter(|field| field.required && field.default.is_none() && !comes(&field.name)).collect();
+        fields.iter().filter(|field| field.required && field.default.is_none() && !is_provided(&field.name)).collect();
     let known = |name: &str| fields.iter().any(|field| field.name == name);
     let undeclared: Vec<&String> = step.inputs.keys().filter(|name| !known(name)).collect();
     let only_text = fields.iter().filter(|field| field.required && field.field_type.is_text()).count() == 1;
@@ -81,21 +87,21 @@ fn inputs(
         let path =
             [PathSegment::Name("steps"), PathSegment::Item(at), PathSegment::Name("inputs"), PathSegment::Name(name)];
         let known = fields.iter().map(|field| field.name.as_str());
-        let found = format!("step `{}`: the {} `{}` has no input `{name}`", step.id, to.what, to.id);
-        problems.push(written.error(&path, ProblemKind::UnknownField, found, hint(name, known)));
+        let found = format!("step `{}`: the {} `{}` has no input `{name}`", step.id, to.kind, to.id);
+        problems.push(definition.error(&path, ProblemKind::UnknownField, found, hint(name, known)));
     }
     // A workflow that declares no inputs takes any, so nothing is known to be missing.
     for gap in gaps.iter().filter(|_| !spec.inputs.is_empty()) {
         let path = [PathSegment::Name("steps"), PathSegment::Item(at), PathSegment::Name("inputs")];
-        let found = format!("step `{}`: nothing gives the {}'s input `{}`", step.id, to.what, gap.name);
-        let wanted = "the run fails unless its context has it";
-        problems.push(written.warning(&path, ProblemKind::UnfilledInput, found, wanted));
+        let found = format!("step `{}`: nothing gives the {}'s input `{}`", step.id, to.kind, gap.name);
+        let expected = "the run fails unless its context has it";
+        problems.push(definition.warning(&path, ProblemKind::UnfilledInput, found, expected));
     }
 }
 
 /// An output that a condition looks at is one that its step has.
 fn condition(
-    written: &Located<LoadedWorkflow>,
+    definition: &Located<LoadedWorkflow>,
     index: &Index<'_>,
     at: usize,
     step: &StepSpec,
@@ -105,30 +111,36 @@ fn condition(
     let Some(Ok(condition)) = step.when.as_deref().map(Condition::compile) else { return };
     for (id, name) in condition.outputs() {
         let path = [PathSegment::Name("steps"), PathSegment::Item(at), PathSegment::Name("when")];
-        named_output(written, index, &path, (id, name), problems);
+        named_output(definition, index, &path, (id, name), problems);
     }
 }
 
 /// A name that a step gives to an output is one of the agent's, or the only name of that step.
-fn outputs(written: &Located<LoadedWorkflow>, at: usize, step: &StepSpec, agent: &Agent, problems: &mut Vec<Problem>) {
-    for (place, name) in step.outputs.iter().enumerate() {
+fn outputs(
+    definition: &Located<LoadedWorkflow>,
+    at: usize,
+    step: &StepSpec,
+    agent: &Agent,
+    problems: &mut Vec<Problem>,
+) {
+    for (position, name) in step.outputs.iter().enumerate() {
         if step.outputs.len() > 1 && agent.output(name).is_none() {
             let path = [
                 PathSegment::Name("steps"),
                 PathSegment::Item(at),
                 PathSegment::Name("outputs"),
-                PathSegment::Item(place),
+                PathSegment::Item(position),
             ];
             let known = agent.spec().outputs.iter().map(|field| field.name.as_str());
             let found = format!("step `{}`: the agent `{}` has no output `{name}`", step.id, agent.id());
-            problems.push(written.error(&path, ProblemKind::UnknownReference, found, hint(name, known)));
+            problems.push(definition.error(&path, ProblemKind::UnknownReference, found, hint(name, known)));
         }
     }
 }
 
 /// `${steps.x.outputs.y}` names an output that step `x` has.
 fn references(
-    written: &Located<LoadedWorkflow>,
+    definition: &Located<LoadedWorkflow>,
     index: &Index<'_>,
     path: &[PathSegment<'_>],
     value: &greenroom_protocol::Json,
@@ -138,28 +150,28 @@ fn references(
     let Ok(expr) = Expr::parse(value) else { return };
     for reference in expr.references() {
         if let (ReferenceRoot::Step(step), Some(name)) = (&reference.root, reference.name()) {
-            named_output(written, index, path, (step.as_str(), name), problems);
+            named_output(definition, index, path, (step.as_str(), name), problems);
         }
     }
 }
 
 fn named_output(
-    written: &Located<LoadedWorkflow>,
+    definition: &Located<LoadedWorkflow>,
     index: &Index<'_>,
     path: &[PathSegment<'_>],
     (step, name): (&str, &str),
     problems: &mut Vec<Problem>,
 ) {
-    let Some(known) = outputs_of(&written.value.spec, index, step) else { return };
+    let Some(known) = outputs_of(&definition.value.spec, index, step) else { return };
     if known.contains(name) {
         return;
     }
     let found = format!("step `{step}` has no output `{name}`");
-    let wanted = match hint(name, known.iter().copied()) {
+    let expected = match hint(name, known.iter().copied()) {
         empty if empty.is_empty() => format!("it has {}", known.into_iter().collect::<Vec<_>>().join(", ")),
-        meant => meant,
+        hint => hint,
     };
-    problems.push(written.error(path, ProblemKind::UnknownReference, found, wanted));
+    problems.push(definition.error(path, ProblemKind::UnknownReference, found, expected));
 }
 
 /// The outputs that a step is known to have; `None` if that is not known.
@@ -181,35 +193,35 @@ fn outputs_of<'a>(spec: &'a WorkflowSpec, index: &Index<'a>, step: &str) -> Opti
 }
 
 /// Without `outputs`, a run gives back every named output, and a name can only stand for one.
-fn shadowed(written: &Located<LoadedWorkflow>, problems: &mut Vec<Problem>) {
-    let mut seen: BTreeSet<&str> = BTreeSet::new();
-    for (at, step) in written.value.spec.steps.iter().enumerate() {
-        for (place, name) in step.outputs.iter().enumerate() {
-            if !seen.insert(name) {
+fn shadowed(definition: &Located<LoadedWorkflow>, problems: &mut Vec<Problem>) {
+    let mut names: BTreeSet<&str> = BTreeSet::new();
+    for (at, step) in definition.value.spec.steps.iter().enumerate() {
+        for (position, name) in step.outputs.iter().enumerate() {
+            if !names.insert(name) {
                 let path = [
                     PathSegment::Name("steps"),
                     PathSegment::Item(at),
                     PathSegment::Name("outputs"),
-                    PathSegment::Item(place),
+                    PathSegment::Item(position),
                 ];
                 let found = format!("step `{}`: an earlier step also names `{name}`", step.id);
-                let wanted = "the run gives back the later one; say which in `outputs`";
-                problems.push(written.warning(&path, ProblemKind::DuplicateId, found, wanted));
+                let expected = "the run gives back the later one; say which in `outputs`";
+                problems.push(definition.warning(&path, ProblemKind::DuplicateId, found, expected));
             }
         }
     }
 }
 
 /// A team runs only the workflows that it names.
-fn team(written: &Located<LoadedWorkflow>, index: &Index<'_>, problems: &mut Vec<Problem>) {
-    for (at, step) in written.value.spec.steps.iter().enumerate() {
+fn team(definition: &Located<LoadedWorkflow>, index: &Index<'_>, problems: &mut Vec<Problem>) {
+    for (at, step) in definition.value.spec.steps.iter().enumerate() {
         let (Some(team), Some(workflow)) = (&step.team, &step.workflow) else { continue };
         let Lookup::Found(spec) = lookup(&index.teams, team.as_str()) else { continue };
         if !spec.workflows.is_empty() && !spec.workflows.contains(workflow) {
             let path = [PathSegment::Name("steps"), PathSegment::Item(at), PathSegment::Name("workflow")];
             let found = format!("step `{}`: the team `{team}` does not run `{workflow}`", step.id);
             let known = spec.workflows.iter().map(AsRef::as_ref);
-            problems.push(written.error(&path, ProblemKind::InvalidValue, found, hint(workflow.as_str(), known)));
+            problems.push(definition.error(&path, ProblemKind::InvalidValue, found, hint(workflow.as_str(), known)));
         }
     }
 }

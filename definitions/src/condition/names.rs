@@ -36,18 +36,18 @@ pub(super) enum VariableRef {
 /// # Errors
 /// A variable that does not exist, as a sentence.
 pub(super) fn variable_refs(expression: &IdedExpr) -> Result<BTreeSet<VariableRef>, String> {
-    let mut walk = Walk { found: BTreeSet::new(), local: Vec::new() };
-    walk.expression(expression)?;
-    Ok(walk.found)
+    let mut collector = VariableCollector { found: BTreeSet::new(), local: Vec::new() };
+    collector.expression(expression)?;
+    Ok(collector.found)
 }
 
-struct Walk {
+struct VariableCollector {
     found: BTreeSet<VariableRef>,
     /// Variables of the comprehension that is being walked.
     local: Vec<String>,
 }
 
-impl Walk {
+impl VariableCollector {
     fn expression(&mut self, ided: &IdedExpr) -> Result<(), String> {
         match &ided.expr {
             Expr::Unspecified | Expr::Literal(_) => Ok(()),
@@ -65,14 +65,14 @@ impl Walk {
             Expr::Struct(made) => made.entries.iter().try_for_each(|entry| self.entry(&entry.expr)),
             Expr::Comprehension(loops) => {
                 self.expression(&loops.iter_range)?;
-                let before = self.local.len();
+                let outer = self.local.len();
                 self.local.push(loops.iter_var.clone());
                 self.local.extend(loops.iter_var2.clone());
                 self.local.push(loops.accu_var.clone());
                 for part in [&loops.accu_init, &loops.loop_cond, &loops.loop_step, &loops.result] {
                     self.expression(part)?;
                 }
-                self.local.truncate(before);
+                self.local.truncate(outer);
                 Ok(())
             }
         }
@@ -94,7 +94,7 @@ impl Walk {
         if self.local.iter().any(|local| local == root) {
             return Ok(());
         }
-        let named = match (root, rest) {
+        let reference = match (root, rest) {
             ("inputs", [field, ..]) => VariableRef::Input((*field).to_owned()),
             ("inputs", []) => VariableRef::Inputs,
             ("context", [field, ..]) => VariableRef::Context((*field).to_owned()),
@@ -110,7 +110,7 @@ impl Walk {
                 return Err(format!("the condition looks at `{other}`{hint}; it may look at {known}"));
             }
         };
-        self.found.insert(named);
+        self.found.insert(reference);
         Ok(())
     }
 }

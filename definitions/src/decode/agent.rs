@@ -17,25 +17,25 @@ const ATTEMPTS_MAX: u32 = 20;
 /// Memories that one recall may bring.
 const RECALL_MAX: u32 = 50;
 
-pub(crate) fn agent(reader: &mut Decoder, node: &Node) -> Option<AgentSpec> {
-    let mut fields = MapFields::of(reader, node, "an agent")?;
-    let agent_id = fields.required(reader, "agent_id", parsed);
-    let name = fields.required(reader, "name", name);
-    let category = fields.required(reader, "category", parsed);
-    let description = fields.required(reader, "description", self::name);
-    let version = fields.required(reader, "version", text);
-    let capabilities = fields.or_default(reader, "capabilities", texts);
-    let inputs = fields.or_default(reader, "inputs", inputs);
-    let outputs = fields.required(reader, "outputs", outputs);
-    let collaboration = fields.or_default(reader, "collaboration", collaboration);
-    let policies = fields.or_default(reader, "policies", texts);
-    let implementation = fields.required(reader, "implementation", implementation);
-    let tools = fields.or_default(reader, "tools", tools);
-    let memory_recall = fields.optional(reader, "memory_recall", memory_recall);
-    let limits = fields.or_default(reader, "limits", limits);
-    let retry = fields.optional(reader, "retry", retry);
-    let examples = fields.or_default(reader, "examples", examples);
-    fields.finish(reader);
+pub(crate) fn agent(decoder: &mut Decoder, node: &Node) -> Option<AgentSpec> {
+    let mut fields = MapFields::new(decoder, node, "an agent")?;
+    let agent_id = fields.required(decoder, "agent_id", parsed);
+    let name = fields.required(decoder, "name", name);
+    let category = fields.required(decoder, "category", parsed);
+    let description = fields.required(decoder, "description", self::name);
+    let version = fields.required(decoder, "version", text);
+    let capabilities = fields.or_default(decoder, "capabilities", texts);
+    let inputs = fields.or_default(decoder, "inputs", inputs);
+    let outputs = fields.required(decoder, "outputs", outputs);
+    let collaboration = fields.or_default(decoder, "collaboration", collaboration);
+    let policies = fields.or_default(decoder, "policies", texts);
+    let implementation = fields.required(decoder, "implementation", implementation);
+    let tools = fields.or_default(decoder, "tools", tools);
+    let memory_recall = fields.optional(decoder, "memory_recall", memory_recall);
+    let limits = fields.or_default(decoder, "limits", limits);
+    let retry = fields.optional(decoder, "retry", retry);
+    let examples = fields.or_default(decoder, "examples", examples);
+    fields.finish(decoder);
     Some(AgentSpec {
         agent_id: agent_id?,
         name: name?,
@@ -56,24 +56,24 @@ pub(crate) fn agent(reader: &mut Decoder, node: &Node) -> Option<AgentSpec> {
     })
 }
 
-fn collaboration(reader: &mut Decoder, node: &Node) -> Option<Collaboration> {
-    let mut fields = MapFields::of(reader, node, "a collaboration")?;
-    let can_work_with = fields.or_default(reader, "can_work_with", ids);
-    let provides_to_team = fields.or_default(reader, "provides_to_team", ids);
-    fields.finish(reader);
+fn collaboration(decoder: &mut Decoder, node: &Node) -> Option<Collaboration> {
+    let mut fields = MapFields::new(decoder, node, "a collaboration")?;
+    let can_work_with = fields.or_default(decoder, "can_work_with", ids);
+    let provides_to_team = fields.or_default(decoder, "provides_to_team", ids);
+    fields.finish(decoder);
     Some(Collaboration { can_work_with: can_work_with?, provides_to_team: provides_to_team? })
 }
 
-fn implementation(reader: &mut Decoder, node: &Node) -> Option<Implementation> {
-    let mut fields = MapFields::of(reader, node, "an implementation")?;
-    let runtime = fields.required(reader, "runtime", runtime);
-    let handler = fields.optional(reader, "handler", name);
-    let model = fields.optional(reader, "model", model);
-    let fallback_models = fields.or_default(reader, "fallback_models", models);
-    let prompt = fields.optional(reader, "prompt", prompt);
-    let timeout = fields.optional(reader, "timeout", seconds);
-    let memory = fields.optional(reader, "memory", positive);
-    fields.finish(reader);
+fn implementation(decoder: &mut Decoder, node: &Node) -> Option<Implementation> {
+    let mut fields = MapFields::new(decoder, node, "an implementation")?;
+    let runtime = fields.required(decoder, "runtime", runtime);
+    let handler = fields.optional(decoder, "handler", name);
+    let model = fields.optional(decoder, "model", model);
+    let fallback_models = fields.or_default(decoder, "fallback_models", models);
+    let prompt = fields.optional(decoder, "prompt", prompt);
+    let timeout = fields.optional(decoder, "timeout", seconds);
+    let memory = fields.optional(decoder, "memory", positive);
+    fields.finish(decoder);
     Some(Implementation {
         runtime: runtime?,
         handler: handler?,
@@ -85,72 +85,72 @@ fn implementation(reader: &mut Decoder, node: &Node) -> Option<Implementation> {
     })
 }
 
-fn runtime(reader: &mut Decoder, node: &Node) -> Option<RuntimeKind> {
+fn runtime(decoder: &mut Decoder, node: &Node) -> Option<RuntimeKind> {
     let all: Vec<(&str, RuntimeKind)> = RuntimeKind::ALL.iter().map(|runtime| (runtime.as_str(), *runtime)).collect();
-    one_of(reader, node, &all)
+    one_of(decoder, node, &all)
 }
 
-pub(super) fn model(reader: &mut Decoder, node: &Node) -> Option<ModelRef> {
-    let text = text(reader, node)?;
+pub(super) fn model(decoder: &mut Decoder, node: &Node) -> Option<ModelRef> {
+    let text = text(decoder, node)?;
     match text.parse() {
         Ok(model) => Some(model),
-        Err(why) => {
+        Err(message) => {
             let tiers = crate::models::Tier::ALL.iter().map(|tier| tier.as_str());
             let hint = text.strip_prefix("tier.").and_then(|tier| did_you_mean(tier, tiers));
-            let wanted = hint.map_or(why, trimmed);
-            reader.error(node.at, ProblemKind::InvalidValue, format!("{text:?} is no model"), wanted);
+            let expected = hint.map_or(message, trimmed);
+            decoder.error(node.at, ProblemKind::InvalidValue, format!("{text:?} is no model"), expected);
             None
         }
     }
 }
 
-pub(super) fn models(reader: &mut Decoder, node: &Node) -> Option<Vec<ModelRef>> {
-    list(reader, node, model)
+pub(super) fn models(decoder: &mut Decoder, node: &Node) -> Option<Vec<ModelRef>> {
+    list(decoder, node, model)
 }
 
-fn prompt(reader: &mut Decoder, node: &Node) -> Option<PromptSpec> {
-    let mut fields = MapFields::of(reader, node, "a prompt")?;
-    let system = fields.optional(reader, "system", text);
-    let user = fields.optional(reader, "user", text);
-    fields.finish(reader);
+fn prompt(decoder: &mut Decoder, node: &Node) -> Option<PromptSpec> {
+    let mut fields = MapFields::new(decoder, node, "a prompt")?;
+    let system = fields.optional(decoder, "system", text);
+    let user = fields.optional(decoder, "user", text);
+    fields.finish(decoder);
     Some(PromptSpec { system: system?, user: user? })
 }
 
 /// A time in seconds.
-pub(super) fn seconds(reader: &mut Decoder, node: &Node) -> Option<u64> {
-    let seconds = positive(reader, node)?;
+pub(super) fn seconds(decoder: &mut Decoder, node: &Node) -> Option<u64> {
+    let seconds = positive(decoder, node)?;
     if seconds > TIMEOUT_SECONDS_MAX {
-        let wanted = format!("at most {TIMEOUT_SECONDS_MAX}");
-        reader.error(node.at, ProblemKind::InvalidValue, format!("{seconds} seconds are too long"), wanted);
+        let expected = format!("at most {TIMEOUT_SECONDS_MAX}");
+        decoder.error(node.at, ProblemKind::InvalidValue, format!("{seconds} seconds are too long"), expected);
         return None;
     }
     Some(seconds)
 }
 
-fn tools(reader: &mut Decoder, node: &Node) -> Option<Vec<ToolRef>> {
-    list(reader, node, parsed)
+fn tools(decoder: &mut Decoder, node: &Node) -> Option<Vec<ToolRef>> {
+    list(decoder, node, parsed)
 }
 
-fn memory_recall(reader: &mut Decoder, node: &Node) -> Option<MemoryRecall> {
-    let mut fields = MapFields::of(reader, node, "a memory recall")?;
-    let query = fields.required(reader, "query", identifier);
-    let limit = fields.required(reader, "limit", positive_u32);
-    fields.finish(reader);
+fn memory_recall(decoder: &mut Decoder, node: &Node) -> Option<MemoryRecall> {
+    let mut fields = MapFields::new(decoder, node, "a memory recall")?;
+    let query = fields.required(decoder, "query", identifier);
+    let limit = fields.required(decoder, "limit", positive_u32);
+    fields.finish(decoder);
     let recall = MemoryRecall { query: query?, limit: limit? };
     if recall.limit > RECALL_MAX {
         let found = format!("{} memories are too many", recall.limit);
-        reader.error(node.at, ProblemKind::InvalidValue, found, format!("at most {RECALL_MAX}"));
+        decoder.error(node.at, ProblemKind::InvalidValue, found, format!("at most {RECALL_MAX}"));
     }
     Some(recall)
 }
 
-fn limits(reader: &mut Decoder, node: &Node) -> Option<AgentLimits> {
-    let mut fields = MapFields::of(reader, node, "an agent's limits")?;
-    let max_tokens = fields.optional(reader, "max_tokens", positive_u32);
-    let max_cost_usd = fields.optional(reader, "max_cost_usd", amount);
-    let max_turns = fields.optional(reader, "max_turns", positive_u32);
-    let max_concurrency = fields.optional(reader, "max_concurrency", positive_u32);
-    fields.finish(reader);
+fn limits(decoder: &mut Decoder, node: &Node) -> Option<AgentLimits> {
+    let mut fields = MapFields::new(decoder, node, "an agent's limits")?;
+    let max_tokens = fields.optional(decoder, "max_tokens", positive_u32);
+    let max_cost_usd = fields.optional(decoder, "max_cost_usd", amount);
+    let max_turns = fields.optional(decoder, "max_turns", positive_u32);
+    let max_concurrency = fields.optional(decoder, "max_concurrency", positive_u32);
+    fields.finish(decoder);
     Some(AgentLimits {
         max_tokens: max_tokens?,
         max_cost_usd: max_cost_usd?,
@@ -159,13 +159,13 @@ fn limits(reader: &mut Decoder, node: &Node) -> Option<AgentLimits> {
     })
 }
 
-pub(super) fn retry(reader: &mut Decoder, node: &Node) -> Option<Retry> {
-    let mut fields = MapFields::of(reader, node, "a retry")?;
-    let max_attempts = fields.required(reader, "max_attempts", positive_u32);
-    let backoff = fields.or_default(reader, "backoff", backoff);
-    let delay = fields.optional(reader, "delay", amount);
-    let max_delay = fields.optional(reader, "max_delay", amount);
-    fields.finish(reader);
+pub(super) fn retry(decoder: &mut Decoder, node: &Node) -> Option<Retry> {
+    let mut fields = MapFields::new(decoder, node, "a retry")?;
+    let max_attempts = fields.required(decoder, "max_attempts", positive_u32);
+    let backoff = fields.or_default(decoder, "backoff", backoff);
+    let delay = fields.optional(decoder, "delay", amount);
+    let max_delay = fields.optional(decoder, "max_delay", amount);
+    fields.finish(decoder);
     let retry = Retry {
         max_attempts: max_attempts?,
         backoff: backoff?,
@@ -174,23 +174,23 @@ pub(super) fn retry(reader: &mut Decoder, node: &Node) -> Option<Retry> {
     };
     if retry.max_attempts > ATTEMPTS_MAX {
         let found = format!("{} attempts are too many", retry.max_attempts);
-        reader.error(node.at, ProblemKind::InvalidValue, found, format!("at most {ATTEMPTS_MAX}"));
+        decoder.error(node.at, ProblemKind::InvalidValue, found, format!("at most {ATTEMPTS_MAX}"));
     }
     Some(retry)
 }
 
-fn backoff(reader: &mut Decoder, node: &Node) -> Option<Backoff> {
-    one_of(reader, node, &[("fixed", Backoff::Fixed), ("exponential", Backoff::Exponential)])
+fn backoff(decoder: &mut Decoder, node: &Node) -> Option<Backoff> {
+    one_of(decoder, node, &[("fixed", Backoff::Fixed), ("exponential", Backoff::Exponential)])
 }
 
-fn examples(reader: &mut Decoder, node: &Node) -> Option<Vec<Example>> {
-    list(reader, node, example)
+fn examples(decoder: &mut Decoder, node: &Node) -> Option<Vec<Example>> {
+    list(decoder, node, example)
 }
 
-fn example(reader: &mut Decoder, node: &Node) -> Option<Example> {
-    let mut fields = MapFields::of(reader, node, "an example")?;
-    let inputs = fields.required(reader, "inputs", values);
-    let expect = fields.or_default(reader, "expect", values);
-    fields.finish(reader);
+fn example(decoder: &mut Decoder, node: &Node) -> Option<Example> {
+    let mut fields = MapFields::new(decoder, node, "an example")?;
+    let inputs = fields.required(decoder, "inputs", values);
+    let expect = fields.or_default(decoder, "expect", values);
+    fields.finish(decoder);
     Some(Example { inputs: inputs?, expect: expect? })
 }

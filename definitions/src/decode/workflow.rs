@@ -13,20 +13,20 @@ use crate::team::TeamSpec;
 use crate::workflow::{ApprovalSpec, CompensateSpec, ForEachSpec, OnError, RunLimits, StepSpec, WorkflowSpec};
 use crate::yaml::Node;
 
-pub(crate) fn workflow(reader: &mut Decoder, node: &Node) -> Option<WorkflowSpec> {
-    let mut fields = MapFields::of(reader, node, "a workflow")?;
-    let workflow_id = fields.required(reader, "workflow_id", parsed);
-    let name = fields.required(reader, "name", name);
-    let description = fields.or_default(reader, "description", text);
-    let version = fields.optional(reader, "version", text);
-    let inputs = fields.or_default(reader, "inputs", inputs);
-    let steps = fields.required(reader, "steps", steps);
-    let outputs = fields.or_default(reader, "outputs", outputs);
-    let final_output = fields.optional(reader, "final_output", json);
-    let policies = fields.or_default(reader, "policies", texts);
-    let limits = fields.or_default(reader, "limits", limits);
-    let timeout = fields.optional(reader, "timeout", seconds);
-    fields.finish(reader);
+pub(crate) fn workflow(decoder: &mut Decoder, node: &Node) -> Option<WorkflowSpec> {
+    let mut fields = MapFields::new(decoder, node, "a workflow")?;
+    let workflow_id = fields.required(decoder, "workflow_id", parsed);
+    let name = fields.required(decoder, "name", name);
+    let description = fields.or_default(decoder, "description", text);
+    let version = fields.optional(decoder, "version", text);
+    let inputs = fields.or_default(decoder, "inputs", inputs);
+    let steps = fields.required(decoder, "steps", steps);
+    let outputs = fields.or_default(decoder, "outputs", outputs);
+    let final_output = fields.optional(decoder, "final_output", json);
+    let policies = fields.or_default(decoder, "policies", texts);
+    let limits = fields.or_default(decoder, "limits", limits);
+    let timeout = fields.optional(decoder, "timeout", seconds);
+    fields.finish(decoder);
     Some(WorkflowSpec {
         workflow_id: workflow_id?,
         name: name?,
@@ -42,39 +42,39 @@ pub(crate) fn workflow(reader: &mut Decoder, node: &Node) -> Option<WorkflowSpec
     })
 }
 
-fn outputs(reader: &mut Decoder, node: &Node) -> Option<BTreeMap<String, Json>> {
-    values(reader, node)
+fn outputs(decoder: &mut Decoder, node: &Node) -> Option<BTreeMap<String, Json>> {
+    values(decoder, node)
 }
 
-fn limits(reader: &mut Decoder, node: &Node) -> Option<RunLimits> {
-    let mut fields = MapFields::of(reader, node, "a run's limits")?;
-    let max_tokens = fields.optional(reader, "max_tokens", positive);
-    let max_cost_usd = fields.optional(reader, "max_cost_usd", amount);
-    fields.finish(reader);
+fn limits(decoder: &mut Decoder, node: &Node) -> Option<RunLimits> {
+    let mut fields = MapFields::new(decoder, node, "a run's limits")?;
+    let max_tokens = fields.optional(decoder, "max_tokens", positive);
+    let max_cost_usd = fields.optional(decoder, "max_cost_usd", amount);
+    fields.finish(decoder);
     Some(RunLimits { max_tokens: max_tokens?, max_cost_usd: max_cost_usd? })
 }
 
-fn steps(reader: &mut Decoder, node: &Node) -> Option<Vec<StepSpec>> {
-    list(reader, node, step)
+fn steps(decoder: &mut Decoder, node: &Node) -> Option<Vec<StepSpec>> {
+    list(decoder, node, step)
 }
 
-fn step(reader: &mut Decoder, node: &Node) -> Option<StepSpec> {
-    let mut fields = MapFields::of(reader, node, "a step")?;
-    let id = fields.required(reader, "id", parsed);
-    let agent = fields.optional(reader, "agent", parsed);
-    let workflow = fields.optional(reader, "workflow", parsed);
-    let team = fields.optional(reader, "team", parsed);
-    let depends_on = fields.or_default(reader, "depends_on", ids);
-    let inputs = fields.or_default(reader, "inputs", values);
-    let outputs = fields.or_default(reader, "outputs", names);
-    let parallel_with = fields.or_default(reader, "parallel_with", ids);
-    let when = fields.optional(reader, "when", text);
-    let for_each = fields.optional(reader, "for_each", for_each);
-    let retry = fields.optional(reader, "retry", retry);
-    let timeout = fields.optional(reader, "timeout", seconds);
-    let approval = fields.optional(reader, "approval", approval);
-    let compensate = fields.optional(reader, "compensate", compensate);
-    fields.finish(reader);
+fn step(decoder: &mut Decoder, node: &Node) -> Option<StepSpec> {
+    let mut fields = MapFields::new(decoder, node, "a step")?;
+    let id = fields.required(decoder, "id", parsed);
+    let agent = fields.optional(decoder, "agent", parsed);
+    let workflow = fields.optional(decoder, "workflow", parsed);
+    let team = fields.optional(decoder, "team", parsed);
+    let depends_on = fields.or_default(decoder, "depends_on", ids);
+    let inputs = fields.or_default(decoder, "inputs", values);
+    let outputs = fields.or_default(decoder, "outputs", names);
+    let parallel_with = fields.or_default(decoder, "parallel_with", ids);
+    let when = fields.optional(decoder, "when", text);
+    let for_each = fields.optional(decoder, "for_each", for_each);
+    let retry = fields.optional(decoder, "retry", retry);
+    let timeout = fields.optional(decoder, "timeout", seconds);
+    let approval = fields.optional(decoder, "approval", approval);
+    let compensate = fields.optional(decoder, "compensate", compensate);
+    fields.finish(decoder);
     Some(StepSpec {
         id: id?,
         agent: agent?,
@@ -93,16 +93,16 @@ fn step(reader: &mut Decoder, node: &Node) -> Option<StepSpec> {
     })
 }
 
-fn names(reader: &mut Decoder, node: &Node) -> Option<Vec<String>> {
-    list(reader, node, identifier)
+fn names(decoder: &mut Decoder, node: &Node) -> Option<Vec<String>> {
+    list(decoder, node, identifier)
 }
 
-fn for_each(reader: &mut Decoder, node: &Node) -> Option<ForEachSpec> {
-    let mut fields = MapFields::of(reader, node, "a `for_each`")?;
-    let items = fields.required(reader, "items", json);
-    let max_concurrency = fields.optional(reader, "max_concurrency", positive_u32);
-    let on_error = fields.or_default(reader, "on_error", on_error);
-    fields.finish(reader);
+fn for_each(decoder: &mut Decoder, node: &Node) -> Option<ForEachSpec> {
+    let mut fields = MapFields::new(decoder, node, "a `for_each`")?;
+    let items = fields.required(decoder, "items", json);
+    let max_concurrency = fields.optional(decoder, "max_concurrency", positive_u32);
+    let on_error = fields.or_default(decoder, "on_error", on_error);
+    fields.finish(decoder);
     Some(ForEachSpec {
         items: items?,
         max_concurrency: max_concurrency?.unwrap_or(ForEachSpec::concurrency_default()),
@@ -110,37 +110,37 @@ fn for_each(reader: &mut Decoder, node: &Node) -> Option<ForEachSpec> {
     })
 }
 
-fn on_error(reader: &mut Decoder, node: &Node) -> Option<OnError> {
+fn on_error(decoder: &mut Decoder, node: &Node) -> Option<OnError> {
     let all = [("fail", OnError::Fail), ("continue", OnError::Continue), ("compensate", OnError::Compensate)];
-    one_of(reader, node, &all)
+    one_of(decoder, node, &all)
 }
 
-fn approval(reader: &mut Decoder, node: &Node) -> Option<ApprovalSpec> {
-    let mut fields = MapFields::of(reader, node, "an approval")?;
-    let prompt = fields.required(reader, "prompt", name);
-    fields.finish(reader);
+fn approval(decoder: &mut Decoder, node: &Node) -> Option<ApprovalSpec> {
+    let mut fields = MapFields::new(decoder, node, "an approval")?;
+    let prompt = fields.required(decoder, "prompt", name);
+    fields.finish(decoder);
     Some(ApprovalSpec { prompt: prompt? })
 }
 
-fn compensate(reader: &mut Decoder, node: &Node) -> Option<CompensateSpec> {
-    let mut fields = MapFields::of(reader, node, "a compensation")?;
-    let agent = fields.required(reader, "agent", parsed);
-    let inputs = fields.or_default(reader, "inputs", values);
-    fields.finish(reader);
+fn compensate(decoder: &mut Decoder, node: &Node) -> Option<CompensateSpec> {
+    let mut fields = MapFields::new(decoder, node, "a compensation")?;
+    let agent = fields.required(decoder, "agent", parsed);
+    let inputs = fields.or_default(decoder, "inputs", values);
+    fields.finish(decoder);
     Some(CompensateSpec { agent: agent?, inputs: inputs? })
 }
 
-pub(crate) fn team(reader: &mut Decoder, node: &Node) -> Option<TeamSpec> {
-    let mut fields = MapFields::of(reader, node, "a team")?;
-    let team_id = fields.required(reader, "team_id", parsed);
-    let name = fields.required(reader, "name", name);
-    let description = fields.or_default(reader, "description", text);
-    let agents = fields.required(reader, "agents", ids);
-    let workflows = fields.or_default(reader, "workflows", ids);
-    let shared_context = fields.or_default(reader, "shared_context", values);
-    let policies = fields.or_default(reader, "policies", texts);
-    let limits = fields.or_default(reader, "limits", limits);
-    fields.finish(reader);
+pub(crate) fn team(decoder: &mut Decoder, node: &Node) -> Option<TeamSpec> {
+    let mut fields = MapFields::new(decoder, node, "a team")?;
+    let team_id = fields.required(decoder, "team_id", parsed);
+    let name = fields.required(decoder, "name", name);
+    let description = fields.or_default(decoder, "description", text);
+    let agents = fields.required(decoder, "agents", ids);
+    let workflows = fields.or_default(decoder, "workflows", ids);
+    let shared_context = fields.or_default(decoder, "shared_context", values);
+    let policies = fields.or_default(decoder, "policies", texts);
+    let limits = fields.or_default(decoder, "limits", limits);
+    fields.finish(decoder);
     Some(TeamSpec {
         team_id: team_id?,
         name: name?,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::problem::{Location, Problem, ProblemKind, Severity};
 use crate::yaml::{Node, PathSegment};
 
-/// A definition, and where it is written.
+/// A definition, and where it is definition.
 pub(crate) struct Located<T> {
     pub(crate) value: T,
     pub(crate) node: Node,
@@ -20,17 +20,17 @@ impl<T> Located<T> {
         &self,
         severity: Severity,
         path: &[PathSegment<'_>],
-        flaw: ProblemKind,
+        kind: ProblemKind,
         found: impl Into<String>,
-        wanted: impl Into<String>,
+        expected: impl Into<String>,
     ) -> Problem {
         let at = self.node.nearest(path).at;
         Problem {
-            place: Location { file: self.file.clone(), line: at.line, column: at.column },
+            location: Location { file: self.file.clone(), line: at.line, column: at.column },
             severity,
-            kind: flaw,
+            kind,
             found: found.into(),
-            expected: wanted.into(),
+            expected: expected.into(),
         }
     }
 
@@ -38,22 +38,22 @@ impl<T> Located<T> {
     pub(crate) fn error(
         &self,
         path: &[PathSegment<'_>],
-        flaw: ProblemKind,
+        kind: ProblemKind,
         found: impl Into<String>,
-        wanted: impl Into<String>,
+        expected: impl Into<String>,
     ) -> Problem {
-        self.problem(Severity::Error, path, flaw, found, wanted)
+        self.problem(Severity::Error, path, kind, found, expected)
     }
 
     /// A problem that somebody should know.
     pub(crate) fn warning(
         &self,
         path: &[PathSegment<'_>],
-        flaw: ProblemKind,
+        kind: ProblemKind,
         found: impl Into<String>,
-        wanted: impl Into<String>,
+        expected: impl Into<String>,
     ) -> Problem {
-        self.problem(Severity::Warning, path, flaw, found, wanted)
+        self.problem(Severity::Warning, path, kind, found, expected)
     }
 }
 

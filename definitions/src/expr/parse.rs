@@ -16,19 +16,20 @@ pub(super) fn text(text: &str) -> Result<Expr, String> {
     let mut rest = text;
     while let Some(at) = rest.find("${") {
         let before = rest.get(..at).unwrap_or_default();
-        let behind = rest.get(at + 2..).unwrap_or_default();
+        let after_brace = rest.get(at + 2..).unwrap_or_default();
         if let Some(escaped) = before.strip_suffix('$') {
             plain.push_str(escaped);
             plain.push_str("${");
-            rest = behind;
+            rest = after_brace;
             continue;
         }
         plain.push_str(before);
         if !plain.is_empty() {
             parts.push(TextPart::Text(std::mem::take(&mut plain)));
         }
-        let (inside, after) =
-            behind.split_once('}').ok_or_else(|| format!("the reference `${{{behind}` has no closing brace"))?;
+        let (inside, after) = after_brace
+            .split_once('}')
+            .ok_or_else(|| format!("the reference `${{{after_brace}` has no closing brace"))?;
         parts.push(TextPart::Reference(reference(inside.trim())?));
         rest = after;
     }
@@ -40,7 +41,7 @@ pub(super) fn text(text: &str) -> Result<Expr, String> {
         parts.push(TextPart::Text(plain));
     }
     match parts.pop() {
-        Some(TextPart::Reference(reference)) if parts.is_empty() => Ok(Expr::Whole(reference)),
+        Some(TextPart::Reference(reference)) if parts.is_empty() => Ok(Expr::Reference(reference)),
         Some(last) => {
             parts.push(last);
             Ok(Expr::Text(parts))
@@ -50,30 +51,30 @@ pub(super) fn text(text: &str) -> Result<Expr, String> {
 }
 
 pub(super) fn reference(text: &str) -> Result<Reference, String> {
-    let wrong = |why: String| format!("the reference `${{{text}}}` {why}");
-    let segments = segments(text).map_err(&wrong)?;
+    let invalid = |message: String| format!("the reference `${{{text}}}` {message}");
+    let segments = segments(text).map_err(&invalid)?;
     let mut path = segments.into_iter();
     let root = match path.next() {
         Some(Segment::Name(name)) => name,
-        Some(Segment::Index(_)) | None => return Err(wrong("is empty".into())),
+        Some(Segment::Index(_)) | None => return Err(invalid("is empty".into())),
     };
     let root = match root.as_str() {
         "inputs" => ReferenceRoot::Inputs,
         "context" => ReferenceRoot::Context,
         "item" => ReferenceRoot::Item,
         "index" => ReferenceRoot::Index,
-        "steps" => step(&mut path).map_err(&wrong)?,
+        "steps" => step(&mut path).map_err(&invalid)?,
         other => {
             let hint = did_you_mean(other, ROOTS.iter().copied()).unwrap_or_default();
-            return Err(wrong(format!("begins with `{other}`{hint}; it may begin with {}", ROOTS.join(", "))));
+            return Err(invalid(format!("begins with `{other}`{hint}; it may begin with {}", ROOTS.join(", "))));
         }
     };
     let path: Vec<Segment> = path.collect();
     match (&root, path.first()) {
         (ReferenceRoot::Inputs | ReferenceRoot::Context | ReferenceRoot::Step(_), Some(Segment::Index(_))) => {
-            Err(wrong("has a number where a name must stand".into()))
+            Err(invalid("has a number where a name must stand".into()))
         }
-        (ReferenceRoot::Index, Some(_)) => Err(wrong("goes into a number".into())),
+        (ReferenceRoot::Index, Some(_)) => Err(invalid("goes into a number".into())),
         (
             ReferenceRoot::Inputs
             | ReferenceRoot::Context
@@ -92,7 +93,7 @@ fn step(path: &mut impl Iterator<Item = Segment>) -> Result<ReferenceRoot, Strin
     match path.next() {
         Some(Segment::Name(outputs)) if outputs == "outputs" => {}
         Some(Segment::Name(_) | Segment::Index(_)) | None => {
-            return Err(format!("must go on with `outputs` behind `steps.{id}`"));
+            return Err(format!("must continue with `outputs` after `steps.{id}`"));
         }
     }
     StepId::new(&id).map(ReferenceRoot::Step).map_err(|error| error.to_string())
@@ -100,22 +101,22 @@ fn step(path: &mut impl Iterator<Item = Segment>) -> Result<ReferenceRoot, Strin
 
 /// Splits `a.b[3].c`.
 fn segments(text: &str) -> Result<Vec<Segment>, String> {
-    let mut found = Vec::new();
+    let mut segments = Vec::new();
     let mut rest = text;
     while !rest.is_empty() {
-        if found.len() == SEGMENTS_MAX {
+        if segments.len() == SEGMENTS_MAX {
             return Err(format!("has more than {SEGMENTS_MAX} parts"));
         }
         rest = if let Some(inside) = rest.strip_prefix('[') {
-            let (number, behind) = inside.split_once(']').ok_or("has a `[` without a `]`")?;
+            let (number, after_brace) = inside.split_once(']').ok_or("has a `[` without a `]`")?;
             let index = number.trim().parse().map_err(|_| format!("has `{number}` where a number must stand"))?;
-            found.push(Segment::Index(index));
-            behind
+            segments.push(Segment::Index(index));
+            after_brace
         } else {
-            let name_at = if found.is_empty() { Some(rest) } else { rest.strip_prefix('.') };
+            let name_at = if segments.is_empty() { Some(rest) } else { rest.strip_prefix('.') };
             let from = name_at.ok_or_else(|| format!("cannot be read at `{rest}`"))?;
             let end = from.find(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '-'))).unwrap_or(from.len());
-            let (name, behind) = from.split_at_checked(end).unwrap_or((from, ""));
+            let (name, after_brace) = from.split_at_checked(end).unwrap_or((from, ""));
             if name.is_empty() {
                 return Err(if from.is_empty() {
                     "ends with a dot".into()
@@ -123,9 +124,9 @@ fn segments(text: &str) -> Result<Vec<Segment>, String> {
                     format!("cannot be read at `{from}`")
                 });
             }
-            found.push(Segment::Name(name.to_owned()));
-            behind
+            segments.push(Segment::Name(name.to_owned()));
+            after_brace
         };
     }
-    Ok(found)
+    Ok(segments)
 }

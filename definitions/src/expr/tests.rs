@@ -83,7 +83,7 @@ fn a_wrong_reference_says_what_would_be_right() {
             "the reference `${input.x}` begins with `input`, did you mean `inputs`?; it may begin with inputs, context, steps, item, index",
         ),
         ("${steps}", "the reference `${steps}` names no step; write `steps.STEP.outputs.NAME`"),
-        ("${steps.a.output.x}", "the reference `${steps.a.output.x}` must go on with `outputs` behind `steps.a`"),
+        ("${steps.a.output.x}", "the reference `${steps.a.output.x}` must continue with `outputs` after `steps.a`"),
         ("${inputs.x", "the reference `${inputs.x` has no closing brace"),
         ("${}", "the reference `${}` is empty"),
         ("${inputs.}", "the reference `${inputs.}` ends with a dot"),
@@ -126,7 +126,7 @@ fn reference() -> impl Strategy<Value = String> {
 proptest! {
     #[test]
     fn a_reference_survives_its_text(text in reference()) {
-        if let Ok(Expr::Whole(parsed)) = Expr::parse(&json!(format!("${{{text}}}"))) {
+        if let Ok(Expr::Reference(parsed)) = Expr::parse(&json!(format!("${{{text}}}"))) {
             prop_assert_eq!(parsed.to_string(), text);
             prop_assert!(parsed.path.iter().all(|segment| matches!(segment, Segment::Name(_) | Segment::Index(_))));
             prop_assert!(parsed.root != ReferenceRoot::Index);

@@ -29,7 +29,7 @@ pub(super) enum DefinitionKind {
 pub(super) struct SourceFile {
     /// As a report names it.
     pub(super) name: Arc<Path>,
-    pub(super) sort: DefinitionKind,
+    pub(super) kind: DefinitionKind,
     pub(super) content: FileContent,
 }
 
@@ -56,22 +56,22 @@ impl SourceFile {
 }
 
 /// The files of the binary.
-pub(super) fn embedded() -> Vec<SourceFile> {
+pub(super) fn embedded_files() -> Vec<SourceFile> {
     let found = |(name, text): &(&'static str, &'static str)| SourceFile {
         name: Arc::from(Path::new(name)),
-        sort: definition_kind(Path::new(name)),
+        kind: definition_kind(Path::new(name)),
         content: FileContent::Embedded(text),
     };
     embedded::FILES.iter().map(found).collect()
 }
 
 /// One file by itself.
-pub(super) fn alone(path: &Path) -> SourceFile {
-    SourceFile { name: Arc::from(path), sort: DefinitionKind::Unknown, content: FileContent::OnDisk(path.to_owned()) }
+pub(super) fn single_file(path: &Path) -> SourceFile {
+    SourceFile { name: Arc::from(path), kind: DefinitionKind::Unknown, content: FileContent::OnDisk(path.to_owned()) }
 }
 
 /// The files of a folder, in the order of their names.
-pub(super) fn in_folder(folder: &Path) -> (Vec<SourceFile>, Vec<Problem>) {
+pub(super) fn directory_files(folder: &Path) -> (Vec<SourceFile>, Vec<Problem>) {
     let mut found = Vec::new();
     let mut problems = Vec::new();
     let mut queue = vec![(folder.to_owned(), 0_usize)];
@@ -95,18 +95,18 @@ pub(super) fn in_folder(folder: &Path) -> (Vec<SourceFile>, Vec<Problem>) {
                 EntryKind::File if is_yaml(&path) => {
                     let name = name_of(folder, &path);
                     found.push(SourceFile {
-                        sort: definition_kind(&name),
+                        kind: definition_kind(&name),
                         name: Arc::from(name),
                         content: FileContent::OnDisk(path),
                     });
                 }
-                EntryKind::Other(why) if is_yaml(&path) => problems.push(unreadable(name_of(folder, &path), why)),
+                EntryKind::Other(reason) if is_yaml(&path) => problems.push(unreadable(name_of(folder, &path), reason)),
                 EntryKind::Folder | EntryKind::File | EntryKind::Other(_) => {}
             }
         }
         if found.len() > FILES_MAX {
-            let why = format!("the folder has more than {FILES_MAX} definitions");
-            problems.push(unreadable(folder.to_owned(), why));
+            let message = format!("the folder has more than {FILES_MAX} definitions");
+            problems.push(unreadable(folder.to_owned(), message));
             break;
         }
     }
@@ -170,7 +170,7 @@ fn definition_kind(name: &Path) -> DefinitionKind {
 
 pub(super) fn unreadable(name: PathBuf, found: String) -> Problem {
     Problem {
-        place: Location::whole_file(name),
+        location: Location::whole_file(name),
         severity: Severity::Error,
         kind: ProblemKind::Unreadable,
         found,

@@ -17,7 +17,7 @@ struct Compiler<'a> {
     spec: &'a WorkflowSpec,
     ids: Vec<&'a str>,
     depends_on: BTreeMap<&'a str, BTreeSet<&'a str>>,
-    faults: Vec<PlanProblem>,
+    problems: Vec<PlanProblem>,
 }
 
 impl Plan {
@@ -32,8 +32,8 @@ impl Plan {
 
 fn compile(spec: &WorkflowSpec, hash: ContentHash) -> Result<Plan, Vec<PlanProblem>> {
     let ids = spec.steps.iter().map(|step| step.id.as_str()).collect();
-    let mut compiler = Compiler { spec, ids, depends_on: BTreeMap::new(), faults: Vec::new() };
-    compiler.count();
+    let mut compiler = Compiler { spec, ids, depends_on: BTreeMap::new(), problems: Vec::new() };
+    compiler.check_steps();
     let mut steps: BTreeMap<&str, PlanStep> = BTreeMap::new();
     for step in &spec.steps {
         let compiled = compiler.step(step);
@@ -46,17 +46,17 @@ fn compile(spec: &WorkflowSpec, hash: ContentHash) -> Result<Plan, Vec<PlanProbl
         .and_then(|value| compiler.expr(None, PlanPart::Member("final_output"), value, false));
     let ordered = match order(&compiler.ids, &compiler.depends_on) {
         Ok(ordered) => ordered,
-        Err(circle) => {
-            compiler.cycle(&circle);
+        Err(cycle) => {
+            compiler.report_cycle(&cycle);
             Vec::new()
         }
     };
-    compiler.parallel();
-    if !compiler.faults.is_empty() {
-        return Err(compiler.faults);
+    compiler.check_parallel();
+    if !compiler.problems.is_empty() {
+        return Err(compiler.problems);
     }
-    let place: BTreeMap<&str, usize> = ordered.iter().enumerate().map(|(at, id)| (*id, at)).collect();
-    let in_order = |id: &StepId| place.get(id.as_str()).copied();
+    let position: BTreeMap<&str, usize> = ordered.iter().enumerate().map(|(at, id)| (*id, at)).collect();
+    let in_order = |id: &StepId| position.get(id.as_str()).copied();
     let mut steps: Vec<PlanStep> = ordered.iter().filter_map(|id| steps.remove(id)).collect();
     for step in &mut steps {
         step.depends_on.sort_by_key(in_order);
@@ -75,23 +75,23 @@ fn compile(spec: &WorkflowSpec, hash: ContentHash) -> Result<Plan, Vec<PlanProbl
 }
 
 impl<'a> Compiler<'a> {
-    fn fault(&mut self, step: Option<&StepId>, part: PlanPart, flaw: ProblemKind, why: String) {
-        self.faults.push(PlanProblem { step: step.cloned(), part, kind: flaw, message: why });
+    fn report(&mut self, step: Option<&StepId>, part: PlanPart, kind: ProblemKind, message: String) {
+        self.problems.push(PlanProblem { step: step.cloned(), part, kind, message: message });
     }
 
-    fn count(&mut self) {
+    fn check_steps(&mut self) {
         if self.spec.steps.is_empty() {
-            self.fault(None, PlanPart::Member("steps"), ProblemKind::InvalidValue, "the workflow has no steps".into());
+            self.report(None, PlanPart::Member("steps"), ProblemKind::InvalidValue, "the workflow has no steps".into());
         }
         if self.spec.steps.len() > STEPS_MAX {
-            let why = format!("the workflow has {} steps, {STEPS_MAX} are allowed", self.spec.steps.len());
-            self.fault(None, PlanPart::Member("steps"), ProblemKind::InvalidValue, why);
+            let message = format!("the workflow has {} steps, {STEPS_MAX} are allowed", self.spec.steps.len());
+            self.report(None, PlanPart::Member("steps"), ProblemKind::InvalidValue, message);
         }
-        let mut seen = BTreeSet::new();
+        let mut ids = BTreeSet::new();
         for step in &self.spec.steps {
-            if !seen.insert(step.id.as_str()) {
-                let why = format!("the id `{}` is there twice", step.id);
-                self.fault(Some(&step.id), PlanPart::Member("id"), ProblemKind::DuplicateId, why);
+            if !ids.insert(step.id.as_str()) {
+                let message = format!("the id `{}` is there twice", step.id);
+                self.report(Some(&step.id), PlanPart::Member("id"), ProblemKind::DuplicateId, message);
             }
         }
     }
@@ -99,29 +99,29 @@ impl<'a> Compiler<'a> {
     fn step(&mut self, step: &'a StepSpec) -> PlanStep {
         let id = Some(&step.id);
         for name in &step.depends_on {
-            self.depend(step, name.as_str(), PlanPart::Member("depends_on"));
+            self.add_dependency(step, name.as_str(), PlanPart::Member("depends_on"));
         }
         let in_items = step.for_each.is_some();
         let inputs = self.entries(Some(step), "inputs", &step.inputs, in_items);
         let when = step.when.as_ref().and_then(|text| self.condition(step, text));
         let for_each = step.for_each.as_ref().and_then(|each| {
             if each.max_concurrency == 0 {
-                let why = "`max_concurrency` must be at least 1".to_owned();
-                self.fault(id, PlanPart::Member("for_each"), ProblemKind::InvalidValue, why);
+                let message = "`max_concurrency` must be at least 1".to_owned();
+                self.report(id, PlanPart::Member("for_each"), ProblemKind::InvalidValue, message);
             }
             let items = self.expr(Some(step), PlanPart::Member("for_each"), &each.items, false)?;
             if matches!(items, Expr::Literal(_) | Expr::Text(_) | Expr::Object(_)) {
-                let why = "`for_each` must be a list or one reference to a list".to_owned();
-                self.fault(id, PlanPart::Member("for_each"), ProblemKind::WrongType, why);
+                let message = "`for_each` must be a list or one reference to a list".to_owned();
+                self.report(id, PlanPart::Member("for_each"), ProblemKind::WrongType, message);
             }
             Some(ForEach { items, max_concurrency: each.max_concurrency, on_error: each.on_error })
         });
-        let approval = step.approval.as_ref().and_then(|asked| {
-            self.expr(Some(step), PlanPart::Member("approval"), &Json::String(asked.prompt.clone()), in_items)
+        let approval = step.approval.as_ref().and_then(|approval| {
+            self.expr(Some(step), PlanPart::Member("approval"), &Json::String(approval.prompt.clone()), in_items)
         });
-        let compensate = step.compensate.as_ref().map(|undo| Compensate {
-            agent: undo.agent.clone(),
-            inputs: self.compensation_inputs(step, &undo.inputs, in_items),
+        let compensate = step.compensate.as_ref().map(|compensation| Compensate {
+            agent: compensation.agent.clone(),
+            inputs: self.compensation_inputs(step, &compensation.inputs, in_items),
         });
         let target = self.target(step);
         let depends_on = self.depends_on.get(step.id.as_str()).into_iter().flatten();
@@ -141,7 +141,7 @@ impl<'a> Compiler<'a> {
     }
 
     fn target(&mut self, step: &StepSpec) -> StepTarget {
-        let wrong = match (&step.agent, &step.workflow, &step.team, &step.approval) {
+        let message = match (&step.agent, &step.workflow, &step.team, &step.approval) {
             (Some(agent), None, None, _) => return StepTarget::Agent(agent.clone()),
             (None, Some(workflow), None, _) => return StepTarget::Workflow(workflow.clone()),
             (None, Some(workflow), Some(team), _) => {
@@ -152,24 +152,24 @@ impl<'a> Compiler<'a> {
             (None, None, None, None) => "a step needs one of `agent`, `workflow`, `team` or `approval`",
             (Some(_), _, _, _) => "a step with `agent` has no `workflow` and no `team`",
         };
-        self.fault(Some(&step.id), PlanPart::Whole, ProblemKind::InvalidValue, wrong.into());
+        self.report(Some(&step.id), PlanPart::Whole, ProblemKind::InvalidValue, message.into());
         StepTarget::Approval
     }
 
     /// Notes that a step depends on another one, or says that there is no such step.
-    fn depend(&mut self, step: &'a StepSpec, on: &str, part: PlanPart) {
+    fn add_dependency(&mut self, step: &'a StepSpec, on: &str, part: PlanPart) {
         let known = self.ids.iter().find(|id| **id == on).copied();
         match known {
             Some(known) => {
                 self.depends_on.entry(step.id.as_str()).or_default().insert(known);
             }
-            None => self.no_such_step(Some(&step.id), on, part),
+            None => self.report_unknown_step(Some(&step.id), on, part),
         }
     }
 
-    fn no_such_step(&mut self, at: Option<&StepId>, name: &str, part: PlanPart) {
+    fn report_unknown_step(&mut self, at: Option<&StepId>, name: &str, part: PlanPart) {
         let hint = did_you_mean(name, self.ids.iter().copied()).unwrap_or_default();
-        self.fault(at, part, ProblemKind::UnknownReference, format!("there is no step `{name}`{hint}"));
+        self.report(at, part, ProblemKind::UnknownReference, format!("there is no step `{name}`{hint}"));
     }
 
     fn entries(
@@ -190,41 +190,41 @@ impl<'a> Compiler<'a> {
         let at = step.map(|step| &step.id);
         let expr = match Expr::parse(value) {
             Ok(expr) => expr,
-            Err(why) => {
-                self.fault(at, part, ProblemKind::Expression, why);
+            Err(message) => {
+                self.report(at, part, ProblemKind::Expression, message);
                 return None;
             }
         };
         for reference in expr.references() {
-            self.reference(step, &part, reference, in_items);
+            self.check_reference(step, &part, reference, in_items);
         }
         Some(expr)
     }
 
-    fn reference(&mut self, step: Option<&'a StepSpec>, part: &PlanPart, reference: &Reference, in_items: bool) {
+    fn check_reference(&mut self, step: Option<&'a StepSpec>, part: &PlanPart, reference: &Reference, in_items: bool) {
         let at = step.map(|step| &step.id);
         match (&reference.root, step) {
-            (ReferenceRoot::Step(on), Some(step)) => self.depend(step, on.as_str(), part.clone()),
+            (ReferenceRoot::Step(on), Some(step)) => self.add_dependency(step, on.as_str(), part.clone()),
             (ReferenceRoot::Step(on), None) if !self.ids.contains(&on.as_str()) => {
-                self.no_such_step(at, on.as_str(), part.clone());
+                self.report_unknown_step(at, on.as_str(), part.clone());
             }
             (ReferenceRoot::Item | ReferenceRoot::Index, _) if !in_items => {
-                let why = format!("`${{{reference}}}` stands outside a `for_each`");
-                self.fault(at, part.clone(), ProblemKind::Expression, why);
+                let message = format!("`${{{reference}}}` stands outside a `for_each`");
+                self.report(at, part.clone(), ProblemKind::Expression, message);
             }
-            (ReferenceRoot::Inputs, _) => self.run_input(at, part, reference.name()),
+            (ReferenceRoot::Inputs, _) => self.check_run_input(at, part, reference.name()),
             (ReferenceRoot::Step(_) | ReferenceRoot::Item | ReferenceRoot::Index | ReferenceRoot::Context, _) => {}
         }
     }
 
     /// A run's input must be declared where the workflow declares any.
-    fn run_input(&mut self, at: Option<&StepId>, part: &PlanPart, name: Option<&str>) {
+    fn check_run_input(&mut self, at: Option<&StepId>, part: &PlanPart, name: Option<&str>) {
         let Some(name) = name else { return };
         let declared = &self.spec.inputs;
         if !declared.is_empty() && !declared.iter().any(|field| field.name == name) {
             let hint = did_you_mean(name, declared.iter().map(|field| field.name.as_str())).unwrap_or_default();
-            let why = format!("the workflow has no input `{name}`{hint}");
-            self.fault(at, part.clone(), ProblemKind::UnknownReference, why);
+            let message = format!("the workflow has no input `{name}`{hint}");
+            self.report(at, part.clone(), ProblemKind::UnknownReference, message);
         }
     }
 
@@ -233,17 +233,17 @@ impl<'a> Compiler<'a> {
         match Condition::compile(text) {
             Ok(condition) => {
                 let named: Vec<String> = condition.steps().map(str::to_owned).collect();
-                named.iter().for_each(|on| self.depend(step, on, part.clone()));
+                named.iter().for_each(|on| self.add_dependency(step, on, part.clone()));
                 let inputs: Vec<String> = condition.inputs().map(str::to_owned).collect();
-                inputs.iter().for_each(|name| self.run_input(Some(&step.id), &part, Some(name)));
+                inputs.iter().for_each(|name| self.check_run_input(Some(&step.id), &part, Some(name)));
                 if condition.uses_item() && step.for_each.is_none() {
-                    let why = "the condition looks at an item outside a `for_each`".to_owned();
-                    self.fault(Some(&step.id), part, ProblemKind::Expression, why);
+                    let message = "the condition looks at an item outside a `for_each`".to_owned();
+                    self.report(Some(&step.id), part, ProblemKind::Expression, message);
                 }
                 Some(condition)
             }
-            Err(why) => {
-                self.fault(Some(&step.id), part, ProblemKind::Expression, why);
+            Err(message) => {
+                self.report(Some(&step.id), part, ProblemKind::Expression, message);
                 None
             }
         }
@@ -258,39 +258,39 @@ impl<'a> Compiler<'a> {
                 Ok(expr) => {
                     let others =
                         expr.references().into_iter().filter(|one| one.root != ReferenceRoot::Step(step.id.clone()));
-                    others.for_each(|reference| self.reference(Some(step), &part, reference, in_items));
+                    others.for_each(|reference| self.check_reference(Some(step), &part, reference, in_items));
                     compiled.insert(name.clone(), expr);
                 }
-                Err(why) => self.fault(Some(&step.id), part, ProblemKind::Expression, why),
+                Err(message) => self.report(Some(&step.id), part, ProblemKind::Expression, message),
             }
         }
         compiled
     }
 
-    fn cycle(&mut self, circle: &[&str]) {
-        let first = circle.first().copied().unwrap_or_default();
-        let why = format!("the steps depend on themselves: {} → {first}", circle.join(" → "));
+    fn report_cycle(&mut self, cycle: &[&str]) {
+        let first = cycle.first().copied().unwrap_or_default();
+        let message = format!("the steps depend on themselves: {} → {first}", cycle.join(" → "));
         let at = StepId::new(first).ok();
-        self.fault(at.as_ref(), PlanPart::Member("depends_on"), ProblemKind::Cycle, why);
+        self.report(at.as_ref(), PlanPart::Member("depends_on"), ProblemKind::Cycle, message);
     }
 
     /// `parallel_with` is a claim: neither step may lead to the other.
-    fn parallel(&mut self) {
+    fn check_parallel(&mut self) {
         let spec = self.spec;
         for step in &spec.steps {
             for other in &step.parallel_with {
                 let part = PlanPart::Member("parallel_with");
                 if !self.ids.contains(&other.as_str()) {
-                    self.no_such_step(Some(&step.id), other.as_str(), part);
+                    self.report_unknown_step(Some(&step.id), other.as_str(), part);
                 } else if *other == step.id {
-                    let why = "a step cannot run at the same time as itself".to_owned();
-                    self.fault(Some(&step.id), part, ProblemKind::NotParallel, why);
+                    let message = "a step cannot run at the same time as itself".to_owned();
+                    self.report(Some(&step.id), part, ProblemKind::NotParallel, message);
                 } else if ancestors(step.id.as_str(), &self.depends_on).contains(other.as_str()) {
-                    let why = format!("it cannot run at the same time as `{other}`, on which it depends");
-                    self.fault(Some(&step.id), part, ProblemKind::NotParallel, why);
+                    let message = format!("it cannot run at the same time as `{other}`, on which it depends");
+                    self.report(Some(&step.id), part, ProblemKind::NotParallel, message);
                 } else if ancestors(other.as_str(), &self.depends_on).contains(step.id.as_str()) {
-                    let why = format!("it cannot run at the same time as `{other}`, which depends on it");
-                    self.fault(Some(&step.id), part, ProblemKind::NotParallel, why);
+                    let message = format!("it cannot run at the same time as `{other}`, which depends on it");
+                    self.report(Some(&step.id), part, ProblemKind::NotParallel, message);
                 }
             }
         }

@@ -18,7 +18,7 @@ fn plan(steps: Json) -> Plan {
     Plan::compile(&spec, ContentHash::of(b"w")).unwrap()
 }
 
-fn faults(steps: Json) -> Vec<String> {
+fn problems(steps: Json) -> Vec<String> {
     let found = Plan::compile(&spec(steps), ContentHash::of(b"w")).unwrap_err();
     found.iter().map(|fault| format!("{}: {fault}", fault.kind)).collect()
 }
@@ -74,7 +74,7 @@ fn a_step_says_who_does_it() {
 #[test]
 fn a_circle_is_named_step_by_step() {
     assert_eq!(
-        faults(json!([
+        problems(json!([
             { "id": "free", "agent": "x" },
             { "id": "a", "agent": "x", "depends_on": ["b"] },
             { "id": "b", "agent": "x", "inputs": { "i": "${steps.c.outputs.o}" } },
@@ -83,7 +83,7 @@ fn a_circle_is_named_step_by_step() {
         ["cycle: step `a`: the steps depend on themselves: a → b → c → a"]
     );
     assert_eq!(
-        faults(json!([{ "id": "a", "agent": "x", "inputs": { "i": "${steps.a.outputs.o}" } }])),
+        problems(json!([{ "id": "a", "agent": "x", "inputs": { "i": "${steps.a.outputs.o}" } }])),
         ["cycle: step `a`: the steps depend on themselves: a → a"]
     );
 }
@@ -91,7 +91,7 @@ fn a_circle_is_named_step_by_step() {
 #[test]
 fn parallel_is_a_claim_that_is_checked() {
     assert_eq!(
-        faults(json!([
+        problems(json!([
             { "id": "a", "agent": "x", "parallel_with": ["a", "c", "d"] },
             { "id": "b", "agent": "x", "depends_on": ["a"] },
             { "id": "c", "agent": "x", "depends_on": ["b"], "parallel_with": ["a"] }
@@ -108,7 +108,7 @@ fn parallel_is_a_claim_that_is_checked() {
 #[test]
 fn every_fault_of_a_workflow_is_found_at_once() {
     assert_eq!(
-        faults(json!([
+        problems(json!([
             { "id": "gather", "agent": "x" },
             { "id": "gather", "agent": "x" },
             { "id": "nobody" },
@@ -134,9 +134,9 @@ fn every_fault_of_a_workflow_is_found_at_once() {
             "wrong_type: step `each`: `for_each` must be a list or one reference to a list",
         ]
     );
-    assert_eq!(faults(json!([])), ["invalid_value: the workflow has no steps"]);
+    assert_eq!(problems(json!([])), ["invalid_value: the workflow has no steps"]);
     let many: Vec<Json> = (0..201).map(|number| json!({ "id": format!("s{number}"), "agent": "x" })).collect();
-    assert_eq!(faults(json!(many)), ["invalid_value: the workflow has 201 steps, 200 are allowed"]);
+    assert_eq!(problems(json!(many)), ["invalid_value: the workflow has 201 steps, 200 are allowed"]);
 }
 
 #[test]
@@ -161,16 +161,16 @@ proptest! {
     fn every_graph_without_a_circle_is_put_in_order(edges in prop::collection::vec((0_usize..30, 0_usize..30), 0..120)) {
         let names: Vec<String> = (0..30).map(|number| format!("s{number}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        // An edge from a larger to a smaller number can close no circle.
+        // An edge from a larger to a smaller number can close no cycle.
         let mut depends: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         for (one, other) in edges.iter().filter(|(one, other)| one != other) {
             depends.entry(names[*one.max(other)]).or_default().insert(names[*one.min(other)]);
         }
         let ordered = order(&names, &depends).unwrap();
         prop_assert_eq!(ordered.len(), names.len());
-        let place: BTreeMap<&str, usize> = ordered.iter().enumerate().map(|(at, name)| (*name, at)).collect();
+        let position: BTreeMap<&str, usize> = ordered.iter().enumerate().map(|(at, name)| (*name, at)).collect();
         for (name, wanted) in &depends {
-            prop_assert!(wanted.iter().all(|one| place[one] < place[name]));
+            prop_assert!(wanted.iter().all(|one| position[one] < position[name]));
         }
     }
 
@@ -182,11 +182,11 @@ proptest! {
         for (one, other) in &edges {
             depends.entry(names[*one]).or_default().insert(names[*other]);
         }
-        if let Err(circle) = order(&names, &depends) {
-            prop_assert!(!circle.is_empty());
-            for (at, name) in circle.iter().enumerate() {
-                let next = circle[(at + 1) % circle.len()];
-                prop_assert!(depends[name].contains(next), "{circle:?}");
+        if let Err(cycle) = order(&names, &depends) {
+            prop_assert!(!cycle.is_empty());
+            for (at, name) in cycle.iter().enumerate() {
+                let next = cycle[(at + 1) % cycle.len()];
+                prop_assert!(depends[name].contains(next), "{cycle:?}");
             }
         }
     }

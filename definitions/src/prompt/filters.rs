@@ -113,30 +113,30 @@ fn install_tests(environment: &mut Environment<'static>) {
 pub(super) fn check_names(text: &str) -> Result<(), String> {
     for (_, inside) in tags(text)? {
         let plain = without_quoted(inside);
-        for behind in plain.split('|').skip(1) {
-            known(behind, NAMES, "filter")?;
+        for filter in plain.split('|').skip(1) {
+            check_known(filter, NAMES, "filter")?;
         }
         let words: Vec<&str> = plain.split_whitespace().collect();
         for pair in words.windows(3) {
             if let ["is", "not", name] = pair {
-                known(name, TESTS, "test")?;
+                check_known(name, TESTS, "test")?;
             } else if let ["is", name, _] | [_, "is", name] = pair
                 && *name != "not"
             {
-                known(name, TESTS, "test")?;
+                check_known(name, TESTS, "test")?;
             }
         }
     }
     Ok(())
 }
 
-fn known(text: &str, names: &[&str], what: &str) -> Result<(), String> {
+fn check_known(text: &str, names: &[&str], kind: &str) -> Result<(), String> {
     let name: String = text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
     if name.is_empty() || names.contains(&name.as_str()) {
         return Ok(());
     }
     let hint = did_you_mean(&name, names.iter().copied()).unwrap_or_default();
-    Err(format!("uses the {what} `{name}`, which is not known{hint}"))
+    Err(format!("uses the {kind} `{name}`, which is not known{hint}"))
 }
 
 fn without_quoted(text: &str) -> String {
@@ -189,8 +189,8 @@ fn join(list: &Value, between: Option<&str>) -> Result<String, Error> {
 /// Every occurrence of a text replaced by another one.
 fn replace(text: &str, from: &str, to: &str) -> Result<String, Error> {
     let count = if from.is_empty() { text.chars().count() + 1 } else { text.matches(from).count() };
-    let grown = text.len().saturating_add(count.saturating_mul(to.len()));
-    if grown > PROMPT_BYTES_MAX.max(text.len()) {
+    let bytes_after = text.len().saturating_add(count.saturating_mul(to.len()));
+    if bytes_after > PROMPT_BYTES_MAX.max(text.len()) {
         return Err(too_much("replace"));
     }
     Ok(text.replace(from, to))

@@ -70,7 +70,7 @@ fn a_wrong_template_says_what_and_in_which_line() {
         error.to_string(),
         "the user template looks at the input `topik`, which is not declared, did you mean `topic`?"
     );
-    assert_eq!((error.line, error.bound), (2, false));
+    assert_eq!((error.line, error.out_of_bounds), (2, false));
 
     let error = refused(json!({ "user": "{{ topic }}" }));
     assert_eq!(error.to_string(), "the user template looks at `topic`; it may look at inputs, context, agent");

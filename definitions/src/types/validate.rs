@@ -24,7 +24,7 @@ pub fn validate_inputs(owner: &str, fields: &[Field], mut inputs: Values) -> Res
         match given.or_else(|| field.default.clone()) {
             Some(value) => match field.accept(value) {
                 Ok(value) => drop(accepted.insert(field.name.clone(), value)),
-                Err(wrong) => problems.push(format!("input `{}` {wrong}", field.name)),
+                Err(message) => problems.push(format!("input `{}` {message}", field.name)),
             },
             None if field.required => missing.push(format!("input `{}` ({}) is missing", field.name, field.field_type)),
             None => {}
@@ -55,7 +55,7 @@ pub fn validate_outputs(owner: &str, fields: &[Field], inputs: &Values, mut outp
         match given.filter(|value| !value.is_null()) {
             Some(value) => match field.accept(value) {
                 Ok(value) => drop(accepted.insert(field.name.clone(), value)),
-                Err(wrong) => problems.push(format!("output `{}` {wrong}", field.name)),
+                Err(message) => problems.push(format!("output `{}` {message}", field.name)),
             },
             None if field.required => {
                 problems.push(format!("output `{}` ({}) is missing", field.name, field.field_type))
@@ -124,7 +124,7 @@ fn whole(value: Json) -> Result<Json, String> {
 
 fn items(kind: FieldType, value: Json) -> Result<Json, String> {
     let Json::Array(items) = value else { return Ok(value) };
-    let typed_item = |(at, item): (usize, Json)| typed(kind, item).map_err(|wrong| format!("item {at} {wrong}"));
+    let typed_item = |(at, item): (usize, Json)| typed(kind, item).map_err(|message| format!("item {at} {message}"));
     items.into_iter().enumerate().map(typed_item).collect()
 }
 
@@ -134,20 +134,20 @@ fn bounded(field: &Field, value: Json) -> Result<Json, String> {
         return Err(format!("must be one of {}, not {}", options.join(", "), preview(&value)));
     }
     if let Some(number) = value.as_f64() {
-        at_least(field.minimum, number, "must be at least")?;
+        check_min(field.minimum, number, "must be at least")?;
         check_max(field.maximum, number, "must be at most")?;
     }
     if let Some(text) = value.as_str() {
-        counted(field.min_length, field.max_length, text.chars().count(), "characters")?;
+        check_count(field.min_length, field.max_length, text.chars().count(), "characters")?;
     }
     if let Some(items) = value.as_array() {
-        counted(field.min_items, field.max_items, items.len(), "items")?;
+        check_count(field.min_items, field.max_items, items.len(), "items")?;
     }
     size(field, size_bytes(&value))?;
     Ok(value)
 }
 
-fn at_least(bound: Option<f64>, number: f64, words: &str) -> Result<(), String> {
+fn check_min(bound: Option<f64>, number: f64, words: &str) -> Result<(), String> {
     match bound {
         Some(bound) if number < bound => Err(format!("{words} {bound}, not {number}")),
         Some(_) | None => Ok(()),
@@ -161,7 +161,7 @@ fn check_max(bound: Option<f64>, number: f64, words: &str) -> Result<(), String>
     }
 }
 
-fn counted(min: Option<u64>, max: Option<u64>, count: usize, unit: &str) -> Result<(), String> {
+fn check_count(min: Option<u64>, max: Option<u64>, count: usize, unit: &str) -> Result<(), String> {
     let count = count as u64;
     match (min, max) {
         (Some(min), _) if count < min => Err(format!("must have at least {min} {unit}, it has {count}")),

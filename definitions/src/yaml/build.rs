@@ -13,7 +13,7 @@ use crate::problem::ProblemKind;
 struct Open {
     at: Position,
     anchor: usize,
-    kind: OpenNode,
+    node: OpenNode,
 }
 
 enum OpenNode {
@@ -38,23 +38,23 @@ struct Builder {
 /// The first thing that is wrong: after it, nothing that follows can be trusted.
 pub fn parse(bytes: &[u8]) -> Result<Node, YamlError> {
     if bytes.len() > FILE_BYTES_MAX {
-        let wanted = format!("a definition may have {FILE_BYTES_MAX} bytes");
+        let expected = format!("a definition may have {FILE_BYTES_MAX} bytes");
         return Err(error(
             Position::default(),
             ProblemKind::TooLarge,
             format!("the file has {} bytes", bytes.len()),
-            wanted,
+            expected,
         ));
     }
-    let text = std::str::from_utf8(bytes).map_err(|wrong| not_utf8(bytes, wrong.valid_up_to()))?;
+    let text = std::str::from_utf8(bytes).map_err(|cause| not_utf8(bytes, cause.valid_up_to()))?;
     let mut builder = Builder::default();
     let mut parser = Parser::new_from_str(text);
     while let Some(event) = parser.next_event() {
-        let (event, span) = event.map_err(|wrong| {
+        let (event, span) = event.map_err(|cause| {
             error(
-                position(wrong.marker()),
+                position(cause.marker()),
                 ProblemKind::Syntax,
-                format!("this is not YAML: {}", wrong.info()),
+                format!("this is not YAML: {}", cause.info()),
                 String::new(),
             )
         })?;
@@ -70,8 +70,8 @@ pub fn parse(bytes: &[u8]) -> Result<Node, YamlError> {
     })
 }
 
-fn error(at: Position, flaw: ProblemKind, found: String, wanted: String) -> YamlError {
-    YamlError { at, flaw, found, wanted }
+fn error(at: Position, kind: ProblemKind, found: String, expected: String) -> YamlError {
+    YamlError { at, kind, found, expected }
 }
 
 fn not_utf8(bytes: &[u8], valid: usize) -> YamlError {
@@ -99,7 +99,7 @@ impl Builder {
             Event::DocumentStart(_) => self.document(at),
             Event::Scalar(text, style, anchor, tag) => {
                 untagged(tag.is_some(), at)?;
-                let tree = match style {
+                let value = match style {
                     ScalarStyle::Plain => scalar::plain(&text),
                     ScalarStyle::SingleQuoted
                     | ScalarStyle::DoubleQuoted
@@ -107,16 +107,16 @@ impl Builder {
                     | ScalarStyle::Folded => NodeValue::Text(text.into_owned()),
                 };
                 self.count(1, at)?;
-                self.finished(Node { at, tree }, anchor, 1)
+                self.finished(Node { at, value }, anchor, 1)
             }
             Event::SequenceStart(anchor, tag) => {
                 untagged(tag.is_some(), at)?;
-                self.begin(Open { at, anchor, kind: OpenNode::List(Vec::new()) })
+                self.begin(Open { at, anchor, node: OpenNode::List(Vec::new()) })
             }
             Event::MappingStart(anchor, tag) => {
                 untagged(tag.is_some(), at)?;
-                let kind = OpenNode::Map { entries: Vec::new(), names: BTreeSet::new(), name: None };
-                self.begin(Open { at, anchor, kind })
+                let node = OpenNode::Map { entries: Vec::new(), names: BTreeSet::new(), name: None };
+                self.begin(Open { at, anchor, node })
             }
             Event::SequenceEnd | Event::MappingEnd => self.end(),
             Event::Alias(anchor) => self.alias(anchor, at),
@@ -152,12 +152,12 @@ impl Builder {
     }
 
     fn end(&mut self) -> Result<(), YamlError> {
-        let Some(Open { at, anchor, kind }) = self.open.pop() else { return Ok(()) };
-        let tree = match kind {
+        let Some(Open { at, anchor, node }) = self.open.pop() else { return Ok(()) };
+        let value = match node {
             OpenNode::List(items) => NodeValue::List(items),
             OpenNode::Map { entries, .. } => NodeValue::Map(entries),
         };
-        let node = Node { at, tree };
+        let node = Node { at, value };
         let nodes = if anchor > 0 { size(&node) } else { 0 };
         self.finished(node, anchor, nodes)
     }
@@ -185,7 +185,7 @@ impl Builder {
         if anchor > 0 {
             self.anchors.insert(anchor, (node.clone(), nodes));
         }
-        match self.open.last_mut().map(|open| &mut open.kind) {
+        match self.open.last_mut().map(|open| &mut open.node) {
             None => self.root = Some(node),
             Some(OpenNode::List(items)) => items.push(node),
             Some(OpenNode::Map { entries, names, name }) => match name.take() {
@@ -199,7 +199,7 @@ impl Builder {
 
 fn key(node: Node, names: &mut BTreeSet<String>) -> Result<(Position, String), YamlError> {
     let at = node.at;
-    let name = match node.tree {
+    let name = match node.value {
         NodeValue::Text(text) => text,
         NodeValue::Bool(truth) => truth.to_string(),
         NodeValue::Number(number) => number.to_string(),
@@ -229,7 +229,7 @@ fn untagged(tagged: bool, at: Position) -> Result<(), YamlError> {
 
 /// Nodes in a tree, itself included. Its depth is bounded.
 fn size(node: &Node) -> usize {
-    1 + match &node.tree {
+    1 + match &node.value {
         NodeValue::Null | NodeValue::Bool(_) | NodeValue::Number(_) | NodeValue::Text(_) => 0,
         NodeValue::List(items) => items.iter().map(size).sum(),
         NodeValue::Map(entries) => entries.iter().map(|entry| 1 + size(&entry.value)).sum(),
@@ -237,7 +237,7 @@ fn size(node: &Node) -> usize {
 }
 
 fn depth(node: &Node) -> usize {
-    match &node.tree {
+    match &node.value {
         NodeValue::Null | NodeValue::Bool(_) | NodeValue::Number(_) | NodeValue::Text(_) => 0,
         NodeValue::List(items) => 1 + items.iter().map(depth).max().unwrap_or_default(),
         NodeValue::Map(entries) => 1 + entries.iter().map(|entry| depth(&entry.value)).max().unwrap_or_default(),

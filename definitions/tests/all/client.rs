@@ -8,7 +8,7 @@ use greenroom_definitions::{Catalogue, Scope, Source, check_file, load};
 use greenroom_protocol::{AgentId, Json, StepId, Values, WorkflowId};
 use serde_json::json;
 
-use crate::folder::{Folder, vocabulary};
+use crate::folder::{Folder, known_names};
 
 const AGENT: &str = include_str!("../fixtures/client_agent.yaml");
 const WORKFLOW: &str = include_str!("../fixtures/client_workflow.yaml");
@@ -19,7 +19,7 @@ fn fixture(name: &str) -> std::path::PathBuf {
 
 #[test]
 fn the_clients_agent_file_loads_with_a_warning_about_its_runtime() {
-    let report = check_file(&fixture("client_agent.yaml"), &vocabulary());
+    let report = check_file(&fixture("client_agent.yaml"), &known_names());
     let problems: Vec<String> = report.problems().iter().map(ToString::to_string).collect();
     assert_eq!(problems.len(), 1, "{report}");
     assert!(
@@ -33,7 +33,7 @@ fn the_clients_agent_file_loads_with_a_warning_about_its_runtime() {
 
 #[test]
 fn the_clients_workflow_file_loads_without_a_word() {
-    let report = check_file(&fixture("client_workflow.yaml"), &vocabulary());
+    let report = check_file(&fixture("client_workflow.yaml"), &known_names());
     assert!(report.problems().is_empty(), "{report}");
 }
 
@@ -109,7 +109,7 @@ fn the_clients_workflow_binds_over_the_shipped_agents() {
 
 #[test]
 fn the_shipped_workflow_gives_what_the_clients_test_asks_for() {
-    let catalogue = load(&Source::Embedded, &vocabulary()).catalogue.unwrap();
+    let catalogue = load(&Source::Embedded, &known_names()).catalogue.unwrap();
     let inputs = values(json!({ "data_source": "test_data.csv" }));
     let (bound, outputs) = run(&catalogue, &inputs, &values(json!({ "quarter": "Q4 2024" })));
     assert_eq!(bound["gather_data"]["quarter"], json!("Q4 2024"));
@@ -120,7 +120,7 @@ fn the_shipped_workflow_gives_what_the_clients_test_asks_for() {
 
 #[test]
 fn a_quarter_that_nobody_gives_is_left_out() {
-    let catalogue = load(&Source::Embedded, &vocabulary()).catalogue.unwrap();
+    let catalogue = load(&Source::Embedded, &known_names()).catalogue.unwrap();
     let workflow = catalogue.workflow(&WorkflowId::new("generate_quarterly_report").unwrap()).unwrap();
     let agent = catalogue.agent(&AgentId::new("data_collection_agent").unwrap()).unwrap();
     let (inputs, context, steps) = (values(json!({ "data_source": "x.csv" })), Values::new(), BTreeMap::new());

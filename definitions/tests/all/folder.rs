@@ -22,7 +22,7 @@ pub(crate) const POLICIES: &[&str] = &[
     "no_tools",
 ];
 
-pub(crate) fn vocabulary() -> KnownNames {
+pub(crate) fn known_names() -> KnownNames {
     KnownNames::new(
         POLICIES.iter().copied(),
         ["native.echo", "native.data_collection", "native.data_visualization"],
@@ -51,7 +51,7 @@ impl Folder {
     }
 
     pub(crate) fn load(&self) -> LoadOutcome {
-        load(&Source::Directory(self.path().to_owned()), &vocabulary())
+        load(&Source::Directory(self.path().to_owned()), &known_names())
     }
 
     /// Every problem, one a line.

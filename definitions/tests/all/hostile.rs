@@ -87,7 +87,7 @@ fn a_byte_that_is_not_utf8_is_found_at_its_place() {
 
 #[test]
 fn what_is_no_yaml_says_where() {
-    for text in ["a: [1, 2\n", "a: c\n", "a: 'x\n", "%YAML 9\n---\na", "a: 1\n b: 2\n", "\0", "a: [}"] {
+    for text in ["a: [1, 2\n", "a: b: c\n", "a: 'x\n", "%YAML 9\n---\na", "a: 1\n b: 2\n", "\0", "a: [}"] {
         let found = problem(text);
         assert!(found.contains(": error[syntax]: "), "{text:?}: {found}");
     }
@@ -102,7 +102,7 @@ fn a_file_without_a_definition_says_so() {
             "{text:?}: {found}"
         );
     }
-    assert!(problem("- a\n- b\n").contains("error[wrong_type]: found a list; wanted an agent, which is a map"));
+    assert!(problem("- a\n- b\n").contains("error[wrong_type]: found a list; expected an agent, which is a map"));
     assert!(problem("just text").contains("error[wrong_type]: found the text \"just text\""));
 }
 
@@ -136,7 +136,7 @@ fn a_folder_that_is_not_there_is_said_to_be_so() {
     let folder = Folder::new();
     let missing = folder.path().join("nowhere");
     let loaded =
-        greenroom_definitions::load(&greenroom_definitions::Source::Directory(missing), &crate::folder::vocabulary());
+        greenroom_definitions::load(&greenroom_definitions::Source::Directory(missing), &crate::folder::known_names());
     assert!(loaded.catalogue.is_none());
     let first = loaded.report.problems()[0].to_string();
     assert!(first.contains("error[unreadable]: the folder cannot be read"), "{first}");

@@ -40,15 +40,15 @@ fn a_missing_field_is_named_and_a_misspelled_one_recognised() {
 fn a_wrong_type_says_what_was_found_and_what_was_wanted() {
     assert_eq!(
         changed("version: \"1.0\"", "version: 1.0"),
-        ["agents/x.yaml:5:10: error[wrong_type]: found the number 1.0; wanted a text; put it in quotes"]
+        ["agents/x.yaml:5:10: error[wrong_type]: found the number 1.0; expected a text; put it in quotes"]
     );
     assert_eq!(
         changed("outputs:\n  - { name: result, type: text }", "outputs: result"),
-        ["agents/x.yaml:8:10: error[wrong_type]: found the text \"result\"; wanted a list"]
+        ["agents/x.yaml:8:10: error[wrong_type]: found the text \"result\"; expected a list"]
     );
     assert_eq!(
         changed("required: true", "required: yes"),
-        ["agents/x.yaml:7:42: error[wrong_type]: found the text \"yes\"; wanted `true` or `false`"]
+        ["agents/x.yaml:7:42: error[wrong_type]: found the text \"yes\"; expected `true` or `false`"]
     );
 }
 
@@ -56,12 +56,12 @@ fn a_wrong_type_says_what_was_found_and_what_was_wanted() {
 fn a_word_of_a_closed_list_is_offered() {
     assert_eq!(
         changed("type: text, required", "type: txt, required"),
-        ["agents/x.yaml:7:26: error[invalid_value]: `txt` is not known, did you mean `text`?; wanted one of text, \
+        ["agents/x.yaml:7:26: error[invalid_value]: `txt` is not known, did you mean `text`?; expected one of text, \
              string, integer, number, boolean, array, object, file"]
     );
     assert_eq!(
         changed("runtime: native", "runtime: nativ"),
-        ["agents/x.yaml:10:28: error[invalid_value]: `nativ` is not known, did you mean `native`?; wanted one of \
+        ["agents/x.yaml:10:28: error[invalid_value]: `nativ` is not known, did you mean `native`?; expected one of \
              llm, native, wasm, python, http"]
     );
 }
@@ -166,7 +166,7 @@ fn examples_must_fit_the_definition() {
     assert_eq!(
         added("examples:\n  - inputs: { topik: a }\n    expect: { result: 3, resul: b }\n"),
         [
-            "agents/x.yaml:12:13: error[invalid_value]: the example does not fit: input `topic` (text) is missing; \
+            "agents/x.yaml:12:13: error[invalid_value]: the example does not fit: x: input `topic` (text) is missing; \
              there is no input `topik`, did you mean `topic`?",
             "agents/x.yaml:13:23: error[invalid_value]: the expected `result` must be a text, not 3",
             "agents/x.yaml:13:33: error[unknown_reference]: the agent has no output `resul`; did you mean `result`?",
@@ -269,7 +269,7 @@ fn all_problems_of_all_files_are_in_one_report_in_order() {
 
 #[test]
 fn every_kind_of_problem_has_one_name() {
-    let mut names: Vec<&str> = ProblemKind::ALL.iter().map(|flaw| flaw.as_str()).collect();
+    let mut names: Vec<&str> = ProblemKind::ALL.iter().map(|kind| kind.as_str()).collect();
     names.sort_unstable();
     names.dedup();
     assert_eq!(names.len(), ProblemKind::ALL.len());

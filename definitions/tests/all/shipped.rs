@@ -7,14 +7,14 @@ use greenroom_definitions::plan::StepTarget;
 use greenroom_definitions::{Catalogue, Source, embedded, load, schema};
 use greenroom_protocol::{AgentId, CategoryId, TeamId, WorkflowId};
 
-use crate::folder::vocabulary;
+use crate::folder::known_names;
 
 fn home() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 fn catalogue() -> std::sync::Arc<Catalogue> {
-    let loaded = load(&Source::Embedded, &vocabulary());
+    let loaded = load(&Source::Embedded, &known_names());
     assert!(loaded.report.problems().is_empty(), "{}", loaded.report);
     loaded.catalogue.unwrap()
 }
@@ -74,7 +74,7 @@ fn the_schemas_in_the_tree_are_those_of_the_types() {
 
 #[test]
 fn the_folder_of_the_crate_is_the_embedded_catalogue() {
-    let loaded = load(&Source::Directory(home().to_owned()), &vocabulary());
+    let loaded = load(&Source::Directory(home().to_owned()), &known_names());
     assert!(loaded.report.problems().is_empty(), "{}", loaded.report);
     assert_eq!(loaded.report.files, embedded::FILES.len());
     assert_eq!(loaded.catalogue.unwrap().hash(), catalogue().hash());
@@ -160,7 +160,7 @@ fn every_tier_ends_in_a_model_with_a_price() {
     let models = catalogue.models();
     let mut prices = BTreeMap::new();
     for tier in greenroom_definitions::models::Tier::ALL {
-        let chain = models.chain(&greenroom_definitions::ModelRef::of_tier(*tier), &[]);
+        let chain = models.chain(&greenroom_definitions::ModelRef::from_tier(*tier), &[]);
         assert!(chain.len() >= 2, "{chain:?}");
         assert!(chain.iter().all(|model| models.price(model, None).is_some()), "{chain:?}");
         prices.insert(*tier, models.price(&chain[0], None).unwrap().price.input);

@@ -39,7 +39,7 @@ pub(crate) fn main(_: &[&str]) -> anyhow::Result<()> {
         };
         let mut durations = Vec::with_capacity(EXECUTIONS);
         for _ in 0..EXECUTIONS {
-            let (ingress, envelope) = (ingress.clone(), Envelope::of(Request::Invoke(invoke.clone())));
+            let (ingress, envelope) = (ingress.clone(), Envelope::new(Request::Invoke(invoke.clone())));
             let started_at = Instant::now();
             let (sink, mut deltas) = mpsc::channel(16);
             let user = UserId::new("admin")?;

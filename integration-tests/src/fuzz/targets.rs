@@ -226,7 +226,7 @@ pub(super) fn envelope(bytes: &[u8]) {
     let Ok(received) = Received::decode(bytes, IngressKind::Http, &Fixed, now) else { return };
     assert!(!received.deadline().has_passed(now), "a received request has time remaining");
     let request = received.request().clone();
-    let written = serde_json::to_vec(&Envelope::of(request.clone())).unwrap_or_default();
+    let written = serde_json::to_vec(&Envelope::new(request.clone())).unwrap_or_default();
     let read = Received::decode(&written, IngressKind::Http, &Fixed, now);
     assert_eq!(read.ok().as_ref().map(Received::request), Some(&request), "a request survives its JSON");
 }

@@ -1,4 +1,4 @@
-//! What can be asked of an agent's memory. Vectors never travel: who keeps the memory makes them.
+//! Requests to an agent's memory. Vectors are not transmitted: the store of the memory computes them.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -6,49 +6,49 @@ use serde::{Deserialize, Serialize};
 use crate::hash::ContentHash;
 use crate::id::{AgentId, CallKey};
 
-/// Read what an agent remembers, for the tenant of the one who asks.
+/// Reads memories of an agent, within the caller's tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MemoryRead {
-    /// Whose memory.
+    /// The agent that owns the memory.
     pub agent: AgentId,
-    /// What to look for: the memories most like it come back. Without it, the newest ones do.
+    /// The text to search by: the most similar memories are returned. Without it, the newest ones are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub query: Option<String>,
-    /// Memories at most; 0 means the default.
+    /// The maximum number of memories; 0 means the default.
     #[serde(default)]
     pub limit: u32,
 }
 
-/// How a memory changes.
+/// A change of an agent's memory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MemoryChange {
-    /// Keep one more text.
+    /// Adds one text.
     Remember {
-        /// What is kept, and given back later.
+        /// The text to store, which a later recall returns.
         text: String,
-        /// What it is found by later; without it, the text itself.
+        /// The text that is embedded for the search; without it, `text` is.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         index_text: Option<String>,
     },
-    /// Forget one memory, or all of them.
+    /// Deletes one memory, or all of them.
     Forget {
-        /// Which; without it, all that the agent remembers for this tenant.
+        /// The memory to delete; without it, all memories of the agent in this tenant.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         id: Option<ContentHash>,
     },
 }
 
-/// Change what an agent remembers, for the tenant of the one who asks.
+/// Changes the memory of an agent, within the caller's tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MemoryWrite {
-    /// Whose memory.
+    /// The agent that owns the memory.
     pub agent: AgentId,
-    /// What to do.
+    /// The change.
     pub change: MemoryChange,
-    /// The idempotency key of this effect: asked twice with one key, it is remembered once.
+    /// The idempotency key of this effect: repeating the request with the same key stores one memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<CallKey>,
 }

@@ -1,7 +1,7 @@
-//! Every type that crosses a process boundary, as it is written: a snapshot of one value a type, which
-//! must read back as what it was, and of the shape of each document with all its variants.
+//! Snapshots of every type that crosses a process boundary: one value of each type, which must
+//! survive a round trip, and the JSON Schema of each document with all its variants.
 //!
-//! A snapshot that changes is a new version of the protocol, or a field that older readers may miss.
+//! A changed snapshot means a new protocol version, or a field that older readers may lack.
 
 #![expect(clippy::expect_used, reason = "a test fails by panicking, and so may what it calls")]
 
@@ -17,7 +17,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// Compares the values' JSON with the snapshot, and reads each of them back.
-fn written<T: Serialize + DeserializeOwned + PartialEq + Debug>(name: &str, values: &[T]) {
+fn assert_written<T: Serialize + DeserializeOwned + PartialEq + Debug>(name: &str, values: &[T]) {
     for value in values {
         let text = serde_json::to_string(value).expect("it can be written");
         let read: T = serde_json::from_str(&text).expect("it can be read back");

@@ -1,4 +1,4 @@
-//! What is remembered: the journal of a run, what watching shows of it, and the audit.
+//! Stored records: the journal of a run, the events that a watcher sees, and the audit.
 
 use greenroom_protocol::audit::{Closing, Event, Opening, Record};
 use greenroom_protocol::event::{RunEvent, RunEventKind, RunStatus};
@@ -6,14 +6,14 @@ use greenroom_protocol::journal::{Entry, ResultRef, RunStarted, StepKey};
 use greenroom_protocol::request::CallOptions;
 use greenroom_protocol::{Cause, ContentHash, Deadline, ErrorCode, MicroUsd, Status, Tokens};
 
+use super::assert_written;
 use super::samples::{artifact, at, denial, hash, id, reply, usage, values};
-use super::written;
 
 fn key() -> StepKey {
     StepKey { step: id("summarise"), index: Some(2) }
 }
 
-fn begun() -> Entry {
+fn run_started() -> Entry {
     Entry::RunStarted(Box::new(RunStarted {
         run: id("run_01"),
         workflow: id("generate_quarterly_report"),
@@ -34,8 +34,8 @@ fn begun() -> Entry {
     }))
 }
 
-/// The life of a step, good and bad.
-fn of_steps() -> Vec<Entry> {
+/// Every entry that a step can write, successful or not.
+fn step_entries() -> Vec<Entry> {
     let cause = || Cause::new(ErrorCode::ModelOverloaded, "the provider has no capacity");
     let result = ResultRef::Inline(values());
     vec![
@@ -53,7 +53,7 @@ fn of_steps() -> Vec<Entry> {
     ]
 }
 
-fn of_runs() -> Vec<Entry> {
+fn run_entries() -> Vec<Entry> {
     vec![
         Entry::CancelRequested { by: id("admin") },
         Entry::DeadlinePassed,
@@ -67,24 +67,24 @@ fn of_runs() -> Vec<Entry> {
 
 #[test]
 fn a_journal_is_written_entry_by_entry() {
-    written("journal_begun", &[begun()]);
-    written("journal_of_steps", &of_steps());
-    written("journal_of_runs", &of_runs());
+    assert_written("journal_of_start", &[run_started()]);
+    assert_written("journal_of_steps", &step_entries());
+    assert_written("journal_of_runs", &run_entries());
 }
 
 #[test]
-fn watching_shows_the_journal_as_events() {
-    let entries = [vec![begun()], of_steps(), of_runs()].concat();
+fn a_watcher_sees_the_journal_as_events() {
+    let entries = [vec![run_started()], step_entries(), run_entries()].concat();
     let run = id("run_01");
     let events: Vec<RunEvent> =
         (1..).zip(&entries).filter_map(|(seq, entry)| RunEvent::from_entry(&run, seq, at(0), entry)).collect();
     assert!(events.iter().any(|event| matches!(event.kind, RunEventKind::RunEnded { .. })));
-    written("run_events", &events);
+    assert_written("run_events", &events);
 }
 
 #[test]
-fn the_states_of_a_run_are_words() {
-    let states = [
+fn the_statuses_of_a_run_are_words() {
+    let statuses = [
         RunStatus::Queued,
         RunStatus::Running,
         RunStatus::WaitingApproval,
@@ -94,10 +94,10 @@ fn the_states_of_a_run_are_words() {
         RunStatus::Cancelled,
         RunStatus::TimedOut,
     ];
-    for state in states {
-        assert_eq!(serde_json::to_value(state).expect("it can be written"), state.as_str());
+    for status in statuses {
+        assert_eq!(serde_json::to_value(status).expect("it can be written"), status.as_str());
     }
-    written("run_states", &states);
+    assert_written("run_statuses", &statuses);
 }
 
 #[test]
@@ -127,16 +127,16 @@ fn the_audit_is_written_record_by_record() {
         Event::Opened(opening),
         Event::Closed { opened: 1, closing },
         Event::Interrupted { opened: 1 },
-        Event::System { subject: "policy".into(), message: "revision 0123456789ab is in force".into() },
+        Event::System { subject: "policy".into(), message: "revision 0123456789ab is active".into() },
     ];
     let records: Vec<Record> = (1..)
         .zip(events)
         .map(|(number, event)| Record { number, previous: ContentHash::of(b""), at: at(0), event })
         .collect();
-    written("audit_records", &records);
+    assert_written("audit_records", &records);
 }
 
 #[test]
 fn an_artifact_is_a_value_with_one_member() {
-    written("artifact", &[artifact().to_json()]);
+    assert_written("artifact", &[artifact().to_json()]);
 }

@@ -1,4 +1,4 @@
-//! What is asked, and what is answered.
+//! Requests, envelopes and replies.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use greenroom_protocol::{
 };
 use serde_json::json;
 
+use super::assert_written;
 use super::samples::{artifact, at, denial, hash, id, reply, usage, values};
-use super::written;
 
 fn invoke() -> Invoke {
     Invoke {
@@ -26,7 +26,7 @@ fn invoke() -> Invoke {
     }
 }
 
-fn work() -> Vec<Request> {
+fn calls() -> Vec<Request> {
     let start = StartRun {
         workflow: id("generate_quarterly_report"),
         inputs: values(),
@@ -58,7 +58,7 @@ fn signals() -> Vec<Request> {
     ]
 }
 
-fn shared() -> Vec<Request> {
+fn context_and_tools() -> Vec<Request> {
     let write = |expect, change, ttl_ms| {
         Request::ContextWrite(ContextWrite { run: id("run_01"), key: id("notes"), expect, change, ttl_ms })
     };
@@ -73,20 +73,20 @@ fn shared() -> Vec<Request> {
 fn memories() -> Vec<Request> {
     let agent = || id("executive_summary_agent");
     let write = |change, key| Request::MemoryWrite(MemoryWrite { agent: agent(), change, key });
-    let remember = |about| MemoryChange::Remember { text: "what was said".into(), index_text: about };
+    let remember = |index_text| MemoryChange::Remember { text: "the quarter closed well".into(), index_text };
     vec![
-        Request::MemoryRead(MemoryRead { agent: agent(), query: Some("what was asked".into()), limit: 5 }),
+        Request::MemoryRead(MemoryRead { agent: agent(), query: Some("how did the quarter close".into()), limit: 5 }),
         Request::MemoryRead(MemoryRead { agent: agent(), query: None, limit: 0 }),
-        write(remember(Some("what was asked".into())), Some(id("run_01/summarise"))),
+        write(remember(Some("how did the quarter close".into())), Some(id("run_01/summarise"))),
         write(remember(None), None),
         write(MemoryChange::Forget { id: Some(hash()) }, None),
         write(MemoryChange::Forget { id: None }, None),
     ]
 }
 
-fn looks() -> Vec<Request> {
+fn queries() -> Vec<Request> {
     let page = Page { after: Some("41".into()), limit: 20 };
-    let looks = vec![
+    let queries = vec![
         Query::Agents,
         Query::Agent { id: id("executive_summary_agent") },
         Query::Workflows,
@@ -100,21 +100,21 @@ fn looks() -> Vec<Request> {
         Query::AuditEntry { id: "17".into() },
         Query::Costs { since: Some(at(0)) },
     ];
-    looks.into_iter().map(Request::Query).collect()
+    queries.into_iter().map(Request::Query).collect()
 }
 
 #[test]
 fn requests_are_written_one_verb_each() {
-    written("requests_of_work", &work());
-    written("requests_to_runs", &signals());
-    written("requests_of_context_and_tools", &shared());
-    written("requests_of_memory", &memories());
-    written("requests_to_look", &looks());
+    assert_written("requests_of_work", &calls());
+    assert_written("requests_to_runs", &signals());
+    assert_written("requests_of_context_and_tools", &context_and_tools());
+    assert_written("requests_of_memory", &memories());
+    assert_written("requests_to_query", &queries());
 }
 
 #[test]
-fn an_envelope_is_written_with_and_without_its_outside() {
-    let bare = Envelope::of(Request::Query(Query::Agents));
+fn an_envelope_is_written_with_and_without_its_optional_members() {
+    let bare = Envelope::new(Request::Query(Query::Agents));
     let full = |credential| Envelope {
         id: Some(id("req_01")),
         credential: Some(credential),
@@ -123,16 +123,16 @@ fn an_envelope_is_written_with_and_without_its_outside() {
         trace: Some(id("4bf92f3577b34da6a3ce929d0e0e4736")),
         ..bare.clone()
     };
-    let of_each_scheme = [
+    let all_schemes = [
         full(Credential::Bearer("b".into())),
         full(Credential::ApiKey("k".into())),
         full(Credential::Delegation("d".into())),
     ];
-    written("envelopes", &[std::slice::from_ref(&bare), of_each_scheme.as_slice()].concat());
+    assert_written("envelopes", &[std::slice::from_ref(&bare), all_schemes.as_slice()].concat());
 }
 
 #[test]
-fn a_reply_is_written_for_each_way_to_end() {
+fn a_reply_is_written_for_each_status() {
     let ended = |status, cause: Cause| Reply {
         status,
         outputs: Values::new(),
@@ -140,13 +140,14 @@ fn a_reply_is_written_for_each_way_to_end() {
         metadata: Metadata::default(),
         ..reply()
     };
-    let late = Cause::new(ErrorCode::Overloaded, "the pod is full").with_retry_after(Duration::from_millis(1_500));
-    written(
+    let overloaded =
+        Cause::new(ErrorCode::Overloaded, "the pod is full").with_retry_after(Duration::from_millis(1_500));
+    assert_written(
         "replies",
         &[
             reply(),
             ended(Status::Denied, denial()),
-            ended(Status::Failed, late),
+            ended(Status::Failed, overloaded),
             ended(Status::Cancelled, Cause::new(ErrorCode::Cancelled, "cancelled by `admin`")),
             ended(Status::TimedOut, Cause::new(ErrorCode::TimedOut, "the deadline passed")),
         ],
@@ -154,12 +155,12 @@ fn a_reply_is_written_for_each_way_to_end() {
 }
 
 #[test]
-fn what_work_gives_back_is_written_with_what_it_took() {
-    written("outcomes", &[Outcome { outputs: values(), usage: usage() }, Outcome::default()]);
-    written("usages", &[usage(), Usage::default()]);
+fn outputs_are_written_with_their_usage() {
+    assert_written("outcomes", &[Outcome { outputs: values(), usage: usage() }, Outcome::default()]);
+    assert_written("usages", &[usage(), Usage::default()]);
 }
 
 #[test]
 fn the_codes_are_the_closed_list() {
-    written("codes", ErrorCode::ALL);
+    assert_written("codes", ErrorCode::ALL);
 }

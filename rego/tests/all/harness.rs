@@ -72,7 +72,7 @@ pub(crate) fn authenticator() -> Authenticator {
 }
 
 pub(crate) async fn user_request(name: &str, request: Request) -> Authenticated {
-    let received = Received::local(UserId::new(name).unwrap(), Envelope::of(request), &FixedIds, NOW).unwrap();
+    let received = Received::local(UserId::new(name).unwrap(), Envelope::new(request), &FixedIds, NOW).unwrap();
     authenticator().authenticate(received).await.unwrap()
 }
 
@@ -225,7 +225,7 @@ impl IdentityProvider for SingleUser {
 
 /// An authenticated request of any principal.
 pub(crate) async fn request_as(principal: Principal, request: Request) -> Authenticated {
-    let received = Received::local(principal.user.clone(), Envelope::of(request), &FixedIds, NOW).unwrap();
+    let received = Received::local(principal.user.clone(), Envelope::new(request), &FixedIds, NOW).unwrap();
     Authenticator::new(Arc::new(SingleUser(principal))).authenticate(received).await.unwrap()
 }
 
@@ -248,7 +248,7 @@ impl IdentityProvider for AnonymousAllowed {
 
 /// A request without a credential, authenticated as the configuration's anonymous user.
 pub(crate) async fn anonymous_request(request: Request) -> Authenticated {
-    let bytes = serde_json::to_vec(&Envelope::of(request)).unwrap();
+    let bytes = serde_json::to_vec(&Envelope::new(request)).unwrap();
     let received = Received::decode(&bytes, greenroom_protocol::IngressKind::Http, &FixedIds, NOW).unwrap();
     Authenticator::new(Arc::new(AnonymousAllowed)).authenticate(received).await.unwrap()
 }

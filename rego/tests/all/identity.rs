@@ -9,7 +9,7 @@ use greenroom_rego::{AccessRequest, AuthMethod, Caller, RecoveryRequest, Resourc
 use crate::harness;
 
 async fn authenticate_decoded(credential: Option<Credential>) -> Result<greenroom_rego::Authenticated, ErrorCode> {
-    let envelope = Envelope { credential, ..Envelope::of(harness::invoke("an_agent")) };
+    let envelope = Envelope { credential, ..Envelope::new(harness::invoke("an_agent")) };
     let bytes = serde_json::to_vec(&envelope).unwrap();
     let received = Received::decode(&bytes, IngressKind::Http, &harness::FixedIds, harness::NOW).unwrap();
     harness::authenticator().authenticate(received).await.map_err(|cause| cause.code)
@@ -40,7 +40,8 @@ async fn a_missing_and_a_wrong_credential_are_rejected() {
 #[tokio::test]
 async fn a_user_that_is_not_configured_is_rejected() {
     let user = UserId::new("stranger").unwrap();
-    let received = Received::local(user, Envelope::of(harness::invoke("a")), &harness::FixedIds, harness::NOW).unwrap();
+    let received =
+        Received::local(user, Envelope::new(harness::invoke("a")), &harness::FixedIds, harness::NOW).unwrap();
     let error = harness::authenticator().authenticate(received).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::Unauthenticated);
     assert!(error.message.contains("stranger"));

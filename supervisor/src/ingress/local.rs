@@ -87,7 +87,7 @@ impl LocalIngress {
     pub async fn watch(&self, user: UserId, run: RunId, after: u64) -> Result<Events, Cause> {
         self.wait_for_run(&run).await?;
         let query = Query::Events { run: run.clone(), after };
-        let reply = self.send(user, Envelope::of(Request::Query(query))).await;
+        let reply = self.send(user, Envelope::new(Request::Query(query))).await;
         if let Some(cause) = reply.error {
             return Err(cause);
         }
@@ -137,7 +137,7 @@ impl LocalIngress {
 fn rejection(id: &RequestId, cause: Cause) -> Reply {
     Reply {
         id: id.to_string(),
-        status: Status::of(&cause),
+        status: Status::from_cause(&cause),
         outputs: Values::new(),
         error: Some(cause),
         metadata: Metadata::default(),

@@ -138,7 +138,7 @@ pub fn make_reply(
 fn reply_from_failure(id: String, failure: ExecutionFailure) -> Reply {
     let ExecutionFailure { cause, usage } = failure;
     let metadata = Metadata::from(usage);
-    Reply { id, status: Status::of(&cause), outputs: Values::new(), error: Some(cause), metadata }
+    Reply { id, status: Status::from_cause(&cause), outputs: Values::new(), error: Some(cause), metadata }
 }
 
 fn reply_from_outcome(id: String, outcome: Outcome) -> Reply {

@@ -41,7 +41,7 @@ impl DecisionBuilder<'_> {
         };
         let (status, outputs, error) = match ending {
             Ok(outputs) => (Status::Success, outputs, None),
-            Err(cause) => (Status::of(&cause), Values::new(), Some(with_undoing(cause, &self.next))),
+            Err(cause) => (Status::from_cause(&cause), Values::new(), Some(with_undoing(cause, &self.next))),
         };
         Some(Reply { id: begun.run.to_string(), status, outputs, error, metadata })
     }
@@ -52,7 +52,13 @@ pub(crate) fn refused(run: &RunId, state: &State, cause: Cause) -> Reply {
     let usage = state.usage();
     let metadata =
         Metadata { trace_id: state.started().and_then(|begun| begun.trace.clone()), ..Metadata::from(usage.clone()) };
-    Reply { id: run.to_string(), status: Status::of(&cause), outputs: Values::new(), error: Some(cause), metadata }
+    Reply {
+        id: run.to_string(),
+        status: Status::from_cause(&cause),
+        outputs: Values::new(),
+        error: Some(cause),
+        metadata,
+    }
 }
 
 /// Names what was undone and what could not be.

@@ -257,7 +257,7 @@ impl Harness {
 
     pub(crate) async fn ask_once(&self, request: Request, key: Option<&str>) -> Reply {
         let key = key.map(|key| IdempotencyKey::new(key).unwrap());
-        let envelope = Envelope { idempotency_key: key, ..Envelope::of(request) };
+        let envelope = Envelope { idempotency_key: key, ..Envelope::new(request) };
         let user = UserId::new("admin").unwrap();
         let received = Received::local(user, envelope, &*self.ids, self.clock.now()).unwrap();
         let asked = self.authenticator().authenticate(received).await.unwrap();

@@ -29,7 +29,7 @@ impl ControlClient {
 
     async fn connect(&self) -> Result<UnixStream, TransportError> {
         UnixStream::connect(&self.path).await.map_err(|error| TransportError::Unreachable {
-            at: self.path.display().to_string(),
+            address: self.path.display().to_string(),
             reason: error.to_string(),
         })
     }

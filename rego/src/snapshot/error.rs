@@ -15,12 +15,12 @@ pub enum SnapshotError {
     #[error("policy.wasm cannot be instantiated: {0}")]
     Instantiate(String),
     /// An entrypoint is missing.
-    #[error("the policy has no entrypoint `{entrypoint}`, only {found:?}")]
+    #[error("the policy has no entrypoint `{entrypoint}`, only {available:?}")]
     Entrypoint {
         /// The missing entrypoint.
         entrypoint: &'static str,
         /// The entrypoints that the module has.
-        found: Vec<String>,
+        available: Vec<String>,
     },
     /// The policy needs functions that the host would have to provide.
     #[error("the policy uses built-ins that are not native to WebAssembly: {}", names.join(", "))]

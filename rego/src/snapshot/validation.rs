@@ -54,10 +54,10 @@ fn required_builtins(module: &Module) -> Result<Vec<String>, wasmtime::Error> {
 pub(super) async fn new_instance(module: &Module, data: &Json) -> Result<Instance, SnapshotError> {
     let instance = Instance::new(module, data).await.map_err(|error| SnapshotError::Instantiate(error.to_string()))?;
     for entrypoint in [allowed::ENTRYPOINT, explain::ENTRYPOINT, CHECKS_ENTRYPOINT] {
-        if !instance.entrypoints().any(|found| found == entrypoint) {
-            let mut found: Vec<_> = instance.entrypoints().map(str::to_owned).collect();
-            found.sort();
-            return Err(SnapshotError::Entrypoint { entrypoint, found });
+        if !instance.entrypoints().any(|name| name == entrypoint) {
+            let mut available: Vec<_> = instance.entrypoints().map(str::to_owned).collect();
+            available.sort();
+            return Err(SnapshotError::Entrypoint { entrypoint, available });
         }
     }
     Ok(instance)

@@ -63,8 +63,8 @@ fn garbage_and_a_truncated_file_are_corrupt() {
 #[test]
 fn a_missing_file_is_named() {
     for missing in ["policy.wasm", "data.json", ".manifest"] {
-        let rest: Vec<_> = valid_entries().into_iter().filter(|(path, _)| !path.ends_with(missing)).collect();
-        assert_eq!(read_error(&rest).to_string(), format!("the bundle has no {missing}"));
+        let remaining: Vec<_> = valid_entries().into_iter().filter(|(path, _)| !path.ends_with(missing)).collect();
+        assert_eq!(read_error(&remaining).to_string(), format!("the bundle has no {missing}"));
     }
 }
 

@@ -58,12 +58,12 @@ async fn a_field_that_is_missing_or_of_another_type_denies() {
             let original = document.pointer(&path).unwrap().clone();
             let others = others.into_iter().filter(|other| has_other_type(&original, other)).map(Some);
             for value in others.chain([None]) {
-                let broken = with_member(&document, &path, value.clone());
-                let (hot, explained) = policy.decide_both(&broken).await;
+                let mutated = with_member(&document, &path, value.clone());
+                let (hot, explained) = policy.decide_both(&mutated).await;
                 assert_eq!(hot, explained, "{path} = {value:?}: the entrypoints disagree");
                 assert!(
                     !hot || may_change(&document, &path, value.is_none()),
-                    "{path} = {value:?} is allowed: {broken}"
+                    "{path} = {value:?} is allowed: {mutated}"
                 );
             }
         }

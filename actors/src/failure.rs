@@ -191,15 +191,15 @@ pub fn cause_of(model: &str, error: &ModelError) -> Cause {
         all
     };
     match error {
-        ModelError::ContextOverflow { asked, limit } => {
-            let over = asked.zip(*limit).map(|(asked, limit)| asked.saturating_sub(limit));
-            let message = match (asked, limit, over) {
-                (Some(asked), Some(limit), Some(over)) => {
-                    format!("{model} reads {limit} tokens, the request has {asked}: {over} too many")
+        ModelError::ContextOverflow { requested, limit } => {
+            let over = requested.zip(*limit).map(|(requested, limit)| requested.saturating_sub(limit));
+            let message = match (requested, limit, over) {
+                (Some(requested), Some(limit), Some(over)) => {
+                    format!("{model} reads {limit} tokens, the request has {requested}: {over} too many")
                 }
                 _ => message,
             };
-            let details = details(json!({ "tokens_asked": asked, "tokens_max": limit, "tokens_over": over }));
+            let details = details(json!({ "tokens_requested": requested, "tokens_max": limit, "tokens_over": over }));
             Cause::new(code, message).with_details(details)
         }
         ModelError::Overloaded { status, retry_after } => {
@@ -224,7 +224,7 @@ mod tests {
 
     #[test]
     fn an_overflow_says_by_how_much() {
-        let error = ModelError::ContextOverflow { asked: Some(210_000), limit: Some(200_000) };
+        let error = ModelError::ContextOverflow { requested: Some(210_000), limit: Some(200_000) };
         let cause = cause_of("x.y", &error);
         assert_eq!(cause.code, ErrorCode::ContextOverflow);
         assert_eq!(cause.details["tokens_over"], 10_000);

@@ -215,7 +215,7 @@ pub enum ModelError {
     #[error("the request does not fit into the model's context")]
     ContextOverflow {
         /// Requested tokens, if the provider reports them.
-        asked: Option<u64>,
+        requested: Option<u64>,
         /// The context size in tokens, if known.
         limit: Option<u64>,
     },

@@ -196,14 +196,14 @@ mod tests {
 
     #[test]
     fn each_delimiter_is_detected() {
-        for (text, wanted) in [
+        for (text, expected) in [
             ("a,b\n1,2\n", b','),
             ("a;b\n1,5;2,5\n", b';'),
             ("a\tb\n1\t2", b'\t'),
             ("a|b\n1|2", b'|'),
             ("\"x;y\",b\n\"p;q\",2\n", b','),
         ] {
-            assert_eq!(detect_delimiter(text), wanted, "{text}");
+            assert_eq!(detect_delimiter(text), expected, "{text}");
         }
     }
 

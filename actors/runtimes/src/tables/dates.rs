@@ -259,7 +259,7 @@ mod tests {
 
     #[test]
     fn each_format_parses_its_own_dates() {
-        for (format, text, wanted) in [
+        for (format, text, expected) in [
             (Format::YearFirst, "2024-11-14", "2024-11-14"),
             (Format::YearFirst, "2024/11/14", "2024-11-14"),
             (Format::YearFirst, "2024-11-14T10:30:45Z", "2024-11-14"),
@@ -275,7 +275,7 @@ mod tests {
             (Format::Quarter, "Q4 2024", "2024-10-01"),
             (Format::Compact, "20241114", "2024-11-14"),
         ] {
-            assert_eq!(format.parse(text).map(|day| day.to_string()).as_deref(), Some(wanted), "{text}");
+            assert_eq!(format.parse(text).map(|day| day.to_string()).as_deref(), Some(expected), "{text}");
         }
     }
 

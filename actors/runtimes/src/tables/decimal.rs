@@ -338,7 +338,7 @@ mod tests {
 
     #[test]
     fn figures_are_parsed_in_every_usual_form() {
-        for (text, wanted) in [
+        for (text, expected) in [
             ("12", "12"),
             ("-0.50", "-0.5"),
             ("$1,234,567.89", "1234567.89"),
@@ -352,7 +352,7 @@ mod tests {
             ("1,00,000", "100000"),
             ("−7", "-7"),
         ] {
-            assert_eq!(read(text).as_deref(), Some(wanted), "{text}");
+            assert_eq!(read(text).as_deref(), Some(expected), "{text}");
         }
     }
 

@@ -100,7 +100,7 @@ async fn a_model_without_a_configured_provider_is_skipped() {
 
 #[tokio::test(start_paused = true)]
 async fn a_permanent_failure_is_not_retried() {
-    let overflow = ModelError::ContextOverflow { asked: Some(1_500), limit: Some(1_000) };
+    let overflow = ModelError::ContextOverflow { requested: Some(1_500), limit: Some(1_000) };
     let cases = [
         (ends(StopReason::Refusal), ErrorCode::ModelRefused),
         (ends(StopReason::Length), ErrorCode::OutputTruncated),

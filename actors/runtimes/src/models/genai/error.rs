@@ -138,12 +138,12 @@ fn context_overflow(message: &str) -> ModelError {
         .filter(|number| *number >= 256)
         .collect();
     numbers.sort_unstable();
-    let (limit, asked) = match numbers.as_slice() {
+    let (limit, requested) = match numbers.as_slice() {
         [] => (None, None),
         [limit] => (Some(*limit), None),
-        [limit, .., asked] => (Some(*limit), Some(*asked)),
+        [limit, .., requested] => (Some(*limit), Some(*requested)),
     };
-    ModelError::ContextOverflow { asked, limit }
+    ModelError::ContextOverflow { requested, limit }
 }
 
 /// Parses `Retry-After`: milliseconds, seconds, or a date, which is compared with the server's date.

@@ -31,7 +31,7 @@ fn a_single_number_is_the_limit() {
         json!({ "error": { "code": "context_length_exceeded", "message": "maximum context length is 8192 tokens" } });
     assert_eq!(
         from_event(&body, &Redactor::for_key("k")),
-        ModelError::ContextOverflow { asked: None, limit: Some(8192) }
+        ModelError::ContextOverflow { requested: None, limit: Some(8192) }
     );
 }
 

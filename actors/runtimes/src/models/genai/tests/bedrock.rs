@@ -56,13 +56,13 @@ async fn call(body: Vec<u8>) -> (CollectedAnswer, Server) {
 #[tokio::test]
 async fn a_valid_answer_is_streamed_with_its_exact_usage() {
     let (answer, server) = call([text("hi"), stop("end_turn"), usage()].concat()).await;
-    let wanted = CollectedAnswer {
+    let expected = CollectedAnswer {
         text: "hi".into(),
         usage: Some(Tokens { input: 25, output: 7 }),
         stop: Some(StopReason::Complete),
         ..CollectedAnswer::default()
     };
-    assert_eq!(answer, wanted);
+    assert_eq!(answer, expected);
     let request = server.requests().remove(0);
     assert_eq!(request.line, "POST /v1/model/anthropic.claude-test-v1%3A0/converse-stream HTTP/1.1");
     assert_eq!(request.headers["authorization"], format!("Bearer {KEY}"));
@@ -73,14 +73,14 @@ async fn a_valid_answer_is_streamed_with_its_exact_usage() {
 
 #[tokio::test]
 async fn each_stop_reason_is_mapped() {
-    for (reason, wanted) in [
+    for (reason, expected) in [
         ("max_tokens", StopReason::Length),
         ("stop_sequence", StopReason::Complete),
         ("content_filtered", StopReason::Refusal),
         ("guardrail_intervened", StopReason::Refusal),
     ] {
         let (answer, _server) = call([text("half"), stop(reason), usage()].concat()).await;
-        assert_eq!((answer.stop, answer.error), (Some(wanted), None), "{reason}");
+        assert_eq!((answer.stop, answer.error), (Some(expected), None), "{reason}");
     }
 }
 

@@ -96,7 +96,7 @@ async fn each_rejection_of_a_request_has_its_class() {
         assert_eq!(answer.error, Some(ModelError::Rejected { status: 400, message: String::new() }));
         let long = "{\"error\":{\"type\":\"invalid_request_error\",\"message\":\"prompt is too long: 210,000 tokens > 200000 maximum\"}}";
         let answer = call(api, status("400 Bad Request", "", long)).await;
-        assert_eq!(answer.error, Some(ModelError::ContextOverflow { asked: Some(210_000), limit: Some(200_000) }));
+        assert_eq!(answer.error, Some(ModelError::ContextOverflow { requested: Some(210_000), limit: Some(200_000) }));
         let answer = call(api, status("302 Found", "location: http://127.0.0.1:1/\r\n", "")).await;
         assert!(matches!(answer.error, Some(ModelError::Failed { status: Some(302), .. })), "{answer:?}");
     }

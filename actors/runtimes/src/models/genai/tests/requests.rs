@@ -31,13 +31,13 @@ async fn a_valid_answer_is_streamed_with_its_exact_usage() {
         ];
         let server = Server::start(vec![events]).await;
         let answer = call(api).send(&*server.provider(api.name())).await;
-        let wanted = CollectedAnswer {
+        let expected = CollectedAnswer {
             text: "{\"summary\":\"ünï\"}".into(),
             usage: Some(Tokens { input: 25, output: 7 }),
             stop: Some(StopReason::Complete),
             ..CollectedAnswer::default()
         };
-        assert_eq!(answer, wanted, "{api:?}");
+        assert_eq!(answer, expected, "{api:?}");
     }
 }
 
@@ -101,10 +101,10 @@ async fn gemini_gets_every_field_and_header() {
     let body = &request.body;
     assert_eq!(body["systemInstruction"]["parts"][0]["text"], "Be brief.");
     assert_eq!(body["contents"], json!([{ "role": "user", "parts": [{ "text": "Say {\"it\"}." }] }]));
-    let wanted = &body["generationConfig"];
-    assert_eq!(wanted["maxOutputTokens"], 321);
-    assert_eq!(wanted["responseMimeType"], "application/json");
-    assert!(wanted.to_string().contains("summary"), "{wanted:#}");
+    let expected = &body["generationConfig"];
+    assert_eq!(expected["maxOutputTokens"], 321);
+    assert_eq!(expected["responseMimeType"], "application/json");
+    assert!(expected.to_string().contains("summary"), "{expected:#}");
     assert_eq!(body["tools"][0]["functionDeclarations"][0]["name"], "calculator");
 }
 

@@ -45,7 +45,7 @@ impl Signals {
 }
 
 /// Runs a pod until a signal arrives or a part fails, and drains it. A second signal during the drain
-/// ends it at once; the next process then recovers what was in flight as interrupted.
+/// ends it at once; the next process then recovers the requests in flight as interrupted.
 pub async fn run_until_shutdown(mut pod: Pod, signals: &mut Signals) -> ShutdownReason {
     let reason = tokio::select! {
         () = signals.next() => ShutdownReason::Signal,

@@ -22,7 +22,7 @@ use crate::telemetry::Metrics;
 
 /// Time that services of the ingress phase get to stop; they stop at their next await point.
 const INGRESS_STOP_MAX: Duration = Duration::from_secs(1);
-/// Time that the writers of the stores get for what is queued.
+/// Time that the writers of the stores get to write their queues.
 const STORE_CLOSE_MAX: Duration = Duration::from_secs(10);
 
 /// A running pod. Dropping it stops everything at once; [`Pod::shutdown`] drains it first.

@@ -1,5 +1,5 @@
-//! A whole house over the embedded catalogue and the embedded policy: what a user sees of it, from
-//! within and over the control socket.
+//! A whole pod over the embedded catalogue and policy, as a user of the in-process transport and of the
+//! control socket sees it.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
@@ -47,24 +47,24 @@ async fn records(client: &Client) -> Vec<Json> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_is_judged_for_its_user_and_recorded_either_way() {
+async fn a_request_is_authorized_for_its_user_and_audited_either_way() {
     let dir = tempfile::tempdir().unwrap();
     let pod = pod(dir.path(), Some(StoreConfig::Memory)).await;
-    let done = summarise(&pod.client(&user("admin")), "Sales rose. Costs fell.").await;
-    assert_eq!(done.status, Status::Success, "{:?}", done.error);
-    assert!(done.outputs["summary"].as_str().unwrap().contains("Sales rose"));
-    assert_eq!(done.metadata.policy_decisions, 1);
-    assert!(done.metadata.policy_checks.iter().any(|check| check == "access_allowed"));
+    let reply = summarise(&pod.client(&user("admin")), "Sales rose. Costs fell.").await;
+    assert_eq!(reply.status, Status::Success, "{:?}", reply.error);
+    assert!(reply.outputs["summary"].as_str().unwrap().contains("Sales rose"));
+    assert_eq!(reply.metadata.policy_decisions, 1);
+    assert!(reply.metadata.policy_checks.iter().any(|check| check == "access_allowed"));
     assert_eq!(summarise(&pod.client(&user("operator")), "x").await.status, Status::Success);
 
     let denied = summarise(&pod.client(&user("guest")), "x").await;
     assert_eq!((denied.status, denied.exit_code()), (Status::Denied, 3));
     assert_eq!(denied.error.unwrap().details["reasons"][0]["code"], "role_missing");
-    let elsewhere = AgentId::new("lead_qualification_agent").unwrap();
-    let denied = pod.client(&user("operator")).run_agent(elsewhere, CallParams::default()).await.unwrap();
+    let other_category = AgentId::new("lead_qualification_agent").unwrap();
+    let denied = pod.client(&user("operator")).run_agent(other_category, CallParams::default()).await.unwrap();
     assert_eq!(denied.error.unwrap().code, ErrorCode::PolicyDenied);
-    let nobody = summarise(&pod.client(&user("stranger")), "x").await;
-    assert_eq!(nobody.error.unwrap().code, ErrorCode::Unauthenticated);
+    let unknown_user = summarise(&pod.client(&user("stranger")), "x").await;
+    assert_eq!(unknown_user.error.unwrap().code, ErrorCode::Unauthenticated);
 
     let audit = records(&pod.client(&user("admin"))).await;
     let closed = |status: &str| audit.iter().filter(|record| record["event"]["status"] == status).count();
@@ -73,7 +73,7 @@ async fn a_request_is_judged_for_its_user_and_recorded_either_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_same_key_is_done_once_and_another_body_is_a_conflict() {
+async fn a_repeated_key_executes_once_and_conflicts_with_another_request() {
     let dir = tempfile::tempdir().unwrap();
     let pod = pod(dir.path(), Some(StoreConfig::Memory)).await;
     let client = pod.client(&user("admin")).with_idempotency_key(IdempotencyKey::new("k").unwrap());
@@ -86,19 +86,19 @@ async fn the_same_key_is_done_once_and_another_body_is_a_conflict() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_process_acts_on_the_owner_over_its_socket() {
+async fn a_second_process_sends_requests_to_the_owner_over_its_socket() {
     let dir = tempfile::tempdir().unwrap();
     let mut pod = pod(dir.path(), None).await;
     pod.listen().unwrap();
     let socket = ControlClient::new(&pod.config().control_socket(), user("admin"));
     let client = Client::new(Arc::new(socket.clone()));
     let sales = socket.store_artifact(SALES, "text/csv", "sales.csv").await.unwrap();
-    let work = CallParams {
+    let params = CallParams {
         inputs: Values::from([("data_source".to_owned(), sales.to_json())]),
         context: Values::from([("quarter".to_owned(), Json::from("Q4 2024"))]),
         ..CallParams::default()
     };
-    let reply = client.run_workflow(WorkflowId::new("generate_quarterly_report").unwrap(), work).await.unwrap();
+    let reply = client.run_workflow(WorkflowId::new("generate_quarterly_report").unwrap(), params).await.unwrap();
     assert_eq!(reply.status, Status::Success, "{:?}", reply.error);
     assert_eq!((reply.metadata.workflow_steps, reply.metadata.agents_involved), (5, 5));
 
@@ -108,19 +108,19 @@ async fn a_second_process_acts_on_the_owner_over_its_socket() {
     assert!(matches!(events.last().map(|event| &event.kind), Some(RunEventKind::RunEnded { .. })));
     let chain = socket.admin(AdminCommand::VerifyAudit).await.unwrap();
     assert_eq!(chain["holds"], true);
-    let refused = client.cancel(run).await.unwrap();
-    assert_eq!(refused.error.unwrap().code, ErrorCode::RunNotActive);
+    let rejected = client.cancel(run).await.unwrap();
+    assert_eq!(rejected.error.unwrap().code, ErrorCode::RunNotActive);
     pod.shutdown().await;
     assert!(!dir.path().join("control.sock").exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_house_that_is_drained_takes_nothing_new_and_keeps_what_it_did() {
+async fn a_drained_pod_rejects_requests_and_its_state_survives() {
     let dir = tempfile::tempdir().unwrap();
     let first = pod(dir.path(), None).await;
     let client = first.client(&user("admin"));
     summarise(&client, "One.").await;
-    tokio::time::timeout(Duration::from_secs(30), first.shutdown()).await.expect("a drained house ends");
+    tokio::time::timeout(Duration::from_secs(30), first.shutdown()).await.expect("a drained pod shuts down");
     assert_eq!(summarise(&client, "Two.").await.error.unwrap().code, ErrorCode::ShuttingDown);
 
     let second = pod(dir.path(), None).await;

@@ -194,7 +194,7 @@ impl Actor for Root {
                     });
                 }
                 RestartDecision::Stay => {}
-                // The root has no supervisor to escalate to, whatever the policy says.
+                // The root has no supervisor to escalate to, whatever the restart policy is.
                 RestartDecision::MaxRestarts(_) => drop(self.failed_tx.try_send(child.kind.as_str())),
             }
         }

@@ -36,7 +36,7 @@ pub(crate) fn start_writers(services: &mut Services, writers: Vec<StoreTask>) {
             name,
             phase: Phase::Stores,
             restart: Restart::WithPod,
-            // A writer ends when its store is closed, after it has written what is queued.
+            // A writer ends when its store is closed, after it has written its queue.
             run: Box::new(move |_| Box::pin(async move { run.await.map_err(|error| error.to_string()) })),
         });
     }

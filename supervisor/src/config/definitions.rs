@@ -1,4 +1,4 @@
-//! The sections `definitions` and `policy`: directories that replace what is embedded.
+//! The sections `definitions` and `policy`: directories that replace the embedded catalogue and bundle.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! Reads typed values out of the merged layers and collects what is wrong with them.
+//! Reads typed values out of the merged layers and collects their problems.
 
 use std::fmt::Display;
 use std::str::FromStr;

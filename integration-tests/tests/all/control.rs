@@ -49,7 +49,7 @@ fn prepare() -> Result<CliHarness> {
     status.write_workflow("signed_letter", LETTER)?;
     status.write_row_workflow("silence", "silent_agent", 1)?;
     let script = json!({ "calls": [
-        { "model": "silent", "play": "silence" },
+        { "model": "silent", "reply": "silence" },
         { "model": "slow", "delay_ms": 1500, "reply": { "json": { "text": "at last" } } },
     ]});
     let script = terminal.write_file("script.json", script.to_string())?;

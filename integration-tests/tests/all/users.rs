@@ -55,7 +55,7 @@ async fn each_user_has_the_permissions_of_its_roles_and_the_audit_records_every_
         assert_eq!(closing["status"], status, "{user}: {closing:#}");
         let checks = closing["checks"].as_array().context("checks")?;
         assert!(rule.is_none_or(|rule| checks.iter().any(|check| check == rule)), "{user}: {closing:#}");
-        assert!(closing["policy"].is_string(), "{closing:#}");
+        assert!(closing["policy_revision"].is_string(), "{closing:#}");
     }
     assert!(!audit.to_string().contains("Sales rose"), "the audit contains no inputs");
     assert_eq!(terminal.run(&["audit", "verify"]).await?.expect_success()?["holds"], true);

@@ -250,7 +250,6 @@ pub(super) const CONTEXTS: &[Context] = &[
     context("turn", "actors/src/execution", &[], "a conversation with a model has turns"),
     context("turns", "actors/src/execution", &[], "a conversation with a model has turns"),
     context("turns", "", &["max_turns", "TooManyTurns", "too_many_turns", "turns_max", "TURNS_DEFAULT"], "a model's"),
-    context("place", "", &["in_place"], "std's word for a change without a copy"),
     context("Bar", "actors/runtimes/src/charts", &[], "a bar of a bar chart"),
     context("visit", "integration-tests/tests/all/tidy/", &[], "syn's word for its traversal"),
     context("Visit", "integration-tests/tests/all/tidy/", &[], "syn's trait"),
@@ -259,14 +258,5 @@ pub(super) const CONTEXTS: &[Context] = &[
 ];
 
 /// Folders that still have retired words. A row is removed once its folder is clean, and none is added.
-pub(super) const PENDING: &[&str] = &[
-    "actors/runtimes/src/",
-    "actors/src/",
-    "client/",
-    "definitions/",
-    "docs/",
-    "protocol/",
-    "registry/",
-    "rego/",
-    "supervisor/",
-];
+pub(super) const PENDING: &[&str] =
+    &["actors/runtimes/src/", "actors/src/", "client/", "definitions/", "protocol/", "supervisor/"];

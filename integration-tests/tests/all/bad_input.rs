@@ -52,7 +52,7 @@ async fn inputs_that_are_missing_or_mistyped_are_named() -> Result<()> {
         (with(&["--input", "document"]), "invalid_input", "is not NAME=VALUE"),
         (with(&["--input", "document=x", "--input", "document=y"]), "invalid_input", "given twice"),
         (with(&["--input", "document=@nothing.txt"]), "path_not_allowed", "nothing.txt cannot be read"),
-        (with(&["--input", "document=x", "--max-cost-usd=-1"]), "invalid_input", "not a sum of money"),
+        (with(&["--input", "document=x", "--max-cost-usd=-1"]), "invalid_input", "not an amount of money"),
         (REPORT.to_vec(), "missing_input", "`data_source` (file) is missing"),
     ];
     for (words, code, text) in &cases {
@@ -285,8 +285,8 @@ async fn every_invalid_definition_is_reported_with_its_location_at_once() -> Res
     let problems = report["problems"].as_array().context("problems")?;
     for (name, _, kind) in &files {
         let file = format!("workflows/{name}");
-        let matches: Vec<_> = problems.iter().filter(|problem| problem["place"]["file"] == file).collect();
-        assert!(matches.iter().any(|problem| problem["flaw"] == *kind), "{name}: {kind}, not {matches:#?}");
+        let matches: Vec<_> = problems.iter().filter(|problem| problem["location"]["file"] == file).collect();
+        assert!(matches.iter().any(|problem| problem["kind"] == *kind), "{name}: {kind}, not {matches:#?}");
     }
     let output = terminal.run(&["definitions", "check", "wrong", "-o", "table"]).await?;
     assert!(output.out.contains("workflows/no_agent.yaml:4:") && output.out.contains("error[cycle]"), "{output:?}");

@@ -97,7 +97,7 @@ async fn a_run_that_awaits_approval_is_approved_from_another_terminal() -> Resul
     let _up = start_host(&mut terminal).await?;
     let run = start_detached(&terminal, "signed_letter").await?;
     let watch = terminal.start(&["runs", "watch", &run, "-o", "json"])?;
-    watch.wait_for_output("approval_asked").await?;
+    watch.wait_for_output("approval_requested").await?;
     watch.wait_for_output("Sign Dear all?").await?;
     wait_for_status(&terminal, &run, "waiting_approval").await?;
 

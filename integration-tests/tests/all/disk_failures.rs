@@ -70,7 +70,7 @@ async fn a_full_disk_rejects_new_work_and_loses_none() -> Result<()> {
         (&"audit_unavailable".into(), &"disk".into()),
         "{error:#}"
     );
-    assert!(error["message"].as_str().is_some_and(|text| text.contains("look at the disk")), "{error:#}");
+    assert!(error["message"].as_str().is_some_and(|text| text.contains("check the disk")), "{error:#}");
     let first_answer = || async { server.answers_sent().values().next().copied() };
     wait_until("the step in flight has its answer", COMMAND_WAIT_MAX, first_answer).await?;
     terminal.run(&ECHO).await?.expect_error(1)?;

@@ -22,7 +22,7 @@ const MOVED: &str = "E0382";
 const SEALED: &[SealedCase] = &[
     (
         "only the guard creates a permit",
-        "pub fn f<T>(p: Permitted<T>, grant: Grant) -> Permitted<u8> { drop(p); Permitted { grant, what: 1 } }",
+        "pub fn f<T>(p: Permitted<T>, grant: Grant) -> Permitted<u8> { drop(p); Permitted { grant, request: 1 } }",
         "rego",
         PRIVATE_FIELD,
     ),
@@ -30,11 +30,16 @@ const SEALED: &[SealedCase] = &[
     ("a permit is not copied", "pub fn f(p: Permitted<u8>) -> Permitted<u8> { p.clone() }", "rego", NO_METHOD),
     (
         "only an engine creates a policy decision",
-        "pub fn f(v: Verdict) -> Verdict { Verdict { grounds: None, ..v } }",
+        "pub fn f(d: PolicyDecision) -> PolicyDecision { PolicyDecision { details: None, ..d } }",
         "rego",
         PRIVATE_FIELD,
     ),
-    ("a policy decision is not copied", "pub fn f(v: Verdict) -> Verdict { v.clone() }", "rego", NO_METHOD),
+    (
+        "a policy decision is not copied",
+        "pub fn f(d: PolicyDecision) -> PolicyDecision { d.clone() }",
+        "rego",
+        NO_METHOD,
+    ),
     (
         "only the authenticator creates an authenticated request",
         "pub fn f(a: Authenticated, request: greenroom_protocol::Request) -> Authenticated { Authenticated { request, ..a } }",
@@ -49,13 +54,13 @@ const SEALED: &[SealedCase] = &[
     ),
     (
         "only the audit creates an open entry",
-        "pub fn f(b: &audit::Bracket) { let audit::Bracket { abandoned, .. } = b; }",
+        "pub fn f(e: &audit::OpenAuditEntry) { let audit::OpenAuditEntry { on_drop, .. } = e; }",
         "registry",
         PRIVATE_FIELD,
     ),
     (
         "an open entry is closed once",
-        "pub fn f(b: audit::Bracket) -> [audit::Bracket; 2] { [b, b] }",
+        "pub fn f(e: audit::OpenAuditEntry) -> [audit::OpenAuditEntry; 2] { [e, e] }",
         "registry",
         MOVED,
     ),
@@ -67,7 +72,7 @@ const SEALED: &[SealedCase] = &[
     ),
     (
         "a store is only reachable through its trait",
-        "pub fn f(_: greenroom_registry::memory::runs::Memory) {}",
+        "pub fn f(_: greenroom_registry::in_memory::runs::InMemoryRuns) {}",
         "registry",
         PRIVATE_ITEM,
     ),
@@ -143,7 +148,7 @@ fn public_code_compiles() {
     let sources = [
         ("rego", "pub fn f(p: Permitted<u8>) -> (Grant, u8) { p.redeem() }"),
         ("registry", "pub fn f(r: &journal::Receipt, s: &Stores) { let _ = (r, &s.journal); }"),
-        ("actors", "pub fn f(s: &stage::Stage) { let _ = s; }"),
+        ("actors", "pub fn f(d: &dispatcher::Dispatcher) { let _ = d; }"),
     ];
     for (number, (name, source)) in sources.iter().enumerate() {
         let text = compiler_errors(source, name, SEALED.len() + number);

@@ -64,7 +64,7 @@ fn operator(limited: bool) -> Principal {
 }
 
 #[tokio::test]
-async fn a_pruned_input_stays_within_its_limit_however_much_is_listed() {
+async fn a_pruned_input_remains_within_its_limit_however_much_is_listed() {
     let caller_policies = harness::names(&["require_authentication", "audit_all_actions", "require_pii_permission"]);
     for (agent, limited, private) in [
         ("executive_summary_agent_001", true, false),

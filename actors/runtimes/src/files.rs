@@ -114,7 +114,7 @@ mod tests {
     use super::open;
 
     #[tokio::test]
-    async fn a_path_stays_within_its_folder() {
+    async fn a_path_outside_its_folder_is_rejected() {
         let allowed = tempfile::tempdir().unwrap();
         let other = tempfile::tempdir().unwrap();
         std::fs::write(allowed.path().join("a.csv"), "a,b\n1,2\n").unwrap();

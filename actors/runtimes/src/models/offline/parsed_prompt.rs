@@ -42,7 +42,7 @@ impl ParsedPrompt {
         let facts = documents.iter().find_map(find_facts);
         let mut sentences = Vec::new();
         for document in documents.iter().filter(|_| facts.is_none()) {
-            visit_texts(document, &mut |text| read_sentences(text, &mut sentences));
+            for_each_text(document, &mut |text| read_sentences(text, &mut sentences));
         }
         read_sentences(&prose, &mut sentences);
         Self {
@@ -107,11 +107,11 @@ fn find_facts(value: &Json) -> Option<TableFacts> {
     })
 }
 
-fn visit_texts(value: &Json, take: &mut impl FnMut(&str)) {
+fn for_each_text(value: &Json, take: &mut impl FnMut(&str)) {
     match value {
         Json::String(text) => take(text),
-        Json::Array(items) => items.iter().for_each(|item| visit_texts(item, take)),
-        Json::Object(members) => members.values().for_each(|member| visit_texts(member, take)),
+        Json::Array(items) => items.iter().for_each(|item| for_each_text(item, take)),
+        Json::Object(members) => members.values().for_each(|member| for_each_text(member, take)),
         Json::Null | Json::Bool(_) | Json::Number(_) => {}
     }
 }

@@ -251,6 +251,7 @@ pub(super) const CONTEXTS: &[Context] = &[
     context("turns", "actors/src/execution", &[], "a conversation with a model has turns"),
     context("turns", "", &["max_turns", "TooManyTurns", "too_many_turns", "turns_max", "TURNS_DEFAULT"], "a model's"),
     context("visit", "rego/src/instance/", &["visit_seq"], "serde's word for reading a sequence"),
+    context("company", "actors/runtimes/src/report", &[], "the company that a report is about"),
     context("Bar", "actors/runtimes/src/charts", &[], "a bar of a bar chart"),
     context("visit", "integration-tests/tests/all/tidy/", &[], "syn's word for its traversal"),
     context("Visit", "integration-tests/tests/all/tidy/", &[], "syn's trait"),

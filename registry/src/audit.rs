@@ -198,7 +198,7 @@ pub trait AuditLog: Send + Sync {
     }
 
     /// As [`AuditLog::open`], but does not wait for the disk. With [`CommitTiming::Coalesce`] the entry
-    /// shares the commit of what the caller submits next.
+    /// shares the commit of the caller's next command.
     ///
     /// # Errors
     /// [`AuditError`] if the entry could not be submitted.

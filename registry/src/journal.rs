@@ -205,7 +205,7 @@ pub trait Journal: Send + Sync {
     }
 
     /// As [`Journal::append`], but does not wait for the disk. With [`CommitTiming::Coalesce`] the entries
-    /// share the commit of what the caller submits next.
+    /// share the commit of the caller's next command.
     ///
     /// # Errors
     /// [`JournalError`] if the entries could not be submitted.

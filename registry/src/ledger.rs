@@ -108,7 +108,7 @@ impl Budget {
         }
     }
 
-    /// The name of what the budget belongs to.
+    /// The name of the budget's owner.
     #[must_use]
     pub fn owner(&self) -> &str {
         match self {

@@ -1,4 +1,4 @@
-//! The set of stores, and what an implementation needs to open and run it.
+//! The set of stores, and the types for opening and running an implementation.
 
 use std::sync::Arc;
 
@@ -79,6 +79,6 @@ pub enum SyncMode {
     #[default]
     Full,
     /// A commit survives a crash of the process. A power failure may lose the last commits; the
-    /// database stays consistent.
+    /// database remains consistent.
     Normal,
 }

@@ -1,6 +1,6 @@
 //! Vectors of texts. The embedded embedder needs no key and no network: it hashes words and pieces of
 //! words, so that texts with words in common have similar vectors. It knows no synonyms. An embedder
-//! that uses a model is implemented elsewhere, behind the same trait.
+//! that uses a model is another implementation of the same trait.
 
 use std::sync::Arc;
 
@@ -73,7 +73,7 @@ fn add(counts: &mut [f32; DIMENSIONS], bytes: &[u8], kind: u8, weight: f32) {
     }
 }
 
-/// FNV-1a with a final mix. It must not change: stored vectors have to stay comparable.
+/// FNV-1a with a final mix. It must not change: stored vectors must remain comparable.
 fn fnv(kind: u8, bytes: &[u8]) -> u64 {
     let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     let hash = bytes.iter().fold(step(0xcbf2_9ce4_8422_2325, kind), |hash, byte| step(hash, *byte));

@@ -52,7 +52,7 @@ impl Ledger for InMemoryLedger {
         self.shared.check_open()?;
         let mut ledger = lock(&self.ledger);
         let usage = ledger.state.count(key, periods, now);
-        // In memory there is nothing to write them to.
+        // The changes are not written anywhere.
         ledger.state.drain_deltas();
         Ok(usage)
     }

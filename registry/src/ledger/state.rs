@@ -13,7 +13,7 @@ use crate::ledger::{
     Settlement, UsageKey, UsageSummary,
 };
 
-/// Days after which the budget of an execution is removed; no retry is that late.
+/// Days after which the budget of an execution is removed; every retry of it has ended by then.
 const EXECUTION_DAYS_MAX: i64 = 2;
 /// Days without a call after which the budget of a run is removed.
 const RUN_DAYS_MAX: i64 = 366;

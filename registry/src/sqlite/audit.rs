@@ -123,7 +123,7 @@ impl AuditLog for SqliteAudit {
     }
 }
 
-/// Verifies the chain as it was when this transaction began.
+/// Verifies the chain as it was at the start of this transaction.
 pub(super) async fn verify_chain(snapshot: &mut SqliteConnection, signer: &Signer) -> Result<ChainReport, StoreError> {
     let last: Option<i64> = sqlx::query_scalar("SELECT MAX(number) FROM audit")
         .fetch_one(&mut *snapshot)

@@ -1,5 +1,5 @@
 //! Reading the columns of a row, the same for a row of a reader (sqlx) and of the writer (rusqlite), so
-//! that each table is decoded in one place.
+//! that each table is decoded once.
 
 use greenroom_protocol as protocol;
 use protocol::id::IdError;

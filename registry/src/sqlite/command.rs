@@ -1,5 +1,5 @@
-//! The interface between the writer and its commands: what a command needs, what it decides, and how
-//! its caller gets the reply. The writer knows only this interface, and no command knows the writer.
+//! The interface between the writer and its commands: the rows that a command needs, its decision, and the
+//! reply to its caller. The writer knows only this interface, and no command knows the writer.
 
 use std::time::Duration;
 
@@ -50,7 +50,7 @@ pub(super) trait WriteCommand: Send + 'static {
     }
 }
 
-/// A command in the queue, together with the way its caller gets the reply.
+/// A command in the queue, together with the sender of its reply.
 pub(super) trait QueuedCommand: BatchCommand {
     /// Names the rows that the writer prefetches for the command.
     fn needs(&self) -> Needs<'_>;
@@ -62,7 +62,7 @@ pub(super) trait QueuedCommand: BatchCommand {
     fn reject(self: Box<Self>, state: &mut WriterState, error: &StoreError);
 }
 
-/// What the queue carries.
+/// The items of the queue.
 pub(super) type Command = Box<dyn QueuedCommand>;
 
 struct Queued<C: WriteCommand> {

@@ -1,4 +1,4 @@
-//! One commit that the writer is preparing: its statements, and what follows once it is durable.
+//! One commit that the writer is preparing: its statements, and the callbacks for when it is durable.
 
 use protocol::RunId;
 

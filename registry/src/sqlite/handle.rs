@@ -8,7 +8,7 @@ use crate::group_commit::{CommandSender, SubmittedCommand};
 use crate::sqlite::command::{CloseStore, Command, Flush, WriteCommand, with_reply, without_reply};
 use crate::sqlite::shared::Shared;
 
-/// The way to the writer; cheap to clone.
+/// The queue of the writer; cheap to clone.
 #[derive(Clone)]
 pub(super) struct WriterQueue(CommandSender<Command>);
 
@@ -41,7 +41,7 @@ impl WriterQueue {
     }
 }
 
-/// What each store of one file has: the shared state, with its readers, and the way to the writer.
+/// The handle of each store of one file: the shared state with its readers, and the queue of the writer.
 #[derive(Clone)]
 pub(super) struct StoreHandle {
     shared: Arc<Shared>,

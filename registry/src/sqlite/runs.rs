@@ -149,7 +149,7 @@ impl RunStore for SqliteRuns {
     }
 
     async fn prune(&self, before: Timestamp) -> Result<u64, StoreError> {
-        // Counted before the deletion: a run that has ended stays ended, so the number is exact.
+        // Counted before the deletion: an ended run never becomes active again, so the number is exact.
         let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM runs WHERE ended = 1 AND updated < ?")
             .bind(before.as_micros())
             .fetch_one(&self.0.readers)

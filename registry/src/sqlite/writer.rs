@@ -32,7 +32,7 @@ pub(super) struct Writer {
     pub(super) conn: Connection,
     pub(super) state: WriterState,
     sync_mode: SyncMode,
-    /// Keeps the queue open until the store is closed, even without a store in use.
+    /// Keeps the queue open until the store is closed, even if no store is in use.
     _queue: WriterQueue,
 }
 
@@ -64,7 +64,7 @@ impl Writer {
             let close = self.commit(batch);
             if close.is_none() && has_callers {
                 if Instant::now() >= sign_at {
-                    // A failure is logged, and the next signature covers what this one would have.
+                    // A failure is logged, and the next signature covers the same records.
                     drop(self.sign(HeadKind::Running).await);
                     sign_at = Instant::now() + SIGN_INTERVAL;
                 }

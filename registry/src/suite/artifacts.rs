@@ -140,11 +140,11 @@ async fn journals_replies_and_contexts_reference_artifacts_until_pruned() {
         let usage = protocol::reply::Usage::default();
         let entry = Entry::StepDone { key, attempt: 1, result, hash, usage, duration_ms: 1 };
         let _ = stores.journal.append(&run_id(1), fence, Seq(0), &[entry, ended()], NOW).await.unwrap();
-        let key = DedupKey::Caller(IdempotencyKey::new("k").unwrap());
-        stores.idempotency.begin(&tenant("acme"), &key, &ContentHash::of(b"body"), NOW).await.unwrap();
+        let dedup_key = DedupKey::Caller(IdempotencyKey::new("k").unwrap());
+        stores.idempotency.begin(&tenant("acme"), &dedup_key, &ContentHash::of(b"body"), NOW).await.unwrap();
         let outputs = Values::from([("file".to_owned(), artifact("reply").to_json())]);
         let reply = Reply { outputs, ..reply("req_1") };
-        stores.idempotency.finish(&tenant("acme"), &key, &reply, NOW).await.unwrap();
+        stores.idempotency.finish(&tenant("acme"), &dedup_key, &reply, NOW).await.unwrap();
         let fence = stores.context.claim(&run_id(2)).await.unwrap();
         let change = ContextChange::Put(serde_json::json!({ "files": [artifact("shared").to_json()] }));
         let put = ContextPut { key: ContextKey::new("notes").unwrap(), expect: None, change, ttl: None };

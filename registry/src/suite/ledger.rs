@@ -140,7 +140,7 @@ async fn a_limit_is_free_again_at_the_midnight_that_ends_its_period() {
     let days = |days: u32| evening.saturating_add(MINUTE * 24 * 60 * days + MINUTE);
     let alice = UsageKey { tenant: tenant("acme"), user: UserId::new("alice").unwrap() };
     let cases = [
-        // A period, the first day on which the limit is free_at again, and the last on which it is not.
+        // A period, the first time at which its limit is free again, and the last at which it is exceeded.
         (Period::Days(1), Some(days(0)), evening),
         (Period::Days(7), Some(days(6)), days(5)),
         (Period::Month, Some(days(1)), days(0)),

@@ -25,7 +25,7 @@ pub(super) struct OpenEntry {
     pub(super) request: RequestId,
     pub(super) at: Timestamp,
     pub(super) timing: CommitTiming,
-    /// The way back to the writer, for an entry that is dropped before it is closed.
+    /// The queue for the closing of an entry that is dropped before it is closed.
     pub(super) queue: WriterQueue,
 }
 
@@ -55,7 +55,7 @@ fn interrupt_on_drop(queue: WriterQueue, clock: Arc<dyn Clock>, request: Request
             tracing::warn!(
                 audit.opened = opened.0,
                 error = %error,
-                "a dropped audit entry stays open until the next start"
+                "a dropped audit entry remains open until the next start"
             );
         }
     })

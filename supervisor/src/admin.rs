@@ -147,7 +147,7 @@ fn require_absent(to: &Path) -> Result<(), Cause> {
 /// The report of a check as JSON.
 pub(crate) fn check_json(report: &CheckReport) -> Json {
     json!({
-        "sound": report.is_ok(), "problems": report.problems, "audit": report.audit.as_ref().map(chain_json),
+        "ok": report.is_ok(), "problems": report.problems, "audit": report.audit.as_ref().map(chain_json),
         "schema": report.schema, "bytes": report.bytes,
     })
 }
@@ -155,7 +155,7 @@ pub(crate) fn check_json(report: &CheckReport) -> Json {
 /// The report of a verification of the audit chain as JSON.
 pub(crate) fn chain_json(report: &ChainReport) -> Json {
     json!({
-        "holds": report.is_valid(), "records": report.records, "signed": report.signed, "anchor": report.anchor,
-        "fault": report.violation.map(|violation| violation.to_string()),
+        "valid": report.is_valid(), "records": report.records, "signed": report.signed, "anchor": report.anchor,
+        "violation": report.violation.map(|violation| violation.to_string()),
     })
 }

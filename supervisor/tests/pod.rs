@@ -107,7 +107,7 @@ async fn a_second_process_sends_requests_to_the_owner_over_its_socket() {
     assert!(matches!(events.first().map(|event| &event.kind), Some(RunEventKind::RunStarted { steps: 5 })));
     assert!(matches!(events.last().map(|event| &event.kind), Some(RunEventKind::RunEnded { .. })));
     let chain = socket.admin(AdminCommand::VerifyAudit).await.unwrap();
-    assert_eq!(chain["holds"], true);
+    assert_eq!(chain["valid"], true);
     let rejected = client.cancel(run).await.unwrap();
     assert_eq!(rejected.error.unwrap().code, ErrorCode::RunNotActive);
     pod.shutdown().await;
@@ -126,6 +126,6 @@ async fn a_drained_pod_rejects_requests_and_its_state_survives() {
     let second = pod(dir.path(), None).await;
     let client = second.client(&user("admin"));
     assert_eq!(client.costs(None).await.unwrap().outputs["costs"][0]["calls"], 1);
-    assert!(second.ingress().admin(AdminCommand::VerifyAudit).await.unwrap()["holds"].as_bool().unwrap());
+    assert!(second.ingress().admin(AdminCommand::VerifyAudit).await.unwrap()["valid"].as_bool().unwrap());
     second.shutdown().await;
 }

@@ -125,7 +125,7 @@ async fn a_run_that_awaits_approval_is_approved_from_another_terminal() -> Resul
     let runs = terminal.run(&["runs", "list", "-o", "json"]).await?.expect_success()?;
     let statuses: Vec<_> = runs["runs"].as_array().into_iter().flatten().map(|run| &run["status"]).collect();
     assert_eq!(statuses, ["failed", "success"], "the newest first: {runs:#}");
-    assert_eq!(terminal.run(&["audit", "verify"]).await?.expect_success()?["holds"], true);
+    assert_eq!(terminal.run(&["audit", "verify"]).await?.expect_success()?["valid"], true);
     Ok(())
 }
 
@@ -215,7 +215,7 @@ async fn a_terminated_host_finishes_its_executions_and_closes_every_audit_entry(
 
     // The directory is unlocked, and the audit has no open entry.
     let verified = terminal.run(&["audit", "verify", "-o", "json"]).await?.expect_success()?;
-    assert_eq!(verified["holds"], true, "{verified:#}");
+    assert_eq!(verified["valid"], true, "{verified:#}");
     let audit = terminal.run(&["audit", "list", "-o", "json"]).await?.expect_success()?;
     assert!(!audit.to_string().contains("interrupted"), "{audit:#}");
     let words = ["run", "agent", "echo_agent", "--input", "text=Dear all", "-o", "json"];

@@ -53,7 +53,7 @@ fn done_steps(run_report: &Value) -> Vec<String> {
 async fn expect_audit_holds(fixture: &ModelFixture) {
     let output = fixture.terminal.run(&["audit", "verify"]).await.expect("an end");
     assert_eq!(output.code, 0, "{output:?}");
-    assert_eq!(output.json().expect("a document")["holds"], true, "{output:?}");
+    assert_eq!(output.json().expect("a document")["valid"], true, "{output:?}");
 }
 
 #[tokio::test]

@@ -47,7 +47,7 @@ fn limit_file_size(process: &RunningCommand, bytes: &str) -> Result<()> {
 
 async fn expect_sound(terminal: &CliHarness) -> Result<()> {
     let checked = terminal.run(&["db", "check"]).await?.expect_success()?;
-    assert_eq!((&checked["sound"], &checked["audit"]["holds"]), (&true.into(), &true.into()), "{checked:#}");
+    assert_eq!((&checked["ok"], &checked["audit"]["valid"]), (&true.into(), &true.into()), "{checked:#}");
     Ok(())
 }
 
@@ -131,7 +131,7 @@ async fn check_unsound(terminal: &CliHarness) -> Result<Json> {
     let checked = terminal.run(&["db", "check"]).await?;
     assert_eq!(checked.code, 1, "{checked:?}");
     let report = checked.json()?;
-    assert_eq!(report["sound"], false, "{report:#}");
+    assert_eq!(report["ok"], false, "{report:#}");
     Ok(report)
 }
 
@@ -210,13 +210,13 @@ async fn a_restored_older_copy_is_rejected_and_the_missing_record_is_named() -> 
     assert_eq!((&error["code"], &error["details"]["store"]), (&"store_unavailable".into(), &"chain".into()));
     let verified = terminal.run(&["audit", "verify"]).await?;
     let report = verified.json()?;
-    assert_eq!((verified.code, &report["holds"]), (1, &false.into()), "{report:#}");
-    let fault = report["fault"].as_str().context("a fault")?;
-    assert!(fault.contains("the chain was truncated"), "{report:#}");
-    let last = fault.split("but record ").nth(1).and_then(|rest| rest.split(' ').next()).context("a number")?;
-    assert!(last.parse::<u64>()? >= signed.as_u64().context("a number")?, "{fault}, {signed}");
+    assert_eq!((verified.code, &report["valid"]), (1, &false.into()), "{report:#}");
+    let violation = report["violation"].as_str().context("a violation")?;
+    assert!(violation.contains("the chain was truncated"), "{report:#}");
+    let last = violation.split("but record ").nth(1).and_then(|rest| rest.split(' ').next()).context("a number")?;
+    assert!(last.parse::<u64>()? >= signed.as_u64().context("a number")?, "{violation}, {signed}");
     let report = check_unsound(terminal).await?;
-    assert_eq!((&report["problems"], &report["audit"]["fault"]), (&Json::Array(Vec::new()), &fault.into()));
+    assert_eq!((&report["problems"], &report["audit"]["violation"]), (&Json::Array(Vec::new()), &violation.into()));
 
     // The rejected copy was not written to, so the newer file still matches the signed head.
     fs::write(database(terminal), newer)?;

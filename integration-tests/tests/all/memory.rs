@@ -98,7 +98,7 @@ async fn outputs_are_recalled_for_similar_inputs_of_the_same_tenant() -> Result<
         assert!(records.map(|record| &record["event"]["action"]).any(|recorded| recorded == action), "{action}");
     }
     assert!(!audit.to_string().contains("northern"), "the audit contains no remembered text");
-    assert_eq!(fixture.terminal.run(&["audit", "verify"]).await?.expect_success()?["holds"], true);
+    assert_eq!(fixture.terminal.run(&["audit", "verify"]).await?.expect_success()?["valid"], true);
     Ok(())
 }
 

@@ -200,7 +200,7 @@ async fn a_valid_policy_is_activated_and_an_invalid_one_is_rejected() -> Result<
     let messages = system_events(&terminal, "policy").await?;
     assert!(messages.iter().any(|note| note.contains("is active")), "{messages:#?}");
     assert!(messages.iter().any(|note| note.contains("rejected")), "{messages:#?}");
-    assert_eq!(terminal.run(&["audit", "verify"]).await?.expect_success()?["holds"], true);
+    assert_eq!(terminal.run(&["audit", "verify"]).await?.expect_success()?["valid"], true);
     Ok(())
 }
 

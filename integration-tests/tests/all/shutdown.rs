@@ -184,5 +184,5 @@ async fn expect_runs(fixture: &ModelFixture, succeeded: usize, cancelled: usize)
         "{page:#}"
     );
     let verified = fixture.terminal.run(&["audit", "verify"]).await.expect("an end").json().expect("a document");
-    assert_eq!(verified["holds"], true, "{verified:#}");
+    assert_eq!(verified["valid"], true, "{verified:#}");
 }

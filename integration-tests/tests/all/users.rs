@@ -58,7 +58,7 @@ async fn each_user_has_the_permissions_of_its_roles_and_the_audit_records_every_
         assert!(closing["policy_revision"].is_string(), "{closing:#}");
     }
     assert!(!audit.to_string().contains("Sales rose"), "the audit contains no inputs");
-    assert_eq!(terminal.run(&["audit", "verify"]).await?.expect_success()?["holds"], true);
+    assert_eq!(terminal.run(&["audit", "verify"]).await?.expect_success()?["valid"], true);
     Ok(())
 }
 
@@ -184,21 +184,21 @@ async fn a_manipulated_audit_is_detected() -> Result<()> {
     assert_eq!(terminal.run(&["db", "check"]).await?.code, 0);
 
     let (code, report) = verify_audit(&copy_with_database(&terminal, &later_copy)?).await?;
-    assert_eq!((code, &report["holds"], &report["fault"]), (0, &true.into(), &Json::Null), "{report:#}");
+    assert_eq!((code, &report["valid"], &report["violation"]), (0, &true.into(), &Json::Null), "{report:#}");
 
     // The guest's request is forged to look like the administrator's.
     let forged = replace_bytes(&later_copy, r#""user":"guest","caller":"user:guest","action":"invoke""#, FORGED)?;
     let (code, report) = verify_audit(&copy_with_database(&terminal, &forged)?).await?;
-    assert_eq!((code, &report["holds"]), (1, &false.into()), "{report:#}");
-    assert!(!report["fault"].is_null(), "the record is named: {report:#}");
+    assert_eq!((code, &report["valid"]), (1, &false.into()), "{report:#}");
+    assert!(!report["violation"].is_null(), "the record is named: {report:#}");
 
     // The last entries are missing, as after restoring an older copy: the pod does not start on it.
     let last_signed = terminal.run(&["audit", "verify", "-o", "json"]).await?.expect_success()?["signed"].clone();
     let copy = copy_with_database(&terminal, &earlier_copy)?;
     let (code, report) = verify_audit(&copy).await?;
-    assert_eq!((code, &report["holds"]), (1, &false.into()), "{report:#}");
-    let fault = report["fault"].as_str().unwrap_or_default();
-    assert!(fault.contains(&format!("record {last_signed} was signed")), "the record is named: {report:#}");
+    assert_eq!((code, &report["valid"]), (1, &false.into()), "{report:#}");
+    let violation = report["violation"].as_str().unwrap_or_default();
+    assert!(violation.contains(&format!("record {last_signed} was signed")), "the record is named: {report:#}");
     let error = copy.run(&SUMMARISE[..5]).await?.expect_error(1)?;
     assert_eq!(error["code"], "store_unavailable", "{error:#}");
     let message = error["message"].as_str().unwrap_or_default();
@@ -208,8 +208,8 @@ async fn a_manipulated_audit_is_detected() -> Result<()> {
     let copy = copy_with_database(&terminal, &later_copy)?;
     forge_head(&copy.data_dir())?;
     let (code, report) = verify_audit(&copy).await?;
-    assert_eq!((code, &report["holds"]), (1, &false.into()), "{report:#}");
-    assert!(report["fault"].as_str().is_some_and(|fault| fault.contains("signature")), "{report:#}");
+    assert_eq!((code, &report["valid"]), (1, &false.into()), "{report:#}");
+    assert!(report["violation"].as_str().is_some_and(|violation| violation.contains("signature")), "{report:#}");
     let error = copy.run(&SUMMARISE[..5]).await?.expect_error(1)?;
     assert_eq!(error["code"], "store_unavailable", "{error:#}");
     Ok(())

@@ -24,7 +24,7 @@ pub async fn audit(session: &Session, command: AuditCommand, output: Output) -> 
         AuditCommand::Verify => {
             let report = session.admin(AdminCommand::VerifyAudit).await?;
             output.document(&report, || format_report(&report));
-            Ok(u8::from(report.get("holds") != Some(&Json::Bool(true))))
+            Ok(u8::from(report.get("valid") != Some(&Json::Bool(true))))
         }
         AuditCommand::Prune { older_than } => {
             let before = WallClock.now().saturating_sub(older_than.into());

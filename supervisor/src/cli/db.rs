@@ -22,7 +22,7 @@ pub async fn db(session: &Session, command: DbCommand, output: Output) -> Result
         DbCommand::Check => {
             let report = session.admin(AdminCommand::CheckStore).await?;
             output.document(&report, || format_report(&report));
-            Ok(u8::from(report.get("sound") != Some(&Json::Bool(true))))
+            Ok(u8::from(report.get("ok") != Some(&Json::Bool(true))))
         }
         DbCommand::Backup { to } => {
             // The owner of the store may run in another directory.

@@ -3,8 +3,7 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use greenroom_protocol::{ContentHash, Timestamp};
@@ -13,48 +12,21 @@ use crate::artifacts::hash_scan::HashScanner;
 use crate::audit::AuditLog;
 use crate::error::StoreError;
 use crate::maintenance::{CheckReport, StoreMaintenance};
-use crate::notify::RunNotifiers;
-use crate::runs::leases::Leases;
 use crate::stores::{OpenedStores, StoreParts, Stores};
+
+use shared::Shared;
 
 mod agent_memory;
 pub(crate) mod artifacts;
 mod audit;
 mod context;
+mod context_data;
 mod definitions;
 mod idempotency;
 mod ledger;
+mod run_data;
 mod runs;
-
-/// State that the stores of one process share.
-#[derive(Debug, Default)]
-struct Shared {
-    runs: Mutex<runs::Runs>,
-    contexts: Mutex<context::Contexts>,
-    leases: Leases,
-    journal_notifiers: RunNotifiers,
-    context_notifiers: RunNotifiers,
-    is_closed: AtomicBool,
-}
-
-impl Shared {
-    fn check_open(&self) -> Result<(), StoreError> {
-        if self.is_closed.load(Ordering::Acquire) { Err(StoreError::Closed) } else { Ok(()) }
-    }
-
-    fn runs(&self) -> MutexGuard<'_, runs::Runs> {
-        lock(&self.runs)
-    }
-
-    fn contexts(&self) -> MutexGuard<'_, context::Contexts> {
-        lock(&self.contexts)
-    }
-}
-
-/// Locks a value. A poisoned lock is still consistent: each value is changed in one step.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
+mod shared;
 
 /// Opens every store.
 pub(crate) fn open(parts: StoreParts) -> OpenedStores {
@@ -100,9 +72,7 @@ impl StoreMaintenance for InMemoryMaintenance {
     }
 
     async fn close(&self, _now: Timestamp) -> Result<(), StoreError> {
-        self.shared.is_closed.store(true, Ordering::Release);
-        self.shared.journal_notifiers.close_all();
-        self.shared.context_notifiers.close_all();
+        self.shared.close();
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use protocol::{Cause, ErrorCode, RunId, Timestamp};
 
 use crate::error::StoreError;
 use crate::group_commit::{CommitTiming, SubmittedCommand};
-use crate::runs::Fence;
+use crate::runs::fence::Fence;
 
 /// The number of an entry in its run: 1, 2, 3, …; zero is before the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

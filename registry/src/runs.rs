@@ -18,7 +18,7 @@ use crate::journal::{JournalError, Receipt, Seq};
 
 pub use fence::Fence;
 
-mod fence;
+pub(crate) mod fence;
 pub(crate) mod leases;
 pub(crate) mod record;
 

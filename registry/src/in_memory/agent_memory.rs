@@ -11,7 +11,7 @@ use crate::agent_memory::{
     MEMORIES_MAX, Memory, MemoryMatch, MemoryOwner, MemoryStore, VectorQuery, newest_first, top_matches,
 };
 use crate::error::StoreError;
-use crate::in_memory::{Shared, lock};
+use crate::in_memory::shared::{Shared, lock};
 
 /// The memories of one owner, the newest first.
 type OwnerMemories = Vec<(Memory, Vec<f32>)>;

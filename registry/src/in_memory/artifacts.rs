@@ -11,7 +11,7 @@ use protocol::{ArtifactRef, ContentHash, Timestamp};
 use crate::artifacts::hash_scan::hashes_in;
 use crate::artifacts::{ArtifactError, ArtifactStore, SweepReport, UNREFERENCED_RETENTION, reachable, reference};
 use crate::error::StoreError;
-use crate::in_memory::lock;
+use crate::in_memory::shared::lock;
 
 #[derive(Debug, Default)]
 struct InMemoryArtifacts(Mutex<HashMap<ContentHash, StoredArtifact>>);

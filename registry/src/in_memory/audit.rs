@@ -16,7 +16,7 @@ use crate::audit::verify::{ChainReport, ChainVerifier};
 use crate::audit::{AuditError, AuditLog, AuditPage, AuditSeq, OpenAuditEntry, PendingAuditEntry, PruneReport};
 use crate::error::StoreError;
 use crate::group_commit::CommitTiming;
-use crate::in_memory::{Shared, lock};
+use crate::in_memory::shared::{Shared, lock};
 
 #[derive(Debug)]
 struct StoredEntry {

@@ -1,6 +1,5 @@
 //! Shared contexts in memory.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -9,37 +8,10 @@ use futures::stream::BoxStream;
 use greenroom_protocol as protocol;
 use protocol::{ContextKey, RunId, Timestamp};
 
-use crate::artifacts::hash_scan::HashScanner;
-use crate::context::data::ContextData;
 use crate::context::{ContextError, ContextEvent, ContextPut, ContextStore, Snapshot, Version, Versioned};
-use crate::error::StoreError;
-use crate::in_memory::Shared;
+use crate::in_memory::shared::Shared;
 use crate::notify::{TailSource, tail};
 use crate::runs::Fence;
-
-/// All shared contexts.
-#[derive(Debug, Default)]
-pub(super) struct Contexts(HashMap<RunId, ContextData>);
-
-impl Contexts {
-    /// Scans every value that may reference an artifact.
-    pub(super) fn scan_hashes(&self, scanner: &mut HashScanner) -> Result<(), StoreError> {
-        let values = self.0.values().flat_map(|data| data.values.values());
-        for value in values.filter_map(|stored| stored.value.as_ref()) {
-            scanner.scan(&serde_json::to_vec(value)?);
-        }
-        Ok(())
-    }
-
-    /// Removes a context.
-    pub(super) fn remove(&mut self, run: &RunId) {
-        self.0.remove(run);
-    }
-
-    fn data_mut(&mut self, run: &RunId) -> Result<&mut ContextData, ContextError> {
-        self.0.get_mut(run).ok_or(ContextError::Unknown)
-    }
-}
 
 /// The shared contexts.
 #[derive(Debug, Clone)]

@@ -8,7 +8,7 @@ use greenroom_protocol::ContentHash;
 
 use crate::definition_store::{DEFINITION_BYTES_MAX, DefinitionStore};
 use crate::error::StoreError;
-use crate::in_memory::lock;
+use crate::in_memory::shared::lock;
 
 /// The versions of definitions.
 #[derive(Debug, Default)]

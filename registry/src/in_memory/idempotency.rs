@@ -8,25 +8,13 @@ use protocol::{ContentHash, Reply, TenantId, Timestamp};
 
 use crate::error::StoreError;
 use crate::idempotency::{IdempotencyStore, KeyStatus};
-use crate::in_memory::Shared;
-use crate::in_memory::runs::KeyUse;
+use crate::in_memory::run_data::KeyUse;
+use crate::in_memory::shared::Shared;
 use crate::runs::DedupKey;
 
 /// The idempotency keys.
 #[derive(Debug)]
 pub(super) struct InMemoryIdempotency(pub(super) Arc<Shared>);
-
-impl KeyUse {
-    fn status_for(&self, request_hash: &ContentHash) -> KeyStatus {
-        if self.request_hash != *request_hash {
-            return KeyStatus::Conflict;
-        }
-        if let Some(run) = &self.run {
-            return KeyStatus::RunStarted(run.clone());
-        }
-        self.reply.clone().map_or(KeyStatus::InProgress, |reply| KeyStatus::Completed(Box::new(reply)))
-    }
-}
 
 #[async_trait]
 impl IdempotencyStore for InMemoryIdempotency {

@@ -8,7 +8,7 @@ use greenroom_protocol as protocol;
 use protocol::{CallKey, Clock, Timestamp};
 
 use crate::error::StoreError;
-use crate::in_memory::{Shared, lock};
+use crate::in_memory::shared::{Shared, lock};
 use crate::ledger::deltas::{CostEntry, CostKey};
 use crate::ledger::state::LedgerState;
 use crate::ledger::usage::day_of;

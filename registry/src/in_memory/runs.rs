@@ -1,6 +1,5 @@
 //! Runs and their journals in memory.
 
-use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,12 +8,11 @@ use futures::future::FutureExt;
 use futures::stream::BoxStream;
 use greenroom_protocol as protocol;
 use protocol::journal::Entry;
-use protocol::{ContentHash, PodId, Reply, RunId, TenantId, Timestamp};
+use protocol::{PodId, Reply, RunId, Timestamp};
 
-use crate::artifacts::hash_scan::HashScanner;
 use crate::error::StoreError;
 use crate::group_commit::CommitTiming;
-use crate::in_memory::Shared;
+use crate::in_memory::shared::Shared;
 use crate::journal::{AppendPosition, Journal, JournalError, JournalRecord, PendingAppend, Receipt, Seq};
 use crate::notify::{TailSource, tail};
 use crate::runs::record::StatusChange;
@@ -22,74 +20,6 @@ use crate::runs::{Created, DedupKey, Fence, NewRun, RunFilter, RunPage, RunRecor
 
 /// Entries that a tail reads at once.
 const TAIL_ENTRIES: u32 = 256;
-
-/// The request that key_use a key, and its outcome.
-#[derive(Debug, Clone)]
-pub(super) struct KeyUse {
-    pub(super) request_hash: ContentHash,
-    pub(super) run: Option<RunId>,
-    pub(super) reply: Option<Reply>,
-    pub(super) at: Timestamp,
-}
-
-#[derive(Debug)]
-struct StoredRun {
-    record: RunRecord,
-    journal: Vec<JournalRecord>,
-}
-
-/// All runs in the order of their creation, and the idempotency keys.
-#[derive(Debug, Default)]
-pub(super) struct Runs {
-    runs: BTreeMap<u64, StoredRun>,
-    numbers: HashMap<RunId, u64>,
-    last: u64,
-    pub(super) keys: HashMap<(TenantId, String), KeyUse>,
-}
-
-impl Runs {
-    /// Scans every text that may reference an artifact.
-    pub(super) fn scan_hashes(&self, scanner: &mut HashScanner) -> Result<(), StoreError> {
-        for entry in self.runs.values().flat_map(|stored| &stored.journal) {
-            scanner.scan(&serde_json::to_vec(&entry.entry)?);
-        }
-        for reply in self.keys.values().filter_map(|key_use| key_use.reply.as_ref()) {
-            scanner.scan(&serde_json::to_vec(reply)?);
-        }
-        Ok(())
-    }
-
-    fn find(&self, run: &RunId) -> Option<&StoredRun> {
-        self.runs.get(self.numbers.get(run)?)
-    }
-
-    fn find_mut(&mut self, run: &RunId) -> Option<&mut StoredRun> {
-        self.runs.get_mut(self.numbers.get(run)?)
-    }
-
-    fn create(&mut self, new: &NewRun, key: Option<&DedupKey>, now: Timestamp) -> Created {
-        let key = key.map(|key| (new.tenant.clone(), key.to_stored()));
-        if let Some(key_use) = key.as_ref().and_then(|key| self.keys.get(key)) {
-            let is_same = key_use.request_hash == new.request_hash;
-            return key_use.run.clone().filter(|_| is_same).map_or(Created::Conflict, Created::Existing);
-        }
-        if let Some(stored) = self.find(&new.run) {
-            return if stored.record.matches(new) { Created::Existing(new.run.clone()) } else { Created::Conflict };
-        }
-        let record = RunRecord::new(new, now);
-        let fence = record.fence;
-        self.last = self.last.saturating_add(1);
-        self.numbers.insert(new.run.clone(), self.last);
-        self.runs.insert(self.last, StoredRun { record, journal: Vec::new() });
-        if let Some(key) = key {
-            self.keys.insert(
-                key,
-                KeyUse { request_hash: new.request_hash, run: Some(new.run.clone()), reply: None, at: now },
-            );
-        }
-        Created::New(fence)
-    }
-}
 
 /// The runs and their journals.
 #[derive(Debug, Clone)]

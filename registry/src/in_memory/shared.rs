@@ -1,0 +1,50 @@
+//! State that the in-memory stores of one process share.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::error::StoreError;
+use crate::in_memory::context_data::Contexts;
+use crate::in_memory::run_data::Runs;
+use crate::notify::RunNotifiers;
+use crate::runs::leases::Leases;
+
+/// State that the stores of one process share.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    runs: Mutex<Runs>,
+    contexts: Mutex<Contexts>,
+    pub(super) leases: Leases,
+    pub(super) journal_notifiers: RunNotifiers,
+    pub(super) context_notifiers: RunNotifiers,
+    is_closed: AtomicBool,
+}
+
+impl Shared {
+    /// Rejects a write to a closed store.
+    pub(super) fn check_open(&self) -> Result<(), StoreError> {
+        if self.is_closed.load(Ordering::Acquire) { Err(StoreError::Closed) } else { Ok(()) }
+    }
+
+    /// Rejects all further writes, and ends every stream.
+    pub(super) fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
+        self.journal_notifiers.close_all();
+        self.context_notifiers.close_all();
+    }
+
+    /// Locks the runs and the idempotency keys.
+    pub(super) fn runs(&self) -> MutexGuard<'_, Runs> {
+        lock(&self.runs)
+    }
+
+    /// Locks the contexts.
+    pub(super) fn contexts(&self) -> MutexGuard<'_, Contexts> {
+        lock(&self.contexts)
+    }
+}
+
+/// Locks a value. A poisoned lock is still consistent: each value is changed in one step.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -121,7 +121,8 @@ proptest! {
         let mut open = Vec::new();
         let mut spent = 0;
         for (number, (upper_bound, percent, is_settled_now)) in calls.into_iter().enumerate() {
-            if let Ok(reservation) = state.reserve(&account(), &[tenant(1_000)], cost(upper_bound), &key(number as u64), NOW) {
+            let call = key(number as u64);
+            if let Ok(reservation) = state.reserve(&account(), &[tenant(1_000)], cost(upper_bound), &call, NOW) {
                 open.push((reservation, upper_bound, upper_bound * percent / 100));
             }
             let reserved: u64 = open.iter().map(|(_, upper_bound, _)| upper_bound).sum();

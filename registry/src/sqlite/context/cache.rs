@@ -1,4 +1,4 @@
-//! The writer's cache of shared contexts, and reading one from the database.
+//! The writer's cache of shared contexts, and the decoding of a context from its rows.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,9 +15,9 @@ use crate::sqlite::columns::{Columns, select};
 /// Contexts that are cached between commits; an evicted one is read again when it is needed.
 const CACHED_CONTEXTS_MAX: usize = 256;
 
-/// Reads one context. It is one statement, so that all rows are of one moment.
-pub(super) const SELECT_CONTEXT: &str = "SELECT c.fence, c.version AS last, v.key, v.version, v.value, v.expires_at FROM contexts c \
-     LEFT JOIN context_values v ON v.run = c.run WHERE c.run = ?";
+/// Reads one context. It is one statement, so that all rows belong to the same version.
+pub(super) const SELECT_CONTEXT: &str = "SELECT c.fence, c.version AS last, v.key, v.version, v.value, v.expires_at \
+                                         FROM contexts c LEFT JOIN context_values v ON v.run = c.run WHERE c.run = ?";
 
 /// The contexts that are being written; `None` for one that does not exist.
 #[derive(Default)]

@@ -12,11 +12,13 @@ use crate::sqlite::columns::{Columns, select};
 use crate::sqlite::shared::Shared;
 use crate::sqlite::statement_batch::{SqlValue, StatementBatch};
 
-const ADD_MINUTE: &str = "INSERT INTO usage_minutes (minute, tenant, user, requests, tokens, cost) VALUES (?, ?, ?, ?, ?, ?) \
-                       ON CONFLICT (minute, tenant, user) DO UPDATE SET requests = requests + excluded.requests, \
+const ADD_MINUTE: &str = "INSERT INTO usage_minutes (minute, tenant, user, requests, tokens, cost) \
+                       VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (minute, tenant, user) \
+                       DO UPDATE SET requests = requests + excluded.requests, \
                        tokens = tokens + excluded.tokens, cost = cost + excluded.cost";
-const ADD_COST: &str = "INSERT INTO costs (day, tenant, user, agent, workflow, calls, tokens_input, tokens_output, cost, \
-                     calls_estimated, estimated_input, estimated_output, estimated_cost, calls_assumed, assumed_cost) \
+const ADD_COST: &str = "INSERT INTO costs (day, tenant, user, agent, workflow, calls, tokens_input, tokens_output, \
+                     cost, calls_estimated, estimated_input, estimated_output, estimated_cost, calls_assumed, \
+                     assumed_cost) \
                      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
                      ON CONFLICT (day, tenant, user, agent, workflow) DO UPDATE SET calls = calls + excluded.calls, \
                      tokens_input = tokens_input + excluded.tokens_input, \

@@ -1,13 +1,13 @@
-//! One agent: its seat, its actor, and how work reaches it.
+//! One agent: what the pod hosts of it, its actor, and its invocation.
 //!
 //! ```text
-//! AgentSeat         the slot, the places and the definition; outlives the actor
-//! └── AgentActor    spawned by the first job, leaves when it has been idle for a while
+//! HostedAgent       queue, concurrency limit and definition; survives the actor
+//! └── AgentActor    activated by the first job, passivated when idle
 //!     └── executions   one linked task each
 //! ```
 //!
-//! A seat belongs to one version of one definition. What does not live here: what an execution does
-//! (`execution`), and who supervises the actor (`category`, and teams for their members).
+//! A hosted agent belongs to one version of one definition. What does not live here: the execution (`execution`) and
+//! the supervision of the actor (`category`, also for members of teams).
 
 mod actor;
 mod handle;
@@ -28,18 +28,18 @@ use crate::concurrency::{CONCURRENCY_DEFAULT, ConcurrencyLimit, ExecutionTicket,
 use crate::execution::invocation::Invocation;
 use crate::supervision::JobQueue;
 
-/// Jobs that may wait in one agent's slot. A job lies there only until the actor has read it.
+/// Jobs that may wait in one agent's queue. A job waits only until the actor has read it.
 pub const AGENT_JOBS_MAX: usize = 131_072;
 
-/// What came of an execution.
+/// The result of an execution.
 pub type ExecutionResult = Result<Outcome, ExecutionFailure>;
 
-/// Why an execution failed, and what it took all the same.
+/// The failure of an execution, with its usage.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ExecutionFailure {
     /// Why.
     pub cause: greenroom_protocol::Cause,
-    /// What was used on the way.
+    /// The usage until the failure.
     pub usage: Usage,
 }
 
@@ -49,7 +49,7 @@ impl From<greenroom_protocol::Cause> for ExecutionFailure {
     }
 }
 
-/// Names one execution inside this process.
+/// Identifies one execution inside this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ExecutionId(u64);
 
@@ -63,30 +63,30 @@ impl ExecutionId {
 /// One execution that waits for its agent.
 pub struct ExecutionJob {
     id: ExecutionId,
-    assignment: Box<Invocation>,
+    invocation: Box<Invocation>,
     ticket: ExecutionTicket,
     port: oneshot::Sender<ExecutionResult>,
 }
 
-/// The slot of an agent.
+/// The queue of an agent.
 pub type AgentQueue = JobQueue<ExecutionJob, AgentMsg>;
 
-/// Where one version of an agent sits, or would.
+/// What this pod keeps for one version of an agent, active or not.
 pub struct HostedAgent {
     agent: Arc<Agent>,
     queue: Arc<AgentQueue>,
-    places: ConcurrencyLimit,
+    concurrency: ConcurrencyLimit,
 }
 
 impl HostedAgent {
-    /// An empty seat for this version.
+    /// Creates the record of an agent that is not active.
     #[must_use]
     pub fn new(agent: Arc<Agent>) -> Self {
-        let places = agent.spec().limits.max_concurrency.unwrap_or(CONCURRENCY_DEFAULT);
+        let concurrency = agent.spec().limits.max_concurrency.unwrap_or(CONCURRENCY_DEFAULT);
         Self {
             agent,
             queue: Arc::new(JobQueue::new(AGENT_JOBS_MAX)),
-            places: ConcurrencyLimit::new(places, WAITERS_MAX),
+            concurrency: ConcurrencyLimit::new(concurrency, WAITERS_MAX),
         }
     }
 
@@ -96,7 +96,7 @@ impl HostedAgent {
         &self.agent
     }
 
-    /// The slot, for the roster of whoever supervises the actor.
+    /// The queue, for the child table of the supervisor.
     #[must_use]
     pub const fn queue(&self) -> &Arc<AgentQueue> {
         &self.queue

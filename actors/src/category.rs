@@ -1,13 +1,13 @@
-//! The supervisor of one business category: it seats the agents that are asked for, restarts those
-//! that die by the table, and lets the idle ones leave.
+//! The supervisor of one category: it activates the agents that are invoked, restarts failed ones by their restart
+//! policy, and passivates idle ones.
 //!
 //! ```text
 //! Root
 //! └── Category × 14
-//!     └── Agent           seated by its first job
+//!     └── Agent           activated by its first job
 //! ```
 //!
-//! The seats lie outside the actor, so a category that dies and comes back finds the work that waits.
+//! The hosted agents are stored outside the actor, so a restarted category finds the waiting jobs.
 
 mod actor;
 
@@ -29,14 +29,14 @@ use crate::execution::ExecutionEnv;
 use crate::execution::invocation::Invocation;
 use crate::supervision::{ChildKind, RestartPolicy};
 
-/// How categories look after their agents.
+/// Configuration of a category.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CategoryConfig {
-    /// How long an agent is idle before it leaves.
+    /// Idle time after which an agent is passivated.
     pub idle_timeout: Duration,
-    /// How often idle, frozen and forgotten agents are looked for.
+    /// Interval between two checks for idle and stalled agents.
     pub tick_interval: Duration,
-    /// What happens when an agent dies.
+    /// The restart policy of agents.
     pub restart_policy: RestartPolicy,
 }
 
@@ -45,55 +45,55 @@ impl Default for CategoryConfig {
         Self {
             idle_timeout: Duration::from_secs(300),
             tick_interval: Duration::from_secs(1),
-            restart_policy: ChildKind::Agent.rule(),
+            restart_policy: ChildKind::Agent.restart_policy(),
         }
     }
 }
 
-/// The categories that have a supervisor here, as the stage sees them. It grows while the process runs:
-/// a changed catalogue may name a category that was not there when the tree grew. Cheap to clone.
+/// The categories of this pod, as the dispatcher sees them. A category may be added while the pod runs, because a
+/// changed catalogue may name a new one. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct CategoryHandles {
     all: Arc<RwLock<HashMap<CategoryId, CategoryHandle>>>,
 }
 
 impl CategoryHandles {
-    /// The way to a category; `None` if it has no supervisor here.
+    /// The handle of a category; `None` if it has no supervisor here.
     #[must_use]
     pub fn get(&self, id: &CategoryId) -> Option<CategoryHandle> {
         self.all.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
     }
 
-    /// Takes a category in. Its actor should be there already: from here on its agents are called.
+    /// Adds a category. Its actor should be started before, because its agents can be invoked from now on.
     pub fn insert(&self, category: CategoryHandle) {
         let id = category.id().clone();
         self.all.write().unwrap_or_else(PoisonError::into_inner).insert(id, category);
     }
 }
 
-/// What outlives the category's actor.
+/// State that survives a restart of the category's actor.
 struct Inner {
     id: CategoryId,
-    manners: CategoryConfig,
+    config: CategoryConfig,
     env: Arc<ExecutionEnv>,
     hosted: RwLock<HashMap<ContentHash, Arc<HostedAgent>>>,
     actor: Mutex<Option<ActorRef<CategoryMsg>>>,
     closing: AtomicBool,
 }
 
-/// The way to a category and its agents. Cheap to clone.
+/// The handle of a category and its agents. Cheap to clone.
 #[derive(Clone)]
 pub struct CategoryHandle {
     inner: Arc<Inner>,
 }
 
 impl CategoryHandle {
-    /// A category without an actor yet.
+    /// Creates a category without an actor.
     #[must_use]
-    pub fn new(id: CategoryId, env: Arc<ExecutionEnv>, manners: CategoryConfig) -> Self {
+    pub fn new(id: CategoryId, env: Arc<ExecutionEnv>, config: CategoryConfig) -> Self {
         let inner = Inner {
             id,
-            manners,
+            config,
             env,
             hosted: RwLock::default(),
             actor: Mutex::default(),
@@ -102,22 +102,22 @@ impl CategoryHandle {
         Self { inner: Arc::new(inner) }
     }
 
-    /// Which category.
+    /// The id of the category.
     #[must_use]
     pub fn id(&self) -> &CategoryId {
         &self.inner.id
     }
 
-    /// Lets an agent do the work, and waits for what comes of it.
+    /// Invokes an agent and awaits the result.
     ///
     /// # Errors
     /// As [`agent::invoke`].
-    pub async fn invoke(&self, assignment: Box<Invocation>) -> ExecutionResult {
-        let hosted = self.hosted_agent(&assignment.agent);
-        agent::invoke(&hosted, assignment, &*self.inner.env.clock, |hosted| self.request_activation(hosted)).await
+    pub async fn invoke(&self, invocation: Box<Invocation>) -> ExecutionResult {
+        let hosted = self.hosted_agent(&invocation.agent);
+        agent::invoke(&hosted, invocation, &*self.inner.env.clock, |hosted| self.request_activation(hosted)).await
     }
 
-    /// The seat of this version; made at its first use.
+    /// The hosted agent of this version; created at its first use.
     fn hosted_agent(&self, agent: &Arc<Agent>) -> Arc<HostedAgent> {
         let version = agent.hash();
         let hosted = &self.inner.hosted;
@@ -131,18 +131,18 @@ impl CategoryHandle {
     fn request_activation(&self, hosted: &Arc<HostedAgent>) {
         let actor = self.inner.actor.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(actor) = actor {
-            // A category that is dead or not there yet looks at every seat when it comes back.
+            // A category that is not running activates every agent with waiting jobs when it starts.
             let _ = actor.send_message(CategoryMsg::Activate(Arc::clone(hosted)));
         }
     }
 
-    /// Seats that are known, whether somebody sits there or not.
+    /// Number of hosted agents, active or not.
     #[must_use]
     pub fn hosted_count(&self) -> usize {
         self.inner.hosted.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// Closes every slot for good: what waits is answered `shutting_down`, nobody is seated again.
+    /// Closes every queue for good: later invocations fail with `shutting_down`, and no agent is activated again.
     pub fn close(&self) {
         self.inner.closing.store(true, Ordering::Release);
         for hosted in self.inner.hosted.read().unwrap_or_else(PoisonError::into_inner).values() {
@@ -150,7 +150,7 @@ impl CategoryHandle {
         }
     }
 
-    /// Forgets the seats that nobody uses.
+    /// Evicts hosted agents that are not in use.
     fn evict_idle(&self) {
         let mut hosted = self.inner.hosted.write().unwrap_or_else(PoisonError::into_inner);
         hosted.retain(|_, hosted| {

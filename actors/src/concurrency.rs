@@ -1,6 +1,6 @@
-//! The places of one agent: how many executions of it run at once on this pod. Who finds none waits
-//! in a bounded line, until his deadline. The places of the pod and of the tenants are elsewhere, at
-//! the door, before anything is audited or judged.
+//! The concurrency limit of one agent: how many of its executions run at once on this pod. Further invocations wait
+//! in a bounded queue until their deadline. The limits of the pod and of tenants belong to admission control, which
+//! precedes audit and authorization.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,29 +9,29 @@ use std::time::Duration;
 use greenroom_protocol::{Cause, ErrorCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Places of an agent whose definition does not say; the pod's own bound is lower.
+/// Limit of an agent whose definition sets none; the limit of the pod is lower.
 pub const CONCURRENCY_DEFAULT: u32 = 1_000_000;
-/// Executions that may wait for a place of one agent.
+/// Invocations that may wait for a ticket of one agent.
 pub const WAITERS_MAX: usize = 100_000;
-/// After how long a refused caller may try again.
+/// Retry-after of a rejected invocation.
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// The places of one agent.
+/// The concurrency limit of one agent.
 #[derive(Debug)]
 pub struct ConcurrencyLimit {
     available: Arc<Semaphore>,
-    waiting: AtomicUsize,
-    waiting_max: usize,
+    waiters: AtomicUsize,
+    waiters_max: usize,
 }
 
-/// A place, taken until it is dropped.
+/// A ticket for one execution, released on drop.
 #[derive(Debug)]
 #[must_use]
 pub struct ExecutionTicket {
     _permit: OwnedSemaphorePermit,
 }
 
-/// One who waits, counted while he does.
+/// Counts a waiter until it is dropped.
 struct WaiterCount<'a>(&'a AtomicUsize);
 
 impl Drop for WaiterCount<'_> {
@@ -41,43 +41,43 @@ impl Drop for WaiterCount<'_> {
 }
 
 impl ConcurrencyLimit {
-    /// This many places, and this many who may wait for one.
+    /// Creates a limit with a maximum number of waiters.
     #[must_use]
-    pub fn new(places: u32, waiting_max: usize) -> Self {
-        let available = Arc::new(Semaphore::new(usize::try_from(places).unwrap_or(usize::MAX >> 3)));
-        Self { available, waiting: AtomicUsize::new(0), waiting_max }
+    pub fn new(limit: u32, waiters_max: usize) -> Self {
+        let available = Arc::new(Semaphore::new(usize::try_from(limit).unwrap_or(usize::MAX >> 3)));
+        Self { available, waiters: AtomicUsize::new(0), waiters_max }
     }
 
-    /// Takes a place, or waits for one for at most `wait_max`.
+    /// Acquires a ticket, waiting for at most `timeout`.
     ///
     /// # Errors
-    /// [`ErrorCode::Overloaded`] with a time to come back, if the line is full or the wait is over.
-    pub async fn acquire(&self, wait_max: Duration) -> Result<ExecutionTicket, Cause> {
+    /// [`ErrorCode::Overloaded`] with a retry-after, if the queue is full or the timeout has passed.
+    pub async fn acquire(&self, timeout: Duration) -> Result<ExecutionTicket, Cause> {
         if let Ok(permit) = Arc::clone(&self.available).try_acquire_owned() {
             return Ok(ExecutionTicket { _permit: permit });
         }
-        let before = self.waiting.fetch_add(1, Ordering::AcqRel);
-        let _waiting = WaiterCount(&self.waiting);
-        if before >= self.waiting_max {
-            return Err(overloaded(format!("{before} executions wait for this agent already")));
+        let waiters = self.waiters.fetch_add(1, Ordering::AcqRel);
+        let _waiting = WaiterCount(&self.waiters);
+        if waiters >= self.waiters_max {
+            return Err(overloaded_error(format!("{waiters} executions wait for this agent already")));
         }
-        match tokio::time::timeout(wait_max, Arc::clone(&self.available).acquire_owned()).await {
+        match tokio::time::timeout(timeout, Arc::clone(&self.available).acquire_owned()).await {
             Ok(Ok(permit)) => Ok(ExecutionTicket { _permit: permit }),
             Ok(Err(_closed)) => Err(Cause::new(ErrorCode::ShuttingDown, "the process is about to end")),
-            Err(_elapsed) => Err(overloaded("this agent had no place free before the deadline".to_owned())),
+            Err(_elapsed) => Err(overloaded_error("this agent had no place free before the deadline".to_owned())),
         }
     }
 
-    /// Places that are free now.
+    /// Number of tickets that are available now.
     #[must_use]
     pub fn available(&self) -> usize {
         self.available.available_permits()
     }
 }
 
-/// The answer of a full house.
+/// The error of a full queue.
 #[must_use]
-pub fn overloaded(message: String) -> Cause {
+pub fn overloaded_error(message: String) -> Cause {
     Cause::new(ErrorCode::Overloaded, message).with_retry_after(RETRY_AFTER)
 }
 
@@ -89,23 +89,23 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_finds_no_place_waits_until_his_deadline() {
-        let places = ConcurrencyLimit::new(1, 8);
-        let taken = places.acquire(SECOND).await.unwrap();
-        let refused = places.acquire(SECOND).await.unwrap_err();
+        let limit = ConcurrencyLimit::new(1, 8);
+        let taken = limit.acquire(SECOND).await.unwrap();
+        let refused = limit.acquire(SECOND).await.unwrap_err();
         assert_eq!((refused.code, refused.retry_after_ms), (ErrorCode::Overloaded, Some(1_000)));
-        let (next, ()) = tokio::join!(places.acquire(SECOND), async { drop(taken) });
+        let (next, ()) = tokio::join!(limit.acquire(SECOND), async { drop(taken) });
         assert!(next.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_line_is_bounded_and_forgets_who_goes_away() {
-        let places = ConcurrencyLimit::new(1, 1);
-        let _taken = places.acquire(SECOND).await.unwrap();
-        let mut first = Box::pin(places.acquire(SECOND));
+        let limit = ConcurrencyLimit::new(1, 1);
+        let _taken = limit.acquire(SECOND).await.unwrap();
+        let mut first = Box::pin(limit.acquire(SECOND));
         assert!(futures::poll!(&mut first).is_pending());
-        assert_eq!(places.acquire(SECOND).await.unwrap_err().code, ErrorCode::Overloaded);
+        assert_eq!(limit.acquire(SECOND).await.unwrap_err().code, ErrorCode::Overloaded);
         drop(first);
-        let mut second = Box::pin(places.acquire(SECOND));
+        let mut second = Box::pin(limit.acquire(SECOND));
         assert!(futures::poll!(&mut second).is_pending(), "the line has room again");
     }
 }

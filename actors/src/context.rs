@@ -1,8 +1,8 @@
-//! The context that a team shares while it runs: versioned values, changed by compare-and-set or by
-//! appending, watched, and gone when their time is up.
+//! The shared context of a team: versioned values, changed by compare-and-set or by appending, which can be watched
+//! and expire.
 //!
-//! One actor a context is its only writer on this pod, and its fence keeps out the writers of others:
-//! after a failover a stale owner cannot write. Requests come as permits and as nothing else.
+//! One actor per context is its only writer on this pod, and its fence rejects writers of other pods: after a
+//! failover a stale owner cannot write. It accepts permits and nothing else.
 
 mod actor;
 mod convert;

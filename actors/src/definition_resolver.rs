@@ -1,5 +1,4 @@
-//! The seam behind which definitions stand: the catalogue in force, and the older versions that runs
-//! are still pinned to.
+//! The trait that resolves definitions: the active catalogue, and the older versions that runs are pinned to.
 
 use std::sync::Arc;
 
@@ -7,21 +6,21 @@ use async_trait::async_trait;
 use greenroom_definitions::{Agent, Catalogue, Workflow};
 use greenroom_protocol::{AgentId, Cause, ContentHash, WorkflowId};
 
-/// Finds definitions.
+/// Resolves definitions.
 #[async_trait]
 pub trait DefinitionResolver: Send + Sync {
-    /// The catalogue in force. Who holds it goes on with it undisturbed by a swap.
+    /// The active catalogue. A caller that holds it is not affected by a reload.
     fn catalogue(&self) -> Arc<Catalogue>;
 
-    /// The agent: the version that is asked for, else the newest one.
+    /// The agent in the given version, else the newest one.
     ///
     /// # Errors
-    /// `unknown_agent`; what the store says.
+    /// `unknown_agent`; an error of the store.
     async fn agent(&self, id: &AgentId, version: Option<&ContentHash>) -> Result<Arc<Agent>, Cause>;
 
-    /// The workflow: the version that is asked for, else the newest one.
+    /// The workflow in the given version, else the newest one.
     ///
     /// # Errors
-    /// `unknown_workflow`; what the store says.
+    /// `unknown_workflow`; an error of the store.
     async fn workflow(&self, id: &WorkflowId, version: Option<&ContentHash>) -> Result<Arc<Workflow>, Cause>;
 }

@@ -1,11 +1,11 @@
-//! Where permits are redeemed on this pod. Nothing else reaches an actor: each verb has one method,
-//! which takes its permit by value and borrows the audit's open bracket as a proof that it is written.
+//! The dispatcher consumes permits on this pod. There is no other path to an actor: each action has one method, which
+//! takes its permit by value and borrows the open audit entry as a proof that it is durable.
 //!
 //! ```text
-//! invoke                        → the team's own seat, if a team that runs here has the agent, else its category
+//! invoke                        → the team, if a team of this pod has the agent as a member, else the category
 //! start_run, resume, signal     → runs
 //! start_team, context           → teams
-//! call_tool                     → the native tool
+//! call_tool                     → the tool
 //! ```
 
 use std::sync::Arc;
@@ -24,56 +24,56 @@ use crate::category::CategoryHandles;
 use crate::execution::invocation::Invocation;
 use crate::execution::{DeltaSink, ExecutionEnv};
 
-/// The output under which a tool's result stands.
+/// Name of the output that contains the result of a tool.
 pub const TOOL_RESULT: &str = "result";
 
-/// What a run holds for as long as it is seated here, such as its place on the pod.
+/// The ticket that a detached run holds while this pod hosts it.
 pub type RunTicket = Box<dyn Send + Sync>;
 
-/// The runs of this pod, as the stage sees them.
+/// The runs of this pod, as the dispatcher sees them.
 #[async_trait]
 pub trait RunHost: Send + Sync {
-    /// Starts a run and waits for its end, or until it is durable. Its record is written behind the
-    /// opening, and nothing is done before that is durable.
+    /// Starts a run and waits for its end, or until its start is durable. Its record is written after the audit
+    /// entry, and no effect starts before both are durable.
     async fn start(
         &self,
         permit: Permitted<StartRun>,
-        opened: &mut PendingAuditEntry,
-        held: Option<RunTicket>,
+        audit_entry: &mut PendingAuditEntry,
+        ticket: Option<RunTicket>,
     ) -> Reply;
-    /// Goes on with a run that was interrupted.
+    /// Resumes an interrupted run.
     async fn resume(&self, permit: Permitted<ResumeRun>) -> Reply;
-    /// Cancels a run, or answers a step that waits for a person.
+    /// Cancels a run, or approves or rejects a step that awaits approval.
     async fn signal(&self, permit: Permitted<SignalRun>) -> Reply;
 }
 
-/// The teams of this pod, as the stage sees them.
+/// The teams of this pod, as the dispatcher sees them.
 #[async_trait]
 pub trait TeamHost: Send + Sync {
-    /// Forms a team, lets it run its workflow, and waits for the end, or until the run is durable.
+    /// Forms a team, runs its workflow, and waits for the end, or until the start of the run is durable.
     async fn start(&self, permit: Permitted<StartTeam>) -> Reply;
-    /// Lets a member of the team that was formed for this run work in the team's own seat. The
-    /// assignment comes back if no such team runs here, or if the agent is not one of its members.
-    async fn invoke(&self, run: &RunId, assignment: Box<Invocation>) -> Result<ExecutionResult, Box<Invocation>>;
+    /// Invokes a member of the team of this run. Returns the invocation if this pod hosts no such team, or if the
+    /// agent is not a member.
+    async fn invoke(&self, run: &RunId, invocation: Box<Invocation>) -> Result<ExecutionResult, Box<Invocation>>;
     /// Reads a team's shared context.
     async fn read(&self, permit: Permitted<ContextRead>) -> Result<Outcome, Cause>;
     /// Writes a team's shared context.
     async fn write(&self, permit: Permitted<ContextWrite>) -> Result<Outcome, Cause>;
 }
 
-/// What a stage is made of.
+/// Constructor arguments of a dispatcher.
 pub struct DispatcherParts {
-    /// The categories; whoever holds a clone may add to them.
+    /// The categories; each clone may add to them.
     pub categories: CategoryHandles,
     /// The runs.
     pub runs: Arc<dyn RunHost>,
     /// The teams.
     pub teams: Arc<dyn TeamHost>,
-    /// What executions share.
+    /// The environment of executions.
     pub env: Arc<ExecutionEnv>,
 }
 
-/// The way from a permit to an actor. Cheap to clone.
+/// Dispatches a permit to an actor. Cheap to clone.
 #[derive(Clone)]
 pub struct Dispatcher {
     categories: CategoryHandles,
@@ -83,48 +83,47 @@ pub struct Dispatcher {
 }
 
 impl Dispatcher {
-    /// Sets the stage.
+    /// Creates a dispatcher.
     #[must_use]
     pub fn new(parts: DispatcherParts) -> Self {
         let DispatcherParts { categories, runs, teams, env } = parts;
         Self { categories, runs, teams, env }
     }
 
-    /// Lets an agent work, in exactly the version that was judged.
+    /// Invokes an agent, in exactly the version that was authorized.
     ///
     /// # Errors
-    /// What the execution says, with what it took.
+    /// The cause of the execution, with its usage.
     pub async fn invoke(&self, audit_entry: &OpenAuditEntry, permit: Permitted<Invoke>) -> ExecutionResult {
         self.invoke_streaming(audit_entry, permit, None).await
     }
 
-    /// As [`Stage::invoke`], and shows the model's answer as it comes.
+    /// As [`Dispatcher::invoke`], and streams the model's answer.
     ///
     /// # Errors
-    /// As [`Stage::invoke`].
+    /// As [`Dispatcher::invoke`].
     pub async fn invoke_streaming(
         &self,
         _audit_entry: &OpenAuditEntry,
         permit: Permitted<Invoke>,
         sink: Option<DeltaSink>,
     ) -> ExecutionResult {
-        // Boxed, so that who waits for the agent does not hold the permit beside the assignment.
-        let (run, mut assignment) = Box::pin(self.resolve_invocation(permit, sink)).await?;
+        // Boxed, so that the future of a waiting caller does not contain the permit beside the invocation.
+        let (run, mut invocation) = Box::pin(self.resolve_invocation(permit, sink)).await?;
         if let Some(run) = run {
-            assignment = match self.teams.invoke(&run, assignment).await {
-                Ok(done) => return done,
-                Err(back) => back,
+            invocation = match self.teams.invoke(&run, invocation).await {
+                Ok(result) => return result,
+                Err(returned) => returned,
             };
         }
-        let category = &assignment.agent.spec().category;
+        let category = &invocation.agent.spec().category;
         match self.categories.get(category) {
-            Some(category) => category.invoke(assignment).await,
+            Some(category) => category.invoke(invocation).await,
             None => Err(Cause::new(ErrorCode::Internal, format!("the category {category} has no supervisor")).into()),
         }
     }
 
-    /// Redeems a permit for the version that was judged, and says which run's team may have a seat
-    /// for it.
+    /// Consumes a permit for the authorized version, and returns the run whose team may have the agent as a member.
     async fn resolve_invocation(
         &self,
         permit: Permitted<Invoke>,
@@ -147,22 +146,22 @@ impl Dispatcher {
         Ok((run, Invocation::from_permit(permit, agent, sink)?))
     }
 
-    /// Starts a run. Its opening need not be durable yet: it is, before the run does anything.
+    /// Starts a run. Its audit entry may be pending: it becomes durable before the run starts an effect.
     pub async fn start_run(
         &self,
-        opened: &mut PendingAuditEntry,
+        audit_entry: &mut PendingAuditEntry,
         permit: Permitted<StartRun>,
-        held: Option<RunTicket>,
+        ticket: Option<RunTicket>,
     ) -> Reply {
-        self.runs.start(permit, opened, held).await
+        self.runs.start(permit, audit_entry, ticket).await
     }
 
-    /// Goes on with a run.
+    /// Resumes a run.
     pub async fn resume_run(&self, _audit_entry: &OpenAuditEntry, permit: Permitted<ResumeRun>) -> Reply {
         self.runs.resume(permit).await
     }
 
-    /// Tells a run something.
+    /// Signals a run.
     pub async fn signal_run(&self, _audit_entry: &OpenAuditEntry, permit: Permitted<SignalRun>) -> Reply {
         self.runs.signal(permit).await
     }
@@ -175,7 +174,7 @@ impl Dispatcher {
     /// Reads a shared context.
     ///
     /// # Errors
-    /// What the team's context says.
+    /// An error of the team's context.
     pub async fn context_read(&self, _audit_entry: &OpenAuditEntry, permit: Permitted<ContextRead>) -> ExecutionResult {
         Ok(self.teams.read(permit).await?)
     }
@@ -183,7 +182,7 @@ impl Dispatcher {
     /// Writes a shared context.
     ///
     /// # Errors
-    /// What the team's context says.
+    /// An error of the team's context.
     pub async fn context_write(
         &self,
         _audit_entry: &OpenAuditEntry,
@@ -198,17 +197,17 @@ impl Dispatcher {
     /// [`ErrorCode::UnknownTool`]; [`ErrorCode::TimedOut`]; a cause of the tool.
     pub async fn call_tool(&self, _audit_entry: &OpenAuditEntry, permit: Permitted<CallTool>) -> ExecutionResult {
         let (grant, call) = permit.redeem();
-        let left = grant.deadline().remaining(self.env.clock.now());
-        let used = tokio::time::timeout(left, self.env.call_tool(&call.tool, call.arguments)).await;
-        let late =
+        let timeout = grant.deadline().remaining(self.env.clock.now());
+        let result = tokio::time::timeout(timeout, self.env.call_tool(&call.tool, call.arguments)).await;
+        let deadline_error =
             |_| Cause::new(ErrorCode::TimedOut, format!("the tool {} was not done before the deadline", call.tool));
-        let result = used.map_err(late)??;
+        let result = result.map_err(deadline_error)??;
         Ok(Outcome { outputs: Values::from([(TOOL_RESULT.to_owned(), result)]), usage: Usage::default() })
     }
 }
 
 impl ExecutionFailure {
-    /// The reply that says so, with what was used all the same.
+    /// Converts the failure into a reply, with its usage.
     #[must_use]
     pub fn into_reply(self, id: String) -> Reply {
         let Self { cause, usage } = self;

@@ -1,5 +1,5 @@
-//! What a failure means: one table from its class to what is tried next, and one budget of retries
-//! for everything that a run does.
+//! The failure policies: one table from the class of a failure to the retry action, and one retry budget for all work
+//! of a run.
 
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ mod retry_budget;
 pub use provider_backoff::ProviderBackoff;
 pub use retry_budget::{RETRIES_DEFAULT, RetryBudget, RetryBudgets};
 
-/// Repairs of an answer that does not fit its definition.
+/// Maximum repairs of an answer that does not match its definition.
 pub const REPAIRS_MAX: u32 = 2;
 
-/// The kinds of failure that are treated differently.
+/// The classes of failures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FailureClass {
     /// The provider has no capacity.
@@ -29,52 +29,52 @@ pub enum FailureClass {
     ProviderFailed,
     /// The provider's answer cannot be read.
     MalformedResponse,
-    /// The provider was silent for too long.
+    /// The provider exceeded a timeout.
     ProviderTimeout,
     /// The provider does not accept the key.
     Unauthorized,
-    /// The provider says that the request is wrong.
+    /// The provider rejected the request.
     Rejected,
-    /// The request does not fit into the model's context.
+    /// The request exceeds the model's context.
     ContextOverflow,
-    /// The answer was cut.
+    /// The answer was truncated.
     Truncated,
-    /// The model declines.
+    /// The model refused to answer.
     Refusal,
     /// The answer does not have the declared outputs.
     InvalidOutput,
-    /// A budget does not allow the call.
+    /// A budget is exceeded.
     Budget,
-    /// Policy does not allow it.
+    /// Policy denied it.
     Policy,
     /// The deadline or the definition's timeout passed.
     DeadlineExceeded,
-    /// The agent's code panicked or its actor died.
+    /// The agent's code panicked or its actor failed.
     Crash,
 }
 
-/// What is tried next.
+/// The retry action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetryAction {
     /// Nothing.
     None,
-    /// The same model, this often in all, then the next of its chain.
+    /// The same model, up to a number of attempts, then the next of its fallback chain.
     SameModelThenFallback {
         /// Attempts at one model, the first one included.
         attempts_max: u32,
     },
-    /// The next model of the chain.
+    /// The next model of the fallback chain.
     Fallback,
-    /// The same model, told what was wrong, at most [`REPAIRS_MAX`] times.
+    /// The same model, with a description of the problem, at most [`REPAIRS_MAX`] times.
     RepairOutput,
-    /// What the definition's `retry` says.
+    /// The retry policy of the definition.
     DefinitionRetry,
 }
 
-/// Who waits.
+/// The scope of a back-off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BackoffScope {
-    /// Every execution that asks this provider.
+    /// Every execution that calls this provider.
     Provider,
     /// This execution.
     Execution,
@@ -85,22 +85,22 @@ pub enum BackoffScope {
 /// One row of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FailurePolicy {
-    /// What is tried next.
+    /// The retry action.
     pub action: RetryAction,
-    /// After how long.
+    /// The delay.
     pub backoff: Backoff,
-    /// Whose clock waits.
+    /// The scope of the delay.
     pub scope: BackoffScope,
-    /// What the caller sees if nothing helps.
+    /// The error code if no attempt is left.
     pub code: ErrorCode,
 }
 
-const NONE: Backoff = Backoff { first: Duration::ZERO, max: Duration::ZERO };
+const NO_BACKOFF: Backoff = Backoff { first: Duration::ZERO, max: Duration::ZERO };
 const SHORT_BACKOFF: Backoff = Backoff { first: Duration::from_millis(200), max: Duration::from_secs(5) };
 const LONG_BACKOFF: Backoff = Backoff { first: Duration::from_millis(500), max: Duration::from_secs(30) };
 
 impl FailureClass {
-    /// The row of this class. A new class cannot be added without one.
+    /// The failure policy of this class. The match is exhaustive, so a new class needs a row.
     #[must_use]
     pub const fn policy(self) -> FailurePolicy {
         match self {
@@ -122,23 +122,23 @@ impl FailureClass {
                 scope: BackoffScope::Execution,
                 code: ErrorCode::ModelFailed,
             },
-            Self::ProviderTimeout => at_once(RetryAction::Fallback, ErrorCode::TimedOut),
-            Self::Unauthorized => at_once(RetryAction::Fallback, ErrorCode::ModelUnauthorized),
-            Self::Rejected => at_once(RetryAction::None, ErrorCode::ModelFailed),
-            Self::ContextOverflow => at_once(RetryAction::None, ErrorCode::ContextOverflow),
-            Self::Truncated => at_once(RetryAction::None, ErrorCode::OutputTruncated),
-            Self::Refusal => at_once(RetryAction::None, ErrorCode::ModelRefused),
-            Self::InvalidOutput => at_once(RetryAction::RepairOutput, ErrorCode::InvalidOutput),
-            Self::Budget => at_once(RetryAction::None, ErrorCode::BudgetExceeded),
-            Self::Policy => at_once(RetryAction::None, ErrorCode::PolicyDenied),
-            Self::DeadlineExceeded => at_once(RetryAction::None, ErrorCode::TimedOut),
-            Self::Crash => at_once(RetryAction::DefinitionRetry, ErrorCode::AgentCrashed),
+            Self::ProviderTimeout => immediate(RetryAction::Fallback, ErrorCode::TimedOut),
+            Self::Unauthorized => immediate(RetryAction::Fallback, ErrorCode::ModelUnauthorized),
+            Self::Rejected => immediate(RetryAction::None, ErrorCode::ModelFailed),
+            Self::ContextOverflow => immediate(RetryAction::None, ErrorCode::ContextOverflow),
+            Self::Truncated => immediate(RetryAction::None, ErrorCode::OutputTruncated),
+            Self::Refusal => immediate(RetryAction::None, ErrorCode::ModelRefused),
+            Self::InvalidOutput => immediate(RetryAction::RepairOutput, ErrorCode::InvalidOutput),
+            Self::Budget => immediate(RetryAction::None, ErrorCode::BudgetExceeded),
+            Self::Policy => immediate(RetryAction::None, ErrorCode::PolicyDenied),
+            Self::DeadlineExceeded => immediate(RetryAction::None, ErrorCode::TimedOut),
+            Self::Crash => immediate(RetryAction::DefinitionRetry, ErrorCode::AgentCrashed),
         }
     }
 
     /// The class of a provider's error.
     #[must_use]
-    pub const fn of(error: &ModelError) -> Self {
+    pub const fn from_error(error: &ModelError) -> Self {
         match error {
             ModelError::Overloaded { .. } => Self::Overloaded,
             ModelError::Unreachable | ModelError::TimedOut { phase: CallPhase::Connect } => Self::Unreachable,
@@ -157,8 +157,8 @@ impl FailureClass {
 const THREE_ATTEMPTS: RetryAction = RetryAction::SameModelThenFallback { attempts_max: 3 };
 const TWO_ATTEMPTS: RetryAction = RetryAction::SameModelThenFallback { attempts_max: 2 };
 
-const fn at_once(again: RetryAction, code: ErrorCode) -> FailurePolicy {
-    FailurePolicy { action: again, backoff: NONE, scope: BackoffScope::None, code }
+const fn immediate(action: RetryAction, code: ErrorCode) -> FailurePolicy {
+    FailurePolicy { action, backoff: NO_BACKOFF, scope: BackoffScope::None, code }
 }
 
 /// True if a request that ended so was certainly not worked on, so that nobody is billed for it: the
@@ -178,10 +178,10 @@ pub const fn is_unbilled(error: &ModelError) -> bool {
     }
 }
 
-/// What a caller sees of a provider's error, once nothing has helped.
+/// The cause that a caller sees for a provider's error when no attempt is left.
 #[must_use]
-pub fn cause_of(model: &str, error: &ModelError) -> Cause {
-    let code = FailureClass::of(error).policy().code;
+pub fn cause_from_error(model: &str, error: &ModelError) -> Cause {
+    let code = FailureClass::from_error(error).policy().code;
     let message = format!("{model}: {error}");
     let details = |more: serde_json::Value| {
         let mut all = json!({ "model": model });
@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn an_overflow_says_by_how_much() {
         let error = ModelError::ContextOverflow { requested: Some(210_000), limit: Some(200_000) };
-        let cause = cause_of("x.y", &error);
+        let cause = cause_from_error("x.y", &error);
         assert_eq!(cause.code, ErrorCode::ContextOverflow);
         assert_eq!(cause.details["tokens_over"], 10_000);
         assert!(cause.message.contains("10000 too many"), "{}", cause.message);
@@ -234,17 +234,17 @@ mod tests {
     #[test]
     fn who_cannot_be_reached_is_tried_again_and_then_the_next() {
         for error in [ModelError::Unreachable, ModelError::TimedOut { phase: CallPhase::Connect }] {
-            assert_eq!(FailureClass::of(&error), FailureClass::Unreachable);
+            assert_eq!(FailureClass::from_error(&error), FailureClass::Unreachable);
         }
-        let FailurePolicy { action: again, scope: whose, code, .. } = FailureClass::Unreachable.policy();
-        assert_eq!((again, whose, code), (THREE_ATTEMPTS, BackoffScope::Execution, ErrorCode::ModelFailed));
+        let FailurePolicy { action, scope, code, .. } = FailureClass::Unreachable.policy();
+        assert_eq!((action, scope, code), (THREE_ATTEMPTS, BackoffScope::Execution, ErrorCode::ModelFailed));
     }
 
     #[test]
     fn an_overload_says_when_to_come_back() {
         let error = ModelError::Overloaded { status: 529, retry_after: Some(Duration::from_secs(7)) };
-        assert_eq!(cause_of("x.y", &error).retry_after_ms, Some(7_000));
-        assert_eq!(FailureClass::of(&error).policy().scope, BackoffScope::Provider);
+        assert_eq!(cause_from_error("x.y", &error).retry_after_ms, Some(7_000));
+        assert_eq!(FailureClass::from_error(&error).policy().scope, BackoffScope::Provider);
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! The guard actor and its engines.
 //!
 //! ```text
-//! GuardKeeper              loads, tries and swaps policy; restarts its shards
-//! └── GuardShard × cores   owns one engine and evaluates
+//! GuardSupervisor        validates and activates policies; restarts its workers
+//! └── GuardWorker × cores  owns one engine and evaluates
 //! ```
 //!
-//! [`GuardHandle`] is what the rest of the platform holds: it carries questions to the shards as an
-//! [`Evaluator`](greenroom_rego::Evaluator), and can only carry back a verdict that an engine made.
-//! The shards' inboxes and the policy in force lie outside the actors, so a keeper that dies and
-//! comes back finds both as they were. What does not live here: what a policy says.
+//! The rest of the platform uses [`GuardHandle`], an [`Evaluator`](greenroom_rego::Evaluator) that sends access
+//! requests to the workers and returns only decisions that an engine made. The job queues and the active policy are
+//! stored outside the actors, so a restarted supervisor finds both unchanged. What does not live here: the content of
+//! a policy.
 
 mod handle;
 mod supervisor;

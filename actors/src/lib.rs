@@ -1,9 +1,8 @@
-//! What agents, teams, contexts and runs do, and who supervises them.
+//! The actors of agents, teams, contexts and runs, and their supervision.
 //!
-//! Here live the actors, the restart table, the execution of one agent, the run machine, and the
-//! seams through which models, native handlers, stores and the way back into the pipeline are
-//! handed in. What does not live here: HTTP of any kind, NATS, a concrete store, a concrete model,
-//! and the knowledge of where another pod is.
+//! This crate contains the actors, the restart policies, the execution of one agent, the run machine, and the traits
+//! through which models, native handlers, stores and the request pipeline are supplied. What does not live here:
+//! HTTP, NATS, a concrete store, a concrete model, and the addresses of other pods.
 
 pub mod agent;
 pub mod category;

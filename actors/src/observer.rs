@@ -1,21 +1,21 @@
-//! What each actor tells of itself: to the metrics, the log, and whoever asks.
+//! The events of the actors, for metrics and log.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use greenroom_protocol::{AgentId, CategoryId, ErrorCode, Status, TeamId, Tokens, WorkflowId};
 
-/// Something worth counting. Ids only, never an input.
+/// An event of an actor. Contains ids only, never an input.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ActorEvent {
-    /// An agent's actor was seated.
+    /// An agent's actor was activated.
     AgentActivated(AgentId),
-    /// An agent's actor was spawned, linked, entered on the roster and seated on its slot.
+    /// An activation has ended: the actor is started, linked and attached to its queue.
     ActivationTimed {
-        /// From the wish of its category to the seat.
+        /// From the request for the activation to its end.
         elapsed: Duration,
     },
-    /// An agent's actor left its seat: idle, stopped or dead.
+    /// An agent's actor has stopped: idle, on request or by a failure.
     AgentPassivated(AgentId),
     /// An execution ended.
     ExecutionEnded {
@@ -25,23 +25,23 @@ pub enum ActorEvent {
         category: CategoryId,
         /// From start to end.
         elapsed: Duration,
-        /// How it ended.
+        /// The final status.
         status: Status,
-        /// Why, if not well.
+        /// The error code, if it failed.
         code: Option<ErrorCode>,
-        /// What its model counted.
+        /// The tokens that its model reported.
         tokens: Tokens,
-        /// What answered, `provider.name` or `native`.
+        /// The model, `provider.name` or `native`.
         model: Option<String>,
     },
-    /// A team was formed, or could not be.
+    /// A team was formed.
     TeamFormed {
         /// The team.
         team: TeamId,
         /// How long it took.
         elapsed: Duration,
     },
-    /// A team has gone.
+    /// A team has disbanded.
     TeamDisbanded(TeamId),
     /// A run ended.
     RunEnded {
@@ -49,38 +49,38 @@ pub enum ActorEvent {
         workflow: WorkflowId,
         /// From start to end.
         elapsed: Duration,
-        /// How it ended.
+        /// The final status.
         status: Status,
     },
-    /// A child died and was, or will be, started again.
+    /// A child failed and was, or will be, restarted.
     ChildRestarted {
         /// What kind of child.
         kind: &'static str,
     },
-    /// A frozen actor could not be killed and was left behind.
+    /// A stalled actor could not be killed and was abandoned.
     ChildAbandoned {
         /// What kind of child.
         kind: &'static str,
     },
 }
 
-/// Takes what is observed; it must be quick, since actors tell it in passing.
+/// Receives events; it must return quickly, because actors call it while they handle messages.
 pub trait Observer: Send + Sync {
-    /// Takes one observation.
-    fn on_event(&self, what: ActorEvent);
+    /// Receives one event.
+    fn on_event(&self, event: ActorEvent);
 }
 
-/// Tells two what is observed, the first one first.
+/// Forwards each event to two observers, in order.
 pub struct TeeObserver(pub Arc<dyn Observer>, pub Arc<dyn Observer>);
 
 impl Observer for TeeObserver {
-    fn on_event(&self, what: ActorEvent) {
-        self.0.on_event(what.clone());
-        self.1.on_event(what);
+    fn on_event(&self, event: ActorEvent) {
+        self.0.on_event(event.clone());
+        self.1.on_event(event);
     }
 }
 
-/// Looks away; for tests and tools.
+/// Ignores every event; for tests and tools.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoopObserver;
 

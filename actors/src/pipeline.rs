@@ -1,5 +1,5 @@
-//! The way back in. An actor that needs another one does not call it: it asks at the door, as itself,
-//! and is authenticated, audited and judged like everybody else.
+//! The request pipeline, as actors see it. An actor does not call another actor: it issues a nested request as
+//! itself, which is authenticated, audited and authorized like every request.
 
 use std::sync::{Arc, OnceLock};
 
@@ -11,93 +11,93 @@ use greenroom_registry::journal::Receipt;
 use greenroom_rego::Authenticated;
 use tokio::sync::oneshot;
 
-/// The top of the pipeline, as an actor sees it.
+/// The pipeline, as an actor sees it.
 #[async_trait]
 pub trait RequestPipeline: Send + Sync {
-    /// Lets a request in that was spoken by a grant, and waits for its reply.
-    async fn handle(&self, asked: Authenticated) -> Reply {
-        self.handle_after(asked, CommitWaiter::ready()).await
+    /// Handles a request that a grant has issued, and returns its reply.
+    async fn handle(&self, request: Authenticated) -> Reply {
+        self.handle_after(request, CommitWaiter::ready()).await
     }
 
-    /// As [`Door::enter`], for a request whose asker has written that it asks, and may not know yet that
-    /// this is durable. It is recorded and judged meanwhile; nothing is done before the other is reached.
-    async fn handle_after(&self, asked: Authenticated, other: CommitWaiter) -> Reply;
+    /// As [`RequestPipeline::handle`], for a request whose issuer has submitted a write that is not durable yet. The
+    /// request is audited and authorized meanwhile; it is executed only after the commit.
+    async fn handle_after(&self, request: Authenticated, commit: CommitWaiter) -> Reply;
 }
 
-/// What an act waits for beside its own record: that what its asker wrote before is durable.
+/// Waits until the earlier write of the issuer is durable.
 #[derive(Debug, Clone)]
 pub struct CommitWaiter(Option<Shared<oneshot::Receiver<()>>>);
 
-/// The other end of a [`Behind`]: dropped, what waits is never done.
+/// The other end of a [`CommitWaiter`]; if it is dropped, the waiting request fails.
 #[derive(Debug)]
 pub struct CommitSignal(oneshot::Sender<()>);
 
-/// Both ends of what an act waits for.
+/// Creates both ends of a commit signal.
 #[must_use]
 pub fn commit_signal() -> (CommitSignal, CommitWaiter) {
-    let (ahead, behind) = oneshot::channel();
-    (CommitSignal(ahead), CommitWaiter(Some(behind.shared())))
+    let (sender, receiver) = oneshot::channel();
+    (CommitSignal(sender), CommitWaiter(Some(receiver.shared())))
 }
 
 impl CommitSignal {
-    /// Lets go on what waits, since the receipt proves that what was written is durable.
+    /// Releases the waiters, because the receipt proves that the write is durable.
     pub fn committed(self, _receipt: &Receipt) {
-        // Nobody may wait any more.
+        // All waiters may have been dropped.
         let _ = self.0.send(());
     }
 }
 
 impl CommitWaiter {
-    /// An act that waits for its own record only.
+    /// A waiter without an earlier write.
     #[must_use]
     pub const fn ready() -> Self {
         Self(None)
     }
 
-    /// Waits until what was written before is durable.
+    /// Waits until the earlier write is durable.
     ///
     /// # Errors
-    /// [`ErrorCode::StoreUnavailable`] if it never will be.
+    /// [`ErrorCode::StoreUnavailable`] if the write has failed.
     pub async fn wait(self) -> Result<(), Cause> {
-        let Some(behind) = self.0 else { return Ok(()) };
-        match behind.await {
+        let Some(receiver) = self.0 else { return Ok(()) };
+        match receiver.await {
             Ok(()) => Ok(()),
-            Err(_gone) => Err(Cause::new(ErrorCode::StoreUnavailable, "what comes before the act was not written")),
+            Err(_dropped) => Err(Cause::new(ErrorCode::StoreUnavailable, "what comes before the act was not written")),
         }
     }
 }
 
-/// A door that is handed out before the pipeline behind it exists, and hung once.
+/// The handle of the pipeline, which is created before the pipeline and bound once.
 #[derive(Clone, Default)]
 pub struct PipelineHandle {
     pipeline: Arc<OnceLock<Arc<dyn RequestPipeline>>>,
 }
 
-/// The doorway has its door already.
+/// The handle is already bound.
 #[derive(Debug, thiserror::Error)]
 #[error("the doorway has its door already")]
 pub struct AlreadyBound;
 
 impl PipelineHandle {
-    /// Hangs the door.
+    /// Binds the pipeline.
     ///
     /// # Errors
-    /// [`HungTwice`] on a second call: a running platform never changes its way in.
+    /// [`AlreadyBound`] on a second call: a running pod never changes its pipeline.
     pub fn bind(&self, pipeline: Arc<dyn RequestPipeline>) -> Result<(), AlreadyBound> {
         self.pipeline.set(pipeline).map_err(|_| AlreadyBound)
     }
 
-    /// Lets a request in.
-    pub async fn enter(&self, asked: Authenticated) -> Reply {
-        self.enter_behind(asked, CommitWaiter::ready()).await
+    /// Handles a request.
+    pub async fn handle(&self, request: Authenticated) -> Reply {
+        self.handle_after(request, CommitWaiter::ready()).await
     }
 
-    /// Lets a request in whose act waits for what its asker has written.
-    pub async fn enter_behind(&self, asked: Authenticated, other: CommitWaiter) -> Reply {
+    /// Handles a request that is executed after the commit of an earlier write.
+    pub async fn handle_after(&self, request: Authenticated, commit: CommitWaiter) -> Reply {
         match self.pipeline.get() {
-            Some(pipeline) => pipeline.handle_after(asked, other).await,
+            Some(pipeline) => pipeline.handle_after(request, commit).await,
             None => Reply {
-                id: asked.id().to_string(),
+                id: request.id().to_string(),
                 status: Status::Failed,
                 outputs: Values::new(),
                 error: Some(Cause::new(ErrorCode::Internal, "a request came before the pipeline was hung")),

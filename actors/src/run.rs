@@ -1,13 +1,13 @@
 //! Runs of workflows: durable, resumable, cancellable.
 //!
 //! ```text
-//! Runs                    the supervisor of all runs of this pod; `Runs` is also the cheap handle
-//! └── Run                 one actor a run: decide → journal → apply → release → effects
-//!     └── effects         linked tasks: calls through the door, timers, conditions, outputs
+//! RunSupervisor           supervises all runs of this pod; `RunsHandle` is its handle
+//! └── RunActor            one per run: decide → journal → apply → release → effects
+//!     └── effects         linked tasks: calls through the pipeline, timers, conditions, outputs
 //! ```
 //!
-//! What a run does next is decided in [`machine`], which touches nothing. What does not live here:
-//! how a step's agent works, where a request is judged, and how a journal is kept.
+//! [`machine`] decides the next effects of a run without side effects. What does not live here: the execution of an
+//! agent, authorization, and the storage of the journal.
 
 mod actor;
 mod effects;
@@ -30,7 +30,7 @@ use greenroom_registry::Stores;
 
 pub use actor::RunInfo;
 pub use handle::RunsHandle;
-pub(crate) use handle::reply_to;
+pub(crate) use handle::into_reply;
 pub use recovery::RecoveryReport;
 pub(crate) use start::team_dedup_key;
 pub use supervisor::{RunSupervisor, RunSupervisorInfo};
@@ -40,42 +40,41 @@ use crate::failure::RetryBudgets;
 use crate::observer::Observer;
 use crate::pipeline::PipelineHandle;
 
-/// How long an owner holds a run without a sign of life.
+/// Duration of a lease that its owner does not renew.
 pub const LEASE: Duration = Duration::from_secs(3);
-/// How long a run may take that nobody waits for and whose workflow names no time.
+/// Longest duration of a detached run whose workflow has no timeout.
 pub const RUN_TIME_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-/// How long one write to the journal may take before the run's actor gives up.
+/// Longest duration of one append to the journal; after it the run's actor fails.
 pub const JOURNAL_WAIT_MAX: Duration = Duration::from_secs(30);
-/// Runs that are taken up again at one time.
-pub const RECOVERY_PARALLEL: usize = 64;
+/// Runs that one recovery resumes concurrently.
+pub const RECOVERY_CONCURRENCY: usize = 64;
 
-/// What every run on this pod works with.
+/// Dependencies that all runs of this pod share.
 pub struct RunEnv {
-    /// The way back in, at the top.
+    /// The request pipeline, for nested requests.
     pub pipeline: PipelineHandle,
-    /// Definitions, the present ones and those that runs are pinned to.
+    /// Definitions: the current ones and the versions that runs are pinned to.
     pub resolver: Arc<dyn DefinitionResolver>,
     /// Runs, journals, artifacts.
     pub stores: Stores,
-    /// What the time is.
+    /// Supplies the time.
     pub clock: Arc<dyn Clock>,
-    /// Who is told what happens.
+    /// Receives the actors' events.
     pub observer: Arc<dyn Observer>,
-    /// The retries that the calls of one run share.
+    /// The retry budgets of the runs.
     pub budgets: Arc<RetryBudgets>,
-    /// This process.
+    /// The id of this pod.
     pub pod: PodId,
-    /// How long this process holds a run without a sign of life.
+    /// Duration of the leases of this pod.
     pub lease: Duration,
 }
 
-/// The teams of this pod, as a run that is taken up again needs them: its team must be there before its
-/// steps are.
+/// Restores the team of a resumed run; the team must be formed before the steps of the run start.
 #[async_trait]
 pub trait TeamRestorer: Send + Sync {
-    /// Lets the team of a run come back.
+    /// Forms the team of a run again.
     ///
     /// # Errors
-    /// What kept it from being formed.
+    /// The cause for which the team could not be formed.
     async fn restore_team(&self, run: &RunId, team: &TeamId, members: &[AgentId]) -> Result<(), Cause>;
 }

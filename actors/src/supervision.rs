@@ -1,16 +1,17 @@
-//! What happens when something dies: one table, and the few mechanisms that carry it out.
+//! Supervision: one table of restart policies, and the mechanisms that apply it.
 //!
 //! ```text
-//! table      kind of child → rule
-//! exit       ractor's event, read once → Exit
-//! intensity  (rule, how it ended, now) → restart after, leave, give up       pure
-//! slot       the bounded inbox that outlives its actor
-//! roster     slots + seats + intensity: what categories and teams use
-//! linked     work that lives and dies with its actor
+//! restart_policy  kind of child → restart policy
+//! child_event     ractor's event → ChildEvent
+//! intensity       (policy, exit, now) → restart after, no restart, maximum exceeded; pure
+//! job_queue       bounded queue that survives its actor
+//! child_table     queues, actors and intensities of the children of one supervisor
+//! linked_tasks    tasks that stop with their actor
 //! ```
 //!
-//! What does not live here: any actor. A parent reads its children's ends through [`Exit::read`] and
-//! acts on what [`Intensity`] says; nothing else in the crate decides about a restart.
+//! What does not live here: any actor. A supervisor reads the exits of its children through
+//! [`ChildEvent::from_event`] and applies the decision of [`RestartIntensity`]; nothing else in the crate decides
+//! about a restart.
 
 pub mod child_event;
 pub mod child_table;

@@ -1,14 +1,14 @@
-//! Teams: members that are seated by the team itself, around one shared context, while one run lasts.
+//! Teams: members with actors of their own and one shared context, for the duration of one run.
 //!
 //! ```text
-//! Teams                   the supervisor of all teams of this pod; `Teams` is also the cheap handle
-//! └── Team                one for each run of a team
-//!     ├── Context         what it shares
-//!     └── members         a supervisor of its own, with the members that work
+//! TeamSupervisor          supervises all teams of this pod; `TeamsHandle` is its handle
+//! └── TeamActor           one for each run of a team
+//!     ├── SharedContext   the context of the team
+//!     └── members         a category supervisor with the active members
 //! ```
 //!
-//! A team begins its run at the door, as itself, under the id of the request that formed it. What does
-//! not live here: what the run does, and how a member works.
+//! A team starts its run through the pipeline, as itself, under the id of the request that formed it. What does not
+//! live here: the work of the run and the execution of a member.
 
 mod actor;
 mod setup;

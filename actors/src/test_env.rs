@@ -1,5 +1,5 @@
-//! What the tests of this crate stand on: a clock, a catalogue of a few agents, a model that plays
-//! what it is given, a door that records, and permits from a guard that says yes.
+//! The test environment of this crate: a clock, a catalogue of a few agents, a scripted model, a recording pipeline,
+//! and permits from a guard that permits everything.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -51,7 +51,7 @@ impl IdGenerator for Counter {
     }
 }
 
-/// One call of a model, as it came.
+/// One recorded call of a model.
 #[derive(Debug, Clone)]
 pub(crate) struct RecordedCall {
     pub(crate) model: String,
@@ -63,31 +63,31 @@ pub(crate) struct RecordedCall {
     pub(crate) worst: Tokens,
 }
 
-/// What the model does at one call.
+/// The behaviour of the model at one call.
 pub(crate) enum ScriptedAnswer {
-    /// Answers these pieces.
-    Say(Vec<Result<Delta, ModelError>>),
-    /// Turns the request away.
-    Refuse(ModelError),
-    /// Never says a thing.
+    /// Returns these deltas.
+    Deltas(Vec<Result<Delta, ModelError>>),
+    /// Returns an error.
+    Fail(ModelError),
+    /// Never returns a delta.
     Hang,
 }
 
-/// A model that plays what it is given, call after call.
+/// A model with one scripted answer per call.
 pub(crate) struct ScriptedModel {
     name: &'static str,
     external: bool,
-    plays: Mutex<VecDeque<ScriptedAnswer>>,
-    heard: Mutex<Vec<RecordedCall>>,
+    answers: Mutex<VecDeque<ScriptedAnswer>>,
+    calls: Mutex<Vec<RecordedCall>>,
 }
 
 impl ScriptedModel {
-    pub(crate) fn new(name: &'static str, external: bool, plays: Vec<ScriptedAnswer>) -> Arc<Self> {
-        Arc::new(Self { name, external, plays: Mutex::new(plays.into()), heard: Mutex::default() })
+    pub(crate) fn new(name: &'static str, external: bool, answers: Vec<ScriptedAnswer>) -> Arc<Self> {
+        Arc::new(Self { name, external, answers: Mutex::new(answers.into()), calls: Mutex::default() })
     }
 
-    pub(crate) fn heard(&self) -> Vec<RecordedCall> {
-        self.heard.lock().unwrap().clone()
+    pub(crate) fn calls(&self) -> Vec<RecordedCall> {
+        self.calls.lock().unwrap().clone()
     }
 }
 
@@ -102,7 +102,7 @@ impl ModelProvider for ScriptedModel {
     }
 
     async fn stream(&self, call: ModelCall<'_>) -> Result<Deltas, ModelError> {
-        self.heard.lock().unwrap().push(RecordedCall {
+        self.calls.lock().unwrap().push(RecordedCall {
             model: call.model.to_string(),
             system: call.system.to_owned(),
             messages: call.messages.to_vec(),
@@ -111,25 +111,25 @@ impl ModelProvider for ScriptedModel {
             key: call.key.to_string(),
             worst: call.reservation.upper_bound().tokens,
         });
-        let play = self.plays.lock().unwrap().pop_front();
-        match play {
-            Some(ScriptedAnswer::Say(deltas)) => Ok(stream::iter(deltas).boxed()),
-            Some(ScriptedAnswer::Refuse(error)) => Err(error),
+        let answer = self.answers.lock().unwrap().pop_front();
+        match answer {
+            Some(ScriptedAnswer::Deltas(deltas)) => Ok(stream::iter(deltas).boxed()),
+            Some(ScriptedAnswer::Fail(error)) => Err(error),
             Some(ScriptedAnswer::Hang) | None => Ok(stream::pending().boxed()),
         }
     }
 }
 
-/// An answer of one text, counted.
-pub(crate) fn says(text: &str, input: u64, output: u64) -> ScriptedAnswer {
-    ScriptedAnswer::Say(vec![
+/// An answer of one text, with its usage.
+pub(crate) fn text_answer(text: &str, input: u64, output: u64) -> ScriptedAnswer {
+    ScriptedAnswer::Deltas(vec![
         Ok(Delta::Text(text.to_owned())),
         Ok(Delta::Usage(Tokens { input, output })),
         Ok(Delta::End(StopReason::Complete)),
     ])
 }
 
-/// A handler that does what a function says.
+/// A handler that calls a function.
 pub(crate) struct FnHandler<F>(pub(crate) &'static str, pub(crate) HandlerMode, pub(crate) F);
 
 #[async_trait]
@@ -218,32 +218,32 @@ impl DefinitionResolver for OneCatalogue {
     }
 }
 
-/// Keeps what was observed.
+/// Records events.
 #[derive(Default)]
 pub(crate) struct RecordingObserver(Mutex<Vec<ActorEvent>>);
 
 impl Observer for RecordingObserver {
-    fn on_event(&self, what: ActorEvent) {
-        self.0.lock().unwrap().push(what);
+    fn on_event(&self, value: ActorEvent) {
+        self.0.lock().unwrap().push(value);
     }
 }
 
 impl RecordingObserver {
-    pub(crate) fn count(&self, fits: impl Fn(&ActorEvent) -> bool) -> usize {
-        self.0.lock().unwrap().iter().filter(|each| fits(each)).count()
+    pub(crate) fn count(&self, matches: impl Fn(&ActorEvent) -> bool) -> usize {
+        self.0.lock().unwrap().iter().filter(|each| matches(each)).count()
     }
 }
 
-/// A door that answers what it is told, and remembers who asked for what.
+/// A pipeline that returns scripted replies and records requests.
 pub(crate) struct RecordingPipeline {
     pub(crate) replies: Mutex<VecDeque<Reply>>,
-    pub(crate) asked: Mutex<Vec<(String, Request)>>,
+    pub(crate) requests: Mutex<Vec<(String, Request)>>,
 }
 
 #[async_trait]
 impl RequestPipeline for RecordingPipeline {
-    async fn handle_after(&self, asked: Authenticated, _: CommitWaiter) -> Reply {
-        self.asked.lock().unwrap().push((asked.caller().to_string(), asked.request().clone()));
+    async fn handle_after(&self, request: Authenticated, _: CommitWaiter) -> Reply {
+        self.requests.lock().unwrap().push((request.caller().to_string(), request.request().clone()));
         let reply = self.replies.lock().unwrap().pop_front();
         reply.unwrap_or_else(|| {
             ExecutionFailure::from(Cause::new(ErrorCode::PolicyDenied, "not you")).into_reply("r".into())
@@ -251,18 +251,18 @@ impl RequestPipeline for RecordingPipeline {
     }
 }
 
-/// A whole backstage, and what a test looks at.
+/// An execution environment, and the parts that tests inspect.
 pub(crate) struct TestEnv {
     pub(crate) env: Arc<ExecutionEnv>,
     pub(crate) catalogue: Arc<Catalogue>,
     pub(crate) ledger: Arc<dyn Ledger>,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) notes: Arc<RecordingObserver>,
+    pub(crate) events: Arc<RecordingObserver>,
     pub(crate) pipeline: Arc<RecordingPipeline>,
     pub(crate) stores: Stores,
 }
 
-/// What a rig is made of.
+/// Options of a test environment.
 #[derive(Default)]
 pub(crate) struct TestEnvOptions {
     pub(crate) agents: Vec<Json>,
@@ -303,7 +303,7 @@ pub(crate) fn prices() -> Json {
 }
 
 impl TestEnv {
-    pub(crate) fn new(wanted: TestEnvOptions) -> Self {
+    pub(crate) fn new(options: TestEnvOptions) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(TestClock(tokio::time::Instant::now()));
         let artifacts = in_memory_artifacts();
         let parts = StoreParts {
@@ -312,9 +312,9 @@ impl TestEnv {
             artifacts: Arc::clone(&artifacts),
         };
         let stores = open_in_memory(parts).stores;
-        let specs = wanted.agents.into_iter().map(|spec| serde_json::from_value::<AgentSpec>(spec).unwrap());
+        let specs = options.agents.into_iter().map(|spec| serde_json::from_value::<AgentSpec>(spec).unwrap());
         let models: Models =
-            serde_json::from_value(if wanted.models.is_null() { prices() } else { wanted.models }).unwrap();
+            serde_json::from_value(if options.models.is_null() { prices() } else { options.models }).unwrap();
         let catalogue = Arc::new(Catalogue::new(CatalogueParts {
             agents: specs.map(|spec| Agent::new(spec).unwrap()).collect(),
             models,
@@ -324,57 +324,58 @@ impl TestEnv {
         #[expect(clippy::disallowed_methods, reason = "a test's own task")]
         tokio::spawn(async move { settler.run().await });
         let recording =
-            Arc::new(RecordingPipeline { replies: Mutex::new(wanted.replies.into()), asked: Mutex::default() });
+            Arc::new(RecordingPipeline { replies: Mutex::new(options.replies.into()), requests: Mutex::default() });
         let pipeline = PipelineHandle::default();
         assert!(pipeline.bind(recording.clone()).is_ok());
-        let notes = Arc::new(RecordingObserver::default());
+        let events = Arc::new(RecordingObserver::default());
         let files = FileAccess::new(Arc::new(NoFiles), artifacts);
-        let (runtime, tools) = register_native(wanted.handlers, vec![Arc::new(Adder), Arc::new(PanickingTool)], &files);
+        let (runtime, tools) =
+            register_native(options.handlers, vec![Arc::new(Adder), Arc::new(PanickingTool)], &files);
         let env = ExecutionEnv::new(ExecutionEnvParts {
             runtimes: vec![Arc::new(runtime), Arc::new(LlmRuntime)],
             tool_sources: vec![Arc::new(AgentTools), Arc::new(tools)],
             files,
-            models: ModelRegistry::new(wanted.providers),
+            models: ModelRegistry::new(options.providers),
             accounting,
             pipeline,
             resolver: Arc::new(OneCatalogue(Arc::clone(&catalogue))),
-            observer: notes.clone(),
+            observer: events.clone(),
             clock: Arc::clone(&clock),
             ids: Arc::new(Counter::default()),
         });
         let ledger = Arc::clone(&stores.ledger);
-        Self { env, catalogue, ledger, clock, notes, pipeline: recording, stores }
+        Self { env, catalogue, ledger, clock, events, pipeline: recording, stores }
     }
 
     pub(crate) fn agent(&self, id: &str) -> Arc<Agent> {
         Arc::clone(self.catalogue.agent(&AgentId::new(id).unwrap()).unwrap())
     }
 
-    /// A permit for this user to let the agent work.
-    pub(crate) async fn permit(&self, who: Principal, invoke: Invoke) -> Permitted<Invoke> {
+    /// A permit of this user to invoke the agent.
+    pub(crate) async fn permit(&self, principal: Principal, invoke: Invoke) -> Permitted<Invoke> {
         let agent = self.agent(invoke.agent.as_str());
         let target = Resource::Agent { agent: agent.id().clone(), version: agent.hash() };
         let id = Counter::default().next_id() + u128::from(REQUESTS.fetch_add(1, Ordering::Relaxed));
-        let asked = testing::user_request(who, id, Request::Invoke(invoke), self.clock.now());
-        match testing::permit_request(asked, target).await.unwrap().into_typed() {
+        let request = testing::user_request(principal, id, Request::Invoke(invoke), self.clock.now());
+        match testing::permit_request(request, target).await.unwrap().into_typed() {
             TypedPermit::Invoke(permit) => permit,
             other => panic!("{other:?}"),
         }
     }
 
-    /// An assignment by the administrator.
-    pub(crate) async fn assignment(&self, id: &str, document: &str) -> Box<Invocation> {
-        self.assignment_of(testing::admin(), invoke(id, document), None).await
+    /// An invocation by the administrator.
+    pub(crate) async fn invocation(&self, id: &str, document: &str) -> Box<Invocation> {
+        self.invocation_for(testing::admin(), invoke(id, document), None).await
     }
 
-    pub(crate) async fn assignment_of(
+    pub(crate) async fn invocation_for(
         &self,
-        who: Principal,
+        principal: Principal,
         invoke: Invoke,
         sink: Option<DeltaSink>,
     ) -> Box<Invocation> {
         let agent = self.agent(invoke.agent.as_str());
-        Invocation::from_permit(self.permit(who, invoke).await, agent, sink).unwrap()
+        Invocation::from_permit(self.permit(principal, invoke).await, agent, sink).unwrap()
     }
 }
 
@@ -392,13 +393,13 @@ pub(crate) fn invoke(id: &str, document: &str) -> Invoke {
     }
 }
 
-/// Waits until something is so, for ten seconds at most.
-pub(crate) async fn until(what: &str, is_so: impl Fn() -> bool) {
+/// Waits until a condition is true, for at most ten seconds.
+pub(crate) async fn until(condition: &str, is_true: impl Fn() -> bool) {
     let waiting = async {
-        let mut looks = tokio::time::interval(Duration::from_millis(1));
-        while !is_so() {
-            looks.tick().await;
+        let mut interval = tokio::time::interval(Duration::from_millis(1));
+        while !is_true() {
+            interval.tick().await;
         }
     };
-    assert!(tokio::time::timeout(Duration::from_secs(10), waiting).await.is_ok(), "never so: {what}");
+    assert!(tokio::time::timeout(Duration::from_secs(10), waiting).await.is_ok(), "not within 10 s: {condition}");
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::running::Core;
+use super::running::RunningExecutions;
 use super::{ExecutionFailure, ExecutionId, ExecutionJob, ExecutionResult, HostedAgent};
 use crate::concurrency::ExecutionTicket;
 use crate::execution::invocation::UsageMeter;
@@ -17,20 +17,20 @@ use crate::execution::{self, ExecutionEnv};
 use crate::observer::ActorEvent;
 use crate::supervision::{ChildEvent, LinkedTasks, TaskOutcome, WakeMessage};
 
-/// Jobs that are begun in one go before the actor looks at its other messages.
+/// Jobs that the actor starts before it handles its other messages.
 const BATCH: usize = 256;
 
-/// What an agent's actor is told.
+/// Messages of an agent's actor.
 pub enum AgentMsg {
-    /// Work lies in the slot.
+    /// A job waits in the queue.
     Wake,
     /// An execution has ended.
     ExecutionEnded(ExecutionId, TaskOutcome<Result<greenroom_protocol::Values, Cause>>),
-    /// Nobody waits for this execution any more.
+    /// The caller of this execution has dropped its request.
     CallerGone(ExecutionId),
-    /// A while has passed; whoever is idle for this long may leave.
+    /// Passivate the actor if it has been idle for this long.
     CheckIdle(Duration),
-    /// Tell of yourself.
+    /// Return introspection data.
     GetInfo(RpcReplyPort<AgentInfo>),
 }
 
@@ -42,27 +42,27 @@ impl WakeMessage for AgentMsg {
     }
 }
 
-/// What an agent's actor tells of itself.
+/// Introspection of an agent's actor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AgentInfo {
-    /// Which agent.
+    /// The agent.
     pub agent: AgentId,
-    /// Executions under way.
+    /// Executions that run.
     pub running: usize,
-    /// Executions begun since it was seated.
-    pub begun: u64,
+    /// Executions that were started since the activation.
+    pub started: u64,
 }
 
-/// One execution under way.
+/// One running execution.
 struct Running {
     port: oneshot::Sender<ExecutionResult>,
     meter: UsageMeter,
     _ticket: ExecutionTicket,
 }
 
-/// What an agent's actor holds.
+/// State of an agent's actor.
 pub struct AgentState {
-    core: Core<ExecutionId, Running>,
+    executions: RunningExecutions<ExecutionId, Running>,
     tasks: LinkedTasks<ExecutionId>,
 }
 
@@ -73,10 +73,10 @@ pub struct AgentActor {
 }
 
 impl AgentActor {
-    /// Spawns the actor of a seat under `parent`; the parent's roster seats it.
+    /// Starts the actor of a hosted agent, linked to `parent`; the parent's child table attaches it.
     ///
     /// # Errors
-    /// What ractor says, if the parent is stopping.
+    /// The error of ractor, if the parent is stopping.
     pub async fn start_linked(
         hosted: Arc<HostedAgent>,
         env: Arc<ExecutionEnv>,
@@ -94,7 +94,7 @@ impl Actor for AgentActor {
 
     async fn pre_start(&self, _: ActorRef<AgentMsg>, (): ()) -> Result<AgentState, ActorProcessingErr> {
         self.env.observer.on_event(ActorEvent::AgentActivated(self.hosted.agent.id().clone()));
-        Ok(AgentState { core: Core::new(Instant::now()), tasks: LinkedTasks::default() })
+        Ok(AgentState { executions: RunningExecutions::new(Instant::now()), tasks: LinkedTasks::default() })
     }
 
     async fn handle(
@@ -105,10 +105,10 @@ impl Actor for AgentActor {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             AgentMsg::Wake => self.drain_queue(&myself, state)?,
-            AgentMsg::ExecutionEnded(id, ended) => self.finish_execution(state, id, ended),
+            AgentMsg::ExecutionEnded(id, outcome) => self.finish_execution(state, id, outcome),
             AgentMsg::CallerGone(id) => self.abort_execution(state, id),
-            AgentMsg::CheckIdle(idle_max) => self.passivate_if_idle(&myself, state, idle_max),
-            // Who has gone away does not need to know.
+            AgentMsg::CheckIdle(idle_timeout) => self.passivate_if_idle(&myself, state, idle_timeout),
+            // The caller may have dropped its request.
             AgentMsg::GetInfo(port) => drop(port.send(self.info(state))),
         }
         Ok(())
@@ -120,7 +120,7 @@ impl Actor for AgentActor {
         event: SupervisionEvent,
         _: &mut AgentState,
     ) -> Result<(), ActorProcessingErr> {
-        // An agent has no children; the event is read so that ractor's default does not stop it.
+        // An agent has no children; this handler replaces ractor's default, which would stop the actor.
         let _ = ChildEvent::from_event(event);
         Ok(())
     }
@@ -128,7 +128,7 @@ impl Actor for AgentActor {
 
 impl Drop for AgentActor {
     fn drop(&mut self) {
-        // However the actor ended, this is when it has left its seat.
+        // Dropped on every kind of exit, so every passivation is reported.
         self.env.observer.on_event(ActorEvent::AgentPassivated(self.hosted.agent.id().clone()));
     }
 }
@@ -145,19 +145,19 @@ impl AgentActor {
     }
 
     fn start_execution(&self, myself: &ActorRef<AgentMsg>, state: &mut AgentState, job: ExecutionJob) {
-        let ExecutionJob { id, assignment, ticket, port } = job;
+        let ExecutionJob { id, invocation, ticket, port } = job;
         if port.is_closed() {
             return;
         }
         let now = self.env.clock.now();
-        let left = assignment.grant.deadline().remaining(now).min(self.hosted.agent.timeout());
+        let time_left = invocation.grant.deadline().remaining(now).min(self.hosted.agent.timeout());
         let meter = UsageMeter::default();
-        let work = execution::execute(Arc::clone(&self.env), assignment, meter.clone());
-        state.core.begin(id, Running { port, meter, _ticket: ticket }, Instant::now());
+        let work = execution::execute(Arc::clone(&self.env), invocation, meter.clone());
+        state.executions.insert(id, Running { port, meter, _ticket: ticket }, Instant::now());
         let me = myself.clone();
-        state.tasks.spawn(id, left, work, move |ended| {
-            // If the actor is dead, so is everybody's port.
-            let _ = me.send_message(AgentMsg::ExecutionEnded(id, ended));
+        state.tasks.spawn(id, time_left, work, move |outcome| {
+            // If the actor has stopped, all ports are closed.
+            let _ = me.send_message(AgentMsg::ExecutionEnded(id, outcome));
         });
     }
 
@@ -165,21 +165,21 @@ impl AgentActor {
         &self,
         state: &mut AgentState,
         id: ExecutionId,
-        ended: TaskOutcome<Result<greenroom_protocol::Values, Cause>>,
+        outcome: TaskOutcome<Result<greenroom_protocol::Values, Cause>>,
     ) {
         state.tasks.acknowledge(&id);
-        let Some((elapsed, running)) = state.core.finish(id, Instant::now()) else { return };
+        let Some((elapsed, running)) = state.executions.remove(id, Instant::now()) else { return };
         let agent = self.hosted.agent.id();
-        let result = match ended {
+        let result = match outcome {
             TaskOutcome::Completed(result) => result,
             TaskOutcome::TimedOut => Err(Cause::new(
                 ErrorCode::TimedOut,
                 format!("{agent} was not done within its timeout and the deadline"),
             )),
-            TaskOutcome::Panicked(said) => {
-                // What a panic says may quote its input, so only the log has it, and only as debug.
+            TaskOutcome::Panicked(message) => {
+                // A panic message may quote the input, so it is only logged, at level debug.
                 tracing::error!(agent.id = agent.as_str(), "execution panicked");
-                tracing::debug!(agent.id = agent.as_str(), panic.message = %said, "execution panicked");
+                tracing::debug!(agent.id = agent.as_str(), panic.message = %message, "execution panicked");
                 Err(Cause::new(ErrorCode::AgentCrashed, format!("{agent} panicked")))
             }
         };
@@ -188,23 +188,23 @@ impl AgentActor {
             Ok(_) => (Status::Success, None),
             Err(cause) => (Status::from_cause(cause), Some(cause.code)),
         };
-        self.observe(elapsed, status, code, &usage);
-        let done = match result {
+        self.report_execution(elapsed, status, code, &usage);
+        let result = match result {
             Ok(outputs) => Ok(Outcome { outputs, usage }),
             Err(cause) => Err(ExecutionFailure { cause, usage }),
         };
-        // Who has gone away does not need the result.
-        let _ = running.port.send(done);
+        // The caller may have dropped its request.
+        let _ = running.port.send(result);
     }
 
     fn abort_execution(&self, state: &mut AgentState, id: ExecutionId) {
         state.tasks.abort(&id);
-        if let Some((elapsed, running)) = state.core.finish(id, Instant::now()) {
-            self.observe(elapsed, Status::Cancelled, Some(ErrorCode::Cancelled), &running.meter.total());
+        if let Some((elapsed, running)) = state.executions.remove(id, Instant::now()) {
+            self.report_execution(elapsed, Status::Cancelled, Some(ErrorCode::Cancelled), &running.meter.total());
         }
     }
 
-    fn observe(
+    fn report_execution(
         &self,
         elapsed: Duration,
         status: Status,
@@ -223,13 +223,17 @@ impl AgentActor {
         });
     }
 
-    fn passivate_if_idle(&self, myself: &ActorRef<AgentMsg>, state: &AgentState, idle_max: Duration) {
-        if state.core.idle_for(idle_max, Instant::now()) && self.hosted.queue.try_detach(myself.get_id()) {
+    fn passivate_if_idle(&self, myself: &ActorRef<AgentMsg>, state: &AgentState, idle_timeout: Duration) {
+        if state.executions.is_idle_for(idle_timeout, Instant::now()) && self.hosted.queue.try_detach(myself.get_id()) {
             myself.stop(None);
         }
     }
 
     fn info(&self, state: &AgentState) -> AgentInfo {
-        AgentInfo { agent: self.hosted.agent.id().clone(), running: state.core.running(), begun: state.core.begun() }
+        AgentInfo {
+            agent: self.hosted.agent.id().clone(),
+            running: state.executions.running(),
+            started: state.executions.started(),
+        }
     }
 }

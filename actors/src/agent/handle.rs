@@ -1,5 +1,5 @@
-//! How one execution is asked of an agent: a place, the slot, and a wait that tells the agent when
-//! nobody waits any more.
+//! The invocation of an agent: acquires a ticket, pushes the job, and aborts the execution if the caller drops the
+//! future.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,68 +9,68 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::{AgentMsg, ExecutionId, ExecutionJob, ExecutionResult, HostedAgent};
-use crate::concurrency::overloaded;
+use crate::concurrency::overloaded_error;
 use crate::execution::invocation::Invocation;
 use crate::supervision::{PushError, Pushed};
 
-/// How much longer than its deadline an execution may take to say that it is over.
+/// Grace after its deadline within which an execution reports its end.
 const KILL_GRACE: Duration = Duration::from_millis(500);
 
-/// Tells the agent that nobody waits, unless there was an answer.
+/// Aborts the execution on drop, unless it has ended.
 struct AbortOnDrop<'a> {
     hosted: &'a HostedAgent,
     id: ExecutionId,
-    answered: bool,
+    is_completed: bool,
 }
 
 impl Drop for AbortOnDrop<'_> {
     fn drop(&mut self) {
-        if !self.answered {
+        if !self.is_completed {
             self.hosted.queue.notify(AgentMsg::CallerGone(self.id));
         }
     }
 }
 
-/// Lets the agent of this seat do the work, and waits for what comes of it. `fill` is called if
-/// nobody sits there: it asks the supervisor to seat an actor. Dropping the future aborts the work.
+/// Invokes a hosted agent and awaits the result. Calls `request_activation` if no actor is active; it requests one
+/// from the supervisor. Dropping the future aborts the execution.
 ///
 /// # Errors
-/// `overloaded` if there is no place, `agent_circuit_open` while the agent rests, `agent_crashed` if its
-/// actor died over the work, `timed_out`, or what the execution itself says.
+/// `overloaded` if no ticket is available, `agent_circuit_open` during the cooldown, `agent_crashed` if the actor
+/// failed during the execution, `timed_out`, or the cause of the execution.
 pub async fn invoke(
     hosted: &Arc<HostedAgent>,
-    assignment: Box<Invocation>,
+    invocation: Box<Invocation>,
     clock: &dyn Clock,
-    fill: impl FnOnce(&Arc<HostedAgent>) + Send,
+    request_activation: impl FnOnce(&Arc<HostedAgent>) + Send,
 ) -> ExecutionResult {
-    let deadline = assignment.grant.deadline();
-    let left = deadline.remaining(clock.now());
-    if left.is_zero() {
+    let deadline = invocation.grant.deadline();
+    let time_left = deadline.remaining(clock.now());
+    if time_left.is_zero() {
         return Err(deadline_error().into());
     }
-    let ticket = hosted.places.acquire(left).await?;
-    let (port, mut answer) = oneshot::channel();
+    let ticket = hosted.concurrency.acquire(time_left).await?;
+    let (port, mut result) = oneshot::channel();
     let id = ExecutionId::next();
-    match hosted.queue.push(ExecutionJob { id, assignment, ticket, port }, Instant::now()) {
+    match hosted.queue.push(ExecutionJob { id, invocation, ticket, port }, Instant::now()) {
         Ok(Pushed::Queued) => {}
-        Ok(Pushed::NeedsActor) => fill(hosted),
-        Err(PushError::Full(_)) => return Err(overloaded("this agent's slot is full".to_owned()).into()),
-        Err(PushError::Barred(_, rest)) => return Err(circuit_open_error(hosted, rest).into()),
+        Ok(Pushed::NeedsActor) => request_activation(hosted),
+        Err(PushError::Full(_)) => return Err(overloaded_error("this agent's slot is full".to_owned()).into()),
+        Err(PushError::CircuitOpen(_, cooldown)) => return Err(circuit_open_error(hosted, cooldown).into()),
         Err(PushError::Closed(_)) => {
             return Err(Cause::new(ErrorCode::ShuttingDown, "the process is about to end").into());
         }
     }
-    let mut waiting = AbortOnDrop { hosted, id, answered: false };
-    let left = deadline.remaining(clock.now()).saturating_add(KILL_GRACE);
-    match tokio::time::timeout(left, &mut answer).await {
-        Ok(Ok(done)) => {
-            waiting.answered = true;
-            done
+    let mut abort_guard = AbortOnDrop { hosted, id, is_completed: false };
+    let time_left = deadline.remaining(clock.now()).saturating_add(KILL_GRACE);
+    match tokio::time::timeout(time_left, &mut result).await {
+        Ok(Ok(result)) => {
+            abort_guard.is_completed = true;
+            result
         }
         Ok(Err(_closed)) => {
-            waiting.answered = true;
+            abort_guard.is_completed = true;
             Err(match hosted.queue.circuit_open_for(Instant::now()) {
-                Some(rest) => circuit_open_error(hosted, rest),
+                Some(cooldown) => circuit_open_error(hosted, cooldown),
                 None => Cause::new(ErrorCode::AgentCrashed, format!("the actor of {} died", hosted.agent.id())),
             }
             .into())
@@ -83,7 +83,7 @@ fn deadline_error() -> Cause {
     Cause::new(ErrorCode::TimedOut, "the deadline passed before the work was done")
 }
 
-fn circuit_open_error(hosted: &HostedAgent, rest: Duration) -> Cause {
+fn circuit_open_error(hosted: &HostedAgent, cooldown: Duration) -> Cause {
     let message = format!("{} died too often and rests for a while", hosted.agent.id());
-    Cause::new(ErrorCode::AgentCircuitOpen, message).with_retry_after(rest)
+    Cause::new(ErrorCode::AgentCircuitOpen, message).with_retry_after(cooldown)
 }

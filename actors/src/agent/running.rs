@@ -1,4 +1,4 @@
-//! What an agent's actor knows of its executions. Pure: time comes in, nothing is awaited.
+//! The running executions of an agent's actor. Pure: the time is an argument, and nothing is awaited.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -6,50 +6,50 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The executions under way, each with what belongs to it.
+/// The running executions, each with its value.
 #[derive(Debug)]
-pub(super) struct Core<K, T> {
+pub(super) struct RunningExecutions<K, T> {
     running: HashMap<K, (Instant, T)>,
     idle_since: Instant,
-    begun: u64,
+    started: u64,
 }
 
-impl<K: Eq + Hash + Copy, T> Core<K, T> {
+impl<K: Eq + Hash + Copy, T> RunningExecutions<K, T> {
     pub(super) fn new(now: Instant) -> Self {
-        Self { running: HashMap::new(), idle_since: now, begun: 0 }
+        Self { running: HashMap::new(), idle_since: now, started: 0 }
     }
 
-    /// An execution begins.
-    pub(super) fn begin(&mut self, key: K, what: T, now: Instant) {
-        self.begun = self.begun.saturating_add(1);
-        self.running.insert(key, (now, what));
+    /// Adds an execution.
+    pub(super) fn insert(&mut self, key: K, value: T, now: Instant) {
+        self.started = self.started.saturating_add(1);
+        self.running.insert(key, (now, value));
     }
 
-    /// An execution has ended. `None` if it had ended before: an end counts once.
-    pub(super) fn finish(&mut self, key: K, now: Instant) -> Option<(Duration, T)> {
-        let (since, what) = self.running.remove(&key)?;
+    /// Removes an execution. Returns `None` if it was removed before: an end counts once.
+    pub(super) fn remove(&mut self, key: K, now: Instant) -> Option<(Duration, T)> {
+        let (since, value) = self.running.remove(&key)?;
         if self.running.is_empty() {
             self.idle_since = now;
             self.running.shrink_to(IDLE_CAPACITY);
         }
-        Some((now.duration_since(since), what))
+        Some((now.duration_since(since), value))
     }
 
-    /// True if nothing has been under way for this long.
-    pub(super) fn idle_for(&self, long: Duration, now: Instant) -> bool {
-        self.running.is_empty() && now.duration_since(self.idle_since) >= long
+    /// True if no execution has run for this long.
+    pub(super) fn is_idle_for(&self, timeout: Duration, now: Instant) -> bool {
+        self.running.is_empty() && now.duration_since(self.idle_since) >= timeout
     }
 
     pub(super) fn running(&self) -> usize {
         self.running.len()
     }
 
-    pub(super) const fn begun(&self) -> u64 {
-        self.begun
+    pub(super) const fn started(&self) -> u64 {
+        self.started
     }
 }
 
-/// Room that an idle agent keeps, so that a past burst does not hold its memory.
+/// Capacity of an idle agent, so that a past burst does not occupy memory.
 const IDLE_CAPACITY: usize = 4;
 
 #[cfg(test)]
@@ -60,15 +60,15 @@ mod tests {
     fn an_end_counts_once_and_the_last_one_begins_the_idleness() {
         let start = Instant::now();
         let second = Duration::from_secs(1);
-        let mut core = Core::new(start);
-        core.begin(1, "one", start);
-        core.begin(2, "two", start + second);
-        assert_eq!(core.finish(1, start + 2 * second), Some((2 * second, "one")));
-        assert_eq!(core.finish(1, start + 3 * second), None);
-        assert!(!core.idle_for(Duration::ZERO, start + 9 * second), "one is still under way");
-        assert_eq!(core.finish(2, start + 4 * second), Some((3 * second, "two")));
-        assert!(!core.idle_for(second, start + 4 * second));
-        assert!(core.idle_for(second, start + 5 * second));
-        assert_eq!((core.running(), core.begun()), (0, 2));
+        let mut core = RunningExecutions::new(start);
+        core.insert(1, "one", start);
+        core.insert(2, "two", start + second);
+        assert_eq!(core.remove(1, start + 2 * second), Some((2 * second, "one")));
+        assert_eq!(core.remove(1, start + 3 * second), None);
+        assert!(!core.is_idle_for(Duration::ZERO, start + 9 * second), "one is still under way");
+        assert_eq!(core.remove(2, start + 4 * second), Some((3 * second, "two")));
+        assert!(!core.is_idle_for(second, start + 4 * second));
+        assert!(core.is_idle_for(second, start + 5 * second));
+        assert_eq!((core.running(), core.started()), (0, 2));
     }
 }

@@ -1,4 +1,4 @@
-//! The category's actor: a roster and a tick.
+//! The category's actor: a child table and a tick.
 
 use std::sync::Arc;
 use std::sync::PoisonError;
@@ -14,13 +14,13 @@ use crate::observer::ActorEvent;
 use crate::supervision::child_table::{ChildTable, KILL_TIMEOUT, SupervisorAction};
 use crate::supervision::{ChildEvent, ChildKind, LinkedTasks, TaskOutcome};
 
-/// What a category is told.
+/// Messages of a category.
 pub(super) enum CategoryMsg {
-    /// Somebody is needed here.
+    /// Activate this agent.
     Activate(Arc<HostedAgent>),
-    /// A while has passed.
+    /// Check for idle and stalled agents.
     Tick,
-    /// A frozen agent could not be killed in time.
+    /// A stalled agent could not be killed in time.
     KillTimedOut(ActorCell),
 }
 
@@ -33,7 +33,7 @@ enum Task {
     Kill(ractor::ActorId),
 }
 
-/// What a category holds.
+/// State of a category.
 struct CategoryState {
     roster: ChildTable<ContentHash, ExecutionJob, AgentMsg>,
     tasks: LinkedTasks<Task>,
@@ -45,17 +45,17 @@ pub struct CategorySupervisor {
 }
 
 impl CategorySupervisor {
-    /// Spawns the actor of a category under `parent`.
+    /// Starts the actor of a category, linked to `parent`.
     ///
     /// # Errors
-    /// What ractor says, if the parent is stopping.
+    /// The error of ractor, if the parent is stopping.
     pub async fn start_linked(handle: CategoryHandle, parent: ActorCell) -> Result<ActorCell, SpawnErr> {
         let (actor, _) = Actor::spawn_linked(None, CategorySupervisorActor(Self { handle }), (), parent).await?;
         Ok(actor.get_cell())
     }
 }
 
-/// The actor behind [`Category`]; its messages stay in this module.
+/// The actor behind [`CategorySupervisor`]; its messages are private to this module.
 struct CategorySupervisorActor(CategorySupervisor);
 
 impl Actor for CategorySupervisorActor {
@@ -65,9 +65,9 @@ impl Actor for CategorySupervisorActor {
 
     async fn pre_start(&self, myself: ActorRef<CategoryMsg>, (): ()) -> Result<CategoryState, ActorProcessingErr> {
         let mut tasks = LinkedTasks::default();
-        let tick = self.0.handle.inner.manners.tick_interval;
+        let tick = self.0.handle.inner.config.tick_interval;
         tasks.run_every(Task::Ticks, tick, move || myself.send_message(CategoryMsg::Tick).is_ok());
-        Ok(CategoryState { roster: ChildTable::with_rule(self.0.handle.inner.manners.restart_policy), tasks })
+        Ok(CategoryState { roster: ChildTable::with_policy(self.0.handle.inner.config.restart_policy), tasks })
     }
 
     async fn post_start(
@@ -76,7 +76,7 @@ impl Actor for CategorySupervisorActor {
         state: &mut CategoryState,
     ) -> Result<(), ActorProcessingErr> {
         *self.0.handle.inner.actor.lock().unwrap_or_else(PoisonError::into_inner) = Some(myself.clone());
-        // The agents of a category that died are dead too, and the work in their slots still waits.
+        // The agents of a failed category have stopped with it, and the jobs in their queues still wait.
         for hosted in self.0.handle.hosted_agents() {
             hosted.queue().expect_restart();
             self.0.activate(&myself, state, hosted).await?;
@@ -141,7 +141,7 @@ impl CategorySupervisor {
         self.apply(myself, state, change)
     }
 
-    /// Does what the roster says. An error here is the category's own death.
+    /// Applies an action of the child table. An error terminates this supervisor.
     fn apply(
         &self,
         myself: &ActorRef<CategoryMsg>,
@@ -201,8 +201,8 @@ impl CategorySupervisor {
             });
         }
         for (_, agent) in state.roster.active() {
-            // A dead one is heard of by its event.
-            let _ = agent.send_message(AgentMsg::CheckIdle(self.handle.inner.manners.idle_timeout));
+            // The exit of a stopped agent is reported by its event.
+            let _ = agent.send_message(AgentMsg::CheckIdle(self.handle.inner.config.idle_timeout));
         }
         state.roster.evict(now);
         self.handle.evict_idle();

@@ -15,7 +15,7 @@ use crate::observer::ActorEvent;
 use crate::supervision::{Backoff, OnMaxRestarts};
 use crate::test_env::{FnHandler, ScriptedAnswer, ScriptedModel, TestEnv, TestEnvOptions, agent, native, until};
 
-/// Something to hang a category on.
+/// The parent of a category.
 struct Root;
 
 enum Nothing {}
@@ -51,10 +51,11 @@ impl Drop for Harness {
     }
 }
 
-fn manners() -> CategoryConfig {
+fn config() -> CategoryConfig {
     let backoff = Backoff { first: Duration::from_millis(1), max: Duration::from_millis(2) };
     let give_up = OnMaxRestarts::OpenCircuit { cooldown: Duration::from_secs(30) };
-    let rule = RestartPolicy { backoff, on_max_restarts: give_up, restarts_max: 2, ..ChildKind::Agent.rule() };
+    let rule =
+        RestartPolicy { backoff, on_max_restarts: give_up, restarts_max: 2, ..ChildKind::Agent.restart_policy() };
     CategoryConfig {
         idle_timeout: Duration::from_secs(600),
         tick_interval: Duration::from_millis(10),
@@ -62,14 +63,14 @@ fn manners() -> CategoryConfig {
     }
 }
 
-async fn harness(test_env: TestEnv, manners: CategoryConfig) -> Harness {
-    let category = CategoryHandle::new(CategoryId::new("ops").unwrap(), test_env.env.clone(), manners);
+async fn harness(test_env: TestEnv, config: CategoryConfig) -> Harness {
+    let category = CategoryHandle::new(CategoryId::new("ops").unwrap(), test_env.env.clone(), config);
     let (root, _) = Actor::spawn(None, Root, ()).await.unwrap();
     let actor = CategorySupervisor::start_linked(category.clone(), root.get_cell()).await.unwrap();
     Harness { test_env, category, root, actor }
 }
 
-fn of(agents: Vec<serde_json::Value>, handlers: Vec<Arc<dyn Handler>>) -> TestEnv {
+fn test_env(agents: Vec<serde_json::Value>, handlers: Vec<Arc<dyn Handler>>) -> TestEnv {
     TestEnv::new(TestEnvOptions { agents, handlers, ..TestEnvOptions::default() })
 }
 
@@ -77,10 +78,10 @@ fn summary(text: &str) -> Values {
     Values::from([("summary".to_owned(), json!(text))])
 }
 
-/// Gives back its document; waits first if that is `wait`, and panics if it is `panic`.
+/// Returns its document; waits first if that is `wait`, and panics if it is `panic`.
 fn handler(gate: Arc<Notify>, running: Arc<AtomicUsize>) -> Arc<dyn Handler> {
-    struct Leaving(Arc<AtomicUsize>);
-    impl Drop for Leaving {
+    struct RunningCount(Arc<AtomicUsize>);
+    impl Drop for RunningCount {
         fn drop(&mut self) {
             self.0.fetch_sub(1, Ordering::SeqCst);
         }
@@ -89,7 +90,7 @@ fn handler(gate: Arc<Notify>, running: Arc<AtomicUsize>) -> Arc<dyn Handler> {
         let (gate, running) = (gate.clone(), running.clone());
         async move {
             running.fetch_add(1, Ordering::SeqCst);
-            let _leaving = Leaving(running);
+            let _count = RunningCount(running);
             match work.inputs["document"].as_str().unwrap_or_default() {
                 "wait" => gate.notified().await,
                 "panic" => panic!("a handler was told to"),
@@ -101,32 +102,32 @@ fn handler(gate: Arc<Notify>, running: Arc<AtomicUsize>) -> Arc<dyn Handler> {
     Arc::new(FnHandler("native.does", HandlerMode::Async, run))
 }
 
-struct Worked {
+struct WorkerHarness {
     harness: Harness,
-    admission: Arc<Notify>,
+    gate: Arc<Notify>,
     running: Arc<AtomicUsize>,
 }
 
-async fn worked(manners: CategoryConfig) -> Worked {
+async fn worker_harness(config: CategoryConfig) -> WorkerHarness {
     let (gate, running) = (Arc::new(Notify::new()), Arc::new(AtomicUsize::new(0)));
-    let narrow = json!({
+    let limited = json!({
         "implementation": {"runtime": "native", "handler": "native.does", "timeout": 30},
         "limits": {"max_concurrency": 1},
     });
-    let agents = vec![native("worker", "native.does"), agent("narrow", narrow)];
-    let test_env = of(agents, vec![handler(gate.clone(), running.clone())]);
-    Worked { harness: harness(test_env, manners).await, admission: gate, running }
+    let agents = vec![native("worker", "native.does"), agent("narrow", limited)];
+    let test_env = test_env(agents, vec![handler(gate.clone(), running.clone())]);
+    WorkerHarness { harness: harness(test_env, config).await, gate, running }
 }
 
-impl Worked {
-    async fn ask(&self, agent: &str, document: &str) -> ExecutionResult {
-        let job = self.harness.test_env.assignment(agent, document).await;
+impl WorkerHarness {
+    async fn invoke(&self, agent: &str, document: &str) -> ExecutionResult {
+        let job = self.harness.test_env.invocation(agent, document).await;
         self.harness.category.invoke(job).await
     }
 
-    /// Asks and does not wait.
-    async fn asking(&self, agent: &str, document: &str) -> tokio::task::JoinHandle<ExecutionResult> {
-        let job = self.harness.test_env.assignment(agent, document).await;
+    /// Invokes without waiting.
+    async fn spawn_invoke(&self, agent: &str, document: &str) -> tokio::task::JoinHandle<ExecutionResult> {
+        let job = self.harness.test_env.invocation(agent, document).await;
         let category = self.harness.category.clone();
         #[expect(clippy::disallowed_methods, reason = "a test's own caller")]
         tokio::spawn(async move { category.invoke(job).await })
@@ -136,12 +137,12 @@ impl Worked {
         until("that many run", || self.running.load(Ordering::SeqCst) == count).await;
     }
 
-    fn seated(&self) -> usize {
-        self.harness.test_env.notes.count(|seen| matches!(seen, ActorEvent::AgentActivated(_)))
+    fn activations(&self) -> usize {
+        self.harness.test_env.events.count(|seen| matches!(seen, ActorEvent::AgentActivated(_)))
     }
 
-    fn left(&self) -> usize {
-        self.harness.test_env.notes.count(|seen| matches!(seen, ActorEvent::AgentPassivated(_)))
+    fn passivations(&self) -> usize {
+        self.harness.test_env.events.count(|seen| matches!(seen, ActorEvent::AgentPassivated(_)))
     }
 }
 
@@ -151,44 +152,44 @@ fn code(done: &ExecutionResult) -> Option<ErrorCode> {
 
 #[tokio::test]
 async fn the_first_message_seats_an_agent_and_the_next_ones_find_it() {
-    let worked = worked(manners()).await;
+    let worked = worker_harness(config()).await;
     for text in ["one", "two", "three"] {
-        let outcome = worked.ask("worker", text).await.unwrap();
+        let outcome = worked.invoke("worker", text).await.unwrap();
         assert_eq!(outcome.outputs, summary(text));
         assert_eq!(outcome.usage.agents[0].as_str(), "worker");
     }
-    assert_eq!((worked.seated(), worked.harness.category.hosted_count()), (1, 1));
+    assert_eq!((worked.activations(), worked.harness.category.hosted_count()), (1, 1));
     let done =
-        worked.harness.test_env.notes.count(|seen| matches!(seen, ActorEvent::ExecutionEnded { code: None, .. }));
+        worked.harness.test_env.events.count(|seen| matches!(seen, ActorEvent::ExecutionEnded { code: None, .. }));
     assert_eq!(done, 3);
 }
 
 #[tokio::test]
 async fn an_idle_agent_leaves_and_comes_back_with_the_next_message() {
-    let idle = CategoryConfig { idle_timeout: Duration::ZERO, ..manners() };
-    let worked = worked(idle).await;
-    worked.ask("worker", "one").await.unwrap();
-    until("it has left", || worked.left() == 1).await;
+    let idle = CategoryConfig { idle_timeout: Duration::ZERO, ..config() };
+    let worked = worker_harness(idle).await;
+    worked.invoke("worker", "one").await.unwrap();
+    until("it has left", || worked.passivations() == 1).await;
     until("its seat is forgotten", || worked.harness.category.hosted_count() == 0).await;
-    assert_eq!(worked.ask("worker", "two").await.unwrap().outputs, summary("two"));
-    assert_eq!(worked.seated(), 2);
+    assert_eq!(worked.invoke("worker", "two").await.unwrap().outputs, summary("two"));
+    assert_eq!(worked.activations(), 2);
 }
 
 #[tokio::test]
 async fn a_panic_of_one_execution_is_its_own() {
-    let worked = worked(manners()).await;
-    let waiting = worked.asking("worker", "wait").await;
+    let worked = worker_harness(config()).await;
+    let waiting = worked.spawn_invoke("worker", "wait").await;
     worked.are_running(1).await;
-    assert_eq!(code(&worked.ask("worker", "panic").await), Some(ErrorCode::AgentCrashed));
-    worked.admission.notify_one();
+    assert_eq!(code(&worked.invoke("worker", "panic").await), Some(ErrorCode::AgentCrashed));
+    worked.gate.notify_one();
     assert!(waiting.await.unwrap().is_ok());
-    assert_eq!(worked.seated(), 1, "the actor goes on");
+    assert_eq!(worked.activations(), 1, "the actor goes on");
 }
 
 #[tokio::test]
 async fn whoever_goes_away_takes_the_execution_along() {
-    let worked = worked(manners()).await;
-    let waiting = worked.asking("worker", "wait").await;
+    let worked = worker_harness(config()).await;
+    let waiting = worked.spawn_invoke("worker", "wait").await;
     worked.are_running(1).await;
     let start = std::time::Instant::now();
     waiting.abort();
@@ -198,7 +199,7 @@ async fn whoever_goes_away_takes_the_execution_along() {
         worked
             .harness
             .test_env
-            .notes
+            .events
             .count(|seen| matches!(seen, ActorEvent::ExecutionEnded { code: Some(ErrorCode::Cancelled), .. }))
             == 1
     })
@@ -207,13 +208,13 @@ async fn whoever_goes_away_takes_the_execution_along() {
 
 #[tokio::test]
 async fn an_agent_with_one_place_does_one_thing_at_a_time() {
-    let worked = worked(manners()).await;
-    let first = worked.asking("narrow", "wait").await;
+    let worked = worker_harness(config()).await;
+    let first = worked.spawn_invoke("narrow", "wait").await;
     worked.are_running(1).await;
-    let second = worked.asking("narrow", "two").await;
-    assert_eq!(worked.ask("worker", "other").await.unwrap().outputs, summary("other"), "others are not held up");
+    let second = worked.spawn_invoke("narrow", "two").await;
+    assert_eq!(worked.invoke("worker", "other").await.unwrap().outputs, summary("other"), "others are not held up");
     assert!(!second.is_finished());
-    worked.admission.notify_one();
+    worked.gate.notify_one();
     assert!(first.await.unwrap().is_ok());
     assert_eq!(second.await.unwrap().unwrap().outputs, summary("two"));
 }
@@ -226,9 +227,9 @@ async fn a_timeout_ends_the_work_and_tells_what_it_took() {
         providers: vec![model.clone()],
         ..TestEnvOptions::default()
     });
-    let harness = harness(test_env, manners()).await;
+    let harness = harness(test_env, config()).await;
     let start = tokio::time::Instant::now();
-    let failure = harness.category.invoke(harness.test_env.assignment("writer", "x").await).await.unwrap_err();
+    let failure = harness.category.invoke(harness.test_env.invocation("writer", "x").await).await.unwrap_err();
     assert_eq!(failure.cause.code, ErrorCode::TimedOut);
     assert_eq!(start.elapsed().as_secs(), 30, "the definition's timeout");
     assert!(failure.usage.estimated && failure.usage.cost.0 > 8_000, "{:?}", failure.usage);
@@ -236,48 +237,48 @@ async fn a_timeout_ends_the_work_and_tells_what_it_took() {
 
 #[tokio::test]
 async fn a_killed_agent_loses_what_runs_and_keeps_what_waits() {
-    let worked = worked(manners()).await;
-    let running = worked.asking("worker", "wait").await;
+    let worked = worker_harness(config()).await;
+    let running = worked.spawn_invoke("worker", "wait").await;
     worked.are_running(1).await;
     for agent in worked.harness.actor.get_children() {
         agent.kill();
     }
     assert_eq!(code(&running.await.unwrap()), Some(ErrorCode::AgentCrashed));
     assert_eq!(worked.running.load(Ordering::SeqCst), 0, "nothing of it is left");
-    assert_eq!(worked.ask("worker", "next").await.unwrap().outputs, summary("next"));
+    assert_eq!(worked.invoke("worker", "next").await.unwrap().outputs, summary("next"));
 }
 
 #[tokio::test]
 async fn an_agent_that_dies_too_often_is_barred_alone() {
-    let worked = worked(manners()).await;
+    let worked = worker_harness(config()).await;
     for _ in 0..3 {
-        worked.ask("worker", "fine").await.unwrap();
-        let left = worked.left();
+        worked.invoke("worker", "fine").await.unwrap();
+        let left = worked.passivations();
         for agent in worked.harness.actor.get_children() {
             agent.kill();
         }
-        until("it is gone", || worked.left() > left).await;
+        until("it is gone", || worked.passivations() > left).await;
     }
-    let mut refused = worked.ask("worker", "again").await;
+    let mut rejected = worked.invoke("worker", "again").await;
     for _ in 0..100 {
-        if code(&refused) == Some(ErrorCode::AgentCircuitOpen) {
+        if code(&rejected) == Some(ErrorCode::AgentCircuitOpen) {
             break;
         }
         tokio::task::yield_now().await;
-        refused = worked.ask("worker", "again").await;
+        rejected = worked.invoke("worker", "again").await;
     }
-    let cause = refused.unwrap_err().cause;
+    let cause = rejected.unwrap_err().cause;
     assert_eq!(cause.code, ErrorCode::AgentCircuitOpen);
     assert!(cause.retry_after_ms > Some(29_000));
-    assert!(worked.ask("narrow", "other").await.is_ok(), "nobody else is concerned");
+    assert!(worked.invoke("narrow", "other").await.is_ok(), "nobody else is concerned");
 }
 
 #[tokio::test]
 async fn a_category_that_dies_and_comes_back_finds_the_work_that_waits() {
-    let worked = worked(manners()).await;
+    let worked = worker_harness(config()).await;
     worked.harness.actor.kill();
     worked.harness.actor.wait(Some(Duration::from_secs(5))).await.unwrap();
-    let waiting = worked.asking("worker", "patient").await;
+    let waiting = worked.spawn_invoke("worker", "patient").await;
     tokio::task::yield_now().await;
     CategorySupervisor::start_linked(worked.harness.category.clone(), worked.harness.root.get_cell()).await.unwrap();
     assert_eq!(waiting.await.unwrap().unwrap().outputs, summary("patient"));
@@ -285,28 +286,28 @@ async fn a_category_that_dies_and_comes_back_finds_the_work_that_waits() {
 
 #[tokio::test]
 async fn a_closed_category_takes_nothing_and_lets_what_waits_go() {
-    let worked = worked(manners()).await;
-    worked.ask("worker", "one").await.unwrap();
+    let worked = worker_harness(config()).await;
+    worked.invoke("worker", "one").await.unwrap();
     worked.harness.category.close();
-    assert_eq!(code(&worked.ask("worker", "two").await), Some(ErrorCode::ShuttingDown));
+    assert_eq!(code(&worked.invoke("worker", "two").await), Some(ErrorCode::ShuttingDown));
 }
 
 #[tokio::test]
 async fn agents_are_not_offered_to_other_pods() {
-    let worked = worked(manners()).await;
-    worked.ask("worker", "one").await.unwrap();
+    let worked = worker_harness(config()).await;
+    worked.invoke("worker", "one").await.unwrap();
     assert!(!worked.harness.actor.supports_remoting());
     assert!(worked.harness.actor.get_children().iter().all(|agent| !agent.supports_remoting()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crowd_is_served_without_an_error() {
-    let worked = Arc::new(worked(manners()).await);
-    let mut crowd = tokio::task::JoinSet::new();
+    let worked = Arc::new(worker_harness(config()).await);
+    let mut calls = tokio::task::JoinSet::new();
     for _ in 0..2_000 {
         let worked = worked.clone();
-        crowd.spawn(async move { worked.ask("worker", "one").await.is_ok() });
+        calls.spawn(async move { worked.invoke("worker", "one").await.is_ok() });
     }
-    assert!(crowd.join_all().await.into_iter().all(|well| well));
-    assert_eq!(worked.seated(), 1);
+    assert!(calls.join_all().await.into_iter().all(|well| well));
+    assert_eq!(worked.activations(), 1);
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Team
-//! └── Context      its store and its fence; one request after the other
+//! └── SharedContext    its store and its fence; one request after the other
 //! ```
 
 use std::sync::Arc;
@@ -18,42 +18,42 @@ use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, Spawn
 use serde::Serialize;
 use tokio::sync::oneshot;
 
-use super::convert::{beginning, read_outcome, snapshot_outcome, to_put, write_outcome};
+use super::convert::{initial_puts, read_outcome, snapshot_outcome, to_put, write_outcome};
 use crate::supervision::{ChildEvent, LinkedTasks};
 
-/// How often values whose time is up are removed; nobody is shown them in between.
-const EXPIRE_EVERY: Duration = Duration::from_secs(1);
-/// How long an actor may take to tell of itself, in milliseconds.
-const OBSERVE_MS_MAX: u64 = 1_000;
+/// Interval between two removals of expired values; reads never return expired values.
+const EXPIRE_INTERVAL: Duration = Duration::from_secs(1);
+/// Longest wait for introspection of an actor, in milliseconds.
+const INFO_WAIT_MS_MAX: u64 = 1_000;
 
-/// Changes of a context, as its store shows them.
+/// Changes of a context, as its store reports them.
 pub type ContextChanges = BoxStream<'static, Result<ContextEvent, ContextError>>;
 
 type ReplyPort<T> = oneshot::Sender<Result<T, Cause>>;
 
-/// What a context is told.
+/// Messages of a context.
 pub(super) enum ContextMsg {
     Read(Permitted<ContextRead>, ReplyPort<Outcome>),
     Write(Permitted<ContextWrite>, ReplyPort<Outcome>),
     Watch(Permitted<ContextRead>, Version, ReplyPort<ContextChanges>),
     Expire,
-    Observe(RpcReplyPort<ContextInfo>),
+    GetInfo(RpcReplyPort<ContextInfo>),
 }
 
 impl ractor::Message for ContextMsg {}
 
-/// What a context's actor tells of itself.
+/// Introspection of a context's actor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ContextInfo {
-    /// Whose context.
+    /// The run of the context.
     pub run: RunId,
-    /// Reads answered since it was seated.
+    /// Reads since its start.
     pub reads: u64,
-    /// Writes answered since it was seated, refused ones included.
+    /// Writes since its start, including rejected ones.
     pub writes: u64,
 }
 
-/// The way to one context. Cheap to clone.
+/// The handle of one context. Cheap to clone.
 #[derive(Clone)]
 pub struct ContextHandle {
     actor: ActorRef<ContextMsg>,
@@ -64,34 +64,34 @@ impl ContextHandle {
     /// Reads some keys, or all of them.
     ///
     /// # Errors
-    /// What the store says; [`ErrorCode::TimedOut`]; [`ErrorCode::UnknownRun`] if the context is gone.
+    /// An error of the store; [`ErrorCode::TimedOut`]; [`ErrorCode::UnknownRun`] if the context has stopped.
     pub async fn read(&self, permit: Permitted<ContextRead>) -> Result<Outcome, Cause> {
-        let left = permit.grant().deadline().remaining(self.clock.now());
-        self.ask(left, |port| ContextMsg::Read(permit, port)).await
+        let timeout = permit.grant().deadline().remaining(self.clock.now());
+        self.request(timeout, |port| ContextMsg::Read(permit, port)).await
     }
 
-    /// Writes one key, and answers its version.
+    /// Writes one key and returns its version.
     ///
     /// # Errors
     /// [`ErrorCode::VersionConflict`] if the key has another version than expected; [`ErrorCode::LeaseLost`] if
-    /// another owner has the context; as [`ContextHandle::read`].
+    /// another pod owns the context; as [`ContextHandle::read`].
     pub async fn write(&self, permit: Permitted<ContextWrite>) -> Result<Outcome, Cause> {
-        let left = permit.grant().deadline().remaining(self.clock.now());
-        self.ask(left, |port| ContextMsg::Write(permit, port)).await
+        let timeout = permit.grant().deadline().remaining(self.clock.now());
+        self.request(timeout, |port| ContextMsg::Write(permit, port)).await
     }
 
-    /// The changes after `after`, those that come later too.
+    /// The changes after `after`, including future ones.
     ///
     /// # Errors
     /// As [`ContextHandle::read`].
     pub async fn watch(&self, permit: Permitted<ContextRead>, after: Version) -> Result<ContextChanges, Cause> {
-        let left = permit.grant().deadline().remaining(self.clock.now());
-        self.ask(left, |port| ContextMsg::Watch(permit, after, port)).await
+        let timeout = permit.grant().deadline().remaining(self.clock.now());
+        self.request(timeout, |port| ContextMsg::Watch(permit, after, port)).await
     }
 
-    /// What the actor tells of itself; `None` if it is gone.
-    pub async fn observe(&self) -> Option<ContextInfo> {
-        ractor::call_t!(self.actor, ContextMsg::Observe, OBSERVE_MS_MAX).ok()
+    /// Introspection of the actor; `None` if it has stopped.
+    pub async fn info(&self) -> Option<ContextInfo> {
+        ractor::call_t!(self.actor, ContextMsg::GetInfo, INFO_WAIT_MS_MAX).ok()
     }
 
     #[cfg(test)]
@@ -99,13 +99,17 @@ impl ContextHandle {
         self.actor.kill();
     }
 
-    async fn ask<T>(&self, left: Duration, message: impl FnOnce(ReplyPort<T>) -> ContextMsg) -> Result<T, Cause> {
-        let gone = || Cause::new(ErrorCode::UnknownRun, "the team whose context this is has gone");
-        let (port, answer) = oneshot::channel();
-        self.actor.send_message(message(port)).map_err(|_| gone())?;
-        match tokio::time::timeout(left, answer).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_closed)) => Err(gone()),
+    async fn request<T>(
+        &self,
+        timeout: Duration,
+        message: impl FnOnce(ReplyPort<T>) -> ContextMsg,
+    ) -> Result<T, Cause> {
+        let unknown_run_error = || Cause::new(ErrorCode::UnknownRun, "the team whose context this is has gone");
+        let (port, result) = oneshot::channel();
+        self.actor.send_message(message(port)).map_err(|_| unknown_run_error())?;
+        match tokio::time::timeout(timeout, result).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_closed)) => Err(unknown_run_error()),
             Err(_elapsed) => Err(Cause::new(ErrorCode::TimedOut, "the context did not answer before the deadline")),
         }
     }
@@ -119,26 +123,26 @@ pub struct SharedContext {
     clock: Arc<dyn Clock>,
 }
 
-/// What a context's actor holds.
+/// State of a context's actor.
 struct ContextState {
     reads: u64,
     writes: u64,
-    _ticks: LinkedTasks<()>,
+    _tasks: LinkedTasks<()>,
 }
 
 impl SharedContext {
-    /// Takes a context over, so that every writer before is kept out, and lets it begin with these
-    /// values. They are the team's own, permitted with the team.
+    /// Claims a context, which fences every earlier writer, and writes its initial values. They belong to the team
+    /// and are permitted with it.
     ///
     /// # Errors
-    /// [`ErrorCode::InvalidInput`] if a name cannot be a key; what the store says.
+    /// [`ErrorCode::InvalidInput`] if a name cannot be a key; an error of the store.
     pub async fn open(
         run: RunId,
-        beginning_with: Values,
+        initial_values: Values,
         store: Arc<dyn ContextStore>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Cause> {
-        let puts = beginning(beginning_with)?;
+        let puts = initial_puts(initial_values)?;
         let fence = store.claim(&run).await.map_err(|error| error.cause())?;
         for put in puts {
             store.write(&run, fence, put, clock.now()).await.map_err(|error| error.cause())?;
@@ -146,10 +150,10 @@ impl SharedContext {
         Ok(Self { run, fence, store, clock })
     }
 
-    /// Spawns the actor under `parent`.
+    /// Starts the actor, linked to `parent`.
     ///
     /// # Errors
-    /// What ractor says, if the parent is stopping.
+    /// The error of ractor, if the parent is stopping.
     pub async fn start_linked(self, parent: ActorCell) -> Result<(ContextHandle, ActorCell), SpawnErr> {
         let clock = self.clock.clone();
         let (actor, _) = Actor::spawn_linked(None, SharedContextActor(self), (), parent).await?;
@@ -158,7 +162,7 @@ impl SharedContext {
     }
 }
 
-/// The actor behind [`ContextActor`]; its messages stay in this module.
+/// The actor behind [`SharedContext`]; its messages are private to this module.
 struct SharedContextActor(SharedContext);
 
 impl Actor for SharedContextActor {
@@ -168,8 +172,8 @@ impl Actor for SharedContextActor {
 
     async fn pre_start(&self, myself: ActorRef<ContextMsg>, (): ()) -> Result<ContextState, ActorProcessingErr> {
         let mut ticks = LinkedTasks::default();
-        ticks.run_every((), EXPIRE_EVERY, move || myself.send_message(ContextMsg::Expire).is_ok());
-        Ok(ContextState { reads: 0, writes: 0, _ticks: ticks })
+        ticks.run_every((), EXPIRE_INTERVAL, move || myself.send_message(ContextMsg::Expire).is_ok());
+        Ok(ContextState { reads: 0, writes: 0, _tasks: ticks })
     }
 
     async fn handle(
@@ -179,12 +183,12 @@ impl Actor for SharedContextActor {
         state: &mut ContextState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            // Who has gone away does not need the answer, in each of these.
+            // In each of these, the caller may have dropped its request.
             ContextMsg::Read(permit, port) => drop(port.send(self.0.read(permit, state).await)),
             ContextMsg::Write(permit, port) => drop(port.send(self.0.write(permit, state).await)),
             ContextMsg::Watch(permit, after, port) => drop(port.send(self.0.watch(permit, after))),
             ContextMsg::Expire => self.0.expire(&myself).await,
-            ContextMsg::Observe(port) => drop(port.send(self.0.info(state))),
+            ContextMsg::GetInfo(port) => drop(port.send(self.0.info(state))),
         }
         Ok(())
     }
@@ -195,7 +199,7 @@ impl Actor for SharedContextActor {
         event: SupervisionEvent,
         _: &mut ContextState,
     ) -> Result<(), ActorProcessingErr> {
-        // A context has no children; the event is read so that ractor's default does not stop it.
+        // A context has no children; this handler replaces ractor's default, which would stop the actor.
         let _ = ChildEvent::from_event(event);
         Ok(())
     }
@@ -204,7 +208,7 @@ impl Actor for SharedContextActor {
 impl SharedContext {
     async fn read(&self, permit: Permitted<ContextRead>, state: &mut ContextState) -> Result<Outcome, Cause> {
         let (_, read) = permit.redeem();
-        self.owns(&read.run)?;
+        self.check_run(&read.run)?;
         state.reads = state.reads.saturating_add(1);
         let now = self.clock.now();
         if read.keys.is_empty() {
@@ -217,7 +221,7 @@ impl SharedContext {
 
     async fn write(&self, permit: Permitted<ContextWrite>, state: &mut ContextState) -> Result<Outcome, Cause> {
         let (_, write) = permit.redeem();
-        self.owns(&write.run)?;
+        self.check_run(&write.run)?;
         state.writes = state.writes.saturating_add(1);
         let written = self.store.write(&self.run, self.fence, to_put(write), self.clock.now()).await;
         written.map(write_outcome).map_err(|error| error.cause())
@@ -225,7 +229,7 @@ impl SharedContext {
 
     fn watch(&self, permit: Permitted<ContextRead>, after: Version) -> Result<ContextChanges, Cause> {
         let (_, read) = permit.redeem();
-        self.owns(&read.run)?;
+        self.check_run(&read.run)?;
         Ok(self.store.watch(&self.run, after))
     }
 
@@ -237,8 +241,8 @@ impl SharedContext {
         }
     }
 
-    /// A permit for another team's context means nothing here.
-    fn owns(&self, run: &RunId) -> Result<(), Cause> {
+    /// Rejects a permit for another team's context.
+    fn check_run(&self, run: &RunId) -> Result<(), Cause> {
         if *run == self.run {
             Ok(())
         } else {

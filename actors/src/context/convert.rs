@@ -1,4 +1,4 @@
-//! What a request means to a context, and what a context's answer means to a request: pure.
+//! Conversions between requests and a context's store: pure.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use greenroom_protocol::request::{ContextChange, ContextWrite};
 use greenroom_protocol::{Cause, ContextKey, ErrorCode, Json, Outcome, Values};
 use greenroom_registry::context::{ContextPut, Snapshot, Version, Versioned};
 
-/// The output under which the version of a write stands.
-pub(super) const VERSION: &str = "version";
+/// Name of the output that contains the version of a write.
+pub(super) const VERSION_OUTPUT: &str = "version";
 
-/// The write that a request asks for.
+/// Converts a request into a write.
 pub(super) fn to_put(write: ContextWrite) -> ContextPut {
     ContextPut {
         key: write.key,
@@ -20,35 +20,35 @@ pub(super) fn to_put(write: ContextWrite) -> ContextPut {
     }
 }
 
-/// What was read, by key; a key that is not there is left out.
+/// The values that were read, by key; a missing key is left out.
 pub(super) fn read_outcome(keys: &[ContextKey], values: Vec<Option<Versioned>>) -> Outcome {
-    let found = keys.iter().zip(values);
-    outcome(found.filter_map(|(key, value)| Some((key.to_string(), value?.value))).collect())
+    let pairs = keys.iter().zip(values);
+    outcome(pairs.filter_map(|(key, value)| Some((key.to_string(), value?.value))).collect())
 }
 
-/// Everything, by key.
+/// All values, by key.
 pub(super) fn snapshot_outcome(snapshot: Snapshot) -> Outcome {
     outcome(snapshot.values.into_iter().map(|(key, value)| (key.to_string(), value.value)).collect())
 }
 
-/// What a write became.
+/// The version that a write created.
 pub(super) fn write_outcome(version: Version) -> Outcome {
-    outcome(Values::from([(VERSION.to_owned(), Json::from(version.0))]))
+    outcome(Values::from([(VERSION_OUTPUT.to_owned(), Json::from(version.0))]))
 }
 
 fn outcome(outputs: Values) -> Outcome {
     Outcome { outputs, usage: Usage::default() }
 }
 
-/// The writes by which a context begins.
+/// The initial writes of a context.
 ///
 /// # Errors
 /// [`ErrorCode::InvalidInput`] if a name cannot be a key.
-pub(super) fn beginning(values: Values) -> Result<Vec<ContextPut>, Cause> {
+pub(super) fn initial_puts(values: Values) -> Result<Vec<ContextPut>, Cause> {
     let put = |(name, value): (String, Json)| {
-        let wrong =
+        let invalid_key =
             |error| Cause::new(ErrorCode::InvalidInput, format!("the context cannot have a key {name:?}: {error}"));
-        let key = ContextKey::new(&name).map_err(wrong)?;
+        let key = ContextKey::new(&name).map_err(invalid_key)?;
         Ok(ContextPut { key, expect: None, change: ContextChange::Put(value), ttl: None })
     };
     values.into_iter().map(put).collect()

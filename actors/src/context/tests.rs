@@ -1,4 +1,4 @@
-//! The shared context: who may write, what is watched, whose permit counts.
+//! The shared context: fencing, watching, permits.
 
 use futures::StreamExt;
 use greenroom_protocol::request::{ContextChange, ContextRead, ContextWrite};
@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::observer::ActorEvent;
 use crate::run::tests::harness::{Harness, until};
-use crate::team::tests::{at_check, stuck_at_check, written};
+use crate::team::tests::{at_check, definitions, stuck_at_check};
 
 async fn to_read(harness: &Harness, run: &RunId) -> Permitted<ContextRead> {
     let request = Request::ContextRead(ContextRead { run: run.clone(), keys: Vec::new() });
@@ -33,39 +33,40 @@ async fn to_write(harness: &Harness, run: &RunId, value: &str) -> Permitted<Cont
 
 #[tokio::test(start_paused = true)]
 async fn a_stale_owner_cannot_write_and_leaves_with_its_team() {
-    let harness = Harness::new(written(), stuck_at_check()).await;
+    let harness = Harness::new(definitions(), stuck_at_check()).await;
     let run = at_check(&harness).await;
     let context = harness.teams.context(&run);
     assert!(context.write(to_write(&harness, &run, "mine").await).await.is_ok());
-    // Another pod takes the context over.
+    // Another pod claims the context.
     harness.stores.context.claim(&run).await.unwrap();
-    let refused = context.write(to_write(&harness, &run, "late").await).await.unwrap_err();
-    assert_eq!(refused.code, ErrorCode::LeaseLost);
-    let kept = harness.stores.context.snapshot(&run, harness.clock.now()).await.unwrap();
-    assert_eq!(kept.values[&ContextKey::new("notes").unwrap()].value, json!("mine"));
-    until("the team has gone", || harness.notes.count(|seen| matches!(seen, ActorEvent::TeamDisbanded(_))) == 1).await;
+    let rejected = context.write(to_write(&harness, &run, "late").await).await.unwrap_err();
+    assert_eq!(rejected.code, ErrorCode::LeaseLost);
+    let snapshot = harness.stores.context.snapshot(&run, harness.clock.now()).await.unwrap();
+    assert_eq!(snapshot.values[&ContextKey::new("notes").unwrap()].value, json!("mine"));
+    until("the team has gone", || harness.events.count(|event| matches!(event, ActorEvent::TeamDisbanded(_))) == 1)
+        .await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn watching_shows_each_change_after_the_one_that_was_seen() {
-    let harness = Harness::new(written(), stuck_at_check()).await;
+    let harness = Harness::new(definitions(), stuck_at_check()).await;
     let run = at_check(&harness).await;
     let context = harness.teams.context(&run);
-    let seen = harness.stores.context.snapshot(&run, harness.clock.now()).await.unwrap().version;
-    let mut changes = context.watch(to_read(&harness, &run).await, seen).await.unwrap();
+    let event = harness.stores.context.snapshot(&run, harness.clock.now()).await.unwrap().version;
+    let mut changes = context.watch(to_read(&harness, &run).await, event).await.unwrap();
     let version = context.write(to_write(&harness, &run, "news").await).await.unwrap().outputs["version"].clone();
     let change = changes.next().await.unwrap().unwrap();
     assert_eq!((change.key.as_str(), change.value), ("notes", Some(json!("news"))));
     assert_eq!((json!(change.version.0), change.version > Version(0)), (version, true));
-    let sight = context.observe().await.unwrap();
-    assert_eq!((sight.run, sight.writes), (run, 2), "what the first member provides, and this");
+    let info = context.info().await.unwrap();
+    assert_eq!((info.run, info.writes), (run, 2), "what the first member provides, and this");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_permit_for_another_context_means_nothing_here() {
-    let harness = Harness::new(written(), stuck_at_check()).await;
+    let harness = Harness::new(definitions(), stuck_at_check()).await;
     let run = at_check(&harness).await;
     let other = RunId::new("run_other").unwrap();
-    let refused = harness.teams.context(&run).read(to_read(&harness, &other).await).await.unwrap_err();
-    assert_eq!(refused.code, ErrorCode::Internal);
+    let rejected = harness.teams.context(&run).read(to_read(&harness, &other).await).await.unwrap_err();
+    assert_eq!(rejected.code, ErrorCode::Internal);
 }

@@ -1,4 +1,4 @@
-//! The stage over one category, with runs and teams that only take note.
+//! The dispatcher over one category, with hosts of runs and teams that record their calls.
 
 use std::sync::Mutex;
 
@@ -15,52 +15,52 @@ use crate::category::{CategoryConfig, CategoryHandle, CategoryHandles, CategoryS
 use crate::handler::{HandlerInput, HandlerMode};
 use crate::test_env::{FnHandler, TestEnv, TestEnvOptions, invoke, native};
 
-/// Takes note of what comes, and seats only the agent `member`.
+/// Records its calls, and has only the agent `member`.
 #[derive(Default)]
-struct Noted(Mutex<Vec<String>>);
+struct RecordingHost(Mutex<Vec<String>>);
 
-impl Noted {
-    fn note(&self, what: impl Into<String>) -> Reply {
-        self.0.lock().unwrap().push(what.into());
+impl RecordingHost {
+    fn record(&self, value: impl Into<String>) -> Reply {
+        self.0.lock().unwrap().push(value.into());
         ExecutionFailure::from(Cause::new(ErrorCode::UnknownRun, "only noted")).into_reply("x".into())
     }
 
-    fn all(&self) -> Vec<String> {
+    fn calls(&self) -> Vec<String> {
         self.0.lock().unwrap().clone()
     }
 }
 
 #[async_trait]
-impl RunHost for Noted {
+impl RunHost for RecordingHost {
     async fn start(&self, _: Permitted<StartRun>, _: &mut PendingAuditEntry, _: Option<RunTicket>) -> Reply {
-        self.note("start run")
+        self.record("start run")
     }
     async fn resume(&self, _: Permitted<ResumeRun>) -> Reply {
-        self.note("resume run")
+        self.record("resume run")
     }
     async fn signal(&self, _: Permitted<SignalRun>) -> Reply {
-        self.note("signal run")
+        self.record("signal run")
     }
 }
 
 #[async_trait]
-impl TeamHost for Noted {
+impl TeamHost for RecordingHost {
     async fn start(&self, _: Permitted<StartTeam>) -> Reply {
-        self.note("start team")
+        self.record("start team")
     }
     async fn invoke(&self, run: &RunId, assignment: Box<Invocation>) -> Result<ExecutionResult, Box<Invocation>> {
         if assignment.agent.id().as_str() != "member" {
             return Err(assignment);
         }
-        self.note(format!("member of {run}"));
+        self.record(format!("member of {run}"));
         Ok(Ok(Outcome::default()))
     }
     async fn read(&self, _: Permitted<ContextRead>) -> Result<Outcome, Cause> {
-        self.note("read");
+        self.record("read");
         Ok(Outcome::default())
     }
     async fn write(&self, _: Permitted<ContextWrite>) -> Result<Outcome, Cause> {
-        self.note("write");
+        self.record("write");
         Ok(Outcome::default())
     }
 }
@@ -82,19 +82,19 @@ impl Actor for Root {
 struct Harness {
     test_env: TestEnv,
     dispatcher: Dispatcher,
-    noted: Arc<Noted>,
+    host: Arc<RecordingHost>,
     audit_entry: OpenAuditEntry,
     _root: ActorRef<Nothing>,
 }
 
 async fn harness() -> Harness {
-    let says = |work: HandlerInput| async move {
+    let handler = |work: HandlerInput| async move {
         let values = Values::from([("summary".to_owned(), json!(work.agent.id().as_str()))]);
         Ok::<_, Cause>(values)
     };
     let test_env = TestEnv::new(TestEnvOptions {
         agents: vec![native("member", "native.says"), native("other", "native.says")],
-        handlers: vec![Arc::new(FnHandler("native.says", HandlerMode::Async, says))],
+        handlers: vec![Arc::new(FnHandler("native.says", HandlerMode::Async, handler))],
         ..TestEnvOptions::default()
     });
     let category =
@@ -103,11 +103,11 @@ async fn harness() -> Harness {
     CategorySupervisor::start_linked(category.clone(), root.get_cell()).await.unwrap();
     let categories = CategoryHandles::default();
     categories.insert(category);
-    let noted = Arc::new(Noted::default());
+    let host = Arc::new(RecordingHost::default());
     let dispatcher = Dispatcher::new(DispatcherParts {
         categories,
-        runs: noted.clone(),
-        teams: noted.clone(),
+        runs: host.clone(),
+        teams: host.clone(),
         env: test_env.env.clone(),
     });
     let opening = Opening {
@@ -122,15 +122,15 @@ async fn harness() -> Harness {
         run: None,
     };
     let audit_entry = test_env.stores.audit.open(opening, test_env.clock.now()).await.unwrap();
-    Harness { test_env, dispatcher, noted, audit_entry, _root: root }
+    Harness { test_env, dispatcher, host, audit_entry, _root: root }
 }
 
 impl Harness {
-    async fn narrowed(&self, request: Request, target: Resource) -> TypedPermit {
+    async fn typed_permit(&self, request: Request, target: Resource) -> TypedPermit {
         testing::permit(9, request, target, self.test_env.clock.now()).await.unwrap().into_typed()
     }
 
-    /// The grant of a team's run, from which its members are asked.
+    /// The grant of a team's run, which issues the requests to its members.
     async fn team_grant(&self) -> Grant {
         let request = Request::StartTeam(StartTeam {
             team: TeamId::new("team").unwrap(),
@@ -142,7 +142,7 @@ impl Harness {
             options: greenroom_protocol::request::CallOptions::default(),
         });
         let target = Resource::Team { team: TeamId::new("team").unwrap(), version: ContentHash::of(b"team") };
-        let TypedPermit::StartTeam(permit) = self.narrowed(request, target).await else { panic!("another verb") };
+        let TypedPermit::StartTeam(permit) = self.typed_permit(request, target).await else { panic!("another verb") };
         permit.redeem().0
     }
 
@@ -151,10 +151,10 @@ impl Harness {
         Resource::Agent { agent: agent.id().clone(), version: agent.hash() }
     }
 
-    /// An invocation that a team's grant speaks.
-    async fn of_team(&self, id: &str) -> Permitted<Invoke> {
-        let asked = self.team_grant().await.issue_request(RequestId::from_u128(10), Request::Invoke(invoke(id, "x")));
-        match testing::permit_request(asked, self.target(id)).await.unwrap().into_typed() {
+    /// A permit for a request that a team's grant issues.
+    async fn team_permit(&self, id: &str) -> Permitted<Invoke> {
+        let request = self.team_grant().await.issue_request(RequestId::from_u128(10), Request::Invoke(invoke(id, "x")));
+        match testing::permit_request(request, self.target(id)).await.unwrap().into_typed() {
             TypedPermit::Invoke(permit) => permit,
             other => panic!("{other:?}"),
         }
@@ -168,12 +168,12 @@ async fn an_agent_is_found_in_its_category_and_a_member_in_its_team() {
         .dispatcher
         .invoke(&harness.audit_entry, harness.test_env.permit(testing::admin(), invoke("member", "x")).await);
     assert_eq!(outcome.await.unwrap().outputs["summary"], "member");
-    assert!(harness.noted.all().is_empty(), "without a team, nobody asks the teams");
-    let outcome = harness.dispatcher.invoke(&harness.audit_entry, harness.of_team("other").await).await.unwrap();
+    assert!(harness.host.calls().is_empty(), "without a team, nobody asks the teams");
+    let outcome = harness.dispatcher.invoke(&harness.audit_entry, harness.team_permit("other").await).await.unwrap();
     assert_eq!(outcome.outputs["summary"], "other", "who is no member works in its category");
-    harness.dispatcher.invoke(&harness.audit_entry, harness.of_team("member").await).await.unwrap();
-    let [noted] = harness.noted.all().try_into().unwrap();
-    assert!(noted.starts_with("member of run_"), "{noted}");
+    harness.dispatcher.invoke(&harness.audit_entry, harness.team_permit("member").await).await.unwrap();
+    let [host] = harness.host.calls().try_into().unwrap();
+    assert!(host.starts_with("member of run_"), "{host}");
 }
 
 #[tokio::test]
@@ -183,7 +183,9 @@ async fn each_other_verb_goes_where_it_belongs() {
     let context =
         |key: Option<&str>| Resource::Context { run: run.clone(), key: key.map(|key| ContextKey::new(key).unwrap()) };
     let read = Request::ContextRead(ContextRead { run: run.clone(), keys: vec![] });
-    let TypedPermit::ContextRead(permit) = harness.narrowed(read, context(None)).await else { panic!("another verb") };
+    let TypedPermit::ContextRead(permit) = harness.typed_permit(read, context(None)).await else {
+        panic!("another verb")
+    };
     harness.dispatcher.context_read(&harness.audit_entry, permit).await.unwrap();
     let write = Request::ContextWrite(ContextWrite {
         run: run.clone(),
@@ -192,20 +194,22 @@ async fn each_other_verb_goes_where_it_belongs() {
         change: ContextChange::Put(json!(1)),
         ttl_ms: None,
     });
-    let TypedPermit::ContextWrite(permit) = harness.narrowed(write, context(Some("k"))).await else {
+    let TypedPermit::ContextWrite(permit) = harness.typed_permit(write, context(Some("k"))).await else {
         panic!("another")
     };
     harness.dispatcher.context_write(&harness.audit_entry, permit).await.unwrap();
-    let of_run = Resource::Run {
+    let run_resource = Resource::Run {
         run: run.clone(),
         workflow: WorkflowId::new("flow").unwrap(),
         version: ContentHash::of(b"flow"),
         team: None,
     };
     let resume = Request::ResumeRun(ResumeRun { run: run.clone() });
-    let TypedPermit::ResumeRun(permit) = harness.narrowed(resume, of_run).await else { panic!("another verb") };
+    let TypedPermit::ResumeRun(permit) = harness.typed_permit(resume, run_resource).await else {
+        panic!("another verb")
+    };
     assert_eq!(harness.dispatcher.resume_run(&harness.audit_entry, permit).await.status, Status::Failed);
-    assert_eq!(harness.noted.all(), ["read", "write", "resume run"]);
+    assert_eq!(harness.host.calls(), ["read", "write", "resume run"]);
 }
 
 #[tokio::test]
@@ -215,7 +219,7 @@ async fn a_native_tool_answers_under_one_name() {
         let arguments = Values::from([("a".to_owned(), json!(2)), ("b".to_owned(), json!(3))]);
         let call = Request::CallTool(CallTool { tool: tool.into(), arguments, key: None });
         let target = Resource::Tool { tool: tool.into() };
-        let TypedPermit::CallTool(permit) = harness.narrowed(call, target).await else { panic!("another verb") };
+        let TypedPermit::CallTool(permit) = harness.typed_permit(call, target).await else { panic!("another verb") };
         harness.dispatcher.call_tool(&harness.audit_entry, permit).await.map_err(|failure| failure.cause.code)
     };
     assert_eq!(ask("native:adder").await.map(|outcome| outcome.outputs[TOOL_RESULT].clone()), Ok(json!(5)));
@@ -228,6 +232,6 @@ async fn a_permit_seats_no_other_version_than_the_one_that_was_judged() {
     let harness = harness().await;
     let permit = harness.test_env.permit(testing::admin(), invoke("member", "x")).await;
     let other = harness.test_env.agent("other");
-    let refused = Invocation::from_permit(permit, other, None).map(drop).unwrap_err();
-    assert_eq!(refused.code, ErrorCode::Internal);
+    let rejected = Invocation::from_permit(permit, other, None).map(drop).unwrap_err();
+    assert_eq!(rejected.code, ErrorCode::Internal);
 }

@@ -10,7 +10,7 @@ use super::accounting::{self, OpenReservation};
 use super::model_registry::Candidate;
 use super::runtime::ExecutionContext;
 use super::stream::{self, AnswerEvent, Collected, ModelAnswer};
-use crate::failure::{BackoffScope, FailureClass, RetryAction, cause_of, is_unbilled};
+use crate::failure::{BackoffScope, FailureClass, RetryAction, cause_from_error, is_unbilled};
 use crate::model::{CallPhase, Message, ModelCall, ModelError, OutputSchema, Timeouts, ToolSpec};
 
 /// Until the connection is established.
@@ -113,9 +113,9 @@ pub(super) async fn call_model(
 /// # Errors
 /// The cause of the failure, if no attempt is left.
 async fn prepare_retry(ctx: &ExecutionContext<'_>, chain: &mut FallbackChain, error: &ModelError) -> Result<(), Cause> {
-    let policy = FailureClass::of(error).policy();
+    let policy = FailureClass::from_error(error).policy();
     let name = chain.current.name.to_string();
-    let cause = || cause_of(&name, error);
+    let cause = || cause_from_error(&name, error);
     let retries_same = match policy.action {
         RetryAction::SameModelThenFallback { attempts_max } => chain.attempts < attempts_max,
         RetryAction::Fallback => false,
@@ -132,7 +132,7 @@ async fn prepare_retry(ctx: &ExecutionContext<'_>, chain: &mut FallbackChain, er
         return Ok(());
     }
     match policy.scope {
-        BackoffScope::Execution => wait_within_deadline(ctx, policy.backoff.before(chain.attempts), cause).await,
+        BackoffScope::Execution => wait_within_deadline(ctx, policy.backoff.delay_before(chain.attempts), cause).await,
         // `call_model` waits for the back-off of the provider before the next attempt.
         BackoffScope::Provider | BackoffScope::None => Ok(()),
     }

@@ -55,7 +55,7 @@ impl ExecutionContext<'_> {
     pub async fn issue_request(&self, request: Request) -> Reply {
         let id = RequestId::from_u128(self.env.ids.next_id());
         let request = self.invocation.grant.issue_request(id, request);
-        let reply = self.env.pipeline.enter(request).await;
+        let reply = self.env.pipeline.handle(request).await;
         self.meter.add_nested(&reply.usage());
         reply
     }

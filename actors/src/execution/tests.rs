@@ -16,7 +16,7 @@ use super::stream::AnswerEvent;
 use super::{Cause, Values, execute};
 use crate::handler::{HandlerInput, HandlerMode};
 use crate::model::{Part, Role};
-use crate::test_env::{FnHandler, ScriptedModel, TestEnv, TestEnvOptions, agent, invoke, native, says};
+use crate::test_env::{FnHandler, ScriptedModel, TestEnv, TestEnvOptions, agent, invoke, native, text_answer};
 
 /// The text of a message's first part.
 fn text(message: &crate::model::Message) -> &str {
@@ -36,10 +36,10 @@ fn test_env(model: &Arc<ScriptedModel>) -> TestEnv {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_becomes_outputs_and_its_tokens_become_cost() {
-    let model = ScriptedModel::new("play", true, vec![says(r#"{"summary": "short", "extra": 1}"#, 100, 10)]);
+    let model = ScriptedModel::new("play", true, vec![text_answer(r#"{"summary": "short", "extra": 1}"#, 100, 10)]);
     let test_env = test_env(&model);
     let meter = UsageMeter::default();
-    let job = test_env.assignment("writer", "a long text").await;
+    let job = test_env.invocation("writer", "a long text").await;
     let outputs = execute(test_env.env.clone(), job, meter.clone()).await.unwrap();
     assert_eq!(outputs, Values::from([("summary".to_owned(), json!("short"))]));
     let usage = meter.total();
@@ -47,7 +47,7 @@ async fn an_answer_becomes_outputs_and_its_tokens_become_cost() {
     assert_eq!(usage.cost.0, 120, "one and two microdollars per token");
     assert_eq!((usage.model.as_deref(), usage.estimated), (Some("play.one"), false));
     assert_eq!(usage.agents.len(), 1);
-    let heard = &model.heard()[0];
+    let heard = &model.calls()[0];
     assert_eq!(heard.model, "play.one");
     assert!(heard.system.contains("writer"));
     assert!(text(&heard.messages[0]).contains("a long text"));
@@ -58,45 +58,47 @@ async fn an_answer_becomes_outputs_and_its_tokens_become_cost() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_does_not_match_is_repaired_at_most_twice() {
-    let wrong = || says("this is no JSON", 10, 1);
-    let model = ScriptedModel::new("play", true, vec![wrong(), wrong(), says(r#"{"summary": "ok"}"#, 10, 1)]);
+    let wrong = || text_answer("this is no JSON", 10, 1);
+    let model = ScriptedModel::new("play", true, vec![wrong(), wrong(), text_answer(r#"{"summary": "ok"}"#, 10, 1)]);
     let test_env = test_env(&model);
     let meter = UsageMeter::default();
-    let job = test_env.assignment("writer", "x").await;
+    let job = test_env.invocation("writer", "x").await;
     let outputs = execute(test_env.env.clone(), job, meter.clone()).await.unwrap();
     assert_eq!(outputs["summary"], "ok");
     assert_eq!(meter.total().tokens, Tokens { input: 30, output: 3 }, "every attempt counts");
-    let heard = model.heard();
+    let heard = model.calls();
     let last = heard.last().unwrap();
     assert_eq!(last.messages.len(), 5);
     assert_eq!(last.messages[1].role, Role::Assistant);
     assert!(text(&last.messages[2]).contains("Answer again"));
     assert_eq!(heard.iter().map(|heard| heard.key.clone()).collect::<std::collections::BTreeSet<_>>().len(), 3);
 
-    let model = ScriptedModel::new("play", true, vec![wrong(), wrong(), wrong(), says(r#"{"summary": "ok"}"#, 1, 1)]);
+    let model =
+        ScriptedModel::new("play", true, vec![wrong(), wrong(), wrong(), text_answer(r#"{"summary": "ok"}"#, 1, 1)]);
     let test_env = self::test_env(&model);
-    let job = test_env.assignment("writer", "x").await;
+    let job = test_env.invocation("writer", "x").await;
     let refused = execute(test_env.env.clone(), job, UsageMeter::default()).await.unwrap_err();
-    assert_eq!((refused.code, model.heard().len()), (ErrorCode::InvalidOutput, 3));
+    assert_eq!((refused.code, model.calls().len()), (ErrorCode::InvalidOutput, 3));
 }
 
 #[tokio::test(start_paused = true)]
 async fn outputs_of_a_wrong_type_are_rejected() {
-    let wrong = || says(r#"{"summary": ["a", 1]}"#, 1, 1);
+    let wrong = || text_answer(r#"{"summary": ["a", 1]}"#, 1, 1);
     let model = ScriptedModel::new("play", true, vec![wrong(), wrong(), wrong()]);
     let test_env = test_env(&model);
-    let job = test_env.assignment("writer", "x").await;
+    let job = test_env.invocation("writer", "x").await;
     let refused = execute(test_env.env.clone(), job, UsageMeter::default()).await.unwrap_err();
     assert_eq!(refused.code, ErrorCode::InvalidOutput);
-    assert!(text(&model.heard()[1].messages[2]).contains("summary"), "the repair message names the problem");
+    assert!(text(&model.calls()[1].messages[2]).contains("summary"), "the repair message names the problem");
 }
 
 #[tokio::test(start_paused = true)]
 async fn deltas_are_published_as_they_arrive() {
-    let model = ScriptedModel::new("play", true, vec![says("no", 1, 1), says(r#"{"summary": "ok"}"#, 1, 1)]);
+    let model =
+        ScriptedModel::new("play", true, vec![text_answer("no", 1, 1), text_answer(r#"{"summary": "ok"}"#, 1, 1)]);
     let test_env = test_env(&model);
     let (sink, mut published) = mpsc::channel(8);
-    let job = test_env.assignment_of(greenroom_rego::testing::admin(), invoke("writer", "x"), Some(sink)).await;
+    let job = test_env.invocation_for(greenroom_rego::testing::admin(), invoke("writer", "x"), Some(sink)).await;
     execute(test_env.env.clone(), job, UsageMeter::default()).await.unwrap();
     assert_eq!(published.recv().await, Some(AnswerEvent::Text("no".into())));
     assert_eq!(published.recv().await, Some(AnswerEvent::Restarted));
@@ -131,7 +133,7 @@ async fn handlers_run_in_their_mode_and_their_outputs_are_validated() {
     });
     let run = async |id: &str| {
         let meter = UsageMeter::default();
-        let done = execute(test_env.env.clone(), test_env.assignment(id, "text").await, meter.clone()).await;
+        let done = execute(test_env.env.clone(), test_env.invocation(id, "text").await, meter.clone()).await;
         (done.map_err(|cause| cause.code), meter.total().model)
     };
     for id in ["async", "blocking"] {
@@ -151,21 +153,21 @@ async fn inputs_are_validated_before_the_agent_runs() {
     let test_env = test_env(&model);
     let mut wrong = invoke("writer", "x");
     wrong.inputs.insert("document".into(), json!(7));
-    let job = test_env.assignment_of(greenroom_rego::testing::admin(), wrong, None).await;
+    let job = test_env.invocation_for(greenroom_rego::testing::admin(), wrong, None).await;
     let refused = execute(test_env.env.clone(), job, UsageMeter::default()).await.unwrap_err();
-    assert_eq!((refused.code, model.heard().len()), (ErrorCode::InvalidInput, 0));
+    assert_eq!((refused.code, model.calls().len()), (ErrorCode::InvalidInput, 0));
 }
 
 #[tokio::test]
 async fn an_artifact_is_loaded_before_the_prompt_is_rendered() {
-    let model = ScriptedModel::new("play", true, vec![says(r#"{"summary": "ok"}"#, 1, 1)]);
+    let model = ScriptedModel::new("play", true, vec![text_answer(r#"{"summary": "ok"}"#, 1, 1)]);
     let test_env = test_env(&model);
     let artifact = test_env.stores.artifacts.put(b"the whole text".to_vec(), "text/plain", "report.txt").await.unwrap();
     let mut large = invoke("writer", "x");
     large.inputs.insert("document".into(), artifact.to_json());
-    let job = test_env.assignment_of(greenroom_rego::testing::admin(), large, None).await;
+    let job = test_env.invocation_for(greenroom_rego::testing::admin(), large, None).await;
     execute(test_env.env.clone(), job, UsageMeter::default()).await.unwrap();
-    assert!(text(&model.heard()[0].messages[0]).contains("the whole text"));
+    assert!(text(&model.calls()[0].messages[0]).contains("the whole text"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -190,9 +192,9 @@ async fn an_agent_is_retried_as_its_definition_says() {
         handlers: vec![Arc::new(FnHandler("native.fails", HandlerMode::Async, fails))],
         ..TestEnvOptions::default()
     });
-    let job = test_env.assignment("meek", "x").await;
+    let job = test_env.invocation("meek", "x").await;
     assert!(execute(test_env.env.clone(), job, UsageMeter::default()).await.is_err());
-    let job = test_env.assignment("stubborn", "x").await;
+    let job = test_env.invocation("stubborn", "x").await;
     let key = job.key();
     let done = execute(test_env.env.clone(), job, UsageMeter::default()).await.unwrap();
     assert_eq!(done["summary"], key.as_str(), "every attempt has the same key");

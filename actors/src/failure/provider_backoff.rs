@@ -1,5 +1,5 @@
-//! The clocks of overloaded providers, shared by all executions: one that is told to wait makes all
-//! others wait, instead of each finding out for itself.
+//! The back-off of overloaded providers, shared by all executions: an overload that one execution meets delays all
+//! others.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -16,41 +16,42 @@ struct BackoffState {
     consecutive_overloads: u32,
 }
 
-/// Until when each provider is left alone.
+/// The back-off state of each provider.
 #[derive(Debug, Default)]
 pub struct ProviderBackoff {
-    holds: Mutex<HashMap<String, BackoffState>>,
+    states: Mutex<HashMap<String, BackoffState>>,
 }
 
 impl ProviderBackoff {
-    /// How long this execution waits before it asks the provider; `None` if it may ask now. Those
-    /// that wait come back one after the other, spread over a quarter of the wait by their key.
+    /// The delay before this execution may call the provider; `None` if it may call now. The ends of the delays are
+    /// spread over a quarter of the back-off by the key.
     #[must_use]
     pub fn delay_for(&self, provider: &str, key: &str, now: Instant) -> Option<Duration> {
-        let holds = self.holds.lock().unwrap_or_else(PoisonError::into_inner);
-        let left = holds.get(provider)?.until.checked_duration_since(now).filter(|left| !left.is_zero())?;
+        let states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        let remaining =
+            states.get(provider)?.until.checked_duration_since(now).filter(|remaining| !remaining.is_zero())?;
         let mut hasher = DefaultHasher::new();
         key.hash(&mut hasher);
-        let share = u32::try_from(hasher.finish() % 256).unwrap_or_default();
-        Some(left + left / 4 * share / 256)
+        let jitter = u32::try_from(hasher.finish() % 256).unwrap_or_default();
+        Some(remaining + remaining / 4 * jitter / 256)
     }
 
-    /// The provider has no capacity: everybody waits what it says, or twice as long as last time.
+    /// Records an overload: all executions wait for the provider's retry-after, or twice the last delay.
     pub fn record_overload(&self, provider: &str, retry_after: Option<Duration>, now: Instant) {
         let FailurePolicy { backoff, .. } = FailureClass::Overloaded.policy();
-        let mut holds = self.holds.lock().unwrap_or_else(PoisonError::into_inner);
-        let hold = holds.entry(provider.to_owned()).or_insert(BackoffState { until: now, consecutive_overloads: 0 });
-        // Those who asked at the same time strike together, and count as one.
-        if hold.until <= now {
-            hold.consecutive_overloads = hold.consecutive_overloads.saturating_add(1);
+        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = states.entry(provider.to_owned()).or_insert(BackoffState { until: now, consecutive_overloads: 0 });
+        // Concurrent overloads count as one.
+        if state.until <= now {
+            state.consecutive_overloads = state.consecutive_overloads.saturating_add(1);
         }
-        let wait = retry_after.unwrap_or_default().max(backoff.before(hold.consecutive_overloads.max(1)));
-        hold.until = hold.until.max(now + wait);
+        let wait = retry_after.unwrap_or_default().max(backoff.delay_before(state.consecutive_overloads.max(1)));
+        state.until = state.until.max(now + wait);
     }
 
-    /// The provider has answered well.
+    /// Records a successful call.
     pub fn record_success(&self, provider: &str) {
-        self.holds.lock().unwrap_or_else(PoisonError::into_inner).remove(provider);
+        self.states.lock().unwrap_or_else(PoisonError::into_inner).remove(provider);
     }
 }
 

@@ -1,5 +1,5 @@
-//! One budget of retries for a run, however deep its calls nest: without it, three attempts at each
-//! of four levels would be eighty-one calls.
+//! One retry budget for a run and all of its nested calls: without it, three attempts at each of four levels would be
+//! eighty-one calls.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -9,41 +9,41 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use greenroom_protocol::{CallKey, RunId, TenantId, UserId};
 use greenroom_rego::Grant;
 
-/// Retries of work that belongs to no run.
+/// Retries of a request that belongs to no run.
 pub const RETRIES_DEFAULT: u32 = 6;
-/// Budgets that are kept before those of ended runs are cleared away.
-const SWEEP_ABOVE: usize = 1_024;
+/// Number of budgets at which those of ended runs are removed.
+const SWEEP_THRESHOLD: usize = 1_024;
 
-/// Told that a retry was taken from a budget.
+/// Called when a retry is taken from a budget.
 type TakeListener = Box<dyn Fn() + Send + Sync>;
 
-/// How many retries are left. A run that is a step of another one takes from both.
+/// The remaining retries. A run that is a step of another run takes from both budgets.
 #[derive(Default)]
 pub struct RetryBudget {
-    left: AtomicU32,
+    remaining: AtomicU32,
     parent: Option<Arc<RetryBudget>>,
     listener: Mutex<Option<TakeListener>>,
 }
 
 impl RetryBudget {
-    /// A budget of this many retries.
+    /// Creates a budget of this many retries.
     #[must_use]
     pub fn new(retries: u32) -> Self {
-        Self { left: AtomicU32::new(retries), ..Self::default() }
+        Self { remaining: AtomicU32::new(retries), ..Self::default() }
     }
 
-    /// As [`RetryBudget::new`], and each retry is taken from the one above too.
+    /// As [`RetryBudget::new`]; each retry is also taken from the parent.
     #[must_use]
     pub fn with_parent(parent: Option<Arc<Self>>, retries: u32) -> Self {
         Self { parent, ..Self::new(retries) }
     }
 
-    /// Whoever keeps the books of this budget hears of each retry that others take from it.
+    /// Sets the listener, which is called for each retry taken by nested calls.
     pub fn on_take(&self, listener: impl Fn() + Send + Sync + 'static) {
         *self.listener.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(listener));
     }
 
-    /// Takes one retry; false if there is none, here or above.
+    /// Takes one retry; returns false if none remains, here or in the parent.
     pub fn try_take(&self) -> bool {
         let taken = self.try_take_unobserved();
         if taken && let Some(listener) = &*self.listener.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -52,87 +52,89 @@ impl RetryBudget {
         taken
     }
 
-    /// As [`RetryBudget::take`], for the one who keeps the books and needs no telling.
+    /// As [`RetryBudget::try_take`], without a call of the listener.
     pub fn try_take_unobserved(&self) -> bool {
-        let own = self.left.fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| left.checked_sub(1)).is_ok();
-        let all = own && self.parent.as_ref().is_none_or(|above| above.try_take());
+        let own = self
+            .remaining
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |remaining| remaining.checked_sub(1))
+            .is_ok();
+        let all = own && self.parent.as_ref().is_none_or(|parent| parent.try_take());
         if own && !all {
-            self.left.fetch_add(1, Ordering::AcqRel);
+            self.remaining.fetch_add(1, Ordering::AcqRel);
         }
         all
     }
 
-    /// How many are left, here and above.
+    /// The remaining retries, here and in the parent.
     #[must_use]
-    pub fn left(&self) -> u32 {
-        let own = self.left.load(Ordering::Acquire);
-        self.parent.as_ref().map_or(own, |above| own.min(above.left()))
+    pub fn remaining(&self) -> u32 {
+        let own = self.remaining.load(Ordering::Acquire);
+        self.parent.as_ref().map_or(own, |parent| own.min(parent.remaining()))
     }
 }
 
 impl fmt::Debug for RetryBudget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RetryBudget").field("left", &self.left()).finish_non_exhaustive()
+        f.debug_struct("RetryBudget").field("left", &self.remaining()).finish_non_exhaustive()
     }
 }
 
-/// What retries are shared by.
+/// The key of a shared budget.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum BudgetKey {
-    /// The work of a run.
+    /// A run and its nested calls.
     Run(RunId),
-    /// The work of a request that belongs to no run: whose it is, and its first call.
+    /// A request that belongs to no run: tenant, user and its first call key.
     Call(TenantId, UserId, String),
 }
 
 impl BudgetKey {
-    fn of(grant: &Grant, key: &CallKey) -> Self {
+    fn for_grant(grant: &Grant, key: &CallKey) -> Self {
         if let Some(run) = grant.run() {
             return Self::Run(run.clone());
         }
-        // The key of an inner call begins with that of the call that it is a part of.
+        // The key of a nested call starts with the key of its parent call.
         let first = key.as_str().split('/').next().unwrap_or_default().to_owned();
         Self::Call(grant.principal().tenant.clone(), grant.principal().user.clone(), first)
     }
 }
 
-/// The budgets of the work under way. Whoever is at the top of it holds its budget; when that ends, the
-/// budget is gone.
+/// The open budgets. The outermost run or execution owns its budget; when it ends, the budget is dropped.
 #[derive(Debug, Default)]
 pub struct RetryBudgets {
     open: Mutex<HashMap<BudgetKey, Weak<RetryBudget>>>,
 }
 
 impl RetryBudgets {
-    /// Opens the budget of a run, or gives the one that is open. A run that is a step of another one
-    /// takes from that one's budget too.
+    /// Opens the budget of a run, or returns the open one. A run that is a step of another run also takes from that
+    /// run's budget.
     #[must_use]
     pub fn open(&self, run: &RunId, parent: Option<&RunId>, retries: u32) -> Arc<RetryBudget> {
         let mut open = self.lock();
         let find = |run: &RunId| open.get(&BudgetKey::Run(run.clone())).and_then(Weak::upgrade);
-        if let Some(found) = find(run) {
-            return found;
+        if let Some(budget) = find(run) {
+            return budget;
         }
         let budget = Arc::new(RetryBudget::with_parent(parent.and_then(find), retries));
-        enter(&mut open, BudgetKey::Run(run.clone()), &budget);
+        insert_and_sweep(&mut open, BudgetKey::Run(run.clone()), &budget);
         budget
     }
 
-    /// The budget that the work behind a permit takes its retries from; a fresh one for a request of a
-    /// user that belongs to no run.
+    /// The budget for the work of a grant; a new one for a user's request that belongs to no run.
     #[must_use]
     pub fn for_grant(&self, grant: &Grant, key: &CallKey) -> Arc<RetryBudget> {
         let is_inner = grant.run().is_some() || grant.chain().len() > 1;
-        let found = if is_inner { self.lock().get(&BudgetKey::of(grant, key)).and_then(Weak::upgrade) } else { None };
-        found.unwrap_or_else(|| Arc::new(RetryBudget::new(RETRIES_DEFAULT)))
+        let budget =
+            if is_inner { self.lock().get(&BudgetKey::for_grant(grant, key)).and_then(Weak::upgrade) } else { None };
+        budget.unwrap_or_else(|| Arc::new(RetryBudget::new(RETRIES_DEFAULT)))
     }
 
-    /// Lets the inner calls of this work take from its own budget.
+    /// Shares the budget of this work with its nested calls.
     pub fn share(&self, grant: &Grant, key: &CallKey, budget: &Arc<RetryBudget>) {
-        let root = BudgetKey::of(grant, key);
+        let key = BudgetKey::for_grant(grant, key);
         let mut open = self.lock();
-        if open.get(&root).is_none_or(|known| known.strong_count() == 0) {
-            enter(&mut open, root, budget);
+        if open.get(&key).is_none_or(|known| known.strong_count() == 0) {
+            insert_and_sweep(&mut open, key, budget);
         }
     }
 
@@ -141,11 +143,11 @@ impl RetryBudgets {
     }
 }
 
-fn enter(open: &mut HashMap<BudgetKey, Weak<RetryBudget>>, root: BudgetKey, budget: &Arc<RetryBudget>) {
-    if open.len() >= SWEEP_ABOVE {
+fn insert_and_sweep(open: &mut HashMap<BudgetKey, Weak<RetryBudget>>, key: BudgetKey, budget: &Arc<RetryBudget>) {
+    if open.len() >= SWEEP_THRESHOLD {
         open.retain(|_, budget| budget.strong_count() > 0);
     }
-    open.insert(root, Arc::downgrade(budget));
+    open.insert(key, Arc::downgrade(budget));
 }
 
 #[cfg(test)]
@@ -161,23 +163,23 @@ mod tests {
         assert!(budgets.open(&run, None, 9).try_take(), "the open one is given, not another");
         assert!(!held.try_take());
         drop(held);
-        assert_eq!(budgets.open(&run, None, 9).left(), 9, "a run that has ended has no budget");
+        assert_eq!(budgets.open(&run, None, 9).remaining(), 9, "a run that has ended has no budget");
     }
 
     #[test]
     fn a_run_inside_of_a_run_takes_from_both_and_the_outer_one_hears_of_it() {
         let budgets = RetryBudgets::default();
         let (outer, inner) = (RunId::new("run_1").unwrap(), RunId::new("run_2").unwrap());
-        let above = budgets.open(&outer, None, 2);
+        let parent = budgets.open(&outer, None, 2);
         let heard = Arc::new(AtomicU32::new(0));
         let told = Arc::clone(&heard);
-        above.on_take(move || {
+        parent.on_take(move || {
             told.fetch_add(1, Ordering::AcqRel);
         });
         let below = budgets.open(&inner, Some(&outer), 64);
-        assert_eq!(below.left(), 2);
+        assert_eq!(below.remaining(), 2);
         assert!(below.try_take() && below.try_take_unobserved());
-        assert!(!below.try_take() && !above.try_take());
-        assert_eq!((heard.load(Ordering::Acquire), above.left(), below.left()), (2, 0, 0));
+        assert!(!below.try_take() && !parent.try_take());
+        assert_eq!((heard.load(Ordering::Acquire), parent.remaining(), below.remaining()), (2, 0, 0));
     }
 }

@@ -1,4 +1,4 @@
-//! How the rest of the platform reaches the guard.
+//! The handle through which the rest of the platform uses the guard.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,95 +17,97 @@ use super::supervisor::GuardSupervisorMsg;
 use super::worker::{GuardWorkerQueue, PolicyJob};
 use crate::supervision::{JobQueue, PushError};
 
-/// Questions that may wait for one shard; the pod's gate lets fewer in.
+/// Jobs that may wait for one worker; the pod's admission control admits fewer.
 pub(super) const WORKER_JOBS_MAX: usize = 131_072;
-/// How long a question waits for its verdict, if its own deadline is not nearer.
+/// Longest wait for a decision, if the deadline of the request is not earlier.
 const DECISION_WAIT_MAX: Duration = Duration::from_secs(300);
-/// How long a new bundle may take to be compiled and tried.
+/// Longest wait for the compilation and validation of a bundle.
 const LOAD_WAIT_MAX: Duration = Duration::from_secs(60);
 
-/// What the guard tells of itself.
+/// Introspection of the guard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GuardInfo {
-    /// The revision of the policy in force.
+    /// The revision of the active policy.
     pub revision: String,
-    /// Shards that sit.
+    /// Workers that run.
     pub workers: usize,
-    /// Questions that wait.
+    /// Number of waiting jobs.
     pub waiting: usize,
 }
 
-/// What outlives the guard's actors.
+/// State that survives a restart of the guard's actors.
 pub(super) struct Inner {
     pub(super) queues: Vec<Arc<GuardWorkerQueue>>,
-    pub(super) in_force: Arc<ArcSwap<PolicySnapshot>>,
+    pub(super) active: Arc<ArcSwap<PolicySnapshot>>,
     pub(super) compiler: Compiler,
     pub(super) supervisor: Mutex<Option<ActorRef<GuardSupervisorMsg>>>,
-    next: AtomicUsize,
+    next_queue: AtomicUsize,
 }
 
-/// The way to the guard. Cheap to clone.
+/// The handle of the guard. Cheap to clone.
 #[derive(Clone)]
 pub struct GuardHandle {
     pub(super) inner: Arc<Inner>,
 }
 
 impl GuardHandle {
-    /// A guard with this policy in force and room for `shards` engines (at least one). It answers
-    /// once a [`super::GuardKeeper`] is spawned over it.
+    /// Creates a guard with this active policy and queues for `workers` engines (at least one). It decides once a
+    /// [`super::GuardSupervisor`] is started for it.
     #[must_use]
     pub fn new(snapshot: Arc<PolicySnapshot>, compiler: Compiler, workers: usize) -> Self {
         let queues = (0..workers.max(1)).map(|_| Arc::new(JobQueue::new(WORKER_JOBS_MAX))).collect();
-        let in_force = Arc::new(ArcSwap::new(snapshot));
-        let inner = Inner { queues, in_force, compiler, supervisor: Mutex::new(None), next: AtomicUsize::new(0) };
+        let active = Arc::new(ArcSwap::new(snapshot));
+        let inner = Inner { queues, active, compiler, supervisor: Mutex::new(None), next_queue: AtomicUsize::new(0) };
         Self { inner: Arc::new(inner) }
     }
 
-    /// The policy in force.
+    /// The active policy.
     #[must_use]
     pub fn active_policy(&self) -> Arc<PolicySnapshot> {
-        self.inner.in_force.load_full()
+        self.inner.active.load_full()
     }
 
-    /// What the guard tells of itself.
+    /// Introspection of the guard.
     #[must_use]
-    pub fn observe(&self) -> GuardInfo {
+    pub fn info(&self) -> GuardInfo {
         GuardInfo {
-            revision: self.inner.in_force.load().revision().to_string(),
+            revision: self.inner.active.load().revision().to_string(),
             workers: self.inner.queues.iter().filter(|queue| queue.is_attached()).count(),
             waiting: self.inner.queues.iter().map(|queue| queue.len()).sum(),
         }
     }
 
-    /// Compiles and tries a bundle, and puts it in force. It answers with its revision; whatever is
-    /// asked after that is judged by it. No question that waits is dropped.
+    /// Compiles, validates and activates a bundle, and returns its revision. Every later request is evaluated by it.
+    /// No waiting job is dropped.
     ///
     /// # Errors
-    /// [`ErrorCode::InvalidPolicy`], and the policy in force stays; [`ErrorCode::Internal`] if the guard is
+    /// [`ErrorCode::InvalidPolicy`], and the active policy is unchanged; [`ErrorCode::Internal`] if the guard is
     /// being restarted.
     pub async fn load(&self, bundle: Bundle) -> Result<Arc<str>, Cause> {
         let supervisor = self.inner.supervisor.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let (port, loaded) = oneshot::channel();
-        let unreachable = || Cause::new(ErrorCode::Internal, "the guard is being restarted; nothing was changed");
-        let supervisor = supervisor.ok_or_else(unreachable)?;
-        supervisor.send_message(GuardSupervisorMsg::Load(Box::new(bundle), port)).map_err(|_| unreachable())?;
-        match tokio::time::timeout(LOAD_WAIT_MAX, loaded).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_closed)) => Err(unreachable()),
+        let (port, result) = oneshot::channel();
+        let unreachable_error = || Cause::new(ErrorCode::Internal, "the guard is being restarted; nothing was changed");
+        let supervisor = supervisor.ok_or_else(unreachable_error)?;
+        supervisor.send_message(GuardSupervisorMsg::Load(Box::new(bundle), port)).map_err(|_| unreachable_error())?;
+        match tokio::time::timeout(LOAD_WAIT_MAX, result).await {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(_closed)) => Err(unreachable_error()),
             Err(_elapsed) => Err(Cause::new(ErrorCode::InvalidPolicy, "the bundle took too long to compile")),
         }
     }
 
-    /// Gives the job to the next shard, or to the first one with room.
+    /// Pushes the job to the next worker's queue, or to the first one that is not full.
     fn enqueue(&self, mut job: PolicyJob) -> Result<(), EvaluationError> {
         let queues = &self.inner.queues;
-        let first = self.inner.next.fetch_add(1, Ordering::Relaxed) % queues.len().max(1);
+        let first = self.inner.next_queue.fetch_add(1, Ordering::Relaxed) % queues.len().max(1);
         let now = Instant::now();
         for queue in queues.iter().cycle().skip(first).take(queues.len()) {
             match queue.push(job, now) {
-                // A shard is permanent: its keeper seats the next one by itself.
+                // A worker is permanent, so its supervisor restarts it without a request.
                 Ok(_) => return Ok(()),
-                Err(PushError::Full(back) | PushError::Barred(back, _) | PushError::Closed(back)) => job = back,
+                Err(PushError::Full(rejected) | PushError::CircuitOpen(rejected, _) | PushError::Closed(rejected)) => {
+                    job = rejected
+                }
             }
         }
         Err(EvaluationError::Unavailable("every shard is full".to_owned()))
@@ -113,10 +115,10 @@ impl GuardHandle {
 
     async fn await_decision<T>(
         &self,
-        answer: oneshot::Receiver<Result<T, EvaluationError>>,
+        reply: oneshot::Receiver<Result<T, EvaluationError>>,
     ) -> Result<T, EvaluationError> {
-        match tokio::time::timeout(DECISION_WAIT_MAX, answer).await {
-            Ok(Ok(answer)) => answer,
+        match tokio::time::timeout(DECISION_WAIT_MAX, reply).await {
+            Ok(Ok(reply)) => reply,
             Ok(Err(_closed)) => Err(EvaluationError::Unavailable("the shard died over the question".to_owned())),
             Err(_elapsed) => Err(EvaluationError::Unavailable("no shard answered in time".to_owned())),
         }
@@ -126,14 +128,14 @@ impl GuardHandle {
 #[async_trait]
 impl Evaluator for GuardHandle {
     async fn decide(&self, input: Arc<Input>) -> Result<PolicyDecision, EvaluationError> {
-        let (port, answer) = oneshot::channel();
+        let (port, reply) = oneshot::channel();
         self.enqueue(PolicyJob::Allowed(input, port))?;
-        self.await_decision(answer).await
+        self.await_decision(reply).await
     }
 
     async fn explain(&self, input: Arc<Input>) -> Result<Explanation, EvaluationError> {
-        let (port, answer) = oneshot::channel();
+        let (port, reply) = oneshot::channel();
         self.enqueue(PolicyJob::Explain(input, port))?;
-        self.await_decision(answer).await
+        self.await_decision(reply).await
     }
 }

@@ -1,4 +1,4 @@
-//! The guard actor: it tries and swaps policy, and keeps its shards alive.
+//! The guard's supervisor: it validates and activates policies and restarts its workers.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
@@ -16,27 +16,27 @@ use crate::observer::{ActorEvent, Observer};
 use crate::supervision::child_table::{ChildTable, KILL_TIMEOUT, SupervisorAction};
 use crate::supervision::{ChildEvent, ChildKind, LinkedTasks, TaskOutcome};
 
-/// How often the keeper looks for frozen shards.
+/// Interval between two checks for stalled workers.
 const TICK: Duration = Duration::from_millis(250);
-/// Bundles that may wait to be tried.
+/// Bundles that may wait for their validation.
 const LOADS_MAX: usize = 16;
-/// How long a compilation and its trial may take.
+/// Timeout of one compilation and validation.
 const VALIDATION_MAX: Duration = Duration::from_secs(60);
 
-/// Who waits for a bundle to be in force.
+/// Receives the result of a load.
 type LoadPort = oneshot::Sender<Result<Arc<str>, Cause>>;
 
-/// What the keeper is told.
+/// Messages of the guard's supervisor.
 pub(super) enum GuardSupervisorMsg {
-    /// Try a bundle and put it in force.
+    /// Validate a bundle and activate it.
     Load(Box<Bundle>, LoadPort),
-    /// The trial of the bundle at the head of the line has ended.
+    /// The validation of the first bundle in the queue has ended.
     Validated(TaskOutcome<Result<Arc<PolicySnapshot>, SnapshotError>>),
-    /// Seat a shard.
+    /// Start a worker.
     StartWorker(usize),
-    /// Look for frozen shards.
+    /// Check for stalled workers.
     Tick,
-    /// A frozen shard could not be killed in time.
+    /// A stalled worker could not be killed in time.
     KillTimedOut(ActorCell),
 }
 
@@ -45,42 +45,42 @@ impl ractor::Message for GuardSupervisorMsg {}
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Task {
     Ticks,
-    Trial,
+    Validation,
     Fill(usize),
     Kill(ractor::ActorId),
 }
 
-/// What the keeper holds.
+/// State of the guard's supervisor.
 struct GuardSupervisorState {
     roster: ChildTable<usize, PolicyJob, GuardWorkerMsg>,
     tasks: LinkedTasks<Task>,
     loads: VecDeque<(Box<Bundle>, LoadPort)>,
 }
 
-/// The guard actor.
+/// The supervisor of the guard.
 pub struct GuardSupervisor {
     handle: GuardHandle,
     observer: Arc<dyn Observer>,
 }
 
 impl GuardSupervisor {
-    /// A keeper over what the handle holds.
+    /// Creates a supervisor for this handle.
     #[must_use]
     pub fn new(handle: GuardHandle, observer: Arc<dyn Observer>) -> Self {
         Self { handle, observer }
     }
 
-    /// Spawns a keeper under `parent`.
+    /// Starts the supervisor, linked to `parent`.
     ///
     /// # Errors
-    /// What ractor says, if the parent is stopping.
+    /// The error of ractor, if the parent is stopping.
     pub async fn start_linked(self, parent: ActorCell) -> Result<ActorCell, ractor::SpawnErr> {
         let (actor, _) = Actor::spawn_linked(None, GuardSupervisorActor(self), (), parent).await?;
         Ok(actor.get_cell())
     }
 }
 
-/// The actor behind [`GuardKeeper`]; its messages stay in this module.
+/// The actor behind [`GuardSupervisor`]; its messages are private to this module.
 struct GuardSupervisorActor(GuardSupervisor);
 
 impl Actor for GuardSupervisorActor {
@@ -95,7 +95,7 @@ impl Actor for GuardSupervisorActor {
     ) -> Result<GuardSupervisorState, ActorProcessingErr> {
         let mut tasks = LinkedTasks::default();
         tasks.run_every(Task::Ticks, TICK, move || myself.send_message(GuardSupervisorMsg::Tick).is_ok());
-        Ok(GuardSupervisorState { roster: ChildTable::new(ChildKind::GuardShard), tasks, loads: VecDeque::new() })
+        Ok(GuardSupervisorState { roster: ChildTable::new(ChildKind::GuardWorker), tasks, loads: VecDeque::new() })
     }
 
     async fn post_start(
@@ -152,14 +152,14 @@ impl GuardSupervisor {
         worker: usize,
     ) -> Result<(), ActorProcessingErr> {
         let Some(queue) = self.handle.inner.queues.get(worker).cloned() else { return Ok(()) };
-        let actor = GuardWorker { queue: Arc::clone(&queue), in_force: Arc::clone(&self.handle.inner.in_force) };
+        let actor = GuardWorker { queue: Arc::clone(&queue), active: Arc::clone(&self.handle.inner.active) };
         let parent = myself.get_cell();
         let spawn = || async move { Ok(Actor::spawn_linked(None, actor, (), parent).await?.0) };
         let change = state.roster.start(worker, queue, spawn).await;
         self.carry_out(myself, state, change)
     }
 
-    /// Does what the roster says. An error here is the keeper's own death.
+    /// Applies an action of the child table. An error terminates this supervisor.
     fn carry_out(
         &self,
         myself: &ActorRef<GuardSupervisorMsg>,
@@ -170,7 +170,7 @@ impl GuardSupervisor {
             SupervisorAction::None | SupervisorAction::Stopped(_) | SupervisorAction::CircuitOpened(_) => Ok(()),
             SupervisorAction::RestartAfter { key, after, died } => {
                 if died {
-                    self.observer.on_event(ActorEvent::ChildRestarted { kind: ChildKind::GuardShard.as_str() });
+                    self.observer.on_event(ActorEvent::ChildRestarted { kind: ChildKind::GuardWorker.as_str() });
                 }
                 let me = myself.clone();
                 state.tasks.run_after(Task::Fill(key), after, move || {
@@ -206,12 +206,12 @@ impl GuardSupervisor {
     ) -> Result<(), ActorProcessingErr> {
         let change = state.roster.unlink(worker, myself.get_cell(), Instant::now());
         if change != SupervisorAction::None {
-            self.observer.on_event(ActorEvent::ChildAbandoned { kind: ChildKind::GuardShard.as_str() });
+            self.observer.on_event(ActorEvent::ChildAbandoned { kind: ChildKind::GuardWorker.as_str() });
         }
         self.carry_out(myself, state, change)
     }
 
-    /// Bundles are tried one after the other, so the one that came last is the one in force.
+    /// Bundles are validated one after the other, so the last one that was sent becomes active last.
     fn load(
         &self,
         myself: &ActorRef<GuardSupervisorMsg>,
@@ -238,7 +238,7 @@ impl GuardSupervisor {
             let compiled = compiled.map_err(|error| SnapshotError::Compile(error.to_string()))??;
             PolicySnapshot::validate(compiled).await
         };
-        state.tasks.spawn(Task::Trial, VALIDATION_MAX, trial, move |ended| {
+        state.tasks.spawn(Task::Validation, VALIDATION_MAX, trial, move |ended| {
             let _ = me.send_message(GuardSupervisorMsg::Validated(ended));
         });
     }
@@ -249,13 +249,13 @@ impl GuardSupervisor {
         state: &mut GuardSupervisorState,
         ended: TaskOutcome<Result<Arc<PolicySnapshot>, SnapshotError>>,
     ) {
-        state.tasks.acknowledge(&Task::Trial);
+        state.tasks.acknowledge(&Task::Validation);
         let Some((_, port)) = state.loads.pop_front() else { return };
         let answer = match ended {
             TaskOutcome::Completed(Ok(snapshot)) => {
                 let revision = Arc::clone(snapshot.revision());
                 tracing::info!(policy.revision = %revision, "policy is in force");
-                self.handle.inner.in_force.store(snapshot);
+                self.handle.inner.active.store(snapshot);
                 Ok(revision)
             }
             TaskOutcome::Completed(Err(error)) => Err(Cause::from(error)),

@@ -58,14 +58,14 @@ async fn harness() -> Harness {
     let (root, _) = Actor::spawn(None, Root, ()).await.unwrap();
     let supervisor =
         GuardSupervisor::new(handle.clone(), Arc::new(NoopObserver)).start_linked(root.get_cell()).await.unwrap();
-    until("the shards sit", || handle.observe().workers == 2).await;
+    until("the shards sit", || handle.info().workers == 2).await;
     Harness { guard: Guard::new(Arc::new(handle.clone())), handle, supervisor, root }
 }
 
-/// A question of this user: may they look at the audit?
-fn question(who: Principal) -> AccessRequest {
-    let asked = testing::user_request(
-        who,
+/// An access request of this user for the audit.
+fn access_request(principal: Principal) -> AccessRequest {
+    let request = testing::user_request(
+        principal,
         1,
         Request::Query(Query::Audit { page: Page::default() }),
         Timestamp::from_micros(1),
@@ -75,12 +75,12 @@ fn question(who: Principal) -> AccessRequest {
     facts.usage.requests = 1;
     facts.audited = true;
     facts.relation.own_tenant = true;
-    AccessRequest::new(asked, facts)
+    AccessRequest::new(request, facts)
 }
 
 impl Harness {
-    async fn allows(&self, who: Principal) -> Result<bool, Denied> {
-        match self.guard.permit(question(who)).await {
+    async fn allows(&self, principal: Principal) -> Result<bool, Denied> {
+        match self.guard.permit(access_request(principal)).await {
             Ok(_) => Ok(true),
             Err(Denied::ByPolicy { .. }) => Ok(false),
             Err(other) => Err(other),
@@ -95,24 +95,24 @@ async fn the_shipped_policy_answers_through_the_shards() {
         assert_eq!(harness.allows(testing::admin()).await, Ok(true));
         assert_eq!(harness.allows(testing::user("guest", &[], &[])).await, Ok(false));
     }
-    assert_eq!(harness.handle.observe().waiting, 0);
+    assert_eq!(harness.handle.info().waiting, 0);
 }
 
 #[tokio::test]
 async fn a_new_bundle_is_in_force_once_it_is_loaded_and_drops_no_question() {
     let harness = harness().await;
     let before = harness.handle.active_policy();
-    let asking: Vec<_> = (0..50).map(|_| harness.allows(testing::admin())).collect();
+    let pending: Vec<_> = (0..50).map(|_| harness.allows(testing::admin())).collect();
     let (answers, loaded) =
-        tokio::join!(futures::future::join_all(asking), harness.handle.load(Bundle::embedded().unwrap()));
+        tokio::join!(futures::future::join_all(pending), harness.handle.load(Bundle::embedded().unwrap()));
     assert!(answers.into_iter().all(|answer| answer == Ok(true)));
     assert_eq!(loaded.unwrap(), before.revision().clone());
     assert!(!Arc::ptr_eq(&before, &harness.handle.active_policy()));
     assert_eq!(harness.allows(testing::admin()).await, Ok(true));
 }
 
-/// The shipped bundle with a module in it that is no policy: it imports a memory, and that is all.
-fn hollow() -> Bundle {
+/// The shipped bundle with a module that is not a policy: it only imports a memory.
+fn bundle_without_policy() -> Bundle {
     const MODULE: &[u8] = b"\0asm\x01\0\0\0\x02\x0f\x01\x03env\x06memory\x02\0\x02";
     let shipped = include_bytes!("../../../rego/bundle/guard.tar.gz");
     let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(&shipped[..]));
@@ -139,8 +139,8 @@ fn hollow() -> Bundle {
 async fn a_bundle_that_fails_its_trial_leaves_the_old_policy_in_force() {
     let harness = harness().await;
     let before = harness.handle.active_policy();
-    let refused = harness.handle.load(hollow()).await.unwrap_err();
-    assert_eq!(refused.code, ErrorCode::InvalidPolicy);
+    let rejected = harness.handle.load(bundle_without_policy()).await.unwrap_err();
+    assert_eq!(rejected.code, ErrorCode::InvalidPolicy);
     assert!(Arc::ptr_eq(&before, &harness.handle.active_policy()));
     assert_eq!(harness.allows(testing::admin()).await, Ok(true));
     assert!(harness.handle.load(Bundle::embedded().unwrap()).await.is_ok(), "a good one is taken after it");
@@ -161,15 +161,15 @@ async fn a_keeper_that_dies_comes_back_over_the_same_inboxes() {
     let harness = harness().await;
     harness.supervisor.kill();
     harness.supervisor.wait(Some(Duration::from_secs(5))).await.unwrap();
-    let refused = harness.handle.load(Bundle::embedded().unwrap()).await;
-    assert_eq!(refused.map_err(|cause| cause.code), Err(ErrorCode::Internal));
+    let rejected = harness.handle.load(Bundle::embedded().unwrap()).await;
+    assert_eq!(rejected.map_err(|cause| cause.code), Err(ErrorCode::Internal));
     let waiting = harness.allows(testing::admin());
     let returning = async {
         tokio::task::yield_now().await;
         let supervisor = GuardSupervisor::new(harness.handle.clone(), Arc::new(NoopObserver));
         supervisor.start_linked(harness.root.get_cell()).await.unwrap()
     };
-    let (answer, _keeper) = tokio::join!(waiting, returning);
+    let (answer, _supervisor) = tokio::join!(waiting, returning);
     assert_eq!(answer, Ok(true));
 }
 

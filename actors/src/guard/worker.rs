@@ -1,4 +1,4 @@
-//! One engine and the actor that owns it. An engine needs no lock, because nobody else has it.
+//! One engine and the actor that owns it. The engine needs no lock, because no one else uses it.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use crate::supervision::{JobQueue, WakeMessage};
 
-/// One question for a shard. Its port is closed once nobody waits any more.
+/// One job of a worker. Its port is closed once its caller no longer waits.
 pub(super) enum PolicyJob {
     /// The hot decision.
     Allowed(Arc<Input>, oneshot::Sender<Result<PolicyDecision, EvaluationError>>),
@@ -17,7 +17,7 @@ pub(super) enum PolicyJob {
     Explain(Arc<Input>, oneshot::Sender<Result<Explanation, EvaluationError>>),
 }
 
-/// A wake-up: everything else lies in the slot.
+/// A wake-up; the job itself is in the queue.
 pub(super) struct GuardWorkerMsg;
 
 impl ractor::Message for GuardWorkerMsg {}
@@ -28,13 +28,13 @@ impl WakeMessage for GuardWorkerMsg {
     }
 }
 
-/// The inbox of a shard.
+/// The queue of a worker.
 pub(super) type GuardWorkerQueue = JobQueue<PolicyJob, GuardWorkerMsg>;
 
-/// One engine of the guard.
+/// One worker of the guard.
 pub(super) struct GuardWorker {
     pub(super) queue: Arc<GuardWorkerQueue>,
-    pub(super) in_force: Arc<ArcSwap<PolicySnapshot>>,
+    pub(super) active: Arc<ArcSwap<PolicySnapshot>>,
 }
 
 impl Actor for GuardWorker {
@@ -43,7 +43,7 @@ impl Actor for GuardWorker {
     type Arguments = ();
 
     async fn pre_start(&self, _: ActorRef<GuardWorkerMsg>, (): ()) -> Result<Engine, ActorProcessingErr> {
-        Ok(Engine::new(self.in_force.load_full()).await?)
+        Ok(Engine::new(self.active.load_full()).await?)
     }
 
     async fn handle(
@@ -61,36 +61,36 @@ impl Actor for GuardWorker {
 
 impl GuardWorker {
     async fn evaluate(&self, engine: &mut Engine, job: PolicyJob) {
-        let ready = self.follow(engine).await;
-        // Whoever has gone away needs no answer, so a failed send is no failure.
+        let ready = self.load_active_policy(engine).await;
+        // A caller may have dropped its request, so a failed send is not an error.
         match job {
             PolicyJob::Allowed(_, port) if port.is_closed() => {}
             PolicyJob::Explain(_, port) if port.is_closed() => {}
             PolicyJob::Allowed(input, port) => {
-                let answer = match ready {
+                let result = match ready {
                     Ok(()) => engine.decide(&input).await,
-                    Err(fault) => Err(fault),
+                    Err(error) => Err(error),
                 };
-                let _ = port.send(answer);
+                let _ = port.send(result);
             }
             PolicyJob::Explain(input, port) => {
-                let answer = match ready {
+                let result = match ready {
                     Ok(()) => engine.explain(&input).await,
-                    Err(fault) => Err(fault),
+                    Err(error) => Err(error),
                 };
-                let _ = port.send(answer);
+                let _ = port.send(result);
             }
         }
     }
 
-    /// Takes over the policy in force, if it was swapped since the last question. A swap is one store
-    /// of a pointer: whatever is asked after it is judged by the new policy, and no inbox is touched.
-    async fn follow(&self, engine: &mut Engine) -> Result<(), EvaluationError> {
-        let in_force = self.in_force.load();
-        if Arc::ptr_eq(engine.snapshot(), &in_force) {
+    /// Loads the active policy if it has changed since the last job. Activation is one store of a pointer: later jobs
+    /// are evaluated by the new policy, and no queue is touched.
+    async fn load_active_policy(&self, engine: &mut Engine) -> Result<(), EvaluationError> {
+        let active = self.active.load();
+        if Arc::ptr_eq(engine.snapshot(), &active) {
             return Ok(());
         }
-        *engine = Engine::new(Arc::clone(&in_force)).await?;
+        *engine = Engine::new(Arc::clone(&active)).await?;
         Ok(())
     }
 }

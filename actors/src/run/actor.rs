@@ -1,8 +1,8 @@
-//! The actor of one run. Its whole act: decide → journal (its one await) → release → effects.
+//! The actor of one run: decide → journal (its one await) → release → effects.
 //!
 //! ```text
 //! Run
-//! └── linked tasks: calls, undoings, conditions, outputs, timers, the lease
+//! └── linked tasks: calls, compensations, conditions, outputs, timers, the lease
 //! ```
 
 mod process_event;
@@ -25,51 +25,51 @@ use serde::Serialize;
 use tokio::sync::{oneshot, watch};
 
 use super::effects::EffectContext;
-use super::machine::{CallResult, Decision, Event, Phase, State, TimerId, answerable};
+use super::machine::{CallResult, Decision, Event, Phase, State, TimerId, require_awaiting_approval};
 use super::supervisor::HostedRuns;
 use crate::dispatcher::RunTicket;
 use crate::failure::RetryBudget;
 use crate::observer::ActorEvent;
 use crate::supervision::{ChildEvent, LinkedTasks, TaskOutcome};
-pub(super) use process_event::decided;
+pub(super) use process_event::decide_with_outputs;
 
-/// How far a run is, for those who wait for it.
+/// Progress of a run, for callers that wait for it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Progress {
-    /// Its first entry of this process is durable.
+    /// The first entry that this process appended is durable.
     pub(super) accepted: bool,
-    /// How it ended.
+    /// The final status.
     pub(super) reply: Option<Arc<Reply>>,
 }
 
-/// What a run does first.
+/// The first action of a run's actor.
 pub(super) enum FirstAction {
-    /// It does what was decided when it was made: that is in its journal already.
+    /// Release the decision of its start, which is in the journal already.
     Start(Box<Decision>, Receipt),
-    /// It is told that it goes on.
+    /// Process the event that resumes it.
     Resume(Box<Event>),
 }
 
-/// What a run's actor is spawned with.
+/// Start arguments of a run's actor.
 pub(super) struct RunArgs {
     pub(super) run: RunId,
     pub(super) fence: Fence,
-    /// The last entry that is in the journal.
+    /// The number of the last entry in the journal.
     pub(super) seq: Seq,
-    /// What the journal says so far.
+    /// The state that the journal gives.
     pub(super) state: State,
-    /// What the run does first.
+    /// The first action.
     pub(super) first: FirstAction,
     pub(super) ctx: EffectContext,
     pub(super) progress: watch::Sender<Progress>,
     pub(super) budget: Arc<RetryBudget>,
-    /// The runs of this pod, among which are those that this one starts.
+    /// The hosted runs of this pod, which include those that this run starts.
     pub(super) hosted: Arc<HostedRuns>,
-    /// What is given back when the run leaves this pod.
+    /// Released when the actor of the run stops.
     pub(super) held: Option<RunTicket>,
 }
 
-/// Names a linked task of a run.
+/// Identifies a linked task of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Task {
     Call(StepKey, u32),
@@ -80,45 +80,45 @@ pub(super) enum Task {
     Lease,
 }
 
-/// What a run's actor is told.
+/// Messages of a run's actor.
 pub(super) enum RunMsg {
-    /// Begin, or go on.
+    /// Start or resume.
     Begin,
-    /// A task has ended; this is what it says.
+    /// A linked task has ended with this outcome.
     TaskEnded(Task, TaskOutcome<Event>),
-    /// Somebody cancels, approves or rejects.
+    /// A user cancels, approves or rejects.
     Signal(Permitted<SignalRun>, oneshot::Sender<Result<RunStatus, Cause>>),
-    /// A call below it took one of its retries.
+    /// A nested call took one of the retries of this run.
     RetryTaken,
-    /// It may not go on, for a reason that lies outside of it.
+    /// End the run for a cause from outside.
     Terminate(Cause),
-    /// Another process has taken it over.
+    /// Another pod owns the run.
     Fenced,
-    /// Tell of yourself.
+    /// Return introspection data.
     GetInfo(RpcReplyPort<RunInfo>),
 }
 
 impl ractor::Message for RunMsg {}
 
-/// What a run's actor tells of itself.
+/// Introspection of a run's actor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RunInfo {
-    /// Which run.
+    /// The run.
     pub run: RunId,
-    /// Where it stands.
-    pub state: RunStatus,
-    /// Entries of its journal.
+    /// Its status.
+    pub status: RunStatus,
+    /// Number of entries in its journal.
     pub entries: u64,
-    /// Tasks under way, timers and the lease among them.
+    /// Linked tasks that run, including timers and the lease.
     pub tasks: usize,
 }
 
-/// What a run's actor holds.
+/// State of a run's actor.
 pub(super) struct RunActorState {
     machine: State,
     seq: Seq,
     tasks: LinkedTasks<Task>,
-    /// The runs that steps under way have started.
+    /// Runs that the steps in flight have started.
     children: HashMap<StepKey, RunId>,
     first: Option<FirstAction>,
     _held: Option<RunTicket>,
@@ -135,9 +135,9 @@ pub(super) struct RunActor {
 }
 
 impl RunActor {
-    /// The actor, and what it starts with.
-    pub(super) fn new(seed: RunArgs) -> (Self, RunActorState) {
-        let RunArgs { run, fence, seq, state, first, ctx: reach, progress, budget, hosted, held } = seed;
+    /// Creates the actor and its initial state.
+    pub(super) fn new(args: RunArgs) -> (Self, RunActorState) {
+        let RunArgs { run, fence, seq, state, first, ctx, progress, budget, hosted, held } = args;
         let state = RunActorState {
             machine: state,
             seq,
@@ -146,7 +146,7 @@ impl RunActor {
             first: Some(first),
             _held: held,
         };
-        (Self { run, fence, ctx: reach, progress, budget, hosted }, state)
+        (Self { run, fence, ctx, progress, budget, hosted }, state)
     }
 }
 
@@ -172,7 +172,7 @@ impl Actor for RunActor {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             RunMsg::Begin => self.begin(&myself, state).await,
-            RunMsg::TaskEnded(task, ended) => self.on_task_end(&myself, state, task, ended).await,
+            RunMsg::TaskEnded(task, outcome) => self.on_task_end(&myself, state, task, outcome).await,
             RunMsg::Signal(permit, port) => self.on_signal(&myself, state, permit, port).await,
             RunMsg::RetryTaken => self.process_event(&myself, state, &Event::RetryTaken).await,
             RunMsg::Terminate(cause) => self.process_event(&myself, state, &Event::Terminated { cause }).await,
@@ -181,7 +181,7 @@ impl Actor for RunActor {
                 Ok(())
             }
             RunMsg::GetInfo(port) => {
-                // Who has gone away does not need to know.
+                // The caller may have dropped its request.
                 let _ = port.send(self.info(state));
                 Ok(())
             }
@@ -194,7 +194,7 @@ impl Actor for RunActor {
         event: SupervisionEvent,
         _: &mut RunActorState,
     ) -> Result<(), ActorProcessingErr> {
-        // A run has no children; the event is read so that ractor's default does not stop it.
+        // A run has no children; this handler replaces ractor's default, which would stop the actor.
         let _ = ChildEvent::from_event(event);
         Ok(())
     }
@@ -206,7 +206,7 @@ impl RunActor {
         self.renew_lease(myself, state);
         let me = myself.clone();
         self.budget.on_take(move || {
-            // If the actor is dead, whoever takes the run up reads what was written so far.
+            // If the actor has stopped, the next owner reads the retries from the journal.
             let _ = me.send_message(RunMsg::RetryTaken);
         });
         match first {
@@ -222,21 +222,21 @@ impl RunActor {
         myself: &ActorRef<RunMsg>,
         state: &mut RunActorState,
         task: Task,
-        ended: TaskOutcome<Event>,
+        outcome: TaskOutcome<Event>,
     ) -> Result<(), ActorProcessingErr> {
         if !state.tasks.acknowledge(&task) {
             return Ok(());
         }
-        let event = match (ended, &task) {
+        let event = match (outcome, &task) {
             (TaskOutcome::Completed(event), _) => event,
             (TaskOutcome::TimedOut, _) => match failure_event(task, Cause::new(ErrorCode::TimedOut, "its time was up"))
             {
                 Some(event) => event,
                 None => return Ok(()),
             },
-            (TaskOutcome::Panicked(said), _) => {
+            (TaskOutcome::Panicked(message), _) => {
                 tracing::error!(run.id = %self.run, "effect of a run panicked");
-                tracing::debug!(run.id = %self.run, panic.message = %said, "effect of a run panicked");
+                tracing::debug!(run.id = %self.run, panic.message = %message, "effect of a run panicked");
                 match failure_event(task, Cause::new(ErrorCode::Internal, "an effect of the run panicked")) {
                     Some(event) => event,
                     None => return Ok(()),
@@ -256,25 +256,29 @@ impl RunActor {
         let (grant, signal) = permit.redeem();
         let by = grant.principal().user.clone();
         let event = match signal.signal {
-            Signal::Cancel => active(&state.machine).map(|()| Event::CancelRequested { by }),
-            Signal::Approve { step } => answerable(&state.machine, &step).map(|()| Event::Approved { step, by }),
-            Signal::Reject { step } => answerable(&state.machine, &step).map(|()| Event::Rejected { step, by }),
+            Signal::Cancel => require_active(&state.machine).map(|()| Event::CancelRequested { by }),
+            Signal::Approve { step } => {
+                require_awaiting_approval(&state.machine, &step).map(|()| Event::Approved { step, by })
+            }
+            Signal::Reject { step } => {
+                require_awaiting_approval(&state.machine, &step).map(|()| Event::Rejected { step, by })
+            }
         };
-        let answer = match event {
+        let result = match event {
             Ok(event) => {
                 self.process_event(myself, state, &event).await?;
-                Ok(state.machine.run_state())
+                Ok(state.machine.run_status())
             }
             Err(cause) => Err(cause),
         };
-        // Who has gone away does not need the answer.
-        let _ = port.send(answer);
+        // The caller may have dropped its request.
+        let _ = port.send(result);
         Ok(())
     }
 
     fn finish(&self, myself: &ActorRef<RunMsg>, state: &RunActorState, reply: Reply) {
         self.ctx.env.observer.on_event(ActorEvent::RunEnded {
-            workflow: self.ctx.begun.workflow.clone(),
+            workflow: self.ctx.started.workflow.clone(),
             elapsed: Duration::from_millis(reply.metadata.duration_ms),
             status: reply.status,
         });
@@ -292,29 +296,29 @@ impl RunActor {
     fn info(&self, state: &RunActorState) -> RunInfo {
         RunInfo {
             run: self.run.clone(),
-            state: state.machine.run_state(),
+            status: state.machine.run_status(),
             entries: state.seq.0,
             tasks: state.tasks.len(),
         }
     }
 }
 
-fn active(state: &State) -> Result<(), Cause> {
+fn require_active(state: &State) -> Result<(), Cause> {
     match state.phase() {
         Phase::Running | Phase::Compensating { .. } => Ok(()),
         Phase::New | Phase::Ended(_) => Err(Cause::new(ErrorCode::RunNotActive, "the run has ended")),
     }
 }
 
-/// What a task that gave no answer stands for.
+/// The event for a task that ended without an event.
 fn failure_event(task: Task, cause: Cause) -> Option<Event> {
     let usage = Usage::default();
     match task {
         Task::Call(key, attempt) => {
-            Some(Event::CallCompleted { key, attempt, answer: CallResult::Failed { cause, usage } })
+            Some(Event::CallCompleted { key, attempt, result: CallResult::Failed { cause, usage } })
         }
         Task::Compensate(key, attempt) => Some(Event::Compensated { key, attempt, cause: Some(cause), usage }),
-        Task::Evaluate(key) => Some(Event::StepEvaluated { step: key.step, weight: Err(cause) }),
+        Task::Evaluate(key) => Some(Event::StepEvaluated { step: key.step, evaluation: Err(cause) }),
         Task::CollectOutputs => Some(Event::OutputsCollected { outputs: Err(cause) }),
         Task::Timer(timer) => Some(Event::TimerFired { timer }),
         Task::Lease => None,

@@ -1,7 +1,7 @@
-//! The handle through which runs are started, told things and waited for.
+//! The handle that starts, signals and awaits runs.
 //!
-//! The store's I/O of a start happens in its caller's task, so that a thousand starts share group
-//! commits; the supervisor's actor only spawns. What does not live here: what a run does.
+//! The store I/O of a start happens in the caller's task, so that a thousand starts share group commits; the run
+//! supervisor only starts actors. What does not live here: the work of a run.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
@@ -19,8 +19,8 @@ use greenroom_rego::{Grant, Permitted};
 use ractor::ActorRef;
 use tokio::sync::{oneshot, watch};
 
-use super::actor::{FirstAction, Progress, RunArgs, RunInfo, RunMsg, decided};
-use super::effects::{EffectContext, ItemLists, failed};
+use super::actor::{FirstAction, Progress, RunArgs, RunInfo, RunMsg, decide_with_outputs};
+use super::effects::{EffectContext, ItemLists, failed_reply};
 use super::machine::{Event, State};
 use super::pinned::StoredDefinitions;
 use super::start::dedup_key;
@@ -28,62 +28,62 @@ use super::supervisor::{HostedRuns, RunSupervisorInfo, RunSupervisorMsg};
 use super::{RunEnv, TeamRestorer};
 use crate::dispatcher::{RunHost, RunTicket};
 
-/// How much longer than its deadline a run may take to say that its time is up.
+/// Grace after its deadline within which a run reports that it timed out.
 const KILL_GRACE: Duration = Duration::from_secs(1);
-/// How long an actor may take to tell of itself, in milliseconds.
-const OBSERVE_MS_MAX: u64 = 1_000;
+/// Longest wait for introspection of an actor, in milliseconds.
+const INFO_WAIT_MS_MAX: u64 = 1_000;
 
 struct Inner {
     env: Arc<RunEnv>,
     hosted: Arc<HostedRuns>,
-    kept: StoredDefinitions,
-    actor: Mutex<Option<ActorRef<RunSupervisorMsg>>>,
+    stored_definitions: StoredDefinitions,
+    supervisor: Mutex<Option<ActorRef<RunSupervisorMsg>>>,
     team_restorer: OnceLock<Weak<dyn TeamRestorer>>,
 }
 
-/// A run that begins or goes on.
+/// The data that the activation of a run needs.
 pub(super) struct RunActivation {
     pub(super) run: RunId,
     pub(super) fence: Fence,
-    /// Its last entry.
+    /// The number of its last entry.
     pub(super) seq: Seq,
-    /// What its journal says so far.
+    /// The state that its journal gives.
     pub(super) state: State,
-    /// What it does first.
+    /// The first action.
     pub(super) first: FirstAction,
     pub(super) ctx: EffectContext,
-    /// What is given back when it leaves this pod.
+    /// Released when the actor of the run stops.
     pub(super) held: Option<RunTicket>,
 }
 
-/// The way to the runs of this pod. Cheap to clone.
+/// The handle of the runs of this pod. Cheap to clone.
 #[derive(Clone)]
 pub struct RunsHandle {
     inner: Arc<Inner>,
 }
 
 impl RunsHandle {
-    /// Runs without a supervisor yet; [`RunsActor::spawn_under`] gives them one.
+    /// Creates the handle; [`super::RunSupervisor::start_linked`] starts its supervisor.
     #[must_use]
     pub fn new(env: RunEnv) -> Self {
         let inner = Inner {
             env: Arc::new(env),
             hosted: Arc::default(),
-            kept: StoredDefinitions::default(),
-            actor: Mutex::default(),
+            stored_definitions: StoredDefinitions::default(),
+            supervisor: Mutex::default(),
             team_restorer: OnceLock::new(),
         };
         Self { inner: Arc::new(inner) }
     }
 
-    /// Makes the teams known; the first ones stay.
-    pub(crate) fn set_team_restorer(&self, company: Weak<dyn TeamRestorer>) {
-        if self.inner.team_restorer.set(company).is_err() {
+    /// Sets the restorer of teams; a second call has no effect.
+    pub(crate) fn set_team_restorer(&self, restorer: Weak<dyn TeamRestorer>) {
+        if self.inner.team_restorer.set(restorer).is_err() {
             tracing::warn!("runs were given their teams twice");
         }
     }
 
-    /// The teams of this pod, where there are any.
+    /// The restorer of teams, if one is set.
     pub(super) fn team_restorer(&self) -> Option<Arc<dyn TeamRestorer>> {
         self.inner.team_restorer.get()?.upgrade()
     }
@@ -96,70 +96,70 @@ impl RunsHandle {
         self.inner.hosted.find(run).is_some()
     }
 
-    /// How many runs are hosted here.
+    /// Number of hosted runs.
     #[must_use]
     pub fn hosted(&self) -> usize {
         self.inner.hosted.len()
     }
 
-    /// Starts a run and waits for its end; with `detach`, until it is durable. The same request twice
-    /// is one run: whoever asks again waits for, or is given, the same reply.
+    /// Starts a run and waits for its end; with `detach`, until its start is durable. A repeated request does not
+    /// start a second run: it waits for, or returns, the first reply.
     ///
-    /// That it exists is written behind the opening of its request, in the same commit where that can
-    /// be; nothing is done before both are durable.
+    /// The run record is written after the audit entry of its request, in the same commit where possible; no effect
+    /// starts before both are durable.
     pub async fn start(
         &self,
         permit: Permitted<StartRun>,
-        opened: &mut PendingAuditEntry,
+        audit_entry: &mut PendingAuditEntry,
         held: Option<RunTicket>,
     ) -> Reply {
         let (grant, start) = permit.redeem();
         let id = grant.request_id().clone();
-        reply_to(&id, self.try_start(grant, start, opened, held).await)
+        into_reply(&id, self.try_start(grant, start, audit_entry, held).await)
     }
 
     async fn try_start(
         &self,
         grant: Grant,
         start: StartRun,
-        opened: &mut PendingAuditEntry,
+        audit_entry: &mut PendingAuditEntry,
         held: Option<RunTicket>,
     ) -> Result<Reply, Cause> {
         let env = self.env();
         let now = env.clock.now();
         let run = grant.run().cloned().ok_or_else(|| Cause::new(ErrorCode::Internal, "the permit starts no run"))?;
         let detach = start.detach;
-        let waits_until = grant.deadline();
+        let wait_deadline = grant.deadline();
         let (body, key) = dedup_key(&grant, &start);
-        let (begun, pinned) = self.prepare(&run, &grant, start, now).await?;
+        let (started, pinned) = self.prepare(&run, &grant, start, now).await?;
         let new = NewRun {
             run: run.clone(),
             tenant: grant.principal().tenant.clone(),
-            owner: begun.owner.clone(),
-            workflow: begun.workflow.clone(),
-            version: begun.version,
-            team: begun.team.clone(),
-            parent: begun.parent.clone(),
+            owner: started.owner.clone(),
+            workflow: started.workflow.clone(),
+            version: started.version,
+            team: started.team.clone(),
+            parent: started.parent.clone(),
             request_hash: body,
             pod: env.pod.clone(),
             lease: env.lease,
         };
-        let begun = Arc::new(begun);
-        let decision = decided(&pinned.plan, &State::default(), &Event::Started(begun.clone()), now);
-        let made = env.stores.runs.create_with_entries(&new, key.as_ref(), decision.entries(), now).await;
-        let run = match made.map_err(|error| error.cause())? {
+        let started = Arc::new(started);
+        let decision = decide_with_outputs(&pinned.plan, &State::default(), &Event::Started(started.clone()), now);
+        let created = env.stores.runs.create_with_entries(&new, key.as_ref(), decision.entries(), now).await;
+        let run = match created.map_err(|error| error.cause())? {
             (Created::New(fence), Some(receipt)) => {
-                if let Err(error) = opened.wait_durable().await {
+                if let Err(error) = audit_entry.wait_durable().await {
                     self.cancel_start(&run, fence, receipt.through(), decision.next(), error.cause()).await;
                     return Err(error.cause());
                 }
-                let grant = grant.with_run_deadline(begun.deadline);
+                let grant = grant.with_run_deadline(started.deadline);
                 let ctx = EffectContext {
                     env: env.clone(),
                     pinned: Arc::new(pinned),
                     grant,
-                    begun,
-                    lists: ItemLists::default(),
+                    started,
+                    item_lists: ItemLists::default(),
                 };
                 let (seq, state, first) = (Seq(0), State::default(), FirstAction::Start(Box::new(decision), receipt));
                 self.activate(RunActivation { run: run.clone(), fence, seq, state, first, ctx, held }).await?;
@@ -172,61 +172,63 @@ impl RunsHandle {
                 return Err(Cause::new(ErrorCode::IdempotencyConflict, message));
             }
         };
-        if detach { self.wait_accepted(&run, waits_until).await } else { self.wait_ended(&run, waits_until).await }
+        if detach { self.wait_accepted(&run, wait_deadline).await } else { self.wait_ended(&run, wait_deadline).await }
     }
 
-    /// Seats a run's actor, and waits until it sits.
-    pub(super) async fn activate(&self, goes: RunActivation) -> Result<(), Cause> {
-        let RunActivation { run, fence, seq, state, first, ctx, held } = goes;
-        let gone = || Cause::new(ErrorCode::ShuttingDown, "the process is about to end");
-        let supervisor = self.supervisor().ok_or_else(gone)?;
-        let parent = ctx.begun.parent.as_ref();
-        let budget = match ctx.begun.retry_budget {
-            // A run that goes on has the retries that its journal leaves it.
+    /// Activates a run and waits until its actor has started.
+    pub(super) async fn activate(&self, activation: RunActivation) -> Result<(), Cause> {
+        let RunActivation { run, fence, seq, state, first, ctx, held } = activation;
+        let shutting_down_error = || Cause::new(ErrorCode::ShuttingDown, "the process is about to end");
+        let supervisor = self.supervisor().ok_or_else(shutting_down_error)?;
+        let parent = ctx.started.parent.as_ref();
+        let budget = match ctx.started.retry_budget {
+            // A resumed run has the retries that remain according to its journal.
             _ if state.started().is_some() => self.env().budgets.open(&run, parent, state.retries_remaining()),
             retries => self.env().budgets.open(&run, parent, retries),
         };
-        let (progress, watching) = watch::channel(Progress::default());
+        let (progress, progress_receiver) = watch::channel(Progress::default());
         let hosted = self.inner.hosted.clone();
-        let seed = Box::new(RunArgs { run, fence, seq, state, first, ctx, progress, budget, hosted, held });
+        let args = Box::new(RunArgs { run, fence, seq, state, first, ctx, progress, budget, hosted, held });
         let (port, hosted) = oneshot::channel();
-        supervisor.send_message(RunSupervisorMsg::Activate(seed, watching, port)).map_err(|_| gone())?;
-        hosted.await.map_err(|_| gone())?
+        supervisor
+            .send_message(RunSupervisorMsg::Activate(args, progress_receiver, port))
+            .map_err(|_| shutting_down_error())?;
+        hosted.await.map_err(|_| shutting_down_error())?
     }
 
-    /// Waits until a run is durable.
-    pub(crate) async fn wait_accepted(&self, run: &RunId, until: Deadline) -> Result<Reply, Cause> {
+    /// Waits until the start of a run is durable.
+    pub(crate) async fn wait_accepted(&self, run: &RunId, deadline: Deadline) -> Result<Reply, Cause> {
         if let Some(mut hosted) = self.inner.hosted.find(run) {
-            let left = until.remaining(self.env().clock.now()).saturating_add(KILL_GRACE);
+            let timeout = deadline.remaining(self.env().clock.now()).saturating_add(KILL_GRACE);
             let waited = hosted.progress.wait_for(|progress| progress.accepted || progress.reply.is_some());
-            match tokio::time::timeout(left, waited).await {
+            match tokio::time::timeout(timeout, waited).await {
                 Ok(Ok(_)) => {}
                 Ok(Err(_)) => return Err(Cause::new(ErrorCode::StoreUnavailable, "the run could not be journalled")),
-                Err(_elapsed) => return Err(late()),
+                Err(_elapsed) => return Err(deadline_error()),
             }
         }
         self.status_reply(run).await
     }
 
-    /// Where a run stands, as a reply.
+    /// The status of a run, as a reply.
     pub(super) async fn status_reply(&self, run: &RunId) -> Result<Reply, Cause> {
-        let head = self.head(run).await?;
-        Ok(state_reply(run, head.status))
+        let record = self.record(run).await?;
+        Ok(status_to_reply(run, record.status))
     }
 
-    async fn head(&self, run: &RunId) -> Result<RunRecord, Cause> {
-        let head = self.env().stores.runs.get(run).await.map_err(|error| error.cause())?;
-        head.ok_or_else(|| Cause::new(ErrorCode::UnknownRun, format!("there is no run `{run}`")))
+    async fn record(&self, run: &RunId) -> Result<RunRecord, Cause> {
+        let record = self.env().stores.runs.get(run).await.map_err(|error| error.cause())?;
+        record.ok_or_else(|| Cause::new(ErrorCode::UnknownRun, format!("there is no run `{run}`")))
     }
 
-    /// Waits for the end of a run, wherever it is hosted, and gives its reply.
+    /// Waits for the end of a run on any pod and returns its reply.
     ///
     /// # Errors
-    /// [`ErrorCode::TimedOut`] if it has not ended a moment after `until`; [`ErrorCode::UnknownRun`] if there is
-    /// none; what the store says.
-    pub async fn wait_ended(&self, run: &RunId, until: Deadline) -> Result<Reply, Cause> {
-        let left = until.remaining(self.env().clock.now()).saturating_add(KILL_GRACE);
-        tokio::time::timeout(left, self.await_reply(run)).await.map_err(|_| late())?
+    /// [`ErrorCode::TimedOut`] if it has not ended shortly after the deadline; [`ErrorCode::UnknownRun`] if it does
+    /// not exist; an error of the store.
+    pub async fn wait_ended(&self, run: &RunId, deadline: Deadline) -> Result<Reply, Cause> {
+        let timeout = deadline.remaining(self.env().clock.now()).saturating_add(KILL_GRACE);
+        tokio::time::timeout(timeout, self.await_reply(run)).await.map_err(|_| deadline_error())?
     }
 
     async fn await_reply(&self, run: &RunId) -> Result<Reply, Cause> {
@@ -236,12 +238,12 @@ impl RunsHandle {
                 return Ok(reply.as_ref().clone());
             }
         }
-        // Its actor is not here, or has died: the journal says how it goes on.
+        // Its actor is not hosted here or has failed, so the reply comes from the journal.
         let RunEnv { stores, .. } = &**self.env();
         if let Some(reply) = stores.runs.reply(run).await.map_err(|error| error.cause())? {
             return Ok(reply);
         }
-        let mut tail = stores.journal.tail(run, self.head(run).await?.seq);
+        let mut tail = stores.journal.tail(run, self.record(run).await?.seq);
         while let Some(next) = tail.next().await {
             if let Entry::RunEnded { reply } = next.map_err(|error| error.cause())?.entry {
                 return Ok(*reply);
@@ -251,57 +253,57 @@ impl RunsHandle {
         reply.ok_or_else(|| Cause::new(ErrorCode::Interrupted, "the process ended before the run did"))
     }
 
-    /// Cancels a run, or answers a step that waits for a person.
+    /// Cancels a run, or approves or rejects a step that awaits approval.
     pub async fn signal(&self, permit: Permitted<SignalRun>) -> Reply {
         let id = permit.grant().request_id().clone();
-        reply_to(&id, self.signalled(permit).await)
+        into_reply(&id, self.try_signal(permit).await)
     }
 
-    async fn signalled(&self, permit: Permitted<SignalRun>) -> Result<Reply, Cause> {
+    async fn try_signal(&self, permit: Permitted<SignalRun>) -> Result<Reply, Cause> {
         let run = permit.request().run.clone();
-        let until = permit.grant().deadline();
+        let deadline = permit.grant().deadline();
         if let Some(hosted) = self.inner.hosted.find(&run) {
-            let (port, answer) = oneshot::channel();
+            let (port, result) = oneshot::channel();
             if hosted.actor.send_message(RunMsg::Signal(permit, port)).is_ok() {
-                let left = until.remaining(self.env().clock.now());
-                match tokio::time::timeout(left, answer).await {
-                    Ok(Ok(answer)) => return answer.map(|state| state_reply(&run, state)),
-                    // It ended before it read the signal; the store says how.
+                let timeout = deadline.remaining(self.env().clock.now());
+                match tokio::time::timeout(timeout, result).await {
+                    Ok(Ok(result)) => return result.map(|state| status_to_reply(&run, state)),
+                    // The run ended before it read the signal; the store has its status.
                     Ok(Err(_closed)) => {}
-                    Err(_elapsed) => return Err(late()),
+                    Err(_elapsed) => return Err(deadline_error()),
                 }
             }
         }
-        let head = self.head(&run).await?;
-        let message = if head.status.is_terminal() {
-            format!("the run has ended as {}", head.status.as_str())
+        let record = self.record(&run).await?;
+        let message = if record.status.is_terminal() {
+            format!("the run has ended as {}", record.status.as_str())
         } else {
             format!("the run is not under way here; `greenroom runs resume {run}` takes it up")
         };
         Err(Cause::new(ErrorCode::RunNotActive, message))
     }
 
-    /// What the supervisor tells of itself; `None` if there is none now.
-    pub async fn observe(&self) -> Option<RunSupervisorInfo> {
+    /// Introspection of the supervisor; `None` if it does not run.
+    pub async fn info(&self) -> Option<RunSupervisorInfo> {
         let supervisor = self.supervisor()?;
-        ractor::call_t!(supervisor, RunSupervisorMsg::GetInfo, OBSERVE_MS_MAX).ok()
+        ractor::call_t!(supervisor, RunSupervisorMsg::GetInfo, INFO_WAIT_MS_MAX).ok()
     }
 
-    /// What a run's actor tells of itself; `None` if it is not hosted here.
+    /// Introspection of a run's actor; `None` if this pod does not host it.
     pub async fn run_info(&self, run: &RunId) -> Option<RunInfo> {
         let hosted = self.inner.hosted.find(run)?;
-        ractor::call_t!(hosted.actor, RunMsg::GetInfo, OBSERVE_MS_MAX).ok()
+        ractor::call_t!(hosted.actor, RunMsg::GetInfo, INFO_WAIT_MS_MAX).ok()
     }
 
     pub(super) fn supervisor(&self) -> Option<ActorRef<RunSupervisorMsg>> {
-        self.inner.actor.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.inner.supervisor.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// A supervisor sits. The runs of the one before are dead with it, and recovery claims them when
-    /// their leases have lapsed.
+    /// Registers a started supervisor. The actors of its predecessor stopped with it; recovery claims their runs when
+    /// the leases have expired.
     pub(super) fn set_supervisor(&self, supervisor: ActorRef<RunSupervisorMsg>) {
         self.inner.hosted.clear();
-        *self.inner.actor.lock().unwrap_or_else(PoisonError::into_inner) = Some(supervisor);
+        *self.inner.supervisor.lock().unwrap_or_else(PoisonError::into_inner) = Some(supervisor);
     }
 
     pub(super) fn hosted_runs(&self) -> &HostedRuns {
@@ -309,21 +311,21 @@ impl RunsHandle {
     }
 
     pub(super) fn stored_definitions(&self) -> &StoredDefinitions {
-        &self.inner.kept
+        &self.inner.stored_definitions
     }
 
-    /// Ends a run that may not go on, for a reason that lies outside of it.
+    /// Ends a run for a cause from outside.
     pub fn terminate(&self, run: &RunId, cause: Cause) {
         self.inner.hosted.terminate(run, cause);
     }
 }
 
-fn late() -> Cause {
+fn deadline_error() -> Cause {
     Cause::new(ErrorCode::TimedOut, "the deadline passed before the run ended")
 }
 
-/// The reply to whoever does not wait for the end.
-fn state_reply(run: &RunId, state: RunStatus) -> Reply {
+/// The reply to a caller that does not wait for the end.
+fn status_to_reply(run: &RunId, state: RunStatus) -> Reply {
     let outputs = [("run_id", run.as_str()), ("status", state.as_str())];
     Reply {
         id: run.to_string(),
@@ -334,9 +336,9 @@ fn state_reply(run: &RunId, state: RunStatus) -> Reply {
     }
 }
 
-/// A request's id as the id of its reply.
-pub(crate) fn reply_to(id: &RequestId, answer: Result<Reply, Cause>) -> Reply {
-    answer.unwrap_or_else(|cause| failed(id, cause))
+/// Converts a result into a reply with the id of its request.
+pub(crate) fn into_reply(id: &RequestId, result: Result<Reply, Cause>) -> Reply {
+    result.unwrap_or_else(|cause| failed_reply(id, cause))
 }
 
 #[async_trait]
@@ -344,10 +346,10 @@ impl RunHost for RunsHandle {
     async fn start(
         &self,
         permit: Permitted<StartRun>,
-        opened: &mut PendingAuditEntry,
+        audit_entry: &mut PendingAuditEntry,
         held: Option<RunTicket>,
     ) -> Reply {
-        Self::start(self, permit, opened, held).await
+        Self::start(self, permit, audit_entry, held).await
     }
 
     async fn resume(&self, permit: Permitted<ResumeRun>) -> Reply {

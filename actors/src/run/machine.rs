@@ -1,21 +1,20 @@
-//! The run machine: what a run does next, decided without touching anything.
+//! The run machine: decides the next entries and effects of a run without side effects.
 //!
 //! ```text
 //!            Event ─▶ decide(&state, plan, event, now) ─▶ Decision { entries, effects }
 //!                                                             │ journal.append(entries)
 //!            State ◀─ apply(at, entry), the only writer ◀─────┤ Receipt
 //!                                                             ▼ Decision::release(&receipt)
-//!            Event ◀─ linked tasks, timers, people ◀──────  Effects
+//!            Event ◀─ linked tasks, timers, users ◀───────  Effects
 //! ```
 //!
-//! The state of a run is the fold of its journal, so a process that died is made good by reading:
-//! [`Event::Resumed`] asks again for what was in flight, under the same keys. Values are not
-//! computed here: conditions, items and questions are weighed by an effect, and so are the final
-//! outputs, since they may lie in the artifact store and cost time. One verb a file.
+//! The state of a run is the fold of its journal, so recovery replays the journal: [`Event::Resumed`] repeats the
+//! effects that were in flight, under the same keys. Values are not computed here: an effect evaluates conditions,
+//! items and approval prompts, and collects the outputs, because values may be in the artifact store and take time to
+//! load. One verb per file.
 //!
-//! What a skipped step means: a step that *refers* to it is skipped too, since it would have nothing
-//! to work with; one that only waits for it (`depends_on`) goes on. The run's outputs leave out what a
-//! skipped step would have given.
+//! A step that *refers* to a skipped step is skipped too, because it has no input; a step that only depends on it
+//! (`depends_on`) starts. The run's outputs leave out the results of skipped steps.
 
 mod apply;
 mod approval;
@@ -33,19 +32,19 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use approval::answerable;
-pub(crate) use completion::refused;
+pub use approval::require_awaiting_approval;
+pub(crate) use completion::terminated_reply;
 pub use decide::{Decision, decide};
 pub use effect::{CallTarget, Effect, TimerId};
 pub use event::{CallResult, Event, StepEvaluation};
 pub(crate) use resume::deadline_after_pause;
 pub use state::{Items, Phase, State, StepState, StepStatus};
 
-/// Calls of one run at one time; more steps than this wait for a place.
+/// Concurrent calls of one run; further steps wait.
 pub const RUN_CALLS_MAX: u32 = 1_000;
-/// Attempts to undo one step.
+/// Attempts to compensate one step.
 pub const COMPENSATION_ATTEMPTS_MAX: u32 = 3;
-/// How long the undoing of a run may take altogether, counted from its beginning or resumption.
+/// Timeout of the whole compensation of a run, counted from its start or resumption.
 pub const COMPENSATION_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(120);
-/// Retries that all steps of one run have together, so that nested retries cannot multiply.
+/// Retries that all steps of one run share, so that nested retries cannot multiply.
 pub const RUN_RETRIES_MAX: u32 = 64;

@@ -1,5 +1,5 @@
-//! What a run is pinned to: the versions of its workflow and of its agents, whatever the files say
-//! later. A run that begins makes sure that these versions can be found for as long as it lives.
+//! The versions of workflow and agents that a run is pinned to, independent of later changes of the files. The start
+//! of a run ensures that these versions are stored for as long as the run needs them.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,64 +12,64 @@ use greenroom_registry::definition_store::DefinitionStore;
 
 use crate::definition_resolver::DefinitionResolver;
 
-/// A run's definitions, in the versions that it is pinned to.
-pub(super) struct Pinned {
+/// The definitions of a run, in the versions that it is pinned to.
+pub(super) struct PinnedDefinitions {
     pub(super) plan: Arc<Plan>,
     agents: BTreeMap<AgentId, Arc<Agent>>,
 }
 
-impl Pinned {
+impl PinnedDefinitions {
     /// The newest agents for this version of a workflow.
     ///
     /// # Errors
     /// `unknown_agent` if the catalogue lacks one.
-    pub(super) fn newest(workflow: &Workflow, resolver: &dyn DefinitionResolver) -> Result<Self, Cause> {
+    pub(super) fn from_newest(workflow: &Workflow, resolver: &dyn DefinitionResolver) -> Result<Self, Cause> {
         let catalogue = resolver.catalogue();
         let mut agents = BTreeMap::new();
-        for written in workflow.plan().agents() {
-            let agent = catalogue.require_agent(written)?;
+        for agent_id in workflow.plan().agents() {
+            let agent = catalogue.require_agent(agent_id)?;
             agents.insert(agent.id().clone(), agent.clone());
         }
         Ok(Self { plan: workflow.plan().clone(), agents })
     }
 
-    /// The versions that a run began with.
+    /// The versions with which a run started.
     ///
     /// # Errors
-    /// `unknown_workflow` or `unknown_agent` if a version is gone; what the store says.
-    pub(super) async fn recorded(begun: &RunStarted, resolver: &dyn DefinitionResolver) -> Result<Self, Cause> {
-        let workflow = resolver.workflow(&begun.workflow, Some(&begun.version)).await?;
+    /// `unknown_workflow` or `unknown_agent` if a version is missing; an error of the store.
+    pub(super) async fn from_recorded(started: &RunStarted, resolver: &dyn DefinitionResolver) -> Result<Self, Cause> {
+        let workflow = resolver.workflow(&started.workflow, Some(&started.version)).await?;
         let mut agents = BTreeMap::new();
-        for (id, version) in &begun.agents {
+        for (id, version) in &started.agents {
             agents.insert(id.clone(), resolver.agent(id, Some(version)).await?);
         }
         Ok(Self { plan: workflow.plan().clone(), agents })
     }
 
-    /// The versions, as a journal keeps them.
+    /// The versions, as the journal records them.
     pub(super) fn versions(&self) -> BTreeMap<AgentId, ContentHash> {
         self.agents.iter().map(|(id, agent)| (id.clone(), agent.hash())).collect()
     }
 
-    /// One of its steps.
+    /// A step of the plan.
     ///
     /// # Errors
-    /// `internal`: the machine asks for no other steps than those of its plan.
+    /// `internal`, if the plan has no such step; the machine names only steps of its plan.
     pub(super) fn step(&self, id: &StepId) -> Result<&PlanStep, Cause> {
         self.plan.step(id).ok_or_else(|| Cause::new(ErrorCode::Internal, format!("the plan has no step `{id}`")))
     }
 
-    /// One of its agents, by its whole id.
+    /// An agent, by its full id.
     ///
     /// # Errors
-    /// `unknown_agent`, which a run that began cannot meet.
+    /// `unknown_agent`, which cannot happen after the start of a run.
     pub(super) fn agent(&self, id: &AgentId) -> Result<&Arc<Agent>, Cause> {
         self.agents
             .get(id)
             .ok_or_else(|| Cause::new(ErrorCode::UnknownAgent, format!("the run is pinned to no agent `{id}`")))
     }
 
-    /// True if the newest definitions are others.
+    /// True if the newest definitions differ.
     pub(super) fn is_outdated(&self, resolver: &dyn DefinitionResolver) -> bool {
         let catalogue = resolver.catalogue();
         let workflow = catalogue.workflow(&self.plan.workflow).map(|workflow| workflow.hash());
@@ -80,39 +80,39 @@ impl Pinned {
             })
     }
 
-    /// Every version, with its body.
-    fn bodies<'p>(&'p self, workflow: &'p Workflow) -> impl Iterator<Item = (ContentHash, &'p str)> {
+    /// Every version, with the text of its definition.
+    fn definitions<'p>(&'p self, workflow: &'p Workflow) -> impl Iterator<Item = (ContentHash, &'p str)> {
         let agents = self.agents.values().map(|agent| (agent.hash(), agent.body().as_ref()));
         std::iter::once((workflow.hash(), workflow.body().as_ref())).chain(agents)
     }
 }
 
-/// The bodies that this process has put into the store already.
+/// The definitions that this process has stored already.
 #[derive(Default)]
 pub(super) struct StoredDefinitions(Mutex<HashSet<ContentHash>>);
 
 impl StoredDefinitions {
-    /// Makes sure that these versions outlive their files.
+    /// Stores these versions, so that they remain after their files change.
     ///
     /// # Errors
     /// What the store says.
     pub(super) async fn ensure_stored(
         &self,
-        pinned: &Pinned,
+        pinned: &PinnedDefinitions,
         workflow: &Workflow,
-        bodies: &dyn DefinitionStore,
+        store: &dyn DefinitionStore,
     ) -> Result<(), Cause> {
-        for (hash, body) in pinned.bodies(workflow) {
-            if self.knows(&hash) {
+        for (hash, body) in pinned.definitions(workflow) {
+            if self.contains(&hash) {
                 continue;
             }
-            bodies.put(&hash, body).await.map_err(|error| error.cause())?;
+            store.put(&hash, body).await.map_err(|error| error.cause())?;
             self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(hash);
         }
         Ok(())
     }
 
-    fn knows(&self, hash: &ContentHash) -> bool {
+    fn contains(&self, hash: &ContentHash) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(hash)
     }
 }

@@ -1,5 +1,5 @@
-//! What a crash left: runs that have not ended and that nobody holds. Each one is taken up by a request
-//! like any other, in the name of its recorded owner, who is read anew and judged anew.
+//! Recovery of runs that have not ended and have no owner, as after a crash. Each is resumed by a request through the
+//! pipeline in the name of its recorded user, who is authenticated and authorized again.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,80 +14,79 @@ use greenroom_rego::{Authenticator, Grant, Permitted, RecoveryRequest};
 
 use super::actor::FirstAction;
 use super::effects::{EffectContext, ItemLists};
-use super::handle::{RunActivation, RunsHandle, reply_to};
-use super::machine::{Event, Phase, State, deadline_after_pause, refused};
-use super::pinned::Pinned;
-use super::{RECOVERY_PARALLEL, RunEnv};
+use super::handle::{RunActivation, RunsHandle, into_reply};
+use super::machine::{Event, Phase, State, deadline_after_pause, terminated_reply};
+use super::pinned::PinnedDefinitions;
+use super::{RECOVERY_CONCURRENCY, RunEnv};
 
-/// Entries of a journal that are read at one time.
-const READ_ENTRIES: u32 = 1_000;
-/// Runs that one round of recovery takes up; the next round takes the rest.
+/// Entries of a journal that one read returns.
+const REPLAY_ENTRIES_MAX: u32 = 1_000;
+/// Runs of one recovery; the next recovery resumes the rest.
 const RECOVERY_BATCH_MAX: u32 = 10_000;
-/// How long taking up one run may take.
-const RESUME_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(60);
+/// Timeout of the resumption of one run.
+const RESUME_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
 
-/// What one round of recovery did.
+/// Result of one recovery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RecoveryReport {
-    /// Runs that go on.
+    /// Runs that were resumed.
     pub resumed: usize,
-    /// Runs that ended, since their owner may not go on with them, or is gone.
+    /// Runs that were ended, because their user is unknown or is no longer permitted to resume them.
     pub terminated: usize,
-    /// Runs that could not be taken up now; the next round tries again.
+    /// Runs that could not be resumed now; the next recovery retries them.
     pub deferred: usize,
 }
 
-/// What came of one run.
+/// Outcome of the recovery of one run.
 enum RecoveryOutcome {
     Resumed,
     Terminated,
     Deferred,
 }
 
-/// The runs in the order of their starting one another: those that none of the others started, then
-/// those that these started, and so on.
-fn parents_first(mut left: Vec<RunRecord>) -> Vec<Vec<RunRecord>> {
+/// Groups the runs by generation: those whose parent is not in the list, then their children, and so on.
+fn parents_first(mut remaining: Vec<RunRecord>) -> Vec<Vec<RunRecord>> {
     let mut generations = Vec::new();
-    while !left.is_empty() {
-        let there: HashSet<RunId> = left.iter().map(|head| head.run.clone()).collect();
-        let is_inner = |head: &RunRecord| head.parent.as_ref().is_some_and(|parent| there.contains(parent));
-        let (inner, outer): (Vec<_>, Vec<_>) = left.into_iter().partition(is_inner);
-        // No run starts the one that started it; were it recorded so, none would be lost by it.
+    while !remaining.is_empty() {
+        let ids: HashSet<RunId> = remaining.iter().map(|record| record.run.clone()).collect();
+        let has_parent_here = |record: &RunRecord| record.parent.as_ref().is_some_and(|parent| ids.contains(parent));
+        let (inner, outer): (Vec<_>, Vec<_>) = remaining.into_iter().partition(has_parent_here);
+        // A run cannot start its own parent; if the records had such a cycle, no run of it would be dropped.
         let (next, rest) = if outer.is_empty() { (inner, Vec::new()) } else { (outer, inner) };
         generations.push(next);
-        left = rest;
+        remaining = rest;
     }
     generations
 }
 
 impl RunsHandle {
-    /// Takes up every run that has not ended and that nobody holds: the oldest first,
-    /// [`RECOVERY_PARALLEL`] at one time, and each one after the run that started it, from whose retries
-    /// it takes as well.
+    /// Resumes every run that has not ended and has no owner: the oldest first, [`RECOVERY_CONCURRENCY`]
+    /// concurrently, and each after its parent, because it also takes retries from the parent's budget.
     ///
     /// # Errors
-    /// What the store says if it cannot even list them.
+    /// An error of the store, if it cannot list the runs.
     pub async fn recover(&self, authenticator: &Authenticator, ids: &dyn IdGenerator) -> Result<RecoveryReport, Cause> {
         let RunEnv { stores, clock, .. } = &**self.env();
-        let found = stores.runs.list_unclaimed(clock.now(), RECOVERY_BATCH_MAX).await.map_err(|error| error.cause())?;
-        let mut sum = RecoveryReport::default();
-        for generation in parents_first(found) {
-            let each = futures::stream::iter(generation).map(|head| self.recover_run(head, authenticator, ids));
-            let mut came = std::pin::pin!(each.buffer_unordered(RECOVERY_PARALLEL));
-            while let Some(came) = came.next().await {
-                match came {
-                    RecoveryOutcome::Resumed => sum.resumed += 1,
-                    RecoveryOutcome::Terminated => sum.terminated += 1,
-                    RecoveryOutcome::Deferred => sum.deferred += 1,
+        let records =
+            stores.runs.list_unclaimed(clock.now(), RECOVERY_BATCH_MAX).await.map_err(|error| error.cause())?;
+        let mut report = RecoveryReport::default();
+        for generation in parents_first(records) {
+            let each = futures::stream::iter(generation).map(|record| self.recover_run(record, authenticator, ids));
+            let mut outcome = std::pin::pin!(each.buffer_unordered(RECOVERY_CONCURRENCY));
+            while let Some(outcome) = outcome.next().await {
+                match outcome {
+                    RecoveryOutcome::Resumed => report.resumed += 1,
+                    RecoveryOutcome::Terminated => report.terminated += 1,
+                    RecoveryOutcome::Deferred => report.deferred += 1,
                 }
             }
         }
-        Ok(sum)
+        Ok(report)
     }
 
     async fn recover_run(
         &self,
-        head: RunRecord,
+        record: RunRecord,
         authenticator: &Authenticator,
         ids: &dyn IdGenerator,
     ) -> RecoveryOutcome {
@@ -96,45 +95,45 @@ impl RunsHandle {
         let recovery = RecoveryRequest {
             id: RequestId::from_u128(ids.next_id()),
             trace: TraceId::from_u128(ids.next_id()),
-            owner: head.owner.clone(),
-            run: head.run.clone(),
-            deadline: Deadline::after(now, RESUME_TIME_MAX),
+            owner: record.owner.clone(),
+            run: record.run.clone(),
+            deadline: Deadline::after(now, RESUME_TIMEOUT),
             now,
         };
         let cause = match authenticator.recover(recovery).await {
-            Ok(asked) => {
-                let reply = pipeline.enter(asked).await;
+            Ok(request) => {
+                let reply = pipeline.handle(request).await;
                 match (reply.status, reply.error) {
                     (Status::Success, _) => return RecoveryOutcome::Resumed,
                     (Status::Denied, Some(cause)) => cause,
                     (_, cause) => {
-                        tracing::warn!(run.id = %head.run, cause = ?cause.map(|cause| cause.code), "run was not resumed");
+                        tracing::warn!(run.id = %record.run, cause = ?cause.map(|cause| cause.code), "run was not resumed");
                         return RecoveryOutcome::Deferred;
                     }
                 }
             }
             Err(cause) => cause,
         };
-        // A policy that could not be asked is no reason to end what may be allowed a moment later.
+        // If the policy cannot be evaluated now, the run may still be permitted later.
         if cause.code.is_retryable() {
             return RecoveryOutcome::Deferred;
         }
-        match self.terminate_unauthorized(&head.run, cause).await {
+        match self.terminate_unauthorized(&record.run, cause).await {
             Ok(()) => RecoveryOutcome::Terminated,
             Err(error) => {
-                tracing::warn!(run.id = %head.run, cause = %error, "run could not be ended");
+                tracing::warn!(run.id = %record.run, cause = %error, "run could not be ended");
                 RecoveryOutcome::Deferred
             }
         }
     }
 
-    /// Goes on with a run that was interrupted, and answers as soon as it does.
+    /// Resumes an interrupted run and replies as soon as it is active.
     pub async fn resume(&self, permit: Permitted<ResumeRun>) -> Reply {
         let id = permit.grant().request_id().clone();
-        reply_to(&id, self.resumed(permit).await)
+        into_reply(&id, self.try_resume(permit).await)
     }
 
-    async fn resumed(&self, permit: Permitted<ResumeRun>) -> Result<Reply, Cause> {
+    async fn try_resume(&self, permit: Permitted<ResumeRun>) -> Result<Reply, Cause> {
         let (grant, ResumeRun { run }) = permit.redeem();
         if self.is_hosted(&run) {
             return self.status_reply(&run).await;
@@ -143,7 +142,7 @@ impl RunsHandle {
         match self.resume_from_journal(&run, fence, &grant).await {
             Ok(()) => self.status_reply(&run).await,
             Err(cause) => {
-                // Somebody else may have more luck.
+                // Another pod may be able to resume it.
                 self.env().stores.runs.release(&run, fence).await;
                 Err(cause)
             }
@@ -157,27 +156,27 @@ impl RunsHandle {
         if let Some(fence) = claimed {
             return Ok(fence);
         }
-        let head = stores.runs.get(run).await.map_err(|error| error.cause())?;
-        Err(match head {
+        let record = stores.runs.get(run).await.map_err(|error| error.cause())?;
+        Err(match record {
             None => Cause::new(ErrorCode::UnknownRun, format!("there is no run `{run}`")),
-            Some(head) if head.status.is_terminal() => {
-                Cause::new(ErrorCode::RunNotActive, format!("the run has ended as {}", head.status.as_str()))
+            Some(record) if record.status.is_terminal() => {
+                Cause::new(ErrorCode::RunNotActive, format!("the run has ended as {}", record.status.as_str()))
             }
-            Some(head) => Cause::new(ErrorCode::RunNotActive, format!("the run is under way on {}", head.pod)),
+            Some(record) => Cause::new(ErrorCode::RunNotActive, format!("the run is under way on {}", record.pod)),
         })
     }
 
     async fn resume_from_journal(&self, run: &RunId, fence: Fence, grant: &Grant) -> Result<(), Cause> {
         let env = self.env();
         let (seq, state) = self.replay(run).await?;
-        let Some(begun) = state.started().cloned() else {
+        let Some(started) = state.started().cloned() else {
             let cause = Cause::new(ErrorCode::Interrupted, "the process ended before the run had begun");
             return self.append_run_ended(run, fence, seq, &state, cause).await;
         };
-        let pinned = Pinned::recorded(&begun, &*env.resolver).await?;
+        let definitions = PinnedDefinitions::from_recorded(&started, &*env.resolver).await?;
         let now = env.clock.now();
         let deadline = deadline_after_pause(&state, now);
-        let definitions_changed = pinned.is_outdated(&*env.resolver);
+        let definitions_changed = definitions.is_outdated(&*env.resolver);
         let first = FirstAction::Resume(Box::new(Event::Resumed { definitions_changed, deadline }));
         let until = match state.phase() {
             Phase::Compensating { .. } => deadline.max(Deadline::after(now, super::machine::COMPENSATION_TIME_MAX)),
@@ -185,23 +184,23 @@ impl RunsHandle {
         };
         let ctx = EffectContext {
             env: env.clone(),
-            pinned: Arc::new(pinned),
+            pinned: Arc::new(definitions),
             grant: grant.with_run_deadline(until),
-            begun,
-            lists: ItemLists::default(),
+            started,
+            item_lists: ItemLists::default(),
         };
-        if let (Some(team), Some(company)) = (&ctx.begun.team, self.team_restorer()) {
-            company.restore_team(run, team, &ctx.begun.members).await?;
+        if let (Some(team), Some(team_restorer)) = (&ctx.started.team, self.team_restorer()) {
+            team_restorer.restore_team(run, team, &ctx.started.members).await?;
         }
         self.activate(RunActivation { run: run.clone(), fence, seq, state, first, ctx, held: None }).await
     }
 
-    /// Reads a run from its journal.
+    /// Replays the journal of a run into its state.
     async fn replay(&self, run: &RunId) -> Result<(Seq, State), Cause> {
         let journal = &self.env().stores.journal;
         let (mut seq, mut state) = (Seq(0), State::default());
         loop {
-            let entries = journal.read(run, seq, READ_ENTRIES).await.map_err(|error| error.cause())?;
+            let entries = journal.read(run, seq, REPLAY_ENTRIES_MAX).await.map_err(|error| error.cause())?;
             let Some(last) = entries.last().map(|entry| entry.seq) else { return Ok((seq, state)) };
             for entry in &entries {
                 state.apply(entry.at, &entry.entry);
@@ -210,17 +209,17 @@ impl RunsHandle {
         }
     }
 
-    /// Ends a run that its owner may not go on with.
+    /// Ends a run that its user may not resume.
     async fn terminate_unauthorized(&self, run: &RunId, cause: Cause) -> Result<(), Cause> {
         let fence = self.claim(run).await?;
         let (seq, state) = self.replay(run).await?;
         self.append_run_ended(run, fence, seq, &state, cause).await
     }
 
-    /// Ends a run whose caller is told that it was refused, although it could begin.
+    /// Ends a run whose record was written although its request is rejected.
     pub(super) async fn cancel_start(&self, run: &RunId, fence: Fence, seq: Seq, state: &State, cause: Cause) {
         if let Err(error) = self.append_run_ended(run, fence, seq, state, cause).await {
-            // It is neither done nor ended; whoever takes it up is audited at each step.
+            // The run has neither run nor ended; if a pod resumes it, each of its steps is audited.
             tracing::error!(run.id = %run, error = %error, "a refused run could not be ended, and will be taken up");
             self.env().stores.runs.release(run, fence).await;
         }
@@ -235,7 +234,7 @@ impl RunsHandle {
         cause: Cause,
     ) -> Result<(), Cause> {
         let RunEnv { stores, clock, .. } = &**self.env();
-        let reply = Box::new(refused(run, state, cause));
+        let reply = Box::new(terminated_reply(run, state, cause));
         let ended = [Entry::RunEnded { reply }];
         let receipt = stores.journal.append(run, fence, seq, &ended, clock.now()).await;
         receipt.map(drop).map_err(|error| error.cause())

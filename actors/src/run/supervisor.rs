@@ -1,5 +1,5 @@
-//! The supervisor of all runs of this pod: it seats their actors and forgets those that have left. It
-//! does no I/O and restarts nobody: a run whose actor died is taken up by recovery.
+//! The supervisor of all runs of this pod: it starts their actors and removes those that have stopped. It does no I/O
+//! and restarts no actor: recovery resumes a run whose actor has failed.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -13,14 +13,14 @@ use super::actor::{Progress, RunActor, RunArgs, RunMsg};
 use super::handle::RunsHandle;
 use crate::supervision::{ChildEvent, ExitKind};
 
-/// A run that is hosted here, as the others see it.
+/// A hosted run, as other actors see it.
 #[derive(Clone)]
 pub(super) struct HostedRun {
     pub(super) actor: ActorRef<RunMsg>,
     pub(super) progress: watch::Receiver<Progress>,
 }
 
-/// The runs that are hosted here.
+/// The runs that this pod hosts.
 #[derive(Default)]
 pub(super) struct HostedRuns(Mutex<HashMap<RunId, HostedRun>>);
 
@@ -33,7 +33,7 @@ impl HostedRuns {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(run, hosted);
     }
 
-    /// Forgets a run whose actor has left, unless another one sits there by now.
+    /// Removes a run whose actor has stopped, unless another actor hosts it by now.
     pub(super) fn remove(&self, run: &RunId, actor: ActorId) {
         let mut runs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if runs.get(run).is_some_and(|hosted| hosted.actor.get_id() == actor) {
@@ -41,10 +41,10 @@ impl HostedRuns {
         }
     }
 
-    /// Tells a run that it may not go on. One that is not here has ended, or never began.
+    /// Terminates a run. A run that is not hosted has ended or has not started.
     pub(super) fn terminate(&self, run: &RunId, cause: Cause) {
         if let Some(hosted) = self.find(run) {
-            // A run that leaves at this moment does not go on either.
+            // A run whose actor is stopping at this moment does not continue either.
             let _ = hosted.actor.send_message(RunMsg::Terminate(cause));
         }
     }
@@ -58,20 +58,20 @@ impl HostedRuns {
     }
 }
 
-/// What the supervisor of runs is told.
+/// Messages of the run supervisor.
 pub(super) enum RunSupervisorMsg {
-    /// Seat this run.
+    /// Start the actor of this run.
     Activate(Box<RunArgs>, watch::Receiver<Progress>, oneshot::Sender<Result<(), Cause>>),
-    /// Tell of yourself.
+    /// Return introspection data.
     GetInfo(RpcReplyPort<RunSupervisorInfo>),
 }
 
 impl ractor::Message for RunSupervisorMsg {}
 
-/// What the supervisor of runs tells of itself.
+/// Introspection of the run supervisor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RunSupervisorInfo {
-    /// Runs that are hosted here.
+    /// Runs that this pod hosts.
     pub hosted: usize,
 }
 
@@ -81,17 +81,17 @@ pub struct RunSupervisor {
 }
 
 impl RunSupervisor {
-    /// Spawns the supervisor under `parent`.
+    /// Starts the supervisor, linked to `parent`.
     ///
     /// # Errors
-    /// What ractor says, if the parent is stopping.
+    /// The error of ractor, if the parent is stopping.
     pub async fn start_linked(runs: RunsHandle, parent: ActorCell) -> Result<ActorCell, SpawnErr> {
         let (actor, _) = Actor::spawn_linked(None, RunSupervisorActor(Self { runs }), (), parent).await?;
         Ok(actor.get_cell())
     }
 }
 
-/// The actor behind [`RunsActor`]; its messages stay in this module.
+/// The actor behind [`RunSupervisor`]; its messages are private to this module.
 struct RunSupervisorActor(RunSupervisor);
 
 impl Actor for RunSupervisorActor {
@@ -111,8 +111,8 @@ impl Actor for RunSupervisorActor {
         state: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            RunSupervisorMsg::Activate(seed, progress, port) => self.host(&myself, state, *seed, progress, port).await,
-            // Who has gone away does not need to know.
+            RunSupervisorMsg::Activate(args, progress, port) => self.host(&myself, state, *args, progress, port).await,
+            // The caller may have dropped its request.
             RunSupervisorMsg::GetInfo(port) => drop(port.send(RunSupervisorInfo { hosted: self.0.runs.hosted() })),
         }
         Ok(())
@@ -124,12 +124,12 @@ impl Actor for RunSupervisorActor {
         event: SupervisionEvent,
         state: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
-        if let ChildEvent::Ended { child: who, exit: how, reason: why } = ChildEvent::from_event(event)
-            && let Some(run) = state.remove(&who)
+        if let ChildEvent::Ended { child, exit, reason } = ChildEvent::from_event(event)
+            && let Some(run) = state.remove(&child)
         {
-            self.0.runs.hosted_runs().remove(&run, who);
-            if how != ExitKind::Stopped {
-                tracing::error!(run.id = %run, child.how = ?how, child.why = %why, "run's actor died; recovery takes it up");
+            self.0.runs.hosted_runs().remove(&run, child);
+            if exit != ExitKind::Stopped {
+                tracing::error!(run.id = %run, child.exit = ?exit, child.reason = %reason, "run's actor died; recovery takes it up");
             }
         }
         Ok(())
@@ -141,14 +141,14 @@ impl RunSupervisorActor {
         &self,
         myself: &ActorRef<RunSupervisorMsg>,
         state: &mut HashMap<ActorId, RunId>,
-        seed: RunArgs,
+        args: RunArgs,
         progress: watch::Receiver<Progress>,
         port: oneshot::Sender<Result<(), Cause>>,
     ) {
-        let run = seed.run.clone();
-        let (actor, start) = RunActor::new(seed);
-        let spawned = Actor::spawn_linked(None, actor, start, myself.get_cell()).await;
-        let answer = match spawned {
+        let run = args.run.clone();
+        let (actor, start) = RunActor::new(args);
+        let result = Actor::spawn_linked(None, actor, start, myself.get_cell()).await;
+        let result = match result {
             Ok((actor, _)) => {
                 state.insert(actor.get_id(), run.clone());
                 self.0.runs.hosted_runs().insert(run, HostedRun { actor, progress });
@@ -156,7 +156,7 @@ impl RunSupervisorActor {
             }
             Err(error) => Err(Cause::new(ErrorCode::ShuttingDown, format!("the run could not be seated: {error}"))),
         };
-        // Whoever has gone away left a run that goes on.
-        let _ = port.send(answer);
+        // If the caller has dropped its request, the run continues.
+        let _ = port.send(result);
     }
 }

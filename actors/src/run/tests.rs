@@ -1,4 +1,4 @@
-//! Runs as actors, over stores in memory, behind a door that answers from a script.
+//! Runs as actors, over in-memory stores and a scripted pipeline.
 
 mod basics;
 mod crash;

@@ -1,5 +1,5 @@
-//! The values that a run has, and where they lie: a small result in the journal, a large one in the
-//! artifact store, fetched only when something refers to it.
+//! The values of a run: a small result is in the journal, a large one in the artifact store, and is loaded only when
+//! an effect refers to it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,22 +16,22 @@ use greenroom_registry::artifacts::{ARTIFACT_BYTES_MAX, ArtifactStore};
 
 use super::machine::State;
 
-/// What a claim check of values is.
+/// Media type of stored values.
 const JSON: &str = "application/json";
 
-/// What a step gave, one or many times.
+/// The result of a step, or of each of its items.
 enum StepResult {
-    Once(Arc<ResultRef>),
-    Each(Vec<Option<Arc<ResultRef>>>),
+    Single(Arc<ResultRef>),
+    Items(Vec<Option<Arc<ResultRef>>>),
 }
 
-/// What an effect may refer to, taken from the state in one moment and fetched later.
+/// The values that an effect may refer to, captured from the state and loaded later.
 pub(super) struct EffectInputs {
-    begun: Arc<RunStarted>,
-    given: BTreeMap<StepId, StepResult>,
+    started: Arc<RunStarted>,
+    results: BTreeMap<StepId, StepResult>,
 }
 
-/// The same, fetched.
+/// The same values, loaded.
 pub(super) struct LoadedValues {
     pub(super) inputs: Values,
     pub(super) context: Values,
@@ -45,54 +45,54 @@ impl LoadedValues {
 }
 
 impl EffectInputs {
-    /// What these steps gave.
-    pub(super) fn of<'s>(state: &State, steps: impl IntoIterator<Item = &'s StepId>) -> Option<Self> {
-        let begun = state.started()?.clone();
-        let given = |step: &StepId| {
-            let track = state.track(step)?;
-            let given = match &track.items {
-                Some(items) => StepResult::Each(items.iter().map(|(_, item)| item.result().cloned()).collect()),
-                None => StepResult::Once(track.status.result()?.clone()),
+    /// The results of these steps.
+    pub(super) fn for_steps<'s>(state: &State, steps: impl IntoIterator<Item = &'s StepId>) -> Option<Self> {
+        let started = state.started()?.clone();
+        let result = |step: &StepId| {
+            let step_state = state.step_state(step)?;
+            let result = match &step_state.items {
+                Some(items) => StepResult::Items(items.iter().map(|(_, item)| item.result().cloned()).collect()),
+                None => StepResult::Single(step_state.status.result()?.clone()),
             };
-            Some((step.clone(), given))
+            Some((step.clone(), result))
         };
-        Some(Self { given: steps.into_iter().filter_map(given).collect(), begun })
+        Some(Self { results: steps.into_iter().filter_map(result).collect(), started })
     }
 
-    /// What a step may refer to: all that it depends on, and itself where it is undone.
-    pub(super) fn of_step(state: &State, step: &PlanStep) -> Option<Self> {
-        Self::of(state, step.depends_on.iter().chain([&step.id]))
+    /// The results that a step may refer to: those of its dependencies, and its own for its compensation.
+    pub(super) fn for_step(state: &State, step: &PlanStep) -> Option<Self> {
+        Self::for_steps(state, step.depends_on.iter().chain([&step.id]))
     }
 
-    /// What the run's outputs refer to.
-    pub(super) fn of_outputs(state: &State, plan: &Plan) -> Option<Self> {
+    /// The results that the run's outputs refer to.
+    pub(super) fn for_outputs(state: &State, plan: &Plan) -> Option<Self> {
         let exprs = plan.outputs.values().chain(plan.final_output.as_ref());
-        let referred: BTreeSet<&StepId> = exprs.flat_map(Expr::references).filter_map(of_root).collect();
+        let referenced: BTreeSet<&StepId> = exprs.flat_map(Expr::references).filter_map(step_of).collect();
         let named = plan.steps.iter().filter(|step| plan.outputs.is_empty() && !step.outputs.is_empty());
-        Self::of(state, named.map(|step| &step.id).chain(referred))
+        Self::for_steps(state, named.map(|step| &step.id).chain(referenced))
     }
 
-    /// Of the step itself only this item, for the one who undoes it.
-    pub(super) fn only_item(&mut self, key: &StepKey) {
+    /// Retains only this item of the step itself, for its compensation.
+    pub(super) fn retain_item(&mut self, key: &StepKey) {
         let Some(index) = key.index else { return };
-        if let Some(StepResult::Each(items)) = self.given.get(&key.step) {
+        if let Some(StepResult::Items(items)) = self.results.get(&key.step) {
             let item = items.get(index as usize).cloned().flatten();
             match item {
-                Some(item) => drop(self.given.insert(key.step.clone(), StepResult::Once(item))),
-                None => drop(self.given.remove(&key.step)),
+                Some(item) => drop(self.results.insert(key.step.clone(), StepResult::Single(item))),
+                None => drop(self.results.remove(&key.step)),
             }
         }
     }
 
-    /// Everything, if nothing of it has to be fetched.
+    /// The loaded values, if all of them are inline.
     pub(super) fn into_loaded(self) -> Option<LoadedValues> {
         let mut steps = BTreeMap::new();
-        for (step, given) in &self.given {
-            let values = match given {
-                StepResult::Once(result) => inline(result)?.clone(),
-                StepResult::Each(results) => {
+        for (step, result) in &self.results {
+            let values = match result {
+                StepResult::Single(result) => inline_values(result)?.clone(),
+                StepResult::Items(results) => {
                     let item = |result: &Option<Arc<ResultRef>>| match result {
-                        Some(result) => inline(result).cloned().map(Some),
+                        Some(result) => inline_values(result).cloned().map(Some),
                         None => Some(None),
                     };
                     item_outputs(&results.iter().map(item).collect::<Option<Vec<_>>>()?)
@@ -101,22 +101,22 @@ impl EffectInputs {
             steps.insert(step.clone(), values);
         }
         Some(LoadedValues {
-            inputs: inline(&self.begun.inputs)?.clone(),
-            context: inline(&self.begun.context)?.clone(),
+            inputs: inline_values(&self.started.inputs)?.clone(),
+            context: inline_values(&self.started.context)?.clone(),
             steps,
         })
     }
 
-    /// Fetches everything.
+    /// Loads all values.
     ///
     /// # Errors
-    /// `unknown_record` if an artifact is gone; what the store says.
+    /// `unknown_record` if an artifact is missing; an error of the store.
     pub(super) async fn load(self, artifacts: &dyn ArtifactStore) -> Result<LoadedValues, Cause> {
         let mut steps = BTreeMap::new();
-        for (step, given) in self.given {
-            let values = match given {
-                StepResult::Once(result) => fetch(&result, artifacts).await?,
-                StepResult::Each(results) => {
+        for (step, result) in self.results {
+            let values = match result {
+                StepResult::Single(result) => fetch(&result, artifacts).await?,
+                StepResult::Items(results) => {
                     let mut items = Vec::with_capacity(results.len());
                     for result in results {
                         items.push(match result {
@@ -129,35 +129,35 @@ impl EffectInputs {
             };
             steps.insert(step, values);
         }
-        let inputs = fetch(&self.begun.inputs, artifacts).await?;
-        let context = fetch(&self.begun.context, artifacts).await?;
+        let inputs = fetch(&self.started.inputs, artifacts).await?;
+        let context = fetch(&self.started.context, artifacts).await?;
         Ok(LoadedValues { inputs, context, steps })
     }
 }
 
-const fn of_root(reference: &greenroom_definitions::expr::Reference) -> Option<&StepId> {
+const fn step_of(reference: &greenroom_definitions::expr::Reference) -> Option<&StepId> {
     match &reference.root {
         ReferenceRoot::Step(step) => Some(step),
         ReferenceRoot::Inputs | ReferenceRoot::Context | ReferenceRoot::Item | ReferenceRoot::Index => None,
     }
 }
 
-const fn inline(result: &ResultRef) -> Option<&Values> {
+const fn inline_values(result: &ResultRef) -> Option<&Values> {
     match result {
         ResultRef::Inline(values) => Some(values),
         ResultRef::Stored(_) => None,
     }
 }
 
-/// True if a journal and a reply can carry the value themselves.
+/// True if a journal entry and a reply can contain the value inline.
 pub(super) fn fits_inline(value: &Json) -> bool {
     size_bytes(value) <= INLINE_VALUE_BYTES_MAX as u64
 }
 
-/// The values themselves.
+/// Loads the values of a result.
 ///
 /// # Errors
-/// As [`Material::load`].
+/// As [`EffectInputs::load`].
 pub(super) async fn fetch(result: &ResultRef, artifacts: &dyn ArtifactStore) -> Result<Values, Cause> {
     match result {
         ResultRef::Inline(values) => Ok(values.clone()),
@@ -171,10 +171,10 @@ pub(super) async fn fetch(result: &ResultRef, artifacts: &dyn ArtifactStore) -> 
     }
 }
 
-/// Puts values where they belong, and says what they hash to.
+/// Stores values inline or as an artifact, and returns their hash.
 ///
 /// # Errors
-/// What the artifact store says.
+/// An error of the artifact store.
 pub(super) async fn store_result(
     values: Values,
     name: &str,
@@ -189,29 +189,29 @@ pub(super) async fn store_result(
     Ok((ResultRef::Stored(artifact), hash))
 }
 
-/// Replaces every value that is too large for a journal and a reply by its claim check.
+/// Replaces every value that is too large for a journal entry or a reply by a reference to an artifact.
 ///
 /// # Errors
-/// What the artifact store says.
+/// An error of the artifact store.
 pub(super) async fn offload_large(values: Values, artifacts: &dyn ArtifactStore) -> Result<Values, Cause> {
-    let mut small = Values::new();
+    let mut inline = Values::new();
     for (name, value) in values {
-        let value = shrink_value(&name, value, artifacts).await?;
-        small.insert(name, value);
+        let value = offload_if_large(&name, value, artifacts).await?;
+        inline.insert(name, value);
     }
-    Ok(small)
+    Ok(inline)
 }
 
-/// The value, or its claim check if it is too large.
-pub(super) async fn shrink_value(name: &str, value: Json, artifacts: &dyn ArtifactStore) -> Result<Json, Cause> {
+/// The value, or a reference to its artifact if it is too large.
+pub(super) async fn offload_if_large(name: &str, value: Json, artifacts: &dyn ArtifactStore) -> Result<Json, Cause> {
     if fits_inline(&value) || ArtifactRef::from_json(&value).is_some() {
         return Ok(value);
     }
-    let (bytes, media_type, ending) = match value {
+    let (bytes, media_type, extension) = match value {
         Json::String(text) => (text.into_bytes(), "text/plain; charset=utf-8", "txt"),
         other => (other.to_string().into_bytes(), JSON, "json"),
     };
     let name: String = name.chars().map(|c| if c.is_alphanumeric() || c == '_' { c } else { '_' }).take(64).collect();
-    let kept = artifacts.put(bytes, media_type, &format!("{name}.{ending}")).await;
-    Ok(kept.map_err(|error| error.cause())?.to_json())
+    let stored = artifacts.put(bytes, media_type, &format!("{name}.{extension}")).await;
+    Ok(stored.map_err(|error| error.cause())?.to_json())
 }

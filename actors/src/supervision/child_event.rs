@@ -1,47 +1,47 @@
-//! ractor's supervision event, read once. Every parent of this crate reads its children's ends here,
-//! because ractor's default handler stops a parent when any child ends, even cleanly.
+//! ractor's supervision event, as this crate reads it. Every supervisor overrides ractor's default handler, which
+//! stops a supervisor when any child ends, even without an error.
 
 use ractor::{ActorId, SupervisionEvent};
 
-/// How a child ended.
+/// The kind of exit of a child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExitKind {
-    /// It stopped by itself or was asked to.
+    /// It stopped by itself or on request.
     Stopped,
-    /// It was killed from outside.
+    /// It was killed.
     Killed,
-    /// It panicked, or its handler answered an error.
+    /// It panicked, or its handler returned an error.
     Crashed,
-    /// It did not take its work, and was killed or left behind for that.
+    /// It stalled, and was killed or abandoned.
     Stalled,
 }
 
-/// What an event says.
+/// An event of a child.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChildEvent {
-    /// A child began.
+    /// A child has started.
     Started(ActorId),
-    /// A child ended.
+    /// A child has ended.
     Ended {
-        /// Which one.
+        /// The child.
         child: ActorId,
         /// How.
         exit: ExitKind,
-        /// In its own words, for the log.
+        /// The reason, for the log.
         reason: String,
     },
-    /// Nothing that concerns a parent.
+    /// An event that does not concern a supervisor.
     Other,
 }
 
-/// ractor's word for a kill, as its runtime writes it into the reason.
+/// The reason that ractor gives for a kill.
 const KILLED: &str = "killed";
-/// ractor's word for a task that its runtime dropped.
+/// The reason that ractor gives for a task that its runtime dropped.
 const CANCELLED: &str = "actor_task_cancelled";
 
 impl ChildEvent {
-    /// Reads an event. The dead child's state, which a killed or stopped one still sends along, is
-    /// dropped here, which aborts the work that was linked to it.
+    /// Converts an event. The state of a stopped or killed child is part of the event and is dropped here, which
+    /// aborts its linked tasks.
     #[must_use]
     pub fn from_event(event: SupervisionEvent) -> Self {
         match event {

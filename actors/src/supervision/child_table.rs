@@ -1,5 +1,5 @@
-//! Who sits where under one parent: slots, actors and how often each has died. Categories and teams
-//! have one; it spawns, counts, and says what changed, and its parent does the rest.
+//! The children of one supervisor: their queues, actors and restart intensities. The table starts children, counts
+//! restarts and returns an action, which the supervisor applies.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -14,30 +14,30 @@ use super::intensity::{RestartDecision, RestartIntensity};
 use super::job_queue::{JobQueue, WakeMessage};
 use super::restart_policy::{ChildKind, OnMaxRestarts, RestartMode, RestartPolicy};
 
-/// How long a frozen actor has to die before it is left behind.
+/// Timeout of a kill; after it the stalled actor is abandoned.
 pub const KILL_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What a parent has to do after something changed on its roster.
+/// The action that a supervisor must apply after a change of its child table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SupervisorAction<K> {
-    /// Nothing: the event was about nobody who sits here.
+    /// No action: the event concerns no child of this table.
     None,
-    /// This one has left for now; a job brings it back.
+    /// The child has stopped; the next job starts it again.
     Stopped(K),
-    /// Fill this seat after a while. `died` is true if that counts as a restart.
+    /// Start the child again after a delay.
     RestartAfter {
-        /// Whose seat.
+        /// The key of the child.
         key: K,
-        /// After how long.
+        /// The delay.
         after: Duration,
-        /// True if a death led here.
+        /// True if the start counts as a restart.
         died: bool,
     },
-    /// This one died too often, and its slot refuses for a while.
+    /// The child exceeded its restart intensity, and its queue rejects jobs until the cooldown ends.
     CircuitOpened(K),
-    /// This one died too often, and the parent must die of it.
+    /// The child exceeded its restart intensity, and its supervisor must fail.
     Escalate(K),
-    /// This one died too often, and the process must end.
+    /// The child exceeded its restart intensity, and the pod must stop.
     StopPod(K),
 }
 
@@ -45,32 +45,32 @@ struct ChildEntry<J, M> {
     queue: Arc<JobQueue<J, M>>,
     actor: Option<ActorRef<M>>,
     intensity: RestartIntensity,
-    /// It was found frozen and is being killed, so its end counts as [`How::Frozen`].
-    freezing: bool,
+    /// It is stalled and being killed, so its exit counts as [`ExitKind::Stalled`].
+    is_stalled: bool,
 }
 
-/// The children of one kind under one parent.
+/// The children of one kind under one supervisor.
 pub struct ChildTable<K, J, M> {
-    rule: RestartPolicy,
+    policy: RestartPolicy,
     entries: HashMap<K, ChildEntry<J, M>>,
     keys: HashMap<ActorId, K>,
 }
 
 impl<K: Eq + Hash + Clone, J, M: WakeMessage> ChildTable<K, J, M> {
-    /// An empty roster for children of this kind.
+    /// Creates an empty table for children of this kind.
     #[must_use]
     pub fn new(kind: ChildKind) -> Self {
-        Self::with_rule(kind.rule())
+        Self::with_policy(kind.restart_policy())
     }
 
-    /// An empty roster with a rule of its own; a test shortens its windows so.
+    /// Creates an empty table with this restart policy; tests shorten its windows.
     #[must_use]
-    pub fn with_rule(rule: RestartPolicy) -> Self {
-        Self { rule, entries: HashMap::new(), keys: HashMap::new() }
+    pub fn with_policy(policy: RestartPolicy) -> Self {
+        Self { policy, entries: HashMap::new(), keys: HashMap::new() }
     }
 
-    /// Seats an actor on a slot, unless somebody sits there already. Where children are not permanent,
-    /// nobody is seated if nothing waits.
+    /// Starts an actor for a queue, unless one is active. A child that is not permanent is started only if a job
+    /// waits.
     pub async fn start<S, F>(&mut self, key: K, queue: Arc<JobQueue<J, M>>, spawn: S) -> SupervisorAction<K>
     where
         S: FnOnce() -> F,
@@ -80,18 +80,18 @@ impl<K: Eq + Hash + Clone, J, M: WakeMessage> ChildTable<K, J, M> {
             queue,
             actor: None,
             intensity: RestartIntensity::default(),
-            freezing: false,
+            is_stalled: false,
         });
         if entry.actor.is_some() {
             return SupervisorAction::None;
         }
-        if !entry.queue.detach() && self.rule.restart != RestartMode::Permanent {
+        if !entry.queue.detach() && self.policy.mode != RestartMode::Permanent {
             return SupervisorAction::None;
         }
         match spawn().await {
             Ok(actor) => {
                 self.keys.insert(actor.get_id(), key);
-                entry.freezing = false;
+                entry.is_stalled = false;
                 entry.queue.attach(actor.clone(), Instant::now());
                 entry.actor = Some(actor);
                 SupervisorAction::None
@@ -103,28 +103,28 @@ impl<K: Eq + Hash + Clone, J, M: WakeMessage> ChildTable<K, J, M> {
         }
     }
 
-    /// A child has ended. What waits in its slot stays there.
-    pub fn on_exit(&mut self, who: ActorId, exit: ExitKind, now: Instant) -> SupervisorAction<K> {
-        let Some(key) = self.keys.remove(&who) else { return SupervisorAction::None };
-        let freezing = self.entries.get(&key).is_some_and(|entry| entry.freezing);
-        self.on_child_exit(key, if freezing { ExitKind::Stalled } else { exit }, now)
+    /// Records the exit of a child. The jobs in its queue remain.
+    pub fn on_exit(&mut self, child: ActorId, exit: ExitKind, now: Instant) -> SupervisorAction<K> {
+        let Some(key) = self.keys.remove(&child) else { return SupervisorAction::None };
+        let was_stalled = self.entries.get(&key).is_some_and(|entry| entry.is_stalled);
+        self.on_child_exit(key, if was_stalled { ExitKind::Stalled } else { exit }, now)
     }
 
     fn on_child_exit(&mut self, key: K, exit: ExitKind, now: Instant) -> SupervisorAction<K> {
         let Some(entry) = self.entries.get_mut(&key) else { return SupervisorAction::None };
         entry.actor = None;
-        entry.freezing = false;
-        match entry.intensity.on_exit(&self.rule, exit, now) {
+        entry.is_stalled = false;
+        match entry.intensity.on_exit(&self.policy, exit, now) {
             RestartDecision::RestartAfter(after) => {
                 entry.queue.expect_restart();
                 SupervisorAction::RestartAfter { key, after, died: true }
             }
-            RestartDecision::Stay if entry.queue.detach() => {
+            RestartDecision::NoRestart if entry.queue.detach() => {
                 SupervisorAction::RestartAfter { key, after: Duration::ZERO, died: false }
             }
-            RestartDecision::Stay => SupervisorAction::Stopped(key),
+            RestartDecision::NoRestart => SupervisorAction::Stopped(key),
             RestartDecision::MaxRestarts(OnMaxRestarts::OpenCircuit { cooldown }) => {
-                // Dropping a job closes its port, and who waits there asks the slot why.
+                // Dropping a job closes its port; the caller then reads the cause from the queue.
                 drop(entry.queue.open_circuit(now + cooldown));
                 SupervisorAction::CircuitOpened(key)
             }
@@ -133,50 +133,50 @@ impl<K: Eq + Hash + Clone, J, M: WakeMessage> ChildTable<K, J, M> {
         }
     }
 
-    /// The children whose oldest job has waited too long; each is named once, to be killed within
-    /// [`KILL_WAIT`], and left behind with [`Roster::abandon`] if that is not enough.
+    /// The children whose oldest job has waited too long. Each is returned once, to be killed within
+    /// [`KILL_TIMEOUT`], or else unlinked with [`ChildTable::unlink`].
     pub fn stalled(&mut self, now: Instant) -> Vec<ActorCell> {
-        let Some(after) = self.rule.stalled_after else { return Vec::new() };
-        let mut found = Vec::new();
-        for entry in self.entries.values_mut().filter(|entry| !entry.freezing) {
+        let Some(after) = self.policy.stalled_after else { return Vec::new() };
+        let mut stalled = Vec::new();
+        for entry in self.entries.values_mut().filter(|entry| !entry.is_stalled) {
             if let Some(actor) = &entry.actor
                 && entry.queue.stalled_for(now).is_some_and(|ignored| ignored >= after)
             {
-                entry.freezing = true;
-                found.push(actor.get_cell());
+                entry.is_stalled = true;
+                stalled.push(actor.get_cell());
             }
         }
-        found
+        stalled
     }
 
-    /// A frozen child could not be killed: it is unlinked from `parent` and forgotten, and its slot
-    /// gets another one. [`Change::Nothing`] if it has died in time after all.
+    /// Unlinks a stalled child that could not be killed from `parent`, and restarts the child. Returns
+    /// [`SupervisorAction::None`] if it has ended meanwhile.
     pub fn unlink(&mut self, child: &ActorCell, parent: ActorCell, now: Instant) -> SupervisorAction<K> {
         let Some(key) = self.keys.remove(&child.get_id()) else { return SupervisorAction::None };
         child.unlink(parent);
         self.on_child_exit(key, ExitKind::Stalled, now)
     }
 
-    /// The slot of a child that this roster has seated before.
+    /// The queue of a child that this table has started before.
     #[must_use]
     pub fn queue(&self, key: &K) -> Option<&Arc<JobQueue<J, M>>> {
         self.entries.get(key).map(|entry| &entry.queue)
     }
 
-    /// Forgets the empty seats whose past does not count any more.
+    /// Evicts idle children whose restart intensity has expired.
     pub fn evict(&mut self, now: Instant) {
-        let rule = &self.rule;
+        let policy = &self.policy;
         self.entries.retain(|_, entry| {
-            entry.actor.is_some() || !entry.queue.is_idle() || !entry.intensity.is_expired(rule, now)
+            entry.actor.is_some() || !entry.queue.is_idle() || !entry.intensity.is_expired(policy, now)
         });
     }
 
-    /// The children that sit, with their names.
+    /// The active children and their keys.
     pub fn active(&self) -> impl Iterator<Item = (&K, &ActorRef<M>)> {
         self.entries.iter().filter_map(|(key, entry)| entry.actor.as_ref().map(|actor| (key, actor)))
     }
 
-    /// Closes every slot, and drops what waited there.
+    /// Closes every queue and drops its jobs.
     pub fn close(&self) {
         for entry in self.entries.values() {
             drop(entry.queue.close());

@@ -1,4 +1,4 @@
-//! How often one child has died of late, and what follows. Pure: time comes in.
+//! The restart intensity of one child. Pure: the time is an argument.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -8,14 +8,14 @@ use tokio::time::Instant;
 use super::child_event::ExitKind;
 use super::restart_policy::{OnMaxRestarts, RestartMode, RestartPolicy};
 
-/// What a parent does about an end.
+/// The decision about a child that has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RestartDecision {
-    /// Start it again after this long.
+    /// Restart it after this delay.
     RestartAfter(Duration),
-    /// Leave it ended.
-    Stay,
-    /// It died too often.
+    /// Do not restart it.
+    NoRestart,
+    /// It exceeded its restart intensity.
     MaxRestarts(OnMaxRestarts),
 }
 
@@ -26,30 +26,30 @@ pub struct RestartIntensity {
 }
 
 impl RestartIntensity {
-    /// Takes note of an end, and says what follows from the rule.
-    pub fn on_exit(&mut self, rule: &RestartPolicy, exit: ExitKind, now: Instant) -> RestartDecision {
-        let by_itself = exit == ExitKind::Stopped;
-        match rule.restart {
-            RestartMode::Temporary => return RestartDecision::Stay,
-            RestartMode::Transient if by_itself => return RestartDecision::Stay,
+    /// Records an exit and decides by the restart policy.
+    pub fn on_exit(&mut self, policy: &RestartPolicy, exit: ExitKind, now: Instant) -> RestartDecision {
+        let is_voluntary = exit == ExitKind::Stopped;
+        match policy.mode {
+            RestartMode::Temporary => return RestartDecision::NoRestart,
+            RestartMode::Transient if is_voluntary => return RestartDecision::NoRestart,
             RestartMode::Transient | RestartMode::Permanent => {}
         }
-        while self.restarts.front().is_some_and(|then| now.duration_since(*then) >= rule.window) {
+        while self.restarts.front().is_some_and(|at| now.duration_since(*at) >= policy.window) {
             self.restarts.pop_front();
         }
         let restarts = u32::try_from(self.restarts.len()).unwrap_or(u32::MAX);
-        if restarts >= rule.restarts_max {
+        if restarts >= policy.restarts_max {
             self.restarts.clear();
-            return RestartDecision::MaxRestarts(rule.on_max_restarts);
+            return RestartDecision::MaxRestarts(policy.on_max_restarts);
         }
         self.restarts.push_back(now);
-        RestartDecision::RestartAfter(rule.backoff.before(restarts.saturating_add(1)))
+        RestartDecision::RestartAfter(policy.backoff.delay_before(restarts.saturating_add(1)))
     }
 
-    /// True if nothing of the past counts any more, so that it may be forgotten.
+    /// True if no restart counts any more, so that the record may be removed.
     #[must_use]
-    pub fn is_expired(&self, rule: &RestartPolicy, now: Instant) -> bool {
-        self.restarts.back().is_none_or(|then| now.duration_since(*then) >= rule.window)
+    pub fn is_expired(&self, policy: &RestartPolicy, now: Instant) -> bool {
+        self.restarts.back().is_none_or(|at| now.duration_since(*at) >= policy.window)
     }
 }
 
@@ -58,9 +58,9 @@ mod tests {
     use super::*;
     use crate::supervision::restart_policy::{Backoff, ChildKind};
 
-    const fn rule(restart: RestartMode) -> RestartPolicy {
+    const fn policy(restart: RestartMode) -> RestartPolicy {
         RestartPolicy {
-            restart,
+            mode: restart,
             restarts_max: 2,
             window: Duration::from_secs(10),
             backoff: Backoff { first: Duration::from_millis(5), max: Duration::from_secs(1) },
@@ -71,50 +71,53 @@ mod tests {
 
     #[test]
     fn a_third_death_inside_the_window_is_one_too_many() {
-        let (rule, start) = (rule(RestartMode::Permanent), Instant::now());
+        let (policy, start) = (policy(RestartMode::Permanent), Instant::now());
         let mut intensity = RestartIntensity::default();
         let at = |seconds| start + Duration::from_secs(seconds);
         assert_eq!(
-            intensity.on_exit(&rule, ExitKind::Crashed, at(0)),
+            intensity.on_exit(&policy, ExitKind::Crashed, at(0)),
             RestartDecision::RestartAfter(Duration::from_millis(5))
         );
         assert_eq!(
-            intensity.on_exit(&rule, ExitKind::Killed, at(1)),
+            intensity.on_exit(&policy, ExitKind::Killed, at(1)),
             RestartDecision::RestartAfter(Duration::from_millis(10))
         );
         assert_eq!(
-            intensity.on_exit(&rule, ExitKind::Stalled, at(2)),
+            intensity.on_exit(&policy, ExitKind::Stalled, at(2)),
             RestartDecision::MaxRestarts(OnMaxRestarts::Escalate)
         );
     }
 
     #[test]
     fn deaths_outside_the_window_are_forgotten() {
-        let (rule, start) = (rule(RestartMode::Permanent), Instant::now());
+        let (policy, start) = (policy(RestartMode::Permanent), Instant::now());
         let mut intensity = RestartIntensity::default();
         for seconds in [0, 10, 20, 30, 40] {
-            let next = intensity.on_exit(&rule, ExitKind::Crashed, start + Duration::from_secs(seconds));
+            let next = intensity.on_exit(&policy, ExitKind::Crashed, start + Duration::from_secs(seconds));
             assert_eq!(next, RestartDecision::RestartAfter(Duration::from_millis(5)));
         }
-        assert!(!intensity.is_expired(&rule, start + Duration::from_secs(41)));
-        assert!(intensity.is_expired(&rule, start + Duration::from_secs(50)));
+        assert!(!intensity.is_expired(&policy, start + Duration::from_secs(41)));
+        assert!(intensity.is_expired(&policy, start + Duration::from_secs(50)));
     }
 
     #[test]
     fn who_stops_by_itself_is_left_unless_permanent() {
         let now = Instant::now();
-        let stop = |restart| RestartIntensity::default().on_exit(&rule(restart), ExitKind::Stopped, now);
-        assert_eq!(stop(RestartMode::Transient), RestartDecision::Stay);
-        assert_eq!(stop(RestartMode::Temporary), RestartDecision::Stay);
+        let stop = |restart| RestartIntensity::default().on_exit(&policy(restart), ExitKind::Stopped, now);
+        assert_eq!(stop(RestartMode::Transient), RestartDecision::NoRestart);
+        assert_eq!(stop(RestartMode::Temporary), RestartDecision::NoRestart);
         assert!(matches!(stop(RestartMode::Permanent), RestartDecision::RestartAfter(_)));
-        let crash = RestartIntensity::default().on_exit(&rule(RestartMode::Temporary), ExitKind::Crashed, now);
-        assert_eq!(crash, RestartDecision::Stay);
+        let crash = RestartIntensity::default().on_exit(&policy(RestartMode::Temporary), ExitKind::Crashed, now);
+        assert_eq!(crash, RestartDecision::NoRestart);
     }
 
     #[test]
     fn the_audit_writer_dies_once() {
-        let next =
-            RestartIntensity::default().on_exit(&ChildKind::AuditWriter.rule(), ExitKind::Crashed, Instant::now());
+        let next = RestartIntensity::default().on_exit(
+            &ChildKind::AuditWriter.restart_policy(),
+            ExitKind::Crashed,
+            Instant::now(),
+        );
         assert_eq!(next, RestartDecision::MaxRestarts(OnMaxRestarts::StopPod));
     }
 }

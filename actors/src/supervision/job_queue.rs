@@ -1,9 +1,8 @@
-//! The bounded inbox that outlives its actor.
+//! A bounded job queue that survives its actor.
 //!
-//! ractor's mailbox has no bound and dies with its actor. So work waits here, the mailbox carries
-//! only wake-ups, and the next incarnation goes on where the last one ended. A job that lies here
-//! may start: who may not yet waits in front of the slot, so the age of the oldest job says whether
-//! the actor is frozen.
+//! ractor's mailbox is unbounded and is lost with its actor. So jobs wait here, the mailbox carries only wake-ups,
+//! and a restarted actor continues with the same queue. Every job here may start: callers wait for a ticket before
+//! they push, so the age of the oldest job shows whether the actor is stalled.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,60 +11,60 @@ use std::time::Duration;
 use ractor::{ActorId, ActorRef};
 use tokio::time::Instant;
 
-/// A message type that can say "look into your slot".
+/// A message type with a wake-up, on which the actor reads its queue.
 pub trait WakeMessage: ractor::Message {
     /// The wake-up.
     fn wake() -> Self;
 }
 
-/// What became of a job that was taken in.
+/// The result of a push.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pushed {
-    /// It waits, and whoever has to know does.
+    /// The job is queued, and an actor is attached or starting.
     Queued,
-    /// It waits, and nobody sits here: the pusher must ask the roster to fill the seat.
+    /// The job is queued, and the caller must request a start of the actor.
     NeedsActor,
 }
 
-/// Why a job was not taken in; the job comes back.
+/// Why a job was rejected; contains the job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PushError<J> {
-    /// The slot is full.
+    /// The queue is full.
     Full(J),
-    /// Its actor died too often and rests for this long.
-    Barred(J, Duration),
-    /// The house is closing.
+    /// The circuit is open for this long.
+    CircuitOpen(J, Duration),
+    /// The queue is closed.
     Closed(J),
 }
 
 enum Consumer<M> {
-    /// Nobody sits here, and nobody was asked for.
+    /// No actor, and none was requested.
     None,
-    /// Somebody was asked for.
+    /// A start was requested.
     Starting,
-    /// An actor sits here.
+    /// An actor is attached.
     Attached { actor: ActorRef<M>, since: Instant },
-    /// Nobody may sit here until then.
+    /// The circuit is open until then.
     CircuitOpen { until: Instant },
-    /// Nobody will sit here again.
+    /// The queue is closed for good.
     Closed,
 }
 
 struct Inner<J, M> {
     queue: VecDeque<(Instant, J)>,
     consumer: Consumer<M>,
-    /// A wake-up is under way, so that a burst sends one and not thousands.
+    /// A wake-up was sent, so that a burst sends one and not thousands.
     woken: bool,
 }
 
-/// A bounded inbox and the seat behind it.
+/// A bounded queue of jobs and its consumer.
 pub struct JobQueue<J, M> {
     inner: Mutex<Inner<J, M>>,
     jobs_max: usize,
 }
 
 impl<J, M: WakeMessage> JobQueue<J, M> {
-    /// An empty slot that holds at most `jobs_max` jobs.
+    /// Creates an empty queue for at most `jobs_max` jobs.
     #[must_use]
     pub const fn new(jobs_max: usize) -> Self {
         let inner = Inner { queue: VecDeque::new(), consumer: Consumer::None, woken: false };
@@ -76,16 +75,16 @@ impl<J, M: WakeMessage> JobQueue<J, M> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a job in, and wakes the actor if one sits here.
+    /// Pushes a job and wakes the actor if one is attached.
     ///
     /// # Errors
-    /// [`Refused`], with the job.
+    /// [`PushError`], with the job.
     pub fn push(&self, job: J, now: Instant) -> Result<Pushed, PushError<J>> {
         let mut inner = self.lock();
         match inner.consumer {
             Consumer::Closed => return Err(PushError::Closed(job)),
             Consumer::CircuitOpen { until } if until > now => {
-                return Err(PushError::Barred(job, until.duration_since(now)));
+                return Err(PushError::CircuitOpen(job, until.duration_since(now)));
             }
             Consumer::CircuitOpen { .. } => inner.consumer = Consumer::None,
             Consumer::None | Consumer::Starting | Consumer::Attached { .. } => {}
@@ -107,7 +106,7 @@ impl<J, M: WakeMessage> JobQueue<J, M> {
         }
     }
 
-    /// The oldest job. An actor that was woken takes until there is none, or wakes itself again.
+    /// Pops the oldest job. A woken actor pops until the queue is empty, or sends itself another wake-up.
     pub fn pop(&self) -> Option<J> {
         let mut inner = self.lock();
         match inner.queue.pop_front() {
@@ -119,7 +118,7 @@ impl<J, M: WakeMessage> JobQueue<J, M> {
         }
     }
 
-    /// Seats an actor, and wakes it if work waits.
+    /// Attaches an actor and wakes it if a job waits.
     pub fn attach(&self, actor: ActorRef<M>, now: Instant) {
         let mut inner = self.lock();
         if matches!(inner.consumer, Consumer::Closed) {
@@ -132,19 +131,19 @@ impl<J, M: WakeMessage> JobQueue<J, M> {
         }
     }
 
-    /// The actor wants to leave. True, and its seat is empty, if nothing waits; a job that comes
-    /// later asks for a new one. False if there is work, or if it does not sit here any more.
-    pub fn try_detach(&self, who: ActorId) -> bool {
+    /// Detaches an idle actor. Returns true if no job waits; a later job then requests a new actor. Returns false if
+    /// a job waits or the actor is not attached.
+    pub fn try_detach(&self, actor_id: ActorId) -> bool {
         let mut inner = self.lock();
-        let sits = matches!(&inner.consumer, Consumer::Attached { actor, .. } if actor.get_id() == who);
-        let leaves = sits && inner.queue.is_empty();
-        if leaves {
+        let is_attached = matches!(&inner.consumer, Consumer::Attached { actor, .. } if actor.get_id() == actor_id);
+        let detaches = is_attached && inner.queue.is_empty();
+        if detaches {
             inner.consumer = Consumer::None;
         }
-        leaves
+        detaches
     }
 
-    /// The actor is dead, and will be followed by another one: jobs wait for it.
+    /// The actor has stopped and will be restarted: jobs wait for it.
     pub fn expect_restart(&self) {
         let mut inner = self.lock();
         if !matches!(inner.consumer, Consumer::Closed) {
@@ -152,30 +151,30 @@ impl<J, M: WakeMessage> JobQueue<J, M> {
         }
     }
 
-    /// The actor is gone, and nobody follows unless work waits: then true, and somebody is awaited.
+    /// The actor has stopped. Returns true if a job waits, and then expects a restart.
     pub fn detach(&self) -> bool {
         let mut inner = self.lock();
-        let waits = !inner.queue.is_empty();
+        let has_jobs = !inner.queue.is_empty();
         match inner.consumer {
             Consumer::Closed | Consumer::CircuitOpen { .. } => false,
             Consumer::None | Consumer::Starting | Consumer::Attached { .. } => {
-                inner.consumer = if waits { Consumer::Starting } else { Consumer::None };
-                waits
+                inner.consumer = if has_jobs { Consumer::Starting } else { Consumer::None };
+                has_jobs
             }
         }
     }
 
-    /// Bars the seat, and gives back what waited.
+    /// Opens the circuit and returns the waiting jobs.
     pub fn open_circuit(&self, until: Instant) -> Vec<J> {
-        self.empty_into(Consumer::CircuitOpen { until })
+        self.drain_into(Consumer::CircuitOpen { until })
     }
 
-    /// Closes the slot for good, and gives back what waited.
+    /// Closes the queue for good and returns the waiting jobs.
     pub fn close(&self) -> Vec<J> {
-        self.empty_into(Consumer::Closed)
+        self.drain_into(Consumer::Closed)
     }
 
-    fn empty_into(&self, consumer: Consumer<M>) -> Vec<J> {
+    fn drain_into(&self, consumer: Consumer<M>) -> Vec<J> {
         let mut inner = self.lock();
         if !matches!(inner.consumer, Consumer::Closed) {
             inner.consumer = consumer;
@@ -183,19 +182,19 @@ impl<J, M: WakeMessage> JobQueue<J, M> {
         inner.queue.drain(..).map(|(_, job)| job).collect()
     }
 
-    /// Tells the actor something out of turn, if one sits here.
+    /// Sends a message to the actor directly, if one is attached.
     pub fn notify(&self, message: M) {
         let actor = match &self.lock().consumer {
             Consumer::Attached { actor, .. } => Some(actor.clone()),
             Consumer::None | Consumer::Starting | Consumer::CircuitOpen { .. } | Consumer::Closed => None,
         };
         if let Some(actor) = actor {
-            // A dead actor has dropped what the message is about.
+            // A stopped actor has dropped the execution that the message names.
             let _ = actor.send_message(message);
         }
     }
 
-    /// For how long the seat is still barred.
+    /// How long the circuit stays open.
     pub fn circuit_open_for(&self, now: Instant) -> Option<Duration> {
         match self.lock().consumer {
             Consumer::CircuitOpen { until } if until > now => Some(until.duration_since(now)),
@@ -207,7 +206,7 @@ impl<J, M: WakeMessage> JobQueue<J, M> {
         }
     }
 
-    /// How long the oldest job has waited for the actor that sits here; `None` if nobody does.
+    /// How long the oldest job has waited for the attached actor; `None` without one.
     pub fn stalled_for(&self, now: Instant) -> Option<Duration> {
         let inner = self.lock();
         let (pushed, _) = inner.queue.front()?;
@@ -217,7 +216,7 @@ impl<J, M: WakeMessage> JobQueue<J, M> {
         }
     }
 
-    /// Jobs that wait.
+    /// Number of waiting jobs.
     pub fn len(&self) -> usize {
         self.lock().queue.len()
     }
@@ -227,12 +226,12 @@ impl<J, M: WakeMessage> JobQueue<J, M> {
         self.len() == 0
     }
 
-    /// True if an actor sits here.
+    /// True if an actor is attached.
     pub fn is_attached(&self) -> bool {
         matches!(self.lock().consumer, Consumer::Attached { .. })
     }
 
-    /// True if no job waits and nobody sits here or is awaited.
+    /// True if no job waits and no actor is attached or starting.
     pub fn is_idle(&self) -> bool {
         let inner = self.lock();
         inner.queue.is_empty() && matches!(inner.consumer, Consumer::None)
@@ -242,7 +241,7 @@ impl<J, M: WakeMessage> JobQueue<J, M> {
 impl<J, M: WakeMessage> Inner<J, M> {
     fn wake(&mut self) {
         if let (Consumer::Attached { actor, .. }, false) = (&self.consumer, self.woken) {
-            // If the actor is dead, its parent hears of it and seats another one, who is woken then.
+            // If the actor has stopped, its supervisor restarts it and the new actor is woken.
             self.woken = actor.send_message(M::wake()).is_ok();
         }
     }

@@ -1,9 +1,8 @@
-//! Work that lives and dies with its actor.
+//! Tasks that stop with their actor.
 //!
-//! A linked task is one future with a bound on its time. Its panic is caught, it ends in exactly one
-//! [`Ended`], and it is aborted when the [`LinkedTasks`] that hold it are dropped, which is when the
-//! actor's state is: on a stop, a kill or a panic. Nothing short-lived is an actor, because ractor
-//! tells every session of the cluster of every spawn and death.
+//! A linked task is one future with a timeout. Its panic is caught, it ends in exactly one [`TaskOutcome`], and it is
+//! aborted when its [`LinkedTasks`] are dropped with the actor's state: on a stop, a kill or a panic. Short-lived
+//! work is never an actor, because ractor reports every spawn and exit to every session of the cluster.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -15,33 +14,33 @@ use futures::FutureExt;
 use futures::future::Either;
 use tokio::task::AbortHandle;
 
-/// The bound of a task that is bounded by something else: its actor's life, or a deadline of its own.
-/// No timer is started for it.
+/// The timeout of a task that is bounded otherwise: by its actor or by a deadline of its own. No timer is started for
+/// it.
 pub const UNBOUNDED: Duration = Duration::MAX;
 
-/// How a linked task ended, told once.
+/// The outcome of a linked task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TaskOutcome<T> {
-    /// It gave this.
+    /// It completed with this value.
     Completed(T),
-    /// It took longer than its bound, and was dropped.
+    /// It exceeded its timeout and was dropped.
     TimedOut,
-    /// It panicked; the text is what it said.
+    /// It panicked with this message.
     Panicked(String),
 }
 
 impl<T> TaskOutcome<T> {
-    /// Turns what was done into something else.
-    pub fn map<U>(self, with: impl FnOnce(T) -> U) -> TaskOutcome<U> {
+    /// Maps the value of a completed task.
+    pub fn map<U>(self, f: impl FnOnce(T) -> U) -> TaskOutcome<U> {
         match self {
-            Self::Completed(done) => TaskOutcome::Completed(with(done)),
+            Self::Completed(done) => TaskOutcome::Completed(f(done)),
             Self::TimedOut => TaskOutcome::TimedOut,
-            Self::Panicked(said) => TaskOutcome::Panicked(said),
+            Self::Panicked(message) => TaskOutcome::Panicked(message),
         }
     }
 }
 
-/// The tasks of one actor, by name. Dropping it aborts all of them.
+/// The tasks of one actor, by key. Dropping this aborts all of them.
 #[derive(Debug)]
 pub struct LinkedTasks<K> {
     tasks: HashMap<K, AbortHandle>,
@@ -54,52 +53,52 @@ impl<K> Default for LinkedTasks<K> {
 }
 
 impl<K: Eq + Hash + Clone> LinkedTasks<K> {
-    /// Starts `work`, bounded by `time_max`. `tell` takes its end; it should send one message to the
-    /// actor, which then calls [`LinkedTasks::ended`]. A task of the same name is aborted first.
+    /// Starts `work`, bounded by `time_max`. `on_end` receives the outcome; it should send one message to the actor,
+    /// which then calls [`LinkedTasks::acknowledge`]. A task with the same key is aborted.
     pub fn spawn<T, F>(
         &mut self,
         key: K,
         time_max: Duration,
         work: F,
-        tell: impl FnOnce(TaskOutcome<T>) + Send + 'static,
+        on_end: impl FnOnce(TaskOutcome<T>) + Send + 'static,
     ) where
         F: Future<Output = T> + Send + 'static,
         T: Send + 'static,
     {
-        // Combinators and no async block, which would hold the work twice: as it came, and as it waits.
+        // Combinators instead of an async block, whose future would contain the work twice.
         let bounded = if time_max == UNBOUNDED {
             Either::Left(work.map(Ok))
         } else {
             Either::Right(tokio::time::timeout(time_max, work))
         };
         let guarded = AssertUnwindSafe(bounded).catch_unwind();
-        let telling = guarded.map(move |ended| {
-            tell(match ended {
+        let reporting = guarded.map(move |ended| {
+            on_end(match ended {
                 Ok(Ok(done)) => TaskOutcome::Completed(done),
                 Ok(Err(_elapsed)) => TaskOutcome::TimedOut,
                 Err(panic) => TaskOutcome::Panicked(panic_message(panic.as_ref())),
             });
         });
         #[expect(clippy::disallowed_methods, reason = "this is the place that owns the tasks it spawns")]
-        let task = tokio::spawn(telling);
-        if let Some(before) = self.tasks.insert(key, task.abort_handle()) {
-            before.abort();
+        let task = tokio::spawn(reporting);
+        if let Some(previous) = self.tasks.insert(key, task.abort_handle()) {
+            previous.abort();
         }
     }
 
-    /// Does something once, after a while, unless the actor is gone by then.
-    pub fn run_after(&mut self, key: K, wait: Duration, act: impl FnOnce() + Send + 'static) {
-        self.spawn(key, UNBOUNDED, tokio::time::sleep(wait), move |_| act());
+    /// Runs an action once after a delay, unless the actor has stopped.
+    pub fn run_after(&mut self, key: K, delay: Duration, action: impl FnOnce() + Send + 'static) {
+        self.spawn(key, UNBOUNDED, tokio::time::sleep(delay), move |_| action());
     }
 
-    /// Does something every `period`, until it answers false or the actor is gone.
-    pub fn run_every(&mut self, key: K, period: Duration, mut act: impl FnMut() -> bool + Send + 'static) {
+    /// Runs an action every `period`, until it returns false or the actor has stopped.
+    pub fn run_every(&mut self, key: K, period: Duration, mut action: impl FnMut() -> bool + Send + 'static) {
         let ticking = async move {
             let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
             ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
             loop {
                 ticks.tick().await;
-                if !act() {
+                if !action() {
                     return;
                 }
             }
@@ -107,13 +106,13 @@ impl<K: Eq + Hash + Clone> LinkedTasks<K> {
         self.spawn(key, UNBOUNDED, ticking, |_| ());
     }
 
-    /// Takes note of an end. True the first time; false if the task was aborted meanwhile, whose
-    /// late message then means nothing.
+    /// Acknowledges an outcome. Returns true the first time, and false if the task was aborted meanwhile, whose
+    /// message is then ignored.
     pub fn acknowledge(&mut self, key: &K) -> bool {
         self.tasks.remove(key).is_some()
     }
 
-    /// Stops a task; its end will not count. True if it was there.
+    /// Aborts a task; its outcome is ignored. Returns true if the task existed.
     pub fn abort(&mut self, key: &K) -> bool {
         match self.tasks.remove(key) {
             Some(task) => {
@@ -124,24 +123,24 @@ impl<K: Eq + Hash + Clone> LinkedTasks<K> {
         }
     }
 
-    /// Stops every task whose name fits; their ends will not count.
-    pub fn abort_if(&mut self, fits: impl Fn(&K) -> bool) {
+    /// Aborts every task whose key matches; their outcomes are ignored.
+    pub fn abort_if(&mut self, matches: impl Fn(&K) -> bool) {
         self.tasks.retain(|key, task| {
-            let stays = !fits(key);
-            if !stays {
+            let keep = !matches(key);
+            if !keep {
                 task.abort();
             }
-            stays
+            keep
         });
     }
 
-    /// How many tasks have not ended.
+    /// Number of tasks that have not ended.
     #[must_use]
     pub fn len(&self) -> usize {
         self.tasks.len()
     }
 
-    /// True if nothing is under way.
+    /// True if no task runs.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.tasks.is_empty()
@@ -156,7 +155,7 @@ impl<K> Drop for LinkedTasks<K> {
     }
 }
 
-/// What a panic said.
+/// The message of a panic.
 fn panic_message(panic: &(dyn Any + Send)) -> String {
     panic
         .downcast_ref::<&str>()
@@ -173,77 +172,77 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(3600);
 
-    type Told = (u8, TaskOutcome<u8>);
+    type TaskEnd = (u8, TaskOutcome<u8>);
 
-    fn told() -> (mpsc::Sender<Told>, mpsc::Receiver<Told>) {
+    fn end_channel() -> (mpsc::Sender<TaskEnd>, mpsc::Receiver<TaskEnd>) {
         mpsc::channel(8)
     }
 
-    fn tell(to: &mpsc::Sender<Told>, key: u8) -> impl FnOnce(TaskOutcome<u8>) + Send + 'static {
-        let to = to.clone();
+    fn on_end(sender: &mpsc::Sender<TaskEnd>, key: u8) -> impl FnOnce(TaskOutcome<u8>) + Send + 'static {
+        let sender = sender.clone();
         move |ended| {
-            let _ = to.try_send((key, ended));
+            let _ = sender.try_send((key, ended));
         }
     }
 
-    /// Says when it is dropped.
-    struct Noticed(Option<tokio::sync::oneshot::Sender<()>>);
-    impl Drop for Noticed {
+    /// Notifies when it is dropped.
+    struct DropNotifier(Option<tokio::sync::oneshot::Sender<()>>);
+    impl Drop for DropNotifier {
         fn drop(&mut self) {
-            if let Some(tell) = self.0.take() {
-                let _ = tell.send(());
+            if let Some(on_end) = self.0.take() {
+                let _ = on_end.send(());
             }
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn each_task_ends_once_whether_done_late_or_in_panic() {
-        let (to, mut ends) = told();
+        let (sender, mut ends) = end_channel();
         let mut tasks = LinkedTasks::default();
-        tasks.spawn(1, LONG, async { 7 }, tell(&to, 1));
-        tasks.spawn(2, Duration::from_millis(5), std::future::pending(), tell(&to, 2));
-        tasks.spawn(3, LONG, async { panic!("out of ink") }, tell(&to, 3));
-        let mut seen = HashMap::new();
+        tasks.spawn(1, LONG, async { 7 }, on_end(&sender, 1));
+        tasks.spawn(2, Duration::from_millis(5), std::future::pending(), on_end(&sender, 2));
+        tasks.spawn(3, LONG, async { panic!("out of ink") }, on_end(&sender, 3));
+        let mut outcomes = HashMap::new();
         for _ in 0..3 {
             let (key, ended) = ends.recv().await.unwrap();
             assert!(tasks.acknowledge(&key), "the first end of a task counts");
             assert!(!tasks.acknowledge(&key), "a second one does not");
-            seen.insert(key, ended);
+            outcomes.insert(key, ended);
         }
-        assert_eq!(seen[&1], TaskOutcome::Completed(7));
-        assert_eq!(seen[&2], TaskOutcome::TimedOut);
-        assert_eq!(seen[&3], TaskOutcome::Panicked("out of ink".into()));
+        assert_eq!(outcomes[&1], TaskOutcome::Completed(7));
+        assert_eq!(outcomes[&2], TaskOutcome::TimedOut);
+        assert_eq!(outcomes[&3], TaskOutcome::Panicked("out of ink".into()));
         assert!(tasks.is_empty());
     }
 
     #[tokio::test]
     async fn an_aborted_task_is_dropped_and_its_end_does_not_count() {
-        let (to, _ends) = told();
-        let (gone, noticed) = tokio::sync::oneshot::channel();
+        let (sender, _ends) = end_channel();
+        let (on_drop, dropped) = tokio::sync::oneshot::channel();
         let mut tasks = LinkedTasks::default();
-        let held = Noticed(Some(gone));
+        let notifier = DropNotifier(Some(on_drop));
         let work = async move {
-            let _held = held;
+            let _notifier = notifier;
             std::future::pending().await
         };
-        tasks.spawn(1, LONG, work, tell(&to, 1));
+        tasks.spawn(1, LONG, work, on_end(&sender, 1));
         assert!(tasks.abort(&1));
-        noticed.await.unwrap();
+        dropped.await.unwrap();
         assert!(!tasks.acknowledge(&1));
     }
 
     #[tokio::test]
     async fn dropping_the_tasks_aborts_all_of_them() {
-        let (to, _ends) = told();
-        let (gone, noticed) = tokio::sync::oneshot::channel();
+        let (sender, _ends) = end_channel();
+        let (on_drop, dropped) = tokio::sync::oneshot::channel();
         let mut tasks = LinkedTasks::default();
-        let held = Noticed(Some(gone));
+        let notifier = DropNotifier(Some(on_drop));
         let work = async move {
-            let _held = held;
+            let _notifier = notifier;
             std::future::pending().await
         };
-        tasks.spawn(1, LONG, work, tell(&to, 1));
+        tasks.spawn(1, LONG, work, on_end(&sender, 1));
         drop(tasks);
-        noticed.await.unwrap();
+        dropped.await.unwrap();
     }
 }

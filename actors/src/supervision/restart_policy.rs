@@ -1,39 +1,39 @@
-//! The failure policy: one row for each kind of child, and nothing else.
+//! The restart policies: one row for each kind of child.
 
 use std::time::Duration;
 
-/// What a parent may have as a child.
+/// The kinds of children.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ChildKind {
-    /// Loads, swaps and supervises policy.
-    GuardKeeper,
-    /// One engine of the guard.
-    GuardShard,
-    /// The supervisor of one business category.
+    /// The supervisor of the guard.
+    GuardSupervisor,
+    /// One worker of the guard.
+    GuardWorker,
+    /// The supervisor of one category of agents.
     Category,
     /// One version of one agent.
     Agent,
     /// The supervisor of all teams.
-    Teams,
+    TeamSupervisor,
     /// One running team.
     Team,
     /// A team's shared context.
     Context,
     /// The supervisor of all runs.
-    Runs,
+    RunSupervisor,
     /// One run of a workflow.
     Run,
-    /// The door through which other pods speak.
+    /// The ingress for other pods.
     Peer,
-    /// The future that writes the audit.
+    /// The task that writes the audit.
     AuditWriter,
-    /// The future that watches definitions and policy.
+    /// The task that watches the files of definitions and policy.
     Watcher,
-    /// A door of the process.
+    /// An ingress of the pod.
     Ingress,
 }
 
-/// When a child that has ended is started again.
+/// When a child that has ended is restarted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RestartMode {
     /// Always.
@@ -44,33 +44,33 @@ pub enum RestartMode {
     Temporary,
 }
 
-/// What it means when a child dies more often than its rule allows.
+/// What follows if a child exceeds its restart intensity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnMaxRestarts {
-    /// Its slot answers `agent_circuit_open` for this long; then it may try again.
+    /// Its queue rejects jobs until the cooldown ends.
     OpenCircuit {
-        /// How long it rests.
+        /// Duration of the cooldown.
         cooldown: Duration,
     },
-    /// Its parent dies, and that parent's rule decides.
+    /// Its supervisor fails, and the restart policy of that supervisor decides.
     Escalate,
-    /// The process ends, and its exit code says so.
+    /// The pod stops with an exit code of its own.
     StopPod,
 }
 
-/// How long to wait before a restart: doubled with each one inside the window.
+/// The delay before a restart, doubled with each restart inside the window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
-    /// Before the first restart.
+    /// The delay before the first restart.
     pub first: Duration,
-    /// Never longer.
+    /// The longest delay.
     pub max: Duration,
 }
 
 impl Backoff {
-    /// The wait before the restart number `restarts` (1 for the first) inside the window.
+    /// The delay before restart number `restarts` (1 for the first) inside the window.
     #[must_use]
-    pub fn before(&self, restarts: u32) -> Duration {
+    pub fn delay_before(&self, restarts: u32) -> Duration {
         let doublings = restarts.saturating_sub(1).min(20);
         self.first.saturating_mul(1 << doublings).min(self.max)
     }
@@ -79,40 +79,40 @@ impl Backoff {
 /// One row of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RestartPolicy {
-    /// When it is started again.
-    pub restart: RestartMode,
-    /// Restarts inside the window; one more means giving up.
+    /// The restart mode.
+    pub mode: RestartMode,
+    /// Maximum restarts inside the window.
     pub restarts_max: u32,
-    /// How far back deaths count.
+    /// Duration within which restarts count.
     pub window: Duration,
-    /// How long to wait before a restart.
+    /// Delay before a restart.
     pub backoff: Backoff,
-    /// After how long an unread job means that it is frozen; `None` where it has no slot.
+    /// Age of an unread job after which the child is stalled; `None` if it has no queue.
     pub stalled_after: Option<Duration>,
-    /// What follows one restart too many.
+    /// What follows if the maximum is exceeded.
     pub on_max_restarts: OnMaxRestarts,
 }
 
-/// At once, then slower: an engine is needed by everyone.
+/// For children that every request needs.
 const FAST_BACKOFF: Backoff = Backoff { first: Duration::from_millis(1), max: Duration::from_millis(100) };
-/// For what one caller may have broken.
+/// For children that the input of one caller may have made fail.
 const SLOW_BACKOFF: Backoff = Backoff { first: Duration::from_millis(10), max: Duration::from_secs(1) };
 
 impl ChildKind {
-    /// The rule for this kind. A new kind cannot be added without its row.
+    /// The restart policy of this kind. The match is exhaustive, so a new kind needs a row.
     #[must_use]
-    pub const fn rule(self) -> RestartPolicy {
+    pub const fn restart_policy(self) -> RestartPolicy {
         match self {
-            Self::GuardShard => RestartPolicy {
-                restart: RestartMode::Permanent,
+            Self::GuardWorker => RestartPolicy {
+                mode: RestartMode::Permanent,
                 restarts_max: 20,
                 window: Duration::from_secs(10),
                 backoff: FAST_BACKOFF,
                 stalled_after: Some(Duration::from_secs(1)),
                 on_max_restarts: OnMaxRestarts::Escalate,
             },
-            Self::GuardKeeper => RestartPolicy {
-                restart: RestartMode::Permanent,
+            Self::GuardSupervisor => RestartPolicy {
+                mode: RestartMode::Permanent,
                 restarts_max: 3,
                 window: Duration::from_secs(60),
                 backoff: FAST_BACKOFF,
@@ -120,15 +120,20 @@ impl ChildKind {
                 on_max_restarts: OnMaxRestarts::StopPod,
             },
             Self::AuditWriter => RestartPolicy {
-                restart: RestartMode::Permanent,
+                mode: RestartMode::Permanent,
                 restarts_max: 0,
                 window: Duration::from_secs(60),
                 backoff: FAST_BACKOFF,
                 stalled_after: None,
                 on_max_restarts: OnMaxRestarts::StopPod,
             },
-            Self::Category | Self::Teams | Self::Runs | Self::Ingress | Self::Watcher | Self::Peer => RestartPolicy {
-                restart: RestartMode::Permanent,
+            Self::Category
+            | Self::TeamSupervisor
+            | Self::RunSupervisor
+            | Self::Ingress
+            | Self::Watcher
+            | Self::Peer => RestartPolicy {
+                mode: RestartMode::Permanent,
                 restarts_max: 5,
                 window: Duration::from_secs(60),
                 backoff: SLOW_BACKOFF,
@@ -136,7 +141,7 @@ impl ChildKind {
                 on_max_restarts: OnMaxRestarts::StopPod,
             },
             Self::Agent => RestartPolicy {
-                restart: RestartMode::Transient,
+                mode: RestartMode::Transient,
                 restarts_max: 5,
                 window: Duration::from_secs(30),
                 backoff: SLOW_BACKOFF,
@@ -144,7 +149,7 @@ impl ChildKind {
                 on_max_restarts: OnMaxRestarts::OpenCircuit { cooldown: Duration::from_secs(30) },
             },
             Self::Team | Self::Context => RestartPolicy {
-                restart: RestartMode::Transient,
+                mode: RestartMode::Transient,
                 restarts_max: 3,
                 window: Duration::from_secs(30),
                 backoff: SLOW_BACKOFF,
@@ -152,7 +157,7 @@ impl ChildKind {
                 on_max_restarts: OnMaxRestarts::Escalate,
             },
             Self::Run => RestartPolicy {
-                restart: RestartMode::Temporary,
+                mode: RestartMode::Temporary,
                 restarts_max: 0,
                 window: Duration::from_secs(60),
                 backoff: SLOW_BACKOFF,
@@ -162,18 +167,18 @@ impl ChildKind {
         }
     }
 
-    /// The kind as it is written in logs and metrics.
+    /// The kind in logs and metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::GuardKeeper => "guard_keeper",
-            Self::GuardShard => "guard_shard",
+            Self::GuardSupervisor => "guard_supervisor",
+            Self::GuardWorker => "guard_worker",
             Self::Category => "category",
             Self::Agent => "agent",
-            Self::Teams => "teams",
+            Self::TeamSupervisor => "team_supervisor",
             Self::Team => "team",
             Self::Context => "context",
-            Self::Runs => "runs",
+            Self::RunSupervisor => "run_supervisor",
             Self::Run => "run",
             Self::Peer => "peer",
             Self::AuditWriter => "audit_writer",
@@ -190,8 +195,8 @@ mod tests {
     #[test]
     fn the_wait_doubles_and_stays_below_its_bound() {
         let backoff = Backoff { first: Duration::from_millis(10), max: Duration::from_millis(65) };
-        let waits: Vec<_> = (1..=5).map(|restarts| backoff.before(restarts).as_millis()).collect();
+        let waits: Vec<_> = (1..=5).map(|restarts| backoff.delay_before(restarts).as_millis()).collect();
         assert_eq!(waits, [10, 20, 40, 65, 65]);
-        assert_eq!(backoff.before(u32::MAX), backoff.max);
+        assert_eq!(backoff.delay_before(u32::MAX), backoff.max);
     }
 }

@@ -1,5 +1,5 @@
-//! The cases of supervision, each with real actors: a parent with a roster, and a worker that does
-//! what its jobs say.
+//! The cases of supervision with real actors: a supervisor with a child table, and a worker whose jobs name its
+//! behaviour.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,14 +15,14 @@ use super::restart_policy::{Backoff, OnMaxRestarts, RestartMode, RestartPolicy};
 use super::{ChildEvent, ExitKind, LinkedTasks, TaskOutcome};
 use crate::test_env::until;
 
-/// What a worker is asked to do.
+/// The behaviour of a worker.
 enum Job {
     Echo(u8, oneshot::Sender<u8>),
     Panic,
     Fail,
-    /// Awaits for ever: it can be killed.
+    /// Waits for ever: it can be killed.
     Freeze,
-    /// Holds its thread until the sender is gone: it cannot be killed.
+    /// Occupies its thread until the receiver is dropped: it cannot be killed.
     Spin(std::sync::mpsc::SyncSender<()>, Arc<AtomicUsize>),
     Stop,
 }
@@ -49,7 +49,7 @@ impl Actor for Worker {
     async fn handle(&self, me: ActorRef<WorkerMsg>, _: WorkerMsg, (): &mut ()) -> Result<(), ActorProcessingErr> {
         while let Some(job) = self.0.pop() {
             match job {
-                Job::Echo(what, port) => drop(port.send(what)),
+                Job::Echo(value, port) => drop(port.send(value)),
                 Job::Panic => panic!("a worker was told to"),
                 Job::Fail => return Err("a worker was told to".into()),
                 Job::Freeze => std::future::pending().await,
@@ -79,7 +79,7 @@ enum BossMsg {
 }
 impl ractor::Message for BossMsg {}
 
-/// What the boss saw.
+/// Events that the supervisor has recorded.
 #[derive(Default)]
 struct Seen {
     ends: std::sync::Mutex<Vec<ExitKind>>,
@@ -106,7 +106,7 @@ impl Actor for Boss {
     async fn pre_start(&self, me: ActorRef<BossMsg>, (): ()) -> Result<BossState, ActorProcessingErr> {
         let mut tasks = LinkedTasks::default();
         tasks.run_every(0, Duration::from_millis(20), move || me.send_message(BossMsg::Tick).is_ok());
-        Ok(BossState { children: ChildTable::with_rule(self.rule), tasks })
+        Ok(BossState { children: ChildTable::with_policy(self.rule), tasks })
     }
     async fn handle(
         &self,
@@ -121,12 +121,12 @@ impl Actor for Boss {
                 state.children.start(1, self.queue.clone(), spawn).await
             }
             BossMsg::Tick => {
-                for doomed in state.children.stalled(Instant::now()) {
-                    let (me, child) = (me.clone(), doomed.clone());
+                for stalled in state.children.stalled(Instant::now()) {
+                    let (me, child) = (me.clone(), stalled.clone());
                     let kill = async move { child.kill_and_wait(Some(Duration::from_millis(100))).await.is_ok() };
                     state.tasks.spawn(1, KILL_TIMEOUT, kill, move |ended| {
                         if ended != TaskOutcome::Completed(true) {
-                            let _ = me.send_message(BossMsg::Outlived(doomed));
+                            let _ = me.send_message(BossMsg::Outlived(stalled));
                         }
                     });
                 }
@@ -146,9 +146,9 @@ impl Actor for Boss {
         event: SupervisionEvent,
         state: &mut BossState,
     ) -> Result<(), ActorProcessingErr> {
-        if let ChildEvent::Ended { child: who, exit, .. } = ChildEvent::from_event(event) {
+        if let ChildEvent::Ended { child: principal, exit, .. } = ChildEvent::from_event(event) {
             self.seen.ends.lock().unwrap().push(exit);
-            let change = state.children.on_exit(who, exit, Instant::now());
+            let change = state.children.on_exit(principal, exit, Instant::now());
             self.carry_out(&me, state, &change);
         }
         Ok(())
@@ -172,7 +172,7 @@ impl Boss {
     }
 }
 
-/// One boss and its worker's slot.
+/// One supervisor and the queue of its worker.
 struct Harness {
     boss: ActorRef<BossMsg>,
     queue: Arc<JobQueue<Job, WorkerMsg>>,
@@ -185,8 +185,8 @@ impl Drop for Harness {
     }
 }
 
-const RULE: RestartPolicy = RestartPolicy {
-    restart: RestartMode::Transient,
+const POLICY: RestartPolicy = RestartPolicy {
+    mode: RestartMode::Transient,
     restarts_max: 3,
     window: Duration::from_secs(60),
     backoff: Backoff { first: Duration::from_millis(1), max: Duration::from_millis(4) },
@@ -196,13 +196,13 @@ const RULE: RestartPolicy = RestartPolicy {
 
 async fn harness() -> Harness {
     let (queue, seen) = (Arc::new(JobQueue::new(16)), Arc::new(Seen::default()));
-    let boss = Boss { queue: queue.clone(), seen: seen.clone(), rule: RULE };
+    let boss = Boss { queue: queue.clone(), seen: seen.clone(), rule: POLICY };
     let (boss, _) = Actor::spawn(None, boss, ()).await.unwrap();
     Harness { boss, queue, seen }
 }
 
 impl Harness {
-    fn give(&self, job: Job) {
+    fn push(&self, job: Job) {
         match self.queue.push(job, Instant::now()) {
             Ok(Pushed::Queued) => {}
             Ok(Pushed::NeedsActor) => self.boss.send_message(BossMsg::Fill).unwrap(),
@@ -210,9 +210,9 @@ impl Harness {
         }
     }
 
-    async fn echo(&self, what: u8) -> Option<u8> {
+    async fn echo(&self, value: u8) -> Option<u8> {
         let (port, answer) = oneshot::channel();
-        self.give(Job::Echo(what, port));
+        self.push(Job::Echo(value, port));
         tokio::time::timeout(Duration::from_secs(10), answer).await.unwrap().ok()
     }
 
@@ -228,7 +228,7 @@ impl Harness {
 #[tokio::test]
 async fn one_that_panics_is_followed_by_another() {
     let harness = harness().await;
-    harness.give(Job::Panic);
+    harness.push(Job::Panic);
     harness.has_ended(1).await;
     assert_eq!(harness.echo(7).await, Some(7));
     assert_eq!(harness.ends(), [ExitKind::Crashed]);
@@ -238,7 +238,7 @@ async fn one_that_panics_is_followed_by_another() {
 #[tokio::test]
 async fn one_that_answers_an_error_is_followed_by_another() {
     let harness = harness().await;
-    harness.give(Job::Fail);
+    harness.push(Job::Fail);
     assert_eq!(harness.echo(7).await, Some(7));
     assert_eq!(harness.ends(), [ExitKind::Crashed]);
 }
@@ -246,7 +246,7 @@ async fn one_that_answers_an_error_is_followed_by_another() {
 #[tokio::test]
 async fn one_that_freezes_is_killed_and_followed_by_another() {
     let harness = harness().await;
-    harness.give(Job::Freeze);
+    harness.push(Job::Freeze);
     assert_eq!(harness.echo(7).await, Some(7), "the job behind the frozen one is done by the next");
     assert_eq!(harness.ends(), [ExitKind::Killed]);
     assert_eq!(harness.seen.abandoned.load(Ordering::SeqCst), 0);
@@ -258,13 +258,13 @@ async fn one_that_cannot_be_killed_is_left_behind() {
     // Whatever a worker wakes before it spins may stand in its thread's queue, where no other thread
     // finds it; so it is up and idle first.
     assert_eq!(harness.echo(1).await, Some(1));
-    let (gate, keep) = std::sync::mpsc::sync_channel(0);
+    let (gate, spinning) = std::sync::mpsc::sync_channel(0);
     let done = Arc::new(AtomicUsize::new(0));
-    harness.give(Job::Spin(gate, done.clone()));
+    harness.push(Job::Spin(gate, done.clone()));
     assert_eq!(harness.echo(7).await, Some(7));
     assert_eq!(harness.seen.abandoned.load(Ordering::SeqCst), 1);
     assert_eq!(done.load(Ordering::SeqCst), 0, "the old one still spins");
-    drop(keep);
+    drop(spinning);
     until("the old one is over", || done.load(Ordering::SeqCst) == 1).await;
     assert_eq!(harness.echo(8).await, Some(8));
 }
@@ -272,7 +272,7 @@ async fn one_that_cannot_be_killed_is_left_behind() {
 #[tokio::test]
 async fn one_that_stops_by_itself_is_left_until_there_is_work() {
     let harness = harness().await;
-    harness.give(Job::Stop);
+    harness.push(Job::Stop);
     harness.has_ended(1).await;
     until("the seat is empty", || harness.queue.is_idle()).await;
     assert_eq!(harness.seen.restarts.load(Ordering::SeqCst), 0);
@@ -283,7 +283,7 @@ async fn one_that_stops_by_itself_is_left_until_there_is_work() {
 #[tokio::test]
 async fn one_that_stops_with_work_waiting_is_followed_at_once() {
     let harness = harness().await;
-    harness.give(Job::Stop);
+    harness.push(Job::Stop);
     assert_eq!(harness.echo(7).await, Some(7));
     assert_eq!(harness.seen.restarts.load(Ordering::SeqCst), 0, "that is no death");
 }
@@ -304,30 +304,30 @@ async fn one_that_is_killed_is_followed_by_another() {
 async fn what_waits_behind_a_panic_is_done_in_order_by_the_next() {
     let harness = harness().await;
     let mut answers = Vec::new();
-    harness.give(Job::Panic);
-    for what in 0..5 {
+    harness.push(Job::Panic);
+    for value in 0..5 {
         let (port, answer) = oneshot::channel();
-        harness.give(Job::Echo(what, port));
+        harness.push(Job::Echo(value, port));
         answers.push(answer);
     }
-    for (what, answer) in (0..5).zip(answers) {
-        assert_eq!(answer.await, Ok(what));
+    for (value, answer) in (0..5).zip(answers) {
+        assert_eq!(answer.await, Ok(value));
     }
 }
 
 #[tokio::test]
 async fn one_that_dies_too_often_is_barred_and_what_waits_is_let_go() {
     let harness = harness().await;
-    for _ in 0..=RULE.restarts_max {
-        harness.give(Job::Panic);
+    for _ in 0..=POLICY.restarts_max {
+        harness.push(Job::Panic);
     }
     let (port, answer) = oneshot::channel();
-    harness.give(Job::Echo(1, port));
+    harness.push(Job::Echo(1, port));
     assert!(answer.await.is_err(), "its port is closed");
     until("it is barred", || harness.seen.bars.load(Ordering::SeqCst) == 1).await;
     assert_eq!(harness.seen.restarts.load(Ordering::SeqCst), 3);
-    let refused = harness.queue.push(Job::Stop, Instant::now());
-    assert!(matches!(refused, Err(PushError::Barred(_, rest)) if rest > Duration::from_secs(29)));
+    let rejected = harness.queue.push(Job::Stop, Instant::now());
+    assert!(matches!(rejected, Err(PushError::CircuitOpen(_, cooldown)) if cooldown > Duration::from_secs(29)));
     let later = Instant::now() + Duration::from_secs(31);
     assert_eq!(harness.queue.push(Job::Stop, later).map_err(|_| ()), Ok(Pushed::NeedsActor), "it may try again");
 }

@@ -1,5 +1,5 @@
-//! The actor of one team: it opens the context, seats the members' supervisor, begins the run, and
-//! disbands when the run has ended.
+//! The actor of one team: it opens the context, starts the members' supervisor, starts the run, and disbands when the
+//! run has ended.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::supervision::{
     ChildEvent, ChildKind, ExitKind, LinkedTasks, RestartDecision, RestartIntensity, TaskOutcome,
 };
 
-/// The run that a team begins, as whom, and who waits for it.
+/// The run that a team starts, with its grant and the port of its caller.
 pub(super) struct TeamRunStart {
     pub(super) grant: Grant,
     pub(super) request: RequestId,
@@ -28,47 +28,47 @@ pub(super) struct TeamRunStart {
     pub(super) port: oneshot::Sender<Reply>,
 }
 
-/// What a team's actor is spawned with.
+/// Start arguments of a team's actor.
 pub(super) struct TeamArgs {
     pub(super) team: TeamId,
     pub(super) run: RunId,
     pub(super) members: BTreeSet<AgentId>,
     pub(super) context: Values,
-    /// None if the team comes back to a run that is under way.
-    pub(super) begins: Option<TeamRunStart>,
+    /// `None` if the team is restored for a run that has started already.
+    pub(super) run_start: Option<TeamRunStart>,
     pub(super) since: Instant,
 }
 
-/// What others reach of a team that has been formed.
+/// The handles of a formed team.
 #[derive(Clone)]
 pub(super) struct TeamHandles {
     pub(super) context: ContextHandle,
     pub(super) members: CategoryHandle,
 }
 
-/// How far a team is.
+/// Reports the result of the formation.
 pub(super) type FormationSender = watch::Sender<Option<Result<TeamHandles, Cause>>>;
 
-/// What a team is told.
+/// Messages of a team.
 pub(super) enum TeamMsg {
     /// Form.
     Begin(Box<TeamArgs>),
-    /// The run was answered for, or has ended.
+    /// The request for the run has ended.
     RunEnded(TaskOutcome<Box<Reply>>),
-    /// The run that goes on without a waiting caller has ended.
+    /// A detached run has ended.
     Disband,
-    /// Tell of yourself.
-    Observe(RpcReplyPort<TeamInfo>),
+    /// Return introspection data.
+    GetInfo(RpcReplyPort<TeamInfo>),
 }
 
 impl ractor::Message for TeamMsg {}
 
-/// What a team's actor tells of itself.
+/// Introspection of a team's actor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TeamInfo {
-    /// Which team.
+    /// The team.
     pub team: TeamId,
-    /// For which run.
+    /// The run.
     pub run: RunId,
     /// Its members.
     pub members: Vec<AgentId>,
@@ -76,7 +76,7 @@ pub struct TeamInfo {
     pub formed: bool,
 }
 
-/// What a team's actor holds.
+/// State of a team's actor.
 pub(super) struct TeamState {
     tasks: LinkedTasks<&'static str>,
     context: Option<ActorId>,
@@ -93,8 +93,8 @@ pub(super) struct TeamActor {
     pub(super) run: RunId,
     pub(super) members: BTreeSet<AgentId>,
     pub(super) runs: RunsHandle,
-    pub(super) seat: CategoryHandle,
-    pub(super) forming: FormationSender,
+    pub(super) member_handle: CategoryHandle,
+    pub(super) formation: FormationSender,
 }
 
 impl Actor for TeamActor {
@@ -102,8 +102,8 @@ impl Actor for TeamActor {
     type State = TeamState;
     type Arguments = Box<TeamArgs>;
 
-    async fn pre_start(&self, myself: ActorRef<TeamMsg>, seed: Box<TeamArgs>) -> Result<TeamState, ActorProcessingErr> {
-        myself.send_message(TeamMsg::Begin(seed))?;
+    async fn pre_start(&self, myself: ActorRef<TeamMsg>, args: Box<TeamArgs>) -> Result<TeamState, ActorProcessingErr> {
+        myself.send_message(TeamMsg::Begin(args))?;
         Ok(TeamState {
             tasks: LinkedTasks::default(),
             context: None,
@@ -122,11 +122,11 @@ impl Actor for TeamActor {
         state: &mut TeamState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            TeamMsg::Begin(seed) => self.begin(&myself, state, *seed).await?,
-            TeamMsg::RunEnded(ended) => self.run_ended(&myself, state, ended),
+            TeamMsg::Begin(args) => self.begin(&myself, state, *args).await?,
+            TeamMsg::RunEnded(outcome) => self.on_run_ended(&myself, state, outcome),
             TeamMsg::Disband => self.disband(&myself, state),
-            // Who has gone away does not need to know.
-            TeamMsg::Observe(port) => drop(port.send(self.info(state))),
+            // The caller may have dropped its request.
+            TeamMsg::GetInfo(port) => drop(port.send(self.info(state))),
         }
         Ok(())
     }
@@ -138,9 +138,7 @@ impl Actor for TeamActor {
         state: &mut TeamState,
     ) -> Result<(), ActorProcessingErr> {
         match ChildEvent::from_event(event) {
-            ChildEvent::Ended { child: who, exit: how, reason: why } => {
-                self.on_child_exit(&myself, state, who, how, &why).await
-            }
+            ChildEvent::Ended { child, exit, reason } => self.on_child_exit(&myself, state, child, exit, &reason).await,
             ChildEvent::Started(_) | ChildEvent::Other => Ok(()),
         }
     }
@@ -151,30 +149,30 @@ impl TeamActor {
         &self,
         myself: &ActorRef<TeamMsg>,
         state: &mut TeamState,
-        seed: TeamArgs,
+        args: TeamArgs,
     ) -> Result<(), ActorProcessingErr> {
-        let TeamArgs { context, begins, since, .. } = seed;
+        let TeamArgs { context, run_start, since, .. } = args;
         if let Err(cause) = self.form(myself, state, context).await? {
             tracing::warn!(team.id = %self.team, run.id = %self.run, cause = %cause, "team could not be formed");
-            self.forming.send_replace(Some(Err(cause)));
+            self.formation.send_replace(Some(Err(cause)));
             self.disband(myself, state);
             return Ok(());
         }
         let env = self.runs.env();
         env.observer.on_event(ActorEvent::TeamFormed { team: self.team.clone(), elapsed: since.elapsed() });
         let me = myself.clone();
-        match begins {
+        match run_start {
             Some(TeamRunStart { grant, request, run, port }) => {
                 state.port = Some(port);
                 state.detach = run.detach;
-                let (pipeline, asked) = (env.pipeline.clone(), grant.issue_request(request, Request::StartRun(run)));
+                let (pipeline, request) = (env.pipeline.clone(), grant.issue_request(request, Request::StartRun(run)));
                 state.tasks.spawn(
                     "run",
                     RUN_TIME_MAX,
-                    async move { Box::new(pipeline.enter(asked).await) },
-                    move |ended| {
-                        // If the team is dead, the run goes on, and its caller waits for that.
-                        let _ = me.send_message(TeamMsg::RunEnded(ended));
+                    async move { Box::new(pipeline.handle(request).await) },
+                    move |outcome| {
+                        // If the team has failed, the run continues, and its caller waits for the run.
+                        let _ = me.send_message(TeamMsg::RunEnded(outcome));
                     },
                 );
             }
@@ -199,13 +197,13 @@ impl TeamActor {
         let (context, cell) = opened.start_linked(myself.get_cell()).await?;
         state.context = Some(cell.get_id());
         state.members_supervisor =
-            Some(CategorySupervisor::start_linked(self.seat.clone(), myself.get_cell()).await?.get_id());
-        state.members = Some(self.seat.clone());
-        self.forming.send_replace(Some(Ok(TeamHandles { context, members: self.seat.clone() })));
+            Some(CategorySupervisor::start_linked(self.member_handle.clone(), myself.get_cell()).await?.get_id());
+        state.members = Some(self.member_handle.clone());
+        self.formation.send_replace(Some(Ok(TeamHandles { context, members: self.member_handle.clone() })));
         Ok(Ok(()))
     }
 
-    /// Waits for the end of a run that nobody else waits for in the team's name.
+    /// Waits for the end of a run that has no waiting caller.
     fn await_end(&self, myself: &ActorRef<TeamMsg>, state: &mut TeamState) {
         let (runs, run, me) = (self.runs.clone(), self.run.clone(), myself.clone());
         let work = async move {
@@ -215,29 +213,29 @@ impl TeamActor {
             }
         };
         state.tasks.spawn("end", RUN_TIME_MAX.saturating_add(Duration::from_secs(60)), work, move |_| {
-            // If the team is dead, it has disbanded already.
+            // If the team has stopped, it has disbanded already.
             let _ = me.send_message(TeamMsg::Disband);
         });
     }
 
-    fn run_ended(&self, myself: &ActorRef<TeamMsg>, state: &mut TeamState, ended: TaskOutcome<Box<Reply>>) {
+    fn on_run_ended(&self, myself: &ActorRef<TeamMsg>, state: &mut TeamState, outcome: TaskOutcome<Box<Reply>>) {
         state.tasks.acknowledge(&"run");
-        let goes_on = match ended {
+        let run_continues = match outcome {
             TaskOutcome::Completed(reply) => {
-                let goes_on = state.detach && reply.error.is_none();
+                let run_continues = state.detach && reply.error.is_none();
                 if let Some(port) = state.port.take() {
-                    // Who has gone away does not need the reply.
+                    // The caller may have dropped its request.
                     let _ = port.send(*reply);
                 }
-                goes_on
+                run_continues
             }
-            // The caller finds his port closed, and waits for the run itself.
+            // The caller finds its port closed and waits for the run.
             TaskOutcome::TimedOut | TaskOutcome::Panicked(_) => {
                 state.port = None;
                 true
             }
         };
-        if goes_on { self.await_end(myself, state) } else { self.disband(myself, state) }
+        if run_continues { self.await_end(myself, state) } else { self.disband(myself, state) }
     }
 
     fn disband(&self, myself: &ActorRef<TeamMsg>, state: &mut TeamState) {
@@ -247,34 +245,36 @@ impl TeamActor {
         myself.stop(Some("disbanded".to_owned()));
     }
 
-    /// The members' supervisor and the context come back as often as their rule allows; then the team
-    /// dies, and its own rule decides.
+    /// The members' supervisor and the context are restarted within their restart intensity; after that the team
+    /// fails, and its own restart policy decides.
     async fn on_child_exit(
         &self,
         myself: &ActorRef<TeamMsg>,
         state: &mut TeamState,
-        who: ActorId,
-        how: ExitKind,
-        why: &str,
+        child: ActorId,
+        exit: ExitKind,
+        reason: &str,
     ) -> Result<(), ActorProcessingErr> {
-        let (is_context, is_desk) = (state.context == Some(who), state.members_supervisor == Some(who));
-        if state.members.is_none() || !(is_context || is_desk) {
+        let (is_context, is_members_supervisor) =
+            (state.context == Some(child), state.members_supervisor == Some(child));
+        if state.members.is_none() || !(is_context || is_members_supervisor) {
             return Ok(());
         }
         let kind = if is_context { ChildKind::Context } else { ChildKind::Category };
-        tracing::warn!(run.id = %self.run, child.kind = kind.as_str(), child.how = ?how, child.why = %why, "child ended");
-        match state.restarts.on_exit(&kind.rule(), how, Instant::now()) {
-            RestartDecision::RestartAfter(_) if is_desk => {
-                state.members_supervisor =
-                    Some(CategorySupervisor::start_linked(self.seat.clone(), myself.get_cell()).await?.get_id());
+        tracing::warn!(run.id = %self.run, child.kind = kind.as_str(), child.exit = ?exit, child.reason = %reason, "child ended");
+        match state.restarts.on_exit(&kind.restart_policy(), exit, Instant::now()) {
+            RestartDecision::RestartAfter(_) if is_members_supervisor => {
+                state.members_supervisor = Some(
+                    CategorySupervisor::start_linked(self.member_handle.clone(), myself.get_cell()).await?.get_id(),
+                );
             }
             RestartDecision::RestartAfter(_) => {
-                if let Err(cause) = self.form_context(myself, state).await? {
+                if let Err(cause) = self.restart_context(myself, state).await? {
                     return Err(Box::new(cause));
                 }
             }
-            // It was fenced: another pod has the team.
-            RestartDecision::Stay => {
+            // It was fenced: another pod owns the team.
+            RestartDecision::NoRestart => {
                 self.disband(myself, state);
                 return Ok(());
             }
@@ -286,7 +286,7 @@ impl TeamActor {
         Ok(())
     }
 
-    async fn form_context(
+    async fn restart_context(
         &self,
         myself: &ActorRef<TeamMsg>,
         state: &mut TeamState,
@@ -299,7 +299,7 @@ impl TeamActor {
         };
         let (context, cell): (ContextHandle, ActorCell) = opened.start_linked(myself.get_cell()).await?;
         state.context = Some(cell.get_id());
-        self.forming.send_replace(Some(Ok(TeamHandles { context, members: self.seat.clone() })));
+        self.formation.send_replace(Some(Ok(TeamHandles { context, members: self.member_handle.clone() })));
         Ok(Ok(()))
     }
 
@@ -315,7 +315,7 @@ impl TeamActor {
 
 impl Drop for TeamActor {
     fn drop(&mut self) {
-        // However the team ended, this is when it has gone.
+        // Dropped on every kind of exit, so every disbanding is reported.
         self.runs.env().observer.on_event(ActorEvent::TeamDisbanded(self.team.clone()));
     }
 }

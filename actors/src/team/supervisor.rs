@@ -1,4 +1,4 @@
-//! The supervisor of all teams of this pod, and the handle through which teams are formed and reached.
+//! The supervisor of all teams of this pod, and the handle that forms and invokes teams.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,67 +14,67 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use super::actor::{TeamActor, TeamArgs, TeamHandles, TeamInfo, TeamMsg, TeamRunStart};
-use super::setup::{members, run_of, shared};
+use super::setup::{initial_context, member_ids, run_request};
 use crate::agent::ExecutionResult;
 use crate::category::{CategoryConfig, CategoryHandle};
 use crate::dispatcher::TeamHost;
 use crate::execution::ExecutionEnv;
 use crate::execution::invocation::Invocation;
 use crate::observer::ActorEvent;
-use crate::run::{RunsHandle, TeamRestorer, reply_to, team_dedup_key};
+use crate::run::{RunsHandle, TeamRestorer, into_reply, team_dedup_key};
 use crate::supervision::{ChildEvent, ChildKind, LinkedTasks, RestartDecision, RestartIntensity};
 
-/// How long an actor may take to tell of itself, in milliseconds.
-const OBSERVE_MS_MAX: u64 = 1_000;
-/// Under which name the members of a team are supervised.
-const MEMBERS: &str = "members";
+/// Longest wait for introspection of an actor, in milliseconds.
+const INFO_WAIT_MS_MAX: u64 = 1_000;
+/// Name of the category that supervises the members of a team.
+const MEMBERS_CATEGORY: &str = "members";
 
 type FormationReceiver = watch::Receiver<Option<Result<TeamHandles, Cause>>>;
 
-/// A team that is hosted here, as the others see it.
+/// A hosted team, as other actors see it.
 #[derive(Clone)]
 struct HostedTeam {
     actor: ActorRef<TeamMsg>,
     team: TeamId,
     members: Arc<BTreeSet<AgentId>>,
-    forms: FormationReceiver,
+    formation: FormationReceiver,
 }
 
 struct Inner {
     runs: RunsHandle,
     env: Arc<ExecutionEnv>,
-    manners: CategoryConfig,
+    config: CategoryConfig,
     hosted: Mutex<HashMap<RunId, HostedTeam>>,
     actor: Mutex<Option<ActorRef<TeamSupervisorMsg>>>,
 }
 
-/// The way to the teams of this pod. Cheap to clone.
+/// The handle of the teams of this pod. Cheap to clone.
 #[derive(Clone)]
 pub struct TeamsHandle {
     inner: Arc<Inner>,
 }
 
 impl TeamsHandle {
-    /// Teams without a supervisor yet; [`TeamsActor::spawn_under`] gives them one. A run of a team that
-    /// is taken up again finds its team through this.
+    /// Creates the handle; [`TeamSupervisor::start_linked`] starts its supervisor. A resumed run restores its team
+    /// through this handle.
     #[must_use]
-    pub fn new(runs: RunsHandle, env: Arc<ExecutionEnv>, manners: CategoryConfig) -> Self {
-        let inner = Arc::new(Inner { runs, env, manners, hosted: Mutex::default(), actor: Mutex::default() });
-        let company: Arc<dyn TeamRestorer> = inner.clone();
-        inner.runs.set_team_restorer(Arc::downgrade(&company));
+    pub fn new(runs: RunsHandle, env: Arc<ExecutionEnv>, config: CategoryConfig) -> Self {
+        let inner = Arc::new(Inner { runs, env, config, hosted: Mutex::default(), actor: Mutex::default() });
+        let restorer: Arc<dyn TeamRestorer> = inner.clone();
+        inner.runs.set_team_restorer(Arc::downgrade(&restorer));
         Self { inner }
     }
 
-    /// What the supervisor tells of itself; `None` if there is none now.
-    pub async fn observe(&self) -> Option<TeamSupervisorInfo> {
+    /// Introspection of the supervisor; `None` if it does not run.
+    pub async fn info(&self) -> Option<TeamSupervisorInfo> {
         let supervisor = self.inner.supervisor().ok()?;
-        ractor::call_t!(supervisor, TeamSupervisorMsg::Observe, OBSERVE_MS_MAX).ok()
+        ractor::call_t!(supervisor, TeamSupervisorMsg::GetInfo, INFO_WAIT_MS_MAX).ok()
     }
 
-    /// What a team's actor tells of itself; `None` if there is none for this run.
+    /// Introspection of a team's actor; `None` if this pod hosts no team for this run.
     pub async fn team_info(&self, run: &RunId) -> Option<TeamInfo> {
         let hosted = self.inner.find(run)?;
-        ractor::call_t!(hosted.actor, TeamMsg::Observe, OBSERVE_MS_MAX).ok()
+        ractor::call_t!(hosted.actor, TeamMsg::GetInfo, INFO_WAIT_MS_MAX).ok()
     }
 }
 
@@ -85,7 +85,7 @@ impl TeamsHandle {
     }
 
     pub(crate) fn context(&self, run: &RunId) -> crate::context::ContextHandle {
-        self.inner.formed(run).unwrap().1.context
+        self.inner.formed_team(run).unwrap().1.context
     }
 }
 
@@ -99,20 +99,22 @@ impl Inner {
         actor.ok_or_else(|| Cause::new(ErrorCode::ShuttingDown, "the process is about to end"))
     }
 
-    /// Seats a team's actor, and waits until the team has been formed.
-    async fn form(&self, seed: TeamArgs) -> Result<(), Cause> {
-        let gone = || Cause::new(ErrorCode::ShuttingDown, "the process is about to end");
+    /// Starts a team's actor and waits until the team is formed.
+    async fn form(&self, args: TeamArgs) -> Result<(), Cause> {
+        let shutting_down_error = || Cause::new(ErrorCode::ShuttingDown, "the process is about to end");
         let (port, hosted) = oneshot::channel();
-        self.supervisor()?.send_message(TeamSupervisorMsg::Form(Box::new(seed), port)).map_err(|_| gone())?;
-        let mut forms = hosted.await.map_err(|_| gone())??;
-        let formed = forms.wait_for(Option::is_some).await.map_err(|_| gone())?.clone();
-        formed.unwrap_or_else(|| Err(gone())).map(drop)
+        self.supervisor()?
+            .send_message(TeamSupervisorMsg::Form(Box::new(args), port))
+            .map_err(|_| shutting_down_error())?;
+        let mut formation = hosted.await.map_err(|_| shutting_down_error())??;
+        let formed = formation.wait_for(Option::is_some).await.map_err(|_| shutting_down_error())?.clone();
+        formed.unwrap_or_else(|| Err(shutting_down_error())).map(drop)
     }
 
-    /// The team that was formed for a run, once it has been.
-    fn formed(&self, run: &RunId) -> Option<(HostedTeam, TeamHandles)> {
+    /// The team of a run, if it is formed.
+    fn formed_team(&self, run: &RunId) -> Option<(HostedTeam, TeamHandles)> {
         let hosted = self.find(run)?;
-        let formed = hosted.forms.borrow().clone()?.ok()?;
+        let formed = hosted.formation.borrow().clone()?.ok()?;
         Some((hosted, formed))
     }
 
@@ -127,25 +129,25 @@ impl Inner {
             let message = "the team's definition changed while the request was judged; ask again";
             return Err(Cause::new(ErrorCode::VersionConflict, message));
         }
-        let context = shared(team, &start.context);
+        let context = initial_context(team, &start.context);
         let (until, request) = (grant.deadline(), grant.request_id().clone());
-        let begun = run_of(team, start, context.clone(), &grant);
-        if let Some(reply) = self.find_existing_run(&grant, &begun).await? {
+        let run_request = run_request(team, start, context.clone(), &grant);
+        if let Some(reply) = self.find_existing_run(&grant, &run_request).await? {
             return Ok(reply);
         }
         let (port, reply) = oneshot::channel();
-        let begins = TeamRunStart { grant, request, run: begun, port };
-        let (team, members) = (team.id().clone(), members(team, &catalogue));
-        self.form(TeamArgs { team, run: run.clone(), members, context, begins: Some(begins), since }).await?;
+        let run_start = TeamRunStart { grant, request, run: run_request, port };
+        let (team, members) = (team.id().clone(), member_ids(team, &catalogue));
+        self.form(TeamArgs { team, run: run.clone(), members, context, run_start: Some(run_start), since }).await?;
         match reply.await {
             Ok(reply) => Ok(reply),
-            // The team has died; its run goes on.
+            // The team has failed; its run continues.
             Err(_closed) => self.runs.wait_ended(&run, until).await,
         }
     }
 
-    /// The answer to a request that was made before with the same key: its run's, without a team being
-    /// formed again. Of two that come at once both may form one; there is still one run.
+    /// The reply to a repeated request: that of its first run, without another team. Two concurrent requests may both
+    /// form a team; there is still one run.
     async fn find_existing_run(&self, grant: &Grant, start: &StartRun) -> Result<Option<Reply>, Cause> {
         let Some((body, key)) = team_dedup_key(start) else { return Ok(None) };
         let known = self.runs.env().stores.idempotency.lookup(&grant.principal().tenant, &key, &body).await;
@@ -162,7 +164,7 @@ impl Inner {
         }
     }
 
-    fn unknown(run: &RunId) -> Cause {
+    fn unknown_run_error(run: &RunId) -> Cause {
         Cause::new(ErrorCode::UnknownRun, format!("no team runs here for `{run}`"))
     }
 }
@@ -174,8 +176,8 @@ impl TeamRestorer for Inner {
             return Ok(());
         }
         let (team, run, members) = (team.clone(), run.clone(), members.iter().cloned().collect());
-        let seed = TeamArgs { team, run, members, context: Values::new(), begins: None, since: Instant::now() };
-        self.form(seed).await
+        let args = TeamArgs { team, run, members, context: Values::new(), run_start: None, since: Instant::now() };
+        self.form(args).await
     }
 }
 
@@ -183,47 +185,47 @@ impl TeamRestorer for Inner {
 impl TeamHost for TeamsHandle {
     async fn start(&self, permit: Permitted<StartTeam>) -> Reply {
         let id = permit.grant().request_id().clone();
-        reply_to(&id, self.inner.try_start(permit).await)
+        into_reply(&id, self.inner.try_start(permit).await)
     }
 
-    async fn invoke(&self, run: &RunId, assignment: Box<Invocation>) -> Result<ExecutionResult, Box<Invocation>> {
-        match self.inner.formed(run) {
-            Some((hosted, formed)) if hosted.members.contains(assignment.agent.id()) => {
-                Ok(formed.members.invoke(assignment).await)
+    async fn invoke(&self, run: &RunId, invocation: Box<Invocation>) -> Result<ExecutionResult, Box<Invocation>> {
+        match self.inner.formed_team(run) {
+            Some((hosted, formed)) if hosted.members.contains(invocation.agent.id()) => {
+                Ok(formed.members.invoke(invocation).await)
             }
-            Some(_) | None => Err(assignment),
+            Some(_) | None => Err(invocation),
         }
     }
 
     async fn read(&self, permit: Permitted<ContextRead>) -> Result<Outcome, Cause> {
         let run = permit.request().run.clone();
-        let (_, formed) = self.inner.formed(&run).ok_or_else(|| Inner::unknown(&run))?;
+        let (_, formed) = self.inner.formed_team(&run).ok_or_else(|| Inner::unknown_run_error(&run))?;
         formed.context.read(permit).await
     }
 
     async fn write(&self, permit: Permitted<ContextWrite>) -> Result<Outcome, Cause> {
         let run = permit.request().run.clone();
-        let (_, formed) = self.inner.formed(&run).ok_or_else(|| Inner::unknown(&run))?;
+        let (_, formed) = self.inner.formed_team(&run).ok_or_else(|| Inner::unknown_run_error(&run))?;
         formed.context.write(permit).await
     }
 }
 
-/// What the supervisor of teams is told.
+/// Messages of the team supervisor.
 pub(super) enum TeamSupervisorMsg {
     /// Form this team.
     Form(Box<TeamArgs>, oneshot::Sender<Result<FormationReceiver, Cause>>),
-    /// Let a team come back to its run.
+    /// Restart the team of a run.
     Restart(RunId),
-    /// Tell of yourself.
-    Observe(RpcReplyPort<TeamSupervisorInfo>),
+    /// Return introspection data.
+    GetInfo(RpcReplyPort<TeamSupervisorInfo>),
 }
 
 impl ractor::Message for TeamSupervisorMsg {}
 
-/// What the supervisor of teams tells of itself.
+/// Introspection of the team supervisor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TeamSupervisorInfo {
-    /// Teams that are hosted here.
+    /// Teams that this pod hosts.
     pub teams: Vec<TeamId>,
 }
 
@@ -233,53 +235,57 @@ pub struct TeamSupervisor {
 }
 
 impl TeamSupervisor {
-    /// Spawns the supervisor under `parent`.
+    /// Starts the supervisor, linked to `parent`.
     ///
     /// # Errors
-    /// What ractor says, if the parent is stopping.
+    /// The error of ractor, if the parent is stopping.
     pub async fn start_linked(teams: TeamsHandle, parent: ActorCell) -> Result<ActorCell, SpawnErr> {
         let (actor, _) = Actor::spawn_linked(None, TeamSupervisorActor(Self { teams }), (), parent).await?;
         Ok(actor.get_cell())
     }
 }
 
-/// The actor behind [`TeamsActor`]; its messages stay in this module.
+/// The actor behind [`TeamSupervisor`]; its messages are private to this module.
 struct TeamSupervisorActor(TeamSupervisor);
 
-/// What the supervisor of teams holds.
+/// State of the team supervisor.
 #[derive(Default)]
-struct TeamsState {
+struct TeamSupervisorState {
     runs: HashMap<ActorId, RunId>,
-    deaths: HashMap<RunId, RestartIntensity>,
-    waits: LinkedTasks<RunId>,
+    restarts: HashMap<RunId, RestartIntensity>,
+    restart_timers: LinkedTasks<RunId>,
 }
 
 impl Actor for TeamSupervisorActor {
     type Msg = TeamSupervisorMsg;
-    type State = TeamsState;
+    type State = TeamSupervisorState;
     type Arguments = ();
 
-    async fn pre_start(&self, myself: ActorRef<TeamSupervisorMsg>, (): ()) -> Result<TeamsState, ActorProcessingErr> {
+    async fn pre_start(
+        &self,
+        myself: ActorRef<TeamSupervisorMsg>,
+        (): (),
+    ) -> Result<TeamSupervisorState, ActorProcessingErr> {
         let inner = &self.0.teams.inner;
-        // The teams of a supervisor that died are dead too; their runs go on without them and fail.
+        // The teams of a failed supervisor have stopped with it; their runs continue without them and fail.
         inner.hosted.lock().unwrap_or_else(PoisonError::into_inner).clear();
         *inner.actor.lock().unwrap_or_else(PoisonError::into_inner) = Some(myself);
-        Ok(TeamsState::default())
+        Ok(TeamSupervisorState::default())
     }
 
     async fn handle(
         &self,
         myself: ActorRef<TeamSupervisorMsg>,
         message: TeamSupervisorMsg,
-        state: &mut TeamsState,
+        state: &mut TeamSupervisorState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            TeamSupervisorMsg::Form(seed, port) => {
-                // Who has gone away left a team that goes on until its run has ended.
-                let _ = port.send(self.form(&myself, state, seed).await);
+            TeamSupervisorMsg::Form(args, port) => {
+                // If the caller has dropped its request, the team continues until its run has ended.
+                let _ = port.send(self.form(&myself, state, args).await);
             }
             TeamSupervisorMsg::Restart(run) => self.restart_team(&myself, state, run).await,
-            TeamSupervisorMsg::Observe(port) => drop(port.send(self.info())),
+            TeamSupervisorMsg::GetInfo(port) => drop(port.send(self.info())),
         }
         Ok(())
     }
@@ -288,22 +294,22 @@ impl Actor for TeamSupervisorActor {
         &self,
         myself: ActorRef<TeamSupervisorMsg>,
         event: SupervisionEvent,
-        state: &mut TeamsState,
+        state: &mut TeamSupervisorState,
     ) -> Result<(), ActorProcessingErr> {
-        if let ChildEvent::Ended { child: who, exit: how, reason: why } = ChildEvent::from_event(event)
-            && let Some(run) = state.runs.remove(&who)
+        if let ChildEvent::Ended { child, exit, reason } = ChildEvent::from_event(event)
+            && let Some(run) = state.runs.remove(&child)
         {
-            let deaths = state.deaths.entry(run.clone()).or_default();
-            match deaths.on_exit(&ChildKind::Team.rule(), how, Instant::now()) {
-                RestartDecision::Stay => self.remove_team(state, &run),
+            let restarts = state.restarts.entry(run.clone()).or_default();
+            match restarts.on_exit(&ChildKind::Team.restart_policy(), exit, Instant::now()) {
+                RestartDecision::NoRestart => self.remove_team(state, &run),
                 RestartDecision::RestartAfter(after) => {
-                    tracing::warn!(run.id = %run, child.how = ?how, child.why = %why, "team died and comes back");
+                    tracing::warn!(run.id = %run, child.exit = ?exit, child.reason = %reason, "team died and comes back");
                     let me = myself;
                     let wait = tokio::time::sleep(after);
-                    let again = run.clone();
-                    state.waits.spawn(run, after.saturating_mul(2), wait, move |_| {
-                        // If the supervisor is dead, so are all teams.
-                        let _ = me.send_message(TeamSupervisorMsg::Restart(again));
+                    let run_id = run.clone();
+                    state.restart_timers.spawn(run, after.saturating_mul(2), wait, move |_| {
+                        // If the supervisor has stopped, so have all teams.
+                        let _ = me.send_message(TeamSupervisorMsg::Restart(run_id));
                     });
                 }
                 RestartDecision::MaxRestarts(_) => {
@@ -321,43 +327,43 @@ impl TeamSupervisorActor {
     async fn form(
         &self,
         myself: &ActorRef<TeamSupervisorMsg>,
-        state: &mut TeamsState,
-        seed: Box<TeamArgs>,
+        state: &mut TeamSupervisorState,
+        args: Box<TeamArgs>,
     ) -> Result<FormationReceiver, Cause> {
         let inner = &self.0.teams.inner;
-        let wrong = |error| Cause::new(ErrorCode::Internal, format!("the members have no name: {error}"));
-        let name = CategoryId::new(MEMBERS).map_err(wrong)?;
-        let seat = CategoryHandle::new(name, inner.env.clone(), inner.manners);
-        let (forming, forms) = watch::channel(None);
-        let (team, run, members) = (seed.team.clone(), seed.run.clone(), seed.members.clone());
+        let invalid_name = |error| Cause::new(ErrorCode::Internal, format!("the members have no name: {error}"));
+        let name = CategoryId::new(MEMBERS_CATEGORY).map_err(invalid_name)?;
+        let member_handle = CategoryHandle::new(name, inner.env.clone(), inner.config);
+        let (formation, formation_receiver) = watch::channel(None);
+        let (team, run, members) = (args.team.clone(), args.run.clone(), args.members.clone());
         let known = Arc::new(members.clone());
         let runs = inner.runs.clone();
-        let actor = TeamActor { team: team.clone(), run: run.clone(), members, runs, seat, forming };
-        let spawned = Actor::spawn_linked(None, actor, seed, myself.get_cell()).await;
+        let actor = TeamActor { team: team.clone(), run: run.clone(), members, runs, member_handle, formation };
+        let spawned = Actor::spawn_linked(None, actor, args, myself.get_cell()).await;
         let (actor, _) = spawned
             .map_err(|error| Cause::new(ErrorCode::ShuttingDown, format!("the team could not be seated: {error}")))?;
         state.runs.insert(actor.get_id(), run.clone());
-        let hosted = HostedTeam { actor, team, members: known, forms: forms.clone() };
+        let hosted = HostedTeam { actor, team, members: known, formation: formation_receiver.clone() };
         inner.hosted.lock().unwrap_or_else(PoisonError::into_inner).insert(run, hosted);
-        Ok(forms)
+        Ok(formation_receiver)
     }
 
-    /// Lets a team that died come back to its run.
-    async fn restart_team(&self, myself: &ActorRef<TeamSupervisorMsg>, state: &mut TeamsState, run: RunId) {
-        state.waits.acknowledge(&run);
+    /// Restarts a failed team for its run.
+    async fn restart_team(&self, myself: &ActorRef<TeamSupervisorMsg>, state: &mut TeamSupervisorState, run: RunId) {
+        state.restart_timers.acknowledge(&run);
         let inner = &self.0.teams.inner;
         let Some(hosted) = inner.find(&run) else { return };
         let members = hosted.members.as_ref().clone();
         let (team, context) = (hosted.team, Values::new());
-        let seed = TeamArgs { team, run: run.clone(), members, context, begins: None, since: Instant::now() };
-        match self.form(myself, state, Box::new(seed)).await {
+        let args = TeamArgs { team, run: run.clone(), members, context, run_start: None, since: Instant::now() };
+        match self.form(myself, state, Box::new(args)).await {
             Ok(_) => inner.runs.env().observer.on_event(ActorEvent::ChildRestarted { kind: ChildKind::Team.as_str() }),
             Err(cause) => inner.runs.terminate(&run, cause),
         }
     }
 
-    fn remove_team(&self, state: &mut TeamsState, run: &RunId) {
-        state.deaths.remove(run);
+    fn remove_team(&self, state: &mut TeamSupervisorState, run: &RunId) {
+        state.restarts.remove(run);
         self.0.teams.inner.hosted.lock().unwrap_or_else(PoisonError::into_inner).remove(run);
     }
 

@@ -1,4 +1,4 @@
-//! Teams as actors: members, shared context, the end with the run, and deaths.
+//! Teams as actors: members, shared context, end and restarts.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,11 +9,11 @@ use serde_json::json;
 
 use crate::observer::ActorEvent;
 use crate::run::tests::harness::{
-    Harness, Script, TestDefinitions, agent, at_once, detached, run_id, start_team, until, values, workflow,
+    Harness, Script, TestDefinitions, agent, detached, immediate, run_id, start_team, until, values, workflow,
 };
 
-/// A team of two, and a workflow that also calls one who is not a member.
-pub(crate) fn written() -> TestDefinitions {
+/// A team of two, and a workflow that also calls an agent that is not a member.
+pub(crate) fn definitions() -> TestDefinitions {
     let provides = json!({"collaboration": {"provides_to_team": ["facts"]}});
     TestDefinitions {
         agents: vec![agent("finder_001", provides), agent("writer_001", json!({})), agent("stranger_001", json!({}))],
@@ -33,9 +33,7 @@ pub(crate) fn written() -> TestDefinitions {
 }
 
 fn script() -> Script {
-    at_once(|called| {
-        Ok(values(json!({"out": format!("{}:{}", called.agent, called.inputs["text"].as_str().unwrap())})))
-    })
+    immediate(|call| Ok(values(json!({"out": format!("{}:{}", call.agent, call.inputs["text"].as_str().unwrap())}))))
 }
 
 fn crew(context: serde_json::Value) -> Request {
@@ -44,68 +42,69 @@ fn crew(context: serde_json::Value) -> Request {
 
 #[tokio::test(start_paused = true)]
 async fn a_team_runs_its_workflow_over_one_context_and_counts_its_members() {
-    let harness = Harness::new(written(), script()).await;
-    let reply = harness.ask(crew(json!({"quarter": "Q1 2025"}))).await;
+    let harness = Harness::new(definitions(), script()).await;
+    let reply = harness.request(crew(json!({"quarter": "Q1 2025"}))).await;
     assert_eq!((reply.status, &reply.error), (Status::Success, &None));
     let found = "finder_001:Q1 2025 Acme";
     assert_eq!(reply.outputs["report"], json!(format!("writer_001:{found}")), "a member saw what another one provides");
     assert_eq!((reply.metadata.agents_involved, reply.metadata.workflow_steps), (2, 3));
     assert_eq!(reply.metadata.agents.len(), 3);
     let run = run_id(&reply);
-    let head = harness.stores.runs.get(&run).await.unwrap().unwrap();
-    assert_eq!(head.team.unwrap().as_str(), "crew");
+    let record = harness.stores.runs.get(&run).await.unwrap().unwrap();
+    assert_eq!(record.team.unwrap().as_str(), "crew");
     let last = harness.calls().into_iter().last().unwrap();
     assert_eq!(last.context["facts"], json!(found));
     assert_eq!(last.context["quarter"], json!("Q1 2025"));
-    assert_eq!(harness.notes.count(|seen| matches!(seen, ActorEvent::TeamFormed { .. })), 1);
-    until("the team has gone", || harness.notes.count(|seen| matches!(seen, ActorEvent::TeamDisbanded(_))) == 1).await;
-    assert!(harness.teams.observe().await.unwrap().teams.is_empty());
-    let asked = harness.pipeline.asked.lock().unwrap().clone();
-    assert!(asked.iter().any(|line| line.starts_with("start_run team:crew/")), "the run is begun as the team");
-    assert!(asked.iter().any(|line| line.starts_with("context_write workflow:w/")));
+    assert_eq!(harness.events.count(|event| matches!(event, ActorEvent::TeamFormed { .. })), 1);
+    until("the team has gone", || harness.events.count(|event| matches!(event, ActorEvent::TeamDisbanded(_))) == 1)
+        .await;
+    assert!(harness.teams.info().await.unwrap().teams.is_empty());
+    let request = harness.pipeline.requests.lock().unwrap().clone();
+    assert!(request.iter().any(|line| line.starts_with("start_run team:crew/")), "the run is begun as the team");
+    assert!(request.iter().any(|line| line.starts_with("context_write workflow:w/")));
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_same_request_again_gets_the_same_answer_and_forms_no_team() {
-    let harness = Harness::new(written(), script()).await;
-    let first = harness.ask_once(crew(json!({})), Some("once")).await;
+    let harness = Harness::new(definitions(), script()).await;
+    let first = harness.request_with_key(crew(json!({})), Some("once")).await;
     assert_eq!((first.status, &first.error), (Status::Success, &None));
     let calls = harness.calls().len();
-    let again = harness.ask_once(crew(json!({})), Some("once")).await;
-    assert_eq!((&again.id, &again.outputs, again.status), (&first.id, &first.outputs, first.status));
-    let other = harness.ask_once(crew(json!({"quarter": "Q1 2025"})), Some("once")).await;
+    let repeated = harness.request_with_key(crew(json!({})), Some("once")).await;
+    assert_eq!((&repeated.id, &repeated.outputs, repeated.status), (&first.id, &first.outputs, first.status));
+    let other = harness.request_with_key(crew(json!({"quarter": "Q1 2025"})), Some("once")).await;
     assert_eq!(other.error.map(|cause| cause.code), Some(ErrorCode::IdempotencyConflict));
     assert_eq!(harness.calls().len(), calls, "nobody works again");
-    assert_eq!(harness.notes.count(|seen| matches!(seen, ActorEvent::TeamFormed { .. })), 1);
+    assert_eq!(harness.events.count(|event| matches!(event, ActorEvent::TeamFormed { .. })), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn members_sit_with_the_team_and_strangers_do_not() {
-    let harness = Harness::new(written(), script()).await;
-    harness.ask(crew(json!({}))).await;
-    let seated = |name: &'static str| {
-        harness.notes.count(move |seen| matches!(seen, ActorEvent::AgentActivated(agent) if agent.as_str() == name))
+    let harness = Harness::new(definitions(), script()).await;
+    harness.request(crew(json!({}))).await;
+    let activations = |name: &'static str| {
+        harness.events.count(move |event| matches!(event, ActorEvent::AgentActivated(agent) if agent.as_str() == name))
     };
-    assert_eq!((seated("finder_001"), seated("writer_001"), seated("stranger_001")), (1, 1, 0));
-    let left = || harness.notes.count(|seen| matches!(seen, ActorEvent::AgentPassivated(_)));
-    until("the members have left with the team", || left() == 2).await;
+    assert_eq!((activations("finder_001"), activations("writer_001"), activations("stranger_001")), (1, 1, 0));
+    let remaining = || harness.events.count(|event| matches!(event, ActorEvent::AgentPassivated(_)));
+    until("the members have left with the team", || remaining() == 2).await;
 }
 
-/// The second step waits; everything else answers.
+/// The second step never ends; every other step completes.
 pub(crate) fn stuck_at_check() -> Script {
-    Arc::new(|called| {
+    Arc::new(|call| {
         Box::pin(async move {
-            if called.key.ends_with("/check") {
+            if call.key.ends_with("/check") {
                 std::future::pending::<()>().await;
             }
-            Ok(values(json!({"out": called.inputs["text"]})))
+            Ok(values(json!({"out": call.inputs["text"]})))
         })
     })
 }
 
 pub(crate) async fn at_check(harness: &Harness) -> RunId {
     let Request::StartTeam(start) = crew(json!({})) else { panic!("a team") };
-    let reply = harness.ask(Request::StartTeam(StartTeam { detach: true, ..start })).await;
+    let reply = harness.request(Request::StartTeam(StartTeam { detach: true, ..start })).await;
     assert_eq!(reply.status, Status::Success);
     until("the second step is under way", || harness.calls().len() == 2).await;
     run_id(&reply)
@@ -113,12 +112,12 @@ pub(crate) async fn at_check(harness: &Harness) -> RunId {
 
 async fn read(harness: &Harness, run: &RunId, keys: &[&str]) -> greenroom_protocol::Reply {
     let keys = keys.iter().map(|key| ContextKey::new(key).unwrap()).collect();
-    harness.ask(Request::ContextRead(ContextRead { run: run.clone(), keys })).await
+    harness.request(Request::ContextRead(ContextRead { run: run.clone(), keys })).await
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_context_is_read_and_written_by_permit_while_the_team_is_there() {
-    let harness = Harness::new(written(), stuck_at_check()).await;
+    let harness = Harness::new(definitions(), stuck_at_check()).await;
     let run = at_check(&harness).await;
     assert_eq!(harness.teams.team_info(&run).await.unwrap().members.len(), 2);
     let all = read(&harness, &run, &[]).await.outputs;
@@ -127,11 +126,11 @@ async fn the_context_is_read_and_written_by_permit_while_the_team_is_there() {
         let (run, key) = (run.clone(), ContextKey::new("notes").unwrap());
         Request::ContextWrite(ContextWrite { run, key, expect, change, ttl_ms: Some(5_000) })
     };
-    let put = harness.ask(write(Some(0), ContextChange::Put(json!(["a"])))).await;
+    let put = harness.request(write(Some(0), ContextChange::Put(json!(["a"])))).await;
     assert_eq!(put.status, Status::Success);
-    let stale = harness.ask(write(Some(0), ContextChange::Put(json!([])))).await;
+    let stale = harness.request(write(Some(0), ContextChange::Put(json!([])))).await;
     assert_eq!(stale.error.unwrap().code, ErrorCode::VersionConflict);
-    harness.ask(write(None, ContextChange::Append(json!("b")))).await;
+    harness.request(write(None, ContextChange::Append(json!("b")))).await;
     assert_eq!(read(&harness, &run, &["notes"]).await.outputs, values(json!({"notes": ["a", "b"]})));
     tokio::time::advance(Duration::from_secs(6)).await;
     assert!(read(&harness, &run, &["notes"]).await.outputs.is_empty(), "its time was up");
@@ -141,25 +140,26 @@ async fn the_context_is_read_and_written_by_permit_while_the_team_is_there() {
 
 #[tokio::test(start_paused = true)]
 async fn a_run_that_is_taken_up_again_finds_its_team_and_what_it_shared() {
-    let harness = Harness::new(written(), stuck_at_check()).await;
+    let harness = Harness::new(definitions(), stuck_at_check()).await;
     let run = at_check(&harness).await;
-    let harness = harness.crash(vec![written()], script()).await;
+    let harness = harness.crash(vec![definitions()], script()).await;
     assert_eq!(harness.recover().await.resumed, 1);
-    let until_then = greenroom_protocol::Deadline::after(harness.clock.now(), Duration::from_secs(60));
-    let reply = harness.runs.wait_ended(&run, until_then).await.unwrap();
+    let deadline = greenroom_protocol::Deadline::after(harness.clock.now(), Duration::from_secs(60));
+    let reply = harness.runs.wait_ended(&run, deadline).await.unwrap();
     assert_eq!((reply.status, &reply.error), (Status::Success, &None));
     assert_eq!(reply.outputs["report"], json!("writer_001:Q4 2024 Acme"));
     assert_eq!(reply.metadata.agents_involved, 2);
-    until("the team has gone", || harness.notes.count(|seen| matches!(seen, ActorEvent::TeamDisbanded(_))) == 1).await;
+    until("the team has gone", || harness.events.count(|event| matches!(event, ActorEvent::TeamDisbanded(_))) == 1)
+        .await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_context_that_dies_comes_back_with_what_it_held() {
-    let harness = Harness::new(written(), stuck_at_check()).await;
+    let harness = Harness::new(definitions(), stuck_at_check()).await;
     let run = at_check(&harness).await;
     harness.teams.context(&run).kill();
     until("it was restarted", || {
-        harness.notes.count(|seen| matches!(seen, ActorEvent::ChildRestarted { kind: "context" })) == 1
+        harness.events.count(|event| matches!(event, ActorEvent::ChildRestarted { kind: "context" })) == 1
     })
     .await;
     assert_eq!(read(&harness, &run, &["company"]).await.outputs, values(json!({"company": "Acme"})));
@@ -167,12 +167,12 @@ async fn a_context_that_dies_comes_back_with_what_it_held() {
 
 #[tokio::test(start_paused = true)]
 async fn a_team_that_dies_too_often_takes_its_run_with_it() {
-    let harness = Harness::new(written(), stuck_at_check()).await;
+    let harness = Harness::new(definitions(), stuck_at_check()).await;
     let run = at_check(&harness).await;
-    for death in 1..=3 {
+    for restart in 1..=3 {
         harness.teams.kill_team(&run);
-        let back = || harness.notes.count(|seen| matches!(seen, ActorEvent::ChildRestarted { kind: "team" }));
-        until("the team has come back", || back() == death).await;
+        let restarts = || harness.events.count(|event| matches!(event, ActorEvent::ChildRestarted { kind: "team" }));
+        until("the team has come back", || restarts() == restart).await;
     }
     harness.teams.kill_team(&run);
     until("the run has left", || harness.runs.hosted() == 0).await;
@@ -182,32 +182,33 @@ async fn a_team_that_dies_too_often_takes_its_run_with_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_team_as_a_step_is_formed_for_it_and_stopped_with_it() {
-    let mut nested = written();
+    let mut nested = definitions();
     nested
         .workflows
         .push(workflow("outer", json!([{"id": "t", "team": "crew", "workflow": "w", "outputs": ["report"]}])));
     let harness = Harness::new(nested.clone(), script()).await;
-    let reply = harness.ask(crate::run::tests::harness::start("outer", json!({}))).await;
+    let reply = harness.request(crate::run::tests::harness::start("outer", json!({}))).await;
     assert_eq!(
         (reply.status, &reply.outputs["report"]),
         (Status::Success, &json!("writer_001:finder_001:Q4 2024 Acme"))
     );
     let harness = Harness::new(nested, stuck_at_check()).await;
-    let run = run_id(&harness.ask(detached("outer", json!({}))).await);
+    let run = run_id(&harness.request(detached("outer", json!({}))).await);
     until("the second step is under way", || harness.calls().len() == 2).await;
     harness.signal(&run, greenroom_protocol::request::Signal::Cancel).await;
     until("no run is left", || harness.runs.hosted() == 0).await;
-    until("the team has gone", || harness.notes.count(|seen| matches!(seen, ActorEvent::TeamDisbanded(_))) == 1).await;
+    until("the team has gone", || harness.events.count(|event| matches!(event, ActorEvent::TeamDisbanded(_))) == 1)
+        .await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_formed_is_refused() {
-    let mut wrong = written();
+    let mut wrong = definitions();
     wrong.teams[0]["shared_context"] = json!({"not a key": 1});
     let harness = Harness::new(wrong, script()).await;
-    assert_eq!(harness.ask(crew(json!({}))).await.error.unwrap().code, ErrorCode::InvalidInput);
-    let unknown = harness.ask(start_team("crew", "none", json!({}), json!({}))).await;
+    assert_eq!(harness.request(crew(json!({}))).await.error.unwrap().code, ErrorCode::InvalidInput);
+    let unknown = harness.request(start_team("crew", "none", json!({}), json!({}))).await;
     assert!(unknown.error.is_some());
     until("nothing is left", || harness.runs.hosted() == 0).await;
-    assert!(harness.teams.observe().await.unwrap().teams.is_empty());
+    assert!(harness.teams.info().await.unwrap().teams.is_empty());
 }

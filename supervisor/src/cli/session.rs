@@ -95,7 +95,7 @@ impl Session {
     #[must_use]
     pub fn policy_revision(&self) -> Option<String> {
         match self {
-            Self::InProcess(pod) => Some(pod.guard().observe().revision),
+            Self::InProcess(pod) => Some(pod.guard().info().revision),
             Self::Remote { .. } => None,
         }
     }

@@ -25,7 +25,7 @@ pub async fn up(config: Config, signals: &mut Signals) -> Result<u8, Cause> {
     pod.recover();
     pod.sweep();
     tracing::info!(
-        data.dir = %config.data_dir.display(), policy.revision = %pod.guard().observe().revision, "pod is running"
+        data.dir = %config.data_dir.display(), policy.revision = %pod.guard().info().revision, "pod is running"
     );
     let metrics = config.metrics.map(|addr| format!(", metrics at http://{addr}/metrics")).unwrap_or_default();
     print_note(&format!(

@@ -186,14 +186,14 @@ impl Actor for Root {
         {
             tracing::warn!(child.kind = child.kind.as_str(), child.exit = ?exit, child.reason = %reason, "child ended");
             let intensity = state.intensities.entry(index).or_default();
-            match intensity.on_exit(&child.kind.rule(), exit, Instant::now()) {
+            match intensity.on_exit(&child.kind.restart_policy(), exit, Instant::now()) {
                 RestartDecision::RestartAfter(delay) => {
                     self.observer.on_event(ActorEvent::ChildRestarted { kind: child.kind.as_str() });
                     state.restart_timers.run_after(index, delay, move || {
                         let _ = myself.send_message(RootMsg::Restart(index));
                     });
                 }
-                RestartDecision::Stay => {}
+                RestartDecision::NoRestart => {}
                 // The root has no supervisor to escalate to, whatever the restart policy is.
                 RestartDecision::MaxRestarts(_) => drop(self.failed_tx.try_send(child.kind.as_str())),
             }

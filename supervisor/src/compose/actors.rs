@@ -100,19 +100,19 @@ fn guard_child(guard: &GuardHandle, observer: &Arc<dyn Observer>) -> ChildSpec {
         let supervisor = GuardSupervisor::new(guard.clone(), Arc::clone(&observer));
         Box::pin(supervisor.start_linked(root)) as _
     };
-    ChildSpec { kind: ChildKind::GuardKeeper, spawn: Arc::new(spawn) }
+    ChildSpec { kind: ChildKind::GuardSupervisor, spawn: Arc::new(spawn) }
 }
 
 fn teams_child(teams: &TeamsHandle) -> ChildSpec {
     let teams = teams.clone();
     let spawn = move |root| Box::pin(TeamSupervisor::start_linked(teams.clone(), root)) as _;
-    ChildSpec { kind: ChildKind::Teams, spawn: Arc::new(spawn) }
+    ChildSpec { kind: ChildKind::TeamSupervisor, spawn: Arc::new(spawn) }
 }
 
 fn runs_child(runs: &RunsHandle) -> ChildSpec {
     let runs = runs.clone();
     ChildSpec {
-        kind: ChildKind::Runs,
+        kind: ChildKind::RunSupervisor,
         spawn: Arc::new(move |root| Box::pin(RunSupervisor::start_linked(runs.clone(), root)) as _),
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{execute, text};
 use crate::execution::invocation::UsageMeter;
-use crate::test_env::{ScriptedModel, TestEnv, TestEnvOptions, agent, says};
+use crate::test_env::{ScriptedModel, TestEnv, TestEnvOptions, agent, text_answer};
 
 const GOOD: &str = r#"{"summary": "leek goes well with potatoes"}"#;
 
@@ -31,18 +31,18 @@ fn test_env(model: &Arc<ScriptedModel>, replies: Vec<Reply>) -> TestEnv {
 
 #[tokio::test(start_paused = true)]
 async fn recalled_texts_reach_only_the_user_part_and_the_answer_is_remembered() {
-    let model = ScriptedModel::new("play", true, vec![says(GOOD, 10, 1)]);
+    let model = ScriptedModel::new("play", true, vec![text_answer(GOOD, 10, 1)]);
     let recalled = reply(json!({ "memories": [{ "text": "onions make one cry" }] }));
     let test_env = test_env(&model, vec![recalled, reply(json!({ "memory_id": "x" }))]);
     let meter = UsageMeter::default();
-    let job = test_env.assignment("writer", "what goes into the soup?").await;
+    let job = test_env.invocation("writer", "what goes into the soup?").await;
     let key = job.key();
     execute(test_env.env.clone(), job, meter.clone()).await.unwrap();
-    let heard = &model.heard()[0];
+    let heard = &model.calls()[0];
     assert!(text(&heard.messages[0]).contains("what goes into the soup?"));
     assert!(text(&heard.messages[0]).contains("onions make one cry"));
     assert!(!heard.system.contains("onions"), "recalled texts never reach the system part");
-    let asked = test_env.pipeline.asked.lock().unwrap();
+    let asked = test_env.pipeline.requests.lock().unwrap();
     let [(first, Request::MemoryRead(read)), (second, Request::MemoryWrite(write))] = asked.as_slice() else {
         panic!("{asked:?}")
     };
@@ -59,31 +59,31 @@ async fn recalled_texts_reach_only_the_user_part_and_the_answer_is_remembered() 
 
 #[tokio::test(start_paused = true)]
 async fn an_execution_continues_without_a_memory_that_it_may_not_use() {
-    let model = ScriptedModel::new("play", true, vec![says(GOOD, 10, 1)]);
+    let model = ScriptedModel::new("play", true, vec![text_answer(GOOD, 10, 1)]);
     let test_env = test_env(&model, vec![]);
     let outputs =
-        execute(test_env.env.clone(), test_env.assignment("writer", "soup?").await, UsageMeter::default()).await;
+        execute(test_env.env.clone(), test_env.invocation("writer", "soup?").await, UsageMeter::default()).await;
     assert_eq!(outputs.unwrap()["summary"], "leek goes well with potatoes");
-    assert!(!text(&model.heard()[0].messages[0]).contains("Remembered"));
-    assert_eq!(test_env.pipeline.asked.lock().unwrap().len(), 2, "both were denied");
+    assert!(!text(&model.calls()[0].messages[0]).contains("Remembered"));
+    assert_eq!(test_env.pipeline.requests.lock().unwrap().len(), 2, "both were denied");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_failed_execution_is_not_remembered_and_no_memory_means_no_requests() {
-    let wrong = || says("no JSON", 1, 1);
+    let wrong = || text_answer("no JSON", 1, 1);
     let model = ScriptedModel::new("play", true, vec![wrong(), wrong(), wrong()]);
     let test_env = test_env(&model, vec![reply(json!({ "memories": [] }))]);
-    execute(test_env.env.clone(), test_env.assignment("writer", "soup?").await, UsageMeter::default())
+    execute(test_env.env.clone(), test_env.invocation("writer", "soup?").await, UsageMeter::default())
         .await
         .unwrap_err();
     let verbs = |test_env: &TestEnv| -> Vec<_> {
-        test_env.pipeline.asked.lock().unwrap().iter().map(|(_, asked)| asked.verb()).collect()
+        test_env.pipeline.requests.lock().unwrap().iter().map(|(_, asked)| asked.verb()).collect()
     };
     assert_eq!(verbs(&test_env), ["memory_read"]);
 
-    let model = ScriptedModel::new("play", true, vec![says(GOOD, 10, 1)]);
+    let model = ScriptedModel::new("play", true, vec![text_answer(GOOD, 10, 1)]);
     let test_env = self::test_env(&model, vec![]);
-    execute(test_env.env.clone(), test_env.assignment("forgetful", "soup?").await, UsageMeter::default())
+    execute(test_env.env.clone(), test_env.invocation("forgetful", "soup?").await, UsageMeter::default())
         .await
         .unwrap();
     assert_eq!(verbs(&test_env), Vec::<&str>::new());

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{execute, test_env};
 use crate::execution::invocation::UsageMeter;
-use crate::test_env::{ScriptedAnswer, ScriptedModel, TestEnv, TestEnvOptions, agent, invoke, says};
+use crate::test_env::{ScriptedAnswer, ScriptedModel, TestEnv, TestEnvOptions, agent, invoke, text_answer};
 
 const GOOD: &str = r#"{"summary": "ok"}"#;
 
@@ -27,13 +27,13 @@ async fn total_cost(ledger: &dyn Ledger) -> MicroUsd {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_that_could_exceed_a_budget_is_not_sent() {
-    let model = ScriptedModel::new("play", true, vec![says(GOOD, 10, 1)]);
+    let model = ScriptedModel::new("play", true, vec![text_answer(GOOD, 10, 1)]);
     // 4,096 tokens of answer at two millionths are more than a thousandth of a dollar.
     let test_env = limited(json!({"limits": {"max_cost_usd": 0.001}}), &model);
-    let refused = execute(test_env.env.clone(), test_env.assignment("writer", "x").await, UsageMeter::default())
+    let refused = execute(test_env.env.clone(), test_env.invocation("writer", "x").await, UsageMeter::default())
         .await
         .unwrap_err();
-    assert_eq!((refused.code, model.heard().len()), (ErrorCode::BudgetExceeded, 0));
+    assert_eq!((refused.code, model.calls().len()), (ErrorCode::BudgetExceeded, 0));
     assert_eq!(total_cost(&*test_env.ledger).await, MicroUsd(0));
 }
 
@@ -51,11 +51,11 @@ async fn each_limit_above_a_call_applies() {
         (testing::admin(), capped, "execution"),
     ];
     for (principal, request, budget) in cases {
-        let model = ScriptedModel::new("play", true, vec![says(GOOD, 10, 1)]);
+        let model = ScriptedModel::new("play", true, vec![text_answer(GOOD, 10, 1)]);
         let test_env = test_env(&model);
-        let job = test_env.assignment_of(principal, request, None).await;
+        let job = test_env.invocation_for(principal, request, None).await;
         let refused = execute(test_env.env.clone(), job, UsageMeter::default()).await.unwrap_err();
-        assert_eq!((refused.code, model.heard().len()), (ErrorCode::BudgetExceeded, 0), "{budget}");
+        assert_eq!((refused.code, model.calls().len()), (ErrorCode::BudgetExceeded, 0), "{budget}");
         assert_eq!(refused.details["budget"], budget);
     }
 }
@@ -63,14 +63,14 @@ async fn each_limit_above_a_call_applies() {
 #[tokio::test(start_paused = true)]
 async fn without_a_price_a_budget_refuses_and_no_budget_does_not() {
     let spec = json!({"implementation": {"runtime": "llm", "model": "free.of_price"}});
-    let model = ScriptedModel::new("free", true, vec![says(GOOD, 10, 1)]);
+    let model = ScriptedModel::new("free", true, vec![text_answer(GOOD, 10, 1)]);
     let test_env = limited(spec, &model);
     let mut capped = invoke("writer", "x");
     capped.options.cost_max = Some(MicroUsd(1_000_000));
-    let job = test_env.assignment_of(testing::admin(), capped, None).await;
+    let job = test_env.invocation_for(testing::admin(), capped, None).await;
     let refused = execute(test_env.env.clone(), job, UsageMeter::default()).await.unwrap_err();
-    assert_eq!((refused.code, model.heard().len()), (ErrorCode::PriceUnknown, 0));
-    let job = test_env.assignment("writer", "x").await;
+    assert_eq!((refused.code, model.calls().len()), (ErrorCode::PriceUnknown, 0));
+    let job = test_env.invocation("writer", "x").await;
     assert!(execute(test_env.env.clone(), job, UsageMeter::default()).await.is_ok());
 }
 
@@ -80,7 +80,7 @@ async fn a_model_without_a_price_has_the_assumed_price_of_its_tier() {
     models["models"]["play.bare"] = json!({"context_tokens": 1000, "tier": "standard"});
     let member = |name: &str| json!({"implementation": {"runtime": "llm", "model": name}});
     for (name, price) in [("play.bare", PriceBasis::Assumed), ("play.one", PriceBasis::Listed)] {
-        let model = ScriptedModel::new("play", true, vec![says(GOOD, 10, 1)]);
+        let model = ScriptedModel::new("play", true, vec![text_answer(GOOD, 10, 1)]);
         let test_env = TestEnv::new(TestEnvOptions {
             agents: vec![agent("writer", member(name))],
             providers: vec![model],
@@ -88,7 +88,7 @@ async fn a_model_without_a_price_has_the_assumed_price_of_its_tier() {
             ..TestEnvOptions::default()
         });
         let meter = UsageMeter::default();
-        execute(test_env.env.clone(), test_env.assignment("writer", "x").await, meter.clone()).await.unwrap();
+        execute(test_env.env.clone(), test_env.invocation("writer", "x").await, meter.clone()).await.unwrap();
         assert_eq!((meter.total().cost, meter.total().price), (MicroUsd(12), price), "{name}");
         let rows = test_env.ledger.costs(None).await.unwrap();
         let assumed = if price == PriceBasis::Assumed { (1, MicroUsd(12)) } else { (0, MicroUsd(0)) };
@@ -98,13 +98,13 @@ async fn a_model_without_a_price_has_the_assumed_price_of_its_tier() {
 
 #[tokio::test(start_paused = true)]
 async fn repairs_count_against_the_same_budget() {
-    let wrong = || says("no", 4_000, 4_000);
-    let model = ScriptedModel::new("play", true, vec![wrong(), wrong(), says(GOOD, 1, 1)]);
+    let wrong = || text_answer("no", 4_000, 4_000);
+    let model = ScriptedModel::new("play", true, vec![wrong(), wrong(), text_answer(GOOD, 1, 1)]);
     let test_env = limited(json!({"limits": {"max_cost_usd": 0.02}}), &model);
     let meter = UsageMeter::default();
     let refused =
-        execute(test_env.env.clone(), test_env.assignment("writer", "x").await, meter.clone()).await.unwrap_err();
-    assert_eq!((refused.code, model.heard().len()), (ErrorCode::BudgetExceeded, 1));
+        execute(test_env.env.clone(), test_env.invocation("writer", "x").await, meter.clone()).await.unwrap_err();
+    assert_eq!((refused.code, model.calls().len()), (ErrorCode::BudgetExceeded, 1));
     assert_eq!(meter.total().cost, MicroUsd(12_000), "the failed execution reports its cost");
     assert_eq!(total_cost(&*test_env.ledger).await, MicroUsd(12_000));
 }
@@ -114,8 +114,8 @@ async fn an_execution_that_is_dropped_is_settled_at_its_reservation() {
     let model = ScriptedModel::new("play", true, vec![ScriptedAnswer::Hang]);
     let test_env = test_env(&model);
     let meter = UsageMeter::default();
-    let mut running = Box::pin(execute(test_env.env.clone(), test_env.assignment("writer", "x").await, meter.clone()));
-    while model.heard().is_empty() {
+    let mut running = Box::pin(execute(test_env.env.clone(), test_env.invocation("writer", "x").await, meter.clone()));
+    while model.calls().is_empty() {
         assert!(futures::poll!(&mut running).is_pending());
         tokio::task::yield_now().await;
     }
@@ -137,14 +137,14 @@ async fn an_execution_that_is_dropped_is_settled_at_its_reservation() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn concurrent_executions_cannot_exceed_a_budget() {
     // Each call reserves about 0.9 cents and costs about a hundredth of that.
-    let plays = (0..400).map(|_| says(GOOD, 60, 20)).collect();
+    let plays = (0..400).map(|_| text_answer(GOOD, 60, 20)).collect();
     let model = ScriptedModel::new("play", true, plays);
     let test_env = test_env(&model);
     let mut principal = testing::admin();
     principal.limits.usd = Some(MicroUsd(30_000));
     let mut executions = tokio::task::JoinSet::new();
     for _ in 0..400 {
-        let job = test_env.assignment_of(principal.clone(), invoke("writer", "x"), None).await;
+        let job = test_env.invocation_for(principal.clone(), invoke("writer", "x"), None).await;
         executions.spawn(execute(test_env.env.clone(), job, UsageMeter::default()));
     }
     let results = executions.join_all().await;
@@ -155,5 +155,5 @@ async fn concurrent_executions_cannot_exceed_a_budget() {
     let total = total_cost(&*test_env.ledger).await;
     assert_eq!(total, MicroUsd(succeeded * 100), "exactly the reported usage");
     assert!(succeeded > 0 && total <= MicroUsd(30_000), "{succeeded} calls, {total}");
-    assert_eq!(model.heard().len() as u64, succeeded, "a refused execution sends nothing");
+    assert_eq!(model.calls().len() as u64, succeeded, "a refused execution sends nothing");
 }

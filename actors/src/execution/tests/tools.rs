@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::execute;
 use crate::execution::invocation::UsageMeter;
 use crate::model::{Delta, Part, StopReason, ToolCall};
-use crate::test_env::{ScriptedAnswer, ScriptedModel, TestEnv, TestEnvOptions, agent, says};
+use crate::test_env::{ScriptedAnswer, ScriptedModel, TestEnv, TestEnvOptions, agent, text_answer};
 
 const GOOD: &str = r#"{"summary": "ok"}"#;
 
@@ -20,7 +20,7 @@ fn calls(names: &[&str]) -> ScriptedAnswer {
     let mut deltas: Vec<_> = names.iter().map(call).collect();
     deltas.push(Ok(Delta::Usage(Tokens { input: 10, output: 1 })));
     deltas.push(Ok(Delta::End(StopReason::Tools)));
-    ScriptedAnswer::Say(deltas)
+    ScriptedAnswer::Deltas(deltas)
 }
 
 fn reply(outputs: Value) -> Reply {
@@ -54,13 +54,13 @@ fn test_env(model: &Arc<ScriptedModel>, replies: Vec<Reply>, turns: u32) -> Test
 
 #[tokio::test(start_paused = true)]
 async fn each_call_is_a_nested_request_of_the_agent_itself() {
-    let model = ScriptedModel::new("play", true, vec![calls(&["helper", "adder"]), says(GOOD, 10, 1)]);
+    let model = ScriptedModel::new("play", true, vec![calls(&["helper", "adder"]), text_answer(GOOD, 10, 1)]);
     let test_env = test_env(&model, vec![reply(json!({"summary": "helped"})), reply(json!({"result": 5}))], 4);
     let meter = UsageMeter::default();
-    let job = test_env.assignment("writer", "x").await;
+    let job = test_env.invocation("writer", "x").await;
     let key = job.key();
     execute(test_env.env.clone(), job, meter.clone()).await.unwrap();
-    let asked = test_env.pipeline.asked.lock().unwrap();
+    let asked = test_env.pipeline.requests.lock().unwrap();
     let [(first, Request::Invoke(invoke)), (second, Request::CallTool(call))] = asked.as_slice() else {
         panic!("{asked:?}")
     };
@@ -72,7 +72,7 @@ async fn each_call_is_a_nested_request_of_the_agent_itself() {
     assert_eq!(usage.tokens, Tokens { input: 26, output: 10 }, "its own two calls and both nested calls");
     assert_eq!((usage.cost.0, usage.decisions), (24 + 10, 2));
     assert_eq!(usage.model.as_deref(), Some("play.one"), "its own model, not that of the nested call");
-    let heard = model.heard();
+    let heard = model.calls();
     assert_eq!(
         heard[0].tools.iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>(),
         ["helper", "adder", "helper_002"]
@@ -85,14 +85,14 @@ async fn each_call_is_a_nested_request_of_the_agent_itself() {
 
 #[tokio::test(start_paused = true)]
 async fn a_denied_or_unknown_tool_is_a_result_and_the_conversation_continues() {
-    let model = ScriptedModel::new("play", true, vec![calls(&["helper", "nonsense"]), says(GOOD, 10, 1)]);
+    let model = ScriptedModel::new("play", true, vec![calls(&["helper", "nonsense"]), text_answer(GOOD, 10, 1)]);
     let test_env = test_env(&model, vec![], 4);
-    execute(test_env.env.clone(), test_env.assignment("writer", "x").await, UsageMeter::default()).await.unwrap();
-    let heard = model.heard();
+    execute(test_env.env.clone(), test_env.invocation("writer", "x").await, UsageMeter::default()).await.unwrap();
+    let heard = model.calls();
     for (part, word) in heard[1].messages[2].parts.iter().zip(["policy_denied", "nonsense"]) {
         assert!(matches!(part, Part::ToolResult { content, is_error: true, .. } if content.contains(word)), "{part:?}");
     }
-    assert_eq!(test_env.pipeline.asked.lock().unwrap().len(), 1, "an unknown tool causes no request");
+    assert_eq!(test_env.pipeline.requests.lock().unwrap().len(), 1, "an unknown tool causes no request");
 }
 
 #[tokio::test(start_paused = true)]
@@ -100,19 +100,19 @@ async fn the_loop_ends_at_its_bound() {
     let model = ScriptedModel::new("play", true, (0..9).map(|_| calls(&["adder"])).collect());
     let replies = (0..9).map(|_| reply(json!({"result": 1}))).collect();
     let test_env = test_env(&model, replies, 2);
-    let refused = execute(test_env.env.clone(), test_env.assignment("writer", "x").await, UsageMeter::default())
+    let refused = execute(test_env.env.clone(), test_env.invocation("writer", "x").await, UsageMeter::default())
         .await
         .unwrap_err();
-    assert_eq!((refused.code, model.heard().len()), (ErrorCode::TooManyTurns, 3));
-    assert_eq!(test_env.pipeline.asked.lock().unwrap().len(), 2);
+    assert_eq!((refused.code, model.calls().len()), (ErrorCode::TooManyTurns, 3));
+    assert_eq!(test_env.pipeline.requests.lock().unwrap().len(), 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_long_result_is_truncated_and_marked() {
-    let model = ScriptedModel::new("play", true, vec![calls(&["adder"]), says(GOOD, 10, 1)]);
+    let model = ScriptedModel::new("play", true, vec![calls(&["adder"]), text_answer(GOOD, 10, 1)]);
     let test_env = test_env(&model, vec![reply(json!({"result": "ö".repeat(200_000)}))], 4);
-    execute(test_env.env.clone(), test_env.assignment("writer", "x").await, UsageMeter::default()).await.unwrap();
-    let heard = model.heard();
+    execute(test_env.env.clone(), test_env.invocation("writer", "x").await, UsageMeter::default()).await.unwrap();
+    let heard = model.calls();
     let [Part::ToolResult { content, .. }] = heard[1].messages[2].parts.as_slice() else { panic!("one result") };
     assert!(content.len() < 66_000 && content.ends_with("(cut)"));
 }

@@ -1,5 +1,4 @@
-//! From what a run is told to what it does: decide → journal → release. What is done for an effect
-//! lives in `perform`.
+//! Processes an event: decide → journal → release. `start_effect` starts the effects.
 
 use greenroom_definitions::binding::run_outputs;
 use greenroom_definitions::plan::Plan;
@@ -15,12 +14,12 @@ use crate::run::JOURNAL_WAIT_MAX;
 use crate::run::machine::{Decision, Event, State, decide};
 use crate::run::values::{EffectInputs, fits_inline};
 
-/// Entries that one append writes; more are written in several.
+/// Entries of one append; more entries are written in several appends.
 const ENTRIES_MAX: usize = greenroom_registry::journal::APPEND_ENTRIES_MAX;
 
 impl RunActor {
-    /// Decides, journals, and only then acts. Calls are on their way to the guard while the journal is
-    /// written, and share its commit with their own records; each waits for the receipt before its act.
+    /// Decides, journals, and only then releases the effects. Calls are authorized while the append is in flight, and
+    /// their audit entries share its commit; each call waits for the receipt before it is executed.
     pub(super) async fn process_event(
         &self,
         myself: &ActorRef<RunMsg>,
@@ -28,24 +27,24 @@ impl RunActor {
         event: &Event,
     ) -> Result<(), ActorProcessingErr> {
         let now = self.ctx.env.clock.now();
-        let mut decision = self.decided_within_budget(&state.machine, event, now);
+        let mut decision = self.decide_within_budget(&state.machine, event, now);
         if decision.is_empty() {
             return Ok(());
         }
         let calls = decision.take_calls();
         let timing = if calls.is_empty() { CommitTiming::Immediate } else { CommitTiming::Coalesce };
-        let written = async {
-            let pending = self.hand_in(state.seq, decision.entries(), timing, now).await?;
-            let (ahead, behind) = commit_signal();
+        let append = async {
+            let pending = self.submit_entries(state.seq, decision.entries(), timing, now).await?;
+            let (signal, waiter) = commit_signal();
             for call in calls {
-                self.start_effect(myself, state, decision.next(), call, &behind);
+                self.start_effect(myself, state, decision.next(), call, &waiter);
             }
             let receipt = pending.wait_receipt().await?;
-            ahead.committed(&receipt);
+            signal.committed(&receipt);
             Ok(receipt)
         };
-        let late = |_| JournalError::Store(greenroom_registry::StoreError::Timeout);
-        let receipt = match tokio::time::timeout(JOURNAL_WAIT_MAX, written).await.map_err(late).flatten() {
+        let timeout_error = |_| JournalError::Store(greenroom_registry::StoreError::Timeout);
+        let receipt = match tokio::time::timeout(JOURNAL_WAIT_MAX, append).await.map_err(timeout_error).flatten() {
             Ok(receipt) => receipt,
             Err(JournalError::Fenced | JournalError::Ended) => {
                 self.stop(myself, "fenced");
@@ -57,7 +56,7 @@ impl RunActor {
         Ok(())
     }
 
-    /// Does what was decided and is durable.
+    /// Releases the effects of a durable decision.
     pub(super) fn release(
         &self,
         myself: &ActorRef<RunMsg>,
@@ -73,21 +72,21 @@ impl RunActor {
         state.machine = next;
     }
 
-    /// The calls below a run share its retries, and may have taken the last one already: then the
-    /// decision is made again as of a run that has none.
-    fn decided_within_budget(&self, state: &State, event: &Event, now: Timestamp) -> Decision {
+    /// Nested calls share the retries of a run and may have taken the last one. In that case the decision is repeated
+    /// for a state without retries.
+    fn decide_within_budget(&self, state: &State, event: &Event, now: Timestamp) -> Decision {
         let plan = &self.ctx.pinned.plan;
-        let decision = decided(plan, state, event, now);
+        let decision = decide_with_outputs(plan, state, event, now);
         let is_retry = |entry: &&Entry| matches!(entry, Entry::StepRetried { .. });
         let retries = decision.entries().iter().filter(is_retry).count();
         if (0..retries).all(|_| self.budget.try_take_unobserved()) {
             return decision;
         }
-        decided(plan, &state.without_retries(), event, now)
+        decide_with_outputs(plan, &state.without_retries(), event, now)
     }
 
-    /// Hands the entries to the journal; where they are too many for one append, the last part.
-    async fn hand_in(
+    /// Submits the entries to the journal; of more entries than one append holds, it submits the last part.
+    async fn submit_entries(
         &self,
         after: Seq,
         entries: &[Entry],
@@ -104,19 +103,19 @@ impl RunActor {
     }
 }
 
-/// What follows from an event. Where the outputs of a run need no fetching, its last step and its end
-/// are one decision, and one write.
-pub(in crate::run) fn decided(plan: &Plan, state: &State, event: &Event, now: Timestamp) -> Decision {
+/// Decides an event. If the outputs of a run are all inline, its last step and its end are one decision and one
+/// append.
+pub(in crate::run) fn decide_with_outputs(plan: &Plan, state: &State, event: &Event, now: Timestamp) -> Decision {
     let decision = decide(state, plan, event, now);
     if !decision.collects_outputs() {
         return decision;
     }
-    let loaded = EffectInputs::of_outputs(decision.next(), plan).and_then(EffectInputs::into_loaded);
+    let loaded = EffectInputs::for_outputs(decision.next(), plan).and_then(EffectInputs::into_loaded);
     let outputs = loaded.map(|loaded| run_outputs(plan, &loaded.scope()));
     match outputs.filter(|outputs| outputs.values().all(fits_inline)) {
         Some(outputs) => {
-            let ended = decide(decision.next(), plan, &Event::OutputsCollected { outputs: Ok(outputs) }, now);
-            decision.merge(ended)
+            let outcome = decide(decision.next(), plan, &Event::OutputsCollected { outputs: Ok(outputs) }, now);
+            decision.merge(outcome)
         }
         None => decision,
     }

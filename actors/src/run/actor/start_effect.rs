@@ -1,4 +1,4 @@
-//! How what a run asks for is linked to its actor: each effect is one task that ends in one message.
+//! Starts the effects of a run: each is one linked task that ends in one message.
 
 use std::time::Duration;
 
@@ -16,75 +16,80 @@ use crate::run::values::EffectInputs;
 use crate::supervision::linked_tasks::UNBOUNDED;
 
 impl RunActor {
-    /// Starts an effect of the run as it is `next`; what it does waits for `other`.
+    /// Starts an effect of the run in state `next`; a call waits for `commit`.
     pub(super) fn start_effect(
         &self,
         myself: &ActorRef<RunMsg>,
         state: &mut RunActorState,
         next: &State,
         effect: Effect,
-        other: &CommitWaiter,
+        commit: &CommitWaiter,
     ) {
         match effect {
             Effect::EvaluateStep { step } => {
-                let Some(material) = self.material(next, &step) else { return };
-                let work = effects::evaluate_step(self.ctx.clone(), step.clone(), material);
-                self.link(myself, state, Task::Evaluate(StepKey { step, index: None }), work);
+                let Some(inputs) = self.effect_inputs(next, &step) else { return };
+                let work = effects::evaluate_step(self.ctx.clone(), step.clone(), inputs);
+                self.spawn_task(myself, state, Task::Evaluate(StepKey { step, index: None }), work);
             }
             Effect::Call { key, attempt, target, call } => {
-                let Some(material) = self.material(next, &key.step) else { return };
+                let Some(inputs) = self.effect_inputs(next, &key.step) else { return };
                 let call = Call { key: key.clone(), attempt, target, call };
                 if !matches!(call.target, CallTarget::Agent { .. }) {
                     state.children.insert(key.clone(), RunId::for_request(&call.call.request_id(attempt)));
                 }
-                let work = effects::call(self.ctx.clone(), call, material, other.clone());
-                self.link(myself, state, Task::Call(key, attempt), work);
+                let work = effects::call(self.ctx.clone(), call, inputs, commit.clone());
+                self.spawn_task(myself, state, Task::Call(key, attempt), work);
             }
             Effect::Compensate { key, attempt, target, call, after } => {
-                let Some(material) = self.material(next, &key.step) else { return };
+                let Some(inputs) = self.effect_inputs(next, &key.step) else { return };
                 let call = Call { key: key.clone(), attempt, target, call };
-                let work = effects::undo(self.ctx.clone(), call, after, material);
-                self.link(myself, state, Task::Compensate(key, attempt), work);
+                let work = effects::compensate(self.ctx.clone(), call, after, inputs);
+                self.spawn_task(myself, state, Task::Compensate(key, attempt), work);
             }
             Effect::SetTimer { timer, at } => {
                 let clock = self.ctx.env.clock.clone();
-                let woke = Event::TimerFired { timer: timer.clone() };
+                let fired = Event::TimerFired { timer: timer.clone() };
                 let work = async move {
                     while clock.now() < at {
-                        let left = at.saturating_duration_since(clock.now()).max(Duration::from_millis(1));
-                        tokio::time::sleep(left).await;
+                        let remaining = at.saturating_duration_since(clock.now()).max(Duration::from_millis(1));
+                        tokio::time::sleep(remaining).await;
                     }
-                    woke
+                    fired
                 };
-                self.link(myself, state, Task::Timer(timer), work);
+                self.spawn_task(myself, state, Task::Timer(timer), work);
             }
             Effect::Abort { key } => self.abort_step(state, &key),
             Effect::CollectOutputs => {
-                let Some(material) = EffectInputs::of_outputs(next, &self.ctx.pinned.plan) else { return };
-                self.link(myself, state, Task::CollectOutputs, effects::collect_outputs(self.ctx.clone(), material));
+                let Some(inputs) = EffectInputs::for_outputs(next, &self.ctx.pinned.plan) else { return };
+                self.spawn_task(
+                    myself,
+                    state,
+                    Task::CollectOutputs,
+                    effects::collect_outputs(self.ctx.clone(), inputs),
+                );
             }
             Effect::Finish { reply } => self.finish(myself, state, *reply),
         }
     }
 
-    /// What a step may refer to, as the run is `next`.
-    fn material(&self, next: &State, step: &StepId) -> Option<EffectInputs> {
-        EffectInputs::of_step(next, self.ctx.pinned.plan.step(step)?)
+    /// The inputs of a step's effect in state `next`.
+    fn effect_inputs(&self, next: &State, step: &StepId) -> Option<EffectInputs> {
+        EffectInputs::for_step(next, self.ctx.pinned.plan.step(step)?)
     }
 
-    fn link<F>(&self, myself: &ActorRef<RunMsg>, state: &mut RunActorState, task: Task, work: F)
+    fn spawn_task<F>(&self, myself: &ActorRef<RunMsg>, state: &mut RunActorState, task: Task, work: F)
     where
         F: Future<Output = Event> + Send + 'static,
     {
-        let (me, named) = (myself.clone(), task.clone());
-        state.tasks.spawn(task, UNBOUNDED, work, move |ended| {
-            // If the actor is dead, nobody waits for this.
-            let _ = me.send_message(RunMsg::TaskEnded(named, ended));
+        let (me, task_id) = (myself.clone(), task.clone());
+        state.tasks.spawn(task, UNBOUNDED, work, move |outcome| {
+            // If the actor has stopped, the outcome is not needed.
+            let _ = me.send_message(RunMsg::TaskEnded(task_id, outcome));
         });
     }
 
-    /// Lets go of whatever is under way for a step. A run that the step has started is told: it is the
-    /// other end of a call that was permitted, so stopping it needs no permit of its own.
+    /// Aborts the effects in flight of a step, and terminates a run that the step has started. That run belongs to a
+    /// permitted call, so its termination needs no permit of its own.
     fn abort_step(&self, state: &mut RunActorState, key: &StepKey) {
         state.tasks.abort(&Task::Evaluate(key.clone()));
         state.tasks.abort_if(|task| matches!(task, Task::Call(of, _) | Task::Compensate(of, _) if of == key));
@@ -94,7 +99,7 @@ impl RunActor {
         }
     }
 
-    /// Keeps the lease alive until another process has the run.
+    /// Renews the lease until another pod owns the run.
     pub(super) fn renew_lease(&self, myself: &ActorRef<RunMsg>, state: &mut RunActorState) {
         let RunEnv { stores, clock, lease, .. } = &*self.ctx.env;
         let (runs, clock, lease) = (stores.runs.clone(), clock.clone(), *lease);
@@ -110,7 +115,7 @@ impl RunActor {
             }
         };
         state.tasks.spawn(Task::Lease, UNBOUNDED, work, move |_| {
-            // If the actor is dead, it holds nothing any more.
+            // If the actor has stopped, it no longer uses the lease.
             let _ = me.send_message(RunMsg::Fenced);
         });
     }

@@ -1,5 +1,5 @@
-//! The only writer of a run's state. What an entry does here it does at every replay, so nothing
-//! but the entry and the moment it was written may count.
+//! The only writer of a run's state. An entry has the same effect at every replay, so only the entry and its time may
+//! be used.
 
 use std::sync::Arc;
 
@@ -11,50 +11,50 @@ use super::COMPENSATION_TIME_MAX;
 use super::state::{Items, Phase, State, StepStatus};
 
 impl State {
-    /// Takes in an entry that was written at `at`.
+    /// Applies an entry that was written at `at`.
     pub fn apply(&mut self, at: Timestamp, entry: &Entry) {
         self.last_at = at;
         match entry {
-            Entry::RunStarted(begun) => self.begin(at, begun),
-            Entry::StepReady { step } => self.set(&whole_step(step), StepStatus::Evaluating),
+            Entry::RunStarted(started) => self.start(at, started),
+            Entry::StepReady { step } => self.set_status(&whole_step(step), StepStatus::Evaluating),
             Entry::ItemsExpanded { step, items, skipped } => {
-                let track = self.track_mut(step);
-                track.items = Some(Items::new(*items));
-                track.status = StepStatus::RunningItems;
+                let step_state = self.step_state_mut(step);
+                step_state.items = Some(Items::new(*items));
+                step_state.status = StepStatus::RunningItems;
                 for index in skipped {
-                    self.set(&StepKey { step: step.clone(), index: Some(*index) }, StepStatus::Skipped);
+                    self.set_status(&StepKey { step: step.clone(), index: Some(*index) }, StepStatus::Skipped);
                 }
             }
             Entry::StepStarted { key, attempt, agent } => {
                 if let Some(agent) = agent.as_ref().filter(|agent| !self.usage.agents.contains(agent)) {
                     self.usage.agents.push(agent.clone());
                 }
-                self.set(key, StepStatus::InFlight { attempt: *attempt, since: at });
+                self.set_status(key, StepStatus::InFlight { attempt: *attempt, since: at });
             }
             Entry::StepDone { key, result, usage, .. } => {
-                let order = self.done;
-                self.done = self.done.saturating_add(1);
+                let order = self.completed_count;
+                self.completed_count = self.completed_count.saturating_add(1);
                 self.add_usage(usage);
                 self.usage.steps = self.usage.steps.saturating_add(1);
-                self.set(key, StepStatus::Done { order, result: Arc::new(result.clone()) });
+                self.set_status(key, StepStatus::Done { order, result: Arc::new(result.clone()) });
             }
-            Entry::StepSkipped { key } => self.set(key, StepStatus::Skipped),
-            Entry::StepRetried { key, attempt, at: again, usage, .. } => {
+            Entry::StepSkipped { key } => self.set_status(key, StepStatus::Skipped),
+            Entry::StepRetried { key, attempt, at: retry_at, usage, .. } => {
                 self.add_usage(usage);
                 self.retries_remaining = self.retries_remaining.saturating_sub(1);
-                self.set(key, StepStatus::Backoff { attempt: *attempt, at: *again });
+                self.set_status(key, StepStatus::Backoff { attempt: *attempt, at: *retry_at });
             }
             Entry::NestedRetryTaken => self.retries_remaining = self.retries_remaining.saturating_sub(1),
             Entry::StepFailed { key, cause, usage, .. } => {
                 self.add_usage(usage);
-                self.set(key, StepStatus::Failed { cause: Arc::new(cause.clone()) });
+                self.set_status(key, StepStatus::Failed { cause: Arc::new(cause.clone()) });
             }
-            Entry::StepCancelled { key } => self.set(key, StepStatus::Cancelled),
-            Entry::ApprovalRequested { key, .. } => self.set(key, StepStatus::AwaitingApproval { since: at }),
+            Entry::StepCancelled { key } => self.set_status(key, StepStatus::Cancelled),
+            Entry::ApprovalRequested { key, .. } => self.set_status(key, StepStatus::AwaitingApproval { since: at }),
             Entry::ApprovalResolved { key, approved, .. } => {
                 if *approved {
-                    self.track_mut(&key.step).approved = true;
-                    self.set(key, StepStatus::Approved);
+                    self.step_state_mut(&key.step).approved = true;
+                    self.set_status(key, StepStatus::Approved);
                 }
             }
             Entry::CancelRequested { by } => self.cancelled_by = Some(by.clone()),
@@ -62,10 +62,13 @@ impl State {
             Entry::RunCompensationStarted { cause, give_up_at: until } => {
                 self.phase = Phase::Compensating { cause: Arc::new(cause.clone()), until: *until };
             }
-            Entry::StepCompensationStarted { key, attempt } => self.undo(at, key, *attempt),
+            Entry::StepCompensationStarted { key, attempt } => self.start_compensation(at, key, *attempt),
             Entry::StepCompensationEnded { key, cause, usage, .. } => {
                 self.add_usage(usage);
-                self.set(key, if cause.is_some() { StepStatus::CompensationFailed } else { StepStatus::Compensated });
+                self.set_status(
+                    key,
+                    if cause.is_some() { StepStatus::CompensationFailed } else { StepStatus::Compensated },
+                );
             }
             Entry::RunResumed { deadline, .. } => {
                 self.deadline = Some(*deadline);
@@ -77,17 +80,17 @@ impl State {
         }
     }
 
-    fn begin(&mut self, at: Timestamp, begun: &RunStarted) {
+    fn start(&mut self, at: Timestamp, started: &RunStarted) {
         self.phase = Phase::Running;
         self.started_at = at;
-        self.deadline = Some(begun.deadline);
-        self.retries_remaining = begun.retry_budget;
-        self.started = Some(Arc::new(begun.clone()));
+        self.deadline = Some(started.deadline);
+        self.retries_remaining = started.retry_budget;
+        self.started = Some(Arc::new(started.clone()));
     }
 
-    fn undo(&mut self, at: Timestamp, key: &StepKey, attempt: u32) {
-        if let Some(result) = self.step(key).result().cloned() {
-            self.set(key, StepStatus::Compensating { attempt, since: at, result });
+    fn start_compensation(&mut self, at: Timestamp, key: &StepKey, attempt: u32) {
+        if let Some(result) = self.step_status(key).result().cloned() {
+            self.set_status(key, StepStatus::Compensating { attempt, since: at, result });
         }
     }
 

@@ -1,5 +1,4 @@
-//! A step that waits for a person. Who may answer is policy's affair; here it is only looked whether
-//! there is something to answer.
+//! Approval of a step. Policy decides who may approve; this file only checks whether the step awaits approval.
 
 use greenroom_protocol::journal::Entry;
 use greenroom_protocol::{Cause, ErrorCode, StepId, UserId};
@@ -8,13 +7,13 @@ use super::decide::DecisionBuilder;
 use super::scheduling::whole_step;
 use super::state::{Phase, State, StepStatus};
 
-/// Looks whether a step waits for a person.
+/// Checks that a step awaits approval.
 ///
 /// # Errors
-/// [`ErrorCode::RunNotActive`] if the run does not take answers any more; [`ErrorCode::UnknownStep`] if the
-/// step does not wait.
-pub fn answerable(state: &State, step: &StepId) -> Result<(), Cause> {
-    match (state.phase(), state.step(&whole_step(step))) {
+/// [`ErrorCode::RunNotActive`] if the run no longer accepts approvals; [`ErrorCode::UnknownStep`] if the step does
+/// not await approval.
+pub fn require_awaiting_approval(state: &State, step: &StepId) -> Result<(), Cause> {
+    match (state.phase(), state.step_status(&whole_step(step))) {
         (Phase::Running, StepStatus::AwaitingApproval { .. }) => Ok(()),
         (Phase::Running, _) => {
             Err(Cause::new(ErrorCode::UnknownStep, format!("the run has no step `{step}` that waits for a person")))
@@ -26,19 +25,19 @@ pub fn answerable(state: &State, step: &StepId) -> Result<(), Cause> {
 }
 
 impl DecisionBuilder<'_> {
-    pub(super) fn approved(&mut self, step: &StepId, by: &UserId) {
-        if answerable(&self.next, step).is_ok() {
+    pub(super) fn on_approved(&mut self, step: &StepId, by: &UserId) {
+        if require_awaiting_approval(&self.next, step).is_ok() {
             self.record(Entry::ApprovalResolved { key: whole_step(step), approved: true, by: by.clone() });
         }
     }
 
-    pub(super) fn rejected(&mut self, step: &StepId, by: &UserId) {
-        if answerable(&self.next, step).is_err() {
+    pub(super) fn on_rejected(&mut self, step: &StepId, by: &UserId) {
+        if require_awaiting_approval(&self.next, step).is_err() {
             return;
         }
         self.record(Entry::ApprovalResolved { key: whole_step(step), approved: false, by: by.clone() });
         let cause = Cause::new(ErrorCode::ApprovalRejected, format!("{by} rejected it"))
             .with_details(serde_json::json!({ "by": by }));
-        self.fail_unbegun(whole_step(step), cause);
+        self.fail_unstarted(whole_step(step), cause);
     }
 }

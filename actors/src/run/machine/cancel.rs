@@ -1,5 +1,5 @@
-//! How a run is stopped: by a person, by the clock, or by a step that failed for good. Everything
-//! under way is let go of at once; then what is done is undone, where the plan says how.
+//! Stop of a run: by a user, by its deadline, or by a failed step. All effects in flight are aborted at once; then
+//! completed steps are compensated where the plan defines it.
 
 use greenroom_definitions::workflow::OnError;
 use greenroom_protocol::journal::{Entry, StepKey};
@@ -18,21 +18,21 @@ impl DecisionBuilder<'_> {
         }
     }
 
-    pub(super) fn lost(&mut self, cause: &Cause) {
+    pub(super) fn on_terminated(&mut self, cause: &Cause) {
         if *self.next.phase() == Phase::Running {
             self.stop(cause.clone());
         }
     }
 
-    /// A timer never goes off early, so one that does means nothing.
-    pub(super) fn deadline_passed(&mut self) {
+    /// A timer that fires early is ignored.
+    pub(super) fn on_deadline(&mut self) {
         let has_passed = self.next.deadline().is_some_and(|deadline| deadline.has_passed(self.now));
         if *self.next.phase() == Phase::Running && has_passed {
             self.record(Entry::DeadlinePassed);
         }
     }
 
-    /// Why the run may not go on; `None` while it may.
+    /// The cause that stops the run; `None` if it continues.
     pub(super) fn stop_cause(&self) -> Option<Cause> {
         if let Some(by) = &self.next.cancelled_by {
             let cause = Cause::new(ErrorCode::Cancelled, format!("{by} cancelled the run"));
@@ -42,14 +42,14 @@ impl DecisionBuilder<'_> {
             return Some(Cause::new(ErrorCode::TimedOut, "the run's time is up"));
         }
         self.plan.steps.iter().find_map(|step| {
-            let track = self.next.track(&step.id)?;
+            let step_state = self.next.step_state(&step.id)?;
             let continues = step.for_each.as_ref().is_some_and(|each| each.on_error == OnError::Continue);
-            let (key, cause) = failure(track, whole_step(&step.id), continues)?;
-            Some(of_step(&key, cause))
+            let (key, cause) = failure(step_state, whole_step(&step.id), continues)?;
+            Some(step_cause(&key, cause))
         })
     }
 
-    /// Lets go of everything under way, then undoes or ends.
+    /// Aborts everything in flight, then compensates or ends.
     pub(super) fn stop(&mut self, cause: Cause) {
         for (key, is_called) in open_keys(&self.next) {
             if is_called {
@@ -60,7 +60,7 @@ impl DecisionBuilder<'_> {
         if self.needs_compensation() {
             let until = self.now.saturating_add(COMPENSATION_TIME_MAX);
             self.record(Entry::RunCompensationStarted { cause, give_up_at: until });
-            self.effects.push(Effect::SetTimer { timer: TimerId::Undo, at: until });
+            self.effects.push(Effect::SetTimer { timer: TimerId::Compensation, at: until });
             self.compensate_next();
         } else {
             self.end(Err(cause));
@@ -69,19 +69,19 @@ impl DecisionBuilder<'_> {
 }
 
 /// The failure of a step that stops its run.
-fn failure(track: &StepState, own: StepKey, continues: bool) -> Option<(StepKey, &Cause)> {
-    if let StepStatus::Failed { cause } = &track.status {
-        return Some((own, cause));
+fn failure(step_state: &StepState, status: StepKey, continues: bool) -> Option<(StepKey, &Cause)> {
+    if let StepStatus::Failed { cause } = &step_state.status {
+        return Some((status, cause));
     }
-    let items = track.items.as_ref().filter(|_| !continues)?;
-    let index = items.failed?;
+    let items = step_state.items.as_ref().filter(|_| !continues)?;
+    let index = items.first_failed?;
     match items.get(index)? {
-        StepStatus::Failed { cause } => Some((StepKey { step: own.step, index: Some(index) }, cause)),
+        StepStatus::Failed { cause } => Some((StepKey { step: status.step, index: Some(index) }, cause)),
         _ => None,
     }
 }
 
-/// Every step and item that has begun and not ended, and whether something is under way for it.
+/// Every step and item that has started and not ended, and whether an effect of it is in flight.
 fn open_keys(state: &State) -> Vec<(StepKey, bool)> {
     let is_open = |step: &StepStatus| match step {
         StepStatus::InFlight { .. } | StepStatus::Evaluating => Some(true),
@@ -97,37 +97,38 @@ fn open_keys(state: &State) -> Vec<(StepKey, bool)> {
         | StepStatus::CompensationFailed => None,
     };
     let mut keys = Vec::new();
-    for (step, track) in state.tracks() {
-        keys.extend(is_open(&track.status).map(|called| (whole_step(step), called)));
-        for (index, item) in track.items.iter().filter(|items| items.live > 0).flat_map(|items| items.iter()) {
+    for (step, step_state) in state.step_states() {
+        keys.extend(is_open(&step_state.status).map(|is_called| (whole_step(step), is_called)));
+        for (index, item) in step_state.items.iter().filter(|items| items.in_flight > 0).flat_map(|items| items.iter())
+        {
             let key = || StepKey { step: step.clone(), index: Some(index) };
-            keys.extend(is_open(item).map(|called| (key(), called)));
+            keys.extend(is_open(item).map(|is_called| (key(), is_called)));
         }
     }
     keys
 }
 
-/// A step's cause as its run's. The code stays, so that a program sees what went wrong, unless it
-/// would speak of the run's own request: that one was right, and the run was not cancelled.
-fn of_step(key: &StepKey, cause: &Cause) -> Cause {
-    let ticket = match key.index {
+/// Converts the cause of a step into that of its run. The code is preserved, unless it would describe the request for
+/// the run itself, which was valid and was not cancelled.
+fn step_cause(key: &StepKey, cause: &Cause) -> Cause {
+    let name = match key.index {
         Some(index) => format!("{}[{index}]", key.step),
         None => key.step.to_string(),
     };
-    let prefix = format!("step `{ticket}`: ");
+    let prefix = format!("step `{name}`: ");
     let message = format!("{prefix}{}", cause.message.strip_prefix(&prefix).unwrap_or(&cause.message));
-    let keeps_code = match cause.code.class() {
+    let keep_code = match cause.code.class() {
         greenroom_protocol::error::ErrorClass::Rejected => false,
         greenroom_protocol::error::ErrorClass::Denied => true,
         greenroom_protocol::error::ErrorClass::Failed => cause.code != ErrorCode::Cancelled,
     };
     let mut details = match &cause.details {
-        Json::Object(members) if keeps_code => members.clone(),
+        Json::Object(members) if keep_code => members.clone(),
         _ => serde_json::Map::new(),
     };
-    details.insert("step".into(), Json::String(ticket));
-    if !keeps_code {
+    details.insert("step".into(), Json::String(name));
+    if !keep_code {
         details.insert("cause".into(), serde_json::json!(cause));
     }
-    Cause::new(if keeps_code { cause.code } else { ErrorCode::StepFailed }, message).with_details(Json::Object(details))
+    Cause::new(if keep_code { cause.code } else { ErrorCode::StepFailed }, message).with_details(Json::Object(details))
 }

@@ -1,5 +1,5 @@
-//! Undoing: the steps that were done, in the reverse of the order in which they were, one at a time.
-//! An undoing that fails is tried again a few times; what cannot be undone is named in the reply.
+//! Compensation of completed steps, in reverse order of completion, one at a time. A failed compensation is retried a
+//! few times; the reply names the steps whose compensation failed.
 
 use std::time::Duration;
 
@@ -15,21 +15,21 @@ use super::effect::Effect;
 use super::scheduling::whole_step;
 use super::state::{Phase, State, StepState, StepStatus};
 
-/// The wait before the second attempt; it doubles for each further one.
+/// The delay before the second attempt; it doubles for each further one.
 const COMPENSATION_DELAY: Duration = Duration::from_millis(500);
 
 impl DecisionBuilder<'_> {
     pub(super) fn needs_compensation(&self) -> bool {
-        self.last_done().is_some()
+        self.last_completed().is_some()
     }
 
-    /// Undoes the step that was done last, unless another undoing is under way.
+    /// Compensates the step that completed last, unless a compensation is in flight.
     pub(super) fn compensate_next(&mut self) {
         if compensating(&self.next).is_some() {
             return;
         }
-        match self.last_done() {
-            Some(key) => self.undo(key, 1, Duration::ZERO),
+        match self.last_completed() {
+            Some(key) => self.start_compensation(key, 1, Duration::ZERO),
             None => {
                 let Phase::Compensating { cause, .. } = self.next.phase() else { return };
                 let cause = cause.as_ref().clone();
@@ -38,12 +38,12 @@ impl DecisionBuilder<'_> {
         }
     }
 
-    /// Calls whoever undoes a step.
-    pub(super) fn undo(&mut self, key: StepKey, attempt: u32, after: Duration) {
-        let Some(undoer) = self.planned(&key).and_then(|step| step.compensate.as_ref()) else { return };
-        let Some(run) = self.next.started().map(|begun| begun.run.clone()) else { return };
+    /// Calls the agent that compensates a step.
+    pub(super) fn start_compensation(&mut self, key: StepKey, attempt: u32, after: Duration) {
+        let Some(compensation) = self.plan_step(&key).and_then(|step| step.compensate.as_ref()) else { return };
+        let Some(run) = self.next.started().map(|started| started.run.clone()) else { return };
         self.record(Entry::StepCompensationStarted { key: key.clone(), attempt });
-        match self.pinned(&undoer.agent) {
+        match self.pinned_agent(&compensation.agent) {
             Ok(target) => {
                 let call = CallKey::for_step(&run, &key.step, key.index).compensation();
                 self.effects.push(Effect::Compensate { key, attempt, target, call, after });
@@ -54,7 +54,7 @@ impl DecisionBuilder<'_> {
 
     pub(super) fn on_compensated(&mut self, key: &StepKey, attempt: u32, cause: Option<&Cause>, usage: &Usage) {
         let Phase::Compensating { until, .. } = *self.next.phase() else { return };
-        let StepStatus::Compensating { attempt: current, since, .. } = *self.next.step(key) else { return };
+        let StepStatus::Compensating { attempt: current, since, .. } = *self.next.step_status(key) else { return };
         if current != attempt {
             return;
         }
@@ -65,25 +65,25 @@ impl DecisionBuilder<'_> {
         };
         let after = COMPENSATION_DELAY.saturating_mul(1 << attempt.saturating_sub(1).min(8));
         if attempt < COMPENSATION_ATTEMPTS_MAX && cause.code.is_retryable() && self.now.saturating_add(after) < until {
-            self.undo(key.clone(), attempt.saturating_add(1), after);
+            self.start_compensation(key.clone(), attempt.saturating_add(1), after);
         } else {
             self.on_compensation_failed(key.clone(), cause.clone(), usage.clone(), duration_ms);
         }
     }
 
-    /// Leaves the rest as it is, since the time for undoing is up.
-    pub(super) fn stop_undoing(&mut self) {
+    /// Ends the compensation, because its timeout has passed.
+    pub(super) fn on_compensation_timeout(&mut self) {
         let Phase::Compensating { until, .. } = *self.next.phase() else { return };
         if self.now < until {
             return;
         }
-        let late = || Cause::new(ErrorCode::TimedOut, "the time for undoing was up");
+        let timeout_error = || Cause::new(ErrorCode::TimedOut, "the time for undoing was up");
         if let Some(key) = compensating(&self.next) {
             self.effects.push(Effect::Abort { key: key.clone() });
-            self.on_compensation_failed(key, late(), Usage::default(), 0);
+            self.on_compensation_failed(key, timeout_error(), Usage::default(), 0);
         }
-        while let Some(key) = self.last_done() {
-            self.on_compensation_failed(key, late(), Usage::default(), 0);
+        while let Some(key) = self.last_completed() {
+            self.on_compensation_failed(key, timeout_error(), Usage::default(), 0);
         }
     }
 
@@ -91,23 +91,23 @@ impl DecisionBuilder<'_> {
         self.record(Entry::StepCompensationEnded { key, cause: Some(cause), usage, duration_ms });
     }
 
-    /// The step that was done last, of those that can be undone and are not.
-    fn last_done(&self) -> Option<StepKey> {
+    /// The step that completed last, of those that have a compensation and are not compensated.
+    fn last_completed(&self) -> Option<StepKey> {
         let steps = self.plan.steps.iter().filter(|step| step.compensate.is_some());
-        let done = steps.filter_map(|step| last_of(step, self.next.track(&step.id)?));
+        let done = steps.filter_map(|step| last_completed_of(step, self.next.step_state(&step.id)?));
         done.max_by_key(|(order, _)| *order).map(|(_, key)| key)
     }
 }
 
-/// What of a step was done last. The items of a list whose step failed stay done, unless its
-/// `on_error` says `compensate`.
-fn last_of(step: &PlanStep, track: &StepState) -> Option<(u32, StepKey)> {
-    if let StepStatus::Done { order, .. } = &track.status {
+/// The item of a step that completed last. Items of a failed step are not compensated, unless its `on_error` is
+/// `compensate`.
+fn last_completed_of(step: &PlanStep, step_state: &StepState) -> Option<(u32, StepKey)> {
+    if let StepStatus::Done { order, .. } = &step_state.status {
         return Some((*order, whole_step(&step.id)));
     }
     let on_error = step.for_each.as_ref().map(|each| each.on_error)?;
-    let items = track.items.as_ref()?;
-    if items.failed.is_some() && on_error == OnError::Fail {
+    let items = step_state.items.as_ref()?;
+    if items.first_failed.is_some() && on_error == OnError::Fail {
         return None;
     }
     let done = items.iter().filter_map(|(index, item)| match item {
@@ -117,14 +117,14 @@ fn last_of(step: &PlanStep, track: &StepState) -> Option<(u32, StepKey)> {
     done.max_by_key(|(order, _)| *order)
 }
 
-/// The step that is being undone.
+/// The step that is being compensated.
 pub(super) fn compensating(state: &State) -> Option<StepKey> {
-    let is_undoing = |step: &StepStatus| matches!(step, StepStatus::Compensating { .. });
-    state.tracks().find_map(|(step, track)| {
-        if is_undoing(&track.status) {
+    let is_compensating = |step: &StepStatus| matches!(step, StepStatus::Compensating { .. });
+    state.step_states().find_map(|(step, step_state)| {
+        if is_compensating(&step_state.status) {
             return Some(whole_step(step));
         }
-        let (index, _) = track.items.as_ref()?.iter().find(|(_, item)| is_undoing(item))?;
+        let (index, _) = step_state.items.as_ref()?.iter().find(|(_, item)| is_compensating(item))?;
         Some(StepKey { step: step.clone(), index: Some(index) })
     })
 }

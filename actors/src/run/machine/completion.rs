@@ -1,4 +1,4 @@
-//! The end of a run, and the reply that its journal keeps.
+//! The end of a run, and its reply.
 
 use greenroom_protocol::journal::Entry;
 use greenroom_protocol::{Cause, Json, Metadata, Reply, RunId, Status, Values};
@@ -8,9 +8,9 @@ use super::effect::Effect;
 use super::state::{Phase, State, StepStatus};
 
 impl DecisionBuilder<'_> {
-    /// Ends the run with the outputs that were put together.
-    pub(super) fn gathered(&mut self, outputs: &Result<Values, Cause>) {
-        if *self.next.phase() == Phase::Running && self.gathering {
+    /// Ends the run with the collected outputs.
+    pub(super) fn on_outputs_collected(&mut self, outputs: &Result<Values, Cause>) {
+        if *self.next.phase() == Phase::Running && self.collecting_outputs {
             match outputs {
                 Ok(outputs) => self.end(Ok(outputs.clone())),
                 Err(cause) => self.stop(cause.clone()),
@@ -18,40 +18,44 @@ impl DecisionBuilder<'_> {
         }
     }
 
-    /// Ends the run; nothing follows.
-    pub(super) fn end(&mut self, ending: Result<Values, Cause>) {
-        let Some(reply) = self.reply(ending) else { return };
+    /// Ends the run; nothing follows it.
+    pub(super) fn end(&mut self, result: Result<Values, Cause>) {
+        let Some(reply) = self.reply(result) else { return };
         self.record(Entry::RunEnded { reply: Box::new(reply.clone()) });
         self.effects.push(Effect::Finish { reply: Box::new(reply) });
     }
 
-    fn reply(&self, ending: Result<Values, Cause>) -> Option<Reply> {
-        let begun = self.next.started()?;
+    fn reply(&self, result: Result<Values, Cause>) -> Option<Reply> {
+        let started = self.next.started()?;
         let usage = self.next.usage();
-        let involved = match &begun.team {
-            Some(_) => usage.agents.iter().filter(|agent| begun.members.contains(agent)).count(),
+        let involved = match &started.team {
+            Some(_) => usage.agents.iter().filter(|agent| started.members.contains(agent)).count(),
             None => usage.agents.len(),
         };
         let metadata = Metadata {
             agents_involved: u32::try_from(involved).unwrap_or(u32::MAX),
             duration_ms: self.elapsed_ms(self.next.started_at),
-            policy_checks: begun.checks.clone(),
-            trace_id: begun.trace.clone(),
+            policy_checks: started.checks.clone(),
+            trace_id: started.trace.clone(),
             ..Metadata::from(usage.clone())
         };
-        let (status, outputs, error) = match ending {
+        let (status, outputs, error) = match result {
             Ok(outputs) => (Status::Success, outputs, None),
-            Err(cause) => (Status::from_cause(&cause), Values::new(), Some(with_undoing(cause, &self.next))),
+            Err(cause) => {
+                (Status::from_cause(&cause), Values::new(), Some(with_compensation_details(cause, &self.next)))
+            }
         };
-        Some(Reply { id: begun.run.to_string(), status, outputs, error, metadata })
+        Some(Reply { id: started.run.to_string(), status, outputs, error, metadata })
     }
 }
 
-/// The reply of a run that ends without having been able to begin, or to go on.
-pub(crate) fn refused(run: &RunId, state: &State, cause: Cause) -> Reply {
+/// The reply of a run that is ended without being started or resumed.
+pub(crate) fn terminated_reply(run: &RunId, state: &State, cause: Cause) -> Reply {
     let usage = state.usage();
-    let metadata =
-        Metadata { trace_id: state.started().and_then(|begun| begun.trace.clone()), ..Metadata::from(usage.clone()) };
+    let metadata = Metadata {
+        trace_id: state.started().and_then(|started| started.trace.clone()),
+        ..Metadata::from(usage.clone())
+    };
     Reply {
         id: run.to_string(),
         status: Status::from_cause(&cause),
@@ -61,15 +65,15 @@ pub(crate) fn refused(run: &RunId, state: &State, cause: Cause) -> Reply {
     }
 }
 
-/// Names what was undone and what could not be.
-fn with_undoing(mut cause: Cause, state: &State) -> Cause {
-    let named = |wanted: &StepStatus| -> Vec<Json> {
+/// Adds the compensated steps, and those whose compensation failed, to the details.
+fn with_compensation_details(mut cause: Cause, state: &State) -> Cause {
+    let named = |status: &StepStatus| -> Vec<Json> {
         let mut names = Vec::new();
-        for (step, track) in state.tracks() {
-            if track.status == *wanted {
+        for (step, step_state) in state.step_states() {
+            if step_state.status == *status {
                 names.push(Json::String(step.to_string()));
             }
-            let items = track.items.iter().flat_map(|items| items.iter()).filter(|(_, item)| *item == wanted);
+            let items = step_state.items.iter().flat_map(|items| items.iter()).filter(|(_, item)| *item == status);
             names.extend(items.map(|(index, _)| Json::String(format!("{step}[{index}]"))));
         }
         names

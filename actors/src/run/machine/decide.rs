@@ -1,5 +1,5 @@
-//! From an event to what is journalled and then done. This file only dispatches: each verb has its
-//! own, and [`Draft::advance`] is what they have in common.
+//! Decides the entries and effects that follow from an event. This file only dispatches: each verb has its own file,
+//! and all of them end in [`DecisionBuilder::advance`].
 
 use greenroom_definitions::plan::{Plan, PlanStep};
 use greenroom_protocol::Timestamp;
@@ -10,7 +10,7 @@ use super::effect::{Effect, TimerId};
 use super::event::{CallResult, Event};
 use super::state::{Phase, State};
 
-/// What is journalled, and what is done once it is.
+/// The entries to journal, and the effects that are released once they are durable.
 #[derive(Debug, Clone, PartialEq, Default)]
 #[must_use = "a decision that is not journalled was never made"]
 pub struct Decision {
@@ -20,37 +20,37 @@ pub struct Decision {
 }
 
 impl Decision {
-    /// What is journalled; nothing is done where this is empty, but for what was asked already.
+    /// The entries to journal. If there are none, no effect is released.
     #[must_use]
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
 
-    /// True if the event changes nothing, such as an answer that came too late.
+    /// True if the event changes nothing, such as the result of an outdated attempt.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// The run as it is once the entries are durable.
+    /// The state of the run once the entries are durable.
     #[must_use]
     pub const fn next(&self) -> &State {
         &self.next
     }
 
-    /// The calls among the effects, taken out: they may be recorded and judged while the entries are
-    /// being written. Whoever makes them lets each of their acts wait for the receipt.
+    /// Removes and returns the calls among the effects: they may be audited and authorized while the append is in
+    /// flight. The caller must delay their execution until the receipt.
     pub fn take_calls(&mut self) -> Vec<Effect> {
         self.effects.extract_if(.., |effect| matches!(effect, Effect::Call { .. })).collect()
     }
 
-    /// True if nothing is left to do but to put the outputs together.
+    /// True if only the collection of the outputs remains.
     #[must_use]
     pub fn collects_outputs(&self) -> bool {
         self.effects.iter().any(|effect| matches!(effect, Effect::CollectOutputs))
     }
 
-    /// This decision and the one that follows from the outputs, journalled as one.
+    /// Merges this decision with the one that follows from the outputs, for one append.
     pub fn merge(mut self, next: Self) -> Self {
         self.effects.retain(|effect| !matches!(effect, Effect::CollectOutputs));
         self.effects.extend(next.effects);
@@ -59,85 +59,87 @@ impl Decision {
         self
     }
 
-    /// What the run is and what is done now, since the receipt proves that the entries are durable.
+    /// Releases the state and the effects, because the receipt proves that the entries are durable.
     #[must_use]
     pub fn release(self, _receipt: &Receipt) -> (State, Vec<Effect>) {
         (self.next, self.effects)
     }
 
-    /// The effects as they will be released, for tests of what is decided.
+    /// The effects, for tests of decisions.
     #[cfg(test)]
     pub(super) fn effects(&self) -> &[Effect] {
         &self.effects
     }
 }
 
-/// What follows from an event; touches nothing.
+/// Decides what follows from an event, without side effects.
 pub fn decide(state: &State, plan: &Plan, event: &Event, now: Timestamp) -> Decision {
-    let mut draft = DecisionBuilder::new(state, plan, now);
+    let mut builder = DecisionBuilder::new(state, plan, now);
     match event {
-        Event::Started(begun) => draft.begin(begun),
-        Event::Resumed { definitions_changed, deadline } => draft.resume(*definitions_changed, *deadline),
-        Event::StepEvaluated { step, weight } => draft.weighed(step, weight),
-        Event::CallCompleted { key, attempt, answer } => draft.answered(key, *attempt, answer),
-        Event::Compensated { key, attempt, cause, usage } => draft.on_compensated(key, *attempt, cause.as_ref(), usage),
-        Event::RetryTaken => draft.on_nested_retry(),
-        Event::TimerFired { timer } => draft.woke(timer),
-        Event::Approved { step, by } => draft.approved(step, by),
-        Event::Rejected { step, by } => draft.rejected(step, by),
-        Event::CancelRequested { by } => draft.on_cancel_requested(by),
-        Event::Terminated { cause } => draft.lost(cause),
-        Event::OutputsCollected { outputs } => draft.gathered(outputs),
+        Event::Started(started) => builder.on_started(started),
+        Event::Resumed { definitions_changed, deadline } => builder.on_resumed(*definitions_changed, *deadline),
+        Event::StepEvaluated { step, evaluation } => builder.on_step_evaluated(step, evaluation),
+        Event::CallCompleted { key, attempt, result } => builder.on_call_completed(key, *attempt, result),
+        Event::Compensated { key, attempt, cause, usage } => {
+            builder.on_compensated(key, *attempt, cause.as_ref(), usage)
+        }
+        Event::RetryTaken => builder.on_nested_retry(),
+        Event::TimerFired { timer } => builder.on_timer_fired(timer),
+        Event::Approved { step, by } => builder.on_approved(step, by),
+        Event::Rejected { step, by } => builder.on_rejected(step, by),
+        Event::CancelRequested { by } => builder.on_cancel_requested(by),
+        Event::Terminated { cause } => builder.on_terminated(cause),
+        Event::OutputsCollected { outputs } => builder.on_outputs_collected(outputs),
     }
-    draft.advance();
-    Decision { entries: draft.entries, effects: draft.effects, next: draft.next }
+    builder.advance();
+    Decision { entries: builder.entries, effects: builder.effects, next: builder.next }
 }
 
-/// A decision while it is made: the state as it will be, entry by entry.
+/// A decision under construction: the next state, entry by entry.
 pub(super) struct DecisionBuilder<'a> {
     pub(super) plan: &'a Plan,
     pub(super) now: Timestamp,
     pub(super) next: State,
     pub(super) effects: Vec<Effect>,
-    /// True if the outputs are being put together already.
-    pub(super) gathering: bool,
+    /// True if the outputs are being collected already.
+    pub(super) collecting_outputs: bool,
     entries: Vec<Entry>,
 }
 
 impl<'a> DecisionBuilder<'a> {
     fn new(state: &State, plan: &'a Plan, now: Timestamp) -> Self {
-        let gathering = *state.phase() == Phase::Running && all_finished(state, plan);
-        Self { plan, now, next: state.clone(), effects: Vec::new(), gathering, entries: Vec::new() }
+        let collecting_outputs = *state.phase() == Phase::Running && all_finished(state, plan);
+        Self { plan, now, next: state.clone(), effects: Vec::new(), collecting_outputs, entries: Vec::new() }
     }
 
-    /// Journals an entry; what is decided after it sees what it changed.
+    /// Records an entry and applies it, so that later decisions see its change.
     pub(super) fn record(&mut self, entry: Entry) {
         self.next.apply(self.now, &entry);
         self.entries.push(entry);
     }
 
-    /// The plan's step; a key that the plan does not know is of another workflow, and means nothing.
-    pub(super) fn planned(&self, key: &StepKey) -> Option<&'a PlanStep> {
+    /// The step of the plan; a key that is not in the plan belongs to another workflow and is ignored.
+    pub(super) fn plan_step(&self, key: &StepKey) -> Option<&'a PlanStep> {
         self.plan.step(&key.step)
     }
 
-    /// Milliseconds since an attempt began.
+    /// Milliseconds since an attempt started.
     pub(super) fn elapsed_ms(&self, since: Timestamp) -> u64 {
         u64::try_from(self.now.saturating_duration_since(since).as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn begin(&mut self, begun: &greenroom_protocol::journal::RunStarted) {
+    fn on_started(&mut self, started: &greenroom_protocol::journal::RunStarted) {
         if *self.next.phase() != Phase::New {
             return;
         }
-        self.record(Entry::RunStarted(Box::new(begun.clone())));
-        self.effects.push(Effect::SetTimer { timer: TimerId::Deadline, at: begun.deadline.0 });
+        self.record(Entry::RunStarted(Box::new(started.clone())));
+        self.effects.push(Effect::SetTimer { timer: TimerId::Deadline, at: started.deadline.0 });
     }
 
-    fn answered(&mut self, key: &StepKey, attempt: u32, answer: &CallResult) {
+    fn on_call_completed(&mut self, key: &StepKey, attempt: u32, result: &CallResult) {
         let Some(since) = self.in_flight_since(key, attempt) else { return };
         let duration_ms = self.elapsed_ms(since);
-        match answer {
+        match result {
             CallResult::Completed { result, hash, usage } => self.record(Entry::StepDone {
                 key: key.clone(),
                 attempt,
@@ -147,7 +149,7 @@ impl<'a> DecisionBuilder<'a> {
                 duration_ms,
             }),
             CallResult::Failed { cause, usage } => {
-                if !self.retry(key, attempt, cause, usage) {
+                if !self.schedule_retry(key, attempt, cause, usage) {
                     self.record(Entry::StepFailed {
                         key: key.clone(),
                         attempt,
@@ -160,15 +162,15 @@ impl<'a> DecisionBuilder<'a> {
         }
     }
 
-    fn woke(&mut self, timer: &TimerId) {
+    fn on_timer_fired(&mut self, timer: &TimerId) {
         match timer {
-            TimerId::Deadline => self.deadline_passed(),
+            TimerId::Deadline => self.on_deadline(),
             TimerId::Retry(key) => self.retry_step(key),
-            TimerId::Undo => self.stop_undoing(),
+            TimerId::Compensation => self.on_compensation_timeout(),
         }
     }
 
-    /// What every event may lead to: the next steps, the stop, the next undoing, the end.
+    /// Continues after any event: starts ready steps, stops the run, compensates the next step, or ends the run.
     fn advance(&mut self) {
         match self.next.phase() {
             Phase::New | Phase::Ended(_) => {}
@@ -181,7 +183,7 @@ impl<'a> DecisionBuilder<'a> {
                 if let Some(cause) = self.stop_cause() {
                     return self.stop(cause);
                 }
-                if !self.gathering && all_finished(&self.next, self.plan) {
+                if !self.collecting_outputs && all_finished(&self.next, self.plan) {
                     self.effects.push(Effect::CollectOutputs);
                 }
             }
@@ -191,5 +193,5 @@ impl<'a> DecisionBuilder<'a> {
 
 /// True if every step of the plan has ended.
 fn all_finished(state: &State, plan: &Plan) -> bool {
-    plan.steps.iter().all(|step| state.track(&step.id).is_some_and(super::StepState::is_finished))
+    plan.steps.iter().all(|step| state.step_state(&step.id).is_some_and(super::StepState::is_finished))
 }

@@ -1,11 +1,11 @@
-//! What a run wants done, once its journal says so.
+//! The effects of a run, released once their entries are durable.
 
 use std::time::Duration;
 
 use greenroom_protocol::journal::StepKey;
 use greenroom_protocol::{AgentId, CallKey, ContentHash, Reply, StepId, TeamId, Timestamp, WorkflowId};
 
-/// Who is called.
+/// The target of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CallTarget {
     /// An agent, in the version that the run is pinned to.
@@ -15,7 +15,7 @@ pub enum CallTarget {
         /// The version.
         version: ContentHash,
     },
-    /// Another workflow; its run pins its own version when it begins.
+    /// Another workflow; its run pins its own version at its start.
     Workflow {
         /// Which.
         workflow: WorkflowId,
@@ -24,31 +24,31 @@ pub enum CallTarget {
     Team {
         /// Which.
         team: TeamId,
-        /// What it runs.
+        /// The workflow that it runs.
         workflow: WorkflowId,
     },
 }
 
-/// Names a timer of a run.
+/// Identifies a timer of a run.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TimerId {
-    /// The run must have ended.
+    /// The deadline of the run.
     Deadline,
-    /// A step is tried again.
+    /// The retry of a step.
     Retry(StepKey),
-    /// The undoing must have ended.
-    Undo,
+    /// The end of the time for compensation.
+    Compensation,
 }
 
-/// One thing that a run wants done.
+/// One effect.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
-    /// Work out a step's condition, items and question: answered by `Event::Weighed`.
+    /// Evaluate the condition, items and prompt of a step; ends in `Event::StepEvaluated`.
     EvaluateStep {
         /// The step.
         step: StepId,
     },
-    /// Call somebody: answered by `Event::Answered`.
+    /// Call a target; ends in `Event::CallCompleted`.
     Call {
         /// The step.
         key: StepKey,
@@ -59,36 +59,36 @@ pub enum Effect {
         /// The idempotency key, the same for every attempt.
         call: CallKey,
     },
-    /// Undo a step: answered by `Event::Undone`.
+    /// Compensate a step; ends in `Event::Compensated`.
     Compensate {
         /// The step.
         key: StepKey,
         /// 1 for the first attempt.
         attempt: u32,
-        /// Who undoes it.
+        /// The agent that compensates it.
         target: CallTarget,
         /// The idempotency key, the same for every attempt.
         call: CallKey,
-        /// How long to wait first.
+        /// The delay before the call.
         after: Duration,
     },
-    /// Wake the run at a moment: answered by `Event::Woke`.
+    /// Set a timer; ends in `Event::TimerFired`.
     SetTimer {
         /// Which timer.
         timer: TimerId,
         /// When.
         at: Timestamp,
     },
-    /// Stop whatever is under way for a step; nothing answers.
+    /// Abort the effects in flight of a step; no event follows.
     Abort {
         /// The step.
         key: StepKey,
     },
-    /// Put the outputs together: answered by `Event::Gathered`.
+    /// Collect the outputs; ends in `Event::OutputsCollected`.
     CollectOutputs,
-    /// Answer whoever waits, and leave.
+    /// Send the reply to waiting callers and stop the actor.
     Finish {
-        /// The answer.
+        /// The reply.
         reply: Box<Reply>,
     },
 }

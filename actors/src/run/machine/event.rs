@@ -1,4 +1,4 @@
-//! What a run is told.
+//! The events that a run processes.
 
 use std::sync::Arc;
 
@@ -8,113 +8,113 @@ use greenroom_protocol::{Cause, ContentHash, Deadline, StepId, UserId, Values};
 
 use super::effect::TimerId;
 
-/// What came of a call.
+/// The result of a call.
 #[derive(Debug, Clone, PartialEq)]
 pub enum CallResult {
-    /// It was done.
+    /// The call completed.
     Completed {
-        /// What it gave.
+        /// Its result.
         result: ResultRef,
         /// The hash of its outputs' canonical JSON.
         hash: ContentHash,
-        /// What it took.
+        /// Its usage.
         usage: Usage,
     },
-    /// It was not.
+    /// The call failed.
     Failed {
         /// Why.
         cause: Cause,
-        /// What it took.
+        /// Its usage.
         usage: Usage,
     },
 }
 
-/// What a step's condition, items and question come to.
+/// The evaluated condition, items and approval prompt of a step.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct StepEvaluation {
-    /// False if the condition is.
+    /// False if the condition is false.
     pub runs: bool,
-    /// How many items its list has.
+    /// Number of items in its list.
     pub item_count: Option<u32>,
-    /// The items, by their place, whose condition is false.
+    /// Indexes of the items whose condition is false.
     pub skipped_items: Vec<u32>,
-    /// What a person is asked.
+    /// The prompt for the approval.
     pub approval_prompt: Option<String>,
 }
 
-/// One thing that a run is told.
+/// One event of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// It may begin.
+    /// The run starts.
     Started(Arc<RunStarted>),
-    /// It goes on in a new process.
+    /// The run is resumed.
     Resumed {
-        /// True if the definitions have changed since it began.
+        /// True if the definitions have changed since its start.
         definitions_changed: bool,
-        /// When it must have ended now.
+        /// The new deadline.
         deadline: Deadline,
     },
-    /// A step's condition, items and question were worked out.
+    /// The condition, items and prompt of a step were evaluated.
     StepEvaluated {
         /// The step.
         step: StepId,
-        /// What they come to.
-        weight: Result<StepEvaluation, Cause>,
+        /// The evaluation.
+        evaluation: Result<StepEvaluation, Cause>,
     },
-    /// A call came back.
+    /// A call has returned.
     CallCompleted {
         /// The step.
         key: StepKey,
-        /// The attempt that the answer belongs to.
+        /// The attempt of the result.
         attempt: u32,
         /// What came of it.
-        answer: CallResult,
+        result: CallResult,
     },
     /// A call below the run took one of its retries.
     RetryTaken,
-    /// An undoing came back.
+    /// A compensation has returned.
     Compensated {
         /// The step.
         key: StepKey,
-        /// The attempt that the answer belongs to.
+        /// The attempt of the result.
         attempt: u32,
-        /// Why not, if it could not be undone.
+        /// The cause, if the compensation failed.
         cause: Option<Cause>,
-        /// What it took.
+        /// Its usage.
         usage: Usage,
     },
-    /// A timer went off.
+    /// A timer has fired.
     TimerFired {
         /// Which.
         timer: TimerId,
     },
-    /// A person let the waiting step go on.
+    /// A user approved a step.
     Approved {
         /// The step.
         step: StepId,
         /// Who.
         by: UserId,
     },
-    /// A person let the waiting step fail.
+    /// A user rejected a step.
     Rejected {
         /// The step.
         step: StepId,
         /// Who.
         by: UserId,
     },
-    /// Somebody asked the run to stop.
+    /// A user cancelled the run.
     CancelRequested {
         /// Who.
         by: UserId,
     },
-    /// The run may not go on, for a reason that lies outside of it.
+    /// The run is terminated from outside.
     Terminated {
         /// Why.
         cause: Cause,
     },
-    /// The run's outputs were put together.
+    /// The outputs of the run were collected.
     OutputsCollected {
-        /// What they are.
+        /// The outputs.
         outputs: Result<Values, Cause>,
     },
 }

@@ -1,5 +1,5 @@
-//! A run in a new process: what was in flight is asked for again under the same keys, what waited
-//! for a moment waits for the same moment, and what was done is not touched.
+//! Resumption of a run: effects that were in flight are repeated under the same keys, timers are set for the same
+//! time, and completed steps are not repeated.
 
 use std::time::Duration;
 
@@ -12,33 +12,33 @@ use super::scheduling::whole_step;
 use super::state::{Phase, State, StepStatus};
 
 impl DecisionBuilder<'_> {
-    pub(super) fn resume(&mut self, definitions_changed: bool, deadline: Deadline) {
+    pub(super) fn on_resumed(&mut self, definitions_changed: bool, deadline: Deadline) {
         match self.next.phase() {
             Phase::New | Phase::Ended(_) => return,
             Phase::Running | Phase::Compensating { .. } => {}
         }
         self.record(Entry::RunResumed { definitions_changed, deadline });
-        self.gathering = false;
+        self.collecting_outputs = false;
         match *self.next.phase() {
             Phase::Running => self.effects.push(Effect::SetTimer { timer: TimerId::Deadline, at: deadline.0 }),
             Phase::Compensating { until, .. } => {
-                self.effects.push(Effect::SetTimer { timer: TimerId::Undo, at: until });
+                self.effects.push(Effect::SetTimer { timer: TimerId::Compensation, at: until });
             }
             Phase::New | Phase::Ended(_) => {}
         }
         for (key, step) in started_steps(&self.next) {
-            self.request_approval_again(key, &step);
+            self.restart_effect(key, &step);
         }
     }
 
-    fn request_approval_again(&mut self, key: StepKey, step: &StepStatus) {
-        let Some(run) = self.next.started().map(|begun| begun.run.clone()) else { return };
-        let Some(planned) = self.planned(&key) else { return };
+    fn restart_effect(&mut self, key: StepKey, step: &StepStatus) {
+        let Some(run) = self.next.started().map(|started| started.run.clone()) else { return };
+        let Some(planned) = self.plan_step(&key) else { return };
         let call = CallKey::for_step(&run, &key.step, key.index);
         match step {
             StepStatus::Evaluating => self.effects.push(Effect::EvaluateStep { step: key.step }),
             StepStatus::InFlight { attempt, .. } => {
-                if let Ok(Some(target)) = self.target(planned) {
+                if let Ok(Some(target)) = self.call_target(planned) {
                     self.effects.push(Effect::Call { key, attempt: *attempt, target, call });
                 }
             }
@@ -46,7 +46,7 @@ impl DecisionBuilder<'_> {
                 self.effects.push(Effect::SetTimer { timer: TimerId::Retry(key), at: *at });
             }
             StepStatus::Compensating { attempt, .. } => {
-                if let Some(target) = self.undoer(planned) {
+                if let Some(target) = self.compensation_target(planned) {
                     let (attempt, call) = (*attempt, call.compensation());
                     self.effects.push(Effect::Compensate { key, attempt, target, call, after: Duration::ZERO });
                 }
@@ -64,25 +64,25 @@ impl DecisionBuilder<'_> {
         }
     }
 
-    fn undoer(&self, step: &greenroom_definitions::plan::PlanStep) -> Option<CallTarget> {
-        self.pinned(&step.compensate.as_ref()?.agent).ok()
+    fn compensation_target(&self, step: &greenroom_definitions::plan::PlanStep) -> Option<CallTarget> {
+        self.pinned_agent(&step.compensate.as_ref()?.agent).ok()
     }
 }
 
-/// When a resumed run must have ended: the time between its last entry and now does not count.
+/// The deadline of a resumed run: the time between its last entry and now does not count.
 pub(crate) fn deadline_after_pause(state: &State, now: Timestamp) -> Deadline {
-    let dead = now.saturating_duration_since(state.last_at());
-    Deadline(state.deadline().map_or(now, |deadline| deadline.0.saturating_add(dead)))
+    let pause = now.saturating_duration_since(state.last_at());
+    Deadline(state.deadline().map_or(now, |deadline| deadline.0.saturating_add(pause)))
 }
 
-/// Every step and item that something was journalled of.
+/// All steps, and the items in flight.
 fn started_steps(state: &State) -> Vec<(StepKey, StepStatus)> {
     let mut steps = Vec::new();
-    for (step, track) in state.tracks() {
-        steps.push((whole_step(step), track.status.clone()));
-        let items = track.items.iter().flat_map(|items| items.iter());
-        let begun = items.filter(|(_, item)| item.is_in_flight() || matches!(item, StepStatus::Compensating { .. }));
-        steps.extend(begun.map(|(index, item)| (StepKey { step: step.clone(), index: Some(index) }, item.clone())));
+    for (step, step_state) in state.step_states() {
+        steps.push((whole_step(step), step_state.status.clone()));
+        let items = step_state.items.iter().flat_map(|items| items.iter());
+        let started = items.filter(|(_, item)| item.is_in_flight() || matches!(item, StepStatus::Compensating { .. }));
+        steps.extend(started.map(|(index, item)| (StepKey { step: step.clone(), index: Some(index) }, item.clone())));
     }
     steps
 }

@@ -1,5 +1,5 @@
-//! A call that failed may be made again: if its cause allows, its step says so, the run has retries
-//! left, and there is time.
+//! Retries of a failed call: if its cause is retryable, its step has a retry policy, the run has remaining retries,
+//! and the deadline allows it.
 
 use std::time::Duration;
 
@@ -12,15 +12,16 @@ use super::effect::{Effect, TimerId};
 use super::state::{Phase, StepStatus};
 
 impl DecisionBuilder<'_> {
-    /// Plans another attempt; false if there is none. Whoever failed may ask for a longer wait than
-    /// the step has, never for a shorter one.
-    pub(super) fn retry(&mut self, key: &StepKey, attempt: u32, cause: &Cause, usage: &Usage) -> bool {
-        let wait = self.planned(key).and_then(|step| step.retry.as_ref()).and_then(|retry| retry.delay_after(attempt));
-        let Some(wait) = wait else { return false };
-        let after = wait.max(cause.retry_after_ms.map(Duration::from_millis).unwrap_or_default());
+    /// Schedules another attempt; returns false if there is none. The cause may demand a longer delay than the step,
+    /// never a shorter one.
+    pub(super) fn schedule_retry(&mut self, key: &StepKey, attempt: u32, cause: &Cause, usage: &Usage) -> bool {
+        let delay =
+            self.plan_step(key).and_then(|step| step.retry.as_ref()).and_then(|retry| retry.delay_after(attempt));
+        let Some(delay) = delay else { return false };
+        let after = delay.max(cause.retry_after_ms.map(Duration::from_millis).unwrap_or_default());
         let at = self.now.saturating_add(after);
-        let is_too_late = self.next.deadline().is_some_and(|deadline| deadline.has_passed(at));
-        if !cause.code.is_retryable() || self.next.retries_remaining() == 0 || is_too_late {
+        let exceeds_deadline = self.next.deadline().is_some_and(|deadline| deadline.has_passed(at));
+        if !cause.code.is_retryable() || self.next.retries_remaining() == 0 || exceeds_deadline {
             return false;
         }
         self.record(Entry::StepRetried {
@@ -35,8 +36,8 @@ impl DecisionBuilder<'_> {
         true
     }
 
-    /// A call below the run has tried again by itself. It is written down, so that the retries of a run
-    /// that is taken up after a crash are those that it had left.
+    /// Records the retry of a nested call, so that a run that is resumed after a crash has the correct number of
+    /// remaining retries.
     pub(super) fn on_nested_retry(&mut self) {
         match self.next.phase() {
             Phase::Running | Phase::Compensating { .. } => self.record(Entry::NestedRetryTaken),
@@ -44,12 +45,12 @@ impl DecisionBuilder<'_> {
         }
     }
 
-    /// Makes the next attempt. A timer that goes off early, or twice, finds nothing to do.
+    /// Starts the next attempt. A timer that fires early, or twice, has no effect.
     pub(super) fn retry_step(&mut self, key: &StepKey) {
-        let StepStatus::Backoff { attempt, at } = *self.next.step(key) else { return };
-        let Some(step) = self.planned(key) else { return };
+        let StepStatus::Backoff { attempt, at } = *self.next.step_status(key) else { return };
+        let Some(step) = self.plan_step(key) else { return };
         if self.now >= at {
-            self.start(step, key.clone(), attempt.saturating_add(1));
+            self.start_step(step, key.clone(), attempt.saturating_add(1));
         }
     }
 }

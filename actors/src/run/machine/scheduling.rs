@@ -1,7 +1,7 @@
-//! Which steps may begin: those whose dependencies have ended, as long as the run has places.
+//! Scheduling of steps: a step starts when its dependencies have ended and the run has call capacity.
 
 use greenroom_definitions::expr::{Expr, ReferenceRoot};
-use greenroom_definitions::plan::{PlanStep, StepTarget as Doer};
+use greenroom_definitions::plan::{PlanStep, StepTarget};
 use greenroom_protocol::journal::{Entry, ResultRef, StepKey};
 use greenroom_protocol::reply::Usage;
 use greenroom_protocol::{CallKey, Cause, ContentHash, ErrorCode, StepId, Timestamp, Values};
@@ -12,29 +12,30 @@ use super::effect::{CallTarget, Effect};
 use super::event::StepEvaluation;
 use super::state::{Phase, StepStatus};
 
-/// Whether a step may begin.
+/// Whether a step may start.
 enum Readiness {
-    Not,
-    Now,
-    Never,
+    Blocked,
+    Ready,
+    Skip,
 }
 
 impl DecisionBuilder<'_> {
-    /// Begins every step that may begin. The plan's order puts a step behind what it depends on, so
-    /// one pass also skips what refers to a step that was skipped in the same pass.
+    /// Starts every ready step. The plan orders a step after its dependencies, so one pass also skips steps that
+    /// refer to a step that was skipped in the same pass.
     pub(super) fn start_ready_steps(&mut self) {
         let plan = self.plan;
         for step in &plan.steps {
-            let own = self.next.track(&step.id).map_or(StepStatus::Waiting, |track| track.status.clone());
-            match own {
+            let status =
+                self.next.step_state(&step.id).map_or(StepStatus::Waiting, |step_state| step_state.status.clone());
+            match status {
                 StepStatus::Waiting => match self.readiness(step) {
-                    Readiness::Not => {}
-                    Readiness::Never => self.record(Entry::StepSkipped { key: whole_step(&step.id) }),
-                    Readiness::Now if is_weighed(step) => self.weigh(&step.id),
-                    Readiness::Now => self.start(step, whole_step(&step.id), 1),
+                    Readiness::Blocked => {}
+                    Readiness::Skip => self.record(Entry::StepSkipped { key: whole_step(&step.id) }),
+                    Readiness::Ready if needs_evaluation(step) => self.evaluate_step(&step.id),
+                    Readiness::Ready => self.start_step(step, whole_step(&step.id), 1),
                 },
-                StepStatus::Approved if step.for_each.is_some() => self.weigh(&step.id),
-                StepStatus::Approved => self.start(step, whole_step(&step.id), 1),
+                StepStatus::Approved if step.for_each.is_some() => self.evaluate_step(&step.id),
+                StepStatus::Approved => self.start_step(step, whole_step(&step.id), 1),
                 StepStatus::RunningItems => self.start_items(step),
                 StepStatus::Evaluating
                 | StepStatus::AwaitingApproval { .. }
@@ -54,58 +55,58 @@ impl DecisionBuilder<'_> {
     fn readiness(&self, step: &PlanStep) -> Readiness {
         let mut skipped = false;
         for dependency in &step.depends_on {
-            match self.next.track(dependency) {
-                Some(track) if track.is_finished() => {
-                    skipped |= track.status == StepStatus::Skipped && refers_to(step, dependency);
+            match self.next.step_state(dependency) {
+                Some(step_state) if step_state.is_finished() => {
+                    skipped |= step_state.status == StepStatus::Skipped && refers_to(step, dependency);
                 }
-                Some(_) | None => return Readiness::Not,
+                Some(_) | None => return Readiness::Blocked,
             }
         }
         match (skipped, self.has_call_capacity()) {
-            (true, _) => Readiness::Never,
-            (false, true) => Readiness::Now,
-            (false, false) => Readiness::Not,
+            (true, _) => Readiness::Skip,
+            (false, true) => Readiness::Ready,
+            (false, false) => Readiness::Blocked,
         }
     }
 
-    /// True if the run may make another call now.
+    /// True if the run may start another call now.
     pub(super) const fn has_call_capacity(&self) -> bool {
         self.next.in_flight < RUN_CALLS_MAX
     }
 
-    fn weigh(&mut self, step: &StepId) {
+    fn evaluate_step(&mut self, step: &StepId) {
         self.record(Entry::StepReady { step: step.clone() });
         self.effects.push(Effect::EvaluateStep { step: step.clone() });
     }
 
-    /// Takes in what a step's condition, items and question came to.
-    pub(super) fn weighed(&mut self, step: &StepId, weight: &Result<StepEvaluation, Cause>) {
+    /// Processes the evaluation of a step.
+    pub(super) fn on_step_evaluated(&mut self, step: &StepId, evaluation: &Result<StepEvaluation, Cause>) {
         let key = whole_step(step);
-        let Some(planned) = self.planned(&key) else { return };
-        if *self.next.phase() != Phase::Running || *self.next.step(&key) != StepStatus::Evaluating {
+        let Some(planned) = self.plan_step(&key) else { return };
+        if *self.next.phase() != Phase::Running || *self.next.step_status(&key) != StepStatus::Evaluating {
             return;
         }
-        let weight = match weight {
-            Ok(weight) => weight,
-            Err(cause) => return self.fail_unbegun(key, cause.clone()),
+        let evaluation = match evaluation {
+            Ok(evaluation) => evaluation,
+            Err(cause) => return self.fail_unstarted(key, cause.clone()),
         };
-        let is_granted = self.next.track(step).is_some_and(|track| track.approved);
-        match (weight.runs || is_granted, is_granted, &weight.approval_prompt, weight.item_count) {
+        let is_approved = self.next.step_state(step).is_some_and(|step_state| step_state.approved);
+        match (evaluation.runs || is_approved, is_approved, &evaluation.approval_prompt, evaluation.item_count) {
             (false, ..) => self.record(Entry::StepSkipped { key }),
             (true, false, Some(prompt), _) => self.record(Entry::ApprovalRequested { key, prompt: prompt.clone() }),
-            (true, _, _, Some(items)) => self.expand(planned, items, &weight.skipped_items),
-            (true, _, _, None) => self.start(planned, key, 1),
+            (true, _, _, Some(items)) => self.expand_items(planned, items, &evaluation.skipped_items),
+            (true, _, _, None) => self.start_step(planned, key, 1),
         }
     }
 
-    /// Calls whoever does the step. A step that is only an approval is done by having been approved.
-    pub(super) fn start(&mut self, step: &PlanStep, key: StepKey, attempt: u32) {
-        let target = match self.target(step) {
+    /// Calls the target of the step. A step that is only an approval completes with its approval.
+    pub(super) fn start_step(&mut self, step: &PlanStep, key: StepKey, attempt: u32) {
+        let target = match self.call_target(step) {
             Ok(Some(target)) => target,
-            Ok(None) => return self.done_by_approval(key),
-            Err(cause) => return self.fail_unbegun(key, cause),
+            Ok(None) => return self.complete_approval(key),
+            Err(cause) => return self.fail_unstarted(key, cause),
         };
-        let Some(run) = self.next.started().map(|begun| begun.run.clone()) else { return };
+        let Some(run) = self.next.started().map(|started| started.run.clone()) else { return };
         let agent = match &target {
             CallTarget::Agent { agent, .. } => Some(agent.clone()),
             CallTarget::Workflow { .. } | CallTarget::Team { .. } => None,
@@ -115,52 +116,52 @@ impl DecisionBuilder<'_> {
         self.effects.push(Effect::Call { key, attempt, target, call });
     }
 
-    /// Who does the step, in the version that the run is pinned to.
-    pub(super) fn target(&self, step: &PlanStep) -> Result<Option<CallTarget>, Cause> {
+    /// The target of the step, in the version that the run is pinned to.
+    pub(super) fn call_target(&self, step: &PlanStep) -> Result<Option<CallTarget>, Cause> {
         Ok(Some(match &step.target {
-            Doer::Agent(agent) => self.pinned(agent)?,
-            Doer::Workflow(workflow) => CallTarget::Workflow { workflow: workflow.clone() },
-            Doer::Team { team, workflow } => CallTarget::Team { team: team.clone(), workflow: workflow.clone() },
-            Doer::Approval => return Ok(None),
+            StepTarget::Agent(agent) => self.pinned_agent(agent)?,
+            StepTarget::Workflow(workflow) => CallTarget::Workflow { workflow: workflow.clone() },
+            StepTarget::Team { team, workflow } => CallTarget::Team { team: team.clone(), workflow: workflow.clone() },
+            StepTarget::Approval => return Ok(None),
         }))
     }
 
-    /// The agent of that name, in the version that the run is pinned to.
-    pub(super) fn pinned(&self, written: &greenroom_protocol::AgentId) -> Result<CallTarget, Cause> {
-        let found = self.next.started().and_then(|begun| begun.agent(written));
+    /// The agent with this id, in the version that the run is pinned to.
+    pub(super) fn pinned_agent(&self, agent_id: &greenroom_protocol::AgentId) -> Result<CallTarget, Cause> {
+        let found = self.next.started().and_then(|started| started.agent(agent_id));
         match found {
             Some((agent, version)) => Ok(CallTarget::Agent { agent: agent.clone(), version }),
-            None => Err(Cause::new(ErrorCode::UnknownAgent, format!("the run is pinned to no agent `{written}`"))),
+            None => Err(Cause::new(ErrorCode::UnknownAgent, format!("the run is pinned to no agent `{agent_id}`"))),
         }
     }
 
-    fn done_by_approval(&mut self, key: StepKey) {
+    fn complete_approval(&mut self, key: StepKey) {
         let values = Values::from([("approved".to_owned(), serde_json::Value::Bool(true))]);
         let hash = ContentHash::of(serde_json::json!(values).to_string().as_bytes());
         let result = ResultRef::Inline(values);
         self.record(Entry::StepDone { key, attempt: 1, result, hash, usage: Usage::default(), duration_ms: 0 });
     }
 
-    /// A step that failed before anybody was called.
-    pub(super) fn fail_unbegun(&mut self, key: StepKey, cause: Cause) {
+    /// Records the failure of a step before its first call.
+    pub(super) fn fail_unstarted(&mut self, key: StepKey, cause: Cause) {
         self.record(Entry::StepFailed { key, attempt: 0, cause, usage: Usage::default(), duration_ms: 0 });
     }
 
-    /// Since when this attempt is under way; `None` if it is not, so that its answer comes too late.
+    /// The start of this attempt; `None` if it is not in flight, so that its result is ignored.
     pub(super) fn in_flight_since(&self, key: &StepKey, attempt: u32) -> Option<Timestamp> {
-        match (self.next.phase(), self.next.step(key)) {
+        match (self.next.phase(), self.next.step_status(key)) {
             (Phase::Running, StepStatus::InFlight { attempt: current, since }) if *current == attempt => Some(*since),
             _ => None,
         }
     }
 }
 
-/// True if a step has something to work out before it begins.
-const fn is_weighed(step: &PlanStep) -> bool {
+/// True if a step has a condition, items or an approval to evaluate before it starts.
+const fn needs_evaluation(step: &PlanStep) -> bool {
     step.when.is_some() || step.for_each.is_some() || step.approval.is_some()
 }
 
-/// True if a step works with what another one gives, and does not only wait for it.
+/// True if a step refers to the result of another step, and does not only depend on it.
 fn refers_to(step: &PlanStep, other: &StepId) -> bool {
     let exprs = step.inputs.values().chain(step.approval.as_ref());
     let exprs = exprs.chain(step.for_each.as_ref().map(|each| &each.items));

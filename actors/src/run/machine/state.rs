@@ -1,4 +1,4 @@
-//! What a run is at one moment: nothing but the fold of its journal.
+//! The state of a run: the fold of its journal.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,98 +8,98 @@ use greenroom_protocol::journal::{ResultRef, RunStarted, StepKey};
 use greenroom_protocol::reply::Usage;
 use greenroom_protocol::{Cause, Deadline, Reply, StepId, Timestamp, UserId};
 
-/// Items that share one allocation, so that a change of one item copies few of its neighbours.
+/// Items that share one allocation, so that a change of one item copies few others.
 const CHUNK_ITEMS: usize = 64;
 
-/// Where a run stands.
+/// The phase of a run.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub enum Phase {
-    /// Nothing has been journalled yet.
+    /// The journal is empty.
     #[default]
     New,
-    /// Steps are being done.
+    /// Steps are executed.
     Running,
-    /// What was done is being undone.
+    /// Completed steps are compensated.
     Compensating {
         /// Why.
         cause: Arc<Cause>,
-        /// After which the rest is left as it is.
+        /// After this time the remaining steps are not compensated.
         until: Timestamp,
     },
-    /// It is over.
+    /// It has ended.
     Ended(Arc<Reply>),
 }
 
-/// Where a step, or one item of it, stands.
+/// The status of a step or of one of its items.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub enum StepStatus {
-    /// Something that it depends on is not there yet.
+    /// It waits for a dependency.
     #[default]
     Waiting,
-    /// Its condition, items or question are being worked out.
+    /// Its condition, items or approval prompt are being evaluated.
     Evaluating,
-    /// A person is asked.
+    /// It awaits approval.
     AwaitingApproval {
         /// Since when.
         since: Timestamp,
     },
-    /// A person said yes, and it may begin.
+    /// A user approved it, and it may start.
     Approved,
-    /// Its items are at work; it has ended when they all have.
+    /// Its items are executed; it has ended when all of them have.
     RunningItems,
-    /// It is being done.
+    /// A call is in flight.
     InFlight {
         /// 1 for the first attempt.
         attempt: u32,
         /// Since when.
         since: Timestamp,
     },
-    /// It will be tried again.
+    /// It waits for a retry.
     Backoff {
         /// The attempt that failed.
         attempt: u32,
-        /// When it is tried again.
+        /// The time of the retry.
         at: Timestamp,
     },
-    /// It gave its result.
+    /// It has completed.
     Done {
-        /// Its place in the order of completion.
+        /// Its index in the order of completion.
         order: u32,
-        /// What it gave.
+        /// Its result.
         result: Arc<ResultRef>,
     },
-    /// It was not needed.
+    /// Its condition is false, or it refers to a skipped step.
     Skipped,
-    /// It failed for good.
+    /// It failed without a further retry.
     Failed {
         /// Why.
         cause: Arc<Cause>,
     },
-    /// It was stopped.
+    /// It was cancelled.
     Cancelled,
-    /// It is being undone.
+    /// It is being compensated.
     Compensating {
         /// 1 for the first attempt.
         attempt: u32,
         /// Since when.
         since: Timestamp,
-        /// What it gave.
+        /// Its result.
         result: Arc<ResultRef>,
     },
-    /// It was undone.
+    /// It was compensated.
     Compensated,
-    /// It could not be undone.
+    /// Its compensation failed.
     CompensationFailed,
 }
 
 impl StepStatus {
-    /// True while a call is under way or will be made again: it holds one of the run's places.
+    /// True while a call is in flight or waits for a retry: it counts towards the run's concurrent calls.
     #[must_use]
     pub const fn is_in_flight(&self) -> bool {
         matches!(self, Self::InFlight { .. } | Self::Backoff { .. })
     }
 
-    /// True if nothing but an undoing will change it.
+    /// True if only a compensation can change it.
     #[must_use]
     pub const fn is_finished(&self) -> bool {
         match self {
@@ -120,7 +120,7 @@ impl StepStatus {
         }
     }
 
-    /// What it gave, as long as that stands.
+    /// Its result, unless it was compensated.
     #[must_use]
     pub const fn result(&self) -> Option<&Arc<ResultRef>> {
         match self {
@@ -146,59 +146,59 @@ impl StepStatus {
 pub struct Items {
     chunks: Vec<Arc<Vec<StepStatus>>>,
     count: u32,
-    /// Items that hold a place.
-    pub(super) live: u32,
+    /// Items in flight.
+    pub(super) in_flight: u32,
     /// Items that have ended.
-    pub(super) settled: u32,
-    /// Behind the last item that has begun; they begin in their order.
-    begun: u32,
-    /// The first item that failed, in the order of failing.
-    pub(super) failed: Option<u32>,
+    pub(super) finished: u32,
+    /// Index after the last item that has started; items start in order.
+    next_start: u32,
+    /// The item that failed first.
+    pub(super) first_failed: Option<u32>,
 }
 
 impl Items {
     pub(super) fn new(count: u32) -> Self {
         let full = Arc::new(vec![StepStatus::Waiting; CHUNK_ITEMS]);
         let chunks = (0..(count as usize).div_ceil(CHUNK_ITEMS)).map(|_| full.clone()).collect();
-        Self { chunks, count, live: 0, settled: 0, begun: 0, failed: None }
+        Self { chunks, count, in_flight: 0, finished: 0, next_start: 0, first_failed: None }
     }
 
-    /// How many there are.
+    /// Number of items.
     #[must_use]
     pub const fn count(&self) -> u32 {
         self.count
     }
 
-    /// How many have ended.
+    /// Number of items that have ended.
     #[must_use]
-    pub const fn settled(&self) -> u32 {
-        self.settled
+    pub const fn finished(&self) -> u32 {
+        self.finished
     }
 
-    /// One of them; none beyond the last.
+    /// An item; `None` if the index is out of range.
     #[must_use]
     pub fn get(&self, index: u32) -> Option<&StepStatus> {
-        let ticket = index as usize;
-        (index < self.count).then(|| self.chunks.get(ticket / CHUNK_ITEMS)?.get(ticket % CHUNK_ITEMS)).flatten()
+        let position = index as usize;
+        (index < self.count).then(|| self.chunks.get(position / CHUNK_ITEMS)?.get(position % CHUNK_ITEMS)).flatten()
     }
 
-    /// The next one that begins; none if all have begun or are not needed.
+    /// The next item to start; `None` if all have started or are skipped.
     #[must_use]
-    pub fn next(&self) -> Option<u32> {
-        (self.begun..self.count).find(|index| self.get(*index) == Some(&StepStatus::Waiting))
+    pub fn next_waiting(&self) -> Option<u32> {
+        (self.next_start..self.count).find(|index| self.get(*index) == Some(&StepStatus::Waiting))
     }
 
-    /// All of them, in the order of the list.
+    /// All items, in the order of the list.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &StepStatus)> {
         (0..self.count).filter_map(|index| Some((index, self.get(index)?)))
     }
 
     fn get_mut(&mut self, index: u32) -> Option<&mut StepStatus> {
-        let ticket = index as usize;
+        let position = index as usize;
         if index >= self.count {
             return None;
         }
-        Arc::make_mut(self.chunks.get_mut(ticket / CHUNK_ITEMS)?).get_mut(ticket % CHUNK_ITEMS)
+        Arc::make_mut(self.chunks.get_mut(position / CHUNK_ITEMS)?).get_mut(position % CHUNK_ITEMS)
     }
 }
 
@@ -207,19 +207,19 @@ impl Items {
 pub struct StepState {
     /// The step itself.
     pub status: StepStatus,
-    /// Its items, once they are known.
+    /// Its items, once they are evaluated.
     pub items: Option<Items>,
-    /// True if a person said yes.
+    /// True if a user has approved it.
     pub approved: bool,
 }
 
 impl StepState {
-    /// True if the step has ended, well or not.
+    /// True if the step has ended, with any status.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         match (&self.status, &self.items) {
-            (StepStatus::RunningItems, Some(items)) => items.settled == items.count,
-            (own, _) => own.is_finished(),
+            (StepStatus::RunningItems, Some(items)) => items.finished == items.count,
+            (status, _) => status.is_finished(),
         }
     }
 }
@@ -231,10 +231,10 @@ pub struct State {
     pub(super) started: Option<Arc<RunStarted>>,
     pub(super) started_at: Timestamp,
     pub(super) deadline: Option<Deadline>,
-    pub(super) tracks: BTreeMap<StepId, Arc<StepState>>,
+    pub(super) step_states: BTreeMap<StepId, Arc<StepState>>,
     pub(super) usage: Usage,
     pub(super) in_flight: u32,
-    pub(super) done: u32,
+    pub(super) completed_count: u32,
     pub(super) retries_remaining: u32,
     pub(super) cancelled_by: Option<UserId>,
     pub(super) deadline_passed: bool,
@@ -242,115 +242,119 @@ pub struct State {
 }
 
 impl State {
-    /// Where the run stands.
+    /// The phase of the run.
     #[must_use]
     pub const fn phase(&self) -> &Phase {
         &self.phase
     }
 
-    /// Where the run stands, as those outside see it.
+    /// The status of the run, as callers see it.
     #[must_use]
-    pub fn run_state(&self) -> RunStatus {
-        let is_asked = |track: &Arc<StepState>| matches!(track.status, StepStatus::AwaitingApproval { .. });
+    pub fn run_status(&self) -> RunStatus {
+        let awaits_approval =
+            |step_state: &Arc<StepState>| matches!(step_state.status, StepStatus::AwaitingApproval { .. });
         match &self.phase {
             Phase::New => RunStatus::Queued,
-            Phase::Running if self.in_flight == 0 && self.tracks.values().any(is_asked) => RunStatus::WaitingApproval,
+            Phase::Running if self.in_flight == 0 && self.step_states.values().any(awaits_approval) => {
+                RunStatus::WaitingApproval
+            }
             Phase::Running | Phase::Compensating { .. } => RunStatus::Running,
             Phase::Ended(reply) => RunStatus::from(reply.status),
         }
     }
 
-    /// What it began with; none before it has begun.
+    /// The record of its start; `None` before it has started.
     #[must_use]
     pub const fn started(&self) -> Option<&Arc<RunStarted>> {
         self.started.as_ref()
     }
 
-    /// When it must have ended.
+    /// The deadline of the run.
     #[must_use]
     pub const fn deadline(&self) -> Option<Deadline> {
         self.deadline
     }
 
-    /// When its last entry was written.
+    /// The time of its last entry.
     #[must_use]
     pub const fn last_at(&self) -> Timestamp {
         self.last_at
     }
 
-    /// What all its calls took so far.
+    /// The usage of all its calls so far.
     #[must_use]
     pub const fn usage(&self) -> &Usage {
         &self.usage
     }
 
-    /// Retries that its steps still have together.
+    /// The remaining retries of its steps.
     #[must_use]
     pub const fn retries_remaining(&self) -> u32 {
         self.retries_remaining
     }
 
-    /// The state as it would be without a retry left.
+    /// The same state without remaining retries.
     #[must_use]
     pub fn without_retries(&self) -> Self {
         Self { retries_remaining: 0, ..self.clone() }
     }
 
-    /// A step; none if nothing has been journalled of it.
+    /// The state of a step; `None` if the journal has no entry of it.
     #[must_use]
-    pub fn track(&self, step: &StepId) -> Option<&StepState> {
-        self.tracks.get(step).map(Arc::as_ref)
+    pub fn step_state(&self, step: &StepId) -> Option<&StepState> {
+        self.step_states.get(step).map(Arc::as_ref)
     }
 
-    /// Every step of which something was journalled.
-    pub fn tracks(&self) -> impl Iterator<Item = (&StepId, &StepState)> {
-        self.tracks.iter().map(|(step, track)| (step, track.as_ref()))
+    /// The states of all steps that have an entry.
+    pub fn step_states(&self) -> impl Iterator<Item = (&StepId, &StepState)> {
+        self.step_states.iter().map(|(step, step_state)| (step, step_state.as_ref()))
     }
 
-    /// A step or one item of it.
+    /// The status of a step or of one of its items.
     #[must_use]
-    pub fn step(&self, key: &StepKey) -> &StepStatus {
+    pub fn step_status(&self, key: &StepKey) -> &StepStatus {
         static WAITING: StepStatus = StepStatus::Waiting;
-        let found = self.tracks.get(&key.step).and_then(|track| match key.index {
-            None => Some(&track.status),
-            Some(index) => track.items.as_ref()?.get(index),
+        let found = self.step_states.get(&key.step).and_then(|step_state| match key.index {
+            None => Some(&step_state.status),
+            Some(index) => step_state.items.as_ref()?.get(index),
         });
         found.unwrap_or(&WAITING)
     }
 
-    pub(super) fn track_mut(&mut self, step: &StepId) -> &mut StepState {
-        Arc::make_mut(self.tracks.entry(step.clone()).or_default())
+    pub(super) fn step_state_mut(&mut self, step: &StepId) -> &mut StepState {
+        Arc::make_mut(self.step_states.entry(step.clone()).or_default())
     }
 
-    /// Replaces a step, or one item of it, and keeps the counts right.
-    pub(super) fn set(&mut self, key: &StepKey, new: StepStatus) {
-        let (was_live, is_live) = match key.index {
+    /// Sets the status of a step, or of one of its items, and updates the counts.
+    pub(super) fn set_status(&mut self, key: &StepKey, new: StepStatus) {
+        let (was_in_flight, is_in_flight) = match key.index {
             None => {
-                let own = &mut self.track_mut(&key.step).status;
-                let was = own.is_in_flight();
+                let status = &mut self.step_state_mut(&key.step).status;
+                let was = status.is_in_flight();
                 let is = new.is_in_flight();
-                *own = new;
+                *status = new;
                 (was, is)
             }
             Some(index) => {
-                let Some(items) = self.track_mut(&key.step).items.as_mut() else { return };
+                let Some(items) = self.step_state_mut(&key.step).items.as_mut() else { return };
                 let Some(item) = items.get_mut(index) else { return };
                 let was = (item.is_in_flight(), item.is_finished());
                 let is = (new.is_in_flight(), new.is_finished());
                 let has_failed = matches!(new, StepStatus::Failed { .. });
-                let has_begun = matches!(new, StepStatus::InFlight { .. } | StepStatus::Failed { .. });
+                let has_started = matches!(new, StepStatus::InFlight { .. } | StepStatus::Failed { .. });
                 *item = new;
-                items.live = items.live.saturating_add(u32::from(is.0)).saturating_sub(u32::from(was.0));
-                items.settled = items.settled.saturating_add(u32::from(is.1)).saturating_sub(u32::from(was.1));
-                if has_begun {
-                    items.begun = items.begun.max(index.saturating_add(1));
+                items.in_flight = items.in_flight.saturating_add(u32::from(is.0)).saturating_sub(u32::from(was.0));
+                items.finished = items.finished.saturating_add(u32::from(is.1)).saturating_sub(u32::from(was.1));
+                if has_started {
+                    items.next_start = items.next_start.max(index.saturating_add(1));
                 }
-                if has_failed && items.failed.is_none() {
-                    items.failed = Some(index);
+                if has_failed && items.first_failed.is_none() {
+                    items.first_failed = Some(index);
                 }
                 (was.0, is.0)
             }
         };
-        self.in_flight = self.in_flight.saturating_add(u32::from(is_live)).saturating_sub(u32::from(was_live));
+        self.in_flight =
+            self.in_flight.saturating_add(u32::from(is_in_flight)).saturating_sub(u32::from(was_in_flight));
     }
 }

@@ -1,4 +1,4 @@
-//! The machine, tried without an actor: a world that answers what the machine asks for, in any order.
+//! The machine without an actor: a simulation completes its effects in any order.
 
 mod cases;
 mod completion;

@@ -9,7 +9,7 @@ use greenroom_registry::runs::RunFilter;
 use serde_json::json;
 
 use super::harness::{
-    Harness, TestDefinitions, agent, at_once, detached, names, run_id, run_of, start, until, values, workflow,
+    Harness, TestDefinitions, agent, detached, immediate, names, run_id, run_of, start, until, values, workflow,
 };
 use crate::observer::ActorEvent;
 
@@ -35,9 +35,9 @@ pub(super) fn quarterly() -> TestDefinitions {
 #[tokio::test(start_paused = true)]
 async fn a_run_binds_calls_and_gives_back_what_its_steps_gave() {
     let harness = Harness::new(quarterly(), names()).await;
-    let mut asked = run_of("report", json!({"board": "them", "quarter": "Q4 2024"}));
-    asked.context = values(json!({"quarter": "Q1 2025"}));
-    let reply = harness.ask(Request::StartRun(asked)).await;
+    let mut request = run_of("report", json!({"board": "them", "quarter": "Q4 2024"}));
+    request.context = values(json!({"quarter": "Q1 2025"}));
+    let reply = harness.request(Request::StartRun(request)).await;
     assert_eq!((reply.status, &reply.error), (Status::Success, &None));
     assert_eq!(reply.outputs, values(json!({"summary": "narrator_001", "final": "summariser_001"})));
     assert_eq!((reply.metadata.workflow_steps, reply.metadata.agents_involved), (5, 5));
@@ -51,14 +51,14 @@ async fn a_run_binds_calls_and_gives_back_what_its_steps_gave() {
     let money = json!({"out": "narrator_001", "summary": "narrator_001"});
     assert_eq!(charts.inputs, values(json!({"data": {"money": money, "kpis": kpis}})));
     assert_eq!(calls.last().unwrap().inputs, values(json!({"text": "for them: painter_001"})));
-    assert_eq!(harness.notes.count(|seen| matches!(seen, ActorEvent::RunEnded { status: Status::Success, .. })), 1);
+    assert_eq!(harness.events.count(|event| matches!(event, ActorEvent::RunEnded { status: Status::Success, .. })), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn watching_follows_the_journal_to_its_end() {
     use futures::StreamExt;
     let harness = Harness::new(quarterly(), names()).await;
-    let run = run_id(&harness.ask(detached("report", json!({"board": "us"}))).await);
+    let run = run_id(&harness.request(detached("report", json!({"board": "us"}))).await);
     let entries: Vec<_> = harness.stores.journal.tail(&run, Seq(0)).collect().await;
     let events = entries.into_iter().filter_map(|entry| {
         let entry = entry.unwrap();
@@ -76,29 +76,30 @@ async fn watching_follows_the_journal_to_its_end() {
 
 #[tokio::test(start_paused = true)]
 async fn who_does_not_wait_is_answered_as_soon_as_the_run_is_durable() {
-    let harness = Harness::new(quarterly(), at_once(|_| Ok(values(json!({"out": "x"}))))).await;
-    let reply = harness.ask(detached("report", json!({}))).await;
+    let harness = Harness::new(quarterly(), immediate(|_| Ok(values(json!({"out": "x"}))))).await;
+    let reply = harness.request(detached("report", json!({}))).await;
     assert_eq!(reply.status, Status::Success);
     assert_eq!(reply.outputs["run_id"], json!(reply.id));
     let run = run_id(&reply);
     assert!(matches!(harness.entries(&run).await.first(), Some(Entry::RunStarted(_))));
     let until = greenroom_protocol::Deadline::after(harness.clock.now(), crate::run::RUN_TIME_MAX);
     assert_eq!(harness.runs.wait_ended(&run, until).await.unwrap().status, Status::Success);
-    until_gone(&harness).await;
+    until_no_run_is_hosted(&harness).await;
 }
 
-async fn until_gone(harness: &Harness) {
+async fn until_no_run_is_hosted(harness: &Harness) {
     until("the run has left", || harness.runs.hosted() == 0).await;
-    assert_eq!(harness.runs.observe().await.unwrap().hosted, 0);
+    assert_eq!(harness.runs.info().await.unwrap().hosted, 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_same_key_and_body_is_one_run_and_another_body_a_conflict() {
     let harness = Harness::new(quarterly(), names()).await;
-    let ask = async |board: &str| harness.ask_once(start("report", json!({ "board": board })), Some("key-1")).await;
-    let (first, again) = tokio::join!(ask("a"), ask("a"));
-    assert_eq!(first.id, again.id);
-    assert_eq!(first.outputs, again.outputs);
+    let ask =
+        async |board: &str| harness.request_with_key(start("report", json!({ "board": board })), Some("key-1")).await;
+    let (first, repeated) = tokio::join!(ask("a"), ask("a"));
+    assert_eq!(first.id, repeated.id);
+    assert_eq!(first.outputs, repeated.outputs);
     assert_eq!(ask("a").await.id, first.id, "long after its end as well");
     assert_eq!(harness.calls().len(), 5);
     assert_eq!(ask("b").await.error.unwrap().code, ErrorCode::IdempotencyConflict);
@@ -106,13 +107,13 @@ async fn the_same_key_and_body_is_one_run_and_another_body_a_conflict() {
 
 #[tokio::test(start_paused = true)]
 async fn what_cannot_begin_is_refused_before_there_is_a_run() {
-    let mut written = quarterly();
+    let mut definitions = quarterly();
     let mut strict = workflow("strict", json!([{"id": "a", "agent": "kpi"}]));
     strict["inputs"] = json!([{"name": "n", "type": "integer", "required": true}]);
-    written.workflows.push(strict);
-    written.workflows.push(workflow("dangling", json!([{"id": "a", "agent": "nobody"}])));
-    let harness = Harness::new(written, names()).await;
-    let code = async |request| harness.ask(request).await.error.unwrap().code;
+    definitions.workflows.push(strict);
+    definitions.workflows.push(workflow("dangling", json!([{"id": "a", "agent": "nobody"}])));
+    let harness = Harness::new(definitions, names()).await;
+    let code = async |request| harness.request(request).await.error.unwrap().code;
     assert_eq!(code(start("strict", json!({}))).await, ErrorCode::MissingInput);
     assert_eq!(code(start("strict", json!({"n": "many"}))).await, ErrorCode::InvalidInput);
     assert_eq!(code(start("dangling", json!({}))).await, ErrorCode::UnknownAgent);
@@ -123,21 +124,21 @@ async fn what_cannot_begin_is_refused_before_there_is_a_run() {
 #[tokio::test(start_paused = true)]
 async fn a_large_value_lies_in_the_artifact_store_and_is_bound_whole() {
     let large = "x".repeat(200_000);
-    let given = large.clone();
-    let script = at_once(move |called| {
-        let out = if called.agent == "collector_001" { given.clone() } else { called.inputs["text"].to_string() };
+    let output = large.clone();
+    let script = immediate(move |call| {
+        let out = if call.agent == "collector_001" { output.clone() } else { call.inputs["text"].to_string() };
         Ok(values(json!({ "out": out })))
     });
-    let mut written = quarterly();
-    written.workflows = vec![workflow(
+    let mut definitions = quarterly();
+    definitions.workflows = vec![workflow(
         "report",
         json!([
             {"id": "gather", "agent": "collector"},
             {"id": "money", "agent": "narrator", "inputs": {"text": "${steps.gather.outputs.out}"}, "outputs": ["all"]},
         ]),
     )];
-    let harness = Harness::new(written, script).await;
-    let reply = harness.ask(start("report", json!({}))).await;
+    let harness = Harness::new(definitions, script).await;
+    let reply = harness.request(start("report", json!({}))).await;
     assert_eq!(harness.calls()[1].inputs["text"], json!(large));
     let artifact = ArtifactRef::from_json(&reply.outputs["all"]).expect("a reply carries the claim check");
     let bytes = harness.stores.artifacts.get(&artifact.hash, u64::MAX).await.unwrap().unwrap();

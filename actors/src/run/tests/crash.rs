@@ -1,4 +1,4 @@
-//! A process dies in the middle, and another one takes its runs up.
+//! A pod crashes, and another one resumes its runs.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use greenroom_registry::runs::RunFilter;
 use serde_json::json;
 
 use super::harness::{
-    Harness, Script, TestDefinitions, agent, at_once, detached, run_id, start, until, values, workflow,
+    Harness, Script, TestDefinitions, agent, detached, immediate, run_id, start, until, values, workflow,
 };
 use crate::run::RecoveryReport;
 
@@ -37,20 +37,20 @@ fn nested() -> TestDefinitions {
     nested
 }
 
-/// Agents give back their text; the second step never does.
+/// Agents return their text; the second step never completes.
 fn stuck_at_b() -> Script {
-    Arc::new(|called| {
+    Arc::new(|call| {
         Box::pin(async move {
-            if called.key.ends_with("/b") {
+            if call.key.ends_with("/b") {
                 std::future::pending::<()>().await;
             }
-            Ok(values(json!({"out": called.inputs["text"], "end": called.inputs["text"]})))
+            Ok(values(json!({"out": call.inputs["text"], "end": call.inputs["text"]})))
         })
     })
 }
 
 fn echo() -> Script {
-    at_once(|called| Ok(values(json!({"out": called.inputs["text"], "end": called.inputs["text"]}))))
+    immediate(|call| Ok(values(json!({"out": call.inputs["text"], "end": call.inputs["text"]}))))
 }
 
 async fn end_of(harness: &Harness, run: &greenroom_protocol::RunId) -> greenroom_protocol::Reply {
@@ -61,7 +61,7 @@ async fn end_of(harness: &Harness, run: &greenroom_protocol::RunId) -> greenroom
 #[tokio::test(start_paused = true)]
 async fn a_recorded_step_is_never_done_again_and_one_in_flight_by_the_same_request() {
     let harness = Harness::new(chain(), stuck_at_b()).await;
-    let run = run_id(&harness.ask(detached("w", json!({}))).await);
+    let run = run_id(&harness.request(detached("w", json!({}))).await);
     until("the second step is under way", || harness.calls().len() == 2).await;
     let before = harness.calls();
     let harness = harness.crash(vec![chain()], echo()).await;
@@ -85,24 +85,24 @@ async fn a_recorded_step_is_never_done_again_and_one_in_flight_by_the_same_reque
 #[tokio::test(start_paused = true)]
 async fn a_run_stays_with_the_definitions_that_it_began_with_and_says_so() {
     let harness = Harness::new(chain(), stuck_at_b()).await;
-    let run = run_id(&harness.ask(detached("w", json!({}))).await);
+    let run = run_id(&harness.request(detached("w", json!({}))).await);
     until("the second step is under way", || harness.calls().len() == 2).await;
     let mut changed = chain();
     changed.workflows[0]["steps"][2]["inputs"]["text"] = json!("changed");
     let harness = harness.crash(vec![chain(), changed], echo()).await;
     harness.recover().await;
     assert_eq!(end_of(&harness, &run).await.outputs["end"], json!("abc"));
-    let said = harness.entries(&run).await;
-    assert!(said.iter().any(|entry| matches!(entry, Entry::RunResumed { definitions_changed: true, .. })));
+    let entries = harness.entries(&run).await;
+    assert!(entries.iter().any(|entry| matches!(entry, Entry::RunResumed { definitions_changed: true, .. })));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_run_whose_owner_is_gone_ends_instead_of_going_on() {
     let harness = Harness::new(chain(), stuck_at_b()).await;
-    let run = run_id(&harness.ask(detached("w", json!({}))).await);
+    let run = run_id(&harness.request(detached("w", json!({}))).await);
     until("the second step is under way", || harness.calls().len() == 2).await;
     let harness = harness.crash(vec![chain()], echo()).await;
-    harness.users.gone.store(true, Ordering::Relaxed);
+    harness.users.removed.store(true, Ordering::Relaxed);
     assert_eq!(harness.recover().await.terminated, 1);
     let reply = harness.stores.runs.reply(&run).await.unwrap().unwrap();
     assert_eq!((reply.status, reply.error.unwrap().code), (Status::Denied, ErrorCode::Unauthenticated));
@@ -110,15 +110,15 @@ async fn a_run_whose_owner_is_gone_ends_instead_of_going_on() {
     assert!(harness.calls().is_empty());
 }
 
-/// Whoever was told that the run was refused must not see it done by the next process.
+/// A run whose request was rejected must not be executed by the next pod.
 #[tokio::test(start_paused = true)]
 async fn a_run_whose_opening_was_not_written_ends_and_is_never_taken_up() {
     let harness = Harness::new(chain(), echo()).await;
-    harness.pipeline.loses_openings.store(true, Ordering::Relaxed);
-    let refused = harness.ask(detached("w", json!({}))).await;
-    assert_eq!((refused.status, refused.error.unwrap().code), (Status::Failed, ErrorCode::AuditUnavailable));
+    harness.pipeline.fails_audit_opening.store(true, Ordering::Relaxed);
+    let rejected = harness.request(detached("w", json!({}))).await;
+    assert_eq!((rejected.status, rejected.error.unwrap().code), (Status::Failed, ErrorCode::AuditUnavailable));
     let runs = harness.stores.runs.list(&RunFilter::default(), None, 50).await.unwrap().runs;
-    assert_eq!(runs.iter().map(|head| head.status).collect::<Vec<_>>(), [RunStatus::Failed]);
+    assert_eq!(runs.iter().map(|record| record.status).collect::<Vec<_>>(), [RunStatus::Failed]);
     let harness = harness.crash(vec![chain()], echo()).await;
     assert_eq!(harness.recover().await, RecoveryReport::default());
     assert!(harness.calls().is_empty());
@@ -127,7 +127,7 @@ async fn a_run_whose_opening_was_not_written_ends_and_is_never_taken_up() {
 #[tokio::test(start_paused = true)]
 async fn a_step_that_is_a_run_is_found_again_and_not_begun_twice() {
     let harness = Harness::new(nested(), stuck_at_b()).await;
-    let run = run_id(&harness.ask(detached("outer", json!({}))).await);
+    let run = run_id(&harness.request(detached("outer", json!({}))).await);
     until("the second step is under way", || harness.calls().len() == 2).await;
     let harness = harness.crash(vec![nested()], echo()).await;
     assert_eq!(harness.recover().await.resumed, 2);
@@ -136,22 +136,22 @@ async fn a_step_that_is_a_run_is_found_again_and_not_begun_twice() {
     assert_eq!(harness.stores.runs.list(&RunFilter::default(), None, 50).await.unwrap().runs.len(), 2);
 }
 
-/// Its retries are those of the run that started it too, which must be there to count them.
+/// A nested run takes retries from its parent's budget, which must be open first.
 #[tokio::test(start_paused = true)]
 async fn a_run_is_taken_up_after_the_one_that_started_it() {
     let harness = Harness::new(nested(), stuck_at_b()).await;
-    let outer = run_id(&harness.ask(detached("outer", json!({}))).await);
+    let outer = run_id(&harness.request(detached("outer", json!({}))).await);
     until("the second step is under way", || harness.calls().len() == 2).await;
     let harness = harness.crash(vec![nested()], stuck_at_b()).await;
-    harness.pipeline.outer_is_late.store(true, Ordering::Relaxed);
+    harness.pipeline.delays_outer_resume.store(true, Ordering::Relaxed);
     assert_eq!(harness.recover().await.resumed, 2);
-    let heads = harness.stores.runs.list(&RunFilter::default(), None, 50).await.unwrap().runs;
-    let inner = heads.iter().find(|head| head.parent.is_some()).unwrap().run.clone();
+    let records = harness.stores.runs.list(&RunFilter::default(), None, 50).await.unwrap().runs;
+    let inner = records.iter().find(|record| record.parent.is_some()).unwrap().run.clone();
     let budgets = &harness.runs.env().budgets;
-    let (above, below) = (budgets.open(&outer, None, 0), budgets.open(&inner, None, 0));
-    let left = above.left();
-    assert!(left > 0 && below.try_take());
-    assert_eq!(above.left(), left - 1);
+    let (outer_budget, inner_budget) = (budgets.open(&outer, None, 0), budgets.open(&inner, None, 0));
+    let remaining = outer_budget.remaining();
+    assert!(remaining > 0 && inner_budget.try_take());
+    assert_eq!(outer_budget.remaining(), remaining - 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -159,7 +159,7 @@ async fn a_thousand_interrupted_runs_all_end_and_none_twice() {
     let harness = Harness::new(chain(), stuck_at_b()).await;
     let mut runs = BTreeSet::new();
     for _ in 0..1_000 {
-        runs.insert(run_id(&harness.ask(detached("w", json!({}))).await));
+        runs.insert(run_id(&harness.request(detached("w", json!({}))).await));
     }
     until("every second step is under way", || harness.calls().len() == 2_000).await;
     let harness = harness.crash(vec![chain()], echo()).await;
@@ -176,17 +176,17 @@ async fn a_thousand_interrupted_runs_all_end_and_none_twice() {
 #[tokio::test(start_paused = true)]
 async fn an_owner_that_was_overtaken_stops_quietly_and_changes_nothing() {
     let (stores, clock) = super::harness::stores();
-    let slow: Script = Arc::new(|called| {
+    let slow: Script = Arc::new(|call| {
         Box::pin(async move {
             let never = std::future::pending::<()>();
             tokio::time::timeout(std::time::Duration::from_secs(100), never).await.unwrap_err();
-            Ok(values(json!({"out": called.inputs["text"]})))
+            Ok(values(json!({"out": call.inputs["text"]})))
         })
     });
     let first = Harness::open("pod_1", vec![chain()], slow, stores.clone(), clock.clone()).await;
-    let run = run_id(&first.ask(detached("w", json!({}))).await);
+    let run = run_id(&first.request(detached("w", json!({}))).await);
     until("the first step is under way", || first.calls().len() == 1).await;
-    // The first owner says that it gives the run up, and goes on all the same.
+    // The first owner releases the run but continues.
     let fence = stores.runs.get(&run).await.unwrap().unwrap().fence;
     stores.runs.release(&run, fence).await;
     let second = Harness::open("pod_2", vec![chain()], echo(), stores.clone(), clock.clone()).await;
@@ -195,14 +195,14 @@ async fn an_owner_that_was_overtaken_stops_quietly_and_changes_nothing() {
     let entries = stores.runs.get(&run).await.unwrap().unwrap().seq;
     until("the first owner has stopped", || first.runs.hosted() == 0).await;
     tokio::time::advance(std::time::Duration::from_secs(200)).await;
-    let head = stores.runs.get(&run).await.unwrap().unwrap();
-    assert_eq!((head.seq, head.status), (entries, RunStatus::Success));
+    let record = stores.runs.get(&run).await.unwrap().unwrap();
+    assert_eq!((record.seq, record.status), (entries, RunStatus::Success));
 }
 
 /// A journal that fails once, at its nth write.
 struct Failing {
     inner: Arc<dyn Journal>,
-    left: AtomicI64,
+    writes_before_failure: AtomicI64,
 }
 
 #[async_trait]
@@ -214,8 +214,8 @@ impl Journal for Failing {
         timing: CommitTiming,
         now: Timestamp,
     ) -> Result<PendingAppend, JournalError> {
-        if self.left.fetch_sub(1, Ordering::Relaxed) == 0 {
-            // As on a disk: that it failed is known after it was handed in.
+        if self.writes_before_failure.fetch_sub(1, Ordering::Relaxed) == 0 {
+            // As on a disk, the failure is known only after the submission.
             return Ok(PendingAppend::resolved(Err(JournalError::Store(StoreError::Full))));
         }
         self.inner.submit(tip, entries, timing, now).await
@@ -234,15 +234,16 @@ impl Journal for Failing {
 async fn a_write_that_fails_at_any_point_loses_nothing_and_repeats_no_recorded_step() {
     for failing in 0..3 {
         let (mut stores, clock) = super::harness::stores();
-        stores.journal = Arc::new(Failing { inner: stores.journal.clone(), left: AtomicI64::new(failing) });
+        stores.journal =
+            Arc::new(Failing { inner: stores.journal.clone(), writes_before_failure: AtomicI64::new(failing) });
         let harness = Harness::open("pod_1", vec![chain()], echo(), stores, clock).await;
-        let asked = harness.ask(start("w", json!({})));
+        let request = harness.request(start("w", json!({})));
         let recovered = async {
             until("the run's actor has died", || harness.runs.hosted() == 0 && !harness.calls().is_empty()).await;
             tokio::time::advance(crate::run::LEASE * 2).await;
             harness.recover().await
         };
-        let (reply, recovered) = tokio::join!(asked, recovered);
+        let (reply, recovered) = tokio::join!(request, recovered);
         assert_eq!(recovered.resumed, 1, "after {failing} writes");
         assert_eq!((reply.status, &reply.outputs["end"]), (Status::Success, &json!("abc")));
         let keys: Vec<String> = harness.calls().into_iter().map(|call| call.key).collect();

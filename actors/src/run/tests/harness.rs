@@ -1,5 +1,5 @@
-//! A small house for the tests of runs and teams: real actors and stores in memory, a guard that says
-//! yes, and agents that answer from a script.
+//! The harness for tests of runs and teams: real actors, in-memory stores, a guard that permits everything, and
+//! scripted agents.
 
 mod definitions;
 mod pipeline;
@@ -32,10 +32,11 @@ use crate::run::{LEASE, RecoveryReport, RunEnv, RunSupervisor, RunsHandle};
 use crate::supervision::ChildEvent;
 use crate::team::{TeamSupervisor, TeamsHandle};
 
-pub(crate) use definitions::{
-    Called, Script, TestDefinitions, agent, at_once, detached, names, run_of, start, start_team, values, workflow,
-};
 use definitions::{FakeResolver, catalogue};
+pub(crate) use definitions::{
+    RecordedCall, Script, TestDefinitions, agent, detached, immediate, names, run_of, start, start_team, values,
+    workflow,
+};
 pub(crate) use pipeline::FakePipeline;
 
 /// Follows tokio's clock, so that a paused test decides both.
@@ -47,7 +48,7 @@ impl Clock for TestClock {
     }
 }
 
-/// Numbers that no other house of this process gets, as no other process would.
+/// Ids that are unique in this process.
 #[derive(Default)]
 struct Counter;
 
@@ -59,26 +60,26 @@ impl IdGenerator for Counter {
     }
 }
 
-/// Keeps what was observed.
+/// Records events.
 #[derive(Default)]
-pub(crate) struct Notes(Mutex<Vec<ActorEvent>>);
+pub(crate) struct RecordingObserver(Mutex<Vec<ActorEvent>>);
 
-impl Observer for Notes {
+impl Observer for RecordingObserver {
     fn on_event(&self, what: ActorEvent) {
         self.0.lock().unwrap().push(what);
     }
 }
 
-impl Notes {
-    pub(crate) fn count(&self, fits: impl Fn(&ActorEvent) -> bool) -> usize {
-        self.0.lock().unwrap().iter().filter(|each| fits(each)).count()
+impl RecordingObserver {
+    pub(crate) fn count(&self, matches: impl Fn(&ActorEvent) -> bool) -> usize {
+        self.0.lock().unwrap().iter().filter(|each| matches(each)).count()
     }
 }
 
-/// One user, who can be sent away.
+/// One user, who can be removed.
 #[derive(Default)]
 pub(crate) struct Users {
-    pub(crate) gone: AtomicBool,
+    pub(crate) removed: AtomicBool,
 }
 
 #[async_trait]
@@ -87,11 +88,11 @@ impl IdentityProvider for Users {
         Ok(None)
     }
     async fn find_user(&self, _: &UserId, _: Timestamp) -> Result<Option<Principal>, Cause> {
-        Ok((!self.gone.load(Ordering::Relaxed)).then(testing::admin))
+        Ok((!self.removed.load(Ordering::Relaxed)).then(testing::admin))
     }
 }
 
-/// What members of a team do: they answer from the same script.
+/// The handler of a team's members, with the same script.
 struct TestHandler(Script);
 
 #[async_trait]
@@ -103,15 +104,15 @@ impl Handler for TestHandler {
         HandlerMode::Async
     }
     async fn run(&self, work: &HandlerInput, _: &FileAccess) -> Result<Values, Cause> {
-        let called = Called {
+        let call = RecordedCall {
             agent: work.agent.id().to_string(),
             inputs: work.inputs.clone(),
             context: work.context.clone(),
             key: work.key.to_string(),
             request: RequestId::from_u128(0),
-            time: 0,
+            attempt: 0,
         };
-        (self.0)(called).await
+        (self.0)(call).await
     }
 }
 
@@ -124,7 +125,7 @@ impl FileReader for NoFiles {
     }
 }
 
-/// The root of a house.
+/// The root of a harness.
 struct Root;
 
 enum Nothing {}
@@ -149,25 +150,25 @@ impl Actor for Root {
     }
 }
 
-/// A house: one process with its actors.
+/// One pod with its actors.
 pub(crate) struct Harness {
     pub(crate) runs: RunsHandle,
     pub(crate) teams: TeamsHandle,
     pub(crate) stores: Stores,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) notes: Arc<Notes>,
+    pub(crate) events: Arc<RecordingObserver>,
     pub(crate) pipeline: Arc<FakePipeline>,
     pub(crate) users: Arc<Users>,
     root: ActorRef<Nothing>,
     ids: Arc<Counter>,
 }
 
-/// Stores that outlive a house.
+/// Stores that survive a harness.
 pub(crate) fn stores() -> (Stores, Arc<dyn Clock>) {
     let clock: Arc<dyn Clock> = Arc::new(TestClock(tokio::time::Instant::now()));
     let (signer, artifacts) = (Signer::ephemeral([7; 32]), in_memory_artifacts());
-    let opened = open_in_memory(StoreParts { clock: clock.clone(), signer, artifacts });
-    (opened.stores, clock)
+    let audit_entry = open_in_memory(StoreParts { clock: clock.clone(), signer, artifacts });
+    (audit_entry.stores, clock)
 }
 
 impl Harness {
@@ -176,7 +177,7 @@ impl Harness {
         Self::open("pod_1", vec![files], script, stores, clock).await
     }
 
-    /// A house over stores that are there already. The last of the definitions are the newest.
+    /// A harness over existing stores. The last of the definitions are the newest.
     pub(crate) async fn open(
         pod: &str,
         versions: Vec<TestDefinitions>,
@@ -186,17 +187,18 @@ impl Harness {
     ) -> Self {
         let all: Vec<Arc<Catalogue>> = versions.iter().map(catalogue).collect();
         let resolver = Arc::new(FakeResolver { newest: Mutex::new(all.last().unwrap().clone()), all });
-        let (notes, pipeline, ids) = (Arc::new(Notes::default()), PipelineHandle::default(), Arc::new(Counter));
+        let (notes, pipeline, ids) =
+            (Arc::new(RecordingObserver::default()), PipelineHandle::default(), Arc::new(Counter));
         let fake = Arc::new(FakePipeline {
             runs: Mutex::default(),
             resolver: resolver.clone(),
             stores: stores.clone(),
             script: script.clone(),
-            called: Mutex::default(),
-            times: Mutex::default(),
-            asked: Mutex::default(),
-            outer_is_late: AtomicBool::default(),
-            loses_openings: AtomicBool::default(),
+            calls: Mutex::default(),
+            attempts: Mutex::default(),
+            requests: Mutex::default(),
+            delays_outer_resume: AtomicBool::default(),
+            fails_audit_opening: AtomicBool::default(),
         });
         pipeline.bind(fake.clone()).unwrap();
         let (accounting, _) = Accounting::new(stores.ledger.clone(), clock.clone());
@@ -230,10 +232,10 @@ impl Harness {
         let (root, _) = Actor::spawn(None, Root, ()).await.unwrap();
         RunSupervisor::start_linked(runs.clone(), root.get_cell()).await.unwrap();
         TeamSupervisor::start_linked(teams.clone(), root.get_cell()).await.unwrap();
-        Self { runs, teams, stores, clock, notes, pipeline: fake, users: Arc::default(), root, ids }
+        Self { runs, teams, stores, clock, events: notes, pipeline: fake, users: Arc::default(), root, ids }
     }
 
-    /// The process dies, and another one comes up over the same stores.
+    /// Simulates a crash: kills all actors and starts a new pod over the same stores.
     pub(crate) async fn crash(self, versions: Vec<TestDefinitions>, script: Script) -> Self {
         self.root.kill();
         let root = self.root.clone();
@@ -250,22 +252,22 @@ impl Harness {
         self.runs.recover(&self.authenticator(), &*self.ids).await.unwrap()
     }
 
-    /// Asks as the administrator.
-    pub(crate) async fn ask(&self, request: Request) -> Reply {
-        self.ask_once(request, None).await
+    /// Sends a request as the administrator.
+    pub(crate) async fn request(&self, request: Request) -> Reply {
+        self.request_with_key(request, None).await
     }
 
-    pub(crate) async fn ask_once(&self, request: Request, key: Option<&str>) -> Reply {
+    pub(crate) async fn request_with_key(&self, request: Request, key: Option<&str>) -> Reply {
         let key = key.map(|key| IdempotencyKey::new(key).unwrap());
         let envelope = Envelope { idempotency_key: key, ..Envelope::new(request) };
         let user = UserId::new("admin").unwrap();
         let received = Received::local(user, envelope, &*self.ids, self.clock.now()).unwrap();
-        let asked = self.authenticator().authenticate(received).await.unwrap();
-        self.pipeline.handle(asked).await
+        let request = self.authenticator().authenticate(received).await.unwrap();
+        self.pipeline.handle(request).await
     }
 
     pub(crate) async fn signal(&self, run: &RunId, signal: Signal) -> Reply {
-        self.ask(Request::SignalRun(SignalRun { run: run.clone(), signal })).await
+        self.request(Request::SignalRun(SignalRun { run: run.clone(), signal })).await
     }
 
     pub(crate) async fn entries(&self, run: &RunId) -> Vec<Entry> {
@@ -273,8 +275,8 @@ impl Harness {
         entries.into_iter().map(|journalled| journalled.entry).collect()
     }
 
-    pub(crate) fn calls(&self) -> Vec<Called> {
-        self.pipeline.called.lock().unwrap().clone()
+    pub(crate) fn calls(&self) -> Vec<RecordedCall> {
+        self.pipeline.calls.lock().unwrap().clone()
     }
 }
 
@@ -283,13 +285,13 @@ pub(crate) fn run_id(reply: &Reply) -> RunId {
     RunId::new(&reply.id).unwrap()
 }
 
-/// Waits until something is so, for a minute of the test's clock at most.
-pub(crate) async fn until(what: &str, is_so: impl Fn() -> bool) {
+/// Waits until a condition is true, for at most a minute of the test's clock.
+pub(crate) async fn until(condition: &str, is_true: impl Fn() -> bool) {
     let waiting = async {
-        let mut looks = tokio::time::interval(Duration::from_millis(1));
-        while !is_so() {
-            looks.tick().await;
+        let mut interval = tokio::time::interval(Duration::from_millis(1));
+        while !is_true() {
+            interval.tick().await;
         }
     };
-    assert!(tokio::time::timeout(Duration::from_secs(60), waiting).await.is_ok(), "never so: {what}");
+    assert!(tokio::time::timeout(Duration::from_secs(60), waiting).await.is_ok(), "not within 10 s: {condition}");
 }

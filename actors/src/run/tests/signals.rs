@@ -1,4 +1,4 @@
-//! What people tell a run: approve, reject, cancel.
+//! Signals of users: approve, reject, cancel.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,16 +25,16 @@ fn step(id: &str) -> StepId {
 }
 
 async fn waiting(harness: &Harness) -> RunId {
-    let run = run_id(&harness.ask(detached("w", json!({"to": "them"}))).await);
+    let run = run_id(&harness.request(detached("w", json!({"to": "them"}))).await);
     until_state(harness, &run, RunStatus::WaitingApproval).await;
     run
 }
 
 async fn until_state(harness: &Harness, run: &RunId, state: RunStatus) {
     let waited = async {
-        let mut looks = tokio::time::interval(Duration::from_millis(1));
+        let mut interval = tokio::time::interval(Duration::from_millis(1));
         while harness.stores.runs.get(run).await.unwrap().unwrap().status != state {
-            looks.tick().await;
+            interval.tick().await;
         }
     };
     tokio::time::timeout(Duration::from_secs(60), waited).await.unwrap();
@@ -55,15 +55,15 @@ async fn a_person_is_asked_in_words_and_their_yes_lets_the_step_go_on() {
         })
         .collect();
     assert_eq!(prompts, ["Send worker to them?"]);
-    assert_eq!(harness.runs.run_info(&run).await.unwrap().state, RunStatus::WaitingApproval);
+    assert_eq!(harness.runs.run_info(&run).await.unwrap().status, RunStatus::WaitingApproval);
     let wrong = harness.signal(&run, Signal::Approve { step: step("draft") }).await;
     assert_eq!(wrong.error.unwrap().code, ErrorCode::UnknownStep);
-    let yes = harness.signal(&run, Signal::Approve { step: step("send") }).await;
-    assert_eq!(yes.status, Status::Success);
+    let approved = harness.signal(&run, Signal::Approve { step: step("send") }).await;
+    assert_eq!(approved.status, Status::Success);
     until_state(&harness, &run, RunStatus::Success).await;
     assert_eq!(harness.calls().len(), 2);
-    let late = harness.signal(&run, Signal::Approve { step: step("send") }).await;
-    assert_eq!(late.error.unwrap().code, ErrorCode::RunNotActive);
+    let rejected = harness.signal(&run, Signal::Approve { step: step("send") }).await;
+    assert_eq!(rejected.error.unwrap().code, ErrorCode::RunNotActive);
 }
 
 #[tokio::test(start_paused = true)]
@@ -72,8 +72,8 @@ async fn a_run_waits_for_a_person_far_longer_than_its_request_and_through_a_cras
     let run = waiting(&harness).await;
     tokio::time::advance(Duration::from_secs(7 * 24 * 60 * 60)).await;
     let harness = harness.crash(vec![approval()], names()).await;
-    let gone = harness.signal(&run, Signal::Approve { step: step("send") }).await.error.unwrap();
-    assert_eq!(gone.code, ErrorCode::RunNotActive, "nobody has taken it up yet");
+    let rejected = harness.signal(&run, Signal::Approve { step: step("send") }).await.error.unwrap();
+    assert_eq!(rejected.code, ErrorCode::RunNotActive, "nobody has taken it up yet");
     assert_eq!(harness.recover().await.resumed, 1);
     assert_eq!(harness.signal(&run, Signal::Approve { step: step("send") }).await.status, Status::Success);
     until_state(&harness, &run, RunStatus::Success).await;
@@ -90,7 +90,7 @@ async fn a_no_fails_the_run() {
     assert_eq!(reply.error.unwrap().code, ErrorCode::ApprovalRejected);
 }
 
-/// Agents that never answer, and how many of them are at work.
+/// Agents that never complete, and how many of them run.
 fn hanging() -> (Script, Arc<AtomicUsize>) {
     struct Busy(Arc<AtomicUsize>);
     impl Drop for Busy {
@@ -102,9 +102,9 @@ fn hanging() -> (Script, Arc<AtomicUsize>) {
     let counted = busy.clone();
     let script: Script = Arc::new(move |_| {
         counted.fetch_add(1, Ordering::SeqCst);
-        let held = Busy(counted.clone());
+        let guard = Busy(counted.clone());
         Box::pin(async move {
-            let _held = held;
+            let _guard = guard;
             std::future::pending().await
         })
     });
@@ -113,7 +113,7 @@ fn hanging() -> (Script, Arc<AtomicUsize>) {
 
 #[tokio::test(start_paused = true)]
 async fn cancelling_lets_go_of_everything_at_once_down_to_the_runs_of_steps() {
-    let written = TestDefinitions {
+    let definitions = TestDefinitions {
         agents: vec![agent("worker", json!({}))],
         workflows: vec![
             workflow("w", json!([{"id": "a", "agent": "worker"}, {"id": "sub", "workflow": "inner"}])),
@@ -122,25 +122,25 @@ async fn cancelling_lets_go_of_everything_at_once_down_to_the_runs_of_steps() {
         ..TestDefinitions::default()
     };
     let (script, busy) = hanging();
-    let harness = Harness::new(written, script).await;
-    let asked = harness.ask(start("w", json!({})));
+    let harness = Harness::new(definitions, script).await;
+    let request = harness.request(start("w", json!({})));
     let cancelled = async {
         until("three agents are at work", || busy.load(Ordering::SeqCst) == 3).await;
-        let heads = harness.stores.runs.list(&Default::default(), None, 50).await.unwrap().runs;
-        let run = heads.iter().find(|head| head.parent.is_none()).unwrap().run.clone();
-        let begun = tokio::time::Instant::now();
+        let records = harness.stores.runs.list(&Default::default(), None, 50).await.unwrap().runs;
+        let run = records.iter().find(|record| record.parent.is_none()).unwrap().run.clone();
+        let started = tokio::time::Instant::now();
         assert_eq!(harness.signal(&run, Signal::Cancel).await.status, Status::Success);
         until("nobody works any more", || busy.load(Ordering::SeqCst) == 0).await;
         until("no run is left", || harness.runs.hosted() == 0).await;
-        assert!(begun.elapsed() <= Duration::from_millis(100));
+        assert!(started.elapsed() <= Duration::from_millis(100));
         run
     };
-    let (reply, run) = tokio::join!(asked, cancelled);
+    let (reply, run) = tokio::join!(request, cancelled);
     assert_eq!((reply.status, reply.error.unwrap().code), (Status::Cancelled, ErrorCode::Cancelled));
-    let heads = harness.stores.runs.list(&Default::default(), None, 50).await.unwrap().runs;
-    assert!(heads.iter().all(|head| head.status == RunStatus::Cancelled));
-    let late = harness.signal(&run, Signal::Cancel).await.error.unwrap();
-    assert_eq!((late.code, late.message.as_str()), (ErrorCode::RunNotActive, "the run has ended as cancelled"));
+    let records = harness.stores.runs.list(&Default::default(), None, 50).await.unwrap().runs;
+    assert!(records.iter().all(|record| record.status == RunStatus::Cancelled));
+    let rejected = harness.signal(&run, Signal::Cancel).await.error.unwrap();
+    assert_eq!((rejected.code, rejected.message.as_str()), (ErrorCode::RunNotActive, "the run has ended as cancelled"));
     let nobody = harness.signal(&RunId::new("run_none").unwrap(), Signal::Cancel).await.error.unwrap();
     assert_eq!(nobody.code, ErrorCode::UnknownRun);
 }

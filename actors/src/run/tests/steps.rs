@@ -1,4 +1,4 @@
-//! What a step can be: skipped, repeated, retried, late, a workflow of its own, undone.
+//! Kinds of steps: skipped, repeated, retried, timed out, a nested workflow, compensated.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,9 +6,9 @@ use std::time::Duration;
 use greenroom_protocol::{Cause, ErrorCode, Status};
 use serde_json::json;
 
-use super::harness::{Harness, Script, TestDefinitions, agent, at_once, names, start, values, workflow};
+use super::harness::{Harness, Script, TestDefinitions, agent, immediate, names, start, values, workflow};
 
-fn written(steps: serde_json::Value) -> TestDefinitions {
+fn definitions(steps: serde_json::Value) -> TestDefinitions {
     TestDefinitions {
         agents: ["worker", "other", "undoer"].iter().map(|name| agent(name, json!({}))).collect(),
         workflows: vec![workflow("w", steps)],
@@ -22,12 +22,12 @@ async fn a_condition_decides_and_what_refers_to_a_skipped_step_is_skipped() {
         {"id": "maybe", "agent": "worker", "when": "inputs.amount > 100", "outputs": ["maybe"]},
         {"id": "after", "agent": "other", "inputs": {"text": "${steps.maybe.outputs.out}"}, "outputs": ["after"]},
     ]);
-    let harness = Harness::new(written(steps), names()).await;
-    let small = harness.ask(start("w", json!({"amount": 5}))).await;
+    let harness = Harness::new(definitions(steps), names()).await;
+    let small = harness.request(start("w", json!({"amount": 5}))).await;
     assert_eq!((small.status, small.outputs.len(), harness.calls().len()), (Status::Success, 0, 0));
-    let large = harness.ask(start("w", json!({"amount": 500}))).await;
+    let large = harness.request(start("w", json!({"amount": 500}))).await;
     assert_eq!(large.outputs, values(json!({"maybe": "worker", "after": "other"})));
-    let wrong = harness.ask(start("w", json!({}))).await;
+    let wrong = harness.request(start("w", json!({}))).await;
     assert_eq!(wrong.error.unwrap().code, ErrorCode::ExpressionFailed);
 }
 
@@ -38,12 +38,12 @@ async fn a_list_gives_its_results_in_its_order_and_passes_over_what_fails() {
          "when": "item.name != 'skip'",
          "for_each": {"items": "${inputs.list}", "max_concurrency": 2, "on_error": "continue"}},
     ]);
-    let script: Script = Arc::new(|called| {
+    let script: Script = Arc::new(|call| {
         Box::pin(async move {
-            let text = called.inputs["text"].as_str().unwrap().to_owned();
-            // The first ones take longest, so the answers come in another order.
-            let left = 10 - called.key.bytes().rev().nth(1).map_or(0, |digit| u64::from(digit - b'0'));
-            tokio::time::timeout(Duration::from_millis(left), std::future::pending::<()>()).await.unwrap_err();
+            let text = call.inputs["text"].as_str().unwrap().to_owned();
+            // The first items take longest, so the results arrive in another order.
+            let remaining = 10 - call.key.bytes().rev().nth(1).map_or(0, |digit| u64::from(digit - b'0'));
+            tokio::time::timeout(Duration::from_millis(remaining), std::future::pending::<()>()).await.unwrap_err();
             if text.starts_with("bad") {
                 Err(Cause::new(ErrorCode::HandlerFailed, "bad"))
             } else {
@@ -51,12 +51,12 @@ async fn a_list_gives_its_results_in_its_order_and_passes_over_what_fails() {
             }
         })
     });
-    let harness = Harness::new(written(steps), script).await;
+    let harness = Harness::new(definitions(steps), script).await;
     let list = json!([{"name": "a"}, {"name": "bad"}, {"name": "skip"}, {"name": "d"}]);
-    let reply = harness.ask(start("w", json!({ "list": list }))).await;
+    let reply = harness.request(start("w", json!({ "list": list }))).await;
     assert_eq!(reply.outputs, values(json!({"all": ["a/0", null, null, "d/3"]})));
     assert_eq!(reply.metadata.workflow_steps, 2);
-    let wrong = harness.ask(start("w", json!({"list": "none"}))).await;
+    let wrong = harness.request(start("w", json!({"list": "none"}))).await;
     assert_eq!((wrong.status, wrong.error.unwrap().code), (Status::Failed, ErrorCode::StepFailed));
 }
 
@@ -64,14 +64,14 @@ async fn a_list_gives_its_results_in_its_order_and_passes_over_what_fails() {
 async fn a_failed_call_is_made_again_under_the_same_key_after_its_wait() {
     let steps =
         json!([{"id": "a", "agent": "worker", "retry": {"max_attempts": 3, "delay": 20.0, "backoff": "fixed"}}]);
-    let script = at_once(|called| match called.time {
+    let script = immediate(|call| match call.attempt {
         3 => Ok(values(json!({"out": "x"}))),
         _ => Err(Cause::new(ErrorCode::ModelOverloaded, "busy")),
     });
-    let harness = Harness::new(written(steps), script).await;
-    let begun = tokio::time::Instant::now();
-    assert_eq!(harness.ask(start("w", json!({}))).await.status, Status::Success);
-    assert!(begun.elapsed() >= Duration::from_secs(40));
+    let harness = Harness::new(definitions(steps), script).await;
+    let started = tokio::time::Instant::now();
+    assert_eq!(harness.request(start("w", json!({}))).await.status, Status::Success);
+    assert!(started.elapsed() >= Duration::from_secs(40));
     let calls = harness.calls();
     assert_eq!(calls.len(), 3);
     assert!(calls.iter().all(|call| call.key == calls[0].key));
@@ -79,68 +79,69 @@ async fn a_failed_call_is_made_again_under_the_same_key_after_its_wait() {
 }
 
 fn slow(seconds: u64) -> Script {
-    Arc::new(move |called| {
+    Arc::new(move |call| {
         Box::pin(async move {
             let never = std::future::pending::<()>();
             tokio::time::timeout(Duration::from_secs(seconds), never).await.unwrap_err();
-            Ok(values(json!({ "out": called.agent })))
+            Ok(values(json!({ "out": call.agent })))
         })
     })
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_step_and_a_run_take_no_longer_than_they_may() {
-    let harness = Harness::new(written(json!([{"id": "a", "agent": "worker", "timeout": 5}])), slow(60)).await;
-    let begun = tokio::time::Instant::now();
-    let reply = harness.ask(start("w", json!({}))).await;
-    assert_eq!((reply.status, begun.elapsed().as_secs()), (Status::TimedOut, 5));
-    let mut timed = written(json!([{"id": "a", "agent": "worker"}]));
+    let harness = Harness::new(definitions(json!([{"id": "a", "agent": "worker", "timeout": 5}])), slow(60)).await;
+    let started = tokio::time::Instant::now();
+    let reply = harness.request(start("w", json!({}))).await;
+    assert_eq!((reply.status, started.elapsed().as_secs()), (Status::TimedOut, 5));
+    let mut timed = definitions(json!([{"id": "a", "agent": "worker"}]));
     timed.workflows[0]["timeout"] = json!(7);
     let harness = Harness::new(timed, slow(60)).await;
-    let begun = tokio::time::Instant::now();
-    let reply = harness.ask(start("w", json!({}))).await;
-    assert_eq!((reply.status, begun.elapsed().as_secs()), (Status::TimedOut, 7));
+    let started = tokio::time::Instant::now();
+    let reply = harness.request(start("w", json!({}))).await;
+    assert_eq!((reply.status, started.elapsed().as_secs()), (Status::TimedOut, 7));
     assert_eq!(reply.error.unwrap().message, "the run's time is up");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_workflow_as_a_step_is_a_run_of_its_own_that_counts_towards_its_caller() {
-    let mut nested = written(json!([
+    let mut nested = definitions(json!([
         {"id": "sub", "workflow": "inner", "inputs": {"name": "${inputs.name}"}, "outputs": ["inner_out"]},
     ]));
     nested.workflows.push(workflow(
         "inner",
         json!([{"id": "x", "agent": "worker", "inputs": {"text": "${inputs.name}"}, "outputs": ["inner_out"]}]),
     ));
-    let harness = Harness::new(nested, at_once(|called| Ok(values(json!({"out": called.inputs["text"]}))))).await;
-    let reply = harness.ask(start("w", json!({"name": "n"}))).await;
+    let harness = Harness::new(nested, immediate(|call| Ok(values(json!({"out": call.inputs["text"]}))))).await;
+    let reply = harness.request(start("w", json!({"name": "n"}))).await;
     assert_eq!(reply.outputs, values(json!({"inner_out": "n"})));
     assert_eq!(reply.metadata.workflow_steps, 2);
     assert_eq!(reply.metadata.agents[0].as_str(), "worker");
     let runs = harness.stores.runs.list(&Default::default(), None, 50).await.unwrap().runs;
-    let child = runs.iter().find(|head| head.parent.is_some()).unwrap();
+    let child = runs.iter().find(|record| record.parent.is_some()).unwrap();
     assert_eq!(child.parent.as_ref().unwrap().as_str(), reply.id);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_was_done_is_undone_in_reverse_by_who_knows_what_was_done() {
-    let undo = |step: &str| json!({"agent": "undoer", "inputs": {"text": format!("${{steps.{step}.outputs.out}}")}});
+    let compensation =
+        |step: &str| json!({"agent": "undoer", "inputs": {"text": format!("${{steps.{step}.outputs.out}}")}});
     let steps = json!([
-        {"id": "one", "agent": "worker", "compensate": undo("one")},
-        {"id": "two", "agent": "other", "depends_on": ["one"], "compensate": undo("two")},
+        {"id": "one", "agent": "worker", "compensate": compensation("one")},
+        {"id": "two", "agent": "other", "depends_on": ["one"], "compensate": compensation("two")},
         {"id": "three", "agent": "worker", "depends_on": ["two"]},
     ]);
-    let script = at_once(|called| match (called.agent.as_str(), called.key.ends_with("/three")) {
+    let script = immediate(|call| match (call.agent.as_str(), call.key.ends_with("/three")) {
         (_, true) => Err(Cause::new(ErrorCode::HandlerFailed, "no")),
         (agent, false) => Ok(values(json!({ "out": agent }))),
     });
-    let harness = Harness::new(written(steps), script).await;
-    let error = harness.ask(start("w", json!({}))).await.error.unwrap();
+    let harness = Harness::new(definitions(steps), script).await;
+    let error = harness.request(start("w", json!({}))).await.error.unwrap();
     assert_eq!((error.code, &error.details["undone"]), (ErrorCode::HandlerFailed, &json!(["one", "two"])));
-    let undone: Vec<_> = harness.calls().into_iter().filter(|call| call.agent == "undoer").collect();
+    let compensations: Vec<_> = harness.calls().into_iter().filter(|call| call.agent == "undoer").collect();
     assert_eq!(
-        undone.iter().map(|call| call.inputs["text"].clone()).collect::<Vec<_>>(),
+        compensations.iter().map(|call| call.inputs["text"].clone()).collect::<Vec<_>>(),
         [json!("other"), json!("worker")]
     );
-    assert!(undone[0].key.ends_with("/two/undo"));
+    assert!(compensations[0].key.ends_with("/two/undo"));
 }

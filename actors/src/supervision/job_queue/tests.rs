@@ -1,4 +1,4 @@
-//! The slot, with an actor that takes only when it is told to.
+//! The queue, with an actor that never pops.
 
 use ractor::Actor;
 use tokio::sync::mpsc;
@@ -15,7 +15,7 @@ impl WakeMessage for Msg {
     }
 }
 
-/// Reports its wake-ups and takes nothing.
+/// Reports its wake-ups and pops nothing.
 struct Sleeper;
 impl Actor for Sleeper {
     type Msg = Msg;
@@ -70,13 +70,13 @@ async fn a_full_a_barred_and_a_closed_slot_give_the_job_back() {
     let now = Instant::now();
     queue.push(1, now).unwrap();
     assert_eq!(queue.push(2, now), Err(PushError::Full(2)));
-    let rest = Duration::from_secs(30);
-    assert_eq!(queue.open_circuit(now + rest), [1]);
-    assert_eq!(queue.push(3, now), Err(PushError::Barred(3, rest)));
-    assert_eq!(queue.circuit_open_for(now), Some(rest));
-    assert_eq!(queue.push(4, now + rest), Ok(Pushed::NeedsActor), "after its rest it may try again");
+    let cooldown = Duration::from_secs(30);
+    assert_eq!(queue.open_circuit(now + cooldown), [1]);
+    assert_eq!(queue.push(3, now), Err(PushError::CircuitOpen(3, cooldown)));
+    assert_eq!(queue.circuit_open_for(now), Some(cooldown));
+    assert_eq!(queue.push(4, now + cooldown), Ok(Pushed::NeedsActor), "after its rest it may try again");
     assert_eq!(queue.close(), [4]);
-    assert_eq!(queue.push(5, now + rest), Err(PushError::Closed(5)));
+    assert_eq!(queue.push(5, now + cooldown), Err(PushError::Closed(5)));
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! What holds for every workflow, every order of answers and every moment of a crash.
+//! Properties of every workflow, every order of completions and every time of a crash.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use proptest::prelude::{Strategy, any, prop, prop_assert, prop_assert_eq, propte
 use proptest::test_runner::Config;
 use serde_json::json;
 
-use super::simulation::{EvaluationScript, Script, Simulation, admin, done, failed, step_id, workflow};
+use super::simulation::{EvaluationScript, Script, Simulation, admin, completed_call, failed_call, step_id, workflow};
 use crate::run::machine::{Event, StepEvaluation, StepStatus};
 
-/// A step of a random workflow: what it depends on, and what it is.
+/// A step of a random workflow: its dependencies and its kind.
 #[derive(Debug, Clone)]
 struct Sketch {
     after: Vec<usize>,
@@ -48,12 +48,12 @@ fn name(at: usize) -> String {
     format!("s{at}")
 }
 
-fn ticket(step: &StepId) -> usize {
+fn step_index(step: &StepId) -> usize {
     step.as_str().trim_start_matches('s').parse().unwrap()
 }
 
 /// Half of the dependencies are declared, half are implied by a reference.
-fn draw(sketches: &[Sketch], undone: bool) -> Arc<Plan> {
+fn plan_of(sketches: &[Sketch], compensated: bool) -> Arc<Plan> {
     let step = |(at, sketch): (usize, &Sketch)| {
         let (declared, referred): (Vec<usize>, Vec<usize>) = sketch.after.iter().partition(|after| *after % 2 == 0);
         let inputs: serde_json::Map<String, Json> = referred
@@ -63,7 +63,7 @@ fn draw(sketches: &[Sketch], undone: bool) -> Arc<Plan> {
         let declared: Vec<String> = declared.into_iter().map(name).collect();
         let mut step = json!({"id": name(at), "agent": format!("agent{at}"), "depends_on": declared, "inputs": inputs});
         let members = step.as_object_mut().unwrap();
-        if undone {
+        if compensated {
             members.insert("compensate".into(), json!({"agent": "undoer"}));
         }
         match sketch.kind {
@@ -80,34 +80,34 @@ fn draw(sketches: &[Sketch], undone: bool) -> Arc<Plan> {
     workflow(&Json::Array(sketches.iter().enumerate().map(step).collect()))
 }
 
-fn scale(sketches: &[Sketch]) -> EvaluationScript {
+fn evaluation_script(sketches: &[Sketch]) -> EvaluationScript {
     let sketches = sketches.to_vec();
     Box::new(move |step| {
-        let sketch = &sketches[ticket(step)];
+        let sketch = &sketches[step_index(step)];
         let items = (sketch.kind == Kind::Each).then_some(sketch.items);
         StepEvaluation { runs: sketch.kind != Kind::Skipped, item_count: items, ..StepEvaluation::default() }
     })
 }
 
-/// Steps that are retried fail once, with a cause that allows it.
+/// Steps that are retried fail once, with a retryable cause.
 fn script(sketches: &[Sketch]) -> Script {
     let sketches = sketches.to_vec();
     Box::new(move |key, attempt| {
-        let fails = sketches[ticket(&key.step)].kind == Kind::Retried && attempt == 1;
-        if fails { failed(ErrorCode::Overloaded) } else { done(key) }
+        let fails = sketches[step_index(&key.step)].kind == Kind::Retried && attempt == 1;
+        if fails { failed_call(ErrorCode::Overloaded) } else { completed_call(key) }
     })
 }
 
-fn world(sketches: &[Sketch], undone: bool) -> Simulation {
-    let mut world = Simulation::new(draw(sketches, undone));
-    let begun = Arc::make_mut(&mut world.begun);
-    begun.retry_budget = 100;
-    world.scale = scale(sketches);
-    world.script = script(sketches);
-    world
+fn simulation(sketches: &[Sketch], compensated: bool) -> Simulation {
+    let mut simulation = Simulation::new(plan_of(sketches, compensated));
+    let started = Arc::make_mut(&mut simulation.started);
+    started.retry_budget = 100;
+    simulation.evaluation_script = evaluation_script(sketches);
+    simulation.script = script(sketches);
+    simulation
 }
 
-/// Picks by a list of numbers, again from its start when it is used up.
+/// Picks by a list of numbers, cyclically.
 fn picks(numbers: &[usize]) -> impl FnMut(usize) -> usize {
     let mut at = 0;
     move |count| {
@@ -120,22 +120,24 @@ fn orders() -> impl Strategy<Value = Vec<usize>> {
     prop::collection::vec(any::<usize>(), 1..40)
 }
 
-/// Every call came after all that its step depends on had ended, and once for each attempt.
-fn check_calls(world: &Simulation) {
+/// Every call started after the dependencies of its step ended, and once for each attempt.
+fn check_calls(simulation: &Simulation) {
     let mut ended: BTreeSet<StepId> = BTreeSet::new();
     let mut replay = crate::run::machine::State::default();
     let mut started = BTreeSet::new();
-    for (at, entry) in &world.journal {
+    for (at, entry) in &simulation.journal {
         if let Entry::StepStarted { key, attempt, .. } = entry {
-            let step = world.plan.step(&key.step).unwrap();
+            let step = simulation.plan.step(&key.step).unwrap();
             assert!(step.depends_on.iter().all(|on| ended.contains(on)), "{key:?} began too early");
             assert!(started.insert((key.clone(), *attempt)), "{key:?} was started twice");
-            assert!(!matches!(replay.step(key), StepStatus::Done { .. }), "{key:?} ran again");
+            assert!(!matches!(replay.step_status(key), StepStatus::Done { .. }), "{key:?} ran again");
         }
         replay.apply(*at, entry);
-        ended.extend(replay.tracks().filter(|(_, track)| track.is_finished()).map(|(step, _)| step.clone()));
+        ended.extend(
+            replay.step_states().filter(|(_, step_state)| step_state.is_finished()).map(|(step, _)| step.clone()),
+        );
     }
-    assert_eq!(replay, world.state, "the state is the fold of the journal");
+    assert_eq!(replay, simulation.state, "the state is the fold of the journal");
 }
 
 proptest! {
@@ -143,11 +145,11 @@ proptest! {
 
     #[test]
     fn every_order_of_completions_gives_the_same_result((sketches, one, other) in (sketches(), orders(), orders())) {
-        let mut first = world(&sketches, false);
-        let reply = first.begin().run_by(picks(&one));
+        let mut first = simulation(&sketches, false);
+        let reply = first.start().run_by(picks(&one));
         check_calls(&first);
-        let mut second = world(&sketches, false);
-        let again = second.begin().run_by(picks(&other));
+        let mut second = simulation(&sketches, false);
+        let again = second.start().run_by(picks(&other));
         check_calls(&second);
         prop_assert_eq!(reply.status, Status::Success);
         prop_assert_eq!(&reply.outputs, &again.outputs);
@@ -158,26 +160,26 @@ proptest! {
 
     #[test]
     fn a_cancelled_run_ends_at_once_and_lets_go_of_everything((sketches, order, moment) in (sketches(), orders(), 0_usize..60)) {
-        let mut world = world(&sketches, false);
-        world.begin();
+        let mut simulation = simulation(&sketches, false);
+        simulation.start();
         let mut pick = picks(&order);
         for _ in 0..moment {
-            if world.open.is_empty() {
+            if simulation.open.is_empty() {
                 break;
             }
-            let ticket = pick(world.open.len());
-            world.answer(ticket);
+            let index = pick(simulation.open.len());
+            simulation.complete(index);
         }
-        let was_over = world.reply.is_some();
-        let before = world.open.clone();
-        world.tell(&Event::CancelRequested { by: admin() });
-        let reply = world.reply.clone();
+        let was_over = simulation.reply.is_some();
+        let before = simulation.open.clone();
+        simulation.process(&Event::CancelRequested { by: admin() });
+        let reply = simulation.reply.clone();
         prop_assert!(reply.is_some());
         if !was_over {
             prop_assert_eq!(reply.unwrap().status, Status::Cancelled);
             let calls = |effect: &crate::run::machine::Effect| matches!(effect, crate::run::machine::Effect::Call { .. });
-            prop_assert!(!world.open.iter().any(calls), "a call was left alone");
-            prop_assert_eq!(before.iter().filter(|effect| calls(effect)).count() <= world.aborted.len(), true);
+            prop_assert!(!simulation.open.iter().any(calls), "a call was left alone");
+            prop_assert_eq!(before.iter().filter(|effect| calls(effect)).count() <= simulation.aborted.len(), true);
         }
     }
 }
@@ -188,38 +190,38 @@ proptest! {
     #[test]
     fn what_was_done_is_undone_in_the_reverse_order((sketches, order, culprit) in (sketches(), orders(), any::<prop::sample::Index>())) {
         let culprit = step_id(&name(culprit.index(sketches.len())));
-        let mut world = world(&sketches, true);
+        let mut simulation = simulation(&sketches, true);
         let plain = script(&sketches);
         let blamed = culprit.clone();
-        world.script = Box::new(move |key, attempt| {
-            if key.step == blamed { failed(ErrorCode::HandlerFailed) } else { plain(key, attempt) }
+        simulation.script = Box::new(move |key, attempt| {
+            if key.step == blamed { failed_call(ErrorCode::HandlerFailed) } else { plain(key, attempt) }
         });
-        let reply = world.begin().run_by(picks(&order));
+        let reply = simulation.start().run_by(picks(&order));
         if reply.status == Status::Success {
-            prop_assert!(world.undone.is_empty(), "the culprit was never called, and nothing was undone");
+            prop_assert!(simulation.compensated.is_empty(), "the culprit was never called, and nothing was undone");
         } else {
-            let mut expected = world.completed();
+            let mut expected = simulation.completed();
             // Items of the list that failed stay done: its `on_error` is `fail`.
             expected.retain(|key| key.step != culprit);
             expected.reverse();
-            prop_assert_eq!(&world.undone, &expected);
+            prop_assert_eq!(&simulation.compensated, &expected);
             prop_assert_eq!(reply.error.unwrap().code, ErrorCode::HandlerFailed);
         }
     }
 
     #[test]
     fn any_prefix_of_the_journal_leads_to_the_same_end((sketches, order, again) in (sketches(), orders(), orders())) {
-        let mut whole = world(&sketches, false);
-        let reply = whole.begin().run_by(picks(&order));
-        for cut in 1..whole.journal.len() {
-            let mut rest = whole.crashed_after(cut, script(&sketches), scale(&sketches));
+        let mut complete = simulation(&sketches, false);
+        let reply = complete.start().run_by(picks(&order));
+        for cut in 1..complete.journal.len() {
+            let mut rest = complete.crashed_after(cut, script(&sketches), evaluation_script(&sketches));
             let recorded: BTreeSet<StepKey> = rest.completed().into_iter().collect();
             rest.resume();
             let end = rest.run_by(picks(&again));
             prop_assert_eq!(&end.outputs, &reply.outputs, "after {} entries", cut);
             prop_assert_eq!(end.status, reply.status);
             prop_assert_eq!(end.metadata.workflow_steps, reply.metadata.workflow_steps);
-            prop_assert!(!rest.called.iter().any(|(key, _)| recorded.contains(key)), "a recorded step ran again");
+            prop_assert!(!rest.calls.iter().any(|(key, _)| recorded.contains(key)), "a recorded step ran again");
         }
     }
 
@@ -229,23 +231,23 @@ proptest! {
         let failing = |sketches: &[Sketch]| -> Script {
             let (plain, blamed) = (script(sketches), culprit.clone());
             Box::new(move |key, attempt| {
-                if key.step == blamed { failed(ErrorCode::HandlerFailed) } else { plain(key, attempt) }
+                if key.step == blamed { failed_call(ErrorCode::HandlerFailed) } else { plain(key, attempt) }
             })
         };
-        let mut whole = world(&sketches, true);
-        whole.script = failing(&sketches);
-        let reply = whole.begin().run_by(picks(&order));
-        for cut in 1..whole.journal.len() {
-            let mut rest = whole.crashed_after(cut, failing(&sketches), scale(&sketches));
+        let mut complete = simulation(&sketches, true);
+        complete.script = failing(&sketches);
+        let reply = complete.start().run_by(picks(&order));
+        for cut in 1..complete.journal.len() {
+            let mut rest = complete.crashed_after(cut, failing(&sketches), evaluation_script(&sketches));
             rest.resume();
             let end = rest.run_by(picks(&order));
             prop_assert_eq!(end.status, reply.status, "after {} entries", cut);
-            let undone: Vec<StepKey> = rest.entries().filter_map(|entry| match entry {
+            let compensated: Vec<StepKey> = rest.entries().filter_map(|entry| match entry {
                 Entry::StepCompensationEnded { key, .. } => Some(key.clone()),
                 _ => None,
             }).collect();
-            let once: BTreeSet<&StepKey> = undone.iter().collect();
-            prop_assert_eq!(once.len(), undone.len(), "an undoing was recorded twice");
+            let unique: BTreeSet<&StepKey> = compensated.iter().collect();
+            prop_assert_eq!(unique.len(), compensated.len(), "an undoing was recorded twice");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A world around one run: it journals what is decided, keeps what was asked for, and answers it.
+//! A simulation of one run: it journals decisions, records effects and completes them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,34 +17,34 @@ use serde_json::json;
 
 use crate::run::machine::{CallResult, Decision, Effect, Event, State, StepEvaluation, TimerId, decide};
 
-/// When every run of these tests begins.
+/// The start of every run of these tests.
 pub(super) const START: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
-/// How long a run of these tests has.
+/// The duration until the deadline of these runs.
 pub(super) const TIME: Duration = Duration::from_secs(600);
 
-/// What a call comes to, by its step and attempt.
+/// The result of a call, by its step and attempt.
 pub(super) type Script = Box<dyn Fn(&StepKey, u32) -> CallResult>;
-/// What a step's condition, items and question come to.
+/// The evaluated condition, items and approval prompt of a step.
 pub(super) type EvaluationScript = Box<dyn Fn(&StepId) -> StepEvaluation>;
 
 pub(super) struct Simulation {
     pub(super) plan: Arc<Plan>,
-    pub(super) begun: Arc<RunStarted>,
+    pub(super) started: Arc<RunStarted>,
     pub(super) state: State,
     pub(super) journal: Vec<(Timestamp, Entry)>,
-    /// What was asked for and not answered.
+    /// Effects that are not completed.
     pub(super) open: Vec<Effect>,
     pub(super) timers: BTreeMap<TimerId, Timestamp>,
     pub(super) now: Timestamp,
     pub(super) reply: Option<Reply>,
-    /// Every call, in the order in which it was made.
-    pub(super) called: Vec<(StepKey, u32)>,
-    /// Every undoing, in the order in which it was asked for.
-    pub(super) undone: Vec<StepKey>,
+    /// Every call, in order.
+    pub(super) calls: Vec<(StepKey, u32)>,
+    /// Every compensation, in order.
+    pub(super) compensated: Vec<StepKey>,
     pub(super) aborted: Vec<StepKey>,
     pub(super) script: Script,
-    pub(super) undo_script: Script,
-    pub(super) scale: EvaluationScript,
+    pub(super) compensation_script: Script,
+    pub(super) evaluation_script: EvaluationScript,
 }
 
 pub(super) fn step_id(text: &str) -> StepId {
@@ -63,12 +63,12 @@ pub(super) fn admin() -> UserId {
     UserId::new("admin").unwrap()
 }
 
-pub(super) fn failed(code: ErrorCode) -> CallResult {
+pub(super) fn failed_call(code: ErrorCode) -> CallResult {
     CallResult::Failed { cause: Cause::new(code, "it broke"), usage: Usage::default() }
 }
 
-/// An answer that depends on the step alone, as that of a deterministic agent does.
-pub(super) fn done(key: &StepKey) -> CallResult {
+/// A result that depends on the step alone, as that of a deterministic agent does.
+pub(super) fn completed_call(key: &StepKey) -> CallResult {
     let out = format!("{}{}", key.step, key.index.map(|index| format!("#{index}")).unwrap_or_default());
     let values = Values::from([("out".to_owned(), Json::String(out))]);
     let hash = ContentHash::of(json!(values).to_string().as_bytes());
@@ -85,7 +85,7 @@ pub(super) fn workflow(steps: &Json) -> Arc<Plan> {
     plan(&json!({"workflow_id": "w", "name": "W", "steps": steps}))
 }
 
-pub(super) fn begun(plan: &Plan) -> RunStarted {
+pub(super) fn run_started(plan: &Plan) -> RunStarted {
     let agents = plan.agents().into_iter().map(|agent| (agent.clone(), ContentHash::of(agent.as_str().as_bytes())));
     RunStarted {
         run: RunId::new("run_1").unwrap(),
@@ -109,55 +109,55 @@ pub(super) fn begun(plan: &Plan) -> RunStarted {
 
 impl Simulation {
     pub(super) fn new(plan: Arc<Plan>) -> Self {
-        let begun = Arc::new(begun(&plan));
+        let started = Arc::new(run_started(&plan));
         Self {
             plan,
-            begun,
+            started,
             state: State::default(),
             journal: Vec::new(),
             open: Vec::new(),
             timers: BTreeMap::new(),
             now: START,
             reply: None,
-            called: Vec::new(),
-            undone: Vec::new(),
+            calls: Vec::new(),
+            compensated: Vec::new(),
             aborted: Vec::new(),
-            script: Box::new(|key, _| done(key)),
-            undo_script: Box::new(|key, _| done(key)),
-            scale: Box::new(|_| StepEvaluation { runs: true, ..StepEvaluation::default() }),
+            script: Box::new(|key, _| completed_call(key)),
+            compensation_script: Box::new(|key, _| completed_call(key)),
+            evaluation_script: Box::new(|_| StepEvaluation { runs: true, ..StepEvaluation::default() }),
         }
     }
 
-    pub(super) fn begin(&mut self) -> &mut Self {
-        self.tell(&Event::Started(self.begun.clone()))
+    pub(super) fn start(&mut self) -> &mut Self {
+        self.process(&Event::Started(self.started.clone()))
     }
 
-    /// The same run in another process that read only the first entries of the journal.
+    /// The same run after a crash, with only the first entries of its journal.
     pub(super) fn crashed_after(&self, entries: usize, script: Script, scale: EvaluationScript) -> Self {
         let mut next = Self::new(self.plan.clone());
-        next.begun = self.begun.clone();
+        next.started = self.started.clone();
         next.journal = self.journal[..entries].to_vec();
         for (at, entry) in &next.journal {
             next.state.apply(*at, entry);
         }
         next.now = self.now;
         next.script = script;
-        next.scale = scale;
+        next.evaluation_script = scale;
         next
     }
 
     pub(super) fn resume(&mut self) -> &mut Self {
         let deadline = Deadline::after(self.now, TIME);
-        self.tell(&Event::Resumed { definitions_changed: false, deadline })
+        self.process(&Event::Resumed { definitions_changed: false, deadline })
     }
 
-    pub(super) fn tell(&mut self, event: &Event) -> &mut Self {
+    pub(super) fn process(&mut self, event: &Event) -> &mut Self {
         let decision = decide(&self.state, &self.plan, event, self.now);
-        self.act(decision);
+        self.apply_decision(decision);
         self
     }
 
-    fn act(&mut self, decision: Decision) {
+    fn apply_decision(&mut self, decision: Decision) {
         let is_over = self.reply.is_some();
         assert!(!is_over || decision.is_empty(), "nothing follows the end");
         assert!(!is_over || decision.effects().is_empty(), "nothing is done after the end");
@@ -166,20 +166,20 @@ impl Simulation {
             self.state.apply(self.now, entry);
             self.journal.push((self.now, entry.clone()));
         }
-        let receipt = Receipt::for_test(self.begun.run.clone(), Seq(after), Seq(self.journal.len() as u64));
+        let receipt = Receipt::for_test(self.started.run.clone(), Seq(after), Seq(self.journal.len() as u64));
         let (next, effects) = decision.release(&receipt);
         assert_eq!(next, self.state, "what was decided is what its entries say");
-        effects.into_iter().for_each(|effect| self.take(effect));
+        effects.into_iter().for_each(|effect| self.start_effect(effect));
     }
 
-    fn take(&mut self, effect: Effect) {
+    fn start_effect(&mut self, effect: Effect) {
         match effect {
             Effect::Call { ref key, attempt, .. } => {
-                self.called.push((key.clone(), attempt));
+                self.calls.push((key.clone(), attempt));
                 self.open.push(effect);
             }
             Effect::Compensate { ref key, .. } => {
-                self.undone.push(key.clone());
+                self.compensated.push(key.clone());
                 self.open.push(effect);
             }
             Effect::EvaluateStep { .. } | Effect::CollectOutputs => self.open.push(effect),
@@ -194,42 +194,44 @@ impl Simulation {
         }
     }
 
-    /// Answers one of what is open.
-    pub(super) fn answer(&mut self, ticket: usize) -> &mut Self {
-        let event = match self.open.remove(ticket) {
-            Effect::EvaluateStep { step } => Event::StepEvaluated { weight: Ok((self.scale)(&step)), step },
-            Effect::Call { key, attempt, .. } => {
-                Event::CallCompleted { answer: (self.script)(&key, attempt), key, attempt }
+    /// Completes one open effect.
+    pub(super) fn complete(&mut self, index: usize) -> &mut Self {
+        let event = match self.open.remove(index) {
+            Effect::EvaluateStep { step } => {
+                Event::StepEvaluated { evaluation: Ok((self.evaluation_script)(&step)), step }
             }
-            Effect::Compensate { key, attempt, .. } => match (self.undo_script)(&key, attempt) {
+            Effect::Call { key, attempt, .. } => {
+                Event::CallCompleted { result: (self.script)(&key, attempt), key, attempt }
+            }
+            Effect::Compensate { key, attempt, .. } => match (self.compensation_script)(&key, attempt) {
                 CallResult::Completed { usage, .. } => Event::Compensated { key, attempt, cause: None, usage },
                 CallResult::Failed { cause, usage } => Event::Compensated { key, attempt, cause: Some(cause), usage },
             },
             Effect::CollectOutputs => Event::OutputsCollected { outputs: Ok(self.outputs()) },
             Effect::SetTimer { .. } | Effect::Abort { .. } | Effect::Finish { .. } => return self,
         };
-        self.tell(&event)
+        self.process(&event)
     }
 
-    /// Answers the call of a step.
-    pub(super) fn answer_step(&mut self, wanted: &StepKey) -> &mut Self {
-        let ticket = self.open.iter().position(|effect| effect_key(effect) == Some(wanted)).unwrap();
-        self.answer(ticket)
+    /// Completes the call of a step.
+    pub(super) fn complete_step(&mut self, wanted: &StepKey) -> &mut Self {
+        let index = self.open.iter().position(|effect| effect_key(effect) == Some(wanted)).unwrap();
+        self.complete(index)
     }
 
-    /// Lets time pass until a timer goes off.
+    /// Advances the time until a timer fires.
     pub(super) fn wake(&mut self, timer: &TimerId) -> &mut Self {
         let at = self.timers.remove(timer).unwrap();
         self.now = self.now.max(at);
-        self.tell(&Event::TimerFired { timer: timer.clone() })
+        self.process(&Event::TimerFired { timer: timer.clone() })
     }
 
-    /// Goes on until nothing is open: the oldest first, and the next retry when all wait.
+    /// Completes the oldest effect until the run ends, and fires the next retry when none is open.
     pub(super) fn run_to_end(&mut self) -> Reply {
         self.run_by(|_| 0)
     }
 
-    /// Goes on until the end; `choose` picks which of so many open things is answered next.
+    /// Completes effects until the run ends; `choose` picks the index of the next one.
     pub(super) fn run_by(&mut self, mut choose: impl FnMut(usize) -> usize) -> Reply {
         for _ in 0..20_000 {
             if let Some(reply) = &self.reply {
@@ -240,19 +242,19 @@ impl Simulation {
                 let next = retry.min_by_key(|(_, at)| **at).map(|(timer, _)| timer.clone());
                 self.wake(&next.expect("a run that is not over waits for something"));
             } else {
-                let ticket = choose(self.open.len());
-                self.answer(ticket);
+                let index = choose(self.open.len());
+                self.complete(index);
             }
         }
         panic!("the run does not end");
     }
 
-    /// What the run gives back: everything that its steps gave, in the order of the steps.
+    /// The outputs of the run: the results of all steps, in order.
     fn outputs(&self) -> Values {
         let mut outputs = Values::new();
-        for (step, track) in self.state.tracks() {
-            let of_items = track.items.iter().flat_map(|items| items.iter());
-            let all = std::iter::once((None, &track.status)).chain(of_items.map(|(index, item)| (Some(index), item)));
+        for (step, step_state) in self.state.step_states() {
+            let items = step_state.items.iter().flat_map(|items| items.iter());
+            let all = std::iter::once((None, &step_state.status)).chain(items.map(|(index, item)| (Some(index), item)));
             for (index, step_state) in all {
                 if let Some(ResultRef::Inline(values)) = step_state.result().map(AsRef::as_ref) {
                     outputs.insert(format!("{step}{index:?}"), json!(values));
@@ -266,7 +268,7 @@ impl Simulation {
         self.journal.iter().map(|(_, entry)| entry)
     }
 
-    /// The steps that were done, in the order in which they were.
+    /// The completed steps, in order of completion.
     pub(super) fn completed(&self) -> Vec<StepKey> {
         let done = self.entries().filter_map(|entry| match entry {
             Entry::StepDone { key, .. } => Some(key.clone()),
@@ -276,7 +278,7 @@ impl Simulation {
     }
 
     pub(super) fn calls_of(&self, wanted: &StepKey) -> usize {
-        self.called.iter().filter(|(key, _)| key == wanted).count()
+        self.calls.iter().filter(|(key, _)| key == wanted).count()
     }
 }
 

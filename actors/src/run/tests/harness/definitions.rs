@@ -1,4 +1,4 @@
-//! Definitions, scripts and requests of a test's house.
+//! Definitions, scripts and requests of a harness.
 
 use std::sync::{Arc, Mutex};
 
@@ -14,39 +14,39 @@ use serde_json::json;
 
 use crate::definition_resolver::DefinitionResolver;
 
-/// One call of an agent, as it came in at the door.
+/// One call of an agent, as the pipeline received it.
 #[derive(Debug, Clone)]
-pub(crate) struct Called {
+pub(crate) struct RecordedCall {
     pub(crate) agent: String,
     pub(crate) inputs: Values,
     pub(crate) context: Values,
     pub(crate) key: String,
     pub(crate) request: RequestId,
     /// 1 for the first call with this key.
-    pub(crate) time: usize,
+    pub(crate) attempt: usize,
 }
 
-/// What an agent answers.
-pub(crate) type Script = Arc<dyn Fn(Called) -> BoxFuture<'static, Result<Values, Cause>> + Send + Sync>;
+/// The behaviour of an agent.
+pub(crate) type Script = Arc<dyn Fn(RecordedCall) -> BoxFuture<'static, Result<Values, Cause>> + Send + Sync>;
 
-/// A script that answers at once.
-pub(crate) fn at_once(answer: impl Fn(Called) -> Result<Values, Cause> + Send + Sync + 'static) -> Script {
-    Arc::new(move |called| {
-        let answer = answer(called);
-        Box::pin(async move { answer })
+/// A script that completes immediately.
+pub(crate) fn immediate(result: impl Fn(RecordedCall) -> Result<Values, Cause> + Send + Sync + 'static) -> Script {
+    Arc::new(move |call| {
+        let result = result(call);
+        Box::pin(async move { result })
     })
 }
 
-/// Every agent gives `out`: its own name.
+/// Every agent returns its own name as `out`.
 pub(crate) fn names() -> Script {
-    at_once(|called| Ok(values(json!({ "out": called.agent }))))
+    immediate(|call| Ok(values(json!({ "out": call.agent }))))
 }
 
 pub(crate) fn values(object: Json) -> Values {
     serde_json::from_value(object).unwrap()
 }
 
-/// The definitions of a house.
+/// The definitions of a harness.
 #[derive(Clone, Default)]
 pub(crate) struct TestDefinitions {
     pub(crate) agents: Vec<Json>,
@@ -54,7 +54,7 @@ pub(crate) struct TestDefinitions {
     pub(crate) teams: Vec<Json>,
 }
 
-/// A native agent that takes anything named here and gives `out`.
+/// A native agent with the inputs `data` and `text` and the output `out`.
 pub(crate) fn agent(id: &str, members: Json) -> Json {
     let mut spec = json!({
         "agent_id": id, "name": id, "category": "business_ops", "description": "does things", "version": "1",
@@ -81,13 +81,13 @@ impl DefinitionResolver for FakeResolver {
         self.newest.lock().unwrap().clone()
     }
     async fn agent(&self, id: &AgentId, version: Option<&ContentHash>) -> Result<Arc<Agent>, Cause> {
-        let fits = |agent: &&Arc<Agent>| version.is_none_or(|version| agent.hash() == *version);
-        let found = self.all.iter().rev().filter_map(|catalogue| catalogue.agent(id)).find(fits);
+        let matches = |agent: &&Arc<Agent>| version.is_none_or(|version| agent.hash() == *version);
+        let found = self.all.iter().rev().filter_map(|catalogue| catalogue.agent(id)).find(matches);
         found.cloned().ok_or_else(|| Cause::new(ErrorCode::UnknownAgent, id.to_string()))
     }
     async fn workflow(&self, id: &WorkflowId, version: Option<&ContentHash>) -> Result<Arc<Workflow>, Cause> {
-        let fits = |workflow: &&Arc<Workflow>| version.is_none_or(|version| workflow.hash() == *version);
-        let found = self.all.iter().rev().filter_map(|catalogue| catalogue.workflow(id)).find(fits);
+        let matches = |workflow: &&Arc<Workflow>| version.is_none_or(|version| workflow.hash() == *version);
+        let found = self.all.iter().rev().filter_map(|catalogue| catalogue.workflow(id)).find(matches);
         found.cloned().ok_or_else(|| Cause::new(ErrorCode::UnknownWorkflow, id.to_string()))
     }
 }

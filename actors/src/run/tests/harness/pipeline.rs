@@ -1,4 +1,4 @@
-//! A door with a pipeline in small behind it.
+//! A small pipeline.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,38 +18,38 @@ use greenroom_registry::audit::PendingAuditEntry;
 use greenroom_registry::group_commit::CommitTiming;
 use greenroom_rego::{Authenticated, Resource, TypedPermit, testing};
 
-use super::definitions::{Called, FakeResolver, Script};
+use super::definitions::{FakeResolver, RecordedCall, Script};
 use crate::definition_resolver::DefinitionResolver;
 use crate::dispatcher::TeamHost;
 use crate::execution::invocation::Invocation;
 use crate::pipeline::{CommitWaiter, RequestPipeline};
 use crate::run::RunsHandle;
-use crate::run::effects::failed;
+use crate::run::effects::failed_reply;
 use crate::team::TeamsHandle;
 
-/// The pipeline in small: a permit for everything, and then where it leads.
+/// A small pipeline: permits every request and dispatches it.
 pub(crate) struct FakePipeline {
     pub(super) runs: Mutex<Option<(RunsHandle, TeamsHandle)>>,
     pub(super) resolver: Arc<FakeResolver>,
     pub(super) stores: Stores,
     pub(super) script: Script,
-    pub(crate) called: Mutex<Vec<Called>>,
-    pub(super) times: Mutex<HashMap<String, usize>>,
-    /// Every request, by verb and speaker.
-    pub(crate) asked: Mutex<Vec<String>>,
-    /// A run that no other one started takes its time to be taken up.
-    pub(crate) outer_is_late: AtomicBool,
-    /// No opening is written.
-    pub(crate) loses_openings: AtomicBool,
+    pub(crate) calls: Mutex<Vec<RecordedCall>>,
+    pub(super) attempts: Mutex<HashMap<String, usize>>,
+    /// Every request, by verb and caller.
+    pub(crate) requests: Mutex<Vec<String>>,
+    /// Delays the resumption of a run without a parent.
+    pub(crate) delays_outer_resume: AtomicBool,
+    /// Fails every open audit entry.
+    pub(crate) fails_audit_opening: AtomicBool,
 }
 
 impl FakePipeline {
     async fn target(&self, request: &Request) -> Result<Resource, Cause> {
         let catalogue = self.resolver.catalogue();
         let of_run = async |run: &RunId| -> Result<Resource, Cause> {
-            let head = self.stores.runs.get(run).await.map_err(|error| error.cause())?;
-            let head = head.ok_or_else(|| Cause::new(ErrorCode::UnknownRun, run.to_string()))?;
-            Ok(Resource::Run { run: head.run, workflow: head.workflow, version: head.version, team: head.team })
+            let record = self.stores.runs.get(run).await.map_err(|error| error.cause())?;
+            let record = record.ok_or_else(|| Cause::new(ErrorCode::UnknownRun, run.to_string()))?;
+            Ok(Resource::Run { run: record.run, workflow: record.workflow, version: record.version, team: record.team })
         };
         Ok(match request {
             Request::Invoke(invoke) => {
@@ -74,8 +74,8 @@ impl FakePipeline {
         })
     }
 
-    async fn opened(&self, id: &RequestId) -> Result<PendingAuditEntry, Cause> {
-        if self.loses_openings.load(Ordering::Relaxed) {
+    async fn open_audit_entry(&self, id: &RequestId) -> Result<PendingAuditEntry, Cause> {
+        if self.fails_audit_opening.load(Ordering::Relaxed) {
             return Ok(PendingAuditEntry::failed_for_test());
         }
         let opening = Opening {
@@ -89,21 +89,23 @@ impl FakePipeline {
             resource: "x".into(),
             run: None,
         };
-        let opened = self.stores.audit.submit(opening, CommitTiming::Coalesce, Timestamp::default()).await;
-        opened.map_err(|error| error.cause())
+        let audit_entry = self.stores.audit.submit(opening, CommitTiming::Coalesce, Timestamp::default()).await;
+        audit_entry.map_err(|error| error.cause())
     }
 
-    async fn answered(&self, asked: Authenticated, other: CommitWaiter) -> Result<Reply, Cause> {
-        self.asked.lock().unwrap().push(format!("{} {}", asked.request().verb(), asked.caller()));
+    async fn try_handle(&self, request: Authenticated, other: CommitWaiter) -> Result<Reply, Cause> {
+        self.requests.lock().unwrap().push(format!("{} {}", request.request().verb(), request.caller()));
         let (runs, teams) = self.runs.lock().unwrap().clone().unwrap();
-        let (target, id) = (self.target(asked.request()).await?, asked.id().clone());
-        let permit = testing::permit_request(asked, target).await.map_err(Cause::from)?;
+        let (target, id) = (self.target(request.request()).await?, request.id().clone());
+        let permit = testing::permit_request(request, target).await.map_err(Cause::from)?;
         other.wait().await?;
         let outcome = match permit.into_typed() {
-            TypedPermit::StartRun(permit) => return Ok(runs.start(permit, &mut self.opened(&id).await?, None).await),
+            TypedPermit::StartRun(permit) => {
+                return Ok(runs.start(permit, &mut self.open_audit_entry(&id).await?, None).await);
+            }
             TypedPermit::ResumeRun(permit) => {
-                let head = self.stores.runs.get(&permit.request().run).await.unwrap().unwrap();
-                if self.outer_is_late.load(Ordering::Relaxed) && head.parent.is_none() {
+                let record = self.stores.runs.get(&permit.request().run).await.unwrap().unwrap();
+                if self.delays_outer_resume.load(Ordering::Relaxed) && record.parent.is_none() {
                     tokio::time::sleep(Duration::from_secs(1)).await;
                 }
                 return Ok(runs.resume(permit).await);
@@ -113,7 +115,7 @@ impl FakePipeline {
             TypedPermit::ContextRead(permit) => teams.read(permit).await?,
             TypedPermit::ContextWrite(permit) => teams.write(permit).await?,
             TypedPermit::Invoke(permit) => {
-                let called = self.note(permit.request(), &id);
+                let call = self.record_call(permit.request(), &id);
                 let run = permit.grant().run().cloned().unwrap();
                 let agent = self.resolver.agent(&permit.request().agent, permit.grant().version()).await?;
                 let name = agent.id().clone();
@@ -121,7 +123,7 @@ impl FakePipeline {
                 match teams.invoke(&run, assignment).await {
                     Ok(done) => done.map_err(|failure| failure.cause)?,
                     Err(_) => Outcome {
-                        outputs: (self.script)(called).await?,
+                        outputs: (self.script)(call).await?,
                         usage: Usage { agents: vec![name], decisions: 1, ..Usage::default() },
                     },
                 }
@@ -136,21 +138,21 @@ impl FakePipeline {
         Ok(reply(&id, outcome))
     }
 
-    fn note(&self, invoke: &Invoke, request: &RequestId) -> Called {
+    fn record_call(&self, invoke: &Invoke, request: &RequestId) -> RecordedCall {
         let key = invoke.key.as_ref().unwrap().to_string();
-        let mut times = self.times.lock().unwrap();
+        let mut times = self.attempts.lock().unwrap();
         let time = times.entry(key.clone()).or_default();
         *time += 1;
-        let called = Called {
+        let call = RecordedCall {
             agent: invoke.agent.to_string(),
             inputs: invoke.inputs.clone(),
             context: invoke.context.clone(),
             key,
             request: request.clone(),
-            time: *time,
+            attempt: *time,
         };
-        self.called.lock().unwrap().push(called.clone());
-        called
+        self.calls.lock().unwrap().push(call.clone());
+        call
     }
 }
 
@@ -161,8 +163,8 @@ fn reply(id: &RequestId, outcome: Outcome) -> Reply {
 
 #[async_trait]
 impl RequestPipeline for FakePipeline {
-    async fn handle_after(&self, asked: Authenticated, other: CommitWaiter) -> Reply {
-        let id = asked.id().clone();
-        self.answered(asked, other).await.unwrap_or_else(|cause| failed(&id, cause))
+    async fn handle_after(&self, request: Authenticated, other: CommitWaiter) -> Reply {
+        let id = request.id().clone();
+        self.try_handle(request, other).await.unwrap_or_else(|cause| failed_reply(&id, cause))
     }
 }

@@ -1,4 +1,4 @@
-//! An agent: what it takes, what it gives back, what runs it and within which limits.
+//! An agent of the catalogue: its definition with compiled templates.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -15,14 +15,14 @@ pub use crate::spec::agent::{
     RuntimeKind, TIMEOUT_SECONDS_DEFAULT, TIMEOUT_SECONDS_MAX, TOKENS_DEFAULT, TURNS_DEFAULT, ToolRef,
 };
 
-/// An agent of the catalogue: what is written, with its templates compiled.
+/// An agent of the catalogue: its definition with compiled templates.
 #[derive(Debug, Clone)]
 pub struct Agent {
     spec: AgentSpec,
     prompt: Prompt,
     body: Arc<str>,
     hash: ContentHash,
-    /// Made when it is first asked for: every execution is held to the same one.
+    /// Computed on first use and shared by all executions.
     output_schema: OnceLock<Arc<Json>>,
 }
 
@@ -30,23 +30,23 @@ impl Agent {
     /// Compiles an agent's templates.
     ///
     /// # Errors
-    /// `invalid_definition`, if a template is wrong or out of bounds.
+    /// `invalid_definition` if a template is invalid or exceeds a bound.
     pub fn new(spec: AgentSpec) -> Result<Self, Cause> {
         let prompt = Prompt::compile(&spec)
             .map_err(|problem| Cause::new(ErrorCode::InvalidDefinition, format!("{}: {problem}", spec.agent_id)))?;
         Ok(Self::with_prompt(spec, prompt))
     }
 
-    /// An agent whose templates are compiled already.
+    /// Creates an agent from compiled templates.
     pub(crate) fn with_prompt(spec: AgentSpec, prompt: Prompt) -> Self {
         let (body, hash) = canonical_body(&spec);
         Self { spec, prompt, body, hash, output_schema: OnceLock::new() }
     }
 
-    /// Rebuilds an agent from the body that the registry kept.
+    /// Rebuilds an agent from its stored body.
     ///
     /// # Errors
-    /// `internal`, if the body is not one that [`Agent::body`] gave.
+    /// `internal` if the body was not produced by [`Agent::body`].
     pub fn from_body(body: &str) -> Result<Self, Cause> {
         Self::new(parse_stored(body, "agent")?)
     }
@@ -57,7 +57,7 @@ impl Agent {
         &self.spec.agent_id
     }
 
-    /// The agent as written.
+    /// The definition as written.
     #[must_use]
     pub const fn spec(&self) -> &AgentSpec {
         &self.spec
@@ -69,7 +69,7 @@ impl Agent {
         &self.prompt
     }
 
-    /// The canonical JSON that is hashed and kept.
+    /// The canonical JSON that is hashed and stored.
     #[must_use]
     pub const fn body(&self) -> &Arc<str> {
         &self.body
@@ -81,31 +81,31 @@ impl Agent {
         self.hash
     }
 
-    /// How long one execution may take.
+    /// The timeout of one execution.
     #[must_use]
     pub const fn timeout(&self) -> Duration {
         Duration::from_secs(self.spec.implementation.timeout)
     }
 
-    /// Tokens that one answer of its model may have.
+    /// The maximum number of tokens of one answer of its model.
     #[must_use]
     pub fn tokens_max(&self) -> u32 {
         self.spec.limits.max_tokens.unwrap_or(TOKENS_DEFAULT)
     }
 
-    /// Turns that its tool loop may take.
+    /// The maximum number of turns of one conversation.
     #[must_use]
     pub fn turns_max(&self) -> u32 {
         self.spec.limits.max_turns.unwrap_or(TURNS_DEFAULT)
     }
 
-    /// What one execution may cost.
+    /// The maximum cost of one execution.
     #[must_use]
     pub fn cost_max(&self) -> Option<MicroUsd> {
         self.spec.limits.max_cost_usd.and_then(MicroUsd::from_usd)
     }
 
-    /// The model that it asks first; the standard tier if it names none.
+    /// The model that it calls first; the standard tier if it names none.
     #[must_use]
     pub fn model(&self) -> ModelRef {
         self.spec.implementation.model.clone().unwrap_or_else(ModelRef::standard)
@@ -126,27 +126,27 @@ impl Agent {
     /// Checks inputs against the definition and fills in defaults.
     ///
     /// # Errors
-    /// `missing_input` or `invalid_input`; every field that is wrong is in `details.problems`.
+    /// `missing_input` or `invalid_input`; `details.problems` lists every invalid field.
     pub fn validate_inputs(&self, inputs: Values) -> Result<Values, Cause> {
         crate::types::validate_inputs(self.id().as_str(), &self.spec.inputs, inputs)
     }
 
-    /// Checks outputs against the definition, and takes those that are an input (`from`) from the
-    /// inputs of this execution. Outputs that it does not declare are left out.
+    /// Checks outputs against the definition, and copies those with `from` from the inputs of this
+    /// execution. Undeclared outputs are dropped.
     ///
     /// # Errors
-    /// `invalid_output`; every field that is wrong is in `details.problems`.
+    /// `invalid_output`; `details.problems` lists every invalid field.
     pub fn validate_outputs(&self, inputs: &Values, outputs: Values) -> Result<Values, Cause> {
         crate::types::validate_outputs(self.id().as_str(), &self.spec.outputs, inputs, outputs)
     }
 
-    /// The JSON Schema of the outputs that a model has to give; those taken from an input are not asked.
+    /// The JSON Schema of the outputs that a model must produce; outputs with `from` are excluded.
     #[must_use]
     pub fn output_schema(&self) -> Arc<Json> {
         Arc::clone(self.output_schema.get_or_init(|| Arc::new(crate::types::object_schema(&self.spec.outputs))))
     }
 
-    /// The JSON Schema of its inputs, for a caller that uses it as a tool.
+    /// The JSON Schema of its inputs, for an agent that calls it as a tool.
     #[must_use]
     pub fn input_schema(&self) -> Json {
         crate::types::object_schema(&self.spec.inputs)

@@ -1,8 +1,8 @@
-//! What a step is inputs, and what it gives back: pure functions over a run's values.
+//! Bindings of the inputs and outputs of steps and runs: pure functions over a run's values.
 //!
-//! The rules, in order: an input is what the step says; else the run's input of that name; else the
-//! context's; else its default. If the agent's only required text is still missing, it receives the
-//! step's undeclared inputs, rendered as Markdown sections. Any other gap is an error.
+//! The sources of an input, in order: the step, the run's input of that name, the context's value of
+//! that name, the default. If the agent's only required text is still missing, it receives the step's
+//! undeclared inputs, rendered as Markdown sections. Any other missing input is an error.
 
 use std::collections::BTreeMap;
 
@@ -19,16 +19,16 @@ mod markdown;
 
 pub use markdown::{render, sections};
 
-/// The inputs of a step that an agent does, checked and complete.
+/// Binds and validates the inputs of a step that an agent executes.
 ///
 /// # Errors
-/// `missing_input` or `invalid_input`; the step is named in the message and in `details.step`.
+/// `missing_input` or `invalid_input`; the message and `details.step` name the step.
 pub fn bind_agent(step: &PlanStep, agent: &Agent, scope: &Scope<'_>) -> Result<Values, Cause> {
     let inputs = step_inputs(&step.inputs, scope);
     bind(step, agent.id().as_str(), &agent.spec().inputs, inputs, scope)
 }
 
-/// The inputs of the agent that undoes a step.
+/// Binds and validates the inputs of the agent that compensates a step.
 ///
 /// # Errors
 /// As [`bind_agent`].
@@ -38,8 +38,8 @@ pub fn bind_compensation(step: &PlanStep, agent: &Agent, scope: &Scope<'_>) -> R
     bind(step, agent.id().as_str(), &agent.spec().inputs, inputs, scope)
 }
 
-/// The inputs of a step that another workflow does, alone or as a team's. A workflow that declares no
-/// inputs is inputs everything, since its own steps may take it.
+/// Binds the inputs of a step that another workflow executes, alone or in a team. A workflow without
+/// declared inputs receives all of them, since its own steps may reference any.
 ///
 /// # Errors
 /// As [`bind_agent`].
@@ -51,7 +51,7 @@ pub fn bind_workflow(step: &PlanStep, plan: &Plan, scope: &Scope<'_>) -> Result<
     bind(step, plan.workflow.as_str(), &plan.inputs, inputs, scope)
 }
 
-/// What the step itself says, without what is not there.
+/// Evaluates the inputs of the step itself, without missing and null values.
 fn step_inputs(inputs: &BTreeMap<String, Expr>, scope: &Scope<'_>) -> Values {
     inputs
         .iter()
@@ -81,11 +81,11 @@ fn bind(
             bound.insert(gap.name.clone(), Json::String(sections(&inputs)));
         }
     }
-    // What is neither declared nor taken by a text is left behind: the check of the files says so.
+    // Undeclared inputs that do not fill a text are dropped; the check of the files reports them.
     crate::types::validate_inputs(receiver, fields, bound).map_err(|cause| with_step(step, cause))
 }
 
-/// What a step does not say is taken from the run's inputs, then from the context.
+/// Looks up an input that the step lacks in the run's inputs, then in the context.
 fn inherited_input(name: &str, scope: &Scope<'_>) -> Option<Json> {
     scope.inputs.get(name).or_else(|| scope.context.get(name)).filter(|value| !value.is_null()).cloned()
 }
@@ -96,8 +96,8 @@ fn with_step(step: &PlanStep, cause: Cause) -> Cause {
         .with_details(json!({ "step": step.id, "problems": problems }))
 }
 
-/// What the run keeps of a step: everything that was inputs back, and, where the step names one
-/// output that is not among it, the first output of the agent under that name.
+/// Returns the outputs of a step that the run stores: all outputs of the agent, and, if the step names
+/// one output that the agent lacks, the agent's first output under that name.
 #[must_use]
 pub fn step_outputs(step: &PlanStep, agent: &Agent, outputs: Values) -> Values {
     let first = agent.spec().outputs.first().map(|field| field.name.as_str());
@@ -114,8 +114,8 @@ fn rename_single_output(names: &[String], first: Option<&str>, mut outputs: Valu
     outputs
 }
 
-/// What the run keeps of a `for_each` step: each output as a list in the order of the items, null
-/// for an item that failed.
+/// Returns the outputs of a `for_each` step: for each output a list in the order of the items, with
+/// null for a failed item.
 #[must_use]
 pub fn item_outputs(items: &[Option<Values>]) -> Values {
     let names: std::collections::BTreeSet<&String> = items.iter().flatten().flat_map(BTreeMap::keys).collect();
@@ -128,10 +128,10 @@ pub fn item_outputs(items: &[Option<Values>]) -> Values {
     names.into_iter().map(|name| (name.clone(), list(name))).collect()
 }
 
-/// The items of a `for_each` step; `None` if the step has none.
+/// Evaluates the items of a `for_each` step; `None` if the step has no `for_each`.
 ///
 /// # Errors
-/// `invalid_input`, if what it names is not a list, or has too many items.
+/// `invalid_input` if the value is not a list or has too many items.
 pub fn items(step: &PlanStep, scope: &Scope<'_>) -> Result<Option<Vec<Json>>, Cause> {
     let Some(for_each) = &step.for_each else { return Ok(None) };
     let invalid = |message: String| {
@@ -144,16 +144,16 @@ pub fn items(step: &PlanStep, scope: &Scope<'_>) -> Result<Option<Vec<Json>>, Ca
             Err(invalid(format!("has {} items, {max} are allowed", items.len())))
         }
         Some(Json::Array(items)) => Ok(Some(items)),
-        Some(Json::Null) | None => Err(invalid("names a list that is not there".into())),
+        Some(Json::Null) | None => Err(invalid("refers to a list that does not exist".into())),
         Some(Json::Bool(_) | Json::Number(_) | Json::String(_) | Json::Object(_)) => {
-            Err(invalid("must name a list".into()))
+            Err(invalid("must refer to a list".into()))
         }
     }
 }
 
-/// What a finished run gives back. With `outputs`, what they name; without, every named output of
-/// every step. `final_output` is added where the workflow has one. What is not there, because a step
-/// was skipped, is left out.
+/// Evaluates the outputs of a finished run: the declared `outputs`, or without a declaration every
+/// named output of every step, and `final_output` if the workflow has one. Outputs of skipped steps
+/// are omitted.
 #[must_use]
 pub fn run_outputs(plan: &Plan, scope: &Scope<'_>) -> Values {
     let mut outputs: Values = if plan.outputs.is_empty() {
@@ -172,7 +172,7 @@ pub fn run_outputs(plan: &Plan, scope: &Scope<'_>) -> Values {
     outputs
 }
 
-/// What a person is asked before a step begins.
+/// Evaluates the approval prompt of a step; `None` if the step requires no approval.
 #[must_use]
 pub fn approval_prompt(step: &PlanStep, scope: &Scope<'_>) -> Option<String> {
     match step.approval.as_ref()?.evaluate(scope) {

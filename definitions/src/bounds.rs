@@ -1,7 +1,7 @@
-//! What an expression or a template may cost, checked on its text before any parser sees it.
+//! The bounds of expressions and templates, checked on the text before it is parsed.
 //!
-//! Parsers and evaluators recurse, and some operations make much out of little; a bound that is
-//! checked afterwards is checked too late. So the text is scanned here without recursion.
+//! Parsers and evaluators recurse, and some operations amplify their input, so a check after parsing
+//! would be too late. The text is scanned here without recursion.
 
 mod cel;
 mod template;
@@ -13,22 +13,22 @@ pub use template::{TagKind, check as check_template, tags};
 pub const CONDITION_BYTES_MAX: usize = 1_024;
 /// Bytes of a prompt template, or of a text with `${…}` references.
 pub const TEMPLATE_BYTES_MAX: usize = 16 * 1_024;
-/// How deep brackets, blocks and alternatives may nest.
+/// Maximum nesting of brackets, blocks and alternatives.
 pub const NESTING_MAX: usize = 16;
 /// Operators of one expression; member access, calls and filters count.
 pub const OPERATORS_MAX: usize = 200;
 /// Additions of one condition: each one may copy a text.
 pub const ADDITIONS_MAX: usize = 8;
-/// Items of a list that a condition looks at one by one.
+/// Items of a list over which a condition iterates.
 pub const CONDITION_ITEMS_MAX: usize = 1_000;
-/// Bytes of all the values that a condition looks at.
+/// Bytes of all values that a condition references.
 pub const CONDITION_INPUT_BYTES_MAX: u64 = 256 * 1_024;
 /// Instructions that one template may execute.
 pub const TEMPLATE_FUEL: u64 = 200_000;
 /// Bytes that one template, or one filter in it, may write.
 pub const PROMPT_BYTES_MAX: usize = 1_024 * 1_024;
 
-/// Skips a quoted text; `at` is behind the opening quote. `None` if it does not end.
+/// Skips a quoted text; `at` is the position after the opening quote. `None` if it is not closed.
 fn skip_quoted(bytes: &[u8], mut at: usize, quote: u8, escapes: bool) -> Option<usize> {
     while let Some(byte) = bytes.get(at) {
         if *byte == b'\\' && escapes {

@@ -6,10 +6,10 @@ use greenroom_protocol::{Cause, ContentHash, ErrorCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// The canonical JSON of a definition and its hash. Members stand in the order of the struct, and
-/// maps in the order of their keys, so the same definition always has the same hash.
+/// Returns the canonical JSON of a definition and its hash. Members are in the order of the struct and
+/// maps in the order of their keys, so that equal definitions have equal hashes.
 pub(crate) fn canonical_body<T: Serialize>(spec: &T) -> (Arc<str>, ContentHash) {
-    // A definition holds no map with keys that are not text, so writing it as JSON cannot fail.
+    // All maps of a definition have text keys, so serialization cannot fail.
     let text = serde_json::to_string(spec).unwrap_or_default();
     let hash = ContentHash::of(text.as_bytes());
     (Arc::from(text), hash)

@@ -1,5 +1,5 @@
-//! Everything that is loaded, immutable and indexed. A changed file makes a new catalogue; whoever
-//! holds the old one goes on with it undisturbed.
+//! The catalogue: all loaded definitions, immutable and indexed. A reload creates a new catalogue;
+//! holders of the old one are not affected.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::workflow::Workflow;
 
 mod digest;
 
-/// What a catalogue is made of.
+/// The parts of a catalogue.
 #[derive(Debug, Clone, Default)]
 pub struct CatalogueParts {
     /// Every category.
@@ -29,7 +29,7 @@ pub struct CatalogueParts {
     pub workflows: Vec<Workflow>,
     /// Every team.
     pub teams: Vec<Team>,
-    /// What is known of models.
+    /// The models.
     pub models: Models,
 }
 
@@ -38,7 +38,7 @@ pub struct CatalogueParts {
 pub struct Catalogue {
     categories: BTreeMap<CategoryId, Arc<Category>>,
     agents: BTreeMap<AgentId, Arc<Agent>>,
-    /// Ids without their ordinal, for those that have one.
+    /// Ids without ordinal → ids with ordinal.
     short: BTreeMap<AgentId, AgentId>,
     workflows: BTreeMap<WorkflowId, Arc<Workflow>>,
     teams: BTreeMap<TeamId, Arc<Team>>,
@@ -46,7 +46,7 @@ pub struct Catalogue {
     hash: ContentHash,
 }
 
-/// The id without a trailing `_NNN`; `None` if it has none.
+/// Returns the id without a trailing `_NNN`; `None` if it has none.
 #[must_use]
 pub fn without_ordinal(id: &str) -> Option<&str> {
     let (short, ordinal) = id.rsplit_once('_')?;
@@ -54,8 +54,8 @@ pub fn without_ordinal(id: &str) -> Option<&str> {
 }
 
 impl Catalogue {
-    /// Indexes definitions that were checked. Of two with one id the later one stays; the loader
-    /// reports that before it comes here.
+    /// Indexes checked definitions. Of two definitions with one id the later one wins; the loader has
+    /// reported such a duplicate before.
     #[must_use]
     pub fn new(parts: CatalogueParts) -> Self {
         let agents: BTreeMap<AgentId, Arc<Agent>> =
@@ -63,7 +63,7 @@ impl Catalogue {
         let mut short: BTreeMap<AgentId, AgentId> = BTreeMap::new();
         for id in agents.keys() {
             if let Some(Ok(name)) = without_ordinal(id.as_str()).map(AgentId::new) {
-                // The lowest ordinal stands for the name, and an agent of that very name before all.
+                // A name resolves to an agent with exactly that id, else to the lowest ordinal.
                 short.entry(name).or_insert_with(|| id.clone());
             }
         }
@@ -124,29 +124,29 @@ impl Catalogue {
         self.categories.values()
     }
 
-    /// What is known of models.
+    /// The models.
     #[must_use]
     pub const fn models(&self) -> &Arc<Models> {
         &self.models
     }
 
-    /// The hash of everything: two catalogues with one hash hold the same.
+    /// The hash of the whole catalogue: catalogues with equal hashes are equal.
     #[must_use]
     pub const fn hash(&self) -> ContentHash {
         self.hash
     }
 
-    /// The versions of the agents that a plan names, each under the id that the plan uses. A run is
-    /// pinned to these.
+    /// Returns the versions of the agents that a plan names, under the ids that the plan uses. A run is
+    /// pinned to them.
     ///
     /// # Errors
-    /// `unknown_agent`, if the catalogue lacks one.
+    /// `unknown_agent` if the catalogue lacks one.
     pub fn pinned_versions(&self, plan: &Plan) -> Result<BTreeMap<AgentId, ContentHash>, Cause> {
         let pin = |id: &AgentId| self.require_agent(id).map(|agent| (id.clone(), agent.hash()));
         plan.agents().into_iter().map(pin).collect()
     }
 
-    /// True if the two agents may call each other: one of them says so.
+    /// True if the two agents may call each other: one of them lists the other as a collaborator.
     #[must_use]
     pub fn may_work_with(&self, one: &AgentId, other: &AgentId) -> bool {
         let (Some(one), Some(other)) = (self.agent(one), self.agent(other)) else { return false };
@@ -164,7 +164,7 @@ impl Catalogue {
         team.spec().agents.iter().any(|id| self.agent(id).is_some_and(|found| found.id() == agent.id()))
     }
 
-    /// As [`Catalogue::agent`], with an error that offers a name that is like it.
+    /// As [`Catalogue::agent`], with an error that suggests a similar name.
     ///
     /// # Errors
     /// `unknown_agent`.
@@ -173,7 +173,7 @@ impl Catalogue {
         self.agent(id).ok_or_else(|| unknown(ErrorCode::UnknownAgent, "agent", id.as_str(), known))
     }
 
-    /// As [`Catalogue::workflow`], with an error that offers a name that is like it.
+    /// As [`Catalogue::workflow`], with an error that suggests a similar name.
     ///
     /// # Errors
     /// `unknown_workflow`.
@@ -182,7 +182,7 @@ impl Catalogue {
         self.workflow(id).ok_or_else(|| unknown(ErrorCode::UnknownWorkflow, "workflow", id.as_str(), known))
     }
 
-    /// As [`Catalogue::team`], with an error that offers a name that is like it.
+    /// As [`Catalogue::team`], with an error that suggests a similar name.
     ///
     /// # Errors
     /// `unknown_team`.

@@ -1,4 +1,4 @@
-//! A category: one business domain, and one supervisor in the actor tree.
+//! A category: a business domain with one supervisor in the actor tree.
 
 use greenroom_protocol::CategoryId;
 use schemars::JsonSchema;
@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 pub struct Category {
     /// Its id, such as `business_ops`.
     pub id: CategoryId,
-    /// What people call it.
+    /// Its display name.
     pub name: String,
-    /// What belongs to it.
+    /// The agents that belong to it, in words.
     pub description: String,
 }
 
-/// The whole of `categories.yaml`.
+/// The file `categories.yaml`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Categories {

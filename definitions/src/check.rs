@@ -1,5 +1,5 @@
-//! Definitions compared with each other and with the known_names. Each family of checks is pure and
-//! sees everything that could be read; nothing here stops at the first problem.
+//! Checks of a set of definitions against itself and the known names. Each check is a pure function
+//! over the whole set; none stops at the first problem.
 
 use index::Index;
 
@@ -16,7 +16,7 @@ mod prices;
 mod references;
 mod steps;
 
-/// Every problem of definitions that could be read.
+/// Returns all problems of a set of definitions.
 pub(crate) fn check(all: &DefinitionSet, known_names: &KnownNames) -> Vec<Problem> {
     let index = Index::new(all);
     let mut problems = ids::check(all);

@@ -1,7 +1,7 @@
 //! `when`: a CEL condition over `inputs`, `context`, `steps`, `item` and `index`.
 //!
-//! It is bounded before it is parsed, parsed when its workflow is loaded, and sees only the values
-//! that it names, within [`crate::bounds::CONDITION_INPUT_BYTES_MAX`].
+//! Its bounds are checked before it is parsed, and it is parsed when its workflow is loaded. It is
+//! evaluated over only the values that it names, up to [`crate::bounds::CONDITION_INPUT_BYTES_MAX`].
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -36,13 +36,13 @@ impl Condition {
     /// Compiles a condition.
     ///
     /// # Errors
-    /// What is wrong, as a sentence without its beginning.
+    /// The message of the problem.
     pub fn compile(text: &str) -> Result<Self, String> {
         let shape = check_condition(text).map_err(|bound| format!("the condition {bound}"))?;
         let program = Program::compile(text).map_err(|errors| {
             let first = errors.errors.first();
             let message = first.map_or_else(String::new, |error| format!("at column {}: {}", error.pos.1, error.msg));
-            format!("the condition cannot be read {}", message.trim())
+            format!("the condition cannot be parsed {}", message.trim())
         })?;
         let variable_refs = names::variable_refs(program.expression())?;
         Ok(Self { text: Arc::from(text), program: Arc::new(program), variable_refs, comprehends: shape.comprehends })
@@ -54,7 +54,7 @@ impl Condition {
         &self.text
     }
 
-    /// The steps whose outputs it looks at.
+    /// The steps whose outputs it references.
     pub fn steps(&self) -> impl Iterator<Item = &str> {
         self.variable_refs.iter().filter_map(|reference| match reference {
             VariableRef::Output(step, _) | VariableRef::Outputs(step) => Some(step.as_str()),
@@ -67,7 +67,7 @@ impl Condition {
         })
     }
 
-    /// The outputs that it looks at by name, each with its step.
+    /// The outputs that it references by name, each with its step.
     pub fn outputs(&self) -> impl Iterator<Item = (&str, &str)> {
         self.variable_refs.iter().filter_map(|reference| match reference {
             VariableRef::Output(step, name) => Some((step.as_str(), name.as_str())),
@@ -81,7 +81,7 @@ impl Condition {
         })
     }
 
-    /// The run's inputs that it looks at by name.
+    /// The run's inputs that it references by name.
     pub fn inputs(&self) -> impl Iterator<Item = &str> {
         self.variable_refs.iter().filter_map(|reference| match reference {
             VariableRef::Input(name) => Some(name.as_str()),
@@ -95,16 +95,16 @@ impl Condition {
         })
     }
 
-    /// True if it looks at the item of a `for_each`.
+    /// True if it references the item of a `for_each`.
     #[must_use]
     pub fn uses_item(&self) -> bool {
         self.variable_refs.contains(&VariableRef::Item) || self.variable_refs.contains(&VariableRef::Index)
     }
 
-    /// Whether it holds.
+    /// Evaluates the condition.
     ///
     /// # Errors
-    /// `expression_failed`, if a value is not there, does not fit, is too large, or the answer is
+    /// `expression_failed` if a value is missing, has the wrong type or is too large, or if the result is
     /// neither true nor false.
     pub fn evaluate(&self, scope: &Scope<'_>) -> Result<bool, Cause> {
         let failed = |message: String| {
@@ -117,7 +117,7 @@ impl Condition {
         }
         match self.program.execute(&context) {
             Ok(Value::Bool(result)) => Ok(result),
-            Ok(_) => Err(failed("must answer true or false".into())),
+            Ok(_) => Err(failed("must evaluate to true or false".into())),
             Err(error) => Err(failed(format!("failed: {error}"))),
         }
     }
@@ -163,7 +163,7 @@ fn outputs_of<'a>(step: &str, scope: &Scope<'a>) -> Option<&'a Values> {
     scope.steps.get(step)
 }
 
-/// Counts what goes in.
+/// The remaining size of the values that a condition may reference.
 struct InputBudget {
     bytes_left: u64,
     comprehends: bool,
@@ -185,7 +185,7 @@ impl InputBudget {
         self.bytes_left = self
             .bytes_left
             .checked_sub(size_bytes(value))
-            .ok_or_else(|| format!("looks at more than {CONDITION_INPUT_BYTES_MAX} bytes"))?;
+            .ok_or_else(|| format!("references more than {CONDITION_INPUT_BYTES_MAX} bytes"))?;
         self.convert(value)
     }
 
@@ -201,7 +201,10 @@ impl InputBudget {
             Json::String(text) => Value::from(text.as_str()),
             Json::Array(items) => {
                 if self.comprehends && items.len() > CONDITION_ITEMS_MAX {
-                    return Err(format!("looks at a list of {} items, {CONDITION_ITEMS_MAX} are allowed", items.len()));
+                    return Err(format!(
+                        "iterates over a list of {} items, {CONDITION_ITEMS_MAX} are allowed",
+                        items.len()
+                    ));
                 }
                 Value::List(Arc::new(items.iter().map(|item| self.convert(item)).collect::<Result<_, _>>()?))
             }
@@ -209,7 +212,10 @@ impl InputBudget {
                 let convert = |(name, member): (&String, &Json)| Ok((name.clone(), self.convert(member)?));
                 let map: HashMap<String, Value> = members.iter().map(convert).collect::<Result<_, String>>()?;
                 if self.comprehends && map.len() > CONDITION_ITEMS_MAX {
-                    return Err(format!("looks at a map of {} members, {CONDITION_ITEMS_MAX} are allowed", map.len()));
+                    return Err(format!(
+                        "iterates over a map of {} members, {CONDITION_ITEMS_MAX} are allowed",
+                        map.len()
+                    ));
                 }
                 map.into()
             }

@@ -1,4 +1,4 @@
-//! Tree → structs, collecting every problem on the way instead of stopping at the first.
+//! Tree → structs. The decoder collects all problems instead of stopping at the first.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub(crate) struct Decoder {
     problems: Vec<Problem>,
 }
 
-/// Reads one value; `None` if it is wrong, which is then among the problems.
+/// Decodes one value; `None` if it is invalid, after recording the problem.
 type Read<T> = fn(&mut Decoder, &Node) -> Option<T>;
 
 impl Decoder {
@@ -62,17 +62,17 @@ impl Decoder {
     }
 }
 
-/// The members of a map, each taken at most once; what nobody takes is unknown.
+/// The members of a map. Each is decoded at most once; the remaining ones are unknown fields.
 pub(crate) struct MapFields<'n> {
     at: Position,
-    /// What the map is, in a sentence: `an agent`.
+    /// The kind of the map for a message: `an agent`.
     kind: &'static str,
     entries: Vec<&'n MapEntry>,
     known: Vec<&'static str>,
 }
 
 impl<'n> MapFields<'n> {
-    /// `None` if the node is no map.
+    /// Creates the fields of a map; `None` if the node is no map.
     pub(crate) fn new(decoder: &mut Decoder, node: &'n Node, kind: &'static str) -> Option<Self> {
         match &node.value {
             NodeValue::Map(entries) => {
@@ -84,7 +84,7 @@ impl<'n> MapFields<'n> {
         }
     }
 
-    /// Takes a member out; a member that is null is not there.
+    /// Removes a member and returns its value; a null member counts as missing.
     fn take(&mut self, name: &'static str) -> Option<&'n Node> {
         self.known.push(name);
         let at = self.entries.iter().position(|entry| entry.name == name)?;
@@ -92,13 +92,13 @@ impl<'n> MapFields<'n> {
         Some(&entry.value).filter(|node| node.value != NodeValue::Null)
     }
 
-    /// A member that must be there.
+    /// Decodes a required member.
     pub(crate) fn required<T>(&mut self, decoder: &mut Decoder, name: &'static str, read: Read<T>) -> Option<T> {
         match self.take(name) {
             Some(node) => read(decoder, node),
             None => {
                 let hint = did_you_mean(name, self.entries.iter().map(|entry| entry.name.as_str()));
-                // A name that is like it will be reported as unknown, with this one offered.
+                // A similar name will be reported as unknown, with this one as its suggestion.
                 if hint.is_none() {
                     decoder.error(self.at, ProblemKind::MissingField, format!("{} needs `{name}`", self.kind), "");
                 } else {
@@ -114,7 +114,7 @@ impl<'n> MapFields<'n> {
         }
     }
 
-    /// A member that need not be there. `Some(None)` if it is not, `None` if it is wrong.
+    /// Decodes an optional member. `Some(None)` if it is missing, `None` if it is invalid.
     pub(crate) fn optional<T>(
         &mut self,
         decoder: &mut Decoder,
@@ -127,7 +127,7 @@ impl<'n> MapFields<'n> {
         }
     }
 
-    /// A member that has a value even where it is not there.
+    /// Decodes a member with a default value.
     pub(crate) fn or_default<T: Default>(
         &mut self,
         decoder: &mut Decoder,
@@ -137,7 +137,7 @@ impl<'n> MapFields<'n> {
         self.optional(decoder, name, read).map(Option::unwrap_or_default)
     }
 
-    /// Reports what nobody took.
+    /// Reports the remaining members as unknown fields.
     pub(crate) fn finish(self, decoder: &mut Decoder) {
         for entry in &self.entries {
             let hint = did_you_mean(&entry.name, self.known.iter().copied());
@@ -152,7 +152,7 @@ impl<'n> MapFields<'n> {
     }
 }
 
-/// A hint at the beginning of a sentence instead of behind a comma.
+/// Removes the leading comma of a hint, so that it can begin a sentence.
 pub(crate) fn trimmed(hint: String) -> String {
     hint.trim_start_matches([',', ' ']).to_owned()
 }
@@ -165,7 +165,7 @@ pub(crate) fn text(decoder: &mut Decoder, node: &Node) -> Option<String> {
     }
 }
 
-/// A text that is not empty.
+/// Decodes a text that is not empty.
 pub(crate) fn name(decoder: &mut Decoder, node: &Node) -> Option<String> {
     let text = text(decoder, node)?;
     if text.trim().is_empty() {
@@ -193,7 +193,7 @@ pub(crate) fn number(decoder: &mut Decoder, node: &Node) -> Option<f64> {
     }
 }
 
-/// A number that is not negative.
+/// Decodes a number that is not negative.
 pub(crate) fn amount(decoder: &mut Decoder, node: &Node) -> Option<f64> {
     let amount = number(decoder, node)?;
     if amount < 0.0 {
@@ -210,7 +210,7 @@ pub(crate) fn count(decoder: &mut Decoder, node: &Node) -> Option<u64> {
     }
 }
 
-/// A whole number from 1.
+/// Decodes a whole number from 1.
 pub(crate) fn positive(decoder: &mut Decoder, node: &Node) -> Option<u64> {
     match node.to_json().as_u64() {
         Some(count) if count > 0 => Some(count),
@@ -232,7 +232,7 @@ pub(crate) fn positive_u32(decoder: &mut Decoder, node: &Node) -> Option<u32> {
     narrow
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "it has the shape of the other readers")]
+#[expect(clippy::unnecessary_wraps, reason = "it has the signature of the other decoding functions")]
 pub(crate) fn json(_: &mut Decoder, node: &Node) -> Option<Json> {
     Some(node.to_json())
 }
@@ -246,19 +246,19 @@ pub(crate) fn values(decoder: &mut Decoder, node: &Node) -> Option<Values> {
     }
 }
 
-/// A value that is written as a text: an id, a reference, a name of a closed list.
+/// Decodes a value that is written as a text: an id, a reference, a name of a closed list.
 pub(crate) fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(decoder: &mut Decoder, node: &Node) -> Option<T> {
     let text = text(decoder, node)?;
     match text.parse() {
         Ok(value) => Some(value),
         Err(message) => {
-            decoder.error(node.at, ProblemKind::InvalidValue, format!("{text:?} does not fit"), message.to_string());
+            decoder.error(node.at, ProblemKind::InvalidValue, format!("{text:?} is invalid"), message.to_string());
             None
         }
     }
 }
 
-/// One of a closed list of words.
+/// Decodes a word of a closed list.
 pub(crate) fn one_of<T: Copy>(decoder: &mut Decoder, node: &Node, all: &[(&str, T)]) -> Option<T> {
     let text = text(decoder, node)?;
     if let Some((_, value)) = all.iter().find(|(word, _)| *word == text) {
@@ -275,7 +275,7 @@ pub(crate) fn one_of<T: Copy>(decoder: &mut Decoder, node: &Node, all: &[(&str, 
     None
 }
 
-/// A list; items that are wrong are left out, and the whole then counts as wrong.
+/// Decodes a list; it is invalid if any item is invalid.
 pub(crate) fn list<T>(decoder: &mut Decoder, node: &Node, read: Read<T>) -> Option<Vec<T>> {
     let NodeValue::List(items) = &node.value else { return decoder.mistyped(node, "a list") };
     let read: Vec<Option<T>> = items.iter().map(|item| read(decoder, item)).collect();

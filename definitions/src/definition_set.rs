@@ -11,13 +11,13 @@ mod located;
 
 pub(crate) use located::{DeclaredIds, Located};
 
-/// A workflow as definition, and compiled where that was possible.
+/// A workflow as written, and compiled if it is valid.
 pub(crate) struct LoadedWorkflow {
     pub(crate) spec: WorkflowSpec,
     pub(crate) compiled: Option<Workflow>,
 }
 
-/// Everything that could be read, before it is compared with each other.
+/// All definitions of one load that could be decoded.
 #[derive(Default)]
 pub(crate) struct DefinitionSet {
     pub(crate) agents: Vec<Located<Agent>>,
@@ -25,7 +25,7 @@ pub(crate) struct DefinitionSet {
     pub(crate) teams: Vec<Located<Team>>,
     pub(crate) categories: Vec<Located<Categories>>,
     pub(crate) models: Vec<Located<Models>>,
-    /// Ids of files that could not be read, so that a reference to one is not a second problem.
+    /// Ids of invalid definitions, so that a reference to one is not a second problem.
     pub(crate) declared: DeclaredIds,
 }
 
@@ -39,7 +39,7 @@ impl DefinitionSet {
         self.declared.append(other.declared);
     }
 
-    /// Without what another one also holds.
+    /// Removes the definitions that the other set also has.
     pub(crate) fn without(mut self, other: &Self) -> Self {
         self.agents.retain(|definition| !other.agents.iter().any(|one| one.value.id() == definition.value.id()));
         let same = |one: &Located<LoadedWorkflow>, id| one.value.spec.workflow_id == id;

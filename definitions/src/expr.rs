@@ -1,7 +1,7 @@
 //! `${…}`: values that refer to a run's inputs, its context and the outputs of other steps.
 //!
-//! A reference that is the whole text keeps the JSON type of what it names; inside a longer text it
-//! is rendered. `$${` stands for `${`. Everything is parsed when the workflow is loaded.
+//! A reference that is the whole text keeps the JSON type of its value; inside a longer text it is
+//! rendered. `$${` escapes `${`. Expressions are parsed when the workflow is loaded.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,22 +13,22 @@ use crate::scope::Scope;
 
 mod parse;
 
-/// Where a reference begins.
+/// The root of a reference.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReferenceRoot {
     /// `${inputs…}`: the run's inputs.
     Inputs,
-    /// `${context…}`: the run's context, and the run's inputs where it lacks a name.
+    /// `${context…}`: the run's context, with the run's inputs as fallback.
     Context,
-    /// `${steps.ID.outputs…}`: what a step gave back.
+    /// `${steps.ID.outputs…}`: the outputs of a step.
     Step(StepId),
     /// `${item…}`: the item of a `for_each`.
     Item,
-    /// `${index}`: the place of the item, from 0.
+    /// `${index}`: the index of the item, from 0.
     Index,
 }
 
-/// One part of a reference after_brace its root.
+/// One segment of a reference after its root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Segment {
     /// `.name`
@@ -40,14 +40,14 @@ pub enum Segment {
 /// A parsed `${…}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reference {
-    /// Where it begins.
+    /// Its root.
     pub root: ReferenceRoot,
-    /// What follows.
+    /// The segments after the root.
     pub path: Vec<Segment>,
 }
 
 impl Reference {
-    /// What it names in a scope; `None` if that is not there.
+    /// Resolves the reference in a scope; `None` if the value does not exist.
     #[must_use]
     pub fn resolve(&self, scope: &Scope<'_>) -> Option<Json> {
         let name = match self.path.first() {
@@ -75,7 +75,7 @@ impl Reference {
         }
     }
 
-    /// The first name after_brace the root: the input, the context key or the step's output.
+    /// The first name after the root: the input, the context key or the step's output.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         match self.path.first()? {
@@ -111,23 +111,23 @@ impl fmt::Display for Reference {
     }
 }
 
-/// A part of a text.
+/// A part of a text with references.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TextPart {
-    /// As it is.
+    /// Literal text.
     Text(String),
-    /// Rendered.
+    /// A reference, which is rendered.
     Reference(Reference),
 }
 
-/// A value with references in it, parsed.
+/// A parsed value with references.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Expr {
     /// A value without a reference.
     Literal(Json),
     /// A reference that is the whole text.
     Reference(Reference),
-    /// A text with references in it.
+    /// A text with references.
     Text(Vec<TextPart>),
     /// A list.
     Array(Vec<Self>),
@@ -139,7 +139,7 @@ impl Expr {
     /// Parses a value as it is written.
     ///
     /// # Errors
-    /// What is invalid, as a sentence without its beginning.
+    /// The message of the problem.
     pub fn parse(value: &Json) -> Result<Self, String> {
         Self::parse_at(value, 0)
     }
@@ -165,9 +165,8 @@ impl Expr {
         }
     }
 
-    /// The value in a scope. `None` if it is one reference, and what it names is not there: an input
-    /// that is written so counts as not given. Inside a list such a reference is null, inside a text
-    /// nothing.
+    /// Evaluates the expression in a scope. `None` if it is a single reference without a value: such an
+    /// input counts as missing. Inside a list such a reference is null, inside a text it is empty.
     #[must_use]
     pub fn evaluate(&self, scope: &Scope<'_>) -> Option<Json> {
         match self {
@@ -192,7 +191,7 @@ impl Expr {
         }
     }
 
-    /// Every reference in it.
+    /// Every reference in the expression.
     pub fn references(&self) -> Vec<&Reference> {
         let mut references = Vec::new();
         let mut queue = vec![self];
@@ -212,7 +211,7 @@ impl Expr {
     }
 }
 
-/// A value inside a text: a text as it is, nothing for null, anything else as compact JSON.
+/// Renders a value inside a text: a text unchanged, null as nothing, any other value as compact JSON.
 fn render(value: Json) -> String {
     match value {
         Json::String(text) => text,

@@ -1,5 +1,5 @@
-//! Which names a definition may use for things that live elsewhere. The composition root fills this
-//! from the crates that own them, so that this crate checks names without knowing what they stand for.
+//! Names of policies, handlers, tools and providers that definitions may use. The composition root
+//! fills them from the crates that own them, so that this crate does not depend on those crates.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ pub struct KnownNames {
 }
 
 impl KnownNames {
-    /// Makes a vocabulary from four lists.
+    /// Creates the known names from four lists.
     pub fn new<'a>(
         policies: impl IntoIterator<Item = &'a str>,
         handlers: impl IntoIterator<Item = &'a str>,

@@ -1,13 +1,13 @@
-//! What an agent, a team and a workflow is: the files as written, the checks on them, and the
-//! compiled forms that the rest of the platform works with.
+//! Definitions of agents, teams and workflows: their files, the checks on them, and the compiled
+//! forms that the other crates use.
 //!
-//! One file is followed from its text to the catalogue: [`yaml`] reads bounded text into a tree with
-//! places, `read` turns trees into the structs of [`agent`], [`workflow`], [`team`], [`category`] and
-//! [`models`], `check` compares them with each other and with the [`vocabulary`], [`plan`] compiles a
-//! workflow, and [`catalogue`] holds it all, immutable and indexed by content hash. [`binding`] gives
-//! a step its inputs, [`prompt`] renders what a model is asked.
+//! From a file to the catalogue: [`yaml`] parses bounded text into a tree with positions, `decode`
+//! turns trees into the structs of `spec`, [`category`] and [`models`], [`agent`] and [`workflow`]
+//! compile them ([`prompt`], [`plan`]), `check` compares a whole set of definitions with itself and
+//! with the [`known_names`], and [`catalogue`] indexes the result, immutable and with content hashes.
+//! At run time, [`binding`] binds the inputs of a step and [`prompt`] renders the prompt of a model.
 //!
-//! Nothing here knows an actor, a database, the network, the clock or a policy's text.
+//! This crate knows no actor, database, network, clock or policy text.
 
 pub mod agent;
 pub mod binding;

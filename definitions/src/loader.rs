@@ -1,9 +1,9 @@
-//! A folder → everything in it, and every problem of every file in one report.
+//! A folder → its catalogue, and one report with the problems of all files.
 //!
 //! A folder holds `categories.yaml`, `models.yaml`, `agents/<category>/<id>.yaml`, `workflows/*.yaml`
-//! and `teams/*.yaml`. Without the first two, those of the embedded catalogue stand in. Files are
-//! read and compiled in parallel; then they are compared with each other. A catalogue is only made
-//! where nothing is problem, so that a process goes on with its last good one.
+//! and `teams/*.yaml`. Missing files of the first two are replaced by the embedded ones. Files are
+//! read and compiled in parallel and then checked together. A catalogue is built only if there is no
+//! error, so that a pod keeps its last valid one.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,30 +17,30 @@ use crate::problem::{Problem, Report};
 mod file;
 mod find;
 
-/// Files that are read at one time.
+/// Maximum number of files that are read concurrently.
 const READERS_MAX: usize = 8;
-/// Files from which on a second reader is worth its start.
+/// Number of files for each reader thread: a second thread costs more than it saves below that.
 const FILES_PER_READER: usize = 32;
 
-/// Where definitions are.
+/// The source of definitions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    /// In the binary.
+    /// The binary.
     Embedded,
-    /// In a folder.
+    /// A folder.
     Directory(PathBuf),
 }
 
-/// What was loaded.
+/// The result of loading definitions.
 #[derive(Debug, Clone)]
 pub struct LoadOutcome {
-    /// Everything, if nothing is problem. Warnings are not problem.
+    /// The catalogue, unless there is an error. Warnings do not prevent it.
     pub catalogue: Option<Arc<Catalogue>>,
-    /// Every problem of every file.
+    /// The problems of all files.
     pub report: Report,
 }
 
-/// Reads and checks everything.
+/// Loads and checks all definitions of a source.
 #[must_use]
 pub fn load(source: &Source, known_names: &KnownNames) -> LoadOutcome {
     let (files, mut problems) = match source {
@@ -57,8 +57,7 @@ pub fn load(source: &Source, known_names: &KnownNames) -> LoadOutcome {
     LoadOutcome { catalogue, report }
 }
 
-/// Reads and checks one file as part of the embedded catalogue: what an editor or a person asks of
-/// a file that lies anywhere.
+/// Loads one file from any path and checks it as part of the embedded catalogue.
 #[must_use]
 pub fn check_file(path: &Path, known_names: &KnownNames) -> Report {
     let (mut all, mut problems) = read_files(vec![find::single_file(path)]);
@@ -78,8 +77,8 @@ fn read_files(files: Vec<find::SourceFile>) -> (DefinitionSet, Vec<Problem>) {
         let (first, rest) = shares.split_first().map_or((&[][..], &[][..]), |(first, rest)| (*first, rest));
         let others: Vec<_> = rest.iter().map(|share| scope.spawn(|| read_share(share))).collect();
         let mut read = vec![read_share(first)];
-        // A reader that panicked has a defect of ours; its files then count as missing, which the
-        // references to them report.
+        // A panic of a reader is a defect of this crate; its files then count as missing, and the
+        // references to them are reported.
         read.extend(others.into_iter().filter_map(|other| other.join().ok()));
         read
     });
@@ -101,7 +100,7 @@ fn read_share(files: &[find::SourceFile]) -> (DefinitionSet, Vec<Problem>) {
     (all, problems)
 }
 
-/// The embedded categories and models, where a folder has none of its own.
+/// Adds the embedded categories and models, if the folder has none.
 fn add_missing(all: &mut DefinitionSet) {
     let mut missing_kinds = Vec::new();
     if all.categories.is_empty() && !all.declared.categories {

@@ -1,6 +1,6 @@
-//! Models: which one a tier stands for, what it costs, how much it reads at once.
+//! Models: tiers, prices, context sizes and fallbacks.
 //!
-//! Everything comes from `models.yaml`; no name or price of a provider is in the code.
+//! All of it comes from `models.yaml`; the code contains no model name and no price.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 /// The first part of a tier's name: `tier.standard`.
 pub const TIER: &str = "tier";
-/// Tokens that a price is for.
+/// The number of tokens that a price covers.
 pub const PRICE_UNIT_TOKENS: u64 = 1_000_000;
 
 /// A tier (`tier.standard`) or a provider's model (`anthropic.claude-3-5-sonnet-20241022`).
@@ -25,13 +25,13 @@ pub struct ModelRef {
 }
 
 impl ModelRef {
-    /// The tier that is asked where a definition names no model.
+    /// The tier of a definition that names no model.
     #[must_use]
     pub fn standard() -> Self {
         Self { provider: TIER.to_owned(), name: Tier::Standard.as_str().to_owned() }
     }
 
-    /// A tier, as a reference.
+    /// Creates a reference to a tier.
     #[must_use]
     pub fn from_tier(tier: Tier) -> Self {
         Self { provider: TIER.to_owned(), name: tier.as_str().to_owned() }
@@ -96,13 +96,13 @@ impl From<ModelRef> for String {
     }
 }
 
-/// How capable, and how dear, a model is.
+/// A class of models by capability and cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Tier {
     /// Fast and cheap.
     Small,
-    /// What most agents use.
+    /// The class for most agents.
     Standard,
     /// The most capable.
     Large,
@@ -123,48 +123,48 @@ impl Tier {
     }
 }
 
-/// The whole of `models.yaml`.
+/// The file `models.yaml`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Models {
-    /// What each tier stands for.
+    /// The models of each tier.
     pub tiers: BTreeMap<Tier, TierSpec>,
-    /// What is known of each model, by `PROVIDER.NAME`.
+    /// The properties of each model, by `PROVIDER.NAME`.
     pub models: BTreeMap<ModelRef, ModelSpec>,
 }
 
-/// What a tier stands for.
+/// The models of a tier.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TierSpec {
-    /// The model that is asked first.
+    /// The first model.
     pub model: ModelRef,
-    /// The models that are asked, in this order, where it cannot answer.
+    /// The fallback models, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fallback: Vec<ModelRef>,
 }
 
-/// What is known of a model.
+/// The properties of a model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSpec {
-    /// The tier whose price it takes if it has none of its own.
+    /// The tier whose price applies if the model has none of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tier: Option<Tier>,
-    /// Tokens that it reads and writes at once.
+    /// The size of its context, in tokens.
     pub context_tokens: u64,
-    /// Tokens that one answer may have.
+    /// The maximum number of tokens of one answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_tokens_max: Option<u64>,
-    /// What it costs.
+    /// Its price.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price: Option<Price>,
-    /// The models that are asked, in this order, where it cannot answer.
+    /// The fallback models, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fallback: Vec<ModelRef>,
 }
 
-/// US dollars for a million tokens.
+/// Prices in US dollars for a million tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Price {
@@ -175,10 +175,10 @@ pub struct Price {
 }
 
 impl Price {
-    /// What these tokens cost, rounded up to the next millionth of a dollar.
+    /// Returns the cost of the tokens, rounded up to the next millionth of a dollar.
     #[must_use]
     pub fn cost(&self, tokens: Tokens) -> MicroUsd {
-        // A dollar for a million tokens is a millionth of a dollar for one. The price is kept in
+        // A dollar for a million tokens is a millionth of a dollar for one. The price is converted to
         // whole millionths for a million tokens, so that sums are exact.
         let part = |price: f64, count: u64| {
             let unit = MicroUsd::from_usd(price).unwrap_or(MicroUsd(u64::MAX)).0;
@@ -189,18 +189,18 @@ impl Price {
     }
 }
 
-/// A price, and whether it is the model's own.
+/// A price and its origin.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Priced {
-    /// What it costs.
+    /// The price.
     pub price: Price,
-    /// True if it is the price of the tier that the model stands for.
+    /// True if it is the price of the model's tier.
     pub assumed: bool,
 }
 
 impl Models {
-    /// The models to ask for a reference, in order, each once: the model (or what its tier stands
-    /// for), the definition's own fallbacks, then the chain of each of them. A tier never appears.
+    /// Returns the fallback chain of a reference, each model once: the model (or the first model of its
+    /// tier), the definition's own fallbacks, then the fallbacks of each of them. Tiers are resolved.
     #[must_use]
     pub fn chain(&self, model: &ModelRef, fallbacks: &[ModelRef]) -> Vec<ModelRef> {
         let mut chain: Vec<ModelRef> = Vec::new();
@@ -223,7 +223,7 @@ impl Models {
         chain
     }
 
-    /// What a reference stands for, and what follows it.
+    /// Resolves a reference to its model and the fallbacks of that model.
     fn step<'a>(&'a self, model: &'a ModelRef) -> (Option<&'a ModelRef>, &'a [ModelRef]) {
         match model.tier() {
             Some(tier) => self.tiers.get(&tier).map_or((None, &[][..]), |spec| (Some(&spec.model), &spec.fallback)),
@@ -231,14 +231,14 @@ impl Models {
         }
     }
 
-    /// What is known of a model.
+    /// The properties of a model; `None` if `models.yaml` does not describe it.
     #[must_use]
     pub fn model(&self, model: &ModelRef) -> Option<&ModelSpec> {
         self.models.get(model)
     }
 
-    /// What a model costs: its own price, else that of the tier it stands for. A model that
-    /// `models.yaml` does not know stands for `stands_for`, the tier that was asked.
+    /// Returns the price of a model: its own, else that of its tier. `stands_for` is the requested tier,
+    /// which applies to a model that `models.yaml` does not describe.
     #[must_use]
     pub fn price(&self, model: &ModelRef, stands_for: Option<Tier>) -> Option<Priced> {
         let known = self.models.get(model);

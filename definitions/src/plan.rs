@@ -1,8 +1,8 @@
-//! A workflow, compiled: its steps in an order in which they can run, with every dependency that is
-//! declared or implied by a reference, every expression parsed and every condition compiled.
+//! The compiled form of a workflow: its steps in topological order, with declared and implied
+//! dependencies, parsed expressions and compiled conditions.
 //!
 //! A plan belongs to one version of a workflow and needs nothing else to be interpreted. It names
-//! agents as the workflow does; [`crate::Catalogue::pinned_versions`] says which versions these are.
+//! agents as the workflow does; [`crate::Catalogue::pinned_versions`] returns their versions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -26,7 +26,7 @@ pub use problem::{PlanPart, PlanProblem};
 /// Steps of one workflow.
 pub const STEPS_MAX: usize = 200;
 
-/// Who does a step.
+/// The executor of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StepTarget {
     /// An agent, by the id that the workflow names.
@@ -37,10 +37,10 @@ pub enum StepTarget {
     Team {
         /// The team.
         team: TeamId,
-        /// What it runs.
+        /// The workflow that it runs.
         workflow: WorkflowId,
     },
-    /// Nobody: the step only waits for a person.
+    /// No executor: the step only awaits an approval.
     Approval,
 }
 
@@ -49,25 +49,25 @@ pub enum StepTarget {
 pub struct PlanStep {
     /// Its id.
     pub id: StepId,
-    /// Who does it.
+    /// Its executor.
     pub target: StepTarget,
-    /// The steps that must be done before, declared or implied, in the order of the plan.
+    /// The steps that must finish first, declared or implied, in the order of the plan.
     pub depends_on: Vec<StepId>,
     /// Its inputs.
     pub inputs: BTreeMap<String, Expr>,
     /// The names under which its outputs appear in the run's outputs.
     pub outputs: Vec<String>,
-    /// It is skipped where this does not hold.
+    /// The step is skipped if this is false.
     pub when: Option<Condition>,
-    /// It is done once for each item.
+    /// The step executes once for each item.
     pub for_each: Option<ForEach>,
-    /// How often it is tried again; without it, as its agent says.
+    /// Retries; the default is the agent's.
     pub retry: Option<Retry>,
-    /// How long one attempt may take.
+    /// The timeout of one attempt.
     pub timeout: Option<Duration>,
-    /// What a person is asked before it begins.
+    /// The prompt for the approver, if the step requires an approval.
     pub approval: Option<Expr>,
-    /// How it is undone.
+    /// Its compensation.
     pub compensate: Option<Compensate>,
 }
 
@@ -76,16 +76,16 @@ pub struct PlanStep {
 pub struct ForEach {
     /// The list.
     pub items: Expr,
-    /// Items at one time; at least 1.
+    /// The maximum number of concurrent items; at least 1.
     pub max_concurrency: u32,
-    /// What happens when an item fails.
+    /// The effect of a failed item.
     pub on_error: OnError,
 }
 
-/// How a step is undone.
+/// A compiled compensation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Compensate {
-    /// The agent that undoes it.
+    /// The agent that compensates the step.
     pub agent: AgentId,
     /// Its inputs.
     pub inputs: BTreeMap<String, Expr>,
@@ -98,19 +98,19 @@ pub struct Plan {
     pub workflow: WorkflowId,
     /// The version of the workflow.
     pub hash: ContentHash,
-    /// What a run takes; none declared means anything.
+    /// The inputs of a run; an empty list accepts any.
     pub inputs: Vec<Field>,
-    /// The steps: each one behind all that it depends on.
+    /// The steps, each one after its dependencies.
     pub steps: Vec<PlanStep>,
-    /// What a run gives back, by name; empty means every named output of every step.
+    /// The outputs of a run, by name; if empty, every named output of every step.
     pub outputs: BTreeMap<String, Expr>,
-    /// What it gives back as `final_output`.
+    /// The output `final_output`.
     pub final_output: Option<Expr>,
-    /// US dollars that one run may cost.
+    /// The maximum cost of one run.
     pub cost_max: Option<MicroUsd>,
-    /// Tokens that one run may use.
+    /// The maximum number of tokens of one run.
     pub tokens_max: Option<u64>,
-    /// How long one run may take.
+    /// The timeout of one run.
     pub timeout: Option<Duration>,
 }
 
@@ -121,7 +121,7 @@ impl Plan {
         self.steps.iter().find(|step| step.id == *id)
     }
 
-    /// The agents that it names, those that undo steps included.
+    /// The agents that it names, compensating agents included.
     #[must_use]
     pub fn agents(&self) -> BTreeSet<&AgentId> {
         let targets = self.steps.iter().filter_map(|step| match &step.target {
@@ -131,7 +131,7 @@ impl Plan {
         targets.chain(self.steps.iter().filter_map(|step| Some(&step.compensate.as_ref()?.agent))).collect()
     }
 
-    /// The workflows that it starts, alone or as a team's.
+    /// The workflows that it starts, alone or in a team.
     #[must_use]
     pub fn workflows(&self) -> BTreeSet<&WorkflowId> {
         let starts_workflow = |step: &'_ PlanStep| match &step.target {
@@ -143,7 +143,7 @@ impl Plan {
 }
 
 impl PlanStep {
-    /// The agent that does it.
+    /// The agent that executes the step.
     #[must_use]
     pub const fn agent(&self) -> Option<&AgentId> {
         match &self.target {

@@ -1,4 +1,4 @@
-//! What is wrong with a file, and where: one report for all problems of all files.
+//! Problems of definition files with their locations, collected in one report.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -7,24 +7,24 @@ use std::sync::Arc;
 use greenroom_protocol::{Cause, ErrorCode};
 use serde::Serialize;
 
-/// Problems of one report that are kept; more of them are only counted.
+/// Problems of one report; further problems are only counted.
 pub const PROBLEMS_MAX: usize = 1_000;
-/// How alike two names must be, of 1, for one to be offered instead of the other.
+/// The minimum similarity of two names, from 0 to 1, for a suggestion.
 const SIMILARITY_MIN: f64 = 0.72;
 
-/// Whether a problem keeps a definition from being loaded.
+/// The severity of a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
-    /// It does.
+    /// The problem prevents loading.
     Error,
-    /// It does not, but somebody should know.
+    /// The problem does not prevent loading.
     Warning,
 }
 
 macro_rules! problem_kinds {
     ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
-        /// What kind of problem it is. Each has one name, for programs.
+        /// The kind of a problem. Each kind has a stable name, for programs.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
         pub enum ProblemKind {
             $($(#[$doc])* #[serde(rename = $text)] $name,)*
@@ -34,7 +34,7 @@ macro_rules! problem_kinds {
             /// Every kind of problem.
             pub const ALL: &'static [Self] = &[$(Self::$name,)*];
 
-            /// The name as it is written.
+            /// The name of the kind in reports.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $text,)* }
@@ -54,41 +54,41 @@ problem_kinds! {
     Syntax = "syntax";
     /// Lists and maps are nested deeper than allowed.
     TooDeep = "too_deep";
-    /// Aliases stand for more than allowed, or for themselves.
+    /// Aliases exceed a limit, or refer to themselves.
     Alias = "alias";
-    /// A key is there twice.
+    /// A key is duplicated.
     DuplicateKey = "duplicate_key";
-    /// A field is not known.
+    /// A field is unknown.
     UnknownField = "unknown_field";
-    /// A required field is not there.
+    /// A required field is missing.
     MissingField = "missing_field";
     /// A value has the wrong type.
     WrongType = "wrong_type";
-    /// A value has the right type, but may not be this one.
+    /// A value has the right type, but is not allowed.
     InvalidValue = "invalid_value";
     /// Two definitions have the same id, or two parts of one the same name.
     DuplicateId = "duplicate_id";
-    /// A name refers to nothing.
+    /// A reference has no target.
     UnknownReference = "unknown_reference";
-    /// A policy is not in the known_names.
+    /// A policy is not a known name.
     UnknownPolicy = "unknown_policy";
-    /// A handler, tool or provider is not in the known_names.
+    /// A handler, tool or provider is not a known name.
     UnknownName = "unknown_name";
-    /// Steps, workflows or agents depend on themselves.
+    /// Steps, workflows or agents form a cycle.
     Cycle = "cycle";
     /// Steps that claim to run at the same time depend on each other.
     NotParallel = "not_parallel";
-    /// An input cannot be filled.
+    /// A required input has no value.
     UnfilledInput = "unfilled_input";
-    /// A template, a reference or a condition is wrong.
+    /// A template, a reference or a condition is invalid.
     Expression = "expression";
-    /// A template, a reference or a condition is larger than allowed.
+    /// A template, a reference or a condition exceeds a bound.
     ExpressionBounds = "expression_bounds";
     /// A model has no price.
     NoPrice = "no_price";
     /// The runtime is not built into this release.
     RuntimeNotBuilt = "runtime_not_built";
-    /// The file lies where no definition is looked for.
+    /// The file contains no definition.
     Misplaced = "misplaced";
 }
 
@@ -98,7 +98,7 @@ impl fmt::Display for ProblemKind {
     }
 }
 
-/// A place in a file; lines and columns begin at 1. Line 0 means the file as a whole.
+/// A location in a file; lines and columns begin at 1. Line 0 means the whole file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Location {
     /// The file, relative to the folder that was loaded.
@@ -110,7 +110,7 @@ pub struct Location {
 }
 
 impl Location {
-    /// A file as a whole.
+    /// Creates the location of a whole file.
     #[must_use]
     pub fn whole_file(file: impl Into<PathBuf>) -> Self {
         Self { file: Arc::from(file.into()), line: 0, column: 0 }
@@ -130,15 +130,15 @@ impl fmt::Display for Location {
 /// One problem.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Problem {
-    /// Where.
+    /// The location.
     pub location: Location,
-    /// Whether it keeps the definition from being loaded.
+    /// The severity.
     pub severity: Severity,
-    /// What kind.
+    /// The kind.
     pub kind: ProblemKind,
-    /// What was found.
+    /// A description of the problem.
     pub found: String,
-    /// What would be right; empty if `found` says it all.
+    /// The expected value or the fix; empty if `found` is sufficient.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub expected: String,
 }
@@ -157,12 +157,12 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Everything that is wrong, in the order of files and lines.
+/// All problems of a load, sorted by file and line.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Report {
     problems: Vec<Problem>,
     omitted: usize,
-    /// Files that were read.
+    /// The number of files read.
     pub files: usize,
 }
 
@@ -173,7 +173,7 @@ impl Report {
         problems.sort();
         problems.dedup();
         let omitted = problems.len().saturating_sub(PROBLEMS_MAX);
-        // Errors are kept before warnings where there are too many of both.
+        // If there are too many problems, warnings are dropped before errors.
         if omitted > 0 {
             problems.sort_by_key(|problem| problem.severity);
             problems.truncate(PROBLEMS_MAX);
@@ -188,23 +188,23 @@ impl Report {
         &self.problems
     }
 
-    /// Problems that keep a definition from being loaded.
+    /// The problems that prevent loading.
     pub fn errors(&self) -> impl Iterator<Item = &Problem> {
         self.problems.iter().filter(|problem| problem.severity == Severity::Error)
     }
 
-    /// Problems that do not.
+    /// The problems that do not prevent loading.
     pub fn warnings(&self) -> impl Iterator<Item = &Problem> {
         self.problems.iter().filter(|problem| problem.severity == Severity::Warning)
     }
 
-    /// True if something keeps a definition from being loaded.
+    /// True if a problem prevents loading.
     #[must_use]
     pub fn has_errors(&self) -> bool {
         self.errors().next().is_some()
     }
 
-    /// The report as a cause: the first problem in the message, all of them in `details`.
+    /// Converts the report to a cause: the message has the first error, `details` all problems.
     #[must_use]
     pub fn to_cause(&self) -> Option<Cause> {
         let first = self.errors().next()?;
@@ -228,16 +228,16 @@ impl fmt::Display for Report {
     }
 }
 
-/// The name that was probably meant, as the end of a sentence: `, did you mean `x`?`.
+/// Returns a suggestion of a similar name, as the end of a sentence: `, did you mean `x`?`.
 #[must_use]
 pub fn did_you_mean<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
     closest(found, known).map(|name| format!(", did you mean `{name}`?"))
 }
 
-/// The known name that is most like the one found, if any is like it at all.
+/// Returns the most similar known name, if any is similar enough.
 pub(crate) fn closest<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let alike = |name: &'a str| (strsim::normalized_damerau_levenshtein(found, name), name);
+    let similarity = |name: &'a str| (strsim::normalized_damerau_levenshtein(found, name), name);
     let best =
-        known.into_iter().map(alike).max_by(|left, right| left.0.total_cmp(&right.0).then(right.1.cmp(left.1)))?;
+        known.into_iter().map(similarity).max_by(|left, right| left.0.total_cmp(&right.0).then(right.1.cmp(left.1)))?;
     (best.0 >= SIMILARITY_MIN).then_some(best.1)
 }

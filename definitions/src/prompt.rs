@@ -1,8 +1,8 @@
-//! What a model is told: two templates, checked when they are loaded.
+//! The prompt of a model: two templates, checked when they are loaded.
 //!
-//! The system part is rendered at load from the definition alone, so nothing that a caller, a
-//! document or a model says can ever reach it. The user part is rendered over values, and a value is
-//! never read as a template.
+//! The system prompt is rendered at load from the definition alone, so that no text of a caller, a
+//! document or a model can reach it. The user prompt is rendered over values, and a value is never
+//! parsed as a template.
 
 use std::error::Error as _;
 use std::io;
@@ -19,15 +19,15 @@ use crate::spec::agent::AgentSpec;
 
 mod filters;
 
-/// Bytes up to which a prompt that is too long is counted, to say by how much.
+/// Bytes up to which the size of an oversized prompt is counted, for the error message.
 const COUNTED_BYTES_MAX: usize = 16 * 1_024 * 1_024;
-/// The name of the one template in an environment of its own.
+/// The name of the single template of an environment.
 const TEMPLATE: &str = "prompt";
-/// How deep a template may call itself; it cannot, so this only bounds nested values.
+/// Recursion limit of the engine. Templates cannot recurse, so it only bounds nested values.
 const RECURSION_MAX: usize = 64;
-/// What a user template may look at.
+/// The variables of a user template.
 const USER_ROOTS: &[&str] = &["inputs", "context", "agent"];
-/// What a system template may look at.
+/// The variables of a system template.
 const SYSTEM_ROOTS: &[&str] = &["agent"];
 
 static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
@@ -42,32 +42,32 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment
 });
 
-/// An agent's prompts. The user template is compiled once: reading it takes several times as long as
-/// rendering it does.
+/// The prompts of an agent. The user template is compiled once, because parsing takes several times
+/// as long as rendering.
 #[derive(Debug, Clone)]
 pub struct Prompt {
     system: String,
     user: Option<Arc<Compiled>>,
 }
 
-/// A template that was checked, in an environment that holds it and shares the filters.
+/// A checked template in an environment of its own, which shares the filters.
 type Compiled = Environment<'static>;
 
-/// Which template is wrong, and why.
+/// A problem of a template.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the {part} template {message}")]
 pub struct PromptError {
     /// `system` or `user`.
     pub part: &'static str,
-    /// What is wrong, as the end of a sentence.
+    /// The message, without its subject.
     pub message: String,
-    /// True if a bound is passed, false if it cannot be read.
+    /// True if the template exceeds a bound, false if it is invalid.
     pub out_of_bounds: bool,
     /// The line in the template, from 1; 0 if unknown.
     pub line: usize,
 }
 
-/// What a system template sees.
+/// The constants of the definition that a system template can use.
 #[derive(Serialize)]
 struct Constants<'a> {
     id: &'a str,
@@ -94,11 +94,11 @@ impl<'a> Constants<'a> {
 }
 
 impl Prompt {
-    /// Checks the templates of an agent and renders the system part. An agent without templates is
-    /// told its name and description, and asked with its inputs as sections.
+    /// Checks the templates of an agent and renders the system prompt. Without templates, the system
+    /// prompt is the name and description, and the user prompt is the inputs as sections.
     ///
     /// # Errors
-    /// The first template that is wrong.
+    /// The problem of the first invalid template.
     pub fn compile(spec: &AgentSpec) -> Result<Self, PromptError> {
         let prompt_spec = spec.implementation.prompt.as_ref();
         let system = match prompt_spec.and_then(|prompt| prompt.system.as_deref()) {
@@ -119,17 +119,17 @@ impl Prompt {
         Ok(Self { system, user })
     }
 
-    /// Who the model is; the same for every caller.
+    /// The system prompt; the same for every caller.
     #[must_use]
     pub fn system(&self) -> &str {
         &self.system
     }
 
-    /// What the model is asked. Only what the definition declares should be among the inputs.
+    /// Renders the user prompt. The inputs should contain only declared inputs.
     ///
     /// # Errors
-    /// `context_overflow`, if it would have more than [`PROMPT_BYTES_MAX`], with how many too many;
-    /// `expression_failed`, if the template runs out of fuel or meets a value that does not fit.
+    /// `context_overflow` if it would exceed [`PROMPT_BYTES_MAX`]; `details.over` is the excess.
+    /// `expression_failed` if the template runs out of fuel or a value has the wrong type.
     pub fn render_user(&self, inputs: &Values, context: &Values) -> Result<String, Cause> {
         let rendered = match &self.user {
             Some(compiled) => render(compiled, context! { inputs, context }),
@@ -142,14 +142,14 @@ impl Prompt {
     }
 }
 
-/// A prompt, or a part of it, that has at least so many bytes.
+/// A prompt, or a part of it, exceeds the size limit; `bytes` is a lower bound of its size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("it would have {bytes} bytes or more, at most {PROMPT_BYTES_MAX} are given to a model")]
+#[error("it would have at least {bytes} bytes, {PROMPT_BYTES_MAX} are allowed")]
 struct TooLong {
     bytes: usize,
 }
 
-/// Why there is no prompt.
+/// The error of a rendering.
 #[derive(Debug, thiserror::Error)]
 enum RenderError {
     #[error(transparent)]
@@ -190,7 +190,7 @@ fn check(part: &'static str, text: &str, roots: &[&str], spec: &AgentSpec) -> Re
     });
     let mut variables: Vec<String> = read.map_err(|error| {
         let detail = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
-        invalid(format!("cannot be read: {detail}"), error.line().unwrap_or_default())
+        invalid(format!("cannot be parsed: {detail}"), error.line().unwrap_or_default())
     })?;
     variables.sort();
     for path in &variables {
@@ -199,14 +199,14 @@ fn check(part: &'static str, text: &str, roots: &[&str], spec: &AgentSpec) -> Re
         if !roots.contains(&root) {
             let hint = did_you_mean(root, roots.iter().copied()).unwrap_or_default();
             let known = roots.join(", ");
-            return Err(invalid(format!("looks at `{path}`{hint}; it may look at {known}"), line_of(text, path)));
+            return Err(invalid(format!("references `{path}`{hint}; it may reference {known}"), line_of(text, path)));
         }
         if let ("inputs", Some(name)) = (root, names.next())
             && !spec.inputs.iter().any(|field| field.name == name)
         {
             let hint = did_you_mean(name, spec.inputs.iter().map(|field| field.name.as_str())).unwrap_or_default();
             return Err(invalid(
-                format!("looks at the input `{name}`, which is not declared{hint}"),
+                format!("references the input `{name}`, which is not declared{hint}"),
                 line_of(text, path),
             ));
         }
@@ -219,7 +219,7 @@ fn line_of(text: &str, path: &str) -> usize {
     text.lines().position(|line| line.contains(path)).map_or(0, |at| at + 1)
 }
 
-/// Renders into a writer that keeps no more than the bound.
+/// Renders into a writer with a bounded buffer.
 fn render<S: Serialize>(compiled: &Compiled, values: S) -> Result<String, RenderError> {
     let mut bounded = Bounded::default();
     let rendered = compiled.get_template(TEMPLATE)?.render_captured_to(values, &mut bounded).map(drop);
@@ -237,7 +237,7 @@ struct Bounded {
 }
 
 impl io::Write for Bounded {
-    /// What is too much is only counted, and not for long.
+    /// Bytes beyond the bound are counted, up to a second bound, and dropped.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.written = self.written.saturating_add(bytes.len());
         if self.written > COUNTED_BYTES_MAX {

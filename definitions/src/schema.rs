@@ -1,4 +1,4 @@
-//! JSON Schemas of the files, for editors. They are generated from the types, kept in `schema/`, and
+//! JSON Schemas of the files, for editors. They are generated from the types, stored in `schema/`, and
 //! compared by a test.
 
 use schemars::{JsonSchema, schema_for};

@@ -4,29 +4,29 @@ use std::collections::BTreeMap;
 
 use greenroom_protocol::{Json, StepId, Values};
 
-/// The values that a run has.
+/// The values that an expression can reference.
 #[derive(Debug, Clone, Copy)]
 pub struct Scope<'a> {
     /// The run's inputs.
     pub inputs: &'a Values,
     /// The run's or team's context.
     pub context: &'a Values,
-    /// What each finished step gave back, by [`crate::binding::step_outputs`]. A skipped step is not there.
+    /// The outputs of each finished step, from [`crate::binding::step_outputs`]. Skipped steps are absent.
     pub steps: &'a BTreeMap<StepId, Values>,
     /// The item of a `for_each`.
     pub item: Option<&'a Json>,
-    /// Its place, from 0.
+    /// The index of the item, from 0.
     pub index: Option<u32>,
 }
 
 impl<'a> Scope<'a> {
-    /// A scope outside any `for_each`.
+    /// Creates a scope outside of a `for_each`.
     #[must_use]
     pub const fn new(inputs: &'a Values, context: &'a Values, steps: &'a BTreeMap<StepId, Values>) -> Self {
         Self { inputs, context, steps, item: None, index: None }
     }
 
-    /// The same scope for one item of a `for_each`.
+    /// Returns the scope of one item of a `for_each`.
     #[must_use]
     pub const fn with_item(self, item: &'a Json, index: u32) -> Self {
         Self { item: Some(item), index: Some(index), ..self }

@@ -17,17 +17,17 @@ pub struct Team {
 }
 
 impl Team {
-    /// Takes a team as written.
+    /// Creates a team from its definition.
     #[must_use]
     pub fn new(spec: TeamSpec) -> Self {
         let (body, hash) = canonical_body(&spec);
         Self { spec, body, hash }
     }
 
-    /// Rebuilds a team from the body that the registry kept.
+    /// Rebuilds a team from its stored body.
     ///
     /// # Errors
-    /// `internal`, if the body is not one that [`Team::body`] gave.
+    /// `internal` if the body was not produced by [`Team::body`].
     pub fn from_body(body: &str) -> Result<Self, Cause> {
         Ok(Self::new(parse_stored(body, "team")?))
     }
@@ -38,13 +38,13 @@ impl Team {
         &self.spec.team_id
     }
 
-    /// The team as written.
+    /// The definition as written.
     #[must_use]
     pub const fn spec(&self) -> &TeamSpec {
         &self.spec
     }
 
-    /// The canonical JSON that is hashed and kept.
+    /// The canonical JSON that is hashed and stored.
     #[must_use]
     pub const fn body(&self) -> &Arc<str> {
         &self.body

@@ -1,4 +1,4 @@
-//! The types of inputs and outputs, and whether a value is one of them.
+//! The types of inputs and outputs, and the validation of values.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ pub use parse::parse_cli_value;
 pub use schema::{field_schema, object_schema};
 pub use validate::{validate_inputs, validate_outputs};
 
-/// What kind of value an input or output is.
+/// The type of an input or output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FieldType {
@@ -32,16 +32,16 @@ pub enum FieldType {
     Array,
     /// Named values.
     Object,
-    /// A file: an artifact, or a path inside the folders that may be read.
+    /// A file: an artifact, or a path inside the directories that may be read.
     File,
 }
 
 impl FieldType {
-    /// Every kind that a definition may name.
+    /// Every type that a definition may name.
     pub const ALL: &'static [Self] =
         &[Self::Text, Self::String, Self::Integer, Self::Number, Self::Boolean, Self::Array, Self::Object, Self::File];
 
-    /// The kind as it is written.
+    /// The name of the type as a definition writes it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -56,7 +56,7 @@ impl FieldType {
         }
     }
 
-    /// The kind in a sentence: `an integer`.
+    /// Describes the type for a message: `an integer`.
     #[must_use]
     pub const fn described(self) -> &'static str {
         match self {
@@ -71,7 +71,7 @@ impl FieldType {
         }
     }
 
-    /// True for what a prompt can hold as it is.
+    /// True for types that a prompt contains unchanged.
     #[must_use]
     pub const fn is_text(self) -> bool {
         match self {
@@ -87,58 +87,58 @@ impl fmt::Display for FieldType {
     }
 }
 
-/// One input or output: its name, its kind, and what is asked of its value.
+/// One input or output: its name, type and constraints.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Field {
     /// Its name.
     pub name: String,
-    /// Its kind.
+    /// Its type.
     #[serde(rename = "type")]
     pub field_type: FieldType,
-    /// True if it must be there. Where nothing is said an input need not be, and an output must.
+    /// True if a value is required. By default inputs are optional and outputs are required.
     #[serde(default)]
     pub required: bool,
-    /// What an input is if nobody gives it.
+    /// The default value of an input.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default: Option<Json>,
-    /// An output that is this input, unchanged: no model writes it, so it cannot be written wrong.
+    /// The input that this output copies unchanged. No model produces the value, so none can alter it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
-    /// What it means, for people and for models.
+    /// Its meaning, for people and for models.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// The kind of each item of an array.
+    /// The type of the items of an array.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub items: Option<FieldType>,
-    /// The only values that it may have.
+    /// The allowed values.
     #[serde(default, rename = "enum", skip_serializing_if = "Vec::is_empty")]
     pub one_of: Vec<Json>,
-    /// The smallest number.
+    /// The minimum of a number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minimum: Option<f64>,
-    /// The largest number.
+    /// The maximum of a number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maximum: Option<f64>,
-    /// Characters at least.
+    /// The minimum length in characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_length: Option<u64>,
-    /// Characters at most.
+    /// The maximum length in characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_length: Option<u64>,
-    /// Items at least.
+    /// The minimum number of items.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_items: Option<u64>,
-    /// Items at most.
+    /// The maximum number of items.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_items: Option<u64>,
-    /// Bytes at most, of the value or of the file behind it.
+    /// The maximum size in bytes, of the value or of its artifact.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_bytes: Option<u64>,
 }
 
 impl Field {
-    /// A field without constraints.
+    /// Creates a field without constraints.
     #[must_use]
     pub fn new(name: impl Into<String>, field_type: FieldType, required: bool) -> Self {
         Self {
@@ -160,11 +160,11 @@ impl Field {
         }
     }
 
-    /// Checks a value and gives it back in its one form: an integer written as `5.0` becomes `5`.
-    /// An artifact stands for any value that can be large: it is checked when it is read.
+    /// Validates a value and returns its canonical form: an integer written as `5.0` becomes `5`. An
+    /// artifact may replace any value that can be large; its content is validated when it is read.
     ///
     /// # Errors
-    /// What is wrong, as the end of a sentence that begins with the field's name.
+    /// A message without its subject (the name of the field).
     pub fn accept(&self, value: Json) -> Result<Json, String> {
         validate::accept(self, value)
     }

@@ -1,4 +1,4 @@
-//! A workflow: steps, what each one depends on, and what the run gives back.
+//! A workflow of the catalogue: its definition with its compiled plan.
 
 use std::sync::Arc;
 
@@ -24,30 +24,30 @@ impl Workflow {
     /// Compiles a workflow.
     ///
     /// # Errors
-    /// `invalid_definition`, with everything that is wrong in `details.problems`.
+    /// `invalid_definition`; `details.problems` lists every problem.
     pub fn new(spec: WorkflowSpec) -> Result<Self, Cause> {
         let id = spec.workflow_id.clone();
-        Self::compile(spec).map_err(|faults| {
-            let texts: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        Self::compile(spec).map_err(|problems| {
+            let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
             Cause::new(ErrorCode::InvalidDefinition, format!("{id}: {}", texts.join("; ")))
                 .with_details(serde_json::json!({ "problems": texts }))
         })
     }
 
-    /// As [`Workflow::new`], with each fault and the part that it is in.
+    /// As [`Workflow::new`], with the location of each problem in the definition.
     ///
     /// # Errors
-    /// Everything that is wrong.
+    /// All problems.
     pub fn compile(spec: WorkflowSpec) -> Result<Self, Vec<PlanProblem>> {
         let (body, hash) = canonical_body(&spec);
         let plan = Plan::compile(&spec, hash)?;
         Ok(Self { spec, plan: Arc::new(plan), body, hash })
     }
 
-    /// Rebuilds a workflow from the body that the registry kept.
+    /// Rebuilds a workflow from its stored body.
     ///
     /// # Errors
-    /// `internal`, if the body is not one that [`Workflow::body`] gave.
+    /// `internal` if the body was not produced by [`Workflow::body`].
     pub fn from_body(body: &str) -> Result<Self, Cause> {
         Self::new(parse_stored(body, "workflow")?)
     }
@@ -58,7 +58,7 @@ impl Workflow {
         &self.spec.workflow_id
     }
 
-    /// The workflow as written.
+    /// The definition as written.
     #[must_use]
     pub const fn spec(&self) -> &WorkflowSpec {
         &self.spec
@@ -70,7 +70,7 @@ impl Workflow {
         &self.plan
     }
 
-    /// The canonical JSON that is hashed and kept.
+    /// The canonical JSON that is hashed and stored.
     #[must_use]
     pub const fn body(&self) -> &Arc<str> {
         &self.body
@@ -82,10 +82,10 @@ impl Workflow {
         self.hash
     }
 
-    /// Checks a run's inputs and fills in defaults. A workflow that declares no input takes any.
+    /// Checks a run's inputs and fills in defaults. A workflow without declared inputs accepts any.
     ///
     /// # Errors
-    /// `missing_input` or `invalid_input`; every field that is wrong is in `details.problems`.
+    /// `missing_input` or `invalid_input`; `details.problems` lists every invalid field.
     pub fn validate_inputs(&self, inputs: Values) -> Result<Values, Cause> {
         if self.spec.inputs.is_empty() {
             return Ok(inputs);

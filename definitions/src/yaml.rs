@@ -1,5 +1,5 @@
-//! Text → tree with places. Bytes, depth, nodes and aliases are bounded while events arrive, so a
-//! hostile file costs no more than an honest one of the largest size.
+//! Text → tree with positions. Bytes, depth, nodes and aliases are bounded while events arrive, so
+//! that a hostile file costs no more than a valid file of the maximum size.
 
 use greenroom_protocol::Json;
 use serde_json::Number;
@@ -13,14 +13,14 @@ pub use build::parse;
 
 /// Bytes of one file.
 pub const FILE_BYTES_MAX: usize = 256 * 1_024;
-/// How deep lists and maps may nest.
+/// Maximum nesting of lists and maps.
 pub const DEPTH_MAX: usize = 32;
-/// Nodes of one file, those that aliases stand for included.
+/// Nodes of one file, including the nodes of expanded aliases.
 pub const NODES_MAX: usize = 20_000;
 /// Aliases of one file.
 pub const ALIASES_MAX: usize = 100;
 
-/// Where a node begins; both begin at 1.
+/// The start of a node; line and column begin at 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Position {
     /// The line.
@@ -29,19 +29,19 @@ pub struct Position {
     pub column: u32,
 }
 
-/// A value and where it begins.
+/// A value and its position.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
-    /// Where it begins.
+    /// The position of its start.
     pub at: Position,
-    /// What it is.
+    /// The value.
     pub value: NodeValue,
 }
 
-/// What a node is.
+/// The value of a node.
 #[derive(Debug, Clone, PartialEq)]
 pub enum NodeValue {
-    /// Nothing, `null` or `~`.
+    /// An empty value, `null` or `~`.
     Null,
     /// `true` or `false`.
     Bool(bool),
@@ -58,7 +58,7 @@ pub enum NodeValue {
 /// A named value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MapEntry {
-    /// Where the name stands.
+    /// The position of the name.
     pub at: Position,
     /// The name.
     pub name: String,
@@ -66,30 +66,30 @@ pub struct MapEntry {
     pub value: Node,
 }
 
-/// One step of a path into a tree.
+/// One segment of a path in a tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PathSegment<'a> {
     /// The member of that name.
     Name(&'a str),
-    /// The item at that place, from 0.
+    /// The item at that index, from 0.
     Item(usize),
 }
 
-/// Why a text is no tree.
+/// The error of a file that is not valid YAML.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct YamlError {
-    /// Where.
+    /// The position.
     pub at: Position,
-    /// What kind of problem.
+    /// The kind of problem.
     pub kind: ProblemKind,
-    /// What was found.
+    /// A description of the invalid value.
     pub found: String,
-    /// What would be right.
+    /// The expected value; may be empty.
     pub expected: String,
 }
 
 impl Node {
-    /// What stands at a path, or the last node on the way to it.
+    /// Returns the node at a path, or its nearest existing ancestor.
     #[must_use]
     pub fn nearest(&self, path: &[PathSegment<'_>]) -> &Self {
         let mut node = self;
@@ -119,7 +119,7 @@ impl Node {
         }
     }
 
-    /// The value as JSON. The depth of a tree is bounded, so this may recurse.
+    /// Converts the value to JSON. Recursion is safe, since the depth of a tree is bounded.
     #[must_use]
     pub fn to_json(&self) -> Json {
         match &self.value {
@@ -134,7 +134,7 @@ impl Node {
         }
     }
 
-    /// What the node is, in a sentence.
+    /// Describes the node for a message.
     #[must_use]
     pub fn described(&self) -> String {
         match &self.value {

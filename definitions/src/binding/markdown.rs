@@ -1,15 +1,15 @@
-//! Values as Markdown, for an agent that takes one text.
+//! Renders values as Markdown, for an agent with a single text input.
 
 use std::fmt::Write as _;
 
 use greenroom_protocol::{ArtifactRef, Json, Values};
 
-/// How deep a value is written as lists; below, as JSON.
+/// The depth to which a value is rendered as lists; deeper values are rendered as JSON.
 const LIST_DEPTH_MAX: usize = 3;
-/// Bytes of a text that still reads as an item of a list.
+/// The maximum size of a text that is rendered as an item of a list, in bytes.
 const LINE_BYTES_MAX: usize = 120;
 
-/// Named values as sections: a heading each, then the value.
+/// Renders named values as sections: a heading, then the value.
 #[must_use]
 pub fn sections(values: &Values) -> String {
     let mut text = String::new();
@@ -26,7 +26,7 @@ pub fn sections(values: &Values) -> String {
     text
 }
 
-/// One value as Markdown.
+/// Renders one value as Markdown.
 #[must_use]
 pub fn render(value: &Json) -> String {
     let mut text = String::new();
@@ -81,7 +81,7 @@ fn write_value(text: &mut String, value: &Json, depth: usize) {
     }
 }
 
-/// One line of a list, or a line and the list below it.
+/// Writes one line of a list, with its nested list if there is one.
 fn write_item(text: &mut String, name: Option<&str>, value: &Json, depth: usize) {
     if value.is_null() {
         return;
@@ -115,7 +115,7 @@ fn is_nested(value: &Json) -> bool {
         }
 }
 
-/// True if the value is written as lines below its name.
+/// True if the value is rendered as lines below its name.
 fn is_list(value: &Json) -> bool {
     match value {
         Json::Object(members) => is_nested(value) && members.values().any(is_nested),
@@ -123,7 +123,7 @@ fn is_list(value: &Json) -> bool {
     }
 }
 
-/// True for what stands by itself between blank lines: a long text, or a list inside a list.
+/// True if the value is rendered between blank lines: a long text, or a list inside a list.
 fn is_block(value: &Json) -> bool {
     match value {
         Json::String(text) => text.contains('\n') || text.len() > LINE_BYTES_MAX,
@@ -132,7 +132,7 @@ fn is_block(value: &Json) -> bool {
     }
 }
 
-/// A drawing says nothing to a reader of text.
+/// Replaces a drawing, whose source is of no use in a prompt, with its size.
 fn write_text(text: &mut String, inner: &str) {
     let start = inner.trim_start();
     if start.starts_with("<svg") || start.starts_with("<?xml") || start.starts_with("data:image/") {

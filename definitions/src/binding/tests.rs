@@ -56,11 +56,11 @@ fn an_input_comes_from_the_step_the_run_the_context_or_its_default_in_this_order
 }
 
 #[test]
-fn the_only_required_text_takes_what_the_agent_does_not_declare() {
+fn the_only_required_text_receives_undeclared_inputs() {
     let fields = json!([{ "name": "document", "type": "text", "required": true }, { "name": "n", "type": "integer" }]);
-    let given = json!({ "second_part": { "rows": 3 }, "first": "All is well.", "n": 2 });
+    let inputs_json = json!({ "second_part": { "rows": 3 }, "first": "All is well.", "n": 2 });
     assert_eq!(
-        bound(given, fields.clone(), json!({}), json!({})),
+        bound(inputs_json, fields.clone(), json!({}), json!({})),
         Ok(json!({ "n": 2, "document": "## First\n\nAll is well.\n\n## Second part\n\n- Rows: 3\n" }))
     );
     // A text that is there is not replaced.
@@ -98,7 +98,7 @@ fn any_other_gap_is_an_error() {
 }
 
 #[test]
-fn one_named_output_that_the_agent_lacks_is_its_first() {
+fn a_single_named_output_that_the_agent_lacks_is_its_first_output() {
     let agent = agent(json!([]), json!([{ "name": "summary", "type": "text" }, { "name": "points", "type": "array" }]));
     let outputs = values(json!({ "summary": "s", "points": [] }));
     let named = |names: Json| {
@@ -112,7 +112,7 @@ fn one_named_output_that_the_agent_lacks_is_its_first() {
 }
 
 #[test]
-fn a_run_gives_back_what_it_names_or_every_named_output() {
+fn a_run_returns_its_declared_outputs_or_every_named_output() {
     let steps = json!([
         { "id": "a", "agent": "x", "outputs": ["one"] },
         { "id": "b", "agent": "x", "outputs": ["two"], "when": "false" }
@@ -144,8 +144,8 @@ fn a_for_each_has_items_and_collects_their_outputs_in_order() {
         items(step, &Scope::new(&inputs, &none, &steps)).map_err(|cause| (cause.code, cause.message))
     };
     assert_eq!(of(json!([{ "n": 1 }, { "n": 2 }])), Ok(Some(vec![json!({ "n": 1 }), json!({ "n": 2 })])));
-    assert_eq!(of(json!(3)), Err((ErrorCode::InvalidInput, "step `s`: `for_each` must name a list".into())));
-    assert_eq!(of(Json::Null).unwrap_err().1, "step `s`: `for_each` names a list that is not there");
+    assert_eq!(of(json!(3)), Err((ErrorCode::InvalidInput, "step `s`: `for_each` must refer to a list".into())));
+    assert_eq!(of(Json::Null).unwrap_err().1, "step `s`: `for_each` refers to a list that does not exist");
     assert!(of(json!(vec![1; 10_001])).unwrap_err().1.contains("has 10001 items, 10000 are allowed"));
 
     let agent = agent(
@@ -161,7 +161,7 @@ fn a_for_each_has_items_and_collects_their_outputs_in_order() {
 }
 
 #[test]
-fn a_workflow_takes_what_it_declares_and_everything_where_it_declares_nothing() {
+fn a_workflow_accepts_its_declared_inputs_or_without_a_declaration_any() {
     let outer = workflow(json!([{ "id": "s", "workflow": "inner", "inputs": { "a": 1, "b": 2 } }]), json!({}));
     let (none, steps) = (Values::new(), BTreeMap::new());
     let bound = |inputs: Json| {
@@ -178,7 +178,7 @@ fn a_workflow_takes_what_it_declares_and_everything_where_it_declares_nothing() 
 }
 
 #[test]
-fn what_undoes_a_step_sees_what_the_step_did() {
+fn a_compensation_can_reference_the_outputs_of_its_step() {
     let workflow = workflow(
         json!([{ "id": "s", "agent": "x", "compensate": { "agent": "x", "inputs": { "n": "${steps.s.outputs.n}" } } }]),
         json!({}),
@@ -192,9 +192,9 @@ fn what_undoes_a_step_sees_what_the_step_did() {
 }
 
 #[test]
-fn an_approval_is_asked_in_the_words_of_the_run() {
-    let workflow = workflow(json!([{ "id": "s", "approval": { "prompt": "Send to ${inputs.who}?" } }]), json!({}));
-    let (inputs, context, steps) = (values(json!({ "who": "Ana" })), Values::new(), BTreeMap::new());
+fn an_approval_prompt_contains_values_of_the_run() {
+    let workflow = workflow(json!([{ "id": "s", "approval": { "prompt": "Send to ${inputs.name}?" } }]), json!({}));
+    let (inputs, context, steps) = (values(json!({ "name": "Ana" })), Values::new(), BTreeMap::new());
     let scope = Scope::new(&inputs, &context, &steps);
     assert_eq!(approval_prompt(&workflow.plan().steps[0], &scope).as_deref(), Some("Send to Ana?"));
 }

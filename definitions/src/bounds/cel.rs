@@ -1,25 +1,25 @@
 //! The bounds of a CEL condition.
 //!
-//! A condition answers yes or no, so it needs no macro that builds a list: `map` is refused, and
-//! with it the only way to make a value larger than what went in. Comprehensions do not nest.
+//! The result of a condition is a boolean, so it needs no macro that builds a list: `map`, the only
+//! operation that amplifies its input, is rejected. Comprehensions may not be nested.
 
 use super::{
     ADDITIONS_MAX, CONDITION_BYTES_MAX, NESTING_MAX, OPERATORS_MAX, skip_quoted, too_deep, too_long, too_many_operators,
 };
 
-/// Macros that look at the items of a list one by one.
+/// Macros that iterate over a list.
 const COMPREHENSIONS: &[&str] = &["all", "exists", "exists_one", "filter"];
 
-/// What a scan found.
+/// The result of a scan.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Shape {
-    /// True if the items of a list are looked at one by one.
+    /// True if the condition iterates over a list.
     pub comprehends: bool,
 }
 
 #[derive(Default)]
 struct Scan {
-    /// For each open bracket: true if it belongs to a comprehension.
+    /// The open brackets; true for those of a comprehension.
     open: Vec<bool>,
     alternatives: usize,
     operators: usize,
@@ -31,7 +31,7 @@ struct Scan {
 /// Checks the text of a condition.
 ///
 /// # Errors
-/// What is out of bounds, as the end of a sentence that begins with `the condition`.
+/// A message without its subject (`the condition`) that names the exceeded bound.
 pub fn check(text: &str) -> Result<Shape, String> {
     if text.len() > CONDITION_BYTES_MAX {
         return Err(too_long(text.len(), CONDITION_BYTES_MAX));
@@ -41,7 +41,7 @@ pub fn check(text: &str) -> Result<Shape, String> {
     let mut at = 0;
     while let Some(byte) = bytes.get(at).copied() {
         at = match byte {
-            b'"' | b'\'' => quoted(bytes, at, byte).ok_or("has a quoted text that does not end")?,
+            b'"' | b'\'' => quoted(bytes, at, byte).ok_or("has a quoted text without a closing quote")?,
             b'/' if bytes.get(at + 1) == Some(&b'/') => {
                 bytes.iter().skip(at).position(|byte| *byte == b'\n').map_or(bytes.len(), |length| at + length)
             }

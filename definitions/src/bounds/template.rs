@@ -1,8 +1,8 @@
 //! The bounds of a prompt template, and its tags.
 //!
-//! A prompt needs loops, conditions and filters. Whatever could make a text grow by itself (`set`,
-//! `macro`, `~`, `+`, `*`) or call itself (`recursive`) is refused by name, since neither fuel nor a
-//! bounded writer sees what an expression builds in memory.
+//! A prompt needs loops, conditions and filters. Operations that amplify text (`set`, `macro`, `~`,
+//! `+`, `*`) or recurse (`recursive`) are rejected by name, since neither fuel nor a bounded writer
+//! limits the memory that an expression allocates.
 
 use super::{NESTING_MAX, OPERATORS_MAX, TEMPLATE_BYTES_MAX, skip_quoted, too_deep, too_long, too_many_operators};
 
@@ -11,7 +11,7 @@ const STATEMENTS: &[&str] = &["for", "endfor", "if", "elif", "else", "endif"];
 /// Words that count as operators.
 const WORDS: &[&str] = &["and", "or", "not", "in", "is"];
 
-/// What stands between braces.
+/// The kind of a tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TagKind {
     /// `{{ … }}`
@@ -23,12 +23,12 @@ pub enum TagKind {
 /// Checks the text of a template.
 ///
 /// # Errors
-/// What is out of bounds, as the end of a sentence that begins with `the template`.
+/// A message without its subject (`the template`) that names the exceeded bound.
 pub fn check(text: &str) -> Result<(), String> {
     if text.len() > TEMPLATE_BYTES_MAX {
         return Err(too_long(text.len(), TEMPLATE_BYTES_MAX));
     }
-    // For each open block, how many levels it stands for: each `elif` nests one deeper.
+    // The levels of each open block: each `elif` adds one.
     let mut blocks: Vec<usize> = Vec::new();
     for (kind, inside) in tags(text)? {
         expression(inside)?;
@@ -60,7 +60,7 @@ pub fn check(text: &str) -> Result<(), String> {
 /// The tags of a template, in order, without their braces. Comments and raw blocks are skipped.
 ///
 /// # Errors
-/// A tag that does not end, as the end of a sentence.
+/// A message without its subject about a tag that is not closed.
 pub fn tags(text: &str) -> Result<Vec<(TagKind, &str)>, String> {
     let mut found = Vec::new();
     let mut rest = text;
@@ -68,16 +68,16 @@ pub fn tags(text: &str) -> Result<Vec<(TagKind, &str)>, String> {
         let from = rest.get(at..).unwrap_or_default();
         let inside = from.get(2..).unwrap_or_default();
         rest = match from.as_bytes().get(1) {
-            Some(b'#') => inside.split_once("#}").ok_or("has a comment that does not end")?.1,
+            Some(b'#') => inside.split_once("#}").ok_or("has a comment that is not closed")?.1,
             Some(b'{') => {
-                let (tag, rest_of_text) = split_tag(inside, b"}}").ok_or("has a `{{` that does not end")?;
+                let (tag, rest_of_text) = split_tag(inside, b"}}").ok_or("has a `{{` that is not closed")?;
                 found.push((TagKind::Value, tag));
                 rest_of_text
             }
             Some(b'%') => {
-                let (tag, rest_of_text) = split_tag(inside, b"%}").ok_or("has a `{%` that does not end")?;
+                let (tag, rest_of_text) = split_tag(inside, b"%}").ok_or("has a `{%` that is not closed")?;
                 if tag.trim_matches(|c: char| c.is_whitespace() || matches!(c, '-' | '+')) == "raw" {
-                    after_raw(rest_of_text).ok_or("has a raw block that does not end")?
+                    after_raw(rest_of_text).ok_or("has a raw block that is not closed")?
                 } else {
                     found.push((TagKind::Statement, tag));
                     rest_of_text
@@ -89,7 +89,7 @@ pub fn tags(text: &str) -> Result<Vec<(TagKind, &str)>, String> {
     Ok(found)
 }
 
-/// Splits behind the closing braces, which do not count inside quotes or inner braces.
+/// Splits after the closing braces; braces in quotes and nested braces do not close the tag.
 fn split_tag<'a>(text: &'a str, close: &[u8; 2]) -> Option<(&'a str, &'a str)> {
     let bytes = text.as_bytes();
     let mut at = 0;
@@ -126,7 +126,7 @@ fn after_raw(text: &str) -> Option<&str> {
 }
 
 fn expression(text: &str) -> Result<(), String> {
-    // Signs at the edge only trim the space around the tag.
+    // A sign at either end only trims the space around the tag.
     let text = text.strip_prefix(['-', '+']).unwrap_or(text);
     let text = text.strip_suffix(['-', '+']).unwrap_or(text);
     let bytes = text.as_bytes();

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::{TagKind, check_condition, check_template, tags};
 
 #[test]
-fn what_stands_in_quotes_does_not_count() {
+fn quoted_text_is_ignored() {
     let quoted = format!("inputs.a == '{}'", "(".repeat(100));
     assert!(check_condition(&quoted).is_ok());
     assert!(check_condition("inputs.a == 'it\\'s (((((((((((((((((((((((('").is_ok());
@@ -18,7 +18,7 @@ fn what_stands_in_quotes_does_not_count() {
 }
 
 #[test]
-fn a_comprehension_behind_another_one_is_not_inside_it() {
+fn a_comprehension_after_another_one_is_not_nested() {
     assert_eq!(check_condition("inputs.a.filter(x, x > 1).exists(y, y == 2)").map(|shape| shape.comprehends), Ok(true));
     assert!(check_condition("inputs.a.exists(x, [x].exists(y, y == 2))").is_err());
     assert!(check_condition("inputs.a . exists (x, [x] . all (y, y == 2))").is_err());
@@ -26,7 +26,7 @@ fn a_comprehension_behind_another_one_is_not_inside_it() {
 }
 
 #[test]
-fn tags_are_found_as_the_parser_finds_them() {
+fn tags_match_those_of_the_parser() {
     let text = "a {{ x }} { b } {%- if y == '%}' -%} c {# {{ z }} #}{% endif %}{{ {'k': {}} }}";
     let found: Vec<(TagKind, &str)> = tags(text).unwrap();
     assert_eq!(

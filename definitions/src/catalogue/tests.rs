@@ -36,7 +36,7 @@ fn catalogue() -> Catalogue {
 }
 
 #[test]
-fn an_ordinal_is_three_digits_behind_a_name() {
+fn an_ordinal_is_three_digits_after_a_name() {
     assert_eq!(without_ordinal("executive_summary_agent_001"), Some("executive_summary_agent"));
     for plain in ["agent", "agent_01", "agent_0001", "agent_abc", "_001", "agent001", "agent_٠٠١"] {
         assert_eq!(without_ordinal(plain), None, "{plain}");
@@ -44,7 +44,7 @@ fn an_ordinal_is_three_digits_behind_a_name() {
 }
 
 #[test]
-fn a_name_without_its_ordinal_finds_the_lowest_and_an_exact_one_first() {
+fn a_name_without_ordinal_resolves_to_an_exact_id_or_the_lowest_ordinal() {
     let catalogue = catalogue();
     let found = |text: &str| catalogue.agent(&id(text)).map(|agent| agent.id().to_string());
     assert_eq!(found("writer").as_deref(), Some("writer_001"));
@@ -54,7 +54,7 @@ fn a_name_without_its_ordinal_finds_the_lowest_and_an_exact_one_first() {
 }
 
 #[test]
-fn who_is_not_there_is_offered_the_nearest() {
+fn an_unknown_id_has_a_suggestion() {
     let catalogue = catalogue();
     let cause = catalogue.require_agent(&id("writter")).unwrap_err();
     assert_eq!(
@@ -69,7 +69,7 @@ fn who_is_not_there_is_offered_the_nearest() {
 }
 
 #[test]
-fn one_of_two_agents_says_that_they_work_together() {
+fn one_of_two_agents_lists_the_other_as_a_collaborator() {
     let catalogue = catalogue();
     assert!(catalogue.may_work_with(&id("writer"), &id("reader_001")));
     assert!(catalogue.may_work_with(&id("reader"), &id("writer_001")));

@@ -1,4 +1,4 @@
-//! An agent fits itself: its examples, its memory, its tools.
+//! Checks one agent against itself: its outputs, memory recall, capabilities and examples.
 
 use super::index::hint;
 use crate::agent::Agent;
@@ -22,12 +22,7 @@ pub(super) fn check(all: &DefinitionSet) -> Vec<Problem> {
 fn outputs(definition: &Located<Agent>, problems: &mut Vec<Problem>) {
     if definition.value.spec().outputs.is_empty() {
         let path = [PathSegment::Name("outputs")];
-        problems.push(definition.error(
-            &path,
-            ProblemKind::InvalidValue,
-            "the agent gives nothing back",
-            "name an output",
-        ));
+        problems.push(definition.error(&path, ProblemKind::InvalidValue, "the agent has no outputs", "add an output"));
     }
     for (at, field) in definition.value.spec().outputs.iter().enumerate() {
         let Some(from) = &field.from else { continue };
@@ -47,8 +42,8 @@ fn outputs(definition: &Located<Agent>, problems: &mut Vec<Problem>) {
                 problems.push(definition.error(&path, ProblemKind::WrongType, found, ""));
             }
             Some(input) if field.required && !input.required && input.default.is_none() => {
-                let found = format!("the output `{}` must be there, the input `{from}` need not be", field.name);
-                problems.push(definition.error(&path, ProblemKind::InvalidValue, found, "say `required: false`"));
+                let found = format!("the output `{}` is required, but the input `{from}` is optional", field.name);
+                problems.push(definition.error(&path, ProblemKind::InvalidValue, found, "set `required: false`"));
             }
             Some(_) => {}
         }
@@ -70,12 +65,12 @@ fn repeated(definition: &Located<Agent>, member: &str, names: &[String], problem
     for (at, name) in names.iter().enumerate() {
         if names.iter().take(at).any(|before| before == name) {
             let path = [PathSegment::Name(member), PathSegment::Item(at)];
-            problems.push(definition.error(&path, ProblemKind::DuplicateId, format!("`{name}` is there twice"), ""));
+            problems.push(definition.error(&path, ProblemKind::DuplicateId, format!("`{name}` is duplicated"), ""));
         }
     }
 }
 
-/// An example is a claim about the definition, so it must fit it.
+/// Checks an example against the inputs and outputs of its definition.
 fn example(definition: &Located<Agent>, at: usize, problems: &mut Vec<Problem>) {
     let Some(example) = definition.value.spec().examples.get(at) else { return };
     let inputs = [PathSegment::Name("examples"), PathSegment::Item(at), PathSegment::Name("inputs")];
@@ -83,7 +78,7 @@ fn example(definition: &Located<Agent>, at: usize, problems: &mut Vec<Problem>) 
         problems.push(definition.error(
             &inputs,
             ProblemKind::InvalidValue,
-            format!("the example does not fit: {}", cause.message),
+            format!("the example is invalid: {}", cause.message),
             "",
         ));
     }

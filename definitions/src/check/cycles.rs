@@ -1,5 +1,5 @@
-//! Nothing calls itself: workflows that start workflows, agents that use agents as tools.
-//! A cycle of steps is found when the workflow is compiled.
+//! Checks for cycles of workflows that start workflows and of agents that call agents as tools.
+//! Cycles of steps are found when the workflow is compiled.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,14 +40,14 @@ pub(super) fn check(all: &DefinitionSet, index: &Index<'_>) -> Vec<Problem> {
     problems
 }
 
-/// Makes a problem in the file of a name.
+/// Creates a problem in the file of a definition.
 type Locate<'a> = Box<dyn Fn(String) -> Problem + 'a>;
 
 fn cycle<'a>(
     edges: &BTreeMap<&'a str, BTreeSet<&'a str>>,
     locate: impl Fn(&str) -> Option<Locate<'a>>,
 ) -> Vec<Problem> {
-    // A name without a file has no edges, and is reported as a reference to nothing.
+    // An unknown name has no edges; the check of references reports it.
     let names: Vec<&str> = edges.keys().copied().collect();
     let known: BTreeMap<&str, BTreeSet<&str>> = edges
         .iter()
@@ -57,7 +57,7 @@ fn cycle<'a>(
         Ok(_) => Vec::new(),
         Err(cycle) => {
             let first = cycle.first().copied().unwrap_or_default();
-            let text = format!("this leads back to itself: {} → {first}", cycle.join(" → "));
+            let text = format!("the definitions form a cycle: {} → {first}", cycle.join(" → "));
             locate(first).map(|locate| locate(text)).into_iter().collect()
         }
     }

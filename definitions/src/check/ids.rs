@@ -1,4 +1,4 @@
-//! No two definitions have one id.
+//! Checks that ids are unique.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ pub(super) fn check(all: &DefinitionSet) -> Vec<Problem> {
                 problems.push(definition.error(
                     &path,
                     ProblemKind::DuplicateId,
-                    format!("`{}` is there twice", category.id),
+                    format!("`{}` is duplicated", category.id),
                     "",
                 ));
             }
@@ -42,7 +42,7 @@ fn repeated<'a, T>(all: &'a [Located<T>], kind: &str, member: &str, id: impl Fn(
                 problems.push(definition.error(
                     &path,
                     ProblemKind::DuplicateId,
-                    format!("the {kind} `{id}` is there twice"),
+                    format!("the {kind} `{id}` is duplicated"),
                     expected,
                 ));
             }

@@ -15,13 +15,13 @@ pub(super) struct Index<'a> {
     pub(super) teams: BTreeMap<&'a str, Option<&'a crate::team::TeamSpec>>,
 }
 
-/// What an id refers to.
+/// The result of looking up an id.
 pub(super) enum Lookup<'a, T> {
-    /// This.
+    /// The definition.
     Found(&'a T),
-    /// Something that is there but cannot be read, which is a problem of its own.
+    /// An invalid definition, whose own problems are reported already.
     Unreadable,
-    /// Nothing.
+    /// No definition.
     Missing,
 }
 
@@ -63,7 +63,7 @@ pub(super) fn lookup<'a, T>(all: &BTreeMap<&str, Option<&'a T>>, id: &str) -> Lo
     }
 }
 
-/// A hint as the `expected` of a problem: `did you mean `x`?`, or nothing.
+/// Formats a suggestion for a problem, `did you mean `x`?`, or an empty text.
 pub(super) fn hint<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     crate::problem::did_you_mean(found, known).map(crate::decode::trimmed).unwrap_or_default()
 }

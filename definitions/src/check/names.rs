@@ -1,4 +1,4 @@
-//! Names of policies, handlers, tools and providers are in the known_names.
+//! Checks the names of policies, handlers, tools and providers against the known names.
 
 use std::collections::BTreeSet;
 
@@ -60,7 +60,7 @@ fn policies<T>(definition: &Located<T>, named: &[String], known_names: &KnownNam
                 expected,
             ));
         } else if !names.insert(name) {
-            problems.push(definition.error(&path, ProblemKind::DuplicateId, format!("`{name}` is there twice"), ""));
+            problems.push(definition.error(&path, ProblemKind::DuplicateId, format!("`{name}` is duplicated"), ""));
         }
     }
 }
@@ -78,7 +78,7 @@ fn implementation(definition: &Located<Agent>, known_names: &KnownNames, problem
         }
         (RuntimeKind::Wasm | RuntimeKind::Python | RuntimeKind::Http, _) => {
             let found = format!("the runtime `{}` is not built into this release", spec.runtime.as_str());
-            let expected = "executing this agent answers `runtime_unavailable`";
+            let expected = "a call of this agent fails with `runtime_unavailable`";
             problems.push(definition.warning(&at("runtime"), ProblemKind::RuntimeNotBuilt, found, expected));
         }
         (RuntimeKind::Llm, Some(_)) => {
@@ -87,14 +87,14 @@ fn implementation(definition: &Located<Agent>, known_names: &KnownNames, problem
                 &at("handler"),
                 ProblemKind::InvalidValue,
                 found,
-                "leave it out, or change the runtime",
+                "remove it, or change the runtime",
             ));
         }
         (RuntimeKind::Llm, None) | (RuntimeKind::Native, Some(_)) => {}
     }
     if spec.runtime == RuntimeKind::Native && spec.prompt.is_some() {
-        let found = "a native agent asks no model, so its prompt is never used";
-        problems.push(definition.error(&at("prompt"), ProblemKind::InvalidValue, found, "leave it out"));
+        let found = "a native agent calls no model, so its prompt is never used";
+        problems.push(definition.error(&at("prompt"), ProblemKind::InvalidValue, found, "remove it"));
     }
     if let Some(model) = &spec.model {
         provider(definition, &at("model"), model, known_names, problems);

@@ -1,4 +1,4 @@
-//! What a model costs is known, so that a budget can hold.
+//! Checks that models have prices, without which a budget cannot be enforced.
 
 use crate::agent::{Agent, RuntimeKind};
 use crate::definition_set::{DefinitionSet, Located};
@@ -14,15 +14,15 @@ pub(super) fn check(all: &DefinitionSet) -> Vec<Problem> {
         let path = [PathSegment::Name("tiers"), PathSegment::Name(tier.as_str())];
         for model in std::iter::once(&spec.model).chain(&spec.fallback) {
             if model.tier().is_some() {
-                let found = format!("the tier `{}` stands for the tier `{model}`", tier.as_str());
+                let found = format!("the tier `{}` refers to the tier `{model}`", tier.as_str());
                 problems.push(file.error(
                     &path,
                     ProblemKind::InvalidValue,
                     found,
-                    "a tier stands for a provider's model",
+                    "a tier refers to a provider's model",
                 ));
             } else if models.model(model).is_none() {
-                let found = format!("nothing is known of the model `{model}`");
+                let found = format!("there is no model `{model}`");
                 problems.push(file.error(&path, ProblemKind::UnknownReference, found, "describe it under `models`"));
             }
         }
@@ -31,7 +31,7 @@ pub(super) fn check(all: &DefinitionSet) -> Vec<Problem> {
         let name = model.to_string();
         let path = [PathSegment::Name("models"), PathSegment::Name(&name)];
         if models.price(model, None).is_none() {
-            let expected = "where a budget is set, its calls are refused";
+            let expected = "its calls fail if a budget applies";
             problems.push(file.warning(
                 &path,
                 ProblemKind::NoPrice,
@@ -40,7 +40,7 @@ pub(super) fn check(all: &DefinitionSet) -> Vec<Problem> {
             ));
         }
         for other in spec.fallback.iter().filter(|other| other.tier().is_none() && models.model(other).is_none()) {
-            let found = format!("nothing is known of the model `{other}`");
+            let found = format!("there is no model `{other}`");
             problems.push(file.error(&path, ProblemKind::UnknownReference, found, "describe it under `models`"));
         }
     }
@@ -51,7 +51,7 @@ pub(super) fn check(all: &DefinitionSet) -> Vec<Problem> {
         let named = model.into_iter().chain(&spec.fallback_models);
         for model in named.filter(|model| model.tier().is_none() && models.price(model, None).is_none()) {
             let path = [PathSegment::Name("implementation"), PathSegment::Name("model")];
-            let expected = "where a budget is set, its calls are refused";
+            let expected = "its calls fail if a budget applies";
             problems.push(definition.warning(
                 &path,
                 ProblemKind::NoPrice,
@@ -63,7 +63,7 @@ pub(super) fn check(all: &DefinitionSet) -> Vec<Problem> {
     problems
 }
 
-/// A provider refuses a request for a longer answer than its model can give.
+/// Warns if the limit exceeds the maximum of a model, since its provider rejects such a request.
 fn max_tokens_too_high(definition: &Located<Agent>, models: &Models) -> Option<Problem> {
     let agent = &definition.value;
     if agent.spec().implementation.runtime != RuntimeKind::Llm {
@@ -76,5 +76,5 @@ fn max_tokens_too_high(definition: &Located<Agent>, models: &Models) -> Option<P
         (expected > max).then(|| format!("the model `{model}` answers with at most {max} tokens, not {expected}"))
     });
     let path = [PathSegment::Name("limits"), PathSegment::Name("max_tokens")];
-    short.map(|found| definition.warning(&path, ProblemKind::InvalidValue, found, "its calls would be refused"))
+    short.map(|found| definition.warning(&path, ProblemKind::InvalidValue, found, "its calls would be rejected"))
 }

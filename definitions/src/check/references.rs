@@ -1,4 +1,4 @@
-//! A name refers to something.
+//! Checks that references point to existing definitions.
 
 use std::collections::BTreeSet;
 
@@ -54,7 +54,7 @@ pub(super) fn check(all: &DefinitionSet, index: &Index<'_>) -> Vec<Problem> {
             if let Lookup::Found(found) = index.agent(id)
                 && !members.insert(found.id().as_str())
             {
-                problems.push(definition.error(&path, ProblemKind::DuplicateId, format!("`{id}` is there twice"), ""));
+                problems.push(definition.error(&path, ProblemKind::DuplicateId, format!("`{id}` is duplicated"), ""));
             }
         }
         for (at, id) in spec.workflows.iter().enumerate() {
@@ -88,8 +88,8 @@ fn collaborators(index: &Index<'_>, definition: &Located<Agent>, problems: &mut 
     }
 }
 
-/// A tool that is an agent must exist, and one of the two must say that they work together, or the
-/// guard would refuse every call.
+/// An agent that is a tool must exist, and one of the two agents must list the other as a
+/// collaborator, since the guard would otherwise deny every call.
 fn tools(index: &Index<'_>, definition: &Located<Agent>, problems: &mut Vec<Problem>) {
     for (at, tool) in definition.value.spec().tools.iter().enumerate() {
         let ToolRef::Agent(id) = tool else { continue };
@@ -100,7 +100,7 @@ fn tools(index: &Index<'_>, definition: &Located<Agent>, problems: &mut Vec<Prob
             && !lists_collaborator(index, &definition.value, found)
             && !lists_collaborator(index, found, &definition.value)
         {
-            let text = format!("every call of `{id}` would be denied: neither agent says that they work together");
+            let text = format!("every call of `{id}` would be denied: neither agent lists the other as a collaborator");
             let expected = format!("add `{id}` to `collaboration.can_work_with`");
             problems.push(definition.error(&path, ProblemKind::InvalidValue, text, expected));
         }

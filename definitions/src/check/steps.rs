@@ -1,4 +1,4 @@
-//! What a step gives and takes fits the agent or workflow that does it.
+//! Checks the inputs and outputs of steps against the agent or workflow that executes them.
 
 use std::collections::BTreeSet;
 
@@ -55,7 +55,7 @@ pub(super) fn check(all: &DefinitionSet, index: &Index<'_>) -> Vec<Problem> {
     problems
 }
 
-/// Who is given a step's inputs.
+/// The executor of a step, which receives its inputs.
 struct Receiver<'a> {
     /// `agent` or `workflow`.
     kind: &'static str,
@@ -63,7 +63,7 @@ struct Receiver<'a> {
     fields: &'a [Field],
 }
 
-/// Every input that a step gives is one of the receiver's, or goes into its only text.
+/// Every input of a step must be an input of the receiver, or fill its only text.
 fn inputs(
     definition: &Located<LoadedWorkflow>,
     at: usize,
@@ -90,16 +90,16 @@ fn inputs(
         let found = format!("step `{}`: the {} `{}` has no input `{name}`", step.id, to.kind, to.id);
         problems.push(definition.error(&path, ProblemKind::UnknownField, found, hint(name, known)));
     }
-    // A workflow that declares no inputs takes any, so nothing is known to be missing.
+    // A workflow without declared inputs accepts any, so a missing input cannot be detected.
     for gap in gaps.iter().filter(|_| !spec.inputs.is_empty()) {
         let path = [PathSegment::Name("steps"), PathSegment::Item(at), PathSegment::Name("inputs")];
-        let found = format!("step `{}`: nothing gives the {}'s input `{}`", step.id, to.kind, gap.name);
-        let expected = "the run fails unless its context has it";
+        let found = format!("step `{}`: the {}'s input `{}` has no value", step.id, to.kind, gap.name);
+        let expected = "the run fails unless its context provides it";
         problems.push(definition.warning(&path, ProblemKind::UnfilledInput, found, expected));
     }
 }
 
-/// An output that a condition looks at is one that its step has.
+/// An output that a condition references must be an output of its step.
 fn condition(
     definition: &Located<LoadedWorkflow>,
     index: &Index<'_>,
@@ -107,7 +107,7 @@ fn condition(
     step: &StepSpec,
     problems: &mut Vec<Problem>,
 ) {
-    // What cannot be compiled is reported by the plan.
+    // The compiler of the plan reports an invalid condition.
     let Some(Ok(condition)) = step.when.as_deref().map(Condition::compile) else { return };
     for (id, name) in condition.outputs() {
         let path = [PathSegment::Name("steps"), PathSegment::Item(at), PathSegment::Name("when")];
@@ -115,7 +115,7 @@ fn condition(
     }
 }
 
-/// A name that a step gives to an output is one of the agent's, or the only name of that step.
+/// A named output of a step must be an output of the agent, unless it is the only name of the step.
 fn outputs(
     definition: &Located<LoadedWorkflow>,
     at: usize,
@@ -138,7 +138,7 @@ fn outputs(
     }
 }
 
-/// `${steps.x.outputs.y}` names an output that step `x` has.
+/// The output of `${steps.x.outputs.y}` must be an output of step `x`.
 fn references(
     definition: &Located<LoadedWorkflow>,
     index: &Index<'_>,
@@ -146,7 +146,7 @@ fn references(
     value: &greenroom_protocol::Json,
     problems: &mut Vec<Problem>,
 ) {
-    // What cannot be parsed is reported by the plan.
+    // The compiler of the plan reports an invalid expression.
     let Ok(expr) = Expr::parse(value) else { return };
     for reference in expr.references() {
         if let (ReferenceRoot::Step(step), Some(name)) = (&reference.root, reference.name()) {
@@ -174,7 +174,7 @@ fn named_output(
     problems.push(definition.error(path, ProblemKind::UnknownReference, found, expected));
 }
 
-/// The outputs that a step is known to have; `None` if that is not known.
+/// Returns the outputs of a step; `None` if its executor is unknown.
 fn outputs_of<'a>(spec: &'a WorkflowSpec, index: &Index<'a>, step: &str) -> Option<BTreeSet<&'a str>> {
     let step = spec.steps.iter().find(|one| one.id.as_str() == step)?;
     let mut known: BTreeSet<&str> = step.outputs.iter().map(String::as_str).collect();
@@ -192,7 +192,7 @@ fn outputs_of<'a>(spec: &'a WorkflowSpec, index: &Index<'a>, step: &str) -> Opti
     Some(known)
 }
 
-/// Without `outputs`, a run gives back every named output, and a name can only stand for one.
+/// Without `outputs`, a run returns every named output, so a duplicate name hides the earlier one.
 fn shadowed(definition: &Located<LoadedWorkflow>, problems: &mut Vec<Problem>) {
     let mut names: BTreeSet<&str> = BTreeSet::new();
     for (at, step) in definition.value.spec.steps.iter().enumerate() {
@@ -205,14 +205,14 @@ fn shadowed(definition: &Located<LoadedWorkflow>, problems: &mut Vec<Problem>) {
                     PathSegment::Item(position),
                 ];
                 let found = format!("step `{}`: an earlier step also names `{name}`", step.id);
-                let expected = "the run gives back the later one; say which in `outputs`";
+                let expected = "the run returns the later one; choose one in `outputs`";
                 problems.push(definition.warning(&path, ProblemKind::DuplicateId, found, expected));
             }
         }
     }
 }
 
-/// A team runs only the workflows that it names.
+/// A team runs only the workflows that it lists.
 fn team(definition: &Located<LoadedWorkflow>, index: &Index<'_>, problems: &mut Vec<Problem>) {
     for (at, step) in definition.value.spec.steps.iter().enumerate() {
         let (Some(team), Some(workflow)) = (&step.team, &step.workflow) else { continue };

@@ -1,4 +1,4 @@
-//! What a condition looks at. The depth of its tree is bounded before it is parsed.
+//! The variables of a condition. The depth of its syntax tree is bounded before it is parsed.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use crate::problem::did_you_mean;
 /// The variables of a condition.
 const VARIABLES: &[&str] = &["inputs", "context", "steps", "item", "index"];
 
-/// A value that a condition looks at.
+/// A value that a condition references.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum VariableRef {
     /// One input.
@@ -27,14 +27,14 @@ pub(super) enum VariableRef {
     Outputs(String),
     /// The item of a `for_each`.
     Item,
-    /// Its place.
+    /// The index of the item.
     Index,
 }
 
-/// Every value that an expression looks at.
+/// Collects the values that an expression references.
 ///
 /// # Errors
-/// A variable that does not exist, as a sentence.
+/// A message that names an unknown variable.
 pub(super) fn variable_refs(expression: &IdedExpr) -> Result<BTreeSet<VariableRef>, String> {
     let mut collector = VariableCollector { found: BTreeSet::new(), local: Vec::new() };
     collector.expression(expression)?;
@@ -43,7 +43,7 @@ pub(super) fn variable_refs(expression: &IdedExpr) -> Result<BTreeSet<VariableRe
 
 struct VariableCollector {
     found: BTreeSet<VariableRef>,
-    /// Variables of the comprehension that is being walked.
+    /// Variables of the enclosing comprehensions.
     local: Vec<String>,
 }
 
@@ -88,7 +88,7 @@ impl VariableCollector {
         }
     }
 
-    /// A variable, and the members that follow it.
+    /// Records a variable and its members.
     fn path(&mut self, path: &[&str]) -> Result<(), String> {
         let (root, rest) = path.split_first().map_or(("", &[][..]), |(root, rest)| (*root, rest));
         if self.local.iter().any(|local| local == root) {
@@ -107,7 +107,7 @@ impl VariableCollector {
             (other, _) => {
                 let hint = did_you_mean(other, VARIABLES.iter().copied()).unwrap_or_default();
                 let known = VARIABLES.join(", ");
-                return Err(format!("the condition looks at `{other}`{hint}; it may look at {known}"));
+                return Err(format!("the condition references `{other}`{hint}; it may reference {known}"));
             }
         };
         self.found.insert(reference);
@@ -115,7 +115,7 @@ impl VariableCollector {
     }
 }
 
-/// `a.b.c` as its parts; `None` for what is not only names.
+/// Splits `a.b.c` into its names; `None` for any other expression.
 fn qualified(expr: &Expr) -> Option<Vec<&str>> {
     let mut parts = Vec::new();
     let mut next = expr;

@@ -1,4 +1,4 @@
-//! Conditions: what they see, what they answer.
+//! Tests of conditions: their variables and results.
 
 use std::collections::BTreeMap;
 
@@ -53,12 +53,12 @@ fn a_condition_sees_inputs_context_steps_and_item() {
 }
 
 #[test]
-fn what_is_not_there_or_does_not_fit_fails_with_the_condition_in_the_words() {
+fn a_missing_or_mistyped_value_fails_with_the_condition_in_the_message() {
     assert_eq!(
         holds("inputs.nothing > 1").unwrap_err(),
         "the condition `inputs.nothing > 1` failed: No such key: nothing"
     );
-    assert_eq!(holds("inputs.n").unwrap_err(), "the condition `inputs.n` must answer true or false");
+    assert_eq!(holds("inputs.n").unwrap_err(), "the condition `inputs.n` must evaluate to true or false");
     assert!(holds("inputs.name > 1").unwrap_err().contains("no matching overload"));
     assert!(holds("9223372036854775807 + 1 > 0").unwrap_err().contains("Overflow"));
     assert!(holds("1 / 0 == 1").unwrap_err().contains("Division by zero"));
@@ -68,17 +68,17 @@ fn what_is_not_there_or_does_not_fit_fails_with_the_condition_in_the_words() {
 }
 
 #[test]
-fn a_variable_that_does_not_exist_is_found_when_it_is_compiled() {
+fn an_unknown_variable_is_reported_at_compile_time() {
     assert_eq!(
         holds("input.n == 3").unwrap_err(),
-        "the condition looks at `input`, did you mean `inputs`?; it may look at inputs, context, steps, item, index"
+        "the condition references `input`, did you mean `inputs`?; it may reference inputs, context, steps, item, index"
     );
     assert_eq!(holds("steps == 3").unwrap_err(), "the condition must name an output, as in `steps.STEP.outputs.NAME`");
-    assert!(holds("inputs.n ==").unwrap_err().starts_with("the condition cannot be read at column "));
+    assert!(holds("inputs.n ==").unwrap_err().starts_with("the condition cannot be parsed at column "));
 }
 
 #[test]
-fn the_steps_and_inputs_that_it_looks_at_are_known() {
+fn the_referenced_steps_and_inputs_are_listed() {
     let condition =
         Condition::compile("steps.a.outputs.x > inputs.limit && steps.b.outputs.list.all(y, y > 0)").unwrap();
     assert_eq!(condition.steps().collect::<Vec<_>>(), ["a", "b"]);

@@ -12,9 +12,9 @@ use crate::models::ModelRef;
 use crate::problem::{ProblemKind, did_you_mean};
 use crate::yaml::Node;
 
-/// Attempts that a definition may ask for.
+/// Maximum number of attempts that a definition may set.
 const ATTEMPTS_MAX: u32 = 20;
-/// Memories that one recall may bring.
+/// Maximum number of memories of one recall.
 const RECALL_MAX: u32 = 50;
 
 pub(crate) fn agent(decoder: &mut Decoder, node: &Node) -> Option<AgentSpec> {
@@ -98,7 +98,7 @@ pub(super) fn model(decoder: &mut Decoder, node: &Node) -> Option<ModelRef> {
             let tiers = crate::models::Tier::ALL.iter().map(|tier| tier.as_str());
             let hint = text.strip_prefix("tier.").and_then(|tier| did_you_mean(tier, tiers));
             let expected = hint.map_or(message, trimmed);
-            decoder.error(node.at, ProblemKind::InvalidValue, format!("{text:?} is no model"), expected);
+            decoder.error(node.at, ProblemKind::InvalidValue, format!("{text:?} is not a model"), expected);
             None
         }
     }
@@ -116,7 +116,7 @@ fn prompt(decoder: &mut Decoder, node: &Node) -> Option<PromptSpec> {
     Some(PromptSpec { system: system?, user: user? })
 }
 
-/// A time in seconds.
+/// Decodes a time in seconds.
 pub(super) fn seconds(decoder: &mut Decoder, node: &Node) -> Option<u64> {
     let seconds = positive(decoder, node)?;
     if seconds > TIMEOUT_SECONDS_MAX {

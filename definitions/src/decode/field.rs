@@ -18,7 +18,7 @@ fn unique(decoder: &mut Decoder, node: &Node, read: Read<Field>) -> Option<Vec<F
     for (index, field) in fields.iter().enumerate() {
         if fields.iter().take(index).any(|before| before.name == field.name) {
             let at = node.nearest(&[crate::yaml::PathSegment::Item(index), crate::yaml::PathSegment::Name("name")]).at;
-            decoder.error(at, ProblemKind::DuplicateId, format!("`{}` is there twice", field.name), "");
+            decoder.error(at, ProblemKind::DuplicateId, format!("`{}` is duplicated", field.name), "");
         }
     }
     Some(fields)
@@ -28,7 +28,7 @@ fn input(decoder: &mut Decoder, node: &Node) -> Option<Field> {
     let field = read(decoder, node, false)?;
     if field.from.is_some() {
         let at = node.nearest(&[crate::yaml::PathSegment::Name("from")]).at;
-        decoder.error(at, ProblemKind::InvalidValue, "an input is taken from nothing", "`from` belongs to an output");
+        decoder.error(at, ProblemKind::InvalidValue, "an input has no `from`", "`from` belongs to an output");
     }
     if let Some(default) = field.default.clone()
         && let Err(message) = field.accept(default)
@@ -43,7 +43,7 @@ fn output(decoder: &mut Decoder, node: &Node) -> Option<Field> {
     let field = read(decoder, node, true)?;
     if field.default.is_some() {
         let at = node.nearest(&[crate::yaml::PathSegment::Name("default")]).at;
-        decoder.error(at, ProblemKind::InvalidValue, "an output has no default", "leave it out");
+        decoder.error(at, ProblemKind::InvalidValue, "an output has no default", "remove it");
     }
     Some(field)
 }
@@ -51,12 +51,12 @@ fn output(decoder: &mut Decoder, node: &Node) -> Option<Field> {
 fn read(decoder: &mut Decoder, node: &Node, required: bool) -> Option<Field> {
     let mut fields = MapFields::new(decoder, node, "a field")?;
     let name = fields.required(decoder, "name", identifier);
-    let kind = fields.required(decoder, "type", kind);
+    let field_type = fields.required(decoder, "type", field_type);
     let is_required = fields.optional(decoder, "required", boolean);
     let default = fields.optional(decoder, "default", json);
     let from = fields.optional(decoder, "from", identifier);
     let description = fields.optional(decoder, "description", text);
-    let items = fields.optional(decoder, "items", self::kind);
+    let items = fields.optional(decoder, "items", self::field_type);
     let one_of = fields.or_default(decoder, "enum", options);
     let minimum = fields.optional(decoder, "minimum", number);
     let maximum = fields.optional(decoder, "maximum", number);
@@ -68,7 +68,7 @@ fn read(decoder: &mut Decoder, node: &Node, required: bool) -> Option<Field> {
     fields.finish(decoder);
     let field = Field {
         name: name?,
-        field_type: kind?,
+        field_type: field_type?,
         required: is_required?.unwrap_or(required),
         default: default?,
         from: from?,
@@ -87,12 +87,12 @@ fn read(decoder: &mut Decoder, node: &Node, required: bool) -> Option<Field> {
     Some(field)
 }
 
-/// A constraint must mean something for the kind, and its two ends must stand in order.
+/// A constraint must apply to the type, and a minimum may not exceed its maximum.
 fn constraints(decoder: &mut Decoder, node: &Node, field: &Field) {
     let number = matches!(field.field_type, FieldType::Integer | FieldType::Number);
     let array = field.field_type == FieldType::Array;
     let text = field.field_type.is_text();
-    let given = [
+    let constraints = [
         ("items", field.items.is_some(), array),
         ("minimum", field.minimum.is_some(), number),
         ("maximum", field.maximum.is_some(), number),
@@ -101,10 +101,10 @@ fn constraints(decoder: &mut Decoder, node: &Node, field: &Field) {
         ("min_items", field.min_items.is_some(), array),
         ("max_items", field.max_items.is_some(), array),
     ];
-    for (name, _, _) in given.iter().filter(|(_, given, fits)| *given && !fits) {
+    for (name, _, _) in constraints.iter().filter(|(_, is_set, applies)| *is_set && !applies) {
         let at = node.nearest(&[crate::yaml::PathSegment::Name(name)]).at;
-        let found = format!("`{name}` means nothing for {}", field.field_type.described());
-        decoder.error(at, ProblemKind::InvalidValue, found, "leave it out, or change the type");
+        let found = format!("`{name}` does not apply to {}", field.field_type.described());
+        decoder.error(at, ProblemKind::InvalidValue, found, "remove it, or change the type");
     }
     let crossed = [
         ("minimum", matches!((field.minimum, field.maximum), (Some(min), Some(max)) if min > max)),
@@ -117,7 +117,7 @@ fn constraints(decoder: &mut Decoder, node: &Node, field: &Field) {
     }
 }
 
-/// A name that a template and a reference can write.
+/// Decodes a name that templates and references can use.
 pub(super) fn identifier(decoder: &mut Decoder, node: &Node) -> Option<String> {
     let text = name(decoder, node)?;
     let mut letters = text.chars();
@@ -125,17 +125,17 @@ pub(super) fn identifier(decoder: &mut Decoder, node: &Node) -> Option<String> {
     if first && letters.all(|c| c.is_ascii_alphanumeric() || c == '_') {
         return Some(text);
     }
-    let found = format!("{text:?} cannot be a name here");
+    let found = format!("{text:?} is not a valid name");
     decoder.error(
         node.at,
         ProblemKind::InvalidValue,
         found,
-        "a name has letters, digits and `_`, and begins with no digit",
+        "a name has letters, digits and `_`, and does not begin with a digit",
     );
     None
 }
 
-fn kind(decoder: &mut Decoder, node: &Node) -> Option<FieldType> {
+fn field_type(decoder: &mut Decoder, node: &Node) -> Option<FieldType> {
     let all: Vec<(&str, FieldType)> = FieldType::ALL.iter().map(|kind| (kind.as_str(), *kind)).collect();
     one_of(decoder, node, &all)
 }

@@ -12,7 +12,7 @@ use crate::yaml::{Node, NodeValue};
 pub(crate) fn models(decoder: &mut Decoder, node: &Node) -> Option<Models> {
     let mut fields = MapFields::new(decoder, node, "the models")?;
     let tiers = fields.required(decoder, "tiers", tiers);
-    let models = fields.required(decoder, "models", known);
+    let models = fields.required(decoder, "models", model_specs);
     fields.finish(decoder);
     Some(Models { tiers: tiers?, models: models? })
 }
@@ -44,12 +44,7 @@ fn tiers(decoder: &mut Decoder, node: &Node) -> Option<BTreeMap<Tier, TierSpec>>
         }
     }
     for tier in Tier::ALL.iter().filter(|tier| !found.contains_key(tier)) {
-        decoder.error(
-            node.at,
-            ProblemKind::MissingField,
-            format!("the tier `{}` stands for no model", tier.as_str()),
-            "",
-        );
+        decoder.error(node.at, ProblemKind::MissingField, format!("the tier `{}` has no model", tier.as_str()), "");
     }
     Some(found)
 }
@@ -62,26 +57,26 @@ fn tier_spec(decoder: &mut Decoder, node: &Node) -> Option<TierSpec> {
     Some(TierSpec { model: first?, fallback: fallback? })
 }
 
-fn known(decoder: &mut Decoder, node: &Node) -> Option<BTreeMap<ModelRef, ModelSpec>> {
+fn model_specs(decoder: &mut Decoder, node: &Node) -> Option<BTreeMap<ModelRef, ModelSpec>> {
     let NodeValue::Map(entries) = &node.value else { return decoder.mistyped(node, "a map of models") };
     let mut found = BTreeMap::new();
     for entry in entries {
         match entry.name.parse::<ModelRef>() {
             Ok(name) if name.tier().is_none() => {
-                // A model that is described wrongly is still known, so that a reference to it is no
-                // second problem; with a problem, nothing of it is used.
+                // An invalid model is still registered, so that a reference to it is not a second problem.
+                // A set with a problem is never used, so its values do not matter.
                 let free = Price { input: 0.0, output: 0.0 };
-                let wrong = ModelSpec {
+                let placeholder = ModelSpec {
                     tier: None,
                     context_tokens: 1,
                     output_tokens_max: None,
                     price: Some(free),
                     fallback: Vec::new(),
                 };
-                found.insert(name, model_spec(decoder, &entry.value).unwrap_or(wrong));
+                found.insert(name, model_spec(decoder, &entry.value).unwrap_or(placeholder));
             }
             Ok(_) | Err(_) => {
-                let found = format!("`{}` is no provider's model", entry.name);
+                let found = format!("`{}` is not the model of a provider", entry.name);
                 decoder.error(entry.at, ProblemKind::InvalidValue, found, "a model is `PROVIDER.NAME`");
             }
         }

@@ -1,4 +1,4 @@
-//! A definition and the file that it stands in, so that a check finds its line.
+//! A definition with its file and tree, from which a check derives the line of a problem.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::problem::{Location, Problem, ProblemKind, Severity};
 use crate::yaml::{Node, PathSegment};
 
-/// A definition, and where it is definition.
+/// A definition and its location.
 pub(crate) struct Located<T> {
     pub(crate) value: T,
     pub(crate) node: Node,
@@ -15,7 +15,7 @@ pub(crate) struct Located<T> {
 }
 
 impl<T> Located<T> {
-    /// A problem at the nearest node to a path.
+    /// Creates a problem at the node of a path, or its nearest existing ancestor.
     pub(crate) fn problem(
         &self,
         severity: Severity,
@@ -34,7 +34,7 @@ impl<T> Located<T> {
         }
     }
 
-    /// A problem that keeps the definition from being loaded.
+    /// Creates a problem that prevents loading.
     pub(crate) fn error(
         &self,
         path: &[PathSegment<'_>],
@@ -45,7 +45,7 @@ impl<T> Located<T> {
         self.problem(Severity::Error, path, kind, found, expected)
     }
 
-    /// A problem that somebody should know.
+    /// Creates a problem that does not prevent loading.
     pub(crate) fn warning(
         &self,
         path: &[PathSegment<'_>],
@@ -57,13 +57,13 @@ impl<T> Located<T> {
     }
 }
 
-/// Ids of definitions that are there but cannot be read.
+/// Ids that invalid definitions declare.
 #[derive(Debug, Default)]
 pub(crate) struct DeclaredIds {
     pub(crate) agents: BTreeSet<String>,
     pub(crate) workflows: BTreeSet<String>,
     pub(crate) teams: BTreeSet<String>,
-    /// True if the file of the categories, or of the models, is there but cannot be read.
+    /// True if the file of the categories, or of the models, exists but is invalid.
     pub(crate) categories: bool,
     pub(crate) models: bool,
 }

@@ -5,9 +5,9 @@ use greenroom_protocol::{Json, StepId};
 use super::{Expr, Reference, ReferenceRoot, Segment, TextPart};
 use crate::problem::did_you_mean;
 
-/// What a reference may begin with.
+/// The roots of references.
 const ROOTS: &[&str] = &["inputs", "context", "steps", "item", "index"];
-/// Parts of one reference.
+/// Segments of one reference.
 const SEGMENTS_MAX: usize = 32;
 
 pub(super) fn text(text: &str) -> Result<Expr, String> {
@@ -72,9 +72,9 @@ pub(super) fn reference(text: &str) -> Result<Reference, String> {
     let path: Vec<Segment> = path.collect();
     match (&root, path.first()) {
         (ReferenceRoot::Inputs | ReferenceRoot::Context | ReferenceRoot::Step(_), Some(Segment::Index(_))) => {
-            Err(invalid("has a number where a name must stand".into()))
+            Err(invalid("has a number where a name is required".into()))
         }
-        (ReferenceRoot::Index, Some(_)) => Err(invalid("goes into a number".into())),
+        (ReferenceRoot::Index, Some(_)) => Err(invalid("accesses a member of a number".into())),
         (
             ReferenceRoot::Inputs
             | ReferenceRoot::Context
@@ -109,19 +109,19 @@ fn segments(text: &str) -> Result<Vec<Segment>, String> {
         }
         rest = if let Some(inside) = rest.strip_prefix('[') {
             let (number, after_brace) = inside.split_once(']').ok_or("has a `[` without a `]`")?;
-            let index = number.trim().parse().map_err(|_| format!("has `{number}` where a number must stand"))?;
+            let index = number.trim().parse().map_err(|_| format!("has `{number}` where a number is required"))?;
             segments.push(Segment::Index(index));
             after_brace
         } else {
             let name_at = if segments.is_empty() { Some(rest) } else { rest.strip_prefix('.') };
-            let from = name_at.ok_or_else(|| format!("cannot be read at `{rest}`"))?;
+            let from = name_at.ok_or_else(|| format!("cannot be parsed at `{rest}`"))?;
             let end = from.find(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '-'))).unwrap_or(from.len());
             let (name, after_brace) = from.split_at_checked(end).unwrap_or((from, ""));
             if name.is_empty() {
                 return Err(if from.is_empty() {
                     "ends with a dot".into()
                 } else {
-                    format!("cannot be read at `{from}`")
+                    format!("cannot be parsed at `{from}`")
                 });
             }
             segments.push(Segment::Name(name.to_owned()));

@@ -1,4 +1,4 @@
-//! References: their grammar, and what they name.
+//! Tests of references: their grammar and resolution.
 
 use std::collections::BTreeMap;
 
@@ -49,7 +49,7 @@ fn the_context_falls_back_to_the_inputs_and_not_the_other_way() {
 }
 
 #[test]
-fn what_is_not_there_is_left_out_of_a_map_and_null_in_a_list() {
+fn a_missing_value_is_omitted_from_a_map_and_null_in_a_list() {
     assert_eq!(
         evaluate(json!({ "a": "${inputs.none}", "b": ["${inputs.none}", "${inputs.n}"] })),
         Some(json!({ "b": [null, 3] }))
@@ -67,7 +67,7 @@ fn a_dollar_alone_and_an_escaped_one_are_text() {
 }
 
 #[test]
-fn what_a_value_says_is_never_a_reference() {
+fn the_content_of_a_value_is_never_parsed_as_a_reference() {
     let inputs = values(json!({ "evil": "${inputs.secret}", "secret": "s" }));
     let (context, steps) = (Values::new(), BTreeMap::new());
     let scope = Scope::new(&inputs, &context, &steps);
@@ -76,7 +76,7 @@ fn what_a_value_says_is_never_a_reference() {
 }
 
 #[test]
-fn a_wrong_reference_says_what_would_be_right() {
+fn an_invalid_reference_has_a_message_with_the_expected_form() {
     let wrong = [
         (
             "${input.x}",
@@ -87,12 +87,12 @@ fn a_wrong_reference_says_what_would_be_right() {
         ("${inputs.x", "the reference `${inputs.x` has no closing brace"),
         ("${}", "the reference `${}` is empty"),
         ("${inputs.}", "the reference `${inputs.}` ends with a dot"),
-        ("${inputs..x}", "the reference `${inputs..x}` cannot be read at `.x`"),
-        ("${inputs x}", "the reference `${inputs x}` cannot be read at ` x`"),
-        ("${inputs[0]}", "the reference `${inputs[0]}` has a number where a name must stand"),
-        ("${item[x]}", "the reference `${item[x]}` has `x` where a number must stand"),
+        ("${inputs..x}", "the reference `${inputs..x}` cannot be parsed at `.x`"),
+        ("${inputs x}", "the reference `${inputs x}` cannot be parsed at ` x`"),
+        ("${inputs[0]}", "the reference `${inputs[0]}` has a number where a name is required"),
+        ("${item[x]}", "the reference `${item[x]}` has `x` where a number is required"),
         ("${item[1}", "the reference `${item[1}` has a `[` without a `]`"),
-        ("${index.x}", "the reference `${index.x}` goes into a number"),
+        ("${index.x}", "the reference `${index.x}` accesses a member of a number"),
     ];
     for (text, why) in wrong {
         assert_eq!(Expr::parse(&json!(text)), Err(why.to_owned()), "{text}");
@@ -131,7 +131,7 @@ proptest! {
             prop_assert!(parsed.path.iter().all(|segment| matches!(segment, Segment::Name(_) | Segment::Index(_))));
             prop_assert!(parsed.root != ReferenceRoot::Index);
         } else {
-            // Only a number right behind a root that needs a name is refused.
+            // Only a number directly after a root that requires a name is rejected.
             prop_assert!(text.starts_with("steps.x.outputs["), "{text}");
         }
     }

@@ -1,4 +1,4 @@
-//! One file → one definition, or its problems.
+//! One file → one definition and its problems.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -51,7 +51,7 @@ pub(super) fn read(file: &SourceFile, all: &mut DefinitionSet, problems: &mut Ve
         },
         DefinitionKind::Unknown => {
             let expected = "a definition begins with `agent_id`, `workflow_id`, `team_id`, `categories` or `tiers`";
-            decoder.error(node.at, ProblemKind::Misplaced, "this is no definition", expected);
+            decoder.error(node.at, ProblemKind::Misplaced, "this is not a definition", expected);
         }
     }
     problems.extend(decoder.into_problems());
@@ -61,7 +61,7 @@ fn location(name: &Arc<Path>, at: Position) -> Location {
     Location { file: name.clone(), line: at.line, column: at.column }
 }
 
-/// A file that is no YAML may still be the one that holds the categories.
+/// Records that the file of the categories or models exists, although it is not valid YAML.
 fn declare_file(kind: DefinitionKind, all: &mut DefinitionSet) {
     match kind {
         DefinitionKind::Categories => all.declared.categories = true,
@@ -70,7 +70,7 @@ fn declare_file(kind: DefinitionKind, all: &mut DefinitionSet) {
     }
 }
 
-/// The folder says what a file is; outside the known folders, its members do.
+/// The folder determines the kind of a file; outside of the known folders, its members do.
 fn resolve_kind(kind: DefinitionKind, node: &Node) -> DefinitionKind {
     if kind != DefinitionKind::Unknown {
         return kind;
@@ -87,7 +87,7 @@ fn resolve_kind(kind: DefinitionKind, node: &Node) -> DefinitionKind {
     known.iter().find(|(name, _)| has(name)).map_or(DefinitionKind::Unknown, |(_, kind)| *kind)
 }
 
-/// The id that a file that cannot be read says it has.
+/// Returns the id that an invalid definition declares.
 fn declared_id(node: &Node, name: &str) -> Option<String> {
     match &node.nearest(&[PathSegment::Name(name)]).value {
         NodeValue::Text(text) => Some(text.clone()),
@@ -105,7 +105,8 @@ fn agent(decoder: &mut Decoder, node: Node, file: &SourceFile, all: &mut Definit
     }
 }
 
-/// An agent whose prompt is problem goes on without it, so that its other problems are found too.
+/// Compiles an agent; one with an invalid prompt is compiled without it, so that its other problems
+/// are found too.
 fn compile_agent(decoder: &mut Decoder, mut spec: AgentSpec, node: &Node) -> Option<Agent> {
     match Prompt::compile(&spec) {
         Ok(prompt) => Some(Agent::with_prompt(spec, prompt)),
@@ -124,7 +125,7 @@ fn prompt_problem(decoder: &mut Decoder, problem: &PromptError, node: &Node) {
         PathSegment::Name(problem.part),
     ]);
     let kind = if problem.out_of_bounds { ProblemKind::ExpressionBounds } else { ProblemKind::Expression };
-    // A block of text begins, for the parser, in its first line of content.
+    // The parser reports the first line of content as the start of a block scalar.
     let at = match u32::try_from(problem.line) {
         Ok(line) if line > 1 => Position { line: text.at.line.saturating_add(line - 1), column: 1 },
         Ok(_) | Err(_) => text.at,
@@ -151,7 +152,7 @@ fn workflow_problem(decoder: &mut Decoder, problem: &PlanProblem, spec: &Workflo
     let mut path: Vec<PathSegment<'_>> = Vec::new();
     if let Some(id) = &problem.step {
         let mut positions = spec.steps.iter().enumerate().filter(|(_, step)| step.id == *id).map(|(at, _)| at);
-        // A repeated id is reported where it is repeated.
+        // A duplicate id is reported at its last occurrence.
         let position = if problem.kind == ProblemKind::DuplicateId { positions.next_back() } else { positions.next() };
         path.extend([PathSegment::Name("steps"), PathSegment::Item(position.unwrap_or_default())]);
     }

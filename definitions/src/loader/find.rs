@@ -1,4 +1,4 @@
-//! Which files there are.
+//! Finds the files of a source.
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
@@ -10,10 +10,10 @@ use crate::problem::{Location, Problem, ProblemKind, Severity};
 
 /// Files of one folder.
 const FILES_MAX: usize = 20_000;
-/// How deep folders may nest: `agents/<category>/<group>/<id>.yaml`.
+/// Maximum nesting of folders: `agents/<category>/<group>/<id>.yaml`.
 const FOLDERS_MAX: usize = 4;
 
-/// What kind of definition a file holds.
+/// The kind of definition in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DefinitionKind {
     Agent,
@@ -21,26 +21,26 @@ pub(super) enum DefinitionKind {
     Team,
     Categories,
     Models,
-    /// Its content says.
+    /// Determined by the content.
     Unknown,
 }
 
-/// A file, and how to get at its bytes.
+/// A file and the source of its bytes.
 pub(super) struct SourceFile {
-    /// As a report names it.
+    /// The name in reports.
     pub(super) name: Arc<Path>,
     pub(super) kind: DefinitionKind,
     pub(super) content: FileContent,
 }
 
-/// Where the bytes lie.
+/// The source of the bytes.
 pub(super) enum FileContent {
     Embedded(&'static str),
     OnDisk(PathBuf),
 }
 
 impl SourceFile {
-    /// Its bytes, one more than is allowed at most.
+    /// Reads the file, up to one byte more than allowed.
     pub(super) fn bytes(&self) -> std::io::Result<Cow<'static, [u8]>> {
         match &self.content {
             FileContent::Embedded(text) => Ok(Cow::Borrowed(text.as_bytes())),
@@ -55,7 +55,7 @@ impl SourceFile {
     }
 }
 
-/// The files of the binary.
+/// Lists the files of the binary.
 pub(super) fn embedded_files() -> Vec<SourceFile> {
     let found = |(name, text): &(&'static str, &'static str)| SourceFile {
         name: Arc::from(Path::new(name)),
@@ -65,12 +65,12 @@ pub(super) fn embedded_files() -> Vec<SourceFile> {
     embedded::FILES.iter().map(found).collect()
 }
 
-/// One file by itself.
+/// Creates the source of a single file.
 pub(super) fn single_file(path: &Path) -> SourceFile {
     SourceFile { name: Arc::from(path), kind: DefinitionKind::Unknown, content: FileContent::OnDisk(path.to_owned()) }
 }
 
-/// The files of a folder, in the order of their names.
+/// Lists the files of a folder, sorted by name.
 pub(super) fn directory_files(folder: &Path) -> (Vec<SourceFile>, Vec<Problem>) {
     let mut found = Vec::new();
     let mut problems = Vec::new();
@@ -117,15 +117,15 @@ pub(super) fn directory_files(folder: &Path) -> (Vec<SourceFile>, Vec<Problem>) 
     (found, problems)
 }
 
-/// What an entry of a folder is, behind any link.
+/// The kind of a directory entry, after following links.
 enum EntryKind {
     Folder,
     File,
-    /// What cannot be read as a file, such as a pipe, whose opening would wait for its other end.
+    /// Neither file nor folder, such as a pipe, whose opening would block.
     Other(String),
 }
 
-/// A link is followed; the depth of folders bounds a link that leads back.
+/// Follows links; the maximum nesting of folders bounds a cycle of links.
 fn entry_kind(entry: &std::fs::DirEntry) -> EntryKind {
     let kind = entry.file_type().and_then(|kind| {
         if kind.is_symlink() { std::fs::metadata(entry.path()).map(|behind| behind.file_type()) } else { Ok(kind) }
@@ -133,12 +133,12 @@ fn entry_kind(entry: &std::fs::DirEntry) -> EntryKind {
     match kind {
         Ok(kind) if kind.is_dir() => EntryKind::Folder,
         Ok(kind) if kind.is_file() => EntryKind::File,
-        Ok(_) => EntryKind::Other("this is no file".to_owned()),
+        Ok(_) => EntryKind::Other("this is not a file".to_owned()),
         Err(error) => EntryKind::Other(format!("the file cannot be read: {error}")),
     }
 }
 
-/// What lies beside the definitions in our own tree and is none.
+/// True for folders beside the definitions in this repository that contain none.
 fn is_generated(depth: usize, name: &OsStr) -> bool {
     depth == 0 && ["schema", "src", "tests", "target"].iter().any(|other| name == *other)
 }

@@ -37,7 +37,7 @@ fn a_model_is_two_parts_and_a_tier_one_of_three() {
 }
 
 #[test]
-fn a_chain_names_each_model_once_and_ends_in_a_circle() {
+fn a_fallback_chain_contains_each_model_once_even_in_a_cycle() {
     let chain = models().chain(&ModelRef::standard(), &[]);
     let texts: Vec<String> = chain.iter().map(ToString::to_string).collect();
     assert_eq!(texts, ["anthropic.sonnet", "openai.mid", "anthropic.old", "openai.last"]);
@@ -60,7 +60,7 @@ fn a_cost_is_exact_and_rounds_up_once() {
 }
 
 #[test]
-fn a_model_without_a_price_takes_that_of_its_tier_and_says_so() {
+fn a_model_without_a_price_has_the_assumed_price_of_its_tier() {
     let models = models();
     assert_eq!(models.price(&model("anthropic.sonnet"), None).map(|found| found.assumed), Some(false));
     assert_eq!(models.price(&model("openai.mid"), None).map(|found| found.assumed), Some(true));

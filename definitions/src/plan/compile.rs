@@ -1,4 +1,4 @@
-//! Workflow → plan. Everything that is wrong is collected, so that one look shows all of it.
+//! Workflow → plan. The compiler collects all problems instead of stopping at the first.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -24,7 +24,7 @@ impl Plan {
     /// Compiles a workflow without a catalogue: order, references, conditions.
     ///
     /// # Errors
-    /// Everything that is wrong, and in which part of the workflow.
+    /// All problems, with the part of the workflow that has them.
     pub fn compile(spec: &WorkflowSpec, hash: ContentHash) -> Result<Self, Vec<PlanProblem>> {
         compile(spec, hash)
     }
@@ -90,7 +90,7 @@ impl<'a> Compiler<'a> {
         let mut ids = BTreeSet::new();
         for step in &self.spec.steps {
             if !ids.insert(step.id.as_str()) {
-                let message = format!("the id `{}` is there twice", step.id);
+                let message = format!("the id `{}` is duplicated", step.id);
                 self.report(Some(&step.id), PlanPart::Member("id"), ProblemKind::DuplicateId, message);
             }
         }
@@ -156,7 +156,7 @@ impl<'a> Compiler<'a> {
         StepTarget::Approval
     }
 
-    /// Notes that a step depends on another one, or says that there is no such step.
+    /// Records a dependency of a step, or reports that the other step does not exist.
     fn add_dependency(&mut self, step: &'a StepSpec, on: &str, part: PlanPart) {
         let known = self.ids.iter().find(|id| **id == on).copied();
         match known {
@@ -209,7 +209,7 @@ impl<'a> Compiler<'a> {
                 self.report_unknown_step(at, on.as_str(), part.clone());
             }
             (ReferenceRoot::Item | ReferenceRoot::Index, _) if !in_items => {
-                let message = format!("`${{{reference}}}` stands outside a `for_each`");
+                let message = format!("`${{{reference}}}` is outside of a `for_each`");
                 self.report(at, part.clone(), ProblemKind::Expression, message);
             }
             (ReferenceRoot::Inputs, _) => self.check_run_input(at, part, reference.name()),
@@ -217,7 +217,7 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    /// A run's input must be declared where the workflow declares any.
+    /// A referenced input of the run must be declared if the workflow declares any.
     fn check_run_input(&mut self, at: Option<&StepId>, part: &PlanPart, name: Option<&str>) {
         let Some(name) = name else { return };
         let declared = &self.spec.inputs;
@@ -237,7 +237,7 @@ impl<'a> Compiler<'a> {
                 let inputs: Vec<String> = condition.inputs().map(str::to_owned).collect();
                 inputs.iter().for_each(|name| self.check_run_input(Some(&step.id), &part, Some(name)));
                 if condition.uses_item() && step.for_each.is_none() {
-                    let message = "the condition looks at an item outside a `for_each`".to_owned();
+                    let message = "the condition references an item outside of a `for_each`".to_owned();
                     self.report(Some(&step.id), part, ProblemKind::Expression, message);
                 }
                 Some(condition)
@@ -249,7 +249,7 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    /// What undoes a step may also name the outputs of that step, which is no dependency on itself.
+    /// A compensation may reference the outputs of its own step, which is no dependency on itself.
     fn compensation_inputs(&mut self, step: &'a StepSpec, values: &Values, in_items: bool) -> BTreeMap<String, Expr> {
         let mut compiled = BTreeMap::new();
         for (name, value) in values {
@@ -274,7 +274,7 @@ impl<'a> Compiler<'a> {
         self.report(at.as_ref(), PlanPart::Member("depends_on"), ProblemKind::Cycle, message);
     }
 
-    /// `parallel_with` is a claim: neither step may lead to the other.
+    /// Steps of a `parallel_with` may not depend on each other.
     fn check_parallel(&mut self) {
         let spec = self.spec;
         for step in &spec.steps {

@@ -1,12 +1,11 @@
-//! The order of steps, what depends on what, and the cycle where there is one.
+//! Topological order, dependencies and cycles.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The names in an order in which each one stands behind all that it depends on; among those that
-/// are is_ready at the same time, in the order given.
+/// Sorts names topologically: each one after its dependencies, otherwise in the given order.
 ///
 /// # Errors
-/// The names of one cycle, each one depending on the next, and the last on the first.
+/// The names of one cycle: each depends on the next one, and the last on the first.
 pub(crate) fn order<'a>(
     names: &[&'a str],
     depends_on: &BTreeMap<&'a str, BTreeSet<&'a str>>,
@@ -29,7 +28,7 @@ pub(crate) fn order<'a>(
     Ok(ordered)
 }
 
-/// Every name that waits depends on another one that waits, so following them leads into a cycle.
+/// Every blocked name depends on another blocked name, so following them leads into a cycle.
 fn find_cycle<'a>(blocked: &[&'a str], depends_on: &BTreeMap<&'a str, BTreeSet<&'a str>>) -> Vec<&'a str> {
     let mut path: Vec<&str> = Vec::new();
     let mut next = blocked.first().copied();
@@ -45,7 +44,7 @@ fn find_cycle<'a>(blocked: &[&'a str], depends_on: &BTreeMap<&'a str, BTreeSet<&
     path
 }
 
-/// All that a name depends on, directly or through others, itself not included.
+/// Returns the direct and indirect dependencies of a name, without itself.
 pub(crate) fn ancestors<'a>(name: &str, depends_on: &BTreeMap<&'a str, BTreeSet<&'a str>>) -> BTreeSet<&'a str> {
     let mut ancestors: BTreeSet<&str> = BTreeSet::new();
     let mut queue: Vec<&str> = depends_on.get(name).into_iter().flatten().copied().collect();

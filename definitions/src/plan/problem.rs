@@ -1,4 +1,4 @@
-//! What is wrong with a workflow, and in which part of it.
+//! Problems of a workflow, with the part of the definition that has them.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use greenroom_protocol::StepId;
 
 use crate::problem::ProblemKind;
 
-/// A part of a workflow or of a step, so that a fault finds its line.
+/// A part of a workflow or a step, from which the loader derives the line of a problem.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PlanPart {
     /// The step, or the workflow, as a whole.
@@ -17,16 +17,16 @@ pub enum PlanPart {
     Entry(&'static str, String),
 }
 
-/// What is wrong with a workflow, and in which part of it.
+/// A problem of a workflow and its location in the definition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlanProblem {
-    /// The step; none means the workflow itself.
+    /// The step; `None` means the workflow itself.
     pub step: Option<StepId>,
-    /// Which part of it.
+    /// The part of it.
     pub part: PlanPart,
-    /// What kind of problem.
+    /// The kind of problem.
     pub kind: ProblemKind,
-    /// What is wrong, as a sentence without its beginning.
+    /// The message.
     pub message: String,
 }
 

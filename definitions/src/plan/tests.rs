@@ -1,4 +1,4 @@
-//! Plans: order, implied dependencies, and everything that a workflow can get wrong.
+//! Tests of plans: order, implied dependencies and the problems of workflows.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,7 +24,7 @@ fn problems(steps: Json) -> Vec<String> {
 }
 
 #[test]
-fn steps_stand_behind_what_they_depend_on_declared_or_implied() {
+fn steps_are_ordered_after_their_declared_and_implied_dependencies() {
     let plan = plan(json!([
         { "id": "last", "agent": "a", "depends_on": ["middle"] },
         { "id": "middle", "agent": "a", "inputs": { "x": ["${steps.first.outputs.y}"] } },
@@ -49,7 +49,7 @@ fn steps_stand_behind_what_they_depend_on_declared_or_implied() {
 }
 
 #[test]
-fn a_step_says_who_does_it() {
+fn a_step_has_exactly_one_executor() {
     let plan = plan(json!([
         { "id": "a", "agent": "x", "compensate": { "agent": "undo", "inputs": { "id": "${steps.a.outputs.id}" } } },
         { "id": "b", "workflow": "inner" },
@@ -106,7 +106,7 @@ fn parallel_is_a_claim_that_is_checked() {
 }
 
 #[test]
-fn every_fault_of_a_workflow_is_found_at_once() {
+fn all_problems_of_a_workflow_are_reported_together() {
     assert_eq!(
         problems(json!([
             { "id": "gather", "agent": "x" },
@@ -122,14 +122,14 @@ fn every_fault_of_a_workflow_is_found_at_once() {
         .map(|fault| fault.split(" at column").next().unwrap())
         .collect::<Vec<_>>(),
         [
-            "duplicate_id: step `gather`: the id `gather` is there twice",
+            "duplicate_id: step `gather`: the id `gather` is duplicated",
             "invalid_value: step `nobody`: a step needs one of `agent`, `workflow`, `team` or `approval`",
             "invalid_value: step `both`: a step with `agent` has no `workflow` and no `team`",
             "invalid_value: step `team`: a step with `team` needs the `workflow` that the team runs",
             "unknown_reference: step `typo`: there is no step `gahter`, did you mean `gather`?",
-            "expression: step `typo`: the condition cannot be read",
-            "expression: step `item`: `${item.x}` stands outside a `for_each`",
-            "expression: step `item`: the condition looks at an item outside a `for_each`",
+            "expression: step `typo`: the condition cannot be parsed",
+            "expression: step `item`: `${item.x}` is outside of a `for_each`",
+            "expression: step `item`: the condition references an item outside of a `for_each`",
             "invalid_value: step `each`: `max_concurrency` must be at least 1",
             "wrong_type: step `each`: `for_each` must be a list or one reference to a list",
         ]
@@ -140,7 +140,7 @@ fn every_fault_of_a_workflow_is_found_at_once() {
 }
 
 #[test]
-fn an_input_that_the_workflow_does_not_declare_is_offered_the_nearest() {
+fn an_undeclared_input_has_a_suggestion() {
     let spec: WorkflowSpec = serde_json::from_value(json!({
         "workflow_id": "w", "name": "W",
         "inputs": [{ "name": "data_source", "type": "file", "required": true }],

@@ -1,5 +1,5 @@
-//! What a template may do with a value. Nothing here makes much out of little: whatever can grow
-//! counts before it writes.
+//! The filters and tests of templates. A filter whose output can be larger than its input checks the
+//! size before it allocates.
 
 use greenroom_protocol::Json;
 use minijinja::value::{Kwargs, ViaDeserialize};
@@ -106,10 +106,10 @@ fn install_tests(environment: &mut Environment<'static>) {
     environment.add_test("in", tests::is_in);
 }
 
-/// Checks the names behind `|` and `is`, since a template that was never rendered does not say them.
+/// Checks the names after `|` and `is`, since the engine checks them only when it renders.
 ///
 /// # Errors
-/// The first name that is not known, as the end of a sentence.
+/// A message that names the first unknown name.
 pub(super) fn check_names(text: &str) -> Result<(), String> {
     for (_, inside) in tags(text)? {
         let plain = without_quoted(inside);
@@ -160,7 +160,7 @@ fn too_much(filter: &str) -> Error {
     Error::new(ErrorKind::InvalidOperation, format!("`{filter}` would write more than {PROMPT_BYTES_MAX} bytes"))
 }
 
-/// A value that is too long by itself, whatever the template does: that is said of the value.
+/// The error for a value that is too large by itself, independently of the template.
 fn too_long(filter: &str, bytes: usize) -> Error {
     too_much(filter).with_source(TooLong { bytes })
 }
@@ -169,9 +169,9 @@ fn bounded(filter: &str, text: String) -> Result<String, Error> {
     if text.len() > PROMPT_BYTES_MAX { Err(too_long(filter, text.len())) } else { Ok(text) }
 }
 
-/// The items of a list as one text, with a text between them.
-fn join(list: &Value, between: Option<&str>) -> Result<String, Error> {
-    let between = between.unwrap_or_default();
+/// Joins the items of a list with a separator.
+fn join(list: &Value, separator: Option<&str>) -> Result<String, Error> {
+    let between = separator.unwrap_or_default();
     let mut text = String::new();
     for (at, item) in list.try_iter()?.enumerate() {
         let item = item.to_string();
@@ -186,7 +186,7 @@ fn join(list: &Value, between: Option<&str>) -> Result<String, Error> {
     Ok(text)
 }
 
-/// Every occurrence of a text replaced by another one.
+/// Replaces every occurrence of a text.
 fn replace(text: &str, from: &str, to: &str) -> Result<String, Error> {
     let count = if from.is_empty() { text.chars().count() + 1 } else { text.matches(from).count() };
     let bytes_after = text.len().saturating_add(count.saturating_mul(to.len()));
@@ -196,7 +196,7 @@ fn replace(text: &str, from: &str, to: &str) -> Result<String, Error> {
     Ok(text.replace(from, to))
 }
 
-/// The value as JSON; with `indent=true` over several lines.
+/// Formats the value as JSON; with `indent=true` over several lines.
 fn tojson(ViaDeserialize(value): ViaDeserialize<Json>, options: Kwargs) -> Result<Value, Error> {
     let pretty = options.get::<Option<bool>>("indent")?.unwrap_or_default();
     options.assert_all_used()?;
@@ -205,12 +205,12 @@ fn tojson(ViaDeserialize(value): ViaDeserialize<Json>, options: Kwargs) -> Resul
     bounded("tojson", text).map(Value::from)
 }
 
-/// The value as Markdown lists.
+/// Renders the value as Markdown lists.
 fn markdown(ViaDeserialize(value): ViaDeserialize<Json>) -> Result<String, Error> {
     bounded("markdown", crate::binding::render(&value))
 }
 
-/// The first characters of a text, with an ellipsis where it is longer.
+/// Truncates a text to a number of characters and marks the cut with an ellipsis.
 fn truncate(text: &str, length: Option<usize>) -> String {
     match text.char_indices().nth(length.unwrap_or(255)) {
         Some((at, _)) => format!("{}…", text.get(..at).unwrap_or_default()),

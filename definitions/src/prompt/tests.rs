@@ -1,4 +1,4 @@
-//! Prompts: what they see, what they refuse, what a template may do.
+//! Tests of prompts: variables, rejected templates and filters.
 
 use greenroom_protocol::{Json, Values};
 use proptest::prelude::*;
@@ -42,7 +42,7 @@ fn a_template_sees_inputs_and_context() {
 }
 
 #[test]
-fn the_filters_do_what_they_say() {
+fn the_filters_have_their_documented_results() {
     for (template, wanted) in [
         ("{{ inputs.data.by | tojson }}", "{\"a\":1,\"b\":2}"),
         ("{{ inputs.data.rows | tojson(indent=true) }}", "[\n  1,\n  2\n]"),
@@ -64,19 +64,19 @@ fn the_filters_do_what_they_say() {
 }
 
 #[test]
-fn a_wrong_template_says_what_and_in_which_line() {
+fn an_invalid_template_has_a_message_with_its_line() {
     let error = refused(json!({ "user": "one\ntwo {{ inputs.topik }}" }));
     assert_eq!(
         error.to_string(),
-        "the user template looks at the input `topik`, which is not declared, did you mean `topic`?"
+        "the user template references the input `topik`, which is not declared, did you mean `topic`?"
     );
     assert_eq!((error.line, error.out_of_bounds), (2, false));
 
     let error = refused(json!({ "user": "{{ topic }}" }));
-    assert_eq!(error.to_string(), "the user template looks at `topic`; it may look at inputs, context, agent");
+    assert_eq!(error.to_string(), "the user template references `topic`; it may reference inputs, context, agent");
 
     let error = refused(json!({ "user": "one\n{% if inputs.topic %}" }));
-    assert!(error.to_string().starts_with("the user template cannot be read: "), "{error}");
+    assert!(error.to_string().starts_with("the user template cannot be parsed: "), "{error}");
     assert_eq!(error.line, 2);
 
     let error = refused(json!({ "user": "{{ inputs.topic | uper }}" }));
@@ -89,14 +89,14 @@ fn a_wrong_template_says_what_and_in_which_line() {
     assert_eq!(error.to_string(), "the user template uses the test `nothing`, which is not known");
 
     let error = refused(json!({ "user": "{{ range(10) }}" }));
-    assert_eq!(error.to_string(), "the user template looks at `range`; it may look at inputs, context, agent");
+    assert_eq!(error.to_string(), "the user template references `range`; it may reference inputs, context, agent");
 
     let error = refused(json!({ "system": "{{ inputs.topic }}" }));
-    assert_eq!(error.to_string(), "the system template looks at `inputs.topic`; it may look at agent");
+    assert_eq!(error.to_string(), "the system template references `inputs.topic`; it may reference agent");
 }
 
 #[test]
-fn an_agent_without_templates_is_asked_with_its_inputs() {
+fn an_agent_without_templates_has_its_inputs_as_the_prompt() {
     let prompt = Prompt::compile(&spec(json!(null))).unwrap();
     assert_eq!(prompt.system(), "You are the Writer. Writes.");
     let inputs = Values::from([("topic".to_owned(), json!("bees"))]);

@@ -12,13 +12,13 @@ pub use parts::{
     AgentLimits, Backoff, Collaboration, Example, Implementation, MemoryRecall, PromptSpec, Retry, RuntimeKind, ToolRef,
 };
 
-/// How long an agent may work if its definition does not say, in seconds.
+/// Default timeout of an execution, in seconds.
 pub const TIMEOUT_SECONDS_DEFAULT: u64 = 60;
-/// The longest time that a definition may ask for, in seconds.
+/// The longest timeout that a definition may set, in seconds.
 pub const TIMEOUT_SECONDS_MAX: u64 = 24 * 60 * 60;
-/// Turns of a model's tool loop if the definition does not say.
+/// Default number of turns of a conversation.
 pub const TURNS_DEFAULT: u32 = 8;
-/// Tokens of a model's answer if the definition does not say.
+/// Default number of tokens of a model's answer.
 pub const TOKENS_DEFAULT: u32 = 4_096;
 
 /// An agent, as written.
@@ -27,43 +27,43 @@ pub const TOKENS_DEFAULT: u32 = 4_096;
 pub struct AgentSpec {
     /// Its id, such as `executive_summary_agent_001`. A reference may leave out a trailing `_NNN`.
     pub agent_id: AgentId,
-    /// What people call it.
+    /// Its display name.
     pub name: String,
-    /// The category that it belongs to.
+    /// Its category.
     pub category: CategoryId,
-    /// What it does, in one sentence.
+    /// Its purpose, in one sentence.
     pub description: String,
-    /// The version that its author gave it.
+    /// Its author's version.
     pub version: String,
-    /// What it can do; `pii_access` is known to policy.
+    /// Its capabilities; policy reads `pii_access`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub capabilities: Vec<String>,
-    /// What it takes.
+    /// Its inputs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inputs: Vec<Field>,
-    /// What it gives back.
+    /// Its outputs.
     pub outputs: Vec<Field>,
-    /// Whom it works with.
+    /// The agents it works with, and the context keys it writes.
     #[serde(default, skip_serializing_if = "Collaboration::is_empty")]
     pub collaboration: Collaboration,
-    /// Rules that every request to it must pass.
+    /// Policies that every request to it must pass.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub policies: Vec<String>,
-    /// What runs it.
+    /// The runtime that executes it, with its settings.
     pub implementation: Implementation,
-    /// What it may use while it works.
+    /// The tools it may call.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tools: Vec<ToolRef>,
-    /// What it is reminded of before it works.
+    /// Memories that are recalled before an execution.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_recall: Option<MemoryRecall>,
-    /// What one execution may use.
+    /// Limits of one execution.
     #[serde(default, skip_serializing_if = "AgentLimits::is_empty")]
     pub limits: AgentLimits,
-    /// How often a failed execution is tried again.
+    /// Retries of a failed execution.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
-    /// Inputs, and what a good answer to them holds.
+    /// Example inputs with expected outputs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub examples: Vec<Example>,
 }

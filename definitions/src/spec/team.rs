@@ -12,23 +12,23 @@ use super::workflow::RunLimits;
 pub struct TeamSpec {
     /// Its id, such as `reporting_team`.
     pub team_id: TeamId,
-    /// What people call it.
+    /// Its display name.
     pub name: String,
-    /// What it is for.
+    /// Its purpose.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
     /// Its members, each by its id, with or without its `_NNN` ordinal.
     pub agents: Vec<AgentId>,
-    /// The workflows that it may run; none means any.
+    /// The workflows that it may run; an empty list means any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub workflows: Vec<WorkflowId>,
-    /// What its shared context holds at the start, by name.
+    /// The initial values of its shared context, by name.
     #[serde(default, skip_serializing_if = "Values::is_empty")]
     pub shared_context: Values,
-    /// Rules that every request to it must pass.
+    /// Policies that every request to it must pass.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub policies: Vec<String>,
-    /// What one of its runs may use.
+    /// Limits of one of its runs.
     #[serde(default, skip_serializing_if = "RunLimits::is_empty")]
     pub limits: RunLimits,
 }

@@ -15,56 +15,56 @@ use crate::types::Field;
 pub struct WorkflowSpec {
     /// Its id, such as `generate_quarterly_report`.
     pub workflow_id: WorkflowId,
-    /// What people call it.
+    /// Its display name.
     pub name: String,
-    /// What it does.
+    /// Its purpose.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
-    /// The version that its author gave it.
+    /// Its author's version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// What a run takes. Where nothing is declared, a run takes anything.
+    /// The inputs of a run. Without a declaration, a run accepts any inputs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inputs: Vec<Field>,
     /// The steps.
     pub steps: Vec<StepSpec>,
-    /// What a run gives back, by name: `${…}` references.
+    /// The outputs of a run, by name: `${…}` references.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub outputs: BTreeMap<String, Json>,
-    /// A `${…}` reference; it is given back as `final_output`.
+    /// A `${…}` reference, returned as the output `final_output`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub final_output: Option<Json>,
     /// Rules that every request to run it must pass.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub policies: Vec<String>,
-    /// What one run may use.
+    /// Limits of one run.
     #[serde(default, skip_serializing_if = "RunLimits::is_empty")]
     pub limits: RunLimits,
-    /// How long one run may take, in seconds.
+    /// The timeout of one run, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<u64>,
 }
 
-/// What one run may use.
+/// Limits of one run.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RunLimits {
-    /// Tokens of all its calls together.
+    /// The maximum number of tokens of all its calls.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<u64>,
-    /// US dollars of all its calls together.
+    /// The maximum cost of all its calls, in US dollars.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_cost_usd: Option<f64>,
 }
 
 impl RunLimits {
-    /// True if nothing is limited.
+    /// True if no limit is set.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.max_tokens.is_none() && self.max_cost_usd.is_none()
     }
 
-    /// What all calls may cost together.
+    /// The maximum cost of all calls.
     #[must_use]
     pub fn cost_max(&self) -> Option<MicroUsd> {
         self.max_cost_usd.and_then(MicroUsd::from_usd)
@@ -77,16 +77,16 @@ impl RunLimits {
 pub struct StepSpec {
     /// Its id, unique in the workflow.
     pub id: StepId,
-    /// The agent that does it.
+    /// The agent that executes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<AgentId>,
-    /// The workflow that is run as this step, or that the team runs.
+    /// The workflow that runs as this step, alone or in the team.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workflow: Option<WorkflowId>,
     /// The team that is formed for this step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub team: Option<TeamId>,
-    /// Steps that must be done before. A `${steps.…}` reference implies one.
+    /// Steps that must finish first. A `${steps.…}` reference implies a dependency.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub depends_on: Vec<StepId>,
     /// Its inputs, by name: values, and `${…}` references anywhere in them.
@@ -95,52 +95,52 @@ pub struct StepSpec {
     /// The names under which its outputs appear in the run's outputs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<String>,
-    /// Steps that may run at the same time: a claim that is checked.
+    /// Steps that may run at the same time; the check rejects a dependency between them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parallel_with: Vec<StepId>,
     /// A CEL condition over `inputs`, `context` and `steps`; the step is skipped where it is false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when: Option<String>,
-    /// Do it once for each item of a list.
+    /// Executes the step once for each item of a list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub for_each: Option<ForEachSpec>,
-    /// How often it is tried again; without it, as its agent says.
+    /// Retries; the default is the agent's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
-    /// How long one attempt may take, in seconds.
+    /// The timeout of one attempt, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<u64>,
-    /// Wait for a person before it begins.
+    /// Requires an approval before the step starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<ApprovalSpec>,
-    /// How it is undone, if a later step fails.
+    /// The compensation, if a later step fails.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compensate: Option<CompensateSpec>,
 }
 
-/// What happens to a `for_each` step when one of its items fails.
+/// The effect of a failed item on its `for_each` step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnError {
-    /// The step fails, and its other items are stopped.
+    /// The step fails, and its other items are cancelled.
     #[default]
     Fail,
-    /// The item's results are null, and the others go on.
+    /// The item's outputs are null, and the other items continue.
     Continue,
-    /// The step fails, and what its other items did is undone.
+    /// The step fails, and its other items are compensated.
     Compensate,
 }
 
-/// Do a step once for each item of a list.
+/// Executes a step once for each item of a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ForEachSpec {
     /// The list: a `${…}` reference, or a list. Inside the step, `${item}` is the item.
     pub items: Json,
-    /// Items at one time.
+    /// The maximum number of concurrent items.
     #[serde(default = "ForEachSpec::concurrency_default")]
     pub max_concurrency: u32,
-    /// What happens when an item fails.
+    /// The effect of a failed item.
     #[serde(default)]
     pub on_error: OnError,
 }
@@ -151,19 +151,19 @@ impl ForEachSpec {
     }
 }
 
-/// Wait for a person.
+/// Requires an approval by a user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ApprovalSpec {
-    /// What the person is asked; `${…}` references are filled in.
+    /// The prompt for the approver; `${…}` references are evaluated.
     pub prompt: String,
 }
 
-/// How a step is undone.
+/// The compensation of a step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CompensateSpec {
-    /// The agent that undoes it.
+    /// The agent that compensates it.
     pub agent: AgentId,
     /// Its inputs; they may refer to the outputs of the step itself.
     #[serde(default, skip_serializing_if = "Values::is_empty")]

@@ -1,11 +1,11 @@
-//! The JSON Schema of fields: what a model is told to answer, and what a tool is called with.
+//! The JSON Schema of fields, for the output of a model and the arguments of a tool.
 
 use greenroom_protocol::Json;
 use serde_json::{Map, json};
 
 use super::{Field, FieldType};
 
-/// The schema of one field.
+/// Returns the schema of one field.
 #[must_use]
 pub fn field_schema(field: &Field) -> Json {
     let mut schema = Map::new();
@@ -34,8 +34,7 @@ pub fn field_schema(field: &Field) -> Json {
     Json::Object(schema)
 }
 
-/// The schema of an object that has these fields and no others. A field that is taken from an input
-/// is not asked for.
+/// Returns the schema of an object with exactly these fields. Fields with `from` are excluded.
 #[must_use]
 pub fn object_schema(fields: &[Field]) -> Json {
     let asked = || fields.iter().filter(|field| field.from.is_none());

@@ -20,7 +20,7 @@ fn artifact(bytes: u64) -> Json {
 }
 
 #[test]
-fn each_kind_takes_its_own_values_and_no_others() {
+fn each_type_accepts_its_own_values_and_no_others() {
     let samples = [json!("text"), json!(3), json!(2.5), json!(true), json!([1]), json!({"a": 1}), json!(null)];
     let taken = |kind: FieldType| -> Vec<usize> {
         let fits = |value: &Json| field(kind).accept(value.clone()).is_ok();
@@ -37,14 +37,14 @@ fn each_kind_takes_its_own_values_and_no_others() {
 }
 
 #[test]
-fn a_whole_number_has_one_form() {
+fn a_whole_number_has_one_canonical_form() {
     assert_eq!(field(FieldType::Integer).accept(json!(5.0)), Ok(json!(5)));
     assert_eq!(field(FieldType::Integer).accept(json!(5.5)), Err("must be an integer, not 5.5".into()));
     assert_eq!(field(FieldType::Integer).accept(json!(1e300)), Err("must be an integer, not 1e+300".into()));
 }
 
 #[test]
-fn an_artifact_stands_for_what_can_be_large() {
+fn an_artifact_may_replace_a_value_that_can_be_large() {
     for kind in [FieldType::Text, FieldType::String, FieldType::Array, FieldType::Object, FieldType::File] {
         assert!(field(kind).accept(artifact(10)).is_ok(), "{kind}");
     }
@@ -57,7 +57,7 @@ fn an_artifact_stands_for_what_can_be_large() {
 }
 
 #[test]
-fn constraints_hold_at_their_edges() {
+fn constraints_are_enforced_at_their_limits() {
     let number = Field { minimum: Some(1.0), maximum: Some(3.0), ..field(FieldType::Integer) };
     assert_eq!(number.accept(json!(0)), Err("must be at least 1, not 0".into()));
     assert_eq!(number.accept(json!(4)), Err("must be at most 3, not 4".into()));
@@ -80,7 +80,7 @@ fn constraints_hold_at_their_edges() {
 }
 
 #[test]
-fn a_wrong_value_is_shown_in_short() {
+fn an_invalid_value_is_shown_shortened() {
     let found = field(FieldType::Integer).accept(json!("é".repeat(100))).unwrap_err();
     assert_eq!(found, format!("must be an integer, not \"{}…\"", "é".repeat(40)));
     assert_eq!(field(FieldType::Text).accept(json!({"secret": 1})), Err("must be a text, not an object".into()));
@@ -150,7 +150,7 @@ fn a_typed_text_becomes_a_value_of_its_kind() {
 
 proptest! {
     #[test]
-    fn no_text_makes_a_reader_of_values_panic(text in "\\PC{0,60}", at in 0..FieldType::ALL.len()) {
+    fn no_text_makes_the_parser_of_values_panic(text in "\\PC{0,60}", at in 0..FieldType::ALL.len()) {
         if let Ok(value) = parse_cli_value(FieldType::ALL[at], &text) {
             prop_assert!(field(FieldType::ALL[at]).accept(value).is_ok());
         }

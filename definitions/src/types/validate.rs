@@ -1,4 +1,4 @@
-//! Whether values are what a definition asks for. Every field that is wrong is reported, not the first.
+//! Validation of values against a definition. Every invalid field is reported, not only the first.
 
 use greenroom_protocol::value::size_bytes;
 use greenroom_protocol::{ArtifactRef, Cause, ErrorCode, Json, Values};
@@ -7,14 +7,14 @@ use serde_json::json;
 use super::{Field, FieldType};
 use crate::problem::did_you_mean;
 
-/// Characters of a wrong value that an error shows.
+/// Characters of an invalid value in an error message.
 const PREVIEW_CHARS_MAX: usize = 40;
 
-/// Checks inputs against fields, and fills in defaults. `owner` is named in the error.
+/// Validates inputs against fields and fills in defaults. `owner` is named in the error.
 ///
 /// # Errors
-/// `missing_input` if a required one is not there, else `invalid_input`; all problems are in
-/// `details.problems`.
+/// `missing_input` if a required one is missing, else `invalid_input`; `details.problems` lists all
+/// problems.
 pub fn validate_inputs(owner: &str, fields: &[Field], mut inputs: Values) -> Result<Values, Cause> {
     let mut problems = Vec::new();
     let mut missing = Vec::new();
@@ -39,11 +39,11 @@ pub fn validate_inputs(owner: &str, fields: &[Field], mut inputs: Values) -> Res
     finish(code, owner, accepted, missing)
 }
 
-/// Checks outputs against fields, and takes those that are an input from the inputs. What is not
-/// declared is left out; a value that is null counts as not there. `owner` is named in the error.
+/// Validates outputs against fields and copies those with `from` from the inputs. Undeclared outputs
+/// are dropped; a null value counts as missing. `owner` is named in the error.
 ///
 /// # Errors
-/// `invalid_output`; all problems are in `details.problems`.
+/// `invalid_output`; `details.problems` lists all problems.
 pub fn validate_outputs(owner: &str, fields: &[Field], inputs: &Values, mut outputs: Values) -> Result<Values, Cause> {
     let mut problems = Vec::new();
     let mut accepted = Values::new();
@@ -95,7 +95,7 @@ fn accept_artifact(field: &Field, artifact: &ArtifactRef) -> Result<(), String> 
     }
 }
 
-/// The value in the one form of its kind.
+/// Converts the value to the canonical form of its type.
 fn typed(kind: FieldType, value: Json) -> Result<Json, String> {
     let fits = match kind {
         FieldType::Text | FieldType::String | FieldType::File => value.is_string(),
@@ -113,7 +113,7 @@ fn whole(value: Json) -> Result<Json, String> {
         return Ok(value);
     }
     match value.as_f64() {
-        // Above 2^53 a double does not know whole numbers any more.
+        // Above 2^53 a double does not represent every integer.
         #[expect(clippy::cast_possible_truncation, reason = "the range is checked")]
         Some(number) if number.fract() == 0.0 && number.abs() <= 9_007_199_254_740_992.0 => {
             Ok(Json::from(number as i64))
@@ -181,7 +181,7 @@ fn mistyped(kind: FieldType, value: &Json) -> String {
     format!("must be {}, not {}", kind.described(), preview(value))
 }
 
-/// A wrong value as an error shows it: what kind it is, and its beginning where it is short.
+/// Formats an invalid value for an error message: a short value itself, otherwise its type and size.
 fn preview(value: &Json) -> String {
     match value {
         Json::Null => "null".into(),

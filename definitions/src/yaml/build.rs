@@ -1,4 +1,4 @@
-//! Events → tree, on a stack of our own: nothing here recurses on what the file says.
+//! Events → tree, with an explicit stack, so that the nesting of a file causes no recursion.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::problem::ProblemKind;
 
-/// A list or map that is not finished.
+/// A list or map that is not complete.
 struct Open {
     at: Position,
     anchor: usize,
@@ -24,7 +24,7 @@ enum OpenNode {
 #[derive(Default)]
 struct Builder {
     open: Vec<Open>,
-    /// Finished nodes that have an anchor, with the count of nodes in them.
+    /// Complete nodes with an anchor, with their number of nodes.
     anchors: BTreeMap<usize, (Node, usize)>,
     root: Option<Node>,
     nodes: usize,
@@ -32,10 +32,10 @@ struct Builder {
     documents: usize,
 }
 
-/// Reads the one document of a file.
+/// Parses the single document of a file.
 ///
 /// # Errors
-/// The first thing that is wrong: after it, nothing that follows can be trusted.
+/// The first error; the rest of the file cannot be interpreted after it.
 pub fn parse(bytes: &[u8]) -> Result<Node, YamlError> {
     if bytes.len() > FILE_BYTES_MAX {
         let expected = format!("a definition may have {FILE_BYTES_MAX} bytes");
@@ -169,7 +169,7 @@ impl Builder {
             return Err(error(at, ProblemKind::Alias, found, String::new()));
         }
         let Some((node, nodes)) = self.anchors.get(&anchor) else {
-            let found = "this alias stands for the value that it is in".to_owned();
+            let found = "this alias refers to the value that contains it".to_owned();
             return Err(error(at, ProblemKind::Alias, found, String::new()));
         };
         let (node, nodes) = (Node { at, ..node.clone() }, *nodes);
@@ -204,7 +204,7 @@ fn key(node: Node, names: &mut BTreeSet<String>) -> Result<(Position, String), Y
         NodeValue::Bool(truth) => truth.to_string(),
         NodeValue::Number(number) => number.to_string(),
         NodeValue::Null | NodeValue::List(_) | NodeValue::Map(_) => {
-            let found = format!("{} stands where a name must stand", node.described());
+            let found = format!("{} is not a name", node.described());
             return Err(error(at, ProblemKind::WrongType, found, String::new()));
         }
     };
@@ -212,8 +212,8 @@ fn key(node: Node, names: &mut BTreeSet<String>) -> Result<(Position, String), Y
         return Err(error(
             at,
             ProblemKind::DuplicateKey,
-            format!("`{name}` is there twice"),
-            "keep one of them".into(),
+            format!("`{name}` is duplicated"),
+            "remove one of them".into(),
         ));
     }
     Ok((at, name))
@@ -222,12 +222,12 @@ fn key(node: Node, names: &mut BTreeSet<String>) -> Result<(Position, String), Y
 fn untagged(tagged: bool, at: Position) -> Result<(), YamlError> {
     if tagged {
         let found = "a tag (`!…`) has no meaning in a definition".to_owned();
-        return Err(error(at, ProblemKind::Syntax, found, "leave it out, or quote the text".into()));
+        return Err(error(at, ProblemKind::Syntax, found, "remove it, or quote the text".into()));
     }
     Ok(())
 }
 
-/// Nodes in a tree, itself included. Its depth is bounded.
+/// Counts the nodes of a tree, including its root. Recursion is safe, since the depth is bounded.
 fn size(node: &Node) -> usize {
     1 + match &node.value {
         NodeValue::Null | NodeValue::Bool(_) | NodeValue::Number(_) | NodeValue::Text(_) => 0,

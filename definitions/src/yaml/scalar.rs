@@ -1,10 +1,10 @@
-//! What a plain scalar is: the core schema of YAML 1.2, without its octal and infinite numbers.
+//! Types of plain scalars: the core schema of YAML 1.2, without octal and infinite numbers.
 
 use serde_json::Number;
 
 use super::NodeValue;
 
-/// Reads a scalar that stands without quotes.
+/// Parses a scalar without quotes.
 pub(super) fn plain(text: &str) -> NodeValue {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => NodeValue::Null,
@@ -19,7 +19,7 @@ fn number(text: &str) -> Option<Number> {
     if !digits.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
         return None;
     }
-    // A number that a text could hold but JSON cannot (`1e999`, `.inf`) stays a text.
+    // A number that JSON cannot represent (`1e999`, `.inf`) remains a text.
     if let Some(hex) = text.strip_prefix("0x") {
         return u64::from_str_radix(hex, 16).ok().map(Number::from);
     }

@@ -1,4 +1,4 @@
-//! Trees, and where their nodes stand.
+//! Tests of trees and the positions of their nodes.
 
 use greenroom_protocol::Json;
 use proptest::prelude::*;
@@ -34,7 +34,7 @@ fn blocks_anchors_and_flows_become_one_tree() {
 }
 
 #[test]
-fn a_path_leads_to_the_nearest_node() {
+fn a_path_resolves_to_the_nearest_node() {
     let node = parse("a:\n  - x: 1\n  - y: 2\n".as_bytes()).unwrap();
     let at = |path: &[PathSegment<'_>]| node.nearest(path).at;
     assert_eq!(
@@ -56,12 +56,12 @@ fn columns_count_characters() {
 
 proptest! {
     #[test]
-    fn no_text_makes_the_reader_panic(text in "[a-c:\\[\\]{}&*!|>'\"#%@,?~ \\n\\t-]{0,200}") {
+    fn no_text_makes_the_parser_panic(text in "[a-c:\\[\\]{}&*!|>'\"#%@,?~ \\n\\t-]{0,200}") {
         let _ = parse(text.as_bytes());
     }
 
     #[test]
-    fn no_bytes_make_the_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn no_bytes_make_the_parser_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = parse(&bytes);
     }
 }

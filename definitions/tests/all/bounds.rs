@@ -1,12 +1,12 @@
-//! Expressions and templates that are made to overflow a stack or a memory, through the front door
-//! and on a small stack.
+//! Expressions and templates that try to exhaust the stack or the memory, through the public API and
+//! on a small stack.
 
 use greenroom_definitions::condition::Condition;
 use greenroom_definitions::{Agent, AgentSpec, Scope};
 use greenroom_protocol::{ErrorCode, Values};
 use serde_json::json;
 
-/// Threads of a release have 2 MiB, and a debug build needs more of it for the same work.
+/// Threads of a release build have 2 MiB, and a debug build uses more stack for the same work.
 fn on_a_small_stack<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
         std::thread::Builder::new().stack_size(2 * 1024 * 1024).spawn_scoped(scope, work).unwrap().join().unwrap()
@@ -40,15 +40,15 @@ fn the_deepest_condition_that_is_allowed_fits_the_stack() {
         deepest.push(format!("{}{{'a': 1}}{} == 1", "{'a': ".repeat(14), "}".repeat(14)));
         let (inputs, context, steps) = (Values::new(), Values::new(), std::collections::BTreeMap::new());
         for text in deepest {
-            let condition = Condition::compile(&text).unwrap_or_else(|why| panic!("{text}: {why}"));
-            // Whether it holds does not matter here, only that it ends.
+            let condition = Condition::compile(&text).unwrap_or_else(|message| panic!("{text}: {message}"));
+            // The result is irrelevant here; the evaluation must only terminate.
             let _ = condition.evaluate(&Scope::new(&inputs, &context, &steps));
         }
     });
 }
 
 #[test]
-fn a_condition_beyond_its_bounds_never_reaches_the_parser() {
+fn a_condition_that_exceeds_a_bound_is_not_parsed() {
     on_a_small_stack(|| {
         let beyond = [
             ("(".repeat(500) + "1" + &")".repeat(500), "is nested deeper than 16"),
@@ -59,7 +59,7 @@ fn a_condition_beyond_its_bounds_never_reaches_the_parser() {
             ("inputs.a.all(x, inputs.a.all(y, x == y))".into(), "has a comprehension inside another one"),
             ("inputs.a.map(x, [x, x]).size() > 1".into(), "uses `map`"),
             ("inputs.a.exists(x, x.matches('(a+)+'))".into(), "uses `matches` for each item of a list"),
-            ("\"open".into(), "has a quoted text that does not end"),
+            ("\"open".into(), "has a quoted text without a closing quote"),
         ];
         for (text, why) in beyond {
             let found = Condition::compile(&text).unwrap_err();
@@ -69,7 +69,7 @@ fn a_condition_beyond_its_bounds_never_reaches_the_parser() {
 }
 
 #[test]
-fn a_condition_looks_at_bounded_values_only() {
+fn a_condition_references_bounded_values_only() {
     let condition = Condition::compile("inputs.list.all(x, x > 0)").unwrap();
     let (context, steps) = (Values::new(), std::collections::BTreeMap::new());
     let holds = |list: serde_json::Value| {
@@ -82,7 +82,7 @@ fn a_condition_looks_at_bounded_values_only() {
     assert_eq!(long.code, ErrorCode::ExpressionFailed);
     assert!(long.message.contains("a list of 1001 items, 1000 are allowed"), "{}", long.message);
     let large = holds(json!(["x".repeat(300_000)])).unwrap_err();
-    assert!(large.message.contains("looks at more than 262144 bytes"), "{}", large.message);
+    assert!(large.message.contains("references more than 262144 bytes"), "{}", large.message);
 }
 
 #[test]
@@ -102,8 +102,8 @@ fn a_template_beyond_its_bounds_is_refused_before_it_is_parsed() {
             ("{% include 'x' %}".into(), "has a `include` statement"),
             ("{% for x in inputs.list recursive %}{{ loop(x) }}{% endfor %}".into(), "uses `recursive`"),
             ("{{ inputs.text|batch(1000000000) }}".into(), "uses the filter `batch`, which is not known"),
-            ("{{ 'open }}".into(), "has a `{{` that does not end"),
-            ("{# open".into(), "has a comment that does not end"),
+            ("{{ 'open }}".into(), "has a `{{` that is not closed"),
+            ("{# open".into(), "has a comment that is not closed"),
         ];
         for (text, why) in beyond {
             let found = with_user_template(&text).unwrap_err();
@@ -119,9 +119,9 @@ fn a_template_that_writes_or_works_too_much_is_stopped() {
         let agent = with_user_template("{{ inputs.text }}{{ inputs.text }}").unwrap();
         let found = agent.prompt().render_user(&long, &Values::new()).unwrap_err();
         assert_eq!(found.code, ErrorCode::ContextOverflow);
-        assert!(found.message.contains("it would have 1200000 bytes or more, at most 1048576"), "{}", found.message);
+        assert!(found.message.contains("it would have at least 1200000 bytes, at most 1048576"), "{}", found.message);
         assert_eq!(found.details, json!({ "bytes": 1_200_000, "bytes_max": 1_048_576, "over": 151_424 }));
-        // It is counted for a while only: a loop over a large value would go on for long.
+        // The size is counted up to a bound only, since a loop over a large value would run for long.
         let loops = "{% for a in inputs.list %}{{ inputs.text }}{% endfor %}";
         let endless =
             Values::from([("list".to_owned(), json!(vec![1; 2_000])), ("text".to_owned(), json!("x".repeat(600_000)))]);
@@ -145,7 +145,7 @@ fn a_template_that_writes_or_works_too_much_is_stopped() {
 }
 
 #[test]
-fn what_a_caller_gives_stays_data() {
+fn inputs_of_a_caller_remain_data() {
     let agent = with_user_template("Read this: {{ inputs.text }}").unwrap();
     let attack = "{{ 7 / 7 }}{% for x in [1] %}{{ agent.id }}{% endfor %}${inputs.text} <b>\"quoted\"</b>";
     let inputs = Values::from([("text".to_owned(), json!(attack))]);
@@ -154,7 +154,7 @@ fn what_a_caller_gives_stays_data() {
 }
 
 #[test]
-fn nothing_that_a_caller_gives_can_be_named_by_the_system_part() {
+fn the_system_template_cannot_reference_inputs_of_a_caller() {
     let spec = |system: &str| -> AgentSpec {
         serde_json::from_value(json!({
             "agent_id": "x", "name": "X", "category": "business_ops", "description": "d", "version": "1",
@@ -167,7 +167,7 @@ fn nothing_that_a_caller_gives_can_be_named_by_the_system_part() {
     for named in ["{{ inputs.text }}", "{{ context.company }}", "{% if inputs %}x{% endif %}"] {
         let found = Agent::new(spec(named)).unwrap_err();
         assert_eq!(found.code, ErrorCode::InvalidDefinition);
-        assert!(found.message.contains("it may look at agent"), "{}", found.message);
+        assert!(found.message.contains("it may reference agent"), "{}", found.message);
     }
     let agent =
         Agent::new(spec("{{ agent.name }} gives {% for field in agent.outputs %}{{ field.name }}{% endfor %}."));
@@ -175,7 +175,7 @@ fn nothing_that_a_caller_gives_can_be_named_by_the_system_part() {
 }
 
 #[test]
-fn a_value_as_deep_as_a_request_can_hold_fits_the_stack() {
+fn a_value_of_the_maximum_depth_fits_the_stack() {
     on_a_small_stack(|| {
         let deep =
             (0..120).fold(json!(1), |inner, at| if at % 2 == 0 { json!([inner]) } else { json!({ "a": inner }) });

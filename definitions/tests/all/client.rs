@@ -1,4 +1,4 @@
-//! The client's own two files, exactly as they stand in the document.
+//! The client's two files, exactly as in the client's document.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -25,7 +25,7 @@ fn the_clients_agent_file_loads_with_a_warning_about_its_runtime() {
     assert!(
         problems[0].ends_with(
             "client_agent.yaml:39:12: warning[runtime_not_built]: the runtime `python` is not built into this \
-             release; executing this agent answers `runtime_unavailable`"
+             release; a call of this agent fails with `runtime_unavailable`"
         ),
         "{problems:?}"
     );
@@ -37,7 +37,7 @@ fn the_clients_workflow_file_loads_without_a_word() {
     assert!(report.problems().is_empty(), "{report}");
 }
 
-/// The shipped agents, with the client's own workflow instead of ours.
+/// The shipped agents, with the client's workflow instead of the shipped one.
 fn with_the_clients_workflow() -> std::sync::Arc<Catalogue> {
     let mut folder = Folder::new().with("workflows/report.yaml", WORKFLOW);
     for (name, text) in greenroom_definitions::embedded::FILES {
@@ -50,8 +50,8 @@ fn with_the_clients_workflow() -> std::sync::Arc<Catalogue> {
     loaded.catalogue.unwrap()
 }
 
-/// What each agent would answer, as far as the bindings need it.
-fn answer(agent: &str, inputs: &Values) -> Values {
+/// The outputs of each agent, as far as the bindings need them.
+fn outputs_of(agent: &str, inputs: &Values) -> Values {
     let outputs = match agent {
         "data_collection_agent" => {
             json!({ "raw_data": { "measures": [], "by_month": [], "quarter": inputs["quarter"] } })
@@ -65,17 +65,17 @@ fn answer(agent: &str, inputs: &Values) -> Values {
     outputs.as_object().unwrap().clone().into_iter().collect()
 }
 
-/// Goes through a plan the way a run does, without a runtime.
+/// Evaluates a plan as a run does, without a runtime.
 fn run(catalogue: &Catalogue, inputs: &Values, context: &Values) -> (BTreeMap<String, Values>, Values) {
     let workflow = catalogue.workflow(&WorkflowId::new("generate_quarterly_report").unwrap()).unwrap();
     let mut steps: BTreeMap<StepId, Values> = BTreeMap::new();
     let mut bound = BTreeMap::new();
     for step in &workflow.plan().steps {
         let agent = catalogue.agent(step.agent().unwrap()).unwrap();
-        let given = bind_agent(step, agent, &Scope::new(inputs, context, &steps)).unwrap();
-        let outputs = agent.validate_outputs(&given, answer(agent.id().as_str(), &given)).unwrap();
-        agent.prompt().render_user(&given, context).unwrap();
-        bound.insert(step.id.to_string(), given);
+        let step_inputs = bind_agent(step, agent, &Scope::new(inputs, context, &steps)).unwrap();
+        let outputs = agent.validate_outputs(&step_inputs, outputs_of(agent.id().as_str(), &step_inputs)).unwrap();
+        agent.prompt().render_user(&step_inputs, context).unwrap();
+        bound.insert(step.id.to_string(), step_inputs);
         steps.insert(step.id.clone(), step_outputs(step, agent, outputs));
     }
     (bound, run_outputs(workflow.plan(), &Scope::new(inputs, context, &steps)))
@@ -91,16 +91,16 @@ fn the_clients_workflow_binds_over_the_shipped_agents() {
     let inputs = values(json!({ "data_source": "test_data.csv", "quarter": "Q4 2024" }));
     let (bound, outputs) = run(&catalogue, &inputs, &Values::new());
 
-    // The context has no quarter, so the run's input stands in; the file comes from the run's input.
+    // The context has no quarter, so the run's input is used; the file comes from the run's input.
     assert_eq!(bound["gather_data"], inputs);
-    // The narrative hands the figures on, and the charts are drawn from them.
+    // The narrative passes the figures through, and the charts are drawn from them.
     assert_eq!(bound["create_visualizations"]["financial_data"]["figures"]["quarter"], json!("Q4 2024"));
-    // The summary's only required text takes what the agent does not declare.
+    // The summary's only required text receives the undeclared inputs.
     let document = bound["generate_executive_summary"]["document"].as_str().unwrap();
     assert!(document.contains("## Sections\n\nRevenue rose.\n\n- Churn fell."), "{document}");
     assert!(document.contains("(drawing, 6 bytes)"), "{document}");
     assert_eq!(bound["generate_executive_summary"]["max_length"], json!(500));
-    // Without `outputs`, a run gives back every named output and the final one.
+    // Without `outputs`, a run returns every named output and the final one.
     assert_eq!(outputs["final_report"], json!("All is well."));
     assert_eq!(outputs["final_output"], json!("All is well."));
     assert_eq!(outputs["financial_summary"], json!("Revenue rose."));
@@ -108,7 +108,7 @@ fn the_clients_workflow_binds_over_the_shipped_agents() {
 }
 
 #[test]
-fn the_shipped_workflow_gives_what_the_clients_test_asks_for() {
+fn the_shipped_workflow_returns_the_outputs_of_the_clients_test() {
     let catalogue = load(&Source::Embedded, &known_names()).catalogue.unwrap();
     let inputs = values(json!({ "data_source": "test_data.csv" }));
     let (bound, outputs) = run(&catalogue, &inputs, &values(json!({ "quarter": "Q4 2024" })));
@@ -119,20 +119,20 @@ fn the_shipped_workflow_gives_what_the_clients_test_asks_for() {
 }
 
 #[test]
-fn a_quarter_that_nobody_gives_is_left_out() {
+fn a_missing_quarter_is_omitted() {
     let catalogue = load(&Source::Embedded, &known_names()).catalogue.unwrap();
     let workflow = catalogue.workflow(&WorkflowId::new("generate_quarterly_report").unwrap()).unwrap();
     let agent = catalogue.agent(&AgentId::new("data_collection_agent").unwrap()).unwrap();
     let (inputs, context, steps) = (values(json!({ "data_source": "x.csv" })), Values::new(), BTreeMap::new());
-    let given = bind_agent(&workflow.plan().steps[0], agent, &Scope::new(&inputs, &context, &steps)).unwrap();
-    assert_eq!(given, inputs);
+    let bound = bind_agent(&workflow.plan().steps[0], agent, &Scope::new(&inputs, &context, &steps)).unwrap();
+    assert_eq!(bound, inputs);
 }
 
 #[test]
-fn the_clients_agent_keeps_what_it_says() {
+fn the_clients_agent_keeps_its_members() {
     let folder = Folder::new().with("agents/summary.yaml", AGENT);
     let loaded = folder.load();
-    // Its two colleagues are not in this folder.
+    // Its two collaborators are not in this folder.
     let problems: Vec<String> = loaded.report.errors().map(ToString::to_string).collect();
     assert_eq!(
         problems,

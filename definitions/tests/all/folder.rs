@@ -4,7 +4,7 @@ use std::path::Path;
 
 use greenroom_definitions::{KnownNames, LoadOutcome, Source, load};
 
-/// Every policy that the platform knows.
+/// Every policy of the platform.
 pub(crate) const POLICIES: &[&str] = &[
     "require_authentication",
     "audit_all_actions",
@@ -31,7 +31,7 @@ pub(crate) fn known_names() -> KnownNames {
     )
 }
 
-/// A folder that is gone when the test is.
+/// A folder that is removed when the test ends.
 pub(crate) struct Folder(tempfile::TempDir);
 
 impl Folder {
@@ -54,13 +54,13 @@ impl Folder {
         load(&Source::Directory(self.path().to_owned()), &known_names())
     }
 
-    /// Every problem, one a line.
+    /// Every problem, one per line.
     pub(crate) fn problems(&self) -> Vec<String> {
         self.load().report.problems().iter().map(ToString::to_string).collect()
     }
 }
 
-/// An agent of that id, the rest of it as small as it can be.
+/// A minimal agent with that id.
 pub(crate) fn agent(id: &str) -> String {
     format!(
         "agent_id: {id}\nname: An agent\ncategory: business_ops\ndescription: It does something\nversion: \"1.0\"\n\

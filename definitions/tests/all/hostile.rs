@@ -1,4 +1,4 @@
-//! Files that are made to break a reader.
+//! Files that try to break the parser.
 
 use std::fmt::Write as _;
 
@@ -12,7 +12,7 @@ fn problem(bytes: impl AsRef<[u8]>) -> String {
     problems.into_iter().next().unwrap()
 }
 
-/// Every hostile file is read on a stack as small as any that the platform has.
+/// Every hostile file is parsed on a stack of the platform's smallest size.
 fn on_a_small_stack(work: impl FnOnce() + Send) {
     std::thread::scope(|scope| {
         std::thread::Builder::new().stack_size(2 * 1024 * 1024).spawn_scoped(scope, work).unwrap().join().unwrap();
@@ -20,7 +20,7 @@ fn on_a_small_stack(work: impl FnOnce() + Send) {
 }
 
 #[test]
-fn a_bomb_of_aliases_is_refused() {
+fn exponential_aliases_are_rejected() {
     let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x]\n");
     for level in 1..30 {
         let before = format!("*a{}", level - 1);
@@ -41,13 +41,13 @@ fn many_aliases_are_refused() {
 fn an_alias_of_itself_is_refused() {
     let found = problem("a: &a [*a]\n");
     assert!(
-        found.starts_with("agents/x.yaml:1:8: error[alias]: this alias stands for the value that it is in"),
+        found.starts_with("agents/x.yaml:1:8: error[alias]: this alias refers to the value that contains it"),
         "{found}"
     );
 }
 
 #[test]
-fn deep_nesting_is_refused_wherever_it_comes_from() {
+fn deep_nesting_is_rejected_in_every_form() {
     on_a_small_stack(|| {
         let flow = format!("a: {}{}\n", "[".repeat(100_000), "]".repeat(100_000));
         let maps = format!("a: {}x{}\n", "{a: ".repeat(20_000), "}".repeat(20_000));
@@ -80,13 +80,13 @@ fn a_file_that_is_too_large_is_not_read_to_its_end() {
 }
 
 #[test]
-fn a_byte_that_is_not_utf8_is_found_at_its_place() {
+fn a_byte_that_is_not_utf8_is_reported_at_its_position() {
     let found = problem(b"agent_id: x\nname: \xff\xfe\n");
     assert_eq!(found, "agents/x.yaml:2:7: error[not_utf8]: the byte 0xff is not UTF-8; save the file as UTF-8");
 }
 
 #[test]
-fn what_is_no_yaml_says_where() {
+fn invalid_yaml_is_reported_with_its_position() {
     for text in ["a: [1, 2\n", "a: b: c\n", "a: 'x\n", "%YAML 9\n---\na", "a: 1\n b: 2\n", "\0", "a: [}"] {
         let found = problem(text);
         assert!(found.contains(": error[syntax]: "), "{text:?}: {found}");
@@ -94,7 +94,7 @@ fn what_is_no_yaml_says_where() {
 }
 
 #[test]
-fn a_file_without_a_definition_says_so() {
+fn an_empty_file_is_reported() {
     for text in ["", "# only a comment\n", "---\n"] {
         let found = problem(text);
         assert!(
@@ -107,17 +107,17 @@ fn a_file_without_a_definition_says_so() {
 }
 
 #[test]
-fn tags_merge_keys_second_documents_and_odd_keys_are_refused() {
+fn tags_merge_keys_second_documents_and_odd_keys_are_rejected() {
     assert!(problem("a: !!python/object:os.system x\n").contains("error[syntax]: a tag"));
     assert!(problem("a: 1\n---\nb: 2\n").contains("error[syntax]: a second document begins here"));
-    assert!(problem("? [a]\n: b\n").contains("error[wrong_type]: a list stands where a name must stand"));
-    assert!(problem("a: 1\na: 2\n").starts_with("agents/x.yaml:2:1: error[duplicate_key]: `a` is there twice"));
+    assert!(problem("? [a]\n: b\n").contains("error[wrong_type]: a list is not a name"));
+    assert!(problem("a: 1\na: 2\n").starts_with("agents/x.yaml:2:1: error[duplicate_key]: `a` is duplicated"));
 }
 
 #[test]
-fn a_duplicate_key_inside_is_found_too() {
+fn a_nested_duplicate_key_is_reported() {
     let text = agent("x").replace("runtime: native,", "runtime: native, runtime: llm,");
-    assert!(problem(text).contains("error[duplicate_key]: `runtime` is there twice"));
+    assert!(problem(text).contains("error[duplicate_key]: `runtime` is duplicated"));
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn numbers_at_their_ends_do_not_panic() {
 }
 
 #[test]
-fn a_folder_that_is_not_there_is_said_to_be_so() {
+fn a_missing_folder_is_reported() {
     let folder = Folder::new();
     let missing = folder.path().join("nowhere");
     let loaded =
@@ -143,7 +143,7 @@ fn a_folder_that_is_not_there_is_said_to_be_so() {
     assert!(loaded.report.to_cause().is_some());
 }
 
-/// The text with a part of it replaced; both ends are moved to whole characters.
+/// Replaces a part of the text; both ends are moved to character boundaries.
 fn spliced(text: &str, from: usize, length: usize, with: &str) -> String {
     let whole = |at: usize| (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
     let (start, end) = (whole(from % (text.len() + 1)), whole(from % (text.len() + 1) + length));
@@ -178,14 +178,14 @@ fn a_folder_without_definitions_is_a_mistake() {
 
 #[cfg(unix)]
 #[test]
-fn links_are_followed_and_what_is_no_file_is_not_opened() {
+fn links_are_followed_and_a_pipe_is_not_opened() {
     use std::os::unix::fs::symlink;
     use std::os::unix::net::UnixListener;
 
     let elsewhere = Folder::new().with("team/x.yaml", agent("x"));
     let folder = Folder::new().with("agents/y.yaml", agent("y"));
     symlink(elsewhere.path().join("team"), folder.path().join("agents/linked")).unwrap();
-    // A link that leads back to where it stands ends at the bound of depth.
+    // A link to its own folder is followed up to the maximum nesting.
     symlink(folder.path().join("agents"), folder.path().join("agents/.hidden")).unwrap();
     assert_eq!(folder.problems(), Vec::<String>::new());
     assert_eq!(folder.load().catalogue.unwrap().agents().len(), 2);
@@ -198,5 +198,5 @@ fn links_are_followed_and_what_is_no_file_is_not_opened() {
         problems[0].starts_with("agents/broken.yaml: error[unreadable]: the file cannot be read: "),
         "{problems:?}"
     );
-    assert_eq!(problems[1], "agents/socket.yaml: error[unreadable]: this is no file");
+    assert_eq!(problems[1], "agents/socket.yaml: error[unreadable]: this is not a file");
 }

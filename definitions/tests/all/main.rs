@@ -1,4 +1,4 @@
-//! The crate from outside: the shipped catalogue, the client's own files, hostile files, crowds.
+//! The crate from outside: the shipped catalogue, the client's own files, hostile files, large catalogues.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 

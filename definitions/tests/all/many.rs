@@ -32,16 +32,16 @@ fn seven_hundred_definitions_load_at_once() {
     assert!(loaded.report.problems().is_empty(), "{}", loaded.report);
     let catalogue = loaded.catalogue.unwrap();
     assert_eq!(catalogue.agents().len(), 700);
-    // Without its ordinal, a name stands for the lowest one.
+    // A name without ordinal resolves to the lowest ordinal.
     let short = catalogue.agent(&AgentId::new("agent_of_the_crowd").unwrap()).unwrap();
     assert_eq!(short.id().as_str(), "agent_of_the_crowd_000");
-    // A debug build on a busy machine; the benchmark of the process start holds the real bar.
+    // A debug build on a busy machine; the benchmark of the process start enforces the real target.
     assert!(took < Duration::from_secs(10), "{took:?}");
     println!("700 definitions in {took:?}");
 }
 
 #[test]
-fn loading_twice_gives_the_same_catalogue_and_a_change_another_one() {
+fn loading_twice_yields_equal_catalogues_and_a_change_a_different_one() {
     let folder = Folder::new().with("agents/x.yaml", agent("x")).with("agents/y.yaml", agent("y"));
     let (first, second) = (folder.load().catalogue.unwrap(), folder.load().catalogue.unwrap());
     assert_eq!(first.hash(), second.hash());

@@ -1,4 +1,4 @@
-//! The examples of `docs/definitions.md` load as they stand.
+//! The examples of `docs/definitions.md` load unchanged.
 
 use crate::folder::Folder;
 

@@ -1,28 +1,28 @@
-//! Every kind of problem, its exact words and its exact place; and all of them at once.
+//! Every kind of problem with its exact message and location, and all of them in one report.
 
 use greenroom_definitions::problem::ProblemKind;
 
 use crate::folder::{Folder, agent};
 
-/// Everything that is wrong with a folder of one agent that was changed.
+/// The problems of a folder with one changed agent.
 fn changed(from: &str, to: &str) -> Vec<String> {
     let text = agent("x");
     assert!(text.contains(from), "{from}");
     Folder::new().with("agents/x.yaml", text.replace(from, to)).problems()
 }
 
-/// Everything that is wrong with an agent to which something was added.
+/// The problems of an agent with an addition.
 fn added(more: &str) -> Vec<String> {
     Folder::new().with("agents/x.yaml", agent("x") + more).problems()
 }
 
 #[test]
-fn a_small_agent_is_right() {
+fn a_minimal_agent_has_no_problems() {
     assert_eq!(added(""), Vec::<String>::new());
 }
 
 #[test]
-fn a_missing_field_is_named_and_a_misspelled_one_recognised() {
+fn a_missing_field_is_named_and_a_misspelled_one_has_a_suggestion() {
     assert_eq!(
         changed("version: \"1.0\"\n", ""),
         ["agents/x.yaml:1:1: error[missing_field]: an agent needs `version`"]
@@ -37,7 +37,7 @@ fn a_missing_field_is_named_and_a_misspelled_one_recognised() {
 }
 
 #[test]
-fn a_wrong_type_says_what_was_found_and_what_was_wanted() {
+fn a_wrong_type_is_reported_with_the_found_and_the_expected_type() {
     assert_eq!(
         changed("version: \"1.0\"", "version: 1.0"),
         ["agents/x.yaml:5:10: error[wrong_type]: found the number 1.0; expected a text; put it in quotes"]
@@ -53,7 +53,7 @@ fn a_wrong_type_says_what_was_found_and_what_was_wanted() {
 }
 
 #[test]
-fn a_word_of_a_closed_list_is_offered() {
+fn a_misspelled_word_of_a_closed_list_has_a_suggestion() {
     assert_eq!(
         changed("type: text, required", "type: txt, required"),
         ["agents/x.yaml:7:26: error[invalid_value]: `txt` is not known, did you mean `text`?; expected one of text, \
@@ -67,24 +67,24 @@ fn a_word_of_a_closed_list_is_offered() {
 }
 
 #[test]
-fn an_id_and_a_name_are_checked_for_what_they_hold() {
+fn an_id_and_a_name_are_checked_for_their_characters() {
     assert_eq!(
         changed("agent_id: x", "agent_id: \"a b\""),
-        ["agents/x.yaml:1:11: error[invalid_value]: \"a b\" does not fit; an id may have letters, digits, `_`, `-` \
+        ["agents/x.yaml:1:11: error[invalid_value]: \"a b\" is invalid; an id may have letters, digits, `_`, `-` \
              and `.`, not ' '"]
     );
     assert_eq!(
         changed("name: topic", "name: the-topic"),
-        ["agents/x.yaml:7:13: error[invalid_value]: \"the-topic\" cannot be a name here; a name has letters, digits \
-             and `_`, and begins with no digit"]
+        ["agents/x.yaml:7:13: error[invalid_value]: \"the-topic\" is not a valid name; a name has letters, digits \
+             and `_`, and does not begin with a digit"]
     );
 }
 
 #[test]
-fn constraints_must_mean_something() {
+fn constraints_must_apply_to_their_type() {
     assert_eq!(
         changed("required: true", "minimum: 3"),
-        ["agents/x.yaml:7:41: error[invalid_value]: `minimum` means nothing for a text; leave it out, or change the \
+        ["agents/x.yaml:7:41: error[invalid_value]: `minimum` does not apply to a text; remove it, or change the \
              type"]
     );
     assert_eq!(
@@ -98,7 +98,7 @@ fn constraints_must_mean_something() {
 }
 
 #[test]
-fn names_that_live_elsewhere_are_looked_up_and_offered() {
+fn unknown_names_have_suggestions_from_the_known_names() {
     assert_eq!(
         added("policies: [require_authentification]\n"),
         ["agents/x.yaml:11:12: error[unknown_policy]: there is no policy `require_authentification`; did you mean \
@@ -116,8 +116,8 @@ fn names_that_live_elsewhere_are_looked_up_and_offered() {
         changed("runtime: native, handler: native.echo", "runtime: llm, model: antropic.x"),
         [
             "agents/x.yaml:10:40: error[unknown_name]: there is no provider `antropic`; did you mean `anthropic`?",
-            "agents/x.yaml:10:40: warning[no_price]: the model `antropic.x` has no price; where a budget is set, its \
-             calls are refused",
+            "agents/x.yaml:10:40: warning[no_price]: the model `antropic.x` has no price; its calls fail if a budget \
+             applies",
         ]
     );
     assert_eq!(
@@ -135,11 +135,13 @@ fn names_that_live_elsewhere_are_looked_up_and_offered() {
 fn a_model_is_a_tier_or_two_parts() {
     assert_eq!(
         changed("runtime: native, handler: native.echo", "runtime: llm, model: tier.standart"),
-        ["agents/x.yaml:10:40: error[invalid_value]: \"tier.standart\" is no model; did you mean `standard`?"]
+        ["agents/x.yaml:10:40: error[invalid_value]: \"tier.standart\" is not a model; did you mean `standard`?"]
     );
     assert_eq!(
         changed("runtime: native, handler: native.echo", "runtime: llm, model: gpt"),
-        ["agents/x.yaml:10:40: error[invalid_value]: \"gpt\" is no model; a model is `tier.NAME` or `PROVIDER.NAME`"]
+        [
+            "agents/x.yaml:10:40: error[invalid_value]: \"gpt\" is not a model; a model is `tier.NAME` or `PROVIDER.NAME`"
+        ]
     );
 }
 
@@ -151,13 +153,13 @@ fn an_implementation_fits_its_runtime() {
     );
     assert_eq!(
         changed("runtime: native", "runtime: llm"),
-        ["agents/x.yaml:10:42: error[invalid_value]: a language model has no handler; leave it out, or change the \
+        ["agents/x.yaml:10:42: error[invalid_value]: a language model has no handler; remove it, or change the \
              runtime"]
     );
     assert_eq!(
         changed("runtime: native", "runtime: wasm"),
         ["agents/x.yaml:10:28: warning[runtime_not_built]: the runtime `wasm` is not built into this release; \
-             executing this agent answers `runtime_unavailable`"]
+             a call of this agent fails with `runtime_unavailable`"]
     );
 }
 
@@ -166,7 +168,7 @@ fn examples_must_fit_the_definition() {
     assert_eq!(
         added("examples:\n  - inputs: { topik: a }\n    expect: { result: 3, resul: b }\n"),
         [
-            "agents/x.yaml:12:13: error[invalid_value]: the example does not fit: x: input `topic` (text) is missing; \
+            "agents/x.yaml:12:13: error[invalid_value]: the example is invalid: x: input `topic` (text) is missing; \
              there is no input `topik`, did you mean `topic`?",
             "agents/x.yaml:13:23: error[invalid_value]: the expected `result` must be a text, not 3",
             "agents/x.yaml:13:33: error[unknown_reference]: the agent has no output `resul`; did you mean `result`?",
@@ -175,7 +177,7 @@ fn examples_must_fit_the_definition() {
 }
 
 #[test]
-fn an_output_is_taken_from_an_input_of_its_kind() {
+fn an_output_is_copied_from_an_input_of_its_type() {
     let from = |from: &str| changed("name: result, type: text", &format!("name: result, type: {from}"));
     assert_eq!(from("text, from: topic"), Vec::<String>::new());
     assert_eq!(
@@ -189,23 +191,28 @@ fn an_output_is_taken_from_an_input_of_its_kind() {
 }
 
 #[test]
-fn a_tool_that_would_always_be_denied_is_no_tool() {
+fn a_tool_whose_calls_would_all_be_denied_is_an_error() {
     let folder =
         Folder::new().with("agents/x.yaml", agent("x") + "tools: [\"agent:y\"]\n").with("agents/y.yaml", agent("y"));
     assert_eq!(
         folder.problems(),
-        ["agents/x.yaml:11:9: error[invalid_value]: every call of `y` would be denied: neither agent says that they \
-             work together; add `y` to `collaboration.can_work_with`"]
+        [
+            "agents/x.yaml:11:9: error[invalid_value]: every call of `y` would be denied: neither agent lists the other as \
+             a collaborator; add `y` to `collaboration.can_work_with`"
+        ]
     );
 }
 
 #[test]
-fn agents_that_use_each_other_as_tools_go_in_a_circle() {
+fn agents_that_call_each_other_as_tools_form_a_cycle() {
     let other = |id: &str, tool: &str| {
         agent(id) + &format!("collaboration: {{ can_work_with: [{tool}] }}\ntools: [\"agent:{tool}\"]\n")
     };
     let folder = Folder::new().with("agents/x.yaml", other("x_001", "y")).with("agents/y.yaml", other("y", "x"));
-    assert_eq!(folder.problems(), ["agents/x.yaml:12:8: error[cycle]: this leads back to itself: x_001 → y → x_001"]);
+    assert_eq!(
+        folder.problems(),
+        ["agents/x.yaml:12:8: error[cycle]: the definitions form a cycle: x_001 → y → x_001"]
+    );
 }
 
 #[test]
@@ -213,16 +220,16 @@ fn two_definitions_with_one_id_name_each_other() {
     let folder = Folder::new().with("agents/a.yaml", agent("x")).with("agents/b.yaml", agent("x"));
     assert_eq!(
         folder.problems(),
-        ["agents/b.yaml:1:11: error[duplicate_id]: the agent `x` is there twice; it is also in agents/a.yaml:1"]
+        ["agents/b.yaml:1:11: error[duplicate_id]: the agent `x` is duplicated; it is also in agents/a.yaml:1"]
     );
 }
 
 #[test]
-fn a_file_that_is_nothing_says_what_would_be_something() {
+fn a_file_without_a_known_member_is_reported() {
     let folder = Folder::new().with("notes.yaml", "hello: world\n");
     assert_eq!(
         folder.problems(),
-        ["notes.yaml:1:1: error[misplaced]: this is no definition; a definition begins with `agent_id`, \
+        ["notes.yaml:1:1: error[misplaced]: this is not a definition; a definition begins with `agent_id`, \
              `workflow_id`, `team_id`, `categories` or `tiers`"]
     );
 }
@@ -247,9 +254,9 @@ fn all_problems_of_all_files_are_in_one_report_in_order() {
     let loaded = folder.load();
     assert!(loaded.catalogue.is_none());
     let problems = folder.problems();
-    let places: Vec<&str> = problems.iter().map(|problem| problem.split(" error").next().unwrap()).collect();
+    let locations: Vec<&str> = problems.iter().map(|problem| problem.split(" error").next().unwrap()).collect();
     assert_eq!(
-        places,
+        locations,
         [
             "agents/x.yaml:11:1:",
             "teams/t.yaml:3:13:",
@@ -287,17 +294,17 @@ fn a_report_of_thousands_of_problems_is_bounded() {
 }
 
 #[test]
-fn a_broken_template_is_found_in_its_line() {
+fn an_invalid_template_is_reported_with_its_line() {
     let prompt = "implementation:\n  runtime: llm\n  prompt:\n    user: |\n      One.\n      Two {{ inputs.topik }}.\n";
     assert_eq!(
         changed("implementation: { runtime: native, handler: native.echo }\n", prompt),
-        ["agents/x.yaml:15:1: error[expression]: the user template looks at the input `topik`, which is not \
+        ["agents/x.yaml:15:1: error[expression]: the user template references the input `topik`, which is not \
              declared, did you mean `topic`?"]
     );
 }
 
 #[test]
-fn an_answer_longer_than_the_model_can_give_is_a_warning() {
+fn a_token_limit_above_that_of_the_model_is_a_warning() {
     let problems = changed(
         "implementation: { runtime: native, handler: native.echo }\n",
         "implementation: { runtime: llm, model: anthropic.claude-3-5-sonnet-20241022 }\nlimits: { max_tokens: 9000 }\n",
@@ -305,6 +312,6 @@ fn an_answer_longer_than_the_model_can_give_is_a_warning() {
     assert_eq!(
         problems,
         ["agents/x.yaml:11:23: warning[invalid_value]: the model `anthropic.claude-3-5-sonnet-20241022` answers with \
-             at most 8192 tokens, not 9000; its calls would be refused"]
+             at most 8192 tokens, not 9000; its calls would be rejected"]
     );
 }

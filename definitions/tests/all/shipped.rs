@@ -1,4 +1,4 @@
-//! What is in the binary is right, complete and what the client's document asks for.
+//! The embedded catalogue is valid, complete and as the client's document requires.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,14 +19,14 @@ fn catalogue() -> std::sync::Arc<Catalogue> {
     loaded.catalogue.unwrap()
 }
 
-/// Compares a generated file with the tree, or writes it where `UPDATE` is set.
+/// Compares a generated file with the tree, or writes it if `UPDATE` is set.
 fn same(path: &Path, text: &str) {
     if std::env::var_os("UPDATE").is_some() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();
     }
-    let kept = std::fs::read_to_string(path).unwrap_or_default();
-    assert!(kept == text, "{} is old: UPDATE=1 cargo test -p greenroom-definitions", path.display());
+    let stored = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(stored == text, "{} is old: UPDATE=1 cargo test -p greenroom-definitions", path.display());
 }
 
 fn yaml_files(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -138,7 +138,7 @@ fn the_report_workflow_has_the_five_steps_of_the_document() {
 }
 
 #[test]
-fn a_body_makes_the_same_definition_again() {
+fn a_stored_body_restores_the_same_definition() {
     let catalogue = catalogue();
     for agent in catalogue.agents() {
         let again = greenroom_definitions::Agent::from_body(agent.body()).unwrap();

@@ -1,9 +1,9 @@
-//! What workflows, teams and models get wrong between files: exact words and places.
+//! Problems of workflows, teams and models across files, with exact messages and locations.
 
 use crate::folder::{Folder, agent};
 
-/// Everything that is wrong with a workflow over the agents `x`, which takes a text and a number,
-/// and `y`, which takes a number.
+/// The problems of a workflow over the agents `x`, with a text and a number as inputs, and `y`, with a
+/// number.
 fn workflow(steps: &str) -> Vec<String> {
     let two = "inputs:\n  - { name: topic, type: text, required: true }\n  - { name: depth, type: integer }\n";
     let number = "inputs:\n  - { name: depth, type: integer, required: true }\n";
@@ -16,21 +16,21 @@ fn workflow(steps: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_step_gives_what_its_agent_takes() {
+fn the_inputs_of_a_step_match_its_agent() {
     let steps = "steps:\n  - { id: a, agent: y, inputs: { dept: 3 } }\n";
     assert_eq!(
         workflow(steps),
         ["workflows/w.yaml:4:40: error[unknown_field]: step `a`: the agent `y` has no input `dept`; did you mean \
              `depth`?"]
     );
-    // The only text takes what is not declared.
+    // The only text receives the undeclared inputs.
     assert!(workflow("steps:\n  - { id: a, agent: x, inputs: { chapters: 3 } }\n").is_empty());
-    // Where a workflow declares inputs, it is known that nothing gives the number.
+    // If the workflow declares inputs, the number is known to have no value.
     let steps = "inputs:\n  - { name: other, type: text }\nsteps:\n  - { id: a, agent: y, inputs: {} }\n";
     assert_eq!(
         workflow(steps),
-        ["workflows/w.yaml:6:32: warning[unfilled_input]: step `a`: nothing gives the agent's input `depth`; the run \
-             fails unless its context has it"]
+        ["workflows/w.yaml:6:32: warning[unfilled_input]: step `a`: the agent's input `depth` has no value; the run \
+             fails unless its context provides it"]
     );
 }
 
@@ -56,14 +56,13 @@ fn two_names_for_outputs_must_be_the_agents_own() {
         [
             "workflows/w.yaml:4:42: error[unknown_reference]: step `a`: the agent `x_001` has no output `resalt`; did \
              you mean `result`?",
-            "workflows/w.yaml:5:34: warning[duplicate_id]: step `b`: an earlier step also names `result`; the run gives \
-             back the later one; say which in `outputs`",
+            "workflows/w.yaml:5:34: warning[duplicate_id]: step `b`: an earlier step also names `result`; the run returns the later one; choose one in `outputs`",
         ]
     );
 }
 
 #[test]
-fn a_circle_of_steps_is_found_in_its_file() {
+fn a_cycle_of_steps_is_reported_in_its_file() {
     let steps = "steps:\n  - { id: a, agent: x, depends_on: [b] }\n  - { id: b, agent: x, depends_on: [a] }\n";
     assert_eq!(
         workflow(steps),
@@ -79,11 +78,11 @@ fn workflows_that_start_each_other_go_in_a_circle() {
         .with("workflows/a.yaml", starts("a", "b"))
         .with("workflows/b.yaml", starts("b", "c"))
         .with("workflows/c.yaml", starts("c", "b"));
-    assert_eq!(folder.problems(), ["workflows/b.yaml:4:3: error[cycle]: this leads back to itself: b → c → b"]);
+    assert_eq!(folder.problems(), ["workflows/b.yaml:4:3: error[cycle]: the definitions form a cycle: b → c → b"]);
 }
 
 #[test]
-fn a_team_runs_what_it_names() {
+fn a_team_runs_only_its_workflows() {
     let folder = Folder::new()
         .with("agents/x.yaml", agent("x"))
         .with("teams/t.yaml", "team_id: t\nname: T\nagents: [x]\nworkflows: [inner]\n")
@@ -105,17 +104,15 @@ fn models_have_tiers_prices_and_known_fallbacks() {
     assert_eq!(
         problems,
         [
-            "models.yaml:2:3: error[missing_field]: the tier `large` stands for no model",
-            "models.yaml:3:13: error[invalid_value]: the tier `standard` stands for the tier `tier.small`; a tier stands \
-             for a provider's model",
-            "models.yaml:3:13: error[unknown_reference]: nothing is known of the model `anthropic.b`; describe it under \
+            "models.yaml:2:3: error[missing_field]: the tier `large` has no model",
+            "models.yaml:3:13: error[invalid_value]: the tier `standard` refers to the tier `tier.small`; a tier refers to a provider's model",
+            "models.yaml:3:13: error[unknown_reference]: there is no model `anthropic.b`; describe it under \
              `models`",
             "models.yaml:4:3: error[invalid_value]: there is no tier `huge`",
             "models.yaml:6:56: error[invalid_value]: -1 is negative",
             "models.yaml:7:14: error[unknown_name]: there is no provider `mistral`",
-            "models.yaml:7:14: warning[no_price]: the model `mistral.x` has no price; where a budget is set, its calls \
-             are refused",
-            "models.yaml:8:3: error[invalid_value]: `nothing` is no provider's model; a model is `PROVIDER.NAME`",
+            "models.yaml:7:14: warning[no_price]: the model `mistral.x` has no price; its calls fail if a budget applies",
+            "models.yaml:8:3: error[invalid_value]: `nothing` is not the model of a provider; a model is `PROVIDER.NAME`",
         ]
     );
 }
@@ -130,7 +127,7 @@ fn a_condition_names_an_output_that_its_step_has() {
 }
 
 #[test]
-fn a_workflow_that_is_a_step_is_given_what_it_declares() {
+fn a_workflow_as_a_step_receives_its_declared_inputs() {
     let inner = "workflow_id: inner\nname: I\ninputs:\n  - { name: topic, type: text, required: true }\n  - { name: depth, type: integer, required: true }\nsteps:\n  - { id: s, agent: x }\n";
     let outer = "workflow_id: w\nname: W\ninputs:\n  - { name: topic, type: text }\nsteps:\n  - { id: s, workflow: inner, inputs: { dept: 3 } }\n";
     let folder = Folder::new()
@@ -140,8 +137,8 @@ fn a_workflow_that_is_a_step_is_given_what_it_declares() {
     assert_eq!(
         folder.problems(),
         [
-            "workflows/w.yaml:6:39: warning[unfilled_input]: step `s`: nothing gives the workflow's input `depth`; the \
-             run fails unless its context has it",
+            "workflows/w.yaml:6:39: warning[unfilled_input]: step `s`: the workflow's input `depth` has no value; the \
+             run fails unless its context provides it",
             "workflows/w.yaml:6:47: error[unknown_field]: step `s`: the workflow `inner` has no input `dept`; did you \
              mean `depth`?",
         ]

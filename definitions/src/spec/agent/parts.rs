@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::models::ModelRef;
 
-/// Whom an agent works with.
+/// The agents that an agent works with.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Collaboration {
@@ -22,14 +22,14 @@ pub struct Collaboration {
 }
 
 impl Collaboration {
-    /// True if nothing is said.
+    /// True if both lists are empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.can_work_with.is_empty() && self.provides_to_team.is_empty()
     }
 }
 
-/// What kind of thing runs an agent.
+/// The kind of runtime that executes an agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RuntimeKind {
@@ -49,7 +49,7 @@ impl RuntimeKind {
     /// Every runtime that a definition may name.
     pub const ALL: &'static [Self] = &[Self::Llm, Self::Native, Self::Wasm, Self::Python, Self::Http];
 
-    /// The runtime as it is written.
+    /// The name of the runtime as a definition writes it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -61,7 +61,7 @@ impl RuntimeKind {
         }
     }
 
-    /// True if this release can execute it; another one answers `runtime_unavailable`.
+    /// True if this release contains the runtime; a call of any other fails with `runtime_unavailable`.
     #[must_use]
     pub const fn is_built(self) -> bool {
         match self {
@@ -71,25 +71,25 @@ impl RuntimeKind {
     }
 }
 
-/// What runs an agent.
+/// The implementation of an agent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Implementation {
-    /// The kind of thing that runs it.
+    /// The kind of runtime that executes it.
     pub runtime: RuntimeKind,
-    /// Which one: the name of a native handler, a module, a function, a URL.
+    /// The handler in that runtime: a native handler, a module, a function or a URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handler: Option<String>,
-    /// The model that is asked: a tier (`tier.standard`) or `PROVIDER.NAME`.
+    /// The model that is called: a tier (`tier.standard`) or `PROVIDER.NAME`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<ModelRef>,
-    /// The models that are asked where the first one cannot answer.
+    /// The models that are called, in this order, if the first one fails.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fallback_models: Vec<ModelRef>,
-    /// What the model is told.
+    /// The prompt of the model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt: Option<PromptSpec>,
-    /// How long one execution may take, in seconds.
+    /// The timeout of one execution, in seconds.
     #[serde(default = "timeout_default")]
     pub timeout: u64,
     /// Memory that one execution may use, in MiB.
@@ -101,38 +101,38 @@ const fn timeout_default() -> u64 {
     super::TIMEOUT_SECONDS_DEFAULT
 }
 
-/// Two templates. What a caller gives can only ever reach the second one.
+/// The two templates of a prompt. Inputs of a caller can reach only the second one.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PromptSpec {
-    /// Who the model is: a template over the definition's constants (`agent`, `outputs`) only.
+    /// The system prompt: a template over the definition's constants (`agent`, `outputs`) only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub system: Option<String>,
-    /// What it is asked: a template over `inputs` and `context`.
+    /// The user prompt: a template over `inputs` and `context`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
 }
 
-/// What one execution may use.
+/// Limits of one execution.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AgentLimits {
-    /// Tokens that one answer of the model may have.
+    /// The maximum number of tokens of one answer of the model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<u32>,
-    /// US dollars that one execution may cost.
+    /// The maximum cost of one execution, in US dollars.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_cost_usd: Option<f64>,
-    /// Turns that the tool loop may take.
+    /// The maximum number of turns of one conversation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_turns: Option<u32>,
-    /// Executions at one time on one pod.
+    /// Concurrent executions on one pod.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_concurrency: Option<u32>,
 }
 
 impl AgentLimits {
-    /// True if nothing is limited.
+    /// True if no limit is set.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.max_tokens.is_none()
@@ -142,30 +142,30 @@ impl AgentLimits {
     }
 }
 
-/// How the wait between two attempts grows.
+/// The growth of the delay between two attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Backoff {
-    /// The same wait each time.
+    /// The same delay each time.
     Fixed,
-    /// Twice the wait each time.
+    /// Twice the previous delay each time.
     #[default]
     Exponential,
 }
 
-/// How often something is tried again, and after how long.
+/// The number of attempts and the delays between them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Retry {
-    /// Attempts at most, the first one included.
+    /// The maximum number of attempts, including the first.
     pub max_attempts: u32,
-    /// How the wait grows.
+    /// The growth of the delay.
     #[serde(default)]
     pub backoff: Backoff,
-    /// The first wait, in seconds.
+    /// The first delay, in seconds.
     #[serde(default = "Retry::delay_default")]
     pub delay: f64,
-    /// The longest wait, in seconds.
+    /// The longest delay, in seconds.
     #[serde(default = "Retry::max_delay_default")]
     pub max_delay: f64,
 }
@@ -179,7 +179,7 @@ impl Retry {
         30.0
     }
 
-    /// The wait after a failed attempt (1 for the first); `None` if that was the last one.
+    /// Returns the delay after a failed attempt (1 for the first); `None` after the last attempt.
     #[must_use]
     pub fn delay_after(&self, attempt: u32) -> Option<std::time::Duration> {
         if attempt >= self.max_attempts {
@@ -193,33 +193,33 @@ impl Retry {
     }
 }
 
-/// What an agent is reminded of before it works.
+/// The memories that are recalled before an execution.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MemoryRecall {
-    /// The input whose text is looked up in the memory.
+    /// The input whose text is the query.
     pub query: String,
-    /// How many memories at most.
+    /// The maximum number of memories.
     pub limit: u32,
 }
 
-/// Inputs, and what a good answer to them holds.
+/// Example inputs with expected outputs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Example {
     /// The inputs, by name.
     pub inputs: Values,
-    /// Outputs, by name, as far as they are certain.
+    /// The expected outputs, by name; outputs that may vary are omitted.
     #[serde(default, skip_serializing_if = "Values::is_empty")]
     pub expect: Values,
 }
 
-/// Something that an agent may use while it works: `agent:ID` or `native:NAME`.
+/// A tool that an agent may call: `agent:ID` or `native:NAME`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schemars(with = "String")]
 pub enum ToolRef {
-    /// Another agent; the call goes through the guard as a request of its own.
+    /// Another agent; the call is a request of its own, which the guard authorizes.
     Agent(AgentId),
     /// A tool compiled into the platform.
     Native(String),

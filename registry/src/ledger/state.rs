@@ -79,14 +79,8 @@ impl LedgerState {
         self.last_id = self.last_id.saturating_add(1);
         let budgets = budgets_of(account, limits);
         let id = ReservationId(self.last_id);
-        let record = ReservationRecord {
-            id,
-            key: key.clone(),
-            account: account.clone(),
-            budgets,
-            upper_bound: upper_bound,
-            at: now,
-        };
+        let record =
+            ReservationRecord { id, key: key.clone(), account: account.clone(), budgets, upper_bound, at: now };
         self.deltas.reserved.push(record.clone());
         self.add_reservation(record);
         Ok(id)

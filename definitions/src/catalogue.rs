@@ -152,7 +152,7 @@ impl Catalogue {
         let (Some(one), Some(other)) = (self.agent(one), self.agent(other)) else { return false };
         let lists = |caller: &Agent, callee: &Agent| {
             let named = &caller.spec().collaboration.can_work_with;
-            named.iter().any(|id| self.agent(id).is_some_and(|found| found.id() == callee.id()))
+            named.iter().any(|id| self.agent(id).is_some_and(|known| known.id() == callee.id()))
         };
         lists(one, other) || lists(other, one)
     }
@@ -161,7 +161,7 @@ impl Catalogue {
     #[must_use]
     pub fn is_member(&self, team: &Team, agent: &AgentId) -> bool {
         let Some(agent) = self.agent(agent) else { return false };
-        team.spec().agents.iter().any(|id| self.agent(id).is_some_and(|found| found.id() == agent.id()))
+        team.spec().agents.iter().any(|id| self.agent(id).is_some_and(|known| known.id() == agent.id()))
     }
 
     /// As [`Catalogue::agent`], with an error that suggests a similar name.

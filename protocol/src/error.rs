@@ -167,7 +167,7 @@ codes! {
     /// A budget applies, and the model has no price; nothing was sent.
     PriceUnknown = "price_unknown", Failed, 422, retry false;
 
-    // Failed: what holds the state.
+    // Failed: stores.
     /// The audit cannot be written, so nothing may be executed.
     AuditUnavailable = "audit_unavailable", Failed, 503, retry true;
     /// A store cannot be read or written.

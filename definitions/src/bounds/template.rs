@@ -62,7 +62,7 @@ pub fn check(text: &str) -> Result<(), String> {
 /// # Errors
 /// A message without its subject about a tag that is not closed.
 pub fn tags(text: &str) -> Result<Vec<(TagKind, &str)>, String> {
-    let mut found = Vec::new();
+    let mut tags = Vec::new();
     let mut rest = text;
     while let Some(at) = rest.find('{') {
         let from = rest.get(at..).unwrap_or_default();
@@ -71,7 +71,7 @@ pub fn tags(text: &str) -> Result<Vec<(TagKind, &str)>, String> {
             Some(b'#') => inside.split_once("#}").ok_or("has a comment that is not closed")?.1,
             Some(b'{') => {
                 let (tag, rest_of_text) = split_tag(inside, b"}}").ok_or("has a `{{` that is not closed")?;
-                found.push((TagKind::Value, tag));
+                tags.push((TagKind::Value, tag));
                 rest_of_text
             }
             Some(b'%') => {
@@ -79,14 +79,14 @@ pub fn tags(text: &str) -> Result<Vec<(TagKind, &str)>, String> {
                 if tag.trim_matches(|c: char| c.is_whitespace() || matches!(c, '-' | '+')) == "raw" {
                     after_raw(rest_of_text).ok_or("has a raw block that is not closed")?
                 } else {
-                    found.push((TagKind::Statement, tag));
+                    tags.push((TagKind::Statement, tag));
                     rest_of_text
                 }
             }
             Some(_) | None => from.get(1..).unwrap_or_default(),
         };
     }
-    Ok(found)
+    Ok(tags)
 }
 
 /// Splits after the closing braces; braces in quotes and nested braces do not close the tag.

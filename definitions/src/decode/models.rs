@@ -23,13 +23,13 @@ fn tier_words() -> Vec<(&'static str, Tier)> {
 
 fn tiers(decoder: &mut Decoder, node: &Node) -> Option<BTreeMap<Tier, TierSpec>> {
     let NodeValue::Map(entries) = &node.value else { return decoder.mistyped(node, "a map of tiers") };
-    let mut found = BTreeMap::new();
+    let mut decoded = BTreeMap::new();
     for entry in entries {
         let words = tier_words();
         match words.iter().find(|(word, _)| *word == entry.name) {
             Some((_, tier)) => {
                 if let Some(spec) = tier_spec(decoder, &entry.value) {
-                    found.insert(*tier, spec);
+                    decoded.insert(*tier, spec);
                 }
             }
             None => {
@@ -43,10 +43,10 @@ fn tiers(decoder: &mut Decoder, node: &Node) -> Option<BTreeMap<Tier, TierSpec>>
             }
         }
     }
-    for tier in Tier::ALL.iter().filter(|tier| !found.contains_key(tier)) {
+    for tier in Tier::ALL.iter().filter(|tier| !decoded.contains_key(tier)) {
         decoder.error(node.at, ProblemKind::MissingField, format!("the tier `{}` has no model", tier.as_str()), "");
     }
-    Some(found)
+    Some(decoded)
 }
 
 fn tier_spec(decoder: &mut Decoder, node: &Node) -> Option<TierSpec> {
@@ -59,7 +59,7 @@ fn tier_spec(decoder: &mut Decoder, node: &Node) -> Option<TierSpec> {
 
 fn model_specs(decoder: &mut Decoder, node: &Node) -> Option<BTreeMap<ModelRef, ModelSpec>> {
     let NodeValue::Map(entries) = &node.value else { return decoder.mistyped(node, "a map of models") };
-    let mut found = BTreeMap::new();
+    let mut decoded = BTreeMap::new();
     for entry in entries {
         match entry.name.parse::<ModelRef>() {
             Ok(name) if name.tier().is_none() => {
@@ -73,7 +73,7 @@ fn model_specs(decoder: &mut Decoder, node: &Node) -> Option<BTreeMap<ModelRef, 
                     price: Some(free),
                     fallback: Vec::new(),
                 };
-                found.insert(name, model_spec(decoder, &entry.value).unwrap_or(placeholder));
+                decoded.insert(name, model_spec(decoder, &entry.value).unwrap_or(placeholder));
             }
             Ok(_) | Err(_) => {
                 let found = format!("`{}` is not the model of a provider", entry.name);
@@ -81,7 +81,7 @@ fn model_specs(decoder: &mut Decoder, node: &Node) -> Option<BTreeMap<ModelRef, 
             }
         }
     }
-    Some(found)
+    Some(decoded)
 }
 
 fn model_spec(decoder: &mut Decoder, node: &Node) -> Option<ModelSpec> {

@@ -77,7 +77,7 @@ fn the_content_of_a_value_is_never_parsed_as_a_reference() {
 
 #[test]
 fn an_invalid_reference_has_a_message_with_the_expected_form() {
-    let wrong = [
+    let invalid = [
         (
             "${input.x}",
             "the reference `${input.x}` begins with `input`, did you mean `inputs`?; it may begin with inputs, context, steps, item, index",
@@ -94,7 +94,7 @@ fn an_invalid_reference_has_a_message_with_the_expected_form() {
         ("${item[1}", "the reference `${item[1}` has a `[` without a `]`"),
         ("${index.x}", "the reference `${index.x}` accesses a member of a number"),
     ];
-    for (text, why) in wrong {
+    for (text, why) in invalid {
         assert_eq!(Expr::parse(&json!(text)), Err(why.to_owned()), "{text}");
     }
 }

@@ -57,12 +57,12 @@ impl SourceFile {
 
 /// Lists the files of the binary.
 pub(super) fn embedded_files() -> Vec<SourceFile> {
-    let found = |(name, text): &(&'static str, &'static str)| SourceFile {
+    let to_source = |(name, text): &(&'static str, &'static str)| SourceFile {
         name: Arc::from(Path::new(name)),
         kind: definition_kind(Path::new(name)),
         content: FileContent::Embedded(text),
     };
-    embedded::FILES.iter().map(found).collect()
+    embedded::FILES.iter().map(to_source).collect()
 }
 
 /// Creates the source of a single file.
@@ -72,7 +72,7 @@ pub(super) fn single_file(path: &Path) -> SourceFile {
 
 /// Lists the files of a folder, sorted by name.
 pub(super) fn directory_files(folder: &Path) -> (Vec<SourceFile>, Vec<Problem>) {
-    let mut found = Vec::new();
+    let mut files = Vec::new();
     let mut problems = Vec::new();
     let mut queue = vec![(folder.to_owned(), 0_usize)];
     while let Some((path, depth)) = queue.pop() {
@@ -94,7 +94,7 @@ pub(super) fn directory_files(folder: &Path) -> (Vec<SourceFile>, Vec<Problem>) 
                 }
                 EntryKind::File if is_yaml(&path) => {
                     let name = name_of(folder, &path);
-                    found.push(SourceFile {
+                    files.push(SourceFile {
                         kind: definition_kind(&name),
                         name: Arc::from(name),
                         content: FileContent::OnDisk(path),
@@ -104,17 +104,17 @@ pub(super) fn directory_files(folder: &Path) -> (Vec<SourceFile>, Vec<Problem>) 
                 EntryKind::Folder | EntryKind::File | EntryKind::Other(_) => {}
             }
         }
-        if found.len() > FILES_MAX {
+        if files.len() > FILES_MAX {
             let message = format!("the folder has more than {FILES_MAX} definitions");
             problems.push(unreadable(folder.to_owned(), message));
             break;
         }
     }
-    if found.is_empty() && problems.is_empty() {
+    if files.is_empty() && problems.is_empty() {
         problems.push(unreadable(folder.to_owned(), "the folder holds no definitions".to_owned()));
     }
-    found.sort_by(|left, right| left.name.cmp(&right.name));
-    (found, problems)
+    files.sort_by(|left, right| left.name.cmp(&right.name));
+    (files, problems)
 }
 
 /// The kind of a directory entry, after following links.
@@ -128,7 +128,7 @@ enum EntryKind {
 /// Follows links; the maximum nesting of folders bounds a cycle of links.
 fn entry_kind(entry: &std::fs::DirEntry) -> EntryKind {
     let kind = entry.file_type().and_then(|kind| {
-        if kind.is_symlink() { std::fs::metadata(entry.path()).map(|behind| behind.file_type()) } else { Ok(kind) }
+        if kind.is_symlink() { std::fs::metadata(entry.path()).map(|target| target.file_type()) } else { Ok(kind) }
     });
     match kind {
         Ok(kind) if kind.is_dir() => EntryKind::Folder,

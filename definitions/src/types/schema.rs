@@ -37,9 +37,9 @@ pub fn field_schema(field: &Field) -> Json {
 /// Returns the schema of an object with exactly these fields. Fields with `from` are excluded.
 #[must_use]
 pub fn object_schema(fields: &[Field]) -> Json {
-    let asked = || fields.iter().filter(|field| field.from.is_none());
-    let properties: Map<String, Json> = asked().map(|field| (field.name.clone(), field_schema(field))).collect();
-    let required: Vec<&str> = asked().filter(|field| field.required).map(|field| field.name.as_str()).collect();
+    let model_fields = || fields.iter().filter(|field| field.from.is_none());
+    let properties: Map<String, Json> = model_fields().map(|field| (field.name.clone(), field_schema(field))).collect();
+    let required: Vec<&str> = model_fields().filter(|field| field.required).map(|field| field.name.as_str()).collect();
     json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false })
 }
 

@@ -20,8 +20,8 @@ pub fn validate_inputs(owner: &str, fields: &[Field], mut inputs: Values) -> Res
     let mut missing = Vec::new();
     let mut accepted = Values::new();
     for field in fields {
-        let given = inputs.remove(&field.name).filter(|value| !value.is_null());
-        match given.or_else(|| field.default.clone()) {
+        let value = inputs.remove(&field.name).filter(|value| !value.is_null());
+        match value.or_else(|| field.default.clone()) {
             Some(value) => match field.accept(value) {
                 Ok(value) => drop(accepted.insert(field.name.clone(), value)),
                 Err(message) => problems.push(format!("input `{}` {message}", field.name)),
@@ -48,11 +48,11 @@ pub fn validate_outputs(owner: &str, fields: &[Field], inputs: &Values, mut outp
     let mut problems = Vec::new();
     let mut accepted = Values::new();
     for field in fields {
-        let given = match &field.from {
+        let value = match &field.from {
             Some(input) => inputs.get(input).cloned(),
             None => outputs.remove(&field.name),
         };
-        match given.filter(|value| !value.is_null()) {
+        match value.filter(|value| !value.is_null()) {
             Some(value) => match field.accept(value) {
                 Ok(value) => drop(accepted.insert(field.name.clone(), value)),
                 Err(message) => problems.push(format!("output `{}` {message}", field.name)),

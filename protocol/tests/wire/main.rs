@@ -27,7 +27,7 @@ fn assert_written<T: Serialize + DeserializeOwned + PartialEq + Debug>(name: &st
 }
 
 /// Members of a map in the order of their names, whatever map this build of serde_json has; the fields
-/// of a struct stay in their order, which is part of what the audit hashes.
+/// of a struct keep their order, which the hash of an audit record covers.
 fn sorted(compare: impl FnOnce()) {
     let mut settings = insta::Settings::clone_current();
     settings.set_sort_maps(true);
@@ -44,7 +44,7 @@ fn shape<T: JsonSchema>(name: &str) {
 fn without_descriptions(schema: &mut Json) {
     match schema {
         Json::Object(members) => {
-            // A property may be called `description`; what describes is a text.
+            // A property may be called `description`; a schema description is a string.
             if members.get("description").is_some_and(Json::is_string) {
                 members.remove("description");
             }

@@ -2,6 +2,8 @@
 //! its behavior for each request, and it records every request.
 
 mod dialect;
+#[path = "../../actors/runtimes/src/models/genai/tests/http_request.rs"]
+mod http_request;
 
 use std::collections::BTreeMap;
 use std::future::pending;
@@ -15,11 +17,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use dialect::Dialect;
+use http_request::{HttpRequest, read_request};
 
 pub use dialect::{TOKENS_CACHED, TOKENS_TO_CACHE};
 
-/// Maximum size of a request in bytes.
-const REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Time for the written bytes to arrive before the connection is reset.
 const RESET_AFTER: Duration = Duration::from_millis(100);
 /// Input tokens that the server reports for each complete answer.
@@ -44,6 +45,8 @@ pub enum ServerBehavior {
     Stops(&'static str),
     /// A stream of these events, unchanged.
     Events(String),
+    /// A stream of these bytes, in pieces of at most this size.
+    Bytes(Vec<u8>, usize),
     /// The first half of an answer; then the server closes the connection.
     Half,
     /// Like [`Self::Half`], with a last event that is cut off.
@@ -159,7 +162,7 @@ impl ScriptServer {
 }
 
 async fn serve(mut stream: TcpStream, state: &ServerState) {
-    let Some((line, headers, body)) = read(&mut stream).await else { return };
+    let Some(HttpRequest { line, headers, body }) = read_request(&mut stream).await else { return };
     let dialect = Dialect::from_request_line(&line);
     let request = {
         let mut all = state.requests.lock().unwrap_or_else(PoisonError::into_inner);
@@ -170,24 +173,28 @@ async fn serve(mut stream: TcpStream, state: &ServerState) {
     let complete = |text: &str, reason: &str| dialect.begin() + &dialect.piece(text) + &dialect.end(reason);
     let first_half = || dialect.head() + &dialect.begin() + &dialect.piece("{\"text\":");
     let rest = || dialect.piece("\"done\"}") + &dialect.end(dialect.stop_reason());
-    let immediately = |text: String| vec![(Duration::ZERO, text)];
+    let immediately = |text: String| vec![(Duration::ZERO, text.into_bytes())];
     let behavior = (state.script)(&request);
     let is_complete_answer =
         matches!(behavior, ServerBehavior::Good | ServerBehavior::Slow(_) | ServerBehavior::Text(_));
     let chunks = match &behavior {
         ServerBehavior::Good => immediately(first_half() + &rest()),
-        ServerBehavior::Slow(pause) => vec![(*pause, first_half()), (*pause, rest())],
+        ServerBehavior::Slow(pause) => vec![(*pause, first_half().into_bytes()), (*pause, rest().into_bytes())],
         ServerBehavior::Text(text) => immediately(dialect.head() + &complete(text, dialect.stop_reason())),
         ServerBehavior::Stops(reason) => immediately(dialect.head() + &complete("{\"text\":", reason)),
         ServerBehavior::Status(line, headers) => immediately(refusal(line, headers, "{}")),
         ServerBehavior::Body(line, body) => immediately(refusal(line, "", body)),
         ServerBehavior::Events(events) => immediately(dialect.head() + events),
+        ServerBehavior::Bytes(bytes, size) => {
+            let pieces = bytes.chunks((*size).max(1)).map(|piece| (Duration::ZERO, piece.to_vec()));
+            immediately(dialect.head()).into_iter().chain(pieces).collect()
+        }
         ServerBehavior::Half | ServerBehavior::Reset | ServerBehavior::Endless => immediately(first_half()),
         ServerBehavior::HalfEvent => immediately(first_half() + &cut(rest())),
         ServerBehavior::Silence => return client_disconnected(&mut stream).await,
     };
     let last = chunks.len();
-    for (number, (pause, text)) in (1..).zip(chunks) {
+    for (number, (pause, bytes)) in (1..).zip(chunks) {
         if !pause.is_zero() {
             drop(timeout(pause, pending::<()>()).await);
         }
@@ -196,7 +203,7 @@ async fn serve(mut stream: TcpStream, state: &ServerState) {
             let mut answers_sent = state.answers_sent.lock().unwrap_or_else(PoisonError::into_inner);
             *answers_sent.entry(request.key().to_owned()).or_default() += 1;
         }
-        if stream.write_all(text.as_bytes()).await.is_err() {
+        if stream.write_all(&bytes).await.is_err() {
             return;
         }
     }
@@ -231,31 +238,4 @@ fn refusal(line: &str, headers: &str, body: &str) -> String {
     format!(
         "HTTP/1.1 {line}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n{headers}\r\n{body}"
     )
-}
-
-async fn read(stream: &mut TcpStream) -> Option<(String, BTreeMap<String, String>, Value)> {
-    let mut bytes = Vec::new();
-    let mut chunk = vec![0; 16 * 1024];
-    let (line, headers, body_at) = loop {
-        let count = stream.read(&mut chunk).await.ok().filter(|count| *count > 0)?;
-        bytes.extend_from_slice(chunk.get(..count)?);
-        if let Some(at) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
-            let head = String::from_utf8_lossy(bytes.get(..at)?).into_owned();
-            break (head.split("\r\n").next()?.to_owned(), headers(&head), at + 4);
-        }
-        if bytes.len() > REQUEST_BYTES_MAX {
-            return None;
-        }
-    };
-    let length: usize = headers.get("content-length")?.parse().ok().filter(|length| *length <= REQUEST_BYTES_MAX)?;
-    while bytes.len() < body_at + length {
-        let count = stream.read(&mut chunk).await.ok().filter(|count| *count > 0)?;
-        bytes.extend_from_slice(chunk.get(..count)?);
-    }
-    Some((line, headers, serde_json::from_slice(bytes.get(body_at..body_at + length)?).ok()?))
-}
-
-fn headers(head: &str) -> BTreeMap<String, String> {
-    let lines = head.split("\r\n").filter_map(|line| line.split_once(": "));
-    lines.map(|(name, value)| (name.to_lowercase(), value.to_owned())).collect()
 }

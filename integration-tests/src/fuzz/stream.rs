@@ -2,8 +2,6 @@
 //! the real adapter. The first byte selects the API and the size of the pieces. The call must end within
 //! its timeouts, and it must report no usage that the bytes do not contain.
 
-use std::io::{Read, Write};
-use std::net::TcpListener;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,6 +15,8 @@ use greenroom_registry::{StoreParts, in_memory_artifacts, open_in_memory};
 use greenroom_runtimes::models::genai::{ApiKey, ProviderSettings, Settings, open};
 use greenroom_supervisor::clock::WallClock;
 use tokio::runtime::Runtime;
+
+use crate::script_server::{RecordedRequest, ScriptServer, ServerBehavior};
 
 /// Tokens of streams.
 pub(super) const WORDS: &[&str] = &[
@@ -59,17 +59,14 @@ struct StreamFixture {
 
 impl StreamFixture {
     fn open() -> anyhow::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
-        let url = format!("http://{}/v1", listener.local_addr()?);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let body = Arc::new(Mutex::new((Vec::new(), 0)));
         let shared = Arc::clone(&body);
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                // The client may disconnect in the middle; that is part of the test.
-                drop(serve(stream, &shared));
-            }
-        });
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let script = move |_: &RecordedRequest| {
+            let (bytes, size) = shared.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            ServerBehavior::Bytes(bytes, size)
+        };
+        let url = runtime.block_on(ScriptServer::start(script))?.url().to_owned();
         let settings = |api: &str| ProviderSettings {
             name: api.to_owned(),
             api: api.to_owned(),
@@ -138,34 +135,6 @@ impl StreamFixture {
             Ok(has_usage)
         })
     }
-}
-
-/// Reads one request and replies with the current bytes, in pieces.
-fn serve(mut stream: std::net::TcpStream, body: &Mutex<(Vec<u8>, usize)>) -> std::io::Result<()> {
-    stream.set_read_timeout(Some(PHASE_TIMEOUT))?;
-    stream.set_nodelay(true)?;
-    let mut request = Vec::new();
-    let mut chunk = [0; 8192];
-    while !is_complete(&request) {
-        match stream.read(&mut chunk)? {
-            0 => return Ok(()),
-            count => request.extend_from_slice(chunk.get(..count).unwrap_or_default()),
-        }
-    }
-    let (bytes, split) = body.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n")?;
-    for piece in bytes.chunks(split.max(1)) {
-        stream.write_all(piece)?;
-    }
-    stream.shutdown(std::net::Shutdown::Write)
-}
-
-/// True once the head and a body of the announced length have been received.
-fn is_complete(request: &[u8]) -> bool {
-    let Some(head) = request.windows(4).position(|window| window == b"\r\n\r\n") else { return false };
-    let text = String::from_utf8_lossy(request.get(..head).unwrap_or_default()).to_lowercase();
-    let length = text.lines().find_map(|line| line.strip_prefix("content-length: ")?.trim().parse::<usize>().ok());
-    request.len() >= head + 4 + length.unwrap_or(0)
 }
 
 /// Streams a provider's response.

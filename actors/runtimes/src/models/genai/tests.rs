@@ -2,6 +2,7 @@
 
 mod bedrock;
 mod failure_modes;
+mod http_request;
 mod requests;
 mod server;
 

@@ -1,16 +1,15 @@
 //! A model server that replays scripted steps over a real socket and records every request.
 
-use std::collections::BTreeMap;
 use std::future::pending;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use greenroom_actors::model::ModelProvider;
-use greenroom_protocol::Json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
+use super::http_request::{HttpRequest, read_request};
 use crate::models::genai::{ApiKey, ProviderSettings, Settings, open};
 
 /// The key that the tests search for in messages.
@@ -33,18 +32,10 @@ pub(super) enum Step {
     Silence,
 }
 
-/// A received request.
-#[derive(Debug, Clone)]
-pub(super) struct Request {
-    pub(super) line: String,
-    pub(super) headers: BTreeMap<String, String>,
-    pub(super) body: Json,
-}
-
 /// The server.
 pub(super) struct Server {
     pub(super) url: String,
-    requests: Arc<Mutex<Vec<Request>>>,
+    requests: Arc<Mutex<Vec<HttpRequest>>>,
 }
 
 impl Server {
@@ -66,7 +57,7 @@ impl Server {
         Self { url, requests }
     }
 
-    pub(super) fn requests(&self) -> Vec<Request> {
+    pub(super) fn requests(&self) -> Vec<HttpRequest> {
         self.requests.lock().unwrap().clone()
     }
 
@@ -85,8 +76,8 @@ impl Server {
     }
 }
 
-async fn replay(mut stream: TcpStream, steps: Vec<Step>, recorded: Arc<Mutex<Vec<Request>>>) {
-    let Some(request) = read(&mut stream).await else { return };
+async fn replay(mut stream: TcpStream, steps: Vec<Step>, recorded: Arc<Mutex<Vec<HttpRequest>>>) {
+    let Some(request) = read_request(&mut stream).await else { return };
     recorded.lock().unwrap().push(request);
     for step in steps {
         match step {
@@ -112,33 +103,6 @@ async fn replay(mut stream: TcpStream, steps: Vec<Step>, recorded: Arc<Mutex<Vec
         }
     }
     let _ = stream.shutdown().await;
-}
-
-async fn read(stream: &mut TcpStream) -> Option<Request> {
-    let mut bytes = Vec::new();
-    let head = loop {
-        let mut chunk = [0; 4096];
-        let count = stream.read(&mut chunk).await.ok().filter(|count| *count > 0)?;
-        bytes.extend_from_slice(&chunk[..count]);
-        if let Some(at) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
-            break at;
-        }
-    };
-    let text = String::from_utf8(bytes[..head].to_vec()).ok()?;
-    let mut lines = text.split("\r\n");
-    let line = lines.next()?.to_owned();
-    let headers: BTreeMap<String, String> = lines
-        .filter_map(|line| line.split_once(": "))
-        .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
-        .collect();
-    let length: usize = headers.get("content-length")?.parse().ok()?;
-    let mut body = bytes[head + 4..].to_vec();
-    while body.len() < length {
-        let mut chunk = [0; 4096];
-        let count = stream.read(&mut chunk).await.ok().filter(|count| *count > 0)?;
-        body.extend_from_slice(&chunk[..count]);
-    }
-    Some(Request { line, headers, body: serde_json::from_slice(&body).ok()? })
 }
 
 /// Starts a server that closes every connection at once; returns its `https` address.

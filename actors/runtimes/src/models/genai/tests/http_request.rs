@@ -1,0 +1,50 @@
+//! Reads one HTTP request from a socket, for the model servers of tests: those of this crate, and the one
+//! of `integration-tests`, which includes this file.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
+
+/// Maximum size of a request in bytes.
+const REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// A received request.
+#[derive(Debug, Clone)]
+pub(crate) struct HttpRequest {
+    /// The request line.
+    pub(crate) line: String,
+    /// The headers, with names in lower case.
+    pub(crate) headers: BTreeMap<String, String>,
+    /// The JSON body.
+    pub(crate) body: Value,
+}
+
+/// Reads a request with a JSON body; `None` if it is malformed or the client disconnects.
+pub(crate) async fn read_request(stream: &mut TcpStream) -> Option<HttpRequest> {
+    let mut bytes = Vec::new();
+    let mut chunk = vec![0; 16 * 1024];
+    let (line, headers, body_at) = loop {
+        let count = stream.read(&mut chunk).await.ok().filter(|count| *count > 0)?;
+        bytes.extend_from_slice(chunk.get(..count)?);
+        if let Some(at) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
+            let head = String::from_utf8_lossy(bytes.get(..at)?).into_owned();
+            break (head.split("\r\n").next()?.to_owned(), headers_of(&head), at + 4);
+        }
+        if bytes.len() > REQUEST_BYTES_MAX {
+            return None;
+        }
+    };
+    let length: usize = headers.get("content-length")?.parse().ok().filter(|length| *length <= REQUEST_BYTES_MAX)?;
+    while bytes.len() < body_at + length {
+        let count = stream.read(&mut chunk).await.ok().filter(|count| *count > 0)?;
+        bytes.extend_from_slice(chunk.get(..count)?);
+    }
+    Some(HttpRequest { line, headers, body: serde_json::from_slice(bytes.get(body_at..body_at + length)?).ok()? })
+}
+
+fn headers_of(head: &str) -> BTreeMap<String, String> {
+    let lines = head.split("\r\n").filter_map(|line| line.split_once(": "));
+    lines.map(|(name, value)| (name.to_lowercase(), value.to_owned())).collect()
+}

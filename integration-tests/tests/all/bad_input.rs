@@ -93,7 +93,7 @@ async fn an_unknown_name_is_rejected_with_the_closest_known_one() -> Result<()> 
 
 #[tokio::test]
 async fn an_invalid_cursor_is_named() -> Result<()> {
-    let text = "`yesterday` is none";
+    let text = "`yesterday` is not a cursor";
     let cases: [(&[&str], _, _, _); 2] = [
         (&["runs", "list", "--after", "yesterday"], 2, "invalid_input", text),
         (&["audit", "list", "--after", "yesterday"], 2, "invalid_input", text),

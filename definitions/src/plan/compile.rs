@@ -76,7 +76,7 @@ fn compile(spec: &WorkflowSpec, hash: ContentHash) -> Result<Plan, Vec<PlanProbl
 
 impl<'a> Compiler<'a> {
     fn report(&mut self, step: Option<&StepId>, part: PlanPart, kind: ProblemKind, message: String) {
-        self.problems.push(PlanProblem { step: step.cloned(), part, kind, message: message });
+        self.problems.push(PlanProblem { step: step.cloned(), part, kind, message });
     }
 
     fn check_steps(&mut self) {

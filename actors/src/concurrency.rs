@@ -63,7 +63,9 @@ impl ConcurrencyLimit {
         }
         match tokio::time::timeout(timeout, Arc::clone(&self.available).acquire_owned()).await {
             Ok(Ok(permit)) => Ok(ExecutionTicket { _permit: permit }),
-            Ok(Err(_closed)) => Err(Cause::new(ErrorCode::ShuttingDown, "the process is about to end")),
+            Ok(Err(_closed)) => {
+                Err(Cause::new(ErrorCode::ShuttingDown, "the pod is shutting down and accepts no new requests"))
+            }
             Err(_elapsed) => Err(overloaded_error("this agent had no place free before the deadline".to_owned())),
         }
     }

@@ -6,8 +6,8 @@
 //!     └── effects         linked tasks: calls through the pipeline, timers, conditions, outputs
 //! ```
 //!
-//! [`machine`] decides the next effects of a run without side effects. What does not live here: the execution of an
-//! agent, authorization, and the storage of the journal.
+//! [`machine`] decides the next effects of a run without side effects. The execution of an agent, authorization
+//! and the storage of the journal are elsewhere.
 
 mod actor;
 mod effects;

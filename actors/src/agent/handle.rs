@@ -57,7 +57,9 @@ pub async fn invoke(
         Err(PushError::Full(_)) => return Err(overloaded_error("this agent's slot is full".to_owned()).into()),
         Err(PushError::CircuitOpen(_, cooldown)) => return Err(circuit_open_error(hosted, cooldown).into()),
         Err(PushError::Closed(_)) => {
-            return Err(Cause::new(ErrorCode::ShuttingDown, "the process is about to end").into());
+            return Err(
+                Cause::new(ErrorCode::ShuttingDown, "the pod is shutting down and accepts no new requests").into()
+            );
         }
     }
     let mut abort_guard = AbortOnDrop { hosted, id, is_completed: false };

@@ -38,7 +38,7 @@ pub(super) use process_event::decide_with_outputs;
 pub(super) struct Progress {
     /// The first entry that this process appended is durable.
     pub(super) accepted: bool,
-    /// The final status.
+    /// The final reply, once the run has ended.
     pub(super) reply: Option<Arc<Reply>>,
 }
 
@@ -229,11 +229,12 @@ impl RunActor {
         }
         let event = match (outcome, &task) {
             (TaskOutcome::Completed(event), _) => event,
-            (TaskOutcome::TimedOut, _) => match failure_event(task, Cause::new(ErrorCode::TimedOut, "its time was up"))
-            {
-                Some(event) => event,
-                None => return Ok(()),
-            },
+            (TaskOutcome::TimedOut, _) => {
+                match failure_event(task, Cause::new(ErrorCode::TimedOut, "the effect exceeded its timeout")) {
+                    Some(event) => event,
+                    None => return Ok(()),
+                }
+            }
             (TaskOutcome::Panicked(message), _) => {
                 tracing::error!(run.id = %self.run, "effect of a run panicked");
                 tracing::debug!(run.id = %self.run, panic.message = %message, "effect of a run panicked");

@@ -74,7 +74,8 @@ pub(super) async fn evaluate_step(ctx: EffectContext, step: StepId, inputs: Effe
 async fn try_evaluate(ctx: &EffectContext, step: &StepId, inputs: EffectInputs) -> Result<StepEvaluation, Cause> {
     let mut loaded = inputs.load(&*ctx.env.stores.artifacts).await?;
     ctx.refresh_context(&mut loaded, &ctx.child_key(step, "weigh"), 1).await?;
-    let shutting_down_error = |_| Cause::new(ErrorCode::ShuttingDown, "the process is about to end");
+    let shutting_down_error =
+        |_| Cause::new(ErrorCode::ShuttingDown, "the pod is shutting down and accepts no new requests");
     let ticket = EVALUATIONS.acquire().await.map_err(shutting_down_error)?;
     let (pinned, step) = (ctx.pinned.clone(), step.clone());
     let evaluation = tokio::task::spawn_blocking(move || evaluate_inline(pinned.step(&step)?, &loaded)).await;
@@ -164,7 +165,7 @@ async fn try_compensate(
     let item = ctx.item_lists.item(step, call.key.index, &loaded.scope())?;
     let scope = item_scope(&loaded, item.as_ref());
     let CallTarget::Agent { agent, version } = &call.target else {
-        return Err(Cause::new(ErrorCode::Internal, "only an agent undoes a step"));
+        return Err(Cause::new(ErrorCode::Internal, "only an agent compensates a step"));
     };
     let bound = bind_compensation(step, ctx.pinned.agent(agent)?, &scope)?;
     let request = Request::Invoke(Invoke {
@@ -253,7 +254,7 @@ impl EffectContext {
         match tokio::time::timeout(time_max, reply).await {
             Ok(reply) => reply,
             Err(_elapsed) => {
-                let message = format!("the step has a time-out of {} s", time_max.as_secs());
+                let message = format!("the step exceeded its timeout of {} s", time_max.as_secs());
                 failed_reply(&id, Cause::new(ErrorCode::TimedOut, message))
             }
         }

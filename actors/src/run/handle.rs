@@ -1,7 +1,7 @@
 //! The handle that starts, signals and awaits runs.
 //!
 //! The store I/O of a start happens in the caller's task, so that a thousand starts share group commits; the run
-//! supervisor only starts actors. What does not live here: the work of a run.
+//! supervisor only starts actors. The work of a run is in `actor`.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
@@ -79,7 +79,7 @@ impl RunsHandle {
     /// Sets the restorer of teams; a second call has no effect.
     pub(crate) fn set_team_restorer(&self, restorer: Weak<dyn TeamRestorer>) {
         if self.inner.team_restorer.set(restorer).is_err() {
-            tracing::warn!("runs were given their teams twice");
+            tracing::warn!("the team restorer is already set");
         }
     }
 
@@ -165,7 +165,9 @@ impl RunsHandle {
                 self.activate(RunActivation { run: run.clone(), fence, seq, state, first, ctx, held }).await?;
                 run
             }
-            (Created::New(_), None) => return Err(Cause::new(ErrorCode::Internal, "the run began with nothing")),
+            (Created::New(_), None) => {
+                return Err(Cause::new(ErrorCode::Internal, "the run was created without journal entries"));
+            }
             (Created::Existing(first), _) => first,
             (Created::Conflict, _) => {
                 let message = "the idempotency key was used before with another request";
@@ -178,7 +180,8 @@ impl RunsHandle {
     /// Activates a run and waits until its actor has started.
     pub(super) async fn activate(&self, activation: RunActivation) -> Result<(), Cause> {
         let RunActivation { run, fence, seq, state, first, ctx, held } = activation;
-        let shutting_down_error = || Cause::new(ErrorCode::ShuttingDown, "the process is about to end");
+        let shutting_down_error =
+            || Cause::new(ErrorCode::ShuttingDown, "the pod is shutting down and accepts no new requests");
         let supervisor = self.supervisor().ok_or_else(shutting_down_error)?;
         let parent = ctx.started.parent.as_ref();
         let budget = match ctx.started.retry_budget {
@@ -203,7 +206,12 @@ impl RunsHandle {
             let waited = hosted.progress.wait_for(|progress| progress.accepted || progress.reply.is_some());
             match tokio::time::timeout(timeout, waited).await {
                 Ok(Ok(_)) => {}
-                Ok(Err(_)) => return Err(Cause::new(ErrorCode::StoreUnavailable, "the run could not be journalled")),
+                Ok(Err(_)) => {
+                    return Err(Cause::new(
+                        ErrorCode::StoreUnavailable,
+                        "the start of the run could not be written to the journal",
+                    ));
+                }
                 Err(_elapsed) => return Err(deadline_error()),
             }
         }
@@ -278,7 +286,7 @@ impl RunsHandle {
         let message = if record.status.is_terminal() {
             format!("the run has ended as {}", record.status.as_str())
         } else {
-            format!("the run is not under way here; `greenroom runs resume {run}` takes it up")
+            format!("the run is not active on this pod; resume it with `greenroom runs resume {run}`")
         };
         Err(Cause::new(ErrorCode::RunNotActive, message))
     }

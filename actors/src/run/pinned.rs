@@ -95,7 +95,7 @@ impl StoredDefinitions {
     /// Stores these versions, so that they remain after their files change.
     ///
     /// # Errors
-    /// What the store says.
+    /// An error of the store.
     pub(super) async fn ensure_stored(
         &self,
         pinned: &PinnedDefinitions,

@@ -51,7 +51,7 @@ fn parents_first(mut remaining: Vec<RunRecord>) -> Vec<Vec<RunRecord>> {
         let ids: HashSet<RunId> = remaining.iter().map(|record| record.run.clone()).collect();
         let has_parent_here = |record: &RunRecord| record.parent.as_ref().is_some_and(|parent| ids.contains(parent));
         let (inner, outer): (Vec<_>, Vec<_>) = remaining.into_iter().partition(has_parent_here);
-        // A run cannot start its own parent; if the records had such a cycle, no run of it would be dropped.
+        // A run cannot start its own parent; if records contain such a cycle, its runs are returned all the same.
         let (next, rest) = if outer.is_empty() { (inner, Vec::new()) } else { (outer, inner) };
         generations.push(next);
         remaining = rest;
@@ -162,7 +162,7 @@ impl RunsHandle {
             Some(record) if record.status.is_terminal() => {
                 Cause::new(ErrorCode::RunNotActive, format!("the run has ended as {}", record.status.as_str()))
             }
-            Some(record) => Cause::new(ErrorCode::RunNotActive, format!("the run is under way on {}", record.pod)),
+            Some(record) => Cause::new(ErrorCode::RunNotActive, format!("the run is active on {}", record.pod)),
         })
     }
 
@@ -170,7 +170,7 @@ impl RunsHandle {
         let env = self.env();
         let (seq, state) = self.replay(run).await?;
         let Some(started) = state.started().cloned() else {
-            let cause = Cause::new(ErrorCode::Interrupted, "the process ended before the run had begun");
+            let cause = Cause::new(ErrorCode::Interrupted, "the process ended before the run started");
             return self.append_run_ended(run, fence, seq, &state, cause).await;
         };
         let definitions = PinnedDefinitions::from_recorded(&started, &*env.resolver).await?;
@@ -219,8 +219,8 @@ impl RunsHandle {
     /// Ends a run whose record was written although its request is rejected.
     pub(super) async fn cancel_start(&self, run: &RunId, fence: Fence, seq: Seq, state: &State, cause: Cause) {
         if let Err(error) = self.append_run_ended(run, fence, seq, state, cause).await {
-            // The run has neither run nor ended; if a pod resumes it, each of its steps is audited.
-            tracing::error!(run.id = %run, error = %error, "a refused run could not be ended, and will be taken up");
+            // The run has neither started nor ended; if a pod resumes it, each of its steps is audited.
+            tracing::error!(run.id = %run, error = %error, "rejected run could not be ended; recovery will resume it");
             self.env().stores.runs.release(run, fence).await;
         }
     }

@@ -129,7 +129,7 @@ impl Actor for RunSupervisorActor {
         {
             self.0.runs.hosted_runs().remove(&run, child);
             if exit != ExitKind::Stopped {
-                tracing::error!(run.id = %run, child.exit = ?exit, child.reason = %reason, "run's actor died; recovery takes it up");
+                tracing::error!(run.id = %run, child.exit = ?exit, child.reason = %reason, "actor of a run failed; recovery resumes the run");
             }
         }
         Ok(())
@@ -154,7 +154,9 @@ impl RunSupervisorActor {
                 self.0.runs.hosted_runs().insert(run, HostedRun { actor, progress });
                 Ok(())
             }
-            Err(error) => Err(Cause::new(ErrorCode::ShuttingDown, format!("the run could not be seated: {error}"))),
+            Err(error) => {
+                Err(Cause::new(ErrorCode::ShuttingDown, format!("the actor of the run could not be started: {error}")))
+            }
         };
         // If the caller has dropped its request, the run continues.
         let _ = port.send(result);

@@ -164,7 +164,7 @@ pub(super) async fn fetch(result: &ResultRef, artifacts: &dyn ArtifactStore) -> 
         ResultRef::Stored(artifact) => {
             let bytes = artifacts.get(&artifact.hash, ARTIFACT_BYTES_MAX).await.map_err(|error| error.cause())?;
             let bytes = bytes.ok_or_else(|| {
-                Cause::new(ErrorCode::UnknownRecord, format!("the artifact {} is gone", artifact.hash.short()))
+                Cause::new(ErrorCode::UnknownRecord, format!("the artifact {} is missing", artifact.hash.short()))
             })?;
             serde_json::from_slice(&bytes).map_err(|error| Cause::new(ErrorCode::StoreUnavailable, error.to_string()))
         }

@@ -96,12 +96,13 @@ impl Inner {
 
     fn supervisor(&self) -> Result<ActorRef<TeamSupervisorMsg>, Cause> {
         let actor = self.actor.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        actor.ok_or_else(|| Cause::new(ErrorCode::ShuttingDown, "the process is about to end"))
+        actor.ok_or_else(|| Cause::new(ErrorCode::ShuttingDown, "the pod is shutting down and accepts no new requests"))
     }
 
     /// Starts a team's actor and waits until the team is formed.
     async fn form(&self, args: TeamArgs) -> Result<(), Cause> {
-        let shutting_down_error = || Cause::new(ErrorCode::ShuttingDown, "the process is about to end");
+        let shutting_down_error =
+            || Cause::new(ErrorCode::ShuttingDown, "the pod is shutting down and accepts no new requests");
         let (port, hosted) = oneshot::channel();
         self.supervisor()?
             .send_message(TeamSupervisorMsg::Form(Box::new(args), port))
@@ -126,7 +127,7 @@ impl Inner {
         let catalogue = env.resolver.catalogue();
         let team = catalogue.require_team(&start.team)?;
         if grant.version() != Some(&team.hash()) {
-            let message = "the team's definition changed while the request was judged; ask again";
+            let message = "the team's definition changed while the request was authorized; send it again";
             return Err(Cause::new(ErrorCode::VersionConflict, message));
         }
         let context = initial_context(team, &start.context);
@@ -303,7 +304,7 @@ impl Actor for TeamSupervisorActor {
             match restarts.on_exit(&ChildKind::Team.restart_policy(), exit, Instant::now()) {
                 RestartDecision::NoRestart => self.remove_team(state, &run),
                 RestartDecision::RestartAfter(after) => {
-                    tracing::warn!(run.id = %run, child.exit = ?exit, child.reason = %reason, "team died and comes back");
+                    tracing::warn!(run.id = %run, child.exit = ?exit, child.reason = %reason, "actor of a team failed and is restarted");
                     let me = myself;
                     let wait = tokio::time::sleep(after);
                     let run_id = run.clone();
@@ -314,7 +315,7 @@ impl Actor for TeamSupervisorActor {
                 }
                 RestartDecision::MaxRestarts(_) => {
                     self.remove_team(state, &run);
-                    let cause = Cause::new(ErrorCode::AgentCrashed, "the run's team died too often");
+                    let cause = Cause::new(ErrorCode::AgentCrashed, "the actor of the run's team failed too often");
                     self.0.teams.inner.runs.terminate(&run, cause);
                 }
             }
@@ -340,8 +341,9 @@ impl TeamSupervisorActor {
         let runs = inner.runs.clone();
         let actor = TeamActor { team: team.clone(), run: run.clone(), members, runs, member_handle, formation };
         let spawned = Actor::spawn_linked(None, actor, args, myself.get_cell()).await;
-        let (actor, _) = spawned
-            .map_err(|error| Cause::new(ErrorCode::ShuttingDown, format!("the team could not be seated: {error}")))?;
+        let (actor, _) = spawned.map_err(|error| {
+            Cause::new(ErrorCode::ShuttingDown, format!("the actor of the team could not be started: {error}"))
+        })?;
         state.runs.insert(actor.get_id(), run.clone());
         let hosted = HostedTeam { actor, team, members: known, formation: formation_receiver.clone() };
         inner.hosted.lock().unwrap_or_else(PoisonError::into_inner).insert(run, hosted);

@@ -85,7 +85,7 @@ impl RunActor {
         decide_with_outputs(plan, &state.without_retries(), event, now)
     }
 
-    /// Submits the entries to the journal; of more entries than one append holds, it submits the last part.
+    /// Submits the entries to the journal; if they need several appends, it awaits all but the last, which it submits.
     async fn submit_entries(
         &self,
         after: Seq,

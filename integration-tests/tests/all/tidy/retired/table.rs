@@ -260,5 +260,4 @@ pub(super) const CONTEXTS: &[Context] = &[
 ];
 
 /// Folders that still have retired words. A row is removed once its folder is clean, and none is added.
-pub(super) const PENDING: &[&str] =
-    &["actors/runtimes/src/", "actors/src/", "client/", "definitions/", "protocol/", "supervisor/"];
+pub(super) const PENDING: &[&str] = &["actors/src/", "definitions/", "supervisor/"];

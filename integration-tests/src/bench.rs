@@ -139,7 +139,7 @@ fn write_row(row: &ResultRow) -> anyhow::Result<()> {
 }
 
 /// True if `GREENROOM_BENCH_QUICK` is set: durations and loads are reduced to a tenth, to check that
-/// everything runs. Such values are not comparable, and their table says so.
+/// everything runs. Such values are not comparable, and their table is marked.
 #[must_use]
 pub fn is_quick() -> bool {
     std::env::var_os("GREENROOM_BENCH_QUICK").is_some()

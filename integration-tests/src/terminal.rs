@@ -30,7 +30,7 @@ impl CliHarness {
     /// Creates a new folder.
     ///
     /// # Errors
-    /// What the file system says.
+    /// If the folder cannot be created.
     pub fn open() -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let variables = vec![("GREENROOM_METRICS_ADDR".to_owned(), "off".to_owned())];
@@ -62,7 +62,7 @@ impl CliHarness {
     /// Writes a file and the folders above it, and returns its path.
     ///
     /// # Errors
-    /// What the file system says.
+    /// If the file cannot be written.
     pub fn write_file(&self, name: &str, contents: impl AsRef<[u8]>) -> anyhow::Result<PathBuf> {
         let path = self.folder.path().join(name);
         if let Some(parent) = path.parent() {

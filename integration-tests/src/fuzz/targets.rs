@@ -121,7 +121,7 @@ pub(super) const JSON_WORDS: &[&str] = &[
     "\"verb\":",
     "\"invoke\"",
     "\"start_run\"",
-    "\"look\"",
+    "\"query\"",
     "\"credential\"",
     "\"deadline\"",
     "\"request\"",

@@ -1,4 +1,4 @@
-//! One agent: what the pod hosts of it, its actor, and its invocation.
+//! One agent: the record that the pod hosts, its actor, and its invocation.
 //!
 //! ```text
 //! HostedAgent       queue, concurrency limit and definition; survives the actor
@@ -37,7 +37,7 @@ pub type ExecutionResult = Result<Outcome, ExecutionFailure>;
 /// The failure of an execution, with its usage.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ExecutionFailure {
-    /// Why.
+    /// The cause.
     pub cause: greenroom_protocol::Cause,
     /// The usage until the failure.
     pub usage: Usage,
@@ -71,7 +71,7 @@ pub struct ExecutionJob {
 /// The queue of an agent.
 pub type AgentQueue = JobQueue<ExecutionJob, AgentMsg>;
 
-/// What this pod keeps for one version of an agent, active or not.
+/// The record that this pod keeps for one version of an agent, active or not.
 pub struct HostedAgent {
     agent: Arc<Agent>,
     queue: Arc<AgentQueue>,

@@ -66,7 +66,9 @@ impl ConcurrencyLimit {
             Ok(Err(_closed)) => {
                 Err(Cause::new(ErrorCode::ShuttingDown, "the pod is shutting down and accepts no new requests"))
             }
-            Err(_elapsed) => Err(overloaded_error("this agent had no place free before the deadline".to_owned())),
+            Err(_elapsed) => {
+                Err(overloaded_error("no ticket of this agent was available before the deadline".to_owned()))
+            }
         }
     }
 
@@ -90,24 +92,24 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[tokio::test(start_paused = true)]
-    async fn who_finds_no_place_waits_until_his_deadline() {
+    async fn an_invocation_without_a_ticket_waits_until_its_deadline() {
         let limit = ConcurrencyLimit::new(1, 8);
-        let taken = limit.acquire(SECOND).await.unwrap();
-        let refused = limit.acquire(SECOND).await.unwrap_err();
-        assert_eq!((refused.code, refused.retry_after_ms), (ErrorCode::Overloaded, Some(1_000)));
-        let (next, ()) = tokio::join!(limit.acquire(SECOND), async { drop(taken) });
+        let ticket = limit.acquire(SECOND).await.unwrap();
+        let rejected = limit.acquire(SECOND).await.unwrap_err();
+        assert_eq!((rejected.code, rejected.retry_after_ms), (ErrorCode::Overloaded, Some(1_000)));
+        let (next, ()) = tokio::join!(limit.acquire(SECOND), async { drop(ticket) });
         assert!(next.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_line_is_bounded_and_forgets_who_goes_away() {
+    async fn the_waiting_queue_is_bounded_and_a_dropped_waiter_does_not_count() {
         let limit = ConcurrencyLimit::new(1, 1);
-        let _taken = limit.acquire(SECOND).await.unwrap();
+        let _ticket = limit.acquire(SECOND).await.unwrap();
         let mut first = Box::pin(limit.acquire(SECOND));
         assert!(futures::poll!(&mut first).is_pending());
         assert_eq!(limit.acquire(SECOND).await.unwrap_err().code, ErrorCode::Overloaded);
         drop(first);
         let mut second = Box::pin(limit.acquire(SECOND));
-        assert!(futures::poll!(&mut second).is_pending(), "the line has room again");
+        assert!(futures::poll!(&mut second).is_pending(), "the queue is not full any more");
     }
 }

@@ -138,7 +138,7 @@ impl Dispatcher {
             | Resource::Memory { .. }
             | Resource::Tool { .. }
             | Resource::Collection { .. } => {
-                return Err(Cause::new(ErrorCode::Internal, "the permit was not given for an agent"));
+                return Err(Cause::new(ErrorCode::Internal, "the permit is not for an agent"));
             }
         };
         let agent = self.env.resolver.agent(&id, Some(&version)).await?;
@@ -200,7 +200,7 @@ impl Dispatcher {
         let timeout = grant.deadline().remaining(self.env.clock.now());
         let result = tokio::time::timeout(timeout, self.env.call_tool(&call.tool, call.arguments)).await;
         let deadline_error =
-            |_| Cause::new(ErrorCode::TimedOut, format!("the tool {} was not done before the deadline", call.tool));
+            |_| Cause::new(ErrorCode::TimedOut, format!("the tool {} did not return before the deadline", call.tool));
         let result = result.map_err(deadline_error)??;
         Ok(Outcome { outputs: Values::from([(TOOL_RESULT.to_owned(), result)]), usage: Usage::default() })
     }

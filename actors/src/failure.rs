@@ -56,7 +56,7 @@ pub enum FailureClass {
 /// The retry action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetryAction {
-    /// Nothing.
+    /// No retry.
     None,
     /// The same model, up to a number of attempts, then the next of its fallback chain.
     SameModelThenFallback {
@@ -78,7 +78,7 @@ pub enum BackoffScope {
     Provider,
     /// This execution.
     Execution,
-    /// Nobody.
+    /// No execution.
     None,
 }
 
@@ -91,7 +91,7 @@ pub struct FailurePolicy {
     pub backoff: Backoff,
     /// The scope of the delay.
     pub scope: BackoffScope,
-    /// The error code if no attempt is left.
+    /// The error code after the last attempt.
     pub code: ErrorCode,
 }
 
@@ -161,8 +161,8 @@ const fn immediate(action: RetryAction, code: ErrorCode) -> FailurePolicy {
     FailurePolicy { action, backoff: NO_BACKOFF, scope: BackoffScope::None, code }
 }
 
-/// True if a request that ended so was certainly not worked on, so that nobody is billed for it: the
-/// provider turned it away with a status of its own, or was never reached.
+/// True if the provider certainly did no work for the request, so that it bills nothing: it rejected the request with
+/// an HTTP status, or no connection was made.
 #[must_use]
 pub const fn is_unbilled(error: &ModelError) -> bool {
     match error {
@@ -178,7 +178,7 @@ pub const fn is_unbilled(error: &ModelError) -> bool {
     }
 }
 
-/// The cause that a caller sees for a provider's error when no attempt is left.
+/// The cause that a caller sees for a provider's error after the last attempt.
 #[must_use]
 pub fn cause_from_error(model: &str, error: &ModelError) -> Cause {
     let code = FailureClass::from_error(error).policy().code;
@@ -223,7 +223,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_overflow_says_by_how_much() {
+    fn a_context_overflow_reports_the_number_of_excess_tokens() {
         let error = ModelError::ContextOverflow { requested: Some(210_000), limit: Some(200_000) };
         let cause = cause_from_error("x.y", &error);
         assert_eq!(cause.code, ErrorCode::ContextOverflow);
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn who_cannot_be_reached_is_tried_again_and_then_the_next() {
+    fn an_unreachable_provider_is_retried_and_then_the_fallback_is_called() {
         for error in [ModelError::Unreachable, ModelError::TimedOut { phase: CallPhase::Connect }] {
             assert_eq!(FailureClass::from_error(&error), FailureClass::Unreachable);
         }
@@ -241,14 +241,14 @@ mod tests {
     }
 
     #[test]
-    fn an_overload_says_when_to_come_back() {
+    fn an_overload_reports_its_retry_after() {
         let error = ModelError::Overloaded { status: 529, retry_after: Some(Duration::from_secs(7)) };
         assert_eq!(cause_from_error("x.y", &error).retry_after_ms, Some(7_000));
         assert_eq!(FailureClass::from_error(&error).policy().scope, BackoffScope::Provider);
     }
 
     #[test]
-    fn only_what_was_turned_away_costs_nothing() {
+    fn only_rejected_or_unsent_requests_are_unbilled() {
         assert!(is_unbilled(&ModelError::Overloaded { status: 429, retry_after: None }));
         assert!(is_unbilled(&ModelError::Unreachable));
         assert!(is_unbilled(&ModelError::TimedOut { phase: CallPhase::Connect }));

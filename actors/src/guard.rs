@@ -11,6 +11,7 @@
 //! a policy.
 
 mod handle;
+mod message;
 mod supervisor;
 mod worker;
 

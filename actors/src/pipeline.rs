@@ -62,7 +62,7 @@ impl CommitWaiter {
         let Some(receiver) = self.0 else { return Ok(()) };
         match receiver.await {
             Ok(()) => Ok(()),
-            Err(_dropped) => Err(Cause::new(ErrorCode::StoreUnavailable, "what comes before the act was not written")),
+            Err(_dropped) => Err(Cause::new(ErrorCode::StoreUnavailable, "the earlier write was not committed")),
         }
     }
 }
@@ -75,7 +75,7 @@ pub struct PipelineHandle {
 
 /// The handle is already bound.
 #[derive(Debug, thiserror::Error)]
-#[error("the doorway has its door already")]
+#[error("the pipeline handle is already bound")]
 pub struct AlreadyBound;
 
 impl PipelineHandle {
@@ -100,7 +100,7 @@ impl PipelineHandle {
                 id: request.id().to_string(),
                 status: Status::Failed,
                 outputs: Values::new(),
-                error: Some(Cause::new(ErrorCode::Internal, "a request came before the pipeline was hung")),
+                error: Some(Cause::new(ErrorCode::Internal, "a request arrived before the pipeline was bound")),
                 metadata: Metadata::default(),
             },
         }

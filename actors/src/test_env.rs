@@ -190,7 +190,7 @@ impl Tool for PanickingTool {
         HandlerMode::Async
     }
     async fn call(&self, _: &Values, _: &FileAccess) -> Result<Json, Cause> {
-        panic!("a tool was told to")
+        panic!("the test requested this panic of a tool")
     }
 }
 

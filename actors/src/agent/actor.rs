@@ -120,7 +120,7 @@ impl Actor for AgentActor {
         event: SupervisionEvent,
         _: &mut AgentState,
     ) -> Result<(), ActorProcessingErr> {
-        // An agent has no children; this handler replaces ractor's default, which would stop the actor.
+        // An agent has no children; this handler overrides the default of ractor, which would stop the actor.
         let _ = ChildEvent::from_event(event);
         Ok(())
     }
@@ -172,10 +172,9 @@ impl AgentActor {
         let agent = self.hosted.agent.id();
         let result = match outcome {
             TaskOutcome::Completed(result) => result,
-            TaskOutcome::TimedOut => Err(Cause::new(
-                ErrorCode::TimedOut,
-                format!("{agent} was not done within its timeout and the deadline"),
-            )),
+            TaskOutcome::TimedOut => {
+                Err(Cause::new(ErrorCode::TimedOut, format!("{agent} did not end before its timeout or the deadline")))
+            }
             TaskOutcome::Panicked(message) => {
                 // A panic message may quote the input, so it is only logged, at level debug.
                 tracing::error!(agent.id = agent.as_str(), "execution panicked");

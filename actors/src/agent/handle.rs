@@ -54,7 +54,7 @@ pub async fn invoke(
     match hosted.queue.push(ExecutionJob { id, invocation, ticket, port }, Instant::now()) {
         Ok(Pushed::Queued) => {}
         Ok(Pushed::NeedsActor) => request_activation(hosted),
-        Err(PushError::Full(_)) => return Err(overloaded_error("this agent's slot is full".to_owned()).into()),
+        Err(PushError::Full(_)) => return Err(overloaded_error("this agent's job queue is full".to_owned()).into()),
         Err(PushError::CircuitOpen(_, cooldown)) => return Err(circuit_open_error(hosted, cooldown).into()),
         Err(PushError::Closed(_)) => {
             return Err(
@@ -73,7 +73,7 @@ pub async fn invoke(
             abort_guard.is_completed = true;
             Err(match hosted.queue.circuit_open_for(Instant::now()) {
                 Some(cooldown) => circuit_open_error(hosted, cooldown),
-                None => Cause::new(ErrorCode::AgentCrashed, format!("the actor of {} died", hosted.agent.id())),
+                None => Cause::new(ErrorCode::AgentCrashed, format!("the actor of {} failed", hosted.agent.id())),
             }
             .into())
         }
@@ -82,10 +82,10 @@ pub async fn invoke(
 }
 
 fn deadline_error() -> Cause {
-    Cause::new(ErrorCode::TimedOut, "the deadline passed before the work was done")
+    Cause::new(ErrorCode::TimedOut, "the deadline passed before the execution ended")
 }
 
 fn circuit_open_error(hosted: &HostedAgent, cooldown: Duration) -> Cause {
-    let message = format!("{} died too often and rests for a while", hosted.agent.id());
+    let message = format!("{} exceeded its restart intensity, and its circuit is open", hosted.agent.id());
     Cause::new(ErrorCode::AgentCircuitOpen, message).with_retry_after(cooldown)
 }

@@ -57,18 +57,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_end_counts_once_and_the_last_one_begins_the_idleness() {
+    fn an_end_counts_once_and_the_last_end_starts_the_idle_time() {
         let start = Instant::now();
         let second = Duration::from_secs(1);
-        let mut core = RunningExecutions::new(start);
-        core.insert(1, "one", start);
-        core.insert(2, "two", start + second);
-        assert_eq!(core.remove(1, start + 2 * second), Some((2 * second, "one")));
-        assert_eq!(core.remove(1, start + 3 * second), None);
-        assert!(!core.is_idle_for(Duration::ZERO, start + 9 * second), "one is still under way");
-        assert_eq!(core.remove(2, start + 4 * second), Some((3 * second, "two")));
-        assert!(!core.is_idle_for(second, start + 4 * second));
-        assert!(core.is_idle_for(second, start + 5 * second));
-        assert_eq!((core.running(), core.started()), (0, 2));
+        let mut executions = RunningExecutions::new(start);
+        executions.insert(1, "one", start);
+        executions.insert(2, "two", start + second);
+        assert_eq!(executions.remove(1, start + 2 * second), Some((2 * second, "one")));
+        assert_eq!(executions.remove(1, start + 3 * second), None);
+        assert!(!executions.is_idle_for(Duration::ZERO, start + 9 * second), "one execution still runs");
+        assert_eq!(executions.remove(2, start + 4 * second), Some((3 * second, "two")));
+        assert!(!executions.is_idle_for(second, start + 4 * second));
+        assert!(executions.is_idle_for(second, start + 5 * second));
+        assert_eq!((executions.running(), executions.started()), (0, 2));
     }
 }

@@ -105,10 +105,10 @@ impl Actor for CategorySupervisorActor {
         state: &mut CategoryState,
     ) -> Result<(), ActorProcessingErr> {
         match ChildEvent::from_event(event) {
-            ChildEvent::Ended { child: who, exit, reason } => {
-                state.tasks.abort(&Task::Kill(who));
-                tracing::debug!(child.kind = "agent", child.how = ?exit, child.why = %reason, "child ended");
-                let change = state.roster.on_exit(who, exit, Instant::now());
+            ChildEvent::Ended { child, exit, reason } => {
+                state.tasks.abort(&Task::Kill(child));
+                tracing::debug!(child.kind = ChildKind::Agent.as_str(), child.exit = ?exit, child.reason = %reason, "child ended");
+                let change = state.roster.on_exit(child, exit, Instant::now());
                 self.0.apply(&myself, state, change)
             }
             ChildEvent::Started(_) | ChildEvent::Other => Ok(()),
@@ -129,14 +129,14 @@ impl CategorySupervisor {
         }
         let (key, queue) = (hosted.agent().hash(), Arc::clone(hosted.queue()));
         let (env, parent) = (Arc::clone(&self.handle.inner.env), myself.get_cell());
-        let (began, mut wanted) = (std::time::Instant::now(), false);
+        let (started_at, mut needs_actor) = (std::time::Instant::now(), false);
         let spawn = || {
-            wanted = true;
+            needs_actor = true;
             AgentActor::start_linked(hosted, env, parent)
         };
         let change = state.roster.start(key, queue, spawn).await;
-        if wanted && change == SupervisorAction::None {
-            self.handle.inner.env.observer.on_event(ActorEvent::ActivationTimed { elapsed: began.elapsed() });
+        if needs_actor && change == SupervisorAction::None {
+            self.handle.inner.env.observer.on_event(ActorEvent::ActivationTimed { elapsed: started_at.elapsed() });
         }
         self.apply(myself, state, change)
     }
@@ -164,11 +164,11 @@ impl CategorySupervisor {
                 Ok(())
             }
             SupervisorAction::CircuitOpened(key) => {
-                tracing::error!(agent.version = %key, "agent died too often and is barred for a while");
+                tracing::error!(agent.version = %key, "agent exceeded its restart intensity, and its circuit is open");
                 Ok(())
             }
             SupervisorAction::Escalate(key) | SupervisorAction::StopPod(key) => {
-                Err(format!("agent {key} died too often").into())
+                Err(format!("agent {key} exceeded its restart intensity").into())
             }
         }
     }
@@ -191,7 +191,7 @@ impl CategorySupervisor {
     fn tick(&self, myself: &ActorRef<CategoryMsg>, state: &mut CategoryState) {
         let now = Instant::now();
         for child in state.roster.stalled(now) {
-            tracing::error!(child.kind = "agent", "child is frozen and will be killed");
+            tracing::error!(child.kind = ChildKind::Agent.as_str(), "child is stalled and will be killed");
             let (me, doomed) = (myself.clone(), child.clone());
             let kill = async move { child.kill_and_wait(Some(KILL_TIMEOUT)).await.is_ok() };
             state.tasks.spawn(Task::Kill(doomed.get_id()), 2 * KILL_TIMEOUT, kill, move |ended| {

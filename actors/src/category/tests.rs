@@ -53,14 +53,10 @@ impl Drop for Harness {
 
 fn config() -> CategoryConfig {
     let backoff = Backoff { first: Duration::from_millis(1), max: Duration::from_millis(2) };
-    let give_up = OnMaxRestarts::OpenCircuit { cooldown: Duration::from_secs(30) };
-    let rule =
-        RestartPolicy { backoff, on_max_restarts: give_up, restarts_max: 2, ..ChildKind::Agent.restart_policy() };
-    CategoryConfig {
-        idle_timeout: Duration::from_secs(600),
-        tick_interval: Duration::from_millis(10),
-        restart_policy: rule,
-    }
+    let on_max_restarts = OnMaxRestarts::OpenCircuit { cooldown: Duration::from_secs(30) };
+    let restart_policy =
+        RestartPolicy { backoff, on_max_restarts, restarts_max: 2, ..ChildKind::Agent.restart_policy() };
+    CategoryConfig { idle_timeout: Duration::from_secs(600), tick_interval: Duration::from_millis(10), restart_policy }
 }
 
 async fn harness(test_env: TestEnv, config: CategoryConfig) -> Harness {
@@ -86,17 +82,17 @@ fn handler(gate: Arc<Notify>, running: Arc<AtomicUsize>) -> Arc<dyn Handler> {
             self.0.fetch_sub(1, Ordering::SeqCst);
         }
     }
-    let run = move |work: HandlerInput| {
+    let run = move |input: HandlerInput| {
         let (gate, running) = (gate.clone(), running.clone());
         async move {
             running.fetch_add(1, Ordering::SeqCst);
             let _count = RunningCount(running);
-            match work.inputs["document"].as_str().unwrap_or_default() {
+            match input.inputs["document"].as_str().unwrap_or_default() {
                 "wait" => gate.notified().await,
-                "panic" => panic!("a handler was told to"),
+                "panic" => panic!("the test requested this panic of a handler"),
                 _ => {}
             }
-            Ok::<_, Cause>(Values::from([("summary".to_owned(), work.inputs["document"].clone())]))
+            Ok::<_, Cause>(Values::from([("summary".to_owned(), input.inputs["document"].clone())]))
         }
     };
     Arc::new(FnHandler("native.does", HandlerMode::Async, run))
@@ -134,15 +130,15 @@ impl WorkerHarness {
     }
 
     async fn are_running(&self, count: usize) {
-        until("that many run", || self.running.load(Ordering::SeqCst) == count).await;
+        until("the executions run", || self.running.load(Ordering::SeqCst) == count).await;
     }
 
     fn activations(&self) -> usize {
-        self.harness.test_env.events.count(|seen| matches!(seen, ActorEvent::AgentActivated(_)))
+        self.harness.test_env.events.count(|event| matches!(event, ActorEvent::AgentActivated(_)))
     }
 
     fn passivations(&self) -> usize {
-        self.harness.test_env.events.count(|seen| matches!(seen, ActorEvent::AgentPassivated(_)))
+        self.harness.test_env.events.count(|event| matches!(event, ActorEvent::AgentPassivated(_)))
     }
 }
 
@@ -151,76 +147,80 @@ fn code(done: &ExecutionResult) -> Option<ErrorCode> {
 }
 
 #[tokio::test]
-async fn the_first_message_seats_an_agent_and_the_next_ones_find_it() {
-    let worked = worker_harness(config()).await;
+async fn the_first_message_activates_an_agent_and_the_next_ones_use_it() {
+    let worker = worker_harness(config()).await;
     for text in ["one", "two", "three"] {
-        let outcome = worked.invoke("worker", text).await.unwrap();
+        let outcome = worker.invoke("worker", text).await.unwrap();
         assert_eq!(outcome.outputs, summary(text));
         assert_eq!(outcome.usage.agents[0].as_str(), "worker");
     }
-    assert_eq!((worked.activations(), worked.harness.category.hosted_count()), (1, 1));
+    assert_eq!((worker.activations(), worker.harness.category.hosted_count()), (1, 1));
     let done =
-        worked.harness.test_env.events.count(|seen| matches!(seen, ActorEvent::ExecutionEnded { code: None, .. }));
+        worker.harness.test_env.events.count(|event| matches!(event, ActorEvent::ExecutionEnded { code: None, .. }));
     assert_eq!(done, 3);
 }
 
 #[tokio::test]
-async fn an_idle_agent_leaves_and_comes_back_with_the_next_message() {
+async fn an_idle_agent_is_passivated_and_activated_again_by_the_next_message() {
     let idle = CategoryConfig { idle_timeout: Duration::ZERO, ..config() };
-    let worked = worker_harness(idle).await;
-    worked.invoke("worker", "one").await.unwrap();
-    until("it has left", || worked.passivations() == 1).await;
-    until("its seat is forgotten", || worked.harness.category.hosted_count() == 0).await;
-    assert_eq!(worked.invoke("worker", "two").await.unwrap().outputs, summary("two"));
-    assert_eq!(worked.activations(), 2);
+    let worker = worker_harness(idle).await;
+    worker.invoke("worker", "one").await.unwrap();
+    until("it is passivated", || worker.passivations() == 1).await;
+    until("the hosted agent is evicted", || worker.harness.category.hosted_count() == 0).await;
+    assert_eq!(worker.invoke("worker", "two").await.unwrap().outputs, summary("two"));
+    assert_eq!(worker.activations(), 2);
 }
 
 #[tokio::test]
-async fn a_panic_of_one_execution_is_its_own() {
-    let worked = worker_harness(config()).await;
-    let waiting = worked.spawn_invoke("worker", "wait").await;
-    worked.are_running(1).await;
-    assert_eq!(code(&worked.invoke("worker", "panic").await), Some(ErrorCode::AgentCrashed));
-    worked.gate.notify_one();
+async fn a_panic_ends_only_its_own_execution() {
+    let worker = worker_harness(config()).await;
+    let waiting = worker.spawn_invoke("worker", "wait").await;
+    worker.are_running(1).await;
+    assert_eq!(code(&worker.invoke("worker", "panic").await), Some(ErrorCode::AgentCrashed));
+    worker.gate.notify_one();
     assert!(waiting.await.unwrap().is_ok());
-    assert_eq!(worked.activations(), 1, "the actor goes on");
+    assert_eq!(worker.activations(), 1, "the actor continues");
 }
 
 #[tokio::test]
-async fn whoever_goes_away_takes_the_execution_along() {
-    let worked = worker_harness(config()).await;
-    let waiting = worked.spawn_invoke("worker", "wait").await;
-    worked.are_running(1).await;
+async fn a_dropped_invocation_aborts_its_execution() {
+    let worker = worker_harness(config()).await;
+    let waiting = worker.spawn_invoke("worker", "wait").await;
+    worker.are_running(1).await;
     let start = std::time::Instant::now();
     waiting.abort();
-    worked.are_running(0).await;
+    worker.are_running(0).await;
     assert!(start.elapsed() < Duration::from_millis(100), "{:?}", start.elapsed());
     until("it is counted as cancelled", || {
-        worked
+        worker
             .harness
             .test_env
             .events
-            .count(|seen| matches!(seen, ActorEvent::ExecutionEnded { code: Some(ErrorCode::Cancelled), .. }))
+            .count(|event| matches!(event, ActorEvent::ExecutionEnded { code: Some(ErrorCode::Cancelled), .. }))
             == 1
     })
     .await;
 }
 
 #[tokio::test]
-async fn an_agent_with_one_place_does_one_thing_at_a_time() {
-    let worked = worker_harness(config()).await;
-    let first = worked.spawn_invoke("narrow", "wait").await;
-    worked.are_running(1).await;
-    let second = worked.spawn_invoke("narrow", "two").await;
-    assert_eq!(worked.invoke("worker", "other").await.unwrap().outputs, summary("other"), "others are not held up");
+async fn a_concurrency_limit_of_one_serializes_the_executions() {
+    let worker = worker_harness(config()).await;
+    let first = worker.spawn_invoke("narrow", "wait").await;
+    worker.are_running(1).await;
+    let second = worker.spawn_invoke("narrow", "two").await;
+    assert_eq!(
+        worker.invoke("worker", "other").await.unwrap().outputs,
+        summary("other"),
+        "other agents are not delayed"
+    );
     assert!(!second.is_finished());
-    worked.gate.notify_one();
+    worker.gate.notify_one();
     assert!(first.await.unwrap().is_ok());
     assert_eq!(second.await.unwrap().unwrap().outputs, summary("two"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_timeout_ends_the_work_and_tells_what_it_took() {
+async fn a_timeout_ends_the_execution_and_reports_its_usage() {
     let model = ScriptedModel::new("play", true, vec![ScriptedAnswer::Hang]);
     let test_env = TestEnv::new(TestEnvOptions {
         agents: vec![agent("writer", json!({}))],
@@ -236,78 +236,78 @@ async fn a_timeout_ends_the_work_and_tells_what_it_took() {
 }
 
 #[tokio::test]
-async fn a_killed_agent_loses_what_runs_and_keeps_what_waits() {
-    let worked = worker_harness(config()).await;
-    let running = worked.spawn_invoke("worker", "wait").await;
-    worked.are_running(1).await;
-    for agent in worked.harness.actor.get_children() {
+async fn a_killed_agent_loses_its_running_executions_and_keeps_its_queue() {
+    let worker = worker_harness(config()).await;
+    let running = worker.spawn_invoke("worker", "wait").await;
+    worker.are_running(1).await;
+    for agent in worker.harness.actor.get_children() {
         agent.kill();
     }
     assert_eq!(code(&running.await.unwrap()), Some(ErrorCode::AgentCrashed));
-    assert_eq!(worked.running.load(Ordering::SeqCst), 0, "nothing of it is left");
-    assert_eq!(worked.invoke("worker", "next").await.unwrap().outputs, summary("next"));
+    assert_eq!(worker.running.load(Ordering::SeqCst), 0, "no execution of it runs");
+    assert_eq!(worker.invoke("worker", "next").await.unwrap().outputs, summary("next"));
 }
 
 #[tokio::test]
-async fn an_agent_that_dies_too_often_is_barred_alone() {
-    let worked = worker_harness(config()).await;
+async fn an_open_circuit_concerns_only_its_own_agent() {
+    let worker = worker_harness(config()).await;
     for _ in 0..3 {
-        worked.invoke("worker", "fine").await.unwrap();
-        let left = worked.passivations();
-        for agent in worked.harness.actor.get_children() {
+        worker.invoke("worker", "fine").await.unwrap();
+        let passivations = worker.passivations();
+        for agent in worker.harness.actor.get_children() {
             agent.kill();
         }
-        until("it is gone", || worked.passivations() > left).await;
+        until("it is passivated", || worker.passivations() > passivations).await;
     }
-    let mut rejected = worked.invoke("worker", "again").await;
+    let mut rejected = worker.invoke("worker", "again").await;
     for _ in 0..100 {
         if code(&rejected) == Some(ErrorCode::AgentCircuitOpen) {
             break;
         }
         tokio::task::yield_now().await;
-        rejected = worked.invoke("worker", "again").await;
+        rejected = worker.invoke("worker", "again").await;
     }
     let cause = rejected.unwrap_err().cause;
     assert_eq!(cause.code, ErrorCode::AgentCircuitOpen);
     assert!(cause.retry_after_ms > Some(29_000));
-    assert!(worked.invoke("narrow", "other").await.is_ok(), "nobody else is concerned");
+    assert!(worker.invoke("narrow", "other").await.is_ok(), "no other agent is concerned");
 }
 
 #[tokio::test]
-async fn a_category_that_dies_and_comes_back_finds_the_work_that_waits() {
-    let worked = worker_harness(config()).await;
-    worked.harness.actor.kill();
-    worked.harness.actor.wait(Some(Duration::from_secs(5))).await.unwrap();
-    let waiting = worked.spawn_invoke("worker", "patient").await;
+async fn a_restarted_category_serves_the_waiting_jobs() {
+    let worker = worker_harness(config()).await;
+    worker.harness.actor.kill();
+    worker.harness.actor.wait(Some(Duration::from_secs(5))).await.unwrap();
+    let waiting = worker.spawn_invoke("worker", "patient").await;
     tokio::task::yield_now().await;
-    CategorySupervisor::start_linked(worked.harness.category.clone(), worked.harness.root.get_cell()).await.unwrap();
+    CategorySupervisor::start_linked(worker.harness.category.clone(), worker.harness.root.get_cell()).await.unwrap();
     assert_eq!(waiting.await.unwrap().unwrap().outputs, summary("patient"));
 }
 
 #[tokio::test]
-async fn a_closed_category_takes_nothing_and_lets_what_waits_go() {
-    let worked = worker_harness(config()).await;
-    worked.invoke("worker", "one").await.unwrap();
-    worked.harness.category.close();
-    assert_eq!(code(&worked.invoke("worker", "two").await), Some(ErrorCode::ShuttingDown));
+async fn a_closed_category_rejects_invocations() {
+    let worker = worker_harness(config()).await;
+    worker.invoke("worker", "one").await.unwrap();
+    worker.harness.category.close();
+    assert_eq!(code(&worker.invoke("worker", "two").await), Some(ErrorCode::ShuttingDown));
 }
 
 #[tokio::test]
 async fn agents_are_not_offered_to_other_pods() {
-    let worked = worker_harness(config()).await;
-    worked.invoke("worker", "one").await.unwrap();
-    assert!(!worked.harness.actor.supports_remoting());
-    assert!(worked.harness.actor.get_children().iter().all(|agent| !agent.supports_remoting()));
+    let worker = worker_harness(config()).await;
+    worker.invoke("worker", "one").await.unwrap();
+    assert!(!worker.harness.actor.supports_remoting());
+    assert!(worker.harness.actor.get_children().iter().all(|agent| !agent.supports_remoting()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_crowd_is_served_without_an_error() {
-    let worked = Arc::new(worker_harness(config()).await);
+async fn two_thousand_concurrent_invocations_succeed() {
+    let worker = Arc::new(worker_harness(config()).await);
     let mut calls = tokio::task::JoinSet::new();
     for _ in 0..2_000 {
-        let worked = worked.clone();
-        calls.spawn(async move { worked.invoke("worker", "one").await.is_ok() });
+        let worker = worker.clone();
+        calls.spawn(async move { worker.invoke("worker", "one").await.is_ok() });
     }
-    assert!(calls.join_all().await.into_iter().all(|well| well));
-    assert_eq!(worked.activations(), 1);
+    assert!(calls.join_all().await.into_iter().all(|succeeded| succeeded));
+    assert_eq!(worker.activations(), 1);
 }

@@ -22,7 +22,7 @@ struct RecordingHost(Mutex<Vec<String>>);
 impl RecordingHost {
     fn record(&self, value: impl Into<String>) -> Reply {
         self.0.lock().unwrap().push(value.into());
-        ExecutionFailure::from(Cause::new(ErrorCode::UnknownRun, "only noted")).into_reply("x".into())
+        ExecutionFailure::from(Cause::new(ErrorCode::UnknownRun, "recorded only")).into_reply("x".into())
     }
 
     fn calls(&self) -> Vec<String> {
@@ -88,13 +88,13 @@ struct Harness {
 }
 
 async fn harness() -> Harness {
-    let handler = |work: HandlerInput| async move {
-        let values = Values::from([("summary".to_owned(), json!(work.agent.id().as_str()))]);
+    let handler = |input: HandlerInput| async move {
+        let values = Values::from([("summary".to_owned(), json!(input.agent.id().as_str()))]);
         Ok::<_, Cause>(values)
     };
     let test_env = TestEnv::new(TestEnvOptions {
-        agents: vec![native("member", "native.says"), native("other", "native.says")],
-        handlers: vec![Arc::new(FnHandler("native.says", HandlerMode::Async, handler))],
+        agents: vec![native("member", "native.agent_id"), native("other", "native.agent_id")],
+        handlers: vec![Arc::new(FnHandler("native.agent_id", HandlerMode::Async, handler))],
         ..TestEnvOptions::default()
     });
     let category =
@@ -141,8 +141,8 @@ impl Harness {
             key: None,
             options: greenroom_protocol::request::CallOptions::default(),
         });
-        let target = Resource::Team { team: TeamId::new("team").unwrap(), version: ContentHash::of(b"team") };
-        let TypedPermit::StartTeam(permit) = self.typed_permit(request, target).await else { panic!("another verb") };
+        let resource = Resource::Team { team: TeamId::new("team").unwrap(), version: ContentHash::of(b"team") };
+        let TypedPermit::StartTeam(permit) = self.typed_permit(request, resource).await else { panic!("another verb") };
         permit.redeem().0
     }
 
@@ -213,22 +213,22 @@ async fn each_other_verb_goes_where_it_belongs() {
 }
 
 #[tokio::test]
-async fn a_native_tool_answers_under_one_name() {
+async fn a_native_tool_is_called_by_one_name() {
     let harness = harness().await;
-    let ask = async |tool: &str| {
+    let call_tool = async |tool: &str| {
         let arguments = Values::from([("a".to_owned(), json!(2)), ("b".to_owned(), json!(3))]);
         let call = Request::CallTool(CallTool { tool: tool.into(), arguments, key: None });
-        let target = Resource::Tool { tool: tool.into() };
-        let TypedPermit::CallTool(permit) = harness.typed_permit(call, target).await else { panic!("another verb") };
+        let resource = Resource::Tool { tool: tool.into() };
+        let TypedPermit::CallTool(permit) = harness.typed_permit(call, resource).await else { panic!("another verb") };
         harness.dispatcher.call_tool(&harness.audit_entry, permit).await.map_err(|failure| failure.cause.code)
     };
-    assert_eq!(ask("native:adder").await.map(|outcome| outcome.outputs[TOOL_RESULT].clone()), Ok(json!(5)));
-    assert_eq!(ask("native:divider").await.map(drop), Err(ErrorCode::UnknownTool));
-    assert_eq!(ask("agent:adder").await.map(drop), Err(ErrorCode::UnknownTool));
+    assert_eq!(call_tool("native:adder").await.map(|outcome| outcome.outputs[TOOL_RESULT].clone()), Ok(json!(5)));
+    assert_eq!(call_tool("native:divider").await.map(drop), Err(ErrorCode::UnknownTool));
+    assert_eq!(call_tool("agent:adder").await.map(drop), Err(ErrorCode::UnknownTool));
 }
 
 #[tokio::test]
-async fn a_permit_seats_no_other_version_than_the_one_that_was_judged() {
+async fn a_permit_invokes_only_the_version_that_it_names() {
     let harness = harness().await;
     let permit = harness.test_env.permit(testing::admin(), invoke("member", "x")).await;
     let other = harness.test_env.agent("other");

@@ -60,30 +60,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_overload_makes_everybody_wait_and_a_good_answer_ends_it() {
-        let clocks = ProviderBackoff::default();
+    fn one_overload_delays_all_executions_and_a_success_ends_the_delay() {
+        let backoff_states = ProviderBackoff::default();
         let now = Instant::now();
-        assert_eq!(clocks.delay_for("p", "a", now), None);
-        clocks.record_overload("p", Some(Duration::from_secs(8)), now);
+        assert_eq!(backoff_states.delay_for("p", "a", now), None);
+        backoff_states.record_overload("p", Some(Duration::from_secs(8)), now);
         for key in ["a", "b", "c"] {
-            let wait = clocks.delay_for("p", key, now).unwrap();
+            let wait = backoff_states.delay_for("p", key, now).unwrap();
             assert!((Duration::from_secs(8)..=Duration::from_secs(10)).contains(&wait), "{wait:?}");
         }
-        assert_eq!(clocks.delay_for("q", "a", now), None, "another provider is not concerned");
-        clocks.record_success("p");
-        assert_eq!(clocks.delay_for("p", "a", now), None);
+        assert_eq!(backoff_states.delay_for("q", "a", now), None, "another provider is not concerned");
+        backoff_states.record_success("p");
+        assert_eq!(backoff_states.delay_for("p", "a", now), None);
     }
 
     #[test]
-    fn without_a_word_the_wait_doubles_but_a_crowd_strikes_once() {
-        let clocks = ProviderBackoff::default();
+    fn without_a_retry_after_the_delay_doubles_and_concurrent_overloads_count_once() {
+        let backoff_states = ProviderBackoff::default();
         let start = Instant::now();
         for _ in 0..100 {
-            clocks.record_overload("p", None, start);
+            backoff_states.record_overload("p", None, start);
         }
-        assert!(clocks.delay_for("p", "a", start).unwrap() <= Duration::from_millis(625));
-        clocks.record_overload("p", None, start + Duration::from_secs(1));
-        let wait = clocks.delay_for("p", "a", start + Duration::from_secs(1)).unwrap();
+        assert!(backoff_states.delay_for("p", "a", start).unwrap() <= Duration::from_millis(625));
+        backoff_states.record_overload("p", None, start + Duration::from_secs(1));
+        let wait = backoff_states.delay_for("p", "a", start + Duration::from_secs(1)).unwrap();
         assert!(wait >= Duration::from_secs(1), "{wait:?}");
     }
 }

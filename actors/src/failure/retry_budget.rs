@@ -75,7 +75,7 @@ impl RetryBudget {
 
 impl fmt::Debug for RetryBudget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RetryBudget").field("left", &self.remaining()).finish_non_exhaustive()
+        f.debug_struct("RetryBudget").field("remaining", &self.remaining()).finish_non_exhaustive()
     }
 }
 
@@ -158,28 +158,28 @@ mod tests {
     fn all_work_of_a_run_takes_from_one_budget() {
         let budgets = RetryBudgets::default();
         let run = RunId::new("run_1").unwrap();
-        let held = budgets.open(&run, None, 2);
+        let budget = budgets.open(&run, None, 2);
         assert!(budgets.open(&run, None, 9).try_take());
-        assert!(budgets.open(&run, None, 9).try_take(), "the open one is given, not another");
-        assert!(!held.try_take());
-        drop(held);
+        assert!(budgets.open(&run, None, 9).try_take(), "the open budget is returned");
+        assert!(!budget.try_take());
+        drop(budget);
         assert_eq!(budgets.open(&run, None, 9).remaining(), 9, "a run that has ended has no budget");
     }
 
     #[test]
-    fn a_run_inside_of_a_run_takes_from_both_and_the_outer_one_hears_of_it() {
+    fn a_nested_run_takes_from_both_budgets_and_notifies_the_outer_run() {
         let budgets = RetryBudgets::default();
         let (outer, inner) = (RunId::new("run_1").unwrap(), RunId::new("run_2").unwrap());
         let parent = budgets.open(&outer, None, 2);
-        let heard = Arc::new(AtomicU32::new(0));
-        let told = Arc::clone(&heard);
+        let notifications = Arc::new(AtomicU32::new(0));
+        let counter = Arc::clone(&notifications);
         parent.on_take(move || {
-            told.fetch_add(1, Ordering::AcqRel);
+            counter.fetch_add(1, Ordering::AcqRel);
         });
-        let below = budgets.open(&inner, Some(&outer), 64);
-        assert_eq!(below.remaining(), 2);
-        assert!(below.try_take() && below.try_take_unobserved());
-        assert!(!below.try_take() && !parent.try_take());
-        assert_eq!((heard.load(Ordering::Acquire), parent.remaining(), below.remaining()), (2, 0, 0));
+        let nested = budgets.open(&inner, Some(&outer), 64);
+        assert_eq!(nested.remaining(), 2);
+        assert!(nested.try_take() && nested.try_take_unobserved());
+        assert!(!nested.try_take() && !parent.try_take());
+        assert_eq!((notifications.load(Ordering::Acquire), parent.remaining(), nested.remaining()), (2, 0, 0));
     }
 }

@@ -13,7 +13,7 @@ use ractor::ActorRef;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::supervisor::GuardSupervisorMsg;
+use super::message::GuardSupervisorMsg;
 use super::worker::{GuardWorkerQueue, PolicyJob};
 use crate::supervision::{JobQueue, PushError};
 
@@ -110,7 +110,7 @@ impl GuardHandle {
                 }
             }
         }
-        Err(EvaluationError::Unavailable("every shard is full".to_owned()))
+        Err(EvaluationError::Unavailable("the queue of every guard worker is full".to_owned()))
     }
 
     async fn await_decision<T>(
@@ -119,8 +119,10 @@ impl GuardHandle {
     ) -> Result<T, EvaluationError> {
         match tokio::time::timeout(DECISION_WAIT_MAX, reply).await {
             Ok(Ok(reply)) => reply,
-            Ok(Err(_closed)) => Err(EvaluationError::Unavailable("the shard died over the question".to_owned())),
-            Err(_elapsed) => Err(EvaluationError::Unavailable("no shard answered in time".to_owned())),
+            Ok(Err(_closed)) => {
+                Err(EvaluationError::Unavailable("the guard worker failed during the evaluation".to_owned()))
+            }
+            Err(_elapsed) => Err(EvaluationError::Unavailable("no guard worker decided in time".to_owned())),
         }
     }
 }

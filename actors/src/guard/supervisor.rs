@@ -7,10 +7,10 @@ use std::time::Duration;
 use greenroom_protocol::{Cause, ErrorCode};
 use greenroom_rego::{Bundle, PolicySnapshot, SnapshotError};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::handle::GuardHandle;
+use super::message::{GuardSupervisorMsg, LoadPort};
 use super::worker::{GuardWorker, GuardWorkerMsg, PolicyJob};
 use crate::observer::{ActorEvent, Observer};
 use crate::supervision::child_table::{ChildTable, KILL_TIMEOUT, SupervisorAction};
@@ -22,25 +22,6 @@ const TICK: Duration = Duration::from_millis(250);
 const LOADS_MAX: usize = 16;
 /// Timeout of one compilation and validation.
 const VALIDATION_MAX: Duration = Duration::from_secs(60);
-
-/// Receives the result of a load.
-type LoadPort = oneshot::Sender<Result<Arc<str>, Cause>>;
-
-/// Messages of the guard's supervisor.
-pub(super) enum GuardSupervisorMsg {
-    /// Validate a bundle and activate it.
-    Load(Box<Bundle>, LoadPort),
-    /// The validation of the first bundle in the queue has ended.
-    Validated(TaskOutcome<Result<Arc<PolicySnapshot>, SnapshotError>>),
-    /// Start a worker.
-    StartWorker(usize),
-    /// Check for stalled workers.
-    Tick,
-    /// A stalled worker could not be killed in time.
-    KillTimedOut(ActorCell),
-}
-
-impl ractor::Message for GuardSupervisorMsg {}
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Task {
@@ -118,7 +99,7 @@ impl Actor for GuardSupervisorActor {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             GuardSupervisorMsg::Load(bundle, port) => self.0.load(&myself, state, bundle, port),
-            GuardSupervisorMsg::Validated(ended) => self.0.tried(&myself, state, ended),
+            GuardSupervisorMsg::Validated(outcome) => self.0.on_validated(&myself, state, outcome),
             GuardSupervisorMsg::StartWorker(worker) => self.0.fill(&myself, state, worker).await?,
             GuardSupervisorMsg::Tick => GuardSupervisor::kill_stalled(&myself, state),
             GuardSupervisorMsg::KillTimedOut(worker) => self.0.abandon(&myself, state, &worker)?,
@@ -133,10 +114,10 @@ impl Actor for GuardSupervisorActor {
         state: &mut GuardSupervisorState,
     ) -> Result<(), ActorProcessingErr> {
         match ChildEvent::from_event(event) {
-            ChildEvent::Ended { child: who, exit: how, reason: why } => {
-                state.tasks.abort(&Task::Kill(who));
-                tracing::warn!(child.kind = "guard_shard", child.how = ?how, child.why = %why, "child ended");
-                let change = state.roster.on_exit(who, how, Instant::now());
+            ChildEvent::Ended { child, exit, reason } => {
+                state.tasks.abort(&Task::Kill(child));
+                tracing::warn!(child.kind = ChildKind::GuardWorker.as_str(), child.exit = ?exit, child.reason = %reason, "child ended");
+                let change = state.roster.on_exit(child, exit, Instant::now());
                 self.0.carry_out(&myself, state, change)
             }
             ChildEvent::Started(_) | ChildEvent::Other => Ok(()),
@@ -179,14 +160,14 @@ impl GuardSupervisor {
                 Ok(())
             }
             SupervisorAction::Escalate(worker) | SupervisorAction::StopPod(worker) => {
-                Err(format!("shard {worker} of the guard died too often").into())
+                Err(format!("guard worker {worker} exceeded its restart intensity").into())
             }
         }
     }
 
     fn kill_stalled(myself: &ActorRef<GuardSupervisorMsg>, state: &mut GuardSupervisorState) {
         for worker in state.roster.stalled(Instant::now()) {
-            tracing::error!(child.kind = "guard_shard", "child is frozen and will be killed");
+            tracing::error!(child.kind = ChildKind::GuardWorker.as_str(), "child is stalled and will be killed");
             let me = myself.clone();
             let doomed = worker.clone();
             let kill = async move { worker.kill_and_wait(Some(KILL_TIMEOUT)).await.is_ok() };
@@ -220,7 +201,7 @@ impl GuardSupervisor {
         port: LoadPort,
     ) {
         if state.loads.len() >= LOADS_MAX {
-            let _ = port.send(Err(Cause::new(ErrorCode::Overloaded, "too many bundles wait to be tried")));
+            let _ = port.send(Err(Cause::new(ErrorCode::Overloaded, "too many bundles wait for their validation")));
             return;
         }
         state.loads.push_back((bundle, port));
@@ -233,41 +214,41 @@ impl GuardSupervisor {
         let Some((bundle, _)) = state.loads.front() else { return };
         let (compiler, bundle) = (self.handle.inner.compiler.clone(), bundle.clone());
         let me = myself.clone();
-        let trial = async move {
+        let validation = async move {
             let compiled = tokio::task::spawn_blocking(move || compiler.compile(&bundle)).await;
             let compiled = compiled.map_err(|error| SnapshotError::Compile(error.to_string()))??;
             PolicySnapshot::validate(compiled).await
         };
-        state.tasks.spawn(Task::Validation, VALIDATION_MAX, trial, move |ended| {
-            let _ = me.send_message(GuardSupervisorMsg::Validated(ended));
+        state.tasks.spawn(Task::Validation, VALIDATION_MAX, validation, move |outcome| {
+            let _ = me.send_message(GuardSupervisorMsg::Validated(outcome));
         });
     }
 
-    fn tried(
+    fn on_validated(
         &self,
         myself: &ActorRef<GuardSupervisorMsg>,
         state: &mut GuardSupervisorState,
-        ended: TaskOutcome<Result<Arc<PolicySnapshot>, SnapshotError>>,
+        outcome: TaskOutcome<Result<Arc<PolicySnapshot>, SnapshotError>>,
     ) {
         state.tasks.acknowledge(&Task::Validation);
         let Some((_, port)) = state.loads.pop_front() else { return };
-        let answer = match ended {
+        let result = match outcome {
             TaskOutcome::Completed(Ok(snapshot)) => {
                 let revision = Arc::clone(snapshot.revision());
-                tracing::info!(policy.revision = %revision, "policy is in force");
+                tracing::info!(policy.revision = %revision, "policy was activated");
                 self.handle.inner.active.store(snapshot);
                 Ok(revision)
             }
             TaskOutcome::Completed(Err(error)) => Err(Cause::from(error)),
             TaskOutcome::TimedOut => Err(Cause::new(ErrorCode::InvalidPolicy, "the bundle took too long to compile")),
-            TaskOutcome::Panicked(said) => {
-                Err(Cause::new(ErrorCode::InvalidPolicy, format!("the trial panicked: {said}")))
+            TaskOutcome::Panicked(message) => {
+                Err(Cause::new(ErrorCode::InvalidPolicy, format!("the validation panicked: {message}")))
             }
         };
-        if let Err(cause) = &answer {
-            tracing::error!(error.message = %cause.message, "policy was refused and the old one stays in force");
+        if let Err(cause) = &result {
+            tracing::error!(error.message = %cause.message, "policy was rejected, and the active policy is unchanged");
         }
-        let _ = port.send(answer);
+        let _ = port.send(result);
         self.start_validation(myself, state);
     }
 }

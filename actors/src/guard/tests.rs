@@ -58,7 +58,7 @@ async fn harness() -> Harness {
     let (root, _) = Actor::spawn(None, Root, ()).await.unwrap();
     let supervisor =
         GuardSupervisor::new(handle.clone(), Arc::new(NoopObserver)).start_linked(root.get_cell()).await.unwrap();
-    until("the shards sit", || handle.info().workers == 2).await;
+    until("the workers are attached", || handle.info().workers == 2).await;
     Harness { guard: Guard::new(Arc::new(handle.clone())), handle, supervisor, root }
 }
 
@@ -89,7 +89,7 @@ impl Harness {
 }
 
 #[tokio::test]
-async fn the_shipped_policy_answers_through_the_shards() {
+async fn the_workers_decide_by_the_shipped_policy() {
     let harness = harness().await;
     for _ in 0..20 {
         assert_eq!(harness.allows(testing::admin()).await, Ok(true));
@@ -99,13 +99,13 @@ async fn the_shipped_policy_answers_through_the_shards() {
 }
 
 #[tokio::test]
-async fn a_new_bundle_is_in_force_once_it_is_loaded_and_drops_no_question() {
+async fn a_loaded_bundle_becomes_active_and_drops_no_access_request() {
     let harness = harness().await;
     let before = harness.handle.active_policy();
     let pending: Vec<_> = (0..50).map(|_| harness.allows(testing::admin())).collect();
-    let (answers, loaded) =
+    let (decisions, loaded) =
         tokio::join!(futures::future::join_all(pending), harness.handle.load(Bundle::embedded().unwrap()));
-    assert!(answers.into_iter().all(|answer| answer == Ok(true)));
+    assert!(decisions.into_iter().all(|allowed| allowed == Ok(true)));
     assert_eq!(loaded.unwrap(), before.revision().clone());
     assert!(!Arc::ptr_eq(&before, &harness.handle.active_policy()));
     assert_eq!(harness.allows(testing::admin()).await, Ok(true));
@@ -136,18 +136,18 @@ fn bundle_without_policy() -> Bundle {
 }
 
 #[tokio::test]
-async fn a_bundle_that_fails_its_trial_leaves_the_old_policy_in_force() {
+async fn a_bundle_that_fails_its_validation_does_not_change_the_active_policy() {
     let harness = harness().await;
     let before = harness.handle.active_policy();
     let rejected = harness.handle.load(bundle_without_policy()).await.unwrap_err();
     assert_eq!(rejected.code, ErrorCode::InvalidPolicy);
     assert!(Arc::ptr_eq(&before, &harness.handle.active_policy()));
     assert_eq!(harness.allows(testing::admin()).await, Ok(true));
-    assert!(harness.handle.load(Bundle::embedded().unwrap()).await.is_ok(), "a good one is taken after it");
+    assert!(harness.handle.load(Bundle::embedded().unwrap()).await.is_ok(), "a valid bundle is accepted afterwards");
 }
 
 #[tokio::test]
-async fn shards_that_die_are_followed_by_others() {
+async fn killed_workers_are_restarted() {
     let harness = harness().await;
     for worker in harness.supervisor.get_children() {
         worker.kill();
@@ -157,20 +157,20 @@ async fn shards_that_die_are_followed_by_others() {
 }
 
 #[tokio::test]
-async fn a_keeper_that_dies_comes_back_over_the_same_inboxes() {
+async fn a_restarted_supervisor_uses_the_same_job_queues() {
     let harness = harness().await;
     harness.supervisor.kill();
     harness.supervisor.wait(Some(Duration::from_secs(5))).await.unwrap();
     let rejected = harness.handle.load(Bundle::embedded().unwrap()).await;
     assert_eq!(rejected.map_err(|cause| cause.code), Err(ErrorCode::Internal));
     let waiting = harness.allows(testing::admin());
-    let returning = async {
+    let restart = async {
         tokio::task::yield_now().await;
         let supervisor = GuardSupervisor::new(harness.handle.clone(), Arc::new(NoopObserver));
         supervisor.start_linked(harness.root.get_cell()).await.unwrap()
     };
-    let (answer, _supervisor) = tokio::join!(waiting, returning);
-    assert_eq!(answer, Ok(true));
+    let (allowed, _supervisor) = tokio::join!(waiting, restart);
+    assert_eq!(allowed, Ok(true));
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! One engine and the actor that owns it. The engine needs no lock, because no one else uses it.
+//! One engine and the actor that owns it. The engine needs no lock, because only its actor uses it.
 
 use std::sync::Arc;
 

@@ -25,7 +25,7 @@ pub enum ChildEvent {
     Ended {
         /// The child.
         child: ActorId,
-        /// How.
+        /// The kind of exit.
         exit: ExitKind,
         /// The reason, for the log.
         reason: String,

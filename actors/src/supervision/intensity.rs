@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn a_third_death_inside_the_window_is_one_too_many() {
+    fn a_third_exit_inside_the_window_exceeds_a_maximum_of_two_restarts() {
         let (policy, start) = (policy(RestartMode::Permanent), Instant::now());
         let mut intensity = RestartIntensity::default();
         let at = |seconds| start + Duration::from_secs(seconds);
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn deaths_outside_the_window_are_forgotten() {
+    fn exits_outside_the_window_do_not_count() {
         let (policy, start) = (policy(RestartMode::Permanent), Instant::now());
         let mut intensity = RestartIntensity::default();
         for seconds in [0, 10, 20, 30, 40] {
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn who_stops_by_itself_is_left_unless_permanent() {
+    fn a_child_that_stops_by_itself_is_restarted_only_if_permanent() {
         let now = Instant::now();
         let stop = |restart| RestartIntensity::default().on_exit(&policy(restart), ExitKind::Stopped, now);
         assert_eq!(stop(RestartMode::Transient), RestartDecision::NoRestart);
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn the_audit_writer_dies_once() {
+    fn the_first_failure_of_the_audit_writer_stops_the_pod() {
         let next = RestartIntensity::default().on_exit(
             &ChildKind::AuditWriter.restart_policy(),
             ExitKind::Crashed,

@@ -79,7 +79,7 @@ impl<K: Eq + Hash + Clone> LinkedTasks<K> {
                 Err(panic) => TaskOutcome::Panicked(panic_message(panic.as_ref())),
             });
         });
-        #[expect(clippy::disallowed_methods, reason = "this is the place that owns the tasks it spawns")]
+        #[expect(clippy::disallowed_methods, reason = "LinkedTasks owns the tasks that it spawns")]
         let task = tokio::spawn(reporting);
         if let Some(previous) = self.tasks.insert(key, task.abort_handle()) {
             previous.abort();
@@ -161,7 +161,7 @@ fn panic_message(panic: &(dyn Any + Send)) -> String {
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned())
         .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "a panic without words".to_owned())
+        .unwrap_or_else(|| "a panic without a message".to_owned())
 }
 
 #[cfg(test)]
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn each_task_ends_once_whether_done_late_or_in_panic() {
+    async fn each_task_ends_once_by_completion_timeout_or_panic() {
         let (sender, mut ends) = end_channel();
         let mut tasks = LinkedTasks::default();
         tasks.spawn(1, LONG, async { 7 }, on_end(&sender, 1));

@@ -193,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_wait_doubles_and_stays_below_its_bound() {
+    fn the_delay_doubles_up_to_its_maximum() {
         let backoff = Backoff { first: Duration::from_millis(10), max: Duration::from_millis(65) };
         let waits: Vec<_> = (1..=5).map(|restarts| backoff.delay_before(restarts).as_millis()).collect();
         assert_eq!(waits, [10, 20, 40, 65, 65]);

@@ -48,12 +48,12 @@ async fn sleeper() -> (ActorRef<Msg>, mpsc::Receiver<()>) {
 }
 
 #[tokio::test]
-async fn a_burst_wakes_once_until_the_queue_was_seen_empty() {
+async fn a_burst_wakes_once_until_a_pop_finds_the_queue_empty() {
     let queue = JobQueue::<u8, Msg>::new(8);
     let (actor, mut wakes) = sleeper().await;
     let now = Instant::now();
     assert_eq!(queue.push(1, now), Ok(Pushed::NeedsActor));
-    assert_eq!(queue.push(2, now), Ok(Pushed::Queued), "the seat was asked for already");
+    assert_eq!(queue.push(2, now), Ok(Pushed::Queued), "a start was requested already");
     queue.attach(actor.clone(), now);
     queue.push(3, now).unwrap();
     wakes.recv().await.unwrap();
@@ -65,7 +65,7 @@ async fn a_burst_wakes_once_until_the_queue_was_seen_empty() {
 }
 
 #[tokio::test]
-async fn a_full_a_barred_and_a_closed_slot_give_the_job_back() {
+async fn a_full_an_open_circuit_and_a_closed_queue_return_the_job() {
     let queue = JobQueue::<u8, Msg>::new(1);
     let now = Instant::now();
     queue.push(1, now).unwrap();
@@ -74,13 +74,13 @@ async fn a_full_a_barred_and_a_closed_slot_give_the_job_back() {
     assert_eq!(queue.open_circuit(now + cooldown), [1]);
     assert_eq!(queue.push(3, now), Err(PushError::CircuitOpen(3, cooldown)));
     assert_eq!(queue.circuit_open_for(now), Some(cooldown));
-    assert_eq!(queue.push(4, now + cooldown), Ok(Pushed::NeedsActor), "after its rest it may try again");
+    assert_eq!(queue.push(4, now + cooldown), Ok(Pushed::NeedsActor), "the cooldown has ended");
     assert_eq!(queue.close(), [4]);
     assert_eq!(queue.push(5, now + cooldown), Err(PushError::Closed(5)));
 }
 
 #[tokio::test]
-async fn who_has_work_cannot_retire_and_who_retires_is_replaced() {
+async fn an_actor_detaches_only_without_jobs_and_the_next_job_needs_an_actor() {
     let queue = JobQueue::<u8, Msg>::new(8);
     let (actor, _wakes) = sleeper().await;
     let now = Instant::now();
@@ -89,13 +89,13 @@ async fn who_has_work_cannot_retire_and_who_retires_is_replaced() {
     assert!(!queue.try_detach(actor.get_id()));
     queue.pop();
     assert!(queue.try_detach(actor.get_id()));
-    assert!(!queue.try_detach(actor.get_id()), "the seat is empty by now");
+    assert!(!queue.try_detach(actor.get_id()), "it is detached already");
     assert_eq!(queue.push(2, now), Ok(Pushed::NeedsActor));
     actor.stop(None);
 }
 
 #[tokio::test]
-async fn age_counts_from_the_seating_and_only_while_somebody_sits() {
+async fn the_age_counts_from_the_attachment_and_only_while_an_actor_is_attached() {
     let queue = JobQueue::<u8, Msg>::new(8);
     let (actor, _wakes) = sleeper().await;
     let start = Instant::now();
@@ -110,7 +110,7 @@ async fn age_counts_from_the_seating_and_only_while_somebody_sits() {
 }
 
 #[tokio::test]
-async fn a_vacated_slot_with_work_awaits_the_next_one() {
+async fn a_detached_queue_with_jobs_expects_a_restart() {
     let queue = JobQueue::<u8, Msg>::new(8);
     assert!(!queue.detach());
     assert!(queue.is_idle());

@@ -1,0 +1,29 @@
+//! The messages of the guard's supervisor, which the handle sends and the supervisor handles.
+
+use std::sync::Arc;
+
+use greenroom_protocol::Cause;
+use greenroom_rego::{Bundle, PolicySnapshot, SnapshotError};
+use ractor::ActorCell;
+use tokio::sync::oneshot;
+
+use crate::supervision::TaskOutcome;
+
+/// Receives the result of a load.
+pub(super) type LoadPort = oneshot::Sender<Result<Arc<str>, Cause>>;
+
+/// Messages of the guard's supervisor.
+pub(super) enum GuardSupervisorMsg {
+    /// Validate a bundle and activate it.
+    Load(Box<Bundle>, LoadPort),
+    /// The validation of the first bundle in the queue has ended.
+    Validated(TaskOutcome<Result<Arc<PolicySnapshot>, SnapshotError>>),
+    /// Start a worker.
+    StartWorker(usize),
+    /// Check for stalled workers.
+    Tick,
+    /// A stalled worker could not be killed in time.
+    KillTimedOut(ActorCell),
+}
+
+impl ractor::Message for GuardSupervisorMsg {}

@@ -34,6 +34,12 @@ pub struct NestedCall<'a> {
 ///
 /// An agent never calls a source: it issues the request that [`ToolSource::request`] builds, so each
 /// call is authenticated, authorized and audited. The dispatcher executes it by [`ToolSource::call`].
+///
+/// A source describes one tool by its name and does not list its tools: a definition names each tool that
+/// its agent may call, so an execution never needs the others, and an agent's tools do not change with
+/// the source. A source that can list, such as an MCP server, lists its tools when it is built, keeps
+/// the descriptions and looks them up in [`ToolSource::describe`]. If the catalogue's checks need all
+/// names, add a method `list` that returns none by default.
 #[async_trait]
 pub trait ToolSource: Send + Sync {
     /// The scheme of its tools' names, such as `native`.

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 pub(crate) fn canonical_body<T: Serialize>(spec: &T) -> (Arc<str>, ContentHash) {
     // All maps of a definition have text keys, so serialization cannot fail.
     let text = serde_json::to_string(spec).unwrap_or_default();
-    let hash = ContentHash::of(text.as_bytes());
+    let hash = ContentHash::from_content(text.as_bytes());
     (Arc::from(text), hash)
 }
 

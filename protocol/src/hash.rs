@@ -16,7 +16,7 @@ pub struct ContentHash([u8; 32]);
 impl ContentHash {
     /// Hashes the bytes.
     #[must_use]
-    pub fn of(bytes: &[u8]) -> Self {
+    pub fn from_content(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }
 
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn a_hash_survives_its_text() {
-        let hash = ContentHash::of(b"x");
+        let hash = ContentHash::from_content(b"x");
         assert_eq!(hash.to_string().parse::<ContentHash>(), Ok(hash));
     }
 }

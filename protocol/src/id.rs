@@ -254,7 +254,7 @@ impl CallKey {
     /// time: requests of one run are adjacent in an index by id.
     #[must_use]
     pub fn request_id(&self, attempt: u32) -> RequestId {
-        let digest = ContentHash::of(format!("{self}#{attempt}").as_bytes()).to_string();
+        let digest = ContentHash::from_content(format!("{self}#{attempt}").as_bytes()).to_string();
         let timestamp = self.timestamp_prefix().unwrap_or_default();
         let rest = digest.get(..32 - timestamp.len()).unwrap_or(&digest);
         RequestId(Arc::from(format!("req_{timestamp}{rest}")))

@@ -107,7 +107,7 @@ impl Received {
         let body_hash = envelope
             .idempotency_key
             .as_ref()
-            .map(|_| serde_json::to_vec(&envelope.request).map(|body| ContentHash::of(&body)))
+            .map(|_| serde_json::to_vec(&envelope.request).map(|body| ContentHash::from_content(&body)))
             .transpose()
             .map_err(|error| Cause::new(ErrorCode::InvalidRequest, error.to_string()))?;
         Ok(Self(Box::new(Parts {

@@ -64,6 +64,12 @@ pub fn size_bytes(value: &Json) -> u64 {
     }
 }
 
+/// Truncates a text to at most `bytes_max` bytes, at the end of a whole character.
+#[must_use]
+pub fn truncate_utf8(text: &str, bytes_max: usize) -> &str {
+    text.get(..text.floor_char_boundary(bytes_max)).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,7 +77,7 @@ mod tests {
     #[test]
     fn a_reference_survives_as_a_value_and_counts_the_bytes_of_its_artifact() {
         let artifact = ArtifactRef {
-            hash: ContentHash::of(b"x"),
+            hash: ContentHash::from_content(b"x"),
             bytes: 12_000_000,
             media_type: "text/csv".into(),
             name: "sales.csv".into(),
@@ -79,5 +85,15 @@ mod tests {
         assert_eq!(ArtifactRef::from_json(&artifact.to_json()), Some(artifact.clone()));
         assert_eq!(size_bytes(&artifact.to_json()), 12_000_000);
         assert_eq!(ArtifactRef::from_json(&serde_json::json!({"$artifact": 1, "b": 2})), None);
+    }
+
+    #[test]
+    fn a_text_is_truncated_at_the_end_of_a_whole_character() {
+        let cases = [(3, "ä"), (4, "äö"), (0, ""), (1, ""), (9, "äö"), (usize::MAX, "äö")];
+        for (bytes_max, expected) in cases {
+            assert_eq!(truncate_utf8("äö", bytes_max), expected, "{bytes_max}");
+        }
+        assert_eq!(truncate_utf8("", 9), "");
+        assert_eq!(truncate_utf8("a€😀", 7), "a€", "four bytes of the last character do not fit");
     }
 }

@@ -123,7 +123,7 @@ pub(crate) fn reference(bytes: &[u8], media_type: &str, name: &str) -> Result<Ar
         return Err(ArtifactError::Label);
     }
     Ok(ArtifactRef {
-        hash: ContentHash::of(bytes),
+        hash: ContentHash::from_content(bytes),
         bytes: length,
         media_type: media_type.to_owned(),
         name: name.to_owned(),

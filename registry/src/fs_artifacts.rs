@@ -148,7 +148,11 @@ impl FsArtifactStore {
         }
         let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
         file.take(bytes_max).read_to_end(&mut bytes).map_err(StoreError::from)?;
-        if ContentHash::of(&bytes) == *hash { Ok(Some(bytes)) } else { Err(ArtifactError::Damaged { hash: *hash }) }
+        if ContentHash::from_content(&bytes) == *hash {
+            Ok(Some(bytes))
+        } else {
+            Err(ArtifactError::Damaged { hash: *hash })
+        }
     }
 }
 

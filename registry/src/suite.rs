@@ -142,10 +142,10 @@ pub(crate) fn new_run(number: u128) -> NewRun {
         tenant: tenant("acme"),
         owner: UserId::new("alice").unwrap(),
         workflow: WorkflowId::new("report").unwrap(),
-        version: ContentHash::of(b"workflow"),
+        version: ContentHash::from_content(b"workflow"),
         team: None,
         parent: None,
-        request_hash: ContentHash::of(b"body"),
+        request_hash: ContentHash::from_content(b"body"),
         pod: pod(),
         lease: MINUTE,
     }
@@ -163,7 +163,7 @@ pub(crate) fn done(step: &str, value: &str) -> Entry {
         key: step_key(step),
         attempt: 1,
         result: ResultRef::Inline(outputs),
-        hash: ContentHash::of(value.as_bytes()),
+        hash: ContentHash::from_content(value.as_bytes()),
         usage: protocol::reply::Usage::default(),
         duration_ms: 1,
     }

@@ -131,8 +131,8 @@ impl Bundle {
     #[must_use]
     pub fn fingerprint(path: &Path) -> ContentHash {
         match read_bytes(path) {
-            Ok(bytes) => ContentHash::of(&bytes),
-            Err(error) => ContentHash::of(error.to_string().as_bytes()),
+            Ok(bytes) => ContentHash::from_content(&bytes),
+            Err(error) => ContentHash::from_content(error.to_string().as_bytes()),
         }
     }
 
@@ -155,7 +155,7 @@ impl Bundle {
         let json = |name, error| BundleError::Json { name, error };
         let data = serde_json::from_slice(&data).map_err(|error| json("data.json", error))?;
         let manifest: Manifest = serde_json::from_slice(&manifest).map_err(|error| json(".manifest", error))?;
-        let hash = ContentHash::of(bytes);
+        let hash = ContentHash::from_content(bytes);
         let revision = if manifest.revision.is_empty() { hash.short() } else { manifest.revision };
         files.retain(|name, _| Path::new(name).extension().is_some_and(|extension| extension == "rego"));
         Ok(Self { hash, revision, wasm: memory::raise_minimum(wasm)?, data, sources: files })

@@ -17,7 +17,7 @@ const OWNER_BYTES_MAX: u64 = 128;
 pub enum LockError {
     /// Another process owns it.
     #[error("the data directory {dir} belongs to process {owner}")]
-    Held {
+    InUse {
         /// The directory.
         dir: PathBuf,
         /// The owner's process id, as the owner wrote it.
@@ -36,7 +36,7 @@ pub enum LockError {
 impl From<LockError> for Cause {
     fn from(error: LockError) -> Self {
         match &error {
-            LockError::Held { owner, .. } => Cause::new(ErrorCode::DataDirectoryInUse, error.to_string())
+            LockError::InUse { owner, .. } => Cause::new(ErrorCode::DataDirectoryInUse, error.to_string())
                 .with_details(serde_json::json!({ "owner": owner })),
             LockError::Unusable { .. } => Cause::new(ErrorCode::StoreUnavailable, error.to_string()),
         }
@@ -68,7 +68,7 @@ impl DataDirLock {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(LockError::Held { dir: dir.to_owned(), owner: read_owner(&file) });
+                return Err(LockError::InUse { dir: dir.to_owned(), owner: read_owner(&file) });
             }
             Err(TryLockError::Error(error)) => return Err(unusable(error)),
         }
@@ -112,7 +112,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let first = DataDirLock::acquire(dir.path()).unwrap();
         let error = DataDirLock::acquire(dir.path()).unwrap_err();
-        assert!(matches!(&error, LockError::Held { owner, .. } if *owner == std::process::id().to_string()));
+        assert!(matches!(&error, LockError::InUse { owner, .. } if *owner == std::process::id().to_string()));
         assert_eq!(Cause::from(error).code, ErrorCode::DataDirectoryInUse);
         drop(first);
         DataDirLock::acquire(dir.path()).unwrap();

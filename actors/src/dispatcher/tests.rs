@@ -141,7 +141,8 @@ impl Harness {
             key: None,
             options: greenroom_protocol::request::CallOptions::default(),
         });
-        let resource = Resource::Team { team: TeamId::new("team").unwrap(), version: ContentHash::of(b"team") };
+        let resource =
+            Resource::Team { team: TeamId::new("team").unwrap(), version: ContentHash::from_content(b"team") };
         let TypedPermit::StartTeam(permit) = self.typed_permit(request, resource).await else { panic!("another verb") };
         permit.redeem().0
     }
@@ -201,7 +202,7 @@ async fn each_other_verb_goes_where_it_belongs() {
     let run_resource = Resource::Run {
         run: run.clone(),
         workflow: WorkflowId::new("flow").unwrap(),
-        version: ContentHash::of(b"flow"),
+        version: ContentHash::from_content(b"flow"),
         team: None,
     };
     let resume = Request::ResumeRun(ResumeRun { run: run.clone() });

@@ -7,6 +7,7 @@
 use greenroom_definitions::binding::{render, sections};
 use greenroom_protocol::limits::MEMORY_QUERY_BYTES_MAX;
 use greenroom_protocol::request::{MemoryChange, MemoryRead, MemoryWrite};
+use greenroom_protocol::value::truncate_utf8;
 use greenroom_protocol::{Json, Reply, Request, Values};
 
 use super::runtime::ExecutionContext;
@@ -41,8 +42,8 @@ pub(super) async fn remember(ctx: &ExecutionContext<'_>, outputs: &Values) {
         return;
     }
     let Some(query) = query_text(ctx) else { return };
-    let (input, outputs) = (truncate(&query, INPUT_EXCERPT_BYTES_MAX), sections(outputs));
-    let text = format!("Asked: {input}\n\nAnswered:\n\n{}", truncate(&outputs, OUTPUT_EXCERPT_BYTES_MAX));
+    let (input, outputs) = (truncate_utf8(&query, INPUT_EXCERPT_BYTES_MAX), sections(outputs));
+    let text = format!("Asked: {input}\n\nAnswered:\n\n{}", truncate_utf8(&outputs, OUTPUT_EXCERPT_BYTES_MAX));
     let change = MemoryChange::Remember { text, index_text: Some(query) };
     let write = MemoryWrite { agent: invocation.agent.id().clone(), change, key: Some(invocation.key()) };
     issue_request(ctx, Request::MemoryWrite(write)).await;
@@ -53,9 +54,9 @@ fn query_text(ctx: &ExecutionContext<'_>) -> Option<String> {
     let settings = ctx.invocation.agent.spec().memory_recall.as_ref()?;
     let value = ctx.invocation.invoke.inputs.get(&settings.query)?;
     let text = match value {
-        Json::String(text) => truncate(text, MEMORY_QUERY_BYTES_MAX).to_owned(),
+        Json::String(text) => truncate_utf8(text, MEMORY_QUERY_BYTES_MAX).to_owned(),
         Json::Null | Json::Bool(_) | Json::Number(_) | Json::Array(_) | Json::Object(_) => {
-            truncate(&render(value), MEMORY_QUERY_BYTES_MAX).to_owned()
+            truncate_utf8(&render(value), MEMORY_QUERY_BYTES_MAX).to_owned()
         }
     };
     (!text.trim().is_empty()).then_some(text)
@@ -87,7 +88,7 @@ fn append_memories(mut user: String, memories: &[Json]) -> String {
         if remaining == RECALLED_BYTES_MAX {
             user.push_str(HEADING);
         }
-        let text = truncate(text, remaining);
+        let text = truncate_utf8(text, remaining);
         remaining -= text.len();
         user.push_str("\n- ");
         // Indented, so that headings inside a memory stay part of its list item.
@@ -97,11 +98,6 @@ fn append_memories(mut user: String, memories: &[Json]) -> String {
         }
     }
     user
-}
-
-/// Truncates a text to a size, between two characters.
-fn truncate(text: &str, bytes_max: usize) -> &str {
-    text.get(..text.floor_char_boundary(bytes_max)).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -120,10 +116,5 @@ mod tests {
         let long = vec![json!({ "text": "ä".repeat(9_000) }); 3];
         let recalled = append_memories(String::new(), &long);
         assert!(recalled.len() <= RECALLED_BYTES_MAX + HEADING.len() + 3 * 3, "{}", recalled.len());
-    }
-
-    #[test]
-    fn a_text_is_truncated_between_characters() {
-        assert_eq!((truncate("äö", 3), truncate("äö", 4), truncate("äö", 0), truncate("", 9)), ("ä", "äö", "", ""));
     }
 }

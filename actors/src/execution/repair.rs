@@ -2,6 +2,7 @@
 //! match.
 
 use greenroom_definitions::Agent;
+use greenroom_protocol::value::truncate_utf8;
 use greenroom_protocol::{Cause, ErrorCode, Json, Values};
 
 /// Maximum size of the problems in a repair message.
@@ -33,7 +34,7 @@ pub(super) fn repair_message(cause: &Cause) -> String {
         Some(problems) => problems.to_string(),
         None => cause.message.clone(),
     };
-    let problems = problems.get(..problems.floor_char_boundary(PROBLEMS_BYTES_MAX)).unwrap_or_default();
+    let problems = truncate_utf8(&problems, PROBLEMS_BYTES_MAX);
     format!(
         "Your answer does not have the required shape. What is wrong: {problems}\n\
          Answer again, with the one JSON object that was asked for and nothing else."

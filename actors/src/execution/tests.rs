@@ -47,13 +47,13 @@ async fn an_answer_becomes_outputs_and_its_tokens_become_cost() {
     assert_eq!(usage.cost.0, 120, "one and two microdollars per token");
     assert_eq!((usage.model.as_deref(), usage.estimated), (Some("play.one"), false));
     assert_eq!(usage.agents.len(), 1);
-    let heard = &model.calls()[0];
-    assert_eq!(heard.model, "play.one");
-    assert!(heard.system.contains("writer"));
-    assert!(text(&heard.messages[0]).contains("a long text"));
-    assert!(!heard.system.contains("a long text"), "inputs never reach the system part");
-    assert_eq!(heard.worst.output, u64::from(heard.tokens_max));
-    assert!(heard.worst.input >= heard.system.len() as u64 + 11);
+    let model_request = &model.calls()[0];
+    assert_eq!(model_request.model, "play.one");
+    assert!(model_request.system.contains("writer"));
+    assert!(text(&model_request.messages[0]).contains("a long text"));
+    assert!(!model_request.system.contains("a long text"), "no input is in the system part");
+    assert_eq!(model_request.worst.output, u64::from(model_request.tokens_max));
+    assert!(model_request.worst.input >= model_request.system.len() as u64 + 11);
 }
 
 #[tokio::test(start_paused = true)]
@@ -66,19 +66,22 @@ async fn an_answer_that_does_not_match_is_repaired_at_most_twice() {
     let outputs = execute(test_env.env.clone(), job, meter.clone()).await.unwrap();
     assert_eq!(outputs["summary"], "ok");
     assert_eq!(meter.total().tokens, Tokens { input: 30, output: 3 }, "every attempt counts");
-    let heard = model.calls();
-    let last = heard.last().unwrap();
+    let model_requests = model.calls();
+    let last = model_requests.last().unwrap();
     assert_eq!(last.messages.len(), 5);
     assert_eq!(last.messages[1].role, Role::Assistant);
     assert!(text(&last.messages[2]).contains("Answer again"));
-    assert_eq!(heard.iter().map(|heard| heard.key.clone()).collect::<std::collections::BTreeSet<_>>().len(), 3);
+    assert_eq!(
+        model_requests.iter().map(|request| request.key.clone()).collect::<std::collections::BTreeSet<_>>().len(),
+        3
+    );
 
     let model =
         ScriptedModel::new("play", true, vec![wrong(), wrong(), wrong(), text_answer(r#"{"summary": "ok"}"#, 1, 1)]);
     let test_env = self::test_env(&model);
     let job = test_env.invocation("writer", "x").await;
-    let refused = execute(test_env.env.clone(), job, UsageMeter::default()).await.unwrap_err();
-    assert_eq!((refused.code, model.calls().len()), (ErrorCode::InvalidOutput, 3));
+    let error = execute(test_env.env.clone(), job, UsageMeter::default()).await.unwrap_err();
+    assert_eq!((error.code, model.calls().len()), (ErrorCode::InvalidOutput, 3));
 }
 
 #[tokio::test(start_paused = true)]
@@ -87,8 +90,8 @@ async fn outputs_of_a_wrong_type_are_rejected() {
     let model = ScriptedModel::new("play", true, vec![wrong(), wrong(), wrong()]);
     let test_env = test_env(&model);
     let job = test_env.invocation("writer", "x").await;
-    let refused = execute(test_env.env.clone(), job, UsageMeter::default()).await.unwrap_err();
-    assert_eq!(refused.code, ErrorCode::InvalidOutput);
+    let error = execute(test_env.env.clone(), job, UsageMeter::default()).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::InvalidOutput);
     assert!(text(&model.calls()[1].messages[2]).contains("summary"), "the repair message names the problem");
 }
 
@@ -108,11 +111,12 @@ async fn deltas_are_published_as_they_arrive() {
 
 #[tokio::test]
 async fn handlers_run_in_their_mode_and_their_outputs_are_validated() {
-    let copies =
-        |work: HandlerInput| async move { Ok(Values::from([("summary".to_owned(), work.inputs["document"].clone())])) };
-    let omits = |_: HandlerInput| async { Ok(Values::new()) };
-    let panics = |work: HandlerInput| async move {
-        if work.inputs.is_empty() { Ok(Values::new()) } else { panic!("as the test wants") }
+    let copy_document = |input: HandlerInput| async move {
+        Ok(Values::from([("summary".to_owned(), input.inputs["document"].clone())]))
+    };
+    let return_nothing = |_: HandlerInput| async { Ok(Values::new()) };
+    let panicking = |input: HandlerInput| async move {
+        if input.inputs.is_empty() { Ok(Values::new()) } else { panic!("the test requires a panic") }
     };
     let test_env = TestEnv::new(TestEnvOptions {
         agents: vec![
@@ -124,21 +128,21 @@ async fn handlers_run_in_their_mode_and_their_outputs_are_validated() {
             agent("python", json!({"implementation": {"runtime": "python", "handler": "a.b"}})),
         ],
         handlers: vec![
-            Arc::new(FnHandler("native.copies", HandlerMode::Async, copies)),
-            Arc::new(FnHandler("native.blocks", HandlerMode::Blocking, copies)),
-            Arc::new(FnHandler("native.omits", HandlerMode::Async, omits)),
-            Arc::new(FnHandler("native.panics", HandlerMode::Blocking, panics)),
+            Arc::new(FnHandler("native.copies", HandlerMode::Async, copy_document)),
+            Arc::new(FnHandler("native.blocks", HandlerMode::Blocking, copy_document)),
+            Arc::new(FnHandler("native.omits", HandlerMode::Async, return_nothing)),
+            Arc::new(FnHandler("native.panics", HandlerMode::Blocking, panicking)),
         ],
         ..TestEnvOptions::default()
     });
     let run = async |id: &str| {
         let meter = UsageMeter::default();
-        let done = execute(test_env.env.clone(), test_env.invocation(id, "text").await, meter.clone()).await;
-        (done.map_err(|cause| cause.code), meter.total().model)
+        let result = execute(test_env.env.clone(), test_env.invocation(id, "text").await, meter.clone()).await;
+        (result.map_err(|cause| cause.code), meter.total().model)
     };
     for id in ["async", "blocking"] {
-        let (done, model) = run(id).await;
-        assert_eq!(done, Ok(Values::from([("summary".to_owned(), json!("text"))])));
+        let (result, model) = run(id).await;
+        assert_eq!(result, Ok(Values::from([("summary".to_owned(), json!("text"))])));
         assert_eq!(model.as_deref(), Some("native"));
     }
     assert_eq!(run("incomplete").await.0, Err(ErrorCode::InvalidOutput));
@@ -154,8 +158,8 @@ async fn inputs_are_validated_before_the_agent_runs() {
     let mut wrong = invoke("writer", "x");
     wrong.inputs.insert("document".into(), json!(7));
     let job = test_env.invocation_for(greenroom_rego::testing::admin(), wrong, None).await;
-    let refused = execute(test_env.env.clone(), job, UsageMeter::default()).await.unwrap_err();
-    assert_eq!((refused.code, model.calls().len()), (ErrorCode::InvalidInput, 0));
+    let error = execute(test_env.env.clone(), job, UsageMeter::default()).await.unwrap_err();
+    assert_eq!((error.code, model.calls().len()), (ErrorCode::InvalidInput, 0));
 }
 
 #[tokio::test]
@@ -171,16 +175,16 @@ async fn an_artifact_is_loaded_before_the_prompt_is_rendered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agent_is_retried_as_its_definition_says() {
+async fn an_agent_is_retried_as_its_definition_requires() {
     let calls = Arc::new(std::sync::atomic::AtomicU32::new(0));
     let counter = calls.clone();
-    let fails = move |work: HandlerInput| {
+    let failing = move |input: HandlerInput| {
         let times = counter.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         async move {
             if times < 2 {
                 return Err(Cause::new(ErrorCode::StoreUnavailable, "not now"));
             }
-            Ok(Values::from([("summary".to_owned(), json!(work.key.as_str()))]))
+            Ok(Values::from([("summary".to_owned(), json!(input.key.as_str()))]))
         }
     };
     let retry = json!({
@@ -189,14 +193,14 @@ async fn an_agent_is_retried_as_its_definition_says() {
     });
     let test_env = TestEnv::new(TestEnvOptions {
         agents: vec![agent("stubborn", retry), native("meek", "native.fails")],
-        handlers: vec![Arc::new(FnHandler("native.fails", HandlerMode::Async, fails))],
+        handlers: vec![Arc::new(FnHandler("native.fails", HandlerMode::Async, failing))],
         ..TestEnvOptions::default()
     });
     let job = test_env.invocation("meek", "x").await;
     assert!(execute(test_env.env.clone(), job, UsageMeter::default()).await.is_err());
     let job = test_env.invocation("stubborn", "x").await;
     let key = job.key();
-    let done = execute(test_env.env.clone(), job, UsageMeter::default()).await.unwrap();
-    assert_eq!(done["summary"], key.as_str(), "every attempt has the same key");
+    let result = execute(test_env.env.clone(), job, UsageMeter::default()).await.unwrap();
+    assert_eq!(result["summary"], key.as_str(), "every attempt has the same key");
     assert_eq!(calls.load(std::sync::atomic::Ordering::SeqCst), 3);
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use greenroom_definitions::{Agent, Catalogue};
 use greenroom_protocol::request::CallOptions;
+use greenroom_protocol::value::truncate_utf8;
 use greenroom_protocol::{CallKey, Cause, Json, MicroUsd, Reply, Values};
 
 use super::ExecutionEnv;
@@ -117,10 +118,9 @@ fn result_text(reply: &Reply) -> Result<String, String> {
 }
 
 /// Truncates a result to its bound, and marks that it was cut.
-fn truncate(mut content: String) -> String {
-    if content.len() > RESULT_BYTES_MAX {
-        content.truncate(content.floor_char_boundary(RESULT_BYTES_MAX));
-        content.push_str(" … (cut)");
+fn truncate(content: String) -> String {
+    if content.len() <= RESULT_BYTES_MAX {
+        return content;
     }
-    content
+    format!("{} … (cut)", truncate_utf8(&content, RESULT_BYTES_MAX))
 }

@@ -68,7 +68,7 @@ pub(super) fn dedup_key(grant: &Grant, start: &StartRun) -> (ContentHash, Option
     match (grant.caller(), team_dedup_key(start)) {
         (Caller::Team { .. }, Some((body, key))) => (body, Some(key)),
         (Caller::Workflow { .. } | Caller::Agent { .. } | Caller::Team { .. }, _) => {
-            (ContentHash::of(grant.request_id().as_str().as_bytes()), None)
+            (ContentHash::from_content(grant.request_id().as_str().as_bytes()), None)
         }
         (Caller::User { .. } | Caller::None, _) => (request_hash(start), None),
     }
@@ -80,7 +80,7 @@ pub(crate) fn team_dedup_key(start: &StartRun) -> Option<(ContentHash, DedupKey)
 }
 
 fn request_hash(start: &StartRun) -> ContentHash {
-    ContentHash::of(serde_json::to_string(start).unwrap_or_default().as_bytes())
+    ContentHash::from_content(serde_json::to_string(start).unwrap_or_default().as_bytes())
 }
 
 /// The run that calls this one as a step, if there is one.

@@ -181,7 +181,7 @@ pub(super) async fn store_result(
     artifacts: &dyn ArtifactStore,
 ) -> Result<(ResultRef, ContentHash), Cause> {
     let bytes = serde_json::to_vec(&values).map_err(|error| Cause::new(ErrorCode::Internal, error.to_string()))?;
-    let hash = ContentHash::of(&bytes);
+    let hash = ContentHash::from_content(&bytes);
     if bytes.len() <= INLINE_VALUE_BYTES_MAX {
         return Ok((ResultRef::Inline(values), hash));
     }

@@ -106,7 +106,7 @@ pub(crate) async fn at_check(harness: &Harness) -> RunId {
     let Request::StartTeam(start) = crew(json!({})) else { panic!("a team") };
     let reply = harness.request(Request::StartTeam(StartTeam { detach: true, ..start })).await;
     assert_eq!(reply.status, Status::Success);
-    until("the second step is under way", || harness.calls().len() == 2).await;
+    until("the second step is active", || harness.calls().len() == 2).await;
     run_id(&reply)
 }
 
@@ -194,7 +194,7 @@ async fn a_team_as_a_step_is_formed_for_it_and_stopped_with_it() {
     );
     let harness = Harness::new(nested, stuck_at_check()).await;
     let run = run_id(&harness.request(detached("outer", json!({}))).await);
-    until("the second step is under way", || harness.calls().len() == 2).await;
+    until("the second step is active", || harness.calls().len() == 2).await;
     harness.signal(&run, greenroom_protocol::request::Signal::Cancel).await;
     until("no run is left", || harness.runs.hosted() == 0).await;
     until("the team has gone", || harness.events.count(|event| matches!(event, ActorEvent::TeamDisbanded(_))) == 1)

@@ -201,8 +201,12 @@ fn an_approval_prompt_contains_values_of_the_run() {
 
 #[test]
 fn values_become_markdown_that_a_person_would_write() {
-    let artifact =
-        ArtifactRef { hash: ContentHash::of(b"x"), bytes: 12, media_type: "text/csv".into(), name: "sales.csv".into() };
+    let artifact = ArtifactRef {
+        hash: ContentHash::from_content(b"x"),
+        bytes: 12,
+        media_type: "text/csv".into(),
+        name: "sales.csv".into(),
+    };
     let text = sections(&values(json!({
         "file": artifact.to_json(),
         "kpis": [{ "name": "revenue", "value": 3 }, { "name": "cost", "value": null }],

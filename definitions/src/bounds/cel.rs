@@ -85,7 +85,7 @@ impl Scan {
                 return Err("has a comprehension inside another one".into());
             }
             self.comprehends = true;
-            self.open_bracket(true)?;
+            self.open_group(true)?;
             end += rest_of_text.len() - rest_of_text.trim_start().len() + 1;
         } else if called && word == "matches" {
             self.matches = true;
@@ -97,7 +97,7 @@ impl Scan {
 
     fn sign(&mut self, byte: u8) -> Result<(), String> {
         match byte {
-            b'(' | b'[' | b'{' => self.open_bracket(false),
+            b'(' | b'[' | b'{' => self.open_group(false),
             b')' | b']' | b'}' => {
                 self.open.pop();
                 Ok(())
@@ -121,7 +121,7 @@ impl Scan {
         }
     }
 
-    fn open_bracket(&mut self, comprehension: bool) -> Result<(), String> {
+    fn open_group(&mut self, comprehension: bool) -> Result<(), String> {
         self.open.push(comprehension);
         if self.open.len() > NESTING_MAX {
             return Err(too_deep());

@@ -17,5 +17,5 @@ pub(super) fn digest(
     let mut bytes: Vec<u8> = definitions.flat_map(|hash| *hash.as_bytes()).collect();
     bytes.extend_from_slice(canonical_body(categories).1.as_bytes());
     bytes.extend_from_slice(canonical_body(models).1.as_bytes());
-    ContentHash::of(&bytes)
+    ContentHash::from_content(&bytes)
 }

@@ -94,8 +94,8 @@ fn an_invalid_reference_has_a_message_with_the_expected_form() {
         ("${item[1}", "the reference `${item[1}` has a `[` without a `]`"),
         ("${index.x}", "the reference `${index.x}` accesses a member of a number"),
     ];
-    for (text, why) in invalid {
-        assert_eq!(Expr::parse(&json!(text)), Err(why.to_owned()), "{text}");
+    for (text, reason) in invalid {
+        assert_eq!(Expr::parse(&json!(text)), Err(reason.to_owned()), "{text}");
     }
 }
 

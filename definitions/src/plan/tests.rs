@@ -15,11 +15,11 @@ fn spec(steps: Json) -> WorkflowSpec {
 
 fn plan(steps: Json) -> Plan {
     let spec = spec(steps);
-    Plan::compile(&spec, ContentHash::of(b"w")).unwrap()
+    Plan::compile(&spec, ContentHash::from_content(b"w")).unwrap()
 }
 
 fn problems(steps: Json) -> Vec<String> {
-    let found = Plan::compile(&spec(steps), ContentHash::of(b"w")).unwrap_err();
+    let found = Plan::compile(&spec(steps), ContentHash::from_content(b"w")).unwrap_err();
     found.iter().map(|fault| format!("{}: {fault}", fault.kind)).collect()
 }
 
@@ -149,7 +149,7 @@ fn an_undeclared_input_has_a_suggestion() {
     }))
     .unwrap();
     let found: Vec<String> =
-        Plan::compile(&spec, ContentHash::of(b"w")).unwrap_err().iter().map(ToString::to_string).collect();
+        Plan::compile(&spec, ContentHash::from_content(b"w")).unwrap_err().iter().map(ToString::to_string).collect();
     assert_eq!(
         found,
         ["step `a`: the workflow has no input `data_sorce`, did you mean `data_source`?", "there is no step `b`"]

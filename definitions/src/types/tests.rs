@@ -15,8 +15,13 @@ fn values(json: Json) -> Values {
 }
 
 fn artifact(bytes: u64) -> Json {
-    ArtifactRef { hash: ContentHash::of(b"x"), bytes, media_type: "text/csv".into(), name: "sales.csv".into() }
-        .to_json()
+    ArtifactRef {
+        hash: ContentHash::from_content(b"x"),
+        bytes,
+        media_type: "text/csv".into(),
+        name: "sales.csv".into(),
+    }
+    .to_json()
 }
 
 #[test]

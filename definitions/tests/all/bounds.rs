@@ -50,7 +50,7 @@ fn the_deepest_condition_that_is_allowed_fits_the_stack() {
 #[test]
 fn a_condition_that_exceeds_a_bound_is_not_parsed() {
     on_a_small_stack(|| {
-        let beyond = [
+        let invalid = [
             ("(".repeat(500) + "1" + &")".repeat(500), "is nested deeper than 16"),
             ("!".repeat(900) + "true", "has more than 200 operators"),
             ("a".repeat(2_000), "has 2000 bytes, 1024 are allowed"),
@@ -61,9 +61,9 @@ fn a_condition_that_exceeds_a_bound_is_not_parsed() {
             ("inputs.a.exists(x, x.matches('(a+)+'))".into(), "uses `matches` for each item of a list"),
             ("\"open".into(), "has a quoted text without a closing quote"),
         ];
-        for (text, why) in beyond {
+        for (text, reason) in invalid {
             let found = Condition::compile(&text).unwrap_err();
-            assert!(found.contains(why), "{text}: {found}");
+            assert!(found.contains(reason), "{text}: {found}");
         }
     });
 }
@@ -88,7 +88,7 @@ fn a_condition_references_bounded_values_only() {
 #[test]
 fn a_template_beyond_its_bounds_is_refused_before_it_is_parsed() {
     on_a_small_stack(|| {
-        let beyond = [
+        let invalid = [
             ("{{ ".to_owned() + &"(".repeat(5_000) + "1" + &")".repeat(5_000) + " }}", "is nested deeper than 16"),
             ("{% if inputs.text %}".repeat(17) + &"{% endif %}".repeat(17), "is nested deeper than 16"),
             ("{% if 1 %}".to_owned() + &"{% elif 1 %}".repeat(20) + "{% endif %}", "is nested deeper than 16"),
@@ -105,9 +105,9 @@ fn a_template_beyond_its_bounds_is_refused_before_it_is_parsed() {
             ("{{ 'open }}".into(), "has a `{{` that is not closed"),
             ("{# open".into(), "has a comment that is not closed"),
         ];
-        for (text, why) in beyond {
+        for (text, reason) in invalid {
             let found = with_user_template(&text).unwrap_err();
-            assert!(found.contains(why), "{}: {found}", text.chars().take(60).collect::<String>());
+            assert!(found.contains(reason), "{}: {found}", text.chars().take(60).collect::<String>());
         }
     });
 }

@@ -5,15 +5,15 @@ use crate::folder::Folder;
 const PAGE: &str = include_str!("../../../docs/definitions.md");
 
 fn examples() -> impl Iterator<Item = &'static str> {
-    PAGE.split("```yaml\n").skip(1).filter_map(|behind| behind.split("```").next())
+    PAGE.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next())
 }
 
 #[test]
-fn the_examples_of_the_page_load_beside_the_shipped_agents() {
+fn the_examples_of_the_page_load_with_the_shipped_agents() {
     let mut folder = Folder::new();
     for (name, text) in greenroom_definitions::embedded::FILES {
-        let shown = ["executive_summary_agent_001", "reporting_team"].iter().any(|id| name.contains(id));
-        if !shown && name.contains('/') {
+        let is_example = ["executive_summary_agent_001", "reporting_team"].iter().any(|id| name.contains(id));
+        if !is_example && name.contains('/') {
             folder = folder.with(name, text);
         }
     }

@@ -141,16 +141,16 @@ fn the_report_workflow_has_the_five_steps_of_the_document() {
 fn a_stored_body_restores_the_same_definition() {
     let catalogue = catalogue();
     for agent in catalogue.agents() {
-        let again = greenroom_definitions::Agent::from_body(agent.body()).unwrap();
-        assert_eq!((again.hash(), again.spec()), (agent.hash(), agent.spec()));
+        let restored = greenroom_definitions::Agent::from_body(agent.body()).unwrap();
+        assert_eq!((restored.hash(), restored.spec()), (agent.hash(), agent.spec()));
     }
     for workflow in catalogue.workflows() {
-        let again = greenroom_definitions::Workflow::from_body(workflow.body()).unwrap();
-        assert_eq!((again.hash(), again.plan()), (workflow.hash(), workflow.plan()));
+        let restored = greenroom_definitions::Workflow::from_body(workflow.body()).unwrap();
+        assert_eq!((restored.hash(), restored.plan()), (workflow.hash(), workflow.plan()));
     }
     for team in catalogue.teams() {
-        let again = greenroom_definitions::Team::from_body(team.body()).unwrap();
-        assert_eq!((again.hash(), again.spec()), (team.hash(), team.spec()));
+        let restored = greenroom_definitions::Team::from_body(team.body()).unwrap();
+        assert_eq!((restored.hash(), restored.spec()), (team.hash(), team.spec()));
     }
 }
 

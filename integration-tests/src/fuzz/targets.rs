@@ -133,7 +133,7 @@ pub(super) fn definition(bytes: &[u8]) {
     let document = tree.to_json();
     if let Ok(spec) = serde_json::from_value::<WorkflowSpec>(document.clone()) {
         // A compiled workflow has an order, so its plan contains each of its steps.
-        if let Ok(plan) = Plan::compile(&spec, ContentHash::of(bytes)) {
+        if let Ok(plan) = Plan::compile(&spec, ContentHash::from_content(bytes)) {
             assert!(spec.steps.iter().all(|step| plan.step(&step.id).is_some()), "the plan lacks a step");
         }
     }

@@ -131,7 +131,7 @@ fn the_audit_is_written_record_by_record() {
     ];
     let records: Vec<Record> = (1..)
         .zip(events)
-        .map(|(number, event)| Record { number, previous: ContentHash::of(b""), at: at(0), event })
+        .map(|(number, event)| Record { number, previous: ContentHash::from_content(b""), at: at(0), event })
         .collect();
     assert_written("audit_records", &records);
 }

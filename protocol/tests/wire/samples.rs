@@ -20,7 +20,7 @@ pub(crate) fn at(second: i64) -> Timestamp {
 }
 
 pub(crate) fn hash() -> ContentHash {
-    ContentHash::of(b"content")
+    ContentHash::from_content(b"content")
 }
 
 pub(crate) fn values() -> Values {

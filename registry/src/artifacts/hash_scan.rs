@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn a_hash_is_found_anywhere_in_json_and_nothing_else_is() {
-        let (one, two) = (ContentHash::of(b"one"), ContentHash::of(b"two"));
+        let (one, two) = (ContentHash::from_content(b"one"), ContentHash::from_content(b"two"));
         let text =
             format!(r#"{{"a":{{"$artifact":{{"hash":"{one}"}}}},"b":"say \"{two}\"","c":"{one}{two}","d":"abc"}}"#);
         let both = HashSet::from([one, two]);

@@ -26,7 +26,7 @@ impl ChainTip {
     /// The tip of an empty chain.
     #[must_use]
     pub fn genesis() -> Self {
-        Self { number: 0, hash: ContentHash::of(b"") }
+        Self { number: 0, hash: ContentHash::from_content(b"") }
     }
 
     /// Appends the next record and moves the tip to it.

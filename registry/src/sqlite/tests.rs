@@ -120,7 +120,7 @@ async fn limits_survive_a_crash_and_open_reservations_are_settled_as_estimated()
 #[tokio::test]
 async fn a_request_in_flight_at_a_crash_can_be_repeated() {
     let stores = TestStores::sqlite().await;
-    let (request_hash, key) = (protocol::ContentHash::of(b"x"), DedupKey::Call(CallKey::new("k").unwrap()));
+    let (request_hash, key) = (protocol::ContentHash::from_content(b"x"), DedupKey::Call(CallKey::new("k").unwrap()));
     stores.stores.idempotency.begin(&tenant("acme"), &key, &request_hash, NOW).await.unwrap();
     let stores = stores.crash_and_reopen().await;
     let repeated = stores.stores.idempotency.begin(&tenant("acme"), &key, &request_hash, NOW).await.unwrap();

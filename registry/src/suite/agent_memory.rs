@@ -11,7 +11,7 @@ fn owner(tenant_name: &str, agent: &str) -> MemoryOwner {
 }
 
 fn memory(text: &str, at: Timestamp) -> Memory {
-    Memory { id: ContentHash::of(text.as_bytes()), text: text.into(), at, expires_at: None }
+    Memory { id: ContentHash::from_content(text.as_bytes()), text: text.into(), at, expires_at: None }
 }
 
 impl TestStores {
@@ -110,8 +110,8 @@ async fn one_memory_or_all_can_be_forgotten() {
             stores.remember(&writer, memory(text, NOW)).await;
         }
         let store = &stores.stores.memory;
-        assert_eq!(store.forget(&writer, Some(&ContentHash::of(b"two"))).await.unwrap(), 1);
-        assert_eq!(store.forget(&writer, Some(&ContentHash::of(b"two"))).await.unwrap(), 0);
+        assert_eq!(store.forget(&writer, Some(&ContentHash::from_content(b"two"))).await.unwrap(), 1);
+        assert_eq!(store.forget(&writer, Some(&ContentHash::from_content(b"two"))).await.unwrap(), 0);
         assert_eq!(stores.texts(&writer, NOW).await.len(), 2);
         assert_eq!(store.forget(&writer, None).await.unwrap(), 2);
         assert_eq!(stores.texts(&writer, NOW).await, Vec::<String>::new());

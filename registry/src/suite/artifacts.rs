@@ -32,7 +32,7 @@ async fn the_same_bytes_are_stored_once_and_read_back() {
         let repeated = store.put(b"a,b\n1,2\n".to_vec(), "text/csv", "other.csv").await.unwrap();
         assert_eq!((first.hash, first.bytes), (repeated.hash, 8));
         assert_eq!(store.get(&first.hash, 100).await.unwrap().as_deref(), Some(&b"a,b\n1,2\n"[..]));
-        assert_eq!(store.get(&ContentHash::of(b"none"), 100).await.unwrap(), None);
+        assert_eq!(store.get(&ContentHash::from_content(b"none"), 100).await.unwrap(), None);
     }
 }
 
@@ -126,7 +126,7 @@ async fn a_sweep_removes_unreferenced_artifacts_and_retains_reachable_ones() {
 }
 
 fn artifact(name: &str) -> ArtifactRef {
-    let hash = ContentHash::of(name.as_bytes());
+    let hash = ContentHash::from_content(name.as_bytes());
     ArtifactRef { hash, bytes: 1, media_type: "text/csv".into(), name: name.into() }
 }
 
@@ -135,13 +135,13 @@ async fn journals_replies_and_contexts_reference_artifacts_until_pruned() {
     for fixture in TestStores::each().await {
         let stores = &fixture.stores;
         let fence = fixture.create_run(1).await;
-        let (result, hash) = (ResultRef::Stored(artifact("step")), ContentHash::of(b"the value"));
+        let (result, hash) = (ResultRef::Stored(artifact("step")), ContentHash::from_content(b"the value"));
         let key = StepKey { step: StepId::new("collect").unwrap(), index: None };
         let usage = protocol::reply::Usage::default();
         let entry = Entry::StepDone { key, attempt: 1, result, hash, usage, duration_ms: 1 };
         let _ = stores.journal.append(&run_id(1), fence, Seq(0), &[entry, ended()], NOW).await.unwrap();
         let dedup_key = DedupKey::Caller(IdempotencyKey::new("k").unwrap());
-        stores.idempotency.begin(&tenant("acme"), &dedup_key, &ContentHash::of(b"body"), NOW).await.unwrap();
+        stores.idempotency.begin(&tenant("acme"), &dedup_key, &ContentHash::from_content(b"body"), NOW).await.unwrap();
         let outputs = Values::from([("file".to_owned(), artifact("reply").to_json())]);
         let reply = Reply { outputs, ..reply("req_1") };
         stores.idempotency.finish(&tenant("acme"), &dedup_key, &reply, NOW).await.unwrap();
@@ -170,7 +170,7 @@ async fn nothing_is_swept_if_a_reachable_artifact_cannot_be_read() {
     let unreferenced = store.put(b"unreferenced".to_vec(), "text/plain", "x").await.unwrap().hash;
     age(dir.path(), &unreferenced);
     // A directory instead of a file can be opened, but not read.
-    let odd = ContentHash::of(b"odd");
+    let odd = ContentHash::from_content(b"odd");
     std::fs::create_dir_all(file_of(dir.path(), &odd)).unwrap();
     let error = store.sweep(HashSet::from([odd]), now_in(dir.path())).await.unwrap_err();
     assert!(matches!(error, StoreError::Failed(_)));

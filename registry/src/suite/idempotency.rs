@@ -13,7 +13,8 @@ fn key() -> DedupKey {
 #[tokio::test]
 async fn the_same_request_gets_the_same_reply() {
     for stores in TestStores::each().await {
-        let (store, acme, request_hash) = (&stores.stores.idempotency, tenant("acme"), ContentHash::of(b"body"));
+        let (store, acme, request_hash) =
+            (&stores.stores.idempotency, tenant("acme"), ContentHash::from_content(b"body"));
         assert_eq!(store.lookup(&acme, &key(), &request_hash).await.unwrap(), KeyStatus::New);
         assert_eq!(store.begin(&acme, &key(), &request_hash, NOW).await.unwrap(), KeyStatus::New);
         assert_eq!(store.begin(&acme, &key(), &request_hash, NOW).await.unwrap(), KeyStatus::InProgress);
@@ -22,7 +23,10 @@ async fn the_same_request_gets_the_same_reply() {
         let completed = KeyStatus::Completed(Box::new(reply("req_1")));
         assert_eq!(store.begin(&acme, &key(), &request_hash, NOW).await.unwrap(), completed);
         assert_eq!(store.lookup(&acme, &key(), &request_hash).await.unwrap(), completed);
-        assert_eq!(store.begin(&acme, &key(), &ContentHash::of(b"x"), NOW).await.unwrap(), KeyStatus::Conflict);
+        assert_eq!(
+            store.begin(&acme, &key(), &ContentHash::from_content(b"x"), NOW).await.unwrap(),
+            KeyStatus::Conflict
+        );
         assert_eq!(store.begin(&tenant("other"), &key(), &request_hash, NOW).await.unwrap(), KeyStatus::New);
         let call = DedupKey::Call(CallKey::new("k").unwrap());
         assert_eq!(store.begin(&acme, &call, &request_hash, NOW).await.unwrap(), KeyStatus::New);
@@ -34,7 +38,7 @@ async fn of_concurrent_requests_one_is_new() {
     for stores in TestStores::each().await {
         let begin = |_| {
             let store = stores.stores.idempotency.clone();
-            async move { store.begin(&tenant("acme"), &key(), &ContentHash::of(b"body"), NOW).await.unwrap() }
+            async move { store.begin(&tenant("acme"), &key(), &ContentHash::from_content(b"body"), NOW).await.unwrap() }
         };
         let all = futures::future::join_all((0..100).map(begin)).await;
         assert_eq!(all.iter().filter(|status| **status == KeyStatus::New).count(), 1);
@@ -44,7 +48,8 @@ async fn of_concurrent_requests_one_is_new() {
 #[tokio::test]
 async fn an_abandoned_request_can_be_repeated_and_old_replies_are_pruned() {
     for stores in TestStores::each().await {
-        let (store, acme, request_hash) = (&stores.stores.idempotency, tenant("acme"), ContentHash::of(b"body"));
+        let (store, acme, request_hash) =
+            (&stores.stores.idempotency, tenant("acme"), ContentHash::from_content(b"body"));
         store.begin(&acme, &key(), &request_hash, NOW).await.unwrap();
         store.abandon(&acme, &key()).await.unwrap();
         assert_eq!(store.begin(&acme, &key(), &request_hash, NOW).await.unwrap(), KeyStatus::New);
@@ -60,7 +65,7 @@ async fn an_abandoned_request_can_be_repeated_and_old_replies_are_pruned() {
 #[tokio::test]
 async fn a_definition_is_stored_under_its_hash() {
     for stores in TestStores::each().await {
-        let (definitions, hash) = (&stores.stores.definitions, ContentHash::of(b"{}"));
+        let (definitions, hash) = (&stores.stores.definitions, ContentHash::from_content(b"{}"));
         assert_eq!(definitions.get(&hash).await.unwrap(), None);
         definitions.put(&hash, "{}").await.unwrap();
         definitions.put(&hash, "{}").await.unwrap();

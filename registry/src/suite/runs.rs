@@ -26,7 +26,7 @@ async fn the_same_key_and_request_find_the_first_run_and_another_request_conflic
         assert!(matches!(runs.create(&new_run(1), Some(&key("k")), NOW).await.unwrap(), Created::New(_)));
         let repeated = runs.create(&new_run(2), Some(&key("k")), NOW).await.unwrap();
         assert_eq!(repeated, Created::Existing(run_id(1)));
-        let other = NewRun { request_hash: ContentHash::of(b"other"), ..new_run(3) };
+        let other = NewRun { request_hash: ContentHash::from_content(b"other"), ..new_run(3) };
         assert_eq!(runs.create(&other, Some(&key("k")), NOW).await.unwrap(), Created::Conflict);
         let other_tenant = NewRun { tenant: tenant("other"), ..new_run(4) };
         assert!(matches!(runs.create(&other_tenant, Some(&key("k")), NOW).await.unwrap(), Created::New(_)));
@@ -40,7 +40,7 @@ async fn a_repeated_request_finds_its_run_by_its_id() {
         let runs = &stores.stores.runs;
         create(&stores, 1).await;
         assert_eq!(runs.create(&new_run(1), None, NOW).await.unwrap(), Created::Existing(run_id(1)));
-        let other = NewRun { request_hash: ContentHash::of(b"other"), ..new_run(1) };
+        let other = NewRun { request_hash: ContentHash::from_content(b"other"), ..new_run(1) };
         assert_eq!(runs.create(&other, None, NOW).await.unwrap(), Created::Conflict);
     }
 }

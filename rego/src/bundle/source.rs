@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 pub fn source_hash(files: &BTreeMap<String, Vec<u8>>) -> ContentHash {
     let mut all = Sha256::new();
     for (path, content) in files {
-        all.update(format!("{}  {path}\n", ContentHash::of(content)));
+        all.update(format!("{}  {path}\n", ContentHash::from_content(content)));
     }
     ContentHash::from_digest(all.finalize().into())
 }

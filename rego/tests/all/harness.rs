@@ -100,7 +100,7 @@ pub(crate) fn start_run(workflow: &str) -> Request {
 }
 
 pub(crate) fn version() -> ContentHash {
-    ContentHash::of(b"version")
+    ContentHash::from_content(b"version")
 }
 
 /// Facts that support an allow of most actions.

@@ -42,7 +42,7 @@ impl Session {
         for attempt in 1..=CONNECT_ATTEMPTS_MAX {
             match DataDirLock::acquire(&config.data_dir) {
                 Ok(lock) => return Self::start_pod(config, lock).await,
-                Err(LockError::Held { .. }) => {}
+                Err(LockError::InUse { .. }) => {}
                 Err(error @ LockError::Unusable { .. }) => return Err(error.into()),
             }
             // The owner may be starting, or shutting down, which releases the lock.

@@ -166,15 +166,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_message_round_trips_and_the_end_of_the_stream_is_none() {
-        let (mut here, mut there) = tokio::io::duplex(64);
+        let (mut client, mut server) = tokio::io::duplex(64);
         let request = ControlRequest::Admin(AdminCommand::PruneRuns { before: Timestamp::from_micros(7) });
-        let writer = tokio::spawn(async move { write(&mut here, &request).await });
-        let read_back: Option<ControlRequest> = read(&mut there).await.unwrap();
+        let writer = tokio::spawn(async move { write(&mut client, &request).await });
+        let read_back: Option<ControlRequest> = read(&mut server).await.unwrap();
         assert!(
             matches!(read_back, Some(ControlRequest::Admin(AdminCommand::PruneRuns { before })) if before.as_micros() == 7)
         );
         writer.await.unwrap().unwrap();
-        assert!(read::<ControlRequest>(&mut there).await.unwrap().is_none());
+        assert!(read::<ControlRequest>(&mut server).await.unwrap().is_none());
     }
 
     #[tokio::test]

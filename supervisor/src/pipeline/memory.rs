@@ -64,7 +64,7 @@ impl MemoryHandler {
                 check_size("the text that a memory is indexed by", index_text, MEMORY_QUERY_BYTES_MAX)?;
                 let vector = self.embedder.embed(index_text).await?;
                 let key = write.key.unwrap_or_else(|| CallKey::for_request(grant.request_id()));
-                let id = ContentHash::of(key.as_str().as_bytes());
+                let id = ContentHash::from_content(key.as_str().as_bytes());
                 let now = self.clock.now();
                 let memory = Memory { id, text, at: now, expires_at: None };
                 self.store.remember(&owner, memory, &vector, now).await.map_err(|error| error.cause())?;

@@ -5,6 +5,7 @@
 use async_trait::async_trait;
 use futures::StreamExt;
 use greenroom_actors::model::{Delta, Deltas, ModelCall, ModelError, ModelProvider, Part, StopReason};
+use greenroom_protocol::value::truncate_utf8;
 use greenroom_protocol::{Json, Tokens};
 
 mod narrative;
@@ -46,7 +47,7 @@ impl ModelProvider for Offline {
         let mut stop = StopReason::Complete;
         let bytes_max = usize::try_from(u64::from(call.tokens_max) * TOKEN_BYTES).unwrap_or(usize::MAX);
         if answer.len() > bytes_max {
-            answer = parsed_prompt::truncate(&answer, bytes_max).to_owned();
+            answer = truncate_utf8(&answer, bytes_max).to_owned();
             stop = StopReason::Length;
         }
         let usage = Tokens { input, output: count_tokens(answer.len()) };
@@ -74,7 +75,7 @@ fn conversation_text(call: &ModelCall<'_>) -> String {
 
 /// Writes the answer: a JSON object if there is a schema, otherwise a text.
 fn write_answer(system: &str, user: &str, schema: Option<&Json>) -> String {
-    let prompt = ParsedPrompt::parse(system, parsed_prompt::truncate(user, READ_BYTES_MAX));
+    let prompt = ParsedPrompt::parse(system, truncate_utf8(user, READ_BYTES_MAX));
     match schema {
         Some(schema) => schema_fill::object(&prompt, schema).to_string(),
         None => schema_fill::text(&prompt),
@@ -91,7 +92,7 @@ fn split_deltas(text: &str) -> impl Iterator<Item = String> {
         if rest.is_empty() {
             return None;
         }
-        let delta = parsed_prompt::truncate(rest, DELTA_BYTES);
+        let delta = truncate_utf8(rest, DELTA_BYTES);
         rest = rest.get(delta.len()..).unwrap_or_default();
         Some(delta.to_owned())
     })

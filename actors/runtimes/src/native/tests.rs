@@ -23,7 +23,7 @@ struct TestArtifacts(Mutex<BTreeMap<ContentHash, Vec<u8>>>);
 #[async_trait]
 impl ArtifactStore for TestArtifacts {
     async fn put(&self, bytes: Vec<u8>, media_type: &str, name: &str) -> Result<ArtifactRef, ArtifactError> {
-        let hash = ContentHash::of(&bytes);
+        let hash = ContentHash::from_content(&bytes);
         let artifact =
             ArtifactRef { hash, bytes: bytes.len() as u64, media_type: media_type.into(), name: name.into() };
         self.0.lock().unwrap().insert(hash, bytes);
@@ -91,7 +91,7 @@ async fn a_file_is_collected_by_path_and_by_artifact() {
             (&json!("sales.csv"), &json!(3), &json!(24))
         );
     }
-    let missing = ArtifactRef { hash: ContentHash::of(b"?"), ..artifact };
+    let missing = ArtifactRef { hash: ContentHash::from_content(b"?"), ..artifact };
     for (inputs, code) in [
         (json!({}), ErrorCode::MissingInput),
         (json!({ "data_source": "../x.csv" }), ErrorCode::PathNotAllowed),

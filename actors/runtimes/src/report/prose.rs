@@ -1,5 +1,6 @@
 //! Output values → Markdown text without anything that a Markdown renderer would execute or fetch.
 
+use greenroom_protocol::value::truncate_utf8;
 use greenroom_protocol::{ArtifactRef, Json};
 
 use crate::tables::{TableFacts, number_format};
@@ -61,5 +62,5 @@ pub(super) fn truncate(text: &str, bytes_max: usize) -> String {
     if text.len() <= bytes_max {
         return text.to_owned();
     }
-    format!("{}…", text.get(..text.floor_char_boundary(bytes_max)).unwrap_or_default())
+    format!("{}…", truncate_utf8(text, bytes_max))
 }

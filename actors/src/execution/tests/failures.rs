@@ -94,8 +94,8 @@ async fn a_model_without_a_configured_provider_is_skipped() {
     let mut request = invoke("writer", "x");
     request.options.model = Some("absent.model".into());
     let job = test_env.invocation_for(greenroom_rego::testing::admin(), request, None).await;
-    let refused = execute(test_env.env.clone(), job, UsageMeter::default()).await.unwrap_err();
-    assert_eq!(refused.code, ErrorCode::UnknownModel, "a request that names the model fails");
+    let error = execute(test_env.env.clone(), job, UsageMeter::default()).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::UnknownModel, "a request that names the model fails");
 }
 
 #[tokio::test(start_paused = true)]
@@ -108,15 +108,15 @@ async fn a_permanent_failure_is_not_retried() {
         (ScriptedAnswer::Fail(ModelError::Rejected { status: 400, message: "no".into() }), ErrorCode::ModelFailed),
         (ScriptedAnswer::Fail(ModelError::Unauthorized { status: 401 }), ErrorCode::ModelUnauthorized),
     ];
-    for (play, code) in cases {
-        let model = ScriptedModel::new("play", true, vec![play, text_answer(GOOD, 1, 1)]);
+    for (scripted, code) in cases {
+        let model = ScriptedModel::new("play", true, vec![scripted, text_answer(GOOD, 1, 1)]);
         let test_env = test_env(&model);
-        let refused = execute(test_env.env.clone(), test_env.invocation("writer", "x").await, UsageMeter::default())
+        let error = execute(test_env.env.clone(), test_env.invocation("writer", "x").await, UsageMeter::default())
             .await
             .unwrap_err();
-        assert_eq!((refused.code, model.calls().len()), (code, 1));
+        assert_eq!((error.code, model.calls().len()), (code, 1));
         if code == ErrorCode::ContextOverflow {
-            assert_eq!(refused.details["tokens_over"], 500);
+            assert_eq!(error.details["tokens_over"], 500);
         }
     }
 }
@@ -126,8 +126,8 @@ async fn an_incomplete_stream_is_retried_and_its_reported_usage_counts() {
     let incomplete =
         ScriptedAnswer::Deltas(vec![Ok(Delta::Usage(Tokens { input: 9, output: 1 })), Ok(Delta::Text("{".into()))]);
     let garbled = ScriptedAnswer::Deltas(vec![Err(ModelError::MalformedResponse { message: "x".into() })]);
-    for (play, counted) in [(incomplete, true), (garbled, false)] {
-        let model = ScriptedModel::new("play", true, vec![play, text_answer(GOOD, 10, 1)]);
+    for (scripted, counted) in [(incomplete, true), (garbled, false)] {
+        let model = ScriptedModel::new("play", true, vec![scripted, text_answer(GOOD, 10, 1)]);
         let test_env = test_env(&model);
         let meter = UsageMeter::default();
         execute(test_env.env.clone(), test_env.invocation("writer", "x").await, meter.clone()).await.unwrap();
@@ -145,38 +145,38 @@ async fn a_silent_model_times_out_and_is_settled_at_its_reservation() {
     );
     let test_env = test_env(&model);
     let meter = UsageMeter::default();
-    let refused =
+    let error =
         execute(test_env.env.clone(), test_env.invocation("writer", "x").await, meter.clone()).await.unwrap_err();
-    assert_eq!(refused.code, ErrorCode::TimedOut);
+    assert_eq!(error.code, ErrorCode::TimedOut);
     assert!(meter.total().estimated);
 }
 
 #[tokio::test(start_paused = true)]
 async fn all_retries_of_a_request_share_one_budget() {
-    let plays = (0..20).map(|_| failed(500)).collect();
-    let model = ScriptedModel::new("play", true, plays);
+    let answers = (0..20).map(|_| failed(500)).collect();
+    let model = ScriptedModel::new("play", true, answers);
     let retry = json!({"retry": {"max_attempts": 10, "delay": 0.1}});
     let test_env = TestEnv::new(TestEnvOptions {
         agents: vec![agent("writer", retry)],
         providers: vec![model.clone()],
         ..TestEnvOptions::default()
     });
-    let refused = execute(test_env.env.clone(), test_env.invocation("writer", "x").await, UsageMeter::default())
+    let error = execute(test_env.env.clone(), test_env.invocation("writer", "x").await, UsageMeter::default())
         .await
         .unwrap_err();
-    assert_eq!(refused.code, ErrorCode::ModelFailed);
+    assert_eq!(error.code, ErrorCode::ModelFailed);
     assert_eq!(model.calls().len(), 7, "one call and six retries, however they nest");
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_execution_never_waits_for_a_provider_past_the_deadline() {
+async fn an_execution_never_waits_for_a_provider_after_its_deadline() {
     let model = ScriptedModel::new("play", true, vec![overloaded(Some(100_000)), text_answer(GOOD, 1, 1)]);
     let test_env = test_env(&model);
     let start = tokio::time::Instant::now();
-    let refused = execute(test_env.env.clone(), test_env.invocation("writer", "x").await, UsageMeter::default())
+    let error = execute(test_env.env.clone(), test_env.invocation("writer", "x").await, UsageMeter::default())
         .await
         .unwrap_err();
-    assert_eq!(refused.code, ErrorCode::ModelOverloaded);
-    assert!(refused.retry_after_ms >= Some(100_000_000));
+    assert_eq!(error.code, ErrorCode::ModelOverloaded);
+    assert!(error.retry_after_ms >= Some(100_000_000));
     assert!(start.elapsed() < Duration::from_secs(1));
 }

@@ -30,7 +30,7 @@ fn test_env(model: &Arc<ScriptedModel>, replies: Vec<Reply>) -> TestEnv {
 }
 
 #[tokio::test(start_paused = true)]
-async fn recalled_texts_reach_only_the_user_part_and_the_answer_is_remembered() {
+async fn recalled_texts_are_only_in_the_user_part_and_the_answer_is_remembered() {
     let model = ScriptedModel::new("play", true, vec![text_answer(GOOD, 10, 1)]);
     let recalled = reply(json!({ "memories": [{ "text": "onions make one cry" }] }));
     let test_env = test_env(&model, vec![recalled, reply(json!({ "memory_id": "x" }))]);
@@ -38,13 +38,13 @@ async fn recalled_texts_reach_only_the_user_part_and_the_answer_is_remembered() 
     let job = test_env.invocation("writer", "what goes into the soup?").await;
     let key = job.key();
     execute(test_env.env.clone(), job, meter.clone()).await.unwrap();
-    let heard = &model.calls()[0];
-    assert!(text(&heard.messages[0]).contains("what goes into the soup?"));
-    assert!(text(&heard.messages[0]).contains("onions make one cry"));
-    assert!(!heard.system.contains("onions"), "recalled texts never reach the system part");
-    let asked = test_env.pipeline.requests.lock().unwrap();
-    let [(first, Request::MemoryRead(read)), (second, Request::MemoryWrite(write))] = asked.as_slice() else {
-        panic!("{asked:?}")
+    let model_request = &model.calls()[0];
+    assert!(text(&model_request.messages[0]).contains("what goes into the soup?"));
+    assert!(text(&model_request.messages[0]).contains("onions make one cry"));
+    assert!(!model_request.system.contains("onions"), "no recalled text is in the system part");
+    let requests = test_env.pipeline.requests.lock().unwrap();
+    let [(first, Request::MemoryRead(read)), (second, Request::MemoryWrite(write))] = requests.as_slice() else {
+        panic!("{requests:?}")
     };
     assert_eq!((first.as_str(), second.as_str()), ("agent:writer", "agent:writer"));
     let query = Some("what goes into the soup?".to_owned());
@@ -77,7 +77,7 @@ async fn a_failed_execution_is_not_remembered_and_no_memory_means_no_requests() 
         .await
         .unwrap_err();
     let verbs = |test_env: &TestEnv| -> Vec<_> {
-        test_env.pipeline.requests.lock().unwrap().iter().map(|(_, asked)| asked.verb()).collect()
+        test_env.pipeline.requests.lock().unwrap().iter().map(|(_, request)| request.verb()).collect()
     };
     assert_eq!(verbs(&test_env), ["memory_read"]);
 

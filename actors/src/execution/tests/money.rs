@@ -30,10 +30,10 @@ async fn a_call_that_could_exceed_a_budget_is_not_sent() {
     let model = ScriptedModel::new("play", true, vec![text_answer(GOOD, 10, 1)]);
     // 4,096 tokens of answer at two millionths are more than a thousandth of a dollar.
     let test_env = limited(json!({"limits": {"max_cost_usd": 0.001}}), &model);
-    let refused = execute(test_env.env.clone(), test_env.invocation("writer", "x").await, UsageMeter::default())
+    let error = execute(test_env.env.clone(), test_env.invocation("writer", "x").await, UsageMeter::default())
         .await
         .unwrap_err();
-    assert_eq!((refused.code, model.calls().len()), (ErrorCode::BudgetExceeded, 0));
+    assert_eq!((error.code, model.calls().len()), (ErrorCode::BudgetExceeded, 0));
     assert_eq!(total_cost(&*test_env.ledger).await, MicroUsd(0));
 }
 
@@ -54,9 +54,9 @@ async fn each_limit_above_a_call_applies() {
         let model = ScriptedModel::new("play", true, vec![text_answer(GOOD, 10, 1)]);
         let test_env = test_env(&model);
         let job = test_env.invocation_for(principal, request, None).await;
-        let refused = execute(test_env.env.clone(), job, UsageMeter::default()).await.unwrap_err();
-        assert_eq!((refused.code, model.calls().len()), (ErrorCode::BudgetExceeded, 0), "{budget}");
-        assert_eq!(refused.details["budget"], budget);
+        let error = execute(test_env.env.clone(), job, UsageMeter::default()).await.unwrap_err();
+        assert_eq!((error.code, model.calls().len()), (ErrorCode::BudgetExceeded, 0), "{budget}");
+        assert_eq!(error.details["budget"], budget);
     }
 }
 
@@ -68,8 +68,8 @@ async fn without_a_price_a_budget_refuses_and_no_budget_does_not() {
     let mut capped = invoke("writer", "x");
     capped.options.cost_max = Some(MicroUsd(1_000_000));
     let job = test_env.invocation_for(testing::admin(), capped, None).await;
-    let refused = execute(test_env.env.clone(), job, UsageMeter::default()).await.unwrap_err();
-    assert_eq!((refused.code, model.calls().len()), (ErrorCode::PriceUnknown, 0));
+    let error = execute(test_env.env.clone(), job, UsageMeter::default()).await.unwrap_err();
+    assert_eq!((error.code, model.calls().len()), (ErrorCode::PriceUnknown, 0));
     let job = test_env.invocation("writer", "x").await;
     assert!(execute(test_env.env.clone(), job, UsageMeter::default()).await.is_ok());
 }
@@ -102,9 +102,9 @@ async fn repairs_count_against_the_same_budget() {
     let model = ScriptedModel::new("play", true, vec![wrong(), wrong(), text_answer(GOOD, 1, 1)]);
     let test_env = limited(json!({"limits": {"max_cost_usd": 0.02}}), &model);
     let meter = UsageMeter::default();
-    let refused =
+    let error =
         execute(test_env.env.clone(), test_env.invocation("writer", "x").await, meter.clone()).await.unwrap_err();
-    assert_eq!((refused.code, model.calls().len()), (ErrorCode::BudgetExceeded, 1));
+    assert_eq!((error.code, model.calls().len()), (ErrorCode::BudgetExceeded, 1));
     assert_eq!(meter.total().cost, MicroUsd(12_000), "the failed execution reports its cost");
     assert_eq!(total_cost(&*test_env.ledger).await, MicroUsd(12_000));
 }
@@ -137,8 +137,8 @@ async fn an_execution_that_is_dropped_is_settled_at_its_reservation() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn concurrent_executions_cannot_exceed_a_budget() {
     // Each call reserves about 0.9 cents and costs about a hundredth of that.
-    let plays = (0..400).map(|_| text_answer(GOOD, 60, 20)).collect();
-    let model = ScriptedModel::new("play", true, plays);
+    let answers = (0..400).map(|_| text_answer(GOOD, 60, 20)).collect();
+    let model = ScriptedModel::new("play", true, answers);
     let test_env = test_env(&model);
     let mut principal = testing::admin();
     principal.limits.usd = Some(MicroUsd(30_000));
@@ -149,8 +149,8 @@ async fn concurrent_executions_cannot_exceed_a_budget() {
     }
     let results = executions.join_all().await;
     let succeeded = results.iter().filter(|result| result.is_ok()).count() as u64;
-    for refused in results.iter().filter_map(|result| result.as_ref().err()) {
-        assert_eq!(refused.code, ErrorCode::BudgetExceeded);
+    for error in results.iter().filter_map(|result| result.as_ref().err()) {
+        assert_eq!(error.code, ErrorCode::BudgetExceeded);
     }
     let total = total_cost(&*test_env.ledger).await;
     assert_eq!(total, MicroUsd(succeeded * 100), "exactly the reported usage");

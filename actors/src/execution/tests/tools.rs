@@ -60,9 +60,9 @@ async fn each_call_is_a_nested_request_of_the_agent_itself() {
     let job = test_env.invocation("writer", "x").await;
     let key = job.key();
     execute(test_env.env.clone(), job, meter.clone()).await.unwrap();
-    let asked = test_env.pipeline.requests.lock().unwrap();
-    let [(first, Request::Invoke(invoke)), (second, Request::CallTool(call))] = asked.as_slice() else {
-        panic!("{asked:?}")
+    let requests = test_env.pipeline.requests.lock().unwrap();
+    let [(first, Request::Invoke(invoke)), (second, Request::CallTool(call))] = requests.as_slice() else {
+        panic!("{requests:?}")
     };
     assert_eq!((first.as_str(), second.as_str()), ("agent:writer", "agent:writer"));
     assert_eq!((invoke.agent.as_str(), &invoke.inputs["document"]), ("helper", &json!("inner")));
@@ -72,13 +72,13 @@ async fn each_call_is_a_nested_request_of_the_agent_itself() {
     assert_eq!(usage.tokens, Tokens { input: 26, output: 10 }, "its own two calls and both nested calls");
     assert_eq!((usage.cost.0, usage.decisions), (24 + 10, 2));
     assert_eq!(usage.model.as_deref(), Some("play.one"), "its own model, not that of the nested call");
-    let heard = model.calls();
+    let model_requests = model.calls();
     assert_eq!(
-        heard[0].tools.iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>(),
+        model_requests[0].tools.iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>(),
         ["helper", "adder", "helper_002"]
     );
-    assert_eq!(heard[0].tools[0].description, "helps");
-    let results = &heard[1].messages[2].parts;
+    assert_eq!(model_requests[0].tools[0].description, "helps");
+    let results = &model_requests[1].messages[2].parts;
     assert!(matches!(&results[0], Part::ToolResult { content, is_error: false, .. } if content.contains("helped")));
     assert!(matches!(&results[1], Part::ToolResult { id, .. } if id == "id_adder"));
 }
@@ -88,8 +88,8 @@ async fn a_denied_or_unknown_tool_is_a_result_and_the_conversation_continues() {
     let model = ScriptedModel::new("play", true, vec![calls(&["helper", "nonsense"]), text_answer(GOOD, 10, 1)]);
     let test_env = test_env(&model, vec![], 4);
     execute(test_env.env.clone(), test_env.invocation("writer", "x").await, UsageMeter::default()).await.unwrap();
-    let heard = model.calls();
-    for (part, word) in heard[1].messages[2].parts.iter().zip(["policy_denied", "nonsense"]) {
+    let model_requests = model.calls();
+    for (part, word) in model_requests[1].messages[2].parts.iter().zip(["policy_denied", "nonsense"]) {
         assert!(matches!(part, Part::ToolResult { content, is_error: true, .. } if content.contains(word)), "{part:?}");
     }
     assert_eq!(test_env.pipeline.requests.lock().unwrap().len(), 1, "an unknown tool causes no request");
@@ -100,10 +100,10 @@ async fn the_loop_ends_at_its_bound() {
     let model = ScriptedModel::new("play", true, (0..9).map(|_| calls(&["adder"])).collect());
     let replies = (0..9).map(|_| reply(json!({"result": 1}))).collect();
     let test_env = test_env(&model, replies, 2);
-    let refused = execute(test_env.env.clone(), test_env.invocation("writer", "x").await, UsageMeter::default())
+    let error = execute(test_env.env.clone(), test_env.invocation("writer", "x").await, UsageMeter::default())
         .await
         .unwrap_err();
-    assert_eq!((refused.code, model.calls().len()), (ErrorCode::TooManyTurns, 3));
+    assert_eq!((error.code, model.calls().len()), (ErrorCode::TooManyTurns, 3));
     assert_eq!(test_env.pipeline.requests.lock().unwrap().len(), 2);
 }
 
@@ -112,8 +112,10 @@ async fn a_long_result_is_truncated_and_marked() {
     let model = ScriptedModel::new("play", true, vec![calls(&["adder"]), text_answer(GOOD, 10, 1)]);
     let test_env = test_env(&model, vec![reply(json!({"result": "ö".repeat(200_000)}))], 4);
     execute(test_env.env.clone(), test_env.invocation("writer", "x").await, UsageMeter::default()).await.unwrap();
-    let heard = model.calls();
-    let [Part::ToolResult { content, .. }] = heard[1].messages[2].parts.as_slice() else { panic!("one result") };
+    let model_requests = model.calls();
+    let [Part::ToolResult { content, .. }] = model_requests[1].messages[2].parts.as_slice() else {
+        panic!("one result")
+    };
     assert!(content.len() < 66_000 && content.ends_with("(cut)"));
 }
 
@@ -127,8 +129,8 @@ async fn a_tool_is_called_by_scheme_and_name() {
     let unknown = test_env.env.call_tool("native:divider", Values::new()).await.unwrap_err();
     assert_eq!(unknown.code, ErrorCode::UnknownTool);
     for name in ["adder", "mcp:adder", "agent:helper_002"] {
-        let refused = test_env.env.call_tool(name, Values::new()).await.unwrap_err();
-        assert_eq!(refused.code, ErrorCode::UnknownTool, "{name}");
+        let error = test_env.env.call_tool(name, Values::new()).await.unwrap_err();
+        assert_eq!(error.code, ErrorCode::UnknownTool, "{name}");
     }
     let crashed = test_env.env.call_tool("native:bomb", Values::new()).await.unwrap_err();
     assert_eq!(crashed.code, ErrorCode::AgentCrashed, "a panic of a tool does not unwind further");

@@ -137,7 +137,7 @@ impl DecisionBuilder<'_> {
 
     fn complete_approval(&mut self, key: StepKey) {
         let values = Values::from([("approved".to_owned(), serde_json::Value::Bool(true))]);
-        let hash = ContentHash::of(serde_json::json!(values).to_string().as_bytes());
+        let hash = ContentHash::from_content(serde_json::json!(values).to_string().as_bytes());
         let result = ResultRef::Inline(values);
         self.record(Entry::StepDone { key, attempt: 1, result, hash, usage: Usage::default(), duration_ms: 0 });
     }

@@ -13,7 +13,7 @@ fn tenant(name: &str) -> TenantId {
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 #[tokio::test]
-async fn a_full_pod_rejects_at_once_and_says_when_to_retry() {
+async fn a_full_pod_rejects_at_once_and_reports_when_to_retry() {
     let admission = admission(1, 1, 1);
     let first = admission.admit().unwrap();
     let error = admission.admit().err().unwrap();

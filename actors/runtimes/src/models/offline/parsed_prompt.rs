@@ -55,11 +55,6 @@ impl ParsedPrompt {
     }
 }
 
-/// Truncates the text between two characters.
-pub(super) fn truncate(text: &str, bytes_max: usize) -> &str {
-    text.get(..text.floor_char_boundary(bytes_max)).unwrap_or_default()
-}
-
 /// Splits the user part into instructions and data: data follows the first heading of the first level.
 /// Without such a heading, everything is data.
 fn split_data(user: &str) -> (&str, &str) {

@@ -71,7 +71,7 @@ pub(super) fn failed_call(code: ErrorCode) -> CallResult {
 pub(super) fn completed_call(key: &StepKey) -> CallResult {
     let out = format!("{}{}", key.step, key.index.map(|index| format!("#{index}")).unwrap_or_default());
     let values = Values::from([("out".to_owned(), Json::String(out))]);
-    let hash = ContentHash::of(json!(values).to_string().as_bytes());
+    let hash = ContentHash::from_content(json!(values).to_string().as_bytes());
     CallResult::Completed { result: ResultRef::Inline(values), hash, usage: Usage { decisions: 1, ..Usage::default() } }
 }
 
@@ -86,7 +86,8 @@ pub(super) fn workflow(steps: &Json) -> Arc<Plan> {
 }
 
 pub(super) fn run_started(plan: &Plan) -> RunStarted {
-    let agents = plan.agents().into_iter().map(|agent| (agent.clone(), ContentHash::of(agent.as_str().as_bytes())));
+    let agents =
+        plan.agents().into_iter().map(|agent| (agent.clone(), ContentHash::from_content(agent.as_str().as_bytes())));
     RunStarted {
         run: RunId::new("run_1").unwrap(),
         workflow: plan.workflow.clone(),

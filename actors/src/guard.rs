@@ -16,7 +16,6 @@ mod supervisor;
 mod worker;
 
 pub use handle::{GuardHandle, GuardInfo};
-pub use supervisor::GuardSupervisor;
 
 #[cfg(test)]
 mod tests;

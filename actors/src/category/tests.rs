@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use greenroom_protocol::{Cause, ErrorCode, Values};
+use greenroom_protocol::{CategoryId, Cause, ErrorCode, Values};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
 use serde_json::json;
 use tokio::sync::Notify;
 
-use super::*;
+use super::{CategoryConfig, CategoryHandle};
+use crate::agent::ExecutionResult;
 use crate::handler::{Handler, HandlerInput, HandlerMode};
 use crate::observer::ActorEvent;
-use crate::supervision::{Backoff, OnMaxRestarts};
+use crate::supervision::{Backoff, ChildKind, OnMaxRestarts, RestartPolicy};
 use crate::test_env::{FnHandler, ScriptedAnswer, ScriptedModel, TestEnv, TestEnvOptions, agent, native, until};
 
 /// The parent of a category.
@@ -62,7 +63,7 @@ fn config() -> CategoryConfig {
 async fn harness(test_env: TestEnv, config: CategoryConfig) -> Harness {
     let category = CategoryHandle::new(CategoryId::new("ops").unwrap(), test_env.env.clone(), config);
     let (root, _) = Actor::spawn(None, Root, ()).await.unwrap();
-    let actor = CategorySupervisor::start_linked(category.clone(), root.get_cell()).await.unwrap();
+    let actor = category.start_supervisor(root.get_cell()).await.unwrap();
     Harness { test_env, category, root, actor }
 }
 
@@ -280,7 +281,7 @@ async fn a_restarted_category_serves_the_waiting_jobs() {
     worker.harness.actor.wait(Some(Duration::from_secs(5))).await.unwrap();
     let waiting = worker.spawn_invoke("worker", "patient").await;
     tokio::task::yield_now().await;
-    CategorySupervisor::start_linked(worker.harness.category.clone(), worker.harness.root.get_cell()).await.unwrap();
+    worker.harness.category.start_supervisor(worker.harness.root.get_cell()).await.unwrap();
     assert_eq!(waiting.await.unwrap().unwrap().outputs, summary("patient"));
 }
 

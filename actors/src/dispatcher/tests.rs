@@ -11,7 +11,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use serde_json::json;
 
 use super::*;
-use crate::category::{CategoryConfig, CategoryHandle, CategoryHandles, CategorySupervisor};
+use crate::category::{CategoryConfig, CategoryHandle, CategoryHandles};
 use crate::handler::{HandlerInput, HandlerMode};
 use crate::test_env::{FnHandler, TestEnv, TestEnvOptions, invoke, native};
 
@@ -100,7 +100,7 @@ async fn harness() -> Harness {
     let category =
         CategoryHandle::new(CategoryId::new("ops").unwrap(), test_env.env.clone(), CategoryConfig::default());
     let (root, _) = Actor::spawn(None, Root, ()).await.unwrap();
-    CategorySupervisor::start_linked(category.clone(), root.get_cell()).await.unwrap();
+    category.start_supervisor(root.get_cell()).await.unwrap();
     let categories = CategoryHandles::default();
     categories.insert(category);
     let host = Arc::new(RecordingHost::default());

@@ -52,7 +52,7 @@ pub struct GuardHandle {
 
 impl GuardHandle {
     /// Creates a guard with this active policy and queues for `workers` engines (at least one). It decides once a
-    /// [`super::GuardSupervisor`] is started for it.
+    /// supervisor is started with [`GuardHandle::start_supervisor`].
     #[must_use]
     pub fn new(snapshot: Arc<PolicySnapshot>, compiler: Compiler, workers: usize) -> Self {
         let queues = (0..workers.max(1)).map(|_| Arc::new(JobQueue::new(WORKER_JOBS_MAX))).collect();

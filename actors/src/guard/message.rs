@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use greenroom_protocol::Cause;
 use greenroom_rego::{Bundle, PolicySnapshot, SnapshotError};
-use ractor::ActorCell;
 use tokio::sync::oneshot;
 
-use crate::supervision::TaskOutcome;
+use crate::supervision::{ChildMsg, TaskOutcome};
 
 /// Receives the result of a load.
 pub(super) type LoadPort = oneshot::Sender<Result<Arc<str>, Cause>>;
@@ -18,12 +17,14 @@ pub(super) enum GuardSupervisorMsg {
     Load(Box<Bundle>, LoadPort),
     /// The validation of the first bundle in the queue has ended.
     Validated(TaskOutcome<Result<Arc<PolicySnapshot>, SnapshotError>>),
-    /// Start a worker.
-    StartWorker(usize),
-    /// Check for stalled workers.
-    Tick,
-    /// A stalled worker could not be killed in time.
-    KillTimedOut(ActorCell),
+    /// A message of the child driver about a worker.
+    Worker(ChildMsg<usize>),
 }
 
 impl ractor::Message for GuardSupervisorMsg {}
+
+impl From<ChildMsg<usize>> for GuardSupervisorMsg {
+    fn from(message: ChildMsg<usize>) -> Self {
+        Self::Worker(message)
+    }
+}

@@ -6,15 +6,13 @@ use std::time::Duration;
 
 use greenroom_protocol::{Cause, ErrorCode};
 use greenroom_rego::{Bundle, PolicySnapshot, SnapshotError};
-use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
-use tokio::time::Instant;
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
 
 use super::handle::GuardHandle;
 use super::message::{GuardSupervisorMsg, LoadPort};
 use super::worker::{GuardWorker, GuardWorkerMsg, PolicyJob};
-use crate::observer::{ActorEvent, Observer};
-use crate::supervision::child_table::{ChildTable, KILL_TIMEOUT, SupervisorAction};
-use crate::supervision::{ChildEvent, ChildKind, LinkedTasks, TaskOutcome};
+use crate::observer::Observer;
+use crate::supervision::{ChildDriver, ChildEvent, ChildKind, ChildMsg, LinkedTasks, TaskOutcome};
 
 /// Interval between two checks for stalled workers.
 const TICK: Duration = Duration::from_millis(250);
@@ -23,48 +21,37 @@ const LOADS_MAX: usize = 16;
 /// Timeout of one compilation and validation.
 const VALIDATION_MAX: Duration = Duration::from_secs(60);
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Task {
-    Ticks,
-    Validation,
-    Fill(usize),
-    Kill(ractor::ActorId),
-}
-
 /// State of the guard's supervisor.
-struct GuardSupervisorState {
-    roster: ChildTable<usize, PolicyJob, GuardWorkerMsg>,
-    tasks: LinkedTasks<Task>,
+pub(super) struct GuardSupervisorState {
+    workers: ChildDriver<usize, PolicyJob, GuardWorkerMsg>,
+    /// At most one validation runs.
+    validation: LinkedTasks<()>,
     loads: VecDeque<(Box<Bundle>, LoadPort)>,
 }
 
-/// The supervisor of the guard.
-pub struct GuardSupervisor {
+/// The actor that supervises the workers of a guard.
+pub(super) struct GuardSupervisor {
     handle: GuardHandle,
     observer: Arc<dyn Observer>,
 }
 
-impl GuardSupervisor {
-    /// Creates a supervisor for this handle.
-    #[must_use]
-    pub fn new(handle: GuardHandle, observer: Arc<dyn Observer>) -> Self {
-        Self { handle, observer }
-    }
-
-    /// Starts the supervisor, linked to `parent`.
+impl GuardHandle {
+    /// Starts the supervisor of this guard, linked to `parent`. The supervisor starts the workers.
     ///
     /// # Errors
     /// The error of ractor, if the parent is stopping.
-    pub async fn start_linked(self, parent: ActorCell) -> Result<ActorCell, ractor::SpawnErr> {
-        let (actor, _) = Actor::spawn_linked(None, GuardSupervisorActor(self), (), parent).await?;
+    pub async fn start_supervisor(
+        &self,
+        observer: Arc<dyn Observer>,
+        parent: ActorCell,
+    ) -> Result<ActorCell, SpawnErr> {
+        let supervisor = GuardSupervisor { handle: self.clone(), observer };
+        let (actor, _) = Actor::spawn_linked(None, supervisor, (), parent).await?;
         Ok(actor.get_cell())
     }
 }
 
-/// The actor behind [`GuardSupervisor`]; its messages are private to this module.
-struct GuardSupervisorActor(GuardSupervisor);
-
-impl Actor for GuardSupervisorActor {
+impl Actor for GuardSupervisor {
     type Msg = GuardSupervisorMsg;
     type State = GuardSupervisorState;
     type Arguments = ();
@@ -74,9 +61,10 @@ impl Actor for GuardSupervisorActor {
         myself: ActorRef<GuardSupervisorMsg>,
         (): (),
     ) -> Result<GuardSupervisorState, ActorProcessingErr> {
-        let mut tasks = LinkedTasks::default();
-        tasks.run_every(Task::Ticks, TICK, move || myself.send_message(GuardSupervisorMsg::Tick).is_ok());
-        Ok(GuardSupervisorState { roster: ChildTable::new(ChildKind::GuardWorker), tasks, loads: VecDeque::new() })
+        let kind = ChildKind::GuardWorker;
+        let mut workers = ChildDriver::new(kind, kind.restart_policy(), Arc::clone(&self.observer));
+        workers.start_ticks(myself, TICK);
+        Ok(GuardSupervisorState { workers, validation: LinkedTasks::default(), loads: VecDeque::new() })
     }
 
     async fn post_start(
@@ -84,10 +72,10 @@ impl Actor for GuardSupervisorActor {
         myself: ActorRef<GuardSupervisorMsg>,
         state: &mut GuardSupervisorState,
     ) -> Result<(), ActorProcessingErr> {
-        for worker in 0..self.0.handle.inner.queues.len() {
-            self.0.fill(&myself, state, worker).await?;
+        for worker in 0..self.handle.inner.queues.len() {
+            self.start_worker(&myself, state, worker).await?;
         }
-        *self.0.handle.inner.supervisor.lock().unwrap_or_else(PoisonError::into_inner) = Some(myself);
+        *self.handle.inner.supervisor.lock().unwrap_or_else(PoisonError::into_inner) = Some(myself);
         Ok(())
     }
 
@@ -98,11 +86,13 @@ impl Actor for GuardSupervisorActor {
         state: &mut GuardSupervisorState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            GuardSupervisorMsg::Load(bundle, port) => self.0.load(&myself, state, bundle, port),
-            GuardSupervisorMsg::Validated(outcome) => self.0.on_validated(&myself, state, outcome),
-            GuardSupervisorMsg::StartWorker(worker) => self.0.fill(&myself, state, worker).await?,
-            GuardSupervisorMsg::Tick => GuardSupervisor::kill_stalled(&myself, state),
-            GuardSupervisorMsg::KillTimedOut(worker) => self.0.abandon(&myself, state, &worker)?,
+            GuardSupervisorMsg::Load(bundle, port) => self.load(&myself, state, bundle, port),
+            GuardSupervisorMsg::Validated(outcome) => self.on_validated(&myself, state, outcome),
+            GuardSupervisorMsg::Worker(ChildMsg::Start(worker)) => self.start_worker(&myself, state, worker).await?,
+            GuardSupervisorMsg::Worker(ChildMsg::Tick) => state.workers.kill_stalled(&myself),
+            GuardSupervisorMsg::Worker(ChildMsg::KillTimedOut(worker)) => {
+                state.workers.on_kill_timeout(&myself, &worker)?;
+            }
         }
         Ok(())
     }
@@ -113,20 +103,12 @@ impl Actor for GuardSupervisorActor {
         event: SupervisionEvent,
         state: &mut GuardSupervisorState,
     ) -> Result<(), ActorProcessingErr> {
-        match ChildEvent::from_event(event) {
-            ChildEvent::Ended { child, exit, reason } => {
-                state.tasks.abort(&Task::Kill(child));
-                tracing::warn!(child.kind = ChildKind::GuardWorker.as_str(), child.exit = ?exit, child.reason = %reason, "child ended");
-                let change = state.roster.on_exit(child, exit, Instant::now());
-                self.0.carry_out(&myself, state, change)
-            }
-            ChildEvent::Started(_) | ChildEvent::Other => Ok(()),
-        }
+        state.workers.on_child_event(&myself, ChildEvent::from_event(event))
     }
 }
 
 impl GuardSupervisor {
-    async fn fill(
+    async fn start_worker(
         &self,
         myself: &ActorRef<GuardSupervisorMsg>,
         state: &mut GuardSupervisorState,
@@ -136,60 +118,8 @@ impl GuardSupervisor {
         let actor = GuardWorker { queue: Arc::clone(&queue), active: Arc::clone(&self.handle.inner.active) };
         let parent = myself.get_cell();
         let spawn = || async move { Ok(Actor::spawn_linked(None, actor, (), parent).await?.0) };
-        let change = state.roster.start(worker, queue, spawn).await;
-        self.carry_out(myself, state, change)
-    }
-
-    /// Applies an action of the child table. An error terminates this supervisor.
-    fn carry_out(
-        &self,
-        myself: &ActorRef<GuardSupervisorMsg>,
-        state: &mut GuardSupervisorState,
-        change: SupervisorAction<usize>,
-    ) -> Result<(), ActorProcessingErr> {
-        match change {
-            SupervisorAction::None | SupervisorAction::Stopped(_) | SupervisorAction::CircuitOpened(_) => Ok(()),
-            SupervisorAction::RestartAfter { key, after, died } => {
-                if died {
-                    self.observer.on_event(ActorEvent::ChildRestarted { kind: ChildKind::GuardWorker.as_str() });
-                }
-                let me = myself.clone();
-                state.tasks.run_after(Task::Fill(key), after, move || {
-                    let _ = me.send_message(GuardSupervisorMsg::StartWorker(key));
-                });
-                Ok(())
-            }
-            SupervisorAction::Escalate(worker) | SupervisorAction::StopPod(worker) => {
-                Err(format!("guard worker {worker} exceeded its restart intensity").into())
-            }
-        }
-    }
-
-    fn kill_stalled(myself: &ActorRef<GuardSupervisorMsg>, state: &mut GuardSupervisorState) {
-        for worker in state.roster.stalled(Instant::now()) {
-            tracing::error!(child.kind = ChildKind::GuardWorker.as_str(), "child is stalled and will be killed");
-            let me = myself.clone();
-            let doomed = worker.clone();
-            let kill = async move { worker.kill_and_wait(Some(KILL_TIMEOUT)).await.is_ok() };
-            state.tasks.spawn(Task::Kill(doomed.get_id()), 2 * KILL_TIMEOUT, kill, move |ended| {
-                if ended != TaskOutcome::Completed(true) {
-                    let _ = me.send_message(GuardSupervisorMsg::KillTimedOut(doomed));
-                }
-            });
-        }
-    }
-
-    fn abandon(
-        &self,
-        myself: &ActorRef<GuardSupervisorMsg>,
-        state: &mut GuardSupervisorState,
-        worker: &ActorCell,
-    ) -> Result<(), ActorProcessingErr> {
-        let change = state.roster.unlink(worker, myself.get_cell(), Instant::now());
-        if change != SupervisorAction::None {
-            self.observer.on_event(ActorEvent::ChildAbandoned { kind: ChildKind::GuardWorker.as_str() });
-        }
-        self.carry_out(myself, state, change)
+        state.workers.start(myself, worker, queue, spawn).await?;
+        Ok(())
     }
 
     /// Bundles are validated one after the other, so the last one that was sent becomes active last.
@@ -219,7 +149,7 @@ impl GuardSupervisor {
             let compiled = compiled.map_err(|error| SnapshotError::Compile(error.to_string()))??;
             PolicySnapshot::validate(compiled).await
         };
-        state.tasks.spawn(Task::Validation, VALIDATION_MAX, validation, move |outcome| {
+        state.validation.spawn((), VALIDATION_MAX, validation, move |outcome| {
             let _ = me.send_message(GuardSupervisorMsg::Validated(outcome));
         });
     }
@@ -230,7 +160,7 @@ impl GuardSupervisor {
         state: &mut GuardSupervisorState,
         outcome: TaskOutcome<Result<Arc<PolicySnapshot>, SnapshotError>>,
     ) {
-        state.tasks.acknowledge(&Task::Validation);
+        state.validation.acknowledge(&());
         let Some((_, port)) = state.loads.pop_front() else { return };
         let result = match outcome {
             TaskOutcome::Completed(Ok(snapshot)) => {

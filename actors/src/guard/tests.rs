@@ -12,7 +12,7 @@ use greenroom_rego::{
 };
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
 
-use super::{GuardHandle, GuardSupervisor};
+use super::GuardHandle;
 use crate::observer::NoopObserver;
 use crate::test_env::until;
 
@@ -56,8 +56,7 @@ async fn harness() -> Harness {
     let snapshot = PolicySnapshot::load(&compiler, &Bundle::embedded().unwrap()).await.unwrap();
     let handle = GuardHandle::new(snapshot, compiler, 2);
     let (root, _) = Actor::spawn(None, Root, ()).await.unwrap();
-    let supervisor =
-        GuardSupervisor::new(handle.clone(), Arc::new(NoopObserver)).start_linked(root.get_cell()).await.unwrap();
+    let supervisor = handle.start_supervisor(Arc::new(NoopObserver), root.get_cell()).await.unwrap();
     until("the workers are attached", || handle.info().workers == 2).await;
     Harness { guard: Guard::new(Arc::new(handle.clone())), handle, supervisor, root }
 }
@@ -166,8 +165,7 @@ async fn a_restarted_supervisor_uses_the_same_job_queues() {
     let waiting = harness.allows(testing::admin());
     let restart = async {
         tokio::task::yield_now().await;
-        let supervisor = GuardSupervisor::new(harness.handle.clone(), Arc::new(NoopObserver));
-        supervisor.start_linked(harness.root.get_cell()).await.unwrap()
+        harness.handle.start_supervisor(Arc::new(NoopObserver), harness.root.get_cell()).await.unwrap()
     };
     let (allowed, _supervisor) = tokio::join!(waiting, restart);
     assert_eq!(allowed, Ok(true));

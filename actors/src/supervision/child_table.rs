@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::child_event::ExitKind;
 use super::intensity::{RestartDecision, RestartIntensity};
 use super::job_queue::{JobQueue, WakeMessage};
-use super::restart_policy::{ChildKind, OnMaxRestarts, RestartMode, RestartPolicy};
+use super::restart_policy::{OnMaxRestarts, RestartMode, RestartPolicy};
 
 /// Timeout of a kill; after it the stalled actor is abandoned.
 pub const KILL_TIMEOUT: Duration = Duration::from_secs(1);
@@ -22,7 +22,7 @@ pub const KILL_TIMEOUT: Duration = Duration::from_secs(1);
 pub enum SupervisorAction<K> {
     /// No action: the event concerns no child of this table.
     None,
-    /// The child has stopped; the next job starts it again.
+    /// The child has stopped; the next job starts it again, unless its queue is closed.
     Stopped(K),
     /// Start the child again after a delay.
     RestartAfter {
@@ -57,15 +57,9 @@ pub struct ChildTable<K, J, M> {
 }
 
 impl<K: Eq + Hash + Clone, J, M: WakeMessage> ChildTable<K, J, M> {
-    /// Creates an empty table for children of this kind.
+    /// Creates an empty table for children with this restart policy.
     #[must_use]
-    pub fn new(kind: ChildKind) -> Self {
-        Self::with_policy(kind.restart_policy())
-    }
-
-    /// Creates an empty table with this restart policy; tests shorten its windows.
-    #[must_use]
-    pub fn with_policy(policy: RestartPolicy) -> Self {
+    pub fn new(policy: RestartPolicy) -> Self {
         Self { policy, entries: HashMap::new(), keys: HashMap::new() }
     }
 
@@ -114,6 +108,9 @@ impl<K: Eq + Hash + Clone, J, M: WakeMessage> ChildTable<K, J, M> {
         let Some(entry) = self.entries.get_mut(&key) else { return SupervisorAction::None };
         entry.actor = None;
         entry.is_stalled = false;
+        if entry.queue.is_closed() {
+            return SupervisorAction::Stopped(key);
+        }
         match entry.intensity.on_exit(&self.policy, exit, now) {
             RestartDecision::RestartAfter(after) => {
                 entry.queue.expect_restart();
@@ -157,12 +154,6 @@ impl<K: Eq + Hash + Clone, J, M: WakeMessage> ChildTable<K, J, M> {
         self.on_child_exit(key, ExitKind::Stalled, now)
     }
 
-    /// The queue of a child that this table has started before.
-    #[must_use]
-    pub fn queue(&self, key: &K) -> Option<&Arc<JobQueue<J, M>>> {
-        self.entries.get(key).map(|entry| &entry.queue)
-    }
-
     /// Evicts idle children whose restart intensity has expired.
     pub fn evict(&mut self, now: Instant) {
         let policy = &self.policy;
@@ -174,12 +165,5 @@ impl<K: Eq + Hash + Clone, J, M: WakeMessage> ChildTable<K, J, M> {
     /// The active children and their keys.
     pub fn active(&self) -> impl Iterator<Item = (&K, &ActorRef<M>)> {
         self.entries.iter().filter_map(|(key, entry)| entry.actor.as_ref().map(|actor| (key, actor)))
-    }
-
-    /// Closes every queue and drops its jobs.
-    pub fn close(&self) {
-        for entry in self.entries.values() {
-            drop(entry.queue.close());
-        }
     }
 }

@@ -231,6 +231,11 @@ impl<J, M: WakeMessage> JobQueue<J, M> {
         matches!(self.lock().consumer, Consumer::Attached { .. })
     }
 
+    /// True if the queue is closed for good.
+    pub fn is_closed(&self) -> bool {
+        matches!(self.lock().consumer, Consumer::Closed)
+    }
+
     /// True if no job waits and no actor is attached or starting.
     pub fn is_idle(&self) -> bool {
         let inner = self.lock();

@@ -1,18 +1,18 @@
-//! The cases of supervision with real actors: a supervisor with a child table, and a worker whose jobs name its
+//! The cases of supervision with real actors: a supervisor with a child driver, and a worker whose jobs name its
 //! behaviour.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
+use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::child_table::{ChildTable, KILL_TIMEOUT, SupervisorAction};
 use super::job_queue::{JobQueue, PushError, Pushed, WakeMessage};
-use super::restart_policy::{Backoff, OnMaxRestarts, RestartMode, RestartPolicy};
-use super::{ChildEvent, ExitKind, LinkedTasks, TaskOutcome};
+use super::restart_policy::{Backoff, ChildKind, OnMaxRestarts, RestartMode, RestartPolicy};
+use super::{ChildDriver, ChildEvent, ChildMsg, ExitKind};
+use crate::observer::{ActorEvent, Observer};
 use crate::test_env::until;
 
 /// The behaviour of a worker.
@@ -21,7 +21,7 @@ enum Job {
     Panic,
     Fail,
     /// Waits for ever: it can be killed.
-    Freeze,
+    Stall,
     /// Occupies its thread until the receiver is dropped: it cannot be killed.
     Spin(std::sync::mpsc::SyncSender<()>, Arc<AtomicUsize>),
     Stop,
@@ -50,15 +50,15 @@ impl Actor for Worker {
         while let Some(job) = self.0.pop() {
             match job {
                 Job::Echo(value, port) => drop(port.send(value)),
-                Job::Panic => panic!("a worker was told to"),
-                Job::Fail => return Err("a worker was told to".into()),
-                Job::Freeze => std::future::pending().await,
+                Job::Panic => panic!("the test requested this failure"),
+                Job::Fail => return Err("the test requested this failure".into()),
+                Job::Stall => std::future::pending().await,
                 Job::Spin(gate, done) => {
-                    // What this thread has woken already is let go first: no other thread finds it while
-                    // this one spins.
+                    // Yields first, so that the tasks which this thread has woken run: no other thread can steal them
+                    // while this one spins.
                     tokio::task::yield_now().await;
                     tokio::task::yield_now().await;
-                    // The second message waits until the other side is gone.
+                    // The second message waits until the receiver is dropped.
                     while gate.send(()).is_ok() {}
                     done.fetch_add(1, Ordering::SeqCst);
                 }
@@ -72,116 +72,92 @@ impl Actor for Worker {
     }
 }
 
-enum BossMsg {
-    Fill,
-    Tick,
-    Outlived(ActorCell),
+struct SupervisorMsg(ChildMsg<u8>);
+impl ractor::Message for SupervisorMsg {}
+impl From<ChildMsg<u8>> for SupervisorMsg {
+    fn from(message: ChildMsg<u8>) -> Self {
+        Self(message)
+    }
 }
-impl ractor::Message for BossMsg {}
 
-/// Events that the supervisor has recorded.
+/// Events that the supervisor and its driver have recorded.
 #[derive(Default)]
-struct Seen {
-    ends: std::sync::Mutex<Vec<ExitKind>>,
+struct Events {
+    exits: std::sync::Mutex<Vec<ExitKind>>,
     restarts: AtomicUsize,
-    bars: AtomicUsize,
     abandoned: AtomicUsize,
 }
 
-struct Boss {
+impl Observer for Events {
+    fn on_event(&self, event: ActorEvent) {
+        let counter = match event {
+            ActorEvent::ChildRestarted { .. } => &self.restarts,
+            ActorEvent::ChildAbandoned { .. } => &self.abandoned,
+            other => panic!("{other:?}"),
+        };
+        counter.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// A supervisor with one worker, whose key is 1.
+struct Supervisor {
     queue: Arc<JobQueue<Job, WorkerMsg>>,
-    seen: Arc<Seen>,
-    rule: RestartPolicy,
+    events: Arc<Events>,
+    policy: RestartPolicy,
 }
 
-struct BossState {
-    children: ChildTable<u8, Job, WorkerMsg>,
-    tasks: LinkedTasks<u8>,
-}
-
-impl Actor for Boss {
-    type Msg = BossMsg;
-    type State = BossState;
+impl Actor for Supervisor {
+    type Msg = SupervisorMsg;
+    type State = ChildDriver<u8, Job, WorkerMsg>;
     type Arguments = ();
-    async fn pre_start(&self, me: ActorRef<BossMsg>, (): ()) -> Result<BossState, ActorProcessingErr> {
-        let mut tasks = LinkedTasks::default();
-        tasks.run_every(0, Duration::from_millis(20), move || me.send_message(BossMsg::Tick).is_ok());
-        Ok(BossState { children: ChildTable::with_policy(self.rule), tasks })
+    async fn pre_start(&self, me: ActorRef<SupervisorMsg>, (): ()) -> Result<Self::State, ActorProcessingErr> {
+        let mut children = ChildDriver::new(ChildKind::Agent, self.policy, self.events.clone());
+        children.start_ticks(me, Duration::from_millis(20));
+        Ok(children)
     }
     async fn handle(
         &self,
-        me: ActorRef<BossMsg>,
-        message: BossMsg,
-        state: &mut BossState,
+        me: ActorRef<SupervisorMsg>,
+        SupervisorMsg(message): SupervisorMsg,
+        children: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
-        let change = match message {
-            BossMsg::Fill => {
+        match message {
+            ChildMsg::Start(key) => {
                 let (worker, parent) = (Worker(self.queue.clone()), me.get_cell());
                 let spawn = || async move { Ok(Actor::spawn_linked(None, worker, (), parent).await?.0) };
-                state.children.start(1, self.queue.clone(), spawn).await
+                children.start(&me, key, self.queue.clone(), spawn).await.map(drop)
             }
-            BossMsg::Tick => {
-                for stalled in state.children.stalled(Instant::now()) {
-                    let (me, child) = (me.clone(), stalled.clone());
-                    let kill = async move { child.kill_and_wait(Some(Duration::from_millis(100))).await.is_ok() };
-                    state.tasks.spawn(1, KILL_TIMEOUT, kill, move |ended| {
-                        if ended != TaskOutcome::Completed(true) {
-                            let _ = me.send_message(BossMsg::Outlived(stalled));
-                        }
-                    });
-                }
-                SupervisorAction::None
+            ChildMsg::Tick => {
+                children.kill_stalled(&me);
+                Ok(())
             }
-            BossMsg::Outlived(child) => {
-                self.seen.abandoned.fetch_add(1, Ordering::SeqCst);
-                state.children.unlink(&child, me.get_cell(), Instant::now())
-            }
-        };
-        self.carry_out(&me, state, &change);
-        Ok(())
+            ChildMsg::KillTimedOut(child) => children.on_kill_timeout(&me, &child),
+        }
     }
     async fn handle_supervisor_evt(
         &self,
-        me: ActorRef<BossMsg>,
+        me: ActorRef<SupervisorMsg>,
         event: SupervisionEvent,
-        state: &mut BossState,
+        children: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
-        if let ChildEvent::Ended { child: principal, exit, .. } = ChildEvent::from_event(event) {
-            self.seen.ends.lock().unwrap().push(exit);
-            let change = state.children.on_exit(principal, exit, Instant::now());
-            self.carry_out(&me, state, &change);
+        let event = ChildEvent::from_event(event);
+        if let ChildEvent::Ended { exit, .. } = &event {
+            self.events.exits.lock().unwrap().push(*exit);
         }
-        Ok(())
-    }
-}
-
-impl Boss {
-    fn carry_out(&self, me: &ActorRef<BossMsg>, state: &mut BossState, change: &SupervisorAction<u8>) {
-        match change {
-            SupervisorAction::RestartAfter { after, died, .. } => {
-                self.seen.restarts.fetch_add(usize::from(*died), Ordering::SeqCst);
-                let me = me.clone();
-                state.tasks.run_after(2, *after, move || drop(me.send_message(BossMsg::Fill)));
-            }
-            SupervisorAction::CircuitOpened(_) => drop(self.seen.bars.fetch_add(1, Ordering::SeqCst)),
-            SupervisorAction::None
-            | SupervisorAction::Stopped(_)
-            | SupervisorAction::Escalate(_)
-            | SupervisorAction::StopPod(_) => {}
-        }
+        children.on_child_event(&me, event)
     }
 }
 
 /// One supervisor and the queue of its worker.
 struct Harness {
-    boss: ActorRef<BossMsg>,
+    supervisor: ActorRef<SupervisorMsg>,
     queue: Arc<JobQueue<Job, WorkerMsg>>,
-    seen: Arc<Seen>,
+    events: Arc<Events>,
 }
 
 impl Drop for Harness {
     fn drop(&mut self) {
-        self.boss.stop(None);
+        self.supervisor.stop(None);
     }
 }
 
@@ -195,139 +171,152 @@ const POLICY: RestartPolicy = RestartPolicy {
 };
 
 async fn harness() -> Harness {
-    let (queue, seen) = (Arc::new(JobQueue::new(16)), Arc::new(Seen::default()));
-    let boss = Boss { queue: queue.clone(), seen: seen.clone(), rule: POLICY };
-    let (boss, _) = Actor::spawn(None, boss, ()).await.unwrap();
-    Harness { boss, queue, seen }
+    let (queue, events) = (Arc::new(JobQueue::new(16)), Arc::new(Events::default()));
+    let supervisor = Supervisor { queue: queue.clone(), events: events.clone(), policy: POLICY };
+    let (supervisor, _) = Actor::spawn(None, supervisor, ()).await.unwrap();
+    Harness { supervisor, queue, events }
 }
 
 impl Harness {
     fn push(&self, job: Job) {
         match self.queue.push(job, Instant::now()) {
             Ok(Pushed::Queued) => {}
-            Ok(Pushed::NeedsActor) => self.boss.send_message(BossMsg::Fill).unwrap(),
-            Err(_) => panic!("the slot refuses"),
+            Ok(Pushed::NeedsActor) => self.supervisor.send_message(ChildMsg::Start(1).into()).unwrap(),
+            Err(_) => panic!("the queue rejects the job"),
         }
     }
 
     async fn echo(&self, value: u8) -> Option<u8> {
-        let (port, answer) = oneshot::channel();
+        let (port, echo) = oneshot::channel();
         self.push(Job::Echo(value, port));
-        tokio::time::timeout(Duration::from_secs(10), answer).await.unwrap().ok()
+        tokio::time::timeout(Duration::from_secs(10), echo).await.unwrap().ok()
     }
 
-    fn ends(&self) -> Vec<ExitKind> {
-        self.seen.ends.lock().unwrap().clone()
+    fn exits(&self) -> Vec<ExitKind> {
+        self.events.exits.lock().unwrap().clone()
     }
 
-    async fn has_ended(&self, times: usize) {
-        until("an end is seen", || self.ends().len() >= times).await;
+    async fn wait_for_exits(&self, count: usize) {
+        until("the exit is recorded", || self.exits().len() >= count).await;
     }
 }
 
 #[tokio::test]
-async fn one_that_panics_is_followed_by_another() {
+async fn a_child_that_panics_is_restarted() {
     let harness = harness().await;
     harness.push(Job::Panic);
-    harness.has_ended(1).await;
+    harness.wait_for_exits(1).await;
     assert_eq!(harness.echo(7).await, Some(7));
-    assert_eq!(harness.ends(), [ExitKind::Crashed]);
-    assert_eq!(harness.seen.restarts.load(Ordering::SeqCst), 1);
+    assert_eq!(harness.exits(), [ExitKind::Crashed]);
+    assert_eq!(harness.events.restarts.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]
-async fn one_that_answers_an_error_is_followed_by_another() {
+async fn a_child_whose_handler_returns_an_error_is_restarted() {
     let harness = harness().await;
     harness.push(Job::Fail);
     assert_eq!(harness.echo(7).await, Some(7));
-    assert_eq!(harness.ends(), [ExitKind::Crashed]);
+    assert_eq!(harness.exits(), [ExitKind::Crashed]);
 }
 
 #[tokio::test]
-async fn one_that_freezes_is_killed_and_followed_by_another() {
+async fn a_stalled_child_is_killed_and_restarted() {
     let harness = harness().await;
-    harness.push(Job::Freeze);
-    assert_eq!(harness.echo(7).await, Some(7), "the job behind the frozen one is done by the next");
-    assert_eq!(harness.ends(), [ExitKind::Killed]);
-    assert_eq!(harness.seen.abandoned.load(Ordering::SeqCst), 0);
+    harness.push(Job::Stall);
+    assert_eq!(harness.echo(7).await, Some(7), "the next actor handles the job after the stalled one");
+    assert_eq!(harness.exits(), [ExitKind::Killed]);
+    assert_eq!(harness.events.abandoned.load(Ordering::SeqCst), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
-async fn one_that_cannot_be_killed_is_left_behind() {
+async fn a_stalled_child_that_cannot_be_killed_is_abandoned() {
     let harness = harness().await;
-    // Whatever a worker wakes before it spins may stand in its thread's queue, where no other thread
-    // finds it; so it is up and idle first.
+    // A task that the worker wakes before it spins may wait in the queue of its thread, where no other thread can
+    // steal it. So the worker is started and idle first.
     assert_eq!(harness.echo(1).await, Some(1));
     let (gate, spinning) = std::sync::mpsc::sync_channel(0);
     let done = Arc::new(AtomicUsize::new(0));
     harness.push(Job::Spin(gate, done.clone()));
     assert_eq!(harness.echo(7).await, Some(7));
-    assert_eq!(harness.seen.abandoned.load(Ordering::SeqCst), 1);
-    assert_eq!(done.load(Ordering::SeqCst), 0, "the old one still spins");
+    assert_eq!(harness.events.abandoned.load(Ordering::SeqCst), 1);
+    assert_eq!(done.load(Ordering::SeqCst), 0, "the abandoned actor still spins");
     drop(spinning);
-    until("the old one is over", || done.load(Ordering::SeqCst) == 1).await;
+    until("the abandoned actor has ended", || done.load(Ordering::SeqCst) == 1).await;
     assert_eq!(harness.echo(8).await, Some(8));
 }
 
 #[tokio::test]
-async fn one_that_stops_by_itself_is_left_until_there_is_work() {
+async fn a_child_that_stops_by_itself_is_started_by_the_next_job() {
     let harness = harness().await;
     harness.push(Job::Stop);
-    harness.has_ended(1).await;
-    until("the seat is empty", || harness.queue.is_idle()).await;
-    assert_eq!(harness.seen.restarts.load(Ordering::SeqCst), 0);
+    harness.wait_for_exits(1).await;
+    until("the queue is idle", || harness.queue.is_idle()).await;
+    assert_eq!(harness.events.restarts.load(Ordering::SeqCst), 0);
     assert_eq!(harness.echo(7).await, Some(7));
-    assert_eq!(harness.ends(), [ExitKind::Stopped]);
+    assert_eq!(harness.exits(), [ExitKind::Stopped]);
 }
 
 #[tokio::test]
-async fn one_that_stops_with_work_waiting_is_followed_at_once() {
+async fn a_child_that_stops_while_a_job_waits_is_started_at_once() {
     let harness = harness().await;
     harness.push(Job::Stop);
     assert_eq!(harness.echo(7).await, Some(7));
-    assert_eq!(harness.seen.restarts.load(Ordering::SeqCst), 0, "that is no death");
+    assert_eq!(harness.events.restarts.load(Ordering::SeqCst), 0, "a start after a voluntary stop is not a restart");
 }
 
 #[tokio::test]
-async fn one_that_is_killed_is_followed_by_another() {
+async fn a_killed_child_is_restarted() {
     let harness = harness().await;
     assert_eq!(harness.echo(1).await, Some(1));
-    for child in harness.boss.get_cell().get_children() {
+    for child in harness.supervisor.get_cell().get_children() {
         child.kill();
     }
-    harness.has_ended(1).await;
+    harness.wait_for_exits(1).await;
     assert_eq!(harness.echo(7).await, Some(7));
-    assert_eq!(harness.ends(), [ExitKind::Killed]);
+    assert_eq!(harness.exits(), [ExitKind::Killed]);
 }
 
 #[tokio::test]
-async fn what_waits_behind_a_panic_is_done_in_order_by_the_next() {
+async fn the_restarted_child_handles_the_waiting_jobs_in_order() {
     let harness = harness().await;
-    let mut answers = Vec::new();
+    let mut echoes = Vec::new();
     harness.push(Job::Panic);
     for value in 0..5 {
-        let (port, answer) = oneshot::channel();
+        let (port, echo) = oneshot::channel();
         harness.push(Job::Echo(value, port));
-        answers.push(answer);
+        echoes.push(echo);
     }
-    for (value, answer) in (0..5).zip(answers) {
-        assert_eq!(answer.await, Ok(value));
+    for (value, echo) in (0..5).zip(echoes) {
+        assert_eq!(echo.await, Ok(value));
     }
 }
 
 #[tokio::test]
-async fn one_that_dies_too_often_is_barred_and_what_waits_is_let_go() {
+async fn a_child_that_exceeds_its_restart_intensity_opens_the_circuit_and_drops_its_jobs() {
     let harness = harness().await;
     for _ in 0..=POLICY.restarts_max {
         harness.push(Job::Panic);
     }
-    let (port, answer) = oneshot::channel();
+    let (port, echo) = oneshot::channel();
     harness.push(Job::Echo(1, port));
-    assert!(answer.await.is_err(), "its port is closed");
-    until("it is barred", || harness.seen.bars.load(Ordering::SeqCst) == 1).await;
-    assert_eq!(harness.seen.restarts.load(Ordering::SeqCst), 3);
+    assert!(echo.await.is_err(), "its port is closed");
+    until("the circuit is open", || harness.queue.circuit_open_for(Instant::now()).is_some()).await;
+    assert_eq!(harness.events.restarts.load(Ordering::SeqCst), 3);
     let rejected = harness.queue.push(Job::Stop, Instant::now());
     assert!(matches!(rejected, Err(PushError::CircuitOpen(_, cooldown)) if cooldown > Duration::from_secs(29)));
     let later = Instant::now() + Duration::from_secs(31);
-    assert_eq!(harness.queue.push(Job::Stop, later).map_err(|_| ()), Ok(Pushed::NeedsActor), "it may try again");
+    assert_eq!(harness.queue.push(Job::Stop, later).map_err(|_| ()), Ok(Pushed::NeedsActor), "the cooldown has ended");
+}
+
+#[tokio::test]
+async fn a_child_whose_queue_is_closed_is_not_restarted() {
+    let harness = harness().await;
+    assert_eq!(harness.echo(1).await, Some(1));
+    drop(harness.queue.close());
+    for child in harness.supervisor.get_cell().get_children() {
+        child.kill();
+    }
+    harness.wait_for_exits(1).await;
+    until("the child is removed", || harness.supervisor.get_cell().get_children().is_empty()).await;
+    assert_eq!(harness.events.restarts.load(Ordering::SeqCst), 0);
 }

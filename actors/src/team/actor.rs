@@ -12,7 +12,7 @@ use serde::Serialize;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
-use crate::category::{CategoryHandle, CategorySupervisor};
+use crate::category::CategoryHandle;
 use crate::context::{ContextHandle, SharedContext};
 use crate::observer::ActorEvent;
 use crate::run::{RUN_TIME_MAX, RunsHandle};
@@ -196,8 +196,7 @@ impl TeamActor {
         };
         let (context, cell) = opened.start_linked(myself.get_cell()).await?;
         state.context = Some(cell.get_id());
-        state.members_supervisor =
-            Some(CategorySupervisor::start_linked(self.member_handle.clone(), myself.get_cell()).await?.get_id());
+        state.members_supervisor = Some(self.member_handle.start_supervisor(myself.get_cell()).await?.get_id());
         state.members = Some(self.member_handle.clone());
         self.formation.send_replace(Some(Ok(TeamHandles { context, members: self.member_handle.clone() })));
         Ok(Ok(()))
@@ -264,9 +263,7 @@ impl TeamActor {
         tracing::warn!(run.id = %self.run, child.kind = kind.as_str(), child.exit = ?exit, child.reason = %reason, "child ended");
         match state.restarts.on_exit(&kind.restart_policy(), exit, Instant::now()) {
             RestartDecision::RestartAfter(_) if is_members_supervisor => {
-                state.members_supervisor = Some(
-                    CategorySupervisor::start_linked(self.member_handle.clone(), myself.get_cell()).await?.get_id(),
-                );
+                state.members_supervisor = Some(self.member_handle.start_supervisor(myself.get_cell()).await?.get_id());
             }
             RestartDecision::RestartAfter(_) => {
                 if let Err(cause) = self.restart_context(myself, state).await? {

@@ -8,7 +8,7 @@ use greenroom_actors::dispatcher::{Dispatcher, DispatcherParts};
 use greenroom_actors::execution::{
     Accounting, AgentTools, ExecutionEnv, ExecutionEnvParts, LlmRuntime, register_native,
 };
-use greenroom_actors::guard::{GuardHandle, GuardSupervisor};
+use greenroom_actors::guard::GuardHandle;
 use greenroom_actors::handler::{FileAccess, Handler};
 use greenroom_actors::observer::Observer;
 use greenroom_actors::run::{LEASE, RunEnv, RunSupervisor, RunsHandle};
@@ -97,8 +97,8 @@ pub(crate) async fn spawn_tree(parts: &PodParts, env: &Arc<ExecutionEnv>) -> Res
 fn guard_child(guard: &GuardHandle, observer: &Arc<dyn Observer>) -> ChildSpec {
     let (guard, observer) = (guard.clone(), Arc::clone(observer));
     let spawn = move |root| {
-        let supervisor = GuardSupervisor::new(guard.clone(), Arc::clone(&observer));
-        Box::pin(supervisor.start_linked(root)) as _
+        let (guard, observer) = (guard.clone(), Arc::clone(&observer));
+        Box::pin(async move { guard.start_supervisor(observer, root).await }) as _
     };
     ChildSpec { kind: ChildKind::GuardSupervisor, spawn: Arc::new(spawn) }
 }

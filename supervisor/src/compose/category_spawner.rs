@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use greenroom_actors::category::{CategoryConfig, CategoryHandle, CategoryHandles, CategorySupervisor};
+use greenroom_actors::category::{CategoryConfig, CategoryHandle, CategoryHandles};
 use greenroom_actors::execution::ExecutionEnv;
 use greenroom_actors::supervision::ChildKind;
 use greenroom_definitions::Catalogue;
@@ -45,6 +45,9 @@ pub(super) fn category_child(handle: &CategoryHandle) -> ChildSpec {
     let handle = handle.clone();
     ChildSpec {
         kind: ChildKind::Category,
-        spawn: Arc::new(move |root| Box::pin(CategorySupervisor::start_linked(handle.clone(), root)) as _),
+        spawn: Arc::new(move |root| {
+            let handle = handle.clone();
+            Box::pin(async move { handle.start_supervisor(root).await }) as _
+        }),
     }
 }

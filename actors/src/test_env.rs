@@ -1,6 +1,8 @@
 //! The test environment of this crate: a clock, a catalogue of a few agents, a scripted model, a recording pipeline,
 //! and permits from a guard that permits everything.
 
+mod tools;
+
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -31,7 +33,7 @@ use crate::handler::{File, FileAccess, FileReader, Handler, HandlerInput, Handle
 use crate::model::{Delta, Deltas, Message, ModelCall, ModelError, ModelProvider, StopReason, ToolSpec};
 use crate::observer::{ActorEvent, Observer};
 use crate::pipeline::{CommitWaiter, PipelineHandle, RequestPipeline};
-use crate::tool::Tool;
+use tools::{Adder, PanickingTool};
 
 /// Follows tokio's clock, so that a paused test decides both.
 pub(crate) struct TestClock(tokio::time::Instant);
@@ -146,51 +148,6 @@ where
     }
     async fn run(&self, work: &HandlerInput, _: &FileAccess) -> Result<Values, Cause> {
         (self.2)(work.clone()).await
-    }
-}
-
-/// Adds two numbers.
-pub(crate) struct Adder;
-
-#[async_trait]
-impl Tool for Adder {
-    fn name(&self) -> &'static str {
-        "adder"
-    }
-    fn description(&self) -> &'static str {
-        "adds a and b"
-    }
-    fn parameters(&self) -> Json {
-        json!({"type": "object"})
-    }
-    fn mode(&self) -> HandlerMode {
-        HandlerMode::Blocking
-    }
-    async fn call(&self, arguments: &Values, _: &FileAccess) -> Result<Json, Cause> {
-        let number = |name| arguments.get(name).and_then(Json::as_i64).unwrap_or_default();
-        Ok(json!(number("a") + number("b")))
-    }
-}
-
-/// Panics in its caller's task.
-struct PanickingTool;
-
-#[async_trait]
-impl Tool for PanickingTool {
-    fn name(&self) -> &'static str {
-        "bomb"
-    }
-    fn description(&self) -> &'static str {
-        "panics"
-    }
-    fn parameters(&self) -> Json {
-        json!({"type": "object"})
-    }
-    fn mode(&self) -> HandlerMode {
-        HandlerMode::Async
-    }
-    async fn call(&self, _: &Values, _: &FileAccess) -> Result<Json, Cause> {
-        panic!("the test requested this panic of a tool")
     }
 }
 

@@ -132,6 +132,6 @@ async fn a_tool_is_called_by_scheme_and_name() {
         let error = test_env.env.call_tool(name, Values::new()).await.unwrap_err();
         assert_eq!(error.code, ErrorCode::UnknownTool, "{name}");
     }
-    let crashed = test_env.env.call_tool("native:bomb", Values::new()).await.unwrap_err();
+    let crashed = test_env.env.call_tool("native:panicking", Values::new()).await.unwrap_err();
     assert_eq!(crashed.code, ErrorCode::AgentCrashed, "a panic of a tool does not unwind further");
 }

@@ -38,7 +38,7 @@ pub enum ActorEvent {
     TeamFormed {
         /// The team.
         team: TeamId,
-        /// How long it took.
+        /// The duration of the formation.
         elapsed: Duration,
     },
     /// A team has disbanded.
@@ -54,12 +54,12 @@ pub enum ActorEvent {
     },
     /// A child failed and was, or will be, restarted.
     ChildRestarted {
-        /// What kind of child.
+        /// The kind of the child.
         kind: &'static str,
     },
     /// A stalled actor could not be killed and was abandoned.
     ChildAbandoned {
-        /// What kind of child.
+        /// The kind of the child.
         kind: &'static str,
     },
 }

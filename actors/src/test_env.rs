@@ -278,7 +278,7 @@ impl TestEnv {
             ..CatalogueParts::default()
         }));
         let (accounting, mut settler) = Accounting::new(Arc::clone(&stores.ledger), Arc::clone(&clock));
-        #[expect(clippy::disallowed_methods, reason = "a test's own task")]
+        #[expect(clippy::disallowed_methods, reason = "the settler of a test")]
         tokio::spawn(async move { settler.run().await });
         let recording =
             Arc::new(RecordingPipeline { replies: Mutex::new(options.replies.into()), requests: Mutex::default() });
@@ -311,10 +311,10 @@ impl TestEnv {
     /// A permit of this user to invoke the agent.
     pub(crate) async fn permit(&self, principal: Principal, invoke: Invoke) -> Permitted<Invoke> {
         let agent = self.agent(invoke.agent.as_str());
-        let target = Resource::Agent { agent: agent.id().clone(), version: agent.hash() };
+        let resource = Resource::Agent { agent: agent.id().clone(), version: agent.hash() };
         let id = Counter::default().next_id() + u128::from(REQUESTS.fetch_add(1, Ordering::Relaxed));
         let request = testing::user_request(principal, id, Request::Invoke(invoke), self.clock.now());
-        match testing::permit_request(request, target).await.unwrap().into_typed() {
+        match testing::permit_request(request, resource).await.unwrap().into_typed() {
             TypedPermit::Invoke(permit) => permit,
             other => panic!("{other:?}"),
         }

@@ -22,7 +22,7 @@ pub struct CategoryHandles {
 }
 
 impl CategoryHandles {
-    /// The handle of a category; `None` if it has no supervisor here.
+    /// The handle of a category; `None` if it has no supervisor on this pod.
     #[must_use]
     pub fn get(&self, id: &CategoryId) -> Option<CategoryHandle> {
         self.all.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()

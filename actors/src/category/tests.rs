@@ -96,7 +96,7 @@ fn handler(gate: Arc<Notify>, running: Arc<AtomicUsize>) -> Arc<dyn Handler> {
             Ok::<_, Cause>(Values::from([("summary".to_owned(), input.inputs["document"].clone())]))
         }
     };
-    Arc::new(FnHandler("native.does", HandlerMode::Async, run))
+    Arc::new(FnHandler("native.echo", HandlerMode::Async, run))
 }
 
 struct WorkerHarness {
@@ -108,10 +108,10 @@ struct WorkerHarness {
 async fn worker_harness(config: CategoryConfig) -> WorkerHarness {
     let (gate, running) = (Arc::new(Notify::new()), Arc::new(AtomicUsize::new(0)));
     let limited = json!({
-        "implementation": {"runtime": "native", "handler": "native.does", "timeout": 30},
+        "implementation": {"runtime": "native", "handler": "native.echo", "timeout": 30},
         "limits": {"max_concurrency": 1},
     });
-    let agents = vec![native("worker", "native.does"), agent("narrow", limited)];
+    let agents = vec![native("worker", "native.echo"), agent("narrow", limited)];
     let test_env = test_env(agents, vec![handler(gate.clone(), running.clone())]);
     WorkerHarness { harness: harness(test_env, config).await, gate, running }
 }
@@ -126,7 +126,7 @@ impl WorkerHarness {
     async fn spawn_invoke(&self, agent: &str, document: &str) -> tokio::task::JoinHandle<ExecutionResult> {
         let job = self.harness.test_env.invocation(agent, document).await;
         let category = self.harness.category.clone();
-        #[expect(clippy::disallowed_methods, reason = "a test's own caller")]
+        #[expect(clippy::disallowed_methods, reason = "the caller in a test")]
         tokio::spawn(async move { category.invoke(job).await })
     }
 

@@ -169,9 +169,9 @@ async fn an_agent_is_found_in_its_category_and_a_member_in_its_team() {
         .dispatcher
         .invoke(&harness.audit_entry, harness.test_env.permit(testing::admin(), invoke("member", "x")).await);
     assert_eq!(outcome.await.unwrap().outputs["summary"], "member");
-    assert!(harness.host.calls().is_empty(), "without a team, nobody asks the teams");
+    assert!(harness.host.calls().is_empty(), "a request without a team does not reach the teams");
     let outcome = harness.dispatcher.invoke(&harness.audit_entry, harness.team_permit("other").await).await.unwrap();
-    assert_eq!(outcome.outputs["summary"], "other", "who is no member works in its category");
+    assert_eq!(outcome.outputs["summary"], "other", "an agent that is not a member is invoked in its category");
     harness.dispatcher.invoke(&harness.audit_entry, harness.team_permit("member").await).await.unwrap();
     let [host] = harness.host.calls().try_into().unwrap();
     assert!(host.starts_with("member of run_"), "{host}");

@@ -43,7 +43,7 @@ impl RetryBudget {
         *self.listener.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(listener));
     }
 
-    /// Takes one retry; returns false if none remains, here or in the parent.
+    /// Takes one retry; returns false if none remains in this budget or in the parent.
     pub fn try_take(&self) -> bool {
         let taken = self.try_take_unobserved();
         if taken && let Some(listener) = &*self.listener.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -65,7 +65,7 @@ impl RetryBudget {
         all
     }
 
-    /// The remaining retries, here and in the parent.
+    /// The retries that remain in this budget and in the parent.
     #[must_use]
     pub fn remaining(&self) -> u32 {
         let own = self.remaining.load(Ordering::Acquire);

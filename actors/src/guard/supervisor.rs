@@ -122,7 +122,7 @@ impl GuardSupervisor {
         Ok(())
     }
 
-    /// Bundles are validated one after the other, so the last one that was sent becomes active last.
+    /// Bundles are validated one after the other, so they become active in the order in which they were sent.
     fn load(
         &self,
         myself: &ActorRef<GuardSupervisorMsg>,

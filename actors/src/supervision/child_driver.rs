@@ -105,7 +105,7 @@ where
         if self.mode == RestartMode::Permanent {
             tracing::warn!(child.kind = kind, child.exit = ?exit, child.reason = %reason, "child ended");
         } else {
-            // Children of the other modes end whenever they are idle.
+            // A child of another mode also ends when it is idle.
             tracing::debug!(child.kind = kind, child.exit = ?exit, child.reason = %reason, "child ended");
         }
         let action = self.table.on_exit(child, exit, Instant::now());
@@ -120,7 +120,7 @@ where
             let kill = async move { child.kill_and_wait(Some(KILL_TIMEOUT)).await.is_ok() };
             self.tasks.spawn(Task::Kill(stalled.get_id()), 2 * KILL_TIMEOUT, kill, move |outcome| {
                 if outcome != TaskOutcome::Completed(true) {
-                    // If the supervisor has stopped, its children are no longer its concern.
+                    // If the supervisor has stopped, its children have stopped with it.
                     let _ = supervisor.send_message(ChildMsg::KillTimedOut(stalled).into());
                 }
             });
@@ -162,13 +162,13 @@ where
         let kind = self.kind.as_str();
         match action {
             SupervisorAction::None | SupervisorAction::Stopped(_) => Ok(()),
-            SupervisorAction::RestartAfter { key, after, died } => {
-                if died {
+            SupervisorAction::RestartAfter { key, after, is_restart } => {
+                if is_restart {
                     self.observer.on_event(ActorEvent::ChildRestarted { kind });
                 }
                 let supervisor = supervisor.clone();
                 self.tasks.run_after(Task::Restart(key.clone()), after, move || {
-                    // A stopped supervisor starts no children; its restart starts those that are needed.
+                    // A restarted supervisor starts the children whose jobs wait.
                     let _ = supervisor.send_message(ChildMsg::Start(key).into());
                 });
                 Ok(())

@@ -31,7 +31,7 @@ pub enum SupervisorAction<K> {
         /// The delay.
         after: Duration,
         /// True if the start counts as a restart.
-        died: bool,
+        is_restart: bool,
     },
     /// The child exceeded its restart intensity, and its queue rejects jobs until the cooldown ends.
     CircuitOpened(K),
@@ -114,10 +114,10 @@ impl<K: Eq + Hash + Clone, J, M: WakeMessage> ChildTable<K, J, M> {
         match entry.intensity.on_exit(&self.policy, exit, now) {
             RestartDecision::RestartAfter(after) => {
                 entry.queue.expect_restart();
-                SupervisorAction::RestartAfter { key, after, died: true }
+                SupervisorAction::RestartAfter { key, after, is_restart: true }
             }
             RestartDecision::NoRestart if entry.queue.detach() => {
-                SupervisorAction::RestartAfter { key, after: Duration::ZERO, died: false }
+                SupervisorAction::RestartAfter { key, after: Duration::ZERO, is_restart: false }
             }
             RestartDecision::NoRestart => SupervisorAction::Stopped(key),
             RestartDecision::MaxRestarts(OnMaxRestarts::OpenCircuit { cooldown }) => {

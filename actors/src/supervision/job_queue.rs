@@ -1,7 +1,7 @@
 //! A bounded job queue that survives its actor.
 //!
-//! ractor's mailbox is unbounded and is lost with its actor. So jobs wait here, the mailbox carries only wake-ups,
-//! and a restarted actor continues with the same queue. Every job here may start: callers wait for a ticket before
+//! ractor's mailbox is unbounded and is lost with its actor. So jobs wait in this queue, the mailbox carries only
+//! wake-ups, and a restarted actor continues with the same queue. Every job in it may start: callers wait for a ticket before
 //! they push, so the age of the oldest job shows whether the actor is stalled.
 
 use std::collections::VecDeque;
@@ -26,7 +26,7 @@ pub enum Pushed {
     NeedsActor,
 }
 
-/// Why a job was rejected; contains the job.
+/// The reason for which a job was rejected, with the job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PushError<J> {
     /// The queue is full.
@@ -194,7 +194,7 @@ impl<J, M: WakeMessage> JobQueue<J, M> {
         }
     }
 
-    /// How long the circuit stays open.
+    /// The time until the circuit closes; `None` if it is not open.
     pub fn circuit_open_for(&self, now: Instant) -> Option<Duration> {
         match self.lock().consumer {
             Consumer::CircuitOpen { until } if until > now => Some(until.duration_since(now)),
@@ -206,7 +206,7 @@ impl<J, M: WakeMessage> JobQueue<J, M> {
         }
     }
 
-    /// How long the oldest job has waited for the attached actor; `None` without one.
+    /// The time for which the oldest job has waited for the attached actor; `None` without a job or an actor.
     pub fn stalled_for(&self, now: Instant) -> Option<Duration> {
         let inner = self.lock();
         let (pushed, _) = inner.queue.front()?;

@@ -44,7 +44,7 @@ pub enum RestartMode {
     Temporary,
 }
 
-/// What follows if a child exceeds its restart intensity.
+/// The measure if a child exceeds its restart intensity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnMaxRestarts {
     /// Its queue rejects jobs until the cooldown ends.
@@ -89,7 +89,7 @@ pub struct RestartPolicy {
     pub backoff: Backoff,
     /// Age of an unread job after which the child is stalled; `None` if it has no queue.
     pub stalled_after: Option<Duration>,
-    /// What follows if the maximum is exceeded.
+    /// The measure if the maximum is exceeded.
     pub on_max_restarts: OnMaxRestarts,
 }
 

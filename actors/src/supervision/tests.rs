@@ -1,5 +1,4 @@
-//! The cases of supervision with real actors: a supervisor with a child driver, and a worker whose jobs name its
-//! behaviour.
+//! Supervision with real actors: a supervisor with a child driver, and a worker whose behaviour each job determines.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

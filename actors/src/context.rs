@@ -9,4 +9,5 @@ mod convert;
 #[cfg(test)]
 mod tests;
 
-pub use actor::{ContextChanges, ContextHandle, ContextInfo, SharedContext};
+pub(crate) use actor::SharedContext;
+pub use actor::{ContextChanges, ContextHandle, ContextInfo};

@@ -10,9 +10,13 @@
 //! and the storage of the journal are elsewhere.
 
 mod actor;
+mod dedup_key;
 mod effects;
 mod handle;
+mod host;
+mod hosted;
 pub mod machine;
+mod message;
 mod pinned;
 mod recovery;
 mod start;
@@ -28,12 +32,11 @@ use async_trait::async_trait;
 use greenroom_protocol::{AgentId, Cause, Clock, PodId, RunId, TeamId};
 use greenroom_registry::Stores;
 
-pub use actor::RunInfo;
+pub(crate) use dedup_key::team_dedup_key;
 pub use handle::RunsHandle;
 pub(crate) use handle::into_reply;
+pub use message::{RunInfo, RunSupervisorInfo};
 pub use recovery::RecoveryReport;
-pub(crate) use start::team_dedup_key;
-pub use supervisor::{RunSupervisor, RunSupervisorInfo};
 
 use crate::definition_resolver::DefinitionResolver;
 use crate::failure::RetryBudgets;

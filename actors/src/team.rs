@@ -7,14 +7,16 @@
 //!     └── members         a category supervisor with the active members
 //! ```
 //!
-//! A team starts its run through the pipeline, as itself, under the id of the request that formed it. What does not
-//! live here: the work of the run and the execution of a member.
+//! A team starts its run through the pipeline, as itself, under the id of the request that formed it. The work of
+//! the run is in `run`, the execution of a member in `execution`.
 
 mod actor;
+mod handle;
+mod message;
 mod setup;
 mod supervisor;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use actor::TeamInfo;
-pub use supervisor::{TeamSupervisor, TeamSupervisorInfo, TeamsHandle};
+pub use handle::TeamsHandle;
+pub use message::{TeamInfo, TeamSupervisorInfo};

@@ -32,7 +32,7 @@ pub type ContextChanges = BoxStream<'static, Result<ContextEvent, ContextError>>
 type ReplyPort<T> = oneshot::Sender<Result<T, Cause>>;
 
 /// Messages of a context.
-pub(super) enum ContextMsg {
+pub(crate) enum ContextMsg {
     Read(Permitted<ContextRead>, ReplyPort<Outcome>),
     Write(Permitted<ContextWrite>, ReplyPort<Outcome>),
     Watch(Permitted<ContextRead>, Version, ReplyPort<ContextChanges>),
@@ -104,19 +104,19 @@ impl ContextHandle {
         timeout: Duration,
         message: impl FnOnce(ReplyPort<T>) -> ContextMsg,
     ) -> Result<T, Cause> {
-        let unknown_run_error = || Cause::new(ErrorCode::UnknownRun, "the team whose context this is has gone");
+        let unknown_run_error = || Cause::new(ErrorCode::UnknownRun, "the team of this context has ended");
         let (port, result) = oneshot::channel();
         self.actor.send_message(message(port)).map_err(|_| unknown_run_error())?;
         match tokio::time::timeout(timeout, result).await {
             Ok(Ok(result)) => result,
             Ok(Err(_closed)) => Err(unknown_run_error()),
-            Err(_elapsed) => Err(Cause::new(ErrorCode::TimedOut, "the context did not answer before the deadline")),
+            Err(_elapsed) => Err(Cause::new(ErrorCode::TimedOut, "the context did not reply before the deadline")),
         }
     }
 }
 
 /// The actor of one context.
-pub struct SharedContext {
+pub(crate) struct SharedContext {
     run: RunId,
     fence: Fence,
     store: Arc<dyn ContextStore>,
@@ -124,7 +124,7 @@ pub struct SharedContext {
 }
 
 /// State of a context's actor.
-struct ContextState {
+pub(crate) struct ContextState {
     reads: u64,
     writes: u64,
     _tasks: LinkedTasks<()>,
@@ -136,7 +136,7 @@ impl SharedContext {
     ///
     /// # Errors
     /// [`ErrorCode::InvalidInput`] if a name cannot be a key; an error of the store.
-    pub async fn open(
+    pub(crate) async fn open(
         run: RunId,
         initial_values: Values,
         store: Arc<dyn ContextStore>,
@@ -154,18 +154,15 @@ impl SharedContext {
     ///
     /// # Errors
     /// The error of ractor, if the parent is stopping.
-    pub async fn start_linked(self, parent: ActorCell) -> Result<(ContextHandle, ActorCell), SpawnErr> {
+    pub(crate) async fn start_linked(self, parent: ActorCell) -> Result<(ContextHandle, ActorCell), SpawnErr> {
         let clock = self.clock.clone();
-        let (actor, _) = Actor::spawn_linked(None, SharedContextActor(self), (), parent).await?;
+        let (actor, _) = Actor::spawn_linked(None, self, (), parent).await?;
         let cell = actor.get_cell();
         Ok((ContextHandle { actor, clock }, cell))
     }
 }
 
-/// The actor behind [`SharedContext`]; its messages are private to this module.
-struct SharedContextActor(SharedContext);
-
-impl Actor for SharedContextActor {
+impl Actor for SharedContext {
     type Msg = ContextMsg;
     type State = ContextState;
     type Arguments = ();
@@ -184,11 +181,11 @@ impl Actor for SharedContextActor {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             // In each of these, the caller may have dropped its request.
-            ContextMsg::Read(permit, port) => drop(port.send(self.0.read(permit, state).await)),
-            ContextMsg::Write(permit, port) => drop(port.send(self.0.write(permit, state).await)),
-            ContextMsg::Watch(permit, after, port) => drop(port.send(self.0.watch(permit, after))),
-            ContextMsg::Expire => self.0.expire(&myself).await,
-            ContextMsg::GetInfo(port) => drop(port.send(self.0.info(state))),
+            ContextMsg::Read(permit, port) => drop(port.send(self.read(permit, state).await)),
+            ContextMsg::Write(permit, port) => drop(port.send(self.write(permit, state).await)),
+            ContextMsg::Watch(permit, after, port) => drop(port.send(self.watch(permit, after))),
+            ContextMsg::Expire => self.expire(&myself).await,
+            ContextMsg::GetInfo(port) => drop(port.send(self.info(state))),
         }
         Ok(())
     }
@@ -237,7 +234,9 @@ impl SharedContext {
         match self.store.expire(&self.run, self.fence, self.clock.now()).await {
             Ok(_) => {}
             Err(ContextError::Fenced) => myself.stop(Some("fenced".to_owned())),
-            Err(error) => tracing::warn!(run.id = %self.run, error = %error, "context could not be swept"),
+            Err(error) => {
+                tracing::warn!(run.id = %self.run, error = %error, "expired values of a context could not be removed")
+            }
         }
     }
 

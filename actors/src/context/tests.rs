@@ -32,7 +32,7 @@ async fn to_write(harness: &Harness, run: &RunId, value: &str) -> Permitted<Cont
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stale_owner_cannot_write_and_leaves_with_its_team() {
+async fn a_stale_owner_cannot_write_and_stops() {
     let harness = Harness::new(definitions(), stuck_at_check()).await;
     let run = at_check(&harness).await;
     let context = harness.teams.context(&run);
@@ -48,7 +48,7 @@ async fn a_stale_owner_cannot_write_and_leaves_with_its_team() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn watching_shows_each_change_after_the_one_that_was_seen() {
+async fn watching_returns_each_change_after_the_given_version() {
     let harness = Harness::new(definitions(), stuck_at_check()).await;
     let run = at_check(&harness).await;
     let context = harness.teams.context(&run);
@@ -63,7 +63,7 @@ async fn watching_shows_each_change_after_the_one_that_was_seen() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_permit_for_another_context_means_nothing_here() {
+async fn a_permit_for_another_context_is_rejected() {
     let harness = Harness::new(definitions(), stuck_at_check()).await;
     let run = at_check(&harness).await;
     let other = RunId::new("run_other").unwrap();

@@ -17,101 +17,21 @@ use greenroom_protocol::journal::StepKey;
 use greenroom_protocol::reply::Usage;
 use greenroom_protocol::request::{Signal, SignalRun};
 use greenroom_protocol::{Cause, ErrorCode, Reply, RunId};
-use greenroom_registry::journal::{Receipt, Seq};
+use greenroom_registry::journal::Seq;
 use greenroom_registry::runs::Fence;
 use greenroom_rego::Permitted;
-use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
-use serde::Serialize;
+use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::{oneshot, watch};
 
 use super::effects::EffectContext;
-use super::machine::{CallResult, Decision, Event, Phase, State, TimerId, require_awaiting_approval};
-use super::supervisor::HostedRuns;
+use super::hosted::HostedRuns;
+use super::machine::{CallResult, Event, Phase, State, require_awaiting_approval};
+use super::message::{FirstAction, Progress, RunArgs, RunInfo, RunMsg, Task};
 use crate::dispatcher::RunTicket;
 use crate::failure::RetryBudget;
 use crate::observer::ActorEvent;
 use crate::supervision::{ChildEvent, LinkedTasks, TaskOutcome};
 pub(super) use process_event::decide_with_outputs;
-
-/// Progress of a run, for callers that wait for it.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Progress {
-    /// The first entry that this process appended is durable.
-    pub(super) accepted: bool,
-    /// The final reply, once the run has ended.
-    pub(super) reply: Option<Arc<Reply>>,
-}
-
-/// The first action of a run's actor.
-pub(super) enum FirstAction {
-    /// Release the decision of its start, which is in the journal already.
-    Start(Box<Decision>, Receipt),
-    /// Process the event that resumes it.
-    Resume(Box<Event>),
-}
-
-/// Start arguments of a run's actor.
-pub(super) struct RunArgs {
-    pub(super) run: RunId,
-    pub(super) fence: Fence,
-    /// The number of the last entry in the journal.
-    pub(super) seq: Seq,
-    /// The state that the journal gives.
-    pub(super) state: State,
-    /// The first action.
-    pub(super) first: FirstAction,
-    pub(super) ctx: EffectContext,
-    pub(super) progress: watch::Sender<Progress>,
-    pub(super) budget: Arc<RetryBudget>,
-    /// The hosted runs of this pod, which include those that this run starts.
-    pub(super) hosted: Arc<HostedRuns>,
-    /// Released when the actor of the run stops.
-    pub(super) held: Option<RunTicket>,
-}
-
-/// Identifies a linked task of a run.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum Task {
-    Call(StepKey, u32),
-    Compensate(StepKey, u32),
-    Evaluate(StepKey),
-    CollectOutputs,
-    Timer(TimerId),
-    Lease,
-}
-
-/// Messages of a run's actor.
-pub(super) enum RunMsg {
-    /// Start or resume.
-    Begin,
-    /// A linked task has ended with this outcome.
-    TaskEnded(Task, TaskOutcome<Event>),
-    /// A user cancels, approves or rejects.
-    Signal(Permitted<SignalRun>, oneshot::Sender<Result<RunStatus, Cause>>),
-    /// A nested call took one of the retries of this run.
-    RetryTaken,
-    /// End the run for a cause from outside.
-    Terminate(Cause),
-    /// Another pod owns the run.
-    Fenced,
-    /// Return introspection data.
-    GetInfo(RpcReplyPort<RunInfo>),
-}
-
-impl ractor::Message for RunMsg {}
-
-/// Introspection of a run's actor.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct RunInfo {
-    /// The run.
-    pub run: RunId,
-    /// Its status.
-    pub status: RunStatus,
-    /// Number of entries in its journal.
-    pub entries: u64,
-    /// Linked tasks that run, including timers and the lease.
-    pub tasks: usize,
-}
 
 /// State of a run's actor.
 pub(super) struct RunActorState {
@@ -121,32 +41,48 @@ pub(super) struct RunActorState {
     /// Runs that the steps in flight have started.
     children: HashMap<StepKey, RunId>,
     first: Option<FirstAction>,
-    _held: Option<RunTicket>,
+    _ticket: Option<RunTicket>,
 }
 
 /// The actor of one run.
 pub(super) struct RunActor {
-    run: RunId,
     fence: Fence,
     ctx: EffectContext,
     progress: watch::Sender<Progress>,
     budget: Arc<RetryBudget>,
+    /// The hosted runs of this pod, which include those that this run starts.
     hosted: Arc<HostedRuns>,
 }
 
 impl RunActor {
     /// Creates the actor and its initial state.
-    pub(super) fn new(args: RunArgs) -> (Self, RunActorState) {
-        let RunArgs { run, fence, seq, state, first, ctx, progress, budget, hosted, held } = args;
+    pub(super) fn new(
+        args: RunArgs,
+        progress: watch::Sender<Progress>,
+        hosted: Arc<HostedRuns>,
+    ) -> (Self, RunActorState) {
+        let RunArgs { fence, seq, state, first, ctx, ticket } = args;
+        let started = &ctx.started;
+        let retries = match state.started() {
+            // A resumed run has the retries that remain according to its journal.
+            Some(_) => state.retries_remaining(),
+            None => started.retry_budget,
+        };
+        let budget = ctx.env.budgets.open(&started.run, started.parent.as_ref(), retries);
         let state = RunActorState {
             machine: state,
             seq,
             tasks: LinkedTasks::default(),
             children: HashMap::new(),
             first: Some(first),
-            _held: held,
+            _ticket: ticket,
         };
-        (Self { run, fence, ctx, progress, budget, hosted }, state)
+        (Self { fence, ctx, progress, budget, hosted }, state)
+    }
+
+    /// The run of this actor.
+    fn run(&self) -> &RunId {
+        &self.ctx.started.run
     }
 }
 
@@ -236,8 +172,8 @@ impl RunActor {
                 }
             }
             (TaskOutcome::Panicked(message), _) => {
-                tracing::error!(run.id = %self.run, "effect of a run panicked");
-                tracing::debug!(run.id = %self.run, panic.message = %message, "effect of a run panicked");
+                tracing::error!(run.id = %self.run(), "effect of a run panicked");
+                tracing::debug!(run.id = %self.run(), panic.message = %message, "effect of a run panicked");
                 match failure_event(task, Cause::new(ErrorCode::Internal, "an effect of the run panicked")) {
                     Some(event) => event,
                     None => return Ok(()),
@@ -283,20 +219,20 @@ impl RunActor {
             elapsed: Duration::from_millis(reply.metadata.duration_ms),
             status: reply.status,
         });
-        tracing::debug!(run.id = %self.run, run.status = reply.status.as_str(), run.entries = state.seq.0, "run ended");
+        tracing::debug!(run.id = %self.run(), run.status = reply.status.as_str(), run.entries = state.seq.0, "run ended");
         let reply = Arc::new(reply);
         self.progress.send_modify(|progress| progress.reply = Some(reply));
         self.stop(myself, "ended");
     }
 
-    fn stop(&self, myself: &ActorRef<RunMsg>, why: &str) {
-        self.hosted.remove(&self.run, myself.get_id());
-        myself.stop(Some(why.to_owned()));
+    fn stop(&self, myself: &ActorRef<RunMsg>, reason: &str) {
+        self.hosted.remove(self.run(), myself.get_id());
+        myself.stop(Some(reason.to_owned()));
     }
 
     fn info(&self, state: &RunActorState) -> RunInfo {
         RunInfo {
-            run: self.run.clone(),
+            run: self.run().clone(),
             status: state.machine.run_status(),
             entries: state.seq.0,
             tasks: state.tasks.len(),

@@ -73,7 +73,7 @@ pub(super) async fn evaluate_step(ctx: EffectContext, step: StepId, inputs: Effe
 
 async fn try_evaluate(ctx: &EffectContext, step: &StepId, inputs: EffectInputs) -> Result<StepEvaluation, Cause> {
     let mut loaded = inputs.load(&*ctx.env.stores.artifacts).await?;
-    ctx.refresh_context(&mut loaded, &ctx.child_key(step, "weigh"), 1).await?;
+    ctx.refresh_context(&mut loaded, &ctx.child_key(step, "evaluate"), 1).await?;
     let shutting_down_error =
         |_| Cause::new(ErrorCode::ShuttingDown, "the pod is shutting down and accepts no new requests");
     let ticket = EVALUATIONS.acquire().await.map_err(shutting_down_error)?;

@@ -6,27 +6,21 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use futures::StreamExt;
 use greenroom_protocol::event::RunStatus;
 use greenroom_protocol::journal::Entry;
-use greenroom_protocol::request::{ResumeRun, SignalRun, StartRun};
+use greenroom_protocol::request::SignalRun;
 use greenroom_protocol::{Cause, Deadline, ErrorCode, Reply, RequestId, RunId, Status, Values};
-use greenroom_registry::audit::PendingAuditEntry;
-use greenroom_registry::journal::Seq;
-use greenroom_registry::runs::{Created, Fence, NewRun, RunRecord};
-use greenroom_rego::{Grant, Permitted};
+use greenroom_registry::runs::RunRecord;
+use greenroom_rego::Permitted;
 use ractor::ActorRef;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
-use super::actor::{FirstAction, Progress, RunArgs, RunInfo, RunMsg, decide_with_outputs};
-use super::effects::{EffectContext, ItemLists, failed_reply};
-use super::machine::{Event, State};
+use super::effects::failed_reply;
+use super::hosted::HostedRuns;
+use super::message::{RunArgs, RunInfo, RunMsg, RunSupervisorInfo, RunSupervisorMsg};
 use super::pinned::StoredDefinitions;
-use super::start::dedup_key;
-use super::supervisor::{HostedRuns, RunSupervisorInfo, RunSupervisorMsg};
 use super::{RunEnv, TeamRestorer};
-use crate::dispatcher::{RunHost, RunTicket};
 
 /// Grace after its deadline within which a run reports that it timed out.
 const KILL_GRACE: Duration = Duration::from_secs(1);
@@ -41,21 +35,6 @@ struct Inner {
     team_restorer: OnceLock<Weak<dyn TeamRestorer>>,
 }
 
-/// The data that the activation of a run needs.
-pub(super) struct RunActivation {
-    pub(super) run: RunId,
-    pub(super) fence: Fence,
-    /// The number of its last entry.
-    pub(super) seq: Seq,
-    /// The state that its journal gives.
-    pub(super) state: State,
-    /// The first action.
-    pub(super) first: FirstAction,
-    pub(super) ctx: EffectContext,
-    /// Released when the actor of the run stops.
-    pub(super) held: Option<RunTicket>,
-}
-
 /// The handle of the runs of this pod. Cheap to clone.
 #[derive(Clone)]
 pub struct RunsHandle {
@@ -63,7 +42,7 @@ pub struct RunsHandle {
 }
 
 impl RunsHandle {
-    /// Creates the handle; [`super::RunSupervisor::start_linked`] starts its supervisor.
+    /// Creates the handle; [`RunsHandle::start_supervisor`] starts its supervisor.
     #[must_use]
     pub fn new(env: RunEnv) -> Self {
         let inner = Inner {
@@ -102,101 +81,13 @@ impl RunsHandle {
         self.inner.hosted.len()
     }
 
-    /// Starts a run and waits for its end; with `detach`, until its start is durable. A repeated request does not
-    /// start a second run: it waits for, or returns, the first reply.
-    ///
-    /// The run record is written after the audit entry of its request, in the same commit where possible; no effect
-    /// starts before both are durable.
-    pub async fn start(
-        &self,
-        permit: Permitted<StartRun>,
-        audit_entry: &mut PendingAuditEntry,
-        held: Option<RunTicket>,
-    ) -> Reply {
-        let (grant, start) = permit.redeem();
-        let id = grant.request_id().clone();
-        into_reply(&id, self.try_start(grant, start, audit_entry, held).await)
-    }
-
-    async fn try_start(
-        &self,
-        grant: Grant,
-        start: StartRun,
-        audit_entry: &mut PendingAuditEntry,
-        held: Option<RunTicket>,
-    ) -> Result<Reply, Cause> {
-        let env = self.env();
-        let now = env.clock.now();
-        let run = grant.run().cloned().ok_or_else(|| Cause::new(ErrorCode::Internal, "the permit starts no run"))?;
-        let detach = start.detach;
-        let wait_deadline = grant.deadline();
-        let (body, key) = dedup_key(&grant, &start);
-        let (started, pinned) = self.prepare(&run, &grant, start, now).await?;
-        let new = NewRun {
-            run: run.clone(),
-            tenant: grant.principal().tenant.clone(),
-            owner: started.owner.clone(),
-            workflow: started.workflow.clone(),
-            version: started.version,
-            team: started.team.clone(),
-            parent: started.parent.clone(),
-            request_hash: body,
-            pod: env.pod.clone(),
-            lease: env.lease,
-        };
-        let started = Arc::new(started);
-        let decision = decide_with_outputs(&pinned.plan, &State::default(), &Event::Started(started.clone()), now);
-        let created = env.stores.runs.create_with_entries(&new, key.as_ref(), decision.entries(), now).await;
-        let run = match created.map_err(|error| error.cause())? {
-            (Created::New(fence), Some(receipt)) => {
-                if let Err(error) = audit_entry.wait_durable().await {
-                    self.cancel_start(&run, fence, receipt.through(), decision.next(), error.cause()).await;
-                    return Err(error.cause());
-                }
-                let grant = grant.with_run_deadline(started.deadline);
-                let ctx = EffectContext {
-                    env: env.clone(),
-                    pinned: Arc::new(pinned),
-                    grant,
-                    started,
-                    item_lists: ItemLists::default(),
-                };
-                let (seq, state, first) = (Seq(0), State::default(), FirstAction::Start(Box::new(decision), receipt));
-                self.activate(RunActivation { run: run.clone(), fence, seq, state, first, ctx, held }).await?;
-                run
-            }
-            (Created::New(_), None) => {
-                return Err(Cause::new(ErrorCode::Internal, "the run was created without journal entries"));
-            }
-            (Created::Existing(first), _) => first,
-            (Created::Conflict, _) => {
-                let message = "the idempotency key was used before with another request";
-                return Err(Cause::new(ErrorCode::IdempotencyConflict, message));
-            }
-        };
-        if detach { self.wait_accepted(&run, wait_deadline).await } else { self.wait_ended(&run, wait_deadline).await }
-    }
-
     /// Activates a run and waits until its actor has started.
-    pub(super) async fn activate(&self, activation: RunActivation) -> Result<(), Cause> {
-        let RunActivation { run, fence, seq, state, first, ctx, held } = activation;
-        let shutting_down_error =
-            || Cause::new(ErrorCode::ShuttingDown, "the pod is shutting down and accepts no new requests");
+    pub(super) async fn activate(&self, args: RunArgs) -> Result<(), Cause> {
         let supervisor = self.supervisor().ok_or_else(shutting_down_error)?;
-        let parent = ctx.started.parent.as_ref();
-        let budget = match ctx.started.retry_budget {
-            // A resumed run has the retries that remain according to its journal.
-            _ if state.started().is_some() => self.env().budgets.open(&run, parent, state.retries_remaining()),
-            retries => self.env().budgets.open(&run, parent, retries),
-        };
-        let (progress, progress_receiver) = watch::channel(Progress::default());
-        let hosted = self.inner.hosted.clone();
-        let args = Box::new(RunArgs { run, fence, seq, state, first, ctx, progress, budget, hosted, held });
-        let (port, hosted) = oneshot::channel();
-        supervisor
-            .send_message(RunSupervisorMsg::Activate(args, progress_receiver, port))
-            .map_err(|_| shutting_down_error())?;
-        hosted.await.map_err(|_| shutting_down_error())?
+        let (port, result) = oneshot::channel();
+        let message = RunSupervisorMsg::Activate(Box::new(args), port);
+        supervisor.send_message(message).map_err(|_| shutting_down_error())?;
+        result.await.map_err(|_| shutting_down_error())?
     }
 
     /// Waits until the start of a run is durable.
@@ -314,7 +205,7 @@ impl RunsHandle {
         *self.inner.supervisor.lock().unwrap_or_else(PoisonError::into_inner) = Some(supervisor);
     }
 
-    pub(super) fn hosted_runs(&self) -> &HostedRuns {
+    pub(super) fn hosted_runs(&self) -> &Arc<HostedRuns> {
         &self.inner.hosted
     }
 
@@ -326,6 +217,10 @@ impl RunsHandle {
     pub fn terminate(&self, run: &RunId, cause: Cause) {
         self.inner.hosted.terminate(run, cause);
     }
+}
+
+fn shutting_down_error() -> Cause {
+    Cause::new(ErrorCode::ShuttingDown, "the pod is shutting down and accepts no new requests")
 }
 
 fn deadline_error() -> Cause {
@@ -347,24 +242,4 @@ fn status_to_reply(run: &RunId, state: RunStatus) -> Reply {
 /// Converts a result into a reply with the id of its request.
 pub(crate) fn into_reply(id: &RequestId, result: Result<Reply, Cause>) -> Reply {
     result.unwrap_or_else(|cause| failed_reply(id, cause))
-}
-
-#[async_trait]
-impl RunHost for RunsHandle {
-    async fn start(
-        &self,
-        permit: Permitted<StartRun>,
-        audit_entry: &mut PendingAuditEntry,
-        held: Option<RunTicket>,
-    ) -> Reply {
-        Self::start(self, permit, audit_entry, held).await
-    }
-
-    async fn resume(&self, permit: Permitted<ResumeRun>) -> Reply {
-        Self::resume(self, permit).await
-    }
-
-    async fn signal(&self, permit: Permitted<SignalRun>) -> Reply {
-        Self::signal(self, permit).await
-    }
 }

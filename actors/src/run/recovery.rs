@@ -12,10 +12,10 @@ use greenroom_registry::journal::Seq;
 use greenroom_registry::runs::{Fence, RunRecord};
 use greenroom_rego::{Authenticator, Grant, Permitted, RecoveryRequest};
 
-use super::actor::FirstAction;
 use super::effects::{EffectContext, ItemLists};
-use super::handle::{RunActivation, RunsHandle, into_reply};
+use super::handle::{RunsHandle, into_reply};
 use super::machine::{Event, Phase, State, deadline_after_pause, terminated_reply};
+use super::message::{FirstAction, RunArgs};
 use super::pinned::PinnedDefinitions;
 use super::{RECOVERY_CONCURRENCY, RunEnv};
 
@@ -192,7 +192,7 @@ impl RunsHandle {
         if let (Some(team), Some(team_restorer)) = (&ctx.started.team, self.team_restorer()) {
             team_restorer.restore_team(run, team, &ctx.started.members).await?;
         }
-        self.activate(RunActivation { run: run.clone(), fence, seq, state, first, ctx, held: None }).await
+        self.activate(RunArgs { fence, seq, state, first, ctx, ticket: None }).await
     }
 
     /// Replays the journal of a run into its state.

@@ -1,20 +1,104 @@
-//! The record with which a run starts, and the deduplication key of the request that starts it.
+//! Starts a run: prepares its record, writes it with the first journal entries, and activates the run.
+
+use std::sync::Arc;
 
 use greenroom_protocol::journal::RunStarted;
 use greenroom_protocol::request::StartRun;
-use greenroom_protocol::{AgentId, Cause, ContentHash, Deadline, RunId, Timestamp};
-use greenroom_registry::runs::DedupKey;
-use greenroom_rego::{Caller, Grant};
+use greenroom_protocol::{AgentId, Cause, Deadline, ErrorCode, Reply, RunId, Timestamp};
+use greenroom_registry::audit::PendingAuditEntry;
+use greenroom_registry::journal::Seq;
+use greenroom_registry::runs::{Created, NewRun};
+use greenroom_rego::{Caller, Grant, Permitted};
 
-use super::handle::RunsHandle;
-use super::machine::RUN_RETRIES_MAX;
+use super::actor::decide_with_outputs;
+use super::dedup_key::dedup_key;
+use super::effects::{EffectContext, ItemLists};
+use super::handle::{RunsHandle, into_reply};
+use super::machine::{Event, RUN_RETRIES_MAX, State};
+use super::message::{FirstAction, RunArgs};
 use super::pinned::PinnedDefinitions;
 use super::values::store_result;
 use super::{RUN_TIME_MAX, RunEnv};
+use crate::dispatcher::RunTicket;
 
 impl RunsHandle {
+    /// Starts a run and waits for its end; with `detach`, until its start is durable. A repeated request does not
+    /// start a second run: it waits for, or returns, the first reply.
+    ///
+    /// The run record is written after the audit entry of its request, in the same commit where possible; no effect
+    /// starts before both are durable.
+    pub async fn start(
+        &self,
+        permit: Permitted<StartRun>,
+        audit_entry: &mut PendingAuditEntry,
+        ticket: Option<RunTicket>,
+    ) -> Reply {
+        let (grant, start) = permit.redeem();
+        let id = grant.request_id().clone();
+        into_reply(&id, self.try_start(grant, start, audit_entry, ticket).await)
+    }
+
+    async fn try_start(
+        &self,
+        grant: Grant,
+        start: StartRun,
+        audit_entry: &mut PendingAuditEntry,
+        ticket: Option<RunTicket>,
+    ) -> Result<Reply, Cause> {
+        let env = self.env();
+        let now = env.clock.now();
+        let run = grant.run().cloned().ok_or_else(|| Cause::new(ErrorCode::Internal, "the permit starts no run"))?;
+        let detach = start.detach;
+        let wait_deadline = grant.deadline();
+        let (body, key) = dedup_key(&grant, &start);
+        let (started, pinned) = self.prepare(&run, &grant, start, now).await?;
+        let new = NewRun {
+            run: run.clone(),
+            tenant: grant.principal().tenant.clone(),
+            owner: started.owner.clone(),
+            workflow: started.workflow.clone(),
+            version: started.version,
+            team: started.team.clone(),
+            parent: started.parent.clone(),
+            request_hash: body,
+            pod: env.pod.clone(),
+            lease: env.lease,
+        };
+        let started = Arc::new(started);
+        let decision = decide_with_outputs(&pinned.plan, &State::default(), &Event::Started(started.clone()), now);
+        let created = env.stores.runs.create_with_entries(&new, key.as_ref(), decision.entries(), now).await;
+        let run = match created.map_err(|error| error.cause())? {
+            (Created::New(fence), Some(receipt)) => {
+                if let Err(error) = audit_entry.wait_durable().await {
+                    self.cancel_start(&run, fence, receipt.through(), decision.next(), error.cause()).await;
+                    return Err(error.cause());
+                }
+                let grant = grant.with_run_deadline(started.deadline);
+                let ctx = EffectContext {
+                    env: env.clone(),
+                    pinned: Arc::new(pinned),
+                    grant,
+                    started,
+                    item_lists: ItemLists::default(),
+                };
+                let (seq, state, first) = (Seq(0), State::default(), FirstAction::Start(Box::new(decision), receipt));
+                self.activate(RunArgs { fence, seq, state, first, ctx, ticket }).await?;
+                run
+            }
+            (Created::New(_), None) => {
+                return Err(Cause::new(ErrorCode::Internal, "the run was created without journal entries"));
+            }
+            (Created::Existing(first), _) => first,
+            (Created::Conflict, _) => {
+                let message = "the idempotency key was used before with another request";
+                return Err(Cause::new(ErrorCode::IdempotencyConflict, message));
+            }
+        };
+        if detach { self.wait_accepted(&run, wait_deadline).await } else { self.wait_ended(&run, wait_deadline).await }
+    }
+
     /// Pins the definitions of a run, validates its inputs and stores large values as artifacts.
-    pub(super) async fn prepare(
+    async fn prepare(
         &self,
         run: &RunId,
         grant: &Grant,
@@ -57,30 +141,6 @@ impl RunsHandle {
         let agents = team.spec().agents.iter().filter_map(|agent_id| catalogue.agent(agent_id));
         agents.map(|agent| agent.id().clone()).collect()
     }
-}
-
-/// The deduplication key of a request: the caller's idempotency key and the request hash; else, for a call of a run
-/// or a team, the call key, because its inputs may be bound again after a crash.
-pub(super) fn dedup_key(grant: &Grant, start: &StartRun) -> (ContentHash, Option<DedupKey>) {
-    if let Some(idempotency) = grant.idempotency() {
-        return (idempotency.request_hash, Some(DedupKey::Caller(idempotency.key.clone())));
-    }
-    match (grant.caller(), team_dedup_key(start)) {
-        (Caller::Team { .. }, Some((body, key))) => (body, Some(key)),
-        (Caller::Workflow { .. } | Caller::Agent { .. } | Caller::Team { .. }, _) => {
-            (ContentHash::from_content(grant.request_id().as_str().as_bytes()), None)
-        }
-        (Caller::User { .. } | Caller::None, _) => (request_hash(start), None),
-    }
-}
-
-/// The deduplication key of a team's request for its run, if the request for the team had an idempotency key.
-pub(crate) fn team_dedup_key(start: &StartRun) -> Option<(ContentHash, DedupKey)> {
-    start.key.as_ref().map(|key| (request_hash(start), DedupKey::Call(key.clone())))
-}
-
-fn request_hash(start: &StartRun) -> ContentHash {
-    ContentHash::from_content(serde_json::to_string(start).unwrap_or_default().as_bytes())
 }
 
 /// The run that calls this one as a step, if there is one.

@@ -4,14 +4,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use greenroom_protocol::request::StartRun;
-use greenroom_protocol::{AgentId, Cause, Deadline, Reply, Request, RequestId, RunId, TeamId, Values};
-use greenroom_rego::Grant;
-use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
-use serde::Serialize;
-use tokio::sync::{oneshot, watch};
+use greenroom_protocol::{AgentId, Cause, Deadline, Reply, Request, RunId, TeamId, Values};
+use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::message::{FormationSender, TeamArgs, TeamHandles, TeamInfo, TeamMsg, TeamRunStart};
 use crate::category::CategoryHandle;
 use crate::context::{ContextHandle, SharedContext};
 use crate::observer::ActorEvent;
@@ -19,62 +17,6 @@ use crate::run::{RUN_TIME_MAX, RunsHandle};
 use crate::supervision::{
     ChildEvent, ChildKind, ExitKind, LinkedTasks, RestartDecision, RestartIntensity, TaskOutcome,
 };
-
-/// The run that a team starts, with its grant and the port of its caller.
-pub(super) struct TeamRunStart {
-    pub(super) grant: Grant,
-    pub(super) request: RequestId,
-    pub(super) run: StartRun,
-    pub(super) port: oneshot::Sender<Reply>,
-}
-
-/// Start arguments of a team's actor.
-pub(super) struct TeamArgs {
-    pub(super) team: TeamId,
-    pub(super) run: RunId,
-    pub(super) members: BTreeSet<AgentId>,
-    pub(super) context: Values,
-    /// `None` if the team is restored for a run that has started already.
-    pub(super) run_start: Option<TeamRunStart>,
-    pub(super) since: Instant,
-}
-
-/// The handles of a formed team.
-#[derive(Clone)]
-pub(super) struct TeamHandles {
-    pub(super) context: ContextHandle,
-    pub(super) members: CategoryHandle,
-}
-
-/// Reports the result of the formation.
-pub(super) type FormationSender = watch::Sender<Option<Result<TeamHandles, Cause>>>;
-
-/// Messages of a team.
-pub(super) enum TeamMsg {
-    /// Form.
-    Begin(Box<TeamArgs>),
-    /// The request for the run has ended.
-    RunEnded(TaskOutcome<Box<Reply>>),
-    /// A detached run has ended.
-    Disband,
-    /// Return introspection data.
-    GetInfo(RpcReplyPort<TeamInfo>),
-}
-
-impl ractor::Message for TeamMsg {}
-
-/// Introspection of a team's actor.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct TeamInfo {
-    /// The team.
-    pub team: TeamId,
-    /// The run.
-    pub run: RunId,
-    /// Its members.
-    pub members: Vec<AgentId>,
-    /// True once it has been formed.
-    pub formed: bool,
-}
 
 /// State of a team's actor.
 pub(super) struct TeamState {

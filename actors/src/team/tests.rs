@@ -65,7 +65,7 @@ async fn a_team_runs_its_workflow_over_one_context_and_counts_its_members() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_same_request_again_gets_the_same_answer_and_forms_no_team() {
+async fn a_repeated_request_returns_the_first_reply_and_forms_no_team() {
     let harness = Harness::new(definitions(), script()).await;
     let first = harness.request_with_key(crew(json!({})), Some("once")).await;
     assert_eq!((first.status, &first.error), (Status::Success, &None));
@@ -79,7 +79,7 @@ async fn the_same_request_again_gets_the_same_answer_and_forms_no_team() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn members_sit_with_the_team_and_strangers_do_not() {
+async fn only_members_are_invoked_through_the_team() {
     let harness = Harness::new(definitions(), script()).await;
     harness.request(crew(json!({}))).await;
     let activations = |name: &'static str| {
@@ -116,7 +116,7 @@ async fn read(harness: &Harness, run: &RunId, keys: &[&str]) -> greenroom_protoc
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_context_is_read_and_written_by_permit_while_the_team_is_there() {
+async fn the_context_is_read_and_written_by_permit_while_the_team_is_active() {
     let harness = Harness::new(definitions(), stuck_at_check()).await;
     let run = at_check(&harness).await;
     assert_eq!(harness.teams.team_info(&run).await.unwrap().members.len(), 2);
@@ -139,7 +139,7 @@ async fn the_context_is_read_and_written_by_permit_while_the_team_is_there() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_that_is_taken_up_again_finds_its_team_and_what_it_shared() {
+async fn a_resumed_run_has_its_team_and_the_shared_context() {
     let harness = Harness::new(definitions(), stuck_at_check()).await;
     let run = at_check(&harness).await;
     let harness = harness.crash(vec![definitions()], script()).await;
@@ -154,7 +154,7 @@ async fn a_run_that_is_taken_up_again_finds_its_team_and_what_it_shared() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_context_that_dies_comes_back_with_what_it_held() {
+async fn a_failed_context_restarts_with_its_values() {
     let harness = Harness::new(definitions(), stuck_at_check()).await;
     let run = at_check(&harness).await;
     harness.teams.context(&run).kill();
@@ -166,7 +166,7 @@ async fn a_context_that_dies_comes_back_with_what_it_held() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_team_that_dies_too_often_takes_its_run_with_it() {
+async fn a_team_that_fails_too_often_terminates_its_run() {
     let harness = Harness::new(definitions(), stuck_at_check()).await;
     let run = at_check(&harness).await;
     for restart in 1..=3 {
@@ -202,7 +202,7 @@ async fn a_team_as_a_step_is_formed_for_it_and_stopped_with_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_formed_is_refused() {
+async fn a_team_that_cannot_be_formed_is_rejected() {
     let mut wrong = definitions();
     wrong.teams[0]["shared_context"] = json!({"not a key": 1});
     let harness = Harness::new(wrong, script()).await;

@@ -11,9 +11,9 @@ use greenroom_actors::execution::{
 use greenroom_actors::guard::GuardHandle;
 use greenroom_actors::handler::{FileAccess, Handler};
 use greenroom_actors::observer::Observer;
-use greenroom_actors::run::{LEASE, RunEnv, RunSupervisor, RunsHandle};
+use greenroom_actors::run::{LEASE, RunEnv, RunsHandle};
 use greenroom_actors::supervision::ChildKind;
-use greenroom_actors::team::{TeamSupervisor, TeamsHandle};
+use greenroom_actors::team::TeamsHandle;
 use greenroom_actors::tool::Tool;
 use greenroom_protocol::Cause;
 use greenroom_runtimes::files;
@@ -105,7 +105,7 @@ fn guard_child(guard: &GuardHandle, observer: &Arc<dyn Observer>) -> ChildSpec {
 
 fn teams_child(teams: &TeamsHandle) -> ChildSpec {
     let teams = teams.clone();
-    let spawn = move |root| Box::pin(TeamSupervisor::start_linked(teams.clone(), root)) as _;
+    let spawn = move |root| Box::pin(teams.clone().start_supervisor(root)) as _;
     ChildSpec { kind: ChildKind::TeamSupervisor, spawn: Arc::new(spawn) }
 }
 
@@ -113,6 +113,6 @@ fn runs_child(runs: &RunsHandle) -> ChildSpec {
     let runs = runs.clone();
     ChildSpec {
         kind: ChildKind::RunSupervisor,
-        spawn: Arc::new(move |root| Box::pin(RunSupervisor::start_linked(runs.clone(), root)) as _),
+        spawn: Arc::new(move |root| Box::pin(runs.clone().start_supervisor(root)) as _),
     }
 }

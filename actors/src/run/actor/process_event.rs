@@ -8,10 +8,11 @@ use greenroom_registry::group_commit::CommitTiming;
 use greenroom_registry::journal::{AppendPosition, JournalError, PendingAppend, Receipt, Seq};
 use ractor::{ActorProcessingErr, ActorRef};
 
-use super::{RunActor, RunActorState, RunMsg};
+use super::{RunActor, RunActorState};
 use crate::pipeline::{CommitWaiter, commit_signal};
 use crate::run::JOURNAL_WAIT_MAX;
 use crate::run::machine::{Decision, Event, State, decide};
+use crate::run::message::RunMsg;
 use crate::run::values::{EffectInputs, fits_inline};
 
 /// Entries of one append; more entries are written in several appends.
@@ -96,10 +97,10 @@ impl RunActor {
         let journal = &self.ctx.env.stores.journal;
         let (mut after, mut entries) = (after, entries);
         while let Some((chunk, rest)) = entries.split_at_checked(ENTRIES_MAX).filter(|(_, rest)| !rest.is_empty()) {
-            after = journal.append(&self.run, self.fence, after, chunk, now).await?.through();
+            after = journal.append(self.run(), self.fence, after, chunk, now).await?.through();
             entries = rest;
         }
-        journal.submit(AppendPosition { run: &self.run, fence: self.fence, after }, entries, timing, now).await
+        journal.submit(AppendPosition { run: self.run(), fence: self.fence, after }, entries, timing, now).await
     }
 }
 

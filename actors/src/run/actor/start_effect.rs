@@ -7,11 +7,12 @@ use greenroom_protocol::{Cause, ErrorCode, RunId, StepId};
 use greenroom_registry::journal::JournalError;
 use ractor::ActorRef;
 
-use super::{RunActor, RunActorState, RunMsg, Task};
+use super::{RunActor, RunActorState};
 use crate::pipeline::CommitWaiter;
 use crate::run::RunEnv;
 use crate::run::effects::{self, Call};
 use crate::run::machine::{CallTarget, Effect, Event, State};
+use crate::run::message::{RunMsg, Task};
 use crate::run::values::EffectInputs;
 use crate::supervision::linked_tasks::UNBOUNDED;
 
@@ -94,7 +95,7 @@ impl RunActor {
         state.tasks.abort(&Task::Evaluate(key.clone()));
         state.tasks.abort_if(|task| matches!(task, Task::Call(of, _) | Task::Compensate(of, _) if of == key));
         if let Some(child) = state.children.remove(key) {
-            let cause = Cause::new(ErrorCode::Cancelled, format!("the run {} that started it was stopped", self.run));
+            let cause = Cause::new(ErrorCode::Cancelled, format!("the run {} that started it was stopped", self.run()));
             self.hosted.terminate(&child, cause);
         }
     }
@@ -103,7 +104,7 @@ impl RunActor {
     pub(super) fn renew_lease(&self, myself: &ActorRef<RunMsg>, state: &mut RunActorState) {
         let RunEnv { stores, clock, lease, .. } = &*self.ctx.env;
         let (runs, clock, lease) = (stores.runs.clone(), clock.clone(), *lease);
-        let (run, fence, me) = (self.run.clone(), self.fence, myself.clone());
+        let (run, fence, me) = (self.run().clone(), self.fence, myself.clone());
         let work = async move {
             loop {
                 tokio::time::sleep(lease / 3).await;

@@ -16,7 +16,7 @@ impl State {
         self.last_at = at;
         match entry {
             Entry::RunStarted(started) => self.start(at, started),
-            Entry::StepReady { step } => self.set_status(&whole_step(step), StepStatus::Evaluating),
+            Entry::StepReady { step } => self.set_status(&step_key(step), StepStatus::Evaluating),
             Entry::ItemsExpanded { step, items, skipped } => {
                 let step_state = self.step_state_mut(step);
                 step_state.items = Some(Items::new(*items));
@@ -99,6 +99,6 @@ impl State {
     }
 }
 
-fn whole_step(step: &greenroom_protocol::StepId) -> StepKey {
+fn step_key(step: &greenroom_protocol::StepId) -> StepKey {
     StepKey { step: step.clone(), index: None }
 }

@@ -8,7 +8,7 @@ use greenroom_protocol::{Cause, ErrorCode, Json, UserId};
 use super::COMPENSATION_TIME_MAX;
 use super::decide::DecisionBuilder;
 use super::effect::{Effect, TimerId};
-use super::scheduling::whole_step;
+use super::scheduling::step_key;
 use super::state::{Phase, State, StepState, StepStatus};
 
 impl DecisionBuilder<'_> {
@@ -44,7 +44,7 @@ impl DecisionBuilder<'_> {
         self.plan.steps.iter().find_map(|step| {
             let step_state = self.next.step_state(&step.id)?;
             let continues = step.for_each.as_ref().is_some_and(|each| each.on_error == OnError::Continue);
-            let (key, cause) = failure(step_state, whole_step(&step.id), continues)?;
+            let (key, cause) = failure(step_state, step_key(&step.id), continues)?;
             Some(step_cause(&key, cause))
         })
     }
@@ -98,7 +98,7 @@ fn open_keys(state: &State) -> Vec<(StepKey, bool)> {
     };
     let mut keys = Vec::new();
     for (step, step_state) in state.step_states() {
-        keys.extend(is_open(&step_state.status).map(|is_called| (whole_step(step), is_called)));
+        keys.extend(is_open(&step_state.status).map(|is_called| (step_key(step), is_called)));
         for (index, item) in step_state.items.iter().filter(|items| items.in_flight > 0).flat_map(|items| items.iter())
         {
             let key = || StepKey { step: step.clone(), index: Some(index) };

@@ -12,7 +12,7 @@ use greenroom_protocol::{CallKey, Cause, ErrorCode};
 use super::COMPENSATION_ATTEMPTS_MAX;
 use super::decide::DecisionBuilder;
 use super::effect::Effect;
-use super::scheduling::whole_step;
+use super::scheduling::step_key;
 use super::state::{Phase, State, StepState, StepStatus};
 
 /// The delay before the second attempt; it doubles for each further one.
@@ -103,7 +103,7 @@ impl DecisionBuilder<'_> {
 /// `compensate`.
 fn last_completed_of(step: &PlanStep, step_state: &StepState) -> Option<(u32, StepKey)> {
     if let StepStatus::Done { order, .. } = &step_state.status {
-        return Some((*order, whole_step(&step.id)));
+        return Some((*order, step_key(&step.id)));
     }
     let on_error = step.for_each.as_ref().map(|each| each.on_error)?;
     let items = step_state.items.as_ref()?;
@@ -122,7 +122,7 @@ pub(super) fn compensating(state: &State) -> Option<StepKey> {
     let is_compensating = |step: &StepStatus| matches!(step, StepStatus::Compensating { .. });
     state.step_states().find_map(|(step, step_state)| {
         if is_compensating(&step_state.status) {
-            return Some(whole_step(step));
+            return Some(step_key(step));
         }
         let (index, _) = step_state.items.as_ref()?.iter().find(|(_, item)| is_compensating(item))?;
         Some(StepKey { step: step.clone(), index: Some(index) })

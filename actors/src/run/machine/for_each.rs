@@ -7,14 +7,14 @@ use greenroom_protocol::limits::RUN_STEPS_MAX;
 use greenroom_protocol::{Cause, ErrorCode};
 
 use super::decide::DecisionBuilder;
-use super::scheduling::whole_step;
+use super::scheduling::step_key;
 
 impl DecisionBuilder<'_> {
     /// Records the number of items.
     pub(super) fn expand_items(&mut self, step: &PlanStep, items: u32, skipped: &[u32]) {
         if items as usize > RUN_STEPS_MAX {
             let message = format!("the list of `{}` has {items} items, a run takes {RUN_STEPS_MAX}", step.id);
-            return self.fail_unstarted(whole_step(&step.id), Cause::new(ErrorCode::InvalidInput, message));
+            return self.fail_unstarted(step_key(&step.id), Cause::new(ErrorCode::InvalidInput, message));
         }
         self.record(Entry::ItemsExpanded { step: step.id.clone(), items, skipped: skipped.to_vec() });
         self.start_items(step);

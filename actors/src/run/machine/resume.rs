@@ -8,7 +8,7 @@ use greenroom_protocol::{CallKey, Deadline, Timestamp};
 
 use super::decide::DecisionBuilder;
 use super::effect::{CallTarget, Effect, TimerId};
-use super::scheduling::whole_step;
+use super::scheduling::step_key;
 use super::state::{Phase, State, StepStatus};
 
 impl DecisionBuilder<'_> {
@@ -79,7 +79,7 @@ pub(crate) fn deadline_after_pause(state: &State, now: Timestamp) -> Deadline {
 fn started_steps(state: &State) -> Vec<(StepKey, StepStatus)> {
     let mut steps = Vec::new();
     for (step, step_state) in state.step_states() {
-        steps.push((whole_step(step), step_state.status.clone()));
+        steps.push((step_key(step), step_state.status.clone()));
         let items = step_state.items.iter().flat_map(|items| items.iter());
         let started = items.filter(|(_, item)| item.is_in_flight() || matches!(item, StepStatus::Compensating { .. }));
         steps.extend(started.map(|(index, item)| (StepKey { step: step.clone(), index: Some(index) }, item.clone())));

@@ -30,12 +30,12 @@ impl DecisionBuilder<'_> {
             match status {
                 StepStatus::Waiting => match self.readiness(step) {
                     Readiness::Blocked => {}
-                    Readiness::Skip => self.record(Entry::StepSkipped { key: whole_step(&step.id) }),
+                    Readiness::Skip => self.record(Entry::StepSkipped { key: step_key(&step.id) }),
                     Readiness::Ready if needs_evaluation(step) => self.evaluate_step(&step.id),
-                    Readiness::Ready => self.start_step(step, whole_step(&step.id), 1),
+                    Readiness::Ready => self.start_step(step, step_key(&step.id), 1),
                 },
                 StepStatus::Approved if step.for_each.is_some() => self.evaluate_step(&step.id),
-                StepStatus::Approved => self.start_step(step, whole_step(&step.id), 1),
+                StepStatus::Approved => self.start_step(step, step_key(&step.id), 1),
                 StepStatus::RunningItems => self.start_items(step),
                 StepStatus::Evaluating
                 | StepStatus::AwaitingApproval { .. }
@@ -81,7 +81,7 @@ impl DecisionBuilder<'_> {
 
     /// Processes the evaluation of a step.
     pub(super) fn on_step_evaluated(&mut self, step: &StepId, evaluation: &Result<StepEvaluation, Cause>) {
-        let key = whole_step(step);
+        let key = step_key(step);
         let Some(planned) = self.plan_step(&key) else { return };
         if *self.next.phase() != Phase::Running || *self.next.step_status(&key) != StepStatus::Evaluating {
             return;
@@ -170,6 +170,6 @@ fn refers_to(step: &PlanStep, other: &StepId) -> bool {
         || step.when.as_ref().is_some_and(|when| when.steps().any(|step| step == other.as_str()))
 }
 
-pub(super) fn whole_step(step: &StepId) -> StepKey {
+pub(super) fn step_key(step: &StepId) -> StepKey {
     StepKey { step: step.clone(), index: None }
 }

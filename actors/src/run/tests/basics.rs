@@ -33,7 +33,7 @@ pub(super) fn quarterly() -> TestDefinitions {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_binds_calls_and_gives_back_what_its_steps_gave() {
+async fn a_run_binds_calls_and_returns_the_outputs_of_its_steps() {
     let harness = Harness::new(quarterly(), names()).await;
     let mut request = run_of("report", json!({"board": "them", "quarter": "Q4 2024"}));
     request.context = values(json!({"quarter": "Q1 2025"}));
@@ -75,7 +75,7 @@ async fn watching_follows_the_journal_to_its_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_does_not_wait_is_answered_as_soon_as_the_run_is_durable() {
+async fn a_detached_start_is_confirmed_as_soon_as_the_run_is_durable() {
     let harness = Harness::new(quarterly(), immediate(|_| Ok(values(json!({"out": "x"}))))).await;
     let reply = harness.request(detached("report", json!({}))).await;
     assert_eq!(reply.status, Status::Success);
@@ -95,18 +95,18 @@ async fn until_no_run_is_hosted(harness: &Harness) {
 #[tokio::test(start_paused = true)]
 async fn the_same_key_and_body_is_one_run_and_another_body_a_conflict() {
     let harness = Harness::new(quarterly(), names()).await;
-    let ask =
-        async |board: &str| harness.request_with_key(start("report", json!({ "board": board })), Some("key-1")).await;
-    let (first, repeated) = tokio::join!(ask("a"), ask("a"));
+    let request =
+        async |value: &str| harness.request_with_key(start("report", json!({ "board": value })), Some("key-1")).await;
+    let (first, repeated) = tokio::join!(request("a"), request("a"));
     assert_eq!(first.id, repeated.id);
     assert_eq!(first.outputs, repeated.outputs);
-    assert_eq!(ask("a").await.id, first.id, "long after its end as well");
+    assert_eq!(request("a").await.id, first.id, "long after its end as well");
     assert_eq!(harness.calls().len(), 5);
-    assert_eq!(ask("b").await.error.unwrap().code, ErrorCode::IdempotencyConflict);
+    assert_eq!(request("b").await.error.unwrap().code, ErrorCode::IdempotencyConflict);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_begin_is_refused_before_there_is_a_run() {
+async fn an_invalid_start_is_rejected_before_a_run_exists() {
     let mut definitions = quarterly();
     let mut strict = workflow("strict", json!([{"id": "a", "agent": "kpi"}]));
     strict["inputs"] = json!([{"name": "n", "type": "integer", "required": true}]);
@@ -122,7 +122,7 @@ async fn what_cannot_begin_is_refused_before_there_is_a_run() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_large_value_lies_in_the_artifact_store_and_is_bound_whole() {
+async fn a_large_value_is_stored_as_an_artifact_and_bound_completely() {
     let large = "x".repeat(200_000);
     let output = large.clone();
     let script = immediate(move |call| {

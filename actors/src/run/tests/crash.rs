@@ -59,7 +59,7 @@ async fn end_of(harness: &Harness, run: &greenroom_protocol::RunId) -> greenroom
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_recorded_step_is_never_done_again_and_one_in_flight_by_the_same_request() {
+async fn a_recorded_step_is_not_repeated_and_one_in_flight_repeats_its_request() {
     let harness = Harness::new(chain(), stuck_at_b()).await;
     let run = run_id(&harness.request(detached("w", json!({}))).await);
     until("the second step is under way", || harness.calls().len() == 2).await;
@@ -83,7 +83,7 @@ async fn a_recorded_step_is_never_done_again_and_one_in_flight_by_the_same_reque
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_stays_with_the_definitions_that_it_began_with_and_says_so() {
+async fn a_run_keeps_its_pinned_definitions_and_reports_that_they_changed() {
     let harness = Harness::new(chain(), stuck_at_b()).await;
     let run = run_id(&harness.request(detached("w", json!({}))).await);
     until("the second step is under way", || harness.calls().len() == 2).await;
@@ -97,7 +97,7 @@ async fn a_run_stays_with_the_definitions_that_it_began_with_and_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_whose_owner_is_gone_ends_instead_of_going_on() {
+async fn a_run_whose_user_was_removed_ends_instead_of_resuming() {
     let harness = Harness::new(chain(), stuck_at_b()).await;
     let run = run_id(&harness.request(detached("w", json!({}))).await);
     until("the second step is under way", || harness.calls().len() == 2).await;
@@ -112,7 +112,7 @@ async fn a_run_whose_owner_is_gone_ends_instead_of_going_on() {
 
 /// A run whose request was rejected must not be executed by the next pod.
 #[tokio::test(start_paused = true)]
-async fn a_run_whose_opening_was_not_written_ends_and_is_never_taken_up() {
+async fn a_run_whose_audit_entry_was_not_written_ends_and_is_not_resumed() {
     let harness = Harness::new(chain(), echo()).await;
     harness.pipeline.fails_audit_opening.store(true, Ordering::Relaxed);
     let rejected = harness.request(detached("w", json!({}))).await;
@@ -125,7 +125,7 @@ async fn a_run_whose_opening_was_not_written_ends_and_is_never_taken_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_step_that_is_a_run_is_found_again_and_not_begun_twice() {
+async fn a_nested_run_is_found_after_a_crash_and_not_started_twice() {
     let harness = Harness::new(nested(), stuck_at_b()).await;
     let run = run_id(&harness.request(detached("outer", json!({}))).await);
     until("the second step is under way", || harness.calls().len() == 2).await;
@@ -138,7 +138,7 @@ async fn a_step_that_is_a_run_is_found_again_and_not_begun_twice() {
 
 /// A nested run takes retries from its parent's budget, which must be open first.
 #[tokio::test(start_paused = true)]
-async fn a_run_is_taken_up_after_the_one_that_started_it() {
+async fn a_run_is_resumed_after_its_parent() {
     let harness = Harness::new(nested(), stuck_at_b()).await;
     let outer = run_id(&harness.request(detached("outer", json!({}))).await);
     until("the second step is under way", || harness.calls().len() == 2).await;
@@ -174,7 +174,7 @@ async fn a_thousand_interrupted_runs_all_end_and_none_twice() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_owner_that_was_overtaken_stops_quietly_and_changes_nothing() {
+async fn a_fenced_owner_stops_without_an_error_and_changes_nothing() {
     let (stores, clock) = super::harness::stores();
     let slow: Script = Arc::new(|call| {
         Box::pin(async move {

@@ -28,9 +28,9 @@ use crate::failure::RetryBudgets;
 use crate::handler::{File, FileAccess, FileReader, Handler, HandlerInput, HandlerMode};
 use crate::observer::{ActorEvent, Observer};
 use crate::pipeline::{PipelineHandle, RequestPipeline};
-use crate::run::{LEASE, RecoveryReport, RunEnv, RunSupervisor, RunsHandle};
+use crate::run::{LEASE, RecoveryReport, RunEnv, RunsHandle};
 use crate::supervision::ChildEvent;
-use crate::team::{TeamSupervisor, TeamsHandle};
+use crate::team::TeamsHandle;
 
 use definitions::{FakeResolver, catalogue};
 pub(crate) use definitions::{
@@ -65,8 +65,8 @@ impl IdGenerator for Counter {
 pub(crate) struct RecordingObserver(Mutex<Vec<ActorEvent>>);
 
 impl Observer for RecordingObserver {
-    fn on_event(&self, what: ActorEvent) {
-        self.0.lock().unwrap().push(what);
+    fn on_event(&self, event: ActorEvent) {
+        self.0.lock().unwrap().push(event);
     }
 }
 
@@ -187,7 +187,7 @@ impl Harness {
     ) -> Self {
         let all: Vec<Arc<Catalogue>> = versions.iter().map(catalogue).collect();
         let resolver = Arc::new(FakeResolver { newest: Mutex::new(all.last().unwrap().clone()), all });
-        let (notes, pipeline, ids) =
+        let (observer, pipeline, ids) =
             (Arc::new(RecordingObserver::default()), PipelineHandle::default(), Arc::new(Counter));
         let fake = Arc::new(FakePipeline {
             runs: Mutex::default(),
@@ -212,7 +212,7 @@ impl Harness {
             accounting,
             pipeline: pipeline.clone(),
             resolver: resolver.clone(),
-            observer: notes.clone(),
+            observer: observer.clone(),
             clock: clock.clone(),
             ids: ids.clone(),
         });
@@ -221,7 +221,7 @@ impl Harness {
             resolver,
             stores: stores.clone(),
             clock: clock.clone(),
-            observer: notes.clone(),
+            observer: observer.clone(),
             budgets: Arc::new(RetryBudgets::default()),
             pod: PodId::new(pod).unwrap(),
             lease: LEASE,
@@ -230,9 +230,9 @@ impl Harness {
         let teams = TeamsHandle::new(runs.clone(), execution_env, CategoryConfig::default());
         *fake.runs.lock().unwrap() = Some((runs.clone(), teams.clone()));
         let (root, _) = Actor::spawn(None, Root, ()).await.unwrap();
-        RunSupervisor::start_linked(runs.clone(), root.get_cell()).await.unwrap();
-        TeamSupervisor::start_linked(teams.clone(), root.get_cell()).await.unwrap();
-        Self { runs, teams, stores, clock, events: notes, pipeline: fake, users: Arc::default(), root, ids }
+        runs.clone().start_supervisor(root.get_cell()).await.unwrap();
+        teams.clone().start_supervisor(root.get_cell()).await.unwrap();
+        Self { runs, teams, stores, clock, events: observer, pipeline: fake, users: Arc::default(), root, ids }
     }
 
     /// Simulates a crash: kills all actors and starts a new pod over the same stores.

@@ -41,7 +41,7 @@ async fn until_state(harness: &Harness, run: &RunId, state: RunStatus) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_person_is_asked_in_words_and_their_yes_lets_the_step_go_on() {
+async fn an_approval_has_a_prompt_and_starts_the_step() {
     let harness = Harness::new(approval(), names()).await;
     let run = waiting(&harness).await;
     assert_eq!(harness.calls().len(), 1);
@@ -67,7 +67,7 @@ async fn a_person_is_asked_in_words_and_their_yes_lets_the_step_go_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_waits_for_a_person_far_longer_than_its_request_and_through_a_crash() {
+async fn a_run_awaits_approval_beyond_its_requests_deadline_and_across_a_crash() {
     let harness = Harness::new(approval(), names()).await;
     let run = waiting(&harness).await;
     tokio::time::advance(Duration::from_secs(7 * 24 * 60 * 60)).await;
@@ -81,7 +81,7 @@ async fn a_run_waits_for_a_person_far_longer_than_its_request_and_through_a_cras
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_no_fails_the_run() {
+async fn a_rejected_approval_fails_the_run() {
     let harness = Harness::new(approval(), names()).await;
     let run = waiting(&harness).await;
     harness.signal(&run, Signal::Reject { step: step("send") }).await;
@@ -112,7 +112,7 @@ fn hanging() -> (Script, Arc<AtomicUsize>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn cancelling_lets_go_of_everything_at_once_down_to_the_runs_of_steps() {
+async fn a_cancellation_aborts_all_effects_and_nested_runs_at_once() {
     let definitions = TestDefinitions {
         agents: vec![agent("worker", json!({}))],
         workflows: vec![

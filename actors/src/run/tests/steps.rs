@@ -17,7 +17,7 @@ fn definitions(steps: serde_json::Value) -> TestDefinitions {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_condition_decides_and_what_refers_to_a_skipped_step_is_skipped() {
+async fn a_condition_decides_and_a_step_that_refers_to_a_skipped_step_is_skipped() {
     let steps = json!([
         {"id": "maybe", "agent": "worker", "when": "inputs.amount > 100", "outputs": ["maybe"]},
         {"id": "after", "agent": "other", "inputs": {"text": "${steps.maybe.outputs.out}"}, "outputs": ["after"]},
@@ -32,7 +32,7 @@ async fn a_condition_decides_and_what_refers_to_a_skipped_step_is_skipped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_list_gives_its_results_in_its_order_and_passes_over_what_fails() {
+async fn a_list_returns_its_results_in_order_without_its_failed_items() {
     let steps = json!([
         {"id": "each", "agent": "worker", "inputs": {"text": "${item.name}/${index}"}, "outputs": ["all"],
          "when": "item.name != 'skip'",
@@ -61,7 +61,7 @@ async fn a_list_gives_its_results_in_its_order_and_passes_over_what_fails() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failed_call_is_made_again_under_the_same_key_after_its_wait() {
+async fn a_failed_call_is_retried_under_the_same_key_after_its_delay() {
     let steps =
         json!([{"id": "a", "agent": "worker", "retry": {"max_attempts": 3, "delay": 20.0, "backoff": "fixed"}}]);
     let script = immediate(|call| match call.attempt {
@@ -89,7 +89,7 @@ fn slow(seconds: u64) -> Script {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_step_and_a_run_take_no_longer_than_they_may() {
+async fn a_step_and_a_run_end_at_their_timeouts() {
     let harness = Harness::new(definitions(json!([{"id": "a", "agent": "worker", "timeout": 5}])), slow(60)).await;
     let started = tokio::time::Instant::now();
     let reply = harness.request(start("w", json!({}))).await;
@@ -123,7 +123,7 @@ async fn a_workflow_as_a_step_is_a_run_of_its_own_that_counts_towards_its_caller
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_done_is_undone_in_reverse_by_who_knows_what_was_done() {
+async fn completed_steps_are_compensated_in_reverse_with_their_outputs() {
     let compensation =
         |step: &str| json!({"agent": "undoer", "inputs": {"text": format!("${{steps.{step}.outputs.out}}")}});
     let steps = json!([

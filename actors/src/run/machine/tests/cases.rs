@@ -27,7 +27,7 @@ pub(super) fn quarterly() -> Simulation {
 }
 
 #[test]
-fn steps_begin_as_soon_as_what_they_depend_on_is_done() {
+fn steps_start_as_soon_as_their_dependencies_have_completed() {
     let mut simulation = quarterly();
     simulation.start();
     assert_eq!(simulation.calls, [(key("gather"), 1)]);
@@ -66,7 +66,7 @@ fn a_team_counts_only_its_members() {
 }
 
 #[test]
-fn what_the_calls_took_is_added_up_failed_attempts_included() {
+fn the_usage_of_all_calls_is_summed_including_failed_attempts() {
     let mut simulation = Simulation::new(workflow(&json!([
         {"id": "a", "agent": "x", "retry": {"max_attempts": 2}},
     ])));
@@ -84,7 +84,7 @@ fn what_the_calls_took_is_added_up_failed_attempts_included() {
 }
 
 #[test]
-fn what_refers_to_a_skipped_step_is_skipped_and_what_only_waits_for_it_goes_on() {
+fn a_reference_to_a_skipped_step_skips_and_a_plain_dependency_starts() {
     let mut simulation = Simulation::new(workflow(&json!([
         {"id": "maybe", "agent": "x", "when": "inputs.wanted == true"},
         {"id": "uses", "agent": "x", "inputs": {"data": "${steps.maybe.outputs.out}"}},
@@ -124,7 +124,7 @@ fn each(on_error: &str) -> Simulation {
 }
 
 #[test]
-fn a_list_is_worked_through_so_many_at_a_time_and_each_item_once() {
+fn a_list_calls_each_item_once_within_its_concurrency_limit() {
     let mut simulation = each("fail");
     assert_eq!(simulation.calls[1..], [(item("each", 0), 1), (item("each", 1), 1)]);
     simulation.complete_step(&item("each", 1));
@@ -138,7 +138,7 @@ fn a_list_is_worked_through_so_many_at_a_time_and_each_item_once() {
 }
 
 #[test]
-fn an_empty_list_is_done_at_once_and_items_without_need_are_skipped() {
+fn an_empty_list_completes_at_once_and_items_with_a_false_condition_are_skipped() {
     let steps = json!([
         {"id": "each", "agent": "x", "when": "item > 1", "for_each": {"items": "${inputs.list}"}},
         {"id": "after", "agent": "x", "depends_on": ["each"]},
@@ -155,7 +155,7 @@ fn an_empty_list_is_done_at_once_and_items_without_need_are_skipped() {
 }
 
 #[test]
-fn an_item_that_fails_fails_its_step_and_stops_the_others() {
+fn a_failed_item_fails_its_step_and_aborts_the_others() {
     let mut simulation = each("fail");
     simulation.script =
         Box::new(
@@ -170,7 +170,7 @@ fn an_item_that_fails_fails_its_step_and_stops_the_others() {
 }
 
 #[test]
-fn an_item_that_fails_is_passed_over_where_the_step_says_so() {
+fn a_failed_item_is_skipped_if_the_step_continues_on_errors() {
     let mut simulation = each("continue");
     simulation.script =
         Box::new(
@@ -183,7 +183,7 @@ fn an_item_that_fails_is_passed_over_where_the_step_says_so() {
 }
 
 #[test]
-fn an_item_that_fails_undoes_its_siblings_where_the_step_says_so() {
+fn a_failed_item_compensates_its_siblings_if_the_step_compensates() {
     let mut simulation = each("compensate");
     simulation.script =
         Box::new(
@@ -206,7 +206,7 @@ pub(super) fn retried(code: ErrorCode) -> Simulation {
 }
 
 #[test]
-fn a_failed_call_is_made_again_after_a_growing_wait_and_then_no_more() {
+fn a_failed_call_is_retried_with_increasing_delays_up_to_its_limit() {
     let mut simulation = retried(ErrorCode::Overloaded);
     simulation.complete(0);
     let timer = TimerId::Retry(key("a"));
@@ -221,14 +221,14 @@ fn a_failed_call_is_made_again_after_a_growing_wait_and_then_no_more() {
 }
 
 #[test]
-fn what_would_fail_again_is_not_tried_again() {
+fn a_permanent_failure_is_not_retried() {
     let mut simulation = retried(ErrorCode::InvalidData);
     simulation.complete(0);
     assert_eq!(simulation.reply.unwrap().error.unwrap().code, ErrorCode::InvalidData);
 }
 
 #[test]
-fn nobody_waits_shorter_than_was_asked_for_nor_beyond_the_deadline() {
+fn a_retry_waits_at_least_the_requested_delay_and_never_beyond_the_deadline() {
     let longer = |wait: Duration| {
         let mut simulation = retried(ErrorCode::Overloaded);
         let cause = Cause::new(ErrorCode::Overloaded, "busy").with_retry_after(wait);
@@ -254,7 +254,7 @@ fn all_steps_share_the_retries_of_their_run() {
 }
 
 #[test]
-fn what_the_calls_below_took_is_written_down_and_missing_afterwards() {
+fn retries_of_nested_calls_are_recorded_and_reduce_the_budget() {
     let step = json!({"id": "a", "agent": "x", "retry": {"max_attempts": 9}});
     let mut simulation = Simulation::new(workflow(&json!([step])));
     Arc::make_mut(&mut simulation.started).retry_budget = 3;
@@ -284,7 +284,7 @@ fn awaiting_approval() -> Simulation {
 }
 
 #[test]
-fn an_approval_waits_for_a_person_and_then_goes_on() {
+fn an_approved_step_starts_after_its_approval() {
     let mut simulation = awaiting_approval();
     assert!(simulation.open.is_empty());
     assert_eq!(require_awaiting_approval(&simulation.state, &step_id("a")).unwrap_err().code, ErrorCode::UnknownStep);
@@ -302,7 +302,7 @@ fn an_approval_waits_for_a_person_and_then_goes_on() {
 }
 
 #[test]
-fn an_approval_survives_the_process_that_asked() {
+fn an_awaited_approval_survives_a_crash() {
     let simulation = awaiting_approval();
     let scale = Box::new(|step: &_| StepEvaluation {
         approval_prompt: Some(format!("{step}?")),
@@ -316,7 +316,7 @@ fn an_approval_survives_the_process_that_asked() {
 }
 
 #[test]
-fn a_rejection_fails_the_run_and_names_who_rejected() {
+fn a_rejection_fails_the_run_and_names_the_user() {
     let mut simulation = awaiting_approval();
     simulation.process(&Event::Rejected { step: step_id("ok"), by: admin() });
     let reply = simulation.reply.unwrap();

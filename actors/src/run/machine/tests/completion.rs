@@ -12,7 +12,7 @@ use super::simulation::{START, Simulation, TIME, admin, completed_call, failed_c
 use crate::run::machine::{COMPENSATION_TIME_MAX, CallResult, Effect, Event, Phase, TimerId};
 
 #[test]
-fn a_run_that_is_stopped_lets_go_of_what_is_under_way_and_late_answers_mean_nothing() {
+fn a_terminated_run_aborts_its_effects_and_ignores_their_results() {
     let mut simulation = quarterly();
     simulation.start().complete(0);
     simulation.process(&Event::CancelRequested { by: admin() });
@@ -25,7 +25,7 @@ fn a_run_that_is_stopped_lets_go_of_what_is_under_way_and_late_answers_mean_noth
 }
 
 #[test]
-fn an_answer_counts_once_and_only_for_its_attempt() {
+fn a_result_counts_once_and_only_for_its_attempt() {
     let mut simulation = quarterly();
     simulation.start();
     simulation.process(&Event::CallCompleted {
@@ -55,7 +55,7 @@ fn the_deadline_ends_a_run_as_timed_out_and_not_before() {
 }
 
 #[test]
-fn a_denial_of_a_step_is_a_denial_of_its_run_and_keeps_its_rules() {
+fn a_denied_step_denies_its_run_with_the_same_rules() {
     let mut simulation = quarterly();
     simulation.script = Box::new(|_, _| {
         let rules = json!({"reasons": [{"code": "access_allowed", "message": "no"}]});
@@ -72,7 +72,7 @@ fn a_denial_of_a_step_is_a_denial_of_its_run_and_keeps_its_rules() {
 }
 
 #[test]
-fn a_step_whose_own_request_was_wrong_does_not_make_the_runs_request_wrong() {
+fn an_invalid_request_of_a_step_does_not_make_the_runs_request_invalid() {
     let mut simulation = quarterly();
     simulation.script = Box::new(|_, _| failed_call(ErrorCode::MissingInput));
     let error = simulation.start().run_to_end().error.unwrap();
@@ -104,7 +104,7 @@ fn compensating() -> Simulation {
 }
 
 #[test]
-fn an_undoing_that_fails_is_tried_again_and_then_named() {
+fn a_failed_compensation_is_retried_and_then_reported() {
     let mut simulation = compensating();
     assert_eq!(simulation.compensated, [key("b")], "one at a time");
     simulation.compensation_script =
@@ -118,7 +118,7 @@ fn an_undoing_that_fails_is_tried_again_and_then_named() {
 }
 
 #[test]
-fn undoing_has_its_own_time_and_then_leaves_the_rest() {
+fn compensation_has_its_own_timeout_after_which_it_stops() {
     let mut simulation = compensating();
     assert!(matches!(simulation.state.phase(), Phase::Compensating { .. }));
     simulation.wake(&TimerId::Compensation);
@@ -128,7 +128,7 @@ fn undoing_has_its_own_time_and_then_leaves_the_rest() {
 }
 
 #[test]
-fn a_cancelled_run_is_undone_before_it_ends_and_an_undoing_survives_a_crash() {
+fn a_cancelled_run_is_compensated_before_it_ends_also_across_a_crash() {
     let mut simulation = compensating();
     simulation.process(&Event::CancelRequested { by: admin() });
     assert!(simulation.reply.is_none(), "it is being undone already");
@@ -142,7 +142,7 @@ fn a_cancelled_run_is_undone_before_it_ends_and_an_undoing_survives_a_crash() {
 }
 
 #[test]
-fn a_resumed_run_waits_for_the_same_moment_and_has_the_time_that_it_was_dead() {
+fn a_resumed_run_keeps_its_timers_and_its_deadline_excludes_the_pause() {
     let mut simulation = retried(ErrorCode::Overloaded);
     simulation.complete(0);
     let mut next = simulation.crashed_after(

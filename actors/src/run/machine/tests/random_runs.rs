@@ -149,17 +149,17 @@ proptest! {
         let reply = first.start().run_by(picks(&one));
         check_calls(&first);
         let mut second = simulation(&sketches, false);
-        let again = second.start().run_by(picks(&other));
+        let second_reply = second.start().run_by(picks(&other));
         check_calls(&second);
         prop_assert_eq!(reply.status, Status::Success);
-        prop_assert_eq!(&reply.outputs, &again.outputs);
-        prop_assert_eq!(reply.metadata.workflow_steps, again.metadata.workflow_steps);
+        prop_assert_eq!(&reply.outputs, &second_reply.outputs);
+        prop_assert_eq!(reply.metadata.workflow_steps, second_reply.metadata.workflow_steps);
         let agents = |reply: &greenroom_protocol::Reply| reply.metadata.agents.iter().cloned().collect::<BTreeSet<_>>();
-        prop_assert_eq!(agents(&reply), agents(&again));
+        prop_assert_eq!(agents(&reply), agents(&second_reply));
     }
 
     #[test]
-    fn a_cancelled_run_ends_at_once_and_lets_go_of_everything((sketches, order, moment) in (sketches(), orders(), 0_usize..60)) {
+    fn a_cancelled_run_ends_at_once_and_aborts_everything((sketches, order, moment) in (sketches(), orders(), 0_usize..60)) {
         let mut simulation = simulation(&sketches, false);
         simulation.start();
         let mut pick = picks(&order);
@@ -188,7 +188,7 @@ proptest! {
     #![proptest_config(Config { cases: 300, failure_persistence: None, ..Config::default() })]
 
     #[test]
-    fn what_was_done_is_undone_in_the_reverse_order((sketches, order, culprit) in (sketches(), orders(), any::<prop::sample::Index>())) {
+    fn completed_steps_are_compensated_in_reverse_order((sketches, order, culprit) in (sketches(), orders(), any::<prop::sample::Index>())) {
         let culprit = step_id(&name(culprit.index(sketches.len())));
         let mut simulation = simulation(&sketches, true);
         let plain = script(&sketches);
@@ -210,14 +210,14 @@ proptest! {
     }
 
     #[test]
-    fn any_prefix_of_the_journal_leads_to_the_same_end((sketches, order, again) in (sketches(), orders(), orders())) {
+    fn any_prefix_of_the_journal_leads_to_the_same_end((sketches, order, other) in (sketches(), orders(), orders())) {
         let mut complete = simulation(&sketches, false);
         let reply = complete.start().run_by(picks(&order));
         for cut in 1..complete.journal.len() {
             let mut rest = complete.crashed_after(cut, script(&sketches), evaluation_script(&sketches));
             let recorded: BTreeSet<StepKey> = rest.completed().into_iter().collect();
             rest.resume();
-            let end = rest.run_by(picks(&again));
+            let end = rest.run_by(picks(&other));
             prop_assert_eq!(&end.outputs, &reply.outputs, "after {} entries", cut);
             prop_assert_eq!(end.status, reply.status);
             prop_assert_eq!(end.metadata.workflow_steps, reply.metadata.workflow_steps);

@@ -1,0 +1,118 @@
+//! The messages of the runs' actors and of their supervisor, with the types that they carry.
+
+use std::sync::Arc;
+
+use greenroom_protocol::event::RunStatus;
+use greenroom_protocol::journal::StepKey;
+use greenroom_protocol::request::SignalRun;
+use greenroom_protocol::{Cause, Reply, RunId};
+use greenroom_registry::journal::{Receipt, Seq};
+use greenroom_registry::runs::Fence;
+use greenroom_rego::Permitted;
+use ractor::RpcReplyPort;
+use serde::Serialize;
+use tokio::sync::oneshot;
+
+use super::effects::EffectContext;
+use super::machine::{Decision, Event, State, TimerId};
+use crate::dispatcher::RunTicket;
+use crate::supervision::TaskOutcome;
+
+/// Progress of a run, for callers that wait for it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Progress {
+    /// The first entry that this process appended is durable.
+    pub(super) accepted: bool,
+    /// The final reply, once the run has ended.
+    pub(super) reply: Option<Arc<Reply>>,
+}
+
+/// The first action of a run's actor.
+pub(super) enum FirstAction {
+    /// Release the decision of its start, which is in the journal already.
+    Start(Box<Decision>, Receipt),
+    /// Process the event that resumes it.
+    Resume(Box<Event>),
+}
+
+/// Start arguments of a run's actor. Its id is that of the start in `ctx`.
+pub(super) struct RunArgs {
+    pub(super) fence: Fence,
+    /// The number of the last entry in the journal.
+    pub(super) seq: Seq,
+    /// The state that the journal gives.
+    pub(super) state: State,
+    /// The first action.
+    pub(super) first: FirstAction,
+    pub(super) ctx: EffectContext,
+    /// Released when the actor of the run stops.
+    pub(super) ticket: Option<RunTicket>,
+}
+
+impl RunArgs {
+    /// The run that is started or resumed.
+    pub(super) fn run(&self) -> &RunId {
+        &self.ctx.started.run
+    }
+}
+
+/// Identifies a linked task of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Task {
+    Call(StepKey, u32),
+    Compensate(StepKey, u32),
+    Evaluate(StepKey),
+    CollectOutputs,
+    Timer(TimerId),
+    Lease,
+}
+
+/// Messages of a run's actor.
+pub(super) enum RunMsg {
+    /// Start or resume.
+    Begin,
+    /// A linked task has ended with this outcome.
+    TaskEnded(Task, TaskOutcome<Event>),
+    /// A user cancels, approves or rejects.
+    Signal(Permitted<SignalRun>, oneshot::Sender<Result<RunStatus, Cause>>),
+    /// A nested call took one of the retries of this run.
+    RetryTaken,
+    /// End the run for a cause from outside.
+    Terminate(Cause),
+    /// Another pod owns the run.
+    Fenced,
+    /// Return introspection data.
+    GetInfo(RpcReplyPort<RunInfo>),
+}
+
+impl ractor::Message for RunMsg {}
+
+/// Introspection of a run's actor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RunInfo {
+    /// The run.
+    pub run: RunId,
+    /// Its status.
+    pub status: RunStatus,
+    /// Number of entries in its journal.
+    pub entries: u64,
+    /// Linked tasks that run, including timers and the lease.
+    pub tasks: usize,
+}
+
+/// Messages of the run supervisor.
+pub(super) enum RunSupervisorMsg {
+    /// Start the actor of this run.
+    Activate(Box<RunArgs>, oneshot::Sender<Result<(), Cause>>),
+    /// Return introspection data.
+    GetInfo(RpcReplyPort<RunSupervisorInfo>),
+}
+
+impl ractor::Message for RunSupervisorMsg {}
+
+/// Introspection of the run supervisor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RunSupervisorInfo {
+    /// Runs that this pod hosts.
+    pub hosted: usize,
+}

@@ -1,0 +1,93 @@
+//! The messages of the teams' actors and of their supervisor, with the types that they carry.
+
+use std::collections::BTreeSet;
+
+use greenroom_protocol::request::StartRun;
+use greenroom_protocol::{AgentId, Cause, Reply, RequestId, RunId, TeamId, Values};
+use greenroom_rego::Grant;
+use ractor::RpcReplyPort;
+use serde::Serialize;
+use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
+
+use crate::category::CategoryHandle;
+use crate::context::ContextHandle;
+use crate::supervision::TaskOutcome;
+
+/// The run that a team starts, with its grant and the port of its caller.
+pub(super) struct TeamRunStart {
+    pub(super) grant: Grant,
+    pub(super) request: RequestId,
+    pub(super) run: StartRun,
+    pub(super) port: oneshot::Sender<Reply>,
+}
+
+/// Start arguments of a team's actor.
+pub(super) struct TeamArgs {
+    pub(super) team: TeamId,
+    pub(super) run: RunId,
+    pub(super) members: BTreeSet<AgentId>,
+    pub(super) context: Values,
+    /// `None` if the team is restored for a run that has started already.
+    pub(super) run_start: Option<TeamRunStart>,
+    pub(super) since: Instant,
+}
+
+/// The handles of a formed team.
+#[derive(Clone)]
+pub(super) struct TeamHandles {
+    pub(super) context: ContextHandle,
+    pub(super) members: CategoryHandle,
+}
+
+/// Reports the result of the formation.
+pub(super) type FormationSender = watch::Sender<Option<Result<TeamHandles, Cause>>>;
+
+/// Receives the result of the formation.
+pub(super) type FormationReceiver = watch::Receiver<Option<Result<TeamHandles, Cause>>>;
+
+/// Messages of a team.
+pub(super) enum TeamMsg {
+    /// Form.
+    Begin(Box<TeamArgs>),
+    /// The request for the run has ended.
+    RunEnded(TaskOutcome<Box<Reply>>),
+    /// A detached run has ended.
+    Disband,
+    /// Return introspection data.
+    GetInfo(RpcReplyPort<TeamInfo>),
+}
+
+impl ractor::Message for TeamMsg {}
+
+/// Introspection of a team's actor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TeamInfo {
+    /// The team.
+    pub team: TeamId,
+    /// The run.
+    pub run: RunId,
+    /// Its members.
+    pub members: Vec<AgentId>,
+    /// True once it has been formed.
+    pub formed: bool,
+}
+
+/// Messages of the team supervisor.
+pub(super) enum TeamSupervisorMsg {
+    /// Form this team.
+    Form(Box<TeamArgs>, oneshot::Sender<Result<FormationReceiver, Cause>>),
+    /// Restart the team of a run.
+    Restart(RunId),
+    /// Return introspection data.
+    GetInfo(RpcReplyPort<TeamSupervisorInfo>),
+}
+
+impl ractor::Message for TeamSupervisorMsg {}
+
+/// Introspection of the team supervisor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TeamSupervisorInfo {
+    /// Teams that this pod hosts.
+    pub teams: Vec<TeamId>,
+}

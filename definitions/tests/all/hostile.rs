@@ -87,7 +87,7 @@ fn a_byte_that_is_not_utf8_is_reported_at_its_position() {
 
 #[test]
 fn invalid_yaml_is_reported_with_its_position() {
-    for text in ["a: [1, 2\n", "a: c\n", "a: 'x\n", "%YAML 9\n---\na", "a: 1\n b: 2\n", "\0", "a: [}"] {
+    for text in ["a: [1, 2\n", "a: b: c\n", "a: 'x\n", "%YAML 9\n---\na", "a: 1\n b: 2\n", "\0", "a: [}"] {
         let found = problem(text);
         assert!(found.contains(": error[syntax]: "), "{text:?}: {found}");
     }

@@ -18,8 +18,8 @@ impl RunsHandle {
     ///
     /// # Errors
     /// The error of ractor, if the parent is stopping.
-    pub async fn start_supervisor(self, parent: ActorCell) -> Result<ActorCell, SpawnErr> {
-        let (actor, _) = Actor::spawn_linked(None, RunSupervisor { runs: self }, (), parent).await?;
+    pub async fn start_supervisor(&self, parent: ActorCell) -> Result<ActorCell, SpawnErr> {
+        let (actor, _) = Actor::spawn_linked(None, RunSupervisor { runs: self.clone() }, (), parent).await?;
         Ok(actor.get_cell())
     }
 }

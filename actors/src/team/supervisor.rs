@@ -24,8 +24,8 @@ impl TeamsHandle {
     ///
     /// # Errors
     /// The error of ractor, if the parent is stopping.
-    pub async fn start_supervisor(self, parent: ActorCell) -> Result<ActorCell, SpawnErr> {
-        let (actor, _) = Actor::spawn_linked(None, TeamSupervisor { teams: self.inner }, (), parent).await?;
+    pub async fn start_supervisor(&self, parent: ActorCell) -> Result<ActorCell, SpawnErr> {
+        let (actor, _) = Actor::spawn_linked(None, TeamSupervisor { teams: self.inner.clone() }, (), parent).await?;
         Ok(actor.get_cell())
     }
 }

@@ -105,14 +105,18 @@ fn guard_child(guard: &GuardHandle, observer: &Arc<dyn Observer>) -> ChildSpec {
 
 fn teams_child(teams: &TeamsHandle) -> ChildSpec {
     let teams = teams.clone();
-    let spawn = move |root| Box::pin(teams.clone().start_supervisor(root)) as _;
+    let spawn = move |root| {
+        let teams = teams.clone();
+        Box::pin(async move { teams.start_supervisor(root).await }) as _
+    };
     ChildSpec { kind: ChildKind::TeamSupervisor, spawn: Arc::new(spawn) }
 }
 
 fn runs_child(runs: &RunsHandle) -> ChildSpec {
     let runs = runs.clone();
-    ChildSpec {
-        kind: ChildKind::RunSupervisor,
-        spawn: Arc::new(move |root| Box::pin(runs.clone().start_supervisor(root)) as _),
-    }
+    let spawn = move |root| {
+        let runs = runs.clone();
+        Box::pin(async move { runs.start_supervisor(root).await }) as _
+    };
+    ChildSpec { kind: ChildKind::RunSupervisor, spawn: Arc::new(spawn) }
 }

@@ -88,7 +88,7 @@ async fn a_detached_start_is_confirmed_as_soon_as_the_run_is_durable() {
 }
 
 async fn until_no_run_is_hosted(harness: &Harness) {
-    until("the run has left", || harness.runs.hosted() == 0).await;
+    until("no run is hosted", || harness.runs.hosted() == 0).await;
     assert_eq!(harness.runs.info().await.unwrap().hosted, 0);
 }
 

@@ -230,8 +230,8 @@ impl Harness {
         let teams = TeamsHandle::new(runs.clone(), execution_env, CategoryConfig::default());
         *fake.runs.lock().unwrap() = Some((runs.clone(), teams.clone()));
         let (root, _) = Actor::spawn(None, Root, ()).await.unwrap();
-        runs.clone().start_supervisor(root.get_cell()).await.unwrap();
-        teams.clone().start_supervisor(root.get_cell()).await.unwrap();
+        runs.start_supervisor(root.get_cell()).await.unwrap();
+        teams.start_supervisor(root.get_cell()).await.unwrap();
         Self { runs, teams, stores, clock, events: observer, pipeline: fake, users: Arc::default(), root, ids }
     }
 

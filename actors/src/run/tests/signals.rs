@@ -130,8 +130,8 @@ async fn a_cancellation_aborts_all_effects_and_nested_runs_at_once() {
         let run = records.iter().find(|record| record.parent.is_none()).unwrap().run.clone();
         let started = tokio::time::Instant::now();
         assert_eq!(harness.signal(&run, Signal::Cancel).await.status, Status::Success);
-        until("nobody works any more", || busy.load(Ordering::SeqCst) == 0).await;
-        until("no run is left", || harness.runs.hosted() == 0).await;
+        until("no agent works", || busy.load(Ordering::SeqCst) == 0).await;
+        until("no run is hosted", || harness.runs.hosted() == 0).await;
         assert!(started.elapsed() <= Duration::from_millis(100));
         run
     };
@@ -141,6 +141,6 @@ async fn a_cancellation_aborts_all_effects_and_nested_runs_at_once() {
     assert!(records.iter().all(|record| record.status == RunStatus::Cancelled));
     let rejected = harness.signal(&run, Signal::Cancel).await.error.unwrap();
     assert_eq!((rejected.code, rejected.message.as_str()), (ErrorCode::RunNotActive, "the run has ended as cancelled"));
-    let nobody = harness.signal(&RunId::new("run_none").unwrap(), Signal::Cancel).await.error.unwrap();
-    assert_eq!(nobody.code, ErrorCode::UnknownRun);
+    let unknown = harness.signal(&RunId::new("run_none").unwrap(), Signal::Cancel).await.error.unwrap();
+    assert_eq!(unknown.code, ErrorCode::UnknownRun);
 }

@@ -150,7 +150,7 @@ impl TeamActor {
         let work = async move {
             let until = Deadline::after(runs.env().clock.now(), RUN_TIME_MAX);
             if let Err(cause) = runs.wait_ended(&run, until).await {
-                tracing::debug!(run.id = %run, cause = %cause, "run's end was not seen");
+                tracing::debug!(run.id = %run, cause = %cause, "cannot observe the end of the run");
             }
         };
         state.tasks.spawn("end", RUN_TIME_MAX.saturating_add(Duration::from_secs(60)), work, move |_| {
@@ -218,7 +218,7 @@ impl TeamActor {
                 return Ok(());
             }
             RestartDecision::MaxRestarts(_) => {
-                return Err(format!("the {} of the team died too often", kind.as_str()).into());
+                return Err(format!("the {} of the team exceeded its restart intensity", kind.as_str()).into());
             }
         }
         self.runs.env().observer.on_event(ActorEvent::ChildRestarted { kind: kind.as_str() });

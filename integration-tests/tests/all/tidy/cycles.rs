@@ -4,20 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::imports::{Crate, Module};
-use super::retired::without_pending;
 use super::tree::{Problem, Tree};
-
-/// Crates that still have cycles. A row is removed once its crate is clean, and none is added.
-const PENDING: &[&str] = &[];
 
 type Edges<'a> = BTreeMap<&'a Module, BTreeMap<&'a Module, usize>>;
 
 /// Every import that is part of a cycle.
 pub(super) fn of_files(tree: &'static Tree) -> Vec<Problem> {
-    without_pending(all_cycles(tree), PENDING)
-}
-
-fn all_cycles(tree: &'static Tree) -> Vec<Problem> {
     Crate::all(tree).iter().flat_map(cycles_in).collect()
 }
 
@@ -56,7 +48,7 @@ fn imports_that_form_a_cycle_are_found_and_others_are_not() {
     let problems = |files: &[(&str, &str)]| {
         let files = files.iter().map(|(path, text)| File { path: (*path).into(), text: Some((*text).into()) });
         let tree = Tree { root: "/".into(), files: files.collect() };
-        all_cycles(Box::leak(Box::new(tree))).len()
+        of_files(Box::leak(Box::new(tree))).len()
     };
     let root = ("x/src/lib.rs", "pub mod a; pub mod b; pub use a::A;");
     let uses_a = ("x/src/b.rs", "use crate::A; pub struct B(A);");

@@ -12,7 +12,7 @@ use proc_macro2::{Ident, TokenStream, TokenTree};
 
 use super::syntax;
 use super::tree::{File, Problem, Tree};
-use table::{CONTEXTS, Context, PENDING, PHRASES, TYPES, WHOLE_NAMES, WORDS};
+use table::{CONTEXTS, Context, PHRASES, TYPES, WHOLE_NAMES, WORDS};
 
 /// The page whose table lists every setting with its environment variables.
 const SETTINGS_PAGE: &str = "docs/configuration.md";
@@ -39,20 +39,7 @@ pub(super) fn names(tree: &'static Tree) -> Vec<Problem> {
         problems.push(Problem::in_tree(found, "remove its row from CONTEXTS"));
     }
     problems.extend(settings(tree));
-    without_pending(problems, PENDING)
-}
-
-/// Leaves out the problems of the pending folders, and reports a pending folder without a problem.
-pub(super) fn without_pending(problems: Vec<Problem>, pending: &[&str]) -> Vec<Problem> {
-    let is_clean = |folder: &&str| !problems.iter().any(|problem| problem.path().starts_with(folder));
-    let clean =
-        pending.iter().copied().filter(is_clean).map(|folder| {
-            Problem::in_tree(format!("`{folder}` has no problem any more"), "remove its row from PENDING")
-        });
-    let clean: Vec<Problem> = clean.collect();
-    let remaining =
-        problems.into_iter().filter(|problem| !pending.iter().any(|folder| problem.path().starts_with(folder)));
-    remaining.chain(clean).collect()
+    problems
 }
 
 /// The rows of `CONTEXTS` that a name of this file needs.

@@ -39,11 +39,6 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
-    /// The path of the file.
-    pub(crate) fn path(&self) -> &str {
-        &self.path
-    }
-
     /// A problem of the tree as a whole.
     pub(crate) fn in_tree(found: impl Into<String>, wanted: impl Into<String>) -> Self {
         Self { path: "the tree".into(), line: 0, found: found.into(), wanted: wanted.into() }

@@ -259,6 +259,3 @@ pub(super) const CONTEXTS: &[Context] = &[
     context("visit", "supervisor/src/telemetry/", &[], "tracing's word for reading fields"),
     context("Visit", "supervisor/src/telemetry/", &[], "tracing's trait"),
 ];
-
-/// Folders that still have retired words. A row is removed once its folder is clean, and none is added.
-pub(super) const PENDING: &[&str] = &[];

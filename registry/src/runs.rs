@@ -3,12 +3,13 @@
 //! The owner of a run has a lease and a fence. The next owner that claims the run gets a larger fence.
 //! From then on every write with the smaller fence is rejected, no matter how long it was delayed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use greenroom_protocol as protocol;
 use protocol::event::RunStatus;
-use protocol::journal::Entry;
+use protocol::journal::{Entry, RunStarted};
 use protocol::{
     CallKey, ContentHash, IdempotencyKey, PodId, Reply, RunId, TeamId, TenantId, Timestamp, UserId, WorkflowId,
 };
@@ -43,28 +44,26 @@ impl DedupKey {
 }
 
 /// A run to create.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct NewRun {
-    /// Its id.
-    pub run: RunId,
+    /// What the first entry of its journal says: its id, owner, workflow, team and parent.
+    pub started: Arc<RunStarted>,
     /// Its tenant.
     pub tenant: TenantId,
-    /// The user who started it; the user's permissions are read again when it resumes.
-    pub owner: UserId,
-    /// Its workflow.
-    pub workflow: WorkflowId,
-    /// The version of the workflow that it is pinned to.
-    pub version: ContentHash,
-    /// The team that runs it.
-    pub team: Option<TeamId>,
-    /// The run that called it as a step.
-    pub parent: Option<RunId>,
     /// The hash of the request, by which a repeated request is recognized.
     pub request_hash: ContentHash,
     /// The pod that will run it.
     pub pod: PodId,
     /// How long the lease of that pod lasts without a renewal.
     pub lease: Duration,
+}
+
+impl NewRun {
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> &RunId {
+        &self.started.run
+    }
 }
 
 /// The result of [`RunStore::create`].

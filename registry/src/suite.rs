@@ -1,15 +1,17 @@
 //! One suite for every implementation: the contract of each store, in memory and in SQLite files.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use greenroom_protocol as protocol;
 use protocol::audit::{Closing, Opening};
-use protocol::journal::{Entry, ResultRef, StepKey};
+use protocol::journal::{Entry, ResultRef, RunStarted, StepKey};
+use protocol::request::CallOptions;
 use protocol::{
-    Clock, ContentHash, Metadata, MicroUsd, PodId, Reply, RequestId, RunId, Status, StepId, TenantId, Timestamp,
-    Tokens, TraceId, UserId, Values, WorkflowId,
+    Clock, ContentHash, Deadline, Metadata, MicroUsd, PodId, Reply, RequestId, RunId, Status, StepId, TenantId,
+    Timestamp, Tokens, TraceId, UserId, Values, WorkflowId,
 };
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -137,14 +139,27 @@ pub(crate) fn pod() -> PodId {
 
 /// A run of the tenant `acme`.
 pub(crate) fn new_run(number: u128) -> NewRun {
-    NewRun {
+    let started = RunStarted {
         run: run_id(number),
-        tenant: tenant("acme"),
-        owner: UserId::new("alice").unwrap(),
         workflow: WorkflowId::new("report").unwrap(),
         version: ContentHash::from_content(b"workflow"),
+        agents: BTreeMap::new(),
         team: None,
         parent: None,
+        owner: UserId::new("alice").unwrap(),
+        inputs: ResultRef::Inline(Values::new()),
+        context: ResultRef::Inline(Values::new()),
+        options: CallOptions::default(),
+        deadline: Deadline::after(NOW, MINUTE),
+        steps: 1,
+        retry_budget: 0,
+        members: Vec::new(),
+        checks: Vec::new(),
+        trace: None,
+    };
+    NewRun {
+        started: Arc::new(started),
+        tenant: tenant("acme"),
         request_hash: ContentHash::from_content(b"body"),
         pod: pod(),
         lease: MINUTE,

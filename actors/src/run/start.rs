@@ -52,19 +52,14 @@ impl RunsHandle {
         let wait_deadline = grant.deadline();
         let (body, key) = dedup_key(&grant, &start);
         let (started, pinned) = self.prepare(&run, &grant, start, now).await?;
+        let started = Arc::new(started);
         let new = NewRun {
-            run: run.clone(),
+            started: Arc::clone(&started),
             tenant: grant.principal().tenant.clone(),
-            owner: started.owner.clone(),
-            workflow: started.workflow.clone(),
-            version: started.version,
-            team: started.team.clone(),
-            parent: started.parent.clone(),
             request_hash: body,
             pod: env.pod.clone(),
             lease: env.lease,
         };
-        let started = Arc::new(started);
         let decision = decide_with_outputs(&pinned.plan, &State::default(), &Event::Started(started.clone()), now);
         let created = env.stores.runs.create_with_entries(&new, key.as_ref(), decision.entries(), now).await;
         let run = match created.map_err(|error| error.cause())? {

@@ -70,24 +70,23 @@ impl Runs {
     }
 
     pub(super) fn create(&mut self, new: &NewRun, key: Option<&DedupKey>, now: Timestamp) -> Created {
+        let run = new.id();
         let key = key.map(|key| (new.tenant.clone(), key.to_stored()));
         if let Some(key_use) = key.as_ref().and_then(|key| self.keys.get(key)) {
             let is_same = key_use.request_hash == new.request_hash;
             return key_use.run.clone().filter(|_| is_same).map_or(Created::Conflict, Created::Existing);
         }
-        if let Some(stored) = self.find(&new.run) {
-            return if stored.record.matches(new) { Created::Existing(new.run.clone()) } else { Created::Conflict };
+        if let Some(stored) = self.find(run) {
+            return if stored.record.matches(new) { Created::Existing(run.clone()) } else { Created::Conflict };
         }
         let record = RunRecord::new(new, now);
         let fence = record.fence;
         self.last = self.last.saturating_add(1);
-        self.numbers.insert(new.run.clone(), self.last);
+        self.numbers.insert(run.clone(), self.last);
         self.runs.insert(self.last, StoredRun { record, journal: Vec::new() });
         if let Some(key) = key {
-            self.keys.insert(
-                key,
-                KeyUse { request_hash: new.request_hash, run: Some(new.run.clone()), reply: None, at: now },
-            );
+            let key_use = KeyUse { request_hash: new.request_hash, run: Some(run.clone()), reply: None, at: now };
+            self.keys.insert(key, key_use);
         }
         Created::New(fence)
     }

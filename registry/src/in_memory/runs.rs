@@ -76,11 +76,11 @@ impl RunStore for InMemoryRuns {
         StatusChange::check_entries(&StatusChange::from_entries(entries))?;
         let created = self.0.runs().create(run, key, now);
         let Created::New(fence) = created else { return Ok((created, None)) };
-        self.0.leases.grant(&run.run, fence, run.lease, now);
+        self.0.leases.grant(run.id(), fence, run.lease, now);
         if entries.is_empty() {
             return Ok((created, None));
         }
-        let receipt = self.append_now(&run.run, fence, Seq(0), entries, now)?;
+        let receipt = self.append_now(run.id(), fence, Seq(0), entries, now)?;
         Ok((created, Some(receipt)))
     }
 

@@ -14,14 +14,15 @@ const FENCE_FIRST: Fence = Fence(1);
 impl RunRecord {
     /// The record of a new run; its creator owns it.
     pub(crate) fn new(run: &NewRun, now: Timestamp) -> Self {
+        let started = &run.started;
         Self {
-            run: run.run.clone(),
+            run: started.run.clone(),
             tenant: run.tenant.clone(),
-            owner: run.owner.clone(),
-            workflow: run.workflow.clone(),
-            version: run.version,
-            team: run.team.clone(),
-            parent: run.parent.clone(),
+            owner: started.owner.clone(),
+            workflow: started.workflow.clone(),
+            version: started.version,
+            team: started.team.clone(),
+            parent: started.parent.clone(),
             request_hash: run.request_hash,
             status: RunStatus::Queued,
             pending_approvals: 0,

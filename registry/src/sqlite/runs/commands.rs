@@ -68,20 +68,21 @@ impl WriteCommand for CreateRun {
 
     fn needs(&self) -> Needs<'_> {
         let key = self.key.as_deref().map(|key| (key, &self.new.tenant));
-        Needs { run: Some(&self.new.run), key, ..Needs::default() }
+        Needs { run: Some(self.new.id()), key, ..Needs::default() }
     }
 
     fn apply(self, state: &mut WriterState, commit: &mut Commit) -> Result<Self::Output, JournalError> {
         let Self { new, key, entries, now } = self;
+        let run = new.id();
         let key = key.map(|key| (key, new.tenant.clone()));
         if let Some(row) = key.as_ref().and_then(|key| commit.keys.get(key)?.as_ref()) {
             let is_same = row.request_hash == new.request_hash;
             let existing = row.run.clone().filter(|_| is_same);
             return Ok((existing.map_or(Created::Conflict, Created::Existing), None));
         }
-        if let Some(cached) = state.runs.find_mut(&new.run) {
+        if let Some(cached) = state.runs.find_mut(run) {
             let is_same = cached.record.matches(&new);
-            return Ok((if is_same { Created::Existing(new.run) } else { Created::Conflict }, None));
+            return Ok((if is_same { Created::Existing(run.clone()) } else { Created::Conflict }, None));
         }
         let record = RunRecord::with_entries(&new, &entries.changes, now);
         let (fence, is_ended) = (record.fence, record.status.is_terminal());
@@ -89,23 +90,23 @@ impl WriteCommand for CreateRun {
         commit.statements.add(INSERT_RUN, insert_values(number, &record));
         state.runs.insert(number, record);
         if let Some((key, tenant)) = key {
-            let row = KeyRow { request_hash: new.request_hash, run: Some(new.run.clone()), reply: None };
+            let row = KeyRow { request_hash: new.request_hash, run: Some(run.clone()), reply: None };
             row.upsert(&key, &tenant, now, &mut commit.statements);
             commit.keys.insert((key, tenant), Some(row));
         }
         if is_ended {
-            state.runs.mark_ended(new.run.clone());
+            state.runs.mark_ended(run.clone());
         } else {
-            state.shared.leases.grant(&new.run, fence, new.lease, now);
-            release_on_failure(&state.shared, &new.run, fence, commit);
+            state.shared.leases.grant(run, fence, new.lease, now);
+            release_on_failure(&state.shared, run, fence, commit);
         }
         let last = Seq(entries.texts.len() as u64);
         if last == Seq(0) {
             return Ok((Created::New(fence), None));
         }
         entries.insert(number, Seq(0), now, &mut commit.statements);
-        commit.journal_notify.push(new.run.clone());
-        Ok((Created::New(fence), Some(Receipt::new(new.run, Seq(0), last))))
+        commit.journal_notify.push(run.clone());
+        Ok((Created::New(fence), Some(Receipt::new(run.clone(), Seq(0), last))))
     }
 }
 

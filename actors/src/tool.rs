@@ -11,6 +11,8 @@ use crate::handler::{FileAccess, HandlerMode};
 /// What a model must know about a tool before it can call it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ToolDescription {
+    /// Its name in its source, without the scheme.
+    pub name: String,
     /// What the tool does.
     pub description: String,
     /// The JSON Schema of its arguments: an object.
@@ -35,18 +37,22 @@ pub struct NestedCall<'a> {
 /// An agent never calls a source: it issues the request that [`ToolSource::request`] builds, so each
 /// call is authenticated, authorized and audited. The dispatcher executes it by [`ToolSource::call`].
 ///
-/// A source describes one tool by its name and does not list its tools: a definition names each tool that
-/// its agent may call, so an execution never needs the others, and an agent's tools do not change with
-/// the source. A source that can list, such as an MCP server, lists its tools when it is built, keeps
-/// the descriptions and looks them up in [`ToolSource::describe`]. If the catalogue's checks need all
-/// names, add a method `list` that returns none by default.
+/// A definition names each tool that its agent may call, so an execution describes only those, and an
+/// agent's tools do not change with the source. A source whose list comes from elsewhere, such as an MCP
+/// server, fetches it when it is built.
 #[async_trait]
 pub trait ToolSource: Send + Sync {
     /// The scheme of its tools' names, such as `native`.
     fn scheme(&self) -> &str;
 
-    /// Describes a tool; `None` if the source has no tool of this name.
-    fn describe(&self, name: &str, catalogue: &Catalogue) -> Option<ToolDescription>;
+    /// All tools of the source, in the order of their names.
+    fn list(&self, catalogue: &Catalogue) -> Vec<ToolDescription>;
+
+    /// Describes a tool; `None` if the source has no tool of this name. A source with many tools overrides
+    /// this, so that one is described without the others.
+    fn describe(&self, name: &str, catalogue: &Catalogue) -> Option<ToolDescription> {
+        self.list(catalogue).into_iter().find(|tool| tool.name == name)
+    }
 
     /// Builds the request that calls a tool.
     ///

@@ -1,7 +1,7 @@
 //! Agents as tools: `agent:ID` invokes another agent by a nested request.
 
 use async_trait::async_trait;
-use greenroom_definitions::Catalogue;
+use greenroom_definitions::{Agent, Catalogue};
 use greenroom_protocol::request::Invoke;
 use greenroom_protocol::{AgentId, Cause, ErrorCode, Json, Request, Values};
 
@@ -17,9 +17,12 @@ impl ToolSource for AgentTools {
         "agent"
     }
 
+    fn list(&self, catalogue: &Catalogue) -> Vec<ToolDescription> {
+        catalogue.agents().map(|agent| describe(agent)).collect()
+    }
+
     fn describe(&self, name: &str, catalogue: &Catalogue) -> Option<ToolDescription> {
-        let agent = catalogue.agent(&AgentId::new(name).ok()?)?;
-        Some(ToolDescription { description: agent.spec().description.clone(), parameters: agent.input_schema() })
+        catalogue.agent(&AgentId::new(name).ok()?).map(|agent| describe(agent))
     }
 
     fn request(&self, call: NestedCall<'_>) -> Result<Request, Cause> {
@@ -37,5 +40,34 @@ impl ToolSource for AgentTools {
     /// Never succeeds: an agent is invoked by a request of its own, and not by a tool call.
     async fn call(&self, name: &str, _: Values) -> Result<Json, Cause> {
         Err(Cause::new(ErrorCode::UnknownTool, format!("agent:{name} is invoked, not called as a tool")))
+    }
+}
+
+fn describe(agent: &Agent) -> ToolDescription {
+    ToolDescription {
+        name: agent.id().to_string(),
+        description: agent.spec().description.clone(),
+        parameters: agent.input_schema(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::test_env::{TestEnv, TestEnvOptions, agent};
+
+    #[tokio::test]
+    async fn every_listed_tool_is_described_by_its_name() {
+        let agents = vec![agent("one_001", json!({})), agent("two_001", json!({}))];
+        let test = TestEnv::new(TestEnvOptions { agents, ..TestEnvOptions::default() });
+        for (scheme, names) in [("agent", ["one_001", "two_001"]), ("native", ["adder", "panicking"])] {
+            let source = test.env.tool_source(scheme).unwrap();
+            let tools = source.list(&test.catalogue);
+            assert_eq!(tools.iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>(), names);
+            for tool in tools {
+                assert_eq!(source.describe(&tool.name, &test.catalogue), Some(tool));
+            }
+        }
     }
 }

@@ -88,9 +88,14 @@ impl ToolSource for NativeTools {
         "native"
     }
 
+    fn list(&self, _: &Catalogue) -> Vec<ToolDescription> {
+        let mut tools: Vec<_> = self.tools.values().map(|tool| describe(&**tool)).collect();
+        tools.sort_by(|one, other| one.name.cmp(&other.name));
+        tools
+    }
+
     fn describe(&self, name: &str, _: &Catalogue) -> Option<ToolDescription> {
-        let tool = self.tools.get(name)?;
-        Some(ToolDescription { description: tool.description().to_owned(), parameters: tool.parameters() })
+        self.tools.get(name).map(|tool| describe(&**tool))
     }
 
     async fn call(&self, name: &str, arguments: Values) -> Result<Json, Cause> {
@@ -110,6 +115,14 @@ impl ToolSource for NativeTools {
                 self.threads.run(async move { tool.call(&arguments, &files).await }).await?
             }
         }
+    }
+}
+
+fn describe(tool: &dyn Tool) -> ToolDescription {
+    ToolDescription {
+        name: tool.name().to_owned(),
+        description: tool.description().to_owned(),
+        parameters: tool.parameters(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The test environment of this crate: a clock, a catalogue of a few agents, a scripted model, a recording pipeline,
 //! and permits from a guard that permits everything.
 
+mod root;
 mod tools;
 
 use std::collections::VecDeque;
@@ -33,6 +34,7 @@ use crate::handler::{File, FileAccess, FileReader, Handler, HandlerInput, Handle
 use crate::model::{Delta, Deltas, Message, ModelCall, ModelError, ModelProvider, StopReason, ToolSpec};
 use crate::observer::{ActorEvent, Observer};
 use crate::pipeline::{CommitWaiter, PipelineHandle, RequestPipeline};
+pub(crate) use root::{NoMsg, TestRoot};
 use tools::{Adder, PanickingTool};
 
 /// Follows tokio's clock, so that a paused test decides both.

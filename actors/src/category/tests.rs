@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use greenroom_protocol::{CategoryId, Cause, ErrorCode, Values};
-use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
+use ractor::{ActorCell, ActorRef};
 use serde_json::json;
 use tokio::sync::Notify;
 
@@ -14,35 +14,14 @@ use crate::agent::ExecutionResult;
 use crate::handler::{Handler, HandlerInput, HandlerMode};
 use crate::observer::ActorEvent;
 use crate::supervision::{Backoff, ChildKind, OnMaxRestarts, RestartPolicy};
-use crate::test_env::{FnHandler, ScriptedAnswer, ScriptedModel, TestEnv, TestEnvOptions, agent, native, until};
-
-/// The parent of a category.
-struct Root;
-
-enum Nothing {}
-impl ractor::Message for Nothing {}
-
-impl Actor for Root {
-    type Msg = Nothing;
-    type State = ();
-    type Arguments = ();
-    async fn pre_start(&self, _: ActorRef<Nothing>, (): ()) -> Result<(), ActorProcessingErr> {
-        Ok(())
-    }
-    async fn handle_supervisor_evt(
-        &self,
-        _: ActorRef<Nothing>,
-        _: SupervisionEvent,
-        (): &mut (),
-    ) -> Result<(), ActorProcessingErr> {
-        Ok(())
-    }
-}
+use crate::test_env::{
+    FnHandler, NoMsg, ScriptedAnswer, ScriptedModel, TestEnv, TestEnvOptions, TestRoot, agent, native, until,
+};
 
 struct Harness {
     test_env: TestEnv,
     category: CategoryHandle,
-    root: ActorRef<Nothing>,
+    root: ActorRef<NoMsg>,
     actor: ActorCell,
 }
 
@@ -62,7 +41,7 @@ fn config() -> CategoryConfig {
 
 async fn harness(test_env: TestEnv, config: CategoryConfig) -> Harness {
     let category = CategoryHandle::new(CategoryId::new("ops").unwrap(), test_env.env.clone(), config);
-    let (root, _) = Actor::spawn(None, Root, ()).await.unwrap();
+    let root = TestRoot::start().await;
     let actor = category.start_supervisor(root.get_cell()).await.unwrap();
     Harness { test_env, category, root, actor }
 }

@@ -7,13 +7,13 @@ use greenroom_protocol::request::{ContextChange, Invoke};
 use greenroom_protocol::{CategoryId, ContentHash, RequestId};
 use greenroom_protocol::{ContextKey, PodId, Request, Status, TeamId, TenantId, TraceId, UserId, WorkflowId};
 use greenroom_rego::{Grant, TypedPermit, testing};
-use ractor::{Actor, ActorProcessingErr, ActorRef};
+use ractor::ActorRef;
 use serde_json::json;
 
 use super::*;
 use crate::category::{CategoryConfig, CategoryHandle, CategoryHandles};
 use crate::handler::{HandlerInput, HandlerMode};
-use crate::test_env::{FnHandler, TestEnv, TestEnvOptions, invoke, native};
+use crate::test_env::{FnHandler, NoMsg, TestEnv, TestEnvOptions, TestRoot, invoke, native};
 
 /// Records its calls, and has only the agent `member`.
 #[derive(Default)]
@@ -65,26 +65,12 @@ impl TeamHost for RecordingHost {
     }
 }
 
-struct Root;
-
-enum Nothing {}
-impl ractor::Message for Nothing {}
-
-impl Actor for Root {
-    type Msg = Nothing;
-    type State = ();
-    type Arguments = ();
-    async fn pre_start(&self, _: ActorRef<Nothing>, (): ()) -> Result<(), ActorProcessingErr> {
-        Ok(())
-    }
-}
-
 struct Harness {
     test_env: TestEnv,
     dispatcher: Dispatcher,
     host: Arc<RecordingHost>,
     audit_entry: OpenAuditEntry,
-    _root: ActorRef<Nothing>,
+    _root: ActorRef<NoMsg>,
 }
 
 async fn harness() -> Harness {
@@ -99,7 +85,7 @@ async fn harness() -> Harness {
     });
     let category =
         CategoryHandle::new(CategoryId::new("ops").unwrap(), test_env.env.clone(), CategoryConfig::default());
-    let (root, _) = Actor::spawn(None, Root, ()).await.unwrap();
+    let root = TestRoot::start().await;
     category.start_supervisor(root.get_cell()).await.unwrap();
     let categories = CategoryHandles::default();
     categories.insert(category);

@@ -10,39 +10,17 @@ use greenroom_rego::snapshot::Compiler;
 use greenroom_rego::{
     AccessRequest, Bundle, CacheDir, Denied, Facts, Guard, PolicySnapshot, Principal, Resource, testing,
 };
-use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
+use ractor::{ActorCell, ActorRef};
 
 use super::GuardHandle;
 use crate::observer::NoopObserver;
-use crate::test_env::until;
-
-struct Root;
-
-enum Nothing {}
-impl ractor::Message for Nothing {}
-
-impl Actor for Root {
-    type Msg = Nothing;
-    type State = ();
-    type Arguments = ();
-    async fn pre_start(&self, _: ActorRef<Nothing>, (): ()) -> Result<(), ActorProcessingErr> {
-        Ok(())
-    }
-    async fn handle_supervisor_evt(
-        &self,
-        _: ActorRef<Nothing>,
-        _: SupervisionEvent,
-        (): &mut (),
-    ) -> Result<(), ActorProcessingErr> {
-        Ok(())
-    }
-}
+use crate::test_env::{NoMsg, TestRoot, until};
 
 struct Harness {
     guard: Guard,
     handle: GuardHandle,
     supervisor: ActorCell,
-    root: ActorRef<Nothing>,
+    root: ActorRef<NoMsg>,
 }
 
 impl Drop for Harness {
@@ -55,7 +33,7 @@ async fn harness() -> Harness {
     let compiler = Compiler::new(&CacheDir::Off).unwrap();
     let snapshot = PolicySnapshot::load(&compiler, &Bundle::embedded().unwrap()).await.unwrap();
     let handle = GuardHandle::new(snapshot, compiler, 2);
-    let (root, _) = Actor::spawn(None, Root, ()).await.unwrap();
+    let root = TestRoot::start().await;
     let supervisor = handle.start_supervisor(Arc::new(NoopObserver), root.get_cell()).await.unwrap();
     until("the workers are attached", || handle.info().workers == 2).await;
     Harness { guard: Guard::new(Arc::new(handle.clone())), handle, supervisor, root }

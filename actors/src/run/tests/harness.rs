@@ -20,7 +20,7 @@ use greenroom_registry::audit::signer::Signer;
 use greenroom_registry::journal::Seq;
 use greenroom_registry::{StoreParts, Stores, in_memory_artifacts, open_in_memory};
 use greenroom_rego::{Authenticator, IdentityProvider, Principal, testing};
-use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use ractor::ActorRef;
 
 use crate::category::CategoryConfig;
 use crate::execution::{Accounting, ExecutionEnv, ExecutionEnvParts, ModelRegistry, register_native};
@@ -29,8 +29,8 @@ use crate::handler::{File, FileAccess, FileReader, Handler, HandlerInput, Handle
 use crate::observer::{ActorEvent, Observer};
 use crate::pipeline::{PipelineHandle, RequestPipeline};
 use crate::run::{LEASE, RecoveryReport, RunEnv, RunsHandle};
-use crate::supervision::ChildEvent;
 use crate::team::TeamsHandle;
+use crate::test_env::{NoMsg, TestRoot};
 
 use definitions::{FakeResolver, catalogue};
 pub(crate) use definitions::{
@@ -125,31 +125,6 @@ impl FileReader for NoFiles {
     }
 }
 
-/// The root of a harness.
-struct Root;
-
-enum Nothing {}
-
-impl ractor::Message for Nothing {}
-
-impl Actor for Root {
-    type Msg = Nothing;
-    type State = ();
-    type Arguments = ();
-    async fn pre_start(&self, _: ActorRef<Nothing>, (): ()) -> Result<(), ActorProcessingErr> {
-        Ok(())
-    }
-    async fn handle_supervisor_evt(
-        &self,
-        _: ActorRef<Nothing>,
-        event: SupervisionEvent,
-        (): &mut (),
-    ) -> Result<(), ActorProcessingErr> {
-        let _ = ChildEvent::from_event(event);
-        Ok(())
-    }
-}
-
 /// One pod with its actors.
 pub(crate) struct Harness {
     pub(crate) runs: RunsHandle,
@@ -159,7 +134,7 @@ pub(crate) struct Harness {
     pub(crate) events: Arc<RecordingObserver>,
     pub(crate) pipeline: Arc<FakePipeline>,
     pub(crate) users: Arc<Users>,
-    root: ActorRef<Nothing>,
+    root: ActorRef<NoMsg>,
     ids: Arc<Counter>,
 }
 
@@ -229,7 +204,7 @@ impl Harness {
         let runs = RunsHandle::new(env);
         let teams = TeamsHandle::new(runs.clone(), execution_env, CategoryConfig::default());
         *fake.runs.lock().unwrap() = Some((runs.clone(), teams.clone()));
-        let (root, _) = Actor::spawn(None, Root, ()).await.unwrap();
+        let root = TestRoot::start().await;
         runs.start_supervisor(root.get_cell()).await.unwrap();
         teams.start_supervisor(root.get_cell()).await.unwrap();
         Self { runs, teams, stores, clock, events: observer, pipeline: fake, users: Arc::default(), root, ids }

@@ -1,25 +1,18 @@
-//! A model server with the APIs of OpenAI, Anthropic, Gemini and Ollama over a real socket: a script decides
-//! its behavior for each request, and it records every request.
+//! The model server with the APIs of OpenAI, Anthropic, Gemini and Ollama: a script decides its behavior for
+//! each request.
 
 mod dialect;
-#[path = "../../actors/runtimes/src/models/genai/tests/http_request.rs"]
-mod http_request;
 
 use std::collections::BTreeMap;
-use std::future::pending;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::time::timeout;
+use greenroom_runtimes::model_server::{ModelServer, Step, response};
 
 use dialect::Dialect;
-use http_request::{HttpRequest, read_request};
 
 pub use dialect::{TOKENS_CACHED, TOKENS_TO_CACHE};
+pub use greenroom_runtimes::model_server::RecordedRequest;
 
 /// Time for the written bytes to arrive before the connection is reset.
 const RESET_AFTER: Duration = Duration::from_millis(100);
@@ -59,43 +52,14 @@ pub enum ServerBehavior {
     Silence,
 }
 
-/// A request as the server received it.
-#[derive(Debug, Clone)]
-pub struct RecordedRequest {
-    /// Its index among all requests, from 0.
-    pub number: usize,
-    /// The request line.
-    pub line: String,
-    /// The headers, with names in lower case.
-    pub headers: BTreeMap<String, String>,
-    /// The body.
-    pub body: Value,
-}
-
-impl RecordedRequest {
-    /// The idempotency key: requests with the same key are one effect.
-    #[must_use]
-    pub fn key(&self) -> &str {
-        self.headers.get("idempotency-key").map_or("", String::as_str)
-    }
-}
-
-/// Decides the behavior for a request.
-type Script = dyn Fn(&RecordedRequest) -> ServerBehavior + Send + Sync;
-
-/// The state that all connections share.
-struct ServerState {
-    script: Box<Script>,
-    requests: Mutex<Vec<RecordedRequest>>,
-    answers_sent: Mutex<BTreeMap<String, u32>>,
-    open: AtomicUsize,
-}
+/// Number of complete answers sent, by idempotency key.
+type AnswersSent = Arc<Mutex<BTreeMap<String, u32>>>;
 
 /// A handle of the server, which ends with the runtime of its test.
 #[derive(Clone)]
 pub struct ScriptServer {
-    url: String,
-    state: Arc<ServerState>,
+    server: ModelServer,
+    answers_sent: AnswersSent,
 }
 
 impl ScriptServer {
@@ -103,139 +67,90 @@ impl ScriptServer {
     ///
     /// # Errors
     /// If no socket is available.
-    #[expect(clippy::disallowed_methods, reason = "a test's server ends with the test's runtime")]
     pub async fn start(
         script: impl Fn(&RecordedRequest) -> ServerBehavior + Send + Sync + 'static,
     ) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let url = format!("http://{}/v1", listener.local_addr()?);
-        let state = Arc::new(ServerState {
-            script: Box::new(script),
-            requests: Mutex::default(),
-            answers_sent: Mutex::default(),
-            open: AtomicUsize::new(0),
-        });
-        let shared = Arc::clone(&state);
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let state = Arc::clone(&shared);
-                tokio::spawn(async move {
-                    state.open.fetch_add(1, Ordering::AcqRel);
-                    serve(stream, &state).await;
-                    state.open.fetch_sub(1, Ordering::AcqRel);
-                });
-            }
-        });
-        Ok(Self { url, state })
+        let answers_sent = AnswersSent::default();
+        let counted = Arc::clone(&answers_sent);
+        let server = ModelServer::start(move |request| steps(request, script(request), &counted)).await?;
+        Ok(Self { server, answers_sent })
     }
 
     /// The base URL, as a value of `OPENAI_BASE_URL`.
     #[must_use]
     pub fn url(&self) -> &str {
-        &self.url
+        self.server.url()
     }
 
     /// All requests so far, in order.
     #[must_use]
     pub fn requests(&self) -> Vec<RecordedRequest> {
-        self.state.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.server.requests()
     }
 
     /// Number of requests so far.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.state.requests.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.server.count()
     }
 
     /// Number of open connections. A connection with [`ServerBehavior::Silence`] is open until its client
     /// closes it.
     #[must_use]
     pub fn open(&self) -> usize {
-        self.state.open.load(Ordering::Acquire)
+        self.server.open()
     }
 
     /// Number of complete answers sent, by idempotency key.
     #[must_use]
     pub fn answers_sent(&self) -> BTreeMap<String, u32> {
-        self.state.answers_sent.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.answers_sent.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-async fn serve(mut stream: TcpStream, state: &ServerState) {
-    let Some(HttpRequest { line, headers, body }) = read_request(&mut stream).await else { return };
-    let dialect = Dialect::from_request_line(&line);
-    let request = {
-        let mut all = state.requests.lock().unwrap_or_else(PoisonError::into_inner);
-        let request = RecordedRequest { number: all.len(), line, headers, body };
-        all.push(request.clone());
-        request
-    };
+/// The steps of one behavior in the API of the request.
+fn steps(request: &RecordedRequest, behavior: ServerBehavior, answers_sent: &AnswersSent) -> Vec<Step> {
+    let dialect = Dialect::from_request_line(&request.line);
     let complete = |text: &str, reason: &str| dialect.begin() + &dialect.piece(text) + &dialect.end(reason);
     let first_half = || dialect.head() + &dialect.begin() + &dialect.piece("{\"text\":");
     let rest = || dialect.piece("\"done\"}") + &dialect.end(dialect.stop_reason());
-    let immediately = |text: String| vec![(Duration::ZERO, text.into_bytes())];
-    let behavior = (state.script)(&request);
-    let is_complete_answer =
-        matches!(behavior, ServerBehavior::Good | ServerBehavior::Slow(_) | ServerBehavior::Text(_));
-    let chunks = match &behavior {
-        ServerBehavior::Good => immediately(first_half() + &rest()),
-        ServerBehavior::Slow(pause) => vec![(*pause, first_half().into_bytes()), (*pause, rest().into_bytes())],
-        ServerBehavior::Text(text) => immediately(dialect.head() + &complete(text, dialect.stop_reason())),
-        ServerBehavior::Stops(reason) => immediately(dialect.head() + &complete("{\"text\":", reason)),
-        ServerBehavior::Status(line, headers) => immediately(refusal(line, headers, "{}")),
-        ServerBehavior::Body(line, body) => immediately(refusal(line, "", body)),
-        ServerBehavior::Events(events) => immediately(dialect.head() + events),
-        ServerBehavior::Bytes(bytes, size) => {
-            let pieces = bytes.chunks((*size).max(1)).map(|piece| (Duration::ZERO, piece.to_vec()));
-            immediately(dialect.head()).into_iter().chain(pieces).collect()
-        }
-        ServerBehavior::Half | ServerBehavior::Reset | ServerBehavior::Endless => immediately(first_half()),
-        ServerBehavior::HalfEvent => immediately(first_half() + &cut(rest())),
-        ServerBehavior::Silence => return client_disconnected(&mut stream).await,
+    // Counted before sending, because a test may observe the client's reaction at once.
+    let count = || {
+        let (key, answers_sent) = (request.key().to_owned(), Arc::clone(answers_sent));
+        Step::Call(Arc::new(move || {
+            *answers_sent.lock().unwrap_or_else(PoisonError::into_inner).entry(key.clone()).or_default() += 1;
+        }))
     };
-    let last = chunks.len();
-    for (number, (pause, bytes)) in (1..).zip(chunks) {
-        if !pause.is_zero() {
-            drop(timeout(pause, pending::<()>()).await);
-        }
-        if is_complete_answer && number == last {
-            // Counted before sending, because a test may observe the client's reaction at once.
-            let mut answers_sent = state.answers_sent.lock().unwrap_or_else(PoisonError::into_inner);
-            *answers_sent.entry(request.key().to_owned()).or_default() += 1;
-        }
-        if stream.write_all(&bytes).await.is_err() {
-            return;
-        }
-    }
     match behavior {
-        ServerBehavior::Endless => {
-            while stream.write_all(dialect.piece(&"more ".repeat(512)).as_bytes()).await.is_ok() {}
+        ServerBehavior::Good => vec![count(), Step::Send(first_half() + &rest())],
+        ServerBehavior::Slow(delay) => {
+            let first = [Step::Wait(delay), Step::Send(first_half())];
+            first.into_iter().chain([Step::Wait(delay), count(), Step::Send(rest())]).collect()
         }
+        ServerBehavior::Text(text) => {
+            vec![count(), Step::Send(dialect.head() + &complete(&text, dialect.stop_reason()))]
+        }
+        ServerBehavior::Stops(reason) => vec![Step::Send(dialect.head() + &complete("{\"text\":", reason))],
+        ServerBehavior::Status(line, headers) => vec![Step::Send(response(line, headers, "{}"))],
+        ServerBehavior::Body(line, body) => vec![Step::Send(response(line, "", &body))],
+        ServerBehavior::Events(events) => vec![Step::Send(dialect.head() + &events)],
+        ServerBehavior::Bytes(bytes, size) => {
+            let pieces = bytes.chunks(size.max(1)).map(|piece| Step::Bytes(piece.to_vec()));
+            [Step::Send(dialect.head())].into_iter().chain(pieces).collect()
+        }
+        ServerBehavior::Half => vec![Step::Send(first_half())],
+        ServerBehavior::HalfEvent => vec![Step::Send(first_half() + &cut(rest()))],
         // The delay lets the client read the written bytes before the reset.
-        ServerBehavior::Reset => {
-            drop(timeout(RESET_AFTER, pending::<()>()).await);
-            drop(stream.set_zero_linger());
+        ServerBehavior::Reset => vec![Step::Send(first_half()), Step::Wait(RESET_AFTER), Step::Reset],
+        ServerBehavior::Endless => {
+            vec![Step::Send(first_half()), Step::Endless(dialect.piece(&"more ".repeat(512)))]
         }
-        _ => drop(stream.shutdown().await),
+        ServerBehavior::Silence => vec![Step::Silence],
     }
-}
-
-/// Waits until the client has closed the connection.
-async fn client_disconnected(stream: &mut TcpStream) {
-    let mut nothing = [0; 64];
-    while stream.read(&mut nothing).await.is_ok_and(|count| count > 0) {}
 }
 
 /// Cuts the first event in the middle.
 fn cut(mut events: String) -> String {
     events.truncate(events.find('\n').unwrap_or_default() / 2);
     events
-}
-
-/// A response with an HTTP error status.
-fn refusal(line: &str, headers: &str, body: &str) -> String {
-    let length = body.len();
-    format!(
-        "HTTP/1.1 {line}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n{headers}\r\n{body}"
-    )
 }

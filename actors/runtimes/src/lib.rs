@@ -5,6 +5,7 @@
 //! native    handlers and tools that need no language model
 //! tables    files → facts; charts, report: facts → pictures and pages
 //! files     reads files within the configured directories
+//! model_server   a scripted server, for tests only
 //! ```
 //!
 //! This crate does not decide who may use them, what a call may cost or when it is retried, and it has
@@ -19,6 +20,8 @@ use greenroom_protocol::Cause;
 
 pub(crate) mod charts;
 pub mod files;
+#[cfg(any(test, feature = "testing"))]
+pub mod model_server;
 pub mod models;
 mod native;
 pub mod report;

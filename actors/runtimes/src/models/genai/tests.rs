@@ -2,11 +2,12 @@
 
 mod bedrock;
 mod failure_modes;
-mod http_request;
 mod requests;
 mod server;
 
-use server::{Step, head};
+use server::head;
+
+use crate::model_server::Step;
 
 /// The API of a test.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -4,7 +4,8 @@ use greenroom_actors::model::{ModelError, StopReason};
 use greenroom_protocol::{Json, Tokens};
 use serde_json::json;
 
-use super::server::{KEY, Server, Step, status};
+use super::server::{KEY, Server, status};
+use crate::model_server::Step;
 use crate::models::test_calls::{Call, CollectedAnswer};
 
 const MODEL: &str = "bedrock_api.anthropic.claude-test-v1:0";

@@ -6,7 +6,8 @@ use greenroom_actors::model::{CallPhase, ModelError, StopReason};
 use greenroom_protocol::Tokens;
 
 use super::Api;
-use super::server::{self, KEY, Server, Step, head, status};
+use super::server::{self, KEY, Server, head, status};
+use crate::model_server::Step;
 use crate::models::test_calls::{Call, CollectedAnswer};
 
 /// The repeated content of an endless event.
@@ -210,7 +211,7 @@ async fn an_endless_answer_is_cut_off() {
             "event: ping\ndata: {\"type\":\"ping\",\"padding\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"}\n\n",
         ),
     ] {
-        let server = Server::start(vec![vec![head(), Step::Endless(event)]]).await;
+        let server = Server::start(vec![vec![head(), Step::Endless(event.to_owned())]]).await;
         let mut call = Call::new(&api.model(), "", "hello");
         call.tokens_max = 1;
         call.timeouts.total = Duration::from_secs(60);
@@ -230,7 +231,7 @@ async fn an_endless_event_is_cut_off() {
     let error = Step::Send("HTTP/1.1 500 Internal Server Error\r\nconnection: close\r\n\r\n".to_owned());
     for api in Api::ALL {
         for first in [head(), error.clone()] {
-            let steps = vec![first, Step::Send("data: ".to_owned()), Step::Endless(BLOCK)];
+            let steps = vec![first, Step::Send("data: ".to_owned()), Step::Endless(BLOCK.to_owned())];
             let server = Server::start(vec![steps]).await;
             let mut call = Call::new(&api.model(), "", "hello");
             call.timeouts.total = Duration::from_secs(300);

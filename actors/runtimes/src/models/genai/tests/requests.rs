@@ -5,7 +5,8 @@ use greenroom_protocol::{ErrorCode, Tokens};
 use serde_json::json;
 
 use super::Api;
-use super::server::{KEY, Server, Step, head, status};
+use super::server::{KEY, Server, head, status};
+use crate::model_server::Step;
 use crate::models::genai::{ApiKey, ProviderSettings, Settings, open};
 use crate::models::test_calls::{Call, CollectedAnswer};
 

@@ -1,5 +1,4 @@
-//! Reads one HTTP request from a socket, for the model servers of tests: those of this crate, and the one
-//! of `integration-tests`, which includes this file.
+//! Reads one HTTP request from a socket.
 
 use std::collections::BTreeMap;
 
@@ -10,19 +9,29 @@ use tokio::net::TcpStream;
 /// Maximum size of a request in bytes.
 const REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// A received request.
+/// A request as the server received it.
 #[derive(Debug, Clone)]
-pub(crate) struct HttpRequest {
+pub struct RecordedRequest {
+    /// Its index among all requests of the server, from 0.
+    pub number: usize,
     /// The request line.
-    pub(crate) line: String,
+    pub line: String,
     /// The headers, with names in lower case.
-    pub(crate) headers: BTreeMap<String, String>,
+    pub headers: BTreeMap<String, String>,
     /// The JSON body.
-    pub(crate) body: Value,
+    pub body: Value,
 }
 
-/// Reads a request with a JSON body; `None` if it is malformed or the client disconnects.
-pub(crate) async fn read_request(stream: &mut TcpStream) -> Option<HttpRequest> {
+impl RecordedRequest {
+    /// The idempotency key: requests with the same key are one effect.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        self.headers.get("idempotency-key").map_or("", String::as_str)
+    }
+}
+
+/// Reads a request with a JSON body; `None` if it is malformed or the client disconnects. The caller numbers it.
+pub(super) async fn read_request(stream: &mut TcpStream) -> Option<RecordedRequest> {
     let mut bytes = Vec::new();
     let mut chunk = vec![0; 16 * 1024];
     let (line, headers, body_at) = loop {
@@ -41,7 +50,8 @@ pub(crate) async fn read_request(stream: &mut TcpStream) -> Option<HttpRequest> 
         let count = stream.read(&mut chunk).await.ok().filter(|count| *count > 0)?;
         bytes.extend_from_slice(chunk.get(..count)?);
     }
-    Some(HttpRequest { line, headers, body: serde_json::from_slice(bytes.get(body_at..body_at + length)?).ok()? })
+    let body = serde_json::from_slice(bytes.get(body_at..body_at + length)?).ok()?;
+    Some(RecordedRequest { number: 0, line, headers, body })
 }
 
 fn headers_of(head: &str) -> BTreeMap<String, String> {

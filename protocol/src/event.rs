@@ -74,7 +74,7 @@ impl From<Status> for RunStatus {
 pub struct RunEvent {
     /// The run.
     pub run: RunId,
-    /// The number of the journal entry behind the event.
+    /// The number of the journal entry that the event reports.
     pub seq: u64,
     /// The time of the event.
     pub at: Timestamp,

@@ -85,8 +85,8 @@ impl Pipeline {
     /// The stages of every hop: audit, authorize, execute, reply. The guard evaluates while the disk writes
     /// the opening of the audit entry; the execution waits for both.
     ///
-    /// Thousands of requests wait here for their models, and this future is the memory of each. So the
-    /// values that the stages pass on are boxed, and so is each stage that has ended by then.
+    /// Thousands of requests wait here for their models, and each has one such future in memory. So the
+    /// values that the stages pass on are boxed, and so is each stage that has ended before the wait.
     async fn process(
         &self,
         request: Box<Authenticated>,

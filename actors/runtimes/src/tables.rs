@@ -1,8 +1,8 @@
-//! Tables in files, and the facts about them: reads CSV, JSON and JSON Lines, types the columns, and
-//! computes exact figures for a period.
+//! Tables in files, and the facts about them: reads CSV, JSON, JSON Lines and workbooks, types the columns,
+//! and computes exact figures for a period.
 //!
 //! ```text
-//! csv, json_lines → table → columns (dates, decimal) → facts
+//! read → grid → table → columns (dates, decimal) → facts
 //! ```
 //!
 //! Charts, reports and narratives are made from [`TableFacts`] and format figures by `number_format`.
@@ -10,12 +10,13 @@
 use greenroom_protocol::{Cause, ErrorCode};
 
 mod columns;
-mod csv;
 mod dates;
 mod decimal;
 mod facts;
-mod json_lines;
+mod grid;
+mod note;
 pub(crate) mod number_format;
+mod read;
 #[cfg(test)]
 mod robustness_tests;
 mod table;
@@ -24,6 +25,7 @@ mod tests;
 
 pub(crate) use columns::headline_weight;
 pub use facts::{Breakdown, ColumnFact, Group, GrowthFact, Measure, Month, PeriodFact, TableFacts, Totals};
+pub use note::Note;
 
 /// Computes the facts about a quarter of a file, or about all of it. `name` is what the facts call the
 /// file.
@@ -33,8 +35,11 @@ pub use facts::{Breakdown, ColumnFact, Group, GrowthFact, Measure, Month, Period
 /// with the range of the file; `payload_too_large` beyond the bounds of a table.
 pub fn read_facts(name: &str, bytes: &[u8], quarter: Option<&str>) -> Result<TableFacts, Cause> {
     let period = quarter.map(parse_quarter).transpose()?;
-    let table = if json_lines::is_json(bytes) { json_lines::read(bytes)? } else { csv::read(bytes)? };
-    facts::compute::compute_facts(name, &table, period)
+    let mut grid = read::read(bytes, None)?;
+    let notes = std::mem::take(&mut grid.notes);
+    let mut facts = facts::compute::compute_facts(name, &table::Table::from_grid(grid)?, period)?;
+    facts.notes.splice(0..0, notes);
+    Ok(facts)
 }
 
 fn parse_quarter(text: &str) -> Result<dates::Period, Cause> {

@@ -263,10 +263,15 @@ mod tests {
     use greenroom_protocol::ErrorCode;
 
     use super::{Cells, Column, date_column, headline_weight, type_columns};
-    use crate::tables::csv;
+    use crate::tables::read::read;
+    use crate::tables::table::Table;
+
+    fn table(text: &str) -> Table {
+        Table::from_grid(read(text.as_bytes(), None).unwrap()).unwrap()
+    }
 
     fn typed(text: &str) -> Vec<Column> {
-        type_columns(&csv::read(text.as_bytes()).unwrap()).unwrap()
+        type_columns(&table(text)).unwrap()
     }
 
     fn totals(columns: &[Column]) -> Vec<String> {
@@ -318,7 +323,7 @@ mod tests {
             ("date,revenue\n2024-01-01,5\n2024-01-02,12x\n2024-01-03,6\n", 3),
             ("date,revenue\n2024-01-01,5\n2024-13-02,12\n2024-01-03,6\n", 3),
         ] {
-            let cause = type_columns(&csv::read(text.as_bytes()).unwrap()).unwrap_err();
+            let cause = type_columns(&table(text)).unwrap_err();
             assert_eq!(cause.code, ErrorCode::InvalidData);
             assert_eq!(cause.details["line"], line, "{cause}");
         }

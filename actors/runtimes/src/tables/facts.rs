@@ -9,6 +9,8 @@ use serde_json::Number;
 
 use greenroom_protocol::Json;
 
+use super::note::Note;
+
 pub(crate) mod compute;
 
 /// Named totals.
@@ -41,6 +43,12 @@ pub struct TableFacts {
     pub breakdowns: Vec<Breakdown>,
     /// A few records of the period, as in the file.
     pub sample: Vec<BTreeMap<String, String>>,
+    /// How the file was read, as far as another reading was possible.
+    #[serde(default)]
+    pub notes: Vec<Note>,
+    /// What a reader of the figures must know: something is missing in them, or may be wrong.
+    #[serde(default)]
+    pub warnings: Vec<Note>,
 }
 
 /// One column.

@@ -4,17 +4,11 @@
 
 use std::collections::BTreeSet;
 
-use greenroom_protocol::{Cause, ErrorCode};
-use serde_json::json;
+use greenroom_protocol::Cause;
 
-/// Maximum rows of a file.
-pub(crate) const ROWS_MAX: usize = 500_000;
-/// Maximum columns of a file.
-pub(crate) const COLUMNS_MAX: usize = 200;
-/// Maximum size of one cell.
-pub(crate) const CELL_BYTES_MAX: usize = 32 * 1024;
-/// Maximum characters of a cell in an error.
-const PREVIEW_CHARS_MAX: usize = 60;
+use super::grid::{Cell, Grid, GridSource};
+pub(crate) use super::note::{invalid, preview};
+use super::{dates, decimal, note};
 
 /// One row.
 #[derive(Debug, Clone)]
@@ -37,21 +31,40 @@ pub(crate) struct Table {
 }
 
 impl Table {
+    /// Creates a table whose header is the first row, unless that row has a figure or a date.
+    ///
+    /// # Errors
+    /// `invalid_data` for a row of another width, or a header without rows.
+    pub(crate) fn from_grid(grid: Grid) -> Result<Self, Cause> {
+        let semicolons = grid.source == GridSource::Delimited { delimiter: b';' };
+        let mut rows: Vec<TableRow> = grid
+            .rows
+            .into_iter()
+            .map(|row| TableRow { line: row.line, cells: row.cells.into_iter().map(text_of).collect() })
+            .collect();
+        let width = rows.first().map_or(0, |row| row.cells.len());
+        if let Some(row) = rows.iter().find(|row| row.cells.len() != width) {
+            let message = format!("the row has {} cells, the rows above have {width}", row.cells.len());
+            return Err(invalid(row.line, message));
+        }
+        let is_data = |cell: &String| decimal::looks_numeric(cell) || dates::looks_like_date(cell);
+        let columns = match grid.header {
+            Some(names) => distinct_names(names),
+            None if rows.first().is_some_and(|first| first.cells.iter().any(is_data)) => {
+                distinct_names(vec![String::new(); width])
+            }
+            None => distinct_names(rows.remove(0).cells),
+        };
+        if rows.is_empty() {
+            return Err(note::unreadable("the file has a header and no rows"));
+        }
+        Ok(Self { columns, rows, semicolons })
+    }
+
     /// The cells of one column, with the line of each.
     pub(crate) fn cells(&self, column: usize) -> impl Iterator<Item = (u64, &str)> {
         self.rows.iter().map(move |row| (row.line, row.cells.get(column).map_or("", String::as_str)))
     }
-}
-
-/// Creates the error for data that cannot be read at `line`.
-pub(crate) fn invalid(line: u64, message: impl std::fmt::Display) -> Cause {
-    Cause::new(ErrorCode::InvalidData, format!("line {line}: {message}")).with_details(json!({ "line": line }))
-}
-
-/// Formats a cell for an error: short and on one line.
-pub(crate) fn preview(cell: &str) -> String {
-    let line: String = cell.chars().map(|c| if c.is_control() { ' ' } else { c }).take(PREVIEW_CHARS_MAX).collect();
-    if cell.chars().count() > PREVIEW_CHARS_MAX { format!("{line:?}…") } else { format!("{line:?}") }
 }
 
 /// Makes column names distinct and non-empty: `column_3`, `revenue_2`.
@@ -72,47 +85,22 @@ pub(crate) fn distinct_names(raw: impl IntoIterator<Item = String>) -> Vec<Strin
     names
 }
 
-/// Rejects a table with too many columns.
-pub(crate) fn check_width(columns: usize) -> Result<(), Cause> {
-    if columns > COLUMNS_MAX {
-        let message = format!("the data has {columns} columns, at most {COLUMNS_MAX} are read");
-        return Err(Cause::new(ErrorCode::PayloadTooLarge, message));
+fn text_of(cell: Cell) -> String {
+    match cell {
+        Cell::Empty => String::new(),
+        Cell::Text(text) | Cell::Number(text) | Cell::Error(text) => text,
+        Cell::Boolean(value) => value.to_string(),
+        Cell::Date(date) => date.date().to_string(),
     }
-    Ok(())
-}
-
-/// Rejects a table with too many rows.
-pub(crate) fn check_length(rows: usize) -> Result<(), Cause> {
-    if rows > ROWS_MAX {
-        let message = format!("the data has more than {ROWS_MAX} rows, the maximum that is read");
-        return Err(Cause::new(ErrorCode::PayloadTooLarge, message));
-    }
-    Ok(())
-}
-
-/// Rejects a cell that is too long to be a figure, a date or a name.
-pub(crate) fn check_cell(line: u64, column: &str, bytes: usize) -> Result<(), Cause> {
-    if bytes > CELL_BYTES_MAX {
-        let message =
-            format!("the cell in column {} has {bytes} bytes, at most {CELL_BYTES_MAX} are read", preview(column));
-        return Err(invalid(line, message));
-    }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{distinct_names, preview};
+    use super::distinct_names;
 
     #[test]
     fn column_names_are_made_distinct() {
         let names = distinct_names(["a", "", "a", "a_2", " b "].map(str::to_owned));
         assert_eq!(names, ["a", "column_2", "a_2", "a_2_2", "b"]);
-    }
-
-    #[test]
-    fn an_error_shows_a_short_cell_on_one_line() {
-        assert_eq!(preview("a\nb"), "\"a b\"");
-        assert!(preview(&"x".repeat(500)).chars().count() < 70);
     }
 }

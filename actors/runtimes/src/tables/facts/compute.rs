@@ -56,6 +56,8 @@ pub(crate) fn compute_facts(file: &str, table: &Table, quarter: Option<Period>) 
             .map(|period| period_fact(&period, previous_rows.len())),
         measures,
         headline,
+        notes: Vec::new(),
+        warnings: Vec::new(),
     })
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use greenroom_protocol::{AgentId, Cause, ContentHash, ErrorCode, Json, MicroUsd, Values};
 
 use crate::canonical::{canonical_body, parse_stored};
+use crate::capability::PERSONAL_DATA;
 use crate::models::ModelRef;
 use crate::prompt::Prompt;
 use crate::types::Field;
@@ -55,6 +56,12 @@ impl Agent {
     #[must_use]
     pub const fn id(&self) -> &AgentId {
         &self.spec.agent_id
+    }
+
+    /// True if the agent processes personal data.
+    #[must_use]
+    pub fn has_personal_data(&self) -> bool {
+        self.spec.capabilities.iter().any(|capability| capability == PERSONAL_DATA)
     }
 
     /// The definition as written.

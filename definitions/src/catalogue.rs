@@ -9,6 +9,7 @@ use greenroom_protocol::{AgentId, CategoryId, Cause, ContentHash, ErrorCode, Tea
 use digest::digest;
 
 use crate::agent::Agent;
+use crate::capability::Capability;
 use crate::category::Category;
 use crate::models::Models;
 use crate::plan::Plan;
@@ -23,6 +24,8 @@ mod digest;
 pub struct CatalogueParts {
     /// Every category.
     pub categories: Vec<Category>,
+    /// Every capability.
+    pub capabilities: Vec<Capability>,
     /// Every agent.
     pub agents: Vec<Agent>,
     /// Every workflow.
@@ -37,6 +40,7 @@ pub struct CatalogueParts {
 #[derive(Debug, Clone)]
 pub struct Catalogue {
     categories: BTreeMap<CategoryId, Arc<Category>>,
+    capabilities: BTreeMap<String, Capability>,
     agents: BTreeMap<AgentId, Arc<Agent>>,
     /// Ids without ordinal → ids with ordinal.
     short: BTreeMap<AgentId, AgentId>,
@@ -72,12 +76,14 @@ impl Catalogue {
         let teams: BTreeMap<_, _> = parts.teams.into_iter().map(|team| (team.id().clone(), Arc::new(team))).collect();
         let categories: BTreeMap<_, _> =
             parts.categories.into_iter().map(|category| (category.id.clone(), Arc::new(category))).collect();
+        let capabilities: BTreeMap<_, _> =
+            parts.capabilities.into_iter().map(|capability| (capability.id.clone(), capability)).collect();
         let models = Arc::new(parts.models);
         let hashes = agents.values().map(|agent| agent.hash());
         let hashes = hashes.chain(workflows.values().map(|workflow| workflow.hash()));
         let hashes = hashes.chain(teams.values().map(|team| team.hash()));
-        let hash = digest(hashes, &categories, &models);
-        Self { categories, agents, short, workflows, teams, models, hash }
+        let hash = digest(hashes, &categories, &capabilities, &models);
+        Self { categories, capabilities, agents, short, workflows, teams, models, hash }
     }
 
     /// The agent of that id, with or without its `_NNN` ordinal.
@@ -122,6 +128,17 @@ impl Catalogue {
     /// Every category, by id.
     pub fn categories(&self) -> impl ExactSizeIterator<Item = &Arc<Category>> {
         self.categories.values()
+    }
+
+    /// The capability of that id.
+    #[must_use]
+    pub fn capability(&self, id: &str) -> Option<&Capability> {
+        self.capabilities.get(id)
+    }
+
+    /// Every capability, by id.
+    pub fn capabilities(&self) -> impl ExactSizeIterator<Item = &Capability> {
+        self.capabilities.values()
     }
 
     /// The models.

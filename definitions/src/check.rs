@@ -8,6 +8,7 @@ use crate::known_names::KnownNames;
 use crate::problem::Problem;
 
 mod agents;
+mod capabilities;
 mod cycles;
 mod ids;
 mod index;
@@ -23,6 +24,7 @@ pub(crate) fn check(all: &DefinitionSet, known_names: &KnownNames) -> Vec<Proble
     problems.extend(references::check(all, &index));
     problems.extend(names::check(all, known_names));
     problems.extend(agents::check(all));
+    problems.extend(capabilities::check(all, known_names));
     problems.extend(steps::check(all, &index));
     problems.extend(cycles::check(all, &index));
     problems.extend(prices::check(all));

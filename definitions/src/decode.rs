@@ -9,11 +9,13 @@ use crate::problem::{Location, Problem, ProblemKind, Severity, did_you_mean};
 use crate::yaml::{MapEntry, Node, NodeValue, Position};
 
 mod agent;
+mod capabilities;
 mod field;
 mod models;
 mod workflow;
 
 pub(crate) use agent::agent;
+pub(crate) use capabilities::capabilities;
 pub(crate) use models::{categories, models};
 pub(crate) use workflow::{team, workflow};
 

@@ -2,6 +2,7 @@
 //! compare them with each other. The loader fills a set and the checks read it.
 
 use crate::agent::Agent;
+use crate::capability::Capabilities;
 use crate::category::Categories;
 use crate::models::Models;
 use crate::team::Team;
@@ -24,6 +25,7 @@ pub(crate) struct DefinitionSet {
     pub(crate) workflows: Vec<Located<LoadedWorkflow>>,
     pub(crate) teams: Vec<Located<Team>>,
     pub(crate) categories: Vec<Located<Categories>>,
+    pub(crate) capabilities: Vec<Located<Capabilities>>,
     pub(crate) models: Vec<Located<Models>>,
     /// Ids of invalid definitions, so that a reference to one is not a second problem.
     pub(crate) declared: DeclaredIds,
@@ -35,6 +37,7 @@ impl DefinitionSet {
         self.workflows.append(&mut other.workflows);
         self.teams.append(&mut other.teams);
         self.categories.append(&mut other.categories);
+        self.capabilities.append(&mut other.capabilities);
         self.models.append(&mut other.models);
         self.declared.append(other.declared);
     }
@@ -49,6 +52,9 @@ impl DefinitionSet {
         self.teams.retain(|definition| !other.teams.iter().any(|one| one.value.id() == definition.value.id()));
         if !other.categories.is_empty() || other.declared.categories {
             self.categories.clear();
+        }
+        if !other.capabilities.is_empty() || other.declared.capabilities {
+            self.capabilities.clear();
         }
         if !other.models.is_empty() || other.declared.models {
             self.models.clear();

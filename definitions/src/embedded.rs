@@ -35,6 +35,7 @@ pub const FILES: &[(&str, &str)] = &[
         "agents/sales_marketing/outreach_email_agent.yaml",
         include_str!("../agents/sales_marketing/outreach_email_agent.yaml"),
     ),
+    ("capabilities.yaml", include_str!("../capabilities.yaml")),
     ("categories.yaml", include_str!("../categories.yaml")),
     ("models.yaml", include_str!("../models.yaml")),
     ("teams/report_team.yaml", include_str!("../teams/report_team.yaml")),

@@ -14,6 +14,8 @@ pub struct KnownNames {
     pub tools: BTreeSet<String>,
     /// Providers of models, such as `anthropic`: the first part of a model's name.
     pub providers: BTreeSet<String>,
+    /// The capabilities that rules of the policy read; none if the policy does not declare them.
+    pub policy_capabilities: Option<BTreeSet<String>>,
 }
 
 impl KnownNames {
@@ -30,6 +32,14 @@ impl KnownNames {
             handlers: set(&mut handlers.into_iter()),
             tools: set(&mut tools.into_iter()),
             providers: set(&mut providers.into_iter()),
+            policy_capabilities: None,
         }
+    }
+
+    /// Adds the capabilities that rules of the policy read.
+    #[must_use]
+    pub fn with_policy_capabilities<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Self {
+        self.policy_capabilities = Some(names.into_iter().map(str::to_owned).collect());
+        self
     }
 }

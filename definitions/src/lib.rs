@@ -2,8 +2,8 @@
 //! forms that the other crates use.
 //!
 //! From a file to the catalogue: [`yaml`] parses bounded text into a tree with positions, `decode`
-//! turns trees into the structs of `spec`, [`category`] and [`models`], [`agent`] and [`workflow`]
-//! compile them ([`prompt`], [`plan`]), `check` compares a whole set of definitions with itself and
+//! turns trees into the structs of `spec`, [`category`], [`capability`] and [`models`], [`agent`] and
+//! [`workflow`] compile them ([`prompt`], [`plan`]), `check` compares a whole set of definitions with itself and
 //! with the [`known_names`], and [`catalogue`] indexes the result, immutable and with content hashes.
 //! At run time, [`binding`] binds the inputs of a step and [`prompt`] renders the prompt of a model.
 //!
@@ -13,6 +13,7 @@ pub mod agent;
 pub mod binding;
 pub mod bounds;
 mod canonical;
+pub mod capability;
 pub mod catalogue;
 pub mod category;
 mod check;
@@ -36,6 +37,7 @@ pub mod workflow;
 pub mod yaml;
 
 pub use agent::{Agent, AgentSpec};
+pub use capability::Capability;
 pub use catalogue::Catalogue;
 pub use category::Category;
 pub use known_names::KnownNames;

@@ -1,8 +1,8 @@
 //! A folder → its catalogue, and one report with the problems of all files.
 //!
-//! A folder holds `categories.yaml`, `models.yaml`, `agents/<category>/<id>.yaml`, `workflows/*.yaml`
-//! and `teams/*.yaml`. Missing files of the first two are replaced by the embedded ones. Files are
-//! read and compiled in parallel and then checked together. A catalogue is built only if there is no
+//! A folder holds `categories.yaml`, `capabilities.yaml`, `models.yaml`, `agents/<category>/<id>.yaml`,
+//! `workflows/*.yaml` and `teams/*.yaml`. Missing files of the first three are replaced by the embedded
+//! ones. Files are read and compiled in parallel and then checked together. A catalogue is built only if there is no
 //! error, so that a pod keeps its last valid one.
 
 use std::path::{Path, PathBuf};
@@ -100,11 +100,14 @@ fn read_share(files: &[find::SourceFile]) -> (DefinitionSet, Vec<Problem>) {
     (all, problems)
 }
 
-/// Adds the embedded categories and models, if the folder has none.
+/// Adds the embedded categories, capabilities and models, if the folder has none.
 fn add_missing(all: &mut DefinitionSet) {
     let mut missing_kinds = Vec::new();
     if all.categories.is_empty() && !all.declared.categories {
         missing_kinds.push(find::DefinitionKind::Categories);
+    }
+    if all.capabilities.is_empty() && !all.declared.capabilities {
+        missing_kinds.push(find::DefinitionKind::Capabilities);
     }
     if all.models.is_empty() && !all.declared.models {
         missing_kinds.push(find::DefinitionKind::Models);
@@ -119,6 +122,7 @@ fn add_missing(all: &mut DefinitionSet) {
 fn assemble(all: DefinitionSet) -> Catalogue {
     Catalogue::new(CatalogueParts {
         categories: all.categories.into_iter().flat_map(|written| written.value.categories).collect(),
+        capabilities: all.capabilities.into_iter().flat_map(|written| written.value.capabilities).collect(),
         agents: all.agents.into_iter().map(|written| written.value).collect(),
         workflows: all.workflows.into_iter().filter_map(|written| written.value.compiled).collect(),
         teams: all.teams.into_iter().map(|written| written.value).collect(),

@@ -4,6 +4,7 @@
 use schemars::{JsonSchema, schema_for};
 
 use crate::agent::AgentSpec;
+use crate::capability::Capabilities;
 use crate::category::Categories;
 use crate::models::Models;
 use crate::team::TeamSpec;
@@ -17,6 +18,7 @@ pub fn all() -> Vec<(&'static str, String)> {
         ("workflow.json", written::<WorkflowSpec>("A workflow of Greenroom")),
         ("team.json", written::<TeamSpec>("A team of Greenroom")),
         ("categories.json", written::<Categories>("The categories of Greenroom")),
+        ("capabilities.json", written::<Capabilities>("The capabilities of Greenroom")),
         ("models.json", written::<Models>("The models of Greenroom")),
     ]
 }

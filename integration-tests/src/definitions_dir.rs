@@ -32,7 +32,7 @@ pub struct DefinitionsDir {
 }
 
 impl DefinitionsDir {
-    /// Creates the folder with the shipped categories and models.
+    /// Creates the folder with the shipped capabilities, categories and models.
     ///
     /// # Errors
     /// If a file cannot be written.
@@ -41,7 +41,7 @@ impl DefinitionsDir {
         for folder in ["agents", "workflows", "teams"] {
             fs::create_dir_all(dir.join(folder))?;
         }
-        for file in ["categories.yaml", "models.yaml"] {
+        for file in ["capabilities.yaml", "categories.yaml", "models.yaml"] {
             fs::copy(shipped.join(file), dir.join(file)).with_context(|| format!("cannot copy {file}"))?;
         }
         Ok(Self { dir: dir.to_owned() })
@@ -132,7 +132,7 @@ impl DefinitionsDir {
         fs::create_dir_all(&folder)?;
         let text = format!(
             "agent_id: {id}\nname: {id}\ncategory: {category}\ndescription: Returns its input\n\
-             version: \"1.0.0\"\ncapabilities: [echo]\ninputs:\n  - name: text\n    type: text\n    required: true\n\
+             version: \"1.0.0\"\ncapabilities: [text_generation]\ninputs:\n  - name: text\n    type: text\n    required: true\n\
              outputs:\n  - name: text\n    type: text\npolicies: [require_authentication, audit_all_actions]\n\
              limits:\n  max_concurrency: 200000\nimplementation:\n  {implementation}\n"
         );

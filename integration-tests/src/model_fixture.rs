@@ -87,7 +87,7 @@ impl ModelFixture {
         let field = "  - name: text\n    type: text\n    required: true\n";
         let text = format!(
             "agent_id: {id}\nname: {id}\ncategory: business_ops\ndescription: Calls a model\nversion: \"1.0.0\"\n\
-             capabilities: [text]\ninputs:\n{field}outputs:\n  - name: text\n    type: text\n\
+             capabilities: [text_generation]\ninputs:\n{field}outputs:\n  - name: text\n    type: text\n\
              policies: [require_authentication, audit_all_actions]\n\
              {members}limits:\n  max_concurrency: 10000\n  max_tokens: {tokens_max}\n\
              implementation:\n  runtime: llm\n  model: tier.standard\n  timeout: {timeout_s}\n\

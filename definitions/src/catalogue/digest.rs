@@ -6,16 +6,19 @@ use std::sync::Arc;
 use greenroom_protocol::{CategoryId, ContentHash};
 
 use crate::canonical::canonical_body;
+use crate::capability::Capability;
 use crate::category::Category;
 use crate::models::Models;
 
 pub(super) fn digest(
     definitions: impl Iterator<Item = ContentHash>,
     categories: &BTreeMap<CategoryId, Arc<Category>>,
+    capabilities: &BTreeMap<String, Capability>,
     models: &Models,
 ) -> ContentHash {
     let mut bytes: Vec<u8> = definitions.flat_map(|hash| *hash.as_bytes()).collect();
     bytes.extend_from_slice(canonical_body(categories).1.as_bytes());
+    bytes.extend_from_slice(canonical_body(capabilities).1.as_bytes());
     bytes.extend_from_slice(canonical_body(models).1.as_bytes());
     ContentHash::from_content(&bytes)
 }

@@ -11,6 +11,7 @@ pub(super) fn check(all: &DefinitionSet) -> Vec<Problem> {
     problems.extend(repeated(&all.workflows, "workflow", "workflow_id", |workflow| workflow.spec.workflow_id.as_str()));
     problems.extend(repeated(&all.teams, "team", "team_id", |team| team.id().as_str()));
     problems.extend(all.categories.iter().skip(1).map(|definition| second(definition, "categories")));
+    problems.extend(all.capabilities.iter().skip(1).map(|definition| second(definition, "capabilities")));
     problems.extend(all.models.iter().skip(1).map(|definition| second(definition, "models")));
     for definition in &all.categories {
         let mut names: BTreeMap<&str, usize> = BTreeMap::new();

@@ -63,8 +63,9 @@ pub(crate) struct DeclaredIds {
     pub(crate) agents: BTreeSet<String>,
     pub(crate) workflows: BTreeSet<String>,
     pub(crate) teams: BTreeSet<String>,
-    /// True if the file of the categories, or of the models, exists but is invalid.
+    /// True if the file of the categories, the capabilities or the models exists but is invalid.
     pub(crate) categories: bool,
+    pub(crate) capabilities: bool,
     pub(crate) models: bool,
 }
 
@@ -74,6 +75,7 @@ impl DeclaredIds {
         self.workflows.extend(other.workflows);
         self.teams.extend(other.teams);
         self.categories |= other.categories;
+        self.capabilities |= other.capabilities;
         self.models |= other.models;
     }
 }

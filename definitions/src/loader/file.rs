@@ -45,12 +45,16 @@ pub(super) fn read(file: &SourceFile, all: &mut DefinitionSet, problems: &mut Ve
             Some(value) => all.categories.push(Located { value, node, file: file.name.clone() }),
             None => all.declared.categories = true,
         },
+        DefinitionKind::Capabilities => match decode::capabilities(&mut decoder, &node) {
+            Some(value) => all.capabilities.push(Located { value, node, file: file.name.clone() }),
+            None => all.declared.capabilities = true,
+        },
         DefinitionKind::Models => match decode::models(&mut decoder, &node) {
             Some(value) => all.models.push(Located { value, node, file: file.name.clone() }),
             None => all.declared.models = true,
         },
         DefinitionKind::Unknown => {
-            let expected = "a definition begins with `agent_id`, `workflow_id`, `team_id`, `categories` or `tiers`";
+            let expected = "a definition begins with `agent_id`, `workflow_id`, `team_id`, `categories`, `capabilities` or `tiers`";
             decoder.error(node.at, ProblemKind::Misplaced, "this is not a definition", expected);
         }
     }
@@ -61,10 +65,11 @@ fn location(name: &Arc<Path>, at: Position) -> Location {
     Location { file: name.clone(), line: at.line, column: at.column }
 }
 
-/// Records that the file of the categories or models exists, although it is not valid YAML.
+/// Records that the file of the categories, capabilities or models exists, although it is not valid YAML.
 fn declare_file(kind: DefinitionKind, all: &mut DefinitionSet) {
     match kind {
         DefinitionKind::Categories => all.declared.categories = true,
+        DefinitionKind::Capabilities => all.declared.capabilities = true,
         DefinitionKind::Models => all.declared.models = true,
         DefinitionKind::Agent | DefinitionKind::Workflow | DefinitionKind::Team | DefinitionKind::Unknown => {}
     }
@@ -84,7 +89,12 @@ fn resolve_kind(kind: DefinitionKind, node: &Node) -> DefinitionKind {
         ("categories", DefinitionKind::Categories),
         ("tiers", DefinitionKind::Models),
     ];
-    known.iter().find(|(name, _)| has(name)).map_or(DefinitionKind::Unknown, |(_, kind)| *kind)
+    match known.iter().find(|(name, _)| has(name)) {
+        Some((_, kind)) => *kind,
+        // An agent has this member too, beside others.
+        None if entries.len() == 1 && has("capabilities") => DefinitionKind::Capabilities,
+        None => DefinitionKind::Unknown,
+    }
 }
 
 /// Returns the id that an invalid definition declares.

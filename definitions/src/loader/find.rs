@@ -20,6 +20,7 @@ pub(super) enum DefinitionKind {
     Workflow,
     Team,
     Categories,
+    Capabilities,
     Models,
     /// Determined by the content.
     Unknown,
@@ -163,6 +164,7 @@ fn definition_kind(name: &Path) -> DefinitionKind {
         Some("workflows") if inside => DefinitionKind::Workflow,
         Some("teams") if inside => DefinitionKind::Team,
         Some("categories.yaml" | "categories.yml") => DefinitionKind::Categories,
+        Some("capabilities.yaml" | "capabilities.yml") => DefinitionKind::Capabilities,
         Some("models.yaml" | "models.yml") => DefinitionKind::Models,
         Some(_) | None => DefinitionKind::Unknown,
     }

@@ -35,7 +35,7 @@ pub struct AgentSpec {
     pub description: String,
     /// Its author's version.
     pub version: String,
-    /// Its capabilities; policy reads `pii_access`.
+    /// Its capabilities, words of `capabilities.yaml`; policy reads `pii_access`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub capabilities: Vec<String>,
     /// Its inputs.

@@ -29,6 +29,7 @@ pub(crate) fn known_names() -> KnownNames {
         ["calculator"],
         ["anthropic", "openai", "offline"],
     )
+    .with_policy_capabilities(["pii_access"])
 }
 
 /// A folder that is removed when the test ends.

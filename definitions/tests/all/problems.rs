@@ -230,7 +230,7 @@ fn a_file_without_a_known_member_is_reported() {
     assert_eq!(
         folder.problems(),
         ["notes.yaml:1:1: error[misplaced]: this is not a definition; a definition begins with `agent_id`, \
-             `workflow_id`, `team_id`, `categories` or `tiers`"]
+             `workflow_id`, `team_id`, `categories`, `capabilities` or `tiers`"]
     );
 }
 

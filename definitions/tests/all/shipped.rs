@@ -42,7 +42,8 @@ fn yaml_files(folder: &Path, found: &mut Vec<PathBuf>) {
 
 #[test]
 fn the_embedded_list_is_the_folders() {
-    let mut files = vec![home().join("categories.yaml"), home().join("models.yaml")];
+    let mut files: Vec<_> =
+        ["capabilities.yaml", "categories.yaml", "models.yaml"].iter().map(|name| home().join(name)).collect();
     for folder in ["agents", "teams", "workflows"] {
         yaml_files(&home().join(folder), &mut files);
     }

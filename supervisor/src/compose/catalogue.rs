@@ -59,13 +59,20 @@ pub fn collect_known_names(
     handlers: &[Arc<dyn Handler>],
     tools: &[Arc<dyn Tool>],
 ) -> KnownNames {
-    let policies = bundle.data().pointer("/cfg/policies").and_then(Json::as_object);
-    KnownNames::new(
-        policies.into_iter().flat_map(|policies| policies.keys()).map(String::as_str),
+    let keys = |path: &str| {
+        let names = bundle.data().pointer(path).and_then(Json::as_object);
+        names.map(|names| names.keys().map(String::as_str))
+    };
+    let known_names = KnownNames::new(
+        keys("/cfg/policies").into_iter().flatten(),
         handlers.iter().map(|handler| handler.name()),
         tools.iter().map(|tool| tool.name()),
         models::provider_names(config),
-    )
+    );
+    match keys("/cfg/capabilities") {
+        Some(capabilities) => known_names.with_policy_capabilities(capabilities),
+        None => known_names,
+    }
 }
 
 /// The categories of the configured catalogue.

@@ -16,13 +16,15 @@ use greenroom_protocol::request::{
     CallTool, ContextRead, ContextWrite, Invoke, ResumeRun, SignalRun, StartRun, StartTeam,
 };
 use greenroom_protocol::{Cause, ErrorCode, Metadata, Outcome, Reply, RunId, Status, Values};
+use greenroom_registry::artifacts::ArtifactOwner;
 use greenroom_registry::audit::{OpenAuditEntry, PendingAuditEntry};
-use greenroom_rego::{Permitted, Resource};
+use greenroom_rego::{Caller, Grant, Permitted, Resource};
 
 use crate::agent::{ExecutionFailure, ExecutionResult};
 use crate::category::CategoryHandles;
 use crate::execution::invocation::Invocation;
 use crate::execution::{DeltaSink, ExecutionEnv};
+use crate::handler::FileAccess;
 
 /// Name of the output that contains the result of a tool.
 pub const TOOL_RESULT: &str = "result";
@@ -198,11 +200,26 @@ impl Dispatcher {
     pub async fn call_tool(&self, _audit_entry: &OpenAuditEntry, permit: Permitted<CallTool>) -> ExecutionResult {
         let (grant, call) = permit.redeem();
         let timeout = grant.deadline().remaining(self.env.clock.now());
-        let result = tokio::time::timeout(timeout, self.env.call_tool(&call.tool, call.arguments)).await;
+        let files = self.caller_files(&grant).await?;
+        let result = tokio::time::timeout(timeout, self.env.call_tool(&call.tool, call.arguments, &files)).await;
         let deadline_error =
             |_| Cause::new(ErrorCode::TimedOut, format!("the tool {} did not return before the deadline", call.tool));
         let result = result.map_err(deadline_error)??;
         Ok(Outcome { outputs: Values::from([(TOOL_RESULT.to_owned(), result)]), usage: Usage::default() })
+    }
+
+    /// The file access of a caller of a tool: that of the calling agent.
+    async fn caller_files(&self, grant: &Grant) -> Result<FileAccess, Cause> {
+        let tenant = &grant.principal().tenant;
+        match grant.caller() {
+            Caller::Agent { agent, version } => {
+                let agent = self.env.resolver.agent(agent, Some(version)).await?;
+                Ok(self.env.files.for_agent(tenant, &agent))
+            }
+            Caller::User { .. } | Caller::Workflow { .. } | Caller::Team { .. } | Caller::None => {
+                Ok(self.env.files.for_owner(ArtifactOwner { tenant: tenant.clone(), personal_data: false }))
+            }
+        }
     }
 }
 

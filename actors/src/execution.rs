@@ -31,7 +31,7 @@ use greenroom_protocol::{Cause, Clock, ErrorCode, IdGenerator, Json, Values};
 
 use crate::definition_resolver::DefinitionResolver;
 use crate::failure::{ProviderBackoff, RetryBudgets};
-use crate::handler::FileAccess;
+use crate::handler::{FileAccess, FileSources};
 use crate::observer::Observer;
 use crate::pipeline::PipelineHandle;
 use crate::tool::ToolSource;
@@ -53,7 +53,7 @@ pub struct ExecutionEnvParts {
     /// The sources of the tools that agents may call.
     pub tool_sources: Vec<Arc<dyn ToolSource>>,
     /// The access to files and artifacts.
-    pub files: FileAccess,
+    pub files: FileSources,
     /// The configured models.
     pub models: ModelRegistry,
     /// Reserves and settles the cost of model calls.
@@ -74,7 +74,7 @@ pub struct ExecutionEnvParts {
 pub struct ExecutionEnv {
     runtimes: Vec<Arc<dyn Runtime>>,
     tool_sources: Vec<Arc<dyn ToolSource>>,
-    pub(crate) files: FileAccess,
+    pub(crate) files: FileSources,
     pub(crate) models: ModelRegistry,
     pub(crate) accounting: Accounting,
     pub(crate) pipeline: PipelineHandle,
@@ -124,14 +124,15 @@ impl ExecutionEnv {
         &self.budgets
     }
 
-    /// Executes a tool, by its name with the scheme. Policy has permitted the call before.
+    /// Executes a tool, by its name with the scheme, for the agent with this file access. Policy has permitted
+    /// the call before.
     ///
     /// # Errors
     /// [`ErrorCode::UnknownTool`]; a [`Cause`] of the tool.
-    pub async fn call_tool(&self, tool: &str, arguments: Values) -> Result<Json, Cause> {
+    pub async fn call_tool(&self, tool: &str, arguments: Values, files: &FileAccess) -> Result<Json, Cause> {
         let known = tool.split_once(':').and_then(|(scheme, name)| Some((self.tool_source(scheme)?, name)));
         match known {
-            Some((source, name)) => source.call(name, arguments).await,
+            Some((source, name)) => source.call(name, arguments, files).await,
             None => Err(Cause::new(ErrorCode::UnknownTool, format!("there is no tool `{tool}`"))),
         }
     }
@@ -161,12 +162,14 @@ pub async fn execute(
     let budget = env.budgets.for_grant(&invocation.grant, &invocation.key());
     // Futures that end before a model is awaited are boxed, here and below, so that an execution in
     // flight does not carry their state.
-    Box::pin(invocation::load_artifacts(&env.files, &mut invocation)).await?;
+    let files = env.files.for_agent(&invocation.grant.principal().tenant, &agent);
+    Box::pin(invocation::load_artifacts(&files, &mut invocation)).await?;
     invocation.invoke.inputs = agent.validate_inputs(std::mem::take(&mut invocation.invoke.inputs))?;
     let runtime = env.runtime(agent.spec().implementation.runtime)?;
     let mut attempt = 1;
     loop {
-        let ctx = ExecutionContext { env: &env, invocation: &invocation, meter: &meter, budget: &budget };
+        let ctx =
+            ExecutionContext { env: &env, invocation: &invocation, files: &files, meter: &meter, budget: &budget };
         let cause = match runtime.execute(&ctx).await {
             Ok(outputs) => return Ok(outputs),
             Err(cause) => cause,

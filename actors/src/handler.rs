@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use greenroom_definitions::agent::Agent;
-use greenroom_protocol::{ArtifactRef, CallKey, Cause, Deadline, ErrorCode, Json, RunId, Timestamp, Values};
-use greenroom_registry::artifacts::ArtifactStore;
+use greenroom_protocol::{
+    ArtifactRef, CallKey, Cause, ContentHash, Deadline, ErrorCode, Json, RunId, TenantId, Timestamp, Values,
+};
+use greenroom_registry::artifacts::{ArtifactOwner, ArtifactStore};
 
 /// Whether a handler or tool yields its thread while it works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,44 +60,61 @@ pub trait FileReader: Send + Sync {
     async fn read(&self, path: &str, bytes_max: u64) -> Result<File, Cause>;
 }
 
-/// What handlers and tools may read and store: files within the allowed folders, and artifacts.
+/// The files within the allowed folders and the artifacts of all tenants, from which each execution gets
+/// what it may access.
 #[derive(Clone)]
-pub struct FileAccess {
+pub struct FileSources {
     files: Arc<dyn FileReader>,
     artifacts: Arc<dyn ArtifactStore>,
 }
 
-impl FileAccess {
-    /// Grants access to these files and artifacts.
+impl FileSources {
+    /// These files and artifacts.
     #[must_use]
     pub fn new(files: Arc<dyn FileReader>, artifacts: Arc<dyn ArtifactStore>) -> Self {
         Self { files, artifacts }
     }
 
+    /// The access of an agent that works for a tenant. What an agent with personal data stores and reads
+    /// is personal data.
+    #[must_use]
+    pub fn for_agent(&self, tenant: &TenantId, agent: &Agent) -> FileAccess {
+        self.for_owner(ArtifactOwner { tenant: tenant.clone(), personal_data: agent.has_personal_data() })
+    }
+
+    /// The access of the owner of the artifacts that it stores.
+    #[must_use]
+    pub fn for_owner(&self, owner: ArtifactOwner) -> FileAccess {
+        FileAccess { sources: self.clone(), owner: Arc::new(owner) }
+    }
+}
+
+/// What handlers and tools may read and store: files within the allowed folders, and the artifacts of one
+/// tenant.
+#[derive(Clone)]
+pub struct FileAccess {
+    sources: FileSources,
+    owner: Arc<ArtifactOwner>,
+}
+
+impl FileAccess {
     /// Reads the file that an input names: an artifact, or a path within the allowed folders.
     ///
     /// # Errors
-    /// [`ErrorCode::InvalidInput`] if the value is neither; [`ErrorCode::UnknownRecord`] if the artifact
-    /// was deleted; otherwise as [`FileReader::read`].
+    /// [`ErrorCode::InvalidInput`] if the value is neither; [`ErrorCode::UnknownRecord`] if the tenant has no
+    /// such artifact; otherwise as [`FileReader::read`].
     pub async fn open_file(&self, value: &Json, bytes_max: u64) -> Result<File, Cause> {
         if let Some(artifact) = ArtifactRef::from_json(value) {
-            if artifact.bytes > bytes_max {
-                let message = format!("the file has {} bytes, at most {bytes_max} are read", artifact.bytes);
-                return Err(Cause::new(ErrorCode::PayloadTooLarge, message));
+            let (artifacts, ArtifactOwner { tenant, personal_data }) = (&self.sources.artifacts, &*self.owner);
+            let bytes = artifacts.get(tenant, &artifact.hash, bytes_max).await.map_err(|error| error.cause())?;
+            let bytes = bytes.ok_or_else(|| unknown_artifact_error(&artifact.hash))?;
+            if *personal_data {
+                artifacts.mark_personal_data(tenant, &artifact.hash).await.map_err(|error| error.cause())?;
             }
-            let bytes = self.artifacts.get(&artifact.hash, bytes_max).await.map_err(|error| error.cause())?;
-            let missing = || {
-                let message = format!("the artifact {} does not exist any more", artifact.hash.short());
-                Cause::new(ErrorCode::UnknownRecord, message)
-            };
-            return Ok(File {
-                bytes: bytes.ok_or_else(missing)?.into(),
-                name: artifact.name,
-                media_type: artifact.media_type,
-            });
+            return Ok(File { bytes: bytes.into(), name: artifact.name, media_type: artifact.media_type });
         }
         match value {
-            Json::String(path) => self.files.read(path, bytes_max).await,
+            Json::String(path) => self.sources.files.read(path, bytes_max).await,
             _ => Err(Cause::new(ErrorCode::InvalidInput, "a file is given as an artifact or as a path")),
         }
     }
@@ -105,8 +124,15 @@ impl FileAccess {
     /// # Errors
     /// [`ErrorCode::StoreUnavailable`]; [`ErrorCode::PayloadTooLarge`].
     pub async fn store_artifact(&self, bytes: &[u8], name: &str, media_type: &str) -> Result<ArtifactRef, Cause> {
-        self.artifacts.put(bytes.to_vec(), media_type, name).await.map_err(|error| error.cause())
+        let stored = self.sources.artifacts.put(&self.owner, bytes.to_vec(), media_type, name).await;
+        stored.map_err(|error| error.cause())
     }
+}
+
+/// The cause for an artifact that does not exist, or that belongs to another tenant.
+#[must_use]
+pub fn unknown_artifact_error(hash: &ContentHash) -> Cause {
+    Cause::new(ErrorCode::UnknownRecord, format!("there is no artifact {hash}"))
 }
 
 /// A native handler.

@@ -10,6 +10,7 @@
 //! and the storage of the journal are elsewhere.
 
 mod actor;
+mod artifacts;
 mod dedup_key;
 mod effects;
 mod handle;

@@ -15,9 +15,10 @@ use greenroom_definitions::catalogue::CatalogueParts;
 use greenroom_definitions::{Agent, AgentSpec, Catalogue, Models, Workflow};
 use greenroom_protocol::request::Invoke;
 use greenroom_protocol::{
-    AgentId, Cause, Clock, ContentHash, ErrorCode, IdGenerator, Json, Reply, Request, Timestamp, Tokens, Values,
-    WorkflowId,
+    AgentId, ArtifactRef, Cause, Clock, ContentHash, ErrorCode, IdGenerator, Json, Reply, Request, Timestamp, Tokens,
+    Values, WorkflowId,
 };
+use greenroom_registry::artifacts::ArtifactOwner;
 use greenroom_registry::audit::signer::Signer;
 use greenroom_registry::ledger::Ledger;
 use greenroom_registry::{StoreParts, Stores, in_memory_artifacts, open_in_memory};
@@ -30,7 +31,7 @@ use crate::execution::invocation::Invocation;
 use crate::execution::{
     Accounting, AgentTools, DeltaSink, ExecutionEnv, ExecutionEnvParts, LlmRuntime, ModelRegistry, register_native,
 };
-use crate::handler::{File, FileAccess, FileReader, Handler, HandlerInput, HandlerMode};
+use crate::handler::{File, FileAccess, FileReader, FileSources, Handler, HandlerInput, HandlerMode};
 use crate::model::{Delta, Deltas, Message, ModelCall, ModelError, ModelProvider, StopReason, ToolSpec};
 use crate::observer::{ActorEvent, Observer};
 use crate::pipeline::{CommitWaiter, PipelineHandle, RequestPipeline};
@@ -287,9 +288,8 @@ impl TestEnv {
         let pipeline = PipelineHandle::default();
         assert!(pipeline.bind(recording.clone()).is_ok());
         let events = Arc::new(RecordingObserver::default());
-        let files = FileAccess::new(Arc::new(NoFiles), artifacts);
-        let (runtime, tools) =
-            register_native(options.handlers, vec![Arc::new(Adder), Arc::new(PanickingTool)], &files);
+        let files = FileSources::new(Arc::new(NoFiles), artifacts);
+        let (runtime, tools) = register_native(options.handlers, vec![Arc::new(Adder), Arc::new(PanickingTool)]);
         let env = ExecutionEnv::new(ExecutionEnvParts {
             runtimes: vec![Arc::new(runtime), Arc::new(LlmRuntime)],
             tool_sources: vec![Arc::new(AgentTools), Arc::new(tools)],
@@ -308,6 +308,12 @@ impl TestEnv {
 
     pub(crate) fn agent(&self, id: &str) -> Arc<Agent> {
         Arc::clone(self.catalogue.agent(&AgentId::new(id).unwrap()).unwrap())
+    }
+
+    /// Stores an artifact of the administrator's tenant.
+    pub(crate) async fn put_artifact(&self, bytes: &[u8], media_type: &str, name: &str) -> ArtifactRef {
+        let owner = ArtifactOwner { tenant: testing::admin().tenant, personal_data: false };
+        self.stores.artifacts.put(&owner, bytes.to_vec(), media_type, name).await.unwrap()
     }
 
     /// A permit of this user to invoke the agent.

@@ -63,11 +63,11 @@ pub trait ToolSource: Send + Sync {
         Ok(Request::CallTool(CallTool { tool, arguments: call.arguments, key: Some(call.key) }))
     }
 
-    /// Executes one call that policy has permitted.
+    /// Executes one call that policy has permitted, with the file access of the calling agent.
     ///
     /// # Errors
     /// [`greenroom_protocol::ErrorCode::UnknownTool`]; a [`Cause`] of the tool.
-    async fn call(&self, name: &str, arguments: Values) -> Result<Json, Cause>;
+    async fn call(&self, name: &str, arguments: Values, files: &FileAccess) -> Result<Json, Cause>;
 }
 
 /// A native tool.

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
+use greenroom_protocol::event::WatchedRun;
 use greenroom_protocol::request::{
     CallOptions, Invoke, MemoryChange, MemoryRead, MemoryWrite, Page, Query, ResumeRun, Signal, SignalRun, StartRun,
     StartTeam,
@@ -78,8 +79,8 @@ impl Client {
         self
     }
 
-    /// Sets the id of the next request, so that the run that it starts can be watched before the reply
-    /// arrives. A client with a request id may send one request only.
+    /// Names the next request, so that the run that it starts can be watched before the reply arrives
+    /// ([`Client::watch_started`]). A client with a request id may send one request only.
     #[must_use]
     pub fn with_request_id(mut self, id: RequestId) -> Self {
         self.request_id = Some(id);
@@ -149,7 +150,14 @@ impl Client {
     /// Watches a run: streams its events after the number `after`; 0 means all of them.
     #[must_use]
     pub fn watch(&self, run: &RunId, after: u64) -> Events {
-        self.transport.watch(run, after)
+        self.transport.watch(&WatchedRun::Id(run.clone()), after)
+    }
+
+    /// As [`Client::watch`], for the run that the request with this name starts. The watch waits for a run
+    /// that is being started.
+    #[must_use]
+    pub fn watch_started(&self, request: &RequestId, after: u64) -> Events {
+        self.transport.watch(&WatchedRun::StartedBy(request.clone()), after)
     }
 
     /// Cancels a run and compensates its finished steps.
@@ -309,7 +317,7 @@ mod tests {
             })
         }
 
-        fn watch(&self, _: &RunId, _: u64) -> Events {
+        fn watch(&self, _: &WatchedRun, _: u64) -> Events {
             futures::stream::empty().boxed()
         }
     }

@@ -3,8 +3,8 @@
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use greenroom_protocol::event::RunEvent;
-use greenroom_protocol::{Cause, Envelope, ErrorCode, Reply, RunId};
+use greenroom_protocol::event::{RunEvent, WatchedRun};
+use greenroom_protocol::{Cause, Envelope, ErrorCode, Reply};
 
 /// The reason for a missing reply.
 #[derive(Debug, thiserror::Error)]
@@ -55,5 +55,5 @@ pub trait Transport: Send + Sync {
     async fn send(&self, envelope: Envelope) -> Result<Reply, TransportError>;
 
     /// Streams the events of a run after the number `after`; 0 means all of them.
-    fn watch(&self, run: &RunId, after: u64) -> Events;
+    fn watch(&self, run: &WatchedRun, after: u64) -> Events;
 }

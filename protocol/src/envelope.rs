@@ -37,7 +37,8 @@ impl fmt::Debug for Credential {
 pub struct Envelope {
     /// [`crate::limits::PROTOCOL_VERSION`] of the sender.
     pub version: u16,
-    /// The request's id; the first ingress generates it if it is absent.
+    /// A name for the request, chosen by its caller: the same caller and name are the same request. The
+    /// platform's own id is derived from both ([`RequestId::for_caller`]), or generated if the name is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<RequestId>,
     /// The credential of the caller; absent on a local socket, where the operating system authenticates.

@@ -4,10 +4,20 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Cause;
-use crate::id::{AgentId, RunId, StepId};
+use crate::id::{AgentId, RequestId, RunId, StepId};
 use crate::journal::{Entry, StepKey};
 use crate::reply::{Reply, Status};
 use crate::time::Timestamp;
+
+/// The run that is watched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WatchedRun {
+    /// The run with this id.
+    Id(RunId),
+    /// The run that the watcher's request of this name starts. Until it has started, the watch waits.
+    StartedBy(RequestId),
+}
 
 /// The status of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]

@@ -27,6 +27,12 @@ pub enum IdError {
         /// The maximum length in bytes.
         max: usize,
     },
+    /// The text consists of dots, which a file system reads as a folder.
+    #[error("an id may not be {found:?}")]
+    Dots {
+        /// The text.
+        found: String,
+    },
     /// The text has a character that an id may not have.
     #[error("an id may have letters, digits, `_`, `-` and `.`, not {found:?}")]
     Character {
@@ -41,6 +47,9 @@ fn check(text: &str, max: usize, fits: fn(char) -> bool) -> Result<(), IdError> 
     }
     if text.len() > max {
         return Err(IdError::TooLong { found: text.len(), max });
+    }
+    if matches!(text, "." | "..") {
+        return Err(IdError::Dots { found: text.to_owned() });
     }
     match text.chars().find(|c| !fits(*c)) {
         Some(found) => Err(IdError::Character { found }),
@@ -153,9 +162,18 @@ text_id!(
     TenantId, ID_BYTES_MAX, plain
 );
 impl Default for TenantId {
-    /// The tenant of a pod without tenants: `default`.
+    /// The tenant of the pod itself: `default`. A user without a tenant belongs to it.
     fn default() -> Self {
         Self(Arc::from("default"))
+    }
+}
+
+impl TenantId {
+    /// True for the tenant of the pod itself, whose users maintain what all tenants share: the audit chain,
+    /// the store, and the events of the platform.
+    #[must_use]
+    pub fn is_pod(&self) -> bool {
+        *self == Self::default()
     }
 }
 
@@ -199,14 +217,37 @@ impl RequestId {
     pub fn from_u128(number: u128) -> Self {
         Self(Arc::from(format!("req_{number:032x}")))
     }
+
+    /// Derives the id of a request that its caller has named: the same caller and name give the same id,
+    /// and no other caller can give it. A name is therefore never the id of a request of somebody else.
+    ///
+    /// The id begins with the time of the name, if that was generated (see [`CallKey::request_id`]).
+    #[must_use]
+    pub fn for_caller(tenant: &TenantId, user: &UserId, name: &Self) -> Self {
+        // No id contains a slash, so different callers and names give different texts.
+        Self::from_digest(&format!("{tenant}/{user}/{name}"), generated_timestamp(name.as_str()))
+    }
+
+    /// An id of the generated form: this timestamp, and the digest of a text.
+    fn from_digest(text: &str, timestamp: Option<&str>) -> Self {
+        let timestamp = timestamp.unwrap_or_default();
+        let digest = short_digest(text);
+        let rest = digest.get(..DIGEST_CHARS - timestamp.len()).unwrap_or(&digest);
+        Self(Arc::from(format!("req_{timestamp}{rest}")))
+    }
 }
 
 impl RunId {
-    /// Derives the id of the run that a request starts, so that a repeated request names the same run.
+    /// Derives the id of the run that a request starts, so that a repeated request names the same run and
+    /// different requests name different runs. An id without the prefix `req_` is replaced by its digest:
+    /// with the prefix of a run before it, it could be too long, or equal the id of another run.
     #[must_use]
     pub fn for_request(request: &RequestId) -> Self {
         let text = request.as_str();
-        Self(Arc::from(format!("run_{}", text.strip_prefix("req_").unwrap_or(text))))
+        Self(Arc::from(match text.strip_prefix("req_").filter(|name| !name.is_empty()) {
+            Some(name) => format!("run_{name}"),
+            None => format!("run_{}", short_digest(text)),
+        }))
     }
 }
 
@@ -240,10 +281,16 @@ impl CallKey {
         self.child("undo")
     }
 
-    /// Returns the key of a nested call of this one; `part` is an id or a word.
+    /// Returns the key of a nested call of this one; `part` is an id or a word. A key that would be too
+    /// long, or that a key may not contain, is replaced by its digest below the run or request.
     #[must_use]
     pub fn child(&self, part: &str) -> Self {
-        Self(Arc::from(format!("{self}/{part}")))
+        let key = format!("{self}/{part}");
+        if check(&key, KEY_BYTES_MAX, printable).is_ok() {
+            return Self(Arc::from(key));
+        }
+        let root = self.0.split('/').next().filter(|root| root.len() <= ID_BYTES_MAX).unwrap_or("call");
+        Self(Arc::from(format!("{root}/{}", ContentHash::from_content(key.as_bytes()))))
     }
 
     /// Derives the id of the request that makes the given attempt of this call. A process that resumes
@@ -254,19 +301,29 @@ impl CallKey {
     /// time: requests of one run are adjacent in an index by id.
     #[must_use]
     pub fn request_id(&self, attempt: u32) -> RequestId {
-        let digest = ContentHash::from_content(format!("{self}#{attempt}").as_bytes()).to_string();
-        let timestamp = self.timestamp_prefix().unwrap_or_default();
-        let rest = digest.get(..32 - timestamp.len()).unwrap_or(&digest);
-        RequestId(Arc::from(format!("req_{timestamp}{rest}")))
+        let root = self.0.split('/').next().unwrap_or_default();
+        RequestId::from_digest(&format!("{self}#{attempt}"), generated_timestamp(root))
     }
+}
 
-    /// Returns the timestamp of the generated id at the start of the key: the first 48 bits of a UUID of
-    /// version 7, as hex digits (RFC 9562, 5.7).
-    fn timestamp_prefix(&self) -> Option<&str> {
-        let (_, id) = self.0.split('/').next()?.split_once('_')?;
-        let is_generated = id.len() == 32 && id.bytes().all(|digit| digit.is_ascii_hexdigit());
-        id.get(..12).filter(|_| is_generated)
-    }
+/// Characters of a digest within an id, as many as a generated number has.
+const DIGEST_CHARS: usize = 32;
+/// Characters of the timestamp at the start of a generated number: the first 48 bits of a UUID of version
+/// 7, as hex digits (RFC 9562, 5.7).
+const TIMESTAMP_CHARS: usize = 12;
+
+/// The first half of the SHA-256 of a text, as hex digits.
+fn short_digest(text: &str) -> String {
+    let mut digest = ContentHash::from_content(text.as_bytes()).to_string();
+    digest.truncate(DIGEST_CHARS);
+    digest
+}
+
+/// Returns the timestamp of a generated id.
+fn generated_timestamp(id: &str) -> Option<&str> {
+    let (_, number) = id.split_once('_')?;
+    let is_generated = number.len() == DIGEST_CHARS && number.bytes().all(|digit| digit.is_ascii_hexdigit());
+    number.get(..TIMESTAMP_CHARS).filter(|_| is_generated)
 }
 
 #[cfg(test)]
@@ -279,6 +336,8 @@ mod tests {
         assert_eq!(AgentId::new("a b"), Err(IdError::Character { found: ' ' }));
         assert!(matches!(AgentId::new("x".repeat(500)), Err(IdError::TooLong { .. })));
         assert!(serde_json::from_str::<AgentId>("\"../etc\"").is_err());
+        assert_eq!(TenantId::new(".."), Err(IdError::Dots { found: "..".into() }));
+        assert!(serde_json::from_str::<RunId>("\".\"").is_err());
     }
 
     #[test]

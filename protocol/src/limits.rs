@@ -7,6 +7,8 @@ pub const PROTOCOL_VERSION: u16 = 1;
 
 /// Bytes of an id.
 pub const ID_BYTES_MAX: usize = 128;
+/// Bytes of a name in a request that is not an id: a tool, a model, a cursor, an audit entry.
+pub const NAME_BYTES_MAX: usize = 256;
 /// Bytes of an idempotency or call key.
 pub const KEY_BYTES_MAX: usize = 512;
 /// Bytes of an envelope as it arrives, before anything is parsed.

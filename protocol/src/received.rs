@@ -41,8 +41,10 @@ pub struct Received(Box<Parts>);
 /// The parts of a [`Received`], for the authenticator.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Parts {
-    /// The request's id.
+    /// The request's id, or the name that its caller gave it.
     pub id: RequestId,
+    /// True if the caller gave the id: the platform then derives its own, see [`RequestId::for_caller`].
+    pub is_named: bool,
     /// The ingress through which it arrived.
     pub ingress: IngressKind,
     /// The claimed identity.
@@ -99,6 +101,10 @@ impl Received {
                 format!("the request has protocol version {}, this pod has {PROTOCOL_VERSION}", envelope.version);
             return Err(Cause::new(ErrorCode::InvalidRequest, message));
         }
+        // A delegation is signed by a pod, whose runs pin versions and derive keys.
+        if !matches!(identity, ClaimedIdentity::Credential(Credential::Delegation(_))) {
+            envelope.request.check_outside()?;
+        }
         let latest = Deadline::after(now, REQUEST_TIMEOUT_MAX);
         let deadline = envelope.deadline.unwrap_or_else(|| Deadline::after(now, REQUEST_TIMEOUT)).earlier(latest);
         if deadline.has_passed(now) {
@@ -111,6 +117,7 @@ impl Received {
             .transpose()
             .map_err(|error| Cause::new(ErrorCode::InvalidRequest, error.to_string()))?;
         Ok(Self(Box::new(Parts {
+            is_named: envelope.id.is_some(),
             id: envelope.id.unwrap_or_else(|| RequestId::from_u128(ids.next_id())),
             ingress,
             identity,
@@ -123,7 +130,7 @@ impl Received {
         })))
     }
 
-    /// The request's id.
+    /// The request's id, or the name that its caller gave it.
     #[must_use]
     pub fn id(&self) -> &RequestId {
         &self.0.id
@@ -163,7 +170,10 @@ impl Received {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::request::Query;
+    use crate::id::{AgentId, CallKey};
+    use crate::limits::NAME_BYTES_MAX;
+    use crate::request::{CallOptions, CallTool, Invoke, Page, Query};
+    use crate::value::Values;
 
     struct FixedIds;
     impl IdGenerator for FixedIds {
@@ -185,6 +195,49 @@ mod tests {
         let rejected =
             Received::decode(value.to_string().as_bytes(), IngressKind::Http, &FixedIds, Timestamp::default());
         assert_eq!(rejected.map_err(|cause| cause.code), Err(ErrorCode::InvalidRequest));
+    }
+
+    /// Requests with what only a hop inside the platform may have, or with a name that is too long.
+    fn inner_requests() -> Vec<Request> {
+        let agent = AgentId::new("writer").unwrap_or_else(|_| unreachable!());
+        let call_key = || CallKey::new("run_1/step").ok();
+        let invoke = || Invoke {
+            agent: agent.clone(),
+            inputs: Values::new(),
+            context: Values::new(),
+            version: None,
+            key: None,
+            options: CallOptions::default(),
+        };
+        let long = || "x".repeat(NAME_BYTES_MAX + 1);
+        let tool = |tool: &str, key| Request::CallTool(CallTool { tool: tool.into(), arguments: Values::new(), key });
+        vec![
+            Request::Invoke(Invoke { version: Some(ContentHash::from_content(b"old")), ..invoke() }),
+            Request::Invoke(Invoke { key: call_key(), ..invoke() }),
+            Request::Invoke(Invoke { options: CallOptions { model: Some(long()), cost_max: None }, ..invoke() }),
+            tool("native:calculator", call_key()),
+            tool(&long(), None),
+            Request::Query(Query::AuditEntry { id: long() }),
+            Request::Query(Query::Audit { page: Page { after: Some(long()), limit: 1 } }),
+        ]
+    }
+
+    #[test]
+    fn a_version_or_a_call_key_from_outside_is_rejected_and_one_from_another_pod_is_not() {
+        for request in inner_requests() {
+            let envelope = Envelope::new(request);
+            let user = UserId::new("admin").unwrap_or_else(|_| unreachable!());
+            let rejected = Received::local(user, envelope.clone(), &FixedIds, Timestamp::default());
+            assert_eq!(rejected.map_err(|cause| cause.code), Err(ErrorCode::InvalidRequest), "{envelope:?}");
+            for (credential, is_accepted) in
+                [(Credential::Bearer("b".into()), false), (Credential::Delegation("d".into()), true)]
+            {
+                let envelope = Envelope { credential: Some(credential), ..envelope.clone() };
+                let bytes = serde_json::to_vec(&envelope).unwrap_or_default();
+                let received = Received::decode(&bytes, IngressKind::Peer, &FixedIds, Timestamp::default());
+                assert_eq!(received.is_ok(), is_accepted, "{envelope:?}");
+            }
+        }
     }
 
     #[test]

@@ -13,6 +13,8 @@ use crate::time::Timestamp;
 use crate::value::{Json, Values};
 
 mod memory;
+mod outside;
+mod values;
 
 pub use memory::{MemoryChange, MemoryRead, MemoryWrite};
 

@@ -13,10 +13,21 @@ use serde::{Deserialize, Serialize, Serializer};
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// Creates a moment from microseconds since the epoch.
+    /// The earliest moment: RFC 3339 has no year before it.
+    pub const MIN: Self = Self(-377_705_023_201_000_000);
+    /// The latest moment: RFC 3339 has no year after it.
+    pub const MAX: Self = Self(253_402_207_200_000_000);
+
+    /// Creates a moment from microseconds since the epoch; outside of the range, the nearest moment.
     #[must_use]
     pub const fn from_micros(micros: i64) -> Self {
-        Self(micros)
+        if micros < Self::MIN.0 {
+            Self::MIN
+        } else if micros > Self::MAX.0 {
+            Self::MAX
+        } else {
+            Self(micros)
+        }
     }
 
     /// Microseconds since the epoch.
@@ -28,13 +39,13 @@ impl Timestamp {
     /// The moment `after` later, or the latest representable one.
     #[must_use]
     pub fn saturating_add(self, after: Duration) -> Self {
-        Self(self.0.saturating_add(i64::try_from(after.as_micros()).unwrap_or(i64::MAX)))
+        Self::from_micros(self.0.saturating_add(i64::try_from(after.as_micros()).unwrap_or(i64::MAX)))
     }
 
     /// The moment `before` earlier, or the earliest representable one.
     #[must_use]
     pub fn saturating_sub(self, before: Duration) -> Self {
-        Self(self.0.saturating_sub(i64::try_from(before.as_micros()).unwrap_or(i64::MAX)))
+        Self::from_micros(self.0.saturating_sub(i64::try_from(before.as_micros()).unwrap_or(i64::MAX)))
     }
 
     /// The time since `earlier`; zero if `earlier` is later.
@@ -123,6 +134,21 @@ mod tests {
     fn a_moment_survives_its_text() {
         let moment = Timestamp::from_micros(1_700_000_000_123_456);
         assert_eq!(Timestamp::try_from(moment.to_string()).ok(), Some(moment));
+    }
+
+    #[test]
+    fn the_earliest_and_the_latest_moment_survive_their_text() {
+        let now = Timestamp::from_micros(1);
+        for (moment, expected) in [
+            (Timestamp::from_micros(i64::MIN), Timestamp::MIN),
+            (Timestamp::from_micros(i64::MAX), Timestamp::MAX),
+            (now.saturating_add(Duration::MAX), Timestamp::MAX),
+            (now.saturating_sub(Duration::MAX), Timestamp::MIN),
+            (Deadline::after(now, Duration::MAX).0, Timestamp::MAX),
+        ] {
+            assert_eq!(moment, expected);
+            assert_eq!(Timestamp::try_from(moment.to_string()).ok(), Some(moment), "{moment}");
+        }
     }
 
     #[test]

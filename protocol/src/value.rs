@@ -45,8 +45,23 @@ impl ArtifactRef {
     }
 }
 
+/// Calls `change` with each reference in a value, at any depth.
+pub fn for_each_artifact(value: &mut Json, change: &mut impl FnMut(&mut ArtifactRef)) {
+    if let Some(mut artifact) = ArtifactRef::from_json(value) {
+        change(&mut artifact);
+        *value = artifact.to_json();
+        return;
+    }
+    match value {
+        Json::Array(items) => items.iter_mut().for_each(|item| for_each_artifact(item, change)),
+        Json::Object(members) => members.values_mut().for_each(|member| for_each_artifact(member, change)),
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => {}
+    }
+}
+
 /// The size of a value in bytes: a text by its length, an artifact by the size of its content, any
-/// other value approximately as compact JSON.
+/// other value approximately as compact JSON. The size of an artifact is what its reference claims; the
+/// pipeline corrects the references of each request.
 #[must_use]
 pub fn size_bytes(value: &Json) -> u64 {
     if let Some(artifact) = ArtifactRef::from_json(value) {
@@ -57,11 +72,18 @@ pub fn size_bytes(value: &Json) -> u64 {
         Json::Bool(_) => 5,
         Json::Number(_) => 8,
         Json::String(text) => text.len() as u64,
-        Json::Array(items) => 2 + items.iter().map(|item| 1 + size_bytes(item)).sum::<u64>(),
+        Json::Array(items) => total(2, items.iter().map(|item| size_bytes(item).saturating_add(1))),
         Json::Object(members) => {
-            2 + members.iter().map(|(name, member)| name.len() as u64 + 4 + size_bytes(member)).sum::<u64>()
+            let member_bytes =
+                |(name, member): (&String, &Json)| size_bytes(member).saturating_add(name.len() as u64 + 4);
+            total(2, members.iter().map(member_bytes))
         }
     }
+}
+
+/// The sum; sizes that a caller claims may exceed every number.
+fn total(first: u64, sizes: impl Iterator<Item = u64>) -> u64 {
+    sizes.fold(first, u64::saturating_add)
 }
 
 /// Truncates a text to at most `bytes_max` bytes, at the end of a whole character.

@@ -1,4 +1,5 @@
-//! Artifacts: blobs that are too large for a message, addressed by the hash of their content. A sweep
+//! Artifacts: blobs that are too large for a message, addressed by the hash of their content. The bytes
+//! are stored once; the artifact belongs to each tenant that has put it, and exists for no other. A sweep
 //! removes those that no record references.
 
 use std::collections::HashSet;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use greenroom_protocol as protocol;
 use protocol::limits::REQUEST_TIMEOUT_MAX;
-use protocol::{ArtifactRef, Cause, ContentHash, ErrorCode, Timestamp};
+use protocol::{ArtifactRef, Cause, ContentHash, ErrorCode, TenantId, Timestamp};
 
 use crate::error::StoreError;
 
@@ -59,6 +60,24 @@ impl ArtifactError {
     }
 }
 
+/// Whose artifact it is, and what it holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArtifactOwner {
+    /// The tenant that it belongs to.
+    pub tenant: TenantId,
+    /// True if it holds personal data. It remains so: a later put without personal data does not change it.
+    pub personal_data: bool,
+}
+
+/// What the store knows of an artifact of a tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ArtifactInfo {
+    /// Bytes of its content.
+    pub bytes: u64,
+    /// True if it holds personal data.
+    pub personal_data: bool,
+}
+
 /// The result of a sweep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SweepReport {
@@ -71,26 +90,55 @@ pub struct SweepReport {
 /// The artifact store.
 #[async_trait]
 pub trait ArtifactStore: Send + Sync {
-    /// Stores the bytes durably. The same bytes are stored once.
+    /// Stores the bytes durably for their owner. The same bytes are stored once, whoever puts them.
     ///
     /// # Errors
     /// [`ArtifactError`], and then nothing was stored.
-    async fn put(&self, bytes: Vec<u8>, media_type: &str, name: &str) -> Result<ArtifactRef, ArtifactError>;
+    async fn put(
+        &self,
+        owner: &ArtifactOwner,
+        bytes: Vec<u8>,
+        media_type: &str,
+        name: &str,
+    ) -> Result<ArtifactRef, ArtifactError>;
 
-    /// Returns the bytes; `None` if the artifact does not exist.
+    /// Returns the bytes; `None` if the tenant has no such artifact.
     ///
     /// # Errors
     /// [`ArtifactError::TooLarge`] before anything is read; [`ArtifactError::Damaged`] if the bytes
     /// do not match the hash.
-    async fn get(&self, hash: &ContentHash, bytes_max: u64) -> Result<Option<Vec<u8>>, ArtifactError>;
+    async fn get(
+        &self,
+        tenant: &TenantId,
+        hash: &ContentHash,
+        bytes_max: u64,
+    ) -> Result<Option<Vec<u8>>, ArtifactError>;
+
+    /// Returns the size and the kind of an artifact; `None` if the tenant has no such artifact.
+    ///
+    /// # Errors
+    /// [`ArtifactError::Store`].
+    async fn info(&self, tenant: &TenantId, hash: &ContentHash) -> Result<Option<ArtifactInfo>, ArtifactError>;
+
+    /// Records that an artifact of a tenant holds personal data. Without such an artifact nothing changes.
+    ///
+    /// # Errors
+    /// [`ArtifactError::Store`].
+    async fn mark_personal_data(&self, tenant: &TenantId, hash: &ContentHash) -> Result<(), ArtifactError>;
 
     /// Removes each artifact that was put last more than [`UNREFERENCED_RETENTION`] ago and is not
-    /// reachable: neither in `referenced` nor in the JSON of a reachable artifact. A sweep may be
-    /// interrupted and repeated at any time; it never removes a reachable artifact.
+    /// reachable: neither in `referenced` nor in the JSON of a reachable artifact. With a tenant, only what
+    /// belongs to that tenant is removed and counted. A sweep may be interrupted and repeated at any time;
+    /// it never removes a reachable artifact.
     ///
     /// # Errors
     /// [`StoreError`]; artifacts that were removed before the error remain removed.
-    async fn sweep(&self, referenced: HashSet<ContentHash>, now: Timestamp) -> Result<SweepReport, StoreError>;
+    async fn sweep(
+        &self,
+        referenced: HashSet<ContentHash>,
+        tenant: Option<&TenantId>,
+        now: Timestamp,
+    ) -> Result<SweepReport, StoreError>;
 }
 
 /// Returns the reachable artifacts of `all`: the roots, and everything that their JSON references,

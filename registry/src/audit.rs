@@ -7,7 +7,7 @@ use std::fmt;
 use async_trait::async_trait;
 use greenroom_protocol as protocol;
 use protocol::audit::{Closing, Opening, Record};
-use protocol::{Cause, RequestId, Timestamp};
+use protocol::{Cause, RequestId, TenantId, Timestamp};
 
 use crate::error::StoreError;
 use crate::group_commit::{CommitTiming, SubmittedCommand};
@@ -23,6 +23,51 @@ pub use verify::{ChainReport, ChainViolation};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct AuditSeq(pub u64);
 
+/// The records that a reader may see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AuditScope {
+    /// Every record, which only the platform itself may read.
+    All,
+    /// The entries of one tenant.
+    Tenant(TenantId),
+    /// The entries of the pod's own tenant, and the events of the platform.
+    Pod(TenantId),
+}
+
+impl AuditScope {
+    /// The scope of a tenant's users.
+    #[must_use]
+    pub fn for_tenant(tenant: &TenantId) -> Self {
+        if tenant.is_pod() { Self::Pod(tenant.clone()) } else { Self::Tenant(tenant.clone()) }
+    }
+
+    /// The tenant whose entries are read; none for all.
+    pub(crate) const fn tenant(&self) -> Option<&TenantId> {
+        match self {
+            Self::All => None,
+            Self::Tenant(tenant) | Self::Pod(tenant) => Some(tenant),
+        }
+    }
+
+    /// True if the events of the platform are read.
+    pub(crate) const fn has_system_events(&self) -> bool {
+        matches!(self, Self::All | Self::Pod(_))
+    }
+}
+
+/// Whose entry it is: the request, and the tenant of its principal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct EntrySubject {
+    pub(crate) request: RequestId,
+    pub(crate) tenant: TenantId,
+}
+
+impl EntrySubject {
+    pub(crate) fn from_opening(opening: &Opening) -> Self {
+        Self { request: opening.request.clone(), tenant: opening.tenant.clone() }
+    }
+}
+
 /// Called with the number of an open entry that is dropped before it is closed.
 pub(crate) type OnDrop = Box<dyn FnOnce(AuditSeq) + Send + Sync>;
 
@@ -31,7 +76,7 @@ pub(crate) type OnDrop = Box<dyn FnOnce(AuditSeq) + Send + Sync>;
 ///
 /// ```compile_fail
 /// use greenroom_registry::audit::{AuditSeq, OpenAuditEntry};
-/// let entry = OpenAuditEntry { opened: AuditSeq(1), request: todo!(), at: todo!(), on_drop: None };
+/// let entry = OpenAuditEntry { opened: AuditSeq(1), subject: todo!(), at: todo!(), on_drop: None };
 /// ```
 ///
 /// ```compile_fail
@@ -41,20 +86,20 @@ pub(crate) type OnDrop = Box<dyn FnOnce(AuditSeq) + Send + Sync>;
 #[must_use = "an open audit entry must be closed"]
 pub struct OpenAuditEntry {
     opened: AuditSeq,
-    request: RequestId,
+    subject: EntrySubject,
     at: Timestamp,
     on_drop: Option<OnDrop>,
 }
 
 impl OpenAuditEntry {
-    pub(crate) const fn new(opened: AuditSeq, request: RequestId, at: Timestamp, on_drop: Option<OnDrop>) -> Self {
-        Self { opened, request, at, on_drop }
+    pub(crate) const fn new(opened: AuditSeq, subject: EntrySubject, at: Timestamp, on_drop: Option<OnDrop>) -> Self {
+        Self { opened, subject, at, on_drop }
     }
 
     /// An open entry for tests of other crates.
     #[cfg(feature = "testing")]
-    pub const fn for_test(opened: AuditSeq, request: RequestId, at: Timestamp) -> Self {
-        Self::new(opened, request, at, None)
+    pub fn for_test(opened: AuditSeq, request: RequestId, at: Timestamp) -> Self {
+        Self::new(opened, EntrySubject { request, tenant: TenantId::default() }, at, None)
     }
 
     /// The number of the record that opened the entry.
@@ -66,7 +111,12 @@ impl OpenAuditEntry {
     /// The request that the entry is about.
     #[must_use]
     pub const fn request(&self) -> &RequestId {
-        &self.request
+        &self.subject.request
+    }
+
+    /// Whose entry it is.
+    pub(crate) const fn subject(&self) -> &EntrySubject {
+        &self.subject
     }
 
     /// When the entry was opened.
@@ -93,7 +143,7 @@ impl fmt::Debug for OpenAuditEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OpenAuditEntry")
             .field("opened", &self.opened)
-            .field("request", &self.request)
+            .field("request", &self.subject.request)
             .finish_non_exhaustive()
     }
 }
@@ -219,18 +269,18 @@ pub trait AuditLog: Send + Sync {
     /// [`AuditError`] if it cannot be written.
     async fn record_system_event(&self, subject: &str, message: &str, now: Timestamp) -> Result<AuditSeq, AuditError>;
 
-    /// Reads at most `limit` records before `before` (none: the newest), the newest first.
+    /// Reads at most `limit` records of a scope before `before` (none: the newest), the newest first.
     ///
     /// # Errors
     /// [`AuditError`] if they cannot be read.
-    async fn read(&self, before: Option<AuditSeq>, limit: u32) -> Result<AuditPage, AuditError>;
+    async fn read(&self, scope: &AuditScope, before: Option<AuditSeq>, limit: u32) -> Result<AuditPage, AuditError>;
 
-    /// Finds the records of a request by its id, or one record by its number, in the order in which
-    /// they were written.
+    /// Finds the records of a request by its id, or one record by its number, within a scope and in the
+    /// order in which they were written.
     ///
     /// # Errors
     /// [`AuditError`] if they cannot be read.
-    async fn find(&self, id: &str) -> Result<Vec<Record>, AuditError>;
+    async fn find(&self, scope: &AuditScope, id: &str) -> Result<Vec<Record>, AuditError>;
 
     /// Verifies the whole hash chain.
     ///

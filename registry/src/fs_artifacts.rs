@@ -1,5 +1,5 @@
 //! The artifact store in a directory: one file for each artifact, named by its hash, in 256
-//! subdirectories.
+//! subdirectories. Beside it are its owners (`owners`).
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -11,11 +11,18 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use greenroom_protocol as protocol;
-use protocol::{ArtifactRef, ContentHash, Timestamp};
+use protocol::{ArtifactRef, ContentHash, TenantId, Timestamp};
 
 use crate::artifacts::hash_scan::hashes_in;
-use crate::artifacts::{ArtifactError, ArtifactStore, SweepReport, UNREFERENCED_RETENTION, reachable, reference};
+use crate::artifacts::{
+    ArtifactError, ArtifactInfo, ArtifactOwner, ArtifactStore, SweepReport, UNREFERENCED_RETENTION, reachable,
+    reference,
+};
 use crate::error::StoreError;
+
+use owners::Owners;
+
+mod owners;
 
 #[derive(Debug, Clone)]
 struct FsArtifactStore {
@@ -50,22 +57,29 @@ impl FsArtifactStore {
     }
 
     /// Writes to a staging file, flushes it and renames it, so that a file with an artifact's name is
-    /// always complete.
-    fn store(&self, hash: &ContentHash, bytes: &[u8]) -> Result<(), StoreError> {
+    /// always complete. The owner is added to a complete file only.
+    fn store(&self, owner: &ArtifactOwner, hash: &ContentHash, bytes: &[u8]) -> Result<(), StoreError> {
         let path = self.path(hash);
-        if self.touch_existing(hash, &path)? {
+        let directory = path.parent().unwrap_or(&self.root);
+        if !self.touch_existing(hash, &path)? {
+            self.write_new(hash, &path, directory, bytes)?;
+        } else if Owners::beside(&path).contains(&owner.tenant)? && !owner.personal_data {
             return Ok(());
         }
-        let directory = path.parent().unwrap_or(&self.root);
+        Owners::beside(&path).add(owner)?;
+        fs::File::open(directory)?.sync_all()?;
+        Ok(())
+    }
+
+    fn write_new(&self, hash: &ContentHash, path: &Path, directory: &Path, bytes: &[u8]) -> Result<(), StoreError> {
         fs::create_dir_all(directory)?;
         let staging_path = self.staging_path(hash);
-        let written = write_synced(&staging_path, bytes).and_then(|()| fs::rename(&staging_path, &path));
+        let written = write_synced(&staging_path, bytes).and_then(|()| fs::rename(&staging_path, path));
         if let Err(error) = written {
             // If the staging file cannot be removed now, the next start removes it.
             let _ = fs::remove_file(&staging_path);
             return Err(error.into());
         }
-        fs::File::open(directory)?.sync_all()?;
         Ok(())
     }
 
@@ -112,7 +126,12 @@ impl FsArtifactStore {
         Ok(all)
     }
 
-    fn sweep(&self, referenced: &HashSet<ContentHash>, now: Timestamp) -> Result<SweepReport, StoreError> {
+    fn sweep(
+        &self,
+        referenced: &HashSet<ContentHash>,
+        tenant: Option<&TenantId>,
+        now: Timestamp,
+    ) -> Result<SweepReport, StoreError> {
         let all = self.list_files()?;
         let cutoff = since_1970(now).saturating_sub(UNREFERENCED_RETENTION);
         let is_root = |hash: &ContentHash| {
@@ -128,16 +147,39 @@ impl FsArtifactStore {
             let _guard = self.sweep_lock();
             // It may have been put again while the other artifacts were scanned.
             if !is_newer_than(path, cutoff) {
-                report.bytes += fs::metadata(path)?.len();
-                fs::remove_file(path)?;
-                report.artifacts += 1;
+                remove(path, tenant, &mut report)?;
             }
         }
         Ok(report)
     }
 
-    fn fetch(&self, hash: &ContentHash, bytes_max: u64) -> Result<Option<Vec<u8>>, ArtifactError> {
-        let file = match fs::File::open(self.path(hash)) {
+    fn info(&self, tenant: &TenantId, hash: &ContentHash) -> Result<Option<ArtifactInfo>, StoreError> {
+        let path = self.path(hash);
+        let owners = Owners::beside(&path);
+        if !owners.contains(tenant)? {
+            return Ok(None);
+        }
+        match fs::metadata(&path) {
+            Ok(file) => Ok(Some(ArtifactInfo { bytes: file.len(), personal_data: owners.has_personal_data(tenant)? })),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn mark_personal_data(&self, tenant: &TenantId, hash: &ContentHash) -> Result<(), StoreError> {
+        let owners = Owners::beside(&self.path(hash));
+        if owners.contains(tenant)? {
+            owners.add(&ArtifactOwner { tenant: tenant.clone(), personal_data: true })?;
+        }
+        Ok(())
+    }
+
+    fn fetch(&self, tenant: &TenantId, hash: &ContentHash, bytes_max: u64) -> Result<Option<Vec<u8>>, ArtifactError> {
+        let path = self.path(hash);
+        if !Owners::beside(&path).contains(tenant).map_err(StoreError::from)? {
+            return Ok(None);
+        }
+        let file = match fs::File::open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(StoreError::from(error).into()),
@@ -154,6 +196,29 @@ impl FsArtifactStore {
             Err(ArtifactError::Damaged { hash: *hash })
         }
     }
+}
+
+/// Removes an unreachable artifact, or what belongs to one tenant of it. The owners are removed first: a file
+/// without owners exists for nobody, and the next sweep removes it.
+fn remove(path: &Path, tenant: Option<&TenantId>, report: &mut SweepReport) -> Result<(), StoreError> {
+    let (owners, bytes) = (Owners::beside(path), fs::metadata(path)?.len());
+    if let Some(tenant) = tenant {
+        if !owners.remove(tenant)? {
+            return Ok(());
+        }
+        report.artifacts += 1;
+        report.bytes += bytes;
+        if !owners.is_empty()? {
+            return Ok(());
+        }
+    }
+    owners.clear()?;
+    fs::remove_file(path)?;
+    if tenant.is_none() {
+        report.artifacts += 1;
+        report.bytes += bytes;
+    }
+    Ok(())
 }
 
 /// True if the file was put after the cutoff, or its modification time cannot be read.
@@ -174,21 +239,47 @@ fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 #[async_trait]
 impl ArtifactStore for FsArtifactStore {
-    async fn put(&self, bytes: Vec<u8>, media_type: &str, name: &str) -> Result<ArtifactRef, ArtifactError> {
+    async fn put(
+        &self,
+        owner: &ArtifactOwner,
+        bytes: Vec<u8>,
+        media_type: &str,
+        name: &str,
+    ) -> Result<ArtifactRef, ArtifactError> {
         let reference = reference(&bytes, media_type, name)?;
-        let (store, hash) = (self.clone(), reference.hash);
-        run_blocking(move || store.store(&hash, &bytes)).await??;
+        let (store, owner, hash) = (self.clone(), owner.clone(), reference.hash);
+        run_blocking(move || store.store(&owner, &hash, &bytes)).await??;
         Ok(reference)
     }
 
-    async fn get(&self, hash: &ContentHash, bytes_max: u64) -> Result<Option<Vec<u8>>, ArtifactError> {
-        let (store, hash) = (self.clone(), *hash);
-        run_blocking(move || store.fetch(&hash, bytes_max)).await?
+    async fn get(
+        &self,
+        tenant: &TenantId,
+        hash: &ContentHash,
+        bytes_max: u64,
+    ) -> Result<Option<Vec<u8>>, ArtifactError> {
+        let (store, tenant, hash) = (self.clone(), tenant.clone(), *hash);
+        run_blocking(move || store.fetch(&tenant, &hash, bytes_max)).await?
     }
 
-    async fn sweep(&self, referenced: HashSet<ContentHash>, now: Timestamp) -> Result<SweepReport, StoreError> {
-        let store = self.clone();
-        run_blocking(move || store.sweep(&referenced, now)).await?
+    async fn info(&self, tenant: &TenantId, hash: &ContentHash) -> Result<Option<ArtifactInfo>, ArtifactError> {
+        let (store, tenant, hash) = (self.clone(), tenant.clone(), *hash);
+        Ok(run_blocking(move || FsArtifactStore::info(&store, &tenant, &hash)).await??)
+    }
+
+    async fn mark_personal_data(&self, tenant: &TenantId, hash: &ContentHash) -> Result<(), ArtifactError> {
+        let (store, tenant, hash) = (self.clone(), tenant.clone(), *hash);
+        Ok(run_blocking(move || FsArtifactStore::mark_personal_data(&store, &tenant, &hash)).await??)
+    }
+
+    async fn sweep(
+        &self,
+        referenced: HashSet<ContentHash>,
+        tenant: Option<&TenantId>,
+        now: Timestamp,
+    ) -> Result<SweepReport, StoreError> {
+        let (store, tenant) = (self.clone(), tenant.cloned());
+        run_blocking(move || FsArtifactStore::sweep(&store, &referenced, tenant.as_ref(), now)).await?
     }
 }
 

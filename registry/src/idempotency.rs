@@ -63,9 +63,10 @@ pub trait IdempotencyStore: Send + Sync {
         request_hash: &ContentHash,
     ) -> Result<KeyStatus, StoreError>;
 
-    /// Deletes the keys whose reply was stored before this time, and returns their number.
+    /// Deletes the keys of a tenant (none: of all) whose reply was stored before this time, and returns their
+    /// number.
     ///
     /// # Errors
     /// [`StoreError`], and then no key was deleted.
-    async fn prune(&self, before: Timestamp) -> Result<u64, StoreError>;
+    async fn prune(&self, tenant: Option<&TenantId>, before: Timestamp) -> Result<u64, StoreError>;
 }

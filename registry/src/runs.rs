@@ -26,8 +26,13 @@ pub(crate) mod record;
 /// The key by which a repeated request is recognized and executed once, within one tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum DedupKey {
-    /// The idempotency key of the client.
-    Caller(IdempotencyKey),
+    /// The idempotency key of a user. The keys of another user are other keys.
+    Caller {
+        /// The user.
+        user: UserId,
+        /// The key.
+        key: IdempotencyKey,
+    },
     /// The key of a call that a run makes.
     Call(CallKey),
 }
@@ -37,7 +42,8 @@ impl DedupKey {
     #[must_use]
     pub fn to_stored(&self) -> String {
         match self {
-            Self::Caller(key) => format!("caller:{key}"),
+            // No id of a user contains a slash.
+            Self::Caller { user, key } => format!("caller:{user}/{key}"),
             Self::Call(key) => format!("call:{key}"),
         }
     }
@@ -199,16 +205,22 @@ pub trait RunStore: Send + Sync {
     /// [`StoreError`] if they cannot be read.
     async fn list(&self, filter: &RunFilter, before: Option<u64>, limit: u32) -> Result<RunPage, StoreError>;
 
-    /// Lists the runs that have not ended and have no owner, the oldest first; recovery resumes them.
+    /// Lists the runs of a tenant (none: of all) that have not ended and have no owner, the oldest first;
+    /// recovery resumes them.
     ///
     /// # Errors
     /// [`StoreError`] if they cannot be read.
-    async fn list_unclaimed(&self, now: Timestamp, limit: u32) -> Result<Vec<RunRecord>, StoreError>;
+    async fn list_unclaimed(
+        &self,
+        tenant: Option<&TenantId>,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<RunRecord>, StoreError>;
 
-    /// Deletes the runs that ended before this time, with their journals, contexts and keys, and
-    /// returns their number.
+    /// Deletes the runs of a tenant (none: of all) that ended before this time, with their journals,
+    /// contexts and keys, and returns their number.
     ///
     /// # Errors
     /// [`StoreError`], and then no run was deleted.
-    async fn prune(&self, before: Timestamp) -> Result<u64, StoreError>;
+    async fn prune(&self, tenant: Option<&TenantId>, before: Timestamp) -> Result<u64, StoreError>;
 }

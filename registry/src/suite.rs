@@ -25,6 +25,7 @@ mod artifacts;
 mod audit;
 mod context;
 mod idempotency;
+mod ids;
 mod ledger;
 mod runs;
 

@@ -50,8 +50,8 @@ impl AdminOps {
                 Ok(json!({ "pruned": pruned.records, "through": pruned.through.0 }))
             }
             AdminCommand::PruneRuns { before } => {
-                let runs = self.stores.runs.prune(before).await.map_err(|error| error.cause())?;
-                let keys = self.stores.idempotency.prune(before).await.map_err(|error| error.cause())?;
+                let runs = self.stores.runs.prune(None, before).await.map_err(|error| error.cause())?;
+                let keys = self.stores.idempotency.prune(None, before).await.map_err(|error| error.cause())?;
                 self.record("runs", &format!("pruned {runs} runs and {keys} stored replies")).await?;
                 let swept = self.sweep().await?;
                 Ok(json!({
@@ -86,7 +86,8 @@ impl AdminOps {
     /// Those of the stores; no referenced artifact is dropped then.
     pub async fn sweep(&self) -> Result<SweepReport, Cause> {
         let referenced = self.stores.maintenance.referenced_artifacts().await.map_err(|error| error.cause())?;
-        let swept = self.stores.artifacts.sweep(referenced, self.clock.now()).await.map_err(|error| error.cause())?;
+        let swept =
+            self.stores.artifacts.sweep(referenced, None, self.clock.now()).await.map_err(|error| error.cause())?;
         if swept.artifacts > 0 {
             let SweepReport { artifacts, bytes } = swept;
             self.record("artifacts", &format!("dropped {artifacts} unreferenced artifacts of {bytes} bytes")).await?;
@@ -101,7 +102,7 @@ impl AdminOps {
 
     /// Resumes every run that has no owner, and waits until each has ended or awaits approval.
     async fn resume_all(&self) -> Result<Json, Cause> {
-        let unclaimed = self.stores.runs.list_unclaimed(self.clock.now(), RESUME_BATCH_MAX).await;
+        let unclaimed = self.stores.runs.list_unclaimed(None, self.clock.now(), RESUME_BATCH_MAX).await;
         let unclaimed = unclaimed.map_err(|error| error.cause())?;
         let round = self.runs.recover(&self.authenticator, &*self.ids).await?;
         let ends =

@@ -4,6 +4,7 @@
 //! other.
 
 pub mod admission;
+pub mod artifacts;
 pub mod facts;
 pub mod idempotency;
 pub mod memory;
@@ -26,6 +27,7 @@ use greenroom_registry::group_commit::CommitTiming;
 use greenroom_rego::{AccessRequest, Authenticated, Authenticator, Guard, Permitted, TypedPermit};
 
 use self::admission::{AdmissionControl, InFlightTicket, PipelineTicket};
+use self::artifacts::ArtifactLookup;
 use self::facts::FactCollector;
 use self::idempotency::{IdempotencyKeys, KeyClaim};
 use self::memory::MemoryHandler;
@@ -39,6 +41,7 @@ pub struct Pipeline {
     pub(crate) admission: AdmissionControl,
     pub(crate) authenticator: Authenticator,
     pub(crate) audit: Arc<dyn AuditLog>,
+    pub(crate) artifacts: ArtifactLookup,
     pub(crate) fact_collector: FactCollector,
     pub(crate) guard: Guard,
     pub(crate) idempotency: IdempotencyKeys,
@@ -132,7 +135,8 @@ impl Pipeline {
     ) -> Result<Box<Permitted<Request>>, Box<Cause>> {
         let now = self.clock.now();
         check_deadline(request.deadline(), now)?;
-        let request = self.authenticator.refresh(*request, now).await?;
+        let mut request = self.authenticator.refresh(*request, now).await?;
+        self.artifacts.resolve(&mut request).await?;
         let facts = self.fact_collector.collect(&request, now).await?;
         if let greenroom_rego::Resource::Agent { agent, .. } = &facts.resource {
             info.agent = Some(agent.clone());

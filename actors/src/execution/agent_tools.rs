@@ -5,6 +5,7 @@ use greenroom_definitions::{Agent, Catalogue};
 use greenroom_protocol::request::Invoke;
 use greenroom_protocol::{AgentId, Cause, ErrorCode, Json, Request, Values};
 
+use crate::handler::FileAccess;
 use crate::tool::{NestedCall, ToolDescription, ToolSource};
 
 /// The agents of the catalogue, as tools.
@@ -38,7 +39,7 @@ impl ToolSource for AgentTools {
     }
 
     /// Never succeeds: an agent is invoked by a request of its own, and not by a tool call.
-    async fn call(&self, name: &str, _: Values) -> Result<Json, Cause> {
+    async fn call(&self, name: &str, _: Values, _: &FileAccess) -> Result<Json, Cause> {
         Err(Cause::new(ErrorCode::UnknownTool, format!("agent:{name} is invoked, not called as a tool")))
     }
 }

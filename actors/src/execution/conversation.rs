@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::model_call::{self, FallbackChain, ModelRequest};
 use super::repair;
-use super::runtime::{ExecutionContext, child_key};
+use super::runtime::ExecutionContext;
 use super::stream::{self, AnswerEvent, ModelAnswer};
 use super::tools::ToolSet;
 use crate::failure::REPAIRS_MAX;
@@ -26,11 +26,11 @@ impl Conversation {
     }
 
     /// Derives the key of the next model request: its retries share it, each new request has its own.
-    fn next_key(&mut self) -> Result<CallKey, Cause> {
+    fn next_key(&mut self) -> CallKey {
         self.requests = self.requests.saturating_add(1);
         match self.requests {
-            1 => Ok(self.key.clone()),
-            number => child_key(&self.key, &format!("turn[{number}]")),
+            1 => self.key.clone(),
+            number => self.key.child(&format!("turn[{number}]")),
         }
     }
 }
@@ -46,7 +46,7 @@ pub(super) async fn run_conversation(
     let agent = &ctx.invocation.agent;
     let (mut turns, mut repairs) = (0_u32, 0_u32);
     loop {
-        let key = conversation.next_key()?;
+        let key = conversation.next_key();
         let request = ModelRequest {
             system: &conversation.system,
             messages: &conversation.messages,

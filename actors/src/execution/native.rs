@@ -21,11 +21,7 @@ const BLOCKING_PER_CORE: usize = 4;
 
 /// Registers native handlers and tools. Both share one bound on blocking threads.
 #[must_use]
-pub fn register_native(
-    handlers: Vec<Arc<dyn Handler>>,
-    tools: Vec<Arc<dyn Tool>>,
-    files: &FileAccess,
-) -> (NativeRuntime, NativeTools) {
+pub fn register_native(handlers: Vec<Arc<dyn Handler>>, tools: Vec<Arc<dyn Tool>>) -> (NativeRuntime, NativeTools) {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = BlockingThreads(Arc::new(Semaphore::new(cores * BLOCKING_PER_CORE)));
     let runtime = NativeRuntime {
@@ -33,7 +29,7 @@ pub fn register_native(
         threads: threads.clone(),
     };
     let tools = tools.into_iter().map(|tool| (Arc::from(tool.name()), tool)).collect();
-    (runtime, NativeTools { tools, files: files.clone(), threads })
+    (runtime, NativeTools { tools, threads })
 }
 
 /// Executes agents by native handlers.
@@ -65,9 +61,9 @@ impl Runtime for NativeRuntime {
             deadline: invocation.grant.deadline(),
         };
         let outputs = match handler.mode() {
-            HandlerMode::Async => handler.run(&input, &env.files).await?,
+            HandlerMode::Async => handler.run(&input, ctx.files).await?,
             HandlerMode::Blocking => {
-                let files = env.files.clone();
+                let files = ctx.files.clone();
                 self.threads.run(async move { handler.run(&input, &files).await }).await??
             }
         };
@@ -78,7 +74,6 @@ impl Runtime for NativeRuntime {
 /// The native tools, `native:NAME`.
 pub struct NativeTools {
     tools: HashMap<Arc<str>, Arc<dyn Tool>>,
-    files: FileAccess,
     threads: BlockingThreads,
 }
 
@@ -98,7 +93,7 @@ impl ToolSource for NativeTools {
         self.tools.get(name).map(|tool| describe(&**tool))
     }
 
-    async fn call(&self, name: &str, arguments: Values) -> Result<Json, Cause> {
+    async fn call(&self, name: &str, arguments: Values, files: &FileAccess) -> Result<Json, Cause> {
         let Some(tool) = self.tools.get(name).cloned() else {
             return Err(Cause::new(ErrorCode::UnknownTool, format!("there is no native tool `{name}`")));
         };
@@ -106,12 +101,12 @@ impl ToolSource for NativeTools {
             // A tool runs in its caller's task, which may be the pipeline's: its panic must not unwind
             // further.
             HandlerMode::Async => {
-                let result = AssertUnwindSafe(tool.call(&arguments, &self.files)).catch_unwind().await;
+                let result = AssertUnwindSafe(tool.call(&arguments, files)).catch_unwind().await;
                 let crashed = || Cause::new(ErrorCode::AgentCrashed, format!("the tool {name} panicked"));
                 result.unwrap_or_else(|_| Err(crashed()))
             }
             HandlerMode::Blocking => {
-                let files = self.files.clone();
+                let files = files.clone();
                 self.threads.run(async move { tool.call(&arguments, &files).await }).await?
             }
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use greenroom_definitions::agent::RuntimeKind;
-use greenroom_protocol::{CallKey, Cause, ErrorCode, Reply, Request, RequestId, Timestamp, Values};
+use greenroom_protocol::{Cause, Reply, Request, RequestId, Timestamp, Values};
 
 use super::ExecutionEnv;
 use super::invocation::{Invocation, UsageMeter};
@@ -28,6 +28,7 @@ pub trait Runtime: Send + Sync {
 pub struct ExecutionContext<'a> {
     pub(crate) env: &'a ExecutionEnv,
     pub(crate) invocation: &'a Invocation,
+    pub(crate) files: &'a FileAccess,
     pub(crate) meter: &'a UsageMeter,
     pub(crate) budget: &'a Arc<RetryBudget>,
 }
@@ -42,7 +43,7 @@ impl ExecutionContext<'_> {
     /// The access to files and artifacts.
     #[must_use]
     pub fn files(&self) -> &FileAccess {
-        &self.env.files
+        self.files
     }
 
     /// The current time.
@@ -59,12 +60,4 @@ impl ExecutionContext<'_> {
         self.meter.add_nested(&reply.usage());
         reply
     }
-}
-
-/// The key of a part of an effect.
-///
-/// # Errors
-/// [`ErrorCode::TooManyHops`] if calls nest so deep that the key is too long.
-pub(super) fn child_key(key: &CallKey, part: &str) -> Result<CallKey, Cause> {
-    CallKey::new(format!("{key}/{part}")).map_err(|error| Cause::new(ErrorCode::TooManyHops, error.to_string()))
 }

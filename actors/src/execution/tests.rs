@@ -166,7 +166,7 @@ async fn inputs_are_validated_before_the_agent_runs() {
 async fn an_artifact_is_loaded_before_the_prompt_is_rendered() {
     let model = ScriptedModel::new("play", true, vec![text_answer(r#"{"summary": "ok"}"#, 1, 1)]);
     let test_env = test_env(&model);
-    let artifact = test_env.stores.artifacts.put(b"the whole text".to_vec(), "text/plain", "report.txt").await.unwrap();
+    let artifact = test_env.put_artifact(b"the whole text", "text/plain", "report.txt").await;
     let mut large = invoke("writer", "x");
     large.inputs.insert("document".into(), artifact.to_json());
     let job = test_env.invocation_for(greenroom_rego::testing::admin(), large, None).await;

@@ -9,7 +9,7 @@ use greenroom_protocol::value::truncate_utf8;
 use greenroom_protocol::{CallKey, Cause, Json, MicroUsd, Reply, Values};
 
 use super::ExecutionEnv;
-use super::runtime::{ExecutionContext, child_key};
+use super::runtime::ExecutionContext;
 use crate::model::{Part, ToolCall, ToolSpec};
 use crate::tool::{NestedCall, ToolSource};
 
@@ -67,7 +67,7 @@ impl ToolSet {
     ) -> Result<Vec<Part>, Cause> {
         let mut results = Vec::with_capacity(calls.len());
         for (index, call) in calls.iter().enumerate() {
-            let key = child_key(key, &format!("tool[{index}]"))?;
+            let key = key.child(&format!("tool[{index}]"));
             let (content, is_error) = match self.call_one(ctx, call, key).await {
                 Ok(content) => (content, false),
                 Err(message) => (message, true),

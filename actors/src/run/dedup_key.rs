@@ -9,7 +9,8 @@ use greenroom_rego::{Caller, Grant};
 /// or a team, the call key, because its inputs may be bound again after a crash.
 pub(super) fn dedup_key(grant: &Grant, start: &StartRun) -> (ContentHash, Option<DedupKey>) {
     if let Some(idempotency) = grant.idempotency() {
-        return (idempotency.request_hash, Some(DedupKey::Caller(idempotency.key.clone())));
+        let key = DedupKey::Caller { user: grant.principal().user.clone(), key: idempotency.key.clone() };
+        return (idempotency.request_hash, Some(key));
     }
     match (grant.caller(), team_dedup_key(start)) {
         (Caller::Team { .. }, Some((body, key))) => (body, Some(key)),

@@ -18,6 +18,7 @@ use greenroom_protocol::{CallKey, Cause, ContextKey, ErrorCode, Json, Reply, Req
 use greenroom_rego::Grant;
 
 use super::RunEnv;
+use super::artifacts::RunArtifacts;
 use super::machine::{CallResult, CallTarget, Event, StepEvaluation};
 use super::pinned::PinnedDefinitions;
 use super::values::{EffectInputs, LoadedValues, offload_if_large, offload_large, store_result};
@@ -72,7 +73,7 @@ pub(super) async fn evaluate_step(ctx: EffectContext, step: StepId, inputs: Effe
 }
 
 async fn try_evaluate(ctx: &EffectContext, step: &StepId, inputs: EffectInputs) -> Result<StepEvaluation, Cause> {
-    let mut loaded = inputs.load(&*ctx.env.stores.artifacts).await?;
+    let mut loaded = inputs.load(ctx.artifacts()).await?;
     ctx.refresh_context(&mut loaded, &ctx.child_key(step, "evaluate"), 1).await?;
     let shutting_down_error =
         |_| Cause::new(ErrorCode::ShuttingDown, "the pod is shutting down and accepts no new requests");
@@ -110,7 +111,7 @@ pub(super) async fn call(ctx: EffectContext, call: Call, inputs: EffectInputs, c
     let (key, attempt) = (call.key.clone(), call.attempt);
     let mut usage = Usage::default();
     let result = match try_call(&ctx, &call, inputs, commit, &mut usage).await {
-        Ok(values) => match store_result(values, key.step.as_str(), &*ctx.env.stores.artifacts).await {
+        Ok(values) => match store_result(values, key.step.as_str(), ctx.artifacts()).await {
             Ok((result, hash)) => CallResult::Completed { result, hash, usage },
             Err(cause) => CallResult::Failed { cause, usage },
         },
@@ -130,7 +131,7 @@ async fn try_call(
         // The team's context is read first, which is a call of its own.
         commit.clone().wait().await?;
     }
-    let mut loaded = inputs.load(&*ctx.env.stores.artifacts).await?;
+    let mut loaded = inputs.load(ctx.artifacts()).await?;
     *usage = ctx.refresh_context(&mut loaded, &call.call, call.attempt).await?;
     let step = ctx.pinned.step(&call.key.step)?;
     let item = ctx.item_lists.item(step, call.key.index, &loaded.scope())?;
@@ -160,7 +161,7 @@ async fn try_compensate(
     usage: &mut Usage,
 ) -> Result<(), Cause> {
     inputs.retain_item(&call.key);
-    let loaded = inputs.load(&*ctx.env.stores.artifacts).await?;
+    let loaded = inputs.load(ctx.artifacts()).await?;
     let step = ctx.pinned.step(&call.key.step)?;
     let item = ctx.item_lists.item(step, call.key.index, &loaded.scope())?;
     let scope = item_scope(&loaded, item.as_ref());
@@ -187,7 +188,7 @@ pub(super) async fn collect_outputs(ctx: EffectContext, inputs: EffectInputs) ->
 }
 
 async fn try_collect(ctx: &EffectContext, inputs: EffectInputs) -> Result<Values, Cause> {
-    let artifacts = &*ctx.env.stores.artifacts;
+    let artifacts = ctx.artifacts();
     let loaded = inputs.load(artifacts).await?;
     offload_large(run_outputs(&ctx.pinned.plan, &loaded.scope()), artifacts).await
 }
@@ -211,6 +212,15 @@ fn outputs_of(reply: Reply) -> Result<Values, Cause> {
 }
 
 impl EffectContext {
+    /// The artifacts of the run.
+    fn artifacts(&self) -> RunArtifacts<'_> {
+        RunArtifacts {
+            store: &*self.env.stores.artifacts,
+            tenant: &self.grant.principal().tenant,
+            personal_data: self.pinned.has_personal_data(),
+        }
+    }
+
     /// Builds the request of a call; for an agent also returns the agent.
     async fn build_request(
         &self,
@@ -301,7 +311,7 @@ impl EffectContext {
             return Ok(());
         }
         for (key, value) in team_outputs(agent, outputs) {
-            let value = offload_if_large(key.as_str(), value, &*self.env.stores.artifacts).await?;
+            let value = offload_if_large(key.as_str(), value, self.artifacts()).await?;
             let id = call.call.child(key.as_str()).request_id(call.attempt);
             let (run, change) = (self.started.run.clone(), ContextChange::Put(value));
             let write = Request::ContextWrite(ContextWrite { run, key, expect: None, change, ttl_ms: None });

@@ -46,6 +46,11 @@ impl PinnedDefinitions {
         Ok(Self { plan: workflow.plan().clone(), agents })
     }
 
+    /// True if one of the agents processes personal data.
+    pub(super) fn has_personal_data(&self) -> bool {
+        self.agents.values().any(|agent| agent.has_personal_data())
+    }
+
     /// The versions, as the journal records them.
     pub(super) fn versions(&self) -> BTreeMap<AgentId, ContentHash> {
         self.agents.iter().map(|(id, agent)| (id.clone(), agent.hash())).collect()

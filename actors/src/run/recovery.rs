@@ -68,7 +68,7 @@ impl RunsHandle {
     pub async fn recover(&self, authenticator: &Authenticator, ids: &dyn IdGenerator) -> Result<RecoveryReport, Cause> {
         let RunEnv { stores, clock, .. } = &**self.env();
         let records =
-            stores.runs.list_unclaimed(clock.now(), RECOVERY_BATCH_MAX).await.map_err(|error| error.cause())?;
+            stores.runs.list_unclaimed(None, clock.now(), RECOVERY_BATCH_MAX).await.map_err(|error| error.cause())?;
         let mut report = RecoveryReport::default();
         for generation in parents_first(records) {
             let each = futures::stream::iter(generation).map(|record| self.recover_run(record, authenticator, ids));
@@ -106,6 +106,10 @@ impl RunsHandle {
                 match (reply.status, reply.error) {
                     (Status::Success, _) => return RecoveryOutcome::Resumed,
                     (Status::Denied, Some(cause)) => cause,
+                    // The run exists, but not for the tenant that its owner belongs to now.
+                    (_, Some(cause)) if cause.code == ErrorCode::UnknownRun => {
+                        Cause::new(ErrorCode::Unauthenticated, "the owner of the run belongs to another tenant now")
+                    }
                     (_, cause) => {
                         tracing::warn!(run.id = %record.run, cause = ?cause.map(|cause| cause.code), "run was not resumed");
                         return RecoveryOutcome::Deferred;

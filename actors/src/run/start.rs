@@ -11,6 +11,7 @@ use greenroom_registry::runs::{Created, NewRun};
 use greenroom_rego::{Caller, Grant, Permitted};
 
 use super::actor::decide_with_outputs;
+use super::artifacts::RunArtifacts;
 use super::dedup_key::dedup_key;
 use super::effects::{EffectContext, ItemLists};
 use super::handle::{RunsHandle, into_reply};
@@ -105,8 +106,13 @@ impl RunsHandle {
         let pinned = PinnedDefinitions::from_newest(&workflow, &**resolver)?;
         let inputs = workflow.validate_inputs(start.inputs)?;
         self.stored_definitions().ensure_stored(&pinned, &workflow, &*stores.definitions).await?;
-        let (inputs, _) = store_result(inputs, "inputs", &*stores.artifacts).await?;
-        let (context, _) = store_result(start.context, "context", &*stores.artifacts).await?;
+        let artifacts = RunArtifacts {
+            store: &*stores.artifacts,
+            tenant: &grant.principal().tenant,
+            personal_data: pinned.has_personal_data(),
+        };
+        let (inputs, _) = store_result(inputs, "inputs", artifacts).await?;
+        let (context, _) = store_result(start.context, "context", artifacts).await?;
         let run_deadline = Deadline::after(now, workflow.plan().timeout.unwrap_or(RUN_TIME_MAX));
         let started = RunStarted {
             run: run.clone(),

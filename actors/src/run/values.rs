@@ -12,8 +12,8 @@ use greenroom_protocol::journal::{ResultRef, RunStarted, StepKey};
 use greenroom_protocol::limits::INLINE_VALUE_BYTES_MAX;
 use greenroom_protocol::value::size_bytes;
 use greenroom_protocol::{ArtifactRef, Cause, ContentHash, ErrorCode, Json, StepId, Values};
-use greenroom_registry::artifacts::{ARTIFACT_BYTES_MAX, ArtifactStore};
 
+use super::artifacts::RunArtifacts;
 use super::machine::State;
 
 /// Media type of stored values.
@@ -111,7 +111,7 @@ impl EffectInputs {
     ///
     /// # Errors
     /// `unknown_record` if an artifact is missing; an error of the store.
-    pub(super) async fn load(self, artifacts: &dyn ArtifactStore) -> Result<LoadedValues, Cause> {
+    pub(super) async fn load(self, artifacts: RunArtifacts<'_>) -> Result<LoadedValues, Cause> {
         let mut steps = BTreeMap::new();
         for (step, result) in self.results {
             let values = match result {
@@ -158,14 +158,11 @@ pub(super) fn fits_inline(value: &Json) -> bool {
 ///
 /// # Errors
 /// As [`EffectInputs::load`].
-pub(super) async fn fetch(result: &ResultRef, artifacts: &dyn ArtifactStore) -> Result<Values, Cause> {
+pub(super) async fn fetch(result: &ResultRef, artifacts: RunArtifacts<'_>) -> Result<Values, Cause> {
     match result {
         ResultRef::Inline(values) => Ok(values.clone()),
         ResultRef::Stored(artifact) => {
-            let bytes = artifacts.get(&artifact.hash, ARTIFACT_BYTES_MAX).await.map_err(|error| error.cause())?;
-            let bytes = bytes.ok_or_else(|| {
-                Cause::new(ErrorCode::UnknownRecord, format!("the artifact {} is missing", artifact.hash.short()))
-            })?;
+            let bytes = artifacts.get(&artifact.hash).await?;
             serde_json::from_slice(&bytes).map_err(|error| Cause::new(ErrorCode::StoreUnavailable, error.to_string()))
         }
     }
@@ -178,14 +175,14 @@ pub(super) async fn fetch(result: &ResultRef, artifacts: &dyn ArtifactStore) -> 
 pub(super) async fn store_result(
     values: Values,
     name: &str,
-    artifacts: &dyn ArtifactStore,
+    artifacts: RunArtifacts<'_>,
 ) -> Result<(ResultRef, ContentHash), Cause> {
     let bytes = serde_json::to_vec(&values).map_err(|error| Cause::new(ErrorCode::Internal, error.to_string()))?;
     let hash = ContentHash::from_content(&bytes);
     if bytes.len() <= INLINE_VALUE_BYTES_MAX {
         return Ok((ResultRef::Inline(values), hash));
     }
-    let artifact = artifacts.put(bytes, JSON, &format!("{name}.json")).await.map_err(|error| error.cause())?;
+    let artifact = artifacts.put(bytes, JSON, &format!("{name}.json")).await?;
     Ok((ResultRef::Stored(artifact), hash))
 }
 
@@ -193,7 +190,7 @@ pub(super) async fn store_result(
 ///
 /// # Errors
 /// An error of the artifact store.
-pub(super) async fn offload_large(values: Values, artifacts: &dyn ArtifactStore) -> Result<Values, Cause> {
+pub(super) async fn offload_large(values: Values, artifacts: RunArtifacts<'_>) -> Result<Values, Cause> {
     let mut inline = Values::new();
     for (name, value) in values {
         let value = offload_if_large(&name, value, artifacts).await?;
@@ -203,7 +200,7 @@ pub(super) async fn offload_large(values: Values, artifacts: &dyn ArtifactStore)
 }
 
 /// The value, or a reference to its artifact if it is too large.
-pub(super) async fn offload_if_large(name: &str, value: Json, artifacts: &dyn ArtifactStore) -> Result<Json, Cause> {
+pub(super) async fn offload_if_large(name: &str, value: Json, artifacts: RunArtifacts<'_>) -> Result<Json, Cause> {
     if fits_inline(&value) || ArtifactRef::from_json(&value).is_some() {
         return Ok(value);
     }
@@ -212,6 +209,5 @@ pub(super) async fn offload_if_large(name: &str, value: Json, artifacts: &dyn Ar
         other => (other.to_string().into_bytes(), JSON, "json"),
     };
     let name: String = name.chars().map(|c| if c.is_alphanumeric() || c == '_' { c } else { '_' }).take(64).collect();
-    let stored = artifacts.put(bytes, media_type, &format!("{name}.{extension}")).await;
-    Ok(stored.map_err(|error| error.cause())?.to_json())
+    Ok(artifacts.put(bytes, media_type, &format!("{name}.{extension}")).await?.to_json())
 }

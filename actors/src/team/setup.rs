@@ -23,8 +23,10 @@ pub(super) fn member_ids(team: &Team, catalogue: &Catalogue) -> BTreeSet<AgentId
 /// The request for the team's run. The caller's idempotency key becomes its call key; the call of a step needs none,
 /// because its request id already names the run.
 pub(super) fn run_request(team: &Team, start: StartTeam, context: Values, grant: &Grant) -> StartRun {
-    let key_hash =
-        grant.idempotency().map(|idempotency| ContentHash::from_content(idempotency.key.as_str().as_bytes()));
+    let key_hash = grant.idempotency().map(|idempotency| {
+        let user_key = format!("{}/{}", grant.principal().user, idempotency.key);
+        ContentHash::from_content(user_key.as_bytes())
+    });
     let key = key_hash.and_then(|hash| CallKey::new(format!("team/{hash}")).ok());
     let cost_max = match (start.options.cost_max, team.spec().limits.cost_max()) {
         (Some(one), Some(other)) => Some(one.min(other)),

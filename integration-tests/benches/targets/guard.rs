@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use greenroom_client::client::CallParams;
 use greenroom_integration_tests::bench::{Latencies, Threshold, missing, record};
 use greenroom_integration_tests::test_pod::{StoreKind, TestPod, start_pod};
-use greenroom_protocol::{Json, Status, TeamId, Values, WorkflowId};
+use greenroom_protocol::{Json, Status, TeamId, UserId, Values, WorkflowId};
 use greenroom_rego::{EvaluationError, Evaluator, Explanation, Input, PolicyDecision};
 use greenroom_supervisor::compose::Overrides;
 
@@ -111,7 +111,8 @@ async fn demo_pod(recorder: &Arc<InputRecorder>) -> anyhow::Result<TestPod> {
     let test_pod = start_pod(StoreKind::Memory, None, overrides).await?;
     let sales = Path::new(env!("CARGO_MANIFEST_DIR")).join("../supervisor/demo/sales.csv");
     let sales = std::fs::read(sales)?;
-    let artifact = test_pod.pod.stores().artifacts.put(sales, "text/csv", "sales.csv").await?;
+    let artifact =
+        test_pod.pod.ingress().store_artifact(&UserId::new("admin")?, sales, "text/csv", "sales.csv").await?;
     let params = CallParams {
         inputs: Values::from([("data_source".to_owned(), artifact.to_json())]),
         context: Values::from([("quarter".to_owned(), Json::from("Q4 2024"))]),

@@ -7,7 +7,7 @@ use greenroom_protocol::audit::{Closing, Opening, Record};
 use greenroom_protocol::{CallKey, Timestamp};
 use greenroom_registry::StoreError;
 use greenroom_registry::audit::{
-    AuditError, AuditLog, AuditPage, AuditSeq, ChainReport, OpenAuditEntry, PendingAuditEntry, PruneReport,
+    AuditError, AuditLog, AuditPage, AuditScope, AuditSeq, ChainReport, OpenAuditEntry, PendingAuditEntry, PruneReport,
 };
 use greenroom_registry::group_commit::CommitTiming;
 use greenroom_registry::ledger::{
@@ -46,12 +46,12 @@ impl AuditLog for CrashingAudit {
         self.crash_point.write(self.inner.record_system_event(subject, message, now)).await
     }
 
-    async fn read(&self, before: Option<AuditSeq>, limit: u32) -> Result<AuditPage, AuditError> {
-        self.inner.read(before, limit).await
+    async fn read(&self, scope: &AuditScope, before: Option<AuditSeq>, limit: u32) -> Result<AuditPage, AuditError> {
+        self.inner.read(scope, before, limit).await
     }
 
-    async fn find(&self, id: &str) -> Result<Vec<Record>, AuditError> {
-        self.inner.find(id).await
+    async fn find(&self, scope: &AuditScope, id: &str) -> Result<Vec<Record>, AuditError> {
+        self.inner.find(scope, id).await
     }
 
     async fn verify(&self) -> Result<ChainReport, AuditError> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use greenroom_protocol::journal::Entry;
-use greenroom_protocol::{PodId, Reply, RunId, Timestamp};
+use greenroom_protocol::{PodId, Reply, RunId, TenantId, Timestamp};
 use greenroom_registry::StoreError;
 use greenroom_registry::group_commit::CommitTiming;
 use greenroom_registry::journal::{AppendPosition, Journal, JournalError, JournalRecord, PendingAppend, Receipt, Seq};
@@ -61,12 +61,17 @@ impl RunStore for CrashingRuns {
         self.inner.list(filter, before, limit).await
     }
 
-    async fn list_unclaimed(&self, now: Timestamp, limit: u32) -> Result<Vec<RunRecord>, StoreError> {
-        self.inner.list_unclaimed(now, limit).await
+    async fn list_unclaimed(
+        &self,
+        tenant: Option<&TenantId>,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<RunRecord>, StoreError> {
+        self.inner.list_unclaimed(tenant, now, limit).await
     }
 
-    async fn prune(&self, before: Timestamp) -> Result<u64, StoreError> {
-        self.crash_point.write(self.inner.prune(before)).await
+    async fn prune(&self, tenant: Option<&TenantId>, before: Timestamp) -> Result<u64, StoreError> {
+        self.crash_point.write(self.inner.prune(tenant, before)).await
     }
 }
 

@@ -10,7 +10,7 @@ use futures::stream::BoxStream;
 use greenroom_protocol::{ArtifactRef, ContentHash, ContextKey, Reply, RunId, TenantId, Timestamp};
 use greenroom_registry::StoreError;
 use greenroom_registry::agent_memory::{Memory, MemoryMatch, MemoryOwner, MemoryStore, VectorQuery};
-use greenroom_registry::artifacts::{ArtifactError, ArtifactStore, SweepReport};
+use greenroom_registry::artifacts::{ArtifactError, ArtifactInfo, ArtifactOwner, ArtifactStore, SweepReport};
 use greenroom_registry::context::{ContextError, ContextEvent, ContextPut, ContextStore, Snapshot, Version, Versioned};
 use greenroom_registry::definition_store::DefinitionStore;
 use greenroom_registry::idempotency::{IdempotencyStore, KeyStatus};
@@ -67,16 +67,40 @@ pub(super) struct CrashingArtifacts {
 
 #[async_trait]
 impl ArtifactStore for CrashingArtifacts {
-    async fn put(&self, bytes: Vec<u8>, media_type: &str, name: &str) -> Result<ArtifactRef, ArtifactError> {
-        self.crash_point.write(self.inner.put(bytes, media_type, name)).await
+    async fn put(
+        &self,
+        owner: &ArtifactOwner,
+        bytes: Vec<u8>,
+        media_type: &str,
+        name: &str,
+    ) -> Result<ArtifactRef, ArtifactError> {
+        self.crash_point.write(self.inner.put(owner, bytes, media_type, name)).await
     }
 
-    async fn get(&self, hash: &ContentHash, bytes_max: u64) -> Result<Option<Vec<u8>>, ArtifactError> {
-        self.inner.get(hash, bytes_max).await
+    async fn get(
+        &self,
+        tenant: &TenantId,
+        hash: &ContentHash,
+        bytes_max: u64,
+    ) -> Result<Option<Vec<u8>>, ArtifactError> {
+        self.inner.get(tenant, hash, bytes_max).await
     }
 
-    async fn sweep(&self, named: HashSet<ContentHash>, now: Timestamp) -> Result<SweepReport, StoreError> {
-        self.crash_point.write(self.inner.sweep(named, now)).await
+    async fn info(&self, tenant: &TenantId, hash: &ContentHash) -> Result<Option<ArtifactInfo>, ArtifactError> {
+        self.inner.info(tenant, hash).await
+    }
+
+    async fn mark_personal_data(&self, tenant: &TenantId, hash: &ContentHash) -> Result<(), ArtifactError> {
+        self.crash_point.write(self.inner.mark_personal_data(tenant, hash)).await
+    }
+
+    async fn sweep(
+        &self,
+        named: HashSet<ContentHash>,
+        tenant: Option<&TenantId>,
+        now: Timestamp,
+    ) -> Result<SweepReport, StoreError> {
+        self.crash_point.write(self.inner.sweep(named, tenant, now)).await
     }
 }
 
@@ -125,8 +149,8 @@ impl IdempotencyStore for CrashingIdempotency {
         self.inner.lookup(tenant, key, body).await
     }
 
-    async fn prune(&self, before: Timestamp) -> Result<u64, StoreError> {
-        self.crash_point.write(self.inner.prune(before)).await
+    async fn prune(&self, tenant: Option<&TenantId>, before: Timestamp) -> Result<u64, StoreError> {
+        self.crash_point.write(self.inner.prune(tenant, before)).await
     }
 }
 

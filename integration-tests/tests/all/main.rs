@@ -33,5 +33,6 @@ mod retries;
 mod sealed_types;
 mod secrets;
 mod shutdown;
+mod tenants;
 mod tidy;
 mod users;

@@ -42,6 +42,8 @@ CREATE TABLE audit (
     hash    BLOB    NOT NULL,
     at      INTEGER NOT NULL,
     request TEXT,
+    -- The tenant of the entry; NULL for an event of the platform itself.
+    tenant  TEXT,
     record  TEXT    NOT NULL
 ) STRICT;
 CREATE INDEX audit_by_request ON audit (request) WHERE request IS NOT NULL;

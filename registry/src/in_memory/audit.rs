@@ -6,14 +6,16 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use greenroom_protocol as protocol;
 use protocol::Clock;
+use protocol::Timestamp;
 use protocol::audit::{Closing, Event, Opening, Record};
-use protocol::{RequestId, Timestamp};
 
 use crate::audit::chain::{ChainRow, ChainTip, EventJson};
 use crate::audit::head::{HeadKind, SignedHead};
 use crate::audit::signer::Signer;
 use crate::audit::verify::{ChainReport, ChainVerifier};
-use crate::audit::{AuditError, AuditLog, AuditPage, AuditSeq, OpenAuditEntry, PendingAuditEntry, PruneReport};
+use crate::audit::{
+    AuditError, AuditLog, AuditPage, AuditScope, AuditSeq, EntrySubject, OpenAuditEntry, PendingAuditEntry, PruneReport,
+};
 use crate::error::StoreError;
 use crate::group_commit::CommitTiming;
 use crate::in_memory::shared::{Shared, lock};
@@ -22,7 +24,17 @@ use crate::in_memory::shared::{Shared, lock};
 struct StoredEntry {
     row: ChainRow,
     at: Timestamp,
-    request: Option<RequestId>,
+    /// None for an event of the platform.
+    subject: Option<EntrySubject>,
+}
+
+impl StoredEntry {
+    fn is_in(&self, scope: &AuditScope) -> bool {
+        match &self.subject {
+            Some(subject) => scope.tenant().is_none_or(|tenant| *tenant == subject.tenant),
+            None => scope.has_system_events(),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -34,10 +46,10 @@ struct Chain {
 }
 
 impl Chain {
-    fn append(&mut self, event: &Event, request: Option<RequestId>, at: Timestamp) -> Result<u64, StoreError> {
+    fn append(&mut self, event: &Event, subject: Option<EntrySubject>, at: Timestamp) -> Result<u64, StoreError> {
         let row = self.tip.append(at, &EventJson::from_event(event)?);
         let number = row.number;
-        self.rows.push(StoredEntry { row, at, request });
+        self.rows.push(StoredEntry { row, at, subject });
         Ok(number)
     }
 }
@@ -56,8 +68,8 @@ impl InMemoryAudit {
         Self { shared, chain: Arc::new(Mutex::new(chain)), signer, clock }
     }
 
-    fn entry(&self, number: u64, request: RequestId, at: Timestamp) -> OpenAuditEntry {
-        let (chain, clock, name) = (self.chain.clone(), self.clock.clone(), request.clone());
+    fn entry(&self, number: u64, subject: EntrySubject, at: Timestamp) -> OpenAuditEntry {
+        let (chain, clock, name) = (self.chain.clone(), self.clock.clone(), subject.clone());
         let interrupt = move |AuditSeq(opened): AuditSeq| {
             let mut chain = lock(&chain);
             chain.open.remove(&opened);
@@ -65,7 +77,7 @@ impl InMemoryAudit {
                 tracing::error!(audit.opened = opened, error = %error, "a dropped audit entry cannot be closed");
             }
         };
-        OpenAuditEntry::new(AuditSeq(number), request, at, Some(Box::new(interrupt)))
+        OpenAuditEntry::new(AuditSeq(number), subject, at, Some(Box::new(interrupt)))
     }
 }
 
@@ -73,14 +85,14 @@ impl InMemoryAudit {
 impl AuditLog for InMemoryAudit {
     async fn submit(&self, opening: Opening, _: CommitTiming, now: Timestamp) -> Result<PendingAuditEntry, AuditError> {
         self.shared.check_open()?;
-        let request = opening.request.clone();
+        let subject = EntrySubject::from_opening(&opening);
         let number = {
             let mut chain = lock(&self.chain);
-            let number = chain.append(&Event::Opened(opening), Some(request.clone()), now)?;
+            let number = chain.append(&Event::Opened(opening), Some(subject.clone()), now)?;
             chain.open.insert(number);
             number
         };
-        Ok(PendingAuditEntry::resolved(self.entry(number, request, now)))
+        Ok(PendingAuditEntry::resolved(self.entry(number, subject, now)))
     }
 
     async fn close(&self, mut entry: OpenAuditEntry, closing: Closing, now: Timestamp) {
@@ -88,7 +100,7 @@ impl AuditLog for InMemoryAudit {
         let AuditSeq(opened) = entry.opened();
         let mut chain = lock(&self.chain);
         chain.open.remove(&opened);
-        let closed = chain.append(&Event::Closed { opened, closing }, Some(entry.request().clone()), now);
+        let closed = chain.append(&Event::Closed { opened, closing }, Some(entry.subject().clone()), now);
         if let Err(error) = closed {
             tracing::error!(audit.opened = opened, error = %error, "an audit entry cannot be closed");
         }
@@ -100,24 +112,31 @@ impl AuditLog for InMemoryAudit {
         Ok(AuditSeq(lock(&self.chain).append(&event, None, now)?))
     }
 
-    async fn read(&self, before: Option<AuditSeq>, limit: u32) -> Result<AuditPage, AuditError> {
+    async fn read(&self, scope: &AuditScope, before: Option<AuditSeq>, limit: u32) -> Result<AuditPage, AuditError> {
         let before = before.map_or(u64::MAX, |AuditSeq(number)| number);
         let chain = lock(&self.chain);
-        let rows = chain.rows.iter().rev().filter(|entry| entry.row.number < before).take(limit as usize);
-        let records = rows.map(|entry| parse(&entry.row)).collect::<Result<Vec<_>, _>>()?;
-        let first = chain.rows.first().map_or(0, |entry| entry.row.number);
-        let next = records.last().filter(|record| record.number > first).map(|record| AuditSeq(record.number));
+        let mut rows = chain.rows.iter().rev().filter(|entry| entry.row.number < before && entry.is_in(scope));
+        let page = rows.by_ref().take(limit as usize);
+        let records = page.map(|entry| parse(&entry.row)).collect::<Result<Vec<_>, _>>()?;
+        let is_more = rows.next().is_some();
+        let next = records.last().filter(|_| is_more).map(|record| AuditSeq(record.number));
         Ok(AuditPage { records, next })
     }
 
-    async fn find(&self, id: &str) -> Result<Vec<Record>, AuditError> {
+    async fn find(&self, scope: &AuditScope, id: &str) -> Result<Vec<Record>, AuditError> {
         let number = id.parse::<u64>().ok();
         let matches = |entry: &&StoredEntry| match number {
             Some(number) => entry.row.number == number,
-            None => entry.request.as_ref().is_some_and(|request| request.as_str() == id),
+            None => entry.subject.as_ref().is_some_and(|subject| subject.request.as_str() == id),
         };
         let chain = lock(&self.chain);
-        Ok(chain.rows.iter().filter(matches).map(|entry| parse(&entry.row)).collect::<Result<_, _>>()?)
+        Ok(chain
+            .rows
+            .iter()
+            .filter(|entry| entry.is_in(scope))
+            .filter(matches)
+            .map(|entry| parse(&entry.row))
+            .collect::<Result<_, _>>()?)
     }
 
     async fn verify(&self) -> Result<ChainReport, AuditError> {

@@ -69,11 +69,13 @@ impl IdempotencyStore for InMemoryIdempotency {
             .map_or(KeyStatus::New, |key_use| key_use.status_for(request_hash)))
     }
 
-    async fn prune(&self, before: Timestamp) -> Result<u64, StoreError> {
+    async fn prune(&self, tenant: Option<&TenantId>, before: Timestamp) -> Result<u64, StoreError> {
         self.0.check_open()?;
         let mut runs = self.0.runs();
         let all = runs.keys.len();
-        runs.keys.retain(|_, key_use| key_use.reply.is_none() || key_use.at >= before);
+        runs.keys.retain(|(owner, _), key_use| {
+            tenant.is_some_and(|tenant| tenant != owner) || key_use.reply.is_none() || key_use.at >= before
+        });
         Ok((all - runs.keys.len()) as u64)
     }
 }

@@ -8,7 +8,7 @@ use futures::future::FutureExt;
 use futures::stream::BoxStream;
 use greenroom_protocol as protocol;
 use protocol::journal::Entry;
-use protocol::{PodId, Reply, RunId, Timestamp};
+use protocol::{PodId, Reply, RunId, TenantId, Timestamp};
 
 use crate::error::StoreError;
 use crate::group_commit::CommitTiming;
@@ -141,17 +141,29 @@ impl RunStore for InMemoryRuns {
         Ok(RunPage { runs: page.into_iter().map(|(_, stored)| stored.record.clone()).collect(), next })
     }
 
-    async fn list_unclaimed(&self, now: Timestamp, limit: u32) -> Result<Vec<RunRecord>, StoreError> {
+    async fn list_unclaimed(
+        &self,
+        tenant: Option<&TenantId>,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<RunRecord>, StoreError> {
         let runs = self.0.runs();
-        let is_unclaimed =
-            |record: &&RunRecord| !record.status.is_terminal() && !self.0.leases.is_leased(&record.run, now);
+        let is_unclaimed = |record: &&RunRecord| {
+            tenant.is_none_or(|tenant| record.tenant == *tenant)
+                && !record.status.is_terminal()
+                && !self.0.leases.is_leased(&record.run, now)
+        };
         Ok(runs.runs.values().map(|stored| &stored.record).filter(is_unclaimed).take(limit as usize).cloned().collect())
     }
 
-    async fn prune(&self, before: Timestamp) -> Result<u64, StoreError> {
+    async fn prune(&self, tenant: Option<&TenantId>, before: Timestamp) -> Result<u64, StoreError> {
         self.0.check_open()?;
         let mut runs = self.0.runs();
-        let is_old = |record: &RunRecord| record.status.is_terminal() && record.updated < before;
+        let is_old = |record: &RunRecord| {
+            tenant.is_none_or(|tenant| record.tenant == *tenant)
+                && record.status.is_terminal()
+                && record.updated < before
+        };
         let removed: Vec<_> = runs
             .runs
             .values()

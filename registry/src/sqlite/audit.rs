@@ -4,16 +4,18 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use greenroom_protocol as protocol;
-use protocol::Timestamp;
 use protocol::audit::{Closing, Event, Opening, Record};
 use protocol::limits::PAGE_ROWS_MAX;
+use protocol::{TenantId, Timestamp};
 use sqlx::sqlite::SqliteConnection;
 
 use crate::audit::chain::{ChainTip, EventJson};
 use crate::audit::head::SignedHead;
 use crate::audit::signer::Signer;
 use crate::audit::verify::{ChainReport, ChainVerifier};
-use crate::audit::{AuditError, AuditLog, AuditPage, AuditSeq, OpenAuditEntry, PendingAuditEntry, PruneReport};
+use crate::audit::{
+    AuditError, AuditLog, AuditPage, AuditScope, AuditSeq, EntrySubject, OpenAuditEntry, PendingAuditEntry, PruneReport,
+};
 use crate::error::StoreError;
 use crate::group_commit::CommitTiming;
 use crate::sqlite::columns::Columns as _;
@@ -44,9 +46,9 @@ impl AuditLog for SqliteAudit {
         timing: CommitTiming,
         now: Timestamp,
     ) -> Result<PendingAuditEntry, AuditError> {
-        let request = opening.request.clone();
+        let subject = EntrySubject::from_opening(&opening);
         let event = EventJson::from_event(&Event::Opened(opening)).map_err(StoreError::from)?;
-        let open = OpenEntry { event, request, at: now, timing, queue: self.store.queue.clone() };
+        let open = OpenEntry { event, subject, at: now, timing, queue: self.store.queue.clone() };
         Ok(PendingAuditEntry::submitted(self.store.queue.submit(open).await?))
     }
 
@@ -54,8 +56,8 @@ impl AuditLog for SqliteAudit {
         let opened = entry.opened();
         let submitted = match EventJson::from_event(&Event::Closed { opened: opened.0, closing }) {
             Ok(event) => {
-                let request = entry.request().clone();
-                self.store.queue.send(CloseEntry { opened, event, request, at: now }).await
+                let subject = entry.subject().clone();
+                self.store.queue.send(CloseEntry { opened, event, subject, at: now }).await
             }
             Err(error) => Err(error.into()),
         };
@@ -71,10 +73,14 @@ impl AuditLog for SqliteAudit {
         Ok(self.store.queue.execute(RecordSystemEvent { event, at: now }).await?)
     }
 
-    async fn read(&self, before: Option<AuditSeq>, limit: u32) -> Result<AuditPage, AuditError> {
+    async fn read(&self, scope: &AuditScope, before: Option<AuditSeq>, limit: u32) -> Result<AuditPage, AuditError> {
         self.store.flush().await?;
         let limit = limit.clamp(1, PAGE_ROWS_MAX);
-        let rows = sqlx::query("SELECT record FROM audit WHERE number < ? ORDER BY number DESC LIMIT ?")
+        let sql = "SELECT record FROM audit WHERE (?1 IS NULL OR tenant = ?1 OR (?2 AND tenant IS NULL)) \
+                   AND number < ?3 ORDER BY number DESC LIMIT ?4";
+        let rows = sqlx::query(sql)
+            .bind(scope.tenant().map(TenantId::as_str))
+            .bind(scope.has_system_events())
             .bind(before.map_or(i64::MAX, |AuditSeq(number)| to_int(number)))
             .bind(i64::from(limit) + 1)
             .fetch_all(&self.store.readers)
@@ -86,11 +92,22 @@ impl AuditLog for SqliteAudit {
         Ok(AuditPage { records, next })
     }
 
-    async fn find(&self, id: &str) -> Result<Vec<Record>, AuditError> {
+    async fn find(&self, scope: &AuditScope, id: &str) -> Result<Vec<Record>, AuditError> {
         self.store.flush().await?;
         let query = match id.parse::<u64>() {
-            Ok(number) => sqlx::query("SELECT record FROM audit WHERE number = ?").bind(to_int(number)),
-            Err(_) => sqlx::query("SELECT record FROM audit WHERE request = ? ORDER BY number").bind(id.to_owned()),
+            Ok(number) => sqlx::query(
+                "SELECT record FROM audit WHERE number = ?3 AND (?1 IS NULL OR tenant = ?1 OR (?2 AND tenant IS NULL))",
+            )
+            .bind(scope.tenant().map(TenantId::as_str))
+            .bind(scope.has_system_events())
+            .bind(to_int(number)),
+            Err(_) => sqlx::query(
+                "SELECT record FROM audit WHERE request = ?3 AND (?1 IS NULL OR tenant = ?1 OR (?2 AND tenant IS NULL)) \
+                 ORDER BY number",
+            )
+            .bind(scope.tenant().map(TenantId::as_str))
+            .bind(scope.has_system_events())
+            .bind(id.to_owned()),
         };
         let rows = query.fetch_all(&self.store.readers).await.map_err(|error| sqlx_error(&error))?;
         Ok(rows.iter().map(record_of).collect::<Result<_, _>>()?)

@@ -57,14 +57,16 @@ impl IdempotencyStore for SqliteIdempotency {
         row.map_or(Ok(KeyStatus::New), |row| decode_row(&row)?.status_for(request_hash))
     }
 
-    async fn prune(&self, before: Timestamp) -> Result<u64, StoreError> {
-        let sql = "SELECT COUNT(*) FROM idempotency_keys WHERE reply IS NOT NULL AND at < ?";
+    async fn prune(&self, tenant: Option<&TenantId>, before: Timestamp) -> Result<u64, StoreError> {
+        let sql = "SELECT COUNT(*) FROM idempotency_keys \
+                   WHERE reply IS NOT NULL AND at < ?1 AND (?2 IS NULL OR tenant = ?2)";
         let count: i64 = sqlx::query_scalar(sql)
             .bind(before.as_micros())
+            .bind(tenant.map(TenantId::as_str))
             .fetch_one(&self.0.readers)
             .await
             .map_err(|error| sqlx_error(&error))?;
-        self.0.queue.execute(PruneKeys { before }).await?;
+        self.0.queue.execute(PruneKeys { tenant: tenant.cloned(), before }).await?;
         Ok(from_int(count))
     }
 }

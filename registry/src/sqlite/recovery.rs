@@ -3,13 +3,12 @@
 //! in flight are released.
 
 use greenroom_protocol as protocol;
-use protocol::RequestId;
 use protocol::audit::{Event, Record};
 use rusqlite::Connection;
 
-use crate::audit::AuditSeq;
 use crate::audit::chain::EventJson;
 use crate::audit::head::HeadKind;
+use crate::audit::{AuditSeq, EntrySubject};
 use crate::error::StoreError;
 use crate::sqlite::audit::chain::{CloseEntry, append_closing};
 use crate::sqlite::columns::{Columns as _, select};
@@ -25,9 +24,9 @@ pub(super) async fn recover(writer: &mut Writer) -> Result<(), StoreError> {
     let mut commit = Commit::default();
     let open: Vec<u64> = writer.state.shared.open_entries().iter().copied().collect();
     for opened in &open {
-        let request = request_of(&writer.conn, *opened)?;
+        let subject = subject_of(&writer.conn, *opened)?;
         let event = EventJson::from_event(&Event::Interrupted { opened: *opened })?;
-        let closing = CloseEntry { opened: AuditSeq(*opened), event, request, at: now };
+        let closing = CloseEntry { opened: AuditSeq(*opened), event, subject, at: now };
         append_closing(&mut writer.state.chain, closing, &mut commit.audit, &mut commit.statements);
     }
     let settled = writer.state.shared.ledger().settle_outstanding(now);
@@ -44,12 +43,12 @@ pub(super) async fn recover(writer: &mut Writer) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn request_of(conn: &Connection, number: u64) -> Result<RequestId, StoreError> {
+fn subject_of(conn: &Connection, number: u64) -> Result<EntrySubject, StoreError> {
     let records = select(conn, "SELECT record FROM audit WHERE number = ?", [to_int(number)], |row| {
         Ok(serde_json::from_str::<Record>(row.text("record")?)?)
     })?;
     match records.into_iter().next().map(|record| record.event) {
-        Some(Event::Opened(opening)) => Ok(opening.request),
+        Some(Event::Opened(opening)) => Ok(EntrySubject::from_opening(&opening)),
         Some(Event::Closed { .. } | Event::Interrupted { .. } | Event::System { .. }) | None => {
             Err(StoreError::Codec(format!("record {number} is listed as open, but opens no entry")))
         }

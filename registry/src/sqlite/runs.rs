@@ -8,7 +8,7 @@ use futures::stream::BoxStream;
 use greenroom_protocol as protocol;
 use protocol::journal::Entry;
 use protocol::limits::PAGE_ROWS_MAX;
-use protocol::{PodId, Reply, RunId, Timestamp};
+use protocol::{PodId, Reply, RunId, TenantId, Timestamp};
 
 use crate::error::StoreError;
 use crate::group_commit::CommitTiming;
@@ -121,7 +121,12 @@ impl RunStore for SqliteRuns {
         Ok(RunPage { runs: records.into_iter().map(|(_, record)| record).collect(), next })
     }
 
-    async fn list_unclaimed(&self, now: Timestamp, limit: u32) -> Result<Vec<RunRecord>, StoreError> {
+    async fn list_unclaimed(
+        &self,
+        tenant: Option<&TenantId>,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<RunRecord>, StoreError> {
         let mut unclaimed = Vec::new();
         let mut after = 0_i64;
         loop {
@@ -135,7 +140,8 @@ impl RunStore for SqliteRuns {
             for row in &rows {
                 let (number, record) = decode_record(row)?;
                 after = number;
-                if !self.0.leases.is_leased(&record.run, now) {
+                let is_of_tenant = tenant.is_none_or(|tenant| record.tenant == *tenant);
+                if is_of_tenant && !self.0.leases.is_leased(&record.run, now) {
                     unclaimed.push(record);
                 }
                 if unclaimed.len() >= limit as usize {
@@ -148,14 +154,16 @@ impl RunStore for SqliteRuns {
         }
     }
 
-    async fn prune(&self, before: Timestamp) -> Result<u64, StoreError> {
+    async fn prune(&self, tenant: Option<&TenantId>, before: Timestamp) -> Result<u64, StoreError> {
         // Counted before the deletion: an ended run never becomes active again, so the number is exact.
-        let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM runs WHERE ended = 1 AND updated < ?")
+        let sql = "SELECT COUNT(*) FROM runs WHERE ended = 1 AND updated < ?1 AND (?2 IS NULL OR tenant = ?2)";
+        let count: i64 = sqlx::query_scalar(sql)
             .bind(before.as_micros())
+            .bind(tenant.map(TenantId::as_str))
             .fetch_one(&self.0.readers)
             .await
             .map_err(|error| sqlx_error(&error))?;
-        self.0.queue.execute(PruneRuns { before }).await?;
+        self.0.queue.execute(PruneRuns { tenant: tenant.cloned(), before }).await?;
         Ok(from_int(count))
     }
 }

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::connection::connect_dedicated;
 use super::{maintenance, runs};
 use crate::SyncMode;
-use crate::audit::ChainViolation;
+use crate::audit::{AuditScope, ChainViolation};
 use crate::error::StoreError;
 use crate::journal::{JournalError, Seq};
 use crate::ledger::{Account, Amount, Budget, Limit, Period, Periods, Settlement, UsageKey};
@@ -59,13 +59,13 @@ async fn every_durable_write_survives_a_crash() {
     let dir = stores.crash().await;
     std::mem::forget(entry);
     let stores = TestStores::open(dir).await.unwrap();
-    let free = stores.stores.runs.list_unclaimed(NOW, 10).await.unwrap();
+    let free = stores.stores.runs.list_unclaimed(None, NOW, 10).await.unwrap();
     assert_eq!((free.len(), &free[0].run, free[0].seq), (1, &run_id(1), Seq(2)));
     let second = stores.stores.runs.claim(&run_id(1), &pod(), MINUTE, NOW).await.unwrap().unwrap();
     let stale = stores.stores.journal.append(&run_id(1), fence, Seq(2), &[ended()], NOW).await;
     assert!(matches!(stale, Err(JournalError::Fenced)));
     let _ = stores.stores.journal.append(&run_id(1), second, Seq(2), &[ended()], NOW).await.unwrap();
-    let records = stores.stores.audit.find(opening(7).request.as_str()).await.unwrap();
+    let records = stores.stores.audit.find(&AuditScope::All, opening(7).request.as_str()).await.unwrap();
     assert_eq!(records[1].event, Event::Interrupted { opened: 1 });
     assert!(stores.stores.audit.verify().await.unwrap().is_valid());
 }
@@ -150,7 +150,7 @@ async fn a_truncated_audit_is_detected_and_the_file_is_not_opened() {
 #[tokio::test]
 async fn a_record_after_the_closed_end_is_detected() {
     let dir = closed_database().await;
-    let insert = "INSERT INTO audit SELECT number + 1, hash, at, request, record FROM audit WHERE number = 20";
+    let insert = "INSERT INTO audit SELECT number + 1, hash, at, request, tenant, record FROM audit WHERE number = 20";
     tamper(&database(&dir), insert).await;
     assert!(matches!(open_error(dir).await, StoreError::Chain(_)));
 }
@@ -211,7 +211,7 @@ async fn a_closing_that_could_not_be_written_is_written_later() {
     stores.stores.audit.close(entry, closing(), NOW).await;
     assert!(stores.stores.audit.record_system_event("test", "x", NOW).await.is_err());
     other.execute("ROLLBACK").await.unwrap();
-    let records = stores.stores.audit.find(opening(1).request.as_str()).await.unwrap();
+    let records = stores.stores.audit.find(&AuditScope::All, opening(1).request.as_str()).await.unwrap();
     assert_eq!(records.len(), 2);
     assert!(stores.stores.audit.verify().await.unwrap().is_valid());
 }
@@ -268,6 +268,7 @@ async fn audit_entries_of_many_callers_share_their_commits() {
 const UNREFERENCING: &[&str] = &[
     "audit.record",
     "audit.request",
+    "audit.tenant",
     "audit_heads.head",
     "audit_open.open",
     "budgets.budget",

@@ -3,7 +3,7 @@
 use protocol::audit::Event;
 
 use super::*;
-use crate::audit::{AuditSeq, PruneReport};
+use crate::audit::{AuditScope, AuditSeq, PruneReport};
 
 #[tokio::test]
 async fn an_entry_is_opened_and_closed_and_the_chain_is_valid() {
@@ -13,12 +13,12 @@ async fn an_entry_is_opened_and_closed_and_the_chain_is_valid() {
         assert_eq!((entry.opened(), entry.request()), (AuditSeq(1), &RequestId::from_u128(1)));
         assert_eq!(audit.record_system_event("policy", "a new bundle", NOW).await.unwrap(), AuditSeq(2));
         audit.close(entry, closing(), NOW).await;
-        let records = audit.find(RequestId::from_u128(1).as_str()).await.unwrap();
+        let records = audit.find(&AuditScope::All, RequestId::from_u128(1).as_str()).await.unwrap();
         assert_eq!(records.iter().map(|record| record.number).collect::<Vec<_>>(), [1, 3]);
         assert_eq!(records[0].event, Event::Opened(opening(1)));
         assert_eq!(records[1].event, Event::Closed { opened: 1, closing: closing() });
-        assert_eq!(audit.find("2").await.unwrap().len(), 1);
-        assert_eq!(audit.find("99").await.unwrap(), []);
+        assert_eq!(audit.find(&AuditScope::All, "2").await.unwrap().len(), 1);
+        assert_eq!(audit.find(&AuditScope::All, "99").await.unwrap(), []);
         let report = audit.verify().await.unwrap();
         assert!(report.is_valid(), "{report:?}");
         assert_eq!(report.records, 3);
@@ -29,7 +29,7 @@ async fn an_entry_is_opened_and_closed_and_the_chain_is_valid() {
 async fn an_entry_that_is_dropped_is_closed_as_interrupted() {
     for stores in TestStores::each().await {
         drop(stores.stores.audit.open(opening(1), NOW).await.unwrap());
-        let records = stores.stores.audit.find(RequestId::from_u128(1).as_str()).await.unwrap();
+        let records = stores.stores.audit.find(&AuditScope::All, RequestId::from_u128(1).as_str()).await.unwrap();
         assert_eq!(records[1].event, Event::Interrupted { opened: 1 });
     }
 }
@@ -41,11 +41,45 @@ async fn pages_go_from_the_newest_to_the_oldest() {
         for number in 1..=5 {
             audit.record_system_event("test", &number.to_string(), NOW).await.unwrap();
         }
-        let first = audit.read(None, 3).await.unwrap();
+        let first = audit.read(&AuditScope::All, None, 3).await.unwrap();
         assert_eq!(first.records.iter().map(|record| record.number).collect::<Vec<_>>(), [5, 4, 3]);
-        let rest = audit.read(first.next, 3).await.unwrap();
+        let rest = audit.read(&AuditScope::All, first.next, 3).await.unwrap();
         assert_eq!(rest.records.iter().map(|record| record.number).collect::<Vec<_>>(), [2, 1]);
         assert_eq!(rest.next, None);
+    }
+}
+
+#[tokio::test]
+async fn a_tenant_reads_its_own_entries_and_the_pods_own_tenant_also_the_events_of_the_platform() {
+    for stores in TestStores::each().await {
+        let audit = &stores.stores.audit;
+        for (number, name) in [(1, "acme"), (2, "globex"), (3, "default"), (4, "acme")] {
+            let entry = audit.open(Opening { tenant: tenant(name), ..opening(number) }, NOW).await.unwrap();
+            audit.close(entry, closing(), NOW).await;
+        }
+        drop(audit.open(Opening { tenant: tenant("globex"), ..opening(5) }, NOW).await.unwrap());
+        audit.record_system_event("policy", "a new bundle", NOW).await.unwrap();
+        for (name, expected) in
+            [("acme", vec![8, 7, 2, 1]), ("globex", vec![10, 9, 4, 3]), ("default", vec![11, 6, 5]), ("nobody", vec![])]
+        {
+            let scope = AuditScope::for_tenant(&tenant(name));
+            let mut numbers = Vec::new();
+            let mut page = audit.read(&scope, None, 2).await.unwrap();
+            loop {
+                numbers.extend(page.records.iter().map(|record| record.number));
+                if page.next.is_none() {
+                    break;
+                }
+                page = audit.read(&scope, page.next, 2).await.unwrap();
+            }
+            assert_eq!(numbers, expected, "{name}");
+            for number in 1..=11 {
+                let is_own = !audit.find(&scope, &number.to_string()).await.unwrap().is_empty();
+                assert_eq!(is_own, expected.contains(&number), "{name}: {number}");
+            }
+            let of_globex = audit.find(&scope, RequestId::from_u128(5).as_str()).await.unwrap();
+            assert_eq!(of_globex.len(), if name == "globex" { 2 } else { 0 }, "{name}");
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use crate::idempotency::KeyStatus;
 use crate::runs::DedupKey;
 
 fn key() -> DedupKey {
-    DedupKey::Caller(IdempotencyKey::new("k").unwrap())
+    DedupKey::Caller { user: UserId::new("alice").unwrap(), key: IdempotencyKey::new("k").unwrap() }
 }
 
 #[tokio::test]
@@ -28,6 +28,8 @@ async fn the_same_request_gets_the_same_reply() {
             KeyStatus::Conflict
         );
         assert_eq!(store.begin(&tenant("other"), &key(), &request_hash, NOW).await.unwrap(), KeyStatus::New);
+        let of_bob = DedupKey::Caller { user: UserId::new("bob").unwrap(), key: IdempotencyKey::new("k").unwrap() };
+        assert_eq!(store.begin(&acme, &of_bob, &request_hash, NOW).await.unwrap(), KeyStatus::New);
         let call = DedupKey::Call(CallKey::new("k").unwrap());
         assert_eq!(store.begin(&acme, &call, &request_hash, NOW).await.unwrap(), KeyStatus::New);
     }
@@ -56,8 +58,8 @@ async fn an_abandoned_request_can_be_repeated_and_old_replies_are_pruned() {
         store.finish(&acme, &key(), &reply("req_1"), NOW).await.unwrap();
         store.abandon(&acme, &key()).await.unwrap();
         assert!(matches!(store.lookup(&acme, &key(), &request_hash).await.unwrap(), KeyStatus::Completed(_)));
-        assert_eq!(store.prune(NOW).await.unwrap(), 0);
-        assert_eq!(store.prune(NOW.saturating_add(MINUTE)).await.unwrap(), 1);
+        assert_eq!(store.prune(None, NOW).await.unwrap(), 0);
+        assert_eq!(store.prune(None, NOW.saturating_add(MINUTE)).await.unwrap(), 1);
         assert_eq!(store.lookup(&acme, &key(), &request_hash).await.unwrap(), KeyStatus::New);
     }
 }

@@ -9,7 +9,7 @@ use crate::journal::{JournalError, Seq};
 use crate::runs::{Created, DedupKey, Fence, RunFilter};
 
 fn key(text: &str) -> DedupKey {
-    DedupKey::Caller(IdempotencyKey::new(text).unwrap())
+    DedupKey::Caller { user: UserId::new("alice").unwrap(), key: IdempotencyKey::new(text).unwrap() }
 }
 
 async fn create(stores: &TestStores, number: u128) -> Fence {
@@ -67,11 +67,11 @@ async fn a_run_has_one_owner_until_its_lease_expires() {
         runs.renew(&run_id(1), first, MINUTE, NOW.saturating_add(MINUTE)).await.unwrap();
         assert_eq!(runs.claim(&run_id(1), &pod(), MINUTE, NOW.saturating_add(MINUTE)).await.unwrap(), None);
         let later = NOW.saturating_add(MINUTE * 3);
-        assert_eq!(runs.list_unclaimed(later, 10).await.unwrap().len(), 1);
+        assert_eq!(runs.list_unclaimed(None, later, 10).await.unwrap().len(), 1);
         let next = PodId::new("pod_2").unwrap();
         let second = runs.claim(&run_id(1), &next, MINUTE, later).await.unwrap().unwrap();
         assert!(second > first);
-        assert_eq!(runs.list_unclaimed(later, 10).await.unwrap(), []);
+        assert_eq!(runs.list_unclaimed(None, later, 10).await.unwrap(), []);
         let record = runs.get(&run_id(1)).await.unwrap().unwrap();
         assert_eq!((record.fence, record.pod), (second, next));
         assert!(matches!(runs.renew(&run_id(1), first, MINUTE, later).await, Err(JournalError::Fenced)));
@@ -138,7 +138,7 @@ async fn a_run_record_follows_its_journal_to_the_end_and_no_further() {
         let after = journal.append(&run_id(1), fence, Seq(3), &[started("b")], NOW).await;
         assert!(matches!(after, Err(JournalError::Ended)), "{after:?}");
         assert_eq!(runs.claim(&run_id(1), &pod(), MINUTE, NOW.saturating_add(MINUTE * 9)).await.unwrap(), None);
-        assert_eq!(runs.list_unclaimed(NOW.saturating_add(MINUTE * 9), 10).await.unwrap(), []);
+        assert_eq!(runs.list_unclaimed(None, NOW.saturating_add(MINUTE * 9), 10).await.unwrap(), []);
     }
 }
 
@@ -183,7 +183,7 @@ async fn a_run_is_created_with_its_entries_or_not_at_all() {
         let over = runs.create_with_entries(&new_run(3), None, &[started("a"), ended()], NOW).await.unwrap();
         assert!(matches!(over, (Created::New(_), Some(_))));
         assert_eq!(runs.get(&run_id(3)).await.unwrap().unwrap().status, RunStatus::Success);
-        assert_eq!(runs.list_unclaimed(NOW.saturating_add(MINUTE * 9), 10).await.unwrap(), []);
+        assert_eq!(runs.list_unclaimed(None, NOW.saturating_add(MINUTE * 9), 10).await.unwrap(), []);
     }
 }
 
@@ -248,8 +248,8 @@ async fn a_run_that_ended_long_ago_is_pruned_and_its_key_is_free() {
         let Created::New(fence) = runs.create(&new_run(1), Some(&key("k")), NOW).await.unwrap() else { panic!() };
         create(&stores, 2).await;
         let _ = journal.append(&run_id(1), fence, Seq(0), &[ended()], NOW).await.unwrap();
-        assert_eq!(runs.prune(NOW).await.unwrap(), 0);
-        assert_eq!(runs.prune(NOW.saturating_add(MINUTE)).await.unwrap(), 1);
+        assert_eq!(runs.prune(None, NOW).await.unwrap(), 0);
+        assert_eq!(runs.prune(None, NOW.saturating_add(MINUTE)).await.unwrap(), 1);
         assert_eq!(runs.get(&run_id(1)).await.unwrap(), None);
         assert_eq!(journal.read(&run_id(1), Seq(0), 10).await.unwrap(), []);
         assert!(runs.get(&run_id(2)).await.unwrap().is_some());

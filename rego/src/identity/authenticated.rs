@@ -1,6 +1,7 @@
 //! A request whose principal is authenticated. Three functions make it, all in this crate: the
 //! authentication of a claimed identity, the recovery of a run, and a grant that issues a nested request.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -92,6 +93,17 @@ impl Authenticated {
     #[must_use]
     pub const fn request(&self) -> &Request {
         &self.request
+    }
+
+    /// The artifacts that the request refers to, each once.
+    #[must_use]
+    pub fn artifacts(&mut self) -> Vec<ContentHash> {
+        self.request.artifacts()
+    }
+
+    /// Replaces the sizes that the request claims of its artifacts by those of the store.
+    pub fn set_artifact_sizes(&mut self, sizes: &BTreeMap<ContentHash, u64>) {
+        self.request.set_artifact_sizes(sizes);
     }
 
     /// The deadline of the request.

@@ -99,13 +99,11 @@ impl Authenticator {
         let resolved = ResolvedPrincipal { principal: Arc::new(principal), auth_method, resolved_at: parts.at };
         let idempotency =
             parts.idempotency_key.zip(parts.body_hash).map(|(key, body)| Idempotency { key, request_hash: body });
-        let meta = RequestMeta {
-            id: parts.id,
-            trace: parts.trace,
-            deadline: parts.deadline,
-            idempotency,
-            received_at: parts.at,
+        let id = match parts.is_named {
+            true => RequestId::for_caller(&resolved.principal.tenant, &resolved.principal.user, &parts.id),
+            false => parts.id,
         };
+        let meta = RequestMeta { id, trace: parts.trace, deadline: parts.deadline, idempotency, received_at: parts.at };
         Ok(Authenticated::for_user(resolved, parts.request, meta))
     }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use greenroom_client::CallParams;
 use greenroom_protocol::request::CallOptions;
-use greenroom_protocol::{Cause, Clock, ErrorCode, Json, Reply, RequestId, RunId, TeamId, Values, WorkflowId};
+use greenroom_protocol::{Cause, Clock, ErrorCode, Json, Reply, RequestId, TeamId, Values, WorkflowId};
 use greenroom_runtimes::report::{self, ReportInput};
 
 use super::args::{DemoArgs, OutputFormat};
@@ -65,10 +65,9 @@ async fn run(session: &Session, arguments: &DemoArgs) -> Result<Reply, Cause> {
         detach: false,
     };
     let request = RequestId::from_u128(greenroom_protocol::IdGenerator::next_id(&TimeOrdered));
-    let run = RunId::for_request(&request);
-    let client = session.client().with_request_id(request);
+    let client = session.client().with_request_id(request.clone());
     let (team, workflow) = (TeamId::new(TEAM).map_err(invalid)?, WorkflowId::new(WORKFLOW).map_err(invalid)?);
-    follow_run(&session.client(), &run, Progress::always(), client.run_team(team, workflow, params)).await
+    follow_run(&session.client(), &request, Progress::always(), client.run_team(team, workflow, params)).await
 }
 
 /// Writes the report as Markdown and as one HTML page; returns their paths.

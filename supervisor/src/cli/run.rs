@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt;
+use greenroom_client::transport::Events;
 use greenroom_client::{CallParams, Client};
 use greenroom_definitions::Field;
 use greenroom_protocol::event::RunEventKind;
@@ -89,8 +90,7 @@ where
     let detach = call.detach;
     let (client, params) = prepare(session, call, types).await?;
     let request = RequestId::from_u128(greenroom_protocol::IdGenerator::next_id(&crate::clock::TimeOrdered));
-    let run = RunId::for_request(&request);
-    let client = client.with_request_id(request);
+    let client = client.with_request_id(request.clone());
     if detach {
         let reply = send(client, params).await?;
         if session.is_in_process() && reply.error.is_none() {
@@ -100,18 +100,18 @@ where
         }
         return Ok(reply);
     }
-    follow_run(&session.client(), &run, Progress::new(), send(client, params)).await
+    follow_run(&session.client(), &request, Progress::new(), send(client, params)).await
 }
 
 /// Waits for the reply of a run and prints its events meanwhile.
 pub(super) async fn follow_run(
     client: &Client,
-    run: &RunId,
+    request: &RequestId,
     progress: Progress,
     reply: impl Future<Output = Result<Reply, greenroom_client::TransportError>>,
 ) -> Result<Reply, Cause> {
     let has_started = AtomicBool::new(false);
-    let events = print_events_from(client, run, progress, &has_started);
+    let events = print_events_from(client.watch_started(request, 0), progress, &has_started);
     tokio::pin!(reply, events);
     tokio::select! {
         reply = &mut reply => {
@@ -127,17 +127,11 @@ pub(super) async fn follow_run(
 
 /// Prints the events of a run from its first to its last, and returns its reply.
 pub(super) async fn print_events(client: &Client, run: &RunId, progress: Progress) -> Option<Reply> {
-    print_events_from(client, run, progress, &AtomicBool::new(false)).await
+    print_events_from(client.watch(run, 0), progress, &AtomicBool::new(false)).await
 }
 
 /// As [`print_events`]; sets `has_started` at the first event.
-async fn print_events_from(
-    client: &Client,
-    run: &RunId,
-    progress: Progress,
-    has_started: &AtomicBool,
-) -> Option<Reply> {
-    let mut events = client.watch(run, 0);
+async fn print_events_from(mut events: Events, progress: Progress, has_started: &AtomicBool) -> Option<Reply> {
     while let Some(Ok(event)) = events.next().await {
         has_started.store(true, Ordering::Relaxed);
         progress.print_event(&event);

@@ -106,7 +106,7 @@ impl Session {
     /// Those of the store.
     pub async fn store_artifact(&self, bytes: Vec<u8>, media_type: &str, name: &str) -> Result<ArtifactRef, Cause> {
         match self {
-            Self::InProcess(pod) => pod.ingress().store_artifact(bytes, media_type, name).await,
+            Self::InProcess(pod) => pod.ingress().store_artifact(&pod.config().user, bytes, media_type, name).await,
             Self::Remote { socket, .. } => socket.store_artifact(&bytes, media_type, name).await,
         }
     }

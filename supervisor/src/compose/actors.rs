@@ -9,7 +9,7 @@ use greenroom_actors::execution::{
     Accounting, AgentTools, ExecutionEnv, ExecutionEnvParts, LlmRuntime, register_native,
 };
 use greenroom_actors::guard::GuardHandle;
-use greenroom_actors::handler::{FileAccess, Handler};
+use greenroom_actors::handler::{FileSources, Handler};
 use greenroom_actors::observer::Observer;
 use greenroom_actors::run::{LEASE, RunEnv, RunsHandle};
 use greenroom_actors::supervision::ChildKind;
@@ -42,8 +42,8 @@ pub(crate) fn execution_env(
     accounting: Accounting,
 ) -> Arc<ExecutionEnv> {
     let files = files::open(parts.config.files_roots.clone());
-    let files = FileAccess::new(files, Arc::clone(&parts.stores.artifacts));
-    let (native, native_tools) = register_native(handlers, tools, &files);
+    let files = FileSources::new(files, Arc::clone(&parts.stores.artifacts));
+    let (native, native_tools) = register_native(handlers, tools);
     ExecutionEnv::new(ExecutionEnvParts {
         runtimes: vec![Arc::new(native), Arc::new(LlmRuntime)],
         tool_sources: vec![Arc::new(AgentTools), Arc::new(native_tools)],

@@ -16,6 +16,7 @@ use crate::identity::ConfigIdentityProvider;
 use crate::ingress::local::LocalIngress;
 use crate::pipeline::Pipeline;
 use crate::pipeline::admission::AdmissionControl;
+use crate::pipeline::artifacts::ArtifactLookup;
 use crate::pipeline::facts::FactCollector;
 use crate::pipeline::idempotency::IdempotencyKeys;
 use crate::pipeline::memory::MemoryHandler;
@@ -41,6 +42,7 @@ pub(crate) fn build(
         admission: AdmissionControl::new(config.admission.resolve_concurrency()),
         authenticator: Authenticator::new(Arc::new(ConfigIdentityProvider::new(config.users.clone()))),
         audit: Arc::clone(&stores.audit),
+        artifacts: ArtifactLookup { store: Arc::clone(&stores.artifacts) },
         fact_collector: FactCollector {
             definitions: Arc::clone(&definitions),
             runs: Arc::clone(&stores.runs),

@@ -126,8 +126,8 @@ async fn handle_request(
             Ok(events) => return send_events(stream, events).await,
             Err(cause) => ControlResponse::Refused { cause },
         },
-        ControlRequest::StoreArtifact { name, media_type, bytes } => match read_file(stream, bytes).await? {
-            Ok(bytes) => match ingress.store_artifact(bytes, &media_type, &name).await {
+        ControlRequest::StoreArtifact { user, name, media_type, bytes } => match read_file(stream, bytes).await? {
+            Ok(bytes) => match ingress.store_artifact(&user, bytes, &media_type, &name).await {
                 Ok(artifact) => ControlResponse::ArtifactStored { artifact },
                 Err(cause) => ControlResponse::Refused { cause },
             },

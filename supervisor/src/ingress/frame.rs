@@ -3,8 +3,8 @@
 
 use std::io;
 
-use greenroom_protocol::event::RunEvent;
-use greenroom_protocol::{ArtifactRef, Cause, Envelope, Reply, RunId, Timestamp, UserId};
+use greenroom_protocol::event::{RunEvent, WatchedRun};
+use greenroom_protocol::{ArtifactRef, Cause, Envelope, Reply, Timestamp, UserId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -30,12 +30,14 @@ pub enum ControlRequest {
         /// The user.
         user: UserId,
         /// The run.
-        run: RunId,
+        run: WatchedRun,
         /// Number of the last event that the client has; 0 for none.
         after: u64,
     },
     /// Stores a file as an artifact; its bytes follow, one raw frame for each chunk.
     StoreArtifact {
+        /// The user whose tenant it belongs to.
+        user: UserId,
         /// Its name.
         name: String,
         /// Its media type.

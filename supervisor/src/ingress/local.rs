@@ -10,14 +10,16 @@ use futures::{FutureExt, StreamExt, stream};
 use greenroom_actors::execution::DeltaSink;
 use greenroom_client::transport::Events;
 use greenroom_client::{Client, Transport, TransportError};
-use greenroom_protocol::event::RunEvent;
+use greenroom_protocol::event::{RunEvent, WatchedRun};
 use greenroom_protocol::request::Query;
 use greenroom_protocol::{
     ArtifactRef, Cause, Clock, Envelope, ErrorCode, IdGenerator, Json, Metadata, Received, Reply, Request, RequestId,
     RunId, Status, UserId, Values,
 };
 use greenroom_registry::Stores;
+use greenroom_registry::artifacts::ArtifactOwner;
 use greenroom_registry::journal::Seq;
+use greenroom_rego::Authenticated;
 
 use super::frame::{AdminCommand, FILE_BYTES_MAX};
 use crate::admin::AdminOps;
@@ -67,10 +69,10 @@ impl LocalIngress {
         envelope: Envelope,
         sink: Option<DeltaSink>,
     ) -> impl Future<Output = Reply> + Send + use<'_> {
-        let id = envelope.id.clone().unwrap_or_else(|| RequestId::from_u128(self.ids.next_id()));
-        let envelope = Envelope { id: Some(id.clone()), ..envelope };
+        let id = envelope.id.clone();
         let received = Received::local(user, envelope, &*self.ids, self.clock.now());
-        let received = received.map_err(|cause| Box::new(rejection(&id, cause)));
+        let id = || id.unwrap_or_else(|| RequestId::from_u128(self.ids.next_id()));
+        let received = received.map_err(|cause| Box::new(rejection(&id(), cause)));
         async move {
             match received {
                 Ok(received) => self.pipeline.serve_streaming(received, sink).await,
@@ -84,8 +86,15 @@ impl LocalIngress {
     ///
     /// # Errors
     /// Those of the guard and of the store.
-    pub async fn watch(&self, user: UserId, run: RunId, after: u64) -> Result<Events, Cause> {
-        self.wait_for_run(&run).await?;
+    pub async fn watch(&self, user: UserId, watched: WatchedRun, after: u64) -> Result<Events, Cause> {
+        let run = match watched {
+            WatchedRun::Id(run) => run,
+            WatchedRun::StartedBy(name) => {
+                let run = self.started_run(&user, name).await?;
+                self.wait_for_run(&run).await?;
+                run
+            }
+        };
         let query = Query::Events { run: run.clone(), after };
         let reply = self.send(user, Envelope::new(Request::Query(query))).await;
         if let Some(cause) = reply.error {
@@ -102,6 +111,18 @@ impl LocalIngress {
         Ok(events.boxed())
     }
 
+    /// The run that a request of this user with this name starts.
+    async fn started_run(&self, user: &UserId, name: RequestId) -> Result<RunId, Cause> {
+        Ok(RunId::for_request(self.authenticate(user, Some(name)).await?.id()))
+    }
+
+    /// An authenticated request of this user with this name, for what the ingress itself serves.
+    async fn authenticate(&self, user: &UserId, name: Option<RequestId>) -> Result<Authenticated, Cause> {
+        let envelope = Envelope { id: name, ..Envelope::new(Request::Query(Query::Agents)) };
+        let received = Received::local(user.clone(), envelope, &*self.ids, self.clock.now())?;
+        self.pipeline.authenticator.authenticate(received).await
+    }
+
     async fn wait_for_run(&self, run: &RunId) -> Result<(), Cause> {
         let started = tokio::time::Instant::now();
         while self.stores.runs.get(run).await.map_err(|error| error.cause())?.is_none() {
@@ -113,16 +134,24 @@ impl LocalIngress {
         Ok(())
     }
 
-    /// Stores an uploaded file as an artifact.
+    /// Stores a file that this user uploads as an artifact of the user's tenant.
     ///
     /// # Errors
-    /// [`ErrorCode::PayloadTooLarge`]; those of the store.
-    pub async fn store_artifact(&self, bytes: Vec<u8>, media_type: &str, name: &str) -> Result<ArtifactRef, Cause> {
+    /// [`ErrorCode::PayloadTooLarge`]; those of the authenticator and of the store.
+    pub async fn store_artifact(
+        &self,
+        user: &UserId,
+        bytes: Vec<u8>,
+        media_type: &str,
+        name: &str,
+    ) -> Result<ArtifactRef, Cause> {
         if bytes.len() as u64 > FILE_BYTES_MAX {
             let message = format!("the file has {} bytes, the limit is {FILE_BYTES_MAX}", bytes.len());
             return Err(Cause::new(ErrorCode::PayloadTooLarge, message));
         }
-        self.stores.artifacts.put(bytes, media_type, name).await.map_err(|error| error.cause())
+        let request = self.authenticate(user, None).await?;
+        let owner = ArtifactOwner { tenant: request.principal().tenant.clone(), personal_data: false };
+        self.stores.artifacts.put(&owner, bytes, media_type, name).await.map_err(|error| error.cause())
     }
 
     /// Executes an admin command on the stores.
@@ -161,7 +190,7 @@ impl Transport for LocalTransport {
         self.ingress.send(self.user.clone(), envelope).map(Ok).boxed()
     }
 
-    fn watch(&self, run: &RunId, after: u64) -> Events {
+    fn watch(&self, run: &WatchedRun, after: u64) -> Events {
         let (ingress, user, run) = (self.ingress.clone(), self.user.clone(), run.clone());
         let opening = async move {
             match ingress.watch(user, run, after).await {

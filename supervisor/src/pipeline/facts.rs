@@ -157,8 +157,8 @@ impl FactCollector {
     }
 
     async fn run(&self, request: &Authenticated, run: &RunId) -> Result<Facts, Cause> {
-        let record = self.run_record(run).await?;
-        let relation = Relation { own_tenant: is_own_tenant(request, &record), ..Relation::default() };
+        let record = self.run_record(request, run).await?;
+        let relation = Relation { own_tenant: true, ..Relation::default() };
         let resource = Resource::Run {
             run: record.run,
             workflow: record.workflow.clone(),
@@ -188,11 +188,11 @@ impl FactCollector {
         key: Option<&ContextKey>,
         document_bytes: u64,
     ) -> Result<Facts, Cause> {
-        let record = self.run_record(run).await?;
+        let record = self.run_record(request, run).await?;
         let caller = self.calling_agent(request).await?;
         let own_run = request.chain().len() <= 1 || request.run() == Some(run);
         let relation = Relation {
-            own_tenant: is_own_tenant(request, &record) && own_run,
+            own_tenant: own_run,
             // A team and its run belong to the team themselves; an agent has to be one of its members.
             team_member: own_run
                 && match request.caller() {
@@ -261,8 +261,8 @@ impl FactCollector {
     }
 
     async fn query(&self, request: &Authenticated, query: &Query) -> Result<Facts, Cause> {
-        let own_tenant = match query {
-            Query::Run { run } | Query::Events { run, .. } => is_own_tenant(request, &self.run_record(run).await?),
+        match query {
+            Query::Run { run } | Query::Events { run, .. } => drop(self.run_record(request, run).await?),
             Query::Agents
             | Query::Agent { .. }
             | Query::Workflows
@@ -272,16 +272,19 @@ impl FactCollector {
             | Query::Runs { .. }
             | Query::Audit { .. }
             | Query::AuditEntry { .. }
-            | Query::Costs { .. } => true,
-        };
-        let relation = Relation { own_tenant, ..Relation::default() };
+            | Query::Costs { .. } => {}
+        }
+        let relation = Relation { own_tenant: true, ..Relation::default() };
         Ok(Facts { relation, ..Facts::for_resource(Resource::Collection { kind: query.resource() }) })
     }
 
     // === sources of facts ===
 
-    async fn run_record(&self, run: &RunId) -> Result<RunRecord, Cause> {
+    /// The record of a run of the user's tenant. A run of another tenant does not exist for the user: the
+    /// cause is the same as for an id that nothing has.
+    async fn run_record(&self, request: &Authenticated, run: &RunId) -> Result<RunRecord, Cause> {
         let record = self.runs.get(run).await.map_err(|error| error.cause())?;
+        let record = record.filter(|record| record.tenant == request.principal().tenant);
         record.ok_or_else(|| Cause::new(ErrorCode::UnknownRun, format!("there is no run {run}")))
     }
 
@@ -343,10 +346,6 @@ impl FactCollector {
             internal_model: self.models.is_internal(self.definitions.catalogue().models(), agent, model),
         }
     }
-}
-
-fn is_own_tenant(request: &Authenticated, record: &RunRecord) -> bool {
-    record.tenant == request.principal().tenant
 }
 
 fn policies_of(agent: Option<&Agent>) -> NameSet {

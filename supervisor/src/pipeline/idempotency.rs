@@ -41,7 +41,9 @@ impl IdempotencyKeys {
     /// first request does not end before the deadline; those of the store.
     pub async fn claim(&self, grant: &Grant) -> Result<Option<KeyClaim>, Cause> {
         let Some(Idempotency { key, request_hash }) = grant.idempotency() else { return Ok(None) };
-        let claimed = ClaimedKey { tenant: grant.principal().tenant.clone(), key: DedupKey::Caller(key.clone()) };
+        let principal = grant.principal();
+        let key = DedupKey::Caller { user: principal.user.clone(), key: key.clone() };
+        let claimed = ClaimedKey { tenant: principal.tenant.clone(), key };
         loop {
             let now = self.clock.now();
             let status = self.store.begin(&claimed.tenant, &claimed.key, request_hash, now).await;

@@ -9,7 +9,7 @@ use greenroom_protocol::limits::PAGE_ROWS_MAX;
 use greenroom_protocol::request::{Page, Query};
 use greenroom_protocol::{Cause, ErrorCode, Json, Outcome, RunId, TenantId, Timestamp};
 use greenroom_registry::Stores;
-use greenroom_registry::audit::AuditSeq;
+use greenroom_registry::audit::{AuditScope, AuditSeq};
 use greenroom_registry::journal::Seq;
 use greenroom_registry::ledger::CostRow;
 use greenroom_registry::runs::{RunFilter, RunRecord};
@@ -54,8 +54,8 @@ impl QueryHandler {
             Query::Runs { page } => self.runs(tenant, &page).await,
             Query::Run { run } => self.run(&run).await,
             Query::Events { run, after } => self.events(&run, after).await,
-            Query::Audit { page } => self.audit(&page).await,
-            Query::AuditEntry { id } => self.audit_entry(&id).await,
+            Query::Audit { page } => self.audit(tenant, &page).await,
+            Query::AuditEntry { id } => self.audit_entry(tenant, &id).await,
             Query::Costs { since } => self.costs(tenant, since).await,
         }
     }
@@ -142,15 +142,18 @@ impl QueryHandler {
         }
     }
 
-    async fn audit(&self, page: &Page) -> Result<Outcome, Cause> {
+    async fn audit(&self, tenant: &TenantId, page: &Page) -> Result<Outcome, Cause> {
         let before = page.cursor()?.map(AuditSeq);
-        let page = self.stores.audit.read(before, page.effective_limit()).await.map_err(|error| error.cause())?;
+        let scope = AuditScope::for_tenant(tenant);
+        let page = self.stores.audit.read(&scope, before, page.effective_limit()).await;
+        let page = page.map_err(|error| error.cause())?;
         let next = page.next.map(|seq| seq.0.to_string());
         Ok(query_outcome([("records", json!(page.records)), ("next", json!(next))]))
     }
 
-    async fn audit_entry(&self, id: &str) -> Result<Outcome, Cause> {
-        let records = self.stores.audit.find(id).await.map_err(|error| error.cause())?;
+    async fn audit_entry(&self, tenant: &TenantId, id: &str) -> Result<Outcome, Cause> {
+        let scope = AuditScope::for_tenant(tenant);
+        let records = self.stores.audit.find(&scope, id).await.map_err(|error| error.cause())?;
         if records.is_empty() {
             return Err(Cause::new(ErrorCode::UnknownRecord, format!("the audit has no entry {id}")));
         }

@@ -6,11 +6,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use greenroom_actors::handler::{FileAccess, Handler, HandlerInput};
+use greenroom_actors::handler::{FileAccess, FileSources, Handler, HandlerInput};
 use greenroom_definitions::Agent;
-use greenroom_protocol::{ArtifactRef, CallKey, Cause, ContentHash, Deadline, ErrorCode, Json, Timestamp, Values};
+use greenroom_protocol::{
+    ArtifactRef, CallKey, Cause, ContentHash, Deadline, ErrorCode, Json, TenantId, Timestamp, Values,
+};
 use greenroom_registry::StoreError;
-use greenroom_registry::artifacts::{ArtifactError, ArtifactStore, SweepReport};
+use greenroom_registry::artifacts::{ArtifactError, ArtifactInfo, ArtifactOwner, ArtifactStore, SweepReport};
 use serde_json::json;
 
 use super::handlers::data_collection::DataCollection;
@@ -22,7 +24,13 @@ struct TestArtifacts(Mutex<BTreeMap<ContentHash, Vec<u8>>>);
 
 #[async_trait]
 impl ArtifactStore for TestArtifacts {
-    async fn put(&self, bytes: Vec<u8>, media_type: &str, name: &str) -> Result<ArtifactRef, ArtifactError> {
+    async fn put(
+        &self,
+        _: &ArtifactOwner,
+        bytes: Vec<u8>,
+        media_type: &str,
+        name: &str,
+    ) -> Result<ArtifactRef, ArtifactError> {
         let hash = ContentHash::from_content(&bytes);
         let artifact =
             ArtifactRef { hash, bytes: bytes.len() as u64, media_type: media_type.into(), name: name.into() };
@@ -30,11 +38,25 @@ impl ArtifactStore for TestArtifacts {
         Ok(artifact)
     }
 
-    async fn get(&self, hash: &ContentHash, _: u64) -> Result<Option<Vec<u8>>, ArtifactError> {
+    async fn get(&self, _: &TenantId, hash: &ContentHash, _: u64) -> Result<Option<Vec<u8>>, ArtifactError> {
         Ok(self.0.lock().unwrap().get(hash).cloned())
     }
 
-    async fn sweep(&self, referenced: HashSet<ContentHash>, _: Timestamp) -> Result<SweepReport, StoreError> {
+    async fn info(&self, _: &TenantId, hash: &ContentHash) -> Result<Option<ArtifactInfo>, ArtifactError> {
+        let all = self.0.lock().unwrap();
+        Ok(all.get(hash).map(|bytes| ArtifactInfo { bytes: bytes.len() as u64, personal_data: false }))
+    }
+
+    async fn mark_personal_data(&self, _: &TenantId, _: &ContentHash) -> Result<(), ArtifactError> {
+        Ok(())
+    }
+
+    async fn sweep(
+        &self,
+        referenced: HashSet<ContentHash>,
+        _: Option<&TenantId>,
+        _: Timestamp,
+    ) -> Result<SweepReport, StoreError> {
         self.0.lock().unwrap().retain(|hash, _| referenced.contains(hash));
         Ok(SweepReport::default())
     }
@@ -50,7 +72,9 @@ fn harness() -> Harness {
     let folder = tempfile::tempdir().unwrap();
     let store = Arc::new(TestArtifacts::default());
     let files = crate::files::open(vec![PathBuf::from(folder.path())]);
-    Harness { files: FileAccess::new(files, store.clone()), store, folder }
+    let agent = input(json!({}), json!({})).agent;
+    let files = FileSources::new(files, store.clone()).for_agent(&TenantId::default(), &agent);
+    Harness { files, store, folder }
 }
 
 fn input(inputs: Json, context: Json) -> HandlerInput {
@@ -82,7 +106,7 @@ async fn error_of(handler: &dyn Handler, harness: &Harness, inputs: Json) -> Cau
 async fn a_file_is_collected_by_path_and_by_artifact() {
     let harness = harness();
     std::fs::write(harness.folder.path().join("sales.csv"), CSV).unwrap();
-    let artifact = harness.store.put(CSV.to_vec(), "text/csv", "sales.csv").await.unwrap();
+    let artifact = harness.files.store_artifact(CSV, "sales.csv", "text/csv").await.unwrap();
     for source in [json!("sales.csv"), artifact.to_json()] {
         let input = input(json!({ "data_source": source, "quarter": "2024-Q4" }), json!({}));
         let facts = &DataCollection.run(&input, &harness.files).await.unwrap()["raw_data"];
@@ -106,7 +130,7 @@ async fn a_file_is_collected_by_path_and_by_artifact() {
 #[tokio::test]
 async fn charts_are_drawn_from_nested_facts_or_from_the_file_of_the_run() {
     let harness = harness();
-    let artifact = harness.store.put(CSV.to_vec(), "text/csv", "sales.csv").await.unwrap();
+    let artifact = harness.files.store_artifact(CSV, "sales.csv", "text/csv").await.unwrap();
     let collected = input(json!({ "data_source": artifact.to_json() }), json!({}));
     let facts = DataCollection.run(&collected, &harness.files).await.unwrap()["raw_data"].clone();
     let nested = input(json!({ "financial_data": { "financial_summary": "…", "figures": facts } }), json!({}));
@@ -119,7 +143,7 @@ async fn charts_are_drawn_from_nested_facts_or_from_the_file_of_the_run() {
         for chart in charts {
             let picture = ArtifactRef::from_json(&chart["svg"]).unwrap();
             assert!(picture.name.ends_with(".svg") && picture.media_type == "image/svg+xml");
-            let bytes = harness.store.get(&picture.hash, 1 << 20).await.unwrap().unwrap();
+            let bytes = harness.store.get(&TenantId::default(), &picture.hash, 1 << 20).await.unwrap().unwrap();
             assert!(bytes.starts_with(b"<svg"));
         }
     }

@@ -123,15 +123,16 @@ async fn a_long_result_is_truncated_and_marked() {
 async fn a_tool_is_called_by_scheme_and_name() {
     let model = ScriptedModel::new("play", true, vec![]);
     let test_env = test_env(&model, vec![], 1);
-    let sum =
-        test_env.env.call_tool("native:adder", Values::from([("a".into(), json!(2)), ("b".into(), json!(3))])).await;
+    let files = test_env.env.files.for_agent(&greenroom_rego::testing::admin().tenant, &test_env.agent("writer"));
+    let addends = Values::from([("a".into(), json!(2)), ("b".into(), json!(3))]);
+    let sum = test_env.env.call_tool("native:adder", addends, &files).await;
     assert_eq!(sum.unwrap(), json!(5));
-    let unknown = test_env.env.call_tool("native:divider", Values::new()).await.unwrap_err();
+    let unknown = test_env.env.call_tool("native:divider", Values::new(), &files).await.unwrap_err();
     assert_eq!(unknown.code, ErrorCode::UnknownTool);
     for name in ["adder", "mcp:adder", "agent:helper_002"] {
-        let error = test_env.env.call_tool(name, Values::new()).await.unwrap_err();
+        let error = test_env.env.call_tool(name, Values::new(), &files).await.unwrap_err();
         assert_eq!(error.code, ErrorCode::UnknownTool, "{name}");
     }
-    let crashed = test_env.env.call_tool("native:panicking", Values::new()).await.unwrap_err();
+    let crashed = test_env.env.call_tool("native:panicking", Values::new(), &files).await.unwrap_err();
     assert_eq!(crashed.code, ErrorCode::AgentCrashed, "a panic of a tool does not unwind further");
 }

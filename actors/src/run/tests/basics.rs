@@ -3,7 +3,7 @@
 use greenroom_protocol::event::{RunEvent, RunEventKind};
 use greenroom_protocol::journal::{Entry, ResultRef};
 use greenroom_protocol::value::ArtifactRef;
-use greenroom_protocol::{ErrorCode, Request, Status};
+use greenroom_protocol::{ErrorCode, Request, Status, TenantId};
 use greenroom_registry::journal::Seq;
 use greenroom_registry::runs::RunFilter;
 use serde_json::json;
@@ -141,7 +141,8 @@ async fn a_large_value_is_stored_as_an_artifact_and_bound_completely() {
     let reply = harness.request(start("report", json!({}))).await;
     assert_eq!(harness.calls()[1].inputs["text"], json!(large));
     let artifact = ArtifactRef::from_json(&reply.outputs["all"]).expect("a reply carries the claim check");
-    let bytes = harness.stores.artifacts.get(&artifact.hash, u64::MAX).await.unwrap().unwrap();
+    let bytes =
+        harness.stores.artifacts.get(&TenantId::new("acme").unwrap(), &artifact.hash, u64::MAX).await.unwrap().unwrap();
     assert_eq!(bytes.len(), 200_002);
     let entries = harness.entries(&run_id(&reply)).await;
     let stored = |entry: &&Entry| matches!(entry, Entry::StepDone { result: ResultRef::Stored(_), .. });

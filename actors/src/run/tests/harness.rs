@@ -25,7 +25,7 @@ use ractor::ActorRef;
 use crate::category::CategoryConfig;
 use crate::execution::{Accounting, ExecutionEnv, ExecutionEnvParts, ModelRegistry, register_native};
 use crate::failure::RetryBudgets;
-use crate::handler::{File, FileAccess, FileReader, Handler, HandlerInput, HandlerMode};
+use crate::handler::{File, FileAccess, FileReader, FileSources, Handler, HandlerInput, HandlerMode};
 use crate::observer::{ActorEvent, Observer};
 use crate::pipeline::{PipelineHandle, RequestPipeline};
 use crate::run::{LEASE, RecoveryReport, RunEnv, RunsHandle};
@@ -177,8 +177,8 @@ impl Harness {
         });
         pipeline.bind(fake.clone()).unwrap();
         let (accounting, _) = Accounting::new(stores.ledger.clone(), clock.clone());
-        let files = FileAccess::new(Arc::new(NoFiles), stores.artifacts.clone());
-        let (runtime, _) = register_native(vec![Arc::new(TestHandler(script))], Vec::new(), &files);
+        let files = FileSources::new(Arc::new(NoFiles), stores.artifacts.clone());
+        let (runtime, _) = register_native(vec![Arc::new(TestHandler(script))], Vec::new());
         let execution_env = ExecutionEnv::new(ExecutionEnvParts {
             runtimes: vec![Arc::new(runtime)],
             tool_sources: Vec::new(),

@@ -4,20 +4,20 @@
 use std::collections::BTreeSet;
 
 use greenroom_protocol as protocol;
+use protocol::Timestamp;
 use protocol::audit::{Event, Record};
-use protocol::{RequestId, Timestamp};
 use rusqlite::Connection;
 
-use crate::audit::AuditSeq;
 use crate::audit::chain::{ChainRow, ChainTip, EventJson};
 use crate::audit::head::{HeadKind, SignedHead};
 use crate::audit::signer::Signer;
 use crate::audit::verify::ChainVerifier;
+use crate::audit::{AuditSeq, EntrySubject};
 use crate::error::StoreError;
 use crate::sqlite::columns::{Columns, select};
 use crate::sqlite::statement_batch::{SqlValue, StatementBatch, from_int, to_int};
 
-const INSERT_RECORD: &str = "INSERT INTO audit (number, hash, at, request, record) VALUES (?, ?, ?, ?, ?)";
+const INSERT_RECORD: &str = "INSERT INTO audit (number, hash, at, request, tenant, record) VALUES (?, ?, ?, ?, ?, ?)";
 pub(super) const UPSERT_HEAD: &str = "INSERT INTO audit_heads (number, is_anchor, head) VALUES (?, ?, ?) \
                                       ON CONFLICT (number, is_anchor) DO UPDATE SET head = excluded.head";
 const UPSERT_OPEN: &str = "INSERT INTO audit_open (id, through, open) VALUES (?, ?, ?) \
@@ -34,7 +34,7 @@ pub(in crate::sqlite) struct Chain {
 pub(in crate::sqlite) struct CloseEntry {
     pub(in crate::sqlite) opened: AuditSeq,
     pub(in crate::sqlite) event: EventJson,
-    pub(in crate::sqlite) request: RequestId,
+    pub(in crate::sqlite) subject: EntrySubject,
     pub(in crate::sqlite) at: Timestamp,
 }
 
@@ -113,15 +113,21 @@ impl Chain {
     pub(super) fn append(
         &mut self,
         event: &EventJson,
-        request: Option<&RequestId>,
+        subject: Option<&EntrySubject>,
         at: Timestamp,
         change: &mut ChainChange,
         statements: &mut StatementBatch,
     ) -> u64 {
         change.tip_before.get_or_insert(self.tip);
         let ChainRow { number, hash, record } = self.tip.append(at, event);
-        let request = request.map(RequestId::as_str).into();
-        let values = vec![number.into(), SqlValue::from(&hash), at.as_micros().into(), request, record.into()];
+        let values = vec![
+            number.into(),
+            SqlValue::from(&hash),
+            at.as_micros().into(),
+            subject.map(|subject| subject.request.as_str()).into(),
+            subject.map(|subject| subject.tenant.as_str()).into(),
+            record.into(),
+        ];
         statements.add(INSERT_RECORD, values);
         number
     }
@@ -134,7 +140,7 @@ pub(in crate::sqlite) fn append_closing(
     change: &mut ChainChange,
     statements: &mut StatementBatch,
 ) {
-    chain.append(&closing.event, Some(&closing.request), closing.at, change, statements);
+    chain.append(&closing.event, Some(&closing.subject), closing.at, change, statements);
     change.closed.push(closing.opened.0);
     change.closings.push(closing);
 }

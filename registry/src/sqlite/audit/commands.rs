@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use greenroom_protocol as protocol;
 use protocol::audit::Event;
-use protocol::{Clock, RequestId, Timestamp};
+use protocol::{Clock, Timestamp};
 
 use crate::audit::chain::{ChainTip, EventJson};
 use crate::audit::head::HeadKind;
-use crate::audit::{AuditSeq, OpenAuditEntry, PruneReport};
+use crate::audit::{AuditSeq, EntrySubject, OpenAuditEntry, PruneReport};
 use crate::error::StoreError;
 use crate::group_commit::{CommitTiming, LINGER};
 use crate::sqlite::audit::chain::{CloseEntry, UPSERT_HEAD, append_closing};
@@ -22,7 +22,7 @@ use crate::sqlite::writer_state::WriterState;
 /// Opens an entry.
 pub(super) struct OpenEntry {
     pub(super) event: EventJson,
-    pub(super) request: RequestId,
+    pub(super) subject: EntrySubject,
     pub(super) at: Timestamp,
     pub(super) timing: CommitTiming,
     /// The queue for the closing of an entry that is dropped before it is closed.
@@ -38,19 +38,19 @@ impl WriteCommand for OpenEntry {
     }
 
     fn apply(self, state: &mut WriterState, commit: &mut Commit) -> Result<OpenAuditEntry, StoreError> {
-        let Self { event, request, at, timing: _, queue } = self;
-        let number = state.chain.append(&event, Some(&request), at, &mut commit.audit, &mut commit.statements);
+        let Self { event, subject, at, timing: _, queue } = self;
+        let number = state.chain.append(&event, Some(&subject), at, &mut commit.audit, &mut commit.statements);
         commit.audit.opened.push(number);
-        let on_drop = interrupt_on_drop(queue, state.shared.clock.clone(), request.clone());
-        Ok(OpenAuditEntry::new(AuditSeq(number), request, at, Some(on_drop)))
+        let on_drop = interrupt_on_drop(queue, state.shared.clock.clone(), subject.clone());
+        Ok(OpenAuditEntry::new(AuditSeq(number), subject, at, Some(on_drop)))
     }
 }
 
 /// Closes an entry as interrupted when its handle is dropped.
-fn interrupt_on_drop(queue: WriterQueue, clock: Arc<dyn Clock>, request: RequestId) -> crate::audit::OnDrop {
+fn interrupt_on_drop(queue: WriterQueue, clock: Arc<dyn Clock>, subject: EntrySubject) -> crate::audit::OnDrop {
     Box::new(move |opened: AuditSeq| {
         let event = EventJson::from_event(&Event::Interrupted { opened: opened.0 }).map_err(StoreError::from);
-        let submitted = event.and_then(|event| queue.try_send(CloseEntry { opened, event, request, at: clock.now() }));
+        let submitted = event.and_then(|event| queue.try_send(CloseEntry { opened, event, subject, at: clock.now() }));
         if let Err(error) = submitted {
             tracing::warn!(
                 audit.opened = opened.0,

@@ -92,8 +92,9 @@ impl WriteCommand for AbandonKey {
     }
 }
 
-/// Deletes the keys whose reply was stored before a time.
+/// Deletes the keys of a tenant (none: of all) whose reply was stored before a time.
 pub(super) struct PruneKeys {
+    pub(super) tenant: Option<TenantId>,
     pub(super) before: Timestamp,
 }
 
@@ -102,8 +103,9 @@ impl WriteCommand for PruneKeys {
     type Error = StoreError;
 
     fn apply(self, _state: &mut WriterState, commit: &mut Commit) -> Result<(), StoreError> {
-        let sql = "DELETE FROM idempotency_keys WHERE reply IS NOT NULL AND at < ?";
-        commit.statements.add(sql, vec![self.before.as_micros().into()]);
+        let sql = "DELETE FROM idempotency_keys WHERE reply IS NOT NULL AND at < ? AND tenant = COALESCE(?, tenant)";
+        let tenant = self.tenant.as_ref().map(|tenant| tenant.as_str());
+        commit.statements.add(sql, vec![self.before.as_micros().into(), tenant.into()]);
         Ok(())
     }
 }

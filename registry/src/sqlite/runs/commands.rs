@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use greenroom_protocol as protocol;
 use protocol::journal::Entry;
-use protocol::{PodId, RunId, Timestamp};
+use protocol::{PodId, RunId, TenantId, Timestamp};
 
 use super::cache::CachedRecord;
 use super::row::{INSERT_RUN, UPDATE_RUN, insert_values, update_values};
@@ -23,14 +23,21 @@ use crate::sqlite::writer_state::WriterState;
 
 const INSERT_ENTRY: &str = "INSERT INTO journal (run, seq, at, entry) VALUES (?, ?, ?, ?)";
 
+/// The runs that are pruned: those of a tenant, or of all, that ended before a time.
+macro_rules! pruned_runs {
+    ($column:literal) => {
+        concat!("SELECT ", $column, " FROM runs WHERE ended = 1 AND updated < ?1 AND (?2 IS NULL OR tenant = ?2)")
+    };
+}
+
 /// Deletes pruned runs with everything that belongs to them; the runs themselves are last.
 const PRUNE: [&str; 6] = [
-    "DELETE FROM journal WHERE run IN (SELECT number FROM runs WHERE ended = 1 AND updated < ?)",
-    "DELETE FROM idempotency_keys WHERE run IN (SELECT run FROM runs WHERE ended = 1 AND updated < ?)",
-    "DELETE FROM context_values WHERE run IN (SELECT run FROM runs WHERE ended = 1 AND updated < ?)",
-    "DELETE FROM contexts WHERE run IN (SELECT run FROM runs WHERE ended = 1 AND updated < ?)",
-    "DELETE FROM budgets WHERE budget IN (SELECT '{\"Run\":\"' || run || '\"}' FROM runs WHERE ended = 1 AND updated < ?)",
-    "DELETE FROM runs WHERE ended = 1 AND updated < ?",
+    concat!("DELETE FROM journal WHERE run IN (", pruned_runs!("number"), ")"),
+    concat!("DELETE FROM idempotency_keys WHERE run IN (", pruned_runs!("run"), ")"),
+    concat!("DELETE FROM context_values WHERE run IN (", pruned_runs!("run"), ")"),
+    concat!("DELETE FROM contexts WHERE run IN (", pruned_runs!("run"), ")"),
+    concat!("DELETE FROM budgets WHERE budget IN (", pruned_runs!("'{\"Run\":\"' || run || '\"}'"), ")"),
+    "DELETE FROM runs WHERE ended = 1 AND updated < ?1 AND (?2 IS NULL OR tenant = ?2)",
 ];
 
 /// Journal entries as JSON and as status changes. The caller's thread computes both, so that the one
@@ -201,6 +208,8 @@ impl WriteCommand for AppendEntries {
 
 /// Deletes the runs that ended before a time.
 pub(super) struct PruneRuns {
+    /// The tenant of the runs; none for all.
+    pub(super) tenant: Option<TenantId>,
     pub(super) before: Timestamp,
 }
 
@@ -209,8 +218,9 @@ impl WriteCommand for PruneRuns {
     type Error = StoreError;
 
     fn apply(self, state: &mut WriterState, commit: &mut Commit) -> Result<(), StoreError> {
+        let tenant = self.tenant.as_ref().map(|tenant| tenant.as_str());
         for sql in PRUNE {
-            commit.statements.add(sql, vec![self.before.as_micros().into()]);
+            commit.statements.add(sql, vec![self.before.as_micros().into(), tenant.into()]);
         }
         state.runs.clear();
         Ok(())

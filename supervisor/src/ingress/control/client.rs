@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use futures::stream::{self, StreamExt};
 use greenroom_client::transport::Events;
 use greenroom_client::{Transport, TransportError};
-use greenroom_protocol::{ArtifactRef, Cause, Envelope, Json, Reply, RunId, UserId};
+use greenroom_protocol::event::WatchedRun;
+use greenroom_protocol::{ArtifactRef, Cause, Envelope, Json, Reply, UserId};
 use tokio::net::UnixStream;
 
 use super::super::frame::{self, AdminCommand, ControlRequest, ControlResponse};
@@ -47,6 +48,7 @@ impl ControlClient {
     pub async fn store_artifact(&self, bytes: &[u8], media_type: &str, name: &str) -> Result<ArtifactRef, Cause> {
         let mut stream = self.connect().await?;
         let request = ControlRequest::StoreArtifact {
+            user: self.user.clone(),
             name: name.to_owned(),
             media_type: media_type.to_owned(),
             bytes: bytes.len() as u64,
@@ -86,7 +88,7 @@ impl Transport for ControlClient {
         }
     }
 
-    fn watch(&self, run: &RunId, after: u64) -> Events {
+    fn watch(&self, run: &WatchedRun, after: u64) -> Events {
         let client = self.clone();
         let request = ControlRequest::Watch { user: self.user.clone(), run: run.clone(), after };
         let opening = async move {

@@ -1,0 +1,74 @@
+//! What a request from outside may not contain. Inside the platform the same types carry the version that
+//! a run is pinned to, and the keys of its calls; a caller who could set them could choose a version that
+//! was replaced, or take the key of another run's call.
+
+use super::{Query, Request};
+use crate::error::{Cause, ErrorCode};
+use crate::limits::NAME_BYTES_MAX;
+
+impl Request {
+    /// Checks a request that arrived from outside.
+    ///
+    /// # Errors
+    /// [`ErrorCode::InvalidRequest`] if it has a member that only the platform sets, or a name that is too
+    /// long.
+    pub fn check_outside(&self) -> Result<(), Cause> {
+        let (version, key) = self.inner_members();
+        if version {
+            return Err(inner_member(
+                "version",
+                "the newest version is used, and a run pins the versions of its calls",
+            ));
+        }
+        if key {
+            return Err(inner_member("key", "send the idempotency key in the envelope"));
+        }
+        for (member, text) in self.names() {
+            if text.len() > NAME_BYTES_MAX {
+                let message = format!("`{member}` has {} bytes, at most {NAME_BYTES_MAX} are allowed", text.len());
+                return Err(Cause::new(ErrorCode::InvalidRequest, message));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the request has a version, and a call key.
+    const fn inner_members(&self) -> (bool, bool) {
+        match self {
+            Self::Invoke(invoke) => (invoke.version.is_some(), invoke.key.is_some()),
+            Self::StartRun(start) => (start.version.is_some(), start.key.is_some()),
+            Self::StartTeam(start) => (false, start.key.is_some()),
+            Self::CallTool(call) => (false, call.key.is_some()),
+            Self::MemoryWrite(write) => (false, write.key.is_some()),
+            Self::SignalRun(_)
+            | Self::ResumeRun(_)
+            | Self::ContextRead(_)
+            | Self::ContextWrite(_)
+            | Self::MemoryRead(_)
+            | Self::Query(_) => (false, false),
+        }
+    }
+
+    /// The members that name something by a text which is not an id, and has no bound of its own.
+    fn names(&self) -> Vec<(&'static str, &str)> {
+        let model = match self {
+            Self::Invoke(invoke) => invoke.options.model.as_deref(),
+            Self::StartRun(start) => start.options.model.as_deref(),
+            Self::StartTeam(start) => start.options.model.as_deref(),
+            _ => None,
+        };
+        let other = match self {
+            Self::CallTool(call) => Some(("tool", call.tool.as_str())),
+            Self::Query(Query::AuditEntry { id }) => Some(("id", id.as_str())),
+            Self::Query(Query::Runs { page } | Query::Audit { page }) => {
+                page.after.as_deref().map(|after| ("after", after))
+            }
+            _ => None,
+        };
+        model.map(|model| ("model", model)).into_iter().chain(other).collect()
+    }
+}
+
+fn inner_member(member: &str, instead: &str) -> Cause {
+    Cause::new(ErrorCode::InvalidRequest, format!("a request has no `{member}`: {instead}"))
+}

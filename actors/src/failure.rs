@@ -41,6 +41,8 @@ pub enum FailureClass {
     Truncated,
     /// The model refused to answer.
     Refusal,
+    /// The provider is not a language model and cannot answer.
+    Unanswerable,
     /// The answer does not have the declared outputs.
     InvalidOutput,
     /// A budget is exceeded.
@@ -128,6 +130,7 @@ impl FailureClass {
             Self::ContextOverflow => immediate(RetryAction::None, ErrorCode::ContextOverflow),
             Self::Truncated => immediate(RetryAction::None, ErrorCode::OutputTruncated),
             Self::Refusal => immediate(RetryAction::None, ErrorCode::ModelRefused),
+            Self::Unanswerable => immediate(RetryAction::Fallback, ErrorCode::OfflineCannotAnswer),
             Self::InvalidOutput => immediate(RetryAction::RepairOutput, ErrorCode::InvalidOutput),
             Self::Budget => immediate(RetryAction::None, ErrorCode::BudgetExceeded),
             Self::Policy => immediate(RetryAction::None, ErrorCode::PolicyDenied),
@@ -147,6 +150,7 @@ impl FailureClass {
             ModelError::Rejected { .. } => Self::Rejected,
             ModelError::Failed { .. } => Self::ProviderFailed,
             ModelError::MalformedResponse { .. } => Self::MalformedResponse,
+            ModelError::Unanswerable { .. } => Self::Unanswerable,
             ModelError::TimedOut { phase: CallPhase::FirstToken | CallPhase::Idle | CallPhase::Total } => {
                 Self::ProviderTimeout
             }
@@ -171,6 +175,7 @@ pub const fn is_unbilled(error: &ModelError) -> bool {
         | ModelError::Unauthorized { .. }
         | ModelError::ContextOverflow { .. }
         | ModelError::Rejected { .. }
+        | ModelError::Unanswerable { .. }
         | ModelError::TimedOut { phase: CallPhase::Connect } => true,
         ModelError::Failed { .. }
         | ModelError::MalformedResponse { .. }
@@ -211,6 +216,9 @@ pub fn cause_from_error(model: &str, error: &ModelError) -> Cause {
         }
         ModelError::Failed { status, .. } => {
             Cause::new(code, message).with_details(details(json!({ "status": status })))
+        }
+        ModelError::Unanswerable { fields, .. } => {
+            Cause::new(code, message).with_details(details(json!({ "fields": fields })))
         }
         ModelError::Unreachable | ModelError::MalformedResponse { .. } | ModelError::TimedOut { .. } => {
             Cause::new(code, message).with_details(details(json!({})))

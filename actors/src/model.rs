@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use greenroom_protocol::{CallKey, Cause, ErrorCode, Json, Tokens};
+use greenroom_protocol::{CallKey, Cause, ErrorCode, Json, Tokens, Values};
 use greenroom_registry::ledger::Reservation;
 
 /// A model by provider and name: `anthropic.claude-3-5-sonnet-20241022`.
@@ -134,6 +134,9 @@ pub struct ModelCall<'a> {
     pub system: &'a str,
     /// The conversation.
     pub messages: &'a [Message],
+    /// The inputs of the agent, for a provider that copies from them; the messages contain what a language
+    /// model reads of them.
+    pub inputs: &'a Values,
     /// The schema of the answer, if the definition declares outputs.
     pub schema: Option<&'a OutputSchema>,
     /// The tools that the model may call.
@@ -241,6 +244,14 @@ pub enum ModelError {
         /// What is wrong with it.
         message: String,
     },
+    /// The provider is not a language model, and the inputs do not state what the schema requires.
+    #[error("{message}")]
+    Unanswerable {
+        /// The required fields that have no value.
+        fields: Vec<String>,
+        /// What is missing, and what to do.
+        message: String,
+    },
     /// A phase exceeded its timeout.
     #[error("the provider took too long ({phase:?})")]
     TimedOut {
@@ -260,6 +271,11 @@ pub trait ModelProvider: Send + Sync {
 
     /// True if requests leave this organisation; the rule `deny_external_models` depends on it.
     fn is_external(&self) -> bool;
+
+    /// The disclaimer of a provider that is not a language model. Its calls use no tokens and cost nothing.
+    fn disclaimer(&self) -> Option<&'static str> {
+        None
+    }
 
     /// Sends the request and returns the stream of the answer.
     ///

@@ -139,7 +139,7 @@ impl Client {
         self.send(Request::Query(Query::Runs { page }))
     }
 
-    /// Returns one run; outputs `run` and `steps`.
+    /// Returns one run; outputs `run`, `context`, `events`, `next` and, once it has ended, `reply`.
     ///
     /// # Errors
     /// [`TransportError`] if no reply arrived.
@@ -278,6 +278,15 @@ impl Client {
     /// [`TransportError`] if no reply arrived.
     pub fn audit_entry(&self, id: impl Into<String> + Send) -> BoxFuture<'_, ReplyResult> {
         self.send(Request::Query(Query::AuditEntry { id: id.into() }))
+    }
+
+    /// Returns the part of an artifact after this many bytes; outputs `content` in Base64, `bytes` of the whole
+    /// and `next`, the bytes up to the end of the part if there are more.
+    ///
+    /// # Errors
+    /// [`TransportError`] if no reply arrived.
+    pub fn artifact(&self, hash: ContentHash, after: u64) -> BoxFuture<'_, ReplyResult> {
+        self.send(Request::Query(Query::Artifact { hash, after }))
     }
 
     /// Returns the model costs since a moment; output `costs`.

@@ -198,6 +198,11 @@ pub struct Priced {
     pub assumed: bool,
 }
 
+impl Priced {
+    /// The price of a provider that is not a language model.
+    pub const FREE: Self = Self { price: Price { input: 0.0, output: 0.0 }, assumed: false };
+}
+
 impl Models {
     /// Returns the fallback chain of a reference, each model once: the model (or the first model of its
     /// tier), the definition's own fallbacks, then the fallbacks of each of them. Tiers are resolved.

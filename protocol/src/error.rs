@@ -98,6 +98,8 @@ codes! {
     PathNotAllowed = "path_not_allowed", Rejected, 403, retry false;
     /// The idempotency key was already used with another request body.
     IdempotencyConflict = "idempotency_conflict", Rejected, 409, retry false;
+    /// The run has no report: it has not ended, it has failed, or its outputs have no facts.
+    NoReport = "no_report", Rejected, 409, retry false;
     /// The run has ended, or has a status that does not accept this signal.
     RunNotActive = "run_not_active", Rejected, 409, retry false;
 
@@ -160,6 +162,8 @@ codes! {
     OutputTruncated = "output_truncated", Failed, 502, retry false;
     /// The provider rejected the API key.
     ModelUnauthorized = "model_unauthorized", Failed, 502, retry false;
+    /// No language model is configured, and the inputs do not state what the agent has to answer.
+    OfflineCannotAnswer = "offline_cannot_answer", Failed, 422, retry false;
 
     // Failed: money.
     /// The worst case of the call would exceed a budget; nothing was sent.

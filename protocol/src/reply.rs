@@ -70,13 +70,25 @@ pub struct Metadata {
     /// `assumed` if a part of the cost was computed with the price of a tier, for a model without its own.
     #[serde(default, skip_serializing_if = "PriceBasis::is_listed")]
     pub price: PriceBasis,
-    /// The model that answered (`provider.name`), or `native`.
+    /// The model that answered last (`provider.name`), or `native`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
+    /// The distinct models that answered, in the order of their first answer; native agents have none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<String>,
+    /// The disclaimer of the outputs, if one of the `models` is not a language model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disclaimer: Option<String>,
     /// The checks that the policy passed for this request.
     pub policy_checks: Vec<String>,
     /// The number of policy decisions for this request, nested requests included.
     pub policy_decisions: u32,
+    /// The number of them that denied a request.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub policy_denials: u32,
+    /// The distinct revisions of the policy that decided, in the order of their first decision.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub policy_revisions: Vec<String>,
     /// The trace that it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<TraceId>,
@@ -110,6 +122,12 @@ pub struct Usage {
     /// The model that answered last (`provider.name`), or `native`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
+    /// The distinct models that answered, in the order of their first answer; native agents have none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<String>,
+    /// The disclaimer of the outputs, if one of the `models` is not a language model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disclaimer: Option<String>,
     /// The distinct agents that ran, in the order of their first call.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub agents: Vec<AgentId>,
@@ -122,6 +140,12 @@ pub struct Usage {
     /// The number of policy decisions.
     #[serde(default)]
     pub decisions: u32,
+    /// The number of them that denied a request.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub denials: u32,
+    /// The distinct revisions of the policy that decided, in the order of their first decision.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub revisions: Vec<String>,
 }
 
 impl From<Usage> for Metadata {
@@ -136,7 +160,11 @@ impl From<Usage> for Metadata {
             estimated: usage.estimated,
             price: usage.price,
             model: usage.model,
+            models: usage.models,
+            disclaimer: usage.disclaimer,
             policy_decisions: usage.decisions,
+            policy_denials: usage.denials,
+            policy_revisions: usage.revisions,
             ..Self::default()
         }
     }
@@ -151,13 +179,35 @@ impl Usage {
         self.price = self.price.combine(inner.price);
         self.steps = self.steps.saturating_add(inner.steps);
         self.decisions = self.decisions.saturating_add(inner.decisions);
+        self.denials = self.denials.saturating_add(inner.denials);
+        add_distinct(&mut self.revisions, &inner.revisions);
         if inner.model.is_some() {
             self.model.clone_from(&inner.model);
         }
-        for agent in &inner.agents {
-            if !self.agents.contains(agent) {
-                self.agents.push(agent.clone());
-            }
+        if inner.disclaimer.is_some() {
+            self.disclaimer.clone_from(&inner.disclaimer);
+        }
+        add_distinct(&mut self.models, &inner.models);
+        add_distinct(&mut self.agents, &inner.agents);
+    }
+
+    /// Adds a model that answered, with the disclaimer of its answers.
+    pub fn add_model(&mut self, model: String, disclaimer: Option<&str>) {
+        if let Some(disclaimer) = disclaimer {
+            self.disclaimer = Some(disclaimer.to_owned());
+        }
+        add_distinct(&mut self.models, &[model]);
+    }
+}
+
+const fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
+fn add_distinct<T: Clone + PartialEq>(all: &mut Vec<T>, more: &[T]) {
+    for item in more {
+        if !all.contains(item) {
+            all.push(item.clone());
         }
     }
 }
@@ -199,10 +249,14 @@ impl Reply {
             estimated: metadata.estimated,
             price: metadata.price,
             model: metadata.model.clone(),
+            models: metadata.models.clone(),
+            disclaimer: metadata.disclaimer.clone(),
             agents: metadata.agents.clone(),
             members: None,
             steps: metadata.workflow_steps,
             decisions: metadata.policy_decisions,
+            denials: metadata.policy_denials,
+            revisions: metadata.policy_revisions.clone(),
         }
     }
 }

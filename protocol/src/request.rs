@@ -306,6 +306,14 @@ pub enum Query {
         /// Its number, or the id of its request.
         id: String,
     },
+    /// A part of the content of an artifact: an input or an output of a run that is too large for a message.
+    Artifact {
+        /// The hash of its content.
+        hash: ContentHash,
+        /// The number of bytes that the caller has received; 0 for the first part.
+        #[serde(default)]
+        after: u64,
+    },
     /// Model costs.
     Costs {
         /// The start of the period: earlier days are excluded.
@@ -379,6 +387,7 @@ impl Query {
             Self::Run { run } | Self::Events { run, .. } => run.to_string(),
             Self::Audit { .. } => "audit".into(),
             Self::AuditEntry { id } => id.clone(),
+            Self::Artifact { hash, .. } => hash.to_string(),
             Self::Costs { .. } => "costs".into(),
         }
     }

@@ -1,6 +1,7 @@
 //! The command line: arguments in, an exit code out. One file for each group of commands.
 
 pub mod args;
+pub mod artifacts;
 pub mod audit;
 pub mod catalogue;
 pub mod config;
@@ -13,6 +14,7 @@ pub mod memory;
 pub mod output;
 pub mod policy;
 pub mod progress;
+pub mod report;
 pub mod run;
 pub mod runs;
 pub mod session;
@@ -103,6 +105,7 @@ async fn execute_in(session: &Session, command: Command, output: Output) -> Resu
         Command::Workflows(command) => catalogue::workflows(session, command, output).await,
         Command::Teams(command) => catalogue::teams(session, command, output).await,
         Command::Runs(command) => runs::runs(session, command, output).await,
+        Command::Artifacts(command) => artifacts::artifacts(session, command, output).await,
         Command::Audit(command) => audit::audit(session, command, output).await,
         Command::Memory(command) => memory::memory(session, command, output).await,
         Command::Costs { since } => costs::costs(session, since, output).await,

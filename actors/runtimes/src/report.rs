@@ -12,6 +12,7 @@ use crate::tables::{Measure, TableFacts, number_format};
 mod html;
 mod markdown;
 mod prose;
+mod provenance;
 
 /// Maximum figures at the top of the page.
 const TILES_MAX: usize = 4;
@@ -27,14 +28,10 @@ pub struct ReportInput<'a> {
     pub run: &'a str,
     /// The workflow's id.
     pub workflow: &'a str,
-    /// The run's outputs, by name.
+    /// The run's outputs, by name, with the content of their artifacts.
     pub outputs: &'a Values,
-    /// The facts of `native.data_collection`; if absent, they are searched in the outputs.
-    pub facts: Option<&'a TableFacts>,
-    /// The metadata of the run's reply.
+    /// The metadata of the run's recorded reply.
     pub metadata: &'a Metadata,
-    /// The revision of the policy that authorized it.
-    pub policy: Option<&'a str>,
     /// The time of the report.
     pub at: Timestamp,
 }
@@ -48,13 +45,56 @@ pub struct Report {
     pub html: String,
 }
 
+/// What the outputs lack for a report.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReportError {
+    /// No output has facts.
+    #[error("none of its outputs ({}) has the facts of a table, as native.data_collection computes them", list(.outputs))]
+    NoFacts {
+        /// The names of the outputs.
+        outputs: Vec<String>,
+    },
+    /// Several outputs have facts, and none of them is named `facts`.
+    #[error("its outputs {} have the facts of different tables; name the output of the report `{FACTS}`", list(.outputs))]
+    SeveralFacts {
+        /// The names of the outputs.
+        outputs: Vec<String>,
+    },
+}
+
+/// The output whose facts a report is about, if several outputs have facts.
+const FACTS: &str = "facts";
+
 /// Writes the report.
-#[must_use]
-pub fn write(input: &ReportInput<'_>) -> Report {
-    let from_outputs = input.outputs.values().find_map(TableFacts::from_json);
-    let facts = input.facts.or(from_outputs.as_ref());
-    let content = Content::new(input, facts);
-    Report { markdown: markdown::render(&content), html: html::render(&content) }
+///
+/// # Errors
+/// [`ReportError`] if the outputs have no facts, or those of several tables.
+pub fn write(input: &ReportInput<'_>) -> Result<Report, ReportError> {
+    let content = Content::new(input, &find_facts(input.outputs)?);
+    Ok(Report { markdown: markdown::render(&content), html: html::render(&content) })
+}
+
+/// The facts of the outputs; the same facts in several outputs count once.
+fn find_facts(outputs: &Values) -> Result<TableFacts, ReportError> {
+    if let Some(facts) = outputs.get(FACTS).and_then(TableFacts::find_in) {
+        return Ok(facts);
+    }
+    let mut found: Vec<(&String, TableFacts)> = Vec::new();
+    for (name, value) in outputs {
+        if let Some(facts) = TableFacts::find_in(value).filter(|facts| found.iter().all(|(_, known)| known != facts)) {
+            found.push((name, facts));
+        }
+    }
+    let name = |(name, _): &(&String, TableFacts)| (*name).clone();
+    match found.pop() {
+        None => Err(ReportError::NoFacts { outputs: outputs.keys().cloned().collect() }),
+        Some((_, facts)) if found.is_empty() => Ok(facts),
+        Some(last) => Err(ReportError::SeveralFacts { outputs: found.iter().chain([&last]).map(name).collect() }),
+    }
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
 /// A titled text.
@@ -88,78 +128,72 @@ struct Table {
 struct Content {
     title: String,
     subtitle: String,
+    disclaimer: Option<String>,
     tiles: Vec<KpiTile>,
     summary: Option<Section>,
     sections: Vec<Section>,
     charts: Vec<charts::Chart>,
-    measures: Option<Table>,
+    measures: Table,
     breakdowns: Vec<Table>,
-    data: Option<String>,
+    data: String,
     provenance: Vec<(String, String)>,
 }
 
 impl Content {
-    fn new(input: &ReportInput<'_>, facts: Option<&TableFacts>) -> Self {
-        let (summary, sections) = sections(input.outputs, facts.is_some());
-        let period = facts.map(|facts| facts.period.label.clone());
-        let kind = match facts.map(|facts| facts.period.label.starts_with('Q')) {
-            Some(true) => "Quarterly report",
-            Some(false) | None => "Report",
-        };
+    fn new(input: &ReportInput<'_>, facts: &TableFacts) -> Self {
+        let (summary, sections) = sections(input.outputs, facts);
+        let kind = if facts.period.label.starts_with('Q') { "Quarterly report" } else { "Report" };
         let title = match input.company {
             Some(company) => format!("{company} — {}", kind.to_lowercase()),
             None => kind.to_owned(),
         };
-        let subtitle = match (period, facts) {
-            (Some(period), Some(facts)) => {
-                format!("{period} · {} of {} rows of {}", facts.period.rows, facts.rows, facts.file)
-            }
-            (Some(_) | None, _) => input.workflow.to_owned(),
-        };
+        let period = &facts.period;
+        let disclaimer = input.metadata.disclaimer.as_ref();
         Self {
             title,
-            subtitle,
-            tiles: facts.map(tiles).unwrap_or_default(),
+            subtitle: format!("{} · {} of {} rows of {}", period.label, period.rows, facts.rows, facts.file),
+            disclaimer: disclaimer.map(|text| format!("The texts are figures and sentences of the data {text}.")),
+            tiles: tiles(facts),
             summary,
             sections,
-            charts: facts.map(|facts| charts::render_all(facts, false)).unwrap_or_default(),
-            measures: facts.map(measures),
-            breakdowns: facts.map(breakdowns).unwrap_or_default(),
-            data: facts.map(about_the_data),
-            provenance: provenance(input),
+            charts: charts::render_all(facts, false),
+            measures: measures(facts),
+            breakdowns: breakdowns(facts),
+            data: about_the_data(facts),
+            provenance: provenance::rows(input),
         }
     }
 }
 
-/// Splits the texts of the outputs into the summary and the sections, in reading order.
-fn sections(outputs: &Values, has_facts: bool) -> (Option<Section>, Vec<Section>) {
-    const ORDER: [&str; 4] = ["executive_summary", "key_points", "financial_summary", "kpi_insights"];
-    let is_included = |name: &str| match name {
-        "final_output" => !outputs.contains_key("executive_summary"),
-        // The table of measures contains the same figures.
-        "kpis" => !has_facts,
-        _ => true,
-    };
-    let mut names: Vec<&String> = outputs.keys().filter(|name| is_included(name)).collect();
-    names.sort_by_key(|name| ORDER.iter().position(|known| known == name).unwrap_or(ORDER.len()));
-    let mut all = names.into_iter().filter_map(|name| {
-        let value = outputs.get(name)?;
-        let text = prose::to_markdown(value)?;
-        let title = if name == "final_output" { "Executive summary".to_owned() } else { number_format::title(name) };
-        Some((name, Section { title, text: prose::truncate(&text, TEXT_BYTES_MAX) }))
-    });
-    let mut summary = None;
-    let mut rest = Vec::new();
-    for (name, section) in all.by_ref() {
-        match (&mut summary, name.as_str()) {
-            (None, "executive_summary" | "final_output") => summary = Some(section),
-            (Some(Section { text, .. }), "key_points") => {
-                text.push_str(&format!("\n\n### Key points\n\n{}", section.text))
-            }
-            _ => rest.push(section),
+/// Splits the texts of the outputs into the summary, which is the output of the workflow as a whole, and the
+/// sections, in the order of their names.
+fn sections(outputs: &Values, facts: &TableFacts) -> (Option<Section>, Vec<Section>) {
+    const FINAL: &str = "final_output";
+    let final_output = outputs.get(FINAL);
+    let (mut summary, mut rest) = (None, Vec::new());
+    for (name, value) in outputs.iter().filter(|(name, _)| *name != FINAL) {
+        let Some(text) = prose::to_section(value).filter(|_| !restates(value, facts)) else { continue };
+        let section = Section { title: number_format::title(name), text: prose::truncate(&text, TEXT_BYTES_MAX) };
+        match &summary {
+            None if Some(value) == final_output => summary = Some(section),
+            Some(_) | None => rest.push(section),
         }
     }
+    if summary.is_none() {
+        let text = final_output.and_then(prose::to_section);
+        summary =
+            text.map(|text| Section { title: "Summary".to_owned(), text: prose::truncate(&text, TEXT_BYTES_MAX) });
+    }
     (summary, rest)
+}
+
+/// True for a list of figures that are those of the measures: the table of measures has them already.
+fn restates(value: &Json, facts: &TableFacts) -> bool {
+    let is_measure = |item: &Json| {
+        let measure = item.get("name").and_then(Json::as_str).and_then(|name| facts.measure(name));
+        measure.is_some_and(|measure| item.get("value").and_then(Json::as_f64) == measure.total.as_f64())
+    };
+    value.as_array().is_some_and(|items| !items.is_empty() && items.iter().all(is_measure))
 }
 
 fn compared_period(facts: &TableFacts) -> String {
@@ -264,31 +298,6 @@ fn about_the_data(facts: &TableFacts) -> String {
     }
     text.push_str(" Totals are exact sums of the file's figures.");
     text
-}
-
-fn provenance(input: &ReportInput<'_>) -> Vec<(String, String)> {
-    let metadata = input.metadata;
-    let mut all = vec![
-        ("Run".to_owned(), input.run.to_owned()),
-        ("Workflow".to_owned(), input.workflow.to_owned()),
-        ("Written".to_owned(), input.at.to_string()),
-        ("Model".to_owned(), metadata.model.clone().unwrap_or_else(|| "none".to_owned())),
-        ("Steps".to_owned(), metadata.workflow_steps.to_string()),
-    ];
-    let agents: Vec<&str> = metadata.agents.iter().map(greenroom_protocol::AgentId::as_str).collect();
-    all.push((
-        "Agents".to_owned(),
-        if agents.is_empty() { metadata.agents_involved.to_string() } else { agents.join(", ") },
-    ));
-    all.push(("Policy decisions".to_owned(), format!("{}, all allowed", metadata.policy_decisions)));
-    if let Some(policy) = input.policy {
-        all.push(("Policy revision".to_owned(), policy.to_owned()));
-    }
-    let tokens = metadata.tokens_used;
-    all.push(("Tokens".to_owned(), format!("{} in, {} out", tokens.input, tokens.output)));
-    let estimated = if metadata.estimated { " (partly estimated)" } else { "" };
-    all.push(("Cost".to_owned(), format!("${:.4}{estimated}", metadata.cost_usd)));
-    all
 }
 
 /// Formats a value that is neither a text nor a list of texts.

@@ -23,7 +23,6 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use columns::headline_weight;
 pub use facts::{Breakdown, ColumnFact, Group, GrowthFact, Measure, Month, PeriodFact, TableFacts, Totals};
 pub use note::Note;
 

@@ -74,6 +74,11 @@ impl UsageMeter {
         self.lock().model = Some(model);
     }
 
+    /// Records the model that answered, and the disclaimer of its answers.
+    pub fn record_answer(&self, model: String, disclaimer: Option<&str>) {
+        self.lock().add_model(model, disclaimer);
+    }
+
     /// Records the tokens that a provider reported, and their cost at this price.
     pub fn record_tokens(&self, tokens: Tokens, cost: MicroUsd, price: PriceBasis) {
         let mut usage = self.lock();

@@ -94,6 +94,8 @@ pub(super) async fn call_model(
         let error = match attempt(ctx, &chain.current, request).await {
             Ok(answer) => {
                 backoff.record_success(&provider);
+                let Candidate { name, provider, .. } = &chain.current;
+                ctx.meter.record_answer(name.to_string(), provider.disclaimer());
                 return Ok(answer);
             }
             Err(AttemptError::Internal(cause)) => return Err(cause),
@@ -166,8 +168,13 @@ async fn attempt(
     let agent = &ctx.invocation.agent;
     let ceiling = candidate.output_tokens_max.and_then(|max| u32::try_from(max).ok()).unwrap_or(u32::MAX);
     let tokens_max = agent.tokens_max().min(ceiling);
-    let input = accounting::request_tokens(request.system, request.messages, request.schema, request.tools);
-    let upper_bound = Tokens { input, output: u64::from(tokens_max) };
+    let upper_bound = match candidate.provider.disclaimer() {
+        None => Tokens {
+            input: accounting::request_tokens(request.system, request.messages, request.schema, request.tools),
+            output: u64::from(tokens_max),
+        },
+        Some(_) => Tokens::default(),
+    };
     let accounting = &ctx.env.accounting;
     let reservation = accounting
         .reserve(ctx.invocation, ctx.meter, candidate, upper_bound, request.key)
@@ -180,6 +187,7 @@ async fn attempt(
         model: &candidate.name,
         system: request.system,
         messages: request.messages,
+        inputs: &ctx.invocation.invoke.inputs,
         schema: request.schema,
         tools: request.tools,
         tokens_max,

@@ -123,10 +123,14 @@ impl ModelRegistry {
     fn candidate(&self, models: &Models, model: &ModelRef, tier: Option<Tier>) -> Option<Candidate> {
         let provider = Arc::clone(self.providers.get(model.provider())?);
         let spec = models.model(model);
+        let price = match provider.disclaimer() {
+            None => models.price(model, tier),
+            Some(_) => Some(Priced::FREE),
+        };
         Some(Candidate {
             name: ModelName { provider: model.provider().to_owned(), model: model.name().to_owned() },
             provider,
-            price: models.price(model, tier),
+            price,
             output_tokens_max: spec.and_then(|spec| spec.output_tokens_max),
         })
     }

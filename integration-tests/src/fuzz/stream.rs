@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use futures::StreamExt;
 use greenroom_actors::model::{Delta, Message, ModelCall, ModelName, ModelProvider, Role, Timeouts};
-use greenroom_protocol::{AgentId, CallKey, Clock, PriceBasis, TenantId, UserId};
+use greenroom_protocol::{AgentId, CallKey, Clock, PriceBasis, TenantId, UserId, Values};
 use greenroom_registry::audit::signer::Signer;
 use greenroom_registry::ledger::{Account, Amount, Ledger};
 use greenroom_registry::{StoreParts, in_memory_artifacts, open_in_memory};
@@ -111,6 +111,7 @@ impl StreamFixture {
                 model: &model,
                 system: "You answer.",
                 messages: &messages,
+                inputs: &Values::new(),
                 schema: None,
                 tools: &[],
                 tokens_max: 100,

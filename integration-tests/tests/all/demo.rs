@@ -202,8 +202,11 @@ async fn any_file_with_dates_and_numbers_becomes_a_report() -> Result<()> {
     assert!(checks.iter().any(|check| check == "access_allowed"), "{checks:?}");
     // The run itself and each of its five steps.
     assert_eq!(metadata["policy_decisions"], 6);
-    assert!(metadata["tokens_used"]["input"].as_u64() > Some(0), "{metadata:#}");
-    assert!(metadata["tokens_used"]["output"].as_u64() > Some(0), "{metadata:#}");
+    assert_eq!(
+        metadata["tokens_used"],
+        serde_json::json!({ "input": 0, "output": 0 }),
+        "no language model read anything"
+    );
     assert_eq!(metadata["cost_usd"].as_f64(), Some(0.0));
     assert_eq!(metadata["model"], "offline.extractive");
     let facts = &reply["outputs"]["facts"];

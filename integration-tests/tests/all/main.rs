@@ -29,6 +29,7 @@ mod pinning;
 mod provider_apis;
 mod providers;
 mod reload;
+mod report;
 mod retries;
 mod sealed_types;
 mod secrets;

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{ContextChange, Request};
+use super::{ContextChange, Query, Request};
 use crate::hash::ContentHash;
 use crate::value::{ArtifactRef, Json, for_each_artifact};
 
@@ -12,6 +12,9 @@ impl Request {
     #[must_use]
     pub fn artifacts(&mut self) -> Vec<ContentHash> {
         let mut hashes = BTreeSet::new();
+        if let Self::Query(Query::Artifact { hash, .. }) = self {
+            hashes.insert(*hash);
+        }
         for value in self.values_mut() {
             for_each_artifact(value, &mut |artifact: &mut ArtifactRef| {
                 hashes.insert(artifact.hash);

@@ -98,6 +98,7 @@ fn queries() -> Vec<Request> {
         Query::Events { run: id("run_01"), after: 7 },
         Query::Audit { page },
         Query::AuditEntry { id: "17".into() },
+        Query::Artifact { hash: hash(), after: 8 },
         Query::Costs { since: Some(at(0)) },
     ];
     queries.into_iter().map(Request::Query).collect()

@@ -38,10 +38,14 @@ pub(crate) fn usage() -> Usage {
         estimated: true,
         price: PriceBasis::Assumed,
         model: Some("anthropic.claude-sonnet".into()),
+        models: vec!["offline.extractive".into(), "anthropic.claude-sonnet".into()],
+        disclaimer: Some("(offline extract, no language model)".into()),
         agents: vec![id("executive_summary_agent_001")],
         members: Some(1),
         steps: 1,
         decisions: 2,
+        denials: 1,
+        revisions: vec!["r1".into()],
     }
 }
 
@@ -60,9 +64,13 @@ pub(crate) fn reply() -> Reply {
         cost_usd: 0.0045,
         estimated: false,
         price: PriceBasis::Listed,
-        model: Some("offline".into()),
+        model: Some("offline.extractive".into()),
+        models: vec!["offline.extractive".into()],
+        disclaimer: Some("(offline extract, no language model)".into()),
         policy_checks: vec!["access_allowed".into(), "rate_limit_ok".into()],
         policy_decisions: 6,
+        policy_denials: 1,
+        policy_revisions: vec!["r1".into()],
         trace_id: Some(id("4bf92f3577b34da6a3ce929d0e0e4736")),
         pod: Some(id("pod-a")),
     };

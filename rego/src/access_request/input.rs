@@ -105,7 +105,10 @@ impl Action {
                 | Query::Workflow { .. }
                 | Query::Teams
                 | Query::Team { .. } => Self::QueryCatalogue,
-                Query::Runs { .. } | Query::Run { .. } | Query::Events { .. } => Self::QueryRuns,
+                // An artifact is an input or an output of a run.
+                Query::Runs { .. } | Query::Run { .. } | Query::Events { .. } | Query::Artifact { .. } => {
+                    Self::QueryRuns
+                }
                 Query::Audit { .. } | Query::AuditEntry { .. } => Self::QueryAudit,
                 Query::Costs { .. } => Self::QueryCosts,
             },

@@ -3,7 +3,11 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use greenroom_protocol::{AgentId, ContentHash, IdempotencyKey, RunId, StepId, TeamId, WorkflowId};
+use greenroom_protocol::{AgentId, ContentHash, IdempotencyKey, TeamId, WorkflowId};
+
+mod runs;
+
+pub use runs::{ArtifactsCommand, ReportArgs, RunsCommand};
 
 const ABOUT: &str =
     "Runs declarative AI agents, teams and workflows; every message is authorized by policy and audited.";
@@ -79,9 +83,12 @@ pub enum Command {
     /// List and show teams
     #[command(subcommand)]
     Teams(CatalogueCommand),
-    /// List, watch, resume, approve and cancel runs
+    /// List, watch, report, resume, approve and cancel runs
     #[command(subcommand)]
     Runs(RunsCommand),
+    /// Get the content of inputs and outputs that are too large for a reply
+    #[command(subcommand)]
+    Artifacts(ArtifactsCommand),
     /// Check definition files
     #[command(subcommand)]
     Definitions(DefinitionsCommand),
@@ -145,6 +152,9 @@ pub enum RunCommand {
         /// Inputs and options
         #[command(flatten)]
         call: CallArgs,
+        /// The report
+        #[command(flatten)]
+        report: ReportArgs,
     },
     /// Form a team that runs a workflow
     Team {
@@ -156,6 +166,9 @@ pub enum RunCommand {
         /// Inputs and options
         #[command(flatten)]
         call: CallArgs,
+        /// The report
+        #[command(flatten)]
+        report: ReportArgs,
     },
 }
 
@@ -194,63 +207,6 @@ pub enum CatalogueCommand {
     Show {
         /// Its id
         id: String,
-    },
-}
-
-/// Commands of `runs`.
-#[derive(Debug, Subcommand)]
-pub enum RunsCommand {
-    /// List the newest runs
-    List {
-        /// Maximum number of rows
-        #[arg(long, default_value_t = 20)]
-        limit: u32,
-        /// Cursor of the previous page
-        #[arg(long)]
-        after: Option<String>,
-    },
-    /// Show one run with its steps
-    Show {
-        /// Run id
-        run: RunId,
-    },
-    /// Watch a run until it ends
-    Watch {
-        /// Run id
-        run: RunId,
-        /// Show events after this number
-        #[arg(long, default_value_t = 0)]
-        after: u64,
-    },
-    /// Cancel a run and compensate its finished steps
-    Cancel {
-        /// Run id
-        run: RunId,
-    },
-    /// Resume an interrupted run, or all of them
-    Resume {
-        /// Run id; without it, every run that has no owner
-        run: Option<RunId>,
-    },
-    /// Approve a step that awaits approval
-    Approve {
-        /// Run id
-        run: RunId,
-        /// Step id
-        step: StepId,
-    },
-    /// Reject a step that awaits approval
-    Reject {
-        /// Run id
-        run: RunId,
-        /// Step id
-        step: StepId,
-    },
-    /// Remove runs that ended long ago
-    Prune {
-        /// Minimum age, such as `30d`
-        #[arg(long, value_name = "AGE")]
-        older_than: humantime::Duration,
     },
 }
 

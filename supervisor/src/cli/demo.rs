@@ -1,19 +1,18 @@
 //! `greenroom demo`: a team of agents writes a quarterly report from sample data. It needs no key and no
 //! server.
 
-use std::path::Path;
-
 use greenroom_client::CallParams;
+use greenroom_protocol::id::IdError;
 use greenroom_protocol::request::CallOptions;
-use greenroom_protocol::{Cause, Clock, ErrorCode, Json, Reply, RequestId, TeamId, Values, WorkflowId};
-use greenroom_runtimes::report::{self, ReportInput};
+use greenroom_protocol::{Cause, ErrorCode, Json, Reply, RequestId, RunId, TeamId, Values, WorkflowId};
 
 use super::args::{DemoArgs, OutputFormat};
 use super::output::{Output, describe, print_note, totals};
 use super::progress::Progress;
+use super::report::{self, ReportDir};
 use super::run::follow_run;
 use super::session::Session;
-use crate::clock::{TimeOrdered, WallClock};
+use crate::clock::TimeOrdered;
 
 /// Sample data: a few hundred rows of a fictitious company.
 const SALES: &[u8] = include_bytes!("../../demo/sales.csv");
@@ -31,6 +30,7 @@ pub async fn demo(session: &Session, arguments: DemoArgs, output: Output) -> Res
         "{TEAM} writes the report of {COMPANY} for {}; every message is authorized and audited",
         arguments.quarter
     ));
+    let dir = ReportDir::prepare(&arguments.out, true)?;
     let reply = run(session, &arguments).await?;
     if let Some(cause) = &reply.error {
         if output.format() != OutputFormat::Table {
@@ -39,20 +39,24 @@ pub async fn demo(session: &Session, arguments: DemoArgs, output: Output) -> Res
         print_note(&format!("error: {}", describe(cause)));
         return Ok(reply.exit_code());
     }
-    let written = write(session, &arguments, &reply)?;
+    let run = RunId::new(&*reply.id).map_err(invalid)?;
+    let written = report::write(session, &run, &dir).await?;
     let document = serde_json::json!({ "reply": reply, "report": written });
     output.document(&document, || {
         let paths: Vec<_> = written.iter().map(|path| format!("  {path}")).collect();
         format!("\nThe report:\n{}\n\n{}", paths.join("\n"), totals(&reply))
     });
-    if reply.metadata.model.as_deref().is_some_and(|model| model.starts_with("offline")) {
-        print_note("no API key is set: the provider `offline` extracted the texts; no language model wrote them");
+    if let Some(disclaimer) = &reply.metadata.disclaimer {
+        print_note(&format!("no API key is set: the texts are the figures and sentences of the data {disclaimer}"));
     }
     Ok(0)
 }
 
+fn invalid(error: IdError) -> Cause {
+    Cause::new(ErrorCode::Internal, error.to_string())
+}
+
 async fn run(session: &Session, arguments: &DemoArgs) -> Result<Reply, Cause> {
-    let invalid = |error: greenroom_protocol::id::IdError| Cause::new(ErrorCode::Internal, error.to_string());
     let sales = session.store_artifact(SALES.to_vec(), "text/csv", "sales.csv").await?;
     let text = |text: &str| Json::from(text);
     let params = CallParams {
@@ -68,30 +72,4 @@ async fn run(session: &Session, arguments: &DemoArgs) -> Result<Reply, Cause> {
     let client = session.client().with_request_id(request.clone());
     let (team, workflow) = (TeamId::new(TEAM).map_err(invalid)?, WorkflowId::new(WORKFLOW).map_err(invalid)?);
     follow_run(&session.client(), &request, Progress::always(), client.run_team(team, workflow, params)).await
-}
-
-/// Writes the report as Markdown and as one HTML page; returns their paths.
-fn write(session: &Session, arguments: &DemoArgs, reply: &Reply) -> Result<Vec<String>, Cause> {
-    let report = report::write(&ReportInput {
-        company: Some(COMPANY),
-        run: &reply.id,
-        workflow: WORKFLOW,
-        outputs: &reply.outputs,
-        facts: None,
-        metadata: &reply.metadata,
-        policy: session.policy_revision().as_deref(),
-        at: WallClock.now(),
-    });
-    let dir = &arguments.out;
-    let unwritable = |path: &Path, error: std::io::Error| {
-        Cause::new(ErrorCode::PathNotAllowed, format!("{} cannot be written: {error}", path.display()))
-    };
-    std::fs::create_dir_all(dir).map_err(|error| unwritable(dir, error))?;
-    let mut written = Vec::new();
-    for (name, text) in [("report.md", report.markdown), ("report.html", report.html)] {
-        let path = std::path::absolute(dir.join(name)).map_err(|error| unwritable(dir, error))?;
-        std::fs::write(&path, text).map_err(|error| unwritable(&path, error))?;
-        written.push(path.display().to_string());
-    }
-    Ok(written)
 }

@@ -123,9 +123,12 @@ pub fn totals(reply: &Reply) -> String {
         0 => String::new(),
         steps => format!("{} · ", pluralize(steps.into(), "step")),
     };
+    // A team's reply counts its members; agents outside the team ran too.
+    let agents = u32::try_from(metadata.agents.len()).unwrap_or(u32::MAX).max(metadata.agents_involved);
+    let disclaimer = metadata.disclaimer.as_deref().map(|text| format!(" {text}")).unwrap_or_default();
     format!(
-        "{steps}{} · {:.2} s · {} · ${:.4}{estimated} · {}{model}",
-        pluralize(metadata.agents_involved.into(), "agent"),
+        "{steps}{} · {:.2} s · {} · ${:.4}{estimated} · {}{model}{disclaimer}",
+        pluralize(agents.into(), "agent"),
         std::time::Duration::from_millis(metadata.duration_ms).as_secs_f64(),
         pluralize(metadata.tokens_used.total(), "token"),
         metadata.cost_usd,

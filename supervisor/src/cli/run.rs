@@ -14,10 +14,11 @@ use greenroom_protocol::{
     AgentId, Cause, Clock, Deadline, ErrorCode, Json, MicroUsd, Reply, RequestId, RunId, TeamId, WorkflowId,
 };
 
-use super::args::{CallArgs, RunCommand};
+use super::args::{CallArgs, ReportArgs, RunCommand};
 use super::inputs::{Types, context, inputs};
-use super::output::{Output, print_note};
+use super::output::{Output, describe, print_note};
 use super::progress::Progress;
+use super::report::{self, ReportDir};
 use super::session::Session;
 use crate::clock::WallClock;
 
@@ -37,22 +38,54 @@ pub async fn run(session: &Session, command: RunCommand, output: Output) -> Resu
             let (client, params) = prepare(session, call, &types).await?;
             client.run_agent(id, params).await?
         }
-        RunCommand::Workflow { id, call } => {
+        RunCommand::Workflow { id, call, report } => {
+            let dir = prepare_report(report)?;
             let types = workflow_types(&session.client(), &id).await;
-            start(session, call, &types, |client, params| async move { client.run_workflow(id, params).await }).await?
+            let reply =
+                start(session, call, &types, |client, params| async move { client.run_workflow(id, params).await })
+                    .await?;
+            return finish(session, &reply, dir, output).await;
         }
-        RunCommand::Team { id, workflow, call } => {
+        RunCommand::Team { id, workflow, call, report } => {
+            let dir = prepare_report(report)?;
             let workflow = match workflow {
                 Some(workflow) => workflow,
                 None => only_workflow(&session.client(), &id).await?,
             };
             let types = workflow_types(&session.client(), &workflow).await;
-            start(session, call, &types, |client, params| async move { client.run_team(id, workflow, params).await })
-                .await?
+            let send = |client: Client, params| async move { client.run_team(id, workflow, params).await };
+            let reply = start(session, call, &types, send).await?;
+            return finish(session, &reply, dir, output).await;
         }
     };
     output.reply(&reply);
     Ok(reply.exit_code())
+}
+
+fn prepare_report(arguments: ReportArgs) -> Result<Option<ReportDir>, Cause> {
+    arguments.report.map(|dir| ReportDir::prepare(&dir, false)).transpose()
+}
+
+/// Prints the reply of a run and writes its report, whose paths go to standard error: a reader of the reply
+/// receives the reply alone.
+async fn finish(session: &Session, reply: &Reply, dir: Option<ReportDir>, output: Output) -> Result<u8, Cause> {
+    output.reply(reply);
+    let Some(dir) = dir else { return Ok(reply.exit_code()) };
+    if reply.error.is_some() {
+        print_note("the run has no report, because it did not succeed");
+        return Ok(reply.exit_code());
+    }
+    let run = RunId::new(&*reply.id).map_err(|error| Cause::new(ErrorCode::Internal, error.to_string()))?;
+    match report::write(session, &run, &dir).await {
+        Ok(written) => {
+            print_note(&format!("the report: {}", written.join(", ")));
+            Ok(0)
+        }
+        Err(cause) => {
+            print_note(&format!("error: {}", describe(&cause)));
+            Ok(cause.code.exit_code())
+        }
+    }
 }
 
 async fn prepare(session: &Session, call: CallArgs, types: &Types) -> Result<(Client, CallParams), Cause> {

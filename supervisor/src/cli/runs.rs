@@ -1,4 +1,4 @@
-//! `greenroom runs`: list, show, watch, resume, approve, reject, cancel and prune runs.
+//! `greenroom runs`: list, show, watch, report, resume, approve, reject, cancel and prune runs.
 
 use futures::StreamExt;
 use greenroom_protocol::event::RunEventKind;
@@ -9,6 +9,7 @@ use super::args::{OutputFormat, RunsCommand};
 use super::catalogue::print_list;
 use super::output::{Output, print, print_note};
 use super::progress::{Progress, line};
+use super::report::report;
 use super::run::print_events;
 use super::session::Session;
 use crate::clock::WallClock;
@@ -33,6 +34,7 @@ pub async fn runs(session: &Session, command: RunsCommand, output: Output) -> Re
         }
         RunsCommand::Show { run } => Ok(print_run(&client.run(run).await?, output)),
         RunsCommand::Watch { run, after } => watch(session, &run, after, output).await,
+        RunsCommand::Report { run, out } => report(session, &run, &out, output).await,
         RunsCommand::Cancel { run } => print_signalled(&client.cancel(run).await?, Signal::Cancel, output),
         RunsCommand::Approve { run, step } => {
             print_signalled(&client.approve(run, step.clone()).await?, Signal::Approve { step }, output)

@@ -91,15 +91,6 @@ impl Session {
         matches!(self, Self::InProcess(_))
     }
 
-    /// The revision of the active policy, if the pod is in this process.
-    #[must_use]
-    pub fn policy_revision(&self) -> Option<String> {
-        match self {
-            Self::InProcess(pod) => Some(pod.guard().info().revision),
-            Self::Remote { .. } => None,
-        }
-    }
-
     /// Uploads a file.
     ///
     /// # Errors

@@ -272,6 +272,7 @@ impl FactCollector {
             | Query::Runs { .. }
             | Query::Audit { .. }
             | Query::AuditEntry { .. }
+            | Query::Artifact { .. }
             | Query::Costs { .. } => {}
         }
         let relation = Relation { own_tenant: true, ..Relation::default() };

@@ -2,13 +2,18 @@
 
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use greenroom_actors::definition_resolver::DefinitionResolver;
+use greenroom_actors::handler::unknown_artifact_error;
 use greenroom_definitions::agent::RuntimeKind;
 use greenroom_protocol::event::RunEvent;
-use greenroom_protocol::limits::PAGE_ROWS_MAX;
+use greenroom_protocol::journal::{Entry, ResultRef};
+use greenroom_protocol::limits::{ARTIFACT_PART_BYTES_MAX, PAGE_ROWS_MAX};
 use greenroom_protocol::request::{Page, Query};
-use greenroom_protocol::{Cause, ErrorCode, Json, Outcome, RunId, TenantId, Timestamp};
+use greenroom_protocol::{Cause, ContentHash, ErrorCode, Json, Outcome, RunId, TenantId, Timestamp};
 use greenroom_registry::Stores;
+use greenroom_registry::artifacts::ARTIFACT_BYTES_MAX;
 use greenroom_registry::audit::{AuditScope, AuditSeq};
 use greenroom_registry::journal::Seq;
 use greenroom_registry::ledger::CostRow;
@@ -56,6 +61,7 @@ impl QueryHandler {
             Query::Events { run, after } => self.events(&run, after).await,
             Query::Audit { page } => self.audit(tenant, &page).await,
             Query::AuditEntry { id } => self.audit_entry(tenant, &id).await,
+            Query::Artifact { hash, after } => self.artifact(tenant, &hash, after).await,
             Query::Costs { since } => self.costs(tenant, since).await,
         }
     }
@@ -109,13 +115,27 @@ impl QueryHandler {
         let record = self.stores.runs.get(run).await.map_err(|error| error.cause())?;
         let record = record.ok_or_else(|| Cause::new(ErrorCode::UnknownRun, format!("there is no run {run}")))?;
         let reply = self.stores.runs.reply(run).await.map_err(|error| error.cause())?;
+        let context = self.context(run).await?;
         let (events, next) = self.journal(run, 0).await?;
         Ok(query_outcome([
             ("run", run_json(&record)),
+            ("context", context),
             ("events", json!(events)),
             ("next", json!(next)),
             ("reply", json!(reply)),
         ]))
+    }
+
+    /// The context with which a run started, or the reference to its artifact.
+    async fn context(&self, run: &RunId) -> Result<Json, Cause> {
+        let first = self.stores.journal.read(run, Seq(0), 1).await.map_err(|error| error.cause())?;
+        Ok(match first.first().map(|record| &record.entry) {
+            Some(Entry::RunStarted(started)) => match &started.context {
+                ResultRef::Inline(values) => json!(values),
+                ResultRef::Stored(artifact) => artifact.to_json(),
+            },
+            Some(_) | None => Json::Null,
+        })
     }
 
     async fn events(&self, run: &RunId, after: u64) -> Result<Outcome, Cause> {
@@ -158,6 +178,17 @@ impl QueryHandler {
             return Err(Cause::new(ErrorCode::UnknownRecord, format!("the audit has no entry {id}")));
         }
         Ok(query_outcome([("records", json!(records))]))
+    }
+
+    /// A part of an artifact, in Base64, and the number of bytes up to its end if there are more.
+    async fn artifact(&self, tenant: &TenantId, hash: &ContentHash, after: u64) -> Result<Outcome, Cause> {
+        let bytes = self.stores.artifacts.get(tenant, hash, ARTIFACT_BYTES_MAX).await.map_err(|error| error.cause())?;
+        let bytes = bytes.ok_or_else(|| unknown_artifact_error(hash))?;
+        let start = usize::try_from(after).unwrap_or(usize::MAX).min(bytes.len());
+        let end = start.saturating_add(ARTIFACT_PART_BYTES_MAX).min(bytes.len());
+        let part = STANDARD.encode(bytes.get(start..end).unwrap_or_default());
+        let next = (end < bytes.len()).then_some(end);
+        Ok(query_outcome([("content", json!(part)), ("bytes", json!(bytes.len())), ("next", json!(next))]))
     }
 
     async fn costs(&self, tenant: &TenantId, since: Option<Timestamp>) -> Result<Outcome, Cause> {

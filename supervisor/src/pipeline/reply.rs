@@ -72,6 +72,15 @@ impl PolicyOutcome {
         }
     }
 
+    /// True if the guard denied the request.
+    #[must_use]
+    pub const fn is_denial(&self) -> bool {
+        match self {
+            Self::Denied { .. } => true,
+            Self::NotEvaluated | Self::Allowed(_) => false,
+        }
+    }
+
     /// True once the guard has decided.
     #[must_use]
     pub const fn was_evaluated(&self) -> bool {
@@ -127,6 +136,12 @@ pub fn make_reply(
     let metadata = &mut reply.metadata;
     metadata.duration_ms = duration_ms;
     metadata.policy_decisions = metadata.policy_decisions.saturating_add(own_decisions);
+    metadata.policy_denials = metadata.policy_denials.saturating_add(u32::from(decision.is_denial()));
+    if let Some(revision) =
+        decision.revision().filter(|revision| !metadata.policy_revisions.iter().any(|known| known == revision))
+    {
+        metadata.policy_revisions.push(revision.to_owned());
+    }
     if metadata.policy_checks.is_empty() && reply.error.is_none() {
         metadata.policy_checks = decision.checks();
     }

@@ -1,30 +1,37 @@
-//! The provider that needs no network and no key: it fills the schema of the answer with extracts of the
-//! request. It is deterministic, costs nothing, and does not present itself as a language model: its texts end
-//! with [`DISCLAIMER`].
+//! The provider that needs no network and no key: it fills the schema of the answer with values and sentences
+//! of the inputs, and with figures of their facts. It is deterministic and free, and it is not a language
+//! model: its texts end with [`DISCLAIMER`], and what the inputs do not state it does not answer.
 
 use async_trait::async_trait;
 use futures::StreamExt;
-use greenroom_actors::model::{Delta, Deltas, ModelCall, ModelError, ModelProvider, Part, StopReason};
+use greenroom_actors::model::{Delta, Deltas, Message, ModelCall, ModelError, ModelProvider, Part, Role, StopReason};
+use greenroom_protocol::Tokens;
 use greenroom_protocol::value::truncate_utf8;
-use greenroom_protocol::{Json, Tokens};
 
+mod lists;
+mod mark;
 mod narrative;
 mod parsed_prompt;
+mod schema;
 mod schema_fill;
+mod stated_values;
 
+pub(crate) use mark::DISCLAIMER;
 use parsed_prompt::ParsedPrompt;
+use schema_fill::Gap;
 
 /// The name before the dot of a model's name.
 pub const NAME: &str = "offline";
-/// Ends every text of this provider.
-pub const DISCLAIMER: &str = "(offline extract, no language model)";
 
 /// Maximum bytes of a request that are read; more would add nothing to an extract.
 const READ_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Size of one delta of the stream.
 const DELTA_BYTES: usize = 256;
-/// Bytes that count as one token.
+/// Bytes of an answer that `tokens_max` allows for each token.
 const TOKEN_BYTES: u64 = 4;
+/// What a user can do about an output that is not stated in the inputs.
+const REMEDY: &str = "set ANTHROPIC_API_KEY, OPENAI_API_KEY, GEMINI_API_KEY or OLLAMA_BASE_URL, or OPENAI_BASE_URL \
+                      and OPENAI_MODEL, so that a language model answers";
 
 /// The provider.
 #[derive(Debug, Clone, Copy, Default)]
@@ -40,50 +47,65 @@ impl ModelProvider for Offline {
         false
     }
 
+    fn disclaimer(&self) -> Option<&'static str> {
+        Some(DISCLAIMER)
+    }
+
     async fn stream(&self, call: ModelCall<'_>) -> Result<Deltas, ModelError> {
-        let user = conversation_text(&call);
-        let input = count_tokens(call.system.len() + user.len());
-        let mut answer = write_answer(call.system, &user, call.schema.map(|schema| &*schema.schema));
+        let mut answer = write_answer(&call)?;
         let mut stop = StopReason::Complete;
         let bytes_max = usize::try_from(u64::from(call.tokens_max) * TOKEN_BYTES).unwrap_or(usize::MAX);
         if answer.len() > bytes_max {
             answer = truncate_utf8(&answer, bytes_max).to_owned();
             stop = StopReason::Length;
         }
-        let usage = Tokens { input, output: count_tokens(answer.len()) };
         let mut deltas: Vec<Result<Delta, ModelError>> =
             split_deltas(&answer).map(|delta| Ok(Delta::Text(delta))).collect();
-        deltas.push(Ok(Delta::Usage(usage)));
+        // Nothing was read or written by a language model.
+        deltas.push(Ok(Delta::Usage(Tokens::default())));
         deltas.push(Ok(Delta::End(stop)));
         Ok(futures::stream::iter(deltas).boxed())
     }
 }
 
-/// The messages, tool results included, as one text.
-fn conversation_text(call: &ModelCall<'_>) -> String {
+/// Writes the answer: a JSON object if there is a schema, otherwise a text.
+fn write_answer(call: &ModelCall<'_>) -> Result<String, ModelError> {
+    let material = material(call.messages);
+    let prompt = ParsedPrompt::parse(call.system, truncate_utf8(&material, READ_BYTES_MAX), call.inputs);
+    let answer = match call.schema {
+        Some(schema) => schema_fill::object(&prompt, &schema.schema).map(|object| object.to_string()),
+        None => schema_fill::text(&prompt),
+    };
+    answer.map_err(|gaps| unanswerable(&gaps))
+}
+
+/// The request and the results of tools, as one text. What a model wrote, and the requests to repair it, are
+/// not material.
+fn material(messages: &[Message]) -> String {
     let mut text = String::new();
-    for part in call.messages.iter().flat_map(|message| &message.parts) {
-        match part {
-            Part::Text(content) => text.push_str(content),
-            Part::ToolResult { content, .. } => text.push_str(content),
-            Part::ToolCall(_) => continue,
+    let mut has_answer = false;
+    for message in messages {
+        has_answer |= message.role == Role::Assistant;
+        for part in &message.parts {
+            match part {
+                Part::Text(content) if !has_answer => text.push_str(content),
+                Part::ToolResult { content, is_error: false, .. } => text.push_str(content),
+                Part::Text(_) | Part::ToolResult { .. } | Part::ToolCall(_) => continue,
+            }
+            text.push('\n');
         }
-        text.push('\n');
     }
     text
 }
 
-/// Writes the answer: a JSON object if there is a schema, otherwise a text.
-fn write_answer(system: &str, user: &str, schema: Option<&Json>) -> String {
-    let prompt = ParsedPrompt::parse(system, truncate_utf8(user, READ_BYTES_MAX));
-    match schema {
-        Some(schema) => schema_fill::object(&prompt, schema).to_string(),
-        None => schema_fill::text(&prompt),
-    }
-}
-
-fn count_tokens(bytes: usize) -> u64 {
-    u64::try_from(bytes).unwrap_or(u64::MAX).div_ceil(TOKEN_BYTES).max(1)
+fn unanswerable(gaps: &[Gap]) -> ModelError {
+    let names: Vec<String> = gaps.iter().map(|gap| format!("`{}` ({})", gap.field, gap.expected)).collect();
+    let message = format!(
+        "no language model was called, and the inputs do not state {}. To answer, {REMEDY} (see \
+         docs/configuration.md)",
+        names.join(", ")
+    );
+    ModelError::Unanswerable { fields: gaps.iter().map(|gap| gap.field.clone()).collect(), message }
 }
 
 fn split_deltas(text: &str) -> impl Iterator<Item = String> {

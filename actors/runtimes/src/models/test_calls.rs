@@ -6,7 +6,7 @@ use futures::StreamExt;
 use greenroom_actors::model::{
     Delta, Message, ModelCall, ModelError, ModelName, ModelProvider, OutputSchema, Role, StopReason, Timeouts, ToolSpec,
 };
-use greenroom_protocol::{CallKey, Json, Tokens};
+use greenroom_protocol::{CallKey, Json, Tokens, Values};
 use greenroom_registry::ledger::{Amount, Reservation};
 
 /// A call with everything that it borrows.
@@ -14,6 +14,7 @@ pub(crate) struct Call {
     pub(crate) model: ModelName,
     pub(crate) system: String,
     pub(crate) messages: Vec<Message>,
+    pub(crate) inputs: Values,
     pub(crate) schema: Option<OutputSchema>,
     pub(crate) tools: Vec<ToolSpec>,
     pub(crate) tokens_max: u32,
@@ -37,6 +38,7 @@ impl Call {
             model: model.parse().unwrap(),
             system: system.to_owned(),
             messages: vec![Message::text(Role::User, user)],
+            inputs: Values::new(),
             schema: None,
             tools: Vec::new(),
             tokens_max: 4096,
@@ -57,6 +59,7 @@ impl Call {
             model: &self.model,
             system: &self.system,
             messages: &self.messages,
+            inputs: &self.inputs,
             schema: self.schema.as_ref(),
             tools: &self.tools,
             tokens_max: self.tokens_max,

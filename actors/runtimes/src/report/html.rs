@@ -22,18 +22,18 @@ pub(super) fn render(content: &Content) -> String {
          <meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n\
-         <header>\n<h1>{title}</h1>\n<p>{subtitle}</p>\n</header>\n",
+         <header>\n<h1>{title}</h1>\n<p>{subtitle}</p>\n{disclaimer}</header>\n",
         title = escape_xml(&content.title),
         subtitle = escape_xml(&content.subtitle),
+        disclaimer =
+            content.disclaimer.as_ref().map_or_else(String::new, |text| format!("<p>{}</p>\n", escape_xml(text))),
     );
     write_tiles(&mut out, &content.tiles);
     if let Some(summary) = &content.summary {
         write_section(&mut out, summary, "summary");
     }
     write_charts(&mut out, content);
-    if let Some(measures) = &content.measures {
-        write_table(&mut out, measures);
-    }
+    write_table(&mut out, &content.measures);
     if !content.sections.is_empty() {
         out.push_str("<div class=\"texts\">\n");
         for section in &content.sections {
@@ -44,10 +44,11 @@ pub(super) fn render(content: &Content) -> String {
     for table in &content.breakdowns {
         write_table(&mut out, table);
     }
-    if let Some(data) = &content.data {
-        let _ =
-            write!(out, "<section class=\"data\">\n<h2>About the data</h2>\n<p>{}</p>\n</section>\n", escape_xml(data));
-    }
+    let _ = write!(
+        out,
+        "<section class=\"data\">\n<h2>About the data</h2>\n<p>{}</p>\n</section>\n",
+        escape_xml(&content.data)
+    );
     out.push_str("</main>\n<footer>\n<h2>Where this comes from</h2>\n<dl>\n");
     for (name, value) in &content.provenance {
         let _ = writeln!(out, "<div><dt>{}</dt><dd>{}</dd></div>", escape_xml(name), escape_xml(value));

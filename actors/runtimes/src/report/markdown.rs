@@ -7,6 +7,9 @@ use super::{Content, Section, Table};
 /// Renders the document.
 pub(super) fn render(content: &Content) -> String {
     let mut out = format!("# {}\n\n{}\n", inline(&content.title), inline(&content.subtitle));
+    if let Some(disclaimer) = &content.disclaimer {
+        let _ = write!(out, "\n{}\n", inline(disclaimer));
+    }
     if !content.tiles.is_empty() {
         out.push('\n');
         for tile in &content.tiles {
@@ -20,7 +23,7 @@ pub(super) fn render(content: &Content) -> String {
     for section in content.summary.iter().chain(&content.sections) {
         write_section(&mut out, section);
     }
-    for table in content.measures.iter().chain(&content.breakdowns) {
+    for table in std::iter::once(&content.measures).chain(&content.breakdowns) {
         write_table(&mut out, table);
     }
     if !content.charts.is_empty() {
@@ -29,9 +32,7 @@ pub(super) fn render(content: &Content) -> String {
             let _ = writeln!(out, "- {}", inline(&chart.alt));
         }
     }
-    if let Some(data) = &content.data {
-        let _ = write!(out, "\n## About the data\n\n{}\n", inline(data));
-    }
+    let _ = write!(out, "\n## About the data\n\n{}\n", inline(&content.data));
     out.push_str("\n---\n\n## Where this comes from\n\n");
     for (name, value) in &content.provenance {
         let _ = writeln!(out, "- {name}: {}", inline(value));

@@ -3,13 +3,24 @@
 use greenroom_protocol::value::truncate_utf8;
 use greenroom_protocol::{ArtifactRef, Json};
 
+use crate::models::offline::DISCLAIMER;
 use crate::tables::{TableFacts, number_format};
 
 /// Maximum depth of nested lists.
 const DEPTH_MAX: usize = 3;
 
+/// Converts an output to the text of a section. The marks of its texts become one, at its end.
+pub(super) fn to_section(value: &Json) -> Option<String> {
+    let text = to_markdown(value)?;
+    if !text.contains(DISCLAIMER) {
+        return Some(text);
+    }
+    let unmarked = text.replace(&format!(" {DISCLAIMER}"), "").replace(DISCLAIMER, "");
+    Some(format!("{}\n\n{DISCLAIMER}", unmarked.trim_end()))
+}
+
 /// Converts an output to text; `None` for charts, facts and empty values.
-pub(super) fn to_markdown(value: &Json) -> Option<String> {
+fn to_markdown(value: &Json) -> Option<String> {
     if TableFacts::from_json(value).is_some() || ArtifactRef::from_json(value).is_some() {
         return None;
     }

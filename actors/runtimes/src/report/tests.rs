@@ -3,30 +3,34 @@
 use greenroom_protocol::{Metadata, Timestamp, Values};
 use serde_json::json;
 
-use super::{Report, ReportInput, write};
+use super::{Report, ReportError, ReportInput, write};
 use crate::charts;
+use crate::models::offline::DISCLAIMER;
 use crate::tables::{self, TableFacts};
 
 fn facts_of(text: &str, quarter: Option<&str>) -> TableFacts {
     tables::read_facts("sales.csv", text.as_bytes(), quarter).unwrap()
 }
 
-fn report(outputs: &Values, facts: Option<&TableFacts>) -> Report {
+fn try_report(outputs: &Values, facts: Option<&TableFacts>, metadata: &Metadata) -> Result<Report, ReportError> {
+    let mut outputs = outputs.clone();
+    if let Some(facts) = facts {
+        outputs.insert("facts".to_owned(), serde_json::to_value(facts).unwrap());
+    }
     write(&ReportInput {
         company: Some("Fennmoor <b>& Sons</b>"),
         run: "run_00000000000000000000000000000001",
         workflow: "generate_quarterly_report",
-        outputs,
-        facts,
-        metadata: &Metadata {
-            workflow_steps: 5,
-            policy_decisions: 6,
-            model: Some("offline.extract".into()),
-            ..Metadata::default()
-        },
-        policy: Some("abc123"),
+        outputs: &outputs,
+        metadata,
         at: Timestamp::from_micros(1_735_689_600_000_000),
     })
+}
+
+fn report(outputs: &Values, facts: Option<&TableFacts>) -> Report {
+    let models = vec!["offline.extractive".to_owned(), "openai.gpt-5".to_owned()];
+    let metadata = Metadata { workflow_steps: 5, policy_decisions: 6, models, ..Metadata::default() };
+    try_report(outputs, facts, &metadata).unwrap()
 }
 
 const DEMO: &str = include_str!("../../../../supervisor/demo/sales.csv");
@@ -41,7 +45,10 @@ fn the_figures_are_those_of_the_data() {
         assert!(report.markdown.contains(figure), "{figure} is not in the Markdown");
     }
     assert!(report.html.contains("Revenue <strong>fell</strong>."));
-    assert!(report.html.contains("run_00000000000000000000000000000001") && report.html.contains("offline.extract"));
+    assert!(
+        report.html.contains("run_00000000000000000000000000000001")
+            && report.html.contains("offline.extractive, openai.gpt-5")
+    );
     assert_eq!(report.html.matches("<svg").count(), charts::render_all(&facts, false).len());
 }
 
@@ -51,6 +58,94 @@ fn facts_are_found_in_the_outputs() {
     let outputs: Values = [("raw_data".to_owned(), serde_json::to_value(&facts).unwrap())].into();
     let report = report(&outputs, None);
     assert!(report.html.contains("By region") && !report.html.contains("by_month"));
+    let nested: Values = [("result".to_owned(), json!({ "text": "Up.", "inner": [{ "figures": facts }] }))].into();
+    assert!(super::find_facts(&nested).is_ok());
+}
+
+#[test]
+fn outputs_without_facts_or_with_those_of_two_tables_have_no_report() {
+    let none: Values = [("text".to_owned(), json!("Up.")), ("more".to_owned(), json!(1))].into();
+    let error = try_report(&none, None, &Metadata::default()).unwrap_err();
+    assert_eq!(error, ReportError::NoFacts { outputs: vec!["more".to_owned(), "text".to_owned()] });
+    assert!(error.to_string().contains("more, text"), "{error}");
+
+    let json = |facts: &TableFacts| serde_json::to_value(facts).unwrap();
+    let (one, other) = (facts_of(DEMO, None), facts_of(DEMO, Some("Q1 2025")));
+    let mut outputs: Values = [("a".to_owned(), json(&one)), ("b".to_owned(), json(&other))].into();
+    let error = try_report(&outputs, None, &Metadata::default()).unwrap_err();
+    assert_eq!(error, ReportError::SeveralFacts { outputs: vec!["a".to_owned(), "b".to_owned()] });
+    outputs.insert("b".to_owned(), json(&one));
+    assert!(try_report(&outputs, None, &Metadata::default()).is_ok(), "the same facts twice are one table");
+    outputs.insert("b".to_owned(), json(&other));
+    let report = try_report(&outputs, Some(&other), &Metadata::default()).unwrap();
+    assert!(report.markdown.contains("372,972.75"), "{}", report.markdown);
+}
+
+#[test]
+fn the_final_output_is_the_summary_and_every_other_text_is_a_section() {
+    let facts = facts_of(DEMO, None);
+    let revenue = facts.measure("revenue").unwrap();
+    let mut outputs: Values = [
+        ("board_letter".to_owned(), json!("Dear board.")),
+        ("final_output".to_owned(), json!("Dear board.")),
+        ("appendix".to_owned(), json!(["One.", "Two."])),
+        ("kpis".to_owned(), json!([{ "name": "revenue", "value": revenue.total }])),
+        ("ratios".to_owned(), json!([{ "name": "margin", "value": 3 }])),
+    ]
+    .into();
+    let markdown = report(&outputs, Some(&facts)).markdown;
+    let position = |text: &str| markdown.find(text).unwrap_or_else(|| panic!("{text} is not in {markdown}"));
+    assert!(position("## Board letter") < position("## Appendix") && position("## Appendix") < position("## Ratios"));
+    assert_eq!(markdown.matches("Dear board.").count(), 1);
+    assert!(!markdown.contains("## KPIs") && !markdown.contains("## Kpis"), "the table of measures has them");
+    outputs.insert("final_output".to_owned(), json!("Another text."));
+    let markdown = report(&outputs, Some(&facts)).markdown;
+    assert!(markdown.contains("## Summary\n\nAnother text."), "{markdown}");
+}
+
+#[test]
+fn the_provenance_is_that_of_the_record() {
+    let facts = facts_of(DEMO, None);
+    let agent = |id: &str| greenroom_protocol::AgentId::new(id).unwrap();
+    let metadata = Metadata {
+        // The members of the team that ran; the third agent is none.
+        agents_involved: 2,
+        agents: vec![agent("a"), agent("b"), agent("c")],
+        policy_decisions: 7,
+        policy_denials: 2,
+        policy_revisions: vec!["r1".to_owned(), "r2".to_owned()],
+        tokens_used: greenroom_protocol::Tokens { input: 12, output: 3 },
+        cost_usd: 0.25,
+        estimated: true,
+        price: greenroom_protocol::PriceBasis::Assumed,
+        ..Metadata::default()
+    };
+    let markdown = try_report(&Values::new(), Some(&facts), &metadata).unwrap().markdown;
+    for row in [
+        "- Models: none",
+        "- Agents involved: 3: a, b, c",
+        "- Policy decisions: 7 on the requests of its steps, 2 denied",
+        "- Policy revisions: r1, r2",
+        "- Tokens: 12 in, 3 out",
+        "- Cost: $0.2500, partly estimated, at an assumed price",
+    ] {
+        assert!(markdown.contains(row), "{row} is not in {markdown}");
+    }
+    assert!(!markdown.contains("all allowed"));
+}
+
+#[test]
+fn texts_that_no_model_wrote_are_marked_once_in_each_section_and_at_the_top() {
+    let facts = facts_of(DEMO, None);
+    let marked = |text: &str| format!("{text} {DISCLAIMER}");
+    let outputs: Values =
+        [("summary".to_owned(), json!(marked("Up."))), ("points".to_owned(), json!([marked("One."), marked("Two.")]))]
+            .into();
+    let metadata = Metadata { disclaimer: Some(DISCLAIMER.to_owned()), ..Metadata::default() };
+    let report = try_report(&outputs, Some(&facts), &metadata).unwrap();
+    assert_eq!(report.markdown.matches(DISCLAIMER).count(), 3, "{}", report.markdown);
+    assert!(report.markdown.contains("- One.\n- Two.\n\n(offline"), "{}", report.markdown);
+    assert_eq!(report.html.matches(DISCLAIMER).count(), 3);
 }
 
 #[test]

@@ -13,6 +13,9 @@ use super::note::Note;
 
 pub(crate) mod compute;
 
+/// Maximum depth to which a value is searched for facts.
+const DEPTH_MAX: usize = 5;
+
 /// Named totals.
 pub type Totals = BTreeMap<String, Number>;
 
@@ -24,6 +27,7 @@ pub struct TableFacts {
     /// Rows of the file.
     pub rows: u64,
     /// Its columns, in its order.
+    #[serde(default)]
     pub columns: Vec<ColumnFact>,
     /// The column that dates the rows.
     pub date_column: Option<String>,
@@ -42,6 +46,7 @@ pub struct TableFacts {
     /// The totals of the period by each column that groups rows.
     pub breakdowns: Vec<Breakdown>,
     /// A few records of the period, as in the file.
+    #[serde(default)]
     pub sample: Vec<BTreeMap<String, String>>,
     /// How the file was read, as far as another reading was possible.
     #[serde(default)]
@@ -157,6 +162,21 @@ impl TableFacts {
             return None;
         }
         Self::deserialize(value).ok()
+    }
+
+    /// Finds facts in a value, at any depth up to [`DEPTH_MAX`].
+    #[must_use]
+    pub fn find_in(value: &Json) -> Option<Self> {
+        Self::find_within(value, DEPTH_MAX)
+    }
+
+    fn find_within(value: &Json, depth: usize) -> Option<Self> {
+        let inner = |member: &Json| depth.checked_sub(1).and_then(|depth| Self::find_within(member, depth));
+        Self::from_json(value).or_else(|| match value {
+            Json::Array(items) => items.iter().find_map(inner),
+            Json::Object(members) => members.values().find_map(inner),
+            Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => None,
+        })
     }
 
     /// The measure of this name.

@@ -181,6 +181,7 @@ pub(super) fn is_schema_rejection(error: &ModelError) -> bool {
         | ModelError::ContextOverflow { .. }
         | ModelError::Failed { .. }
         | ModelError::MalformedResponse { .. }
+        | ModelError::Unanswerable { .. }
         | ModelError::TimedOut { .. } => false,
     }
 }

@@ -1,7 +1,8 @@
-//! Facts and sentences → texts. Every figure comes from the facts; the texts draw no conclusions beyond them.
+//! Facts and sentences → texts. Every figure is one of the facts, none is computed here, and no text claims
+//! more than the figures do: the highest is not called the best.
 
 use super::parsed_prompt::{ParsedPrompt, Sentence};
-use crate::tables::{Breakdown, Group, Measure, Month, TableFacts, headline_weight, number_format};
+use crate::tables::{Breakdown, Group, Measure, Month, TableFacts, number_format};
 
 /// Maximum measures of a text.
 const MEASURES_MAX: usize = 4;
@@ -32,12 +33,9 @@ fn movement(facts: &TableFacts, growth: Option<&serde_json::Number>) -> Option<S
 /// Describes the period and its rows in one sentence.
 fn scope_sentence(facts: &TableFacts) -> String {
     match (&facts.period.from, &facts.period.to) {
-        (Some(from), Some(to)) if facts.period.label.contains(from.as_str()) => {
-            format!("All {} rows of {} are counted, {from} to {to}.", facts.rows, facts.file)
-        }
         (Some(from), Some(to)) => format!(
-            "{} of the {} rows of {} fall in {} ({from} to {to}).",
-            facts.period.rows, facts.rows, facts.file, facts.period.label
+            "{} of the {} rows of {} are dated {from} to {to} and are counted.",
+            facts.period.rows, facts.rows, facts.file
         ),
         (Some(_) | None, _) => format!("{} has {} rows and no dates.", facts.file, facts.rows),
     }
@@ -74,27 +72,10 @@ fn spread_sentence(measure: &Measure) -> String {
     )
 }
 
-/// States income less cost, if the file has a column of each.
-fn margin_sentence(facts: &TableFacts) -> Option<String> {
-    let income = facts.headline().find(|measure| !measure.lower_is_better && headline_weight(&measure.name) == 100)?;
-    let cost = facts.headline().find(|measure| measure.lower_is_better && headline_weight(&measure.name) == 60)?;
-    let (all, part) = (number_format::to_f64(Some(&income.total)), number_format::to_f64(Some(&cost.total)));
-    let difference = serde_json::Number::from_f64(((all - part) * 100.0).round() / 100.0)?;
-    let share = serde_json::Number::from_f64((all - part) / all * 100.0)?;
-    Some(format!(
-        "{} less {} leaves {}, {} of {}.",
-        number_format::title(&income.name),
-        lower_title(&cost.name),
-        number_format::exact(Some(&difference), income.unit.as_deref()),
-        number_format::share(Some(&share)),
-        lower_title(&income.name)
-    ))
-}
-
 fn leader_sentence(first: &Measure, breakdown: &Breakdown) -> Option<String> {
     let leader = breakdown.groups.first()?;
     let mut text = format!(
-        "By {}, {} leads with {} of {} ({})",
+        "By {}, {} has the most, {} of {} ({})",
         lower_title(&breakdown.column),
         leader.value,
         number_format::share(leader.share_pct.as_ref()),
@@ -108,19 +89,27 @@ fn leader_sentence(first: &Measure, breakdown: &Breakdown) -> Option<String> {
     Some(text)
 }
 
+/// Writes a title: the period and the file of the facts, otherwise the first sentence.
+pub(super) fn title(prompt: &ParsedPrompt) -> Option<String> {
+    match &prompt.facts {
+        Some(facts) => Some(format!("{}: {}", facts.period.label, facts.file)),
+        None => prompt.sentences.first().map(|sentence| sentence.text.clone()),
+    }
+}
+
 /// Writes the paragraphs of a financial narrative.
 pub(super) fn financial(facts: &TableFacts) -> Vec<String> {
-    let mut measures: Vec<String> =
+    let measures: Vec<String> =
         facts.headline().take(MEASURES_MAX).map(|measure| measure_sentence(facts, measure)).collect();
-    measures.insert(measures.len().min(2), margin_sentence(facts).unwrap_or_default());
-    measures.retain(|sentence| !sentence.is_empty());
-    let mut paragraphs = vec![measures.join(" ")];
+    let mut details = Vec::new();
     if let Some(first) = facts.headline().next() {
         let breakdowns = facts.breakdowns.iter().take(BREAKDOWNS_MAX);
-        let mut details: Vec<String> = breakdowns.filter_map(|breakdown| leader_sentence(first, breakdown)).collect();
-        details.extend([spread_sentence(first), scope_sentence(facts)]);
-        paragraphs.push(details.join(" "));
+        details.extend(breakdowns.filter_map(|breakdown| leader_sentence(first, breakdown)));
+        details.push(spread_sentence(first));
     }
+    details.push(scope_sentence(facts));
+    let mut paragraphs = vec![measures.join(" "), details.join(" ")];
+    paragraphs.retain(|paragraph| !paragraph.is_empty());
     paragraphs
 }
 
@@ -132,7 +121,7 @@ fn rank_by_growth(breakdown: &Breakdown) -> Vec<&Group> {
     ranked
 }
 
-/// Writes one line per measure, and lines for the strongest and weakest months and groups.
+/// Writes one line per measure, and lines for the highest and lowest months and groups.
 pub(super) fn kpis(facts: &TableFacts) -> Vec<String> {
     let mut lines: Vec<String> = facts
         .headline()
@@ -154,7 +143,7 @@ pub(super) fn kpis(facts: &TableFacts) -> Vec<String> {
     {
         let unit = first.unit.as_deref();
         lines.push(format!(
-            "Strongest month for {}: {} with {}; weakest: {} with {}.",
+            "Highest month of {}: {} with {}; lowest: {} with {}.",
             lower_title(&first.name),
             number_format::month(&best.month),
             number_format::exact(best.totals.get(&first.name), unit),
@@ -168,7 +157,7 @@ pub(super) fn kpis(facts: &TableFacts) -> Vec<String> {
             && best.value != least.value
         {
             lines.push(format!(
-                "Growth of {} by {}: best {} ({}), weakest {} ({}).",
+                "Growth of {} by {}: highest {} ({}), lowest {} ({}).",
                 lower_title(&first.name),
                 lower_title(&breakdown.column),
                 best.value,
@@ -221,10 +210,10 @@ pub(super) fn summary(prompt: &ParsedPrompt, characters_max: usize) -> Vec<Strin
         Some(facts) => {
             let mut all: Vec<String> =
                 facts.headline().take(MEASURES_MAX).map(|measure| measure_sentence(facts, measure)).collect();
-            all.extend(margin_sentence(facts));
             if let Some(first) = facts.headline().next() {
                 all.extend(facts.breakdowns.iter().filter_map(|breakdown| leader_sentence(first, breakdown)));
             }
+            all.push(scope_sentence(facts));
             take_within(all, characters_max)
         }
         None => extract(&prompt.sentences, characters_max, 12),

@@ -1,14 +1,18 @@
 //! Parses a request: its facts, its sentences, and the length that it allows for an answer.
 
-use greenroom_protocol::Json;
+use greenroom_protocol::value::truncate_utf8;
+use greenroom_protocol::{Json, Values};
 
-use super::DISCLAIMER;
+use super::mark::DISCLAIMER;
+use super::stated_values::StatedValues;
 use crate::tables::TableFacts;
 
 /// Maximum sentences that are read.
 const SENTENCES_MAX: usize = 2_000;
 /// Maximum size of a sentence; a longer line is a table or an image.
 const SENTENCE_BYTES_MAX: usize = 600;
+/// Minimum words of a text in a document; shorter ones are names and units.
+const DOCUMENT_WORDS_MIN: usize = 3;
 /// Maximum JSON documents that are parsed.
 const DOCUMENTS_MAX: usize = 64;
 
@@ -18,8 +22,8 @@ pub(super) struct ParsedPrompt {
     pub(super) task: String,
     /// The facts, if the request has any.
     pub(super) facts: Option<TableFacts>,
-    /// Other JSON documents.
-    pub(super) documents: Vec<Json>,
+    /// The values that the data states by name.
+    pub(super) stated: StatedValues,
     /// Sentences of the data, in order.
     pub(super) sentences: Vec<Sentence>,
     /// Maximum characters of the answer, if the request has a limit.
@@ -36,35 +40,64 @@ pub(super) struct Sentence {
 }
 
 impl ParsedPrompt {
-    pub(super) fn parse(system: &str, user: &str) -> Self {
-        let (instructions, data) = split_data(user);
+    /// Parses a request. Its data is what follows the first heading of the user part; without a heading, the
+    /// inputs of the agent, so that no instruction of its definition becomes an answer.
+    pub(super) fn parse(system: &str, user: &str, inputs: &Values) -> Self {
+        let (instructions, headed) = split_data(user);
+        let from_inputs = headed.is_none().then(|| join_inputs(inputs)).filter(|text| !text.is_empty());
+        let data = from_inputs.as_deref().or(headed).unwrap_or(user);
         let (documents, prose) = split_documents(data);
-        let facts = documents.iter().find_map(find_facts);
+        let facts = documents.iter().find_map(TableFacts::find_in);
         let mut sentences = Vec::new();
-        for document in documents.iter().filter(|_| facts.is_none()) {
-            for_each_text(document, &mut |text| read_sentences(text, &mut sentences));
+        let mut stated = StatedValues::default();
+        for document in &documents {
+            stated.add_document(document);
+            if facts.is_none() {
+                for_each_text(document, &mut |text| read_document_text(text, &mut sentences));
+            }
         }
+        stated.add_text(&prose);
         read_sentences(&prose, &mut sentences);
+        if sentences.is_empty() && facts.is_none() {
+            sentences.extend(first_words(&prose));
+        }
         Self {
             task: system.to_lowercase(),
             facts,
-            documents,
+            stated,
             sentences,
             characters_max: parse_limit(instructions).or_else(|| parse_limit(system)),
         }
     }
 }
 
+/// The inputs as a text: texts as they are, other values as JSON.
+fn join_inputs(inputs: &Values) -> String {
+    let texts = inputs.values().map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+    texts.collect::<Vec<_>>().join("\n\n")
+}
+
+/// The beginning of a text that has no sentence of an ordinary length.
+fn first_words(prose: &str) -> Option<Sentence> {
+    let mut lines = prose.lines().map(str::trim).filter(|line| !line.starts_with('#'));
+    let line = lines.find(|line| line.chars().any(char::is_alphabetic))?;
+    let text = truncate_utf8(line, SENTENCE_BYTES_MAX);
+    let text = if text.len() < line.len() { format!("{text}…") } else { text.to_owned() };
+    Some(Sentence { text, opens: true, has_figure: false })
+}
+
 /// Splits the user part into instructions and data: data follows the first heading of the first level.
-/// Without such a heading, everything is data.
-fn split_data(user: &str) -> (&str, &str) {
+fn split_data(user: &str) -> (&str, Option<&str>) {
     let heading = user
         .match_indices("# ")
         .map(|(at, _)| at)
         .find(|at| *at == 0 || user.get(..*at).is_some_and(|before| before.ends_with('\n')));
     match heading {
-        Some(at) => user.split_at(at),
-        None => ("", user),
+        Some(at) => {
+            let (instructions, data) = user.split_at(at);
+            (instructions, Some(data))
+        }
+        None => (user, None),
     }
 }
 
@@ -94,20 +127,18 @@ fn split_documents(text: &str) -> (Vec<Json>, String) {
     (documents, prose)
 }
 
-fn find_facts(value: &Json) -> Option<TableFacts> {
-    TableFacts::from_json(value).or_else(|| match value {
-        Json::Array(items) => items.iter().find_map(find_facts),
-        Json::Object(members) => members.values().find_map(find_facts),
-        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => None,
-    })
-}
-
 fn for_each_text(value: &Json, take: &mut impl FnMut(&str)) {
     match value {
         Json::String(text) => take(text),
         Json::Array(items) => items.iter().for_each(|item| for_each_text(item, take)),
         Json::Object(members) => members.values().for_each(|member| for_each_text(member, take)),
         Json::Null | Json::Bool(_) | Json::Number(_) => {}
+    }
+}
+
+fn read_document_text(text: &str, sentences: &mut Vec<Sentence>) {
+    if text.split_whitespace().count() >= DOCUMENT_WORDS_MIN {
+        read_sentences(text, sentences);
     }
 }
 
@@ -152,13 +183,15 @@ fn read_sentences(text: &str, sentences: &mut Vec<Sentence>) {
     }
 }
 
-/// Splits a line after each punctuation mark that ends a sentence and is followed by a space.
+/// Splits a line after each punctuation mark that ends a sentence: one of a script without spaces, or one that
+/// is followed by a space.
 fn split_sentences(line: &str) -> Vec<&str> {
     let mut all = Vec::new();
     let mut start = 0;
     let mut letters = line.char_indices().peekable();
     while let Some((at, c)) = letters.next() {
-        if matches!(c, '.' | '!' | '?') && letters.peek().is_none_or(|(_, next)| next.is_whitespace()) {
+        let is_end = matches!(c, '.' | '!' | '?') && letters.peek().is_none_or(|(_, next)| next.is_whitespace());
+        if is_end || matches!(c, '。' | '！' | '？') {
             let end = at + c.len_utf8();
             let sentence = line.get(start..end).unwrap_or_default().trim();
             // `e.g.`, `No.` and an initial do not end a sentence.

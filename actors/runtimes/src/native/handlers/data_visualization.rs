@@ -32,7 +32,7 @@ impl Handler for DataVisualization {
     }
 
     async fn run(&self, input: &HandlerInput, files: &FileAccess) -> Result<Values, Cause> {
-        let facts = match input.inputs.values().find_map(|value| find_facts(value, 0)) {
+        let facts = match input.inputs.values().find_map(TableFacts::find_in) {
             Some(facts) => Some(facts),
             None => load_run_facts(input, files).await?,
         };
@@ -64,17 +64,6 @@ async fn load_run_facts(input: &HandlerInput, files: &FileAccess) -> Result<Opti
         None => data_source::read_quarter(&input.context)?,
     };
     data_source::load_facts(files, source, quarter.as_deref()).await.map(Some)
-}
-
-fn find_facts(value: &Json, depth: usize) -> Option<TableFacts> {
-    if depth > DEPTH_MAX {
-        return None;
-    }
-    TableFacts::from_json(value).or_else(|| match value {
-        Json::Array(items) => items.iter().find_map(|item| find_facts(item, depth + 1)),
-        Json::Object(members) => members.values().find_map(|member| find_facts(member, depth + 1)),
-        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => None,
-    })
 }
 
 /// Draws the objects with a name and a figure, at any depth of the inputs.

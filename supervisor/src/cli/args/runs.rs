@@ -1,0 +1,98 @@
+//! The arguments of the commands on runs, their reports and their artifacts.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use greenroom_protocol::{ContentHash, RunId, StepId};
+
+/// Commands of `runs`.
+#[derive(Debug, Subcommand)]
+pub enum RunsCommand {
+    /// List the newest runs
+    List {
+        /// Maximum number of rows
+        #[arg(long, default_value_t = 20)]
+        limit: u32,
+        /// Cursor of the previous page
+        #[arg(long)]
+        after: Option<String>,
+    },
+    /// Show one run with its steps
+    Show {
+        /// Run id
+        run: RunId,
+    },
+    /// Watch a run until it ends
+    Watch {
+        /// Run id
+        run: RunId,
+        /// Show events after this number
+        #[arg(long, default_value_t = 0)]
+        after: u64,
+    },
+    /// Write the report of a run as Markdown and as one HTML page
+    Report {
+        /// Run id
+        run: RunId,
+        /// Directory for report.md and report.html, neither of which may exist
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
+    /// Cancel a run and compensate its finished steps
+    Cancel {
+        /// Run id
+        run: RunId,
+    },
+    /// Resume an interrupted run, or all of them
+    Resume {
+        /// Run id; without it, every run that has no owner
+        run: Option<RunId>,
+    },
+    /// Approve a step that awaits approval
+    Approve {
+        /// Run id
+        run: RunId,
+        /// Step id
+        step: StepId,
+    },
+    /// Reject a step that awaits approval
+    Reject {
+        /// Run id
+        run: RunId,
+        /// Step id
+        step: StepId,
+    },
+    /// Remove runs that ended long ago
+    Prune {
+        /// Minimum age, such as `30d`
+        #[arg(long, value_name = "AGE")]
+        older_than: humantime::Duration,
+    },
+}
+
+/// The report of a run.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Write the run's report.md and report.html into this directory once it has succeeded
+    #[arg(long, value_name = "DIR", conflicts_with = "detach")]
+    pub report: Option<PathBuf>,
+}
+
+/// Commands of `artifacts`.
+#[derive(Debug, Subcommand)]
+pub enum ArtifactsCommand {
+    /// Write the content of an artifact to a new file
+    Get {
+        /// Its hash, as the outputs of a run name it
+        #[arg(value_parser = parse_hash)]
+        hash: ContentHash,
+        /// The file, which must not exist
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+}
+
+fn parse_hash(text: &str) -> Result<ContentHash, String> {
+    text.parse()
+        .map_err(|_| "a hash has 64 hexadecimal digits; `greenroom runs show RUN` prints those of a run".to_owned())
+}

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use greenroom_protocol::event::WatchedRun;
 use greenroom_protocol::request::{
-    CallOptions, Invoke, MemoryChange, MemoryRead, MemoryWrite, Page, Query, ResumeRun, Signal, SignalRun, StartRun,
-    StartTeam,
+    CallOptions, Invoke, MemoryChange, MemoryRead, MemoryWrite, Page, Query, ResumeRun, RunListFilter, Signal,
+    SignalRun, StartRun, StartTeam,
 };
 use greenroom_protocol::{
     AgentId, ContentHash, Credential, Deadline, Envelope, IdempotencyKey, Reply, Request, RequestId, RunId, StepId,
@@ -135,8 +135,8 @@ impl Client {
     ///
     /// # Errors
     /// [`TransportError`] if no reply arrived.
-    pub fn runs(&self, page: Page) -> BoxFuture<'_, ReplyResult> {
-        self.send(Request::Query(Query::Runs { page }))
+    pub fn runs(&self, filter: RunListFilter, page: Page) -> BoxFuture<'_, ReplyResult> {
+        self.send(Request::Query(Query::Runs { filter, page }))
     }
 
     /// Returns one run; outputs `run`, `context`, `events`, `next` and, once it has ended, `reply`.
@@ -222,7 +222,8 @@ impl Client {
         self.send(Request::Query(Query::Workflows))
     }
 
-    /// Returns one workflow; output `workflow`.
+    /// Returns one workflow; outputs `workflow`, `version` and `step_inputs`, the inputs that only agents of its steps
+    /// declare.
     ///
     /// # Errors
     /// [`TransportError`] if no reply arrived.

@@ -24,17 +24,27 @@ pub struct CliHarness {
     options: Vec<String>,
     variables: Vec<(String, String)>,
     command_count: Cell<u32>,
+    /// The output format of a command whose arguments name none.
+    format: Option<&'static str>,
 }
 
 impl CliHarness {
-    /// Creates a new folder.
+    /// Creates a new folder. The output of a command is JSON unless its arguments name another format.
     ///
     /// # Errors
     /// If the folder cannot be created.
     pub fn open() -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let variables = vec![("GREENROOM_METRICS_ADDR".to_owned(), "off".to_owned())];
-        Ok(Self { folder, options: Vec::new(), variables, command_count: Cell::new(0) })
+        Ok(Self { folder, options: Vec::new(), variables, command_count: Cell::new(0), format: Some("json") })
+    }
+
+    /// As [`Self::open`], but the output is what a command prints if its arguments name no format.
+    ///
+    /// # Errors
+    /// If the folder cannot be created.
+    pub fn open_without_format() -> anyhow::Result<Self> {
+        Ok(Self { format: None, ..Self::open()? })
     }
 
     /// Adds options to every later command.
@@ -86,7 +96,21 @@ impl CliHarness {
     /// If the binary is missing.
     pub fn start(&self, arguments: &[&str]) -> anyhow::Result<RunningCommand> {
         let options = self.options.iter().map(String::as_str);
-        self.start_program(&binary()?, &arguments.iter().copied().chain(options).collect::<Vec<_>>())
+        let mut all: Vec<&str> = arguments.iter().copied().chain(options).collect();
+        if let Some(format) = self.format.filter(|_| !all.contains(&"-o")) {
+            all.extend(["-o", format]);
+        }
+        self.start_program(&binary()?, &all)
+    }
+
+    /// Runs a line of `sh` in which `"$0"` is the product's binary, for redirections and pipes.
+    ///
+    /// # Errors
+    /// If the binary is missing or the line does not end.
+    pub async fn run_shell(&self, line: &str) -> anyhow::Result<CommandOutput> {
+        let binary = binary()?;
+        let binary = binary.to_str().context("the path of the binary is UTF-8")?;
+        self.start_program(Path::new("/bin/sh"), &["-c", line, binary])?.wait().await
     }
 
     /// Starts another program with the same variables and without the added options.

@@ -24,11 +24,11 @@ pub enum ErrorClass {
 }
 
 macro_rules! codes {
-    ($($(#[$doc:meta])* $name:ident = $text:literal, $class:ident, $http:literal, retry $retry:literal;)*) => {
+    ($($(#[doc = $doc:literal])* $name:ident = $text:literal, $class:ident, $http:literal, retry $retry:literal;)*) => {
         /// The code of an error. The list is closed: a new code is a new version of the protocol.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
         pub enum ErrorCode {
-            $($(#[$doc])* #[serde(rename = $text)] $name,)*
+            $($(#[doc = $doc])* #[serde(rename = $text)] $name,)*
         }
 
         impl ErrorCode {
@@ -39,6 +39,12 @@ macro_rules! codes {
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $(ErrorCode::$name => $text,)* }
+            }
+
+            /// What this code means, in one sentence or two.
+            #[must_use]
+            pub const fn meaning(self) -> &'static str {
+                match self { $(ErrorCode::$name => concat!($($doc,)*).trim_ascii(),)* }
             }
 
             /// The class of this code.

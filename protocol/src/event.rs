@@ -42,6 +42,18 @@ pub enum RunStatus {
 }
 
 impl RunStatus {
+    /// Every status, in the order in which a run can have them.
+    pub const ALL: [Self; 8] = [
+        Self::Queued,
+        Self::Running,
+        Self::WaitingApproval,
+        Self::Success,
+        Self::Failed,
+        Self::Denied,
+        Self::Cancelled,
+        Self::TimedOut,
+    ];
+
     /// True if the run has ended.
     #[must_use]
     pub const fn is_terminal(self) -> bool {

@@ -7,15 +7,16 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Cause, ErrorCode};
 use crate::hash::ContentHash;
 use crate::id::{AgentId, CallKey, ContextKey, RunId, StepId, TeamId, WorkflowId};
-use crate::limits::{PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX};
 use crate::money::MicroUsd;
 use crate::time::Timestamp;
 use crate::value::{Json, Values};
 
+mod list;
 mod memory;
 mod outside;
 mod values;
 
+pub use list::{Page, RunListFilter};
 pub use memory::{MemoryChange, MemoryRead, MemoryWrite};
 
 /// A request.
@@ -219,41 +220,6 @@ pub struct CallTool {
     pub key: Option<CallKey>,
 }
 
-/// A page of a list.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Page {
-    /// The cursor from the previous page; absent for the first page.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub after: Option<String>,
-    /// The maximum number of rows; 0 means the default.
-    pub limit: u32,
-}
-
-impl Page {
-    /// Returns the limit, with the default and the maximum applied.
-    #[must_use]
-    pub const fn effective_limit(&self) -> u32 {
-        match self.limit {
-            0 => PAGE_ROWS_DEFAULT,
-            1..PAGE_ROWS_MAX => self.limit,
-            PAGE_ROWS_MAX.. => PAGE_ROWS_MAX,
-        }
-    }
-
-    /// Parses the cursor: the number after which the page begins.
-    ///
-    /// # Errors
-    /// [`ErrorCode::InvalidInput`] if it is not a cursor of a previous page.
-    pub fn cursor(&self) -> Result<Option<u64>, Cause> {
-        let number = self.after.as_deref().map(str::parse).transpose();
-        number.map_err(|_| {
-            let found = self.after.as_deref().unwrap_or_default();
-            Cause::new(ErrorCode::InvalidInput, format!("`{found}` is not a cursor; use `next` of the previous page"))
-        })
-    }
-}
-
 /// A query. Queries read from the stores, never through an actor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "query", rename_all = "snake_case")]
@@ -281,6 +247,9 @@ pub enum Query {
     },
     /// The runs of the caller's tenant, the newest first.
     Runs {
+        /// Which of them.
+        #[serde(default)]
+        filter: RunListFilter,
         /// The page of the list.
         page: Page,
     },

@@ -125,6 +125,8 @@ pub struct RunFilter {
     pub tenant: Option<TenantId>,
     /// Only runs with this status.
     pub status: Option<RunStatus>,
+    /// Only runs of this workflow.
+    pub workflow: Option<WorkflowId>,
 }
 
 /// One page of runs, the newest first.

@@ -72,8 +72,7 @@ pub struct StoreParts {
 }
 
 /// The durability of a commit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SyncMode {
     /// A commit survives a power failure: it is flushed to the disk before its callers get a reply.
     #[default]

@@ -9,6 +9,7 @@ pub mod costs;
 pub mod db;
 pub mod definitions;
 pub mod demo;
+pub mod explain;
 pub mod inputs;
 pub mod memory;
 pub mod output;
@@ -42,19 +43,35 @@ const INTERRUPTED: u8 = 130;
 
 /// Executes a command.
 pub async fn main(cli: Cli) -> u8 {
-    let output = Output::new(cli.common.output);
+    let output = Output::new(cli.common.output, cli.common.quiet);
     if let Command::Completions { shell } = cli.command {
-        clap_complete::generate(shell, &mut Cli::command(), "greenroom", &mut std::io::stdout());
-        return 0;
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Cli::command(), "greenroom", &mut script);
+        output::print(&String::from_utf8_lossy(&script));
+        return exit_code(0);
     }
-    let outcome = match load(&flags(&cli.common), std::env::vars()) {
+    if let Command::Explain { code } = cli.command {
+        return exit_code(explain::explain(code.as_deref(), output));
+    }
+    let outcome = match load(&flags(&cli.common), std::env::vars_os()) {
         Ok(loaded) => execute(loaded, cli.command, output).await,
         Err(error) => Err(error.into()),
     };
-    outcome.unwrap_or_else(|cause| {
+    exit_code(outcome.unwrap_or_else(|cause| {
         output.print_error(&cause);
         cause.code.exit_code()
-    })
+    }))
+}
+
+/// The exit code of the process: a result that could not be written is a failure.
+fn exit_code(code: u8) -> u8 {
+    match output::write_error() {
+        Some(error) => {
+            print_note(&format!("error: standard output cannot be written: {error}"));
+            code.max(1)
+        }
+        None => code,
+    }
 }
 
 fn flags(common: &GlobalArgs) -> Flags {
@@ -69,7 +86,7 @@ fn flags(common: &GlobalArgs) -> Flags {
 
 async fn execute(loaded: LoadedConfig, command: Command, output: Output) -> Result<u8, Cause> {
     let config = loaded.config.clone();
-    start_log(&loaded, matches!(command, Command::Up))?;
+    start_log(&loaded, matches!(command, Command::Up), output)?;
     let mut signals = Signals::listen().map_err(|error| {
         Cause::new(greenroom_protocol::ErrorCode::Internal, format!("cannot listen for signals: {error}"))
     })?;
@@ -83,6 +100,7 @@ async fn execute(loaded: LoadedConfig, command: Command, output: Output) -> Resu
                 Ok(session) => session,
                 Err(cause) => return db::examine(&config, &other, output, cause).await,
             };
+            warn_of_overridden_flags(&session, &loaded, output);
             let outcome = tokio::select! {
                 outcome = Box::pin(execute_in(&session, other, output)) => outcome,
                 () = signals.next() => Ok(INTERRUPTED),
@@ -115,11 +133,26 @@ async fn execute_in(session: &Session, command: Command, output: Output) -> Resu
         | Command::Definitions(_)
         | Command::Policy(_)
         | Command::Up
+        | Command::Explain { .. }
         | Command::Completions { .. } => Ok(0),
     }
 }
 
-fn start_log(loaded: &LoadedConfig, is_up: bool) -> Result<(), Cause> {
+/// Warns of each flag that has no effect because the owner of the data directory executes the command with its
+/// own configuration.
+fn warn_of_overridden_flags(session: &Session, loaded: &LoadedConfig, output: Output) {
+    if session.is_in_process() {
+        return;
+    }
+    for flag in loaded.flags_of_the_pod() {
+        output.note(&format!(
+            "warning: {flag} has no effect: the pod that owns {} executes the command with its own configuration",
+            loaded.config.data_dir.display()
+        ));
+    }
+}
+
+fn start_log(loaded: &LoadedConfig, is_up: bool, output: Output) -> Result<(), Cause> {
     let filter = match loaded.config.log_filter.as_str() {
         "" if is_up => UP_LOG,
         "" => COMMAND_LOG,
@@ -127,10 +160,8 @@ fn start_log(loaded: &LoadedConfig, is_up: bool) -> Result<(), Cause> {
     };
     telemetry::start(filter, Arc::new(WallClock))
         .map_err(|message| Cause::new(greenroom_protocol::ErrorCode::InvalidConfiguration, message))?;
-    if is_up {
-        for warning in &loaded.warnings {
-            print_note(&format!("warning: {warning}"));
-        }
+    for warning in &loaded.warnings {
+        output.note(&format!("warning: {warning}"));
     }
     Ok(())
 }

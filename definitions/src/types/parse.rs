@@ -7,7 +7,7 @@ use super::FieldType;
 /// Parses a text as a value of a type.
 ///
 /// A text and a file are used unchanged; a number, a boolean, an array and an object are parsed as
-/// JSON, and an array may also be written as `a, b, c`.
+/// JSON. A text that is no JSON list is an array of this one text: a comma is part of it.
 ///
 /// # Errors
 /// A message without its subject that names the expected type.
@@ -28,7 +28,7 @@ pub fn parse_cli_value(kind: FieldType, text: &str) -> Result<Json, String> {
         },
         FieldType::Array if trimmed.starts_with('[') => parse_json(trimmed, Json::is_array).ok_or_else(mismatch),
         FieldType::Array if trimmed.is_empty() => Ok(Json::Array(Vec::new())),
-        FieldType::Array => Ok(trimmed.split(',').map(|item| Json::from(item.trim())).collect()),
+        FieldType::Array => Ok(Json::Array(vec![Json::from(text)])),
         FieldType::Object => parse_json(trimmed, Json::is_object).ok_or_else(mismatch),
     }
 }

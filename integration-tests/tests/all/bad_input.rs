@@ -50,7 +50,11 @@ async fn inputs_that_are_missing_or_mistyped_are_named() -> Result<()> {
         (with(&["--input", "document=x", "--input", "max_length=5"]), "invalid_input", "must be at least 100, not 5"),
         (with(&["--input", "document=x", "--input", "dokument=x"]), "invalid_input", "no input `dokument`"),
         (with(&["--input", "document"]), "invalid_input", "is not NAME=VALUE"),
-        (with(&["--input", "document=x", "--input", "document=y"]), "invalid_input", "given twice"),
+        (
+            with(&["--input", "document=x", "--input", "document=y"]),
+            "invalid_input",
+            "given more than once, but is a text",
+        ),
         (with(&["--input", "document=@nothing.txt"]), "path_not_allowed", "nothing.txt cannot be read"),
         (with(&["--input", "document=x", "--max-cost-usd=-1"]), "invalid_input", "not an amount of money"),
         (REPORT.to_vec(), "missing_input", "`data_source` (file) is missing"),

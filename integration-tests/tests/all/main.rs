@@ -12,6 +12,7 @@
 
 mod bad_input;
 mod budget;
+mod command_line;
 mod commands;
 mod control;
 mod crash;

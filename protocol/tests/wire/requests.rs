@@ -5,7 +5,7 @@ use std::time::Duration;
 use greenroom_protocol::reply::Usage;
 use greenroom_protocol::request::{
     CallOptions, CallTool, ContextChange, ContextRead, ContextWrite, Invoke, MemoryChange, MemoryRead, MemoryWrite,
-    Page, Query, ResumeRun, Signal, SignalRun, StartRun, StartTeam,
+    Page, Query, ResumeRun, RunListFilter, Signal, SignalRun, StartRun, StartTeam,
 };
 use greenroom_protocol::{
     Cause, Credential, Deadline, Envelope, ErrorCode, Metadata, MicroUsd, Outcome, Reply, Request, Status, Values,
@@ -93,7 +93,7 @@ fn queries() -> Vec<Request> {
         Query::Workflow { id: id("generate_quarterly_report") },
         Query::Teams,
         Query::Team { id: id("reporting_team") },
-        Query::Runs { page: Page::default() },
+        Query::Runs { filter: RunListFilter::default(), page: Page::default() },
         Query::Run { run: id("run_01") },
         Query::Events { run: id("run_01"), after: 7 },
         Query::Audit { page },

@@ -132,6 +132,7 @@ impl RunStore for InMemoryRuns {
         let matches = |record: &RunRecord| {
             filter.tenant.as_ref().is_none_or(|tenant| *tenant == record.tenant)
                 && filter.status.is_none_or(|status| status == record.status)
+                && filter.workflow.as_ref().is_none_or(|workflow| *workflow == record.workflow)
         };
         let newest_first = runs.runs.range(..before).rev().filter(|(_, stored)| matches(&stored.record));
         let mut page: Vec<_> = newest_first.take(limit + 1).collect();

@@ -99,11 +99,13 @@ impl RunStore for SqliteRuns {
         let status = filter.status.map(protocol::event::RunStatus::as_str);
         let select = if tenant.is_some() {
             select_records!(
-                "WHERE number < ? AND tenant = ? AND (?3 IS NULL OR status = ?3) ORDER BY number DESC LIMIT ?4"
+                "WHERE number < ? AND tenant = ? AND (?3 IS NULL OR status = ?3) \
+                 AND (?5 IS NULL OR workflow = ?5) ORDER BY number DESC LIMIT ?4"
             )
         } else {
             select_records!(
-                "WHERE number < ? AND ?2 IS NULL AND (?3 IS NULL OR status = ?3) ORDER BY number DESC LIMIT ?4"
+                "WHERE number < ? AND ?2 IS NULL AND (?3 IS NULL OR status = ?3) \
+                 AND (?5 IS NULL OR workflow = ?5) ORDER BY number DESC LIMIT ?4"
             )
         };
         let rows = sqlx::query(select)
@@ -111,6 +113,7 @@ impl RunStore for SqliteRuns {
             .bind(tenant)
             .bind(status)
             .bind(i64::from(limit) + 1)
+            .bind(filter.workflow.as_ref().map(|workflow| workflow.as_str()))
             .fetch_all(&self.0.readers)
             .await
             .map_err(|error| sqlx_error(&error))?;

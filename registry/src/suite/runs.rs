@@ -196,7 +196,7 @@ async fn lists_show_one_tenants_runs_newest_first_page_by_page() {
         }
         let other = NewRun { tenant: tenant("other"), ..new_run(6) };
         let _ = runs.create(&other, None, NOW).await.unwrap();
-        let filter = RunFilter { tenant: Some(tenant("acme")), status: None };
+        let filter = RunFilter { tenant: Some(tenant("acme")), ..RunFilter::default() };
         let first = runs.list(&filter, None, 3).await.unwrap();
         let names: Vec<_> = first.runs.iter().map(|record| record.run.clone()).collect();
         assert_eq!(names, [run_id(5), run_id(4), run_id(3)]);
@@ -205,7 +205,14 @@ async fn lists_show_one_tenants_runs_newest_first_page_by_page() {
         assert_eq!(rest.next, None);
         let all = runs.list(&RunFilter::default(), None, 50).await.unwrap();
         assert_eq!(all.runs.len(), 6);
-        let ended = RunFilter { tenant: Some(tenant("acme")), status: Some(RunStatus::Success) };
+        let reports = RunFilter {
+            tenant: Some(tenant("acme")),
+            workflow: Some(WorkflowId::new("another").unwrap()),
+            ..RunFilter::default()
+        };
+        assert!(runs.list(&reports, None, 10).await.unwrap().runs.is_empty());
+        let ended =
+            RunFilter { tenant: Some(tenant("acme")), status: Some(RunStatus::Success), ..RunFilter::default() };
         assert_eq!(runs.list(&ended, None, 50).await.unwrap().runs, []);
     }
 }

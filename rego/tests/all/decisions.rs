@@ -1,6 +1,6 @@
 //! Decisions of the guard on requests of the users of the embedded configuration.
 
-use greenroom_protocol::request::{Query, Signal, SignalRun};
+use greenroom_protocol::request::{Query, RunListFilter, Signal, SignalRun};
 use greenroom_protocol::{Cause, ErrorCode, Request, RunId, StepId};
 use greenroom_rego::{AccessRequest, Denied, Facts, Relation, Resource};
 
@@ -66,7 +66,11 @@ async fn a_guest_may_query_the_catalogue_and_nothing_else() {
         |query| async { AccessRequest::new(harness::user_request("guest", Request::Query(query)).await, facts()) };
     assert!(guard.permit(query(Query::Agents).await).await.is_ok());
     let page = || greenroom_protocol::request::Page::default();
-    for private in [Query::Runs { page: page() }, Query::Audit { page: page() }, Query::Costs { since: None }] {
+    for private in [
+        Query::Runs { filter: RunListFilter::default(), page: page() },
+        Query::Audit { page: page() },
+        Query::Costs { since: None },
+    ] {
         assert!(guard.permit(query(private).await).await.is_err());
     }
 }

@@ -7,7 +7,7 @@ use greenroom_protocol::{AgentId, ContentHash, IdempotencyKey, TeamId, WorkflowI
 
 mod runs;
 
-pub use runs::{ArtifactsCommand, ReportArgs, RunsCommand};
+pub use runs::{ArtifactsCommand, RunsCommand, StartArgs};
 
 const ABOUT: &str =
     "Runs declarative AI agents, teams and workflows; every message is authorized by policy and audited.";
@@ -48,9 +48,12 @@ pub struct GlobalArgs {
     /// User that the command line authenticates as
     #[arg(long, global = true, value_name = "NAME")]
     pub user: Option<String>,
-    /// Output format; default: table on a terminal, json in a pipe
-    #[arg(short, long, global = true, value_enum, value_name = "FORMAT")]
-    pub output: Option<OutputFormat>,
+    /// Output format
+    #[arg(short, long, global = true, value_enum, default_value_t = OutputFormat::Table, value_name = "FORMAT")]
+    pub output: OutputFormat,
+    /// Print no progress and no notes, only results, errors and requests for approval
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
 }
 
 /// The output format.
@@ -113,6 +116,11 @@ pub enum Command {
     /// Check and back up the database
     #[command(subcommand)]
     Db(DbCommand),
+    /// Explain an error code
+    Explain {
+        /// The code, such as `policy_denied`; without it, all codes are listed
+        code: Option<String>,
+    },
     /// Print a shell completion script
     Completions {
         /// The shell
@@ -152,9 +160,9 @@ pub enum RunCommand {
         /// Inputs and options
         #[command(flatten)]
         call: CallArgs,
-        /// The report
+        /// How the command ends
         #[command(flatten)]
-        report: ReportArgs,
+        end: StartArgs,
     },
     /// Form a team that runs a workflow
     Team {
@@ -166,16 +174,17 @@ pub enum RunCommand {
         /// Inputs and options
         #[command(flatten)]
         call: CallArgs,
-        /// The report
+        /// How the command ends
         #[command(flatten)]
-        report: ReportArgs,
+        end: StartArgs,
     },
 }
 
 /// Inputs and options of a call.
 #[derive(Debug, Args)]
 pub struct CallArgs {
-    /// An input: `k=v` is parsed as its declared type; `k=@PATH` uploads a file, read with your own permissions
+    /// An input: `k=v` is parsed as its declared type; `k=@PATH` reads a file with your own permissions, `k=-`
+    /// standard input; `k=@@v` is a text that begins with `@`. A list is JSON, or one `--input` for each item
     #[arg(short, long = "input", value_name = "K=V")]
     pub inputs: Vec<String>,
     /// A value of the context of the run: `k=v`
@@ -187,9 +196,6 @@ pub struct CallArgs {
     /// Maximum cost
     #[arg(long, value_name = "USD")]
     pub max_cost_usd: Option<f64>,
-    /// Return the id of the run as soon as it is accepted
-    #[arg(long)]
-    pub detach: bool,
     /// Timeout of the request, such as `90s`
     #[arg(long, value_name = "TIME")]
     pub timeout: Option<humantime::Duration>,
@@ -241,8 +247,8 @@ pub enum AuditCommand {
         /// Maximum number of rows
         #[arg(long, default_value_t = 50)]
         limit: u32,
-        /// Cursor of the previous page
-        #[arg(long)]
+        /// Start after this cursor, which the previous page prints
+        #[arg(long, value_name = "CURSOR")]
         after: Option<String>,
     },
     /// Show the entries of one number or request

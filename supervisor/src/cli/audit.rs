@@ -6,6 +6,7 @@ use greenroom_protocol::{Cause, Clock, Json, Reply};
 use serde_json::json;
 
 use super::args::AuditCommand;
+use super::catalogue::print_next_page;
 use super::output::{Output, table};
 use super::runs::format_report;
 use super::session::Session;
@@ -56,6 +57,7 @@ fn print_records(reply: &Reply, output: Output) -> u8 {
         ];
         table(&rows, &columns)
     });
+    print_next_page(reply, output);
     0
 }
 

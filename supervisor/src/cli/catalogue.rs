@@ -2,7 +2,7 @@
 
 use greenroom_protocol::{AgentId, Cause, ErrorCode, Json, Reply, TeamId, WorkflowId};
 
-use super::args::CatalogueCommand;
+use super::args::{CatalogueCommand, OutputFormat};
 use super::output::Output;
 use super::session::Session;
 
@@ -73,7 +73,15 @@ pub(super) fn print_list(reply: &Reply, name: &str, columns: &[(&str, &str)], ou
     let rows = reply.outputs.get(name).and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default();
     let document = serde_json::to_value(&reply.outputs).unwrap_or_default();
     output.rows(&document, rows, columns);
+    print_next_page(reply, output);
     0
+}
+
+/// Says how to print the next page of a table, if there is one. The other formats have the cursor itself.
+pub(super) fn print_next_page(reply: &Reply, output: Output) {
+    if let (OutputFormat::Table, Some(Json::String(cursor))) = (output.format(), reply.outputs.get("next")) {
+        output.note(&format!("there are more rows; for the next page, add: --after {cursor}"));
+    }
 }
 
 /// Writes the definition of a query; in the table format as YAML, like its file.

@@ -26,12 +26,12 @@ const WORKFLOW: &str = "generate_quarterly_report";
 /// # Errors
 /// A cause that prevents the request or its reply; [`ErrorCode::PathNotAllowed`] if the report cannot be written.
 pub async fn demo(session: &Session, arguments: DemoArgs, output: Output) -> Result<u8, Cause> {
-    print_note(&format!(
+    output.note(&format!(
         "{TEAM} writes the report of {COMPANY} for {}; every message is authorized and audited",
         arguments.quarter
     ));
     let dir = ReportDir::prepare(&arguments.out, true)?;
-    let reply = run(session, &arguments).await?;
+    let reply = run(session, &arguments, output).await?;
     if let Some(cause) = &reply.error {
         if output.format() != OutputFormat::Table {
             output.reply(&reply);
@@ -47,7 +47,7 @@ pub async fn demo(session: &Session, arguments: DemoArgs, output: Output) -> Res
         format!("\nThe report:\n{}\n\n{}", paths.join("\n"), totals(&reply))
     });
     if let Some(disclaimer) = &reply.metadata.disclaimer {
-        print_note(&format!("no API key is set: the texts are the figures and sentences of the data {disclaimer}"));
+        output.note(&format!("no API key is set: the texts are the figures and sentences of the data {disclaimer}"));
     }
     Ok(0)
 }
@@ -56,7 +56,7 @@ fn invalid(error: IdError) -> Cause {
     Cause::new(ErrorCode::Internal, error.to_string())
 }
 
-async fn run(session: &Session, arguments: &DemoArgs) -> Result<Reply, Cause> {
+async fn run(session: &Session, arguments: &DemoArgs, output: Output) -> Result<Reply, Cause> {
     let sales = session.store_artifact(SALES.to_vec(), "text/csv", "sales.csv").await?;
     let text = |text: &str| Json::from(text);
     let params = CallParams {
@@ -71,5 +71,5 @@ async fn run(session: &Session, arguments: &DemoArgs) -> Result<Reply, Cause> {
     let request = RequestId::from_u128(greenroom_protocol::IdGenerator::next_id(&TimeOrdered));
     let client = session.client().with_request_id(request.clone());
     let (team, workflow) = (TeamId::new(TEAM).map_err(invalid)?, WorkflowId::new(WORKFLOW).map_err(invalid)?);
-    follow_run(&session.client(), &request, Progress::always(), client.run_team(team, workflow, params)).await
+    follow_run(&session.client(), &request, Progress::new(output), client.run_team(team, workflow, params)).await
 }

@@ -1,37 +1,42 @@
-//! Parses `k=v` and `k=@PATH` into typed values. The command reads the file, with the permissions of its
+//! Parses `k=v`, `k=@PATH` and `k=-` into typed values. The command reads the file, with the permissions of its
 //! user; the pod reads none of the user's files.
 
+mod file_source;
+
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use greenroom_definitions::FieldType;
 use greenroom_definitions::types::parse_cli_value;
 use greenroom_protocol::limits::DOCUMENT_BYTES_MAX;
 use greenroom_protocol::{Cause, ErrorCode, Json, Values};
 
+use self::file_source::FileSource;
 use super::session::Session;
-use crate::ingress::frame::FILE_BYTES_MAX;
 
 /// The declared types of inputs by name.
 pub type Types = BTreeMap<String, FieldType>;
 
-/// Parses inputs.
+/// Parses inputs. A repeated input is one more item of its list.
 ///
 /// # Errors
-/// [`ErrorCode::InvalidInput`] if an input has no `=`, is repeated, or is not of its type;
+/// [`ErrorCode::InvalidInput`] if an input has no `=`, is repeated and no list, or is not of its type;
 /// [`ErrorCode::PathNotAllowed`] if a file cannot be read.
 pub async fn inputs(session: &Session, arguments: &[String], types: &Types) -> Result<Values, Cause> {
     let mut values = Values::new();
-    for text in arguments {
-        let (name, value) = split(text)?;
+    for (name, texts) in by_name(arguments)? {
         let kind = types.get(name).copied();
-        let value = match value.strip_prefix('@') {
-            Some(path) => file(session, name, Path::new(path), kind).await?,
-            None => parse(name, value, kind)?,
+        let value = match *texts.as_slice() {
+            [text] => input(session, name, text, kind).await?,
+            _ if kind != Some(FieldType::Array) => return Err(repeated(name, kind)),
+            _ => {
+                let mut items = Vec::with_capacity(texts.len());
+                for text in texts {
+                    items.push(input(session, name, text, Some(FieldType::Text)).await?);
+                }
+                Json::Array(items)
+            }
         };
-        if values.insert(name.to_owned(), value).is_some() {
-            return Err(Cause::new(ErrorCode::InvalidInput, format!("the input {name} is given twice")));
-        }
+        values.insert(name.to_owned(), value);
     }
     Ok(values)
 }
@@ -42,11 +47,40 @@ pub async fn inputs(session: &Session, arguments: &[String], types: &Types) -> R
 /// As [`inputs`].
 pub fn context(arguments: &[String]) -> Result<Values, Cause> {
     let mut values = Values::new();
-    for text in arguments {
-        let (name, value) = split(text)?;
-        values.insert(name.to_owned(), parse(name, value, None)?);
+    for (name, texts) in by_name(arguments)? {
+        let [text] = *texts.as_slice() else { return Err(repeated(name, None)) };
+        values.insert(name.to_owned(), parse(name, text, None)?);
     }
     Ok(values)
+}
+
+/// The texts of each name, in the order of the command line.
+fn by_name(arguments: &[String]) -> Result<BTreeMap<&str, Vec<&str>>, Cause> {
+    let mut texts: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for argument in arguments {
+        let (name, text) = split(argument)?;
+        texts.entry(name).or_default().push(text);
+    }
+    Ok(texts)
+}
+
+fn repeated(name: &str, kind: Option<FieldType>) -> Cause {
+    let reason = match kind {
+        Some(kind) => format!("is {}, and takes one value", kind.described()),
+        None => "takes one value; write several as a JSON list, [\"a\", \"b\"]".to_owned(),
+    };
+    Cause::new(ErrorCode::InvalidInput, format!("the input {name} is given more than once, but {reason}"))
+}
+
+/// The value of one text: `@PATH` and `-` are read, and `@@` begins a text that begins with `@`.
+async fn input(session: &Session, name: &str, text: &str, kind: Option<FieldType>) -> Result<Json, Cause> {
+    match text.strip_prefix('@') {
+        Some(literal) if literal.starts_with('@') => parse(name, literal, kind),
+        Some("-") => content(session, name, FileSource::StandardInput, kind).await,
+        Some(path) => content(session, name, FileSource::File(path.into()), kind).await,
+        None if text == "-" => content(session, name, FileSource::StandardInput, kind).await,
+        None => parse(name, text, kind),
+    }
 }
 
 fn split(text: &str) -> Result<(&str, &str), Cause> {
@@ -67,49 +101,22 @@ fn parse(name: &str, text: &str, kind: Option<FieldType>) -> Result<Json, Cause>
     }
 }
 
-async fn file(session: &Session, name: &str, path: &Path, kind: Option<FieldType>) -> Result<Json, Cause> {
-    let bytes = read(path)?;
-    let Some(kind) = kind.filter(|kind| *kind != FieldType::File) else { return store(session, path, &bytes).await };
+async fn content(session: &Session, name: &str, source: FileSource, kind: Option<FieldType>) -> Result<Json, Cause> {
+    let (file_name, media_type, source_name) = (source.name(), source.media_type(), source.to_string());
+    let bytes = source.read().await?;
+    let store = |bytes: Vec<u8>| async move {
+        let artifact = session.store_artifact(bytes, media_type, &file_name).await?;
+        Ok(artifact.to_json())
+    };
+    let Some(kind) = kind.filter(|kind| *kind != FieldType::File) else { return store(bytes).await };
     // A text above the limit of every policy is sent as an artifact, whose size is a fact for policy.
     if bytes.len() as u64 > DOCUMENT_BYTES_MAX {
-        return store(session, path, &bytes).await;
+        return store(bytes).await;
     }
     let text = String::from_utf8(bytes).map_err(|_| {
-        let message = format!("the input {name} takes text, and {} is not UTF-8", path.display());
-        Cause::new(ErrorCode::InvalidInput, message)
+        Cause::new(ErrorCode::InvalidInput, format!("the input {name} takes text, and {source_name} is not UTF-8"))
     })?;
     parse(name, &text, Some(kind))
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, Cause> {
-    let unreadable = |error: std::io::Error| {
-        Cause::new(ErrorCode::PathNotAllowed, format!("{} cannot be read: {error}", path.display()))
-    };
-    let bytes = std::fs::metadata(path).map_err(unreadable)?.len();
-    if bytes > FILE_BYTES_MAX {
-        let message = format!("{} has {bytes} bytes, the limit is {FILE_BYTES_MAX}", path.display());
-        return Err(Cause::new(ErrorCode::PayloadTooLarge, message));
-    }
-    std::fs::read(path).map_err(unreadable)
-}
-
-async fn store(session: &Session, path: &Path, bytes: &[u8]) -> Result<Json, Cause> {
-    let name = path.file_name().map_or_else(|| "input".into(), |name| name.to_string_lossy().into_owned());
-    let artifact = session.store_artifact(bytes.to_vec(), media_type(path), &name).await?;
-    Ok(artifact.to_json())
-}
-
-fn media_type(path: &Path) -> &'static str {
-    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default().to_ascii_lowercase();
-    match extension.as_str() {
-        "csv" => "text/csv",
-        "tsv" => "text/tab-separated-values",
-        "json" => "application/json",
-        "jsonl" | "ndjson" => "application/x-ndjson",
-        "md" => "text/markdown",
-        "txt" => "text/plain",
-        _ => "application/octet-stream",
-    }
 }
 
 #[cfg(test)]
@@ -132,5 +139,12 @@ mod tests {
         assert_eq!(parse("list", "[1, 2]", None).unwrap(), serde_json::json!([1, 2]));
         assert_eq!(parse("odd", "[not json", None).unwrap(), "[not json");
         assert_eq!(split("no equals sign").unwrap_err().code, ErrorCode::InvalidInput);
+    }
+
+    #[test]
+    fn a_context_value_that_is_given_twice_is_rejected() {
+        let twice = ["quarter=Q1".to_owned(), "quarter=Q2".to_owned()];
+        let error = context(&twice).unwrap_err();
+        assert!(error.message.contains("quarter is given more than once"), "{}", error.message);
     }
 }

@@ -1,28 +1,48 @@
 //! Output formats: JSON, YAML, or text and tables. This module formats and decides nothing.
 
-use std::io::{IsTerminal, Write};
+mod terminal_text;
+
+use std::io::{ErrorKind, Write};
+use std::sync::OnceLock;
 
 use greenroom_protocol::{Cause, Json, PriceBasis, Reply};
 use tabled::builder::Builder;
 use tabled::settings::Style;
 
+use self::terminal_text::{escape_controls, escape_json_controls};
 use super::args::OutputFormat;
 
 /// Characters of one cell; the rest is cut.
 const CELL_CHARS_MAX: usize = 80;
 
+/// The first error of a write to standard output.
+static WRITE_ERROR: OnceLock<String> = OnceLock::new();
+
 /// Writes results to standard output and notes to standard error.
 #[derive(Debug, Clone, Copy)]
 pub struct Output {
     format: OutputFormat,
+    is_quiet: bool,
 }
 
 impl Output {
-    /// Output in this format; by default a table on a terminal, JSON in a pipe.
+    /// Output in this format. It is the same in a pipe as on a terminal.
     #[must_use]
-    pub fn new(format: Option<OutputFormat>) -> Self {
-        let default = if std::io::stdout().is_terminal() { OutputFormat::Table } else { OutputFormat::Json };
-        Self { format: format.unwrap_or(default) }
+    pub const fn new(format: OutputFormat, is_quiet: bool) -> Self {
+        Self { format, is_quiet }
+    }
+
+    /// True if progress and notes are not wanted.
+    #[must_use]
+    pub const fn is_quiet(self) -> bool {
+        self.is_quiet
+    }
+
+    /// Writes a line to standard error, unless the user wants only results.
+    pub fn note(self, line: &str) {
+        if !self.is_quiet {
+            print_note(line);
+        }
     }
 
     /// The format.
@@ -34,11 +54,24 @@ impl Output {
     /// Writes a document, or `table` in the table format.
     pub fn document(self, document: &Json, table: impl FnOnce() -> String) {
         let text = match self.format {
-            OutputFormat::Json => serde_json::to_string_pretty(document).unwrap_or_default(),
+            OutputFormat::Json => escape_json_controls(&serde_json::to_string_pretty(document).unwrap_or_default()),
             OutputFormat::Yaml => serde_yaml_ng::to_string(document).unwrap_or_default(),
-            OutputFormat::Table => table(),
+            OutputFormat::Table => escape_controls(&table()),
         };
         print(&text);
+    }
+
+    /// Writes one line of a stream of documents.
+    pub fn line(self, document: &Json, text: impl FnOnce() -> Option<String>) {
+        match self.format {
+            OutputFormat::Json => print(&escape_json_controls(&document.to_string())),
+            OutputFormat::Yaml => print(&format!("---\n{}", serde_yaml_ng::to_string(document).unwrap_or_default())),
+            OutputFormat::Table => {
+                if let Some(text) = text() {
+                    print(&escape_controls(&text));
+                }
+            }
+        }
     }
 
     /// Writes a list of objects, or their columns in the table format.
@@ -65,16 +98,28 @@ impl Output {
     }
 }
 
-/// Writes to standard output. A closed pipe is not an error.
+/// Writes to standard output. A closed pipe is not an error: its reader has what it wanted. Any other error
+/// is kept for [`write_error`].
 pub fn print(text: &str) {
     let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{}", text.trim_end());
+    match writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            WRITE_ERROR.get_or_init(|| error.to_string());
+        }
+        Ok(()) | Err(_) => {}
+    }
+}
+
+/// The first error of a write to standard output, if there was one.
+#[must_use]
+pub fn write_error() -> Option<&'static str> {
+    WRITE_ERROR.get().map(String::as_str)
 }
 
 /// Writes a line to standard error.
 pub fn print_note(line: &str) {
     let mut out = std::io::stderr().lock();
-    let _ = writeln!(out, "{line}");
+    let _ = writeln!(out, "{}", escape_controls(line));
 }
 
 /// Formats a cause in a few lines: the code, the message, the reasons for a denial.

@@ -1,44 +1,31 @@
-//! The progress of a run: one line for each event, on standard error, if that is a terminal. A request for
-//! approval is printed in any case.
+//! The progress of a run: one line for each event, on standard error. With `--quiet` only a request for
+//! approval is printed.
 
-use std::io::IsTerminal;
 use std::time::Duration;
 
 use greenroom_protocol::event::{RunEvent, RunEventKind};
 
-use super::output::print_note;
+use super::output::{Output, print_note};
 
 /// Prints the events of a run.
 #[derive(Debug, Clone, Copy)]
 pub struct Progress {
-    is_enabled: bool,
+    is_quiet: bool,
 }
 
 impl Progress {
-    /// Progress on a terminal; none in a pipe.
+    /// The progress that the user wants.
     #[must_use]
-    pub fn new() -> Self {
-        Self { is_enabled: std::io::stderr().is_terminal() }
-    }
-
-    /// Progress wherever standard error goes, for the demo.
-    #[must_use]
-    pub const fn always() -> Self {
-        Self { is_enabled: true }
+    pub const fn new(output: Output) -> Self {
+        Self { is_quiet: output.is_quiet() }
     }
 
     /// Prints one event.
     pub fn print_event(self, event: &RunEvent) {
         let awaits_approval = matches!(event.kind, RunEventKind::ApprovalRequested { .. });
-        if let Some(text) = line(event).filter(|_| self.is_enabled || awaits_approval) {
+        if let Some(text) = line(event).filter(|_| !self.is_quiet || awaits_approval) {
             print_note(&text);
         }
-    }
-}
-
-impl Default for Progress {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

@@ -14,7 +14,7 @@ use greenroom_protocol::{
     AgentId, Cause, Clock, Deadline, ErrorCode, Json, MicroUsd, Reply, RequestId, RunId, TeamId, WorkflowId,
 };
 
-use super::args::{CallArgs, ReportArgs, RunCommand};
+use super::args::{CallArgs, RunCommand, StartArgs};
 use super::inputs::{Types, context, inputs};
 use super::output::{Output, describe, print_note};
 use super::progress::Progress;
@@ -38,23 +38,24 @@ pub async fn run(session: &Session, command: RunCommand, output: Output) -> Resu
             let (client, params) = prepare(session, call, &types).await?;
             client.run_agent(id, params).await?
         }
-        RunCommand::Workflow { id, call, report } => {
-            let dir = prepare_report(report)?;
+        RunCommand::Workflow { id, call, end } => {
+            let dir = prepare_report(&end)?;
             let types = workflow_types(&session.client(), &id).await;
-            let reply =
-                start(session, call, &types, |client, params| async move { client.run_workflow(id, params).await })
-                    .await?;
+            let (client, params) = prepare(session, call, &types).await?;
+            let send = |client: Client, params| async move { client.run_workflow(id, params).await };
+            let reply = start(session, client, CallParams { detach: end.detach, ..params }, output, send).await?;
             return finish(session, &reply, dir, output).await;
         }
-        RunCommand::Team { id, workflow, call, report } => {
-            let dir = prepare_report(report)?;
+        RunCommand::Team { id, workflow, call, end } => {
+            let dir = prepare_report(&end)?;
             let workflow = match workflow {
                 Some(workflow) => workflow,
                 None => only_workflow(&session.client(), &id).await?,
             };
             let types = workflow_types(&session.client(), &workflow).await;
+            let (client, params) = prepare(session, call, &types).await?;
             let send = |client: Client, params| async move { client.run_team(id, workflow, params).await };
-            let reply = start(session, call, &types, send).await?;
+            let reply = start(session, client, CallParams { detach: end.detach, ..params }, output, send).await?;
             return finish(session, &reply, dir, output).await;
         }
     };
@@ -62,8 +63,8 @@ pub async fn run(session: &Session, command: RunCommand, output: Output) -> Resu
     Ok(reply.exit_code())
 }
 
-fn prepare_report(arguments: ReportArgs) -> Result<Option<ReportDir>, Cause> {
-    arguments.report.map(|dir| ReportDir::prepare(&dir, false)).transpose()
+fn prepare_report(arguments: &StartArgs) -> Result<Option<ReportDir>, Cause> {
+    arguments.report.as_deref().map(|dir| ReportDir::prepare(dir, false)).transpose()
 }
 
 /// Prints the reply of a run and writes its report, whose paths go to standard error: a reader of the reply
@@ -72,13 +73,13 @@ async fn finish(session: &Session, reply: &Reply, dir: Option<ReportDir>, output
     output.reply(reply);
     let Some(dir) = dir else { return Ok(reply.exit_code()) };
     if reply.error.is_some() {
-        print_note("the run has no report, because it did not succeed");
+        output.note("the run has no report, because it did not succeed");
         return Ok(reply.exit_code());
     }
     let run = RunId::new(&*reply.id).map_err(|error| Cause::new(ErrorCode::Internal, error.to_string()))?;
     match report::write(session, &run, &dir).await {
         Ok(written) => {
-            print_note(&format!("the report: {}", written.join(", ")));
+            output.note(&format!("the report: {}", written.join(", ")));
             Ok(0)
         }
         Err(cause) => {
@@ -105,7 +106,7 @@ async fn prepare(session: &Session, call: CallArgs, types: &Types) -> Result<(Cl
         inputs: inputs(session, &call.inputs, types).await?,
         context: context(&call.context)?,
         options: CallOptions { model: call.model, cost_max },
-        detach: call.detach,
+        detach: false,
     };
     Ok((client, params))
 }
@@ -113,27 +114,26 @@ async fn prepare(session: &Session, call: CallArgs, types: &Types) -> Result<(Cl
 /// Starts a run and prints its events until its reply.
 async fn start<F>(
     session: &Session,
-    call: CallArgs,
-    types: &Types,
+    client: Client,
+    params: CallParams,
+    output: Output,
     send: impl FnOnce(Client, CallParams) -> F,
 ) -> Result<Reply, Cause>
 where
     F: Future<Output = Result<Reply, greenroom_client::TransportError>>,
 {
-    let detach = call.detach;
-    let (client, params) = prepare(session, call, types).await?;
+    let detach = params.detach;
     let request = RequestId::from_u128(greenroom_protocol::IdGenerator::next_id(&crate::clock::TimeOrdered));
     let client = client.with_request_id(request.clone());
     if detach {
         let reply = send(client, params).await?;
         if session.is_in_process() && reply.error.is_none() {
-            print_note(
-                "no pod is running: the run resumes when `greenroom up` starts, or with `greenroom runs resume`",
-            );
+            output
+                .note("no pod is running: the run resumes when `greenroom up` starts, or with `greenroom runs resume`");
         }
         return Ok(reply);
     }
-    follow_run(&session.client(), &request, Progress::new(), send(client, params)).await
+    follow_run(&session.client(), &request, Progress::new(output), send(client, params)).await
 }
 
 /// Waits for the reply of a run and prints its events meanwhile.
@@ -189,23 +189,19 @@ async fn agent_types(client: &Client, id: &AgentId) -> Types {
 /// agent of its steps declares for that name, since that agent receives it.
 async fn workflow_types(client: &Client, id: &WorkflowId) -> Types {
     let Ok(reply) = client.workflow(id.clone()).await else { return Types::new() };
-    let workflow = reply.outputs.get("workflow");
-    let mut types = fields(workflow);
-    let steps = workflow.and_then(|workflow| workflow.get("steps")).and_then(Json::as_array);
-    for step in steps.into_iter().flatten() {
-        let agent = step.get("agent").and_then(Json::as_str).and_then(|id| AgentId::new(id).ok());
-        let Some(agent) = agent else { continue };
-        for (name, kind) in agent_types(client, &agent).await {
-            types.entry(name).or_insert(kind);
-        }
-    }
+    let mut types = types(reply.outputs.get("step_inputs"));
+    types.extend(fields(reply.outputs.get("workflow")));
     types
 }
 
 fn fields(definition: Option<&Json>) -> Types {
-    let inputs = definition.and_then(|definition| definition.get("inputs")).and_then(Json::as_array);
+    types(definition.and_then(|definition| definition.get("inputs")))
+}
+
+fn types(fields: Option<&Json>) -> Types {
     let read = |field: &Json| serde_json::from_value::<Field>(field.clone()).ok();
-    inputs.into_iter().flatten().filter_map(read).map(|field| (field.name, field.field_type)).collect()
+    let fields = fields.and_then(Json::as_array).into_iter().flatten().filter_map(read);
+    fields.map(|field| (field.name, field.field_type)).collect()
 }
 
 async fn only_workflow(client: &Client, team: &TeamId) -> Result<WorkflowId, Cause> {

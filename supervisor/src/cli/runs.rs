@@ -2,12 +2,12 @@
 
 use futures::StreamExt;
 use greenroom_protocol::event::RunEventKind;
-use greenroom_protocol::request::{Page, Signal};
+use greenroom_protocol::request::{Page, RunListFilter, Signal};
 use greenroom_protocol::{Cause, Clock, Json, Reply, RunId};
 
-use super::args::{OutputFormat, RunsCommand};
+use super::args::RunsCommand;
 use super::catalogue::print_list;
-use super::output::{Output, print, print_note};
+use super::output::{Output, print_note};
 use super::progress::{Progress, line};
 use super::report::report;
 use super::run::print_events;
@@ -22,7 +22,7 @@ use crate::ingress::frame::AdminCommand;
 pub async fn runs(session: &Session, command: RunsCommand, output: Output) -> Result<u8, Cause> {
     let client = session.client();
     match command {
-        RunsCommand::List { limit, after } => {
+        RunsCommand::List { status, workflow, limit, after } => {
             let columns = [
                 ("run_id", "RUN"),
                 ("status", "STATUS"),
@@ -30,7 +30,8 @@ pub async fn runs(session: &Session, command: RunsCommand, output: Output) -> Re
                 ("owner", "OWNER"),
                 ("created", "CREATED"),
             ];
-            Ok(print_list(&client.runs(Page { after, limit }).await?, "runs", &columns, output))
+            let filter = RunListFilter { status, workflow };
+            Ok(print_list(&client.runs(filter, Page { after, limit }).await?, "runs", &columns, output))
         }
         RunsCommand::Show { run } => Ok(print_run(&client.run(run).await?, output)),
         RunsCommand::Watch { run, after } => watch(session, &run, after, output).await,
@@ -88,12 +89,8 @@ async fn watch(session: &Session, run: &RunId, after: u64, output: Output) -> Re
     let mut events = session.client().watch(run, after);
     while let Some(event) = events.next().await {
         let event = event?;
-        match output.format() {
-            // One line for each event, so that a reader need not wait for the end.
-            OutputFormat::Json => print(&serde_json::to_string(&event).unwrap_or_default()),
-            OutputFormat::Yaml => print(&format!("---\n{}", serde_yaml_ng::to_string(&event).unwrap_or_default())),
-            OutputFormat::Table => Progress::always().print_event(&event),
-        }
+        // One line for each event, so that a reader need not wait for the end.
+        output.line(&serde_json::to_value(&event).unwrap_or_default(), || line(&event));
         if let RunEventKind::RunEnded { reply } = event.kind {
             return Ok(reply.exit_code());
         }
@@ -110,7 +107,7 @@ async fn resume(session: &Session, run: RunId, output: Output) -> Result<u8, Cau
         output.reply(&resumed);
         return Ok(resumed.exit_code());
     }
-    let reply = print_events(&client, &run, Progress::new()).await.unwrap_or(resumed);
+    let reply = print_events(&client, &run, Progress::new(output)).await.unwrap_or(resumed);
     output.reply(&reply);
     Ok(reply.exit_code())
 }

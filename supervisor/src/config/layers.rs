@@ -1,6 +1,7 @@
 //! The layers of a configuration: defaults, environment and flags. Each value carries its origin.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use config::{Map, Source, Value, ValueKind};
@@ -78,12 +79,40 @@ pub(super) fn flags(flags: &Flags) -> Layer {
     Layer(layer)
 }
 
-/// A problem for each variable with our prefix that no setting knows.
+/// The variables that are set and may concern us; a problem for each of them that is not UTF-8. A name that
+/// is not UTF-8 is none of ours.
+pub(super) fn read_environment<T: Into<OsString>>(
+    variables: impl Iterator<Item = (T, T)>,
+    problems: &mut Vec<String>,
+) -> Environment {
+    let known = known_variables();
+    let mut environment = Environment::new();
+    for (name, value) in variables {
+        let Ok(name) = name.into().into_string() else { continue };
+        if !name.starts_with(OUR_PREFIX) && !known.contains(&name.as_str()) {
+            continue;
+        }
+        match value.into().into_string() {
+            Ok(value) if value.is_empty() => {}
+            Ok(value) => drop(environment.insert(name, value)),
+            Err(_) if known.contains(&name.as_str()) => {
+                problems.push(format!("environment: the value of {name} is not UTF-8"));
+            }
+            Err(_) => drop(environment.insert(name, String::new())),
+        }
+    }
+    environment
+}
+
+fn known_variables() -> Vec<&'static str> {
+    settings::all().flat_map(|setting| setting.env).copied().chain([CONFIG_FILE_VARIABLE]).collect()
+}
+
+/// A warning for each variable with our prefix that no setting knows.
 pub(super) fn unknown_variables(environment: &Environment) -> Vec<String> {
-    let known: Vec<&str> =
-        settings::all().flat_map(|setting| setting.env).copied().chain([CONFIG_FILE_VARIABLE]).collect();
+    let known = known_variables();
     let ours = environment.keys().filter(|name| name.starts_with(OUR_PREFIX) && !known.contains(&name.as_str()));
-    ours.map(|name| format!("environment: unknown variable {name}{}", suggestion(name, &known))).collect()
+    ours.map(|name| format!("environment: no setting reads {name}{}", suggestion(name, &known))).collect()
 }
 
 /// The most similar known name as a question; empty if none is similar enough.

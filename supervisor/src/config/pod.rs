@@ -22,10 +22,10 @@ pub(super) fn read_data_dir(reader: &mut ConfigReader<'_>) -> PathBuf {
 
 /// The name of the pod; `None` if it is no valid name.
 pub(super) fn read_pod(reader: &mut ConfigReader<'_>) -> Option<PodId> {
-    reader.parse("pod")
+    reader.parse("pod", "an id")
 }
 
 /// The user of the command line; `None` if it is no valid name.
 pub(super) fn read_user(reader: &mut ConfigReader<'_>) -> Option<UserId> {
-    reader.parse("user")
+    reader.parse("user", "the name of a user")
 }

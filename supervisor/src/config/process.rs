@@ -27,7 +27,7 @@ pub const SETTINGS: &[Setting] = &[
 pub(super) fn read_metrics(reader: &mut ConfigReader<'_>) -> Option<SocketAddr> {
     match reader.get::<String>("metrics.addr").as_deref() {
         None | Some("off") => None,
-        Some(_) => reader.parse("metrics.addr"),
+        Some(_) => reader.parse("metrics.addr", "`off` or an address such as `127.0.0.1:9464`"),
     }
 }
 

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::de::DeserializeOwned;
 
+use super::secret::mask_credentials;
+
 /// A reader over the merged layers. It collects problems instead of failing at the first one.
 pub(super) struct ConfigReader<'a> {
     merged: &'a config::Config,
@@ -23,22 +25,34 @@ impl<'a> ConfigReader<'a> {
             Ok(value) => Some(value),
             Err(config::ConfigError::NotFound(_)) => None,
             Err(error) => {
-                self.report(error.to_string());
+                self.report(describe(&error));
                 None
             }
         }
     }
 
-    /// The text of a key, parsed; `None` if it is not set or cannot be parsed, which is a problem.
-    pub(super) fn parse<T: FromStr<Err: Display>>(&mut self, key: &str) -> Option<T> {
+    /// The text of a key, parsed; `None` if it is not set or cannot be parsed, which is a problem that says
+    /// what is allowed.
+    pub(super) fn parse<T: FromStr<Err: Display>>(&mut self, key: &str, allowed: &str) -> Option<T> {
         let text: String = self.get(key)?;
         match text.parse() {
             Ok(value) => Some(value),
             Err(error) => {
-                self.report(format!("{key}: {text:?}: {error}"));
+                self.report(format!("{key}: {:?} is not {allowed}: {error}", mask_credentials(&text)));
                 None
             }
         }
+    }
+
+    /// One of a few words; `None` if the key is not set or has another word, which is a problem that names all.
+    pub(super) fn word<T: Copy>(&mut self, key: &str, words: &[(&str, T)]) -> Option<T> {
+        let text: String = self.get(key)?;
+        let found = words.iter().find(|(word, _)| *word == text);
+        if found.is_none() {
+            let allowed: Vec<String> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
+            self.report(format!("{key}: {text:?} is not {}", allowed.join(" or ")));
+        }
+        found.map(|(_, value)| *value)
     }
 
     /// Adds a problem.
@@ -49,5 +63,20 @@ impl<'a> ConfigReader<'a> {
     /// The problems so far.
     pub(super) fn into_problems(self) -> Vec<String> {
         self.problems
+    }
+}
+
+/// Describes an error of the `config` crate. It never has the value, which may be a secret.
+pub(super) fn describe(error: &config::ConfigError) -> String {
+    match error {
+        config::ConfigError::Type { origin, expected, key, .. } => {
+            let origin = origin.as_deref().map(|origin| format!(" ({origin})")).unwrap_or_default();
+            format!("{}{origin}: this is not {expected}", key.as_deref().unwrap_or("a value"))
+        }
+        config::ConfigError::At { error, origin, key } => {
+            let location = [key.as_deref(), origin.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(", ");
+            format!("{location}: {}", describe(error))
+        }
+        other => other.to_string(),
     }
 }

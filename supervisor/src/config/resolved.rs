@@ -3,7 +3,7 @@
 use config::{Value, ValueKind};
 
 use super::layers::suggestion;
-use super::secret::MASK;
+use super::secret::{MASK, mask_credentials};
 use super::settings;
 
 /// Tables of the file with several entries.
@@ -67,7 +67,7 @@ fn collect(prefix: &str, value: &Value, resolved: &mut Vec<ResolvedSetting>, pro
                 return;
             }
             let is_secret = setting.map_or_else(|| prefix.ends_with("api_key"), |setting| setting.secret);
-            let text = if is_secret { MASK.to_owned() } else { to_text(kind, value) };
+            let text = if is_secret { MASK.to_owned() } else { mask_credentials(&to_text(kind, value)) };
             resolved.push(ResolvedSetting { key: prefix.to_owned(), value: text, origin });
         }
     }

@@ -1,4 +1,4 @@
-//! A value that is used and never printed.
+//! Values that are used and never printed: secrets, and the credentials in a URL.
 
 use std::fmt;
 
@@ -34,5 +34,38 @@ impl fmt::Debug for Secret {
 impl fmt::Display for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(MASK)
+    }
+}
+
+/// Replaces the user and password of every URL in a text by [`MASK`].
+#[must_use]
+pub fn mask_credentials(text: &str) -> String {
+    let mut masked = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("://") {
+        masked.push_str(before);
+        masked.push_str("://");
+        let authority_end = after.find(['/', '?', '#', ' ', '"', '\'']).unwrap_or(after.len());
+        let (authority, tail) = after.split_at(authority_end);
+        match authority.rsplit_once('@') {
+            Some((_, host)) => masked.push_str(&format!("{MASK}@{host}")),
+            None => masked.push_str(authority),
+        }
+        rest = tail;
+    }
+    masked.push_str(rest);
+    masked
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_credentials_of_a_url_are_masked_and_the_rest_is_shown() {
+        let text = r#"cannot reach "https://user:p@ss@host:8080/v1?q=a@b" or http://host/x@y, nats://t0ken@n"#;
+        let masked = r#"cannot reach "https://***@host:8080/v1?q=a@b" or http://host/x@y, nats://***@n"#;
+        assert_eq!(mask_credentials(text), masked);
+        assert_eq!(mask_credentials("no url: a@b"), "no url: a@b");
     }
 }

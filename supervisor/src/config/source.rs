@@ -1,16 +1,18 @@
 //! Loads a configuration: merges the layers, lists every value with its origin and reads each section.
 //!
 //! The `config` crate merges; every layer attaches the origin to each value, so that
-//! `greenroom config check` can show it. A key, or a variable with our prefix, that no setting knows is
-//! an error that suggests the most similar known name.
+//! `greenroom config check` can show it. A key that no setting knows is an error that suggests the most
+//! similar known name; a variable with our prefix that no setting knows is a warning, because others set
+//! such variables too: Kubernetes does so for each service, `GREENROOM_SERVICE_HOST` for one called greenroom.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use config::{File, FileFormat};
 
 pub use super::layers::Flags;
 use super::layers::{self, Environment};
-use super::reader::ConfigReader;
+use super::reader::{self, ConfigReader};
 pub use super::resolved::ResolvedSetting;
 use super::settings::CONFIG_FILE_VARIABLE;
 use super::users::BUILT_IN_USERS;
@@ -26,27 +28,40 @@ pub struct LoadedConfig {
     pub config: Config,
     /// Every value with its origin, secrets masked.
     pub resolved: Vec<ResolvedSetting>,
-    /// Settings that are set and unused.
+    /// Settings that are set and unused, and variables that no setting knows.
     pub warnings: Vec<String>,
+}
+
+impl LoadedConfig {
+    /// The flags that were passed and that only a pod reads: they have no effect on a pod that runs already.
+    pub fn flags_of_the_pod(&self) -> impl Iterator<Item = &str> {
+        let flags = self.resolved.iter().filter(|row| !["data_dir", "user"].contains(&row.key.as_str()));
+        flags.filter_map(|row| row.origin.strip_prefix("flag "))
+    }
 }
 
 /// Loads all layers.
 ///
 /// # Errors
-/// [`ConfigError`] with every problem: a file that cannot be read, an unknown key, an invalid value.
-pub fn load(flags: &Flags, environment: impl Iterator<Item = (String, String)>) -> Result<LoadedConfig, ConfigError> {
-    let environment: Environment = environment.filter(|(_, value)| !value.is_empty()).collect();
-    let mut problems = layers::unknown_variables(&environment);
+/// [`ConfigError`] with every problem: a file that cannot be read, an unknown key, an invalid value, a
+/// variable that is not UTF-8.
+pub fn load<T: Into<OsString>>(
+    flags: &Flags,
+    variables: impl Iterator<Item = (T, T)>,
+) -> Result<LoadedConfig, ConfigError> {
+    let mut problems = Vec::new();
+    let environment = layers::read_environment(variables, &mut problems);
     let built_in = File::from_str(BUILT_IN_USERS, FileFormat::Toml);
     let mut builder = config::Config::builder().add_source(built_in).add_source(layers::defaults());
     if let Some(path) = file(flags, &environment) {
+        check_syntax(&path).map_err(|problem| ConfigError(vec![problem]))?;
         builder = builder.add_source(File::from(path).format(FileFormat::Toml));
     }
     let built = builder.add_source(layers::variables(&environment)).add_source(layers::flags(flags)).build();
     let merged = match built {
         Ok(merged) => merged,
         Err(error) => {
-            problems.push(error.to_string());
+            problems.push(reader::describe(&error));
             return Err(ConfigError(problems));
         }
     };
@@ -56,7 +71,8 @@ pub fn load(flags: &Flags, environment: impl Iterator<Item = (String, String)>) 
     problems.extend(reader.into_problems());
     match config {
         Some(config) if problems.is_empty() => {
-            let warnings = resolved::warnings(&resolved);
+            let mut warnings = layers::unknown_variables(&environment);
+            warnings.extend(resolved::warnings(&resolved));
             Ok(LoadedConfig { config, resolved, warnings })
         }
         Some(_) | None => Err(ConfigError(problems)),
@@ -70,13 +86,24 @@ impl Config {
     /// [`ConfigError`] if the defaults are invalid; a test ensures that they are not.
     pub fn defaults(data_dir: &Path) -> Result<Self, ConfigError> {
         let flags = Flags { data_dir: Some(data_dir.to_owned()), ..Flags::default() };
-        Ok(load(&flags, std::iter::empty())?.config)
+        Ok(load::<OsString>(&flags, std::iter::empty())?.config)
     }
 }
 
 fn file(flags: &Flags, environment: &Environment) -> Option<PathBuf> {
     let named = flags.config.clone().or_else(|| environment.get(CONFIG_FILE_VARIABLE).map(PathBuf::from));
     named.or_else(|| Path::new(DEFAULT_FILE).exists().then(|| PathBuf::from(DEFAULT_FILE)))
+}
+
+/// Rejects a file that is no TOML by its line and column. The parser's own message quotes the line, which may
+/// hold a key or a password.
+fn check_syntax(path: &Path) -> Result<(), String> {
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+    let Err(error) = text.parse::<toml::Table>() else { return Ok(()) };
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    Err(format!("{}:{line}:{column}: this is not TOML: {}", path.display(), error.message().replace('\n', ", ")))
 }
 
 /// Reads every section; `None` only beside a problem.

@@ -23,6 +23,9 @@ pub const SETTINGS: &[Setting] = &[
     .or("full"),
 ];
 
+/// The words of `store.sync`.
+const SYNC_MODES: [(&str, SyncMode); 2] = [("full", SyncMode::Full), ("normal", SyncMode::Normal)];
+
 /// Where state is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreConfig {
@@ -39,7 +42,7 @@ pub enum StoreConfig {
 
 /// The store; a problem if its URL names a kind that this version does not have.
 pub(super) fn read(reader: &mut ConfigReader<'_>, data_dir: &Path) -> StoreConfig {
-    let sync = reader.get("store.sync").unwrap_or(SyncMode::Full);
+    let sync = reader.word("store.sync", &SYNC_MODES).unwrap_or(SyncMode::Full);
     let default = StoreConfig::Sqlite { path: data_dir.join("greenroom.db"), sync };
     match reader.get::<String>("store.url").as_deref() {
         None | Some("") => default,

@@ -36,18 +36,67 @@ fn a_later_layer_overrides_and_is_the_origin() {
 #[test]
 fn an_unknown_name_is_an_error_that_suggests_a_similar_known_name() {
     let (_dir, flags) = file("[admission]\nmax_in_flights = 3\n");
-    let problems = load(&flags, environment(&[("GREENROOM_DATADIR", "x")]).into_iter()).unwrap_err().0;
+    let problems = load(&flags, environment(&[]).into_iter()).unwrap_err().0;
     assert!(
         problems.iter().any(|line| line.contains("admission.max_in_flights; did you mean admission.max_in_flight?")),
         "{problems:?}"
     );
-    assert!(problems.iter().any(|line| line.contains("did you mean GREENROOM_DATA_DIR?")), "{problems:?}");
+}
+
+#[test]
+fn a_variable_that_no_setting_reads_is_a_warning() {
+    let variables =
+        [("GREENROOM_DATADIR", "x"), ("GREENROOM_SERVICE_HOST", "10.0.0.1"), ("GREENROOM_PORT", "tcp://h:1")];
+    let loaded = load(&Flags::default(), environment(&variables).into_iter()).unwrap();
+    for (name, _) in variables {
+        assert!(loaded.warnings.iter().any(|line| line.contains(name)), "{:?}", loaded.warnings);
+    }
+    assert!(loaded.warnings.iter().any(|line| line.contains("did you mean GREENROOM_DATA_DIR?")));
+}
+
+#[test]
+fn a_variable_that_is_not_utf8_is_an_error_that_names_it() {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt;
+
+    let not_utf8 = || OsString::from_vec(vec![b'a', 0xff]);
+    let variables =
+        [("OPENAI_API_KEY".into(), not_utf8()), ("OF_ANOTHER_PROGRAM".into(), not_utf8()), (not_utf8(), "x".into())];
+    let problems = load(&Flags::default(), variables.into_iter()).unwrap_err().0;
+    assert_eq!(problems, ["environment: the value of OPENAI_API_KEY is not UTF-8"]);
+}
+
+#[test]
+fn a_broken_file_is_named_by_line_and_column_and_never_quoted() {
+    let (_dir, flags) = file("pod = \"a\"\n[[users]]\nname = \"robot\"\napi_key = \"hunter2\n");
+    let text = load(&flags, environment(&[]).into_iter()).unwrap_err().to_string();
+    assert!(text.contains("greenroom.toml:4:") && !text.contains("hunter2"), "{text}");
+    let (_dir, flags) = file("[openai]\napi_key = [\"hunter2\"]\n");
+    let text = load(&flags, environment(&[]).into_iter()).unwrap_err().to_string();
+    assert!(text.contains("openai.api_key") && !text.contains("hunter2"), "{text}");
+}
+
+#[test]
+fn a_setting_with_a_few_words_names_them() {
+    let problems = load(&Flags::default(), environment(&[("GREENROOM_STORE_SYNC", "fast")]).into_iter());
+    let text = problems.unwrap_err().to_string();
+    assert!(text.contains("`full` or `normal`"), "{text}");
+    let problems = load(&Flags::default(), environment(&[("GREENROOM_METRICS_ADDR", "here")]).into_iter());
+    assert!(problems.unwrap_err().to_string().contains("`off` or an address"));
+}
+
+#[test]
+fn the_credentials_of_an_address_are_masked() {
+    let variables = environment(&[("OPENAI_BASE_URL", "https://user:hunter2@host/v1")]);
+    let loaded = load(&Flags::default(), variables.into_iter()).unwrap();
+    let row = loaded.resolved.iter().find(|row| row.key == "openai.base_url").unwrap();
+    assert_eq!(row.value, "https://***@host/v1");
 }
 
 #[test]
 fn an_invalid_value_is_an_error_that_names_its_key() {
     let (_dir, flags) = file("[admission]\nmax_in_flight = \"many\"\n");
-    let problems = load(&flags, std::iter::empty()).unwrap_err().0;
+    let problems = load(&flags, environment(&[]).into_iter()).unwrap_err().0;
     assert!(problems.iter().any(|line| line.contains("admission.max_in_flight")), "{problems:?}");
     let problems = load(&Flags::default(), environment(&[("DATABASE_URL", "postgres://u:pw@h/d")]).into_iter());
     let text = problems.unwrap_err().to_string();
@@ -100,11 +149,11 @@ fn a_limit_counts_over_its_period() {
         "[[users]]\nname = \"clara\"\nlimits = { usd = 1.0, period = \"day\" }\n\
          [[users]]\nname = \"robot\"\nlimits = { usd = 1.0 }\n[tenants.acme]\nlimits = { usd = 9.0, period = \"month\" }\n",
     );
-    let users = load(&flags, std::iter::empty()).unwrap().config.users;
+    let users = load(&flags, environment(&[]).into_iter()).unwrap().config.users;
     let period = |name: &str| Period::from(users.user(&name.parse().unwrap()).unwrap().limits.period);
     assert_eq!((period("clara"), period("robot")), (Period::Days(1), Period::AllTime));
     assert_eq!(Period::from(users.tenant_limits(&"acme".parse().unwrap()).period), Period::Month);
     let (_dir, flags) = file("[[users]]\nname = \"clara\"\nlimits = { period = \"hour\" }\n");
-    let problems = load(&flags, std::iter::empty()).unwrap_err().0;
+    let problems = load(&flags, environment(&[]).into_iter()).unwrap_err().0;
     assert!(problems.iter().any(|line| line.contains("hour")), "{problems:?}");
 }

@@ -7,10 +7,11 @@ use base64::engine::general_purpose::STANDARD;
 use greenroom_actors::definition_resolver::DefinitionResolver;
 use greenroom_actors::handler::unknown_artifact_error;
 use greenroom_definitions::agent::RuntimeKind;
+use greenroom_definitions::{Field, Workflow};
 use greenroom_protocol::event::RunEvent;
 use greenroom_protocol::journal::{Entry, ResultRef};
 use greenroom_protocol::limits::{ARTIFACT_PART_BYTES_MAX, PAGE_ROWS_MAX};
-use greenroom_protocol::request::{Page, Query};
+use greenroom_protocol::request::{Page, Query, RunListFilter};
 use greenroom_protocol::{Cause, ContentHash, ErrorCode, Json, Outcome, RunId, TenantId, Timestamp};
 use greenroom_registry::Stores;
 use greenroom_registry::artifacts::ARTIFACT_BYTES_MAX;
@@ -49,14 +50,16 @@ impl QueryHandler {
             Query::Workflows => Ok(self.workflows()),
             Query::Workflow { id } => {
                 let workflow = self.definitions.workflow(&id, None).await?;
-                Ok(query_outcome([("workflow", to_json(workflow.spec())?), ("version", json!(workflow.hash()))]))
+                let step_inputs = to_json(&self.step_inputs(&workflow))?;
+                let (spec, version) = (to_json(workflow.spec())?, json!(workflow.hash()));
+                Ok(query_outcome([("workflow", spec), ("version", version), ("step_inputs", step_inputs)]))
             }
             Query::Teams => Ok(self.teams()),
             Query::Team { id } => {
                 let team = self.definitions.catalogue().require_team(&id).cloned()?;
                 Ok(query_outcome([("team", to_json(team.spec())?), ("version", json!(team.hash()))]))
             }
-            Query::Runs { page } => self.runs(tenant, &page).await,
+            Query::Runs { filter, page } => self.runs(tenant, filter, &page).await,
             Query::Run { run } => self.run(&run).await,
             Query::Events { run, after } => self.events(&run, after).await,
             Query::Audit { page } => self.audit(tenant, &page).await,
@@ -90,6 +93,21 @@ impl QueryHandler {
         query_outcome([("workflows", rows.collect())])
     }
 
+    /// The inputs that agents of the steps declare and the workflow does not: whoever passes such an input to the
+    /// workflow passes it to these agents. If two agents declare one name, the first of the plan counts.
+    fn step_inputs(&self, workflow: &Workflow) -> Vec<Field> {
+        let catalogue = self.definitions.catalogue();
+        let mut fields: Vec<Field> = Vec::new();
+        let agents = workflow.spec().steps.iter().filter_map(|step| catalogue.agent(step.agent.as_ref()?));
+        for field in agents.flat_map(|agent| &agent.spec().inputs) {
+            let is_known = |known: &[Field]| known.iter().any(|one| one.name == field.name);
+            if !is_known(&workflow.spec().inputs) && !is_known(&fields) {
+                fields.push(field.clone());
+            }
+        }
+        fields
+    }
+
     fn teams(&self) -> Outcome {
         let catalogue = self.definitions.catalogue();
         let rows = catalogue.teams().map(|team| {
@@ -102,8 +120,9 @@ impl QueryHandler {
         query_outcome([("teams", rows.collect())])
     }
 
-    async fn runs(&self, tenant: &TenantId, page: &Page) -> Result<Outcome, Cause> {
-        let filter = RunFilter { tenant: Some(tenant.clone()), ..RunFilter::default() };
+    async fn runs(&self, tenant: &TenantId, filter: RunListFilter, page: &Page) -> Result<Outcome, Cause> {
+        let RunListFilter { status, workflow } = filter;
+        let filter = RunFilter { tenant: Some(tenant.clone()), status, workflow };
         let page = self.stores.runs.list(&filter, page.cursor()?, page.effective_limit()).await;
         let page = page.map_err(|error| error.cause())?;
         let rows = page.runs.iter().map(run_json).collect();

@@ -3,18 +3,25 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use greenroom_protocol::{ContentHash, RunId, StepId};
+use greenroom_protocol::event::RunStatus;
+use greenroom_protocol::{ContentHash, RunId, StepId, WorkflowId};
 
 /// Commands of `runs`.
 #[derive(Debug, Subcommand)]
 pub enum RunsCommand {
     /// List the newest runs
     List {
+        /// Only runs with this status
+        #[arg(long, value_name = "STATUS", value_parser = parse_status)]
+        status: Option<RunStatus>,
+        /// Only runs of this workflow
+        #[arg(long, value_name = "ID")]
+        workflow: Option<WorkflowId>,
         /// Maximum number of rows
         #[arg(long, default_value_t = 20)]
         limit: u32,
-        /// Cursor of the previous page
-        #[arg(long)]
+        /// Start after this cursor, which the previous page prints
+        #[arg(long, value_name = "CURSOR")]
         after: Option<String>,
     },
     /// Show one run with its steps
@@ -26,8 +33,8 @@ pub enum RunsCommand {
     Watch {
         /// Run id
         run: RunId,
-        /// Show events after this number
-        #[arg(long, default_value_t = 0)]
+        /// Start after event N
+        #[arg(long, default_value_t = 0, value_name = "N")]
         after: u64,
     },
     /// Write the report of a run as Markdown and as one HTML page
@@ -70,9 +77,19 @@ pub enum RunsCommand {
     },
 }
 
-/// The report of a run.
+/// Parses a status; the error names all of them.
+fn parse_status(text: &str) -> Result<RunStatus, String> {
+    let found = RunStatus::ALL.into_iter().find(|status| status.as_str() == text);
+    let all = || RunStatus::ALL.map(RunStatus::as_str).join(", ");
+    found.ok_or_else(|| format!("expected one of {}", all()))
+}
+
+/// How a command that starts a run ends.
 #[derive(Debug, Args)]
-pub struct ReportArgs {
+pub struct StartArgs {
+    /// Return the id of the run as soon as it is accepted
+    #[arg(long)]
+    pub detach: bool,
     /// Write the run's report.md and report.html into this directory once it has succeeded
     #[arg(long, value_name = "DIR", conflicts_with = "detach")]
     pub report: Option<PathBuf>,

@@ -1,0 +1,66 @@
+//! The pages of `docs/errors/`, in the binary.
+
+macro_rules! pages {
+    ($($code:literal,)*) => {
+        /// Each error code with its page, by code.
+        pub(super) const PAGES: &[(&str, &str)] =
+            &[$(($code, include_str!(concat!("../../../../docs/errors/", $code, ".md"))),)*];
+    };
+}
+
+pages! {
+    "agent_circuit_open",
+    "agent_crashed",
+    "approval_rejected",
+    "audit_unavailable",
+    "budget_exceeded",
+    "cancelled",
+    "context_overflow",
+    "data_directory_in_use",
+    "expression_failed",
+    "handler_failed",
+    "idempotency_conflict",
+    "internal",
+    "interrupted",
+    "invalid_configuration",
+    "invalid_data",
+    "invalid_definition",
+    "invalid_input",
+    "invalid_output",
+    "invalid_policy",
+    "invalid_request",
+    "lease_lost",
+    "missing_input",
+    "model_failed",
+    "model_overloaded",
+    "model_refused",
+    "model_unauthorized",
+    "no_data_for_period",
+    "no_report",
+    "offline_cannot_answer",
+    "output_truncated",
+    "overloaded",
+    "path_not_allowed",
+    "payload_too_large",
+    "policy_denied",
+    "policy_error",
+    "price_unknown",
+    "run_not_active",
+    "runtime_unavailable",
+    "shutting_down",
+    "step_failed",
+    "store_unavailable",
+    "timed_out",
+    "too_many_hops",
+    "too_many_turns",
+    "unauthenticated",
+    "unknown_agent",
+    "unknown_model",
+    "unknown_record",
+    "unknown_run",
+    "unknown_step",
+    "unknown_team",
+    "unknown_tool",
+    "unknown_workflow",
+    "version_conflict",
+}

@@ -52,7 +52,7 @@ impl DedupKey {
 /// A run to create.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewRun {
-    /// What the first entry of its journal says: its id, owner, workflow, team and parent.
+    /// The first entry of its journal: its id, owner, workflow, team and parent among others.
     pub started: Arc<RunStarted>,
     /// Its tenant.
     pub tenant: TenantId,

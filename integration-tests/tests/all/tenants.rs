@@ -12,7 +12,7 @@ use greenroom_integration_tests::test_pod::{StoreKind, TestPod, test_config, tex
 use greenroom_integration_tests::wait::wait_until;
 use greenroom_protocol::request::{
     CallOptions, ContextChange, ContextRead, ContextWrite, Invoke, MemoryChange, MemoryRead, MemoryWrite, Page, Query,
-    ResumeRun, Signal, SignalRun, StartRun, StartTeam,
+    ResumeRun, RunListFilter, Signal, SignalRun, StartRun, StartTeam,
 };
 use greenroom_protocol::{
     AgentId, ArtifactRef, ContentHash, ContextKey, Envelope, IdempotencyKey, Json, Reply, Request, RequestId, RunId,
@@ -216,7 +216,7 @@ async fn lists_and_counts_have_what_the_own_tenant_has_only() -> Result<()> {
     possess(&pod).await?;
     let mallory = client(&pod, "mallory")?;
     let page = || Page { after: None, limit: 1_000 };
-    assert_eq!(mallory.runs(page()).await?.outputs["runs"], json!([]));
+    assert_eq!(mallory.runs(RunListFilter::default(), page()).await?.outputs["runs"], json!([]));
     let costs = mallory.costs(None).await?.outputs;
     assert_eq!((&costs["costs"], &costs["total_usd"]), (&json!([]), &json!(0.0)));
     let audit = mallory.audit(page()).await?.outputs;
@@ -231,7 +231,7 @@ async fn lists_and_counts_have_what_the_own_tenant_has_only() -> Result<()> {
         let reply = mallory.audit_entry(number.to_string()).await?;
         assert!(!serde_json::to_string(&reply)?.contains("acme"), "{number}: {reply:?}");
     }
-    let own = client(&pod, "alice")?.runs(page()).await?.outputs;
+    let own = client(&pod, "alice")?.runs(RunListFilter::default(), page()).await?.outputs;
     assert_eq!(own["runs"].as_array().map(Vec::len), Some(2));
     pod.pod.shutdown().await;
     Ok(())

@@ -60,7 +60,7 @@ impl Request {
         let other = match self {
             Self::CallTool(call) => Some(("tool", call.tool.as_str())),
             Self::Query(Query::AuditEntry { id }) => Some(("id", id.as_str())),
-            Self::Query(Query::Runs { page } | Query::Audit { page }) => {
+            Self::Query(Query::Runs { page, filter: _ } | Query::Audit { page }) => {
                 page.after.as_deref().map(|after| ("after", after))
             }
             _ => None,

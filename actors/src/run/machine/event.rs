@@ -67,7 +67,7 @@ pub enum Event {
         key: StepKey,
         /// The attempt of the result.
         attempt: u32,
-        /// What came of it.
+        /// The outcome.
         result: CallResult,
     },
     /// A call below the run took one of its retries.

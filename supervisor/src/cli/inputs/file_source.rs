@@ -61,7 +61,9 @@ impl FileSource {
                 let message = format!("{source_name} has more than {FILE_BYTES_MAX} bytes, which is the limit");
                 Err(Cause::new(ErrorCode::PayloadTooLarge, message))
             }
-            Ok(Err(error)) => Err(Cause::new(ErrorCode::PathNotAllowed, format!("{source_name} cannot be read: {error}"))),
+            Ok(Err(error)) => {
+                Err(Cause::new(ErrorCode::PathNotAllowed, format!("{source_name} cannot be read: {error}")))
+            }
             Err(error) => Err(Cause::new(ErrorCode::Internal, format!("{source_name} cannot be read: {error}"))),
         }
     }

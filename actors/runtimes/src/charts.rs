@@ -181,12 +181,14 @@ mod tests {
         let text = format!(
             "date,region,revenue,cost\n2024-07-05,\"{region}\",100,50\n2024-08-05,South,200,60\n2024-10-01,\"{region}\",300,70\n2024-11-14,South,-10,80\n"
         );
-        tables::read_facts("x.csv", text.as_bytes(), Some("Q4 2024")).unwrap()
+        tables::read_facts("x.csv", text.as_bytes(), &tables::TableOptions::for_quarter("Q4 2024")).unwrap()
     }
 
     #[test]
     fn a_file_with_a_single_month_is_drawn_by_its_totals() {
-        let facts = tables::read_facts("x.csv", b"date,sold\n2025-01-02,3\n2025-01-05,4\n", None).unwrap();
+        let facts =
+            tables::read_facts("x.csv", b"date,sold\n2025-01-02,3\n2025-01-05,4\n", &tables::TableOptions::default())
+                .unwrap();
         let charts = render_all(&facts, true);
         let descriptions: Vec<_> = charts.iter().map(|chart| chart.alt.as_str()).collect();
         assert_eq!(descriptions, ["Totals, 2025-01-02 to 2025-01-05: Sold 7."]);

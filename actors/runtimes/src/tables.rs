@@ -7,7 +7,7 @@
 //!
 //! Charts, reports and narratives are made from [`TableFacts`] and format figures by `number_format`.
 
-use greenroom_protocol::{Cause, ErrorCode};
+use greenroom_protocol::Cause;
 
 mod columns;
 mod dates;
@@ -16,6 +16,7 @@ mod facts;
 mod grid;
 mod note;
 pub(crate) mod number_format;
+mod options;
 mod read;
 #[cfg(test)]
 mod robustness_tests;
@@ -23,26 +24,24 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub use dates::{DateOrder, FiscalYear, NamedBy};
 pub use facts::{Breakdown, ColumnFact, Group, GrowthFact, Measure, Month, PeriodFact, TableFacts, Totals};
+use grid::GridSource;
 pub use note::Note;
+pub use options::TableOptions;
 
-/// Computes the facts about a quarter of a file, or about all of it. `name` is what the facts call the
-/// file.
+/// Computes the facts about a period of a file, or about all of it. `name` is what the facts call the file.
 ///
 /// # Errors
-/// `invalid_input` if the quarter cannot be read; `invalid_data` with the line; `no_data_for_period`
-/// with the range of the file; `payload_too_large` beyond the bounds of a table.
-pub fn read_facts(name: &str, bytes: &[u8], quarter: Option<&str>) -> Result<TableFacts, Cause> {
-    let period = quarter.map(parse_quarter).transpose()?;
-    let mut grid = read::read(bytes, None)?;
+/// `invalid_input` if the quarter cannot be read, or if the file has several tables and the options name none
+/// of them; `invalid_data` with the line; `no_data_for_period` with the range of the file;
+/// `payload_too_large` beyond the bounds of a table.
+pub fn read_facts(name: &str, bytes: &[u8], options: &TableOptions) -> Result<TableFacts, Cause> {
+    let period = options.period()?;
+    let mut grid = read::read(bytes, options.table.as_deref())?;
     let notes = std::mem::take(&mut grid.notes);
-    let mut facts = facts::compute::compute_facts(name, &table::Table::from_grid(grid)?, period)?;
+    let settings = options.date_settings(grid.source == GridSource::Delimited { delimiter: b';' });
+    let mut facts = facts::compute::compute_facts(name, &table::Table::from_grid(grid)?, &settings, period)?;
     facts.notes.splice(0..0, notes);
     Ok(facts)
-}
-
-fn parse_quarter(text: &str) -> Result<dates::Period, Cause> {
-    dates::Period::parse_quarter(text).ok_or_else(|| {
-        Cause::new(ErrorCode::InvalidInput, "the quarter is written like `Q4 2024`, `2024-Q4` or `2024Q4`")
-    })
 }

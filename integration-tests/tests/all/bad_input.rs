@@ -148,10 +148,15 @@ async fn a_broken_file_is_refused_with_its_line() -> Result<()> {
         let source = format!("data_source=@{name}");
         expect_refused(&terminal, &[(&report_of(&source, &[]), 1, "invalid_data", text)]).await.context(name)?;
     }
-    terminal.write_file("bytes.csv", b"day,sold\n2025-01-02,\xff\n")?;
+    terminal.write_file("bytes.csv", b"day,sold\n2025-01-02,\x81\n")?;
     expect_refused(
         &terminal,
-        &[(&report_of("data_source=@bytes.csv", &[]), 1, "invalid_data", "line 2: the text is not UTF-8")],
+        &[(
+            &report_of("data_source=@bytes.csv", &[]),
+            1,
+            "invalid_data",
+            "line 2: the file is not text: the byte 0x81",
+        )],
     )
     .await?;
     // Every run is recorded with its outcome, and the hash chain is valid.

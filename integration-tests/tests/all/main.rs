@@ -17,6 +17,7 @@ mod commands;
 mod control;
 mod crash;
 mod crash_injection;
+mod data_files;
 mod demo;
 mod disk_failures;
 mod edges;

@@ -9,7 +9,8 @@ use crate::models::offline::DISCLAIMER;
 use crate::tables::{self, TableFacts};
 
 fn facts_of(text: &str, quarter: Option<&str>) -> TableFacts {
-    tables::read_facts("sales.csv", text.as_bytes(), quarter).unwrap()
+    let options = quarter.map(tables::TableOptions::for_quarter).unwrap_or_default();
+    tables::read_facts("sales.csv", text.as_bytes(), &options).unwrap()
 }
 
 fn try_report(outputs: &Values, facts: Option<&TableFacts>, metadata: &Metadata) -> Result<Report, ReportError> {

@@ -6,16 +6,16 @@ use std::collections::BTreeSet;
 use greenroom_protocol::Cause;
 use jiff::civil::Date;
 
-use super::dates::{FORMATS, Format};
+use super::dates::{self, DateSettings, DateVerdict};
 use super::decimal::{self, Decimal, Style};
+use super::grid::Cell;
+use super::note::Note;
 use super::table::{self, Table};
 
 /// Percentage of matching cells above which a column has the type that its name suggests.
 const NAMED_PERCENT: usize = 50;
 /// Percentage of matching cells from which any other column has the type; its other cells are invalid.
 const UNNAMED_PERCENT: usize = 90;
-/// Cells on which every date format is tried; only formats that match one are tried on the column.
-const SAMPLED_CELLS: usize = 500;
 /// Number of distinct texts of a column that groups rows.
 const GROUPS: std::ops::RangeInclusive<usize> = 2..=24;
 
@@ -48,7 +48,11 @@ pub(crate) struct Column {
 ///
 /// # Errors
 /// `invalid_data` for a cell that does not match the type of its column.
-pub(crate) fn type_columns(table: &Table) -> Result<Vec<Column>, Cause> {
+pub(crate) fn type_columns(
+    table: &Table,
+    settings: &DateSettings,
+    findings: &mut Findings,
+) -> Result<Vec<Column>, Cause> {
     let styles: Vec<Option<Style>> = (0..table.columns.len())
         .map(|index| decimal::detect_style(table.cells(index).map(|(_, cell)| cell).filter(|cell| is_figure(cell))))
         .collect();
@@ -60,7 +64,10 @@ pub(crate) fn type_columns(table: &Table) -> Result<Vec<Column>, Cause> {
     };
     let mut columns = Vec::with_capacity(table.columns.len());
     for (index, (name, style)) in table.columns.iter().zip(styles).enumerate() {
-        let cells = type_cells(table, index, name, style.unwrap_or(default_style))?;
+        let cells = match type_dates(table, index, name, settings, findings)? {
+            Some(cells) => cells,
+            None => type_cells(table, index, name, style.unwrap_or(default_style))?,
+        };
         let unit = matches!(cells, Cells::Numbers(_)).then(|| unit_of(table, index)).flatten();
         columns.push(Column { name: name.clone(), unit, cells });
     }
@@ -126,18 +133,10 @@ fn type_cells(table: &Table, index: usize, name: &str, style: Style) -> Result<C
     if filled == 0 {
         return Ok(Cells::Texts { groups: false });
     }
-    let format = best_format(table, index, name);
-    let dates = format.map_or(0, |format| count_matches(table, index, |cell| format.parse(cell).is_some()));
     let figures = count_matches(table, index, |cell| Decimal::parse(cell, style).is_some());
     let is_enough = |matches: usize, is_named: bool| {
         matches * 100 > filled * if is_named { NAMED_PERCENT } else { UNNAMED_PERCENT - 1 }
     };
-    if let Some(format) = format
-        && dates >= figures
-        && is_enough(dates, is_date_column(name))
-    {
-        return parse_cells(table, index, "date", |cell| format.parse(cell)).map(Cells::Dates);
-    }
     if is_enough(figures, is_number_column(name)) {
         return parse_cells(table, index, "number", |cell| Decimal::parse(cell, style)).map(Cells::Numbers);
     }
@@ -180,30 +179,36 @@ fn parse_cells<T>(
         .collect()
 }
 
-/// The format that matches the most cells; the first of several, except that a file with semicolons
-/// prefers the day first.
-fn best_format(table: &Table, index: usize, name: &str) -> Option<Format> {
-    let mut best: Option<(usize, Format)> = None;
-    for format in FORMATS {
-        if format == Format::Compact && !is_date_column(name) {
-            continue;
+/// The notes and the warnings about the columns.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    /// Choices.
+    pub(crate) notes: Vec<Note>,
+    /// Doubts.
+    pub(crate) warnings: Vec<Note>,
+}
+
+fn type_dates(
+    table: &Table,
+    index: usize,
+    name: &str,
+    settings: &DateSettings,
+    findings: &mut Findings,
+) -> Result<Option<Cells>, Cause> {
+    let cells: Vec<(u64, Cell)> = table.cells(index).map(|(line, cell)| (line, Cell::from_text(cell))).collect();
+    let cells: Vec<(u64, &Cell)> = cells.iter().map(|(line, cell)| (*line, cell)).collect();
+    match dates::classify_date_column(name, &cells, settings) {
+        DateVerdict::NotDates => Ok(None),
+        DateVerdict::Dates { values, notes } => {
+            findings.notes.extend(notes);
+            Ok(Some(Cells::Dates(values)))
         }
-        // A format that matches none of the first cells is not the format of the column.
-        let sample = table.cells(index).filter(|(_, cell)| !decimal::is_blank(cell)).take(SAMPLED_CELLS);
-        if !sample.into_iter().any(|(_, cell)| format.parse(cell).is_some()) {
-            continue;
+        DateVerdict::Undated { warning } => {
+            findings.warnings.push(warning);
+            Ok(Some(Cells::Texts { groups: false }))
         }
-        let matches = count_matches(table, index, |cell| format.parse(cell).is_some());
-        let is_better = match best {
-            None => matches > 0,
-            Some((best, Format::MonthFirst)) if format == Format::DayFirst && table.semicolons => matches >= best,
-            Some((best, _)) => matches > best,
-        };
-        if is_better {
-            best = Some((matches, format));
-        }
+        DateVerdict::Unreadable { line, message } => Err(table::invalid(line, message)),
     }
-    best.map(|(_, format)| format)
 }
 
 fn unit_of(table: &Table, index: usize) -> Option<&'static str> {
@@ -262,7 +267,7 @@ pub(crate) fn is_lower_better(name: &str) -> bool {
 mod tests {
     use greenroom_protocol::ErrorCode;
 
-    use super::{Cells, Column, date_column, headline_weight, type_columns};
+    use super::{Cells, Column, DateSettings, Findings, date_column, headline_weight, type_columns};
     use crate::tables::read::read;
     use crate::tables::table::Table;
 
@@ -270,8 +275,12 @@ mod tests {
         Table::from_grid(read(text.as_bytes(), None).unwrap()).unwrap()
     }
 
+    fn settings() -> DateSettings {
+        DateSettings { has_semicolons: true, ..DateSettings::default() }
+    }
+
     fn typed(text: &str) -> Vec<Column> {
-        type_columns(&table(text)).unwrap()
+        type_columns(&table(text), &settings(), &mut Findings::default()).unwrap()
     }
 
     fn totals(columns: &[Column]) -> Vec<String> {
@@ -323,7 +332,7 @@ mod tests {
             ("date,revenue\n2024-01-01,5\n2024-01-02,12x\n2024-01-03,6\n", 3),
             ("date,revenue\n2024-01-01,5\n2024-13-02,12\n2024-01-03,6\n", 3),
         ] {
-            let cause = type_columns(&table(text)).unwrap_err();
+            let cause = type_columns(&table(text), &settings(), &mut Findings::default()).unwrap_err();
             assert_eq!(cause.code, ErrorCode::InvalidData);
             assert_eq!(cause.details["line"], line, "{cause}");
         }

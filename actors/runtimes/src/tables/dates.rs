@@ -1,312 +1,382 @@
 //! Dates in the formats that people write, and the periods of a report.
 //!
-//! Whether `03/04/2024` is in March or in April is a property of the column: one day above 12 determines it;
-//! without one, slashes are read month first and dots day first.
+//! ```text
+//! names     whether the name of a column promises dates
+//! clock     text → day, time and zone
+//! format    day → date (calendar, quarter, serial)
+//! order     day or month first
+//! period    quarters and months of a report
+//! ```
+//!
+//! The complete column decides its format. A column whose name promises dates and whose cells are none is
+//! reported, and never a column of figures.
 
-use std::fmt;
+use std::collections::BTreeSet;
 
 use jiff::civil::Date;
 
-/// Valid years of a date; any other year means that the text is a number.
-const YEARS: std::ops::RangeInclusive<i16> = 1900..=2200;
+use super::grid::Cell;
+use super::note::{Note, preview};
 
-/// The date format of a column.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Format {
-    /// `2024-11-14`, `2024/11/14`, with or without a time of day.
-    YearFirst,
-    /// `14.11.2024`, `14/11/2024`, `14-11-2024`
-    DayFirst,
-    /// `11/14/2024`
-    MonthFirst,
-    /// `2024-11`, `2024/11`
-    YearMonth,
-    /// `11/2024`
-    MonthYear,
-    /// `14 Nov 2024`, `Nov 14, 2024`, `November 2024`
-    Named,
-    /// `Q4 2024`, `2024-Q4`
-    Quarter,
-    /// `20241114`; only accepted if the name of the column suggests a date.
-    Compact,
+mod calendar;
+mod clock;
+mod format;
+mod names;
+mod order;
+mod period;
+mod quarter;
+mod serial;
+#[cfg(test)]
+mod tests;
+
+use clock::Moment;
+use format::{FORMATS, Format};
+use names::Promise;
+pub use order::DateOrder;
+pub(crate) use period::{Period, PeriodKind};
+pub(crate) use quarter::Quarter;
+pub use quarter::{FiscalYear, NamedBy};
+
+/// Percentage of dates above which a column has dates if its name promises them.
+const PROMISED_PERCENT: usize = 50;
+/// Percentage of dates from which any other column has dates; its other cells are invalid.
+const OTHER_PERCENT: usize = 90;
+/// Cells on which every format is tried; only formats that match one are tried on the column.
+const SAMPLED_CELLS: usize = 500;
+
+/// Digits of a number that may be a day, a week, a month or a year. Longer ones are figures, whatever their name.
+const PERIOD_DIGITS_MAX: usize = 4;
+
+/// What the caller states about dates, and what the file suggests.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct DateSettings {
+    /// The order of day and month where the days of a column do not decide it, if the caller states it.
+    pub(crate) order: Option<DateOrder>,
+    /// The fiscal year, if the caller states it.
+    pub(crate) fiscal_year: Option<FiscalYear>,
+    /// True if semicolons separate the cells of the file, as usual where the day is first.
+    pub(crate) has_semicolons: bool,
 }
 
-/// In the order in which they are tried. Of two that match equally, the first is used.
-pub(crate) const FORMATS: [Format; 8] = [
-    Format::YearFirst,
-    Format::MonthFirst,
-    Format::DayFirst,
-    Format::YearMonth,
-    Format::MonthYear,
-    Format::Named,
-    Format::Quarter,
-    Format::Compact,
-];
+/// What a column is, as far as dates are concerned.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum DateVerdict {
+    /// No dates.
+    NotDates,
+    /// Dates.
+    Dates {
+        /// One for each cell; `None` for a cell without a value.
+        values: Vec<Option<Date>>,
+        /// Choices that may be wrong.
+        notes: Vec<Note>,
+    },
+    /// The name promises dates, and the cells are none: texts, which date no rows and are not added up.
+    Undated {
+        /// The reason.
+        warning: Note,
+    },
+    /// Dates, with a cell that is none.
+    Unreadable {
+        /// Its line.
+        line: u64,
+        /// The cell, the column and the format of the others.
+        message: String,
+    },
+}
 
-impl Format {
-    /// Parses one cell; `None` if it is not a date of this format.
-    pub(crate) fn parse(self, text: &str) -> Option<Date> {
-        let text = text.trim();
-        match self {
-            Self::YearFirst => numbers(date_part(text), &['-', '/', '.'], 0).and_then(|[y, m, d]| date(y, m, d)),
-            // Dots are never used with the month first.
-            Self::MonthFirst => {
-                numbers(date_part(text), &['/', '-'], 2).and_then(|[m, d, y]| date(expand_year(y)?, m, d))
-            }
-            Self::DayFirst => {
-                numbers(date_part(text), &['/', '-', '.'], 2).and_then(|[d, m, y]| date(expand_year(y)?, m, d))
-            }
-            Self::YearMonth => pair(text).filter(|[y, _]| *y >= 1000).and_then(|[y, m]| date(y, m, 1)),
-            Self::MonthYear => pair(text).filter(|[_, y]| *y >= 1000).and_then(|[m, y]| date(y, m, 1)),
-            Self::Named => named(text),
-            Self::Quarter => Period::parse_quarter(text).map(|period| period.from),
-            Self::Compact => compact(text),
-        }
+/// Decides whether the cells of a column, each with its line, are dates, and reads them.
+pub(crate) fn classify_date_column(name: &str, cells: &[(u64, &Cell)], settings: &DateSettings) -> DateVerdict {
+    let promise = names::promise(name);
+    if promise.is_none() && !has_dates_in_sample(cells, settings) {
+        return DateVerdict::NotDates;
     }
-}
-
-/// True if some format except `Compact` matches the text.
-pub(crate) fn looks_like_date(text: &str) -> bool {
-    FORMATS.iter().any(|format| *format != Format::Compact && format.parse(text).is_some())
-}
-
-fn date(year: i32, month: i32, day: i32) -> Option<Date> {
-    let year = i16::try_from(year).ok().filter(|year| YEARS.contains(year))?;
-    Date::new(year, i8::try_from(month).ok()?, i8::try_from(day).ok()?).ok()
-}
-
-fn expand_year(year: i32) -> Option<i32> {
-    match year {
-        0..=68 => Some(2000 + year),
-        69..=99 => Some(1900 + year),
-        1000.. => Some(year),
-        _ => None,
+    let column = Column::new(name, cells, *settings);
+    let values = column.values.iter().filter(|(_, value)| *value != Value::Missing).count();
+    let (format, order_note) = match column.best_format(promise) {
+        Some((format, note)) => (Some(format), note),
+        None => (None, None),
+    };
+    let dates = column.count(format);
+    let percent_min = match promise {
+        Some(Promise::Date | Promise::Period) => PROMISED_PERCENT,
+        Some(Promise::Time) | None => OTHER_PERCENT - 1,
+    };
+    if values == 0 {
+        return DateVerdict::NotDates;
     }
-}
-
-/// The text before a time of day.
-fn date_part(text: &str) -> &str {
-    let end = text.char_indices().find(|(at, c)| *at >= 6 && matches!(c, 'T' | 't' | ' ')).map(|(at, _)| at);
-    match end {
-        Some(at) if text.get(at + 1..).is_some_and(is_time) => text.get(..at).unwrap_or(text),
-        Some(_) | None => text,
-    }
-}
-
-fn is_time(text: &str) -> bool {
-    let mut digits = text.chars();
-    digits.next().is_some_and(|c| c.is_ascii_digit())
-        && text.contains(':')
-        && text
-            .chars()
-            .all(|c| c.is_ascii_digit() || matches!(c, ':' | '.' | '+' | '-' | 'Z' | 'z' | ' ' | 'A' | 'P' | 'M'))
-}
-
-fn parse_small(text: &str) -> Option<i32> {
-    ((1..=4).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().ok()).flatten()
-}
-
-/// Splits three numbers at two equal separators; only the year has more than two digits.
-fn numbers(text: &str, separators: &[char], year: usize) -> Option<[i32; 3]> {
-    let separator = text.chars().find(|c| !c.is_ascii_digit()).filter(|c| separators.contains(c))?;
-    if text.split(separator).enumerate().any(|(index, part)| index != year && part.len() > 2) {
-        return None;
-    }
-    let mut parts = text.split(separator);
-    let all = [parse_small(parts.next()?)?, parse_small(parts.next()?)?, parse_small(parts.next()?)?];
-    parts.next().is_none().then_some(all)
-}
-
-fn pair(text: &str) -> Option<[i32; 2]> {
-    let (first, second) = text.split_once(['-', '/', '.'])?;
-    // `2024.11` and `12.2024` are more often figures than months, so a dot is not a separator.
-    if text.contains('.') {
-        return None;
-    }
-    Some([parse_small(first)?, parse_small(second)?])
-}
-
-fn compact(text: &str) -> Option<Date> {
-    if text.len() != 8 || !text.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
-    }
-    date(text.get(..4)?.parse().ok()?, text.get(4..6)?.parse().ok()?, text.get(6..)?.parse().ok()?)
-}
-
-const MONTHS: [&str; 12] = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
-const MONTHS_LONG: [&str; 12] = [
-    "january",
-    "february",
-    "march",
-    "april",
-    "may",
-    "june",
-    "july",
-    "august",
-    "september",
-    "october",
-    "november",
-    "december",
-];
-
-fn month_named(word: &str) -> Option<i32> {
-    let word = word.trim_end_matches('.').to_ascii_lowercase();
-    let index = MONTHS
-        .iter()
-        .zip(MONTHS_LONG)
-        .position(|(short, long)| word == *short || word == long || (word == "sept" && *short == "sep"))?;
-    i32::try_from(index + 1).ok()
-}
-
-fn named(text: &str) -> Option<Date> {
-    let words: Vec<&str> = text.split([' ', ',', '-', '/']).filter(|word| !word.is_empty()).collect();
-    match words.as_slice() {
-        [month, year] => date(parse_small(year).filter(|y| *y >= 1000)?, month_named(month)?, 1),
-        [a, b, year] => {
-            let year = expand_year(parse_small(year)?)?;
-            match (month_named(a), month_named(b)) {
-                (Some(month), None) => date(year, month, parse_small(b)?),
-                (None, Some(month)) => date(year, month, parse_small(a)?),
-                (Some(_), Some(_)) | (None, None) => None,
-            }
-        }
-        _ => None,
-    }
-}
-
-/// A range of days with its usual name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Period {
-    /// Its kind.
-    pub(crate) kind: PeriodKind,
-    /// Its first day.
-    pub(crate) from: Date,
-    /// Its last day.
-    pub(crate) to: Date,
-}
-
-/// Kinds of periods.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum PeriodKind {
-    /// Three months.
-    Quarter,
-    /// One month.
-    Month,
-    /// The complete range of the file.
-    Complete,
-}
-
-impl Period {
-    /// Parses a quarter: `Q4 2024`, `2024-Q4`, `2024Q4`, `4Q24`, `Q4/2024`.
-    pub(crate) fn parse_quarter(text: &str) -> Option<Self> {
-        let text = text.trim().to_ascii_uppercase();
-        let (before, after) = text.split_once('Q')?;
-        let clean = |part: &str| part.trim_matches(|c: char| c.is_whitespace() || "-/_.'’,".contains(c)).to_owned();
-        let (before, after) = (clean(before), clean(after));
-        let (number, year) = if before.len() == 1 && !after.is_empty() {
-            (before, after)
-        } else if before.is_empty() {
-            let number: String = after.chars().take(1).collect();
-            let year = clean(after.get(1..)?);
-            (number, year)
-        } else {
-            (after, before)
+    if dates * 100 <= values * percent_min {
+        let is_undated = match promise {
+            Some(Promise::Date) => true,
+            Some(Promise::Period) => column.may_be_periods(),
+            Some(Promise::Time) | None => false,
         };
-        let number: i32 = number.parse().ok().filter(|number| (1..=4).contains(number))?;
-        if !matches!(year.len(), 2 | 4) {
+        return if is_undated { DateVerdict::Undated { warning: column.undated() } } else { DateVerdict::NotDates };
+    }
+    if let Some(unreadable) = column.first_unreadable(format) {
+        return unreadable;
+    }
+    let mut notes: Vec<Note> = order_note.into_iter().collect();
+    notes.extend(format.and_then(|format| column.format_note(format)));
+    notes.extend(column.mixture_note());
+    notes.extend(column.zones_note());
+    DateVerdict::Dates { values: column.values.iter().map(|(_, value)| column.date(value, format)).collect(), notes }
+}
+
+/// True if a text is a date that does not look like a plain number.
+pub(crate) fn looks_like_date(text: &str) -> bool {
+    let day = clock::split(text).day;
+    let is_date = |format: &Format| !format.is_numeric() && format.parse(&day, None).is_some();
+    FORMATS.iter().any(is_date) || Quarter::parse(&day).is_some()
+}
+
+fn has_dates_in_sample(cells: &[(u64, &Cell)], settings: &DateSettings) -> bool {
+    let mut filled = cells.iter().filter(|(_, cell)| **cell != Cell::Empty).take(SAMPLED_CELLS);
+    filled.any(|(_, cell)| match cell {
+        Cell::Date(_) => true,
+        Cell::Text(text) => {
+            let day = clock::split(text).day;
+            FORMATS.iter().any(|format| !format.is_numeric() && format.parse(&day, settings.fiscal_year).is_some())
+        }
+        Cell::Empty | Cell::Number(_) | Cell::Boolean(_) | Cell::Error(_) => false,
+    })
+}
+
+/// The value of one cell.
+#[derive(Debug, PartialEq, Eq)]
+enum Value<'a> {
+    /// No value: empty, a mark such as `n/a`, or an error of a workbook.
+    Missing,
+    /// A date that the file types.
+    Typed(Date),
+    /// A text or a number.
+    Text(&'a str, Moment<'a>),
+    /// A value that is never a date.
+    Other,
+}
+
+/// A column whose cells are split into day and time.
+struct Column<'a> {
+    name: &'a str,
+    settings: DateSettings,
+    values: Vec<(u64, Value<'a>)>,
+}
+
+impl<'a> Column<'a> {
+    fn new(name: &'a str, cells: &[(u64, &'a Cell)], settings: DateSettings) -> Self {
+        let value = |cell: &'a Cell| match cell {
+            Cell::Empty | Cell::Error(_) => Value::Missing,
+            Cell::Text(text) if is_missing(text) => Value::Missing,
+            Cell::Text(text) | Cell::Number(text) => Value::Text(text, clock::split(text)),
+            Cell::Date(date) => Value::Typed(date.date()),
+            Cell::Boolean(_) => Value::Other,
+        };
+        Self { name, settings, values: cells.iter().map(|(line, cell)| (*line, value(cell))).collect() }
+    }
+
+    /// The texts of the days, with their lines.
+    fn days(&self) -> impl Iterator<Item = (u64, &str)> {
+        self.values.iter().filter_map(|(line, value)| match value {
+            Value::Text(_, moment) => Some((*line, &*moment.day)),
+            Value::Missing | Value::Typed(_) | Value::Other => None,
+        })
+    }
+
+    fn parse(&self, day: &str, format: Format) -> Option<Date> {
+        format.parse(day, self.settings.fiscal_year)
+    }
+
+    fn date(&self, value: &Value<'_>, format: Option<Format>) -> Option<Date> {
+        match value {
+            Value::Typed(date) => Some(*date),
+            Value::Text(_, moment) => self.parse(&moment.day, format?),
+            Value::Missing | Value::Other => None,
+        }
+    }
+
+    /// How many cells are dates in this format.
+    fn count(&self, format: Option<Format>) -> usize {
+        self.values.iter().filter(|(_, value)| self.date(value, format).is_some()).count()
+    }
+
+    /// The format that matches the most cells, with a note about the order of day and month.
+    fn best_format(&self, promise: Option<Promise>) -> Option<(Format, Option<Note>)> {
+        let is_allowed = |format: &Format| match promise {
+            Some(Promise::Date | Promise::Period) => true,
+            // Such a number may be a duration.
+            Some(Promise::Time) => *format != Format::SpreadsheetDay,
+            None => !format.is_numeric(),
+        };
+        let is_in_sample =
+            |format: &Format| self.days().take(SAMPLED_CELLS).any(|(_, day)| self.parse(day, *format).is_some());
+        let counts: Vec<(Format, usize)> = FORMATS
+            .into_iter()
+            .filter(|format| is_allowed(format) && is_in_sample(format))
+            .map(|format| (format, self.days().filter(|(_, day)| self.parse(day, format).is_some()).count()))
+            .collect();
+        let best = counts.iter().map(|(_, count)| *count).max()?;
+        let tied: Vec<Format> = counts.iter().filter(|(_, count)| *count == best).map(|(format, _)| *format).collect();
+        let ordered: Vec<Format> = tied.iter().copied().filter(|format| order::order_of(*format).is_some()).collect();
+        if ordered.len() < 2 {
+            return tied.first().map(|format| (*format, None));
+        }
+        let days: Vec<(u64, &str)> = self.days().collect();
+        order::choose(self.name, &days, &ordered, &self.settings)
+    }
+
+    fn first_unreadable(&self, format: Option<Format>) -> Option<DateVerdict> {
+        let is_unreadable = |value: &Value<'_>| *value != Value::Missing && self.date(value, format).is_none();
+        let (line, value) = self.values.iter().find(|(_, value)| is_unreadable(value))?;
+        let text = match value {
+            Value::Text(text, _) => preview(text),
+            Value::Missing | Value::Typed(_) | Value::Other => "a truth value".to_owned(),
+        };
+        let example = format.and_then(|format| self.example(format)).map(|(line, text, _)| {
+            let order = match format.and_then(order::order_of) {
+                Some(DateOrder::DayFirst) => ", day-first,",
+                Some(DateOrder::MonthFirst) => ", month-first,",
+                Some(DateOrder::YearFirst) => ", year-first,",
+                None => "",
+            };
+            format!(" like {}{order} in line {line}", preview(text))
+        });
+        let message = format!("{text} in column {} is not a date{}", preview(self.name), example.unwrap_or_default());
+        Some(DateVerdict::Unreadable { line: *line, message })
+    }
+
+    /// True if no number of the column has too many digits to be a day, a week, a month or a year.
+    fn may_be_periods(&self) -> bool {
+        let is_figure = |text: &str| {
+            let digits = text.bytes().filter(u8::is_ascii_digit).count();
+            digits > PERIOD_DIGITS_MAX && !text.contains(|c: char| c.is_alphabetic() || c == '/')
+        };
+        !self.values.iter().any(|(_, value)| match value {
+            Value::Text(text, _) => is_figure(text),
+            Value::Missing | Value::Typed(_) | Value::Other => false,
+        })
+    }
+
+    /// The first cell with a date of this format.
+    fn example(&self, format: Format) -> Option<(u64, &str, Date)> {
+        self.values.iter().find_map(|(line, value)| match value {
+            Value::Text(text, moment) => Some((*line, *text, self.parse(&moment.day, format)?)),
+            Value::Missing | Value::Typed(_) | Value::Other => None,
+        })
+    }
+
+    fn undated(&self) -> Note {
+        let name = preview(self.name);
+        let fiscal = self.days().find(|(_, day)| Quarter::parse(day).is_some_and(Quarter::is_fiscal));
+        let first = self.values.iter().find_map(|(line, value)| match value {
+            Value::Text(text, _) => Some((*line, *text)),
+            Value::Missing | Value::Typed(_) | Value::Other => None,
+        });
+        let (line, message) = match (fiscal, first) {
+            (Some((line, day)), _) if self.settings.fiscal_year.is_none() => {
+                let message = format!(
+                    "Column {name} has quarters of a fiscal year, such as {} in line {line}, and the month in which \
+                     the year begins is not known; the input `fiscal_year_start` states it, such as 10 for October. \
+                     Without it, the column dates no rows and is read as text.",
+                    preview(day)
+                );
+                (Some(line), message)
+            }
+            (_, Some((line, text))) => {
+                let message = format!(
+                    "Column {name} is named like a date, and its cells, such as {} in line {line}, are no complete \
+                     dates; it dates no rows, and is read as text and not added up.",
+                    preview(text)
+                );
+                (Some(line), message)
+            }
+            (_, None) => (None, format!("Column {name} is named like a date, and its cells are no dates.")),
+        };
+        let note = Note::new(message).in_column(self.name);
+        match line {
+            Some(line) => note.at_line(line),
+            None => note,
+        }
+    }
+
+    /// States how a format was read, where its cells can be read otherwise.
+    fn format_note(&self, format: Format) -> Option<Note> {
+        let (line, text, date) = self.example(format)?;
+        let has_short_year = text.bytes().filter(u8::is_ascii_digit).count() < 4;
+        let reading = match format {
+            Format::SpreadsheetDay => "the days of a spreadsheet, which counts from 1900",
+            Format::UnixSeconds => "seconds since 1970 in UTC",
+            Format::UnixMilliseconds => "milliseconds since 1970 in UTC",
+            Format::CompactMonth => "year and month",
+            Format::Week => "weeks of ISO 8601, each of which counts on its Thursday",
+            Format::NamedMonth if has_short_year => "month and year",
+            Format::Quarter if self.days().any(|(_, day)| Quarter::parse(day).is_some_and(Quarter::is_fiscal)) => {
+                match self.settings.fiscal_year.map(|year| year.first_month) {
+                    Some(1 | 4 | 7 | 10) | None => {
+                        "quarters of the stated fiscal year, each of which counts on its first day"
+                    }
+                    Some(_) => {
+                        "quarters of the stated fiscal year, which cross the quarters of the calendar; each counts on its \
+                         first day"
+                    }
+                }
+            }
+            Format::YearFirst
+            | Format::DayFirst
+            | Format::MonthFirst
+            | Format::ShortYearFirst
+            | Format::YearMonth
+            | Format::MonthYear
+            | Format::Named
+            | Format::NamedMonth
+            | Format::Quarter
+            | Format::Compact => return None,
+        };
+        let message =
+            format!("Column {} is read as {reading}: {} in line {line} is {date}.", preview(self.name), preview(text));
+        Some(Note::new(message).at_line(line).in_column(self.name))
+    }
+
+    /// A workbook with texts among its dates was often made with another order of day and month.
+    fn mixture_note(&self) -> Option<Note> {
+        let typed = self.values.iter().filter(|(_, value)| matches!(value, Value::Typed(_))).count();
+        let (line, text) = self.values.iter().find_map(|(line, value)| match value {
+            Value::Text(text, _) => Some((*line, *text)),
+            Value::Missing | Value::Typed(_) | Value::Other => None,
+        })?;
+        if typed == 0 {
             return None;
         }
-        let from = date(expand_year(parse_small(&year)?)?, number * 3 - 2, 1)?;
-        Self::containing(PeriodKind::Quarter, from)
+        let message = format!(
+            "Column {} has {typed} dates of the workbook, and texts such as {} in line {line}. A program that took them \
+             for another order of day and month may have swapped both in the {typed} dates.",
+            preview(self.name),
+            preview(text)
+        );
+        Some(Note::new(message).at_line(line).in_column(self.name))
     }
 
-    /// The period of this kind that contains a day; `None` for a kind without a calendar.
-    pub(crate) fn containing(kind: PeriodKind, day: Date) -> Option<Self> {
-        let first = match kind {
-            PeriodKind::Month => day.month(),
-            PeriodKind::Quarter => (day.month() - 1) / 3 * 3 + 1,
-            PeriodKind::Complete => return None,
-        };
-        let from = Date::new(day.year(), first, 1).ok()?;
-        let last = Date::new(day.year(), first + if kind == PeriodKind::Quarter { 2 } else { 0 }, 1).ok()?;
-        Some(Self { kind, from, to: last.last_of_month() })
-    }
-
-    /// The period of the same kind that ends the day before this one begins.
-    pub(crate) fn previous(&self) -> Option<Self> {
-        Self::containing(self.kind, self.from.yesterday().ok()?)
-    }
-
-    /// True if the period contains the day.
-    pub(crate) fn contains(&self, day: Date) -> bool {
-        self.from <= day && day <= self.to
+    fn zones_note(&self) -> Option<Note> {
+        let zones: BTreeSet<&str> = self
+            .values
+            .iter()
+            .filter_map(|(_, value)| match value {
+                Value::Text(_, moment) => moment.zone.as_deref(),
+                Value::Missing | Value::Typed(_) | Value::Other => None,
+            })
+            .collect();
+        if zones.len() < 2 {
+            return None;
+        }
+        let zones = super::grid::list(zones);
+        let message = format!(
+            "The times of column {} have the zones {zones}; a row counts on its day as written.",
+            preview(self.name)
+        );
+        Some(Note::new(message).in_column(self.name))
     }
 }
 
-impl fmt::Display for Period {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.kind {
-            PeriodKind::Quarter => write!(f, "Q{} {}", (self.from.month() + 2) / 3, self.from.year()),
-            PeriodKind::Month => write!(f, "{:04}-{:02}", self.from.year(), self.from.month()),
-            PeriodKind::Complete => write!(f, "{} to {}", self.from, self.to),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{FORMATS, Format, Period, looks_like_date};
-
-    #[test]
-    fn each_format_parses_its_own_dates() {
-        for (format, text, expected) in [
-            (Format::YearFirst, "2024-11-14", "2024-11-14"),
-            (Format::YearFirst, "2024/11/14", "2024-11-14"),
-            (Format::YearFirst, "2024-11-14T10:30:45Z", "2024-11-14"),
-            (Format::YearFirst, "2024-11-14 10:30:45+02:00", "2024-11-14"),
-            (Format::DayFirst, "14.11.2024", "2024-11-14"),
-            (Format::DayFirst, "14/11/24", "2024-11-14"),
-            (Format::MonthFirst, "11/14/2024", "2024-11-14"),
-            (Format::YearMonth, "2024-11", "2024-11-01"),
-            (Format::MonthYear, "11/2024", "2024-11-01"),
-            (Format::Named, "14 Nov 2024", "2024-11-14"),
-            (Format::Named, "November 14, 2024", "2024-11-14"),
-            (Format::Named, "Sept 2024", "2024-09-01"),
-            (Format::Quarter, "Q4 2024", "2024-10-01"),
-            (Format::Compact, "20241114", "2024-11-14"),
-        ] {
-            assert_eq!(format.parse(text).map(|day| day.to_string()).as_deref(), Some(expected), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_text_that_is_not_a_date_matches_no_format() {
-        for text in ["", "2024", "13/13/2024", "2024-02-30", "1.5", "12.2024", "North", "0001-01-01", "2024-11-14x"] {
-            assert!(FORMATS.iter().all(|format| format.parse(text).is_none()), "{text}");
-        }
-        assert!(!looks_like_date("20241114"));
-    }
-
-    #[test]
-    fn a_quarter_is_parsed_in_every_usual_form() {
-        for text in ["Q4 2024", "2024-Q4", "2024Q4", "q4 2024", "Q4/2024", "4Q24", "2024 Q4", "Q42024"] {
-            assert_eq!(
-                Period::parse_quarter(text).map(|period| period.to_string()).as_deref(),
-                Some("Q4 2024"),
-                "{text}"
-            );
-        }
-        for text in ["Q5 2024", "Q0 2024", "Q", "fourth quarter", "Q4", "", "Q4 20245"] {
-            assert_eq!(Period::parse_quarter(text), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn the_previous_quarter_crosses_the_year() {
-        let period = Period::parse_quarter("Q1 2025").unwrap();
-        let before = period.previous().unwrap();
-        assert_eq!(before.to_string(), "Q4 2024");
-        assert_eq!((before.from.to_string(), before.to.to_string()), ("2024-10-01".into(), "2024-12-31".into()));
-        assert!(period.contains("2025-03-31".parse().unwrap()) && !period.contains("2025-04-01".parse().unwrap()));
-    }
+/// True if the text is a mark for a missing value.
+fn is_missing(text: &str) -> bool {
+    const MARKS: [&str; 11] = ["-", "–", "—", "n/a", "na", "null", "none", "nan", "#n/a", "nil", "?"];
+    MARKS.iter().any(|mark| text.eq_ignore_ascii_case(mark))
 }

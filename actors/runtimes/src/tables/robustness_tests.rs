@@ -4,12 +4,14 @@ use greenroom_protocol::{Cause, ErrorCode};
 use proptest::prelude::{any, prop_oneof, proptest};
 use proptest::strategy::{Just, Strategy};
 
-use super::dates::{FORMATS, Period};
+use super::dates::{DateSettings, Quarter, classify_date_column, looks_like_date};
 use super::decimal::{Decimal, Style, looks_numeric};
-use super::{TableFacts, read_facts};
+use super::grid::Cell;
+use super::{TableFacts, TableOptions, read_facts};
 
 fn facts_of(bytes: impl AsRef<[u8]>, quarter: Option<&str>) -> Result<TableFacts, Cause> {
-    read_facts("x.csv", bytes.as_ref(), quarter)
+    let options = quarter.map(TableOptions::for_quarter).unwrap_or_default();
+    read_facts("x.csv", bytes.as_ref(), &options)
 }
 
 /// Cells as files contain them, valid and invalid.
@@ -52,8 +54,9 @@ proptest! {
 
     #[test]
     fn any_text_is_a_date_a_figure_or_neither(text in "\\PC{0,24}") {
-        let _ = (looks_numeric(&text), Period::parse_quarter(&text));
-        let _ = FORMATS.map(|format| format.parse(&text));
+        let _ = (looks_numeric(&text), Quarter::parse(&text), looks_like_date(&text));
+        let cell = Cell::from_text(&text);
+        let _ = classify_date_column("date", &[(1, &cell), (2, &cell)], &DateSettings::default());
     }
 
     #[test]

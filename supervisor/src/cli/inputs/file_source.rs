@@ -3,9 +3,10 @@
 
 use std::fmt;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use greenroom_protocol::{Cause, ErrorCode};
+use greenroom_runtimes::files::media_type;
 
 use crate::ingress::frame::FILE_BYTES_MAX;
 
@@ -40,7 +41,7 @@ impl FileSource {
     /// The media type of its name.
     pub(super) fn media_type(&self) -> &'static str {
         match self {
-            Self::File(path) => media_type(path),
+            Self::File(path) => media_type(&path.to_string_lossy()),
             Self::StandardInput => "application/octet-stream",
         }
     }
@@ -74,19 +75,6 @@ fn read_bounded(source: impl Read, bytes_max: u64) -> io::Result<Option<Vec<u8>>
     let mut bytes = Vec::new();
     source.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes)?;
     Ok(Some(bytes).filter(|bytes| bytes.len() as u64 <= bytes_max))
-}
-
-fn media_type(path: &Path) -> &'static str {
-    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default().to_ascii_lowercase();
-    match extension.as_str() {
-        "csv" => "text/csv",
-        "tsv" => "text/tab-separated-values",
-        "json" => "application/json",
-        "jsonl" | "ndjson" => "application/x-ndjson",
-        "md" => "text/markdown",
-        "txt" => "text/plain",
-        _ => "application/octet-stream",
-    }
 }
 
 #[cfg(test)]

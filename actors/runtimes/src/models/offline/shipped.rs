@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::{DISCLAIMER, Offline};
 use crate::models::test_calls::Call;
-use crate::tables::read_facts;
+use crate::tables::{TableOptions, read_facts};
 
 const DEMO: &str = include_str!("../../../../../supervisor/demo/sales.csv");
 
@@ -119,7 +119,9 @@ async fn the_quarterly_report_is_written_from_end_to_end() {
     let catalogue = catalogue();
     let agent = |id: &str| catalogue.agent(&AgentId::new(id).unwrap()).unwrap().clone();
     let context: Values = [("company".to_owned(), json!("Hearth & Larder"))].into();
-    let facts = serde_json::to_value(read_facts("sales.csv", DEMO.as_bytes(), Some("Q4 2024")).unwrap()).unwrap();
+    let facts =
+        serde_json::to_value(read_facts("sales.csv", DEMO.as_bytes(), &TableOptions::for_quarter("Q4 2024")).unwrap())
+            .unwrap();
     let data: Values = [("data".to_owned(), facts)].into();
 
     let financial = call_agent(&agent("financial_narrative_agent"), data.clone(), &context).await;

@@ -7,12 +7,13 @@ use serde_json::json;
 
 use super::{DISCLAIMER, Offline};
 use crate::models::test_calls::{Call, CollectedAnswer};
-use crate::tables::read_facts;
+use crate::tables::{TableOptions, read_facts};
 
 const DEMO: &str = include_str!("../../../../../supervisor/demo/sales.csv");
 
 fn facts() -> String {
-    serde_json::to_string(&read_facts("sales.csv", DEMO.as_bytes(), Some("Q1 2025")).unwrap()).unwrap()
+    serde_json::to_string(&read_facts("sales.csv", DEMO.as_bytes(), &TableOptions::for_quarter("Q1 2025")).unwrap())
+        .unwrap()
 }
 
 async fn extract(system: &str, user: &str, schema: Json) -> Json {

@@ -21,12 +21,12 @@ impl Handler for DataCollection {
     }
 
     async fn run(&self, input: &HandlerInput, files: &FileAccess) -> Result<Values, Cause> {
-        let quarter = data_source::read_quarter(&input.inputs)?;
+        let options = data_source::read_options(&[&input.inputs])?;
         let Some(source) = data_source::find_source(&input.inputs) else {
             let message = "the file is given as `data_source`: a path within the allowed folders, or an artifact";
             return Err(Cause::new(ErrorCode::MissingInput, message));
         };
-        let facts = data_source::load_facts(files, source, quarter.as_deref()).await?;
+        let facts = data_source::load_facts(files, source, &options).await?;
         let facts = serde_json::to_value(facts)
             .map_err(|_| Cause::new(ErrorCode::HandlerFailed, "the facts cannot be written as JSON"))?;
         Ok([("raw_data".to_owned(), facts)].into())

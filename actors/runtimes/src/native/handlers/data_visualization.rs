@@ -59,11 +59,8 @@ async fn load_run_facts(input: &HandlerInput, files: &FileAccess) -> Result<Opti
     else {
         return Ok(None);
     };
-    let quarter = match data_source::read_quarter(&input.inputs)? {
-        Some(quarter) => Some(quarter),
-        None => data_source::read_quarter(&input.context)?,
-    };
-    data_source::load_facts(files, source, quarter.as_deref()).await.map(Some)
+    let options = data_source::read_options(&[&input.inputs, &input.context])?;
+    data_source::load_facts(files, source, &options).await.map(Some)
 }
 
 /// Draws the objects with a name and a figure, at any depth of the inputs.

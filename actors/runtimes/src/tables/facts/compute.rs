@@ -8,7 +8,7 @@ use serde_json::{Number, json};
 
 use super::{Breakdown, ColumnFact, Group, GrowthFact, Measure, Month, PeriodFact, TableFacts, Totals};
 use crate::tables::columns::{self, Cells, Column};
-use crate::tables::dates::{Period, PeriodKind};
+use crate::tables::dates::{DateSettings, Period, PeriodKind};
 use crate::tables::decimal::Decimal;
 use crate::tables::table::{self, Table};
 
@@ -29,8 +29,14 @@ const SAMPLE_CHARS_MAX: usize = 80;
 /// # Errors
 /// `invalid_data` for an invalid cell, a row without a date, or a table without a number column;
 /// `no_data_for_period` with the range of the file, if the quarter has no rows.
-pub(crate) fn compute_facts(file: &str, table: &Table, quarter: Option<Period>) -> Result<TableFacts, Cause> {
-    let columns = columns::type_columns(table)?;
+pub(crate) fn compute_facts(
+    file: &str,
+    table: &Table,
+    settings: &DateSettings,
+    quarter: Option<Period>,
+) -> Result<TableFacts, Cause> {
+    let mut findings = columns::Findings::default();
+    let columns = columns::type_columns(table, settings, &mut findings)?;
     if !columns.iter().any(|column| matches!(column.cells, Cells::Numbers(_))) {
         return Err(Cause::new(ErrorCode::InvalidData, "the data has no column of numbers"));
     }
@@ -56,8 +62,8 @@ pub(crate) fn compute_facts(file: &str, table: &Table, quarter: Option<Period>) 
             .map(|period| period_fact(&period, previous_rows.len())),
         measures,
         headline,
-        notes: Vec::new(),
-        warnings: Vec::new(),
+        notes: findings.notes,
+        warnings: findings.warnings,
     })
 }
 

@@ -4,18 +4,22 @@ use greenroom_protocol::ErrorCode;
 use serde_json::json;
 
 use super::compute_facts;
-use crate::tables::dates::Period;
+use crate::tables::dates::{DateSettings, Period, Quarter};
 use crate::tables::facts::TableFacts;
 use crate::tables::read::read;
 use crate::tables::table::Table;
+
+fn period(text: &str) -> Period {
+    Period::from_quarter(Quarter::parse(text).unwrap(), None).unwrap()
+}
 
 fn table_of(text: &str) -> Table {
     Table::from_grid(read(text.as_bytes(), None).unwrap()).unwrap()
 }
 
 fn facts_of(text: &str, quarter: Option<&str>) -> TableFacts {
-    let quarter = quarter.map(|quarter| Period::parse_quarter(quarter).unwrap());
-    compute_facts("sales.csv", &table_of(text), quarter).unwrap()
+    let quarter = quarter.map(period);
+    compute_facts("sales.csv", &table_of(text), &DateSettings::default(), quarter).unwrap()
 }
 
 const SALES: &str = "date,region,revenue,units\n\
@@ -63,7 +67,7 @@ fn without_a_quarter_the_last_month_is_compared_with_the_first() {
 #[test]
 fn a_quarter_without_rows_names_the_range_of_the_file() {
     let table = table_of(SALES);
-    let cause = compute_facts("sales.csv", &table, Period::parse_quarter("Q2 2020")).unwrap_err();
+    let cause = compute_facts("sales.csv", &table, &DateSettings::default(), Some(period("Q2 2020"))).unwrap_err();
     assert_eq!(cause.code, ErrorCode::NoDataForPeriod);
     assert_eq!((&cause.details["from"], &cause.details["to"]), (&json!("2024-07-05"), &json!("2025-01-01")));
 }
@@ -96,11 +100,14 @@ fn a_file_without_dates_has_facts_and_one_without_numbers_is_rejected() {
     let facts = facts_of("region,revenue\nN,1\nS,2\n", None);
     assert_eq!((facts.period.label.as_str(), facts.growth), ("all rows", None));
     let table = table_of("region,revenue\nN,1\nS,2\n");
-    assert_eq!(compute_facts("x", &table, Period::parse_quarter("Q1 2025")).unwrap_err().code, ErrorCode::InvalidData);
+    assert_eq!(
+        compute_facts("x", &table, &DateSettings::default(), Some(period("Q1 2025"))).unwrap_err().code,
+        ErrorCode::InvalidData
+    );
     let table = table_of("date,name\n2024-01-01,a\n");
-    assert_eq!(compute_facts("x", &table, None).unwrap_err().code, ErrorCode::InvalidData);
+    assert_eq!(compute_facts("x", &table, &DateSettings::default(), None).unwrap_err().code, ErrorCode::InvalidData);
     let table = table_of("date,n\n2024-01-01,1\n,2\n");
-    assert_eq!(compute_facts("x", &table, None).unwrap_err().details["line"], 3);
+    assert_eq!(compute_facts("x", &table, &DateSettings::default(), None).unwrap_err().details["line"], 3);
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod host;
 mod hosted;
 pub mod machine;
 mod message;
+mod personal_data;
 mod pinned;
 mod recovery;
 mod start;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use greenroom_protocol::event::WatchedRun;
 use greenroom_protocol::request::{
-    CallOptions, Invoke, MemoryChange, MemoryRead, MemoryWrite, Page, Query, ResumeRun, RunListFilter, Signal,
-    SignalRun, StartRun, StartTeam,
+    CallOptions, Invoke, Maintenance, MemoryChange, MemoryRead, MemoryWrite, Page, Query, ResumeRun, RunListFilter,
+    Signal, SignalRun, StartRun, StartTeam,
 };
 use greenroom_protocol::{
     AgentId, ContentHash, Credential, Deadline, Envelope, IdempotencyKey, Reply, Request, RequestId, RunId, StepId,
@@ -288,6 +288,16 @@ impl Client {
     /// [`TransportError`] if no reply arrived.
     pub fn artifact(&self, hash: ContentHash, after: u64) -> BoxFuture<'_, ReplyResult> {
         self.send(Request::Query(Query::Artifact { hash, after }))
+    }
+
+    // === maintenance ===
+
+    /// Executes a maintenance command; output `report`.
+    ///
+    /// # Errors
+    /// [`TransportError`] if no reply arrived.
+    pub fn maintain(&self, maintenance: Maintenance) -> BoxFuture<'_, ReplyResult> {
+        self.send(Request::Maintain(maintenance))
     }
 
     /// Returns the model costs since a moment; output `costs`.

@@ -105,6 +105,10 @@ impl Received {
         if !matches!(identity, ClaimedIdentity::Credential(Credential::Delegation(_))) {
             envelope.request.check_outside()?;
         }
+        if matches!(envelope.request, Request::Maintain(_)) && ingress != IngressKind::Local {
+            let message = "maintenance is requested on the machine of the pod, with its own command line";
+            return Err(Cause::new(ErrorCode::InvalidRequest, message));
+        }
         let latest = Deadline::after(now, REQUEST_TIMEOUT_MAX);
         let deadline = envelope.deadline.unwrap_or_else(|| Deadline::after(now, REQUEST_TIMEOUT)).earlier(latest);
         if deadline.has_passed(now) {
@@ -172,7 +176,7 @@ mod tests {
     use super::*;
     use crate::id::{AgentId, CallKey};
     use crate::limits::NAME_BYTES_MAX;
-    use crate::request::{CallOptions, CallTool, Invoke, Page, Query};
+    use crate::request::{CallOptions, CallTool, Invoke, Maintenance, Page, Query};
     use crate::value::Values;
 
     struct FixedIds;
@@ -220,6 +224,18 @@ mod tests {
             Request::Query(Query::AuditEntry { id: long() }),
             Request::Query(Query::Audit { page: Page { after: Some(long()), limit: 1 } }),
         ]
+    }
+
+    #[test]
+    fn maintenance_is_accepted_from_the_own_machine_only() {
+        let envelope = Envelope::new(Request::Maintain(Maintenance::BackUpStore { to: "/tmp/copy.db".into() }));
+        let bytes = serde_json::to_vec(&envelope).unwrap_or_default();
+        for ingress in [IngressKind::Nats, IngressKind::Http, IngressKind::Peer] {
+            let rejected = Received::decode(&bytes, ingress, &FixedIds, Timestamp::default());
+            assert_eq!(rejected.map_err(|cause| cause.code), Err(ErrorCode::InvalidRequest), "{ingress:?}");
+        }
+        let user = UserId::new("admin").unwrap_or_else(|_| unreachable!());
+        assert!(Received::local(user, envelope, &FixedIds, Timestamp::default()).is_ok());
     }
 
     #[test]

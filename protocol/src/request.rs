@@ -12,11 +12,13 @@ use crate::time::Timestamp;
 use crate::value::{Json, Values};
 
 mod list;
+mod maintenance;
 mod memory;
 mod outside;
 mod values;
 
 pub use list::{Page, RunListFilter};
+pub use maintenance::Maintenance;
 pub use memory::{MemoryChange, MemoryRead, MemoryWrite};
 
 /// A request.
@@ -45,6 +47,8 @@ pub enum Request {
     CallTool(CallTool),
     /// Queries the catalogue, runs, the audit or costs.
     Query(Query),
+    /// Prunes, resumes, verifies, checks or backs up what the stores hold.
+    Maintain(Maintenance),
 }
 
 /// Overrides of a definition for one call.
@@ -310,6 +314,7 @@ impl Request {
             },
             Self::CallTool(_) => "call_tool",
             Self::Query(_) => "query",
+            Self::Maintain(maintenance) => maintenance.verb(),
         }
     }
 
@@ -328,6 +333,7 @@ impl Request {
             Self::MemoryWrite(write) => write.agent.to_string(),
             Self::CallTool(call) => call.tool.clone(),
             Self::Query(query) => query.resource(),
+            Self::Maintain(maintenance) => maintenance.resource().to_owned(),
         }
     }
 

@@ -58,6 +58,8 @@ pub struct NewRun {
     pub tenant: TenantId,
     /// The hash of the request, by which a repeated request is recognized.
     pub request_hash: ContentHash,
+    /// True if one of its agents processes personal data; the runs that called it then do too.
+    pub personal_data: bool,
     /// The pod that will run it.
     pub pod: PodId,
     /// How long the lease of that pod lasts without a renewal.
@@ -102,6 +104,8 @@ pub struct RunRecord {
     pub parent: Option<RunId>,
     /// The hash of the request that started it.
     pub request_hash: ContentHash,
+    /// True if one of its agents, or of a run that it called, processes personal data.
+    pub personal_data: bool,
     /// Its status.
     pub status: RunStatus,
     /// Steps that await an approval.

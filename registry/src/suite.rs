@@ -162,6 +162,7 @@ pub(crate) fn new_run(number: u128) -> NewRun {
         started: Arc::new(started),
         tenant: tenant("acme"),
         request_hash: ContentHash::from_content(b"body"),
+        personal_data: false,
         pod: pod(),
         lease: MINUTE,
     }

@@ -88,6 +88,7 @@ fn build_input(request: &Authenticated, facts: &Facts) -> Input {
             tool_declared: Flag(relation.tool_declared),
             provides_to_team: Flag(relation.provides_to_team),
             own_memory: Flag(relation.own_memory),
+            no_personal_data: Flag(relation.no_personal_data),
         },
         caller: request.caller().kind().into(),
         resource: match &facts.resource {
@@ -146,7 +147,8 @@ fn has_cost_limit(request: &Request) -> bool {
         | Request::MemoryRead(_)
         | Request::MemoryWrite(_)
         | Request::CallTool(_)
-        | Request::Query(_) => false,
+        | Request::Query(_)
+        | Request::Maintain(_) => false,
     }
 }
 
@@ -186,5 +188,6 @@ const fn resource_matches(request: &Request, resource: &Resource) -> bool {
         Request::MemoryRead(_) | Request::MemoryWrite(_) => matches!(resource, Resource::Memory { .. }),
         Request::CallTool(_) => matches!(resource, Resource::Tool { .. }),
         Request::Query(_) => true,
+        Request::Maintain(_) => matches!(resource, Resource::Collection { .. }),
     }
 }

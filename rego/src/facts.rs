@@ -129,6 +129,8 @@ pub struct Relation {
     pub provides_to_team: bool,
     /// The caller is the agent that owns the memory.
     pub own_memory: bool,
+    /// The run, the context or the artifact that is read holds no personal data; also true for a list.
+    pub no_personal_data: bool,
 }
 
 /// The amounts used so far in the period.

@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use greenroom_protocol::request::{
-    CallTool, ContextRead, ContextWrite, Invoke, MemoryRead, MemoryWrite, Query, ResumeRun, SignalRun, StartRun,
-    StartTeam,
+    CallTool, ContextRead, ContextWrite, Invoke, Maintenance, MemoryRead, MemoryWrite, Query, ResumeRun, SignalRun,
+    StartRun, StartTeam,
 };
 use greenroom_protocol::{ContentHash, Deadline, Request, RequestId, RunId, TeamId, Timestamp, TraceId};
 
@@ -97,6 +97,8 @@ pub enum TypedPermit {
     CallTool(Permitted<CallTool>),
     /// Query the catalogue, runs, the audit or costs.
     Query(Permitted<Query>),
+    /// Maintain the stores.
+    Maintain(Permitted<Maintenance>),
 }
 
 impl Permitted<Request> {
@@ -115,6 +117,7 @@ impl Permitted<Request> {
             Request::MemoryWrite(request) => TypedPermit::MemoryWrite(Permitted { grant, request }),
             Request::CallTool(request) => TypedPermit::CallTool(Permitted { grant, request }),
             Request::Query(request) => TypedPermit::Query(Permitted { grant, request }),
+            Request::Maintain(request) => TypedPermit::Maintain(Permitted { grant, request }),
         }
     }
 }

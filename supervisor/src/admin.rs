@@ -1,6 +1,6 @@
-//! Admin operations of the owner of the data directory on its stores as a whole: check, back up, prune
-//! and resume interrupted runs. The operating-system user's rights permit them, not policy; the audit
-//! records a system event for each that removes data.
+//! Maintenance of the stores: check, back up, verify, prune, and resume interrupted runs. A user requests
+//! it through the pipeline, where policy decides and the audit records it; the background services of the
+//! pod resume and sweep for all tenants.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,21 +9,20 @@ use futures::{StreamExt, stream};
 use greenroom_actors::run::{RecoveryReport, RunsHandle};
 use greenroom_protocol::event::RunStatus;
 use greenroom_protocol::journal::Entry;
-use greenroom_protocol::{Cause, Clock, ErrorCode, IdGenerator, Json};
+use greenroom_protocol::request::Maintenance;
+use greenroom_protocol::{Cause, Clock, ErrorCode, IdGenerator, Json, TenantId, Timestamp};
 use greenroom_registry::Stores;
 use greenroom_registry::artifacts::SweepReport;
 use greenroom_registry::audit::ChainReport;
 use greenroom_registry::maintenance::CheckReport;
 use greenroom_registry::runs::RunRecord;
-use greenroom_rego::Authenticator;
+use greenroom_rego::{Authenticator, Permitted};
 use serde_json::json;
-
-use crate::ingress::frame::AdminCommand;
 
 /// Runs that one command resumes.
 const RESUME_BATCH_MAX: u32 = 10_000;
 
-/// Executes admin commands.
+/// Executes maintenance.
 pub struct AdminOps {
     pub(crate) runs: RunsHandle,
     pub(crate) authenticator: Authenticator,
@@ -33,61 +32,67 @@ pub struct AdminOps {
 }
 
 impl AdminOps {
-    /// Executes a command and returns its report.
+    /// Executes a permitted command and returns its report. Commands on runs concern the tenant of the
+    /// principal; policy permits the others to users of the pod's own tenant only.
     ///
     /// # Errors
     /// Those of the stores.
-    pub async fn run(&self, command: AdminCommand) -> Result<Json, Cause> {
+    pub async fn run(&self, permit: Permitted<Maintenance>) -> Result<Json, Cause> {
+        let (grant, command) = permit.redeem();
+        let tenant = &grant.principal().tenant;
         match command {
-            AdminCommand::VerifyAudit => {
+            Maintenance::VerifyAudit => {
                 let report = self.stores.audit.verify().await.map_err(|error| error.cause())?;
                 Ok(chain_json(&report))
             }
-            AdminCommand::PruneAudit { before } => {
+            Maintenance::PruneAudit { before } => {
                 let now = self.clock.now();
                 let pruned = self.stores.audit.prune(before, now).await.map_err(|error| error.cause())?;
                 self.record("audit", &format!("pruned {} entries up to {}", pruned.records, pruned.through.0)).await?;
                 Ok(json!({ "pruned": pruned.records, "through": pruned.through.0 }))
             }
-            AdminCommand::PruneRuns { before } => {
-                let runs = self.stores.runs.prune(None, before).await.map_err(|error| error.cause())?;
-                let keys = self.stores.idempotency.prune(None, before).await.map_err(|error| error.cause())?;
-                self.record("runs", &format!("pruned {runs} runs and {keys} stored replies")).await?;
-                let swept = self.sweep().await?;
-                Ok(json!({
-                    "runs": runs, "stored_replies": keys, "artifacts": swept.artifacts, "artifact_bytes": swept.bytes,
-                }))
-            }
-            AdminCommand::CheckStore => {
+            Maintenance::PruneRuns { before } => self.prune_runs(tenant, before).await,
+            Maintenance::CheckStore => {
                 let report = self.stores.maintenance.check().await.map_err(|error| error.cause())?;
                 Ok(check_json(&report))
             }
-            AdminCommand::Backup { to } => {
-                require_absent(&to)?;
-                self.stores.maintenance.backup(&to).await.map_err(|error| error.cause())?;
+            Maintenance::BackUpStore { to } => {
+                let path = Path::new(&to);
+                require_absent(path)?;
+                self.stores.maintenance.backup(path).await.map_err(|error| error.cause())?;
                 Ok(json!({ "backup": to }))
             }
-            AdminCommand::ResumeAll => self.resume_all().await,
+            Maintenance::ResumeRuns => self.resume_runs(tenant).await,
         }
     }
 
-    /// Runs one round of recovery, which resumes runs that have no owner.
+    async fn prune_runs(&self, tenant: &TenantId, before: Timestamp) -> Result<Json, Cause> {
+        let runs = self.stores.runs.prune(Some(tenant), before).await.map_err(|error| error.cause())?;
+        let keys = self.stores.idempotency.prune(Some(tenant), before).await.map_err(|error| error.cause())?;
+        self.record("runs", &format!("pruned {runs} runs and {keys} stored replies of the tenant {tenant}")).await?;
+        let swept = self.sweep(Some(tenant)).await?;
+        Ok(json!({
+            "runs": runs, "stored_replies": keys, "artifacts": swept.artifacts, "artifact_bytes": swept.bytes,
+        }))
+    }
+
+    /// Runs one round of recovery, which resumes runs that have no owner: those of a tenant, or of all.
     ///
     /// # Errors
     /// Those of the stores.
-    pub async fn recover(&self) -> Result<RecoveryReport, Cause> {
-        self.runs.recover(&self.authenticator, &*self.ids).await
+    pub async fn recover(&self, tenant: Option<&TenantId>) -> Result<RecoveryReport, Cause> {
+        self.runs.recover(&self.authenticator, &*self.ids, tenant).await
     }
 
-    /// Drops the artifacts that no live record references. If a process dies between pruning runs and
-    /// sweeping, the next sweep drops their artifacts.
+    /// Drops the artifacts of a tenant, or of all, that no live record references. If a process dies between
+    /// pruning runs and sweeping, the next sweep drops their artifacts.
     ///
     /// # Errors
     /// Those of the stores; no referenced artifact is dropped then.
-    pub async fn sweep(&self) -> Result<SweepReport, Cause> {
+    pub async fn sweep(&self, tenant: Option<&TenantId>) -> Result<SweepReport, Cause> {
         let referenced = self.stores.maintenance.referenced_artifacts().await.map_err(|error| error.cause())?;
-        let swept =
-            self.stores.artifacts.sweep(referenced, None, self.clock.now()).await.map_err(|error| error.cause())?;
+        let swept = self.stores.artifacts.sweep(referenced, tenant, self.clock.now()).await;
+        let swept = swept.map_err(|error| error.cause())?;
         if swept.artifacts > 0 {
             let SweepReport { artifacts, bytes } = swept;
             self.record("artifacts", &format!("dropped {artifacts} unreferenced artifacts of {bytes} bytes")).await?;
@@ -100,11 +105,11 @@ impl AdminOps {
         recorded.map(|_| ()).map_err(|error| error.cause())
     }
 
-    /// Resumes every run that has no owner, and waits until each has ended or awaits approval.
-    async fn resume_all(&self) -> Result<Json, Cause> {
-        let unclaimed = self.stores.runs.list_unclaimed(None, self.clock.now(), RESUME_BATCH_MAX).await;
+    /// Resumes every run of a tenant that has no owner, and waits until each has ended or awaits approval.
+    async fn resume_runs(&self, tenant: &TenantId) -> Result<Json, Cause> {
+        let unclaimed = self.stores.runs.list_unclaimed(Some(tenant), self.clock.now(), RESUME_BATCH_MAX).await;
         let unclaimed = unclaimed.map_err(|error| error.cause())?;
-        let round = self.runs.recover(&self.authenticator, &*self.ids).await?;
+        let round = self.recover(Some(tenant)).await?;
         let ends =
             stream::iter(unclaimed).map(|run| self.wait_settled(run)).buffer_unordered(RESUME_BATCH_MAX as usize);
         let runs: Vec<Json> = ends.collect().await;

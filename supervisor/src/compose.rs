@@ -76,8 +76,8 @@ pub async fn compose_with(
 
     let env = actors::execution_env(&parts, handlers, tools, accounting);
     let built = actors::spawn_tree(&parts, &env).await?;
-    let pipeline = pipeline::build(&parts, built.dispatcher, evaluator)?;
-    let ingress = pipeline::ingress(&parts, pipeline, built.runs);
+    let pipeline = pipeline::build(&parts, built.dispatcher, built.runs, evaluator)?;
+    let ingress = pipeline::ingress(&parts, pipeline);
     let reloader = Arc::new(services::reloader(&parts, known_names, built.spawner));
     Ok(Pod { parts, ingress, tree: built.tree, services, reloader, _lock: lock })
 }

@@ -34,6 +34,7 @@ use self::memory::MemoryHandler;
 use self::query::QueryHandler;
 use self::reply::{Dispatched, PolicyOutcome};
 use self::request_info::RequestInfo;
+use crate::admin::AdminOps;
 use crate::telemetry::Metrics;
 
 /// The stages of a request.
@@ -48,6 +49,7 @@ pub struct Pipeline {
     pub(crate) dispatcher: Dispatcher,
     pub(crate) queries: QueryHandler,
     pub(crate) memory: MemoryHandler,
+    pub(crate) admin: Arc<AdminOps>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) pod: PodId,
@@ -136,8 +138,8 @@ impl Pipeline {
         let now = self.clock.now();
         check_deadline(request.deadline(), now)?;
         let mut request = self.authenticator.refresh(*request, now).await?;
-        self.artifacts.resolve(&mut request).await?;
-        let facts = self.fact_collector.collect(&request, now).await?;
+        let has_personal_data = self.artifacts.resolve(&mut request).await?;
+        let facts = self.fact_collector.collect(&request, has_personal_data, now).await?;
         if let greenroom_rego::Resource::Agent { agent, .. } = &facts.resource {
             info.agent = Some(agent.clone());
         }
@@ -257,6 +259,10 @@ impl Pipeline {
             }),
             TypedPermit::CallTool(permit) => Box::pin(async move {
                 dispatcher.call_tool(wait_opening(audit_entry).await?, permit).await.map(Dispatched::Outcome)
+            }),
+            TypedPermit::Maintain(permit) => Box::pin(async move {
+                wait_opening(audit_entry).await?;
+                Ok(Dispatched::Outcome(reply::query_outcome([("report", self.admin.run(permit).await?)])))
             }),
             TypedPermit::Query(permit) => Box::pin(async move {
                 wait_opening(audit_entry).await?;

@@ -106,12 +106,12 @@ impl Pod {
 
     /// Resumes interrupted runs, now and whenever a run loses its owner.
     pub fn recover(&mut self) {
-        self.services.start(services::recovery(Arc::clone(&self.ingress.admin)));
+        self.services.start(services::recovery(Arc::clone(&self.ingress.pipeline.admin)));
     }
 
     /// Sweeps unreferenced artifacts, periodically.
     pub fn sweep(&mut self) {
-        self.services.start(services::sweeper(Arc::clone(&self.ingress.admin)));
+        self.services.start(services::sweeper(Arc::clone(&self.ingress.pipeline.admin)));
     }
 
     /// Waits until a part has failed that the pod cannot work without; returns the failure as a message.

@@ -10,13 +10,12 @@ use std::time::Duration;
 use futures::StreamExt;
 use greenroom_client::{CallParams, Client};
 use greenroom_protocol::event::RunEventKind;
-use greenroom_protocol::request::Page;
+use greenroom_protocol::request::{Maintenance, Page};
 use greenroom_protocol::{AgentId, ErrorCode, IdempotencyKey, Json, Reply, Status, UserId, Values, WorkflowId};
 use greenroom_supervisor::clock::{TimeOrdered, WallClock};
 use greenroom_supervisor::compose::compose;
 use greenroom_supervisor::config::{Config, StoreConfig};
 use greenroom_supervisor::ingress::control::client::ControlClient;
-use greenroom_supervisor::ingress::frame::AdminCommand;
 use greenroom_supervisor::pod::Pod;
 
 const SALES: &[u8] = include_bytes!("../demo/sales.csv");
@@ -106,8 +105,8 @@ async fn a_second_process_sends_requests_to_the_owner_over_its_socket() {
     let events: Vec<_> = client.watch(&run, 0).map(|event| event.unwrap()).collect().await;
     assert!(matches!(events.first().map(|event| &event.kind), Some(RunEventKind::RunStarted { steps: 5 })));
     assert!(matches!(events.last().map(|event| &event.kind), Some(RunEventKind::RunEnded { .. })));
-    let chain = socket.admin(AdminCommand::VerifyAudit).await.unwrap();
-    assert_eq!(chain["valid"], true);
+    let verified = client.maintain(Maintenance::VerifyAudit).await.unwrap();
+    assert_eq!(verified.outputs["report"]["valid"], true, "{verified:?}");
     let rejected = client.cancel(run).await.unwrap();
     assert_eq!(rejected.error.unwrap().code, ErrorCode::RunNotActive);
     pod.shutdown().await;
@@ -126,6 +125,7 @@ async fn a_drained_pod_rejects_requests_and_its_state_survives() {
     let second = pod(dir.path(), None).await;
     let client = second.client(&user("admin"));
     assert_eq!(client.costs(None).await.unwrap().outputs["costs"][0]["calls"], 1);
-    assert!(second.ingress().admin(AdminCommand::VerifyAudit).await.unwrap()["valid"].as_bool().unwrap());
+    let verified = client.maintain(Maintenance::VerifyAudit).await.unwrap();
+    assert_eq!(verified.outputs["report"]["valid"], true, "{verified:?}");
     second.shutdown().await;
 }

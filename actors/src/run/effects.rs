@@ -215,7 +215,8 @@ impl EffectContext {
     /// The artifacts of the run.
     fn artifacts(&self) -> RunArtifacts<'_> {
         RunArtifacts {
-            store: &*self.env.stores.artifacts,
+            stores: &self.env.stores,
+            run: &self.started.run,
             tenant: &self.grant.principal().tenant,
             personal_data: self.pinned.has_personal_data(),
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures::StreamExt;
 use greenroom_protocol::journal::Entry;
 use greenroom_protocol::request::ResumeRun;
-use greenroom_protocol::{Cause, Deadline, ErrorCode, IdGenerator, Reply, RequestId, RunId, Status, TraceId};
+use greenroom_protocol::{Cause, Deadline, ErrorCode, IdGenerator, Reply, RequestId, RunId, Status, TenantId, TraceId};
 use greenroom_registry::journal::Seq;
 use greenroom_registry::runs::{Fence, RunRecord};
 use greenroom_rego::{Authenticator, Grant, Permitted, RecoveryRequest};
@@ -60,15 +60,21 @@ fn parents_first(mut remaining: Vec<RunRecord>) -> Vec<Vec<RunRecord>> {
 }
 
 impl RunsHandle {
-    /// Resumes every run that has not ended and has no owner: the oldest first, [`RECOVERY_CONCURRENCY`]
-    /// concurrently, and each after its parent, because it also takes retries from the parent's budget.
+    /// Resumes every run of a tenant (none: of all) that has not ended and has no owner: the oldest first,
+    /// [`RECOVERY_CONCURRENCY`] concurrently, and each after its parent, because it also takes retries from the
+    /// parent's budget.
     ///
     /// # Errors
     /// An error of the store, if it cannot list the runs.
-    pub async fn recover(&self, authenticator: &Authenticator, ids: &dyn IdGenerator) -> Result<RecoveryReport, Cause> {
+    pub async fn recover(
+        &self,
+        authenticator: &Authenticator,
+        ids: &dyn IdGenerator,
+        tenant: Option<&TenantId>,
+    ) -> Result<RecoveryReport, Cause> {
         let RunEnv { stores, clock, .. } = &**self.env();
         let records =
-            stores.runs.list_unclaimed(None, clock.now(), RECOVERY_BATCH_MAX).await.map_err(|error| error.cause())?;
+            stores.runs.list_unclaimed(tenant, clock.now(), RECOVERY_BATCH_MAX).await.map_err(|error| error.cause())?;
         let mut report = RecoveryReport::default();
         for generation in parents_first(records) {
             let each = futures::stream::iter(generation).map(|record| self.recover_run(record, authenticator, ids));

@@ -17,6 +17,7 @@ use super::effects::{EffectContext, ItemLists};
 use super::handle::{RunsHandle, into_reply};
 use super::machine::{Event, RUN_RETRIES_MAX, State};
 use super::message::{FirstAction, RunArgs};
+use super::personal_data::has_personal_data;
 use super::pinned::PinnedDefinitions;
 use super::values::store_result;
 use super::{RUN_TIME_MAX, RunEnv};
@@ -52,12 +53,13 @@ impl RunsHandle {
         let detach = start.detach;
         let wait_deadline = grant.deadline();
         let (body, key) = dedup_key(&grant, &start);
-        let (started, pinned) = self.prepare(&run, &grant, start, now).await?;
+        let (started, pinned, personal_data) = self.prepare(&run, &grant, start, now).await?;
         let started = Arc::new(started);
         let new = NewRun {
             started: Arc::clone(&started),
             tenant: grant.principal().tenant.clone(),
             request_hash: body,
+            personal_data,
             pod: env.pod.clone(),
             lease: env.lease,
         };
@@ -100,17 +102,14 @@ impl RunsHandle {
         grant: &Grant,
         start: StartRun,
         now: Timestamp,
-    ) -> Result<(RunStarted, PinnedDefinitions), Cause> {
+    ) -> Result<(RunStarted, PinnedDefinitions, bool), Cause> {
         let RunEnv { resolver, stores, .. } = &**self.env();
         let workflow = resolver.workflow(&start.workflow, grant.version()).await?;
         let pinned = PinnedDefinitions::from_newest(&workflow, &**resolver)?;
         let inputs = workflow.validate_inputs(start.inputs)?;
         self.stored_definitions().ensure_stored(&pinned, &workflow, &*stores.definitions).await?;
-        let artifacts = RunArtifacts {
-            store: &*stores.artifacts,
-            tenant: &grant.principal().tenant,
-            personal_data: pinned.has_personal_data(),
-        };
+        let personal_data = has_personal_data(&workflow, grant.team(), &resolver.catalogue());
+        let artifacts = RunArtifacts { stores, run, tenant: &grant.principal().tenant, personal_data };
         let (inputs, _) = store_result(inputs, "inputs", artifacts).await?;
         let (context, _) = store_result(start.context, "context", artifacts).await?;
         let run_deadline = Deadline::after(now, workflow.plan().timeout.unwrap_or(RUN_TIME_MAX));
@@ -132,7 +131,7 @@ impl RunsHandle {
             checks: grant.checks().to_vec(),
             trace: Some(grant.trace().clone()),
         };
-        Ok((started, pinned))
+        Ok((started, pinned, personal_data))
     }
 
     /// The full ids of the members of the run's team.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use futures::StreamExt;
 use greenroom_client::Client;
 use greenroom_integration_tests::definitions_dir::DefinitionsDir;
 use greenroom_integration_tests::test_pod::{StoreKind, TestPod, test_config, text};
@@ -147,7 +148,11 @@ fn invoke(agent: &str, artifact: &ArtifactRef) -> Result<Request> {
 /// Every request that names something by its id: of this run, this team's run, and this artifact.
 fn requests_for(run: &RunId, team_run: &RunId, artifact: &ArtifactRef, entry: &str) -> Result<Vec<Request>> {
     let step = StepId::new("sign")?;
-    let mut requests = vec![invoke("writer", artifact)?, Request::Query(Query::AuditEntry { id: entry.to_owned() })];
+    let mut requests = vec![
+        invoke("writer", artifact)?,
+        Request::Query(Query::Artifact { hash: artifact.hash, after: 0 }),
+        Request::Query(Query::AuditEntry { id: entry.to_owned() }),
+    ];
     let start = |inputs: Values| StartRun {
         workflow: WorkflowId::new("letter").unwrap_or_else(|_| unreachable!()),
         inputs,
@@ -201,6 +206,13 @@ async fn what_another_tenant_has_does_not_exist() -> Result<()> {
             assert_eq!(comparable(&reply, &ids)?, comparable(&expected, &ids)?, "{verb}");
             let error = reply.error.with_context(|| verb.clone())?;
             assert_eq!(error.code.http_status(), 404, "{verb}: {error}");
+        }
+        for run in [&run, &team_run] {
+            let mallory = client(&pod, "mallory")?;
+            let foreign = format!("{:?}", mallory.watch(run, 0).next().await);
+            let absent = format!("{:?}", mallory.watch(&no_run, 0).next().await);
+            assert_eq!(foreign.replace(run.as_str(), "ID"), absent.replace(no_run.as_str(), "ID"), "a watch");
+            assert!(foreign.contains("UnknownRun"), "{foreign}");
         }
         // The runs are as they were.
         wait_for_approval(&pod, &run).await?;

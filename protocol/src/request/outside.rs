@@ -45,7 +45,8 @@ impl Request {
             | Self::ContextRead(_)
             | Self::ContextWrite(_)
             | Self::MemoryRead(_)
-            | Self::Query(_) => (false, false),
+            | Self::Query(_)
+            | Self::Maintain(_) => (false, false),
         }
     }
 

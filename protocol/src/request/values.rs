@@ -48,7 +48,8 @@ impl Request {
             | Self::ContextRead(_)
             | Self::MemoryRead(_)
             | Self::MemoryWrite(_)
-            | Self::Query(_) => Vec::new(),
+            | Self::Query(_)
+            | Self::Maintain(_) => Vec::new(),
         }
     }
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use greenroom_protocol::reply::Usage;
 use greenroom_protocol::request::{
-    CallOptions, CallTool, ContextChange, ContextRead, ContextWrite, Invoke, MemoryChange, MemoryRead, MemoryWrite,
-    Page, Query, ResumeRun, RunListFilter, Signal, SignalRun, StartRun, StartTeam,
+    CallOptions, CallTool, ContextChange, ContextRead, ContextWrite, Invoke, Maintenance, MemoryChange, MemoryRead,
+    MemoryWrite, Page, Query, ResumeRun, RunListFilter, Signal, SignalRun, StartRun, StartTeam,
 };
 use greenroom_protocol::{
     Cause, Credential, Deadline, Envelope, ErrorCode, Metadata, MicroUsd, Outcome, Reply, Request, Status, Values,
@@ -84,6 +84,18 @@ fn memories() -> Vec<Request> {
     ]
 }
 
+fn maintenance() -> Vec<Request> {
+    let commands = [
+        Maintenance::PruneRuns { before: at(7) },
+        Maintenance::ResumeRuns,
+        Maintenance::VerifyAudit,
+        Maintenance::PruneAudit { before: at(7) },
+        Maintenance::CheckStore,
+        Maintenance::BackUpStore { to: "/backups/monday.db".into() },
+    ];
+    commands.into_iter().map(Request::Maintain).collect()
+}
+
 fn queries() -> Vec<Request> {
     let page = Page { after: Some("41".into()), limit: 20 };
     let queries = vec![
@@ -111,6 +123,7 @@ fn requests_are_written_one_verb_each() {
     assert_written("requests_of_context_and_tools", &context_and_tools());
     assert_written("requests_of_memory", &memories());
     assert_written("requests_to_query", &queries());
+    assert_written("requests_of_maintenance", &maintenance());
 }
 
 #[test]

@@ -13,6 +13,8 @@ CREATE TABLE runs (
     team              TEXT,
     parent            TEXT,
     request_hash      BLOB    NOT NULL,
+    -- 1 if an agent of the run, or of a run that it called, processes personal data.
+    personal_data     INTEGER NOT NULL,
     status            TEXT    NOT NULL,
     ended             INTEGER NOT NULL,
     -- Steps that await an approval; the run awaits approval until none is left.

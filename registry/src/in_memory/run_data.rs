@@ -69,6 +69,19 @@ impl Runs {
         self.runs.get_mut(self.numbers.get(run)?)
     }
 
+    /// Marks a run, and the runs that called it, as runs with personal data.
+    fn mark_personal_data(&mut self, run: Option<RunId>) {
+        let mut next = run;
+        while let Some(run) = next {
+            let Some(stored) = self.find_mut(&run) else { return };
+            // Its callers are marked already.
+            if std::mem::replace(&mut stored.record.personal_data, true) {
+                return;
+            }
+            next = stored.record.parent.clone();
+        }
+    }
+
     pub(super) fn create(&mut self, new: &NewRun, key: Option<&DedupKey>, now: Timestamp) -> Created {
         let run = new.id();
         let key = key.map(|key| (new.tenant.clone(), key.to_stored()));
@@ -80,6 +93,9 @@ impl Runs {
             return if stored.record.matches(new) { Created::Existing(run.clone()) } else { Created::Conflict };
         }
         let record = RunRecord::new(new, now);
+        if record.personal_data {
+            self.mark_personal_data(record.parent.clone());
+        }
         let fence = record.fence;
         self.last = self.last.saturating_add(1);
         self.numbers.insert(run.clone(), self.last);

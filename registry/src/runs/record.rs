@@ -24,6 +24,7 @@ impl RunRecord {
             team: started.team.clone(),
             parent: started.parent.clone(),
             request_hash: run.request_hash,
+            personal_data: run.personal_data,
             status: RunStatus::Queued,
             pending_approvals: 0,
             fence: FENCE_FIRST,

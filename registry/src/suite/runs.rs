@@ -249,6 +249,64 @@ async fn a_tail_ends_when_the_store_closes() {
 }
 
 #[tokio::test]
+async fn a_run_with_personal_data_marks_the_runs_that_called_it() {
+    for stores in TestStores::each().await {
+        let runs = &stores.stores.runs;
+        let called_by = |number: u128, parent: Option<u128>, personal_data: bool| {
+            let new = new_run(number);
+            let started = RunStarted { parent: parent.map(run_id), ..new.started.as_ref().clone() };
+            NewRun { started: Arc::new(started), personal_data, ..new }
+        };
+        for new in [
+            called_by(1, None, false),
+            called_by(2, Some(1), false),
+            called_by(3, Some(2), true),
+            called_by(4, Some(1), false),
+            called_by(5, None, false),
+        ] {
+            assert!(matches!(runs.create(&new, None, NOW).await.unwrap(), Created::New(_)));
+        }
+        for (number, expected) in [(1, true), (2, true), (3, true), (4, false), (5, false)] {
+            let record = runs.get(&run_id(number)).await.unwrap().unwrap();
+            assert_eq!(record.personal_data, expected, "{number}");
+        }
+        // A later change of the record does not remove the mark.
+        let fence = runs.claim(&run_id(1), &pod(), MINUTE, NOW.saturating_add(MINUTE * 2)).await.unwrap().unwrap();
+        let appended = stores.stores.journal.append(&run_id(1), fence, Seq(0), &[ended()], NOW).await;
+        let _ = appended.unwrap();
+        assert!(runs.get(&run_id(1)).await.unwrap().unwrap().personal_data);
+    }
+}
+
+#[tokio::test]
+async fn pruning_runs_and_keys_of_one_tenant_leaves_those_of_another() {
+    for stores in TestStores::each().await {
+        let (runs, keys) = (&stores.stores.runs, &stores.stores.idempotency);
+        let later = NOW.saturating_add(MINUTE);
+        for (number, name) in [(1, "acme"), (2, "globex")] {
+            let new = NewRun { tenant: tenant(name), ..new_run(number) };
+            let Created::New(fence) = runs.create(&new, None, NOW).await.unwrap() else { panic!() };
+            let _ = stores.stores.journal.append(&run_id(number), fence, Seq(0), &[ended()], NOW).await.unwrap();
+            let body = ContentHash::from_content(b"body");
+            keys.begin(&tenant(name), &key("k"), &body, NOW).await.unwrap();
+            keys.finish(&tenant(name), &key("k"), &reply("req_1"), NOW).await.unwrap();
+        }
+        let acme = tenant("acme");
+        assert_eq!(runs.prune(Some(&acme), later).await.unwrap(), 1);
+        assert_eq!(keys.prune(Some(&acme), later).await.unwrap(), 1);
+        assert!(runs.get(&run_id(1)).await.unwrap().is_none());
+        assert!(runs.get(&run_id(2)).await.unwrap().is_some());
+        assert_eq!(runs.prune(Some(&acme), later).await.unwrap(), 0);
+        assert_eq!(keys.prune(None, later).await.unwrap(), 1);
+        let unclaimed = NewRun { tenant: tenant("globex"), ..new_run(3) };
+        let _ = runs.create(&unclaimed, None, NOW).await.unwrap();
+        let after_lease = NOW.saturating_add(MINUTE * 2);
+        assert_eq!(runs.list_unclaimed(Some(&acme), after_lease, 10).await.unwrap(), []);
+        assert_eq!(runs.list_unclaimed(Some(&tenant("globex")), after_lease, 10).await.unwrap().len(), 1);
+    }
+}
+
+#[tokio::test]
 async fn a_run_that_ended_long_ago_is_pruned_and_its_key_is_free() {
     for stores in TestStores::each().await {
         let (runs, journal) = (&stores.stores.runs, &stores.stores.journal);

@@ -28,6 +28,16 @@ capabilities := object.get(input.agent, "capabilities", {})
 
 tenant_ok if input.facts.own_tenant == 1
 
+# What a run, a context or an artifact holds is read by users with the permission, unless the host has
+# established that it is no personal data.
+personal_data_ok if input.user.permissions.pii_access == true
+
+personal_data_ok if input.facts.no_personal_data == 1
+
+# The audit chain and the store hold the data of every tenant: only users of the pod's own tenant
+# maintain them.
+pod_tenant_ok if input.user.tenant == "default"
+
 # The policies of definitions that this package evaluates.
 resource_policy_ok(name) if {
 	name == "require_authentication"
@@ -86,6 +96,18 @@ reasons contains {
 	"check": "tenant_ok",
 	"code": "foreign_tenant",
 	"message": "the run does not belong to the user's tenant",
+}
+
+reasons contains {
+	"check": "personal_data_ok",
+	"code": "pii_permission_missing",
+	"message": "this holds personal data, and the user lacks the permission pii_access",
+}
+
+reasons contains {
+	"check": "pod_tenant_ok",
+	"code": "not_the_pods_tenant",
+	"message": "this holds the data of every tenant: only users of the tenant default may maintain it",
 }
 
 has_operator_role if {

@@ -47,7 +47,7 @@ user_with_role(role) := {"user": object.union(fixtures.guest, {"roles": {role: 1
 test_each_role_allows_its_own_actions if {
 	cases := {
 		"approver": {"approve_step", "reject_step", "query_runs", "query_catalogue"},
-		"auditor": {"query_audit", "query_costs", "query_runs", "query_catalogue"},
+		"auditor": {"verify_audit", "query_audit", "query_costs", "query_runs", "query_catalogue"},
 		"internal": {"query_catalogue"},
 	}
 	every role, actions in cases {
@@ -73,6 +73,37 @@ test_personal_data_needs_the_permission if {
 	decision := guard.decision with input as pii
 	fixtures.codes(decision) == {"pii_permission_missing"}
 	guard.allowed with input as object.union(pii, {"user": {"permissions": {"pii_access": true}}})
+}
+
+test_personal_data_of_a_run_is_read_with_the_permission_only if {
+	every action in ["query_runs", "context_read"] {
+		request := fixtures.act(action)
+		guard.allowed with input as request
+		private := fixtures.without(request, ["no_personal_data"])
+		not guard.allowed with input as private
+		decision := guard.decision with input as private
+		fixtures.codes(decision) == {"pii_permission_missing"}
+		guard.allowed with input as object.union(private, {"user": {"permissions": {"pii_access": true}}})
+	}
+}
+
+maintenance := ["verify_audit", "prune_audit", "check_store", "back_up_store"]
+
+test_only_the_pods_own_tenant_maintains_what_all_tenants_share if {
+	every action in maintenance {
+		request := fixtures.act(action)
+		guard.allowed with input as request
+		foreign := object.union(request, {"user": {"tenant": "acme"}})
+		not guard.allowed with input as foreign
+		decision := guard.decision with input as foreign
+		fixtures.codes(decision) == {"not_the_pods_tenant"}
+	}
+}
+
+test_each_tenant_maintains_its_own_runs if {
+	every action in ["prune_runs", "resume_runs"] {
+		guard.allowed with input as object.union(fixtures.act(action), {"user": {"tenant": "acme"}})
+	}
 }
 
 test_a_run_of_another_tenant_is_denied if {

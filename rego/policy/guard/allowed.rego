@@ -56,6 +56,7 @@ kind_ok if {
 	kind == "read"
 	data.access.tenant_ok
 	data.context.context_allowed
+	data.access.personal_data_ok
 }
 
 kind_ok if {
@@ -76,6 +77,17 @@ kind_ok if {
 kind_ok if {
 	kind == "run"
 	data.access.tenant_ok
+}
+
+kind_ok if {
+	kind == "history"
+	data.access.tenant_ok
+	data.access.personal_data_ok
+}
+
+kind_ok if {
+	kind == "pod"
+	data.access.pod_tenant_ok
 }
 
 kind_ok if kind == "query"

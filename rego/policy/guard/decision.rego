@@ -37,6 +37,10 @@ passed contains "pii_access_ok" if data.access.pii_access_ok
 
 passed contains "tenant_ok" if data.access.tenant_ok
 
+passed contains "personal_data_ok" if data.access.personal_data_ok
+
+passed contains "pod_tenant_ok" if data.access.pod_tenant_ok
+
 passed contains "rate_limit_ok" if data.quota.rate_limit_ok
 
 passed contains "tokens_ok" if data.quota.tokens_ok

@@ -3,7 +3,7 @@ package fixtures
 
 admin := {
 	"id": "admin",
-	"tenant": "acme",
+	"tenant": "default",
 	"roles": {"admin": 1},
 	"permissions": {},
 	"rate_limit": 100,
@@ -11,7 +11,7 @@ admin := {
 
 operator := {
 	"id": "operator",
-	"tenant": "acme",
+	"tenant": "default",
 	"roles": {"agent_operator": 1},
 	"permissions": {"allowed_categories": {"business_ops": 1}},
 	"rate_limit": 100,
@@ -29,7 +29,7 @@ invoke := {
 	"document_bytes": 4512,
 	"hops": 1,
 	"policies": {},
-	"facts": {"audited": 1, "authenticated": 1, "own_tenant": 1},
+	"facts": {"audited": 1, "authenticated": 1, "no_personal_data": 1, "own_tenant": 1},
 	"caller": "user",
 	"usage": {"requests": 1, "tokens_left": -1, "usd_left": -1},
 	"user": admin,

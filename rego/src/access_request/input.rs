@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use greenroom_protocol::request::{MemoryChange, Query, Signal};
+use greenroom_protocol::request::{Maintenance, MemoryChange, Query, Signal};
 use greenroom_protocol::{AgentId, CategoryId, Request, TenantId, UserId};
 use schemars::JsonSchema;
 use serde::de::Error as _;
@@ -53,11 +53,23 @@ pub enum Action {
     QueryAudit,
     /// Query costs.
     QueryCosts,
+    /// Remove the tenant's runs that ended long ago.
+    PruneRuns,
+    /// Resume the tenant's runs that have no owner.
+    ResumeRuns,
+    /// Verify the audit chain.
+    VerifyAudit,
+    /// Remove old audit entries.
+    PruneAudit,
+    /// Check the files of the store.
+    CheckStore,
+    /// Copy the store.
+    BackUpStore,
 }
 
 impl Action {
     /// Every action, in the order of the access matrix.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 23] = [
         Self::Invoke,
         Self::StartRun,
         Self::StartTeam,
@@ -75,6 +87,12 @@ impl Action {
         Self::QueryRuns,
         Self::QueryAudit,
         Self::QueryCosts,
+        Self::PruneRuns,
+        Self::ResumeRuns,
+        Self::VerifyAudit,
+        Self::PruneAudit,
+        Self::CheckStore,
+        Self::BackUpStore,
     ];
 
     /// The action of a request.
@@ -112,6 +130,14 @@ impl Action {
                 Query::Audit { .. } | Query::AuditEntry { .. } => Self::QueryAudit,
                 Query::Costs { .. } => Self::QueryCosts,
             },
+            Request::Maintain(maintenance) => match maintenance {
+                Maintenance::PruneRuns { .. } => Self::PruneRuns,
+                Maintenance::ResumeRuns => Self::ResumeRuns,
+                Maintenance::VerifyAudit => Self::VerifyAudit,
+                Maintenance::PruneAudit { .. } => Self::PruneAudit,
+                Maintenance::CheckStore => Self::CheckStore,
+                Maintenance::BackUpStore { .. } => Self::BackUpStore,
+            },
         }
     }
 
@@ -136,6 +162,12 @@ impl Action {
             Self::QueryRuns => "query_runs",
             Self::QueryAudit => "query_audit",
             Self::QueryCosts => "query_costs",
+            Self::PruneRuns => "prune_runs",
+            Self::ResumeRuns => "resume_runs",
+            Self::VerifyAudit => "verify_audit",
+            Self::PruneAudit => "prune_audit",
+            Self::CheckStore => "check_store",
+            Self::BackUpStore => "back_up_store",
         }
     }
 
@@ -300,6 +332,10 @@ pub struct FactFlags {
     #[serde(skip_serializing_if = "Flag::is_off")]
     #[schemars(with = "u8")]
     pub own_memory: Flag,
+    /// The run, the context or the artifact that is read holds no personal data.
+    #[serde(skip_serializing_if = "Flag::is_off")]
+    #[schemars(with = "u8")]
+    pub no_personal_data: Flag,
 }
 
 /// The usage so far, and the remaining amounts.

@@ -58,6 +58,8 @@ pub enum InputField {
     ProvidesToTeam,
     /// `facts.own_memory`
     OwnMemory,
+    /// `facts.no_personal_data`
+    NoPersonalData,
 }
 
 /// A set of fields.
@@ -96,6 +98,7 @@ impl InputFields {
             tool_declared: select(facts.tool_declared, InputField::ToolDeclared),
             provides_to_team: select(facts.provides_to_team, InputField::ProvidesToTeam),
             own_memory: select(facts.own_memory, InputField::OwnMemory),
+            no_personal_data: select(facts.no_personal_data, InputField::NoPersonalData),
         }
     }
 }

@@ -32,6 +32,12 @@ const ACTIONS: &[&str] = &[
     "query_runs",
     "query_audit",
     "query_costs",
+    "prune_runs",
+    "resume_runs",
+    "verify_audit",
+    "prune_audit",
+    "check_store",
+    "back_up_store",
     "unknown_action",
 ];
 const POLICIES: &[&str] = &[
@@ -64,6 +70,7 @@ const FACTS: &[&str] = &[
     "tool_declared",
     "provides_to_team",
     "own_memory",
+    "no_personal_data",
 ];
 const ROLES: &[&str] = &["admin", "agent_operator", "approver", "auditor", "internal", "unknown_action"];
 
@@ -90,9 +97,11 @@ fn user() -> impl Strategy<Value = Value> {
     let categories = subset(&["business_ops", "security_risk"], 2);
     let roles = (subset(ROLES, 2), subset(&ROLES[..2], 2), any::<bool>());
     let roles = roles.prop_map(|(any, privileged, use_privileged)| if use_privileged { privileged } else { any });
-    (roles, categories, any::<bool>(), select(vec![0, 100, 120])).prop_map(|(roles, categories, pii, rate_limit)| {
+    let tenant = select(vec!["default", "acme"]);
+    let limits = select(vec![0, 100, 120]);
+    (roles, categories, any::<bool>(), limits, tenant).prop_map(|(roles, categories, pii, rate_limit, tenant)| {
         json!({
-            "id": "a_user", "tenant": "acme", "roles": roles, "rate_limit": rate_limit,
+            "id": "a_user", "tenant": tenant, "roles": roles, "rate_limit": rate_limit,
             "permissions": { "allowed_categories": categories, "pii_access": pii },
         })
     })

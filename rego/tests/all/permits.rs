@@ -54,6 +54,7 @@ async fn a_grant_without_a_callee_issues_only_denied_requests() {
         tool_declared: true,
         provides_to_team: true,
         own_memory: true,
+        no_personal_data: true,
     };
     let facts = Facts { relation, ..harness::summary_facts() };
     let denied = guard.permit(AccessRequest::new(nested, facts)).await.unwrap_err();

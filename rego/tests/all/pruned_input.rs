@@ -44,6 +44,7 @@ fn maximal_facts(agent: &str, private: bool, of_team: bool) -> Facts {
             tool_declared: true,
             provides_to_team: true,
             own_memory: false,
+            no_personal_data: true,
         },
         usage: UsageFacts { requests: 99_999, ..facts.usage },
         document_bytes: 1_000_000,

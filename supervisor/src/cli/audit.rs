@@ -1,7 +1,7 @@
 //! `greenroom audit`: lists, shows, verifies and prunes audit entries.
 
 use greenroom_protocol::audit::{Event, Record};
-use greenroom_protocol::request::Page;
+use greenroom_protocol::request::{Maintenance, Page};
 use greenroom_protocol::{Cause, Clock, Json, Reply};
 use serde_json::json;
 
@@ -11,7 +11,6 @@ use super::output::{Output, table};
 use super::runs::format_report;
 use super::session::Session;
 use crate::clock::WallClock;
-use crate::ingress::frame::AdminCommand;
 
 /// Executes the command.
 ///
@@ -23,13 +22,13 @@ pub async fn audit(session: &Session, command: AuditCommand, output: Output) -> 
         AuditCommand::List { limit, after } => Ok(print_records(&client.audit(Page { after, limit }).await?, output)),
         AuditCommand::Show { id } => Ok(print_records(&client.audit_entry(id).await?, output)),
         AuditCommand::Verify => {
-            let report = session.admin(AdminCommand::VerifyAudit).await?;
+            let report = session.maintain(Maintenance::VerifyAudit).await?;
             output.document(&report, || format_report(&report));
             Ok(u8::from(report.get("valid") != Some(&Json::Bool(true))))
         }
         AuditCommand::Prune { older_than } => {
             let before = WallClock.now().saturating_sub(older_than.into());
-            let report = session.admin(AdminCommand::PruneAudit { before }).await?;
+            let report = session.maintain(Maintenance::PruneAudit { before }).await?;
             output.document(&report, || format_report(&report));
             Ok(0)
         }

@@ -1,6 +1,7 @@
 //! `greenroom db`: checks and backs up the store. A store that cannot be opened is examined without
 //! opening it.
 
+use greenroom_protocol::request::Maintenance;
 use greenroom_protocol::{Cause, ErrorCode, Json};
 
 use super::args::{AuditCommand, Command, DbCommand};
@@ -11,7 +12,6 @@ use crate::admin::{chain_json, check_json};
 use crate::compose::stores;
 use crate::config::Config;
 use crate::data_dir::DataDirLock;
-use crate::ingress::frame::AdminCommand;
 
 /// Executes the command.
 ///
@@ -20,7 +20,7 @@ use crate::ingress::frame::AdminCommand;
 pub async fn db(session: &Session, command: DbCommand, output: Output) -> Result<u8, Cause> {
     match command {
         DbCommand::Check => {
-            let report = session.admin(AdminCommand::CheckStore).await?;
+            let report = session.maintain(Maintenance::CheckStore).await?;
             output.document(&report, || format_report(&report));
             Ok(u8::from(report.get("ok") != Some(&Json::Bool(true))))
         }
@@ -28,7 +28,11 @@ pub async fn db(session: &Session, command: DbCommand, output: Output) -> Result
             // The owner of the store may run in another directory.
             let to = std::path::absolute(&to)
                 .map_err(|error| Cause::new(ErrorCode::InvalidInput, format!("{}: {error}", to.display())))?;
-            let report = session.admin(AdminCommand::Backup { to }).await?;
+            let to = to
+                .into_os_string()
+                .into_string()
+                .map_err(|path| Cause::new(ErrorCode::InvalidInput, format!("{} is not UTF-8", path.display())))?;
+            let report = session.maintain(Maintenance::BackUpStore { to }).await?;
             output.document(&report, || format_report(&report));
             Ok(0)
         }

@@ -2,7 +2,7 @@
 
 use futures::StreamExt;
 use greenroom_protocol::event::RunEventKind;
-use greenroom_protocol::request::{Page, RunListFilter, Signal};
+use greenroom_protocol::request::{Maintenance, Page, RunListFilter, Signal};
 use greenroom_protocol::{Cause, Clock, Json, Reply, RunId};
 
 use super::args::RunsCommand;
@@ -13,7 +13,6 @@ use super::report::report;
 use super::run::print_events;
 use super::session::Session;
 use crate::clock::WallClock;
-use crate::ingress::frame::AdminCommand;
 
 /// Executes the command.
 ///
@@ -45,13 +44,13 @@ pub async fn runs(session: &Session, command: RunsCommand, output: Output) -> Re
         }
         RunsCommand::Resume { run: Some(run) } => resume(session, run, output).await,
         RunsCommand::Resume { run: None } => {
-            let report = session.admin(AdminCommand::ResumeAll).await?;
+            let report = session.maintain(Maintenance::ResumeRuns).await?;
             output.document(&report, || format_report(&report));
             Ok(u8::from(report.get("failed").and_then(Json::as_u64).unwrap_or(0) > 0))
         }
         RunsCommand::Prune { older_than } => {
             let before = WallClock.now().saturating_sub(older_than.into());
-            let report = session.admin(AdminCommand::PruneRuns { before }).await?;
+            let report = session.maintain(Maintenance::PruneRuns { before }).await?;
             output.document(&report, || format_report(&report));
             Ok(0)
         }

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use greenroom_client::Client;
-use greenroom_protocol::{ArtifactRef, Cause, Json};
+use greenroom_protocol::limits::REQUEST_TIMEOUT_MAX;
+use greenroom_protocol::request::Maintenance;
+use greenroom_protocol::{ArtifactRef, Cause, Clock, Deadline, Json};
 
 use crate::clock::{TimeOrdered, WallClock};
 use crate::compose::{Overrides, compose_with};
 use crate::config::Config;
 use crate::data_dir::{DataDirLock, LockError};
 use crate::ingress::control::client::ControlClient;
-use crate::ingress::frame::AdminCommand;
 use crate::pod::Pod;
 
 /// Attempts to connect to an owner that is still starting, and the delay between two.
@@ -102,14 +103,16 @@ impl Session {
         }
     }
 
-    /// Executes an admin command on the stores.
+    /// Requests maintenance and returns its report.
     ///
     /// # Errors
-    /// Those of the store.
-    pub async fn admin(&self, command: AdminCommand) -> Result<Json, Cause> {
-        match self {
-            Self::InProcess(pod) => pod.ingress().admin(command).await,
-            Self::Remote { socket, .. } => socket.admin(command).await,
+    /// The cause of a denied or failed request; those of the transport.
+    pub async fn maintain(&self, maintenance: Maintenance) -> Result<Json, Cause> {
+        let deadline = Deadline::after(WallClock.now(), REQUEST_TIMEOUT_MAX);
+        let mut reply = self.client().with_deadline(deadline).maintain(maintenance).await?;
+        match reply.error {
+            Some(cause) => Err(cause),
+            None => Ok(reply.outputs.remove("report").unwrap_or_default()),
         }
     }
 

@@ -29,6 +29,7 @@ use crate::pipeline::query::QueryHandler;
 pub(crate) fn build(
     parts: &PodParts,
     dispatcher: Dispatcher,
+    runs: RunsHandle,
     wrap_evaluator: Option<WrapEvaluator>,
 ) -> Result<Arc<Pipeline>, Cause> {
     let PodParts { config, clock, stores, definitions, models, guard, metrics, .. } = parts;
@@ -38,15 +39,24 @@ pub(crate) fn build(
         Some(wrap) => wrap(engines),
         None => engines,
     };
+    let authenticator = Authenticator::new(Arc::new(ConfigIdentityProvider::new(config.users.clone())));
+    let admin = AdminOps {
+        runs,
+        authenticator: authenticator.clone(),
+        stores: stores.clone(),
+        clock: Arc::clone(clock),
+        ids: Arc::clone(&parts.ids),
+    };
     let pipeline = Arc::new(Pipeline {
         admission: AdmissionControl::new(config.admission.resolve_concurrency()),
-        authenticator: Authenticator::new(Arc::new(ConfigIdentityProvider::new(config.users.clone()))),
+        authenticator,
         audit: Arc::clone(&stores.audit),
         artifacts: ArtifactLookup { store: Arc::clone(&stores.artifacts) },
         fact_collector: FactCollector {
             definitions: Arc::clone(&definitions),
             runs: Arc::clone(&stores.runs),
             ledger: Arc::clone(&stores.ledger),
+            artifacts: Arc::clone(&stores.artifacts),
             models: models.clone(),
         },
         guard: Guard::new(evaluator),
@@ -58,6 +68,7 @@ pub(crate) fn build(
             embedder: embedder::hashing_embedder(),
             clock: Arc::clone(clock),
         },
+        admin: Arc::new(admin),
         metrics: Arc::clone(metrics),
         clock: Arc::clone(clock),
         pod: config.pod.clone(),
@@ -67,19 +78,11 @@ pub(crate) fn build(
     Ok(pipeline)
 }
 
-/// The ingress of this process, with the admin operations on its stores.
-pub(crate) fn ingress(parts: &PodParts, pipeline: Arc<Pipeline>, runs: RunsHandle) -> LocalIngress {
-    let admin = AdminOps {
-        runs,
-        authenticator: pipeline.authenticator.clone(),
-        stores: parts.stores.clone(),
-        clock: Arc::clone(&parts.clock),
-        ids: Arc::clone(&parts.ids),
-    };
+/// The ingress of this process.
+pub(crate) fn ingress(parts: &PodParts, pipeline: Arc<Pipeline>) -> LocalIngress {
     LocalIngress {
         pipeline,
         stores: parts.stores.clone(),
-        admin: Arc::new(admin),
         clock: Arc::clone(&parts.clock),
         ids: Arc::clone(&parts.ids),
     }

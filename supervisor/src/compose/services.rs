@@ -111,7 +111,7 @@ pub(crate) fn recovery(admin: Arc<AdminOps>) -> Service {
         rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             rounds.tick().await;
-            match admin.recover().await {
+            match admin.recover(None).await {
                 Ok(RecoveryReport { resumed: 0, terminated: 0, deferred: 0 }) => {}
                 Ok(RecoveryReport { resumed, terminated, deferred }) => tracing::info!(
                     runs.resumed = resumed,
@@ -133,7 +133,7 @@ pub(crate) fn sweeper(admin: Arc<AdminOps>) -> Service {
         rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             rounds.tick().await;
-            match admin.sweep().await {
+            match admin.sweep(None).await {
                 Ok(SweepReport { artifacts: 0, bytes: _ }) => {}
                 Ok(SweepReport { artifacts, bytes }) => {
                     tracing::info!(artifacts.dropped = artifacts, artifacts.bytes = bytes, "swept artifacts");

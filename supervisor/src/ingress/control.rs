@@ -133,10 +133,6 @@ async fn handle_request(
             },
             Err(cause) => ControlResponse::Refused { cause },
         },
-        ControlRequest::Admin(command) => match ingress.admin(command).await {
-            Ok(report) => ControlResponse::Done { report },
-            Err(cause) => ControlResponse::Refused { cause },
-        },
     };
     frame::write(stream, &response).await
 }

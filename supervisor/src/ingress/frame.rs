@@ -4,7 +4,7 @@
 use std::io;
 
 use greenroom_protocol::event::{RunEvent, WatchedRun};
-use greenroom_protocol::{ArtifactRef, Cause, Envelope, Reply, Timestamp, UserId};
+use greenroom_protocol::{ArtifactRef, Cause, Envelope, Reply, UserId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -45,35 +45,6 @@ pub enum ControlRequest {
         /// Number of bytes that follow.
         bytes: u64,
     },
-    /// Executes an admin command on the stores.
-    Admin(AdminCommand),
-}
-
-/// What the owner of the data directory may do beside sending requests: commands on whole stores.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(tag = "command", rename_all = "snake_case")]
-pub enum AdminCommand {
-    /// Verifies the hash chain of the audit.
-    VerifyAudit,
-    /// Removes audit entries older than this time.
-    PruneAudit {
-        /// The time.
-        before: Timestamp,
-    },
-    /// Removes runs that ended before this time.
-    PruneRuns {
-        /// The time.
-        before: Timestamp,
-    },
-    /// Checks every file of the store.
-    CheckStore,
-    /// Copies the store while the pod keeps running.
-    Backup {
-        /// The new file; it must not exist.
-        to: std::path::PathBuf,
-    },
-    /// Resumes the runs that have no owner.
-    ResumeAll,
 }
 
 /// A response on the control socket.
@@ -96,11 +67,6 @@ pub enum ControlResponse {
     ArtifactStored {
         /// The artifact.
         artifact: ArtifactRef,
-    },
-    /// To [`ControlRequest::Admin`].
-    Done {
-        /// The report.
-        report: serde_json::Value,
     },
     /// To any request: it was rejected.
     Refused {
@@ -164,17 +130,18 @@ pub async fn read_raw(from: &mut (impl AsyncRead + Unpin + Send)) -> io::Result<
 
 #[cfg(test)]
 mod tests {
+    use greenroom_protocol::RunId;
+
     use super::*;
 
     #[tokio::test]
     async fn a_message_round_trips_and_the_end_of_the_stream_is_none() {
         let (mut client, mut server) = tokio::io::duplex(64);
-        let request = ControlRequest::Admin(AdminCommand::PruneRuns { before: Timestamp::from_micros(7) });
+        let run = WatchedRun::Id(RunId::new("run_1").unwrap());
+        let request = ControlRequest::Watch { user: UserId::new("admin").unwrap(), run, after: 7 };
         let writer = tokio::spawn(async move { write(&mut client, &request).await });
         let read_back: Option<ControlRequest> = read(&mut server).await.unwrap();
-        assert!(
-            matches!(read_back, Some(ControlRequest::Admin(AdminCommand::PruneRuns { before })) if before.as_micros() == 7)
-        );
+        assert!(matches!(read_back, Some(ControlRequest::Watch { after: 7, .. })));
         writer.await.unwrap().unwrap();
         assert!(read::<ControlRequest>(&mut server).await.unwrap().is_none());
     }

@@ -13,16 +13,15 @@ use greenroom_client::{Client, Transport, TransportError};
 use greenroom_protocol::event::{RunEvent, WatchedRun};
 use greenroom_protocol::request::Query;
 use greenroom_protocol::{
-    ArtifactRef, Cause, Clock, Envelope, ErrorCode, IdGenerator, Json, Metadata, Received, Reply, Request, RequestId,
-    RunId, Status, UserId, Values,
+    ArtifactRef, Cause, Clock, Envelope, ErrorCode, IdGenerator, Metadata, Received, Reply, Request, RequestId, RunId,
+    Status, UserId, Values,
 };
 use greenroom_registry::Stores;
 use greenroom_registry::artifacts::ArtifactOwner;
 use greenroom_registry::journal::Seq;
 use greenroom_rego::Authenticated;
 
-use super::frame::{AdminCommand, FILE_BYTES_MAX};
-use crate::admin::AdminOps;
+use super::frame::FILE_BYTES_MAX;
 use crate::pipeline::Pipeline;
 
 /// Longest wait of a watch for a run that is being started.
@@ -35,7 +34,6 @@ const RUN_POLL_INTERVAL: Duration = Duration::from_millis(5);
 pub struct LocalIngress {
     pub(crate) pipeline: Arc<Pipeline>,
     pub(crate) stores: Stores,
-    pub(crate) admin: Arc<AdminOps>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn IdGenerator>,
 }
@@ -152,14 +150,6 @@ impl LocalIngress {
         let request = self.authenticate(user, None).await?;
         let owner = ArtifactOwner { tenant: request.principal().tenant.clone(), personal_data: false };
         self.stores.artifacts.put(&owner, bytes, media_type, name).await.map_err(|error| error.cause())
-    }
-
-    /// Executes an admin command on the stores.
-    ///
-    /// # Errors
-    /// Those of the stores.
-    pub async fn admin(&self, command: AdminCommand) -> Result<Json, Cause> {
-        self.admin.run(command).await
     }
 }
 

@@ -5,14 +5,17 @@ use std::sync::Arc;
 
 use greenroom_actors::definition_resolver::DefinitionResolver;
 use greenroom_actors::execution::model_registry::ModelRegistry;
+use greenroom_actors::handler::unknown_artifact_error;
 use greenroom_definitions::agent::ToolRef;
+use greenroom_definitions::capability::PERSONAL_DATA;
 use greenroom_definitions::plan::StepTarget;
 use greenroom_definitions::{Agent, Workflow};
 use greenroom_protocol::request::{
-    CallTool, ContextChange, ContextRead, ContextWrite, Invoke, MemoryChange, Query, StartRun, StartTeam,
+    CallTool, ContextChange, ContextRead, ContextWrite, Invoke, Maintenance, MemoryChange, Query, StartRun, StartTeam,
 };
 use greenroom_protocol::value::size_bytes;
 use greenroom_protocol::{AgentId, Cause, ContextKey, ErrorCode, Request, RunId, TeamId, Timestamp, Values};
+use greenroom_registry::artifacts::ArtifactStore;
 use greenroom_registry::ledger::{Ledger, Periods, UsageKey};
 use greenroom_registry::runs::{RunRecord, RunStore};
 use greenroom_rego::{AgentFacts, Authenticated, Caller, Facts, NameSet, Relation, Resource, UsageFacts, UsageTotals};
@@ -22,15 +25,22 @@ pub struct FactCollector {
     pub(crate) definitions: Arc<dyn DefinitionResolver>,
     pub(crate) runs: Arc<dyn RunStore>,
     pub(crate) ledger: Arc<dyn Ledger>,
+    pub(crate) artifacts: Arc<dyn ArtifactStore>,
     pub(crate) models: ModelRegistry,
 }
 
 impl FactCollector {
-    /// Collects the facts of a request whose audit entry is submitted.
+    /// Collects the facts of a request whose audit entry is submitted. An agent that receives an artifact with
+    /// personal data counts as one that processes such data.
     ///
     /// # Errors
     /// A code of the class "rejected" if the resource does not exist; those of a store.
-    pub async fn collect(&self, request: &Authenticated, now: Timestamp) -> Result<Facts, Cause> {
+    pub async fn collect(
+        &self,
+        request: &Authenticated,
+        has_personal_data: bool,
+        now: Timestamp,
+    ) -> Result<Facts, Cause> {
         let usage = self.usage(request, now).await?;
         let facts = match request.request() {
             Request::Invoke(invoke) => self.invoke(request, invoke).await?,
@@ -44,8 +54,13 @@ impl FactCollector {
             Request::MemoryWrite(write) => self.memory(request, &write.agent, text_bytes(&write.change)).await?,
             Request::CallTool(call) => self.call_tool(request, call).await?,
             Request::Query(query) => self.query(request, query).await?,
+            Request::Maintain(maintenance) => maintenance_facts(maintenance),
         };
-        Ok(Facts { usage, audited: true, ..facts })
+        let agent = facts.agent.map(|agent| match has_personal_data {
+            true => AgentFacts { capabilities: with_personal_data(&agent.capabilities), ..agent },
+            false => agent,
+        });
+        Ok(Facts { usage, agent, audited: true, ..facts })
     }
 
     /// The usage so far. A request of a user counts itself; its nested requests are part of it.
@@ -193,6 +208,7 @@ impl FactCollector {
         let own_run = request.chain().len() <= 1 || request.run() == Some(run);
         let relation = Relation {
             own_tenant: own_run,
+            no_personal_data: !record.personal_data,
             // A team and its run belong to the team themselves; an agent has to be one of its members.
             team_member: own_run
                 && match request.caller() {
@@ -261,8 +277,13 @@ impl FactCollector {
     }
 
     async fn query(&self, request: &Authenticated, query: &Query) -> Result<Facts, Cause> {
-        match query {
-            Query::Run { run } | Query::Events { run, .. } => drop(self.run_record(request, run).await?),
+        let no_personal_data = match query {
+            Query::Run { run } | Query::Events { run, .. } => !self.run_record(request, run).await?.personal_data,
+            Query::Artifact { hash, .. } => {
+                let info =
+                    self.artifacts.info(&request.principal().tenant, hash).await.map_err(|error| error.cause())?;
+                !info.ok_or_else(|| unknown_artifact_error(hash))?.personal_data
+            }
             Query::Agents
             | Query::Agent { .. }
             | Query::Workflows
@@ -272,10 +293,9 @@ impl FactCollector {
             | Query::Runs { .. }
             | Query::Audit { .. }
             | Query::AuditEntry { .. }
-            | Query::Artifact { .. }
-            | Query::Costs { .. } => {}
-        }
-        let relation = Relation { own_tenant: true, ..Relation::default() };
+            | Query::Costs { .. } => true,
+        };
+        let relation = Relation { own_tenant: true, no_personal_data, ..Relation::default() };
         Ok(Facts { relation, ..Facts::for_resource(Resource::Collection { kind: query.resource() }) })
     }
 
@@ -349,8 +369,18 @@ impl FactCollector {
     }
 }
 
+/// Maintenance of runs concerns those of the user's tenant only.
+fn maintenance_facts(maintenance: &Maintenance) -> Facts {
+    let relation = Relation { own_tenant: true, ..Relation::default() };
+    Facts { relation, ..Facts::for_resource(Resource::Collection { kind: maintenance.resource().to_owned() }) }
+}
+
 fn policies_of(agent: Option<&Agent>) -> NameSet {
     agent.map(|agent| agent.spec().policies.iter().collect()).unwrap_or_default()
+}
+
+fn with_personal_data(capabilities: &NameSet) -> NameSet {
+    capabilities.iter().chain([PERSONAL_DATA]).collect()
 }
 
 /// Bytes of the larger text.

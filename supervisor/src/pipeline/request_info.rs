@@ -79,7 +79,8 @@ impl RequestInfo {
             | Request::MemoryRead(_)
             | Request::MemoryWrite(_)
             | Request::CallTool(_)
-            | Request::Query(_) => {}
+            | Request::Query(_)
+            | Request::Maintain(_) => {}
         }
         info
     }

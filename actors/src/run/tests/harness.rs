@@ -224,7 +224,7 @@ impl Harness {
     }
 
     pub(crate) async fn recover(&self) -> RecoveryReport {
-        self.runs.recover(&self.authenticator(), &*self.ids).await.unwrap()
+        self.runs.recover(&self.authenticator(), &*self.ids, None).await.unwrap()
     }
 
     /// Sends a request as the administrator.

@@ -8,7 +8,7 @@ use protocol::journal::Entry;
 use protocol::{PodId, RunId, TenantId, Timestamp};
 
 use super::cache::CachedRecord;
-use super::row::{INSERT_RUN, UPDATE_RUN, insert_values, update_values};
+use super::row::{INSERT_RUN, MARK_PERSONAL_DATA, UPDATE_RUN, insert_values, update_values};
 use crate::error::StoreError;
 use crate::group_commit::CommitTiming;
 use crate::journal::{JournalError, Receipt, Seq};
@@ -95,6 +95,9 @@ impl WriteCommand for CreateRun {
         let (fence, is_ended) = (record.fence, record.status.is_terminal());
         let number = state.runs.next_number();
         commit.statements.add(INSERT_RUN, insert_values(number, &record));
+        if let Some(parent) = record.parent.as_ref().filter(|_| record.personal_data) {
+            commit.statements.add(MARK_PERSONAL_DATA, vec![parent.as_str().into()]);
+        }
         state.runs.insert(number, record);
         if let Some((key, tenant)) = key {
             let row = KeyRow { request_hash: new.request_hash, run: Some(run.clone()), reply: None };

@@ -11,7 +11,7 @@ use crate::sqlite::statement_batch::{SqlValue, from_int};
 macro_rules! select_records {
     ($rest:literal) => {
         concat!(
-            "SELECT number, run, tenant, owner, workflow, version, team, parent, request_hash, status, ",
+            "SELECT number, run, tenant, owner, workflow, version, team, parent, request_hash, personal_data, status, ",
             "pending_approvals, fence, pod, created, updated, ",
             "COALESCE((SELECT MAX(seq) FROM journal WHERE journal.run = runs.number), 0) AS seq FROM runs ",
             $rest
@@ -21,12 +21,17 @@ macro_rules! select_records {
 pub(super) use select_records;
 
 pub(super) const INSERT_RUN: &str = "INSERT INTO runs (number, run, tenant, owner, workflow, version, team, parent, \
-                                     request_hash, status, ended, pending_approvals, fence, pod, created, updated) \
-                                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+                                     request_hash, personal_data, status, ended, pending_approvals, fence, pod, created, updated) \
+                                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
 /// Updates the columns of an existing run that can change.
 pub(super) const UPDATE_RUN: &str = "UPDATE runs SET status = ?, ended = ?, pending_approvals = ?, fence = ?, pod = ?, \
                                      updated = ? WHERE number = ?";
+
+/// Marks a run, and the runs that called it, as runs with personal data.
+pub(super) const MARK_PERSONAL_DATA: &str = "WITH RECURSIVE callers(run) AS (SELECT ? UNION SELECT runs.parent FROM runs \
+                                             JOIN callers ON runs.run = callers.run WHERE runs.parent IS NOT NULL) \
+                                             UPDATE runs SET personal_data = 1 WHERE run IN (SELECT run FROM callers)";
 
 /// The values of [`UPDATE_RUN`].
 pub(super) fn update_values(number: i64, record: &RunRecord) -> Vec<SqlValue> {
@@ -53,6 +58,7 @@ pub(super) fn insert_values(number: i64, record: &RunRecord) -> Vec<SqlValue> {
         record.team.as_ref().map(|team| team.as_str()).into(),
         record.parent.as_ref().map(|parent| parent.as_str()).into(),
         SqlValue::from(&record.request_hash),
+        i64::from(record.personal_data).into(),
         record.status.as_str().into(),
         i64::from(record.status.is_terminal()).into(),
         i64::from(record.pending_approvals).into(),
@@ -76,6 +82,7 @@ pub(super) fn decode_record(row: &impl Columns) -> Result<(i64, RunRecord), Stor
         team: row.optional_id("team")?,
         parent: row.optional_id("parent")?,
         request_hash: row.hash("request_hash")?,
+        personal_data: row.int("personal_data")? != 0,
         status: parse_status(status).ok_or_else(unknown_status)?,
         pending_approvals: u32::try_from(row.int("pending_approvals")?).unwrap_or_default(),
         fence: Fence(row.number("fence")?),

@@ -1,4 +1,4 @@
-//! The client end of the control socket: a transport, and the admin commands of the owner. Each request
+//! The client end of the control socket: a transport, and the upload of files. Each request
 //! has a connection of its own, so a slow reply delays no other request.
 
 use std::path::{Path, PathBuf};
@@ -8,10 +8,10 @@ use futures::stream::{self, StreamExt};
 use greenroom_client::transport::Events;
 use greenroom_client::{Transport, TransportError};
 use greenroom_protocol::event::WatchedRun;
-use greenroom_protocol::{ArtifactRef, Cause, Envelope, Json, Reply, UserId};
+use greenroom_protocol::{ArtifactRef, Cause, Envelope, Reply, UserId};
 use tokio::net::UnixStream;
 
-use super::super::frame::{self, AdminCommand, ControlRequest, ControlResponse};
+use super::super::frame::{self, ControlRequest, ControlResponse};
 use super::CHUNK_BYTES;
 
 /// Sends requests to the owner of a data directory.
@@ -59,18 +59,6 @@ impl ControlClient {
         }
         match read_response(&mut stream).await? {
             ControlResponse::ArtifactStored { artifact } => Ok(artifact),
-            ControlResponse::Refused { cause } => Err(cause),
-            other => Err(unexpected(&other).into()),
-        }
-    }
-
-    /// Executes an admin command on the owner.
-    ///
-    /// # Errors
-    /// Those of the owner; a transport error if it cannot be reached.
-    pub async fn admin(&self, command: AdminCommand) -> Result<Json, Cause> {
-        match self.request(&ControlRequest::Admin(command)).await? {
-            ControlResponse::Done { report } => Ok(report),
             ControlResponse::Refused { cause } => Err(cause),
             other => Err(unexpected(&other).into()),
         }
@@ -129,7 +117,6 @@ fn unexpected(response: &ControlResponse) -> TransportError {
         ControlResponse::Event { .. } => "an event",
         ControlResponse::End => "the end of a watch",
         ControlResponse::ArtifactStored { .. } => "an artifact",
-        ControlResponse::Done { .. } => "a report",
         ControlResponse::Refused { .. } => "a rejection",
     };
     TransportError::InvalidResponse { reason: format!("unexpected response: {kind}") }

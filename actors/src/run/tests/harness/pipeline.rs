@@ -68,9 +68,11 @@ impl FakePipeline {
             Request::ResumeRun(resume) => of_run(&resume.run).await?,
             Request::ContextRead(read) => Resource::Context { run: read.run.clone(), key: None },
             Request::ContextWrite(write) => Resource::Context { run: write.run.clone(), key: Some(write.key.clone()) },
-            Request::MemoryRead(_) | Request::MemoryWrite(_) | Request::CallTool(_) | Request::Query(_) => {
-                Resource::Collection { kind: "nothing".into() }
-            }
+            Request::MemoryRead(_)
+            | Request::MemoryWrite(_)
+            | Request::CallTool(_)
+            | Request::Query(_)
+            | Request::Maintain(_) => Resource::Collection { kind: "nothing".into() },
         })
     }
 
@@ -131,7 +133,8 @@ impl FakePipeline {
             TypedPermit::MemoryRead(_)
             | TypedPermit::MemoryWrite(_)
             | TypedPermit::CallTool(_)
-            | TypedPermit::Query(_) => {
+            | TypedPermit::Query(_)
+            | TypedPermit::Maintain(_) => {
                 return Err(Cause::new(ErrorCode::Internal, "not here"));
             }
         };

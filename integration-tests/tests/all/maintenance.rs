@@ -1,0 +1,125 @@
+//! Maintenance commands: policy decides them, the audit records them under the user who types them, and no
+//! tenant maintains what belongs to another one.
+
+use anyhow::{Context, Result};
+use greenroom_integration_tests::terminal::CliHarness;
+use greenroom_protocol::Json;
+
+const USERS: &str = r#"
+[[users]]
+name = "admin"
+roles = ["admin"]
+
+[[users]]
+name = "auditor"
+roles = ["auditor"]
+
+[[users]]
+name = "guest"
+
+[[users]]
+name = "alice"
+tenant = "acme"
+roles = ["admin"]
+
+[[users]]
+name = "mallory"
+tenant = "globex"
+roles = ["admin"]
+"#;
+
+/// Every command, with its action in the audit and the users who may use it.
+const COMMANDS: [(&[&str], &str, &[&str]); 6] = [
+    (&["runs", "prune", "--older-than", "30d"], "prune_runs", &["admin", "alice", "mallory"]),
+    (&["runs", "resume"], "resume_runs", &["admin", "alice", "mallory"]),
+    (&["audit", "verify"], "verify_audit", &["admin", "auditor"]),
+    (&["audit", "prune", "--older-than", "30d"], "prune_audit", &["admin"]),
+    (&["db", "check"], "check_store", &["admin"]),
+    (&["db", "backup", "copy.db"], "back_up_store", &["admin"]),
+];
+
+fn terminal() -> Result<CliHarness> {
+    let terminal = CliHarness::open()?;
+    terminal.write_file("greenroom.toml", USERS)?;
+    Ok(terminal)
+}
+
+/// The entries of an action in the audit that a user sees, as user and status, the oldest first.
+async fn audited(terminal: &CliHarness, action: &str, reader: &str) -> Result<Vec<(String, String)>> {
+    let list = terminal.run(&["audit", "list", "--limit", "1000", "--user", reader, "-o", "json"]).await?;
+    let list = list.expect_success()?;
+    let records = list["records"].as_array().context("records")?;
+    let text = |value: &Json| value.as_str().unwrap_or_default().to_owned();
+    let opened = records.iter().rev().filter(|record| record["event"]["action"] == action);
+    let entries = opened.map(|record| {
+        let closing = records.iter().find(|other| other["event"]["opened"] == record["number"]);
+        (text(&record["event"]["user"]), closing.map(|closing| text(&closing["event"]["status"])).unwrap_or_default())
+    });
+    Ok(entries.collect())
+}
+
+#[tokio::test]
+async fn each_command_is_decided_by_policy_and_audited_as_the_user_who_types_it() -> Result<()> {
+    let terminal = terminal()?;
+    for (command, action, permitted) in COMMANDS {
+        for user in ["guest", "auditor", "alice", "mallory", "admin"] {
+            let output = terminal.run(&[command, &["--user", user, "-o", "json"]].concat()).await?;
+            if permitted.contains(&user) {
+                output.expect_success().with_context(|| format!("{user}: {command:?}"))?;
+            } else {
+                let error = output.expect_error(3).with_context(|| format!("{user}: {command:?}"))?;
+                assert_eq!(error["code"], "policy_denied", "{user}: {error:#}");
+            }
+        }
+        // Each administrator reads the entries of the own tenant.
+        for (reader, users) in
+            [("admin", &["guest", "auditor", "admin"][..]), ("alice", &["alice"]), ("mallory", &["mallory"])]
+        {
+            let status = |user: &str| if permitted.contains(&user) { "success" } else { "denied" };
+            let expected: Vec<_> = users.iter().map(|user| ((*user).to_owned(), status(user).to_owned())).collect();
+            assert_eq!(audited(&terminal, action, reader).await?, expected, "{reader}: {action}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn pruning_removes_the_runs_of_the_own_tenant_only() -> Result<()> {
+    let terminal = terminal()?;
+    terminal.write_file("s.csv", "day,sold\n2025-01-02,3\n2025-02-02,4\n")?;
+    let count = async |user: &str| -> Result<usize> {
+        let list = terminal.run(&["runs", "list", "--user", user, "-o", "json"]).await?.expect_success()?;
+        Ok(list["runs"].as_array().context("runs")?.len())
+    };
+    for user in ["alice", "mallory"] {
+        let run = ["run", "workflow", "generate_quarterly_report", "--input", "data_source=@s.csv", "--user", user];
+        terminal.run(&run).await?;
+        assert_eq!(count(user).await?, 1, "{user}");
+    }
+    let prune = ["runs", "prune", "--older-than", "0s", "-o", "json", "--user"];
+    let pruned = terminal.run(&[&prune[..], &["mallory"]].concat()).await?.expect_success()?;
+    assert_eq!(pruned["runs"], 1, "{pruned:#}");
+    assert_eq!((count("mallory").await?, count("alice").await?), (0, 1));
+    let repeated = terminal.run(&[&prune[..], &["mallory"]].concat()).await?.expect_success()?;
+    assert_eq!((&repeated["runs"], &repeated["artifacts"]), (&0.into(), &0.into()), "{repeated:#}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_backup_replaces_the_database_without_the_newer_head() -> Result<()> {
+    let terminal = terminal()?;
+    terminal.run(&["audit", "list", "-o", "json"]).await?.expect_success()?;
+    terminal.run(&["db", "backup", "copy.db"]).await?.expect_success()?;
+    let data = terminal.data_dir();
+    std::fs::copy(terminal.folder().join("copy.db"), data.join("greenroom.db"))?;
+    for name in ["greenroom.db-wal", "greenroom.db-shm"] {
+        let _ = std::fs::remove_file(data.join(name));
+    }
+    // With the head that was signed after the backup, the restored chain lacks its last entries.
+    let refused = terminal.run(&["audit", "list", "-o", "json"]).await?.expect_error(1)?;
+    assert_eq!(refused["code"], "store_unavailable", "{refused:#}");
+    std::fs::remove_file(data.join("audit.head"))?;
+    assert_eq!(terminal.run(&["audit", "verify", "-o", "json"]).await?.expect_success()?["valid"], true);
+    assert_eq!(audited(&terminal, "back_up_store", "admin").await?.len(), 1, "the backup has its own entry");
+    Ok(())
+}

@@ -1,0 +1,167 @@
+//! Personal data: who lacks the permission `pii_access` reads nothing that an agent with the capability of
+//! that name has produced or received, however it is asked for.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use futures::StreamExt;
+use greenroom_client::client::CallParams;
+use greenroom_integration_tests::definitions_dir::DefinitionsDir;
+use greenroom_integration_tests::test_pod::{StoreKind, TestPod, test_config, text};
+use greenroom_protocol::request::{CallOptions, ContextRead, Invoke, MemoryRead, Query, Signal, SignalRun};
+use greenroom_protocol::{AgentId, ArtifactRef, Envelope, Reply, Request, RunId, TeamId, UserId, Values, WorkflowId};
+use greenroom_supervisor::clock::{TimeOrdered, WallClock};
+use greenroom_supervisor::compose::{Overrides, compose_with};
+
+/// A pod with two administrators, of whom only `admin` has the permission.
+async fn start() -> Result<TestPod> {
+    let folder = tempfile::tempdir()?;
+    let definitions = write_definitions(folder.path())?;
+    let mut config = test_config(folder.path(), StoreKind::Normal, Some(definitions.dir()))?;
+    let mut reader = config.users.users.first().context("the administrator")?.clone();
+    reader.name = UserId::new("reader")?;
+    reader.permissions.pii_access = false;
+    config.users.users.push(reader);
+    let pod = compose_with(&config, Arc::new(WallClock), Arc::new(TimeOrdered), Overrides::default()).await?;
+    Ok(TestPod { pod, folder })
+}
+
+/// An agent with personal data; workflows and a team that call it directly and in another workflow.
+fn write_definitions(folder: &Path) -> Result<DefinitionsDir> {
+    let definitions = DefinitionsDir::new(&folder.join("definitions"))?;
+    definitions.write_echo_agent("writer")?;
+    let agents = folder.join("definitions/agents/business_ops");
+    let private = std::fs::read_to_string(agents.join("writer.yaml"))?.replace("agent_id: writer", "agent_id: private");
+    std::fs::write(agents.join("private.yaml"), private.replace("[text_generation]", "[text_generation, pii_access]"))?;
+    definitions.write_row_workflow("public_letter", "writer", 1)?;
+    definitions.write_row_workflow("private_letter", "private", 1)?;
+    let outer = "workflow_id: outer\nname: Outer\ndescription: Calls another workflow\nversion: \"1.0.0\"\ninputs:\n  \
+                 - name: text\n    type: text\n    required: true\nsteps:\n  - id: inner\n    workflow: private_letter\n    \
+                 inputs: { text: \"${inputs.text}\" }\nfinal_output: \"${steps.inner.outputs.text}\"\n";
+    definitions.write_workflow("outer", outer)?;
+    definitions.write_team(
+        "private_team",
+        "team_id: private_team\nname: Private\ndescription: Writes private letters\n\
+         agents: [writer, private]\nworkflows: [public_letter]\nshared_context: { tone: warm }\n",
+    )?;
+    Ok(definitions)
+}
+
+async fn request(pod: &TestPod, user: &str, request: Request) -> Result<Reply> {
+    Ok(pod.pod.ingress().send(UserId::new(user)?, Envelope::new(request)).await)
+}
+
+fn assert_denied(reply: &Reply, request: &str) -> Result<()> {
+    let error = reply.error.as_ref().with_context(|| format!("{request}: {reply:?}"))?;
+    assert!(error.details.to_string().contains("pii_permission_missing"), "{request}: {error:?}");
+    assert!(reply.outputs.is_empty(), "{request}");
+    Ok(())
+}
+
+async fn start_run(pod: &TestPod, workflow: &str, content: &str) -> Result<Reply> {
+    let params = CallParams { inputs: text(content), ..CallParams::default() };
+    let reply = pod.admin()?.run_workflow(WorkflowId::new(workflow)?, params).await?;
+    ensure!(reply.error.is_none(), "{reply:?}");
+    Ok(reply)
+}
+
+#[tokio::test]
+async fn a_run_of_an_agent_with_personal_data_is_read_with_the_permission_only() -> Result<()> {
+    let pod = start().await?;
+    for (workflow, is_private) in [("public_letter", false), ("private_letter", true), ("outer", true)] {
+        let run = RunId::new(start_run(&pod, workflow, "Ann lives in Bonn").await?.id)?;
+        let reads =
+            || [Query::Run { run: run.clone() }, Query::Events { run: run.clone(), after: 0 }].map(Request::Query);
+        for read in reads() {
+            let reply = request(&pod, "admin", read).await?;
+            assert!(reply.error.is_none(), "{workflow}: {reply:?}");
+        }
+        let mut events = pod.pod.client(&UserId::new("reader")?).watch(&run, 0);
+        let first = events.next().await.context("an event or a rejection")?;
+        assert_eq!(first.is_err(), is_private, "{workflow}: {first:?}");
+        for read in reads() {
+            let reply = request(&pod, "reader", read).await?;
+            match is_private {
+                true => assert_denied(&reply, workflow)?,
+                false => assert!(reply.error.is_none(), "{workflow}: {reply:?}"),
+            }
+        }
+        // A signal is no read: its reply has the status only.
+        let cancel = Request::SignalRun(SignalRun { run: run.clone(), signal: Signal::Cancel });
+        let cancelled = request(&pod, "reader", cancel).await?;
+        assert!(!serde_json::to_string(&cancelled)?.contains("Bonn"), "{cancelled:?}");
+    }
+    // A list has no content.
+    let list =
+        request(&pod, "reader", Request::Query(Query::Runs { filter: Default::default(), page: Default::default() }))
+            .await?;
+    assert!(list.error.is_none() && !serde_json::to_string(&list)?.contains("Bonn"), "{list:?}");
+    pod.pod.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn contexts_and_memories_of_agents_with_personal_data_are_read_with_the_permission_only() -> Result<()> {
+    let pod = start().await?;
+    let params = CallParams { inputs: text("Ann lives in Bonn"), detach: true, ..CallParams::default() };
+    let team = pod.admin()?.run_team(TeamId::new("private_team")?, WorkflowId::new("public_letter")?, params).await?;
+    let run = RunId::new(&team.id)?;
+    let read = Request::ContextRead(ContextRead { run, keys: Vec::new() });
+    // Whether the team is still formed or not, the reader learns nothing from it.
+    assert_denied(&request(&pod, "reader", read).await?, "the context")?;
+    let agent = AgentId::new("private")?;
+    let recall = Request::MemoryRead(MemoryRead { agent, query: None, limit: 0 });
+    assert_denied(&request(&pod, "reader", recall).await?, "the memory")?;
+    pod.pod.shutdown().await;
+    Ok(())
+}
+
+fn invoke(agent: &str, artifact: &ArtifactRef) -> Result<Request> {
+    Ok(Request::Invoke(Invoke {
+        agent: AgentId::new(agent)?,
+        inputs: Values::from([("text".to_owned(), artifact.to_json())]),
+        context: Values::new(),
+        version: None,
+        key: None,
+        options: CallOptions::default(),
+    }))
+}
+
+#[tokio::test]
+async fn an_artifact_with_personal_data_is_read_with_the_permission_only() -> Result<()> {
+    let pod = start().await?;
+    // An output that is too large for a reply becomes an artifact.
+    let reply = start_run(&pod, "outer", &"Ann lives in Bonn. ".repeat(10_000)).await?;
+    let produced = reply.outputs.values().find_map(find_artifact).with_context(|| format!("{:?}", reply.outputs))?;
+    // An upload holds personal data once such an agent has received it.
+    let (admin, reader) = (UserId::new("admin")?, UserId::new("reader")?);
+    let received =
+        pod.pod.ingress().store_artifact(&admin, b"Ben lives in Bern".to_vec(), "text/plain", "ben.txt").await?;
+    let query = |artifact: &ArtifactRef| Request::Query(Query::Artifact { hash: artifact.hash, after: 0 });
+    let before = request(&pod, "reader", query(&received)).await?;
+    assert!(before.error.is_none(), "{before:?}");
+    let reply = request(&pod, "admin", invoke("private", &received)?).await?;
+    assert_eq!(reply.outputs.get("text"), Some(&"Ben lives in Bern".into()));
+    for artifact in [&produced, &received] {
+        assert!(request(&pod, "admin", query(artifact)).await?.error.is_none());
+        assert_denied(&request(&pod, "reader", query(artifact)).await?, "the artifact")?;
+        // No other agent reads it aloud either.
+        assert_denied(&request(&pod, "reader", invoke("writer", artifact)?).await?, "an agent without personal data")?;
+        assert!(request(&pod, "admin", invoke("writer", artifact)?).await?.error.is_none());
+    }
+    // To upload the same bytes again does not remove the mark.
+    pod.pod.ingress().store_artifact(&reader, b"Ben lives in Bern".to_vec(), "text/plain", "ben.txt").await?;
+    assert_denied(&request(&pod, "reader", query(&received)).await?, "the artifact")?;
+    pod.pod.shutdown().await;
+    Ok(())
+}
+
+/// The first reference to an artifact in a value.
+fn find_artifact(value: &greenroom_protocol::Json) -> Option<ArtifactRef> {
+    ArtifactRef::from_json(value).or_else(|| match value {
+        greenroom_protocol::Json::Object(members) => members.values().find_map(find_artifact),
+        greenroom_protocol::Json::Array(items) => items.iter().find_map(find_artifact),
+        _ => None,
+    })
+}

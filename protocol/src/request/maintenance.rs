@@ -1,0 +1,60 @@
+//! Maintenance of the stores: what an operator types on the machine of the pod. Policy decides it and the
+//! audit records it like any other request; another machine cannot request it.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::time::Timestamp;
+
+/// A maintenance command. Runs are those of the user's tenant; the audit chain and the store hold the data
+/// of every tenant, and only users of the pod's own tenant maintain them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "command", rename_all = "snake_case")]
+pub enum Maintenance {
+    /// Removes the runs and the stored replies that ended before a time, and their artifacts.
+    PruneRuns {
+        /// The time.
+        before: Timestamp,
+    },
+    /// Resumes the runs that have no owner.
+    ResumeRuns,
+    /// Verifies the hash chain of the audit.
+    VerifyAudit,
+    /// Removes the audit entries older than a time.
+    PruneAudit {
+        /// The time.
+        before: Timestamp,
+    },
+    /// Checks every file of the store.
+    CheckStore,
+    /// Copies the store while the pod keeps running.
+    BackUpStore {
+        /// The new file on the machine of the pod; it must not exist.
+        to: String,
+    },
+}
+
+impl Maintenance {
+    /// The verb, for logs, audit and policy.
+    #[must_use]
+    pub const fn verb(&self) -> &'static str {
+        match self {
+            Self::PruneRuns { .. } => "prune_runs",
+            Self::ResumeRuns => "resume_runs",
+            Self::VerifyAudit => "verify_audit",
+            Self::PruneAudit { .. } => "prune_audit",
+            Self::CheckStore => "check_store",
+            Self::BackUpStore { .. } => "back_up_store",
+        }
+    }
+
+    /// The resource: `runs`, `audit` or `store`.
+    #[must_use]
+    pub const fn resource(&self) -> &'static str {
+        match self {
+            Self::PruneRuns { .. } | Self::ResumeRuns => "runs",
+            Self::VerifyAudit | Self::PruneAudit { .. } => "audit",
+            Self::CheckStore | Self::BackUpStore { .. } => "store",
+        }
+    }
+}

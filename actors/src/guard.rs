@@ -11,11 +11,13 @@
 //! a policy.
 
 mod handle;
+mod load_error;
 mod message;
 mod supervisor;
 mod worker;
 
 pub use handle::{GuardHandle, GuardInfo};
+pub use load_error::LoadError;
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,8 @@
 //! The catalogue: all loaded definitions, immutable and indexed. A reload creates a new catalogue;
 //! holders of the old one are not affected.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use greenroom_protocol::{AgentId, CategoryId, Cause, ContentHash, ErrorCode, TeamId, WorkflowId};
@@ -11,9 +12,11 @@ use digest::digest;
 use crate::agent::Agent;
 use crate::capability::Capability;
 use crate::category::Category;
+use crate::kind::DefinitionKind;
 use crate::models::Models;
 use crate::plan::Plan;
 use crate::problem::did_you_mean;
+use crate::quarantine::Quarantined;
 use crate::team::Team;
 use crate::workflow::Workflow;
 
@@ -34,7 +37,14 @@ pub struct CatalogueParts {
     pub teams: Vec<Team>,
     /// The models.
     pub models: Models,
+    /// Every definition that is not in service in the version of its file.
+    pub quarantined: Vec<Quarantined>,
+    /// The definitions that each file contains.
+    pub files: BTreeMap<Arc<Path>, DefinitionKey>,
 }
+
+/// The kind and the id of a definition.
+pub type DefinitionKey = (DefinitionKind, String);
 
 /// Every definition, by id.
 #[derive(Debug, Clone)]
@@ -42,11 +52,13 @@ pub struct Catalogue {
     categories: BTreeMap<CategoryId, Arc<Category>>,
     capabilities: BTreeMap<String, Capability>,
     agents: BTreeMap<AgentId, Arc<Agent>>,
-    /// Ids without ordinal → ids with ordinal.
+    /// Ids without ordinal → ids with ordinal, those of quarantined agents among them.
     short: BTreeMap<AgentId, AgentId>,
     workflows: BTreeMap<WorkflowId, Arc<Workflow>>,
     teams: BTreeMap<TeamId, Arc<Team>>,
     models: Arc<Models>,
+    quarantined: BTreeMap<DefinitionKey, Quarantined>,
+    files: BTreeMap<Arc<Path>, DefinitionKey>,
     hash: ContentHash,
 }
 
@@ -64,13 +76,9 @@ impl Catalogue {
     pub fn new(parts: CatalogueParts) -> Self {
         let agents: BTreeMap<AgentId, Arc<Agent>> =
             parts.agents.into_iter().map(|agent| (agent.id().clone(), Arc::new(agent))).collect();
-        let mut short: BTreeMap<AgentId, AgentId> = BTreeMap::new();
-        for id in agents.keys() {
-            if let Some(Ok(name)) = without_ordinal(id.as_str()).map(AgentId::new) {
-                // A name resolves to an agent with exactly that id, else to the lowest ordinal.
-                short.entry(name).or_insert_with(|| id.clone());
-            }
-        }
+        let quarantined: BTreeMap<DefinitionKey, Quarantined> =
+            parts.quarantined.into_iter().map(|one| ((one.kind, one.id.clone()), one)).collect();
+        let short = short_ids(agents.keys(), &quarantined);
         let workflows: BTreeMap<_, _> =
             parts.workflows.into_iter().map(|workflow| (workflow.id().clone(), Arc::new(workflow))).collect();
         let teams: BTreeMap<_, _> = parts.teams.into_iter().map(|team| (team.id().clone(), Arc::new(team))).collect();
@@ -82,11 +90,23 @@ impl Catalogue {
         let hashes = agents.values().map(|agent| agent.hash());
         let hashes = hashes.chain(workflows.values().map(|workflow| workflow.hash()));
         let hashes = hashes.chain(teams.values().map(|team| team.hash()));
-        let hash = digest(hashes, &categories, &capabilities, &models);
-        Self { categories, capabilities, agents, short, workflows, teams, models, hash }
+        let hash = digest(hashes, &categories, &capabilities, &models, quarantined.values());
+        Self {
+            categories,
+            capabilities,
+            agents,
+            short,
+            workflows,
+            teams,
+            models,
+            quarantined,
+            files: parts.files,
+            hash,
+        }
     }
 
-    /// The agent of that id, with or without its `_NNN` ordinal.
+    /// The agent of that id, with or without its `_NNN` ordinal. An id without one never resolves to another agent
+    /// because the agent with the lowest ordinal is quarantined.
     #[must_use]
     pub fn agent(&self, id: &AgentId) -> Option<&Arc<Agent>> {
         self.agents.get(id).or_else(|| self.agents.get(self.short.get(id)?))
@@ -147,6 +167,16 @@ impl Catalogue {
         &self.models
     }
 
+    /// Every definition that is not in service in the version of its file.
+    pub fn quarantined(&self) -> impl ExactSizeIterator<Item = &Quarantined> {
+        self.quarantined.values()
+    }
+
+    /// The definition that each file contained when this catalogue was loaded.
+    pub(crate) const fn files(&self) -> &BTreeMap<Arc<Path>, DefinitionKey> {
+        &self.files
+    }
+
     /// The hash of the whole catalogue: catalogues with equal hashes are equal.
     #[must_use]
     pub const fn hash(&self) -> ContentHash {
@@ -181,32 +211,64 @@ impl Catalogue {
         team.spec().agents.iter().any(|id| self.agent(id).is_some_and(|known| known.id() == agent.id()))
     }
 
-    /// As [`Catalogue::agent`], with an error that suggests a similar name.
+    /// As [`Catalogue::agent`], with an error that names the problem or suggests a similar name.
     ///
     /// # Errors
-    /// `unknown_agent`.
+    /// `invalid_definition` if the agent is quarantined; `unknown_agent`.
     pub fn require_agent(&self, id: &AgentId) -> Result<&Arc<Agent>, Cause> {
         let known = self.agents.keys().chain(self.short.keys()).map(AgentId::as_str);
-        self.agent(id).ok_or_else(|| unknown(ErrorCode::UnknownAgent, "agent", id.as_str(), known))
+        let is_exact = self.quarantined.contains_key(&(DefinitionKind::Agent, id.to_string()));
+        let full = self.short.get(id).filter(|_| !is_exact).unwrap_or(id);
+        self.agent(id).ok_or_else(|| {
+            self.unavailable(DefinitionKind::Agent, full.as_str())
+                .unwrap_or_else(|| unknown(ErrorCode::UnknownAgent, "agent", id.as_str(), known))
+        })
     }
 
-    /// As [`Catalogue::workflow`], with an error that suggests a similar name.
+    /// As [`Catalogue::workflow`], with an error that names the problem or suggests a similar name.
     ///
     /// # Errors
-    /// `unknown_workflow`.
+    /// `invalid_definition` if the workflow is quarantined; `unknown_workflow`.
     pub fn require_workflow(&self, id: &WorkflowId) -> Result<&Arc<Workflow>, Cause> {
         let known = self.workflows.keys().map(WorkflowId::as_str);
-        self.workflow(id).ok_or_else(|| unknown(ErrorCode::UnknownWorkflow, "workflow", id.as_str(), known))
+        self.workflow(id).ok_or_else(|| {
+            self.unavailable(DefinitionKind::Workflow, id.as_str())
+                .unwrap_or_else(|| unknown(ErrorCode::UnknownWorkflow, "workflow", id.as_str(), known))
+        })
     }
 
-    /// As [`Catalogue::team`], with an error that suggests a similar name.
+    /// As [`Catalogue::team`], with an error that names the problem or suggests a similar name.
     ///
     /// # Errors
-    /// `unknown_team`.
+    /// `invalid_definition` if the team is quarantined; `unknown_team`.
     pub fn require_team(&self, id: &TeamId) -> Result<&Arc<Team>, Cause> {
         let known = self.teams.keys().map(TeamId::as_str);
-        self.team(id).ok_or_else(|| unknown(ErrorCode::UnknownTeam, "team", id.as_str(), known))
+        self.team(id).ok_or_else(|| {
+            self.unavailable(DefinitionKind::Team, id.as_str())
+                .unwrap_or_else(|| unknown(ErrorCode::UnknownTeam, "team", id.as_str(), known))
+        })
     }
+
+    /// The error of a definition that exists and is quarantined.
+    fn unavailable(&self, kind: DefinitionKind, id: &str) -> Option<Cause> {
+        self.quarantined.get(&(kind, id.to_owned())).map(Quarantined::to_cause)
+    }
+}
+
+/// Maps each id without its ordinal to the lowest ordinal. An agent with exactly that id has precedence.
+fn short_ids<'a>(
+    agents: impl Iterator<Item = &'a AgentId>,
+    quarantined: &BTreeMap<DefinitionKey, Quarantined>,
+) -> BTreeMap<AgentId, AgentId> {
+    let absent = quarantined.keys().filter(|(kind, _)| *kind == DefinitionKind::Agent);
+    let ids: BTreeSet<AgentId> = agents.cloned().chain(absent.filter_map(|(_, id)| AgentId::new(id).ok())).collect();
+    let mut short: BTreeMap<AgentId, AgentId> = BTreeMap::new();
+    for id in ids {
+        if let Some(Ok(name)) = without_ordinal(id.as_str()).map(AgentId::new) {
+            short.entry(name).or_insert(id);
+        }
+    }
+    short
 }
 
 fn unknown<'a>(code: ErrorCode, kind: &str, id: &str, known: impl Iterator<Item = &'a str>) -> Cause {

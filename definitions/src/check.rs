@@ -9,6 +9,7 @@ use crate::problem::Problem;
 
 mod agents;
 mod capabilities;
+mod categories;
 mod cycles;
 mod ids;
 mod index;
@@ -21,8 +22,9 @@ mod steps;
 pub(crate) fn check(all: &DefinitionSet, known_names: &KnownNames) -> Vec<Problem> {
     let index = Index::new(all);
     let mut problems = ids::check(all);
-    problems.extend(references::check(all, &index));
-    problems.extend(names::check(all, known_names));
+    problems.extend(references::check(all, &index, known_names));
+    problems.extend(names::check(all));
+    problems.extend(categories::check(all, &index));
     problems.extend(agents::check(all));
     problems.extend(capabilities::check(all, known_names));
     problems.extend(steps::check(all, &index));

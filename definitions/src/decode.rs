@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use greenroom_protocol::{Json, Values};
 
+use crate::definition_set::{Reference, ReferenceKind};
 use crate::problem::{Location, Problem, ProblemKind, Severity, did_you_mean};
 use crate::yaml::{MapEntry, Node, NodeValue, Position};
 
@@ -12,6 +13,8 @@ mod agent;
 mod capabilities;
 mod field;
 mod models;
+mod references;
+mod version;
 mod workflow;
 
 pub(crate) use agent::agent;
@@ -19,10 +22,11 @@ pub(crate) use capabilities::capabilities;
 pub(crate) use models::{categories, models};
 pub(crate) use workflow::{team, workflow};
 
-/// Collects the problems of one file.
+/// Collects the problems and the references of one file.
 pub(crate) struct Decoder {
     file: Arc<Path>,
     problems: Vec<Problem>,
+    references: Vec<Reference>,
 }
 
 /// Decodes one value; `None` if it is invalid, after recording the problem.
@@ -30,11 +34,17 @@ type Read<T> = fn(&mut Decoder, &Node) -> Option<T>;
 
 impl Decoder {
     pub(crate) const fn new(file: Arc<Path>) -> Self {
-        Self { file, problems: Vec::new() }
+        Self { file, problems: Vec::new(), references: Vec::new() }
     }
 
-    pub(crate) fn into_problems(self) -> Vec<Problem> {
-        self.problems
+    pub(crate) fn into_parts(self) -> (Vec<Problem>, Vec<Reference>) {
+        (self.problems, self.references)
+    }
+
+    /// Records a name that something outside of the file must have.
+    fn refer(&mut self, kind: ReferenceKind, at: Position, name: impl Into<String>) {
+        let location = Location { file: self.file.clone(), line: at.line, column: at.column };
+        self.references.push(Reference { kind, name: name.into(), location });
     }
 
     pub(crate) fn error(
@@ -188,7 +198,7 @@ pub(crate) fn boolean(decoder: &mut Decoder, node: &Node) -> Option<bool> {
 
 pub(crate) fn number(decoder: &mut Decoder, node: &Node) -> Option<f64> {
     match &node.value {
-        NodeValue::Number(number) => number.as_f64(),
+        NodeValue::Number(number) => number.value.as_f64(),
         NodeValue::Null | NodeValue::Bool(_) | NodeValue::Text(_) | NodeValue::List(_) | NodeValue::Map(_) => {
             decoder.mistyped(node, "a number")
         }
@@ -234,17 +244,25 @@ pub(crate) fn positive_u32(decoder: &mut Decoder, node: &Node) -> Option<u32> {
     narrow
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "it has the signature of the other decoding functions")]
-pub(crate) fn json(_: &mut Decoder, node: &Node) -> Option<Json> {
-    Some(node.to_json())
+/// Decodes a value of any type, which is passed on as it is written.
+pub(crate) fn json(decoder: &mut Decoder, node: &Node) -> Option<Json> {
+    let mut is_exact = true;
+    node.each_number(&mut |at, number| {
+        if number.loses_places() {
+            let found = format!("the number {} would be passed on as {}", number.text, number.value);
+            let expected = format!("put it in quotes if it is a text, such as a version; else write {}", number.value);
+            decoder.error(at, ProblemKind::InvalidValue, found, expected);
+            is_exact = false;
+        }
+    });
+    is_exact.then(|| node.to_json())
 }
 
 pub(crate) fn values(decoder: &mut Decoder, node: &Node) -> Option<Values> {
-    match node.to_json() {
+    let NodeValue::Map(_) = node.value else { return decoder.mistyped(node, "a map of names and values") };
+    match json(decoder, node)? {
         Json::Object(members) => Some(members.into_iter().collect()),
-        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) | Json::Array(_) => {
-            decoder.mistyped(node, "a map of names and values")
-        }
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) | Json::Array(_) => None,
     }
 }
 
@@ -282,10 +300,6 @@ pub(crate) fn list<T>(decoder: &mut Decoder, node: &Node, read: Read<T>) -> Opti
     let NodeValue::List(items) = &node.value else { return decoder.mistyped(node, "a list") };
     let read: Vec<Option<T>> = items.iter().map(|item| read(decoder, item)).collect();
     read.into_iter().collect()
-}
-
-pub(crate) fn texts(decoder: &mut Decoder, node: &Node) -> Option<Vec<String>> {
-    list(decoder, node, name)
 }
 
 pub(crate) fn ids<T: std::str::FromStr<Err: std::fmt::Display>>(decoder: &mut Decoder, node: &Node) -> Option<Vec<T>> {

@@ -1,16 +1,22 @@
 //! Every definition of one load that could be read, each with its location, before the checks
 //! compare them with each other. The loader fills a set and the checks read it.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use crate::agent::Agent;
 use crate::capability::Capabilities;
 use crate::category::Categories;
+use crate::kind::DefinitionKind;
 use crate::models::Models;
 use crate::team::Team;
 use crate::workflow::{Workflow, WorkflowSpec};
 
 mod located;
+mod reference;
 
-pub(crate) use located::{DeclaredIds, Located};
+pub(crate) use located::Located;
+pub(crate) use reference::{Reference, ReferenceKind};
 
 /// A workflow as written, and compiled if it is valid.
 pub(crate) struct LoadedWorkflow {
@@ -18,7 +24,16 @@ pub(crate) struct LoadedWorkflow {
     pub(crate) compiled: Option<Workflow>,
 }
 
-/// All definitions of one load that could be decoded.
+/// A file whose definition could not be decoded.
+pub(crate) struct UndecodedFile {
+    pub(crate) kind: DefinitionKind,
+    /// The id that it declares, so that a reference to it is not a second problem; else the name of the file.
+    pub(crate) id: String,
+    pub(crate) is_id_declared: bool,
+    pub(crate) file: Arc<Path>,
+}
+
+/// All definitions of one load that could be decoded, invalid ones among them.
 #[derive(Default)]
 pub(crate) struct DefinitionSet {
     pub(crate) agents: Vec<Located<Agent>>,
@@ -27,8 +42,9 @@ pub(crate) struct DefinitionSet {
     pub(crate) categories: Vec<Located<Categories>>,
     pub(crate) capabilities: Vec<Located<Capabilities>>,
     pub(crate) models: Vec<Located<Models>>,
-    /// Ids of invalid definitions, so that a reference to one is not a second problem.
-    pub(crate) declared: DeclaredIds,
+    pub(crate) undecoded: Vec<UndecodedFile>,
+    /// The references of all files.
+    pub(crate) references: Vec<Reference>,
 }
 
 impl DefinitionSet {
@@ -39,26 +55,54 @@ impl DefinitionSet {
         self.categories.append(&mut other.categories);
         self.capabilities.append(&mut other.capabilities);
         self.models.append(&mut other.models);
-        self.declared.append(other.declared);
+        self.undecoded.append(&mut other.undecoded);
+        self.references.append(&mut other.references);
     }
 
-    /// Removes the definitions that the other set also has.
+    /// The ids of the definitions of a kind that could not be decoded.
+    pub(crate) fn undecoded_ids(&self, kind: DefinitionKind) -> impl Iterator<Item = &str> {
+        self.undecoded.iter().filter(move |file| file.kind == kind).map(|file| file.id.as_str())
+    }
+
+    /// True if a file of this kind exists and could not be decoded.
+    pub(crate) fn has_undecoded(&self, kind: DefinitionKind) -> bool {
+        self.undecoded_ids(kind).next().is_some()
+    }
+
+    /// Removes the definitions that the other set also has: it replaces them.
     pub(crate) fn without(mut self, other: &Self) -> Self {
-        self.agents.retain(|definition| !other.agents.iter().any(|one| one.value.id() == definition.value.id()));
-        let same = |one: &Located<LoadedWorkflow>, id| one.value.spec.workflow_id == id;
-        self.workflows.retain(|definition| {
-            !other.workflows.iter().any(|one| same(one, definition.value.spec.workflow_id.clone()))
+        let mut replaced: Vec<Arc<Path>> = Vec::new();
+        let has = |kind, id: &str| other.undecoded_ids(kind).any(|one| one == id);
+        remove(&mut self.agents, &mut replaced, |agent| {
+            let id = agent.id();
+            has(DefinitionKind::Agent, id.as_str()) || other.agents.iter().any(|one| one.value.id() == id)
         });
-        self.teams.retain(|definition| !other.teams.iter().any(|one| one.value.id() == definition.value.id()));
-        if !other.categories.is_empty() || other.declared.categories {
-            self.categories.clear();
-        }
-        if !other.capabilities.is_empty() || other.declared.capabilities {
-            self.capabilities.clear();
-        }
-        if !other.models.is_empty() || other.declared.models {
-            self.models.clear();
-        }
+        remove(&mut self.workflows, &mut replaced, |workflow| {
+            let id = &workflow.spec.workflow_id;
+            let mut others = other.workflows.iter();
+            has(DefinitionKind::Workflow, id.as_str()) || others.any(|one| one.value.spec.workflow_id == *id)
+        });
+        remove(&mut self.teams, &mut replaced, |team| {
+            let id = team.id();
+            has(DefinitionKind::Team, id.as_str()) || other.teams.iter().any(|one| one.value.id() == id)
+        });
+        let replaces_categories = !other.categories.is_empty() || other.has_undecoded(DefinitionKind::Categories);
+        remove(&mut self.categories, &mut replaced, |_| replaces_categories);
+        let replaces_capabilities = !other.capabilities.is_empty() || other.has_undecoded(DefinitionKind::Capabilities);
+        remove(&mut self.capabilities, &mut replaced, |_| replaces_capabilities);
+        let replaces_models = !other.models.is_empty() || other.has_undecoded(DefinitionKind::Models);
+        remove(&mut self.models, &mut replaced, |_| replaces_models);
+        self.references.retain(|reference| !replaced.contains(&reference.location.file));
         self
     }
+}
+
+fn remove<T>(all: &mut Vec<Located<T>>, replaced: &mut Vec<Arc<Path>>, is_replaced: impl Fn(&T) -> bool) {
+    all.retain(|definition| {
+        let remains = !is_replaced(&definition.value);
+        if !remains {
+            replaced.push(definition.file.clone());
+        }
+        remains
+    });
 }

@@ -4,7 +4,8 @@
 //! From a file to the catalogue: [`yaml`] parses bounded text into a tree with positions, `decode`
 //! turns trees into the structs of `spec`, [`category`], [`capability`] and [`models`], [`agent`] and
 //! [`workflow`] compile them ([`prompt`], [`plan`]), `check` compares a whole set of definitions with itself and
-//! with the [`known_names`], and [`catalogue`] indexes the result, immutable and with content hashes.
+//! with the [`known_names`], and [`catalogue`] indexes the result, immutable and with content hashes. An invalid
+//! file is [`quarantine`]d with what needs it; the others are in service.
 //! At run time, [`binding`] binds the inputs of a step and [`prompt`] renders the prompt of a model.
 //!
 //! This crate knows no actor, database, network, clock or policy text.
@@ -22,12 +23,15 @@ mod decode;
 mod definition_set;
 pub mod embedded;
 pub mod expr;
+pub mod kind;
 pub mod known_names;
 pub mod loader;
 pub mod models;
 pub mod plan;
 pub mod problem;
 pub mod prompt;
+pub mod quarantine;
+pub mod report;
 pub mod schema;
 pub mod scope;
 mod spec;
@@ -40,12 +44,15 @@ pub use agent::{Agent, AgentSpec};
 pub use capability::Capability;
 pub use catalogue::Catalogue;
 pub use category::Category;
+pub use kind::DefinitionKind;
 pub use known_names::KnownNames;
-pub use loader::{LoadOutcome, Source, check_file, load};
+pub use loader::{LoadOutcome, Source, check_file, load, load_over};
 pub use models::{ModelRef, Models};
 pub use plan::{Plan, PlanStep, StepTarget};
-pub use problem::{Problem, Report};
+pub use problem::Problem;
 pub use prompt::Prompt;
+pub use quarantine::Quarantined;
+pub use report::Report;
 pub use scope::Scope;
 pub use team::{Team, TeamSpec};
 pub use types::{Field, FieldType};

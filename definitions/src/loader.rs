@@ -1,21 +1,27 @@
 //! A folder → its catalogue, and one report with the problems of all files.
 //!
 //! A folder holds `categories.yaml`, `capabilities.yaml`, `models.yaml`, `agents/<category>/<id>.yaml`,
-//! `workflows/*.yaml` and `teams/*.yaml`. Missing files of the first three are replaced by the embedded
-//! ones. Files are read and compiled in parallel and then checked together. A catalogue is built only if there is no
-//! error, so that a pod keeps its last valid one.
+//! `workflows/*.yaml` and `teams/*.yaml`. Missing files of the first three are replaced by the embedded ones. Files are
+//! read and compiled in parallel and then checked together. An invalid file is quarantined with what needs it;
+//! its last valid version, if there is one, remains in service.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::catalogue::{Catalogue, CatalogueParts};
+use greenroom_protocol::ContentHash;
+
+use crate::catalogue::Catalogue;
 use crate::check::check;
 use crate::definition_set::DefinitionSet;
+use crate::kind::DefinitionKind;
 use crate::known_names::KnownNames;
-use crate::problem::{Problem, Report};
+use crate::problem::Problem;
+use crate::report::Report;
 
+mod declared;
 mod file;
 mod find;
+mod service;
 
 /// Maximum number of files that are read concurrently.
 const READERS_MAX: usize = 8;
@@ -34,7 +40,7 @@ pub enum Source {
 /// The result of loading definitions.
 #[derive(Debug, Clone)]
 pub struct LoadOutcome {
-    /// The catalogue, unless there is an error. Warnings do not prevent it.
+    /// The catalogue of what is in service; `None` if the folder cannot be read, or no definition of it is valid.
     pub catalogue: Option<Arc<Catalogue>>,
     /// The problems of all files.
     pub report: Report,
@@ -43,29 +49,78 @@ pub struct LoadOutcome {
 /// Loads and checks all definitions of a source.
 #[must_use]
 pub fn load(source: &Source, known_names: &KnownNames) -> LoadOutcome {
-    let (files, mut problems) = match source {
-        Source::Embedded => (find::embedded_files(), Vec::new()),
-        Source::Directory(folder) => find::directory_files(folder),
-    };
+    load_over(source, known_names, None)
+}
+
+/// As [`load`], over the catalogue that is in service: the last valid version of a definition remains in service
+/// while its file is invalid.
+#[must_use]
+pub fn load_over(source: &Source, known_names: &KnownNames, previous: Option<&Catalogue>) -> LoadOutcome {
+    let (files, mut problems) = list(source);
     let count = files.len();
     let (mut all, file_problems) = read_files(files);
+    declared::identify(&mut all, &problems, previous);
     problems.extend(file_problems);
     add_missing(&mut all);
     problems.extend(check(&all, known_names));
-    let report = Report::new(problems, count);
-    let catalogue = if report.has_errors() { None } else { Some(Arc::new(assemble(all))) };
-    LoadOutcome { catalogue, report }
+    // A problem of the folder itself hides files, so it is unknown what the folder contains.
+    let is_complete = match source {
+        Source::Embedded => true,
+        Source::Directory(folder) => !problems.iter().any(|problem| &*problem.location.file == folder),
+    };
+    let catalogue = if is_complete { service::assemble(all, &problems, previous) } else { None };
+    let mut report = Report::new(problems, count);
+    report.quarantined = catalogue.iter().flat_map(Catalogue::quarantined).cloned().collect();
+    LoadOutcome { catalogue: catalogue.map(Arc::new), report }
 }
 
-/// Loads one file from any path and checks it as part of the embedded catalogue.
+/// Loads one file and checks it as a part of a source: its references are to definitions there. A file that is not in
+/// the folder of the source is checked as if it were, in the place of a definition with its id.
 #[must_use]
-pub fn check_file(path: &Path, known_names: &KnownNames) -> Report {
-    let (mut all, mut problems) = read_files(vec![find::single_file(path)]);
-    let (embedded, _) = read_files(find::embedded_files());
-    all.append(embedded.without(&all));
+pub fn check_file(path: &Path, source: &Source, known_names: &KnownNames) -> Report {
+    let inside = match source {
+        Source::Embedded => None,
+        Source::Directory(folder) => find::name_in(folder, path),
+    };
+    let (files, unlisted) = list(source);
+    let (mut others, mut problems) = read_files(files);
+    declared::identify(&mut others, &unlisted, None);
+    let (mut all, name) = match inside {
+        Some(name) => (others, name),
+        None => {
+            let (mut all, file_problems) = read_files(vec![find::single_file(path)]);
+            problems = file_problems;
+            all.append(others.without(&all));
+            (all, path.to_owned())
+        }
+    };
+    add_missing(&mut all);
     problems.extend(check(&all, known_names));
-    problems.retain(|problem| &*problem.location.file == path);
+    problems.retain(|problem| *problem.location.file == name);
     Report::new(problems, 1)
+}
+
+/// The hash of all files of a folder that a load would read, with their names: it changes with any of them.
+#[must_use]
+pub fn fingerprint(folder: &Path) -> ContentHash {
+    let (files, problems) = find::directory_files(folder);
+    let mut content: Vec<u8> = problems.iter().flat_map(|problem| problem.to_string().into_bytes()).collect();
+    for file in files {
+        let bytes = match file.bytes() {
+            Ok(bytes) => ContentHash::from_content(&bytes),
+            Err(error) => ContentHash::from_content(error.to_string().as_bytes()),
+        };
+        content.extend_from_slice(ContentHash::from_content(file.name.as_os_str().as_encoded_bytes()).as_bytes());
+        content.extend_from_slice(bytes.as_bytes());
+    }
+    ContentHash::from_content(&content)
+}
+
+fn list(source: &Source) -> (Vec<find::SourceFile>, Vec<Problem>) {
+    match source {
+        Source::Embedded => (find::embedded_files(), Vec::new()),
+        Source::Directory(folder) => find::directory_files(folder),
+    }
 }
 
 fn read_files(files: Vec<find::SourceFile>) -> (DefinitionSet, Vec<Problem>) {
@@ -103,29 +158,18 @@ fn read_share(files: &[find::SourceFile]) -> (DefinitionSet, Vec<Problem>) {
 /// Adds the embedded categories, capabilities and models, if the folder has none.
 fn add_missing(all: &mut DefinitionSet) {
     let mut missing_kinds = Vec::new();
-    if all.categories.is_empty() && !all.declared.categories {
-        missing_kinds.push(find::DefinitionKind::Categories);
+    if all.categories.is_empty() && !all.has_undecoded(DefinitionKind::Categories) {
+        missing_kinds.push(DefinitionKind::Categories);
     }
-    if all.capabilities.is_empty() && !all.declared.capabilities {
-        missing_kinds.push(find::DefinitionKind::Capabilities);
+    if all.capabilities.is_empty() && !all.has_undecoded(DefinitionKind::Capabilities) {
+        missing_kinds.push(DefinitionKind::Capabilities);
     }
-    if all.models.is_empty() && !all.declared.models {
-        missing_kinds.push(find::DefinitionKind::Models);
+    if all.models.is_empty() && !all.has_undecoded(DefinitionKind::Models) {
+        missing_kinds.push(DefinitionKind::Models);
     }
     let files: Vec<find::SourceFile> =
         find::embedded_files().into_iter().filter(|file| missing_kinds.contains(&file.kind)).collect();
     // The embedded files are checked by a test, so they have no problems.
     let (missing, _) = read_share(&files);
     all.append(missing);
-}
-
-fn assemble(all: DefinitionSet) -> Catalogue {
-    Catalogue::new(CatalogueParts {
-        categories: all.categories.into_iter().flat_map(|written| written.value.categories).collect(),
-        capabilities: all.capabilities.into_iter().flat_map(|written| written.value.capabilities).collect(),
-        agents: all.agents.into_iter().map(|written| written.value).collect(),
-        workflows: all.workflows.into_iter().filter_map(|written| written.value.compiled).collect(),
-        teams: all.teams.into_iter().map(|written| written.value).collect(),
-        models: all.models.into_iter().next().map(|written| written.value).unwrap_or_default(),
-    })
 }

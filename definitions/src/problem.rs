@@ -1,14 +1,13 @@
-//! Problems of definition files with their locations, collected in one report.
+//! Problems of definition files with their locations.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use greenroom_protocol::{Cause, ErrorCode};
 use serde::Serialize;
 
-/// Problems of one report; further problems are only counted.
-pub const PROBLEMS_MAX: usize = 1_000;
+/// Characters of a name or a value in a message; the rest is cut.
+const MESSAGE_CHARS_MAX: usize = 300;
 /// The minimum similarity of two names, from 0 to 1, for a suggestion.
 const SIMILARITY_MIN: f64 = 0.72;
 
@@ -90,6 +89,10 @@ problem_kinds! {
     RuntimeNotBuilt = "runtime_not_built";
     /// The file contains no definition.
     Misplaced = "misplaced";
+    /// A member has no effect in this release.
+    NoEffect = "no_effect";
+    /// Another definition, which this one needs, is quarantined.
+    Quarantined = "quarantined";
 }
 
 impl fmt::Display for ProblemKind {
@@ -149,83 +152,27 @@ impl fmt::Display for Problem {
             Severity::Error => "error",
             Severity::Warning => "warning",
         };
-        write!(f, "{}: {severity}[{}]: {}", self.location, self.kind, self.found)?;
+        write!(f, "{}: {severity}[{}]: {}", self.location, self.kind, printable(&self.found))?;
         if !self.expected.is_empty() {
-            write!(f, "; {}", self.expected)?;
+            write!(f, "; {}", printable(&self.expected))?;
         }
         Ok(())
     }
 }
 
-/// All problems of a load, sorted by file and line.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
-pub struct Report {
-    problems: Vec<Problem>,
-    omitted: usize,
-    /// The number of files read.
-    pub files: usize,
+/// Shortens a text and escapes its control characters: a file may contain any text, and a terminal obeys some.
+fn printable(text: &str) -> String {
+    let mut printed: String = text.chars().take(MESSAGE_CHARS_MAX).flat_map(printable_char).collect();
+    if text.chars().nth(MESSAGE_CHARS_MAX).is_some() {
+        printed.push('…');
+    }
+    printed
 }
 
-impl Report {
-    /// Sorts problems into a report.
-    #[must_use]
-    pub fn new(mut problems: Vec<Problem>, files: usize) -> Self {
-        problems.sort();
-        problems.dedup();
-        let omitted = problems.len().saturating_sub(PROBLEMS_MAX);
-        // If there are too many problems, warnings are dropped before errors.
-        if omitted > 0 {
-            problems.sort_by_key(|problem| problem.severity);
-            problems.truncate(PROBLEMS_MAX);
-            problems.sort();
-        }
-        Self { problems, omitted, files }
-    }
-
-    /// The problems, warnings included.
-    #[must_use]
-    pub fn problems(&self) -> &[Problem] {
-        &self.problems
-    }
-
-    /// The problems that prevent loading.
-    pub fn errors(&self) -> impl Iterator<Item = &Problem> {
-        self.problems.iter().filter(|problem| problem.severity == Severity::Error)
-    }
-
-    /// The problems that do not prevent loading.
-    pub fn warnings(&self) -> impl Iterator<Item = &Problem> {
-        self.problems.iter().filter(|problem| problem.severity == Severity::Warning)
-    }
-
-    /// True if a problem prevents loading.
-    #[must_use]
-    pub fn has_errors(&self) -> bool {
-        self.errors().next().is_some()
-    }
-
-    /// Converts the report to a cause: the message has the first error, `details` all problems.
-    #[must_use]
-    pub fn to_cause(&self) -> Option<Cause> {
-        let first = self.errors().next()?;
-        let count = self.errors().count() + self.omitted;
-        let rest = if count > 1 { format!(" (and {} more)", count - 1) } else { String::new() };
-        let details = serde_json::json!({ "problems": self.problems, "omitted": self.omitted });
-        Some(Cause::new(ErrorCode::InvalidDefinition, format!("{first}{rest}")).with_details(details))
-    }
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for problem in &self.problems {
-            writeln!(f, "{problem}")?;
-        }
-        let (errors, warnings) = (self.errors().count(), self.warnings().count());
-        if self.omitted > 0 {
-            writeln!(f, "… and {} more problems", self.omitted)?;
-        }
-        write!(f, "{} files, {errors} errors, {warnings} warnings", self.files)
-    }
+fn printable_char(c: char) -> impl Iterator<Item = char> {
+    let escaped = c.is_control().then(|| c.escape_default());
+    let plain = (!c.is_control()).then_some(c);
+    escaped.into_iter().flatten().chain(plain)
 }
 
 /// Returns a suggestion of a similar name, as the end of a sentence: `, did you mean `x`?`.

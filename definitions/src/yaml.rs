@@ -1,5 +1,5 @@
 //! Text → tree with positions. Bytes, depth, nodes and aliases are bounded while events arrive, so
-//! that a hostile file costs no more than a valid file of the maximum size.
+//! that a hostile file costs no more than a few valid files of the maximum size.
 
 use greenroom_protocol::Json;
 use serde_json::Number;
@@ -8,8 +8,10 @@ use crate::problem::ProblemKind;
 
 mod build;
 mod scalar;
+mod spaces;
+mod text;
 
-pub use build::parse;
+pub use build::{parse, parse_json};
 
 /// Bytes of one file.
 pub const FILE_BYTES_MAX: usize = 256 * 1_024;
@@ -17,6 +19,8 @@ pub const FILE_BYTES_MAX: usize = 256 * 1_024;
 pub const DEPTH_MAX: usize = 32;
 /// Nodes of one file, including the nodes of expanded aliases.
 pub const NODES_MAX: usize = 20_000;
+/// Bytes of the texts of one file, including the texts of anchors and of expanded aliases.
+pub const TEXT_BYTES_MAX: usize = 4 * FILE_BYTES_MAX;
 /// Aliases of one file.
 pub const ALIASES_MAX: usize = 100;
 
@@ -46,13 +50,31 @@ pub enum NodeValue {
     /// `true` or `false`.
     Bool(bool),
     /// A number.
-    Number(Number),
+    Number(WrittenNumber),
     /// A text.
     Text(String),
     /// A list.
     List(Vec<Node>),
     /// Named values, in the order of the file.
     Map(Vec<MapEntry>),
+}
+
+/// A number with the text that was written for it: `1.10` is the number 1.1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WrittenNumber {
+    /// The number.
+    pub value: Number,
+    /// The text.
+    pub text: Box<str>,
+}
+
+impl WrittenNumber {
+    /// True if a decimal place would be lost where the number is passed on as a value: `1.10` becomes 1.1.
+    #[must_use]
+    pub fn loses_places(&self) -> bool {
+        let fraction = self.text.split_once('.').map_or("", |(_, fraction)| fraction);
+        fraction.len() > 1 && fraction.ends_with('0') && !fraction.contains(['e', 'E'])
+    }
 }
 
 /// A named value.
@@ -125,12 +147,22 @@ impl Node {
         match &self.value {
             NodeValue::Null => Json::Null,
             NodeValue::Bool(truth) => Json::Bool(*truth),
-            NodeValue::Number(number) => Json::Number(number.clone()),
+            NodeValue::Number(number) => Json::Number(number.value.clone()),
             NodeValue::Text(text) => Json::String(text.clone()),
             NodeValue::List(items) => items.iter().map(Self::to_json).collect(),
             NodeValue::Map(entries) => {
                 entries.iter().map(|entry| (entry.name.clone(), entry.value.to_json())).collect()
             }
+        }
+    }
+
+    /// Calls a function with each number in the tree.
+    pub fn each_number(&self, on_number: &mut dyn FnMut(Position, &WrittenNumber)) {
+        match &self.value {
+            NodeValue::Number(number) => on_number(self.at, number),
+            NodeValue::List(items) => items.iter().for_each(|item| item.each_number(on_number)),
+            NodeValue::Map(entries) => entries.iter().for_each(|entry| entry.value.each_number(on_number)),
+            NodeValue::Null | NodeValue::Bool(_) | NodeValue::Text(_) => {}
         }
     }
 
@@ -140,13 +172,17 @@ impl Node {
         match &self.value {
             NodeValue::Null => "nothing".into(),
             NodeValue::Bool(truth) => format!("`{truth}`"),
-            NodeValue::Number(number) => format!("the number {number}"),
+            NodeValue::Number(number) => format!("the number {}", number.text),
             NodeValue::Text(text) if text.chars().count() <= 40 => format!("the text {text:?}"),
             NodeValue::Text(_) => "a text".into(),
             NodeValue::List(_) => "a list".into(),
             NodeValue::Map(_) => "a map".into(),
         }
     }
+}
+
+fn narrow(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

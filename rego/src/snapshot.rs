@@ -83,7 +83,9 @@ impl PolicySnapshot {
         &self.module
     }
 
-    pub(crate) const fn data(&self) -> &Json {
+    /// The document that rules read as `data`.
+    #[must_use]
+    pub const fn data(&self) -> &Json {
         &self.data
     }
 }

@@ -79,6 +79,7 @@ fn flags(common: &GlobalArgs) -> Flags {
         config: common.config.clone(),
         data_dir: common.data_dir.clone(),
         definitions: common.definitions.clone(),
+        strict: common.strict,
         policy: common.policy.clone(),
         user: common.user.clone(),
     }

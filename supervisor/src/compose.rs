@@ -60,6 +60,8 @@ pub async fn compose_with(
     let mut services = Services::new();
     services::start_writers(&mut services, writers);
     let metrics = services::start_metrics(&mut services, metrics)?;
+    catalogue::log_quarantined(&catalogue);
+    metrics.set_quarantined(catalogue.quarantined().len());
     let accounting = services::start_accounting(&mut services, &stores, &clock);
     let parts = PodParts {
         config: config.clone(),

@@ -56,6 +56,8 @@ pub struct Config {
     pub pod: PodId,
     /// A directory of definitions instead of the embedded catalogue; it is watched.
     pub definitions_dir: Option<PathBuf>,
+    /// True if an invalid definition refuses a start or a reload, instead of being quarantined.
+    pub strict: bool,
     /// A directory with a policy bundle instead of the embedded one; it is watched.
     pub policy_dir: Option<PathBuf>,
     /// Directories from which handlers may read paths given in inputs.

@@ -1,31 +1,32 @@
-//! Reloads definitions and policy. A changed file is active within a second; an invalid one changes
-//! nothing, and the log and the audit record why it was rejected.
+//! Reloads definitions and policy. A changed file is active within a second once the directory no longer changes; an
+//! invalid definition is quarantined, an invalid policy changes nothing, and the log and the audit record it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use greenroom_actors::definition_resolver::DefinitionResolver as _;
-use greenroom_actors::guard::GuardHandle;
-use greenroom_definitions::KnownNames;
-use greenroom_protocol::{Cause, Clock, ContentHash, ErrorCode};
+use greenroom_actors::guard::{GuardHandle, LoadError};
+use greenroom_definitions::{Catalogue, KnownNames};
+use greenroom_protocol::{Cause, Clock, ErrorCode};
 use greenroom_registry::audit::AuditLog;
 use greenroom_rego::Bundle;
-use notify::{RecursiveMode, Watcher as _};
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use self::look::{Look, Settling};
+use self::progress::{Progress, Round};
+use self::watch::Watch;
 use crate::cached_definitions::CachedDefinitions;
 use crate::compose::catalogue;
 use crate::compose::category_spawner::CategorySpawner;
+use crate::telemetry::Metrics;
 
-/// Time from the first change of a file until the change is active or rejected.
+mod look;
+mod progress;
+mod watch;
+
+/// Time from the last change of a directory until the change is active or rejected.
 pub const RELOAD_MAX: Duration = Duration::from_secs(1);
-/// Time without a change before a directory is read: an editor writes in several steps.
-const DEBOUNCE: Duration = Duration::from_millis(150);
-/// Longest wait for a directory that keeps changing. The rest of [`RELOAD_MAX`] is for reading and
-/// compiling.
-const DEBOUNCE_MAX: Duration = Duration::from_millis(400);
 
 /// Activates changed definitions and policies.
 pub struct Reloader {
@@ -35,6 +36,8 @@ pub struct Reloader {
     pub(crate) guard: GuardHandle,
     pub(crate) audit: Arc<dyn AuditLog>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) strict: bool,
     pub(crate) definitions_dir: Option<PathBuf>,
     pub(crate) policy_dir: Option<PathBuf>,
 }
@@ -51,64 +54,115 @@ impl Reloader {
     /// # Errors
     /// Those of the operating system for the directories.
     pub async fn run(&self) -> Result<(), String> {
-        let (changed_tx, mut changed) = mpsc::channel(1);
-        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            // An error of the watcher may hide a change, so it counts as one.
-            if event.map_or(true, |event| !event.kind.is_access()) {
-                // A full channel holds the time of an earlier change that is not handled yet.
-                let _ = changed_tx.try_send(Instant::now());
-            }
-        })
-        .map_err(|error| error.to_string())?;
-        for dir in [&self.definitions_dir, &self.policy_dir].into_iter().flatten() {
-            watcher.watch(dir, RecursiveMode::Recursive).map_err(|error| format!("{}: {error}", dir.display()))?;
-        }
+        let dirs = [&self.definitions_dir, &self.policy_dir];
+        let mut watch = Watch::start(dirs.into_iter().flatten().cloned().collect())?;
         // The first round reads both directories: they may have changed between start and first watch.
-        let mut active = self.policy_dir.as_ref().map(|_| *self.guard.active_policy().hash());
-        let mut since = Instant::now();
+        let active = self.policy_dir.as_ref().map(|_| *self.guard.active_policy().hash());
+        let mut progress = Progress::new(active);
         loop {
-            let current = self.policy_hash();
-            tokio::join!(self.reload_definitions(since), async {
-                if current != active {
-                    self.reload_policy(since).await;
-                }
-            });
-            active = current;
-            let Some(first) = changed.recv().await else { return Ok(()) };
-            since = first;
-            debounce(&mut changed, since).await;
+            let (look, since) = self.settled_look().await;
+            let round = self.reload(look, &mut progress, since).await;
+            watch.wait_changed(round.retry_delay()).await?;
         }
     }
 
-    fn policy_hash(&self) -> Option<ContentHash> {
-        let dir = self.policy_dir.as_deref()?;
-        Some(Bundle::fingerprint(dir))
+    /// Looks at the directories until they no longer change: a directory that is being copied is not loaded. Returns
+    /// the last look and the time of the last change.
+    async fn settled_look(&self) -> (Look, Instant) {
+        let mut settling = Settling::new(self.look().await, Instant::now());
+        while let Some(delay) = settling.next_look_in(Instant::now()) {
+            tokio::time::sleep(delay).await;
+            settling.on_look(self.look().await, Instant::now());
+        }
+        settling.settled()
     }
 
-    async fn reload_definitions(&self, since: Instant) {
-        let Some(dir) = self.definitions_dir.clone() else { return };
-        let known_names = self.known_names.clone();
-        let loaded = tokio::task::spawn_blocking(move || catalogue::load_directory(&dir, &known_names)).await;
+    async fn look(&self) -> Look {
+        let (definitions, policy) = (self.definitions_dir.clone(), self.policy_dir.clone());
+        let look = tokio::task::spawn_blocking(move || Look::take(definitions.as_deref(), policy.as_deref())).await;
+        look.unwrap_or_default()
+    }
+
+    /// Loads what has changed: the policy first, because it has the names of policies that definitions may list.
+    async fn reload(&self, look: Look, progress: &mut Progress, since: Instant) -> Round {
+        let mut round = Round::Done;
+        if progress.needs_policy(look) {
+            match self.reload_policy(since).await {
+                Round::Done => progress.on_policy(look),
+                Round::Retry => round = Round::Retry,
+            }
+        }
+        let known_names = self.known_names();
+        if progress.needs_definitions(look, &known_names) {
+            match self.reload_definitions(look, &known_names, since).await {
+                Round::Done => progress.on_definitions(look, known_names),
+                Round::Retry => round = Round::Retry,
+            }
+        }
+        round
+    }
+
+    /// The names that definitions may use, with those of the active policy.
+    fn known_names(&self) -> KnownNames {
+        catalogue::with_policy(self.known_names.clone(), self.guard.active_policy().data())
+    }
+
+    async fn reload_definitions(&self, look: Look, known_names: &KnownNames, since: Instant) -> Round {
+        let Some(dir) = self.definitions_dir.clone() else { return Round::Done };
+        let (known_names, active, strict) = (known_names.clone(), self.definitions.catalogue(), self.strict);
+        let active_hash = active.hash();
+        let loaded = tokio::task::spawn_blocking(move || catalogue::reload(&dir, &known_names, &active, strict)).await;
+        // The directory changed while it was read.
+        if !self.look().await.has_same_definitions(look) {
+            return Round::Retry;
+        }
         let outcome = match loaded {
-            Ok(Ok(catalogue)) if catalogue.hash() == self.definitions.catalogue().hash() => return,
-            Ok(Ok(catalogue)) => self.spawner.ensure_supervisors(&catalogue).await.map(|()| {
-                let message = format!("the catalogue {} is active", catalogue.hash().short());
-                self.definitions.swap(catalogue);
-                message
-            }),
+            Ok(Ok(catalogue)) if catalogue.hash() == active_hash => return Round::Done,
+            Ok(Ok(catalogue)) => self.activate(catalogue).await,
             Ok(Err(cause)) => Err(cause),
             Err(error) => Err(Cause::new(ErrorCode::Internal, error.to_string())),
         };
-        self.report("definitions", outcome, since).await;
+        match outcome {
+            Err(cause) if cause.code != ErrorCode::InvalidDefinition => {
+                tracing::warn!(error.code = %cause.code, error.message = cause.message, "definitions are loaded again");
+                Round::Retry
+            }
+            outcome => {
+                self.report("definitions", outcome, since).await;
+                Round::Done
+            }
+        }
     }
 
-    async fn reload_policy(&self, since: Instant) {
-        let Some(dir) = &self.policy_dir else { return };
-        let outcome = match Bundle::open(dir) {
-            Ok(bundle) => self.guard.load(bundle).await.map(|revision| format!("the policy {revision} is active")),
-            Err(error) => Err(error.into()),
+    async fn activate(&self, catalogue: Arc<Catalogue>) -> Result<String, Cause> {
+        self.spawner.ensure_supervisors(&catalogue).await?;
+        catalogue::log_quarantined(&catalogue);
+        self.metrics.set_quarantined(catalogue.quarantined().len());
+        let mut message = format!("the catalogue {} is active", catalogue.hash().short());
+        if let Some(first) = catalogue.quarantined().next() {
+            message
+                .push_str(&format!("; {} definitions are quarantined, first {first}", catalogue.quarantined().len()));
+        }
+        self.definitions.swap(catalogue);
+        Ok(message)
+    }
+
+    async fn reload_policy(&self, since: Instant) -> Round {
+        let Some(dir) = &self.policy_dir else { return Round::Done };
+        let loaded = match Bundle::open(dir) {
+            Ok(bundle) => self.guard.load(bundle).await,
+            Err(error) => Err(LoadError::Rejected(error.into())),
+        };
+        let outcome = match loaded {
+            Ok(revision) => Ok(format!("the policy {revision} is active")),
+            Err(LoadError::Rejected(cause)) => Err(cause),
+            Err(error @ LoadError::Unavailable) => {
+                tracing::warn!(error.message = %error, "policy was not examined, it is loaded again");
+                return Round::Retry;
+            }
         };
         self.report("policy", outcome, since).await;
+        Round::Done
     }
 
     async fn report(&self, subject: &'static str, outcome: Result<String, Cause>, since: Instant) {
@@ -133,42 +187,5 @@ impl Reloader {
         if let Err(error) = self.audit.record_system_event(subject, &message, self.clock.now()).await {
             tracing::error!(error.message = %error, "cannot record the reload in the audit");
         }
-    }
-}
-
-/// Waits until no file has changed for [`DEBOUNCE`], but at most [`DEBOUNCE_MAX`] after `since`.
-async fn debounce(changed: &mut mpsc::Receiver<Instant>, since: Instant) {
-    let settle = async { while let Ok(Some(_)) = tokio::time::timeout(DEBOUNCE, changed.recv()).await {} };
-    let _ = tokio::time::timeout_at(since + DEBOUNCE_MAX, settle).await;
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_quiet_directory_is_read_soon_and_a_busy_one_within_the_bound() {
-        let (changed_tx, mut changed) = mpsc::channel(1);
-        let since = Instant::now();
-        debounce(&mut changed, since).await;
-        assert_eq!(since.elapsed(), DEBOUNCE);
-
-        let since = Instant::now();
-        let editor = async {
-            loop {
-                let _ = changed_tx.try_send(Instant::now());
-                tokio::time::sleep(DEBOUNCE / 2).await;
-            }
-        };
-        tokio::select! {
-            () = debounce(&mut changed, since) => {}
-            () = editor => unreachable!("the editor never ends"),
-        }
-        assert_eq!(since.elapsed(), DEBOUNCE_MAX);
-    }
-
-    #[test]
-    fn debouncing_leaves_most_of_the_bound_for_reading() {
-        assert!(DEBOUNCE < DEBOUNCE_MAX && DEBOUNCE_MAX * 2 < RELOAD_MAX);
     }
 }

@@ -13,6 +13,7 @@ use ractor::ActorRef;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::load_error::LoadError;
 use super::message::GuardSupervisorMsg;
 use super::worker::{GuardWorkerQueue, PolicyJob};
 use crate::supervision::{JobQueue, PushError};
@@ -81,18 +82,21 @@ impl GuardHandle {
     /// No waiting job is dropped.
     ///
     /// # Errors
-    /// [`ErrorCode::InvalidPolicy`], and the active policy is unchanged; [`ErrorCode::Internal`] if the guard is
-    /// being restarted.
-    pub async fn load(&self, bundle: Bundle) -> Result<Arc<str>, Cause> {
+    /// [`LoadError::Rejected`] with [`ErrorCode::InvalidPolicy`]; [`LoadError::Unavailable`] while the guard is being
+    /// restarted.
+    pub async fn load(&self, bundle: Bundle) -> Result<Arc<str>, LoadError> {
         let supervisor = self.inner.supervisor.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let (port, result) = oneshot::channel();
-        let unreachable_error = || Cause::new(ErrorCode::Internal, "the guard is being restarted; nothing was changed");
-        let supervisor = supervisor.ok_or_else(unreachable_error)?;
-        supervisor.send_message(GuardSupervisorMsg::Load(Box::new(bundle), port)).map_err(|_| unreachable_error())?;
+        let supervisor = supervisor.ok_or(LoadError::Unavailable)?;
+        let message = GuardSupervisorMsg::Load(Box::new(bundle), port);
+        supervisor.send_message(message).map_err(|_| LoadError::Unavailable)?;
         match tokio::time::timeout(LOAD_WAIT_MAX, result).await {
             Ok(Ok(reply)) => reply,
-            Ok(Err(_closed)) => Err(unreachable_error()),
-            Err(_elapsed) => Err(Cause::new(ErrorCode::InvalidPolicy, "the bundle took too long to compile")),
+            Ok(Err(_closed)) => Err(LoadError::Unavailable),
+            Err(_elapsed) => {
+                let message = "the bundle took too long to compile";
+                Err(LoadError::Rejected(Cause::new(ErrorCode::InvalidPolicy, message)))
+            }
         }
     }
 

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use greenroom_protocol::Cause;
 use greenroom_rego::{Bundle, PolicySnapshot, SnapshotError};
 use tokio::sync::oneshot;
 
+use super::load_error::LoadError;
 use crate::supervision::{ChildMsg, TaskOutcome};
 
 /// Receives the result of a load.
-pub(super) type LoadPort = oneshot::Sender<Result<Arc<str>, Cause>>;
+pub(super) type LoadPort = oneshot::Sender<Result<Arc<str>, LoadError>>;
 
 /// Messages of the guard's supervisor.
 pub(super) enum GuardSupervisorMsg {

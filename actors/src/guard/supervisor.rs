@@ -9,6 +9,7 @@ use greenroom_rego::{Bundle, PolicySnapshot, SnapshotError};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
 
 use super::handle::GuardHandle;
+use super::load_error::LoadError;
 use super::message::{GuardSupervisorMsg, LoadPort};
 use super::worker::{GuardWorker, GuardWorkerMsg, PolicyJob};
 use crate::observer::Observer;
@@ -131,7 +132,7 @@ impl GuardSupervisor {
         port: LoadPort,
     ) {
         if state.loads.len() >= LOADS_MAX {
-            let _ = port.send(Err(Cause::new(ErrorCode::Overloaded, "too many bundles wait for their validation")));
+            let _ = port.send(Err(LoadError::Unavailable));
             return;
         }
         state.loads.push_back((bundle, port));
@@ -178,7 +179,7 @@ impl GuardSupervisor {
         if let Err(cause) = &result {
             tracing::error!(error.message = %cause.message, "policy was rejected, and the active policy is unchanged");
         }
-        let _ = port.send(result);
+        let _ = port.send(result.map_err(LoadError::Rejected));
         self.start_validation(myself, state);
     }
 }

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use greenroom_protocol::request::{Page, Query};
-use greenroom_protocol::{ErrorCode, Request, Timestamp};
+use greenroom_protocol::{Cause, ErrorCode, Request, Timestamp};
 use greenroom_rego::snapshot::Compiler;
 use greenroom_rego::{
     AccessRequest, Bundle, CacheDir, Denied, Facts, Guard, PolicySnapshot, Principal, Resource, testing,
 };
 use ractor::{ActorCell, ActorRef};
 
-use super::GuardHandle;
+use super::{GuardHandle, LoadError};
 use crate::observer::NoopObserver;
 use crate::test_env::{NoMsg, TestRoot, until};
 
@@ -117,7 +117,7 @@ async fn a_bundle_that_fails_its_validation_does_not_change_the_active_policy() 
     let harness = harness().await;
     let before = harness.handle.active_policy();
     let rejected = harness.handle.load(bundle_without_policy()).await.unwrap_err();
-    assert_eq!(rejected.code, ErrorCode::InvalidPolicy);
+    assert_eq!(Cause::from(rejected).code, ErrorCode::InvalidPolicy);
     assert!(Arc::ptr_eq(&before, &harness.handle.active_policy()));
     assert_eq!(harness.allows(testing::admin()).await, Ok(true));
     assert!(harness.handle.load(Bundle::embedded().unwrap()).await.is_ok(), "a valid bundle is accepted afterwards");
@@ -139,7 +139,7 @@ async fn a_restarted_supervisor_uses_the_same_job_queues() {
     harness.supervisor.kill();
     harness.supervisor.wait(Some(Duration::from_secs(5))).await.unwrap();
     let rejected = harness.handle.load(Bundle::embedded().unwrap()).await;
-    assert_eq!(rejected.map_err(|cause| cause.code), Err(ErrorCode::Internal));
+    assert_eq!(rejected, Err(LoadError::Unavailable));
     let waiting = harness.allows(testing::admin());
     let restart = async {
         tokio::task::yield_now().await;

@@ -1,9 +1,8 @@
-//! Checks the capabilities of agents against the vocabulary, and the vocabulary against the policy.
+//! Checks the vocabulary of capabilities against itself and the policy. That the capabilities of agents are in it is
+//! checked with all other references.
 
 use std::collections::BTreeMap;
 
-use super::index::hint;
-use crate::agent::Agent;
 use crate::capability::Capabilities;
 use crate::definition_set::{DefinitionSet, Located};
 use crate::known_names::KnownNames;
@@ -15,27 +14,7 @@ pub(super) fn check(all: &DefinitionSet, known_names: &KnownNames) -> Vec<Proble
     for definition in &all.capabilities {
         vocabulary(definition, known_names, &mut problems);
     }
-    // An invalid vocabulary is one problem, and not one for each agent.
-    if !all.declared.capabilities {
-        let entries = all.capabilities.iter().flat_map(|definition| &definition.value.capabilities);
-        let known: Vec<&str> = entries.map(|capability| capability.id.as_str()).collect();
-        all.agents.iter().for_each(|definition| agent(definition, &known, &mut problems));
-    }
     problems
-}
-
-fn agent(definition: &Located<Agent>, known: &[&str], problems: &mut Vec<Problem>) {
-    for (at, name) in definition.value.spec().capabilities.iter().enumerate() {
-        let path = [PathSegment::Name("capabilities"), PathSegment::Item(at)];
-        if !known.contains(&name.as_str()) {
-            let expected = match hint(name, known.iter().copied()) {
-                hint if hint.is_empty() => "`capabilities.yaml` lists the capabilities; add it there".to_owned(),
-                hint => hint,
-            };
-            let found = format!("there is no capability `{name}`");
-            problems.push(definition.error(&path, ProblemKind::UnknownName, found, expected));
-        }
-    }
 }
 
 fn vocabulary(definition: &Located<Capabilities>, known_names: &KnownNames, problems: &mut Vec<Problem>) {

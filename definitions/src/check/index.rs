@@ -7,6 +7,7 @@ use greenroom_protocol::AgentId;
 use crate::agent::Agent;
 use crate::catalogue::without_ordinal;
 use crate::definition_set::DefinitionSet;
+use crate::kind::DefinitionKind;
 
 /// Agents by their ids, and by their ids without the ordinal.
 pub(super) struct Index<'a> {
@@ -27,32 +28,36 @@ pub(super) enum Lookup<'a, T> {
 
 impl<'a> Index<'a> {
     pub(super) fn new(all: &'a DefinitionSet) -> Self {
-        let mut agents: BTreeMap<&str, Option<&Agent>> = BTreeMap::new();
-        let unreadable = all.declared.agents.iter().map(|id| (id.as_str(), None));
-        let readable = all.agents.iter().map(|definition| (definition.value.id().as_str(), Some(&definition.value)));
-        let full: Vec<_> = unreadable.chain(readable).collect();
-        for (id, agent) in &full {
-            agents.insert(id, *agent);
-        }
-        for (id, agent) in &full {
+        let agents = all.agents.iter().map(|definition| (definition.value.id().as_str(), Some(&definition.value)));
+        let mut agents: BTreeMap<&str, Option<&Agent>> = with_undecoded(all, DefinitionKind::Agent, agents);
+        let full: Vec<_> = agents.iter().map(|(id, agent)| (*id, *agent)).collect();
+        for (id, agent) in full {
             if let Some(short) = without_ordinal(id) {
-                agents.entry(short).or_insert(*agent);
+                agents.entry(short).or_insert(agent);
             }
         }
-        let workflows = all.declared.workflows.iter().map(|id| (id.as_str(), None));
-        let specs = all
-            .workflows
-            .iter()
-            .map(|definition| (definition.value.spec.workflow_id.as_str(), Some(&definition.value.spec)));
-        let teams = all.declared.teams.iter().map(|id| (id.as_str(), None));
-        let members =
-            all.teams.iter().map(|definition| (definition.value.id().as_str(), Some(definition.value.spec())));
-        Self { agents, workflows: workflows.chain(specs).collect(), teams: teams.chain(members).collect() }
+        let workflows = all.workflows.iter().map(|definition| &definition.value.spec);
+        let workflows = workflows.map(|spec| (spec.workflow_id.as_str(), Some(spec)));
+        let teams = all.teams.iter().map(|definition| (definition.value.id().as_str(), Some(definition.value.spec())));
+        Self {
+            agents,
+            workflows: with_undecoded(all, DefinitionKind::Workflow, workflows),
+            teams: with_undecoded(all, DefinitionKind::Team, teams),
+        }
     }
 
     pub(super) fn agent(&self, id: &AgentId) -> Lookup<'a, Agent> {
         lookup(&self.agents, id.as_str())
     }
+}
+
+/// Definitions by id, with those that could not be decoded.
+fn with_undecoded<'a, T>(
+    all: &'a DefinitionSet,
+    kind: DefinitionKind,
+    decoded: impl Iterator<Item = (&'a str, Option<&'a T>)>,
+) -> BTreeMap<&'a str, Option<&'a T>> {
+    all.undecoded_ids(kind).map(|id| (id, None)).chain(decoded).collect()
 }
 
 pub(super) fn lookup<'a, T>(all: &BTreeMap<&str, Option<&'a T>>, id: &str) -> Lookup<'a, T> {

@@ -1,100 +1,113 @@
-//! Checks that references point to existing definitions.
+//! Checks that references point to existing definitions and known names, in invalid files too.
 
 use std::collections::BTreeSet;
 
-use super::index::{Index, Lookup, hint, lookup};
+use super::index::{Index, Lookup, hint};
 use crate::agent::{Agent, ToolRef};
-use crate::definition_set::{DefinitionSet, Located};
-use crate::problem::{Problem, ProblemKind};
+use crate::definition_set::{DefinitionSet, Located, Reference, ReferenceKind};
+use crate::kind::DefinitionKind;
+use crate::known_names::KnownNames;
+use crate::problem::{Problem, ProblemKind, Severity};
+use crate::team::Team;
 use crate::yaml::PathSegment;
 
-pub(super) fn check(all: &DefinitionSet, index: &Index<'_>) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    for definition in &all.agents {
-        category(all, definition, &mut problems);
-        collaborators(index, definition, &mut problems);
-        tools(index, definition, &mut problems);
-    }
-    for definition in &all.workflows {
-        for (at, step) in definition.value.spec.steps.iter().enumerate() {
-            let path = [PathSegment::Name("steps"), PathSegment::Item(at)];
-            let agents = [
-                ("agent", step.agent.as_ref()),
-                ("compensate", step.compensate.as_ref().map(|compensation| &compensation.agent)),
-            ];
-            for (member, id) in agents {
-                let Some(id) = id else { continue };
-                let inner = [path[0], path[1], PathSegment::Name(member), PathSegment::Name("agent")];
-                agent_reference(index, definition, &inner, id.as_str(), &mut problems);
-            }
-            if let Some(id) = &step.workflow {
-                let inner = [path[0], path[1], PathSegment::Name("workflow")];
-                reference(&index.workflows, definition, &inner, "workflow", id.as_str(), &mut problems);
-            }
-            if let Some(id) = &step.team {
-                let inner = [path[0], path[1], PathSegment::Name("team")];
-                reference(&index.teams, definition, &inner, "team", id.as_str(), &mut problems);
-            }
-        }
-    }
-    for definition in &all.teams {
-        let spec = definition.value.spec();
-        if spec.agents.is_empty() {
-            problems.push(definition.error(
-                &[PathSegment::Name("agents")],
-                ProblemKind::InvalidValue,
-                "the team has no agents",
-                "",
-            ));
-        }
-        let mut members: BTreeSet<&str> = BTreeSet::new();
-        for (at, id) in spec.agents.iter().enumerate() {
-            let path = [PathSegment::Name("agents"), PathSegment::Item(at)];
-            agent_reference(index, definition, &path, id.as_str(), &mut problems);
-            if let Lookup::Found(found) = index.agent(id)
-                && !members.insert(found.id().as_str())
-            {
-                problems.push(definition.error(&path, ProblemKind::DuplicateId, format!("`{id}` is duplicated"), ""));
-            }
-        }
-        for (at, id) in spec.workflows.iter().enumerate() {
-            let path = [PathSegment::Name("workflows"), PathSegment::Item(at)];
-            reference(&index.workflows, definition, &path, "workflow", id.as_str(), &mut problems);
-        }
-    }
+pub(super) fn check(all: &DefinitionSet, index: &Index<'_>, known_names: &KnownNames) -> Vec<Problem> {
+    let categories = known_categories(all);
+    let capabilities = known_capabilities(all);
+    let mut problems: Vec<Problem> = all
+        .references
+        .iter()
+        .filter_map(|reference| match reference.kind {
+            ReferenceKind::Agent => unknown(reference, index.agents.keys().copied()),
+            ReferenceKind::Workflow => unknown(reference, index.workflows.keys().copied()),
+            ReferenceKind::Team => unknown(reference, index.teams.keys().copied()),
+            ReferenceKind::Category => unknown(reference, categories.as_ref()?.iter().copied()),
+            ReferenceKind::Capability => unknown(reference, capabilities.as_ref()?.iter().copied()),
+            ReferenceKind::Policy => unknown(reference, names(&known_names.policies)),
+            ReferenceKind::Handler => unknown(reference, names(&known_names.handlers)),
+            ReferenceKind::Tool => unknown(reference, names(&known_names.tools)),
+            ReferenceKind::Provider => unknown(reference, names(&known_names.providers)),
+        })
+        .collect();
+    all.agents.iter().for_each(|definition| tools(index, definition, &mut problems));
+    all.teams.iter().for_each(|definition| members(index, definition, &mut problems));
     problems
 }
 
-fn category(all: &DefinitionSet, definition: &Located<Agent>, problems: &mut Vec<Problem>) {
-    let found = &definition.value.spec().category;
-    let mut known = all.categories.iter().flat_map(|file| &file.value.categories).map(|category| category.id.as_str());
-    if !all.declared.categories && !known.clone().any(|id| id == found.as_str()) {
-        let text = format!("there is no category `{found}`");
-        let expected = hint(found.as_str(), known.by_ref());
-        problems.push(definition.error(
-            &[PathSegment::Name("category")],
-            ProblemKind::UnknownReference,
-            text,
-            expected,
-        ));
+/// The ids of the categories; `None` if their file could not be decoded.
+fn known_categories(all: &DefinitionSet) -> Option<BTreeSet<&str>> {
+    if all.has_undecoded(DefinitionKind::Categories) {
+        return None;
+    }
+    let categories = all.categories.iter().flat_map(|file| &file.value.categories);
+    Some(categories.map(|category| category.id.as_str()).collect())
+}
+
+/// The ids of the capabilities; `None` if their file could not be decoded: that is one problem, and not one for each
+/// agent.
+fn known_capabilities(all: &DefinitionSet) -> Option<BTreeSet<&str>> {
+    if all.has_undecoded(DefinitionKind::Capabilities) {
+        return None;
+    }
+    let capabilities = all.capabilities.iter().flat_map(|file| &file.value.capabilities);
+    Some(capabilities.map(|capability| capability.id.as_str()).collect())
+}
+
+fn names(known: &BTreeSet<String>) -> impl Iterator<Item = &str> + Clone {
+    known.iter().map(String::as_str)
+}
+
+fn unknown<'a>(reference: &Reference, known: impl Iterator<Item = &'a str> + Clone) -> Option<Problem> {
+    if known.clone().any(|name| name == reference.name) {
+        return None;
+    }
+    let kind = match reference.kind {
+        ReferenceKind::Agent | ReferenceKind::Workflow | ReferenceKind::Team | ReferenceKind::Category => {
+            ProblemKind::UnknownReference
+        }
+        ReferenceKind::Policy => ProblemKind::UnknownPolicy,
+        ReferenceKind::Capability | ReferenceKind::Handler | ReferenceKind::Tool | ReferenceKind::Provider => {
+            ProblemKind::UnknownName
+        }
+    };
+    let expected = match hint(&reference.name, known) {
+        none if none.is_empty() && reference.kind == ReferenceKind::Capability => {
+            "`capabilities.yaml` lists the capabilities; add it there".to_owned()
+        }
+        hint => hint,
+    };
+    Some(Problem {
+        location: reference.location.clone(),
+        severity: Severity::Error,
+        kind,
+        found: format!("there is no {} `{}`", reference.kind.as_str(), reference.name),
+        expected,
+    })
+}
+
+fn members(index: &Index<'_>, definition: &Located<Team>, problems: &mut Vec<Problem>) {
+    let spec = definition.value.spec();
+    if spec.agents.is_empty() {
+        let path = [PathSegment::Name("agents")];
+        problems.push(definition.error(&path, ProblemKind::InvalidValue, "the team has no agents", ""));
+    }
+    let mut members: BTreeSet<&str> = BTreeSet::new();
+    for (at, id) in spec.agents.iter().enumerate() {
+        if let Lookup::Found(found) = index.agent(id)
+            && !members.insert(found.id().as_str())
+        {
+            let path = [PathSegment::Name("agents"), PathSegment::Item(at)];
+            problems.push(definition.error(&path, ProblemKind::DuplicateId, format!("`{id}` is duplicated"), ""));
+        }
     }
 }
 
-fn collaborators(index: &Index<'_>, definition: &Located<Agent>, problems: &mut Vec<Problem>) {
-    let named = &definition.value.spec().collaboration.can_work_with;
-    for (at, id) in named.iter().enumerate() {
-        let path = [PathSegment::Name("collaboration"), PathSegment::Name("can_work_with"), PathSegment::Item(at)];
-        agent_reference(index, definition, &path, id.as_str(), problems);
-    }
-}
-
-/// An agent that is a tool must exist, and one of the two agents must list the other as a
-/// collaborator, since the guard would otherwise deny every call.
+/// If an agent is a tool, one of the two agents must list the other as a collaborator, since the guard would
+/// otherwise deny every call.
 fn tools(index: &Index<'_>, definition: &Located<Agent>, problems: &mut Vec<Problem>) {
     for (at, tool) in definition.value.spec().tools.iter().enumerate() {
         let ToolRef::Agent(id) = tool else { continue };
         let path = [PathSegment::Name("tools"), PathSegment::Item(at)];
-        agent_reference(index, definition, &path, id.as_str(), problems);
         let Lookup::Found(found) = index.agent(id) else { continue };
         if found.id() != definition.value.id()
             && !lists_collaborator(index, &definition.value, found)
@@ -112,33 +125,4 @@ fn lists_collaborator(index: &Index<'_>, caller: &Agent, callee: &Agent) -> bool
         Lookup::Found(found) => found.id() == callee.id(),
         Lookup::Unreadable | Lookup::Missing => false,
     })
-}
-
-fn agent_reference<T>(
-    index: &Index<'_>,
-    definition: &Located<T>,
-    path: &[PathSegment<'_>],
-    id: &str,
-    problems: &mut Vec<Problem>,
-) {
-    reference(&index.agents, definition, path, "agent", id, problems);
-}
-
-fn reference<T, K>(
-    all: &std::collections::BTreeMap<&str, Option<&K>>,
-    definition: &Located<T>,
-    path: &[PathSegment<'_>],
-    kind: &str,
-    id: &str,
-    problems: &mut Vec<Problem>,
-) {
-    if let Lookup::Missing = lookup(all, id) {
-        let expected = hint(id, all.keys().copied());
-        problems.push(definition.error(
-            path,
-            ProblemKind::UnknownReference,
-            format!("there is no {kind} `{id}`"),
-            expected,
-        ));
-    }
 }

@@ -1,34 +1,41 @@
 //! `agents/<category>/<id>.yaml`.
 
+use greenroom_protocol::CategoryId;
+
 use super::field::{identifier, inputs, outputs};
+use super::references::{agent_ids, capabilities, category_id, policies, tools};
+use super::version::version;
 use super::{
-    Decoder, MapFields, amount, ids, list, name, one_of, parsed, positive, positive_u32, text, texts, trimmed, values,
+    Decoder, MapFields, amount, ids, list, name, one_of, parsed, positive, positive_u32, text, trimmed, values,
 };
 use crate::agent::{
     AgentLimits, AgentSpec, Backoff, Collaboration, Example, Implementation, MemoryRecall, PromptSpec, Retry,
-    RuntimeKind, TIMEOUT_SECONDS_DEFAULT, TIMEOUT_SECONDS_MAX, ToolRef,
+    RuntimeKind, TIMEOUT_SECONDS_DEFAULT, TIMEOUT_SECONDS_MAX,
 };
+use crate::definition_set::ReferenceKind;
 use crate::models::ModelRef;
 use crate::problem::{ProblemKind, did_you_mean};
-use crate::yaml::Node;
+use crate::yaml::{Node, PathSegment};
 
 /// Maximum number of attempts that a definition may set.
 const ATTEMPTS_MAX: u32 = 20;
 /// Maximum number of memories of one recall.
 const RECALL_MAX: u32 = 50;
 
+/// Decodes an agent. A member that no check of another member depends on is replaced by an empty one if it is
+/// invalid, so that the rest of the file is checked too; a file with a problem is never used.
 pub(crate) fn agent(decoder: &mut Decoder, node: &Node) -> Option<AgentSpec> {
     let mut fields = MapFields::new(decoder, node, "an agent")?;
     let agent_id = fields.required(decoder, "agent_id", parsed);
     let name = fields.required(decoder, "name", name);
-    let category = fields.required(decoder, "category", parsed);
+    let category = fields.required(decoder, "category", category_id);
     let description = fields.required(decoder, "description", self::name);
-    let version = fields.required(decoder, "version", text);
-    let capabilities = fields.or_default(decoder, "capabilities", texts);
+    let version = fields.required(decoder, "version", version);
+    let capabilities = fields.or_default(decoder, "capabilities", capabilities);
     let inputs = fields.or_default(decoder, "inputs", inputs);
     let outputs = fields.required(decoder, "outputs", outputs);
     let collaboration = fields.or_default(decoder, "collaboration", collaboration);
-    let policies = fields.or_default(decoder, "policies", texts);
+    let policies = fields.or_default(decoder, "policies", policies);
     let implementation = fields.required(decoder, "implementation", implementation);
     let tools = fields.or_default(decoder, "tools", tools);
     let memory_recall = fields.optional(decoder, "memory_recall", memory_recall);
@@ -38,27 +45,27 @@ pub(crate) fn agent(decoder: &mut Decoder, node: &Node) -> Option<AgentSpec> {
     fields.finish(decoder);
     Some(AgentSpec {
         agent_id: agent_id?,
-        name: name?,
-        category: category?,
-        description: description?,
-        version: version?,
-        capabilities: capabilities?,
+        name: name.unwrap_or_default(),
+        category: category.or_else(|| CategoryId::new("invalid").ok())?,
+        description: description.unwrap_or_default(),
+        version: version.unwrap_or_default(),
+        capabilities: capabilities.unwrap_or_default(),
         inputs: inputs?,
         outputs: outputs?,
-        collaboration: collaboration?,
-        policies: policies?,
+        collaboration: collaboration.unwrap_or_default(),
+        policies: policies.unwrap_or_default(),
         implementation: implementation?,
-        tools: tools?,
-        memory_recall: memory_recall?,
-        limits: limits?,
-        retry: retry?,
-        examples: examples?,
+        tools: tools.unwrap_or_default(),
+        memory_recall: memory_recall.flatten(),
+        limits: limits.unwrap_or_default(),
+        retry: retry.flatten(),
+        examples: examples.unwrap_or_default(),
     })
 }
 
 fn collaboration(decoder: &mut Decoder, node: &Node) -> Option<Collaboration> {
     let mut fields = MapFields::new(decoder, node, "a collaboration")?;
-    let can_work_with = fields.or_default(decoder, "can_work_with", ids);
+    let can_work_with = fields.or_default(decoder, "can_work_with", agent_ids);
     let provides_to_team = fields.or_default(decoder, "provides_to_team", ids);
     fields.finish(decoder);
     Some(Collaboration { can_work_with: can_work_with?, provides_to_team: provides_to_team? })
@@ -74,14 +81,18 @@ fn implementation(decoder: &mut Decoder, node: &Node) -> Option<Implementation> 
     let timeout = fields.optional(decoder, "timeout", seconds);
     let memory = fields.optional(decoder, "memory", positive);
     fields.finish(decoder);
+    let (runtime, handler) = (runtime?, handler?);
+    if let (RuntimeKind::Native, Some(handler)) = (runtime, &handler) {
+        decoder.refer(ReferenceKind::Handler, node.nearest(&[PathSegment::Name("handler")]).at, handler.clone());
+    }
     Some(Implementation {
-        runtime: runtime?,
-        handler: handler?,
-        model: model?,
-        fallback_models: fallback_models?,
-        prompt: prompt?,
-        timeout: timeout?.unwrap_or(TIMEOUT_SECONDS_DEFAULT),
-        memory: memory?,
+        runtime,
+        handler,
+        model: model.flatten(),
+        fallback_models: fallback_models.unwrap_or_default(),
+        prompt: prompt.flatten(),
+        timeout: timeout.flatten().unwrap_or(TIMEOUT_SECONDS_DEFAULT),
+        memory: memory.flatten(),
     })
 }
 
@@ -93,7 +104,10 @@ fn runtime(decoder: &mut Decoder, node: &Node) -> Option<RuntimeKind> {
 pub(super) fn model(decoder: &mut Decoder, node: &Node) -> Option<ModelRef> {
     let text = text(decoder, node)?;
     match text.parse() {
-        Ok(model) => Some(model),
+        Ok(model) => {
+            refer_to_provider(decoder, node, &model);
+            Some(model)
+        }
         Err(message) => {
             let tiers = crate::models::Tier::ALL.iter().map(|tier| tier.as_str());
             let hint = text.strip_prefix("tier.").and_then(|tier| did_you_mean(tier, tiers));
@@ -101,6 +115,13 @@ pub(super) fn model(decoder: &mut Decoder, node: &Node) -> Option<ModelRef> {
             decoder.error(node.at, ProblemKind::InvalidValue, format!("{text:?} is not a model"), expected);
             None
         }
+    }
+}
+
+/// A model of a provider needs the provider; a tier needs none.
+pub(super) fn refer_to_provider(decoder: &mut Decoder, node: &Node, model: &ModelRef) {
+    if model.tier().is_none() {
+        decoder.refer(ReferenceKind::Provider, node.at, model.provider());
     }
 }
 
@@ -125,10 +146,6 @@ pub(super) fn seconds(decoder: &mut Decoder, node: &Node) -> Option<u64> {
         return None;
     }
     Some(seconds)
-}
-
-fn tools(decoder: &mut Decoder, node: &Node) -> Option<Vec<ToolRef>> {
-    list(decoder, node, parsed)
 }
 
 fn memory_recall(decoder: &mut Decoder, node: &Node) -> Option<MemoryRecall> {

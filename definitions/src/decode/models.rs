@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::agent::{model, models as model_list};
-use super::{Decoder, MapFields, amount, list, name, one_of, parsed, positive, text};
+use greenroom_protocol::CategoryId;
+
+use super::agent::{model, models as model_list, refer_to_provider};
+use super::references::agent_ids;
+use super::{Decoder, MapFields, amount, count, name, one_of, parsed, positive, text};
 use crate::category::{Categories, Category};
 use crate::models::{ModelRef, ModelSpec, Models, Price, Tier, TierSpec};
 use crate::problem::{ProblemKind, did_you_mean};
@@ -73,6 +76,7 @@ fn model_specs(decoder: &mut Decoder, node: &Node) -> Option<BTreeMap<ModelRef, 
                     price: Some(free),
                     fallback: Vec::new(),
                 };
+                refer_to_provider(decoder, &entry.value, &name);
                 decoded.insert(name, model_spec(decoder, &entry.value).unwrap_or(placeholder));
             }
             Ok(_) | Err(_) => {
@@ -121,14 +125,24 @@ pub(crate) fn categories(decoder: &mut Decoder, node: &Node) -> Option<Categorie
 }
 
 fn category_list(decoder: &mut Decoder, node: &Node) -> Option<Vec<Category>> {
-    list(decoder, node, category)
+    let NodeValue::List(items) = &node.value else { return decoder.mistyped(node, "a list") };
+    Some(items.iter().filter_map(|item| category(decoder, item)).collect())
 }
 
+/// Decodes a category. An invalid one with an id still exists, so that an agent in it is not a second problem.
 fn category(decoder: &mut Decoder, node: &Node) -> Option<Category> {
     let mut fields = MapFields::new(decoder, node, "a category")?;
-    let id = fields.required(decoder, "id", parsed);
+    let id: Option<CategoryId> = fields.required(decoder, "id", parsed);
     let name = fields.required(decoder, "name", name);
     let description = fields.or_default(decoder, "description", text);
+    let agent_count = fields.optional(decoder, "agent_count", count);
+    let agents = fields.or_default(decoder, "agents", agent_ids);
     fields.finish(decoder);
-    Some(Category { id: id?, name: name?, description: description? })
+    Some(Category {
+        id: id?,
+        name: name.unwrap_or_default(),
+        description: description.unwrap_or_default(),
+        agent_count: agent_count.flatten(),
+        agents: agents.unwrap_or_default(),
+    })
 }

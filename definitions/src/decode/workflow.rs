@@ -6,39 +6,40 @@ use greenroom_protocol::Json;
 
 use super::agent::{retry, seconds};
 use super::field::{identifier, inputs};
-use super::{
-    Decoder, MapFields, amount, ids, json, list, name, one_of, parsed, positive, positive_u32, text, texts, values,
-};
+use super::references::{agent_id, agent_ids, policies, team_id, workflow_id, workflow_ids};
+use super::version::version;
+use super::{Decoder, MapFields, amount, ids, json, list, name, one_of, parsed, positive, positive_u32, text, values};
 use crate::team::TeamSpec;
 use crate::workflow::{ApprovalSpec, CompensateSpec, ForEachSpec, OnError, RunLimits, StepSpec, WorkflowSpec};
 use crate::yaml::Node;
 
+/// Decodes a workflow. As with an agent, a member that no other check depends on may be invalid.
 pub(crate) fn workflow(decoder: &mut Decoder, node: &Node) -> Option<WorkflowSpec> {
     let mut fields = MapFields::new(decoder, node, "a workflow")?;
     let workflow_id = fields.required(decoder, "workflow_id", parsed);
     let name = fields.required(decoder, "name", name);
     let description = fields.or_default(decoder, "description", text);
-    let version = fields.optional(decoder, "version", text);
+    let version = fields.optional(decoder, "version", version);
     let inputs = fields.or_default(decoder, "inputs", inputs);
     let steps = fields.required(decoder, "steps", steps);
     let outputs = fields.or_default(decoder, "outputs", outputs);
     let final_output = fields.optional(decoder, "final_output", json);
-    let policies = fields.or_default(decoder, "policies", texts);
+    let policies = fields.or_default(decoder, "policies", policies);
     let limits = fields.or_default(decoder, "limits", limits);
     let timeout = fields.optional(decoder, "timeout", seconds);
     fields.finish(decoder);
     Some(WorkflowSpec {
         workflow_id: workflow_id?,
-        name: name?,
-        description: description?,
-        version: version?,
+        name: name.unwrap_or_default(),
+        description: description.unwrap_or_default(),
+        version: version.flatten(),
         inputs: inputs?,
         steps: steps?,
         outputs: outputs?,
         final_output: final_output?,
-        policies: policies?,
-        limits: limits?,
-        timeout: timeout?,
+        policies: policies.unwrap_or_default(),
+        limits: limits.unwrap_or_default(),
+        timeout: timeout.flatten(),
     })
 }
 
@@ -61,9 +62,9 @@ fn steps(decoder: &mut Decoder, node: &Node) -> Option<Vec<StepSpec>> {
 fn step(decoder: &mut Decoder, node: &Node) -> Option<StepSpec> {
     let mut fields = MapFields::new(decoder, node, "a step")?;
     let id = fields.required(decoder, "id", parsed);
-    let agent = fields.optional(decoder, "agent", parsed);
-    let workflow = fields.optional(decoder, "workflow", parsed);
-    let team = fields.optional(decoder, "team", parsed);
+    let agent = fields.optional(decoder, "agent", agent_id);
+    let workflow = fields.optional(decoder, "workflow", workflow_id);
+    let team = fields.optional(decoder, "team", team_id);
     let depends_on = fields.or_default(decoder, "depends_on", ids);
     let inputs = fields.or_default(decoder, "inputs", values);
     let outputs = fields.or_default(decoder, "outputs", names);
@@ -86,8 +87,8 @@ fn step(decoder: &mut Decoder, node: &Node) -> Option<StepSpec> {
         parallel_with: parallel_with?,
         when: when?,
         for_each: for_each?,
-        retry: retry?,
-        timeout: timeout?,
+        retry: retry.flatten(),
+        timeout: timeout.flatten(),
         approval: approval?,
         compensate: compensate?,
     })
@@ -124,7 +125,7 @@ fn approval(decoder: &mut Decoder, node: &Node) -> Option<ApprovalSpec> {
 
 fn compensate(decoder: &mut Decoder, node: &Node) -> Option<CompensateSpec> {
     let mut fields = MapFields::new(decoder, node, "a compensation")?;
-    let agent = fields.required(decoder, "agent", parsed);
+    let agent = fields.required(decoder, "agent", agent_id);
     let inputs = fields.or_default(decoder, "inputs", values);
     fields.finish(decoder);
     Some(CompensateSpec { agent: agent?, inputs: inputs? })
@@ -135,20 +136,20 @@ pub(crate) fn team(decoder: &mut Decoder, node: &Node) -> Option<TeamSpec> {
     let team_id = fields.required(decoder, "team_id", parsed);
     let name = fields.required(decoder, "name", name);
     let description = fields.or_default(decoder, "description", text);
-    let agents = fields.required(decoder, "agents", ids);
-    let workflows = fields.or_default(decoder, "workflows", ids);
+    let agents = fields.required(decoder, "agents", agent_ids);
+    let workflows = fields.or_default(decoder, "workflows", workflow_ids);
     let shared_context = fields.or_default(decoder, "shared_context", values);
-    let policies = fields.or_default(decoder, "policies", texts);
+    let policies = fields.or_default(decoder, "policies", policies);
     let limits = fields.or_default(decoder, "limits", limits);
     fields.finish(decoder);
     Some(TeamSpec {
         team_id: team_id?,
-        name: name?,
-        description: description?,
+        name: name.unwrap_or_default(),
+        description: description.unwrap_or_default(),
         agents: agents?,
         workflows: workflows?,
-        shared_context: shared_context?,
-        policies: policies?,
-        limits: limits?,
+        shared_context: shared_context.unwrap_or_default(),
+        policies: policies.unwrap_or_default(),
+        limits: limits.unwrap_or_default(),
     })
 }

@@ -1,6 +1,5 @@
 //! A definition with its file and tree, from which a check derives the line of a problem.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -54,28 +53,5 @@ impl<T> Located<T> {
         expected: impl Into<String>,
     ) -> Problem {
         self.problem(Severity::Warning, path, kind, found, expected)
-    }
-}
-
-/// Ids that invalid definitions declare.
-#[derive(Debug, Default)]
-pub(crate) struct DeclaredIds {
-    pub(crate) agents: BTreeSet<String>,
-    pub(crate) workflows: BTreeSet<String>,
-    pub(crate) teams: BTreeSet<String>,
-    /// True if the file of the categories, the capabilities or the models exists but is invalid.
-    pub(crate) categories: bool,
-    pub(crate) capabilities: bool,
-    pub(crate) models: bool,
-}
-
-impl DeclaredIds {
-    pub(super) fn append(&mut self, other: Self) {
-        self.agents.extend(other.agents);
-        self.workflows.extend(other.workflows);
-        self.teams.extend(other.teams);
-        self.categories |= other.categories;
-        self.capabilities |= other.capabilities;
-        self.models |= other.models;
     }
 }

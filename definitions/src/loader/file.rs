@@ -3,10 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::find::{DefinitionKind, SourceFile, unreadable};
+use super::declared::{declared_id, declared_in_text, id_from_name};
+use super::find::{SourceFile, unreadable};
 use crate::agent::{Agent, AgentSpec};
 use crate::decode::{self, Decoder};
-use crate::definition_set::{DefinitionSet, LoadedWorkflow, Located};
+use crate::definition_set::{DefinitionSet, LoadedWorkflow, Located, UndecodedFile};
+use crate::kind::DefinitionKind;
 use crate::plan::{PlanPart, PlanProblem};
 use crate::problem::{Location, Problem, ProblemKind, Severity};
 use crate::prompt::{Prompt, PromptError};
@@ -18,14 +20,17 @@ pub(super) fn read(file: &SourceFile, all: &mut DefinitionSet, problems: &mut Ve
     let bytes = match file.bytes() {
         Ok(bytes) => bytes,
         Err(error) => {
+            undecoded(file, file.kind, None, all);
             problems.push(unreadable(file.name.to_path_buf(), format!("the file cannot be read: {error}")));
             return;
         }
     };
-    let node = match yaml::parse(&bytes) {
+    let parsed = if file.is_json() { yaml::parse_json(&bytes) } else { yaml::parse(&bytes) };
+    let node = match parsed {
         Ok(node) => node,
         Err(error) => {
-            declare_file(file.kind, all);
+            let (kind, id) = declared_in_text(file.kind, &bytes);
+            undecoded(file, kind, id, all);
             problems.push(Problem {
                 location: location(&file.name, error.at),
                 severity: Severity::Error,
@@ -37,42 +42,66 @@ pub(super) fn read(file: &SourceFile, all: &mut DefinitionSet, problems: &mut Ve
         }
     };
     let mut decoder = Decoder::new(file.name.clone());
-    match resolve_kind(file.kind, &node) {
-        DefinitionKind::Agent => agent(&mut decoder, node, file, all),
-        DefinitionKind::Workflow => workflow(&mut decoder, node, file, all),
-        DefinitionKind::Team => team(&mut decoder, node, file, all),
-        DefinitionKind::Categories => match decode::categories(&mut decoder, &node) {
-            Some(value) => all.categories.push(Located { value, node, file: file.name.clone() }),
-            None => all.declared.categories = true,
-        },
-        DefinitionKind::Capabilities => match decode::capabilities(&mut decoder, &node) {
-            Some(value) => all.capabilities.push(Located { value, node, file: file.name.clone() }),
-            None => all.declared.capabilities = true,
-        },
-        DefinitionKind::Models => match decode::models(&mut decoder, &node) {
-            Some(value) => all.models.push(Located { value, node, file: file.name.clone() }),
-            None => all.declared.models = true,
-        },
+    let kind = resolve_kind(file.kind, &node);
+    let id = kind.id_member().and_then(|member| declared_id(&node, member));
+    if !decode(&mut decoder, kind, node, file, all) {
+        undecoded(file, kind, id, all);
+    }
+    let (file_problems, references) = decoder.into_parts();
+    problems.extend(file_problems);
+    all.references.extend(references);
+}
+
+/// Decodes one definition into the set. Returns false if it could not be decoded.
+fn decode(decoder: &mut Decoder, kind: DefinitionKind, node: Node, file: &SourceFile, all: &mut DefinitionSet) -> bool {
+    let file = file.name.clone();
+    match kind {
+        DefinitionKind::Agent => {
+            let decoded = decode::agent(decoder, &node).and_then(|spec| compile_agent(decoder, spec, &node));
+            push(&mut all.agents, decoded, node, file)
+        }
+        DefinitionKind::Workflow => {
+            let decoded = decode::workflow(decoder, &node).map(|spec| compile_workflow(decoder, spec, &node));
+            push(&mut all.workflows, decoded, node, file)
+        }
+        DefinitionKind::Team => {
+            let decoded = decode::team(decoder, &node).map(Team::new);
+            push(&mut all.teams, decoded, node, file)
+        }
+        DefinitionKind::Categories => {
+            let decoded = decode::categories(decoder, &node);
+            push(&mut all.categories, decoded, node, file)
+        }
+        DefinitionKind::Capabilities => {
+            let decoded = decode::capabilities(decoder, &node);
+            push(&mut all.capabilities, decoded, node, file)
+        }
+        DefinitionKind::Models => {
+            let decoded = decode::models(decoder, &node);
+            push(&mut all.models, decoded, node, file)
+        }
         DefinitionKind::Unknown => {
             let expected = "a definition begins with `agent_id`, `workflow_id`, `team_id`, `categories`, `capabilities` or `tiers`";
             decoder.error(node.at, ProblemKind::Misplaced, "this is not a definition", expected);
+            false
         }
     }
-    problems.extend(decoder.into_problems());
+}
+
+fn push<T>(all: &mut Vec<Located<T>>, value: Option<T>, node: Node, file: Arc<Path>) -> bool {
+    let is_decoded = value.is_some();
+    all.extend(value.map(|value| Located { value, node, file }));
+    is_decoded
+}
+
+fn undecoded(file: &SourceFile, kind: DefinitionKind, id: Option<String>, all: &mut DefinitionSet) {
+    let is_id_declared = id.is_some();
+    let id = id.unwrap_or_else(|| id_from_name(&file.name));
+    all.undecoded.push(UndecodedFile { kind, id, is_id_declared, file: file.name.clone() });
 }
 
 fn location(name: &Arc<Path>, at: Position) -> Location {
     Location { file: name.clone(), line: at.line, column: at.column }
-}
-
-/// Records that the file of the categories, capabilities or models exists, although it is not valid YAML.
-fn declare_file(kind: DefinitionKind, all: &mut DefinitionSet) {
-    match kind {
-        DefinitionKind::Categories => all.declared.categories = true,
-        DefinitionKind::Capabilities => all.declared.capabilities = true,
-        DefinitionKind::Models => all.declared.models = true,
-        DefinitionKind::Agent | DefinitionKind::Workflow | DefinitionKind::Team | DefinitionKind::Unknown => {}
-    }
 }
 
 /// The folder determines the kind of a file; outside of the known folders, its members do.
@@ -94,24 +123,6 @@ fn resolve_kind(kind: DefinitionKind, node: &Node) -> DefinitionKind {
         // An agent has this member too, beside others.
         None if entries.len() == 1 && has("capabilities") => DefinitionKind::Capabilities,
         None => DefinitionKind::Unknown,
-    }
-}
-
-/// Returns the id that an invalid definition declares.
-fn declared_id(node: &Node, name: &str) -> Option<String> {
-    match &node.nearest(&[PathSegment::Name(name)]).value {
-        NodeValue::Text(text) => Some(text.clone()),
-        NodeValue::Null | NodeValue::Bool(_) | NodeValue::Number(_) | NodeValue::List(_) | NodeValue::Map(_) => None,
-    }
-}
-
-fn agent(decoder: &mut Decoder, node: Node, file: &SourceFile, all: &mut DefinitionSet) {
-    let Some(spec) = decode::agent(decoder, &node) else {
-        all.declared.agents.extend(declared_id(&node, "agent_id"));
-        return;
-    };
-    if let Some(value) = compile_agent(decoder, spec, &node) {
-        all.agents.push(Located { value, node, file: file.name.clone() });
     }
 }
 
@@ -143,19 +154,15 @@ fn prompt_problem(decoder: &mut Decoder, problem: &PromptError, node: &Node) {
     decoder.error(at, kind, problem.to_string(), "");
 }
 
-fn workflow(decoder: &mut Decoder, node: Node, file: &SourceFile, all: &mut DefinitionSet) {
-    let Some(spec) = decode::workflow(decoder, &node) else {
-        all.declared.workflows.extend(declared_id(&node, "workflow_id"));
-        return;
-    };
+fn compile_workflow(decoder: &mut Decoder, spec: WorkflowSpec, node: &Node) -> LoadedWorkflow {
     let compiled = match crate::workflow::Workflow::compile(spec.clone()) {
         Ok(compiled) => Some(compiled),
         Err(problems) => {
-            problems.iter().for_each(|problem| workflow_problem(decoder, problem, &spec, &node));
+            problems.iter().for_each(|problem| workflow_problem(decoder, problem, &spec, node));
             None
         }
     };
-    all.workflows.push(Located { value: LoadedWorkflow { spec, compiled }, node, file: file.name.clone() });
+    LoadedWorkflow { spec, compiled }
 }
 
 fn workflow_problem(decoder: &mut Decoder, problem: &PlanProblem, spec: &WorkflowSpec, node: &Node) {
@@ -172,11 +179,4 @@ fn workflow_problem(decoder: &mut Decoder, problem: &PlanProblem, spec: &Workflo
         PlanPart::Entry(member, name) => path.extend([PathSegment::Name(member), PathSegment::Name(name)]),
     }
     decoder.error(node.nearest(&path).at, problem.kind, problem.to_string(), "");
-}
-
-fn team(decoder: &mut Decoder, node: Node, file: &SourceFile, all: &mut DefinitionSet) {
-    match decode::team(decoder, &node) {
-        Some(spec) => all.teams.push(Located { value: Team::new(spec), node, file: file.name.clone() }),
-        None => all.declared.teams.extend(declared_id(&node, "team_id")),
-    }
 }

@@ -6,25 +6,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::embedded;
+use crate::kind::DefinitionKind;
 use crate::problem::{Location, Problem, ProblemKind, Severity};
 
 /// Files of one folder.
 const FILES_MAX: usize = 20_000;
 /// Maximum nesting of folders: `agents/<category>/<group>/<id>.yaml`.
 const FOLDERS_MAX: usize = 4;
-
-/// The kind of definition in a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum DefinitionKind {
-    Agent,
-    Workflow,
-    Team,
-    Categories,
-    Capabilities,
-    Models,
-    /// Determined by the content.
-    Unknown,
-}
+/// Maximum nesting up to which definitions are looked for, to report that they are nested too deep.
+const SEARCHED_FOLDERS_MAX: usize = 16;
 
 /// A file and the source of its bytes.
 pub(super) struct SourceFile {
@@ -41,6 +31,11 @@ pub(super) enum FileContent {
 }
 
 impl SourceFile {
+    /// True if the file is JSON by its name.
+    pub(super) fn is_json(&self) -> bool {
+        self.name.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"))
+    }
+
     /// Reads the file, up to one byte more than allowed.
     pub(super) fn bytes(&self) -> std::io::Result<Cow<'static, [u8]>> {
         match &self.content {
@@ -66,9 +61,19 @@ pub(super) fn embedded_files() -> Vec<SourceFile> {
     embedded::FILES.iter().map(to_source).collect()
 }
 
-/// Creates the source of a single file.
+/// Creates the source of a single file, whose content determines its kind.
 pub(super) fn single_file(path: &Path) -> SourceFile {
     SourceFile { name: Arc::from(path), kind: DefinitionKind::Unknown, content: FileContent::OnDisk(path.to_owned()) }
+}
+
+/// The name of a file in the folder that is loaded; `None` if it is elsewhere, or not read as a part of the folder.
+pub(super) fn name_in(folder: &Path, file: &Path) -> Option<PathBuf> {
+    let canonical = std::fs::canonicalize(file).ok()?;
+    let is_same = |source: &&SourceFile| match &source.content {
+        FileContent::OnDisk(path) => std::fs::canonicalize(path).is_ok_and(|path| path == canonical),
+        FileContent::Embedded(_) => false,
+    };
+    directory_files(folder).0.iter().find(is_same).map(|source| source.name.to_path_buf())
 }
 
 /// Lists the files of a folder, sorted by name.
@@ -86,14 +91,23 @@ pub(super) fn directory_files(folder: &Path) -> (Vec<SourceFile>, Vec<Problem>) 
         };
         for entry in entries.flatten() {
             let path = entry.path();
-            if entry.file_name().to_string_lossy().starts_with('.') {
+            if is_of_an_editor(&entry.file_name().to_string_lossy()) {
                 continue;
             }
             match entry_kind(&entry) {
-                EntryKind::Folder if depth + 1 < FOLDERS_MAX && !is_generated(depth, entry.file_name().as_os_str()) => {
-                    queue.push((path, depth + 1));
+                EntryKind::Folder if links_to_ancestor(&entry) => {
+                    problems
+                        .push(unreadable(name_of(folder, &path), "the link leads to a folder that contains it".into()));
                 }
-                EntryKind::File if is_yaml(&path) => {
+                EntryKind::Folder if depth + 1 < SEARCHED_FOLDERS_MAX => {
+                    if !is_generated(depth, entry.file_name().as_os_str()) {
+                        queue.push((path, depth + 1));
+                    }
+                }
+                EntryKind::File if is_definition(&path) && depth >= FOLDERS_MAX => {
+                    problems.push(too_deep(name_of(folder, &path)));
+                }
+                EntryKind::File if is_definition(&path) => {
                     let name = name_of(folder, &path);
                     files.push(SourceFile {
                         kind: definition_kind(&name),
@@ -101,7 +115,9 @@ pub(super) fn directory_files(folder: &Path) -> (Vec<SourceFile>, Vec<Problem>) 
                         content: FileContent::OnDisk(path),
                     });
                 }
-                EntryKind::Other(reason) if is_yaml(&path) => problems.push(unreadable(name_of(folder, &path), reason)),
+                EntryKind::Other(reason) if is_definition(&path) => {
+                    problems.push(unreadable(name_of(folder, &path), reason));
+                }
                 EntryKind::Folder | EntryKind::File | EntryKind::Other(_) => {}
             }
         }
@@ -126,7 +142,17 @@ enum EntryKind {
     Other(String),
 }
 
-/// Follows links; the maximum nesting of folders bounds a cycle of links.
+/// True for a link to a folder that it is in: its files would be listed again, once for each level.
+fn links_to_ancestor(entry: &std::fs::DirEntry) -> bool {
+    if !entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
+        return false;
+    }
+    let path = entry.path();
+    let parent = path.parent().and_then(|parent| std::fs::canonicalize(parent).ok());
+    parent.zip(std::fs::canonicalize(&path).ok()).is_some_and(|(parent, target)| parent.starts_with(target))
+}
+
+/// Follows links; the maximum nesting of folders bounds a cycle of several links.
 fn entry_kind(entry: &std::fs::DirEntry) -> EntryKind {
     let kind = entry.file_type().and_then(|kind| {
         if kind.is_symlink() { std::fs::metadata(entry.path()).map(|target| target.file_type()) } else { Ok(kind) }
@@ -144,8 +170,17 @@ fn is_generated(depth: usize, name: &OsStr) -> bool {
     depth == 0 && ["schema", "src", "tests", "target"].iter().any(|other| name == *other)
 }
 
-fn is_yaml(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
+/// True for hidden files, and for the copies and locks that editors write beside a file.
+fn is_of_an_editor(name: &str) -> bool {
+    name.starts_with(['.', '#', '~'])
+}
+
+/// True for the names of definitions. A name that ends in `.YAML` is one too, since not every file system
+/// distinguishes them.
+fn is_definition(path: &Path) -> bool {
+    path.extension()
+        .and_then(OsStr::to_str)
+        .is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|known| extension.eq_ignore_ascii_case(known)))
 }
 
 fn name_of(folder: &Path, path: &Path) -> PathBuf {
@@ -156,17 +191,32 @@ fn name_of(folder: &Path, path: &Path) -> PathBuf {
     }
 }
 
-fn definition_kind(name: &Path) -> DefinitionKind {
-    let first = name.iter().next().map(OsStr::to_string_lossy);
-    let inside = name.iter().nth(1).is_some();
-    match first.as_deref() {
-        Some("agents") if inside => DefinitionKind::Agent,
-        Some("workflows") if inside => DefinitionKind::Workflow,
-        Some("teams") if inside => DefinitionKind::Team,
-        Some("categories.yaml" | "categories.yml") => DefinitionKind::Categories,
-        Some("capabilities.yaml" | "capabilities.yml") => DefinitionKind::Capabilities,
-        Some("models.yaml" | "models.yml") => DefinitionKind::Models,
+/// Determines the kind of a file by its folder or its name.
+pub(super) fn definition_kind(name: &Path) -> DefinitionKind {
+    let first = name.iter().next().and_then(OsStr::to_str);
+    if name.iter().nth(1).is_some() {
+        return match first {
+            Some("agents") => DefinitionKind::Agent,
+            Some("workflows") => DefinitionKind::Workflow,
+            Some("teams") => DefinitionKind::Team,
+            Some(_) | None => DefinitionKind::Unknown,
+        };
+    }
+    match name.file_stem().and_then(OsStr::to_str) {
+        Some("categories") => DefinitionKind::Categories,
+        Some("capabilities") => DefinitionKind::Capabilities,
+        Some("models") => DefinitionKind::Models,
         Some(_) | None => DefinitionKind::Unknown,
+    }
+}
+
+fn too_deep(name: PathBuf) -> Problem {
+    Problem {
+        location: Location::whole_file(name),
+        severity: Severity::Error,
+        kind: ProblemKind::TooDeep,
+        found: format!("the file is nested in more than {} folders and is not read", FOLDERS_MAX - 1),
+        expected: "move it up, such as to `agents/<category>/<agent_id>.yaml`".to_owned(),
     }
 }
 

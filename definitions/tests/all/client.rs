@@ -18,10 +18,10 @@ fn fixture(name: &str) -> std::path::PathBuf {
 }
 
 #[test]
-fn the_clients_agent_file_loads_with_a_warning_about_its_runtime() {
-    let report = check_file(&fixture("client_agent.yaml"), &known_names());
+fn the_clients_agent_file_loads_with_warnings_about_its_runtime_and_its_memory() {
+    let report = check_file(&fixture("client_agent.yaml"), &Source::Embedded, &known_names());
     let problems: Vec<String> = report.problems().iter().map(ToString::to_string).collect();
-    assert_eq!(problems.len(), 1, "{report}");
+    assert_eq!(problems.len(), 2, "{report}");
     assert!(
         problems[0].ends_with(
             "client_agent.yaml:39:12: warning[runtime_not_built]: the runtime `python` is not built into this \
@@ -29,11 +29,12 @@ fn the_clients_agent_file_loads_with_a_warning_about_its_runtime() {
         ),
         "{problems:?}"
     );
+    assert!(problems[1].contains(": warning[no_effect]: `memory` has no effect in this release"), "{problems:?}");
 }
 
 #[test]
 fn the_clients_workflow_file_loads_without_a_word() {
-    let report = check_file(&fixture("client_workflow.yaml"), &known_names());
+    let report = check_file(&fixture("client_workflow.yaml"), &Source::Embedded, &known_names());
     assert!(report.problems().is_empty(), "{report}");
 }
 

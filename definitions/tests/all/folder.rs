@@ -51,8 +51,23 @@ impl Folder {
         self
     }
 
+    /// Overwrites one file.
+    pub(crate) fn with_file(&self, name: &str, bytes: impl AsRef<[u8]>) -> &Self {
+        std::fs::write(self.0.path().join(name), bytes).unwrap();
+        self
+    }
+
+    pub(crate) fn without(self, name: &str) -> Self {
+        std::fs::remove_file(self.0.path().join(name)).unwrap();
+        self
+    }
+
+    pub(crate) fn source(&self) -> Source {
+        Source::Directory(self.path().to_owned())
+    }
+
     pub(crate) fn load(&self) -> LoadOutcome {
-        load(&Source::Directory(self.path().to_owned()), &known_names())
+        load(&self.source(), &known_names())
     }
 
     /// Every problem, one per line.
@@ -64,7 +79,7 @@ impl Folder {
 /// A minimal agent with that id.
 pub(crate) fn agent(id: &str) -> String {
     format!(
-        "agent_id: {id}\nname: An agent\ncategory: business_ops\ndescription: It does something\nversion: \"1.0\"\n\
+        "agent_id: {id}\nname: An agent\ncategory: business_ops\ndescription: It does something\nversion: \"1.0.0\"\n\
          inputs:\n  - {{ name: topic, type: text, required: true }}\noutputs:\n  - {{ name: result, type: text }}\n\
          implementation: {{ runtime: native, handler: native.echo }}\n"
     )

@@ -4,11 +4,16 @@
 
 mod bounds;
 mod capabilities;
+mod categories;
 mod client;
+mod editors;
 mod folder;
 mod hostile;
 mod many;
+mod numbers;
+mod one_go;
 mod page;
 mod problems;
+mod quarantine;
 mod shipped;
 mod workflows;

@@ -24,7 +24,7 @@ fn a_minimal_agent_has_no_problems() {
 #[test]
 fn a_missing_field_is_named_and_a_misspelled_one_has_a_suggestion() {
     assert_eq!(
-        changed("version: \"1.0\"\n", ""),
+        changed("version: \"1.0.0\"\n", ""),
         ["agents/x.yaml:1:1: error[missing_field]: an agent needs `version`"]
     );
     assert_eq!(
@@ -39,8 +39,9 @@ fn a_missing_field_is_named_and_a_misspelled_one_has_a_suggestion() {
 #[test]
 fn a_wrong_type_is_reported_with_the_found_and_the_expected_type() {
     assert_eq!(
-        changed("version: \"1.0\"", "version: 1.0"),
-        ["agents/x.yaml:5:10: error[wrong_type]: found the number 1.0; expected a text; put it in quotes"]
+        changed("version: \"1.0.0\"", "version: 1.10"),
+        ["agents/x.yaml:5:10: error[wrong_type]: found the number 1.10; a semantic version is a text: put it in \
+             quotes, such as \"1.10.0\""]
     );
     assert_eq!(
         changed("outputs:\n  - { name: result, type: text }", "outputs: result"),
@@ -236,7 +237,7 @@ fn a_file_without_a_known_member_is_reported() {
 
 #[test]
 fn a_reference_to_a_file_that_cannot_be_read_is_not_a_second_problem() {
-    let broken = agent("y").replace("version: \"1.0\"\n", "");
+    let broken = agent("y").replace("version: \"1.0.0\"\n", "");
     let folder = Folder::new()
         .with("agents/x.yaml", agent("x") + "collaboration: { can_work_with: [y] }\n")
         .with("agents/y.yaml", broken);
@@ -252,7 +253,7 @@ fn all_problems_of_all_files_are_in_one_report_in_order() {
         .with("teams/t.yaml", team)
         .with("workflows/w.yaml", workflow);
     let loaded = folder.load();
-    assert!(loaded.catalogue.is_none());
+    assert!(loaded.catalogue.is_none(), "not one of the definitions is valid");
     let problems = folder.problems();
     let locations: Vec<&str> = problems.iter().map(|problem| problem.split(" error").next().unwrap()).collect();
     assert_eq!(

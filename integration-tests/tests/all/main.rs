@@ -32,6 +32,7 @@ mod personal_data;
 mod pinning;
 mod provider_apis;
 mod providers;
+mod quarantine;
 mod reload;
 mod report;
 mod retries;

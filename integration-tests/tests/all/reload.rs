@@ -1,8 +1,9 @@
-//! Reload: a running host activates a valid change on the disk without a restart and rejects an invalid one;
-//! it reports both in the log and in the audit.
+//! Reload: a running host activates a valid change on the disk without a restart, and quarantines or rejects an
+//! invalid one; it reports both in the log and in the audit.
 
 use std::fs;
 use std::io::Read;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::Duration;
 
@@ -95,20 +96,20 @@ fn replace(path: &Path, contents: &[u8]) -> Result<()> {
 }
 
 /// Starts a host with definitions of its own: one agent that returns its input.
-async fn start_host_with_echo_agent() -> Result<(CliHarness, DefinitionsDir, RunningCommand)> {
+async fn start_host_with_echo_agent(options: &[&str]) -> Result<(CliHarness, DefinitionsDir, RunningCommand)> {
     let mut terminal = CliHarness::open()?;
     let folder = terminal.folder().join("definitions");
     let definitions = DefinitionsDir::new(&folder)?;
     definitions.write_echo_agent("echo_agent")?;
     terminal.add_options(&["--definitions", folder.to_str().context("a path of words")?]);
-    let up = terminal.start(&["up"])?;
+    let up = terminal.start(&[&["up"], options].concat())?;
     up.wait_for_output("greenroom is running").await?;
     Ok((terminal, definitions, up))
 }
 
 #[tokio::test]
-async fn a_valid_definition_change_is_activated_and_an_invalid_one_is_rejected() -> Result<()> {
-    let (terminal, definitions, up) = start_host_with_echo_agent().await?;
+async fn a_valid_definition_change_is_activated_and_an_invalid_one_is_quarantined() -> Result<()> {
+    let (terminal, definitions, up) = start_host_with_echo_agent(&[]).await?;
     assert_eq!(agent_description(&terminal).await?, "Returns its input");
 
     let file = definitions.dir().join("agents/business_ops/echo_agent.yaml");
@@ -117,37 +118,133 @@ async fn a_valid_definition_change_is_activated_and_an_invalid_one_is_rejected()
     fs::write(&file, &edited)?;
     wait_for_count(&up, APPLIED, 1).await?;
     assert_eq!(agent_description(&terminal).await?, "Repeats its input");
-
-    // An invalid file rejects the whole change, including valid files.
-    fs::write(&file, edited.replace("Repeats its input", "Broken").replace("category:", "categori:"))?;
-    wait_for_count(&up, REJECTED, 1).await?;
     definitions.write_echo_agent("another_agent")?;
-    wait_for_count(&up, REJECTED, 2).await?;
+    wait_for_count(&up, APPLIED, 2).await?;
+
+    // The last valid version of an invalid file remains in service, and other changes are activated.
+    fs::write(&file, edited.replace("Repeats its input", "Broken").replace("category:", "categori:"))?;
+    wait_for_count(&up, APPLIED, 3).await?;
+    definitions.write_echo_agent("third_agent")?;
+    wait_for_count(&up, APPLIED, 4).await?;
     assert_eq!(agent_description(&terminal).await?, "Repeats its input");
-    let words = ["run", "agent", "echo_agent", "--input", "text=still here", "-o", "json"];
-    assert_eq!(terminal.run(&words).await?.expect_success()?["outputs"]["text"], "still here");
-    let unknown = ["run", "agent", "another_agent", "--input", "text=not yet", "-o", "json"];
-    assert_eq!(terminal.run(&unknown).await?.expect_error(2)?["code"], "unknown_agent");
+    for agent in ["echo_agent", "another_agent", "third_agent"] {
+        let words = ["run", "agent", agent, "--input", "text=still here", "-o", "json"];
+        assert_eq!(terminal.run(&words).await?.expect_success()?["outputs"]["text"], "still here");
+    }
+    assert!(up.err().contains("invalid definition quarantined, its last valid version is in service"), "{}", up.err());
+    let list = terminal.run(&["agents", "list", "-o", "json"]).await?.expect_success()?;
+    let quarantined = &list["quarantined"][0];
+    assert_eq!((&quarantined["id"], &quarantined["in_service"]), (&json!("echo_agent"), &json!(true)), "{list:#}");
+    assert!(quarantined["problem"].as_str().is_some_and(|text| text.contains("echo_agent.yaml:")), "{list:#}");
 
     fs::write(&file, edited.replace("Repeats its input", "Mended"))?;
-    wait_for_count(&up, APPLIED, 2).await?;
+    wait_for_count(&up, APPLIED, 5).await?;
     assert_eq!(agent_description(&terminal).await?, "Mended");
-    assert_eq!(terminal.run(&unknown).await?.expect_success()?["outputs"]["text"], "not yet");
+    let list = terminal.run(&["agents", "list", "-o", "json"]).await?.expect_success()?;
+    assert_eq!(list["quarantined"], json!([]));
 
     assert!(quickest(&up)? <= RELOAD_MAX, "{}", up.err());
 
     let messages = system_events(&terminal, "definitions").await?;
-    assert!(messages.len() >= 4, "{messages:#?}");
-    let refusals: Vec<_> = messages.iter().filter(|note| note.contains("rejected")).collect();
-    assert!(refusals.iter().any(|note| note.contains("echo_agent.yaml:")), "the location is named: {messages:#?}");
+    assert!(messages.len() >= 5, "{messages:#?}");
+    let is_named = |note: &String| note.contains("quarantined") && note.contains("echo_agent.yaml:");
+    assert!(messages.iter().any(is_named), "the location is named: {messages:#?}");
     up.terminate()?;
     assert_eq!(up.wait().await?.code, 0);
     Ok(())
 }
 
 #[tokio::test]
+async fn a_strict_host_rejects_a_reload_with_an_invalid_file() -> Result<()> {
+    let (terminal, definitions, up) = start_host_with_echo_agent(&["--strict"]).await?;
+    let file = definitions.dir().join("agents/business_ops/echo_agent.yaml");
+    let old = fs::read_to_string(&file)?;
+    definitions.write_echo_agent("another_agent")?;
+    wait_for_count(&up, APPLIED, 1).await?;
+    fs::write(&file, old.replace("category:", "categori:"))?;
+    wait_for_count(&up, REJECTED, 1).await?;
+    definitions.write_echo_agent("third_agent")?;
+    wait_for_count(&up, REJECTED, 2).await?;
+    let unknown = ["run", "agent", "third_agent", "--input", "text=not yet", "-o", "json"];
+    assert_eq!(terminal.run(&unknown).await?.expect_error(2)?["code"], "unknown_agent");
+    let messages = system_events(&terminal, "definitions").await?;
+    assert!(
+        messages.iter().any(|note| note.contains("rejected") && note.contains("echo_agent.yaml:")),
+        "{messages:#?}"
+    );
+    Ok(())
+}
+
+/// Mounts a version as a kubelet mounts a ConfigMap: flat files, links through `..data`, one rename.
+fn mount(dir: &Path, number: u32, description: &str) -> Result<()> {
+    let stamp = format!("..2026_01_01.{number}");
+    fs::create_dir_all(dir.join(&stamp))?;
+    let agent = format!(
+        "agent_id: echo_agent\nname: Echo\ncategory: business_ops\ndescription: {description}\nversion: \"1.0.0\"\n\
+         outputs: [{{ name: text, type: text }}]\nimplementation: {{ runtime: native, handler: native.echo }}\n"
+    );
+    fs::write(dir.join(&stamp).join("echo_agent.yaml"), agent)?;
+    let previous = fs::read_link(dir.join("..data")).ok();
+    symlink(&stamp, dir.join("..data_tmp"))?;
+    fs::rename(dir.join("..data_tmp"), dir.join("..data"))?;
+    if previous.is_none() {
+        symlink("..data/echo_agent.yaml", dir.join("echo_agent.yaml"))?;
+    }
+    previous.map_or(Ok(()), |previous| Ok(fs::remove_dir_all(dir.join(previous))?))
+}
+
+#[tokio::test]
+async fn every_swap_of_a_mounted_config_map_is_activated() -> Result<()> {
+    let mut terminal = CliHarness::open()?;
+    let dir = terminal.folder().join("mounted");
+    mount(&dir, 0, "Version 0")?;
+    terminal.add_options(&["--definitions", dir.to_str().context("a path of words")?]);
+    let up = terminal.start(&["up"])?;
+    up.wait_for_output("greenroom is running").await?;
+    for number in 1..4 {
+        let description = format!("Version {number}");
+        mount(&dir, number, &description)?;
+        wait_for_count(&up, APPLIED, number as usize).await?;
+        assert_eq!(agent_description(&terminal).await?, description.as_str());
+    }
+    let list = terminal.run(&["agents", "list", "-o", "json"]).await?.expect_success()?;
+    assert_eq!((list["agents"].as_array().map(Vec::len), &list["quarantined"]), (Some(1), &json!([])), "{list:#}");
+    assert!(quickest(&up)? <= RELOAD_MAX, "{}", up.err());
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_policies_of_a_new_bundle_are_known_without_a_restart() -> Result<()> {
+    let mut terminal = CliHarness::open()?;
+    let bundle = terminal.write_file("policy/guard.tar.gz", fs::read(SHIPPED)?)?;
+    terminal.add_options(&["--policy", terminal.folder().join("policy").to_str().context("a path of words")?]);
+    let folder = terminal.folder().join("definitions");
+    let definitions = DefinitionsDir::new(&folder)?;
+    definitions.write_echo_agent("other_agent")?;
+    definitions.write_echo_agent("echo_agent")?;
+    let file = folder.join("agents/business_ops/echo_agent.yaml");
+    fs::write(
+        &file,
+        fs::read_to_string(&file)?.replace("[require_authentication", "[new_rule, require_authentication"),
+    )?;
+    terminal.add_options(&["--definitions", folder.to_str().context("a path of words")?]);
+    let up = terminal.start(&["up"])?;
+    up.wait_for_output("greenroom is running").await?;
+    let error = terminal.run(&["agents", "show", "echo_agent", "-o", "json"]).await?.expect_error(2)?;
+    assert!(error["message"].as_str().is_some_and(|text| text.contains("there is no policy `new_rule`")), "{error:#}");
+
+    let with_rule = changed_bundle(|data| {
+        data["cfg"]["policies"]["new_rule"] = data["cfg"]["policies"]["no_tools"].clone();
+    })?;
+    replace(&bundle, &with_rule)?;
+    wait_for_count(&up, APPLIED, 2).await?;
+    assert_eq!(agent_description(&terminal).await?, "Returns its input");
+    Ok(())
+}
+
+#[tokio::test]
 async fn an_agent_of_a_category_added_after_the_start_works() -> Result<()> {
-    let (terminal, definitions, up) = start_host_with_echo_agent().await?;
+    let (terminal, definitions, up) = start_host_with_echo_agent(&[]).await?;
 
     let file = definitions.dir().join("categories.yaml");
     let added = "\n  - id: space_exploration\n    name: Space\n    description: \"Rockets and orbits\"\n";

@@ -42,6 +42,9 @@ pub struct GlobalArgs {
     /// Definitions instead of the embedded catalogue
     #[arg(long, global = true, value_name = "DIR")]
     pub definitions: Option<PathBuf>,
+    /// Refuse to start or to reload with an invalid definition, instead of quarantining it
+    #[arg(long, global = true)]
+    pub strict: bool,
     /// Policy bundle (a directory with guard.tar.gz) instead of the embedded one
     #[arg(long, global = true, value_name = "DIR")]
     pub policy: Option<PathBuf>,
@@ -221,7 +224,8 @@ pub enum CatalogueCommand {
 pub enum DefinitionsCommand {
     /// Print every problem of every file with its location
     Check {
-        /// File or directory; default: the configured directory, else the embedded catalogue
+        /// Directory, or one file that is checked against the configured directory; default: that directory, else the
+        /// embedded catalogue
         path: Option<PathBuf>,
     },
 }

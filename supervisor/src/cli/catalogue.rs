@@ -3,8 +3,12 @@
 use greenroom_protocol::{AgentId, Cause, ErrorCode, Json, Reply, TeamId, WorkflowId};
 
 use super::args::{CatalogueCommand, OutputFormat};
-use super::output::Output;
+use super::output::{Output, table};
 use super::session::Session;
+
+/// The columns of the definitions that are not in service in the version of their file.
+const QUARANTINED_COLUMNS: &[(&str, &str)] =
+    &[("id", "QUARANTINED"), ("in_service", "LAST VERSION IN SERVICE"), ("file", "FILE"), ("problem", "PROBLEM")];
 
 /// Lists or shows agents.
 ///
@@ -72,7 +76,11 @@ pub(super) fn print_list(reply: &Reply, name: &str, columns: &[(&str, &str)], ou
     }
     let rows = reply.outputs.get(name).and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default();
     let document = serde_json::to_value(&reply.outputs).unwrap_or_default();
-    output.rows(&document, rows, columns);
+    let quarantined = reply.outputs.get("quarantined").and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default();
+    output.document(&document, || match quarantined {
+        [] => table(rows, columns),
+        quarantined => format!("{}\n\n{}", table(rows, columns), table(quarantined, QUARANTINED_COLUMNS)),
+    });
     print_next_page(reply, output);
     0
 }

@@ -19,7 +19,9 @@ pub fn definitions(config: &Config, command: DefinitionsCommand, output: Output)
     let known_names = catalogue::known_names(config)?;
     let path = path.or_else(|| config.definitions_dir.clone());
     let report = match path.as_deref() {
-        Some(file) if file.is_file() => greenroom_definitions::loader::check_file(file, &known_names),
+        Some(file) if file.is_file() => {
+            greenroom_definitions::check_file(file, &catalogue::source(config), &known_names)
+        }
         Some(dir) => check_directory(dir, &known_names)?,
         None => greenroom_definitions::load(&Source::Embedded, &known_names).report,
     };

@@ -74,11 +74,6 @@ impl Output {
         }
     }
 
-    /// Writes a list of objects, or their columns in the table format.
-    pub fn rows(self, document: &Json, rows: &[Json], columns: &[(&str, &str)]) {
-        self.document(document, || table(rows, columns));
-    }
-
     /// Writes a reply.
     pub fn reply(self, reply: &Reply) {
         let document = serde_json::to_value(reply).unwrap_or_default();

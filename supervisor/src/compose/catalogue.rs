@@ -1,6 +1,7 @@
 //! From the configuration to the catalogue: definitions are loaded and checked against the names that
-//! handlers, tools, providers and the policy own.
+//! handlers, tools, providers and the policy own. Invalid ones are quarantined, unless the configuration is strict.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,29 +15,65 @@ use super::blocking::run_blocking;
 use super::{models, policy};
 use crate::config::Config;
 
+/// Definitions that one load logs; the others are only counted.
+const LOGGED_MAX: usize = 20;
+
+/// The configured source of definitions.
+#[must_use]
+pub fn source(config: &Config) -> Source {
+    match &config.definitions_dir {
+        Some(dir) => Source::Directory(dir.clone()),
+        None => Source::Embedded,
+    }
+}
+
 /// Loads the configured definitions, or the embedded ones.
 ///
 /// # Errors
-/// [`ErrorCode::InvalidDefinition`] with every problem of every file.
+/// [`ErrorCode::InvalidDefinition`] with every problem of every file, if none is valid or the configuration is strict.
 pub async fn load(config: &Config, known_names: KnownNames) -> Result<Arc<Catalogue>, Cause> {
-    let source = match &config.definitions_dir {
-        Some(dir) => Source::Directory(dir.clone()),
-        None => Source::Embedded,
-    };
+    let (source, strict) = (source(config), config.strict);
     let outcome = run_blocking(move || greenroom_definitions::load(&source, &known_names)).await?;
-    require_catalogue(outcome)
+    require_catalogue(outcome, strict)
 }
 
-/// Loads a directory of definitions.
+/// Loads a directory of definitions over the active catalogue.
 ///
 /// # Errors
-/// [`ErrorCode::InvalidDefinition`] with every problem of every file.
-pub fn load_directory(dir: &Path, known_names: &KnownNames) -> Result<Arc<Catalogue>, Cause> {
-    require_catalogue(greenroom_definitions::load(&Source::Directory(dir.to_owned()), known_names))
+/// As [`load`]; the active catalogue must remain active then.
+pub fn reload(dir: &Path, known_names: &KnownNames, active: &Catalogue, strict: bool) -> Result<Arc<Catalogue>, Cause> {
+    let source = Source::Directory(dir.to_owned());
+    require_catalogue(greenroom_definitions::load_over(&source, known_names, Some(active)), strict)
 }
 
-fn require_catalogue(outcome: LoadOutcome) -> Result<Arc<Catalogue>, Cause> {
+/// Logs each quarantined definition: as an error if it is out of service, else as a warning.
+pub fn log_quarantined(catalogue: &Catalogue) {
+    let count = catalogue.quarantined().len();
+    for quarantined in catalogue.quarantined().take(LOGGED_MAX) {
+        let (kind, id) = (quarantined.kind.as_str(), quarantined.id.as_str());
+        let (file, problem) = (quarantined.file.display(), quarantined.reason());
+        match quarantined.in_service {
+            None => tracing::error!(
+                definition.kind = kind, definition.id = id, definition.file = %file, error.message = problem,
+                "invalid definition quarantined, it is out of service"
+            ),
+            Some(version) => tracing::warn!(
+                definition.kind = kind, definition.id = id, definition.file = %file, error.message = problem,
+                definition.version = version.short(),
+                "invalid definition quarantined, its last valid version is in service"
+            ),
+        }
+    }
+    if count > LOGGED_MAX {
+        tracing::error!(definitions.quarantined = count, "more invalid definitions are quarantined than are logged");
+    }
+}
+
+fn require_catalogue(outcome: LoadOutcome, strict: bool) -> Result<Arc<Catalogue>, Cause> {
     let LoadOutcome { catalogue, report } = outcome;
+    if let (true, Some(cause)) = (strict, report.to_cause()) {
+        return Err(cause);
+    }
     catalogue.ok_or_else(|| {
         report.to_cause().unwrap_or_else(|| Cause::new(ErrorCode::Internal, "the loader returned no catalogue"))
     })
@@ -59,20 +96,24 @@ pub fn collect_known_names(
     handlers: &[Arc<dyn Handler>],
     tools: &[Arc<dyn Tool>],
 ) -> KnownNames {
-    let keys = |path: &str| {
-        let names = bundle.data().pointer(path).and_then(Json::as_object);
-        names.map(|names| names.keys().map(String::as_str))
-    };
     let known_names = KnownNames::new(
-        keys("/cfg/policies").into_iter().flatten(),
+        [],
         handlers.iter().map(|handler| handler.name()),
         tools.iter().map(|tool| tool.name()),
         models::provider_names(config),
     );
-    match keys("/cfg/capabilities") {
-        Some(capabilities) => known_names.with_policy_capabilities(capabilities),
-        None => known_names,
-    }
+    with_policy(known_names, bundle.data())
+}
+
+/// The known names with those that the data of a policy has instead of those of another policy.
+#[must_use]
+pub fn with_policy(known_names: KnownNames, data: &Json) -> KnownNames {
+    let keys = |path: &str| {
+        let names = data.pointer(path).and_then(Json::as_object);
+        names.map(|names| names.keys().cloned().collect::<BTreeSet<String>>())
+    };
+    let (policies, policy_capabilities) = (keys("/cfg/policies").unwrap_or_default(), keys("/cfg/capabilities"));
+    KnownNames { policies, policy_capabilities, ..known_names }
 }
 
 /// The categories of the configured catalogue.

@@ -94,6 +94,8 @@ pub(crate) fn reloader(parts: &PodParts, known_names: KnownNames, spawner: Categ
         guard: parts.guard.clone(),
         audit: Arc::clone(&parts.stores.audit),
         clock: Arc::clone(&parts.clock),
+        metrics: Arc::clone(&parts.metrics),
+        strict: parts.config.strict,
         definitions_dir: parts.config.definitions_dir.clone(),
         policy_dir: parts.config.policy_dir.clone(),
     }

@@ -23,6 +23,8 @@ pub struct Flags {
     pub data_dir: Option<PathBuf>,
     /// `--definitions`.
     pub definitions: Option<PathBuf>,
+    /// `--strict`.
+    pub strict: bool,
     /// `--policy`.
     pub policy: Option<PathBuf>,
     /// `--user`.
@@ -74,6 +76,7 @@ pub(super) fn flags(flags: &Flags) -> Layer {
     let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
     set("data_dir", "--data-dir", path(&flags.data_dir));
     set("definitions.dir", "--definitions", path(&flags.definitions));
+    set("definitions.strict", "--strict", flags.strict.then(|| "true".to_owned()));
     set("policy.dir", "--policy", path(&flags.policy));
     set("user", "--user", flags.user.clone());
     Layer(layer)

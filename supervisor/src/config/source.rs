@@ -113,6 +113,7 @@ fn read(reader: &mut ConfigReader<'_>) -> Option<Config> {
     let admission = admission::read(reader);
     let config = Config {
         definitions_dir: definitions::read_definitions_dir(reader),
+        strict: definitions::read_strict(reader),
         policy_dir: definitions::read_policy_dir(reader),
         files_roots: files::read(reader, &data_dir),
         store: store::read(reader, &data_dir),

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use greenroom_actors::definition_resolver::DefinitionResolver;
 use greenroom_actors::handler::unknown_artifact_error;
 use greenroom_definitions::agent::RuntimeKind;
-use greenroom_definitions::{Field, Workflow};
+use greenroom_definitions::{Catalogue, DefinitionKind, Field, Workflow};
 use greenroom_protocol::event::RunEvent;
 use greenroom_protocol::journal::{Entry, ResultRef};
 use greenroom_protocol::limits::{ARTIFACT_PART_BYTES_MAX, PAGE_ROWS_MAX};
@@ -78,7 +78,10 @@ impl QueryHandler {
                 "runtime": runtime_json(spec.implementation.runtime), "description": spec.description,
             })
         });
-        query_outcome([("agents", rows.collect())])
+        query_outcome([
+            ("agents", rows.collect()),
+            ("quarantined", quarantined_json(&catalogue, DefinitionKind::Agent)),
+        ])
     }
 
     fn workflows(&self) -> Outcome {
@@ -90,7 +93,8 @@ impl QueryHandler {
                 "description": spec.description,
             })
         });
-        query_outcome([("workflows", rows.collect())])
+        let quarantined = quarantined_json(&catalogue, DefinitionKind::Workflow);
+        query_outcome([("workflows", rows.collect()), ("quarantined", quarantined)])
     }
 
     /// The inputs that agents of the steps declare and the workflow does not: whoever passes such an input to the
@@ -117,7 +121,7 @@ impl QueryHandler {
                 "description": spec.description,
             })
         });
-        query_outcome([("teams", rows.collect())])
+        query_outcome([("teams", rows.collect()), ("quarantined", quarantined_json(&catalogue, DefinitionKind::Team))])
     }
 
     async fn runs(&self, tenant: &TenantId, filter: RunListFilter, page: &Page) -> Result<Outcome, Cause> {
@@ -217,6 +221,19 @@ impl QueryHandler {
         let costs: Vec<Json> = own.iter().map(|row| cost_json(row)).collect();
         Ok(query_outcome([("costs", json!(costs)), ("total_usd", json!(total))]))
     }
+}
+
+/// The quarantined definitions of a kind, and the quarantined files that concern every kind.
+fn quarantined_json(catalogue: &Catalogue, kind: DefinitionKind) -> Json {
+    let concerned = catalogue.quarantined().filter(|one| one.kind == kind || one.kind.id_member().is_none());
+    let rows = concerned.map(|quarantined| {
+        json!({
+            "kind": quarantined.kind, "id": quarantined.id, "file": quarantined.file.display().to_string(),
+            "problem": quarantined.reason(), "in_service": quarantined.in_service.is_some(),
+            "version": quarantined.in_service.map(|version| version.short()),
+        })
+    });
+    rows.collect()
 }
 
 fn to_json<T: serde::Serialize>(spec: &T) -> Result<Json, Cause> {

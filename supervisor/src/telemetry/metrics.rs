@@ -1,4 +1,4 @@
-//! The nine metrics, with exactly the names and types of the requirements, and two of our own. They belong
+//! The nine metrics, with exactly the names and types of the requirements, and three of our own. They belong
 //! to one pod and not to the process, so that two pods in one test have separate metrics.
 
 use std::net::SocketAddr;
@@ -37,6 +37,7 @@ pub struct Metrics {
     tokens_output: Counter,
     error_rate: Gauge,
     abandoned: Counter,
+    quarantined: Gauge,
     rates: Mutex<Rates>,
     handle: PrometheusHandle,
 }
@@ -94,6 +95,7 @@ impl Metrics {
             tokens_output: counter("llm_token_usage", "direction", "output"),
             error_rate: gauge("error_rate"),
             abandoned: recorder.register_counter(&Key::from_static_name("actors_abandoned"), &METADATA),
+            quarantined: gauge("definitions_quarantined"),
             rates: Mutex::new(Rates::default()),
             handle: recorder.handle(),
         }
@@ -103,6 +105,7 @@ impl Metrics {
     fn initialized(self) -> Self {
         self.active_agents.set(0.0);
         self.concurrent_teams.set(0.0);
+        self.quarantined.set(0.0);
         self.tick(Instant::now());
         self
     }
@@ -114,6 +117,11 @@ impl Metrics {
         {
             counter.increment(1);
         }
+    }
+
+    /// Sets the number of definitions that are not in service in the version of their file.
+    pub fn set_quarantined(&self, count: usize) {
+        self.quarantined.set(u32::try_from(count).map_or(f64::INFINITY, f64::from));
     }
 
     /// Counts a reply to a request from an ingress; `error_rate` is computed from these.
@@ -162,6 +170,7 @@ fn describe(recorder: &PrometheusRecorder) {
         ("workflow_completion_rate", "share of runs in the last five minutes that succeeded"),
         ("active_agents", "agents that have an active actor"),
         ("concurrent_teams", "teams that are formed"),
+        ("definitions_quarantined", "definitions that are not in service in the version of their file"),
         ("error_rate", "share of requests in the last five minutes that failed"),
     ];
     for (name, help) in gauges {

@@ -1,0 +1,50 @@
+//! The kind of definition that a file contains.
+
+use serde::Serialize;
+
+/// The kind of definition that a file contains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DefinitionKind {
+    /// An agent.
+    Agent,
+    /// A workflow.
+    Workflow,
+    /// A team.
+    Team,
+    /// The categories.
+    Categories,
+    /// The capabilities.
+    Capabilities,
+    /// The models.
+    Models,
+    /// A file that is no definition, or whose kind only its content would show.
+    Unknown,
+}
+
+impl DefinitionKind {
+    /// The noun for a message.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Agent => "agent",
+            Self::Workflow => "workflow",
+            Self::Team => "team",
+            Self::Categories => "file of categories",
+            Self::Capabilities => "file of capabilities",
+            Self::Models => "file of models",
+            Self::Unknown => "file",
+        }
+    }
+
+    /// The member that has the id of a definition of this kind; `None` if it has none.
+    #[must_use]
+    pub const fn id_member(self) -> Option<&'static str> {
+        match self {
+            Self::Agent => Some("agent_id"),
+            Self::Workflow => Some("workflow_id"),
+            Self::Team => Some("team_id"),
+            Self::Categories | Self::Capabilities | Self::Models | Self::Unknown => None,
+        }
+    }
+}

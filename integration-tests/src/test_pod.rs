@@ -57,6 +57,7 @@ pub fn test_config(dir: &Path, store: StoreKind, definitions: Option<&Path>) -> 
     // A benchmark sends more requests in a minute than the default limit allows a user in an hour.
     for user in config.users.users.iter_mut() {
         user.rate_limit = u64::MAX >> 1;
+        user.query_limit = u64::MAX >> 1;
     }
     Ok(config)
 }

@@ -72,6 +72,10 @@ pub struct RunStarted {
     /// The checks that the policy passed for the request that started it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<String>,
+    /// The policies that bind every request of the run: those of its workflow, and those of the definitions
+    /// that called it. A resumed run has them again. Absent in a journal of a release without them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policies: Option<Vec<String>>,
     /// The trace that it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<TraceId>,

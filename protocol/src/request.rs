@@ -318,6 +318,23 @@ impl Request {
         }
     }
 
+    /// True if the request only reads from the stores: it executes and changes nothing.
+    #[must_use]
+    pub const fn is_read(&self) -> bool {
+        match self {
+            Self::Query(_) | Self::ContextRead(_) | Self::MemoryRead(_) => true,
+            Self::Invoke(_)
+            | Self::StartRun(_)
+            | Self::StartTeam(_)
+            | Self::SignalRun(_)
+            | Self::ResumeRun(_)
+            | Self::ContextWrite(_)
+            | Self::MemoryWrite(_)
+            | Self::CallTool(_)
+            | Self::Maintain(_) => false,
+        }
+    }
+
     /// The resource of the request, for logs and audit: an id, never an input.
     #[must_use]
     pub fn resource(&self) -> String {

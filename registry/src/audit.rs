@@ -172,6 +172,12 @@ impl PendingAuditEntry {
         Self(EntryState::Resolved(Ok(entry)))
     }
 
+    /// True if it is known that the entry could not be opened.
+    #[must_use]
+    pub const fn has_failed(&self) -> bool {
+        matches!(self.0, EntryState::Resolved(Err(_)))
+    }
+
     /// Waits until the entry is durable, and returns the proof by reference.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! Usage and money: requests and tokens of the last hour, and a tree of budgets. Before a model call
+//! Usage and money: calls, queries and tokens of the last hour, and a tree of budgets. Before a model call
 //! sends anything, its worst case is reserved in every budget above it; after the call the reservation
 //! is settled.
 
@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::StoreError;
 
+pub use counters::{Periods, RequestKind, UsageKey, UsageSummary};
+
+mod counters;
 pub(crate) mod deltas;
 pub(crate) mod state;
 pub(crate) mod usage;
@@ -24,43 +27,6 @@ pub const USAGE_WINDOW: Duration = Duration::from_secs(60 * 60);
 pub const PERIOD_DAYS_MAX: u16 = 31;
 /// Budgets that limit one reservation.
 pub const LIMITS_MAX: usize = 16;
-
-/// The user whose usage is counted.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct UsageKey {
-    /// The tenant.
-    pub tenant: TenantId,
-    /// The user.
-    pub user: UserId,
-}
-
-/// The periods over which spending is summed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Periods {
-    /// The period of the user.
-    pub user: Period,
-    /// The period of the tenant, for all its users.
-    pub tenant: Period,
-}
-
-/// The usage of one user and of the user's tenant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct UsageSummary {
-    /// Requests of the last hour, including the current one.
-    pub requests_hour: u64,
-    /// Tokens of the last hour.
-    pub tokens_hour: u64,
-    /// Money of the last hour.
-    pub cost_hour: MicroUsd,
-    /// Settled tokens of this user in the user's period.
-    pub tokens_spent: u64,
-    /// Settled money of this user in the user's period.
-    pub cost_spent: MicroUsd,
-    /// Settled tokens of all users of the tenant in its period.
-    pub tenant_tokens_spent: u64,
-    /// Settled money of all users of the tenant in its period.
-    pub tenant_cost_spent: MicroUsd,
-}
 
 /// The account that a call is charged to, and the basis of its price.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -348,7 +314,13 @@ pub trait Ledger: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError`] once the store is closed.
-    async fn count(&self, key: &UsageKey, periods: Periods, now: Timestamp) -> Result<UsageSummary, StoreError>;
+    async fn count(
+        &self,
+        key: &UsageKey,
+        kind: RequestKind,
+        periods: Periods,
+        now: Timestamp,
+    ) -> Result<UsageSummary, StoreError>;
 
     /// Returns the usage without counting a request.
     ///

@@ -156,6 +156,7 @@ pub(crate) fn new_run(number: u128) -> NewRun {
         retry_budget: 0,
         members: Vec::new(),
         checks: Vec::new(),
+        policies: None,
         trace: None,
     };
     NewRun {

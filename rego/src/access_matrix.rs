@@ -99,6 +99,7 @@ fn baseline_input(action: Action, category: Option<&CategoryId>, subject: &Subje
             internal_model: Flag(true),
             cost_limited: Flag(true),
             own_tenant: Flag(true),
+            without_run: Flag(true),
             workflow_step: Flag(false),
             team_workflow: Flag(false),
             team_member: Flag(from_agent),
@@ -110,13 +111,14 @@ fn baseline_input(action: Action, category: Option<&CategoryId>, subject: &Subje
         },
         caller: Cow::Borrowed(if from_agent { "agent" } else { "user" }),
         resource: Some("a_resource".to_owned()),
-        usage: UsageInput { requests: Some(1), unlimited: Flag(true), ..UsageInput::default() },
+        usage: UsageInput { requests: Some(1), queries: Some(1), unlimited: Flag(true), ..UsageInput::default() },
         user: UserInput {
             id: UserId::new("a_user").map_err(name)?,
             tenant: TenantId::default(),
             roles: subject.roles.clone(),
             permissions: PermissionsInput { allowed_categories: subject.categories.clone(), pii_access: false },
             rate_limit: 1,
+            query_limit: Some(1),
         },
         identity: InputIdentity::new(),
     })

@@ -5,11 +5,11 @@
 
 use std::sync::Arc;
 
-use greenroom_protocol::{MicroUsd, Request, RunId};
+use greenroom_protocol::{MicroUsd, Request, RunId, TenantId};
 
 use crate::facts::{Facts, Resource};
-use crate::identity::authenticated::Authenticated;
-use crate::identity::{AuthMethod, Caller, Limits};
+use crate::identity::authenticated::{Authenticated, Inherited};
+use crate::identity::{AuthMethod, Caller, Limits, NameSet};
 
 pub mod input;
 pub mod pruned_input;
@@ -25,7 +25,7 @@ use input::{AgentInput, FactFlags, Flag, InputIdentity, NO_LIMIT, PermissionsInp
 pub struct AccessRequest {
     pub(crate) request: Authenticated,
     pub(crate) resource: Resource,
-    pub(crate) policies: crate::identity::NameSet,
+    pub(crate) inherited: Inherited,
     pub(crate) callee: Option<Caller>,
     pub(crate) resource_matches: bool,
     pub(crate) input: Arc<Input>,
@@ -35,10 +35,14 @@ impl AccessRequest {
     /// Combines a request with its facts. If the facts describe another kind of resource than the
     /// request names, the guard rejects the access request.
     pub fn new(request: Authenticated, facts: Facts) -> Self {
-        let input = Arc::new(build_input(&request, &facts));
+        let inherited = Inherited {
+            policies: facts.policies.union(request.caller_policies()),
+            run_tenant: run_tenant(&request, &facts.resource),
+        };
+        let input = Arc::new(build_input(&request, &facts, &inherited.policies));
         let callee = callee_of(&request, &facts.resource);
         let resource_matches = resource_matches(request.request(), &facts.resource);
-        Self { request, resource: facts.resource, policies: facts.policies, callee, resource_matches, input }
+        Self { request, resource: facts.resource, inherited, callee, resource_matches, input }
     }
 
     /// The policy input.
@@ -59,7 +63,7 @@ impl AccessRequest {
     }
 }
 
-fn build_input(request: &Authenticated, facts: &Facts) -> Input {
+fn build_input(request: &Authenticated, facts: &Facts, policies: &NameSet) -> Input {
     let principal = request.principal();
     let relation = &facts.relation;
     let cost_limited = facts.cost_limited || has_cost_limit(request.request());
@@ -71,16 +75,17 @@ fn build_input(request: &Authenticated, facts: &Facts) -> Input {
             category: agent.category.clone(),
             capabilities: agent.capabilities.clone(),
         }),
-        caller_policies: facts.caller_policies.clone(),
+        caller_policies: request.caller_policies().clone(),
         document_bytes: facts.document_bytes,
         hops: u32::try_from(request.chain().len()).unwrap_or(u32::MAX),
-        policies: facts.policies.clone(),
+        policies: policies.clone(),
         facts: FactFlags {
             audited: Flag(facts.audited),
             authenticated: Flag(request.auth_method() != AuthMethod::None),
             internal_model: Flag(internal_model),
             cost_limited: Flag(cost_limited),
             own_tenant: Flag(relation.own_tenant),
+            without_run: Flag(relation.without_run),
             workflow_step: Flag(relation.workflow_step),
             team_workflow: Flag(relation.team_workflow),
             team_member: Flag(relation.team_member),
@@ -105,6 +110,7 @@ fn build_input(request: &Authenticated, facts: &Facts) -> Input {
                 pii_access: principal.permissions.pii_access,
             },
             rate_limit: principal.rate_limit,
+            query_limit: Some(principal.query_limit),
         },
         identity: InputIdentity::new(),
     }
@@ -129,6 +135,7 @@ fn build_usage(user: &Limits, tenant: &Limits, facts: &Facts) -> UsageInput {
     let limited = tokens != NO_LIMIT || money != NO_LIMIT;
     UsageInput {
         requests: Some(spent.requests),
+        queries: Some(spent.queries),
         unlimited: Flag(!limited),
         tokens_left: limited.then_some(tokens),
         usd_left: limited.then_some(money),
@@ -167,13 +174,23 @@ fn callee_of(request: &Authenticated, resource: &Resource) -> Option<Caller> {
         (Request::StartTeam(_), Resource::Team { team, version }) => {
             Some(Caller::Team { team: team.clone(), run: RunId::for_request(request.id()), version: *version })
         }
-        (Request::ResumeRun(_), Resource::Run { run, workflow, version, team }) => Some(Caller::Workflow {
+        (Request::ResumeRun(_), Resource::Run { run, workflow, version, team, tenant: _ }) => Some(Caller::Workflow {
             run: run.clone(),
             workflow: workflow.clone(),
             version: *version,
             team: team.clone(),
         }),
         _ => None,
+    }
+}
+
+/// The tenant of the innermost run of the nested requests: of the run that the request starts or resumes,
+/// else of the innermost one of the call chain.
+fn run_tenant(request: &Authenticated, resource: &Resource) -> Option<TenantId> {
+    match (request.request(), resource) {
+        (Request::StartRun(_) | Request::StartTeam(_), _) => Some(request.principal().tenant.clone()),
+        (Request::ResumeRun(_), Resource::Run { tenant, .. }) => Some(tenant.clone()),
+        _ => request.run_tenant().cloned(),
     }
 }
 

@@ -3,7 +3,7 @@
 //! The pipeline collects them from the catalogue and the ledger. A fact that was not established keeps
 //! its default, and every default denies.
 
-use greenroom_protocol::{AgentId, CategoryId, ContentHash, ContextKey, MicroUsd, RunId, TeamId, WorkflowId};
+use greenroom_protocol::{AgentId, CategoryId, ContentHash, ContextKey, MicroUsd, RunId, TeamId, TenantId, WorkflowId};
 
 use crate::identity::NameSet;
 
@@ -41,6 +41,8 @@ pub enum Resource {
         version: ContentHash,
         /// The team that it runs for.
         team: Option<TeamId>,
+        /// The tenant that it belongs to.
+        tenant: TenantId,
     },
     /// A team's shared context.
     Context {
@@ -112,16 +114,18 @@ pub struct AgentFacts {
 /// How the caller relates to the resource. Each field is true only if the host has established it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Relation {
-    /// The run that is the resource, or the innermost run of the call chain, belongs to the user's
-    /// tenant; also true if there is no run yet.
+    /// The run that is the resource, or else the innermost run of the call chain, belongs to the user's
+    /// tenant.
     pub own_tenant: bool,
+    /// No run is concerned: neither the resource nor a caller is one.
+    pub without_run: bool,
     /// The caller is a workflow, and one of its steps calls this resource.
     pub workflow_step: bool,
     /// The caller is a team, and its definition names this workflow, or names none.
     pub team_workflow: bool,
     /// The agent is a member of the innermost team of the call chain.
     pub team_member: bool,
-    /// The caller is an agent, and its `collaboration.can_work_with` names the called agent.
+    /// The caller is an agent, and `collaboration.can_work_with` of one of both names the other.
     pub can_work_with: bool,
     /// The caller is an agent, and its `tools` name the called agent or tool.
     pub tool_declared: bool,
@@ -145,8 +149,11 @@ pub struct UsageTotals {
 /// The usage that the ledger reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct UsageFacts {
-    /// Requests of the user in the last hour, this one included: it is counted before it is decided.
+    /// Requests of the user in the last hour that are no queries, this one included: it is counted before it
+    /// is decided.
     pub requests: u64,
+    /// Queries of the user in the last hour, this one included.
+    pub queries: u64,
     /// The user's usage.
     pub user: UsageTotals,
     /// The usage of all users of the tenant together.
@@ -162,10 +169,9 @@ pub struct Facts {
     pub resource: Resource,
     /// The agent that the request concerns, if there is one.
     pub agent: Option<AgentFacts>,
-    /// The `policies` of the resource's definition, and those of the innermost team of the call chain.
+    /// The `policies` of the resource's definition. Those of the callers come from the grant that issued
+    /// the request.
     pub policies: NameSet,
-    /// The `policies` of the caller's definition; empty if the caller is not an agent.
-    pub caller_policies: NameSet,
     /// How the caller relates to the resource.
     pub relation: Relation,
     /// Bytes of the largest value in the request, see
@@ -187,7 +193,6 @@ impl Facts {
             resource,
             agent: None,
             policies: NameSet::default(),
-            caller_policies: NameSet::default(),
             relation: Relation::default(),
             document_bytes: 0,
             usage: UsageFacts::default(),

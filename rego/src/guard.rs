@@ -17,6 +17,9 @@ use crate::instance::EvaluationError;
 use crate::instance::explain::DenyReason;
 use crate::permit::{Checks, Grant, GrantParts, Permitted};
 
+/// The reason of a denial without a fact.
+const FACT_UNAVAILABLE: &str = "fact_unavailable";
+
 /// Sends an input to an engine and returns its decision. The actors implement it over the guard's
 /// workers.
 #[async_trait]
@@ -51,6 +54,13 @@ pub enum Denied {
         /// The number of callers in the chain.
         hops: usize,
     },
+    /// A store failed on the way to a fact. The request is denied, since policy would otherwise decide on a
+    /// fact that nobody has established.
+    #[error("a fact could not be established: {cause}")]
+    FactUnavailable {
+        /// The error of the store.
+        cause: Cause,
+    },
     /// The policy could not be evaluated, and the guard fails closed.
     #[error("the policy could not be evaluated")]
     EvaluationFailed(#[from] EvaluationError),
@@ -67,6 +77,7 @@ impl Denied {
         match self {
             Self::ByPolicy { reasons, .. } => reasons.iter().map(|reason| reason.code.clone()).collect(),
             Self::TooManyHops { .. } => vec![ErrorCode::TooManyHops.as_str().to_owned()],
+            Self::FactUnavailable { .. } => vec![FACT_UNAVAILABLE.to_owned()],
             Self::EvaluationFailed(_) => vec![ErrorCode::PolicyError.as_str().to_owned()],
         }
     }
@@ -77,7 +88,7 @@ impl Denied {
     pub fn revision(&self) -> Option<&str> {
         match self {
             Self::ByPolicy { revision, .. } => Some(revision),
-            Self::TooManyHops { .. } | Self::EvaluationFailed(_) => None,
+            Self::TooManyHops { .. } | Self::FactUnavailable { .. } | Self::EvaluationFailed(_) => None,
         }
     }
 }
@@ -93,6 +104,16 @@ impl From<Denied> for Cause {
             }
             Denied::TooManyHops { hops } => Self::new(ErrorCode::TooManyHops, Denied::TooManyHops { hops }.to_string())
                 .with_details(json!({ "hops": hops, "hops_max": HOPS_MAX })),
+            Denied::FactUnavailable { cause } => {
+                let message = format!(
+                    "a fact that policy needs could not be established, so the request is denied: {} \
+                     ({FACT_UNAVAILABLE})",
+                    cause.message
+                );
+                let reason = DenyReason { code: FACT_UNAVAILABLE.to_owned(), message: cause.message };
+                Self::new(ErrorCode::PolicyError, message)
+                    .with_details(json!({ "reasons": [reason], "cause": cause.code, "store": cause.details["store"] }))
+            }
             Denied::EvaluationFailed(error) => error.into(),
         }
     }
@@ -117,7 +138,7 @@ impl Guard {
     /// [`Denied`]: by policy, or because the facts do not match the request, or because the policy could
     /// not be evaluated.
     pub async fn permit(&self, request: AccessRequest) -> Result<Permitted<Request>, Denied> {
-        let AccessRequest { request, resource, policies, callee, resource_matches, input } = request;
+        let AccessRequest { request, resource, inherited, callee, resource_matches, input } = request;
         let hops = request.chain.len();
         if hops > HOPS_MAX {
             return Err(Denied::TooManyHops { hops });
@@ -129,12 +150,13 @@ impl Guard {
         let Some(details) = decision.open_for(&input)? else {
             return Err(self.explain_denial(input).await);
         };
-        let checks = Checks { action_checks: details.checks, definition_policies: policies };
+        let checks = Checks::new(details.checks, &inherited.policies);
         let grant = Grant::new(GrantParts {
             meta: request.meta,
             resolved: request.resolved,
             chain: request.chain,
             callee,
+            inherited,
             resource,
             checks,
             obligations: details.obligations,

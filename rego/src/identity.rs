@@ -129,8 +129,10 @@ pub struct Principal {
     pub roles: NameSet,
     /// The permissions that restrict or extend the roles.
     pub permissions: Permissions,
-    /// Maximum requests per hour.
+    /// Maximum requests per hour that are no queries.
     pub rate_limit: u64,
+    /// Maximum queries per hour.
+    pub query_limit: u64,
     /// The usage limits of this user.
     pub limits: Limits,
     /// The usage limits of all users of the tenant together.

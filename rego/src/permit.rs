@@ -10,12 +10,16 @@ use greenroom_protocol::request::{
 use greenroom_protocol::{ContentHash, Deadline, Request, RequestId, RunId, TeamId, Timestamp, TraceId};
 
 use crate::facts::Resource;
-use crate::identity::authenticated::{Authenticated, Idempotency, RequestMeta, innermost_run, innermost_team};
+use crate::identity::authenticated::{
+    Authenticated, Idempotency, Inherited, RequestMeta, innermost_run, innermost_team,
+};
 use crate::identity::{Caller, NameSet, Principal, ResolvedPrincipal};
 use crate::instance::allowed::Obligations;
 
-/// The checks that an allowed request has passed: those of its action, and the policies of the
-/// resource's definition.
+/// The check by which an action is bound by the policies of definitions.
+const POLICIES_CHECK: &str = "policies_ok";
+
+/// The checks that an allowed request has passed: those of its action, and the policies that bind it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Checks {
     pub(crate) action_checks: Arc<[Arc<str>]>,
@@ -23,6 +27,13 @@ pub struct Checks {
 }
 
 impl Checks {
+    /// The checks of an action. If none of them is about the policies of definitions, as for the
+    /// cancellation of a run, no policy was checked.
+    pub(crate) fn new(action_checks: Arc<[Arc<str>]>, policies: &NameSet) -> Self {
+        let is_bound = action_checks.iter().any(|check| &**check == POLICIES_CHECK);
+        Self { action_checks, definition_policies: if is_bound { policies.clone() } else { NameSet::default() } }
+    }
+
     /// The names of the checks, those of the action first.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.action_checks.iter().map(AsRef::as_ref).chain(self.definition_policies.iter())
@@ -133,6 +144,7 @@ pub(crate) struct GrantParts {
     pub(crate) resolved: ResolvedPrincipal,
     pub(crate) chain: Arc<[Caller]>,
     pub(crate) callee: Option<Caller>,
+    pub(crate) inherited: Inherited,
     pub(crate) resource: Resource,
     pub(crate) checks: Checks,
     pub(crate) obligations: Obligations,
@@ -148,14 +160,23 @@ impl Grant {
     /// If the permit has no callee, as that of a query, the caller is [`Caller::None`], which every
     /// policy denies.
     pub fn issue_request(&self, id: RequestId, request: Request) -> Authenticated {
-        let GrantParts { meta, resolved, chain, callee, .. } = &*self.0;
+        let GrantParts { meta, resolved, chain, callee, inherited, .. } = &*self.0;
         let caller = callee.clone().unwrap_or(Caller::None);
         Authenticated {
             meta: RequestMeta { id, idempotency: None, ..meta.clone() },
             resolved: resolved.clone(),
             chain: chain.iter().cloned().chain([caller]).collect(),
+            inherited: inherited.clone(),
             request,
         }
+    }
+
+    /// As [`Grant::issue_request`], for a request that the callee makes on behalf of a definition with these
+    /// policies: they bind it too.
+    pub fn issue_request_for(&self, id: RequestId, request: Request, policies: &NameSet) -> Authenticated {
+        let mut issued = self.issue_request(id, request);
+        issued.inherited.policies = issued.inherited.policies.union(policies);
+        issued
     }
 
     /// The same grant with this deadline, if it is earlier than the grant's own.
@@ -178,13 +199,14 @@ impl Grant {
     }
 
     fn with_deadline(&self, deadline: Deadline) -> Self {
-        let GrantParts { meta, resolved, chain, callee, resource, checks, obligations, revision } = &*self.0;
+        let GrantParts { meta, resolved, chain, callee, inherited, resource, checks, obligations, revision } = &*self.0;
         let meta = RequestMeta { deadline, ..meta.clone() };
         Self::new(GrantParts {
             meta,
             resolved: resolved.clone(),
             chain: chain.clone(),
             callee: callee.clone(),
+            inherited: inherited.clone(),
             resource: resource.clone(),
             checks: checks.clone(),
             obligations: *obligations,
@@ -208,6 +230,13 @@ impl Grant {
     #[must_use]
     pub fn caller(&self) -> &Caller {
         self.0.chain.last().unwrap_or(&Caller::None)
+    }
+
+    /// The policies that bind every nested request: those of the resource's definition, and those of the
+    /// definitions of all callers.
+    #[must_use]
+    pub fn policies(&self) -> &NameSet {
+        &self.0.inherited.policies
     }
 
     /// The callee of the permitted request, in whose name [`Grant::issue_request`] issues requests.

@@ -98,6 +98,7 @@ pub fn user(name: &str, roles: &[&str], categories: &[&str]) -> Principal {
         roles: roles.iter().copied().collect(),
         permissions: Permissions { allowed_categories: categories.iter().copied().collect(), pii_access: false },
         rate_limit: 1_000,
+        query_limit: 1_000,
         limits: Limits::default(),
         tenant_limits: Limits::default(),
     }

@@ -39,6 +39,7 @@ fn principal(users: &UserDirectory, user: &UserConfig) -> Principal {
             pii_access: user.permissions.pii_access,
         },
         rate_limit: user.rate_limit,
+        query_limit: user.query_limit,
         limits: limits(user.limits),
         tenant_limits: limits(users.tenant_limits(&user.tenant)),
     }

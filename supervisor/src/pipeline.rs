@@ -21,14 +21,14 @@ use greenroom_actors::agent::ExecutionFailure;
 use greenroom_actors::dispatcher::{Dispatcher, RunTicket};
 use greenroom_actors::execution::DeltaSink;
 use greenroom_actors::pipeline::{CommitWaiter, RequestPipeline};
-use greenroom_protocol::{Cause, Clock, Deadline, ErrorCode, PodId, Received, Reply, Request};
+use greenroom_protocol::{Cause, Clock, Deadline, ErrorCode, PodId, Received, Reply, Request, Timestamp};
 use greenroom_registry::audit::{AuditLog, OpenAuditEntry, PendingAuditEntry};
 use greenroom_registry::group_commit::CommitTiming;
-use greenroom_rego::{AccessRequest, Authenticated, Authenticator, Guard, Permitted, TypedPermit};
+use greenroom_rego::{AccessRequest, Authenticated, Authenticator, Denied, Facts, Guard, Permitted, TypedPermit};
 
 use self::admission::{AdmissionControl, InFlightTicket, PipelineTicket};
 use self::artifacts::ArtifactLookup;
-use self::facts::FactCollector;
+use self::facts::{FactCollector, FactError};
 use self::idempotency::{IdempotencyKeys, KeyClaim};
 use self::memory::MemoryHandler;
 use self::query::QueryHandler;
@@ -112,7 +112,7 @@ impl Pipeline {
             Err(error) => return self.reject(&info, error.cause()),
         };
         let mut decision = PolicyOutcome::default();
-        let outcome = match Box::pin(self.authorize(request, &mut info, &mut decision)).await {
+        let outcome = match Box::pin(self.authorize(request, &audit_entry, &mut info, &mut decision)).await {
             Ok(permit) => self.execute(&mut audit_entry, caller_commit, permit, ticket, sink).await,
             Err(cause) => Err((*cause).into()),
         };
@@ -132,14 +132,23 @@ impl Pipeline {
     async fn authorize(
         &self,
         request: Box<Authenticated>,
+        audit_entry: &PendingAuditEntry,
         info: &mut RequestInfo,
         decision: &mut PolicyOutcome,
     ) -> Result<Box<Permitted<Request>>, Box<Cause>> {
         let now = self.clock.now();
         check_deadline(request.deadline(), now)?;
-        let mut request = self.authenticator.refresh(*request, now).await?;
-        let has_personal_data = self.artifacts.resolve(&mut request).await?;
-        let facts = self.fact_collector.collect(&request, has_personal_data, now).await?;
+        let request = self.authenticator.refresh(*request, now).await?;
+        let (request, facts) = match self.collect_facts(request, audit_entry, now).await {
+            Ok(collected) => collected,
+            Err(FactError::Rejected(cause)) => return Err(Box::new(cause)),
+            Err(FactError::Unavailable(cause)) => {
+                tracing::error!(
+                    request.id = %info.id, trace_id = %info.trace, cause = %cause, "a fact could not be established"
+                );
+                return Err(deny(decision, Denied::FactUnavailable { cause }));
+            }
+        };
         if let greenroom_rego::Resource::Agent { agent, .. } = &facts.resource {
             info.agent = Some(agent.clone());
         }
@@ -148,11 +157,20 @@ impl Pipeline {
                 *decision = PolicyOutcome::from_permit(&permit);
                 Ok(Box::new(permit))
             }
-            Err(denied) => {
-                *decision = PolicyOutcome::from_denial(&denied);
-                Err(Box::new(denied.into()))
-            }
+            Err(denied) => Err(deny(decision, denied)),
         }
+    }
+
+    /// Establishes the facts about a request, the sizes of its artifacts among them.
+    async fn collect_facts(
+        &self,
+        mut request: Authenticated,
+        audit_entry: &PendingAuditEntry,
+        now: Timestamp,
+    ) -> Result<(Authenticated, Facts), FactError> {
+        let has_personal_data = self.artifacts.resolve(&mut request).await?;
+        let facts = self.fact_collector.collect(&request, audit_entry, has_personal_data, now).await?;
+        Ok((request, facts))
     }
 
     /// Executes a permitted request, once for each idempotency key.
@@ -286,6 +304,11 @@ impl RequestPipeline for Pipeline {
     async fn handle_after(&self, request: Authenticated, caller_commit: CommitWaiter) -> Reply {
         self.process(Box::new(request), None, None, caller_commit).await
     }
+}
+
+fn deny(decision: &mut PolicyOutcome, denied: Denied) -> Box<Cause> {
+    *decision = PolicyOutcome::from_denial(&denied);
+    Box::new(denied.into())
 }
 
 /// Waits until the opening of the audit entry is durable.

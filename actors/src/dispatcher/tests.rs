@@ -190,6 +190,7 @@ async fn each_other_verb_goes_where_it_belongs() {
         workflow: WorkflowId::new("flow").unwrap(),
         version: ContentHash::from_content(b"flow"),
         team: None,
+        tenant: TenantId::new("acme").unwrap(),
     };
     let resume = Request::ResumeRun(ResumeRun { run: run.clone() });
     let TypedPermit::ResumeRun(permit) = harness.typed_permit(resume, run_resource).await else {

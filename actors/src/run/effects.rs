@@ -15,7 +15,7 @@ use greenroom_protocol::journal::{RunStarted, StepKey};
 use greenroom_protocol::reply::Usage;
 use greenroom_protocol::request::{CallOptions, ContextChange, ContextRead, ContextWrite, Invoke, StartRun, StartTeam};
 use greenroom_protocol::{CallKey, Cause, ContextKey, ErrorCode, Json, Reply, Request, Status, StepId, Values};
-use greenroom_rego::Grant;
+use greenroom_rego::{Grant, NameSet};
 
 use super::RunEnv;
 use super::artifacts::RunArtifacts;
@@ -311,12 +311,14 @@ impl EffectContext {
         if self.started.team.is_none() || !self.started.members.contains(agent.id()) {
             return Ok(());
         }
+        // The run writes what the agent provides, so the agent's policies bind the write.
+        let policies: NameSet = agent.spec().policies.iter().collect();
         for (key, value) in team_outputs(agent, outputs) {
             let value = offload_if_large(key.as_str(), value, self.artifacts()).await?;
             let id = call.call.child(key.as_str()).request_id(call.attempt);
             let (run, change) = (self.started.run.clone(), ContextChange::Put(value));
             let write = Request::ContextWrite(ContextWrite { run, key, expect: None, change, ttl_ms: None });
-            let reply = self.env.pipeline.handle(self.grant.issue_request(id, write)).await;
+            let reply = self.env.pipeline.handle(self.grant.issue_request_for(id, write, &policies)).await;
             usage.add(&reply.usage());
             outputs_of(reply)?;
         }

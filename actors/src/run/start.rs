@@ -129,6 +129,7 @@ impl RunsHandle {
             retry_budget: RUN_RETRIES_MAX,
             members: self.members(grant),
             checks: grant.checks().to_vec(),
+            policies: Some(grant.policies().iter().map(str::to_owned).collect()),
             trace: Some(grant.trace().clone()),
         };
         Ok((started, pinned, personal_data))

@@ -11,7 +11,8 @@ use greenroom_registry::audit::{
 };
 use greenroom_registry::group_commit::CommitTiming;
 use greenroom_registry::ledger::{
-    Account, Amount, CostRow, Ledger, Limit, Periods, Reservation, ReserveError, Settlement, UsageKey, UsageSummary,
+    Account, Amount, CostRow, Ledger, Limit, Periods, RequestKind, Reservation, ReserveError, Settlement, UsageKey,
+    UsageSummary,
 };
 
 use super::CrashPoint;
@@ -70,8 +71,14 @@ pub(super) struct CrashingLedger {
 
 #[async_trait]
 impl Ledger for CrashingLedger {
-    async fn count(&self, key: &UsageKey, periods: Periods, now: Timestamp) -> Result<UsageSummary, StoreError> {
-        self.crash_point.write(self.inner.count(key, periods, now)).await
+    async fn count(
+        &self,
+        key: &UsageKey,
+        kind: RequestKind,
+        periods: Periods,
+        now: Timestamp,
+    ) -> Result<UsageSummary, StoreError> {
+        self.crash_point.write(self.inner.count(key, kind, periods, now)).await
     }
 
     async fn usage(&self, key: &UsageKey, periods: Periods, now: Timestamp) -> Result<UsageSummary, StoreError> {

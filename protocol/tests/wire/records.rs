@@ -30,6 +30,7 @@ fn run_started() -> Entry {
         retry_budget: 10,
         members: vec![id("executive_summary_agent_001")],
         checks: vec!["access_allowed".into()],
+        policies: Some(vec!["audit_all_actions".into()]),
         trace: Some(id("4bf92f3577b34da6a3ce929d0e0e4736")),
     }))
 }

@@ -13,8 +13,8 @@ use crate::ledger::deltas::{CostEntry, CostKey};
 use crate::ledger::state::LedgerState;
 use crate::ledger::usage::day_of;
 use crate::ledger::{
-    Account, Amount, CostRow, Ledger, Limit, Periods, Reservation, ReservationId, ReserveError, Settlement, UsageKey,
-    UsageSummary,
+    Account, Amount, CostRow, Ledger, Limit, Periods, RequestKind, Reservation, ReservationId, ReserveError,
+    Settlement, UsageKey, UsageSummary,
 };
 
 #[derive(Debug, Default)]
@@ -48,10 +48,16 @@ impl InMemoryLedger {
 
 #[async_trait]
 impl Ledger for InMemoryLedger {
-    async fn count(&self, key: &UsageKey, periods: Periods, now: Timestamp) -> Result<UsageSummary, StoreError> {
+    async fn count(
+        &self,
+        key: &UsageKey,
+        kind: RequestKind,
+        periods: Periods,
+        now: Timestamp,
+    ) -> Result<UsageSummary, StoreError> {
         self.shared.check_open()?;
         let mut ledger = lock(&self.ledger);
-        let usage = ledger.state.count(key, periods, now);
+        let usage = ledger.state.count(key, kind, periods, now);
         // The changes are not written anywhere.
         ledger.state.drain_deltas();
         Ok(usage)

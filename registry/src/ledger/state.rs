@@ -9,8 +9,8 @@ use protocol::{CallKey, MicroUsd, PriceBasis, Timestamp};
 use crate::ledger::deltas::{CostEntry, CostKey, Deltas, ReservationRecord};
 use crate::ledger::usage::{BudgetUsage, UsageCounts, Window, day_of, minute_of};
 use crate::ledger::{
-    Account, Amount, Budget, LIMITS_MAX, Limit, PERIOD_DAYS_MAX, Period, Periods, ReservationId, ReserveError,
-    Settlement, UsageKey, UsageSummary,
+    Account, Amount, Budget, LIMITS_MAX, Limit, PERIOD_DAYS_MAX, Period, Periods, RequestKind, ReservationId,
+    ReserveError, Settlement, UsageKey, UsageSummary,
 };
 
 /// Days after which the budget of an execution is removed; every retry of it has ended by then.
@@ -31,8 +31,18 @@ pub(crate) struct LedgerState {
 
 impl LedgerState {
     /// Counts one request and returns the usage.
-    pub(crate) fn count(&mut self, key: &UsageKey, periods: Periods, now: Timestamp) -> UsageSummary {
-        self.add_minute(key, minute_of(now), UsageCounts { requests: 1, ..UsageCounts::default() });
+    pub(crate) fn count(
+        &mut self,
+        key: &UsageKey,
+        kind: RequestKind,
+        periods: Periods,
+        now: Timestamp,
+    ) -> UsageSummary {
+        let counts = match kind {
+            RequestKind::Call => UsageCounts { calls: 1, ..UsageCounts::default() },
+            RequestKind::Query => UsageCounts { queries: 1, ..UsageCounts::default() },
+        };
+        self.add_minute(key, minute_of(now), counts);
         self.usage(key, periods, now)
     }
 
@@ -45,7 +55,8 @@ impl LedgerState {
         let tenant = spent(Budget::Tenant(key.tenant.clone()), periods.tenant);
         let user = spent(Budget::User(key.tenant.clone(), key.user.clone()), periods.user);
         UsageSummary {
-            requests_hour: hour.requests,
+            calls_hour: hour.calls,
+            queries_hour: hour.queries,
             tokens_hour: hour.tokens,
             cost_hour: hour.cost,
             tokens_spent: user.tokens.total(),
@@ -109,7 +120,7 @@ impl LedgerState {
             (cost.calls_assumed, cost.assumed) = (1, amount.cost);
         }
         let usage_key = UsageKey { tenant: tenant.clone(), user: user.clone() };
-        let counts = UsageCounts { requests: 0, tokens: amount.tokens.total(), cost: amount.cost };
+        let counts = UsageCounts { tokens: amount.tokens.total(), cost: amount.cost, ..UsageCounts::default() };
         self.add_minute(&usage_key, minute_of(now), counts);
         self.deltas.add_cost(CostKey { day, tenant, user, agent, workflow }, &cost);
         self.sweep(day);

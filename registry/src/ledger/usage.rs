@@ -41,14 +41,16 @@ const fn month_start(day: i64) -> i64 {
 /// The usage within one minute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct UsageCounts {
-    pub(crate) requests: u64,
+    pub(crate) calls: u64,
+    pub(crate) queries: u64,
     pub(crate) tokens: u64,
     pub(crate) cost: MicroUsd,
 }
 
 impl std::ops::AddAssign for UsageCounts {
     fn add_assign(&mut self, other: Self) {
-        self.requests = self.requests.saturating_add(other.requests);
+        self.calls = self.calls.saturating_add(other.calls);
+        self.queries = self.queries.saturating_add(other.queries);
         self.tokens = self.tokens.saturating_add(other.tokens);
         self.cost += other.cost;
     }
@@ -172,13 +174,13 @@ mod tests {
     #[test]
     fn a_minute_does_not_count_after_an_hour() {
         let mut window = Window::default();
-        let one = UsageCounts { requests: 1, ..UsageCounts::default() };
+        let one = UsageCounts { calls: 1, ..UsageCounts::default() };
         window.add(100, one);
         window.add(130, one);
-        assert_eq!(window.sum(160).requests, 2);
-        assert_eq!(window.sum(161).requests, 1);
+        assert_eq!(window.sum(160).calls, 2);
+        assert_eq!(window.sum(161).calls, 1);
         window.add(500, one);
-        assert_eq!(window.sum(500).requests, 1);
+        assert_eq!(window.sum(500).calls, 1);
         assert_eq!(window.minutes.len(), 1);
     }
 

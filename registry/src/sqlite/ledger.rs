@@ -13,8 +13,8 @@ use crate::group_commit::LINGER;
 use crate::ledger::deltas::{CostEntry, CostKey};
 use crate::ledger::usage::day_of;
 use crate::ledger::{
-    Account, Amount, CostRow, Ledger, Limit, Periods, Reservation, ReservationId, ReserveError, Settlement, UsageKey,
-    UsageSummary,
+    Account, Amount, CostRow, Ledger, Limit, Periods, RequestKind, Reservation, ReservationId, ReserveError,
+    Settlement, UsageKey, UsageSummary,
 };
 use crate::sqlite::columns::Columns as _;
 use crate::sqlite::command::WriteCommand;
@@ -70,8 +70,14 @@ fn flush_soon(store: &StoreHandle) {
 
 #[async_trait]
 impl Ledger for SqliteLedger {
-    async fn count(&self, key: &UsageKey, periods: Periods, now: Timestamp) -> Result<UsageSummary, StoreError> {
-        Ok(self.0.ledger().count(key, periods, now))
+    async fn count(
+        &self,
+        key: &UsageKey,
+        kind: RequestKind,
+        periods: Periods,
+        now: Timestamp,
+    ) -> Result<UsageSummary, StoreError> {
+        Ok(self.0.ledger().count(key, kind, periods, now))
     }
 
     async fn usage(&self, key: &UsageKey, periods: Periods, now: Timestamp) -> Result<UsageSummary, StoreError> {

@@ -14,7 +14,7 @@ use crate::SyncMode;
 use crate::audit::{AuditScope, ChainViolation};
 use crate::error::StoreError;
 use crate::journal::{JournalError, Seq};
-use crate::ledger::{Account, Amount, Budget, Limit, Period, Periods, Settlement, UsageKey};
+use crate::ledger::{Account, Amount, Budget, Limit, Period, Periods, RequestKind, Settlement, UsageKey};
 use crate::runs::DedupKey;
 use crate::suite::{MINUTE, NOW, TestStores, closing, done, ended, new_run, opening, pod, run_id, started, tenant};
 
@@ -98,8 +98,8 @@ async fn limits_survive_a_crash_and_open_reservations_are_settled_as_estimated()
     let upper_bound = |micros| Amount::of_cost(MicroUsd(micros));
     let key = CallKey::new("call/1").unwrap();
     let ledger = &stores.stores.ledger;
-    ledger.count(&usage_key, Periods::default(), NOW).await.unwrap();
-    ledger.count(&usage_key, Periods::default(), NOW).await.unwrap();
+    ledger.count(&usage_key, RequestKind::Call, Periods::default(), NOW).await.unwrap();
+    ledger.count(&usage_key, RequestKind::Query, Periods::default(), NOW).await.unwrap();
     let settled = ledger.reserve(&account, &limits, upper_bound(20), &key, NOW).await.unwrap();
     ledger.settle(settled, Settlement::Actual(upper_bound(10)), NOW).await.unwrap();
     let open = ledger.reserve(&account, &limits, upper_bound(60), &key, NOW).await.unwrap();
@@ -107,7 +107,8 @@ async fn limits_survive_a_crash_and_open_reservations_are_settled_as_estimated()
     std::mem::forget(open);
     let stores = TestStores::open(dir).await.unwrap();
     let ledger = &stores.stores.ledger;
-    assert_eq!(ledger.usage(&usage_key, Periods::default(), NOW).await.unwrap().requests_hour, 2);
+    let usage = ledger.usage(&usage_key, Periods::default(), NOW).await.unwrap();
+    assert_eq!((usage.calls_hour, usage.queries_hour), (1, 1));
     assert_eq!(ledger.usage(&usage_key, Periods::default(), NOW).await.unwrap().cost_spent, MicroUsd(70));
     assert!(ledger.reserve(&account, &limits, upper_bound(31), &key, NOW).await.is_err());
     assert!(ledger.reserve(&account, &limits, upper_bound(30), &key, NOW).await.is_ok());
@@ -241,7 +242,7 @@ async fn audit_entries_of_many_callers_share_their_commits() {
             async move {
                 for number in 0..count / callers.min(8) {
                     let entry = audit.open(opening(caller * 100_000 + number), NOW).await.unwrap();
-                    ledger.count(&usage_key, Periods::default(), NOW).await.unwrap();
+                    ledger.count(&usage_key, RequestKind::Call, Periods::default(), NOW).await.unwrap();
                     audit.close(entry, closing(), NOW).await;
                 }
             }

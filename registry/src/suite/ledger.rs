@@ -3,7 +3,9 @@
 use protocol::{AgentId, CallKey, ErrorCode, PriceBasis};
 
 use super::*;
-use crate::ledger::{Account, Amount, Budget, Limit, Period, Periods, Reservation, ReserveError, Settlement, UsageKey};
+use crate::ledger::{
+    Account, Amount, Budget, Limit, Period, Periods, RequestKind, Reservation, ReserveError, Settlement, UsageKey,
+};
 
 fn account(user: &str) -> Account {
     Account {
@@ -37,17 +39,34 @@ async fn requests_count_at_once_and_not_after_an_hour() {
         let alice = UsageKey { tenant: tenant("acme"), user: UserId::new("alice").unwrap() };
         let bob = UsageKey { tenant: tenant("acme"), user: UserId::new("bob").unwrap() };
         for expected in 1..=10 {
-            assert_eq!(ledger.count(&alice, Periods::default(), NOW).await.unwrap().requests_hour, expected);
+            assert_eq!(
+                ledger.count(&alice, RequestKind::Call, Periods::default(), NOW).await.unwrap().calls_hour,
+                expected
+            );
         }
-        assert_eq!(ledger.count(&bob, Periods::default(), NOW).await.unwrap().requests_hour, 1);
+        assert_eq!(ledger.count(&bob, RequestKind::Call, Periods::default(), NOW).await.unwrap().calls_hour, 1);
         assert_eq!(
-            ledger.usage(&alice, Periods::default(), NOW.saturating_add(MINUTE * 59)).await.unwrap().requests_hour,
+            ledger.usage(&alice, Periods::default(), NOW.saturating_add(MINUTE * 59)).await.unwrap().calls_hour,
             10
         );
         assert_eq!(
-            ledger.usage(&alice, Periods::default(), NOW.saturating_add(MINUTE * 62)).await.unwrap().requests_hour,
+            ledger.usage(&alice, Periods::default(), NOW.saturating_add(MINUTE * 62)).await.unwrap().calls_hour,
             0
         );
+    }
+}
+
+#[tokio::test]
+async fn queries_are_counted_apart_from_calls() {
+    for stores in TestStores::each().await {
+        let ledger = &stores.stores.ledger;
+        let alice = UsageKey { tenant: tenant("acme"), user: UserId::new("alice").unwrap() };
+        for expected in 1..=3 {
+            let usage = ledger.count(&alice, RequestKind::Query, Periods::default(), NOW).await.unwrap();
+            assert_eq!((usage.calls_hour, usage.queries_hour), (0, expected));
+        }
+        let usage = ledger.count(&alice, RequestKind::Call, Periods::default(), NOW).await.unwrap();
+        assert_eq!((usage.calls_hour, usage.queries_hour), (1, 3));
     }
 }
 

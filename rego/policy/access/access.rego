@@ -28,6 +28,12 @@ capabilities := object.get(input.agent, "capabilities", {})
 
 tenant_ok if input.facts.own_tenant == 1
 
+# A list concerns no run; the host includes only those of the user's tenant.
+tenant_ok if {
+	data.cfg.calls.lists[input.action] == 1
+	input.facts.without_run == 1
+}
+
 # What a run, a context or an artifact holds is read by users with the permission, unless the host has
 # established that it is no personal data.
 personal_data_ok if input.user.permissions.pii_access == true
@@ -67,6 +73,11 @@ resource_policy_ok(name) if {
 resource_policy_ok(name) if {
 	name == "tenant_isolation"
 	input.facts.own_tenant == 1
+}
+
+resource_policy_ok(name) if {
+	name == "tenant_isolation"
+	input.facts.without_run == 1
 }
 
 has_role(role) if input.user.roles[role] == 1

@@ -132,6 +132,22 @@ policy_cases := {
 	"tenant_isolation": [fixtures.invoke, fixtures.without(fixtures.invoke, ["own_tenant"])],
 }
 
+test_a_list_concerns_no_run if {
+	every action in ["query_runs", "query_audit", "query_costs"] {
+		list := fixtures.without(fixtures.with_facts(fixtures.act(action), ["without_run"]), ["own_tenant"])
+		guard.allowed with input as list
+		not guard.allowed with input as fixtures.without(list, ["without_run"])
+	}
+	cancellation := fixtures.without(fixtures.with_facts(fixtures.act("cancel_run"), ["without_run"]), ["own_tenant"])
+	not guard.allowed with input as cancellation
+}
+
+test_a_call_outside_a_run_crosses_no_tenant if {
+	request := fixtures.with_policies(fixtures.invoke, ["tenant_isolation"])
+	outside := fixtures.without(fixtures.with_facts(request, ["without_run"]), ["own_tenant"])
+	guard.allowed with input as outside
+}
+
 test_policies_of_definitions if {
 	every name, documents in policy_cases {
 		guard.allowed with input as fixtures.with_policies(documents[0], [name])

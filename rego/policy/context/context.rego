@@ -28,7 +28,7 @@ context_allowed if {
 	input.facts.provides_to_team == 1
 }
 
-# The policy binds the agent whose definition names it, whenever that agent is the caller.
+# The policy binds every hop below the definition that names it.
 caller_policy_ok(name) if {
 	name == "read_only_context"
 	input.action != "context_write"

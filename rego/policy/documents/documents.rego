@@ -21,8 +21,10 @@ resource_policy_ok(name) if {
 
 model_is_internal if input.facts.internal_model == 1
 
-# Only an agent has a model.
-model_is_internal if data.cfg.calls.agentless[input.action] == 1
+# Only an invocation calls a model.
+model_is_internal if data.cfg.calls.free[input.action] == 1
+
+model_is_internal if data.cfg.kinds[input.action] == "start"
 
 reasons contains {"check": "document_size_ok", "code": "document_too_large", "message": message} if {
 	message := concat("", [

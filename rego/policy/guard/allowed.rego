@@ -11,7 +11,7 @@ allowed := {"allow": true, "obligations": obligations} if {
 	data.access.access_allowed
 	data.messages.message_allowed
 	kind_ok
-	policies_ok
+	definition_policies_ok
 }
 
 kind := data.cfg.kinds[input.action]
@@ -55,6 +55,7 @@ kind_ok if {
 kind_ok if {
 	kind == "read"
 	data.access.tenant_ok
+	data.quota.query_limit_ok
 	data.context.context_allowed
 	data.access.personal_data_ok
 }
@@ -64,6 +65,14 @@ kind_ok if {
 	data.access.tenant_ok
 	data.context.context_allowed
 	data.documents.document_size_ok
+}
+
+kind_ok if {
+	kind == "recall"
+	agent_ok
+	data.access.pii_access_ok
+	data.quota.query_limit_ok
+	data.memory.memory_allowed
 }
 
 kind_ok if {
@@ -83,6 +92,7 @@ kind_ok if {
 	kind == "history"
 	data.access.tenant_ok
 	data.access.personal_data_ok
+	data.quota.query_limit_ok
 }
 
 kind_ok if {
@@ -90,7 +100,16 @@ kind_ok if {
 	data.access.pod_tenant_ok
 }
 
-kind_ok if kind == "query"
+kind_ok if {
+	kind == "list"
+	data.access.tenant_ok
+	data.quota.query_limit_ok
+}
+
+kind_ok if {
+	kind == "query"
+	data.quota.query_limit_ok
+}
 
 # Only actions with the check document_size_ok carry a value.
 memory_size_ok if not data.cfg.checks[input.action].document_size_ok

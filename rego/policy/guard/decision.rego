@@ -43,6 +43,8 @@ passed contains "pod_tenant_ok" if data.access.pod_tenant_ok
 
 passed contains "rate_limit_ok" if data.quota.rate_limit_ok
 
+passed contains "query_limit_ok" if data.quota.query_limit_ok
+
 passed contains "tokens_ok" if data.quota.tokens_ok
 
 passed contains "budget_ok" if data.quota.budget_ok

@@ -7,6 +7,7 @@ admin := {
 	"roles": {"admin": 1},
 	"permissions": {},
 	"rate_limit": 100,
+	"query_limit": 100,
 }
 
 operator := {
@@ -15,6 +16,7 @@ operator := {
 	"roles": {"agent_operator": 1},
 	"permissions": {"allowed_categories": {"business_ops": 1}},
 	"rate_limit": 100,
+	"query_limit": 100,
 }
 
 guest := object.union(object.remove(admin, ["roles"]), {"id": "guest", "roles": {}})
@@ -31,7 +33,7 @@ invoke := {
 	"policies": {},
 	"facts": {"audited": 1, "authenticated": 1, "no_personal_data": 1, "own_tenant": 1},
 	"caller": "user",
-	"usage": {"requests": 1, "tokens_left": -1, "usd_left": -1},
+	"usage": {"requests": 1, "queries": 1, "tokens_left": -1, "usd_left": -1},
 	"user": admin,
 }
 

@@ -1,10 +1,17 @@
-# The policies that a definition names: every name has a rule, and an unknown name denies.
+# The policies that definitions name: every name has a rule, and an unknown name denies. They bind the
+# definition that names them and every hop below it; the host adds those of all callers to the input.
 package guard
 
 policies_ok if {
 	resource_policies_ok
 	caller_policies_ok
 }
+
+definition_policies_ok if policies_ok
+
+# A run can always be cancelled, approved, rejected and resumed, whatever its definition names: the policies
+# bind what the run does next.
+definition_policies_ok if data.cfg.calls.exempt[input.action] == 1
 
 resource_policies_ok if count(input.policies) == 0
 
@@ -23,20 +30,19 @@ resource_policy_ok(name) if data.documents.resource_policy_ok(name)
 
 resource_policy_ok(name) if data.messages.resource_policy_ok(name)
 
-# This policy binds the agent as a caller, not as the resource of a call.
+# This policy binds the hops below its definition, not the call of it.
 resource_policy_ok(name) if data.cfg.policies[name].binds == "caller"
 
 caller_policies_ok if count(caller_policies) == 0
 
 caller_policies_ok if {
-	input.caller == "agent"
 	every name, one in caller_policies {
 		one == 1
 		caller_policy_ok(name)
 	}
 }
 
-# This policy was checked when the agent itself was called.
+# This policy is one of `input.policies` too, and checked there.
 caller_policy_ok(name) if data.cfg.policies[name].binds == "resource"
 
 caller_policy_ok(name) if data.messages.caller_policy_ok(name)

@@ -19,10 +19,32 @@ test_a_policy_with_a_value_other_than_1_denies if {
 	}
 }
 
-test_caller_policies_bind_only_agents if {
-	document := fixtures.with_caller_policies(fixtures.step, ["max_document_size_1mb"])
-	not guard.allowed with input as document
-	guard.allowed with input as fixtures.with_caller_policies(fixtures.delegation, ["max_document_size_1mb"])
+test_caller_policies_bind_the_hops_below_every_caller if {
+	every caller in ["workflow", "team", "agent"] {
+		document := object.union(fixtures.tool, {"caller": caller})
+		request := fixtures.with_caller_policies(document, ["no_tools"])
+		decision := guard.decision with input as request
+		"no_tools" in fixtures.codes(decision)
+		not guard.allowed with input as request
+	}
+	guard.allowed with input as fixtures.with_caller_policies(fixtures.step, ["no_tools", "read_only_context"])
+}
+
+test_a_call_by_a_step_is_no_delegation if {
+	guard.allowed with input as fixtures.with_caller_policies(fixtures.step, ["no_agent_delegation"])
+	not guard.allowed with input as fixtures.with_caller_policies(fixtures.delegation, ["no_agent_delegation"])
+}
+
+# None of these depends on a policy that a definition names, not even on an unknown one.
+test_no_policy_denies_a_signal_or_a_resumption if {
+	every action in ["cancel_run", "approve_step", "reject_step", "resume_run"] {
+		document := fixtures.without(fixtures.act(action), ["audited", "authenticated"])
+		names := object.union(data.cfg.policies, {"require_magic": {}})
+		request := object.union(document, {"policies": {name: 1 | some name, _ in names}})
+		guard.allowed with input as request
+		decision := guard.decision with input as request
+		decision.allow == true
+	}
 }
 
 test_an_unknown_caller_policy_denies if {

@@ -69,10 +69,16 @@ resource_policy_ok(name) if {
 	input.action != "invoke"
 }
 
-# The policy binds the agent whose definition names it, whenever that agent is the caller.
+# The policy binds every hop below the definition that names it. A call by a step of a workflow, or by a
+# team, is no delegation: only an agent delegates.
 caller_policy_ok(name) if {
 	name == "no_agent_delegation"
 	data.cfg.calls.without_delegation[input.action] == 1
+}
+
+caller_policy_ok(name) if {
+	name == "no_agent_delegation"
+	data.cfg.callers.owners[input.caller] == 1
 }
 
 reasons contains {"check": "hops_ok", "code": "hops_exceeded", "message": message} if {

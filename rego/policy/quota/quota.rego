@@ -1,4 +1,4 @@
-# Quotas: requests in the last hour, tokens, money.
+# Quotas: requests and queries in the last hour, tokens, money.
 package quota
 
 # The host counts the request before the decision, so a count equal to the limit is allowed.
@@ -10,10 +10,17 @@ rate_limit_ok if {
 }
 
 # Nested requests are not counted: the user's request was.
-rate_limit_ok if {
-	data.cfg.callers.inner[input.caller] == 1
-	is_number(input.usage.requests)
+rate_limit_ok if data.cfg.callers.inner[input.caller] == 1
+
+# Queries have a limit of their own: a dashboard that polls uses up no other request.
+query_limit_ok if {
+	input.caller == "user"
+	is_number(input.usage.queries)
+	is_number(input.user.query_limit)
+	input.usage.queries <= input.user.query_limit
 }
+
+query_limit_ok if data.cfg.callers.inner[input.caller] == 1
 
 tokens_ok if has_remaining(input.usage.tokens_left)
 
@@ -42,14 +49,14 @@ resource_policy_ok(name) if {
 	input.facts.cost_limited == 1
 }
 
-# Access to a memory costs nothing: the budget was checked when the agent was called.
+# These actions spend nothing: a run that is resumed has its budget at each of its calls.
 resource_policy_ok(name) if {
 	name == "require_budget"
-	data.cfg.calls.memory[input.action] == 1
+	data.cfg.calls.free[input.action] == 1
 }
 
 reasons contains {"check": check, "code": "usage_unknown", "message": "the usage so far is unknown"} if {
-	some check, name in {"rate_limit_ok": "requests", "tokens_ok": "tokens_left", "budget_ok": "usd_left"}
+	some check, name in {"rate_limit_ok": "requests", "query_limit_ok": "queries", "tokens_ok": "tokens_left", "budget_ok": "usd_left"}
 	not has_number(name)
 }
 
@@ -60,6 +67,14 @@ reasons contains {"check": "rate_limit_ok", "code": "rate_limit_exceeded", "mess
 	message := concat("", [
 		format_int(input.usage.requests, 10), " requests in the last hour, ",
 		format_int(input.user.rate_limit, 10), " are allowed",
+	])
+}
+
+reasons contains {"check": "query_limit_ok", "code": "query_limit_exceeded", "message": message} if {
+	input.usage.queries > input.user.query_limit
+	message := concat("", [
+		format_int(input.usage.queries, 10), " queries in the last hour, ",
+		format_int(input.user.query_limit, 10), " are allowed",
 	])
 }
 

@@ -16,10 +16,40 @@ test_a_count_equal_to_the_limit_is_allowed if {
 }
 
 test_nested_requests_are_not_counted if {
-	guard.allowed with input as object.union(fixtures.step, {"usage": {"requests": 101}})
+	guard.allowed with input as object.union(fixtures.step, {"usage": {"requests": 101, "queries": 101}})
 }
 
-test_queries_and_cancellations_are_not_limited if {
+test_a_count_of_queries_has_a_limit_of_its_own if {
+	every action in ["query_runs", "query_audit", "query_costs", "query_catalogue", "context_read"] {
+		query := object.union(fixtures.act(action), {"usage": {"requests": 101, "queries": 100}})
+		guard.allowed with input as query
+		above := object.union(query, {"usage": {"queries": 101}})
+		not guard.allowed with input as above
+		decision := guard.decision with input as above
+		decision.deny == {{
+			"code": "query_limit_exceeded",
+			"message": "101 queries in the last hour, 100 are allowed",
+		}}
+	}
+	guard.allowed with input as with_usage({"queries": 101})
+}
+
+test_a_recollection_is_a_query if {
+	recollection := object.union(fixtures.invoke, {"action": "memory_read", "usage": {"requests": 101}})
+	guard.allowed with input as recollection
+	not guard.allowed with input as object.union(recollection, {"usage": {"queries": 101}})
+}
+
+test_an_unknown_count_or_limit_of_queries_denies if {
+	query := fixtures.act("query_runs")
+	unknown := object.union(object.remove(query, ["usage"]), {"usage": {"requests": 1}})
+	not guard.allowed with input as unknown
+	decision := guard.decision with input as unknown
+	fixtures.codes(decision) == {"usage_unknown"}
+	not guard.allowed with input as object.union(query, {"user": {"query_limit": null}})
+}
+
+test_queries_and_cancellations_need_no_quota_of_calls if {
 	every action in ["query_runs", "cancel_run", "query_catalogue"] {
 		guard.allowed with input as object.union(
 			fixtures.act(action),

@@ -6,7 +6,7 @@ tool_allowed if {
 	input.facts.tool_declared == 1
 }
 
-# The policy binds the agent whose definition names it, whenever that agent is the caller.
+# The policy binds every hop below the definition that names it.
 caller_policy_ok(name) if {
 	name == "no_tools"
 	input.action != "call_tool"

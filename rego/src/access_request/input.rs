@@ -239,7 +239,7 @@ pub struct Input {
     /// The kind of the caller: `user`, `workflow`, `agent` or `team`.
     #[schemars(with = "String")]
     pub caller: Cow<'static, str>,
-    /// The policies of the caller's definition, if the caller is an agent; absent if there are none.
+    /// The policies of the definitions of all callers; absent if there are none.
     #[serde(default, skip_serializing_if = "NameSet::is_empty")]
     pub caller_policies: NameSet,
     /// Bytes of the largest value in the request.
@@ -248,7 +248,7 @@ pub struct Input {
     pub facts: FactFlags,
     /// The number of callers in the call chain; 1 is the user alone.
     pub hops: u32,
-    /// The policies of the resource's definition, and those of the team.
+    /// The policies of the resource's definition, and those of the definitions of all callers.
     pub policies: NameSet,
     /// The name of the resource, if it is not an agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -300,10 +300,14 @@ pub struct FactFlags {
     #[serde(skip_serializing_if = "Flag::is_off")]
     #[schemars(with = "u8")]
     pub cost_limited: Flag,
-    /// The run belongs to the user's tenant, or there is no run yet.
+    /// The run belongs to the user's tenant.
     #[serde(skip_serializing_if = "Flag::is_off")]
     #[schemars(with = "u8")]
     pub own_tenant: Flag,
+    /// No run is concerned: neither the resource nor a caller is one.
+    #[serde(skip_serializing_if = "Flag::is_off")]
+    #[schemars(with = "u8")]
+    pub without_run: Flag,
     /// The caller is a workflow, and one of its steps calls this resource.
     #[serde(skip_serializing_if = "Flag::is_off")]
     #[schemars(with = "u8")]
@@ -316,7 +320,7 @@ pub struct FactFlags {
     #[serde(skip_serializing_if = "Flag::is_off")]
     #[schemars(with = "u8")]
     pub team_member: Flag,
-    /// The caller is an agent, and its `can_work_with` names the called agent.
+    /// The caller is an agent, and `can_work_with` of one of both names the other.
     #[serde(skip_serializing_if = "Flag::is_off")]
     #[schemars(with = "u8")]
     pub can_work_with: Flag,
@@ -345,10 +349,14 @@ pub struct FactFlags {
 #[serde(deny_unknown_fields, default)]
 #[schemars(inline)]
 pub struct UsageInput {
-    /// Requests of the user in the last hour, this one included.
+    /// Requests of the user in the last hour that are no queries, this one included.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "u64")]
     pub requests: Option<u64>,
+    /// Queries of the user in the last hour, this one included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "u64")]
+    pub queries: Option<u64>,
     /// Neither tokens nor money are limited; both numbers are then omitted.
     #[serde(skip_serializing_if = "Flag::is_off")]
     #[schemars(with = "u8")]
@@ -378,8 +386,12 @@ pub struct UserInput {
     pub roles: NameSet,
     /// The permissions that restrict or extend the roles.
     pub permissions: PermissionsInput,
-    /// Maximum requests per hour.
+    /// Maximum requests per hour that are no queries.
     pub rate_limit: u64,
+    /// Maximum queries per hour; only queries need it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "u64")]
+    pub query_limit: Option<u64>,
 }
 
 /// The permissions that restrict or extend the roles. An absent permission is not granted.

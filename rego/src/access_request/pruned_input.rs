@@ -47,6 +47,8 @@ struct PrunedUser<'a> {
     permissions: PrunedPermissions<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rate_limit: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    query_limit: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -128,14 +130,9 @@ impl Input {
                 category: agent.category.as_str(),
                 capabilities: PrunedSet::for_reads(&agent.capabilities, capabilities),
             }),
-            caller_policies: match reads {
-                // Only an agent's policies may bind a caller: any other such input is not pruned, and so
-                // is denied.
-                Some(reads) if self.caller == "agent" => {
-                    PrunedSet::Difference(&self.caller_policies, &reads.binds_resource)
-                }
-                Some(_) | None => PrunedSet::All(&self.caller_policies),
-            },
+            caller_policies: reads.map_or(PrunedSet::All(&self.caller_policies), |reads| {
+                PrunedSet::Difference(&self.caller_policies, &reads.binds_resource)
+            }),
             document_bytes: self.document_bytes,
             hops: self.hops,
             policies: reads.map_or(PrunedSet::All(&self.policies), |reads| {
@@ -144,7 +141,11 @@ impl Input {
             facts: fields.select_facts(self.facts),
             caller: &self.caller,
             resource: self.resource.as_deref().and_then(|resource| fields.select(InputField::Resource, resource)),
-            usage: self.usage,
+            usage: UsageInput {
+                requests: self.usage.requests.and_then(|requests| fields.select(InputField::RateLimit, requests)),
+                queries: self.usage.queries.and_then(|queries| fields.select(InputField::QueryLimit, queries)),
+                ..self.usage
+            },
             user: PrunedUser {
                 id: fields.select(InputField::UserId, user.id.as_str()),
                 tenant: fields.select(InputField::Tenant, user.tenant.as_str()),
@@ -159,6 +160,7 @@ impl Input {
                         && (has_read_capability || fields.contains(InputField::PiiAccess)),
                 },
                 rate_limit: fields.select(InputField::RateLimit, user.rate_limit),
+                query_limit: user.query_limit.and_then(|limit| fields.select(InputField::QueryLimit, limit)),
             },
         }
     }

@@ -32,6 +32,8 @@ pub enum InputField {
     Tenant,
     /// `user.rate_limit`
     RateLimit,
+    /// `user.query_limit`
+    QueryLimit,
     /// `user.permissions.pii_access`; it is also read if the agent has a capability that rules read
     PiiAccess,
     /// `facts.audited`
@@ -44,6 +46,8 @@ pub enum InputField {
     CostLimited,
     /// `facts.own_tenant`
     OwnTenant,
+    /// `facts.without_run`
+    WithoutRun,
     /// `facts.workflow_step`
     WorkflowStep,
     /// `facts.team_workflow`
@@ -91,6 +95,7 @@ impl InputFields {
             internal_model: select(facts.internal_model, InputField::InternalModel),
             cost_limited: select(facts.cost_limited, InputField::CostLimited),
             own_tenant: select(facts.own_tenant, InputField::OwnTenant),
+            without_run: select(facts.without_run, InputField::WithoutRun),
             workflow_step: select(facts.workflow_step, InputField::WorkflowStep),
             team_workflow: select(facts.team_workflow, InputField::TeamWorkflow),
             team_member: select(facts.team_member, InputField::TeamMember),

@@ -6,10 +6,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use greenroom_protocol::{
-    ContentHash, Deadline, IdempotencyKey, Request, RequestId, RunId, TeamId, Timestamp, TraceId,
+    ContentHash, Deadline, IdempotencyKey, Request, RequestId, RunId, TeamId, TenantId, Timestamp, TraceId,
 };
 
-use super::{AuthMethod, Caller, Principal, ResolvedPrincipal};
+use super::{AuthMethod, Caller, NameSet, Principal, ResolvedPrincipal};
 
 /// The idempotency key that the client sent, and the hash of its request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +30,16 @@ pub(crate) struct RequestMeta {
     pub(crate) received_at: Timestamp,
 }
 
+/// What a nested request inherits from the permits above it. Only the guard makes it, from the facts that it
+/// decided on: neither a caller nor a later change of a definition can remove a policy from it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Inherited {
+    /// The policies of the definitions of all callers.
+    pub(crate) policies: NameSet,
+    /// The tenant of the innermost run of the call chain.
+    pub(crate) run_tenant: Option<TenantId>,
+}
+
 /// A request whose principal is authenticated. It can be neither cloned nor serialized, and only this
 /// crate makes it.
 #[must_use]
@@ -37,6 +47,7 @@ pub struct Authenticated {
     pub(crate) meta: RequestMeta,
     pub(crate) resolved: ResolvedPrincipal,
     pub(crate) chain: Arc<[Caller]>,
+    pub(crate) inherited: Inherited,
     pub(crate) request: Request,
 }
 
@@ -44,7 +55,7 @@ impl Authenticated {
     /// Makes the first request of a call chain: the user's own.
     pub(crate) fn for_user(resolved: ResolvedPrincipal, request: Request, meta: RequestMeta) -> Self {
         let user = Caller::User { user: resolved.principal.user.clone() };
-        Self { meta, resolved, chain: Arc::new([user]), request }
+        Self { meta, resolved, chain: Arc::new([user]), inherited: Inherited::default(), request }
     }
 
     /// The request's id.
@@ -129,6 +140,18 @@ impl Authenticated {
     #[must_use]
     pub fn run(&self) -> Option<&RunId> {
         innermost_run(&self.chain)
+    }
+
+    /// The tenant to which the innermost run of the call chain belongs.
+    #[must_use]
+    pub const fn run_tenant(&self) -> Option<&TenantId> {
+        self.inherited.run_tenant.as_ref()
+    }
+
+    /// The policies of the definitions of all callers, each in the version that was permitted.
+    #[must_use]
+    pub const fn caller_policies(&self) -> &NameSet {
+        &self.inherited.policies
     }
 
     /// The innermost team of the call chain.

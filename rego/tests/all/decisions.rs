@@ -84,6 +84,7 @@ async fn only_an_approver_of_the_same_tenant_approves_a_step() {
         workflow: greenroom_protocol::WorkflowId::new("w").unwrap(),
         version: harness::version(),
         team: None,
+        tenant: greenroom_protocol::TenantId::new("default").unwrap(),
     };
     let signal = || {
         let signal = Signal::Approve { step: StepId::new("publish").unwrap() };
@@ -132,6 +133,7 @@ async fn the_smaller_of_the_remaining_budgets_of_user_and_tenant_decides() {
     principal.tenant_limits = Limits { usd: Some(MicroUsd(10_000)), tokens: Some(500), ..Limits::default() };
     let spent = |user: u64, tenant: u64, tokens: u64| UsageFacts {
         requests: 1,
+        queries: 1,
         user: UsageTotals { tokens, usd: MicroUsd(user) },
         tenant: UsageTotals { tokens, usd: MicroUsd(tenant) },
         available: true,

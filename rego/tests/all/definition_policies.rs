@@ -31,11 +31,11 @@ fn context_write() -> (Request, Resource) {
     (Request::ContextWrite(request), Resource::Context { run, key: Some(key) })
 }
 
-/// Decides a nested request of an agent whose definition names this policy.
+/// Decides a nested request of an agent that was called in the version whose definition names this policy.
 async fn decide_for_agent_caller(policy: &str, request: Request, resource: Resource) -> Vec<String> {
     let guard = harness::guard().await;
     let invocation = harness::user_request("admin", harness::invoke("executive_summary_agent")).await;
-    let permit = guard.permit(AccessRequest::new(invocation, harness::summary_facts())).await.unwrap();
+    let permit = guard.permit(AccessRequest::new(invocation, facts_with_policy(policy))).await.unwrap();
     let agent = facts_with_policy(policy).agent;
     let relation = Relation {
         own_tenant: true,
@@ -45,8 +45,7 @@ async fn decide_for_agent_caller(policy: &str, request: Request, resource: Resou
         provides_to_team: true,
         ..Relation::default()
     };
-    let caller_policies = harness::names(&[policy]);
-    let facts = Facts { agent, relation, caller_policies, ..harness::facts(resource) };
+    let facts = Facts { agent, relation, ..harness::facts(resource) };
     let nested = permit.grant().issue_request(harness::request_id(4), request);
     guard.permit(AccessRequest::new(nested, facts)).await.map_or_else(|denied| denied.codes(), |_| Vec::new())
 }

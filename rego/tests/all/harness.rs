@@ -38,6 +38,7 @@ pub(crate) fn user(name: &str) -> Option<Principal> {
         roles: names(roles),
         permissions: Permissions { allowed_categories: names(categories), pii_access: false },
         rate_limit: 1_000,
+        query_limit: 1_000,
         limits: Limits::default(),
         tenant_limits: Limits::default(),
     })
@@ -107,7 +108,7 @@ pub(crate) fn version() -> ContentHash {
 pub(crate) fn facts(resource: Resource) -> Facts {
     Facts {
         relation: Relation { own_tenant: true, ..Relation::default() },
-        usage: UsageFacts { requests: 1, available: true, ..UsageFacts::default() },
+        usage: UsageFacts { requests: 1, queries: 1, available: true, ..UsageFacts::default() },
         audited: true,
         ..Facts::for_resource(resource)
     }

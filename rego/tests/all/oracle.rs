@@ -63,6 +63,7 @@ const FACTS: &[&str] = &[
     "internal_model",
     "cost_limited",
     "own_tenant",
+    "without_run",
     "workflow_step",
     "team_workflow",
     "team_member",
@@ -88,8 +89,8 @@ fn usage() -> impl Strategy<Value = Value> {
         || select([-1, -1, -1, 1, 5_000_000, 5_000_000, 5_000_000, 0, -2].map(|amount| json!(amount)).to_vec());
     (0_u64..130, remaining(), remaining(), 0..20).prop_map(|(requests, tokens, usd, chance)| match chance {
         0 => json!({}),
-        1..7 => json!({ "requests": requests, "unlimited": 1 }),
-        _ => json!({ "requests": requests, "tokens_left": tokens, "usd_left": usd }),
+        1..7 => json!({ "requests": requests, "queries": requests, "unlimited": 1 }),
+        _ => json!({ "requests": requests, "queries": 130 - requests, "tokens_left": tokens, "usd_left": usd }),
     })
 }
 
@@ -101,7 +102,7 @@ fn user() -> impl Strategy<Value = Value> {
     let limits = select(vec![0, 100, 120]);
     (roles, categories, any::<bool>(), limits, tenant).prop_map(|(roles, categories, pii, rate_limit, tenant)| {
         json!({
-            "id": "a_user", "tenant": tenant, "roles": roles, "rate_limit": rate_limit,
+            "id": "a_user", "tenant": tenant, "roles": roles, "rate_limit": rate_limit, "query_limit": 100,
             "permissions": { "allowed_categories": categories, "pii_access": pii },
         })
     })
@@ -120,7 +121,7 @@ pub(crate) fn document() -> impl Strategy<Value = Value> {
     let policies = (subset(POLICIES, 2), subset(&POLICIES[..14], 1));
     (select(ACTIONS), agent, caller, hops, bytes, facts, policies, usage(), user()).prop_map(
         |(action, agent, caller, hops, bytes, facts, (policies, caller_policies), usage, user)| {
-            let caller_policies = if caller == "agent" { caller_policies } else { json!({}) };
+            let caller_policies = if caller == "user" { json!({}) } else { caller_policies };
             let mut document = json!({
                 "action": action, "caller_policies": caller_policies, "document_bytes": bytes, "hops": hops, "policies": policies,
                 "facts": facts, "caller": caller, "usage": usage, "user": user,

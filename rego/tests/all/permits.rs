@@ -47,6 +47,7 @@ async fn a_grant_without_a_callee_issues_only_denied_requests() {
     assert_eq!(nested.caller(), &Caller::None);
     let relation = Relation {
         own_tenant: true,
+        without_run: false,
         workflow_step: true,
         team_workflow: true,
         team_member: true,

@@ -37,6 +37,7 @@ fn maximal_facts(agent: &str, private: bool, of_team: bool) -> Facts {
     Facts {
         relation: Relation {
             own_tenant: true,
+            without_run: false,
             workflow_step: true,
             team_workflow: true,
             team_member: true,
@@ -66,7 +67,6 @@ fn operator(limited: bool) -> Principal {
 
 #[tokio::test]
 async fn a_pruned_input_remains_within_its_limit_however_much_is_listed() {
-    let caller_policies = harness::names(&["require_authentication", "audit_all_actions", "require_pii_permission"]);
     for (agent, limited, private) in [
         ("executive_summary_agent_001", true, false),
         ("kpi_dashboard_narrator_agent", true, false),
@@ -84,10 +84,9 @@ async fn a_pruned_input_remains_within_its_limit_however_much_is_listed() {
         };
         assert_within_limit(&step()).await;
         let (grant, _) = harness::guard().await.permit(step()).await.unwrap().redeem();
-        let delegated = Facts { caller_policies: caller_policies.clone(), ..maximal_facts(agent, private, !private) };
         assert_within_limit(&AccessRequest::new(
             grant.issue_request(harness::request_id(3), harness::invoke(agent)),
-            delegated,
+            maximal_facts(agent, private, !private),
         ))
         .await;
     }

@@ -55,6 +55,7 @@ pub(crate) fn build(
         fact_collector: FactCollector {
             definitions: Arc::clone(&definitions),
             runs: Arc::clone(&stores.runs),
+            journal: Arc::clone(&stores.journal),
             ledger: Arc::clone(&stores.ledger),
             artifacts: Arc::clone(&stores.artifacts),
             models: models.clone(),

@@ -10,6 +10,8 @@ use super::secret::Secret;
 
 /// Requests per hour of a user without a rate limit of their own.
 const RATE_LIMIT: u64 = 100_000;
+/// Queries per hour of a user without a query limit of their own.
+const QUERY_LIMIT: u64 = 100_000;
 
 /// The period over which a limit counts. Days, weeks and months are those of UTC.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -74,9 +76,12 @@ pub struct UserConfig {
     /// Their permissions.
     #[serde(default)]
     pub permissions: PermissionsConfig,
-    /// Requests an hour.
-    #[serde(default = "default_rate")]
+    /// Requests an hour that execute or change something.
+    #[serde(default = "default_rate_limit")]
     pub rate_limit: u64,
+    /// Queries an hour: they are counted apart, so that a dashboard that polls uses up no other request.
+    #[serde(default = "default_query_limit")]
+    pub query_limit: u64,
     /// Their limits.
     #[serde(default)]
     pub limits: LimitsConfig,
@@ -104,8 +109,12 @@ pub struct UserDirectory {
     pub tenants: BTreeMap<TenantId, TenantConfig>,
 }
 
-const fn default_rate() -> u64 {
+const fn default_rate_limit() -> u64 {
     RATE_LIMIT
+}
+
+const fn default_query_limit() -> u64 {
+    QUERY_LIMIT
 }
 
 /// The built-in users as a file would define them: `admin` may do everything, `operator` runs agents of

@@ -10,20 +10,31 @@ use greenroom_definitions::agent::ToolRef;
 use greenroom_definitions::capability::PERSONAL_DATA;
 use greenroom_definitions::plan::StepTarget;
 use greenroom_definitions::{Agent, Workflow};
+use greenroom_protocol::journal::Entry;
 use greenroom_protocol::request::{
-    CallTool, ContextChange, ContextRead, ContextWrite, Invoke, Maintenance, MemoryChange, Query, StartRun, StartTeam,
+    CallTool, ContextChange, ContextRead, ContextWrite, Invoke, Maintenance, Query, StartRun, StartTeam,
 };
 use greenroom_protocol::value::size_bytes;
-use greenroom_protocol::{AgentId, Cause, ContextKey, ErrorCode, Request, RunId, TeamId, Timestamp, Values};
+use greenroom_protocol::{AgentId, Cause, ContextKey, ErrorCode, Request, RunId, TeamId, Timestamp};
 use greenroom_registry::artifacts::ArtifactStore;
-use greenroom_registry::ledger::{Ledger, Periods, UsageKey};
+use greenroom_registry::audit::PendingAuditEntry;
+use greenroom_registry::journal::{Journal, Seq};
+use greenroom_registry::ledger::{Ledger, Periods, RequestKind, UsageKey};
 use greenroom_registry::runs::{RunRecord, RunStore};
 use greenroom_rego::{AgentFacts, Authenticated, Caller, Facts, NameSet, Relation, Resource, UsageFacts, UsageTotals};
+
+mod error;
+mod sizes;
+
+pub use error::FactError;
+
+use sizes::{largest, text_bytes};
 
 /// Collects facts.
 pub struct FactCollector {
     pub(crate) definitions: Arc<dyn DefinitionResolver>,
     pub(crate) runs: Arc<dyn RunStore>,
+    pub(crate) journal: Arc<dyn Journal>,
     pub(crate) ledger: Arc<dyn Ledger>,
     pub(crate) artifacts: Arc<dyn ArtifactStore>,
     pub(crate) models: ModelRegistry,
@@ -34,13 +45,14 @@ impl FactCollector {
     /// personal data counts as one that processes such data.
     ///
     /// # Errors
-    /// A code of the class "rejected" if the resource does not exist; those of a store.
+    /// [`FactError`]
     pub async fn collect(
         &self,
         request: &Authenticated,
+        audit_entry: &PendingAuditEntry,
         has_personal_data: bool,
         now: Timestamp,
-    ) -> Result<Facts, Cause> {
+    ) -> Result<Facts, FactError> {
         let usage = self.usage(request, now).await?;
         let facts = match request.request() {
             Request::Invoke(invoke) => self.invoke(request, invoke).await?,
@@ -54,28 +66,31 @@ impl FactCollector {
             Request::MemoryWrite(write) => self.memory(request, &write.agent, text_bytes(&write.change)).await?,
             Request::CallTool(call) => self.call_tool(request, call).await?,
             Request::Query(query) => self.query(request, query).await?,
-            Request::Maintain(maintenance) => maintenance_facts(maintenance),
+            Request::Maintain(maintenance) => maintenance_facts(request, maintenance),
         };
         let agent = facts.agent.map(|agent| match has_personal_data {
             true => AgentFacts { capabilities: with_personal_data(&agent.capabilities), ..agent },
             false => agent,
         });
-        Ok(Facts { usage, agent, audited: true, ..facts })
+        Ok(Facts { usage, agent, audited: !audit_entry.has_failed(), ..facts })
     }
 
-    /// The usage so far. A request of a user counts itself; its nested requests are part of it.
+    /// The usage so far. A request of a user counts itself, a query apart from the calls; its nested requests
+    /// are part of it.
     async fn usage(&self, request: &Authenticated, now: Timestamp) -> Result<UsageFacts, Cause> {
         let principal = request.principal();
         let scope = UsageKey { tenant: principal.tenant.clone(), user: principal.user.clone() };
         let periods = Periods { user: principal.limits.period, tenant: principal.tenant_limits.period };
         let usage = if request.chain().len() <= 1 {
-            self.ledger.count(&scope, periods, now).await
+            let kind = if request.request().is_read() { RequestKind::Query } else { RequestKind::Call };
+            self.ledger.count(&scope, kind, periods, now).await
         } else {
             self.ledger.usage(&scope, periods, now).await
         };
         let usage = usage.map_err(|error| error.cause())?;
         Ok(UsageFacts {
-            requests: usage.requests_hour,
+            requests: usage.calls_hour,
+            queries: usage.queries_hour,
             user: UsageTotals { tokens: usage.tokens_spent, usd: usage.cost_spent },
             tenant: UsageTotals { tokens: usage.tenant_tokens_spent, usd: usage.tenant_cost_spent },
             available: true,
@@ -87,7 +102,6 @@ impl FactCollector {
         let resource = Resource::Agent { agent: agent.id().clone(), version: agent.hash() };
         let caller = self.calling_agent(request).await?;
         let relation = Relation {
-            own_tenant: true,
             workflow_step: self
                 .is_step(request, |target| match target {
                     StepTarget::Agent(named) => self.is_agent(named, agent.id()),
@@ -105,13 +119,12 @@ impl FactCollector {
                     ToolRef::Native(_) => false,
                 })
             }),
-            ..Relation::default()
+            ..tenant_relation(request)
         };
         let model = invoke.options.model.as_deref();
         Ok(Facts {
             agent: Some(self.agent_facts(&agent, model)),
-            policies: self.policies(&agent.spec().policies, request.team()),
-            caller_policies: policies_of(caller.as_deref()),
+            policies: agent.spec().policies.iter().collect(),
             relation,
             document_bytes: largest([&invoke.inputs, &invoke.context]),
             cost_limited: agent.cost_max().is_some(),
@@ -128,7 +141,6 @@ impl FactCollector {
                 named.is_empty() || named.contains(workflow.id())
             });
         let relation = Relation {
-            own_tenant: true,
             team_workflow,
             workflow_step: self
                 .is_step(request, |target| match target {
@@ -136,10 +148,10 @@ impl FactCollector {
                     StepTarget::Agent(_) | StepTarget::Team { .. } | StepTarget::Approval => false,
                 })
                 .await?,
-            ..Relation::default()
+            ..tenant_relation(request)
         };
         Ok(Facts {
-            policies: self.policies(&workflow.spec().policies, request.team()),
+            policies: workflow.spec().policies.iter().collect(),
             relation,
             document_bytes: largest([&start.inputs, &start.context]),
             cost_limited: workflow.spec().limits.cost_max().is_some(),
@@ -152,7 +164,6 @@ impl FactCollector {
         let workflow = self.definitions.workflow(&start.workflow, None).await?;
         let named = &team.spec().workflows;
         let relation = Relation {
-            own_tenant: true,
             team_workflow: named.is_empty() || named.contains(workflow.id()),
             workflow_step: self
                 .is_step(request, |target| match target {
@@ -160,7 +171,7 @@ impl FactCollector {
                     StepTarget::Agent(_) | StepTarget::Workflow(_) | StepTarget::Approval => false,
                 })
                 .await?,
-            ..Relation::default()
+            ..tenant_relation(request)
         };
         Ok(Facts {
             policies: team.spec().policies.iter().collect(),
@@ -173,16 +184,11 @@ impl FactCollector {
 
     async fn run(&self, request: &Authenticated, run: &RunId) -> Result<Facts, Cause> {
         let record = self.run_record(request, run).await?;
-        let relation = Relation { own_tenant: true, ..Relation::default() };
-        let resource = Resource::Run {
-            run: record.run,
-            workflow: record.workflow.clone(),
-            version: record.version,
-            team: record.team.clone(),
-        };
-        let workflow = self.definitions.workflow(&record.workflow, Some(&record.version)).await.ok();
-        let policies = workflow.as_ref().map(|workflow| workflow.spec().policies.as_slice()).unwrap_or_default();
-        Ok(Facts { policies: self.policies(policies, record.team.as_ref()), relation, ..Facts::for_resource(resource) })
+        let relation = Relation { own_tenant: is_own_tenant(request, &record), ..Relation::default() };
+        let policies = self.run_policies(&record).await?;
+        let RunRecord { run, workflow, version, team, tenant, .. } = record;
+        let resource = Resource::Run { run, workflow, version, team, tenant };
+        Ok(Facts { policies, relation, ..Facts::for_resource(resource) })
     }
 
     async fn context_read(&self, request: &Authenticated, read: &ContextRead) -> Result<Facts, Cause> {
@@ -207,7 +213,7 @@ impl FactCollector {
         let caller = self.calling_agent(request).await?;
         let own_run = request.chain().len() <= 1 || request.run() == Some(run);
         let relation = Relation {
-            own_tenant: own_run,
+            own_tenant: own_run && is_own_tenant(request, &record),
             no_personal_data: !record.personal_data,
             // A team and its run belong to the team themselves; an agent has to be one of its members.
             team_member: own_run
@@ -224,10 +230,14 @@ impl FactCollector {
                 .is_some_and(|(agent, key)| agent.spec().collaboration.provides_to_team.contains(key)),
             ..Relation::default()
         };
+        let policies = match request.caller() {
+            Caller::User { .. } => self.run_policies(&record).await?,
+            // The grant of the run, which is a caller, has them.
+            Caller::Workflow { .. } | Caller::Agent { .. } | Caller::Team { .. } | Caller::None => NameSet::default(),
+        };
         Ok(Facts {
             agent: caller.as_ref().map(|agent| self.agent_facts(agent, None)),
-            policies: self.policies(&[], record.team.as_ref()),
-            caller_policies: policies_of(caller.as_deref()),
+            policies,
             relation,
             document_bytes,
             ..Facts::for_resource(Resource::Context { run: record.run, key: key.cloned() })
@@ -242,15 +252,13 @@ impl FactCollector {
             Some(_) | None => self.definitions.agent(requested, None).await?,
         };
         let relation = Relation {
-            own_tenant: true,
             own_memory: caller.as_ref().is_some_and(|caller| caller.id() == agent.id()),
             team_member: self.is_member(request.team(), agent.id()),
-            ..Relation::default()
+            ..tenant_relation(request)
         };
         Ok(Facts {
             agent: Some(self.agent_facts(&agent, None)),
-            policies: self.policies(&agent.spec().policies, None),
-            caller_policies: policies_of(caller.as_deref()),
+            policies: agent.spec().policies.iter().collect(),
             relation,
             document_bytes,
             ..Facts::for_resource(Resource::Memory { agent: agent.id().clone() })
@@ -260,16 +268,14 @@ impl FactCollector {
     async fn call_tool(&self, request: &Authenticated, call: &CallTool) -> Result<Facts, Cause> {
         let caller = self.calling_agent(request).await?;
         let relation = Relation {
-            own_tenant: true,
             tool_declared: caller
                 .as_ref()
                 .is_some_and(|agent| agent.spec().tools.iter().any(|tool| tool.to_string() == call.tool)),
             team_member: caller.as_ref().is_some_and(|agent| self.is_member(request.team(), agent.id())),
-            ..Relation::default()
+            ..tenant_relation(request)
         };
         Ok(Facts {
             agent: caller.as_ref().map(|agent| self.agent_facts(agent, None)),
-            caller_policies: policies_of(caller.as_deref()),
             relation,
             document_bytes: largest([&call.arguments]),
             ..Facts::for_resource(Resource::Tool { tool: call.tool.clone() })
@@ -277,12 +283,17 @@ impl FactCollector {
     }
 
     async fn query(&self, request: &Authenticated, query: &Query) -> Result<Facts, Cause> {
-        let no_personal_data = match query {
-            Query::Run { run } | Query::Events { run, .. } => !self.run_record(request, run).await?.personal_data,
+        let relation = match query {
+            Query::Run { run } | Query::Events { run, .. } => {
+                let record = self.run_record(request, run).await?;
+                let own_tenant = is_own_tenant(request, &record);
+                Relation { own_tenant, no_personal_data: !record.personal_data, ..Relation::default() }
+            }
             Query::Artifact { hash, .. } => {
                 let info =
                     self.artifacts.info(&request.principal().tenant, hash).await.map_err(|error| error.cause())?;
-                !info.ok_or_else(|| unknown_artifact_error(hash))?.personal_data
+                let info = info.ok_or_else(|| unknown_artifact_error(hash))?;
+                Relation { no_personal_data: !info.personal_data, ..tenant_relation(request) }
             }
             Query::Agents
             | Query::Agent { .. }
@@ -293,9 +304,9 @@ impl FactCollector {
             | Query::Runs { .. }
             | Query::Audit { .. }
             | Query::AuditEntry { .. }
-            | Query::Costs { .. } => true,
+            // A list has no content.
+            | Query::Costs { .. } => Relation { no_personal_data: true, ..tenant_relation(request) },
         };
-        let relation = Relation { own_tenant: true, no_personal_data, ..Relation::default() };
         Ok(Facts { relation, ..Facts::for_resource(Resource::Collection { kind: query.resource() }) })
     }
 
@@ -353,10 +364,25 @@ impl FactCollector {
         team.and_then(|team| catalogue.team(team)).is_some_and(|team| catalogue.is_member(team, agent))
     }
 
-    fn policies(&self, own: &[String], team: Option<&TeamId>) -> NameSet {
+    /// The policies with which a run started: those of its workflow, and those of all that called it.
+    async fn run_policies(&self, record: &RunRecord) -> Result<NameSet, Cause> {
+        let first = self.journal.read(&record.run, Seq(0), 1).await.map_err(|error| error.cause())?;
+        if let Some(Entry::RunStarted(started)) = first.into_iter().next().map(|record| record.entry)
+            && let Some(policies) = started.policies
+        {
+            return Ok(policies.into_iter().collect());
+        }
+        // A release that did not record them has started the run.
         let catalogue = self.definitions.catalogue();
-        let team_policies = team.and_then(|team| catalogue.team(team)).map(|team| team.spec().policies.as_slice());
-        own.iter().chain(team_policies.unwrap_or_default()).collect()
+        let team = record.team.as_ref().and_then(|team| catalogue.team(team)).map(|team| &team.spec().policies);
+        let workflow = match self.definitions.workflow(&record.workflow, Some(&record.version)).await {
+            Ok(workflow) => Some(workflow),
+            // A run whose definition is lost cannot resume, but it can be cancelled.
+            Err(cause) if cause.code == ErrorCode::UnknownWorkflow => None,
+            Err(cause) => return Err(cause),
+        };
+        let own = workflow.as_ref().map(|workflow| &workflow.spec().policies);
+        Ok(own.into_iter().chain(team).flatten().collect())
     }
 
     fn agent_facts(&self, agent: &Agent, model: Option<&str>) -> AgentFacts {
@@ -370,29 +396,27 @@ impl FactCollector {
 }
 
 /// Maintenance of runs concerns those of the user's tenant only.
-fn maintenance_facts(maintenance: &Maintenance) -> Facts {
-    let relation = Relation { own_tenant: true, ..Relation::default() };
-    Facts { relation, ..Facts::for_resource(Resource::Collection { kind: maintenance.resource().to_owned() }) }
-}
-
-fn policies_of(agent: Option<&Agent>) -> NameSet {
-    agent.map(|agent| agent.spec().policies.iter().collect()).unwrap_or_default()
+fn maintenance_facts(request: &Authenticated, maintenance: &Maintenance) -> Facts {
+    let resource = Resource::Collection { kind: maintenance.resource().to_owned() };
+    Facts { relation: tenant_relation(request), ..Facts::for_resource(resource) }
 }
 
 fn with_personal_data(capabilities: &NameSet) -> NameSet {
     capabilities.iter().chain([PERSONAL_DATA]).collect()
 }
 
-/// Bytes of the larger text.
-fn text_bytes(change: &MemoryChange) -> u64 {
-    match change {
-        MemoryChange::Remember { text, index_text } => {
-            text.len().max(index_text.as_ref().map_or(0, String::len)).try_into().unwrap_or(u64::MAX)
-        }
-        MemoryChange::Forget { .. } => 0,
-    }
+fn is_own_tenant(request: &Authenticated, record: &RunRecord) -> bool {
+    record.tenant == request.principal().tenant
 }
 
-fn largest<const N: usize>(all: [&Values; N]) -> u64 {
-    all.iter().flat_map(|values| values.values()).map(size_bytes).max().unwrap_or(0)
+/// How the innermost run of the call chain relates to the user's tenant. The grants of the chain have its
+/// tenant; the user may have been moved to another one since.
+fn tenant_relation(request: &Authenticated) -> Relation {
+    match (request.run(), request.run_tenant()) {
+        (None, _) => Relation { without_run: true, ..Relation::default() },
+        (Some(_), Some(tenant)) => {
+            Relation { own_tenant: *tenant == request.principal().tenant, ..Relation::default() }
+        }
+        (Some(_), None) => Relation::default(),
+    }
 }

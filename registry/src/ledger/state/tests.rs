@@ -43,11 +43,11 @@ const NOW: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
 #[test]
 fn a_request_counts_itself() {
     let mut state = LedgerState::default();
-    assert_eq!(state.count(&usage_key(), Periods::default(), NOW).requests_hour, 1);
-    assert_eq!(state.count(&usage_key(), Periods::default(), NOW).requests_hour, 2);
-    assert_eq!(state.usage(&usage_key(), Periods::default(), NOW).requests_hour, 2);
+    assert_eq!(state.count(&usage_key(), RequestKind::Call, Periods::default(), NOW).calls_hour, 1);
+    assert_eq!(state.count(&usage_key(), RequestKind::Call, Periods::default(), NOW).calls_hour, 2);
+    assert_eq!(state.usage(&usage_key(), Periods::default(), NOW).calls_hour, 2);
     let later = NOW.saturating_add(std::time::Duration::from_secs(62 * 60));
-    assert_eq!(state.usage(&usage_key(), Periods::default(), later).requests_hour, 0);
+    assert_eq!(state.usage(&usage_key(), Periods::default(), later).calls_hour, 0);
 }
 
 #[test]

@@ -12,9 +12,9 @@ use crate::sqlite::columns::{Columns, select};
 use crate::sqlite::shared::Shared;
 use crate::sqlite::statement_batch::{SqlValue, StatementBatch};
 
-const ADD_MINUTE: &str = "INSERT INTO usage_minutes (minute, tenant, user, requests, tokens, cost) \
-                       VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (minute, tenant, user) \
-                       DO UPDATE SET requests = requests + excluded.requests, \
+const ADD_MINUTE: &str = "INSERT INTO usage_minutes (minute, tenant, user, requests, queries, tokens, cost) \
+                       VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (minute, tenant, user) \
+                       DO UPDATE SET requests = requests + excluded.requests, queries = queries + excluded.queries, \
                        tokens = tokens + excluded.tokens, cost = cost + excluded.cost";
 const ADD_COST: &str = "INSERT INTO costs (day, tenant, user, agent, workflow, calls, tokens_input, tokens_output, \
                      cost, calls_estimated, estimated_input, estimated_output, estimated_cost, calls_assumed, \
@@ -44,9 +44,10 @@ pub(in crate::sqlite) fn add(deltas: &Deltas, statements: &mut StatementBatch) -
         return Ok(());
     }
     for ((usage_key, minute), counts) in &deltas.minutes {
-        let UsageCounts { requests, tokens, cost } = *counts;
+        let UsageCounts { calls, queries, tokens, cost } = *counts;
         let (tenant, user) = (usage_key.tenant.as_str().into(), usage_key.user.as_str().into());
-        statements.add(ADD_MINUTE, vec![(*minute).into(), tenant, user, requests.into(), tokens.into(), cost.0.into()]);
+        let counts = [calls.into(), queries.into(), tokens.into(), cost.0.into()];
+        statements.add(ADD_MINUTE, [(*minute).into(), tenant, user].into_iter().chain(counts).collect());
     }
     for (key, entry) in &deltas.costs {
         statements.add(ADD_COST, cost_values(key, entry));
@@ -107,7 +108,8 @@ pub(in crate::sqlite) fn load(conn: &Connection, shared: &Shared) -> Result<(), 
     select_each(conn, "SELECT * FROM usage_minutes WHERE minute > ?", oldest_minute(now), |row| {
         let usage_key = UsageKey { tenant: row.id("tenant")?, user: row.id("user")? };
         let cost = MicroUsd(row.number("cost")?);
-        let counts = UsageCounts { requests: row.number("requests")?, tokens: row.number("tokens")?, cost };
+        let (calls, queries) = (row.number("requests")?, row.number("queries")?);
+        let counts = UsageCounts { calls, queries, tokens: row.number("tokens")?, cost };
         ledger.restore_minute(&usage_key, row.int("minute")?, counts);
         Ok(())
     })?;

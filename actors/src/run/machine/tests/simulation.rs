@@ -104,6 +104,7 @@ pub(super) fn run_started(plan: &Plan) -> RunStarted {
         retry_budget: 8,
         members: Vec::new(),
         checks: Vec::new(),
+        policies: None,
         trace: None,
     }
 }

@@ -16,6 +16,7 @@ use greenroom_protocol::{
 use greenroom_registry::Stores;
 use greenroom_registry::audit::PendingAuditEntry;
 use greenroom_registry::group_commit::CommitTiming;
+use greenroom_registry::runs::RunRecord;
 use greenroom_rego::{Authenticated, Resource, TypedPermit, testing};
 
 use super::definitions::{FakeResolver, RecordedCall, Script};
@@ -49,7 +50,8 @@ impl FakePipeline {
         let of_run = async |run: &RunId| -> Result<Resource, Cause> {
             let record = self.stores.runs.get(run).await.map_err(|error| error.cause())?;
             let record = record.ok_or_else(|| Cause::new(ErrorCode::UnknownRun, run.to_string()))?;
-            Ok(Resource::Run { run: record.run, workflow: record.workflow, version: record.version, team: record.team })
+            let RunRecord { run, workflow, version, team, tenant, .. } = record;
+            Ok(Resource::Run { run, workflow, version, team, tenant })
         };
         Ok(match request {
             Request::Invoke(invoke) => {

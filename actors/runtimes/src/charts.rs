@@ -50,9 +50,9 @@ pub(crate) fn render_all(facts: &TableFacts, headed: bool) -> Vec<Chart> {
 /// Draws only the totals, for a file with a single month, no column that groups rows, and no comparison.
 fn draw_totals(facts: &TableFacts, headed: bool) -> Option<Chart> {
     let row = |measure: &Measure| {
-        let value = number_format::to_f64(Some(&measure.total));
+        let value = number_format::to_f64(measure.figure());
         let note = number_format::compact(value, measure.unit.as_deref());
-        BarRow { label: number_format::title(&measure.name), value, note, good: true }
+        BarRow { label: measure.heading(), value, note, good: true }
     };
     let rows: Vec<BarRow> = facts.headline().map(row).collect();
     let title = format!("Totals, {}", facts.period.label);
@@ -66,7 +66,7 @@ fn draw_months(facts: &TableFacts, measure: &Measure, headed: bool) -> Option<Ch
     if facts.by_month.len() < 2 {
         return None;
     }
-    let name = number_format::title(&measure.name);
+    let name = measure.heading();
     let unit = measure.unit.as_deref();
     let skipped = facts.by_month.len().saturating_sub(BARS_MAX);
     let bars: Vec<Bar> = facts
@@ -84,8 +84,11 @@ fn draw_months(facts: &TableFacts, measure: &Measure, headed: bool) -> Option<Ch
         .filter(|bar| bar.strong)
         .map(|bar| format!("{} {}", number_format::month(&bar.label), number_format::compact(bar.value, unit)))
         .collect();
-    let alt = format!("{name} by month; in {}: {}.", facts.period.label, descriptions.join(", "));
-    let title = format!("{name} by month");
+    let title = match skipped {
+        0 => format!("{name} by month"),
+        _ => format!("{name} by month, the last {BARS_MAX} months"),
+    };
+    let alt = format!("{title}; in {}: {}.", facts.period.label, descriptions.join(", "));
     let svg = canvas::columns(headed.then_some(&title), &title, &alt, unit, &bars)?;
     Some(Chart { title, alt, svg })
 }
@@ -103,24 +106,24 @@ fn draw_groups(facts: &TableFacts, breakdown: &Breakdown, measure: &Measure, hea
         .map(|group| BarRow {
             label: group.value.clone(),
             value: total(group),
-            note: format!(
-                "{} · {}",
-                number_format::compact(total(group), unit),
-                number_format::share(group.share_pct.as_ref())
-            ),
+            note: match &group.share_pct {
+                Some(share) => {
+                    format!("{} · {}", number_format::compact(total(group), unit), number_format::share(Some(share)))
+                }
+                None => number_format::compact(total(group), unit),
+            },
             good: true,
         })
         .collect();
-    let remainder: f64 = breakdown.groups.iter().skip(ROWS_MAX).map(total).sum();
-    if breakdown.groups.len() > ROWS_MAX {
-        let label = format!("{} others", breakdown.groups.len() - ROWS_MAX);
+    let undrawn = breakdown.groups.get(ROWS_MAX..).unwrap_or_default();
+    // Means of groups do not add up to the mean of all of them.
+    if !undrawn.is_empty() && measure.additive {
+        let remainder: f64 = undrawn.iter().map(total).sum();
+        let count: u64 = undrawn.iter().map(|group| group.others.unwrap_or(1)).sum();
+        let label = format!("{count} others");
         rows.push(BarRow { label, value: remainder, note: number_format::compact(remainder, unit), good: true });
     }
-    let title = format!(
-        "{} by {}",
-        number_format::title(&measure.name),
-        number_format::title(&breakdown.column).to_lowercase()
-    );
+    let title = format!("{} by {}", measure.heading(), number_format::title(&breakdown.column).to_lowercase());
     let descriptions: Vec<String> = rows.iter().map(|row| format!("{} {}", row.label, row.note)).collect();
     let alt = format!("{title} in {}: {}.", facts.period.label, descriptions.join(", "));
     let svg = canvas::rows(headed.then_some(&title), &title, &alt, &rows)?;

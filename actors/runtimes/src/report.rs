@@ -7,7 +7,7 @@
 use greenroom_protocol::{Json, Metadata, Timestamp, Values};
 
 use crate::charts;
-use crate::tables::{Measure, TableFacts, number_format};
+use crate::tables::{Measure, Note, TableFacts, number_format};
 
 mod html;
 mod markdown;
@@ -16,6 +16,10 @@ mod provenance;
 
 /// Maximum figures at the top of the page.
 const TILES_MAX: usize = 4;
+/// The heading of the notes and warnings of the facts.
+const NOTES_TITLE: &str = "Notes on the data";
+/// Stands for the total of a measure that does not add up.
+const NOT_ADDED: &str = "not added up";
 /// Maximum size of one text; a report is read by people.
 const TEXT_BYTES_MAX: usize = 64 * 1024;
 
@@ -136,6 +140,8 @@ struct Content {
     measures: Table,
     breakdowns: Vec<Table>,
     data: String,
+    warnings: Vec<String>,
+    notes: Vec<String>,
     provenance: Vec<(String, String)>,
 }
 
@@ -160,6 +166,8 @@ impl Content {
             measures: measures(facts),
             breakdowns: breakdowns(facts),
             data: about_the_data(facts),
+            warnings: messages(&facts.warnings),
+            notes: messages(&facts.notes),
             provenance: provenance::rows(input),
         }
     }
@@ -191,7 +199,9 @@ fn sections(outputs: &Values, facts: &TableFacts) -> (Option<Section>, Vec<Secti
 fn restates(value: &Json, facts: &TableFacts) -> bool {
     let is_measure = |item: &Json| {
         let measure = item.get("name").and_then(Json::as_str).and_then(|name| facts.measure(name));
-        measure.is_some_and(|measure| item.get("value").and_then(Json::as_f64) == measure.total.as_f64())
+        measure.is_some_and(|measure| {
+            item.get("value").and_then(Json::as_f64) == measure.figure().and_then(serde_json::Number::as_f64)
+        })
     };
     value.as_array().is_some_and(|items| !items.is_empty() && items.iter().all(is_measure))
 }
@@ -210,8 +220,8 @@ fn tiles(facts: &TableFacts) -> Vec<KpiTile> {
         .headline()
         .take(TILES_MAX)
         .map(|measure| KpiTile {
-            label: number_format::title(&measure.name),
-            value: number_format::full(Some(&measure.total), measure.unit.as_deref()),
+            label: measure.heading(),
+            value: number_format::full(measure.figure(), measure.unit.as_deref()),
             change: Some(match facts.growth {
                 Some(_) => KpiChange {
                     text: number_format::change(measure.growth_pct.as_ref()),
@@ -239,8 +249,11 @@ fn measures(facts: &TableFacts) -> Table {
             let unit = measure.unit.as_deref();
             vec![
                 number_format::title(&measure.name),
-                number_format::exact(Some(&measure.total), unit),
-                number_format::exact(measure.mean.as_ref(), unit),
+                match (&measure.total, measure.additive) {
+                    (Some(total), true) => number_format::exact(Some(total), unit),
+                    (Some(_) | None, _) => NOT_ADDED.to_owned(),
+                },
+                number_format::rounded(measure.mean.as_ref(), unit),
                 number_format::exact(measure.min.as_ref(), unit),
                 number_format::exact(measure.max.as_ref(), unit),
                 number_format::change(measure.growth_pct.as_ref()),
@@ -258,7 +271,7 @@ fn breakdowns(facts: &TableFacts) -> Vec<Table> {
         .iter()
         .map(|breakdown| {
             let mut head = vec![number_format::title(&breakdown.column)];
-            head.extend(headline.iter().map(|measure| number_format::title(&measure.name)));
+            head.extend(headline.iter().map(|measure| measure.heading()));
             head.push(format!("Share of {}", number_format::title(&first.name).to_lowercase()));
             head.push("Growth".to_owned());
             let rows = breakdown
@@ -296,8 +309,14 @@ fn about_the_data(facts: &TableFacts) -> String {
         None if facts.growth.is_some() => text.push_str(" Growth compares the last month of the file with its first."),
         None => text.push_str(" There is no earlier period in the file, so growth is n/a."),
     }
-    text.push_str(" Totals are exact sums of the file's figures.");
+    text.push_str(
+        " Totals are exact sums of the file's figures; titles, repeated headers and total rows are not counted.",
+    );
     text
+}
+
+fn messages(notes: &[Note]) -> Vec<String> {
+    notes.iter().map(|note| note.message.clone()).collect()
 }
 
 /// Formats a value that is neither a text nor a list of texts.

@@ -2,14 +2,14 @@
 //! and computes exact figures for a period.
 //!
 //! ```text
-//! read → grid → table → columns (dates, decimal) → facts
+//! read → grid → classify (dates, decimal) → facts
 //! ```
 //!
 //! Charts, reports and narratives are made from [`TableFacts`] and format figures by `number_format`.
 
 use greenroom_protocol::Cause;
 
-mod columns;
+mod classify;
 mod dates;
 mod decimal;
 mod facts;
@@ -20,7 +20,6 @@ mod options;
 mod read;
 #[cfg(test)]
 mod robustness_tests;
-mod table;
 #[cfg(test)]
 mod tests;
 
@@ -38,10 +37,7 @@ pub use options::TableOptions;
 /// `payload_too_large` beyond the bounds of a table.
 pub fn read_facts(name: &str, bytes: &[u8], options: &TableOptions) -> Result<TableFacts, Cause> {
     let period = options.period()?;
-    let mut grid = read::read(bytes, options.table.as_deref())?;
-    let notes = std::mem::take(&mut grid.notes);
+    let grid = read::read(bytes, options.table.as_deref())?;
     let settings = options.date_settings(grid.source == GridSource::Delimited { delimiter: b';' });
-    let mut facts = facts::compute::compute_facts(name, &table::Table::from_grid(grid)?, &settings, period)?;
-    facts.notes.splice(0..0, notes);
-    Ok(facts)
+    facts::compute::compute_facts(name, classify::classify(grid, &settings)?, period)
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use pulldown_cmark::{Event, HeadingLevel, Options, Parser, Tag, TagEnd};
 
-use super::{Content, KpiTile, Section, Table};
+use super::{Content, KpiTile, NOTES_TITLE, Section, Table};
 use crate::charts::escape_xml;
 
 const STYLE: &str = include_str!("style.css");
@@ -49,12 +49,27 @@ pub(super) fn render(content: &Content) -> String {
         "<section class=\"data\">\n<h2>About the data</h2>\n<p>{}</p>\n</section>\n",
         escape_xml(&content.data)
     );
+    write_notes(&mut out, content);
     out.push_str("</main>\n<footer>\n<h2>Where this comes from</h2>\n<dl>\n");
     for (name, value) in &content.provenance {
         let _ = writeln!(out, "<div><dt>{}</dt><dd>{}</dd></div>", escape_xml(name), escape_xml(value));
     }
     out.push_str("</dl>\n</footer>\n</body>\n</html>\n");
     out
+}
+
+fn write_notes(out: &mut String, content: &Content) {
+    if content.warnings.is_empty() && content.notes.is_empty() {
+        return;
+    }
+    let _ = write!(out, "<section class=\"notes\">\n<h2>{NOTES_TITLE}</h2>\n<ul>\n");
+    for warning in &content.warnings {
+        let _ = writeln!(out, "<li class=\"warning\"><b>Check:</b> {}</li>", escape_xml(warning));
+    }
+    for note in &content.notes {
+        let _ = writeln!(out, "<li>{}</li>", escape_xml(note));
+    }
+    out.push_str("</ul>\n</section>\n");
 }
 
 fn write_tiles(out: &mut String, tiles: &[KpiTile]) {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Content, Section, Table};
+use super::{Content, NOTES_TITLE, Section, Table};
 
 /// Renders the document.
 pub(super) fn render(content: &Content) -> String {
@@ -33,11 +33,25 @@ pub(super) fn render(content: &Content) -> String {
         }
     }
     let _ = write!(out, "\n## About the data\n\n{}\n", inline(&content.data));
+    write_notes(&mut out, content);
     out.push_str("\n---\n\n## Where this comes from\n\n");
     for (name, value) in &content.provenance {
         let _ = writeln!(out, "- {name}: {}", inline(value));
     }
     out
+}
+
+fn write_notes(out: &mut String, content: &Content) {
+    if content.warnings.is_empty() && content.notes.is_empty() {
+        return;
+    }
+    let _ = write!(out, "\n## {NOTES_TITLE}\n\n");
+    for warning in &content.warnings {
+        let _ = writeln!(out, "- **Check:** {}", inline(warning));
+    }
+    for note in &content.notes {
+        let _ = writeln!(out, "- {}", inline(note));
+    }
 }
 
 fn write_section(out: &mut String, section: &Section) {

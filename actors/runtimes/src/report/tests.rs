@@ -180,3 +180,40 @@ fn no_text_of_the_data_becomes_an_element() {
     assert!(!report.html.contains("href") && !report.html.contains("src=\""), "a link or a source in the page");
     assert!(report.html.contains("&lt;script&gt;"));
 }
+
+#[test]
+fn a_reader_sees_the_notes_and_warnings_about_the_data() {
+    let facts = facts_of("date;note;revenue\n2024-10-01;<b>;1,200\n2024-11-01;x;3,400\nTotal;;4,600\n", None);
+    let report = report(&Values::new(), Some(&facts));
+    for page in [&report.html, &report.markdown] {
+        assert!(page.contains("Notes on the data") && page.contains("Total rows are left out"), "{page}");
+    }
+    assert!(
+        report.html.contains("<li class=\"warning\"><b>Check:</b> Column &quot;revenue&quot;, line 2"),
+        "{}",
+        report.html
+    );
+    assert!(report.markdown.contains("- **Check:** Column \"revenue\", line 2"), "{}", report.markdown);
+}
+
+#[test]
+fn figures_that_do_not_add_up_have_no_total_in_the_report() {
+    let facts = facts_of("date,revenue,margin_pct\n2024-10-01,5,20\n2024-11-01,6,40\n", None);
+    let report = report(&Values::new(), Some(&facts));
+    assert!(
+        report.html.contains("<td data-label=\"Total\">not added up</td><td data-label=\"Mean\">30%</td>"),
+        "{}",
+        report.html
+    );
+    assert!(!report.markdown.contains("60%"), "{}", report.markdown);
+}
+
+#[test]
+fn amounts_of_several_currencies_are_shown_beside_each_other() {
+    let facts = facts_of("date,amount\n2024-10-01,$100\n2024-11-01,SEK 200\n", None);
+    let report = report(&Values::new(), Some(&facts));
+    for text in ["$100", "SEK 200"] {
+        assert!(report.html.contains(text) && report.markdown.contains(text), "{text} in {}", report.markdown);
+    }
+    assert!(!report.markdown.contains("300"), "{}", report.markdown);
+}

@@ -10,13 +10,14 @@ use serde_json::Number;
 use greenroom_protocol::Json;
 
 use super::note::Note;
+use super::number_format;
 
 pub(crate) mod compute;
 
 /// Maximum depth to which a value is searched for facts.
 const DEPTH_MAX: usize = 5;
 
-/// Named totals.
+/// Named figures.
 pub type Totals = BTreeMap<String, Number>;
 
 /// The facts of one file about one period.
@@ -24,7 +25,7 @@ pub type Totals = BTreeMap<String, Number>;
 pub struct TableFacts {
     /// The name of the file; never a path.
     pub file: String,
-    /// Rows of the file.
+    /// Rows of data of the file: without titles, repeated headers and totals.
     pub rows: u64,
     /// Its columns, in its order.
     #[serde(default)]
@@ -48,12 +49,12 @@ pub struct TableFacts {
     /// A few records of the period, as in the file.
     #[serde(default)]
     pub sample: Vec<BTreeMap<String, String>>,
-    /// How the file was read, as far as another reading was possible.
-    #[serde(default)]
-    pub notes: Vec<Note>,
-    /// What a reader of the figures must know: something is missing in them, or may be wrong.
+    /// Choices about the file that may be wrong; a reader checks them.
     #[serde(default)]
     pub warnings: Vec<Note>,
+    /// Choices about the file that are safe, but not the only possible ones.
+    #[serde(default)]
+    pub notes: Vec<Note>,
 }
 
 /// One column.
@@ -61,8 +62,11 @@ pub struct TableFacts {
 pub struct ColumnFact {
     /// Its name.
     pub name: String,
-    /// `date`, `number`, `category` or `text`.
+    /// `date`, `number`, `unit`, `category`, `identifier` or `text`.
     pub kind: String,
+    /// The reason for the kind.
+    #[serde(default)]
+    pub reason: String,
 }
 
 /// A period that has rows.
@@ -87,32 +91,67 @@ pub struct GrowthFact {
     pub before: String,
 }
 
-/// One number column over the period.
+/// One number column over the period; of a column with several units, the figures of one unit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Measure {
-    /// The column.
+    /// The column; with the unit, such as `amount ($)`, if the column has several.
     pub name: String,
-    /// Its unit, such as `$`.
+    /// Its unit, such as `$` or `SEK`.
     pub unit: Option<String>,
+    /// True if the figures add up. Percentages, prices, rates, ratios and balances do not: their mean stands for
+    /// them.
+    #[serde(default = "default_additive")]
+    pub additive: bool,
     /// Cells that have a figure.
     pub count: u64,
-    /// Their sum.
-    pub total: Number,
+    /// Their sum; none if a sum has no meaning.
+    pub total: Option<Number>,
     /// Their mean.
     pub mean: Option<Number>,
     /// The minimum.
     pub min: Option<Number>,
     /// The maximum.
     pub max: Option<Number>,
-    /// The total of the later period of the comparison.
+    /// The total of the later period of the comparison; the mean of figures that do not add up.
     pub compared_total: Option<Number>,
-    /// The total of the earlier one.
+    /// The total of the earlier one; the mean of figures that do not add up.
     pub previous_total: Option<Number>,
     /// The difference of the later one in per cent, if there is a comparison.
     pub growth_pct: Option<Number>,
     /// True if a lower value is better.
     #[serde(default)]
     pub lower_is_better: bool,
+}
+
+const fn default_additive() -> bool {
+    true
+}
+
+impl Measure {
+    /// The figure that stands for the measure: its total, or the mean of figures that do not add up.
+    #[must_use]
+    pub fn figure(&self) -> Option<&Number> {
+        if self.additive { self.total.as_ref() } else { self.mean.as_ref() }
+    }
+
+    /// The figure that stands for the measure, with its unit and all of its digits.
+    pub(crate) fn format_figure(&self) -> String {
+        let unit = self.unit.as_deref();
+        if self.additive {
+            number_format::exact(self.total.as_ref(), unit)
+        } else {
+            number_format::rounded(self.mean.as_ref(), unit)
+        }
+    }
+
+    /// The name as a heading: `Revenue`, `Mean of price`.
+    pub(crate) fn heading(&self) -> String {
+        if self.additive {
+            number_format::title(&self.name)
+        } else {
+            format!("Mean of {}", number_format::title(&self.name).to_lowercase())
+        }
+    }
 }
 
 /// One month.
@@ -124,7 +163,7 @@ pub struct Month {
     pub rows: u64,
     /// True if the period contains rows of it.
     pub in_period: bool,
-    /// The totals of the headline's measures.
+    /// The totals of the headline's measures; the means of those that do not add up.
     pub totals: Totals,
 }
 
@@ -144,12 +183,16 @@ pub struct Group {
     pub value: String,
     /// Rows in it.
     pub rows: u64,
-    /// Its share of the first measure of the headline, in per cent.
+    /// Its share of the first measure of the headline, in per cent; none if the measure does not add up, or if
+    /// its groups have different signs.
     pub share_pct: Option<Number>,
     /// Growth of the first measure of the headline, in per cent.
     pub growth_pct: Option<Number>,
-    /// The totals of the headline's measures.
+    /// The totals of the headline's measures; the means of those that do not add up.
     pub totals: Totals,
+    /// How many groups this one sums up; only for the last one of a column with too many groups.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub others: Option<u64>,
 }
 
 impl TableFacts {

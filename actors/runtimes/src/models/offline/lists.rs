@@ -91,7 +91,7 @@ fn measure_object(measure: &Measure, schema: &Json) -> Option<Json> {
         return Some(json!({
             "name": measure.name,
             "unit": measure.unit,
-            "value": measure.total,
+            "value": measure.figure(),
             "previous": measure.previous_total,
             "change_pct": measure.growth_pct,
         }));
@@ -111,7 +111,8 @@ fn measure_object(measure: &Measure, schema: &Json) -> Option<Json> {
 /// The member of a measure with exactly this name.
 fn measure_member(measure: &Measure, name: &str, schema: &Json) -> Option<Json> {
     let number = match name {
-        "value" | "total" | "amount" => Some(measure.total.clone()),
+        "value" | "amount" => measure.figure().cloned(),
+        "total" => measure.total.clone(),
         "previous" | "previous_total" => measure.previous_total.clone(),
         "change_pct" | "growth_pct" | "growth" | "change" => measure.growth_pct.clone(),
         "mean" => measure.mean.clone(),

@@ -43,8 +43,7 @@ fn scope_sentence(facts: &TableFacts) -> String {
 
 fn measure_sentence(facts: &TableFacts, measure: &Measure) -> String {
     let unit = measure.unit.as_deref();
-    let mut text =
-        format!("{} came to {}", number_format::title(&measure.name), number_format::exact(Some(&measure.total), unit));
+    let mut text = format!("{} came to {}", measure.heading(), measure.format_figure());
     if facts.previous.is_some() {
         if let Some(movement) = movement(facts, measure.growth_pct.as_ref()) {
             text.push_str(&format!(", {movement} ({})", number_format::exact(measure.previous_total.as_ref(), unit)));
@@ -65,7 +64,7 @@ fn spread_sentence(measure: &Measure) -> String {
     let unit = measure.unit.as_deref();
     format!(
         "A row has {} of {} on average, {} at least and {} at most.",
-        number_format::exact(measure.mean.as_ref(), unit),
+        number_format::rounded(measure.mean.as_ref(), unit),
         lower_title(&measure.name),
         number_format::exact(measure.min.as_ref(), unit),
         number_format::exact(measure.max.as_ref(), unit)
@@ -74,16 +73,18 @@ fn spread_sentence(measure: &Measure) -> String {
 
 fn leader_sentence(first: &Measure, breakdown: &Breakdown) -> Option<String> {
     let leader = breakdown.groups.first()?;
-    let mut text = format!(
-        "By {}, {} has the most, {} of {} ({})",
-        lower_title(&breakdown.column),
-        leader.value,
-        number_format::share(leader.share_pct.as_ref()),
-        lower_title(&first.name),
-        number_format::exact(leader.totals.get(&first.name), first.unit.as_deref())
-    );
-    if let Some(last) = breakdown.groups.last().filter(|last| last.value != leader.value) {
-        text.push_str(&format!("; {} has the least, {}", last.value, number_format::share(last.share_pct.as_ref())));
+    let total = |group: &Group| number_format::exact(group.totals.get(&first.name), first.unit.as_deref());
+    let share = |group: &Group| group.share_pct.as_ref().map(|share| number_format::share(Some(share)));
+    let (column, measure) = (lower_title(&breakdown.column), lower_title(&first.name));
+    let most = match share(leader) {
+        Some(share) => format!("{share} of {measure} ({})", total(leader)),
+        None => format!("{} of {measure}", total(leader)),
+    };
+    let mut text = format!("By {column}, {} has the most, {most}", leader.value);
+    // The last entry may sum up the groups that are not listed.
+    let last = breakdown.groups.iter().rfind(|group| group.others.is_none());
+    if let Some(last) = last.filter(|last| last.value != leader.value) {
+        text.push_str(&format!("; {} has the least, {}", last.value, share(last).unwrap_or_else(|| total(last))));
     }
     text.push('.');
     Some(text)
@@ -126,12 +127,12 @@ pub(super) fn kpis(facts: &TableFacts) -> Vec<String> {
     let mut lines: Vec<String> = facts
         .headline()
         .map(|measure| {
-            let value = number_format::exact(Some(&measure.total), measure.unit.as_deref());
+            let value = measure.format_figure();
             let change = match movement(facts, measure.growth_pct.as_ref()) {
                 Some(movement) => movement,
                 None => "growth n/a".to_owned(),
             };
-            format!("{}: {value}, {change}.", number_format::title(&measure.name))
+            format!("{}: {value}, {change}.", measure.heading())
         })
         .collect();
     let Some(first) = facts.headline().next() else { return lines };

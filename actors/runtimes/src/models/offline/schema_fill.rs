@@ -113,7 +113,9 @@ fn free_object(prompt: &ParsedPrompt, name: &str) -> Option<Json> {
     let stated = prompt.stated.value(name, |value| value.is_object().then(|| value.clone()), |_| None);
     stated.or_else(|| {
         let facts = prompt.facts.as_ref()?;
-        let totals = facts.headline().map(|measure| (measure.name.clone(), Json::Number(measure.total.clone())));
+        let totals = facts
+            .headline()
+            .filter_map(|measure| Some((measure.name.clone(), Json::Number(measure.figure()?.clone()))));
         Some(Json::Object(totals.collect()))
     })
 }
@@ -138,7 +140,7 @@ fn stated_choice(prompt: &ParsedPrompt, name: &str, choices: &[Json]) -> Option<
 fn stated_number(prompt: &ParsedPrompt, name: &str) -> Option<Json> {
     let measure = prompt.facts.as_ref().and_then(|facts| facts.measure(name));
     if let Some(measure) = measure {
-        return Some(Json::Number(measure.total.clone()));
+        return measure.figure().cloned().map(Json::Number);
     }
     let from_line = |line: &str| serde_json::from_str::<serde_json::Number>(line).ok().map(Json::Number);
     prompt.stated.value(name, |value| value.is_number().then(|| value.clone()), from_line)

@@ -1,0 +1,85 @@
+//! The classification of a table: grid → which row is the header, which rows are data, what each column is and
+//! why, in which notation and with which unit. Every doubtful choice becomes a note or a warning; what cannot
+//! be read in a column of numbers is an error with its line.
+//!
+//! ```text
+//! layout      header and rows                       (header, names)
+//! evidence    what the cells of a column are        (cells, figure, unit)
+//! decide      numbers, identifiers, groups or texts (meaning)
+//! notation    decimal point or decimal comma
+//! totals      rows that repeat others
+//! series      figures of one unit, and whether they add up (units)
+//! ```
+
+use greenroom_protocol::Cause;
+
+mod cells;
+mod columns;
+mod decide;
+mod evidence;
+mod figure;
+mod findings;
+mod layout;
+mod meaning;
+mod names;
+mod notation;
+mod numbers;
+mod series;
+mod table;
+#[cfg(test)]
+mod tests;
+mod totals;
+mod unit;
+mod units;
+
+pub(crate) use findings::count;
+pub(crate) use meaning::is_lower_better;
+pub(crate) use table::{Additivity, Column, Kind, Series, Table};
+pub(crate) use unit::{is_code, is_prefix};
+
+use super::dates::DateSettings;
+use super::grid::Grid;
+use super::note::unreadable;
+use columns::Classification;
+use findings::Findings;
+use table::Row;
+
+/// Classifies a table.
+///
+/// # Errors
+/// `invalid_data`, with the line where there is one: no rows, a row of another width, a cell that is no figure
+/// in a column of numbers, a row without a date, or no column of numbers.
+pub(crate) fn classify(mut grid: Grid, settings: &DateSettings) -> Result<Table, Cause> {
+    let mut findings = Findings { notes: std::mem::take(&mut grid.notes), warnings: Vec::new() };
+    let layout = layout::lay_out(grid, &mut findings)?;
+    let labels = totals::label_rows(&layout.rows, &mut findings);
+    let classified = columns::classify(&layout, &labels, settings, &mut findings)?;
+    let data = totals::find_data(&layout.rows, &labels, &classified.keys(), &mut findings);
+    classified.check_returned(&layout, &labels, &data)?;
+    let data = classified.drop_undated(&layout, data, &mut findings)?;
+    let dates = classified.dates(&layout, &data, &mut findings)?;
+    let mut rows: Vec<Row> = layout
+        .rows
+        .iter()
+        .map(|row| Row {
+            line: row.line,
+            cells: row.cells.iter().map(|cell| cells::text_of(cell).into_owned()).collect(),
+        })
+        .collect();
+    numbers::retain(&mut rows, &data);
+    if rows.is_empty() {
+        return Err(unreadable("the file has no rows of data besides its totals"));
+    }
+    let Classification { mut columns, mut numbers, .. } = classified;
+    for column in &mut numbers {
+        column.retain(&data);
+    }
+    let mut series = columns::make_series(&mut columns, &numbers, &rows, &mut findings);
+    if series.is_empty() {
+        return Err(columns::no_numbers(&findings));
+    }
+    series::mark_running_totals(&mut series, &mut findings);
+    columns::note_date_columns(&columns, dates.as_ref(), &mut findings);
+    let Findings { notes, warnings } = findings;
+    Ok(Table { columns, rows, dates, series, notes, warnings })
+}

@@ -1,0 +1,155 @@
+//! What the cells of one column are, counted before anything is decided.
+
+use std::collections::BTreeSet;
+
+use super::cells::{form, text_of};
+use super::figure::Form;
+use super::notation::Marks;
+use crate::tables::grid::Cell;
+
+/// Distinct texts that are counted; a column with more does not group its rows.
+pub(super) const DISTINCT_MAX: usize = 1_000;
+
+/// One cell of a column.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ColumnCell<'a> {
+    /// The line of its row.
+    pub(super) line: u64,
+    /// The cell.
+    pub(super) cell: &'a Cell,
+}
+
+/// Cells of one sort: their number, and the first of them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Sort {
+    /// The lines, at most as many as a note lists, and one more.
+    pub(super) lines: Vec<u64>,
+    /// How many there are.
+    pub(super) count: usize,
+    /// The text of the first.
+    pub(super) first: String,
+}
+
+impl Sort {
+    const LINES_MAX: usize = 9;
+
+    pub(super) fn add(&mut self, line: u64, text: &str) {
+        if self.count == 0 {
+            text.clone_into(&mut self.first);
+        }
+        if self.lines.len() < Self::LINES_MAX {
+            self.lines.push(line);
+        }
+        self.count += 1;
+    }
+
+    /// The line of the first.
+    pub(super) fn line(&self) -> u64 {
+        self.lines.first().copied().unwrap_or_default()
+    }
+}
+
+/// What the cells of a column are.
+#[derive(Debug, Default)]
+pub(super) struct Evidence {
+    /// Cells with a value.
+    pub(super) filled: usize,
+    /// Figures.
+    pub(super) figures: usize,
+    /// Figures without a fraction or a unit.
+    pub(super) integers: usize,
+    /// Figures that count 0, 1, 2 or 1, 2, 3 and so on, from the first row.
+    pub(super) counting: usize,
+    /// Digits that begin with a zero, or telephone numbers.
+    pub(super) codes: Sort,
+    /// Texts without a digit.
+    pub(super) words: Sort,
+    /// Texts with a digit that are no figures.
+    pub(super) mixed: Sort,
+    /// How many of them are distinct.
+    pub(super) distinct_mixed: usize,
+    /// Marks for "no value", such as `n/a`.
+    pub(super) no_values: Sort,
+    /// Errors of a spreadsheet.
+    pub(super) errors: Sort,
+    /// Figures that a word such as `Mio` scales.
+    pub(super) scaled: Sort,
+    /// Distinct texts of the column, up to a bound.
+    pub(super) distinct: usize,
+    /// What the figures show about the notation.
+    pub(super) marks: Marks,
+}
+
+impl Evidence {
+    /// Counts the cells of a column.
+    pub(super) fn collect<'a>(cells: impl Iterator<Item = ColumnCell<'a>>) -> Self {
+        let mut evidence = Self::default();
+        let mut distinct: BTreeSet<String> = BTreeSet::new();
+        let mut mixed: BTreeSet<String> = BTreeSet::new();
+        for ColumnCell { line, cell } in cells {
+            let text = text_of(cell);
+            if distinct.len() < DISTINCT_MAX && *cell != Cell::Empty && !distinct.contains(text.as_ref()) {
+                distinct.insert(text.clone().into_owned());
+            }
+            evidence.filled += 1;
+            match form(cell) {
+                Form::NoValue => {
+                    evidence.filled -= 1;
+                    if *cell != Cell::Empty {
+                        evidence.no_values.add(line, &text);
+                    }
+                }
+                Form::SheetError => evidence.errors.add(line, &text),
+                Form::Code => evidence.codes.add(line, &text),
+                Form::Figure(figure) => {
+                    let is_integer =
+                        |value: Option<crate::tables::decimal::Decimal>| value.is_none_or(|value| value.is_integer());
+                    evidence.integers +=
+                        usize::from(figure.unit.is_none() && is_integer(figure.point) && is_integer(figure.comma));
+                    let number = text.parse::<usize>().ok();
+                    let expected = [evidence.figures, evidence.figures + 1];
+                    evidence.counting += usize::from(number.is_some_and(|number| expected.contains(&number)));
+                    evidence.figures += 1;
+                    if figure.is_scaled {
+                        evidence.scaled.add(line, &text);
+                    }
+                    if !matches!(cell, Cell::Number(_)) {
+                        evidence.marks.count(line, &text, &figure);
+                    }
+                }
+                Form::Words if text.chars().any(|c| c.is_ascii_digit()) => {
+                    evidence.mixed.add(line, &text);
+                    if mixed.len() < DISTINCT_MAX {
+                        mixed.insert(text.into_owned());
+                    }
+                }
+                Form::Words => evidence.words.add(line, &text),
+            }
+        }
+        evidence.distinct = distinct.len();
+        evidence.distinct_mixed = mixed.len();
+        evidence
+    }
+
+    /// Cells that are neither a figure nor a mark for "no value" nor an error.
+    pub(super) fn exceptions(&self) -> usize {
+        self.words.count + self.mixed.count
+    }
+
+    /// The first of them: its line and its text.
+    pub(super) fn first_exception(&self) -> (u64, &str) {
+        match (self.words.count, self.mixed.count) {
+            (0, _) => (self.mixed.line(), &self.mixed.first),
+            (_, 0) => (self.words.line(), &self.words.first),
+            _ if self.words.line() < self.mixed.line() => (self.words.line(), &self.words.first),
+            _ => (self.mixed.line(), &self.mixed.first),
+        }
+    }
+
+    /// The lines of the exceptions, in the order of the file.
+    pub(super) fn exception_lines(&self) -> Vec<u64> {
+        let mut lines: Vec<u64> = self.words.lines.iter().chain(&self.mixed.lines).copied().collect();
+        lines.sort_unstable();
+        lines
+    }
+}

@@ -1,0 +1,180 @@
+//! Units of figures: currencies, per cent, measures of weight, length and the like, and the words that scale
+//! a figure. Only what is listed is a unit; any other word makes a cell a text.
+
+/// The unit of a figure. Figures of two units are never added up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Unit {
+    /// `%`, `‰`
+    Share(&'static str),
+    /// A currency: its sign, or its code if the sign is not its own.
+    Currency(&'static str),
+    /// Any other unit.
+    Other(&'static str),
+}
+
+impl Unit {
+    /// The unit as readers see it: `$`, `SEK`, `kg`.
+    pub(crate) const fn label(self) -> &'static str {
+        match self {
+            Self::Share(label) | Self::Currency(label) | Self::Other(label) => label,
+        }
+    }
+}
+
+/// What stands before or after the digits of a figure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Affix {
+    /// A unit.
+    Unit(Unit),
+    /// A power of ten: `k`, `Mio`.
+    Scale(i32),
+}
+
+/// Currencies with a sign of their own; the first of a row is the label.
+const SIGNS: &[&[&str]] = &[
+    &["$", "usd", "us$", "u$s", "us-$"],
+    &["€", "eur", "euro", "euros"],
+    &["£", "gbp", "gb£"],
+    &["¥", "jpy", "jp¥", "円"],
+    &["₹", "inr", "rs", "rs.", "rs.-"],
+    &["₽", "rub", "руб", "руб."],
+    &["₺", "try", "tl"],
+    &["₩", "krw", "원"],
+    &["₪", "ils", "nis"],
+    &["₫", "vnd"],
+    &["₱", "php"],
+    &["₦", "ngn"],
+    &["₴", "uah"],
+    &["฿", "thb"],
+    &["CHF", "chf", "fr.", "sfr.", "sfr"],
+    &["PLN", "pln", "zł"],
+    &["CZK", "czk", "kč"],
+    &["HUF", "huf", "ft"],
+    &["BRL", "brl", "r$"],
+    &["CAD", "cad", "c$", "ca$", "can$"],
+    &["AUD", "aud", "a$", "au$"],
+    &["NZD", "nzd", "nz$"],
+    &["HKD", "hkd", "hk$"],
+    &["SGD", "sgd", "s$", "sg$"],
+    &["TWD", "twd", "nt$"],
+    &["MXN", "mxn", "mx$", "mex$"],
+    &["CNY", "cny", "rmb", "cn¥", "元"],
+    &["kr", "kr."],
+];
+
+/// Codes whose amounts are also written with the sign of another currency.
+const SHARED_SIGNS: &[(&str, &[&str])] = &[
+    ("$", &["CAD", "AUD", "NZD", "HKD", "SGD", "TWD", "MXN", "ARS", "CLP", "COP"]),
+    ("¥", &["CNY"]),
+    ("£", &["EGP", "LBP"]),
+    ("kr", &["SEK", "NOK", "DKK", "ISK"]),
+];
+
+/// Other codes of ISO 4217. Codes that are common English words (`ALL`, `TOP`, `CUP`) are left out.
+const CODES: &str = "AED AFN AMD ANG AOA ARS AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BSD BTN BWP BYN BZD CDF CLP \
+    COP CRC CVE DJF DKK DOP DZD EGP ERN ETB FJD FKP GEL GHS GIP GMD GNF GTQ GYD HNL HRK HTG IDR IQD IRR ISK JMD JOD \
+    KES KGS KHR KMF KWD KYD KZT LAK LBP LKR LRD LSL LYD MAD MDL MGA MKD MMK MNT MRU MUR MVR MWK MYR MZN NAD NIO NOK \
+    NPR OMR PEN PGK PKR PYG QAR RON RSD RWF SAR SBD SCR SDG SEK SOS SRD SSP SYP SZL TJS TMT TND TTD TZS UGX UYU UZS \
+    VES XAF XCD XOF XPF YER ZAR ZMW";
+
+/// Units that are not currencies, as they are written.
+const OTHERS: &[&str] = &[
+    "kg", "g", "mg", "t", "lb", "lbs", "oz", "l", "L", "ml", "cl", "hl", "gal", "m", "cm", "mm", "km", "mi", "ft",
+    "m²", "m³", "m2", "m3", "sqm", "sqft", "h", "hr", "hrs", "min", "s", "sec", "ms", "days", "kW", "kWh", "MW", "MWh",
+    "GWh", "W", "Wh", "kB", "KB", "MB", "GB", "TB", "pcs", "pcs.", "pc", "Stk", "Stk.", "Stück", "St.", "pts", "bps",
+    "bp", "°C", "°F", "km/h", "mph",
+];
+
+/// Words that scale a figure, in lower case except where the case distinguishes them.
+const SCALES: &[(i32, &[&str])] = &[
+    (3, &["k", "K", "tsd", "tsd.", "thousand"]),
+    (6, &["M", "mn", "mio", "mio.", "million", "millions", "millionen"]),
+    (9, &["B", "bn", "mrd", "mrd.", "billion", "billions", "milliarden"]),
+];
+
+/// Finds the currency of a sign or a code.
+pub(crate) fn currency(text: &str) -> Option<Unit> {
+    let lower = text.trim().to_lowercase();
+    let sign = SIGNS.iter().find(|row| row.iter().any(|name| name.to_lowercase() == lower));
+    let label = sign.and_then(|row| row.first().copied());
+    label.or_else(|| CODES.split(' ').find(|code| code.eq_ignore_ascii_case(&lower))).map(Unit::Currency)
+}
+
+/// Finds the unit or the scale that one word is.
+pub(crate) fn affix(word: &str) -> Option<Affix> {
+    match word {
+        "%" | "pct" | "percent" => return Some(Affix::Unit(Unit::Share("%"))),
+        "‰" => return Some(Affix::Unit(Unit::Share("‰"))),
+        _ => {}
+    }
+    // `ft` is a length, `Ft` a currency.
+    if let Some(unit) = OTHERS.iter().find(|unit| **unit == word) {
+        return Some(Affix::Unit(Unit::Other(unit)));
+    }
+    if let Some(unit) = currency(word) {
+        return Some(Affix::Unit(unit));
+    }
+    let lower = word.to_lowercase();
+    let is_word = |known: &&str| **known == *word || (known.len() > 1 && **known == lower);
+    SCALES.iter().find(|(_, words)| words.iter().any(|known| is_word(&known))).map(|(power, _)| Affix::Scale(*power))
+}
+
+/// The more exact of two statements about one currency: `$` beside the code `CAD` means `CAD`. `None` if they
+/// contradict each other.
+pub(crate) fn reconcile(sign: &str, code: &'static str) -> Option<&'static str> {
+    let shares = |sign: &str| SHARED_SIGNS.iter().any(|(shared, codes)| *shared == sign && codes.contains(&code));
+    (sign == code || shares(sign)).then_some(code)
+}
+
+/// True if the unit is written before the figure.
+pub(crate) fn is_prefix(label: &str) -> bool {
+    matches!(label, "$" | "€" | "£" | "¥" | "₹" | "₽" | "₺" | "₩" | "₪" | "₫" | "₱" | "₦" | "₴" | "฿")
+}
+
+/// True if the unit is the code of a currency, which is written before the figure with a space.
+pub(crate) fn is_code(label: &str) -> bool {
+    label.len() == 3 && label.bytes().all(|byte| byte.is_ascii_uppercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Affix, Unit, affix, currency, reconcile};
+
+    #[test]
+    fn a_sign_and_its_code_are_one_currency() {
+        for (text, expected) in [
+            ("$", "$"),
+            ("USD", "$"),
+            ("US$", "$"),
+            ("eur", "€"),
+            ("SEK", "SEK"),
+            ("R$", "BRL"),
+            ("Rs.", "₹"),
+            ("zł", "PLN"),
+        ] {
+            assert_eq!(currency(text), Some(Unit::Currency(expected)), "{text}");
+        }
+        for text in ["", "North", "ALL", "TOP", "Total"] {
+            assert_eq!(currency(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_unit_and_a_scale_are_known_words() {
+        assert_eq!(affix("kg"), Some(Affix::Unit(Unit::Other("kg"))));
+        assert_eq!(affix("ft"), Some(Affix::Unit(Unit::Other("ft"))));
+        assert_eq!(affix("%"), Some(Affix::Unit(Unit::Share("%"))));
+        assert_eq!(
+            (affix("k"), affix("Mio."), affix("bn")),
+            (Some(Affix::Scale(3)), Some(Affix::Scale(6)), Some(Affix::Scale(9)))
+        );
+        assert_eq!((affix("x"), affix("North")), (None, None));
+    }
+
+    #[test]
+    fn a_code_beside_a_sign_decides() {
+        assert_eq!(reconcile("$", "CAD"), Some("CAD"));
+        assert_eq!(reconcile("€", "€"), Some("€"));
+        assert_eq!(reconcile("€", "CAD"), None);
+    }
+}

@@ -15,7 +15,7 @@ use greenroom_protocol::reply::Usage;
 use greenroom_protocol::request::{
     CallTool, ContextRead, ContextWrite, Invoke, ResumeRun, SignalRun, StartRun, StartTeam,
 };
-use greenroom_protocol::{Cause, ErrorCode, Metadata, Outcome, Reply, RunId, Status, Values};
+use greenroom_protocol::{Cause, ErrorCode, Metadata, Outcome, Reply, RunId, Status, TenantId, Values};
 use greenroom_registry::artifacts::ArtifactOwner;
 use greenroom_registry::audit::{OpenAuditEntry, PendingAuditEntry};
 use greenroom_rego::{Caller, Grant, Permitted, Resource};
@@ -29,8 +29,17 @@ use crate::handler::FileAccess;
 /// Name of the output that contains the result of a tool.
 pub const TOOL_RESULT: &str = "result";
 
-/// The ticket that a detached run holds while this pod hosts it.
-pub type RunTicket = Box<dyn Send + Sync>;
+/// The capacity at admission control that a run has while this pod hosts it; released with its last clone.
+pub type RunTicket = Arc<dyn Send + Sync>;
+
+/// Admission control, as the runs see it.
+pub trait RunAdmission: Send + Sync {
+    /// Admits a run that has no waiting request.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Overloaded`] if the pod or the tenant is at its limit.
+    fn admit(&self, tenant: &TenantId) -> Result<RunTicket, Cause>;
+}
 
 /// The runs of this pod, as the dispatcher sees them.
 #[async_trait]
@@ -53,7 +62,7 @@ pub trait RunHost: Send + Sync {
 #[async_trait]
 pub trait TeamHost: Send + Sync {
     /// Forms a team, runs its workflow, and waits for the end, or until the start of the run is durable.
-    async fn start(&self, permit: Permitted<StartTeam>) -> Reply;
+    async fn start(&self, permit: Permitted<StartTeam>, ticket: Option<RunTicket>) -> Reply;
     /// Invokes a member of the team of this run. Returns the invocation if this pod hosts no such team, or if the
     /// agent is not a member.
     async fn invoke(&self, run: &RunId, invocation: Box<Invocation>) -> Result<ExecutionResult, Box<Invocation>>;
@@ -169,8 +178,13 @@ impl Dispatcher {
     }
 
     /// Forms a team.
-    pub async fn start_team(&self, _audit_entry: &OpenAuditEntry, permit: Permitted<StartTeam>) -> Reply {
-        self.teams.start(permit).await
+    pub async fn start_team(
+        &self,
+        _audit_entry: &OpenAuditEntry,
+        permit: Permitted<StartTeam>,
+        ticket: Option<RunTicket>,
+    ) -> Reply {
+        self.teams.start(permit, ticket).await
     }
 
     /// Reads a shared context.

@@ -41,6 +41,7 @@ pub use message::{RunInfo, RunSupervisorInfo};
 pub use recovery::RecoveryReport;
 
 use crate::definition_resolver::DefinitionResolver;
+use crate::dispatcher::RunAdmission;
 use crate::failure::RetryBudgets;
 use crate::observer::Observer;
 use crate::pipeline::PipelineHandle;
@@ -68,6 +69,8 @@ pub struct RunEnv {
     pub observer: Arc<dyn Observer>,
     /// The retry budgets of the runs.
     pub budgets: Arc<RetryBudgets>,
+    /// Admits the runs that this pod resumes.
+    pub admission: Arc<dyn RunAdmission>,
     /// The id of this pod.
     pub pod: PodId,
     /// Duration of the leases of this pod.

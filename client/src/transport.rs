@@ -9,7 +9,7 @@ use greenroom_protocol::{Cause, Envelope, ErrorCode, Reply};
 /// The reason for a missing reply.
 #[derive(Debug, thiserror::Error)]
 pub enum TransportError {
-    /// No pod listens at the address.
+    /// No pod listens at the address, or it ended before it accepted the request, which was not executed.
     #[error("no pod listens at {address}: {reason}")]
     Unreachable {
         /// The address.

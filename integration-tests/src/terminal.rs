@@ -205,7 +205,19 @@ impl RunningCommand {
     /// # Errors
     /// If the process has ended already.
     pub fn terminate(&self) -> anyhow::Result<()> {
-        let signalled = Command::new("sh").args(["-c", "kill -TERM \"$0\"", &self.id()]).status()?;
+        self.signal("TERM")
+    }
+
+    /// Sends SIGINT, as Ctrl-C does.
+    ///
+    /// # Errors
+    /// If the process has ended already.
+    pub fn interrupt(&self) -> anyhow::Result<()> {
+        self.signal("INT")
+    }
+
+    fn signal(&self, name: &str) -> anyhow::Result<()> {
+        let signalled = Command::new("sh").args(["-c", "kill -\"$0\" \"$1\"", name, &self.id()]).status()?;
         ensure!(signalled.success(), "greenroom {} has ended already: {}", self.arguments, self.err());
         Ok(())
     }

@@ -1,6 +1,8 @@
 //! The errors of a store, one variant for each that an operator resolves differently: a full disk, a
 //! locked file and a damaged one are three things. Each maps to the cause that a user sees.
 
+use std::path::PathBuf;
+
 use protocol::{Cause, ErrorCode};
 
 use greenroom_protocol as protocol;
@@ -20,6 +22,14 @@ pub enum StoreError {
     /// Another process has locked the database.
     #[error("the database is locked by another process")]
     Locked,
+    /// Another process has the database open for writing.
+    #[error("the database {} belongs to process {}", .database.display(), .owner.map_or_else(|| "of unknown id".to_owned(), |id| id.to_string()))]
+    InUse {
+        /// The database.
+        database: PathBuf,
+        /// The id of that process, if the system shows it.
+        owner: Option<u32>,
+    },
     /// The file is damaged, or is not a database of Greenroom.
     #[error("the database is damaged: {0}")]
     Corrupt(String),
@@ -69,6 +79,11 @@ impl StoreError {
             Self::Locked => {
                 ("locked", "end the other process that has greenroom.db open (`fuser` names it), and retry")
             }
+            Self::InUse { owner, .. } => {
+                let message = format!("{self}; use its data directory, or a database of your own");
+                let details = serde_json::json!({ "owner": owner.map(|id| id.to_string()) });
+                return Cause::new(ErrorCode::DataDirectoryInUse, message).with_details(details);
+            }
             Self::Corrupt(_) => ("corrupt", "run `greenroom db check`, and restore a backup"),
             Self::Version(_) => ("version", "start the release that wrote the database"),
             Self::Closed => ("closed", "the process is stopping; retry later"),
@@ -92,6 +107,7 @@ impl StoreError {
             | Self::Disk(_)
             | Self::ReadOnly
             | Self::Locked
+            | Self::InUse { .. }
             | Self::Closed
             | Self::Timeout
             | Self::Overrun

@@ -53,14 +53,14 @@ pub async fn examine_sqlite(path: &Path, signer: &Signer) -> Result<CheckReport,
     sqlite::inspect::examine(path, signer).await
 }
 
-/// Opens the database at `path`, or creates it. The caller must hold the lock of its directory: no
-/// other process may have it open for writing.
+/// Opens the database at `path`, or creates it, and locks it until its writer ends: no other process can
+/// have it open for writing.
 ///
 /// Opening recovers from an unclean shutdown first: audit entries that are still open are closed as
 /// interrupted, reservations are settled as estimated, and leases are void.
 ///
 /// # Errors
-/// [`StoreError`] if the file cannot be opened, is damaged, is newer than this release, or does not
+/// [`StoreError::InUse`] if another process owns it; [`StoreError`] if the file cannot be opened, is damaged, is newer than this release, or does not
 /// contain the audit record that was signed last.
 pub async fn open_sqlite(path: &Path, sync_mode: SyncMode, parts: StoreParts) -> Result<OpenedStores, StoreError> {
     sqlite::open(path, sync_mode, parts).await

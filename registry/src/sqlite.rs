@@ -18,6 +18,7 @@ use crate::stores::{OpenedStores, StoreParts, StoreTask, Stores, SyncMode};
 
 use connection::{open_readers, open_write_connection};
 use handle::{StoreHandle, WriterQueue};
+use owner_lock::OwnerLock;
 use shared::Shared;
 use writer::Writer;
 
@@ -35,6 +36,7 @@ mod idempotency;
 pub(crate) mod inspect;
 mod ledger;
 mod maintenance;
+mod owner_lock;
 mod recovery;
 mod runs;
 mod shared;
@@ -45,13 +47,14 @@ mod writer_state;
 /// Opens every store.
 pub(crate) async fn open(path: &Path, sync_mode: SyncMode, parts: StoreParts) -> Result<OpenedStores, StoreError> {
     let StoreParts { clock, signer, artifacts } = parts;
+    let lock = OwnerLock::acquire(path)?;
     let readers = open_readers(path, sync_mode).await?;
     let shared = Arc::new(Shared::new(path.to_owned(), readers, clock));
     let signer = Arc::new(signer);
     let (sender, commands) = queue();
     let queue = WriterQueue::new(sender);
     let conn = open_write_connection(path, sync_mode)?;
-    let mut writer = Writer::load(conn, shared.clone(), signer.clone(), sync_mode, queue.clone())?;
+    let mut writer = Writer::load(conn, lock, shared.clone(), signer.clone(), sync_mode, queue.clone())?;
     recovery::recover(&mut writer).await?;
     let store = StoreHandle::new(shared, queue);
     let runs = Arc::new(runs::SqliteRuns(store.clone()));

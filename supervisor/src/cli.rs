@@ -20,29 +20,28 @@ pub mod run;
 pub mod runs;
 pub mod session;
 pub mod up;
+pub mod usage;
 
 use std::sync::Arc;
 
 use clap::CommandFactory;
-use greenroom_protocol::Cause;
+use greenroom_protocol::{Cause, ErrorCode};
 
-use self::args::{Cli, Command, ConfigCommand, GlobalArgs};
+use self::args::{Cli, Command, ConfigCommand, GlobalArgs, OutputFormat};
 use self::output::{Output, print_note};
 use self::session::Session;
 use crate::clock::WallClock;
 use crate::config::source::load;
 use crate::config::{Flags, LoadedConfig};
-use crate::lifecycle::Signals;
+use crate::lifecycle::{ProcessSignal, Signals};
 use crate::telemetry;
 
 /// Default log filters: of a command, and of `up`.
 const COMMAND_LOG: &str = "error";
 const UP_LOG: &str = "info";
-/// The exit code of a command that was interrupted.
-const INTERRUPTED: u8 = 130;
 
 /// Executes a command.
-pub async fn main(cli: Cli) -> u8 {
+pub async fn main(cli: Cli, mut signals: Signals) -> u8 {
     let output = Output::new(cli.common.output, cli.common.quiet);
     if let Command::Completions { shell } = cli.command {
         let mut script = Vec::new();
@@ -53,12 +52,17 @@ pub async fn main(cli: Cli) -> u8 {
     if let Command::Explain { code } = cli.command {
         return exit_code(explain::explain(code.as_deref(), output));
     }
+    let is_up = matches!(cli.command, Command::Up);
     let outcome = match load(&flags(&cli.common), std::env::vars_os()) {
-        Ok(loaded) => execute(loaded, cli.command, output).await,
+        Ok(loaded) => execute(loaded, cli.command, output, &mut signals).await,
         Err(error) => Err(error.into()),
     };
     exit_code(outcome.unwrap_or_else(|cause| {
-        output.print_error(&cause);
+        if is_up {
+            report_up_failure(&cause, output)
+        } else {
+            output.print_error(&cause)
+        }
         cause.code.exit_code()
     }))
 }
@@ -74,6 +78,18 @@ fn exit_code(code: u8) -> u8 {
     }
 }
 
+/// Reports why `up` has not started. What it writes to standard error is a log, whose lines are JSON if the
+/// format is.
+fn report_up_failure(cause: &Cause, output: Output) {
+    if output.format() != OutputFormat::Json {
+        return output.print_error(cause);
+    }
+    // It has started already, unless the arguments or the configuration are invalid.
+    let _ = telemetry::start(UP_LOG, Arc::new(WallClock));
+    tracing::error!(error.code = %cause.code, error.message = cause.message, "greenroom up failed");
+    output.document(&serde_json::json!({ "error": cause }), String::new);
+}
+
 fn flags(common: &GlobalArgs) -> Flags {
     Flags {
         config: common.config.clone(),
@@ -85,34 +101,69 @@ fn flags(common: &GlobalArgs) -> Flags {
     }
 }
 
-async fn execute(loaded: LoadedConfig, command: Command, output: Output) -> Result<u8, Cause> {
+async fn execute(loaded: LoadedConfig, command: Command, output: Output, signals: &mut Signals) -> Result<u8, Cause> {
     let config = loaded.config.clone();
     start_log(&loaded, matches!(command, Command::Up), output)?;
-    let mut signals = Signals::listen().map_err(|error| {
-        Cause::new(greenroom_protocol::ErrorCode::Internal, format!("cannot listen for signals: {error}"))
-    })?;
     match command {
-        Command::Config(ConfigCommand::Check) => Ok(config::check(&loaded, output)),
-        Command::Definitions(command) => definitions::definitions(&config, command, output),
-        Command::Policy(command) => policy::policy(&config, command, output).await,
-        Command::Up => up::up(config, &mut signals).await,
+        Command::Up => up::up(config, output, signals).await,
+        Command::Config(ConfigCommand::Check) => config::check(&loaded, output),
+        Command::Definitions(command) => {
+            let check = definitions::definitions(config, command, output);
+            interruptible(check, output, signals).await
+        }
+        Command::Policy(command) => {
+            let evaluate = policy::policy(config, command, output);
+            interruptible(evaluate, output, signals).await
+        }
         other => {
-            let session = match Session::open(config.clone()).await {
-                Ok(session) => session,
-                Err(cause) => return db::examine(&config, &other, output, cause).await,
+            let opened = tokio::select! {
+                opened = Session::open(config.clone()) => opened,
+                signal = signals.next() => return Ok(interrupted(signal, output)),
             };
-            warn_of_overridden_flags(&session, &loaded, output);
-            let outcome = tokio::select! {
-                outcome = Box::pin(execute_in(&session, other, output)) => outcome,
-                () = signals.next() => Ok(INTERRUPTED),
-            };
-            tokio::select! {
-                () = session.close() => {}
-                () = signals.next() => {}
+            match opened {
+                Ok(session) => {
+                    warn_of_overridden_flags(&session, &loaded, output);
+                    execute_with(session, other, output, signals).await
+                }
+                Err(cause) => db::examine(&config, &other, output, cause).await,
             }
-            outcome
         }
     }
+}
+
+/// Executes a command until a signal arrives, which drops it.
+async fn interruptible(
+    command: impl Future<Output = Result<u8, Cause>>,
+    output: Output,
+    signals: &mut Signals,
+) -> Result<u8, Cause> {
+    tokio::select! {
+        outcome = command => outcome,
+        signal = signals.next() => Ok(interrupted(signal, output)),
+    }
+}
+
+fn interrupted(signal: ProcessSignal, output: Output) -> u8 {
+    let message = format!("the command was interrupted by {signal}");
+    output.print_error(&Cause::new(ErrorCode::Interrupted, message));
+    signal.exit_code()
+}
+
+/// Executes a command that needs a pod, and closes its session. A second signal ends the process while the
+/// session is being closed.
+async fn execute_with(session: Session, command: Command, output: Output, signals: &mut Signals) -> Result<u8, Cause> {
+    let outcome = tokio::select! {
+        outcome = Box::pin(execute_in(&session, command, output)) => outcome,
+        signal = signals.next() => {
+            output.print_error(&session.interruption(signal).await);
+            Ok(signal.exit_code())
+        }
+    };
+    tokio::select! {
+        () = session.close() => {}
+        _ = signals.next() => {}
+    }
+    outcome
 }
 
 /// Executes a command that needs a pod.
@@ -160,9 +211,14 @@ fn start_log(loaded: &LoadedConfig, is_up: bool, output: Output) -> Result<(), C
         filter => filter,
     };
     telemetry::start(filter, Arc::new(WallClock))
-        .map_err(|message| Cause::new(greenroom_protocol::ErrorCode::InvalidConfiguration, message))?;
+        .map_err(|message| Cause::new(ErrorCode::InvalidConfiguration, message))?;
     for warning in &loaded.warnings {
-        output.note(&format!("warning: {warning}"));
+        // What `up` writes to standard error is a log, whose lines are JSON if the format is.
+        if is_up && output.format() == OutputFormat::Json {
+            tracing::warn!(setting.problem = warning, "setting is not used");
+        } else {
+            output.note(&format!("warning: {warning}"));
+        }
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 
 pub mod actor_tree;
 pub(crate) mod actors;
-mod blocking;
+pub(crate) mod blocking;
 pub mod catalogue;
 pub(crate) mod category_spawner;
 pub mod models;
@@ -24,6 +24,7 @@ pub use self::overrides::{Overrides, WrapEvaluator, WrapStores};
 use self::parts::PodParts;
 use crate::cached_definitions::CachedDefinitions;
 use crate::config::Config;
+use crate::pipeline::admission::AdmissionControl;
 use crate::pod::Pod;
 use crate::services::Services;
 
@@ -67,6 +68,7 @@ pub async fn compose_with(
         config: config.clone(),
         definitions: Arc::new(CachedDefinitions::new(catalogue, Arc::clone(&stores.definitions))),
         models: models::open(config, providers)?,
+        admission: AdmissionControl::new(config.admission.resolve_concurrency()),
         guard: policy::guard(config, policy),
         observer: services::tee_observer(&metrics, observer),
         pipeline: PipelineHandle::default(),
@@ -78,7 +80,8 @@ pub async fn compose_with(
 
     let env = actors::execution_env(&parts, handlers, tools, accounting);
     let built = actors::spawn_tree(&parts, &env).await?;
-    let pipeline = pipeline::build(&parts, built.dispatcher, built.runs, evaluator)?;
+    let (pipeline, releaser) = pipeline::build(&parts, built.dispatcher, built.runs, evaluator)?;
+    services::start_key_releaser(&mut services, releaser);
     let ingress = pipeline::ingress(&parts, pipeline);
     let reloader = Arc::new(services::reloader(&parts, known_names, built.spawner));
     Ok(Pod { parts, ingress, tree: built.tree, services, reloader, _lock: lock })

@@ -20,6 +20,7 @@ pub mod setting;
 pub mod settings;
 pub mod source;
 pub mod store;
+mod store_url;
 pub mod users;
 
 use std::net::SocketAddr;
@@ -35,6 +36,8 @@ pub use secret::Secret;
 pub use source::{Flags, LoadedConfig, ResolvedSetting};
 pub use store::StoreConfig;
 pub use users::{TenantConfig, UserConfig, UserDirectory};
+
+use crate::data_dir::CONTROL_SOCKET;
 
 /// Every problem of the configuration, of every layer.
 #[derive(Debug, thiserror::Error)]
@@ -98,7 +101,7 @@ impl Config {
     /// The control socket of the owner of the data directory.
     #[must_use]
     pub fn control_socket(&self) -> PathBuf {
-        self.data_dir.join("control.sock")
+        self.data_dir.join(CONTROL_SOCKET)
     }
 
     /// The key that signs the head of the audit. It is deliberately not in the database.

@@ -1,5 +1,8 @@
 //! The lock of the data directory. One process at a time owns it, so that two never fork the chain of
 //! the audit or spend one budget twice. The operating system releases the lock when its owner ends.
+//!
+//! A lock file can be removed while its owner lives. So a process that listens on the control socket of the
+//! directory is its owner too. The database has a lock of its own, in the registry.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -7,8 +10,14 @@ use std::path::{Path, PathBuf};
 
 use greenroom_protocol::{Cause, ErrorCode};
 
+use crate::ingress::control::socket_file::find_listener;
+
 /// The file in the data directory that is locked.
 const LOCK_FILE: &str = "greenroom.lock";
+/// The control socket in the data directory.
+pub const CONTROL_SOCKET: &str = "control.sock";
+/// Stands for the id of an owner that has not written it yet.
+const UNKNOWN_OWNER: &str = "of unknown id";
 /// Bytes that are read of the owner's line.
 const OWNER_BYTES_MAX: u64 = 128;
 
@@ -55,7 +64,7 @@ impl DataDirLock {
     ///
     /// # Errors
     /// [`LockError`] if another process holds it or the directory cannot be used.
-    pub fn acquire(dir: &Path) -> Result<Self, LockError> {
+    pub async fn acquire(dir: &Path) -> Result<Self, LockError> {
         let unusable = |error: std::io::Error| LockError::Unusable { dir: dir.to_owned(), reason: error.to_string() };
         create_private(dir).map_err(unusable)?;
         let file = OpenOptions::new()
@@ -71,6 +80,10 @@ impl DataDirLock {
                 return Err(LockError::InUse { dir: dir.to_owned(), owner: read_owner(&file) });
             }
             Err(TryLockError::Error(error)) => return Err(unusable(error)),
+        }
+        if let Some(listener) = find_listener(&dir.join(CONTROL_SOCKET)).await {
+            let owner = listener.process.map_or_else(|| UNKNOWN_OWNER.to_owned(), |id| id.to_string());
+            return Err(LockError::InUse { dir: dir.to_owned(), owner });
         }
         write_owner(&file).map_err(unusable)?;
         Ok(Self { path: dir.to_owned(), _lock: file })
@@ -93,7 +106,7 @@ fn read_owner(mut file: &File) -> String {
     let read = file.seek(SeekFrom::Start(0)).and_then(|_| file.take(OWNER_BYTES_MAX).read_to_string(&mut text));
     match read {
         Ok(_) if !text.trim().is_empty() => text.trim().to_owned(),
-        Ok(_) | Err(_) => "of unknown id".to_owned(),
+        Ok(_) | Err(_) => UNKNOWN_OWNER.to_owned(),
     }
 }
 
@@ -107,23 +120,35 @@ fn write_owner(mut file: &File) -> std::io::Result<()> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_second_owner_is_rejected_with_the_process_id_of_the_first() {
+    #[tokio::test]
+    async fn a_second_owner_is_rejected_with_the_process_id_of_the_first() {
         let dir = tempfile::tempdir().unwrap();
-        let first = DataDirLock::acquire(dir.path()).unwrap();
-        let error = DataDirLock::acquire(dir.path()).unwrap_err();
+        let first = DataDirLock::acquire(dir.path()).await.unwrap();
+        let error = DataDirLock::acquire(dir.path()).await.unwrap_err();
         assert!(matches!(&error, LockError::InUse { owner, .. } if *owner == std::process::id().to_string()));
         assert_eq!(Cause::from(error).code, ErrorCode::DataDirectoryInUse);
         drop(first);
-        DataDirLock::acquire(dir.path()).unwrap();
+        DataDirLock::acquire(dir.path()).await.unwrap();
     }
 
-    #[test]
-    fn a_directory_that_cannot_be_created_is_reported() {
+    #[tokio::test]
+    async fn a_process_that_listens_on_the_control_socket_is_the_owner_without_a_lock_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = DataDirLock::acquire(dir.path()).await.unwrap();
+        let listener = tokio::net::UnixListener::bind(dir.path().join(CONTROL_SOCKET)).unwrap();
+        std::fs::remove_file(dir.path().join(LOCK_FILE)).unwrap();
+        let error = DataDirLock::acquire(dir.path()).await.unwrap_err();
+        assert!(matches!(&error, LockError::InUse { owner, .. } if *owner == std::process::id().to_string()));
+        drop((listener, first));
+        DataDirLock::acquire(dir.path()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_cannot_be_created_is_reported() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("file");
         std::fs::write(&file, "x").unwrap();
-        let error = DataDirLock::acquire(&file.join("data")).unwrap_err();
+        let error = DataDirLock::acquire(&file.join("data")).await.unwrap_err();
         assert_eq!(Cause::from(error).code, ErrorCode::StoreUnavailable);
     }
 }

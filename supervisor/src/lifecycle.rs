@@ -1,12 +1,26 @@
-//! The end of the process: a first signal drains the pod, a second one ends it at once. The failure of
-//! a part that the pod cannot work without drains it too.
+//! The end of the process. A first signal drains the pod, or interrupts a command; a second one ends the
+//! process at once. The failure of a part that the pod cannot work without drains it too.
+//!
+//! A command runs on a thread of its own and is offered each signal. So the process ends even if the command
+//! waits for a terminal, a pipe or a disk that never replies.
 
+use std::fmt;
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::pod::Pod;
 
 /// `SIGXFSZ`, on every platform that this is built for.
 const FILE_TOO_LARGE: i32 = 25;
+/// Longest time in which a command accepts a signal; beyond it, the command blocks and is left.
+const SIGNAL_ACCEPT_MAX: Duration = Duration::from_secs(1);
+/// The exit code of a command that panicked, as that of a program of Rust is.
+const PANICKED: u8 = 101;
+/// The stack of a command, as large as that of a main thread.
+const COMMAND_STACK_BYTES: usize = 8 * 1024 * 1024;
 
 /// Why the process shuts down.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,49 +31,135 @@ pub enum ShutdownReason {
     Failure(String),
 }
 
-/// The signals that shut a process down: SIGTERM and SIGINT.
-pub struct Signals {
+/// A signal that ends a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProcessSignal {
+    /// SIGINT, as Ctrl-C sends it.
+    Interrupt,
+    /// SIGTERM, as a service manager sends it.
+    Terminate,
+}
+
+impl ProcessSignal {
+    /// The exit code of a command that the signal has interrupted, as shells report it.
+    #[must_use]
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::Interrupt => 130,
+            Self::Terminate => 143,
+        }
+    }
+}
+
+impl fmt::Display for ProcessSignal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Interrupt => "SIGINT",
+            Self::Terminate => "SIGTERM",
+        })
+    }
+}
+
+/// The signals of a command.
+pub struct Signals(mpsc::Receiver<SignalOffer>);
+
+struct SignalOffer {
+    signal: ProcessSignal,
+    accepted: oneshot::Sender<()>,
+}
+
+impl Signals {
+    /// Waits for a signal and accepts it.
+    pub async fn next(&mut self) -> ProcessSignal {
+        match self.0.recv().await {
+            Some(SignalOffer { signal, accepted }) => {
+                // The process does not wait any more if the command has needed too long.
+                let _ = accepted.send(());
+                signal
+            }
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Listens for the signals of the process.
+struct Listener {
     terminate: Signal,
     interrupt: Signal,
 }
 
-impl Signals {
-    /// Listens from this call on.
-    ///
-    /// # Errors
-    /// Those of the operating system.
-    pub fn listen() -> std::io::Result<Self> {
+impl Listener {
+    fn listen() -> std::io::Result<Self> {
         // With a limit on file sizes, a write beyond it then fails like a write to a full disk instead of
         // killing the process. The handler stays installed after the listener is dropped.
         drop(signal(SignalKind::from_raw(FILE_TOO_LARGE))?);
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    /// Waits for a signal.
-    pub async fn next(&mut self) {
+    async fn next(&mut self) -> ProcessSignal {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => ProcessSignal::Terminate,
+            _ = self.interrupt.recv() => ProcessSignal::Interrupt,
         }
     }
+}
+
+/// Runs a command on a thread and offers it each signal. Returns its exit code, or that of a signal that it does
+/// not accept in time.
+///
+/// # Errors
+/// Those of the operating system for the signals and the thread.
+pub async fn run_command<F: Future<Output = u8>>(
+    runtime: &Runtime,
+    command: impl FnOnce(Signals) -> F + Send + 'static,
+) -> std::io::Result<u8> {
+    let mut listener = Listener::listen()?;
+    let (offers, receiver) = mpsc::channel(1);
+    let (code_tx, mut code) = oneshot::channel();
+    let runtime = runtime.handle().clone();
+    let thread = std::thread::Builder::new().name("command".to_owned()).stack_size(COMMAND_STACK_BYTES);
+    thread.spawn(move || {
+        // The receiver is dropped if the process has left the command.
+        let _ = code_tx.send(runtime.block_on(command(Signals(receiver))));
+    })?;
+    loop {
+        // If the command has panicked, its sender is dropped.
+        let signal = tokio::select! {
+            ended = &mut code => return Ok(ended.unwrap_or(PANICKED)),
+            signal = listener.next() => signal,
+        };
+        tokio::select! {
+            ended = &mut code => return Ok(ended.unwrap_or(PANICKED)),
+            is_accepted = offer(&offers, signal) => if !is_accepted { return Ok(signal.exit_code()) },
+        }
+    }
+}
+
+/// Offers a signal to the command; true if it accepts it in time.
+async fn offer(offers: &mpsc::Sender<SignalOffer>, signal: ProcessSignal) -> bool {
+    let (accepted, is_accepted) = oneshot::channel();
+    let offered = async { offers.send(SignalOffer { signal, accepted }).await.is_ok() && is_accepted.await.is_ok() };
+    tokio::time::timeout(SIGNAL_ACCEPT_MAX, offered).await.unwrap_or(false)
 }
 
 /// Runs a pod until a signal arrives or a part fails, and drains it. A second signal during the drain
 /// ends it at once; the next process then recovers the requests in flight as interrupted.
 pub async fn run_until_shutdown(mut pod: Pod, signals: &mut Signals) -> ShutdownReason {
     let reason = tokio::select! {
-        () = signals.next() => ShutdownReason::Signal,
-        failure = pod.wait_failed() => ShutdownReason::Failure(failure),
-    };
-    match &reason {
-        ShutdownReason::Signal => tracing::info!("draining"),
-        ShutdownReason::Failure(message) => {
-            tracing::error!(error.message = message, "background task failed, draining")
+        signal = signals.next() => {
+            tracing::info!(process.signal = %signal, "draining");
+            ShutdownReason::Signal
         }
-    }
+        failure = pod.wait_failed() => {
+            tracing::error!(error.message = failure, "background task failed, draining");
+            ShutdownReason::Failure(failure)
+        }
+    };
     tokio::select! {
         () = pod.shutdown() => tracing::info!("process ended"),
-        () = signals.next() => tracing::warn!("process ended before the drain was complete"),
+        signal = signals.next() => {
+            tracing::warn!(process.signal = %signal, "process ended before the drain was complete");
+        }
     }
     reason
 }

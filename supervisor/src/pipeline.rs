@@ -21,7 +21,9 @@ use greenroom_actors::agent::ExecutionFailure;
 use greenroom_actors::dispatcher::{Dispatcher, RunTicket};
 use greenroom_actors::execution::DeltaSink;
 use greenroom_actors::pipeline::{CommitWaiter, RequestPipeline};
-use greenroom_protocol::{Cause, Clock, Deadline, ErrorCode, PodId, Received, Reply, Request, Timestamp};
+use greenroom_protocol::{
+    Cause, Clock, Deadline, ErrorCode, Metadata, PodId, Received, Reply, Request, RequestId, Status, Timestamp, Values,
+};
 use greenroom_registry::audit::{AuditLog, OpenAuditEntry, PendingAuditEntry};
 use greenroom_registry::group_commit::CommitTiming;
 use greenroom_rego::{AccessRequest, Authenticated, Authenticator, Denied, Facts, Guard, Permitted, TypedPermit};
@@ -55,19 +57,50 @@ pub struct Pipeline {
     pub(crate) pod: PodId,
 }
 
+/// The reply to a request from an ingress.
+pub struct Served {
+    /// The reply.
+    pub reply: Reply,
+    /// Dropped once the reply is written, so that a drain does not cut it; `None` for a request that was not
+    /// admitted.
+    pub ticket: Option<InFlightTicket>,
+}
+
+/// The tickets of a request from an ingress, for the stages. A nested request has none.
+struct RequestTickets {
+    _pipeline: PipelineTicket,
+    /// The capacity of the request, for the run that it starts.
+    run: RunTicket,
+}
+
 impl Pipeline {
-    /// Serves a request from an ingress. It is in flight until the reply is made.
-    pub async fn serve(&self, received: Received) -> Reply {
-        self.serve_streaming(received, None).await
+    /// Serves a request from an ingress; the answer of a model to it is streamed into `sink`.
+    pub async fn serve(&self, received: Received, sink: Option<DeltaSink>) -> Served {
+        let served = match self.admit(received).await {
+            Ok((in_flight, pipeline, request)) => {
+                let tickets = RequestTickets { _pipeline: pipeline, run: in_flight.share() };
+                let reply = self.process(request, Some(tickets), sink, CommitWaiter::ready()).await;
+                Served { reply, ticket: Some(in_flight) }
+            }
+            Err(reply) => Served { reply: *reply, ticket: None },
+        };
+        self.metrics.count_reply(&served.reply);
+        served
     }
 
-    /// As [`Pipeline::serve`]; the answer of a model to this request is streamed into `sink`.
-    pub async fn serve_streaming(&self, received: Received, sink: Option<DeltaSink>) -> Reply {
-        let reply = match self.admit(received).await {
-            Ok((_in_flight, ticket, request)) => self.process(request, Some(ticket), sink, CommitWaiter::ready()).await,
-            Err(reply) => *reply,
+    /// The reply to a request that cannot be read.
+    pub fn reject_unread(&self, id: &RequestId, cause: Cause) -> Reply {
+        tracing::info!(
+            request.id = %id, error.code = %cause.code, error.message = cause.message, "request rejected at ingress"
+        );
+        let reply = Reply {
+            id: id.to_string(),
+            status: Status::from_cause(&cause),
+            outputs: Values::new(),
+            error: Some(cause),
+            metadata: Metadata::default(),
         };
-        self.metrics.count_reply(reply.status);
+        self.metrics.count_reply(&reply);
         reply
     }
 
@@ -95,7 +128,7 @@ impl Pipeline {
     async fn process(
         &self,
         request: Box<Authenticated>,
-        ticket: Option<PipelineTicket>,
+        tickets: Option<RequestTickets>,
         sink: Option<DeltaSink>,
         caller_commit: CommitWaiter,
     ) -> Reply {
@@ -113,15 +146,18 @@ impl Pipeline {
         };
         let mut decision = PolicyOutcome::default();
         let outcome = match Box::pin(self.authorize(request, &audit_entry, &mut info, &mut decision)).await {
-            Ok(permit) => self.execute(&mut audit_entry, caller_commit, permit, ticket, sink).await,
-            Err(cause) => Err((*cause).into()),
+            Ok(permit) => self.execute(&mut audit_entry, caller_commit, permit, tickets, sink).await,
+            // The hop that was denied counts its denial; a caller whose hop fails because of it does not.
+            Err(cause) => {
+                self.metrics.count_denial(cause.code);
+                Err((*cause).into())
+            }
         };
         let open_entry = match audit_entry.into_open_entry().await {
             Ok(open_entry) => open_entry,
             Err(error) => return self.reject(&info, error.cause()),
         };
         let reply = reply::make_reply(&info, &self.pod, &decision, outcome);
-        self.metrics.count_denial(reply.error.as_ref().map(|cause| cause.code));
         reply::log_execution(&info, &decision, &reply);
         let closing = reply::make_closing(&info, &decision, &reply);
         self.audit.close(open_entry, closing, self.clock.now()).await;
@@ -179,7 +215,7 @@ impl Pipeline {
         audit_entry: &mut PendingAuditEntry,
         caller_commit: CommitWaiter,
         permit: Box<Permitted<Request>>,
-        ticket: Option<PipelineTicket>,
+        tickets: Option<RequestTickets>,
         sink: Option<DeltaSink>,
     ) -> Result<Dispatched, ExecutionFailure> {
         caller_commit.wait().await?;
@@ -189,40 +225,57 @@ impl Pipeline {
         }
         check_deadline(permit.grant().deadline(), self.clock.now())?;
         if is_call && permit.grant().idempotency().is_some() {
-            return Box::pin(self.execute_idempotent(audit_entry, permit, ticket, sink)).await;
+            return Box::pin(self.execute_idempotent(audit_entry, permit, tickets, sink)).await;
         }
-        let run_ticket = self.detached_ticket(&permit)?;
         // From here on, the request waits for an actor and not for a stage.
-        drop(ticket);
+        let run_ticket = self.run_ticket(&permit, tickets)?;
         self.dispatch(audit_entry, *permit, sink, run_ticket).await
     }
 
-    /// The ticket of a detached run. Without it, a caller could start any number of runs, since the request
-    /// that starts one ends at once.
-    fn detached_ticket(&self, permit: &Permitted<Request>) -> Result<Option<RunTicket>, Cause> {
+    /// The capacity of the run that a request starts. A run that its caller waits for has that of the request,
+    /// also after the caller has disconnected. A detached run needs its own: without it, a caller could start
+    /// any number of runs, since the request that starts one ends at once.
+    fn run_ticket(
+        &self,
+        permit: &Permitted<Request>,
+        tickets: Option<RequestTickets>,
+    ) -> Result<Option<RunTicket>, Cause> {
         match permit.request() {
             Request::StartRun(start) if start.detach => {
-                Ok(Some(Box::new(self.admission.admit_detached_run(&permit.grant().principal().tenant)?)))
+                Ok(Some(Arc::new(self.admission.admit_detached_run(&permit.grant().principal().tenant)?)))
             }
-            _ => Ok(None),
+            Request::StartRun(_) => Ok(tickets.map(|tickets| tickets.run)),
+            Request::StartTeam(start) if !start.detach => Ok(tickets.map(|tickets| tickets.run)),
+            // The run of a detached team is started by a nested request, which has a ticket of its own.
+            Request::StartTeam(_)
+            | Request::Invoke(_)
+            | Request::SignalRun(_)
+            | Request::ResumeRun(_)
+            | Request::ContextRead(_)
+            | Request::ContextWrite(_)
+            | Request::MemoryRead(_)
+            | Request::MemoryWrite(_)
+            | Request::CallTool(_)
+            | Request::Maintain(_)
+            | Request::Query(_) => Ok(None),
         }
     }
 
-    /// As [`Pipeline::execute`], for a request with an idempotency key.
+    /// As [`Pipeline::execute`], for a request with an idempotency key. A request that waits for the first one
+    /// with its key does so without a pipeline ticket.
     async fn execute_idempotent(
         &self,
         audit_entry: &mut PendingAuditEntry,
         permit: Box<Permitted<Request>>,
-        ticket: Option<PipelineTicket>,
+        tickets: Option<RequestTickets>,
         sink: Option<DeltaSink>,
     ) -> Result<Dispatched, ExecutionFailure> {
-        let claimed = match self.idempotency.claim(permit.grant()).await? {
+        let claimed = match self.idempotency.claim(permit.grant(), tickets).await? {
             Some(KeyClaim::Replay(reply)) => return Ok(Dispatched::Reply(reply)),
             Some(KeyClaim::Claimed(key)) => Some(key),
             None => None,
         };
         let id = permit.grant().request_id().clone();
-        drop(ticket);
         let outcome = self.dispatch(audit_entry, *permit, sink, None).await;
         if let Some(key) = claimed {
             self.idempotency.complete(key, &reply::stored_reply(&id, &outcome)).await;
@@ -253,7 +306,9 @@ impl Pipeline {
                 Box::pin(dispatcher.start_run(audit_entry, permit, run_ticket).map(Dispatched::from_reply).map(Ok))
             }
             TypedPermit::StartTeam(permit) => Box::pin(async move {
-                Ok(Dispatched::from_reply(dispatcher.start_team(wait_opening(audit_entry).await?, permit).await))
+                Ok(Dispatched::from_reply(
+                    dispatcher.start_team(wait_opening(audit_entry).await?, permit, run_ticket).await,
+                ))
             }),
             TypedPermit::SignalRun(permit) => Box::pin(async move {
                 Ok(Dispatched::from_reply(dispatcher.signal_run(wait_opening(audit_entry).await?, permit).await))
@@ -291,7 +346,7 @@ impl Pipeline {
 
     /// The reply to a request that is rejected before its audit entry is open.
     fn reject(&self, info: &RequestInfo, cause: Cause) -> Reply {
-        self.metrics.count_denial(Some(cause.code));
+        self.metrics.count_denial(cause.code);
         tracing::info!(
             request.id = %info.id, trace_id = %info.trace, error.code = %cause.code, "request rejected before audit"
         );

@@ -67,7 +67,7 @@ impl Pod {
         &self.ingress.stores
     }
 
-    /// Requests in flight on this pod.
+    /// Requests in flight on this pod, and the runs that they have started.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.ingress.pipeline.admission.in_flight()
@@ -89,9 +89,10 @@ impl Pod {
     ///
     /// # Errors
     /// [`ErrorCode::StoreUnavailable`] if the socket cannot be bound.
-    pub fn listen(&mut self) -> Result<(), Cause> {
+    pub async fn listen(&mut self) -> Result<(), Cause> {
         let path = self.parts.config.control_socket();
         let server = ControlServer::bind(&path)
+            .await
             .map_err(|error| Cause::new(ErrorCode::StoreUnavailable, format!("{}: {error}", path.display())))?;
         self.services.start(services::control_socket(server, self.ingress.clone()));
         Ok(())
@@ -122,14 +123,14 @@ impl Pod {
         }
     }
 
-    /// Stops admission, waits (at most the configured time) until nothing is in flight, stops the actors
+    /// Stops admission, waits (at most the configured time) until every caller has its reply, stops the actors
     /// leaves first, and closes the stores last.
     pub async fn shutdown(self) {
         let Self { parts, ingress, tree, mut services, .. } = self;
         let admission = &ingress.pipeline.admission;
         admission.close();
         if tokio::time::timeout(parts.config.drain_timeout, admission.drained()).await.is_err() {
-            tracing::warn!(requests.in_flight = admission.in_flight(), "drain timed out with requests in flight");
+            tracing::warn!(requests.unanswered = admission.unanswered(), "drain timed out with requests in flight");
         }
         services.stop(Phase::Ingress, INGRESS_STOP_MAX).await;
         tree.stop().await;

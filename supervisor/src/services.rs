@@ -1,15 +1,23 @@
 //! Background services: whatever runs beside the actors, such as the writers of the stores, the
 //! control socket and the watcher of definitions.
 //!
-//! Each is registered as a [`Service`] and stopped by its [`Phase`]. Beside the linked tasks of actors,
-//! this is the only place that spawns.
+//! Each is registered as a [`Service`] and stopped by its [`Phase`]. A service that fails or panics is
+//! restarted, or stops the pod, by its row of the table of restart policies. Beside the linked tasks of
+//! actors, this is the only place that spawns.
 
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::FutureExt;
 use futures::future::BoxFuture;
+use greenroom_actors::supervision::{
+    ChildKind, ExitKind, OnMaxRestarts, RestartDecision, RestartIntensity, RestartPolicy,
+};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 /// Unread reports of failed services; a pod has fewer services than this.
 const REPORTS_MAX: usize = 64;
@@ -21,15 +29,6 @@ pub enum Phase {
     Ingress,
     /// After the actors: the writers, which end by themselves once the stores are closed.
     Stores,
-}
-
-/// What happens after a service has failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Restart {
-    /// It is not restarted, and the pod keeps running without it. The failure is logged.
-    Never,
-    /// It is restarted with the whole pod only: the pod cannot work without it and shuts down.
-    WithPod,
 }
 
 /// Tells a service to stop.
@@ -51,10 +50,16 @@ impl StopSignal {
             _ = self.0.wait_for(|stopped| *stopped) => Ok(()),
         }
     }
+
+    /// Waits for this long. Returns false if the service is stopped meanwhile.
+    async fn wait(&self, delay: Duration) -> bool {
+        let mut stopped = self.0.clone();
+        tokio::time::timeout(delay, stopped.wait_for(|stopped| *stopped)).await.is_err()
+    }
 }
 
-/// The body of a service. An error means that it failed.
-pub type RunService = Box<dyn FnOnce(StopSignal) -> BoxFuture<'static, Result<(), String>> + Send>;
+/// The body of a service, called for each start. An error means that it failed.
+pub type RunService = Arc<dyn Fn(StopSignal) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
 /// One background service.
 pub struct Service {
@@ -62,18 +67,33 @@ pub struct Service {
     pub name: &'static str,
     /// When a shutdown stops it.
     pub phase: Phase,
-    /// What its failure means.
-    pub restart: Restart,
+    /// Its row of the table of restart policies.
+    pub restart: ChildKind,
     /// Its body; it returns soon after the signal.
     pub run: RunService,
 }
 
 impl Service {
-    /// A service that a shutdown may drop at any await point.
+    /// A service of the phase [`Phase::Ingress`] that a shutdown may drop at any await point.
     #[must_use]
-    pub fn droppable(name: &'static str, work: impl Future<Output = Result<(), String>> + Send + 'static) -> Self {
-        let run: RunService = Box::new(move |stop| Box::pin(stop.run_until_stopped(work)));
-        Self { name, phase: Phase::Ingress, restart: Restart::Never, run }
+    pub fn droppable<F>(name: &'static str, restart: ChildKind, work: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        let run: RunService = Arc::new(move |stop| Box::pin(stop.run_until_stopped(work())));
+        Self { name, phase: Phase::Ingress, restart, run }
+    }
+}
+
+/// A body that can be started once. Its row of the table should have no restarts.
+pub fn run_once<F>(work: F) -> impl Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync + 'static
+where
+    F: Future<Output = Result<(), String>> + Send + 'static,
+{
+    let work = Mutex::new(Some(work));
+    move || match work.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        Some(work) => work.boxed(),
+        None => futures::future::ready(Err("it cannot be started again".to_owned())).boxed(),
     }
 }
 
@@ -111,19 +131,16 @@ impl Services {
     }
 
     /// Starts a service as a task.
-    #[expect(clippy::disallowed_methods, reason = "this is one of the two places that spawn")]
     pub fn start(&mut self, service: Service) {
-        let Service { name, phase, restart, run } = service;
+        let policy = service.restart.restart_policy();
+        self.start_with(service, policy);
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is one of the two places that spawn")]
+    fn start_with(&mut self, service: Service, policy: RestartPolicy) {
+        let (name, phase) = (service.name, service.phase);
         let (stop, signal) = watch::channel(false);
-        let failed_tx = self.failed_tx.clone();
-        let task = tokio::spawn(async move {
-            let Err(reason) = run(StopSignal(signal)).await else { return };
-            tracing::error!(task.name = name, task.reason = reason, "background service failed");
-            if restart == Restart::WithPod {
-                // If the queue is full, an earlier report has already started the shutdown.
-                let _ = failed_tx.try_send(FailedService { name, reason });
-            }
-        });
+        let task = tokio::spawn(supervise(service, policy, StopSignal(signal), self.failed_tx.clone()));
         self.running.push(RunningService { name, phase, task, stop });
     }
 
@@ -131,32 +148,7 @@ impl Services {
     /// schedules a woken thread at once, whereas a task queues behind all tasks that wait for it.
     pub fn start_on_thread(&mut self, service: Service) {
         let Service { name, phase, restart, run } = service;
-        let (result_tx, result) = oneshot::channel();
-        let (alive, dropped) = oneshot::channel::<()>();
-        let (start, started) = oneshot::channel::<StopSignal>();
-        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-            let result = runtime.map_err(|error| error.to_string()).and_then(|runtime| {
-                runtime.block_on(async {
-                    let Ok(stop) = started.await else { return Ok(()) };
-                    tokio::select! {
-                        result = run(stop) => result,
-                        _ = dropped => Ok(()),
-                    }
-                })
-            });
-            // The receiver is dropped if the service was stopped.
-            let _ = result_tx.send(result);
-        });
-        let run: RunService = Box::new(move |stop| {
-            Box::pin(async move {
-                // Dropped with this task, which ends the thread.
-                let _alive = alive;
-                thread.map_err(|error| format!("its thread cannot be started: {error}"))?;
-                let _ = start.send(stop);
-                result.await.unwrap_or_else(|_| Err("it panicked".to_owned()))
-            })
-        });
+        let run: RunService = Arc::new(move |stop| run_on_thread(name, Arc::clone(&run), stop).boxed());
         self.start(Service { name, phase, restart, run });
     }
 
@@ -187,6 +179,64 @@ impl Services {
     }
 }
 
+/// Runs a service until it ends by itself or is stopped, and restarts it by its policy.
+async fn supervise(service: Service, policy: RestartPolicy, stop: StopSignal, failed_tx: mpsc::Sender<FailedService>) {
+    let Service { name, run, .. } = service;
+    let mut intensity = RestartIntensity::default();
+    while let Err(reason) = run_caught(name, &run, stop.clone()).await {
+        tracing::error!(task.name = name, task.reason = reason, "background service failed");
+        let delay = match intensity.on_exit(&policy, ExitKind::Crashed, Instant::now()) {
+            RestartDecision::RestartAfter(delay) => delay,
+            RestartDecision::MaxRestarts(OnMaxRestarts::OpenCircuit { cooldown }) => cooldown,
+            RestartDecision::MaxRestarts(OnMaxRestarts::Escalate | OnMaxRestarts::StopPod) => {
+                // If the queue is full, an earlier report has already started the shutdown.
+                let _ = failed_tx.try_send(FailedService { name, reason });
+                return;
+            }
+            RestartDecision::NoRestart => return,
+        };
+        let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        tracing::warn!(task.name = name, delay_ms, "background service is restarted");
+        if !stop.wait(delay).await {
+            return;
+        }
+    }
+}
+
+/// Runs a service once; a panic is an error.
+async fn run_caught(name: &'static str, run: &RunService, stop: StopSignal) -> Result<(), String> {
+    let running = AssertUnwindSafe(async { run(stop).await });
+    running.catch_unwind().await.unwrap_or_else(|_| {
+        // The hook of the log has written where; the message may quote an input.
+        tracing::debug!(task.name = name, "background service panicked");
+        Err(PANICKED.to_owned())
+    })
+}
+
+/// The reason of a service that panicked.
+const PANICKED: &str = "it panicked";
+
+/// Runs a service on a thread; dropping the future ends the thread.
+async fn run_on_thread(name: &'static str, run: RunService, stop: StopSignal) -> Result<(), String> {
+    let (result_tx, result) = oneshot::channel();
+    let (_alive, dropped) = oneshot::channel::<()>();
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        let result = runtime.map_err(|error| error.to_string()).and_then(|runtime| {
+            runtime.block_on(async {
+                tokio::select! {
+                    result = run(stop) => result,
+                    _ = dropped => Ok(()),
+                }
+            })
+        });
+        // The receiver is dropped if the service was stopped.
+        let _ = result_tx.send(result);
+    });
+    thread.map_err(|error| format!("its thread cannot be started: {error}"))?;
+    result.await.unwrap_or_else(|_| Err(PANICKED.to_owned()))
+}
+
 impl Default for Services {
     fn default() -> Self {
         Self::new()
@@ -202,60 +252,4 @@ impl Drop for Services {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn writer(run: impl Future<Output = Result<(), String>> + Send + 'static) -> Service {
-        Service {
-            name: "writer",
-            phase: Phase::Stores,
-            restart: Restart::WithPod,
-            run: Box::new(move |_| Box::pin(run)),
-        }
-    }
-
-    #[tokio::test]
-    async fn only_a_failed_service_that_the_pod_needs_is_reported() {
-        let mut services = Services::new();
-        services.start(Service::droppable("minor", async { Err("not needed".to_owned()) }));
-        services.start(writer(async { Err("disk full".to_owned()) }));
-        let failed = services.wait_failed().await;
-        assert_eq!((failed.name, failed.reason.as_str()), ("writer", "disk full"));
-    }
-
-    #[tokio::test]
-    async fn a_failure_and_a_panic_on_a_thread_are_reported() {
-        let mut services = Services::new();
-        services.start_on_thread(writer(async { Err("disk full".to_owned()) }));
-        assert_eq!(services.wait_failed().await.reason, "disk full");
-        services.start_on_thread(writer(async { panic!("for the test") }));
-        assert_eq!(services.wait_failed().await.reason, "it panicked");
-    }
-
-    #[tokio::test]
-    async fn a_service_on_a_thread_ends_when_the_services_are_dropped() {
-        let (guard, dropped) = oneshot::channel::<()>();
-        let mut services = Services::new();
-        services.start_on_thread(writer(async move {
-            let _guard = guard;
-            std::future::pending().await
-        }));
-        tokio::task::yield_now().await;
-        drop(services);
-        let outcome = tokio::time::timeout(Duration::from_secs(10), dropped).await.expect("it is dropped in time");
-        assert!(outcome.is_err(), "nothing was sent");
-    }
-
-    #[tokio::test]
-    async fn a_phase_stops_its_own_services_only() {
-        let mut services = Services::new();
-        let (finish, finished) = oneshot::channel::<()>();
-        services.start(Service::droppable("endless", std::future::pending()));
-        services.start(writer(async move { finished.await.map_err(|error| error.to_string()) }));
-        services.stop(Phase::Ingress, Duration::from_secs(10)).await;
-        assert_eq!(services.running.iter().map(|service| service.name).collect::<Vec<_>>(), ["writer"]);
-        finish.send(()).unwrap();
-        services.stop(Phase::Stores, Duration::from_secs(10)).await;
-        assert!(services.running.is_empty());
-    }
-}
+mod tests;

@@ -2,6 +2,7 @@
 
 pub mod logs;
 pub mod metrics;
+mod platform_failure;
 pub mod rate;
 
 pub use logs::{EXECUTION, start};

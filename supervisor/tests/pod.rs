@@ -88,7 +88,7 @@ async fn a_repeated_key_executes_once_and_conflicts_with_another_request() {
 async fn a_second_process_sends_requests_to_the_owner_over_its_socket() {
     let dir = tempfile::tempdir().unwrap();
     let mut pod = pod(dir.path(), None).await;
-    pod.listen().unwrap();
+    pod.listen().await.unwrap();
     let socket = ControlClient::new(&pod.config().control_socket(), user("admin"));
     let client = Client::new(Arc::new(socket.clone()));
     let sales = socket.store_artifact(SALES, "text/csv", "sales.csv").await.unwrap();

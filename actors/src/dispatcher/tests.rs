@@ -45,7 +45,7 @@ impl RunHost for RecordingHost {
 
 #[async_trait]
 impl TeamHost for RecordingHost {
-    async fn start(&self, _: Permitted<StartTeam>) -> Reply {
+    async fn start(&self, _: Permitted<StartTeam>, _: Option<RunTicket>) -> Reply {
         self.record("start team")
     }
     async fn invoke(&self, run: &RunId, assignment: Box<Invocation>) -> Result<ExecutionResult, Box<Invocation>> {

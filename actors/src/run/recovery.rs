@@ -183,6 +183,11 @@ impl RunsHandle {
             let cause = Cause::new(ErrorCode::Interrupted, "the process ended before the run started");
             return self.append_run_ended(run, fence, seq, &state, cause).await;
         };
+        // An inner run is covered by the ticket of the outermost one.
+        let ticket = match &started.parent {
+            None => Some(env.admission.admit(&grant.principal().tenant)?),
+            Some(_) => None,
+        };
         let definitions = PinnedDefinitions::from_recorded(&started, &*env.resolver).await?;
         let now = env.clock.now();
         let deadline = deadline_after_pause(&state, now);
@@ -202,7 +207,7 @@ impl RunsHandle {
         if let (Some(team), Some(team_restorer)) = (&ctx.started.team, self.team_restorer()) {
             team_restorer.restore_team(run, team, &ctx.started.members).await?;
         }
-        self.activate(RunArgs { fence, seq, state, first, ctx, ticket: None }).await
+        self.activate(RunArgs { fence, seq, state, first, ctx, ticket }).await
     }
 
     /// Replays the journal of a run into its state.

@@ -1,4 +1,4 @@
-//! The restart policies: one row for each kind of child.
+//! The restart policies: one row for each kind of child, actors and background services alike.
 
 use std::time::Duration;
 
@@ -25,10 +25,14 @@ pub enum ChildKind {
     Run,
     /// The ingress for other pods.
     Peer,
-    /// The task that writes the audit.
+    /// The service that writes the audit and all other stores.
     AuditWriter,
-    /// The task that watches the files of definitions and policy.
+    /// The service that watches the files of definitions and policy.
     Watcher,
+    /// A service that does periodic work: recovery, sweeping, settling, rates.
+    Periodic,
+    /// The service of a library that cannot be started a second time.
+    External,
     /// An ingress of the pod.
     Ingress,
 }
@@ -47,7 +51,7 @@ pub enum RestartMode {
 /// The measure if a child exceeds its restart intensity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnMaxRestarts {
-    /// Its queue rejects jobs until the cooldown ends.
+    /// Its queue rejects jobs until the cooldown ends. A service is started again after the cooldown.
     OpenCircuit {
         /// Duration of the cooldown.
         cooldown: Duration,
@@ -127,18 +131,22 @@ impl ChildKind {
                 stalled_after: None,
                 on_max_restarts: OnMaxRestarts::StopPod,
             },
-            Self::Category
-            | Self::TeamSupervisor
-            | Self::RunSupervisor
-            | Self::Ingress
-            | Self::Watcher
-            | Self::Peer => RestartPolicy {
+            Self::Category | Self::TeamSupervisor | Self::RunSupervisor | Self::Ingress | Self::Peer => RestartPolicy {
                 mode: RestartMode::Permanent,
                 restarts_max: 5,
                 window: Duration::from_secs(60),
                 backoff: SLOW_BACKOFF,
                 stalled_after: None,
                 on_max_restarts: OnMaxRestarts::StopPod,
+            },
+            // The pod works without them, on the state of their last success.
+            Self::Watcher | Self::Periodic => RestartPolicy {
+                mode: RestartMode::Transient,
+                restarts_max: 5,
+                window: Duration::from_secs(60),
+                backoff: SLOW_BACKOFF,
+                stalled_after: None,
+                on_max_restarts: OnMaxRestarts::OpenCircuit { cooldown: Duration::from_secs(30) },
             },
             Self::Agent => RestartPolicy {
                 mode: RestartMode::Transient,
@@ -156,7 +164,7 @@ impl ChildKind {
                 stalled_after: Some(Duration::from_secs(10)),
                 on_max_restarts: OnMaxRestarts::Escalate,
             },
-            Self::Run => RestartPolicy {
+            Self::Run | Self::External => RestartPolicy {
                 mode: RestartMode::Temporary,
                 restarts_max: 0,
                 window: Duration::from_secs(60),
@@ -183,6 +191,8 @@ impl ChildKind {
             Self::Peer => "peer",
             Self::AuditWriter => "audit_writer",
             Self::Watcher => "watcher",
+            Self::Periodic => "periodic",
+            Self::External => "external",
             Self::Ingress => "ingress",
         }
     }

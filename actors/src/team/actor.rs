@@ -9,14 +9,12 @@ use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, Supervisio
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::message::{FormationSender, TeamArgs, TeamHandles, TeamInfo, TeamMsg, TeamRunStart};
+use super::message::{FormationSender, TeamArgs, TeamChild, TeamHandles, TeamInfo, TeamMsg, TeamRunStart};
 use crate::category::CategoryHandle;
 use crate::context::{ContextHandle, SharedContext};
 use crate::observer::ActorEvent;
 use crate::run::{RUN_TIME_MAX, RunsHandle};
-use crate::supervision::{
-    ChildEvent, ChildKind, ExitKind, LinkedTasks, RestartDecision, RestartIntensity, TaskOutcome,
-};
+use crate::supervision::{ChildEvent, ExitKind, LinkedTasks, RestartDecision, RestartIntensity, TaskOutcome};
 
 /// State of a team's actor.
 pub(super) struct TeamState {
@@ -67,6 +65,7 @@ impl Actor for TeamActor {
             TeamMsg::Begin(args) => self.begin(&myself, state, *args).await?,
             TeamMsg::RunEnded(outcome) => self.on_run_ended(&myself, state, outcome),
             TeamMsg::Disband => self.disband(&myself, state),
+            TeamMsg::Restart(child) => self.restart_child(&myself, state, child).await?,
             // The caller may have dropped its request.
             TeamMsg::GetInfo(port) => drop(port.send(self.info(state))),
         }
@@ -196,50 +195,69 @@ impl TeamActor {
         exit: ExitKind,
         reason: &str,
     ) -> Result<(), ActorProcessingErr> {
-        let (is_context, is_members_supervisor) =
-            (state.context == Some(child), state.members_supervisor == Some(child));
-        if state.members.is_none() || !(is_context || is_members_supervisor) {
-            return Ok(());
-        }
-        let kind = if is_context { ChildKind::Context } else { ChildKind::Category };
-        tracing::warn!(run.id = %self.run, child.kind = kind.as_str(), child.exit = ?exit, child.reason = %reason, "child ended");
-        match state.restarts.on_exit(&kind.restart_policy(), exit, Instant::now()) {
-            RestartDecision::RestartAfter(_) if is_members_supervisor => {
-                state.members_supervisor = Some(self.member_handle.start_supervisor(myself.get_cell()).await?.get_id());
-            }
-            RestartDecision::RestartAfter(_) => {
-                if let Err(cause) = self.restart_context(myself, state).await? {
-                    return Err(Box::new(cause));
-                }
-            }
+        let child = match child {
+            _ if state.members.is_none() => return Ok(()),
+            child if state.context == Some(child) => TeamChild::Context,
+            child if state.members_supervisor == Some(child) => TeamChild::Members,
+            _ => return Ok(()),
+        };
+        tracing::warn!(run.id = %self.run, child.kind = child.kind().as_str(), child.exit = ?exit, child.reason = %reason, "child ended");
+        match state.restarts.on_exit(&child.kind().restart_policy(), exit, Instant::now()) {
+            // The steps of the run need it now, so only a restart that fails is delayed.
+            RestartDecision::RestartAfter(_) => self.restart_child(myself, state, child).await,
             // It was fenced: another pod owns the team.
             RestartDecision::NoRestart => {
                 self.disband(myself, state);
-                return Ok(());
+                Ok(())
             }
-            RestartDecision::MaxRestarts(_) => {
-                return Err(format!("the {} of the team exceeded its restart intensity", kind.as_str()).into());
-            }
+            RestartDecision::MaxRestarts(_) => Err(restarts_exceeded(child)),
         }
-        self.runs.env().observer.on_event(ActorEvent::ChildRestarted { kind: kind.as_str() });
-        Ok(())
     }
 
-    async fn restart_context(
+    async fn restart_child(
         &self,
         myself: &ActorRef<TeamMsg>,
         state: &mut TeamState,
-    ) -> Result<Result<(), Cause>, ActorProcessingErr> {
+        child: TeamChild,
+    ) -> Result<(), ActorProcessingErr> {
+        state.tasks.acknowledge(&child.kind().as_str());
+        let restarted = match child {
+            TeamChild::Members => self.restart_members(myself, state).await,
+            TeamChild::Context => self.restart_context(myself, state).await,
+        };
+        let Err(reason) = restarted else {
+            self.runs.env().observer.on_event(ActorEvent::ChildRestarted { kind: child.kind().as_str() });
+            return Ok(());
+        };
+        tracing::warn!(run.id = %self.run, child.kind = child.kind().as_str(), child.reason = %reason, "child could not start");
+        match state.restarts.on_exit(&child.kind().restart_policy(), ExitKind::Crashed, Instant::now()) {
+            RestartDecision::RestartAfter(delay) => {
+                let me = myself.clone();
+                state.tasks.run_after(child.kind().as_str(), delay, move || {
+                    // If the team has stopped, so have its children.
+                    let _ = me.send_message(TeamMsg::Restart(child));
+                });
+                Ok(())
+            }
+            RestartDecision::NoRestart | RestartDecision::MaxRestarts(_) => Err(restarts_exceeded(child)),
+        }
+    }
+
+    async fn restart_members(&self, myself: &ActorRef<TeamMsg>, state: &mut TeamState) -> Result<(), String> {
+        let supervisor = self.member_handle.start_supervisor(myself.get_cell()).await;
+        state.members_supervisor = Some(supervisor.map_err(|error| error.to_string())?.get_id());
+        Ok(())
+    }
+
+    async fn restart_context(&self, myself: &ActorRef<TeamMsg>, state: &mut TeamState) -> Result<(), String> {
         let env = self.runs.env();
         let (store, clock) = (env.stores.context.clone(), env.clock.clone());
-        let opened = match SharedContext::open(self.run.clone(), Values::new(), store, clock).await {
-            Ok(opened) => opened,
-            Err(cause) => return Ok(Err(cause)),
-        };
-        let (context, cell): (ContextHandle, ActorCell) = opened.start_linked(myself.get_cell()).await?;
+        let opened = SharedContext::open(self.run.clone(), Values::new(), store, clock).await;
+        let started = opened.map_err(|cause| cause.to_string())?.start_linked(myself.get_cell()).await;
+        let (context, cell): (ContextHandle, ActorCell) = started.map_err(|error| error.to_string())?;
         state.context = Some(cell.get_id());
         self.formation.send_replace(Some(Ok(TeamHandles { context, members: self.member_handle.clone() })));
-        Ok(Ok(()))
+        Ok(())
     }
 
     fn info(&self, state: &TeamState) -> TeamInfo {
@@ -250,6 +268,10 @@ impl TeamActor {
             formed: state.members.is_some(),
         }
     }
+}
+
+fn restarts_exceeded(child: TeamChild) -> ActorProcessingErr {
+    format!("the {} of the team exceeded its restart intensity", child.kind().as_str()).into()
 }
 
 impl Drop for TeamActor {

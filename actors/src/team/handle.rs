@@ -18,7 +18,7 @@ use super::message::{
 use super::setup::{initial_context, member_ids, run_request};
 use crate::agent::ExecutionResult;
 use crate::category::CategoryConfig;
-use crate::dispatcher::TeamHost;
+use crate::dispatcher::{RunTicket, TeamHost};
 use crate::execution::ExecutionEnv;
 use crate::execution::invocation::Invocation;
 use crate::run::{RunsHandle, TeamRestorer, into_reply, team_dedup_key};
@@ -33,6 +33,8 @@ pub(super) struct HostedTeam {
     pub(super) team: TeamId,
     pub(super) members: Arc<BTreeSet<AgentId>>,
     pub(super) formation: FormationReceiver,
+    /// The capacity of the request that formed the team; its caller may have disconnected.
+    pub(super) ticket: Option<RunTicket>,
 }
 
 pub(super) struct Inner {
@@ -124,7 +126,7 @@ impl Inner {
         Some((hosted, formed))
     }
 
-    async fn try_start(&self, permit: Permitted<StartTeam>) -> Result<Reply, Cause> {
+    async fn try_start(&self, permit: Permitted<StartTeam>, ticket: Option<RunTicket>) -> Result<Reply, Cause> {
         let since = Instant::now();
         let (grant, start) = permit.redeem();
         let run = grant.run().cloned().ok_or_else(|| Cause::new(ErrorCode::Internal, "the permit forms no team"))?;
@@ -144,7 +146,8 @@ impl Inner {
         let (port, reply) = oneshot::channel();
         let run_start = TeamRunStart { grant, request, run: run_request, port };
         let (team, members) = (team.id().clone(), member_ids(team, &catalogue));
-        self.form(TeamArgs { team, run: run.clone(), members, context, run_start: Some(run_start), since }).await?;
+        let run_start = Some(run_start);
+        self.form(TeamArgs { team, run: run.clone(), members, context, run_start, since, ticket }).await?;
         match reply.await {
             Ok(reply) => Ok(reply),
             // The team has failed; its run continues.
@@ -178,16 +181,17 @@ impl TeamRestorer for Inner {
             return Ok(());
         }
         let (team, run, members) = (team.clone(), run.clone(), members.iter().cloned().collect());
-        let args = TeamArgs { team, run, members, context: Values::new(), run_start: None, since: Instant::now() };
-        self.form(args).await
+        let (context, since) = (Values::new(), Instant::now());
+        // The resumed run has a ticket of its own.
+        self.form(TeamArgs { team, run, members, context, run_start: None, since, ticket: None }).await
     }
 }
 
 #[async_trait]
 impl TeamHost for TeamsHandle {
-    async fn start(&self, permit: Permitted<StartTeam>) -> Reply {
+    async fn start(&self, permit: Permitted<StartTeam>, ticket: Option<RunTicket>) -> Reply {
         let id = permit.grant().request_id().clone();
-        into_reply(&id, self.inner.try_start(permit).await)
+        into_reply(&id, self.inner.try_start(permit, ticket).await)
     }
 
     async fn invoke(&self, run: &RunId, invocation: Box<Invocation>) -> Result<ExecutionResult, Box<Invocation>> {

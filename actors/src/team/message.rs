@@ -12,7 +12,8 @@ use tokio::time::Instant;
 
 use crate::category::CategoryHandle;
 use crate::context::ContextHandle;
-use crate::supervision::TaskOutcome;
+use crate::dispatcher::RunTicket;
+use crate::supervision::{ChildKind, TaskOutcome};
 
 /// The run that a team starts, with its grant and the port of its caller.
 pub(super) struct TeamRunStart {
@@ -31,6 +32,8 @@ pub(super) struct TeamArgs {
     /// `None` if the team is restored for a run that has started already.
     pub(super) run_start: Option<TeamRunStart>,
     pub(super) since: Instant,
+    /// Held until the team is disbanded, also if its actor is restarted meanwhile.
+    pub(super) ticket: Option<RunTicket>,
 }
 
 /// The handles of a formed team.
@@ -46,6 +49,25 @@ pub(super) type FormationSender = watch::Sender<Option<Result<TeamHandles, Cause
 /// Receives the result of the formation.
 pub(super) type FormationReceiver = watch::Receiver<Option<Result<TeamHandles, Cause>>>;
 
+/// A child of a team's actor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TeamChild {
+    /// The shared context.
+    Context,
+    /// The supervisor of the members.
+    Members,
+}
+
+impl TeamChild {
+    /// Its kind, which selects its restart policy.
+    pub(super) const fn kind(self) -> ChildKind {
+        match self {
+            Self::Context => ChildKind::Context,
+            Self::Members => ChildKind::Category,
+        }
+    }
+}
+
 /// Messages of a team.
 pub(super) enum TeamMsg {
     /// Form.
@@ -54,6 +76,8 @@ pub(super) enum TeamMsg {
     RunEnded(TaskOutcome<Box<Reply>>),
     /// A detached run has ended.
     Disband,
+    /// Start a child again whose restart has failed.
+    Restart(TeamChild),
     /// Return introspection data.
     GetInfo(RpcReplyPort<TeamInfo>),
 }

@@ -14,7 +14,7 @@ use super::handle::{HostedTeam, Inner, TeamsHandle};
 use super::message::{FormationReceiver, TeamArgs, TeamSupervisorInfo, TeamSupervisorMsg};
 use crate::category::CategoryHandle;
 use crate::observer::ActorEvent;
-use crate::supervision::{ChildEvent, ChildKind, LinkedTasks, RestartDecision, RestartIntensity};
+use crate::supervision::{ChildEvent, ChildKind, ExitKind, LinkedTasks, RestartDecision, RestartIntensity};
 
 /// Name of the category that supervises the members of a team.
 const MEMBERS_CATEGORY: &str = "members";
@@ -86,25 +86,7 @@ impl Actor for TeamSupervisor {
         if let ChildEvent::Ended { child, exit, reason } = ChildEvent::from_event(event)
             && let Some(run) = state.runs.remove(&child)
         {
-            let restarts = state.restarts.entry(run.clone()).or_default();
-            match restarts.on_exit(&ChildKind::Team.restart_policy(), exit, Instant::now()) {
-                RestartDecision::NoRestart => self.remove_team(state, &run),
-                RestartDecision::RestartAfter(after) => {
-                    tracing::warn!(run.id = %run, child.exit = ?exit, child.reason = %reason, "actor of a team failed and is restarted");
-                    let me = myself;
-                    let wait = tokio::time::sleep(after);
-                    let run_id = run.clone();
-                    state.restart_timers.spawn(run, after.saturating_mul(2), wait, move |_| {
-                        // If the supervisor has stopped, so have all teams.
-                        let _ = me.send_message(TeamSupervisorMsg::Restart(run_id));
-                    });
-                }
-                RestartDecision::MaxRestarts(_) => {
-                    self.remove_team(state, &run);
-                    let cause = Cause::new(ErrorCode::AgentCrashed, "the actor of the run's team failed too often");
-                    self.teams.runs.terminate(&run, cause);
-                }
-            }
+            self.on_team_exit(&myself, state, run, exit, &reason);
         }
         Ok(())
     }
@@ -123,6 +105,7 @@ impl TeamSupervisor {
         let member_handle = CategoryHandle::new(name, inner.env.clone(), inner.config);
         let (formation, formation_receiver) = watch::channel(None);
         let (team, run, members) = (args.team.clone(), args.run.clone(), args.members.clone());
+        let ticket = args.ticket.clone();
         let known = Arc::new(members.clone());
         let runs = inner.runs.clone();
         let actor = TeamActor { team: team.clone(), run: run.clone(), members, runs, member_handle, formation };
@@ -131,9 +114,37 @@ impl TeamSupervisor {
             Cause::new(ErrorCode::ShuttingDown, format!("the actor of the team could not be started: {error}"))
         })?;
         state.runs.insert(actor.get_id(), run.clone());
-        let hosted = HostedTeam { actor, team, members: known, formation: formation_receiver.clone() };
+        let hosted = HostedTeam { actor, team, members: known, formation: formation_receiver.clone(), ticket };
         inner.hosted().insert(run, hosted);
         Ok(formation_receiver)
+    }
+
+    /// Restarts a team that has failed, or that did not start again, after the delay of its restart policy.
+    fn on_team_exit(
+        &self,
+        myself: &ActorRef<TeamSupervisorMsg>,
+        state: &mut TeamSupervisorState,
+        run: RunId,
+        exit: ExitKind,
+        reason: &str,
+    ) {
+        let restarts = state.restarts.entry(run.clone()).or_default();
+        match restarts.on_exit(&ChildKind::Team.restart_policy(), exit, Instant::now()) {
+            RestartDecision::NoRestart => self.remove_team(state, &run),
+            RestartDecision::RestartAfter(after) => {
+                tracing::warn!(run.id = %run, child.exit = ?exit, child.reason = reason, "actor of a team failed and is restarted");
+                let (me, run_id) = (myself.clone(), run.clone());
+                state.restart_timers.run_after(run, after, move || {
+                    // If the supervisor has stopped, so have all teams.
+                    let _ = me.send_message(TeamSupervisorMsg::Restart(run_id));
+                });
+            }
+            RestartDecision::MaxRestarts(_) => {
+                self.remove_team(state, &run);
+                let cause = Cause::new(ErrorCode::AgentCrashed, "the actor of the run's team failed too often");
+                self.teams.runs.terminate(&run, cause);
+            }
+        }
     }
 
     /// Restarts a failed team for its run.
@@ -142,11 +153,11 @@ impl TeamSupervisor {
         let inner = &self.teams;
         let Some(hosted) = inner.find(&run) else { return };
         let members = hosted.members.as_ref().clone();
-        let (team, context) = (hosted.team, Values::new());
-        let args = TeamArgs { team, run: run.clone(), members, context, run_start: None, since: Instant::now() };
+        let (team, context, since, ticket) = (hosted.team, Values::new(), Instant::now(), hosted.ticket);
+        let args = TeamArgs { team, run: run.clone(), members, context, run_start: None, since, ticket };
         match self.form(myself, state, Box::new(args)).await {
             Ok(_) => inner.runs.env().observer.on_event(ActorEvent::ChildRestarted { kind: ChildKind::Team.as_str() }),
-            Err(cause) => inner.runs.terminate(&run, cause),
+            Err(cause) => self.on_team_exit(myself, state, run, ExitKind::Crashed, &cause.to_string()),
         }
     }
 

@@ -32,7 +32,7 @@ async fn pod() -> anyhow::Result<u64> {
     let team = arguments.next().map(TeamId::new).transpose()?;
 
     let config = source::load(&Flags::default(), std::env::vars())?.config;
-    let lock = DataDirLock::acquire(&config.data_dir)?;
+    let lock = DataDirLock::acquire(&config.data_dir).await?;
     let wrapper = Arc::clone(&crash_point);
     let overrides = Overrides {
         lock: Some(lock),

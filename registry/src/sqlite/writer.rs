@@ -19,6 +19,7 @@ use crate::sqlite::error::rusqlite_error;
 use crate::sqlite::handle::WriterQueue;
 use crate::sqlite::idempotency::key_row::prefetch_keys;
 use crate::sqlite::ledger::rows;
+use crate::sqlite::owner_lock::OwnerLock;
 use crate::sqlite::runs::cache::RunRecordCache;
 use crate::sqlite::shared::Shared;
 use crate::sqlite::writer_state::WriterState;
@@ -34,12 +35,15 @@ pub(super) struct Writer {
     sync_mode: SyncMode,
     /// Keeps the queue open until the store is closed, even if no store is in use.
     _queue: WriterQueue,
+    /// Released after the connection is closed.
+    _lock: OwnerLock,
 }
 
 impl Writer {
     /// Reads the state that must be known before the first command can be decided.
     pub(super) fn load(
         conn: Connection,
+        lock: OwnerLock,
         shared: Arc<Shared>,
         signer: Arc<Signer>,
         sync_mode: SyncMode,
@@ -51,7 +55,7 @@ impl Writer {
         rows::load(&conn, &shared)?;
         let contexts = ContextCache::default();
         let state = WriterState { shared, signer, chain, runs, contexts, unwritten_closings: Vec::new() };
-        Ok(Self { conn, state, sync_mode, _queue: queue })
+        Ok(Self { conn, state, sync_mode, _queue: queue, _lock: lock })
     }
 
     /// Writes until the store is closed, and returns `Ok` then. A commit that fails does not end the

@@ -13,7 +13,7 @@ const ABOUT: &str =
     "Runs declarative AI agents, teams and workflows; every message is authorized by policy and audited.";
 const AFTER_HELP: &str = "\
 Exit codes: 0 success; 1 failed, cancelled or timed out; 2 rejected before execution (usage, input, \
-definition); 3 denied by policy.
+definition); 3 denied by policy; 130 or 143 interrupted by a signal.
 
 Try `greenroom demo` first: it needs no key and no server.";
 

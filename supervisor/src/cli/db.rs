@@ -50,8 +50,12 @@ pub async fn examine(config: &Config, command: &Command, output: Output, error: 
         Command::Audit(AuditCommand::Verify) => false,
         _ => return Err(error),
     };
+    // The database belongs to another process, whose key of the audit this directory need not have.
+    if error.code == ErrorCode::DataDirectoryInUse {
+        return Err(error);
+    }
     // The lock keeps other processes from writing meanwhile.
-    let Ok(_lock) = DataDirLock::acquire(&config.data_dir) else { return Err(error) };
+    let Ok(_lock) = DataDirLock::acquire(&config.data_dir).await else { return Err(error) };
     let Ok(Some(check)) = stores::examine(config).await else { return Err(error) };
     let mut report = match check.audit {
         _ if check.is_ok() => return Err(error),

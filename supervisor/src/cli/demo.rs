@@ -71,5 +71,5 @@ async fn run(session: &Session, arguments: &DemoArgs, output: Output) -> Result<
     let request = RequestId::from_u128(greenroom_protocol::IdGenerator::next_id(&TimeOrdered));
     let client = session.client().with_request_id(request.clone());
     let (team, workflow) = (TeamId::new(TEAM).map_err(invalid)?, WorkflowId::new(WORKFLOW).map_err(invalid)?);
-    follow_run(&session.client(), &request, Progress::new(output), client.run_team(team, workflow, params)).await
+    follow_run(session, &request, Progress::new(output), client.run_team(team, workflow, params)).await
 }

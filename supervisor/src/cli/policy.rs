@@ -14,6 +14,7 @@ use tokio::sync::Mutex;
 use super::args::PolicyCommand;
 use super::output::Output;
 use crate::compose;
+use crate::compose::blocking::run_blocking;
 use crate::config::{Config, UserConfig};
 
 /// Bytes of an input document.
@@ -23,20 +24,20 @@ const INPUT_BYTES_MAX: u64 = 64 * 1024;
 ///
 /// # Errors
 /// [`ErrorCode::InvalidInput`] for a document that is not a policy input; [`ErrorCode::InvalidPolicy`].
-pub async fn policy(config: &Config, command: PolicyCommand, output: Output) -> Result<u8, Cause> {
-    let snapshot = compose::policy::load_snapshot(config).await?;
+pub async fn policy(config: Config, command: PolicyCommand, output: Output) -> Result<u8, Cause> {
+    let snapshot = compose::policy::load_snapshot(&config).await?;
     let evaluator = SingleEngine(Mutex::new(Engine::new(snapshot).await?));
     match command {
         PolicyCommand::Eval { input } => {
-            let explanation = evaluator.explain(Arc::new(read_input(&input)?)).await?;
+            let explanation = evaluator.explain(Arc::new(run_blocking(move || read_input(&input)).await??)).await?;
             let document = serde_json::to_value(&explanation).unwrap_or_default();
             output.document(&document, || format_explanation(&explanation));
             Ok(if explanation.allow { 0 } else { ErrorCode::PolicyDenied.exit_code() })
         }
         PolicyCommand::Table => {
-            let categories = compose::catalogue::categories(config).await?;
+            let categories = compose::catalogue::categories(&config).await?;
             let table =
-                greenroom_rego::access_matrix::access_matrix(&evaluator, &subjects(config), &categories).await?;
+                greenroom_rego::access_matrix::access_matrix(&evaluator, &subjects(&config), &categories).await?;
             let document = serde_json::to_value(&table).unwrap_or_default();
             output.document(&document, || table.to_string());
             Ok(0)

@@ -8,7 +8,7 @@ use futures::StreamExt;
 use greenroom_client::transport::Events;
 use greenroom_client::{CallParams, Client};
 use greenroom_definitions::Field;
-use greenroom_protocol::event::RunEventKind;
+use greenroom_protocol::event::{RunEventKind, WatchedRun};
 use greenroom_protocol::request::CallOptions;
 use greenroom_protocol::{
     AgentId, Cause, Clock, Deadline, ErrorCode, Json, MicroUsd, Reply, RequestId, RunId, TeamId, WorkflowId,
@@ -133,18 +133,19 @@ where
         }
         return Ok(reply);
     }
-    follow_run(&session.client(), &request, Progress::new(output), send(client, params)).await
+    follow_run(session, &request, Progress::new(output), send(client, params)).await
 }
 
 /// Waits for the reply of a run and prints its events meanwhile.
 pub(super) async fn follow_run(
-    client: &Client,
+    session: &Session,
     request: &RequestId,
     progress: Progress,
     reply: impl Future<Output = Result<Reply, greenroom_client::TransportError>>,
 ) -> Result<Reply, Cause> {
+    session.set_run(WatchedRun::StartedBy(request.clone()));
     let has_started = AtomicBool::new(false);
-    let events = print_events_from(client.watch_started(request, 0), progress, &has_started);
+    let events = print_events_from(session.client().watch_started(request, 0), progress, &has_started);
     tokio::pin!(reply, events);
     tokio::select! {
         reply = &mut reply => {

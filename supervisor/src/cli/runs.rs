@@ -1,7 +1,7 @@
 //! `greenroom runs`: list, show, watch, report, resume, approve, reject, cancel and prune runs.
 
 use futures::StreamExt;
-use greenroom_protocol::event::RunEventKind;
+use greenroom_protocol::event::{RunEventKind, WatchedRun};
 use greenroom_protocol::request::{Maintenance, Page, RunListFilter, Signal};
 use greenroom_protocol::{Cause, Clock, Json, Reply, RunId};
 
@@ -85,6 +85,7 @@ fn print_run(reply: &Reply, output: Output) -> u8 {
 }
 
 async fn watch(session: &Session, run: &RunId, after: u64, output: Output) -> Result<u8, Cause> {
+    session.set_run(WatchedRun::Id(run.clone()));
     let mut events = session.client().watch(run, after);
     while let Some(event) = events.next().await {
         let event = event?;
@@ -100,6 +101,7 @@ async fn watch(session: &Session, run: &RunId, after: u64, output: Output) -> Re
 
 /// Resumes an interrupted run and watches it until it ends.
 async fn resume(session: &Session, run: RunId, output: Output) -> Result<u8, Cause> {
+    session.set_run(WatchedRun::Id(run.clone()));
     let client = session.client();
     let resumed = client.resume(run.clone()).await?;
     if resumed.error.is_some() {

@@ -1,95 +1,61 @@
 //! Where the requests of a command are sent: to the owner of the data directory over its control socket,
-//! or, if the directory has no owner, to a pod in this process that shuts down with the command.
+//! or, if the directory has no owner, to a pod in this process that shuts down with the command. If the
+//! owner shuts down before it accepts a request, the request goes to the next owner, or this process becomes it.
 
-use std::sync::Arc;
+pub mod owner;
+mod target;
+
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::{FutureExt, StreamExt};
 use greenroom_client::Client;
+use greenroom_protocol::event::WatchedRun;
 use greenroom_protocol::limits::REQUEST_TIMEOUT_MAX;
 use greenroom_protocol::request::Maintenance;
-use greenroom_protocol::{ArtifactRef, Cause, Clock, Deadline, Json};
+use greenroom_protocol::{ArtifactRef, Cause, Clock, Deadline, ErrorCode, Json, Reply, RunId};
 
-use crate::clock::{TimeOrdered, WallClock};
-use crate::compose::{Overrides, compose_with};
+use self::target::{Route, SessionTransport, Target};
+use crate::clock::WallClock;
 use crate::config::Config;
-use crate::data_dir::{DataDirLock, LockError};
-use crate::ingress::control::client::ControlClient;
-use crate::pod::Pod;
+use crate::lifecycle::ProcessSignal;
 
-/// Attempts to connect to an owner that is still starting, and the delay between two.
-const CONNECT_ATTEMPTS_MAX: u32 = 50;
-const CONNECT_RETRY_DELAY: Duration = Duration::from_millis(40);
+/// Longest wait for the status of the run of an interrupted command.
+const INTERRUPTED_RUN_WAIT: Duration = Duration::from_secs(2);
 
 /// The connection of one command to a pod.
-pub enum Session {
-    /// A pod in this process.
-    InProcess(Box<Pod>),
-    /// The owner of the data directory.
-    Remote {
-        /// Its control socket.
-        socket: ControlClient,
-        /// The configuration of this command.
-        config: Box<Config>,
-    },
+pub struct Session {
+    route: Arc<Route>,
+    /// The run that the command waits for.
+    run: Mutex<Option<WatchedRun>>,
 }
 
 impl Session {
     /// Starts a pod if the data directory has no owner, or connects to its owner.
     ///
     /// # Errors
-    /// Those of assembling the pod; [`greenroom_protocol::ErrorCode::DataDirectoryInUse`] if the owner does
-    /// not listen.
+    /// Those of assembling the pod; [`greenroom_protocol::ErrorCode::DataDirectoryInUse`] if the owner neither
+    /// accepts requests nor ends.
     pub async fn open(config: Config) -> Result<Self, Cause> {
-        for attempt in 1..=CONNECT_ATTEMPTS_MAX {
-            match DataDirLock::acquire(&config.data_dir) {
-                Ok(lock) => return Self::start_pod(config, lock).await,
-                Err(LockError::InUse { .. }) => {}
-                Err(error @ LockError::Unusable { .. }) => return Err(error.into()),
-            }
-            // The owner may be starting, or shutting down, which releases the lock.
-            if tokio::net::UnixStream::connect(config.control_socket()).await.is_ok() {
-                let socket = ControlClient::new(&config.control_socket(), config.user.clone());
-                return Ok(Self::Remote { socket, config: Box::new(config) });
-            }
-            if attempt < CONNECT_ATTEMPTS_MAX {
-                tokio::time::sleep(CONNECT_RETRY_DELAY).await;
-            }
-        }
-        match DataDirLock::acquire(&config.data_dir) {
-            Ok(lock) => Self::start_pod(config, lock).await,
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    async fn start_pod(config: Config, lock: DataDirLock) -> Result<Self, Cause> {
-        let overrides = Overrides { lock: Some(lock), ..Overrides::default() };
-        let mut pod = compose_with(&config, Arc::new(WallClock), Arc::new(TimeOrdered), overrides).await?;
-        pod.listen()?;
-        Ok(Self::InProcess(Box::new(pod)))
+        Ok(Self { route: Arc::new(Route::open(config).await?), run: Mutex::default() })
     }
 
     /// A client that authenticates as the configured user.
     #[must_use]
     pub fn client(&self) -> Client {
-        match self {
-            Self::InProcess(pod) => pod.client(&pod.config().user),
-            Self::Remote { socket, .. } => Client::new(Arc::new(socket.clone())),
-        }
+        Client::new(Arc::new(SessionTransport(Arc::clone(&self.route))))
     }
 
     /// The configuration of this command.
     #[must_use]
     pub fn config(&self) -> &Config {
-        match self {
-            Self::InProcess(pod) => pod.config(),
-            Self::Remote { config, .. } => config,
-        }
+        self.route.config()
     }
 
     /// True if the pod shuts down with this command.
     #[must_use]
-    pub const fn is_in_process(&self) -> bool {
-        matches!(self, Self::InProcess(_))
+    pub fn is_in_process(&self) -> bool {
+        self.route.is_in_process()
     }
 
     /// Uploads a file.
@@ -97,10 +63,21 @@ impl Session {
     /// # Errors
     /// Those of the store.
     pub async fn store_artifact(&self, bytes: Vec<u8>, media_type: &str, name: &str) -> Result<ArtifactRef, Cause> {
-        match self {
-            Self::InProcess(pod) => pod.ingress().store_artifact(&pod.config().user, bytes, media_type, name).await,
-            Self::Remote { socket, .. } => socket.store_artifact(&bytes, media_type, name).await,
-        }
+        let (bytes, user) = (Arc::new(bytes), self.config().user.clone());
+        let (media_type, name) = (media_type.to_owned(), name.to_owned());
+        let store = |target: Target| {
+            let (bytes, user, media_type, name) = (Arc::clone(&bytes), user.clone(), media_type.clone(), name.clone());
+            let storing = async move {
+                match target {
+                    Target::InProcess(ingress) => {
+                        ingress.store_artifact(&user, bytes.to_vec(), &media_type, &name).await
+                    }
+                    Target::Remote(socket) => socket.store_artifact(&bytes, &media_type, &name).await,
+                }
+            };
+            storing.boxed()
+        };
+        self.route.send(store, |cause: &Cause| cause.code == ErrorCode::ShuttingDown).await
     }
 
     /// Requests maintenance and returns its report.
@@ -116,11 +93,57 @@ impl Session {
         }
     }
 
-    /// Drains and shuts down the pod that was started for this command.
-    pub async fn close(self) {
-        match self {
-            Self::InProcess(pod) => pod.shutdown().await,
-            Self::Remote { .. } => {}
+    /// Remembers the run that the command waits for, so that an interruption names it.
+    pub fn set_run(&self, run: WatchedRun) {
+        *self.run.lock().unwrap_or_else(PoisonError::into_inner) = Some(run);
+    }
+
+    /// The cause of a command that a signal has interrupted. It names the run that the command waited for, and
+    /// how to continue with it.
+    pub async fn interruption(&self, signal: ProcessSignal) -> Cause {
+        let cause = |message: String| Cause::new(ErrorCode::Interrupted, message);
+        let Some(run) = self.known_run().await else {
+            return cause(format!("the command was interrupted by {signal}"));
+        };
+        let message = match self.run_status(&run).await.as_deref() {
+            None => format!("the command was interrupted by {signal}; see `greenroom runs show {run}`"),
+            Some("running" | "queued" | "waiting_approval" | "compensating") => match self.route.owner() {
+                None => {
+                    format!("the run {run} was interrupted by {signal}; resume it with `greenroom runs resume {run}`")
+                }
+                Some(owner) => format!(
+                    "the command was interrupted by {signal}; the run {run} continues in process {owner}; \
+                     watch it with `greenroom runs watch {run}`, or end it with `greenroom runs cancel {run}`"
+                ),
+            },
+            Some(status) => format!("the command was interrupted by {signal}; the run {run} has ended as {status}"),
+        };
+        cause(message).with_details(serde_json::json!({ "run_id": run }))
+    }
+
+    /// The run that the command waits for; `None` if it has none, or has not started one yet.
+    async fn known_run(&self) -> Option<RunId> {
+        let watched = self.run.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match watched? {
+            WatchedRun::Id(run) => Some(run),
+            WatchedRun::StartedBy(request) => {
+                let mut events = self.client().watch_started(&request, 0);
+                let first = tokio::time::timeout(INTERRUPTED_RUN_WAIT, events.next()).await;
+                Some(first.ok()??.ok()?.run)
+            }
         }
+    }
+
+    /// The recorded status of a run.
+    async fn run_status(&self, run: &RunId) -> Option<String> {
+        let client = self.client();
+        let queried = tokio::time::timeout(INTERRUPTED_RUN_WAIT, client.run(run.clone())).await;
+        let reply: Reply = queried.ok()?.ok()?;
+        Some(reply.outputs.get("run")?.get("status")?.as_str()?.to_owned())
+    }
+
+    /// Drains and shuts down the pod, if it is in this process.
+    pub async fn close(self) {
+        self.route.close().await;
     }
 }

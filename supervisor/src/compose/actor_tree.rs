@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use greenroom_actors::observer::{ActorEvent, Observer};
-use greenroom_actors::supervision::{ChildEvent, ChildKind, LinkedTasks, RestartDecision, RestartIntensity};
+use greenroom_actors::supervision::{ChildEvent, ChildKind, ExitKind, LinkedTasks, RestartDecision, RestartIntensity};
 use greenroom_protocol::{Cause, ErrorCode};
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
 use tokio::sync::{mpsc, oneshot};
@@ -160,10 +160,7 @@ impl Actor for Root {
         state: &mut RootState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            RootMsg::Restart(index) => {
-                state.restart_timers.acknowledge(&index);
-                self.restart(&myself, state, index).await?;
-            }
+            RootMsg::Restart(index) => self.restart(&myself, state, index).await,
             RootMsg::AddChild(child, reply_tx) => {
                 let started = self.add(&myself, state, child).await;
                 // The caller may have been dropped meanwhile.
@@ -181,41 +178,56 @@ impl Actor for Root {
     ) -> Result<(), ActorProcessingErr> {
         if let ChildEvent::Ended { child: actor, exit, reason } = ChildEvent::from_event(event)
             && let Some(index) = state.actors.remove(&actor)
-            && let Some(child) = state.children.get(index)
-            && !self.closing.load(Ordering::Acquire)
         {
-            tracing::warn!(child.kind = child.kind.as_str(), child.exit = ?exit, child.reason = %reason, "child ended");
-            let intensity = state.intensities.entry(index).or_default();
-            match intensity.on_exit(&child.kind.restart_policy(), exit, Instant::now()) {
-                RestartDecision::RestartAfter(delay) => {
-                    self.observer.on_event(ActorEvent::ChildRestarted { kind: child.kind.as_str() });
-                    state.restart_timers.run_after(index, delay, move || {
-                        let _ = myself.send_message(RootMsg::Restart(index));
-                    });
-                }
-                RestartDecision::NoRestart => {}
-                // The root has no supervisor to escalate to, whatever the restart policy is.
-                RestartDecision::MaxRestarts(_) => drop(self.failed_tx.try_send(child.kind.as_str())),
-            }
+            self.on_child_exit(&myself, state, index, exit, &reason);
         }
         Ok(())
     }
 }
 
 impl Root {
-    async fn restart(
+    /// Restarts a child that has ended, or that did not start, after the delay of its restart policy.
+    fn on_child_exit(
         &self,
         myself: &ActorRef<RootMsg>,
         state: &mut RootState,
         index: usize,
-    ) -> Result<(), ActorProcessingErr> {
+        exit: ExitKind,
+        reason: &str,
+    ) {
+        let Some(child) = state.children.get(index) else { return };
         if self.closing.load(Ordering::Acquire) {
-            return Ok(());
+            return;
         }
-        let Some(child) = state.children.get(index) else { return Ok(()) };
-        let spawned = (child.spawn)(myself.get_cell()).await?;
-        state.actors.insert(spawned.get_id(), index);
-        Ok(())
+        let kind = child.kind.as_str();
+        tracing::warn!(child.kind = kind, child.exit = ?exit, child.reason = reason, "child ended");
+        let intensity = state.intensities.entry(index).or_default();
+        match intensity.on_exit(&child.kind.restart_policy(), exit, Instant::now()) {
+            RestartDecision::RestartAfter(delay) => {
+                let myself = myself.clone();
+                state.restart_timers.run_after(index, delay, move || {
+                    let _ = myself.send_message(RootMsg::Restart(index));
+                });
+            }
+            RestartDecision::NoRestart => {}
+            // The root has no supervisor to escalate to, whatever the restart policy is.
+            RestartDecision::MaxRestarts(_) => drop(self.failed_tx.try_send(kind)),
+        }
+    }
+
+    async fn restart(&self, myself: &ActorRef<RootMsg>, state: &mut RootState, index: usize) {
+        state.restart_timers.acknowledge(&index);
+        if self.closing.load(Ordering::Acquire) {
+            return;
+        }
+        let Some(child) = state.children.get(index).cloned() else { return };
+        match (child.spawn)(myself.get_cell()).await {
+            Ok(spawned) => {
+                self.observer.on_event(ActorEvent::ChildRestarted { kind: child.kind.as_str() });
+                state.actors.insert(spawned.get_id(), index);
+            }
+            Err(error) => self.on_child_exit(myself, state, index, ExitKind::Crashed, &error.to_string()),
+        }
     }
 
     /// Starts a child for the first time; a child that does not start is not added.
@@ -230,3 +242,6 @@ impl Root {
 fn spawn_failed(error: &SpawnErr) -> Cause {
     Cause::new(ErrorCode::Internal, format!("cannot start the actor tree: {error}"))
 }
+
+#[cfg(test)]
+mod tests;

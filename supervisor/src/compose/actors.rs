@@ -77,6 +77,7 @@ pub(crate) async fn spawn_tree(parts: &PodParts, env: &Arc<ExecutionEnv>) -> Res
         clock: Arc::clone(&parts.clock),
         observer: Arc::clone(&parts.observer),
         budgets: Arc::clone(env.budgets()),
+        admission: Arc::new(parts.admission.clone()),
         pod: parts.config.pod.clone(),
         lease: LEASE,
     });

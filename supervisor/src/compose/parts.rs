@@ -11,6 +11,7 @@ use greenroom_registry::Stores;
 
 use crate::cached_definitions::CachedDefinitions;
 use crate::config::Config;
+use crate::pipeline::admission::AdmissionControl;
 use crate::telemetry::Metrics;
 
 /// What the parts of one pod share.
@@ -27,6 +28,8 @@ pub(crate) struct PodParts {
     pub definitions: Arc<CachedDefinitions>,
     /// The models that may be called.
     pub models: ModelRegistry,
+    /// Bounds the requests and runs in flight.
+    pub admission: AdmissionControl,
     /// The guard; its supervisor is a child of the actor tree.
     pub guard: GuardHandle,
     /// Metrics of this pod.

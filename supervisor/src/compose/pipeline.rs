@@ -15,14 +15,14 @@ use crate::admin::AdminOps;
 use crate::identity::ConfigIdentityProvider;
 use crate::ingress::local::LocalIngress;
 use crate::pipeline::Pipeline;
-use crate::pipeline::admission::AdmissionControl;
 use crate::pipeline::artifacts::ArtifactLookup;
 use crate::pipeline::facts::FactCollector;
-use crate::pipeline::idempotency::IdempotencyKeys;
+use crate::pipeline::idempotency::{IdempotencyKeys, KeyReleaser};
 use crate::pipeline::memory::MemoryHandler;
 use crate::pipeline::query::QueryHandler;
 
-/// Builds the pipeline and binds it to the handle through which actors issue nested requests.
+/// Builds the pipeline and binds it to the handle through which actors issue nested requests. The releaser of
+/// its idempotency keys has to run beside it.
 ///
 /// # Errors
 /// [`ErrorCode::Internal`] if the handle is bound already.
@@ -31,8 +31,8 @@ pub(crate) fn build(
     dispatcher: Dispatcher,
     runs: RunsHandle,
     wrap_evaluator: Option<WrapEvaluator>,
-) -> Result<Arc<Pipeline>, Cause> {
-    let PodParts { config, clock, stores, definitions, models, guard, metrics, .. } = parts;
+) -> Result<(Arc<Pipeline>, KeyReleaser), Cause> {
+    let PodParts { config, clock, stores, definitions, models, admission, guard, metrics, .. } = parts;
     let definitions: Arc<dyn DefinitionResolver> = definitions.clone();
     let engines: Arc<dyn Evaluator> = Arc::new(guard.clone());
     let evaluator = match wrap_evaluator {
@@ -47,8 +47,9 @@ pub(crate) fn build(
         clock: Arc::clone(clock),
         ids: Arc::clone(&parts.ids),
     };
+    let (idempotency, releaser) = IdempotencyKeys::new(Arc::clone(&stores.idempotency), Arc::clone(clock));
     let pipeline = Arc::new(Pipeline {
-        admission: AdmissionControl::new(config.admission.resolve_concurrency()),
+        admission: admission.clone(),
         authenticator,
         audit: Arc::clone(&stores.audit),
         artifacts: ArtifactLookup { store: Arc::clone(&stores.artifacts) },
@@ -61,7 +62,7 @@ pub(crate) fn build(
             models: models.clone(),
         },
         guard: Guard::new(evaluator),
-        idempotency: IdempotencyKeys { store: Arc::clone(&stores.idempotency), clock: Arc::clone(clock) },
+        idempotency,
         dispatcher,
         queries: QueryHandler { definitions, stores: stores.clone() },
         memory: MemoryHandler {
@@ -76,7 +77,7 @@ pub(crate) fn build(
     });
     let bound = parts.pipeline.bind(pipeline.clone());
     bound.map_err(|error| Cause::new(ErrorCode::Internal, error.to_string()))?;
-    Ok(pipeline)
+    Ok((pipeline, releaser))
 }
 
 /// The ingress of this process.

@@ -36,7 +36,7 @@ pub async fn load_snapshot(config: &Config) -> Result<Arc<PolicySnapshot>, Cause
 /// [`greenroom_protocol::ErrorCode::InvalidPolicy`].
 pub async fn compile(config: &Config, bundle: Bundle) -> Result<(Arc<PolicySnapshot>, Compiler), Cause> {
     let cache = match config.store {
-        StoreConfig::Memory => CacheDir::Off,
+        StoreConfig::Memory | StoreConfig::Unsupported { .. } => CacheDir::Off,
         StoreConfig::Sqlite { .. } => CacheDir::At(config.cache_dir()),
     };
     let (compiler, compiled) = run_blocking(move || {

@@ -8,18 +8,21 @@ use std::time::{Duration, Instant};
 use greenroom_actors::execution::Accounting;
 use greenroom_actors::observer::{Observer, TeeObserver};
 use greenroom_actors::run::RecoveryReport;
+use greenroom_actors::supervision::ChildKind;
 use greenroom_definitions::KnownNames;
 use greenroom_protocol::{Cause, Clock, ErrorCode};
 use greenroom_registry::artifacts::SweepReport;
 use greenroom_registry::{StoreTask, Stores};
+use tokio::sync::Mutex;
 
 use super::category_spawner::CategorySpawner;
 use super::parts::PodParts;
 use crate::admin::AdminOps;
 use crate::ingress::control::ControlServer;
 use crate::ingress::local::LocalIngress;
+use crate::pipeline::idempotency::KeyReleaser;
 use crate::reload::Reloader;
-use crate::services::{Phase, Restart, Service, Services};
+use crate::services::{Phase, Service, Services, run_once};
 use crate::telemetry::{Metrics, metrics};
 
 /// How often recovery looks for runs that have lost their owner.
@@ -32,12 +35,13 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(6 * 60 * 60);
 /// Starts the writers of the stores, each on a thread of its own.
 pub(crate) fn start_writers(services: &mut Services, writers: Vec<StoreTask>) {
     for StoreTask { name, run } in writers {
+        let write = run_once(async move { run.await.map_err(|error| error.to_string()) });
         services.start_on_thread(Service {
             name,
             phase: Phase::Stores,
-            restart: Restart::WithPod,
+            restart: ChildKind::AuditWriter,
             // A writer ends when its store is closed, after it has written its queue.
-            run: Box::new(move |_| Box::pin(async move { run.await.map_err(|error| error.to_string()) })),
+            run: Arc::new(move |_| write()),
         });
     }
 }
@@ -52,12 +56,14 @@ pub(crate) fn start_metrics(services: &mut Services, addr: Option<SocketAddr>) -
         None => Metrics::new().map_err(invalid)?,
         Some(addr) => {
             let (metrics, exporter) = Metrics::with_exporter(addr).map_err(invalid)?;
-            services.start(Service::droppable("metrics", exporter));
+            // The library binds the address and has no second exporter for the same metrics.
+            services.start(Service::droppable("metrics", ChildKind::External, run_once(exporter)));
             metrics
         }
     };
     let metrics = Arc::new(metrics);
-    services.start(Service::droppable("rates", tick_metrics(Arc::clone(&metrics))));
+    let ticked = Arc::clone(&metrics);
+    services.start(Service::droppable("rates", ChildKind::Periodic, move || tick_metrics(Arc::clone(&ticked))));
     Ok(metrics)
 }
 
@@ -72,17 +78,37 @@ pub(crate) fn tee_observer(metrics: &Arc<Metrics>, other: Option<Arc<dyn Observe
 
 /// Creates the accounting and starts what settles its orphaned reservations.
 pub(crate) fn start_accounting(services: &mut Services, stores: &Stores, clock: &Arc<dyn Clock>) -> Accounting {
-    let (accounting, mut settler) = Accounting::new(Arc::clone(&stores.ledger), Arc::clone(clock));
-    services.start(Service::droppable("reservation settler", async move {
-        settler.run().await;
-        Ok(())
+    let (accounting, settler) = Accounting::new(Arc::clone(&stores.ledger), Arc::clone(clock));
+    let settler = Arc::new(Mutex::new(settler));
+    services.start(Service::droppable("reservation settler", ChildKind::Periodic, move || {
+        let settler = Arc::clone(&settler);
+        async move {
+            settler.lock().await.run().await;
+            Ok(())
+        }
     }));
     accounting
 }
 
+/// Starts what releases the idempotency keys of disconnected callers.
+pub(crate) fn start_key_releaser(services: &mut Services, releaser: KeyReleaser) {
+    let releaser = Arc::new(Mutex::new(releaser));
+    services.start(Service::droppable("key releaser", ChildKind::Periodic, move || {
+        let releaser = Arc::clone(&releaser);
+        async move {
+            releaser.lock().await.run().await;
+            Ok(())
+        }
+    }));
+}
+
 /// Serves the control socket.
 pub(crate) fn control_socket(server: ControlServer, ingress: LocalIngress) -> Service {
-    Service::droppable("control socket", server.serve(ingress))
+    let server = Arc::new(server);
+    Service::droppable("control socket", ChildKind::Ingress, move || {
+        let (server, ingress) = (Arc::clone(&server), ingress.clone());
+        async move { server.serve(ingress).await }
+    })
 }
 
 /// What reloads changed definitions and policies.
@@ -103,47 +129,54 @@ pub(crate) fn reloader(parts: &PodParts, known_names: KnownNames, spawner: Categ
 
 /// Reloads definitions and policy when their files change.
 pub(crate) fn watcher(reloader: Arc<Reloader>) -> Service {
-    Service::droppable("watcher", async move { reloader.run().await })
+    Service::droppable("watcher", ChildKind::Watcher, move || {
+        let reloader = Arc::clone(&reloader);
+        async move { reloader.run().await }
+    })
 }
 
 /// Resumes runs that have no owner, now and whenever a run loses its owner.
 pub(crate) fn recovery(admin: Arc<AdminOps>) -> Service {
-    Service::droppable("recovery", async move {
-        let mut rounds = tokio::time::interval(RECOVERY_INTERVAL);
-        rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            rounds.tick().await;
-            match admin.recover(None).await {
-                Ok(RecoveryReport { resumed: 0, terminated: 0, deferred: 0 }) => {}
-                Ok(RecoveryReport { resumed, terminated, deferred }) => tracing::info!(
-                    runs.resumed = resumed,
-                    runs.terminated = terminated,
-                    runs.deferred = deferred,
-                    "recovered interrupted runs"
-                ),
-                Err(cause) => tracing::error!(error.code = %cause.code, "cannot recover interrupted runs"),
-            }
+    Service::droppable("recovery", ChildKind::Periodic, move || recover_periodically(Arc::clone(&admin)))
+}
+
+async fn recover_periodically(admin: Arc<AdminOps>) -> Result<(), String> {
+    let mut rounds = tokio::time::interval(RECOVERY_INTERVAL);
+    rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        rounds.tick().await;
+        match admin.recover(None).await {
+            Ok(RecoveryReport { resumed: 0, terminated: 0, deferred: 0 }) => {}
+            Ok(RecoveryReport { resumed, terminated, deferred }) => tracing::info!(
+                runs.resumed = resumed,
+                runs.terminated = terminated,
+                runs.deferred = deferred,
+                "recovered interrupted runs"
+            ),
+            Err(cause) => tracing::error!(error.code = %cause.code, "cannot recover interrupted runs"),
         }
-    })
+    }
 }
 
 /// Sweeps artifacts that no live record references, periodically.
 pub(crate) fn sweeper(admin: Arc<AdminOps>) -> Service {
-    Service::droppable("sweeper", async move {
-        let first = tokio::time::Instant::now() + SWEEP_DELAY;
-        let mut rounds = tokio::time::interval_at(first, SWEEP_INTERVAL);
-        rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            rounds.tick().await;
-            match admin.sweep(None).await {
-                Ok(SweepReport { artifacts: 0, bytes: _ }) => {}
-                Ok(SweepReport { artifacts, bytes }) => {
-                    tracing::info!(artifacts.dropped = artifacts, artifacts.bytes = bytes, "swept artifacts");
-                }
-                Err(cause) => tracing::error!(error.code = %cause.code, "cannot sweep artifacts"),
+    Service::droppable("sweeper", ChildKind::Periodic, move || sweep_periodically(Arc::clone(&admin)))
+}
+
+async fn sweep_periodically(admin: Arc<AdminOps>) -> Result<(), String> {
+    let first = Instant::now() + SWEEP_DELAY;
+    let mut rounds = tokio::time::interval_at(first.into(), SWEEP_INTERVAL);
+    rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        rounds.tick().await;
+        match admin.sweep(None).await {
+            Ok(SweepReport { artifacts: 0, bytes: _ }) => {}
+            Ok(SweepReport { artifacts, bytes }) => {
+                tracing::info!(artifacts.dropped = artifacts, artifacts.bytes = bytes, "swept artifacts");
             }
+            Err(cause) => tracing::error!(error.code = %cause.code, "cannot sweep artifacts"),
         }
-    })
+    }
 }
 
 async fn tick_metrics(metrics: Arc<Metrics>) -> Result<(), String> {

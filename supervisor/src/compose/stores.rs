@@ -7,21 +7,23 @@ use greenroom_registry::audit::signer::Signer;
 use greenroom_registry::maintenance::CheckReport;
 use greenroom_registry::{OpenedStores, StoreParts};
 
-use crate::config::{Config, StoreConfig};
+use crate::config::Config;
+use crate::config::store::SupportedStore;
 
 /// Opens the stores.
 ///
 /// # Errors
-/// Those of the store; [`ErrorCode::StoreUnavailable`] if a directory cannot be created.
+/// Those of the store; [`ErrorCode::StoreUnavailable`] if a directory cannot be created;
+/// [`ErrorCode::InvalidConfiguration`] if its URL names no store of this version.
 pub async fn open(config: &Config, clock: &Arc<dyn Clock>, ids: &Arc<dyn IdGenerator>) -> Result<OpenedStores, Cause> {
     let clock = Arc::clone(clock);
-    match &config.store {
-        StoreConfig::Memory => {
+    match config.store.supported()? {
+        SupportedStore::Memory => {
             let signer = Signer::ephemeral(seed(&**ids));
             let artifacts = greenroom_registry::in_memory_artifacts();
             Ok(greenroom_registry::open_in_memory(StoreParts { clock, signer, artifacts }))
         }
-        StoreConfig::Sqlite { path, sync } => {
+        SupportedStore::Sqlite(path, sync) => {
             for root in &config.files_roots {
                 if root.starts_with(&config.data_dir) {
                     std::fs::create_dir_all(root).map_err(|error| unusable(root, &error))?;
@@ -31,7 +33,7 @@ pub async fn open(config: &Config, clock: &Arc<dyn Clock>, ids: &Arc<dyn IdGener
             let artifacts =
                 greenroom_registry::open_fs_artifacts(&config.artifacts_dir()).map_err(|error| error.cause())?;
             let parts = StoreParts { clock, signer, artifacts };
-            greenroom_registry::open_sqlite(path, *sync, parts).await.map_err(|error| error.cause())
+            greenroom_registry::open_sqlite(path, sync, parts).await.map_err(|error| error.cause())
         }
     }
 }
@@ -42,7 +44,7 @@ pub async fn open(config: &Config, clock: &Arc<dyn Clock>, ids: &Arc<dyn IdGener
 /// # Errors
 /// Those of the audit key and of the operating system.
 pub async fn examine(config: &Config) -> Result<Option<CheckReport>, Cause> {
-    let StoreConfig::Sqlite { path, .. } = &config.store else { return Ok(None) };
+    let SupportedStore::Sqlite(path, _) = config.store.supported()? else { return Ok(None) };
     if !path.is_file() {
         return Ok(None);
     }

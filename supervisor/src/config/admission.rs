@@ -8,7 +8,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting::number(
         "admission.max_in_flight",
         &["GREENROOM_ADMISSION_MAX_IN_FLIGHT"],
-        "maximum requests and detached runs in flight on this pod",
+        "maximum requests and runs in flight on this pod",
     )
     .or("131072"),
     Setting::number(
@@ -33,7 +33,7 @@ const PIPELINE_CONCURRENCY_PER_CORE: usize = 4;
 /// Bounds on requests in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AdmissionConfig {
-    /// Requests and detached runs in flight on this pod, queued ones included.
+    /// Requests and runs in flight on this pod, queued ones included.
     pub max_in_flight: usize,
     /// Those of one tenant.
     pub max_in_flight_per_tenant: usize,

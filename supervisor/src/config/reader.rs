@@ -55,6 +55,15 @@ impl<'a> ConfigReader<'a> {
         found.map(|(_, value)| *value)
     }
 
+    /// The layer that sets a key, in words.
+    pub(super) fn origin(&self, key: &str) -> String {
+        let value = key.split('.').try_fold(&self.merged.cache, |value, name| match &value.kind {
+            config::ValueKind::Table(members) => members.get(name),
+            _ => None,
+        });
+        value.and_then(config::Value::origin).unwrap_or("default").to_owned()
+    }
+
     /// Adds a problem.
     pub(super) fn report(&mut self, problem: String) {
         self.problems.push(problem);

@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use greenroom_protocol::{Cause, ErrorCode};
 use greenroom_registry::SyncMode;
 
 use super::reader::ConfigReader;
 use super::setting::Setting;
+use super::store_url::{StoreUrl, parse};
 
 /// The settings.
 pub const SETTINGS: &[Setting] = &[
@@ -38,23 +40,47 @@ pub enum StoreConfig {
         /// How durable a commit is.
         sync: SyncMode,
     },
+    /// The URL names no store of this version. `DATABASE_URL` may belong to another program, so this stops only
+    /// what needs a store.
+    Unsupported {
+        /// The problem, with the origin of the URL.
+        problem: String,
+    },
 }
 
-/// The store; a problem if its URL names a kind that this version does not have.
+/// A place that this version can store in.
+pub enum SupportedStore<'a> {
+    /// In this process.
+    Memory,
+    /// In one SQLite file.
+    Sqlite(&'a Path, SyncMode),
+}
+
+impl StoreConfig {
+    /// The store, for what needs one.
+    ///
+    /// # Errors
+    /// [`ErrorCode::InvalidConfiguration`] with the origin of a URL that names none.
+    pub fn supported(&self) -> Result<SupportedStore<'_>, Cause> {
+        match self {
+            Self::Memory => Ok(SupportedStore::Memory),
+            Self::Sqlite { path, sync } => Ok(SupportedStore::Sqlite(path, *sync)),
+            Self::Unsupported { problem } => Err(Cause::new(ErrorCode::InvalidConfiguration, problem)),
+        }
+    }
+}
+
+/// The configured store.
 pub(super) fn read(reader: &mut ConfigReader<'_>, data_dir: &Path) -> StoreConfig {
     let sync = reader.word("store.sync", &SYNC_MODES).unwrap_or(SyncMode::Full);
     let default = StoreConfig::Sqlite { path: data_dir.join("greenroom.db"), sync };
-    match reader.get::<String>("store.url").as_deref() {
-        None | Some("") => default,
-        Some("memory:") => StoreConfig::Memory,
-        Some(url) => match url.strip_prefix("sqlite:") {
-            Some(path) => StoreConfig::Sqlite { path: PathBuf::from(path.trim_start_matches("//")), sync },
-            None => {
-                // The rest of the URL may hold a password.
-                let scheme = url.split(':').next().unwrap_or_default();
-                reader.report(format!("store.url: this version supports `sqlite:PATH` and `memory:`, not {scheme}"));
-                default
-            }
-        },
+    let Some(url) = reader.get::<String>("store.url").filter(|url| !url.is_empty()) else { return default };
+    match parse(&url) {
+        Ok(StoreUrl::Memory) => StoreConfig::Memory,
+        Ok(StoreUrl::Sqlite(path)) => StoreConfig::Sqlite { path, sync },
+        Err(problem) => {
+            let origin = reader.origin("store.url");
+            StoreConfig::Unsupported { problem: format!("store.url ({origin}): {problem}") }
+        }
     }
 }

@@ -98,9 +98,19 @@ fn an_invalid_value_is_an_error_that_names_its_key() {
     let (_dir, flags) = file("[admission]\nmax_in_flight = \"many\"\n");
     let problems = load(&flags, environment(&[]).into_iter()).unwrap_err().0;
     assert!(problems.iter().any(|line| line.contains("admission.max_in_flight")), "{problems:?}");
-    let problems = load(&Flags::default(), environment(&[("DATABASE_URL", "postgres://u:pw@h/d")]).into_iter());
-    let text = problems.unwrap_err().to_string();
-    assert!(text.contains("postgres") && !text.contains("pw"), "{text}");
+}
+
+#[test]
+fn a_foreign_database_url_is_a_problem_of_the_store_that_names_its_variable() {
+    let loaded = load(&Flags::default(), environment(&[("DATABASE_URL", "postgres://u:pw@h/d")]).into_iter()).unwrap();
+    let cause = loaded.config.store.supported().err().unwrap();
+    assert_eq!(cause.code, greenroom_protocol::ErrorCode::InvalidConfiguration);
+    for word in ["store.url", "environment DATABASE_URL", "postgres"] {
+        assert!(cause.message.contains(word), "{cause}");
+    }
+    assert!(!format!("{cause:?} {:?}", loaded.config.store).contains("pw"), "{cause:?}");
+    let ours = environment(&[("DATABASE_URL", "postgres://h/d"), ("GREENROOM_STORE_URL", "sqlite:x.db")]);
+    assert!(load(&Flags::default(), ours.into_iter()).unwrap().config.store.supported().is_ok());
 }
 
 #[test]

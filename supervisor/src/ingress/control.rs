@@ -1,54 +1,55 @@
 //! The control socket, over which a second process of the same user sends requests to the owner of the
 //! data directory. Only the user may open the socket (0600), and the peer's user id is checked too.
 
-use std::os::unix::fs::PermissionsExt;
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use greenroom_protocol::{Cause, ErrorCode};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
+use self::socket_file::SocketFile;
 use super::frame::{self, ControlRequest, ControlResponse, FILE_BYTES_MAX, FRAME_BYTES_MAX};
 use super::local::LocalIngress;
+use crate::pipeline::Served;
 
 pub mod client;
+pub mod socket_file;
 
 /// Connections that are served concurrently; a watch uses one until its run ends.
 const CONNECTIONS_MAX: usize = 1_024;
 /// Longest wait for a complete request on an open connection.
 const REQUEST_READ_MAX: Duration = Duration::from_secs(30);
+/// Delay after a connection could not be accepted.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
+/// When a client may retry after its connection was refused for the number of connections.
+const OVERLOADED_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The bound socket; dropping it removes the file.
 pub struct ControlServer {
     listener: UnixListener,
-    path: std::path::PathBuf,
+    _file: SocketFile,
 }
 
 impl ControlServer {
-    /// Binds the socket. The caller owns the data directory, so an existing file belongs to a dead process.
+    /// Binds the socket. The file of a dead process is replaced.
     ///
     /// # Errors
-    /// Those of the operating system.
-    pub fn bind(path: &Path) -> std::io::Result<Self> {
-        match std::fs::remove_file(path) {
-            Ok(()) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-        let listener = UnixListener::bind(path)?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-        Ok(Self { listener, path: path.to_owned() })
+    /// Those of the operating system; [`std::io::ErrorKind::AddrInUse`] if a living process listens on it.
+    pub async fn bind(path: &Path) -> std::io::Result<Self> {
+        let (listener, file) = SocketFile::bind(path).await?;
+        Ok(Self { listener, _file: file })
     }
 
     /// Serves connections until it is dropped, which closes them.
     ///
     /// # Errors
     /// None: an error of one connection is logged, and the next one is awaited.
-    pub async fn serve(self, ingress: LocalIngress) -> Result<(), String> {
+    pub async fn serve(&self, ingress: LocalIngress) -> Result<(), String> {
         let capacity = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let mut connections = futures::stream::FuturesUnordered::new();
         loop {
@@ -56,25 +57,22 @@ impl ControlServer {
                 accepted = self.listener.accept() => match accepted {
                     Ok((stream, _)) => {
                         let (ingress, capacity) = (ingress.clone(), Arc::clone(&capacity));
-                        connections.push(async move {
-                            let Ok(_permit) = capacity.try_acquire() else { return };
-                            serve_connection(stream, ingress).await;
-                        });
+                        // A panic ends its own connection, and no other.
+                        let served = AssertUnwindSafe(serve_bounded(stream, ingress, capacity)).catch_unwind();
+                        connections.push(served);
                     }
                     Err(error) => {
                         tracing::warn!(error.message = %error, "cannot accept control connection");
-                        tokio::time::sleep(Duration::from_millis(100)).await;
+                        tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
                     }
                 },
-                Some(()) = connections.next(), if !connections.is_empty() => {}
+                Some(served) = connections.next(), if !connections.is_empty() => {
+                    if served.is_err() {
+                        tracing::error!("control connection panicked");
+                    }
+                }
             }
         }
-    }
-}
-
-impl Drop for ControlServer {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
     }
 }
 
@@ -83,20 +81,40 @@ fn is_same_user(stream: &UnixStream, own_uid: u32) -> bool {
     stream.peer_cred().is_ok_and(|peer| peer.uid() == own_uid)
 }
 
+async fn serve_bounded(mut stream: UnixStream, ingress: LocalIngress, capacity: Arc<Semaphore>) {
+    match capacity.try_acquire() {
+        Ok(_permit) => serve_connection(stream, ingress).await,
+        Err(_) => {
+            let message = format!("the control socket is at its limit of {CONNECTIONS_MAX} connections");
+            let cause = Cause::new(ErrorCode::Overloaded, message).with_retry_after(OVERLOADED_RETRY_AFTER);
+            refuse(&mut stream, cause).await;
+        }
+    }
+}
+
+/// Refuses a connection, whatever it would request.
+async fn refuse(stream: &mut UnixStream, cause: Cause) {
+    tracing::warn!(error.code = %cause.code, error.message = cause.message, "control connection refused");
+    // A peer that has disconnected needs no response.
+    let _ = frame::write(stream, &ControlResponse::Refused { cause }).await;
+}
+
 async fn serve_connection(mut stream: UnixStream, ingress: LocalIngress) {
     // The peer of a socket pair that is created here runs as this user.
     let own_uid = UnixStream::pair().and_then(|(here, _)| here.peer_cred()).map(|peer| peer.uid());
     if !own_uid.is_ok_and(|uid| is_same_user(&stream, uid)) {
-        tracing::warn!("rejected control connection of another user");
         let cause = Cause::new(ErrorCode::Unauthenticated, "the control socket belongs to another user");
-        let _ = frame::write(&mut stream, &ControlResponse::Refused { cause }).await;
-        return;
+        return refuse(&mut stream, cause).await;
     }
     let outcome = loop {
         let request = tokio::time::timeout(REQUEST_READ_MAX, frame::read::<ControlRequest>(&mut stream)).await;
         let handled = match request {
             Ok(Ok(Some(request))) => handle_request(&mut stream, &ingress, request).await,
             Ok(Ok(None)) | Err(_) => break Ok(()),
+            Ok(Err(error)) if error.kind() == std::io::ErrorKind::InvalidData => {
+                let message = format!("this is no request of the control socket: {error}");
+                return refuse(&mut stream, Cause::new(ErrorCode::InvalidRequest, message)).await;
+            }
             Ok(Err(error)) => Err(error),
         };
         if let Err(error) = handled {
@@ -109,21 +127,34 @@ async fn serve_connection(mut stream: UnixStream, ingress: LocalIngress) {
     let _ = stream.shutdown().await;
 }
 
+/// Accepts a request and writes its response. A request is accepted before a drain begins, or not at all; the
+/// drain waits until the response is written.
 async fn handle_request(
     stream: &mut UnixStream,
     ingress: &LocalIngress,
     request: ControlRequest,
 ) -> std::io::Result<()> {
+    let awaited = match ingress.pipeline.admission.await_response() {
+        Ok(ticket) => ticket,
+        Err(cause) => return frame::write(stream, &ControlResponse::Refused { cause }).await,
+    };
+    frame::write(stream, &ControlResponse::Accepted).await?;
     let response = match request {
         ControlRequest::Send { user, envelope } => {
-            let reply = ingress.send(user, *envelope);
-            match until_disconnected(stream, reply).await {
-                Some(reply) => ControlResponse::Reply { reply: Box::new(reply) },
-                None => return Err(std::io::ErrorKind::ConnectionReset.into()),
-            }
+            let serving = ingress.serve(user, *envelope, None);
+            let Some(Served { reply, ticket }) = until_disconnected(stream, serving).await else {
+                return Err(std::io::ErrorKind::ConnectionReset.into());
+            };
+            let written = frame::write(stream, &ControlResponse::Reply { reply: Box::new(reply) }).await;
+            drop(ticket);
+            return written;
         }
         ControlRequest::Watch { user, run, after } => match ingress.watch(user, run, after).await {
-            Ok(events) => return send_events(stream, events).await,
+            Ok(events) => {
+                // A watch lasts as long as its run, which a drain does not wait for.
+                drop(awaited);
+                return send_events(stream, events).await;
+            }
             Err(cause) => ControlResponse::Refused { cause },
         },
         ControlRequest::StoreArtifact { user, name, media_type, bytes } => match read_file(stream, bytes).await? {
@@ -133,6 +164,7 @@ async fn handle_request(
             },
             Err(cause) => ControlResponse::Refused { cause },
         },
+        ControlRequest::Identify => ControlResponse::Owner { process: std::process::id() },
     };
     frame::write(stream, &response).await
 }

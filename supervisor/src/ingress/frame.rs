@@ -45,12 +45,17 @@ pub enum ControlRequest {
         /// Number of bytes that follow.
         bytes: u64,
     },
+    /// Returns the process that owns the data directory, if it accepts requests.
+    Identify,
 }
 
-/// A response on the control socket.
+/// A response on the control socket. The first one to a request is `Accepted`, or `Refused`: a request without
+/// either was not executed, so a client may send it to the next owner of the data directory.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "response", rename_all = "snake_case")]
 pub enum ControlResponse {
+    /// To any request: it will be executed, and its response follows.
+    Accepted,
     /// To [`ControlRequest::Send`].
     Reply {
         /// The reply.
@@ -67,6 +72,11 @@ pub enum ControlResponse {
     ArtifactStored {
         /// The artifact.
         artifact: ArtifactRef,
+    },
+    /// To [`ControlRequest::Identify`].
+    Owner {
+        /// The id of the process.
+        process: u32,
     },
     /// To any request: it was rejected.
     Refused {

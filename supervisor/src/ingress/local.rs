@@ -13,8 +13,7 @@ use greenroom_client::{Client, Transport, TransportError};
 use greenroom_protocol::event::{RunEvent, WatchedRun};
 use greenroom_protocol::request::Query;
 use greenroom_protocol::{
-    ArtifactRef, Cause, Clock, Envelope, ErrorCode, IdGenerator, Metadata, Received, Reply, Request, RequestId, RunId,
-    Status, UserId, Values,
+    ArtifactRef, Cause, Clock, Envelope, ErrorCode, IdGenerator, Received, Reply, Request, RequestId, RunId, UserId,
 };
 use greenroom_registry::Stores;
 use greenroom_registry::artifacts::ArtifactOwner;
@@ -22,7 +21,7 @@ use greenroom_registry::journal::Seq;
 use greenroom_rego::Authenticated;
 
 use super::frame::FILE_BYTES_MAX;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, Served};
 
 /// Longest wait of a watch for a run that is being started.
 const RUN_VISIBLE_MAX: Duration = Duration::from_secs(2);
@@ -47,7 +46,7 @@ impl LocalIngress {
 
     /// Sends a request of this user through the whole pipeline.
     pub fn send(&self, user: UserId, envelope: Envelope) -> impl Future<Output = Reply> + Send + use<'_> {
-        self.submit(user, envelope, None)
+        self.serve(user, envelope, None).map(|served| served.reply)
     }
 
     /// As [`LocalIngress::send`]; the answer of a model to this request is streamed into `sink`.
@@ -57,24 +56,25 @@ impl LocalIngress {
         envelope: Envelope,
         sink: DeltaSink,
     ) -> impl Future<Output = Reply> + Send + use<'_> {
-        self.submit(user, envelope, Some(sink))
+        self.serve(user, envelope, Some(sink)).map(|served| served.reply)
     }
 
+    /// As [`LocalIngress::send`]; the reply has the ticket of its request, for an ingress that has to write it.
     /// The future holds the received request while it waits, and not the envelope.
-    fn submit(
+    pub fn serve(
         &self,
         user: UserId,
         envelope: Envelope,
         sink: Option<DeltaSink>,
-    ) -> impl Future<Output = Reply> + Send + use<'_> {
+    ) -> impl Future<Output = Served> + Send + use<'_> {
         let id = envelope.id.clone();
         let received = Received::local(user, envelope, &*self.ids, self.clock.now());
         let id = || id.unwrap_or_else(|| RequestId::from_u128(self.ids.next_id()));
-        let received = received.map_err(|cause| Box::new(rejection(&id(), cause)));
+        let received = received.map_err(|cause| Box::new(self.pipeline.reject_unread(&id(), cause)));
         async move {
             match received {
-                Ok(received) => self.pipeline.serve_streaming(received, sink).await,
-                Err(reply) => *reply,
+                Ok(received) => self.pipeline.serve(received, sink).await,
+                Err(reply) => Served { reply: *reply, ticket: None },
             }
         }
     }
@@ -150,16 +150,6 @@ impl LocalIngress {
         let request = self.authenticate(user, None).await?;
         let owner = ArtifactOwner { tenant: request.principal().tenant.clone(), personal_data: false };
         self.stores.artifacts.put(&owner, bytes, media_type, name).await.map_err(|error| error.cause())
-    }
-}
-
-fn rejection(id: &RequestId, cause: Cause) -> Reply {
-    Reply {
-        id: id.to_string(),
-        status: Status::from_cause(&cause),
-        outputs: Values::new(),
-        error: Some(cause),
-        metadata: Metadata::default(),
     }
 }
 

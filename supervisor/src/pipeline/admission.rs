@@ -2,15 +2,21 @@
 //! and rejects at once what exceeds the bounds. Requests are scheduled through the stages up to dispatch
 //! fairly across tenants.
 //!
-//! An [`InFlightTicket`] is held until the reply is made; the pod is drained once none is left. A
-//! [`PipelineTicket`] is held until dispatch. Nested requests use the tickets of their root request: two
-//! nested waits for one bound could deadlock. A detached run has a [`DetachedRunTicket`] until it ends;
-//! a drain does not wait for it, since the next process resumes the run.
+//! The capacity belongs to the work and not to its caller. An [`InFlightTicket`] is held until the reply
+//! is written, and the run that a request starts shares its capacity, so a caller that disconnects from a
+//! run frees none. A [`PipelineTicket`] is held until dispatch. Nested requests use the tickets of their
+//! root request: two nested waits for one bound could deadlock. A detached run, and a run that was
+//! resumed, has a [`DetachedRunTicket`] until it ends.
+//!
+//! A drain waits for the replies that a caller waits for: [`ResponseTicket`]. It does not wait for a run
+//! without a caller, since the next process resumes the run.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use greenroom_actors::dispatcher::{RunAdmission, RunTicket};
 use greenroom_protocol::{Cause, ErrorCode, TenantId};
 use tokio::sync::{Notify, oneshot};
 
@@ -28,6 +34,8 @@ pub struct AdmissionControl(Arc<Inner>);
 struct Inner {
     bounds: AdmissionConfig,
     state: Mutex<State>,
+    /// Replies that callers wait for.
+    unanswered: AtomicUsize,
     drained: Notify,
 }
 
@@ -46,11 +54,22 @@ struct State {
     tenant_queue: VecDeque<TenantId>,
 }
 
-/// Counts a request in flight until it is dropped.
+/// Counts a reply that a caller waits for, until it is dropped: once the reply is written.
+#[must_use = "a drain does not wait once the ticket is dropped"]
+pub struct ResponseTicket(AdmissionControl);
+
+/// Counts a request in flight until it is dropped, together with the run that it has started.
 #[must_use = "the capacity is released when the ticket is dropped"]
 pub struct InFlightTicket {
+    capacity: Arc<Capacity>,
+    _response: ResponseTicket,
+}
+
+/// One unit of the bounds, shared by a request and the run that it has started.
+struct Capacity {
     admission: AdmissionControl,
-    tenant: Option<TenantId>,
+    /// Set once the request is authenticated.
+    tenant: OnceLock<TenantId>,
 }
 
 /// Counts a detached run, which outlives the request that started it, until it is dropped.
@@ -68,7 +87,8 @@ impl AdmissionControl {
     /// Admission control with these bounds.
     #[must_use]
     pub fn new(bounds: AdmissionConfig) -> Self {
-        Self(Arc::new(Inner { bounds, state: Mutex::new(State::default()), drained: Notify::new() }))
+        let state = Mutex::new(State::default());
+        Self(Arc::new(Inner { bounds, state, unanswered: AtomicUsize::new(0), drained: Notify::new() }))
     }
 
     /// Admits a request, at once.
@@ -78,13 +98,27 @@ impl AdmissionControl {
     /// [`AdmissionControl::close`].
     pub fn admit(&self) -> Result<InFlightTicket, Cause> {
         let mut state = self.state();
-        if state.closed {
-            let cause = Cause::new(ErrorCode::ShuttingDown, "the pod is shutting down and accepts no new requests");
-            return Err(cause.with_retry_after(SHUTDOWN_RETRY_AFTER));
-        }
+        state.check_open()?;
         state.check_capacity(&self.0.bounds)?;
         state.in_flight += 1;
-        Ok(InFlightTicket { admission: self.clone(), tenant: None })
+        let capacity = Arc::new(Capacity { admission: self.clone(), tenant: OnceLock::new() });
+        Ok(InFlightTicket { capacity, _response: self.count_response() })
+    }
+
+    /// Counts a reply that a drain has to wait for.
+    ///
+    /// # Errors
+    /// [`ErrorCode::ShuttingDown`] after [`AdmissionControl::close`].
+    pub fn await_response(&self) -> Result<ResponseTicket, Cause> {
+        let state = self.state();
+        state.check_open()?;
+        Ok(self.count_response())
+    }
+
+    /// The caller holds the lock of the state, so that a drain cannot begin between its check and this.
+    fn count_response(&self) -> ResponseTicket {
+        self.0.unanswered.fetch_add(1, Ordering::AcqRel);
+        ResponseTicket(self.clone())
     }
 
     /// Admits a run that outlives its request, at once.
@@ -104,18 +138,24 @@ impl AdmissionControl {
         self.state().closed = true;
     }
 
-    /// Waits until no request is in flight.
+    /// Waits until no caller waits for a reply.
     pub async fn drained(&self) {
         loop {
             let notified = self.0.drained.notified();
-            if self.state().in_flight == 0 {
+            if self.unanswered() == 0 {
                 return;
             }
             notified.await;
         }
     }
 
-    /// Requests in flight.
+    /// Replies that callers wait for.
+    #[must_use]
+    pub fn unanswered(&self) -> usize {
+        self.0.unanswered.load(Ordering::Acquire)
+    }
+
+    /// Requests in flight, and the runs that they have started.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.state().in_flight
@@ -146,7 +186,22 @@ impl AdmissionControl {
     }
 }
 
+impl RunAdmission for AdmissionControl {
+    fn admit(&self, tenant: &TenantId) -> Result<RunTicket, Cause> {
+        Ok(Arc::new(self.admit_detached_run(tenant)?))
+    }
+}
+
 impl State {
+    /// Fails once the pod is shutting down.
+    fn check_open(&self) -> Result<(), Cause> {
+        if self.closed {
+            let cause = Cause::new(ErrorCode::ShuttingDown, "the pod is shutting down and accepts no new requests");
+            return Err(cause.with_retry_after(SHUTDOWN_RETRY_AFTER));
+        }
+        Ok(())
+    }
+
     /// Fails if the pod is at its limit.
     fn check_capacity(&self, bounds: &AdmissionConfig) -> Result<(), Cause> {
         if self.in_flight.saturating_add(self.detached) >= bounds.max_in_flight {
@@ -176,6 +231,12 @@ impl State {
 }
 
 impl InFlightTicket {
+    /// The capacity of this request for the run that it starts, which may outlive its caller.
+    #[must_use]
+    pub fn share(&self) -> RunTicket {
+        self.capacity.clone()
+    }
+
     /// Counts the request for its tenant and waits for a pipeline ticket, at most `timeout`.
     ///
     /// # Errors
@@ -186,13 +247,16 @@ impl InFlightTicket {
         tenant: &TenantId,
         timeout: Duration,
     ) -> Result<PipelineTicket, Cause> {
+        let admission = &self.capacity.admission;
         let granted = {
-            let mut state = self.admission.state();
-            state.charge_tenant(tenant, &self.admission.0.bounds)?;
-            self.tenant = Some(tenant.clone());
-            if state.in_pipeline < self.admission.0.bounds.pipeline_concurrency.max(1) {
+            let mut state = admission.state();
+            state.charge_tenant(tenant, &admission.0.bounds)?;
+            if self.capacity.tenant.set(tenant.clone()).is_err() {
+                state.refund_tenant(tenant);
+            }
+            if state.in_pipeline < admission.0.bounds.pipeline_concurrency.max(1) {
                 state.in_pipeline += 1;
-                return Ok(PipelineTicket(self.admission.clone()));
+                return Ok(PipelineTicket(admission.clone()));
             }
             let (waiter, granted) = oneshot::channel();
             let queue = state.waiters.entry(tenant.clone()).or_default();
@@ -202,9 +266,9 @@ impl InFlightTicket {
             }
             granted
         };
-        let waiter = TicketWaiter { granted: Some(granted), admission: &self.admission };
+        let waiter = TicketWaiter { granted: Some(granted), admission };
         match tokio::time::timeout(timeout, waiter.wait()).await {
-            Ok(()) => Ok(PipelineTicket(self.admission.clone())),
+            Ok(()) => Ok(PipelineTicket(admission.clone())),
             Err(_) => Err(Cause::new(ErrorCode::TimedOut, "the deadline passed while the request was queued")),
         }
     }
@@ -244,15 +308,20 @@ impl Drop for PipelineTicket {
     }
 }
 
-impl Drop for InFlightTicket {
+impl Drop for Capacity {
     fn drop(&mut self) {
         let mut state = self.admission.state();
         state.in_flight = state.in_flight.saturating_sub(1);
-        if let Some(tenant) = &self.tenant {
+        if let Some(tenant) = self.tenant.get() {
             state.refund_tenant(tenant);
         }
-        if state.in_flight == 0 {
-            self.admission.0.drained.notify_waiters();
+    }
+}
+
+impl Drop for ResponseTicket {
+    fn drop(&mut self) {
+        if self.0.0.unanswered.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.0.drained.notify_waiters();
         }
     }
 }

@@ -1,17 +1,23 @@
 //! Idempotency keys of requests that start no run: a repeated key with the same request gets the first
 //! reply, another request is a conflict, and of two concurrent ones the second waits for the first. The
 //! registry handles the keys of runs where it creates them.
+//!
+//! One process owns the database, so the first request is always in this process: a waiting request is
+//! notified of its end. If the caller of the first request disconnects, its key is released, and one of the
+//! waiting requests is executed.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use greenroom_protocol::{Cause, Clock, Deadline, ErrorCode, Reply, TenantId};
+use greenroom_registry::StoreError;
 use greenroom_registry::idempotency::{IdempotencyStore, KeyStatus};
 use greenroom_registry::runs::DedupKey;
 use greenroom_rego::{Grant, Idempotency};
+use tokio::sync::{mpsc, watch};
 
-/// How often a second request checks for the reply of the first.
-const POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// Keys of disconnected callers that wait for their release; the next start releases any others.
+const ABANDONED_MAX: usize = 65_536;
 
 /// The result of claiming a key.
 pub enum KeyClaim {
@@ -21,65 +27,161 @@ pub enum KeyClaim {
     Replay(Box<Reply>),
 }
 
-/// A claimed key, to be completed with a reply.
+/// A key within its tenant.
+type TenantKey = (TenantId, DedupKey);
+
+/// A claimed key, to be completed with a reply. If it is dropped, its caller has disconnected, and the key is
+/// released.
 pub struct ClaimedKey {
-    tenant: TenantId,
-    key: DedupKey,
+    key: Option<TenantKey>,
+    abandoned: mpsc::Sender<TenantKey>,
 }
 
 /// Claims and completes idempotency keys.
 pub struct IdempotencyKeys {
-    pub(crate) store: Arc<dyn IdempotencyStore>,
-    pub(crate) clock: Arc<dyn Clock>,
+    store: Arc<dyn IdempotencyStore>,
+    clock: Arc<dyn Clock>,
+    waiters: Arc<KeyWaiters>,
+    abandoned: mpsc::Sender<TenantKey>,
 }
 
+/// Releases the keys of callers that have disconnected, in the background.
+pub struct KeyReleaser {
+    store: Arc<dyn IdempotencyStore>,
+    waiters: Arc<KeyWaiters>,
+    abandoned: mpsc::Receiver<TenantKey>,
+}
+
+/// Notifies the requests that wait for the first request with their key.
+#[derive(Default)]
+struct KeyWaiters(Mutex<HashMap<TenantKey, watch::Sender<()>>>);
+
 impl IdempotencyKeys {
-    /// Claims the key of a request; `None` if it has no key.
+    /// The keys of this store, and the releaser of those whose callers disconnect.
+    #[must_use]
+    pub fn new(store: Arc<dyn IdempotencyStore>, clock: Arc<dyn Clock>) -> (Self, KeyReleaser) {
+        let (abandoned, receiver) = mpsc::channel(ABANDONED_MAX);
+        let waiters = Arc::<KeyWaiters>::default();
+        let releaser = KeyReleaser { store: Arc::clone(&store), waiters: Arc::clone(&waiters), abandoned: receiver };
+        (Self { store, clock, waiters, abandoned }, releaser)
+    }
+
+    /// Claims the key of a request; `None` if it has no key. `tickets` is dropped before a wait.
     ///
     /// # Errors
     /// [`ErrorCode::IdempotencyConflict`] if the key was used with another request, [`ErrorCode::TimedOut`] if the
     /// first request does not end before the deadline; those of the store.
-    pub async fn claim(&self, grant: &Grant) -> Result<Option<KeyClaim>, Cause> {
+    pub async fn claim<T>(&self, grant: &Grant, tickets: T) -> Result<Option<KeyClaim>, Cause> {
         let Some(Idempotency { key, request_hash }) = grant.idempotency() else { return Ok(None) };
         let principal = grant.principal();
-        let key = DedupKey::Caller { user: principal.user.clone(), key: key.clone() };
-        let claimed = ClaimedKey { tenant: principal.tenant.clone(), key };
+        let dedup_key = DedupKey::Caller { user: principal.user.clone(), key: key.clone() };
+        let key = (principal.tenant.clone(), dedup_key);
+        let mut tickets = Some(tickets);
         loop {
-            let now = self.clock.now();
-            let status = self.store.begin(&claimed.tenant, &claimed.key, request_hash, now).await;
+            // Subscribed before the store is read, so that no end is missed between the two.
+            let waiter = self.waiters.subscribe(&key);
+            let status = self.store.begin(&key.0, &key.1, request_hash, self.clock.now()).await;
             match status.map_err(|error| error.cause())? {
-                KeyStatus::New => return Ok(Some(KeyClaim::Claimed(claimed))),
+                KeyStatus::New => {
+                    let abandoned = self.abandoned.clone();
+                    return Ok(Some(KeyClaim::Claimed(ClaimedKey { key: Some(key.clone()), abandoned })));
+                }
                 KeyStatus::Completed(reply) => return Ok(Some(KeyClaim::Replay(reply))),
                 // A request that starts a run differs from this one, whatever its hash.
                 KeyStatus::Conflict | KeyStatus::RunStarted(_) => {
                     let message = "the idempotency key was used before with another request";
                     return Err(Cause::new(ErrorCode::IdempotencyConflict, message));
                 }
-                KeyStatus::InProgress => self.wait(grant.deadline()).await?,
+                KeyStatus::InProgress => {
+                    drop(tickets.take());
+                    self.wait(waiter, grant.deadline()).await?;
+                }
             }
         }
     }
 
-    async fn wait(&self, deadline: Deadline) -> Result<(), Cause> {
-        if deadline.has_passed(self.clock.now()) {
-            let message = "the deadline passed while the first request with this idempotency key was in progress";
-            return Err(Cause::new(ErrorCode::TimedOut, message));
+    async fn wait(&self, mut waiter: KeyWaiter<'_>, deadline: Deadline) -> Result<(), Cause> {
+        let timeout = deadline.remaining(self.clock.now());
+        // The notification is that the sender is dropped.
+        match tokio::time::timeout(timeout, waiter.ended.changed()).await {
+            Ok(_) => Ok(()),
+            Err(_elapsed) => {
+                let message = "the deadline passed while the first request with this idempotency key was in progress";
+                Err(Cause::new(ErrorCode::TimedOut, message))
+            }
         }
-        tokio::time::sleep(POLL_INTERVAL).await;
-        Ok(())
     }
 
     /// Stores the reply under the key. A retryable error releases the key instead.
-    pub async fn complete(&self, claimed: ClaimedKey, reply: &Reply) {
+    pub async fn complete(&self, mut claimed: ClaimedKey, reply: &Reply) {
+        let Some(key) = claimed.key.take() else { return };
         let is_retryable = reply.error.as_ref().is_some_and(|cause| cause.code.is_retryable());
-        let ClaimedKey { tenant, key } = claimed;
         let completed = if is_retryable {
-            self.store.abandon(&tenant, &key).await
+            self.store.abandon(&key.0, &key.1).await
         } else {
-            self.store.finish(&tenant, &key, reply, self.clock.now()).await
+            self.store.finish(&key.0, &key.1, reply, self.clock.now()).await
         };
-        if let Err(error) = completed {
-            tracing::error!(error.message = %error, "cannot store reply under its idempotency key");
+        log_failure(completed);
+        self.waiters.notify(&key);
+    }
+}
+
+/// Waits for the end of the first request with a key.
+struct KeyWaiter<'a> {
+    waiters: &'a KeyWaiters,
+    key: &'a TenantKey,
+    ended: watch::Receiver<()>,
+}
+
+impl Drop for KeyWaiter<'_> {
+    /// Removes the sender of a key that no other request waits for.
+    fn drop(&mut self) {
+        let mut all = self.waiters.all();
+        let is_notified = self.ended.has_changed().is_err();
+        if !is_notified && all.get(self.key).is_some_and(|sender| sender.receiver_count() <= 1) {
+            all.remove(self.key);
         }
+    }
+}
+
+impl KeyReleaser {
+    /// Releases until the pipeline is dropped.
+    pub async fn run(&mut self) {
+        while let Some(key) = self.abandoned.recv().await {
+            log_failure(self.store.abandon(&key.0, &key.1).await);
+            self.waiters.notify(&key);
+        }
+    }
+}
+
+impl Drop for ClaimedKey {
+    fn drop(&mut self) {
+        if let Some(key) = self.key.take()
+            && self.abandoned.try_send(key).is_err()
+        {
+            tracing::error!("the idempotency key of a disconnected caller is released at the next start only");
+        }
+    }
+}
+
+impl KeyWaiters {
+    fn all(&self) -> MutexGuard<'_, HashMap<TenantKey, watch::Sender<()>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn subscribe<'a>(&'a self, key: &'a TenantKey) -> KeyWaiter<'a> {
+        let ended = self.all().entry(key.clone()).or_insert_with(|| watch::Sender::new(())).subscribe();
+        KeyWaiter { waiters: self, key, ended }
+    }
+
+    /// Notifies all requests that wait for this key.
+    fn notify(&self, key: &TenantKey) {
+        drop(self.all().remove(key));
+    }
+}
+
+fn log_failure(completed: Result<(), StoreError>) {
+    if let Err(error) = completed {
+        tracing::error!(error.message = %error, "cannot complete an idempotency key");
     }
 }

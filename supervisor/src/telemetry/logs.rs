@@ -35,7 +35,7 @@ pub const LIST_SEPARATOR: char = ',';
 /// Targets whose lines no filter can enable: the client of models logs answers of providers.
 const SILENCED_TARGETS: &str = "genai=off";
 
-/// Installs the log writer of the process.
+/// Installs the log writer of the process. From then on, a panic is a line of the log too.
 ///
 /// # Errors
 /// A message, if the filter is invalid or a writer is installed already.
@@ -50,7 +50,17 @@ pub fn start(filter: &str, clock: Arc<dyn Clock>) -> Result<(), String> {
         .log_internal_errors(false)
         .event_format(JsonLine { clock })
         .finish();
-    tracing::subscriber::set_global_default(lines).map_err(|error| error.to_string())
+    tracing::subscriber::set_global_default(lines).map_err(|error| error.to_string())?;
+    std::panic::set_hook(Box::new(log_panic));
+    Ok(())
+}
+
+/// Writes a panic as a line of the log. Its message may quote an input, so it is logged at level debug only.
+fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    let location = panic.location().map(ToString::to_string);
+    let thread = std::thread::current();
+    tracing::error!(panic.location = location, thread.name = thread.name(), "panic");
+    tracing::debug!(panic.message = panic.payload_as_str(), "panic");
 }
 
 /// Formats events as flat JSON lines.

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use greenroom_actors::observer::{ActorEvent, Observer};
-use greenroom_protocol::{ErrorCode, Status};
+use greenroom_protocol::{ErrorCode, Reply, Status};
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
+use super::platform_failure::is_platform_failure;
 use super::rate::Rate;
 
 /// Upper bounds of the buckets of all histograms, in seconds.
@@ -110,11 +111,9 @@ impl Metrics {
         self
     }
 
-    /// Counts a reply with an error code that denies, at any hop.
-    pub fn count_denial(&self, code: Option<ErrorCode>) {
-        if let Some(code) = code
-            && let Some((_, counter)) = self.denials.iter().find(|(known, _)| *known == code)
-        {
+    /// Counts the cause of a rejected hop, if it is a denial. Each denial is counted once, at its own hop.
+    pub fn count_denial(&self, code: ErrorCode) {
+        if let Some((_, counter)) = self.denials.iter().find(|(known, _)| *known == code) {
             counter.increment(1);
         }
     }
@@ -125,8 +124,8 @@ impl Metrics {
     }
 
     /// Counts a reply to a request from an ingress; `error_rate` is computed from these.
-    pub fn count_reply(&self, status: Status) {
-        let failed = matches!(status, Status::Failed | Status::TimedOut);
+    pub fn count_reply(&self, reply: &Reply) {
+        let failed = reply.error.as_ref().is_some_and(is_platform_failure);
         self.rates(|rates, now| rates.replies.count(failed, now));
     }
 
@@ -171,7 +170,7 @@ fn describe(recorder: &PrometheusRecorder) {
         ("active_agents", "agents that have an active actor"),
         ("concurrent_teams", "teams that are formed"),
         ("definitions_quarantined", "definitions that are not in service in the version of their file"),
-        ("error_rate", "share of requests in the last five minutes that failed"),
+        ("error_rate", "share of requests in the last five minutes that the platform failed to serve"),
     ];
     for (name, help) in gauges {
         recorder.describe_gauge(name.into(), None, help.into());
@@ -249,10 +248,9 @@ mod tests {
     #[test]
     fn a_denial_is_counted_under_its_code() {
         let metrics = Metrics::new().unwrap();
-        metrics.count_denial(Some(ErrorCode::PolicyDenied));
-        metrics.count_reply(Status::Failed);
+        metrics.count_denial(ErrorCode::PolicyDenied);
+        metrics.count_denial(ErrorCode::Internal);
         let page = metrics.render();
         assert!(page.contains("policy_denials{code=\"policy_denied\"} 1"), "{page}");
-        assert!(page.contains("error_rate 1"), "{page}");
     }
 }

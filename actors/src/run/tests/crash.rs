@@ -59,6 +59,19 @@ async fn end_of(harness: &Harness, run: &greenroom_protocol::RunId) -> greenroom
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_resumed_run_has_a_ticket_until_it_ends_and_its_inner_run_has_none() {
+    let harness = Harness::new(nested(), stuck_at_b()).await;
+    let run = run_id(&harness.request(detached("outer", json!({}))).await);
+    until("the second step is under way", || harness.calls().len() == 2).await;
+    let harness = harness.crash(vec![nested()], stuck_at_b()).await;
+    assert_eq!(harness.recover().await.resumed, 2);
+    until("the second step is under way again", || !harness.calls().is_empty()).await;
+    assert_eq!(harness.tickets(), 1, "the outer run covers the inner one");
+    harness.runs.terminate(&run, greenroom_protocol::Cause::new(ErrorCode::Cancelled, "for the test"));
+    until("the ticket is released", || harness.tickets() == 0).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_recorded_step_is_not_repeated_and_one_in_flight_repeats_its_request() {
     let harness = Harness::new(chain(), stuck_at_b()).await;
     let run = run_id(&harness.request(detached("w", json!({}))).await);

@@ -14,7 +14,7 @@ use greenroom_protocol::journal::Entry;
 use greenroom_protocol::request::{Signal, SignalRun};
 use greenroom_protocol::{
     Cause, Clock, Credential, Envelope, ErrorCode, IdGenerator, IdempotencyKey, PodId, Received, Reply, Request,
-    RequestId, RunId, Timestamp, UserId, Values,
+    RequestId, RunId, TenantId, Timestamp, UserId, Values,
 };
 use greenroom_registry::audit::signer::Signer;
 use greenroom_registry::journal::Seq;
@@ -23,6 +23,7 @@ use greenroom_rego::{Authenticator, IdentityProvider, Principal, testing};
 use ractor::ActorRef;
 
 use crate::category::CategoryConfig;
+use crate::dispatcher::{RunAdmission, RunTicket};
 use crate::execution::{Accounting, ExecutionEnv, ExecutionEnvParts, ModelRegistry, register_native};
 use crate::failure::RetryBudgets;
 use crate::handler::{File, FileAccess, FileReader, FileSources, Handler, HandlerInput, HandlerMode};
@@ -45,6 +46,15 @@ pub(crate) struct TestClock(tokio::time::Instant);
 impl Clock for TestClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_micros(1_700_000_000_000_000).saturating_add(self.0.elapsed())
+    }
+}
+
+/// Admits every run; a run that holds a ticket holds a clone.
+struct TicketCounter(Arc<()>);
+
+impl RunAdmission for TicketCounter {
+    fn admit(&self, _: &TenantId) -> Result<RunTicket, Cause> {
+        Ok(self.0.clone())
     }
 }
 
@@ -136,6 +146,7 @@ pub(crate) struct Harness {
     pub(crate) users: Arc<Users>,
     root: ActorRef<NoMsg>,
     ids: Arc<Counter>,
+    tickets: Arc<()>,
 }
 
 /// Stores that survive a harness.
@@ -191,6 +202,7 @@ impl Harness {
             clock: clock.clone(),
             ids: ids.clone(),
         });
+        let tickets = Arc::new(());
         let env = RunEnv {
             pipeline,
             resolver,
@@ -198,6 +210,7 @@ impl Harness {
             clock: clock.clone(),
             observer: observer.clone(),
             budgets: Arc::new(RetryBudgets::default()),
+            admission: Arc::new(TicketCounter(tickets.clone())),
             pod: PodId::new(pod).unwrap(),
             lease: LEASE,
         };
@@ -207,7 +220,7 @@ impl Harness {
         let root = TestRoot::start().await;
         runs.start_supervisor(root.get_cell()).await.unwrap();
         teams.start_supervisor(root.get_cell()).await.unwrap();
-        Self { runs, teams, stores, clock, events: observer, pipeline: fake, users: Arc::default(), root, ids }
+        Self { runs, teams, stores, clock, events: observer, pipeline: fake, users: Arc::default(), root, ids, tickets }
     }
 
     /// Simulates a crash: kills all actors and starts a new pod over the same stores.
@@ -217,6 +230,12 @@ impl Harness {
         until("the process has died", || root.get_status() == ractor::ActorStatus::Stopped).await;
         tokio::time::advance(LEASE * 2).await;
         Self::open("pod_2", versions, script, self.stores, self.clock).await
+    }
+
+    /// Tickets that resumed runs hold.
+    pub(crate) fn tickets(&self) -> usize {
+        // The harness and its admission control have one clone each.
+        Arc::strong_count(&self.tickets) - 2
     }
 
     pub(crate) fn authenticator(&self) -> Authenticator {

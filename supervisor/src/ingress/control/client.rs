@@ -1,5 +1,6 @@
 //! The client end of the control socket: a transport, and the upload of files. Each request
-//! has a connection of its own, so a slow reply delays no other request.
+//! has a connection of its own, so a slow reply delays no other request. A request that the owner has not
+//! accepted was not executed: its error is [`TransportError::Unreachable`] or a cause of the owner.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +9,7 @@ use futures::stream::{self, StreamExt};
 use greenroom_client::transport::Events;
 use greenroom_client::{Transport, TransportError};
 use greenroom_protocol::event::WatchedRun;
-use greenroom_protocol::{ArtifactRef, Cause, Envelope, Reply, UserId};
+use greenroom_protocol::{ArtifactRef, Cause, Envelope, Metadata, Reply, RequestId, Status, UserId, Values};
 use tokio::net::UnixStream;
 
 use super::super::frame::{self, ControlRequest, ControlResponse};
@@ -35,10 +36,41 @@ impl ControlClient {
         })
     }
 
-    async fn request(&self, request: &ControlRequest) -> Result<ControlResponse, TransportError> {
+    /// Sends a request and waits until the owner accepts it.
+    async fn submit(&self, request: &ControlRequest) -> Result<UnixStream, TransportError> {
         let mut stream = self.connect().await?;
-        frame::write(&mut stream, request).await.map_err(transport_error)?;
-        read_response(&mut stream).await
+        let written = frame::write(&mut stream, request).await;
+        if let Err(error) = written.as_ref()
+            && error.kind() == std::io::ErrorKind::InvalidData
+        {
+            return Err(TransportError::InvalidResponse { reason: error.to_string() });
+        }
+        // An owner that refuses may have closed the connection before the whole request was written.
+        match frame::read(&mut stream).await {
+            Ok(Some(ControlResponse::Accepted)) => Ok(stream),
+            Ok(Some(ControlResponse::Refused { cause })) => Err(TransportError::Rejected(cause)),
+            Ok(Some(other)) => Err(unexpected(&other)),
+            Ok(None) | Err(_) => Err(TransportError::Unreachable {
+                address: self.path.display().to_string(),
+                reason: "the process ended before it accepted the request".to_owned(),
+            }),
+        }
+    }
+
+    async fn request(&self, request: &ControlRequest) -> Result<ControlResponse, TransportError> {
+        read_response(&mut self.submit(request).await?).await
+    }
+
+    /// The id of the process that owns the data directory and accepts requests.
+    ///
+    /// # Errors
+    /// [`TransportError`] if no process does.
+    pub async fn identify(&self) -> Result<String, TransportError> {
+        match self.request(&ControlRequest::Identify).await? {
+            ControlResponse::Owner { process } => Ok(process.to_string()),
+            ControlResponse::Refused { cause } => Err(TransportError::Rejected(cause)),
+            other => Err(unexpected(&other)),
+        }
     }
 
     /// Uploads a file.
@@ -46,14 +78,13 @@ impl ControlClient {
     /// # Errors
     /// Those of the owner; a transport error if it cannot be reached.
     pub async fn store_artifact(&self, bytes: &[u8], media_type: &str, name: &str) -> Result<ArtifactRef, Cause> {
-        let mut stream = self.connect().await?;
         let request = ControlRequest::StoreArtifact {
             user: self.user.clone(),
             name: name.to_owned(),
             media_type: media_type.to_owned(),
             bytes: bytes.len() as u64,
         };
-        frame::write(&mut stream, &request).await.map_err(transport_error)?;
+        let mut stream = self.submit(&request).await?;
         for chunk in bytes.chunks(CHUNK_BYTES) {
             frame::write_raw(&mut stream, chunk).await.map_err(transport_error)?;
         }
@@ -68,22 +99,21 @@ impl ControlClient {
 #[async_trait]
 impl Transport for ControlClient {
     async fn send(&self, envelope: Envelope) -> Result<Reply, TransportError> {
+        let id = envelope.id.clone();
         let request = ControlRequest::Send { user: self.user.clone(), envelope: Box::new(envelope) };
-        match self.request(&request).await? {
-            ControlResponse::Reply { reply } => Ok(*reply),
-            ControlResponse::Refused { cause } => Err(TransportError::Rejected(cause)),
-            other => Err(unexpected(&other)),
+        match self.request(&request).await {
+            Ok(ControlResponse::Reply { reply }) => Ok(*reply),
+            // A rejected request has a reply, whoever rejects it.
+            Ok(ControlResponse::Refused { cause }) | Err(TransportError::Rejected(cause)) => Ok(rejection(id, cause)),
+            Ok(other) => Err(unexpected(&other)),
+            Err(error) => Err(error),
         }
     }
 
     fn watch(&self, run: &WatchedRun, after: u64) -> Events {
         let client = self.clone();
         let request = ControlRequest::Watch { user: self.user.clone(), run: run.clone(), after };
-        let opening = async move {
-            let mut stream = client.connect().await?;
-            frame::write(&mut stream, &request).await.map_err(transport_error)?;
-            Ok::<_, TransportError>(stream)
-        };
+        let opening = async move { client.submit(&request).await };
         let events = |opened: Result<UnixStream, TransportError>| match opened {
             Ok(stream) => stream::try_unfold(stream, |mut stream| async move {
                 match read_response(&mut stream).await? {
@@ -100,6 +130,16 @@ impl Transport for ControlClient {
     }
 }
 
+fn rejection(id: Option<RequestId>, cause: Cause) -> Reply {
+    Reply {
+        id: id.map(|id| id.to_string()).unwrap_or_default(),
+        status: Status::from_cause(&cause),
+        outputs: Values::new(),
+        error: Some(cause),
+        metadata: Metadata::default(),
+    }
+}
+
 async fn read_response(stream: &mut UnixStream) -> Result<ControlResponse, TransportError> {
     frame::read(stream).await.map_err(transport_error)?.ok_or(TransportError::ConnectionLost)
 }
@@ -113,10 +153,12 @@ fn transport_error(error: std::io::Error) -> TransportError {
 
 fn unexpected(response: &ControlResponse) -> TransportError {
     let kind = match response {
+        ControlResponse::Accepted => "an acceptance",
         ControlResponse::Reply { .. } => "a reply",
         ControlResponse::Event { .. } => "an event",
         ControlResponse::End => "the end of a watch",
         ControlResponse::ArtifactStored { .. } => "an artifact",
+        ControlResponse::Owner { .. } => "an owner",
         ControlResponse::Refused { .. } => "a rejection",
     };
     TransportError::InvalidResponse { reason: format!("unexpected response: {kind}") }

@@ -112,3 +112,22 @@ async fn a_detached_run_counts_and_does_not_delay_a_drain() {
     assert!(ticket.wait_pipeline_ticket(&tenant("a"), TIMEOUT).await.is_ok());
     assert!(admission.admit_detached_run(&tenant("a")).is_ok(), "all capacity is released");
 }
+
+#[tokio::test]
+async fn a_run_has_the_capacity_of_its_request_until_it_ends_and_a_drain_waits_for_replies_only() {
+    let admission = admission(1, 1, 1);
+    let mut ticket = admission.admit().unwrap();
+    drop(ticket.wait_pipeline_ticket(&tenant("a"), TIMEOUT).await.unwrap());
+    let (run, response) = (ticket.share(), admission.await_response().unwrap());
+    drop(ticket);
+    assert_eq!(admission.admit().err().unwrap().code, ErrorCode::Overloaded, "the run continues without its caller");
+    admission.close();
+    let mut drained = Box::pin(admission.drained());
+    assert!(futures::poll!(&mut drained).is_pending(), "a reply is being written");
+    drop(response);
+    drained.await;
+    assert_eq!(admission.await_response().err().unwrap().code, ErrorCode::ShuttingDown);
+    assert_eq!(admission.in_flight(), 1);
+    drop(run);
+    assert_eq!(admission.in_flight(), 0);
+}

@@ -115,7 +115,7 @@ impl FakePipeline {
                 return Ok(runs.resume(permit).await);
             }
             TypedPermit::SignalRun(permit) => return Ok(runs.signal(permit).await),
-            TypedPermit::StartTeam(permit) => return Ok(TeamHost::start(&teams, permit).await),
+            TypedPermit::StartTeam(permit) => return Ok(TeamHost::start(&teams, permit, None).await),
             TypedPermit::ContextRead(permit) => teams.read(permit).await?,
             TypedPermit::ContextWrite(permit) => teams.write(permit).await?,
             TypedPermit::Invoke(permit) => {

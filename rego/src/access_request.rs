@@ -125,8 +125,8 @@ fn build_usage(user: &Limits, tenant: &Limits, facts: &Facts) -> UsageInput {
     }
     let remaining = |limit: Option<u64>, spent: u64| limit.map(|limit| limit.saturating_sub(spent));
     let smaller = |user: Option<u64>, tenant: Option<u64>| match (user, tenant) {
-        (Some(user), Some(tenant)) => i64::try_from(user.min(tenant)).unwrap_or(i64::MAX),
-        (Some(amount), None) | (None, Some(amount)) => i64::try_from(amount).unwrap_or(i64::MAX),
+        (Some(user), Some(tenant)) => i128::from(user.min(tenant)),
+        (Some(amount), None) | (None, Some(amount)) => i128::from(amount),
         (None, None) => NO_LIMIT,
     };
     let usd = |limits: &Limits, spent: MicroUsd| remaining(limits.usd.map(|usd| usd.0), spent.0);

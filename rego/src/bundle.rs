@@ -11,6 +11,9 @@ use flate2::read::GzDecoder;
 use greenroom_protocol::{Cause, ContentHash, ErrorCode, Json};
 use serde::Deserialize;
 
+use exact_numbers::InexactNumber;
+
+mod exact_numbers;
 pub mod memory;
 pub mod source;
 
@@ -77,6 +80,14 @@ pub enum BundleError {
         name: &'static str,
         /// The error of the JSON parser.
         error: serde_json::Error,
+    },
+    /// A number of `data.json` would be rounded.
+    #[error("data.json of the bundle has the number {text} at `{path}`, which cannot be represented exactly")]
+    Inexact {
+        /// The path of the number.
+        path: String,
+        /// The number as written.
+        text: String,
     },
     /// `policy.wasm` is not a module that imports a memory.
     #[error("policy.wasm is not a policy: {0}")]
@@ -153,12 +164,16 @@ impl Bundle {
         }
         let manifest = files.remove(".manifest").ok_or(BundleError::Missing { name: ".manifest" })?;
         let json = |name, error| BundleError::Json { name, error };
-        let data = serde_json::from_slice(&data).map_err(|error| json("data.json", error))?;
+        let inexact = |found: InexactNumber| BundleError::Inexact { path: found.path, text: found.text };
+        let parsed = serde_json::from_slice(&data).map_err(|error| json("data.json", error))?;
+        exact_numbers::find_inexact(&data)
+            .map_err(|error| json("data.json", error))?
+            .map_or(Ok(()), |found| Err(inexact(found)))?;
         let manifest: Manifest = serde_json::from_slice(&manifest).map_err(|error| json(".manifest", error))?;
         let hash = ContentHash::from_content(bytes);
         let revision = if manifest.revision.is_empty() { hash.short() } else { manifest.revision };
         files.retain(|name, _| Path::new(name).extension().is_some_and(|extension| extension == "rego"));
-        Ok(Self { hash, revision, wasm: memory::raise_minimum(wasm)?, data, sources: files })
+        Ok(Self { hash, revision, wasm: memory::raise_minimum(wasm)?, data: parsed, sources: files })
     }
 
     /// The hash of the bundle's bytes.

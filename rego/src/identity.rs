@@ -11,7 +11,7 @@ use greenroom_protocol::{
     AgentId, ContentHash, MicroUsd, Period, RunId, TeamId, TenantId, Timestamp, UserId, WorkflowId,
 };
 use schemars::JsonSchema;
-use serde::de::Error as _;
+use serde::de::{Error as _, MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -76,13 +76,27 @@ impl Serialize for NameSet {
 
 impl<'de> Deserialize<'de> for NameSet {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let members = std::collections::BTreeMap::<String, u8>::deserialize(deserializer)?;
-        match members.iter().find(|(_, one)| **one != 1) {
-            Some((name, _)) => {
-                Err(D::Error::custom(format!("a set has the form {{\"name\": 1}}, but the value of `{name}` is not 1")))
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = NameSet;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a set of the form {\"name\": 1}")
             }
-            None => Ok(members.into_keys().collect()),
+            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<NameSet, A::Error> {
+                let mut names = BTreeSet::new();
+                while let Some((name, one)) = members.next_entry::<String, u8>()? {
+                    if one != 1 {
+                        let form = "a set has the form {\"name\": 1}";
+                        return Err(A::Error::custom(format!("{form}, but the value of `{name}` is not 1")));
+                    }
+                    if let Some(name) = names.replace(name) {
+                        return Err(A::Error::custom(format!("the set has the name `{name}` twice")));
+                    }
+                }
+                Ok(NameSet(Arc::new(names)))
+            }
         }
+        deserializer.deserialize_map(Members)
     }
 }
 

@@ -20,6 +20,8 @@ mod generated_files;
 mod identity;
 #[path = "all/mutations.rs"]
 mod mutations;
+#[path = "all/numbers.rs"]
+mod numbers;
 #[path = "all/oracle.rs"]
 mod oracle;
 #[path = "all/permits.rs"]

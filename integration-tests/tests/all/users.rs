@@ -138,6 +138,48 @@ async fn policy_eval_explains_each_decision_and_executes_nothing() -> Result<()>
 }
 
 #[tokio::test]
+async fn policy_eval_compares_numbers_exactly_and_rejects_what_is_no_input() -> Result<()> {
+    let terminal = CliHarness::open()?;
+    let base = policy_input("admin", json!({ "admin": 1 }), "business_ops").to_string();
+    let with = |member: &str, value: &str| {
+        let (before, after) = base.split_once(&format!("\"{member}\":")).expect("the member");
+        let rest = after.trim_start_matches(|c: char| c.is_ascii_digit() || c == '-');
+        format!("{before}\"{member}\":{value}{rest}")
+    };
+    let rate = |requests: &str, limit: &str| {
+        with("requests", requests).replace("\"rate_limit\":100", &format!("\"rate_limit\":{limit}"))
+    };
+    for (text, exit, code) in [
+        (rate("9007199254740993", "9007199254740993"), 0, ""),
+        (rate("9007199254740993", "9007199254740992"), 3, "rate_limit_exceeded"),
+        (rate("18446744073709551615", "18446744073709551614"), 3, "rate_limit_exceeded"),
+        (with("document_bytes", "10485760"), 0, ""),
+        (with("document_bytes", "10485761"), 3, "max_document_size_10mb"),
+        (with("document_bytes", "18446744073709551615"), 3, "document_too_large"),
+        (with("tokens_left", "-9223372036854775808"), 3, "tokens_ok"),
+        (with("usd_left", "-2"), 3, "budget_ok"),
+        (format!("\u{feff}{base}"), 0, ""),
+        (with("document_bytes", "1e400"), 2, "invalid_input"),
+        (with("document_bytes", "1e2"), 2, "invalid_input"),
+        (with("document_bytes", "100,\"document_bytes\":99999999"), 2, "invalid_input"),
+        (base.replace("\"admin\":1", "\"admin\":1,\"admin\":1"), 2, "invalid_input"),
+        (format!("{base}{}", " ".repeat(64 * 1024)), 2, "invalid_input"),
+    ] {
+        let path = terminal.write_file("input.json", &text)?;
+        let path = path.to_str().context("a path of words")?;
+        let output = terminal.run(&["policy", "eval", "--input", path, "-o", "json"]).await?;
+        assert_eq!(output.code, exit, "{text}: {output:?}");
+        ensure!(output.out.contains(code) && !output.out.contains("policy_error"), "{text}: {output:?}");
+    }
+    let utf16: Vec<u8> = std::iter::once(0xfeff).chain(base.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+    let path = terminal.write_file("utf16.json", utf16)?;
+    let output = terminal.run(&["policy", "eval", "--input", path.to_str().context("a path of words")?]).await?;
+    let error = output.expect_error(2)?;
+    ensure!(error["message"].as_str().is_some_and(|message| message.contains("it is not UTF-8")), "{error}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_policy_table_matches_its_snapshot() -> Result<()> {
     let output = CliHarness::open()?.run(&["policy", "table", "-o", "table"]).await?;
     assert_eq!(output.code, 0, "{output:?}");

@@ -28,7 +28,7 @@ model_is_internal if data.cfg.kinds[input.action] == "start"
 
 reasons contains {"check": "document_size_ok", "code": "document_too_large", "message": message} if {
 	message := concat("", [
-		"a value has ", format_int(input.document_bytes, 10), " bytes, ",
-		format_int(data.cfg.bytes_max, 10), " are allowed",
+		"a value has ", data.guard.number_text(input.document_bytes), " bytes, ",
+		data.guard.number_text(data.cfg.bytes_max), " are allowed",
 	])
 }

@@ -15,7 +15,7 @@ test_a_denial_has_all_its_reasons if {
 	fixtures.codes(decision) == {"role_missing", "tokens_exhausted", "max_document_size_10mb"}
 }
 
-# format_int fails on a string and drops the reason; the failed check is still named.
+# The text of a number is undefined for a string and drops the reason; the failed check is still named.
 test_a_failed_check_always_has_a_reason if {
 	decision := guard.decision with input as object.union(fixtures.invoke, {"document_bytes": "many"})
 	{"input_ok", "document_size_ok"} == fixtures.codes(decision)

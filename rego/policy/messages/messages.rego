@@ -83,8 +83,8 @@ caller_policy_ok(name) if {
 
 reasons contains {"check": "hops_ok", "code": "hops_exceeded", "message": message} if {
 	message := concat("", [
-		"the call chain has ", format_int(input.hops, 10), " callers, ",
-		format_int(data.cfg.hops_max, 10), " are allowed",
+		"the call chain has ", data.guard.number_text(input.hops), " callers, ",
+		data.guard.number_text(data.cfg.hops_max), " are allowed",
 	])
 }
 

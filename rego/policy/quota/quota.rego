@@ -65,16 +65,16 @@ has_number(name) if is_number(input.usage[name])
 reasons contains {"check": "rate_limit_ok", "code": "rate_limit_exceeded", "message": message} if {
 	input.usage.requests > input.user.rate_limit
 	message := concat("", [
-		format_int(input.usage.requests, 10), " requests in the last hour, ",
-		format_int(input.user.rate_limit, 10), " are allowed",
+		data.guard.number_text(input.usage.requests), " requests in the last hour, ",
+		data.guard.number_text(input.user.rate_limit), " are allowed",
 	])
 }
 
 reasons contains {"check": "query_limit_ok", "code": "query_limit_exceeded", "message": message} if {
 	input.usage.queries > input.user.query_limit
 	message := concat("", [
-		format_int(input.usage.queries, 10), " queries in the last hour, ",
-		format_int(input.user.query_limit, 10), " are allowed",
+		data.guard.number_text(input.usage.queries), " queries in the last hour, ",
+		data.guard.number_text(input.user.query_limit), " are allowed",
 	])
 }
 

@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::identity::NameSet;
 
 /// The remaining amount where there is no limit.
-pub const NO_LIMIT: i64 = -1;
+pub const NO_LIMIT: i128 = -1;
 
 /// The action of a request, as finely as policy distinguishes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -344,7 +344,8 @@ pub struct FactFlags {
 
 /// The usage so far, and the remaining amounts.
 ///
-/// Empty if the ledger is unavailable: rules that need a number then deny.
+/// Empty if the ledger is unavailable: rules that need a number then deny. An amount has 128 bits, so that
+/// every remaining amount of 64 bits and the −1 are exact.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(inline)]
@@ -363,12 +364,12 @@ pub struct UsageInput {
     pub unlimited: Flag,
     /// Tokens that the user and the tenant may still use; −1 without a limit.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "i64")]
-    pub tokens_left: Option<i64>,
+    #[schemars(with = "i128")]
+    pub tokens_left: Option<i128>,
     /// Millionths of a dollar that the user and the tenant may still spend; −1 without a limit.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "i64")]
-    pub usd_left: Option<i64>,
+    #[schemars(with = "i128")]
+    pub usd_left: Option<i128>,
 }
 
 /// The user behind the call chain.

@@ -19,6 +19,8 @@ use crate::config::{Config, UserConfig};
 
 /// Bytes of an input document.
 const INPUT_BYTES_MAX: u64 = 64 * 1024;
+/// The mark that editors on Windows write before UTF-8.
+const UTF8_BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Executes the command.
 ///
@@ -73,17 +75,28 @@ fn read_input(path: &Path) -> Result<Input, Cause> {
     let unreadable = |error: std::io::Error| {
         Cause::new(ErrorCode::PathNotAllowed, format!("{} cannot be read: {error}", path.display()))
     };
-    let mut text = String::new();
+    // One byte more than allowed, so that a truncated document differs from one that is too large.
+    let mut bytes = Vec::new();
     if path == Path::new("-") {
-        std::io::stdin().lock().take(INPUT_BYTES_MAX).read_to_string(&mut text).map_err(unreadable)?;
+        std::io::stdin().lock().take(INPUT_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     } else {
         let file = std::fs::File::open(path).map_err(unreadable)?;
-        file.take(INPUT_BYTES_MAX).read_to_string(&mut text).map_err(unreadable)?;
+        file.take(INPUT_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     }
-    serde_json::from_str(&text).map_err(|error| {
-        let message = format!("{} is not a policy input: {error}; see rego/schema/input.json", path.display());
+    parse_input(&bytes).map_err(|problem| {
+        let message = format!("{} is not a policy input: {problem}; see rego/schema/input.json", path.display());
         Cause::new(ErrorCode::InvalidInput, message)
     })
+}
+
+/// Parses a policy input. A byte order mark of UTF-8 is ignored, which RFC 8259 permits.
+fn parse_input(bytes: &[u8]) -> Result<Input, String> {
+    if bytes.len() as u64 > INPUT_BYTES_MAX {
+        return Err(format!("it has more than {INPUT_BYTES_MAX} bytes"));
+    }
+    let text = bytes.strip_prefix(UTF8_BYTE_ORDER_MARK).unwrap_or(bytes);
+    let text = std::str::from_utf8(text).map_err(|error| format!("it is not UTF-8: {error}"))?;
+    serde_json::from_str(text).map_err(|error| error.to_string())
 }
 
 fn format_explanation(explanation: &Explanation) -> String {

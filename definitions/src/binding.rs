@@ -76,8 +76,8 @@ fn bind(
     }
     let mut gaps = fields.iter().filter(|field| field.required && !bound.contains_key(&field.name));
     if let (Some(gap), None) = (gaps.next(), gaps.next()) {
-        let only_text = fields.iter().filter(|field| field.required && field.field_type.is_text()).count() == 1;
-        if gap.field_type.is_text() && only_text && !inputs.is_empty() {
+        let only_text = fields.iter().filter(|field| field.required && field.kind().is_text()).count() == 1;
+        if gap.kind().is_text() && only_text && !inputs.is_empty() {
             bound.insert(gap.name.clone(), Json::String(sections(&inputs)));
         }
     }

@@ -13,10 +13,12 @@ mod categories;
 mod cycles;
 mod ids;
 mod index;
+mod literals;
 mod names;
 mod prices;
 mod references;
 mod steps;
+mod unused;
 
 /// Returns all problems of a set of definitions.
 pub(crate) fn check(all: &DefinitionSet, known_names: &KnownNames) -> Vec<Problem> {
@@ -28,6 +30,7 @@ pub(crate) fn check(all: &DefinitionSet, known_names: &KnownNames) -> Vec<Proble
     problems.extend(agents::check(all));
     problems.extend(capabilities::check(all, known_names));
     problems.extend(steps::check(all, &index));
+    problems.extend(unused::check(all, &index));
     problems.extend(cycles::check(all, &index));
     problems.extend(prices::check(all));
     problems

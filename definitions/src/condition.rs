@@ -95,6 +95,16 @@ impl Condition {
         })
     }
 
+    /// True if it references this input of the run, by name, through the context, or with all others.
+    #[must_use]
+    pub fn uses_input(&self, name: &str) -> bool {
+        self.variable_refs.iter().any(|reference| match reference {
+            VariableRef::Input(input) | VariableRef::Context(input) => input == name,
+            VariableRef::Inputs | VariableRef::AllContext => true,
+            VariableRef::Output(..) | VariableRef::Outputs(_) | VariableRef::Item | VariableRef::Index => false,
+        })
+    }
+
     /// True if it references the item of a `for_each`.
     #[must_use]
     pub fn uses_item(&self) -> bool {

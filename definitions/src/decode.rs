@@ -14,6 +14,7 @@ mod capabilities;
 mod field;
 mod models;
 mod references;
+mod value_type;
 mod version;
 mod workflow;
 

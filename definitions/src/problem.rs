@@ -79,6 +79,8 @@ problem_kinds! {
     NotParallel = "not_parallel";
     /// A required input has no value.
     UnfilledInput = "unfilled_input";
+    /// A declared input has no effect.
+    UnusedInput = "unused_input";
     /// A template, a reference or a condition is invalid.
     Expression = "expression";
     /// A template, a reference or a condition exceeds a bound.

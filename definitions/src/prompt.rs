@@ -4,6 +4,7 @@
 //! document or a model can reach it. The user prompt is rendered over values, and a value is never
 //! parsed as a template.
 
+use std::collections::BTreeSet;
 use std::error::Error as _;
 use std::io;
 use std::sync::{Arc, LazyLock};
@@ -14,10 +15,15 @@ use serde::Serialize;
 
 use crate::binding::sections;
 use crate::bounds::{PROMPT_BYTES_MAX, TEMPLATE_FUEL, check_template};
+use crate::expr::Segment;
 use crate::problem::did_you_mean;
 use crate::spec::agent::AgentSpec;
+use crate::types::UndeclaredProperty;
 
 mod filters;
+mod placeholders;
+
+pub(crate) use placeholders::find_placeholders;
 
 /// Bytes up to which the size of an oversized prompt is counted, for the error message.
 const COUNTED_BYTES_MAX: usize = 16 * 1_024 * 1_024;
@@ -47,7 +53,15 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
 #[derive(Debug, Clone)]
 pub struct Prompt {
     system: String,
-    user: Option<Arc<Compiled>>,
+    user: Option<Arc<CheckedTemplate>>,
+}
+
+/// A template that references only what it may.
+#[derive(Debug)]
+struct CheckedTemplate {
+    compiled: Compiled,
+    /// The variables that it references, such as `inputs.document`, or `inputs` for all of them.
+    variables: BTreeSet<String>,
 }
 
 /// A checked template in an environment of its own, which shares the filters.
@@ -67,7 +81,10 @@ pub struct PromptError {
     pub line: usize,
 }
 
-/// The constants of the definition that a system template can use.
+/// The names of [`Constants`].
+const CONSTANTS: &[&str] = &["id", "name", "category", "description", "capabilities", "inputs", "outputs"];
+
+/// The constants of the definition that both templates can use.
 #[derive(Serialize)]
 struct Constants<'a> {
     id: &'a str,
@@ -103,9 +120,8 @@ impl Prompt {
         let prompt_spec = spec.implementation.prompt.as_ref();
         let system = match prompt_spec.and_then(|prompt| prompt.system.as_deref()) {
             Some(text) => {
-                let compiled = check("system", text, SYSTEM_ROOTS, spec)?;
-                let agent = Constants::new(spec);
-                render(&compiled, context! { agent }).map_err(|error| PromptError {
+                let template = check("system", text, SYSTEM_ROOTS, spec)?;
+                render(&template.compiled, context! {}).map_err(|error| PromptError {
                     part: "system",
                     message: error.to_string(),
                     out_of_bounds: false,
@@ -125,6 +141,17 @@ impl Prompt {
         &self.system
     }
 
+    /// True if the user prompt depends on this input. Without a user template it is made of all inputs.
+    #[must_use]
+    pub fn uses_input(&self, name: &str) -> bool {
+        let Some(user) = &self.user else { return true };
+        user.variables.iter().any(|path| match path.split_once('.') {
+            Some(("inputs", rest)) => rest.split('.').next() == Some(name),
+            Some(_) => false,
+            None => path == "inputs",
+        })
+    }
+
     /// Renders the user prompt. The inputs should contain only declared inputs.
     ///
     /// # Errors
@@ -132,7 +159,7 @@ impl Prompt {
     /// `expression_failed` if the template runs out of fuel or a value has the wrong type.
     pub fn render_user(&self, inputs: &Values, context: &Values) -> Result<String, Cause> {
         let rendered = match &self.user {
-            Some(compiled) => render(compiled, context! { inputs, context }),
+            Some(user) => render(&user.compiled, context! { inputs, context }),
             None => {
                 let text = sections(inputs);
                 if text.len() > PROMPT_BYTES_MAX { Err(TooLong { bytes: text.len() }.into()) } else { Ok(text) }
@@ -180,39 +207,62 @@ impl From<minijinja::Error> for RenderError {
     }
 }
 
-fn check(part: &'static str, text: &str, roots: &[&str], spec: &AgentSpec) -> Result<Compiled, PromptError> {
+fn check(part: &'static str, text: &str, roots: &[&str], spec: &AgentSpec) -> Result<CheckedTemplate, PromptError> {
     check_template(text).map_err(|message| PromptError { part, message, out_of_bounds: true, line: 0 })?;
     let invalid = |message: String, line: usize| PromptError { part, message, out_of_bounds: false, line };
     let mut compiled = ENVIRONMENT.clone();
+    compiled.add_global("agent", minijinja::Value::from_serialize(Constants::new(spec)));
     let read = compiled.add_template_owned(TEMPLATE, text.to_owned()).and_then(|()| {
         let template = compiled.get_template(TEMPLATE)?;
         Ok(template.undeclared_variables(true).into_iter().collect())
     });
-    let mut variables: Vec<String> = read.map_err(|error| {
+    let variables: BTreeSet<String> = read.map_err(|error| {
         let detail = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
         invalid(format!("cannot be parsed: {detail}"), error.line().unwrap_or_default())
     })?;
-    variables.sort();
     for path in &variables {
         let mut names = path.split('.');
         let root = names.next().unwrap_or_default();
         if !roots.contains(&root) {
-            let hint = did_you_mean(root, roots.iter().copied()).unwrap_or_default();
+            let is_input = roots.contains(&"inputs") && spec.inputs.iter().any(|field| field.name == root);
+            let hint = if is_input {
+                format!(", did you mean `inputs.{root}`?")
+            } else {
+                did_you_mean(root, roots.iter().copied()).unwrap_or_default()
+            };
             let known = roots.join(", ");
             return Err(invalid(format!("references `{path}`{hint}; it may reference {known}"), line_of(text, path)));
         }
-        if let ("inputs", Some(name)) = (root, names.next())
-            && !spec.inputs.iter().any(|field| field.name == name)
-        {
-            let hint = did_you_mean(name, spec.inputs.iter().map(|field| field.name.as_str())).unwrap_or_default();
-            return Err(invalid(
-                format!("references the input `{name}`, which is not declared{hint}"),
-                line_of(text, path),
-            ));
+        let found = match root {
+            "inputs" => undeclared_input(spec, &mut names),
+            "agent" => unknown_constant(&mut names),
+            _ => None,
+        };
+        if let Some(found) = found {
+            return Err(invalid(format!("references {found}"), line_of(text, path)));
         }
     }
     filters::check_names(text).map_err(|message| invalid(message, 0))?;
-    Ok(compiled)
+    Ok(CheckedTemplate { compiled, variables })
+}
+
+/// Describes the first name of a path below `inputs` that no type declares.
+fn undeclared_input<'p>(spec: &AgentSpec, names: &mut impl Iterator<Item = &'p str>) -> Option<String> {
+    let name = names.next()?;
+    let Some(field) = spec.inputs.iter().find(|field| field.name == name) else {
+        let hint = did_you_mean(name, spec.inputs.iter().map(|field| field.name.as_str())).unwrap_or_default();
+        return Some(format!("the input `{name}`, which is not declared{hint}"));
+    };
+    let path: Vec<Segment> = names.map(|name| Segment::Name(name.to_owned())).collect();
+    let UndeclaredProperty { object, name: property, hint } = field.value_type.find_undeclared(&path)?;
+    Some(format!("the property `{property}` of `{name}{object}`, which is not declared{hint}"))
+}
+
+/// Describes a name below `agent` that is no constant.
+fn unknown_constant<'p>(names: &mut impl Iterator<Item = &'p str>) -> Option<String> {
+    let name = names.next().filter(|name| !CONSTANTS.contains(name))?;
+    let hint = did_you_mean(name, CONSTANTS.iter().copied()).unwrap_or_default();
+    Some(format!("`agent.{name}`, which does not exist{hint}; an agent has {}", CONSTANTS.join(", ")))
 }
 
 fn line_of(text: &str, path: &str) -> usize {

@@ -124,6 +124,16 @@ impl Node {
         node
     }
 
+    /// The position of a line of a text, from 1. The parser reports the first line of content as the start of a
+    /// block scalar.
+    #[must_use]
+    pub fn line_position(&self, line: usize) -> Position {
+        match u32::try_from(line) {
+            Ok(line) if line > 1 => Position { line: self.at.line.saturating_add(line - 1), column: 1 },
+            Ok(_) | Err(_) => self.at,
+        }
+    }
+
     fn child(&self, segment: PathSegment<'_>) -> Option<&Self> {
         match (segment, &self.value) {
             (PathSegment::Name(name), NodeValue::Map(entries)) => {

@@ -114,9 +114,9 @@ impl UsageMeter {
 pub(super) async fn load_artifacts(files: &FileAccess, invocation: &mut Invocation) -> Result<(), Cause> {
     let Invocation { invoke, agent, .. } = invocation;
     for (name, value) in &mut invoke.inputs {
-        let is_file = agent.input(name).is_some_and(|field| field.field_type == FieldType::File);
+        let is_file = agent.input(name).is_some_and(|field| field.kind() == FieldType::File);
         if !is_file {
-            let as_text = agent.input(name).is_some_and(|field| field.field_type.is_text());
+            let as_text = agent.input(name).is_some_and(|field| field.kind().is_text());
             load_value(files, value, as_text).await?;
         }
     }

@@ -1,9 +1,10 @@
 //! Checks one agent against itself: its outputs, memory recall, capabilities and examples.
 
 use super::index::hint;
-use crate::agent::Agent;
+use crate::agent::{Agent, RuntimeKind};
 use crate::definition_set::{DefinitionSet, Located};
 use crate::problem::{Problem, ProblemKind};
+use crate::types::{Field, FieldType, Undeclared};
 use crate::yaml::PathSegment;
 
 pub(super) fn check(all: &DefinitionSet) -> Vec<Problem> {
@@ -25,7 +26,10 @@ fn outputs(definition: &Located<Agent>, problems: &mut Vec<Problem>) {
         problems.push(definition.error(&path, ProblemKind::InvalidValue, "the agent has no outputs", "add an output"));
     }
     for (at, field) in definition.value.spec().outputs.iter().enumerate() {
-        let Some(from) = &field.from else { continue };
+        let Some(from) = &field.from else {
+            file_of_model(definition, at, field, problems);
+            continue;
+        };
         let path = [PathSegment::Name("outputs"), PathSegment::Item(at), PathSegment::Name("from")];
         match definition.value.input(from) {
             None => {
@@ -33,12 +37,9 @@ fn outputs(definition: &Located<Agent>, problems: &mut Vec<Problem>) {
                 let found = format!("the agent has no input `{from}`");
                 problems.push(definition.error(&path, ProblemKind::UnknownReference, found, hint(from, known)));
             }
-            Some(input) if input.field_type != field.field_type => {
-                let found = format!(
-                    "the input `{from}` is {}, not {}",
-                    input.field_type.described(),
-                    field.field_type.described()
-                );
+            Some(input) if input.kind() != field.kind() => {
+                let found =
+                    format!("the input `{from}` is {}, not {}", input.kind().described(), field.kind().described());
                 problems.push(definition.error(&path, ProblemKind::WrongType, found, ""));
             }
             Some(input) if field.required && !input.required && input.default.is_none() => {
@@ -47,6 +48,17 @@ fn outputs(definition: &Located<Agent>, problems: &mut Vec<Problem>) {
             }
             Some(_) => {}
         }
+    }
+}
+
+/// A model produces text: what it would write as a file is a path that it has invented.
+fn file_of_model(definition: &Located<Agent>, at: usize, field: &Field, problems: &mut Vec<Problem>) {
+    let is_model = definition.value.spec().implementation.runtime == RuntimeKind::Llm;
+    if is_model && field.value_type.contains_kind(FieldType::File) {
+        let path = [PathSegment::Name("outputs"), PathSegment::Item(at), PathSegment::Name("type")];
+        let found = format!("a model produces no file, so `{}` cannot be or contain one", field.name);
+        let expected = "copy an input with `from`, or use another type";
+        problems.push(definition.error(&path, ProblemKind::InvalidValue, found, expected));
     }
 }
 
@@ -91,13 +103,12 @@ fn example(definition: &Located<Agent>, at: usize, problems: &mut Vec<Problem>) 
         ];
         match definition.value.output(name) {
             Some(field) => {
-                if let Err(message) = field.accept(value.clone()) {
-                    problems.push(definition.error(
-                        &path,
-                        ProblemKind::InvalidValue,
-                        format!("the expected `{name}` {message}"),
-                        "",
-                    ));
+                if let Err(mismatches) = field.value_type.accept(value.clone(), Undeclared::Reject) {
+                    let error = |problem| {
+                        let found = format!("the expected {problem}");
+                        definition.error(&path, ProblemKind::InvalidValue, found, "")
+                    };
+                    problems.extend(mismatches.describe(name).into_iter().map(error));
                 }
             }
             None => {

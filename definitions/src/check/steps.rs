@@ -1,12 +1,16 @@
-//! Checks the inputs and outputs of steps against the agent or workflow that executes them.
+//! Checks the inputs and outputs of steps, and of their compensations, against the agent or workflow that
+//! executes them.
 
 use std::collections::BTreeSet;
 
+use greenroom_protocol::{Json, StepId, Values};
+
 use super::index::{Index, Lookup, hint, lookup};
+use super::literals;
 use crate::agent::Agent;
 use crate::condition::Condition;
 use crate::definition_set::{DefinitionSet, LoadedWorkflow, Located};
-use crate::expr::{Expr, ReferenceRoot};
+use crate::expr::{Expr, Reference, ReferenceRoot, Segment};
 use crate::problem::{Problem, ProblemKind};
 use crate::types::Field;
 use crate::workflow::{StepSpec, WorkflowSpec};
@@ -17,23 +21,21 @@ pub(super) fn check(all: &DefinitionSet, index: &Index<'_>) -> Vec<Problem> {
     for definition in &all.workflows {
         let spec = &definition.value.spec;
         for (at, step) in spec.steps.iter().enumerate() {
+            let path = [PathSegment::Name("steps"), PathSegment::Item(at)];
+            let bound = BoundInputs { step: &step.id, path: &path, inputs: &step.inputs };
             if let Some(Lookup::Found(agent)) = step.agent.as_ref().map(|id| index.agent(id)) {
-                let receiver = Receiver { kind: "agent", id: agent.id().as_str(), fields: &agent.spec().inputs };
-                inputs(definition, at, step, &receiver, &mut problems);
+                inputs(definition, &bound, &Receiver::for_agent(agent), &mut problems);
                 outputs(definition, at, step, agent, &mut problems);
             }
             if let Some(Lookup::Found(inner)) = step.workflow.as_ref().map(|id| lookup(&index.workflows, id.as_str()))
                 && !inner.inputs.is_empty()
             {
                 let receiver = Receiver { kind: "workflow", id: inner.workflow_id.as_str(), fields: &inner.inputs };
-                inputs(definition, at, step, &receiver, &mut problems);
+                inputs(definition, &bound, &receiver, &mut problems);
             }
+            compensation(definition, index, at, step, &mut problems);
             condition(definition, index, at, step, &mut problems);
-            let path = [PathSegment::Name("steps"), PathSegment::Item(at), PathSegment::Name("inputs")];
-            for (name, value) in &step.inputs {
-                let path = [path[0], path[1], path[2], PathSegment::Name(name)];
-                references(definition, index, &path, value, &mut problems);
-            }
+            references_of_step(definition, index, at, step, &mut problems);
         }
         for (name, value) in &spec.outputs {
             references(
@@ -55,7 +57,7 @@ pub(super) fn check(all: &DefinitionSet, index: &Index<'_>) -> Vec<Problem> {
     problems
 }
 
-/// The executor of a step, which receives its inputs.
+/// The executor of a step or of its compensation, which receives the inputs.
 struct Receiver<'a> {
     /// `agent` or `workflow`.
     kind: &'static str,
@@ -63,39 +65,106 @@ struct Receiver<'a> {
     fields: &'a [Field],
 }
 
-/// Every input of a step must be an input of the receiver, or fill its only text.
+impl<'a> Receiver<'a> {
+    fn for_agent(agent: &'a Agent) -> Self {
+        Self { kind: "agent", id: agent.id().as_str(), fields: &agent.spec().inputs }
+    }
+}
+
+/// The inputs of a step or of its compensation, and the path of the map that has the member `inputs`.
+struct BoundInputs<'a> {
+    step: &'a StepId,
+    path: &'a [PathSegment<'a>],
+    inputs: &'a Values,
+}
+
+impl<'a> BoundInputs<'a> {
+    /// The path of one input, or of all of them.
+    fn path(&self, name: Option<&'a str>) -> Vec<PathSegment<'a>> {
+        let inputs = std::iter::once(PathSegment::Name("inputs"));
+        self.path.iter().copied().chain(inputs).chain(name.map(PathSegment::Name)).collect()
+    }
+}
+
+/// Every input of a step must be an input of the receiver and have its type, or fill its only text.
 fn inputs(
     definition: &Located<LoadedWorkflow>,
-    at: usize,
-    step: &StepSpec,
+    bound: &BoundInputs<'_>,
     to: &Receiver<'_>,
     problems: &mut Vec<Problem>,
 ) {
     let spec = &definition.value.spec;
     let fields = to.fields;
-    let is_provided = |name: &str| step.inputs.contains_key(name) || spec.inputs.iter().any(|field| field.name == name);
+    for field in fields {
+        if let Some(value) = bound.inputs.get(&field.name) {
+            literals::check(definition, bound.step, &bound.path(Some(&field.name)), (field, value), problems);
+        }
+    }
+    let has_value = |name: &str| bound.inputs.get(name).is_some_and(|value| !value.is_null());
+    let is_provided = |name: &str| has_value(name) || spec.inputs.iter().any(|field| field.name == name);
     let gaps: Vec<_> =
         fields.iter().filter(|field| field.required && field.default.is_none() && !is_provided(&field.name)).collect();
     let known = |name: &str| fields.iter().any(|field| field.name == name);
-    let undeclared: Vec<&String> = step.inputs.keys().filter(|name| !known(name)).collect();
-    let only_text = fields.iter().filter(|field| field.required && field.field_type.is_text()).count() == 1;
-    let filled = matches!(gaps.as_slice(), [gap] if gap.field_type.is_text()) && only_text && !undeclared.is_empty();
+    let undeclared: Vec<&String> = bound.inputs.keys().filter(|name| !known(name)).collect();
+    let only_text = fields.iter().filter(|field| field.required && field.kind().is_text()).count() == 1;
+    let filled = matches!(gaps.as_slice(), [gap] if gap.kind().is_text()) && only_text && !undeclared.is_empty();
     if filled {
         return;
     }
     for name in undeclared {
-        let path =
-            [PathSegment::Name("steps"), PathSegment::Item(at), PathSegment::Name("inputs"), PathSegment::Name(name)];
         let known = fields.iter().map(|field| field.name.as_str());
-        let found = format!("step `{}`: the {} `{}` has no input `{name}`", step.id, to.kind, to.id);
+        let found = format!("step `{}`: the {} `{}` has no input `{name}`", bound.step, to.kind, to.id);
+        let path = bound.path(Some(name));
         problems.push(definition.error(&path, ProblemKind::UnknownField, found, hint(name, known)));
     }
     // A workflow without declared inputs accepts any, so a missing input cannot be detected.
     for gap in gaps.iter().filter(|_| !spec.inputs.is_empty()) {
-        let path = [PathSegment::Name("steps"), PathSegment::Item(at), PathSegment::Name("inputs")];
-        let found = format!("step `{}`: the {}'s input `{}` has no value", step.id, to.kind, gap.name);
+        let found = format!("step `{}`: the {}'s input `{}` has no value", bound.step, to.kind, gap.name);
         let expected = "the run fails unless its context provides it";
-        problems.push(definition.warning(&path, ProblemKind::UnfilledInput, found, expected));
+        problems.push(definition.warning(&bound.path(None), ProblemKind::UnfilledInput, found, expected));
+    }
+}
+
+/// The inputs of a compensation must be inputs of its agent. Otherwise the error is found only when a run has
+/// failed, and its steps are not reversed.
+fn compensation(
+    definition: &Located<LoadedWorkflow>,
+    index: &Index<'_>,
+    at: usize,
+    step: &StepSpec,
+    problems: &mut Vec<Problem>,
+) {
+    let Some(compensation) = &step.compensate else { return };
+    let Lookup::Found(agent) = index.agent(&compensation.agent) else { return };
+    let path = [PathSegment::Name("steps"), PathSegment::Item(at), PathSegment::Name("compensate")];
+    let bound = BoundInputs { step: &step.id, path: &path, inputs: &compensation.inputs };
+    inputs(definition, &bound, &Receiver::for_agent(agent), problems);
+}
+
+/// The outputs that a step references outside of its condition must be outputs of their steps.
+fn references_of_step(
+    definition: &Located<LoadedWorkflow>,
+    index: &Index<'_>,
+    at: usize,
+    step: &StepSpec,
+    problems: &mut Vec<Problem>,
+) {
+    let step_path = [PathSegment::Name("steps"), PathSegment::Item(at)];
+    let mut check = |members: &[&str], value: &Json| {
+        let path: Vec<_> = step_path.iter().copied().chain(members.iter().copied().map(PathSegment::Name)).collect();
+        references(definition, index, &path, value, problems);
+    };
+    for (name, value) in &step.inputs {
+        check(&["inputs", name], value);
+    }
+    for (name, value) in step.compensate.iter().flat_map(|compensation| &compensation.inputs) {
+        check(&["compensate", "inputs", name], value);
+    }
+    if let Some(for_each) = &step.for_each {
+        check(&["for_each", "items"], &for_each.items);
+    }
+    if let Some(approval) = &step.approval {
+        check(&["approval", "prompt"], &Json::String(approval.prompt.clone()));
     }
 }
 
@@ -143,7 +212,7 @@ fn references(
     definition: &Located<LoadedWorkflow>,
     index: &Index<'_>,
     path: &[PathSegment<'_>],
-    value: &greenroom_protocol::Json,
+    value: &Json,
     problems: &mut Vec<Problem>,
 ) {
     // The compiler of the plan reports an invalid expression.
@@ -152,7 +221,40 @@ fn references(
         if let (ReferenceRoot::Step(step), Some(name)) = (&reference.root, reference.name()) {
             named_output(definition, index, path, (step.as_str(), name), problems);
         }
+        undeclared_property(definition, index, path, reference, problems);
     }
+}
+
+/// A reference into a value may name only what the type of that input or output declares.
+fn undeclared_property(
+    definition: &Located<LoadedWorkflow>,
+    index: &Index<'_>,
+    path: &[PathSegment<'_>],
+    reference: &Reference,
+    problems: &mut Vec<Problem>,
+) {
+    let spec = &definition.value.spec;
+    let Some(name) = reference.name() else { return };
+    let (field, is_list) = match &reference.root {
+        ReferenceRoot::Inputs => (spec.inputs.iter().find(|field| field.name == name), false),
+        ReferenceRoot::Step(id) => {
+            let Some(step) = spec.steps.iter().find(|step| step.id == *id) else { return };
+            let Some(Lookup::Found(agent)) = step.agent.as_ref().map(|id| index.agent(id)) else { return };
+            (agent.output(name), step.for_each.is_some())
+        }
+        // A value of the context, and an item, have no declaration.
+        ReferenceRoot::Context | ReferenceRoot::Item | ReferenceRoot::Index => return,
+    };
+    // The outputs of a step with `for_each` are lists of those of its agent.
+    let path_in_value = reference.path.get(1..).unwrap_or_default();
+    let inner = match (is_list, path_in_value) {
+        (false, _) => path_in_value,
+        (true, [Segment::Index(_), inner @ ..]) => inner,
+        (true, _) => return,
+    };
+    let Some(found) = field.and_then(|field| field.value_type.find_undeclared(inner)) else { return };
+    let found = format!("`${{{reference}}}`: `{name}{}` has no property `{}`{}", found.object, found.name, found.hint);
+    problems.push(definition.error(path, ProblemKind::UnknownReference, found, ""));
 }
 
 fn named_output(

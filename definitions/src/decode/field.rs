@@ -1,9 +1,15 @@
 //! Inputs and outputs.
 
-use super::{Decoder, MapFields, Read, boolean, count, json, list, name, number, one_of, text};
+use super::value_type::read_type;
+use super::{Decoder, MapFields, Read, json, list, name};
 use crate::problem::ProblemKind;
-use crate::types::{Field, FieldType};
-use crate::yaml::Node;
+use crate::types::{Field, TYPE_DEPTH_MAX, TYPE_NODES_MAX, Undeclared, ValueType};
+use crate::yaml::{Node, PathSegment, Position};
+
+/// Inputs and their properties are optional by default.
+const INPUTS_REQUIRED: bool = false;
+/// Outputs and their properties are required by default.
+const OUTPUTS_REQUIRED: bool = true;
 
 pub(super) fn inputs(decoder: &mut Decoder, node: &Node) -> Option<Vec<Field>> {
     unique(decoder, node, input)
@@ -17,7 +23,7 @@ fn unique(decoder: &mut Decoder, node: &Node, read: Read<Field>) -> Option<Vec<F
     let fields = list(decoder, node, read)?;
     for (index, field) in fields.iter().enumerate() {
         if fields.iter().take(index).any(|before| before.name == field.name) {
-            let at = node.nearest(&[crate::yaml::PathSegment::Item(index), crate::yaml::PathSegment::Name("name")]).at;
+            let at = node.nearest(&[PathSegment::Item(index), PathSegment::Name("name")]).at;
             decoder.error(at, ProblemKind::DuplicateId, format!("`{}` is duplicated", field.name), "");
         }
     }
@@ -25,95 +31,58 @@ fn unique(decoder: &mut Decoder, node: &Node, read: Read<Field>) -> Option<Vec<F
 }
 
 fn input(decoder: &mut Decoder, node: &Node) -> Option<Field> {
-    let field = read(decoder, node, false)?;
+    let field = read::<INPUTS_REQUIRED>(decoder, node)?;
     if field.from.is_some() {
-        let at = node.nearest(&[crate::yaml::PathSegment::Name("from")]).at;
+        let at = node.nearest(&[PathSegment::Name("from")]).at;
         decoder.error(at, ProblemKind::InvalidValue, "an input has no `from`", "`from` belongs to an output");
     }
     if let Some(default) = field.default.clone()
-        && let Err(message) = field.accept(default)
+        && let Err(mismatches) = field.value_type.accept(default, Undeclared::Reject)
     {
-        let at = node.nearest(&[crate::yaml::PathSegment::Name("default")]).at;
-        decoder.error(at, ProblemKind::InvalidValue, format!("the default of `{}` {message}", field.name), "");
+        let at = node.nearest(&[PathSegment::Name("default")]).at;
+        for problem in mismatches.describe(&field.name) {
+            decoder.error(at, ProblemKind::InvalidValue, format!("the default of {problem}"), "");
+        }
     }
     Some(field)
 }
 
 fn output(decoder: &mut Decoder, node: &Node) -> Option<Field> {
-    let field = read(decoder, node, true)?;
+    let field = read::<OUTPUTS_REQUIRED>(decoder, node)?;
     if field.default.is_some() {
-        let at = node.nearest(&[crate::yaml::PathSegment::Name("default")]).at;
+        let at = node.nearest(&[PathSegment::Name("default")]).at;
         decoder.error(at, ProblemKind::InvalidValue, "an output has no default", "remove it");
     }
     Some(field)
 }
 
-fn read(decoder: &mut Decoder, node: &Node, required: bool) -> Option<Field> {
+fn read<const REQUIRED: bool>(decoder: &mut Decoder, node: &Node) -> Option<Field> {
     let mut fields = MapFields::new(decoder, node, "a field")?;
     let name = fields.required(decoder, "name", identifier);
-    let field_type = fields.required(decoder, "type", field_type);
-    let is_required = fields.optional(decoder, "required", boolean);
+    let property = read_type::<REQUIRED>(decoder, &mut fields, node);
     let default = fields.optional(decoder, "default", json);
     let from = fields.optional(decoder, "from", identifier);
-    let description = fields.optional(decoder, "description", text);
-    let items = fields.optional(decoder, "items", self::field_type);
-    let one_of = fields.or_default(decoder, "enum", options);
-    let minimum = fields.optional(decoder, "minimum", number);
-    let maximum = fields.optional(decoder, "maximum", number);
-    let min_length = fields.optional(decoder, "min_length", count);
-    let max_length = fields.optional(decoder, "max_length", count);
-    let min_items = fields.optional(decoder, "min_items", count);
-    let max_items = fields.optional(decoder, "max_items", count);
-    let max_bytes = fields.optional(decoder, "max_bytes", count);
     fields.finish(decoder);
-    let field = Field {
+    let property = property?;
+    check_bounds(decoder, node.at, &property.value_type);
+    Some(Field {
         name: name?,
-        field_type: field_type?,
-        required: is_required?.unwrap_or(required),
+        required: property.required,
         default: default?,
         from: from?,
-        description: description?,
-        items: items?,
-        one_of: one_of?,
-        minimum: minimum?,
-        maximum: maximum?,
-        min_length: min_length?,
-        max_length: max_length?,
-        min_items: min_items?,
-        max_items: max_items?,
-        max_bytes: max_bytes?,
-    };
-    constraints(decoder, node, &field);
-    Some(field)
+        value_type: property.value_type,
+    })
 }
 
-/// A constraint must apply to the type, and a minimum may not exceed its maximum.
-fn constraints(decoder: &mut Decoder, node: &Node, field: &Field) {
-    let number = matches!(field.field_type, FieldType::Integer | FieldType::Number);
-    let array = field.field_type == FieldType::Array;
-    let text = field.field_type.is_text();
-    let constraints = [
-        ("items", field.items.is_some(), array),
-        ("minimum", field.minimum.is_some(), number),
-        ("maximum", field.maximum.is_some(), number),
-        ("min_length", field.min_length.is_some(), text),
-        ("max_length", field.max_length.is_some(), text),
-        ("min_items", field.min_items.is_some(), array),
-        ("max_items", field.max_items.is_some(), array),
-    ];
-    for (name, _, _) in constraints.iter().filter(|(_, is_set, applies)| *is_set && !applies) {
-        let at = node.nearest(&[crate::yaml::PathSegment::Name(name)]).at;
-        let found = format!("`{name}` does not apply to {}", field.field_type.described());
-        decoder.error(at, ProblemKind::InvalidValue, found, "remove it, or change the type");
+fn check_bounds(decoder: &mut Decoder, at: Position, value_type: &ValueType) {
+    let (depth, nodes) = (value_type.depth(), value_type.nodes());
+    if depth > TYPE_DEPTH_MAX {
+        let found = format!("the type is nested {depth} levels deep");
+        decoder.error(at, ProblemKind::TooDeep, found, format!("at most {TYPE_DEPTH_MAX}"));
     }
-    let crossed = [
-        ("minimum", matches!((field.minimum, field.maximum), (Some(min), Some(max)) if min > max)),
-        ("min_length", matches!((field.min_length, field.max_length), (Some(min), Some(max)) if min > max)),
-        ("min_items", matches!((field.min_items, field.max_items), (Some(min), Some(max)) if min > max)),
-    ];
-    for (name, _) in crossed.iter().filter(|(_, crossed)| *crossed) {
-        let at = node.nearest(&[crate::yaml::PathSegment::Name(name)]).at;
-        decoder.error(at, ProblemKind::InvalidValue, format!("`{name}` is above its maximum"), "");
+    if nodes > TYPE_NODES_MAX {
+        let found = format!("the type consists of {nodes} types");
+        decoder.error(at, ProblemKind::TooLarge, found, format!("at most {TYPE_NODES_MAX}"));
     }
 }
 
@@ -133,13 +102,4 @@ pub(super) fn identifier(decoder: &mut Decoder, node: &Node) -> Option<String> {
         "a name has letters, digits and `_`, and does not begin with a digit",
     );
     None
-}
-
-fn field_type(decoder: &mut Decoder, node: &Node) -> Option<FieldType> {
-    let all: Vec<(&str, FieldType)> = FieldType::ALL.iter().map(|kind| (kind.as_str(), *kind)).collect();
-    one_of(decoder, node, &all)
-}
-
-fn options(decoder: &mut Decoder, node: &Node) -> Option<Vec<greenroom_protocol::Json>> {
-    list(decoder, node, json)
 }

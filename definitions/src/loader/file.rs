@@ -146,12 +146,7 @@ fn prompt_problem(decoder: &mut Decoder, problem: &PromptError, node: &Node) {
         PathSegment::Name(problem.part),
     ]);
     let kind = if problem.out_of_bounds { ProblemKind::ExpressionBounds } else { ProblemKind::Expression };
-    // The parser reports the first line of content as the start of a block scalar.
-    let at = match u32::try_from(problem.line) {
-        Ok(line) if line > 1 => Position { line: text.at.line.saturating_add(line - 1), column: 1 },
-        Ok(_) | Err(_) => text.at,
-    };
-    decoder.error(at, kind, problem.to_string(), "");
+    decoder.error(text.line_position(problem.line), kind, problem.to_string(), "");
 }
 
 fn compile_workflow(decoder: &mut Decoder, spec: WorkflowSpec, node: &Node) -> LoadedWorkflow {

@@ -10,7 +10,9 @@ use crate::agent::AgentSpec;
 fn spec(prompt: Json) -> AgentSpec {
     serde_json::from_value(json!({
         "agent_id": "x", "name": "Writer", "category": "c", "description": "Writes.", "version": "1",
-        "inputs": [{ "name": "topic", "type": "text" }, { "name": "data", "type": "object" }],
+        "inputs": [{ "name": "topic", "type": "text" }, { "name": "data", "type": "object" }, {
+            "name": "order", "type": "object", "properties": { "total": { "required": true, "type": "number" } }
+        }],
         "outputs": [{ "name": "o", "type": "text" }],
         "implementation": { "runtime": "llm", "prompt": prompt }
     }))
@@ -39,6 +41,9 @@ fn a_template_sees_inputs_and_context() {
         Ok("y[]")
     );
     assert_eq!(rendered("{% raw %}{{ inputs.topic }}{% endraw %}").as_deref(), Ok("{{ inputs.topic }}"));
+    assert_eq!(rendered("{{ agent.name }} of {{ agent.category }}").as_deref(), Ok("Writer of c"));
+    let json = r#"{"summary": {"text": "...", "tags": {"a": {"b": 1}}}} {topic}"#;
+    assert_eq!(rendered(json).as_deref(), Ok(json), "braces of JSON are text");
 }
 
 #[test]
@@ -73,7 +78,26 @@ fn an_invalid_template_has_a_message_with_its_line() {
     assert_eq!((error.line, error.out_of_bounds), (2, false));
 
     let error = refused(json!({ "user": "{{ topic }}" }));
-    assert_eq!(error.to_string(), "the user template references `topic`; it may reference inputs, context, agent");
+    assert_eq!(
+        error.to_string(),
+        "the user template references `topic`, did you mean `inputs.topic`?; it may reference inputs, context, agent"
+    );
+
+    let error = refused(json!({ "system": "You are\nthe {{ agent.nam }}" }));
+    assert_eq!(
+        (error.to_string().as_str(), error.line),
+        (
+            "the system template references `agent.nam`, which does not exist, did you mean `name`?; an agent has id, name, \
+             category, description, capabilities, inputs, outputs",
+            2
+        )
+    );
+
+    let error = refused(json!({ "user": "{{ inputs.order.totl }}" }));
+    assert_eq!(
+        error.to_string(),
+        "the user template references the property `totl` of `order`, which is not declared, did you mean `total`?"
+    );
 
     let error = refused(json!({ "user": "one\n{% if inputs.topic %}" }));
     assert!(error.to_string().starts_with("the user template cannot be parsed: "), "{error}");
@@ -93,6 +117,24 @@ fn an_invalid_template_has_a_message_with_its_line() {
 
     let error = refused(json!({ "system": "{{ inputs.topic }}" }));
     assert_eq!(error.to_string(), "the system template references `inputs.topic`; it may reference agent");
+}
+
+#[test]
+fn a_prompt_depends_on_the_inputs_that_it_references() {
+    let uses = |user: &str, name: &str| Prompt::compile(&spec(json!({ "user": user }))).unwrap().uses_input(name);
+    for user in
+        ["{{ inputs.topic }}", "{% if inputs.topic %}a{% endif %}", "{{ inputs | tojson }}", "{{ inputs['topic'] }}"]
+    {
+        assert!(uses(user, "topic"), "{user}");
+    }
+    for user in ["{topic}", "{{ inputs.data.topic }}", "{{ context.topic }}", "{% raw %}{{ inputs.topic }}{% endraw %}"]
+    {
+        assert!(!uses(user, "topic"), "{user}");
+    }
+    assert!(
+        Prompt::compile(&spec(json!(null))).unwrap().uses_input("topic"),
+        "without a template, all inputs are sent"
+    );
 }
 
 #[test]

@@ -4,10 +4,49 @@ use greenroom_protocol::{ArtifactRef, ContentHash, ErrorCode, Json, Values};
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::{Field, FieldType, object_schema, parse_cli_value, validate_inputs, validate_outputs};
+use super::{
+    Field, FieldType, Format, Pattern, Property, Undeclared, ValueType, object_schema, outline, parse_cli_value,
+    validate_inputs, validate_outputs,
+};
 
-fn field(kind: FieldType) -> Field {
-    Field::new("x", kind, true)
+/// A type with these constraints.
+fn typed(kind: FieldType, constrain: impl FnOnce(&mut ValueType)) -> ValueType {
+    let mut value_type = ValueType::new(kind);
+    constrain(&mut value_type);
+    value_type
+}
+
+/// Validates a value as the input `x`, and describes each mismatch.
+fn accept(value_type: &ValueType, value: Json) -> Result<Json, Vec<String>> {
+    value_type.accept(value, Undeclared::Reject).map_err(|mismatches| mismatches.describe("x"))
+}
+
+/// The single mismatch of a value, without its subject.
+fn mismatch(value_type: &ValueType, value: Json) -> String {
+    let mismatches = value_type.accept(value, Undeclared::Reject).unwrap_err();
+    assert_eq!(mismatches.reported().len(), 1, "{mismatches:?}");
+    mismatches.reported()[0].message.clone()
+}
+
+fn property(required: bool, value_type: ValueType) -> Property {
+    Property { required, value_type }
+}
+
+/// A list of rows with an amount, and an optional date.
+fn rows() -> ValueType {
+    let amount = typed(FieldType::Number, |amount| {
+        amount.unit = Some("EUR".into());
+        amount.minimum = Some(0.0);
+    });
+    let date = typed(FieldType::String, |date| date.format = Some(Format::Date));
+    let row = typed(FieldType::Object, |row| {
+        row.properties.insert("amount".into(), property(true, amount));
+        row.properties.insert("date".into(), property(false, date));
+    });
+    typed(FieldType::Array, |rows| {
+        rows.items = Some(Box::new(row));
+        rows.min_items = Some(1);
+    })
 }
 
 fn values(json: Json) -> Values {
@@ -28,7 +67,7 @@ fn artifact(bytes: u64) -> Json {
 fn each_type_accepts_its_own_values_and_no_others() {
     let samples = [json!("text"), json!(3), json!(2.5), json!(true), json!([1]), json!({"a": 1}), json!(null)];
     let taken = |kind: FieldType| -> Vec<usize> {
-        let fits = |value: &Json| field(kind).accept(value.clone()).is_ok();
+        let fits = |value: &Json| accept(&ValueType::new(kind), value.clone()).is_ok();
         samples.iter().enumerate().filter(|(_, value)| fits(value)).map(|(at, _)| at).collect()
     };
     assert_eq!(taken(FieldType::Text), [0]);
@@ -43,52 +82,176 @@ fn each_type_accepts_its_own_values_and_no_others() {
 
 #[test]
 fn a_whole_number_has_one_canonical_form() {
-    assert_eq!(field(FieldType::Integer).accept(json!(5.0)), Ok(json!(5)));
-    assert_eq!(field(FieldType::Integer).accept(json!(5.5)), Err("must be an integer, not 5.5".into()));
-    assert_eq!(field(FieldType::Integer).accept(json!(1e300)), Err("must be an integer, not 1e+300".into()));
+    let integer = ValueType::new(FieldType::Integer);
+    assert_eq!(accept(&integer, json!(5.0)), Ok(json!(5)));
+    assert_eq!(mismatch(&integer, json!(5.5)), "must be an integer, not 5.5");
+    assert_eq!(mismatch(&integer, json!(1e300)), "must be an integer, not 1e+300");
 }
 
 #[test]
-fn an_artifact_may_replace_a_value_that_can_be_large() {
+fn an_artifact_may_replace_a_whole_value_that_can_be_large_and_any_file() {
     for kind in [FieldType::Text, FieldType::String, FieldType::Array, FieldType::Object, FieldType::File] {
-        assert!(field(kind).accept(artifact(10)).is_ok(), "{kind}");
+        assert!(accept(&ValueType::new(kind), artifact(10)).is_ok(), "{kind}");
     }
     for kind in [FieldType::Integer, FieldType::Number, FieldType::Boolean] {
-        assert!(field(kind).accept(artifact(10)).is_err(), "{kind}");
+        assert!(accept(&ValueType::new(kind), artifact(10)).is_err(), "{kind}");
     }
-    let bounded = Field { max_bytes: Some(100), ..field(FieldType::File) };
-    assert_eq!(bounded.accept(artifact(101)), Err("may have at most 100 bytes, it has 101".into()));
-    assert!(bounded.accept(artifact(100)).is_ok());
+    let bounded = typed(FieldType::File, |file| file.max_bytes = Some(100));
+    assert_eq!(mismatch(&bounded, artifact(101)), "may have at most 100 bytes, it has 101");
+    assert!(accept(&bounded, artifact(100)).is_ok());
+
+    let files = typed(FieldType::Array, |files| files.items = Some(Box::new(bounded)));
+    assert!(accept(&files, json!([artifact(1), "a.csv"])).is_ok());
+    assert_eq!(
+        accept(&files, json!([artifact(101)])),
+        Err(vec!["`x[0]` may have at most 100 bytes, it has 101".into()])
+    );
+    let texts = typed(FieldType::Array, |texts| texts.items = Some(Box::new(ValueType::new(FieldType::Text))));
+    assert_eq!(accept(&texts, json!([artifact(1)])), Err(vec!["`x[0]` must be a text, not an object".into()]));
 }
 
 #[test]
 fn constraints_are_enforced_at_their_limits() {
-    let number = Field { minimum: Some(1.0), maximum: Some(3.0), ..field(FieldType::Integer) };
-    assert_eq!(number.accept(json!(0)), Err("must be at least 1, not 0".into()));
-    assert_eq!(number.accept(json!(4)), Err("must be at most 3, not 4".into()));
-    assert!(number.accept(json!(1)).is_ok() && number.accept(json!(3)).is_ok());
+    let number = typed(FieldType::Integer, |number| (number.minimum, number.maximum) = (Some(1.0), Some(3.0)));
+    assert_eq!(mismatch(&number, json!(0)), "must be at least 1, not 0");
+    assert_eq!(mismatch(&number, json!(4)), "must be at most 3, not 4");
+    assert!(accept(&number, json!(1)).is_ok() && accept(&number, json!(3)).is_ok());
 
-    let text = Field { min_length: Some(2), max_length: Some(3), ..field(FieldType::Text) };
-    assert_eq!(text.accept(json!("ä")), Err("must have at least 2 characters, it has 1".into()));
-    assert!(text.accept(json!("äöü")).is_ok(), "characters, not bytes");
-    assert_eq!(text.accept(json!("abcd")), Err("may have at most 3 characters, it has 4".into()));
+    let text = typed(FieldType::Text, |text| (text.min_length, text.max_length) = (Some(2), Some(3)));
+    assert_eq!(mismatch(&text, json!("ä")), "must have at least 2 characters, it has 1");
+    assert!(accept(&text, json!("äöü")).is_ok(), "characters, not bytes");
+    assert_eq!(mismatch(&text, json!("abcd")), "may have at most 3 characters, it has 4");
 
-    let list =
-        Field { min_items: Some(1), max_items: Some(2), items: Some(FieldType::Integer), ..field(FieldType::Array) };
-    assert_eq!(list.accept(json!([])), Err("must have at least 1 items, it has 0".into()));
-    assert_eq!(list.accept(json!([1, 2, 3])), Err("may have at most 2 items, it has 3".into()));
-    assert_eq!(list.accept(json!([1, "b"])), Err("item 1 must be an integer, not \"b\"".into()));
-    assert_eq!(list.accept(json!([1, 2.0])), Ok(json!([1, 2])));
+    let list = typed(FieldType::Array, |list| {
+        (list.min_items, list.max_items) = (Some(1), Some(2));
+        list.items = Some(Box::new(ValueType::new(FieldType::Integer)));
+    });
+    assert_eq!(mismatch(&list, json!([])), "must have at least 1 items, it has 0");
+    assert_eq!(mismatch(&list, json!([1, 2, 3])), "may have at most 2 items, it has 3");
+    assert_eq!(accept(&list, json!([1, "b"])), Err(vec!["`x[1]` must be an integer, not \"b\"".into()]));
+    assert_eq!(accept(&list, json!([1, 2.0])), Ok(json!([1, 2])));
 
-    let one_of = Field { one_of: vec![json!("a"), json!("b")], ..field(FieldType::String) };
-    assert_eq!(one_of.accept(json!("c")), Err("must be one of \"a\", \"b\", not \"c\"".into()));
+    let one_of = typed(FieldType::String, |text| text.one_of = vec![json!("a"), json!("b")]);
+    assert_eq!(mismatch(&one_of, json!("c")), "must be one of \"a\", \"b\", not \"c\"");
+
+    let code = typed(FieldType::String, |code| code.pattern = Some(Pattern::new("^[A-Z]{2}[0-9]+$").unwrap()));
+    assert!(accept(&code, json!("AB1")).is_ok());
+    assert_eq!(mismatch(&code, json!("ab1")), "must match the pattern `^[A-Z]{2}[0-9]+$`, not \"ab1\"");
+    let date = typed(FieldType::String, |date| date.format = Some(Format::Date));
+    assert_eq!(mismatch(&date, json!("31.12.2024")), "must be a date such as 2024-12-31, not \"31.12.2024\"");
+}
+
+#[test]
+fn a_value_inside_another_is_named_by_its_path() {
+    assert_eq!(
+        accept(&rows(), json!([{ "amount": 1, "date": "2024-12-31" }, { "amount": 2.5, "date": null }])),
+        Ok(json!([
+            { "amount": 1, "date": "2024-12-31" }, { "amount": 2.5 }
+        ]))
+    );
+    let invalid =
+        json!([{ "amount": 1 }, { "amuont": 3 }, { "amount": "many", "date": "today" }, { "amount": -1 }, 7, null]);
+    assert_eq!(
+        accept(&rows(), invalid).unwrap_err(),
+        [
+            "`x[1].amount` (number) is missing",
+            "`x[1]` has no property `amuont`, did you mean `amount`?",
+            "`x[2].amount` must be a number, not \"many\"",
+            "`x[2].date` must be a date such as 2024-12-31, not \"today\"",
+            "`x[3].amount` must be at least 0, not -1",
+            "`x[4]` must be an object, not 7",
+            "`x[5]` must be an object, not null",
+        ]
+    );
+    let spaced = typed(FieldType::Object, |object| {
+        object.properties.insert("unit price".into(), property(true, ValueType::new(FieldType::Number)));
+    });
+    assert_eq!(accept(&spaced, json!({})), Err(vec!["`x[\"unit price\"]` (number) is missing".into()]));
+}
+
+#[test]
+fn an_undeclared_property_is_rejected_from_a_caller_and_dropped_from_a_model() {
+    let fields = [Field { value_type: rows(), ..Field::new("rows", FieldType::Array, true) }];
+    let rows = || values(json!({ "rows": [{ "amount": 1, "note": "n" }] }));
+    let cause = validate_inputs("a", &fields, rows()).unwrap_err();
+    assert_eq!(cause.details["problems"], json!(["`inputs.rows[0]` has no property `note`"]));
+    let outputs = validate_outputs("a", &fields, &Values::new(), rows()).unwrap();
+    assert_eq!(outputs, values(json!({ "rows": [{ "amount": 1 }] })));
+    let invalid = values(json!({ "rows": [{ "amount": 1 }, {}, { "amount": "2" }] }));
+    let cause = validate_outputs("a", &fields, &Values::new(), invalid).unwrap_err();
+    assert_eq!(
+        cause.details["problems"],
+        json!(["`outputs.rows[1].amount` (number) is missing", "`outputs.rows[2].amount` must be a number, not \"2\""])
+    );
+}
+
+#[test]
+fn only_the_first_mismatches_are_reported() {
+    let list = typed(FieldType::Array, |list| list.items = Some(Box::new(ValueType::new(FieldType::Integer))));
+    let found = accept(&list, json!(vec!["x"; 1_000])).unwrap_err();
+    assert_eq!(found.len(), 21);
+    assert_eq!(found[20], "`x` has 980 more values that do not fit");
+}
+
+#[test]
+fn one_tree_becomes_the_schema_the_outline_and_the_stored_form() {
+    let field = Field { value_type: rows(), ..Field::new("rows", FieldType::Array, true) };
+    let free = Field::new("facts", FieldType::Object, false);
+    let tags = Field::new("tags", FieldType::Array, false);
+    assert_eq!(
+        object_schema(&[field.clone(), free.clone(), tags]),
+        json!({
+            "type": "object",
+            "properties": {
+                "rows": {
+                    "type": "array",
+                    "minItems": 1,
+                    "items": {
+                        "type": "object",
+                        "properties": {
+                            "amount": { "type": "number", "description": "Unit: EUR", "minimum": 0.0 },
+                            "date": { "type": "string", "format": "date" },
+                        },
+                        "required": ["amount"],
+                        "additionalProperties": false,
+                    },
+                },
+                "facts": { "type": "object", "additionalProperties": true },
+                "tags": { "type": "array", "items": {} },
+            },
+            "required": ["rows"],
+            "additionalProperties": false,
+        })
+    );
+    assert_eq!(
+        outline(&[field.clone(), free]),
+        "rows: array of object, at least 1 items\n  amount: number, in EUR, at least 0\n  \
+         date: string, a date such as 2024-12-31, optional\nfacts: object with any properties, optional\n"
+    );
+    let stored = serde_json::to_string(&field).unwrap();
+    assert_eq!(serde_json::from_str::<Field>(&stored).unwrap(), field);
+}
+
+#[test]
+fn a_type_that_is_only_a_kind_is_stored_as_its_name() {
+    let texts = typed(FieldType::Array, |texts| texts.items = Some(Box::new(ValueType::new(FieldType::Text))));
+    let stored = serde_json::to_value(&texts).unwrap();
+    assert_eq!(stored, json!({ "type": "array", "items": "text" }));
+    assert_eq!(serde_json::from_value::<ValueType>(stored).unwrap(), texts);
+}
+
+#[test]
+fn a_type_counts_its_levels_and_types() {
+    assert_eq!((rows().depth(), rows().nodes()), (3, 4));
+    assert!(rows().contains_kind(FieldType::Number) && !rows().contains_kind(FieldType::File));
 }
 
 #[test]
 fn an_invalid_value_is_shown_shortened() {
-    let found = field(FieldType::Integer).accept(json!("é".repeat(100))).unwrap_err();
+    let found = mismatch(&ValueType::new(FieldType::Integer), json!("é".repeat(100)));
     assert_eq!(found, format!("must be an integer, not \"{}…\"", "é".repeat(40)));
-    assert_eq!(field(FieldType::Text).accept(json!({"secret": 1})), Err("must be a text, not an object".into()));
+    let found = mismatch(&ValueType::new(FieldType::Text), json!({"secret": 1}));
+    assert_eq!(found, "must be a text, not an object");
 }
 
 #[test]
@@ -106,8 +269,8 @@ fn inputs_are_completed_and_every_problem_is_named() {
     assert_eq!(
         cause.details["problems"],
         json!([
-            "input `document` (text) is missing",
-            "input `note` must be a text, not 4",
+            "`inputs.document` (text) is missing",
+            "`inputs.note` must be a text, not 4",
             "there is no input `max_lenght`, did you mean `max_length`?"
         ])
     );
@@ -130,7 +293,7 @@ fn outputs_are_checked_and_some_are_inputs() {
     assert_eq!(cause.code, ErrorCode::InvalidOutput);
     assert_eq!(
         cause.details["problems"],
-        json!(["output `summary` (text) is missing", "output `figures` (object) is missing"])
+        json!(["`outputs.summary` (text) is missing", "`outputs.figures` (object) is missing"])
     );
     assert_eq!(object_schema(&fields)["required"], json!(["summary"]), "a model is not asked for an input");
     assert_eq!(object_schema(&fields)["properties"].as_object().unwrap().len(), 1);
@@ -160,7 +323,7 @@ proptest! {
     #[test]
     fn no_text_makes_the_parser_of_values_panic(text in "\\PC{0,60}", at in 0..FieldType::ALL.len()) {
         if let Ok(value) = parse_cli_value(FieldType::ALL[at], &text) {
-            prop_assert!(field(FieldType::ALL[at]).accept(value).is_ok());
+            prop_assert!(accept(&ValueType::new(FieldType::ALL[at]), value).is_ok());
         }
     }
 }

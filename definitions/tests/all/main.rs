@@ -16,4 +16,6 @@ mod page;
 mod problems;
 mod quarantine;
 mod shipped;
+mod types;
+mod unused;
 mod workflows;

@@ -169,7 +169,7 @@ fn examples_must_fit_the_definition() {
     assert_eq!(
         added("examples:\n  - inputs: { topik: a }\n    expect: { result: 3, resul: b }\n"),
         [
-            "agents/x.yaml:12:13: error[invalid_value]: the example is invalid: x: input `topic` (text) is missing; \
+            "agents/x.yaml:12:13: error[invalid_value]: the example is invalid: x: `inputs.topic` (text) is missing; \
              there is no input `topik`, did you mean `topic`?",
             "agents/x.yaml:13:23: error[invalid_value]: the expected `result` must be a text, not 3",
             "agents/x.yaml:13:33: error[unknown_reference]: the agent has no output `resul`; did you mean `result`?",

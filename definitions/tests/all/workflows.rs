@@ -26,7 +26,7 @@ fn the_inputs_of_a_step_match_its_agent() {
     // The only text receives the undeclared inputs.
     assert!(workflow("steps:\n  - { id: a, agent: x, inputs: { chapters: 3 } }\n").is_empty());
     // If the workflow declares inputs, the number is known to have no value.
-    let steps = "inputs:\n  - { name: other, type: text }\nsteps:\n  - { id: a, agent: y, inputs: {} }\n";
+    let steps = "inputs:\n  - { name: other, type: text }\nsteps:\n  - { id: a, agent: y, inputs: {} }\nfinal_output: \"${inputs.other}\"\n";
     assert_eq!(
         workflow(steps),
         ["workflows/w.yaml:6:32: warning[unfilled_input]: step `a`: the agent's input `depth` has no value; the run \
@@ -128,7 +128,7 @@ fn a_condition_names_an_output_that_its_step_has() {
 
 #[test]
 fn a_workflow_as_a_step_receives_its_declared_inputs() {
-    let inner = "workflow_id: inner\nname: I\ninputs:\n  - { name: topic, type: text, required: true }\n  - { name: depth, type: integer, required: true }\nsteps:\n  - { id: s, agent: x }\n";
+    let inner = "workflow_id: inner\nname: I\ninputs:\n  - { name: topic, type: text, required: true }\n  - { name: depth, type: integer, required: true }\nsteps:\n  - { id: s, agent: x }\nfinal_output: \"${inputs.depth}\"\n";
     let outer = "workflow_id: w\nname: W\ninputs:\n  - { name: topic, type: text }\nsteps:\n  - { id: s, workflow: inner, inputs: { dept: 3 } }\n";
     let folder = Folder::new()
         .with("agents/x.yaml", agent("x"))
@@ -143,4 +143,88 @@ fn a_workflow_as_a_step_receives_its_declared_inputs() {
              mean `depth`?",
         ]
     );
+}
+
+#[test]
+fn the_inputs_of_a_compensation_match_its_agent() {
+    let step = |compensate: &str| workflow(&format!("steps:\n  - id: a\n    agent: x\n    compensate: {compensate}\n"));
+    assert_eq!(step("{ agent: y, inputs: { depth: \"${steps.a.outputs.result}\" } }"), Vec::<String>::new());
+    assert_eq!(
+        step("{ agent: y, inputs: { dept: 3 } }"),
+        [
+            "workflows/w.yaml:6:44: error[unknown_field]: step `a`: the agent `y` has no input `dept`; did you mean `depth`?"
+        ]
+    );
+    assert_eq!(
+        step("{ agent: y, inputs: { depth: \"${steps.a.outputs.resutl}\" } }"),
+        ["workflows/w.yaml:6:45: error[unknown_reference]: step `a` has no output `resutl`; did you mean `result`?"]
+    );
+    assert_eq!(
+        step("{ agent: y, inputs: { depth: deep } }"),
+        ["workflows/w.yaml:6:45: error[wrong_type]: step `a`: `inputs.depth` must be an integer, not \"deep\""]
+    );
+}
+
+#[test]
+fn an_approval_and_a_loop_name_outputs_that_their_steps_have() {
+    let first = "steps:\n  - { id: a, agent: x }\n";
+    assert_eq!(
+        workflow(&format!("{first}  - {{ id: b, approval: {{ prompt: \"Send ${{steps.a.outputs.resutl}}?\" }} }}\n")),
+        ["workflows/w.yaml:5:34: error[unknown_reference]: step `a` has no output `resutl`; did you mean `result`?"]
+    );
+    assert_eq!(
+        workflow(&format!(
+            "{first}  - {{ id: b, agent: x, for_each: {{ items: \"${{steps.a.outputs.resutl}}\" }}, inputs: {{ topic: \"${{item}}\" }} }}\n"
+        )),
+        ["workflows/w.yaml:5:43: error[unknown_reference]: step `a` has no output `resutl`; did you mean `result`?"]
+    );
+}
+
+#[test]
+fn a_reference_into_a_value_names_what_its_type_declares() {
+    let rows = "  - { name: rows, type: array, items: { type: object, properties: { amount: number } } }\n";
+    let problems = |reference: &str, for_each: &str| {
+        let text = format!(
+            "workflow_id: w\nname: W\nsteps:\n  - {{ id: a, agent: x, inputs: {{ topic: t }}{for_each} }}\nfinal_output: \"${{{reference}}}\"\n"
+        );
+        let outputs = agent("x").replace("  - { name: result, type: text }\n", rows);
+        Folder::new().with("agents/x.yaml", outputs).with("workflows/w.yaml", text).problems()
+    };
+    for valid in ["steps.a.outputs.rows[0].amount", "steps.a.outputs.rows", "steps.a.outputs.rows[0].amount.deep"] {
+        assert_eq!(problems(valid, ""), Vec::<String>::new(), "{valid}");
+    }
+    let expected = |reference: &str| {
+        [format!(
+            "workflows/w.yaml:5:15: error[unknown_reference]: `${{{reference}}}`: `rows[0]` has no property `amuont`, did \
+             you mean `amount`?"
+        )]
+    };
+    let reference = "steps.a.outputs.rows[0].amuont";
+    assert_eq!(problems(reference, ""), expected(reference));
+    let (of_item, for_each) = ("steps.a.outputs.rows[3][0].amuont", ", for_each: { items: [1] }");
+    assert_eq!(problems(of_item, for_each), expected(of_item));
+}
+
+#[test]
+fn a_value_without_a_run_has_the_type_of_its_input() {
+    let step = |value: &str| workflow(&format!("steps:\n  - {{ id: a, agent: y, inputs: {{ depth: {value} }} }}\n"));
+    for valid in ["3", "3.0", "\"${inputs.depth}\"", "\"${context.depth}\"", "null"] {
+        assert_eq!(step(valid), Vec::<String>::new(), "{valid}");
+    }
+    for (value, message) in [
+        ("\"3\"", "`inputs.depth` must be an integer, not \"3\""),
+        ("2.5", "`inputs.depth` must be an integer, not 2.5"),
+        ("[1]", "`inputs.depth` must be an integer, not an array of 1"),
+        (
+            "\"at ${inputs.depth}\"",
+            "`inputs.depth` must be an integer, not a text with references in it; a text that is one reference keeps the type \
+             of its value",
+        ),
+        (
+            "[\"${inputs.depth}\"]",
+            "`inputs.depth` must be an integer, not a list; a text that is one reference keeps the type of its value",
+        ),
+    ] {
+        assert_eq!(step(value), [format!("workflows/w.yaml:4:47: error[wrong_type]: step `a`: {message}")], "{value}");
+    }
 }

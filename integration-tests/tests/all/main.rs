@@ -48,5 +48,6 @@ mod shutdown;
 mod signals;
 mod tenants;
 mod tidy;
+mod typed_values;
 mod up_log;
 mod users;

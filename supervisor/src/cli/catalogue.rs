@@ -1,5 +1,7 @@
 //! `greenroom agents|workflows|teams list|show`: lists and shows definitions.
 
+use greenroom_definitions::Field;
+use greenroom_definitions::types::outline;
 use greenroom_protocol::{AgentId, Cause, ErrorCode, Json, Reply, TeamId, WorkflowId};
 
 use super::args::{CatalogueCommand, OutputFormat};
@@ -101,7 +103,18 @@ pub(super) fn print_one(reply: &Reply, name: &str, output: Output) -> u8 {
     let document = serde_json::to_value(&reply.outputs).unwrap_or_default();
     output.document(&document, || {
         let definition = reply.outputs.get(name).unwrap_or(&document);
-        serde_yaml_ng::to_string(definition).unwrap_or_default()
+        format_types(definition) + &serde_yaml_ng::to_string(definition).unwrap_or_default()
     });
     0
+}
+
+/// Describes the types of the inputs and outputs as comments, so that the whole text remains YAML. The outputs
+/// of a workflow have no types.
+fn format_types(definition: &Json) -> String {
+    let section = |member: &str| {
+        let fields: Vec<Field> = serde_json::from_value(definition.get(member)?.clone()).ok()?;
+        let lines: String = outline(&fields).lines().map(|line| format!("#   {line}\n")).collect();
+        (!fields.is_empty()).then(|| format!("# {member}:\n{lines}"))
+    };
+    ["inputs", "outputs"].into_iter().filter_map(section).collect()
 }

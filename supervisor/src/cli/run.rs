@@ -202,7 +202,7 @@ fn fields(definition: Option<&Json>) -> Types {
 fn types(fields: Option<&Json>) -> Types {
     let read = |field: &Json| serde_json::from_value::<Field>(field.clone()).ok();
     let fields = fields.and_then(Json::as_array).into_iter().flatten().filter_map(read);
-    fields.map(|field| (field.name, field.field_type)).collect()
+    fields.map(|field| (field.name, field.value_type.kind)).collect()
 }
 
 async fn only_workflow(client: &Client, team: &TeamId) -> Result<WorkflowId, Cause> {

@@ -16,6 +16,7 @@ mod endpoint;
 mod error;
 mod frame_meter;
 mod request;
+mod schemas;
 mod stream;
 
 use endpoint::ProviderEndpoint;

@@ -14,6 +14,7 @@ use serde_json::json;
 
 use super::endpoint::ProviderEndpoint;
 use super::frame_meter::FrameMeter;
+use super::schemas::{self, AnswerSchema};
 
 /// How a request carries the schema of the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,11 +46,21 @@ pub(super) fn build(
         options = options.with_cache_control(CacheControl::Ephemeral);
     }
     if let Some(schema) = call.schema {
-        match mode {
-            SchemaMode::Native => {
-                options = options.with_response_format(JsonSpec::new(schema.name.as_str(), (*schema.schema).clone()))
+        let adapted = match mode {
+            SchemaMode::Native => schemas::adapt_answer(endpoint.api, &schema.schema),
+            SchemaMode::InPrompt => AnswerSchema::InPrompt,
+        };
+        match adapted {
+            AnswerSchema::Strict(adapted) => {
+                options = options.with_response_format(JsonSpec::new(schema.name.as_str(), adapted));
             }
-            SchemaMode::InPrompt => {
+            // genai marks every schema as strict.
+            AnswerSchema::Loose(adapted) => {
+                let spec = json!({ "name": schema.name, "strict": false, "schema": adapted });
+                let format = json!({ "type": "json_schema", "json_schema": spec });
+                options = options.with_extra_body(json!({ "response_format": format }));
+            }
+            AnswerSchema::InPrompt => {
                 system.push_str("\n\nAnswer with one JSON object and nothing else. It must match this JSON Schema:\n");
                 system.push_str(&schema.schema.to_string());
             }
@@ -63,7 +74,7 @@ pub(super) fn build(
         let tools = call.tools.iter().map(|tool| {
             Tool::new(tool.name.as_str())
                 .with_description(tool.description.as_str())
-                .with_schema(tool.parameters.clone())
+                .with_schema(schemas::complete_parameters(&tool.parameters))
         });
         chat = chat.with_tools(tools.collect::<Vec<_>>());
     }

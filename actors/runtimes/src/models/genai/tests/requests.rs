@@ -69,6 +69,27 @@ async fn openai_gets_every_field_and_header() {
 }
 
 #[tokio::test]
+async fn an_object_that_may_have_any_properties_is_not_sent_as_one_that_has_none() {
+    let facts = json!({ "type": "object", "additionalProperties": true });
+    let schema = json!({ "type": "object", "properties": { "facts": facts }, "required": ["facts"], "additionalProperties": false });
+    for api in [Api::OpenAi, Api::Anthropic] {
+        let server = Server::start(vec![api.valid("{}")]).await;
+        let mut call = Call::new(&api.model(), "Be brief.", "Say it.").with_schema(schema.clone());
+        call.tokens_max = 321;
+        call.send(&*server.provider(api.name())).await;
+        let body = server.requests().remove(0).body;
+        if api == Api::OpenAi {
+            let sent = &body["response_format"]["json_schema"];
+            assert_eq!((&sent["strict"], &sent["schema"]), (&json!(false), &schema));
+            assert_eq!(body["response_format"]["type"], "json_schema");
+        } else {
+            assert_eq!(body.get("output_config"), None, "{body}");
+            assert!(body["system"].to_string().contains("It must match this JSON Schema"), "{body}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn anthropic_gets_every_field_and_header() {
     let server = Server::start(vec![Api::Anthropic.valid("{}")]).await;
     call(Api::Anthropic).send(&*server.provider("anthropic")).await;

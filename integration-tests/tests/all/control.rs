@@ -12,7 +12,7 @@ use greenroom_integration_tests::wait::wait_until;
 use greenroom_protocol::Json;
 use serde_json::json;
 
-const UP: &str = "greenroom is running";
+const UP: &str = "greenroom is up";
 /// Timeout of one read of a socket.
 const SOCKET_WAIT_MAX: Duration = Duration::from_secs(5);
 

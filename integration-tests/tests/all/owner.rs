@@ -14,7 +14,7 @@ use greenroom_supervisor::data_dir::DataDirLock;
 
 const LIST: [&str; 4] = ["agents", "list", "-o", "json"];
 const UP: [&str; 3] = ["up", "-o", "json"];
-const RUNNING: &str = "greenroom is running";
+const RUNNING: &str = "greenroom is up";
 
 #[tokio::test]
 async fn forty_processes_on_a_new_data_directory_all_succeed() -> Result<()> {

@@ -103,7 +103,7 @@ async fn start_host_with_echo_agent(options: &[&str]) -> Result<(CliHarness, Def
     definitions.write_echo_agent("echo_agent")?;
     terminal.add_options(&["--definitions", folder.to_str().context("a path of words")?]);
     let up = terminal.start(&[&["up"], options].concat())?;
-    up.wait_for_output("greenroom is running").await?;
+    up.wait_for_output("greenroom is up").await?;
     Ok((terminal, definitions, up))
 }
 
@@ -200,7 +200,7 @@ async fn every_swap_of_a_mounted_config_map_is_activated() -> Result<()> {
     mount(&dir, 0, "Version 0")?;
     terminal.add_options(&["--definitions", dir.to_str().context("a path of words")?]);
     let up = terminal.start(&["up"])?;
-    up.wait_for_output("greenroom is running").await?;
+    up.wait_for_output("greenroom is up").await?;
     for number in 1..4 {
         let description = format!("Version {number}");
         mount(&dir, number, &description)?;
@@ -229,7 +229,7 @@ async fn the_policies_of_a_new_bundle_are_known_without_a_restart() -> Result<()
     )?;
     terminal.add_options(&["--definitions", folder.to_str().context("a path of words")?]);
     let up = terminal.start(&["up"])?;
-    up.wait_for_output("greenroom is running").await?;
+    up.wait_for_output("greenroom is up").await?;
     let error = terminal.run(&["agents", "show", "echo_agent", "-o", "json"]).await?.expect_error(2)?;
     assert!(error["message"].as_str().is_some_and(|text| text.contains("there is no policy `new_rule`")), "{error:#}");
 
@@ -267,7 +267,7 @@ async fn a_valid_policy_is_activated_and_an_invalid_one_is_rejected() -> Result<
     let bundle = terminal.write_file("policy/guard.tar.gz", fs::read(SHIPPED)?)?;
     terminal.add_options(&["--policy", terminal.folder().join("policy").to_str().context("a path of words")?]);
     let up = terminal.start(&["up"])?;
-    up.wait_for_output("greenroom is running").await?;
+    up.wait_for_output("greenroom is up").await?;
     assert_eq!(list_audit_as_operator(&terminal).await?.expect_error(3)?["code"], "policy_denied");
 
     replace(&bundle, &bundle_with_wider_role()?)?;

@@ -9,7 +9,7 @@ use greenroom_integration_tests::terminal::{COMMAND_WAIT_MAX, CliHarness, Comman
 use greenroom_integration_tests::wait::wait_until;
 use greenroom_protocol::Json;
 
-const RUNNING: &str = "greenroom is running";
+const RUNNING: &str = "greenroom is up";
 
 /// The lines of a log.
 fn log_lines(err: &str) -> Result<Vec<Json>> {

@@ -51,12 +51,12 @@ async fn start(config: &Config, output: Output) -> Result<Pod, Cause> {
     let metrics = config.metrics.map(|addr| format!("http://{addr}/metrics"));
     tracing::info!(
         data.dir = %config.data_dir.display(), metrics.url = metrics, policy.revision = %pod.guard().info().revision,
-        "greenroom is running"
+        "greenroom is up"
     );
     if output.format() != OutputFormat::Json {
         let metrics = metrics.map(|url| format!(", metrics at {url}")).unwrap_or_default();
         let dir = config.data_dir.display();
-        output.note(&format!("greenroom is running in {dir}{metrics}; press Ctrl-C to drain and exit"));
+        output.note(&format!("greenroom is up in {dir}{metrics}; press Ctrl-C to drain and exit"));
     }
     Ok(pod)
 }

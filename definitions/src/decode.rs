@@ -188,15 +188,6 @@ pub(crate) fn name(decoder: &mut Decoder, node: &Node) -> Option<String> {
     Some(text)
 }
 
-pub(crate) fn boolean(decoder: &mut Decoder, node: &Node) -> Option<bool> {
-    match &node.value {
-        NodeValue::Bool(truth) => Some(*truth),
-        NodeValue::Null | NodeValue::Number(_) | NodeValue::Text(_) | NodeValue::List(_) | NodeValue::Map(_) => {
-            decoder.mistyped(node, "`true` or `false`")
-        }
-    }
-}
-
 pub(crate) fn number(decoder: &mut Decoder, node: &Node) -> Option<f64> {
     match &node.value {
         NodeValue::Number(number) => number.value.as_f64(),

@@ -111,8 +111,9 @@ impl From<Denied> for Cause {
                     cause.message
                 );
                 let reason = DenyReason { code: FACT_UNAVAILABLE.to_owned(), message: cause.message };
-                Self::new(ErrorCode::PolicyError, message)
-                    .with_details(json!({ "reasons": [reason], "cause": cause.code, "store": cause.details["store"] }))
+                Self::new(ErrorCode::PolicyError, message).with_details(
+                    json!({ "reasons": [reason], "cause": cause.code, "store": cause.details.get("store") }),
+                )
             }
             Denied::EvaluationFailed(error) => error.into(),
         }

@@ -13,7 +13,7 @@ use greenroom_registry::audit::AuditLog;
 use greenroom_rego::Bundle;
 use tokio::time::Instant;
 
-use self::look::{Look, Settling};
+use self::look::{Fingerprints, Settling};
 use self::progress::{Progress, Round};
 use self::watch::Watch;
 use crate::cached_definitions::CachedDefinitions;
@@ -68,7 +68,7 @@ impl Reloader {
 
     /// Looks at the directories until they no longer change: a directory that is being copied is not loaded. Returns
     /// the last look and the time of the last change.
-    async fn settled_look(&self) -> (Look, Instant) {
+    async fn settled_look(&self) -> (Fingerprints, Instant) {
         let mut settling = Settling::new(self.look().await, Instant::now());
         while let Some(delay) = settling.next_look_in(Instant::now()) {
             tokio::time::sleep(delay).await;
@@ -77,14 +77,15 @@ impl Reloader {
         settling.settled()
     }
 
-    async fn look(&self) -> Look {
+    async fn look(&self) -> Fingerprints {
         let (definitions, policy) = (self.definitions_dir.clone(), self.policy_dir.clone());
-        let look = tokio::task::spawn_blocking(move || Look::take(definitions.as_deref(), policy.as_deref())).await;
+        let look =
+            tokio::task::spawn_blocking(move || Fingerprints::take(definitions.as_deref(), policy.as_deref())).await;
         look.unwrap_or_default()
     }
 
     /// Loads what has changed: the policy first, because it has the names of policies that definitions may list.
-    async fn reload(&self, look: Look, progress: &mut Progress, since: Instant) -> Round {
+    async fn reload(&self, look: Fingerprints, progress: &mut Progress, since: Instant) -> Round {
         let mut round = Round::Done;
         if progress.needs_policy(look) {
             match self.reload_policy(since).await {
@@ -107,7 +108,7 @@ impl Reloader {
         catalogue::with_policy(self.known_names.clone(), self.guard.active_policy().data())
     }
 
-    async fn reload_definitions(&self, look: Look, known_names: &KnownNames, since: Instant) -> Round {
+    async fn reload_definitions(&self, look: Fingerprints, known_names: &KnownNames, since: Instant) -> Round {
         let Some(dir) = self.definitions_dir.clone() else { return Round::Done };
         let (known_names, active, strict) = (known_names.clone(), self.definitions.catalogue(), self.strict);
         let active_hash = active.hash();

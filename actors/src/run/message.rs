@@ -68,6 +68,10 @@ pub(super) enum Task {
 }
 
 /// Messages of a run's actor.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large variant is the frequent one, and a box would be an allocation"
+)]
 pub(super) enum RunMsg {
     /// Start or resume.
     Begin,

@@ -70,7 +70,7 @@ fn the_only_required_text_receives_undeclared_inputs() {
     );
     let (code, message) = bound(json!({}), fields, json!({}), json!({})).unwrap_err();
     assert_eq!(code, ErrorCode::MissingInput);
-    assert_eq!(message, "step `s`: x: input `document` (text) is missing");
+    assert_eq!(message, "step `s`: x: `inputs.document` (text) is missing");
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn any_other_gap_is_an_error() {
     let (code, message) = bound(json!({ "a": "x" }), number, json!({}), json!({})).unwrap_err();
     assert_eq!(
         (code, message.as_str()),
-        (ErrorCode::InvalidInput, "step `s`: x: input `a` must be an integer, not \"x\"")
+        (ErrorCode::InvalidInput, "step `s`: x: `inputs.a` must be an integer, not \"x\"")
     );
 }
 
@@ -174,7 +174,7 @@ fn a_workflow_accepts_its_declared_inputs_or_without_a_declaration_any() {
     assert_eq!(bound(declared), Ok(values(json!({ "a": 1, "c": 3 }))));
     assert_eq!(bound(json!([])), Ok(values(json!({ "a": 1, "b": 2 }))));
     let missing = bound(json!([{ "name": "z", "type": "integer", "required": true }])).unwrap_err();
-    assert_eq!(missing.message, "step `s`: w: input `z` (integer) is missing");
+    assert_eq!(missing.message, "step `s`: w: `inputs.z` (integer) is missing");
 }
 
 #[test]

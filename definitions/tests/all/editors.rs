@@ -262,7 +262,7 @@ fn words_that_other_versions_of_yaml_read_as_booleans_are_texts() {
         assert!(
             found.starts_with("agents/x.yaml:7:42: error[wrong_type]: found the text")
                 && found.contains(word)
-                && found.contains("`true` or `false`"),
+                && found.contains("expected `true`, `false`, or a list of properties"),
             "{found}"
         );
         assert_eq!(problems(agent("x").replace("An agent", word)), Vec::<String>::new(), "{word}");

@@ -49,7 +49,9 @@ fn a_wrong_type_is_reported_with_the_found_and_the_expected_type() {
     );
     assert_eq!(
         changed("required: true", "required: yes"),
-        ["agents/x.yaml:7:42: error[wrong_type]: found the text \"yes\"; expected `true` or `false`"]
+        [
+            "agents/x.yaml:7:42: error[wrong_type]: found the text \"yes\"; expected `true`, `false`, or a list of properties"
+        ]
     );
 }
 

@@ -99,7 +99,7 @@ fn the_last_valid_version_remains_in_service_until_the_file_is_valid() {
     let changed = agent("x_001").replace("It does something", "Changed");
     for broken in [changed.replace("category", "categori"), "x: [".to_owned(), String::new()] {
         let folder = folder.with_file("agents/x.yaml", &broken);
-        let outcome = reload(&folder, &first);
+        let outcome = reload(folder, &first);
         let second = outcome.catalogue.unwrap();
         assert_eq!(quarantined(&second), [(DefinitionKind::Agent, "x_001", true)], "{broken:?}");
         assert_eq!(require_agent(&second, "x").unwrap(), "It does something");

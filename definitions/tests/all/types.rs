@@ -61,7 +61,7 @@ fn every_part_of_a_tree_is_checked_where_it_is() {
     for (value_type, expected) in [
         (
             "  - name: rows\n    type: array\n    items:\n      type: object\n      properties:\n        code: { type: string, pattern: \"^[A-Z\" }",
-            "agents/x.yaml:15:42: error[expression]: the pattern is invalid at its character 2: unclosed character class",
+            "agents/x.yaml:15:40: error[expression]: the pattern is invalid at its character 2: unclosed character class",
         ),
         (
             "  - { name: rows, type: array, items: { type: object, properties: { day: { type: string, format: dat } } } }",
@@ -142,7 +142,7 @@ fn a_default_and_an_example_are_validated_to_their_innermost_value() {
     let text = agent("x").replace("  - { name: topic, type: text, required: true }\n", inputs);
     assert_eq!(
         Folder::new().with("agents/x.yaml", text).problems(),
-        ["agents/x.yaml:8:97: error[invalid_value]: the default of `rows[1].n` must be an integer, not \"one\""]
+        ["agents/x.yaml:8:94: error[invalid_value]: the default of `rows[1].n` must be an integer, not \"one\""]
     );
     let text = with_output("  - { name: rows, type: array, items: { type: object, properties: { n: integer } } }");
     let example = "examples:\n  - inputs: { topic: t }\n    expect: { rows: [{ n: 1 }, { n: 2.5 }] }\n";

@@ -58,7 +58,7 @@ fn an_undeclared_name_is_an_error_with_the_reference_that_was_meant() {
              description, capabilities, inputs, outputs",
         ),
     ] {
-        let expected = format!("agents/x.yaml:14:11: error[expression]: the user template {problem}");
+        let expected = format!("agents/x.yaml:15:7: error[expression]: the user template {problem}");
         assert_eq!(prompt(text), [expected]);
     }
 }

@@ -152,7 +152,7 @@ fn the_inputs_of_a_compensation_match_its_agent() {
     assert_eq!(
         step("{ agent: y, inputs: { dept: 3 } }"),
         [
-            "workflows/w.yaml:6:44: error[unknown_field]: step `a`: the agent `y` has no input `dept`; did you mean `depth`?"
+            "workflows/w.yaml:6:45: error[unknown_field]: step `a`: the agent `y` has no input `dept`; did you mean `depth`?"
         ]
     );
     assert_eq!(
@@ -225,6 +225,6 @@ fn a_value_without_a_run_has_the_type_of_its_input() {
             "`inputs.depth` must be an integer, not a list; a text that is one reference keeps the type of its value",
         ),
     ] {
-        assert_eq!(step(value), [format!("workflows/w.yaml:4:47: error[wrong_type]: step `a`: {message}")], "{value}");
+        assert_eq!(step(value), [format!("workflows/w.yaml:4:41: error[wrong_type]: step `a`: {message}")], "{value}");
     }
 }

@@ -41,7 +41,7 @@ async fn inputs_that_are_missing_or_mistyped_are_named() -> Result<()> {
     let terminal = CliHarness::open()?;
     let with = |inputs: &[&'static str]| [&AGENT[..], inputs].concat();
     let cases = [
-        (with(&[]), "missing_input", "`document` (text) is missing"),
+        (with(&[]), "missing_input", "`inputs.document` (text) is missing"),
         (
             with(&["--input", "document=x", "--input", "max_length=long"]),
             "invalid_input",
@@ -57,7 +57,7 @@ async fn inputs_that_are_missing_or_mistyped_are_named() -> Result<()> {
         ),
         (with(&["--input", "document=@nothing.txt"]), "path_not_allowed", "nothing.txt cannot be read"),
         (with(&["--input", "document=x", "--max-cost-usd=-1"]), "invalid_input", "not an amount of money"),
-        (REPORT.to_vec(), "missing_input", "`data_source` (file) is missing"),
+        (REPORT.to_vec(), "missing_input", "`inputs.data_source` (file) is missing"),
     ];
     for (words, code, text) in &cases {
         expect_refused(&terminal, &[(words, 2, code, text)]).await?;
@@ -136,7 +136,7 @@ async fn a_broken_file_is_refused_with_its_line() -> Result<()> {
     let terminal = CliHarness::open()?;
     for (name, contents, text) in [
         ("ragged.csv", "day,sold\n2025-01-02,3\n2025-01-03\n", "line 3: the row has 1 cells"),
-        ("wide.csv", "day,sold\n2025-01-02,3,4\n", "line 2: the row has 3 cells"),
+        ("wide.csv", "day,sold\n2025-01-02,3\n2025-01-03,3,4\n", "line 3: the row has 3 cells"),
         ("quote.csv", "day,sold\n2025-01-02,\"3\n2025-01-03,4\n", "line 2: a quoted cell"),
         ("empty.csv", "", "no rows"),
         ("header.csv", "day,sold\n", "no rows"),

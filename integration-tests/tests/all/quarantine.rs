@@ -83,7 +83,8 @@ async fn one_file_is_checked_against_the_configured_folder() -> Result<()> {
     let terminal = terminal()?;
     let file = "definitions/workflows/needs_good.yaml";
     let report = terminal.run(&["definitions", "check", file, "-o", "json"]).await?.expect_success()?;
-    assert_eq!(report["problems"], json!([]));
+    let problems = report["problems"].as_array().expect("a list");
+    assert!(problems.iter().all(|problem| problem["severity"] == "warning"), "{report:#}");
     let text = std::fs::read_to_string(terminal.folder().join(file))?.replace("good_agent", "gone_agent");
     terminal.write_file("candidate.yaml", text)?;
     let report = terminal.run(&["definitions", "check", "candidate.yaml", "-o", "json"]).await?;

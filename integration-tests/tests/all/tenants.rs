@@ -24,6 +24,9 @@ use greenroom_supervisor::compose::{Overrides, compose_with};
 use greenroom_supervisor::config::UserConfig;
 use serde_json::json;
 
+/// Makes the envelope of a letter with this content.
+type MakeEnvelope<'a> = dyn Fn(&str) -> Result<Envelope> + 'a;
+
 const WORKFLOW: &str = "signed_letter";
 const TEAM: &str = "letter_team";
 /// An id of the generated form that nothing has.
@@ -272,7 +275,7 @@ async fn the_same_name_or_idempotency_key_of_another_caller_is_another_one() -> 
     let keyed = |content: &str| -> Result<Envelope> {
         Ok(Envelope { idempotency_key: Some(key.clone()), ..Envelope::new(letter(content)?) })
     };
-    let envelopes: [&dyn Fn(&str) -> Result<Envelope>; 2] = [&named, &keyed];
+    let envelopes: [&MakeEnvelope; 2] = [&named, &keyed];
     for envelope in envelopes {
         let own = send(&pod, "alice", envelope("of alice")?).await?;
         assert!(format!("{:?}", own.outputs).contains("of alice"), "{own:?}");

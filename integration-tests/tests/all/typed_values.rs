@@ -21,7 +21,7 @@ fn agent(outputs: &str) -> String {
 async fn fixture(outputs: &str, answers: &[&str]) -> Result<(ModelFixture, ScriptServer)> {
     let answers: Vec<String> = answers.iter().map(|&answer| answer.to_owned()).collect();
     let script = move |request: &greenroom_integration_tests::script_server::RecordedRequest| {
-        ServerBehavior::Text(answers.get(request.number).or(answers.last()).cloned().unwrap_or_default())
+        ServerBehavior::Text(answers.get(request.number).or_else(|| answers.last()).cloned().unwrap_or_default())
     };
     let server = ScriptServer::start(script).await?;
     let fixture = ModelFixture::with_openai(server.url())?;

@@ -2,15 +2,18 @@
 //! types, and `opa check` type-checks the policies against the schema.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use greenroom_protocol::request::{Maintenance, MemoryChange, Query, Signal};
 use greenroom_protocol::{AgentId, CategoryId, Request, TenantId, UserId};
 use schemars::JsonSchema;
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use crate::identity::NameSet;
+
+mod flag;
+
+pub use flag::Flag;
+pub(crate) use flag::InputIdentity;
 
 /// The remaining amount where there is no limit.
 pub const NO_LIMIT: i128 = -1;
@@ -175,52 +178,6 @@ impl Action {
     #[must_use]
     pub const fn needs_agent(self) -> bool {
         matches!(self, Self::Invoke | Self::CallTool | Self::MemoryRead | Self::MemoryWrite | Self::MemoryForget)
-    }
-}
-
-/// A fact that is proven or absent: it is serialized as `1`, or omitted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Flag(pub bool);
-
-impl Flag {
-    const fn is_off(&self) -> bool {
-        !self.0
-    }
-}
-
-impl Serialize for Flag {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_u8(u8::from(self.0))
-    }
-}
-
-impl<'de> Deserialize<'de> for Flag {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match u8::deserialize(deserializer)? {
-            1 => Ok(Self(true)),
-            other => Err(D::Error::custom(format!("a proven fact has the value 1, not {other}"))),
-        }
-    }
-}
-
-/// An identity that equals only its own clones. A policy decision carries the identity of the input
-/// that it was made from.
-#[derive(Debug, Clone)]
-pub(crate) struct InputIdentity(Arc<()>);
-
-impl InputIdentity {
-    pub(crate) fn new() -> Self {
-        Self(Arc::new(()))
-    }
-
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-}
-
-impl Default for InputIdentity {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

@@ -80,6 +80,8 @@ fn may_change(document: &Value, path: &str, removed: bool) -> bool {
         "/agent/capabilities" | "/caller_policies" => removed,
         // Only the reasons depend on these, not the decision.
         "/agent/id" | "/user/id" | "/user/tenant" => true,
+        // Only queries are counted among these.
+        "/usage/queries" | "/user/query_limit" => true,
         "/facts/audited" => !has_policy("audit_all_actions"),
         "/facts/authenticated" => !has_policy("require_authentication"),
         other => removed && other.starts_with("/policies/"),

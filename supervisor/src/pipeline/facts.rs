@@ -6,16 +6,16 @@ use std::sync::Arc;
 use greenroom_actors::definition_resolver::DefinitionResolver;
 use greenroom_actors::execution::model_registry::ModelRegistry;
 use greenroom_actors::handler::unknown_artifact_error;
+use greenroom_definitions::Agent;
 use greenroom_definitions::agent::ToolRef;
 use greenroom_definitions::capability::PERSONAL_DATA;
 use greenroom_definitions::plan::StepTarget;
-use greenroom_definitions::{Agent, Workflow};
 use greenroom_protocol::journal::Entry;
 use greenroom_protocol::request::{
     CallTool, ContextChange, ContextRead, ContextWrite, Invoke, Maintenance, Query, StartRun, StartTeam,
 };
 use greenroom_protocol::value::size_bytes;
-use greenroom_protocol::{AgentId, Cause, ContextKey, ErrorCode, Request, RunId, TeamId, Timestamp};
+use greenroom_protocol::{AgentId, Cause, ContextKey, ErrorCode, Request, RunId, Timestamp};
 use greenroom_registry::artifacts::ArtifactStore;
 use greenroom_registry::audit::PendingAuditEntry;
 use greenroom_registry::journal::{Journal, Seq};
@@ -23,6 +23,7 @@ use greenroom_registry::ledger::{Ledger, Periods, RequestKind, UsageKey};
 use greenroom_registry::runs::{RunRecord, RunStore};
 use greenroom_rego::{AgentFacts, Authenticated, Caller, Facts, NameSet, Relation, Resource, UsageFacts, UsageTotals};
 
+mod callers;
 mod error;
 mod sizes;
 
@@ -318,50 +319,6 @@ impl FactCollector {
         let record = self.runs.get(run).await.map_err(|error| error.cause())?;
         let record = record.filter(|record| record.tenant == request.principal().tenant);
         record.ok_or_else(|| Cause::new(ErrorCode::UnknownRun, format!("there is no run {run}")))
-    }
-
-    /// The calling agent, in the version of its permit.
-    async fn calling_agent(&self, request: &Authenticated) -> Result<Option<Arc<Agent>>, Cause> {
-        match request.caller() {
-            Caller::Agent { agent, version } => self.definitions.agent(agent, Some(version)).await.map(Some),
-            Caller::User { .. } | Caller::Workflow { .. } | Caller::Team { .. } | Caller::None => Ok(None),
-        }
-    }
-
-    async fn calling_workflow(&self, request: &Authenticated) -> Result<Option<Arc<Workflow>>, Cause> {
-        match request.caller() {
-            Caller::Workflow { workflow, version, .. } => {
-                self.definitions.workflow(workflow, Some(version)).await.map(Some)
-            }
-            Caller::User { .. } | Caller::Agent { .. } | Caller::Team { .. } | Caller::None => Ok(None),
-        }
-    }
-
-    async fn is_step(
-        &self,
-        request: &Authenticated,
-        matches: impl Fn(&StepTarget) -> bool + Send,
-    ) -> Result<bool, Cause> {
-        let workflow = self.calling_workflow(request).await?;
-        Ok(workflow.is_some_and(|workflow| workflow.plan().steps.iter().any(|step| matches(&step.target))))
-    }
-
-    async fn compensates(&self, request: &Authenticated, agent: &AgentId) -> Result<bool, Cause> {
-        let workflow = self.calling_workflow(request).await?;
-        Ok(workflow.is_some_and(|workflow| {
-            let mut compensations = workflow.plan().steps.iter().filter_map(|step| step.compensate.as_ref());
-            compensations.any(|compensate| self.is_agent(&compensate.agent, agent))
-        }))
-    }
-
-    /// True if the id, with or without an ordinal, names this agent.
-    fn is_agent(&self, named: &AgentId, agent: &AgentId) -> bool {
-        named == agent || self.definitions.catalogue().agent(named).is_some_and(|other| other.id() == agent)
-    }
-
-    fn is_member(&self, team: Option<&TeamId>, agent: &AgentId) -> bool {
-        let catalogue = self.definitions.catalogue();
-        team.and_then(|team| catalogue.team(team)).is_some_and(|team| catalogue.is_member(team, agent))
     }
 
     /// The policies with which a run started: those of its workflow, and those of all that called it.

@@ -21,14 +21,14 @@ const _: () = assert!(QUIET_MIN.as_millis() * 2 < RELOAD_MAX.as_millis());
 
 /// The content of the watched directories at one time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Look {
+pub(super) struct Fingerprints {
     /// The hash of every definition and its name.
     pub(super) definitions: Option<ContentHash>,
     /// The hash of the policy bundle.
     pub(super) policy: Option<ContentHash>,
 }
 
-impl Look {
+impl Fingerprints {
     /// Reads the directories.
     pub(super) fn take(definitions: Option<&Path>, policy: Option<&Path>) -> Self {
         Self {
@@ -45,7 +45,7 @@ impl Look {
 
 /// The wait until the looks agree.
 pub(super) struct Settling {
-    look: Look,
+    look: Fingerprints,
     started_at: Instant,
     changed_at: Instant,
     is_reported: bool,
@@ -53,7 +53,7 @@ pub(super) struct Settling {
 
 impl Settling {
     /// Begins with a first look.
-    pub(super) const fn new(look: Look, now: Instant) -> Self {
+    pub(super) const fn new(look: Fingerprints, now: Instant) -> Self {
         Self { look, started_at: now, changed_at: now, is_reported: false }
     }
 
@@ -64,7 +64,7 @@ impl Settling {
     }
 
     /// Compares a look with the one before.
-    pub(super) fn on_look(&mut self, look: Look, now: Instant) {
+    pub(super) fn on_look(&mut self, look: Fingerprints, now: Instant) {
         if look != self.look {
             (self.look, self.changed_at) = (look, now);
         }
@@ -75,7 +75,7 @@ impl Settling {
     }
 
     /// The last look, and the time of the last change.
-    pub(super) const fn settled(self) -> (Look, Instant) {
+    pub(super) const fn settled(self) -> (Fingerprints, Instant) {
         (self.look, self.changed_at)
     }
 }
@@ -84,12 +84,12 @@ impl Settling {
 mod tests {
     use super::*;
 
-    fn look(content: &str) -> Look {
-        Look { definitions: Some(ContentHash::from_content(content.as_bytes())), policy: None }
+    fn look(content: &str) -> Fingerprints {
+        Fingerprints { definitions: Some(ContentHash::from_content(content.as_bytes())), policy: None }
     }
 
     /// Takes the looks of a script, one every [`LOOK_INTERVAL`], and returns the look that settled and its time.
-    fn settle(script: impl Fn(u32) -> Look) -> (Look, Duration) {
+    fn settle(script: impl Fn(u32) -> Fingerprints) -> (Fingerprints, Duration) {
         let started_at = Instant::now();
         let mut settling = Settling::new(script(0), started_at);
         let mut now = started_at;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use greenroom_definitions::KnownNames;
 use greenroom_protocol::ContentHash;
 
-use super::look::Look;
+use super::look::Fingerprints;
 
 /// Delay before a load is repeated that was not examined.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
@@ -43,20 +43,20 @@ impl Progress {
         Self { policy, definitions: None, known_names: None }
     }
 
-    pub(super) fn needs_policy(&self, look: Look) -> bool {
+    pub(super) fn needs_policy(&self, look: Fingerprints) -> bool {
         look.policy != self.policy
     }
 
-    pub(super) fn on_policy(&mut self, look: Look) {
+    pub(super) fn on_policy(&mut self, look: Fingerprints) {
         self.policy = look.policy;
     }
 
     /// Definitions are also checked again if the active policy has other names.
-    pub(super) fn needs_definitions(&self, look: Look, known_names: &KnownNames) -> bool {
+    pub(super) fn needs_definitions(&self, look: Fingerprints, known_names: &KnownNames) -> bool {
         look.definitions != self.definitions || self.known_names.as_ref() != Some(known_names)
     }
 
-    pub(super) fn on_definitions(&mut self, look: Look, known_names: KnownNames) {
+    pub(super) fn on_definitions(&mut self, look: Fingerprints, known_names: KnownNames) {
         (self.definitions, self.known_names) = (look.definitions, Some(known_names));
     }
 }
@@ -73,8 +73,8 @@ mod tests {
     fn a_policy_that_was_not_examined_is_loaded_again_and_one_that_was_is_not() {
         let hash = |content: &str| Some(ContentHash::from_content(content.as_bytes()));
         let mut progress = Progress::new(hash("first"));
-        assert!(!progress.needs_policy(Look { definitions: None, policy: hash("first") }));
-        let changed = Look { definitions: None, policy: hash("second") };
+        assert!(!progress.needs_policy(Fingerprints { definitions: None, policy: hash("first") }));
+        let changed = Fingerprints { definitions: None, policy: hash("second") };
         // The guard was being restarted: nothing was recorded, so the next round needs the policy still.
         assert!(progress.needs_policy(changed) && progress.needs_policy(changed));
         assert!(Round::Retry.retry_delay().is_some() && Round::Done.retry_delay().is_none());
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn definitions_are_checked_again_when_the_policy_has_other_names() {
-        let look = Look { definitions: Some(ContentHash::from_content(b"a")), policy: None };
+        let look = Fingerprints { definitions: Some(ContentHash::from_content(b"a")), policy: None };
         let mut progress = Progress::new(None);
         assert!(progress.needs_definitions(look, &names(&["a"])));
         progress.on_definitions(look, names(&["a"]));

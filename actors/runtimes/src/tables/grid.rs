@@ -168,10 +168,10 @@ pub(crate) fn too_large(message: impl Into<String>) -> Cause {
 pub(crate) fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     const NAMES_MAX: usize = 8;
     let all: Vec<&str> = names.into_iter().collect();
-    let shown: Vec<String> = all.iter().take(NAMES_MAX).map(|name| preview(name)).collect();
+    let listed: Vec<String> = all.iter().take(NAMES_MAX).map(|name| preview(name)).collect();
     match all.len().saturating_sub(NAMES_MAX) {
-        0 => shown.join(", "),
-        more => format!("{} and {more} more", shown.join(", ")),
+        0 => listed.join(", "),
+        more => format!("{} and {more} more", listed.join(", ")),
     }
 }
 

@@ -86,10 +86,10 @@ impl Validator {
         Json::Object(canonical)
     }
 
-    fn inside<T>(&mut self, segment: &str, visit: impl FnOnce(&mut Self) -> T) -> T {
+    fn inside<T>(&mut self, segment: &str, validate: impl FnOnce(&mut Self) -> T) -> T {
         let length = self.path.len();
         self.path.push_str(segment);
-        let result = visit(self);
+        let result = validate(self);
         self.path.truncate(length);
         result
     }

@@ -23,6 +23,7 @@ const HOSTS: &[&str] = &[
     "json-schema.org",
     "keepachangelog.com",
     "localhost",
+    "schemas.openxmlformats.org",
     "opentelemetry.io",
     "rustup.rs",
     "semver.org",

@@ -177,7 +177,7 @@ mod tests {
         );
         let expected_row = object(
             json!({ "currency": { "type": ["string", "null"], "enum": ["EUR", null] }, "amount": { "type": "number" } }),
-            &["amount", "currency"],
+            &["currency", "amount"],
         );
         let expected = object(
             json!({

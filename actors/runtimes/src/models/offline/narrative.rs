@@ -76,11 +76,11 @@ fn leader_sentence(first: &Measure, breakdown: &Breakdown) -> Option<String> {
     let total = |group: &Group| number_format::exact(group.totals.get(&first.name), first.unit.as_deref());
     let share = |group: &Group| group.share_pct.as_ref().map(|share| number_format::share(Some(share)));
     let (column, measure) = (lower_title(&breakdown.column), lower_title(&first.name));
-    let most = match share(leader) {
+    let largest = match share(leader) {
         Some(share) => format!("{share} of {measure} ({})", total(leader)),
         None => format!("{} of {measure}", total(leader)),
     };
-    let mut text = format!("By {column}, {} has the most, {most}", leader.value);
+    let mut text = format!("By {column}, {} has the most, {largest}", leader.value);
     // The last entry may sum up the groups that are not listed.
     let last = breakdown.groups.iter().rfind(|group| group.others.is_none());
     if let Some(last) = last.filter(|last| last.value != leader.value) {

@@ -125,7 +125,7 @@ fn stated_choice(prompt: &ParsedPrompt, name: &str, choices: &[Json]) -> Option<
     let from_line = |line: &str| {
         let is_line = |choice: &&Json| match choice {
             Json::String(text) => words(text) == words(line),
-            other => !other.is_null() && other.to_string() == line,
+            other => !other.is_null() && other.to_string().as_str() == line,
         };
         choices.iter().find(is_line).cloned()
     };

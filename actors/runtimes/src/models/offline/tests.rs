@@ -206,7 +206,7 @@ async fn a_document_of_one_long_line_is_cut_off_visibly() {
         "{answer}"
     );
     let answer =
-        extract("", &format!("# Document\n\n{}", "売上は増えた。".repeat(1) + &"費用は減った。".repeat(60)), schema())
+        extract("", &format!("# Document\n\n{}", "売上は増えた。".to_owned() + &"費用は減った。".repeat(60)), schema())
             .await;
     assert_eq!(answer["summary"], format!("売上は増えた。 費用は減った。 {DISCLAIMER}"));
 }

@@ -162,6 +162,11 @@ pub(crate) fn meaning_of(name: &str) -> Meaning {
     if has(Word::Plan) {
         return Meaning::Plan;
     }
+    last_meaning(&known)
+}
+
+/// The meaning of the last word that has one of its own.
+fn last_meaning(known: &[Word]) -> Meaning {
     let head = known.iter().rev().find_map(|word| match word {
         Word::Revenue => Some(Meaning::Revenue),
         Word::Profit => Some(Meaning::Profit),
@@ -178,7 +183,8 @@ pub(crate) fn meaning_of(name: &str) -> Meaning {
         | Word::Amount
         | Word::Total => None,
     });
-    head.unwrap_or(if has(Word::Amount) || has(Word::Total) { Meaning::Amount } else { Meaning::Unknown })
+    let is_amount = known.contains(&Word::Amount) || known.contains(&Word::Total);
+    head.unwrap_or(if is_amount { Meaning::Amount } else { Meaning::Unknown })
 }
 
 /// True if a lower value is better.

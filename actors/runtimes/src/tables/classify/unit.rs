@@ -116,7 +116,7 @@ pub(crate) fn affix(word: &str) -> Option<Affix> {
     }
     let lower = word.to_lowercase();
     let is_word = |known: &&str| **known == *word || (known.len() > 1 && **known == lower);
-    SCALES.iter().find(|(_, words)| words.iter().any(|known| is_word(&known))).map(|(power, _)| Affix::Scale(*power))
+    SCALES.iter().find(|(_, words)| words.iter().any(&is_word)).map(|(power, _)| Affix::Scale(*power))
 }
 
 /// The more exact of two statements about one currency: `$` beside the code `CAD` means `CAD`. `None` if they

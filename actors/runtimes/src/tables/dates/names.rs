@@ -100,7 +100,7 @@ pub(super) fn promise(name: &str) -> Option<Promise> {
         return None;
     }
     let is_time = is_last(&TIMES) || (words.len() == 1 && is_last(&EVENTS));
-    is_last(&PERIODS).then_some(Promise::Period).or(is_time.then_some(Promise::Time))
+    is_last(&PERIODS).then_some(Promise::Period).or_else(|| is_time.then_some(Promise::Time))
 }
 
 /// The words of a name, in lower case: also those of `orderDate`.

@@ -16,7 +16,7 @@ fn classify(name: &str, texts: &[&str]) -> DateVerdict {
 /// The dates and the notes of a column that has dates.
 fn dates(verdict: DateVerdict) -> (Vec<String>, String) {
     let DateVerdict::Dates { values, notes } = verdict else { panic!("{verdict:?}") };
-    let date = |value: Option<jiff::civil::Date>| value.map_or("none".to_owned(), |date| date.to_string());
+    let date = |value: Option<jiff::civil::Date>| value.map_or_else(|| "none".to_owned(), |date| date.to_string());
     let notes: Vec<String> = notes.into_iter().map(|note| note.message).collect();
     (values.into_iter().map(date).collect(), notes.join("\n"))
 }

@@ -17,8 +17,8 @@ pub(super) fn read(text: &str) -> Result<Grid, Cause> {
     let text = text.trim_end_matches('\u{1a}');
     let (delimiter, records, notes) = match sniff::directive(text)? {
         Some(directive) => {
-            let shown = preview(&char::from(directive.delimiter).to_string());
-            let note = Note::new(format!("Line 1 states the delimiter {shown}.")).at_line(1);
+            let text = preview(&char::from(directive.delimiter).to_string());
+            let note = Note::new(format!("Line 1 states the delimiter {text}.")).at_line(1);
             (directive.delimiter, Records::new(directive.rest, directive.delimiter, 2), vec![note])
         }
         None => {

@@ -48,7 +48,7 @@ fn line_number(bytes: &[u8], at: usize) -> u64 {
 /// UTF-16 of a table has zero bytes in the half of the bytes that is zero for delimiters, digits and line
 /// ends, and none in the other half.
 fn guess_utf16(bytes: &[u8]) -> Option<&'static Encoding> {
-    if bytes.len() < 4 || bytes.len() % 2 != 0 {
+    if bytes.len() < 4 || !bytes.len().is_multiple_of(2) {
         return None;
     }
     let (mut pairs, mut first, mut second) = (0_usize, 0_usize, 0_usize);

@@ -56,7 +56,7 @@ pub(super) fn detect(bytes: &[u8]) -> Result<FileFormat, Cause> {
         return Err(rejected(ole_name(bytes)));
     }
     // The bytes of a column of text may begin like a short signature: `ORC-12,5`.
-    let is_binary = |signature: &[u8]| !signature.is_ascii() || signature.len() > 4 || bytes.iter().any(|b| *b == 0);
+    let is_binary = |signature: &[u8]| !signature.is_ascii() || signature.len() > 4 || bytes.contains(&0);
     if let Some((_, name)) = SIGNATURES.iter().find(|(start, _)| bytes.starts_with(start) && is_binary(start)) {
         return Err(rejected(name));
     }
@@ -107,8 +107,8 @@ fn detect_in_zip(bytes: &[u8]) -> Result<FileFormat, Cause> {
     } else if has_start("Index/") {
         rejected("an Apple Numbers document (.numbers)")
     } else {
-        let shown = crate::tables::grid::list(names.iter().map(String::as_str));
-        note::unreadable(format!("the file is a ZIP archive of {shown}; unpack it and send one of its files"))
+        let listed = crate::tables::grid::list(names.iter().map(String::as_str));
+        note::unreadable(format!("the file is a ZIP archive of {listed}; unpack it and send one of its files"))
     })
 }
 

@@ -88,7 +88,7 @@ impl<'a> Records<'a> {
     fn plain_cell(&mut self) -> String {
         let delimiter = self.delimiter;
         let is_end = |byte: &u8| *byte == delimiter || matches!(*byte, b'\r' | b'\n');
-        let end = self.rest.as_bytes().iter().position(|byte| is_end(byte)).unwrap_or(self.rest.len());
+        let end = self.rest.as_bytes().iter().position(is_end).unwrap_or(self.rest.len());
         self.take(end).to_owned()
     }
 

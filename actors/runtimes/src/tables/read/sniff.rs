@@ -27,7 +27,8 @@ pub(super) fn directive(text: &str) -> Result<Option<Directive<'_>>, Cause> {
     let end = text.find(['\r', '\n']).unwrap_or(text.len());
     let Some((first, rest)) = text.split_at_checked(end) else { return Ok(None) };
     let unquoted = first.trim_matches([' ', '"']);
-    let Some(stated) = unquoted.get(..4).filter(|start| start.eq_ignore_ascii_case("sep=")).and(unquoted.get(4..))
+    let Some(stated) =
+        unquoted.get(..4).filter(|start| start.eq_ignore_ascii_case("sep=")).and_then(|_| unquoted.get(4..))
     else {
         return Ok(None);
     };

@@ -95,11 +95,11 @@ impl ColumnProfile {
 
     /// The most frequent type.
     fn kind(&self) -> CellKind {
-        let most = self.texts.max(self.figures).max(self.dates);
-        match most {
+        let count = self.texts.max(self.figures).max(self.dates);
+        match count {
             0 => CellKind::Empty,
-            _ if most == self.figures => CellKind::Figure,
-            _ if most == self.dates => CellKind::Date,
+            _ if count == self.figures => CellKind::Figure,
+            _ if count == self.dates => CellKind::Date,
             _ => CellKind::Text,
         }
     }
@@ -111,7 +111,7 @@ impl ColumnProfile {
 
 /// What a row looks like, compared with the rows below it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Look {
+enum RowRole {
     /// It names columns.
     Header,
     /// It has values of the columns.
@@ -120,7 +120,7 @@ enum Look {
     Neutral,
 }
 
-fn look(row: &GridRow, body: &[&GridRow]) -> Look {
+fn look(row: &GridRow, body: &[&GridRow]) -> RowRole {
     let mut profiles = vec![ColumnProfile::default(); row.cells.len()];
     for below in body.iter().take(BODY_ROWS_MAX) {
         for (profile, cell) in profiles.iter_mut().zip(&below.cells) {
@@ -145,9 +145,9 @@ fn look(row: &GridRow, body: &[&GridRow]) -> Look {
         values += numbers.len();
     }
     match names.cmp(&values) {
-        _ if names == 0 && values == 0 => Look::Neutral,
-        std::cmp::Ordering::Greater => Look::Header,
-        std::cmp::Ordering::Less | std::cmp::Ordering::Equal => Look::Data,
+        _ if names == 0 && values == 0 => RowRole::Neutral,
+        std::cmp::Ordering::Greater => RowRole::Header,
+        std::cmp::Ordering::Less | std::cmp::Ordering::Equal => RowRole::Data,
     }
 }
 
@@ -180,12 +180,12 @@ pub(super) fn find(rows: &[GridRow]) -> Position {
         let body: Vec<&GridRow> = rows.iter().skip(index + 1).filter(is_row).take(BODY_ROWS_MAX).collect();
         let cells = filled(row);
         match look(row, &body) {
-            Look::Data if cells >= full => break,
-            Look::Data => {}
-            Look::Header | Look::Neutral if row.cells.len() < width && cells < full => {}
-            look @ (Look::Header | Look::Neutral) => {
+            RowRole::Data if cells >= full => break,
+            RowRole::Data => {}
+            RowRole::Header | RowRole::Neutral if row.cells.len() < width && cells < full => {}
+            look @ (RowRole::Header | RowRole::Neutral) => {
                 let is_pair = matches!(row.cells.first(), Some(Cell::Text(text)) if text.ends_with(':'));
-                let rank = (look == Look::Header, cells);
+                let rank = (look == RowRole::Header, cells);
                 if !is_pair && best.is_none_or(|(_, highest)| rank > highest) {
                     best = Some((index, rank));
                 }

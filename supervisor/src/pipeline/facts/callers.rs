@@ -1,0 +1,56 @@
+//! The caller of a request and its definition, in the version of its permit: what it names may be called.
+
+use std::sync::Arc;
+
+use greenroom_definitions::plan::StepTarget;
+use greenroom_definitions::{Agent, Workflow};
+use greenroom_protocol::{AgentId, Cause, TeamId};
+use greenroom_rego::{Authenticated, Caller};
+
+use super::FactCollector;
+
+impl FactCollector {
+    /// The calling agent, in the version of its permit.
+    pub(super) async fn calling_agent(&self, request: &Authenticated) -> Result<Option<Arc<Agent>>, Cause> {
+        match request.caller() {
+            Caller::Agent { agent, version } => self.definitions.agent(agent, Some(version)).await.map(Some),
+            Caller::User { .. } | Caller::Workflow { .. } | Caller::Team { .. } | Caller::None => Ok(None),
+        }
+    }
+
+    pub(super) async fn calling_workflow(&self, request: &Authenticated) -> Result<Option<Arc<Workflow>>, Cause> {
+        match request.caller() {
+            Caller::Workflow { workflow, version, .. } => {
+                self.definitions.workflow(workflow, Some(version)).await.map(Some)
+            }
+            Caller::User { .. } | Caller::Agent { .. } | Caller::Team { .. } | Caller::None => Ok(None),
+        }
+    }
+
+    pub(super) async fn is_step(
+        &self,
+        request: &Authenticated,
+        matches: impl Fn(&StepTarget) -> bool + Send,
+    ) -> Result<bool, Cause> {
+        let workflow = self.calling_workflow(request).await?;
+        Ok(workflow.is_some_and(|workflow| workflow.plan().steps.iter().any(|step| matches(&step.target))))
+    }
+
+    pub(super) async fn compensates(&self, request: &Authenticated, agent: &AgentId) -> Result<bool, Cause> {
+        let workflow = self.calling_workflow(request).await?;
+        Ok(workflow.is_some_and(|workflow| {
+            let mut compensations = workflow.plan().steps.iter().filter_map(|step| step.compensate.as_ref());
+            compensations.any(|compensate| self.is_agent(&compensate.agent, agent))
+        }))
+    }
+
+    /// True if the id, with or without an ordinal, names this agent.
+    pub(super) fn is_agent(&self, named: &AgentId, agent: &AgentId) -> bool {
+        named == agent || self.definitions.catalogue().agent(named).is_some_and(|other| other.id() == agent)
+    }
+
+    pub(super) fn is_member(&self, team: Option<&TeamId>, agent: &AgentId) -> bool {
+        let catalogue = self.definitions.catalogue();
+        team.and_then(|team| catalogue.team(team)).is_some_and(|team| catalogue.is_member(team, agent))
+    }
+}

@@ -20,7 +20,7 @@ fn the_examples_of_the_page_load_with_the_shipped_agents() {
     for (at, example) in examples().enumerate() {
         folder = folder.with(&format!("page_{at}.yaml"), example);
     }
-    assert_eq!(examples().count(), 4);
+    assert_eq!(examples().count(), 3);
     let problems = folder.problems();
     assert!(problems.is_empty(), "{problems:#?}");
 }

@@ -65,20 +65,20 @@ fn every_part_of_a_tree_is_checked_where_it_is() {
         ),
         (
             "  - { name: rows, type: array, items: { type: object, properties: { day: { type: string, format: dat } } } }",
-            "agents/x.yaml:10:100: error[invalid_value]: `dat` is not known, did you mean `date`?; expected one of date, \
+            "agents/x.yaml:10:98: error[invalid_value]: `dat` is not known, did you mean `date`?; expected one of date, \
              date-time, duration, email, uri, iso-4217, iso-3166",
         ),
         (
             "  - { name: rows, type: array, items: { type: object, properties: { day: { type: number, format: date } } } }",
-            "agents/x.yaml:10:100: error[invalid_value]: `format` does not apply to a number; remove it, or change the type",
+            "agents/x.yaml:10:98: error[invalid_value]: `format` does not apply to a number; remove it, or change the type",
         ),
         (
             "  - { name: rows, type: string, enum: [2024] }",
-            "agents/x.yaml:10:41: error[wrong_type]: `enum[0]` must be a string, not 2024; put it in quotes",
+            "agents/x.yaml:10:40: error[wrong_type]: `enum[0]` must be a string, not 2024; put it in quotes",
         ),
         (
             "  - { name: rows, type: integer, enum: [1, 2.0] }",
-            "agents/x.yaml:10:45: error[wrong_type]: no value equals `2.0`; write `2`",
+            "agents/x.yaml:10:44: error[wrong_type]: no value equals `2.0`; write `2`",
         ),
         (
             "  - { name: rows, type: text, properties: { a: text } }",
@@ -86,20 +86,20 @@ fn every_part_of_a_tree_is_checked_where_it_is() {
         ),
         (
             "  - { name: rows, type: object, properties: {} }",
-            "agents/x.yaml:10:46: error[invalid_value]: there are no properties; leave it out for an object with any properties",
+            "agents/x.yaml:10:45: error[invalid_value]: there are no properties; leave it out for an object with any properties",
         ),
         (
             "  - { name: rows, type: object, required: [amuont], properties: { amount: number } }",
-            "agents/x.yaml:10:45: error[unknown_reference]: there is no property `amuont`, did you mean `amount`?",
+            "agents/x.yaml:10:44: error[unknown_reference]: there is no property `amuont`, did you mean `amount`?",
         ),
         (
             "  - { name: rows, type: array, items: { type: text, required: true } }",
-            "agents/x.yaml:10:66: error[invalid_value]: an item is not required itself; set `min_items` of the array, or list \
+            "agents/x.yaml:10:63: error[invalid_value]: an item is not required itself; set `min_items` of the array, or list \
              the required properties",
         ),
         (
             "  - { name: rows, type: array, items: { type: text, tipe: 1 } }",
-            "agents/x.yaml:10:55: error[unknown_field]: `tipe` is not a field of a type; did you mean `type`?",
+            "agents/x.yaml:10:53: error[unknown_field]: `tipe` is not a field of a type; did you mean `type`?",
         ),
         (
             "  - { name: rows, type: text, unit: EUR }",

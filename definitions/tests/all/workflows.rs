@@ -157,11 +157,11 @@ fn the_inputs_of_a_compensation_match_its_agent() {
     );
     assert_eq!(
         step("{ agent: y, inputs: { depth: \"${steps.a.outputs.resutl}\" } }"),
-        ["workflows/w.yaml:6:45: error[unknown_reference]: step `a` has no output `resutl`; did you mean `result`?"]
+        ["workflows/w.yaml:6:46: error[unknown_reference]: step `a` has no output `resutl`; did you mean `result`?"]
     );
     assert_eq!(
         step("{ agent: y, inputs: { depth: deep } }"),
-        ["workflows/w.yaml:6:45: error[wrong_type]: step `a`: `inputs.depth` must be an integer, not \"deep\""]
+        ["workflows/w.yaml:6:46: error[wrong_type]: step `a`: `inputs.depth` must be an integer, not \"deep\""]
     );
 }
 

@@ -12,6 +12,22 @@ const CSV: &str = "Day,Crew,Lamps\n2024-10-03,Ann,4\n2024-11-17,Bo,2\n2025-01-05
 const RUN: [&str; 6] =
     ["run", "workflow", "generate_quarterly_report", "--input", "data_source=@lamps.csv", "--context"];
 
+/// A workflow that waits for a person, so that its run has not ended.
+const APPROVAL_FLOW: &str = "\
+workflow_id: approval_flow
+name: A workflow that waits
+inputs:
+  - { name: text, type: text, required: true }
+steps:
+  - id: ask
+    approval: { prompt: \"Continue with ${inputs.text}?\" }
+  - id: echo
+    agent: echo_agent
+    depends_on: [ask]
+    inputs: { text: \"${inputs.text}\" }
+    outputs: [text]
+";
+
 fn read(folder: &Path, name: &str) -> Result<String> {
     std::fs::read_to_string(folder.join(name)).with_context(|| name.to_owned())
 }
@@ -95,6 +111,7 @@ async fn a_run_without_a_report_is_rejected_with_the_missing_part() -> Result<()
     definitions.write_row_workflow("echo_flow", "echo_agent", 1)?;
     definitions.write_model_agent("model_agent", "tier.small")?;
     definitions.write_row_workflow("model_flow", "model_agent", 1)?;
+    definitions.write_workflow("approval_flow", APPROVAL_FLOW)?;
     terminal.add_options(&["--definitions", "defs", "-o", "json"]);
     let flow = |id: &'static str, text: &'static str| ["run", "workflow", id, "--input", text];
     let report = |run: &str, out: &str| ["runs", "report", run, "--out", out].map(str::to_owned);
@@ -108,7 +125,7 @@ async fn a_run_without_a_report_is_rejected_with_the_missing_part() -> Result<()
     assert_eq!(cause["code"], "no_report");
     assert!(cause["message"].as_str().is_some_and(|text| text.contains("final_output")), "{cause:#}");
 
-    let detached = terminal.run(&[&flow("echo_flow", "text=hello")[..], &["--detach"]].concat()).await?;
+    let detached = terminal.run(&[&flow("approval_flow", "text=hello")[..], &["--detach"]].concat()).await?;
     let cause = refused(report(detached.expect_success()?["id"].as_str().context("id")?, "b")).await?;
     assert_eq!((&cause["code"], cause["details"]["status"].is_string()), (&Json::from("no_report"), true), "{cause:#}");
 

@@ -5,6 +5,7 @@
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 pub mod bench;
+pub mod closed_loop;
 pub mod crash_injection;
 pub mod definitions_dir;
 pub mod fuzz;

@@ -8,12 +8,9 @@
 mod tenants;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
 use greenroom_client::client::{CallParams, Client};
 use greenroom_integration_tests::bench::{Latencies, Threshold, cpu_time, memory, record, scaled};
 use greenroom_integration_tests::definitions_dir::DefinitionsDir;
@@ -21,7 +18,7 @@ use greenroom_integration_tests::test_pod::{StoreKind, TestPod, start_pod, text}
 use greenroom_protocol::{AgentId, Status};
 use greenroom_runtimes::models::scripted::{Script, Scripted, ScriptedCall, ScriptedReply};
 use greenroom_supervisor::compose::Overrides;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 /// Delay of the scripted model before it answers.
 const MODEL_DELAY: Duration = Duration::from_secs(5);
@@ -60,11 +57,15 @@ async fn pod(store: StoreKind, model_delay: Duration) -> anyhow::Result<(TestPod
 }
 
 async fn execute(client: &Client, agent: &AgentId) -> anyhow::Result<Duration> {
-    let started_at = Instant::now();
+    execute_due_at(client, agent, Instant::now()).await
+}
+
+/// Executes the agent and returns the time since `due_at`: a request that was sent late counts its delay.
+async fn execute_due_at(client: &Client, agent: &AgentId, due_at: Instant) -> anyhow::Result<Duration> {
     let params = CallParams { inputs: text("a small document"), ..CallParams::default() };
     let reply = client.run_agent(agent.clone(), params).await?;
     ensure!(reply.status == Status::Success, "{:?}", reply.error);
-    Ok(started_at.elapsed())
+    Ok(due_at.elapsed())
 }
 
 /// Measures executions per second of an agent that does nothing, through the whole pipeline.
@@ -108,43 +109,41 @@ async fn rate() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Sends `per_second` requests for `duration` in an open loop; each waits for its model.
-async fn steady(duration: Duration, per_second: u64) -> anyhow::Result<()> {
+/// Sends `per_second` requests for `duration` in an open loop; each waits for its model. A request counts from
+/// the time at which it was due, so that a late one hides no delay.
+async fn steady(duration: Duration, per_second: u32) -> anyhow::Result<()> {
     let (test_pod, _) = pod(StoreKind::Full, MODEL_DELAY).await?;
     let agent = AgentId::new("thinking_agent")?;
     let client = test_pod.admin()?;
-    let failed = Arc::new(AtomicU64::new(0));
-    let mut pending = FuturesUnordered::new();
-    let mut durations = Vec::new();
     let started_at = Instant::now();
-    let mut ticks = tokio::time::interval(Duration::from_millis(10));
-    let mut sent = 0_u64;
-    while started_at.elapsed() < duration {
-        tokio::select! {
-            _ = ticks.tick() => {
-                let due = (started_at.elapsed().as_secs_f64() * per_second as f64) as u64;
-                for _ in sent..due {
-                    let (client, agent, failed) = (client.clone(), agent.clone(), Arc::clone(&failed));
-                    pending.push(tokio::spawn(async move {
-                        let result = execute(&client, &agent).await;
-                        if result.is_err() { failed.fetch_add(1, Ordering::Relaxed); }
-                        result.ok()
-                    }));
-                }
-                sent = due;
-            }
-            Some(result) = pending.next() => durations.extend(result?),
+    let interval = Duration::from_secs(1) / per_second;
+    let mut ticks = tokio::time::interval(Duration::from_millis(1));
+    let mut tasks = JoinSet::new();
+    let (mut durations, mut failed) = (Vec::new(), 0.0);
+    let mut count = |outcome: anyhow::Result<Duration>| match outcome {
+        Ok(total) => durations.push(total.saturating_sub(MODEL_DELAY)),
+        Err(_) => failed += 1.0,
+    };
+    let mut due_at = started_at;
+    while due_at < started_at + duration {
+        ticks.tick().await;
+        while due_at <= Instant::now() && due_at < started_at + duration {
+            let (client, agent) = (client.clone(), agent.clone());
+            tasks.spawn(async move { execute_due_at(&client, &agent, due_at).await });
+            due_at += interval;
+        }
+        while let Some(ended) = tasks.try_join_next() {
+            count(ended?);
         }
     }
-    let in_flight = pending.len();
+    let in_flight = tasks.len();
     let peak = memory()?.peak;
-    while let Some(result) = pending.next().await {
-        durations.extend(result?);
+    while let Some(ended) = tasks.join_next().await {
+        count(ended?);
     }
-    let added: Latencies = durations.iter().map(|total| total.saturating_sub(MODEL_DELAY)).collect();
-    let failed = failed.load(Ordering::Relaxed);
+    let added: Latencies = durations.into_iter().collect();
     let name = format!("{per_second} arrivals/s for {} s, {in_flight} in flight", duration.as_secs());
-    record("load", format!("{name}: errors"), failed as f64, "", Threshold::AtMost(0.0))?;
+    record("load", format!("{name}: errors"), failed, "", Threshold::AtMost(0.0))?;
     record("load", format!("{name}: added p50"), added.millis(0.5), "ms", Threshold::Informational)?;
     record("load", format!("{name}: added p99"), added.millis(0.99), "ms", Threshold::AtMost(50.0))?;
     record("load", format!("{name}: peak memory"), peak, "MiB", Threshold::AtMost(256.0))?;
@@ -202,14 +201,14 @@ fn at_once(client: &Client, agent: &AgentId, count: u64) -> Vec<JoinHandle<anyho
 
 async fn all_started(scripted: &Scripted, count: u64, started_at: Instant) -> anyhow::Result<Duration> {
     let waiting = async {
-        while scripted.stats().calls < count {
+        while scripted.call_count() < count {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         started_at.elapsed()
     };
     tokio::time::timeout(Duration::from_secs(120), waiting)
         .await
-        .with_context(|| format!("only {} of {count} have started", scripted.stats().calls))
+        .with_context(|| format!("only {} of {count} have started", scripted.call_count()))
 }
 
 async fn failures(tasks: Vec<JoinHandle<anyhow::Result<Duration>>>) -> anyhow::Result<f64> {

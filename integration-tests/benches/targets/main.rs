@@ -14,7 +14,9 @@ mod start;
 mod step;
 mod stream;
 
-use anyhow::ensure;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
 use greenroom_integration_tests::bench::{Threshold, missing};
 
 /// A group: its name, and the function that runs it with the arguments after the name.
@@ -63,4 +65,13 @@ fn run_separately(arguments: &[&str]) -> anyhow::Result<()> {
     let status = std::process::Command::new(std::env::current_exe()?).arg("only").args(arguments).status()?;
     ensure!(status.success(), "{} failed", arguments.join(" "));
     Ok(())
+}
+
+/// Path of a program, which `scripts/bench` builds into the same folder as this one.
+fn program(name: &str) -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let folder = own.parent().and_then(Path::parent).context("no folder above the benchmark")?;
+    let program = folder.join(name);
+    ensure!(program.exists(), "{} is missing; scripts/bench builds it", program.display());
+    Ok(program)
 }

@@ -1,11 +1,11 @@
 //! Measures the time from the start of the process to the end of its first governed execution, with 700
 //! definitions: the real binary, with a cold and with a warm cache of the compiled policy.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use greenroom_integration_tests::bench::{Latencies, Threshold, record};
 use greenroom_integration_tests::definitions_dir::DefinitionsDir;
 
@@ -14,7 +14,7 @@ const WARM: usize = 15;
 const COLD: usize = 5;
 
 pub(crate) fn main(_: &[&str]) -> anyhow::Result<()> {
-    let binary = binary()?;
+    let binary = super::program("greenroom")?;
     let definitions = tempfile::tempdir()?;
     let definitions_dir = DefinitionsDir::new(definitions.path())?;
     definitions_dir.write_many_agents(700)?;
@@ -37,15 +37,6 @@ pub(crate) fn main(_: &[&str]) -> anyhow::Result<()> {
     )?;
     record("start", "start to first governed execution, warm, p50", warm.millis(0.5), "ms", Threshold::AtMost(150.0))?;
     record("start", "start to first governed execution, warm, worst", warm.millis(1.0), "ms", Threshold::Informational)
-}
-
-/// Path of the product's binary, which cargo builds into the same folder as this program.
-fn binary() -> anyhow::Result<PathBuf> {
-    let program = std::env::current_exe()?;
-    let folder = program.parent().and_then(Path::parent).context("no folder above the benchmark")?;
-    let binary = folder.join("greenroom");
-    ensure!(binary.exists(), "{} is missing: cargo build --release -p greenroom-supervisor", binary.display());
-    Ok(binary)
 }
 
 /// Measures the whole lifetime of a process that runs one agent, an upper bound of its first execution.

@@ -1,4 +1,5 @@
-//! Applies a steady load to the whole pipeline: `soak [SECONDS] [REQUESTS_PER_SECOND]`.
+//! Applies a steady load to the whole pipeline: `soak [SECONDS] [REQUESTS_PER_SECOND]`. Without a rate, the
+//! capacity of the pod is measured first, by callers that never pause, and the load is a third of it.
 //!
 //! Agents, workflows, a scripted model, denials, unknown names and cancelled runs arrive in an open loop;
 //! memory, open files, threads and requests in flight are sampled each second. It exits with 1 if one of
@@ -23,9 +24,13 @@ use greenroom_runtimes::models::scripted::{Script, Scripted, ScriptedCall, Scrip
 use greenroom_supervisor::compose::Overrides;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-/// Defaults of the two arguments.
+/// Default of the first argument.
 const SECONDS: u64 = 600;
-const REQUESTS_PER_SECOND: u64 = 100;
+/// The part of the measured capacity that the load is, if the second argument is missing.
+const LOAD_SHARE: f64 = 1.0 / 3.0;
+/// Callers of the measurement of the capacity, and its duration.
+const CAPACITY_CALLERS: u64 = 256;
+const CAPACITY_DURATION: Duration = Duration::from_secs(10);
 /// Milliseconds before the scripted model answers.
 const MODEL_DELAY_MS: u64 = 50;
 /// Interval between two batches of arrivals.
@@ -37,13 +42,49 @@ const RSS_GROWTH_MAX_MIB: f64 = 8.0;
 const COUNT_GROWTH_MAX: f64 = 8.0;
 
 fn main() -> anyhow::Result<()> {
-    let mut arguments = std::env::args().skip(1);
-    let mut number = |otherwise| arguments.next().map_or(Ok(otherwise), |word| word.parse::<u64>());
-    let (seconds, rate) = (number(SECONDS)?, number(REQUESTS_PER_SECOND)?);
+    let mut numbers = std::env::args().skip(1).map(|word| word.parse::<u64>());
+    let seconds = numbers.next().unwrap_or(Ok(SECONDS))?;
+    let rate = numbers.next().transpose()?;
     ensure!(seconds >= 30, "a soak of less than 30 s is too short to show growth");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let rate = match rate {
+        Some(rate) => rate,
+        None => third_of(runtime.block_on(capacity())?)?,
+    };
     let samples = runtime.block_on(soak(Duration::from_secs(seconds), rate))?;
     report(&samples, rate)
+}
+
+/// Measures the requests per second of the soak's mixture that a pod of its own completes.
+async fn capacity() -> anyhow::Result<f64> {
+    let (test_pod, _definitions) = pod().await?;
+    let (admin, guest) = (test_pod.admin()?, test_pod.pod.client(&UserId::new("guest")?));
+    let started_at = Instant::now();
+    let caller = |caller: u64| {
+        let (admin, guest) = (admin.clone(), guest.clone());
+        async move {
+            let mut count = 0;
+            while started_at.elapsed() < CAPACITY_DURATION {
+                // Callers begin at different places of the mixture.
+                arrive(admin.clone(), guest.clone(), caller + count).await?;
+                count += 1;
+            }
+            anyhow::Ok(count)
+        }
+    };
+    let counts = futures::future::try_join_all((0..CAPACITY_CALLERS).map(caller)).await?;
+    let count = u32::try_from(counts.iter().sum::<u64>())?;
+    let capacity = f64::from(count) / started_at.elapsed().as_secs_f64();
+    test_pod.pod.shutdown().await;
+    record("soak", "capacity for this mixture of requests", capacity, "/s", Threshold::Informational)?;
+    Ok(capacity)
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate of requests")]
+fn third_of(capacity: f64) -> anyhow::Result<u64> {
+    let rate = (capacity * LOAD_SHARE) as u64;
+    ensure!(rate > 0, "the capacity is {capacity} requests per second");
+    Ok(rate)
 }
 
 /// Resources of the process at one moment.

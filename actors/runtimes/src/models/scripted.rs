@@ -162,6 +162,12 @@ impl Scripted {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).stats.clone()
     }
 
+    /// The number of calls so far, without a copy of their keys.
+    #[must_use]
+    pub fn call_count(&self) -> u64 {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).stats.calls
+    }
+
     /// Counts the call and takes the first entry that matches.
     fn take_reply(&self, call: &ModelCall<'_>) -> Option<&ScriptedCall> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

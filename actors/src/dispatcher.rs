@@ -228,10 +228,11 @@ impl Dispatcher {
         match grant.caller() {
             Caller::Agent { agent, version } => {
                 let agent = self.env.resolver.agent(agent, Some(version)).await?;
-                Ok(self.env.files.for_agent(tenant, &agent))
+                Ok(self.env.files.for_agent(tenant, &agent, grant.run()))
             }
             Caller::User { .. } | Caller::Workflow { .. } | Caller::Team { .. } | Caller::None => {
-                Ok(self.env.files.for_owner(ArtifactOwner { tenant: tenant.clone(), personal_data: false }))
+                let owner = ArtifactOwner { tenant: tenant.clone(), personal_data: false };
+                Ok(self.env.files.for_owner(owner, grant.run()))
             }
         }
     }

@@ -2,6 +2,7 @@
 //! files that handlers and tools get.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use greenroom_definitions::agent::Agent;
@@ -9,6 +10,7 @@ use greenroom_protocol::{
     ArtifactRef, CallKey, Cause, ContentHash, Deadline, ErrorCode, Json, RunId, TenantId, Timestamp, Values,
 };
 use greenroom_registry::artifacts::{ArtifactOwner, ArtifactStore};
+use greenroom_registry::runs::RunStore;
 
 /// Whether a handler or tool yields its thread while it works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,35 +68,39 @@ pub trait FileReader: Send + Sync {
 pub struct FileSources {
     files: Arc<dyn FileReader>,
     artifacts: Arc<dyn ArtifactStore>,
+    runs: Arc<dyn RunStore>,
 }
 
 impl FileSources {
-    /// These files and artifacts.
+    /// These files and artifacts; the runs say whether what an agent stores for one is personal data.
     #[must_use]
-    pub fn new(files: Arc<dyn FileReader>, artifacts: Arc<dyn ArtifactStore>) -> Self {
-        Self { files, artifacts }
+    pub fn new(files: Arc<dyn FileReader>, artifacts: Arc<dyn ArtifactStore>, runs: Arc<dyn RunStore>) -> Self {
+        Self { files, artifacts, runs }
     }
 
-    /// The access of an agent that works for a tenant. What an agent with personal data stores and reads
-    /// is personal data.
+    /// The access of an agent that works for a tenant, in a run or without one. What an agent with personal data
+    /// stores and reads is personal data.
     #[must_use]
-    pub fn for_agent(&self, tenant: &TenantId, agent: &Agent) -> FileAccess {
-        self.for_owner(ArtifactOwner { tenant: tenant.clone(), personal_data: agent.has_personal_data() })
+    pub fn for_agent(&self, tenant: &TenantId, agent: &Agent, run: Option<&RunId>) -> FileAccess {
+        self.for_owner(ArtifactOwner { tenant: tenant.clone(), personal_data: agent.has_personal_data() }, run)
     }
 
     /// The access of the owner of the artifacts that it stores.
     #[must_use]
-    pub fn for_owner(&self, owner: ArtifactOwner) -> FileAccess {
-        FileAccess { sources: self.clone(), owner: Arc::new(owner) }
+    pub fn for_owner(&self, owner: ArtifactOwner, run: Option<&RunId>) -> FileAccess {
+        let has_read_personal_data = Arc::new(AtomicBool::new(false));
+        FileAccess { sources: self.clone(), owner: Arc::new(owner), run: run.cloned(), has_read_personal_data }
     }
 }
 
 /// What handlers and tools may read and store: files within the allowed folders, and the artifacts of one
-/// tenant.
+/// tenant. What is stored after personal data was read, or in a run with personal data, is personal data.
 #[derive(Clone)]
 pub struct FileAccess {
     sources: FileSources,
     owner: Arc<ArtifactOwner>,
+    run: Option<RunId>,
+    has_read_personal_data: Arc<AtomicBool>,
 }
 
 impl FileAccess {
@@ -111,6 +117,10 @@ impl FileAccess {
             if *personal_data {
                 artifacts.mark_personal_data(tenant, &artifact.hash).await.map_err(|error| error.cause())?;
             }
+            let info = artifacts.info(tenant, &artifact.hash).await.map_err(|error| error.cause())?;
+            if info.is_none_or(|info| info.personal_data) {
+                self.has_read_personal_data.store(true, Ordering::Relaxed);
+            }
             return Ok(File { bytes: bytes.into(), name: artifact.name, media_type: artifact.media_type });
         }
         match value {
@@ -124,8 +134,18 @@ impl FileAccess {
     /// # Errors
     /// [`ErrorCode::StoreUnavailable`]; [`ErrorCode::PayloadTooLarge`].
     pub async fn store_artifact(&self, bytes: &[u8], name: &str, media_type: &str) -> Result<ArtifactRef, Cause> {
-        let stored = self.sources.artifacts.put(&self.owner, bytes.to_vec(), media_type, name).await;
+        let personal_data = self.owner.personal_data
+            || self.has_read_personal_data.load(Ordering::Relaxed)
+            || self.is_run_with_personal_data().await?;
+        let owner = ArtifactOwner { personal_data, ..ArtifactOwner::clone(&self.owner) };
+        let stored = self.sources.artifacts.put(&owner, bytes.to_vec(), media_type, name).await;
         stored.map_err(|error| error.cause())
+    }
+
+    async fn is_run_with_personal_data(&self) -> Result<bool, Cause> {
+        let Some(run) = &self.run else { return Ok(false) };
+        let record = self.sources.runs.get(run).await.map_err(|error| error.cause())?;
+        Ok(record.is_some_and(|record| record.personal_data))
     }
 }
 

@@ -288,7 +288,7 @@ impl TestEnv {
         let pipeline = PipelineHandle::default();
         assert!(pipeline.bind(recording.clone()).is_ok());
         let events = Arc::new(RecordingObserver::default());
-        let files = FileSources::new(Arc::new(NoFiles), artifacts);
+        let files = FileSources::new(Arc::new(NoFiles), artifacts, Arc::clone(&stores.runs));
         let (runtime, tools) = register_native(options.handlers, vec![Arc::new(Adder), Arc::new(PanickingTool)]);
         let env = ExecutionEnv::new(ExecutionEnvParts {
             runtimes: vec![Arc::new(runtime), Arc::new(LlmRuntime)],

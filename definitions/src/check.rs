@@ -16,6 +16,7 @@ mod index;
 mod literals;
 mod names;
 mod prices;
+mod reference_types;
 mod references;
 mod steps;
 mod unused;

@@ -1,21 +1,17 @@
-//! Crashes the process at a chosen write: decorators of the stores count every write and abort the process
+//! Crashes the process at a chosen write: a hook of the stores counts every write and aborts the process
 //! at one of them as `kill -9` would, without a drop or a flush.
 //!
 //! Every effect of a run stands between two writes (the opening and closing of its audit entry, a
 //! reservation and its settlement, the journal), so a crash at each write is also a crash before and
-//! after each effect. The product contains none of this: the pod is assembled with decorated stores
-//! through [`greenroom_supervisor::compose::Overrides`].
+//! after each effect.
 
-use std::future::Future;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use greenroom_registry::Stores;
 
-mod audit;
-mod runs;
-mod values;
+use crate::store_hooks::{self, StoreHook};
 
 /// The side of a write on which the process crashes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,39 +58,20 @@ impl CrashPoint {
     /// Decorates the stores so that every write is counted.
     #[must_use]
     pub fn wrap(self: &Arc<Self>, stores: Stores) -> Stores {
-        let Stores { runs, journal, audit, ledger, context, artifacts, definitions, idempotency, memory, maintenance } =
-            stores;
-        let crash_point = || Arc::clone(self);
-        Stores {
-            runs: Arc::new(runs::CrashingRuns { inner: runs, crash_point: crash_point() }),
-            journal: Arc::new(runs::CrashingJournal { inner: journal, crash_point: crash_point() }),
-            audit: Arc::new(audit::CrashingAudit { inner: audit, crash_point: crash_point() }),
-            ledger: Arc::new(audit::CrashingLedger { inner: ledger, crash_point: crash_point() }),
-            context: Arc::new(values::CrashingContext { inner: context, crash_point: crash_point() }),
-            artifacts: Arc::new(values::CrashingArtifacts { inner: artifacts, crash_point: crash_point() }),
-            definitions: Arc::new(values::CrashingDefinitions { inner: definitions, crash_point: crash_point() }),
-            idempotency: Arc::new(values::CrashingIdempotency { inner: idempotency, crash_point: crash_point() }),
-            memory: Arc::new(values::CrashingMemory { inner: memory, crash_point: crash_point() }),
-            maintenance: Arc::new(values::CrashingMaintenance { inner: maintenance, crash_point: crash_point() }),
-        }
+        store_hooks::wrap(stores, self)
     }
+}
 
-    async fn write<T>(&self, write: impl Future<Output = T> + Send) -> T {
-        let is_crash_point = self.hit();
-        let result = write.await;
-        if is_crash_point {
-            std::process::abort();
-        }
-        result
-    }
-
-    /// Counts a write; true if the process aborts as soon as the write is durable. A write that was only
-    /// submitted is awaited in that case, so that the point is the same in every run.
-    fn hit(&self) -> bool {
+impl StoreHook for CrashPoint {
+    fn before_write(&self) -> bool {
         let is_crash_point = self.write_count.fetch_add(1, Ordering::SeqCst) + 1 == self.at;
         if is_crash_point && self.side == CrashSide::Before {
             std::process::abort();
         }
         is_crash_point
+    }
+
+    fn after_write(&self) {
+        std::process::abort();
     }
 }

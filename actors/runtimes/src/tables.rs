@@ -17,12 +17,16 @@ mod grid;
 mod note;
 pub(crate) mod number_format;
 mod options;
+#[cfg(test)]
+mod quirks_tests;
 mod read;
 #[cfg(test)]
 mod robustness_tests;
 #[cfg(test)]
 mod tests;
+mod unit;
 
+pub use classify::Notation;
 pub use dates::{DateOrder, FiscalYear, NamedBy};
 pub use facts::{Breakdown, ColumnFact, Group, GrowthFact, Measure, Month, PeriodFact, TableFacts, Totals};
 use grid::GridSource;
@@ -38,6 +42,6 @@ pub use options::TableOptions;
 pub fn read_facts(name: &str, bytes: &[u8], options: &TableOptions) -> Result<TableFacts, Cause> {
     let period = options.period()?;
     let grid = read::read(bytes, options.table.as_deref())?;
-    let settings = options.date_settings(grid.source == GridSource::Delimited { delimiter: b';' });
+    let settings = options.settings(grid.source == GridSource::Delimited { delimiter: b';' });
     facts::compute::compute_facts(name, classify::classify(grid, &settings)?, period)
 }

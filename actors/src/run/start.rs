@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use greenroom_protocol::journal::RunStarted;
 use greenroom_protocol::request::StartRun;
+use greenroom_protocol::value::for_each_artifact;
 use greenroom_protocol::{AgentId, Cause, Deadline, ErrorCode, Reply, RunId, Timestamp};
+use greenroom_registry::Stores;
 use greenroom_registry::audit::PendingAuditEntry;
 use greenroom_registry::journal::Seq;
 use greenroom_registry::runs::{Created, NewRun};
@@ -95,20 +97,23 @@ impl RunsHandle {
         if detach { self.wait_accepted(&run, wait_deadline).await } else { self.wait_ended(&run, wait_deadline).await }
     }
 
-    /// Pins the definitions of a run, validates its inputs and stores large values as artifacts.
+    /// Pins the definitions of a run, validates its inputs and stores large values as artifacts. A run has personal
+    /// data if an agent that it may call processes such data, or if it receives some: from the run that calls it, or
+    /// as an artifact.
     async fn prepare(
         &self,
         run: &RunId,
         grant: &Grant,
-        start: StartRun,
+        mut start: StartRun,
         now: Timestamp,
     ) -> Result<(RunStarted, PinnedDefinitions, bool), Cause> {
         let RunEnv { resolver, stores, .. } = &**self.env();
         let workflow = resolver.workflow(&start.workflow, grant.version()).await?;
+        let receives_personal_data = received_personal_data(stores, grant, &mut start).await?;
         let pinned = PinnedDefinitions::from_newest(&workflow, &**resolver)?;
         let inputs = workflow.validate_inputs(start.inputs)?;
         self.stored_definitions().ensure_stored(&pinned, &workflow, &*stores.definitions).await?;
-        let personal_data = has_personal_data(&workflow, grant.team(), &resolver.catalogue());
+        let personal_data = receives_personal_data || has_personal_data(&workflow, grant.team(), &resolver.catalogue());
         let artifacts = RunArtifacts { stores, run, tenant: &grant.principal().tenant, personal_data };
         let (inputs, _) = store_result(inputs, "inputs", artifacts).await?;
         let (context, _) = store_result(start.context, "context", artifacts).await?;
@@ -142,6 +147,27 @@ impl RunsHandle {
         let agents = team.spec().agents.iter().filter_map(|agent_id| catalogue.agent(agent_id));
         agents.map(|agent| agent.id().clone()).collect()
     }
+}
+
+/// True if the run that calls this one has personal data, or if an artifact among the inputs or the context does.
+async fn received_personal_data(stores: &Stores, grant: &Grant, start: &mut StartRun) -> Result<bool, Cause> {
+    if let Some(parent) = parent_run(grant) {
+        let record = stores.runs.get(&parent).await.map_err(|error| error.cause())?;
+        if record.is_some_and(|record| record.personal_data) {
+            return Ok(true);
+        }
+    }
+    let mut hashes = Vec::new();
+    for value in start.inputs.values_mut().chain(start.context.values_mut()) {
+        for_each_artifact(value, &mut |artifact| hashes.push(artifact.hash));
+    }
+    for hash in hashes {
+        let info = stores.artifacts.info(&grant.principal().tenant, &hash).await.map_err(|error| error.cause())?;
+        if info.is_some_and(|info| info.personal_data) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The run that calls this one as a step, if there is one.

@@ -7,12 +7,13 @@ use greenroom_protocol::{Json, StepId, Values};
 
 use super::index::{Index, Lookup, hint, lookup};
 use super::literals;
+use super::reference_types::{Contradiction, ReferenceTypes, contradiction};
 use crate::agent::Agent;
 use crate::condition::Condition;
 use crate::definition_set::{DefinitionSet, LoadedWorkflow, Located};
 use crate::expr::{Expr, Reference, ReferenceRoot, Segment};
 use crate::problem::{Problem, ProblemKind};
-use crate::types::Field;
+use crate::types::{Field, FieldType};
 use crate::workflow::{StepSpec, WorkflowSpec};
 use crate::yaml::PathSegment;
 
@@ -22,7 +23,8 @@ pub(super) fn check(all: &DefinitionSet, index: &Index<'_>) -> Vec<Problem> {
         let spec = &definition.value.spec;
         for (at, step) in spec.steps.iter().enumerate() {
             let path = [PathSegment::Name("steps"), PathSegment::Item(at)];
-            let bound = BoundInputs { step: &step.id, path: &path, inputs: &step.inputs };
+            let types = ReferenceTypes { index, spec, step: Some(step), is_compensation: false };
+            let bound = BoundInputs { step: &step.id, path: &path, inputs: &step.inputs, types };
             if let Some(Lookup::Found(agent)) = step.agent.as_ref().map(|id| index.agent(id)) {
                 inputs(definition, &bound, &Receiver::for_agent(agent), &mut problems);
                 outputs(definition, at, step, agent, &mut problems);
@@ -33,6 +35,7 @@ pub(super) fn check(all: &DefinitionSet, index: &Index<'_>) -> Vec<Problem> {
                 let receiver = Receiver { kind: "workflow", id: inner.workflow_id.as_str(), fields: &inner.inputs };
                 inputs(definition, &bound, &receiver, &mut problems);
             }
+            loop_items(definition, &types, at, step, &mut problems);
             compensation(definition, index, at, step, &mut problems);
             condition(definition, index, at, step, &mut problems);
             references_of_step(definition, index, at, step, &mut problems);
@@ -76,6 +79,7 @@ struct BoundInputs<'a> {
     step: &'a StepId,
     path: &'a [PathSegment<'a>],
     inputs: &'a Values,
+    types: ReferenceTypes<'a>,
 }
 
 impl<'a> BoundInputs<'a> {
@@ -97,7 +101,10 @@ fn inputs(
     let fields = to.fields;
     for field in fields {
         if let Some(value) = bound.inputs.get(&field.name) {
-            literals::check(definition, bound.step, &bound.path(Some(&field.name)), (field, value), problems);
+            let path = bound.path(Some(&field.name));
+            literals::check(definition, &bound.types, &path, (bound.step, field, value), problems);
+        } else if let Some(inherited) = spec.inputs.iter().find(|inherited| inherited.name == field.name) {
+            inherited_input(definition, bound, (inherited, field), problems);
         }
     }
     let has_value = |name: &str| bound.inputs.get(name).is_some_and(|value| !value.is_null());
@@ -125,6 +132,56 @@ fn inputs(
     }
 }
 
+/// An input that a step lacks is the run's input of that name, whose type must not be another one.
+fn inherited_input(
+    definition: &Located<LoadedWorkflow>,
+    bound: &BoundInputs<'_>,
+    (inherited, field): (&Field, &Field),
+    problems: &mut Vec<Problem>,
+) {
+    let Some(Contradiction { path, found, expected }) = contradiction(&inherited.value_type, &field.value_type) else {
+        return;
+    };
+    let name = &field.name;
+    let found = format!(
+        "step `{}`: `inputs.{name}{path}` must be {}, and the run's input `{name}{path}`, which the step receives, is {}",
+        bound.step,
+        expected.described(),
+        found.described()
+    );
+    let path = bound.path(None);
+    // A run without a value for an optional input has no problem.
+    problems.push(match inherited.required {
+        true => definition.error(&path, ProblemKind::WrongType, found, ""),
+        false => definition.warning(&path, ProblemKind::WrongType, found, "a run with a value for it fails"),
+    });
+}
+
+/// The items of a loop are a list.
+fn loop_items(
+    definition: &Located<LoadedWorkflow>,
+    types: &ReferenceTypes<'_>,
+    at: usize,
+    step: &StepSpec,
+    problems: &mut Vec<Problem>,
+) {
+    let Some(Ok(Expr::Reference(reference))) = step.for_each.as_ref().map(|for_each| Expr::parse(&for_each.items))
+    else {
+        return;
+    };
+    let Some(kind) = types.type_of(&reference).map(|found| found.kind).filter(|kind| *kind != FieldType::Array) else {
+        return;
+    };
+    let path =
+        [PathSegment::Name("steps"), PathSegment::Item(at), PathSegment::Name("for_each"), PathSegment::Name("items")];
+    let found = format!(
+        "step `{}`: `for_each.items` must be an array, and `${{{reference}}}` is {}",
+        step.id,
+        kind.described()
+    );
+    problems.push(definition.error(&path, ProblemKind::WrongType, found, ""));
+}
+
 /// The inputs of a compensation must be inputs of its agent. Otherwise the error is found only when a run has
 /// failed, and its steps are not reversed.
 fn compensation(
@@ -137,7 +194,8 @@ fn compensation(
     let Some(compensation) = &step.compensate else { return };
     let Lookup::Found(agent) = index.agent(&compensation.agent) else { return };
     let path = [PathSegment::Name("steps"), PathSegment::Item(at), PathSegment::Name("compensate")];
-    let bound = BoundInputs { step: &step.id, path: &path, inputs: &compensation.inputs };
+    let types = ReferenceTypes { index, spec: &definition.value.spec, step: Some(step), is_compensation: true };
+    let bound = BoundInputs { step: &step.id, path: &path, inputs: &compensation.inputs, types };
     inputs(definition, &bound, &Receiver::for_agent(agent), problems);
 }
 

@@ -148,7 +148,12 @@ fn a_workflow_as_a_step_receives_its_declared_inputs() {
 #[test]
 fn the_inputs_of_a_compensation_match_its_agent() {
     let step = |compensate: &str| workflow(&format!("steps:\n  - id: a\n    agent: x\n    compensate: {compensate}\n"));
-    assert_eq!(step("{ agent: y, inputs: { depth: \"${steps.a.outputs.result}\" } }"), Vec::<String>::new());
+    assert_eq!(step("{ agent: x, inputs: { topic: \"${steps.a.outputs.result}\" } }"), Vec::<String>::new());
+    assert_eq!(
+        step("{ agent: y, inputs: { depth: \"${steps.a.outputs.result}\" } }"),
+        ["workflows/w.yaml:6:46: error[wrong_type]: step `a`: `inputs.depth` must be an integer, and \
+          `${steps.a.outputs.result}` is a text"]
+    );
     assert_eq!(
         step("{ agent: y, inputs: { dept: 3 } }"),
         [
@@ -226,5 +231,123 @@ fn a_value_without_a_run_has_the_type_of_its_input() {
         ),
     ] {
         assert_eq!(step(value), [format!("workflows/w.yaml:4:41: error[wrong_type]: step `a`: {message}")], "{value}");
+    }
+}
+
+/// The problems of a workflow whose step `b` passes a value to a receiver of every kind. Step `a` returns values of
+/// every kind, step `list` a list of each.
+fn passed(member: &str, value: &str) -> Vec<String> {
+    let fields = "  - { name: text, type: text }\n  - { name: number, type: number }\n  - { name: whole, type: integer }\n  \
+                  - { name: flag, type: boolean }\n  - { name: list, type: array, items: text }\n  \
+                  - { name: map, type: object, properties: { amount: number } }\n  - { name: file, type: file }\n  \
+                  - { name: rows, type: array, items: { type: object, properties: { amount: number } } }\n";
+    let every = |id: &str| {
+        format!(
+            "agent_id: {id}\nname: E\ncategory: business_ops\ndescription: D\nversion: \"1.0.0\"\ninputs:\n{fields}outputs:\n{fields}\
+             implementation: {{ runtime: native, handler: native.echo }}\n"
+        )
+    };
+    let inner = "workflow_id: inner\nname: I\nsteps:\n  - { id: s, agent: every }\noutputs:\n  result: \"${steps.s.outputs.list}\"\n";
+    let workflow = format!(
+        "workflow_id: w\nname: W\ninputs:\n  - {{ name: given, type: boolean, required: true }}\nsteps:\n  - {{ id: a, agent: every }}\n  \
+         - {{ id: each, agent: every, for_each: {{ items: \"${{steps.a.outputs.list}}\" }} }}\n  \
+         - {{ id: inner, workflow: inner }}\n  - {{ id: named, agent: every, outputs: [other] }}\n  \
+         - {{ id: b, agent: every, for_each: {{ items: \"${{steps.a.outputs.rows}}\" }}, inputs: {{ {member}: {value} }} }}\n\
+         final_output: \"${{inputs.given}}\"\n"
+    );
+    Folder::new()
+        .with("agents/every.yaml", every("every"))
+        .with("workflows/inner.yaml", inner)
+        .with("workflows/w.yaml", workflow)
+        .problems()
+}
+
+#[test]
+fn a_reference_has_the_type_of_the_input_that_receives_it() {
+    for (member, reference) in [
+        ("number", "steps.a.outputs.whole"),
+        ("whole", "steps.a.outputs.number"),
+        ("text", "steps.a.outputs.file"),
+        ("number", "steps.a.outputs.map.amount"),
+        ("number", "context.anything"),
+        ("number", "item.amount"),
+        ("whole", "index"),
+        ("map", "item"),
+        ("list", "steps.each.outputs.text"),
+        ("list", "steps.inner.outputs.result"),
+        ("text", "steps.named.outputs.other"),
+        ("map", "steps.a.outputs"),
+        ("flag", "inputs.given"),
+        ("text", "steps.a.outputs.list[0]"),
+    ] {
+        assert_eq!(passed(member, &format!("\"${{{reference}}}\"")), Vec::<String>::new(), "{member} {reference}");
+    }
+    for (member, reference, expected, found) in [
+        ("number", "steps.a.outputs.list", "a number", "an array"),
+        ("text", "steps.a.outputs.map", "a text", "an object"),
+        ("list", "steps.a.outputs.text", "an array", "a text"),
+        ("number", "inputs.given", "a number", "true or false"),
+        ("number", "steps.each.outputs.number", "a number", "an array"),
+        ("number", "steps.inner.outputs.result", "a number", "an array"),
+        ("number", "steps.named.outputs.other", "a number", "a text"),
+        ("number", "item", "a number", "an object"),
+        ("text", "index", "a text", "an integer"),
+        ("text", "steps.a.outputs", "a text", "an object"),
+        ("flag", "steps.a.outputs.rows[0].amount", "true or false", "a number"),
+    ] {
+        let message = format!("step `b`: `inputs.{member}` must be {expected}, and `${{{reference}}}` is {found}");
+        let problems = passed(member, &format!("\"${{{reference}}}\""));
+        assert_eq!(problems.len(), 1, "{member} {reference} {problems:?}");
+        assert!(problems[0].ends_with(&format!("error[wrong_type]: {message}")), "{problems:?}");
+    }
+}
+
+#[test]
+fn a_reference_inside_a_list_or_a_map_has_the_type_of_its_place() {
+    for (member, value, message) in [
+        (
+            "list",
+            "[\"${steps.a.outputs.number}\"]",
+            "`inputs.list[0]` must be a text, and `${steps.a.outputs.number}` is a number",
+        ),
+        (
+            "rows",
+            "[{ amount: \"${steps.a.outputs.list}\" }]",
+            "`inputs.rows[0].amount` must be a number, and `${steps.a.outputs.list}` is an array",
+        ),
+        (
+            "rows",
+            "\"${steps.each.outputs.text}\"",
+            "`inputs.rows[]` must be an object, and `${steps.each.outputs.text}[]` is a text",
+        ),
+    ] {
+        let problems = passed(member, value);
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(problems[0].ends_with(message), "{problems:?}");
+    }
+}
+
+#[test]
+fn the_items_of_a_loop_are_a_list_and_an_inherited_input_has_its_type() {
+    let first = "steps:\n  - { id: a, agent: x }\n";
+    let looped = "  - { id: b, agent: x, for_each: { items: \"${steps.a.outputs.result}\" }, inputs: { topic: t } }\n";
+    assert_eq!(
+        workflow(&format!("{first}{looped}")),
+        ["workflows/w.yaml:5:43: error[wrong_type]: step `b`: `for_each.items` must be an array, and \
+          `${steps.a.outputs.result}` is a text"]
+    );
+    let inherited = |required: bool| {
+        workflow(&format!(
+            "inputs:\n  - {{ name: depth, type: text, required: {required} }}\nsteps:\n  - {{ id: a, agent: y }}\n"
+        ))
+    };
+    let found =
+        "step `a`: `inputs.depth` must be an integer, and the run's input `depth`, which the step receives, is a text";
+    for (required, expected) in [
+        (true, format!("error[wrong_type]: {found}")),
+        (false, format!("warning[wrong_type]: {found}; a run with a value for it fails")),
+    ] {
+        let problems = inherited(required);
+        assert!(problems.iter().any(|problem| problem.ends_with(&expected)), "{problems:?}");
     }
 }

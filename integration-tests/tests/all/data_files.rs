@@ -163,6 +163,25 @@ async fn the_right_list_of_a_json_document_is_the_table() -> Result<()> {
 }
 
 #[tokio::test]
+async fn an_ambiguous_decimal_mark_is_stated_and_the_caller_may_decide_it() -> Result<()> {
+    let terminal = CliHarness::open()?;
+    let csv = "Datum;Preis\n14.10.2024;1.250\n15.10.2024;2.375\n";
+    let undecided = facts(&terminal, "m.csv", csv, &[]).await?;
+    let warnings = undecided["warnings"].to_string();
+    assert!(warnings.contains("`decimal_mark` with `,`"), "{warnings}");
+    let mean = |facts: &Json| facts["measures"][0]["mean"].as_f64();
+    assert_eq!(mean(&undecided), Some(1.8125), "{undecided:#}");
+    for statement in [["--input", "decimal_mark=,"], ["--context", "decimal_mark=,"]] {
+        let decided = facts(&terminal, "m.csv", csv, &statement).await?;
+        assert_eq!(mean(&decided), Some(1812.5), "{decided:#}");
+        assert_eq!(decided["warnings"], Json::Array(Vec::new()), "{decided:#}");
+    }
+    let refused = error(&terminal, "m.csv", csv, &["--input", "decimal_mark=comma"], 2).await?;
+    assert!(refused["message"].as_str().is_some_and(|text| text.contains("decimal_mark")), "{refused:#}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn doubtful_dates_are_stated_and_the_caller_may_decide_them() -> Result<()> {
     let terminal = CliHarness::open()?;
     let csv = "Date,Amount\n05/10/2024,100\n06/10/2024,200\n07/11/2024,300\n";

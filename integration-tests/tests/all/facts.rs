@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use greenroom_client::{CallParams, Client};
 use greenroom_integration_tests::definitions_dir::DefinitionsDir;
+use greenroom_integration_tests::store_hooks::HookedRead;
 use greenroom_integration_tests::terminal::COMMAND_WAIT_MAX;
 use greenroom_integration_tests::test_pod::{StoreKind, test_config, text};
 use greenroom_integration_tests::wait::wait_until;
@@ -17,7 +18,7 @@ use greenroom_supervisor::config::Config;
 use greenroom_supervisor::pod::Pod;
 use tempfile::TempDir;
 
-use self::faults::{Fault, FaultSwitch};
+use self::faults::FaultSwitch;
 
 mod faults;
 
@@ -71,20 +72,20 @@ async fn a_store_error_on_the_way_to_a_fact_denies_with_its_own_reason() -> Resu
     };
     wait_until("the run awaits an approval", COMMAND_WAIT_MAX, is_waiting).await?;
 
-    faults.set(Fault::Usage);
+    faults.set(Some(HookedRead::Usage));
     assert_denied_for_a_fact(&call_agent(&client).await?, "a call without its usage");
     assert_denied_for_a_fact(
         &client.runs(RunListFilter::default(), Page::default()).await?,
         "a query without its usage",
     );
-    faults.set(Fault::RunRecord);
+    faults.set(Some(HookedRead::Run));
     assert_denied_for_a_fact(&client.run(run.clone()).await?, "a query of a run of an unknown tenant");
     assert_denied_for_a_fact(&client.cancel(run.clone()).await?, "a cancellation of a run of an unknown tenant");
-    faults.set(Fault::Journal);
+    faults.set(Some(HookedRead::Journal));
     assert_denied_for_a_fact(&client.cancel(run.clone()).await?, "a cancellation without the run's policies");
 
     // A denial for a fact is no rejection: once the store is back, the same requests are allowed.
-    faults.set(Fault::None);
+    faults.set(None);
     assert_eq!(call_agent(&client).await?.status, Status::Success);
     assert_eq!(client.cancel(run).await?.status, Status::Success);
     let audit = client.audit(Page { after: None, limit: 100 }).await?;

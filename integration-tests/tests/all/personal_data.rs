@@ -8,8 +8,11 @@ use anyhow::{Context, Result, ensure};
 use futures::StreamExt;
 use greenroom_client::client::CallParams;
 use greenroom_integration_tests::definitions_dir::DefinitionsDir;
+use greenroom_integration_tests::terminal::CliHarness;
 use greenroom_integration_tests::test_pod::{StoreKind, TestPod, test_config, text};
-use greenroom_protocol::request::{CallOptions, ContextRead, Invoke, MemoryRead, Query, Signal, SignalRun};
+use greenroom_protocol::request::{
+    CallOptions, ContextRead, Invoke, MemoryRead, Page, Query, RunListFilter, Signal, SignalRun,
+};
 use greenroom_protocol::{AgentId, ArtifactRef, Envelope, Reply, Request, RunId, TeamId, UserId, Values, WorkflowId};
 use greenroom_supervisor::clock::{TimeOrdered, WallClock};
 use greenroom_supervisor::compose::{Overrides, compose_with};
@@ -40,6 +43,16 @@ fn write_definitions(folder: &Path) -> Result<DefinitionsDir> {
                  - name: text\n    type: text\n    required: true\nsteps:\n  - id: inner\n    workflow: private_letter\n    \
                  inputs: { text: \"${inputs.text}\" }\nfinal_output: \"${steps.inner.outputs.text}\"\n";
     definitions.write_workflow("outer", outer)?;
+    let relay = "workflow_id: relay\nname: Relay\ndescription: Passes a private text to another workflow\nversion: \"1.0.0\"\n\
+                 inputs:\n  - name: text\n    type: text\n    required: true\nsteps:\n  - id: first\n    agent: private\n    \
+                 inputs: { text: \"${inputs.text}\" }\n    outputs: [text]\n  - id: then\n    workflow: public_letter\n    \
+                 inputs: { text: \"${steps.first.outputs.text}\" }\nfinal_output: \"${steps.then.outputs.text}\"\n";
+    definitions.write_workflow("relay", relay)?;
+    let drawer = "agent_id: drawer\nname: Drawer\ncategory: business_ops\ndescription: Draws a table\nversion: \"1.0.0\"\n\
+                  capabilities: [chart_rendering]\ninputs:\n  - { name: data_source, type: file, required: true }\noutputs:\n  \
+                  - { name: charts, type: array, items: object }\nimplementation:\n  runtime: native\n  \
+                  handler: native.data_visualization\n";
+    std::fs::write(agents.join("drawer.yaml"), drawer)?;
     definitions.write_team(
         "private_team",
         "team_id: private_team\nname: Private\ndescription: Writes private letters\n\
@@ -164,4 +177,111 @@ fn find_artifact(value: &greenroom_protocol::Json) -> Option<ArtifactRef> {
         greenroom_protocol::Json::Array(items) => items.iter().find_map(find_artifact),
         _ => None,
     })
+}
+
+#[tokio::test]
+async fn a_run_that_receives_personal_data_is_read_with_the_permission_only() -> Result<()> {
+    let pod = start().await?;
+    // Before any personal data, runs of the same workflow are public.
+    let public = start_run(&pod, "public_letter", "Ann lives in Bonn").await?;
+    let read = |run: &str| anyhow::Ok(Request::Query(Query::Run { run: RunId::new(run)? }));
+    assert!(request(&pod, "reader", read(&public.id)?).await?.error.is_none());
+    // From the run that calls it.
+    start_run(&pod, "relay", "Ann lives in Bonn").await?;
+    let filter = RunListFilter { workflow: Some(WorkflowId::new("public_letter")?), ..RunListFilter::default() };
+    let list = request(&pod, "admin", Request::Query(Query::Runs { filter, page: Page::default() })).await?;
+    let newest = list.outputs["runs"][0]["run"].as_str().with_context(|| format!("{list:?}"))?;
+    assert_ne!(newest, public.id);
+    assert!(request(&pod, "admin", read(newest)?).await?.error.is_none());
+    assert_denied(&request(&pod, "reader", read(newest)?).await?, "a run that a private one called")?;
+    // As an artifact.
+    let admin = UserId::new("admin")?;
+    let letter = b"Ben lives in Bern".to_vec();
+    let artifact = pod.pod.ingress().store_artifact(&admin, letter, "text/plain", "ben.txt").await?;
+    request(&pod, "admin", invoke("private", &artifact)?).await?;
+    let params = CallParams { inputs: [("text".to_owned(), artifact.to_json())].into(), ..CallParams::default() };
+    let run = pod.admin()?.run_workflow(WorkflowId::new("public_letter")?, params).await?;
+    assert!(run.error.is_none() && format!("{:?}", run.outputs).contains("Bern"), "{run:?}");
+    assert_denied(&request(&pod, "reader", read(&run.id)?).await?, "a run with a private artifact")?;
+    pod.pod.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_an_agent_draws_from_personal_data_is_read_with_the_permission_only() -> Result<()> {
+    let pod = start().await?;
+    let admin = UserId::new("admin")?;
+    let draw = |artifact: &ArtifactRef| {
+        anyhow::Ok(Request::Invoke(Invoke {
+            agent: AgentId::new("drawer")?,
+            inputs: Values::from([("data_source".to_owned(), artifact.to_json())]),
+            context: Values::new(),
+            version: None,
+            key: None,
+            options: CallOptions::default(),
+        }))
+    };
+    for (name, is_private) in [("Ann", true), ("Ben", false)] {
+        let table = format!("date,{name}\n2024-10-01,1\n2024-11-01,2\n").into_bytes();
+        let artifact = pod.pod.ingress().store_artifact(&admin, table, "text/csv", "table.csv").await?;
+        if is_private {
+            request(&pod, "admin", invoke("private", &artifact)?).await?;
+        }
+        let drawn = request(&pod, "admin", draw(&artifact)?).await?;
+        let chart = drawn.outputs.values().find_map(find_artifact).with_context(|| format!("{drawn:?}"))?;
+        let query = || Request::Query(Query::Artifact { hash: chart.hash, after: 0 });
+        assert!(request(&pod, "admin", query()).await?.error.is_none());
+        let reply = request(&pod, "reader", query()).await?;
+        match is_private {
+            true => assert_denied(&reply, "a chart of personal data")?,
+            false => assert!(reply.error.is_none(), "{reply:?}"),
+        }
+    }
+    pod.pod.shutdown().await;
+    Ok(())
+}
+
+const USERS: &str = "[[users]]\nname = \"admin\"\nroles = [\"admin\"]\npermissions = { pii_access = true }\n\
+                     [[users]]\nname = \"reader\"\nroles = [\"admin\"]\n";
+/// An agent with personal data whose run has a report, and its workflow.
+const COLLECTOR: &str = "agent_id: collector\nname: Collector\ncategory: business_ops\ndescription: Reads a table\n\
+                         version: \"1.0.0\"\ncapabilities: [data_collection, pii_access]\ninputs:\n  \
+                         - { name: data_source, type: file, required: true }\noutputs:\n  - { name: raw_data, type: object }\n\
+                         implementation:\n  runtime: native\n  handler: native.data_collection\n";
+const COLLECT: &str = "workflow_id: collect\nname: Collect\ndescription: Reads a table\nversion: \"1.0.0\"\ninputs:\n  \
+                       - { name: data_source, type: file, required: true }\nsteps:\n  - id: read\n    agent: collector\n    \
+                       outputs: [raw_data]\noutputs:\n  facts: \"${steps.read.outputs.raw_data}\"\n";
+
+#[tokio::test]
+async fn the_command_line_shows_no_personal_data_without_the_permission() -> Result<()> {
+    let mut terminal = CliHarness::open()?;
+    let definitions = DefinitionsDir::new(&terminal.folder().join("definitions"))?;
+    terminal.write_file("definitions/agents/business_ops/collector.yaml", COLLECTOR)?;
+    definitions.write_workflow("collect", COLLECT)?;
+    terminal.write_file("greenroom.toml", USERS)?;
+    terminal.write_file("salaries.csv", "date,employee,salary\n2024-10-01,Ann,1\n2024-11-01,Ann,2\n")?;
+    terminal.add_options(&["--definitions", "definitions"]);
+    let start = ["run", "workflow", "collect", "--input", "data_source=@salaries.csv", "--context", "who=Ann"];
+    let reply = terminal.run(&start).await?.expect_success()?;
+    let run = reply["id"].as_str().context("the id of the run")?;
+    let shown = terminal.run(&["runs", "show", run]).await?.expect_success()?;
+    let source = find_artifact(&shown).with_context(|| format!("the source in {shown:#}"))?.hash.to_string();
+    for (number, words) in [
+        &["runs", "show", run][..],
+        &["runs", "report", run, "--out", "report"],
+        &["runs", "watch", run],
+        &["artifacts", "get", &source, "--out", "source.csv"],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let denied = terminal.run(&[words, &["--user", "reader"]].concat()).await?;
+        let error = denied.expect_error(3).with_context(|| words.join(" "))?;
+        assert!(error.to_string().contains("pii_permission_missing"), "{number}: {error:#}");
+        assert!(!error.to_string().contains("Ann"), "{number}: {error:#}");
+    }
+    assert!(!terminal.folder().join("report").exists() && !terminal.folder().join("source.csv").exists());
+    terminal.run(&["runs", "report", run, "--out", "report"]).await?.expect_success()?;
+    terminal.run(&["artifacts", "get", &source, "--out", "source.csv"]).await?.expect_success()?;
+    Ok(())
 }

@@ -1,5 +1,6 @@
 //! `greenroom explain`: prints the page of an error code.
 
+use greenroom_definitions::problem::did_you_mean;
 use greenroom_protocol::{Cause, ErrorCode};
 use serde_json::json;
 
@@ -37,9 +38,8 @@ fn list(output: Output) -> u8 {
 }
 
 fn unknown(code: &str) -> Cause {
-    let similar = PAGES.iter().map(|(name, _)| (strsim::jaro_winkler(code, name), name));
-    let best = similar.max_by(|one, other| one.0.total_cmp(&other.0)).map_or("", |(_, name)| name);
-    let message = format!("there is no error code {code:?}; did you mean {best}? `greenroom explain` lists all codes");
+    let hint = did_you_mean(code, PAGES.iter().map(|(name, _)| *name)).unwrap_or_else(|| ";".to_owned());
+    let message = format!("there is no error code {code:?}{hint} `greenroom explain` lists all codes");
     Cause::new(ErrorCode::InvalidInput, message)
 }
 
@@ -57,6 +57,7 @@ mod tests {
 
     #[test]
     fn an_unknown_code_is_an_error_that_suggests_a_similar_one() {
-        assert!(unknown("policy_deny").message.contains("did you mean policy_denied?"));
+        assert!(unknown("policy_deny").message.contains(", did you mean `policy_denied`? `greenroom explain`"));
+        assert!(unknown("x").message.ends_with("; `greenroom explain` lists all codes"));
     }
 }

@@ -42,7 +42,7 @@ pub(crate) fn execution_env(
     accounting: Accounting,
 ) -> Arc<ExecutionEnv> {
     let files = files::open(parts.config.files_roots.clone());
-    let files = FileSources::new(files, Arc::clone(&parts.stores.artifacts));
+    let files = FileSources::new(files, Arc::clone(&parts.stores.artifacts), Arc::clone(&parts.stores.runs));
     let (native, native_tools) = register_native(handlers, tools);
     ExecutionEnv::new(ExecutionEnvParts {
         runtimes: vec![Arc::new(native), Arc::new(LlmRuntime)],

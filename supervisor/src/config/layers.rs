@@ -5,14 +5,12 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use config::{Map, Source, Value, ValueKind};
+use greenroom_definitions::problem::did_you_mean;
 
 use super::settings::{self, CONFIG_FILE_VARIABLE, OUR_PREFIX, Setting, SettingKind};
 
 /// The variables of the environment that are set.
 pub(super) type Environment = BTreeMap<String, String>;
-
-/// How similar a known name must be to be suggested, 0 to 1.
-const SIMILARITY_MIN: f64 = 0.75;
 
 /// The flags of the command line; they override every other layer.
 #[derive(Debug, Clone, Default)]
@@ -115,16 +113,8 @@ fn known_variables() -> Vec<&'static str> {
 pub(super) fn unknown_variables(environment: &Environment) -> Vec<String> {
     let known = known_variables();
     let ours = environment.keys().filter(|name| name.starts_with(OUR_PREFIX) && !known.contains(&name.as_str()));
-    ours.map(|name| format!("environment: no setting reads {name}{}", suggestion(name, &known))).collect()
-}
-
-/// The most similar known name as a question; empty if none is similar enough.
-pub(super) fn suggestion(name: &str, known: &[&str]) -> String {
-    let best = known.iter().map(|word| (strsim::jaro_winkler(name, word), word)).max_by(|a, b| a.0.total_cmp(&b.0));
-    match best {
-        Some((similarity, word)) if similarity >= SIMILARITY_MIN => format!("; did you mean {word}?"),
-        Some(_) | None => String::new(),
-    }
+    let hint = |name| did_you_mean(name, known.iter().copied()).unwrap_or_default();
+    ours.map(|name| format!("environment: no setting reads {name}{}", hint(name))).collect()
 }
 
 fn to_value(setting: &Setting, text: &str) -> ValueKind {

@@ -1,8 +1,8 @@
 //! The merged layers as a list: every value with its origin, secrets masked, unknown keys reported.
 
 use config::{Value, ValueKind};
+use greenroom_definitions::problem::did_you_mean;
 
-use super::layers::suggestion;
 use super::secret::{MASK, mask_credentials};
 use super::settings;
 
@@ -61,9 +61,9 @@ fn collect(prefix: &str, value: &Value, resolved: &mut Vec<ResolvedSetting>, pro
             let origin = value.origin().unwrap_or("default").to_owned();
             let setting = settings::find(prefix);
             if setting.is_none() && !is_in_table(prefix) {
-                let known: Vec<&str> =
-                    settings::all().map(|setting| setting.key).chain(TABLES).chain([TENANTS]).collect();
-                problems.push(format!("{origin}: unknown setting {prefix}{}", suggestion(prefix, &known)));
+                let known = settings::all().map(|setting| setting.key).chain(TABLES).chain([TENANTS]);
+                let hint = did_you_mean(prefix, known).unwrap_or_default();
+                problems.push(format!("{origin}: unknown setting {prefix}{hint}"));
                 return;
             }
             let is_secret = setting.map_or_else(|| prefix.ends_with("api_key"), |setting| setting.secret);

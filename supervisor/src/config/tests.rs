@@ -38,7 +38,7 @@ fn an_unknown_name_is_an_error_that_suggests_a_similar_known_name() {
     let (_dir, flags) = file("[admission]\nmax_in_flights = 3\n");
     let problems = load(&flags, environment(&[]).into_iter()).unwrap_err().0;
     assert!(
-        problems.iter().any(|line| line.contains("admission.max_in_flights; did you mean admission.max_in_flight?")),
+        problems.iter().any(|line| line.contains("admission.max_in_flights, did you mean `admission.max_in_flight`?")),
         "{problems:?}"
     );
 }
@@ -51,7 +51,7 @@ fn a_variable_that_no_setting_reads_is_a_warning() {
     for (name, _) in variables {
         assert!(loaded.warnings.iter().any(|line| line.contains(name)), "{:?}", loaded.warnings);
     }
-    assert!(loaded.warnings.iter().any(|line| line.contains("did you mean GREENROOM_DATA_DIR?")));
+    assert!(loaded.warnings.iter().any(|line| line.contains("did you mean `GREENROOM_DATA_DIR`?")));
 }
 
 #[test]

@@ -9,10 +9,11 @@ use async_trait::async_trait;
 use greenroom_actors::handler::{FileAccess, FileSources, Handler, HandlerInput};
 use greenroom_definitions::Agent;
 use greenroom_protocol::{
-    ArtifactRef, CallKey, Cause, ContentHash, Deadline, ErrorCode, Json, TenantId, Timestamp, Values,
+    ArtifactRef, CallKey, Cause, Clock, ContentHash, Deadline, ErrorCode, Json, TenantId, Timestamp, Values,
 };
-use greenroom_registry::StoreError;
 use greenroom_registry::artifacts::{ArtifactError, ArtifactInfo, ArtifactOwner, ArtifactStore, SweepReport};
+use greenroom_registry::audit::signer::Signer;
+use greenroom_registry::{StoreError, StoreParts, open_in_memory};
 use serde_json::json;
 
 use super::handlers::data_collection::DataCollection;
@@ -62,6 +63,14 @@ impl ArtifactStore for TestArtifacts {
     }
 }
 
+struct StoppedClock;
+
+impl Clock for StoppedClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(0)
+    }
+}
+
 struct Harness {
     store: Arc<TestArtifacts>,
     files: FileAccess,
@@ -73,7 +82,10 @@ fn harness() -> Harness {
     let store = Arc::new(TestArtifacts::default());
     let files = crate::files::open(vec![PathBuf::from(folder.path())]);
     let agent = input(json!({}), json!({})).agent;
-    let files = FileSources::new(files, store.clone()).for_agent(&TenantId::default(), &agent);
+    let parts =
+        StoreParts { clock: Arc::new(StoppedClock), signer: Signer::ephemeral([7; 32]), artifacts: store.clone() };
+    let runs = open_in_memory(parts).stores.runs;
+    let files = FileSources::new(files, store.clone(), runs).for_agent(&TenantId::default(), &agent, None);
     Harness { files, store, folder }
 }
 

@@ -4,40 +4,42 @@
 //!
 //! ```text
 //! layout      header and rows                       (header, names)
+//! date_parts  year and month in columns of their own
 //! evidence    what the cells of a column are        (cells, figure, unit)
 //! decide      numbers, identifiers, groups or texts (meaning)
 //! notation    decimal point or decimal comma
 //! totals      rows that repeat others
-//! series      figures of one unit, and whether they add up (units)
+//! series      figures of one unit, and whether they add up (units, name_unit)
 //! ```
 
 use greenroom_protocol::Cause;
 
 mod cells;
 mod columns;
+mod date_parts;
 mod decide;
 mod evidence;
 mod figure;
 mod findings;
 mod layout;
 mod meaning;
+mod name_unit;
 mod names;
 mod notation;
 mod numbers;
 mod series;
+mod settings;
 mod table;
 #[cfg(test)]
 mod tests;
 mod totals;
-mod unit;
 mod units;
 
-pub(crate) use findings::count;
 pub(crate) use meaning::is_lower_better;
+pub use notation::Notation;
+pub(crate) use settings::ClassifySettings;
 pub(crate) use table::{Additivity, Column, Kind, Series, Table};
-pub(crate) use unit::{is_code, is_prefix};
 
-use super::dates::DateSettings;
 use super::grid::Grid;
 use super::note::unreadable;
 use columns::Classification;
@@ -49,11 +51,12 @@ use table::Row;
 /// # Errors
 /// `invalid_data`, with the line where there is one: no rows, a row of another width, a cell that is no figure
 /// in a column of numbers, a row without a date, or no column of numbers.
-pub(crate) fn classify(mut grid: Grid, settings: &DateSettings) -> Result<Table, Cause> {
-    let mut findings = Findings { notes: std::mem::take(&mut grid.notes), warnings: Vec::new() };
-    let layout = layout::lay_out(grid, &mut findings)?;
+pub(crate) fn classify(mut grid: Grid, settings: &ClassifySettings) -> Result<Table, Cause> {
+    let mut findings = Findings { notes: std::mem::take(&mut grid.notes), ..Findings::default() };
+    let mut layout = layout::lay_out(grid, &mut findings)?;
     let labels = totals::label_rows(&layout.rows, &mut findings);
-    let classified = columns::classify(&layout, &labels, settings, &mut findings)?;
+    let joined = date_parts::join(&mut layout, &labels, &settings.dates, &mut findings);
+    let classified = columns::classify(&layout, &labels, joined.as_ref(), settings, &mut findings)?;
     let data = totals::find_data(&layout.rows, &labels, &classified.keys(), &mut findings);
     classified.check_returned(&layout, &labels, &data)?;
     let data = classified.drop_undated(&layout, data, &mut findings)?;
@@ -80,6 +83,6 @@ pub(crate) fn classify(mut grid: Grid, settings: &DateSettings) -> Result<Table,
     }
     series::mark_running_totals(&mut series, &mut findings);
     columns::note_date_columns(&columns, dates.as_ref(), &mut findings);
-    let Findings { notes, warnings } = findings;
-    Ok(Table { columns, rows, dates, series, notes, warnings })
+    let Findings { notes, warnings, undated } = findings;
+    Ok(Table { columns, rows, dates, undated, series, notes, warnings })
 }

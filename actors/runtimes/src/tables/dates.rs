@@ -5,13 +5,13 @@
 //! clock     text → day, time and zone
 //! format    day → date (calendar, quarter, serial)
 //! order     day or month first
+//! parts     year, month and day in columns of their own
+//! notes     what is reported about a column of dates
 //! period    quarters and months of a report
 //! ```
 //!
 //! The complete column decides its format. A column whose name promises dates and whose cells are none is
 //! reported, and never a column of figures.
-
-use std::collections::BTreeSet;
 
 use jiff::civil::Date;
 
@@ -22,7 +22,9 @@ mod calendar;
 mod clock;
 mod format;
 mod names;
+mod notes;
 mod order;
+mod parts;
 mod period;
 mod quarter;
 mod serial;
@@ -33,6 +35,7 @@ use clock::Moment;
 use format::{FORMATS, Format};
 use names::Promise;
 pub use order::DateOrder;
+pub(crate) use parts::{Joined, NamedPart, Part, Parts, join, named_part};
 pub(crate) use period::{Period, PeriodKind};
 pub(crate) use quarter::Quarter;
 pub use quarter::{FiscalYear, NamedBy};
@@ -70,7 +73,8 @@ pub(crate) enum DateVerdict {
         /// Choices that may be wrong.
         notes: Vec<Note>,
     },
-    /// The name promises dates, and the cells are none: texts, which date no rows and are not added up.
+    /// The name promises dates, and the cells are none, or too few of them are: texts, which date no rows and are
+    /// not added up.
     Undated {
         /// The reason.
         warning: Note,
@@ -105,12 +109,18 @@ pub(crate) fn classify_date_column(name: &str, cells: &[(u64, &Cell)], settings:
         return DateVerdict::NotDates;
     }
     if dates * 100 <= values * percent_min {
-        let is_undated = match promise {
+        let is_promised = match promise {
             Some(Promise::Date) => true,
             Some(Promise::Period) => column.may_be_periods(),
             Some(Promise::Time) | None => false,
         };
-        return if is_undated { DateVerdict::Undated { warning: column.undated() } } else { DateVerdict::NotDates };
+        let fiscal = column.days().filter(|(_, day)| is_fiscal_quarter(day)).count();
+        let is_undated = is_promised || fiscal * 100 > values * PROMISED_PERCENT;
+        // A name without a promise may still have dates with a few texts among them.
+        return match is_undated || dates * 100 > values * PROMISED_PERCENT {
+            true => DateVerdict::Undated { warning: column.undated(format, values, dates) },
+            false => DateVerdict::NotDates,
+        };
     }
     if let Some(unreadable) = column.first_unreadable(format) {
         return unreadable;
@@ -135,10 +145,15 @@ fn has_dates_in_sample(cells: &[(u64, &Cell)], settings: &DateSettings) -> bool 
         Cell::Date(_) => true,
         Cell::Text(text) => {
             let day = clock::split(text).day;
-            FORMATS.iter().any(|format| !format.is_numeric() && format.parse(&day, settings.fiscal_year).is_some())
+            let is_date = |format: &Format| !format.is_numeric() && format.parse(&day, settings.fiscal_year).is_some();
+            FORMATS.iter().any(is_date) || is_fiscal_quarter(&day)
         }
-        Cell::Empty | Cell::Number(_) | Cell::Boolean(_) | Cell::Error(_) => false,
+        Cell::Empty | Cell::Number(_) | Cell::Measured(..) | Cell::Boolean(_) | Cell::Error(_) => false,
     })
+}
+
+fn is_fiscal_quarter(day: &str) -> bool {
+    Quarter::parse(day).is_some_and(Quarter::is_fiscal)
 }
 
 /// The value of one cell.
@@ -168,7 +183,7 @@ impl<'a> Column<'a> {
             Cell::Text(text) if is_missing(text) => Value::Missing,
             Cell::Text(text) | Cell::Number(text) => Value::Text(text, clock::split(text)),
             Cell::Date(date) => Value::Typed(date.date()),
-            Cell::Boolean(_) => Value::Other,
+            Cell::Measured(..) | Cell::Boolean(_) => Value::Other,
         };
         Self { name, settings, values: cells.iter().map(|(line, cell)| (*line, value(cell))).collect() }
     }
@@ -228,7 +243,7 @@ impl<'a> Column<'a> {
         let (line, value) = self.values.iter().find(|(_, value)| is_unreadable(value))?;
         let text = match value {
             Value::Text(text, _) => preview(text),
-            Value::Missing | Value::Typed(_) | Value::Other => "a truth value".to_owned(),
+            Value::Missing | Value::Typed(_) | Value::Other => "an amount or a truth value".to_owned(),
         };
         let example = format.and_then(|format| self.example(format)).map(|(line, text, _)| {
             let order = match format.and_then(order::order_of) {
@@ -243,11 +258,14 @@ impl<'a> Column<'a> {
         Some(DateVerdict::Unreadable { line: *line, message })
     }
 
-    /// True if no number of the column has too many digits to be a day, a week, a month or a year.
+    /// True if no number of the column has too many digits to be a day, a week, a month or a year. A text that has
+    /// several numbers, such as a range of days, is no figure.
     fn may_be_periods(&self) -> bool {
         let is_figure = |text: &str| {
             let digits = text.bytes().filter(u8::is_ascii_digit).count();
-            digits > PERIOD_DIGITS_MAX && !text.contains(|c: char| c.is_alphabetic() || c == '/')
+            let amount = text.trim_start_matches(['-', '−', '+', ' ']).trim_end_matches(['-', ' ']);
+            let is_text = |c: char| c.is_alphabetic() || matches!(c, '/' | '-' | '–' | '—' | ':');
+            digits > PERIOD_DIGITS_MAX && !amount.contains(is_text)
         };
         !self.values.iter().any(|(_, value)| match value {
             Value::Text(text, _) => is_figure(text),
@@ -261,117 +279,6 @@ impl<'a> Column<'a> {
             Value::Text(text, moment) => Some((*line, *text, self.parse(&moment.day, format)?)),
             Value::Missing | Value::Typed(_) | Value::Other => None,
         })
-    }
-
-    fn undated(&self) -> Note {
-        let name = preview(self.name);
-        let fiscal = self.days().find(|(_, day)| Quarter::parse(day).is_some_and(Quarter::is_fiscal));
-        let first = self.values.iter().find_map(|(line, value)| match value {
-            Value::Text(text, _) => Some((*line, *text)),
-            Value::Missing | Value::Typed(_) | Value::Other => None,
-        });
-        let (line, message) = match (fiscal, first) {
-            (Some((line, day)), _) if self.settings.fiscal_year.is_none() => {
-                let message = format!(
-                    "Column {name} has quarters of a fiscal year, such as {} in line {line}, and the month in which \
-                     the year begins is not known; the input `fiscal_year_start` states it, such as 10 for October. \
-                     Without it, the column dates no rows and is read as text.",
-                    preview(day)
-                );
-                (Some(line), message)
-            }
-            (_, Some((line, text))) => {
-                let message = format!(
-                    "Column {name} is named like a date, and its cells, such as {} in line {line}, are no complete \
-                     dates; it dates no rows, and is read as text and not added up.",
-                    preview(text)
-                );
-                (Some(line), message)
-            }
-            (_, None) => (None, format!("Column {name} is named like a date, and its cells are no dates.")),
-        };
-        let note = Note::new(message).in_column(self.name);
-        match line {
-            Some(line) => note.at_line(line),
-            None => note,
-        }
-    }
-
-    /// States how a format was read, where its cells can be read otherwise.
-    fn format_note(&self, format: Format) -> Option<Note> {
-        let (line, text, date) = self.example(format)?;
-        let has_short_year = text.bytes().filter(u8::is_ascii_digit).count() < 4;
-        let reading = match format {
-            Format::SpreadsheetDay => "the days of a spreadsheet, which counts from 1900",
-            Format::UnixSeconds => "seconds since 1970 in UTC",
-            Format::UnixMilliseconds => "milliseconds since 1970 in UTC",
-            Format::CompactMonth => "year and month",
-            Format::Week => "weeks of ISO 8601, each of which counts on its Thursday",
-            Format::NamedMonth if has_short_year => "month and year",
-            Format::Quarter if self.days().any(|(_, day)| Quarter::parse(day).is_some_and(Quarter::is_fiscal)) => {
-                match self.settings.fiscal_year.map(|year| year.first_month) {
-                    Some(1 | 4 | 7 | 10) | None => {
-                        "quarters of the stated fiscal year, each of which counts on its first day"
-                    }
-                    Some(_) => {
-                        "quarters of the stated fiscal year, which cross the quarters of the calendar; each counts on its \
-                         first day"
-                    }
-                }
-            }
-            Format::YearFirst
-            | Format::DayFirst
-            | Format::MonthFirst
-            | Format::ShortYearFirst
-            | Format::YearMonth
-            | Format::MonthYear
-            | Format::Named
-            | Format::NamedMonth
-            | Format::Quarter
-            | Format::Compact => return None,
-        };
-        let message =
-            format!("Column {} is read as {reading}: {} in line {line} is {date}.", preview(self.name), preview(text));
-        Some(Note::new(message).at_line(line).in_column(self.name))
-    }
-
-    /// A workbook with texts among its dates was often made with another order of day and month.
-    fn mixture_note(&self) -> Option<Note> {
-        let typed = self.values.iter().filter(|(_, value)| matches!(value, Value::Typed(_))).count();
-        let (line, text) = self.values.iter().find_map(|(line, value)| match value {
-            Value::Text(text, _) => Some((*line, *text)),
-            Value::Missing | Value::Typed(_) | Value::Other => None,
-        })?;
-        if typed == 0 {
-            return None;
-        }
-        let message = format!(
-            "Column {} has {typed} dates of the workbook, and texts such as {} in line {line}. A program that took them \
-             for another order of day and month may have swapped both in the {typed} dates.",
-            preview(self.name),
-            preview(text)
-        );
-        Some(Note::new(message).at_line(line).in_column(self.name))
-    }
-
-    fn zones_note(&self) -> Option<Note> {
-        let zones: BTreeSet<&str> = self
-            .values
-            .iter()
-            .filter_map(|(_, value)| match value {
-                Value::Text(_, moment) => moment.zone.as_deref(),
-                Value::Missing | Value::Typed(_) | Value::Other => None,
-            })
-            .collect();
-        if zones.len() < 2 {
-            return None;
-        }
-        let zones = super::grid::list(zones);
-        let message = format!(
-            "The times of column {} have the zones {zones}; a row counts on its day as written.",
-            preview(self.name)
-        );
-        Some(Note::new(message).in_column(self.name))
     }
 }
 

@@ -82,6 +82,17 @@ impl Decimal {
         Some(Self { units: a.checked_add(b)?, scale })
     }
 
+    /// The exact difference; `None` on overflow.
+    pub(crate) fn checked_sub(self, other: Self) -> Option<Self> {
+        let (a, b, scale) = self.align(other)?;
+        Some(Self { units: a.checked_sub(b)?, scale })
+    }
+
+    /// Digits after the point, without zeros at the end.
+    pub(crate) fn fraction_digits(self) -> u32 {
+        self.normalize().scale
+    }
+
     /// Compares by value.
     pub(crate) fn compare(self, other: Self) -> std::cmp::Ordering {
         match self.align(other) {
@@ -117,7 +128,7 @@ impl Decimal {
 
     /// True if the number has no fraction.
     pub(crate) fn is_integer(self) -> bool {
-        self.normalize().scale == 0
+        self.fraction_digits() == 0
     }
 
     /// The difference from `before` in per cent, to four digits; `None` if `before` is zero or on

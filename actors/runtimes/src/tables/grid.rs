@@ -5,13 +5,14 @@ use greenroom_protocol::{Cause, ErrorCode};
 use jiff::civil::DateTime;
 
 use super::note::{Note, invalid, preview};
+use super::unit::Unit;
 
 /// Maximum rows of a file.
 pub(crate) const ROWS_MAX: usize = 500_000;
 /// Maximum columns of a file.
 pub(crate) const COLUMNS_MAX: usize = 200;
 /// Maximum cells of a file. The largest allowed width and length together would not fit into memory.
-const CELLS_MAX: usize = 10_000_000;
+pub(crate) const CELLS_MAX: usize = 10_000_000;
 /// Maximum size of one cell; a longer one is no figure, date or name.
 const CELL_BYTES_MAX: usize = 32 * 1024;
 
@@ -66,6 +67,8 @@ pub(crate) enum Cell {
     Text(String),
     /// A typed number of JSON or of a workbook: digits, at most one point, an optional minus.
     Number(String),
+    /// A typed number of a workbook whose number format shows a unit: its digits as in `Number`, and the unit.
+    Measured(String, Unit),
     /// A typed truth value.
     Boolean(bool),
     /// A typed date of a workbook.
@@ -84,7 +87,7 @@ impl Cell {
     fn bytes(&self) -> usize {
         match self {
             Self::Empty | Self::Boolean(_) | Self::Date(_) => 0,
-            Self::Text(text) | Self::Number(text) | Self::Error(text) => text.len(),
+            Self::Text(text) | Self::Number(text) | Self::Measured(text, _) | Self::Error(text) => text.len(),
         }
     }
 }

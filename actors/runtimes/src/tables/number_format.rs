@@ -2,7 +2,7 @@
 
 use serde_json::Number;
 
-use super::classify::{is_code, is_prefix};
+use super::unit::{is_code, is_prefix};
 
 /// Stands for a missing figure.
 pub(crate) const ABSENT: &str = "n/a";

@@ -2,6 +2,7 @@
 
 use greenroom_protocol::{Cause, ErrorCode};
 
+use super::classify::{ClassifySettings, Notation};
 use super::dates::{DateOrder, DateSettings, FiscalYear, Period, Quarter};
 use super::note::preview;
 
@@ -14,6 +15,8 @@ pub struct TableOptions {
     pub table: Option<String>,
     /// The order of day and month where the dates of a column do not decide it.
     pub date_order: Option<DateOrder>,
+    /// The decimal mark of the columns whose figures do not show it.
+    pub decimal_mark: Option<Notation>,
     /// The fiscal year to which quarters such as `FY24 Q1` belong.
     pub fiscal_year: Option<FiscalYear>,
 }
@@ -51,9 +54,10 @@ impl TableOptions {
         Ok(Some(period))
     }
 
-    /// The settings for the dates of a file.
-    pub(super) fn date_settings(&self, has_semicolons: bool) -> DateSettings {
-        DateSettings { order: self.date_order, fiscal_year: self.fiscal_year, has_semicolons }
+    /// The settings for the classification of a file.
+    pub(super) fn settings(&self, has_semicolons: bool) -> ClassifySettings {
+        let dates = DateSettings { order: self.date_order, fiscal_year: self.fiscal_year, has_semicolons };
+        ClassifySettings { dates, notation: self.decimal_mark }
     }
 }
 

@@ -123,7 +123,8 @@ async fn a_long_result_is_truncated_and_marked() {
 async fn a_tool_is_called_by_scheme_and_name() {
     let model = ScriptedModel::new("play", true, vec![]);
     let test_env = test_env(&model, vec![], 1);
-    let files = test_env.env.files.for_agent(&greenroom_rego::testing::admin().tenant, &test_env.agent("writer"));
+    let tenant = greenroom_rego::testing::admin().tenant;
+    let files = test_env.env.files.for_agent(&tenant, &test_env.agent("writer"), None);
     let addends = Values::from([("a".into(), json!(2)), ("b".into(), json!(3))]);
     let sum = test_env.env.call_tool("native:adder", addends, &files).await;
     assert_eq!(sum.unwrap(), json!(5));

@@ -188,7 +188,7 @@ impl Harness {
         });
         pipeline.bind(fake.clone()).unwrap();
         let (accounting, _) = Accounting::new(stores.ledger.clone(), clock.clone());
-        let files = FileSources::new(Arc::new(NoFiles), stores.artifacts.clone());
+        let files = FileSources::new(Arc::new(NoFiles), stores.artifacts.clone(), stores.runs.clone());
         let (runtime, _) = register_native(vec![Arc::new(TestHandler(script))], Vec::new());
         let execution_env = ExecutionEnv::new(ExecutionEnvParts {
             runtimes: vec![Arc::new(runtime)],

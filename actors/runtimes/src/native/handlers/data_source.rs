@@ -3,7 +3,7 @@
 use greenroom_actors::handler::FileAccess;
 use greenroom_protocol::{Cause, ErrorCode, Json, Values};
 
-use crate::tables::{DateOrder, FiscalYear, NamedBy, TableFacts, TableOptions, read_facts};
+use crate::tables::{DateOrder, FiscalYear, NamedBy, Notation, TableFacts, TableOptions, read_facts};
 
 /// Maximum size of a data file. Policy may allow less; larger files are never read.
 const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -30,6 +30,12 @@ pub(super) fn read_options(sources: &[&Values]) -> Result<TableOptions, Cause> {
         Some("year_first") => Some(DateOrder::YearFirst),
         Some(_) => return Err(rejected("date_order", "`day_first`, `month_first` or `year_first`")),
     };
+    let decimal_mark = match text("decimal_mark", "`,` or `.`")?.as_deref() {
+        None => None,
+        Some(".") => Some(Notation::Point),
+        Some(",") => Some(Notation::Comma),
+        Some(_) => return Err(rejected("decimal_mark", "`,` or `.`")),
+    };
     let named_by = match text("fiscal_year_named_by", "`start` or `end`")?.as_deref() {
         None => NamedBy::default(),
         Some("start") => NamedBy::Start,
@@ -47,6 +53,7 @@ pub(super) fn read_options(sources: &[&Values]) -> Result<TableOptions, Cause> {
         quarter: text("quarter", "a text, written like `Q4 2024`")?,
         table: text("table", "the name of a sheet or of a list")?,
         date_order,
+        decimal_mark,
         fiscal_year: first_month.map(|first_month| FiscalYear { first_month, named_by }),
     })
 }
@@ -84,7 +91,7 @@ mod tests {
     use serde_json::json;
 
     use super::{find_source, read_options};
-    use crate::tables::{DateOrder, FiscalYear, NamedBy, TableOptions};
+    use crate::tables::{DateOrder, FiscalYear, NamedBy, Notation, TableOptions};
 
     fn values(json: Json) -> Values {
         serde_json::from_value(json).unwrap()
@@ -92,13 +99,15 @@ mod tests {
 
     #[test]
     fn options_are_read_from_the_first_source_that_states_them() {
-        let inputs =
-            values(json!({ "quarter": " ", "table": "Sales", "fiscal_year_start": 10, "date_order": "day_first" }));
+        let inputs = values(
+            json!({ "quarter": " ", "table": "Sales", "fiscal_year_start": 10, "date_order": "day_first", "decimal_mark": "," }),
+        );
         let context = values(json!({ "quarter": "FY24 Q1", "table": "Old", "fiscal_year_named_by": "start" }));
         let expected = TableOptions {
             quarter: Some("FY24 Q1".to_owned()),
             table: Some("Sales".to_owned()),
             date_order: Some(DateOrder::DayFirst),
+            decimal_mark: Some(Notation::Comma),
             fiscal_year: Some(FiscalYear { first_month: 10, named_by: NamedBy::Start }),
         };
         assert_eq!(read_options(&[&inputs, &context]).unwrap(), expected);
@@ -111,6 +120,8 @@ mod tests {
             ("quarter", json!(4)),
             ("table", json!(["Sales"])),
             ("date_order", json!("dmy")),
+            ("decimal_mark", json!(";")),
+            ("decimal_mark", json!(1)),
             ("fiscal_year_start", json!(13)),
             ("fiscal_year_start", json!("October")),
             ("fiscal_year_named_by", json!("middle")),

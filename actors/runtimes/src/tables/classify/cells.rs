@@ -5,12 +5,15 @@ use std::borrow::Cow;
 use super::figure::{Figure, Form, form_of};
 use crate::tables::decimal::Decimal;
 use crate::tables::grid::{Cell, GridRow};
+use crate::tables::unit::Unit;
 
 /// The text of a cell.
 pub(super) fn text_of(cell: &Cell) -> Cow<'_, str> {
     match cell {
         Cell::Empty => Cow::Borrowed(""),
         Cell::Text(text) | Cell::Number(text) | Cell::Error(text) => Cow::Borrowed(text),
+        Cell::Measured(number, Unit::Share(label)) => Cow::Owned(format!("{number}{label}")),
+        Cell::Measured(number, unit) => Cow::Owned(format!("{number} {}", unit.label())),
         Cell::Boolean(value) => Cow::Borrowed(if *value { "true" } else { "false" }),
         Cell::Date(at) if at.time() == jiff::civil::Time::midnight() => Cow::Owned(at.date().to_string()),
         Cell::Date(at) => Cow::Owned(at.to_string()),
@@ -23,6 +26,8 @@ pub(super) fn form(cell: &Cell) -> Form {
         Cell::Empty => Form::NoValue,
         Cell::Text(text) => form_of(text),
         Cell::Number(text) => Decimal::parse(text).map_or(Form::Words, |value| Form::Figure(Figure::plain(value))),
+        Cell::Measured(text, unit) => Decimal::parse(text)
+            .map_or(Form::Words, |value| Form::Figure(Figure { unit: Some(*unit), ..Figure::plain(value) })),
         Cell::Boolean(_) | Cell::Date(_) => Form::Words,
         Cell::Error(_) => Form::SheetError,
     }

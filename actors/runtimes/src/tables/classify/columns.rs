@@ -4,22 +4,24 @@
 use greenroom_protocol::Cause;
 
 use super::cells::{form, text_of};
+use super::date_parts::JoinedDate;
 use super::decide::{self, Decision, Subject};
 use super::evidence::{ColumnCell, Evidence};
 use super::figure::Form;
-use super::findings::{Findings, lines};
+use super::findings::Findings;
 use super::layout::Layout;
 use super::meaning::{Meaning, meaning_of};
 use super::notation::{self, FileHint, Notation};
 use super::numbers::{self, Numbers, Reading};
 use super::series;
+use super::settings::ClassifySettings;
 use super::table::{Column, Dates, Kind, Row, Series};
 use super::totals::{Keys, Label};
-use super::unit::Unit;
 use super::units::{self, UnitColumn};
 use crate::tables::dates::{self, DateSettings, DateVerdict};
 use crate::tables::grid::{Cell, list};
-use crate::tables::note::{Note, invalid, preview, unreadable};
+use crate::tables::note::{Note, invalid, lines, preview, unreadable};
+use crate::tables::unit::Unit;
 
 /// The columns, before the rows that are no data are dropped.
 pub(super) struct Classification {
@@ -29,7 +31,7 @@ pub(super) struct Classification {
     pub(super) numbers: Vec<Numbers>,
     /// The column that dates the rows.
     date: Option<usize>,
-    settings: DateSettings,
+    settings: ClassifySettings,
 }
 
 /// The cells of a column in the rows for which the mask is true.
@@ -49,36 +51,30 @@ fn cells_of<'a>(
 pub(super) fn classify(
     layout: &Layout,
     labels: &[Option<Label>],
-    settings: &DateSettings,
+    joined: Option<&JoinedDate>,
+    settings: &ClassifySettings,
     findings: &mut Findings,
 ) -> Result<Classification, Cause> {
     let is_evidence = |index: usize| labels.get(index).is_none_or(Option::is_none);
     let mut decisions: Vec<(Decision, Evidence)> = Vec::with_capacity(layout.names.len());
-    for (index, name) in layout.names.iter().enumerate() {
-        let cells: Vec<(u64, &Cell)> =
-            cells_of(layout, index, is_evidence).map(|cell| (cell.line, cell.cell)).collect();
+    for index in 0..layout.names.len() {
         let evidence = Evidence::collect(cells_of(layout, index, is_evidence));
-        let decision = match dates::classify_date_column(name, &cells, settings) {
-            DateVerdict::Dates { .. } => {
-                Decision { kind: Kind::Date, reason: "its cells are dates".to_owned(), skips_exceptions: false }
-            }
-            DateVerdict::Undated { warning } => {
-                findings.warn(warning);
-                let reason = "it is named like a date and has no complete dates".to_owned();
-                Decision { kind: Kind::Text, reason, skips_exceptions: false }
-            }
-            DateVerdict::Unreadable { line, message } => return Err(invalid(line, message)),
-            DateVerdict::NotDates => {
-                let is_unnamed =
-                    layout.has_header && layout.stated_names.get(index).is_some_and(|name| name.trim().is_empty());
-                decide::decide(Subject { name, is_unnamed, meaning: meaning_of(name), evidence: &evidence }, findings)?
+        let decision = match joined.filter(|joined| joined.parts.contains(&index)) {
+            Some(joined) => Decision::new(
+                Kind::Identifier,
+                format!("it is a part of the dates of column {}", preview(&joined.name)),
+            ),
+            None => {
+                let cells: Vec<(u64, &Cell)> =
+                    cells_of(layout, index, is_evidence).map(|cell| (cell.line, cell.cell)).collect();
+                decide_column(layout, index, &cells, &evidence, &settings.dates, findings)?
             }
         };
         decisions.push((decision, evidence));
     }
     let mut columns = Vec::with_capacity(decisions.len());
     let mut all_numbers = Vec::new();
-    let notations = notations(layout, &decisions, settings.has_semicolons, findings)?;
+    let notations = notations(layout, &decisions, settings, findings)?;
     for (index, ((decision, _), notation)) in decisions.into_iter().zip(notations).enumerate() {
         let name = layout.names.get(index).cloned().unwrap_or_default();
         let mut reason = decision.reason;
@@ -97,11 +93,36 @@ pub(super) fn classify(
     Ok(Classification { columns, numbers: all_numbers, date, settings: *settings })
 }
 
+/// Decides what one column is: dates, or what its cells are otherwise.
+fn decide_column(
+    layout: &Layout,
+    index: usize,
+    cells: &[(u64, &Cell)],
+    evidence: &Evidence,
+    settings: &DateSettings,
+    findings: &mut Findings,
+) -> Result<Decision, Cause> {
+    let name = layout.names.get(index).map_or("", String::as_str);
+    match dates::classify_date_column(name, cells, settings) {
+        DateVerdict::Dates { .. } => Ok(Decision::new(Kind::Date, "its cells are dates")),
+        DateVerdict::Undated { warning } => {
+            findings.warn_undated(warning);
+            Ok(Decision::new(Kind::Text, "it looks like a column of dates and has no complete ones"))
+        }
+        DateVerdict::Unreadable { line, message } => Err(invalid(line, message)),
+        DateVerdict::NotDates => {
+            let is_unnamed =
+                layout.has_header && layout.stated_names.get(index).is_some_and(|name| name.trim().is_empty());
+            decide::decide(Subject { name, is_unnamed, meaning: meaning_of(name), evidence }, findings)
+        }
+    }
+}
+
 /// The notation of each number column.
 fn notations(
     layout: &Layout,
     decisions: &[(Decision, Evidence)],
-    has_semicolons: bool,
+    settings: &ClassifySettings,
     findings: &mut Findings,
 ) -> Result<Vec<Option<Notation>>, Cause> {
     let numbers = || {
@@ -110,11 +131,11 @@ fn notations(
     };
     let decided = numbers().filter(|(_, _, is_number)| *is_number);
     let decided = decided.filter_map(|(name, evidence, _)| Some((evidence.marks.decisive()?, name)));
-    let hint = FileHint::new(has_semicolons, decided);
+    let hint = FileHint::new(settings.notation, settings.dates.has_semicolons, decided);
     let mut all = Vec::with_capacity(decisions.len());
     for (name, evidence, is_number) in numbers() {
         all.push(match is_number {
-            true => match numbers::contradicting(name, evidence) {
+            true => match numbers::contradicting(name, evidence).filter(|_| settings.notation.is_none()) {
                 Some(cause) => return Err(cause),
                 None => Some(notation::choose(name, &evidence.marks, hint, findings)),
             },
@@ -235,7 +256,7 @@ impl Classification {
         };
         let cells: Vec<(u64, &Cell)> =
             cells_of(layout, index, |row| data.get(row) == Some(&true)).map(|cell| (cell.line, cell.cell)).collect();
-        match dates::classify_date_column(&column.name, &cells, &self.settings) {
+        match dates::classify_date_column(&column.name, &cells, &self.settings.dates) {
             DateVerdict::Dates { values, notes } => {
                 findings.notes.extend(notes);
                 let mut days = Vec::with_capacity(values.len());

@@ -3,11 +3,11 @@
 
 use greenroom_protocol::Cause;
 
-use super::evidence::{DISTINCT_MAX, Evidence, Sort};
-use super::findings::{Findings, count, lines};
-use super::meaning::Meaning;
+use super::evidence::{DISTINCT_MAX, Evidence};
+use super::findings::{Findings, Sort};
+use super::meaning::{Meaning, names_one_thing};
 use super::table::Kind;
-use crate::tables::note::{Note, invalid, preview};
+use crate::tables::note::{Note, count, invalid, lines, preview};
 
 /// Percentage of figures above which a column is meant to have numbers.
 const NUMBERS_PERCENT: usize = 50;
@@ -32,7 +32,7 @@ pub(super) struct Decision {
 }
 
 impl Decision {
-    fn new(kind: Kind, reason: impl Into<String>) -> Self {
+    pub(super) fn new(kind: Kind, reason: impl Into<String>) -> Self {
         Self { kind, reason: reason.into(), skips_exceptions: false }
     }
 }
@@ -103,6 +103,9 @@ fn identifier_reason(subject: Subject<'_>) -> Option<String> {
     {
         return Some("it has no name and counts the rows".to_owned());
     }
+    if are_integers && names_one_thing(name) {
+        return Some(format!("its name {} is that of one thing, whose numbers are its ids", preview(name)));
+    }
     match meaning {
         Meaning::Identifier if are_integers => Some(format!("its name {} is that of a number or code", preview(name))),
         Meaning::Calendar if are_integers => Some(format!("its name {} is that of a part of a date", preview(name))),
@@ -125,6 +128,15 @@ fn identifier_reason(subject: Subject<'_>) -> Option<String> {
 
 fn decide_texts(subject: Subject<'_>, digits: usize, filled: usize, findings: &mut Findings) -> Decision {
     let Subject { name, evidence, .. } = subject;
+    if evidence.too_long.count * 100 > filled * NUMBERS_PERCENT {
+        let (line, text) = (evidence.too_long.line(), &evidence.too_long.first);
+        let reason = format!("{} in line {line} has more digits than a figure", preview(text));
+        let message =
+            format!("Column {} is read as an identifier and is not added up, because {reason}.", preview(name));
+        findings.warn(Note::new(message).at_line(line).in_column(name));
+        return Decision::new(Kind::Identifier, reason);
+    }
+    report_suffix(name, evidence, filled, findings);
     let is_reported = digits * 100 >= filled * REPORTED_PERCENT && digits > 0;
     if is_reported && evidence.codes.count == 0 && !is_grouping(evidence) {
         let (line, text) = evidence.first_exception();
@@ -145,6 +157,24 @@ fn decide_texts(subject: Subject<'_>, digits: usize, filled: usize, findings: &m
         );
     }
     Decision::new(Kind::Text, "its cells are texts that differ from row to row")
+}
+
+/// Reports figures that are texts only because of an unknown word beside them: the column would vanish.
+fn report_suffix(name: &str, evidence: &Evidence, filled: usize, findings: &mut Findings) {
+    let most = evidence.suffixes.iter().max_by_key(|(_, sort)| sort.count);
+    let Some((suffix, sort)) = most.filter(|(_, sort)| sort.count > 1 && sort.count * 100 > filled * NUMBERS_PERCENT)
+    else {
+        return;
+    };
+    let message = format!(
+        "Column {} has figures with {}, such as {} in line {}, which is not a unit that is known here; it is read as text and \
+         is left out of the figures.",
+        preview(name),
+        preview(suffix),
+        preview(&sort.first),
+        sort.line()
+    );
+    findings.warn(Note::new(message).at_line(sort.line()).in_column(name));
 }
 
 fn is_grouping(evidence: &Evidence) -> bool {

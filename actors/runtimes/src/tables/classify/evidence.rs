@@ -1,14 +1,19 @@
 //! What the cells of one column are, counted before anything is decided.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::cells::{form, text_of};
 use super::figure::Form;
+use super::findings::Sort;
 use super::notation::Marks;
 use crate::tables::grid::Cell;
 
 /// Distinct texts that are counted; a column with more does not group its rows.
 pub(super) const DISTINCT_MAX: usize = 1_000;
+
+/// Different texts beside figures that are counted, and the bytes of one.
+const SUFFIXES_MAX: usize = 20;
+const SUFFIX_BYTES_MAX: usize = 24;
 
 /// One cell of a column.
 #[derive(Debug, Clone, Copy)]
@@ -17,36 +22,6 @@ pub(super) struct ColumnCell<'a> {
     pub(super) line: u64,
     /// The cell.
     pub(super) cell: &'a Cell,
-}
-
-/// Cells of one sort: their number, and the first of them.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Sort {
-    /// The lines, at most as many as a note lists, and one more.
-    pub(super) lines: Vec<u64>,
-    /// How many there are.
-    pub(super) count: usize,
-    /// The text of the first.
-    pub(super) first: String,
-}
-
-impl Sort {
-    const LINES_MAX: usize = 9;
-
-    pub(super) fn add(&mut self, line: u64, text: &str) {
-        if self.count == 0 {
-            text.clone_into(&mut self.first);
-        }
-        if self.lines.len() < Self::LINES_MAX {
-            self.lines.push(line);
-        }
-        self.count += 1;
-    }
-
-    /// The line of the first.
-    pub(super) fn line(&self) -> u64 {
-        self.lines.first().copied().unwrap_or_default()
-    }
 }
 
 /// What the cells of a column are.
@@ -68,6 +43,10 @@ pub(super) struct Evidence {
     pub(super) mixed: Sort,
     /// How many of them are distinct.
     pub(super) distinct_mixed: usize,
+    /// Those of them that begin with a figure, by the text beside its digits.
+    pub(super) suffixes: BTreeMap<String, Sort>,
+    /// Digits that are too many to be added up.
+    pub(super) too_long: Sort,
     /// Marks for "no value", such as `n/a`.
     pub(super) no_values: Sort,
     /// Errors of a spreadsheet.
@@ -113,12 +92,13 @@ impl Evidence {
                     if figure.is_scaled {
                         evidence.scaled.add(line, &text);
                     }
-                    if !matches!(cell, Cell::Number(_)) {
+                    if !matches!(cell, Cell::Number(_) | Cell::Measured(..)) {
                         evidence.marks.count(line, &text, &figure);
                     }
                 }
                 Form::Words if text.chars().any(|c| c.is_ascii_digit()) => {
                     evidence.mixed.add(line, &text);
+                    evidence.add_suffix(line, &text);
                     if mixed.len() < DISTINCT_MAX {
                         mixed.insert(text.into_owned());
                     }
@@ -129,6 +109,22 @@ impl Evidence {
         evidence.distinct = distinct.len();
         evidence.distinct_mixed = mixed.len();
         evidence
+    }
+
+    fn add_suffix(&mut self, line: u64, text: &str) {
+        let digits = text.strip_prefix('-').unwrap_or(text);
+        if digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            self.too_long.add(line, text);
+            return;
+        }
+        let is_of_figure = |c: char| c.is_ascii_digit() || matches!(c, '.' | ',' | '\'' | ' ');
+        let suffix: String = digits.chars().filter(|c| !is_of_figure(*c)).collect();
+        let is_suffix = digits.starts_with(|c: char| c.is_ascii_digit())
+            && !suffix.trim_matches(['-', '/', '+', '(', ')']).is_empty()
+            && suffix.len() <= SUFFIX_BYTES_MAX;
+        if is_suffix && (self.suffixes.len() < SUFFIXES_MAX || self.suffixes.contains_key(&suffix)) {
+            self.suffixes.entry(suffix).or_default().add(line, text);
+        }
     }
 
     /// Cells that are neither a figure nor a mark for "no value" nor an error.

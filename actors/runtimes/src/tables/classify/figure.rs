@@ -3,8 +3,8 @@
 
 use std::borrow::Cow;
 
-use super::unit::{Affix, Unit, affix};
 use crate::tables::decimal::Decimal;
+use crate::tables::unit::{Affix, Unit, affix, reconcile, scaled_currency};
 
 /// A figure with its value in each notation; `None` in the one that it cannot be written in.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -102,10 +102,19 @@ fn normalize(text: &str) -> Cow<'_, str> {
         '\u{a0}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}' => Some(' '),
         '−' | '‐' | '‑' | '‒' | '–' | '﹣' | '－' => Some('-'),
         '’' | '‘' | '´' | 'ʼ' | '′' => Some('\''),
-        '０'..='９' => char::from_digit(u32::from(c) - u32::from('０'), 10),
-        c => Some(c),
+        '٫' => Some('.'),
+        '٬' => Some(','),
+        '٪' => Some('%'),
+        c => Some(digit_of(c).unwrap_or(c)),
     });
     Cow::Owned(mapped.collect::<String>().trim().to_owned())
+}
+
+/// The ASCII digit of a full-width, Arabic, Persian or Devanagari one.
+fn digit_of(c: char) -> Option<char> {
+    const ZEROS: [char; 4] = ['０', '٠', '۰', '०'];
+    let distance = |zero: &char| u32::from(c).checked_sub(u32::from(*zero)).filter(|distance| *distance < 10);
+    ZEROS.iter().find_map(distance).and_then(|distance| char::from_digit(distance, 10))
 }
 
 /// The marks around the digits of a figure.
@@ -131,19 +140,36 @@ impl Marks {
             }
             let end = rest.find([' ', '-', '+']).unwrap_or(rest.len());
             let (word, after) = rest.split_at_checked(end)?;
-            match (affix(word)?, self.unit) {
-                (Affix::Unit(Unit::Other(_)) | Affix::Scale(_), _) if is_before => return None,
-                (Affix::Unit(unit), None) => self.unit = Some(unit),
-                // `$5m` and `5m €` are millions: metres have no currency.
-                (Affix::Unit(Unit::Other("m")), Some(Unit::Currency(_))) => self.set_scale(6)?,
-                (Affix::Unit(unit @ Unit::Currency(_)), Some(Unit::Other("m"))) => {
-                    self.unit = Some(unit);
-                    self.set_scale(6)?;
+            match affix(word) {
+                Some(affix) => self.add(affix, is_before)?,
+                // `5k€`, `1,2Mio€`
+                None => {
+                    let (scale, unit) = scaled_currency(word)?;
+                    self.add(scale, is_before)?;
+                    self.add(unit, is_before)?;
                 }
-                (Affix::Scale(scale), _) => self.set_scale(scale)?,
-                (Affix::Unit(_), Some(_)) => return None,
             }
             rest = after.trim_start();
+        }
+        Some(())
+    }
+
+    fn add(&mut self, affix: Affix, is_before: bool) -> Option<()> {
+        match (affix, self.unit) {
+            (Affix::Unit(Unit::Other(_)) | Affix::Scale(_), _) if is_before => return None,
+            (Affix::Unit(unit), None) => self.unit = Some(unit),
+            // `$5m` and `5m €` are millions: metres have no currency.
+            (Affix::Unit(Unit::Other("m")), Some(Unit::Currency(_))) => self.set_scale(6)?,
+            (Affix::Unit(unit @ Unit::Currency(_)), Some(Unit::Other("m"))) => {
+                self.unit = Some(unit);
+                self.set_scale(6)?;
+            }
+            (Affix::Scale(scale), _) => self.set_scale(scale)?,
+            // `$5 USD`
+            (Affix::Unit(Unit::Currency(code)), Some(Unit::Currency(sign))) => {
+                self.unit = Some(Unit::Currency(reconcile(sign, code).or_else(|| reconcile(code, sign))?));
+            }
+            (Affix::Unit(_), Some(_)) => return None,
         }
         Some(())
     }

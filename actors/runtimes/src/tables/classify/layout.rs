@@ -6,10 +6,10 @@ use std::borrow::Cow;
 use greenroom_protocol::Cause;
 
 use super::cells::{text_of, used_width};
-use super::findings::{Findings, lines};
+use super::findings::Findings;
 use super::names;
 use crate::tables::grid::{Cell, Grid, GridRow, GridSource, list};
-use crate::tables::note::{Note, invalid, preview, unreadable};
+use crate::tables::note::{Note, invalid, lines, preview, unreadable};
 
 mod header;
 
@@ -134,16 +134,28 @@ fn drop_repeated_headers(header: &GridRow, body: &mut Vec<GridRow>, findings: &m
     }
 }
 
-/// Drops the rows that have a single text and no figure: titles and footnotes inside or below the table.
+/// Drops the rows that have a single text and no figure: titles and footnotes inside or below the table. Below the last
+/// figure, a footnote may also have been split at a delimiter in it.
 fn drop_captions(body: &mut Vec<GridRow>, width: usize, findings: &mut Findings) {
-    let is_caption = |row: &GridRow| {
+    // `Source: ERP, 2024-12-31` is a footnote with a date.
+    let is_remark = |row: &GridRow| {
+        row.cells.len() < width && matches!(row.cells.first(), Some(Cell::Text(text)) if text.contains(": "))
+    };
+    let has_value = |row: &GridRow| row.cells.iter().any(header::is_value) && !is_remark(row);
+    let below = body.iter().rposition(has_value).map_or(body.len(), |last| last + 1);
+    let is_caption = |index: usize, row: &GridRow| {
         let is_short = row.cells.len() < width || width >= CAPTION_COLUMNS_MIN;
         let mut cells = row.cells.iter().filter(|cell| **cell != Cell::Empty);
-        is_short && matches!((cells.next(), cells.next()), (Some(cell), None) if header::is_text(cell))
+        let is_single = matches!((cells.next(), cells.next()), (Some(cell), None) if header::is_text(cell));
+        (is_single && (is_short || index >= below)) || (index >= below && row.cells.len() < width)
     };
-    let (captions, retained): (Vec<GridRow>, Vec<GridRow>) = std::mem::take(body).into_iter().partition(is_caption);
+    let mut captions = Vec::new();
+    let mut retained = Vec::with_capacity(body.len());
+    for (index, row) in std::mem::take(body).into_iter().enumerate() {
+        if is_caption(index, &row) { &mut captions } else { &mut retained }.push(row);
+    }
     *body = retained;
-    note_skipped("a single text without a figure", &captions, findings);
+    note_skipped("a text without a figure", &captions, findings);
 }
 
 /// Gives a row the width of the table, or rejects it.

@@ -100,9 +100,15 @@ fn is_quotient(name: &str, words: &[String]) -> bool {
     let middle = words.get(1..words.len().saturating_sub(1)).unwrap_or_default();
     let has_slash = name.split('/').zip(name.split('/').skip(1)).any(|(before, after)| {
         let unit = before.trim_end().rsplit([' ', '(', '[']).next().unwrap_or_default();
-        super::unit::affix(unit).is_some() && after.chars().any(char::is_alphabetic)
+        crate::tables::unit::affix(unit).is_some() && after.chars().any(char::is_alphabetic)
     });
     has_slash || middle.iter().any(|word| PER.contains(&word.as_str()))
+}
+
+/// True if a name is nothing but the name of one thing, such as `Customer`: whole numbers below it are ids. `Customers`
+/// are a number of them.
+pub(super) fn names_one_thing(name: &str) -> bool {
+    matches!(words(name).as_slice(), [word] if lexicon::is_thing(word))
 }
 
 /// Determines what the figures of a column of this name are.

@@ -1,9 +1,8 @@
-//! Names of columns: distinct, never empty, and with the unit that they state.
+//! Names of columns: distinct and never empty.
 
 use std::collections::BTreeSet;
 
 use super::findings::Findings;
-use super::unit::{self, Affix, Unit};
 use crate::tables::note::{Note, preview};
 
 /// Makes the names of the header distinct and non-empty (`column_3`, `revenue_2`), and notes each change.
@@ -36,27 +35,10 @@ pub(super) fn distinct_names(raw: &[String], findings: &mut Findings) -> Vec<Str
     names
 }
 
-/// The unit that a name states: `Amount (EUR)`, `weight [kg]`, `revenue_usd`, `Umsatz in €`, `Margin %`.
-pub(super) fn unit_of_name(name: &str) -> Option<Unit> {
-    let bracketed = name.rsplit_once(['(', '[']).and_then(|(_, rest)| rest.trim_end().strip_suffix([')', ']']));
-    if let Some(Affix::Unit(unit)) = bracketed.and_then(|text| unit::affix(text.trim())) {
-        return Some(unit);
-    }
-    let words: Vec<&str> =
-        name.split([' ', '_', '-', '/', '(', ')', '[', ']']).filter(|word| !word.is_empty()).collect();
-    let (last, rest) = words.split_last()?;
-    if matches!(*last, "%" | "pct" | "percent" | "Prozent") || last.ends_with('%') {
-        return Some(Unit::Share("%"));
-    }
-    // Only currencies are recognised without brackets: `g`, `h` and `t` are words of their own.
-    if rest.is_empty() { None } else { unit::currency(last) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::findings::Findings;
-    use super::super::unit::Unit;
-    use super::{distinct_names, unit_of_name};
+    use super::distinct_names;
 
     #[test]
     fn column_names_are_made_distinct_and_each_change_is_noted() {
@@ -65,23 +47,5 @@ mod tests {
         assert_eq!(distinct_names(&raw, &mut findings), ["a", "column_2", "a_3", "a_2", "b"]);
         assert_eq!(findings.notes[0].message, "Column 2 has no name in the header; it is called column_2.");
         assert_eq!(findings.warnings[0].message, "The header names \"a\" more than once; column 3 is called a_3.");
-    }
-
-    #[test]
-    fn a_name_states_its_unit() {
-        for (name, unit) in [
-            ("Amount (EUR)", Some("€")),
-            ("weight [kg]", Some("kg")),
-            ("revenue_usd", Some("$")),
-            ("Umsatz in €", Some("€")),
-            ("Margin %", Some("%")),
-            ("growth_pct", Some("%")),
-            ("Betrag CHF", Some("CHF")),
-            ("units", None),
-            ("try", None),
-            ("Amount (net)", None),
-        ] {
-            assert_eq!(unit_of_name(name).map(Unit::label), unit, "{name}");
-        }
     }
 }

@@ -1,15 +1,15 @@
 //! The notation of the numbers of a column: whether its commas or its points are decimal. One decisive figure
 //! decides for its column; other columns of the file are only a hint, and every choice without a decisive
-//! figure is reported.
+//! figure is reported. The caller may state the mark for such columns.
 
 use super::figure::Figure;
-use super::findings::Findings;
+use super::findings::{Findings, Sort};
 use crate::tables::decimal::Decimal;
 use crate::tables::note::{Note, preview};
 
-/// The decimal mark.
+/// The decimal mark of figures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Notation {
+pub enum Notation {
     /// `1,234.50`
     Point,
     /// `1.234,50`
@@ -32,6 +32,21 @@ impl Notation {
             Self::Comma => "a decimal comma",
         }
     }
+
+    const fn other(self) -> Self {
+        match self {
+            Self::Point => Self::Comma,
+            Self::Comma => Self::Point,
+        }
+    }
+
+    /// The value of the input `decimal_mark`.
+    pub(super) const fn mark(self) -> char {
+        match self {
+            Self::Point => '.',
+            Self::Comma => ',',
+        }
+    }
 }
 
 /// One figure of a column, as an example.
@@ -44,8 +59,8 @@ struct Example {
 /// What the figures of a column show about their notation.
 #[derive(Debug, Default)]
 pub(super) struct Marks {
-    point: usize,
-    comma: usize,
+    point: Sort,
+    comma: Sort,
     /// Figures that are a thousand times as much in one notation as in the other: `1.234`.
     either_with_comma: Option<Example>,
     either_with_point: Option<Example>,
@@ -69,8 +84,8 @@ impl Marks {
                 let entry = if text.contains(',') { &mut self.either_with_comma } else { &mut self.either_with_point };
                 entry.get_or_insert_with(|| Example { line, text: text.to_owned() });
             }
-            (Some(_), None) => self.point += 1,
-            (None, Some(_)) => self.comma += 1,
+            (Some(_), None) => self.point.add(line, text),
+            (None, Some(_)) => self.comma.add(line, text),
             (None, None) => {}
         }
     }
@@ -89,9 +104,17 @@ impl Marks {
 
     /// The notation of the decisive figures; the more frequent one if they contradict each other.
     pub(super) fn decisive(&self) -> Option<Notation> {
-        match (self.point, self.comma) {
+        match (self.point.count, self.comma.count) {
             (0, 0) => None,
             (point, comma) => Some(if point >= comma { Notation::Point } else { Notation::Comma }),
+        }
+    }
+
+    /// The figures that can only be read in this notation.
+    const fn only(&self, notation: Notation) -> &Sort {
+        match notation {
+            Notation::Point => &self.point,
+            Notation::Comma => &self.comma,
         }
     }
 }
@@ -99,6 +122,8 @@ impl Marks {
 /// What else is known about the file.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct FileHint<'a> {
+    /// The notation that the caller states.
+    pub(super) stated: Option<Notation>,
     /// True if semicolons separate the cells, which often means that commas are decimal.
     pub(super) has_semicolons: bool,
     /// The only notation of the columns with a decisive figure, and the name of the first of them.
@@ -107,15 +132,22 @@ pub(super) struct FileHint<'a> {
 
 impl<'a> FileHint<'a> {
     /// Collects the hint of a file from its decided columns; contradicting columns give none.
-    pub(super) fn new(has_semicolons: bool, decided: impl Iterator<Item = (Notation, &'a str)>) -> Self {
+    pub(super) fn new(
+        stated: Option<Notation>,
+        has_semicolons: bool,
+        decided: impl Iterator<Item = (Notation, &'a str)>,
+    ) -> Self {
         let all: Vec<(Notation, &str)> = decided.collect();
         let other = all.first().copied().filter(|(first, _)| all.iter().all(|(notation, _)| notation == first));
-        Self { has_semicolons, other }
+        Self { stated, has_semicolons, other }
     }
 }
 
 /// Chooses the notation of a column, and reports a choice that no figure of the column decides.
 pub(super) fn choose(name: &str, marks: &Marks, hint: FileHint<'_>, findings: &mut Findings) -> Notation {
+    if let Some(stated) = hint.stated {
+        return stated_or_decisive(name, marks, stated, findings);
+    }
     if let Some(decisive) = marks.decisive() {
         return decisive;
     }
@@ -137,12 +169,12 @@ pub(super) fn choose(name: &str, marks: &Marks, hint: FileHint<'_>, findings: &m
     let role =
         if (mark == "comma") == (notation == Notation::Comma) { "is decimal" } else { "separates groups of digits" };
     let message = format!(
-        "Column {}, line {}: in {} the {mark} {role}, {reason}; every figure of the column can be read both ways. If \
-         the other way is right, write one figure so that it is decisive, such as {}.",
+        "Column {}, line {}: in {} the {mark} {role}, {reason}; every figure of the column can be read both ways. The \
+         input `decimal_mark` with `{}` reads them otherwise.",
         preview(name),
         example.line,
         preview(&example.text),
-        if notation == Notation::Point { "`1234,5`" } else { "`1234.5`" },
+        notation.other().mark(),
     );
     let note = Note::new(message).at_line(example.line).in_column(name);
     // Another column of the file, or a delimiter that makes a decimal comma unlikely, is fair evidence.
@@ -153,6 +185,25 @@ pub(super) fn choose(name: &str, marks: &Marks, hint: FileHint<'_>, findings: &m
         findings.warn(note)
     }
     notation
+}
+
+/// The notation that the caller states, unless every decisive figure of the column is written in the other one.
+fn stated_or_decisive(name: &str, marks: &Marks, stated: Notation, findings: &mut Findings) -> Notation {
+    let others = marks.only(stated.other());
+    if others.count == 0 || marks.only(stated).count > 0 {
+        return stated;
+    }
+    let message = format!(
+        "Column {} is written with {}, such as {} in line {}, although the input `decimal_mark` is `{}`; it is read as \
+         it is written.",
+        preview(name),
+        stated.other().describe(),
+        preview(&others.first),
+        others.line(),
+        stated.mark()
+    );
+    findings.warn(Note::new(message).at_line(others.line()).in_column(name));
+    stated.other()
 }
 
 #[cfg(test)]
@@ -180,7 +231,7 @@ mod tests {
             (&["1.234,50"], Notation::Comma),
             (&["12"], Notation::Point),
         ] {
-            let (notation, findings) = chosen(texts, FileHint { has_semicolons: true, other: None });
+            let (notation, findings) = chosen(texts, FileHint { has_semicolons: true, ..FileHint::default() });
             assert_eq!(notation, expected, "{texts:?}");
             assert!(findings.notes.is_empty() && findings.warnings.is_empty());
         }
@@ -188,7 +239,7 @@ mod tests {
 
     #[test]
     fn semicolons_do_not_make_a_point_a_group_mark() {
-        let semicolons = FileHint { has_semicolons: true, other: None };
+        let semicolons = FileHint { has_semicolons: true, ..FileHint::default() };
         for texts in [&["1.659", "1.702"][..], &["1,200", "3,400"], &["1.250"]] {
             let (notation, findings) = chosen(texts, semicolons);
             assert_eq!(notation, Notation::Point, "{texts:?}");
@@ -201,7 +252,7 @@ mod tests {
 
     #[test]
     fn another_column_is_a_hint_that_is_reported() {
-        let hint = FileHint { has_semicolons: true, other: Some((Notation::Comma, "Umsatz")) };
+        let hint = FileHint { has_semicolons: true, other: Some((Notation::Comma, "Umsatz")), ..FileHint::default() };
         let (notation, findings) = chosen(&["1.000", "2.000"], hint);
         assert_eq!((notation, findings.notes.len()), (Notation::Comma, 1));
         assert!(findings.notes[0].message.contains("because column \"Umsatz\""), "{:?}", findings.notes);
@@ -210,6 +261,30 @@ mod tests {
     #[test]
     fn columns_that_contradict_each_other_are_no_hint() {
         let decided = [(Notation::Comma, "a"), (Notation::Point, "b")];
-        assert_eq!(FileHint::new(true, decided.into_iter()).other, None);
+        assert_eq!(FileHint::new(None, true, decided.into_iter()).other, None);
+    }
+
+    #[test]
+    fn the_caller_decides_what_no_figure_of_the_column_decides() {
+        for (stated, texts, expected) in [
+            (Notation::Comma, &["1.250", "2.375"][..], Notation::Comma),
+            (Notation::Point, &["1.250", "850"], Notation::Point),
+            (Notation::Comma, &["1.250", "2,375"], Notation::Comma),
+            (Notation::Comma, &["1.5", "2,5", "3.5"], Notation::Comma),
+        ] {
+            let hint = FileHint { stated: Some(stated), has_semicolons: true, other: None };
+            let (notation, findings) = chosen(texts, hint);
+            assert_eq!(notation, expected, "{texts:?}");
+            assert!(findings.notes.is_empty() && findings.warnings.is_empty(), "{findings:?}");
+        }
+    }
+
+    #[test]
+    fn a_column_that_contradicts_the_caller_is_read_as_written_with_a_warning() {
+        let hint = FileHint { stated: Some(Notation::Comma), ..FileHint::default() };
+        let (notation, findings) = chosen(&["1", "0.5"], hint);
+        assert_eq!(notation, Notation::Point);
+        let message = &findings.warnings[0].message;
+        assert!(message.contains("\"0.5\" in line 3") && message.contains("`decimal_mark` is `,`"), "{message}");
     }
 }

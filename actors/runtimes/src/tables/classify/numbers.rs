@@ -6,9 +6,9 @@ use super::cells::{form, text_of};
 use super::evidence::{ColumnCell, Evidence};
 use super::figure::Form;
 use super::notation::Notation;
-use super::unit::Unit;
 use crate::tables::decimal::Decimal;
 use crate::tables::note::{invalid, preview};
+use crate::tables::unit::Unit;
 
 /// The values of a column, one for each row.
 #[derive(Debug)]
@@ -97,7 +97,7 @@ pub(super) fn contradicting(name: &str, evidence: &Evidence) -> Option<Cause> {
     let (line, text) = evidence.marks.contradiction()?;
     let message = format!(
         "column {} has figures with a comma and figures with a point, such as {}, and none of them shows which of the two is \
-         decimal; write all figures of a column alike",
+         decimal; state it with the input `decimal_mark`, or write all figures of a column alike",
         preview(name),
         preview(text)
     );

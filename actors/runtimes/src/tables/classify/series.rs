@@ -34,12 +34,13 @@ fn additivity(meaning: Meaning, unit: &UnitSeries) -> Additivity {
         return Additivity::None;
     }
     match meaning {
-        Meaning::Ratio | Meaning::UnitPrice | Meaning::Level => Additivity::None,
+        // An identifier with a fraction is a coordinate or a number of a version.
+        Meaning::Ratio | Meaning::UnitPrice | Meaning::Level | Meaning::Identifier | Meaning::Calendar => {
+            Additivity::None
+        }
         Meaning::Price => Additivity::Doubtful,
         Meaning::RatioOrAmount if !unit.is_currency && is_within_ratio(&unit.values) => Additivity::None,
         Meaning::RatioOrAmount
-        | Meaning::Identifier
-        | Meaning::Calendar
         | Meaning::Revenue
         | Meaning::Profit
         | Meaning::Cost
@@ -63,11 +64,12 @@ fn reason(meaning: Meaning, additivity: Additivity) -> &'static str {
         }
         (_, Meaning::UnitPrice) => "prices for one unit do not add up; there is a mean, a minimum and a maximum.",
         (_, Meaning::Level) => "balances and running totals do not add up; there is a mean, a minimum and a maximum.",
+        (_, Meaning::Identifier | Meaning::Calendar) => {
+            "codes, coordinates and parts of dates do not add up; there is a mean, a minimum and a maximum."
+        }
         (
             _,
-            Meaning::Identifier
-            | Meaning::Calendar
-            | Meaning::Ratio
+            Meaning::Ratio
             | Meaning::RatioOrAmount
             | Meaning::Price
             | Meaning::Revenue
@@ -151,6 +153,7 @@ mod tests {
             ("price", None, &["5"], Additivity::Doubtful),
             ("unit_price", Some("$"), &["5"], Additivity::None),
             ("saldo", Some("$"), &["5"], Additivity::None),
+            ("lat", None, &["52.5"], Additivity::None),
             ("revenue", Some("$"), &["5"], Additivity::Additive),
         ] {
             assert_eq!(series(name, unit, values).additivity, expected, "{name} {unit:?}");

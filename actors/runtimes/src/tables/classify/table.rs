@@ -16,6 +16,8 @@ pub(crate) struct Table {
     pub(crate) rows: Vec<Row>,
     /// The column that dates the rows, with the day of each row.
     pub(crate) dates: Option<Dates>,
+    /// Why columns that look like dates do not date the rows.
+    pub(crate) undated: Vec<Note>,
     /// The figures, one series for each number column, or for each unit of one.
     pub(crate) series: Vec<Series>,
     /// Choices that are safe, but not the only possible ones.

@@ -3,7 +3,7 @@
 use greenroom_protocol::{Cause, ErrorCode};
 
 use super::table::{Additivity, Table};
-use super::{Kind, classify};
+use super::{ClassifySettings, Kind, classify};
 use crate::tables::dates::DateSettings;
 use crate::tables::grid::GridSource;
 use crate::tables::read;
@@ -15,7 +15,8 @@ fn table(text: &str) -> Table {
 fn try_table(text: &str) -> Result<Table, Cause> {
     let grid = read::read(text.as_bytes(), None)?;
     let has_semicolons = grid.source == GridSource::Delimited { delimiter: b';' };
-    classify(grid, &DateSettings { has_semicolons, ..DateSettings::default() })
+    let dates = DateSettings { has_semicolons, ..DateSettings::default() };
+    classify(grid, &ClassifySettings { dates, ..ClassifySettings::default() })
 }
 
 /// The names of the series with their units and sums.
@@ -194,4 +195,56 @@ fn of_several_columns_of_dates_the_one_that_dates_the_rows_is_noted() {
     let table = table("shipped,order_date,n\n2024-10-03,2024-10-01,1\n2024-10-04,2024-10-02,2\n");
     assert_eq!(table.dates.as_ref().map(|dates| dates.column), Some(1));
     assert_reported(&table, &["\"order_date\" dates the rows", "\"shipped\""]);
+}
+
+#[test]
+fn a_year_and_a_month_in_columns_of_their_own_date_the_rows() {
+    for (text, name, days) in [
+        ("Year,Month,Revenue\n2024,1,5\n2024,11,6\n", "Year + Month", ["2024-01-01", "2024-11-01"]),
+        ("Jahr;Monat;Umsatz\n2024;Januar;5\n2024;Dezember;6\n", "Jahr + Monat", ["2024-01-01", "2024-12-01"]),
+        ("month,year,n\nJan,2024,5\nFeb,2024,6\n", "year + month", ["2024-01-01", "2024-02-01"]),
+        ("Year,Quarter,n\n2024,Q3,5\n2024,Q4,6\n", "Year + Quarter", ["2024-07-01", "2024-10-01"]),
+        ("Année,Trimestre,n\n2024,1,5\n2024,2,6\n", "Année + Trimestre", ["2024-01-01", "2024-04-01"]),
+        ("Jahr,KW,n\n2024,40,5\n2024,41,6\n", "Jahr + KW", ["2024-10-03", "2024-10-10"]),
+        ("Year,Month,Day,n\n2024,2,28,5\n2024,2,29,6\n", "Year + Month + Day", ["2024-02-28", "2024-02-29"]),
+        (
+            "Order Year,Ship Year,Ship Month,n\n2023,2024,3,5\n2023,2024,4,6\n",
+            "Ship Year + Ship Month",
+            ["2024-03-01", "2024-04-01"],
+        ),
+    ] {
+        let table = table(text);
+        let dates = table.dates.as_ref().unwrap_or_else(|| panic!("{text} {:?}", messages(&table)));
+        assert_eq!(table.columns[dates.column].name, name);
+        assert_eq!(dates.days.iter().map(ToString::to_string).collect::<Vec<_>>(), days, "{text}");
+        assert_reported(&table, &["together date the rows", "line 2"]);
+        assert_eq!((table.series.len(), table.warnings.len()), (1, 0), "{:?}", messages(&table));
+    }
+}
+
+#[test]
+fn parts_of_dates_are_joined_only_if_they_are_the_dates_of_the_table() {
+    for text in [
+        "date,Year,Month,n\n2024-01-01,2024,1,5\n2024-02-01,2024,2,6\n",
+        "Model Year,Month,n\n2019,1,5\n2020,2,6\n",
+        "Year,n\n2024,5\n2024,6\n",
+        "Years,Months,n\n3,4,5\n4,5,6\n",
+    ] {
+        let table = table(text);
+        assert!(!messages(&table).iter().any(|message| message.contains("together")), "{:?}", messages(&table));
+    }
+    let fiscal = table("Fiscal Year,Month,n\n2024,1,5\n2024,2,6\n");
+    assert!(fiscal.dates.is_none());
+    assert_reported(&fiscal, &["\"Fiscal Year\", \"Month\"", "`fiscal_year_start`"]);
+    assert!(fiscal.undated[0].message.contains("`fiscal_year_start`"), "{:?}", fiscal.undated);
+    for (text, line) in [
+        ("Year,Month,n\n2024,1,5\n2024,Smarch,6\n2024,3,7\n", 3),
+        ("Year,Month,n\n2024,1,5\n2024,,6\n2024,3,7\n", 3),
+        ("Year,Month,Day,n\n2023,2,28,5\n2023,2,30,6\n2023,3,1,6\n", 3),
+    ] {
+        let cause = try_table(text).unwrap_err();
+        assert_eq!(cause.details["line"], line, "{cause}");
+    }
+    let totals = table("Year,Month,n\n2024,1,5\n2024,2,6\nTotal,,11\n");
+    assert_eq!(sums(&totals), [("n", None, "11".to_owned())]);
 }

@@ -5,13 +5,13 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::findings::Findings;
-use super::names::unit_of_name;
+use super::name_unit::{NameUnit, unit_of_name};
 use super::numbers::Numbers;
 use super::table::Row;
-use super::unit::{self, Affix, Unit};
 use crate::tables::decimal::Decimal;
 use crate::tables::grid::list;
 use crate::tables::note::{Note, preview};
+use crate::tables::unit::{self, Affix, Unit};
 
 /// Maximum units of one column.
 const UNITS_MAX: usize = 40;
@@ -97,10 +97,16 @@ pub(super) fn split(subject: &Subject<'_>, findings: &mut Findings) -> Vec<UnitS
     let name_unit = unit_of_name(subject.name);
     let mut series: BTreeMap<Cow<'_, str>, (UnitSeries, u64)> = BTreeMap::new();
     let rows = subject.numbers.values.len();
+    let mut contradiction: Option<(u64, &str, &str)> = None;
     for (index, row) in subject.rows.iter().enumerate() {
         let Some(value) = subject.numbers.values.get(index).copied().flatten() else { continue };
         let own = subject.numbers.units.get(index).copied().flatten();
         let unit = unit_of_row(subject, row, own, name_unit);
+        if let (Some(Unit::Currency(own)), Some(Unit::Currency(stated))) = (own, name_unit.unit)
+            && unit::reconcile(own, stated).or_else(|| unit::reconcile(stated, own)).is_none()
+        {
+            contradiction.get_or_insert((row.line, own, stated));
+        }
         // Zero is the same in every unit.
         if value.is_zero() && own.is_none() && unit.label.is_empty() && !subject.numbers.units.is_empty() {
             continue;
@@ -120,6 +126,13 @@ pub(super) fn split(subject: &Subject<'_>, findings: &mut Findings) -> Vec<UnitS
         if let Some(cell) = entry.values.get_mut(index) {
             *cell = Some(value);
         }
+    }
+    if let Some((line, own, stated)) = contradiction {
+        let message = format!(
+            "The name of column {} states {stated}, and the figure in line {line} has {own}; the figure decides.",
+            preview(subject.name)
+        );
+        findings.warn(Note::new(message).at_line(line).in_column(subject.name));
     }
     let mut all: Vec<(UnitSeries, u64)> = series.into_values().collect();
     all.sort_by_key(|(_, line)| *line);
@@ -145,7 +158,16 @@ impl RowUnit<'_> {
 }
 
 /// The unit in the cell is the most exact one; then that of the row, then that of the name.
-fn unit_of_row<'a>(subject: &Subject<'a>, row: &'a Row, own: Option<Unit>, name_unit: Option<Unit>) -> RowUnit<'a> {
+fn unit_of_row<'a>(subject: &Subject<'a>, row: &'a Row, own: Option<Unit>, name_unit: NameUnit) -> RowUnit<'a> {
+    let unit = unscaled_unit(subject, row, own, name_unit.unit);
+    // A share is no amount, and a figure with a scale of its own was counted in full.
+    if name_unit.scale == 0 || unit.is_share {
+        return unit;
+    }
+    RowUnit { label: Cow::Owned(name_unit.label(&unit.label).into_owned()), ..unit }
+}
+
+fn unscaled_unit<'a>(subject: &Subject<'a>, row: &'a Row, own: Option<Unit>, name_unit: Option<Unit>) -> RowUnit<'a> {
     let stated = subject.unit_column.and_then(|column| row.cells.get(column.column)).map(String::as_str);
     let stated = stated.filter(|text| !text.is_empty());
     match (own, stated) {

@@ -16,7 +16,7 @@ pub(super) struct Moment<'a> {
 
 /// Splits a text. A text without a time is its own day.
 pub(super) fn split(text: &str) -> Moment<'_> {
-    let text = without_weekday(plain_spaces(text.trim()));
+    let text = without_weekday(plain_marks(plain_spaces(text.trim())));
     let is_split = |c: char| matches!(c, ' ' | 'T' | 't' | ',');
     for (at, separator) in text.char_indices().filter(|(_, c)| is_split(*c)) {
         let rest = text.get(at + 1..).unwrap_or_default().trim_start();
@@ -43,6 +43,16 @@ fn plain_spaces(text: &str) -> Cow<'_, str> {
         is_plain
     });
     if is_plain { Cow::Borrowed(text) } else { Cow::Owned(text.split_whitespace().collect::<Vec<_>>().join(" ")) }
+}
+
+/// Replaces the words for year, month and day of East Asia: `2024年11月14日` is `2024-11-14`.
+fn plain_marks(text: Cow<'_, str>) -> Cow<'_, str> {
+    const YEARS: [char; 2] = ['年', '년'];
+    if !text.contains(YEARS) {
+        return text;
+    }
+    let marked = text.replace(YEARS, "-").replace(['月', '월'], "-").replace(['日', '일'], "");
+    Cow::Owned(marked.replace("- ", "-").trim_end_matches('-').to_owned())
 }
 
 fn without_weekday(text: Cow<'_, str>) -> Cow<'_, str> {
@@ -171,6 +181,10 @@ mod tests {
             ("2024-11-14T10:30:45+01:00[Europe/Berlin]", "2024-11-14", Some("+01:00[Europe/Berlin]")),
             ("Thursday, November 14, 2024", "November 14, 2024", None),
             ("14 October 2024", "14 October 2024", None),
+            ("2024年11月14日", "2024-11-14", None),
+            ("2024년 11월 14일", "2024-11-14", None),
+            ("2024年11月", "2024-11", None),
+            ("2024年11月14日 10:30", "2024-11-14", None),
         ] {
             assert_eq!(parts(text), (day.to_owned(), zone.map(str::to_owned)), "{text}");
         }

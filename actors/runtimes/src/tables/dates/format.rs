@@ -17,7 +17,7 @@ pub(super) enum Format {
     MonthFirst,
     /// `24-11-14`
     ShortYearFirst,
-    /// `2024-11`, `2024/11`
+    /// `2024-11`, `2024/11`, `2024M11`
     YearMonth,
     /// `11/2024`
     MonthYear,
@@ -125,8 +125,9 @@ fn numbers(text: &str, separators: &[char], year: usize) -> Option<[i32; 3]> {
 
 fn pair(text: &str) -> Option<[i32; 2]> {
     // `2024.11` and `12.2024` are more often figures than months, so a dot is not a separator.
-    let (first, second) = text.split_once(['-', '/'])?;
-    Some([parse_small(first.trim())?, parse_small(second.trim())?])
+    let (first, second) = text.split_once(['-', '/']).or_else(|| text.split_once('M'))?;
+    // `2024M11` and `2024-M11`, as in official statistics.
+    Some([parse_small(first.trim())?, parse_small(second.trim().trim_start_matches('M'))?])
 }
 
 fn words(text: &str) -> Vec<&str> {
@@ -203,6 +204,8 @@ mod tests {
             (Format::MonthFirst, "11/14/2024", "2024-11-14"),
             (Format::ShortYearFirst, "24-11-14", "2024-11-14"),
             (Format::YearMonth, "2024-11", "2024-11-01"),
+            (Format::YearMonth, "2024M11", "2024-11-01"),
+            (Format::YearMonth, "2024-M11", "2024-11-01"),
             (Format::MonthYear, "11/2024", "2024-11-01"),
             (Format::Named, "14 Nov 2024", "2024-11-14"),
             (Format::Named, "November 14th, 2024", "2024-11-14"),

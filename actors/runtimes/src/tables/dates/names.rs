@@ -104,7 +104,7 @@ pub(super) fn promise(name: &str) -> Option<Promise> {
 }
 
 /// The words of a name, in lower case: also those of `orderDate`.
-fn words(name: &str) -> Vec<String> {
+pub(super) fn words(name: &str) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
     let mut previous = ' ';
     for c in name.chars() {

@@ -7,11 +7,11 @@ use jiff::civil::Date;
 use serde_json::{Number, json};
 
 use super::{ColumnFact, GrowthFact, Measure, PeriodFact, TableFacts};
-use crate::tables::classify::{Additivity, Column, Series, Table, count, is_lower_better};
+use crate::tables::classify::{Additivity, Column, Series, Table, is_lower_better};
 use crate::tables::dates::{Period, PeriodKind};
 use crate::tables::decimal::Decimal;
 use crate::tables::grid::list;
-use crate::tables::note::{Note, preview};
+use crate::tables::note::{Note, count, invalid, preview, unreadable};
 
 mod groups;
 
@@ -142,9 +142,7 @@ impl Data<'_> {
     fn period(&self, quarter: Option<Period>) -> Result<(PeriodFact, Vec<usize>), Cause> {
         let all: Vec<usize> = (0..self.table.rows.len()).collect();
         match (quarter, self.range()) {
-            (Some(_), None) => {
-                Err(Cause::new(ErrorCode::InvalidData, "the request names a quarter, and the data has no date column"))
-            }
+            (Some(quarter), None) => Err(self.undated(&quarter)),
             (Some(quarter), Some((from, to))) => {
                 let rows = self.rows_in(&quarter);
                 if rows.is_empty() {
@@ -162,6 +160,21 @@ impl Data<'_> {
             (None, None) => {
                 let label = "all rows".to_owned();
                 Ok((PeriodFact { label, from: None, to: None, rows: all.len() as u64 }, all))
+            }
+        }
+    }
+
+    /// The error for a quarter of a table that no column dates: it names the column that comes closest.
+    fn undated(&self, quarter: &Period) -> Cause {
+        let message = format!("the request is about {quarter}, and no column of the data dates its rows");
+        match self.table.undated.first() {
+            Some(Note { line: Some(line), message: reason, .. }) => invalid(*line, format!("{message}. {reason}")),
+            Some(Note { line: None, message: reason, .. }) => unreadable(format!("{message}. {reason}")),
+            None => {
+                let names = list(self.table.columns.iter().map(|column| column.name.as_str()));
+                unreadable(format!(
+                    "{message}: its columns are {names}. A column of dates that are plain numbers has a name such as `date`"
+                ))
             }
         }
     }

@@ -109,7 +109,11 @@ fn read_content(
         }
         Content::Rows { header, rows: items } => {
             let mut rows = RowCollector::default();
-            for row in header.into_iter().chain(items) {
+            if let Some(names) = header {
+                let line = lines.line_of(names);
+                rows.push(line, value::names(names, line)?)?;
+            }
+            for row in items {
                 let line = lines.line_of(row);
                 rows.push(line, value::cells(row, line)?)?;
             }

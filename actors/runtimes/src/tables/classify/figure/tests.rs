@@ -1,7 +1,7 @@
 //! Figures as files contain them, in each notation.
 
 use super::{Form, form_of};
-use crate::tables::classify::unit::Unit;
+use crate::tables::unit::Unit;
 
 /// The value with a decimal point, the value with a decimal comma, and the unit.
 fn read(text: &str) -> Option<(Option<String>, Option<String>, Option<&'static str>)> {
@@ -61,6 +61,14 @@ fn a_figure_without_a_decimal_mark_is_the_same_in_both_notations() {
         ("$5m", "5000000"),
         ("5m €", "5000000"),
         ("5 Mio. €", "5000000"),
+        ("5k€", "5000"),
+        ("5Mio€", "5000000"),
+        ("$5 USD", "5"),
+        ("USD 5 $", "5"),
+        ("١٢٣", "123"),
+        ("۱۲۳", "123"),
+        ("१२३", "123"),
+        ("１２３", "123"),
         ("900k", "900000"),
     ] {
         assert_eq!(plain(text), expected, "{text}");
@@ -120,6 +128,7 @@ fn a_text_that_is_not_a_figure_is_none() {
         "5 $ 5",
         "$5 kg",
         "$5 €",
+        "5k€€",
         "0 123",
         "0,123,456",
         "1,,234",
@@ -158,6 +167,9 @@ fn a_figure_has_its_unit() {
         ("US$ 5", "$"),
         ("R$ 1.234,50", "BRL"),
         ("5 m", "m"),
+        ("$5 CAD", "CAD"),
+        ("5k€", "€"),
+        ("٥٪", "%"),
     ] {
         assert_eq!(read(text).unwrap().2, Some(unit), "{text}");
     }

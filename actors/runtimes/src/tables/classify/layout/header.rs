@@ -53,6 +53,11 @@ pub(super) fn is_text(cell: &Cell) -> bool {
     kind_of(cell) == CellKind::Text
 }
 
+/// True if the cell is a figure or a date.
+pub(super) fn is_value(cell: &Cell) -> bool {
+    matches!(kind_of(cell), CellKind::Figure | CellKind::Date)
+}
+
 /// True if the cell is a figure.
 pub(super) fn is_figure(cell: &Cell) -> bool {
     kind_of(cell) == CellKind::Figure

@@ -91,7 +91,7 @@ fn a_header_that_repeats_and_captions_are_not_data() {
     let messages: Vec<&str> = findings.notes.iter().map(|note| note.message.as_str()).collect();
     assert!(messages.contains(&"The header in line 2 repeats in line 5; it is not counted as data."), "{messages:?}");
     assert!(
-        messages.iter().any(|message| message.starts_with("Lines 4 and 7 are a single text without a figure")),
+        messages.iter().any(|message| message.starts_with("Lines 4 and 7 are a text without a figure")),
         "{messages:?}"
     );
 }

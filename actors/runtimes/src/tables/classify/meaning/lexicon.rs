@@ -59,7 +59,8 @@ const WORDS: &[(Word, &str)] = &[
          temperature temp age speed prozent anteil quote satz kurs durchschnitt mittelwert alter \
          temperatur taux pourcentage moyenne ratios tasa porcentaje promedio media média taxa percentuale \
          tasso gemiddelde andel średnia utilisation utilization conversion density probability yield bps \
-         ctr roi nps",
+         ctr roi nps yoy mom qoq rank ranking rang priority version stars sterne uptime latency humidity ph gpa bmi \
+         percentile roas",
     ),
     (
         Word::RatioOrAmount,
@@ -71,12 +72,15 @@ const WORDS: &[(Word, &str)] = &[
         "price prices preis preise prix precio precios prezzo prezzi preço preco prijs pris cena hinta \
          fiyat цена 価格 价格 arpu aov",
     ),
-    (Word::UnitPrice, "stückpreis stueckpreis einzelpreis einheitspreis stückkosten stueckkosten styckpris"),
+    (
+        Word::UnitPrice,
+        "stückpreis stueckpreis einzelpreis einheitspreis stückkosten stueckkosten styckpris cpc cpm cpa cpl cac eps",
+    ),
     (Word::Unit, "unit each einzel stück stueck unitaire unitario unitário"),
     (
         Word::Running,
         "cumulative cumul cumulé cumulated cum running ytd mtd qtd kumuliert kumulativ aufgelaufen \
-         acumulado accumulato cumulatief balance saldo solde kontostand bestand inventory headcount \
+         acumulado accumulato cumulatief balance saldo solde kontostand bestand inventory stock headcount \
          narastająco",
     ),
     (
@@ -143,6 +147,17 @@ const ENDS: &[(Word, &str)] = &[
     (Word::Revenue, "umsatz umsätze erlös erlöse omzet"),
     (Word::Amount, "betrag wert bedrag summe"),
 ];
+
+/// Words for one thing. Whole numbers under such a name are its ids.
+const THINGS: &str = "customer client kunde cliente klant kund store shop branch filiale product produkt produit producto \
+    prodotto article artikel item employee mitarbeiter employé empleado vendor supplier lieferant fournisseur order \
+    bestellung commande pedido ordine transaction user member contract vertrag project projekt batch lot room table \
+    line row zeile ligne fila position pos index device sensor machine vehicle";
+
+/// True if a word in lower case is the name of one thing.
+pub(super) fn is_thing(word: &str) -> bool {
+    THINGS.split_ascii_whitespace().any(|thing| thing == word)
+}
 
 /// Characters of a compound word before its end.
 const COMPOUND_CHARS_MIN: usize = 3;

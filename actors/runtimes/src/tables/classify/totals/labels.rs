@@ -3,6 +3,10 @@
 /// How certainly a text is the label of a total.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::tables::classify) enum Label {
+    /// It is a word for an extreme or a count, which may also be a name; only its figures decide.
+    Extreme,
+    /// It is a word for a mean; only its figures decide.
+    Statistic,
     /// It contains a word for a total; only its figures decide.
     Possible,
     /// It is nothing but the label of a total.
@@ -17,18 +21,29 @@ const LABELS: &str = "total|totals|subtotal|sub total|grand total|overall total|
     totaal|subtotaal|eindtotaal|som|totalt|summa|delsumma|sluttsum|i alt|ialt|sum i alt|\
     yhteensä|razem|suma częściowa|ogółem|celkem|součet|mezisoučet|spolu|összesen|kokku|kopā|\
     iš viso|ukupno|skupaj|toplam|ara toplam|genel toplam|итого|всего|сумма|разом|общо|σύνολο|\
-    סך הכל|الإجمالي|المجموع|合計|小計|総計|合计|小计|总计|總計|합계|소계|총계|tổng|tổng cộng|jumlah|σ|∑";
+    סך הכל|الإجمالي|المجموع|合計|小計|総計|合计|小计|总计|總計|합계|소계|총계|총합계|tổng|tổng cộng|jumlah|σ|∑|\
+    gesamtergebnis|totale complessivo|totalsumma|totalsum|hovedtotal|suma końcowa|общий итог|kaikki yhteensä|\
+    celkový součet|végösszeg|всього|загалом|grand totals|sum totalt|summa totalt|कुल";
 
 /// Beginnings that no other text has.
 const BEGINNINGS: &str = "subtotal|sub total|grand total|zwischensumme|gesamtsumme|sous total|subtotale|subtotaal|\
     mezisoučet|delsumma";
 
 /// Words for a total, anywhere in a text.
-const WORDS: &str = "total|totals|subtotal|sum|summe|gesamt|zwischensumme|totaux|totale|totaal|totalt|summa|\
+const WORDS: &str = "total|totals|subtotal|sum|summe|gesamt|ergebnis|zwischensumme|totaux|totale|totaal|totalt|summa|\
     suma|somme|somma|soma|razem|celkem|toplam|insgesamt|итого|всего";
 
 /// Words that are a label only if they are the complete text.
 const WHOLE: &str = "all|alle|overall|tous|toutes|todos|todas|tutti|alles|alla";
+
+/// Words for a mean, as the complete text or as its last word.
+const STATISTICS: &str = "average|averages|avg|mean|median|durchschnitt|mittelwert|mittel|schnitt|ø|moyenne|médiane|\
+    media|mediana|promedio|gemiddelde|gemiddeld|medel|medelvärde|snitt|gjennomsnitt|gennemsnit|keskiarvo|średnia|\
+    průměr|ortalama|среднее|平均|평균";
+
+/// Words for an extreme or a count, as the complete text.
+const EXTREMES: &str = "max|maximum|maximal|min|minimum|minimal|count|counts|number|anzahl|nombre|número|aantal|antal|n|\
+    最大|最小|件数";
 
 /// Maximum characters of a label.
 const LABEL_CHARS_MAX: usize = 60;
@@ -40,7 +55,9 @@ fn has(list: &str, text: &str) -> bool {
 
 /// Determines whether a text is the label of a total.
 pub(super) fn label_of(text: &str) -> Option<Label> {
-    if text.starts_with(|c: char| c.is_ascii_digit()) || text.len() > LABEL_CHARS_MAX * 4 {
+    // A figure or a date is no label, but `2024 total` is one.
+    let has_word = text.contains(char::is_alphabetic) || text.contains('∑');
+    if !has_word || text.len() > LABEL_CHARS_MAX * 4 {
         return None;
     }
     let lower = text.to_lowercase();
@@ -57,7 +74,13 @@ pub(super) fn label_of(text: &str) -> Option<Label> {
     }
     let is_outer = |word: &&str| has(WORDS, word);
     let is_possible = has(WHOLE, &plain) || words.first().is_some_and(is_outer) || words.last().is_some_and(is_outer);
-    is_possible.then_some(Label::Possible)
+    if is_possible {
+        return Some(Label::Possible);
+    }
+    if words.last().is_some_and(|word| has(STATISTICS, word)) {
+        return Some(Label::Statistic);
+    }
+    has(EXTREMES, &plain).then_some(Label::Extreme)
 }
 
 #[cfg(test)]
@@ -88,10 +111,33 @@ mod tests {
         ] {
             assert_eq!(label_of(text), Some(Label::Certain), "{text}");
         }
-        for text in ["Total Energies", "North total", "All", "Total 2024"] {
+        for text in
+            ["Total Energies", "North total", "All", "Total 2024", "2024 total", "1. Quartal gesamt", "Nord Ergebnis"]
+        {
             assert_eq!(label_of(text), Some(Label::Possible), "{text}");
         }
-        for text in ["North", "Totally", "Summer", "", "100", "Consumer", "Portugal", "All-purpose"] {
+        for (text, label) in [
+            ("Average", Label::Statistic),
+            ("Ø", Label::Statistic),
+            ("North average", Label::Statistic),
+            ("Max", Label::Extreme),
+            ("Gesamtergebnis", Label::Certain),
+        ] {
+            assert_eq!(label_of(text), Some(label), "{text}");
+        }
+        for text in [
+            "North",
+            "Totally",
+            "Summer",
+            "",
+            "100",
+            "Consumer",
+            "Portugal",
+            "All-purpose",
+            "Max Miller",
+            "2024-01-01",
+            "1,200",
+        ] {
             assert_eq!(label_of(text), None, "{text}");
         }
     }

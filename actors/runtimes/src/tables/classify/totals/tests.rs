@@ -2,7 +2,7 @@
 
 use greenroom_protocol::Cause;
 
-use crate::tables::classify::{Table, classify};
+use crate::tables::classify::{ClassifySettings, Table, classify};
 use crate::tables::dates::DateSettings;
 use crate::tables::decimal::Decimal;
 use crate::tables::grid::GridSource;
@@ -11,7 +11,8 @@ use crate::tables::read;
 fn try_table(text: &str) -> Result<Table, Cause> {
     let grid = read::read(text.as_bytes(), None)?;
     let has_semicolons = grid.source == GridSource::Delimited { delimiter: b';' };
-    classify(grid, &DateSettings { has_semicolons, ..DateSettings::default() })
+    let dates = DateSettings { has_semicolons, ..DateSettings::default() };
+    classify(grid, &ClassifySettings { dates, ..ClassifySettings::default() })
 }
 
 /// The lines of data, the sum of the first series, and the messages.

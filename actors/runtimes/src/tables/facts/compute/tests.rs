@@ -101,6 +101,30 @@ fn a_file_without_dates_has_facts_and_one_without_numbers_is_rejected() {
 }
 
 #[test]
+fn a_quarter_of_a_file_without_readable_dates_names_the_column_that_comes_closest() {
+    for (text, line, parts) in [
+        ("Month,n\nJanuary,1\nFebruary,2\n", Some(2), ["\"Month\"", "\"January\" in line 2"]),
+        ("order_date,n\n12,1\n13,2\n", Some(2), ["\"order_date\"", "no complete dates"]),
+        ("Quarter,n\nFY24 Q1,1\nFY24 Q2,2\n", Some(2), ["\"Quarter\"", "`fiscal_year_start`"]),
+        ("Zeitraum,n\nFY24 Q1,1\nFY24 Q2,2\n", Some(2), ["\"Zeitraum\"", "`fiscal_year_start`"]),
+        ("Fiscal Year,Month,n\n2024,1,5\n2024,2,6\n", None, ["\"Fiscal Year\", \"Month\"", "`fiscal_year_start`"]),
+        (
+            "when,n\n2024-10-01,1\n2024-10-02,2\ntbd,3\n",
+            Some(4),
+            ["\"when\" has 2 dates among 3 values", "\"tbd\" in line 4"],
+        ),
+        ("region,n\nN,1\nS,2\n", None, ["its columns are \"region\", \"n\"", "no column of the data dates"]),
+    ] {
+        let cause = error_of(text, Some("Q4 2024"));
+        assert_eq!(cause.code, ErrorCode::InvalidData, "{cause}");
+        assert_eq!(cause.details.get("line").and_then(serde_json::Value::as_u64), line, "{cause}");
+        assert!(parts.iter().all(|part| cause.message.contains(part)), "{cause}");
+    }
+    let facts = facts_of("Year,Month,n\n2024,9,5\n2024,10,6\n2024,11,7\n", Some("Q4 2024"));
+    assert_eq!((json!(facts.measures[0].total), facts.date_column.as_deref()), (json!(13), Some("Year + Month")));
+}
+
+#[test]
 fn facts_survive_as_json() {
     let facts = facts_of(SALES, Some("Q4 2024"));
     assert_eq!(TableFacts::from_json(&serde_json::to_value(&facts).unwrap()), Some(facts));

@@ -181,6 +181,8 @@ impl<'a> Found<'a> {
         if is_used {
             let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
             self.other_lists.retain(|other| *other != path);
+            // Names with their types, as objects.
+            self.candidates.retain(|candidate| candidate.path != path);
         }
     }
 
@@ -197,7 +199,7 @@ impl<'a> Found<'a> {
 
     fn has_figures(&self, index: usize) -> bool {
         let is_figure = |value: &RawValue| match value::cell(value, 1) {
-            Ok(Cell::Number(_)) => true,
+            Ok(Cell::Number(_) | Cell::Measured(..)) => true,
             Ok(Cell::Text(text)) => text.bytes().any(|byte| byte.is_ascii_digit()),
             Ok(Cell::Empty | Cell::Boolean(_) | Cell::Date(_) | Cell::Error(_)) | Err(_) => false,
         };

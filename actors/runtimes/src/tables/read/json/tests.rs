@@ -19,7 +19,7 @@ fn rows(grid: &Grid) -> Vec<String> {
         Cell::Text(text) => format!("{text:?}"),
         Cell::Number(number) => number.clone(),
         Cell::Boolean(value) => value.to_string(),
-        Cell::Date(_) | Cell::Error(_) => panic!("JSON has neither dates nor errors"),
+        Cell::Measured(..) | Cell::Date(_) | Cell::Error(_) => panic!("JSON has neither dates nor errors"),
     };
     grid.rows.iter().map(|row| row.cells.iter().map(text).collect::<Vec<_>>().join("|")).collect()
 }
@@ -94,6 +94,10 @@ fn lists_of_lists_are_rows_and_may_have_their_names_beside_them() {
     assert_eq!(rows(&plain), ["\"date\"|\"n\"", "\"2024-01-01\"|1.50", "\"2024-01-02\"|true|\"[1]\""]);
     let split = grid("{\"columns\":[\"date\",\"n\"],\"index\":[0],\"data\":[[\"2024-01-01\",1]]}");
     assert_eq!(rows(&split), ["\"date\"|\"n\"", "\"2024-01-01\"|1"]);
+    let described = grid(
+        "{\"fields\":[{\"id\":\"date\",\"type\":\"int4\"},{\"id\":\"n\",\"type\":\"int4\"}],\"records\":[[\"2024-01-01\",1]]}",
+    );
+    assert_eq!(rows(&described), ["\"date\"|\"n\"", "\"2024-01-01\"|1"]);
     let lines = grid("[\"date\",\"n\"]\n[\"2024-01-01\",1]\n");
     assert_eq!((lines.source, lines.rows[1].line), (GridSource::JsonLines, 2));
 }

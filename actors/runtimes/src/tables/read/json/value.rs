@@ -106,6 +106,23 @@ pub(super) fn members(value: &RawValue, line: u64) -> Result<Vec<(String, &RawVa
     Ok(members)
 }
 
+/// The names of a list of names, or of objects that describe columns: `[{"id": "date", "type": "text"}]`.
+///
+/// # Errors
+/// `invalid_data` for a text that cannot be represented.
+pub(super) fn names(list: &RawValue, line: u64) -> Result<Vec<Cell>, Cause> {
+    const MEMBERS: [&str; 6] = ["name", "id", "label", "title", "field", "key"];
+    let name = |item: &RawValue| {
+        if !is_object(item) {
+            return cell(item, line);
+        }
+        let members = members(item, line)?;
+        let name = MEMBERS.iter().find_map(|name| members.iter().find(|(member, _)| member == name));
+        name.map_or(Ok(Cell::Empty), |(_, value)| cell(value, line))
+    };
+    items(list, line)?.into_iter().map(name).collect()
+}
+
 /// The cells of a list.
 ///
 /// # Errors

@@ -6,8 +6,11 @@ use greenroom_protocol::{Cause, ErrorCode};
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
-use super::{column_letters, read};
+use super::cells::column_letters;
+use super::read;
 use crate::tables::grid::{Cell, Grid, GridSource};
+use crate::tables::unit::Unit;
+use crate::tables::{TableOptions, read_facts};
 
 /// A sheet of a test: its name, its attributes in the list of sheets, and its rows in XML.
 struct SheetXml<'a>(&'a str, &'a str, &'a str);
@@ -15,6 +18,14 @@ struct SheetXml<'a>(&'a str, &'a str, &'a str);
 const RELATIONS: &str = "http://schemas.openxmlformats.org/officeDocument/2006/relationships";
 const MAIN: &str = "http://schemas.openxmlformats.org/spreadsheetml/2006/main";
 const PACKAGE: &str = "http://schemas.openxmlformats.org/package/2006/relationships";
+
+/// The number formats of the workbooks; the first one has this number.
+const FORMATS: [&str; 7] =
+    ["[h]:mm", "hh:mm", "#,##0.00 \"€\"", "00000", "#,##0,", "#,##0\" Mio. €\"", "[$-407]d. mmmm yyyy"];
+const FIRST_FORMAT: u32 = 164;
+/// The styles: 1 a date, 2 a duration, 3 a time, 4 per cent, 5 euros, 6 five digits, 7 dollars, 8 thousands, 9 millions,
+/// 10 a date.
+const STYLES: [u32; 11] = [0, 14, 164, 165, 10, 166, 167, 8, 168, 169, 170];
 
 fn workbook(sheets: &[SheetXml<'_>]) -> Vec<u8> {
     let mut list = String::new();
@@ -25,12 +36,17 @@ fn workbook(sheets: &[SheetXml<'_>]) -> Vec<u8> {
         relations.push_str(&format!(
             "<Relationship Id=\"s{number}\" Type=\"{RELATIONS}/worksheet\" Target=\"worksheets/s{number}.xml\"/>"
         ));
-        let sheet = format!("<worksheet xmlns=\"{MAIN}\"><sheetData>{rows}</sheetData></worksheet>");
+        let data =
+            if rows.contains("<sheetData>") { (*rows).to_owned() } else { format!("<sheetData>{rows}</sheetData>") };
+        let sheet = format!("<worksheet xmlns=\"{MAIN}\">{data}</worksheet>");
         files.push((format!("xl/worksheets/s{number}.xml"), sheet));
     }
-    // Style 1 is a date, style 2 a duration, style 3 a time.
-    let styles = "<numFmts count=\"2\"><numFmt numFmtId=\"164\" formatCode=\"[h]:mm\"/><numFmt numFmtId=\"165\" formatCode=\"hh:mm\"/>\
-        </numFmts><cellXfs><xf numFmtId=\"0\"/><xf numFmtId=\"14\"/><xf numFmtId=\"164\"/><xf numFmtId=\"165\"/></cellXfs>";
+    let formats: String = (FIRST_FORMAT..)
+        .zip(FORMATS)
+        .map(|(id, code)| format!("<numFmt numFmtId=\"{id}\" formatCode=\"{}\"/>", code.replace('"', "&quot;")))
+        .collect();
+    let styles: String = STYLES.iter().map(|id| format!("<xf numFmtId=\"{id}\"/>")).collect();
+    let styles = format!("<numFmts>{formats}</numFmts><cellXfs>{styles}</cellXfs>");
     files.push(("xl/styles.xml".to_owned(), format!("<styleSheet xmlns=\"{MAIN}\">{styles}</styleSheet>")));
     files.push((
         "xl/workbook.xml".to_owned(),
@@ -56,6 +72,10 @@ fn text(position: &str, text: &str) -> String {
 
 fn number(position: &str, number: &str) -> String {
     format!("<c r=\"{position}\"><v>{number}</v></c>")
+}
+
+fn styled(position: &str, style: usize, number: &str) -> String {
+    format!("<c r=\"{position}\" s=\"{style}\"><v>{number}</v></c>")
 }
 
 fn row(number: u32, cells: &[String]) -> String {
@@ -181,4 +201,110 @@ fn a_damaged_workbook_is_rejected() {
 #[test]
 fn columns_have_the_letters_of_a_spreadsheet() {
     assert_eq!([0, 25, 26, 701, 702].map(column_letters), ["A", "Z", "AA", "ZZ", "AAA"]);
+}
+
+fn messages(grid: &Grid) -> String {
+    grid.notes.iter().map(|note| note.message.as_str()).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn a_figure_is_what_its_number_format_shows() {
+    let rows = row(1, &[text("A1", "a"), text("B1", "b"), text("C1", "c"), text("D1", "d"), text("E1", "e")])
+        + &row(
+            2,
+            &[
+                styled("A2", 4, "0.25"),
+                styled("B2", 5, "1200.5"),
+                styled("C2", 6, "1067"),
+                styled("D2", 7, "-3"),
+                styled("E2", 8, "1234567"),
+            ],
+        )
+        + &row(
+            3,
+            &[
+                styled("A3", 4, "0.07"),
+                styled("B3", 9, "5"),
+                styled("C3", 6, "80331"),
+                styled("D3", 10, "45566"),
+                number("E3", "7"),
+            ],
+        );
+    let grid = grid(&workbook(&[SheetXml("S", "", &rows)]));
+    let measured = |digits: &str, unit| Cell::Measured(digits.to_owned(), unit);
+    let (percent, euro, dollar) = (Unit::Share("%"), Unit::Currency("€"), Unit::Currency("$"));
+    let plain = |digits: &str| Cell::Number(digits.to_owned());
+    assert_eq!(
+        grid.rows[1].cells,
+        [
+            measured("25", percent),
+            measured("1200.5", euro),
+            Cell::Text("01067".to_owned()),
+            measured("-3", dollar),
+            plain("1234567")
+        ]
+    );
+    let date = Cell::Date(jiff::civil::date(2024, 10, 1).into());
+    assert_eq!(
+        grid.rows[2].cells,
+        [measured("7", percent), measured("5000000", euro), plain("80331"), date, plain("7")]
+    );
+    let messages = messages(&grid);
+    for part in [
+        "shows A2 in line 2 as 25%",
+        "shows B2 in line 2 with the unit €",
+        "C2 in line 2 is read as the code 01067",
+        "D2 in line 2 with the unit $",
+        "divided by a thousand or more, such as E2",
+    ] {
+        assert!(messages.contains(part), "{part}: {messages}");
+    }
+}
+
+#[test]
+fn percentages_and_currencies_of_a_workbook_are_not_added_up_like_numbers() {
+    let header = row(1, &[text("A1", "region"), text("B1", "quota"), text("C1", "betrag")]);
+    let rows = header
+        + &row(2, &[text("A2", "N"), styled("B2", 4, "0.25"), styled("C2", 5, "10")])
+        + &row(3, &[text("A3", "S"), styled("B3", 4, "0.75"), styled("C3", 7, "20")]);
+    let facts = read_facts("x.xlsx", &workbook(&[SheetXml("S", "", &rows)]), &TableOptions::default()).unwrap();
+    let quota = facts.measure("quota").unwrap();
+    assert_eq!(
+        (quota.unit.as_deref(), &quota.total, quota.mean.as_ref().unwrap().as_f64()),
+        (Some("%"), &None, Some(50.0))
+    );
+    assert_eq!(facts.headline, ["betrag (€)", "betrag ($)"]);
+}
+
+#[test]
+fn hidden_rows_and_columns_are_read_and_noted() {
+    let rows = row(1, &[text("A1", "region"), text("B1", "secret"), text("C1", "n")])
+        + "<row r=\"2\" hidden=\"1\">"
+        + &text("A2", "N")
+        + &number("B2", "1")
+        + &number("C2", "5")
+        + "</row>"
+        + &row(3, &[text("A3", "S"), number("B3", "1"), number("C3", "6")])
+        + "<row r=\"9\" hidden=\"1\"/>";
+    let sheet = format!(
+        "<cols><col min=\"2\" max=\"2\" hidden=\"1\"/><col min=\"5\" max=\"6\" hidden=\"1\"/></cols><sheetData>{rows}</sheetData>"
+    );
+    let grid = grid(&workbook(&[SheetXml("S &amp; T", "", &sheet)]));
+    assert_eq!(grid.rows.len(), 3);
+    let messages = messages(&grid);
+    assert!(messages.contains("1 row is hidden in the workbook") && messages.contains("line 2"), "{messages}");
+    assert!(messages.contains("1 column is hidden in the workbook and read like the others: \"B\""), "{messages}");
+}
+
+#[test]
+fn the_text_of_merged_cells_holds_for_each_of_their_rows_and_a_figure_counts_once() {
+    let rows = row(1, &[text("A1", "region"), text("B1", "n"), text("C1", "bonus")])
+        + &row(2, &[text("A2", "N"), number("B2", "5"), number("C2", "7")])
+        + &row(3, &[number("B3", "6")])
+        + &row(4, &[text("A4", "S"), number("B4", "7")]);
+    let merged =
+        "<mergeCells><mergeCell ref=\"A2:A3\"/><mergeCell ref=\"C2:C3\"/><mergeCell ref=\"B9:A1\"/></mergeCells>";
+    let grid = grid(&workbook(&[SheetXml("S", "", &format!("<sheetData>{rows}</sheetData>{merged}"))]));
+    assert_eq!(grid.rows[2].cells, [Cell::Text("N".to_owned()), Cell::Number("6".to_owned()), Cell::Empty]);
+    assert!(messages(&grid).contains("1 merged cell, the first of them A2:A3"), "{}", messages(&grid));
 }

@@ -1,6 +1,4 @@
-//! Decorators of the audit and the ledger: each write passes the crash point, reads are forwarded.
-
-use std::sync::Arc;
+//! Decorators of the audit and the ledger: each write and each read of usage is reported to the hook.
 
 use async_trait::async_trait;
 use greenroom_protocol::audit::{Closing, Opening, Record};
@@ -15,36 +13,31 @@ use greenroom_registry::ledger::{
     UsageSummary,
 };
 
-use super::CrashPoint;
-
-pub(super) struct CrashingAudit {
-    pub(super) inner: Arc<dyn AuditLog>,
-    pub(super) crash_point: Arc<CrashPoint>,
-}
+use super::{Hooked, HookedRead};
 
 #[async_trait]
-impl AuditLog for CrashingAudit {
+impl AuditLog for Hooked<dyn AuditLog> {
     async fn submit(
         &self,
         opening: Opening,
         timing: CommitTiming,
         now: Timestamp,
     ) -> Result<PendingAuditEntry, AuditError> {
-        let is_crash_point = self.crash_point.hit();
+        let is_reported = self.hook.before_write();
         let mut entry = self.inner.submit(opening, timing, now).await?;
-        if is_crash_point {
+        if is_reported {
             let _ = entry.wait_durable().await;
-            std::process::abort();
+            self.hook.after_write();
         }
         Ok(entry)
     }
 
     async fn close(&self, entry: OpenAuditEntry, closing: Closing, now: Timestamp) {
-        self.crash_point.write(self.inner.close(entry, closing, now)).await;
+        self.write_through(self.inner.close(entry, closing, now)).await;
     }
 
     async fn record_system_event(&self, subject: &str, message: &str, now: Timestamp) -> Result<AuditSeq, AuditError> {
-        self.crash_point.write(self.inner.record_system_event(subject, message, now)).await
+        self.write_through(self.inner.record_system_event(subject, message, now)).await
     }
 
     async fn read(&self, scope: &AuditScope, before: Option<AuditSeq>, limit: u32) -> Result<AuditPage, AuditError> {
@@ -60,17 +53,12 @@ impl AuditLog for CrashingAudit {
     }
 
     async fn prune(&self, before: Timestamp, now: Timestamp) -> Result<PruneReport, AuditError> {
-        self.crash_point.write(self.inner.prune(before, now)).await
+        self.write_through(self.inner.prune(before, now)).await
     }
 }
 
-pub(super) struct CrashingLedger {
-    pub(super) inner: Arc<dyn Ledger>,
-    pub(super) crash_point: Arc<CrashPoint>,
-}
-
 #[async_trait]
-impl Ledger for CrashingLedger {
+impl Ledger for Hooked<dyn Ledger> {
     async fn count(
         &self,
         key: &UsageKey,
@@ -78,10 +66,12 @@ impl Ledger for CrashingLedger {
         periods: Periods,
         now: Timestamp,
     ) -> Result<UsageSummary, StoreError> {
-        self.crash_point.write(self.inner.count(key, kind, periods, now)).await
+        self.hook.before_read(HookedRead::Usage)?;
+        self.write_through(self.inner.count(key, kind, periods, now)).await
     }
 
     async fn usage(&self, key: &UsageKey, periods: Periods, now: Timestamp) -> Result<UsageSummary, StoreError> {
+        self.hook.before_read(HookedRead::Usage)?;
         self.inner.usage(key, periods, now).await
     }
 
@@ -93,7 +83,7 @@ impl Ledger for CrashingLedger {
         key: &CallKey,
         now: Timestamp,
     ) -> Result<Reservation, ReserveError> {
-        self.crash_point.write(self.inner.reserve(account, limits, worst_case, key, now)).await
+        self.write_through(self.inner.reserve(account, limits, worst_case, key, now)).await
     }
 
     async fn settle(
@@ -102,7 +92,7 @@ impl Ledger for CrashingLedger {
         settlement: Settlement,
         now: Timestamp,
     ) -> Result<Amount, StoreError> {
-        self.crash_point.write(self.inner.settle(reservation, settlement, now)).await
+        self.write_through(self.inner.settle(reservation, settlement, now)).await
     }
 
     async fn costs(&self, since: Option<Timestamp>) -> Result<Vec<CostRow>, StoreError> {

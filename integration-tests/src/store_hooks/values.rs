@@ -1,9 +1,8 @@
 //! Decorators of the stores of contexts, artifacts, definitions, idempotency keys and agent memories, and
-//! of their maintenance: each write passes the crash point, reads are forwarded.
+//! of their maintenance: each write is reported to the hook, reads are forwarded.
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
@@ -17,17 +16,12 @@ use greenroom_registry::idempotency::{IdempotencyStore, KeyStatus};
 use greenroom_registry::maintenance::{CheckReport, StoreMaintenance};
 use greenroom_registry::runs::{DedupKey, Fence};
 
-use super::CrashPoint;
-
-pub(super) struct CrashingContext {
-    pub(super) inner: Arc<dyn ContextStore>,
-    pub(super) crash_point: Arc<CrashPoint>,
-}
+use super::Hooked;
 
 #[async_trait]
-impl ContextStore for CrashingContext {
+impl ContextStore for Hooked<dyn ContextStore> {
     async fn claim(&self, run: &RunId) -> Result<Fence, ContextError> {
-        self.crash_point.write(self.inner.claim(run)).await
+        self.write_through(self.inner.claim(run)).await
     }
 
     async fn read(
@@ -40,7 +34,7 @@ impl ContextStore for CrashingContext {
     }
 
     async fn write(&self, run: &RunId, fence: Fence, put: ContextPut, now: Timestamp) -> Result<Version, ContextError> {
-        self.crash_point.write(self.inner.write(run, fence, put, now)).await
+        self.write_through(self.inner.write(run, fence, put, now)).await
     }
 
     async fn snapshot(&self, run: &RunId, now: Timestamp) -> Result<Snapshot, ContextError> {
@@ -52,21 +46,16 @@ impl ContextStore for CrashingContext {
     }
 
     async fn expire(&self, run: &RunId, fence: Fence, now: Timestamp) -> Result<u64, ContextError> {
-        self.crash_point.write(self.inner.expire(run, fence, now)).await
+        self.write_through(self.inner.expire(run, fence, now)).await
     }
 
     async fn remove(&self, run: &RunId, fence: Fence) -> Result<(), ContextError> {
-        self.crash_point.write(self.inner.remove(run, fence)).await
+        self.write_through(self.inner.remove(run, fence)).await
     }
 }
 
-pub(super) struct CrashingArtifacts {
-    pub(super) inner: Arc<dyn ArtifactStore>,
-    pub(super) crash_point: Arc<CrashPoint>,
-}
-
 #[async_trait]
-impl ArtifactStore for CrashingArtifacts {
+impl ArtifactStore for Hooked<dyn ArtifactStore> {
     async fn put(
         &self,
         owner: &ArtifactOwner,
@@ -74,7 +63,7 @@ impl ArtifactStore for CrashingArtifacts {
         media_type: &str,
         name: &str,
     ) -> Result<ArtifactRef, ArtifactError> {
-        self.crash_point.write(self.inner.put(owner, bytes, media_type, name)).await
+        self.write_through(self.inner.put(owner, bytes, media_type, name)).await
     }
 
     async fn get(
@@ -91,7 +80,7 @@ impl ArtifactStore for CrashingArtifacts {
     }
 
     async fn mark_personal_data(&self, tenant: &TenantId, hash: &ContentHash) -> Result<(), ArtifactError> {
-        self.crash_point.write(self.inner.mark_personal_data(tenant, hash)).await
+        self.write_through(self.inner.mark_personal_data(tenant, hash)).await
     }
 
     async fn sweep(
@@ -100,19 +89,14 @@ impl ArtifactStore for CrashingArtifacts {
         tenant: Option<&TenantId>,
         now: Timestamp,
     ) -> Result<SweepReport, StoreError> {
-        self.crash_point.write(self.inner.sweep(named, tenant, now)).await
+        self.write_through(self.inner.sweep(named, tenant, now)).await
     }
 }
 
-pub(super) struct CrashingDefinitions {
-    pub(super) inner: Arc<dyn DefinitionStore>,
-    pub(super) crash_point: Arc<CrashPoint>,
-}
-
 #[async_trait]
-impl DefinitionStore for CrashingDefinitions {
+impl DefinitionStore for Hooked<dyn DefinitionStore> {
     async fn put(&self, hash: &ContentHash, body: &str) -> Result<(), StoreError> {
-        self.crash_point.write(self.inner.put(hash, body)).await
+        self.write_through(self.inner.put(hash, body)).await
     }
 
     async fn get(&self, hash: &ContentHash) -> Result<Option<String>, StoreError> {
@@ -120,13 +104,8 @@ impl DefinitionStore for CrashingDefinitions {
     }
 }
 
-pub(super) struct CrashingIdempotency {
-    pub(super) inner: Arc<dyn IdempotencyStore>,
-    pub(super) crash_point: Arc<CrashPoint>,
-}
-
 #[async_trait]
-impl IdempotencyStore for CrashingIdempotency {
+impl IdempotencyStore for Hooked<dyn IdempotencyStore> {
     async fn begin(
         &self,
         tenant: &TenantId,
@@ -134,15 +113,15 @@ impl IdempotencyStore for CrashingIdempotency {
         body: &ContentHash,
         now: Timestamp,
     ) -> Result<KeyStatus, StoreError> {
-        self.crash_point.write(self.inner.begin(tenant, key, body, now)).await
+        self.write_through(self.inner.begin(tenant, key, body, now)).await
     }
 
     async fn finish(&self, tenant: &TenantId, key: &DedupKey, reply: &Reply, now: Timestamp) -> Result<(), StoreError> {
-        self.crash_point.write(self.inner.finish(tenant, key, reply, now)).await
+        self.write_through(self.inner.finish(tenant, key, reply, now)).await
     }
 
     async fn abandon(&self, tenant: &TenantId, key: &DedupKey) -> Result<(), StoreError> {
-        self.crash_point.write(self.inner.abandon(tenant, key)).await
+        self.write_through(self.inner.abandon(tenant, key)).await
     }
 
     async fn lookup(&self, tenant: &TenantId, key: &DedupKey, body: &ContentHash) -> Result<KeyStatus, StoreError> {
@@ -150,17 +129,12 @@ impl IdempotencyStore for CrashingIdempotency {
     }
 
     async fn prune(&self, tenant: Option<&TenantId>, before: Timestamp) -> Result<u64, StoreError> {
-        self.crash_point.write(self.inner.prune(tenant, before)).await
+        self.write_through(self.inner.prune(tenant, before)).await
     }
 }
 
-pub(super) struct CrashingMemory {
-    pub(super) inner: Arc<dyn MemoryStore>,
-    pub(super) crash_point: Arc<CrashPoint>,
-}
-
 #[async_trait]
-impl MemoryStore for CrashingMemory {
+impl MemoryStore for Hooked<dyn MemoryStore> {
     async fn remember(
         &self,
         owner: &MemoryOwner,
@@ -168,7 +142,7 @@ impl MemoryStore for CrashingMemory {
         vector: &[f32],
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        self.crash_point.write(self.inner.remember(owner, memory, vector, now)).await
+        self.write_through(self.inner.remember(owner, memory, vector, now)).await
     }
 
     async fn recall(
@@ -185,23 +159,18 @@ impl MemoryStore for CrashingMemory {
     }
 
     async fn forget(&self, owner: &MemoryOwner, id: Option<&ContentHash>) -> Result<u64, StoreError> {
-        self.crash_point.write(self.inner.forget(owner, id)).await
+        self.write_through(self.inner.forget(owner, id)).await
     }
 }
 
-pub(super) struct CrashingMaintenance {
-    pub(super) inner: Arc<dyn StoreMaintenance>,
-    pub(super) crash_point: Arc<CrashPoint>,
-}
-
 #[async_trait]
-impl StoreMaintenance for CrashingMaintenance {
+impl StoreMaintenance for Hooked<dyn StoreMaintenance> {
     async fn check(&self) -> Result<CheckReport, StoreError> {
         self.inner.check().await
     }
 
     async fn backup(&self, to: &Path) -> Result<(), StoreError> {
-        self.crash_point.write(self.inner.backup(to)).await
+        self.write_through(self.inner.backup(to)).await
     }
 
     async fn referenced_artifacts(&self) -> Result<HashSet<ContentHash>, StoreError> {
@@ -209,6 +178,6 @@ impl StoreMaintenance for CrashingMaintenance {
     }
 
     async fn close(&self, now: Timestamp) -> Result<(), StoreError> {
-        self.crash_point.write(self.inner.close(now)).await
+        self.write_through(self.inner.close(now)).await
     }
 }

@@ -87,9 +87,41 @@ const OTHERS: &[&str] = &[
 
 /// Words that scale a figure, in lower case except where the case distinguishes them.
 const SCALES: &[(i32, &[&str])] = &[
-    (3, &["k", "K", "tsd", "tsd.", "thousand"]),
-    (6, &["M", "mn", "mio", "mio.", "million", "millions", "millionen"]),
-    (9, &["B", "bn", "mrd", "mrd.", "billion", "billions", "milliarden"]),
+    (3, &["k", "K", "tsd", "tsd.", "thousand", "thousands", "tausend", "milliers", "tusen", "duizend"]),
+    (
+        6,
+        &[
+            "M",
+            "mn",
+            "mln",
+            "mio",
+            "mio.",
+            "million",
+            "millions",
+            "millionen",
+            "miljoner",
+            "miljoen",
+            "millones",
+            "milioni",
+            "milhões",
+        ],
+    ),
+    (
+        9,
+        &[
+            "B",
+            "bn",
+            "mrd",
+            "mrd.",
+            "billion",
+            "billions",
+            "milliarden",
+            "milliard",
+            "milliards",
+            "miliardi",
+            "miljard",
+        ],
+    ),
 ];
 
 /// Finds the currency of a sign or a code.
@@ -119,6 +151,25 @@ pub(crate) fn affix(word: &str) -> Option<Affix> {
     SCALES.iter().find(|(_, words)| words.iter().any(&is_word)).map(|(power, _)| Affix::Scale(*power))
 }
 
+/// Splits a scale and a currency in one word: `k€`, `MioEUR`, `TEUR`, `mkr`, `$m`.
+pub(crate) fn scaled_currency(word: &str) -> Option<(Affix, Affix)> {
+    word.char_indices().skip(1).find_map(|(at, _)| {
+        let (first, second) = word.split_at_checked(at)?;
+        let of = |scale: &str, unit: &str| Some((Affix::Scale(money_scale(scale)?), Affix::Unit(currency(unit)?)));
+        of(first, second).or_else(|| of(second, first))
+    })
+}
+
+/// The power of ten of a scale beside a currency, where `m` is no metre and `T` no tonne.
+pub(crate) fn money_scale(word: &str) -> Option<i32> {
+    match (word, affix(word)) {
+        ("T" | "t", _) => Some(3),
+        ("m", _) => Some(6),
+        (_, Some(Affix::Scale(power))) => Some(power),
+        (_, Some(Affix::Unit(_)) | None) => None,
+    }
+}
+
 /// The more exact of two statements about one currency: `$` beside the code `CAD` means `CAD`. `None` if they
 /// contradict each other.
 pub(crate) fn reconcile(sign: &str, code: &'static str) -> Option<&'static str> {
@@ -138,7 +189,7 @@ pub(crate) fn is_code(label: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Affix, Unit, affix, currency, reconcile};
+    use super::{Affix, Unit, affix, currency, reconcile, scaled_currency};
 
     #[test]
     fn a_sign_and_its_code_are_one_currency() {
@@ -169,6 +220,27 @@ mod tests {
             (Some(Affix::Scale(3)), Some(Affix::Scale(6)), Some(Affix::Scale(9)))
         );
         assert_eq!((affix("x"), affix("North")), (None, None));
+    }
+
+    #[test]
+    fn a_scale_and_a_currency_may_be_one_word() {
+        for (word, power, label) in [
+            ("k€", 3, "€"),
+            ("TEUR", 3, "€"),
+            ("T€", 3, "€"),
+            ("MioEUR", 6, "€"),
+            ("MUSD", 6, "$"),
+            ("mkr", 6, "kr"),
+            ("tkr", 3, "kr"),
+            ("$m", 6, "$"),
+            ("£bn", 9, "£"),
+        ] {
+            let expected = (Affix::Scale(power), Affix::Unit(Unit::Currency(label)));
+            assert_eq!(scaled_currency(word), Some(expected), "{word}");
+        }
+        for word in ["", "k", "€", "EUR", "xEUR", "kkEUR"] {
+            assert_eq!(scaled_currency(word), None, "{word}");
+        }
     }
 
     #[test]

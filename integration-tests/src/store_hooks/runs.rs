@@ -1,6 +1,6 @@
-//! Decorators of the run store and the journal: each write passes the crash point, reads are forwarded.
+//! Decorators of the run store and the journal: each write, and each read of a record or of a journal, is reported to
+//! the hook.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,15 +12,10 @@ use greenroom_registry::group_commit::CommitTiming;
 use greenroom_registry::journal::{AppendPosition, Journal, JournalError, JournalRecord, PendingAppend, Receipt, Seq};
 use greenroom_registry::runs::{Created, DedupKey, Fence, NewRun, RunFilter, RunPage, RunRecord, RunStore};
 
-use super::CrashPoint;
-
-pub(super) struct CrashingRuns {
-    pub(super) inner: Arc<dyn RunStore>,
-    pub(super) crash_point: Arc<CrashPoint>,
-}
+use super::{Hooked, HookedRead};
 
 #[async_trait]
-impl RunStore for CrashingRuns {
+impl RunStore for Hooked<dyn RunStore> {
     async fn create_with_entries(
         &self,
         run: &NewRun,
@@ -28,7 +23,7 @@ impl RunStore for CrashingRuns {
         entries: &[Entry],
         now: Timestamp,
     ) -> Result<(Created, Option<Receipt>), JournalError> {
-        self.crash_point.write(self.inner.create_with_entries(run, key, entries, now)).await
+        self.write_through(self.inner.create_with_entries(run, key, entries, now)).await
     }
 
     async fn claim(
@@ -38,18 +33,19 @@ impl RunStore for CrashingRuns {
         lease: Duration,
         now: Timestamp,
     ) -> Result<Option<Fence>, StoreError> {
-        self.crash_point.write(self.inner.claim(run, pod, lease, now)).await
+        self.write_through(self.inner.claim(run, pod, lease, now)).await
     }
 
     async fn renew(&self, run: &RunId, fence: Fence, lease: Duration, now: Timestamp) -> Result<(), JournalError> {
-        self.crash_point.write(self.inner.renew(run, fence, lease, now)).await
+        self.write_through(self.inner.renew(run, fence, lease, now)).await
     }
 
     async fn release(&self, run: &RunId, fence: Fence) {
-        self.crash_point.write(self.inner.release(run, fence)).await;
+        self.write_through(self.inner.release(run, fence)).await;
     }
 
     async fn get(&self, run: &RunId) -> Result<Option<RunRecord>, StoreError> {
+        self.hook.before_read(HookedRead::Run)?;
         self.inner.get(run).await
     }
 
@@ -71,17 +67,12 @@ impl RunStore for CrashingRuns {
     }
 
     async fn prune(&self, tenant: Option<&TenantId>, before: Timestamp) -> Result<u64, StoreError> {
-        self.crash_point.write(self.inner.prune(tenant, before)).await
+        self.write_through(self.inner.prune(tenant, before)).await
     }
 }
 
-pub(super) struct CrashingJournal {
-    pub(super) inner: Arc<dyn Journal>,
-    pub(super) crash_point: Arc<CrashPoint>,
-}
-
 #[async_trait]
-impl Journal for CrashingJournal {
+impl Journal for Hooked<dyn Journal> {
     async fn submit(
         &self,
         tip: AppendPosition<'_>,
@@ -89,16 +80,17 @@ impl Journal for CrashingJournal {
         timing: CommitTiming,
         now: Timestamp,
     ) -> Result<PendingAppend, JournalError> {
-        let is_crash_point = self.crash_point.hit();
+        let is_reported = self.hook.before_write();
         let pending = self.inner.submit(tip, entries, timing, now).await?;
-        if is_crash_point {
+        if is_reported {
             let _ = pending.wait_receipt().await;
-            std::process::abort();
+            self.hook.after_write();
         }
         Ok(pending)
     }
 
     async fn read(&self, run: &RunId, after: Seq, limit: u32) -> Result<Vec<JournalRecord>, JournalError> {
+        self.hook.before_read(HookedRead::Journal)?;
         self.inner.read(run, after, limit).await
     }
 

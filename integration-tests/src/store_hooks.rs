@@ -1,0 +1,80 @@
+//! Decorators of all stores, which report writes and some reads to a hook: a test decides there what fails, or where
+//! the process crashes. The product contains none of this: the pod is assembled with decorated stores through
+//! [`greenroom_supervisor::compose::Overrides`].
+
+use std::future::Future;
+use std::sync::Arc;
+
+use greenroom_registry::{StoreError, Stores};
+
+mod audit;
+mod runs;
+mod values;
+
+/// The reads that are reported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HookedRead {
+    /// The usage of a user, also when a request is counted.
+    Usage,
+    /// The record of a run.
+    Run,
+    /// The journal of a run.
+    Journal,
+}
+
+/// What happens around the calls of the stores.
+pub trait StoreHook: Send + Sync + 'static {
+    /// Called before a write. True if [`Self::after_write`] is called as soon as the write is durable; a write that
+    /// was only submitted is awaited in that case.
+    fn before_write(&self) -> bool {
+        false
+    }
+
+    /// Called after a write, if requested.
+    fn after_write(&self) {}
+
+    /// Called before a read.
+    ///
+    /// # Errors
+    /// The error of the read, which is then not executed.
+    fn before_read(&self, _read: HookedRead) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+/// A store with a hook.
+struct Hooked<S: ?Sized> {
+    inner: Arc<S>,
+    hook: Arc<dyn StoreHook>,
+}
+
+impl<S: ?Sized> Hooked<S> {
+    async fn write_through<T>(&self, write: impl Future<Output = T> + Send) -> T {
+        let is_reported = self.hook.before_write();
+        let result = write.await;
+        if is_reported {
+            self.hook.after_write();
+        }
+        result
+    }
+}
+
+/// Decorates the stores.
+#[must_use]
+pub fn wrap(stores: Stores, hook: &Arc<impl StoreHook>) -> Stores {
+    let Stores { runs, journal, audit, ledger, context, artifacts, definitions, idempotency, memory, maintenance } =
+        stores;
+    let hook = || -> Arc<dyn StoreHook> { Arc::clone(hook) as Arc<dyn StoreHook> };
+    Stores {
+        runs: Arc::new(Hooked { inner: runs, hook: hook() }),
+        journal: Arc::new(Hooked { inner: journal, hook: hook() }),
+        audit: Arc::new(Hooked { inner: audit, hook: hook() }),
+        ledger: Arc::new(Hooked { inner: ledger, hook: hook() }),
+        context: Arc::new(Hooked { inner: context, hook: hook() }),
+        artifacts: Arc::new(Hooked { inner: artifacts, hook: hook() }),
+        definitions: Arc::new(Hooked { inner: definitions, hook: hook() }),
+        idempotency: Arc::new(Hooked { inner: idempotency, hook: hook() }),
+        memory: Arc::new(Hooked { inner: memory, hook: hook() }),
+        maintenance: Arc::new(Hooked { inner: maintenance, hook: hook() }),
+    }
+}

@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 pub use actor::{AgentActor, AgentInfo, AgentMsg};
 pub use handle::invoke;
 
-use crate::concurrency::{CONCURRENCY_DEFAULT, ConcurrencyLimit, ExecutionTicket, WAITERS_MAX};
+use crate::concurrency::{CONCURRENCY_DEFAULT, ConcurrencyLimit, HeldTickets, WAITERS_MAX};
 use crate::execution::invocation::Invocation;
 use crate::supervision::JobQueue;
 
@@ -64,7 +64,8 @@ impl ExecutionId {
 pub struct ExecutionJob {
     id: ExecutionId,
     invocation: Box<Invocation>,
-    ticket: ExecutionTicket,
+    /// The ticket of the execution, and those of the work that has issued it.
+    tickets: HeldTickets,
     port: oneshot::Sender<ExecutionResult>,
 }
 

@@ -1,6 +1,8 @@
 //! The concurrency limit of one agent: how many of its executions run at once on this pod. Further invocations wait
 //! in a bounded queue until their deadline. The limits of the pod and of tenants belong to admission control, which
 //! precedes audit and authorization.
+//!
+//! A ticket belongs to the work and not to its caller: what still works holds its tickets ([`HeldTickets`]).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,6 +10,10 @@ use std::time::Duration;
 
 use greenroom_protocol::{Cause, ErrorCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+mod held;
+
+pub use held::{HeldTickets, spawn_blocking};
 
 /// Limit of an agent whose definition sets none; the limit of the pod is lower.
 pub const CONCURRENCY_DEFAULT: u32 = 1_000_000;

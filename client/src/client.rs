@@ -222,8 +222,7 @@ impl Client {
         self.send(Request::Query(Query::Workflows))
     }
 
-    /// Returns one workflow; outputs `workflow`, `version` and `step_inputs`, the inputs that only agents of its steps
-    /// declare.
+    /// Returns one workflow; outputs `workflow` and `version`.
     ///
     /// # Errors
     /// [`TransportError`] if no reply arrived.

@@ -21,6 +21,9 @@ use crate::team::Team;
 use crate::workflow::Workflow;
 
 mod digest;
+mod stored;
+
+pub use stored::{StoredDefinition, UnreadableDefinition};
 
 /// The parts of a catalogue.
 #[derive(Debug, Clone, Default)]

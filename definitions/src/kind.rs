@@ -23,6 +23,30 @@ pub enum DefinitionKind {
 }
 
 impl DefinitionKind {
+    /// Every kind.
+    pub const ALL: [Self; 7] =
+        [Self::Agent, Self::Workflow, Self::Team, Self::Categories, Self::Capabilities, Self::Models, Self::Unknown];
+
+    /// The name of the kind, as a report and a store have it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Agent => "agent",
+            Self::Workflow => "workflow",
+            Self::Team => "team",
+            Self::Categories => "categories",
+            Self::Capabilities => "capabilities",
+            Self::Models => "models",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// The kind of a name; `None` if no kind has it.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
     /// The noun for a message.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -42,7 +42,7 @@ pub mod yaml;
 
 pub use agent::{Agent, AgentSpec};
 pub use capability::Capability;
-pub use catalogue::Catalogue;
+pub use catalogue::{Catalogue, StoredDefinition};
 pub use category::Category;
 pub use kind::DefinitionKind;
 pub use known_names::KnownNames;

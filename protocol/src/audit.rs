@@ -12,6 +12,7 @@ use crate::id::{PodId, RequestId, TenantId, TraceId, UserId};
 use crate::money::{MicroUsd, Tokens};
 use crate::reply::Status;
 use crate::time::Timestamp;
+use crate::value::Json;
 
 /// The opening of an entry: the access request, written before the act.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -87,6 +88,37 @@ pub enum Event {
         /// A sentence that describes the event.
         message: String,
     },
+    /// A break of the chain: a backup replaced the database. The records that were written after the backup are
+    /// in the database that was replaced, and not in this chain.
+    Restored(Restored),
+    /// An event that this release does not know, as another one has written it.
+    #[serde(untagged)]
+    Unknown(Json),
+}
+
+/// The break of a chain by a backup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Restored {
+    /// The tenant of the user.
+    pub tenant: TenantId,
+    /// The user who has restored the backup.
+    pub user: UserId,
+    /// The file of the backup.
+    pub backup: String,
+    /// The last record of the backup, which this record follows.
+    pub restored: RecordRef,
+    /// The last signed record of the chain that was replaced; `None` if none was known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced: Option<RecordRef>,
+}
+
+/// One record of a chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RecordRef {
+    /// Its number; zero before the first record.
+    pub number: u64,
+    /// Its hash.
+    pub hash: ContentHash,
 }
 
 /// One record of the hash chain.

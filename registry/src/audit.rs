@@ -13,11 +13,13 @@ use crate::error::StoreError;
 use crate::group_commit::{CommitTiming, SubmittedCommand};
 
 pub mod chain;
+pub mod chain_key;
 pub mod head;
 pub mod signer;
 pub mod verify;
 
-pub use verify::{ChainReport, ChainViolation};
+pub use chain_key::ChainKey;
+pub use verify::{ChainBreak, ChainReport, ChainViolation};
 
 /// The number of a record: 1, 2, 3, … without a gap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

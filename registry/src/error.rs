@@ -1,7 +1,7 @@
 //! The errors of a store, one variant for each that an operator resolves differently: a full disk, a
 //! locked file and a damaged one are three things. Each maps to the cause that a user sees.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use protocol::{Cause, ErrorCode};
 
@@ -51,12 +51,26 @@ pub enum StoreError {
     /// The audit chain does not match its signed head.
     #[error("the audit chain is not valid: {0}")]
     Chain(String),
+    /// The data directory belongs to another database.
+    #[error("{0}")]
+    OtherDatabase(String),
+    /// The database belongs to another data directory.
+    #[error("{0}")]
+    OtherDirectory(String),
     /// Any other error of the operating system or the database.
     #[error("the store failed: {0}")]
     Failed(String),
 }
 
 impl StoreError {
+    /// The error of the operating system for a file.
+    pub(crate) fn from_io(path: &Path, error: &std::io::Error) -> Self {
+        match Self::from(std::io::Error::from(error.kind())) {
+            Self::Failed(_) => Self::Failed(format!("{}: {error}", path.display())),
+            known => known,
+        }
+    }
+
     /// The cause that a user sees.
     #[must_use]
     pub fn cause(&self) -> Cause {
@@ -84,16 +98,29 @@ impl StoreError {
                 let details = serde_json::json!({ "owner": owner.map(|id| id.to_string()) });
                 return Cause::new(ErrorCode::DataDirectoryInUse, message).with_details(details);
             }
-            Self::Corrupt(_) => ("corrupt", "run `greenroom db check`, and restore a backup"),
+            Self::Corrupt(_) => {
+                ("corrupt", "run `greenroom db check`, and restore a backup with `greenroom db restore FILE`")
+            }
             Self::Version(_) => ("version", "start the release that wrote the database"),
             Self::Closed => ("closed", "the process is stopping; retry later"),
             Self::Timeout => ("timeout", "the disk is slow; retry later"),
             Self::Overrun => ("overrun", "the disk is slower than the load; retry later"),
             Self::Codec(_) => ("codec", "run `greenroom db check`"),
-            Self::Chain(_) => {
-                ("chain", "no call is executed; restore a backup of the database that matches the signed head")
-            }
-            Self::Failed(_) => ("failed", "details are in the log"),
+            Self::Chain(_) => (
+                "chain",
+                "no call is executed; `greenroom db restore FILE` puts a backup in its place and records the break in \
+                 the audit, and FILE may be this database",
+            ),
+            Self::OtherDatabase(_) => (
+                "other_database",
+                "use its own database, or a data directory of its own for this one; if the database is lost, \
+                 `greenroom db restore FILE` puts a backup in its place",
+            ),
+            Self::OtherDirectory(_) => (
+                "other_directory",
+                "use the data directory that it belongs to, or another database (`store.url`, `DATABASE_URL`)",
+            ),
+            Self::Failed(_) => ("failed", "check that this user may read and write its file and its directory"),
         };
         Cause::new(code, format!("{self}; {advice}")).with_details(serde_json::json!({ "store": detail }))
     }
@@ -102,7 +129,12 @@ impl StoreError {
     #[must_use]
     pub const fn is_damage(&self) -> bool {
         match self {
-            Self::Corrupt(_) | Self::Codec(_) | Self::Chain(_) | Self::Version(_) => true,
+            Self::Corrupt(_)
+            | Self::Codec(_)
+            | Self::Chain(_)
+            | Self::OtherDatabase(_)
+            | Self::OtherDirectory(_)
+            | Self::Version(_) => true,
             Self::Full
             | Self::Disk(_)
             | Self::ReadOnly

@@ -20,6 +20,7 @@ pub mod idempotency;
 pub mod journal;
 pub mod ledger;
 pub mod maintenance;
+pub mod restore;
 pub mod runs;
 
 mod fs_artifacts;
@@ -36,7 +37,10 @@ pub use in_memory::artifacts::in_memory_artifacts;
 pub use stores::{OpenedStores, StoreParts, StoreTask, Stores, SyncMode};
 
 use audit::signer::Signer;
+use audit::{ChainKey, ChainReport};
+use greenroom_protocol::Timestamp;
 use maintenance::CheckReport;
+use restore::{RestoreError, RestoreReport, RestoringUser, StagedRestore};
 
 /// Opens stores that live as long as the process.
 #[must_use]
@@ -44,13 +48,48 @@ pub fn open_in_memory(parts: StoreParts) -> OpenedStores {
     in_memory::open(parts)
 }
 
-/// Checks a database that no process has open, without changing it. It accepts files that
-/// [`open_sqlite`] rejects. The caller must hold the lock of the data directory meanwhile.
+/// Checks a database without changing it, also beside a process that writes it. It accepts files that
+/// [`open_sqlite`] rejects.
 ///
 /// # Errors
 /// [`StoreError`] if the file does not exist. Content that cannot be read is a problem in the report.
-pub async fn examine_sqlite(path: &Path, signer: &Signer) -> Result<CheckReport, StoreError> {
-    sqlite::inspect::examine(path, signer).await
+pub async fn examine_sqlite(path: &Path, key: &ChainKey) -> Result<CheckReport, StoreError> {
+    sqlite::inspect::examine(path, key).await
+}
+
+/// Verifies the audit of a database with a public key, without changing it, also beside a process that writes it.
+///
+/// # Errors
+/// [`StoreError`] if it cannot be read, or belongs to another key. A violation is no error: the report contains it.
+pub async fn verify_sqlite_audit(path: &Path, key: &ChainKey) -> Result<ChainReport, StoreError> {
+    sqlite::inspect::verify(path, key).await
+}
+
+/// Verifies a backup as [`examine_sqlite`] does, and copies it beside the database that it is to replace. Neither
+/// file is changed.
+///
+/// # Errors
+/// [`RestoreError`]
+pub async fn stage_restore(backup: &Path, database: &Path, key: &ChainKey) -> Result<StagedRestore, RestoreError> {
+    sqlite::restore::stage(backup, database, key).await
+}
+
+/// Replaces the database by the copy of a backup, and records the break in the audit of the copy. The replaced
+/// database remains beside it under another name.
+///
+/// # Errors
+/// [`StoreError::InUse`] if a process owns the database; [`StoreError`] if a file cannot be written. Nothing was
+/// replaced then, unless only the signed head could not be saved: the break that is signed in the database stands
+/// for it.
+pub async fn commit_restore(
+    staged: StagedRestore,
+    signer: Signer,
+    by: RestoringUser,
+    now: Timestamp,
+) -> Result<RestoreReport, StoreError> {
+    tokio::task::spawn_blocking(move || sqlite::restore::commit(&staged, &signer, by, now))
+        .await
+        .map_err(|error| StoreError::Failed(error.to_string()))?
 }
 
 /// Opens the database at `path`, or creates it, and locks it until its writer ends: no other process can

@@ -26,7 +26,7 @@ impl CheckReport {
     /// True if there is no problem and the audit is valid.
     #[must_use]
     pub fn is_ok(&self) -> bool {
-        self.problems.is_empty() && self.audit.is_some_and(|audit| audit.is_valid())
+        self.problems.is_empty() && self.audit.as_ref().is_some_and(ChainReport::is_valid)
     }
 }
 

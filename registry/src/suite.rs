@@ -24,6 +24,7 @@ mod agent_memory;
 mod artifacts;
 mod audit;
 mod context;
+mod definitions;
 mod idempotency;
 mod ids;
 mod ledger;

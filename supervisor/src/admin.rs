@@ -13,10 +13,10 @@ use greenroom_protocol::request::Maintenance;
 use greenroom_protocol::{Cause, Clock, ErrorCode, IdGenerator, Json, TenantId, Timestamp};
 use greenroom_registry::Stores;
 use greenroom_registry::artifacts::SweepReport;
-use greenroom_registry::audit::ChainReport;
+use greenroom_registry::audit::{ChainBreak, ChainReport};
 use greenroom_registry::maintenance::CheckReport;
 use greenroom_registry::runs::RunRecord;
-use greenroom_rego::{Authenticator, Permitted};
+use greenroom_rego::{Authenticator, Permitted, Principal};
 use serde_json::json;
 
 /// Runs that one command resumes.
@@ -29,6 +29,8 @@ pub struct AdminOps {
     pub(crate) stores: Stores,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn IdGenerator>,
+    /// True if the pod is started to decide whether a backup is restored.
+    pub(crate) is_restoring: bool,
 }
 
 impl AdminOps {
@@ -63,7 +65,19 @@ impl AdminOps {
                 Ok(json!({ "backup": to }))
             }
             Maintenance::ResumeRuns => self.resume_runs(tenant).await,
+            Maintenance::RestoreStore { from } => self.permit_restore(from, grant.principal()),
         }
+    }
+
+    /// The report of a permitted restoration, which the command executes once this pod has shut down. It has the user
+    /// whom the audit of the restored database names.
+    fn permit_restore(&self, from: String, principal: &Principal) -> Result<Json, Cause> {
+        if !self.is_restoring {
+            let process = std::process::id().to_string();
+            let message = format!("process {process} owns the database; stop it, and run the command again");
+            return Err(Cause::new(ErrorCode::DataDirectoryInUse, message).with_details(json!({ "owner": process })));
+        }
+        Ok(json!({ "backup": from, "tenant": principal.tenant, "user": principal.user }))
     }
 
     async fn prune_runs(&self, tenant: &TenantId, before: Timestamp) -> Result<Json, Cause> {
@@ -163,5 +177,11 @@ pub(crate) fn chain_json(report: &ChainReport) -> Json {
     json!({
         "valid": report.is_valid(), "records": report.records, "signed": report.signed, "anchor": report.anchor,
         "violation": report.violation.map(|violation| violation.to_string()),
+        "breaks": report.breaks.iter().map(break_json).collect::<Vec<_>>(),
     })
+}
+
+/// A break of the chain as JSON.
+fn break_json(found: &ChainBreak) -> Json {
+    json!({ "record": found.number, "at": found.at, "restored": found.restored })
 }

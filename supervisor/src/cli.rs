@@ -27,7 +27,7 @@ use std::sync::Arc;
 use clap::CommandFactory;
 use greenroom_protocol::{Cause, ErrorCode};
 
-use self::args::{Cli, Command, ConfigCommand, GlobalArgs, OutputFormat};
+use self::args::{AuditCommand, Cli, Command, ConfigCommand, DbCommand, GlobalArgs, OutputFormat, VerifyArgs};
 use self::output::{Output, print_note};
 use self::session::Session;
 use crate::clock::WallClock;
@@ -115,19 +115,36 @@ async fn execute(loaded: LoadedConfig, command: Command, output: Output, signals
             let evaluate = policy::policy(config, command, output);
             interruptible(evaluate, output, signals).await
         }
-        other => {
-            let opened = tokio::select! {
-                opened = Session::open(config.clone()) => opened,
-                signal = signals.next() => return Ok(interrupted(signal, output)),
-            };
-            match opened {
-                Ok(session) => {
-                    warn_of_overridden_flags(&session, &loaded, output);
-                    execute_with(session, other, output, signals).await
-                }
-                Err(cause) => db::examine(&config, &other, output, cause).await,
-            }
+        Command::Audit(AuditCommand::ExportKey { out }) => audit::public_key::export(&config, out.as_deref(), output),
+        Command::Audit(AuditCommand::Verify(VerifyArgs { public_key: Some(key), database })) => {
+            let verify = audit::public_key::verify(&config, &key, database.as_deref(), output);
+            interruptible(verify, output, signals).await
         }
+        Command::Db(DbCommand::Restore { from }) => {
+            let restore = Box::pin(db::restore::restore(&config, &from, output));
+            interruptible(restore, output, signals).await
+        }
+        other => execute_in_session(&loaded, other, output, signals).await,
+    }
+}
+
+/// Executes a command in a session, which this function opens.
+async fn execute_in_session(
+    loaded: &LoadedConfig,
+    command: Command,
+    output: Output,
+    signals: &mut Signals,
+) -> Result<u8, Cause> {
+    let opened = tokio::select! {
+        opened = Session::open(loaded.config.clone()) => opened,
+        signal = signals.next() => return Ok(interrupted(signal, output)),
+    };
+    match opened {
+        Ok(session) => {
+            warn_of_overridden_flags(&session, loaded, output);
+            execute_with(session, command, output, signals).await
+        }
+        Err(cause) => db::examine(&loaded.config, &command, output, cause).await,
     }
 }
 

@@ -6,6 +6,7 @@ pub(crate) mod actors;
 pub(crate) mod blocking;
 pub mod catalogue;
 pub(crate) mod category_spawner;
+pub(crate) mod in_service;
 pub mod models;
 pub mod overrides;
 pub(crate) mod parts;
@@ -20,7 +21,9 @@ use greenroom_actors::pipeline::PipelineHandle;
 use greenroom_protocol::{Cause, Clock, IdGenerator};
 use greenroom_registry::OpenedStores;
 
-pub use self::overrides::{Overrides, WrapEvaluator, WrapStores};
+use self::catalogue::LoadTime;
+use self::in_service::InService;
+pub use self::overrides::{Overrides, RestorePod, WrapEvaluator, WrapStores};
 use self::parts::PodParts;
 use crate::cached_definitions::CachedDefinitions;
 use crate::config::Config;
@@ -46,7 +49,8 @@ pub async fn compose_with(
     ids: Arc<dyn IdGenerator>,
     overrides: Overrides,
 ) -> Result<Pod, Cause> {
-    let Overrides { lock, providers, handlers, tools, metrics, observer, evaluator, stores: wrap_stores } = overrides;
+    let Overrides { lock, providers, handlers, tools, metrics, observer, evaluator, stores: wrap_stores, restores } =
+        overrides;
     let handlers = [greenroom_runtimes::handlers(), handlers].concat();
     let tools = [greenroom_runtimes::tools(), tools].concat();
     let bundle = policy::open_bundle(config)?;
@@ -54,14 +58,17 @@ pub async fn compose_with(
     let (policy, catalogue, OpenedStores { stores, tasks: writers }) = tokio::try_join!(
         policy::compile(config, bundle),
         catalogue::load(config, known_names.clone()),
-        stores::open(config, &clock, &ids),
+        stores::open(config, &clock, &ids, restores.as_ref()),
     )?;
     let stores = if let Some(wrap) = wrap_stores { wrap(stores) } else { stores };
 
     let mut services = Services::new();
     services::start_writers(&mut services, writers);
+    let in_service = InService::new(config, Arc::clone(&stores.definitions));
+    let catalogue = in_service.with_last_valid(catalogue, &known_names).await?;
+    in_service.store(&catalogue).await;
     let metrics = services::start_metrics(&mut services, metrics)?;
-    catalogue::log_quarantined(&catalogue);
+    catalogue::log_quarantined(&catalogue, LoadTime::Start);
     metrics.set_quarantined(catalogue.quarantined().len());
     let accounting = services::start_accounting(&mut services, &stores, &clock);
     let parts = PodParts {
@@ -73,6 +80,7 @@ pub async fn compose_with(
         observer: services::tee_observer(&metrics, observer),
         pipeline: PipelineHandle::default(),
         stores,
+        restores,
         metrics,
         clock,
         ids,
@@ -83,6 +91,6 @@ pub async fn compose_with(
     let (pipeline, releaser) = pipeline::build(&parts, built.dispatcher, built.runs, evaluator)?;
     services::start_key_releaser(&mut services, releaser);
     let ingress = pipeline::ingress(&parts, pipeline);
-    let reloader = Arc::new(services::reloader(&parts, known_names, built.spawner));
+    let reloader = Arc::new(services::reloader(&parts, known_names, built.spawner, in_service));
     Ok(Pod { parts, ingress, tree: built.tree, services, reloader, _lock: lock })
 }

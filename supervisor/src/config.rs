@@ -55,6 +55,8 @@ impl From<ConfigError> for greenroom_protocol::Cause {
 pub struct Config {
     /// The directory that one process owns.
     pub data_dir: PathBuf,
+    /// The directory of the control socket if its path in the data directory is too long.
+    pub runtime_dir: PathBuf,
     /// The name of this pod in replies and in the audit.
     pub pod: PodId,
     /// A directory of definitions instead of the embedded catalogue; it is watched.
@@ -98,7 +100,7 @@ impl Config {
         self.data_dir.join("cache")
     }
 
-    /// The control socket of the owner of the data directory.
+    /// The control socket of the owner of the data directory, or the link to it.
     #[must_use]
     pub fn control_socket(&self) -> PathBuf {
         self.data_dir.join(CONTROL_SOCKET)
@@ -108,6 +110,12 @@ impl Config {
     #[must_use]
     pub fn audit_key(&self) -> PathBuf {
         self.data_dir.join("audit.key")
+    }
+
+    /// The newest signed head of the audit.
+    #[must_use]
+    pub fn audit_head(&self) -> PathBuf {
+        self.audit_key().with_extension("head")
     }
 }
 

@@ -9,8 +9,10 @@ pub mod facts;
 pub mod idempotency;
 pub mod memory;
 pub mod query;
+pub mod raw_inputs;
 pub mod reply;
 pub mod request_info;
+pub(crate) mod store_failure;
 
 use std::sync::Arc;
 
@@ -18,6 +20,7 @@ use async_trait::async_trait;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use greenroom_actors::agent::ExecutionFailure;
+use greenroom_actors::concurrency::HeldTickets;
 use greenroom_actors::dispatcher::{Dispatcher, RunTicket};
 use greenroom_actors::execution::DeltaSink;
 use greenroom_actors::pipeline::{CommitWaiter, RequestPipeline};
@@ -34,9 +37,12 @@ use self::facts::{FactCollector, FactError};
 use self::idempotency::{IdempotencyKeys, KeyClaim};
 use self::memory::MemoryHandler;
 use self::query::QueryHandler;
+use self::raw_inputs::RawInputs;
 use self::reply::{Dispatched, PolicyOutcome};
 use self::request_info::RequestInfo;
+use self::store_failure::name_store;
 use crate::admin::AdminOps;
+use crate::config::StoreConfig;
 use crate::telemetry::Metrics;
 
 /// The stages of a request.
@@ -45,6 +51,7 @@ pub struct Pipeline {
     pub(crate) authenticator: Authenticator,
     pub(crate) audit: Arc<dyn AuditLog>,
     pub(crate) artifacts: ArtifactLookup,
+    pub(crate) raw_inputs: RawInputs,
     pub(crate) fact_collector: FactCollector,
     pub(crate) guard: Guard,
     pub(crate) idempotency: IdempotencyKeys,
@@ -55,6 +62,7 @@ pub struct Pipeline {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) pod: PodId,
+    pub(crate) store: StoreConfig,
 }
 
 /// The reply to a request from an ingress.
@@ -79,7 +87,8 @@ impl Pipeline {
         let served = match self.admit(received).await {
             Ok((in_flight, pipeline, request)) => {
                 let tickets = RequestTickets { _pipeline: pipeline, run: in_flight.share() };
-                let reply = self.process(request, Some(tickets), sink, CommitWaiter::ready()).await;
+                let process = self.process(request, Some(tickets), sink, CommitWaiter::ready());
+                let reply = HeldTickets::default().with(in_flight.share()).scope(process).await;
                 Served { reply, ticket: Some(in_flight) }
             }
             Err(reply) => Served { reply: *reply, ticket: None },
@@ -157,6 +166,10 @@ impl Pipeline {
             Ok(open_entry) => open_entry,
             Err(error) => return self.reject(&info, error.cause()),
         };
+        let outcome = outcome.map_err(|failure| {
+            let cause = name_store(failure.cause, &self.store, Some(&info.id));
+            ExecutionFailure { cause, ..failure }
+        });
         let reply = reply::make_reply(&info, &self.pod, &decision, outcome);
         reply::log_execution(&info, &decision, &reply);
         let closing = reply::make_closing(&info, &decision, &reply);
@@ -205,6 +218,7 @@ impl Pipeline {
         now: Timestamp,
     ) -> Result<(Authenticated, Facts), FactError> {
         let has_personal_data = self.artifacts.resolve(&mut request).await?;
+        self.raw_inputs.resolve(&mut request).await?;
         let facts = self.fact_collector.collect(&request, audit_entry, has_personal_data, now).await?;
         Ok((request, facts))
     }
@@ -347,6 +361,7 @@ impl Pipeline {
     /// The reply to a request that is rejected before its audit entry is open.
     fn reject(&self, info: &RequestInfo, cause: Cause) -> Reply {
         self.metrics.count_denial(cause.code);
+        let cause = name_store(cause, &self.store, Some(&info.id));
         tracing::info!(
             request.id = %info.id, trace_id = %info.trace, error.code = %cause.code, "request rejected before audit"
         );

@@ -91,7 +91,7 @@ impl Pod {
     /// [`ErrorCode::StoreUnavailable`] if the socket cannot be bound.
     pub async fn listen(&mut self) -> Result<(), Cause> {
         let path = self.parts.config.control_socket();
-        let server = ControlServer::bind(&path)
+        let server = ControlServer::bind(&path, &self.parts.config.runtime_dir)
             .await
             .map_err(|error| Cause::new(ErrorCode::StoreUnavailable, format!("{}: {error}", path.display())))?;
         self.services.start(services::control_socket(server, self.ingress.clone()));

@@ -17,8 +17,9 @@ use self::look::{Fingerprints, Settling};
 use self::progress::{Progress, Round};
 use self::watch::Watch;
 use crate::cached_definitions::CachedDefinitions;
-use crate::compose::catalogue;
+use crate::compose::catalogue::{self, LoadTime};
 use crate::compose::category_spawner::CategorySpawner;
+use crate::compose::in_service::InService;
 use crate::telemetry::Metrics;
 
 mod look;
@@ -31,6 +32,7 @@ pub const RELOAD_MAX: Duration = Duration::from_secs(1);
 /// Activates changed definitions and policies.
 pub struct Reloader {
     pub(crate) definitions: Arc<CachedDefinitions>,
+    pub(crate) in_service: InService,
     pub(crate) known_names: KnownNames,
     pub(crate) spawner: CategorySpawner,
     pub(crate) guard: GuardHandle,
@@ -137,14 +139,15 @@ impl Reloader {
 
     async fn activate(&self, catalogue: Arc<Catalogue>) -> Result<String, Cause> {
         self.spawner.ensure_supervisors(&catalogue).await?;
-        catalogue::log_quarantined(&catalogue);
+        catalogue::log_quarantined(&catalogue, LoadTime::Reload);
         self.metrics.set_quarantined(catalogue.quarantined().len());
         let mut message = format!("the catalogue {} is active", catalogue.hash().short());
         if let Some(first) = catalogue.quarantined().next() {
             message
                 .push_str(&format!("; {} definitions are quarantined, first {first}", catalogue.quarantined().len()));
         }
-        self.definitions.swap(catalogue);
+        self.definitions.swap(Arc::clone(&catalogue));
+        self.in_service.store(&catalogue).await;
         Ok(message)
     }
 

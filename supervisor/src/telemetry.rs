@@ -2,8 +2,10 @@
 
 pub mod logs;
 pub mod metrics;
+pub mod metrics_server;
 mod platform_failure;
 pub mod rate;
 
 pub use logs::{EXECUTION, start};
 pub use metrics::Metrics;
+pub use metrics_server::MetricsServer;

@@ -11,7 +11,6 @@ use tokio::time::Instant;
 
 use super::running::RunningExecutions;
 use super::{ExecutionFailure, ExecutionId, ExecutionJob, ExecutionResult, HostedAgent};
-use crate::concurrency::ExecutionTicket;
 use crate::execution::invocation::UsageMeter;
 use crate::execution::{self, ExecutionEnv};
 use crate::observer::ActorEvent;
@@ -57,7 +56,6 @@ pub struct AgentInfo {
 struct Running {
     port: oneshot::Sender<ExecutionResult>,
     meter: UsageMeter,
-    _ticket: ExecutionTicket,
 }
 
 /// State of an agent's actor.
@@ -145,15 +143,15 @@ impl AgentActor {
     }
 
     fn start_execution(&self, myself: &ActorRef<AgentMsg>, state: &mut AgentState, job: ExecutionJob) {
-        let ExecutionJob { id, invocation, ticket, port } = job;
+        let ExecutionJob { id, invocation, tickets, port } = job;
         if port.is_closed() {
             return;
         }
         let now = self.env.clock.now();
         let time_left = invocation.grant.deadline().remaining(now).min(self.hosted.agent.timeout());
         let meter = UsageMeter::default();
-        let work = execution::execute(Arc::clone(&self.env), invocation, meter.clone());
-        state.executions.insert(id, Running { port, meter, _ticket: ticket }, Instant::now());
+        let work = tickets.scope(execution::execute(Arc::clone(&self.env), invocation, meter.clone()));
+        state.executions.insert(id, Running { port, meter }, Instant::now());
         let me = myself.clone();
         state.tasks.spawn(id, time_left, work, move |outcome| {
             // If the actor has stopped, all ports are closed.

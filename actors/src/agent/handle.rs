@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::{AgentMsg, ExecutionId, ExecutionJob, ExecutionResult, HostedAgent};
-use crate::concurrency::overloaded_error;
+use crate::concurrency::{HeldTickets, overloaded_error};
 use crate::execution::invocation::Invocation;
 use crate::supervision::{PushError, Pushed};
 
@@ -51,7 +51,8 @@ pub async fn invoke(
     let ticket = hosted.concurrency.acquire(time_left).await?;
     let (port, mut result) = oneshot::channel();
     let id = ExecutionId::next();
-    match hosted.queue.push(ExecutionJob { id, invocation, ticket, port }, Instant::now()) {
+    let tickets = HeldTickets::of_task().with(Arc::new(ticket));
+    match hosted.queue.push(ExecutionJob { id, invocation, tickets, port }, Instant::now()) {
         Ok(Pushed::Queued) => {}
         Ok(Pushed::NeedsActor) => request_activation(hosted),
         Err(PushError::Full(_)) => return Err(overloaded_error("this agent's job queue is full".to_owned()).into()),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use greenroom_protocol::{CategoryId, Cause, ErrorCode, Values};
+use greenroom_protocol::{CategoryId, Cause, Deadline, ErrorCode, Values};
 use ractor::{ActorCell, ActorRef};
 use serde_json::json;
 use tokio::sync::Notify;
@@ -197,6 +197,52 @@ async fn a_concurrency_limit_of_one_serializes_the_executions() {
     worker.gate.notify_one();
     assert!(first.await.unwrap().is_ok());
     assert_eq!(second.await.unwrap().unwrap().outputs, summary("two"));
+}
+
+/// Blocks its thread if its document is `wait`, until it is released.
+fn blocking_handler(running: Arc<AtomicUsize>) -> (std::sync::mpsc::Sender<()>, Arc<dyn Handler>) {
+    let (release, gate) = std::sync::mpsc::channel();
+    let gate = Arc::new(std::sync::Mutex::new(gate));
+    let run = move |input: HandlerInput| {
+        let (gate, running) = (gate.clone(), running.clone());
+        async move {
+            if input.inputs["document"] == "wait" {
+                running.fetch_add(1, Ordering::SeqCst);
+                gate.lock().unwrap().recv().unwrap();
+                running.fetch_sub(1, Ordering::SeqCst);
+            }
+            Ok::<_, Cause>(Values::from([("summary".to_owned(), input.inputs["document"].clone())]))
+        }
+    };
+    (release, Arc::new(FnHandler("native.echo", HandlerMode::Blocking, run)))
+}
+
+#[tokio::test]
+async fn the_ticket_of_a_blocking_handler_is_held_until_its_work_has_ended() {
+    let running = Arc::new(AtomicUsize::new(0));
+    let (release, handler) = blocking_handler(running.clone());
+    let limited = json!({
+        "implementation": {"runtime": "native", "handler": "native.echo", "timeout": 30},
+        "limits": {"max_concurrency": 1},
+    });
+    let harness = harness(test_env(vec![agent("narrow", limited)], vec![handler]), config()).await;
+    let worker = WorkerHarness { harness, gate: Arc::default(), running };
+    let first = worker.spawn_invoke("narrow", "wait").await;
+    worker.are_running(1).await;
+    first.abort();
+    until("its execution is cancelled", || {
+        let events = &worker.harness.test_env.events;
+        events.count(|event| matches!(event, ActorEvent::ExecutionEnded { code: Some(ErrorCode::Cancelled), .. })) == 1
+    })
+    .await;
+    // The thread still works, so there is no ticket for another execution.
+    let mut second = worker.harness.test_env.invocation("narrow", "two").await;
+    let deadline = Deadline::after(worker.harness.test_env.clock.now(), Duration::from_millis(50));
+    second.grant = second.grant.with_earlier_deadline(deadline);
+    assert_eq!(code(&worker.harness.category.invoke(second).await), Some(ErrorCode::Overloaded));
+    release.send(()).unwrap();
+    worker.are_running(0).await;
+    assert_eq!(worker.invoke("narrow", "three").await.unwrap().outputs, summary("three"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,6 +11,7 @@ use super::memory;
 use super::model_call::FallbackChain;
 use super::runtime::{ExecutionContext, Runtime};
 use super::tools::ToolSet;
+use crate::concurrency::spawn_blocking;
 use crate::model::OutputSchema;
 
 /// Bytes of values above which a prompt is rendered on a blocking thread.
@@ -56,7 +57,7 @@ async fn render(ctx: &ExecutionContext<'_>) -> Result<String, Cause> {
     }
     let agent = Arc::clone(&invocation.agent);
     let (inputs, context) = (invocation.invoke.inputs.clone(), invocation.invoke.context.clone());
-    tokio::task::spawn_blocking(move || agent.prompt().render_user(&inputs, &context))
+    spawn_blocking(move || agent.prompt().render_user(&inputs, &context))
         .await
         .map_err(|_| Cause::new(ErrorCode::ExpressionFailed, "cannot render the prompt"))?
 }

@@ -13,6 +13,7 @@ use greenroom_protocol::{Cause, ErrorCode, Json, Values};
 use tokio::sync::Semaphore;
 
 use super::runtime::{ExecutionContext, Runtime};
+use crate::concurrency::spawn_blocking;
 use crate::handler::{FileAccess, Handler, HandlerInput, HandlerMode};
 use crate::tool::{Tool, ToolDescription, ToolSource};
 
@@ -126,13 +127,13 @@ fn describe(tool: &dyn Tool) -> ToolDescription {
 struct BlockingThreads(Arc<Semaphore>);
 
 impl BlockingThreads {
-    /// Drives a future on a thread that it may block. The ticket is released when the work ends, and not
-    /// when the caller stops waiting, since a thread cannot be stopped.
+    /// Drives a future on a thread that it may block. The thread holds its ticket and those of the caller's task until
+    /// the work ends, also if the caller has stopped waiting.
     async fn run<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T, Cause> {
         let closed = || Cause::new(ErrorCode::ShuttingDown, "the pod is shutting down");
         let ticket = Arc::clone(&self.0).acquire_owned().await.map_err(|_| closed())?;
         let runtime = tokio::runtime::Handle::current();
-        let thread = tokio::task::spawn_blocking(move || {
+        let thread = spawn_blocking(move || {
             let _ticket = ticket;
             runtime.block_on(work)
         });

@@ -27,7 +27,7 @@ use super::effects::EffectContext;
 use super::hosted::HostedRuns;
 use super::machine::{CallResult, Event, Phase, State, require_awaiting_approval};
 use super::message::{FirstAction, Progress, RunArgs, RunInfo, RunMsg, Task};
-use crate::dispatcher::RunTicket;
+use crate::concurrency::HeldTickets;
 use crate::failure::RetryBudget;
 use crate::observer::ActorEvent;
 use crate::supervision::{ChildEvent, LinkedTasks, TaskOutcome};
@@ -41,7 +41,8 @@ pub(super) struct RunActorState {
     /// Runs that the steps in flight have started.
     children: HashMap<StepKey, RunId>,
     first: Option<FirstAction>,
-    _ticket: Option<RunTicket>,
+    /// Held until the run ends, and by each of its effects.
+    tickets: HeldTickets,
 }
 
 /// The actor of one run.
@@ -61,7 +62,7 @@ impl RunActor {
         progress: watch::Sender<Progress>,
         hosted: Arc<HostedRuns>,
     ) -> (Self, RunActorState) {
-        let RunArgs { fence, seq, state, first, ctx, ticket } = args;
+        let RunArgs { fence, seq, state, first, ctx, tickets } = args;
         let started = &ctx.started;
         let retries = match state.started() {
             // A resumed run has the retries that remain according to its journal.
@@ -75,7 +76,7 @@ impl RunActor {
             tasks: LinkedTasks::default(),
             children: HashMap::new(),
             first: Some(first),
-            _ticket: ticket,
+            tickets,
         };
         (Self { fence, ctx, progress, budget, hosted }, state)
     }

@@ -22,6 +22,7 @@ use super::artifacts::RunArtifacts;
 use super::machine::{CallResult, CallTarget, Event, StepEvaluation};
 use super::pinned::PinnedDefinitions;
 use super::values::{EffectInputs, LoadedValues, offload_if_large, offload_large, store_result};
+use crate::concurrency::spawn_blocking;
 use crate::pipeline::CommitWaiter;
 
 /// Bounds concurrent evaluations, because each occupies a thread.
@@ -79,9 +80,12 @@ async fn try_evaluate(ctx: &EffectContext, step: &StepId, inputs: EffectInputs) 
         |_| Cause::new(ErrorCode::ShuttingDown, "the pod is shutting down and accepts no new requests");
     let ticket = EVALUATIONS.acquire().await.map_err(shutting_down_error)?;
     let (pinned, step) = (ctx.pinned.clone(), step.clone());
-    let evaluation = tokio::task::spawn_blocking(move || evaluate_inline(pinned.step(&step)?, &loaded)).await;
-    drop(ticket);
+    let evaluation = spawn_blocking(move || {
+        let _ticket = ticket;
+        evaluate_inline(pinned.step(&step)?, &loaded)
+    });
     evaluation
+        .await
         .map_err(|error| Cause::new(ErrorCode::ExpressionFailed, format!("the condition was not evaluated: {error}")))?
 }
 

@@ -18,6 +18,7 @@ use super::machine::{Event, Phase, State, deadline_after_pause, terminated_reply
 use super::message::{FirstAction, RunArgs};
 use super::pinned::PinnedDefinitions;
 use super::{RECOVERY_CONCURRENCY, RunEnv};
+use crate::concurrency::HeldTickets;
 
 /// Entries of a journal that one read returns.
 const REPLAY_ENTRIES_MAX: u32 = 1_000;
@@ -207,7 +208,8 @@ impl RunsHandle {
         if let (Some(team), Some(team_restorer)) = (&ctx.started.team, self.team_restorer()) {
             team_restorer.restore_team(run, team, &ctx.started.members).await?;
         }
-        self.activate(RunArgs { fence, seq, state, first, ctx, ticket }).await
+        let tickets = HeldTickets::default().with_optional(ticket);
+        self.activate(RunArgs { fence, seq, state, first, ctx, tickets }).await
     }
 
     /// Replays the journal of a run into its state.

@@ -23,6 +23,7 @@ use super::personal_data::has_personal_data;
 use super::pinned::PinnedDefinitions;
 use super::values::store_result;
 use super::{RUN_TIME_MAX, RunEnv};
+use crate::concurrency::HeldTickets;
 use crate::dispatcher::RunTicket;
 
 impl RunsHandle {
@@ -82,7 +83,9 @@ impl RunsHandle {
                     item_lists: ItemLists::default(),
                 };
                 let (seq, state, first) = (Seq(0), State::default(), FirstAction::Start(Box::new(decision), receipt));
-                self.activate(RunArgs { fence, seq, state, first, ctx, ticket }).await?;
+                // A run without a ticket of its own is a part of the work that has started it.
+                let tickets = ticket.map_or_else(HeldTickets::of_task, |own| HeldTickets::default().with(own));
+                self.activate(RunArgs { fence, seq, state, first, ctx, tickets }).await?;
                 run
             }
             (Created::New(_), None) => {

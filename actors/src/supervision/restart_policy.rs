@@ -31,8 +31,8 @@ pub enum ChildKind {
     Watcher,
     /// A service that does periodic work: recovery, sweeping, settling, rates.
     Periodic,
-    /// The service of a library that cannot be started a second time.
-    External,
+    /// The service that serves the metrics.
+    Metrics,
     /// An ingress of the pod.
     Ingress,
 }
@@ -140,7 +140,7 @@ impl ChildKind {
                 on_max_restarts: OnMaxRestarts::StopPod,
             },
             // The pod works without them, on the state of their last success.
-            Self::Watcher | Self::Periodic => RestartPolicy {
+            Self::Watcher | Self::Periodic | Self::Metrics => RestartPolicy {
                 mode: RestartMode::Transient,
                 restarts_max: 5,
                 window: Duration::from_secs(60),
@@ -164,7 +164,7 @@ impl ChildKind {
                 stalled_after: Some(Duration::from_secs(10)),
                 on_max_restarts: OnMaxRestarts::Escalate,
             },
-            Self::Run | Self::External => RestartPolicy {
+            Self::Run => RestartPolicy {
                 mode: RestartMode::Temporary,
                 restarts_max: 0,
                 window: Duration::from_secs(60),
@@ -192,7 +192,7 @@ impl ChildKind {
             Self::AuditWriter => "audit_writer",
             Self::Watcher => "watcher",
             Self::Periodic => "periodic",
-            Self::External => "external",
+            Self::Metrics => "metrics",
             Self::Ingress => "ingress",
         }
     }

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::message::{FormationSender, TeamArgs, TeamChild, TeamHandles, TeamInfo, TeamMsg, TeamRunStart};
 use crate::category::CategoryHandle;
+use crate::concurrency::HeldTickets;
 use crate::context::{ContextHandle, SharedContext};
 use crate::observer::ActorEvent;
 use crate::run::{RUN_TIME_MAX, RunsHandle};
@@ -92,7 +93,7 @@ impl TeamActor {
         state: &mut TeamState,
         args: TeamArgs,
     ) -> Result<(), ActorProcessingErr> {
-        let TeamArgs { context, run_start, since, .. } = args;
+        let TeamArgs { context, run_start, since, ticket, .. } = args;
         if let Err(cause) = self.form(myself, state, context).await? {
             tracing::warn!(team.id = %self.team, run.id = %self.run, cause = %cause, "team could not be formed");
             self.formation.send_replace(Some(Err(cause)));
@@ -110,7 +111,9 @@ impl TeamActor {
                 state.tasks.spawn(
                     "run",
                     RUN_TIME_MAX,
-                    async move { Box::new(pipeline.handle(request).await) },
+                    HeldTickets::default()
+                        .with_optional(ticket)
+                        .scope(async move { Box::new(pipeline.handle(request).await) }),
                     move |outcome| {
                         // If the team has failed, the run continues, and its caller waits for the run.
                         let _ = me.send_message(TeamMsg::RunEnded(outcome));

@@ -222,6 +222,58 @@ fn what_a_file_contained_remains_in_service_while_it_cannot_be_read() {
     assert_eq!(second.quarantined().next().unwrap().file.display().to_string(), "agents/x.yaml");
 }
 
+/// A catalogue as the next process knows it: rebuilt from the texts that a store has.
+fn after_restart(catalogue: &Catalogue) -> Catalogue {
+    let (rebuilt, unreadable) = Catalogue::from_stored(catalogue.to_stored());
+    assert_eq!(unreadable, []);
+    rebuilt
+}
+
+#[test]
+fn the_last_valid_version_remains_in_service_in_the_next_process() {
+    let categories = "categories:\n  - { id: business_ops, name: Business }\n";
+    let folder = folder().with("categories.yaml", categories);
+    let first = catalogue(&folder);
+    let stored = after_restart(&first);
+    assert_eq!((stored.hash(), stored.models()), (first.hash(), first.models()));
+    let broken = agent("x_001").replace("It does something", "Changed").replace("business_ops", "busines_ops");
+    let folder = folder
+        .with("agents/x.yaml", broken)
+        .with("workflows/w.yaml", "steps: [")
+        .with("teams/t.yaml", "")
+        .with("categories.yaml", "categories: [");
+    let second = reload(&folder, &stored).catalogue.unwrap();
+    assert_eq!(
+        quarantined(&second),
+        [
+            (DefinitionKind::Agent, "x_001", true),
+            (DefinitionKind::Workflow, "w", true),
+            (DefinitionKind::Team, "t", true),
+            (DefinitionKind::Categories, "categories.yaml", true),
+        ]
+    );
+    assert_eq!(require_agent(&second, "x").unwrap(), "It does something");
+    assert_eq!(second.categories().next().unwrap().name, "Business");
+    // A process that has started with them passes them on to the next one.
+    let third = reload(&folder, &after_restart(&second)).catalogue.unwrap();
+    assert_eq!(third.hash(), second.hash());
+}
+
+#[test]
+fn a_stored_version_that_this_release_cannot_read_is_out_of_service_alone() {
+    let folder = folder();
+    let mut stored = catalogue(&folder).to_stored();
+    for definition in stored.iter_mut().filter(|definition| definition.id == "x_001") {
+        definition.body = definition.body.replace("\"name\"", "\"title\"").into();
+    }
+    let (rebuilt, unreadable) = Catalogue::from_stored(stored);
+    let keys: Vec<_> = unreadable.iter().map(|one| one.key.clone()).collect();
+    assert_eq!(keys, [(DefinitionKind::Agent, "x_001".to_owned())]);
+    let second = reload(folder.with_file("agents/x.yaml", ""), &rebuilt).catalogue.unwrap();
+    assert!(require_agent(&second, "other").is_ok());
+    assert!(second.agent(&AgentId::new("x_001").unwrap()).is_none());
+}
+
 #[test]
 fn a_report_lists_what_is_quarantined() {
     let folder = folder().with("agents/x.yaml", agent("x_001").replace("business_ops", "busines_ops"));

@@ -11,7 +11,7 @@ use greenroom_registry::StoreError;
 use greenroom_registry::agent_memory::{Memory, MemoryMatch, MemoryOwner, MemoryStore, VectorQuery};
 use greenroom_registry::artifacts::{ArtifactError, ArtifactInfo, ArtifactOwner, ArtifactStore, SweepReport};
 use greenroom_registry::context::{ContextError, ContextEvent, ContextPut, ContextStore, Snapshot, Version, Versioned};
-use greenroom_registry::definition_store::DefinitionStore;
+use greenroom_registry::definition_store::{DefinitionStore, VersionInService};
 use greenroom_registry::idempotency::{IdempotencyStore, KeyStatus};
 use greenroom_registry::maintenance::{CheckReport, StoreMaintenance};
 use greenroom_registry::runs::{DedupKey, Fence};
@@ -101,6 +101,15 @@ impl DefinitionStore for Hooked<dyn DefinitionStore> {
 
     async fn get(&self, hash: &ContentHash) -> Result<Option<String>, StoreError> {
         self.inner.get(hash).await
+    }
+
+    async fn set_in_service(&self, source: &str, versions: &[VersionInService]) -> Result<(), StoreError> {
+        // A write of the start of a pod and of a reload, and of no run.
+        self.inner.set_in_service(source, versions).await
+    }
+
+    async fn list_in_service(&self, source: &str) -> Result<Vec<VersionInService>, StoreError> {
+        self.inner.list_in_service(source).await
     }
 }
 

@@ -152,3 +152,95 @@ async fn runs_are_listed_by_status_and_workflow_a_page_at_a_time() -> Result<()>
     assert!(second.code == 0 && !second.err.contains("--after"), "{second:?}");
     Ok(())
 }
+
+/// An agent with an input of each type, and a list of numbers.
+const TYPED_AGENT: &str = "
+agent_id: typed
+name: Typed
+category: business_ops
+description: Returns its inputs
+version: 1.0.0
+inputs:
+  - { name: text, type: text }
+  - { name: count, type: integer }
+  - { name: share, type: number }
+  - { name: urgent, type: boolean }
+  - { name: numbers, type: array, items: integer }
+  - { name: order, type: object }
+  - { name: table, type: file }
+outputs:
+  - { name: text, type: text }
+  - { name: count, type: integer }
+  - { name: share, type: number }
+  - { name: urgent, type: boolean }
+  - { name: numbers, type: array, items: integer }
+  - { name: order, type: object }
+  - { name: table, type: object }
+implementation: { runtime: native, handler: native.echo }
+";
+
+/// The requests of users in the audit, as action and resource, the oldest first.
+async fn audited(terminal: &CliHarness) -> Result<Vec<(String, String)>> {
+    let list = terminal.run(&["audit", "list", "--limit", "1000", "-o", "json"]).await?.expect_success()?;
+    let records = list["records"].as_array().expect("records").clone();
+    let of_users = records.iter().rev().map(|record| &record["event"]).filter(|event| {
+        event["kind"] == "opened" && event["caller"].as_str().is_some_and(|caller| caller.starts_with("user:"))
+    });
+    let text = |value: &Json| value.as_str().unwrap_or_default().to_owned();
+    Ok(of_users.map(|event| (text(&event["action"]), text(&event["resource"]))).collect())
+}
+
+#[tokio::test]
+async fn typing_the_inputs_of_a_call_costs_no_request_of_its_own() -> Result<()> {
+    let terminal = harness()?;
+    terminal.write_file("definitions/agents/business_ops/typed.yaml", TYPED_AGENT)?;
+    let definitions = DefinitionsDir::new(&terminal.folder().join("definitions"))?;
+    definitions.write_row_workflow("in_a_row", "typed", 1)?;
+    terminal.write_file("count.txt", " 8\n")?;
+    terminal.write_file("table.csv", "a,b\n1,2\n")?;
+    let large = "x".repeat(1024 * 1024 + 1);
+    terminal.write_file("large.txt", &large)?;
+    let inputs =
+        ["count=7", "share=0.5", "urgent=yes", "numbers=1", "numbers=2", "order={\"a\": 1}", "table=@table.csv"];
+    let outputs = echo(&terminal, "typed", &inputs).await?;
+    assert_eq!(
+        (&outputs["count"], &outputs["share"], &outputs["urgent"]),
+        (&json!(7), &json!(0.5), &json!(true)),
+        "{outputs:#}"
+    );
+    assert_eq!((&outputs["numbers"], &outputs["order"]), (&json!([1, 2]), &json!({ "a": 1 })), "{outputs:#}");
+    assert_eq!(outputs["table"]["$artifact"]["name"], "table.csv", "{outputs:#}");
+    // The content of a file is the value of an input that is no file.
+    assert_eq!(echo(&terminal, "typed", &["count=@count.txt"]).await?["count"], 8);
+    let outputs = echo(&terminal, "typed", &["text=@large.txt"]).await?;
+    let length = outputs["text"].as_str().map_or(0, str::len);
+    assert!(length == large.len() || outputs["text"]["$artifact"]["bytes"] == large.len(), "{length}");
+    let expected = vec![("invoke".to_owned(), "typed".to_owned()); 3];
+    assert_eq!(audited(&terminal).await?.get(..3), Some(&expected[..]));
+
+    let run = ["run", "workflow", "in_a_row", "--input", "text=a", "--input", "count=9", "--quiet", "-o", "json"];
+    terminal.run(&run).await?.expect_success()?;
+    let of_workflow: Vec<_> =
+        audited(&terminal).await?.into_iter().filter(|(_, resource)| resource == "in_a_row").collect();
+    assert_eq!(of_workflow, [("start_run".to_owned(), "in_a_row".to_owned())]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_input_that_is_not_of_its_type_is_rejected_by_the_request_itself() -> Result<()> {
+    let terminal = harness()?;
+    terminal.write_file("definitions/agents/business_ops/typed.yaml", TYPED_AGENT)?;
+    for (input, message) in [
+        ("count=many", "the input count must be an integer"),
+        ("numbers=@missing.txt", "missing.txt cannot be read"),
+        ("order=[1]", "the input order must be an object"),
+    ] {
+        let output = terminal.run(&["run", "agent", "typed", "--input", input, "-o", "json"]).await?;
+        let error = output.expect_error(2)?;
+        assert!(error["message"].as_str().is_some_and(|text| text.contains(message)), "{input}: {error:#}");
+    }
+    let twice = ["run", "agent", "typed", "--input", "count=1", "--input", "count=2", "-o", "json"];
+    let error = terminal.run(&twice).await?.expect_error(2)?;
+    assert!(error["message"].as_str().is_some_and(|text| text.contains("given more than once, but is an integer")));
+    Ok(())
+}

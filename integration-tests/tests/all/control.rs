@@ -236,7 +236,8 @@ const METRICS: [(&str, &str); 9] = [
     ("error_rate", "gauge"),
 ];
 
-fn scrape(address: &str) -> Result<String> {
+/// The page of metrics at an address.
+pub(crate) fn scrape(address: &str) -> Result<String> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(SOCKET_WAIT_MAX))?;
     write!(stream, "GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;

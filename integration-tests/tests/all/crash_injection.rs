@@ -148,7 +148,8 @@ fn done_counts(journal: &[JournalRecord]) -> BTreeMap<String, u32> {
 async fn inspect<T, F: Future<Output = Result<T>>>(dir: &Path, inspect: impl FnOnce(Stores) -> F) -> Result<T> {
     let config = test_config(dir, StoreKind::Full, None)?;
     let (clock, ids): (Arc<dyn Clock>, Arc<dyn IdGenerator>) = (Arc::new(WallClock), Arc::new(TimeOrdered));
-    let opened = compose::stores::open(&config, &clock, &ids).await.map_err(|cause| anyhow::anyhow!("{cause:?}"))?;
+    let opened =
+        compose::stores::open(&config, &clock, &ids, None).await.map_err(|cause| anyhow::anyhow!("{cause:?}"))?;
     let writers: Vec<_> = opened.tasks.into_iter().map(|writer| tokio::spawn(writer.run)).collect();
     let found = inspect(opened.stores.clone()).await;
     opened.stores.maintenance.close(WallClock.now()).await?;

@@ -29,6 +29,7 @@ const ALLOWED_USERS: &[(&str, &[&str])] = &[
     ("cel", &["definitions"]),
     ("fred", &["registry"]),
     ("genai", &["runtimes"]),
+    ("hyper", &["supervisor"]),
     ("mimalloc", &["supervisor", "integration-tests"]),
     ("opa-wasm", &["rego"]),
     ("ractor", &["actors", "supervisor"]),

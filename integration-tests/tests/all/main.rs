@@ -11,6 +11,7 @@
 )]
 
 mod bad_input;
+mod blocking;
 mod budget;
 mod command_line;
 mod commands;
@@ -31,16 +32,20 @@ mod maintenance;
 mod manifests;
 mod memory;
 mod metadata;
+mod metrics;
 mod overload;
+mod own_database;
 mod owner;
 mod panics;
 mod personal_data;
 mod pinning;
 mod provider_apis;
 mod providers;
+mod public_key;
 mod quarantine;
 mod reload;
 mod report;
+mod restore;
 mod retries;
 mod sealed_types;
 mod secrets;

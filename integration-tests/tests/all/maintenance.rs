@@ -104,22 +104,3 @@ async fn pruning_removes_the_runs_of_the_own_tenant_only() -> Result<()> {
     assert_eq!((&repeated["runs"], &repeated["artifacts"]), (&0.into(), &0.into()), "{repeated:#}");
     Ok(())
 }
-
-#[tokio::test]
-async fn a_backup_replaces_the_database_without_the_newer_head() -> Result<()> {
-    let terminal = terminal()?;
-    terminal.run(&["audit", "list", "-o", "json"]).await?.expect_success()?;
-    terminal.run(&["db", "backup", "copy.db"]).await?.expect_success()?;
-    let data = terminal.data_dir();
-    std::fs::copy(terminal.folder().join("copy.db"), data.join("greenroom.db"))?;
-    for name in ["greenroom.db-wal", "greenroom.db-shm"] {
-        let _ = std::fs::remove_file(data.join(name));
-    }
-    // With the head that was signed after the backup, the restored chain lacks its last entries.
-    let refused = terminal.run(&["audit", "list", "-o", "json"]).await?.expect_error(1)?;
-    assert_eq!(refused["code"], "store_unavailable", "{refused:#}");
-    std::fs::remove_file(data.join("audit.head"))?;
-    assert_eq!(terminal.run(&["audit", "verify", "-o", "json"]).await?.expect_success()?["valid"], true);
-    assert_eq!(audited(&terminal, "back_up_store", "admin").await?.len(), 1, "the backup has its own entry");
-    Ok(())
-}

@@ -114,3 +114,35 @@ async fn a_command_reports_that_it_waits_for_an_owner_and_takes_over_at_its_end(
     waiting.wait().await?.expect_success().context("the command takes over")?;
     Ok(())
 }
+
+#[tokio::test]
+async fn a_data_directory_with_a_long_path_has_its_socket_in_the_runtime_directory() -> Result<()> {
+    let mut terminal = CliHarness::open()?;
+    let long = terminal.folder().join("l".repeat(100)).join("o".repeat(100));
+    terminal.add_options(&["--data-dir", &long.display().to_string()]);
+    let runtime_dir = terminal.folder().join("run");
+    fs::create_dir(&runtime_dir)?;
+    terminal.set_variable("XDG_RUNTIME_DIR", &runtime_dir.display().to_string());
+    let up = terminal.start(&UP)?;
+    up.wait_for_output(RUNNING).await?;
+    // A command without the variable, as under another service manager, finds the socket through the directory.
+    terminal.set_variable("XDG_RUNTIME_DIR", "");
+    terminal.run(&LIST).await?.expect_success()?;
+    let error = terminal.run(&UP).await?.expect_error(1)?;
+    assert_eq!((&error["code"], &error["details"]["owner"]), (&"data_directory_in_use".into(), &up.id().into()));
+    // A copy of the directory has no owner, although its link leads to this one.
+    let copy = terminal.folder().join("copy").join("o".repeat(100));
+    fs::create_dir_all(&copy)?;
+    std::os::unix::fs::symlink(fs::read_link(long.join("control.sock"))?, copy.join("control.sock"))?;
+    let mut other = CliHarness::open()?;
+    other.add_options(&["--data-dir", &copy.display().to_string()]);
+    let listed = other.run(&["audit", "list", "-o", "json"]).await?.expect_success()?;
+    assert_eq!(listed["records"].as_array().map(Vec::len), Some(1), "the audit of the copy: {listed:#}");
+    up.terminate()?;
+    assert_eq!(up.wait().await?.code, 0);
+    assert!(long.join("control.sock").symlink_metadata().is_err());
+    let sockets = fs::read_dir(&runtime_dir)?.next().context("a directory")??.path();
+    assert_eq!(fs::read_dir(sockets)?.count(), 0);
+    terminal.run(&LIST).await?.expect_success()?;
+    Ok(())
+}

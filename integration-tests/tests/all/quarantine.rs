@@ -92,3 +92,63 @@ async fn one_file_is_checked_against_the_configured_folder() -> Result<()> {
     assert!(report.out.contains("did you mean `good_agent`?"), "{}", report.out);
     Ok(())
 }
+
+/// Whether the list shows this definition as quarantined, and whether its last valid version is in service.
+async fn quarantined(terminal: &CliHarness, kind: &str, id: &str) -> Result<Option<bool>> {
+    let list = terminal.run(&[kind, "list", "-o", "json"]).await?.expect_success()?;
+    let quarantined = list["quarantined"].as_array().context("a list")?;
+    Ok(quarantined.iter().find(|one| one["id"] == id).and_then(|one| one["in_service"].as_bool()))
+}
+
+#[tokio::test]
+async fn the_last_valid_version_is_in_service_after_a_restart() -> Result<()> {
+    let terminal = terminal()?;
+    let file = "definitions/agents/business_ops/good_agent.yaml";
+    let words = ["run", "agent", "good_agent", "--input", "text=hello", "-o", "json"];
+    terminal.run(&words).await?.expect_success()?;
+    let valid = std::fs::read_to_string(terminal.folder().join(file))?;
+    // Each process that starts with the broken file passes the version on to the next one.
+    for broken in [valid.replace("native.echo", "native.ecko"), "agent_id: [".to_owned(), String::new()] {
+        terminal.write_file(file, broken)?;
+        for _ in 0..2 {
+            let output = terminal.run(&words).await?;
+            assert!(output.err.contains("its last valid version is in service"), "{}", output.err);
+            assert!(output.err.contains("good_agent.yaml"), "{}", output.err);
+            assert_eq!(output.expect_success()?["outputs"]["text"], "hello");
+        }
+        assert_eq!(quarantined(&terminal, "agents", "good_agent").await?, Some(true));
+        terminal.run(&["workflows", "show", "needs_good"]).await?.expect_success()?;
+    }
+    let strict = terminal.run(&[&words[..], &["--strict"]].concat()).await?.expect_error(2)?;
+    assert_eq!(strict["code"], "invalid_definition", "{strict:#}");
+    terminal.write_file(file, valid)?;
+    assert_eq!(quarantined(&terminal, "agents", "good_agent").await?, None);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_version_of_another_directory_or_of_a_removed_file_is_not_in_service_after_a_restart() -> Result<()> {
+    let terminal = terminal()?;
+    let file = terminal.folder().join("definitions/agents/business_ops/good_agent.yaml");
+    let words = ["run", "agent", "good_agent", "--input", "text=hello", "-o", "json"];
+    terminal.run(&words).await?.expect_success()?;
+    let valid = std::fs::read_to_string(&file)?;
+    std::fs::remove_file(&file)?;
+    assert_eq!(terminal.run(&words).await?.expect_error(2)?["code"], "unknown_agent");
+    // The file was removed on purpose: a broken one with its id is a new file.
+    std::fs::write(&file, valid.replace("native.echo", "native.ecko"))?;
+    assert_eq!(terminal.run(&words).await?.expect_error(2)?["code"], "invalid_definition");
+
+    std::fs::write(&file, valid)?;
+    terminal.run(&words).await?.expect_success()?;
+    let mut other = CliHarness::open()?;
+    let folder = other.folder().join("definitions");
+    let definitions = DefinitionsDir::new(&folder)?;
+    definitions.write_agent("good_agent", "no_category", "runtime: native\n  handler: native.echo")?;
+    definitions.write_echo_agent("another_agent")?;
+    let data_dir = terminal.data_dir();
+    let (folder, data_dir) = (folder.to_str().context("words")?, data_dir.to_str().context("words")?);
+    other.add_options(&["--definitions", folder, "--data-dir", data_dir]);
+    assert_eq!(other.run(&words).await?.expect_error(2)?["code"], "invalid_definition");
+    Ok(())
+}

@@ -32,6 +32,12 @@ pub enum Maintenance {
         /// The new file on the machine of the pod; it must not exist.
         to: String,
     },
+    /// Puts a backup in the place of the store. Only a process that serves no other request does so: one that a
+    /// command starts for it.
+    RestoreStore {
+        /// The backup on the machine of the pod.
+        from: String,
+    },
 }
 
 impl Maintenance {
@@ -45,6 +51,7 @@ impl Maintenance {
             Self::PruneAudit { .. } => "prune_audit",
             Self::CheckStore => "check_store",
             Self::BackUpStore { .. } => "back_up_store",
+            Self::RestoreStore { .. } => "restore_store",
         }
     }
 
@@ -54,7 +61,7 @@ impl Maintenance {
         match self {
             Self::PruneRuns { .. } | Self::ResumeRuns => "runs",
             Self::VerifyAudit | Self::PruneAudit { .. } => "audit",
-            Self::CheckStore | Self::BackUpStore { .. } => "store",
+            Self::CheckStore | Self::BackUpStore { .. } | Self::RestoreStore { .. } => "store",
         }
     }
 }

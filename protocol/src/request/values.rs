@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{ContextChange, Query, Request};
 use crate::hash::ContentHash;
-use crate::value::{ArtifactRef, Json, for_each_artifact};
+use crate::value::{ArtifactRef, Json, Values, for_each_artifact};
 
 impl Request {
     /// The artifacts that the values of the request refer to, each once.
@@ -31,6 +31,46 @@ impl Request {
                     artifact.bytes = *bytes;
                 }
             });
+        }
+    }
+
+    /// The inputs of a call of an agent, a workflow or a team; `None` for any other request.
+    #[must_use]
+    pub const fn inputs(&self) -> Option<&Values> {
+        match self {
+            Self::Invoke(invoke) => Some(&invoke.inputs),
+            Self::StartRun(start) => Some(&start.inputs),
+            Self::StartTeam(start) => Some(&start.inputs),
+            Self::SignalRun(_)
+            | Self::ResumeRun(_)
+            | Self::ContextRead(_)
+            | Self::ContextWrite(_)
+            | Self::MemoryRead(_)
+            | Self::MemoryWrite(_)
+            | Self::CallTool(_)
+            | Self::Query(_)
+            | Self::Maintain(_) => None,
+        }
+    }
+
+    /// Replaces an input that the call has.
+    pub fn set_input(&mut self, name: &str, value: Json) {
+        let inputs = match self {
+            Self::Invoke(invoke) => &mut invoke.inputs,
+            Self::StartRun(start) => &mut start.inputs,
+            Self::StartTeam(start) => &mut start.inputs,
+            Self::SignalRun(_)
+            | Self::ResumeRun(_)
+            | Self::ContextRead(_)
+            | Self::ContextWrite(_)
+            | Self::MemoryRead(_)
+            | Self::MemoryWrite(_)
+            | Self::CallTool(_)
+            | Self::Query(_)
+            | Self::Maintain(_) => return,
+        };
+        if let Some(input) = inputs.get_mut(name) {
+            *input = value;
         }
     }
 

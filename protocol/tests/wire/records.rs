@@ -1,10 +1,12 @@
 //! Stored records: the journal of a run, the events that a watcher sees, and the audit.
 
-use greenroom_protocol::audit::{Closing, Event, Opening, Record};
+use greenroom_protocol::audit::{Closing, Event, Opening, Record, RecordRef, Restored};
 use greenroom_protocol::event::{RunEvent, RunEventKind, RunStatus};
 use greenroom_protocol::journal::{Entry, ResultRef, RunStarted, StepKey};
+use greenroom_protocol::raw_input::{RawFile, RawInput, RawItem};
 use greenroom_protocol::request::CallOptions;
-use greenroom_protocol::{Cause, ContentHash, Deadline, ErrorCode, MicroUsd, Status, Tokens};
+use greenroom_protocol::{Cause, ContentHash, Deadline, ErrorCode, MicroUsd, Status, TenantId, Tokens};
+use serde_json::json;
 
 use super::assert_written;
 use super::samples::{artifact, at, denial, hash, id, reply, usage, values};
@@ -129,6 +131,14 @@ fn the_audit_is_written_record_by_record() {
         Event::Closed { opened: 1, closing },
         Event::Interrupted { opened: 1 },
         Event::System { subject: "policy".into(), message: "revision 0123456789ab is active".into() },
+        Event::Restored(Restored {
+            tenant: TenantId::default(),
+            user: id("admin"),
+            backup: "/backups/monday.db".into(),
+            restored: RecordRef { number: 4, hash: ContentHash::from_content(b"restored") },
+            replaced: Some(RecordRef { number: 9, hash: ContentHash::from_content(b"replaced") }),
+        }),
+        Event::Unknown(json!({ "kind": "of_another_release", "member": [1, 2] })),
     ];
     let records: Vec<Record> = (1..)
         .zip(events)
@@ -140,4 +150,11 @@ fn the_audit_is_written_record_by_record() {
 #[test]
 fn an_artifact_is_a_value_with_one_member() {
     assert_written("artifact", &[artifact().to_json()]);
+}
+
+#[test]
+fn a_raw_input_is_a_value_with_one_member() {
+    let file = RawFile { content: "a,b\n1,2\n".into(), media_type: "text/csv".into(), name: "sales.csv".into() };
+    let items = vec![RawItem::Text("7".into()), RawItem::File(file), RawItem::Artifact(artifact())];
+    assert_written("raw_input", &[RawInput(items).to_json()]);
 }

@@ -92,6 +92,7 @@ fn maintenance() -> Vec<Request> {
         Maintenance::PruneAudit { before: at(7) },
         Maintenance::CheckStore,
         Maintenance::BackUpStore { to: "/backups/monday.db".into() },
+        Maintenance::RestoreStore { from: "/backups/monday.db".into() },
     ];
     commands.into_iter().map(Request::Maintain).collect()
 }

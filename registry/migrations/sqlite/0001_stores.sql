@@ -3,6 +3,16 @@
 -- Times are microseconds since 1970-01-01, UTC. Money is in millionths of a US dollar. Hashes are
 -- 32 bytes. JSON is compact text.
 
+-- Which database this is, and the public key that signs its audit. The data directory has both too: a
+-- database that is used with another data directory is reported as such, and not as one that was changed.
+-- Copies of a database have its identity.
+CREATE TABLE store_identity (
+    id        INTEGER PRIMARY KEY CHECK (id = 1),
+    database  TEXT NOT NULL,
+    audit_key TEXT
+) STRICT;
+INSERT INTO store_identity (id, database) VALUES (1, lower(hex(randomblob(16))));
+
 CREATE TABLE runs (
     number            INTEGER PRIMARY KEY,
     run               TEXT    NOT NULL UNIQUE,
@@ -50,13 +60,13 @@ CREATE TABLE audit (
 ) STRICT;
 CREATE INDEX audit_by_request ON audit (request) WHERE request IS NOT NULL;
 
--- Signed heads of the audit: at most one row a second while entries are written, and the anchor of
--- each pruning.
+-- Signed heads of the audit: at most one row a second while entries are written (kind 0), the anchor of
+-- each pruning (1), and the break of each backup that was restored (2).
 CREATE TABLE audit_heads (
-    number    INTEGER NOT NULL,
-    is_anchor INTEGER NOT NULL,
-    head      TEXT    NOT NULL,
-    PRIMARY KEY (number, is_anchor)
+    number INTEGER NOT NULL,
+    kind   INTEGER NOT NULL,
+    head   TEXT    NOT NULL,
+    PRIMARY KEY (number, kind)
 ) STRICT, WITHOUT ROWID;
 
 -- The audit entries that were open when record `through` was the last one. The next start reads the
@@ -112,11 +122,13 @@ CREATE TABLE memories (
 ) STRICT;
 CREATE INDEX memories_by_age ON memories (tenant, agent, at, id);
 
+-- Queries are counted apart from the requests that execute something (`requests`).
 CREATE TABLE usage_minutes (
     minute   INTEGER NOT NULL,
     tenant   TEXT    NOT NULL,
     user     TEXT    NOT NULL,
     requests INTEGER NOT NULL,
+    queries  INTEGER NOT NULL,
     tokens   INTEGER NOT NULL,
     cost     INTEGER NOT NULL,
     PRIMARY KEY (minute, tenant, user)
@@ -157,3 +169,15 @@ CREATE TABLE reservations (
     id          INTEGER PRIMARY KEY,
     reservation TEXT    NOT NULL
 ) STRICT;
+
+-- The versions of a directory of definitions that are in service. A definition whose file has become invalid
+-- remains in service in its version here, also in the next process.
+CREATE TABLE definitions_in_service (
+    kind   TEXT NOT NULL,
+    id     TEXT NOT NULL,
+    source TEXT NOT NULL,
+    -- NULL if the definition has no file of its own, or one whose name is not UTF-8.
+    file   TEXT,
+    hash   BLOB NOT NULL,
+    PRIMARY KEY (kind, id)
+) STRICT, WITHOUT ROWID;

@@ -6,12 +6,17 @@
 use std::fmt::Write as _;
 
 use greenroom_protocol as protocol;
-use protocol::audit::Event;
-use protocol::{ContentHash, Timestamp};
+use protocol::audit::{Event, RecordRef, Restored};
+use protocol::{ContentHash, RequestId, TenantId, Timestamp};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 /// Bytes of a record around its event: the member names, a number, a hash and a time.
 const ENTRY_OVERHEAD_BYTES: usize = 160;
+
+/// The first bytes of the event that names a break.
+const RESTORED_PREFIX: &str = "{\"kind\":\"restored\"";
 
 /// The tip of a chain: the number and the hash of its last record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +32,12 @@ impl ChainTip {
     #[must_use]
     pub fn genesis() -> Self {
         Self { number: 0, hash: ContentHash::from_content(b"") }
+    }
+
+    /// The last record; zero before the first.
+    #[must_use]
+    pub const fn as_record(&self) -> RecordRef {
+        RecordRef { number: self.number, hash: self.hash }
     }
 
     /// Appends the next record and moves the tip to it.
@@ -49,6 +60,62 @@ pub struct ChainRow {
     pub hash: ContentHash,
     /// The compact JSON of the record: the bytes that are hashed.
     pub record: String,
+}
+
+/// What the chain itself needs of a record. A record of another release, with members and codes that this one
+/// does not know, has it too.
+#[derive(Debug, Deserialize)]
+pub(crate) struct RecordLink<'r> {
+    pub(crate) number: u64,
+    pub(crate) previous: ContentHash,
+    pub(crate) at: Timestamp,
+    #[serde(borrow)]
+    event: &'r RawValue,
+}
+
+/// What the recovery of a chain needs of an event.
+#[derive(Debug, Deserialize)]
+pub(crate) struct EventLink {
+    /// The kind of the event, as it is written.
+    pub(crate) kind: String,
+    /// The record that opened the entry which the event ends.
+    #[serde(default)]
+    pub(crate) opened: Option<u64>,
+    /// The request and the tenant of an entry that the event opens.
+    #[serde(default)]
+    pub(crate) request: Option<RequestId>,
+    #[serde(default)]
+    pub(crate) tenant: Option<TenantId>,
+}
+
+impl<'r> RecordLink<'r> {
+    /// Reads a stored record.
+    ///
+    /// # Errors
+    /// Those of the parser, if it is none.
+    pub(crate) fn parse(record: &'r str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(record)
+    }
+
+    /// Reads what the recovery needs of its event.
+    ///
+    /// # Errors
+    /// Those of the parser.
+    pub(crate) fn event(&self) -> Result<EventLink, serde_json::Error> {
+        serde_json::from_str(self.event.get())
+    }
+
+    /// The break of the chain that the record names; `None` for any other record.
+    pub(crate) fn restored(&self) -> Option<Restored> {
+        // The kind is the first member, and parsing every event would double the time of a verification.
+        if !self.event.get().starts_with(RESTORED_PREFIX) {
+            return None;
+        }
+        match serde_json::from_str(self.event.get()) {
+            Ok(Event::Restored(restored)) => Some(restored),
+            Ok(_) | Err(_) => None,
+        }
+    }
 }
 
 /// An event as compact JSON. The caller's thread encodes it, so that the one writer has less to do.
@@ -100,5 +167,16 @@ mod tests {
         assert_eq!(row.record, serde_json::to_string(&record).unwrap());
         assert_eq!(row.hash, hash(&previous, row.record.as_bytes()));
         assert_eq!(tip, ChainTip { number: 1, hash: row.hash });
+    }
+
+    #[test]
+    fn a_record_of_another_release_is_read_as_far_as_the_chain_needs_it() {
+        let record = r#"{"number":7,"previous":"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+            "at":"2025-01-02T03:04:05Z","new_member":1,
+            "event":{"kind":"closed","opened":3,"status":"removed_status","code":"removed_code","tokens":"many"}}"#;
+        let link = RecordLink::parse(record).unwrap();
+        let event = link.event().unwrap();
+        assert_eq!((link.number, event.kind.as_str(), event.opened), (7, "closed", Some(3)));
+        assert!(serde_json::from_str::<Record>(record).is_ok_and(|record| matches!(record.event, Event::Unknown(_))));
     }
 }

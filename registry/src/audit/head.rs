@@ -3,6 +3,7 @@
 
 use ed25519_dalek::{Signature, Verifier, VerifyingKey};
 use greenroom_protocol as protocol;
+use protocol::audit::RecordRef;
 use protocol::{ContentHash, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +20,8 @@ pub enum HeadKind {
     Closed,
     /// The records up to this one were pruned; the chain starts after it.
     Anchor,
+    /// This record names a break: a backup has replaced the chain that ended with the record in `replaced`.
+    Break,
 }
 
 impl HeadKind {
@@ -29,6 +32,7 @@ impl HeadKind {
             Self::Running => "running",
             Self::Closed => "closed",
             Self::Anchor => "anchor",
+            Self::Break => "break",
         }
     }
 }
@@ -44,6 +48,9 @@ pub struct SignedHead {
     pub hash: ContentHash,
     /// When it was signed.
     pub at: Timestamp,
+    /// The last record of the chain that a break has replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced: Option<RecordRef>,
     /// The Ed25519 signature, 128 hex digits.
     pub signature: String,
 }
@@ -59,14 +66,27 @@ impl SignedHead {
     #[must_use]
     pub fn is_signed_by(&self, key: &VerifyingKey) -> bool {
         let mut bytes = [0_u8; Signature::BYTE_SIZE];
+        let message = message(self.kind, self.tip(), self.at, self.replaced);
         hex::decode_to_slice(&self.signature, &mut bytes).is_ok()
-            && key.verify(&message(self.kind, self.tip(), self.at), &Signature::from_bytes(&bytes)).is_ok()
+            && key.verify(&message, &Signature::from_bytes(&bytes)).is_ok()
+    }
+
+    /// True if one of these heads is a break that has replaced the chain of this head. A head that is saved outside
+    /// the database is then older than the database, if the process ended while it restored a backup.
+    #[must_use]
+    pub fn is_replaced_by(&self, heads: &[Self], key: &VerifyingKey) -> bool {
+        let tip = RecordRef { number: self.number, hash: self.hash };
+        heads.iter().any(|head| head.kind == HeadKind::Break && head.replaced == Some(tip) && head.is_signed_by(key))
     }
 }
 
 /// Returns the bytes that are signed. The first line separates them from anything else that the key
 /// may sign.
-pub(super) fn message(kind: HeadKind, tip: ChainTip, at: Timestamp) -> Vec<u8> {
-    let text = format!("greenroom audit head 1\n{}\n{}\n{}\n{}\n", kind.as_str(), tip.number, tip.hash, at.as_micros());
+pub(super) fn message(kind: HeadKind, tip: ChainTip, at: Timestamp, replaced: Option<RecordRef>) -> Vec<u8> {
+    let mut text =
+        format!("greenroom audit head 1\n{}\n{}\n{}\n{}\n", kind.as_str(), tip.number, tip.hash, at.as_micros());
+    if let Some(RecordRef { number, hash }) = replaced {
+        text.push_str(&format!("replaced {number} {hash}\n"));
+    }
     text.into_bytes()
 }

@@ -1,32 +1,32 @@
-//! The key that signs the head of the audit, and the file with the newest signed head. Both are outside
-//! the database, so that write access to the database is not enough to forge either.
+//! The key that signs the head of the audit. It is outside the database, in a file that only its owner may
+//! read.
 
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
+use ed25519_dalek::{Signer as _, SigningKey};
 use greenroom_protocol::Timestamp;
+use greenroom_protocol::audit::RecordRef;
 
 use crate::audit::chain::ChainTip;
+use crate::audit::chain_key::{ChainKey, SavedHead, read_bounded};
 use crate::audit::head::{HeadKind, SignedHead, message};
 use crate::error::StoreError;
 
 /// Only the owner of the key file may read it.
 const KEY_MODE: u32 = 0o600;
-/// Bytes that are read of a key file or a head file.
-const FILE_BYTES_MAX: u64 = 4096;
 
 /// Signs the head of the audit. Its `Debug` never prints the key.
 pub struct Signer {
     key: SigningKey,
-    head: Option<PathBuf>,
+    chain_key: ChainKey,
 }
 
 impl std::fmt::Debug for Signer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Signer").field("head", &self.head).finish_non_exhaustive()
+        f.debug_struct("Signer").field("chain_key", &self.chain_key).finish_non_exhaustive()
     }
 }
 
@@ -37,45 +37,61 @@ impl Signer {
     /// # Errors
     /// [`StoreError`] if the file cannot be read, is no key, or is readable by other users.
     pub fn open(key: &Path, seed: impl FnOnce() -> io::Result<[u8; 32]>) -> Result<Self, StoreError> {
-        let seed = match read_key(key)? {
-            Some(seed) => seed,
-            None => {
-                let seed = seed()?;
-                write_new(key, hex::encode(seed).as_bytes())?;
-                seed
-            }
-        };
-        Ok(Self { key: SigningKey::from_bytes(&seed), head: Some(key.with_extension("head")) })
+        if let Some(signer) = Self::open_existing(key)? {
+            return Ok(signer);
+        }
+        let seed = seed()?;
+        write_new(key, hex::encode(seed).as_bytes())?;
+        Ok(Self::from_seed(&seed, Some(head_file(key))))
+    }
+
+    /// As [`Signer::open`], for a key that must exist; `None` if it does not.
+    ///
+    /// # Errors
+    /// As [`Signer::open`].
+    pub fn open_existing(key: &Path) -> Result<Option<Self>, StoreError> {
+        Ok(read_key(key)?.map(|seed| Self::from_seed(&seed, Some(head_file(key)))))
     }
 
     /// A key that is stored nowhere, for in-memory stores.
     #[must_use]
     pub fn ephemeral(seed: [u8; 32]) -> Self {
-        Self { key: SigningKey::from_bytes(&seed), head: None }
+        Self::from_seed(&seed, None)
     }
 
-    /// The public key.
+    fn from_seed(seed: &[u8; 32], head_file: Option<PathBuf>) -> Self {
+        let key = SigningKey::from_bytes(seed);
+        let chain_key = ChainKey::new(key.verifying_key(), head_file);
+        Self { key, chain_key }
+    }
+
+    /// The same key with another file for the newest signed head.
     #[must_use]
-    pub fn verifying_key(&self) -> VerifyingKey {
-        self.key.verifying_key()
+    pub fn with_head_file(self, head_file: PathBuf) -> Self {
+        Self { chain_key: self.chain_key.with_head_file(head_file), ..self }
+    }
+
+    /// The public key, and the file of the newest signed head.
+    #[must_use]
+    pub const fn chain_key(&self) -> &ChainKey {
+        &self.chain_key
     }
 
     /// Signs the statement that the chain has this record.
     #[must_use]
     pub fn sign(&self, kind: HeadKind, tip: ChainTip, at: Timestamp) -> SignedHead {
-        let signature = hex::encode(self.key.sign(&message(kind, tip, at)).to_bytes());
-        SignedHead { kind, number: tip.number, hash: tip.hash, at, signature }
+        self.sign_head(kind, tip, at, None)
     }
 
-    /// Reads the head that was saved last; `None` if there is none.
-    ///
-    /// # Errors
-    /// [`StoreError`] if it cannot be read or is no head.
-    pub fn load_head(&self) -> Result<Option<SignedHead>, StoreError> {
-        let Some(text) = self.head.as_deref().map(read_bounded).transpose()?.flatten() else { return Ok(None) };
-        serde_json::from_str(&text)
-            .map(Some)
-            .map_err(|error| StoreError::Chain(format!("the signed head cannot be read: {error}")))
+    /// Signs the statement that this record names a break, at which the chain of `replaced` was replaced.
+    #[must_use]
+    pub fn sign_break(&self, tip: ChainTip, at: Timestamp, replaced: Option<RecordRef>) -> SignedHead {
+        self.sign_head(HeadKind::Break, tip, at, replaced)
+    }
+
+    fn sign_head(&self, kind: HeadKind, tip: ChainTip, at: Timestamp, replaced: Option<RecordRef>) -> SignedHead {
+        let signature = hex::encode(self.key.sign(&message(kind, tip, at, replaced)).to_bytes());
+        SignedHead { kind, number: tip.number, hash: tip.hash, at, replaced, signature }
     }
 
     /// Replaces the saved head. After a crash the file has either the old head or the new one, never
@@ -83,15 +99,20 @@ impl Signer {
     ///
     /// # Errors
     /// [`StoreError`] if it cannot be written.
-    pub fn save_head(&self, head: &SignedHead) -> Result<(), StoreError> {
-        let Some(path) = &self.head else { return Ok(()) };
+    pub fn save_head(&self, saved: &SavedHead) -> Result<(), StoreError> {
+        let Some(path) = self.chain_key.head_file() else { return Ok(()) };
         let staging = path.with_extension("head.new");
         let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(KEY_MODE).open(&staging)?;
-        file.write_all(&serde_json::to_vec(head)?)?;
+        file.write_all(&serde_json::to_vec(saved)?)?;
         file.sync_data()?;
         fs::rename(&staging, path)?;
         Ok(())
     }
+}
+
+/// The file of the newest signed head beside a key.
+fn head_file(key: &Path) -> PathBuf {
+    key.with_extension("head")
 }
 
 fn read_key(path: &Path) -> Result<Option<[u8; 32]>, StoreError> {
@@ -110,24 +131,13 @@ fn read_key(path: &Path) -> Result<Option<[u8; 32]>, StoreError> {
     Ok(Some(seed))
 }
 
-fn read_bounded(path: &Path) -> Result<Option<String>, StoreError> {
-    use std::io::Read;
-
-    let file = match fs::File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(StoreError::Failed(format!("{}: {error}", path.display()))),
-    };
-    let mut text = String::new();
-    file.take(FILE_BYTES_MAX).read_to_string(&mut text)?;
-    Ok(Some(text))
-}
-
 fn write_new(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(KEY_MODE).open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    Ok(())
+    let write = || {
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(KEY_MODE).open(path)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    write().map_err(|error| StoreError::from_io(path, &error))
 }
 
 #[cfg(test)]
@@ -142,7 +152,7 @@ mod tests {
         let path = dir.path().join("audit.key");
         let first = Signer::open(&path, || Ok([7; 32])).unwrap();
         let reopened = Signer::open(&path, || Err(io::Error::other("the key exists already"))).unwrap();
-        assert_eq!(first.verifying_key(), reopened.verifying_key());
+        assert_eq!(first.chain_key(), reopened.chain_key());
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         let open_to_all = Signer::open(&path, || Ok([7; 32]));
         assert!(open_to_all.unwrap_err().to_string().contains("600"));
@@ -152,13 +162,25 @@ mod tests {
     fn a_saved_head_is_read_back_and_only_its_own_key_verifies_it() {
         let dir = tempfile::tempdir().unwrap();
         let signer = Signer::open(&dir.path().join("audit.key"), || Ok([7; 32])).unwrap();
-        assert_eq!(signer.load_head().unwrap(), None);
+        let (own, other) = (signer.chain_key(), Signer::ephemeral([8; 32]));
+        assert_eq!(own.load_head().unwrap(), None);
         let head = signer.sign(HeadKind::Running, ChainTip::genesis(), Timestamp::from_micros(5));
-        signer.save_head(&head).unwrap();
-        assert_eq!(signer.load_head().unwrap(), Some(head.clone()));
-        assert!(head.is_signed_by(&signer.verifying_key()));
-        assert!(!head.is_signed_by(&Signer::ephemeral([8; 32]).verifying_key()));
-        let closed = SignedHead { kind: HeadKind::Closed, ..head };
-        assert!(!closed.is_signed_by(&signer.verifying_key()), "a signature is valid for its own statement only");
+        let saved = SavedHead { database: "d".into(), head: head.clone() };
+        signer.save_head(&saved).unwrap();
+        assert_eq!(own.load_head().unwrap(), Some(saved));
+        assert!(head.is_signed_by(own.verifying_key()) && !head.is_signed_by(other.chain_key().verifying_key()));
+        let replaced = Some(RecordRef { number: 1, hash: head.hash });
+        for changed in [SignedHead { kind: HeadKind::Closed, ..head.clone() }, SignedHead { replaced, ..head }] {
+            assert!(!changed.is_signed_by(own.verifying_key()), "a signature is valid for its own statement only");
+        }
+    }
+
+    #[test]
+    fn a_missing_key_is_not_created_if_it_must_exist() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.key");
+        assert!(Signer::open_existing(&path).unwrap().is_none() && !path.exists());
+        let created = Signer::open(&path, || Ok([7; 32])).unwrap();
+        assert_eq!(Signer::open_existing(&path).unwrap().unwrap().chain_key(), created.chain_key());
     }
 }

@@ -3,9 +3,10 @@
 use std::fmt;
 
 use ed25519_dalek::VerifyingKey;
-use greenroom_protocol::audit::Record;
+use greenroom_protocol::Timestamp;
+use greenroom_protocol::audit::Restored;
 
-use crate::audit::chain::{ChainRow, ChainTip, hash};
+use crate::audit::chain::{ChainRow, ChainTip, RecordLink, hash};
 use crate::audit::head::{HeadKind, SignedHead};
 
 /// The first violation of a chain.
@@ -75,8 +76,19 @@ impl fmt::Display for ChainViolation {
     }
 }
 
+/// A break of a chain: a backup has replaced the records that followed it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChainBreak {
+    /// The record that names the break, the first one after the backup.
+    pub number: u64,
+    /// When the backup was restored.
+    pub at: Timestamp,
+    /// Who restored it, and both heads.
+    pub restored: Restored,
+}
+
 /// The result of a verification.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChainReport {
     /// Valid records.
     pub records: u64,
@@ -85,6 +97,8 @@ pub struct ChainReport {
     /// The last record that a signed head confirms. Later records are at most a second old, or the
     /// process crashed before it could sign them.
     pub signed: u64,
+    /// The breaks among the records: each is named by a record of its own, and is no violation.
+    pub breaks: Vec<ChainBreak>,
     /// The first violation.
     pub violation: Option<ChainViolation>,
 }
@@ -105,6 +119,7 @@ pub struct ChainVerifier {
     start: ChainTip,
     last: ChainTip,
     signed: u64,
+    breaks: Vec<ChainBreak>,
     violation: Option<ChainViolation>,
 }
 
@@ -119,13 +134,15 @@ impl ChainVerifier {
         let start = anchor.map_or_else(ChainTip::genesis, SignedHead::tip);
         heads.retain(|head| head.number >= start.number);
         let violation = forged.map(|number| ChainViolation::Forged { number });
-        Self { heads, next_head: 0, start, last: start, signed: start.number, violation }.with_checked_heads()
+        let breaks = Vec::new();
+        Self { heads, next_head: 0, start, last: start, signed: start.number, breaks, violation }.with_checked_heads()
     }
 
     /// Starts a verification after a record that is known to be valid.
     #[must_use]
     pub(crate) const fn from_tip(last: ChainTip) -> Self {
-        Self { heads: Vec::new(), next_head: 0, start: last, last, signed: last.number, violation: None }
+        let signed = last.number;
+        Self { heads: Vec::new(), next_head: 0, start: last, last, signed, breaks: Vec::new(), violation: None }
     }
 
     /// Returns the tip of the verified records, or the first violation.
@@ -145,7 +162,12 @@ impl ChainVerifier {
             return;
         }
         match self.check_record(row) {
-            Ok(()) => {
+            Ok(link) => {
+                self.breaks.extend(link.restored().map(|restored| ChainBreak {
+                    number: link.number,
+                    at: link.at,
+                    restored,
+                }));
                 self.last = ChainTip { number: row.number, hash: row.hash };
                 self.check_heads();
             }
@@ -163,11 +185,13 @@ impl ChainVerifier {
             records: self.last.number.saturating_sub(self.start.number),
             anchor: self.start.number,
             signed: self.signed,
+            breaks: self.breaks,
             violation: self.violation,
         }
     }
 
-    fn check_record(&self, row: &ChainRow) -> Result<(), ChainViolation> {
+    /// Checks a record by what the chain needs of it. What else it contains may be of another release.
+    fn check_record<'r>(&self, row: &'r ChainRow) -> Result<RecordLink<'r>, ChainViolation> {
         let number = self.last.number.saturating_add(1);
         if row.number != number {
             return Err(if row.number > number {
@@ -176,7 +200,7 @@ impl ChainVerifier {
                 ChainViolation::Inserted { number }
             });
         }
-        let record: Record = serde_json::from_str(&row.record).map_err(|_| ChainViolation::Changed { number })?;
+        let record = RecordLink::parse(&row.record).map_err(|_| ChainViolation::Changed { number })?;
         if record.number > number {
             return Err(ChainViolation::Removed { number });
         }
@@ -189,7 +213,7 @@ impl ChainVerifier {
         if record.previous != self.last.hash {
             return Err(ChainViolation::Unlinked { number });
         }
-        Ok(())
+        Ok(record)
     }
 
     fn check_tip(&self) -> Option<ChainViolation> {

@@ -142,8 +142,10 @@ impl AuditLog for InMemoryAudit {
     async fn verify(&self) -> Result<ChainReport, AuditError> {
         let chain = lock(&self.chain);
         let head = self.signer.sign(HeadKind::Running, chain.tip, self.clock.now());
-        let mut verifier =
-            ChainVerifier::new(&self.signer.verifying_key(), chain.anchor.iter().cloned().chain([head]).collect());
+        let mut verifier = ChainVerifier::new(
+            self.signer.chain_key().verifying_key(),
+            chain.anchor.iter().cloned().chain([head]).collect(),
+        );
         chain.rows.iter().for_each(|entry| verifier.verify_next(&entry.row));
         Ok(verifier.finish())
     }

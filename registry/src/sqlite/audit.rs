@@ -1,5 +1,6 @@
 //! The audit in SQLite: readers serve reads, the writer serves writes.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -7,6 +8,7 @@ use greenroom_protocol as protocol;
 use protocol::audit::{Closing, Event, Opening, Record};
 use protocol::limits::PAGE_ROWS_MAX;
 use protocol::{TenantId, Timestamp};
+use sqlx::Connection as _;
 use sqlx::sqlite::SqliteConnection;
 
 use crate::audit::chain::{ChainTip, EventJson};
@@ -14,14 +16,16 @@ use crate::audit::head::SignedHead;
 use crate::audit::signer::Signer;
 use crate::audit::verify::{ChainReport, ChainVerifier};
 use crate::audit::{
-    AuditError, AuditLog, AuditPage, AuditScope, AuditSeq, EntrySubject, OpenAuditEntry, PendingAuditEntry, PruneReport,
+    AuditError, AuditLog, AuditPage, AuditScope, AuditSeq, ChainKey, EntrySubject, OpenAuditEntry, PendingAuditEntry,
+    PruneReport,
 };
 use crate::error::StoreError;
 use crate::group_commit::CommitTiming;
 use crate::sqlite::columns::Columns as _;
 use crate::sqlite::error::sqlx_error;
 use crate::sqlite::handle::StoreHandle;
-use crate::sqlite::statement_batch::{from_int, to_int};
+use crate::sqlite::identity::Identity;
+use crate::sqlite::statement_batch::to_int;
 
 use chain::{CloseEntry, decode_row};
 use commands::{OpenEntry, PruneAudit, RecordSystemEvent};
@@ -116,8 +120,8 @@ impl AuditLog for SqliteAudit {
     async fn verify(&self) -> Result<ChainReport, AuditError> {
         // The chain of a closed store can still be verified.
         self.store.flush_if_open().await?;
-        let mut snapshot = self.store.readers.begin().await.map_err(|error| sqlx_error(&error))?;
-        Ok(verify_chain(&mut snapshot, &self.signer).await?)
+        let mut connection = self.store.readers.acquire().await.map_err(|error| sqlx_error(&error))?;
+        Ok(verify_chain(&mut connection, &self.store.path, self.signer.chain_key()).await?)
     }
 
     async fn prune(&self, before: Timestamp, now: Timestamp) -> Result<PruneReport, AuditError> {
@@ -140,22 +144,27 @@ impl AuditLog for SqliteAudit {
     }
 }
 
-/// Verifies the chain as it was at the start of this transaction.
-pub(super) async fn verify_chain(snapshot: &mut SqliteConnection, signer: &Signer) -> Result<ChainReport, StoreError> {
-    let last: Option<i64> = sqlx::query_scalar("SELECT MAX(number) FROM audit")
-        .fetch_one(&mut *snapshot)
-        .await
-        .map_err(|error| sqlx_error(&error))?;
+/// Verifies the chain in a snapshot of the database, beside whatever is written meanwhile.
+pub(super) async fn verify_chain(
+    connection: &mut SqliteConnection,
+    path: &Path,
+    key: &ChainKey,
+) -> Result<ChainReport, StoreError> {
+    // A head is saved after its record is durable. So the snapshot, which is taken later, has the record; a head that
+    // is read later than the snapshot may name a record after it.
+    let saved = key.load_head()?;
+    let mut snapshot = connection.begin().await.map_err(|error| sqlx_error(&error))?;
+    let identity = Identity::fetch(&mut snapshot).await?;
+    identity.check_key(path, key)?;
+    identity.check_saved(path, key, saved.as_ref())?;
     let texts: Vec<String> = sqlx::query_scalar("SELECT head FROM audit_heads")
         .fetch_all(&mut *snapshot)
         .await
         .map_err(|error| sqlx_error(&error))?;
     let mut heads = texts.iter().map(|text| serde_json::from_str(text)).collect::<Result<Vec<SignedHead>, _>>()?;
-    // A head that was signed while the snapshot was taken may name a record outside the snapshot.
-    let last = from_int(last.unwrap_or_default());
-    let newest = heads.iter().map(|head| head.number).max().unwrap_or_default();
-    heads.extend(signer.load_head()?.filter(|head| head.number <= newest || head.number > last));
-    let mut verifier = ChainVerifier::new(&signer.verifying_key(), heads);
+    let saved = saved.map(|saved| saved.head).filter(|head| !head.is_replaced_by(&heads, key.verifying_key()));
+    heads.extend(saved);
+    let mut verifier = ChainVerifier::new(key.verifying_key(), heads);
     loop {
         let rows = sqlx::query("SELECT number, hash, record FROM audit WHERE number > ? ORDER BY number LIMIT ?")
             .bind(to_int(verifier.last_number()))
@@ -176,3 +185,6 @@ pub(super) async fn verify_chain(snapshot: &mut SqliteConnection, signer: &Signe
 fn record_of(row: &sqlx::sqlite::SqliteRow) -> Result<Record, StoreError> {
     Ok(serde_json::from_str(row.text("record")?)?)
 }
+
+#[cfg(test)]
+mod tests;

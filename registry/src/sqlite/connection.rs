@@ -84,3 +84,9 @@ pub(super) async fn connect_dedicated(path: &Path) -> Result<SqliteConnection, S
     let options = SqliteConnectOptions::new().filename(path).busy_timeout(BUSY_TIMEOUT).disable_statement_logging();
     SqliteConnection::connect_with(&options).await.map_err(|error| sqlx_error(&error))
 }
+
+/// Checkpoints the write-ahead log in one of the modes of SQLite.
+pub(super) fn checkpoint(conn: &rusqlite::Connection, mode: &str) -> Result<(), StoreError> {
+    // The result row counts the pages that were written back, which does not matter here.
+    conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(())).map_err(|error| rusqlite_error(&error))
+}

@@ -4,29 +4,38 @@
 use std::path::Path;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{ConnectOptions, Connection};
+use sqlx::{ConnectOptions, Connection as _};
 
-use crate::audit::signer::Signer;
-use crate::audit::verify::ChainReport;
+use crate::audit::{ChainKey, ChainReport};
 use crate::error::StoreError;
 use crate::maintenance::CheckReport;
 use crate::sqlite::audit::verify_chain;
 use crate::sqlite::connection::BUSY_TIMEOUT;
 use crate::sqlite::error::sqlx_error;
 
+/// Verifies the audit alone.
+pub(crate) async fn verify(path: &Path, key: &ChainKey) -> Result<ChainReport, StoreError> {
+    let mut connection = connect(path).await?;
+    let report = verify_chain(&mut connection, path, key).await?;
+    // The report is complete; a failure to close the connection does not change it.
+    drop(connection.close().await);
+    Ok(report)
+}
+
+/// Opens a connection that cannot write.
+pub(super) async fn connect(path: &Path) -> Result<SqliteConnection, StoreError> {
+    let options = SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(BUSY_TIMEOUT);
+    options.disable_statement_logging().connect().await.map_err(|error| sqlx_error(&error))
+}
+
 /// Checks the file. Content that cannot be read is a problem in the report.
-pub(crate) async fn examine(path: &Path, signer: &Signer) -> Result<CheckReport, StoreError> {
+pub(crate) async fn examine(path: &Path, key: &ChainKey) -> Result<CheckReport, StoreError> {
     let bytes = tokio::fs::metadata(path).await?.len();
     let mut report = CheckReport { problems: Vec::new(), audit: None, schema: 0, bytes };
-    let options = SqliteConnectOptions::new()
-        .filename(path)
-        .read_only(true)
-        .busy_timeout(BUSY_TIMEOUT)
-        .disable_statement_logging();
-    let mut connection = match options.connect().await {
+    let mut connection = match connect(path).await {
         Ok(connection) => connection,
         Err(error) => {
-            report.problems.push(sqlx_error(&error).to_string());
+            report.problems.push(error.to_string());
             return Ok(report);
         }
     };
@@ -38,7 +47,7 @@ pub(crate) async fn examine(path: &Path, signer: &Signer) -> Result<CheckReport,
         Ok(schema) => report.schema = schema,
         Err(error) => report.problems.push(format!("the version of the schema cannot be read: {error}")),
     }
-    match verify_audit(&mut connection, signer).await {
+    match verify_chain(&mut connection, path, key).await {
         Ok(audit) => report.audit = Some(audit),
         Err(error) => report.problems.push(format!("the audit cannot be read: {error}")),
     }
@@ -58,9 +67,4 @@ async fn read_schema_version(connection: &mut SqliteConnection) -> Result<i64, S
         .fetch_one(connection)
         .await
         .map_err(|error| sqlx_error(&error))
-}
-
-async fn verify_audit(connection: &mut SqliteConnection, signer: &Signer) -> Result<ChainReport, StoreError> {
-    let mut snapshot = connection.begin().await.map_err(|error| sqlx_error(&error))?;
-    verify_chain(&mut snapshot, signer).await
 }

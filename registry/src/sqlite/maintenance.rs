@@ -37,7 +37,7 @@ impl StoreMaintenance for SqliteMaintenance {
     async fn check(&self) -> Result<CheckReport, StoreError> {
         // A closed store can still be checked.
         self.store.flush_if_open().await?;
-        examine(&self.store.path, &self.signer).await
+        examine(&self.store.path, self.signer.chain_key()).await
     }
 
     async fn backup(&self, to: &Path) -> Result<(), StoreError> {

@@ -3,16 +3,17 @@
 //! in flight are released.
 
 use greenroom_protocol as protocol;
-use protocol::audit::{Event, Record};
+use protocol::audit::Event;
 use rusqlite::Connection;
 
-use crate::audit::chain::EventJson;
+use crate::audit::chain::{EventJson, RecordLink};
 use crate::audit::head::HeadKind;
 use crate::audit::{AuditSeq, EntrySubject};
 use crate::error::StoreError;
 use crate::sqlite::audit::chain::{CloseEntry, append_closing};
 use crate::sqlite::columns::{Columns as _, select};
 use crate::sqlite::commit::Commit;
+use crate::sqlite::identity::Identity;
 use crate::sqlite::statement_batch::to_int;
 use crate::sqlite::writer::Writer;
 
@@ -22,6 +23,7 @@ pub(super) async fn recover(writer: &mut Writer) -> Result<(), StoreError> {
     writer.sign(HeadKind::Running).await?;
     let now = writer.state.shared.clock.now();
     let mut commit = Commit::default();
+    Identity::claim(writer.state.signer.chain_key(), &mut commit.statements);
     let open: Vec<u64> = writer.state.shared.open_entries().iter().copied().collect();
     for opened in &open {
         let subject = subject_of(&writer.conn, *opened)?;
@@ -44,13 +46,11 @@ pub(super) async fn recover(writer: &mut Writer) -> Result<(), StoreError> {
 }
 
 fn subject_of(conn: &Connection, number: u64) -> Result<EntrySubject, StoreError> {
-    let records = select(conn, "SELECT record FROM audit WHERE number = ?", [to_int(number)], |row| {
-        Ok(serde_json::from_str::<Record>(row.text("record")?)?)
+    let events = select(conn, "SELECT record FROM audit WHERE number = ?", [to_int(number)], |row| {
+        Ok(RecordLink::parse(row.text("record")?)?.event()?)
     })?;
-    match records.into_iter().next().map(|record| record.event) {
-        Some(Event::Opened(opening)) => Ok(EntrySubject::from_opening(&opening)),
-        Some(Event::Closed { .. } | Event::Interrupted { .. } | Event::System { .. }) | None => {
-            Err(StoreError::Codec(format!("record {number} is listed as open, but opens no entry")))
-        }
+    match events.into_iter().next().map(|event| (event.request, event.tenant)) {
+        Some((Some(request), Some(tenant))) => Ok(EntrySubject { request, tenant }),
+        Some(_) | None => Err(StoreError::Codec(format!("record {number} is listed as open, but opens no entry"))),
     }
 }

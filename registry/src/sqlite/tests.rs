@@ -169,8 +169,26 @@ async fn a_closed_database_can_be_opened_again() {
 }
 
 #[tokio::test]
-async fn another_audit_key_is_rejected() {
+async fn a_database_and_a_data_directory_that_do_not_belong_together_are_told_so() {
     let dir = closed_database().await;
+    std::fs::write(dir.path().join("audit.key"), "08".repeat(32)).unwrap();
+    let error = open_error(dir).await;
+    assert!(matches!(&error, StoreError::OtherDirectory(text) if text.contains("another data directory")), "{error}");
+    // The database was removed, or its place was taken by another one that the same key signs.
+    let dir = closed_database().await;
+    std::fs::remove_file(database(&dir)).unwrap();
+    let error = open_error(dir).await;
+    assert!(
+        matches!(&error, StoreError::OtherDatabase(text) if text.contains("audit.head names the database")),
+        "{error}"
+    );
+    let (dir, other) = (closed_database().await, closed_database().await);
+    std::fs::copy(database(&other), database(&dir)).unwrap();
+    let error = open_error(dir).await;
+    assert!(matches!(&error, StoreError::OtherDatabase(text) if text.contains("another database")), "{error}");
+    // Who changes the key that the database names gains nothing.
+    let dir = closed_database().await;
+    tamper(&database(&dir), "UPDATE store_identity SET audit_key = NULL").await;
     std::fs::write(dir.path().join("audit.key"), "08".repeat(32)).unwrap();
     assert!(matches!(open_error(dir).await, StoreError::Chain(text) if text.contains("not the key's")));
 }
@@ -281,6 +299,10 @@ const UNREFERENCING: &[&str] = &[
     "costs.user",
     "costs.workflow",
     "definition_versions.body",
+    "definitions_in_service.file",
+    "definitions_in_service.id",
+    "definitions_in_service.kind",
+    "definitions_in_service.source",
     "idempotency_keys.key",
     "idempotency_keys.run",
     "idempotency_keys.tenant",
@@ -295,6 +317,8 @@ const UNREFERENCING: &[&str] = &[
     "runs.team",
     "runs.tenant",
     "runs.workflow",
+    "store_identity.audit_key",
+    "store_identity.database",
     "usage_minutes.tenant",
     "usage_minutes.user",
 ];

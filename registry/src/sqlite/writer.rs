@@ -14,8 +14,8 @@ use crate::group_commit::{CommandReceiver, ReplySender};
 use crate::sqlite::audit::chain::{Chain, append_closing};
 use crate::sqlite::command::Command;
 use crate::sqlite::commit::Commit;
+use crate::sqlite::connection::checkpoint;
 use crate::sqlite::context::cache::ContextCache;
-use crate::sqlite::error::rusqlite_error;
 use crate::sqlite::handle::WriterQueue;
 use crate::sqlite::idempotency::key_row::prefetch_keys;
 use crate::sqlite::ledger::rows;
@@ -49,7 +49,7 @@ impl Writer {
         sync_mode: SyncMode,
         queue: WriterQueue,
     ) -> Result<Self, StoreError> {
-        let (chain, open) = Chain::load(&conn, &signer)?;
+        let (chain, open) = Chain::load(&conn, &shared.path, signer.chain_key())?;
         *shared.open_entries() = open;
         let runs = RunRecordCache::load(&conn)?;
         rows::load(&conn, &shared)?;
@@ -160,9 +160,9 @@ impl Writer {
         let Some(head) = head else { return Ok(()) };
         if self.sync_mode == SyncMode::Normal {
             // The head in the file must not name a record that a power failure may remove.
-            checkpoint(&self.conn, "PRAGMA wal_checkpoint(PASSIVE)")?;
+            checkpoint(&self.conn, "PASSIVE")?;
         }
-        let (signer, saved) = (self.state.signer.clone(), head.clone());
+        let (signer, saved) = (self.state.signer.clone(), self.state.chain.saved(head.clone()));
         tokio::task::spawn_blocking(move || signer.save_head(&saved))
             .await
             .map_err(|error| StoreError::Failed(error.to_string()))??;
@@ -173,7 +173,7 @@ impl Writer {
     /// Checkpoints the write-ahead log and empties it, so that the database file alone is complete: a
     /// copy needs no other file, and a restored older file meets no log of a newer one.
     fn truncate_wal(&self) {
-        if let Err(error) = checkpoint(&self.conn, "PRAGMA wal_checkpoint(TRUNCATE)") {
+        if let Err(error) = checkpoint(&self.conn, "TRUNCATE") {
             // Nothing is lost: the next start reads the log.
             tracing::warn!(error = %error, "the write-ahead log was not checkpointed");
         }
@@ -193,9 +193,4 @@ impl Writer {
         self.state.contexts.prefetch(&self.conn, contexts)?;
         prefetch_keys(&self.conn, keys, &mut commit.keys)
     }
-}
-
-fn checkpoint(conn: &Connection, pragma: &str) -> Result<(), StoreError> {
-    // The result row counts the pages that were written back, which does not matter here.
-    conn.query_row(pragma, [], |_| Ok(())).map_err(|error| rusqlite_error(&error))
 }

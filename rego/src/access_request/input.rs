@@ -68,11 +68,13 @@ pub enum Action {
     CheckStore,
     /// Copy the store.
     BackUpStore,
+    /// Replace the store by a copy.
+    RestoreStore,
 }
 
 impl Action {
     /// Every action, in the order of the access matrix.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Invoke,
         Self::StartRun,
         Self::StartTeam,
@@ -96,6 +98,7 @@ impl Action {
         Self::PruneAudit,
         Self::CheckStore,
         Self::BackUpStore,
+        Self::RestoreStore,
     ];
 
     /// The action of a request.
@@ -140,6 +143,7 @@ impl Action {
                 Maintenance::PruneAudit { .. } => Self::PruneAudit,
                 Maintenance::CheckStore => Self::CheckStore,
                 Maintenance::BackUpStore { .. } => Self::BackUpStore,
+                Maintenance::RestoreStore { .. } => Self::RestoreStore,
             },
         }
     }
@@ -171,6 +175,7 @@ impl Action {
             Self::PruneAudit => "prune_audit",
             Self::CheckStore => "check_store",
             Self::BackUpStore => "back_up_store",
+            Self::RestoreStore => "restore_store",
         }
     }
 

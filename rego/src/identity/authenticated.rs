@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use greenroom_protocol::raw_input::RawInput;
 use greenroom_protocol::{
-    ContentHash, Deadline, IdempotencyKey, Request, RequestId, RunId, TeamId, TenantId, Timestamp, TraceId,
+    ContentHash, Deadline, IdempotencyKey, Json, Request, RequestId, RunId, TeamId, TenantId, Timestamp, TraceId,
 };
 
 use super::{AuthMethod, Caller, NameSet, Principal, ResolvedPrincipal};
@@ -115,6 +116,23 @@ impl Authenticated {
     /// Replaces the sizes that the request claims of its artifacts by those of the store.
     pub fn set_artifact_sizes(&mut self, sizes: &BTreeMap<ContentHash, u64>) {
         self.request.set_artifact_sizes(sizes);
+    }
+
+    /// The raw inputs of a user's own request, by name. A nested request has none: what a model or a step has made is
+    /// an ordinary value.
+    #[must_use]
+    pub fn raw_inputs(&self) -> BTreeMap<String, RawInput> {
+        let inputs = self.request.inputs().filter(|_| self.chain.len() <= 1);
+        let raw = |(name, value): (&String, &Json)| Some((name.clone(), RawInput::from_json(value)?));
+        inputs.into_iter().flatten().filter_map(raw).collect()
+    }
+
+    /// Replaces a raw input of a user's own request by its value. Any other input remains as it is.
+    pub fn set_raw_input(&mut self, name: &str, value: Json) {
+        let input = self.request.inputs().filter(|_| self.chain.len() <= 1).and_then(|inputs| inputs.get(name));
+        if input.is_some_and(RawInput::is_marked) {
+            self.request.set_input(name, value);
+        }
     }
 
     /// The deadline of the request.

@@ -38,6 +38,7 @@ const ACTIONS: &[&str] = &[
     "prune_audit",
     "check_store",
     "back_up_store",
+    "restore_store",
     "unknown_action",
 ];
 const POLICIES: &[&str] = &[

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use greenroom_protocol::{AgentId, ContentHash, IdempotencyKey, TeamId, WorkflowId};
 
+mod audit;
 mod runs;
 
+pub use audit::{AuditCommand, VerifyArgs};
 pub use runs::{ArtifactsCommand, RunsCommand, StartArgs};
 
 const ABOUT: &str =
@@ -116,7 +118,7 @@ pub enum Command {
     /// Check the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Check and back up the database
+    /// Check, back up and restore the database
     #[command(subcommand)]
     Db(DbCommand),
     /// Explain an error code
@@ -243,33 +245,6 @@ pub enum PolicyCommand {
     Table,
 }
 
-/// Commands of `audit`.
-#[derive(Debug, Subcommand)]
-pub enum AuditCommand {
-    /// List the newest entries
-    List {
-        /// Maximum number of rows
-        #[arg(long, default_value_t = 50)]
-        limit: u32,
-        /// Start after this cursor, which the previous page prints
-        #[arg(long, value_name = "CURSOR")]
-        after: Option<String>,
-    },
-    /// Show the entries of one number or request
-    Show {
-        /// Number of the entry, or id of its request
-        id: String,
-    },
-    /// Verify the hash chain of the audit
-    Verify,
-    /// Remove old entries; a signed anchor replaces them
-    Prune {
-        /// Minimum age, such as `365d`
-        #[arg(long, value_name = "AGE")]
-        older_than: humantime::Duration,
-    },
-}
-
 /// Commands of `memory`.
 #[derive(Debug, Subcommand)]
 pub enum MemoryCommand {
@@ -320,5 +295,10 @@ pub enum DbCommand {
     Backup {
         /// The new file
         to: PathBuf,
+    },
+    /// Put a backup in the place of the database, which no process may own; the audit names the break
+    Restore {
+        /// The backup
+        from: PathBuf,
     },
 }

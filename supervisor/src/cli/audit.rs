@@ -1,6 +1,8 @@
 //! `greenroom audit`: lists, shows, verifies and prunes audit entries.
 
-use greenroom_protocol::audit::{Event, Record};
+pub mod public_key;
+
+use greenroom_protocol::audit::{Event, Record, Restored};
 use greenroom_protocol::request::{Maintenance, Page};
 use greenroom_protocol::{Cause, Clock, Json, Reply};
 use serde_json::json;
@@ -21,7 +23,7 @@ pub async fn audit(session: &Session, command: AuditCommand, output: Output) -> 
     match command {
         AuditCommand::List { limit, after } => Ok(print_records(&client.audit(Page { after, limit }).await?, output)),
         AuditCommand::Show { id } => Ok(print_records(&client.audit_entry(id).await?, output)),
-        AuditCommand::Verify => {
+        AuditCommand::Verify(_) => {
             let report = session.maintain(Maintenance::VerifyAudit).await?;
             output.document(&report, || format_report(&report));
             Ok(u8::from(report.get("valid") != Some(&Json::Bool(true))))
@@ -32,6 +34,8 @@ pub async fn audit(session: &Session, command: AuditCommand, output: Output) -> 
             output.document(&report, || format_report(&report));
             Ok(0)
         }
+        // It needs no session, and the caller executes it.
+        AuditCommand::ExportKey { .. } => Ok(0),
     }
 }
 
@@ -82,6 +86,17 @@ fn row(record: &Json) -> Option<Json> {
         }
         Event::System { subject, message } => {
             json!({ "number": number, "at": at, "event": "system", "resource": subject, "result": message })
+        }
+        Event::Restored(Restored { user, backup, restored, replaced, tenant: _ }) => {
+            let replaced = replaced.map(|record| format!(" instead of {}", record.number)).unwrap_or_default();
+            let result = format!("the chain continues after record {}{replaced}", restored.number);
+            json!({
+                "number": number, "at": at, "event": "restored", "user": user, "resource": backup, "result": result,
+            })
+        }
+        Event::Unknown(event) => {
+            let kind = event.get("kind").and_then(Json::as_str).unwrap_or("event");
+            json!({ "number": number, "at": at, "event": format!("{kind} of another release") })
         }
     })
 }

@@ -1,5 +1,9 @@
-//! `greenroom db`: checks and backs up the store. A store that cannot be opened is examined without
+//! `greenroom db`: checks, backs up and restores the store. A store that cannot be opened is examined without
 //! opening it.
+
+pub mod restore;
+
+use std::path::Path;
 
 use greenroom_protocol::request::Maintenance;
 use greenroom_protocol::{Cause, ErrorCode, Json};
@@ -25,18 +29,20 @@ pub async fn db(session: &Session, command: DbCommand, output: Output) -> Result
             Ok(u8::from(report.get("ok") != Some(&Json::Bool(true))))
         }
         DbCommand::Backup { to } => {
-            // The owner of the store may run in another directory.
-            let to = std::path::absolute(&to)
-                .map_err(|error| Cause::new(ErrorCode::InvalidInput, format!("{}: {error}", to.display())))?;
-            let to = to
-                .into_os_string()
-                .into_string()
-                .map_err(|path| Cause::new(ErrorCode::InvalidInput, format!("{} is not UTF-8", path.display())))?;
-            let report = session.maintain(Maintenance::BackUpStore { to }).await?;
+            let report = session.maintain(Maintenance::BackUpStore { to: absolute(&to)? }).await?;
             output.document(&report, || format_report(&report));
             Ok(0)
         }
+        // It needs no session, and the caller executes it.
+        DbCommand::Restore { .. } => Ok(0),
     }
+}
+
+/// A path for the owner of the store, which may run in another directory.
+fn absolute(path: &Path) -> Result<String, Cause> {
+    let invalid = |problem: String| Cause::new(ErrorCode::InvalidInput, format!("{}: {problem}", path.display()));
+    let absolute = std::path::absolute(path).map_err(|error| invalid(error.to_string()))?;
+    absolute.into_os_string().into_string().map_err(|_| invalid("the path is not UTF-8".to_owned()))
 }
 
 /// Reports for `db check` and `audit verify` on a store that cannot be opened; the report contains the error
@@ -47,7 +53,7 @@ pub async fn db(session: &Session, command: DbCommand, output: Output) -> Result
 pub async fn examine(config: &Config, command: &Command, output: Output, error: Cause) -> Result<u8, Cause> {
     let is_full_check = match command {
         Command::Db(DbCommand::Check) => true,
-        Command::Audit(AuditCommand::Verify) => false,
+        Command::Audit(AuditCommand::Verify(_)) => false,
         _ => return Err(error),
     };
     // The database belongs to another process, whose key of the audit this directory need not have.

@@ -1,42 +1,32 @@
-//! Parses `k=v`, `k=@PATH` and `k=-` into typed values. The command reads the file, with the permissions of its
-//! user; the pod reads none of the user's files.
+//! From `k=v`, `k=@PATH` and `k=-` to raw inputs, which the pod turns into values of the declared types. The command
+//! reads a file, with the permissions of its user; the pod reads none of the user's files.
 
 mod file_source;
 
 use std::collections::BTreeMap;
 
-use greenroom_definitions::FieldType;
-use greenroom_definitions::types::parse_cli_value;
-use greenroom_protocol::limits::DOCUMENT_BYTES_MAX;
-use greenroom_protocol::{Cause, ErrorCode, Json, Values};
+use greenroom_protocol::raw_input::{RawFile, RawInput, RawItem};
+use greenroom_protocol::{Cause, ErrorCode, Values};
 
 use self::file_source::FileSource;
 use super::session::Session;
+use crate::pipeline::raw_inputs::{parse, repeated};
 
-/// The declared types of inputs by name.
-pub type Types = BTreeMap<String, FieldType>;
+/// Bytes of a text file that travels inside of the request. A larger one is uploaded first, as is one that is no text.
+const INLINE_FILE_BYTES_MAX: usize = 1024 * 1024;
 
-/// Parses inputs. A repeated input is one more item of its list.
+/// The raw inputs. A repeated input is one more item of its list.
 ///
 /// # Errors
-/// [`ErrorCode::InvalidInput`] if an input has no `=`, is repeated and no list, or is not of its type;
-/// [`ErrorCode::PathNotAllowed`] if a file cannot be read.
-pub async fn inputs(session: &Session, arguments: &[String], types: &Types) -> Result<Values, Cause> {
+/// [`ErrorCode::InvalidInput`] if an input has no `=`; [`ErrorCode::PathNotAllowed`] if a file cannot be read.
+pub async fn inputs(session: &Session, arguments: &[String]) -> Result<Values, Cause> {
     let mut values = Values::new();
     for (name, texts) in by_name(arguments)? {
-        let kind = types.get(name).copied();
-        let value = match *texts.as_slice() {
-            [text] => input(session, name, text, kind).await?,
-            _ if kind != Some(FieldType::Array) => return Err(repeated(name, kind)),
-            _ => {
-                let mut items = Vec::with_capacity(texts.len());
-                for text in texts {
-                    items.push(input(session, name, text, Some(FieldType::Text)).await?);
-                }
-                Json::Array(items)
-            }
-        };
-        values.insert(name.to_owned(), value);
+        let mut items = Vec::with_capacity(texts.len());
+        for text in texts {
+            items.push(item(session, text).await?);
+        }
+        values.insert(name.to_owned(), RawInput(items).to_json());
     }
     Ok(values)
 }
@@ -64,22 +54,14 @@ fn by_name(arguments: &[String]) -> Result<BTreeMap<&str, Vec<&str>>, Cause> {
     Ok(texts)
 }
 
-fn repeated(name: &str, kind: Option<FieldType>) -> Cause {
-    let reason = match kind {
-        Some(kind) => format!("is {}, and takes one value", kind.described()),
-        None => "takes one value; write several as a JSON list, [\"a\", \"b\"]".to_owned(),
-    };
-    Cause::new(ErrorCode::InvalidInput, format!("the input {name} is given more than once, but {reason}"))
-}
-
-/// The value of one text: `@PATH` and `-` are read, and `@@` begins a text that begins with `@`.
-async fn input(session: &Session, name: &str, text: &str, kind: Option<FieldType>) -> Result<Json, Cause> {
+/// The item of one text: `@PATH` and `-` are read, and `@@` begins a text that begins with `@`.
+async fn item(session: &Session, text: &str) -> Result<RawItem, Cause> {
     match text.strip_prefix('@') {
-        Some(literal) if literal.starts_with('@') => parse(name, literal, kind),
-        Some("-") => content(session, name, FileSource::StandardInput, kind).await,
-        Some(path) => content(session, name, FileSource::File(path.into()), kind).await,
-        None if text == "-" => content(session, name, FileSource::StandardInput, kind).await,
-        None => parse(name, text, kind),
+        Some(literal) if literal.starts_with('@') => Ok(RawItem::Text(literal.to_owned())),
+        Some("-") => file(session, FileSource::StandardInput).await,
+        Some(path) => file(session, FileSource::File(path.into())).await,
+        None if text == "-" => file(session, FileSource::StandardInput).await,
+        None => Ok(RawItem::Text(text.to_owned())),
     }
 }
 
@@ -90,33 +72,17 @@ fn split(text: &str) -> Result<(&str, &str), Cause> {
     }
 }
 
-/// Parses a value as its declared type. Without one, only a list or an object is parsed as JSON: a
-/// quarter, a year or a postcode remains text.
-fn parse(name: &str, text: &str, kind: Option<FieldType>) -> Result<Json, Cause> {
-    match kind {
-        Some(kind) => parse_cli_value(kind, text)
-            .map_err(|problem| Cause::new(ErrorCode::InvalidInput, format!("the input {name} {problem}"))),
-        None if text.starts_with(['[', '{']) => Ok(serde_json::from_str(text).unwrap_or_else(|_| Json::from(text))),
-        None => Ok(Json::from(text)),
-    }
-}
-
-async fn content(session: &Session, name: &str, source: FileSource, kind: Option<FieldType>) -> Result<Json, Cause> {
-    let (file_name, media_type, source_name) = (source.name(), source.media_type(), source.to_string());
+async fn file(session: &Session, source: FileSource) -> Result<RawItem, Cause> {
+    let (name, media_type) = (source.name(), source.media_type());
     let bytes = source.read().await?;
-    let store = |bytes: Vec<u8>| async move {
-        let artifact = session.store_artifact(bytes, media_type, &file_name).await?;
-        Ok(artifact.to_json())
+    let bytes = match String::from_utf8(bytes) {
+        Ok(content) if content.len() <= INLINE_FILE_BYTES_MAX => {
+            return Ok(RawItem::File(RawFile { content, media_type: media_type.to_owned(), name }));
+        }
+        Ok(content) => content.into_bytes(),
+        Err(error) => error.into_bytes(),
     };
-    let Some(kind) = kind.filter(|kind| *kind != FieldType::File) else { return store(bytes).await };
-    // A text above the limit of every policy is sent as an artifact, whose size is a fact for policy.
-    if bytes.len() as u64 > DOCUMENT_BYTES_MAX {
-        return store(bytes).await;
-    }
-    let text = String::from_utf8(bytes).map_err(|_| {
-        Cause::new(ErrorCode::InvalidInput, format!("the input {name} takes text, and {source_name} is not UTF-8"))
-    })?;
-    parse(name, &text, Some(kind))
+    Ok(RawItem::Artifact(session.store_artifact(bytes, media_type, &name).await?))
 }
 
 #[cfg(test)]
@@ -124,21 +90,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_is_parsed_as_its_declared_type() {
-        assert_eq!(parse("n", "7", Some(FieldType::Integer)).unwrap(), 7);
-        assert_eq!(parse("n", "7", Some(FieldType::Text)).unwrap(), "7");
-        let error = parse("n", "7.5", Some(FieldType::Integer)).unwrap_err();
-        assert_eq!(error.code, ErrorCode::InvalidInput);
-        assert!(error.message.contains("the input n must be"), "{}", error.message);
-    }
-
-    #[test]
-    fn without_a_type_only_lists_and_objects_are_not_text() {
-        assert_eq!(parse("q", "Q4 2024", None).unwrap(), "Q4 2024");
-        assert_eq!(parse("year", "2024", None).unwrap(), "2024");
-        assert_eq!(parse("list", "[1, 2]", None).unwrap(), serde_json::json!([1, 2]));
-        assert_eq!(parse("odd", "[not json", None).unwrap(), "[not json");
-        assert_eq!(split("no equals sign").unwrap_err().code, ErrorCode::InvalidInput);
+    fn an_argument_is_a_name_and_a_text() {
+        assert_eq!(split("q=a=b").unwrap(), ("q", "a=b"));
+        for argument in ["no equals sign", "=value"] {
+            assert_eq!(split(argument).unwrap_err().code, ErrorCode::InvalidInput, "{argument}");
+        }
     }
 
     #[test]

@@ -7,15 +7,14 @@ use std::time::Duration;
 use futures::StreamExt;
 use greenroom_client::transport::Events;
 use greenroom_client::{CallParams, Client};
-use greenroom_definitions::Field;
 use greenroom_protocol::event::{RunEventKind, WatchedRun};
 use greenroom_protocol::request::CallOptions;
 use greenroom_protocol::{
-    AgentId, Cause, Clock, Deadline, ErrorCode, Json, MicroUsd, Reply, RequestId, RunId, TeamId, WorkflowId,
+    Cause, Clock, Deadline, ErrorCode, Json, MicroUsd, Reply, RequestId, RunId, TeamId, WorkflowId,
 };
 
 use super::args::{CallArgs, RunCommand, StartArgs};
-use super::inputs::{Types, context, inputs};
+use super::inputs::{context, inputs};
 use super::output::{Output, describe, print_note};
 use super::progress::Progress;
 use super::report::{self, ReportDir};
@@ -34,14 +33,12 @@ const LAST_EVENTS_WAIT: Duration = Duration::from_secs(1);
 pub async fn run(session: &Session, command: RunCommand, output: Output) -> Result<u8, Cause> {
     let reply = match command {
         RunCommand::Agent { id, call } => {
-            let types = agent_types(&session.client(), &id).await;
-            let (client, params) = prepare(session, call, &types).await?;
+            let (client, params) = prepare(session, call).await?;
             client.run_agent(id, params).await?
         }
         RunCommand::Workflow { id, call, end } => {
             let dir = prepare_report(&end)?;
-            let types = workflow_types(&session.client(), &id).await;
-            let (client, params) = prepare(session, call, &types).await?;
+            let (client, params) = prepare(session, call).await?;
             let send = |client: Client, params| async move { client.run_workflow(id, params).await };
             let reply = start(session, client, CallParams { detach: end.detach, ..params }, output, send).await?;
             return finish(session, &reply, dir, output).await;
@@ -52,8 +49,7 @@ pub async fn run(session: &Session, command: RunCommand, output: Output) -> Resu
                 Some(workflow) => workflow,
                 None => only_workflow(&session.client(), &id).await?,
             };
-            let types = workflow_types(&session.client(), &workflow).await;
-            let (client, params) = prepare(session, call, &types).await?;
+            let (client, params) = prepare(session, call).await?;
             let send = |client: Client, params| async move { client.run_team(id, workflow, params).await };
             let reply = start(session, client, CallParams { detach: end.detach, ..params }, output, send).await?;
             return finish(session, &reply, dir, output).await;
@@ -89,7 +85,7 @@ async fn finish(session: &Session, reply: &Reply, dir: Option<ReportDir>, output
     }
 }
 
-async fn prepare(session: &Session, call: CallArgs, types: &Types) -> Result<(Client, CallParams), Cause> {
+async fn prepare(session: &Session, call: CallArgs) -> Result<(Client, CallParams), Cause> {
     let cost_max = match call.max_cost_usd {
         None => None,
         Some(usd) => Some(MicroUsd::from_usd(usd).ok_or_else(|| {
@@ -103,7 +99,7 @@ async fn prepare(session: &Session, call: CallArgs, types: &Types) -> Result<(Cl
         client = client.with_idempotency_key(key);
     }
     let params = CallParams {
-        inputs: inputs(session, &call.inputs, types).await?,
+        inputs: inputs(session, &call.inputs).await?,
         context: context(&call.context)?,
         options: CallOptions { model: call.model, cost_max },
         detach: false,
@@ -174,35 +170,6 @@ async fn print_events_from(mut events: Events, progress: Progress, has_started: 
         }
     }
     None
-}
-
-// === declared types ===
-
-async fn agent_types(client: &Client, id: &AgentId) -> Types {
-    // A rejected query does not stop the command: the request itself is authorized, and its reply has the reason.
-    match client.agent(id.clone()).await {
-        Ok(reply) => fields(reply.outputs.get("agent")),
-        Err(_) => Types::new(),
-    }
-}
-
-/// The declared inputs of the workflow. An input that it does not declare has the type that the first
-/// agent of its steps declares for that name, since that agent receives it.
-async fn workflow_types(client: &Client, id: &WorkflowId) -> Types {
-    let Ok(reply) = client.workflow(id.clone()).await else { return Types::new() };
-    let mut types = types(reply.outputs.get("step_inputs"));
-    types.extend(fields(reply.outputs.get("workflow")));
-    types
-}
-
-fn fields(definition: Option<&Json>) -> Types {
-    types(definition.and_then(|definition| definition.get("inputs")))
-}
-
-fn types(fields: Option<&Json>) -> Types {
-    let read = |field: &Json| serde_json::from_value::<Field>(field.clone()).ok();
-    let fields = fields.and_then(Json::as_array).into_iter().flatten().filter_map(read);
-    fields.map(|field| (field.name, field.value_type.kind)).collect()
 }
 
 async fn only_workflow(client: &Client, team: &TeamId) -> Result<WorkflowId, Cause> {

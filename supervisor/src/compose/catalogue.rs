@@ -46,18 +46,33 @@ pub fn reload(dir: &Path, known_names: &KnownNames, active: &Catalogue, strict: 
     require_catalogue(greenroom_definitions::load_over(&source, known_names, Some(active)), strict)
 }
 
-/// Logs each quarantined definition: as an error if it is out of service, else as a warning.
-pub fn log_quarantined(catalogue: &Catalogue) {
+/// When definitions are loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoadTime {
+    /// When the pod starts.
+    Start,
+    /// While it runs.
+    Reload,
+}
+
+/// Logs each quarantined definition as an error; as a warning if its file has become invalid while the pod runs, and
+/// its last valid version remains in service.
+pub fn log_quarantined(catalogue: &Catalogue, time: LoadTime) {
     let count = catalogue.quarantined().len();
     for quarantined in catalogue.quarantined().take(LOGGED_MAX) {
         let (kind, id) = (quarantined.kind.as_str(), quarantined.id.as_str());
         let (file, problem) = (quarantined.file.display(), quarantined.reason());
-        match quarantined.in_service {
-            None => tracing::error!(
+        match (quarantined.in_service, time) {
+            (None, _) => tracing::error!(
                 definition.kind = kind, definition.id = id, definition.file = %file, error.message = problem,
                 "invalid definition quarantined, it is out of service"
             ),
-            Some(version) => tracing::warn!(
+            (Some(version), LoadTime::Start) => tracing::error!(
+                definition.kind = kind, definition.id = id, definition.file = %file, error.message = problem,
+                definition.version = version.short(),
+                "invalid definition quarantined, its last valid version is in service"
+            ),
+            (Some(version), LoadTime::Reload) => tracing::warn!(
                 definition.kind = kind, definition.id = id, definition.file = %file, error.message = problem,
                 definition.version = version.short(),
                 "invalid definition quarantined, its last valid version is in service"
@@ -69,6 +84,7 @@ pub fn log_quarantined(catalogue: &Catalogue) {
     }
 }
 
+/// The catalogue of a load, unless an error must refuse it.
 fn require_catalogue(outcome: LoadOutcome, strict: bool) -> Result<Arc<Catalogue>, Cause> {
     let LoadOutcome { catalogue, report } = outcome;
     if let (true, Some(cause)) = (strict, report.to_cause()) {

@@ -2,6 +2,7 @@
 //! models, handlers and tools of tests and benchmarks.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use greenroom_actors::handler::Handler;
@@ -18,6 +19,21 @@ pub type WrapEvaluator = Box<dyn FnOnce(Arc<dyn Evaluator>) -> Arc<dyn Evaluator
 
 /// Wraps the stores.
 pub type WrapStores = Box<dyn FnOnce(Stores) -> Stores + Send>;
+
+/// A pod that decides whether a backup is restored. It serves no other request, and its database is replaced once it
+/// has shut down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RestorePod {
+    /// It decides and records in the database that is to be replaced.
+    OverDatabase,
+    /// That database cannot be opened: it decides and records in the copy of the backup.
+    OverCopy {
+        /// The copy.
+        database: PathBuf,
+        /// Where the newest signed head of the copy is saved.
+        head_file: PathBuf,
+    },
+}
 
 /// What is added to a pod beside its configuration. The default adds nothing.
 #[derive(Default)]
@@ -39,4 +55,6 @@ pub struct Overrides {
     pub evaluator: Option<WrapEvaluator>,
     /// Wraps the stores; it can only pass on what they return.
     pub stores: Option<WrapStores>,
+    /// Set for the one pod that decides whether a backup is restored.
+    pub restores: Option<RestorePod>,
 }

@@ -9,6 +9,7 @@ use greenroom_actors::pipeline::PipelineHandle;
 use greenroom_protocol::{Clock, IdGenerator};
 use greenroom_registry::Stores;
 
+use super::overrides::RestorePod;
 use crate::cached_definitions::CachedDefinitions;
 use crate::config::Config;
 use crate::pipeline::admission::AdmissionControl;
@@ -24,6 +25,8 @@ pub(crate) struct PodParts {
     pub ids: Arc<dyn IdGenerator>,
     /// The stores.
     pub stores: Stores,
+    /// The restoration that the pod is started to decide; `None` for any other pod.
+    pub restores: Option<RestorePod>,
     /// The active definitions and the pinned ones.
     pub definitions: Arc<CachedDefinitions>,
     /// The models that may be called.

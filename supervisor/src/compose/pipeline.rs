@@ -20,6 +20,7 @@ use crate::pipeline::facts::FactCollector;
 use crate::pipeline::idempotency::{IdempotencyKeys, KeyReleaser};
 use crate::pipeline::memory::MemoryHandler;
 use crate::pipeline::query::QueryHandler;
+use crate::pipeline::raw_inputs::RawInputs;
 
 /// Builds the pipeline and binds it to the handle through which actors issue nested requests. The releaser of
 /// its idempotency keys has to run beside it.
@@ -46,6 +47,7 @@ pub(crate) fn build(
         stores: stores.clone(),
         clock: Arc::clone(clock),
         ids: Arc::clone(&parts.ids),
+        is_restoring: parts.restores.is_some(),
     };
     let (idempotency, releaser) = IdempotencyKeys::new(Arc::clone(&stores.idempotency), Arc::clone(clock));
     let pipeline = Arc::new(Pipeline {
@@ -53,6 +55,7 @@ pub(crate) fn build(
         authenticator,
         audit: Arc::clone(&stores.audit),
         artifacts: ArtifactLookup { store: Arc::clone(&stores.artifacts) },
+        raw_inputs: RawInputs { definitions: Arc::clone(&definitions), artifacts: Arc::clone(&stores.artifacts) },
         fact_collector: FactCollector {
             definitions: Arc::clone(&definitions),
             runs: Arc::clone(&stores.runs),
@@ -74,6 +77,7 @@ pub(crate) fn build(
         metrics: Arc::clone(metrics),
         clock: Arc::clone(clock),
         pod: config.pod.clone(),
+        store: config.store.clone(),
     });
     let bound = parts.pipeline.bind(pipeline.clone());
     bound.map_err(|error| Cause::new(ErrorCode::Internal, error.to_string()))?;

@@ -16,6 +16,7 @@ use greenroom_registry::{StoreTask, Stores};
 use tokio::sync::Mutex;
 
 use super::category_spawner::CategorySpawner;
+use super::in_service::InService;
 use super::parts::PodParts;
 use crate::admin::AdminOps;
 use crate::ingress::control::ControlServer;
@@ -23,7 +24,7 @@ use crate::ingress::local::LocalIngress;
 use crate::pipeline::idempotency::KeyReleaser;
 use crate::reload::Reloader;
 use crate::services::{Phase, Service, Services, run_once};
-use crate::telemetry::{Metrics, metrics};
+use crate::telemetry::{Metrics, MetricsServer, metrics};
 
 /// How often recovery looks for runs that have lost their owner.
 const RECOVERY_INTERVAL: Duration = Duration::from_secs(2);
@@ -52,16 +53,14 @@ pub(crate) fn start_writers(services: &mut Services, writers: Vec<StoreTask>) {
 /// [`ErrorCode::InvalidConfiguration`] if they cannot be served at that address.
 pub(crate) fn start_metrics(services: &mut Services, addr: Option<SocketAddr>) -> Result<Arc<Metrics>, Cause> {
     let invalid = |message| Cause::new(ErrorCode::InvalidConfiguration, message);
-    let metrics = match addr {
-        None => Metrics::new().map_err(invalid)?,
-        Some(addr) => {
-            let (metrics, exporter) = Metrics::with_exporter(addr).map_err(invalid)?;
-            // The library binds the address and has no second exporter for the same metrics.
-            services.start(Service::droppable("metrics", ChildKind::External, run_once(exporter)));
-            metrics
-        }
-    };
-    let metrics = Arc::new(metrics);
+    let metrics = Arc::new(Metrics::new().map_err(invalid)?);
+    if let Some(addr) = addr {
+        let (server, served) = (Arc::new(MetricsServer::bind(addr).map_err(invalid)?), Arc::clone(&metrics));
+        services.start(Service::droppable("metrics", ChildKind::Metrics, move || {
+            let (server, metrics) = (Arc::clone(&server), Arc::clone(&served));
+            async move { server.serve(&metrics).await }
+        }));
+    }
     let ticked = Arc::clone(&metrics);
     services.start(Service::droppable("rates", ChildKind::Periodic, move || tick_metrics(Arc::clone(&ticked))));
     Ok(metrics)
@@ -112,9 +111,15 @@ pub(crate) fn control_socket(server: ControlServer, ingress: LocalIngress) -> Se
 }
 
 /// What reloads changed definitions and policies.
-pub(crate) fn reloader(parts: &PodParts, known_names: KnownNames, spawner: CategorySpawner) -> Reloader {
+pub(crate) fn reloader(
+    parts: &PodParts,
+    known_names: KnownNames,
+    spawner: CategorySpawner,
+    in_service: InService,
+) -> Reloader {
     Reloader {
         definitions: Arc::clone(&parts.definitions),
+        in_service,
         known_names,
         spawner,
         guard: parts.guard.clone(),

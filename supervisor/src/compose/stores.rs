@@ -7,15 +7,22 @@ use greenroom_registry::audit::signer::Signer;
 use greenroom_registry::maintenance::CheckReport;
 use greenroom_registry::{OpenedStores, StoreParts};
 
+use super::overrides::RestorePod;
 use crate::config::Config;
 use crate::config::store::SupportedStore;
+use crate::pipeline::store_failure::name_store;
 
 /// Opens the stores.
 ///
 /// # Errors
 /// Those of the store; [`ErrorCode::StoreUnavailable`] if a directory cannot be created;
 /// [`ErrorCode::InvalidConfiguration`] if its URL names no store of this version.
-pub async fn open(config: &Config, clock: &Arc<dyn Clock>, ids: &Arc<dyn IdGenerator>) -> Result<OpenedStores, Cause> {
+pub async fn open(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    ids: &Arc<dyn IdGenerator>,
+    restores: Option<&RestorePod>,
+) -> Result<OpenedStores, Cause> {
     let clock = Arc::clone(clock);
     match config.store.supported()? {
         SupportedStore::Memory => {
@@ -32,8 +39,14 @@ pub async fn open(config: &Config, clock: &Arc<dyn Clock>, ids: &Arc<dyn IdGener
             let signer = Signer::open(&config.audit_key(), random_seed).map_err(|error| error.cause())?;
             let artifacts =
                 greenroom_registry::open_fs_artifacts(&config.artifacts_dir()).map_err(|error| error.cause())?;
-            let parts = StoreParts { clock, signer, artifacts };
-            greenroom_registry::open_sqlite(path, sync, parts).await.map_err(|error| error.cause())
+            let (path, signer) = match restores {
+                Some(RestorePod::OverCopy { database, head_file }) => {
+                    (database.as_path(), signer.with_head_file(head_file.clone()))
+                }
+                Some(RestorePod::OverDatabase) | None => (path, signer),
+            };
+            let opened = greenroom_registry::open_sqlite(path, sync, StoreParts { clock, signer, artifacts }).await;
+            opened.map_err(|error| name_store(error.cause(), &config.store, None))
         }
     }
 }
@@ -48,8 +61,11 @@ pub async fn examine(config: &Config) -> Result<Option<CheckReport>, Cause> {
     if !path.is_file() {
         return Ok(None);
     }
-    let signer = Signer::open(&config.audit_key(), random_seed).map_err(|error| error.cause())?;
-    greenroom_registry::examine_sqlite(path, &signer).await.map(Some).map_err(|error| error.cause())
+    let Some(signer) = Signer::open_existing(&config.audit_key()).map_err(|error| error.cause())? else {
+        return Ok(None);
+    };
+    let checked = greenroom_registry::examine_sqlite(path, signer.chain_key()).await;
+    checked.map(Some).map_err(|error| name_store(error.cause(), &config.store, None))
 }
 
 fn unusable(path: &std::path::Path, error: &std::io::Error) -> Cause {

@@ -7,9 +7,18 @@ use greenroom_protocol::{PodId, UserId};
 use super::reader::ConfigReader;
 use super::setting::Setting;
 
+/// The default of `runtime_dir`.
+const RUNTIME_DIR_DEFAULT: &str = "/tmp";
+
 /// The settings.
 pub const SETTINGS: &[Setting] = &[
     Setting::text("data_dir", &["GREENROOM_DATA_DIR"], "the directory that one process owns").or("greenroom-data"),
+    Setting::text(
+        "runtime_dir",
+        &["GREENROOM_RUNTIME_DIR", "XDG_RUNTIME_DIR"],
+        "directory of the control socket if its path in the data directory is too long for one",
+    )
+    .or(RUNTIME_DIR_DEFAULT),
     Setting::text("pod", &["GREENROOM_POD"], "the name of this pod in replies and in the audit").or("local"),
     Setting::text("user", &["GREENROOM_USER"], "user that the command line authenticates as").or("admin"),
 ];
@@ -17,6 +26,13 @@ pub const SETTINGS: &[Setting] = &[
 /// The data directory, absolute, so that every process means the same one in whatever directory it runs.
 pub(super) fn read_data_dir(reader: &mut ConfigReader<'_>) -> PathBuf {
     let dir: PathBuf = reader.get("data_dir").unwrap_or_default();
+    std::path::absolute(&dir).unwrap_or(dir)
+}
+
+/// The directory of control sockets whose path in the data directory is too long, absolute.
+pub(super) fn read_runtime_dir(reader: &mut ConfigReader<'_>) -> PathBuf {
+    let dir: Option<PathBuf> = reader.get("runtime_dir");
+    let dir = dir.filter(|dir| !dir.as_os_str().is_empty()).unwrap_or_else(|| PathBuf::from(RUNTIME_DIR_DEFAULT));
     std::path::absolute(&dir).unwrap_or(dir)
 }
 

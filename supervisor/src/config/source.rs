@@ -112,6 +112,7 @@ fn read(reader: &mut ConfigReader<'_>) -> Option<Config> {
     let (pod, user) = (pod::read_pod(reader), pod::read_user(reader));
     let admission = admission::read(reader);
     let config = Config {
+        runtime_dir: pod::read_runtime_dir(reader),
         definitions_dir: definitions::read_definitions_dir(reader),
         strict: definitions::read_strict(reader),
         policy_dir: definitions::read_policy_dir(reader),

@@ -36,12 +36,13 @@ pub struct ControlServer {
 }
 
 impl ControlServer {
-    /// Binds the socket. The file of a dead process is replaced.
+    /// Binds the socket; if its path is too long for one, `path` becomes a link to a socket in `runtime_dir`. The file
+    /// of a dead process is replaced.
     ///
     /// # Errors
     /// Those of the operating system; [`std::io::ErrorKind::AddrInUse`] if a living process listens on it.
-    pub async fn bind(path: &Path) -> std::io::Result<Self> {
-        let (listener, file) = SocketFile::bind(path).await?;
+    pub async fn bind(path: &Path, runtime_dir: &Path) -> std::io::Result<Self> {
+        let (listener, file) = SocketFile::bind(path, runtime_dir).await?;
         Ok(Self { listener, _file: file })
     }
 

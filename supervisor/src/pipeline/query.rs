@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use greenroom_actors::definition_resolver::DefinitionResolver;
 use greenroom_actors::handler::unknown_artifact_error;
 use greenroom_definitions::agent::RuntimeKind;
-use greenroom_definitions::{Catalogue, DefinitionKind, Field, Workflow};
+use greenroom_definitions::{Catalogue, DefinitionKind};
 use greenroom_protocol::event::RunEvent;
 use greenroom_protocol::journal::{Entry, ResultRef};
 use greenroom_protocol::limits::{ARTIFACT_PART_BYTES_MAX, PAGE_ROWS_MAX};
@@ -50,9 +50,7 @@ impl QueryHandler {
             Query::Workflows => Ok(self.workflows()),
             Query::Workflow { id } => {
                 let workflow = self.definitions.workflow(&id, None).await?;
-                let step_inputs = to_json(&self.step_inputs(&workflow))?;
-                let (spec, version) = (to_json(workflow.spec())?, json!(workflow.hash()));
-                Ok(query_outcome([("workflow", spec), ("version", version), ("step_inputs", step_inputs)]))
+                Ok(query_outcome([("workflow", to_json(workflow.spec())?), ("version", json!(workflow.hash()))]))
             }
             Query::Teams => Ok(self.teams()),
             Query::Team { id } => {
@@ -95,21 +93,6 @@ impl QueryHandler {
         });
         let quarantined = quarantined_json(&catalogue, DefinitionKind::Workflow);
         query_outcome([("workflows", rows.collect()), ("quarantined", quarantined)])
-    }
-
-    /// The inputs that agents of the steps declare and the workflow does not: whoever passes such an input to the
-    /// workflow passes it to these agents. If two agents declare one name, the first of the plan counts.
-    fn step_inputs(&self, workflow: &Workflow) -> Vec<Field> {
-        let catalogue = self.definitions.catalogue();
-        let mut fields: Vec<Field> = Vec::new();
-        let agents = workflow.spec().steps.iter().filter_map(|step| catalogue.agent(step.agent.as_ref()?));
-        for field in agents.flat_map(|agent| &agent.spec().inputs) {
-            let is_known = |known: &[Field]| known.iter().any(|one| one.name == field.name);
-            if !is_known(&workflow.spec().inputs) && !is_known(&fields) {
-                fields.push(field.clone());
-            }
-        }
-        fields
     }
 
     fn teams(&self) -> Outcome {

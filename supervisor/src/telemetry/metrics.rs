@@ -1,11 +1,9 @@
 //! The nine metrics, with exactly the names and types of the requirements, and three of our own. They belong
 //! to one pod and not to the process, so that two pods in one test have separate metrics.
 
-use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use futures::future::BoxFuture;
 use greenroom_actors::observer::{ActorEvent, Observer};
 use greenroom_protocol::{ErrorCode, Reply, Status};
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder};
@@ -50,27 +48,15 @@ struct Rates {
     replies: Rate,
 }
 
-/// Serves `/metrics`, for as long as it is polled.
-pub type Exporter = BoxFuture<'static, Result<(), String>>;
-
 impl Metrics {
-    /// Metrics that are not served; see [`Metrics::render`].
+    /// Metrics without values yet.
     ///
     /// # Errors
     /// Those of the exporter for the buckets.
     pub fn new() -> Result<Self, String> {
-        Ok(Self::over(&builder()?.build_recorder()))
-    }
-
-    /// Metrics that are served at `addr` while the future is polled.
-    ///
-    /// # Errors
-    /// Those of the operating system for the address.
-    pub fn with_exporter(addr: SocketAddr) -> Result<(Self, Exporter), String> {
-        let (recorder, exporter) =
-            builder()?.with_http_listener(addr).build().map_err(|error| format!("metrics at {addr}: {error}"))?;
-        let serve = async move { exporter.await.map_err(|error| format!("metrics at {addr}: {error:?}")) };
-        Ok((Self::over(&recorder), Box::pin(serve)))
+        // Without buckets the exporter renders a summary; with its recommended naming it renames counters.
+        let builder = PrometheusBuilder::new().set_buckets(&BUCKETS_SECONDS).map_err(|error| error.to_string())?;
+        Ok(Self::over(&builder.with_recommended_naming(false).build_recorder()))
     }
 
     fn over(recorder: &PrometheusRecorder) -> Self {
@@ -155,12 +141,6 @@ impl Metrics {
             change(&mut rates, Instant::now());
         }
     }
-}
-
-fn builder() -> Result<PrometheusBuilder, String> {
-    // Without buckets the exporter renders a summary; with its recommended naming it renames counters.
-    let builder = PrometheusBuilder::new().set_buckets(&BUCKETS_SECONDS).map_err(|error| error.to_string())?;
-    Ok(builder.with_recommended_naming(false))
 }
 
 fn describe(recorder: &PrometheusRecorder) {

@@ -83,7 +83,7 @@ impl RunActor {
         F: Future<Output = Event> + Send + 'static,
     {
         let (me, task_id) = (myself.clone(), task.clone());
-        state.tasks.spawn(task, UNBOUNDED, work, move |outcome| {
+        state.tasks.spawn(task, UNBOUNDED, state.tickets.clone().scope(work), move |outcome| {
             // If the actor has stopped, the outcome is not needed.
             let _ = me.send_message(RunMsg::TaskEnded(task_id, outcome));
         });

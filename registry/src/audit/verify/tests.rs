@@ -2,13 +2,13 @@
 
 use ed25519_dalek::VerifyingKey;
 use greenroom_protocol as protocol;
-use protocol::Timestamp;
-use protocol::audit::Event;
+use protocol::audit::{Event, RecordRef, Restored};
+use protocol::{TenantId, Timestamp, UserId};
 
 use crate::audit::chain::{ChainRow, ChainTip, EventJson, hash};
 use crate::audit::head::{HeadKind, SignedHead};
 use crate::audit::signer::Signer;
-use crate::audit::verify::{ChainReport, ChainVerifier, ChainViolation};
+use crate::audit::verify::{ChainBreak, ChainReport, ChainVerifier, ChainViolation};
 
 const RECORDS: u64 = 20;
 const SIGNED: u64 = 10;
@@ -40,7 +40,7 @@ fn chain() -> Chain {
 
 impl Chain {
     fn key(&self) -> VerifyingKey {
-        self.signer.verifying_key()
+        *self.signer.chain_key().verifying_key()
     }
 
     fn report(&self) -> ChainReport {
@@ -58,7 +58,10 @@ impl Chain {
 #[test]
 fn a_complete_chain_is_valid() {
     let report = chain().report();
-    assert_eq!(report, ChainReport { records: RECORDS, anchor: 0, signed: RECORDS, violation: None });
+    assert_eq!(
+        report,
+        ChainReport { records: RECORDS, anchor: 0, signed: RECORDS, breaks: Vec::new(), violation: None }
+    );
 }
 
 #[test]
@@ -147,9 +150,48 @@ fn a_pruned_chain_starts_after_its_anchor_and_nowhere_else() {
     chain.heads.push(chain.signer.sign(HeadKind::Anchor, tip, Timestamp::from_micros(4)));
     chain.rows.drain(..5);
     let report = chain.report();
-    assert_eq!(report, ChainReport { records: RECORDS - 5, anchor: 5, signed: RECORDS, violation: None });
+    assert_eq!(
+        report,
+        ChainReport { records: RECORDS - 5, anchor: 5, signed: RECORDS, breaks: Vec::new(), violation: None }
+    );
     chain.rows.remove(0);
     chain.check(ChainViolation::Removed { number: 6 });
     chain.heads.pop();
     chain.check(ChainViolation::Removed { number: 1 });
+}
+
+#[test]
+fn a_record_of_another_release_is_no_violation_and_a_changed_one_is() {
+    let mut chain = chain();
+    let mut tip = ChainTip { number: RECORDS, hash: chain.rows[19].hash };
+    let json = r#"{"kind":"of_another_release","code":"removed_code"}"#;
+    let event: Event = serde_json::from_str(json).unwrap();
+    chain.rows.push(tip.append(Timestamp::from_micros(1), &EventJson::from_event(&event).unwrap()));
+    assert!(chain.rows[20].record.contains("removed_code") && chain.report().is_valid());
+    chain.rows[20].record = chain.rows[20].record.replace("removed_code", "removed_cause");
+    chain.check(ChainViolation::Changed { number: RECORDS + 1 });
+}
+
+#[test]
+fn a_break_is_reported_with_both_heads_and_is_no_violation() {
+    let mut chain = chain();
+    let mut tip = ChainTip { number: RECORDS, hash: chain.rows[19].hash };
+    let (backup, replaced) = ("/monday.db".to_owned(), RecordRef { number: 99, hash: tip.hash });
+    let (tenant, user) = (TenantId::default(), UserId::new("admin").unwrap());
+    let restored = Restored { tenant, user, backup, restored: tip.as_record(), replaced: Some(replaced) };
+    let event = EventJson::from_event(&Event::Restored(restored.clone())).unwrap();
+    chain.rows.push(tip.append(Timestamp::from_micros(5), &event));
+    chain.heads.push(chain.signer.sign_break(tip, Timestamp::from_micros(5), Some(replaced)));
+    let report = chain.report();
+    assert!(report.is_valid() && report.signed == RECORDS + 1, "{report:?}");
+    let expected = ChainBreak { number: RECORDS + 1, at: Timestamp::from_micros(5), restored };
+    assert_eq!(report.breaks, [expected]);
+    // Only the head of the chain that was replaced is not expected in this one.
+    let key = chain.key();
+    let head = |number| {
+        chain.signer.sign(HeadKind::Closed, ChainTip { number, hash: replaced.hash }, Timestamp::from_micros(4))
+    };
+    assert!(head(99).is_replaced_by(&chain.heads, &key) && !head(98).is_replaced_by(&chain.heads, &key));
+    let forged = Signer::ephemeral([9; 32]).sign_break(tip, Timestamp::from_micros(5), Some(replaced));
+    assert!(!head(99).is_replaced_by(&[forged], &key), "a break that the key has not signed");
 }

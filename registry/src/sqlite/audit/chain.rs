@@ -2,24 +2,27 @@
 //! commit, and signed at intervals.
 
 use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
 
 use greenroom_protocol as protocol;
 use protocol::Timestamp;
-use protocol::audit::{Event, Record};
 use rusqlite::Connection;
 
-use crate::audit::chain::{ChainRow, ChainTip, EventJson};
+use crate::audit::chain::{ChainRow, ChainTip, EventJson, RecordLink};
+use crate::audit::chain_key::SavedHead;
 use crate::audit::head::{HeadKind, SignedHead};
 use crate::audit::signer::Signer;
 use crate::audit::verify::ChainVerifier;
-use crate::audit::{AuditSeq, EntrySubject};
+use crate::audit::{AuditSeq, ChainKey, EntrySubject};
 use crate::error::StoreError;
 use crate::sqlite::columns::{Columns, select};
+use crate::sqlite::identity::Identity;
 use crate::sqlite::statement_batch::{SqlValue, StatementBatch, from_int, to_int};
 
 const INSERT_RECORD: &str = "INSERT INTO audit (number, hash, at, request, tenant, record) VALUES (?, ?, ?, ?, ?, ?)";
-pub(super) const UPSERT_HEAD: &str = "INSERT INTO audit_heads (number, is_anchor, head) VALUES (?, ?, ?) \
-                                      ON CONFLICT (number, is_anchor) DO UPDATE SET head = excluded.head";
+const UPSERT_HEAD: &str = "INSERT INTO audit_heads (number, kind, head) VALUES (?, ?, ?) \
+                           ON CONFLICT (number, kind) DO UPDATE SET head = excluded.head";
 const UPSERT_OPEN: &str = "INSERT INTO audit_open (id, through, open) VALUES (?, ?, ?) \
                            ON CONFLICT (id) DO UPDATE SET through = excluded.through, open = excluded.open";
 
@@ -28,6 +31,10 @@ pub(in crate::sqlite) struct Chain {
     tip: ChainTip,
     /// The kind and the record of the last signature of this process.
     signed: Option<(HeadKind, u64)>,
+    /// When the newest head was signed. A later head has a later time, also if the clock was set back.
+    signed_at: Timestamp,
+    /// The identity of the database.
+    database: String,
 }
 
 /// A request to close an open entry. It has no reply, and is written again if its commit fails.
@@ -61,12 +68,19 @@ impl ChainChange {
 impl Chain {
     /// Loads the tip of the chain, checks it against the last signed head, and returns the open entries
     /// too.
-    pub(in crate::sqlite) fn load(conn: &Connection, signer: &Signer) -> Result<(Self, BTreeSet<u64>), StoreError> {
-        let signed = newest_head(conn, signer)?;
+    pub(in crate::sqlite) fn load(
+        conn: &Connection,
+        path: &Path,
+        key: &ChainKey,
+    ) -> Result<(Self, BTreeSet<u64>), StoreError> {
+        let identity = Identity::read(conn)?;
+        identity.check_key(path, key)?;
+        let saved = key.load_head()?;
+        identity.check_saved(path, key, saved.as_ref())?;
+        let signed = newest_head(conn, key, saved)?;
         let base = signed.as_ref().map_or_else(ChainTip::genesis, SignedHead::tip);
         if base.number > 0 && !contains(conn, &base)? {
-            let text = format!("record {} was signed, but is missing or has changed", base.number);
-            return Err(StoreError::Chain(text));
+            return Err(StoreError::Chain(missing_head(conn, path, base.number)?));
         }
         let mut verifier = ChainVerifier::from_tip(base);
         let rows = rows_after(conn, base.number)?;
@@ -76,7 +90,18 @@ impl Chain {
         rows.iter().for_each(|row| verifier.verify_next(row));
         let tip = verifier.tip().map_err(|violation| StoreError::Chain(violation.to_string()))?;
         let open = open_entries(conn)?;
-        Ok((Self { tip, signed: None }, open))
+        let signed_at = signed.map_or(Timestamp::from_micros(0), |head| head.at);
+        Ok((Self { tip, signed: None, signed_at, database: identity.database }, open))
+    }
+
+    /// The last record.
+    pub(in crate::sqlite) const fn tip(&self) -> ChainTip {
+        self.tip
+    }
+
+    /// A head of this chain as it is saved outside the database.
+    pub(in crate::sqlite) fn saved(&self, head: SignedHead) -> SavedHead {
+        SavedHead { database: self.database.clone(), head }
     }
 
     /// Moves the tip back before a commit that failed, and returns the closings to write again.
@@ -97,8 +122,8 @@ impl Chain {
         if self.signed == Some((kind, self.tip.number)) {
             return Ok(None);
         }
-        let head = signer.sign(kind, self.tip, now);
-        statements.add(UPSERT_HEAD, vec![head.number.into(), 0_i64.into(), serde_json::to_string(&head)?.into()]);
+        let head = signer.sign(kind, self.tip, now.max(self.signed_at.saturating_add(Duration::from_micros(1))));
+        add_head(&head, statements)?;
         let open = serde_json::to_string(open)?;
         statements.add(UPSERT_OPEN, vec![1_i64.into(), self.tip.number.into(), open.into()]);
         Ok(Some(head))
@@ -107,10 +132,11 @@ impl Chain {
     /// Remembers which head was signed last.
     pub(in crate::sqlite) const fn on_signed(&mut self, head: &SignedHead) {
         self.signed = Some((head.kind, head.number));
+        self.signed_at = head.at;
     }
 
     /// Appends a record and returns its number.
-    pub(super) fn append(
+    pub(in crate::sqlite) fn append(
         &mut self,
         event: &EventJson,
         subject: Option<&EntrySubject>,
@@ -150,15 +176,49 @@ pub(super) fn decode_row(row: &impl Columns) -> Result<ChainRow, StoreError> {
     Ok(ChainRow { number: row.number("number")?, hash: row.hash("hash")?, record: row.text("record")?.to_owned() })
 }
 
-/// Returns the newest signed head among those in the database and the one in the file beside it.
-fn newest_head(conn: &Connection, signer: &Signer) -> Result<Option<SignedHead>, StoreError> {
-    let sql = "SELECT head FROM audit_heads ORDER BY number DESC LIMIT 2";
-    let mut heads = select(conn, sql, [], |row| Ok(serde_json::from_str::<SignedHead>(row.text("head")?)?))?;
-    heads.extend(signer.load_head()?);
-    if let Some(forged) = heads.iter().find(|head| !head.is_signed_by(&signer.verifying_key())) {
+/// Stores a signed head.
+pub(in crate::sqlite) fn add_head(head: &SignedHead, statements: &mut StatementBatch) -> Result<(), StoreError> {
+    let kind = match head.kind {
+        HeadKind::Running | HeadKind::Closed => 0_i64,
+        HeadKind::Anchor => 1,
+        HeadKind::Break => 2,
+    };
+    statements.add(UPSERT_HEAD, vec![head.number.into(), kind.into(), serde_json::to_string(head)?.into()]);
+    Ok(())
+}
+
+/// Returns the newest signed head among those in the database and the saved one.
+fn newest_head(conn: &Connection, key: &ChainKey, saved: Option<SavedHead>) -> Result<Option<SignedHead>, StoreError> {
+    let newest = "SELECT head FROM audit_heads ORDER BY number DESC LIMIT 3";
+    let mut heads = select(conn, newest, [], |row| decode_head(row))?;
+    if let Some(SavedHead { head, .. }) = saved {
+        let breaks = select(conn, "SELECT head FROM audit_heads WHERE kind = 2", [], |row| decode_head(row))?;
+        if !head.is_replaced_by(&breaks, key.verifying_key()) {
+            heads.push(head);
+        }
+    }
+    if let Some(forged) = heads.iter().find(|head| !head.is_signed_by(key.verifying_key())) {
         return Err(StoreError::Chain(format!("the signature for record {} is not the key's", forged.number)));
     }
     Ok(heads.into_iter().max_by_key(|head| (head.number, head.at)))
+}
+
+fn decode_head(row: &impl Columns) -> Result<SignedHead, StoreError> {
+    Ok(serde_json::from_str(row.text("head")?)?)
+}
+
+/// The problem of a chain that lacks the record of its newest head: it is older than the head, or was changed.
+fn missing_head(conn: &Connection, path: &Path, number: u64) -> Result<String, StoreError> {
+    let last = select(conn, "SELECT COALESCE(MAX(number), 0) AS last FROM audit", [], |row| row.number("last"))?;
+    let last = last.first().copied().unwrap_or_default();
+    Ok(if last < number {
+        format!(
+            "record {number} was signed, but {} ends with record {last}: it is an older copy, or its end was removed",
+            path.display()
+        )
+    } else {
+        format!("record {number} was signed, but has changed in {}", path.display())
+    })
 }
 
 /// True if the chain has this record, or was pruned up to it.
@@ -168,8 +228,8 @@ fn contains(conn: &Connection, tip: &ChainTip) -> Result<bool, StoreError> {
     if let Some(hash) = hashes.first() {
         return Ok(*hash == tip.hash);
     }
-    let sql = "SELECT head FROM audit_heads WHERE number = ? AND is_anchor = 1";
-    let anchors = select(conn, sql, number, |row| Ok(serde_json::from_str::<SignedHead>(row.text("head")?)?))?;
+    let sql = "SELECT head FROM audit_heads WHERE number = ? AND kind = 1";
+    let anchors = select(conn, sql, number, |row| decode_head(row))?;
     Ok(anchors.first().is_some_and(|anchor| anchor.tip() == *tip))
 }
 
@@ -186,15 +246,16 @@ fn open_entries(conn: &Connection) -> Result<BTreeSet<u64>, StoreError> {
     })?;
     let (through, mut open) = stored.into_iter().next().unwrap_or_default();
     for row in rows_after(conn, through)? {
-        let record: Record = serde_json::from_str(&row.record)?;
-        match record.event {
-            Event::Opened(_) => {
+        let record = RecordLink::parse(&row.record)?;
+        let event = record.event()?;
+        match (event.kind.as_str(), event.opened) {
+            ("opened", _) => {
                 open.insert(record.number);
             }
-            Event::Closed { opened, .. } | Event::Interrupted { opened } => {
+            (_, Some(opened)) => {
                 open.remove(&opened);
             }
-            Event::System { .. } => {}
+            (_, None) => {}
         }
     }
     Ok(open)

@@ -12,7 +12,7 @@ use crate::audit::head::HeadKind;
 use crate::audit::{AuditSeq, EntrySubject, OpenAuditEntry, PruneReport};
 use crate::error::StoreError;
 use crate::group_commit::{CommitTiming, LINGER};
-use crate::sqlite::audit::chain::{CloseEntry, UPSERT_HEAD, append_closing};
+use crate::sqlite::audit::chain::{CloseEntry, add_head, append_closing};
 use crate::sqlite::command::WriteCommand;
 use crate::sqlite::commit::Commit;
 use crate::sqlite::handle::WriterQueue;
@@ -109,13 +109,13 @@ impl WriteCommand for PruneAudit {
 
     fn apply(self, state: &mut WriterState, commit: &mut Commit) -> Result<PruneReport, StoreError> {
         let Self { through, records, now } = self;
-        let anchor = serde_json::to_string(&state.signer.sign(HeadKind::Anchor, through, now))?;
+        let anchor = state.signer.sign(HeadKind::Anchor, through, now);
         let message = format!("{records} records pruned, through {}", through.number);
         let event = EventJson::from_event(&Event::System { subject: "audit".into(), message })?;
         let number = to_int(through.number);
         commit.statements.add("DELETE FROM audit WHERE number <= ?", vec![number.into()]);
         commit.statements.add("DELETE FROM audit_heads WHERE number < ?", vec![number.into()]);
-        commit.statements.add(UPSERT_HEAD, vec![number.into(), 1_i64.into(), anchor.into()]);
+        add_head(&anchor, &mut commit.statements)?;
         state.chain.append(&event, None, now, &mut commit.audit, &mut commit.statements);
         Ok(PruneReport { records, through: AuditSeq(through.number) })
     }

@@ -14,6 +14,7 @@ use tokio::net::UnixStream;
 
 use super::super::frame::{self, ControlRequest, ControlResponse};
 use super::CHUNK_BYTES;
+use super::socket_file::resolve;
 
 /// Sends requests to the owner of a data directory.
 #[derive(Debug, Clone)]
@@ -30,7 +31,7 @@ impl ControlClient {
     }
 
     async fn connect(&self) -> Result<UnixStream, TransportError> {
-        UnixStream::connect(&self.path).await.map_err(|error| TransportError::Unreachable {
+        UnixStream::connect(resolve(&self.path)).await.map_err(|error| TransportError::Unreachable {
             address: self.path.display().to_string(),
             reason: error.to_string(),
         })

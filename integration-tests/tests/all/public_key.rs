@@ -1,0 +1,78 @@
+//! The audit is verified with a public key alone: beside a pod that writes it, and where there is no private key.
+
+use std::fs;
+
+use anyhow::{Context, Result};
+use futures::future::try_join_all;
+use greenroom_integration_tests::terminal::CliHarness;
+
+const EXPORT: [&str; 4] = ["audit", "export-key", "--out", "audit.pem"];
+const VERIFY: [&str; 4] = ["audit", "verify", "--public-key", "audit.pem"];
+
+#[tokio::test]
+async fn a_database_is_verified_with_the_public_key_alone() -> Result<()> {
+    let terminal = CliHarness::open()?;
+    let error = terminal.run(&EXPORT).await?.expect_error(2)?;
+    assert!(error["message"].as_str().is_some_and(|text| text.contains("audit.key does not exist")), "{error:#}");
+    terminal.run(&["agents", "list"]).await?.expect_success()?;
+    terminal.run(&EXPORT).await?.expect_success()?;
+    assert_eq!(terminal.run(&EXPORT).await?.expect_error(2)?["code"], "path_not_allowed", "no file is replaced");
+    let pem = fs::read_to_string(terminal.folder().join("audit.pem"))?;
+    assert!(pem.starts_with("-----BEGIN PUBLIC KEY-----\n"), "{pem}");
+    let printed = terminal.run(&["audit", "export-key", "-o", "table"]).await?;
+    assert_eq!(printed.out.trim_end(), pem.trim_end());
+    let verified = terminal.run(&VERIFY).await?.expect_success()?;
+    assert_eq!(verified["valid"], true, "{verified:#}");
+    assert!(verified["records"].as_u64().is_some_and(|records| records >= 2), "{verified:#}");
+
+    // An auditor has the database and the public key, and nothing else.
+    terminal.run(&["db", "backup", "copy.db"]).await?.expect_success()?;
+    let auditor = CliHarness::open()?;
+    for file in ["copy.db", "audit.pem"] {
+        fs::copy(terminal.folder().join(file), auditor.folder().join(file))?;
+    }
+    let of_copy = [&VERIFY[..], &["--database", "copy.db"]].concat();
+    assert_eq!(auditor.run(&of_copy).await?.expect_success()?["valid"], true);
+    assert!(!auditor.data_dir().exists(), "no key and no directory was created");
+
+    // A changed record is found, and so is a key that is not the one.
+    let mut content = fs::read(auditor.folder().join("copy.db"))?;
+    let needle = b"\"kind\":\"opened\"";
+    let at = content.windows(needle.len()).position(|bytes| bytes == needle).context("a record")?;
+    content[at + needle.len() + 20] ^= 1;
+    fs::write(auditor.folder().join("copy.db"), content)?;
+    let changed = auditor.run(&of_copy).await?;
+    assert_eq!((changed.code, &changed.json()?["valid"]), (1, &false.into()), "{changed:?}");
+    let stranger = CliHarness::open()?;
+    stranger.run(&["agents", "list"]).await?.expect_success()?;
+    stranger.run(&EXPORT).await?.expect_success()?;
+    let key = stranger.folder().join("audit.pem").display().to_string();
+    let error = terminal.run(&["audit", "verify", "--public-key", &key]).await?.expect_error(1)?;
+    assert!(error["message"].as_str().is_some_and(|text| text.contains("signed by the key")), "{error:#}");
+    let error = terminal.run(&["audit", "verify", "--public-key", "copy.db"]).await?.expect_error(2)?;
+    assert_eq!(error["code"], "invalid_input", "{error:#}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_audit_is_verified_beside_a_busy_pod() -> Result<()> {
+    let terminal = CliHarness::open()?;
+    let up = terminal.start(&["up"])?;
+    up.wait_for_output("greenroom is up").await?;
+    terminal.run(&EXPORT).await?.expect_success()?;
+    for _ in 0..3 {
+        let load = (0..6).map(|_| terminal.start(&["agents", "list"])).collect::<Result<Vec<_>>>()?;
+        for words in [&VERIFY[..], &["audit", "verify"], &["db", "check"]] {
+            let report = terminal.run(words).await?.expect_success().with_context(|| format!("{words:?}"))?;
+            let audit = report.get("audit").unwrap_or(&report);
+            assert_eq!(audit["valid"], true, "{words:?}: {report:#}");
+        }
+        for output in try_join_all(load.into_iter().map(|process| process.wait())).await? {
+            output.expect_success()?;
+        }
+    }
+    up.terminate()?;
+    assert_eq!(up.wait().await?.code, 0);
+    assert_eq!(terminal.run(&VERIFY).await?.expect_success()?["valid"], true);
+    Ok(())
+}

@@ -1,0 +1,90 @@
+//! The definitions in service, as the store has them for the next process. A definition whose file is invalid when
+//! a process starts remains in service in its last valid version, as it does while a process runs.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use greenroom_definitions::{Catalogue, DefinitionKind, KnownNames, StoredDefinition};
+use greenroom_protocol::Cause;
+use greenroom_registry::definition_store::{DefinitionStore, VersionInService};
+
+use super::blocking::run_blocking;
+use super::catalogue;
+use crate::config::Config;
+
+/// Stores the definitions of the configured directory that are in service.
+pub(crate) struct InService {
+    store: Arc<dyn DefinitionStore>,
+    /// The directory; `None` for the embedded definitions, which are always valid.
+    dir: Option<PathBuf>,
+    strict: bool,
+}
+
+impl InService {
+    /// For the definitions of this configuration.
+    pub(crate) fn new(config: &Config, store: Arc<dyn DefinitionStore>) -> Self {
+        Self { store, dir: config.definitions_dir.clone(), strict: config.strict }
+    }
+
+    /// The same catalogue if no definition is quarantined; else what its directory contains over the versions that
+    /// were in service last.
+    ///
+    /// # Errors
+    /// As [`catalogue::reload`]; those of the store.
+    pub(crate) async fn with_last_valid(
+        &self,
+        catalogue: Arc<Catalogue>,
+        known_names: &KnownNames,
+    ) -> Result<Arc<Catalogue>, Cause> {
+        let Some(dir) = self.dir.clone().filter(|_| catalogue.quarantined().len() > 0) else { return Ok(catalogue) };
+        let Some(last) = self.last(&dir).await? else { return Ok(catalogue) };
+        let (known_names, strict) = (known_names.clone(), self.strict);
+        run_blocking(move || catalogue::reload(&dir, &known_names, &last, strict)).await?
+    }
+
+    /// Stores what is in service. A failure does not stop the pod: only a definition that becomes invalid before the
+    /// next process starts needs it.
+    pub(crate) async fn store(&self, catalogue: &Catalogue) {
+        let Some(dir) = &self.dir else { return };
+        let versions: Vec<VersionInService> = catalogue.to_stored().into_iter().map(to_version).collect();
+        if let Err(error) = self.store.set_in_service(&source(dir), &versions).await {
+            tracing::error!(error.message = %error, "cannot store which versions of definitions are in service");
+        }
+    }
+
+    /// The catalogue of the versions that were in service last; `None` if the store has none of this directory.
+    async fn last(&self, dir: &Path) -> Result<Option<Catalogue>, Cause> {
+        let versions = self.store.list_in_service(&source(dir)).await.map_err(|error| error.cause())?;
+        let stored: Vec<StoredDefinition> = versions.into_iter().filter_map(to_stored).collect();
+        if stored.is_empty() {
+            return Ok(None);
+        }
+        let (catalogue, unreadable) = Catalogue::from_stored(stored);
+        for definition in unreadable {
+            tracing::warn!(
+                definition.kind = definition.key.0.as_str(),
+                definition.id = definition.key.1,
+                error.message = definition.cause.message,
+                "last valid version of definition cannot be read"
+            );
+        }
+        Ok(Some(catalogue))
+    }
+}
+
+/// The name of a directory in the store.
+fn source(dir: &Path) -> String {
+    std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned()).to_string_lossy().into_owned()
+}
+
+fn to_version(stored: StoredDefinition) -> VersionInService {
+    let StoredDefinition { kind, id, file, hash, body } = stored;
+    let file = file.and_then(|file| file.into_os_string().into_string().ok());
+    VersionInService { kind: kind.name().to_owned(), id, file, hash, body }
+}
+
+/// `None` for a kind of a newer release.
+fn to_stored(version: VersionInService) -> Option<StoredDefinition> {
+    let VersionInService { kind, id, file, hash, body } = version;
+    Some(StoredDefinition { kind: DefinitionKind::from_name(&kind)?, id, file: file.map(PathBuf::from), hash, body })
+}

@@ -25,9 +25,7 @@ use crate::category::CategoryHandles;
 use crate::execution::invocation::Invocation;
 use crate::execution::{DeltaSink, ExecutionEnv};
 use crate::handler::FileAccess;
-
-/// Name of the output that contains the result of a tool.
-pub const TOOL_RESULT: &str = "result";
+use crate::tool::TOOL_RESULT;
 
 /// The capacity at admission control that a run has while this pod hosts it; released with its last clone.
 pub type RunTicket = Arc<dyn Send + Sync>;

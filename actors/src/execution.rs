@@ -4,7 +4,7 @@
 //! execute      inputs → attempts, as the definition's `retry` allows → outputs
 //! └── Runtime  the implementation of the definition's `runtime`
 //!     ├── native   a handler that is compiled in
-//!     └── llm      prompt, memory → turns { model calls, tool calls } → repair
+//!     └── llm      prompt, memory → turns { model calls, tool calls } → answer, repair
 //! ```
 //!
 //! Everything that an execution needs from outside is in the [`ExecutionEnv`]. Actors are elsewhere: an
@@ -12,6 +12,7 @@
 
 pub mod accounting;
 mod agent_tools;
+mod answer_json;
 mod conversation;
 pub mod invocation;
 mod llm;
@@ -21,6 +22,7 @@ pub mod model_registry;
 mod native;
 mod repair;
 pub mod runtime;
+mod settlement;
 mod stream;
 mod tools;
 
@@ -28,9 +30,10 @@ use std::sync::Arc;
 
 use greenroom_definitions::agent::RuntimeKind;
 use greenroom_protocol::{Cause, Clock, ErrorCode, IdGenerator, Json, Values};
+use tokio::time::Instant;
 
 use crate::definition_resolver::DefinitionResolver;
-use crate::failure::{ProviderBackoff, RetryBudgets};
+use crate::failure::{ProviderBackoff, RetryBudgets, is_retried_by_calls};
 use crate::handler::{FileAccess, FileSources};
 use crate::observer::Observer;
 use crate::pipeline::PipelineHandle;
@@ -147,8 +150,11 @@ impl ExecutionEnv {
     }
 }
 
-/// Executes an agent, and retries as far as its definition and the budget of the run allow. Usage is
+/// Executes an agent, and retries as far as its definition and the budget of the request allow. Usage is
 /// recorded in `meter` as it occurs, so that it is known even if this future is dropped.
+///
+/// The calls of a model are retried one by one; an execution is not repeated for what failed in spite of that, because
+/// the two would multiply.
 ///
 /// # Errors
 /// The cause of the last attempt.
@@ -158,6 +164,8 @@ pub async fn execute(
     meter: UsageMeter,
 ) -> Result<Values, Cause> {
     let agent = Arc::clone(&invocation.agent);
+    // The actor of the agent ends the execution at this time.
+    let ends_at = Instant::now() + invocation.grant.deadline().remaining(env.clock.now()).min(agent.timeout());
     meter.record_agent(agent.id());
     let budget = env.budgets.for_grant(&invocation.grant, &invocation.key());
     // Futures that end before a model is awaited are boxed, here and below, so that an execution in
@@ -167,16 +175,26 @@ pub async fn execute(
     Box::pin(invocation::load_artifacts(&files, &mut invocation)).await?;
     invocation.invoke.inputs = agent.validate_inputs(std::mem::take(&mut invocation.invoke.inputs))?;
     let runtime = env.runtime(agent.spec().implementation.runtime)?;
+    let is_repeatable = |cause: &Cause| {
+        let is_done = runtime.kind() == RuntimeKind::Llm && is_retried_by_calls(cause.code);
+        cause.code.is_retryable() && !is_done
+    };
     let mut attempt = 1;
     loop {
-        let ctx =
-            ExecutionContext { env: &env, invocation: &invocation, files: &files, meter: &meter, budget: &budget };
+        let ctx = ExecutionContext {
+            env: &env,
+            invocation: &invocation,
+            files: &files,
+            meter: &meter,
+            budget: &budget,
+            ends_at,
+        };
         let cause = match runtime.execute(&ctx).await {
             Ok(outputs) => return Ok(outputs),
             Err(cause) => cause,
         };
         let delay = agent.spec().retry.as_ref().and_then(|retry| retry.delay_after(attempt));
-        let Some(delay) = delay.filter(|_| cause.code.is_retryable() && budget.try_take()) else { return Err(cause) };
+        let Some(delay) = delay.filter(|_| is_repeatable(&cause) && budget.try_take()) else { return Err(cause) };
         tracing::debug!(agent.id = agent.id().as_str(), error.code = cause.code.as_str(), attempt, "attempt failed");
         Box::pin(tokio::time::sleep(delay)).await;
         attempt += 1;

@@ -12,11 +12,14 @@ use crate::supervision::Backoff;
 mod provider_backoff;
 mod retry_budget;
 
-pub use provider_backoff::ProviderBackoff;
+pub use provider_backoff::{BackoffDelay, ProviderBackoff};
 pub use retry_budget::{RETRIES_DEFAULT, RetryBudget, RetryBudgets};
 
-/// Maximum repairs of an answer that does not match its definition.
+/// Maximum repairs of answers that do not match their definition, in one execution.
 pub const REPAIRS_MAX: u32 = 2;
+/// Calls of one model for one turn, its retries and its repairs included, unless the definition has a retry policy of
+/// its own.
+pub const TURN_CALLS_MAX: u32 = 3;
 
 /// The classes of failures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -62,10 +65,11 @@ pub enum RetryAction {
     None,
     /// The same model, up to a number of attempts, then the next of its fallback chain.
     SameModelThenFallback {
-        /// Attempts at one model, the first one included.
+        /// Attempts at one model for one turn, the first one included. The retry policy of a definition replaces it.
         attempts_max: u32,
     },
-    /// The next model of the fallback chain.
+    /// The next model of the fallback chain; after the last one, the retry policy of the definition if the failure is
+    /// retryable.
     Fallback,
     /// The same model, with a description of the problem, at most [`REPAIRS_MAX`] times.
     RepairOutput,
@@ -158,15 +162,22 @@ impl FailureClass {
     }
 }
 
-const THREE_ATTEMPTS: RetryAction = RetryAction::SameModelThenFallback { attempts_max: 3 };
+const THREE_ATTEMPTS: RetryAction = RetryAction::SameModelThenFallback { attempts_max: TURN_CALLS_MAX };
 const TWO_ATTEMPTS: RetryAction = RetryAction::SameModelThenFallback { attempts_max: 2 };
 
 const fn immediate(action: RetryAction, code: ErrorCode) -> FailurePolicy {
     FailurePolicy { action, backoff: NO_BACKOFF, scope: BackoffScope::None, code }
 }
 
-/// True if the provider certainly did no work for the request, so that it bills nothing: it rejected the request with
-/// an HTTP status, or no connection was made.
+/// True if the model calls of an execution were retried for this code already, as far as its definition allows, so that
+/// the execution is not repeated for it.
+#[must_use]
+pub const fn is_retried_by_calls(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::ModelOverloaded | ErrorCode::ModelFailed | ErrorCode::InvalidOutput | ErrorCode::TimedOut)
+}
+
+/// True if the provider did no work for the request, provided that it wrote nothing, so that it bills nothing: it
+/// rejected the request, or no connection was made.
 #[must_use]
 pub const fn is_unbilled(error: &ModelError) -> bool {
     match error {
@@ -209,7 +220,8 @@ pub fn cause_from_error(model: &str, error: &ModelError) -> Cause {
         }
         ModelError::Overloaded { status, retry_after } => {
             let cause = Cause::new(code, message).with_details(details(json!({ "status": status })));
-            cause.with_retry_after(retry_after.unwrap_or(LONG_BACKOFF.first))
+            // A provider may give no delay, or one that has passed.
+            cause.with_retry_after(retry_after.unwrap_or_default().max(LONG_BACKOFF.first))
         }
         ModelError::Unauthorized { status } | ModelError::Rejected { status, .. } => {
             Cause::new(code, message).with_details(details(json!({ "status": status })))
@@ -252,6 +264,10 @@ mod tests {
     fn an_overload_reports_its_retry_after() {
         let error = ModelError::Overloaded { status: 529, retry_after: Some(Duration::from_secs(7)) };
         assert_eq!(cause_from_error("x.y", &error).retry_after_ms, Some(7_000));
+        for retry_after in [None, Some(Duration::ZERO)] {
+            let error = ModelError::Overloaded { status: 429, retry_after };
+            assert_eq!(cause_from_error("x.y", &error).retry_after_ms, Some(500), "{retry_after:?}");
+        }
         assert_eq!(FailureClass::from_error(&error).policy().scope, BackoffScope::Provider);
     }
 

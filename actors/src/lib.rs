@@ -14,6 +14,7 @@ pub mod execution;
 pub mod failure;
 pub mod guard;
 pub mod handler;
+pub mod json_text;
 pub mod model;
 pub mod observer;
 pub mod pipeline;

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use greenroom_protocol::{CallKey, Cause, ErrorCode, Json, Tokens, Values};
+use greenroom_definitions::models::TokenCounts;
+use greenroom_protocol::{CallKey, Cause, ErrorCode, Json, Values};
 use greenroom_registry::ledger::Reservation;
 
 /// A model by provider and name: `anthropic.claude-3-5-sonnet-20241022`.
@@ -99,7 +100,7 @@ pub struct ToolCall {
     pub id: String,
     /// The tool's name in the provider's protocol.
     pub name: String,
-    /// Its arguments.
+    /// Its arguments as the model gave them: an object, null if it gave none, and anything else if it erred.
     pub arguments: Json,
 }
 
@@ -171,11 +172,13 @@ pub enum StopReason {
 pub enum Delta {
     /// A piece of text.
     Text(String),
+    /// A piece of reasoning. It is no part of the answer, but the model wrote it and the provider bills it.
+    Reasoning,
     /// A complete tool call.
     Tool(ToolCall),
-    /// The provider's own token count. The last one applies; an answer without a count is settled at
-    /// its reservation.
-    Usage(Tokens),
+    /// The provider's own token count. The last one applies; an answer without a credible count is settled
+    /// at its reservation.
+    Usage(TokenCounts),
     /// The end; nothing follows.
     End(StopReason),
 }
@@ -269,7 +272,8 @@ pub trait ModelProvider: Send + Sync {
     /// Its name, the part before the first dot of a model's name.
     fn name(&self) -> &str;
 
-    /// True if requests leave this organisation; the rule `deny_external_models` depends on it.
+    /// True if requests leave this organisation, as the configuration of the provider states; the rule
+    /// `deny_external_models` depends on it.
     fn is_external(&self) -> bool;
 
     /// The disclaimer of a provider that is not a language model. Its calls use no tokens and cost nothing.

@@ -11,6 +11,7 @@
 
 mod actor;
 mod artifacts;
+mod booked_cost;
 mod dedup_key;
 mod effects;
 mod handle;

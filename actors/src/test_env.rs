@@ -129,7 +129,7 @@ impl ModelProvider for ScriptedModel {
 pub(crate) fn text_answer(text: &str, input: u64, output: u64) -> ScriptedAnswer {
     ScriptedAnswer::Deltas(vec![
         Ok(Delta::Text(text.to_owned())),
-        Ok(Delta::Usage(Tokens { input, output })),
+        Ok(Delta::Usage(Tokens { input, output }.into())),
         Ok(Delta::End(StopReason::Complete)),
     ])
 }
@@ -198,6 +198,8 @@ impl RecordingObserver {
 pub(crate) struct RecordingPipeline {
     pub(crate) replies: Mutex<VecDeque<Reply>>,
     pub(crate) requests: Mutex<Vec<(String, Request)>>,
+    /// Where requests wait for each other, if the test has one.
+    pub(crate) barrier: Option<tokio::sync::Barrier>,
 }
 
 #[async_trait]
@@ -205,6 +207,9 @@ impl RequestPipeline for RecordingPipeline {
     async fn handle_after(&self, request: Authenticated, _: CommitWaiter) -> Reply {
         self.requests.lock().unwrap().push((request.caller().to_string(), request.request().clone()));
         let reply = self.replies.lock().unwrap().pop_front();
+        if let Some(barrier) = &self.barrier {
+            barrier.wait().await;
+        }
         reply.unwrap_or_else(|| {
             ExecutionFailure::from(Cause::new(ErrorCode::PolicyDenied, "not you")).into_reply("r".into())
         })
@@ -230,6 +235,8 @@ pub(crate) struct TestEnvOptions {
     pub(crate) providers: Vec<Arc<dyn ModelProvider>>,
     pub(crate) handlers: Vec<Arc<dyn Handler>>,
     pub(crate) replies: Vec<Reply>,
+    /// Requests of which none gets its reply before all of them are there; 0 for none.
+    pub(crate) concurrent_requests: usize,
 }
 
 /// An agent of the category `ops`, with these members over the usual ones.
@@ -283,8 +290,12 @@ impl TestEnv {
         let (accounting, mut settler) = Accounting::new(Arc::clone(&stores.ledger), Arc::clone(&clock));
         #[expect(clippy::disallowed_methods, reason = "the settler of a test")]
         tokio::spawn(async move { settler.run().await });
-        let recording =
-            Arc::new(RecordingPipeline { replies: Mutex::new(options.replies.into()), requests: Mutex::default() });
+        let barrier = (options.concurrent_requests > 0).then(|| tokio::sync::Barrier::new(options.concurrent_requests));
+        let recording = Arc::new(RecordingPipeline {
+            replies: Mutex::new(options.replies.into()),
+            requests: Mutex::default(),
+            barrier,
+        });
         let pipeline = PipelineHandle::default();
         assert!(pipeline.bind(recording.clone()).is_ok());
         let events = Arc::new(RecordingObserver::default());

@@ -4,9 +4,12 @@
 use async_trait::async_trait;
 use greenroom_definitions::Catalogue;
 use greenroom_protocol::request::{CallOptions, CallTool};
-use greenroom_protocol::{CallKey, Cause, Json, Request, Values};
+use greenroom_protocol::{CallKey, Cause, ErrorCode, Json, Request, Values};
 
 use crate::handler::{FileAccess, HandlerMode};
+
+/// The one output of the reply to a tool call: what the tool returned.
+pub const TOOL_RESULT: &str = "result";
 
 /// What a model must know about a tool before it can call it.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,6 +73,24 @@ pub trait ToolSource: Send + Sync {
     async fn call(&self, name: &str, arguments: Values, files: &FileAccess) -> Result<Json, Cause>;
 }
 
+/// The text argument of this name, for a tool that requires one.
+///
+/// # Errors
+/// [`ErrorCode::MissingInput`] if it is absent or null, [`ErrorCode::InvalidInput`] if it is no text.
+pub fn require_text<'a>(arguments: &'a Values, name: &str) -> Result<&'a str, Cause> {
+    let found = match arguments.get(name) {
+        Some(Json::String(text)) => return Ok(text),
+        None | Some(Json::Null) => {
+            return Err(Cause::new(ErrorCode::MissingInput, format!("the argument `{name}` (text) is missing")));
+        }
+        Some(Json::Bool(_)) => "a boolean",
+        Some(Json::Number(_)) => "a number",
+        Some(Json::Array(_)) => "a list",
+        Some(Json::Object(_)) => "an object",
+    };
+    Err(Cause::new(ErrorCode::InvalidInput, format!("the argument `{name}` must be a text, not {found}")))
+}
+
 /// A native tool.
 #[async_trait]
 pub trait Tool: Send + Sync {
@@ -90,4 +111,24 @@ pub trait Tool: Send + Sync {
     /// # Errors
     /// A [`Cause`] that the model may read.
     async fn call(&self, arguments: &Values, files: &FileAccess) -> Result<Json, Cause>;
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_missing_argument_is_called_missing() {
+        let arguments = Values::from([("a".into(), json!("x")), ("b".into(), json!(7)), ("c".into(), Json::Null)]);
+        assert_eq!(require_text(&arguments, "a").unwrap(), "x");
+        for (name, code, word) in
+            [("b", ErrorCode::InvalidInput, "not a number"), ("c", ErrorCode::MissingInput, "`c` (text) is missing")]
+        {
+            let cause = require_text(&arguments, name).unwrap_err();
+            assert!(cause.code == code && cause.message.contains(word), "{cause}");
+        }
+        assert_eq!(require_text(&arguments, "d").unwrap_err().code, ErrorCode::MissingInput);
+    }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use greenroom_protocol::{Json, Values};
+use greenroom_protocol::{Json, MicroUsd, Values};
 
 use crate::definition_set::{Reference, ReferenceKind};
 use crate::problem::{Location, Problem, ProblemKind, Severity, did_you_mean};
@@ -205,6 +205,16 @@ pub(crate) fn amount(decoder: &mut Decoder, node: &Node) -> Option<f64> {
         return None;
     }
     Some(amount)
+}
+
+/// Decodes an amount of US dollars.
+pub(crate) fn money(decoder: &mut Decoder, node: &Node) -> Option<f64> {
+    let dollars = amount(decoder, node)?;
+    if MicroUsd::from_usd(dollars).is_none() {
+        decoder.error(node.at, ProblemKind::InvalidValue, format!("{dollars} is too large for an amount of money"), "");
+        return None;
+    }
+    Some(dollars)
 }
 
 pub(crate) fn count(decoder: &mut Decoder, node: &Node) -> Option<u64> {

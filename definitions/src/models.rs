@@ -6,14 +6,15 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use greenroom_protocol::{MicroUsd, Tokens};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod price;
+
+pub use price::{PRICE_UNIT_TOKENS, Price, Priced, TokenCounts};
+
 /// The first part of a tier's name: `tier.standard`.
 pub const TIER: &str = "tier";
-/// The number of tokens that a price covers.
-pub const PRICE_UNIT_TOKENS: u64 = 1_000_000;
 
 /// A tier (`tier.standard`) or a provider's model (`anthropic.claude-3-5-sonnet-20241022`).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -162,45 +163,6 @@ pub struct ModelSpec {
     /// The fallback models, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fallback: Vec<ModelRef>,
-}
-
-/// Prices in US dollars for a million tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Price {
-    /// Tokens of the request.
-    pub input: f64,
-    /// Tokens of the answer.
-    pub output: f64,
-}
-
-impl Price {
-    /// Returns the cost of the tokens, rounded up to the next millionth of a dollar.
-    #[must_use]
-    pub fn cost(&self, tokens: Tokens) -> MicroUsd {
-        // A dollar for a million tokens is a millionth of a dollar for one. The price is converted to
-        // whole millionths for a million tokens, so that sums are exact.
-        let part = |price: f64, count: u64| {
-            let unit = MicroUsd::from_usd(price).unwrap_or(MicroUsd(u64::MAX)).0;
-            u128::from(unit).saturating_mul(u128::from(count))
-        };
-        let all = part(self.input, tokens.input).saturating_add(part(self.output, tokens.output));
-        MicroUsd(u64::try_from(all.div_ceil(u128::from(PRICE_UNIT_TOKENS))).unwrap_or(u64::MAX))
-    }
-}
-
-/// A price and its origin.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Priced {
-    /// The price.
-    pub price: Price,
-    /// True if it is the price of the model's tier.
-    pub assumed: bool,
-}
-
-impl Priced {
-    /// The price of a provider that is not a language model.
-    pub const FREE: Self = Self { price: Price { input: 0.0, output: 0.0 }, assumed: false };
 }
 
 impl Models {

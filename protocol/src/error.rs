@@ -242,7 +242,7 @@ impl Cause {
     /// Sets the delay before a retry.
     #[must_use]
     pub fn with_retry_after(mut self, after: std::time::Duration) -> Self {
-        self.retry_after_ms = Some(u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
+        self.retry_after_ms = Some(u64::try_from(after.as_millis()).unwrap_or(u64::MAX).max(1));
         self
     }
 }

@@ -293,6 +293,15 @@ impl CallKey {
         Self(Arc::from(format!("{root}/{}", ContentHash::from_content(key.as_bytes()))))
     }
 
+    /// Returns the key of the outermost call that this one is nested in: this one itself, if it is not nested.
+    #[must_use]
+    pub fn root(&self) -> Self {
+        match self.0.split_once('/') {
+            Some((root, _)) if !root.is_empty() => Self(Arc::from(root)),
+            Some(_) | None => self.clone(),
+        }
+    }
+
     /// Derives the id of the request that makes the given attempt of this call. A process that resumes
     /// a run sends the same id, so that the callee recognises a repeated request instead of starting
     /// the work twice.
@@ -354,6 +363,8 @@ mod tests {
         assert_eq!(key.as_str(), "run_0000000000000000000000000000000a/gather[3]");
         assert_eq!(key.compensation().as_str(), "run_0000000000000000000000000000000a/gather[3]/undo");
         assert_eq!(key.request_id(1), key.request_id(1));
+        assert_eq!(key.compensation().root().as_str(), run.as_str());
+        assert_eq!(key.root().root(), key.root());
         assert_ne!(key.request_id(1), key.request_id(2));
         assert!(RequestId::new(key.request_id(1)).is_ok());
     }

@@ -79,6 +79,37 @@ impl MicroUsd {
     }
 }
 
+/// An amount of money as two members of an object: `cost_micro_usd`, the exact whole number, and `cost_usd`, the same
+/// in US dollars for display. For a field of type [`MicroUsd`] with `#[serde(flatten, with = "cost_members")]`.
+///
+/// A record of a release that wrote only `cost_usd` is read too. An amount that cannot be read is an error, never zero.
+pub(crate) mod cost_members {
+    use schemars::JsonSchema;
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::MicroUsd;
+
+    #[derive(Serialize, Deserialize, JsonSchema)]
+    pub(crate) struct CostMembers {
+        /// The cost in US dollars, for display.
+        cost_usd: f64,
+        /// The cost in millionths of a US dollar.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cost_micro_usd: Option<MicroUsd>,
+    }
+
+    pub(crate) fn serialize<S: Serializer>(cost: &MicroUsd, serializer: S) -> Result<S::Ok, S::Error> {
+        CostMembers { cost_usd: cost.as_usd(), cost_micro_usd: Some(*cost) }.serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<MicroUsd, D::Error> {
+        let members = CostMembers::deserialize(deserializer)?;
+        let invalid = || D::Error::custom(format!("cost_usd: {} is not an amount of money", members.cost_usd));
+        members.cost_micro_usd.or_else(|| MicroUsd::from_usd(members.cost_usd)).ok_or_else(invalid)
+    }
+}
+
 impl fmt::Display for MicroUsd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "${}.{:06}", self.0 / 1_000_000, self.0 % 1_000_000)

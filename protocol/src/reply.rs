@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Cause, ErrorClass, ErrorCode};
 use crate::id::{AgentId, PodId, TraceId};
-use crate::money::{MicroUsd, PriceBasis, Tokens};
+use crate::money::{MicroUsd, PriceBasis, Tokens, cost_members};
 use crate::value::Values;
 
 /// The status of a reply.
@@ -62,18 +62,21 @@ pub struct Metadata {
     pub duration_ms: u64,
     /// Tokens, as reported by the providers.
     pub tokens_used: Tokens,
-    /// The cost in US dollars.
-    pub cost_usd: f64,
+    /// The cost, as the members `cost_micro_usd` (the exact whole number) and `cost_usd` (for display).
+    #[serde(flatten, with = "cost_members")]
+    #[schemars(with = "cost_members::CostMembers")]
+    pub cost: MicroUsd,
     /// True if a part of the cost is a reservation whose actual usage is unknown.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub estimated: bool,
     /// `assumed` if a part of the cost was computed with the price of a tier, for a model without its own.
     #[serde(default, skip_serializing_if = "PriceBasis::is_listed")]
     pub price: PriceBasis,
-    /// The model that answered last (`provider.name`), or `native`.
+    /// The `models`, separated by commas. Without one, the model that was called last and cost nothing
+    /// (`provider.name`), or `native`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// The distinct models that answered, in the order of their first answer; native agents have none.
+    /// The distinct models that answered or cost money, in the order of their first call; native agents have none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub models: Vec<String>,
     /// The disclaimer of the outputs, if one of the `models` is not a language model.
@@ -119,10 +122,10 @@ pub struct Usage {
     /// `assumed` if a part of the cost was computed with the price of a tier, for a model without its own.
     #[serde(default, skip_serializing_if = "PriceBasis::is_listed")]
     pub price: PriceBasis,
-    /// The model that answered last (`provider.name`), or `native`.
+    /// The model that was called last (`provider.name`), or `native`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// The distinct models that answered, in the order of their first answer; native agents have none.
+    /// The distinct models that answered or cost money, in the order of their first call; native agents have none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub models: Vec<String>,
     /// The disclaimer of the outputs, if one of the `models` is not a language model.
@@ -151,15 +154,16 @@ pub struct Usage {
 impl From<Usage> for Metadata {
     /// Reports usage; the caller adds what usage does not know, such as the duration and the trace.
     fn from(usage: Usage) -> Self {
+        let model = if usage.models.is_empty() { usage.model } else { Some(usage.models.join(", ")) };
         Self {
             agents_involved: usage.members.unwrap_or_else(|| u32::try_from(usage.agents.len()).unwrap_or(u32::MAX)),
             agents: usage.agents,
             workflow_steps: usage.steps,
             tokens_used: usage.tokens,
-            cost_usd: usage.cost.as_usd(),
+            cost: usage.cost,
             estimated: usage.estimated,
             price: usage.price,
-            model: usage.model,
+            model,
             models: usage.models,
             disclaimer: usage.disclaimer,
             policy_decisions: usage.decisions,
@@ -191,7 +195,7 @@ impl Usage {
         add_distinct(&mut self.agents, &inner.agents);
     }
 
-    /// Adds a model that answered, with the disclaimer of its answers.
+    /// Adds a model that answered or cost money, with the disclaimer of its answers.
     pub fn add_model(&mut self, model: String, disclaimer: Option<&str>) {
         if let Some(disclaimer) = disclaimer {
             self.disclaimer = Some(disclaimer.to_owned());
@@ -245,7 +249,7 @@ impl Reply {
         let metadata = &self.metadata;
         Usage {
             tokens: metadata.tokens_used,
-            cost: MicroUsd::from_usd(metadata.cost_usd).unwrap_or_default(),
+            cost: metadata.cost,
             estimated: metadata.estimated,
             price: metadata.price,
             model: metadata.model.clone(),
@@ -258,5 +262,47 @@ impl Reply {
             denials: metadata.policy_denials,
             revisions: metadata.policy_revisions.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn metadata(cost: serde_json::Value) -> Result<Metadata, String> {
+        let mut document = serde_json::to_value(Metadata::default()).map_err(|error| error.to_string())?;
+        if let (Some(all), serde_json::Value::Object(cost)) = (document.as_object_mut(), cost) {
+            all.retain(|name, _| !name.starts_with("cost"));
+            all.extend(cost);
+        }
+        serde_json::from_value(document).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_cost_is_a_whole_number_on_the_wire_and_never_lost() {
+        for micros in [0, 1, 7, 4_950, 123_456_789_012, u64::MAX] {
+            let written = Metadata { cost: MicroUsd(micros), ..Metadata::default() };
+            let document = serde_json::to_value(&written).unwrap();
+            assert_eq!(document["cost_micro_usd"], micros);
+            assert_eq!(serde_json::from_value::<Metadata>(document).unwrap().cost, MicroUsd(micros));
+        }
+        assert_eq!(metadata(json!({ "cost_usd": 0.00495 })).unwrap().cost, MicroUsd(4_950), "of an older release");
+        for cost in [json!({ "cost_usd": -0.5 }), json!({ "cost_usd": 1e300 }), json!({})] {
+            assert!(metadata(cost.clone()).is_err(), "{cost}");
+        }
+    }
+
+    #[test]
+    fn the_model_of_a_reply_names_every_model_that_was_paid() {
+        let mut usage = Usage { model: Some("b.two".into()), ..Usage::default() };
+        assert_eq!(Metadata::from(usage.clone()).model.as_deref(), Some("b.two"));
+        usage.add_model("a.one".into(), None);
+        usage.add_model("b.two".into(), None);
+        usage.add_model("a.one".into(), None);
+        let metadata = Metadata::from(usage);
+        assert_eq!(metadata.model.as_deref(), Some("a.one, b.two"));
+        assert_eq!(metadata.models, ["a.one", "b.two"]);
     }
 }

@@ -116,6 +116,15 @@ impl std::ops::AddAssign for Amount {
     }
 }
 
+/// What a budget has been charged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Charged {
+    /// The settled calls, of all time.
+    pub settled: Amount,
+    /// The reservations of calls in flight.
+    pub reserved: Amount,
+}
+
 /// The actual usage of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settlement {
@@ -260,8 +269,10 @@ impl ReserveError {
         let (message, mut details) = match *by {
             Exceeded::Cost { max, spent, reserved, requested } => (
                 format!("{self}: {requested} on top of {spent} spent and {reserved} reserved is more than {max}"),
-                serde_json::json!({ "max_usd": max.as_usd(), "spent_usd": spent.as_usd(),
-                    "reserved_usd": reserved.as_usd(), "requested_usd": requested.as_usd() }),
+                serde_json::json!({ "max_usd": max.as_usd(), "max_micro_usd": max,
+                    "spent_usd": spent.as_usd(), "spent_micro_usd": spent,
+                    "reserved_usd": reserved.as_usd(), "reserved_micro_usd": reserved,
+                    "requested_usd": requested.as_usd(), "requested_micro_usd": requested }),
             ),
             Exceeded::Tokens { max, spent, reserved, requested } => (
                 format!(
@@ -353,6 +364,12 @@ pub trait Ledger: Send + Sync {
         settlement: Settlement,
         now: Timestamp,
     ) -> Result<Amount, StoreError>;
+
+    /// Returns what a budget has been charged.
+    ///
+    /// # Errors
+    /// [`StoreError`] once the store is closed.
+    async fn charged(&self, budget: &Budget) -> Result<Charged, StoreError>;
 
     /// Lists the costs from the day of this time on, the oldest day first.
     ///

@@ -1,7 +1,7 @@
 //! Models, handlers and tools behind the traits of `greenroom-actors`.
 //!
 //! ```text
-//! models    providers of language models: genai, offline, scripted
+//! models    providers of language models: servers, offline, scripted
 //! native    handlers and tools that need no language model
 //! tables    files → facts; charts, report: facts → pictures and pages
 //! files     reads files within the configured directories
@@ -27,13 +27,13 @@ mod native;
 pub mod report;
 pub mod tables;
 
-use models::{genai, offline, scripted};
+use models::{http, offline, scripted};
 
 /// The providers to open.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Settings {
-    /// Providers reached through genai.
-    pub genai: genai::Settings,
+    /// Providers that are servers.
+    pub http: http::Settings,
     /// The script that `scripted` plays, for tests and benchmarks; absent in production.
     pub script: Option<scripted::Script>,
 }
@@ -41,13 +41,13 @@ pub struct Settings {
 /// Opens every provider of the settings; `offline` is always among them.
 ///
 /// # Errors
-/// `invalid_configuration`, as [`genai::open`].
+/// `invalid_configuration`, as [`http::open`].
 pub fn providers(settings: &Settings) -> Result<Vec<Arc<dyn ModelProvider>>, Cause> {
     let mut all: Vec<Arc<dyn ModelProvider>> = vec![Arc::new(offline::Offline)];
     if let Some(script) = &settings.script {
         all.push(Arc::new(scripted::Scripted::new(script.clone())));
     }
-    all.extend(genai::open(&settings.genai)?);
+    all.extend(http::open(&settings.http)?);
     Ok(all)
 }
 

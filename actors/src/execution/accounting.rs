@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use greenroom_definitions::models::TokenCounts;
 use greenroom_protocol::{CallKey, Cause, Clock, ErrorCode, MicroUsd, PriceBasis, Tokens};
 use greenroom_registry::ledger::{Account, Amount, Budget, Ledger, Limit, Period, Reservation, Settlement};
 use greenroom_rego::{Caller, Grant, Limits};
@@ -71,7 +72,7 @@ impl Accounting {
     ) -> Result<OpenReservation<'a>, Cause> {
         let limits = limits(invocation);
         let cost = match candidate.price {
-            Some(priced) => priced.price.cost(upper_bound),
+            Some(priced) => priced.price.cost_max(upper_bound),
             None if limits.iter().any(|limit| limit.cost_max.is_some()) => {
                 let message = format!("{} has no price, and a budget is set; nothing was sent", candidate.name);
                 return Err(Cause::new(ErrorCode::PriceUnknown, message));
@@ -84,8 +85,8 @@ impl Accounting {
             .reserve(&account(invocation, candidate.basis()), &limits, upper_bound, key, self.clock.now())
             .await
             .map_err(|error| error.cause())?;
-        let price = candidate.basis();
-        Ok(OpenReservation { accounting: self, meter, reservation: Some(reservation), upper_bound, price })
+        let (model, price) = (candidate.name.to_string(), candidate.basis());
+        Ok(OpenReservation { accounting: self, meter, reservation: Some(reservation), upper_bound, model, price })
     }
 }
 
@@ -96,10 +97,17 @@ pub struct OpenReservation<'a> {
     meter: &'a UsageMeter,
     reservation: Option<Reservation>,
     upper_bound: Amount,
+    model: String,
     price: PriceBasis,
 }
 
 impl OpenReservation<'_> {
+    /// The maximum usage of the call.
+    #[must_use]
+    pub const fn upper_bound(&self) -> Amount {
+        self.upper_bound
+    }
+
     /// The proof that the budgets cover the call.
     ///
     /// # Errors
@@ -109,15 +117,16 @@ impl OpenReservation<'_> {
     }
 
     /// Settles at the tokens that the provider reported.
-    pub async fn settle_actual(mut self, tokens: Tokens, candidate: &Candidate) {
-        let cost = candidate.price.map(|priced| priced.price.cost(tokens)).unwrap_or_default();
-        self.meter.record_tokens(tokens, cost, self.price);
+    pub async fn settle_actual(mut self, counts: TokenCounts, candidate: &Candidate) {
+        let cost = candidate.price.map(|priced| priced.price.cost(counts)).unwrap_or_default();
+        let tokens = counts.tokens();
+        self.meter.record_tokens(&self.model, tokens, cost, self.price);
         self.settle(Settlement::Actual(Amount { tokens, cost })).await;
     }
 
-    /// Settles at the full reservation, because the provider reported no tokens.
+    /// Settles at the full reservation, because the provider reported no credible tokens.
     pub async fn settle_estimated(mut self) {
-        self.meter.record_estimate(self.upper_bound.cost, self.price);
+        self.meter.record_estimate(&self.model, self.upper_bound.cost, self.price);
         self.settle(Settlement::Estimated).await;
     }
 
@@ -139,7 +148,7 @@ impl OpenReservation<'_> {
 impl Drop for OpenReservation<'_> {
     fn drop(&mut self) {
         if let Some(reservation) = self.reservation.take() {
-            self.meter.record_estimate(self.upper_bound.cost, self.price);
+            self.meter.record_estimate(&self.model, self.upper_bound.cost, self.price);
             if self.accounting.orphaned.try_send(reservation).is_err() {
                 tracing::error!("cannot settle reservation; it is settled as estimated at the next start");
             }
@@ -168,13 +177,30 @@ fn workflow_of(grant: &Grant) -> Option<greenroom_protocol::WorkflowId> {
     })
 }
 
-/// The budgets above a call, the nearest first. Inside a run, the limit of the request applies to the run,
-/// so that all its steps share it; otherwise it applies to this execution.
+/// The runs in whose steps the run of the call is nested. They have no limit here, and are charged too, so that the
+/// ledger has the cost of each run with all that it called.
+fn outer_runs(grant: &Grant) -> impl Iterator<Item = Limit> {
+    let innermost = grant.run();
+    let runs = grant.chain().iter().filter_map(move |caller| match caller {
+        Caller::Workflow { run, .. } if Some(run) != innermost => Some(run.clone()),
+        Caller::Workflow { .. } | Caller::User { .. } | Caller::Agent { .. } | Caller::Team { .. } | Caller::None => {
+            None
+        }
+    });
+    runs.map(|run| Limit { budget: Budget::Run(run), period: Period::AllTime, cost_max: None, tokens_max: None })
+}
+
+/// The budgets above a call, the nearest first. The limit of a request applies to the whole request: inside a run to
+/// the run, so that all its steps share it, otherwise to the outermost execution, so that the agents that it calls
+/// share it, also if they are called at the same time.
 fn limits(invocation: &Invocation) -> Vec<Limit> {
     let principal = invocation.grant.principal();
     let requested = invocation.invoke.options.cost_max;
     let run = invocation.grant.run();
-    let execution_limit = match (invocation.agent.cost_max(), requested.filter(|_| run.is_none())) {
+    let key = invocation.key();
+    let outermost = key.root();
+    let outermost_limit = requested.filter(|_| run.is_none());
+    let own_limit = match (invocation.agent.cost_max(), outermost_limit.filter(|_| key == outermost)) {
         (Some(agent), Some(request)) => Some(agent.min(request)),
         (agent, request) => agent.or(request),
     };
@@ -187,12 +213,14 @@ fn limits(invocation: &Invocation) -> Vec<Limit> {
         tokens_max: limits.tokens,
     };
     let all = [
-        Some(all_time(Budget::Execution(invocation.key()), execution_limit)),
+        Some(all_time(Budget::Execution(key.clone()), own_limit)),
+        (key != outermost).then(|| all_time(Budget::Execution(outermost.clone()), outermost_limit)),
         run.map(|run| all_time(Budget::Run(run.clone()), requested)),
         Some(periodic(Budget::User(tenant.clone(), user), &principal.limits)),
         Some(periodic(Budget::Tenant(tenant), &principal.tenant_limits)),
     ];
-    all.into_iter().flatten().filter(|limit| limit.cost_max.is_some() || limit.tokens_max.is_some()).collect()
+    let limits = all.into_iter().flatten().filter(|limit| limit.cost_max.is_some() || limit.tokens_max.is_some());
+    limits.chain(outer_runs(&invocation.grant)).collect()
 }
 
 /// The upper bound of a request's tokens: one token per byte of everything that is sent.

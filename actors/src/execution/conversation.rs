@@ -61,17 +61,23 @@ pub(super) async fn run_conversation(
                 if turns > agent.turns_max() {
                     return Err(too_many_turns(agent.turns_max()));
                 }
-                let results = Box::pin(tools.call_all(ctx, &answer.calls, &key)).await?;
+                let results = Box::pin(tools.call_all(ctx, &answer.calls, &key)).await;
                 conversation.messages.push(answer.to_message());
                 conversation.messages.push(Message { role: Role::User, parts: results });
+                chain.begin_turn();
+            }
+            TurnEnd::Stopped(cause) => {
+                if !chain.try_take_repair(ctx) {
+                    return Err(cause);
+                }
             }
             TurnEnd::Complete => match repair::parse_outputs(agent, &ctx.invocation.invoke.inputs, &answer.text) {
                 Ok(outputs) => return Ok(outputs),
-                Err(cause) if repairs >= REPAIRS_MAX => return Err(cause),
+                Err(cause) if repairs >= REPAIRS_MAX || !chain.try_take_repair(ctx) => return Err(cause),
                 Err(cause) => {
                     repairs += 1;
                     conversation.messages.push(answer.to_message());
-                    conversation.messages.push(Message::text(Role::User, repair::repair_message(&cause)));
+                    conversation.messages.push(Message::text(Role::User, repair::repair_message(agent, &cause)));
                 }
             },
         }
@@ -85,6 +91,8 @@ enum TurnEnd {
     Tools,
     /// The model is done.
     Complete,
+    /// The model stopped for a reason that may not occur again.
+    Stopped(Cause),
 }
 
 fn turn_end(answer: &ModelAnswer) -> Result<TurnEnd, Cause> {
@@ -96,8 +104,8 @@ fn turn_end(answer: &ModelAnswer) -> Result<TurnEnd, Cause> {
         }
         StopReason::Refusal => Err(Cause::new(ErrorCode::ModelRefused, "the model declined to answer")),
         StopReason::Other(reason) => {
-            Err(Cause::new(ErrorCode::ModelFailed, "the model stopped before its answer was complete")
-                .with_details(json!({ "stop": reason })))
+            let message = format!("the model stopped before its answer was complete: {reason}");
+            Ok(TurnEnd::Stopped(Cause::new(ErrorCode::ModelFailed, message).with_details(json!({ "stop": reason }))))
         }
     }
 }

@@ -69,7 +69,7 @@ impl UsageMeter {
         usage.model = Some(NATIVE_MODEL.to_owned());
     }
 
-    /// Records the model that is called; the last one is reported.
+    /// Records the model that is called.
     pub fn record_model(&self, model: String) {
         self.lock().model = Some(model);
     }
@@ -79,20 +79,18 @@ impl UsageMeter {
         self.lock().add_model(model, disclaimer);
     }
 
-    /// Records the tokens that a provider reported, and their cost at this price.
-    pub fn record_tokens(&self, tokens: Tokens, cost: MicroUsd, price: PriceBasis) {
+    /// Records the tokens that a provider reported for this model, and their cost at this price.
+    pub fn record_tokens(&self, model: &str, tokens: Tokens, cost: MicroUsd, price: PriceBasis) {
         let mut usage = self.lock();
         usage.tokens += tokens;
-        usage.cost += cost;
-        usage.price = usage.price.combine(price);
+        record_cost(&mut usage, model, cost, price);
     }
 
-    /// Records the estimated cost of a call whose usage was not reported.
-    pub fn record_estimate(&self, cost: MicroUsd, price: PriceBasis) {
+    /// Records the estimated cost of a call of this model whose usage was not reported.
+    pub fn record_estimate(&self, model: &str, cost: MicroUsd, price: PriceBasis) {
         let mut usage = self.lock();
-        usage.cost += cost;
         usage.estimated = true;
-        usage.price = usage.price.combine(price);
+        record_cost(&mut usage, model, cost, price);
     }
 
     /// Adds the usage of a nested call. The reported model stays that of this agent.
@@ -108,6 +106,12 @@ impl UsageMeter {
     pub fn total(&self) -> Usage {
         self.lock().clone()
     }
+}
+
+fn record_cost(usage: &mut Usage, model: &str, cost: MicroUsd, price: PriceBasis) {
+    usage.cost += cost;
+    usage.price = usage.price.combine(price);
+    usage.add_model(model.to_owned(), None);
 }
 
 /// Replaces references to artifacts by their content, except for files, which handlers read themselves.

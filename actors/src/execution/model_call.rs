@@ -1,16 +1,18 @@
 //! One model request: reserves the cost, sends it, reads the answer and settles; retries it, or falls back
-//! to the next model, as the failure policy says.
+//! to the next model, as the failure policy and the definition say.
 
 use std::time::Duration;
 
 use greenroom_protocol::{CallKey, Cause, ErrorCode, Tokens};
+use serde_json::json;
 use tokio::time::Instant;
 
 use super::accounting::{self, OpenReservation};
 use super::model_registry::Candidate;
 use super::runtime::ExecutionContext;
-use super::stream::{self, AnswerEvent, Collected, ModelAnswer};
-use crate::failure::{BackoffScope, FailureClass, RetryAction, cause_from_error, is_unbilled};
+use super::settlement::{CallEnd, Charge};
+use super::stream::{self, AnswerEvent, Collected, ModelAnswer, Written};
+use crate::failure::{BackoffScope, FailureClass, FailurePolicy, RetryAction, TURN_CALLS_MAX, cause_from_error};
 use crate::model::{CallPhase, Message, ModelCall, ModelError, OutputSchema, Timeouts, ToolSpec};
 
 /// Until the connection is established.
@@ -36,7 +38,8 @@ pub(super) struct ModelRequest<'r> {
 pub(super) struct FallbackChain {
     candidates: std::iter::Peekable<std::vec::IntoIter<Candidate>>,
     current: Candidate,
-    attempts: u32,
+    /// Calls of the current candidate for this turn: retries and repairs count, earlier turns do not.
+    calls: u32,
 }
 
 impl FallbackChain {
@@ -46,7 +49,12 @@ impl FallbackChain {
         let mut candidates = candidates.into_iter().peekable();
         let current =
             candidates.next().ok_or_else(|| Cause::new(ErrorCode::UnknownModel, "there is no model to call"))?;
-        Ok(Self { candidates, current, attempts: 0 })
+        Ok(Self { candidates, current, calls: 0 })
+    }
+
+    /// Begins the next turn of the conversation.
+    pub(super) const fn begin_turn(&mut self) {
+        self.calls = 0;
     }
 
     fn has_next(&mut self) -> bool {
@@ -58,12 +66,36 @@ impl FallbackChain {
         match self.candidates.next() {
             Some(next) => {
                 self.current = next;
-                self.attempts = 0;
+                self.calls = 0;
                 true
             }
             None => false,
         }
     }
+
+    /// Takes one retry for another call of the current model for the same turn, because its answer cannot be used.
+    pub(super) fn try_take_repair(&self, ctx: &ExecutionContext<'_>) -> bool {
+        self.calls < turn_calls_max(ctx).unwrap_or(TURN_CALLS_MAX) && ctx.budget.try_take()
+    }
+
+    /// True if the current model may be called again after a failure of this policy. The last retries of the budget
+    /// are left to the fallbacks.
+    fn may_repeat(&mut self, ctx: &ExecutionContext<'_>, policy: &FailurePolicy) -> bool {
+        let calls_max = match policy.action {
+            RetryAction::SameModelThenFallback { attempts_max } => turn_calls_max(ctx).unwrap_or(attempts_max),
+            RetryAction::Fallback if policy.code.is_retryable() && !self.has_next() => {
+                turn_calls_max(ctx).unwrap_or_default()
+            }
+            RetryAction::Fallback | RetryAction::None | RetryAction::RepairOutput | RetryAction::DefinitionRetry => 0,
+        };
+        let fallbacks = u32::try_from(self.candidates.len()).unwrap_or(u32::MAX);
+        self.calls < calls_max && ctx.budget.remaining() > fallbacks
+    }
+}
+
+/// The calls of one model for one turn that the definition allows; `None` if it has no retry policy.
+fn turn_calls_max(ctx: &ExecutionContext<'_>) -> Option<u32> {
+    ctx.invocation.agent.spec().retry.as_ref().map(|retry| retry.max_attempts)
 }
 
 /// The failure of one attempt.
@@ -84,16 +116,17 @@ pub(super) async fn call_model(
     loop {
         let provider = chain.current.name.provider.clone();
         if let Some(delay) = backoff.delay_for(&provider, request.key.as_str(), Instant::now()) {
-            if delay > OVERLOAD_WAIT_MAX && chain.advance() {
+            if delay.spread > OVERLOAD_WAIT_MAX && chain.advance() {
                 continue;
             }
-            Box::pin(wait_within_deadline(ctx, delay, || overloaded(&chain.current, delay))).await?;
+            Box::pin(wait_within(ctx, delay.spread, || overloaded(&chain.current, delay.remaining))).await?;
         }
-        chain.attempts = chain.attempts.saturating_add(1);
+        chain.calls = chain.calls.saturating_add(1);
         ctx.meter.record_model(chain.current.name.to_string());
+        let sent_at = Instant::now();
         let error = match attempt(ctx, &chain.current, request).await {
             Ok(answer) => {
-                backoff.record_success(&provider);
+                backoff.record_success(&provider, sent_at);
                 let Candidate { name, provider, .. } = &chain.current;
                 ctx.meter.record_answer(name.to_string(), provider.disclaimer());
                 return Ok(answer);
@@ -101,7 +134,7 @@ pub(super) async fn call_model(
             Err(AttemptError::Internal(cause)) => return Err(cause),
             Err(AttemptError::Model(error)) => error,
         };
-        tracing::warn!(model.name = %chain.current.name, error = %error, attempt = chain.attempts, "model call failed");
+        tracing::warn!(model.name = %chain.current.name, error = %error, attempt = chain.calls, "model call failed");
         if let ModelError::Overloaded { retry_after, .. } = &error {
             backoff.record_overload(&provider, *retry_after, Instant::now());
         }
@@ -118,36 +151,32 @@ async fn prepare_retry(ctx: &ExecutionContext<'_>, chain: &mut FallbackChain, er
     let policy = FailureClass::from_error(error).policy();
     let name = chain.current.name.to_string();
     let cause = || cause_from_error(&name, error);
-    let retries_same = match policy.action {
-        RetryAction::SameModelThenFallback { attempts_max } => chain.attempts < attempts_max,
-        RetryAction::Fallback => false,
-        RetryAction::None | RetryAction::RepairOutput | RetryAction::DefinitionRetry => return Err(cause()),
+    let has_fallback = match policy.action {
+        RetryAction::SameModelThenFallback { .. } | RetryAction::Fallback => chain.has_next(),
+        RetryAction::None | RetryAction::RepairOutput | RetryAction::DefinitionRetry => false,
     };
-    if !retries_same && !chain.has_next() {
+    let repeats = chain.may_repeat(ctx, &policy);
+    if !(repeats || has_fallback) || !ctx.budget.try_take() {
         return Err(cause());
     }
-    if !ctx.budget.try_take() {
-        return Err(cause());
-    }
-    if !retries_same {
+    if !repeats {
         chain.advance();
         return Ok(());
     }
     match policy.scope {
-        BackoffScope::Execution => wait_within_deadline(ctx, policy.backoff.delay_before(chain.attempts), cause).await,
         // `call_model` waits for the back-off of the provider before the next attempt.
-        BackoffScope::Provider | BackoffScope::None => Ok(()),
+        BackoffScope::Provider => Ok(()),
+        BackoffScope::Execution | BackoffScope::None => {
+            let retry = ctx.invocation.agent.spec().retry.as_ref();
+            let delay = retry.and_then(|retry| retry.delay_after(chain.calls));
+            wait_within(ctx, delay.unwrap_or_else(|| policy.backoff.delay_before(chain.calls)), cause).await
+        }
     }
 }
 
-/// Waits, or fails at once if the deadline would pass during the wait.
-async fn wait_within_deadline(
-    ctx: &ExecutionContext<'_>,
-    delay: Duration,
-    cause: impl FnOnce() -> Cause,
-) -> Result<(), Cause> {
-    let remaining = ctx.invocation.grant.deadline().remaining(ctx.env.clock.now());
-    if delay >= remaining {
+/// Waits, or fails at once if the execution would end during the wait.
+async fn wait_within(ctx: &ExecutionContext<'_>, delay: Duration, cause: impl FnOnce() -> Cause) -> Result<(), Cause> {
+    if delay >= ctx.time_left() {
         return Err(cause());
     }
     tokio::time::sleep(delay).await;
@@ -155,8 +184,14 @@ async fn wait_within_deadline(
 }
 
 fn overloaded(candidate: &Candidate, delay: Duration) -> Cause {
-    let message = format!("{} is overloaded, and the deadline passes before it can be called again", candidate.name);
-    Cause::new(ErrorCode::ModelOverloaded, message).with_retry_after(delay)
+    let message = format!(
+        "{} is overloaded for another {} s, which is longer than the time that is left to the call",
+        candidate.name,
+        delay.as_secs_f64().ceil()
+    );
+    Cause::new(ErrorCode::ModelOverloaded, message)
+        .with_details(json!({ "model": candidate.name.to_string() }))
+        .with_retry_after(delay)
 }
 
 /// Makes one attempt at one model.
@@ -180,9 +215,12 @@ async fn attempt(
         .reserve(ctx.invocation, ctx.meter, candidate, upper_bound, request.key)
         .await
         .map_err(AttemptError::Internal)?;
-    let total = ctx.invocation.grant.deadline().remaining(ctx.env.clock.now()).min(agent.timeout());
-    let timeouts =
-        Timeouts { connect: CONNECT_TIMEOUT, first_token: FIRST_TOKEN_TIMEOUT, idle: STREAM_IDLE_TIMEOUT, total };
+    let timeouts = Timeouts {
+        connect: CONNECT_TIMEOUT,
+        first_token: FIRST_TOKEN_TIMEOUT,
+        idle: STREAM_IDLE_TIMEOUT,
+        total: ctx.time_left(),
+    };
     let call = ModelCall {
         model: &candidate.name,
         system: request.system,
@@ -199,26 +237,22 @@ async fn attempt(
     let deltas = match stream.unwrap_or(Err(ModelError::TimedOut { phase: CallPhase::FirstToken })) {
         Ok(deltas) => deltas,
         Err(error) => {
-            Box::pin(settle(reservation, candidate, None, Some(&error))).await;
+            Box::pin(settle(reservation, candidate, Written::default(), Some(&error))).await;
             return Err(AttemptError::Model(error));
         }
     };
-    let Collected { answer, usage } = stream::collect(deltas, &timeouts, ctx.invocation.sink.as_ref()).await;
-    Box::pin(settle(reservation, candidate, usage, answer.as_ref().err())).await;
+    let Collected { answer, written } = stream::collect(deltas, &timeouts, ctx.invocation.sink.as_ref()).await;
+    Box::pin(settle(reservation, candidate, written, answer.as_ref().err())).await;
     answer.map_err(AttemptError::Model)
 }
 
-/// Settles an attempt: at the tokens that the provider reported, at zero if it rejected the request, and
-/// otherwise at the reservation.
-async fn settle(
-    reservation: OpenReservation<'_>,
-    candidate: &Candidate,
-    usage: Option<Tokens>,
-    error: Option<&ModelError>,
-) {
-    match (usage, error) {
-        (Some(tokens), _) => reservation.settle_actual(tokens, candidate).await,
-        (None, Some(error)) if is_unbilled(error) => reservation.release().await,
-        (None, Some(_) | None) => reservation.settle_estimated().await,
+/// Settles an attempt.
+async fn settle(reservation: OpenReservation<'_>, candidate: &Candidate, written: Written, error: Option<&ModelError>) {
+    let Written { usage, is_written } = written;
+    let is_metered = reservation.upper_bound().tokens != Tokens::default();
+    match (CallEnd { usage, is_written, is_metered, error }).charge() {
+        Charge::Actual(counts) => reservation.settle_actual(counts, candidate).await,
+        Charge::Estimated => reservation.settle_estimated().await,
+        Charge::Nothing => reservation.release().await,
     }
 }

@@ -1,10 +1,12 @@
 //! The trait behind which each kind of agent is executed, and the context that an attempt gets.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use greenroom_definitions::agent::RuntimeKind;
 use greenroom_protocol::{Cause, Reply, Request, RequestId, Timestamp, Values};
+use tokio::time::Instant;
 
 use super::ExecutionEnv;
 use super::invocation::{Invocation, UsageMeter};
@@ -31,6 +33,8 @@ pub struct ExecutionContext<'a> {
     pub(crate) files: &'a FileAccess,
     pub(crate) meter: &'a UsageMeter,
     pub(crate) budget: &'a Arc<RetryBudget>,
+    /// The end of the execution: the deadline of the request, or the timeout of the agent if that is earlier.
+    pub(crate) ends_at: Instant,
 }
 
 impl ExecutionContext<'_> {
@@ -50,6 +54,13 @@ impl ExecutionContext<'_> {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.env.clock.now()
+    }
+
+    /// The time that is left to the execution.
+    #[must_use]
+    pub fn time_left(&self) -> Duration {
+        let until_deadline = self.invocation.grant.deadline().remaining(self.env.clock.now());
+        until_deadline.min(self.ends_at.saturating_duration_since(Instant::now()))
     }
 
     /// Issues a nested request as the agent itself, waits for its reply and adds its usage.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::StreamExt;
-use greenroom_protocol::Tokens;
+use greenroom_definitions::models::TokenCounts;
 use tokio::sync::mpsc;
 
 use crate::model::{CallPhase, Delta, Deltas, Message, ModelError, Part, Role, StopReason, Timeouts, ToolCall};
@@ -43,25 +43,34 @@ impl ModelAnswer {
     }
 }
 
-/// The result of reading an answer: the answer or the failure, and the tokens that the provider reported,
-/// possibly before the failure.
+/// The result of reading an answer: the answer or the failure, and what was reported and written, possibly before
+/// the failure.
 pub(super) struct Collected {
     pub(super) answer: Result<ModelAnswer, ModelError>,
-    pub(super) usage: Option<Tokens>,
+    pub(super) written: Written,
+}
+
+/// What the provider reported and the model wrote so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Written {
+    /// The count that the provider reported.
+    pub(super) usage: Option<TokenCounts>,
+    /// True if the model wrote anything: text, reasoning or a tool call.
+    pub(super) is_written: bool,
 }
 
 /// Reads an answer to its end and publishes its text.
 pub(super) async fn collect(mut deltas: Deltas, timeouts: &Timeouts, sink: Option<&DeltaSink>) -> Collected {
-    let mut usage = None;
-    let answer = read(&mut deltas, timeouts, sink, &mut usage).await;
-    Collected { answer, usage }
+    let mut written = Written::default();
+    let answer = read(&mut deltas, timeouts, sink, &mut written).await;
+    Collected { answer, written }
 }
 
 async fn read(
     deltas: &mut Deltas,
     timeouts: &Timeouts,
     sink: Option<&DeltaSink>,
-    usage: &mut Option<Tokens>,
+    written: &mut Written,
 ) -> Result<ModelAnswer, ModelError> {
     let mut answer = ModelAnswer { text: String::new(), calls: Vec::new(), stop: StopReason::Complete };
     let mut bytes = 0_usize;
@@ -69,7 +78,9 @@ async fn read(
     loop {
         let delta = next_delta(deltas, timeout, phase).await?;
         (timeout, phase) = (timeouts.idle, CallPhase::Idle);
+        written.is_written |= matches!(delta, Delta::Text(_) | Delta::Reasoning | Delta::Tool(_));
         match delta {
+            Delta::Reasoning => {}
             Delta::Text(text) => {
                 bytes = add_bytes(bytes, text.len())?;
                 answer.text.push_str(&text);
@@ -83,7 +94,7 @@ async fn read(
                 }
                 answer.calls.push(call);
             }
-            Delta::Usage(tokens) => *usage = Some(tokens),
+            Delta::Usage(counts) => written.usage = Some(counts),
             Delta::End(stop) => {
                 answer.stop = stop;
                 return Ok(answer);
@@ -123,6 +134,7 @@ pub(super) async fn publish(sink: Option<&DeltaSink>, event: AnswerEvent) {
 #[cfg(test)]
 mod tests {
     use futures::stream;
+    use greenroom_protocol::Tokens;
 
     use super::*;
 
@@ -141,20 +153,28 @@ mod tests {
     async fn deltas_become_an_answer_and_are_published_as_they_arrive() {
         let (sink, mut published) = mpsc::channel(8);
         let tokens = Tokens { input: 3, output: 2 };
-        let deltas = vec![text("a"), text("b"), Ok(Delta::Usage(tokens)), Ok(Delta::End(StopReason::Complete))];
+        let deltas = vec![
+            Ok(Delta::Reasoning),
+            text("a"),
+            text("b"),
+            Ok(Delta::Usage(tokens.into())),
+            Ok(Delta::End(StopReason::Complete)),
+        ];
         let collected = collect(Box::pin(stream::iter(deltas)), &TIMEOUTS, Some(&sink)).await;
         assert_eq!(collected.answer.unwrap().text, "ab");
-        assert_eq!(collected.usage, Some(tokens));
+        assert_eq!(collected.written, Written { usage: Some(tokens.into()), is_written: true });
         assert_eq!(published.recv().await, Some(AnswerEvent::Text("a".into())));
     }
 
     #[tokio::test]
     async fn an_incomplete_answer_retains_its_reported_usage() {
         let tokens = Tokens { input: 3, output: 0 };
-        let deltas = vec![Ok(Delta::Usage(tokens)), text("a")];
+        let deltas = vec![Ok(Delta::Usage(tokens.into())), text("a")];
         let collected = collect(Box::pin(stream::iter(deltas)), &TIMEOUTS, None).await;
         assert!(matches!(collected.answer, Err(ModelError::MalformedResponse { .. })));
-        assert_eq!(collected.usage, Some(tokens));
+        assert_eq!(collected.written.usage, Some(tokens.into()));
+        let thought = collect(Box::pin(stream::iter(vec![Ok(Delta::Reasoning)])), &TIMEOUTS, None).await;
+        assert_eq!(thought.written, Written { usage: None, is_written: true }, "reasoning was written too");
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,18 +3,22 @@
 
 use std::sync::Arc;
 
+use futures::StreamExt;
 use greenroom_definitions::{Agent, Catalogue};
-use greenroom_protocol::request::CallOptions;
 use greenroom_protocol::value::truncate_utf8;
-use greenroom_protocol::{CallKey, Cause, Json, MicroUsd, Reply, Values};
+use greenroom_protocol::{CallKey, Json, Reply, Request, Values};
 
 use super::ExecutionEnv;
 use super::runtime::ExecutionContext;
 use crate::model::{Part, ToolCall, ToolSpec};
-use crate::tool::{NestedCall, ToolSource};
+use crate::tool::{NestedCall, TOOL_RESULT, ToolSource};
 
+/// Maximum calls of one turn that run at the same time.
+const CONCURRENT_CALLS_MAX: usize = 8;
 /// Maximum size of one tool result in a model request.
 const RESULT_BYTES_MAX: usize = 64 * 1024;
+/// Maximum size of unusable arguments in the result of a call.
+const ARGUMENTS_BYTES_MAX: usize = 200;
 /// Characters of a tool's name that every provider accepts.
 const NAME_CHARS_MAX: usize = 64;
 
@@ -57,63 +61,68 @@ impl ToolSet {
         &self.specs
     }
 
-    /// Makes the calls one after the other and returns the results in the same order. A call that is
-    /// denied or fails is a result too: the model may continue without it.
-    pub(super) async fn call_all(
-        &self,
-        ctx: &ExecutionContext<'_>,
-        calls: &[ToolCall],
-        key: &CallKey,
-    ) -> Result<Vec<Part>, Cause> {
-        let mut results = Vec::with_capacity(calls.len());
-        for (index, call) in calls.iter().enumerate() {
+    /// Makes the calls of one turn at the same time, within a bound, and returns the results in the order of the
+    /// calls. A call that is denied or fails is a result too: the model may continue without it.
+    pub(super) async fn call_all(&self, ctx: &ExecutionContext<'_>, calls: &[ToolCall], key: &CallKey) -> Vec<Part> {
+        let started = calls.iter().enumerate().map(|(index, call)| {
             let key = key.child(&format!("tool[{index}]"));
-            let (content, is_error) = match self.call_one(ctx, call, key).await {
-                Ok(content) => (content, false),
-                Err(message) => (message, true),
-            };
-            results.push(Part::ToolResult { id: call.id.clone(), content: truncate(content), is_error });
-        }
-        Ok(results)
+            Box::pin(async move {
+                let (content, is_error) = match self.call_one(ctx, call, key).await {
+                    Ok(content) => (content, false),
+                    Err(message) => (message, true),
+                };
+                Part::ToolResult { id: call.id.clone(), content: truncate(content), is_error }
+            })
+        });
+        let started: Vec<_> = started.collect();
+        futures::stream::iter(started).buffered(CONCURRENT_CALLS_MAX).collect().await
     }
 
     async fn call_one(&self, ctx: &ExecutionContext<'_>, call: &ToolCall, key: CallKey) -> Result<String, String> {
         let known = self.specs.iter().zip(&self.targets).find(|(spec, _)| spec.name == call.name);
-        let Some((_, (source, name))) = known else { return Err(format!("there is no tool {}", call.name)) };
-        let arguments = parse_arguments(&call.arguments)?;
-        let call = NestedCall { name, arguments, key, options: nested_options(ctx) };
-        let request = source.request(call).map_err(|cause| cause.to_string())?;
+        let Some((spec, (source, name))) = known else {
+            let names: Vec<&str> = self.specs.iter().map(|spec| spec.name.as_str()).collect();
+            return Err(format!("there is no tool `{}`; the tools are: {}", call.name, names.join(", ")));
+        };
+        let arguments = parse_arguments(spec, &call.arguments)?;
+        let options = ctx.invocation.invoke.options.clone();
+        let request =
+            source.request(NestedCall { name, arguments, key, options }).map_err(|cause| cause.to_string())?;
+        let is_tool = matches!(request, Request::CallTool(_));
         ctx.env.budgets.share(&ctx.invocation.grant, &ctx.invocation.key(), ctx.budget);
-        result_text(&ctx.issue_request(request).await)
+        result_text(is_tool, &ctx.issue_request(request).await)
     }
 }
 
-/// The options of a nested call: it may spend what remains of the request's cost limit. Inside a run, all
-/// calls share the budget of the run anyway.
-fn nested_options(ctx: &ExecutionContext<'_>) -> CallOptions {
-    let options = &ctx.invocation.invoke.options;
-    let remaining = |limit: MicroUsd| match ctx.invocation.grant.run() {
-        Some(_) => limit,
-        None => limit.saturating_sub(ctx.meter.total().cost),
+/// Parses the arguments as the model gave them. Null means that it gave none.
+fn parse_arguments(spec: &ToolSpec, arguments: &Json) -> Result<Values, String> {
+    let found = match arguments {
+        Json::Object(members) => return Ok(members.clone().into_iter().collect()),
+        Json::Null => return Ok(Values::new()),
+        Json::Bool(_) => "a boolean",
+        Json::Number(_) => "a number",
+        Json::String(_) => "a text that is no JSON object",
+        Json::Array(_) => "a list",
     };
-    CallOptions { model: options.model.clone(), cost_max: options.cost_max.map(remaining) }
+    let required = spec.parameters.get("required").and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default();
+    let names: Vec<String> =
+        required.iter().filter_map(Json::as_str).map(|name| format!(" with the argument `{name}`")).collect();
+    Err(format!(
+        "the arguments of `{}` must be one JSON object{}, not {found}: {}",
+        spec.name,
+        names.join(" and"),
+        truncate_utf8(&arguments.to_string(), ARGUMENTS_BYTES_MAX)
+    ))
 }
 
-fn parse_arguments(arguments: &Json) -> Result<Values, String> {
-    match arguments {
-        Json::Object(members) => Ok(members.clone().into_iter().collect()),
-        Json::Null => Ok(Values::new()),
-        Json::Bool(_) | Json::Number(_) | Json::String(_) | Json::Array(_) => {
-            Err("the arguments of a tool are one JSON object".to_owned())
-        }
-    }
-}
-
-fn result_text(reply: &Reply) -> Result<String, String> {
-    match &reply.error {
-        Some(cause) => Err(cause.to_string()),
+/// The result as the model reads it: the outputs of an agent, or what a tool returned, which its reply holds in one
+/// output.
+fn result_text(is_tool: bool, reply: &Reply) -> Result<String, String> {
+    match (&reply.error, reply.outputs.get(TOOL_RESULT)) {
+        (Some(cause), _) => Err(cause.to_string()),
+        (None, Some(result)) if is_tool => Ok(result.to_string()),
         // Values are JSON already, so serializing them cannot fail.
-        None => Ok(serde_json::to_string(&reply.outputs).unwrap_or_default()),
+        (None, Some(_) | None) => Ok(serde_json::to_string(&reply.outputs).unwrap_or_default()),
     }
 }
 

@@ -16,6 +16,15 @@ struct BackoffState {
     consecutive_overloads: u32,
 }
 
+/// The time that an execution has to wait before it may call a provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BackoffDelay {
+    /// Until the provider may be called again.
+    pub remaining: Duration,
+    /// The same for this execution: the ends of the delays are spread over a quarter of the back-off.
+    pub spread: Duration,
+}
+
 /// The back-off state of each provider.
 #[derive(Debug, Default)]
 pub struct ProviderBackoff {
@@ -23,17 +32,16 @@ pub struct ProviderBackoff {
 }
 
 impl ProviderBackoff {
-    /// The delay before this execution may call the provider; `None` if it may call now. The ends of the delays are
-    /// spread over a quarter of the back-off by the key.
+    /// The delay before the execution with this key may call the provider; `None` if it may call now.
     #[must_use]
-    pub fn delay_for(&self, provider: &str, key: &str, now: Instant) -> Option<Duration> {
+    pub fn delay_for(&self, provider: &str, key: &str, now: Instant) -> Option<BackoffDelay> {
         let states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
         let remaining =
             states.get(provider)?.until.checked_duration_since(now).filter(|remaining| !remaining.is_zero())?;
         let mut hasher = DefaultHasher::new();
         key.hash(&mut hasher);
         let jitter = u32::try_from(hasher.finish() % 256).unwrap_or_default();
-        Some(remaining + remaining / 4 * jitter / 256)
+        Some(BackoffDelay { remaining, spread: remaining + remaining / 4 * jitter / 256 })
     }
 
     /// Records an overload: all executions wait for the provider's retry-after, or twice the last delay.
@@ -49,9 +57,13 @@ impl ProviderBackoff {
         state.until = state.until.max(now + wait);
     }
 
-    /// Records a successful call.
-    pub fn record_success(&self, provider: &str) {
-        self.states.lock().unwrap_or_else(PoisonError::into_inner).remove(provider);
+    /// Records a successful call that was sent at `sent_at`. A call that was sent before the end of the current delay
+    /// says nothing about the provider's capacity since: a slow answer does not end the delay of other calls.
+    pub fn record_success(&self, provider: &str, sent_at: Instant) {
+        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        if states.get(provider).is_some_and(|state| state.until <= sent_at) {
+            states.remove(provider);
+        }
     }
 }
 
@@ -60,18 +72,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_overload_delays_all_executions_and_a_success_ends_the_delay() {
+    fn one_overload_delays_all_executions() {
         let backoff_states = ProviderBackoff::default();
         let now = Instant::now();
         assert_eq!(backoff_states.delay_for("p", "a", now), None);
         backoff_states.record_overload("p", Some(Duration::from_secs(8)), now);
         for key in ["a", "b", "c"] {
-            let wait = backoff_states.delay_for("p", key, now).unwrap();
-            assert!((Duration::from_secs(8)..=Duration::from_secs(10)).contains(&wait), "{wait:?}");
+            let delay = backoff_states.delay_for("p", key, now).unwrap();
+            assert_eq!(delay.remaining, Duration::from_secs(8));
+            assert!((Duration::from_secs(8)..=Duration::from_secs(10)).contains(&delay.spread), "{delay:?}");
         }
         assert_eq!(backoff_states.delay_for("q", "a", now), None, "another provider is not concerned");
-        backoff_states.record_success("p");
-        assert_eq!(backoff_states.delay_for("p", "a", now), None);
+    }
+
+    #[test]
+    fn only_the_success_of_a_call_after_the_delay_ends_it() {
+        let backoff_states = ProviderBackoff::default();
+        let sent_before = Instant::now();
+        let overloaded_at = sent_before + Duration::from_secs(1);
+        backoff_states.record_overload("p", Some(Duration::from_secs(8)), overloaded_at);
+        backoff_states.record_success("p", sent_before);
+        let later = overloaded_at + Duration::from_secs(2);
+        assert_eq!(backoff_states.delay_for("p", "a", later).unwrap().remaining, Duration::from_secs(6));
+        let after = overloaded_at + Duration::from_secs(9);
+        backoff_states.record_success("p", after);
+        backoff_states.record_overload("p", None, after);
+        let first = backoff_states.delay_for("p", "a", after).unwrap().remaining;
+        assert_eq!(first, Duration::from_millis(500), "the count of overloads in a row starts again");
     }
 
     #[test]
@@ -81,9 +108,9 @@ mod tests {
         for _ in 0..100 {
             backoff_states.record_overload("p", None, start);
         }
-        assert!(backoff_states.delay_for("p", "a", start).unwrap() <= Duration::from_millis(625));
+        assert!(backoff_states.delay_for("p", "a", start).unwrap().spread <= Duration::from_millis(625));
         backoff_states.record_overload("p", None, start + Duration::from_secs(1));
-        let wait = backoff_states.delay_for("p", "a", start + Duration::from_secs(1)).unwrap();
-        assert!(wait >= Duration::from_secs(1), "{wait:?}");
+        let delay = backoff_states.delay_for("p", "a", start + Duration::from_secs(1)).unwrap();
+        assert!(delay.remaining >= Duration::from_secs(1), "{delay:?}");
     }
 }

@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use greenroom_protocol::{CallKey, RunId, TenantId, UserId};
 use greenroom_rego::Grant;
 
-/// Retries of a request that belongs to no run.
+/// Retries of a request that belongs to no run, whatever their reason and whichever of its calls makes them: attempts
+/// at a model, fallbacks, repairs of answers, and repetitions of an agent.
 pub const RETRIES_DEFAULT: u32 = 6;
 /// Number of budgets at which those of ended runs are removed.
 const SWEEP_THRESHOLD: usize = 1_024;

@@ -12,6 +12,7 @@ use greenroom_registry::journal::Seq;
 use greenroom_registry::runs::{Fence, RunRecord};
 use greenroom_rego::{Authenticator, Grant, Permitted, RecoveryRequest};
 
+use super::booked_cost::{book, booked_cost};
 use super::effects::{EffectContext, ItemLists};
 use super::handle::{RunsHandle, into_reply};
 use super::machine::{Event, Phase, State, deadline_after_pause, terminated_reply};
@@ -251,7 +252,10 @@ impl RunsHandle {
         cause: Cause,
     ) -> Result<(), Cause> {
         let RunEnv { stores, clock, .. } = &**self.env();
-        let reply = Box::new(terminated_reply(run, state, cause));
+        let mut reply = Box::new(terminated_reply(run, state, cause));
+        if let Some(booked) = booked_cost(&*stores.ledger, run, false).await {
+            book(&mut reply, booked);
+        }
         let ended = [Entry::RunEnded { reply }];
         let receipt = stores.journal.append(run, fence, seq, &ended, clock.now()).await;
         receipt.map(drop).map_err(|error| error.cause())

@@ -6,7 +6,7 @@ use super::field::{identifier, inputs, outputs};
 use super::references::{agent_ids, capabilities, category_id, policies, tools};
 use super::version::version;
 use super::{
-    Decoder, MapFields, amount, ids, list, name, one_of, parsed, positive, positive_u32, text, trimmed, values,
+    Decoder, MapFields, amount, ids, list, money, name, one_of, parsed, positive, positive_u32, text, trimmed, values,
 };
 use crate::agent::{
     AgentLimits, AgentSpec, Backoff, Collaboration, Example, Implementation, MemoryRecall, PromptSpec, Retry,
@@ -164,7 +164,7 @@ fn memory_recall(decoder: &mut Decoder, node: &Node) -> Option<MemoryRecall> {
 fn limits(decoder: &mut Decoder, node: &Node) -> Option<AgentLimits> {
     let mut fields = MapFields::new(decoder, node, "an agent's limits")?;
     let max_tokens = fields.optional(decoder, "max_tokens", positive_u32);
-    let max_cost_usd = fields.optional(decoder, "max_cost_usd", amount);
+    let max_cost_usd = fields.optional(decoder, "max_cost_usd", money);
     let max_turns = fields.optional(decoder, "max_turns", positive_u32);
     let max_concurrency = fields.optional(decoder, "max_concurrency", positive_u32);
     fields.finish(decoder);

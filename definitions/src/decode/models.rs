@@ -6,7 +6,7 @@ use greenroom_protocol::CategoryId;
 
 use super::agent::{model, models as model_list, refer_to_provider};
 use super::references::agent_ids;
-use super::{Decoder, MapFields, amount, count, name, one_of, parsed, positive, text};
+use super::{Decoder, MapFields, count, money, name, one_of, parsed, positive, text};
 use crate::category::{Categories, Category};
 use crate::models::{ModelRef, ModelSpec, Models, Price, Tier, TierSpec};
 use crate::problem::{ProblemKind, did_you_mean};
@@ -68,7 +68,7 @@ fn model_specs(decoder: &mut Decoder, node: &Node) -> Option<BTreeMap<ModelRef, 
             Ok(name) if name.tier().is_none() => {
                 // An invalid model is still registered, so that a reference to it is not a second problem.
                 // A set with a problem is never used, so its values do not matter.
-                let free = Price { input: 0.0, output: 0.0 };
+                let free = Price::new(0.0, 0.0);
                 let placeholder = ModelSpec {
                     tier: None,
                     context_tokens: 1,
@@ -111,10 +111,19 @@ fn tier(decoder: &mut Decoder, node: &Node) -> Option<Tier> {
 
 fn price(decoder: &mut Decoder, node: &Node) -> Option<Price> {
     let mut fields = MapFields::new(decoder, node, "a price")?;
-    let input = fields.required(decoder, "input", amount);
-    let output = fields.required(decoder, "output", amount);
+    let input = fields.required(decoder, "input", money);
+    let output = fields.required(decoder, "output", money);
+    let cache_read = fields.optional(decoder, "cache_read", money);
+    let cache_write = fields.optional(decoder, "cache_write", money);
+    let reasoning = fields.optional(decoder, "reasoning", money);
     fields.finish(decoder);
-    Some(Price { input: input?, output: output? })
+    Some(Price {
+        input: input?,
+        output: output?,
+        cache_read: cache_read?,
+        cache_write: cache_write?,
+        reasoning: reasoning?,
+    })
 }
 
 pub(crate) fn categories(decoder: &mut Decoder, node: &Node) -> Option<Categories> {

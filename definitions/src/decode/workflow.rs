@@ -8,7 +8,7 @@ use super::agent::{retry, seconds};
 use super::field::{identifier, inputs};
 use super::references::{agent_id, agent_ids, policies, team_id, workflow_id, workflow_ids};
 use super::version::version;
-use super::{Decoder, MapFields, amount, ids, json, list, name, one_of, parsed, positive, positive_u32, text, values};
+use super::{Decoder, MapFields, ids, json, list, money, name, one_of, parsed, positive, positive_u32, text, values};
 use crate::team::TeamSpec;
 use crate::workflow::{ApprovalSpec, CompensateSpec, ForEachSpec, OnError, RunLimits, StepSpec, WorkflowSpec};
 use crate::yaml::Node;
@@ -50,7 +50,7 @@ fn outputs(decoder: &mut Decoder, node: &Node) -> Option<BTreeMap<String, Json>>
 fn limits(decoder: &mut Decoder, node: &Node) -> Option<RunLimits> {
     let mut fields = MapFields::new(decoder, node, "a run's limits")?;
     let max_tokens = fields.optional(decoder, "max_tokens", positive);
-    let max_cost_usd = fields.optional(decoder, "max_cost_usd", amount);
+    let max_cost_usd = fields.optional(decoder, "max_cost_usd", money);
     fields.finish(decoder);
     Some(RunLimits { max_tokens: max_tokens?, max_cost_usd: max_cost_usd? })
 }

@@ -12,7 +12,7 @@ fn spec(price: Option<Price>, tier: Option<Tier>, fallback: &[&str]) -> ModelSpe
 }
 
 fn models() -> Models {
-    let price = Price { input: 3.0, output: 15.0 };
+    let price = Price::new(3.0, 15.0);
     Models {
         tiers: BTreeMap::from([(
             Tier::Standard,
@@ -48,15 +48,6 @@ fn a_definitions_own_fallbacks_come_before_those_of_its_model() {
     let chain = models().chain(&model("anthropic.sonnet"), &[model("x.y"), model("tier.standard")]);
     let texts: Vec<String> = chain.iter().map(ToString::to_string).collect();
     assert_eq!(texts, ["anthropic.sonnet", "x.y", "anthropic.old", "openai.mid", "openai.last"]);
-}
-
-#[test]
-fn a_cost_is_exact_and_rounds_up_once() {
-    let price = Price { input: 3.0, output: 15.0 };
-    assert_eq!(price.cost(Tokens { input: 1_000, output: 100 }), MicroUsd(4_500));
-    assert_eq!(Price { input: 0.25, output: 1.25 }.cost(Tokens { input: 1, output: 0 }), MicroUsd(1));
-    assert_eq!(price.cost(Tokens::default()), MicroUsd(0));
-    assert_eq!(price.cost(Tokens { input: u64::MAX, output: u64::MAX }), MicroUsd(u64::MAX));
 }
 
 #[test]

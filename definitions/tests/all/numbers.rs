@@ -136,3 +136,12 @@ fn a_name_is_read_as_it_is_written() {
     assert_eq!(names, ["0123", "1.10", "True", "on"]);
     assert!(catalogue.agent(&AgentId::new("x").unwrap()).is_some());
 }
+
+#[test]
+fn an_amount_of_money_that_is_none_is_reported_instead_of_being_no_limit() {
+    for number in ["1e13", "1e300", "-1"] {
+        let found = as_limit(number);
+        assert!(found.len() == 1 && found[0].contains("error[invalid_value]"), "{number}: {found:?}");
+    }
+    assert_eq!(as_limit("1e9"), Vec::<String>::new());
+}

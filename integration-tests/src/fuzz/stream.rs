@@ -12,7 +12,7 @@ use greenroom_protocol::{AgentId, CallKey, Clock, PriceBasis, TenantId, UserId, 
 use greenroom_registry::audit::signer::Signer;
 use greenroom_registry::ledger::{Account, Amount, Ledger};
 use greenroom_registry::{StoreParts, in_memory_artifacts, open_in_memory};
-use greenroom_runtimes::models::genai::{ApiKey, ProviderSettings, Settings, open};
+use greenroom_runtimes::models::http::{ApiKey, ProviderSettings, Settings, open};
 use greenroom_supervisor::clock::WallClock;
 use tokio::runtime::Runtime;
 
@@ -72,6 +72,7 @@ impl StreamFixture {
             api: api.to_owned(),
             key: Some(ApiKey::new("sk-none")),
             base_url: Some(url.clone()),
+            internal: false,
         };
         let settings = Settings { providers: APIS.iter().map(|api| settings(api)).collect(), ..Settings::default() };
         let providers = runtime.block_on(async { open(&settings) }).map_err(|cause| anyhow::anyhow!("{cause}"))?;
@@ -130,7 +131,7 @@ impl StreamFixture {
                         assert!(!matches!(deltas.next().await, Some(Ok(_))), "nothing follows the end");
                         break;
                     }
-                    Delta::Text(_) | Delta::Tool(_) => {}
+                    Delta::Text(_) | Delta::Reasoning | Delta::Tool(_) => {}
                 }
             }
             Ok(has_usage)

@@ -9,8 +9,8 @@ use greenroom_registry::audit::{
 };
 use greenroom_registry::group_commit::CommitTiming;
 use greenroom_registry::ledger::{
-    Account, Amount, CostRow, Ledger, Limit, Periods, RequestKind, Reservation, ReserveError, Settlement, UsageKey,
-    UsageSummary,
+    Account, Amount, Budget, Charged, CostRow, Ledger, Limit, Periods, RequestKind, Reservation, ReserveError,
+    Settlement, UsageKey, UsageSummary,
 };
 
 use super::{Hooked, HookedRead};
@@ -93,6 +93,10 @@ impl Ledger for Hooked<dyn Ledger> {
         now: Timestamp,
     ) -> Result<Amount, StoreError> {
         self.write_through(self.inner.settle(reservation, settlement, now)).await
+    }
+
+    async fn charged(&self, budget: &Budget) -> Result<Charged, StoreError> {
+        self.inner.charged(budget).await
     }
 
     async fn costs(&self, since: Option<Timestamp>) -> Result<Vec<CostRow>, StoreError> {

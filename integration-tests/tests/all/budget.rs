@@ -140,12 +140,9 @@ async fn concurrent_runs(run_max: u64, user_max: u64, tenant_max: u64, tokens: T
     prop_assert!(spent > 0 && spent <= user_max.min(tenant_max), "{spent} of {user_max} and {tenant_max}");
     let mut sum = 0;
     for reply in &replies {
-        let run_micros = (reply.metadata.cost_usd * 1e6).round();
-        prop_assert!(
-            run_micros <= f64::from(u32::try_from(run_max).expect("a small limit")),
-            "{run_micros} of {run_max}"
-        );
-        sum += micros(&Json::from(reply.metadata.cost_usd));
+        let run_cost = reply.metadata.cost;
+        prop_assert!(run_cost <= MicroUsd(run_max), "{run_cost} of {run_max}");
+        sum += run_cost.0;
     }
     let rows = pod.stores().ledger.costs(None).await.expect("the costs");
     let recorded: u64 = rows.iter().map(|row| row.actual.cost.0 + row.estimated.cost.0).sum();

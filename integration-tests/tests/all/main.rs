@@ -33,6 +33,7 @@ mod manifests;
 mod memory;
 mod metadata;
 mod metrics;
+mod model_quirks;
 mod overload;
 mod own_database;
 mod owner;

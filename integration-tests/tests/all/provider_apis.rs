@@ -91,7 +91,10 @@ async fn anthropic_gets_every_field_and_header_and_is_counted_with_its_cache() {
     let outcome = call_claude(|_| ServerBehavior::Good).await;
     outcome.expect_success(1);
     assert!(!outcome.is_estimated() && TOKENS_CACHED + TOKENS_TO_CACHE < TOKENS_IN);
-    assert_eq!(outcome.reply["metadata"]["cost_usd"].as_f64(), Some(0.004_950), "3 and 15 dollars a million");
+    // Dollars a million: 3 for input, 0.30 of it from the cache, 3.75 of it to the cache, 15 for output.
+    let fresh = TOKENS_IN - TOKENS_CACHED - TOKENS_TO_CACHE;
+    let micros = fresh * 3 + TOKENS_CACHED * 3 / 10 + TOKENS_TO_CACHE * 375 / 100 + TOKENS_OUT * 15;
+    assert_eq!(outcome.reply["metadata"]["cost_micro_usd"], micros, "{:#}", outcome.reply);
     assert_eq!(outcome.reply["metadata"].get("price"), None, "the model's own price: {:#}", outcome.reply);
     assert_eq!(outcome.reply["metadata"]["model"], CLAUDE);
     let request = outcome.requests.first().expect("a request");

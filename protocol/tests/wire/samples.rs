@@ -61,7 +61,7 @@ pub(crate) fn reply() -> Reply {
         workflow_steps: 5,
         duration_ms: 1_234,
         tokens_used: Tokens { input: 120, output: 30 },
-        cost_usd: 0.0045,
+        cost: MicroUsd(4_500),
         estimated: false,
         price: PriceBasis::Listed,
         model: Some("offline.extractive".into()),

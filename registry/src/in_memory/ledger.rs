@@ -13,8 +13,8 @@ use crate::ledger::deltas::{CostEntry, CostKey};
 use crate::ledger::state::LedgerState;
 use crate::ledger::usage::day_of;
 use crate::ledger::{
-    Account, Amount, CostRow, Ledger, Limit, Periods, RequestKind, Reservation, ReservationId, ReserveError,
-    Settlement, UsageKey, UsageSummary,
+    Account, Amount, Budget, Charged, CostRow, Ledger, Limit, Periods, RequestKind, Reservation, ReservationId,
+    ReserveError, Settlement, UsageKey, UsageSummary,
 };
 
 #[derive(Debug, Default)]
@@ -92,6 +92,10 @@ impl Ledger for InMemoryLedger {
     ) -> Result<Amount, StoreError> {
         self.shared.check_open()?;
         Ok(lock(&self.ledger).settle(reservation.into_id(), settlement, now))
+    }
+
+    async fn charged(&self, budget: &Budget) -> Result<Charged, StoreError> {
+        Ok(lock(&self.ledger).state.charged(budget))
     }
 
     async fn costs(&self, since: Option<Timestamp>) -> Result<Vec<CostRow>, StoreError> {

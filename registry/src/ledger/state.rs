@@ -9,7 +9,7 @@ use protocol::{CallKey, MicroUsd, PriceBasis, Timestamp};
 use crate::ledger::deltas::{CostEntry, CostKey, Deltas, ReservationRecord};
 use crate::ledger::usage::{BudgetUsage, UsageCounts, Window, day_of, minute_of};
 use crate::ledger::{
-    Account, Amount, Budget, LIMITS_MAX, Limit, PERIOD_DAYS_MAX, Period, Periods, RequestKind, ReservationId,
+    Account, Amount, Budget, Charged, LIMITS_MAX, Limit, PERIOD_DAYS_MAX, Period, Periods, RequestKind, ReservationId,
     ReserveError, Settlement, UsageKey, UsageSummary,
 };
 
@@ -64,6 +64,11 @@ impl LedgerState {
             tenant_tokens_spent: tenant.tokens.total(),
             tenant_cost_spent: tenant.cost,
         }
+    }
+
+    /// Returns what a budget has been charged.
+    pub(crate) fn charged(&self, budget: &Budget) -> Charged {
+        self.usages.get(budget).map_or_else(Charged::default, BudgetUsage::charged)
     }
 
     /// Reserves `upper_bound` in every budget, or in none.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use greenroom_protocol as protocol;
 use protocol::{MicroUsd, Timestamp};
 
-use crate::ledger::{Amount, Exceeded, Limit, PERIOD_DAYS_MAX, Period, USAGE_WINDOW};
+use crate::ledger::{Amount, Charged, Exceeded, Limit, PERIOD_DAYS_MAX, Period, USAGE_WINDOW};
 
 const MICROS_PER_MINUTE: i64 = 60 * 1_000_000;
 const MICROS_PER_DAY: i64 = 24 * 60 * MICROS_PER_MINUTE;
@@ -152,6 +152,11 @@ impl BudgetUsage {
             reserved,
             requested,
         })
+    }
+
+    /// Returns what was charged in all.
+    pub(crate) const fn charged(&self) -> Charged {
+        Charged { settled: self.total, reserved: self.reserved }
     }
 
     /// Returns the spending in this period.

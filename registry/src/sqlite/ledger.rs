@@ -13,8 +13,8 @@ use crate::group_commit::LINGER;
 use crate::ledger::deltas::{CostEntry, CostKey};
 use crate::ledger::usage::day_of;
 use crate::ledger::{
-    Account, Amount, CostRow, Ledger, Limit, Periods, RequestKind, Reservation, ReservationId, ReserveError,
-    Settlement, UsageKey, UsageSummary,
+    Account, Amount, Budget, Charged, CostRow, Ledger, Limit, Periods, RequestKind, Reservation, ReservationId,
+    ReserveError, Settlement, UsageKey, UsageSummary,
 };
 use crate::sqlite::columns::Columns as _;
 use crate::sqlite::command::WriteCommand;
@@ -113,6 +113,10 @@ impl Ledger for SqliteLedger {
         let amount = self.0.ledger().settle(reservation.into_id(), settlement, now);
         self.0.queue.send(FlushLedger).await?;
         Ok(amount)
+    }
+
+    async fn charged(&self, budget: &Budget) -> Result<Charged, StoreError> {
+        Ok(self.0.ledger().charged(budget))
     }
 
     async fn costs(&self, since: Option<Timestamp>) -> Result<Vec<CostRow>, StoreError> {

@@ -4,7 +4,8 @@ use protocol::{AgentId, CallKey, ErrorCode, PriceBasis};
 
 use super::*;
 use crate::ledger::{
-    Account, Amount, Budget, Limit, Period, Periods, RequestKind, Reservation, ReserveError, Settlement, UsageKey,
+    Account, Amount, Budget, Charged, Limit, Period, Periods, RequestKind, Reservation, ReserveError, Settlement,
+    UsageKey,
 };
 
 fn account(user: &str) -> Account {
@@ -114,6 +115,22 @@ async fn a_reservation_that_is_dropped_is_settled_as_estimated() {
         assert_eq!((costs[0].actual, costs[0].estimated), (Amount::default(), cost(60)));
         assert!(reserve(&stores, 100, 60, 2).await.is_err());
         assert!(reserve(&stores, 100, 40, 3).await.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn a_budget_shows_what_is_settled_and_what_is_reserved() {
+    for stores in TestStores::each().await {
+        let ledger = &stores.stores.ledger;
+        let run = Budget::Run(run_id(1));
+        assert_eq!(ledger.charged(&run).await.unwrap(), Charged::default());
+        let first = reserve(&stores, 1_000, 100, 1).await.unwrap();
+        let second = reserve(&stores, 1_000, 50, 2).await.unwrap();
+        assert_eq!(ledger.charged(&run).await.unwrap().reserved.cost, MicroUsd(150));
+        ledger.settle(first, Settlement::Actual(cost(7)), NOW).await.unwrap();
+        ledger.settle(second, Settlement::Estimated, NOW).await.unwrap();
+        let charged = ledger.charged(&run).await.unwrap();
+        assert_eq!((charged.settled.cost, charged.reserved.cost), (MicroUsd(57), MicroUsd(0)));
     }
 }
 

@@ -171,7 +171,7 @@ pub fn totals(reply: &Reply) -> String {
         pluralize(agents.into(), "agent"),
         std::time::Duration::from_millis(metadata.duration_ms).as_secs_f64(),
         pluralize(metadata.tokens_used.total(), "token"),
-        metadata.cost_usd,
+        metadata.cost.as_usd(),
         pluralize(metadata.policy_decisions.into(), "policy decision"),
     )
 }

@@ -7,7 +7,7 @@ use greenroom_actors::execution::ModelRegistry;
 use greenroom_actors::model::ModelProvider;
 use greenroom_definitions::ModelRef;
 use greenroom_protocol::{Cause, ErrorCode};
-use greenroom_runtimes::models::genai::{self, ApiKey, ProviderSettings};
+use greenroom_runtimes::models::http::{self, ApiKey, ProviderSettings};
 use greenroom_runtimes::models::scripted::Script;
 
 use crate::config::{Config, ProviderConfig};
@@ -22,11 +22,11 @@ const OFFLINE_MODEL: &str = "offline.extractive";
 /// # Errors
 /// [`ErrorCode::InvalidConfiguration`] for an invalid address, name or script.
 pub fn open(config: &Config, extra: Vec<Arc<dyn ModelProvider>>) -> Result<ModelRegistry, Cause> {
-    let genai = genai::Settings {
+    let http = http::Settings {
         providers: config.models.providers.iter().map(settings).collect(),
-        ..genai::Settings::default()
+        ..http::Settings::default()
     };
-    let settings = greenroom_runtimes::Settings { genai, script: script(config)? };
+    let settings = greenroom_runtimes::Settings { http, script: script(config)? };
     let mut providers = greenroom_runtimes::providers(&settings)?;
     providers.extend(extra);
     let default_model = match &config.models.pod {
@@ -49,6 +49,7 @@ fn settings(provider: &ProviderConfig) -> ProviderSettings {
         api: provider.api.clone(),
         key: provider.api_key.as_ref().map(|key| ApiKey::new(key.reveal())),
         base_url: provider.base_url.clone(),
+        internal: provider.internal,
     }
 }
 

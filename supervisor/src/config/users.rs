@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use greenroom_protocol::{CategoryId, Period, TenantId, UserId};
+use greenroom_protocol::{CategoryId, MicroUsd, Period, TenantId, UserId};
 use serde::Deserialize;
 
 use super::reader::ConfigReader;
@@ -136,14 +136,25 @@ name = "guest"
 
 /// The users and tenants; a problem if two users have one name.
 pub(super) fn read(reader: &mut ConfigReader<'_>) -> UserDirectory {
-    let tenants = reader.get("tenants").unwrap_or_default();
+    let tenants: BTreeMap<TenantId, TenantConfig> = reader.get("tenants").unwrap_or_default();
     let users: Vec<UserConfig> = reader.get("users").unwrap_or_default();
     for (index, user) in users.iter().enumerate() {
         if users.iter().take(index).any(|other| other.name == user.name) {
             reader.report(format!("users[{index}]: there is another user {}", user.name));
         }
+        report_amount(reader, &format!("users[{index}].limits.usd"), user.limits);
+    }
+    for (tenant, config) in &tenants {
+        report_amount(reader, &format!("tenants.{tenant}.limits.usd"), config.limits);
     }
     UserDirectory { users, tenants }
+}
+
+/// Reports a limit that is no amount of money.
+fn report_amount(reader: &mut ConfigReader<'_>, setting: &str, limits: LimitsConfig) {
+    if let Some(usd) = limits.usd.filter(|usd| MicroUsd::from_usd(*usd).is_none()) {
+        reader.report(format!("{setting}: {usd} is not an amount of money"));
+    }
 }
 
 impl UserDirectory {

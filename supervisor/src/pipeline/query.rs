@@ -12,7 +12,7 @@ use greenroom_protocol::event::RunEvent;
 use greenroom_protocol::journal::{Entry, ResultRef};
 use greenroom_protocol::limits::{ARTIFACT_PART_BYTES_MAX, PAGE_ROWS_MAX};
 use greenroom_protocol::request::{Page, Query, RunListFilter};
-use greenroom_protocol::{Cause, ContentHash, ErrorCode, Json, Outcome, RunId, TenantId, Timestamp};
+use greenroom_protocol::{Cause, ContentHash, ErrorCode, Json, MicroUsd, Outcome, RunId, TenantId, Timestamp};
 use greenroom_registry::Stores;
 use greenroom_registry::artifacts::ARTIFACT_BYTES_MAX;
 use greenroom_registry::audit::{AuditScope, AuditSeq};
@@ -200,9 +200,10 @@ impl QueryHandler {
     async fn costs(&self, tenant: &TenantId, since: Option<Timestamp>) -> Result<Outcome, Cause> {
         let rows = self.stores.ledger.costs(since).await.map_err(|error| error.cause())?;
         let own: Vec<_> = rows.iter().filter(|row| row.tenant == *tenant).collect();
-        let total: f64 = own.iter().map(|row| (row.actual.cost + row.estimated.cost).as_usd()).sum();
+        let total: MicroUsd = own.iter().map(|row| row.actual.cost + row.estimated.cost).sum();
         let costs: Vec<Json> = own.iter().map(|row| cost_json(row)).collect();
-        Ok(query_outcome([("costs", json!(costs)), ("total_usd", json!(total))]))
+        let totals = [("total_micro_usd", json!(total)), ("total_usd", json!(total.as_usd()))];
+        Ok(query_outcome([("costs", json!(costs))].into_iter().chain(totals)))
     }
 }
 
@@ -239,8 +240,11 @@ fn cost_json(row: &CostRow) -> Json {
     json!({
         "day": row.day.to_string().chars().take(10).collect::<String>(),
         "tenant": row.tenant, "user": row.user, "agent_id": row.agent, "workflow_id": row.workflow,
-        "calls": row.calls, "tokens": row.actual.tokens, "cost_usd": row.actual.cost.as_usd(),
-        "calls_estimated": row.calls_estimated, "estimated_usd": row.estimated.cost.as_usd(),
-        "calls_assumed": row.calls_assumed, "assumed_usd": row.assumed.as_usd(),
+        "calls": row.calls, "tokens": row.actual.tokens,
+        "cost_usd": row.actual.cost.as_usd(), "cost_micro_usd": row.actual.cost,
+        "calls_estimated": row.calls_estimated,
+        "estimated_usd": row.estimated.cost.as_usd(), "estimated_micro_usd": row.estimated.cost,
+        "calls_assumed": row.calls_assumed,
+        "assumed_usd": row.assumed.as_usd(), "assumed_micro_usd": row.assumed,
     })
 }

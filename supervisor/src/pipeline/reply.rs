@@ -4,9 +4,7 @@
 use greenroom_actors::agent::ExecutionFailure;
 use greenroom_protocol::audit::Closing;
 use greenroom_protocol::reply::Usage;
-use greenroom_protocol::{
-    ContentHash, Json, Metadata, MicroUsd, Outcome, PodId, Reply, Request, RequestId, Status, Values,
-};
+use greenroom_protocol::{ContentHash, Json, Metadata, Outcome, PodId, Reply, Request, RequestId, Status, Values};
 use greenroom_rego::{Denied, Grant, Permitted};
 
 use super::request_info::RequestInfo;
@@ -172,7 +170,7 @@ pub fn make_closing(info: &RequestInfo, decision: &PolicyOutcome, reply: &Reply)
         version: decision.version().copied(),
         elapsed_us: u64::try_from(info.elapsed().as_micros()).unwrap_or(u64::MAX),
         tokens: reply.metadata.tokens_used,
-        cost: MicroUsd::from_usd(reply.metadata.cost_usd).unwrap_or_default(),
+        cost: reply.metadata.cost,
     }
 }
 

@@ -5,7 +5,7 @@
 use async_trait::async_trait;
 use futures::StreamExt;
 use greenroom_actors::model::{Delta, Deltas, Message, ModelCall, ModelError, ModelProvider, Part, Role, StopReason};
-use greenroom_protocol::Tokens;
+use greenroom_definitions::models::TokenCounts;
 use greenroom_protocol::value::truncate_utf8;
 
 mod lists;
@@ -62,7 +62,7 @@ impl ModelProvider for Offline {
         let mut deltas: Vec<Result<Delta, ModelError>> =
             split_deltas(&answer).map(|delta| Ok(Delta::Text(delta))).collect();
         // Nothing was read or written by a language model.
-        deltas.push(Ok(Delta::Usage(Tokens::default())));
+        deltas.push(Ok(Delta::Usage(TokenCounts::default())));
         deltas.push(Ok(Delta::End(stop)));
         Ok(futures::stream::iter(deltas).boxed())
     }

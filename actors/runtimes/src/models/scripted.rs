@@ -227,7 +227,7 @@ impl ScriptedCall {
             }
             ScriptedReply::Silence => return Ok(Vec::new()),
         };
-        deltas.extend(self.usage.map(|usage| Ok(Delta::Usage(usage))));
+        deltas.extend(self.usage.map(|usage| Ok(Delta::Usage(usage.into()))));
         deltas.push(Ok(Delta::End(stop)));
         Ok(deltas)
     }

@@ -1,11 +1,15 @@
 //! Model calls for the tests of this crate.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
 use greenroom_actors::model::{
     Delta, Message, ModelCall, ModelError, ModelName, ModelProvider, OutputSchema, Role, StopReason, Timeouts, ToolSpec,
 };
+use greenroom_definitions::loader::{Source, load};
+use greenroom_definitions::models::TokenCounts;
+use greenroom_definitions::{Catalogue, KnownNames, embedded};
 use greenroom_protocol::{CallKey, Json, Tokens, Values};
 use greenroom_registry::ledger::{Amount, Reservation};
 
@@ -26,7 +30,9 @@ pub(crate) struct Call {
 pub(crate) struct CollectedAnswer {
     pub(crate) text: String,
     pub(crate) tools: Vec<(String, Json)>,
+    pub(crate) has_reasoning: bool,
     pub(crate) usage: Option<Tokens>,
+    pub(crate) counts: TokenCounts,
     pub(crate) stop: Option<StopReason>,
     pub(crate) error: Option<ModelError>,
 }
@@ -76,7 +82,10 @@ impl Call {
             match delta {
                 Ok(Delta::Text(text)) => answer.text.push_str(&text),
                 Ok(Delta::Tool(call)) => answer.tools.push((call.name, call.arguments)),
-                Ok(Delta::Usage(usage)) => answer.usage = Some(usage),
+                Ok(Delta::Reasoning) => answer.has_reasoning = true,
+                Ok(Delta::Usage(counts)) => {
+                    (answer.usage, answer.counts) = (Some(counts.tokens()), counts);
+                }
                 Ok(Delta::End(stop)) => answer.stop = Some(stop),
                 Err(error) => {
                     answer.error = Some(error);
@@ -86,4 +95,21 @@ impl Call {
         }
         answer
     }
+}
+
+/// The catalogue that the binary embeds.
+pub(crate) fn shipped_catalogue() -> Arc<Catalogue> {
+    // The policy rules are not known here, so every word of the files is accepted as one.
+    let words = embedded::FILES.iter().flat_map(|(_, text)| text.split(|c: char| !c.is_alphanumeric() && c != '_'));
+    let handlers = crate::handlers();
+    let tools = crate::tools();
+    let providers = ["anthropic", "openai", "offline", "scripted", "gemini", "ollama"];
+    let vocabulary = KnownNames::new(
+        words,
+        handlers.iter().map(|handler| handler.name()),
+        tools.iter().map(|tool| tool.name()),
+        providers,
+    );
+    let loaded = load(&Source::Embedded, &vocabulary);
+    loaded.catalogue.unwrap_or_else(|| panic!("the catalogue has problems: {:?}", loaded.report))
 }

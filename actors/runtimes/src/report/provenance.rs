@@ -46,5 +46,5 @@ fn cost(metadata: &Metadata) -> String {
         PriceBasis::Assumed => ", at an assumed price",
         PriceBasis::Listed => "",
     };
-    format!("${:.4}{estimated}{assumed}", metadata.cost_usd)
+    format!("${:.4}{estimated}{assumed}", metadata.cost.as_usd())
 }

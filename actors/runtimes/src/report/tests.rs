@@ -116,7 +116,7 @@ fn the_provenance_is_that_of_the_record() {
         policy_denials: 2,
         policy_revisions: vec!["r1".to_owned(), "r2".to_owned()],
         tokens_used: greenroom_protocol::Tokens { input: 12, output: 3 },
-        cost_usd: 0.25,
+        cost: greenroom_protocol::MicroUsd(250_000),
         estimated: true,
         price: greenroom_protocol::PriceBasis::Assumed,
         ..Metadata::default()

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{execute, test_env};
 use crate::execution::invocation::UsageMeter;
-use crate::model::{CallPhase, Delta, ModelError, ModelProvider, StopReason};
+use crate::model::{CallPhase, Delta, ModelError, ModelProvider, StopReason, ToolCall};
 use crate::test_env::{ScriptedAnswer, ScriptedModel, TestEnv, TestEnvOptions, agent, invoke, text_answer};
 
 const GOOD: &str = r#"{"summary": "ok"}"#;
@@ -24,7 +24,7 @@ fn failed(status: u16) -> ScriptedAnswer {
 fn ends(stop: StopReason) -> ScriptedAnswer {
     ScriptedAnswer::Deltas(vec![
         Ok(Delta::Text("{".into())),
-        Ok(Delta::Usage(Tokens { input: 5, output: 5 })),
+        Ok(Delta::Usage(Tokens { input: 5, output: 5 }.into())),
         Ok(Delta::End(stop)),
     ])
 }
@@ -81,7 +81,9 @@ async fn a_model_that_keeps_failing_is_followed_by_the_next_of_its_chain() {
     let meter = UsageMeter::default();
     execute(test_env.env.clone(), test_env.invocation("writer", "x").await, meter.clone()).await.unwrap();
     assert_eq!((model.calls().len(), other.calls().len()), (3, 1));
-    assert_eq!(meter.total().model.as_deref(), Some("other.two"), "the reply names the model that answered");
+    let usage = meter.total();
+    assert_eq!(usage.models, ["play.one", "other.two"], "every model that was paid");
+    assert_eq!(greenroom_protocol::Metadata::from(usage).model.as_deref(), Some("play.one, other.two"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -123,8 +125,10 @@ async fn a_permanent_failure_is_not_retried() {
 
 #[tokio::test(start_paused = true)]
 async fn an_incomplete_stream_is_retried_and_its_reported_usage_counts() {
-    let incomplete =
-        ScriptedAnswer::Deltas(vec![Ok(Delta::Usage(Tokens { input: 9, output: 1 })), Ok(Delta::Text("{".into()))]);
+    let incomplete = ScriptedAnswer::Deltas(vec![
+        Ok(Delta::Usage(Tokens { input: 9, output: 1 }.into())),
+        Ok(Delta::Text("{".into())),
+    ]);
     let garbled = ScriptedAnswer::Deltas(vec![Err(ModelError::MalformedResponse { message: "x".into() })]);
     for (scripted, counted) in [(incomplete, true), (garbled, false)] {
         let model = ScriptedModel::new("play", true, vec![scripted, text_answer(GOOD, 10, 1)]);
@@ -166,6 +170,102 @@ async fn all_retries_of_a_request_share_one_budget() {
         .unwrap_err();
     assert_eq!(error.code, ErrorCode::ModelFailed);
     assert_eq!(model.calls().len(), 7, "one call and six retries, however they nest");
+}
+
+/// The calls of a model that gives these answers to an agent with these members, and the code of the failure.
+async fn calls_until_failure(answers: Vec<ScriptedAnswer>, members: serde_json::Value) -> (usize, ErrorCode) {
+    let model = ScriptedModel::new("play", true, answers);
+    let test_env = TestEnv::new(TestEnvOptions {
+        agents: vec![agent("writer", members)],
+        providers: vec![model.clone()],
+        ..TestEnvOptions::default()
+    });
+    let ended = execute(test_env.env.clone(), test_env.invocation("writer", "x").await, UsageMeter::default()).await;
+    (model.calls().len(), ended.unwrap_err().code)
+}
+
+#[tokio::test(start_paused = true)]
+async fn retries_repairs_and_the_definition_do_not_multiply() {
+    let garbled = || ScriptedAnswer::Deltas(vec![Err(ModelError::MalformedResponse { message: "x".into() })]);
+    let prose = || text_answer("no JSON at all", 10, 1);
+    let silent = || ScriptedAnswer::Fail(ModelError::TimedOut { phase: CallPhase::Idle });
+    let many = |answer: &dyn Fn() -> ScriptedAnswer| (0..20).map(|_| answer()).collect::<Vec<_>>();
+    let three = || json!({ "retry": { "max_attempts": 3, "delay": 0.1 } });
+    for (answers, members, calls, code) in [
+        (many(&|| failed(500)), json!({}), 3, ErrorCode::ModelFailed),
+        (many(&|| failed(500)), three(), 3, ErrorCode::ModelFailed),
+        (many(&garbled), json!({}), 2, ErrorCode::ModelFailed),
+        (many(&garbled), three(), 3, ErrorCode::ModelFailed),
+        (many(&prose), json!({}), 3, ErrorCode::InvalidOutput),
+        (many(&prose), three(), 3, ErrorCode::InvalidOutput),
+        (many(&|| overloaded(None)), three(), 3, ErrorCode::ModelOverloaded),
+        (many(&|| ends(StopReason::Other("error".into()))), three(), 3, ErrorCode::ModelFailed),
+        (many(&silent), json!({}), 1, ErrorCode::TimedOut),
+        (many(&silent), three(), 3, ErrorCode::TimedOut),
+        (many(&prose), json!({ "retry": { "max_attempts": 1 } }), 1, ErrorCode::InvalidOutput),
+        (vec![failed(500), prose(), failed(500), prose()], three(), 3, ErrorCode::ModelFailed),
+    ] {
+        assert_eq!(calls_until_failure(answers, members.clone()).await, (calls, code), "{members}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_calls_of_each_turn_are_counted_anew() {
+    let tool_call = || {
+        let call = ToolCall { id: "a".into(), name: "nothing".into(), arguments: json!({}) };
+        ScriptedAnswer::Deltas(vec![Ok(Delta::Tool(call)), Ok(Delta::End(StopReason::Tools))])
+    };
+    let mut answers = Vec::new();
+    for _ in 0..4 {
+        answers.extend([failed(500), tool_call()]);
+    }
+    answers.extend([failed(500), text_answer(GOOD, 10, 1)]);
+    let model = ScriptedModel::new("play", true, answers);
+    let test_env = test_env(&model);
+    execute(test_env.env.clone(), test_env.invocation("writer", "x").await, UsageMeter::default()).await.unwrap();
+    assert_eq!(model.calls().len(), 10, "five turns, each with one failure");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_text_that_was_written_is_never_free() {
+    let text = || Ok(Delta::Text(GOOD.into()));
+    let overloaded = || Err(ModelError::Overloaded { status: 529, retry_after: None });
+    let counted = |input, output| Ok(Delta::Usage(Tokens { input, output }.into()));
+    let end = || Ok(Delta::End(StopReason::Complete));
+    for (deltas, calls) in [
+        (vec![text(), counted(0, 0), end()], 1),
+        (vec![text(), counted(1_000, 0), end()], 1),
+        (vec![text(), counted(1 << 63, 1 << 63), end()], 1),
+        (vec![text(), end()], 1),
+        (vec![text(), overloaded()], 2),
+        (vec![Ok(Delta::Reasoning), overloaded()], 2),
+    ] {
+        let model = ScriptedModel::new("play", true, vec![ScriptedAnswer::Deltas(deltas), text_answer(GOOD, 10, 1)]);
+        let test_env = test_env(&model);
+        let meter = UsageMeter::default();
+        execute(test_env.env.clone(), test_env.invocation("writer", "x").await, meter.clone()).await.unwrap();
+        let usage = meter.total();
+        assert_eq!(model.calls().len(), calls);
+        assert!(usage.estimated && usage.cost > MicroUsd(8_192) && usage.cost < MicroUsd(100_000), "{usage:?}");
+        let rows = test_env.ledger.costs(None).await.unwrap();
+        let booked: MicroUsd = rows.iter().map(|row| row.actual.cost + row.estimated.cost).sum();
+        assert_eq!(booked, usage.cost, "the cost of the reply is the cost in the ledger");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delay_longer_than_the_agents_timeout_is_an_error_at_once() {
+    let model = ScriptedModel::new("play", true, vec![overloaded(Some(3_600)), text_answer(GOOD, 1, 1)]);
+    let test_env = test_env(&model);
+    let start = tokio::time::Instant::now();
+    let error = execute(test_env.env.clone(), test_env.invocation("writer", "x").await, UsageMeter::default())
+        .await
+        .unwrap_err();
+    assert_eq!((error.code, error.retry_after_ms), (ErrorCode::ModelOverloaded, Some(3_600_000)));
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    let next = execute(test_env.env.clone(), test_env.invocation("writer", "x").await, UsageMeter::default()).await;
+    assert_eq!(next.unwrap_err().code, ErrorCode::ModelOverloaded);
+    assert_eq!(model.calls().len(), 1, "the delay applies to every execution");
 }
 
 #[tokio::test(start_paused = true)]

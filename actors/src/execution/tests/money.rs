@@ -1,13 +1,15 @@
 //! Budgets: a call whose worst case exceeds one is refused before a byte is sent, and every call that was
 //! sent is settled.
 
-use greenroom_protocol::{ErrorCode, MicroUsd, PriceBasis};
+use greenroom_definitions::models::TokenCounts;
+use greenroom_protocol::{CallKey, ErrorCode, MicroUsd, PriceBasis, Tokens};
 use greenroom_registry::ledger::Ledger;
 use greenroom_rego::testing;
 use serde_json::json;
 
 use super::{execute, test_env};
 use crate::execution::invocation::UsageMeter;
+use crate::model::{Delta, StopReason};
 use crate::test_env::{ScriptedAnswer, ScriptedModel, TestEnv, TestEnvOptions, agent, invoke, text_answer};
 
 const GOOD: &str = r#"{"summary": "ok"}"#;
@@ -156,4 +158,48 @@ async fn concurrent_executions_cannot_exceed_a_budget() {
     assert_eq!(total, MicroUsd(succeeded * 100), "exactly the reported usage");
     assert!(succeeded > 0 && total <= MicroUsd(30_000), "{succeeded} calls, {total}");
     assert_eq!(model.calls().len() as u64, succeeded, "a refused execution sends nothing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn caches_and_reasoning_are_billed_at_their_own_prices() {
+    let mut models = crate::test_env::prices();
+    models["models"]["play.one"]["price"] =
+        json!({ "input": 10.0, "output": 20.0, "cache_read": 1.0, "cache_write": 12.0, "reasoning": 30.0 });
+    let counts = TokenCounts { input: 1_000, output: 100, cache_read: 600, cache_write: 100, reasoning: 40 };
+    let deltas = vec![Ok(Delta::Text(GOOD.into())), Ok(Delta::Usage(counts)), Ok(Delta::End(StopReason::Complete))];
+    let model = ScriptedModel::new("play", true, vec![ScriptedAnswer::Deltas(deltas)]);
+    let test_env = TestEnv::new(TestEnvOptions {
+        agents: vec![agent("writer", json!({}))],
+        providers: vec![model.clone()],
+        models,
+        ..TestEnvOptions::default()
+    });
+    let meter = UsageMeter::default();
+    execute(test_env.env.clone(), test_env.invocation("writer", "x").await, meter.clone()).await.unwrap();
+    let expected = MicroUsd(300 * 10 + 600 + 100 * 12 + 60 * 20 + 40 * 30);
+    assert_eq!((meter.total().cost, total_cost(&*test_env.ledger).await), (expected, expected));
+    assert_eq!(meter.total().tokens, Tokens { input: 1_000, output: 100 });
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_limit_of_a_request_covers_the_agents_that_are_called_at_the_same_time() {
+    let limit = |key: &str| {
+        let mut request = invoke("writer", "x");
+        request.options.cost_max = Some(MicroUsd(15_000));
+        request.key = Some(CallKey::new(key).unwrap());
+        request
+    };
+    // Each call reserves more than half of what the whole request may cost.
+    let model = ScriptedModel::new("play", true, vec![ScriptedAnswer::Hang, ScriptedAnswer::Hang]);
+    let test_env = test_env(&model);
+    let first = test_env.invocation_for(testing::admin(), limit("req_1/tool[0]"), None).await;
+    let second = test_env.invocation_for(testing::admin(), limit("req_1/tool[1]"), None).await;
+    let mut running = Box::pin(execute(test_env.env.clone(), first, UsageMeter::default()));
+    while model.calls().is_empty() {
+        assert!(futures::poll!(&mut running).is_pending());
+        tokio::task::yield_now().await;
+    }
+    let error = execute(test_env.env.clone(), second, UsageMeter::default()).await.unwrap_err();
+    assert_eq!((error.code, model.calls().len()), (ErrorCode::BudgetExceeded, 1));
+    assert_eq!(error.details["owner"], "req_1");
 }

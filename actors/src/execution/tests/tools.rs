@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use greenroom_protocol::{ErrorCode, Metadata, Reply, Request, Status, Tokens, Values};
+use greenroom_protocol::{ErrorCode, Metadata, MicroUsd, Reply, Request, Status, Tokens, Values};
 use serde_json::{Value, json};
 
 use super::execute;
@@ -18,7 +18,7 @@ fn calls(names: &[&str]) -> ScriptedAnswer {
         Ok(Delta::Tool(ToolCall { id: format!("id_{name}"), name: (*name).to_owned(), arguments }))
     };
     let mut deltas: Vec<_> = names.iter().map(call).collect();
-    deltas.push(Ok(Delta::Usage(Tokens { input: 10, output: 1 })));
+    deltas.push(Ok(Delta::Usage(Tokens { input: 10, output: 1 }.into())));
     deltas.push(Ok(Delta::End(StopReason::Tools)));
     ScriptedAnswer::Deltas(deltas)
 }
@@ -27,7 +27,7 @@ fn reply(outputs: Value) -> Reply {
     let outputs: Values = serde_json::from_value(outputs).unwrap();
     let metadata = Metadata {
         tokens_used: Tokens { input: 3, output: 4 },
-        cost_usd: 0.000_005,
+        cost: MicroUsd(5),
         model: Some("other.model".into()),
         policy_decisions: 1,
         ..Metadata::default()
@@ -81,6 +81,85 @@ async fn each_call_is_a_nested_request_of_the_agent_itself() {
     let results = &model_requests[1].messages[2].parts;
     assert!(matches!(&results[0], Part::ToolResult { content, is_error: false, .. } if content.contains("helped")));
     assert!(matches!(&results[1], Part::ToolResult { id, .. } if id == "id_adder"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_calls_of_one_turn_run_at_the_same_time_within_a_bound() {
+    let adder = |index: usize| {
+        Ok(Delta::Tool(ToolCall { id: format!("id_{index}"), name: "adder".into(), arguments: json!({ "a": index }) }))
+    };
+    let mut deltas: Vec<_> = (0..16).map(adder).collect();
+    deltas.push(Ok(Delta::End(StopReason::Tools)));
+    let model = ScriptedModel::new("play", true, vec![ScriptedAnswer::Deltas(deltas), text_answer(GOOD, 10, 1)]);
+    let test_env = TestEnv::new(TestEnvOptions {
+        agents: vec![agent("writer", json!({ "tools": ["native:adder"] }))],
+        providers: vec![model.clone()],
+        replies: (0..16).map(|number| reply(json!({ "result": number }))).collect(),
+        // No call gets its result before eight of them are there.
+        concurrent_requests: 8,
+        ..TestEnvOptions::default()
+    });
+    let job = test_env.invocation("writer", "x").await;
+    let ended = execute(test_env.env.clone(), job, UsageMeter::default());
+    tokio::time::timeout(std::time::Duration::from_secs(20), ended).await.expect("they wait for no other").unwrap();
+    let requests = test_env.pipeline.requests.lock().unwrap();
+    let order: Vec<Value> = requests
+        .iter()
+        .map(|(_, request)| match request {
+            Request::CallTool(call) => call.arguments["a"].clone(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let expected: Vec<Value> = (0..16).map(|index| json!(index)).collect();
+    assert_eq!(order, expected);
+    let ids: Vec<String> = model.calls()[1].messages[2]
+        .parts
+        .iter()
+        .map(|part| match part {
+            Part::ToolResult { id, .. } => id.clone(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(ids, (0..16).map(|index| format!("id_{index}")).collect::<Vec<_>>(), "in the order of the calls");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_result_is_not_wrapped_twice() {
+    let model = ScriptedModel::new("play", true, vec![calls(&["adder", "helper"]), text_answer(GOOD, 10, 1)]);
+    let wrapped = json!({ "result": { "result": 5 } });
+    let test_env = test_env(&model, vec![reply(wrapped.clone()), reply(wrapped)], 4);
+    execute(test_env.env.clone(), test_env.invocation("writer", "x").await, UsageMeter::default()).await.unwrap();
+    let contents: Vec<String> = model.calls()[1].messages[2]
+        .parts
+        .iter()
+        .map(|part| match part {
+            Part::ToolResult { content, is_error: false, .. } => content.clone(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let outputs_of_an_agent = "{\"result\":{\"result\":5}}";
+    assert_eq!(contents, ["{\"result\":5}", outputs_of_an_agent]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn arguments_that_are_no_object_are_a_result_that_says_so() {
+    for (arguments, words) in [
+        (json!([]), "one JSON object, not a list: []"),
+        (json!("2 + 3"), "not a text that is no JSON object: \"2 + 3\""),
+        (json!(7), "not a number: 7"),
+    ] {
+        let call = ToolCall { id: "a".into(), name: "adder".into(), arguments };
+        let turn = ScriptedAnswer::Deltas(vec![Ok(Delta::Tool(call)), Ok(Delta::End(StopReason::Tools))]);
+        let model = ScriptedModel::new("play", true, vec![turn, text_answer(GOOD, 10, 1)]);
+        let test_env = test_env(&model, vec![], 4);
+        execute(test_env.env.clone(), test_env.invocation("writer", "x").await, UsageMeter::default()).await.unwrap();
+        let model_requests = model.calls();
+        let [Part::ToolResult { content, is_error: true, .. }] = model_requests[1].messages[2].parts.as_slice() else {
+            panic!("one result")
+        };
+        assert!(content.contains(words), "{content}");
+        assert!(test_env.pipeline.requests.lock().unwrap().is_empty(), "no tool is called");
+    }
 }
 
 #[tokio::test(start_paused = true)]

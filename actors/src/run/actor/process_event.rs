@@ -11,6 +11,7 @@ use ractor::{ActorProcessingErr, ActorRef};
 use super::{RunActor, RunActorState};
 use crate::pipeline::{CommitWaiter, commit_signal};
 use crate::run::JOURNAL_WAIT_MAX;
+use crate::run::booked_cost::{book, booked_cost};
 use crate::run::machine::{Decision, Event, State, decide};
 use crate::run::message::RunMsg;
 use crate::run::values::{EffectInputs, fits_inline};
@@ -31,6 +32,9 @@ impl RunActor {
         let mut decision = self.decide_within_budget(&state.machine, event, now);
         if decision.is_empty() {
             return Ok(());
+        }
+        if decision.reply_mut().is_some() {
+            self.book_cost(state, &mut decision).await;
         }
         let calls = decision.take_calls();
         let timing = if calls.is_empty() { CommitTiming::Immediate } else { CommitTiming::Coalesce };
@@ -55,6 +59,21 @@ impl RunActor {
         };
         self.release(myself, state, decision, &receipt);
         Ok(())
+    }
+
+    /// Aborts the calls in flight of a run that ends, and replies with what was booked for all of its calls.
+    async fn book_cost(&self, state: &mut RunActorState, decision: &mut Decision) {
+        let aborted = decision.take_aborts();
+        aborted.iter().for_each(|key| self.abort_step(state, key));
+        let ledger = &*self.ctx.env.stores.ledger;
+        let booked = booked_cost(ledger, self.run(), !aborted.is_empty()).await;
+        let ended = decision.reply_mut().zip(booked).map(|(reply, booked)| {
+            book(reply, booked);
+            reply.clone()
+        });
+        if let Some(ended) = ended {
+            decision.replace_reply(&ended);
+        }
     }
 
     /// Releases the effects of a durable decision.

@@ -91,7 +91,7 @@ impl RunActor {
 
     /// Aborts the effects in flight of a step, and terminates a run that the step has started. That run belongs to a
     /// permitted call, so its termination needs no permit of its own.
-    fn abort_step(&self, state: &mut RunActorState, key: &StepKey) {
+    pub(super) fn abort_step(&self, state: &mut RunActorState, key: &StepKey) {
         state.tasks.abort(&Task::Evaluate(key.clone()));
         state.tasks.abort_if(|task| matches!(task, Task::Call(of, _) | Task::Compensate(of, _) if of == key));
         if let Some(child) = state.children.remove(key) {

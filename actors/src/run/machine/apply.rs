@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use greenroom_protocol::Timestamp;
 use greenroom_protocol::journal::{Entry, RunStarted, StepKey};
 use greenroom_protocol::reply::Usage;
+use greenroom_protocol::{Reply, Timestamp};
 
 use super::COMPENSATION_TIME_MAX;
 use super::state::{Items, Phase, State, StepStatus};
@@ -77,6 +77,13 @@ impl State {
                 }
             }
             Entry::RunEnded { reply } => self.phase = Phase::Ended(Arc::new(reply.as_ref().clone())),
+        }
+    }
+
+    /// Replaces the reply of a run that has ended, before its end is durable.
+    pub(super) fn replace_reply(&mut self, reply: &Reply) {
+        if let Phase::Ended(ended) = &mut self.phase {
+            *ended = Arc::new(reply.clone());
         }
     }
 

@@ -2,8 +2,8 @@
 //! and all of them end in [`DecisionBuilder::advance`].
 
 use greenroom_definitions::plan::{Plan, PlanStep};
-use greenroom_protocol::Timestamp;
 use greenroom_protocol::journal::{Entry, StepKey};
+use greenroom_protocol::{Reply, Timestamp};
 use greenroom_registry::journal::Receipt;
 
 use super::effect::{Effect, TimerId};
@@ -42,6 +42,34 @@ impl Decision {
     /// flight. The caller must delay their execution until the receipt.
     pub fn take_calls(&mut self) -> Vec<Effect> {
         self.effects.extract_if(.., |effect| matches!(effect, Effect::Call { .. })).collect()
+    }
+
+    /// The reply, if the decision ends the run.
+    pub(in crate::run) fn reply_mut(&mut self) -> Option<&mut Reply> {
+        self.entries.iter_mut().rev().find_map(|entry| match entry {
+            Entry::RunEnded { reply } => Some(&mut **reply),
+            _ => None,
+        })
+    }
+
+    /// Applies the change of the reply to the next state and to the effects.
+    pub(in crate::run) fn replace_reply(&mut self, ended: &Reply) {
+        self.next.replace_reply(ended);
+        for effect in &mut self.effects {
+            if let Effect::Finish { reply } = effect {
+                **reply = ended.clone();
+            }
+        }
+    }
+
+    /// Removes and returns the steps whose effects in flight are aborted.
+    pub(in crate::run) fn take_aborts(&mut self) -> Vec<StepKey> {
+        let is_abort = |effect: &mut Effect| matches!(effect, Effect::Abort { .. });
+        let keys = self.effects.extract_if(.., is_abort).filter_map(|effect| match effect {
+            Effect::Abort { key } => Some(key),
+            _ => None,
+        });
+        keys.collect()
     }
 
     /// True if only the collection of the outputs remains.

@@ -1,36 +1,17 @@
 //! Calls every shipped agent with its own prompts and examples: an extract has the outputs that the definition
 //! declares, and an agent that has to judge is not answered.
 
-use std::sync::Arc;
-
 use greenroom_actors::model::ModelError;
+use greenroom_definitions::Agent;
 use greenroom_definitions::agent::RuntimeKind;
-use greenroom_definitions::loader::{Source, load};
-use greenroom_definitions::{Agent, Catalogue, KnownNames, embedded};
 use greenroom_protocol::{AgentId, Json, Values};
 use serde_json::json;
 
 use super::{DISCLAIMER, Offline};
-use crate::models::test_calls::Call;
+use crate::models::test_calls::{Call, shipped_catalogue};
 use crate::tables::{TableOptions, read_facts};
 
 const DEMO: &str = include_str!("../../../../../supervisor/demo/sales.csv");
-
-fn catalogue() -> Arc<Catalogue> {
-    // The policy rules are not known here, so every word of the files is accepted as one.
-    let words = embedded::FILES.iter().flat_map(|(_, text)| text.split(|c: char| !c.is_alphanumeric() && c != '_'));
-    let handlers = crate::handlers();
-    let tools = crate::tools();
-    let providers = ["anthropic", "openai", "offline", "scripted", "gemini", "ollama"];
-    let vocabulary = KnownNames::new(
-        words,
-        handlers.iter().map(|handler| handler.name()),
-        tools.iter().map(|tool| tool.name()),
-        providers,
-    );
-    let loaded = load(&Source::Embedded, &vocabulary);
-    loaded.catalogue.unwrap_or_else(|| panic!("the catalogue has problems: {:?}", loaded.report))
-}
 
 /// Calls the agent, and validates its outputs against its definition. The fields are those that the inputs do
 /// not state.
@@ -67,7 +48,7 @@ fn for_each_text(value: &Json, check: &mut impl FnMut(&str)) {
 
 #[tokio::test]
 async fn every_shipped_agent_extracts_from_its_own_examples_or_names_what_they_do_not_state() {
-    let catalogue = catalogue();
+    let catalogue = shipped_catalogue();
     let mut refusals = Vec::new();
     for agent in catalogue.agents().filter(|agent| agent.spec().implementation.runtime == RuntimeKind::Llm) {
         for example in &agent.spec().examples {
@@ -116,7 +97,7 @@ fn assert_is_extract(agent: &Agent, inputs: &Values, outputs: &Values) {
 
 #[tokio::test]
 async fn the_quarterly_report_is_written_from_end_to_end() {
-    let catalogue = catalogue();
+    let catalogue = shipped_catalogue();
     let agent = |id: &str| catalogue.agent(&AgentId::new(id).unwrap()).unwrap().clone();
     let context: Values = [("company".to_owned(), json!("Hearth & Larder"))].into();
     let facts =

@@ -6,7 +6,7 @@ use std::str::Chars;
 
 use async_trait::async_trait;
 use greenroom_actors::handler::{FileAccess, HandlerMode};
-use greenroom_actors::tool::Tool;
+use greenroom_actors::tool::{Tool, require_text};
 use greenroom_protocol::{Cause, ErrorCode, Json, Values};
 use serde_json::json;
 
@@ -43,9 +43,7 @@ impl Tool for Calculator {
     }
 
     async fn call(&self, arguments: &Values, _: &FileAccess) -> Result<Json, Cause> {
-        let Some(expression) = arguments.get("expression").and_then(Json::as_str) else {
-            return Err(Cause::new(ErrorCode::InvalidInput, "`expression` is a text"));
-        };
+        let expression = require_text(arguments, "expression")?;
         let result = evaluate(expression).map_err(|message| Cause::new(ErrorCode::InvalidInput, message))?;
         Ok(json!({ "result": result }))
     }

@@ -80,7 +80,7 @@ fn the_usage_of_all_calls_is_summed_including_failed_attempts() {
     });
     let reply = simulation.start().run_to_end();
     assert_eq!(reply.metadata.tokens_used, Tokens { input: 20, output: 2 });
-    assert!((reply.metadata.cost_usd - 0.000_01).abs() < 1e-12);
+    assert_eq!(reply.metadata.cost, MicroUsd(10));
 }
 
 #[test]

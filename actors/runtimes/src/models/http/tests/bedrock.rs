@@ -60,6 +60,7 @@ async fn a_valid_answer_is_streamed_with_its_exact_usage() {
     let expected = CollectedAnswer {
         text: "hi".into(),
         usage: Some(Tokens { input: 25, output: 7 }),
+        counts: Tokens { input: 25, output: 7 }.into(),
         stop: Some(StopReason::Complete),
         ..CollectedAnswer::default()
     };

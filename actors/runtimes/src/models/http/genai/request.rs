@@ -12,18 +12,11 @@ use greenroom_actors::model::{Message, ModelCall, Part, Role};
 use greenroom_protocol::Json;
 use serde_json::json;
 
-use super::endpoint::ProviderEndpoint;
 use super::frame_meter::FrameMeter;
-use super::schemas::{self, AnswerSchema};
-
-/// How a request carries the schema of the answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum SchemaMode {
-    /// By the provider's own mechanism.
-    Native,
-    /// In the prompt, for a model without such a mechanism; its answer is validated in either mode.
-    InPrompt,
-}
+use crate::models::http::endpoint::ProviderEndpoint;
+use crate::models::http::rejections::SchemaMode;
+use crate::models::http::schemas::{self, AnswerSchema};
+use crate::models::http::tool_arguments;
 
 /// Builds the request and its options.
 pub(super) fn build(
@@ -55,14 +48,8 @@ pub(super) fn build(
                 options = options.with_response_format(JsonSpec::new(schema.name.as_str(), adapted));
             }
             // genai marks every schema as strict.
-            AnswerSchema::Loose(adapted) => {
-                let spec = json!({ "name": schema.name, "strict": false, "schema": adapted });
-                let format = json!({ "type": "json_schema", "json_schema": spec });
-                options = options.with_extra_body(json!({ "response_format": format }));
-            }
-            AnswerSchema::InPrompt => {
-                system.push_str("\n\nAnswer with one JSON object and nothing else. It must match this JSON Schema:\n");
-                system.push_str(&schema.schema.to_string());
+            AnswerSchema::Loose(_) | AnswerSchema::InPrompt => {
+                system.push_str(&schemas::in_prompt(&schema.schema));
             }
         }
     }
@@ -91,7 +78,7 @@ fn messages(message: &Message, api: AdapterKind) -> Vec<ChatMessage> {
             Part::ToolCall(call) => parts.push(ContentPart::ToolCall(ToolCall {
                 call_id: call.id.clone(),
                 fn_name: call.name.clone(),
-                fn_arguments: call.arguments.clone(),
+                fn_arguments: tool_arguments::as_object(&call.arguments),
                 thought_signatures: None,
             })),
             Part::ToolResult { id, content, is_error } => results.push(tool_result(id, content, *is_error, api)),

@@ -1,7 +1,10 @@
 //! Four APIs over real sockets: the requests that are sent, and the result of each behaviour of a server.
 
 mod bedrock;
+mod chat_completions;
 mod failure_modes;
+mod gemini;
+mod rejections;
 mod requests;
 mod server;
 

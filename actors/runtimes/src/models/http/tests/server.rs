@@ -6,7 +6,7 @@ use greenroom_actors::model::ModelProvider;
 use tokio::net::TcpListener;
 
 use crate::model_server::{ModelServer, RecordedRequest, Step, response};
-use crate::models::genai::{ApiKey, ProviderSettings, Settings, open};
+use crate::models::http::{ApiKey, ProviderSettings, Settings, open};
 
 /// The key that the tests search for in messages.
 pub(super) const KEY: &str = "sk-planted-0123456789";
@@ -37,6 +37,7 @@ impl Server {
                 api: api.to_owned(),
                 key: Some(ApiKey::new(KEY)),
                 base_url: Some(self.url.clone()),
+                internal: false,
             }],
             ..Settings::default()
         };

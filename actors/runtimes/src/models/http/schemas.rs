@@ -12,6 +12,8 @@ use serde_json::{Map, json};
 const ANTHROPIC_UNSUPPORTED: &[&str] = &["minimum", "maximum", "minLength", "maxLength", "maxItems"];
 /// The largest `minItems` that Anthropic's structured outputs accept.
 const ANTHROPIC_MIN_ITEMS_MAX: u64 = 1;
+/// Keywords that OpenAI's structured outputs reject.
+const OPENAI_UNSUPPORTED: &[&str] = &["minLength", "maxLength", "uniqueItems", "minProperties", "maxProperties"];
 /// The format that OpenAI's structured outputs reject.
 const OPENAI_UNSUPPORTED_FORMAT: &str = "uri";
 
@@ -29,23 +31,40 @@ pub(super) enum AnswerSchema {
 /// Adapts the schema of an answer to an API.
 pub(super) fn adapt_answer(api: AdapterKind, schema: &Json) -> AnswerSchema {
     match (api, is_closed(schema)) {
-        (AdapterKind::Gemini | AdapterKind::GeminiIx | AdapterKind::Vertex, _) => AnswerSchema::Strict(schema.clone()),
-        (AdapterKind::Anthropic, true) => AnswerSchema::Strict(rewrite(schema, &anthropic)),
-        (AdapterKind::Anthropic | AdapterKind::OpenAIResp, false) => AnswerSchema::InPrompt,
-        // Every other API with schemas is that of OpenAI's chat completions.
-        (_, true) => AnswerSchema::Strict(rewrite(schema, &openai)),
-        (_, false) => AnswerSchema::Loose(schema.clone()),
+        (AdapterKind::Gemini | AdapterKind::GeminiIx | AdapterKind::Vertex, _) => {
+            AnswerSchema::Strict(complete_parameters(schema))
+        }
+        (AdapterKind::Anthropic | AdapterKind::MiniMax, true) => AnswerSchema::Strict(rewrite(schema, &anthropic)),
+        (AdapterKind::OpenAIResp, true) => AnswerSchema::Strict(rewrite(schema, &openai)),
+        (_, _) => AnswerSchema::InPrompt,
     }
 }
 
-/// Gives every array of a tool's parameters `items`: an API rejects the whole request for one without. An empty
-/// schema accepts any item.
+/// Adapts the schema of an answer to OpenAI's chat completions.
+pub(super) fn adapt_chat_completions(schema: &Json) -> AnswerSchema {
+    if is_closed(schema) {
+        AnswerSchema::Strict(rewrite(schema, &openai))
+    } else {
+        AnswerSchema::Loose(complete_parameters(schema))
+    }
+}
+
+/// The schema in words, for the end of the system prompt.
+pub(super) fn in_prompt(schema: &Json) -> String {
+    format!("\n\nAnswer with one JSON object and nothing else. It must match this JSON Schema:\n{schema}")
+}
+
+/// Gives every array `items`: an API rejects the whole request for one without. An empty schema accepts any item.
 pub(super) fn complete_parameters(schema: &Json) -> Json {
-    rewrite(schema, &|members| {
-        if members.get("type").is_some_and(|kind| kind == "array") {
-            members.entry("items").or_insert_with(|| json!({}));
-        }
-    })
+    rewrite(schema, &complete_array)
+}
+
+fn complete_array(members: &mut Map<String, Json>) {
+    let is_array =
+        |kind: &Json| kind == "array" || kind.as_array().is_some_and(|all| all.iter().any(|one| one == "array"));
+    if members.get("type").is_some_and(is_array) {
+        members.entry("items").or_insert_with(|| json!({}));
+    }
 }
 
 /// True if the schema leaves no part of the answer open.
@@ -88,6 +107,9 @@ fn rewrite(schema: &Json, dialect: &dyn Fn(&mut Map<String, Json>)) -> Json {
 
 /// OpenAI requires every property; an optional one may be null, which counts as missing.
 fn openai(members: &mut Map<String, Json>) {
+    for keyword in OPENAI_UNSUPPORTED {
+        move_to_description(members, keyword);
+    }
     if members.get("format").is_some_and(|format| format == OPENAI_UNSUPPORTED_FORMAT) {
         move_to_description(members, "format");
     }
@@ -137,6 +159,7 @@ fn move_to_description(members: &mut Map<String, Json>, keyword: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::models::test_calls::shipped_catalogue;
 
     fn object(properties: Json, required: &[&str]) -> Json {
         json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false })
@@ -154,11 +177,12 @@ mod tests {
             ),
             object(json!({ "a": object(json!({}), &[]) }), &["a"]),
         ];
-        for api in [AdapterKind::OpenAI, AdapterKind::OpenAIResp, AdapterKind::Anthropic, AdapterKind::Groq] {
+        for api in [AdapterKind::OpenAIResp, AdapterKind::Anthropic, AdapterKind::Gemini] {
             assert_eq!(adapt_answer(api, &closed), AnswerSchema::Strict(closed.clone()), "{api}");
         }
+        assert_eq!(adapt_chat_completions(&closed), AnswerSchema::Strict(closed));
         for schema in open {
-            assert_eq!(adapt_answer(AdapterKind::OpenAI, &schema), AnswerSchema::Loose(schema.clone()));
+            assert_eq!(adapt_chat_completions(&schema), AnswerSchema::Loose(schema.clone()));
             assert_eq!(adapt_answer(AdapterKind::OpenAIResp, &schema), AnswerSchema::InPrompt);
             assert_eq!(adapt_answer(AdapterKind::Anthropic, &schema), AnswerSchema::InPrompt);
             assert_eq!(adapt_answer(AdapterKind::Gemini, &schema), AnswerSchema::Strict(schema));
@@ -172,7 +196,7 @@ mod tests {
             &["amount"],
         );
         let schema = object(
-            json!({ "rows": { "type": "array", "items": row }, "source": { "type": "string", "format": "uri" } }),
+            json!({ "rows": { "type": "array", "items": row }, "source": { "type": "string", "format": "uri", "maxLength": 9 } }),
             &["rows"],
         );
         let expected_row = object(
@@ -182,11 +206,12 @@ mod tests {
         let expected = object(
             json!({
                 "rows": { "type": "array", "items": expected_row },
-                "source": { "type": ["string", "null"], "description": "format: uri" }
+                "source": { "type": ["string", "null"], "description": "maxLength: 9 (format: uri)" }
             }),
             &["rows", "source"],
         );
-        assert_eq!(adapt_answer(AdapterKind::OpenAI, &schema), AnswerSchema::Strict(expected));
+        assert_eq!(adapt_chat_completions(&schema), AnswerSchema::Strict(expected.clone()));
+        assert_eq!(adapt_answer(AdapterKind::OpenAIResp, &schema), AnswerSchema::Strict(expected));
     }
 
     #[test]
@@ -207,7 +232,12 @@ mod tests {
     }
 
     #[test]
-    fn every_array_of_the_parameters_of_a_tool_has_items() {
+    fn every_array_has_items() {
+        let bare = object(json!({ "rows": { "type": "array" } }), &["rows"]);
+        for adapted in [adapt_chat_completions(&bare), adapt_answer(AdapterKind::Gemini, &bare)] {
+            let (AnswerSchema::Strict(schema) | AnswerSchema::Loose(schema)) = adapted else { panic!("{adapted:?}") };
+            assert_eq!(schema["properties"]["rows"]["items"], json!({}));
+        }
         let parameters = json!({
             "type": "object",
             "properties": {
@@ -222,5 +252,29 @@ mod tests {
         assert_eq!(complete["properties"]["either"]["anyOf"][0]["items"], json!({}));
         let closed = object(json!({ "expression": { "type": "string" } }), &["expression"]);
         assert_eq!(complete_parameters(&closed), closed);
+    }
+
+    /// True if a part of the schema is an object that may have no properties at all.
+    fn has_closed_empty_object(schema: &Json) -> bool {
+        let is_closed = schema.get("additionalProperties") == Some(&Json::Bool(false));
+        let is_empty = schema.get("properties").and_then(Json::as_object).is_none_or(Map::is_empty);
+        let properties = schema.get("properties").and_then(Json::as_object).into_iter().flat_map(Map::values);
+        is_closed && is_empty || properties.chain(schema.get("items")).any(has_closed_empty_object)
+    }
+
+    #[test]
+    fn no_shipped_agent_sends_an_object_as_one_that_must_be_empty() {
+        let mut count = 0;
+        for agent in shipped_catalogue().agents() {
+            let schema = agent.output_schema();
+            let apis = [AdapterKind::Anthropic, AdapterKind::OpenAIResp].map(|api| adapt_answer(api, &schema));
+            for adapted in apis.into_iter().chain([adapt_chat_completions(&schema)]) {
+                if let AnswerSchema::Strict(sent) = adapted {
+                    assert!(!has_closed_empty_object(&sent), "{}: {sent}", agent.id());
+                    count += 1;
+                }
+            }
+        }
+        assert!(count > 0);
     }
 }

@@ -1,10 +1,19 @@
-//! Providers reached through the genai crate, with one HTTP client of our own. The gaps of genai (dropped
-//! usage, answers without an end, missed refusals, unbounded bytes) are closed here and nowhere else; ADR 0015
-//! lists them.
+//! Providers that are servers: what is sent to them and how their answers are read, over one HTTP client of our own.
+//!
+//! ```text
+//! chat_completions   OpenAI's API, which most servers speak, each in its dialect: read here (decision 23)
+//! genai              every other API, through the crate genai (decision 15)
+//! endpoint           the address, the key and the API of a provider
+//! rejections         what a server has rejected, and is not sent again
+//! schemas            schemas in the form that an API takes
+//! stop_reason        why a model stopped, in the words of each API
+//! tool_arguments     the arguments of tool calls as models give them
+//! usage              token counts in the form of each API
+//! error              failures of servers → the classes of `ModelError`
+//! ```
 
-use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::genai::Client;
@@ -12,20 +21,21 @@ use async_trait::async_trait;
 use greenroom_actors::model::{Deltas, ModelCall, ModelError, ModelProvider};
 use greenroom_protocol::Cause;
 
+mod chat_completions;
 mod endpoint;
 mod error;
-mod frame_meter;
-mod request;
+mod genai;
+mod rejections;
 mod schemas;
-mod stream;
+mod stop_reason;
+mod tool_arguments;
+mod usage;
 
 use endpoint::ProviderEndpoint;
-use request::SchemaMode;
+use rejections::{Rejections, RequestForm};
 
 /// Default timeout of a connection attempt.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Maximum models that are remembered to lack structured output.
-const UNSUPPORTED_MAX: usize = 1_000;
 
 /// An API key. Its `Debug` never prints it, and it has no `Display`.
 #[derive(Clone, PartialEq, Eq)]
@@ -60,6 +70,9 @@ pub struct ProviderSettings {
     pub key: Option<ApiKey>,
     /// Overrides the address of the provider; the part before `chat/completions` or `messages`.
     pub base_url: Option<String>,
+    /// True if requests to it stay within this organisation. The operator decides: the address of a server does not
+    /// show where it passes a request on.
+    pub internal: bool,
 }
 
 /// The configuration of all providers.
@@ -88,48 +101,33 @@ pub fn open(settings: &Settings) -> Result<Vec<Arc<dyn ModelProvider>>, Cause> {
     let http = endpoint::http_client(settings.connect_timeout)?;
     let open = |provider: &ProviderSettings| -> Result<Arc<dyn ModelProvider>, Cause> {
         let endpoint = ProviderEndpoint::new(provider)?;
-        Ok(Arc::new(Provider { client: endpoint.client(&http)?, endpoint, no_structured_output: Mutex::default() }))
+        let client = endpoint.client(&http)?;
+        Ok(Arc::new(Server { http: http.clone(), client, endpoint, rejections: Rejections::default() }))
     };
     settings.providers.iter().map(open).collect()
 }
 
-struct Provider {
+/// A provider that is a server.
+struct Server {
+    http: reqwest::Client,
     client: Client,
     endpoint: ProviderEndpoint,
-    /// Models that rejected structured output; their schema is written into the prompt.
-    no_structured_output: Mutex<BTreeSet<String>>,
+    rejections: Rejections,
 }
 
-impl Provider {
-    fn schema_mode(&self, model: &str) -> SchemaMode {
-        if !self.endpoint.has_schemas() {
-            return SchemaMode::InPrompt;
+impl Server {
+    async fn send(&self, call: &ModelCall<'_>, form: RequestForm) -> Result<Deltas, ModelError> {
+        if self.endpoint.is_chat_completions() {
+            let url = self.endpoint.chat_completions_url(&self.client, &call.model.model).await?;
+            chat_completions::send(&self.http, url, &self.endpoint, call, form).await
+        } else {
+            genai::send(&self.client, &self.endpoint, call, form).await
         }
-        let unsupported = self.no_structured_output.lock().unwrap_or_else(PoisonError::into_inner);
-        if unsupported.contains(model) { SchemaMode::InPrompt } else { SchemaMode::Native }
-    }
-
-    fn record_unsupported(&self, model: &str) {
-        let mut unsupported = self.no_structured_output.lock().unwrap_or_else(PoisonError::into_inner);
-        if unsupported.len() < UNSUPPORTED_MAX {
-            unsupported.insert(model.to_owned());
-        }
-    }
-
-    async fn send(&self, call: &ModelCall<'_>, mode: SchemaMode) -> Result<Deltas, ModelError> {
-        let meter = frame_meter::FrameMeter::new(self.endpoint.api, call.tokens_max);
-        let (chat, options) = request::build(call, &self.endpoint, mode, meter.clone());
-        let deadline = tokio::time::Instant::now() + call.timeouts.total;
-        let redactor = self.endpoint.redactor();
-        let model = self.endpoint.model(&call.model.model);
-        let response = self.client.exec_chat_stream(model, chat, Some(&options)).await;
-        let response = response.map_err(|error| error::classify(&error, &redactor))?;
-        stream::open(response.stream, meter, call.timeouts, deadline, redactor).await
     }
 }
 
 #[async_trait]
-impl ModelProvider for Provider {
+impl ModelProvider for Server {
     fn name(&self) -> &str {
         &self.endpoint.name
     }
@@ -139,14 +137,17 @@ impl ModelProvider for Provider {
     }
 
     async fn stream(&self, call: ModelCall<'_>) -> Result<Deltas, ModelError> {
-        let mode = self.schema_mode(&call.model.model);
-        match self.send(&call, mode).await {
-            // The provider rejected the request for its schema: it did no work and charges nothing.
-            Err(error) if mode == SchemaMode::Native && call.schema.is_some() && error::is_schema_rejection(&error) => {
-                self.record_unsupported(&call.model.model);
-                self.send(&call, SchemaMode::InPrompt).await
+        let mut form = self.rejections.form_for(&call, &self.endpoint);
+        loop {
+            let error = match self.send(&call, form).await {
+                Ok(deltas) => return Ok(deltas),
+                Err(error) => error,
+            };
+            // A rejected request did no work, and each form is tried once.
+            match self.rejections.record(&call, form, &error) {
+                Some(next) => form = next,
+                None => return Err(error),
             }
-            other => other,
         }
     }
 }

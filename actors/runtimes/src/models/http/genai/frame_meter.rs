@@ -6,8 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use genai::adapter::AdapterKind;
 use genai::chat::{ChatFrameSink, FrameCtx, RawFrameRef};
 use greenroom_actors::model::{ModelError, StopReason};
-use greenroom_protocol::{Json, Tokens};
+use greenroom_definitions::models::TokenCounts;
+use greenroom_protocol::Json;
 use tokio::sync::Notify;
+
+use crate::models::http::error::is_blank;
+use crate::models::http::stop_reason;
+use crate::models::http::usage::{self, UsageRecord};
 
 /// Maximum bytes of an answer without tokens, and maximum bytes of one token in transit.
 const ANSWER_BYTES_BASE: u64 = 1024 * 1024;
@@ -23,8 +28,8 @@ struct FrameTotals {
     bytes: u64,
     /// Reads since the last frame.
     reads: u32,
-    input: Option<u64>,
-    usage: Option<Tokens>,
+    input: Option<TokenCounts>,
+    usage: UsageRecord,
     has_refusal: bool,
     stop_reason: Option<String>,
     /// True if the end marker of the API has arrived.
@@ -63,7 +68,7 @@ impl FrameMeter {
     }
 
     /// Takes the usage that the provider reported; only a complete count is reported.
-    pub(super) fn take_usage(&self) -> Option<Tokens> {
+    pub(super) fn take_usage(&self) -> Option<TokenCounts> {
         self.with_totals(|totals| totals.usage.take())
     }
 
@@ -74,7 +79,7 @@ impl FrameMeter {
 
     /// The stop reason, if the provider reported one.
     pub(super) fn stop_reason(&self) -> Option<StopReason> {
-        self.with_totals(|totals| totals.stop_reason.as_deref().map(parse_reason))
+        self.with_totals(|totals| totals.stop_reason.as_deref().map(stop_reason::parse))
     }
 
     /// True if an end without a stop reason is genuine. For these APIs genai synthesizes an end when the
@@ -139,28 +144,22 @@ impl ChatFrameSink for FrameMeter {
 fn read_frame(totals: &mut FrameTotals, document: &Json) {
     match document.get("type").and_then(Json::as_str) {
         Some("message_start") => {
-            totals.input = document.pointer("/message/usage").and_then(anthropic_input);
+            totals.input = document.pointer("/message/usage").and_then(usage::anthropic_input);
         }
         Some("message_delta") => {
-            let usage = document.get("usage").unwrap_or(&Json::Null);
-            let input = anthropic_input(usage).or(totals.input);
-            if let (Some(input), Some(output)) = (input, usage.get("output_tokens").and_then(Json::as_u64)) {
-                totals.usage = Some(Tokens { input, output });
+            let counted = document.get("usage").unwrap_or(&Json::Null);
+            let input = usage::anthropic_input(counted).filter(|counts| counts.input > 0).or(totals.input);
+            if let (Some(input), Some(output)) = (input, usage::anthropic_output(counted)) {
+                totals.usage.record(TokenCounts { output, ..input });
             }
             record_stop_reason(totals, document.pointer("/delta/stop_reason"));
         }
         Some(_) => {}
         None if document.get("candidates").is_some() => read_candidates(totals, document),
+        None if document.get("promptFeedback").is_some() => read_prompt_feedback(totals, document),
         None if document.get("done").is_some() => read_line(totals, document),
-        None => read_choices(totals, document),
+        None => {}
     }
-}
-
-/// The input tokens, including those that were read from and written to the cache.
-fn anthropic_input(usage: &Json) -> Option<u64> {
-    let input = usage.get("input_tokens")?.as_u64()?;
-    let cached = ["cache_creation_input_tokens", "cache_read_input_tokens"];
-    Some(cached.iter().filter_map(|name| usage.get(*name)?.as_u64()).fold(input, u64::saturating_add))
 }
 
 /// Reads a chunk of Gemini. Each chunk has a count; that of the last one, which has the stop reason, is
@@ -172,14 +171,23 @@ fn read_candidates(totals: &mut FrameTotals, document: &Json) {
     let reason = candidates.first().and_then(|candidate| candidate.get("finishReason"));
     record_stop_reason(totals, reason);
     if reason.is_none() {
-        return;
+        return read_prompt_feedback(totals, document);
     }
     totals.has_end = true;
-    let count = |name: &str| document.pointer(&format!("/usageMetadata/{name}")).and_then(Json::as_u64);
-    if let (Some(prompt), Some(written)) = (count("promptTokenCount"), count("candidatesTokenCount")) {
-        let input = prompt.saturating_add(count("toolUsePromptTokenCount").unwrap_or_default());
-        let output = written.saturating_add(count("thoughtsTokenCount").unwrap_or_default());
-        totals.usage = Some(Tokens { input, output });
+    record_gemini_usage(totals, document);
+}
+
+/// Reads the verdict of Gemini about a prompt. A blocked prompt has no candidates.
+fn read_prompt_feedback(totals: &mut FrameTotals, document: &Json) {
+    if document.pointer("/promptFeedback/blockReason").is_some_and(|reason| !is_blank(reason)) {
+        (totals.has_refusal, totals.has_end) = (true, true);
+        record_gemini_usage(totals, document);
+    }
+}
+
+fn record_gemini_usage(totals: &mut FrameTotals, document: &Json) {
+    if let Some(counts) = document.get("usageMetadata").and_then(usage::gemini) {
+        totals.usage.record(counts);
     }
 }
 
@@ -194,34 +202,9 @@ fn read_line(totals: &mut FrameTotals, document: &Json) {
     }
     totals.has_end = true;
     record_stop_reason(totals, document.get("done_reason"));
-    let count = |name: &str| document.get(name).and_then(Json::as_u64);
-    if let (Some(input), Some(output)) = (count("prompt_eval_count"), count("eval_count")) {
-        totals.usage = Some(Tokens { input, output });
+    if let Some(counts) = usage::ollama(document) {
+        totals.usage.record(counts);
     }
-}
-
-fn read_choices(totals: &mut FrameTotals, document: &Json) {
-    for path in ["/usage", "/x_groq/usage"] {
-        let Some(usage) = document.pointer(path) else { continue };
-        let count = |name: &str| usage.get(name).and_then(Json::as_u64);
-        if let (Some(input), Some(output)) = (count("prompt_tokens"), count("completion_tokens")) {
-            totals.usage = Some(Tokens { input, output });
-        }
-    }
-    let choices = match document.get("choices") {
-        Some(Json::Array(choices)) => choices,
-        None | Some(Json::Null) => return,
-        Some(_) => return wrong_type(totals, "choices"),
-    };
-    let Some(choice) = choices.first() else { return };
-    match choice.pointer("/delta/content") {
-        None | Some(Json::Null | Json::String(_) | Json::Array(_)) => {}
-        Some(Json::Bool(_) | Json::Number(_) | Json::Object(_)) => wrong_type(totals, "content"),
-    }
-    if choice.pointer("/delta/refusal").and_then(Json::as_str).is_some_and(|text| !text.is_empty()) {
-        totals.has_refusal = true;
-    }
-    record_stop_reason(totals, choice.get("finish_reason"));
 }
 
 fn record_stop_reason(totals: &mut FrameTotals, reason: Option<&Json>) {
@@ -234,24 +217,4 @@ fn record_stop_reason(totals: &mut FrameTotals, reason: Option<&Json>) {
 
 fn wrong_type(totals: &mut FrameTotals, member: &str) {
     totals.fault.get_or_insert_with(|| ModelError::MalformedResponse { message: format!("{member} has a wrong type") });
-}
-
-/// Parses the provider's stop reason.
-fn parse_reason(text: &str) -> StopReason {
-    // Reasons of Amazon Bedrock that genai does not know.
-    if matches!(text, "content_filtered" | "guardrail_intervened") {
-        return StopReason::Refusal;
-    }
-    match genai::chat::StopReason::from(text.to_owned()) {
-        genai::chat::StopReason::Completed(_) | genai::chat::StopReason::StopSequence(_) => StopReason::Complete,
-        genai::chat::StopReason::MaxTokens(_) => StopReason::Length,
-        genai::chat::StopReason::ToolCall(_) => StopReason::Tools,
-        genai::chat::StopReason::ContentFilter(_) => StopReason::Refusal,
-        genai::chat::StopReason::Other(text) => StopReason::Other(text),
-    }
-}
-
-/// Converts genai's stop reason.
-pub(super) fn convert_reason(reason: &genai::chat::StopReason) -> StopReason {
-    parse_reason(reason.raw())
 }

@@ -1,13 +1,14 @@
 //! The requests that are sent: every field and header, for each API.
 
 use greenroom_actors::model::{Message, Part, Role, StopReason, ToolCall, ToolSpec};
+use greenroom_definitions::models::TokenCounts;
 use greenroom_protocol::{ErrorCode, Tokens};
 use serde_json::json;
 
 use super::Api;
-use super::server::{KEY, Server, head, status};
+use super::server::{KEY, Server, head};
 use crate::model_server::Step;
-use crate::models::genai::{ApiKey, ProviderSettings, Settings, open};
+use crate::models::http::{ApiKey, ProviderSettings, Settings, open};
 use crate::models::test_calls::{Call, CollectedAnswer};
 
 fn call(api: Api) -> Call {
@@ -32,9 +33,16 @@ async fn a_valid_answer_is_streamed_with_its_exact_usage() {
         ];
         let server = Server::start(vec![events]).await;
         let answer = call(api).send(&*server.provider(api.name())).await;
+        let usage = Tokens { input: 25, output: 7 };
         let expected = CollectedAnswer {
             text: "{\"summary\":\"ünï\"}".into(),
-            usage: Some(Tokens { input: 25, output: 7 }),
+            usage: Some(usage),
+            // The parts that each API reports beside the sums.
+            counts: match api {
+                Api::OpenAi | Api::Ollama => usage.into(),
+                Api::Anthropic => TokenCounts { cache_read: 5, ..usage.into() },
+                Api::Gemini => TokenCounts { reasoning: 4, ..usage.into() },
+            },
             stop: Some(StopReason::Complete),
             ..CollectedAnswer::default()
         };
@@ -116,9 +124,11 @@ async fn anthropic_gets_every_field_and_header() {
 #[tokio::test]
 async fn gemini_gets_every_field_and_header() {
     let server = Server::start(vec![Api::Gemini.valid("{}")]).await;
-    call(Api::Gemini).send(&*server.provider("gemini")).await;
+    let mut call = call(Api::Gemini);
+    call.model.model = "gemini-3-test".to_owned();
+    call.send(&*server.provider("gemini")).await;
     let request = server.requests().remove(0);
-    assert_eq!(request.line, "POST /v1/models/test-model:streamGenerateContent?alt=sse HTTP/1.1");
+    assert_eq!(request.line, "POST /v1/models/gemini-3-test:streamGenerateContent?alt=sse HTTP/1.1");
     assert_eq!(request.headers["x-goog-api-key"], KEY);
     let body = &request.body;
     assert_eq!(body["systemInstruction"]["parts"][0]["text"], "Be brief.");
@@ -189,27 +199,6 @@ async fn tools_are_called_and_their_results_sent_back() {
     }
 }
 
-#[tokio::test]
-async fn a_model_without_structured_output_gets_the_schema_in_its_prompt() {
-    for (api, field) in [(Api::OpenAi, "response_format"), (Api::Anthropic, "output_config")] {
-        let body = format!(
-            "{{\"error\":{{\"type\":\"invalid_request_error\",\"message\":\"{field}: not supported by this model\"}}}}"
-        );
-        let server = Server::start(vec![status("400 Bad Request", "", &body), api.valid("{}")]).await;
-        let provider = server.provider(api.name());
-        assert_eq!(call(api).send(&*provider).await.text, "{}", "{api:?}");
-        assert_eq!(call(api).send(&*provider).await.text, "{}");
-        let requests = server.requests();
-        assert_eq!(requests.len(), 3, "structured output is tried once, and the rejection is remembered");
-        assert!(
-            requests[0].body.get(field).is_some()
-                && requests[1].body.get(field).is_none()
-                && requests[2].body.get(field).is_none()
-        );
-        assert!(requests[1].body.to_string().contains("It must match this JSON Schema"));
-    }
-}
-
 #[test]
 fn settings_are_validated_and_never_print_a_key() {
     let one = |name: &str, api: &str, url: Option<&str>| Settings {
@@ -218,6 +207,7 @@ fn settings_are_validated_and_never_print_a_key() {
             api: api.into(),
             key: Some(ApiKey::new(KEY)),
             base_url: url.map(str::to_owned),
+            internal: false,
         }],
         ..Settings::default()
     };
@@ -235,13 +225,10 @@ fn settings_are_validated_and_never_print_a_key() {
         );
     }
     assert!(!format!("{:?}", one("a", "openai", None)).contains(KEY));
-    let external = |api: &str, url| open(&one("a", api, url)).unwrap()[0].is_external();
-    assert!(
-        external("anthropic", None) && external("gemini", None) && external("openai", Some("https://example.org/v1"))
-    );
-    assert!(
-        !external("openai", Some("http://127.0.0.1:8000/v1"))
-            && !external("ollama", None)
-            && !external("openai", Some("http://[::1]/"))
-    );
+    for (api, url) in [("anthropic", None), ("openai", Some("http://127.0.0.1:8000/v1")), ("ollama", None)] {
+        let mut settings = one("a", api, url);
+        assert!(open(&settings).unwrap()[0].is_external(), "{api} {url:?}");
+        settings.providers[0].internal = true;
+        assert!(!open(&settings).unwrap()[0].is_external(), "only the configuration decides: {api} {url:?}");
+    }
 }

@@ -8,12 +8,13 @@ use std::time::Duration;
 use futures::StreamExt;
 use genai::chat::{ChatStream, ChatStreamEvent, StreamEnd};
 use greenroom_actors::model::{CallPhase, Delta, Deltas, ModelError, StopReason, Timeouts, ToolCall};
-use greenroom_protocol::{Json, Tokens};
+use greenroom_definitions::models::TokenCounts;
 use tokio::time::Instant;
 
-use super::endpoint::Redactor;
-use super::error;
-use super::frame_meter::{self, FrameMeter};
+use super::classify;
+use super::frame_meter::FrameMeter;
+use crate::models::http::endpoint::Redactor;
+use crate::models::http::{stop_reason, tool_arguments};
 
 /// Reads one answer.
 struct AnswerReader {
@@ -75,6 +76,8 @@ impl AnswerReader {
                 Ok(Some(ChatStreamEvent::Start)) => continue,
                 Ok(Some(event)) => self.handle_event(event),
                 Ok(None) => self.handle_close(),
+                // genai reads a blocked prompt as an event without an answer.
+                Err(_) if self.meter.has_refusal() => self.handle_close(),
                 Err(error) => self.fail(error),
             }
             // The first event ends the wait for the first token.
@@ -103,7 +106,7 @@ impl AnswerReader {
             Err(_) => return Err(ModelError::TimedOut { phase }),
             Ok(None) => None,
             Ok(Some(Ok(event))) => Some(event),
-            Ok(Some(Err(error))) => return Err(error::classify_in_stream(&error, phase, &self.redactor)),
+            Ok(Some(Err(error))) => return Err(classify(&error, phase, &self.redactor)),
         };
         // The meter sees a frame before genai converts it to an event.
         match self.meter.fault() {
@@ -118,7 +121,10 @@ impl AnswerReader {
                 self.pending.push_back(Ok(Delta::Text(chunk.content)));
             }
             ChatStreamEvent::End(end) => self.finish(end),
-            // Reasoning is not part of the answer, and a tool call is passed on when it is complete.
+            ChatStreamEvent::ReasoningChunk(chunk) if !chunk.content.is_empty() => {
+                self.pending.push_back(Ok(Delta::Reasoning));
+            }
+            // A tool call is passed on when it is complete.
             ChatStreamEvent::Start
             | ChatStreamEvent::Chunk(_)
             | ChatStreamEvent::ReasoningChunk(_)
@@ -132,7 +138,7 @@ impl AnswerReader {
         let stop = match end
             .captured_stop_reason
             .as_ref()
-            .map(frame_meter::convert_reason)
+            .map(|reason| stop_reason::parse(reason.raw()))
             .or_else(|| self.meter.stop_reason())
         {
             _ if self.meter.has_refusal() => StopReason::Refusal,
@@ -145,16 +151,9 @@ impl AnswerReader {
         // A tool call that was truncated at the token limit has incomplete arguments.
         if stop != StopReason::Length {
             for call in calls {
-                match parse_arguments(call.fn_arguments) {
-                    Some(arguments) => {
-                        let call = ToolCall { id: call.call_id, name: call.fn_name, arguments };
-                        self.pending.push_back(Ok(Delta::Tool(call)));
-                    }
-                    None => {
-                        self.emit_usage(usage);
-                        return self.fail(malformed("the arguments of a tool are not a JSON object"));
-                    }
-                }
+                let arguments = tool_arguments::decode(call.fn_arguments);
+                let call = ToolCall { id: call.call_id, name: call.fn_name, arguments };
+                self.pending.push_back(Ok(Delta::Tool(call)));
             }
         }
         self.emit_usage(usage);
@@ -165,9 +164,9 @@ impl AnswerReader {
     /// Handles a stream that closed without an end. If the server reported a stop reason and only omitted the
     /// end marker, the answer is complete; otherwise it is not.
     fn handle_close(&mut self) {
-        match self.meter.stop_reason() {
+        let stop = if self.meter.has_refusal() { Some(StopReason::Refusal) } else { self.meter.stop_reason() };
+        match stop {
             Some(stop @ (StopReason::Complete | StopReason::Length | StopReason::Refusal)) => {
-                let stop = if self.meter.has_refusal() { StopReason::Refusal } else { stop };
                 self.emit_usage(None);
                 self.pending.push_back(Ok(Delta::End(stop)));
                 self.is_ended = true;
@@ -183,7 +182,7 @@ impl AnswerReader {
     }
 
     /// Emits the usage. The provider's own frames take precedence over the usage that genai captured.
-    fn emit_usage(&mut self, captured: Option<Tokens>) {
+    fn emit_usage(&mut self, captured: Option<TokenCounts>) {
         if let Some(usage) = self.meter.take_usage().or(captured) {
             self.pending.push_back(Ok(Delta::Usage(usage)));
         }
@@ -194,20 +193,10 @@ fn malformed(message: &str) -> ModelError {
     ModelError::MalformedResponse { message: message.to_owned() }
 }
 
-/// Converts a usage that has both counts; one that lacks a count is ignored.
-fn convert_usage(usage: &genai::chat::Usage) -> Option<Tokens> {
+/// Converts a usage that has both counts; one that lacks a count is ignored. It comes from an API whose frames are not
+/// read here, so whether its parts are inside or beside the sums is not known, and they are left out.
+fn convert_usage(usage: &genai::chat::Usage) -> Option<TokenCounts> {
     let input = u64::try_from(usage.prompt_tokens?).ok()?;
     let output = u64::try_from(usage.completion_tokens?).ok()?;
-    Some(Tokens { input, output })
-}
-
-/// Parses the arguments as an object; genai returns a text if it cannot parse them.
-fn parse_arguments(raw: Json) -> Option<Json> {
-    match raw {
-        Json::Object(_) => Some(raw),
-        Json::Null => Some(Json::Object(serde_json::Map::new())),
-        Json::String(text) if text.trim().is_empty() => Some(Json::Object(serde_json::Map::new())),
-        Json::String(text) => serde_json::from_str::<Json>(&text).ok().filter(Json::is_object),
-        Json::Bool(_) | Json::Number(_) | Json::Array(_) => None,
-    }
+    Some(TokenCounts { input, output, ..TokenCounts::default() })
 }

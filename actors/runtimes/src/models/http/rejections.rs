@@ -1,0 +1,116 @@
+//! What a server has rejected. A request that is rejected for an optional part of it is sent again in another form,
+//! and later requests have that form at once.
+//!
+//! The rejection of a schema concerns that schema: another one of the same model may be fine. The rejection of a
+//! member of the request concerns the model.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
+use greenroom_actors::model::{ModelCall, ModelError};
+use greenroom_protocol::ContentHash;
+
+use super::endpoint::ProviderEndpoint;
+
+/// Maximum rejections that are remembered; further ones are found out again by each request.
+const REJECTIONS_MAX: usize = 10_000;
+/// Words of the messages of servers that reject the schema of an answer.
+const SCHEMA_WORDS: &[&str] = &[
+    "output_config",
+    "output_format",
+    "response_format",
+    "response format",
+    "json_schema",
+    "json schema",
+    "json mode",
+    "structured output",
+    "responseschema",
+    "responsejsonschema",
+    "response_schema",
+    "response mime type",
+    "grammar",
+    "guided decoding",
+];
+
+/// How a request carries the schema of the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SchemaMode {
+    /// By the provider's own mechanism.
+    Native,
+    /// In the prompt, for a model without such a mechanism; its answer is validated in either mode.
+    InPrompt,
+}
+
+/// The member of the request that limits the tokens of the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TokenLimit {
+    /// `max_tokens`, which nearly every server knows.
+    MaxTokens,
+    /// `max_completion_tokens`, which OpenAI's reasoning models require.
+    MaxCompletionTokens,
+}
+
+/// The form of a request: its optional parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct RequestForm {
+    /// How it carries the schema of the answer.
+    pub(super) schema: SchemaMode,
+    /// The member that limits the tokens.
+    pub(super) limit: TokenLimit,
+    /// True if it requests the count of the tokens (`stream_options`).
+    pub(super) requests_usage: bool,
+}
+
+/// A part of a request that a server may reject.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    Schema(ContentHash),
+    MaxTokens,
+    StreamOptions,
+}
+
+/// The rejections of one provider, by model.
+#[derive(Debug, Default)]
+pub(super) struct Rejections(Mutex<BTreeSet<(String, Part)>>);
+
+impl Rejections {
+    /// The form of the request for this call.
+    pub(super) fn form_for(&self, call: &ModelCall<'_>, endpoint: &ProviderEndpoint) -> RequestForm {
+        let is_rejected = |part: Part| {
+            let rejections = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            rejections.contains(&(call.model.model.clone(), part))
+        };
+        let takes_schema = endpoint.takes_schema(&call.model.model, !call.tools.is_empty());
+        let is_native = takes_schema && schema_part(call).is_some_and(|part| !is_rejected(part));
+        RequestForm {
+            schema: if is_native { SchemaMode::Native } else { SchemaMode::InPrompt },
+            limit: if is_rejected(Part::MaxTokens) { TokenLimit::MaxCompletionTokens } else { TokenLimit::MaxTokens },
+            requests_usage: !is_rejected(Part::StreamOptions),
+        }
+    }
+
+    /// Records the part of the request that the error rejects, and returns the form without it; `None` if the error
+    /// is none of these.
+    pub(super) fn record(&self, call: &ModelCall<'_>, form: RequestForm, error: &ModelError) -> Option<RequestForm> {
+        let ModelError::Rejected { status: 400 | 404 | 422, message } = error else { return None };
+        let message = message.to_lowercase();
+        let (part, next) = if form.limit == TokenLimit::MaxTokens && message.contains("max_completion_tokens") {
+            (Part::MaxTokens, RequestForm { limit: TokenLimit::MaxCompletionTokens, ..form })
+        } else if form.requests_usage && message.contains("stream_options") {
+            (Part::StreamOptions, RequestForm { requests_usage: false, ..form })
+        } else if form.schema == SchemaMode::Native && SCHEMA_WORDS.iter().any(|word| message.contains(word)) {
+            (schema_part(call)?, RequestForm { schema: SchemaMode::InPrompt, ..form })
+        } else {
+            return None;
+        };
+        let mut rejections = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if rejections.len() < REJECTIONS_MAX {
+            rejections.insert((call.model.model.clone(), part));
+        }
+        Some(next)
+    }
+}
+
+fn schema_part(call: &ModelCall<'_>) -> Option<Part> {
+    call.schema.map(|schema| Part::Schema(ContentHash::from_content(schema.schema.to_string().as_bytes())))
+}

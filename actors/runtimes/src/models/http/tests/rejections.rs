@@ -1,0 +1,69 @@
+//! Parts of requests that a server rejects are not sent again.
+
+use greenroom_actors::model::{ModelError, ToolSpec};
+use serde_json::{Value, json};
+
+use super::Api;
+use super::server::{Server, status};
+use crate::models::test_calls::Call;
+
+fn schema(name: &str) -> Value {
+    json!({ "type": "object", "properties": { name: { "type": "string" } }, "required": [name], "additionalProperties": false })
+}
+
+fn call(api: Api, name: &str) -> Call {
+    Call::new(&api.model(), "Be brief.", "Say it.").with_schema(schema(name))
+}
+
+fn rejection(message: &str) -> Vec<crate::model_server::Step> {
+    let body = json!({ "error": { "type": "invalid_request_error", "message": message } });
+    status("400 Bad Request", "", &body.to_string())
+}
+
+#[tokio::test]
+async fn a_rejected_schema_is_sent_in_the_prompt_and_another_one_is_not() {
+    for (api, field) in [(Api::OpenAi, "response_format"), (Api::Anthropic, "output_config")] {
+        let rejected = rejection(&format!("Invalid schema for {field}: something in it is not supported"));
+        let server = Server::start(vec![rejected, api.valid("{}")]).await;
+        let provider = server.provider(api.name());
+        for name in ["summary", "summary", "title"] {
+            assert_eq!(call(api, name).send(&*provider).await.text, "{}", "{api:?}");
+        }
+        let has_field: Vec<bool> = server.requests().iter().map(|request| request.body.get(field).is_some()).collect();
+        assert_eq!(has_field, [true, false, false, true], "{api:?}: the schema is remembered, not the model");
+        assert!(server.requests()[1].body.to_string().contains("It must match this JSON Schema"));
+    }
+}
+
+#[tokio::test]
+async fn members_that_a_server_does_not_know_are_left_out() {
+    let server = Server::start(vec![
+        rejection("Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."),
+        rejection("stream_options: extra fields not permitted"),
+        Api::OpenAi.valid("{}"),
+    ])
+    .await;
+    let provider = server.provider("openai");
+    for _ in 0..2 {
+        assert_eq!(call(Api::OpenAi, "summary").send(&*provider).await.text, "{}");
+    }
+    let members: Vec<(bool, bool, bool)> = server
+        .requests()
+        .iter()
+        .map(|request| {
+            let has = |name: &str| request.body.get(name).is_some();
+            (has("max_tokens"), has("max_completion_tokens"), has("stream_options"))
+        })
+        .collect();
+    assert_eq!(members, [(true, false, true), (false, true, true), (false, true, false), (false, true, false)]);
+}
+
+#[tokio::test]
+async fn any_other_rejection_is_an_error_at_once() {
+    let server = Server::start(vec![rejection("tools[0].function.parameters is invalid")]).await;
+    let mut call = call(Api::OpenAi, "summary");
+    call.tools = vec![ToolSpec { name: "t".into(), description: "T.".into(), parameters: json!({ "type": "object" }) }];
+    let answer = call.send(&*server.provider("openai")).await;
+    assert!(matches!(answer.error, Some(ModelError::Rejected { status: 400, .. })), "{answer:?}");
+    assert_eq!(server.requests().len(), 1);
+}

@@ -1,0 +1,154 @@
+//! Finds the JSON objects of an answer as models write it: alone, in a fence with words around it, after a block of
+//! thoughts, or as a JSON text that contains JSON.
+
+use std::borrow::Cow;
+
+use greenroom_protocol::Json;
+use serde_json::Map;
+
+use crate::json_text::replace_lone_surrogates;
+
+/// Braces that may begin no object before the search ends, since each costs a scan of the rest of the answer.
+const FALSE_STARTS_MAX: u32 = 32;
+/// Objects of one answer that are considered.
+const OBJECTS_MAX: usize = 16;
+/// The tags around the thoughts of a model. The first one may be missing: some prompts end with it.
+const THOUGHT_TAGS: [(&str, &str); 3] =
+    [("<think>", "</think>"), ("<thinking>", "</thinking>"), ("<reasoning>", "</reasoning>")];
+
+/// An object of an answer.
+pub(super) type JsonObject = Map<String, Json>;
+
+/// The distinct objects of an answer, in their order. An answer that is one object as a whole has just that one, and
+/// objects within thoughts count only if there is no other.
+pub(super) fn find_objects(text: &str) -> Vec<JsonObject> {
+    let text = readable(text.trim());
+    match serde_json::from_str::<Json>(&text) {
+        Ok(Json::Object(object)) => return vec![object],
+        Ok(Json::String(inner)) => return outer_objects(&readable(&inner)),
+        Ok(Json::Null | Json::Bool(_) | Json::Number(_) | Json::Array(_)) | Err(_) => {}
+    }
+    let after_thoughts = outer_objects(skip_thoughts(&text));
+    if after_thoughts.is_empty() { outer_objects(&text) } else { after_thoughts }
+}
+
+/// A model may cut a text between the halves of a surrogate pair; no parser accepts the half.
+fn readable(text: &str) -> Cow<'_, str> {
+    replace_lone_surrogates(text, |_| char::REPLACEMENT_CHARACTER.to_string())
+}
+
+/// The text after the thoughts at its beginning.
+fn skip_thoughts(text: &str) -> &str {
+    let mut rest = text;
+    for (open, close) in THOUGHT_TAGS {
+        let Some((thoughts, answer)) = split_once_ignore_case(rest, close) else { continue };
+        // Without the first tag, everything before the last one is a thought, unless it is an answer already.
+        if starts_with_ignore_case(thoughts.trim_start(), open) || !thoughts.trim_start().starts_with(['{', '`']) {
+            rest = answer;
+        }
+    }
+    rest
+}
+
+fn starts_with_ignore_case(text: &str, prefix: &str) -> bool {
+    text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+}
+
+fn split_once_ignore_case<'t>(text: &'t str, tag: &str) -> Option<(&'t str, &'t str)> {
+    let at = text
+        .match_indices('<')
+        .map(|(at, _)| at)
+        .find(|at| text.get(*at..).is_some_and(|rest| starts_with_ignore_case(rest, tag)))?;
+    Some((text.get(..at)?, text.get(at + tag.len()..)?))
+}
+
+/// The distinct objects of a text that are in no other object.
+fn outer_objects(text: &str) -> Vec<JsonObject> {
+    let (mut objects, mut rest, mut false_starts) = (Vec::new(), text, 0);
+    while let Some(start) = rest.find('{').filter(|_| false_starts < FALSE_STARTS_MAX && objects.len() < OBJECTS_MAX) {
+        let candidate = rest.get(start..).unwrap_or_default();
+        let mut values = serde_json::Deserializer::from_str(candidate).into_iter::<Json>();
+        let length = match values.next() {
+            Some(Ok(Json::Object(object))) => {
+                if !objects.contains(&object) {
+                    objects.push(object);
+                }
+                values.byte_offset()
+            }
+            Some(Ok(_) | Err(_)) | None => {
+                false_starts += 1;
+                1
+            }
+        };
+        rest = candidate.get(length..).unwrap_or_default();
+    }
+    objects
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn found(text: &str) -> Vec<Json> {
+        find_objects(text).into_iter().map(Json::Object).collect()
+    }
+
+    #[test]
+    fn the_one_object_is_found_whatever_is_around_it() {
+        let one = json!({ "summary": "a {b} \n c", "n": [{ "x": 1 }] });
+        let text = one.to_string();
+        for answer in [
+            text.clone(),
+            format!("  \n{text}\n"),
+            format!("```json\n{text}\n```"),
+            format!("```JSON\n{text}\n```"),
+            format!("Here is the JSON that you asked for:\n\n```json\n{text}\n```\n"),
+            format!("```\n{text}\n```\n\nTell me if you want it shorter."),
+            format!("The answer is {text}. I hope that {{it}} helps."),
+            format!("[{text}]"),
+            format!("\u{feff}{text}"),
+            json!(text).to_string(),
+            json!(format!("```json\n{text}\n```")).to_string(),
+        ] {
+            assert_eq!(found(&answer), [one.clone()], "{answer}");
+        }
+    }
+
+    #[test]
+    fn a_draft_among_the_thoughts_is_not_the_answer() {
+        let one = json!({ "summary": "whole" });
+        for thoughts in [
+            "<think>\nThe user wants {\"summary\": \"draft\"}? No.\n</think>\n\n",
+            "<THINK>{\"summary\": \"draft\"}</THINK>",
+            "Maybe {\"summary\": \"draft\"}?\n</think>",
+            "<thinking>{\"summary\": \"draft\"}</thinking>Now: ",
+        ] {
+            assert_eq!(found(&format!("{thoughts}{one}")), [one.clone()], "{thoughts}");
+        }
+        assert_eq!(found(&format!("<think>So: {one}")), [one.clone()], "the thoughts do not end");
+        let about_tags = json!({ "summary": "It ends with </think>, always." });
+        assert_eq!(found(&format!("```json\n{about_tags}\n```")), [about_tags]);
+    }
+
+    #[test]
+    fn several_objects_are_all_found_and_equal_ones_once() {
+        assert_eq!(found("{\"a\":1} or {\"a\":2}"), [json!({ "a": 1 }), json!({ "a": 2 })]);
+        assert_eq!(found("{\"a\":1}{\"a\":1}"), [json!({ "a": 1 })]);
+        assert_eq!(found("no object"), Vec::<Json>::new());
+        assert_eq!(found("[1, 2]"), Vec::<Json>::new());
+    }
+
+    #[test]
+    fn half_of_a_surrogate_pair_does_not_spoil_an_answer() {
+        assert_eq!(found(r#"{"a": "Up \ud83d."}"#), [json!({ "a": "Up \u{fffd}." })]);
+        assert_eq!(found(r#"{"a": "\u0000 \ud83d\udcc8"}"#), [json!({ "a": "\u{0} 📈" })]);
+    }
+
+    #[test]
+    fn the_search_is_bounded() {
+        assert_eq!(found(&format!("{}{{\"a\":1}}", "{ ".repeat(1_000))), Vec::<Json>::new());
+        assert_eq!(found(&"{\"a\":".repeat(100_000)), Vec::<Json>::new());
+    }
+}

@@ -1,0 +1,44 @@
+//! The cost of a run as the ledger has it.
+//!
+//! The journal has the cost of every call that returned. A call that was aborted, that exceeded the timeout of its step
+//! or that was in flight when a process ended is only in the ledger, settled at its reservation. The reply of a run is
+//! what was booked, so both agree.
+
+use std::time::Duration;
+
+use greenroom_protocol::{MicroUsd, Reply, RunId};
+use greenroom_registry::ledger::{Budget, Ledger};
+use tokio::time::Instant;
+
+/// Longest wait for the settlement of calls that were aborted.
+const SETTLEMENT_WAIT_MAX: Duration = Duration::from_secs(2);
+/// Interval between two looks at the ledger.
+const SETTLEMENT_INTERVAL: Duration = Duration::from_millis(5);
+
+/// The cost that was booked for a run and the runs that it called, if the ledger can be read. With `waits`, calls were
+/// aborted just now and are awaited; a call that is still open counts with its reservation, at which it is settled.
+pub(super) async fn booked_cost(ledger: &dyn Ledger, run: &RunId, waits: bool) -> Option<MicroUsd> {
+    let budget = Budget::Run(run.clone());
+    let wait_until = Instant::now() + if waits { SETTLEMENT_WAIT_MAX } else { Duration::ZERO };
+    loop {
+        let charged = match ledger.charged(&budget).await {
+            Ok(charged) => charged,
+            Err(error) => {
+                tracing::warn!(run.id = %run, error = %error, "the booked cost of the run cannot be read");
+                return None;
+            }
+        };
+        if charged.reserved.cost == MicroUsd::default() || Instant::now() >= wait_until {
+            return Some(charged.settled.cost + charged.reserved.cost);
+        }
+        tokio::time::sleep(SETTLEMENT_INTERVAL).await;
+    }
+}
+
+/// Raises the cost of a reply to the booked one. The difference was never reported by a provider.
+pub(super) fn book(reply: &mut Reply, booked: MicroUsd) {
+    if booked > reply.metadata.cost {
+        reply.metadata.cost = booked;
+        reply.metadata.estimated = true;
+    }
+}

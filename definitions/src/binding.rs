@@ -4,8 +4,10 @@
 //! that name, the default. If the agent's only required text is still missing, it receives the step's
 //! undeclared inputs, rendered as Markdown sections. Any other missing input is an error.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 
+use greenroom_protocol::limits::RUN_STEPS_MAX;
 use greenroom_protocol::{Cause, ErrorCode, Json, Values};
 use serde_json::json;
 
@@ -86,7 +88,7 @@ fn bind(
 }
 
 /// Looks up an input that the step lacks in the run's inputs, then in the context.
-fn inherited_input(name: &str, scope: &Scope<'_>) -> Option<Json> {
+pub(crate) fn inherited_input(name: &str, scope: &Scope<'_>) -> Option<Json> {
     scope.inputs.get(name).or_else(|| scope.context.get(name)).filter(|value| !value.is_null()).cloned()
 }
 
@@ -115,40 +117,47 @@ fn rename_single_output(names: &[String], first: Option<&str>, mut outputs: Valu
 }
 
 /// Returns the outputs of a `for_each` step: for each output a list in the order of the items, with
-/// null for a failed item.
+/// null for a failed or skipped item. If no item has outputs, each of these names has an empty list.
 #[must_use]
-pub fn item_outputs(items: &[Option<Values>]) -> Values {
-    let names: std::collections::BTreeSet<&String> = items.iter().flatten().flat_map(BTreeMap::keys).collect();
-    let list = |name: &String| -> Json {
-        items
-            .iter()
-            .map(|item| item.as_ref().and_then(|values| values.get(name)).cloned().unwrap_or_default())
-            .collect()
+pub fn item_outputs<'n>(mut items: Vec<Option<Values>>, names: impl IntoIterator<Item = &'n str>) -> Values {
+    let found: BTreeSet<String> = items.iter().flatten().flat_map(BTreeMap::keys).cloned().collect();
+    if found.is_empty() {
+        return names.into_iter().map(|name| (name.to_owned(), Json::Array(Vec::new()))).collect();
+    }
+    let mut list = |name: String| {
+        let values = items.iter_mut().map(|item| item.as_mut().and_then(|values| values.remove(&name)));
+        let list = values.map(Option::unwrap_or_default).collect();
+        (name, list)
     };
-    names.into_iter().map(|name| (name.clone(), list(name))).collect()
+    found.into_iter().map(&mut list).collect()
 }
 
 /// Evaluates the items of a `for_each` step; `None` if the step has no `for_each`.
 ///
 /// # Errors
 /// `invalid_input` if the value is not a list or has too many items.
-pub fn items(step: &PlanStep, scope: &Scope<'_>) -> Result<Option<Vec<Json>>, Cause> {
+pub fn items<'s>(step: &PlanStep, scope: &Scope<'s>) -> Result<Option<Cow<'s, [Json]>>, Cause> {
     let Some(for_each) = &step.for_each else { return Ok(None) };
     let invalid = |message: String| {
         Cause::new(ErrorCode::InvalidInput, format!("step `{}`: `for_each` {message}", step.id))
             .with_details(json!({ "step": step.id }))
     };
-    match for_each.items.evaluate(scope) {
-        Some(Json::Array(items)) if items.len() > greenroom_protocol::limits::RUN_STEPS_MAX => {
-            let max = greenroom_protocol::limits::RUN_STEPS_MAX;
-            Err(invalid(format!("has {} items, {max} are allowed", items.len())))
-        }
-        Some(Json::Array(items)) => Ok(Some(items)),
-        Some(Json::Null) | None => Err(invalid("refers to a list that does not exist".into())),
-        Some(Json::Bool(_) | Json::Number(_) | Json::String(_) | Json::Object(_)) => {
-            Err(invalid("must refer to a list".into()))
-        }
+    // A list of a run may be large, so it is not copied.
+    let value = match &for_each.items {
+        Expr::Reference(reference) => reference.resolve(scope),
+        other => other.evaluate(scope).map(Cow::Owned),
+    };
+    let items: Cow<'s, [Json]> = match value {
+        Some(Cow::Borrowed(Json::Array(items))) => Cow::Borrowed(items),
+        Some(Cow::Owned(Json::Array(items))) => Cow::Owned(items),
+        None => return Err(invalid("refers to a list that does not exist".into())),
+        Some(value) if value.is_null() => return Err(invalid("refers to a list that does not exist".into())),
+        Some(_) => return Err(invalid("must refer to a list".into())),
+    };
+    if items.len() > RUN_STEPS_MAX {
+        return Err(invalid(format!("has {} items, {RUN_STEPS_MAX} are allowed", items.len())));
     }
+    Ok(Some(items))
 }
 
 /// Evaluates the outputs of a finished run: the declared `outputs`, or without a declaration every

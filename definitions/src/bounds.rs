@@ -21,6 +21,10 @@ pub const OPERATORS_MAX: usize = 200;
 pub const ADDITIONS_MAX: usize = 8;
 /// Items of a list over which a condition iterates.
 pub const CONDITION_ITEMS_MAX: usize = 1_000;
+/// Operations that one evaluation of a condition may take, by a bound computed when it is compiled.
+pub const CONDITION_COST_MAX: u64 = 4_000_000;
+/// Operations that the condition of a `for_each` step may take for all of its items.
+pub const CONDITION_LOOP_COST_MAX: u64 = 400_000_000;
 /// Bytes of all values that a condition references.
 pub const CONDITION_INPUT_BYTES_MAX: u64 = 256 * 1_024;
 /// Instructions that one template may execute.

@@ -13,6 +13,7 @@ mod categories;
 mod cycles;
 mod ids;
 mod index;
+mod joins;
 mod literals;
 mod names;
 mod prices;
@@ -31,6 +32,7 @@ pub(crate) fn check(all: &DefinitionSet, known_names: &KnownNames) -> Vec<Proble
     problems.extend(agents::check(all));
     problems.extend(capabilities::check(all, known_names));
     problems.extend(steps::check(all, &index));
+    problems.extend(joins::check(all, &index));
     problems.extend(unused::check(all, &index));
     problems.extend(cycles::check(all, &index));
     problems.extend(prices::check(all));

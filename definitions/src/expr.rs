@@ -2,11 +2,15 @@
 //!
 //! A reference that is the whole text keeps the JSON type of its value; inside a longer text it is
 //! rendered. `$${` escapes `${`. Expressions are parsed when the workflow is loaded.
+//!
+//! A value of a skipped step is *absent*. So is a text with such a value in it, because a text with a hole is no text,
+//! and a list or object all of whose steps were skipped. What is absent leaves an input out.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use greenroom_protocol::{Json, StepId};
+use greenroom_protocol::{Json, StepId, Values};
 
 use crate::bounds::{NESTING_MAX, TEMPLATE_BYTES_MAX};
 use crate::scope::Scope;
@@ -47,31 +51,33 @@ pub struct Reference {
 }
 
 impl Reference {
-    /// Resolves the reference in a scope; `None` if the value does not exist.
+    /// Resolves the reference in a scope; `None` if the value does not exist. A value is copied only if it is not in
+    /// the scope as such.
     #[must_use]
-    pub fn resolve(&self, scope: &Scope<'_>) -> Option<Json> {
-        let name = match self.path.first() {
-            Some(Segment::Name(name)) => Some(name.as_str()),
-            Some(Segment::Index(_)) | None => None,
-        };
+    pub fn resolve<'s>(&self, scope: &Scope<'s>) -> Option<Cow<'s, Json>> {
         let rest = self.path.get(1..).unwrap_or_default();
-        match (&self.root, name) {
-            (ReferenceRoot::Inputs, Some(name)) => value_at(scope.inputs.get(name)?, rest).cloned(),
+        let whole = |values: &Values| Cow::Owned(values.iter().map(|(key, value)| (key.clone(), value.clone())).collect());
+        let found = match (&self.root, self.name()) {
+            (ReferenceRoot::Inputs, Some(name)) => value_at(scope.inputs.get(name)?, rest)?,
             (ReferenceRoot::Context, Some(name)) => {
-                value_at(scope.context.get(name).or_else(|| scope.inputs.get(name))?, rest).cloned()
+                value_at(scope.context.get(name).or_else(|| scope.inputs.get(name))?, rest)?
             }
-            (ReferenceRoot::Step(step), Some(name)) => value_at(scope.steps.get(step)?.get(name)?, rest).cloned(),
-            (ReferenceRoot::Inputs, None) => {
-                Some(scope.inputs.iter().map(|(key, value)| (key.clone(), value.clone())).collect())
-            }
-            (ReferenceRoot::Context, None) => {
-                Some(scope.context.iter().map(|(key, value)| (key.clone(), value.clone())).collect())
-            }
-            (ReferenceRoot::Step(step), None) => {
-                Some(scope.steps.get(step)?.iter().map(|(key, value)| (key.clone(), value.clone())).collect())
-            }
-            (ReferenceRoot::Item, _) => value_at(scope.item?, &self.path).cloned(),
-            (ReferenceRoot::Index, _) => scope.index.map(Json::from),
+            (ReferenceRoot::Step(step), Some(name)) => value_at(scope.steps.get(step)?.get(name)?, rest)?,
+            (ReferenceRoot::Inputs, None) => return Some(whole(scope.inputs)),
+            (ReferenceRoot::Context, None) => return Some(whole(scope.context)),
+            (ReferenceRoot::Step(step), None) => return scope.steps.get(step).map(whole),
+            (ReferenceRoot::Item, _) => value_at(scope.item?, &self.path)?,
+            (ReferenceRoot::Index, _) => return scope.index.map(|index| Cow::Owned(Json::from(index))),
+        };
+        Some(Cow::Borrowed(found))
+    }
+
+    /// The step to whose outputs it refers.
+    #[must_use]
+    pub const fn step(&self) -> Option<&StepId> {
+        match &self.root {
+            ReferenceRoot::Step(step) => Some(step),
+            ReferenceRoot::Inputs | ReferenceRoot::Context | ReferenceRoot::Item | ReferenceRoot::Index => None,
         }
     }
 
@@ -165,20 +171,23 @@ impl Expr {
         }
     }
 
-    /// Evaluates the expression in a scope. `None` if it is a single reference without a value: such an
+    /// Evaluates the expression in a scope. `None` if it is absent, or a single reference without a value: such an
     /// input counts as missing. Inside a list such a reference is null, inside a text it is empty.
     #[must_use]
     pub fn evaluate(&self, scope: &Scope<'_>) -> Option<Json> {
+        if self.is_absent(scope) {
+            return None;
+        }
         match self {
             Self::Literal(value) => Some(value.clone()),
-            Self::Reference(reference) => reference.resolve(scope),
+            Self::Reference(reference) => reference.resolve(scope).map(Cow::into_owned),
             Self::Text(parts) => {
                 let mut text = String::new();
                 for part in parts {
                     match part {
                         TextPart::Text(plain) => text.push_str(plain),
                         TextPart::Reference(reference) => {
-                            text.push_str(&reference.resolve(scope).map(render).unwrap_or_default());
+                            text.push_str(&reference.resolve(scope).map(|value| render(&value)).unwrap_or_default());
                         }
                     }
                 }
@@ -188,6 +197,23 @@ impl Expr {
             Self::Object(members) => Some(
                 members.iter().filter_map(|(name, member)| Some((name.clone(), member.evaluate(scope)?))).collect(),
             ),
+        }
+    }
+
+    /// True if the expression is absent, because steps to which it refers were skipped: one of them, for a reference
+    /// and a text; all of them, for a list and an object.
+    #[must_use]
+    pub fn is_absent(&self, scope: &Scope<'_>) -> bool {
+        let is_skipped = |step: &StepId| !scope.steps.contains_key(step);
+        match self {
+            Self::Literal(_) => false,
+            Self::Reference(reference) => reference.step().is_some_and(is_skipped),
+            Self::Text(_) => self.references().into_iter().filter_map(Reference::step).any(is_skipped),
+            Self::Array(_) | Self::Object(_) => {
+                let references = self.references();
+                let mut steps = references.into_iter().filter_map(Reference::step).peekable();
+                steps.peek().is_some() && steps.all(is_skipped)
+            }
         }
     }
 
@@ -212,9 +238,9 @@ impl Expr {
 }
 
 /// Renders a value inside a text: a text unchanged, null as nothing, any other value as compact JSON.
-fn render(value: Json) -> String {
+fn render(value: &Json) -> String {
     match value {
-        Json::String(text) => text,
+        Json::String(text) => text.clone(),
         Json::Null => String::new(),
         Json::Bool(_) | Json::Number(_) | Json::Array(_) | Json::Object(_) => value.to_string(),
     }

@@ -27,6 +27,8 @@ pub mod kind;
 pub mod known_names;
 pub mod loader;
 pub mod models;
+pub mod named_values;
+pub mod needs;
 pub mod plan;
 pub mod problem;
 pub mod prompt;

@@ -16,6 +16,7 @@ use crate::spec::workflow::OnError;
 use crate::types::Field;
 
 mod compile;
+mod named;
 mod order;
 mod problem;
 
@@ -25,6 +26,8 @@ pub use problem::{PlanPart, PlanProblem};
 
 /// Steps of one workflow.
 pub const STEPS_MAX: usize = 200;
+/// The timeout of the compensation of a run whose workflow has none.
+pub const COMPENSATION_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The executor of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +70,8 @@ pub struct PlanStep {
     pub timeout: Option<Duration>,
     /// The prompt for the approver, if the step requires an approval.
     pub approval: Option<Expr>,
+    /// The longest wait for the approval; none waits without limit.
+    pub approval_timeout: Option<Duration>,
     /// Its compensation.
     pub compensate: Option<Compensate>,
 }
@@ -80,6 +85,9 @@ pub struct ForEach {
     pub max_concurrency: u32,
     /// The effect of a failed item.
     pub on_error: OnError,
+    /// The names of outputs that the step declares or that the workflow references: those that have an empty list if
+    /// no item has outputs.
+    pub output_names: BTreeSet<String>,
 }
 
 /// A compiled compensation.
@@ -112,6 +120,8 @@ pub struct Plan {
     pub tokens_max: Option<u64>,
     /// The timeout of one run.
     pub timeout: Option<Duration>,
+    /// The timeout of the compensation of one run, counted from its start.
+    pub compensation_timeout: Duration,
 }
 
 impl Plan {

@@ -77,6 +77,8 @@ problem_kinds! {
     Cycle = "cycle";
     /// Steps that claim to run at the same time depend on each other.
     NotParallel = "not_parallel";
+    /// A step needs values of steps that are executed under different conditions.
+    SkippedJoin = "skipped_join";
     /// A required input has no value.
     UnfilledInput = "unfilled_input";
     /// A declared input has no effect.

@@ -11,7 +11,8 @@ pub struct Scope<'a> {
     pub inputs: &'a Values,
     /// The run's or team's context.
     pub context: &'a Values,
-    /// The outputs of each finished step, from [`crate::binding::step_outputs`]. Skipped steps are absent.
+    /// The outputs of each finished step, from [`crate::binding::step_outputs`]. A step that is not there was skipped,
+    /// and what refers to it is absent.
     pub steps: &'a BTreeMap<StepId, Values>,
     /// The item of a `for_each`.
     pub item: Option<&'a Json>,

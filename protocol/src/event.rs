@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Cause;
 use crate::id::{AgentId, RequestId, RunId, StepId};
-use crate::journal::{Entry, StepKey};
+use crate::journal::{Entry, PendingApproval, SkipReason, StepKey};
 use crate::reply::{Reply, Status};
 use crate::time::Timestamp;
 
@@ -146,6 +146,9 @@ pub enum RunEventKind {
         /// The cause, if the step failed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         cause: Option<Cause>,
+        /// The reason, if the step was skipped.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<SkipReason>,
     },
     /// An attempt failed, and the step will be retried.
     StepRetried {
@@ -162,6 +165,19 @@ pub enum RunEventKind {
         step: StepId,
         /// The approval prompt.
         prompt: String,
+        /// The time at which the step fails without an approval; absent if it waits without limit.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Timestamp>,
+    },
+    /// The run that a step called awaits approvals.
+    CallAwaitsApproval {
+        /// The step.
+        step: StepId,
+        /// The index of the item in a `for_each`, from 0.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        index: Option<u32>,
+        /// The steps that await an approval, each with its run.
+        approvals: Vec<PendingApproval>,
     },
     /// A user approved or rejected a step.
     ApprovalResolved {
@@ -197,6 +213,7 @@ impl RunEventKind {
             status: status.to_owned(),
             duration_ms,
             cause: cause.cloned(),
+            reason: None,
         };
         Some(match entry {
             Entry::RunStarted(started) => Self::RunStarted { steps: started.steps },
@@ -204,15 +221,27 @@ impl RunEventKind {
                 Self::StepStarted { step: key.step.clone(), index: key.index, agent: agent.clone(), attempt: *attempt }
             }
             Entry::StepDone { key, duration_ms, .. } => ended(key, "done", *duration_ms, None),
-            Entry::StepSkipped { key } => ended(key, "skipped", 0, None),
+            Entry::StepSkipped { key, reason } => Self::StepEnded {
+                step: key.step.clone(),
+                index: key.index,
+                status: "skipped".to_owned(),
+                duration_ms: 0,
+                cause: None,
+                reason: reason.clone(),
+            },
             Entry::StepRetried { key, cause, after_ms, .. } => {
                 Self::StepRetried { step: key.step.clone(), cause: cause.clone(), after_ms: *after_ms }
             }
             Entry::StepFailed { key, cause, duration_ms, .. } => ended(key, "failed", *duration_ms, Some(cause)),
             Entry::StepCancelled { key } => ended(key, "cancelled", 0, None),
-            Entry::ApprovalRequested { key, prompt } => {
-                Self::ApprovalRequested { step: key.step.clone(), prompt: prompt.clone() }
+            Entry::ApprovalRequested { key, prompt, until } => {
+                Self::ApprovalRequested { step: key.step.clone(), prompt: prompt.clone(), until: *until }
             }
+            Entry::CallAwaitsApproval { key, approvals, .. } if !approvals.is_empty() => Self::CallAwaitsApproval {
+                step: key.step.clone(),
+                index: key.index,
+                approvals: approvals.clone(),
+            },
             Entry::ApprovalResolved { key, approved, by } => {
                 Self::ApprovalResolved { step: key.step.clone(), approved: *approved, by: by.to_string() }
             }
@@ -225,6 +254,7 @@ impl RunEventKind {
             }
             Entry::RunEnded { reply } => Self::RunEnded { reply: reply.clone() },
             Entry::StepReady { .. }
+            | Entry::CallAwaitsApproval { .. }
             | Entry::NestedRetryTaken
             | Entry::ItemsExpanded { .. }
             | Entry::CancelRequested { .. }
@@ -249,7 +279,7 @@ mod tests {
             RunEventKind::from_entry(&started),
             Some(RunEventKind::StepStarted { step: step.clone(), index: Some(2), agent: None, attempt: 1 })
         );
-        let skipped = RunEventKind::from_entry(&Entry::StepSkipped { key });
+        let skipped = RunEventKind::from_entry(&Entry::StepSkipped { key, reason: None });
         assert!(matches!(skipped, Some(RunEventKind::StepEnded { status, .. }) if status == "skipped"));
         assert_eq!(RunEventKind::from_entry(&Entry::StepReady { step }), None);
         let by = UserId::new("admin").unwrap_or_else(|_| unreachable!());

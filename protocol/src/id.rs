@@ -278,7 +278,16 @@ impl CallKey {
     /// Returns the key of the call that compensates this one.
     #[must_use]
     pub fn compensation(&self) -> Self {
-        self.child("undo")
+        self.child(COMPENSATION_PART)
+    }
+
+    /// Returns the key of the compensation of the whole run, if this call is a part of it: the call that compensates a
+    /// step, or one nested in it. No call of a step has the key that is returned.
+    #[must_use]
+    pub fn run_compensation(&self) -> Option<Self> {
+        let mut parts = self.0.split('/');
+        let (run, _step, part) = (parts.next()?, parts.next()?, parts.next()?);
+        (part == COMPENSATION_PART).then(|| Self(Arc::from(format!("{run}//{COMPENSATION_PART}"))))
     }
 
     /// Returns the key of a nested call of this one; `part` is an id or a word. A key that would be too
@@ -315,6 +324,8 @@ impl CallKey {
     }
 }
 
+/// The part of a call key that marks the call of a compensation.
+const COMPENSATION_PART: &str = "undo";
 /// Characters of a digest within an id, as many as a generated number has.
 const DIGEST_CHARS: usize = 32;
 /// Characters of the timestamp at the start of a generated number: the first 48 bits of a UUID of version
@@ -362,6 +373,12 @@ mod tests {
         let key = CallKey::for_step(&run, &step, Some(3));
         assert_eq!(key.as_str(), "run_0000000000000000000000000000000a/gather[3]");
         assert_eq!(key.compensation().as_str(), "run_0000000000000000000000000000000a/gather[3]/undo");
+        let of_run = key.compensation().child("turn[1]").run_compensation();
+        assert_eq!(of_run, key.compensation().run_compensation(), "all compensations of a run have one");
+        assert_eq!(of_run.map(|key| key.to_string()), Some(format!("{run}//undo")));
+        let named_undo = StepId::new("undo").unwrap_or_else(|_| unreachable!());
+        assert_eq!(CallKey::for_step(&run, &named_undo, None).run_compensation(), None);
+        assert_eq!(CallKey::for_step(&run, &named_undo, None).child("turn[1]").run_compensation(), None);
         assert_eq!(key.request_id(1), key.request_id(1));
         assert_eq!(key.compensation().root().as_str(), run.as_str());
         assert_eq!(key.root().root(), key.root());

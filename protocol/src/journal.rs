@@ -15,6 +15,14 @@ use crate::request::CallOptions;
 use crate::time::{Deadline, Timestamp};
 use crate::value::{ArtifactRef, Values};
 
+mod items;
+mod skip;
+mod waiting;
+
+pub use items::{ItemChunk, ItemList};
+pub use skip::SkipReason;
+pub use waiting::PendingApproval;
+
 /// A step, or one item of a `for_each` step.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct StepKey {
@@ -60,8 +68,12 @@ pub struct RunStarted {
     pub context: ResultRef,
     /// Overrides of the definition.
     pub options: CallOptions,
-    /// The time by which it must have ended.
+    /// The time by which it must have ended. Waiting for an approval extends it.
     pub deadline: Deadline,
+    /// The deadline of the user's request that waits for the run; nothing extends it. Absent for a detached run and
+    /// for one that another run called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_deadline: Option<Deadline>,
     /// The number of steps in its plan.
     pub steps: u32,
     /// The number of retries that all steps share.
@@ -116,6 +128,9 @@ pub enum Entry {
         /// The indexes of the items whose condition was false.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         skipped: Vec<u32>,
+        /// The items themselves, which a resumed run takes from here. Absent in a journal of a release without them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        list: Option<ItemList>,
     },
     /// An attempt of a step starts.
     StepStarted {
@@ -142,10 +157,13 @@ pub enum Entry {
         /// From the start of the attempt to its end.
         duration_ms: u64,
     },
-    /// A step was skipped: its condition was false, or a step that it refers to was skipped.
+    /// A step was skipped.
     StepSkipped {
         /// The step.
         key: StepKey,
+        /// Why. Absent in a journal of a release without it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<SkipReason>,
     },
     /// An attempt failed, and the step will be retried.
     StepRetried {
@@ -188,6 +206,18 @@ pub enum Entry {
         key: StepKey,
         /// The approval prompt.
         prompt: String,
+        /// The time at which the step fails without an approval; absent if it waits without limit.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Timestamp>,
+    },
+    /// The run that a step called awaits approvals, or no longer does.
+    CallAwaitsApproval {
+        /// The step.
+        key: StepKey,
+        /// The steps that await an approval, of the called run and of the runs that it called; empty if none does.
+        approvals: Vec<PendingApproval>,
+        /// True if the called run does nothing else, so that the time of the calling run does not pass either.
+        idle: bool,
     },
     /// A user approved or rejected a step.
     ApprovalResolved {

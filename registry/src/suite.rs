@@ -153,6 +153,7 @@ pub(crate) fn new_run(number: u128) -> NewRun {
         context: ResultRef::Inline(Values::new()),
         options: CallOptions::default(),
         deadline: Deadline::after(NOW, MINUTE),
+        request_deadline: None,
         steps: 1,
         retry_budget: 0,
         members: Vec::new(),

@@ -144,7 +144,7 @@ impl AdminOps {
                 Entry::RunEnded { reply } => {
                     return json!({ "run_id": run.run, "status": reply.status, "failed": reply.error.is_some() });
                 }
-                Entry::ApprovalRequested { .. } => break,
+                Entry::ApprovalRequested { .. } | Entry::CallAwaitsApproval { idle: true, .. } => break,
                 _ => {}
             }
         }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use greenroom_definitions::models::TokenCounts;
-use greenroom_protocol::{CallKey, Cause, Clock, ErrorCode, MicroUsd, PriceBasis, Tokens};
+use greenroom_protocol::{CallKey, Cause, Clock, ErrorCode, MicroUsd, PriceBasis, RunId, Tokens};
 use greenroom_registry::ledger::{Account, Amount, Budget, Ledger, Limit, Period, Reservation, Settlement};
 use greenroom_rego::{Caller, Grant, Limits};
 use tokio::sync::mpsc;
@@ -215,12 +215,18 @@ fn limits(invocation: &Invocation) -> Vec<Limit> {
     let all = [
         Some(all_time(Budget::Execution(key.clone()), own_limit)),
         (key != outermost).then(|| all_time(Budget::Execution(outermost.clone()), outermost_limit)),
-        run.map(|run| all_time(Budget::Run(run.clone()), requested)),
+        run.map(|run| all_time(run_budget(invocation, run), requested)),
         Some(periodic(Budget::User(tenant.clone(), user), &principal.limits)),
         Some(periodic(Budget::Tenant(tenant), &principal.tenant_limits)),
     ];
     let limits = all.into_iter().flatten().filter(|limit| limit.cost_max.is_some() || limit.tokens_max.is_some());
     limits.chain(outer_runs(&invocation.grant)).collect()
+}
+
+/// The budget of a run. Its compensation has one of its own with the same limit: a run whose budget is exhausted is
+/// reversed all the same, and the reversal is bounded too.
+fn run_budget(invocation: &Invocation, run: &RunId) -> Budget {
+    invocation.key().run_compensation().map_or_else(|| Budget::Run(run.clone()), Budget::Execution)
 }
 
 /// The upper bound of a request's tokens: one token per byte of everything that is sent.

@@ -6,32 +6,32 @@
 //! ```
 
 mod process_event;
+mod signal;
 mod start_effect;
+mod waits;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use greenroom_protocol::event::RunStatus;
 use greenroom_protocol::journal::StepKey;
 use greenroom_protocol::reply::Usage;
-use greenroom_protocol::request::{Signal, SignalRun};
 use greenroom_protocol::{Cause, ErrorCode, Reply, RunId};
 use greenroom_registry::journal::Seq;
 use greenroom_registry::runs::Fence;
-use greenroom_rego::Permitted;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 use super::effects::EffectContext;
 use super::hosted::HostedRuns;
-use super::machine::{CallResult, Event, Phase, State, require_awaiting_approval};
+use super::machine::{CallResult, CallWaits, Event, State};
 use super::message::{FirstAction, Progress, RunArgs, RunInfo, RunMsg, Task};
 use crate::concurrency::HeldTickets;
 use crate::failure::RetryBudget;
 use crate::observer::ActorEvent;
 use crate::supervision::{ChildEvent, LinkedTasks, TaskOutcome};
 pub(super) use process_event::decide_with_outputs;
+use waits::CalledRun;
 
 /// State of a run's actor.
 pub(super) struct RunActorState {
@@ -39,7 +39,9 @@ pub(super) struct RunActorState {
     seq: Seq,
     tasks: LinkedTasks<Task>,
     /// Runs that the steps in flight have started.
-    children: HashMap<StepKey, RunId>,
+    children: HashMap<StepKey, CalledRun>,
+    /// What the calling run was told that this one waits for.
+    reported_waits: Option<CallWaits>,
     first: Option<FirstAction>,
     /// Held until the run ends, and by each of its effects.
     tickets: HeldTickets,
@@ -75,6 +77,7 @@ impl RunActor {
             seq,
             tasks: LinkedTasks::default(),
             children: HashMap::new(),
+            reported_waits: None,
             first: Some(first),
             tickets,
         };
@@ -111,8 +114,16 @@ impl Actor for RunActor {
             RunMsg::Begin => self.begin(&myself, state).await,
             RunMsg::TaskEnded(task, outcome) => self.on_task_end(&myself, state, task, outcome).await,
             RunMsg::Signal(permit, port) => self.on_signal(&myself, state, permit, port).await,
-            RunMsg::RetryTaken => self.process_event(&myself, state, &Event::RetryTaken).await,
-            RunMsg::Terminate(cause) => self.process_event(&myself, state, &Event::Terminated { cause }).await,
+            RunMsg::RetryTaken => self.process_event(&myself, state, &Event::RetryTaken).await.map(drop),
+            RunMsg::CallWaits(run, waits) => self.on_call_waits(&myself, state, &run, waits).await,
+            RunMsg::ReportWaits => {
+                state.reported_waits = None;
+                self.report_waits(state);
+                Ok(())
+            }
+            RunMsg::Terminate(cause) => {
+                self.process_event(&myself, state, &Event::Terminated { cause }).await.map(drop)
+            }
             RunMsg::Fenced => {
                 self.stop(&myself, "fenced");
                 Ok(())
@@ -148,7 +159,7 @@ impl RunActor {
         });
         match first {
             FirstAction::Start(decision, receipt) => self.release(myself, state, *decision, &receipt),
-            FirstAction::Resume(event) => self.process_event(myself, state, &event).await?,
+            FirstAction::Resume(event) => drop(self.process_event(myself, state, &event).await?),
         }
         self.progress.send_modify(|progress| progress.accepted = true);
         Ok(())
@@ -181,37 +192,7 @@ impl RunActor {
                 }
             }
         };
-        self.process_event(myself, state, &event).await
-    }
-
-    async fn on_signal(
-        &self,
-        myself: &ActorRef<RunMsg>,
-        state: &mut RunActorState,
-        permit: Permitted<SignalRun>,
-        port: oneshot::Sender<Result<RunStatus, Cause>>,
-    ) -> Result<(), ActorProcessingErr> {
-        let (grant, signal) = permit.redeem();
-        let by = grant.principal().user.clone();
-        let event = match signal.signal {
-            Signal::Cancel => require_active(&state.machine).map(|()| Event::CancelRequested { by }),
-            Signal::Approve { step } => {
-                require_awaiting_approval(&state.machine, &step).map(|()| Event::Approved { step, by })
-            }
-            Signal::Reject { step } => {
-                require_awaiting_approval(&state.machine, &step).map(|()| Event::Rejected { step, by })
-            }
-        };
-        let result = match event {
-            Ok(event) => {
-                self.process_event(myself, state, &event).await?;
-                Ok(state.machine.run_status())
-            }
-            Err(cause) => Err(cause),
-        };
-        // The caller may have dropped its request.
-        let _ = port.send(result);
-        Ok(())
+        self.process_event(myself, state, &event).await.map(drop)
     }
 
     fn finish(&self, myself: &ActorRef<RunMsg>, state: &RunActorState, reply: Reply) {
@@ -238,13 +219,6 @@ impl RunActor {
             entries: state.seq.0,
             tasks: state.tasks.len(),
         }
-    }
-}
-
-fn require_active(state: &State) -> Result<(), Cause> {
-    match state.phase() {
-        Phase::Running | Phase::Compensating { .. } => Ok(()),
-        Phase::New | Phase::Ended(_) => Err(Cause::new(ErrorCode::RunNotActive, "the run has ended")),
     }
 }
 

@@ -2,31 +2,32 @@
 //! it. Every call enters the pipeline as a request issued by the run's grant.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use greenroom_definitions::Agent;
-use greenroom_definitions::Scope;
 use greenroom_definitions::binding::{
-    self, approval_prompt, bind_agent, bind_compensation, bind_workflow, run_outputs, step_outputs,
+    self, bind_agent, bind_compensation, bind_workflow, run_outputs, step_outputs,
 };
-use greenroom_definitions::plan::PlanStep;
-use greenroom_protocol::journal::{RunStarted, StepKey};
+use greenroom_definitions::plan::{Plan, PlanStep};
+use greenroom_definitions::{Agent, Scope};
+use greenroom_protocol::journal::{ItemList, RunStarted, StepKey};
 use greenroom_protocol::reply::Usage;
 use greenroom_protocol::request::{CallOptions, ContextChange, ContextRead, ContextWrite, Invoke, StartRun, StartTeam};
-use greenroom_protocol::{CallKey, Cause, ContextKey, ErrorCode, Json, Reply, Request, Status, StepId, Values};
+use greenroom_protocol::{
+    CallKey, Cause, ContextKey, Deadline, ErrorCode, Json, Reply, Request, Status, StepId, Values, WorkflowId,
+};
 use greenroom_rego::{Grant, NameSet};
+use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::RunEnv;
 use super::artifacts::RunArtifacts;
-use super::machine::{CallResult, CallTarget, Event, StepEvaluation};
+use super::loops::Loops;
+use super::machine::{CallResult, CallTarget, Event};
+use super::offload::{offload_if_large, offload_large, store_result};
 use super::pinned::PinnedDefinitions;
-use super::values::{EffectInputs, LoadedValues, offload_if_large, offload_large, store_result};
-use crate::concurrency::spawn_blocking;
+use super::values::{EffectInputs, LoadedValues};
 use crate::pipeline::CommitWaiter;
-
-/// Bounds concurrent evaluations, because each occupies a thread.
-static EVALUATIONS: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(8);
 
 /// Dependencies that the effects of one run share.
 #[derive(Clone)]
@@ -35,28 +36,7 @@ pub(super) struct EffectContext {
     pub(super) pinned: Arc<PinnedDefinitions>,
     pub(super) grant: Grant,
     pub(super) started: Arc<RunStarted>,
-    pub(super) item_lists: ItemLists,
-}
-
-/// The lists of `for_each` steps, evaluated once for all of their items.
-#[derive(Clone, Default)]
-pub(super) struct ItemLists(Arc<Mutex<BTreeMap<StepId, Arc<Vec<Json>>>>>);
-
-impl ItemLists {
-    /// The item of a call and its index; `None` if the step has no list.
-    fn item(&self, step: &PlanStep, index: Option<u32>, scope: &Scope<'_>) -> Result<Option<(Json, u32)>, Cause> {
-        let Some(index) = index else { return Ok(None) };
-        let cached = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&step.id).cloned();
-        let list = match cached {
-            Some(list) => list,
-            None => {
-                let list = Arc::new(binding::items(step, scope)?.unwrap_or_default());
-                self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(step.id.clone(), list.clone());
-                list
-            }
-        };
-        Ok(list.get(index as usize).map(|item| (item.clone(), index)))
-    }
+    pub(super) loops: Loops,
 }
 
 /// One call, as the effect requests it.
@@ -65,53 +45,22 @@ pub(super) struct Call {
     pub(super) attempt: u32,
     pub(super) target: CallTarget,
     pub(super) call: CallKey,
+    /// Whether the run that the step calls only waits for approvals: then the timeout of the step does not pass.
+    pub(super) idle: Option<watch::Receiver<bool>>,
 }
 
-/// Evaluates the condition, the items and the approval prompt of a step.
-pub(super) async fn evaluate_step(ctx: EffectContext, step: StepId, inputs: EffectInputs) -> Event {
-    let evaluation = try_evaluate(&ctx, &step, inputs).await;
-    Event::StepEvaluated { step, evaluation }
-}
-
-async fn try_evaluate(ctx: &EffectContext, step: &StepId, inputs: EffectInputs) -> Result<StepEvaluation, Cause> {
-    let mut loaded = inputs.load(ctx.artifacts()).await?;
-    ctx.refresh_context(&mut loaded, &ctx.child_key(step, "evaluate"), 1).await?;
-    let shutting_down_error =
-        |_| Cause::new(ErrorCode::ShuttingDown, "the pod is shutting down and accepts no new requests");
-    let ticket = EVALUATIONS.acquire().await.map_err(shutting_down_error)?;
-    let (pinned, step) = (ctx.pinned.clone(), step.clone());
-    let evaluation = spawn_blocking(move || {
-        let _ticket = ticket;
-        evaluate_inline(pinned.step(&step)?, &loaded)
-    });
-    evaluation
-        .await
-        .map_err(|error| Cause::new(ErrorCode::ExpressionFailed, format!("the condition was not evaluated: {error}")))?
-}
-
-fn evaluate_inline(step: &PlanStep, loaded: &LoadedValues) -> Result<StepEvaluation, Cause> {
-    let scope = loaded.scope();
-    let is_per_item = step.when.as_ref().is_some_and(|when| when.uses_item());
-    if let Some(when) = step.when.as_ref().filter(|_| !is_per_item)
-        && !when.evaluate(&scope)?
-    {
-        return Ok(StepEvaluation::default());
-    }
-    let items = binding::items(step, &scope)?;
-    let mut skipped_items = Vec::new();
-    if let (Some(when), Some(items)) = (step.when.as_ref().filter(|_| is_per_item), &items) {
-        for (index, item) in (0_u32..).zip(items) {
-            if !when.evaluate(&scope.with_item(item, index))? {
-                skipped_items.push(index);
-            }
-        }
-    }
-    let count = items.map(|items| u32::try_from(items.len()).unwrap_or(u32::MAX));
-    Ok(StepEvaluation { runs: true, item_count: count, skipped_items, approval_prompt: approval_prompt(step, &scope) })
+/// The values that a call needs, captured from the state.
+pub(super) struct CallInputs {
+    /// The values that its inputs name; `None` if the items of its list share values that are loaded.
+    pub(super) values: Option<EffectInputs>,
+    /// The list whose item it is for.
+    pub(super) list: Option<Arc<ItemList>>,
+    /// The values that the list names, for a journal without the list.
+    pub(super) list_values: Option<EffectInputs>,
 }
 
 /// Calls the target of a step, once the journal entries before it are durable.
-pub(super) async fn call(ctx: EffectContext, call: Call, inputs: EffectInputs, commit: CommitWaiter) -> Event {
+pub(super) async fn call(ctx: EffectContext, call: Call, inputs: CallInputs, commit: CommitWaiter) -> Event {
     let (key, attempt) = (call.key.clone(), call.attempt);
     let mut usage = Usage::default();
     let result = match try_call(&ctx, &call, inputs, commit, &mut usage).await {
@@ -127,7 +76,7 @@ pub(super) async fn call(ctx: EffectContext, call: Call, inputs: EffectInputs, c
 async fn try_call(
     ctx: &EffectContext,
     call: &Call,
-    inputs: EffectInputs,
+    mut inputs: CallInputs,
     commit: CommitWaiter,
     usage: &mut Usage,
 ) -> Result<Values, Cause> {
@@ -135,11 +84,13 @@ async fn try_call(
         // The team's context is read first, which is a call of its own.
         commit.clone().wait().await?;
     }
-    let mut loaded = inputs.load(ctx.artifacts()).await?;
-    *usage = ctx.refresh_context(&mut loaded, &call.call, call.attempt).await?;
     let step = ctx.pinned.step(&call.key.step)?;
-    let item = ctx.item_lists.item(step, call.key.index, &loaded.scope())?;
-    let (request, agent) = ctx.build_request(call, step, &item_scope(&loaded, item.as_ref())).await?;
+    let values = ctx.shared_values(call, inputs.values.take()).await?;
+    let mut context = values.context.clone();
+    *usage = ctx.refresh_context(&mut context, &call.call, call.attempt).await?;
+    let item = ctx.item(call, inputs).await?;
+    let scope = item_scope(Scope::new(&values.inputs, &context, &values.steps), item.as_ref());
+    let (request, agent) = ctx.build_request(call, step, &scope).await?;
     let reply = ctx.issue(call, step.timeout, request, commit).await;
     usage.add(&reply.usage());
     let outputs = outputs_of(reply)?;
@@ -150,7 +101,7 @@ async fn try_call(
 }
 
 /// Calls the agent that compensates a step.
-pub(super) async fn compensate(ctx: EffectContext, call: Call, after: Duration, inputs: EffectInputs) -> Event {
+pub(super) async fn compensate(ctx: EffectContext, call: Call, after: Duration, inputs: CallInputs) -> Event {
     tokio::time::sleep(after).await;
     let (key, attempt) = (call.key.clone(), call.attempt);
     let mut usage = Usage::default();
@@ -161,14 +112,14 @@ pub(super) async fn compensate(ctx: EffectContext, call: Call, after: Duration, 
 async fn try_compensate(
     ctx: &EffectContext,
     call: &Call,
-    mut inputs: EffectInputs,
+    mut inputs: CallInputs,
     usage: &mut Usage,
 ) -> Result<(), Cause> {
-    inputs.retain_item(&call.key);
-    let loaded = inputs.load(ctx.artifacts()).await?;
+    let values = inputs.values.take().ok_or_else(missing_values_error)?;
+    let loaded = values.load(ctx.artifacts()).await?;
     let step = ctx.pinned.step(&call.key.step)?;
-    let item = ctx.item_lists.item(step, call.key.index, &loaded.scope())?;
-    let scope = item_scope(&loaded, item.as_ref());
+    let item = ctx.item(call, inputs).await?;
+    let scope = item_scope(loaded.scope(), item.as_ref());
     let CallTarget::Agent { agent, version } = &call.target else {
         return Err(Cause::new(ErrorCode::Internal, "only an agent compensates a step"));
     };
@@ -197,10 +148,38 @@ async fn try_collect(ctx: &EffectContext, inputs: EffectInputs) -> Result<Values
     offload_large(run_outputs(&ctx.pinned.plan, &loaded.scope()), artifacts).await
 }
 
-fn item_scope<'l>(loaded: &'l LoadedValues, item: Option<&'l (Json, u32)>) -> Scope<'l> {
+const fn item_scope<'l>(scope: Scope<'l>, item: Option<&'l (Json, u32)>) -> Scope<'l> {
     match item {
-        Some((item, index)) => loaded.scope().with_item(item, *index),
-        None => loaded.scope(),
+        Some((item, index)) => scope.with_item(item, *index),
+        None => scope,
+    }
+}
+
+fn missing_values_error() -> Cause {
+    Cause::new(ErrorCode::Internal, "the values of a call were not captured")
+}
+
+/// Waits for a reply; `None` after the timeout, which does not pass while `idle` is true.
+async fn wait_within<T>(
+    time_max: Duration,
+    idle: Option<watch::Receiver<bool>>,
+    reply: impl Future<Output = T>,
+) -> Option<T> {
+    let mut reply = std::pin::pin!(reply);
+    let mut time_left = time_max;
+    let Some(mut idle) = idle else { return tokio::time::timeout(time_left, reply).await.ok() };
+    loop {
+        let (is_idle, since) = (*idle.borrow_and_update(), Instant::now());
+        tokio::select! {
+            reply = &mut reply => return Some(reply),
+            () = tokio::time::sleep(time_left), if !is_idle => return None,
+            changed = idle.changed() => match changed {
+                Ok(()) if is_idle => {}
+                Ok(()) => time_left = time_left.saturating_sub(since.elapsed()),
+                // Its run does not report any more.
+                Err(_closed) => return tokio::time::timeout(time_left, reply).await.ok(),
+            },
+        }
     }
 }
 
@@ -216,8 +195,53 @@ fn outputs_of(reply: Reply) -> Result<Values, Cause> {
 }
 
 impl EffectContext {
+    /// The same context for requests with this deadline. The deadline of a run moves while it waits for approvals, and
+    /// its compensation has one of its own.
+    pub(super) fn with_deadline(&self, deadline: Deadline) -> Self {
+        let grant = match self.grant.deadline() == deadline {
+            true => self.grant.clone(),
+            false => self.grant.with_run_deadline(deadline),
+        };
+        Self { grant, ..self.clone() }
+    }
+
+    /// The values that the inputs of a call name. Those of the items of a list are loaded once.
+    async fn shared_values(&self, call: &Call, inputs: Option<EffectInputs>) -> Result<Arc<LoadedValues>, Cause> {
+        if call.key.index.is_some() {
+            return self.loops.open(&call.key.step).values(inputs, self.artifacts()).await;
+        }
+        Ok(Arc::new(inputs.ok_or_else(missing_values_error)?.load(self.artifacts()).await?))
+    }
+
+    /// The item of a call and its index; `None` if the step has no list.
+    async fn item(&self, call: &Call, inputs: CallInputs) -> Result<Option<(Json, u32)>, Cause> {
+        let Some(index) = call.key.index else { return Ok(None) };
+        let of_step = self.loops.open(&call.key.step);
+        let item = match inputs.list {
+            Some(list) => of_step.item(&list, index, self.artifacts()).await?,
+            None => {
+                let evaluated = of_step.evaluated(async || self.evaluate_list(call, inputs.list_values).await).await?;
+                evaluated.get(index as usize).cloned()
+            }
+        };
+        Ok(item.map(|item| (item, index)))
+    }
+
+    /// Evaluates the list of a step again, for a journal without it.
+    async fn evaluate_list(&self, call: &Call, inputs: Option<EffectInputs>) -> Result<Vec<Json>, Cause> {
+        let mut loaded = inputs.ok_or_else(missing_values_error)?.load(self.artifacts()).await?;
+        self.refresh_context(&mut loaded.context, &call.call, call.attempt).await?;
+        let items = binding::items(self.pinned.step(&call.key.step)?, &loaded.scope())?;
+        Ok(items.unwrap_or_default().into_owned())
+    }
+
+    /// The plan of a workflow that a step calls, which pins its own version at its start.
+    pub(super) async fn called_plan(&self, workflow: &WorkflowId) -> Result<Arc<Plan>, Cause> {
+        Ok(self.env.resolver.workflow(workflow, None).await?.plan().clone())
+    }
+
     /// The artifacts of the run.
-    fn artifacts(&self) -> RunArtifacts<'_> {
+    pub(super) fn artifacts(&self) -> RunArtifacts<'_> {
         RunArtifacts {
             stores: &self.env.stores,
             run: &self.started.run,
@@ -244,15 +268,13 @@ impl EffectContext {
                 (Request::Invoke(invoke), Some(agent.clone()))
             }
             CallTarget::Workflow { workflow } => {
-                let newest = self.env.resolver.workflow(workflow, None).await?;
-                let inputs = bind_workflow(step, newest.plan(), scope)?;
+                let inputs = bind_workflow(step, &*self.called_plan(workflow).await?, scope)?;
                 let (workflow, options) = (workflow.clone(), self.call_options());
                 let start = StartRun { workflow, inputs, context, version: None, detach: false, key, options };
                 (Request::StartRun(start), None)
             }
             CallTarget::Team { team, workflow } => {
-                let newest = self.env.resolver.workflow(workflow, None).await?;
-                let inputs = bind_workflow(step, newest.plan(), scope)?;
+                let inputs = bind_workflow(step, &*self.called_plan(workflow).await?, scope)?;
                 let (team, workflow, options) = (team.clone(), workflow.clone(), self.call_options());
                 let start = StartTeam { team, workflow, inputs, context, detach: false, key, options };
                 (Request::StartTeam(start), None)
@@ -266,9 +288,9 @@ impl EffectContext {
         let id = request.id().clone();
         let reply = self.env.pipeline.handle_after(request, commit);
         let Some(time_max) = time_max else { return reply.await };
-        match tokio::time::timeout(time_max, reply).await {
-            Ok(reply) => reply,
-            Err(_elapsed) => {
+        match wait_within(time_max, call.idle.clone(), reply).await {
+            Some(reply) => reply,
+            None => {
                 let message = format!("the step exceeded its timeout of {} s", time_max.as_secs());
                 failed_reply(&id, Cause::new(ErrorCode::TimedOut, message))
             }
@@ -286,12 +308,17 @@ impl EffectContext {
         CallOptions { cost_max, ..self.started.options.clone() }
     }
 
-    fn child_key(&self, step: &StepId, part: &str) -> CallKey {
+    pub(super) fn child_key(&self, step: &StepId, part: &str) -> CallKey {
         CallKey::for_step(&self.started.run, step, None).child(part)
     }
 
     /// Merges the team's shared context over the context with which the run started.
-    async fn refresh_context(&self, loaded: &mut LoadedValues, call: &CallKey, attempt: u32) -> Result<Usage, Cause> {
+    pub(super) async fn refresh_context(
+        &self,
+        context: &mut Values,
+        call: &CallKey,
+        attempt: u32,
+    ) -> Result<Usage, Cause> {
         if self.started.team.is_none() {
             return Ok(Usage::default());
         }
@@ -299,7 +326,7 @@ impl EffectContext {
         let reply =
             self.env.pipeline.handle(self.grant.issue_request(call.child("context").request_id(attempt), read)).await;
         let usage = reply.usage();
-        loaded.context.extend(outputs_of(reply)?);
+        context.extend(outputs_of(reply)?);
         Ok(usage)
     }
 

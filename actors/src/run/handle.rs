@@ -130,6 +130,11 @@ impl RunsHandle {
         tokio::time::timeout(timeout, self.await_reply(run)).await.map_err(|_| deadline_error())?
     }
 
+    /// As [`RunsHandle::wait_ended`], without a deadline, for a caller that is stopped from outside.
+    pub(super) async fn wait_reply(&self, run: &RunId) -> Result<Reply, Cause> {
+        self.await_reply(run).await
+    }
+
     async fn await_reply(&self, run: &RunId) -> Result<Reply, Cause> {
         if let Some(mut hosted) = self.inner.hosted.find(run) {
             let ended = hosted.progress.wait_for(|progress| progress.reply.is_some()).await;
@@ -167,7 +172,7 @@ impl RunsHandle {
                 let timeout = deadline.remaining(self.env().clock.now());
                 match tokio::time::timeout(timeout, result).await {
                     Ok(Ok(result)) => return result.map(|state| status_to_reply(&run, state)),
-                    // The run ended before it read the signal; the store has its status.
+                    // The run's actor stopped before it read the signal; the store has the status of the run.
                     Ok(Err(_closed)) => {}
                     Err(_elapsed) => return Err(deadline_error()),
                 }

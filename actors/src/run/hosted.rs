@@ -7,6 +7,7 @@ use greenroom_protocol::{Cause, RunId};
 use ractor::{ActorId, ActorRef};
 use tokio::sync::watch;
 
+use super::machine::CallWaits;
 use super::message::{Progress, RunMsg};
 
 /// A hosted run, as other actors see it.
@@ -42,6 +43,23 @@ impl HostedRuns {
         if let Some(hosted) = self.find(run) {
             // A run whose actor is stopping at this moment does not continue either.
             let _ = hosted.actor.send_message(RunMsg::Terminate(cause));
+        }
+    }
+
+    /// Reports to the run that called one what that one waits for. A run that is not hosted learns it when it is
+    /// resumed, because it asks then.
+    pub(super) fn report_waits(&self, caller: &RunId, called: &RunId, waits: CallWaits) {
+        if let Some(hosted) = self.find(caller) {
+            // A run whose actor is stopping at this moment waits for nothing.
+            let _ = hosted.actor.send_message(RunMsg::CallWaits(called.clone(), waits));
+        }
+    }
+
+    /// Requests a called run to report what it waits for, if it is hosted already.
+    pub(super) fn request_report(&self, called: &RunId) {
+        if let Some(hosted) = self.find(called) {
+            // A run whose actor is stopping at this moment waits for nothing.
+            let _ = hosted.actor.send_message(RunMsg::ReportWaits);
         }
     }
 

@@ -13,14 +13,19 @@
 //! items and approval prompts, and collects the outputs, because values may be in the artifact store and take time to
 //! load. One verb per file.
 //!
-//! A step that *refers* to a skipped step is skipped too, because it has no input; a step that only depends on it
-//! (`depends_on`) starts. The run's outputs leave out the results of skipped steps.
+//! A step is skipped too if every step to which its inputs refer was skipped, or if it needs a value of a skipped step
+//! (`greenroom_definitions::needs`); a step that only depends on it (`depends_on`) starts. The run's outputs leave out
+//! the results of skipped steps.
+//!
+//! The time of a run passes only while it works: [`State::is_paused`] says when it waits for people.
 
+mod activity;
 mod apply;
 mod approval;
 mod cancel;
 mod compensate;
 mod completion;
+mod counts;
 mod decide;
 mod effect;
 mod event;
@@ -34,6 +39,7 @@ mod tests;
 
 pub use approval::require_awaiting_approval;
 pub(crate) use completion::terminated_reply;
+pub use counts::CallWaits;
 pub use decide::{Decision, decide};
 pub use effect::{CallTarget, Effect, TimerId};
 pub use event::{CallResult, Event, StepEvaluation};
@@ -44,7 +50,5 @@ pub use state::{Items, Phase, State, StepState, StepStatus};
 pub const RUN_CALLS_MAX: u32 = 1_000;
 /// Attempts to compensate one step.
 pub const COMPENSATION_ATTEMPTS_MAX: u32 = 3;
-/// Timeout of the whole compensation of a run, counted from its start or resumption.
-pub const COMPENSATION_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(120);
 /// Retries that all steps of one run share, so that nested retries cannot multiply.
 pub const RUN_RETRIES_MAX: u32 = 64;

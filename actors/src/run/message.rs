@@ -14,7 +14,7 @@ use serde::Serialize;
 use tokio::sync::oneshot;
 
 use super::effects::EffectContext;
-use super::machine::{Decision, Event, State, TimerId};
+use super::machine::{CallWaits, Decision, Event, State, TimerId};
 use crate::concurrency::HeldTickets;
 use crate::supervision::TaskOutcome;
 
@@ -81,6 +81,10 @@ pub(super) enum RunMsg {
     Signal(Permitted<SignalRun>, oneshot::Sender<Result<RunStatus, Cause>>),
     /// A nested call took one of the retries of this run.
     RetryTaken,
+    /// A run that this one called waits for other approvals than before.
+    CallWaits(RunId, CallWaits),
+    /// Report again to the calling run what this one waits for.
+    ReportWaits,
     /// End the run for a cause from outside.
     Terminate(Cause),
     /// Another pod owns the run.

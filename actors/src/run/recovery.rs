@@ -13,9 +13,10 @@ use greenroom_registry::runs::{Fence, RunRecord};
 use greenroom_rego::{Authenticator, Grant, Permitted, RecoveryRequest};
 
 use super::booked_cost::{book, booked_cost};
-use super::effects::{EffectContext, ItemLists};
+use super::effects::EffectContext;
 use super::handle::{RunsHandle, into_reply};
-use super::machine::{Event, Phase, State, deadline_after_pause, terminated_reply};
+use super::loops::Loops;
+use super::machine::{Event, State, deadline_after_pause, terminated_reply};
 use super::message::{FirstAction, RunArgs};
 use super::pinned::PinnedDefinitions;
 use super::{RECOVERY_CONCURRENCY, RunEnv};
@@ -195,16 +196,12 @@ impl RunsHandle {
         let deadline = deadline_after_pause(&state, now);
         let definitions_changed = definitions.is_outdated(&*env.resolver);
         let first = FirstAction::Resume(Box::new(Event::Resumed { definitions_changed, deadline }));
-        let until = match state.phase() {
-            Phase::Compensating { .. } => deadline.max(Deadline::after(now, super::machine::COMPENSATION_TIME_MAX)),
-            Phase::New | Phase::Running | Phase::Ended(_) => deadline,
-        };
         let ctx = EffectContext {
             env: env.clone(),
             pinned: Arc::new(definitions),
-            grant: grant.with_run_deadline(until),
+            grant: grant.with_run_deadline(deadline),
             started,
-            item_lists: ItemLists::default(),
+            loops: Loops::default(),
         };
         if let (Some(team), Some(team_restorer)) = (&ctx.started.team, self.team_restorer()) {
             team_restorer.restore_team(run, team, &ctx.started.members).await?;

@@ -15,13 +15,14 @@ use greenroom_rego::{Caller, Grant, Permitted};
 use super::actor::decide_with_outputs;
 use super::artifacts::RunArtifacts;
 use super::dedup_key::dedup_key;
-use super::effects::{EffectContext, ItemLists};
+use super::effects::EffectContext;
 use super::handle::{RunsHandle, into_reply};
+use super::loops::Loops;
 use super::machine::{Event, RUN_RETRIES_MAX, State};
 use super::message::{FirstAction, RunArgs};
 use super::personal_data::has_personal_data;
 use super::pinned::PinnedDefinitions;
-use super::values::store_result;
+use super::offload::store_result;
 use super::{RUN_TIME_MAX, RunEnv};
 use crate::concurrency::HeldTickets;
 use crate::dispatcher::RunTicket;
@@ -55,6 +56,7 @@ impl RunsHandle {
         let run = grant.run().cloned().ok_or_else(|| Cause::new(ErrorCode::Internal, "the permit starts no run"))?;
         let detach = start.detach;
         let wait_deadline = grant.deadline();
+        let is_called = parent_run(&grant).is_some();
         let (body, key) = dedup_key(&grant, &start);
         let (started, pinned, personal_data) = self.prepare(&run, &grant, start, now).await?;
         let started = Arc::new(started);
@@ -66,7 +68,7 @@ impl RunsHandle {
             pod: env.pod.clone(),
             lease: env.lease,
         };
-        let decision = decide_with_outputs(&pinned.plan, &State::default(), &Event::Started(started.clone()), now);
+        let decision = decide_with_outputs(&pinned, &State::default(), &Event::Started(started.clone()), now);
         let created = env.stores.runs.create_with_entries(&new, key.as_ref(), decision.entries(), now).await;
         let run = match created.map_err(|error| error.cause())? {
             (Created::New(fence), Some(receipt)) => {
@@ -74,13 +76,13 @@ impl RunsHandle {
                     self.cancel_start(&run, fence, receipt.through(), decision.next(), error.cause()).await;
                     return Err(error.cause());
                 }
-                let grant = grant.with_run_deadline(started.deadline);
+                let grant = grant.with_run_deadline(decision.next().effective_deadline().unwrap_or(started.deadline));
                 let ctx = EffectContext {
                     env: env.clone(),
                     pinned: Arc::new(pinned),
                     grant,
                     started,
-                    item_lists: ItemLists::default(),
+                    loops: Loops::default(),
                 };
                 let (seq, state, first) = (Seq(0), State::default(), FirstAction::Start(Box::new(decision), receipt));
                 // A run without a ticket of its own is a part of the work that has started it.
@@ -97,7 +99,14 @@ impl RunsHandle {
                 return Err(Cause::new(ErrorCode::IdempotencyConflict, message));
             }
         };
-        if detach { self.wait_accepted(&run, wait_deadline).await } else { self.wait_ended(&run, wait_deadline).await }
+        if detach {
+            self.wait_accepted(&run, wait_deadline).await
+        } else if is_called {
+            // The called run has a deadline of its own, which moves while it waits for approvals, and its caller ends it.
+            self.wait_reply(&run).await
+        } else {
+            self.wait_ended(&run, wait_deadline).await
+        }
     }
 
     /// Pins the definitions of a run, validates its inputs and stores large values as artifacts. A run has personal
@@ -120,6 +129,8 @@ impl RunsHandle {
         let artifacts = RunArtifacts { stores, run, tenant: &grant.principal().tenant, personal_data };
         let (inputs, _) = store_result(inputs, "inputs", artifacts).await?;
         let (context, _) = store_result(start.context, "context", artifacts).await?;
+        let parent = parent_run(grant);
+        let is_called = parent.is_some() && !start.detach;
         let run_deadline = Deadline::after(now, workflow.plan().timeout.unwrap_or(RUN_TIME_MAX));
         let started = RunStarted {
             run: run.clone(),
@@ -127,12 +138,13 @@ impl RunsHandle {
             version: workflow.hash(),
             agents: pinned.versions(),
             team: grant.team().cloned(),
-            parent: parent_run(grant),
+            request_deadline: (!start.detach && !is_called).then(|| grant.deadline()),
+            deadline: if is_called { run_deadline.earlier(grant.deadline()) } else { run_deadline },
+            parent,
             owner: grant.principal().user.clone(),
             inputs,
             context,
             options: start.options,
-            deadline: if start.detach { run_deadline } else { run_deadline.earlier(grant.deadline()) },
             steps: u32::try_from(workflow.plan().steps.len()).unwrap_or(u32::MAX),
             retry_budget: RUN_RETRIES_MAX,
             members: self.members(grant),

@@ -1,38 +1,24 @@
-//! The bounds of a CEL condition.
-//!
-//! The result of a condition is a boolean, so it needs no macro that builds a list: `map`, the only
-//! operation that amplifies its input, is rejected. Comprehensions may not be nested.
+//! The bounds of the text of a CEL condition, without which the parser could exhaust the stack.
+//! `condition/allowed.rs` checks the functions and the cost of the parsed expression.
 
 use super::{
     ADDITIONS_MAX, CONDITION_BYTES_MAX, NESTING_MAX, OPERATORS_MAX, skip_quoted, too_deep, too_long, too_many_operators,
 };
 
-/// Macros that iterate over a list.
-const COMPREHENSIONS: &[&str] = &["all", "exists", "exists_one", "filter"];
-
-/// The result of a scan.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Shape {
-    /// True if the condition iterates over a list.
-    pub comprehends: bool,
-}
-
 #[derive(Default)]
 struct Scan {
-    /// The open brackets; true for those of a comprehension.
-    open: Vec<bool>,
+    /// The number of open brackets.
+    open: usize,
     alternatives: usize,
     operators: usize,
     additions: usize,
-    matches: bool,
-    comprehends: bool,
 }
 
 /// Checks the text of a condition.
 ///
 /// # Errors
 /// A message without its subject (`the condition`) that names the exceeded bound.
-pub fn check(text: &str) -> Result<Shape, String> {
+pub fn check(text: &str) -> Result<(), String> {
     if text.len() > CONDITION_BYTES_MAX {
         return Err(too_long(text.len(), CONDITION_BYTES_MAX));
     }
@@ -52,10 +38,7 @@ pub fn check(text: &str) -> Result<Shape, String> {
             }
         };
     }
-    if scan.matches && scan.comprehends {
-        return Err("uses `matches` for each item of a list".into());
-    }
-    Ok(Shape { comprehends: scan.comprehends })
+    Ok(())
 }
 
 /// Skips a text in one or three quotes. A raw one (`r"…"`) has no escapes.
@@ -73,33 +56,17 @@ impl Scan {
     fn word(&mut self, text: &str, at: usize) -> Result<usize, String> {
         let rest = text.get(at..).unwrap_or_default();
         let length = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(rest.len());
-        let (word, rest_of_text) = rest.split_at_checked(length).unwrap_or((rest, ""));
-        let called = rest_of_text.trim_start().starts_with('(');
-        let member = text.get(..at).unwrap_or_default().trim_end().ends_with('.');
-        let mut end = at + length;
-        if called && member && word == "map" {
-            return Err("uses `map`; a condition may use all, exists, exists_one and filter".into());
-        }
-        if called && member && COMPREHENSIONS.contains(&word) {
-            if self.open.contains(&true) {
-                return Err("has a comprehension inside another one".into());
-            }
-            self.comprehends = true;
-            self.open_group(true)?;
-            end += rest_of_text.len() - rest_of_text.trim_start().len() + 1;
-        } else if called && word == "matches" {
-            self.matches = true;
-        } else if word == "in" {
+        if rest.get(..length) == Some("in") {
             self.count()?;
         }
-        Ok(end)
+        Ok(at + length)
     }
 
     fn sign(&mut self, byte: u8) -> Result<(), String> {
         match byte {
-            b'(' | b'[' | b'{' => self.open_group(false),
+            b'(' | b'[' | b'{' => self.open_group(),
             b')' | b']' | b'}' => {
-                self.open.pop();
+                self.open = self.open.saturating_sub(1);
                 Ok(())
             }
             b'?' => {
@@ -121,9 +88,9 @@ impl Scan {
         }
     }
 
-    fn open_group(&mut self, comprehension: bool) -> Result<(), String> {
-        self.open.push(comprehension);
-        if self.open.len() > NESTING_MAX {
+    fn open_group(&mut self) -> Result<(), String> {
+        self.open += 1;
+        if self.open > NESTING_MAX {
             return Err(too_deep());
         }
         self.count()

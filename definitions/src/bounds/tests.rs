@@ -18,14 +18,6 @@ fn quoted_text_is_ignored() {
 }
 
 #[test]
-fn a_comprehension_after_another_one_is_not_nested() {
-    assert_eq!(check_condition("inputs.a.filter(x, x > 1).exists(y, y == 2)").map(|shape| shape.comprehends), Ok(true));
-    assert!(check_condition("inputs.a.exists(x, [x].exists(y, y == 2))").is_err());
-    assert!(check_condition("inputs.a . exists (x, [x] . all (y, y == 2))").is_err());
-    assert_eq!(check_condition("inputs.exists == 1").map(|shape| shape.comprehends), Ok(false));
-}
-
-#[test]
 fn tags_match_those_of_the_parser() {
     let text = "a {{ x }} { b } {%- if y == '%}' -%} c {# {{ z }} #}{% endif %}{{ {'k': {}} }}";
     let found: Vec<(TagKind, &str)> = tags(text).unwrap();

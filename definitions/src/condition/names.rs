@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use cel::IdedExpr;
 use cel::common::ast::{EntryExpr, Expr};
 
+use super::rewrite::EXECUTED_STEPS;
 use crate::problem::did_you_mean;
 
 /// The variables of a condition.
@@ -25,6 +26,8 @@ pub(super) enum VariableRef {
     Output(String, String),
     /// All outputs of a step, as in `"x" in steps.a.outputs`.
     Outputs(String),
+    /// Whether a step was executed, as in `has(steps.a.outputs)`.
+    Executed(String),
     /// The item of a `for_each`.
     Item,
     /// The index of the item.
@@ -65,6 +68,9 @@ impl VariableCollector {
             Expr::Struct(made) => made.entries.iter().try_for_each(|entry| self.entry(&entry.expr)),
             Expr::Comprehension(loops) => {
                 self.expression(&loops.iter_range)?;
+                if VARIABLES.contains(&loops.iter_var.as_str()) {
+                    return Err(format!("the condition names an item `{}`, which hides that variable", loops.iter_var));
+                }
                 let outer = self.local.len();
                 self.local.push(loops.iter_var.clone());
                 self.local.extend(loops.iter_var2.clone());
@@ -101,7 +107,12 @@ impl VariableCollector {
             ("context", []) => VariableRef::AllContext,
             ("steps", [step, "outputs", name, ..]) => VariableRef::Output((*step).to_owned(), (*name).to_owned()),
             ("steps", [step, "outputs"]) => VariableRef::Outputs((*step).to_owned()),
-            ("steps", _) => return Err("the condition must name an output, as in `steps.STEP.outputs.NAME`".into()),
+            (EXECUTED_STEPS, [step, ..]) => VariableRef::Executed((*step).to_owned()),
+            ("steps", _) => {
+                return Err("the condition must name an output, as in `steps.STEP.outputs.NAME`; a step with a `-` in \
+                            its id is `steps[\"STEP-ID\"]`"
+                    .into());
+            }
             ("item", _) => VariableRef::Item,
             ("index", _) => VariableRef::Index,
             (other, _) => {

@@ -139,9 +139,14 @@ fn prompt(decoder: &mut Decoder, node: &Node) -> Option<PromptSpec> {
 
 /// Decodes a time in seconds.
 pub(super) fn seconds(decoder: &mut Decoder, node: &Node) -> Option<u64> {
+    seconds_up_to(decoder, node, TIMEOUT_SECONDS_MAX)
+}
+
+/// A number of seconds, at most so many.
+pub(super) fn seconds_up_to(decoder: &mut Decoder, node: &Node, seconds_max: u64) -> Option<u64> {
     let seconds = positive(decoder, node)?;
-    if seconds > TIMEOUT_SECONDS_MAX {
-        let expected = format!("at most {TIMEOUT_SECONDS_MAX}");
+    if seconds > seconds_max {
+        let expected = format!("at most {seconds_max}");
         decoder.error(node.at, ProblemKind::InvalidValue, format!("{seconds} seconds are too long"), expected);
         return None;
     }

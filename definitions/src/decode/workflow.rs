@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use greenroom_protocol::Json;
 
-use super::agent::{retry, seconds};
+use super::agent::{retry, seconds, seconds_up_to};
 use super::field::{identifier, inputs};
 use super::references::{agent_id, agent_ids, policies, team_id, workflow_id, workflow_ids};
 use super::version::version;
@@ -12,6 +12,9 @@ use super::{Decoder, MapFields, ids, json, list, money, name, one_of, parsed, po
 use crate::team::TeamSpec;
 use crate::workflow::{ApprovalSpec, CompensateSpec, ForEachSpec, OnError, RunLimits, StepSpec, WorkflowSpec};
 use crate::yaml::Node;
+
+/// The longest timeout of an approval, in seconds: a year.
+const APPROVAL_SECONDS_MAX: u64 = 365 * 24 * 60 * 60;
 
 /// Decodes a workflow. As with an agent, a member that no other check depends on may be invalid.
 pub(crate) fn workflow(decoder: &mut Decoder, node: &Node) -> Option<WorkflowSpec> {
@@ -27,6 +30,7 @@ pub(crate) fn workflow(decoder: &mut Decoder, node: &Node) -> Option<WorkflowSpe
     let policies = fields.or_default(decoder, "policies", policies);
     let limits = fields.or_default(decoder, "limits", limits);
     let timeout = fields.optional(decoder, "timeout", seconds);
+    let compensation_timeout = fields.optional(decoder, "compensation_timeout", seconds);
     fields.finish(decoder);
     Some(WorkflowSpec {
         workflow_id: workflow_id?,
@@ -40,6 +44,7 @@ pub(crate) fn workflow(decoder: &mut Decoder, node: &Node) -> Option<WorkflowSpe
         policies: policies.unwrap_or_default(),
         limits: limits.unwrap_or_default(),
         timeout: timeout.flatten(),
+        compensation_timeout: compensation_timeout.flatten(),
     })
 }
 
@@ -119,8 +124,10 @@ fn on_error(decoder: &mut Decoder, node: &Node) -> Option<OnError> {
 fn approval(decoder: &mut Decoder, node: &Node) -> Option<ApprovalSpec> {
     let mut fields = MapFields::new(decoder, node, "an approval")?;
     let prompt = fields.required(decoder, "prompt", name);
+    let timeout =
+        fields.optional(decoder, "timeout", |decoder, node| seconds_up_to(decoder, node, APPROVAL_SECONDS_MAX));
     fields.finish(decoder);
-    Some(ApprovalSpec { prompt: prompt? })
+    Some(ApprovalSpec { prompt: prompt?, timeout: timeout.flatten() })
 }
 
 fn compensate(decoder: &mut Decoder, node: &Node) -> Option<CompensateSpec> {

@@ -7,9 +7,10 @@ use greenroom_protocol::{ContentHash, Json, StepId, Values};
 
 use super::order::{ancestors, order};
 use super::problem::{PlanPart, PlanProblem};
-use super::{Compensate, ForEach, Plan, PlanStep, STEPS_MAX, StepTarget};
+use super::{COMPENSATION_TIMEOUT, Compensate, ForEach, Plan, PlanStep, STEPS_MAX, StepTarget};
 use crate::condition::Condition;
 use crate::expr::{Expr, Reference, ReferenceRoot};
+use crate::named_values::{NamedValues, Names};
 use crate::problem::{ProblemKind, did_you_mean};
 use crate::spec::workflow::{StepSpec, WorkflowSpec};
 
@@ -61,7 +62,7 @@ fn compile(spec: &WorkflowSpec, hash: ContentHash) -> Result<Plan, Vec<PlanProbl
     for step in &mut steps {
         step.depends_on.sort_by_key(in_order);
     }
-    Ok(Plan {
+    let mut plan = Plan {
         workflow: spec.workflow_id.clone(),
         hash,
         inputs: spec.inputs.clone(),
@@ -71,7 +72,29 @@ fn compile(spec: &WorkflowSpec, hash: ContentHash) -> Result<Plan, Vec<PlanProbl
         cost_max: spec.limits.cost_max(),
         tokens_max: spec.limits.max_tokens,
         timeout: spec.timeout.map(Duration::from_secs),
-    })
+        compensation_timeout: spec.compensation_timeout.map_or(COMPENSATION_TIMEOUT, Duration::from_secs),
+    };
+    name_item_outputs(&mut plan);
+    Ok(plan)
+}
+
+/// Collects the names of the outputs of each `for_each` step: those that it declares or that the workflow references.
+fn name_item_outputs(plan: &mut Plan) {
+    let mut named: BTreeMap<StepId, BTreeSet<String>> = BTreeMap::new();
+    let of_steps = plan.steps.iter().flat_map(|step| {
+        let inputs = NamedValues::for_call(step, Some(&[]));
+        [NamedValues::for_evaluation(step), inputs, NamedValues::for_compensation(step, &[])]
+    });
+    for (step, names) in of_steps.chain([NamedValues::for_outputs(plan)]).flat_map(|part| part.steps) {
+        if let Names::Only(names) = names {
+            named.entry(step).or_default().extend(names);
+        }
+    }
+    for step in &mut plan.steps {
+        let Some(for_each) = &mut step.for_each else { continue };
+        for_each.output_names.extend(step.outputs.iter().cloned());
+        for_each.output_names.extend(named.remove(&step.id).unwrap_or_default());
+    }
 }
 
 impl<'a> Compiler<'a> {
@@ -114,7 +137,8 @@ impl<'a> Compiler<'a> {
                 let message = "`for_each` must be a list or one reference to a list".to_owned();
                 self.report(id, PlanPart::Member("for_each"), ProblemKind::WrongType, message);
             }
-            Some(ForEach { items, max_concurrency: each.max_concurrency, on_error: each.on_error })
+            let (max_concurrency, on_error) = (each.max_concurrency, each.on_error);
+            Some(ForEach { items, max_concurrency, on_error, output_names: BTreeSet::new() })
         });
         let approval = step.approval.as_ref().and_then(|approval| {
             self.expr(Some(step), PlanPart::Member("approval"), &Json::String(approval.prompt.clone()), in_items)
@@ -136,6 +160,7 @@ impl<'a> Compiler<'a> {
             retry: step.retry.clone(),
             timeout: step.timeout.map(Duration::from_secs),
             approval,
+            approval_timeout: step.approval.as_ref().and_then(|approval| approval.timeout).map(Duration::from_secs),
             compensate,
         }
     }

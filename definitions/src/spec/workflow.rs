@@ -40,9 +40,13 @@ pub struct WorkflowSpec {
     /// Limits of one run.
     #[serde(default, skip_serializing_if = "RunLimits::is_empty")]
     pub limits: RunLimits,
-    /// The timeout of one run, in seconds.
+    /// The timeout of one run, in seconds. Waiting for an approval does not count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<u64>,
+    /// The timeout of the compensation of one run, in seconds, counted from its start; 120 without it. It is
+    /// independent of `timeout`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compensation_timeout: Option<u64>,
 }
 
 /// Limits of one run.
@@ -157,6 +161,10 @@ impl ForEachSpec {
 pub struct ApprovalSpec {
     /// The prompt for the approver; `${…}` references are evaluated.
     pub prompt: String,
+    /// How long the step waits for the approval, in seconds; after it, the step fails with `timed_out`. Without it,
+    /// the step waits without limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<u64>,
 }
 
 /// The compensation of a step.

@@ -2,10 +2,12 @@
 
 use greenroom_protocol::audit::{Closing, Event, Opening, Record, RecordRef, Restored};
 use greenroom_protocol::event::{RunEvent, RunEventKind, RunStatus};
-use greenroom_protocol::journal::{Entry, ResultRef, RunStarted, StepKey};
+use greenroom_protocol::journal::{
+    Entry, ItemChunk, ItemList, PendingApproval, ResultRef, RunStarted, SkipReason, StepKey,
+};
 use greenroom_protocol::raw_input::{RawFile, RawInput, RawItem};
 use greenroom_protocol::request::CallOptions;
-use greenroom_protocol::{Cause, ContentHash, Deadline, ErrorCode, MicroUsd, Status, TenantId, Tokens};
+use greenroom_protocol::{Cause, ContentHash, Deadline, ErrorCode, MicroUsd, Status, StepId, TenantId, Tokens};
 use serde_json::json;
 
 use super::assert_written;
@@ -28,6 +30,7 @@ fn run_started() -> Entry {
         context: ResultRef::Stored(artifact()),
         options: CallOptions::default(),
         deadline: Deadline(at(300)),
+        request_deadline: Some(Deadline(at(400))),
         steps: 5,
         retry_budget: 10,
         members: vec![id("executive_summary_agent_001")],
@@ -37,21 +40,55 @@ fn run_started() -> Entry {
     }))
 }
 
+fn whole_step(step: &str) -> StepKey {
+    StepKey { step: id(step), index: None }
+}
+
+fn skipped() -> Vec<StepId> {
+    vec![id("gather")]
+}
+
+fn pending_approval() -> PendingApproval {
+    PendingApproval { run: id("run_02"), step: id("ask"), since: at(3), until: None }
+}
+
 /// Every entry that a step can write, successful or not.
 fn step_entries() -> Vec<Entry> {
     let cause = || Cause::new(ErrorCode::ModelOverloaded, "the provider has no capacity");
     let result = ResultRef::Inline(values());
     vec![
         Entry::StepReady { step: id("summarise") },
-        Entry::ItemsExpanded { step: id("summarise"), items: 3, skipped: vec![1] },
+        Entry::ItemsExpanded {
+            step: id("summarise"),
+            items: 3,
+            skipped: vec![1],
+            list: Some(ItemList::Inline(vec!["a".into(), "b".into(), "c".into()])),
+        },
+        Entry::ItemsExpanded {
+            step: id("publish"),
+            items: 2,
+            skipped: Vec::new(),
+            list: Some(ItemList::Stored(vec![ItemChunk { items: 2, artifact: artifact() }])),
+        },
         Entry::StepStarted { key: key(), attempt: 1, agent: Some(id("executive_summary_agent_001")) },
         Entry::StepDone { key: key(), attempt: 1, result, hash: hash(), usage: usage(), duration_ms: 12 },
-        Entry::StepSkipped { key: StepKey { step: id("publish"), index: None } },
+        Entry::StepSkipped { key: whole_step("publish"), reason: Some(SkipReason::ConditionFalse) },
+        Entry::StepSkipped { key: whole_step("publish"), reason: Some(SkipReason::ConditionAbsent { steps: skipped() }) },
+        Entry::StepSkipped {
+            key: whole_step("publish"),
+            reason: Some(SkipReason::ReferencesSkipped { steps: skipped() }),
+        },
+        Entry::StepSkipped {
+            key: whole_step("publish"),
+            reason: Some(SkipReason::ValueAbsent { value: "inputs.text".into(), steps: skipped() }),
+        },
         Entry::StepRetried { key: key(), attempt: 1, cause: cause(), at: at(2), after_ms: 2_000, usage: usage() },
         Entry::NestedRetryTaken,
         Entry::StepFailed { key: key(), attempt: 2, cause: cause(), usage: usage(), duration_ms: 34 },
         Entry::StepCancelled { key: key() },
-        Entry::ApprovalRequested { key: key(), prompt: "publish it?".into() },
+        Entry::ApprovalRequested { key: key(), prompt: "publish it?".into(), until: Some(at(90)) },
+        Entry::CallAwaitsApproval { key: key(), approvals: vec![pending_approval()], idle: true },
+        Entry::CallAwaitsApproval { key: key(), approvals: Vec::new(), idle: false },
         Entry::ApprovalResolved { key: key(), approved: true, by: id("admin") },
     ]
 }

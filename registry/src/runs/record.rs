@@ -142,6 +142,7 @@ impl StatusChange {
             | Entry::NestedRetryTaken
             | Entry::StepFailed { .. }
             | Entry::StepCancelled { .. }
+            | Entry::CallAwaitsApproval { .. }
             | Entry::StepCompensationStarted { .. }
             | Entry::StepCompensationEnded { .. } => Self::None,
         }

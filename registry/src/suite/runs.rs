@@ -125,7 +125,7 @@ async fn a_run_record_follows_its_journal_to_the_end_and_no_further() {
         let fence = create(&stores, 1).await;
         let status = || async { runs.get(&run_id(1)).await.unwrap().unwrap().status };
         assert_eq!(status().await, RunStatus::Queued);
-        let requested = Entry::ApprovalRequested { key: step_key("a"), prompt: "well?".into() };
+        let requested = Entry::ApprovalRequested { key: step_key("a"), prompt: "well?".into(), until: None };
         let _ = journal.append(&run_id(1), fence, Seq(0), &[started("a"), requested], NOW).await.unwrap();
         assert_eq!(status().await, RunStatus::WaitingApproval);
         assert_eq!(runs.reply(&run_id(1)).await.unwrap(), None);
@@ -147,7 +147,7 @@ async fn a_run_awaits_approval_until_its_last_request_is_resolved() {
     for stores in TestStores::each().await {
         let (runs, journal) = (&stores.stores.runs, &stores.stores.journal);
         let fence = create(&stores, 1).await;
-        let requested = |step: &str| Entry::ApprovalRequested { key: step_key(step), prompt: "well?".into() };
+        let requested = |step: &str| Entry::ApprovalRequested { key: step_key(step), prompt: "well?".into(), until: None };
         let by = UserId::new("admin").unwrap();
         let resolved = |step: &str| Entry::ApprovalResolved { key: step_key(step), approved: true, by: by.clone() };
         let mut seq = Seq(0);

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use greenroom_protocol::event::{RunEvent, RunEventKind};
+use greenroom_protocol::{RunId, StepId};
 
 use super::output::{Output, print_note};
 
@@ -22,7 +23,8 @@ impl Progress {
 
     /// Prints one event.
     pub fn print_event(self, event: &RunEvent) {
-        let awaits_approval = matches!(event.kind, RunEventKind::ApprovalRequested { .. });
+        let awaits_approval =
+            matches!(event.kind, RunEventKind::ApprovalRequested { .. } | RunEventKind::CallAwaitsApproval { .. });
         if let Some(text) = line(event).filter(|_| !self.is_quiet || awaits_approval) {
             print_note(&text);
         }
@@ -47,7 +49,7 @@ pub fn line(event: &RunEvent) -> Option<String> {
             let attempt = if *attempt > 1 { format!(" · attempt {attempt}") } else { String::new() };
             format!("  … {}{agent}{attempt}", at(step, index))
         }
-        RunEventKind::StepEnded { step, index, status, duration_ms, cause } => {
+        RunEventKind::StepEnded { step, index, status, duration_ms, cause, reason } => {
             let mark = match status.as_str() {
                 "done" => "✔",
                 "skipped" => "–",
@@ -56,15 +58,20 @@ pub fn line(event: &RunEvent) -> Option<String> {
             };
             let duration = format_duration(Duration::from_millis(*duration_ms));
             let cause = cause.as_ref().map(|cause| format!(" · {cause}")).unwrap_or_default();
-            format!("  {mark} {} {status}{duration}{cause}", at(step, index))
+            let reason = reason.as_ref().map(|reason| format!(" · {reason}")).unwrap_or_default();
+            format!("  {mark} {} {status}{duration}{cause}{reason}", at(step, index))
         }
         RunEventKind::StepRetried { step, cause, after_ms } => {
             format!("  ↻ {step} retried after {after_ms} ms · {cause}")
         }
-        RunEventKind::ApprovalRequested { step, prompt } => format!(
-            "  ? {step} awaits approval: {prompt}\n    greenroom runs approve {run} {step}\n    greenroom runs reject {run} {step}",
-            run = event.run
-        ),
+        RunEventKind::ApprovalRequested { step, prompt, until } => {
+            let until = until.map(|until| format!(" until {until}")).unwrap_or_default();
+            format!("  ? {step} awaits approval{until}: {prompt}\n{}", approval_commands(&event.run, step))
+        }
+        RunEventKind::CallAwaitsApproval { step, index, approvals } => {
+            let each = approvals.iter().map(|pending| format!("\n{}", approval_commands(&pending.run, &pending.step)));
+            format!("  ? {} awaits approvals in the run that it called{}", at(step, index), each.collect::<String>())
+        }
         RunEventKind::ApprovalResolved { step, approved, by } => {
             format!(
                 "  {} {step} was {} by {by}",
@@ -76,13 +83,19 @@ pub fn line(event: &RunEvent) -> Option<String> {
     })
 }
 
+/// The commands that resolve an approval.
+pub fn approval_commands(run: &RunId, step: &StepId) -> String {
+    format!("    greenroom runs approve {run} {step}\n    greenroom runs reject {run} {step}")
+}
+
 fn format_duration(time: Duration) -> String {
     if time < Duration::from_millis(1) { String::new() } else { format!(" · {:.2} s", time.as_secs_f64()) }
 }
 
 #[cfg(test)]
 mod tests {
-    use greenroom_protocol::{RunId, StepId, Timestamp};
+    use greenroom_protocol::Timestamp;
+    use greenroom_protocol::journal::SkipReason;
 
     use super::*;
 
@@ -92,9 +105,33 @@ mod tests {
             run: RunId::new("run_1").unwrap(),
             seq: 3,
             at: Timestamp::default(),
-            kind: RunEventKind::ApprovalRequested { step: StepId::new("sign").unwrap(), prompt: "Send it?".into() },
+            kind: RunEventKind::ApprovalRequested {
+                step: StepId::new("sign").unwrap(),
+                prompt: "Send it?".into(),
+                until: Some(Timestamp::from_micros(1_700_000_000_000_000)),
+            },
         };
         let text = line(&event).unwrap();
+        assert!(text.contains("until 2023-11-14T22:13:20Z: Send it?"), "{text}");
         assert!(text.contains("greenroom runs approve run_1 sign"), "{text}");
+    }
+
+    #[test]
+    fn a_skipped_step_is_printed_with_its_reason() {
+        let reason = SkipReason::ReferencesSkipped { steps: vec![StepId::new("draft").unwrap()] };
+        let kind = RunEventKind::StepEnded {
+            step: StepId::new("send").unwrap(),
+            index: None,
+            status: "skipped".into(),
+            duration_ms: 0,
+            cause: None,
+            reason: Some(reason),
+        };
+        let event = RunEvent { run: RunId::new("run_1").unwrap(), seq: 4, at: Timestamp::default(), kind };
+        assert_eq!(
+            line(&event).unwrap(),
+            "  – send skipped · it refers only to `draft`, which was skipped",
+            "the reason is what a reader of the run looks for"
+        );
     }
 }

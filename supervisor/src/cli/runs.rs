@@ -2,13 +2,14 @@
 
 use futures::StreamExt;
 use greenroom_protocol::event::{RunEventKind, WatchedRun};
+use greenroom_protocol::journal::PendingApproval;
 use greenroom_protocol::request::{Maintenance, Page, RunListFilter, Signal};
 use greenroom_protocol::{Cause, Clock, Json, Reply, RunId};
 
 use super::args::RunsCommand;
 use super::catalogue::print_list;
 use super::output::{Output, print_note};
-use super::progress::{Progress, line};
+use super::progress::{Progress, approval_commands, line};
 use super::report::report;
 use super::run::print_events;
 use super::session::Session;
@@ -57,6 +58,19 @@ pub async fn runs(session: &Session, command: RunsCommand, output: Output) -> Re
     }
 }
 
+/// Formats the record of a run, with what it waits for.
+fn format_run(run: &Json) -> String {
+    let mut run = run.clone();
+    let pending = run.as_object_mut().and_then(|members| members.remove("pending_approvals"));
+    let mut text = format_report(&run);
+    let pending: Vec<PendingApproval> = pending.and_then(|all| serde_json::from_value(all).ok()).unwrap_or_default();
+    for PendingApproval { run, step, since, until } in pending {
+        let until = until.map_or_else(|| "without limit".to_owned(), |until| format!("until {until}"));
+        text.push_str(&format!("\nawaits approval since {since}, {until}:\n{}", approval_commands(&run, &step)));
+    }
+    text
+}
+
 /// Formats a small report as `name: value` lines.
 pub(super) fn format_report(report: &Json) -> String {
     let members = report.as_object().into_iter().flatten();
@@ -71,7 +85,8 @@ fn print_run(reply: &Reply, output: Output) -> u8 {
     }
     let document = serde_json::to_value(&reply.outputs).unwrap_or_default();
     output.document(&document, || {
-        let mut text = reply.outputs.get("run").map(format_report).unwrap_or_default();
+        let run = reply.outputs.get("run");
+        let mut text = run.map(format_run).unwrap_or_default();
         let events = reply.outputs.get("events").and_then(Json::as_array);
         for event in events.into_iter().flatten() {
             if let Some(line) = serde_json::from_value(event.clone()).ok().as_ref().and_then(line) {

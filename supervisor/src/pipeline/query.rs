@@ -7,30 +7,30 @@ use base64::engine::general_purpose::STANDARD;
 use greenroom_actors::definition_resolver::DefinitionResolver;
 use greenroom_actors::handler::unknown_artifact_error;
 use greenroom_definitions::agent::RuntimeKind;
-use greenroom_definitions::{Catalogue, DefinitionKind};
+use greenroom_definitions::{Catalogue, DefinitionKind, Field, Workflow};
 use greenroom_protocol::event::RunEvent;
 use greenroom_protocol::journal::{Entry, ResultRef};
 use greenroom_protocol::limits::{ARTIFACT_PART_BYTES_MAX, PAGE_ROWS_MAX};
 use greenroom_protocol::request::{Page, Query, RunListFilter};
-use greenroom_protocol::{Cause, ContentHash, ErrorCode, Json, MicroUsd, Outcome, RunId, TenantId, Timestamp};
+use greenroom_protocol::{Cause, Clock, ContentHash, ErrorCode, Json, MicroUsd, Outcome, RunId, TenantId, Timestamp};
 use greenroom_registry::Stores;
 use greenroom_registry::artifacts::ARTIFACT_BYTES_MAX;
 use greenroom_registry::audit::{AuditScope, AuditSeq};
-use greenroom_registry::journal::Seq;
 use greenroom_registry::ledger::CostRow;
-use greenroom_registry::runs::{RunFilter, RunRecord};
+use greenroom_registry::runs::RunFilter;
 use greenroom_rego::Permitted;
 use serde_json::json;
 
 use super::reply::query_outcome;
+use run_report::run_json;
 
-/// Events of a run in one reply; the rest is on the next page.
-const EVENTS_MAX: usize = 50_000;
+mod run_report;
 
 /// Handles queries.
 pub struct QueryHandler {
     pub(crate) definitions: Arc<dyn DefinitionResolver>,
     pub(crate) stores: Stores,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 impl QueryHandler {
@@ -117,57 +117,6 @@ impl QueryHandler {
         Ok(query_outcome([("runs", rows), ("next", json!(next))]))
     }
 
-    async fn run(&self, run: &RunId) -> Result<Outcome, Cause> {
-        let record = self.stores.runs.get(run).await.map_err(|error| error.cause())?;
-        let record = record.ok_or_else(|| Cause::new(ErrorCode::UnknownRun, format!("there is no run {run}")))?;
-        let reply = self.stores.runs.reply(run).await.map_err(|error| error.cause())?;
-        let context = self.context(run).await?;
-        let (events, next) = self.journal(run, 0).await?;
-        Ok(query_outcome([
-            ("run", run_json(&record)),
-            ("context", context),
-            ("events", json!(events)),
-            ("next", json!(next)),
-            ("reply", json!(reply)),
-        ]))
-    }
-
-    /// The context with which a run started, or the reference to its artifact.
-    async fn context(&self, run: &RunId) -> Result<Json, Cause> {
-        let first = self.stores.journal.read(run, Seq(0), 1).await.map_err(|error| error.cause())?;
-        Ok(match first.first().map(|record| &record.entry) {
-            Some(Entry::RunStarted(started)) => match &started.context {
-                ResultRef::Inline(values) => json!(values),
-                ResultRef::Stored(artifact) => artifact.to_json(),
-            },
-            Some(_) | None => Json::Null,
-        })
-    }
-
-    async fn events(&self, run: &RunId, after: u64) -> Result<Outcome, Cause> {
-        let (events, next) = self.journal(run, after).await?;
-        Ok(query_outcome([("events", json!(events)), ("next", json!(next))]))
-    }
-
-    /// The events of a run after this entry, and the last entry of this page if there are more than one
-    /// reply may have.
-    async fn journal(&self, run: &RunId, after: u64) -> Result<(Vec<RunEvent>, Option<u64>), Cause> {
-        let (mut events, mut after) = (Vec::new(), Seq(after));
-        loop {
-            let records = self.stores.journal.read(run, after, PAGE_ROWS_MAX).await.map_err(|error| error.cause())?;
-            events.extend(
-                records.iter().filter_map(|record| RunEvent::from_entry(run, record.seq.0, record.at, &record.entry)),
-            );
-            let Some(last) = records.last().filter(|_| records.len() == PAGE_ROWS_MAX as usize) else {
-                return Ok((events, None));
-            };
-            after = last.seq;
-            if events.len() >= EVENTS_MAX {
-                return Ok((events, Some(after.0)));
-            }
-        }
-    }
-
     async fn audit(&self, tenant: &TenantId, page: &Page) -> Result<Outcome, Cause> {
         let before = page.cursor()?.map(AuditSeq);
         let scope = AuditScope::for_tenant(tenant);
@@ -226,14 +175,6 @@ fn to_json<T: serde::Serialize>(spec: &T) -> Result<Json, Cause> {
 
 fn runtime_json(runtime: RuntimeKind) -> Json {
     serde_json::to_value(runtime).unwrap_or_default()
-}
-
-fn run_json(record: &RunRecord) -> Json {
-    json!({
-        "run_id": record.run, "workflow_id": record.workflow, "version": record.version, "team_id": record.team,
-        "status": record.status, "owner": record.owner, "tenant": record.tenant, "parent": record.parent,
-        "created": record.created, "updated": record.updated, "entries": record.seq.0,
-    })
 }
 
 fn cost_json(row: &CostRow) -> Json {

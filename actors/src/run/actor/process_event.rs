@@ -1,7 +1,5 @@
 //! Processes an event: decide → journal → release. `start_effect` starts the effects.
 
-use greenroom_definitions::binding::run_outputs;
-use greenroom_definitions::plan::Plan;
 use greenroom_protocol::Timestamp;
 use greenroom_protocol::journal::Entry;
 use greenroom_registry::group_commit::CommitTiming;
@@ -12,12 +10,24 @@ use super::{RunActor, RunActorState};
 use crate::pipeline::{CommitWaiter, commit_signal};
 use crate::run::JOURNAL_WAIT_MAX;
 use crate::run::booked_cost::{book, booked_cost};
-use crate::run::machine::{Decision, Event, State, decide};
+use crate::run::machine::{Decision, Event, Phase, State, decide};
 use crate::run::message::RunMsg;
-use crate::run::values::{EffectInputs, fits_inline};
+use crate::run::pinned::PinnedDefinitions;
+use crate::run::values::inline_outputs;
 
 /// Entries of one append; more entries are written in several appends.
 const ENTRIES_MAX: usize = greenroom_registry::journal::APPEND_ENTRIES_MAX;
+
+/// What became of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum EventOutcome {
+    /// Its entries are durable.
+    Recorded,
+    /// It changes nothing.
+    Unchanged,
+    /// Another owner has claimed the run, or has ended it: nothing was written, and the actor stops.
+    Fenced,
+}
 
 impl RunActor {
     /// Decides, journals, and only then releases the effects. Calls are authorized while the append is in flight, and
@@ -27,11 +37,11 @@ impl RunActor {
         myself: &ActorRef<RunMsg>,
         state: &mut RunActorState,
         event: &Event,
-    ) -> Result<(), ActorProcessingErr> {
+    ) -> Result<EventOutcome, ActorProcessingErr> {
         let now = self.ctx.env.clock.now();
         let mut decision = self.decide_within_budget(&state.machine, event, now);
         if decision.is_empty() {
-            return Ok(());
+            return Ok(EventOutcome::Unchanged);
         }
         if decision.reply_mut().is_some() {
             self.book_cost(state, &mut decision).await;
@@ -53,12 +63,12 @@ impl RunActor {
             Ok(receipt) => receipt,
             Err(JournalError::Fenced | JournalError::Ended) => {
                 self.stop(myself, "fenced");
-                return Ok(());
+                return Ok(EventOutcome::Fenced);
             }
             Err(error) => return Err(Box::new(error)),
         };
         self.release(myself, state, decision, &receipt);
-        Ok(())
+        Ok(EventOutcome::Recorded)
     }
 
     /// Aborts the calls in flight of a run that ends, and replies with what was booked for all of its calls.
@@ -90,19 +100,24 @@ impl RunActor {
             self.start_effect(myself, state, &next, effect, &CommitWaiter::ready());
         }
         state.machine = next;
+        let machine = &state.machine;
+        if *machine.phase() == Phase::Running {
+            self.ctx.loops.retain(|step| machine.step_state(step).is_some_and(|loop_state| !loop_state.is_finished()));
+        }
+        self.report_waits(state);
     }
 
     /// Nested calls share the retries of a run and may have taken the last one. In that case the decision is repeated
     /// for a state without retries.
     fn decide_within_budget(&self, state: &State, event: &Event, now: Timestamp) -> Decision {
-        let plan = &self.ctx.pinned.plan;
-        let decision = decide_with_outputs(plan, state, event, now);
+        let pinned = &self.ctx.pinned;
+        let decision = decide_with_outputs(pinned, state, event, now);
         let is_retry = |entry: &&Entry| matches!(entry, Entry::StepRetried { .. });
         let retries = decision.entries().iter().filter(is_retry).count();
         if (0..retries).all(|_| self.budget.try_take_unobserved()) {
             return decision;
         }
-        decide_with_outputs(plan, &state.without_retries(), event, now)
+        decide_with_outputs(pinned, &state.without_retries(), event, now)
     }
 
     /// Submits the entries to the journal; if they need several appends, it awaits all but the last, which it submits.
@@ -125,14 +140,18 @@ impl RunActor {
 
 /// Decides an event. If the outputs of a run are all inline, its last step and its end are one decision and one
 /// append.
-pub(in crate::run) fn decide_with_outputs(plan: &Plan, state: &State, event: &Event, now: Timestamp) -> Decision {
+pub(in crate::run) fn decide_with_outputs(
+    pinned: &PinnedDefinitions,
+    state: &State,
+    event: &Event,
+    now: Timestamp,
+) -> Decision {
+    let plan = &pinned.plan;
     let decision = decide(state, plan, event, now);
     if !decision.collects_outputs() {
         return decision;
     }
-    let loaded = EffectInputs::for_outputs(decision.next(), plan).and_then(EffectInputs::into_loaded);
-    let outputs = loaded.map(|loaded| run_outputs(plan, &loaded.scope()));
-    match outputs.filter(|outputs| outputs.values().all(fits_inline)) {
+    match inline_outputs(decision.next(), pinned) {
         Some(outputs) => {
             let outcome = decide(decision.next(), plan, &Event::OutputsCollected { outputs: Ok(outputs) }, now);
             decision.merge(outcome)

@@ -3,15 +3,18 @@
 use std::time::Duration;
 
 use greenroom_protocol::journal::StepKey;
-use greenroom_protocol::{Cause, ErrorCode, RunId, StepId};
+use greenroom_protocol::{CallKey, Cause, Deadline, ErrorCode, RunId, StepId};
 use greenroom_registry::journal::JournalError;
 use ractor::ActorRef;
+use tokio::sync::watch;
 
+use super::waits::CalledRun;
 use super::{RunActor, RunActorState};
 use crate::pipeline::CommitWaiter;
 use crate::run::RunEnv;
-use crate::run::effects::{self, Call};
-use crate::run::machine::{CallTarget, Effect, Event, State};
+use crate::run::effects::{self, Call, CallInputs, EffectContext};
+use crate::run::evaluate::evaluate_step;
+use crate::run::machine::{CallTarget, Effect, Event, Phase, State};
 use crate::run::message::{RunMsg, Task};
 use crate::run::values::EffectInputs;
 use crate::supervision::linked_tasks::UNBOUNDED;
@@ -28,23 +31,21 @@ impl RunActor {
     ) {
         match effect {
             Effect::EvaluateStep { step } => {
-                let Some(inputs) = self.effect_inputs(next, &step) else { return };
-                let work = effects::evaluate_step(self.ctx.clone(), step.clone(), inputs);
+                let Some(inputs) = self.evaluation_inputs(next, &step) else { return };
+                let work = evaluate_step(self.running_context(next), step.clone(), inputs);
                 self.spawn_task(myself, state, Task::Evaluate(StepKey { step, index: None }), work);
             }
             Effect::Call { key, attempt, target, call } => {
-                let Some(inputs) = self.effect_inputs(next, &key.step) else { return };
-                let call = Call { key: key.clone(), attempt, target, call };
-                if !matches!(call.target, CallTarget::Agent { .. }) {
-                    state.children.insert(key.clone(), RunId::for_request(&call.call.request_id(attempt)));
-                }
-                let work = effects::call(self.ctx.clone(), call, inputs, commit.clone());
+                let Some(inputs) = self.call_inputs(next, &key, &target) else { return };
+                let idle = self.register_called_run(state, &key, &target, &call, attempt);
+                let call = Call { key: key.clone(), attempt, target, call, idle };
+                let work = effects::call(self.running_context(next), call, inputs, commit.clone());
                 self.spawn_task(myself, state, Task::Call(key, attempt), work);
             }
             Effect::Compensate { key, attempt, target, call, after } => {
-                let Some(inputs) = self.effect_inputs(next, &key.step) else { return };
-                let call = Call { key: key.clone(), attempt, target, call };
-                let work = effects::compensate(self.ctx.clone(), call, after, inputs);
+                let Some(inputs) = self.compensation_inputs(next, &key) else { return };
+                let call = Call { key: key.clone(), attempt, target, call, idle: None };
+                let work = effects::compensate(self.compensating_context(next), call, after, inputs);
                 self.spawn_task(myself, state, Task::Compensate(key, attempt), work);
             }
             Effect::SetTimer { timer, at } => {
@@ -61,7 +62,7 @@ impl RunActor {
             }
             Effect::Abort { key } => self.abort_step(state, &key),
             Effect::CollectOutputs => {
-                let Some(inputs) = EffectInputs::for_outputs(next, &self.ctx.pinned.plan) else { return };
+                let Some(inputs) = EffectInputs::for_outputs(next, &self.ctx.pinned) else { return };
                 self.spawn_task(
                     myself,
                     state,
@@ -73,9 +74,72 @@ impl RunActor {
         }
     }
 
-    /// The inputs of a step's effect in state `next`.
-    fn effect_inputs(&self, next: &State, step: &StepId) -> Option<EffectInputs> {
-        EffectInputs::for_step(next, self.ctx.pinned.plan.step(step)?)
+    /// The context of an effect of the running run: its requests have the deadline that the run has now.
+    fn running_context(&self, next: &State) -> EffectContext {
+        next.effective_deadline().map_or_else(|| self.ctx.clone(), |deadline| self.ctx.with_deadline(deadline))
+    }
+
+    /// The context of a compensation, which has time of its own: the deadline of the run may have passed.
+    fn compensating_context(&self, next: &State) -> EffectContext {
+        match next.phase() {
+            Phase::Compensating { until, .. } => self.ctx.with_deadline(Deadline(*until)),
+            Phase::New | Phase::Running | Phase::Ended(_) => self.ctx.clone(),
+        }
+    }
+
+    fn evaluation_inputs(&self, next: &State, step: &StepId) -> Option<EffectInputs> {
+        let pinned = &self.ctx.pinned;
+        EffectInputs::for_evaluation(next, pinned.plan.step(step)?, pinned)
+    }
+
+    /// The inputs of a call in state `next`. The items of a list capture the values that they share once.
+    fn call_inputs(&self, next: &State, key: &StepKey, target: &CallTarget) -> Option<CallInputs> {
+        let pinned = &self.ctx.pinned;
+        let step = pinned.plan.step(&key.step)?;
+        let is_loaded = key.index.is_some() && self.ctx.loops.open(&key.step).is_loaded();
+        let values = match is_loaded {
+            true => None,
+            false => Some(EffectInputs::for_call(next, step, target, pinned)?),
+        };
+        self.with_list(next, key, values)
+    }
+
+    fn compensation_inputs(&self, next: &State, key: &StepKey) -> Option<CallInputs> {
+        let pinned = &self.ctx.pinned;
+        let values = EffectInputs::for_compensation(next, pinned.plan.step(&key.step)?, key, pinned)?;
+        self.with_list(next, key, Some(values))
+    }
+
+    fn with_list(&self, next: &State, key: &StepKey, values: Option<EffectInputs>) -> Option<CallInputs> {
+        if key.index.is_none() {
+            return Some(CallInputs { values, list: None, list_values: None });
+        }
+        let list = next.step_state(&key.step)?.items.as_ref()?.list().cloned();
+        let list_values = match &list {
+            Some(_) => None,
+            None => self.evaluation_inputs(next, &key.step),
+        };
+        Some(CallInputs { values, list, list_values })
+    }
+
+    /// Registers the run that a call starts, and returns whether that run only waits for approvals.
+    fn register_called_run(
+        &self,
+        state: &mut RunActorState,
+        key: &StepKey,
+        target: &CallTarget,
+        call: &CallKey,
+        attempt: u32,
+    ) -> Option<watch::Receiver<bool>> {
+        if matches!(target, CallTarget::Agent { .. }) {
+            return None;
+        }
+        let run = RunId::for_request(&call.request_id(attempt));
+        // After a restart of this actor alone, the called run has reported to its predecessor.
+        self.hosted.request_report(&run);
+        let (idle, is_idle) = watch::channel(false);
+        state.children.insert(key.clone(), CalledRun { run, idle });
+        Some(is_idle)
     }
 
     fn spawn_task<F>(&self, myself: &ActorRef<RunMsg>, state: &mut RunActorState, task: Task, work: F)
@@ -94,9 +158,9 @@ impl RunActor {
     pub(super) fn abort_step(&self, state: &mut RunActorState, key: &StepKey) {
         state.tasks.abort(&Task::Evaluate(key.clone()));
         state.tasks.abort_if(|task| matches!(task, Task::Call(of, _) | Task::Compensate(of, _) if of == key));
-        if let Some(child) = state.children.remove(key) {
+        if let Some(called) = state.children.remove(key) {
             let cause = Cause::new(ErrorCode::Cancelled, format!("the run {} that started it was stopped", self.run()));
-            self.hosted.terminate(&child, cause);
+            self.hosted.terminate(&called.run, cause);
         }
     }
 

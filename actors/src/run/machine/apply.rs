@@ -3,28 +3,26 @@
 
 use std::sync::Arc;
 
-use greenroom_protocol::journal::{Entry, RunStarted, StepKey};
+use greenroom_protocol::journal::{Entry, ItemList, RunStarted, StepKey};
 use greenroom_protocol::reply::Usage;
-use greenroom_protocol::{Reply, Timestamp};
+use greenroom_protocol::{Deadline, Reply, StepId, Timestamp};
 
-use super::COMPENSATION_TIME_MAX;
 use super::state::{Items, Phase, State, StepStatus};
 
 impl State {
     /// Applies an entry that was written at `at`.
     pub fn apply(&mut self, at: Timestamp, entry: &Entry) {
-        self.last_at = at;
+        let before = std::mem::replace(&mut self.last_at, at);
+        self.apply_entry(at, before, entry);
+        self.update_pause(at);
+    }
+
+    /// Applies an entry that was written at `at`, after one that was written at `before`.
+    fn apply_entry(&mut self, at: Timestamp, before: Timestamp, entry: &Entry) {
         match entry {
             Entry::RunStarted(started) => self.start(at, started),
             Entry::StepReady { step } => self.set_status(&step_key(step), StepStatus::Evaluating),
-            Entry::ItemsExpanded { step, items, skipped } => {
-                let step_state = self.step_state_mut(step);
-                step_state.items = Some(Items::new(*items));
-                step_state.status = StepStatus::RunningItems;
-                for index in skipped {
-                    self.set_status(&StepKey { step: step.clone(), index: Some(*index) }, StepStatus::Skipped);
-                }
-            }
+            Entry::ItemsExpanded { step, items, skipped, list } => self.expand(step, *items, skipped, list.as_ref()),
             Entry::StepStarted { key, attempt, agent } => {
                 if let Some(agent) = agent.as_ref().filter(|agent| !self.usage.agents.contains(agent)) {
                     self.usage.agents.push(agent.clone());
@@ -38,7 +36,7 @@ impl State {
                 self.usage.steps = self.usage.steps.saturating_add(1);
                 self.set_status(key, StepStatus::Done { order, result: Arc::new(result.clone()) });
             }
-            Entry::StepSkipped { key } => self.set_status(key, StepStatus::Skipped),
+            Entry::StepSkipped { key, .. } => self.set_status(key, StepStatus::Skipped),
             Entry::StepRetried { key, attempt, at: retry_at, usage, .. } => {
                 self.add_usage(usage);
                 self.retries_remaining = self.retries_remaining.saturating_sub(1);
@@ -50,7 +48,10 @@ impl State {
                 self.set_status(key, StepStatus::Failed { cause: Arc::new(cause.clone()) });
             }
             Entry::StepCancelled { key } => self.set_status(key, StepStatus::Cancelled),
-            Entry::ApprovalRequested { key, .. } => self.set_status(key, StepStatus::AwaitingApproval { since: at }),
+            Entry::ApprovalRequested { key, until, .. } => {
+                self.set_status(key, StepStatus::AwaitingApproval { since: at, until: *until });
+            }
+            Entry::CallAwaitsApproval { key, approvals, idle } => self.set_call_waits(key, approvals, *idle),
             Entry::ApprovalResolved { key, approved, .. } => {
                 if *approved {
                     self.step_state_mut(&key.step).approved = true;
@@ -60,7 +61,8 @@ impl State {
             Entry::CancelRequested { by } => self.cancelled_by = Some(by.clone()),
             Entry::DeadlinePassed => self.deadline_passed = true,
             Entry::RunCompensationStarted { cause, give_up_at: until } => {
-                self.phase = Phase::Compensating { cause: Arc::new(cause.clone()), until: *until };
+                let timeout = until.saturating_duration_since(at);
+                self.phase = Phase::Compensating { cause: Arc::new(cause.clone()), until: *until, timeout };
             }
             Entry::StepCompensationStarted { key, attempt } => self.start_compensation(at, key, *attempt),
             Entry::StepCompensationEnded { key, cause, usage, .. } => {
@@ -70,12 +72,7 @@ impl State {
                     if cause.is_some() { StepStatus::CompensationFailed } else { StepStatus::Compensated },
                 );
             }
-            Entry::RunResumed { deadline, .. } => {
-                self.deadline = Some(*deadline);
-                if let Phase::Compensating { until, .. } = &mut self.phase {
-                    *until = at.saturating_add(COMPENSATION_TIME_MAX);
-                }
-            }
+            Entry::RunResumed { deadline, .. } => self.resume(at, before, *deadline),
             Entry::RunEnded { reply } => self.phase = Phase::Ended(Arc::new(reply.as_ref().clone())),
         }
     }
@@ -91,8 +88,29 @@ impl State {
         self.phase = Phase::Running;
         self.started_at = at;
         self.deadline = Some(started.deadline);
+        self.request_deadline = started.request_deadline;
         self.retries_remaining = started.retry_budget;
         self.started = Some(Arc::new(started.clone()));
+    }
+
+    fn expand(&mut self, step: &StepId, count: u32, skipped: &[u32], list: Option<&ItemList>) {
+        // Neither is called, so only the status of the step itself changes the counts.
+        self.set_status(&step_key(step), StepStatus::RunningItems);
+        self.step_state_mut(step).items = Some(Items::new(count, list.cloned()));
+        for index in skipped {
+            self.set_status(&StepKey { step: step.clone(), index: Some(*index) }, StepStatus::Skipped);
+        }
+    }
+
+    /// The time without a process does not count. The runs that this one called report again what they wait for.
+    fn resume(&mut self, at: Timestamp, before: Timestamp, deadline: Deadline) {
+        let pause = at.saturating_duration_since(before);
+        self.deadline = Some(deadline);
+        self.request_deadline = self.request_deadline.map(|deadline| Deadline(deadline.0.saturating_add(pause)));
+        self.waiting_calls.clear();
+        if let Phase::Compensating { until, timeout, .. } = &mut self.phase {
+            *until = at.saturating_add(*timeout);
+        }
     }
 
     fn start_compensation(&mut self, at: Timestamp, key: &StepKey, attempt: u32) {
@@ -106,6 +124,6 @@ impl State {
     }
 }
 
-fn step_key(step: &greenroom_protocol::StepId) -> StepKey {
+fn step_key(step: &StepId) -> StepKey {
     StepKey { step: step.clone(), index: None }
 }

@@ -1,30 +1,84 @@
 //! Approval of a step. Policy decides who may approve; this file only checks whether the step awaits approval.
 
-use greenroom_protocol::journal::Entry;
-use greenroom_protocol::{Cause, ErrorCode, StepId, UserId};
+use greenroom_definitions::plan::PlanStep;
+use greenroom_protocol::journal::{Entry, PendingApproval, StepKey};
+use greenroom_protocol::{Cause, ErrorCode, StepId, Timestamp, UserId};
 
+use super::counts::CallWaits;
 use super::decide::DecisionBuilder;
+use super::effect::{Effect, TimerId};
 use super::scheduling::step_key;
 use super::state::{Phase, State, StepStatus};
+
+/// Steps that the message of a refused approval names; `details` has all of them.
+const PENDING_NAMED_MAX: usize = 5;
 
 /// Checks that a step awaits approval.
 ///
 /// # Errors
 /// [`ErrorCode::RunNotActive`] if the run no longer accepts approvals; [`ErrorCode::UnknownStep`] if the step does
-/// not await approval.
+/// not await approval. If other steps await one, also of a run that this one called, the cause names them.
 pub fn require_awaiting_approval(state: &State, step: &StepId) -> Result<(), Cause> {
     match (state.phase(), state.step_status(&step_key(step))) {
         (Phase::Running, StepStatus::AwaitingApproval { .. }) => Ok(()),
-        (Phase::Running, _) => {
-            Err(Cause::new(ErrorCode::UnknownStep, format!("the run has no step `{step}` that waits for a person")))
-        }
+        (Phase::Running, _) => Err(not_awaiting(step, &state.pending_approvals())),
         (Phase::New | Phase::Compensating { .. } | Phase::Ended(_), _) => {
             Err(Cause::new(ErrorCode::RunNotActive, "the run does not wait for a person any more"))
         }
     }
 }
 
+fn not_awaiting(step: &StepId, pending: &[PendingApproval]) -> Cause {
+    let message = format!("the run has no step `{step}` that waits for a person");
+    if pending.is_empty() {
+        return Cause::new(ErrorCode::UnknownStep, message);
+    }
+    let steps = pending.iter().map(|approval| format!("`{}` of {}", approval.step, approval.run));
+    let steps: Vec<String> = steps.take(PENDING_NAMED_MAX).collect();
+    Cause::new(ErrorCode::UnknownStep, format!("{message}; these wait: {}", steps.join(", ")))
+        .with_details(serde_json::json!({ "pending_approvals": pending }))
+}
+
 impl DecisionBuilder<'_> {
+    /// Requests an approval; a timer ends the wait, if it has a limit.
+    pub(super) fn request_approval(&mut self, step: &PlanStep, prompt: String) {
+        let until = step.approval_timeout.map(|timeout| self.now.saturating_add(timeout));
+        self.record(Entry::ApprovalRequested { key: step_key(&step.id), prompt, until });
+        self.set_approval_timer(&step.id, until);
+    }
+
+    pub(super) fn set_approval_timer(&mut self, step: &StepId, until: Option<Timestamp>) {
+        if let Some(at) = until {
+            self.effects.push(Effect::SetTimer { timer: TimerId::Approval(step.clone()), at });
+        }
+    }
+
+    /// Fails a step that has waited too long. A timer that fires early, or after the approval, has no effect.
+    pub(super) fn on_approval_timeout(&mut self, step: &StepId) {
+        let StepStatus::AwaitingApproval { since, until: Some(until) } = *self.next.step_status(&step_key(step)) else {
+            return;
+        };
+        if *self.next.phase() == Phase::Running && self.now >= until {
+            let seconds = until.saturating_duration_since(since).as_secs();
+            let message = format!("nobody approved or rejected it within {seconds} s");
+            self.fail_unstarted(step_key(step), Cause::new(ErrorCode::TimedOut, message));
+        }
+    }
+
+    /// Records what the run that a step called waits for, if that changed.
+    pub(super) fn on_call_waits(&mut self, key: &StepKey, waits: &CallWaits) {
+        let is_running = *self.next.phase() == Phase::Running;
+        let is_in_flight = matches!(self.next.step_status(key), StepStatus::InFlight { .. });
+        let is_same = match self.next.call_waits(key) {
+            Some(known) => known == waits,
+            None => waits.approvals.is_empty(),
+        };
+        if is_running && is_in_flight && !is_same {
+            let CallWaits { approvals, idle } = waits.clone();
+            self.record(Entry::CallAwaitsApproval { key: key.clone(), approvals, idle });
+        }
+    }
+
     pub(super) fn on_approved(&mut self, step: &StepId, by: &UserId) {
         if require_awaiting_approval(&self.next, step).is_ok() {
             self.record(Entry::ApprovalResolved { key: step_key(step), approved: true, by: by.clone() });

@@ -5,7 +5,6 @@ use greenroom_definitions::workflow::OnError;
 use greenroom_protocol::journal::{Entry, StepKey};
 use greenroom_protocol::{Cause, ErrorCode, Json, UserId};
 
-use super::COMPENSATION_TIME_MAX;
 use super::decide::DecisionBuilder;
 use super::effect::{Effect, TimerId};
 use super::scheduling::step_key;
@@ -24,10 +23,9 @@ impl DecisionBuilder<'_> {
         }
     }
 
-    /// A timer that fires early is ignored.
+    /// A timer that fires early, or while the run is paused, is ignored.
     pub(super) fn on_deadline(&mut self) {
-        let has_passed = self.next.deadline().is_some_and(|deadline| deadline.has_passed(self.now));
-        if *self.next.phase() == Phase::Running && has_passed {
+        if *self.next.phase() == Phase::Running && self.next.has_passed_deadline(self.now) {
             self.record(Entry::DeadlinePassed);
         }
     }
@@ -58,7 +56,7 @@ impl DecisionBuilder<'_> {
             self.record(Entry::StepCancelled { key });
         }
         if self.needs_compensation() {
-            let until = self.now.saturating_add(COMPENSATION_TIME_MAX);
+            let until = self.now.saturating_add(self.plan.compensation_timeout);
             self.record(Entry::RunCompensationStarted { cause, give_up_at: until });
             self.effects.push(Effect::SetTimer { timer: TimerId::Compensation, at: until });
             self.compensate_next();

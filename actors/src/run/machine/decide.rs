@@ -113,6 +113,7 @@ pub fn decide(state: &State, plan: &Plan, event: &Event, now: Timestamp) -> Deci
         }
         Event::RetryTaken => builder.on_nested_retry(),
         Event::TimerFired { timer } => builder.on_timer_fired(timer),
+        Event::CallWaits { key, waits } => builder.on_call_waits(key, waits),
         Event::Approved { step, by } => builder.on_approved(step, by),
         Event::Rejected { step, by } => builder.on_rejected(step, by),
         Event::CancelRequested { by } => builder.on_cancel_requested(by),
@@ -120,6 +121,7 @@ pub fn decide(state: &State, plan: &Plan, event: &Event, now: Timestamp) -> Deci
         Event::OutputsCollected { outputs } => builder.on_outputs_collected(outputs),
     }
     builder.advance();
+    builder.reset_deadline_timer(state);
     Decision { entries: builder.entries, effects: builder.effects, next: builder.next }
 }
 
@@ -161,7 +163,24 @@ impl<'a> DecisionBuilder<'a> {
             return;
         }
         self.record(Entry::RunStarted(Box::new(started.clone())));
-        self.effects.push(Effect::SetTimer { timer: TimerId::Deadline, at: started.deadline.0 });
+        self.set_deadline_timers();
+    }
+
+    /// Sets the timers of the deadlines.
+    pub(super) fn set_deadline_timers(&mut self) {
+        let own = self.next.deadline().map(|deadline| (TimerId::Deadline, deadline));
+        let request = self.next.request_deadline().map(|deadline| (TimerId::RequestDeadline, deadline));
+        let timers = own.into_iter().chain(request);
+        self.effects.extend(timers.map(|(timer, deadline)| Effect::SetTimer { timer, at: deadline.0 }));
+    }
+
+    /// Sets the timer of the deadline again after a pause, which moved the deadline.
+    fn reset_deadline_timer(&mut self, before: &State) {
+        let (Some(before), Some(deadline)) = (before.deadline(), self.next.deadline()) else { return };
+        let is_set = |effect: &Effect| matches!(effect, Effect::SetTimer { timer: TimerId::Deadline, .. });
+        if *self.next.phase() == Phase::Running && before != deadline && !self.effects.iter().any(is_set) {
+            self.effects.push(Effect::SetTimer { timer: TimerId::Deadline, at: deadline.0 });
+        }
     }
 
     fn on_call_completed(&mut self, key: &StepKey, attempt: u32, result: &CallResult) {
@@ -192,7 +211,8 @@ impl<'a> DecisionBuilder<'a> {
 
     fn on_timer_fired(&mut self, timer: &TimerId) {
         match timer {
-            TimerId::Deadline => self.on_deadline(),
+            TimerId::Deadline | TimerId::RequestDeadline => self.on_deadline(),
+            TimerId::Approval(step) => self.on_approval_timeout(step),
             TimerId::Retry(key) => self.retry_step(key),
             TimerId::Compensation => self.on_compensation_timeout(),
         }

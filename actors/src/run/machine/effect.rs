@@ -34,6 +34,10 @@ pub enum CallTarget {
 pub enum TimerId {
     /// The deadline of the run.
     Deadline,
+    /// The deadline of the request that waits for the run.
+    RequestDeadline,
+    /// The end of the time for an approval.
+    Approval(StepId),
     /// The retry of a step.
     Retry(StepKey),
     /// The end of the time for compensation.

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use greenroom_protocol::journal::{ResultRef, RunStarted, StepKey};
+use greenroom_protocol::journal::{ItemList, ResultRef, RunStarted, SkipReason, StepKey};
 use greenroom_protocol::reply::Usage;
 use greenroom_protocol::{Cause, ContentHash, Deadline, StepId, UserId, Values};
 
+use super::counts::CallWaits;
 use super::effect::TimerId;
 
 /// The result of a call.
@@ -29,13 +30,15 @@ pub enum CallResult {
     },
 }
 
-/// The evaluated condition, items and approval prompt of a step.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// The evaluated condition, items and approval prompt of a step. By default, the step is executed.
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct StepEvaluation {
-    /// False if the condition is false.
-    pub runs: bool,
+    /// Why it is skipped, if it is.
+    pub skip: Option<SkipReason>,
     /// Number of items in its list.
     pub item_count: Option<u32>,
+    /// The list itself.
+    pub item_list: Option<ItemList>,
     /// Indexes of the items whose condition is false.
     pub skipped_items: Vec<u32>,
     /// The prompt for the approval.
@@ -87,6 +90,13 @@ pub enum Event {
     TimerFired {
         /// Which.
         timer: TimerId,
+    },
+    /// The run that a step called waits for other approvals than before.
+    CallWaits {
+        /// The step.
+        key: StepKey,
+        /// What it waits for.
+        waits: CallWaits,
     },
     /// A user approved a step.
     Approved {

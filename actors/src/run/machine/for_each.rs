@@ -2,7 +2,7 @@
 
 use greenroom_definitions::plan::PlanStep;
 use greenroom_definitions::workflow::OnError;
-use greenroom_protocol::journal::{Entry, StepKey};
+use greenroom_protocol::journal::{Entry, ItemList, StepKey};
 use greenroom_protocol::limits::RUN_STEPS_MAX;
 use greenroom_protocol::{Cause, ErrorCode};
 
@@ -10,13 +10,14 @@ use super::decide::DecisionBuilder;
 use super::scheduling::step_key;
 
 impl DecisionBuilder<'_> {
-    /// Records the number of items.
-    pub(super) fn expand_items(&mut self, step: &PlanStep, items: u32, skipped: &[u32]) {
+    /// Records the items.
+    pub(super) fn expand_items(&mut self, step: &PlanStep, items: u32, list: Option<&ItemList>, skipped: &[u32]) {
         if items as usize > RUN_STEPS_MAX {
             let message = format!("the list of `{}` has {items} items, a run takes {RUN_STEPS_MAX}", step.id);
             return self.fail_unstarted(step_key(&step.id), Cause::new(ErrorCode::InvalidInput, message));
         }
-        self.record(Entry::ItemsExpanded { step: step.id.clone(), items, skipped: skipped.to_vec() });
+        let (step_id, list, skipped) = (step.id.clone(), list.cloned(), skipped.to_vec());
+        self.record(Entry::ItemsExpanded { step: step_id, items, skipped, list });
         self.start_items(step);
     }
 
@@ -29,7 +30,10 @@ impl DecisionBuilder<'_> {
             };
             let is_full = items.in_flight >= for_each.max_concurrency.max(1) || !self.has_call_capacity();
             let has_failed = items.first_failed.is_some() && for_each.on_error != OnError::Continue;
-            let Some(index) = items.next_waiting().filter(|_| !is_full && !has_failed) else { return };
+            if is_full || has_failed {
+                return;
+            }
+            let Some(index) = items.next_waiting() else { return };
             let key = StepKey { step: step.id.clone(), index: Some(index) };
             self.start_step(step, key, 1);
         }

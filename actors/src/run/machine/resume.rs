@@ -20,7 +20,7 @@ impl DecisionBuilder<'_> {
         self.record(Entry::RunResumed { definitions_changed, deadline });
         self.collecting_outputs = false;
         match *self.next.phase() {
-            Phase::Running => self.effects.push(Effect::SetTimer { timer: TimerId::Deadline, at: deadline.0 }),
+            Phase::Running => self.set_deadline_timers(),
             Phase::Compensating { until, .. } => {
                 self.effects.push(Effect::SetTimer { timer: TimerId::Compensation, at: until });
             }
@@ -51,8 +51,8 @@ impl DecisionBuilder<'_> {
                     self.effects.push(Effect::Compensate { key, attempt, target, call, after: Duration::ZERO });
                 }
             }
+            StepStatus::AwaitingApproval { until, .. } => self.set_approval_timer(&key.step, *until),
             StepStatus::Waiting
-            | StepStatus::AwaitingApproval { .. }
             | StepStatus::Approved
             | StepStatus::RunningItems
             | StepStatus::Done { .. }
@@ -69,9 +69,10 @@ impl DecisionBuilder<'_> {
     }
 }
 
-/// The deadline of a resumed run: the time between its last entry and now does not count.
+/// The deadline of a resumed run: the time between its last entry and now does not count. That of a run that only
+/// waited for approvals moves when it continues.
 pub(crate) fn deadline_after_pause(state: &State, now: Timestamp) -> Deadline {
-    let pause = now.saturating_duration_since(state.last_at());
+    let pause = if state.is_paused() { Duration::ZERO } else { now.saturating_duration_since(state.last_at()) };
     Deadline(state.deadline().map_or(now, |deadline| deadline.0.saturating_add(pause)))
 }
 

@@ -20,7 +20,7 @@ impl DecisionBuilder<'_> {
         let Some(delay) = delay else { return false };
         let after = delay.max(cause.retry_after_ms.map(Duration::from_millis).unwrap_or_default());
         let at = self.now.saturating_add(after);
-        let exceeds_deadline = self.next.deadline().is_some_and(|deadline| deadline.has_passed(at));
+        let exceeds_deadline = self.next.effective_deadline().is_some_and(|deadline| deadline.has_passed(at));
         if !cause.code.is_retryable() || self.next.retries_remaining() == 0 || exceeds_deadline {
             return false;
         }

@@ -1,8 +1,9 @@
 //! Scheduling of steps: a step starts when its dependencies have ended and the run has call capacity.
 
-use greenroom_definitions::expr::{Expr, ReferenceRoot};
+use std::collections::BTreeSet;
+
 use greenroom_definitions::plan::{PlanStep, StepTarget};
-use greenroom_protocol::journal::{Entry, ResultRef, StepKey};
+use greenroom_protocol::journal::{Entry, ResultRef, SkipReason, StepKey};
 use greenroom_protocol::reply::Usage;
 use greenroom_protocol::{CallKey, Cause, ContentHash, ErrorCode, StepId, Timestamp, Values};
 
@@ -16,7 +17,9 @@ use super::state::{Phase, StepStatus};
 enum Readiness {
     Blocked,
     Ready,
-    Skip,
+    /// Ready, but a step to which it refers was skipped, and it may need a value of it.
+    Doubtful,
+    Skip(SkipReason),
 }
 
 impl DecisionBuilder<'_> {
@@ -30,7 +33,8 @@ impl DecisionBuilder<'_> {
             match status {
                 StepStatus::Waiting => match self.readiness(step) {
                     Readiness::Blocked => {}
-                    Readiness::Skip => self.record(Entry::StepSkipped { key: step_key(&step.id) }),
+                    Readiness::Skip(reason) => self.skip_step(step_key(&step.id), reason),
+                    Readiness::Doubtful => self.evaluate_step(&step.id),
                     Readiness::Ready if needs_evaluation(step) => self.evaluate_step(&step.id),
                     Readiness::Ready => self.start_step(step, step_key(&step.id), 1),
                 },
@@ -53,25 +57,35 @@ impl DecisionBuilder<'_> {
     }
 
     fn readiness(&self, step: &PlanStep) -> Readiness {
-        let mut skipped = false;
+        let mut skipped: Vec<&StepId> = Vec::new();
         for dependency in &step.depends_on {
             match self.next.step_state(dependency) {
                 Some(step_state) if step_state.is_finished() => {
-                    skipped |= step_state.status == StepStatus::Skipped && refers_to(step, dependency);
+                    skipped.extend((step_state.status == StepStatus::Skipped).then_some(dependency));
                 }
                 Some(_) | None => return Readiness::Blocked,
             }
         }
-        match (skipped, self.has_call_capacity()) {
-            (true, _) => Readiness::Skip,
-            (false, true) => Readiness::Ready,
-            (false, false) => Readiness::Blocked,
+        let referenced = if skipped.is_empty() { BTreeSet::new() } else { step.input_steps() };
+        let is_skipped = |id: &&StepId| skipped.contains(id);
+        if !referenced.is_empty() && referenced.iter().all(is_skipped) {
+            let steps = referenced.into_iter().cloned().collect();
+            return Readiness::Skip(SkipReason::ReferencesSkipped { steps });
+        }
+        match (self.has_call_capacity(), referenced.iter().any(is_skipped)) {
+            (false, _) => Readiness::Blocked,
+            (true, true) => Readiness::Doubtful,
+            (true, false) => Readiness::Ready,
         }
     }
 
     /// True if the run may start another call now.
     pub(super) const fn has_call_capacity(&self) -> bool {
-        self.next.in_flight < RUN_CALLS_MAX
+        self.next.counts.in_flight < RUN_CALLS_MAX
+    }
+
+    fn skip_step(&mut self, key: StepKey, reason: SkipReason) {
+        self.record(Entry::StepSkipped { key, reason: Some(reason) });
     }
 
     fn evaluate_step(&mut self, step: &StepId) {
@@ -91,11 +105,15 @@ impl DecisionBuilder<'_> {
             Err(cause) => return self.fail_unstarted(key, cause.clone()),
         };
         let is_approved = self.next.step_state(step).is_some_and(|step_state| step_state.approved);
-        match (evaluation.runs || is_approved, is_approved, &evaluation.approval_prompt, evaluation.item_count) {
-            (false, ..) => self.record(Entry::StepSkipped { key }),
-            (true, false, Some(prompt), _) => self.record(Entry::ApprovalRequested { key, prompt: prompt.clone() }),
-            (true, _, _, Some(items)) => self.expand_items(planned, items, &evaluation.skipped_items),
-            (true, _, _, None) => self.start_step(planned, key, 1),
+        if let Some(reason) = evaluation.skip.as_ref().filter(|_| !is_approved) {
+            return self.skip_step(key, reason.clone());
+        }
+        match (&evaluation.approval_prompt, evaluation.item_count) {
+            (Some(prompt), _) if !is_approved => self.request_approval(planned, prompt.clone()),
+            (_, Some(items)) => {
+                self.expand_items(planned, items, evaluation.item_list.as_ref(), &evaluation.skipped_items);
+            }
+            (_, None) => self.start_step(planned, key, 1),
         }
     }
 
@@ -159,15 +177,6 @@ impl DecisionBuilder<'_> {
 /// True if a step has a condition, items or an approval to evaluate before it starts.
 const fn needs_evaluation(step: &PlanStep) -> bool {
     step.when.is_some() || step.for_each.is_some() || step.approval.is_some()
-}
-
-/// True if a step refers to the result of another step, and does not only depend on it.
-fn refers_to(step: &PlanStep, other: &StepId) -> bool {
-    let exprs = step.inputs.values().chain(step.approval.as_ref());
-    let exprs = exprs.chain(step.for_each.as_ref().map(|each| &each.items));
-    let mut references = exprs.flat_map(Expr::references);
-    references.any(|reference| matches!(&reference.root, ReferenceRoot::Step(step) if step == other))
-        || step.when.as_ref().is_some_and(|when| when.steps().any(|step| step == other.as_str()))
 }
 
 pub(super) fn step_key(step: &StepId) -> StepKey {

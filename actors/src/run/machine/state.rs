@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use greenroom_protocol::event::RunStatus;
-use greenroom_protocol::journal::{ResultRef, RunStarted, StepKey};
+use greenroom_protocol::journal::{ItemList, ResultRef, RunStarted, StepKey};
 use greenroom_protocol::reply::Usage;
 use greenroom_protocol::{Cause, Deadline, Reply, StepId, Timestamp, UserId};
+
+use super::counts::{CallWaits, Counts};
 
 /// Items that share one allocation, so that a change of one item copies few others.
 const CHUNK_ITEMS: usize = 64;
@@ -25,6 +28,8 @@ pub enum Phase {
         cause: Arc<Cause>,
         /// After this time the remaining steps are not compensated.
         until: Timestamp,
+        /// The timeout that a resumed run has again.
+        timeout: Duration,
     },
     /// It has ended.
     Ended(Arc<Reply>),
@@ -42,6 +47,8 @@ pub enum StepStatus {
     AwaitingApproval {
         /// Since when.
         since: Timestamp,
+        /// The time at which it fails without an approval; `None` if it waits without limit.
+        until: Option<Timestamp>,
     },
     /// A user approved it, and it may start.
     Approved,
@@ -146,6 +153,8 @@ impl StepStatus {
 pub struct Items {
     chunks: Vec<Arc<Vec<StepStatus>>>,
     count: u32,
+    /// The list itself; `None` in a journal of a release without it.
+    list: Option<Arc<ItemList>>,
     /// Items in flight.
     pub(super) in_flight: u32,
     /// Items that have ended.
@@ -157,10 +166,17 @@ pub struct Items {
 }
 
 impl Items {
-    pub(super) fn new(count: u32) -> Self {
+    pub(super) fn new(count: u32, list: Option<ItemList>) -> Self {
         let full = Arc::new(vec![StepStatus::Waiting; CHUNK_ITEMS]);
         let chunks = (0..(count as usize).div_ceil(CHUNK_ITEMS)).map(|_| full.clone()).collect();
-        Self { chunks, count, in_flight: 0, finished: 0, next_start: 0, first_failed: None }
+        let list = list.map(Arc::new);
+        Self { chunks, count, list, in_flight: 0, finished: 0, next_start: 0, first_failed: None }
+    }
+
+    /// The list, as the journal has it.
+    #[must_use]
+    pub const fn list(&self) -> Option<&Arc<ItemList>> {
+        self.list.as_ref()
     }
 
     /// Number of items.
@@ -186,6 +202,24 @@ impl Items {
     #[must_use]
     pub fn next_waiting(&self) -> Option<u32> {
         (self.next_start..self.count).find(|index| self.get(*index) == Some(&StepStatus::Waiting))
+    }
+
+    /// Sets the status of an item and returns the one before; `None` if the index is out of range.
+    pub(super) fn set(&mut self, index: u32, new: StepStatus) -> Option<StepStatus> {
+        let is = (new.is_in_flight(), new.is_finished());
+        let has_failed = matches!(new, StepStatus::Failed { .. });
+        let has_started = matches!(new, StepStatus::InFlight { .. } | StepStatus::Failed { .. });
+        let before = std::mem::replace(self.get_mut(index)?, new);
+        let was = (before.is_in_flight(), before.is_finished());
+        self.in_flight = self.in_flight.saturating_add(u32::from(is.0)).saturating_sub(u32::from(was.0));
+        self.finished = self.finished.saturating_add(u32::from(is.1)).saturating_sub(u32::from(was.1));
+        if has_started {
+            self.next_start = self.next_start.max(index.saturating_add(1));
+        }
+        if has_failed && self.first_failed.is_none() {
+            self.first_failed = Some(index);
+        }
+        Some(before)
     }
 
     /// All items, in the order of the list.
@@ -231,9 +265,14 @@ pub struct State {
     pub(super) started: Option<Arc<RunStarted>>,
     pub(super) started_at: Timestamp,
     pub(super) deadline: Option<Deadline>,
+    pub(super) request_deadline: Option<Deadline>,
     pub(super) step_states: BTreeMap<StepId, Arc<StepState>>,
+    /// The calls in flight whose runs await approvals.
+    pub(super) waiting_calls: BTreeMap<StepKey, Arc<CallWaits>>,
+    /// Since when the run only waits for approvals, so that its time does not pass.
+    pub(super) paused_since: Option<Timestamp>,
     pub(super) usage: Usage,
-    pub(super) in_flight: u32,
+    pub(super) counts: Counts,
     pub(super) completed_count: u32,
     pub(super) retries_remaining: u32,
     pub(super) cancelled_by: Option<UserId>,
@@ -251,13 +290,9 @@ impl State {
     /// The status of the run, as callers see it.
     #[must_use]
     pub fn run_status(&self) -> RunStatus {
-        let awaits_approval =
-            |step_state: &Arc<StepState>| matches!(step_state.status, StepStatus::AwaitingApproval { .. });
         match &self.phase {
             Phase::New => RunStatus::Queued,
-            Phase::Running if self.in_flight == 0 && self.step_states.values().any(awaits_approval) => {
-                RunStatus::WaitingApproval
-            }
+            Phase::Running if self.counts.in_flight == 0 && self.counts.awaiting > 0 => RunStatus::WaitingApproval,
             Phase::Running | Phase::Compensating { .. } => RunStatus::Running,
             Phase::Ended(reply) => RunStatus::from(reply.status),
         }
@@ -267,12 +302,6 @@ impl State {
     #[must_use]
     pub const fn started(&self) -> Option<&Arc<RunStarted>> {
         self.started.as_ref()
-    }
-
-    /// The deadline of the run.
-    #[must_use]
-    pub const fn deadline(&self) -> Option<Deadline> {
-        self.deadline
     }
 
     /// The time of its last entry.
@@ -323,38 +352,5 @@ impl State {
 
     pub(super) fn step_state_mut(&mut self, step: &StepId) -> &mut StepState {
         Arc::make_mut(self.step_states.entry(step.clone()).or_default())
-    }
-
-    /// Sets the status of a step, or of one of its items, and updates the counts.
-    pub(super) fn set_status(&mut self, key: &StepKey, new: StepStatus) {
-        let (was_in_flight, is_in_flight) = match key.index {
-            None => {
-                let status = &mut self.step_state_mut(&key.step).status;
-                let was = status.is_in_flight();
-                let is = new.is_in_flight();
-                *status = new;
-                (was, is)
-            }
-            Some(index) => {
-                let Some(items) = self.step_state_mut(&key.step).items.as_mut() else { return };
-                let Some(item) = items.get_mut(index) else { return };
-                let was = (item.is_in_flight(), item.is_finished());
-                let is = (new.is_in_flight(), new.is_finished());
-                let has_failed = matches!(new, StepStatus::Failed { .. });
-                let has_started = matches!(new, StepStatus::InFlight { .. } | StepStatus::Failed { .. });
-                *item = new;
-                items.in_flight = items.in_flight.saturating_add(u32::from(is.0)).saturating_sub(u32::from(was.0));
-                items.finished = items.finished.saturating_add(u32::from(is.1)).saturating_sub(u32::from(was.1));
-                if has_started {
-                    items.next_start = items.next_start.max(index.saturating_add(1));
-                }
-                if has_failed && items.first_failed.is_none() {
-                    items.first_failed = Some(index);
-                }
-                (was.0, is.0)
-            }
-        };
-        self.in_flight =
-            self.in_flight.saturating_add(u32::from(is_in_flight)).saturating_sub(u32::from(was_in_flight));
     }
 }

@@ -11,7 +11,10 @@ use crate::facts::{Facts, Resource};
 use crate::identity::authenticated::{Authenticated, Inherited};
 use crate::identity::{AuthMethod, Caller, Limits, NameSet};
 
+pub(crate) mod declared_reads;
+pub(crate) mod derived_reads;
 pub mod input;
+pub mod input_path;
 pub mod pruned_input;
 pub mod read_set;
 

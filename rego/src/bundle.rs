@@ -112,12 +112,18 @@ pub struct Bundle {
     wasm: Vec<u8>,
     data: Json,
     sources: BTreeMap<String, Vec<u8>>,
+    is_rego_v1: bool,
+    is_embedded: bool,
 }
 
 #[derive(Deserialize)]
 struct Manifest {
     #[serde(default)]
     revision: String,
+    /// The version of the language of all files, and of those that differ.
+    rego_version: Option<u8>,
+    #[serde(default)]
+    file_rego_versions: BTreeMap<String, u8>,
 }
 
 impl Bundle {
@@ -173,7 +179,18 @@ impl Bundle {
         let hash = ContentHash::from_content(bytes);
         let revision = if manifest.revision.is_empty() { hash.short() } else { manifest.revision };
         files.retain(|name, _| Path::new(name).extension().is_some_and(|extension| extension == "rego"));
-        Ok(Self { hash, revision, wasm: memory::raise_minimum(wasm)?, data: parsed, sources: files })
+        let is_rego_v1 =
+            manifest.rego_version == Some(1) && manifest.file_rego_versions.values().all(|version| *version == 1);
+        let is_embedded = bytes == EMBEDDED;
+        Ok(Self {
+            hash,
+            revision,
+            wasm: memory::raise_minimum(wasm)?,
+            data: parsed,
+            sources: files,
+            is_rego_v1,
+            is_embedded,
+        })
     }
 
     /// The hash of the bundle's bytes.
@@ -204,6 +221,18 @@ impl Bundle {
     #[must_use]
     pub const fn sources(&self) -> &BTreeMap<String, Vec<u8>> {
         &self.sources
+    }
+
+    /// True if the sources are written in Rego v1.
+    #[must_use]
+    pub const fn is_rego_v1(&self) -> bool {
+        self.is_rego_v1
+    }
+
+    /// True if it is the bundle that is embedded in the binary, wherever it was read from.
+    #[must_use]
+    pub const fn is_embedded(&self) -> bool {
+        self.is_embedded
     }
 }
 

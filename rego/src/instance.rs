@@ -74,15 +74,20 @@ impl Instance {
         self.policy.entrypoints().into_iter()
     }
 
+    /// The fuel that the last evaluation has not spent.
+    pub(crate) fn remaining_fuel(&self) -> u64 {
+        self.store.get_fuel().unwrap_or_default()
+    }
+
     /// Evaluates an entrypoint within the fuel.
-    pub(crate) async fn evaluate<I: Serialize, O: DeserializeOwned>(
+    pub(crate) async fn evaluate<I: Serialize + ?Sized, O: DeserializeOwned>(
         &mut self,
         entrypoint: &str,
         input: &I,
         fuel: u64,
     ) -> Result<O, EvaluationError> {
         self.store.set_fuel(fuel).map_err(|error| failed(&error))?;
-        self.policy.evaluate(&mut self.store, entrypoint, input).await.map_err(|error| failed(&error))
+        self.policy.evaluate(&mut self.store, entrypoint, &input).await.map_err(|error| failed(&error))
     }
 }
 

@@ -35,6 +35,7 @@ pub mod guard;
 pub mod identity;
 pub mod instance;
 pub mod permit;
+pub mod rego_text;
 pub mod snapshot;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -54,4 +55,4 @@ pub use instance::EvaluationError;
 pub use instance::allowed::Obligations;
 pub use instance::explain::{Check, DenyReason};
 pub use permit::{Checks, Grant, Permitted, TypedPermit};
-pub use snapshot::{CacheDir, CompiledBundle, Compiler, PolicySnapshot, SnapshotError};
+pub use snapshot::{CacheDir, CompiledBundle, Compiler, PolicySnapshot, PolicyWarning, SnapshotError};

@@ -16,10 +16,17 @@ use crate::bundle::Bundle;
 
 mod compiler;
 mod error;
+mod reads;
+mod trial;
 mod validation;
+mod warning;
 
 pub use compiler::{CacheDir, CompiledBundle, Compiler};
 pub use error::SnapshotError;
+pub use warning::PolicyWarning;
+
+use reads::KnownReads;
+use trial::{Trial, Verdicts, Vocabulary};
 
 /// A validated policy.
 pub struct PolicySnapshot {
@@ -29,22 +36,44 @@ pub struct PolicySnapshot {
     hash: ContentHash,
     checks: BTreeMap<Action, Arc<[Arc<str>]>>,
     read_set: PolicyReadSet,
+    warnings: Vec<PolicyWarning>,
+    vocabulary: Vocabulary,
 }
 
 impl PolicySnapshot {
     /// Verifies the entrypoints and built-ins of a compiled bundle, reads its checks, and evaluates
-    /// two inputs: an empty one, which must be denied, and a well-formed one.
+    /// inputs: an empty one, which must be denied; generated ones whole and pruned, which must be decided
+    /// equally; and a well-formed one. Tests have tried the embedded bundle, so it is not tried again.
     ///
     /// # Errors
     /// [`SnapshotError`]
     pub async fn validate(compiled: CompiledBundle) -> Result<Arc<Self>, SnapshotError> {
-        let CompiledBundle { module, data, revision, hash } = compiled;
+        let CompiledBundle { module, data, revision, hash, reads, verdicts } = compiled;
         validation::require_native_builtins(&module)?;
         let mut instance = validation::new_instance(&module, &data).await?;
-        let (checks, read_set) = validation::read_checks(&mut instance).await?;
+        let (checks, declaration) = validation::read_checks(&mut instance).await?;
         validation::empty_input_is_denied(&mut instance).await?;
-        validation::entrypoints_agree(&mut instance, &read_set).await?;
-        Ok(Arc::new(Self { module, data, revision, hash, checks, read_set }))
+        let is_proven = reads.is_embedded();
+        let KnownReads { read_set, warnings, vocabulary } = reads.resolve(declaration);
+        let snapshot = Self { module, data, revision, hash, checks, read_set, warnings, vocabulary };
+        if !is_proven {
+            snapshot.trial().run(&verdicts).await?;
+        }
+        validation::entrypoints_agree(&mut instance, &snapshot.read_set).await?;
+        Ok(Arc::new(snapshot))
+    }
+
+    /// Evaluates generated inputs whole and pruned, and returns how many.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Pruning`] if a decision depends on a field that is not sent.
+    pub async fn try_read_set(&self) -> Result<usize, SnapshotError> {
+        self.trial().run(&Verdicts(None)).await
+    }
+
+    const fn trial(&self) -> Trial<'_> {
+        let Self { module, data, hash, read_set, vocabulary, .. } = self;
+        Trial { module, data, hash, read_set, vocabulary }
     }
 
     /// Compiles and validates a bundle. The compilation blocks the thread, see [`Compiler::compile`].
@@ -73,10 +102,16 @@ impl PolicySnapshot {
         self.checks.get(&action).cloned().unwrap_or_default()
     }
 
-    /// The fields and names that the policy declares to read.
+    /// The fields and names that the policy reads.
     #[must_use]
     pub const fn read_set(&self) -> &PolicyReadSet {
         &self.read_set
+    }
+
+    /// What an operator should know of the bundle.
+    #[must_use]
+    pub fn warnings(&self) -> &[PolicyWarning] {
+        &self.warnings
     }
 
     pub(crate) const fn module(&self) -> &Module {

@@ -12,6 +12,8 @@ mod bundles;
 mod decisions;
 #[path = "all/definition_policies.rs"]
 mod definition_policies;
+#[path = "all/derived_reads.rs"]
+mod derived_reads;
 #[path = "all/evaluation_errors.rs"]
 mod evaluation_errors;
 #[path = "all/generated_files.rs"]

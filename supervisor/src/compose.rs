@@ -49,8 +49,18 @@ pub async fn compose_with(
     ids: Arc<dyn IdGenerator>,
     overrides: Overrides,
 ) -> Result<Pod, Cause> {
-    let Overrides { lock, providers, handlers, tools, metrics, observer, evaluator, stores: wrap_stores, restores } =
-        overrides;
+    let Overrides {
+        lock,
+        providers,
+        handlers,
+        tools,
+        metrics,
+        observer,
+        identities,
+        evaluator,
+        stores: wrap_stores,
+        restores,
+    } = overrides;
     let handlers = [greenroom_runtimes::handlers(), handlers].concat();
     let tools = [greenroom_runtimes::tools(), tools].concat();
     let bundle = policy::open_bundle(config)?;
@@ -88,7 +98,7 @@ pub async fn compose_with(
 
     let env = actors::execution_env(&parts, handlers, tools, accounting);
     let built = actors::spawn_tree(&parts, &env).await?;
-    let (pipeline, releaser) = pipeline::build(&parts, built.dispatcher, built.runs, evaluator)?;
+    let (pipeline, releaser) = pipeline::build(&parts, built.dispatcher, built.runs, identities, evaluator)?;
     services::start_key_releaser(&mut services, releaser);
     let ingress = pipeline::ingress(&parts, pipeline);
     let reloader = Arc::new(services::reloader(&parts, known_names, built.spawner, in_service));

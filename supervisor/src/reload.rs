@@ -26,6 +26,9 @@ mod look;
 mod progress;
 mod watch;
 
+#[cfg(test)]
+mod tests;
+
 /// Time from the last change of a directory until the change is active or rejected.
 pub const RELOAD_MAX: Duration = Duration::from_secs(1);
 

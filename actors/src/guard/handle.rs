@@ -56,6 +56,7 @@ impl GuardHandle {
     /// supervisor is started with [`GuardHandle::start_supervisor`].
     #[must_use]
     pub fn new(snapshot: Arc<PolicySnapshot>, compiler: Compiler, workers: usize) -> Self {
+        log_warnings(&snapshot);
         let queues = (0..workers.max(1)).map(|_| Arc::new(JobQueue::new(WORKER_JOBS_MAX))).collect();
         let active = Arc::new(ArcSwap::new(snapshot));
         let inner = Inner { queues, active, compiler, supervisor: Mutex::new(None), next_queue: AtomicUsize::new(0) };
@@ -128,6 +129,13 @@ impl GuardHandle {
             }
             Err(_elapsed) => Err(EvaluationError::Unavailable("no guard worker decided in time".to_owned())),
         }
+    }
+}
+
+/// Logs what an operator should know of a policy that becomes active.
+pub(super) fn log_warnings(snapshot: &PolicySnapshot) {
+    for warning in snapshot.warnings() {
+        tracing::warn!(policy.revision = %snapshot.revision(), policy.warning = %warning, "policy bundle has a warning");
     }
 }
 

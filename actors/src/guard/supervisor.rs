@@ -8,7 +8,7 @@ use greenroom_protocol::{Cause, ErrorCode};
 use greenroom_rego::{Bundle, PolicySnapshot, SnapshotError};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
 
-use super::handle::GuardHandle;
+use super::handle::{GuardHandle, log_warnings};
 use super::load_error::LoadError;
 use super::message::{GuardSupervisorMsg, LoadPort};
 use super::worker::{GuardWorker, GuardWorkerMsg, PolicyJob};
@@ -167,6 +167,7 @@ impl GuardSupervisor {
             TaskOutcome::Completed(Ok(snapshot)) => {
                 let revision = Arc::clone(snapshot.revision());
                 tracing::info!(policy.revision = %revision, "policy was activated");
+                log_warnings(&snapshot);
                 self.handle.inner.active.store(snapshot);
                 Ok(revision)
             }

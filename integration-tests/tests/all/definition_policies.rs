@@ -11,6 +11,8 @@ use self::cases::{Level, Route, Setup, Worker};
 use self::world::World;
 
 mod cases;
+mod faulty_audit;
+mod host;
 mod inheritance;
 mod world;
 
@@ -43,8 +45,8 @@ async fn each_policy_allows_and_denies_below_each_definition_that_names_it() -> 
     Ok(())
 }
 
-/// A user who is not known is rejected before any policy: no request without an authenticated user reaches
-/// `require_authentication` in a pod.
+/// A user who is not known is rejected before any policy: a pod with users of its configuration only has no
+/// request that `require_authentication` would deny.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_user_is_rejected_whichever_definition_requires_authentication() -> Result<()> {
     let unknown = |level| Setup { user: "not_registered", ..Setup::new(Worker::Quiet, Route::for_level(level)) };

@@ -40,6 +40,7 @@ mod owner;
 mod panics;
 mod personal_data;
 mod pinning;
+mod policy_bundles;
 mod provider_apis;
 mod providers;
 mod public_key;

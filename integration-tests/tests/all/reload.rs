@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -20,6 +20,12 @@ use serde_json::json;
 
 /// Bound of the wait for a change; longer than `RELOAD_MAX`, so that it only ends a test that hangs.
 const RELOAD_WAIT_MAX: Duration = Duration::from_secs(20);
+/// Time between two files of a copy, and the longest one; both less than the time for which a directory must not
+/// change before it is loaded.
+const COPY_INTERVAL: Duration = Duration::from_millis(150);
+const COPY_PAUSE_MAX: Duration = Duration::from_millis(350);
+/// Copies that may be too slow.
+const COPIES_MAX: usize = 5;
 const REJECTED: &str = "reload rejected, keeping the active version";
 const APPLIED: &str = "reload activated";
 /// The shipped bundle, and one that allows unknown actions.
@@ -173,6 +179,54 @@ async fn a_strict_host_rejects_a_reload_with_an_invalid_file() -> Result<()> {
         "{messages:#?}"
     );
     Ok(())
+}
+
+/// Copies the files one after the other, slowly, but never with a pause in which the directory seems complete.
+/// Returns false if the machine was too busy for that.
+async fn copy_slowly(files: &[(PathBuf, Vec<u8>)]) -> Result<bool> {
+    let mut ticks = tokio::time::interval(COPY_INTERVAL);
+    let mut last = tokio::time::Instant::now();
+    let mut longest = Duration::ZERO;
+    for (path, content) in files {
+        ticks.tick().await;
+        fs::write(path, content)?;
+        longest = longest.max(last.elapsed());
+        last = tokio::time::Instant::now();
+    }
+    Ok(longest < COPY_PAUSE_MAX)
+}
+
+/// The files of a workflow and of twelve agents, the agent that the workflow calls last.
+fn files_of_a_catalogue(dir: &Path) -> Result<Vec<(PathBuf, Vec<u8>)>> {
+    let source = tempfile::tempdir()?;
+    let definitions = DefinitionsDir::new(source.path())?;
+    definitions.write_row_workflow("copied_flow", "copied_12_agent", 1)?;
+    for number in 1..=12 {
+        definitions.write_echo_agent(&format!("copied_{number:02}_agent"))?;
+    }
+    let agents = (1..=12).map(|number| PathBuf::from(format!("agents/business_ops/copied_{number:02}_agent.yaml")));
+    let files = std::iter::once(PathBuf::from("workflows/copied_flow.yaml")).chain(agents);
+    files.map(|file| Ok((dir.join(&file), fs::read(source.path().join(&file))?))).collect()
+}
+
+#[tokio::test]
+async fn a_directory_that_is_being_copied_is_loaded_once_when_it_is_complete() -> Result<()> {
+    for _ in 0..COPIES_MAX {
+        let (terminal, definitions, up) = start_host_with_echo_agent(&[]).await?;
+        let files = files_of_a_catalogue(definitions.dir())?;
+        if !copy_slowly(&files).await? {
+            continue;
+        }
+        wait_for_count(&up, APPLIED, 1).await?;
+        let list = terminal.run(&["agents", "list", "-o", "json"]).await?.expect_success()?;
+        assert_eq!((list["agents"].as_array().map(Vec::len), &list["quarantined"]), (Some(13), &json!([])), "{list:#}");
+        let words = ["run", "workflow", "copied_flow", "--input", "text=complete", "-o", "json"];
+        assert_eq!(terminal.run(&words).await?.expect_success()?["status"], "success");
+        // A part of the directory would have been activated before, with the workflow in quarantine.
+        assert_eq!((up.err().matches(APPLIED).count(), up.err().contains("quarantined")), (1, false), "{}", up.err());
+        return Ok(());
+    }
+    anyhow::bail!("the machine was too busy to copy the directory without a pause")
 }
 
 /// Mounts a version as a kubelet mounts a ConfigMap: flat files, links through `..data`, one rename.

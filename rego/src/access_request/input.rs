@@ -236,7 +236,7 @@ pub struct AgentInput {
     /// Its category.
     #[schemars(with = "String")]
     pub category: CategoryId,
-    /// Its capabilities; the hot decision receives only those that the policy declares to read.
+    /// Its capabilities; the hot decision receives only those that the policy reads.
     #[serde(default, skip_serializing_if = "NameSet::is_empty")]
     pub capabilities: NameSet,
 }
@@ -362,7 +362,7 @@ pub struct UserInput {
 #[serde(deny_unknown_fields, default)]
 #[schemars(inline)]
 pub struct PermissionsInput {
-    /// The categories whose agents an operator may call; the hot decision receives only the agent's.
+    /// The categories whose agents an operator may call; the hot decision receives only those that the policy reads.
     #[serde(skip_serializing_if = "NameSet::is_empty")]
     pub allowed_categories: NameSet,
     /// True if the user may process personal data.

@@ -6,7 +6,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::input::{Action, FactFlags, Input, UsageInput};
-use super::read_set::{InputField, InputFields, PolicyReadSet};
+use super::read_set::{CategoryReads, InputField, NameReads, PolicyReadSet};
 use crate::identity::NameSet;
 
 /// A view of an input that serializes only what the policy reads.
@@ -69,11 +69,12 @@ enum PrunedSet<'a> {
 }
 
 impl<'a> PrunedSet<'a> {
-    /// The names that the policy reads; all of them if it declares none.
-    const fn for_reads(names: &'a NameSet, reads: Option<&'a NameSet>) -> Self {
+    /// The names that the policy reads.
+    const fn for_reads(names: &'a NameSet, reads: &'a NameReads) -> Self {
         match reads {
-            Some(reads) => Self::Intersection(names, reads),
-            None => Self::All(names),
+            NameReads::All => Self::All(names),
+            NameReads::Only(reads) => Self::Intersection(names, reads),
+            NameReads::Except(excluded) => Self::Difference(names, excluded),
         }
     }
 
@@ -115,29 +116,23 @@ impl Serialize for PrunedSet<'_> {
 impl Input {
     /// Prunes the input for the hot decision of a policy with this read set.
     pub(crate) fn pruned<'a>(&'a self, read_set: &'a PolicyReadSet) -> PrunedInput<'a> {
-        let (user, reads) = (&self.user, read_set.reads.as_ref());
-        let fields = reads.map_or(InputFields::ALL, |reads| reads.fields(self));
+        let (user, fields) = (&self.user, read_set.fields(self));
         let categories = &user.permissions.allowed_categories;
-        let capabilities = read_set.capabilities.as_ref();
         let has_read_capability = self
             .agent
             .as_ref()
-            .is_some_and(|agent| !PrunedSet::for_reads(&agent.capabilities, capabilities).is_empty());
+            .is_some_and(|agent| !PrunedSet::for_reads(&agent.capabilities, &read_set.capabilities).is_empty());
         PrunedInput {
             action: self.action,
             agent: self.agent.as_ref().map(|agent| PrunedAgent {
                 id: fields.select(InputField::AgentId, agent.id.as_str()),
                 category: agent.category.as_str(),
-                capabilities: PrunedSet::for_reads(&agent.capabilities, capabilities),
+                capabilities: PrunedSet::for_reads(&agent.capabilities, &read_set.capabilities),
             }),
-            caller_policies: reads.map_or(PrunedSet::All(&self.caller_policies), |reads| {
-                PrunedSet::Difference(&self.caller_policies, &reads.binds_resource)
-            }),
+            caller_policies: PrunedSet::for_reads(&self.caller_policies, &read_set.caller_policies),
             document_bytes: self.document_bytes,
             hops: self.hops,
-            policies: reads.map_or(PrunedSet::All(&self.policies), |reads| {
-                PrunedSet::Difference(&self.policies, &reads.binds_caller)
-            }),
+            policies: PrunedSet::for_reads(&self.policies, &read_set.policies),
             facts: fields.select_facts(self.facts),
             caller: &self.caller,
             resource: self.resource.as_deref().and_then(|resource| fields.select(InputField::Resource, resource)),
@@ -149,12 +144,12 @@ impl Input {
             user: PrunedUser {
                 id: fields.select(InputField::UserId, user.id.as_str()),
                 tenant: fields.select(InputField::Tenant, user.tenant.as_str()),
-                roles: PrunedSet::for_reads(&user.roles, reads.map(|reads| &reads.roles)),
+                roles: PrunedSet::for_reads(&user.roles, &read_set.roles),
                 permissions: PrunedPermissions {
-                    allowed_categories: match (&self.agent, reads) {
-                        (Some(agent), _) => PrunedSet::Single(categories, agent.category.as_str()),
-                        (None, Some(_)) => PrunedSet::None,
-                        (None, None) => PrunedSet::All(categories),
+                    allowed_categories: match (read_set.categories, &self.agent) {
+                        (CategoryReads::All, _) => PrunedSet::All(categories),
+                        (CategoryReads::OfAgent, Some(agent)) => PrunedSet::Single(categories, agent.category.as_str()),
+                        (CategoryReads::OfAgent, None) | (CategoryReads::None, _) => PrunedSet::None,
                     },
                     pii_access: user.permissions.pii_access
                         && (has_read_capability || fields.contains(InputField::PiiAccess)),

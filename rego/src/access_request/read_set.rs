@@ -1,26 +1,50 @@
-//! What a bundle declares that its policy reads, so that the hot decision receives nothing else. The
-//! declaration comes with the bundle and never from code: another policy may read other fields.
+//! What a policy reads of the input, so that the hot decision receives nothing else. It is derived from the
+//! rules of the bundle, or comes with the embedded one; never from code, because another policy may read
+//! other fields.
 
 use std::collections::BTreeMap;
-
-use serde::Deserialize;
 
 use super::input::{Action, FactFlags, Flag, Input};
 use crate::identity::NameSet;
 
-/// The fields and names that a bundle declares that its policy reads. A policy whose bundle declares
-/// nothing receives every field.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// The fields and names of the input that a policy reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyReadSet {
-    /// The capabilities that rules read; `None` for all.
-    pub capabilities: Option<NameSet>,
-    /// The fields and names that rules read; `None` for all.
-    pub reads: Option<FieldReads>,
+    /// The members of `agent.capabilities`.
+    pub(crate) capabilities: NameReads,
+    /// The members of `user.roles`.
+    pub(crate) roles: NameReads,
+    /// The members of `user.permissions.allowed_categories`.
+    pub(crate) categories: CategoryReads,
+    /// The members of `policies`.
+    pub(crate) policies: NameReads,
+    /// The members of `caller_policies`.
+    pub(crate) caller_policies: NameReads,
+    /// The fields that are read of every input.
+    pub(crate) unconditional: InputFields,
+    /// The fields that are read of some inputs.
+    pub(crate) conditional: ConditionalFields,
+}
+
+/// The members of a set that rules read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NameReads {
+    All,
+    Only(NameSet),
+    Except(NameSet),
+}
+
+/// The allowed categories that rules read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CategoryReads {
+    None,
+    /// That of the agent.
+    OfAgent,
+    All,
 }
 
 /// A field of the input that is serialized only if a rule reads it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum InputField {
     /// `agent.id`
     AgentId,
@@ -30,9 +54,9 @@ pub enum InputField {
     UserId,
     /// `user.tenant`
     Tenant,
-    /// `user.rate_limit`
+    /// `user.rate_limit`, and `usage.requests` with it
     RateLimit,
-    /// `user.query_limit`
+    /// `user.query_limit`, and `usage.queries` with it
     QueryLimit,
     /// `user.permissions.pii_access`; it is also read if the agent has a capability that rules read
     PiiAccess,
@@ -66,19 +90,68 @@ pub enum InputField {
     NoPersonalData,
 }
 
+impl InputField {
+    /// Every field, with its name in the `reads` of a bundle and its path below `input`.
+    pub(crate) const ALL: [(Self, &'static str, &'static str); 21] = [
+        (Self::AgentId, "agent_id", "agent.id"),
+        (Self::Resource, "resource", "resource"),
+        (Self::UserId, "user_id", "user.id"),
+        (Self::Tenant, "tenant", "user.tenant"),
+        (Self::RateLimit, "rate_limit", "user.rate_limit"),
+        (Self::QueryLimit, "query_limit", "user.query_limit"),
+        (Self::PiiAccess, "pii_access", "user.permissions.pii_access"),
+        (Self::Audited, "audited", "facts.audited"),
+        (Self::Authenticated, "authenticated", "facts.authenticated"),
+        (Self::InternalModel, "internal_model", "facts.internal_model"),
+        (Self::CostLimited, "cost_limited", "facts.cost_limited"),
+        (Self::OwnTenant, "own_tenant", "facts.own_tenant"),
+        (Self::WithoutRun, "without_run", "facts.without_run"),
+        (Self::WorkflowStep, "workflow_step", "facts.workflow_step"),
+        (Self::TeamWorkflow, "team_workflow", "facts.team_workflow"),
+        (Self::TeamMember, "team_member", "facts.team_member"),
+        (Self::CanWorkWith, "can_work_with", "facts.can_work_with"),
+        (Self::ToolDeclared, "tool_declared", "facts.tool_declared"),
+        (Self::ProvidesToTeam, "provides_to_team", "facts.provides_to_team"),
+        (Self::OwnMemory, "own_memory", "facts.own_memory"),
+        (Self::NoPersonalData, "no_personal_data", "facts.no_personal_data"),
+    ];
+
+    /// The field that a bundle's `reads` calls by this name.
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(_, known, _)| *known == name).map(|(field, _, _)| *field)
+    }
+}
+
 /// A set of fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct InputFields(u32);
 
 impl InputFields {
-    pub(crate) const ALL: Self = Self(u32::MAX);
+    pub(crate) const ALL: Self = Self((1 << InputField::ALL.len()) - 1);
 
-    const fn union(self, other: Self) -> Self {
+    pub(crate) const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+
+    pub(crate) const fn intersection(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    pub(crate) const fn difference(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
     }
 
     pub(crate) const fn contains(self, field: InputField) -> bool {
         self.0 & (1 << field as u32) != 0
+    }
+
+    pub(crate) const fn insert(&mut self, field: InputField) {
+        self.0 |= 1 << field as u32;
+    }
+
+    /// The paths of the fields.
+    pub(crate) fn paths(self) -> impl Iterator<Item = &'static str> {
+        InputField::ALL.into_iter().filter(move |(field, _, _)| self.contains(*field)).map(|(_, _, path)| path)
     }
 
     /// The value, if its field is in the set.
@@ -110,70 +183,89 @@ impl InputFields {
 
 impl FromIterator<InputField> for InputFields {
     fn from_iter<I: IntoIterator<Item = InputField>>(fields: I) -> Self {
-        fields.into_iter().fold(Self::default(), |set, field| set.union(Self(1 << field as u32)))
+        let mut set = Self::default();
+        fields.into_iter().for_each(|field| set.insert(field));
+        set
     }
 }
 
-/// The fields that rules read, by action, by kind of caller, and by policy.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FieldReads {
-    /// The roles that rules read.
-    pub(crate) roles: NameSet,
-    /// The policies that bind a definition as the resource of a call, and not as a caller.
-    pub(crate) binds_resource: NameSet,
-    /// The policies that bind an agent as a caller, and not as the resource of a call.
-    pub(crate) binds_caller: NameSet,
-    actions: BTreeMap<Action, InputFields>,
-    callers: BTreeMap<String, InputFields>,
-    policies: BTreeMap<String, InputFields>,
+/// The fields that rules read by action, by kind of caller, and by policy.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct ConditionalFields {
+    pub(crate) actions: BTreeMap<Action, InputFields>,
+    pub(crate) callers: BTreeMap<String, InputFields>,
+    pub(crate) policies: BTreeMap<String, InputFields>,
 }
 
-impl FieldReads {
+impl ConditionalFields {
     /// The fields that the rules read of this input.
-    pub(crate) fn fields(&self, input: &Input) -> InputFields {
+    fn for_input(&self, input: &Input) -> InputFields {
         let action = self.actions.get(&input.action).copied().unwrap_or_default();
         let caller = self.callers.get(&*input.caller).copied().unwrap_or_default();
         let policies = input.policies.iter().filter_map(|name| self.policies.get(name).copied());
         policies.fold(action.union(caller), InputFields::union)
     }
+
+    /// The fields that the rules read of any input.
+    pub(crate) fn all(&self) -> InputFields {
+        let fields = self.actions.values().chain(self.callers.values()).chain(self.policies.values());
+        fields.copied().fold(InputFields::default(), InputFields::union)
+    }
 }
 
-type FieldTable<K> = BTreeMap<K, BTreeMap<InputField, u8>>;
-
-/// The `reads` of a bundle's `guard/checks`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct ReadsManifest {
-    roles: NameSet,
-    binds: BTreeMap<String, PolicyScope>,
-    actions: FieldTable<Action>,
-    callers: FieldTable<String>,
-    policies: FieldTable<String>,
-}
-
-#[derive(Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
-enum PolicyScope {
-    Resource,
-    Caller,
-}
-
-fn to_field_sets<K: Ord>(table: FieldTable<K>) -> BTreeMap<K, InputFields> {
-    table.into_iter().map(|(key, fields)| (key, fields.into_keys().collect())).collect()
-}
-
-impl From<ReadsManifest> for FieldReads {
-    fn from(manifest: ReadsManifest) -> Self {
-        let policies_of = |scope: &PolicyScope| {
-            manifest.binds.iter().filter(|(_, binds)| *binds == scope).map(|(name, _)| name).collect()
-        };
+impl PolicyReadSet {
+    /// The read set of a policy of which nothing is known: it receives the whole input.
+    #[must_use]
+    pub fn whole() -> Self {
         Self {
-            roles: manifest.roles,
-            binds_resource: policies_of(&PolicyScope::Resource),
-            binds_caller: policies_of(&PolicyScope::Caller),
-            actions: to_field_sets(manifest.actions),
-            callers: to_field_sets(manifest.callers),
-            policies: to_field_sets(manifest.policies),
+            capabilities: NameReads::All,
+            roles: NameReads::All,
+            categories: CategoryReads::All,
+            policies: NameReads::All,
+            caller_policies: NameReads::All,
+            unconditional: InputFields::ALL,
+            conditional: ConditionalFields::default(),
         }
+    }
+
+    /// True if the policy receives the whole input.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        *self == Self::whole()
+    }
+
+    /// The fields that the rules read of this input.
+    pub(crate) fn fields(&self, input: &Input) -> InputFields {
+        self.unconditional.union(self.conditional.for_input(input))
+    }
+
+    /// The fields that the rules read of any input, as paths below `input`; a set of names is read if any of
+    /// its names is. A path that every input has is not listed.
+    #[must_use]
+    pub fn paths(&self) -> Vec<&'static str> {
+        let sets = [
+            ("agent.capabilities", &self.capabilities),
+            ("caller_policies", &self.caller_policies),
+            ("policies", &self.policies),
+            ("user.roles", &self.roles),
+        ];
+        let sets = sets.into_iter().filter(|(_, names)| !names.is_none()).map(|(path, _)| path);
+        let categories =
+            (self.categories != CategoryReads::None).then_some("user.permissions.allowed_categories").into_iter();
+        let mut paths: Vec<_> =
+            self.unconditional.union(self.conditional.all()).paths().chain(sets).chain(categories).collect();
+        paths.sort_unstable();
+        paths
+    }
+}
+
+impl NameReads {
+    /// No names.
+    pub(crate) fn none() -> Self {
+        Self::Only(NameSet::default())
+    }
+
+    pub(crate) fn is_none(&self) -> bool {
+        matches!(self, Self::Only(names) if names.is_empty())
     }
 }

@@ -7,13 +7,15 @@ use greenroom_protocol::{ContentHash, Json};
 use wasmtime::{Cache, CacheConfig, Config, InstanceAllocationStrategy, Module, PoolingAllocationConfig};
 
 use super::error::SnapshotError;
+use super::reads::ReadsSource;
+use super::trial::Verdicts;
 use crate::bundle::Bundle;
 use crate::instance::MEMORY_BYTES_MAX;
 
 /// Maximum instances at once: those of all guard workers, their replacements, and those of validation.
 const INSTANCES_MAX: u32 = 256;
 
-/// Where compiled modules are cached for the next start.
+/// Where compiled modules, and the results of trials, are cached for the next start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CacheDir {
     /// Nowhere: every start compiles.
@@ -28,6 +30,7 @@ pub enum CacheDir {
 pub struct Compiler {
     engine: wasmtime::Engine,
     cache: Option<Cache>,
+    verdicts: Verdicts,
 }
 
 impl Compiler {
@@ -49,16 +52,18 @@ impl Compiler {
             .total_tables(INSTANCES_MAX)
             .max_memory_size(MEMORY_BYTES_MAX);
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
-        let cache = match cache {
-            CacheDir::Off => None,
+        let (cache, verdicts) = match cache {
+            CacheDir::Off => (None, None),
             CacheDir::At(directory) => {
                 let mut settings = CacheConfig::new();
-                settings.with_directory(directory);
-                Some(Cache::new(settings).map_err(setup)?)
+                // The cache of modules removes every file that it does not know, so its directory is its own.
+                settings.with_directory(directory.join("modules"));
+                (Some(Cache::new(settings).map_err(setup)?), Some(directory.join("trials")))
             }
         };
         config.cache(cache.clone());
-        Ok(Self { engine: wasmtime::Engine::new(&config).map_err(setup)?, cache })
+        let engine = wasmtime::Engine::new(&config).map_err(setup)?;
+        Ok(Self { engine, cache, verdicts: Verdicts(verdicts) })
     }
 
     /// The number of modules that the cache held.
@@ -73,8 +78,8 @@ impl Compiler {
         self.cache.as_ref().map_or(0, Cache::cache_misses)
     }
 
-    /// Compiles a bundle's module. This takes a tenth of a second of CPU, or a millisecond if the
-    /// cache holds the module.
+    /// Compiles a bundle's module, and reads its Rego text. This takes a tenth of a second of CPU, or a
+    /// millisecond if the cache holds the module.
     ///
     /// # Errors
     /// [`SnapshotError::Compile`]
@@ -86,6 +91,8 @@ impl Compiler {
             data: bundle.data().clone(),
             revision: Arc::from(bundle.revision()),
             hash: *bundle.hash(),
+            reads: ReadsSource::from_bundle(bundle),
+            verdicts: self.verdicts.clone(),
         })
     }
 }
@@ -96,4 +103,6 @@ pub struct CompiledBundle {
     pub(super) data: Json,
     pub(super) revision: Arc<str>,
     pub(super) hash: ContentHash,
+    pub(super) reads: ReadsSource,
+    pub(super) verdicts: Verdicts,
 }

@@ -31,6 +31,17 @@ pub enum SnapshotError {
     /// The list of checks cannot be decoded or is incomplete.
     #[error("`guard/checks` of the policy cannot be read: {0}")]
     Checks(String),
+    /// A decision depends on fields that are not sent: the module was not built from the text beside it.
+    #[error(
+        "the policy decides a generated input differently without {}, which the rules of its Rego text do not read: \
+         `policy.wasm` was not built from this text. Build the bundle again, or remove the text from it: every \
+         decision then receives the whole input",
+        paths.join(", ")
+    )]
+    Pruning {
+        /// The paths on which the decision depends.
+        paths: Vec<String>,
+    },
     /// A validation step failed.
     #[error("the policy fails its validation: {0}")]
     Validation(String),

@@ -9,7 +9,8 @@ use serde_json::json;
 use wasmtime::{Linker, Memory, Module, Store};
 
 use super::error::SnapshotError;
-use crate::access_request::read_set::{FieldReads, PolicyReadSet, ReadsManifest};
+use crate::access_request::declared_reads::{DeclaredReads, ReadsManifest};
+use crate::access_request::read_set::PolicyReadSet;
 use crate::access_request::{Action, Input};
 use crate::identity::NameSet;
 use crate::instance::explain::RawExplanation;
@@ -72,10 +73,18 @@ struct ChecksManifest {
     reads: Option<ReadsManifest>,
 }
 
-/// Reads the checks of every action, and the fields and names that the policy reads.
+/// What a bundle declares that its rules read.
+pub(super) struct Declaration {
+    /// The capabilities; `None` for all.
+    pub(super) capabilities: Option<NameSet>,
+    /// Other fields and names.
+    pub(super) reads: Option<DeclaredReads>,
+}
+
+/// Reads the checks of every action, and what the bundle declares that its rules read.
 pub(super) async fn read_checks(
     instance: &mut Instance,
-) -> Result<(BTreeMap<Action, Arc<[Arc<str>]>>, PolicyReadSet), SnapshotError> {
+) -> Result<(BTreeMap<Action, Arc<[Arc<str>]>>, Declaration), SnapshotError> {
     let result: ResultSet<ChecksManifest> = instance
         .evaluate(CHECKS_ENTRYPOINT, &json!({}), EXPLAIN_FUEL_MAX)
         .await
@@ -87,8 +96,8 @@ pub(super) async fn read_checks(
     }
     let names = |checks: BTreeMap<String, u8>| checks.into_keys().map(Arc::from).collect();
     let checks = manifest.actions.into_iter().map(|(action, checks)| (action, names(checks))).collect();
-    let read_set = PolicyReadSet { capabilities: manifest.capabilities, reads: manifest.reads.map(FieldReads::from) };
-    Ok((checks, read_set))
+    let reads = manifest.reads.map(ReadsManifest::resolve).transpose().map_err(SnapshotError::Checks)?;
+    Ok((checks, Declaration { capabilities: manifest.capabilities, reads }))
 }
 
 /// Requires both deciding entrypoints to deny an empty document.

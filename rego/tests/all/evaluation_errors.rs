@@ -14,7 +14,7 @@ async fn input(resource: &str) -> std::sync::Arc<Input> {
 }
 
 async fn faulty_engine() -> Engine {
-    let bundle = harness::faulty_bundle("faulty");
+    let bundle = harness::test_bundle("faulty");
     Engine::new(PolicySnapshot::load(harness::compiler(), &bundle).await.unwrap()).await.unwrap()
 }
 

@@ -187,10 +187,37 @@ pub(crate) async fn guard() -> Guard {
     Guard::new(Arc::new(SingleEngine(Mutex::new(engine().await))))
 }
 
-/// Reads one of the faulty bundles that `build.sh` compiles.
-pub(crate) fn faulty_bundle(name: &str) -> Bundle {
+/// The embedded bundle.
+pub(crate) const SHIPPED: &[u8] = include_bytes!("../../bundle/guard.tar.gz");
+
+/// One of the bundles that `build.sh` compiles for the tests.
+pub(crate) fn bundle_bytes(name: &str) -> Vec<u8> {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bundles");
-    Bundle::open(&folder.join(format!("{name}.tar.gz"))).unwrap()
+    std::fs::read(folder.join(format!("{name}.tar.gz"))).unwrap()
+}
+
+/// Reads one of the bundles that `build.sh` compiles for the tests.
+pub(crate) fn test_bundle(name: &str) -> Bundle {
+    Bundle::read(&bundle_bytes(name)).unwrap()
+}
+
+/// Packs the files of a bundle again, edited; a file for which `edit` returns false is omitted.
+pub(crate) fn repacked(bundle: &[u8], edit: impl Fn(&str, &mut Vec<u8>) -> bool) -> Vec<u8> {
+    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(bundle));
+    let mut builder = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+    for entry in archive.entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let name = entry.path().unwrap().to_str().unwrap().trim_start_matches('/').to_owned();
+        let mut content = Vec::new();
+        std::io::Read::read_to_end(&mut entry, &mut content).unwrap();
+        if edit(&name, &mut content) {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(content.len() as u64);
+            header.set_mode(0o600);
+            builder.append_data(&mut header, name, content.as_slice()).unwrap();
+        }
+    }
+    builder.into_inner().unwrap().finish().unwrap()
 }
 
 /// The grant of a run of the demo's workflow that this user starts.

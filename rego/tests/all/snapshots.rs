@@ -6,7 +6,7 @@ use greenroom_rego::{AccessRequest, Action, Bundle, CacheDir, Compiler, Engine, 
 use crate::harness;
 
 async fn load_error(name: &str) -> SnapshotError {
-    match PolicySnapshot::load(harness::compiler(), &harness::faulty_bundle(name)).await {
+    match PolicySnapshot::load(harness::compiler(), &harness::test_bundle(name)).await {
         Ok(_) => panic!("{name} passed its validation"),
         Err(error) => error,
     }
@@ -20,7 +20,7 @@ async fn the_embedded_bundle_lists_its_checks() {
         let checks = snapshot.checks(action);
         assert!(checks.iter().any(|check| check.as_ref() == "access_allowed"), "{action:?}");
     }
-    assert!(snapshot.read_set().capabilities.as_ref().is_some_and(|names| names.contains("pii_access")));
+    assert!(snapshot.read_set().paths().contains(&"agent.capabilities"));
 }
 
 #[tokio::test]
@@ -44,7 +44,7 @@ async fn a_policy_without_an_entrypoint_is_rejected_with_its_name() {
 
 #[tokio::test]
 async fn a_module_that_does_not_compile_is_rejected() {
-    let bundle = harness::with_wasm(&harness::faulty_bundle("open"), |wasm| {
+    let bundle = harness::with_wasm(&harness::test_bundle("open"), |wasm| {
         let end = wasm.len() - 1_000;
         wasm.truncate(end);
     });
@@ -55,7 +55,7 @@ async fn a_module_that_does_not_compile_is_rejected() {
 /// The texts of this policy end 57 bytes beyond the two pages that its module declares.
 #[tokio::test]
 async fn a_policy_whose_texts_cross_a_page_loads() {
-    let snapshot = PolicySnapshot::load(harness::compiler(), &harness::faulty_bundle("long_texts")).await.unwrap();
+    let snapshot = PolicySnapshot::load(harness::compiler(), &harness::test_bundle("long_texts")).await.unwrap();
     let mut engine = Engine::new(snapshot).await.unwrap();
     let request = harness::user_request("guest", harness::start_run("case_100")).await;
     let request = AccessRequest::new(request, harness::facts(harness::workflow_resource("case_100")));
@@ -70,7 +70,7 @@ async fn a_policy_whose_texts_cross_a_page_loads() {
 async fn a_compiled_module_is_cached_for_the_next_start() {
     let folder = tempfile::tempdir().unwrap();
     let cache = CacheDir::At(folder.path().canonicalize().unwrap().join("policy"));
-    let bundle = harness::faulty_bundle("partial");
+    let bundle = harness::test_bundle("partial");
     Compiler::new(&cache).unwrap().compile(&bundle).unwrap();
     let counts = |compiler: &Compiler| (compiler.cache_hits(), compiler.cache_misses());
     let next = Compiler::new(&cache).unwrap();

@@ -100,7 +100,7 @@ pub enum Command {
     /// Check definition files
     #[command(subcommand)]
     Definitions(DefinitionsCommand),
-    /// Explain one policy decision, or show all as a table
+    /// Check a policy bundle, explain one decision, or show all as a table
     #[command(subcommand)]
     Policy(PolicyCommand),
     /// List, verify and prune the audit
@@ -235,6 +235,11 @@ pub enum DefinitionsCommand {
 /// Commands of `policy`.
 #[derive(Debug, Subcommand)]
 pub enum PolicyCommand {
+    /// Check a policy bundle: what its rules read, and whether the input has it
+    Check {
+        /// Bundle, or a directory with guard.tar.gz; without it, the configured one
+        path: Option<PathBuf>,
+    },
     /// Explain the decision on one policy input
     Eval {
         /// File with the input as JSON; `-` reads standard input

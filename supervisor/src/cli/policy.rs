@@ -1,5 +1,7 @@
-//! `greenroom policy`: explains one decision, or shows all as a table. Both evaluate the configured bundle
-//! in an engine of their own; nothing is executed or recorded.
+//! `greenroom policy`: checks a bundle, explains one decision, or shows all as a table. Each loads the
+//! configured bundle into an engine of its own; nothing is executed or recorded.
+
+mod check;
 
 use std::io::Read;
 use std::path::Path;
@@ -27,16 +29,17 @@ const UTF8_BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// # Errors
 /// [`ErrorCode::InvalidInput`] for a document that is not a policy input; [`ErrorCode::InvalidPolicy`].
 pub async fn policy(config: Config, command: PolicyCommand, output: Output) -> Result<u8, Cause> {
-    let snapshot = compose::policy::load_snapshot(&config).await?;
-    let evaluator = SingleEngine(Mutex::new(Engine::new(snapshot).await?));
     match command {
+        PolicyCommand::Check { path } => check::check(config, path, output).await,
         PolicyCommand::Eval { input } => {
+            let evaluator = open_engine(&config, output).await?;
             let explanation = evaluator.explain(Arc::new(run_blocking(move || read_input(&input)).await??)).await?;
             let document = serde_json::to_value(&explanation).unwrap_or_default();
             output.document(&document, || format_explanation(&explanation));
             Ok(if explanation.allow { 0 } else { ErrorCode::PolicyDenied.exit_code() })
         }
         PolicyCommand::Table => {
+            let evaluator = open_engine(&config, output).await?;
             let categories = compose::catalogue::categories(&config).await?;
             let table =
                 greenroom_rego::access_matrix::access_matrix(&evaluator, &subjects(&config), &categories).await?;
@@ -45,6 +48,15 @@ pub async fn policy(config: Config, command: PolicyCommand, output: Output) -> R
             Ok(0)
         }
     }
+}
+
+/// An engine with the configured bundle; its warnings are notes.
+async fn open_engine(config: &Config, output: Output) -> Result<SingleEngine, Cause> {
+    let snapshot = compose::policy::load_snapshot(config).await?;
+    for warning in snapshot.warnings() {
+        output.note(&format!("warning: {warning}"));
+    }
+    Ok(SingleEngine(Mutex::new(Engine::new(snapshot).await?)))
 }
 
 /// The engine of one command.

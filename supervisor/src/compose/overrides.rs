@@ -10,7 +10,7 @@ use greenroom_actors::model::ModelProvider;
 use greenroom_actors::observer::Observer;
 use greenroom_actors::tool::Tool;
 use greenroom_registry::Stores;
-use greenroom_rego::Evaluator;
+use greenroom_rego::{Evaluator, IdentityProvider};
 
 use crate::data_dir::DataDirLock;
 
@@ -51,6 +51,8 @@ pub struct Overrides {
     pub metrics: Option<SocketAddr>,
     /// Receives the events that the metrics receive.
     pub observer: Option<Arc<dyn Observer>>,
+    /// Resolves users instead of the configuration, such as one for requests without a credential.
+    pub identities: Option<Arc<dyn IdentityProvider>>,
     /// Wraps the evaluator between the pipeline and the engines; it can only pass decisions on.
     pub evaluator: Option<WrapEvaluator>,
     /// Wraps the stores; it can only pass on what they return.

@@ -7,7 +7,7 @@ use greenroom_actors::dispatcher::Dispatcher;
 use greenroom_actors::run::RunsHandle;
 use greenroom_protocol::{Cause, ErrorCode};
 use greenroom_registry::agent_memory::embedder;
-use greenroom_rego::{Authenticator, Evaluator, Guard};
+use greenroom_rego::{Authenticator, Evaluator, Guard, IdentityProvider};
 
 use super::overrides::WrapEvaluator;
 use super::parts::PodParts;
@@ -31,6 +31,7 @@ pub(crate) fn build(
     parts: &PodParts,
     dispatcher: Dispatcher,
     runs: RunsHandle,
+    identities: Option<Arc<dyn IdentityProvider>>,
     wrap_evaluator: Option<WrapEvaluator>,
 ) -> Result<(Arc<Pipeline>, KeyReleaser), Cause> {
     let PodParts { config, clock, stores, definitions, models, admission, guard, metrics, .. } = parts;
@@ -40,7 +41,8 @@ pub(crate) fn build(
         Some(wrap) => wrap(engines),
         None => engines,
     };
-    let authenticator = Authenticator::new(Arc::new(ConfigIdentityProvider::new(config.users.clone())));
+    let identities = identities.unwrap_or_else(|| Arc::new(ConfigIdentityProvider::new(config.users.clone())));
+    let authenticator = Authenticator::new(identities);
     let admin = AdminOps {
         runs,
         authenticator: authenticator.clone(),

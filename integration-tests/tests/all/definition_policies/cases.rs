@@ -82,9 +82,8 @@ impl Setup {
     }
 }
 
-/// The two requests of one case. A pod rejects what three of the policies would deny before any policy is
-/// evaluated: an unauthenticated user, an audit entry that cannot be opened, a run of another tenant. Their
-/// denials are tested below the pipeline, in `rego/tests/all/definition_policies.rs`.
+/// The two requests of one case. Three of the policies deny what a pod with its own users and stores never
+/// permits: their denials are those of another host, in `integration-tests/tests/all/definition_policies/host.rs`.
 pub(super) struct Case {
     pub(super) allowed: Setup,
     pub(super) denied: Option<Setup>,

@@ -52,14 +52,14 @@ async fn start_detached(pod: &Pod, user: &str) -> Result<RunId> {
 }
 
 /// The status of each run, by its workflow.
-async fn status_of(pod: &Pod, workflow: &str) -> Option<(RunId, String)> {
+pub(super) async fn status_of(pod: &Pod, workflow: &str) -> Option<(RunId, String)> {
     let reply = pod.client(&UserId::new("admin").ok()?).runs(RunListFilter::default(), Page::default()).await.ok()?;
     let runs = reply.outputs["runs"].as_array()?;
     let run = runs.iter().find(|run| run["workflow_id"] == workflow)?;
     Some((run["run_id"].as_str()?.parse().ok()?, run["status"].as_str()?.to_owned()))
 }
 
-async fn wait_status(pod: &Pod, workflow: &str, wanted: &str) -> Result<RunId> {
+pub(super) async fn wait_status(pod: &Pod, workflow: &str, wanted: &str) -> Result<RunId> {
     let reached = || async { status_of(pod, workflow).await.filter(|(_, status)| status == wanted) };
     Ok(wait_until(&format!("{workflow} is {wanted}"), COMMAND_WAIT_MAX, reached).await?.0)
 }

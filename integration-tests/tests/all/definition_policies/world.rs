@@ -164,13 +164,13 @@ fn user(name: &str, roles: &[&str], pii_access: bool) -> Result<UserConfig> {
 }
 
 /// The name that the definitions of a case share.
-fn case_name(policy: &str, level: Level, setup: &Setup) -> String {
+pub(super) fn case_name(policy: &str, level: Level, setup: &Setup) -> String {
     let Setup { worker, route, user, document_bytes, has_cost_limit, is_member } = setup;
     format!("{policy}_{level:?}_{worker:?}_{route:?}_{user}_{document_bytes}_{has_cost_limit}_{is_member}")
         .to_lowercase()
 }
 
-fn write_case(definitions: &DefinitionsDir, policy: &str, level: Level, setup: &Setup) -> Result<()> {
+pub(super) fn write_case(definitions: &DefinitionsDir, policy: &str, level: Level, setup: &Setup) -> Result<()> {
     let name = case_name(policy, level, setup);
     let policies = |at: Level| if at == level { format!("policies: [{policy}]\n") } else { String::new() };
     write_worker(definitions.dir(), &format!("{name}_agent"), setup.worker, &policies(Level::Agent))?;

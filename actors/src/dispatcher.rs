@@ -25,7 +25,7 @@ use crate::category::CategoryHandles;
 use crate::execution::invocation::Invocation;
 use crate::execution::{DeltaSink, ExecutionEnv};
 use crate::handler::FileAccess;
-use crate::tool::TOOL_RESULT;
+use crate::tool::{TOOL_RESULT, ToolInput};
 
 /// The capacity at admission control that a run has while this pod hosts it; released with its last clone.
 pub type RunTicket = Arc<dyn Send + Sync>;
@@ -213,9 +213,11 @@ impl Dispatcher {
         let (grant, call) = permit.redeem();
         let timeout = grant.deadline().remaining(self.env.clock.now());
         let files = self.caller_files(&grant).await?;
-        let result = tokio::time::timeout(timeout, self.env.call_tool(&call.tool, call.arguments, &files)).await;
+        let CallTool { tool, arguments, key } = call;
+        let input = ToolInput { arguments, key: key.unwrap_or_else(|| grant.effect_key()) };
+        let result = tokio::time::timeout(timeout, self.env.call_tool(&tool, input, &files)).await;
         let deadline_error =
-            |_| Cause::new(ErrorCode::TimedOut, format!("the tool {} did not return before the deadline", call.tool));
+            |_| Cause::new(ErrorCode::TimedOut, format!("the tool {tool} did not return before the deadline"));
         let result = result.map_err(deadline_error)??;
         Ok(Outcome { outputs: Values::from([(TOOL_RESULT.to_owned(), result)]), usage: Usage::default() })
     }

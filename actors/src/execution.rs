@@ -37,7 +37,7 @@ use crate::failure::{ProviderBackoff, RetryBudgets, is_retried_by_calls};
 use crate::handler::{FileAccess, FileSources};
 use crate::observer::Observer;
 use crate::pipeline::PipelineHandle;
-use crate::tool::ToolSource;
+use crate::tool::{ToolInput, ToolSource};
 
 pub use accounting::Accounting;
 pub use agent_tools::AgentTools;
@@ -132,10 +132,10 @@ impl ExecutionEnv {
     ///
     /// # Errors
     /// [`ErrorCode::UnknownTool`]; a [`Cause`] of the tool.
-    pub async fn call_tool(&self, tool: &str, arguments: Values, files: &FileAccess) -> Result<Json, Cause> {
+    pub async fn call_tool(&self, tool: &str, input: ToolInput, files: &FileAccess) -> Result<Json, Cause> {
         let known = tool.split_once(':').and_then(|(scheme, name)| Some((self.tool_source(scheme)?, name)));
         match known {
-            Some((source, name)) => source.call(name, arguments, files).await,
+            Some((source, name)) => source.call(name, input, files).await,
             None => Err(Cause::new(ErrorCode::UnknownTool, format!("there is no tool `{tool}`"))),
         }
     }

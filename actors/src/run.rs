@@ -38,7 +38,6 @@ use async_trait::async_trait;
 use greenroom_protocol::{AgentId, Cause, Clock, PodId, RunId, TeamId};
 use greenroom_registry::Stores;
 
-pub(crate) use dedup_key::team_dedup_key;
 pub use handle::RunsHandle;
 pub(crate) use handle::into_reply;
 pub use message::{RunInfo, RunSupervisorInfo};

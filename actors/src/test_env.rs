@@ -36,7 +36,7 @@ use crate::model::{Delta, Deltas, Message, ModelCall, ModelError, ModelProvider,
 use crate::observer::{ActorEvent, Observer};
 use crate::pipeline::{CommitWaiter, PipelineHandle, RequestPipeline};
 pub(crate) use root::{NoMsg, TestRoot};
-use tools::{Adder, PanickingTool};
+use tools::{Adder, KeyReader, PanickingTool};
 
 /// Follows tokio's clock, so that a paused test decides both.
 pub(crate) struct TestClock(tokio::time::Instant);
@@ -300,7 +300,8 @@ impl TestEnv {
         assert!(pipeline.bind(recording.clone()).is_ok());
         let events = Arc::new(RecordingObserver::default());
         let files = FileSources::new(Arc::new(NoFiles), artifacts, Arc::clone(&stores.runs));
-        let (runtime, tools) = register_native(options.handlers, vec![Arc::new(Adder), Arc::new(PanickingTool)]);
+        let (runtime, tools) =
+            register_native(options.handlers, vec![Arc::new(Adder), Arc::new(KeyReader), Arc::new(PanickingTool)]);
         let env = ExecutionEnv::new(ExecutionEnvParts {
             runtimes: vec![Arc::new(runtime), Arc::new(LlmRuntime)],
             tool_sources: vec![Arc::new(AgentTools), Arc::new(tools)],

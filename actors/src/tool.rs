@@ -35,6 +35,16 @@ pub struct NestedCall<'a> {
     pub options: CallOptions,
 }
 
+/// The input of one call of a tool.
+#[derive(Debug, Clone)]
+pub struct ToolInput {
+    /// The arguments, by name.
+    pub arguments: Values,
+    /// The idempotency key, the same for every retry and for every repetition by the caller: a tool that changes
+    /// something elsewhere passes it on, or stores it with the change.
+    pub key: CallKey,
+}
+
 /// A source of tools. A definition names a tool as `SCHEME:NAME`.
 ///
 /// An agent never calls a source: it issues the request that [`ToolSource::request`] builds, so each
@@ -70,7 +80,7 @@ pub trait ToolSource: Send + Sync {
     ///
     /// # Errors
     /// [`greenroom_protocol::ErrorCode::UnknownTool`]; a [`Cause`] of the tool.
-    async fn call(&self, name: &str, arguments: Values, files: &FileAccess) -> Result<Json, Cause>;
+    async fn call(&self, name: &str, input: ToolInput, files: &FileAccess) -> Result<Json, Cause>;
 }
 
 /// The text argument of this name, for a tool that requires one.
@@ -110,7 +120,7 @@ pub trait Tool: Send + Sync {
     ///
     /// # Errors
     /// A [`Cause`] that the model may read.
-    async fn call(&self, arguments: &Values, files: &FileAccess) -> Result<Json, Cause>;
+    async fn call(&self, input: &ToolInput, files: &FileAccess) -> Result<Json, Cause>;
 }
 
 #[cfg(test)]

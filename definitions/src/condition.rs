@@ -56,7 +56,8 @@ impl Condition {
     /// The message of the problem.
     pub fn compile(text: &str) -> Result<Self, String> {
         check_condition(text).map_err(|bound| format!("the condition {bound}"))?;
-        let environment = arithmetic::environment().map_err(|reason| format!("the condition is not usable: {reason}"))?;
+        let environment =
+            arithmetic::environment().map_err(|reason| format!("the condition is not usable: {reason}"))?;
         // Without macros, the syntax tree has the calls as they are written.
         let written = Env::default().with_optional_support(false).parser().parse(text).map_err(|e| unreadable(&e))?;
         let shape = allowed::check(&written).map_err(|bound| format!("the condition {bound}"))?;
@@ -190,8 +191,7 @@ impl Condition {
         if cost <= CONDITION_LOOP_COST_MAX {
             return Ok(());
         }
-        Err(self
-            .error(&format!("may take {cost} operations for {count} items, {CONDITION_LOOP_COST_MAX} are allowed")))
+        Err(self.error(&format!("may take {cost} operations for {count} items, {CONDITION_LOOP_COST_MAX} are allowed")))
     }
 
     fn error(&self, message: &str) -> Cause {

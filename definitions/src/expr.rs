@@ -56,7 +56,8 @@ impl Reference {
     #[must_use]
     pub fn resolve<'s>(&self, scope: &Scope<'s>) -> Option<Cow<'s, Json>> {
         let rest = self.path.get(1..).unwrap_or_default();
-        let whole = |values: &Values| Cow::Owned(values.iter().map(|(key, value)| (key.clone(), value.clone())).collect());
+        let whole =
+            |values: &Values| Cow::Owned(values.iter().map(|(key, value)| (key.clone(), value.clone())).collect());
         let found = match (&self.root, self.name()) {
             (ReferenceRoot::Inputs, Some(name)) => value_at(scope.inputs.get(name)?, rest)?,
             (ReferenceRoot::Context, Some(name)) => {

@@ -47,7 +47,9 @@ pub struct Envelope {
     /// The time until which the caller waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Deadline>,
-    /// The caller's idempotency key.
+    /// The caller's idempotency key: it names one effect of this user. A repetition of the request with the same key
+    /// gets the first reply, unless the first one failed in a way that passes; another request with it is a conflict.
+    /// `docs/idempotency.md` has the rule for each kind of request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<IdempotencyKey>,
     /// The trace that the request belongs to.

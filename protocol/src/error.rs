@@ -193,6 +193,16 @@ codes! {
 }
 
 impl ErrorCode {
+    /// True if the request was executed and the failure does not pass: an idempotency key keeps the reply. A request
+    /// that was rejected executed nothing, and a retryable failure may pass: a repetition is executed.
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        match self.class() {
+            ErrorClass::Rejected => false,
+            ErrorClass::Denied | ErrorClass::Failed => !self.is_retryable(),
+        }
+    }
+
     /// The exit code of a command that ends with this code.
     #[must_use]
     pub const fn exit_code(self) -> u8 {
@@ -252,6 +262,17 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+
+    #[test]
+    fn a_failure_is_final_only_if_something_was_executed_and_it_does_not_pass() {
+        for code in [ErrorCode::HandlerFailed, ErrorCode::BudgetExceeded, ErrorCode::Cancelled, ErrorCode::StepFailed] {
+            assert!(code.is_final(), "{code}");
+        }
+        for code in [ErrorCode::MissingInput, ErrorCode::ModelOverloaded, ErrorCode::TimedOut, ErrorCode::AgentCrashed]
+        {
+            assert!(!code.is_final(), "{code}");
+        }
+    }
 
     #[test]
     fn a_code_is_written_once_and_read_back() {

@@ -237,11 +237,9 @@ impl RunEventKind {
             Entry::ApprovalRequested { key, prompt, until } => {
                 Self::ApprovalRequested { step: key.step.clone(), prompt: prompt.clone(), until: *until }
             }
-            Entry::CallAwaitsApproval { key, approvals, .. } if !approvals.is_empty() => Self::CallAwaitsApproval {
-                step: key.step.clone(),
-                index: key.index,
-                approvals: approvals.clone(),
-            },
+            Entry::CallAwaitsApproval { key, approvals, .. } if !approvals.is_empty() => {
+                Self::CallAwaitsApproval { step: key.step.clone(), index: key.index, approvals: approvals.clone() }
+            }
             Entry::ApprovalResolved { key, approved, by } => {
                 Self::ApprovalResolved { step: key.step.clone(), approved: *approved, by: by.to_string() }
             }

@@ -266,6 +266,15 @@ impl CallKey {
         Self(request.0.clone())
     }
 
+    /// Derives the key of the call of a request that its caller can repeat, from the caller's idempotency key and
+    /// the hash of the request: it is the same for each repetition, and no other caller has it.
+    #[must_use]
+    pub fn for_caller(tenant: &TenantId, user: &UserId, key: &IdempotencyKey, request_hash: &ContentHash) -> Self {
+        // No id and no hash contains a slash, so different callers, requests and keys give different texts.
+        let text = format!("{tenant}/{user}/{request_hash}/{key}");
+        Self(Arc::from(format!("key_{}", ContentHash::from_content(text.as_bytes()))))
+    }
+
     /// Returns the key of a step's call: `run_…/step`, or `run_…/step[3]` for an item of a `for_each`.
     #[must_use]
     pub fn for_step(run: &RunId, step: &StepId, index: Option<u32>) -> Self {

@@ -105,6 +105,9 @@ impl Received {
         if !matches!(identity, ClaimedIdentity::Credential(Credential::Delegation(_))) {
             envelope.request.check_outside()?;
         }
+        if envelope.idempotency_key.is_some() {
+            envelope.request.check_repeatable()?;
+        }
         if matches!(envelope.request, Request::Maintain(_)) && ingress != IngressKind::Local {
             let message = "maintenance is requested on the machine of the pod, with its own command line";
             return Err(Cause::new(ErrorCode::InvalidRequest, message));
@@ -174,9 +177,9 @@ impl Received {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::{AgentId, CallKey};
+    use crate::id::{AgentId, CallKey, ContextKey, RunId};
     use crate::limits::NAME_BYTES_MAX;
-    use crate::request::{CallOptions, CallTool, Invoke, Maintenance, Page, Query};
+    use crate::request::{CallOptions, CallTool, ContextChange, ContextWrite, Invoke, Maintenance, Page, Query};
     use crate::value::Values;
 
     struct FixedIds;
@@ -224,6 +227,28 @@ mod tests {
             Request::Query(Query::AuditEntry { id: long() }),
             Request::Query(Query::Audit { page: Page { after: Some(long()), limit: 1 } }),
         ]
+    }
+
+    #[test]
+    fn a_context_write_with_an_idempotency_key_names_the_version_that_it_replaces() {
+        for (expect, key, is_accepted) in [(None, Some("k"), false), (Some(0), Some("k"), true), (None, None, true)] {
+            let write = ContextWrite {
+                run: RunId::new("run_1").unwrap_or_else(|_| unreachable!()),
+                key: ContextKey::new("notes").unwrap_or_else(|_| unreachable!()),
+                expect,
+                change: ContextChange::Append("a".into()),
+                ttl_ms: None,
+            };
+            let idempotency_key = key.and_then(|key| IdempotencyKey::new(key).ok());
+            let envelope = Envelope { idempotency_key, ..Envelope::new(Request::ContextWrite(write)) };
+            let bytes = serde_json::to_vec(&envelope).unwrap_or_default();
+            let received = Received::decode(&bytes, IngressKind::Http, &FixedIds, Timestamp::default());
+            assert_eq!(received.is_ok(), is_accepted, "{received:?}");
+            if let Err(cause) = received {
+                assert_eq!(cause.code, ErrorCode::InvalidRequest);
+                assert!(cause.message.contains("`expect`"), "{cause}");
+            }
+        }
     }
 
     #[test]

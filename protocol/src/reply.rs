@@ -233,6 +233,12 @@ pub struct Reply {
 }
 
 impl Reply {
+    /// True if an idempotency key keeps this reply: a success, or a failure that is final ([`ErrorCode::is_final`]).
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        self.error.as_ref().is_none_or(|cause| cause.code.is_final())
+    }
+
     /// The exit code of a command that receives this reply.
     #[must_use]
     pub fn exit_code(&self) -> u8 {

@@ -125,6 +125,25 @@ impl StoreError {
         Cause::new(code, format!("{self}; {advice}")).with_details(serde_json::json!({ "store": detail }))
     }
 
+    /// True if the failed request may have been executed all the same, or may still be.
+    #[must_use]
+    pub const fn is_outcome_unknown(&self) -> bool {
+        match self {
+            Self::Timeout | Self::Closed => true,
+            Self::Full
+            | Self::Disk(_)
+            | Self::ReadOnly
+            | Self::Locked
+            | Self::InUse { .. }
+            | Self::Corrupt(_)
+            | Self::Version(_)
+            | Self::Overrun
+            | Self::Codec(_)
+            | Self::Chain(_)
+            | Self::Failed(_) => false,
+        }
+    }
+
     /// True if the database itself may be damaged, so that further writes could do harm.
     #[must_use]
     pub const fn is_damage(&self) -> bool {

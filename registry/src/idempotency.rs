@@ -1,6 +1,7 @@
 //! Replies by idempotency key: the same key with the same request gets the same reply, with another
-//! request it is a conflict. For runs [`crate::runs::RunStore::create`] does this; this store is for all
-//! other requests.
+//! request it is a conflict. For runs [`crate::runs::RunStore::create`] does this: a key names its run until
+//! the run has ended, and keeps its reply if that is final ([`Reply::is_final`]); this store is for all other
+//! requests.
 
 use async_trait::async_trait;
 use greenroom_protocol as protocol;
@@ -30,7 +31,8 @@ pub trait IdempotencyStore: Send + Sync {
     /// Reserves a key for a request. [`KeyStatus::New`] is durable, and one caller alone gets it.
     ///
     /// # Errors
-    /// [`StoreError`], and then the key was not reserved.
+    /// [`StoreError`], and then the key was not reserved, unless [`StoreError::is_outcome_unknown`]: a caller that
+    /// does not use such a key has to release it.
     async fn begin(
         &self,
         tenant: &TenantId,
@@ -43,13 +45,13 @@ pub trait IdempotencyStore: Send + Sync {
     /// was not reserved, or that has a reply, does not change.
     ///
     /// # Errors
-    /// [`StoreError`], and then the next start releases the key.
+    /// [`StoreError`], and then the caller repeats it; otherwise the next start releases the key.
     async fn finish(&self, tenant: &TenantId, key: &DedupKey, reply: &Reply, now: Timestamp) -> Result<(), StoreError>;
 
-    /// Releases a key whose request was not executed, so that the request can be repeated.
+    /// Releases a key that keeps no reply, so that the request can be repeated.
     ///
     /// # Errors
-    /// [`StoreError`], and then the next start releases the key.
+    /// [`StoreError`], and then the caller repeats it; otherwise the next start releases the key.
     async fn abandon(&self, tenant: &TenantId, key: &DedupKey) -> Result<(), StoreError>;
 
     /// Returns the status of a key, without reserving it.

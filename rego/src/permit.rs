@@ -7,7 +7,7 @@ use greenroom_protocol::request::{
     CallTool, ContextRead, ContextWrite, Invoke, Maintenance, MemoryRead, MemoryWrite, Query, ResumeRun, SignalRun,
     StartRun, StartTeam,
 };
-use greenroom_protocol::{ContentHash, Deadline, Request, RequestId, RunId, TeamId, Timestamp, TraceId};
+use greenroom_protocol::{CallKey, ContentHash, Deadline, Request, RequestId, RunId, TeamId, Timestamp, TraceId};
 
 use crate::facts::Resource;
 use crate::identity::authenticated::{
@@ -171,6 +171,14 @@ impl Grant {
         }
     }
 
+    /// As [`Grant::issue_request`], for a request that has the effect of the permitted one, as the run has that a team
+    /// starts: it carries the idempotency key of the caller.
+    pub fn issue_request_with_key(&self, id: RequestId, request: Request) -> Authenticated {
+        let mut issued = self.issue_request(id, request);
+        issued.meta.idempotency = self.0.meta.idempotency.clone();
+        issued
+    }
+
     /// As [`Grant::issue_request`], for a request that the callee makes on behalf of a definition with these
     /// policies: they bind it too.
     pub fn issue_request_for(&self, id: RequestId, request: Request, policies: &NameSet) -> Authenticated {
@@ -303,6 +311,19 @@ impl Grant {
     #[must_use]
     pub fn idempotency(&self) -> Option<&Idempotency> {
         self.0.meta.idempotency.as_ref()
+    }
+
+    /// The key of the effect of the permitted request, which its executor passes on to whoever can recognise a repeated
+    /// effect: for a request with an idempotency key it is the same at each repetition.
+    #[must_use]
+    pub fn effect_key(&self) -> CallKey {
+        let principal = self.principal();
+        match self.idempotency() {
+            Some(Idempotency { key, request_hash }) => {
+                CallKey::for_caller(&principal.tenant, &principal.user, key, request_hash)
+            }
+            None => CallKey::for_request(self.request_id()),
+        }
     }
 
     /// When the pod received the request that began the call chain.

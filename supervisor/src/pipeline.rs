@@ -233,12 +233,12 @@ impl Pipeline {
         sink: Option<DeltaSink>,
     ) -> Result<Dispatched, ExecutionFailure> {
         caller_commit.wait().await?;
-        let is_call = matches!(permit.request(), Request::Invoke(_) | Request::CallTool(_));
-        if is_call {
+        let has_stored_reply = permit.grant().idempotency().is_some() && idempotency::stores_reply(permit.request());
+        if has_stored_reply || matches!(permit.request(), Request::Invoke(_) | Request::CallTool(_)) {
             wait_opening(audit_entry).await?;
         }
         check_deadline(permit.grant().deadline(), self.clock.now())?;
-        if is_call && permit.grant().idempotency().is_some() {
+        if has_stored_reply {
             return Box::pin(self.execute_idempotent(audit_entry, permit, tickets, sink)).await;
         }
         // From here on, the request waits for an actor and not for a stage.
@@ -292,7 +292,7 @@ impl Pipeline {
         let id = permit.grant().request_id().clone();
         let outcome = self.dispatch(audit_entry, *permit, sink, None).await;
         if let Some(key) = claimed {
-            self.idempotency.complete(key, &reply::stored_reply(&id, &outcome)).await;
+            self.idempotency.complete(key, reply::stored_reply(&id, &outcome)).await;
         }
         outcome
     }

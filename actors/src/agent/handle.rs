@@ -58,9 +58,8 @@ pub async fn invoke(
         Err(PushError::Full(_)) => return Err(overloaded_error("this agent's job queue is full".to_owned()).into()),
         Err(PushError::CircuitOpen(_, cooldown)) => return Err(circuit_open_error(hosted, cooldown).into()),
         Err(PushError::Closed(_)) => {
-            return Err(
-                Cause::new(ErrorCode::ShuttingDown, "the pod is shutting down and accepts no new requests").into()
-            );
+            let message = "the pod, or the team of this agent, is stopping and accepts no new requests";
+            return Err(Cause::new(ErrorCode::ShuttingDown, message).into());
         }
     }
     let mut abort_guard = AbortOnDrop { hosted, id, is_completed: false };

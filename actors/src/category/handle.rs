@@ -128,6 +128,11 @@ impl CategoryHandle {
         self.inner.hosted.read().unwrap_or_else(PoisonError::into_inner).get(version).cloned()
     }
 
+    #[cfg(test)]
+    pub(crate) fn kill_supervisor(&self) {
+        self.inner.supervisor.lock().unwrap().as_ref().unwrap().kill();
+    }
+
     pub(super) fn hosted_agents(&self) -> Vec<Arc<HostedAgent>> {
         self.inner.hosted.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }

@@ -299,6 +299,32 @@ async fn an_open_circuit_concerns_only_its_own_agent() {
     assert!(worker.invoke("narrow", "other").await.is_ok(), "no other agent is concerned");
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_agent_is_restarted_and_then_opens_its_circuit_by_its_row() {
+    let worker = worker_harness(CategoryConfig::default()).await;
+    let policy = ChildKind::Agent.restart_policy();
+    for activation in 1..=policy.restarts_max as usize + 1 {
+        let waiting = worker.spawn_invoke("worker", "wait").await;
+        worker.are_running(1).await;
+        assert_eq!(worker.activations(), activation);
+        worker.harness.actor.get_children().iter().for_each(ActorCell::kill);
+        let cause = waiting.await.unwrap().unwrap_err().cause;
+        let is_last = activation > policy.restarts_max as usize;
+        assert!(
+            cause.code == ErrorCode::AgentCrashed || is_last && cause.code == ErrorCode::AgentCircuitOpen,
+            "{cause}"
+        );
+    }
+    until("the circuit is open", || {
+        worker.passivations() == worker.activations() && worker.harness.actor.get_children().is_empty()
+    })
+    .await;
+    let OnMaxRestarts::OpenCircuit { cooldown } = policy.on_max_restarts else { panic!("a circuit") };
+    assert_eq!(code(&worker.invoke("worker", "x").await), Some(ErrorCode::AgentCircuitOpen));
+    tokio::time::advance(cooldown).await;
+    assert_eq!(worker.invoke("worker", "later").await.unwrap().outputs, summary("later"));
+}
+
 #[tokio::test]
 async fn a_restarted_category_serves_the_waiting_jobs() {
     let worker = worker_harness(config()).await;

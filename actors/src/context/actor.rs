@@ -64,7 +64,7 @@ impl ContextHandle {
     /// Reads some keys, or all of them.
     ///
     /// # Errors
-    /// An error of the store; [`ErrorCode::TimedOut`]; [`ErrorCode::UnknownRun`] if the context has stopped.
+    /// An error of the store; [`ErrorCode::TimedOut`]; [`ErrorCode::AgentCrashed`] if the actor has stopped.
     pub async fn read(&self, permit: Permitted<ContextRead>) -> Result<Outcome, Cause> {
         let timeout = permit.grant().deadline().remaining(self.clock.now());
         self.request(timeout, |port| ContextMsg::Read(permit, port)).await
@@ -104,12 +104,12 @@ impl ContextHandle {
         timeout: Duration,
         message: impl FnOnce(ReplyPort<T>) -> ContextMsg,
     ) -> Result<T, Cause> {
-        let unknown_run_error = || Cause::new(ErrorCode::UnknownRun, "the team of this context has ended");
+        let stopped_error = || Cause::new(ErrorCode::AgentCrashed, "the actor of the team's context has stopped");
         let (port, result) = oneshot::channel();
-        self.actor.send_message(message(port)).map_err(|_| unknown_run_error())?;
+        self.actor.send_message(message(port)).map_err(|_| stopped_error())?;
         match tokio::time::timeout(timeout, result).await {
             Ok(Ok(result)) => result,
-            Ok(Err(_closed)) => Err(unknown_run_error()),
+            Ok(Err(_closed)) => Err(stopped_error()),
             Err(_elapsed) => Err(Cause::new(ErrorCode::TimedOut, "the context did not reply before the deadline")),
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use greenroom_protocol::audit::Opening;
 use greenroom_protocol::request::{ContextChange, Invoke};
-use greenroom_protocol::{CategoryId, ContentHash, RequestId};
+use greenroom_protocol::{CallKey, CategoryId, ContentHash, RequestId};
 use greenroom_protocol::{ContextKey, PodId, Request, Status, TeamId, TenantId, TraceId, UserId, WorkflowId};
 use greenroom_rego::{Grant, TypedPermit, testing};
 use ractor::ActorRef;
@@ -213,6 +213,22 @@ async fn a_native_tool_is_called_by_one_name() {
     assert_eq!(call_tool("native:adder").await.map(|outcome| outcome.outputs[TOOL_RESULT].clone()), Ok(json!(5)));
     assert_eq!(call_tool("native:divider").await.map(drop), Err(ErrorCode::UnknownTool));
     assert_eq!(call_tool("agent:adder").await.map(drop), Err(ErrorCode::UnknownTool));
+}
+
+#[tokio::test]
+async fn a_native_tool_receives_the_key_of_its_call() {
+    let harness = harness().await;
+    for key in [Some("run_1/step/tool[0]"), None] {
+        let (tool, call_key) = ("native:key_reader", key.map(|key| CallKey::new(key).unwrap()));
+        let call = Request::CallTool(CallTool { tool: tool.into(), arguments: Values::new(), key: call_key });
+        let TypedPermit::CallTool(permit) = harness.typed_permit(call, Resource::Tool { tool: tool.into() }).await
+        else {
+            panic!("another verb")
+        };
+        let effect_key = permit.grant().effect_key().to_string();
+        let outcome = harness.dispatcher.call_tool(&harness.audit_entry, permit).await.unwrap();
+        assert_eq!(outcome.outputs[TOOL_RESULT], json!(key.unwrap_or(&effect_key)));
+    }
 }
 
 #[tokio::test]

@@ -197,7 +197,7 @@ fn limits(invocation: &Invocation) -> Vec<Limit> {
     let principal = invocation.grant.principal();
     let requested = invocation.invoke.options.cost_max;
     let run = invocation.grant.run();
-    let key = invocation.key();
+    let key = invocation.budget_key();
     let outermost = key.root();
     let outermost_limit = requested.filter(|_| run.is_none());
     let own_limit = match (invocation.agent.cost_max(), outermost_limit.filter(|_| key == outermost)) {

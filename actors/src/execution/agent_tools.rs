@@ -6,7 +6,7 @@ use greenroom_protocol::request::Invoke;
 use greenroom_protocol::{AgentId, Cause, ErrorCode, Json, Request, Values};
 
 use crate::handler::FileAccess;
-use crate::tool::{NestedCall, ToolDescription, ToolSource};
+use crate::tool::{NestedCall, ToolDescription, ToolInput, ToolSource};
 
 /// The agents of the catalogue, as tools.
 #[derive(Debug, Clone, Copy, Default)]
@@ -39,7 +39,7 @@ impl ToolSource for AgentTools {
     }
 
     /// Never succeeds: an agent is invoked by a request of its own, and not by a tool call.
-    async fn call(&self, name: &str, _: Values, _: &FileAccess) -> Result<Json, Cause> {
+    async fn call(&self, name: &str, _: ToolInput, _: &FileAccess) -> Result<Json, Cause> {
         Err(Cause::new(ErrorCode::UnknownTool, format!("agent:{name} is invoked, not called as a tool")))
     }
 }
@@ -62,7 +62,9 @@ mod tests {
     async fn every_listed_tool_is_described_by_its_name() {
         let agents = vec![agent("one_001", json!({})), agent("two_001", json!({}))];
         let test = TestEnv::new(TestEnvOptions { agents, ..TestEnvOptions::default() });
-        for (scheme, names) in [("agent", ["one_001", "two_001"]), ("native", ["adder", "panicking"])] {
+        for (scheme, names) in
+            [("agent", &["one_001", "two_001"][..]), ("native", &["adder", "key_reader", "panicking"][..])]
+        {
             let source = test.env.tool_source(scheme).unwrap();
             let tools = source.list(&test.catalogue);
             assert_eq!(tools.iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>(), names);

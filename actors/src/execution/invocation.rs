@@ -45,10 +45,18 @@ impl Invocation {
         Ok(Box::new(Self { grant, invoke, agent, sink }))
     }
 
-    /// The idempotency key of the call.
+    /// The idempotency key of the call, which the handler, the tools and the provider receive.
     #[must_use]
     pub fn key(&self) -> CallKey {
-        self.invoke.key.clone().unwrap_or_else(|| CallKey::for_request(self.grant.request_id()))
+        self.invoke.key.clone().unwrap_or_else(|| self.grant.effect_key())
+    }
+
+    /// The key of the budget of this execution. The attempts of a step share one, but a repetition of a user's request
+    /// is another request with a budget of its own, although its effect has the same key.
+    #[must_use]
+    pub fn budget_key(&self) -> CallKey {
+        let step_key = self.grant.run().and(self.invoke.key.clone());
+        step_key.unwrap_or_else(|| CallKey::for_request(self.grant.request_id()))
     }
 }
 

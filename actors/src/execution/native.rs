@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use super::runtime::{ExecutionContext, Runtime};
 use crate::concurrency::spawn_blocking;
 use crate::handler::{FileAccess, Handler, HandlerInput, HandlerMode};
-use crate::tool::{Tool, ToolDescription, ToolSource};
+use crate::tool::{Tool, ToolDescription, ToolInput, ToolSource};
 
 /// Handlers and tools that block a thread concurrently, per core of the machine.
 const BLOCKING_PER_CORE: usize = 4;
@@ -94,7 +94,7 @@ impl ToolSource for NativeTools {
         self.tools.get(name).map(|tool| describe(&**tool))
     }
 
-    async fn call(&self, name: &str, arguments: Values, files: &FileAccess) -> Result<Json, Cause> {
+    async fn call(&self, name: &str, input: ToolInput, files: &FileAccess) -> Result<Json, Cause> {
         let Some(tool) = self.tools.get(name).cloned() else {
             return Err(Cause::new(ErrorCode::UnknownTool, format!("there is no native tool `{name}`")));
         };
@@ -102,13 +102,13 @@ impl ToolSource for NativeTools {
             // A tool runs in its caller's task, which may be the pipeline's: its panic must not unwind
             // further.
             HandlerMode::Async => {
-                let result = AssertUnwindSafe(tool.call(&arguments, files)).catch_unwind().await;
+                let result = AssertUnwindSafe(tool.call(&input, files)).catch_unwind().await;
                 let crashed = || Cause::new(ErrorCode::AgentCrashed, format!("the tool {name} panicked"));
                 result.unwrap_or_else(|_| Err(crashed()))
             }
             HandlerMode::Blocking => {
                 let files = files.clone();
-                self.threads.run(async move { tool.call(&arguments, &files).await }).await?
+                self.threads.run(async move { tool.call(&input, &files).await }).await?
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The guard's actors over the shipped policy.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +11,11 @@ use greenroom_rego::snapshot::Compiler;
 use greenroom_rego::{
     AccessRequest, Bundle, CacheDir, Denied, Facts, Guard, PolicySnapshot, Principal, Resource, testing,
 };
-use ractor::{ActorCell, ActorRef};
+use ractor::{ActorCell, ActorId, ActorRef};
 
 use super::{GuardHandle, LoadError};
 use crate::observer::NoopObserver;
+use crate::supervision::ChildKind;
 use crate::test_env::{NoMsg, TestRoot, until};
 
 struct Harness {
@@ -56,6 +58,10 @@ fn access_request(principal: Principal) -> AccessRequest {
 }
 
 impl Harness {
+    fn worker_ids(&self) -> BTreeSet<ActorId> {
+        self.supervisor.get_children().iter().map(ActorCell::get_id).collect()
+    }
+
     async fn allows(&self, principal: Principal) -> Result<bool, Denied> {
         match self.guard.permit(access_request(principal)).await {
             Ok(_) => Ok(true),
@@ -130,6 +136,41 @@ async fn killed_workers_are_restarted() {
         worker.kill();
         worker.wait(Some(Duration::from_secs(5))).await.unwrap();
     }
+    assert_eq!(harness.allows(testing::admin()).await, Ok(true));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_worker_with_a_long_queue_is_not_killed() {
+    const LOAD: Duration = Duration::from_millis(2_500);
+    let harness = harness().await;
+    let started = std::time::Instant::now();
+    for _ in 0..50 {
+        assert_eq!(harness.allows(testing::admin()).await, Ok(true));
+    }
+    // Longer than a worker may take none of its jobs, so that the last jobs wait for longer than that.
+    let jobs = (50.0 * LOAD.as_secs_f64() / started.elapsed().as_secs_f64()) as usize;
+    let workers = harness.worker_ids();
+    let decisions = futures::future::join_all((0..jobs).map(|_| harness.allows(testing::admin()))).await;
+    assert!(decisions.into_iter().all(|allowed| allowed == Ok(true)), "of {jobs} decisions");
+    assert_eq!(harness.worker_ids(), workers, "none was restarted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn workers_that_fail_more_often_than_their_row_allows_end_their_supervisor() {
+    let harness = harness().await;
+    let mut killed = BTreeSet::new();
+    for _ in 0..=ChildKind::GuardWorker.restart_policy().restarts_max {
+        until("two other workers run", || {
+            let workers = harness.worker_ids();
+            workers.len() == 2 && workers.is_disjoint(&killed) && harness.handle.info().workers == 2
+        })
+        .await;
+        killed.extend(harness.worker_ids());
+        harness.supervisor.get_children().iter().for_each(ActorCell::kill);
+    }
+    harness.supervisor.wait(Some(Duration::from_secs(5))).await.unwrap();
+    // The next supervisor starts with a new intensity and the same queues.
+    harness.handle.start_supervisor(Arc::new(NoopObserver), harness.root.get_cell()).await.unwrap();
     assert_eq!(harness.allows(testing::admin()).await, Ok(true));
 }
 

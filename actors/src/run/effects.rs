@@ -1,13 +1,13 @@
 //! The effects of a run, as futures. Each ends in one event to its run; the run's actor links them, so they stop with
 //! it. Every call enters the pipeline as a request issued by the run's grant.
 
+mod context_request;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use greenroom_definitions::binding::{
-    self, bind_agent, bind_compensation, bind_workflow, run_outputs, step_outputs,
-};
+use greenroom_definitions::binding::{self, bind_agent, bind_compensation, bind_workflow, run_outputs, step_outputs};
 use greenroom_definitions::plan::{Plan, PlanStep};
 use greenroom_definitions::{Agent, Scope};
 use greenroom_protocol::journal::{ItemList, RunStarted, StepKey};
@@ -323,10 +323,10 @@ impl EffectContext {
             return Ok(Usage::default());
         }
         let read = Request::ContextRead(ContextRead { run: self.started.run.clone(), keys: Vec::new() });
-        let reply =
-            self.env.pipeline.handle(self.grant.issue_request(call.child("context").request_id(attempt), read)).await;
-        let usage = reply.usage();
-        context.extend(outputs_of(reply)?);
+        let mut usage = Usage::default();
+        let outputs =
+            self.issue_to_context(&call.child("context"), attempt, read, &NameSet::default(), &mut usage).await?;
+        context.extend(outputs);
         Ok(usage)
     }
 
@@ -346,12 +346,10 @@ impl EffectContext {
         let policies: NameSet = agent.spec().policies.iter().collect();
         for (key, value) in team_outputs(agent, outputs) {
             let value = offload_if_large(key.as_str(), value, self.artifacts()).await?;
-            let id = call.call.child(key.as_str()).request_id(call.attempt);
+            let write_key = call.call.child(key.as_str());
             let (run, change) = (self.started.run.clone(), ContextChange::Put(value));
             let write = Request::ContextWrite(ContextWrite { run, key, expect: None, change, ttl_ms: None });
-            let reply = self.env.pipeline.handle(self.grant.issue_request_for(id, write, &policies)).await;
-            usage.add(&reply.usage());
-            outputs_of(reply)?;
+            self.issue_to_context(&write_key, call.attempt, write, &policies, usage).await?;
         }
         Ok(())
     }

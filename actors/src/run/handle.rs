@@ -12,7 +12,7 @@ use greenroom_protocol::journal::Entry;
 use greenroom_protocol::request::SignalRun;
 use greenroom_protocol::{Cause, Deadline, ErrorCode, Reply, RequestId, RunId, Status, Values};
 use greenroom_registry::runs::RunRecord;
-use greenroom_rego::Permitted;
+use greenroom_rego::{Caller, Grant, Permitted};
 use ractor::ActorRef;
 use tokio::sync::oneshot;
 
@@ -24,6 +24,8 @@ use super::{RunEnv, TeamRestorer};
 
 /// Grace after its deadline within which a run reports that it timed out.
 const KILL_GRACE: Duration = Duration::from_secs(1);
+/// Longest wait until recovery has resumed an interrupted run: its lease expires first.
+const RESUME_WAIT_MAX: Duration = Duration::from_secs(15);
 /// Longest wait for introspection of an actor, in milliseconds.
 const INFO_WAIT_MS_MAX: u64 = 1_000;
 
@@ -133,6 +135,34 @@ impl RunsHandle {
     /// As [`RunsHandle::wait_ended`], without a deadline, for a caller that is stopped from outside.
     pub(super) async fn wait_reply(&self, run: &RunId) -> Result<Reply, Cause> {
         self.await_reply(run).await
+    }
+
+    /// The reply to a repeated request that finds the run of the first one. The run may be interrupted, and it is not
+    /// started a second time, because it can be resumed.
+    ///
+    /// # Errors
+    /// As [`RunsHandle::wait_ended`]; [`ErrorCode::Interrupted`] if recovery does not resume the run soon.
+    pub(crate) async fn wait_existing(&self, run: &RunId, detach: bool, grant: &Grant) -> Result<Reply, Cause> {
+        let deadline = grant.deadline();
+        if detach {
+            return self.wait_accepted(run, deadline).await;
+        }
+        if !matches!(grant.caller(), Caller::User { .. }) {
+            // The caller was resumed, and recovery resumes the runs that it has called after it.
+            return self.wait_ended(run, deadline).await;
+        }
+        let waited = tokio::time::timeout(RESUME_WAIT_MAX, self.wait_ended(run, deadline)).await;
+        if let Ok(ended) = waited {
+            return ended;
+        }
+        if self.is_hosted(run) {
+            return self.wait_ended(run, deadline).await;
+        }
+        let message = format!(
+            "the run `{run}`, which the first request with this idempotency key started, was interrupted; resume it \
+             with `greenroom runs resume {run}`, and repeat the request for its reply"
+        );
+        Err(Cause::new(ErrorCode::Interrupted, message).with_details(serde_json::json!({ "run": run })))
     }
 
     async fn await_reply(&self, run: &RunId) -> Result<Reply, Cause> {

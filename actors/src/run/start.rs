@@ -14,15 +14,15 @@ use greenroom_rego::{Caller, Grant, Permitted};
 
 use super::actor::decide_with_outputs;
 use super::artifacts::RunArtifacts;
-use super::dedup_key::dedup_key;
+use super::dedup_key::{dedup_key, key_conflict_error};
 use super::effects::EffectContext;
 use super::handle::{RunsHandle, into_reply};
 use super::loops::Loops;
 use super::machine::{Event, RUN_RETRIES_MAX, State};
 use super::message::{FirstAction, RunArgs};
+use super::offload::store_result;
 use super::personal_data::has_personal_data;
 use super::pinned::PinnedDefinitions;
-use super::offload::store_result;
 use super::{RUN_TIME_MAX, RunEnv};
 use crate::concurrency::HeldTickets;
 use crate::dispatcher::RunTicket;
@@ -56,6 +56,9 @@ impl RunsHandle {
         let run = grant.run().cloned().ok_or_else(|| Cause::new(ErrorCode::Internal, "the permit starts no run"))?;
         let detach = start.detach;
         let wait_deadline = grant.deadline();
+        if let Some(existing) = self.find_existing_run(&grant).await? {
+            return self.wait_existing(&existing, detach, &grant).await;
+        }
         let is_called = parent_run(&grant).is_some();
         let (body, key) = dedup_key(&grant, &start);
         let (started, pinned, personal_data) = self.prepare(&run, &grant, start, now).await?;
@@ -70,7 +73,7 @@ impl RunsHandle {
         };
         let decision = decide_with_outputs(&pinned, &State::default(), &Event::Started(started.clone()), now);
         let created = env.stores.runs.create_with_entries(&new, key.as_ref(), decision.entries(), now).await;
-        let run = match created.map_err(|error| error.cause())? {
+        match created.map_err(|error| error.cause())? {
             (Created::New(fence), Some(receipt)) => {
                 if let Err(error) = audit_entry.wait_durable().await {
                     self.cancel_start(&run, fence, receipt.through(), decision.next(), error.cause()).await;
@@ -88,24 +91,21 @@ impl RunsHandle {
                 // A run without a ticket of its own is a part of the work that has started it.
                 let tickets = ticket.map_or_else(HeldTickets::of_task, |own| HeldTickets::default().with(own));
                 self.activate(RunArgs { fence, seq, state, first, ctx, tickets }).await?;
-                run
+                if detach {
+                    self.wait_accepted(&run, wait_deadline).await
+                } else if is_called {
+                    // The called run has a deadline of its own, which moves while it waits for approvals, and its caller
+                    // ends it.
+                    self.wait_reply(&run).await
+                } else {
+                    self.wait_ended(&run, wait_deadline).await
+                }
             }
             (Created::New(_), None) => {
-                return Err(Cause::new(ErrorCode::Internal, "the run was created without journal entries"));
+                Err(Cause::new(ErrorCode::Internal, "the run was created without journal entries"))
             }
-            (Created::Existing(first), _) => first,
-            (Created::Conflict, _) => {
-                let message = "the idempotency key was used before with another request";
-                return Err(Cause::new(ErrorCode::IdempotencyConflict, message));
-            }
-        };
-        if detach {
-            self.wait_accepted(&run, wait_deadline).await
-        } else if is_called {
-            // The called run has a deadline of its own, which moves while it waits for approvals, and its caller ends it.
-            self.wait_reply(&run).await
-        } else {
-            self.wait_ended(&run, wait_deadline).await
+            (Created::Existing(first), _) => self.wait_existing(&first, detach, &grant).await,
+            (Created::Conflict, _) => Err(key_conflict_error()),
         }
     }
 

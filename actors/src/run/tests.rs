@@ -1,7 +1,11 @@
 //! Runs as actors, over in-memory stores and a scripted pipeline.
 
 mod basics;
+mod compensation;
 mod crash;
 pub(crate) mod harness;
+mod keys;
+mod loops;
 mod signals;
 mod steps;
+mod waiting;

@@ -47,6 +47,8 @@ struct ChildEntry<J, M> {
     intensity: RestartIntensity,
     /// It is stalled and being killed, so its exit counts as [`ExitKind::Stalled`].
     is_stalled: bool,
+    /// The number of jobs that it had taken while others waited, and since when that has not changed.
+    unchanged: Option<(u64, Instant)>,
 }
 
 /// The children of one kind under one supervisor.
@@ -54,13 +56,15 @@ pub struct ChildTable<K, J, M> {
     policy: RestartPolicy,
     entries: HashMap<K, ChildEntry<J, M>>,
     keys: HashMap<ActorId, K>,
+    /// When the children were last checked for progress.
+    checked_at: Option<Instant>,
 }
 
 impl<K: Eq + Hash + Clone, J, M: WakeMessage> ChildTable<K, J, M> {
     /// Creates an empty table for children with this restart policy.
     #[must_use]
     pub fn new(policy: RestartPolicy) -> Self {
-        Self { policy, entries: HashMap::new(), keys: HashMap::new() }
+        Self { policy, entries: HashMap::new(), keys: HashMap::new(), checked_at: None }
     }
 
     /// Starts an actor for a queue, unless one is active. A child that is not permanent is started only if a job
@@ -75,6 +79,7 @@ impl<K: Eq + Hash + Clone, J, M: WakeMessage> ChildTable<K, J, M> {
             actor: None,
             intensity: RestartIntensity::default(),
             is_stalled: false,
+            unchanged: None,
         });
         if entry.actor.is_some() {
             return SupervisorAction::None;
@@ -85,8 +90,8 @@ impl<K: Eq + Hash + Clone, J, M: WakeMessage> ChildTable<K, J, M> {
         match spawn().await {
             Ok(actor) => {
                 self.keys.insert(actor.get_id(), key);
-                entry.is_stalled = false;
-                entry.queue.attach(actor.clone(), Instant::now());
+                (entry.is_stalled, entry.unchanged) = (false, None);
+                entry.queue.attach(actor.clone());
                 entry.actor = Some(actor);
                 SupervisorAction::None
             }
@@ -107,7 +112,7 @@ impl<K: Eq + Hash + Clone, J, M: WakeMessage> ChildTable<K, J, M> {
     fn on_child_exit(&mut self, key: K, exit: ExitKind, now: Instant) -> SupervisorAction<K> {
         let Some(entry) = self.entries.get_mut(&key) else { return SupervisorAction::None };
         entry.actor = None;
-        entry.is_stalled = false;
+        (entry.is_stalled, entry.unchanged) = (false, None);
         if entry.queue.is_closed() {
             return SupervisorAction::Stopped(key);
         }
@@ -125,22 +130,38 @@ impl<K: Eq + Hash + Clone, J, M: WakeMessage> ChildTable<K, J, M> {
                 drop(entry.queue.open_circuit(now + cooldown));
                 SupervisorAction::CircuitOpened(key)
             }
-            RestartDecision::MaxRestarts(OnMaxRestarts::Escalate) => SupervisorAction::Escalate(key),
+            // A queue serves many callers, so there is no one run to end.
+            RestartDecision::MaxRestarts(OnMaxRestarts::Escalate | OnMaxRestarts::EndRun) => {
+                SupervisorAction::Escalate(key)
+            }
             RestartDecision::MaxRestarts(OnMaxRestarts::StopPod) => SupervisorAction::StopPod(key),
         }
     }
 
-    /// The children whose oldest job has waited too long. Each is returned once, to be killed within
-    /// [`KILL_TIMEOUT`], or else unlinked with [`ChildTable::unlink`].
+    /// The children that have taken no job for too long although jobs wait; the length of a queue, and the time that
+    /// a job waits in it, do not matter. Each child is returned once, to be killed within [`KILL_TIMEOUT`], or else
+    /// unlinked with [`ChildTable::unlink`].
+    ///
+    /// It compares the progress between its calls. If a call is late by as much as a child may take, then the machine
+    /// was suspended or has no time for anything, and no child is judged by that time.
     pub fn stalled(&mut self, now: Instant) -> Vec<ActorCell> {
         let Some(after) = self.policy.stalled_after else { return Vec::new() };
+        let was_suspended = self.checked_at.replace(now).is_some_and(|at| now.duration_since(at) >= after);
         let mut stalled = Vec::new();
         for entry in self.entries.values_mut().filter(|entry| !entry.is_stalled) {
-            if let Some(actor) = &entry.actor
-                && entry.queue.stalled_for(now).is_some_and(|ignored| ignored >= after)
-            {
-                entry.is_stalled = true;
-                stalled.push(actor.get_cell());
+            let Some(actor) = &entry.actor else { continue };
+            let Some(taken) = entry.queue.taken_while_waiting() else {
+                entry.unchanged = None;
+                continue;
+            };
+            match entry.unchanged {
+                Some((before, since)) if before == taken && !was_suspended => {
+                    if now.duration_since(since) >= after {
+                        entry.is_stalled = true;
+                        stalled.push(actor.get_cell());
+                    }
+                }
+                Some(_) | None => entry.unchanged = Some((taken, now)),
             }
         }
         stalled

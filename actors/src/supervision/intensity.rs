@@ -30,7 +30,6 @@ impl RestartIntensity {
     pub fn on_exit(&mut self, policy: &RestartPolicy, exit: ExitKind, now: Instant) -> RestartDecision {
         let is_voluntary = exit == ExitKind::Stopped;
         match policy.mode {
-            RestartMode::Temporary => return RestartDecision::NoRestart,
             RestartMode::Transient if is_voluntary => return RestartDecision::NoRestart,
             RestartMode::Transient | RestartMode::Permanent => {}
         }
@@ -105,10 +104,7 @@ mod tests {
         let now = Instant::now();
         let stop = |restart| RestartIntensity::default().on_exit(&policy(restart), ExitKind::Stopped, now);
         assert_eq!(stop(RestartMode::Transient), RestartDecision::NoRestart);
-        assert_eq!(stop(RestartMode::Temporary), RestartDecision::NoRestart);
         assert!(matches!(stop(RestartMode::Permanent), RestartDecision::RestartAfter(_)));
-        let crash = RestartIntensity::default().on_exit(&policy(RestartMode::Temporary), ExitKind::Crashed, now);
-        assert_eq!(crash, RestartDecision::NoRestart);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! A bounded job queue that survives its actor.
 //!
 //! ractor's mailbox is unbounded and is lost with its actor. So jobs wait in this queue, the mailbox carries only
-//! wake-ups, and a restarted actor continues with the same queue. Every job in it may start: callers wait for a ticket before
-//! they push, so the age of the oldest job shows whether the actor is stalled.
+//! wake-ups, and a restarted actor continues with the same queue. Every job in it may start, because callers wait for a
+//! ticket before they push: an actor that takes none of them is stalled, whereas a long queue is only load.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -43,7 +43,7 @@ enum Consumer<M> {
     /// A start was requested.
     Starting,
     /// An actor is attached.
-    Attached { actor: ActorRef<M>, since: Instant },
+    Attached(ActorRef<M>),
     /// The circuit is open until then.
     CircuitOpen { until: Instant },
     /// The queue is closed for good.
@@ -51,10 +51,12 @@ enum Consumer<M> {
 }
 
 struct Inner<J, M> {
-    queue: VecDeque<(Instant, J)>,
+    queue: VecDeque<J>,
     consumer: Consumer<M>,
     /// A wake-up was sent, so that a burst sends one and not thousands.
     woken: bool,
+    /// Jobs that actors have taken since the queue was created.
+    taken: u64,
 }
 
 /// A bounded queue of jobs and its consumer.
@@ -67,7 +69,7 @@ impl<J, M: WakeMessage> JobQueue<J, M> {
     /// Creates an empty queue for at most `jobs_max` jobs.
     #[must_use]
     pub const fn new(jobs_max: usize) -> Self {
-        let inner = Inner { queue: VecDeque::new(), consumer: Consumer::None, woken: false };
+        let inner = Inner { queue: VecDeque::new(), consumer: Consumer::None, woken: false, taken: 0 };
         Self { inner: Mutex::new(inner), jobs_max }
     }
 
@@ -87,18 +89,18 @@ impl<J, M: WakeMessage> JobQueue<J, M> {
                 return Err(PushError::CircuitOpen(job, until.duration_since(now)));
             }
             Consumer::CircuitOpen { .. } => inner.consumer = Consumer::None,
-            Consumer::None | Consumer::Starting | Consumer::Attached { .. } => {}
+            Consumer::None | Consumer::Starting | Consumer::Attached(_) => {}
         }
         if inner.queue.len() >= self.jobs_max {
             return Err(PushError::Full(job));
         }
-        inner.queue.push_back((now, job));
+        inner.queue.push_back(job);
         match inner.consumer {
             Consumer::None => {
                 inner.consumer = Consumer::Starting;
                 Ok(Pushed::NeedsActor)
             }
-            Consumer::Attached { .. } => {
+            Consumer::Attached(_) => {
                 inner.wake();
                 Ok(Pushed::Queued)
             }
@@ -110,7 +112,10 @@ impl<J, M: WakeMessage> JobQueue<J, M> {
     pub fn pop(&self) -> Option<J> {
         let mut inner = self.lock();
         match inner.queue.pop_front() {
-            Some((_, job)) => Some(job),
+            Some(job) => {
+                inner.taken = inner.taken.wrapping_add(1);
+                Some(job)
+            }
             None => {
                 inner.woken = false;
                 None
@@ -119,12 +124,12 @@ impl<J, M: WakeMessage> JobQueue<J, M> {
     }
 
     /// Attaches an actor and wakes it if a job waits.
-    pub fn attach(&self, actor: ActorRef<M>, now: Instant) {
+    pub fn attach(&self, actor: ActorRef<M>) {
         let mut inner = self.lock();
         if matches!(inner.consumer, Consumer::Closed) {
             return;
         }
-        inner.consumer = Consumer::Attached { actor, since: now };
+        inner.consumer = Consumer::Attached(actor);
         inner.woken = false;
         if !inner.queue.is_empty() {
             inner.wake();
@@ -135,7 +140,7 @@ impl<J, M: WakeMessage> JobQueue<J, M> {
     /// a job waits or the actor is not attached.
     pub fn try_detach(&self, actor_id: ActorId) -> bool {
         let mut inner = self.lock();
-        let is_attached = matches!(&inner.consumer, Consumer::Attached { actor, .. } if actor.get_id() == actor_id);
+        let is_attached = matches!(&inner.consumer, Consumer::Attached(actor) if actor.get_id() == actor_id);
         let detaches = is_attached && inner.queue.is_empty();
         if detaches {
             inner.consumer = Consumer::None;
@@ -143,11 +148,12 @@ impl<J, M: WakeMessage> JobQueue<J, M> {
         detaches
     }
 
-    /// The actor has stopped and will be restarted: jobs wait for it.
+    /// The actor has stopped and will be restarted: jobs wait for it. An open circuit stays open.
     pub fn expect_restart(&self) {
         let mut inner = self.lock();
-        if !matches!(inner.consumer, Consumer::Closed) {
-            inner.consumer = Consumer::Starting;
+        match inner.consumer {
+            Consumer::Closed | Consumer::CircuitOpen { .. } => {}
+            Consumer::None | Consumer::Starting | Consumer::Attached(_) => inner.consumer = Consumer::Starting,
         }
     }
 
@@ -157,7 +163,7 @@ impl<J, M: WakeMessage> JobQueue<J, M> {
         let has_jobs = !inner.queue.is_empty();
         match inner.consumer {
             Consumer::Closed | Consumer::CircuitOpen { .. } => false,
-            Consumer::None | Consumer::Starting | Consumer::Attached { .. } => {
+            Consumer::None | Consumer::Starting | Consumer::Attached(_) => {
                 inner.consumer = if has_jobs { Consumer::Starting } else { Consumer::None };
                 has_jobs
             }
@@ -179,13 +185,13 @@ impl<J, M: WakeMessage> JobQueue<J, M> {
         if !matches!(inner.consumer, Consumer::Closed) {
             inner.consumer = consumer;
         }
-        inner.queue.drain(..).map(|(_, job)| job).collect()
+        inner.queue.drain(..).collect()
     }
 
     /// Sends a message to the actor directly, if one is attached.
     pub fn notify(&self, message: M) {
         let actor = match &self.lock().consumer {
-            Consumer::Attached { actor, .. } => Some(actor.clone()),
+            Consumer::Attached(actor) => Some(actor.clone()),
             Consumer::None | Consumer::Starting | Consumer::CircuitOpen { .. } | Consumer::Closed => None,
         };
         if let Some(actor) = actor {
@@ -201,17 +207,17 @@ impl<J, M: WakeMessage> JobQueue<J, M> {
             Consumer::CircuitOpen { .. }
             | Consumer::None
             | Consumer::Starting
-            | Consumer::Attached { .. }
+            | Consumer::Attached(_)
             | Consumer::Closed => None,
         }
     }
 
-    /// The time for which the oldest job has waited for the attached actor; `None` without a job or an actor.
-    pub fn stalled_for(&self, now: Instant) -> Option<Duration> {
+    /// The number of jobs that were taken until now, if a job waits for the attached actor; `None` without a job or an
+    /// actor. As long as it does not change, the actor makes no progress.
+    pub fn taken_while_waiting(&self) -> Option<u64> {
         let inner = self.lock();
-        let (pushed, _) = inner.queue.front()?;
         match &inner.consumer {
-            Consumer::Attached { since, .. } => Some(now.duration_since(*since.max(pushed))),
+            Consumer::Attached(_) => (!inner.queue.is_empty()).then_some(inner.taken),
             Consumer::None | Consumer::Starting | Consumer::CircuitOpen { .. } | Consumer::Closed => None,
         }
     }
@@ -228,7 +234,7 @@ impl<J, M: WakeMessage> JobQueue<J, M> {
 
     /// True if an actor is attached.
     pub fn is_attached(&self) -> bool {
-        matches!(self.lock().consumer, Consumer::Attached { .. })
+        matches!(self.lock().consumer, Consumer::Attached(_))
     }
 
     /// True if the queue is closed for good.
@@ -245,7 +251,7 @@ impl<J, M: WakeMessage> JobQueue<J, M> {
 
 impl<J, M: WakeMessage> Inner<J, M> {
     fn wake(&mut self) {
-        if let (Consumer::Attached { actor, .. }, false) = (&self.consumer, self.woken) {
+        if let (Consumer::Attached(actor), false) = (&self.consumer, self.woken) {
             // If the actor has stopped, its supervisor restarts it and the new actor is woken.
             self.woken = actor.send_message(M::wake()).is_ok();
         }

@@ -1,4 +1,7 @@
 //! The restart policies: one row for each kind of child, actors and background services alike.
+//!
+//! Each row has a reader: the supervisor of its kind. The actor of a run has none, because its supervisor never starts
+//! it again: recovery resumes the run from its journal.
 
 use std::time::Duration;
 
@@ -17,14 +20,12 @@ pub enum ChildKind {
     TeamSupervisor,
     /// One running team.
     Team,
+    /// The supervisor of the members of one team.
+    Members,
     /// A team's shared context.
     Context,
     /// The supervisor of all runs.
     RunSupervisor,
-    /// One run of a workflow.
-    Run,
-    /// The ingress for other pods.
-    Peer,
     /// The service that writes the audit and all other stores.
     AuditWriter,
     /// The service that watches the files of definitions and policy.
@@ -44,8 +45,6 @@ pub enum RestartMode {
     Permanent,
     /// Unless it stopped by itself.
     Transient,
-    /// Never.
-    Temporary,
 }
 
 /// The measure if a child exceeds its restart intensity.
@@ -58,6 +57,8 @@ pub enum OnMaxRestarts {
     },
     /// Its supervisor fails, and the restart policy of that supervisor decides.
     Escalate,
+    /// The run that it serves ends, with a retryable cause.
+    EndRun,
     /// The pod stops with an exit code of its own.
     StopPod,
 }
@@ -91,7 +92,8 @@ pub struct RestartPolicy {
     pub window: Duration,
     /// Delay before a restart.
     pub backoff: Backoff,
-    /// Age of an unread job after which the child is stalled; `None` if it has no queue.
+    /// How long a child may take none of the jobs that wait for it; after it the child is stalled. `None` if it has no
+    /// job queue.
     pub stalled_after: Option<Duration>,
     /// The measure if the maximum is exceeded.
     pub on_max_restarts: OnMaxRestarts,
@@ -131,7 +133,7 @@ impl ChildKind {
                 stalled_after: None,
                 on_max_restarts: OnMaxRestarts::StopPod,
             },
-            Self::Category | Self::TeamSupervisor | Self::RunSupervisor | Self::Ingress | Self::Peer => RestartPolicy {
+            Self::Category | Self::TeamSupervisor | Self::RunSupervisor | Self::Ingress => RestartPolicy {
                 mode: RestartMode::Permanent,
                 restarts_max: 5,
                 window: Duration::from_secs(60),
@@ -156,18 +158,27 @@ impl ChildKind {
                 stalled_after: Some(Duration::from_secs(10)),
                 on_max_restarts: OnMaxRestarts::OpenCircuit { cooldown: Duration::from_secs(30) },
             },
-            Self::Team | Self::Context => RestartPolicy {
+            Self::Team => RestartPolicy {
                 mode: RestartMode::Transient,
                 restarts_max: 3,
                 window: Duration::from_secs(30),
                 backoff: SLOW_BACKOFF,
-                stalled_after: Some(Duration::from_secs(10)),
+                stalled_after: None,
+                on_max_restarts: OnMaxRestarts::EndRun,
+            },
+            // A context that another owner has fenced stops by itself, and must not be started again.
+            Self::Context => RestartPolicy {
+                mode: RestartMode::Transient,
+                restarts_max: 3,
+                window: Duration::from_secs(30),
+                backoff: SLOW_BACKOFF,
+                stalled_after: None,
                 on_max_restarts: OnMaxRestarts::Escalate,
             },
-            Self::Run => RestartPolicy {
-                mode: RestartMode::Temporary,
-                restarts_max: 0,
-                window: Duration::from_secs(60),
+            Self::Members => RestartPolicy {
+                mode: RestartMode::Permanent,
+                restarts_max: 3,
+                window: Duration::from_secs(30),
                 backoff: SLOW_BACKOFF,
                 stalled_after: None,
                 on_max_restarts: OnMaxRestarts::Escalate,
@@ -185,10 +196,9 @@ impl ChildKind {
             Self::Agent => "agent",
             Self::TeamSupervisor => "team_supervisor",
             Self::Team => "team",
+            Self::Members => "members",
             Self::Context => "context",
             Self::RunSupervisor => "run_supervisor",
-            Self::Run => "run",
-            Self::Peer => "peer",
             Self::AuditWriter => "audit_writer",
             Self::Watcher => "watcher",
             Self::Periodic => "periodic",

@@ -19,6 +19,8 @@ enum Job {
     Echo(u8, oneshot::Sender<u8>),
     Panic,
     Fail,
+    /// Waits for one permit of the gate.
+    Slow(Arc<tokio::sync::Semaphore>),
     /// Waits for ever: it can be killed.
     Stall,
     /// Occupies its thread until the receiver is dropped: it cannot be killed.
@@ -51,6 +53,7 @@ impl Actor for Worker {
                 Job::Echo(value, port) => drop(port.send(value)),
                 Job::Panic => panic!("the test requested this failure"),
                 Job::Fail => return Err("the test requested this failure".into()),
+                Job::Slow(gate) => gate.acquire().await?.forget(),
                 Job::Stall => std::future::pending().await,
                 Job::Spin(gate, done) => {
                     // Yields first, so that the tasks which this thread has woken run: no other thread can steal them
@@ -225,6 +228,41 @@ async fn a_stalled_child_is_killed_and_restarted() {
     assert_eq!(harness.echo(7).await, Some(7), "the next actor handles the job after the stalled one");
     assert_eq!(harness.exits(), [ExitKind::Killed]);
     assert_eq!(harness.events.abandoned.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_that_makes_progress_is_not_stalled_however_long_its_jobs_wait() {
+    const JOBS: usize = 15;
+    let harness = harness().await;
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    (0..JOBS).for_each(|_| harness.push(Job::Slow(gate.clone())));
+    let (port, echo) = oneshot::channel();
+    harness.push(Job::Echo(7, port));
+    for waiting in (1..=JOBS).rev() {
+        until("the next job is taken", || harness.queue.len() == waiting).await;
+        tokio::time::advance(Duration::from_millis(80)).await;
+        gate.add_permits(1);
+    }
+    assert_eq!(echo.await, Ok(7), "the last job has waited for 1.2 s");
+    assert_eq!(harness.exits(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_is_not_stalled_by_the_time_for_which_the_machine_was_suspended() {
+    let harness = harness().await;
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    harness.push(Job::Slow(gate.clone()));
+    let (port, echo) = oneshot::channel();
+    harness.push(Job::Echo(7, port));
+    until("the first job is taken", || harness.queue.len() == 1).await;
+    tokio::time::advance(Duration::from_secs(10)).await;
+    for _ in 0..100 {
+        // The supervisor checks its children before the first job ends.
+        tokio::task::yield_now().await;
+    }
+    gate.add_permits(1);
+    assert_eq!(echo.await, Ok(7));
+    assert_eq!(harness.exits(), []);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]

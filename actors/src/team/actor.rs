@@ -1,7 +1,7 @@
 //! The actor of one team: it opens the context, starts the members' supervisor, starts the run, and disbands when the
 //! run has ended.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use greenroom_protocol::{AgentId, Cause, Deadline, Reply, Request, RunId, TeamId, Values};
@@ -9,20 +9,24 @@ use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, Supervisio
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::message::{FormationSender, TeamArgs, TeamChild, TeamHandles, TeamInfo, TeamMsg, TeamRunStart};
+use super::message::{FormationSender, TeamArgs, TeamChild, TeamHandles, TeamInfo, TeamMsg, TeamOrigin, TeamRunStart};
 use crate::category::CategoryHandle;
 use crate::concurrency::HeldTickets;
 use crate::context::{ContextHandle, SharedContext};
+use crate::dispatcher::RunTicket;
 use crate::observer::ActorEvent;
 use crate::run::{RUN_TIME_MAX, RunsHandle};
 use crate::supervision::{ChildEvent, ExitKind, LinkedTasks, RestartDecision, RestartIntensity, TaskOutcome};
+
+/// Delay before the end of a run is observed again after the store has failed.
+const OBSERVE_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// State of a team's actor.
 pub(super) struct TeamState {
     tasks: LinkedTasks<&'static str>,
     context: Option<ActorId>,
     members_supervisor: Option<ActorId>,
-    restarts: RestartIntensity,
+    restarts: HashMap<TeamChild, RestartIntensity>,
     members: Option<CategoryHandle>,
     port: Option<oneshot::Sender<Reply>>,
     detach: bool,
@@ -49,7 +53,7 @@ impl Actor for TeamActor {
             tasks: LinkedTasks::default(),
             context: None,
             members_supervisor: None,
-            restarts: RestartIntensity::default(),
+            restarts: HashMap::new(),
             members: None,
             port: None,
             detach: false,
@@ -80,7 +84,7 @@ impl Actor for TeamActor {
         state: &mut TeamState,
     ) -> Result<(), ActorProcessingErr> {
         match ChildEvent::from_event(event) {
-            ChildEvent::Ended { child, exit, reason } => self.on_child_exit(&myself, state, child, exit, &reason).await,
+            ChildEvent::Ended { child, exit, reason } => self.on_child_exit(&myself, state, child, exit, &reason),
             ChildEvent::Started(_) | ChildEvent::Other => Ok(()),
         }
     }
@@ -93,36 +97,45 @@ impl TeamActor {
         state: &mut TeamState,
         args: TeamArgs,
     ) -> Result<(), ActorProcessingErr> {
-        let TeamArgs { context, run_start, since, ticket, .. } = args;
+        let TeamArgs { context, origin, since, ticket, .. } = args;
         if let Err(cause) = self.form(myself, state, context).await? {
             tracing::warn!(team.id = %self.team, run.id = %self.run, cause = %cause, "team could not be formed");
-            self.formation.send_replace(Some(Err(cause)));
-            self.disband(myself, state);
-            return Ok(());
+            return match origin {
+                // Its run continues and needs the team, so the restart policy decides.
+                TeamOrigin::Restart => Err(cause.into()),
+                TeamOrigin::Request(_) | TeamOrigin::ResumedRun => {
+                    self.formation.send_replace(Some(Err(cause)));
+                    self.disband(myself, state);
+                    Ok(())
+                }
+            };
         }
-        let env = self.runs.env();
-        env.observer.on_event(ActorEvent::TeamFormed { team: self.team.clone(), elapsed: since.elapsed() });
-        let me = myself.clone();
-        match run_start {
-            Some(TeamRunStart { grant, request, run, port }) => {
-                state.port = Some(port);
-                state.detach = run.detach;
-                let (pipeline, request) = (env.pipeline.clone(), grant.issue_request(request, Request::StartRun(run)));
-                state.tasks.spawn(
-                    "run",
-                    RUN_TIME_MAX,
-                    HeldTickets::default()
-                        .with_optional(ticket)
-                        .scope(async move { Box::new(pipeline.handle(request).await) }),
-                    move |outcome| {
-                        // If the team has failed, the run continues, and its caller waits for the run.
-                        let _ = me.send_message(TeamMsg::RunEnded(outcome));
-                    },
-                );
-            }
-            None => self.await_end(myself, state),
+        self.runs.env().observer.on_event(ActorEvent::TeamFormed { team: self.team.clone(), elapsed: since.elapsed() });
+        match origin {
+            TeamOrigin::Request(run_start) => self.start_run(myself, state, run_start, ticket),
+            TeamOrigin::ResumedRun | TeamOrigin::Restart => self.await_end(myself, state),
         }
         Ok(())
+    }
+
+    /// Starts the run of the team, as the team.
+    fn start_run(
+        &self,
+        myself: &ActorRef<TeamMsg>,
+        state: &mut TeamState,
+        run_start: TeamRunStart,
+        ticket: Option<RunTicket>,
+    ) {
+        let TeamRunStart { grant, request, run, port } = run_start;
+        (state.port, state.detach) = (Some(port), run.detach);
+        let pipeline = self.runs.env().pipeline.clone();
+        let (request, me) = (grant.issue_request_with_key(request, Request::StartRun(run)), myself.clone());
+        let tickets = HeldTickets::default().with_optional(ticket);
+        let work = tickets.scope(async move { Box::new(pipeline.handle(request).await) });
+        state.tasks.spawn("run", RUN_TIME_MAX, work, move |outcome| {
+            // If the team has failed, the run continues, and its caller waits for the run.
+            let _ = me.send_message(TeamMsg::RunEnded(outcome));
+        });
     }
 
     async fn form(
@@ -151,8 +164,12 @@ impl TeamActor {
         let (runs, run, me) = (self.runs.clone(), self.run.clone(), myself.clone());
         let work = async move {
             let until = Deadline::after(runs.env().clock.now(), RUN_TIME_MAX);
-            if let Err(cause) = runs.wait_ended(&run, until).await {
+            while let Err(cause) = runs.wait_ended(&run, until).await {
                 tracing::debug!(run.id = %run, cause = %cause, "cannot observe the end of the run");
+                if !cause.code.is_retryable() || until.has_passed(runs.env().clock.now()) {
+                    return;
+                }
+                tokio::time::sleep(OBSERVE_RETRY_DELAY).await;
             }
         };
         state.tasks.spawn("end", RUN_TIME_MAX.saturating_add(Duration::from_secs(60)), work, move |_| {
@@ -188,9 +205,9 @@ impl TeamActor {
         myself.stop(Some("disbanded".to_owned()));
     }
 
-    /// The members' supervisor and the context are restarted within their restart intensity; after that the team
-    /// fails, and its own restart policy decides.
-    async fn on_child_exit(
+    /// The members' supervisor and the context are restarted by their restart policies; after that the team fails, and
+    /// its own restart policy decides.
+    fn on_child_exit(
         &self,
         myself: &ActorRef<TeamMsg>,
         state: &mut TeamState,
@@ -204,16 +221,39 @@ impl TeamActor {
             child if state.members_supervisor == Some(child) => TeamChild::Members,
             _ => return Ok(()),
         };
+        if child == TeamChild::Context {
+            // Whoever needs the context now waits for the next one.
+            self.formation.send_replace(None);
+        }
         tracing::warn!(run.id = %self.run, child.kind = child.kind().as_str(), child.exit = ?exit, child.reason = %reason, "child ended");
-        match state.restarts.on_exit(&child.kind().restart_policy(), exit, Instant::now()) {
-            // The steps of the run need it now, so only a restart that fails is delayed.
-            RestartDecision::RestartAfter(_) => self.restart_child(myself, state, child).await,
+        self.restart_by_policy(myself, state, child, exit)
+    }
+
+    fn restart_by_policy(
+        &self,
+        myself: &ActorRef<TeamMsg>,
+        state: &mut TeamState,
+        child: TeamChild,
+        exit: ExitKind,
+    ) -> Result<(), ActorProcessingErr> {
+        let kind = child.kind();
+        match state.restarts.entry(child).or_default().on_exit(&kind.restart_policy(), exit, Instant::now()) {
+            RestartDecision::RestartAfter(delay) => {
+                let me = myself.clone();
+                state.tasks.run_after(kind.as_str(), delay, move || {
+                    // If the team has stopped, so have its children.
+                    let _ = me.send_message(TeamMsg::Restart(child));
+                });
+                Ok(())
+            }
             // It was fenced: another pod owns the team.
             RestartDecision::NoRestart => {
                 self.disband(myself, state);
                 Ok(())
             }
-            RestartDecision::MaxRestarts(_) => Err(restarts_exceeded(child)),
+            RestartDecision::MaxRestarts(_) => {
+                Err(format!("the {} of the team exceeded its restart intensity", kind.as_str()).into())
+            }
         }
     }
 
@@ -223,26 +263,21 @@ impl TeamActor {
         state: &mut TeamState,
         child: TeamChild,
     ) -> Result<(), ActorProcessingErr> {
-        state.tasks.acknowledge(&child.kind().as_str());
+        let kind = child.kind().as_str();
+        state.tasks.acknowledge(&kind);
         let restarted = match child {
             TeamChild::Members => self.restart_members(myself, state).await,
             TeamChild::Context => self.restart_context(myself, state).await,
         };
-        let Err(reason) = restarted else {
-            self.runs.env().observer.on_event(ActorEvent::ChildRestarted { kind: child.kind().as_str() });
-            return Ok(());
-        };
-        tracing::warn!(run.id = %self.run, child.kind = child.kind().as_str(), child.reason = %reason, "child could not start");
-        match state.restarts.on_exit(&child.kind().restart_policy(), ExitKind::Crashed, Instant::now()) {
-            RestartDecision::RestartAfter(delay) => {
-                let me = myself.clone();
-                state.tasks.run_after(child.kind().as_str(), delay, move || {
-                    // If the team has stopped, so have its children.
-                    let _ = me.send_message(TeamMsg::Restart(child));
-                });
+        match restarted {
+            Ok(()) => {
+                self.runs.env().observer.on_event(ActorEvent::ChildRestarted { kind });
                 Ok(())
             }
-            RestartDecision::NoRestart | RestartDecision::MaxRestarts(_) => Err(restarts_exceeded(child)),
+            Err(reason) => {
+                tracing::warn!(run.id = %self.run, child.kind = kind, child.reason = %reason, "child could not start");
+                self.restart_by_policy(myself, state, child, ExitKind::Crashed)
+            }
         }
     }
 
@@ -271,10 +306,6 @@ impl TeamActor {
             formed: state.members.is_some(),
         }
     }
-}
-
-fn restarts_exceeded(child: TeamChild) -> ActorProcessingErr {
-    format!("the {} of the team exceeded its restart intensity", child.kind().as_str()).into()
 }
 
 impl Drop for TeamActor {

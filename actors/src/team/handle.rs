@@ -4,24 +4,24 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use greenroom_protocol::request::{ContextRead, ContextWrite, StartRun, StartTeam};
-use greenroom_protocol::{AgentId, Cause, ErrorCode, Outcome, Reply, RunId, TeamId, Values};
-use greenroom_registry::idempotency::KeyStatus;
-use greenroom_rego::{Grant, Permitted};
+use greenroom_protocol::request::{ContextRead, ContextWrite, StartTeam};
+use greenroom_protocol::{AgentId, Cause, Deadline, ErrorCode, Outcome, Reply, RunId, TeamId, Values};
+use greenroom_rego::Permitted;
 use ractor::ActorRef;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::message::{
-    FormationReceiver, TeamArgs, TeamHandles, TeamInfo, TeamMsg, TeamRunStart, TeamSupervisorInfo, TeamSupervisorMsg,
+    FormationReceiver, FormationSender, TeamArgs, TeamHandles, TeamInfo, TeamMsg, TeamOrigin, TeamRunStart,
+    TeamSupervisorInfo, TeamSupervisorMsg,
 };
 use super::setup::{initial_context, member_ids, run_request};
 use crate::agent::ExecutionResult;
-use crate::category::CategoryConfig;
+use crate::category::{CategoryConfig, CategoryHandle};
 use crate::dispatcher::{RunTicket, TeamHost};
 use crate::execution::ExecutionEnv;
 use crate::execution::invocation::Invocation;
-use crate::run::{RunsHandle, TeamRestorer, into_reply, team_dedup_key};
+use crate::run::{RunsHandle, TeamRestorer, into_reply};
 
 /// Longest wait for introspection of an actor, in milliseconds.
 const INFO_WAIT_MS_MAX: u64 = 1_000;
@@ -32,7 +32,9 @@ pub(super) struct HostedTeam {
     pub(super) actor: ActorRef<TeamMsg>,
     pub(super) team: TeamId,
     pub(super) members: Arc<BTreeSet<AgentId>>,
-    pub(super) formation: FormationReceiver,
+    /// The members with their job queues; closed when the team is removed.
+    pub(super) member_handle: CategoryHandle,
+    pub(super) formation: FormationSender,
     /// The capacity of the request that formed the team; its caller may have disconnected.
     pub(super) ticket: Option<RunTicket>,
 }
@@ -81,8 +83,20 @@ impl TeamsHandle {
         self.inner.find(run).unwrap().actor.kill();
     }
 
+    pub(super) fn kill_members(&self, run: &RunId) {
+        self.inner.find(run).unwrap().member_handle.kill_supervisor();
+    }
+
+    pub(crate) async fn kill_supervisor(&self) {
+        let supervisor = self.inner.supervisor().unwrap();
+        supervisor.kill();
+        supervisor.get_cell().wait(None).await.unwrap();
+    }
+
     pub(crate) fn context(&self, run: &RunId) -> crate::context::ContextHandle {
-        self.inner.formed_team(run).unwrap().1.context
+        let formation = self.inner.find(run).unwrap().formation;
+        let formed = formation.borrow().clone();
+        formed.unwrap().unwrap().context
     }
 }
 
@@ -106,24 +120,33 @@ impl Inner {
         supervisor.ok_or_else(shutting_down_error)
     }
 
+    /// Makes callers wait for the next incarnation of a team.
+    pub(super) fn expect_restart(&self, run: &RunId) {
+        if let Some(hosted) = self.find(run) {
+            hosted.formation.send_replace(None);
+        }
+    }
+
     /// Starts a team's actor and waits until the team is formed.
     async fn form(&self, args: TeamArgs) -> Result<(), Cause> {
-        let shutting_down_error =
-            || Cause::new(ErrorCode::ShuttingDown, "the pod is shutting down and accepts no new requests");
         let (port, hosted) = oneshot::channel();
         self.supervisor()?
             .send_message(TeamSupervisorMsg::Form(Box::new(args), port))
             .map_err(|_| shutting_down_error())?;
-        let mut formation = hosted.await.map_err(|_| shutting_down_error())??;
-        let formed = formation.wait_for(Option::is_some).await.map_err(|_| shutting_down_error())?.clone();
-        formed.unwrap_or_else(|| Err(shutting_down_error())).map(drop)
+        wait_formed(hosted.await.map_err(|_| shutting_down_error())??).await.map(drop)
     }
 
-    /// The team of a run, if it is formed.
-    fn formed_team(&self, run: &RunId) -> Option<(HostedTeam, TeamHandles)> {
-        let hosted = self.find(run)?;
-        let formed = hosted.formation.borrow().clone()?.ok()?;
-        Some((hosted, formed))
+    /// The handles of the team of a run; waits while its actor, or its context, is being restarted.
+    async fn formed_team(&self, run: &RunId, deadline: Deadline) -> Result<TeamHandles, Cause> {
+        let hosted = self.find(run).ok_or_else(|| unknown_run_error(run))?;
+        let timeout = deadline.remaining(self.runs.env().clock.now());
+        let formed = tokio::time::timeout(timeout, wait_formed(hosted.formation.subscribe())).await;
+        formed.map_err(|_| Cause::new(ErrorCode::TimedOut, "the team was not restarted before the deadline"))?
+    }
+
+    /// The cause of a failed context request: a context that has stopped with its team will not be there again.
+    fn context_error(&self, run: &RunId, cause: Cause) -> Cause {
+        if cause.code == ErrorCode::AgentCrashed && self.find(run).is_none() { unknown_run_error(run) } else { cause }
     }
 
     async fn try_start(&self, permit: Permitted<StartTeam>, ticket: Option<RunTicket>) -> Result<Reply, Cause> {
@@ -138,39 +161,31 @@ impl Inner {
             return Err(Cause::new(ErrorCode::VersionConflict, message));
         }
         let context = initial_context(team, &start.context);
-        let (until, request) = (grant.deadline(), grant.request_id().clone());
-        let run_request = run_request(team, start, context.clone(), &grant);
-        if let Some(reply) = self.find_existing_run(&grant, &run_request).await? {
-            return Ok(reply);
+        let (deadline, request, detach) = (grant.deadline(), grant.request_id().clone(), start.detach);
+        // Two concurrent requests may both form a team; there is still one run.
+        if let Some(existing) = self.runs.find_existing_run(&grant).await? {
+            return self.runs.wait_existing(&existing, detach, &grant).await;
         }
+        let run_request = run_request(team, start, context.clone());
         let (port, reply) = oneshot::channel();
-        let run_start = TeamRunStart { grant, request, run: run_request, port };
+        let origin = TeamOrigin::Request(TeamRunStart { grant, request, run: run_request, port });
         let (team, members) = (team.id().clone(), member_ids(team, &catalogue));
-        let run_start = Some(run_start);
-        self.form(TeamArgs { team, run: run.clone(), members, context, run_start, since, ticket }).await?;
+        self.form(TeamArgs { team, run: run.clone(), members, context, origin, since, ticket }).await?;
         match reply.await {
             Ok(reply) => Ok(reply),
-            // The team has failed; its run continues.
-            Err(_closed) => self.runs.wait_ended(&run, until).await,
+            // The actor of the team has failed. Its run continues, unless it had not started yet.
+            Err(_closed) => match self.wait_run(&run, detach, deadline).await {
+                Err(cause) if cause.code == ErrorCode::UnknownRun => {
+                    Err(failed_error("the actor of the team failed before its run started; send the request again"))
+                }
+                other => other,
+            },
         }
     }
 
-    /// The reply to a repeated request: that of its first run, without another team. Two concurrent requests may both
-    /// form a team; there is still one run.
-    async fn find_existing_run(&self, grant: &Grant, start: &StartRun) -> Result<Option<Reply>, Cause> {
-        let Some((body, key)) = team_dedup_key(start) else { return Ok(None) };
-        let known = self.runs.env().stores.idempotency.lookup(&grant.principal().tenant, &key, &body).await;
-        match known.map_err(|error| error.cause())? {
-            KeyStatus::RunStarted(run) if start.detach => {
-                self.runs.wait_accepted(&run, grant.deadline()).await.map(Some)
-            }
-            KeyStatus::RunStarted(run) => self.runs.wait_ended(&run, grant.deadline()).await.map(Some),
-            KeyStatus::Conflict => {
-                let message = "the idempotency key was used before with another request";
-                Err(Cause::new(ErrorCode::IdempotencyConflict, message))
-            }
-            KeyStatus::New | KeyStatus::InProgress | KeyStatus::Completed(_) => Ok(None),
-        }
+    /// Waits for the end of a run; with `detach`, until its start is durable.
+    async fn wait_run(&self, run: &RunId, detach: bool, deadline: Deadline) -> Result<Reply, Cause> {
+        if detach { self.runs.wait_accepted(run, deadline).await } else { self.runs.wait_ended(run, deadline).await }
     }
 }
 
@@ -183,7 +198,7 @@ impl TeamRestorer for Inner {
         let (team, run, members) = (team.clone(), run.clone(), members.iter().cloned().collect());
         let (context, since) = (Values::new(), Instant::now());
         // The resumed run has a ticket of its own.
-        self.form(TeamArgs { team, run, members, context, run_start: None, since, ticket: None }).await
+        self.form(TeamArgs { team, run, members, context, origin: TeamOrigin::ResumedRun, since, ticket: None }).await
     }
 }
 
@@ -195,25 +210,41 @@ impl TeamHost for TeamsHandle {
     }
 
     async fn invoke(&self, run: &RunId, invocation: Box<Invocation>) -> Result<ExecutionResult, Box<Invocation>> {
-        match self.inner.formed_team(run) {
-            Some((hosted, formed)) if hosted.members.contains(invocation.agent.id()) => {
-                Ok(formed.members.invoke(invocation).await)
-            }
-            Some(_) | None => Err(invocation),
+        let hosted = self.inner.find(run).filter(|hosted| hosted.members.contains(invocation.agent.id()));
+        match hosted {
+            // While the team is being restarted, the job waits in the queue of its member.
+            Some(hosted) => Ok(hosted.member_handle.invoke(invocation).await),
+            None => Err(invocation),
         }
     }
 
     async fn read(&self, permit: Permitted<ContextRead>) -> Result<Outcome, Cause> {
         let run = permit.request().run.clone();
-        let (_, formed) = self.inner.formed_team(&run).ok_or_else(|| unknown_run_error(&run))?;
-        formed.context.read(permit).await
+        let formed = self.inner.formed_team(&run, permit.grant().deadline()).await?;
+        formed.context.read(permit).await.map_err(|cause| self.inner.context_error(&run, cause))
     }
 
     async fn write(&self, permit: Permitted<ContextWrite>) -> Result<Outcome, Cause> {
         let run = permit.request().run.clone();
-        let (_, formed) = self.inner.formed_team(&run).ok_or_else(|| unknown_run_error(&run))?;
-        formed.context.write(permit).await
+        let formed = self.inner.formed_team(&run, permit.grant().deadline()).await?;
+        formed.context.write(permit).await.map_err(|cause| self.inner.context_error(&run, cause))
     }
+}
+
+/// Waits until a team is formed.
+async fn wait_formed(mut formation: FormationReceiver) -> Result<TeamHandles, Cause> {
+    let formed = formation.wait_for(Option::is_some).await.map(|formed| formed.clone());
+    formed.ok().flatten().unwrap_or_else(|| Err(ended_error()))
+}
+
+/// The cause for callers that wait for a team which has ended.
+pub(super) fn ended_error() -> Cause {
+    failed_error("the team has ended")
+}
+
+/// The cause of a request that a failed actor of a team has lost.
+pub(super) fn failed_error(message: &str) -> Cause {
+    Cause::new(ErrorCode::AgentCrashed, message)
 }
 
 fn shutting_down_error() -> Cause {

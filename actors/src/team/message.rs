@@ -1,6 +1,7 @@
 //! The messages of the teams' actors and of their supervisor, with the types that they carry.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use greenroom_protocol::request::StartRun;
 use greenroom_protocol::{AgentId, Cause, Reply, RequestId, RunId, TeamId, Values};
@@ -23,14 +24,23 @@ pub(super) struct TeamRunStart {
     pub(super) port: oneshot::Sender<Reply>,
 }
 
+/// Why a team's actor is started.
+pub(super) enum TeamOrigin {
+    /// A request forms the team; it then starts this run.
+    Request(TeamRunStart),
+    /// A run that has started already was resumed.
+    ResumedRun,
+    /// The actor has failed, and its supervisor starts it again.
+    Restart,
+}
+
 /// Start arguments of a team's actor.
 pub(super) struct TeamArgs {
     pub(super) team: TeamId,
     pub(super) run: RunId,
     pub(super) members: BTreeSet<AgentId>,
     pub(super) context: Values,
-    /// `None` if the team is restored for a run that has started already.
-    pub(super) run_start: Option<TeamRunStart>,
+    pub(super) origin: TeamOrigin,
     pub(super) since: Instant,
     /// Held until the team is disbanded, also if its actor is restarted meanwhile.
     pub(super) ticket: Option<RunTicket>,
@@ -43,14 +53,17 @@ pub(super) struct TeamHandles {
     pub(super) members: CategoryHandle,
 }
 
-/// Reports the result of the formation.
-pub(super) type FormationSender = watch::Sender<Option<Result<TeamHandles, Cause>>>;
+/// The result of a formation; `None` while the team, or its context, is being started.
+pub(super) type Formation = Option<Result<TeamHandles, Cause>>;
+
+/// Reports the formation. All incarnations of a team's actor share it, so that a waiting caller is served by the next.
+pub(super) type FormationSender = Arc<watch::Sender<Formation>>;
 
 /// Receives the result of the formation.
-pub(super) type FormationReceiver = watch::Receiver<Option<Result<TeamHandles, Cause>>>;
+pub(super) type FormationReceiver = watch::Receiver<Formation>;
 
 /// A child of a team's actor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum TeamChild {
     /// The shared context.
     Context,
@@ -63,7 +76,7 @@ impl TeamChild {
     pub(super) const fn kind(self) -> ChildKind {
         match self {
             Self::Context => ChildKind::Context,
-            Self::Members => ChildKind::Category,
+            Self::Members => ChildKind::Members,
         }
     }
 }
@@ -76,7 +89,7 @@ pub(super) enum TeamMsg {
     RunEnded(TaskOutcome<Box<Reply>>),
     /// A detached run has ended.
     Disband,
-    /// Start a child again whose restart has failed.
+    /// The back-off of a child is over: start it again.
     Restart(TeamChild),
     /// Return introspection data.
     GetInfo(RpcReplyPort<TeamInfo>),
@@ -93,7 +106,7 @@ pub struct TeamInfo {
     pub run: RunId,
     /// Its members.
     pub members: Vec<AgentId>,
-    /// True once it has been formed.
+    /// True once it has been formed, until it is disbanded.
     pub formed: bool,
 }
 

@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 
 use greenroom_definitions::{Catalogue, Team};
 use greenroom_protocol::request::{CallOptions, StartRun, StartTeam};
-use greenroom_protocol::{AgentId, CallKey, ContentHash, Values};
-use greenroom_rego::Grant;
+use greenroom_protocol::{AgentId, Values};
 
 /// The initial context of a team: that of its definition, overridden by that of the caller.
 pub(super) fn initial_context(team: &Team, added: &Values) -> Values {
@@ -20,14 +19,8 @@ pub(super) fn member_ids(team: &Team, catalogue: &Catalogue) -> BTreeSet<AgentId
     agents.map(|agent| agent.id().clone()).collect()
 }
 
-/// The request for the team's run. The caller's idempotency key becomes its call key; the call of a step needs none,
-/// because its request id already names the run.
-pub(super) fn run_request(team: &Team, start: StartTeam, context: Values, grant: &Grant) -> StartRun {
-    let key_hash = grant.idempotency().map(|idempotency| {
-        let user_key = format!("{}/{}", grant.principal().user, idempotency.key);
-        ContentHash::from_content(user_key.as_bytes())
-    });
-    let key = key_hash.and_then(|hash| CallKey::new(format!("team/{hash}")).ok());
+/// The request for the team's run, which has the effect of the request for the team.
+pub(super) fn run_request(team: &Team, start: StartTeam, context: Values) -> StartRun {
     let cost_max = match (start.options.cost_max, team.spec().limits.cost_max()) {
         (Some(one), Some(other)) => Some(one.min(other)),
         (one, other) => one.or(other),
@@ -38,7 +31,7 @@ pub(super) fn run_request(team: &Team, start: StartTeam, context: Values, grant:
         context,
         version: None,
         detach: start.detach,
-        key,
+        key: None,
         options: CallOptions { cost_max, ..start.options },
     }
 }

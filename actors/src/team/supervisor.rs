@@ -1,5 +1,6 @@
 //! The supervisor of all teams of this pod: it starts their actors, restarts those that have failed, and ends the run
-//! of a team that fails too often.
+//! of a team that fails too often. What survives a failed actor, and a failed supervisor, is in [`HostedTeam`]: the
+//! queues of the members among it, so the jobs that wait for a member are executed by the next incarnation of the team.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,8 +11,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::actor::TeamActor;
-use super::handle::{HostedTeam, Inner, TeamsHandle};
-use super::message::{FormationReceiver, TeamArgs, TeamSupervisorInfo, TeamSupervisorMsg};
+use super::handle::{HostedTeam, Inner, TeamsHandle, ended_error, failed_error};
+use super::message::{FormationReceiver, TeamArgs, TeamOrigin, TeamSupervisorInfo, TeamSupervisorMsg};
 use crate::category::CategoryHandle;
 use crate::observer::ActorEvent;
 use crate::supervision::{ChildEvent, ChildKind, ExitKind, LinkedTasks, RestartDecision, RestartIntensity};
@@ -53,10 +54,13 @@ impl Actor for TeamSupervisor {
         myself: ActorRef<TeamSupervisorMsg>,
         (): (),
     ) -> Result<TeamSupervisorState, ActorProcessingErr> {
-        let inner = &self.teams;
-        // The teams of a failed supervisor have stopped with it; their runs continue without them and fail.
-        inner.hosted().clear();
-        inner.set_supervisor(myself);
+        // The teams of a failed supervisor have stopped with it; their runs continue, and wait for them.
+        let hosted: Vec<RunId> = self.teams.hosted().keys().cloned().collect();
+        for run in hosted {
+            self.teams.expect_restart(&run);
+            myself.send_message(TeamSupervisorMsg::Restart(run))?;
+        }
+        self.teams.set_supervisor(myself);
         Ok(TeamSupervisorState::default())
     }
 
@@ -100,23 +104,37 @@ impl TeamSupervisor {
         args: Box<TeamArgs>,
     ) -> Result<FormationReceiver, Cause> {
         let inner = &self.teams;
-        let invalid_name = |error| Cause::new(ErrorCode::Internal, format!("the members have no name: {error}"));
-        let name = CategoryId::new(MEMBERS_CATEGORY).map_err(invalid_name)?;
-        let member_handle = CategoryHandle::new(name, inner.env.clone(), inner.config);
-        let (formation, formation_receiver) = watch::channel(None);
-        let (team, run, members) = (args.team.clone(), args.run.clone(), args.members.clone());
-        let ticket = args.ticket.clone();
-        let known = Arc::new(members.clone());
-        let runs = inner.runs.clone();
-        let actor = TeamActor { team: team.clone(), run: run.clone(), members, runs, member_handle, formation };
+        let (run, known) = (args.run.clone(), inner.find(&args.run));
+        let (member_handle, formation) = match known {
+            // The request has formed the team before; its caller waits for the run.
+            Some(hosted) if !matches!(args.origin, TeamOrigin::Restart) => return Ok(hosted.formation.subscribe()),
+            Some(hosted) => (hosted.member_handle, hosted.formation),
+            None => (self.new_member_handle()?, Arc::new(watch::Sender::new(None))),
+        };
+        let receiver = formation.subscribe();
+        let (team, members, ticket) = (args.team.clone(), args.members.clone(), args.ticket.clone());
+        let actor = TeamActor {
+            team: team.clone(),
+            run: run.clone(),
+            members: members.clone(),
+            runs: inner.runs.clone(),
+            member_handle: member_handle.clone(),
+            formation: Arc::clone(&formation),
+        };
         let spawned = Actor::spawn_linked(None, actor, args, myself.get_cell()).await;
         let (actor, _) = spawned.map_err(|error| {
             Cause::new(ErrorCode::ShuttingDown, format!("the actor of the team could not be started: {error}"))
         })?;
         state.runs.insert(actor.get_id(), run.clone());
-        let hosted = HostedTeam { actor, team, members: known, formation: formation_receiver.clone(), ticket };
+        let hosted = HostedTeam { actor, team, members: Arc::new(members), member_handle, formation, ticket };
         inner.hosted().insert(run, hosted);
-        Ok(formation_receiver)
+        Ok(receiver)
+    }
+
+    fn new_member_handle(&self) -> Result<CategoryHandle, Cause> {
+        let invalid_name = |error| Cause::new(ErrorCode::Internal, format!("the members have no name: {error}"));
+        let name = CategoryId::new(MEMBERS_CATEGORY).map_err(invalid_name)?;
+        Ok(CategoryHandle::new(name, self.teams.env.clone(), self.teams.config))
     }
 
     /// Restarts a team that has failed, or that did not start again, after the delay of its restart policy.
@@ -130,19 +148,22 @@ impl TeamSupervisor {
     ) {
         let restarts = state.restarts.entry(run.clone()).or_default();
         match restarts.on_exit(&ChildKind::Team.restart_policy(), exit, Instant::now()) {
-            RestartDecision::NoRestart => self.remove_team(state, &run),
+            RestartDecision::NoRestart => self.remove_team(state, &run, ended_error()),
             RestartDecision::RestartAfter(after) => {
                 tracing::warn!(run.id = %run, child.exit = ?exit, child.reason = reason, "actor of a team failed and is restarted");
+                self.teams.expect_restart(&run);
                 let (me, run_id) = (myself.clone(), run.clone());
                 state.restart_timers.run_after(run, after, move || {
-                    // If the supervisor has stopped, so have all teams.
+                    // If the supervisor has stopped, the next one restarts all teams.
                     let _ = me.send_message(TeamSupervisorMsg::Restart(run_id));
                 });
             }
+            // The row says `EndRun`; one team must not end the others, whatever it says.
             RestartDecision::MaxRestarts(_) => {
-                self.remove_team(state, &run);
-                let cause = Cause::new(ErrorCode::AgentCrashed, "the actor of the run's team failed too often");
-                self.teams.runs.terminate(&run, cause);
+                let cause = failed_error("the actor of the run's team failed too often");
+                // First, so that the run does not fail because its team is unknown.
+                self.teams.runs.terminate(&run, cause.clone());
+                self.remove_team(state, &run, cause);
             }
         }
     }
@@ -154,16 +175,27 @@ impl TeamSupervisor {
         let Some(hosted) = inner.find(&run) else { return };
         let members = hosted.members.as_ref().clone();
         let (team, context, since, ticket) = (hosted.team, Values::new(), Instant::now(), hosted.ticket);
-        let args = TeamArgs { team, run: run.clone(), members, context, run_start: None, since, ticket };
+        let args = TeamArgs { team, run: run.clone(), members, context, origin: TeamOrigin::Restart, since, ticket };
         match self.form(myself, state, Box::new(args)).await {
             Ok(_) => inner.runs.env().observer.on_event(ActorEvent::ChildRestarted { kind: ChildKind::Team.as_str() }),
             Err(cause) => self.on_team_exit(myself, state, run, ExitKind::Crashed, &cause.to_string()),
         }
     }
 
-    fn remove_team(&self, state: &mut TeamSupervisorState, run: &RunId) {
+    /// Removes a team that is not started again. Jobs that still wait for a member, and callers that wait for the
+    /// team, get a retryable cause.
+    fn remove_team(&self, state: &mut TeamSupervisorState, run: &RunId, cause: Cause) {
         state.restarts.remove(run);
-        self.teams.hosted().remove(run);
+        let Some(hosted) = self.teams.hosted().remove(run) else { return };
+        hosted.member_handle.close();
+        hosted.formation.send_if_modified(|formation| {
+            // A team may have ended before the caller that formed it has seen that it was formed.
+            let is_awaited = formation.is_none();
+            if is_awaited {
+                *formation = Some(Err(cause));
+            }
+            is_awaited
+        });
     }
 
     fn info(&self) -> TeamSupervisorInfo {

@@ -1,5 +1,7 @@
 //! Teams as actors: members, shared context, end and restarts.
 
+mod failures;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -151,33 +153,6 @@ async fn a_resumed_run_has_its_team_and_the_shared_context() {
     assert_eq!(reply.metadata.agents_involved, 2);
     until("the team has gone", || harness.events.count(|event| matches!(event, ActorEvent::TeamDisbanded(_))) == 1)
         .await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_failed_context_restarts_with_its_values() {
-    let harness = Harness::new(definitions(), stuck_at_check()).await;
-    let run = at_check(&harness).await;
-    harness.teams.context(&run).kill();
-    until("it was restarted", || {
-        harness.events.count(|event| matches!(event, ActorEvent::ChildRestarted { kind: "context" })) == 1
-    })
-    .await;
-    assert_eq!(read(&harness, &run, &["company"]).await.outputs, values(json!({"company": "Acme"})));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_team_that_fails_too_often_terminates_its_run() {
-    let harness = Harness::new(definitions(), stuck_at_check()).await;
-    let run = at_check(&harness).await;
-    for restart in 1..=3 {
-        harness.teams.kill_team(&run);
-        let restarts = || harness.events.count(|event| matches!(event, ActorEvent::ChildRestarted { kind: "team" }));
-        until("the team has come back", || restarts() == restart).await;
-    }
-    harness.teams.kill_team(&run);
-    until("the run has left", || harness.runs.hosted() == 0).await;
-    let reply = harness.stores.runs.reply(&run).await.unwrap().unwrap();
-    assert_eq!((reply.status, reply.error.unwrap().code), (Status::Failed, ErrorCode::AgentCrashed));
 }
 
 #[tokio::test(start_paused = true)]

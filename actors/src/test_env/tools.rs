@@ -1,11 +1,11 @@
 //! The native tools of the test environment.
 
 use async_trait::async_trait;
-use greenroom_protocol::{Cause, Json, Values};
+use greenroom_protocol::{Cause, Json};
 use serde_json::json;
 
 use crate::handler::{FileAccess, HandlerMode};
-use crate::tool::Tool;
+use crate::tool::{Tool, ToolInput};
 
 /// Adds two numbers.
 pub(super) struct Adder;
@@ -24,9 +24,31 @@ impl Tool for Adder {
     fn mode(&self) -> HandlerMode {
         HandlerMode::Blocking
     }
-    async fn call(&self, arguments: &Values, _: &FileAccess) -> Result<Json, Cause> {
-        let number = |name| arguments.get(name).and_then(Json::as_i64).unwrap_or_default();
+    async fn call(&self, input: &ToolInput, _: &FileAccess) -> Result<Json, Cause> {
+        let number = |name| input.arguments.get(name).and_then(Json::as_i64).unwrap_or_default();
         Ok(json!(number("a") + number("b")))
+    }
+}
+
+/// Returns the key of its call.
+pub(super) struct KeyReader;
+
+#[async_trait]
+impl Tool for KeyReader {
+    fn name(&self) -> &'static str {
+        "key_reader"
+    }
+    fn description(&self) -> &'static str {
+        "returns its idempotency key"
+    }
+    fn parameters(&self) -> Json {
+        json!({"type": "object"})
+    }
+    fn mode(&self) -> HandlerMode {
+        HandlerMode::Async
+    }
+    async fn call(&self, input: &ToolInput, _: &FileAccess) -> Result<Json, Cause> {
+        Ok(json!(input.key))
     }
 }
 
@@ -47,7 +69,7 @@ impl Tool for PanickingTool {
     fn mode(&self) -> HandlerMode {
         HandlerMode::Async
     }
-    async fn call(&self, _: &Values, _: &FileAccess) -> Result<Json, Cause> {
+    async fn call(&self, _: &ToolInput, _: &FileAccess) -> Result<Json, Cause> {
         panic!("the test requested this panic of a tool")
     }
 }

@@ -1,5 +1,6 @@
 //! The rules of binding, one by one.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use greenroom_protocol::{ArtifactRef, ContentHash, ErrorCode, Json, StepId, Values};
@@ -141,7 +142,8 @@ fn a_for_each_has_items_and_collects_their_outputs_in_order() {
     let steps = BTreeMap::new();
     let of = |list: Json| {
         let inputs = values(json!({ "list": list }));
-        items(step, &Scope::new(&inputs, &none, &steps)).map_err(|cause| (cause.code, cause.message))
+        let items = items(step, &Scope::new(&inputs, &none, &steps));
+        items.map(|items| items.map(Cow::into_owned)).map_err(|cause| (cause.code, cause.message))
     };
     assert_eq!(of(json!([{ "n": 1 }, { "n": 2 }])), Ok(Some(vec![json!({ "n": 1 }), json!({ "n": 2 })])));
     assert_eq!(of(json!(3)), Err((ErrorCode::InvalidInput, "step `s`: `for_each` must refer to a list".into())));
@@ -156,7 +158,8 @@ fn a_for_each_has_items_and_collects_their_outputs_in_order() {
     let bound = bind_agent(step, &agent, &Scope::new(&none, &none, &steps).with_item(&item, 1)).unwrap();
     assert_eq!(bound, values(json!({ "n": 2, "at": 1 })));
 
-    let collected = item_outputs(&[Some(values(json!({ "o": "a" }))), None, Some(values(json!({ "o": "c", "p": 1 })))]);
+    let results = [Some(values(json!({ "o": "a" }))), None, Some(values(json!({ "o": "c", "p": 1 })))];
+    let collected = item_outputs(results.to_vec(), ["o", "other"]);
     assert_eq!(collected, values(json!({ "o": ["a", null, "c"], "p": [null, null, 1] })));
 }
 

@@ -109,9 +109,11 @@ impl VariableCollector {
             ("steps", [step, "outputs"]) => VariableRef::Outputs((*step).to_owned()),
             (EXECUTED_STEPS, [step, ..]) => VariableRef::Executed((*step).to_owned()),
             ("steps", _) => {
-                return Err("the condition must name an output, as in `steps.STEP.outputs.NAME`; a step with a `-` in \
+                return Err(
+                    "the condition must name an output, as in `steps.STEP.outputs.NAME`; a step with a `-` in \
                             its id is `steps[\"STEP-ID\"]`"
-                    .into());
+                        .into(),
+                );
             }
             ("item", _) => VariableRef::Item,
             ("index", _) => VariableRef::Index,

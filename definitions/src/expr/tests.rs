@@ -59,6 +59,19 @@ fn a_missing_value_is_omitted_from_a_map_and_null_in_a_list() {
 }
 
 #[test]
+fn a_value_of_a_skipped_step_is_absent_and_so_is_a_text_with_it() {
+    assert_eq!(evaluate(json!("${steps.skipped.outputs.x}")), None);
+    assert_eq!(evaluate(json!("see ${steps.skipped.outputs.x} and ${inputs.n}")), None);
+    let both = json!({ "a": "${steps.skipped.outputs.x}", "b": "${steps.gather.outputs.rows[0]}", "c": 1 });
+    assert_eq!(evaluate(both), Some(json!({ "b": 1, "c": 1 })));
+    assert_eq!(evaluate(json!({ "a": "${steps.skipped.outputs.x}", "c": 1 })), None);
+    assert_eq!(evaluate(json!({ "in": { "a": "${steps.skipped.outputs.x}", "c": 1 }, "n": "${inputs.n}" })), None);
+    let list = json!(["${steps.skipped.outputs.x}", "${steps.gather.outputs.rows[0]}"]);
+    assert_eq!(evaluate(list), Some(json!([null, 1])));
+    assert_eq!(evaluate(json!("rows: ${steps.gather.outputs.nothing}")), Some(json!("rows: ")), "it was executed");
+}
+
+#[test]
 fn a_dollar_alone_and_an_escaped_one_are_text() {
     assert_eq!(evaluate(json!("costs $5")), Some(json!("costs $5")));
     assert_eq!(evaluate(json!("$${inputs.n}")), Some(json!("${inputs.n}")));

@@ -67,7 +67,8 @@ mod tests {
     use crate::workflow::Workflow;
 
     fn plan(steps: Json) -> Plan {
-        let spec = json!({ "workflow_id": "w", "name": "W", "steps": steps, "outputs": { "o": "${steps.each.outputs.x}" } });
+        let spec =
+            json!({ "workflow_id": "w", "name": "W", "steps": steps, "outputs": { "o": "${steps.each.outputs.x}" } });
         Workflow::new(serde_json::from_value(spec).unwrap()).unwrap().plan().as_ref().clone()
     }
 

@@ -1,7 +1,7 @@
 //! Expressions and templates that try to exhaust the stack or the memory, through the public API and
 //! on a small stack.
 
-use greenroom_definitions::condition::Condition;
+use greenroom_definitions::condition::{Condition, Verdict};
 use greenroom_definitions::{Agent, AgentSpec, Scope};
 use greenroom_protocol::{ErrorCode, Values};
 use serde_json::json;
@@ -76,8 +76,8 @@ fn a_condition_references_bounded_values_only() {
         let inputs = Values::from([("list".to_owned(), list)]);
         condition.evaluate(&Scope::new(&inputs, &context, &steps))
     };
-    assert_eq!(holds(json!([1, 2, 3])), Ok(true));
-    assert_eq!(holds(json!(vec![1; 1_000])), Ok(true));
+    assert_eq!(holds(json!([1, 2, 3])), Ok(Verdict::True));
+    assert_eq!(holds(json!(vec![1; 1_000])), Ok(Verdict::True));
     let long = holds(json!(vec![1; 1_001])).unwrap_err();
     assert_eq!(long.code, ErrorCode::ExpressionFailed);
     assert!(long.message.contains("a list of 1001 items, 1000 are allowed"), "{}", long.message);
@@ -191,7 +191,7 @@ fn a_value_of_the_maximum_depth_fits_the_stack() {
         let steps = std::collections::BTreeMap::new();
         let none = Values::new();
         let scope = Scope::new(&inputs, &none, &steps);
-        assert_eq!(Condition::compile("inputs.list == inputs.list").unwrap().evaluate(&scope), Ok(true));
+        assert_eq!(Condition::compile("inputs.list == inputs.list").unwrap().evaluate(&scope), Ok(Verdict::True));
         assert!(!greenroom_definitions::binding::sections(&inputs).is_empty());
     });
 }

@@ -236,7 +236,7 @@ fn the_last_valid_version_remains_in_service_in_the_next_process() {
     let first = catalogue(&folder);
     let stored = after_restart(&first);
     assert_eq!((stored.hash(), stored.models()), (first.hash(), first.models()));
-    let broken = agent("x_001").replace("It does something", "Changed").replace("business_ops", "busines_ops");
+    let broken = agent("x_001").replace("It does something", "Changed").replace("category:", "categori:");
     let folder = folder
         .with("agents/x.yaml", broken)
         .with("workflows/w.yaml", "steps: [")

@@ -62,6 +62,46 @@ fn two_names_for_outputs_must_be_the_agents_own() {
 }
 
 #[test]
+fn a_step_that_needs_both_of_two_branches_is_warned_of() {
+    let required =
+        "inputs:\n  - { name: l, type: text, required: true }\n  - { name: r, type: text, required: true }\n";
+    let one = "inputs:\n  - { name: topic, type: text, required: true }\n";
+    let with = |left: &str, right: &str, join: &str, inputs: &str| {
+        Folder::new()
+            .with("agents/x.yaml", agent("x"))
+            .with("agents/pair.yaml", agent("pair").replace(one, inputs))
+            .with(
+                "workflows/w.yaml",
+                format!(
+                    "workflow_id: w\nname: W\nsteps:\n  - {{ id: left, agent: x{left} }}\n  \
+                     - {{ id: right, agent: x{right} }}\n  - {{ id: join, {join} }}\n"
+                ),
+            )
+            .problems()
+    };
+    let pair = "agent: pair, inputs: { l: \"${steps.left.outputs.result}\", r: \"${steps.right.outputs.result}\" }";
+    let (one_branch, other_branch) = (", when: \"context.kind == 'a'\"", ", when: \"context.kind == 'b'\"");
+    let warned = |join: &str| {
+        [format!(
+            "workflows/w.yaml:6:5: warning[skipped_join]: step `{join}` needs values of `left` and of `right`, which \
+             are executed under different conditions; it is skipped unless both are executed; make the inputs \
+             optional, or give them defaults"
+        )]
+    };
+    assert_eq!(with(one_branch, other_branch, pair, required), warned("join"));
+    let text = "agent: x, inputs: { topic: \"${steps.left.outputs.result} ${steps.right.outputs.result}\" }";
+    assert_eq!(with(one_branch, other_branch, text, required), warned("join"));
+    let prompt = "approval: { prompt: \"${steps.left.outputs.result} ${steps.right.outputs.result}?\" }";
+    assert_eq!(with(one_branch, other_branch, prompt, required), warned("join"));
+    assert_eq!(with(one_branch, one_branch, pair, required), Vec::<String>::new(), "one branch");
+    assert_eq!(with("", other_branch, pair, required), Vec::<String>::new(), "only one of them may be skipped");
+    let optional = "inputs:\n  - { name: l, type: text }\n  - { name: r, type: text }\n";
+    assert_eq!(with(one_branch, other_branch, pair, optional), Vec::<String>::new(), "it takes what is there");
+    let default = required.replace("name: r, type: text, required: true", "name: r, type: text, default: none");
+    assert_eq!(with(one_branch, other_branch, pair, &default), Vec::<String>::new());
+}
+
+#[test]
 fn a_cycle_of_steps_is_reported_in_its_file() {
     let steps = "steps:\n  - { id: a, agent: x, depends_on: [b] }\n  - { id: b, agent: x, depends_on: [a] }\n";
     assert_eq!(

@@ -6,6 +6,7 @@
 #![expect(clippy::disallowed_methods, reason = "a benchmark awaits every task that it spawns")]
 
 mod durable;
+mod for_each;
 mod guard;
 mod idle;
 mod load;
@@ -22,10 +23,11 @@ use greenroom_integration_tests::bench::{Threshold, missing};
 /// A group: its name, and the function that runs it with the arguments after the name.
 type Group = (&'static str, fn(&[&str]) -> anyhow::Result<()>);
 
-const GROUPS: [Group; 8] = [
+const GROUPS: [Group; 9] = [
     ("guard", guard::main),
     ("start", start::main),
     ("step", step::main),
+    ("for_each", for_each::main),
     ("idle", idle::main),
     ("stream", stream::main),
     ("recovery", recovery::main),

@@ -23,11 +23,11 @@ impl AuditLog for Hooked<dyn AuditLog> {
         timing: CommitTiming,
         now: Timestamp,
     ) -> Result<PendingAuditEntry, AuditError> {
-        let is_reported = self.hook.before_write();
+        let is_crash_point = self.hook.before_write();
         let mut entry = self.inner.submit(opening, timing, now).await?;
-        if is_reported {
+        if is_crash_point {
             let _ = entry.wait_durable().await;
-            self.hook.after_write();
+            std::process::abort();
         }
         Ok(entry)
     }

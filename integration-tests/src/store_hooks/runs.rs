@@ -80,11 +80,11 @@ impl Journal for Hooked<dyn Journal> {
         timing: CommitTiming,
         now: Timestamp,
     ) -> Result<PendingAppend, JournalError> {
-        let is_reported = self.hook.before_write();
+        let is_crash_point = self.hook.before_write();
         let pending = self.inner.submit(tip, entries, timing, now).await?;
-        if is_reported {
+        if is_crash_point {
             let _ = pending.wait_receipt().await;
-            self.hook.after_write();
+            std::process::abort();
         }
         Ok(pending)
     }

@@ -6,6 +6,7 @@
 mod cycles;
 mod imports;
 mod pages;
+mod restart_policies;
 mod retired;
 mod source;
 mod syntax;
@@ -105,6 +106,11 @@ fn every_error_code_has_a_page_that_agrees_with_it() {
 #[test]
 fn decisions_are_numbered_without_a_gap() {
     expect_none(pages::decisions(Tree::get()));
+}
+
+#[test]
+fn every_restart_policy_has_a_reader() {
+    expect_none(restart_policies::readers(Tree::get()));
 }
 
 #[test]

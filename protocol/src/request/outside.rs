@@ -32,6 +32,33 @@ impl Request {
         Ok(())
     }
 
+    /// Checks a request that has an idempotency key.
+    ///
+    /// # Errors
+    /// [`ErrorCode::InvalidRequest`] if a key cannot make the request repeatable: a write to a shared context that does
+    /// not name the version which it replaces. If its outcome is unknown, a repetition would write twice.
+    pub fn check_repeatable(&self) -> Result<(), Cause> {
+        match self {
+            Self::ContextWrite(write) if write.expect.is_none() => {
+                let message = "a context write with an idempotency key needs `expect`: the version of the key that was \
+                               read, or 0 if it has no value; send it, or send no idempotency key";
+                Err(Cause::new(ErrorCode::InvalidRequest, message))
+            }
+            Self::ContextWrite(_)
+            | Self::Invoke(_)
+            | Self::StartRun(_)
+            | Self::StartTeam(_)
+            | Self::SignalRun(_)
+            | Self::ResumeRun(_)
+            | Self::ContextRead(_)
+            | Self::MemoryRead(_)
+            | Self::MemoryWrite(_)
+            | Self::CallTool(_)
+            | Self::Query(_)
+            | Self::Maintain(_) => Ok(()),
+        }
+    }
+
     /// Whether the request has a version, and a call key.
     const fn inner_members(&self) -> (bool, bool) {
         match self {

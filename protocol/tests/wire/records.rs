@@ -73,7 +73,10 @@ fn step_entries() -> Vec<Entry> {
         Entry::StepStarted { key: key(), attempt: 1, agent: Some(id("executive_summary_agent_001")) },
         Entry::StepDone { key: key(), attempt: 1, result, hash: hash(), usage: usage(), duration_ms: 12 },
         Entry::StepSkipped { key: whole_step("publish"), reason: Some(SkipReason::ConditionFalse) },
-        Entry::StepSkipped { key: whole_step("publish"), reason: Some(SkipReason::ConditionAbsent { steps: skipped() }) },
+        Entry::StepSkipped {
+            key: whole_step("publish"),
+            reason: Some(SkipReason::ConditionAbsent { steps: skipped() }),
+        },
         Entry::StepSkipped {
             key: whole_step("publish"),
             reason: Some(SkipReason::ReferencesSkipped { steps: skipped() }),

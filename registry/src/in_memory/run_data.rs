@@ -38,6 +38,8 @@ impl KeyUse {
 pub(super) struct StoredRun {
     pub(super) record: RunRecord,
     pub(super) journal: Vec<JournalRecord>,
+    /// The idempotency key that names it.
+    key: Option<(TenantId, String)>,
 }
 
 /// All runs in the order of their creation, and the idempotency keys.
@@ -82,6 +84,13 @@ impl Runs {
         }
     }
 
+    /// Releases the key of a run that has ended by a failure which may pass.
+    pub(super) fn release_key(&mut self, run: &RunId) {
+        if let Some(key) = self.find_mut(run).and_then(|stored| stored.key.take()) {
+            self.keys.remove(&key);
+        }
+    }
+
     pub(super) fn create(&mut self, new: &NewRun, key: Option<&DedupKey>, now: Timestamp) -> Created {
         let run = new.id();
         let key = key.map(|key| (new.tenant.clone(), key.to_stored()));
@@ -99,7 +108,7 @@ impl Runs {
         let fence = record.fence;
         self.last = self.last.saturating_add(1);
         self.numbers.insert(run.clone(), self.last);
-        self.runs.insert(self.last, StoredRun { record, journal: Vec::new() });
+        self.runs.insert(self.last, StoredRun { record, journal: Vec::new(), key: key.clone() });
         if let Some(key) = key {
             let key_use = KeyUse { request_hash: new.request_hash, run: Some(run.clone()), reply: None, at: now };
             self.keys.insert(key, key_use);

@@ -15,7 +15,7 @@ use crate::group_commit::CommitTiming;
 use crate::in_memory::shared::Shared;
 use crate::journal::{AppendPosition, Journal, JournalError, JournalRecord, PendingAppend, Receipt, Seq};
 use crate::notify::{TailSource, tail};
-use crate::runs::record::StatusChange;
+use crate::runs::record::{StatusChange, releases_key};
 use crate::runs::{Created, DedupKey, Fence, NewRun, RunFilter, RunPage, RunRecord, RunStore};
 
 /// Entries that a tail reads at once.
@@ -47,7 +47,11 @@ impl InMemoryRuns {
             if stored.record.status.is_terminal() {
                 self.0.leases.release(run, fence);
             }
-            stored.record.seq
+            let through = stored.record.seq;
+            if releases_key(entries) {
+                runs.release_key(run);
+            }
+            through
         };
         // An owner whose lease expired keeps the run as long as no other owner has claimed it.
         let _ = self.0.leases.renew(run, fence, None, now);

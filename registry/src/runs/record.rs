@@ -164,6 +164,12 @@ impl StatusChange {
     }
 }
 
+/// True if these entries end a run by a reply that an idempotency key does not keep: the key of the run is released,
+/// and the next request with it is executed. Until then the key names the run, which can be resumed.
+pub(crate) fn releases_key(entries: &[Entry]) -> bool {
+    entries.last().is_some_and(|last| matches!(last, Entry::RunEnded { reply } if !reply.is_final()))
+}
+
 /// Parses a stored status.
 pub(crate) fn parse_status(text: &str) -> Option<RunStatus> {
     const ALL: [RunStatus; 8] = [

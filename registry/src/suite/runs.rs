@@ -2,10 +2,12 @@
 
 use futures::StreamExt;
 use protocol::event::RunStatus;
-use protocol::{ContentHash, IdempotencyKey, PodId, UserId};
+use protocol::{Cause, ContentHash, ErrorCode, IdempotencyKey, PodId, UserId};
 
 use super::*;
-use crate::journal::{JournalError, Seq};
+use crate::group_commit::CommitTiming;
+use crate::idempotency::KeyStatus;
+use crate::journal::{AppendPosition, JournalError, Seq};
 use crate::runs::{Created, DedupKey, Fence, RunFilter};
 
 fn key(text: &str) -> DedupKey {
@@ -31,6 +33,69 @@ async fn the_same_key_and_request_find_the_first_run_and_another_request_conflic
         let other_tenant = NewRun { tenant: tenant("other"), ..new_run(4) };
         assert!(matches!(runs.create(&other_tenant, Some(&key("k")), NOW).await.unwrap(), Created::New(_)));
         assert_eq!(runs.get(&run_id(2)).await.unwrap(), None);
+    }
+}
+
+#[tokio::test]
+async fn a_key_names_its_run_until_the_run_ends_by_a_failure_that_may_pass() {
+    let body = new_run(1).request_hash;
+    let failed = |code: ErrorCode| {
+        let cause = Cause::new(code, "for the test");
+        let reply = Reply { status: Status::from_cause(&cause), error: Some(cause), ..reply("run_1") };
+        Entry::RunEnded { reply: Box::new(reply) }
+    };
+    for (end, is_released) in [
+        (ended(), false),
+        (failed(ErrorCode::HandlerFailed), false),
+        (failed(ErrorCode::ModelOverloaded), true),
+        (failed(ErrorCode::TimedOut), true),
+    ] {
+        for stores in TestStores::each().await {
+            let Stores { runs, journal, idempotency, .. } = &stores.stores;
+            let Created::New(fence) = runs.create(&new_run(1), Some(&key("k")), NOW).await.unwrap() else {
+                panic!("the run is new");
+            };
+            let _ = journal.append(&run_id(1), fence, Seq(0), &[started("a")], NOW).await.unwrap();
+            // Interrupted: nobody owns it, and it can be resumed.
+            runs.release(&run_id(1), fence).await;
+            assert_eq!(
+                runs.create(&new_run(2), Some(&key("k")), NOW).await.unwrap(),
+                Created::Existing(run_id(1)),
+                "it has not ended"
+            );
+            let _ = journal.append(&run_id(1), fence, Seq(1), std::slice::from_ref(&end), NOW).await.unwrap();
+            let status = idempotency.lookup(&tenant("acme"), &key("k"), &body).await.unwrap();
+            let expected = if is_released { KeyStatus::New } else { KeyStatus::RunStarted(run_id(1)) };
+            assert_eq!(status, expected, "{end:?}");
+            let repeated = runs.create(&new_run(2), Some(&key("k")), NOW).await.unwrap();
+            assert_eq!(matches!(repeated, Created::New(_)), is_released, "{repeated:?}");
+            assert_eq!(
+                runs.get(&run_id(1)).await.unwrap().map(|record| record.run),
+                Some(run_id(1)),
+                "its record stays"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_key_of_a_run_that_ends_and_the_request_that_repeats_it_are_decided_in_one_commit() {
+    for stores in TestStores::each().await {
+        let Stores { runs, journal, .. } = &stores.stores;
+        let Created::New(fence) = runs.create(&new_run(1), Some(&key("k")), NOW).await.unwrap() else {
+            panic!("the run is new");
+        };
+        let cause = Cause::new(ErrorCode::Interrupted, "for the test");
+        let end =
+            Entry::RunEnded { reply: Box::new(Reply { status: Status::Failed, error: Some(cause), ..reply("run_1") }) };
+        let run = run_id(1);
+        let position = AppendPosition { run: &run, fence, after: Seq(0) };
+        let mut pending =
+            journal.submit(position, std::slice::from_ref(&end), CommitTiming::Coalesce, NOW).await.unwrap();
+        let repeated = runs.create(&new_run(2), Some(&key("k")), NOW).await.unwrap();
+        assert!(matches!(repeated, Created::New(_)), "{repeated:?}");
+        let _ = pending.wait_receipt().await.unwrap();
+        assert_eq!(runs.create(&new_run(3), Some(&key("k")), NOW).await.unwrap(), Created::Existing(run_id(2)));
     }
 }
 
@@ -147,7 +212,8 @@ async fn a_run_awaits_approval_until_its_last_request_is_resolved() {
     for stores in TestStores::each().await {
         let (runs, journal) = (&stores.stores.runs, &stores.stores.journal);
         let fence = create(&stores, 1).await;
-        let requested = |step: &str| Entry::ApprovalRequested { key: step_key(step), prompt: "well?".into(), until: None };
+        let requested =
+            |step: &str| Entry::ApprovalRequested { key: step_key(step), prompt: "well?".into(), until: None };
         let by = UserId::new("admin").unwrap();
         let resolved = |step: &str| Entry::ApprovalResolved { key: step_key(step), approved: true, by: by.clone() };
         let mut seq = Seq(0);

@@ -141,8 +141,8 @@ impl Authenticated {
         self.meta.deadline
     }
 
-    /// The idempotency key that the client sent. Nested requests have none here: their keys are members
-    /// of the requests.
+    /// The idempotency key that the client sent. Nested requests have none here, because their keys are members
+    /// of the requests; except for the run that a team starts for its caller.
     #[must_use]
     pub const fn idempotency(&self) -> Option<&Idempotency> {
         self.meta.idempotency.as_ref()

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use greenroom_protocol::limits::HOPS_MAX;
 use greenroom_protocol::request::Query;
-use greenroom_protocol::{Cause, ErrorCode, Request, RunId};
+use greenroom_protocol::{Cause, Envelope, ErrorCode, IdempotencyKey, Received, Request, RunId, UserId};
 use greenroom_rego::{
     AccessRequest, Caller, Denied, Engine, EvaluationError, Evaluator, Explanation, Facts, Guard, Input,
     PolicyDecision, Relation, Resource, TypedPermit,
@@ -35,6 +35,36 @@ async fn a_grant_issues_requests_as_the_callee_of_its_permit() {
     assert_eq!(grant.run(), Some(&run));
     let next = grant.issue_request(harness::request_id(3), harness::invoke("other_agent"));
     assert_eq!(next.caller().to_string(), "agent:executive_summary_agent_001");
+}
+
+#[tokio::test]
+async fn the_key_of_an_effect_is_the_same_at_each_repetition_by_its_caller() {
+    let grant_of = async |name: &str, id: u128, key: Option<&str>, agent: &str| {
+        let key = key.map(|key| IdempotencyKey::new(key).unwrap());
+        let id = Some(harness::request_id(id));
+        let envelope = Envelope { id, idempotency_key: key, ..Envelope::new(harness::invoke(agent)) };
+        let received = Received::local(UserId::new(name).unwrap(), envelope, &harness::FixedIds, harness::NOW).unwrap();
+        let request = harness::authenticator().authenticate(received).await.unwrap();
+        let permit = harness::guard().await.permit(AccessRequest::new(request, harness::summary_facts())).await;
+        permit.unwrap().redeem().0
+    };
+    let first = grant_of("admin", 1, Some("k"), "executive_summary_agent").await;
+    let repeated = grant_of("admin", 2, Some("k"), "executive_summary_agent").await;
+    assert_eq!(first.effect_key(), repeated.effect_key());
+    for other in [
+        grant_of("operator", 1, Some("k"), "executive_summary_agent").await,
+        grant_of("admin", 1, Some("other"), "executive_summary_agent").await,
+        grant_of("admin", 1, Some("k"), "executive_summary_agent_001").await,
+        grant_of("admin", 1, None, "executive_summary_agent").await,
+    ] {
+        assert_ne!(first.effect_key(), other.effect_key());
+    }
+    let without_key = grant_of("admin", 1, None, "executive_summary_agent").await;
+    assert_eq!(without_key.effect_key().as_str(), without_key.request_id().as_str());
+    let nested = first.issue_request(harness::request_id(3), harness::invoke("other_agent"));
+    assert!(nested.idempotency().is_none());
+    let same_effect = first.issue_request_with_key(harness::request_id(3), harness::invoke("other_agent"));
+    assert_eq!(same_effect.idempotency(), first.idempotency());
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use greenroom_protocol::Cause;
 use super::actor_tree::{ChildSpec, RootHandle};
 
 /// Adds the supervisors of categories that were not in the catalogue when the tree was spawned.
+#[derive(Clone)]
 pub(crate) struct CategorySpawner {
     root: RootHandle,
     categories: CategoryHandles,

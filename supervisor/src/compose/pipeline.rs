@@ -69,7 +69,7 @@ pub(crate) fn build(
         guard: Guard::new(evaluator),
         idempotency,
         dispatcher,
-        queries: QueryHandler { definitions, stores: stores.clone() },
+        queries: QueryHandler { definitions, stores: stores.clone(), clock: Arc::clone(clock) },
         memory: MemoryHandler {
             store: Arc::clone(&stores.memory),
             embedder: embedder::hashing_embedder(),

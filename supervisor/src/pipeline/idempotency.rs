@@ -1,23 +1,32 @@
-//! Idempotency keys of requests that start no run: a repeated key with the same request gets the first
-//! reply, another request is a conflict, and of two concurrent ones the second waits for the first. The
-//! registry handles the keys of runs where it creates them.
+//! Idempotency keys of requests that start no run (`docs/idempotency.md`): a repeated key with the same request gets
+//! the first reply, another request is a conflict, and of two concurrent ones the second waits for the first. The
+//! registry handles the keys of runs where it creates and ends them.
 //!
-//! One process owns the database, so the first request is always in this process: a waiting request is
-//! notified of its end. If the caller of the first request disconnects, its key is released, and one of the
-//! waiting requests is executed.
+//! One process owns the database, so the first request is always in this process: a waiting request is notified of its
+//! end. A claim that ends without a stored reply releases its key, whatever ended it: a caller that has disconnected, a
+//! failure that may pass, or a store that did not reply in time. What cannot be written at once is written by the
+//! [`KeyReleaser`], and the requests that wait for the key go on after that.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+mod claims;
+mod releaser;
 
-use greenroom_protocol::{Cause, Clock, Deadline, ErrorCode, Reply, TenantId};
-use greenroom_registry::StoreError;
+use std::sync::Arc;
+use std::time::Duration;
+
+use greenroom_protocol::{Cause, Clock, ContentHash, Deadline, ErrorCode, Reply, Request};
 use greenroom_registry::idempotency::{IdempotencyStore, KeyStatus};
 use greenroom_registry::runs::DedupKey;
 use greenroom_rego::{Grant, Idempotency};
 use tokio::sync::{mpsc, watch};
 
-/// Keys of disconnected callers that wait for their release; the next start releases any others.
-const ABANDONED_MAX: usize = 65_536;
+use self::claims::{Claims, LocalClaim, TenantKey};
+pub use self::releaser::KeyReleaser;
+use self::releaser::{KeyEnd, KeyEnding};
+
+/// Endings of keys that wait for the releaser; the next start releases any others.
+const ENDINGS_MAX: usize = 65_536;
+/// Interval in which a key is looked up that no request of this process has.
+const FOREIGN_KEY_POLL: Duration = Duration::from_millis(200);
 
 /// The result of claiming a key.
 pub enum KeyClaim {
@@ -27,43 +36,50 @@ pub enum KeyClaim {
     Replay(Box<Reply>),
 }
 
-/// A key within its tenant.
-type TenantKey = (TenantId, DedupKey);
-
 /// A claimed key, to be completed with a reply. If it is dropped, its caller has disconnected, and the key is
 /// released.
 pub struct ClaimedKey {
-    key: Option<TenantKey>,
-    abandoned: mpsc::Sender<TenantKey>,
+    key: TenantKey,
+    claims: Arc<Claims>,
+    endings: mpsc::Sender<KeyEnding>,
+    /// What is still to be written to the store.
+    end: Option<KeyEnd>,
 }
 
 /// Claims and completes idempotency keys.
 pub struct IdempotencyKeys {
     store: Arc<dyn IdempotencyStore>,
     clock: Arc<dyn Clock>,
-    waiters: Arc<KeyWaiters>,
-    abandoned: mpsc::Sender<TenantKey>,
+    claims: Arc<Claims>,
+    endings: mpsc::Sender<KeyEnding>,
 }
 
-/// Releases the keys of callers that have disconnected, in the background.
-pub struct KeyReleaser {
-    store: Arc<dyn IdempotencyStore>,
-    waiters: Arc<KeyWaiters>,
-    abandoned: mpsc::Receiver<TenantKey>,
+/// True if the reply to a request is stored here under its key. The key of a run is stored with the run, and a read
+/// has no effect that a key could keep.
+#[must_use]
+pub const fn stores_reply(request: &Request) -> bool {
+    match request {
+        Request::StartRun(_) | Request::StartTeam(_) => false,
+        Request::Invoke(_)
+        | Request::SignalRun(_)
+        | Request::ResumeRun(_)
+        | Request::ContextRead(_)
+        | Request::ContextWrite(_)
+        | Request::MemoryRead(_)
+        | Request::MemoryWrite(_)
+        | Request::CallTool(_)
+        | Request::Query(_)
+        | Request::Maintain(_) => !request.is_read(),
+    }
 }
-
-/// Notifies the requests that wait for the first request with their key.
-#[derive(Default)]
-struct KeyWaiters(Mutex<HashMap<TenantKey, watch::Sender<()>>>);
 
 impl IdempotencyKeys {
-    /// The keys of this store, and the releaser of those whose callers disconnect.
+    /// The keys of this store, and the releaser of those whose end could not be written at once.
     #[must_use]
     pub fn new(store: Arc<dyn IdempotencyStore>, clock: Arc<dyn Clock>) -> (Self, KeyReleaser) {
-        let (abandoned, receiver) = mpsc::channel(ABANDONED_MAX);
-        let waiters = Arc::<KeyWaiters>::default();
-        let releaser = KeyReleaser { store: Arc::clone(&store), waiters: Arc::clone(&waiters), abandoned: receiver };
-        (Self { store, clock, waiters, abandoned }, releaser)
+        let (endings, receiver) = mpsc::channel(ENDINGS_MAX);
+        let releaser = KeyReleaser::new(Arc::clone(&store), Arc::clone(&clock), receiver);
+        (Self { store, clock, claims: Arc::default(), endings }, releaser)
     }
 
     /// Claims the key of a request; `None` if it has no key. `tickets` is dropped before a wait.
@@ -76,112 +92,98 @@ impl IdempotencyKeys {
         let principal = grant.principal();
         let dedup_key = DedupKey::Caller { user: principal.user.clone(), key: key.clone() };
         let key = (principal.tenant.clone(), dedup_key);
+        self.claim_key(&key, request_hash, grant.deadline(), tickets).await.map(Some)
+    }
+
+    async fn claim_key<T>(
+        &self,
+        key: &TenantKey,
+        request_hash: &ContentHash,
+        deadline: Deadline,
+        tickets: T,
+    ) -> Result<KeyClaim, Cause> {
         let mut tickets = Some(tickets);
         loop {
-            // Subscribed before the store is read, so that no end is missed between the two.
-            let waiter = self.waiters.subscribe(&key);
-            let status = self.store.begin(&key.0, &key.1, request_hash, self.clock.now()).await;
-            match status.map_err(|error| error.cause())? {
-                KeyStatus::New => {
-                    let abandoned = self.abandoned.clone();
-                    return Ok(Some(KeyClaim::Claimed(ClaimedKey { key: Some(key.clone()), abandoned })));
-                }
-                KeyStatus::Completed(reply) => return Ok(Some(KeyClaim::Replay(reply))),
-                // A request that starts a run differs from this one, whatever its hash.
-                KeyStatus::Conflict | KeyStatus::RunStarted(_) => {
-                    let message = "the idempotency key was used before with another request";
-                    return Err(Cause::new(ErrorCode::IdempotencyConflict, message));
-                }
-                KeyStatus::InProgress => {
+            let mut claimed = match self.claims.acquire(key, request_hash) {
+                LocalClaim::Acquired => self.claimed_key(key),
+                LocalClaim::Busy(ended) => {
                     drop(tickets.take());
-                    self.wait(waiter, grant.deadline()).await?;
+                    self.wait(ended, deadline).await?;
+                    continue;
+                }
+                LocalClaim::Conflict => return Err(conflict_error()),
+            };
+            // The store may execute the reservation although its reply is late or has no receiver any more.
+            claimed.end = Some(KeyEnd::Release);
+            let status = self.store.begin(&key.0, &key.1, request_hash, self.clock.now()).await;
+            match status {
+                Ok(KeyStatus::New) => return Ok(KeyClaim::Claimed(claimed)),
+                Err(error) if error.is_outcome_unknown() => return Err(error.cause()),
+                Ok(_) | Err(_) => claimed.end = None,
+            }
+            match status.map_err(|error| error.cause())? {
+                KeyStatus::Completed(reply) => return Ok(KeyClaim::Replay(reply)),
+                // A request that starts a run differs from this one, whatever its hash.
+                KeyStatus::Conflict | KeyStatus::RunStarted(_) => return Err(conflict_error()),
+                KeyStatus::New | KeyStatus::InProgress => {
+                    drop(tickets.take());
+                    self.wait_poll(deadline).await?;
                 }
             }
         }
     }
 
-    async fn wait(&self, mut waiter: KeyWaiter<'_>, deadline: Deadline) -> Result<(), Cause> {
+    fn claimed_key(&self, key: &TenantKey) -> ClaimedKey {
+        let (claims, endings) = (Arc::clone(&self.claims), self.endings.clone());
+        ClaimedKey { key: key.clone(), claims, endings, end: None }
+    }
+
+    /// Waits for the end of the request of this process that has the key.
+    async fn wait(&self, mut ended: watch::Receiver<()>, deadline: Deadline) -> Result<(), Cause> {
         let timeout = deadline.remaining(self.clock.now());
         // The notification is that the sender is dropped.
-        match tokio::time::timeout(timeout, waiter.ended.changed()).await {
-            Ok(_) => Ok(()),
-            Err(_elapsed) => {
-                let message = "the deadline passed while the first request with this idempotency key was in progress";
-                Err(Cause::new(ErrorCode::TimedOut, message))
-            }
+        tokio::time::timeout(timeout, ended.changed()).await.map(drop).map_err(|_| in_progress_error())
+    }
+
+    /// Waits until a key may be looked up again that no request of this process has.
+    async fn wait_poll(&self, deadline: Deadline) -> Result<(), Cause> {
+        if deadline.has_passed(self.clock.now()) {
+            return Err(in_progress_error());
         }
+        tokio::time::sleep(FOREIGN_KEY_POLL).await;
+        Ok(())
     }
 
-    /// Stores the reply under the key. A retryable error releases the key instead.
-    pub async fn complete(&self, mut claimed: ClaimedKey, reply: &Reply) {
-        let Some(key) = claimed.key.take() else { return };
-        let is_retryable = reply.error.as_ref().is_some_and(|cause| cause.code.is_retryable());
-        let completed = if is_retryable {
-            self.store.abandon(&key.0, &key.1).await
-        } else {
-            self.store.finish(&key.0, &key.1, reply, self.clock.now()).await
-        };
-        log_failure(completed);
-        self.waiters.notify(&key);
-    }
-}
-
-/// Waits for the end of the first request with a key.
-struct KeyWaiter<'a> {
-    waiters: &'a KeyWaiters,
-    key: &'a TenantKey,
-    ended: watch::Receiver<()>,
-}
-
-impl Drop for KeyWaiter<'_> {
-    /// Removes the sender of a key that no other request waits for.
-    fn drop(&mut self) {
-        let mut all = self.waiters.all();
-        let is_notified = self.ended.has_changed().is_err();
-        if !is_notified && all.get(self.key).is_some_and(|sender| sender.receiver_count() <= 1) {
-            all.remove(self.key);
-        }
-    }
-}
-
-impl KeyReleaser {
-    /// Releases until the pipeline is dropped.
-    pub async fn run(&mut self) {
-        while let Some(key) = self.abandoned.recv().await {
-            log_failure(self.store.abandon(&key.0, &key.1).await);
-            self.waiters.notify(&key);
+    /// Stores the reply under the key if it is final ([`Reply::is_final`]), and else releases the key.
+    pub async fn complete(&self, mut claimed: ClaimedKey, reply: Reply) {
+        let end = if reply.is_final() { KeyEnd::Store(Box::new(reply)) } else { KeyEnd::Release };
+        let end = claimed.end.insert(end);
+        match end.write(&*self.store, &claimed.key, self.clock.now()).await {
+            Ok(()) => claimed.end = None,
+            // Its drop leaves it to the releaser.
+            Err(error) => tracing::warn!(error.message = %error, "idempotency key will be completed later"),
         }
     }
 }
 
 impl Drop for ClaimedKey {
     fn drop(&mut self) {
-        if let Some(key) = self.key.take()
-            && self.abandoned.try_send(key).is_err()
-        {
-            tracing::error!("the idempotency key of a disconnected caller is released at the next start only");
+        let Some(end) = self.end.take() else { return self.claims.release(&self.key) };
+        let ending = KeyEnding { key: self.key.clone(), end, claims: Arc::clone(&self.claims) };
+        if self.endings.try_send(ending).is_err() {
+            tracing::error!("an idempotency key is released at the next start only");
         }
     }
 }
 
-impl KeyWaiters {
-    fn all(&self) -> MutexGuard<'_, HashMap<TenantKey, watch::Sender<()>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn subscribe<'a>(&'a self, key: &'a TenantKey) -> KeyWaiter<'a> {
-        let ended = self.all().entry(key.clone()).or_insert_with(|| watch::Sender::new(())).subscribe();
-        KeyWaiter { waiters: self, key, ended }
-    }
-
-    /// Notifies all requests that wait for this key.
-    fn notify(&self, key: &TenantKey) {
-        drop(self.all().remove(key));
-    }
+fn conflict_error() -> Cause {
+    Cause::new(ErrorCode::IdempotencyConflict, "the idempotency key was used before with another request")
 }
 
-fn log_failure(completed: Result<(), StoreError>) {
-    if let Err(error) = completed {
-        tracing::error!(error.message = %error, "cannot complete an idempotency key");
-    }
+fn in_progress_error() -> Cause {
+    let message = "the deadline passed while the first request with this idempotency key was in progress";
+    Cause::new(ErrorCode::TimedOut, message)
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use greenroom_protocol::limits::{MEMORY_QUERY_BYTES_MAX, MEMORY_RECALL_MAX, MEMORY_TEXT_BYTES_MAX};
 use greenroom_protocol::request::{MemoryChange, MemoryRead, MemoryWrite};
-use greenroom_protocol::{CallKey, Cause, Clock, ContentHash, ErrorCode, Json, Outcome};
+use greenroom_protocol::{Cause, Clock, ContentHash, ErrorCode, Json, Outcome};
 use greenroom_registry::agent_memory::embedder::Embedder;
 use greenroom_registry::agent_memory::{MEMORIES_MAX, Memory, MemoryMatch, MemoryOwner, MemoryStore, VectorQuery};
 use greenroom_rego::{Grant, Permitted, Resource};
@@ -63,7 +63,7 @@ impl MemoryHandler {
                 let index_text = index_text.as_ref().unwrap_or(&text);
                 check_size("the text that a memory is indexed by", index_text, MEMORY_QUERY_BYTES_MAX)?;
                 let vector = self.embedder.embed(index_text).await?;
-                let key = write.key.unwrap_or_else(|| CallKey::for_request(grant.request_id()));
+                let key = write.key.unwrap_or_else(|| grant.effect_key());
                 let id = ContentHash::from_content(key.as_str().as_bytes());
                 let now = self.clock.now();
                 let memory = Memory { id, text, at: now, expires_at: None };

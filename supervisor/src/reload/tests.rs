@@ -53,8 +53,13 @@ async fn a_policy_that_is_refused_while_the_guard_restarts_is_loaded_again() {
     let bundle = compose::policy::open_bundle(&config).unwrap();
     let (snapshot, compiler) = compose::policy::compile(&config, bundle).await.unwrap();
     let guard = GuardHandle::new(snapshot, compiler, 1);
-    let mut reloader =
-        compose::services::reloader(&pod.parts, pod.reloader.known_names.clone(), pod.reloader.spawner.clone());
+    let in_service = InService::new(&config, Arc::clone(&pod.parts.stores.definitions));
+    let mut reloader = compose::services::reloader(
+        &pod.parts,
+        pod.reloader.known_names.clone(),
+        pod.reloader.spawner.clone(),
+        in_service,
+    );
     reloader.guard = guard.clone();
     let policy = *guard.active_policy().hash();
     let definitions = reloader.definitions.catalogue().hash();

@@ -77,6 +77,23 @@ async fn a_service_that_the_pod_works_without_is_started_again_after_the_cooldow
     assert_eq!(starts.load(Ordering::SeqCst), 4, "a stopped service is not started again");
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_rows_of_the_watcher_and_of_periodic_work_start_it_again_after_their_cooldown() {
+    for kind in [ChildKind::Watcher, ChildKind::Periodic] {
+        let (service, starts) = unreliable(kind);
+        let policy = kind.restart_policy();
+        let OnMaxRestarts::OpenCircuit { cooldown } = policy.on_max_restarts else { panic!("a cooldown") };
+        let round = 1 + policy.restarts_max as usize;
+        let mut services = Services::new();
+        services.start(service);
+        tokio::time::sleep(cooldown).await;
+        assert_eq!(starts.load(Ordering::SeqCst), round, "the start and its restarts");
+        tokio::time::sleep(cooldown).await;
+        assert_eq!(starts.load(Ordering::SeqCst), 2 * round, "the cooldown is over");
+        services.stop(Phase::Ingress, WAIT_MAX).await;
+    }
+}
+
 #[tokio::test]
 async fn a_service_on_a_thread_ends_when_the_services_are_dropped() {
     let (guard, dropped) = oneshot::channel::<()>();

@@ -147,9 +147,10 @@ mod tests {
         Ok(response)
     }
 
-    /// A listener whose every accept fails: its socket is none of TCP.
+    /// A listener whose every accept fails: its socket is none of TCP. A datagram makes it ready.
     fn failed_listener() -> TcpListener {
         let socket = UdpSocket::bind(LOCAL).unwrap();
+        socket.send_to(b"x", socket.local_addr().unwrap()).unwrap();
         socket.set_nonblocking(true).unwrap();
         TcpListener::from_std(std::net::TcpListener::from(OwnedFd::from(socket))).unwrap()
     }

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use greenroom_protocol::{ErrorCode, Metadata, MicroUsd, Reply, Request, Status, Tokens, Values};
+use greenroom_protocol::{CallKey, ErrorCode, Metadata, MicroUsd, Reply, Request, Status, Tokens, Values};
 use serde_json::{Value, json};
 
 use super::execute;
 use crate::execution::invocation::UsageMeter;
 use crate::model::{Delta, Part, StopReason, ToolCall};
 use crate::test_env::{ScriptedAnswer, ScriptedModel, TestEnv, TestEnvOptions, agent, text_answer};
+use crate::tool::ToolInput;
 
 const GOOD: &str = r#"{"summary": "ok"}"#;
 
@@ -204,15 +205,16 @@ async fn a_tool_is_called_by_scheme_and_name() {
     let test_env = test_env(&model, vec![], 1);
     let tenant = greenroom_rego::testing::admin().tenant;
     let files = test_env.env.files.for_agent(&tenant, &test_env.agent("writer"), None);
+    let input = |arguments: Values| ToolInput { arguments, key: CallKey::new("req_1/tool[0]").unwrap() };
     let addends = Values::from([("a".into(), json!(2)), ("b".into(), json!(3))]);
-    let sum = test_env.env.call_tool("native:adder", addends, &files).await;
+    let sum = test_env.env.call_tool("native:adder", input(addends), &files).await;
     assert_eq!(sum.unwrap(), json!(5));
-    let unknown = test_env.env.call_tool("native:divider", Values::new(), &files).await.unwrap_err();
+    let unknown = test_env.env.call_tool("native:divider", input(Values::new()), &files).await.unwrap_err();
     assert_eq!(unknown.code, ErrorCode::UnknownTool);
     for name in ["adder", "mcp:adder", "agent:helper_002"] {
-        let error = test_env.env.call_tool(name, Values::new(), &files).await.unwrap_err();
+        let error = test_env.env.call_tool(name, input(Values::new()), &files).await.unwrap_err();
         assert_eq!(error.code, ErrorCode::UnknownTool, "{name}");
     }
-    let crashed = test_env.env.call_tool("native:panicking", Values::new(), &files).await.unwrap_err();
+    let crashed = test_env.env.call_tool("native:panicking", input(Values::new()), &files).await.unwrap_err();
     assert_eq!(crashed.code, ErrorCode::AgentCrashed, "a panic of a tool does not unwind further");
 }

@@ -34,9 +34,10 @@ impl RunActor {
             Ok(EventOutcome::Unchanged) => {
                 Err(Cause::new(ErrorCode::RunNotActive, "the run does not accept this signal any more"))
             }
-            Ok(EventOutcome::Fenced) => {
-                Err(Cause::new(ErrorCode::LeaseLost, "another process owns the run now; send the signal again"))
-            }
+            Ok(EventOutcome::Fenced) => Err(Cause::new(
+                ErrorCode::LeaseLost,
+                "another process owns the run now, so the signal was not recorded",
+            )),
             Err(_) => Err(unconfirmed_error()),
         };
         let _ = port.send(result);

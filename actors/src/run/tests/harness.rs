@@ -179,12 +179,14 @@ impl Harness {
             runs: Mutex::default(),
             resolver: resolver.clone(),
             stores: stores.clone(),
+            clock: clock.clone(),
             script: script.clone(),
             calls: Mutex::default(),
             attempts: Mutex::default(),
             requests: Mutex::default(),
             delays_outer_resume: AtomicBool::default(),
             fails_audit_opening: AtomicBool::default(),
+            holds_starts: AtomicBool::default(),
         });
         pipeline.bind(fake.clone()).unwrap();
         let (accounting, _) = Accounting::new(stores.ledger.clone(), clock.clone());
@@ -230,6 +232,12 @@ impl Harness {
         until("the process has died", || root.get_status() == ractor::ActorStatus::Stopped).await;
         tokio::time::advance(LEASE * 2).await;
         Self::open("pod_2", versions, script, self.stores, self.clock).await
+    }
+
+    /// Kills the supervisor of the teams, and starts the next one as its supervisor would.
+    pub(crate) async fn restart_team_supervisor(&self) {
+        self.teams.kill_supervisor().await;
+        self.teams.start_supervisor(self.root.get_cell()).await.unwrap();
     }
 
     /// Tickets that resumed runs hold.

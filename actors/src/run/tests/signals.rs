@@ -20,7 +20,7 @@ fn approval() -> TestDefinitions {
     TestDefinitions { agents, workflows: vec![workflow("w", steps)], ..TestDefinitions::default() }
 }
 
-fn step(id: &str) -> StepId {
+pub(super) fn step(id: &str) -> StepId {
     StepId::new(id).unwrap()
 }
 
@@ -30,7 +30,7 @@ async fn waiting(harness: &Harness) -> RunId {
     run
 }
 
-async fn until_state(harness: &Harness, run: &RunId, state: RunStatus) {
+pub(super) async fn until_state(harness: &Harness, run: &RunId, state: RunStatus) {
     let waited = async {
         let mut interval = tokio::time::interval(Duration::from_millis(1));
         while harness.stores.runs.get(run).await.unwrap().unwrap().status != state {

@@ -1,14 +1,15 @@
-//! Kinds of steps: skipped, repeated, retried, timed out, a nested workflow, compensated.
+//! Kinds of steps: skipped, repeated, retried, timed out, a nested workflow.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use greenroom_protocol::journal::Entry;
 use greenroom_protocol::{Cause, ErrorCode, Status};
 use serde_json::json;
 
-use super::harness::{Harness, Script, TestDefinitions, agent, immediate, names, start, values, workflow};
+use super::harness::{Harness, Script, TestDefinitions, agent, immediate, names, run_id, start, values, workflow};
 
-fn definitions(steps: serde_json::Value) -> TestDefinitions {
+pub(super) fn definitions(steps: serde_json::Value) -> TestDefinitions {
     TestDefinitions {
         agents: ["worker", "other", "undoer"].iter().map(|name| agent(name, json!({}))).collect(),
         workflows: vec![workflow("w", steps)],
@@ -29,6 +30,97 @@ async fn a_condition_decides_and_a_step_that_refers_to_a_skipped_step_is_skipped
     assert_eq!(large.outputs, values(json!({"maybe": "worker", "after": "other"})));
     let wrong = harness.request(start("w", json!({}))).await;
     assert_eq!(wrong.error.unwrap().code, ErrorCode::ExpressionFailed);
+}
+
+/// One of two branches, then a step that takes what is there.
+fn branches(join: serde_json::Value) -> TestDefinitions {
+    let inputs = json!([
+        {"name": "left", "type": "text", "required": false}, {"name": "right", "type": "text", "required": true, "default": "none"},
+        {"name": "whole", "type": "object", "required": false}]);
+    let strict = json!([{"name": "text", "type": "text", "required": true}]);
+    let mut definitions = definitions(json!([
+        {"id": "left", "agent": "worker", "when": "inputs.kind == 'a'"},
+        {"id": "right", "agent": "worker", "when": "inputs.kind == 'b'"},
+        join,
+    ]));
+    definitions.agents.push(agent("joiner", json!({ "inputs": inputs })));
+    definitions.agents.push(agent("strict", json!({ "inputs": strict })));
+    definitions
+}
+
+fn skip_reasons(entries: Vec<Entry>) -> Vec<(String, String)> {
+    let reason = |entry| match entry {
+        Entry::StepSkipped { key, reason } => Some((key.step.to_string(), reason.unwrap().to_string())),
+        _ => None,
+    };
+    entries.into_iter().filter_map(reason).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_behind_branches_takes_what_is_there_and_its_defaults() {
+    let left = "${steps.left.outputs.out}";
+    let right = "${steps.right.outputs.out}";
+    let join = json!({"id": "join", "agent": "joiner", "outputs": ["out"],
+        "inputs": {"left": left, "right": right, "whole": {"l": left, "r": right}}});
+    let harness = Harness::new(branches(join), names()).await;
+    for (kind, expected) in [
+        ("a", json!({"left": "worker", "right": "none", "whole": {"l": "worker"}})),
+        ("b", json!({"right": "worker", "whole": {"r": "worker"}})),
+    ] {
+        let reply = harness.request(start("w", json!({ "kind": kind }))).await;
+        assert_eq!(reply.outputs, values(json!({"out": "joiner"})), "{:?}", reply.error);
+        assert_eq!(harness.calls().last().unwrap().inputs, values(expected));
+    }
+    let neither = harness.request(start("w", json!({"kind": "c"}))).await;
+    assert_eq!((neither.status, neither.outputs.len()), (Status::Success, 0));
+    let reasons = skip_reasons(harness.entries(&run_id(&neither)).await);
+    assert_eq!(reasons[2], ("join".into(), "it refers only to `left` and `right`, which was skipped".into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_that_needs_a_skipped_value_is_skipped_and_its_run_says_why() {
+    let cases = [
+        (
+            json!({"agent": "strict", "inputs": {"text": "${steps.left.outputs.out} and ${steps.right.outputs.out}"}}),
+            "its `inputs.text` needs an output of `right`, which was skipped",
+        ),
+        (
+            json!({"agent": "worker", "inputs": {"text": "${steps.left.outputs.out}"},
+                   "when": "steps.right.outputs.out == 'worker'"}),
+            "its condition reads an output of `right`, which was skipped",
+        ),
+        (
+            json!({"approval": {"prompt": "${steps.left.outputs.out} ${steps.right.outputs.out}?"}}),
+            "its `approval` needs an output of `right`, which was skipped",
+        ),
+    ];
+    for (members, expected) in cases {
+        let mut join = json!({"id": "join"});
+        join.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        let harness = Harness::new(branches(join), names()).await;
+        let reply = harness.request(start("w", json!({"kind": "a"}))).await;
+        assert_eq!(reply.status, Status::Success, "{:?}", reply.error);
+        let reasons = skip_reasons(harness.entries(&run_id(&reply)).await);
+        assert_eq!(
+            reasons,
+            [("right".to_owned(), "its condition is false".to_owned()), ("join".to_owned(), expected.to_owned())]
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_condition_asks_whether_a_step_was_executed() {
+    let conditions = [
+        ("has(steps.left.outputs.out) || has(steps.right.outputs.out)", true),
+        ("has(steps.left.outputs) && !has(steps.right.outputs)", true),
+        ("has(steps.right.outputs.out)", false),
+    ];
+    for (when, runs) in conditions {
+        let join = json!({"id": "join", "agent": "worker", "when": when, "outputs": ["out"]});
+        let harness = Harness::new(branches(join), names()).await;
+        let reply = harness.request(start("w", json!({"kind": "a"}))).await;
+        assert_eq!((reply.status, reply.outputs.contains_key("out")), (Status::Success, runs), "{when}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -120,28 +212,4 @@ async fn a_workflow_as_a_step_is_a_run_of_its_own_that_counts_towards_its_caller
     let runs = harness.stores.runs.list(&Default::default(), None, 50).await.unwrap().runs;
     let child = runs.iter().find(|record| record.parent.is_some()).unwrap();
     assert_eq!(child.parent.as_ref().unwrap().as_str(), reply.id);
-}
-
-#[tokio::test(start_paused = true)]
-async fn completed_steps_are_compensated_in_reverse_with_their_outputs() {
-    let compensation =
-        |step: &str| json!({"agent": "undoer", "inputs": {"text": format!("${{steps.{step}.outputs.out}}")}});
-    let steps = json!([
-        {"id": "one", "agent": "worker", "compensate": compensation("one")},
-        {"id": "two", "agent": "other", "depends_on": ["one"], "compensate": compensation("two")},
-        {"id": "three", "agent": "worker", "depends_on": ["two"]},
-    ]);
-    let script = immediate(|call| match (call.agent.as_str(), call.key.ends_with("/three")) {
-        (_, true) => Err(Cause::new(ErrorCode::HandlerFailed, "no")),
-        (agent, false) => Ok(values(json!({ "out": agent }))),
-    });
-    let harness = Harness::new(definitions(steps), script).await;
-    let error = harness.request(start("w", json!({}))).await.error.unwrap();
-    assert_eq!((error.code, &error.details["undone"]), (ErrorCode::HandlerFailed, &json!(["one", "two"])));
-    let compensations: Vec<_> = harness.calls().into_iter().filter(|call| call.agent == "undoer").collect();
-    assert_eq!(
-        compensations.iter().map(|call| call.inputs["text"].clone()).collect::<Vec<_>>(),
-        [json!("other"), json!("worker")]
-    );
-    assert!(compensations[0].key.ends_with("/two/undo"));
 }

@@ -54,7 +54,7 @@ async fn a_burst_wakes_once_until_a_pop_finds_the_queue_empty() {
     let now = Instant::now();
     assert_eq!(queue.push(1, now), Ok(Pushed::NeedsActor));
     assert_eq!(queue.push(2, now), Ok(Pushed::Queued), "a start was requested already");
-    queue.attach(actor.clone(), now);
+    queue.attach(actor.clone());
     queue.push(3, now).unwrap();
     wakes.recv().await.unwrap();
     assert!(wakes.try_recv().is_err(), "one wake-up serves the burst");
@@ -84,7 +84,7 @@ async fn an_actor_detaches_only_without_jobs_and_the_next_job_needs_an_actor() {
     let queue = JobQueue::<u8, Msg>::new(8);
     let (actor, _wakes) = sleeper().await;
     let now = Instant::now();
-    queue.attach(actor.clone(), now);
+    queue.attach(actor.clone());
     queue.push(1, now).unwrap();
     assert!(!queue.try_detach(actor.get_id()));
     queue.pop();
@@ -95,18 +95,35 @@ async fn an_actor_detaches_only_without_jobs_and_the_next_job_needs_an_actor() {
 }
 
 #[tokio::test]
-async fn the_age_counts_from_the_attachment_and_only_while_an_actor_is_attached() {
+async fn progress_is_the_number_of_taken_jobs_while_others_wait_for_an_attached_actor() {
     let queue = JobQueue::<u8, Msg>::new(8);
     let (actor, _wakes) = sleeper().await;
-    let start = Instant::now();
-    let second = Duration::from_secs(1);
-    queue.push(1, start).unwrap();
-    assert_eq!(queue.stalled_for(start + second), None);
-    queue.attach(actor.clone(), start + second);
-    assert_eq!(queue.stalled_for(start + 3 * second), Some(2 * second));
+    let now = Instant::now();
+    queue.push(1, now).unwrap();
+    assert_eq!(queue.taken_while_waiting(), None, "no actor is attached");
+    queue.attach(actor.clone());
+    assert_eq!(queue.taken_while_waiting(), Some(0));
+    queue.push(2, now).unwrap();
+    queue.pop();
+    assert_eq!(queue.taken_while_waiting(), Some(1));
+    queue.pop();
+    assert_eq!(queue.taken_while_waiting(), None, "no job waits");
+    queue.push(3, now).unwrap();
     queue.expect_restart();
-    assert_eq!(queue.stalled_for(start + 9 * second), None);
+    assert_eq!(queue.taken_while_waiting(), None);
     actor.stop(None);
+}
+
+#[tokio::test]
+async fn a_restart_of_the_supervisor_does_not_close_an_open_circuit() {
+    let queue = JobQueue::<u8, Msg>::new(8);
+    let now = Instant::now();
+    let cooldown = Duration::from_secs(30);
+    drop(queue.open_circuit(now + cooldown));
+    queue.expect_restart();
+    assert_eq!(queue.circuit_open_for(now), Some(cooldown));
+    assert!(!queue.detach());
+    assert_eq!(queue.push(1, now), Err(PushError::CircuitOpen(1, cooldown)));
 }
 
 #[tokio::test]

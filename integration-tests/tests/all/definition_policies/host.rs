@@ -3,7 +3,7 @@
 //! requests by other means, so the tests put other ones into it: users of an ingress that needs no credential,
 //! an audit that fails, a user who is moved to another tenant while a run waits.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ use greenroom_supervisor::pod::Pod;
 use tempfile::TempDir;
 
 use super::cases::{Level, Route, Setup, Worker};
-use super::faulty_audit::FaultyAudit;
+use super::faulty_audit::{FaultyAudit, open_databases};
 use super::inheritance::{status_of, wait_status};
 use super::world::{case_name, write_case, write_worker};
 
@@ -131,16 +131,11 @@ impl Host {
         let (users, clock) = (Arc::new(Users::default()), Arc::new(ShiftedClock::default()));
         let (is_audit_faulty, reasons) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
         let (is_faulty, recorded) = (Arc::clone(&is_audit_faulty), Arc::clone(&reasons));
-        let audit_folder = folder.path().to_owned();
+        let databases = open_databases(folder.path()).await?;
         let overrides = Overrides {
             identities: Some(users.clone()),
             evaluator: Some(Box::new(move |engines| Arc::new(RecordingEvaluator { engines, reasons: recorded }))),
-            stores: Some(Box::new(move |stores| {
-                let inner = Arc::clone(&stores.audit);
-                let databases = AtomicUsize::new(0);
-                let audit = FaultyAudit { inner, is_faulty, folder: audit_folder, databases };
-                greenroom_registry::Stores { audit: Arc::new(audit), ..stores }
-            })),
+            stores: Some(Box::new(move |stores| FaultyAudit::wrap(stores, is_faulty, databases))),
             ..Overrides::default()
         };
         let pod = compose_with(&config, clock.clone(), Arc::new(TimeOrdered), overrides).await;

@@ -16,6 +16,7 @@ use crate::sqlite::statement_batch::{SqlValue, StatementBatch};
 const UPSERT_KEY: &str = "INSERT INTO idempotency_keys (key, tenant, request_hash, run, reply, at) \
                           VALUES (?, ?, ?, ?, ?, ?) \
                           ON CONFLICT (key, tenant) DO UPDATE SET reply = excluded.reply, at = excluded.at";
+const DELETE_KEY_OF_RUN: &str = "DELETE FROM idempotency_keys WHERE run = ?";
 const SELECT_KEYS: &str = "SELECT key, tenant, request_hash, run, reply FROM idempotency_keys \
                            WHERE key IN (SELECT value FROM json_each(?))";
 
@@ -61,6 +62,16 @@ impl KeyRow {
         }
         let reply = self.reply.as_deref().map(serde_json::from_str::<Reply>).transpose()?;
         Ok(reply.map_or(KeyStatus::InProgress, |reply| KeyStatus::Completed(Box::new(reply))))
+    }
+}
+
+/// Releases the key of a run that has ended by a failure which may pass: the next request with it is executed.
+pub(in crate::sqlite) fn release_key_of_run(run: &RunId, rows: &mut KeyRows, statements: &mut StatementBatch) {
+    statements.add(DELETE_KEY_OF_RUN, vec![run.as_str().into()]);
+    for row in rows.values_mut() {
+        if row.as_ref().is_some_and(|row| row.run.as_ref() == Some(run)) {
+            *row = None;
+        }
     }
 }
 

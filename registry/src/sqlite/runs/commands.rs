@@ -12,11 +12,11 @@ use super::row::{INSERT_RUN, MARK_PERSONAL_DATA, UPDATE_RUN, insert_values, upda
 use crate::error::StoreError;
 use crate::group_commit::CommitTiming;
 use crate::journal::{JournalError, Receipt, Seq};
-use crate::runs::record::StatusChange;
+use crate::runs::record::{StatusChange, releases_key};
 use crate::runs::{Created, Fence, NewRun, RunRecord};
 use crate::sqlite::command::{Needs, WriteCommand};
 use crate::sqlite::commit::Commit;
-use crate::sqlite::idempotency::key_row::KeyRow;
+use crate::sqlite::idempotency::key_row::{KeyRow, release_key_of_run};
 use crate::sqlite::shared::Shared;
 use crate::sqlite::statement_batch::{SqlValue, StatementBatch};
 use crate::sqlite::writer_state::WriterState;
@@ -45,12 +45,14 @@ const PRUNE: [&str; 6] = [
 pub(super) struct EncodedEntries {
     texts: Vec<String>,
     pub(super) changes: Vec<StatusChange>,
+    /// They end the run by a failure that may pass.
+    releases_key: bool,
 }
 
 impl EncodedEntries {
     pub(super) fn from_entries(entries: &[Entry]) -> Result<Self, StoreError> {
         let texts = entries.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
-        Ok(Self { texts, changes: StatusChange::from_entries(entries) })
+        Ok(Self { texts, changes: StatusChange::from_entries(entries), releases_key: releases_key(entries) })
     }
 
     fn insert(self, run: i64, after: Seq, now: Timestamp, statements: &mut StatementBatch) {
@@ -99,7 +101,7 @@ impl WriteCommand for CreateRun {
             commit.statements.add(MARK_PERSONAL_DATA, vec![parent.as_str().into()]);
         }
         state.runs.insert(number, record);
-        if let Some((key, tenant)) = key {
+        if let Some((key, tenant)) = key.filter(|_| !entries.releases_key) {
             let row = KeyRow { request_hash: new.request_hash, run: Some(run.clone()), reply: None };
             row.upsert(&key, &tenant, now, &mut commit.statements);
             commit.keys.insert((key, tenant), Some(row));
@@ -186,6 +188,9 @@ impl WriteCommand for AppendEntries {
         let Self { run, fence, after, entries, timing: _, now } = self;
         let CachedRecord { number, record } = state.runs.find_mut(&run).ok_or(JournalError::Unknown)?;
         let is_changed = record.append(fence, after, &entries.changes, now)?;
+        if entries.releases_key {
+            release_key_of_run(&run, &mut commit.keys, &mut commit.statements);
+        }
         entries.insert(*number, after, now, &mut commit.statements);
         if is_changed {
             commit.statements.add(UPDATE_RUN, update_values(*number, record));

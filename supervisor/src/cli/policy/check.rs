@@ -27,9 +27,8 @@ pub(super) async fn check(config: Config, path: Option<PathBuf>, output: Output)
 
 fn report(snapshot: &PolicySnapshot, tried: usize) -> Json {
     let (errors, warnings): (Vec<_>, Vec<_>) = snapshot.warnings().iter().partition(|warning| warning.is_error());
-    let texts = |warnings: Vec<&PolicyWarning>| -> Vec<String> {
-        warnings.into_iter().map(ToString::to_string).collect()
-    };
+    let texts =
+        |warnings: Vec<&PolicyWarning>| -> Vec<String> { warnings.into_iter().map(ToString::to_string).collect() };
     json!({
         "revision": &**snapshot.revision(),
         "hash": snapshot.hash().to_string(),

@@ -4,6 +4,9 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicU32;
 
 use super::*;
+use crate::clock::{TimeOrdered, WallClock};
+use crate::compose::compose;
+use crate::config::{Config, StoreConfig};
 
 struct Restarts(Mutex<u32>);
 
@@ -86,4 +89,54 @@ async fn a_child_that_never_starts_again_stops_the_pod_by_its_row() {
     assert_eq!(starts.load(Ordering::SeqCst), 1 + ChildKind::RunSupervisor.restart_policy().restarts_max);
     assert_eq!(*observer.0.lock().unwrap(), 0, "a restart that failed is not reported as one");
     tree.stop().await;
+}
+
+/// The children of the root of this pod, in the order of their start.
+fn children(tree: &ActorTree) -> Vec<ActorCell> {
+    let mut children = tree.root.get_cell().get_children();
+    children.sort_by_key(ActorCell::get_id);
+    children
+}
+
+/// Waits for the child that was started after this one.
+async fn next_child(tree: &ActorTree, last: ActorId) -> ActorCell {
+    let started = async {
+        let mut checks = tokio::time::interval(Duration::from_millis(1));
+        loop {
+            checks.tick().await;
+            if let Some(child) = children(tree).into_iter().find(|child| child.get_id() > last) {
+                return child;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), started).await.expect("the child is restarted")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_supervisor_of_a_pod_is_restarted_and_then_stops_the_pod_by_its_row() {
+    // The guard is the first child, a category the second, and the runs are the last one.
+    let position = |kind, count: usize| match kind {
+        ChildKind::GuardSupervisor => 0,
+        ChildKind::Category => 1,
+        ChildKind::TeamSupervisor => count - 2,
+        _ => count - 1,
+    };
+    for kind in [ChildKind::GuardSupervisor, ChildKind::Category, ChildKind::TeamSupervisor, ChildKind::RunSupervisor] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = Config::defaults(dir.path()).unwrap();
+        config.store = StoreConfig::Memory;
+        let mut pod = compose(&config, Arc::new(WallClock), Arc::new(TimeOrdered)).await.unwrap();
+        let first = children(&pod.tree);
+        let mut last = first.last().unwrap().get_id();
+        let mut child = first[position(kind, first.len())].clone();
+        for _ in 0..kind.restart_policy().restarts_max {
+            child.kill();
+            child = next_child(&pod.tree, last).await;
+            last = child.get_id();
+        }
+        child.kill();
+        let failed = tokio::time::timeout(Duration::from_secs(30), pod.wait_failed()).await.unwrap();
+        assert_eq!(failed, format!("{} exceeded its restart limit", kind.as_str()));
+        pod.shutdown().await;
+    }
 }

@@ -39,6 +39,9 @@ pub(super) fn resolve(path: &Path) -> PathBuf {
 /// The process that listens on a socket; `None` if no process does.
 pub async fn find_listener(path: &Path) -> Option<Listener> {
     let path = resolve(path);
+    if !is_addressable(&path) {
+        return None;
+    }
     match UnixStream::connect(&path).await {
         Ok(stream) => Some(Listener { process: stream.peer_cred().ok().and_then(|peer| peer.pid()) }),
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => None,

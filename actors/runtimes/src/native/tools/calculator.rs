@@ -6,8 +6,8 @@ use std::str::Chars;
 
 use async_trait::async_trait;
 use greenroom_actors::handler::{FileAccess, HandlerMode};
-use greenroom_actors::tool::{Tool, require_text};
-use greenroom_protocol::{Cause, ErrorCode, Json, Values};
+use greenroom_actors::tool::{Tool, ToolInput, require_text};
+use greenroom_protocol::{Cause, ErrorCode, Json};
 use serde_json::json;
 
 /// Maximum size of an expression.
@@ -42,8 +42,8 @@ impl Tool for Calculator {
         HandlerMode::Async
     }
 
-    async fn call(&self, arguments: &Values, _: &FileAccess) -> Result<Json, Cause> {
-        let expression = require_text(arguments, "expression")?;
+    async fn call(&self, input: &ToolInput, _: &FileAccess) -> Result<Json, Cause> {
+        let expression = require_text(&input.arguments, "expression")?;
         let result = evaluate(expression).map_err(|message| Cause::new(ErrorCode::InvalidInput, message))?;
         Ok(json!({ "result": result }))
     }

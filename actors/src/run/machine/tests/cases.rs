@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use greenroom_protocol::journal::{Entry, StepKey};
+use greenroom_protocol::journal::{Entry, SkipReason, StepKey};
 use greenroom_protocol::reply::Usage;
 use greenroom_protocol::{AgentId, Cause, ErrorCode, MicroUsd, Status, TeamId, Tokens};
 use serde_json::json;
 
-use super::simulation::{START, Simulation, TIME, admin, completed_call, failed_call, item, key, step_id, workflow};
-use crate::run::machine::{CallResult, Effect, Event, StepEvaluation, StepStatus, TimerId, require_awaiting_approval};
+use super::simulation::{START, Simulation, TIME, completed_call, failed_call, item, key, step_id, workflow};
+use crate::run::machine::{CallResult, Effect, Event, StepEvaluation, StepStatus, TimerId};
 
 pub(super) fn evaluation_with_items(items: Option<u32>) -> StepEvaluation {
-    StepEvaluation { runs: true, item_count: items, ..StepEvaluation::default() }
+    StepEvaluation { item_count: items, ..StepEvaluation::default() }
 }
 
 /// The document's own workflow: one step, then two at the same time, then two more.
@@ -84,20 +84,57 @@ fn the_usage_of_all_calls_is_summed_including_failed_attempts() {
 }
 
 #[test]
-fn a_reference_to_a_skipped_step_skips_and_a_plain_dependency_starts() {
+fn a_step_that_refers_only_to_skipped_steps_is_skipped_and_a_plain_dependency_starts() {
     let mut simulation = Simulation::new(workflow(&json!([
         {"id": "maybe", "agent": "x", "when": "inputs.wanted == true"},
         {"id": "uses", "agent": "x", "inputs": {"data": "${steps.maybe.outputs.out}"}},
         {"id": "uses_that", "agent": "x", "inputs": {"data": "${steps.uses.outputs.out}"}},
         {"id": "waits", "agent": "x", "depends_on": ["maybe"]},
     ])));
-    simulation.evaluation_script = Box::new(|_| StepEvaluation::default());
+    simulation.evaluation_script = Box::new(|_| skipped_evaluation());
     let reply = simulation.start().run_to_end();
     assert_eq!(reply.status, Status::Success);
     assert_eq!(simulation.completed(), [key("waits")]);
     for step in ["maybe", "uses", "uses_that"] {
         assert_eq!(*simulation.state.step_status(&key(step)), StepStatus::Skipped);
     }
+    let only = |step: &str| SkipReason::ReferencesSkipped { steps: vec![step_id(step)] };
+    let reasons = simulation.entries().filter_map(|entry| match entry {
+        Entry::StepSkipped { reason, .. } => reason.clone(),
+        _ => None,
+    });
+    assert_eq!(reasons.collect::<Vec<_>>(), [SkipReason::ConditionFalse, only("maybe"), only("uses")]);
+}
+
+fn skipped_evaluation() -> StepEvaluation {
+    StepEvaluation { skip: Some(SkipReason::ConditionFalse), ..StepEvaluation::default() }
+}
+
+#[test]
+fn a_step_behind_branches_is_evaluated_and_starts_with_the_branch_that_was_executed() {
+    let join = |needs: Option<SkipReason>| {
+        let mut simulation = Simulation::new(workflow(&json!([
+            {"id": "left", "agent": "x"},
+            {"id": "right", "agent": "x", "when": "inputs.wanted == true"},
+            {"id": "join", "agent": "x",
+             "inputs": {"l": "${steps.left.outputs.out}", "r": "${steps.right.outputs.out}"}},
+        ])));
+        simulation.evaluation_script = Box::new(move |step| match step.as_str() {
+            "right" => skipped_evaluation(),
+            _ => StepEvaluation { skip: needs.clone(), ..StepEvaluation::default() },
+        });
+        assert_eq!(simulation.start().run_to_end().status, Status::Success);
+        simulation
+    };
+    assert_eq!(join(None).completed(), [key("left"), key("join")]);
+    let needs = SkipReason::ValueAbsent { value: "inputs.r".into(), steps: vec![step_id("right")] };
+    let skipped = join(Some(needs.clone()));
+    assert_eq!(skipped.completed(), [key("left")]);
+    assert!(
+        skipped
+            .entries()
+            .any(|entry| matches!(entry, Entry::StepSkipped { reason: Some(reason), .. } if *reason == needs))
+    );
 }
 
 #[test]
@@ -269,58 +306,4 @@ fn retries_of_nested_calls_are_recorded_and_reduce_the_budget() {
     let before = simulation.entries().count();
     simulation.process(&Event::RetryTaken);
     assert_eq!(simulation.entries().count(), before, "nothing is written behind the end");
-}
-
-fn awaiting_approval() -> Simulation {
-    let mut simulation = Simulation::new(workflow(&json!([
-        {"id": "a", "agent": "x"},
-        {"id": "ok", "agent": "x", "depends_on": ["a"], "approval": {"prompt": "Send it?"}},
-        {"id": "sign", "approval": {"prompt": "Sign it?"}, "depends_on": ["ok"]},
-    ])));
-    simulation.evaluation_script =
-        Box::new(|step| StepEvaluation { approval_prompt: Some(format!("{step}?")), ..evaluation_with_items(None) });
-    simulation.start().complete(0).complete(0);
-    simulation
-}
-
-#[test]
-fn an_approved_step_starts_after_its_approval() {
-    let mut simulation = awaiting_approval();
-    assert!(simulation.open.is_empty());
-    assert_eq!(require_awaiting_approval(&simulation.state, &step_id("a")).unwrap_err().code, ErrorCode::UnknownStep);
-    simulation.process(&Event::Approved { step: step_id("a"), by: admin() });
-    assert!(simulation.open.is_empty(), "that step waits for nobody");
-    simulation.process(&Event::Approved { step: step_id("ok"), by: admin() }).complete(0).complete(0);
-    assert!(require_awaiting_approval(&simulation.state, &step_id("sign")).is_ok());
-    simulation.process(&Event::Approved { step: step_id("sign"), by: admin() });
-    assert_eq!(simulation.run_to_end().status, Status::Success);
-    assert_eq!(simulation.calls.len(), 2, "a step that is only an approval calls nobody");
-    assert_eq!(
-        require_awaiting_approval(&simulation.state, &step_id("sign")).unwrap_err().code,
-        ErrorCode::RunNotActive
-    );
-}
-
-#[test]
-fn an_awaited_approval_survives_a_crash() {
-    let simulation = awaiting_approval();
-    let scale = Box::new(|step: &_| StepEvaluation {
-        approval_prompt: Some(format!("{step}?")),
-        ..evaluation_with_items(None)
-    });
-    let mut next = simulation.crashed_after(simulation.journal.len(), Box::new(|key, _| completed_call(key)), scale);
-    next.resume();
-    assert!(next.open.is_empty(), "the person is not asked twice");
-    next.process(&Event::Approved { step: step_id("ok"), by: admin() });
-    assert_eq!(next.calls, [(key("ok"), 1)]);
-}
-
-#[test]
-fn a_rejection_fails_the_run_and_names_the_user() {
-    let mut simulation = awaiting_approval();
-    simulation.process(&Event::Rejected { step: step_id("ok"), by: admin() });
-    let reply = simulation.reply.unwrap();
-    let error = reply.error.unwrap();
-    assert_eq!((reply.status, error.code), (Status::Failed, ErrorCode::ApprovalRejected));
-    assert_eq!(error.details["by"], "admin");
 }

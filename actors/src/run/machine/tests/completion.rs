@@ -8,8 +8,8 @@ use greenroom_protocol::{Cause, ErrorCode, Status};
 use serde_json::json;
 
 use super::cases::{evaluation_with_items, quarterly, retried};
-use super::simulation::{START, Simulation, TIME, admin, completed_call, failed_call, key, workflow};
-use crate::run::machine::{COMPENSATION_TIME_MAX, CallResult, Effect, Event, Phase, TimerId};
+use super::simulation::{START, Simulation, TIME, admin, completed_call, failed_call, key, plan, workflow};
+use crate::run::machine::{CallResult, Effect, Event, Phase, TimerId};
 
 #[test]
 fn a_terminated_run_aborts_its_effects_and_ignores_their_results() {
@@ -94,7 +94,9 @@ impl ExitClass for Cause {
 
 fn compensating() -> Simulation {
     let step = |id: &str, on: &[&str]| json!({"id": id, "agent": "x", "depends_on": on, "compensate": {"agent": "u"}});
-    let mut simulation = Simulation::new(workflow(&json!([step("a", &[]), step("b", &["a"]), step("c", &["b"])])));
+    let steps = json!([step("a", &[]), step("b", &["a"]), step("c", &["b"])]);
+    let whole = json!({"workflow_id": "w", "name": "W", "steps": steps, "compensation_timeout": 30});
+    let mut simulation = Simulation::new(plan(&whole));
     simulation.script =
         Box::new(
             |key, _| if key.step.as_str() == "c" { failed_call(ErrorCode::HandlerFailed) } else { completed_call(key) },
@@ -122,9 +124,31 @@ fn compensation_has_its_own_timeout_after_which_it_stops() {
     let mut simulation = compensating();
     assert!(matches!(simulation.state.phase(), Phase::Compensating { .. }));
     simulation.wake(&TimerId::Compensation);
-    assert_eq!(simulation.now, START.saturating_add(COMPENSATION_TIME_MAX));
+    assert_eq!(simulation.now, START.saturating_add(Duration::from_secs(30)));
     let details = simulation.reply.unwrap().error.unwrap().details;
     assert_eq!(details["not_undone"], json!(["a", "b"]));
+}
+
+#[test]
+fn a_resumed_compensation_has_its_whole_timeout_again() {
+    let simulation = compensating();
+    let scale = Box::new(|_: &_| evaluation_with_items(None));
+    let mut next = simulation.crashed_after(simulation.journal.len(), Box::new(|key, _| completed_call(key)), scale);
+    next.wait(TIME).resume();
+    assert_eq!(next.timers[&TimerId::Compensation], next.now.saturating_add(Duration::from_secs(30)));
+    assert_eq!(next.run_to_end().error.unwrap().details["undone"], json!(["a", "b"]));
+}
+
+#[test]
+fn a_run_whose_time_is_up_is_compensated_in_time_of_its_own() {
+    let step = |id: &str, on: &[&str]| json!({"id": id, "agent": "x", "depends_on": on, "compensate": {"agent": "u"}});
+    let mut simulation = Simulation::new(workflow(&json!([step("a", &[]), step("b", &["a"])])));
+    simulation.start().complete(0);
+    simulation.wake(&TimerId::Deadline);
+    let Phase::Compensating { until, .. } = simulation.state.phase() else { panic!("it is being undone") };
+    assert!(*until > simulation.now);
+    let reply = simulation.run_to_end();
+    assert_eq!((reply.status, &reply.error.unwrap().details["undone"]), (Status::TimedOut, &json!(["a"])));
 }
 
 #[test]

@@ -2,16 +2,19 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use greenroom_definitions::plan::Plan;
-use greenroom_protocol::journal::{Entry, StepKey};
-use greenroom_protocol::{ErrorCode, Json, Status, StepId};
+use greenroom_protocol::journal::{Entry, SkipReason, StepKey};
+use greenroom_protocol::{Deadline, ErrorCode, Json, Status, StepId};
 use proptest::prelude::{Strategy, any, prop, prop_assert, prop_assert_eq, proptest};
 use proptest::test_runner::Config;
 use serde_json::json;
 
-use super::simulation::{EvaluationScript, Script, Simulation, admin, completed_call, failed_call, step_id, workflow};
-use crate::run::machine::{Event, StepEvaluation, StepStatus};
+use super::simulation::{
+    EvaluationScript, START, Script, Simulation, TIME, admin, completed_call, failed_call, step_id, workflow,
+};
+use crate::run::machine::{Event, StepEvaluation, StepStatus, TimerId};
 
 /// A step of a random workflow: its dependencies and its kind.
 #[derive(Debug, Clone)]
@@ -28,11 +31,23 @@ enum Kind {
     Skipped,
     Each,
     Retried,
+    /// It awaits an approval first.
+    Approved,
+    /// It needs a value of every step to which it refers.
+    Needs,
 }
 
 fn sketches() -> impl Strategy<Value = Vec<Sketch>> {
-    let kind =
-        prop::sample::select(vec![Kind::Plain, Kind::Plain, Kind::Plain, Kind::Skipped, Kind::Each, Kind::Retried]);
+    let kind = prop::sample::select(vec![
+        Kind::Plain,
+        Kind::Plain,
+        Kind::Plain,
+        Kind::Skipped,
+        Kind::Each,
+        Kind::Retried,
+        Kind::Approved,
+        Kind::Needs,
+    ]);
     let one = (prop::collection::vec(any::<prop::sample::Index>(), 0..4), kind, 0_u32..5, 1_u32..4);
     prop::collection::vec(one, 1..14).prop_map(|steps| {
         let sketch = |(at, (after, kind, items, concurrency)): (usize, (Vec<prop::sample::Index>, Kind, u32, u32))| {
@@ -67,7 +82,8 @@ fn plan_of(sketches: &[Sketch], compensated: bool) -> Arc<Plan> {
             members.insert("compensate".into(), json!({"agent": "undoer"}));
         }
         match sketch.kind {
-            Kind::Plain => {}
+            Kind::Plain | Kind::Needs => {}
+            Kind::Approved => drop(members.insert("approval".into(), json!({"prompt": "?"}))),
             Kind::Skipped => drop(members.insert("when".into(), json!("1 == 2"))),
             Kind::Retried => drop(members.insert("retry".into(), json!({"max_attempts": 3, "delay": 1.0}))),
             Kind::Each => {
@@ -84,8 +100,18 @@ fn evaluation_script(sketches: &[Sketch]) -> EvaluationScript {
     let sketches = sketches.to_vec();
     Box::new(move |step| {
         let sketch = &sketches[step_index(step)];
-        let items = (sketch.kind == Kind::Each).then_some(sketch.items);
-        StepEvaluation { runs: sketch.kind != Kind::Skipped, item_count: items, ..StepEvaluation::default() }
+        let needs = SkipReason::ValueAbsent { value: "inputs.x".into(), steps: Vec::new() };
+        StepEvaluation {
+            // A step that needs values is evaluated only if one of them is absent.
+            skip: match sketch.kind {
+                Kind::Skipped => Some(SkipReason::ConditionFalse),
+                Kind::Needs => Some(needs),
+                Kind::Plain | Kind::Each | Kind::Retried | Kind::Approved => None,
+            },
+            item_count: (sketch.kind == Kind::Each).then_some(sketch.items),
+            approval_prompt: (sketch.kind == Kind::Approved).then(|| "?".to_owned()),
+            ..StepEvaluation::default()
+        }
     })
 }
 
@@ -118,6 +144,24 @@ fn picks(numbers: &[usize]) -> impl FnMut(usize) -> usize {
 
 fn orders() -> impl Strategy<Value = Vec<usize>> {
     prop::collection::vec(any::<usize>(), 1..40)
+}
+
+/// The sum of the times that the run only waited for people, according to its journal.
+fn paused(simulation: &Simulation) -> Duration {
+    let (mut replay, mut sum) = (crate::run::machine::State::default(), Duration::ZERO);
+    let mut since = None;
+    for (at, entry) in &simulation.journal {
+        replay.apply(*at, entry);
+        match (since, replay.is_paused()) {
+            (None, true) => since = Some(*at),
+            (Some(start), false) => {
+                sum += at.saturating_duration_since(start);
+                since = None;
+            }
+            (None, false) | (Some(_), true) => {}
+        }
+    }
+    sum
 }
 
 /// Every call started after the dependencies of its step ended, and once for each attempt.
@@ -156,6 +200,33 @@ proptest! {
         prop_assert_eq!(reply.metadata.workflow_steps, second_reply.metadata.workflow_steps);
         let agents = |reply: &greenroom_protocol::Reply| reply.metadata.agents.iter().cloned().collect::<BTreeSet<_>>();
         prop_assert_eq!(agents(&reply), agents(&second_reply));
+    }
+
+    #[test]
+    fn only_the_waiting_for_people_moves_the_deadline((sketches, order, waits) in (sketches(), orders(), orders())) {
+        let mut simulation = simulation(&sketches, false);
+        simulation.start();
+        let (mut pick, mut wait) = (picks(&order), picks(&waits));
+        for _ in 0..10_000 {
+            if simulation.reply.is_some() {
+                break;
+            }
+            simulation.wait(Duration::from_millis(wait(50) as u64));
+            if !simulation.open.is_empty() {
+                let index = pick(simulation.open.len());
+                simulation.complete(index);
+            } else if let Some(step) = simulation.next_approval() {
+                prop_assert!(simulation.state.is_paused() || !simulation.timers.is_empty());
+                simulation.process(&Event::Approved { step, by: admin() });
+            } else {
+                let timers: Vec<TimerId> = simulation.timers.keys().cloned().collect();
+                let retry = timers.into_iter().find(|timer| matches!(timer, TimerId::Retry(_))).unwrap();
+                simulation.wake(&retry);
+            }
+        }
+        prop_assert_eq!(simulation.reply.as_ref().map(|reply| reply.status), Some(Status::Success));
+        let deadline = Deadline::after(START, TIME).0.saturating_add(paused(&simulation));
+        prop_assert_eq!(simulation.state.deadline(), Some(Deadline(deadline)));
     }
 
     #[test]

@@ -15,7 +15,9 @@ use greenroom_protocol::{
 use greenroom_registry::journal::{Receipt, Seq};
 use serde_json::json;
 
-use crate::run::machine::{CallResult, Decision, Effect, Event, State, StepEvaluation, TimerId, decide};
+use crate::run::machine::{
+    CallResult, Decision, Effect, Event, State, StepEvaluation, StepStatus, TimerId, deadline_after_pause, decide,
+};
 
 /// The start of every run of these tests.
 pub(super) const START: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
@@ -100,6 +102,7 @@ pub(super) fn run_started(plan: &Plan) -> RunStarted {
         context: ResultRef::Inline(Values::new()),
         options: CallOptions::default(),
         deadline: Deadline::after(START, TIME),
+        request_deadline: None,
         steps: u32::try_from(plan.steps.len()).unwrap(),
         retry_budget: 8,
         members: Vec::new(),
@@ -126,7 +129,7 @@ impl Simulation {
             aborted: Vec::new(),
             script: Box::new(|key, _| completed_call(key)),
             compensation_script: Box::new(|key, _| completed_call(key)),
-            evaluation_script: Box::new(|_| StepEvaluation { runs: true, ..StepEvaluation::default() }),
+            evaluation_script: Box::new(|_| StepEvaluation::default()),
         }
     }
 
@@ -149,7 +152,7 @@ impl Simulation {
     }
 
     pub(super) fn resume(&mut self) -> &mut Self {
-        let deadline = Deadline::after(self.now, TIME);
+        let deadline = deadline_after_pause(&self.state, self.now);
         self.process(&Event::Resumed { definitions_changed: false, deadline })
     }
 
@@ -215,6 +218,12 @@ impl Simulation {
         self.process(&event)
     }
 
+    /// Completes the first open evaluation.
+    pub(super) fn complete_evaluation(&mut self) -> &mut Self {
+        let index = self.open.iter().position(|effect| matches!(effect, Effect::EvaluateStep { .. })).unwrap();
+        self.complete(index)
+    }
+
     /// Completes the call of a step.
     pub(super) fn complete_step(&mut self, wanted: &StepKey) -> &mut Self {
         let index = self.open.iter().position(|effect| effect_key(effect) == Some(wanted)).unwrap();
@@ -228,7 +237,8 @@ impl Simulation {
         self.process(&Event::TimerFired { timer: timer.clone() })
     }
 
-    /// Completes the oldest effect until the run ends, and fires the next retry when none is open.
+    /// Completes the oldest effect until the run ends; when none is open, approves the next step or fires the next
+    /// retry.
     pub(super) fn run_to_end(&mut self) -> Reply {
         self.run_by(|_| 0)
     }
@@ -239,7 +249,9 @@ impl Simulation {
             if let Some(reply) = &self.reply {
                 return reply.clone();
             }
-            if self.open.is_empty() {
+            if let (true, Some(step)) = (self.open.is_empty(), self.next_approval()) {
+                self.process(&Event::Approved { step, by: admin() });
+            } else if self.open.is_empty() {
                 let retry = self.timers.iter().filter(|(timer, _)| matches!(timer, TimerId::Retry(_)));
                 let next = retry.min_by_key(|(_, at)| **at).map(|(timer, _)| timer.clone());
                 self.wake(&next.expect("a run that is not over waits for something"));
@@ -249,6 +261,19 @@ impl Simulation {
             }
         }
         panic!("the run does not end");
+    }
+
+    /// The first step that awaits an approval.
+    pub(super) fn next_approval(&self) -> Option<StepId> {
+        let mut awaiting =
+            self.state.step_states().filter(|(_, step)| matches!(step.status, StepStatus::AwaitingApproval { .. }));
+        awaiting.next().map(|(step, _)| step.clone())
+    }
+
+    /// Lets time pass without an event.
+    pub(super) fn wait(&mut self, time: Duration) -> &mut Self {
+        self.now = self.now.saturating_add(time);
+        self
     }
 
     /// The outputs of the run: the results of all steps, in order.

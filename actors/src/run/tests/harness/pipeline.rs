@@ -10,8 +10,8 @@ use greenroom_protocol::audit::Opening;
 use greenroom_protocol::reply::Usage;
 use greenroom_protocol::request::Invoke;
 use greenroom_protocol::{
-    Cause, ErrorCode, Metadata, Outcome, PodId, Reply, Request, RequestId, RunId, Status, TenantId, Timestamp, TraceId,
-    UserId,
+    Cause, Clock, ErrorCode, Metadata, Outcome, PodId, Reply, Request, RequestId, RunId, Status, TenantId, Timestamp,
+    TraceId, UserId,
 };
 use greenroom_registry::Stores;
 use greenroom_registry::audit::PendingAuditEntry;
@@ -33,6 +33,7 @@ pub(crate) struct FakePipeline {
     pub(super) runs: Mutex<Option<(RunsHandle, TeamsHandle)>>,
     pub(super) resolver: Arc<FakeResolver>,
     pub(super) stores: Stores,
+    pub(super) clock: Arc<dyn Clock>,
     pub(super) script: Script,
     pub(crate) calls: Mutex<Vec<RecordedCall>>,
     pub(super) attempts: Mutex<HashMap<String, usize>>,
@@ -42,6 +43,8 @@ pub(crate) struct FakePipeline {
     pub(crate) delays_outer_resume: AtomicBool,
     /// Fails every open audit entry.
     pub(crate) fails_audit_opening: AtomicBool,
+    /// The start of a run never ends, and no run is created.
+    pub(crate) holds_starts: AtomicBool,
 }
 
 impl FakePipeline {
@@ -99,12 +102,18 @@ impl FakePipeline {
 
     async fn try_handle(&self, request: Authenticated, other: CommitWaiter) -> Result<Reply, Cause> {
         self.requests.lock().unwrap().push(format!("{} {}", request.request().verb(), request.caller()));
+        if request.deadline().has_passed(self.clock.now()) {
+            return Err(Cause::new(ErrorCode::TimedOut, "the deadline passed before the request was executed"));
+        }
         let (runs, teams) = self.runs.lock().unwrap().clone().unwrap();
         let (target, id) = (self.target(request.request()).await?, request.id().clone());
         let permit = testing::permit_request(request, target).await.map_err(Cause::from)?;
         other.wait().await?;
         let outcome = match permit.into_typed() {
             TypedPermit::StartRun(permit) => {
+                if self.holds_starts.load(Ordering::Relaxed) {
+                    std::future::pending::<()>().await;
+                }
                 return Ok(runs.start(permit, &mut self.open_audit_entry(&id).await?, None).await);
             }
             TypedPermit::ResumeRun(permit) => {

@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 pub use actor::{AgentActor, AgentInfo, AgentMsg};
 pub use handle::invoke;
 
-use crate::concurrency::{CONCURRENCY_DEFAULT, ConcurrencyLimit, HeldTickets, WAITERS_MAX};
+use crate::concurrency::{CONCURRENCY_DEFAULT, ConcurrencyLimit, OwnedTickets, WAITERS_MAX};
 use crate::execution::invocation::Invocation;
 use crate::supervision::JobQueue;
 
@@ -65,7 +65,7 @@ pub struct ExecutionJob {
     id: ExecutionId,
     invocation: Box<Invocation>,
     /// The ticket of the execution, and those of the work that has issued it.
-    tickets: HeldTickets,
+    tickets: OwnedTickets,
     port: oneshot::Sender<ExecutionResult>,
 }
 

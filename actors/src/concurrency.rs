@@ -2,7 +2,7 @@
 //! in a bounded queue until their deadline. The limits of the pod and of tenants belong to admission control, which
 //! precedes audit and authorization.
 //!
-//! A ticket belongs to the work and not to its caller: what still works holds its tickets ([`HeldTickets`]).
+//! A ticket belongs to the work and not to its caller: what still works holds its tickets ([`OwnedTickets`]).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,9 +11,9 @@ use std::time::Duration;
 use greenroom_protocol::{Cause, ErrorCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-mod held;
+mod owned_tickets;
 
-pub use held::{HeldTickets, spawn_blocking};
+pub use owned_tickets::{OwnedTickets, spawn_blocking};
 
 /// Limit of an agent whose definition sets none; the limit of the pod is lower.
 pub const CONCURRENCY_DEFAULT: u32 = 1_000_000;

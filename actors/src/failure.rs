@@ -19,7 +19,7 @@ pub use retry_budget::{RETRIES_DEFAULT, RetryBudget, RetryBudgets};
 pub const REPAIRS_MAX: u32 = 2;
 /// Calls of one model for one turn, its retries and its repairs included, unless the definition has a retry policy of
 /// its own.
-pub const TURN_CALLS_MAX: u32 = 3;
+pub const MODEL_CALLS_MAX: u32 = 3;
 
 /// The classes of failures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -162,7 +162,7 @@ impl FailureClass {
     }
 }
 
-const THREE_ATTEMPTS: RetryAction = RetryAction::SameModelThenFallback { attempts_max: TURN_CALLS_MAX };
+const THREE_ATTEMPTS: RetryAction = RetryAction::SameModelThenFallback { attempts_max: MODEL_CALLS_MAX };
 const TWO_ATTEMPTS: RetryAction = RetryAction::SameModelThenFallback { attempts_max: 2 };
 
 const fn immediate(action: RetryAction, code: ErrorCode) -> FailurePolicy {

@@ -22,6 +22,7 @@ mod loops;
 pub mod machine;
 mod message;
 mod offload;
+mod parent_run;
 mod personal_data;
 mod pinned;
 mod recovery;

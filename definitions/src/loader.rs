@@ -56,6 +56,26 @@ pub fn load(source: &Source, known_names: &KnownNames) -> LoadOutcome {
 /// while its file is invalid.
 #[must_use]
 pub fn load_over(source: &Source, known_names: &KnownNames, previous: Option<&Catalogue>) -> LoadOutcome {
+    load_with(source, known_names, previous, Minimum::OneValid)
+}
+
+/// As [`load_over`], when a process starts: `last` was in service when the one before it ended. Even if no definition of
+/// the source is valid any more, their last valid versions are in service.
+#[must_use]
+pub fn load_after_restart(source: &Source, known_names: &KnownNames, last: &Catalogue) -> LoadOutcome {
+    load_with(source, known_names, Some(last), Minimum::OneInService)
+}
+
+/// What a source must contain to have a catalogue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Minimum {
+    /// A valid definition. A reload keeps the active catalogue otherwise.
+    OneValid,
+    /// A definition that is in service, in whichever version.
+    OneInService,
+}
+
+fn load_with(source: &Source, known_names: &KnownNames, previous: Option<&Catalogue>, minimum: Minimum) -> LoadOutcome {
     let (files, mut problems) = list(source);
     let count = files.len();
     let (mut all, file_problems) = read_files(files);
@@ -68,7 +88,7 @@ pub fn load_over(source: &Source, known_names: &KnownNames, previous: Option<&Ca
         Source::Embedded => true,
         Source::Directory(folder) => !problems.iter().any(|problem| &*problem.location.file == folder),
     };
-    let catalogue = if is_complete { service::assemble(all, &problems, previous) } else { None };
+    let catalogue = if is_complete { service::assemble(all, &problems, previous, minimum) } else { None };
     let mut report = Report::new(problems, count);
     report.quarantined = catalogue.iter().flat_map(Catalogue::quarantined).cloned().collect();
     LoadOutcome { catalogue: catalogue.map(Arc::new), report }

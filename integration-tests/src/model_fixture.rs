@@ -64,7 +64,6 @@ impl ModelFixture {
         let mut terminal = CliHarness::open()?;
         let definitions = DefinitionsDir::new(&terminal.folder().join("definitions"))?;
         terminal.set_variable("GREENROOM_DEFINITIONS", &definitions.dir().display().to_string());
-        terminal.add_options(&["-o", "json"]);
         Ok(Self { terminal, definitions })
     }
 

@@ -140,6 +140,8 @@ impl StoreError {
             | Self::Overrun
             | Self::Codec(_)
             | Self::Chain(_)
+            | Self::OtherDatabase(_)
+            | Self::OtherDirectory(_)
             | Self::Failed(_) => false,
         }
     }

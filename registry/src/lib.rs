@@ -70,8 +70,8 @@ pub async fn verify_sqlite_audit(path: &Path, key: &ChainKey) -> Result<ChainRep
 ///
 /// # Errors
 /// [`RestoreError`]
-pub async fn stage_restore(backup: &Path, database: &Path, key: &ChainKey) -> Result<StagedRestore, RestoreError> {
-    sqlite::restore::stage(backup, database, key).await
+pub async fn prepare_restore(backup: &Path, database: &Path, key: &ChainKey) -> Result<StagedRestore, RestoreError> {
+    sqlite::restore::prepare(backup, database, key).await
 }
 
 /// Replaces the database by the copy of a backup, and records the break in the audit of the copy. The replaced

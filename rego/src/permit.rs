@@ -307,6 +307,12 @@ impl Grant {
         &self.0.meta.id
     }
 
+    /// The id of the request that began the call chain: that of the permitted request, if it is not nested.
+    #[must_use]
+    pub fn outermost_request(&self) -> &RequestId {
+        &self.0.meta.outermost
+    }
+
     /// The idempotency key that the client sent.
     #[must_use]
     pub fn idempotency(&self) -> Option<&Idempotency> {

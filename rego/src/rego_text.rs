@@ -130,7 +130,7 @@ impl<'s> RegoText<'s> {
             Search { index: RuleIndex::new(&self.modules), data, pending: Vec::new(), visited: BTreeSet::new() };
         for entrypoint in entrypoints {
             let path: Vec<_> = entrypoint.split('/').map(str::to_owned).collect();
-            if !search.visit(&path) {
+            if !search.add_rules(&path) {
                 return Err(TextProblem::Missing { rule: (*entrypoint).to_owned() });
             }
         }
@@ -155,7 +155,7 @@ struct Search<'m, 's> {
 
 impl Search<'_, '_> {
     /// Adds the rules that a path means; false if there are none.
-    fn visit(&mut self, path: &[String]) -> bool {
+    fn add_rules(&mut self, path: &[String]) -> bool {
         let matches = self.index.matches(path);
         let is_rule = !matches.is_empty();
         let added = matches.into_iter().filter(|(module, rule)| self.visited.insert((module.file, rule.position())));
@@ -170,10 +170,10 @@ impl Search<'_, '_> {
                 reads.inputs.entry((path, extent)).or_insert_with(|| location(line));
             }
             Use::Name { path } => {
-                self.visit(&path);
+                self.add_rules(&path);
             }
             Use::Data { path, line } => {
-                if !self.visit(&path) && !has_data(self.data, &path) {
+                if !self.add_rules(&path) && !has_data(self.data, &path) {
                     let path = format!("data.{}", path.join("."));
                     return Err(TextProblem::Unresolved { location: location(line), path });
                 }

@@ -110,6 +110,7 @@ pub fn user_request(principal: Principal, id: u128, request: Request, at: Timest
         ResolvedPrincipal { principal: Arc::new(principal), auth_method: AuthMethod::LocalUser, resolved_at: at };
     let meta = RequestMeta {
         id: RequestId::from_u128(id),
+        outermost: RequestId::from_u128(id),
         trace: TraceId::from_u128(id),
         deadline: Deadline::after(at, REQUEST_TIMEOUT),
         idempotency: None,

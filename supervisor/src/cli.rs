@@ -54,7 +54,7 @@ pub async fn main(cli: Cli, mut signals: Signals) -> u8 {
     }
     let is_up = matches!(cli.command, Command::Up);
     let outcome = match load(&flags(&cli.common), std::env::vars_os()) {
-        Ok(loaded) => execute(loaded, cli.command, output, &mut signals).await,
+        Ok(loaded) => Box::pin(execute(loaded, cli.command, output, &mut signals)).await,
         Err(error) => Err(error.into()),
     };
     exit_code(outcome.unwrap_or_else(|cause| {
@@ -112,7 +112,7 @@ async fn execute(loaded: LoadedConfig, command: Command, output: Output, signals
             interruptible(check, output, signals).await
         }
         Command::Policy(command) => {
-            let evaluate = policy::policy(config, command, output);
+            let evaluate = Box::pin(policy::policy(config, command, output));
             interruptible(evaluate, output, signals).await
         }
         Command::Audit(AuditCommand::ExportKey { out }) => audit::public_key::export(&config, out.as_deref(), output),

@@ -20,7 +20,7 @@ use async_trait::async_trait;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use greenroom_actors::agent::ExecutionFailure;
-use greenroom_actors::concurrency::HeldTickets;
+use greenroom_actors::concurrency::OwnedTickets;
 use greenroom_actors::dispatcher::{Dispatcher, RunTicket};
 use greenroom_actors::execution::DeltaSink;
 use greenroom_actors::pipeline::{CommitWaiter, RequestPipeline};
@@ -88,7 +88,7 @@ impl Pipeline {
             Ok((in_flight, pipeline, request)) => {
                 let tickets = RequestTickets { _pipeline: pipeline, run: in_flight.share() };
                 let process = self.process(request, Some(tickets), sink, CommitWaiter::ready());
-                let reply = HeldTickets::default().with(in_flight.share()).scope(process).await;
+                let reply = OwnedTickets::default().with(in_flight.share()).scope(process).await;
                 Served { reply, ticket: Some(in_flight) }
             }
             Err(reply) => Served { reply: *reply, ticket: None },

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::{AgentMsg, ExecutionId, ExecutionJob, ExecutionResult, HostedAgent};
-use crate::concurrency::{HeldTickets, overloaded_error};
+use crate::concurrency::{OwnedTickets, overloaded_error};
 use crate::execution::invocation::Invocation;
 use crate::supervision::{PushError, Pushed};
 
@@ -51,7 +51,7 @@ pub async fn invoke(
     let ticket = hosted.concurrency.acquire(time_left).await?;
     let (port, mut result) = oneshot::channel();
     let id = ExecutionId::next();
-    let tickets = HeldTickets::of_task().with(Arc::new(ticket));
+    let tickets = OwnedTickets::of_task().with(Arc::new(ticket));
     match hosted.queue.push(ExecutionJob { id, invocation, tickets, port }, Instant::now()) {
         Ok(Pushed::Queued) => {}
         Ok(Pushed::NeedsActor) => request_activation(hosted),

@@ -218,7 +218,7 @@ fn blocking_handler(running: Arc<AtomicUsize>) -> (std::sync::mpsc::Sender<()>, 
 }
 
 #[tokio::test]
-async fn the_ticket_of_a_blocking_handler_is_held_until_its_work_has_ended() {
+async fn the_ticket_of_a_blocking_handler_is_reserved_until_its_work_has_ended() {
     let running = Arc::new(AtomicUsize::new(0));
     let (release, handler) = blocking_handler(running.clone());
     let limited = json!({

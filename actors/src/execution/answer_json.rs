@@ -112,7 +112,7 @@ mod tests {
             json!(text).to_string(),
             json!(format!("```json\n{text}\n```")).to_string(),
         ] {
-            assert_eq!(found(&answer), [one.clone()], "{answer}");
+            assert_eq!(found(&answer), std::slice::from_ref(&one), "{answer}");
         }
     }
 
@@ -125,9 +125,9 @@ mod tests {
             "Maybe {\"summary\": \"draft\"}?\n</think>",
             "<thinking>{\"summary\": \"draft\"}</thinking>Now: ",
         ] {
-            assert_eq!(found(&format!("{thoughts}{one}")), [one.clone()], "{thoughts}");
+            assert_eq!(found(&format!("{thoughts}{one}")), std::slice::from_ref(&one), "{thoughts}");
         }
-        assert_eq!(found(&format!("<think>So: {one}")), [one.clone()], "the thoughts do not end");
+        assert_eq!(found(&format!("<think>So: {one}")), [one], "the thoughts do not end");
         let about_tags = json!({ "summary": "It ends with </think>, always." });
         assert_eq!(found(&format!("```json\n{about_tags}\n```")), [about_tags]);
     }

@@ -52,11 +52,20 @@ impl Invocation {
     }
 
     /// The key of the budget of this execution. The attempts of a step share one, but a repetition of a user's request
-    /// is another request with a budget of its own, although its effect has the same key.
+    /// is another request with a budget of its own, although its effect has the same key. So outside a run the key is
+    /// nested in the outermost request, and not in the key of its effect.
     #[must_use]
     pub fn budget_key(&self) -> CallKey {
-        let step_key = self.grant.run().and(self.invoke.key.clone());
-        step_key.unwrap_or_else(|| CallKey::for_request(self.grant.request_id()))
+        let step_key = self.grant.run().and_then(|_| self.invoke.key.clone());
+        step_key.unwrap_or_else(|| {
+            let (id, outermost) = (self.grant.request_id(), self.grant.outermost_request());
+            let key = CallKey::for_request(outermost);
+            if id == outermost {
+                return key;
+            }
+            let nested = self.invoke.key.as_ref().and_then(|key| key.as_str().split_once('/'));
+            key.child(nested.map_or(id.as_str(), |(_, part)| part))
+        })
     }
 }
 

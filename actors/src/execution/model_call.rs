@@ -12,7 +12,7 @@ use super::model_registry::Candidate;
 use super::runtime::ExecutionContext;
 use super::settlement::{CallEnd, Charge};
 use super::stream::{self, AnswerEvent, Collected, ModelAnswer, Written};
-use crate::failure::{BackoffScope, FailureClass, FailurePolicy, RetryAction, TURN_CALLS_MAX, cause_from_error};
+use crate::failure::{BackoffScope, FailureClass, FailurePolicy, MODEL_CALLS_MAX, RetryAction, cause_from_error};
 use crate::model::{CallPhase, Message, ModelCall, ModelError, OutputSchema, Timeouts, ToolSpec};
 
 /// Until the connection is established.
@@ -75,7 +75,7 @@ impl FallbackChain {
 
     /// Takes one retry for another call of the current model for the same turn, because its answer cannot be used.
     pub(super) fn try_take_repair(&self, ctx: &ExecutionContext<'_>) -> bool {
-        self.calls < turn_calls_max(ctx).unwrap_or(TURN_CALLS_MAX) && ctx.budget.try_take()
+        self.calls < turn_calls_max(ctx).unwrap_or(MODEL_CALLS_MAX) && ctx.budget.try_take()
     }
 
     /// True if the current model may be called again after a failure of this policy. The last retries of the budget

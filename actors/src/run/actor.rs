@@ -26,7 +26,7 @@ use super::effects::EffectContext;
 use super::hosted::HostedRuns;
 use super::machine::{CallResult, CallWaits, Event, State};
 use super::message::{FirstAction, Progress, RunArgs, RunInfo, RunMsg, Task};
-use crate::concurrency::HeldTickets;
+use crate::concurrency::OwnedTickets;
 use crate::failure::RetryBudget;
 use crate::observer::ActorEvent;
 use crate::supervision::{ChildEvent, LinkedTasks, TaskOutcome};
@@ -44,7 +44,7 @@ pub(super) struct RunActorState {
     reported_waits: Option<CallWaits>,
     first: Option<FirstAction>,
     /// Held until the run ends, and by each of its effects.
-    tickets: HeldTickets,
+    tickets: OwnedTickets,
 }
 
 /// The actor of one run.

@@ -36,7 +36,7 @@ pub(super) async fn booked_cost(ledger: &dyn Ledger, run: &RunId, waits: bool) -
 }
 
 /// Raises the cost of a reply to the booked one. The difference was never reported by a provider.
-pub(super) fn book(reply: &mut Reply, booked: MicroUsd) {
+pub(super) fn raise_cost(reply: &mut Reply, booked: MicroUsd) {
     if booked > reply.metadata.cost {
         reply.metadata.cost = booked;
         reply.metadata.estimated = true;

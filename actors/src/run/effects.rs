@@ -29,6 +29,9 @@ use super::pinned::PinnedDefinitions;
 use super::values::{EffectInputs, LoadedValues};
 use crate::pipeline::CommitWaiter;
 
+/// Time after the timeout of a step at which the call of an agent ends by itself.
+const CALL_GRACE: Duration = Duration::from_secs(1);
+
 /// Dependencies that the effects of one run share.
 #[derive(Clone)]
 pub(super) struct EffectContext {
@@ -284,7 +287,16 @@ impl EffectContext {
 
     /// Issues a nested request and awaits its reply, bounded by the timeout of the step.
     async fn issue(&self, call: &Call, time_max: Option<Duration>, request: Request, commit: CommitWaiter) -> Reply {
-        let request = self.grant.issue_request(call.call.request_id(call.attempt), request);
+        let grant = match time_max.filter(|_| matches!(call.target, CallTarget::Agent { .. })) {
+            // The agent knows how long it may wait for a model. A called run does not: its time stops while it waits for
+            // people.
+            Some(time_max) => {
+                let latest = Deadline::after(self.env.clock.now(), time_max.saturating_add(CALL_GRACE));
+                self.grant.with_earlier_deadline(latest)
+            }
+            None => self.grant.clone(),
+        };
+        let request = grant.issue_request(call.call.request_id(call.attempt), request);
         let id = request.id().clone();
         let reply = self.env.pipeline.handle_after(request, commit);
         let Some(time_max) = time_max else { return reply.await };

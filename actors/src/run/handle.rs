@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 use super::effects::failed_reply;
 use super::hosted::HostedRuns;
 use super::message::{RunArgs, RunInfo, RunMsg, RunSupervisorInfo, RunSupervisorMsg};
+use super::parent_run::parent_run;
 use super::pinned::StoredDefinitions;
 use super::{RunEnv, TeamRestorer};
 
@@ -148,8 +149,10 @@ impl RunsHandle {
             return self.wait_accepted(run, deadline).await;
         }
         if !matches!(grant.caller(), Caller::User { .. }) {
-            // The caller was resumed, and recovery resumes the runs that it has called after it.
-            return self.wait_ended(run, deadline).await;
+            // The caller was resumed, and recovery resumes the runs that it has called after it. A run that is called
+            // by a run has a deadline of its own, which moves while it waits for approvals, and its caller ends it.
+            let is_called = parent_run(grant).is_some();
+            return if is_called { self.wait_reply(run).await } else { self.wait_ended(run, deadline).await };
         }
         let waited = tokio::time::timeout(RESUME_WAIT_MAX, self.wait_ended(run, deadline)).await;
         if let Ok(ended) = waited {

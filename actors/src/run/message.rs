@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use super::effects::EffectContext;
 use super::machine::{CallWaits, Decision, Event, State, TimerId};
-use crate::concurrency::HeldTickets;
+use crate::concurrency::OwnedTickets;
 use crate::supervision::TaskOutcome;
 
 /// Progress of a run, for callers that wait for it.
@@ -46,7 +46,7 @@ pub(super) struct RunArgs {
     pub(super) first: FirstAction,
     pub(super) ctx: EffectContext,
     /// Released when the actor of the run stops.
-    pub(super) tickets: HeldTickets,
+    pub(super) tickets: OwnedTickets,
 }
 
 impl RunArgs {

@@ -12,7 +12,7 @@ use greenroom_registry::journal::Seq;
 use greenroom_registry::runs::{Fence, RunRecord};
 use greenroom_rego::{Authenticator, Grant, Permitted, RecoveryRequest};
 
-use super::booked_cost::{book, booked_cost};
+use super::booked_cost::{booked_cost, raise_cost};
 use super::effects::EffectContext;
 use super::handle::{RunsHandle, into_reply};
 use super::loops::Loops;
@@ -20,7 +20,7 @@ use super::machine::{Event, State, deadline_after_pause, terminated_reply};
 use super::message::{FirstAction, RunArgs};
 use super::pinned::PinnedDefinitions;
 use super::{RECOVERY_CONCURRENCY, RunEnv};
-use crate::concurrency::HeldTickets;
+use crate::concurrency::OwnedTickets;
 
 /// Entries of a journal that one read returns.
 const REPLAY_ENTRIES_MAX: u32 = 1_000;
@@ -206,7 +206,7 @@ impl RunsHandle {
         if let (Some(team), Some(team_restorer)) = (&ctx.started.team, self.team_restorer()) {
             team_restorer.restore_team(run, team, &ctx.started.members).await?;
         }
-        let tickets = HeldTickets::default().with_optional(ticket);
+        let tickets = OwnedTickets::default().with_optional(ticket);
         self.activate(RunArgs { fence, seq, state, first, ctx, tickets }).await
     }
 
@@ -251,7 +251,7 @@ impl RunsHandle {
         let RunEnv { stores, clock, .. } = &**self.env();
         let mut reply = Box::new(terminated_reply(run, state, cause));
         if let Some(booked) = booked_cost(&*stores.ledger, run, false).await {
-            book(&mut reply, booked);
+            raise_cost(&mut reply, booked);
         }
         let ended = [Entry::RunEnded { reply }];
         let receipt = stores.journal.append(run, fence, seq, &ended, clock.now()).await;

@@ -10,7 +10,7 @@ use greenroom_registry::Stores;
 use greenroom_registry::audit::PendingAuditEntry;
 use greenroom_registry::journal::Seq;
 use greenroom_registry::runs::{Created, NewRun};
-use greenroom_rego::{Caller, Grant, Permitted};
+use greenroom_rego::{Grant, Permitted};
 
 use super::actor::decide_with_outputs;
 use super::artifacts::RunArtifacts;
@@ -21,10 +21,11 @@ use super::loops::Loops;
 use super::machine::{Event, RUN_RETRIES_MAX, State};
 use super::message::{FirstAction, RunArgs};
 use super::offload::store_result;
+use super::parent_run::parent_run;
 use super::personal_data::has_personal_data;
 use super::pinned::PinnedDefinitions;
 use super::{RUN_TIME_MAX, RunEnv};
-use crate::concurrency::HeldTickets;
+use crate::concurrency::OwnedTickets;
 use crate::dispatcher::RunTicket;
 
 impl RunsHandle {
@@ -89,7 +90,7 @@ impl RunsHandle {
                 };
                 let (seq, state, first) = (Seq(0), State::default(), FirstAction::Start(Box::new(decision), receipt));
                 // A run without a ticket of its own is a part of the work that has started it.
-                let tickets = ticket.map_or_else(HeldTickets::of_task, |own| HeldTickets::default().with(own));
+                let tickets = ticket.map_or_else(OwnedTickets::of_task, |own| OwnedTickets::default().with(own));
                 self.activate(RunArgs { fence, seq, state, first, ctx, tickets }).await?;
                 if detach {
                     self.wait_accepted(&run, wait_deadline).await
@@ -183,12 +184,4 @@ async fn received_personal_data(stores: &Stores, grant: &Grant, start: &mut Star
         }
     }
     Ok(false)
-}
-
-/// The run that calls this one as a step, if there is one.
-fn parent_run(grant: &Grant) -> Option<RunId> {
-    grant.chain().iter().rev().find_map(|caller| match caller {
-        Caller::Workflow { run, .. } => Some(run.clone()),
-        Caller::User { .. } | Caller::Agent { .. } | Caller::Team { .. } | Caller::None => None,
-    })
 }

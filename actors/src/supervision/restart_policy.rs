@@ -103,6 +103,15 @@ pub struct RestartPolicy {
 const FAST_BACKOFF: Backoff = Backoff { first: Duration::from_millis(1), max: Duration::from_millis(100) };
 /// For children that the input of one caller may have made fail.
 const SLOW_BACKOFF: Backoff = Backoff { first: Duration::from_millis(10), max: Duration::from_secs(1) };
+/// A context that another owner has fenced stops by itself, and must not be started again.
+const CONTEXT_POLICY: RestartPolicy = RestartPolicy {
+    mode: RestartMode::Transient,
+    restarts_max: 3,
+    window: Duration::from_secs(30),
+    backoff: SLOW_BACKOFF,
+    stalled_after: None,
+    on_max_restarts: OnMaxRestarts::Escalate,
+};
 
 impl ChildKind {
     /// The restart policy of this kind. The match is exhaustive, so a new kind needs a row.
@@ -166,23 +175,8 @@ impl ChildKind {
                 stalled_after: None,
                 on_max_restarts: OnMaxRestarts::EndRun,
             },
-            // A context that another owner has fenced stops by itself, and must not be started again.
-            Self::Context => RestartPolicy {
-                mode: RestartMode::Transient,
-                restarts_max: 3,
-                window: Duration::from_secs(30),
-                backoff: SLOW_BACKOFF,
-                stalled_after: None,
-                on_max_restarts: OnMaxRestarts::Escalate,
-            },
-            Self::Members => RestartPolicy {
-                mode: RestartMode::Permanent,
-                restarts_max: 3,
-                window: Duration::from_secs(30),
-                backoff: SLOW_BACKOFF,
-                stalled_after: None,
-                on_max_restarts: OnMaxRestarts::Escalate,
-            },
+            Self::Context => CONTEXT_POLICY,
+            Self::Members => RestartPolicy { mode: RestartMode::Permanent, ..CONTEXT_POLICY },
         }
     }
 

@@ -9,9 +9,9 @@ use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, Supervisio
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::message::{FormationSender, TeamArgs, TeamChild, TeamHandles, TeamInfo, TeamMsg, TeamOrigin, TeamRunStart};
+use super::message::{FormationSender, TeamArgs, TeamChild, TeamInfo, TeamMsg, TeamOrigin, TeamRunStart};
 use crate::category::CategoryHandle;
-use crate::concurrency::HeldTickets;
+use crate::concurrency::OwnedTickets;
 use crate::context::{ContextHandle, SharedContext};
 use crate::dispatcher::RunTicket;
 use crate::observer::ActorEvent;
@@ -130,7 +130,7 @@ impl TeamActor {
         (state.port, state.detach) = (Some(port), run.detach);
         let pipeline = self.runs.env().pipeline.clone();
         let (request, me) = (grant.issue_request_with_key(request, Request::StartRun(run)), myself.clone());
-        let tickets = HeldTickets::default().with_optional(ticket);
+        let tickets = OwnedTickets::default().with_optional(ticket);
         let work = tickets.scope(async move { Box::new(pipeline.handle(request).await) });
         state.tasks.spawn("run", RUN_TIME_MAX, work, move |outcome| {
             // If the team has failed, the run continues, and its caller waits for the run.
@@ -155,7 +155,7 @@ impl TeamActor {
         state.context = Some(cell.get_id());
         state.members_supervisor = Some(self.member_handle.start_supervisor(myself.get_cell()).await?.get_id());
         state.members = Some(self.member_handle.clone());
-        self.formation.send_replace(Some(Ok(TeamHandles { context, members: self.member_handle.clone() })));
+        self.formation.send_replace(Some(Ok(context)));
         Ok(Ok(()))
     }
 
@@ -294,7 +294,7 @@ impl TeamActor {
         let started = opened.map_err(|cause| cause.to_string())?.start_linked(myself.get_cell()).await;
         let (context, cell): (ContextHandle, ActorCell) = started.map_err(|error| error.to_string())?;
         state.context = Some(cell.get_id());
-        self.formation.send_replace(Some(Ok(TeamHandles { context, members: self.member_handle.clone() })));
+        self.formation.send_replace(Some(Ok(context)));
         Ok(())
     }
 

@@ -12,12 +12,13 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::message::{
-    FormationReceiver, FormationSender, TeamArgs, TeamHandles, TeamInfo, TeamMsg, TeamOrigin, TeamRunStart,
-    TeamSupervisorInfo, TeamSupervisorMsg,
+    FormationReceiver, FormationSender, TeamArgs, TeamInfo, TeamMsg, TeamOrigin, TeamRunStart, TeamSupervisorInfo,
+    TeamSupervisorMsg,
 };
 use super::setup::{initial_context, member_ids, run_request};
 use crate::agent::ExecutionResult;
 use crate::category::{CategoryConfig, CategoryHandle};
+use crate::context::ContextHandle;
 use crate::dispatcher::{RunTicket, TeamHost};
 use crate::execution::ExecutionEnv;
 use crate::execution::invocation::Invocation;
@@ -93,10 +94,10 @@ impl TeamsHandle {
         supervisor.get_cell().wait(None).await.unwrap();
     }
 
-    pub(crate) fn context(&self, run: &RunId) -> crate::context::ContextHandle {
+    pub(crate) fn context(&self, run: &RunId) -> ContextHandle {
         let formation = self.inner.find(run).unwrap().formation;
         let formed = formation.borrow().clone();
-        formed.unwrap().unwrap().context
+        formed.unwrap().unwrap()
     }
 }
 
@@ -136,8 +137,8 @@ impl Inner {
         wait_formed(hosted.await.map_err(|_| shutting_down_error())??).await.map(drop)
     }
 
-    /// The handles of the team of a run; waits while its actor, or its context, is being restarted.
-    async fn formed_team(&self, run: &RunId, deadline: Deadline) -> Result<TeamHandles, Cause> {
+    /// The context of the team of a run; waits while the team, or its context, is being restarted.
+    async fn find_context(&self, run: &RunId, deadline: Deadline) -> Result<ContextHandle, Cause> {
         let hosted = self.find(run).ok_or_else(|| unknown_run_error(run))?;
         let timeout = deadline.remaining(self.runs.env().clock.now());
         let formed = tokio::time::timeout(timeout, wait_formed(hosted.formation.subscribe())).await;
@@ -220,19 +221,19 @@ impl TeamHost for TeamsHandle {
 
     async fn read(&self, permit: Permitted<ContextRead>) -> Result<Outcome, Cause> {
         let run = permit.request().run.clone();
-        let formed = self.inner.formed_team(&run, permit.grant().deadline()).await?;
-        formed.context.read(permit).await.map_err(|cause| self.inner.context_error(&run, cause))
+        let context = self.inner.find_context(&run, permit.grant().deadline()).await?;
+        context.read(permit).await.map_err(|cause| self.inner.context_error(&run, cause))
     }
 
     async fn write(&self, permit: Permitted<ContextWrite>) -> Result<Outcome, Cause> {
         let run = permit.request().run.clone();
-        let formed = self.inner.formed_team(&run, permit.grant().deadline()).await?;
-        formed.context.write(permit).await.map_err(|cause| self.inner.context_error(&run, cause))
+        let context = self.inner.find_context(&run, permit.grant().deadline()).await?;
+        context.write(permit).await.map_err(|cause| self.inner.context_error(&run, cause))
     }
 }
 
 /// Waits until a team is formed.
-async fn wait_formed(mut formation: FormationReceiver) -> Result<TeamHandles, Cause> {
+async fn wait_formed(mut formation: FormationReceiver) -> Result<ContextHandle, Cause> {
     let formed = formation.wait_for(Option::is_some).await.map(|formed| formed.clone());
     formed.ok().flatten().unwrap_or_else(|| Err(ended_error()))
 }

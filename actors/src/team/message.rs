@@ -11,7 +11,6 @@ use serde::Serialize;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
-use crate::category::CategoryHandle;
 use crate::context::ContextHandle;
 use crate::dispatcher::RunTicket;
 use crate::supervision::{ChildKind, TaskOutcome};
@@ -46,15 +45,8 @@ pub(super) struct TeamArgs {
     pub(super) ticket: Option<RunTicket>,
 }
 
-/// The handles of a formed team.
-#[derive(Clone)]
-pub(super) struct TeamHandles {
-    pub(super) context: ContextHandle,
-    pub(super) members: CategoryHandle,
-}
-
-/// The result of a formation; `None` while the team, or its context, is being started.
-pub(super) type Formation = Option<Result<TeamHandles, Cause>>;
+/// The result of a formation, with the context of the team; `None` while the team, or its context, is being started.
+pub(super) type Formation = Option<Result<ContextHandle, Cause>>;
 
 /// Reports the formation. All incarnations of a team's actor share it, so that a waiting caller is served by the next.
 pub(super) type FormationSender = Arc<watch::Sender<Formation>>;

@@ -64,24 +64,24 @@ pub(super) struct Shape {
 /// # Errors
 /// A message without its subject (`the condition`).
 pub(super) fn check(expression: &IdedExpr) -> Result<Shape, String> {
-    let mut walk = Walk { comprehends: false, in_items: false };
-    let cost = walk.cost(expression)?;
+    let mut traversal = Traversal { comprehends: false, in_items: false };
+    let cost = traversal.cost(expression)?;
     if cost > CONDITION_COST_MAX {
         return Err(format!(
             "may take {cost} operations, {CONDITION_COST_MAX} are allowed: it compares or searches values too often \
              for each item of a list"
         ));
     }
-    Ok(Shape { comprehends: walk.comprehends, cost })
+    Ok(Shape { comprehends: traversal.comprehends, cost })
 }
 
-struct Walk {
+struct Traversal {
     comprehends: bool,
     /// True inside of a comprehension.
     in_items: bool,
 }
 
-impl Walk {
+impl Traversal {
     fn cost(&mut self, ided: &IdedExpr) -> Result<u64, String> {
         let inner = match &ided.expr {
             Expr::Unspecified | Expr::Literal(_) | Expr::Ident(_) => 0,

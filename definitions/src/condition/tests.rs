@@ -208,10 +208,10 @@ fn only_the_listed_functions_may_be_called_in_any_spelling() {
 #[test]
 fn the_cost_of_a_condition_is_bounded() {
     assert!(Condition::compile("inputs.a.exists(x, x.kind == 'a' && x.id in inputs.b)").is_ok());
-    let searches = vec!["x in inputs.b"; 5].join(" || ");
+    let searches = ["x in inputs.b"; 5].join(" || ");
     let found = Condition::compile(&format!("inputs.a.exists(x, {searches})")).unwrap_err();
     assert!(found.contains("operations, 4000000 are allowed"), "{found}");
-    let listed = vec!["x in ['a', 'b']"; 20].join(" || ");
+    let listed = ["x in ['a', 'b']"; 20].join(" || ");
     assert!(Condition::compile(&format!("inputs.a.exists(x, {listed})")).is_ok(), "short lists are cheap");
     let loops = Condition::compile("inputs.a.exists(x, x == item)").unwrap();
     assert_eq!(loops.check_items(10).map_err(|cause| cause.code), Ok(()));

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use candidate::{Candidate, Definition, Need};
 use greenroom_protocol::CategoryId;
 
+use super::Minimum;
 use super::declared::id_from_name;
 use super::find::definition_kind;
 use crate::canonical::canonical_body;
@@ -42,8 +43,13 @@ struct Service<'a> {
     capabilities: Vec<Capability>,
 }
 
-/// Creates the catalogue of what is in service; `None` if no definition of the source is valid.
-pub(super) fn assemble(all: DefinitionSet, problems: &[Problem], previous: Option<&Catalogue>) -> Option<Catalogue> {
+/// Creates the catalogue of what is in service; `None` if the source has less than the minimum.
+pub(super) fn assemble(
+    all: DefinitionSet,
+    problems: &[Problem],
+    previous: Option<&Catalogue>,
+    minimum: Minimum,
+) -> Option<Catalogue> {
     let errors = first_errors(problems);
     let DefinitionSet { agents, workflows, teams, categories, capabilities, models, undecoded, references } = all;
     let mut service = Service {
@@ -78,7 +84,7 @@ pub(super) fn assemble(all: DefinitionSet, problems: &[Problem], previous: Optio
         service.index_short_ids();
         service.remove_what_lacks_its_needs();
     }
-    (service.errors.is_empty() || service.has_valid()).then(|| Catalogue::new(service.into_parts()))
+    (service.errors.is_empty() || service.has(minimum)).then(|| Catalogue::new(service.into_parts()))
 }
 
 /// The models of the one valid file; else those that were in service before.
@@ -260,9 +266,12 @@ impl Service<'_> {
         self.others.iter().find(|other| other.kind == kind).map(Quarantined::reason).unwrap_or_default()
     }
 
-    /// True if a definition of the source itself is in service.
-    fn has_valid(&self) -> bool {
-        self.candidates.values().any(|candidate| candidate.cause.is_none() && candidate.loaded.is_some())
+    /// True if the source has the minimum.
+    fn has(&self, minimum: Minimum) -> bool {
+        self.candidates.values().any(|candidate| match minimum {
+            Minimum::OneValid => candidate.cause.is_none() && candidate.loaded.is_some(),
+            Minimum::OneInService => candidate.in_service().is_some(),
+        })
     }
 
     fn into_parts(self) -> CatalogueParts {

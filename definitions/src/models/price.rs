@@ -85,9 +85,9 @@ impl Price {
     /// Returns the most that the tokens may cost, however the provider splits them.
     #[must_use]
     pub fn cost_max(&self, tokens: Tokens) -> MicroUsd {
-        let most = |price: f64, others: [Option<f64>; 2]| others.into_iter().flatten().fold(price, f64::max);
-        let input = most(self.input, [self.cache_read, self.cache_write]);
-        let output = most(self.output, [self.reasoning, None]);
+        let price_max = |price: f64, others: [Option<f64>; 2]| others.into_iter().flatten().fold(price, f64::max);
+        let input = price_max(self.input, [self.cache_read, self.cache_write]);
+        let output = price_max(self.output, [self.reasoning, None]);
         Self::new(input, output).cost(tokens)
     }
 }

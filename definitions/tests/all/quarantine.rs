@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use greenroom_definitions::{Catalogue, DefinitionKind, LoadOutcome, load_over};
+use greenroom_definitions::{Catalogue, DefinitionKind, LoadOutcome, load_after_restart, load_over};
 use greenroom_protocol::{AgentId, Cause, ErrorCode, TeamId, WorkflowId};
 
 use crate::folder::{Folder, agent, known_names};
@@ -257,6 +257,18 @@ fn the_last_valid_version_remains_in_service_in_the_next_process() {
     // A process that has started with them passes them on to the next one.
     let third = reload(&folder, &after_restart(&second)).catalogue.unwrap();
     assert_eq!(third.hash(), second.hash());
+}
+
+#[test]
+fn the_last_valid_versions_are_in_service_in_the_next_process_even_if_no_file_is_valid() {
+    let folder = Folder::new().with("agents/x.yaml", agent("x")).with("agents/y.yaml", agent("y"));
+    let stored = after_restart(&catalogue(&folder));
+    let folder = folder.with("agents/x.yaml", "agent_id: [").with("agents/y.yaml", "");
+    assert!(reload(&folder, &stored).catalogue.is_none(), "a reload keeps the active catalogue");
+    let restarted = load_after_restart(&folder.source(), &known_names(), &stored).catalogue.unwrap();
+    assert_eq!(quarantined(&restarted), [(DefinitionKind::Agent, "x", true), (DefinitionKind::Agent, "y", true)]);
+    // An empty folder is a mistake, and no folder of removed definitions.
+    assert!(load_after_restart(&Folder::new().source(), &known_names(), &stored).catalogue.is_none());
 }
 
 #[test]

@@ -78,12 +78,12 @@ fn an_input_of_a_workflow_is_referenced_or_inherited() {
           reference it as `${inputs.depth}`, or remove it"]
     );
     for rest in [
-        "steps:\n  - { id: a, agent: x, inputs: { topic: \"${inputs.depth}\" } }\n",
+        "steps:\n  - { id: a, agent: x, inputs: { topic: \"at ${inputs.depth}\" } }\n",
         "steps:\n  - { id: a, agent: x, inputs: { topic: \"at ${context.depth}\" } }\n",
         "steps:\n  - { id: a, agent: x, when: \"inputs.depth > 3\", inputs: { topic: t } }\n",
         "steps:\n  - { id: a, agent: x, inputs: { topic: t } }\nfinal_output: \"${inputs.depth}\"\n",
         "steps:\n  - { id: a, agent: x, inputs: { topic: t }, approval: { prompt: \"At ${inputs.depth}?\" } }\n",
-        "steps:\n  - { id: a, agent: x, inputs: { topic: t }, compensate: { agent: x, inputs: { topic: \"${inputs.depth}\" } } }\n",
+        "steps:\n  - { id: a, agent: x, inputs: { topic: t }, compensate: { agent: x, inputs: { topic: \"at ${inputs.depth}\" } } }\n",
     ] {
         assert_eq!(workflow(rest), Vec::<String>::new(), "{rest}");
     }

@@ -343,7 +343,7 @@ fn a_reference_has_the_type_of_the_input_that_receives_it() {
 }
 
 #[test]
-fn a_reference_inside_a_list_or_a_map_has_the_type_of_its_place() {
+fn a_reference_inside_a_list_or_a_map_has_the_type_of_its_position() {
     for (member, value, message) in [
         (
             "list",

@@ -80,7 +80,7 @@ impl Fixture {
     }
 
     /// The work has no caller any more, and still holds its capacity until it is released.
-    async fn expect_held_until_released(&self) -> Result<()> {
+    async fn expect_reserved_until_released(&self) -> Result<()> {
         assert_eq!((self.working.load(Ordering::SeqCst), self.test_pod.pod.in_flight()), (1, 1));
         self.release.send(())?;
         self.wait_working(0).await?;
@@ -99,7 +99,7 @@ async fn an_agent_whose_caller_has_disconnected_holds_its_capacity_while_its_thr
         reply = fixture.client.run_agent(AgentId::new("blocking")?, params()) => anyhow::bail!("{reply:?}"),
         working = fixture.wait_working(1) => working?,
     }
-    fixture.expect_held_until_released().await
+    fixture.expect_reserved_until_released().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -107,7 +107,7 @@ async fn an_agent_whose_timeout_has_passed_holds_its_capacity_while_its_thread_w
     let fixture = Fixture::start(1).await?;
     let reply = fixture.client.run_agent(AgentId::new("blocking")?, params()).await?;
     assert_eq!(reply.error.map(|cause| cause.code.as_str()), Some("timed_out"));
-    fixture.expect_held_until_released().await
+    fixture.expect_reserved_until_released().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -124,5 +124,5 @@ async fn a_cancelled_run_holds_its_capacity_while_the_thread_of_its_step_works()
     let (reply, cancelled) = tokio::join!(fixture.client.run_workflow(WorkflowId::new("one_step")?, params()), run);
     cancelled?;
     assert_eq!(reply?.error.map(|cause| cause.code.as_str()), Some("cancelled"));
-    fixture.expect_held_until_released().await
+    fixture.expect_reserved_until_released().await
 }

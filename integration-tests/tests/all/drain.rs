@@ -8,7 +8,6 @@ use greenroom_client::{CallParams, Client};
 use greenroom_integration_tests::definitions_dir::DefinitionsDir;
 use greenroom_integration_tests::model_fixture::ModelFixture;
 use greenroom_integration_tests::script_server::{RecordedRequest, ScriptServer, ServerBehavior};
-use greenroom_integration_tests::terminal::RunningCommand;
 use greenroom_integration_tests::test_pod::{StoreKind, start_pod, text};
 use greenroom_integration_tests::wait::wait_until;
 use greenroom_protocol::request::{CallOptions, Invoke, RunListFilter};
@@ -140,18 +139,17 @@ fn with_key(client: &Client, key: &str) -> Result<Client> {
     Ok(client.clone().with_idempotency_key(IdempotencyKey::new(key)?).with_deadline(deadline))
 }
 
-async fn start_keyed(fixture: &ModelFixture) -> Result<RunningCommand> {
-    fixture.terminal.start(&["run", "agent", AGENT, "--input", "text=hold", "--idempotency-key", "k"])
-}
-
 #[tokio::test]
 async fn a_request_that_waits_for_another_with_its_key_blocks_no_other_and_follows_a_disconnected_one() -> Result<()> {
     let (server, mut fixture) = fixture("100").await?;
     fixture.terminal.set_variable("GREENROOM_ADMISSION_PIPELINE_CONCURRENCY", "1");
     let (_up, client) = fixture.up().await?;
-    let first = start_keyed(&fixture).await?;
-    wait_for_calls(&server, 1).await?;
     let keyed = with_key(&client, "k")?;
+    let mut first = Box::pin(call_agent(&keyed, "hold"));
+    tokio::select! {
+        reply = &mut first => anyhow::bail!("the model is silent: {reply:?}"),
+        called = wait_for_calls(&server, 1) => called?,
+    }
     let waiting = call_agent(&keyed, "hold");
     let others = async {
         for _ in 0..3 {

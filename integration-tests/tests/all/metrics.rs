@@ -87,7 +87,7 @@ async fn the_error_rate_counts_what_the_platform_failed_at_and_no_mistakes() -> 
     let with = |words: &[&'static str]| [&run[..], words].concat();
     let mistakes: [(Vec<&str>, i32, &str); 4] = [
         (vec!["run", "agent", "lm_agent", "--input", "text=x"], 2, "unknown_agent"),
-        (with(&["--input", "test=x"]), 2, "invalid_input"),
+        (with(&["--input", "text=x", "--input", "test=x"]), 2, "invalid_input"),
         (with(&[]), 2, "missing_input"),
         (with(&["--input", "text=x", "--user", "guest"]), 3, "policy_denied"),
     ];

@@ -15,7 +15,7 @@ fn message(error: &Json) -> &str {
 }
 
 #[tokio::test]
-async fn a_data_directory_with_another_database_is_told_so_and_not_that_it_was_changed() -> Result<()> {
+async fn a_data_directory_with_another_database_is_reported_as_such_and_not_as_changed() -> Result<()> {
     let mut terminal = CliHarness::open()?;
     terminal.run(&LIST).await?.expect_success()?;
     terminal.set_variable("DATABASE_URL", "sqlite:other.db");
@@ -106,7 +106,7 @@ async fn a_data_directory_that_was_moved_to_another_machine_works() -> Result<()
     fs::create_dir_all(moved.parent().context("a folder")?)?;
     fs::rename(terminal.data_dir(), &moved)?;
     // What was compiled for the other machine cannot be used on this one.
-    for file in walk(&moved.join("cache"))? {
+    for file in list_files(&moved.join("cache"))? {
         fs::write(file, "compiled for another machine")?;
     }
     terminal.set_variable("GREENROOM_DATA_DIR", &moved.display().to_string());
@@ -114,8 +114,8 @@ async fn a_data_directory_that_was_moved_to_another_machine_works() -> Result<()
     let up = terminal.start(&["up"])?;
     up.wait_for_output("greenroom is up").await?;
     let waits = || async {
-        let shown = terminal.run(&["runs", "show", &run]).await.ok()?.expect_success().ok()?;
-        (shown["run"]["status"] == "waiting_approval").then_some(())
+        let output = terminal.run(&["runs", "show", &run]).await.ok()?.expect_success().ok()?;
+        (output["run"]["status"] == "waiting_approval").then_some(())
     };
     let wait_max = greenroom_integration_tests::terminal::COMMAND_WAIT_MAX;
     greenroom_integration_tests::wait::wait_until("the run waits", wait_max, waits).await?;
@@ -130,12 +130,12 @@ async fn a_data_directory_that_was_moved_to_another_machine_works() -> Result<()
 }
 
 /// Every file below a folder.
-fn walk(folder: &std::path::Path) -> Result<Vec<std::path::PathBuf>> {
+fn list_files(folder: &std::path::Path) -> Result<Vec<std::path::PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).into_iter().flatten() {
         let path = entry?.path();
         if path.is_dir() {
-            files.extend(walk(&path)?);
+            files.extend(list_files(&path)?);
         } else {
             files.push(path);
         }

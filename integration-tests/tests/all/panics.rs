@@ -6,7 +6,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use async_trait::async_trait;
 use greenroom_client::{Client, TransportError};
+use greenroom_integration_tests::terminal::COMMAND_WAIT_MAX;
 use greenroom_integration_tests::test_pod::{StoreKind, start_pod};
+use greenroom_integration_tests::wait::wait_until;
 use greenroom_protocol::UserId;
 use greenroom_rego::{EvaluationError, Evaluator, Explanation, Input, PolicyDecision};
 use greenroom_supervisor::compose::Overrides;
@@ -42,7 +44,9 @@ async fn a_panic_of_one_control_connection_ends_no_other() -> Result<()> {
         assert!(matches!(panicked, Err(TransportError::ConnectionLost)), "{panicked:?}");
         assert_eq!(served.context("the other connection is served")?.error, None);
     }
-    assert_eq!(test_pod.pod.in_flight(), 0, "the ticket of a request that panicked is released");
+    // A ticket is released after the reply of its request is written.
+    let are_released = async || (test_pod.pod.in_flight() == 0).then_some(());
+    wait_until("the tickets are released, also of a request that panicked", COMMAND_WAIT_MAX, are_released).await?;
     let failed = tokio::time::timeout(Duration::from_millis(200), test_pod.pod.wait_failed()).await;
     assert!(failed.is_err(), "no service of the pod has failed: {failed:?}");
     test_pod.pod.shutdown().await;

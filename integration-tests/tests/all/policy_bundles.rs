@@ -10,6 +10,10 @@ use greenroom_protocol::Json;
 use serde_json::json;
 
 const ECHO: [&str; 6] = ["run", "agent", "echo_agent", "--input", "text=hello", "--user"];
+const AGENT: &str = "agent_id: echo_agent\nname: Echo\ncategory: business_ops\ndescription: Returns its input\n\
+                     version: \"1.0.0\"\ninputs: [{ name: text, type: text, required: true }]\n\
+                     outputs: [{ name: text, type: text }]\n\
+                     implementation: { runtime: native, handler: native.echo }\n";
 const USERS: &str =
     "[[users]]\nname = \"admin\"\nroles = [\"admin\"]\n[[users]]\nname = \"mallory\"\nroles = [\"admin\"]\n";
 
@@ -24,8 +28,9 @@ fn write_bundle(terminal: &CliHarness, name: &str) -> Result<PathBuf> {
 fn terminal_with(bundle: &str) -> Result<CliHarness> {
     let mut terminal = CliHarness::open()?;
     terminal.write_file("greenroom.toml", USERS)?;
-    let definitions = terminal.folder().join("definitions");
-    greenroom_integration_tests::definitions_dir::DefinitionsDir::new(&definitions)?.write_echo_agent("echo_agent")?;
+    // It names no policies: the bundles of these tests have none.
+    let agent = terminal.write_file("definitions/echo_agent.yaml", AGENT)?;
+    let definitions = agent.parent().context("a folder")?.to_owned();
     let policy = write_bundle(&terminal, bundle)?;
     let text = |path: &PathBuf| path.to_str().map(str::to_owned).context("a path of words");
     terminal.add_options(&["--definitions", &text(&definitions)?, "--policy", &text(&policy)?]);

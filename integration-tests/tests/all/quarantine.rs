@@ -107,7 +107,8 @@ async fn the_last_valid_version_is_in_service_after_a_restart() -> Result<()> {
     let words = ["run", "agent", "good_agent", "--input", "text=hello", "-o", "json"];
     terminal.run(&words).await?.expect_success()?;
     let valid = std::fs::read_to_string(terminal.folder().join(file))?;
-    // Each process that starts with the broken file passes the version on to the next one.
+    // Each process that starts with the broken file passes the version on to the next one, also if no other definition
+    // is valid.
     for broken in [valid.replace("native.echo", "native.ecko"), "agent_id: [".to_owned(), String::new()] {
         terminal.write_file(file, broken)?;
         for _ in 0..2 {
@@ -129,6 +130,7 @@ async fn the_last_valid_version_is_in_service_after_a_restart() -> Result<()> {
 #[tokio::test]
 async fn a_version_of_another_directory_or_of_a_removed_file_is_not_in_service_after_a_restart() -> Result<()> {
     let terminal = terminal()?;
+    DefinitionsDir::new(&terminal.folder().join("definitions"))?.write_echo_agent("spare_agent")?;
     let file = terminal.folder().join("definitions/agents/business_ops/good_agent.yaml");
     let words = ["run", "agent", "good_agent", "--input", "text=hello", "-o", "json"];
     terminal.run(&words).await?.expect_success()?;

@@ -78,8 +78,8 @@ async fn a_backup_is_restored_with_the_break_in_the_audit() -> Result<()> {
 
     let head: Json = serde_json::from_slice(&fs::read(terminal.data_dir().join("audit.head"))?)?;
     let report = terminal.run(&RESTORE).await?.expect_success()?;
-    let [kept] = <[PathBuf; 1]>::try_from(replaced(&terminal)?).map_err(|found| anyhow::anyhow!("{found:?}"))?;
-    assert_eq!(report["replaced_database"], kept.display().to_string(), "{report:#}");
+    let [stored] = <[PathBuf; 1]>::try_from(replaced(&terminal)?).map_err(|found| anyhow::anyhow!("{found:?}"))?;
+    assert_eq!(report["replaced_database"], stored.display().to_string(), "{report:#}");
     let numbers =
         [&report["break"]["restored"]["number"], &report["break"]["record"], &report["break"]["replaced"]["number"]];
     let [Some(restored), Some(record), Some(lost)] = numbers.map(Json::as_u64) else { anyhow::bail!("{report:#}") };
@@ -99,8 +99,8 @@ async fn a_backup_is_restored_with_the_break_in_the_audit() -> Result<()> {
     assert_eq!(terminal.run(&["db", "check"]).await?.expect_success()?["ok"], true);
 
     // The replaced database has the decision, and can be restored itself.
-    let kept = kept.display().to_string();
-    terminal.run(&["db", "restore", &kept]).await?.expect_success()?;
+    let stored = stored.display().to_string();
+    terminal.run(&["db", "restore", &stored]).await?.expect_success()?;
     let entries = audited(&terminal, "admin").await?;
     assert_eq!(entries.last(), Some(&("admin".into(), "success".into())), "{entries:?}");
     assert_eq!(terminal.run(&VERIFY).await?.expect_success()?["valid"], true);

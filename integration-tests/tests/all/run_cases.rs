@@ -84,7 +84,7 @@ steps:
 ";
 
 #[tokio::test]
-async fn a_step_behind_two_branches_runs_with_the_one_that_was_taken() -> Result<()> {
+async fn a_step_after_two_branches_runs_with_the_one_that_was_taken() -> Result<()> {
     let branches = format!(
         "{BRANCHES}  - id: join\n    agent: echo_pair\n    inputs: {{ left: \"${{steps.left.outputs.text}}\", right: \"${{steps.right.outputs.text}}\" }}\n\
          outputs: {{ left: \"${{steps.join.outputs.left}}\", right: \"${{steps.join.outputs.right}}\" }}\n"
@@ -111,11 +111,11 @@ async fn the_reason_of_a_skipped_step_is_shown() -> Result<()> {
     let fixture = fixture(&[("w", &format!("{BRANCHES}{after}"))])?;
     let reply = fixture.terminal.run(&["run", "workflow", "w", "--input", "kind=a"]).await?.expect_success()?;
     let run = reply["id"].as_str().context("a run")?;
-    let shown = fixture.terminal.run(&["runs", "show", run, "-o", "table"]).await?;
+    let output = fixture.terminal.run(&["runs", "show", run, "-o", "table"]).await?;
     for line in
         ["right skipped · its condition is false", "after skipped · it refers only to `right`, which was skipped"]
     {
-        assert!(shown.out.contains(line), "{}", shown.out);
+        assert!(output.out.contains(line), "{}", output.out);
     }
     Ok(())
 }
@@ -153,8 +153,8 @@ async fn show(fixture: &ModelFixture, run: &str) -> Result<Json> {
 /// Waits until a run has this status.
 async fn reaches(fixture: &ModelFixture, run: &str, status: &str) -> Result<Json> {
     let probe = || async {
-        let shown = show(fixture, run).await.ok()?;
-        (shown["run"]["status"] == status).then_some(shown)
+        let output = show(fixture, run).await.ok()?;
+        (output["run"]["status"] == status).then_some(output)
     };
     wait_until(&format!("{run} is {status}"), COMMAND_WAIT_MAX, probe).await
 }
@@ -164,8 +164,8 @@ async fn approve(fixture: &ModelFixture, run: &str, step: &str) -> Result<Comman
 }
 
 /// How often each step of a run was started.
-fn starts(shown: &Json) -> BTreeMap<String, usize> {
-    let events = shown["events"].as_array().into_iter().flatten();
+fn starts(output: &Json) -> BTreeMap<String, usize> {
+    let events = output["events"].as_array().into_iter().flatten();
     let mut starts = BTreeMap::new();
     for step in events.filter(|event| event["event"] == "step_started").filter_map(|event| event["step"].as_str()) {
         *starts.entry(step.to_owned()).or_default() += 1;
@@ -193,8 +193,8 @@ async fn an_approval_in_an_inner_run_is_named_by_the_outer_one_and_survives_a_ki
     let (host, _client) = fixture.up().await?;
     let outer = detach(&fixture, "outer").await?;
     let pending = || async {
-        let shown = show(&fixture, &outer).await.ok()?;
-        shown["run"]["pending_approvals"][0]["run"].as_str().map(str::to_owned)
+        let output = show(&fixture, &outer).await.ok()?;
+        output["run"]["pending_approvals"][0]["run"].as_str().map(str::to_owned)
     };
     let inner = wait_until("the outer run names the inner one", COMMAND_WAIT_MAX, pending).await?;
     let table = fixture.terminal.run(&["runs", "show", &outer, "-o", "table"]).await?;
@@ -219,19 +219,19 @@ async fn an_approval_in_an_inner_run_is_named_by_the_outer_one_and_survives_a_ki
 
 #[tokio::test]
 async fn waiting_for_a_person_does_not_use_up_the_time_of_a_run() -> Result<()> {
-    let asks = "timeout: 1
+    let unlimited = "timeout: 1
 steps:
   - { id: ask, approval: { prompt: \"Send it?\" } }
   - { id: send, agent: echo_text, depends_on: [ask], inputs: { text: sent }, outputs: [text] }
 ";
-    let limited = asks.replace("\"Send it?\"", "\"Send it?\", timeout: 3600");
-    let fixture = fixture(&[("asks", asks), ("limited", &limited)])?;
+    let limited = unlimited.replace("\"Send it?\"", "\"Send it?\", timeout: 3600");
+    let fixture = fixture(&[("asks", unlimited), ("limited", &limited)])?;
     let (_host, _client) = fixture.up().await?;
     let run = detach(&fixture, "asks").await?;
-    let shown = reaches(&fixture, &run, "waiting_approval").await?;
-    assert!(shown["run"].get("deadline").is_none(), "{shown:#}");
-    let time_left = &shown["run"]["time_left_ms"];
-    assert!(time_left.as_u64().is_some_and(|left| left <= 1_000), "{shown:#}");
+    let output = reaches(&fixture, &run, "waiting_approval").await?;
+    assert!(output["run"].get("deadline").is_none(), "{output:#}");
+    let time_left = &output["run"]["time_left_ms"];
+    assert!(time_left.as_u64().is_some_and(|left| left <= 1_000), "{output:#}");
     let started = std::time::Instant::now();
     let longer = || async { (started.elapsed() > Duration::from_millis(1_500)).then_some(()) };
     wait_until("the timeout of the run has passed", COMMAND_WAIT_MAX, longer).await?;
@@ -241,8 +241,8 @@ steps:
     reaches(&fixture, &run, "success").await?;
 
     let run = detach(&fixture, "limited").await?;
-    let shown = reaches(&fixture, &run, "waiting_approval").await?;
-    assert!(shown["run"]["pending_approvals"][0]["until"].is_string(), "{shown:#}");
+    let output = reaches(&fixture, &run, "waiting_approval").await?;
+    assert!(output["run"]["pending_approvals"][0]["until"].is_string(), "{output:#}");
     let table = fixture.terminal.run(&["runs", "show", &run, "-o", "table"]).await?;
     assert!(table.out.contains("ask awaits approval until 2"), "{}", table.out);
     Ok(())
@@ -259,8 +259,8 @@ async fn two_approvals_at_one_time_both_count_and_a_run_that_waits_is_not_pruned
     let (_host, _client) = fixture.up().await?;
     let run = detach(&fixture, "two").await?;
     let both = || async {
-        let shown = show(&fixture, &run).await.ok()?;
-        (shown["run"]["pending_approvals"].as_array()?.len() == 2).then_some(())
+        let output = show(&fixture, &run).await.ok()?;
+        (output["run"]["pending_approvals"].as_array()?.len() == 2).then_some(())
     };
     wait_until("both persons are asked", COMMAND_WAIT_MAX, both).await?;
     fixture.terminal.run(&["runs", "prune", "--older-than", "0s"]).await?.expect_success()?;
@@ -277,7 +277,7 @@ async fn two_approvals_at_one_time_both_count_and_a_run_that_waits_is_not_pruned
     }
     codes.sort_unstable();
     assert_eq!(codes, [0, 0, 2]);
-    let shown = reaches(&fixture, &run, "success").await?;
-    assert_eq!(starts(&shown).get("send"), Some(&1), "{shown:#}");
+    let output = reaches(&fixture, &run, "success").await?;
+    assert_eq!(starts(&output).get("send"), Some(&1), "{output:#}");
     Ok(())
 }

@@ -29,7 +29,7 @@ use crate::stores::SyncMode;
 const COPY_SUFFIX: &str = ".restore";
 
 /// Verifies a backup and copies it beside the database, in the schema of this release.
-pub(crate) async fn stage(backup: &Path, database: &Path, key: &ChainKey) -> Result<StagedRestore, RestoreError> {
+pub(crate) async fn prepare(backup: &Path, database: &Path, key: &ChainKey) -> Result<StagedRestore, RestoreError> {
     let reject = |reason: String| RestoreError::Backup { backup: backup.to_owned(), reason };
     if !backup.is_file() {
         return Err(reject("it is not a file".to_owned()));

@@ -169,7 +169,7 @@ async fn a_closed_database_can_be_opened_again() {
 }
 
 #[tokio::test]
-async fn a_database_and_a_data_directory_that_do_not_belong_together_are_told_so() {
+async fn a_database_and_a_data_directory_that_do_not_belong_together_are_reported() {
     let dir = closed_database().await;
     std::fs::write(dir.path().join("audit.key"), "08".repeat(32)).unwrap();
     let error = open_error(dir).await;

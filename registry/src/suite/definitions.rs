@@ -47,7 +47,7 @@ async fn a_definition_above_the_limit_is_not_stored() {
         let store = &stores.stores.definitions;
         let large = version("x", &"x".repeat(crate::definition_store::DEFINITION_BYTES_MAX + 1));
         assert!(store.put(&large.hash, &large.body).await.is_err());
-        assert!(store.set_in_service("/a", &[large.clone()]).await.is_err());
+        assert!(store.set_in_service("/a", std::slice::from_ref(&large)).await.is_err());
         assert_eq!((store.get(&large.hash).await.unwrap(), store.list_in_service("/a").await.unwrap()), (None, vec![]));
     }
 }

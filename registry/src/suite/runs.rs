@@ -90,8 +90,7 @@ async fn the_key_of_a_run_that_ends_and_the_request_that_repeats_it_are_decided_
             Entry::RunEnded { reply: Box::new(Reply { status: Status::Failed, error: Some(cause), ..reply("run_1") }) };
         let run = run_id(1);
         let position = AppendPosition { run: &run, fence, after: Seq(0) };
-        let mut pending =
-            journal.submit(position, std::slice::from_ref(&end), CommitTiming::Coalesce, NOW).await.unwrap();
+        let pending = journal.submit(position, std::slice::from_ref(&end), CommitTiming::Coalesce, NOW).await.unwrap();
         let repeated = runs.create(&new_run(2), Some(&key("k")), NOW).await.unwrap();
         assert!(matches!(repeated, Created::New(_)), "{repeated:?}");
         let _ = pending.wait_receipt().await.unwrap();

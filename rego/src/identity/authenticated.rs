@@ -25,6 +25,8 @@ pub struct Idempotency {
 #[derive(Debug, Clone)]
 pub(crate) struct RequestMeta {
     pub(crate) id: RequestId,
+    /// The id of the request that began the call chain.
+    pub(crate) outermost: RequestId,
     pub(crate) trace: TraceId,
     pub(crate) deadline: Deadline,
     pub(crate) idempotency: Option<Idempotency>,

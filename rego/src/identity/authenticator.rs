@@ -103,7 +103,14 @@ impl Authenticator {
             true => RequestId::for_caller(&resolved.principal.tenant, &resolved.principal.user, &parts.id),
             false => parts.id,
         };
-        let meta = RequestMeta { id, trace: parts.trace, deadline: parts.deadline, idempotency, received_at: parts.at };
+        let meta = RequestMeta {
+            outermost: id.clone(),
+            id,
+            trace: parts.trace,
+            deadline: parts.deadline,
+            idempotency,
+            received_at: parts.at,
+        };
         Ok(Authenticated::for_user(resolved, parts.request, meta))
     }
 
@@ -120,7 +127,7 @@ impl Authenticator {
             auth_method: AuthMethod::RecordedOwner,
             resolved_at: now,
         };
-        let meta = RequestMeta { id, trace, deadline, idempotency: None, received_at: now };
+        let meta = RequestMeta { outermost: id.clone(), id, trace, deadline, idempotency: None, received_at: now };
         Ok(Authenticated::for_user(resolved, Request::ResumeRun(ResumeRun { run }), meta))
     }
 

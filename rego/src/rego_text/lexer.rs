@@ -1,7 +1,7 @@
 //! From the text of a Rego file to its token trees. It distinguishes comments and strings from
 //! code; an expression inside a template string is code.
 
-use super::token_tree::{Bracket, Node, SyntaxError, Tree};
+use super::token_tree::{Delimiter, Node, SyntaxError, Tree};
 
 /// Maximum depth of brackets.
 const DEPTH_MAX: usize = 100;
@@ -45,9 +45,9 @@ impl<'s> Lexer<'s> {
 
     fn tree(&mut self, next: char, depth: usize) -> Result<Tree<'s>, SyntaxError> {
         match next {
-            '(' => self.group(Bracket::Round, depth),
-            '[' => self.group(Bracket::Square, depth),
-            '{' => self.group(Bracket::Curly, depth),
+            '(' => self.group(Delimiter::Round, depth),
+            '[' => self.group(Delimiter::Square, depth),
+            '{' => self.group(Delimiter::Curly, depth),
             '"' => self.string(),
             '`' => self.raw_string(),
             '$' => self.template(depth),
@@ -62,9 +62,9 @@ impl<'s> Lexer<'s> {
         }
     }
 
-    fn group(&mut self, bracket: Bracket, depth: usize) -> Result<Tree<'s>, SyntaxError> {
+    fn group(&mut self, delimiter: Delimiter, depth: usize) -> Result<Tree<'s>, SyntaxError> {
         self.take(1);
-        Ok(Tree::Group(bracket, self.nodes(Some(bracket.close()), depth + 1)?))
+        Ok(Tree::Group(delimiter, self.nodes(Some(delimiter.close()), depth + 1)?))
     }
 
     /// Reads a string with the escapes of JSON.
@@ -195,7 +195,7 @@ mod tests {
         let nodes = read("a.b\n  [\n c]").unwrap();
         let positions: Vec<_> = nodes.iter().map(|node| (node.line, node.is_spaced)).collect();
         assert_eq!(positions, [(1, false), (1, false), (1, false), (2, true)]);
-        let Tree::Group(Bracket::Square, inner) = &nodes[3].tree else { panic!("{nodes:?}") };
+        let Tree::Group(Delimiter::Square, inner) = &nodes[3].tree else { panic!("{nodes:?}") };
         assert_eq!((inner[0].line, inner[0].is_spaced), (3, true));
     }
 

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::lexer;
 use super::reference::Reference;
-use super::token_tree::{Bracket, Node, SyntaxError, Tree};
+use super::token_tree::{Delimiter, Node, SyntaxError, Tree};
 
 /// Operators, after which an operand follows.
 const OPERATORS: [&str; 16] = [":=", "=", "==", "!=", "<", "<=", ">", ">=", "+", "-", "*", "/", "%", "&", "|", ","];
@@ -141,8 +141,13 @@ impl<'t, 's> Cursor<'t, 's> {
                     self.at += 1;
                     needs_operand = true;
                 }
-                // The body of `every`.
-                Tree::Group(Bracket::Curly, _) => self.at += 1,
+                // The body of `every`, or an index of a list or an object.
+                Tree::Group(Delimiter::Curly, _) => self.at += 1,
+                Tree::Group(Delimiter::Square, _) if !next.is_spaced => self.at += 1,
+                Tree::Symbol(".") if !next.is_spaced => {
+                    self.at += 1;
+                    self.reference()?;
+                }
                 Tree::Word("else") => self.at += 1,
                 Tree::Word(_) => return Ok(()),
                 Tree::Symbol(_) | Tree::Text(_) | Tree::Number(_) | Tree::Template(_) | Tree::Group(..) => {
@@ -160,7 +165,7 @@ impl<'t, 's> Cursor<'t, 's> {
             None => "the text ends within a rule".to_owned(),
             Some(Tree::Word(text) | Tree::Number(text) | Tree::Symbol(text)) => format!("`{text}` is not expected"),
             Some(Tree::Text(_) | Tree::Template(_)) => "a string is not expected".to_owned(),
-            Some(Tree::Group(bracket, _)) => format!("brackets with `{}` are not expected", bracket.close()),
+            Some(Tree::Group(delimiter, _)) => format!("brackets with `{}` are not expected", delimiter.close()),
         };
         SyntaxError { line, problem }
     }
@@ -192,6 +197,8 @@ mod tests {
             i if contains(input.w, "x") j := 1 k := [y | y := 1]
             l contains(1) if(input.a)
             m := $"{input.a}" if not(input.b)
+            n if {"a": input.x}["a"]
+            o := {"a": {"b": [1, 2]}}.a.b[0]
         "#;
         assert_eq!(
             paths(text),
@@ -208,7 +215,9 @@ mod tests {
                 "a.b.j",
                 "a.b.k",
                 "a.b.l",
-                "a.b.m"
+                "a.b.m",
+                "a.b.n",
+                "a.b.o"
             ]
         );
         let module = Module::read("x.rego", text).unwrap();

@@ -1,7 +1,7 @@
 //! A reference in token trees: a name, and what follows it without a blank: `.name`, `["name"]`, an index
 //! that is computed, or the arguments of a call.
 
-use super::token_tree::{Bracket, Node, Tree};
+use super::token_tree::{Delimiter, Node, Tree};
 
 /// A part of a reference after its head.
 pub(super) enum Segment<'t, 's> {
@@ -30,10 +30,10 @@ impl<'t, 's> Reference<'t, 's> {
         while let Some((next, after)) = rest.split_first().filter(|(next, _)| !next.is_spaced) {
             let (segment, remaining) = match (&next.tree, after.split_first()) {
                 (Tree::Symbol("."), Some((Node { tree: Tree::Word(name), is_spaced: false, .. }, after))) => {
-                    (Segment::Name(*name), after)
+                    (Segment::Name(name), after)
                 }
-                (Tree::Group(Bracket::Square, inner), _) => (Self::index(inner), after),
-                (Tree::Group(Bracket::Round, inner), _) => (Segment::Call(inner), after),
+                (Tree::Group(Delimiter::Square, inner), _) => (Self::index(inner), after),
+                (Tree::Group(Delimiter::Round, inner), _) => (Segment::Call(inner), after),
                 _ => break,
             };
             segments.push(segment);

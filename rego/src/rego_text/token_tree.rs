@@ -12,14 +12,14 @@ pub(super) enum Tree<'s> {
     /// An operator or a separator.
     Symbol(&'s str),
     /// A pair of brackets.
-    Group(Bracket, Vec<Node<'s>>),
+    Group(Delimiter, Vec<Node<'s>>),
     /// The expressions that a template string contains.
     Template(Vec<Node<'s>>),
 }
 
 /// A kind of brackets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Bracket {
+pub(super) enum Delimiter {
     /// `(…)`
     Round,
     /// `[…]`
@@ -28,7 +28,7 @@ pub(super) enum Bracket {
     Curly,
 }
 
-impl Bracket {
+impl Delimiter {
     pub(super) const fn close(self) -> char {
         match self {
             Self::Round => ')',

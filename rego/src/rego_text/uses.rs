@@ -6,7 +6,7 @@
 use super::module::{Module, Rule};
 use super::reference::{Reference, Segment};
 use super::rule_index::RuleIndex;
-use super::token_tree::{Bracket, Node, Tree};
+use super::token_tree::{Delimiter, Node, Tree};
 
 /// Built-ins whose result depends on the type of their argument only.
 const TYPE_TESTS: [&str; 8] =
@@ -208,7 +208,7 @@ fn keys(nodes: &[Node<'_>]) -> Option<Vec<String>> {
         _ => None,
     };
     match nodes {
-        [Node { tree: Tree::Group(Bracket::Square, inner), .. }] => {
+        [Node { tree: Tree::Group(Delimiter::Square, inner), .. }] => {
             inner.iter().filter(|node| !node.is_symbol(",")).map(key).collect()
         }
         [node] => Some(vec![key(node)?]),

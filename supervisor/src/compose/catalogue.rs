@@ -30,17 +30,20 @@ pub fn source(config: &Config) -> Source {
 /// Loads the configured definitions, or the embedded ones.
 ///
 /// # Errors
-/// [`ErrorCode::InvalidDefinition`] with every problem of every file, if none is valid or the configuration is strict.
-pub async fn load(config: &Config, known_names: KnownNames) -> Result<Arc<Catalogue>, Cause> {
+/// [`ErrorCode::InvalidDefinition`] with every problem of every file, if there is one and the configuration is strict.
+pub async fn load(config: &Config, known_names: KnownNames) -> Result<LoadOutcome, Cause> {
     let (source, strict) = (source(config), config.strict);
     let outcome = run_blocking(move || greenroom_definitions::load(&source, &known_names)).await?;
-    require_catalogue(outcome, strict)
+    if strict && let Some(cause) = outcome.report.to_cause() {
+        return Err(cause);
+    }
+    Ok(outcome)
 }
 
 /// Loads a directory of definitions over the active catalogue.
 ///
 /// # Errors
-/// As [`load`]; the active catalogue must remain active then.
+/// As [`require_catalogue`]; the active catalogue must remain active then.
 pub fn reload(dir: &Path, known_names: &KnownNames, active: &Catalogue, strict: bool) -> Result<Arc<Catalogue>, Cause> {
     let source = Source::Directory(dir.to_owned());
     require_catalogue(greenroom_definitions::load_over(&source, known_names, Some(active)), strict)
@@ -84,8 +87,12 @@ pub fn log_quarantined(catalogue: &Catalogue, time: LoadTime) {
     }
 }
 
-/// The catalogue of a load, unless an error must refuse it.
-fn require_catalogue(outcome: LoadOutcome, strict: bool) -> Result<Arc<Catalogue>, Cause> {
+/// The catalogue of a load.
+///
+/// # Errors
+/// [`ErrorCode::InvalidDefinition`] with every problem of every file, if no definition is in service, or if there is a
+/// problem and the configuration is strict.
+pub(crate) fn require_catalogue(outcome: LoadOutcome, strict: bool) -> Result<Arc<Catalogue>, Cause> {
     let LoadOutcome { catalogue, report } = outcome;
     if let (true, Some(cause)) = (strict, report.to_cause()) {
         return Err(cause);
@@ -137,6 +144,6 @@ pub fn with_policy(known_names: KnownNames, data: &Json) -> KnownNames {
 /// # Errors
 /// [`ErrorCode::InvalidDefinition`], [`ErrorCode::InvalidPolicy`].
 pub async fn categories(config: &Config) -> Result<Vec<CategoryId>, Cause> {
-    let catalogue = load(config, known_names(config)?).await?;
+    let catalogue = require_catalogue(load(config, known_names(config)?).await?, config.strict)?;
     Ok(catalogue.categories().map(|category| category.id.clone()).collect())
 }

@@ -4,7 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use greenroom_definitions::{Catalogue, DefinitionKind, KnownNames, StoredDefinition};
+use greenroom_definitions::{
+    Catalogue, DefinitionKind, KnownNames, LoadOutcome, Source, StoredDefinition, load_after_restart,
+};
 use greenroom_protocol::Cause;
 use greenroom_registry::definition_store::{DefinitionStore, VersionInService};
 
@@ -26,20 +28,28 @@ impl InService {
         Self { store, dir: config.definitions_dir.clone(), strict: config.strict }
     }
 
-    /// The same catalogue if no definition is quarantined; else what its directory contains over the versions that
-    /// were in service last.
+    /// The catalogue of a load; if a definition is quarantined, that of the directory over the versions that were in
+    /// service last.
     ///
     /// # Errors
-    /// As [`catalogue::reload`]; those of the store.
+    /// As [`catalogue::require_catalogue`]; those of the store.
     pub(crate) async fn with_last_valid(
         &self,
-        catalogue: Arc<Catalogue>,
+        outcome: LoadOutcome,
         known_names: &KnownNames,
     ) -> Result<Arc<Catalogue>, Cause> {
-        let Some(dir) = self.dir.clone().filter(|_| catalogue.quarantined().len() > 0) else { return Ok(catalogue) };
-        let Some(last) = self.last(&dir).await? else { return Ok(catalogue) };
-        let (known_names, strict) = (known_names.clone(), self.strict);
-        run_blocking(move || catalogue::reload(&dir, &known_names, &last, strict)).await?
+        let is_complete = outcome.catalogue.as_ref().is_some_and(|catalogue| catalogue.quarantined().len() == 0);
+        let outcome = match self.dir.as_ref().filter(|_| !is_complete) {
+            Some(dir) => match self.last(dir).await? {
+                Some(last) => {
+                    let (source, known_names) = (Source::Directory(dir.clone()), known_names.clone());
+                    run_blocking(move || load_after_restart(&source, &known_names, &last)).await?
+                }
+                None => outcome,
+            },
+            None => outcome,
+        };
+        catalogue::require_catalogue(outcome, self.strict)
     }
 
     /// Stores what is in service. A failure does not stop the pod: only a definition that becomes invalid before the

@@ -1,7 +1,7 @@
 //! Providers that are servers: what is sent to them and how their answers are read, over one HTTP client of our own.
 //!
 //! ```text
-//! chat_completions   OpenAI's API, which most servers speak, each in its dialect: read here (decision 23)
+//! chat_completions   OpenAI's API, which most servers speak, each in its dialect: read here (decision 25)
 //! genai              every other API, through the crate genai (decision 15)
 //! endpoint           the address, the key and the API of a provider
 //! rejections         what a server has rejected, and is not sent again

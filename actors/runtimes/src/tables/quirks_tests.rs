@@ -142,10 +142,10 @@ fn totals_of_every_kind_are_left_out() {
         ("region,product,revenue\nN,A,1\nS,B,2\nE,,3\nW,C,7\n", &["revenue: 13"], &[]),
         // Totals of two levels.
         (
-            "place,revenue\nA1,1\nA2,2\nA total,3\nB1,4\nB total,4\nNorth total,7\nC1,10\nC2,20\nC total,30\nD1,5\nD total,5\n\
-             South total,35\nTotal,42\n",
-            &["revenue: 42"],
-            &["lines 4, 6, 7, 10, 12, 13 and 14"],
+            "place,revenue\nA1,1\nA2,2\nA3,3\nA total,6\nB1,4\nB2,5\nB total,9\nNorth total,15\nC1,10\nC2,20\nC total,30\n\
+             D1,5\nD2,6\nD total,11\nSouth total,41\nTotal,56\n",
+            &["revenue: 56"],
+            &["lines 5, 8, 9, 12, 15, 16 and 17"],
         ),
         // A total above its rows, without a label.
         ("region,revenue\n,300\nN,100\nS,200\n", &["revenue: 300"], &["line 2"]),

@@ -2,13 +2,14 @@
 //! sent is settled.
 
 use greenroom_definitions::models::TokenCounts;
-use greenroom_protocol::{CallKey, ErrorCode, MicroUsd, PriceBasis, Tokens};
+use greenroom_protocol::request::Invoke;
+use greenroom_protocol::{CallKey, ErrorCode, MicroUsd, PriceBasis, Request, Tokens};
 use greenroom_registry::ledger::Ledger;
-use greenroom_rego::testing;
+use greenroom_rego::{Grant, Resource, TypedPermit, testing};
 use serde_json::json;
 
 use super::{execute, test_env};
-use crate::execution::invocation::UsageMeter;
+use crate::execution::invocation::{Invocation, UsageMeter};
 use crate::model::{Delta, StopReason};
 use crate::test_env::{ScriptedAnswer, ScriptedModel, TestEnv, TestEnvOptions, agent, invoke, text_answer};
 
@@ -181,19 +182,36 @@ async fn caches_and_reasoning_are_billed_at_their_own_prices() {
     assert_eq!(meter.total().tokens, Tokens { input: 1_000, output: 100 });
 }
 
+/// The invocation of an agent that the agent of this grant calls.
+async fn nested(test_env: &TestEnv, grant: &Grant, invoke: Invoke) -> Box<Invocation> {
+    let agent = test_env.agent(invoke.agent.as_str());
+    let id = invoke.key.as_ref().unwrap().request_id(1);
+    let resource = Resource::Agent { agent: agent.id().clone(), version: agent.hash() };
+    let request = grant.issue_request(id, Request::Invoke(invoke));
+    match testing::permit_request(request, resource).await.unwrap().into_typed() {
+        TypedPermit::Invoke(permit) => Invocation::from_permit(permit, agent, None).unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_limit_of_a_request_covers_the_agents_that_are_called_at_the_same_time() {
-    let limit = |key: &str| {
+    let limit = |key: Option<&str>| {
         let mut request = invoke("writer", "x");
         request.options.cost_max = Some(MicroUsd(15_000));
-        request.key = Some(CallKey::new(key).unwrap());
+        request.key = key.map(|key| CallKey::new(key).unwrap());
         request
     };
     // Each call reserves more than half of what the whole request may cost.
     let model = ScriptedModel::new("play", true, vec![ScriptedAnswer::Hang, ScriptedAnswer::Hang]);
     let test_env = test_env(&model);
-    let first = test_env.invocation_for(testing::admin(), limit("req_1/tool[0]"), None).await;
-    let second = test_env.invocation_for(testing::admin(), limit("req_1/tool[1]"), None).await;
+    let (grant, _) = test_env.permit(testing::admin(), limit(None)).await.redeem();
+    let (repeated, _) = test_env.permit(testing::admin(), limit(None)).await.redeem();
+    // The key of an effect is the same at each repetition of its request; the budget is not.
+    let first = nested(&test_env, &grant, limit(Some("key_1/tool[0]"))).await;
+    let second = nested(&test_env, &grant, limit(Some("key_1/tool[1]"))).await;
+    let of_repetition = nested(&test_env, &repeated, limit(Some("key_1/tool[0]"))).await;
+    assert_eq!(of_repetition.budget_key().root().as_str(), repeated.request_id().as_str());
     let mut running = Box::pin(execute(test_env.env.clone(), first, UsageMeter::default()));
     while model.calls().is_empty() {
         assert!(futures::poll!(&mut running).is_pending());
@@ -201,5 +219,5 @@ async fn the_limit_of_a_request_covers_the_agents_that_are_called_at_the_same_ti
     }
     let error = execute(test_env.env.clone(), second, UsageMeter::default()).await.unwrap_err();
     assert_eq!((error.code, model.calls().len()), (ErrorCode::BudgetExceeded, 1));
-    assert_eq!(error.details["owner"], "req_1");
+    assert_eq!(error.details["owner"], grant.request_id().as_str());
 }

@@ -143,7 +143,7 @@ async fn a_result_is_not_wrapped_twice() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn arguments_that_are_no_object_are_a_result_that_says_so() {
+async fn arguments_that_are_no_object_are_a_result_that_reports_it() {
     for (arguments, words) in [
         (json!([]), "one JSON object, not a list: []"),
         (json!("2 + 3"), "not a text that is no JSON object: \"2 + 3\""),

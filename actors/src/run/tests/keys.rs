@@ -76,8 +76,8 @@ async fn a_run_that_ended_by_a_failure_that_may_pass_is_not_resumed_and_a_repeti
         assert_eq!((repeated.status, &repeated.error), (Status::Success, &None));
         assert_ne!(repeated.id, failed.id);
         let calls = harness.calls().len();
-        let again = harness.request_with_key(request, Some("k")).await;
-        assert_eq!((again.id, again.outputs, harness.calls().len()), (repeated.id, repeated.outputs, calls));
+        let next_reply = harness.request_with_key(request, Some("k")).await;
+        assert_eq!((next_reply.id, next_reply.outputs, harness.calls().len()), (repeated.id, repeated.outputs, calls));
         assert_eq!(run_count(&harness).await, 2, "the record of the failed run remains");
     }
 }

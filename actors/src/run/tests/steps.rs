@@ -57,7 +57,7 @@ fn skip_reasons(entries: Vec<Entry>) -> Vec<(String, String)> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_step_behind_branches_takes_what_is_there_and_its_defaults() {
+async fn a_step_after_branches_takes_what_is_there_and_its_defaults() {
     let left = "${steps.left.outputs.out}";
     let right = "${steps.right.outputs.out}";
     let join = json!({"id": "join", "agent": "joiner", "outputs": ["out"],
@@ -78,7 +78,7 @@ async fn a_step_behind_branches_takes_what_is_there_and_its_defaults() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_step_that_needs_a_skipped_value_is_skipped_and_its_run_says_why() {
+async fn a_step_that_needs_a_skipped_value_is_skipped_and_its_run_reports_why() {
     let cases = [
         (
             json!({"agent": "strict", "inputs": {"text": "${steps.left.outputs.out} and ${steps.right.outputs.out}"}}),
@@ -109,7 +109,7 @@ async fn a_step_that_needs_a_skipped_value_is_skipped_and_its_run_says_why() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_condition_asks_whether_a_step_was_executed() {
+async fn a_condition_tests_whether_a_step_was_executed() {
     let conditions = [
         ("has(steps.left.outputs.out) || has(steps.right.outputs.out)", true),
         ("has(steps.left.outputs) && !has(steps.right.outputs)", true),

@@ -162,9 +162,9 @@ async fn two_approvals_at_one_time_are_both_counted_and_a_third_is_refused() {
     let now = Timestamp::MAX;
     assert_eq!(harness.stores.runs.prune(None, now).await.unwrap(), 0, "a run that waits is not pruned");
     let approve = |id: &str| harness.signal(&run, Signal::Approve { step: step(id) });
-    let (legal, money, again) = tokio::join!(approve("legal"), approve("money"), approve("legal"));
+    let (legal, money, repeated) = tokio::join!(approve("legal"), approve("money"), approve("legal"));
     assert_eq!((legal.status, money.status), (Status::Success, Status::Success));
-    let refused = again.error.unwrap().code;
+    let refused = repeated.error.unwrap().code;
     assert!(matches!(refused, ErrorCode::UnknownStep | ErrorCode::RunNotActive), "{refused}");
     until_state(&harness, &run, RunStatus::Success).await;
     assert_eq!(harness.calls().len(), 1);

@@ -4,12 +4,15 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use greenroom_protocol::request::StartTeam;
-use greenroom_protocol::{Deadline, ErrorCode, Reply, Request, RunId, Status};
+use greenroom_protocol::request::{CallOptions, Invoke, StartTeam};
+use greenroom_protocol::{AgentId, Deadline, ErrorCode, Reply, Request, RunId, Status, Values};
+use greenroom_rego::{Resource, TypedPermit, testing};
 use serde_json::json;
 use tokio::sync::Semaphore;
 
 use super::{at_check, crew, definitions, read, stuck_at_check};
+use crate::dispatcher::TeamHost;
+use crate::execution::invocation::Invocation;
 use crate::observer::ActorEvent;
 use crate::run::tests::harness::{Harness, Script, TestDefinitions, until, values};
 use crate::supervision::ChildKind;
@@ -54,6 +57,32 @@ async fn a_run_continues_while_its_team_is_restarted() {
     assert_eq!(restarts(&harness, ChildKind::Team), 1);
     until("the team has gone", || harness.events.count(|event| matches!(event, ActorEvent::TeamDisbanded(_))) == 2)
         .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_for_a_member_of_a_dead_team_is_executed_by_the_next_incarnation() {
+    let harness = Harness::new(definitions(), stuck_at_check()).await;
+    let run = at_check(&harness).await;
+    let agent = harness.runs.env().resolver.agent(&AgentId::new("writer_001").unwrap(), None).await.unwrap();
+    let request = Request::Invoke(Invoke {
+        agent: agent.id().clone(),
+        inputs: values(json!({"text": "hello"})),
+        context: Values::new(),
+        version: None,
+        key: None,
+        options: CallOptions::default(),
+    });
+    let resource = Resource::Agent { agent: agent.id().clone(), version: agent.hash() };
+    let permit = testing::permit(1, request, resource, harness.clock.now()).await.unwrap().into_typed();
+    let TypedPermit::Invoke(permit) = permit else { panic!("another verb") };
+    let invocation = Invocation::from_permit(permit, agent, None).unwrap();
+    harness.teams.kill_team(&run);
+    until("the team has died", || harness.events.count(|event| matches!(event, ActorEvent::TeamDisbanded(_))) == 1)
+        .await;
+    assert_eq!(restarts(&harness, ChildKind::Team), 0, "nobody takes the job now");
+    let Ok(executed) = TeamHost::invoke(&harness.teams, &run, invocation).await else { panic!("a member of the team") };
+    assert_eq!(executed.unwrap().outputs, values(json!({"out": "hello"})));
+    assert_eq!(restarts(&harness, ChildKind::Team), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -45,7 +45,7 @@ async fn pod(fixture: &ModelFixture, server: Option<&ScriptServer>) -> anyhow::R
             api: "openai".to_owned(),
             api_key: None,
             base_url: Some(server.url().to_owned()),
-            internal: None,
+            internal: false,
         });
         config.models.pod = Some("scripted-model".to_owned());
     }

@@ -295,7 +295,7 @@ impl Host {
 #[tokio::test(flavor = "multi_thread")]
 async fn tenant_isolation_denies_the_calls_of_a_run_whose_owner_left_its_tenant() -> Result<()> {
     let policy = "tenant_isolation";
-    for level in Level::ALL {
+    for level in [Level::Agent, Level::Workflow] {
         let host = Host::start(policy).await?;
         assert_eq!(host.run_of_owner(Some(level), true).await?, "denied", "{level:?}");
         assert_eq!(host.take_reasons(), [policy], "{level:?}");

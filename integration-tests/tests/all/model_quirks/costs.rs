@@ -87,11 +87,11 @@ async fn document(fixture: &ModelFixture, words: &[&str]) -> Value {
 
 /// Fails unless the run reports the cost that `greenroom costs` has in all, and marks it as estimated.
 async fn expect_booked(fixture: &ModelFixture, run: &str) {
-    let shown = document(fixture, &["runs", "show", run]).await;
-    let metadata = &shown["reply"]["metadata"];
+    let output = document(fixture, &["runs", "show", run]).await;
+    let metadata = &output["reply"]["metadata"];
     let costs = document(fixture, &["costs"]).await;
-    assert_eq!(metadata["cost_micro_usd"], costs["total_micro_usd"], "{shown:#} {costs:#}");
-    assert_eq!(metadata["estimated"], true, "{shown:#}");
+    assert_eq!(metadata["cost_micro_usd"], costs["total_micro_usd"], "{output:#} {costs:#}");
+    assert_eq!(metadata["estimated"], true, "{output:#}");
     assert!(costs["total_micro_usd"].as_u64() > Some(10_000), "the reservation is more than the first call: {costs:#}");
 }
 
@@ -105,8 +105,8 @@ async fn a_cancelled_run_reports_what_was_booked_for_it() {
     wait_until("the second call", WAIT_MAX, is_in_second_call).await.expect("a call");
     document(&fixture, &["runs", "cancel", &run]).await;
     let ended = || async {
-        let shown = document(&fixture, &["runs", "show", &run]).await;
-        shown.get("reply").is_some_and(|reply| !reply.is_null()).then_some(())
+        let output = document(&fixture, &["runs", "show", &run]).await;
+        output.get("reply").is_some_and(|reply| !reply.is_null()).then_some(())
     };
     wait_until("the end of the run", WAIT_MAX, ended).await.expect("an end");
     expect_booked(&fixture, &run).await;

@@ -4,9 +4,10 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use greenroom_integration_tests::script_server::{RecordedRequest, ServerBehavior};
+use greenroom_integration_tests::model_fixture::ModelFixture;
+use greenroom_integration_tests::script_server::{RecordedRequest, ScriptServer, ServerBehavior};
 
-use super::{CallOutcome, call_agent};
+use super::{AGENT, CallOutcome, call_agent};
 
 const RETRY: &str = "retry: { max_attempts: 3, backoff: exponential, delay: 0.05, max_delay: 0.1 }\n";
 const OVERLOADED: &str = "429 Too Many Requests";
@@ -61,4 +62,21 @@ async fn retries_of_a_request_do_not_multiply() {
     }
     assert_eq!(failure(&call_agent("", incomplete).await), ("model_failed", 2));
     assert_eq!(failure(&call_agent(RETRY, incomplete).await), ("model_failed", 3));
+}
+
+#[tokio::test]
+async fn the_timeout_of_a_step_is_part_of_the_time_left() {
+    let server =
+        ScriptServer::start(|_| ServerBehavior::Status(OVERLOADED, "retry-after: 20\r\n")).await.expect("a server");
+    let fixture = ModelFixture::with_openai(server.url()).expect("a fixture");
+    fixture.write_llm_agent(AGENT, 60, 1_000).expect("a file");
+    let workflow = format!(
+        "workflow_id: one_step\nname: one_step\ndescription: Calls a model\nversion: \"1.0.0\"\n\
+         inputs:\n  - name: text\n    type: text\n    required: true\nsteps:\n  - id: call\n    agent: {AGENT}\n    timeout: 10\n\
+         \x20   inputs:\n      text: \"${{inputs.text}}\"\n    outputs: [text]\n"
+    );
+    fixture.definitions.write_workflow("one_step", &workflow).expect("a workflow");
+    let run = ["run", "workflow", "one_step", "--input", "text=hello"];
+    let error = fixture.terminal.run(&run).await.expect("an end").expect_error(1).expect("an error");
+    assert_eq!((error["code"].as_str(), server.count()), (Some("model_overloaded"), 1), "{error:#}");
 }

@@ -39,7 +39,7 @@ async fn a_tool_call_without_an_index_is_a_tool_call() {
 }
 
 #[tokio::test]
-async fn arguments_are_used_or_reach_the_tool_as_what_they_are() {
+async fn arguments_are_used_or_received_by_the_tool_as_what_they_are() {
     let object = json!({ "expression": "2 + 3" });
     for (arguments, result) in [
         (object.clone(), "{\"result\":5.0}"),
@@ -52,7 +52,7 @@ async fn arguments_are_used_or_reach_the_tool_as_what_they_are() {
     ] {
         let outcome = call_tool(&entry(json!({ "index": 0, "id": "call_1" }), &arguments), DONE).await;
         outcome.expect_text("done");
-        assert_eq!(outcome.requests.len(), 2, "the model is told, and goes on");
+        assert_eq!(outcome.requests.len(), 2, "the result says what is wrong, and the model continues");
         assert!(outcome.tool_result().contains(result), "{arguments}: {}", outcome.tool_result());
         let call = &outcome.requests[1].body["messages"][2]["tool_calls"][0]["function"]["arguments"];
         let sent: Value = serde_json::from_str(call.as_str().expect("a text")).expect("JSON");

@@ -12,6 +12,7 @@ const HOSTS: &[&str] = &[
     "127.0.0.1",
     "api.anthropic.com",
     "api.openai.com",
+    "cel.dev",
     "docs.astral.sh",
     "docs.aws.amazon.com",
     "docs.rs",

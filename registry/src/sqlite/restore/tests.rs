@@ -13,7 +13,7 @@ use crate::audit::{AuditScope, ChainReport};
 use crate::error::StoreError;
 use crate::restore::{RestoreError, RestoreReport, RestoringUser};
 use crate::suite::{NOW, TestStores, run_id};
-use crate::{commit_restore, stage_restore};
+use crate::{commit_restore, prepare_restore};
 
 fn database(dir: &Path) -> PathBuf {
     dir.join("greenroom.db")
@@ -47,7 +47,7 @@ async fn with_backup() -> (TempDir, PathBuf) {
 
 async fn restore(dir: &Path, backup: &Path) -> Result<RestoreReport, RestoreError> {
     let signer = signer(dir);
-    let staged = stage_restore(backup, &database(dir), signer.chain_key()).await?;
+    let staged = prepare_restore(backup, &database(dir), signer.chain_key()).await?;
     Ok(commit_restore(staged, signer, by(), NOW).await?)
 }
 
@@ -85,9 +85,9 @@ async fn a_restored_backup_continues_its_chain_with_the_break_on_record() {
     assert_eq!((chain.records, chain.breaks.len(), &chain.breaks[0].restored), (14, 1, &report.restored));
 
     // The replaced database is complete, and can be restored in turn.
-    let again = restore(dir.path(), &replaced).await.unwrap();
-    assert_eq!((again.number, again.restored.replaced.unwrap().number), (21, 14));
-    assert_ne!(again.replaced.unwrap(), replaced);
+    let next_report = restore(dir.path(), &replaced).await.unwrap();
+    assert_eq!((next_report.number, next_report.restored.replaced.unwrap().number), (21, 14));
+    assert_ne!(next_report.replaced.unwrap(), replaced);
     let (chain, dir) = verified(dir).await;
     assert!(
         chain.is_valid() && chain.breaks.len() == 1,

@@ -56,7 +56,7 @@ pub async fn restore(config: &Config, from: &Path, output: Output) -> Result<u8,
         );
         return Err(Cause::new(ErrorCode::InvalidInput, message));
     };
-    let staged = greenroom_registry::stage_restore(&PathBuf::from(&from), database, signer.chain_key()).await;
+    let staged = greenroom_registry::prepare_restore(&PathBuf::from(&from), database, signer.chain_key()).await;
     let staged = staged.map_err(|error| error.cause())?;
     let by = decide(config, &staged, &from).await?;
     let restored = greenroom_registry::commit_restore(staged, signer, by, WallClock.now()).await;

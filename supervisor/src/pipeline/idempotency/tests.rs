@@ -23,10 +23,13 @@ enum Fault {
     Fails,
 }
 
+/// The hash of the request that used a key, and its reply.
+type KeyEntry = (ContentHash, Option<Reply>);
+
 /// Keys in memory, with faults in the order of the writes.
 #[derive(Default)]
 struct FaultyStore {
-    keys: Mutex<HashMap<(TenantId, String), (ContentHash, Option<Reply>)>>,
+    keys: Mutex<HashMap<(TenantId, String), KeyEntry>>,
     faults: Mutex<Vec<Fault>>,
     ends: AtomicU32,
 }
@@ -188,8 +191,8 @@ async fn a_key_keeps_a_success_and_a_final_failure_and_no_other_reply() {
 #[tokio::test(start_paused = true)]
 async fn a_reservation_whose_reply_is_late_is_released() {
     let Harness { store, keys, mut releaser } = harness(&[Fault::Late]);
-    let late = keys.claim_for_test("alice", "body").await.map(drop).unwrap_err();
-    assert!(late.code.is_retryable(), "{late}");
+    let deadline_error = keys.claim_for_test("alice", "body").await.map(drop).unwrap_err();
+    assert!(deadline_error.code.is_retryable(), "{deadline_error}");
     assert_eq!(store.keys.lock().unwrap().len(), 1, "the store has executed it");
     beside(&mut releaser, async {
         keys.complete(keys.claim_new().await, reply(None)).await;
@@ -255,6 +258,6 @@ async fn another_request_conflicts_with_one_in_progress_and_the_same_one_waits_u
     let _claimed = keys.claim_new().await;
     let conflict = keys.claim_for_test("alice", "other").await.map(drop).unwrap_err();
     assert_eq!(conflict.code, ErrorCode::IdempotencyConflict);
-    let late = keys.claim_for_test("alice", "body").await.map(drop).unwrap_err();
-    assert_eq!((late.code, late.code.is_retryable()), (ErrorCode::TimedOut, true));
+    let deadline_error = keys.claim_for_test("alice", "body").await.map(drop).unwrap_err();
+    assert_eq!((deadline_error.code, deadline_error.code.is_retryable()), (ErrorCode::TimedOut, true));
 }

@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_stays_what_it_is() {
+    fn anything_else_remains_what_it_is() {
         for raw in [json!(""), json!(" "), json!("null"), Json::Null] {
             assert_eq!(decode(raw.clone()), Json::Null, "{raw}");
         }

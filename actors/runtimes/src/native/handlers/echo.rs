@@ -18,12 +18,17 @@ impl Handler for Echo {
         HandlerMode::Async
     }
 
-    /// Gives each declared output the input of the same name, or else the first input.
+    /// Gives each declared output the input of the same name. One that no declared input has the name of gets the first
+    /// input; one whose optional input is not given is missing, too.
     async fn run(&self, input: &HandlerInput, _: &FileAccess) -> Result<Values, Cause> {
         let first = || input.inputs.values().next().cloned().unwrap_or(Json::Null);
-        let outputs = input.agent.spec().outputs.iter().map(|output| {
-            let value = input.inputs.get(&output.name).cloned().unwrap_or_else(first);
-            (output.name.clone(), value)
+        let outputs = input.agent.spec().outputs.iter().filter_map(|output| {
+            let value = match input.inputs.get(&output.name) {
+                Some(value) => value.clone(),
+                None if input.agent.input(&output.name).is_some() => return None,
+                None => first(),
+            };
+            Some((output.name.clone(), value))
         });
         Ok(outputs.collect())
     }

@@ -161,8 +161,8 @@ fn decide_texts(subject: Subject<'_>, digits: usize, filled: usize, findings: &m
 
 /// Reports figures that are texts only because of an unknown word beside them: the column would vanish.
 fn report_suffix(name: &str, evidence: &Evidence, filled: usize, findings: &mut Findings) {
-    let most = evidence.suffixes.iter().max_by_key(|(_, sort)| sort.count);
-    let Some((suffix, sort)) = most.filter(|(_, sort)| sort.count > 1 && sort.count * 100 > filled * NUMBERS_PERCENT)
+    let top = evidence.suffixes.iter().max_by_key(|(_, sort)| sort.count);
+    let Some((suffix, sort)) = top.filter(|(_, sort)| sort.count > 1 && sort.count * 100 > filled * NUMBERS_PERCENT)
     else {
         return;
     };

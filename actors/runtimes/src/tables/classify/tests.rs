@@ -218,7 +218,9 @@ fn a_year_and_a_month_in_columns_of_their_own_date_the_rows() {
         assert_eq!(table.columns[dates.column].name, name);
         assert_eq!(dates.days.iter().map(ToString::to_string).collect::<Vec<_>>(), days, "{text}");
         assert_reported(&table, &["together date the rows", "line 2"]);
-        assert_eq!((table.series.len(), table.warnings.len()), (1, 0), "{:?}", messages(&table));
+        // A year that is no part of the dates is still named like one.
+        let others = usize::from(text.starts_with("Order Year"));
+        assert_eq!((table.series.len(), table.warnings.len()), (1, others), "{:?}", messages(&table));
     }
 }
 

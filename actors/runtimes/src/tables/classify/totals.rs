@@ -244,23 +244,23 @@ impl Search {
                 if is_sum { &mut self.totals.labelled } else { &mut self.totals.counted }.push(row.line);
                 is_sum
             }
-            Some(label @ (Label::Statistic | Label::Extreme)) => {
-                let is_statistic = has_figures && self.is_statistic(table, index, values);
-                if is_statistic {
-                    self.totals.statistics.push(row.line);
-                } else if label == Label::Statistic {
-                    self.totals.counted.push(row.line);
-                }
-                is_statistic
+            Some(Label::Statistic | Label::Extreme) if has_figures && self.is_statistic(table, index, values) => {
+                self.totals.statistics.push(row.line);
+                true
             }
-            None if has_figures => {
+            Some(Label::Statistic) => {
+                self.totals.counted.push(row.line);
+                false
+            }
+            // `Max` may be a name, whose rows may have a subtotal like others.
+            None | Some(Label::Extreme) if has_figures => {
                 let is_total = self.is_unlabelled_total(table, index, values);
                 if is_total {
                     self.totals.by_sum.push(row.line);
                 }
                 is_total
             }
-            None => false,
+            None | Some(Label::Extreme) => false,
         }
     }
 

@@ -95,7 +95,8 @@ pub(super) struct Subject<'a> {
 /// that the column is left out; this is reported.
 pub(super) fn split(subject: &Subject<'_>, findings: &mut Findings) -> Vec<UnitSeries> {
     let name_unit = unit_of_name(subject.name);
-    let mut series: BTreeMap<Cow<'_, str>, (UnitSeries, u64)> = BTreeMap::new();
+    // With the index and the line of the first row: several rows of a file may be on one line.
+    let mut series: BTreeMap<Cow<'_, str>, (UnitSeries, (usize, u64))> = BTreeMap::new();
     let rows = subject.numbers.values.len();
     let mut contradiction: Option<(u64, &str, &str)> = None;
     for (index, row) in subject.rows.iter().enumerate() {
@@ -120,7 +121,7 @@ pub(super) fn split(subject: &Subject<'_>, findings: &mut Findings) -> Vec<UnitS
                     is_share: unit.is_share,
                     values: vec![None; rows],
                 },
-                row.line,
+                (index, row.line),
             )
         });
         if let Some(cell) = entry.values.get_mut(index) {
@@ -134,8 +135,9 @@ pub(super) fn split(subject: &Subject<'_>, findings: &mut Findings) -> Vec<UnitS
         );
         findings.warn(Note::new(message).at_line(line).in_column(subject.name));
     }
-    let mut all: Vec<(UnitSeries, u64)> = series.into_values().collect();
-    all.sort_by_key(|(_, line)| *line);
+    let mut all: Vec<(UnitSeries, (usize, u64))> = series.into_values().collect();
+    all.sort_by_key(|(_, first)| *first);
+    let all = all.into_iter().map(|(series, (_, line))| (series, line)).collect();
     merge(subject, all, findings)
 }
 

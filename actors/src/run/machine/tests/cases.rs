@@ -111,7 +111,7 @@ fn skipped_evaluation() -> StepEvaluation {
 }
 
 #[test]
-fn a_step_behind_branches_is_evaluated_and_starts_with_the_branch_that_was_executed() {
+fn a_step_after_branches_is_evaluated_and_starts_with_the_branch_that_was_executed() {
     let join = |needs: Option<SkipReason>| {
         let mut simulation = Simulation::new(workflow(&json!([
             {"id": "left", "agent": "x"},

@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_found_in_every_place() {
+    fn a_failure_is_found_in_every_position() {
         for document in [
             json!({ "error": { "message": "boom sk-1" } }),
             json!({ "object": "error", "message": "boom sk-1" }),

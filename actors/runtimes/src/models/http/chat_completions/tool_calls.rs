@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn arguments_are_what_the_model_gave() {
-        for (given, expected) in [
+        for (sent, expected) in [
             (json!({ "x": 1 }), json!({ "x": 1 })),
             (json!("{\"x\": 1}"), json!({ "x": 1 })),
             (json!("\"{\\\"x\\\": 1}\""), json!({ "x": 1 })),
@@ -232,7 +232,7 @@ mod tests {
             (json!("[]"), json!([])),
             (json!([1]), json!([1])),
         ] {
-            let entry = json!({ "id": "a", "function": { "name": "f", "arguments": given } });
+            let entry = json!({ "id": "a", "function": { "name": "f", "arguments": sent } });
             assert_eq!(assembled(std::slice::from_ref(&entry)), [call("a", "f", expected)], "{entry}");
         }
         assert!(ToolCalls::default().add(&json!(7), false).is_err());

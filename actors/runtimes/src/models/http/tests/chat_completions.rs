@@ -66,9 +66,9 @@ async fn tool_calls_are_read_however_they_are_numbered() {
 }
 
 #[tokio::test]
-async fn arguments_reach_the_tool_as_what_they_are() {
+async fn the_tool_receives_arguments_as_what_they_are() {
     let object = json!({ "expression": "2 + 3" });
-    for (given, expected) in [
+    for (sent, expected) in [
         (object.clone(), object.clone()),
         (json!(json!(object.to_string()).to_string()), object.clone()),
         (json!(""), Value::Null),
@@ -76,7 +76,7 @@ async fn arguments_reach_the_tool_as_what_they_are() {
         (json!("[]"), json!([])),
         (json!("2 + 3"), json!("2 + 3")),
     ] {
-        let entry = json!({ "index": 0, "id": "a", "function": { "name": "calculator", "arguments": given } });
+        let entry = json!({ "index": 0, "id": "a", "function": { "name": "calculator", "arguments": sent } });
         let answer = stream(&(tool_call(&entry) + DONE)).await;
         assert_eq!(answer.tools, [("calculator".to_owned(), expected)], "{entry}");
     }

@@ -41,8 +41,8 @@ const STATISTICS: &str = "average|averages|avg|mean|median|durchschnitt|mittelwe
     media|mediana|promedio|gemiddelde|gemiddeld|medel|medelvärde|snitt|gjennomsnitt|gennemsnit|keskiarvo|średnia|\
     průměr|ortalama|среднее|平均|평균";
 
-/// Words for an extreme or a count, as the complete text.
-const EXTREMES: &str = "max|maximum|maximal|min|minimum|minimal|count|counts|number|anzahl|nombre|número|aantal|antal|n|\
+/// Words for an extreme or a count, as the complete text. `N` is none of them: it is more often a region or an answer.
+const EXTREMES: &str = "max|maximum|maximal|min|minimum|minimal|count|counts|number|anzahl|nombre|número|aantal|antal|\
     最大|最小|件数";
 
 /// Maximum characters of a label.
@@ -127,6 +127,8 @@ mod tests {
         }
         for text in [
             "North",
+            "N",
+            "n",
             "Totally",
             "Summer",
             "",

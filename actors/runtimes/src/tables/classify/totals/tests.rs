@@ -64,6 +64,15 @@ fn a_total_without_a_known_label_is_recognised_by_its_arithmetic() {
 }
 
 #[test]
+fn a_name_that_is_also_a_word_for_an_extreme_has_subtotals_like_others() {
+    assert_total(
+        "name,product,revenue\nAnn,A,1\nAnn,B,2\nAnn,,3\nMax,A,10\nMax,B,20\nMax,,30\n",
+        "33",
+        "each of their figures is the sum of rows above them: lines 4 and 7",
+    );
+}
+
+#[test]
 fn a_row_that_is_a_sum_by_chance_is_counted_and_reported() {
     assert_total(
         "region,revenue\nNorth,100\nSouth,200\nEast,300\n",

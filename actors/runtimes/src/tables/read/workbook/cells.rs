@@ -90,9 +90,9 @@ pub(super) fn read_cells(workbook: &mut Workbook<'_>, name: &str) -> Result<Shee
         if row.cells.len() <= column {
             row.cells.resize(column + 1, Cell::Empty);
         }
-        let shown = formats.get(style).copied().unwrap_or_default();
+        let display = formats.get(style).copied().unwrap_or_default();
         if let Some(target) = row.cells.get_mut(column) {
-            *target = shown_notes.apply(plain, shown, line, column);
+            *target = shown_notes.apply(plain, display, line, column);
         }
     }
     rows.push(row.line, row.cells)?;
@@ -146,24 +146,24 @@ struct ShownNotes(BTreeMap<String, Note>);
 
 impl ShownNotes {
     /// The cell as its number format shows it. Only a number has one.
-    fn apply(&mut self, cell: Cell, shown: Shown, line: u64, column: usize) -> Cell {
+    fn apply(&mut self, cell: Cell, display: Shown, line: u64, column: usize) -> Cell {
         let Cell::Number(digits) = &cell else { return cell };
         let position = || format!("{}{line} in line {line}", column_letters(column));
-        if shown.padding > digits.len() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
-            let code = format!("{digits:0>width$}", width = shown.padding);
+        if display.padding > digits.len() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            let code = format!("{digits:0>width$}", width = display.padding);
             self.note("padding".to_owned(), line, || {
                 format!("The workbook shows leading zeros, so {} is read as the code {code}.", position())
             });
             return Cell::Text(code);
         }
-        let value = match shown.power {
+        let value = match display.power {
             0 => digits.clone(),
             power => match Decimal::parse(&format!("{digits}e{power}")) {
                 Some(value) => value.to_string(),
                 None => return cell,
             },
         };
-        if shown.is_divided {
+        if display.is_divided {
             self.note("divided".to_owned(), line, || {
                 format!(
                     "The workbook shows figures divided by a thousand or more, such as {}; they are counted in full.",
@@ -171,8 +171,8 @@ impl ShownNotes {
                 )
             });
         }
-        let Some(unit) = shown.unit else {
-            if shown.power != 0 {
+        let Some(unit) = display.unit else {
+            if display.power != 0 {
                 self.note("scale".to_owned(), line, || {
                     format!(
                         "The workbook shows a word such as `Mio` after {}, so {digits} is read as {value}.",

@@ -92,7 +92,7 @@ mod tests {
     use super::{Shown, parse};
     use crate::tables::unit::Unit;
 
-    fn shown(unit: Option<Unit>, power: i32) -> Shown {
+    fn display(unit: Option<Unit>, power: i32) -> Shown {
         Shown { unit, power, ..Shown::default() }
     }
 
@@ -113,26 +113,26 @@ mod tests {
             ("#,##0\" kr\"", "kr"),
             ("[>=1000]#,##0 \"EUR\";0 \"EUR\"", "€"),
         ] {
-            assert_eq!(parse(code), shown(Some(Unit::Currency(label)), 0), "{code}");
+            assert_eq!(parse(code), display(Some(Unit::Currency(label)), 0), "{code}");
         }
-        assert_eq!(parse("0.0\" kg\""), shown(Some(Unit::Other("kg")), 0));
-        assert_eq!(parse("General\" h\""), shown(Some(Unit::Other("h")), 0));
+        assert_eq!(parse("0.0\" kg\""), display(Some(Unit::Other("kg")), 0));
+        assert_eq!(parse("General\" h\""), display(Some(Unit::Other("h")), 0));
     }
 
     #[test]
     fn a_percentage_is_a_hundred_times_its_figure_unless_its_sign_is_a_text() {
         for code in ["0%", "0.00%", "0.0\\ %", "#,##0%;[Red]-0%"] {
-            assert_eq!(parse(code), shown(Some(Unit::Share("%")), 2), "{code}");
+            assert_eq!(parse(code), display(Some(Unit::Share("%")), 2), "{code}");
         }
-        assert_eq!(parse("0.0\"%\""), shown(Some(Unit::Share("%")), 0));
+        assert_eq!(parse("0.0\"%\""), display(Some(Unit::Share("%")), 0));
     }
 
     #[test]
     fn a_word_scales_unless_the_format_divides() {
-        assert_eq!(parse("#,##0.0,,\" Mio. €\""), shown(Some(Unit::Currency("€")), 0));
-        assert_eq!(parse("#,##0\" Mio. €\""), shown(Some(Unit::Currency("€")), 6));
-        assert_eq!(parse("0.0,\"k\""), shown(None, 0));
-        assert_eq!(parse("0\"k\""), shown(None, 3));
+        assert_eq!(parse("#,##0.0,,\" Mio. €\""), display(Some(Unit::Currency("€")), 0));
+        assert_eq!(parse("#,##0\" Mio. €\""), display(Some(Unit::Currency("€")), 6));
+        assert_eq!(parse("0.0,\"k\""), display(None, 0));
+        assert_eq!(parse("0\"k\""), display(None, 3));
         assert_eq!(parse("#,##0,"), Shown { is_divided: true, ..Shown::default() });
     }
 

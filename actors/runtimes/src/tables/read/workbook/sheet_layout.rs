@@ -210,7 +210,7 @@ fn attribute(element: &BytesStart<'_>, name: &str) -> Option<String> {
 fn for_each_element(
     archive: &mut Archive<'_>,
     path: &str,
-    mut visit: impl FnMut(&BytesStart<'_>) -> Option<()>,
+    mut on_element: impl FnMut(&BytesStart<'_>) -> Option<()>,
 ) -> Option<()> {
     let is_path = |name: &str| name.trim_start_matches('/').eq_ignore_ascii_case(path);
     let name = archive.file_names().filter_map(Result::ok).find(|name| is_path(name))?.into_owned();
@@ -219,7 +219,7 @@ fn for_each_element(
     loop {
         buffer.clear();
         match xml.read_event_into(&mut buffer).ok()? {
-            Event::Start(element) | Event::Empty(element) => visit(&element)?,
+            Event::Start(element) | Event::Empty(element) => on_element(&element)?,
             Event::Eof => return Some(()),
             _ => {}
         }

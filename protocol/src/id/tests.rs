@@ -1,0 +1,52 @@
+//! Tests of the ids and of what is derived from them.
+
+use super::*;
+
+#[test]
+fn an_id_with_a_disallowed_character_or_length_is_rejected() {
+    assert_eq!(AgentId::new(""), Err(IdError::Empty));
+    assert_eq!(AgentId::new("a b"), Err(IdError::Character { found: ' ' }));
+    assert!(matches!(AgentId::new("x".repeat(500)), Err(IdError::TooLong { .. })));
+    assert!(serde_json::from_str::<AgentId>("\"../etc\"").is_err());
+    assert_eq!(TenantId::new(".."), Err(IdError::Dots { found: "..".into() }));
+    assert!(serde_json::from_str::<RunId>("\".\"").is_err());
+}
+
+#[test]
+fn a_run_is_named_after_its_request() {
+    let request = RequestId::from_u128(10);
+    assert_eq!(RunId::for_request(&request).as_str(), "run_0000000000000000000000000000000a");
+}
+
+#[test]
+fn a_step_sends_the_same_request_id_after_a_crash_and_a_new_one_for_a_retry() {
+    let run = RunId::for_request(&RequestId::from_u128(10));
+    let step = StepId::new("gather").unwrap_or_else(|_| unreachable!());
+    let key = CallKey::for_step(&run, &step, Some(3));
+    assert_eq!(key.as_str(), "run_0000000000000000000000000000000a/gather[3]");
+    assert_eq!(key.compensation().as_str(), "run_0000000000000000000000000000000a/gather[3]/undo");
+    let of_run = key.compensation().child("turn[1]").run_compensation();
+    assert_eq!(of_run, key.compensation().run_compensation(), "all compensations of a run have one");
+    assert_eq!(of_run.map(|key| key.to_string()), Some(format!("{run}//undo")));
+    let reserved_name = StepId::new("undo").unwrap_or_else(|_| unreachable!());
+    assert_eq!(CallKey::for_step(&run, &reserved_name, None).run_compensation(), None);
+    assert_eq!(CallKey::for_step(&run, &reserved_name, None).child("turn[1]").run_compensation(), None);
+    assert_eq!(key.request_id(1), key.request_id(1));
+    assert_eq!(key.compensation().root().as_str(), run.as_str());
+    assert_eq!(key.root().root(), key.root());
+    assert_ne!(key.request_id(1), key.request_id(2));
+    assert!(RequestId::new(key.request_id(1)).is_ok());
+}
+
+#[test]
+fn request_ids_of_a_run_begin_with_its_timestamp() {
+    let run = RunId::for_request(&RequestId::from_u128(0x0192_aaaa_bbbb_7ccc_8ddd_eeee_ffff_0000));
+    let step = StepId::new("gather").unwrap_or_else(|_| unreachable!());
+    let request = CallKey::for_step(&run, &step, None).request_id(1);
+    assert!(request.as_str().starts_with("req_0192aaaabbbb"), "{request}");
+    assert_eq!(request.as_str().len(), "req_".len() + 32);
+    let delegated = CallKey::for_request(&request).child("helper").request_id(1);
+    assert!(delegated.as_str().starts_with("req_0192aaaabbbb"), "{delegated}");
+    let named = CallKey::new("team/1").unwrap_or_else(|_| unreachable!()).request_id(1);
+    assert_eq!(named.as_str().len(), "req_".len() + 32);
+}

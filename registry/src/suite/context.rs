@@ -82,6 +82,31 @@ async fn a_new_owner_fences_the_old_one() {
     }
 }
 
+/// More contexts than any store keeps in memory, in use at the same time, and a new one with each round.
+#[tokio::test]
+async fn three_hundred_contexts_in_use_at_once_keep_their_fences_versions_and_values() {
+    const CONTEXTS: u128 = 300;
+    for stores in TestStores::each().await {
+        let context = &stores.stores.context;
+        let append = |number: u128| async move {
+            let fence = context.claim(&run_id(number)).await.unwrap();
+            let put = ContextPut { change: ContextChange::Append(json!("x")), ..put("list", Json::Null) };
+            (fence, context.write(&run_id(number), fence, put, NOW).await)
+        };
+        for round in 1..=3 {
+            let new = CONTEXTS + u128::from(round);
+            let all = futures::future::join_all((1..=CONTEXTS).chain([new]).map(append)).await;
+            for (number, (fence, version)) in (1..=CONTEXTS).zip(all) {
+                assert_eq!((fence, version.unwrap()), (Fence(round), Version(round)), "{number}");
+            }
+        }
+        for number in 1..=CONTEXTS {
+            let snapshot = context.snapshot(&run_id(number), NOW).await.unwrap();
+            assert_eq!(snapshot.values[&key("list")].value, json!(["x", "x", "x"]), "{number}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_expired_value_is_not_read_and_watchers_see_its_end() {
     for stores in TestStores::each().await {
